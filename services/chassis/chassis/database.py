@@ -1,0 +1,86 @@
+"""One PostgreSQL per service, through SQLAlchemy Core on asyncpg. A use case opens one transaction with `begin()`."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import asyncpg
+from prometheus_client import Gauge
+from sqlalchemy import URL, exc, text
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+
+from chassis.problems import DatabaseUnavailable
+from chassis.settings import DatabaseSettings
+
+POOL_IN_USE = Gauge("db_client_connections_usage", "Connections of the pool that are in use")
+
+_CONNECT_SECONDS = 3
+_STATEMENT_SECONDS = 10
+_POOL_SECONDS = 3
+_AWAY = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.exceptions.OperatorInterventionError,  # the server is stopping or starting
+    asyncpg.exceptions.InsufficientResourcesError,  # too many connections, disk or memory full
+    asyncpg.InterfaceError,
+    OSError,
+    asyncio.TimeoutError,
+)
+
+
+def url(settings: DatabaseSettings) -> URL:
+    return URL.create(
+        "postgresql+asyncpg",
+        username=settings.db_user,
+        password=settings.db_password,
+        host=settings.db_host,
+        port=settings.db_port,
+        database=settings.db_name,
+    )
+
+
+class Database:
+    """The pool of one service's database. Connects on first use, so a start needs no database."""
+
+    def __init__(self, settings: DatabaseSettings, schema: str) -> None:
+        """`schema` is the Alembic revision that this code was written for."""
+        self._schema = schema
+        self._engine = create_async_engine(
+            url(settings),
+            pool_size=settings.db_pool_size,
+            max_overflow=0,
+            pool_timeout=_POOL_SECONDS,
+            connect_args={"timeout": _CONNECT_SECONDS, "command_timeout": _STATEMENT_SECONDS},
+        )
+        POOL_IN_USE.set_function(lambda: float(self._engine.pool.checkedout()))  # type: ignore[attr-defined]  # the queue pool has it
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction: committed at the end of the block, rolled back by an exception. Raises DatabaseUnavailable."""
+        try:
+            async with self._engine.begin() as connection:
+                yield connection
+        except exc.TimeoutError as error:
+            raise DatabaseUnavailable("every connection of the pool is in use") from error
+        except exc.DBAPIError as error:
+            if error.connection_invalidated or _is_away(error.orig):
+                raise DatabaseUnavailable("the database is not answering") from error
+            raise
+        except _AWAY as error:
+            raise DatabaseUnavailable("the database is not answering") from error
+
+    async def is_ready(self) -> bool:
+        """Whether the database answers and has the schema that this code was written for."""
+        try:
+            async with asyncio.timeout(_CONNECT_SECONDS), self.begin() as connection:
+                revisions = await connection.scalars(text("SELECT version_num FROM alembic_version"))
+                return self._schema in revisions.all()
+        except (DatabaseUnavailable, exc.ProgrammingError, TimeoutError):
+            return False
+
+    async def close(self) -> None:
+        await self._engine.dispose()
+
+
+def _is_away(error: BaseException | None) -> bool:
+    """The dialect wraps the driver's error: the cause says what happened."""
+    return error is not None and isinstance(error.__cause__, _AWAY)

@@ -1,0 +1,256 @@
+"""The HTTP side of a service: FastAPI with problem+json errors, health, documentation, limits and measurements."""
+
+import importlib.resources
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+import structlog
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
+from fastapi.staticfiles import StaticFiles
+from opentelemetry import trace
+from prometheus_client import Histogram
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from chassis import logs, problems, tracing
+from chassis.kernel.ids import uuid7
+from chassis.problems import Problem, ProblemError, ProblemTable
+
+SERVER_SECONDS = Histogram(
+    "http_server_request_duration_seconds", "Time to answer a request",
+    ["http_request_method", "http_route", "http_response_status_code"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10),
+)  # fmt: skip
+MAX_BODY_BYTES = 1024 * 1024
+REQUEST_ID = b"x-request-id"
+
+MALFORMED_JSON = Problem(400, "malformed_json")
+INVALID_FIELD = Problem(422, "invalid_field")
+NOT_READY = Problem(503, "not_ready", {"Retry-After": "1"})
+INTERNAL = Problem(500, "internal")
+_BY_STATUS = {404: "no_such_route", 405: "method_not_allowed", 413: "body_too_large"}
+
+log = logs.get(__name__)
+
+
+class Readiness:
+    """Whether this process wants traffic: its own parts answer, and it is not stopping. Neighbours do not count."""
+
+    def __init__(self, *checks: Callable[[], Awaitable[bool]]) -> None:
+        self._checks = checks
+        self._stopping = False
+
+    def stop(self) -> None:
+        self._stopping = True
+
+    async def __call__(self) -> bool:
+        return not self._stopping and all([await check() for check in self._checks])
+
+
+def app(title: str, version: str, routers: Sequence[APIRouter], table: ProblemTable, ready: Readiness) -> ASGIApp:
+    """The whole ASGI application of a service. `table` says what its domain errors look like outside."""
+    api = FastAPI(
+        title=title,
+        version=version,
+        docs_url=None,
+        redoc_url=None,
+        separate_input_output_schemas=False,
+        responses={
+            "4XX": {"description": "RFC 9457 problem", "content": {problems.JSON_TYPE: {"schema": _PROBLEM_SCHEMA}}}
+        },
+    )
+    _show_errors(api, table)
+    api.include_router(_probes(ready))
+    show_documentation(api, title)
+    for router in routers:
+        api.include_router(router)
+    return Edge(api, table)
+
+
+def show_documentation(api: FastAPI, title: str) -> None:
+    """Swagger UI at /swagger/, its assets from this process."""
+    assets = importlib.resources.files("fastapi_offline") / "static"
+    api.mount("/swagger/assets", StaticFiles(directory=str(assets)))
+
+    @api.get("/swagger", include_in_schema=False)
+    async def without_slash() -> RedirectResponse:
+        return RedirectResponse("/swagger/")
+
+    @api.get("/swagger/", include_in_schema=False)
+    async def swagger() -> HTMLResponse:
+        return get_swagger_ui_html(
+            openapi_url="../openapi.json",
+            title=title,
+            swagger_js_url="assets/swagger-ui-bundle.js",
+            swagger_css_url="assets/swagger-ui.css",
+            swagger_favicon_url="assets/favicon.png",
+        )
+
+
+def problem_response(problem: Problem, detail: str, **members: object) -> JSONResponse:
+    return JSONResponse(
+        problems.document(problem, detail, **members), problem.status, dict(problem.headers), problems.JSON_TYPE
+    )
+
+
+def _probes(ready: Readiness) -> APIRouter:
+    router = APIRouter(tags=["operations"])
+
+    @router.get("/health", summary="Liveness: the process answers")
+    async def health() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @router.get("/ready", summary="Readiness: the process wants traffic")
+    async def readiness() -> dict[str, str]:
+        if not await ready():
+            raise ProblemError(NOT_READY, "this process is starting, stopping, or waits for its database")
+        return {"status": "ready"}
+
+    return router
+
+
+def _show_errors(api: FastAPI, table: ProblemTable) -> None:
+    @api.exception_handler(RequestValidationError)
+    async def invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
+        return _invalid(error)
+
+    @api.exception_handler(HTTPException)
+    async def refused(_request: Request, error: HTTPException) -> JSONResponse:
+        problem = Problem(error.status_code, _BY_STATUS.get(error.status_code, "refused"), error.headers or {})
+        return problem_response(problem, str(error.detail))
+
+    kinds: set[type[Exception]] = {ProblemError, *problems.COMMON, *table}
+    for kind in kinds:
+        api.add_exception_handler(kind, _foreseen(table))
+
+
+def _foreseen(table: ProblemTable) -> Callable[[Request, Exception], Awaitable[JSONResponse]]:
+    async def answer(_request: Request, error: Exception) -> JSONResponse:
+        problem = problems.find(error, table)
+        if problem is None:
+            raise error
+        members = error.members if isinstance(error, ProblemError) else problem.members(error)
+        return problem_response(problem, str(error), **members)
+
+    return answer
+
+
+def _invalid(error: RequestValidationError) -> JSONResponse:
+    complaints = error.errors()
+    if any(complaint["type"] == "json_invalid" for complaint in complaints):
+        return problem_response(MALFORMED_JSON, "the body is not JSON")
+    fields = [
+        {"field": ".".join(str(part) for part in c["loc"][1:]) or str(c["loc"][0]), "message": _plain(c["msg"])}
+        for c in complaints
+    ]
+    summary = "; ".join(f"{field['field']}: {field['message']}" for field in fields[:5])
+    return problem_response(INVALID_FIELD, summary, errors=fields)
+
+
+def _plain(message: str) -> str:
+    text = message.removeprefix("Value error, ")
+    return text[:1].lower() + text[1:]
+
+
+class Edge:
+    """What surrounds every request: its id, its trace, its size limit, its measurement, and an answer to what nobody foresaw."""
+
+    def __init__(self, inner: ASGIApp, table: ProblemTable) -> None:
+        self._inner = inner
+        self._table = table
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._inner(scope, receive, send)
+            return
+        headers: Mapping[bytes, bytes] = dict(scope["headers"])
+        exchange = _Exchange(headers, receive, send)
+        parent = tracing.extract(
+            {k.decode("latin-1"): v.decode("latin-1") for k, v in headers.items() if k.startswith(b"trace")}
+        )
+        started = time.perf_counter()
+        with (
+            tracing.tracer.start_as_current_span(scope["method"], context=parent, kind=tracing.SpanKind.SERVER) as span,
+            structlog.contextvars.bound_contextvars(request_id=exchange.request_id.decode("latin-1")),
+        ):
+            await self._answer(scope, exchange)
+            route = _route(scope)
+            span.update_name(f"{scope['method']} {route}")
+            seconds = time.perf_counter() - started
+            SERVER_SECONDS.labels(scope["method"], route, exchange.status).observe(seconds)
+            _log(scope, route, exchange.status, seconds)
+
+    async def _answer(self, scope: Scope, exchange: "_Exchange") -> None:
+        try:
+            await self._inner(scope, exchange.receive, exchange.send)
+        except Exception:
+            log.exception("unforeseen error", method=scope["method"], path=scope["path"])
+            trace_id = trace.format_trace_id(trace.get_current_span().get_span_context().trace_id)
+            await _send(
+                problem_response(INTERNAL, f"an unforeseen error; it is logged as trace {trace_id}"), scope, exchange
+            )
+
+
+class _Exchange:
+    """One request and its answer, counted as they pass."""
+
+    def __init__(self, headers: Mapping[bytes, bytes], receive: Receive, send: Send) -> None:
+        self._receive = receive
+        self._send = send
+        self._received = 0
+        self.request_id = _acceptable(headers.get(REQUEST_ID, b"")) or str(uuid7()).encode()
+        length = headers.get(b"content-length", b"0")
+        self._declared_length = int(length) if length.isdigit() else 0
+        self.status = 500
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        self._received += len(message.get("body", b""))
+        if max(self._received, self._declared_length) > MAX_BODY_BYTES:
+            raise HTTPException(413, f"a body has at most {MAX_BODY_BYTES} bytes")
+        return message
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message = {**message, "headers": [*message["headers"], (REQUEST_ID, self.request_id)]}
+        await self._send(message)
+
+
+async def _send(response: JSONResponse, scope: Scope, exchange: _Exchange) -> None:
+    if exchange.status == 500:  # nothing was sent yet
+        await response(scope, exchange.receive, exchange.send)
+
+
+def _acceptable(request_id: bytes) -> bytes:
+    """A caller's request id, if it is one: up to 128 visible ASCII characters."""
+    is_visible = all(0x21 <= character <= 0x7E for character in request_id)
+    return request_id if is_visible and len(request_id) <= 128 else b""
+
+
+def _route(scope: Scope) -> str:
+    """The route's template, so that labels stay few; `unmatched` where there is none."""
+    return str(getattr(scope.get("route"), "path", "unmatched"))
+
+
+def _log(scope: Scope, route: str, status: int, seconds: float) -> None:
+    if route not in ("/health", "/ready"):
+        log.info("request", method=scope["method"], route=route, status=status, milliseconds=round(seconds * 1000, 1))
+
+
+_PROBLEM_SCHEMA: dict[str, Any] = {
+    "title": "Problem",
+    "type": "object",
+    "required": ["type", "title", "status", "code", "detail"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "code": {"type": "string", "description": "stable; what programs read"},
+        "detail": {"type": "string", "description": "what happened and what to do; what people read"},
+    },
+}

@@ -1,0 +1,74 @@
+"""The inbox: an event takes effect once, however often it is delivered, because its id is stored with its effect."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from google.protobuf.message import Message
+from prometheus_client import Counter
+from sqlalchemy import Column, DateTime, MetaData, Table, Uuid, func
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from chassis import events, logs
+from chassis.database import Database
+from chassis.events import Event
+
+CONSUMED = Counter("inbox_consumed_total", "Events that took effect, or were seen before", ["type", "outcome"])
+
+_P = TypeVar("_P", bound=Message)
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What a payload does, inside the transaction that also remembers its event. Made by `when`."""
+
+    event_type: str
+    apply: Callable[[AsyncConnection, Any], Awaitable[None]]
+
+
+def when(payload: type[_P], apply: Callable[[AsyncConnection, _P], Awaitable[None]]) -> Effect:
+    return Effect(events.topology().type_of(payload()).name, apply)
+
+
+log = logs.get(__name__)
+
+
+def table(metadata: MetaData) -> Table:
+    """The inbox of a service; its migration makes the same."""
+    return Table(
+        "inbox",
+        metadata,
+        Column("event_id", Uuid, primary_key=True),
+        Column("received_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    )
+
+
+_inbox = table(MetaData())
+
+
+class Inbox:
+    def __init__(self, service: str, database: Database, effects: Sequence[Effect]) -> None:
+        """Raises ValueError unless there is an effect for each event that the topology sends to this service."""
+        self._database = database
+        self._effects = {effect.event_type: effect for effect in effects}
+        if set(self._effects) != set(events.topology().consumed_by(service)):
+            raise ValueError(
+                f"{service} handles {sorted(self._effects)}, which is not what shopapi/topology.toml sends it"
+            )
+
+    async def receive(self, event: Event) -> None:
+        """Raises what the effect raises: then nothing is stored, and the broker delivers again."""
+        remember = insert(_inbox).values(event_id=event.id).on_conflict_do_nothing().returning(_inbox.c.event_id)
+        async with self._database.begin() as transaction:
+            is_new = (await transaction.execute(remember)).first() is not None
+            if is_new:
+                await self._effects[event.type.name].apply(transaction, event.payload)
+        CONSUMED.labels(event.type.name, "applied" if is_new else "duplicate").inc()
+        log.info(
+            "event received",
+            event_type=event.type.name,
+            event_id=str(event.id),
+            subject=event.subject,
+            duplicate=not is_new,
+        )

@@ -1,0 +1,1 @@
+"""Words every domain speaks: money and identifiers. Standard library only."""

@@ -1,0 +1,110 @@
+"""The transactional outbox: an event is written in the transaction that caused it, and published afterwards, at least once."""
+
+import asyncio
+from datetime import datetime
+from uuid import UUID
+
+from google.protobuf.message import Message
+from prometheus_client import Counter, Gauge
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    DateTime,
+    Identity,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    Uuid,
+    delete,
+    func,
+    insert,
+    select,
+)
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from chassis import events, logs, tracing
+from chassis.broker import Broker, BrokerUnavailable
+from chassis.database import Database
+from chassis.problems import DatabaseUnavailable
+
+BACKLOG = Gauge("outbox_backlog", "Events that are written and not yet published")
+LAG = Gauge("outbox_lag_seconds", "Age of the oldest event that is not yet published")
+PUBLISHED = Counter("outbox_published_total", "Events published and confirmed by the broker", ["type"])
+
+_BATCH = 100
+_IDLE_SECONDS = 1.0
+"""How often the table is looked at without a hint: what a crashed process left is published this soon."""
+
+log = logs.get(__name__)
+
+
+def table(metadata: MetaData) -> Table:
+    """The outbox of a service; its migration makes the same."""
+    return Table(
+        "outbox",
+        metadata,
+        Column("sequence", BigInteger, Identity(), primary_key=True),
+        Column("id", Uuid, nullable=False),
+        Column("type", Text, nullable=False),
+        Column("body", LargeBinary, nullable=False),
+        Column("recorded_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    )
+
+
+_outbox = table(MetaData())
+
+
+class Outbox:
+    """Records events in the caller's transaction, and relays them to the broker."""
+
+    def __init__(self, database: Database, broker: Broker) -> None:
+        self._database = database
+        self._broker = broker
+        self._hint = asyncio.Event()
+
+    async def record(
+        self, transaction: AsyncConnection, event_id: UUID, subject: str, payload: Message, at: datetime
+    ) -> None:
+        """Part of the caller's transaction: the event exists if and only if the transaction commits."""
+        event = events.Event(event_id, subject, at, payload, tracing.inject())
+        await transaction.execute(insert(_outbox).values(id=event.id, type=event.type.name, body=events.encode(event)))
+
+    def nudge(self) -> None:
+        """Says that a transaction with events has just committed, so that the relay need not wait."""
+        self._hint.set()
+
+    async def relay(self) -> None:
+        """Publishes for ever. Several processes may relay one table: each takes rows that no other holds."""
+        while True:
+            self._hint.clear()
+            try:
+                while await self._publish_batch() == _BATCH:
+                    pass
+            except (BrokerUnavailable, DatabaseUnavailable) as error:
+                log.warning("events wait in the outbox", reason=str(error))
+            try:
+                async with asyncio.timeout(_IDLE_SECONDS):
+                    await self._hint.wait()
+            except TimeoutError:
+                continue
+
+    async def _publish_batch(self) -> int:
+        """One transaction: lock the oldest rows, publish, delete what the broker confirmed. A crash in between publishes twice."""
+        oldest = select(_outbox).order_by(_outbox.c.sequence).limit(_BATCH).with_for_update(skip_locked=True)
+        async with self._database.begin() as transaction:
+            rows = (await transaction.execute(oldest)).all()
+            if rows:
+                await asyncio.gather(*(self._broker.publish(row.type, row.id, row.body) for row in rows))
+                await transaction.execute(delete(_outbox).where(_outbox.c.sequence.in_([row.sequence for row in rows])))
+            backlog, lag = (await transaction.execute(_WAITING)).one()
+        for row in rows:
+            PUBLISHED.labels(row.type).inc()
+        BACKLOG.set(backlog)
+        LAG.set(lag)
+        return len(rows)
+
+
+_WAITING = select(
+    func.count(), func.coalesce(func.extract("epoch", func.now() - func.min(_outbox.c.recorded_at)), 0)
+).select_from(_outbox)

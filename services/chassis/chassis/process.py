@@ -1,0 +1,180 @@
+"""The life of a service's process: start everything, serve, and on SIGTERM leave without dropping a request."""
+
+import argparse
+import asyncio
+import contextlib
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+import prometheus_client
+import uvicorn
+import uvloop
+from starlette.types import ASGIApp
+
+from chassis import logs, tracing
+from chassis.http import Readiness
+from chassis.problems import DatabaseUnavailable
+from chassis.rpc import Server
+from chassis.settings import BackendSettings, ServiceSettings, load
+
+_GRACE_SECONDS = 15
+"""How long a request that was accepted may still take while the process stops."""
+
+log = logs.get(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What a composition root hands over: everything that runs, and how it is closed."""
+
+    http: ASGIApp
+    ready: Readiness
+    rpc: Server | None = None
+    background: Mapping[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
+    """Loops by name, each run until the process stops: relay, consumer, sweepers."""
+    closers: Sequence[Callable[[], Awaitable[None]]] = ()
+
+
+def every(seconds: float, action: Callable[[], Awaitable[object]]) -> Callable[[], Awaitable[None]]:
+    """A loop for `background` that repeats an action. While the database is away it only waits: readiness says so."""
+
+    async def loop() -> None:
+        while True:
+            with contextlib.suppress(DatabaseUnavailable):
+                await action()
+            await asyncio.sleep(seconds)
+
+    return loop
+
+
+_S = TypeVar("_S", bound=ServiceSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class Command(Generic[_S]):
+    """`python -m <package> serve|migrate`."""
+
+    name: str
+    package: str
+    settings: type[_S]
+    build: Callable[[_S], Awaitable[Service]]
+
+    def run(self, arguments: Sequence[str] | None = None) -> None:
+        parser = argparse.ArgumentParser(prog=self.package, description=f"The {self.name} service.")
+        verbs = parser.add_subparsers(dest="verb", required=True)
+        serve = verbs.add_parser("serve", help="serve HTTP and gRPC, relay and consume events")
+        serve.add_argument(
+            "--only", help="of http,grpc,background, what this process runs", default="http,grpc,background"
+        )
+        if issubclass(self.settings, BackendSettings):
+            verbs.add_parser("migrate", help="bring the database to the newest schema; idempotent")
+        chosen = parser.parse_args(arguments)
+        settings = load(self.settings)
+        logs.configure(self.name, settings.tenant, settings.log_level)
+        tracing.configure(self.name, settings.service_version, settings.tenant, settings.otel_exporter_otlp_endpoint)
+        if chosen.verb == "migrate":
+            self._migrate(settings)
+        else:
+            uvloop.run(self._serve(settings, frozenset(chosen.only.split(","))))
+
+    def _migrate(self, settings: _S) -> None:
+        from chassis.migrating import migrate  # Alembic is needed here alone, and costs memory
+
+        if not isinstance(settings, BackendSettings):
+            raise TypeError(f"{self.name} has no database")
+        try:
+            asyncio.run(migrate(self.package, settings))
+        except Exception as error:
+            log.exception("migration failed")
+            sys.stderr.write(f"migration failed: {error}\n")
+            raise SystemExit(1) from None
+
+    async def _serve(self, settings: _S, parts: frozenset[str]) -> None:
+        service = await self.build(settings)
+        metrics, thread = prometheus_client.start_http_server(settings.metrics_port)
+        try:
+            await run(service, settings, parts)
+        finally:
+            metrics.shutdown()
+            thread.join()
+
+
+async def run(service: Service, settings: ServiceSettings, parts: frozenset[str]) -> None:
+    """Until SIGTERM or SIGINT. Then: not ready, still serving while clients go elsewhere; finish what was accepted; close."""
+    stopping = _stop_signal()
+    background = [
+        asyncio.create_task(_for_ever(n, loop)) for n, loop in service.background.items() if "background" in parts
+    ]
+    server = _http_server(service.http, settings.http_port)
+    serving = asyncio.create_task(server.serve()) if "http" in parts else None
+    if service.rpc is not None and "grpc" in parts:
+        await service.rpc.start()
+    log.info("serving", http_port=settings.http_port, grpc_port=service.rpc.port if service.rpc else None)
+
+    await _first(stopping.wait(), serving)
+    log.info("draining", seconds=settings.shutdown_drain_seconds)
+    service.ready.stop()
+    if service.rpc is not None:
+        await service.rpc.retire()
+    await asyncio.sleep(settings.shutdown_drain_seconds)
+
+    server.should_exit = True
+    if serving is not None:
+        await serving
+    if service.rpc is not None:
+        await service.rpc.stop(_GRACE_SECONDS)
+    for task in background:
+        task.cancel()
+    await asyncio.gather(*background, return_exceptions=True)
+    for close in service.closers:
+        await close()
+    log.info("stopped")
+
+
+async def _for_ever(name: str, loop: Callable[[], Awaitable[None]]) -> None:
+    """A loop that ends or fails is started again, and said so."""
+    while True:
+        try:
+            await loop()
+        except Exception:
+            log.exception("background loop failed and starts again", loop=name)
+        await asyncio.sleep(1)
+
+
+async def _first(stopping: Awaitable[object], serving: asyncio.Task[None] | None) -> None:
+    waiting = asyncio.ensure_future(stopping)
+    await asyncio.wait([waiting, *([serving] if serving else [])], return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+
+
+def _stop_signal() -> asyncio.Event:
+    event = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, event.set)
+    return event
+
+
+def _http_server(app: ASGIApp, port: int) -> uvicorn.Server:
+    return _Uvicorn(
+        uvicorn.Config(
+            app,
+            host="0.0.0.0",
+            port=port,
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=_GRACE_SECONDS,
+        )
+    )
+
+
+class _Uvicorn(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals are this module's: the drain comes before the server stops."""
+        yield

@@ -1,0 +1,88 @@
+"""Shapes that every API shares. Requests refuse unknown fields and wrong types; answers are `{"data": …}`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Generic, TypeVar
+
+from fastapi import Depends, Path, Query
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from chassis.kernel import money
+from chassis.kernel.ids import MAX_ID
+
+
+def _no_nul(value: str) -> str:
+    if "\x00" in value:
+        raise ValueError("must not contain the character U+0000")
+    return value
+
+
+Text = Annotated[str, AfterValidator(_no_nul)]
+"""A string that PostgreSQL can store."""
+Id = Annotated[int, Field(ge=1, le=MAX_ID)]
+PathId = Annotated[int, Path(ge=1, le=MAX_ID)]
+Quantity = Annotated[int, Field(ge=1, le=1_000_000)]
+
+
+class Request(BaseModel):
+    """What a caller sends."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Answer(BaseModel):
+    """What a caller gets; made from domain objects by attribute."""
+
+    model_config = ConfigDict(from_attributes=True, frozen=True)
+
+
+class Price(Request):
+    """Money in a request: at least one minor unit."""
+
+    amount: Annotated[int, Field(ge=1, le=1_000_000_000_00, examples=[249999])]
+    currency: Annotated[str, Field(pattern="^[A-Z]{3}$", examples=["USD"])]
+
+    def to_money(self) -> money.Money:
+        return money.Money(self.amount, self.currency)
+
+
+class Money(Answer):
+    """Integer minor units of an ISO 4217 currency."""
+
+    amount: int
+    currency: str
+
+
+_T = TypeVar("_T")
+
+
+class Data(BaseModel, Generic[_T]):
+    data: _T
+
+
+class PageOf(BaseModel, Generic[_T]):
+    data: Sequence[_T]
+    page: int
+    limit: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Paging:
+    """One page of a list: `page` counts from 1."""
+
+    page: int
+    limit: int
+
+    @property
+    def offset(self) -> int:
+        return (self.page - 1) * self.limit
+
+
+def _paging(
+    page: Annotated[int, Query(ge=1, le=10_000)] = 1, limit: Annotated[int, Query(ge=1, le=100)] = 10
+) -> Paging:
+    return Paging(page, limit)
+
+
+PageQuery = Annotated[Paging, Depends(_paging)]

@@ -1,0 +1,105 @@
+"""Settings come from the environment alone. What is missing or malformed stops the start with one line that names it."""
+
+import os
+import sys
+from collections.abc import Mapping
+from typing import Annotated, TypeVar
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+
+def _address(value: str) -> str:
+    host, _, port = value.rpartition(":")
+    if not host or not port.isdigit():
+        raise ValueError("write host:port")
+    return value
+
+
+def _url(*schemes: str) -> AfterValidator:
+    def check(value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in schemes or not parts.hostname:
+            raise ValueError(f"write {schemes[0]}://host:port")
+        return value
+
+    return AfterValidator(check)
+
+
+Address = Annotated[str, AfterValidator(_address)]
+HttpUrl = Annotated[str, _url("http", "https")]
+RedisUrl = Annotated[str, _url("redis", "rediss", "unix")]
+AmqpUrl = Annotated[str, _url("amqp", "amqps")]
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class Environment(BaseModel):
+    """A group of settings: the field `db_host` is the variable `DB_HOST`."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class DatabaseSettings(Environment):
+    db_host: Annotated[str, Field(min_length=1)]
+    db_port: Port = 5432
+    db_user: Annotated[str, Field(min_length=1)]
+    db_password: str
+    db_name: Annotated[str, Field(min_length=1)]
+    db_pool_size: Annotated[int, Field(ge=1, le=100)] = 10
+    """Connections one process holds at most; a request that finds none free in 3 s answers 503."""
+
+
+class ServiceSettings(Environment):
+    """What every service reads."""
+
+    http_port: Port = 8080
+    metrics_port: Port = 9464
+    log_level: str = "INFO"
+    tenant: str = "local"
+    shutdown_drain_seconds: Annotated[float, Field(ge=0, le=60)] = 5.0
+    """How long a stopping process still serves, so that endpoints and clients stop choosing it first."""
+    otel_exporter_otlp_endpoint: HttpUrl | None = None
+    service_version: str = "dev"
+
+
+class BackendSettings(ServiceSettings, DatabaseSettings):
+    """What every service with a database and gRPC reads."""
+
+    grpc_port: Port
+    user_grpc: Address
+    """Where the public keys that verify access tokens come from."""
+
+
+_S = TypeVar("_S", bound=Environment)
+
+
+class SettingsError(Exception):
+    """The environment does not make valid settings; the message is one line that names each variable."""
+
+
+def read(settings: type[_S], environment: Mapping[str, str]) -> _S:
+    """Raises SettingsError."""
+    try:
+        return settings.model_validate(
+            {name: environment[name.upper()] for name in settings.model_fields if environment.get(name.upper())}
+        )
+    except ValidationError as error:
+        raise SettingsError(
+            "; ".join(_complaint(str(e["loc"][0]), e["type"], e["msg"]) for e in error.errors(include_input=False))
+        ) from None
+
+
+def load(settings: type[_S]) -> _S:
+    """The process's settings; where the environment has none, one line on stderr and exit code 78 (EX_CONFIG of sysexits.h)."""
+    try:
+        return read(settings, os.environ)
+    except SettingsError as error:
+        sys.stderr.write(f"configuration: {error}\n")
+        raise SystemExit(os.EX_CONFIG) from None
+
+
+def _complaint(field: str, kind: str, message: str) -> str:
+    variable = field.upper()
+    if kind == "missing":
+        return f"{variable} is not set"
+    return f"{variable} is malformed: {message.removeprefix('Value error, ')}"

@@ -1,0 +1,200 @@
+"""What service tests share: real PostgreSQL, Redis and RabbitMQ from the test environment, and tokens of a test's own key.
+
+The servers come from `make test-env-up`, which also prints the variables that are read here. A missing one fails the test.
+"""
+
+import asyncio
+import json
+import os
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import aio_pika
+import asyncpg
+import httpx
+import jwt
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from grpc import aio
+from jwt.algorithms import OKPAlgorithm
+from shopapi.user.v1 import user_pb2, user_pb2_grpc
+from starlette.types import ASGIApp
+
+from chassis import events
+from chassis.broker import declare_queue
+from chassis.events import Event
+from chassis.migrating import migrate
+from chassis.process import Service
+from chassis.settings import DatabaseSettings
+from chassis.tokens import ALGORITHM, ISSUER, Role
+
+
+def variable(name: str) -> str:
+    try:
+        return os.environ[name]
+    except KeyError:
+        raise LookupError(
+            f'{name} is not set: run `eval "$(e2e/cluster/test-env env)"` after `make test-env-up`'
+        ) from None
+
+
+@asynccontextmanager
+async def fresh_database(package: str) -> AsyncIterator[DatabaseSettings]:
+    """A migrated database of its own for one test module; dropped afterwards."""
+    server = urlsplit(variable("TEST_POSTGRES_DSN"))
+    name = f"test_{package}_{uuid4().hex[:12]}"
+    admin = await asyncpg.connect(variable("TEST_POSTGRES_DSN"))
+    await admin.execute(f'CREATE DATABASE "{name}"')
+    settings = DatabaseSettings(
+        db_host=server.hostname or "",
+        db_port=server.port or 5432,
+        db_user=server.username or "",
+        db_password=server.password or "",
+        db_name=name,
+    )
+    try:
+        await migrate(package, settings)
+        yield settings
+    finally:
+        await admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+        await admin.close()
+
+
+@asynccontextmanager
+async def fresh_vhost() -> AsyncIterator[str]:
+    """An AMQP URL with a virtual host of its own, so that tests share no queue; removed afterwards."""
+    broker = urlsplit(variable("TEST_RABBITMQ_URL"))
+    management = variable("TEST_RABBITMQ_MANAGEMENT_URL")
+    vhost = f"test-{uuid4().hex[:12]}"
+    async with httpx.AsyncClient(base_url=management, auth=(broker.username or "", broker.password or "")) as client:
+        (await client.put(f"/api/vhosts/{vhost}")).raise_for_status()
+        try:
+            yield f"amqp://{broker.netloc}/{vhost}"
+        finally:
+            (await client.delete(f"/api/vhosts/{vhost}")).raise_for_status()
+
+
+class TokenIssuer:
+    """Signs access tokens as the user service would, with a key of the test's own."""
+
+    def __init__(self, kid: str = "test") -> None:
+        self._key = Ed25519PrivateKey.generate()
+        self._kid = kid
+
+    def jwks(self) -> str:
+        public = OKPAlgorithm.to_jwk(self._key.public_key(), as_dict=True)
+        return json.dumps({"keys": [{**public, "kid": self._kid, "alg": ALGORITHM, "use": "sig"}]})
+
+    def token(self, user_id: int, role: Role = Role.CUSTOMER, expires_in: float = 600) -> str:
+        claims = {"iss": ISSUER, "sub": str(user_id), "role": role.value, "exp": time.time() + expires_in}
+        return jwt.encode(claims, self._key, ALGORITHM, headers={"kid": self._kid})
+
+    def bearer(self, user_id: int, role: Role = Role.CUSTOMER, expires_in: float = 600) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.token(user_id, role, expires_in)}"}
+
+
+class FakeUserService(user_pb2_grpc.UserServiceServicer):
+    """The user service at its gRPC boundary: one key, and users that are called by their number."""
+
+    def __init__(self, issuer: TokenIssuer) -> None:
+        self._issuer = issuer
+
+    async def GetUser(self, request: user_pb2.GetUserRequest, context: object) -> user_pb2.GetUserResponse:  # noqa: N802
+        return user_pb2.GetUserResponse(user_id=request.user_id, display_name=f"User {request.user_id}")
+
+    async def GetSigningKeys(  # noqa: N802
+        self, request: user_pb2.GetSigningKeysRequest, context: object
+    ) -> user_pb2.GetSigningKeysResponse:
+        return user_pb2.GetSigningKeysResponse(jwks=self._issuer.jwks())
+
+
+@asynccontextmanager
+async def grpc_server(*registrations: Callable[[aio.Server], None]) -> AsyncIterator[str]:
+    """A real gRPC server for fakes of neighbours; gives its address."""
+    server = aio.server()
+    for register in registrations:
+        register(server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        await server.stop(0)
+
+
+def client(app: ASGIApp) -> httpx.AsyncClient:
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service")
+
+
+async def eventually(check: Callable[[], Awaitable[bool]], within: float = 10.0) -> None:
+    """Waits until `check` holds; fails after `within` seconds. For effects that arrive as events."""
+    async with asyncio.timeout(within):
+        while not await check():  # noqa: ASYNC110 - the effect is in another process's database
+            await asyncio.sleep(0.02)
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    http: httpx.AsyncClient
+    rpc_port: int
+
+
+@asynccontextmanager
+async def running(service: Service) -> AsyncIterator[Running]:
+    """A composed service with its gRPC server and background loops running; HTTP is called in process."""
+    loops = [asyncio.create_task(_loop(start)) for start in service.background.values()]
+    if service.rpc is not None:
+        await service.rpc.start()
+    try:
+        async with client(service.http) as http:
+            yield Running(http, service.rpc.port if service.rpc else 0)
+    finally:
+        if service.rpc is not None:
+            await service.rpc.stop(0)
+        for loop in loops:
+            loop.cancel()
+        await asyncio.gather(*loops, return_exceptions=True)
+        for close in service.closers:
+            await close()
+
+
+async def publish(broker_url: str, sent: Sequence[Event]) -> None:
+    """Sends events as their producer's relay would."""
+    for event in sent:
+        await publish_raw(broker_url, events.topology().exchange, event.type.name, events.encode(event))
+
+
+async def publish_raw(broker_url: str, exchange: str, routing_key: str, body: bytes) -> None:
+    async with await aio_pika.connect(broker_url) as connection:
+        channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
+        await (await channel.get_exchange(exchange)).publish(aio_pika.Message(body), routing_key)
+
+
+async def next_message(broker_url: str, queue_name: str, within: float = 10.0) -> bytes:
+    """The next message of a queue, taken off it."""
+    async with asyncio.timeout(within), await aio_pika.connect(broker_url) as connection:
+        queue = await (await connection.channel()).get_queue(queue_name)
+        async with queue.iterator() as messages:
+            async for message in messages:
+                await message.ack()
+                return message.body
+    raise LookupError(f"nothing came on {queue_name}")
+
+
+@asynccontextmanager
+async def receiving(broker_url: str, service: str) -> AsyncIterator[Callable[[], Awaitable[Event]]]:
+    """Stands in for a consumer: declares its queue first, so that nothing sent from now on is missed."""
+    async with await aio_pika.connect(broker_url) as connection:
+        await declare_queue(await connection.channel(), service)
+
+    async def next_event() -> Event:
+        return events.decode(await next_message(broker_url, service))
+
+    yield next_event
+
+
+async def _loop(start: Callable[[], Awaitable[None]]) -> None:
+    await start()

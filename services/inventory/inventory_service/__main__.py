@@ -1,0 +1,3 @@
+from inventory_service.app import COMMAND
+
+COMMAND.run()

@@ -1,0 +1,29 @@
+"""What this service asks the product service."""
+
+from typing import Protocol
+
+from chassis import rpc
+from chassis.kernel.ids import ProductId, UserId
+from grpc import aio
+from shopapi.product.v1 import product_pb2, product_pb2_grpc
+
+from inventory_service.domain.errors import UnknownProduct
+
+
+class Products(Protocol):
+    async def seller_of(self, product_id: ProductId) -> UserId:
+        """Raises UnknownProduct."""
+
+
+class GrpcProducts:
+    def __init__(self, channel: aio.Channel) -> None:
+        self._stub = product_pb2_grpc.ProductServiceStub(channel)
+
+    async def seller_of(self, product_id: ProductId) -> UserId:
+        try:
+            answer = await rpc.call(self._stub.GetSeller, product_pb2.GetSellerRequest(product_id=product_id))
+        except rpc.RpcProblem as problem:
+            if problem.code == "unknown_product":
+                raise UnknownProduct(product_id) from None
+            raise
+        return UserId(answer.seller_id)

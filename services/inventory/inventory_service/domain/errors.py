@@ -1,0 +1,51 @@
+"""What can go wrong with stock."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from chassis.kernel.ids import ProductId
+
+
+class InventoryError(Exception):
+    """The root of this service's errors."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shortage:
+    """A product of which less is available than wanted."""
+
+    product_id: ProductId
+    wanted: int
+    available: int
+
+
+class OutOfStock(InventoryError):  # noqa: N818 - named for what happened
+    """Not every line could be reserved, so none was."""
+
+    def __init__(self, shortages: Sequence[Shortage]) -> None:
+        products = ", ".join(f"product {s.product_id} ({s.available} left, {s.wanted} wanted)" for s in shortages)
+        super().__init__(f"too little stock of {products}: order fewer")
+        self.shortages = tuple(shortages)
+
+
+class BelowReserved(InventoryError):  # noqa: N818 - named for what happened
+    """The new stock would not cover what orders already hold."""
+
+    def __init__(self, product_id: ProductId, reserved: int) -> None:
+        super().__init__(
+            f"orders hold {reserved} of product {product_id}: set the stock to {reserved} or more, or cancel orders first"
+        )
+
+
+class NotTheSeller(InventoryError):  # noqa: N818 - named for what happened
+    """Stock is set by who sells the product, or by an admin."""
+
+    def __init__(self, product_id: ProductId) -> None:
+        super().__init__(f"product {product_id} is sold by somebody else")
+
+
+class UnknownProduct(InventoryError):  # noqa: N818 - named for what happened
+    """The catalogue has no such product."""
+
+    def __init__(self, product_id: ProductId) -> None:
+        super().__init__(f"there is no product {product_id}")

@@ -1,0 +1,23 @@
+"""What this service's errors look like outside, over HTTP and gRPC alike."""
+
+from collections.abc import Mapping
+
+from chassis.problems import Problem, ProblemTable
+
+from inventory_service.domain.errors import BelowReserved, NotTheSeller, OutOfStock, UnknownProduct
+
+
+def _shortages(error: OutOfStock) -> Mapping[str, object]:
+    return {
+        "products": [
+            {"product_id": s.product_id, "wanted": s.wanted, "available": s.available} for s in error.shortages
+        ]
+    }
+
+
+PROBLEMS: ProblemTable = {
+    OutOfStock: Problem(409, "out_of_stock", members=_shortages),
+    BelowReserved: Problem(409, "below_reserved"),
+    NotTheSeller: Problem(403, "not_the_seller"),
+    UnknownProduct: Problem(404, "unknown_product"),
+}

@@ -1,0 +1,98 @@
+"""What callers of the inventory API may rely on."""
+
+import pytest
+from chassis.tokens import Role
+from inventory_harness import SELLER, Inventory
+
+
+async def test_a_product_without_stock_answers_zeros(inventory: Inventory) -> None:
+    assert await inventory.stock(999) == {"product_id": 999, "on_hand": 0, "reserved": 0, "available": 0}
+
+
+async def test_availability_names_what_lacks_and_reserves_nothing(inventory: Inventory) -> None:
+    await inventory.count(990, 2)
+    items = [{"product_id": 990, "quantity": 2}, {"product_id": 990, "quantity": 1}]
+
+    answer = await inventory.http.post("/api/v1/inventory/check-availability", json={"items": items})
+
+    assert answer.json()["data"] == {
+        "available": False,
+        "shortages": [{"product_id": 990, "wanted": 3, "available": 2}],
+    }
+    assert (await inventory.stock(990))["reserved"] == 0
+
+
+@pytest.mark.parametrize(
+    ("user", "role", "product", "status", "code"),
+    [
+        (8, Role.SELLER, 1, 403, "not_the_seller"),
+        (8, Role.CUSTOMER, 1, 403, "forbidden"),
+        (SELLER, Role.CUSTOMER, 1, 403, "forbidden"),
+        (SELLER, Role.SELLER, 1000, 404, "unknown_product"),
+        (1, Role.ADMIN, 980, 200, None),
+    ],
+)
+async def test_only_the_seller_or_an_admin_sets_stock(
+    inventory: Inventory, user: int, role: Role, product: int, status: int, code: str | None
+) -> None:
+    headers = inventory.issuer.bearer(user, role)
+
+    answer = await inventory.http.put(f"/api/v1/inventory/{product}", json={"quantity": 1}, headers=headers)
+
+    assert (answer.status_code, answer.json().get("code")) == (status, code)
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        ("{", 400, "malformed_json"),
+        ("[]", 422, "invalid_field"),
+        ("{}", 422, "invalid_field"),
+        ('{"quantity": "5"}', 422, "invalid_field"),
+        ('{"quantity": 1.5}', 422, "invalid_field"),
+        ('{"quantity": true}', 422, "invalid_field"),
+        ('{"quantity": null}', 422, "invalid_field"),
+        ('{"quantity": -1}', 422, "invalid_field"),
+        ('{"quantity": 99999999999999999999999999}', 422, "invalid_field"),
+        ('{"quantity": 1, "on_hand": 1}', 422, "invalid_field"),
+        ('{"quantity": 1' + " " * 1024 * 1024 + "}", 413, "body_too_large"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+async def test_bad_input_gets_a_stable_code(inventory: Inventory, body: str, status: int, code: str) -> None:
+    headers = {**inventory.seller, "Content-Type": "application/json"}
+
+    answer = await inventory.http.put("/api/v1/inventory/1", content=body, headers=headers)
+
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize("product", ["0", "-1", "x", str(2**63), "1.5"])
+async def test_an_identifier_that_cannot_exist_is_refused(inventory: Inventory, product: str) -> None:
+    answer = await inventory.http.get(f"/api/v1/inventory/{product}")
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_field")
+    assert answer.json()["errors"][0]["field"] == "product_id"
+
+
+@pytest.mark.parametrize("token", ["", "x", "a.b.c"])
+async def test_a_token_that_is_not_ours_is_refused(inventory: Inventory, token: str) -> None:
+    answer = await inventory.http.put(
+        "/api/v1/inventory/1", json={"quantity": 1}, headers={"Authorization": f"Bearer {token}"}
+    )
+
+    assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")
+
+
+async def test_an_expired_token_is_refused(inventory: Inventory) -> None:
+    headers = inventory.issuer.bearer(SELLER, Role.SELLER, expires_in=-1)
+
+    answer = await inventory.http.put("/api/v1/inventory/1", json={"quantity": 1}, headers=headers)
+
+    assert (answer.status_code, answer.json()["code"]) == (401, "token_expired")
+
+
+async def test_probes_and_documentation_answer(inventory: Inventory) -> None:
+    for path in ("/health", "/ready", "/swagger/", "/openapi.json"):
+        assert (await inventory.http.get(path)).status_code == 200, path
