@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from uuid import UUID
 
 import aio_pika
-from aio_pika.abc import AbstractChannel, AbstractExchange, AbstractIncomingMessage, AbstractQueue
+from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange, AbstractIncomingMessage, AbstractQueue
 from prometheus_client import Counter, Gauge
 
 from chassis import events, logs, tracing
@@ -42,7 +42,7 @@ class Broker:
     def __init__(self, url: str, service: str) -> None:
         self._url = url
         self._service = service
-        self._connection: aio_pika.abc.AbstractConnection | None = None
+        self._connection: AbstractConnection | None = None
         self._exchange: AbstractExchange | None = None
         self._connecting = asyncio.Lock()
 
@@ -54,11 +54,16 @@ class Broker:
             content_type="application/cloudevents+json",
             delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
         )
+        exchange = None
         try:
             exchange = await self._open_exchange()
             async with asyncio.timeout(_CONFIRM_SECONDS):
                 await exchange.publish(message, routing_key, mandatory=True)
         except _ERRORS as error:
+            if exchange is self._exchange:
+                self._exchange = (
+                    None  # its channel may be dead while its connection seems open: the next one starts afresh
+                )
             raise BrokerUnavailable(f"the broker did not take {routing_key}: {error!r}") from error
 
     async def consume(self, receive: Callable[[Event], Awaitable[None]]) -> None:
@@ -78,7 +83,7 @@ class Broker:
                     attempt = 0
                     CONNECTED.set(1)
                     await queue.consume(deliver)
-                    await connection.closed()
+                    await _lost(connection, channel)
             except _ERRORS as error:
                 log.warning("the broker is away", reason=repr(error))
             finally:
@@ -92,8 +97,8 @@ class Broker:
 
     async def _open_exchange(self) -> AbstractExchange:
         async with self._connecting:
-            if self._exchange is None or self._connection is None or self._connection.is_closed:
-                self._exchange = None
+            if self._exchange is None:
+                await self.close()
                 self._connection = await aio_pika.connect(self._url, timeout=_CONNECT_SECONDS)
                 channel = await self._connection.channel(publisher_confirms=True, on_return_raises=True)
                 self._exchange = await self._declare_for_publishing(channel)
@@ -109,6 +114,14 @@ class Broker:
 
     async def _declare(self, channel: AbstractChannel) -> AbstractQueue:
         return await declare_queue(channel, self._service)
+
+
+async def _lost(connection: AbstractConnection, channel: AbstractChannel) -> None:
+    """Returns when the connection or its channel has ended; `closed()` of either only knows ends that we asked for."""
+    lost = asyncio.Event()
+    for part in (connection, channel):
+        part.close_callbacks.add(lambda *_: lost.set())
+    await lost.wait()
 
 
 async def declare_queue(channel: AbstractChannel, service: str) -> AbstractQueue:

@@ -16,7 +16,6 @@ POOL_IN_USE = Gauge("db_client_connections_usage", "Connections of the pool that
 
 _CONNECT_SECONDS = 3
 _STATEMENT_SECONDS = 10
-_POOL_SECONDS = 3
 _AWAY = (
     asyncpg.PostgresConnectionError,
     asyncpg.exceptions.OperatorInterventionError,  # the server is stopping or starting
@@ -41,14 +40,14 @@ def url(settings: DatabaseSettings) -> URL:
 class Database:
     """The pool of one service's database. Connects on first use, so a start needs no database."""
 
-    def __init__(self, settings: DatabaseSettings, schema: str) -> None:
-        """`schema` is the Alembic revision that this code was written for."""
+    def __init__(self, settings: DatabaseSettings, schema: str, patience: float = 3.0) -> None:
+        """`schema` is the Alembic revision that this code was written for; a request waits `patience` seconds for a connection."""
         self._schema = schema
         self._engine = create_async_engine(
             url(settings),
             pool_size=settings.db_pool_size,
             max_overflow=0,
-            pool_timeout=_POOL_SECONDS,
+            pool_timeout=patience,
             connect_args={"timeout": _CONNECT_SECONDS, "command_timeout": _STATEMENT_SECONDS},
         )
         POOL_IN_USE.set_function(lambda: float(self._engine.pool.checkedout()))  # type: ignore[attr-defined]  # the queue pool has it

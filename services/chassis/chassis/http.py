@@ -32,7 +32,7 @@ MALFORMED_JSON = Problem(400, "malformed_json")
 INVALID_FIELD = Problem(422, "invalid_field")
 NOT_READY = Problem(503, "not_ready", {"Retry-After": "1"})
 INTERNAL = Problem(500, "internal")
-_BY_STATUS = {404: "no_such_route", 405: "method_not_allowed", 413: "body_too_large"}
+_BY_STATUS = {400: "malformed_json", 404: "no_such_route", 405: "method_not_allowed", 413: "body_too_large"}
 
 log = logs.get(__name__)
 
@@ -123,6 +123,10 @@ def _show_errors(api: FastAPI, table: ProblemTable) -> None:
         problem = Problem(error.status_code, _BY_STATUS.get(error.status_code, "refused"), error.headers or {})
         return problem_response(problem, str(error.detail))
 
+    @api.exception_handler(Exception)
+    async def unforeseen(_request: Request, _error: Exception) -> JSONResponse:
+        return _internal()  # and Starlette raises the error again, for Edge to log
+
     kinds: set[type[Exception]] = {ProblemError, *problems.COMMON, *table}
     for kind in kinds:
         api.add_exception_handler(kind, _foreseen(table))
@@ -189,10 +193,8 @@ class Edge:
             await self._inner(scope, exchange.receive, exchange.send)
         except Exception:
             log.exception("unforeseen error", method=scope["method"], path=scope["path"])
-            trace_id = trace.format_trace_id(trace.get_current_span().get_span_context().trace_id)
-            await _send(
-                problem_response(INTERNAL, f"an unforeseen error; it is logged as trace {trace_id}"), scope, exchange
-            )
+            if exchange.status is None:
+                await _internal()(scope, exchange.receive, exchange.send)
 
 
 class _Exchange:
@@ -205,7 +207,7 @@ class _Exchange:
         self.request_id = _acceptable(headers.get(REQUEST_ID, b"")) or str(uuid7()).encode()
         length = headers.get(b"content-length", b"0")
         self._declared_length = int(length) if length.isdigit() else 0
-        self.status = 500
+        self.status: int | None = None
 
     async def receive(self) -> Message:
         message = await self._receive()
@@ -221,9 +223,9 @@ class _Exchange:
         await self._send(message)
 
 
-async def _send(response: JSONResponse, scope: Scope, exchange: _Exchange) -> None:
-    if exchange.status == 500:  # nothing was sent yet
-        await response(scope, exchange.receive, exchange.send)
+def _internal() -> JSONResponse:
+    trace_id = trace.format_trace_id(trace.get_current_span().get_span_context().trace_id)
+    return problem_response(INTERNAL, f"an unforeseen error; it is logged as trace {trace_id}")
 
 
 def _acceptable(request_id: bytes) -> bytes:
@@ -237,7 +239,7 @@ def _route(scope: Scope) -> str:
     return str(getattr(scope.get("route"), "path", "unmatched"))
 
 
-def _log(scope: Scope, route: str, status: int, seconds: float) -> None:
+def _log(scope: Scope, route: str, status: int | None, seconds: float) -> None:
     if route not in ("/health", "/ready"):
         log.info("request", method=scope["method"], route=route, status=status, milliseconds=round(seconds * 1000, 1))
 

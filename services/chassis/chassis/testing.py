@@ -43,21 +43,27 @@ def variable(name: str) -> str:
 
 @asynccontextmanager
 async def fresh_database(package: str) -> AsyncIterator[DatabaseSettings]:
-    """A migrated database of its own for one test module; dropped afterwards."""
-    server = urlsplit(variable("TEST_POSTGRES_DSN"))
-    name = f"test_{package}_{uuid4().hex[:12]}"
-    admin = await asyncpg.connect(variable("TEST_POSTGRES_DSN"))
-    await admin.execute(f'CREATE DATABASE "{name}"')
-    settings = DatabaseSettings(
-        db_host=server.hostname or "",
-        db_port=server.port or 5432,
-        db_user=server.username or "",
-        db_password=server.password or "",
-        db_name=name,
-    )
-    try:
+    """A database of its own with a service's schema; dropped afterwards."""
+    async with empty_database() as settings:
         await migrate(package, settings)
         yield settings
+
+
+@asynccontextmanager
+async def empty_database() -> AsyncIterator[DatabaseSettings]:
+    """A database of its own without any table; dropped afterwards."""
+    server = urlsplit(variable("TEST_POSTGRES_DSN"))
+    name = f"test_{uuid4().hex}"
+    admin = await asyncpg.connect(variable("TEST_POSTGRES_DSN"))
+    await admin.execute(f'CREATE DATABASE "{name}"')
+    try:
+        yield DatabaseSettings(
+            db_host=server.hostname or "",
+            db_port=server.port or 5432,
+            db_user=server.username or "",
+            db_password=server.password or "",
+            db_name=name,
+        )
     finally:
         await admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
         await admin.close()
@@ -75,6 +81,52 @@ async def fresh_vhost() -> AsyncIterator[str]:
             yield f"amqp://{broker.netloc}/{vhost}"
         finally:
             (await client.delete(f"/api/vhosts/{vhost}")).raise_for_status()
+
+
+class Cable:
+    """A TCP connection to a server that a test can cut and mend."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._target = (host, port)
+        self._server: asyncio.Server | None = None
+        self._writers: set[asyncio.StreamWriter] = set()
+        self.port = 0
+
+    async def mend(self) -> None:
+        self._server = await asyncio.start_server(self._forward, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def cut(self) -> None:
+        """Ends every connection and refuses new ones."""
+        if self._server is not None:
+            self._server.close()
+        for writer in self._writers:
+            writer.transport.abort()
+        self._writers.clear()
+
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_connection(*self._target)
+        self._writers |= {writer, far_writer}
+        await asyncio.gather(_pump(reader, far_writer), _pump(far_reader, writer), return_exceptions=True)
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        while chunk := await reader.read(65536):
+            writer.write(chunk)
+            await writer.drain()
+    finally:
+        writer.close()
+
+
+@asynccontextmanager
+async def cable(host: str, port: int) -> AsyncIterator[Cable]:
+    line = Cable(host, port)
+    await line.mend()
+    try:
+        yield line
+    finally:
+        await line.cut()
 
 
 class TokenIssuer:

@@ -1,0 +1,213 @@
+"""From a committed transaction to an effect somewhere else: nothing is lost, nothing takes effect twice."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from urllib.parse import urlsplit
+from uuid import UUID
+
+import pytest
+from chassis import inbox, outbox, testing
+from chassis.broker import Broker
+from chassis.database import Database
+from chassis.events import Event
+from chassis.inbox import Inbox, when
+from chassis.kernel.ids import uuid7
+from chassis.outbox import Outbox
+from chassis.problems import DatabaseUnavailable
+from chassis.settings import DatabaseSettings
+from chassis.testing import Cable
+from shopapi.events.v1.events_pb2 import OrderCancelled, OrderPlaced
+from sqlalchemy import MetaData, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+
+@dataclass(frozen=True)
+class World:
+    """One database, and a broker behind a cable."""
+
+    settings: DatabaseSettings
+    database: Database
+    broker_url: str
+    broker_cable: Cable
+
+    def relaying(self) -> tuple[Outbox, "asyncio.Task[None]"]:
+        relay = Outbox(self.database, Broker(self.broker_url, "order"))
+        return relay, asyncio.create_task(relay.relay())
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    async with testing.empty_database() as settings, testing.fresh_vhost() as broker_url:
+        database = Database(settings, "none")
+        metadata = MetaData()
+        outbox.table(metadata)
+        inbox.table(metadata)
+        async with database.begin() as transaction:
+            await transaction.run_sync(metadata.create_all)
+            await transaction.execute(text("CREATE TABLE effects (order_id text)"))
+        url = urlsplit(broker_url)
+        async with testing.cable(url.hostname or "", url.port or 5672) as line:
+            through_cable = f"amqp://{url.username}:{url.password}@127.0.0.1:{line.port}{url.path}"
+            yield World(settings, database, through_cable, line)
+        await database.close()
+
+
+async def cancel(world: World, relay: Outbox, order_id: UUID) -> None:
+    async with world.database.begin() as transaction:
+        await relay.record(
+            transaction, uuid7(), str(order_id), OrderCancelled(order_id=str(order_id)), datetime.now(UTC)
+        )
+    relay.nudge()
+
+
+async def count(world: World, table: str) -> int:
+    async with world.database.begin() as transaction:
+        return int((await transaction.execute(text(f"SELECT count(*) FROM {table}"))).scalar_one())  # noqa: S608
+
+
+class Consumer:
+    """A consumer whose effect is a row, and which may be told to fail."""
+
+    def __init__(self, world: World, failures: int = 0) -> None:
+        self.failures = failures
+        self.deliveries = 0
+        inbox = Inbox("inventory", world.database, [when(OrderCancelled, self._apply), when(OrderPlaced, self._ignore)])
+        broker = Broker(world.broker_url, "inventory")
+        self.task = asyncio.create_task(broker.consume(inbox.receive))
+
+    async def _apply(self, transaction: AsyncConnection, order: OrderCancelled) -> None:
+        self.deliveries += 1
+        await transaction.execute(text("INSERT INTO effects VALUES (:id)"), {"id": order.order_id})
+        if self.deliveries <= self.failures:
+            raise RuntimeError("the effect failed")
+
+    async def _ignore(self, transaction: AsyncConnection, order: OrderPlaced) -> None:
+        pass
+
+
+async def test_an_event_is_sent_if_and_only_if_its_transaction_commits(world: World) -> None:
+    relay, task = world.relaying()
+    consumer = Consumer(world)
+    kept = uuid7()
+    with pytest.raises(RuntimeError, match="rolled back"):  # noqa: PT012 - the block is the transaction
+        async with world.database.begin() as transaction:
+            await relay.record(transaction, uuid7(), "x", OrderCancelled(order_id="x"), datetime.now(UTC))
+            raise RuntimeError("rolled back")
+    await cancel(world, relay, kept)
+
+    await testing.eventually(lambda: _is(world, "effects", 1))
+
+    async with world.database.begin() as transaction:
+        assert (await transaction.scalars(text("SELECT order_id FROM effects"))).all() == [str(kept)]
+    await _stop(task, consumer.task)
+
+
+async def test_events_wait_while_the_broker_is_away_and_none_is_lost(world: World) -> None:
+    relay, task = world.relaying()
+    consumer = Consumer(world)
+    await cancel(world, relay, uuid7())
+    await testing.eventually(lambda: _is(world, "effects", 1))
+
+    await world.broker_cable.cut()
+    for _ in range(150):
+        await cancel(world, relay, uuid7())
+    assert await count(world, "outbox") == 150
+    await world.broker_cable.mend()
+
+    await testing.eventually(lambda: _is(world, "effects", 151), within=30)
+    assert await count(world, "outbox") == 0
+    await _stop(task, consumer.task)
+
+
+async def test_an_event_delivered_twice_takes_effect_once(world: World) -> None:
+    consumer = Consumer(world)
+    relay, task = world.relaying()
+    await cancel(world, relay, uuid7())
+    await testing.eventually(lambda: _is(world, "effects", 1))
+    event = Event(uuid7(), "018f", datetime.now(UTC), OrderCancelled(order_id="018f"), {})
+
+    await testing.publish(world.broker_url, [event, event, event])
+
+    await testing.eventually(lambda: _is(world, "inbox", 2))
+    await cancel(world, relay, uuid7())
+    await testing.eventually(lambda: _is(world, "inbox", 3))
+    assert await count(world, "effects") == 3
+    await _stop(task, consumer.task)
+
+
+async def test_a_failed_effect_leaves_nothing_and_is_tried_again(world: World) -> None:
+    relay, task = world.relaying()
+    consumer = Consumer(world, failures=3)
+    await cancel(world, relay, uuid7())
+
+    await testing.eventually(lambda: _is(world, "effects", 1))
+
+    assert consumer.deliveries == 4
+    assert await count(world, "inbox") == 1
+    await _stop(task, consumer.task)
+
+
+async def test_an_effect_that_always_fails_ends_in_the_dead_letters(world: World) -> None:
+    relay, task = world.relaying()
+    consumer = Consumer(world, failures=10**6)
+    order = uuid7()
+    await cancel(world, relay, order)
+
+    await testing.eventually(lambda: _is(world, "outbox", 0))
+    dead = await testing.next_message(world.broker_url, "inventory.dead", within=20)
+
+    assert str(order).encode() in dead
+    assert await count(world, "effects") == 0
+    await _stop(task, consumer.task)
+
+
+async def test_two_relays_send_each_event_once(world: World) -> None:
+    (relay, first), (_, second) = world.relaying(), world.relaying()
+    consumer = Consumer(world)
+    for _ in range(250):
+        await cancel(world, relay, uuid7())
+
+    await testing.eventually(lambda: _is(world, "effects", 250), within=30)
+
+    assert consumer.deliveries == 250
+    await _stop(first, second, consumer.task)
+
+
+async def test_a_database_that_is_away_is_said_so_and_comes_back_by_itself() -> None:
+    async with testing.empty_database() as settings, testing.cable(settings.db_host, settings.db_port) as line:
+        database = Database(settings.model_copy(update={"db_host": "127.0.0.1", "db_port": line.port}), "none")
+        async with database.begin() as transaction:
+            assert await transaction.scalar(text("SELECT 1")) == 1
+
+        await line.cut()
+        for _ in range(3):
+            with pytest.raises(DatabaseUnavailable):
+                async with database.begin() as transaction:
+                    await transaction.execute(text("SELECT 1"))
+        await line.mend()
+
+        async with database.begin() as transaction:
+            assert await transaction.scalar(text("SELECT 1")) == 1
+        await database.close()
+
+
+async def test_a_full_pool_is_said_so() -> None:
+    async with testing.empty_database() as settings:
+        database = Database(settings.model_copy(update={"db_pool_size": 1}), "none", patience=0.05)
+        async with database.begin():
+            with pytest.raises(DatabaseUnavailable, match="every connection"):
+                async with database.begin():
+                    pass
+        await database.close()
+
+
+async def _is(world: World, table: str, expected: int) -> bool:
+    return await count(world, table) == expected
+
+
+async def _stop(*tasks: "asyncio.Task[None]") -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

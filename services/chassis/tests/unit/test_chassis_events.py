@@ -1,0 +1,69 @@
+"""Events keep every value on their way, and their topology is one both sides can use."""
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+from chassis import events
+from chassis.events import Event, MalformedEvent
+from chassis.kernel.ids import uuid7
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+from shopapi.events.v1 import events_pb2
+from shopapi.money.v1.money_pb2 import Money
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+ORDER = events_pb2.OrderPlaced(
+    order_id="018f",
+    buyer_id=2**62,
+    lines=[events_pb2.OrderLine(product_id=1, quantity=0)],
+    total=Money(amount=0, currency="USD"),
+)
+
+
+def test_an_event_survives_its_journey() -> None:
+    event = Event(uuid7(), "018f", NOON, ORDER, {"traceparent": "00-" + "a" * 32 + "-" + "b" * 16 + "-01"})
+
+    assert events.decode(events.encode(event)) == event
+
+
+def test_zero_values_do_not_vanish_in_transport() -> None:
+    document = json.loads(events.encode(Event(uuid7(), "018f", NOON, ORDER, {})))
+
+    assert document["data"]["lines"] == [{"product_id": "1", "quantity": "0"}]
+    assert document["data"]["total"] == {"amount": "0", "currency": "USD"}
+
+
+def test_an_event_is_a_cloud_event() -> None:
+    document = json.loads(events.encode(Event(uuid7(), "018f", NOON, ORDER, {})))
+
+    assert {key: document[key] for key in ("specversion", "source", "type", "subject", "time", "datacontenttype")} == {
+        "specversion": "1.0",
+        "source": "/order",
+        "type": "order.placed.v1",
+        "subject": "018f",
+        "time": "2026-01-01T12:00:00+00:00",
+        "datacontenttype": "application/json",
+    }
+
+
+def test_fields_of_a_newer_producer_are_ignored() -> None:
+    document = json.loads(events.encode(Event(uuid7(), "018f", NOON, ORDER, {})))
+    document["data"]["invented_later"] = 1
+
+    assert events.decode(json.dumps(document).encode()).payload == ORDER
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b"[]", b"null", b'{"type": "no.such.v1"}', b"\xff"])
+def test_what_is_no_event_is_refused(body: bytes) -> None:
+    with pytest.raises(MalformedEvent):
+        events.decode(body)
+
+
+def test_every_event_of_the_topology_has_a_payload_that_names_its_subject() -> None:
+    for event in events.topology().events.values():
+        assert issubclass(event.payload, Message)
+        first = event.payload.DESCRIPTOR.fields[0]
+        assert first.name.endswith("_id"), event.name
+        assert first.type in (FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_INT64)
+        assert event.consumers, f"{event.name} has no reader"

@@ -1,0 +1,50 @@
+"""A process with a bad environment does not start, and says in one line why."""
+
+import pytest
+from chassis.settings import BackendSettings, SettingsError, load, read
+
+COMPLETE = {
+    "DB_HOST": "db", "DB_USER": "u", "DB_PASSWORD": "p", "DB_NAME": "n", "USER_GRPC": "user:9091", "GRPC_PORT": "9092",
+}  # fmt: skip
+
+
+def test_a_complete_environment_is_read() -> None:
+    settings = read(BackendSettings, {**COMPLETE, "DB_PORT": "6432", "UNRELATED": "x"})
+
+    assert (settings.db_host, settings.db_port, settings.user_grpc) == ("db", 6432, "user:9091")
+
+
+@pytest.mark.parametrize("variable", sorted(COMPLETE))
+@pytest.mark.parametrize("value", [None, ""])
+def test_a_missing_variable_is_named(variable: str, value: str | None) -> None:
+    environment = {name: v for name, v in COMPLETE.items() if name != variable} | (
+        {variable: value} if value is not None else {}
+    )
+
+    with pytest.raises(SettingsError, match=f"^{variable} is not set$"):
+        read(BackendSettings, environment)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("DB_PORT", "many"), ("DB_PORT", "70000"), ("USER_GRPC", "user"), ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector")],
+)
+def test_a_malformed_variable_is_named(variable: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=f"^{variable} is malformed: "):
+        read(BackendSettings, {**COMPLETE, variable: value})
+
+
+def test_the_start_stops_with_one_line_and_an_exit_code(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for variable, value in {**COMPLETE, "DB_HOST": "", "DB_PORT": "x", "DB_PASSWORD": "hunter2"}.items():
+        monkeypatch.setenv(variable, value)
+
+    with pytest.raises(SystemExit) as stop:
+        load(BackendSettings)
+
+    assert stop.value.code == 78
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "DB_HOST is not set; DB_PORT is malformed" in error
+    assert "hunter2" not in error
