@@ -1,0 +1,115 @@
+# What one does with this repository. `make help` lists the targets; each installs what it needs.
+SHELL := /bin/bash
+.SHELLFLAGS := -o errexit -o nounset -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup format lint types test e2e e2e-full up down test-env-up test-env-down build-docker charts proto crds constraints secrets
+
+UV_VERSION := 0.13.9
+PYTHON ?= python3
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)
+TOOLS := $(or $(HOST_TOOLS),$(CACHE)/ecommerce-tools)
+export PATH := $(CURDIR)/.venv/bin:$(TOOLS):$(PATH)
+
+UV := $(or $(shell command -v uv),.tools/bin/uv)
+MEMBERS := $(patsubst %/pyproject.toml,%,$(wildcard operator/pyproject.toml proto/pyproject.toml services/*/pyproject.toml))
+SERVICE_MEMBERS := $(filter services/%,$(MEMBERS))
+PACKAGES = $(foreach member,$(MEMBERS),$(member)/$(notdir $(patsubst %/__init__.py,%,$(wildcard $(member)/*/__init__.py))))
+TEST_FOLDERS := $(wildcard services/*/tests operator/tests/unit charts/tests e2e/tests/integration)
+CLUSTER_TEST_FOLDERS := $(wildcard e2e/tests/cluster operator/tests/api charts/tests)
+TYPED_TESTS = $(wildcard services/*/tests operator/tests charts/tests e2e/tests)
+SOURCES = git ls-files -z --cached --others --exclude-standard --deduplicate
+PYTHON_SCRIPTS = { $(SOURCES) | xargs -0 grep -lsIE '^\#!.*python' || true; }
+BASH_SCRIPTS = { $(SOURCES) | xargs -0 grep -lsIE '^\#!.*bash|^\# shellcheck shell=bash' || true; }
+BASE = $(shell git rev-parse --quiet --verify origin/main || git rev-parse HEAD)
+CRD := crds/ecommerceplatform.yaml
+
+help: ## list the targets
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/\1|\2/' | awk -F'|' '{printf "  %-15s %s\n", $$1, $$2}'
+
+up: ## nothing installed -> a kind cluster, the operator, a shop, and an order placed in it
+	@e2e/cluster/up
+
+down: ## remove the cluster, its registry and the test servers
+	@e2e/cluster/down
+
+setup: .venv/.stamp ## the Python environment in .venv
+
+format: .venv/.stamp ## format the Python code and sort its imports
+	ruff check --select I --fix --quiet . $$($(PYTHON_SCRIPTS))
+	ruff format . $$($(PYTHON_SCRIPTS))
+
+lint: .venv/.stamp ## style, layers, scripts, Dockerfiles, contracts, generated files
+	ruff check . $$($(PYTHON_SCRIPTS))
+	ruff format --check . $$($(PYTHON_SCRIPTS))
+	lint-imports
+	$(BASH_SCRIPTS) | xargs shellcheck --external-sources
+	$(SOURCES) -- '*Dockerfile' | xargs -0 hadolint --failure-threshold warning --ignore DL3008
+	buf lint proto
+	buf breaking proto --against '.git#ref=$(BASE),subdir=proto'
+	proto/generate --check
+	diff <(python -m platform_operator crd) $(CRD) || { echo "$(CRD) is not current: run make crds" >&2; exit 1; }
+	@! grep -hvxF -f constraints.txt services/requirements.txt operator/requirements.txt || \
+	  { echo "these requirements are not in constraints.txt: run make constraints" >&2; exit 1; }
+
+types: .venv/.stamp ## mypy --strict
+	mypy $(PACKAGES)
+	for script in $$($(PYTHON_SCRIPTS)); do echo "mypy $$script"; mypy "$$script"; done
+	for tests in $(TYPED_TESTS); do echo "mypy $$tests"; mypy "$$tests"; done
+
+test: .venv/.stamp host-tools charts test-env-up ## every test that needs no cluster, on real PostgreSQL, Redis and RabbitMQ
+	eval "$$(e2e/cluster/test-env env)" && pytest -m 'not cluster' $(TEST_FOLDERS) $(PYTEST)
+
+e2e: .venv/.stamp charts ## the cluster suite, on the cluster of `make up`
+	e2e/cluster/up --no-order
+	pytest -m 'cluster and not slow' $(CLUSTER_TEST_FOLDERS) $(PYTEST)
+
+e2e-full: .venv/.stamp charts ## the cluster suite with its long tests
+	e2e/cluster/up
+	pytest -m cluster $(CLUSTER_TEST_FOLDERS) $(PYTEST)
+
+test-env-up: ## PostgreSQL, Redis and RabbitMQ for tests
+	@e2e/cluster/test-env up
+
+test-env-down: ## remove them
+	@e2e/cluster/test-env down
+
+build-docker: ## the images, on the engine
+	e2e/cluster/docker-engine
+	e2e/cluster/base-images
+	e2e/cluster/host-tools
+	e2e/cluster/build-images --no-push
+
+charts: ## the charts' dependencies (file://), into charts/*/charts
+	@charts/build
+
+secrets: ## a values file of random secrets for `helm install`: secrets.yaml
+	@test ! -e secrets.yaml || { echo "secrets.yaml exists already: a shop's secrets are made once" >&2; exit 1; }
+	@(umask 077; charts/secrets > secrets.yaml) && echo "helm install shop charts/platform --values secrets.yaml"
+
+proto: .venv/.stamp ## the typed stubs of the contracts
+	proto/generate
+
+crds: .venv/.stamp ## the custom resource definitions, from the operator's models
+	python -m platform_operator crd > $(CRD)
+
+constraints: $(UV) ## newest versions of all dependencies: constraints.txt and the images' requirements.txt
+	rm -f uv.lock
+	$(UV) lock
+	$(UV) export --frozen --all-packages --no-hashes --no-emit-workspace --no-header --no-annotate --output-file constraints.txt
+	$(UV) export --frozen --no-dev --no-hashes --no-emit-workspace --no-header --no-annotate --output-file services/requirements.txt \
+	  $(foreach member,$(SERVICE_MEMBERS),--package $$(sed -n 's/^name = "\(.*\)"/\1/p' $(member)/pyproject.toml))
+	$(UV) export --frozen --no-dev --no-hashes --no-emit-workspace --no-header --no-annotate --output-file operator/requirements.txt \
+	  --package platform-operator
+
+.PHONY: host-tools
+host-tools:
+	@e2e/cluster/host-tools >/dev/null
+
+.venv/.stamp: pyproject.toml constraints.txt $(MEMBERS:=/pyproject.toml) | $(UV)
+	test -x .venv/bin/python || $(UV) venv --python "$$(command -v $(PYTHON))" .venv
+	$(UV) pip install --python .venv --quiet --constraint constraints.txt --group dev $(addprefix --editable ./,$(MEMBERS))
+	touch $@
+
+.tools/bin/uv:
+	$(PYTHON) -m venv .tools
+	.tools/bin/pip install --quiet uv==$(UV_VERSION)

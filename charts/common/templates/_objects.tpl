@@ -1,0 +1,65 @@
+{{/* Objects that services and stores have alike. */}}
+{{- define "common.serviceAccount" -}}
+apiVersion: v1
+kind: ServiceAccount
+metadata:
+  {{- include "common.metadata" (dict "root" . "wave" 0) | nindent 2 }}
+automountServiceAccountToken: false
+{{- end -}}
+
+{{/* One pod at a time may be evicted; one that is not ready serves nobody and may always be. */}}
+{{- define "common.pdb" -}}
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata:
+  {{- include "common.metadata" (dict "root" . "wave" 0) | nindent 2 }}
+spec:
+  maxUnavailable: 1
+  unhealthyPodEvictionPolicy: AlwaysAllow
+  selector:
+    matchLabels:
+      {{- include "common.selectorLabels" (dict "root" .) | nindent 6 }}
+{{- end -}}
+
+{{- define "common.httpService" -}}
+apiVersion: v1
+kind: Service
+metadata:
+  {{- include "common.metadata" (dict "root" . "wave" 0) | nindent 2 }}
+spec:
+  type: ClusterIP
+  selector:
+    {{- include "common.selectorLabels" (dict "root" .) | nindent 4 }}
+  ports:
+    - { name: http, port: {{ .Values.ports.http }}, targetPort: http, protocol: TCP, appProtocol: http }
+    - { name: metrics, port: {{ .Values.ports.metrics }}, targetPort: metrics, protocol: TCP, appProtocol: http }
+{{- end -}}
+
+{{/* Headless: gRPC connections live long, so clients resolve every ready pod and balance over them. */}}
+{{- define "common.grpcService" -}}
+apiVersion: v1
+kind: Service
+metadata:
+  {{- include "common.metadata" (dict "root" . "name" (printf "%s-grpc" (include "common.fullname" .)) "wave" 0) | nindent 2 }}
+spec:
+  type: ClusterIP
+  clusterIP: None
+  selector:
+    {{- include "common.selectorLabels" (dict "root" .) | nindent 4 }}
+  ports:
+    - { name: grpc, port: {{ .Values.ports.grpc }}, targetPort: grpc, protocol: TCP, appProtocol: grpc }
+{{- end -}}
+
+{{- define "common.serviceMonitor" -}}
+apiVersion: monitoring.coreos.com/v1
+kind: ServiceMonitor
+metadata:
+  {{- include "common.metadata" (dict "root" . "wave" 5) | nindent 2 }}
+spec:
+  selector:
+    matchLabels:
+      {{- include "common.selectorLabels" (dict "root" .) | nindent 6 }}
+  endpoints:
+    {{- /* The gRPC Service selects the same pods but has no port of this name. */}}
+    - { port: metrics, path: /metrics, interval: 30s }
+{{- end -}}

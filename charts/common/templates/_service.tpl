@@ -1,0 +1,188 @@
+{{/* Everything that a service of the platform is made of; what it is, its values say. */}}
+{{- define "common.service" -}}
+{{ include "common.serviceAccount" . }}
+{{ include "common.secrets" . }}
+---
+{{ include "common.httpService" . }}
+{{- if .Values.ports.grpc }}
+---
+{{ include "common.grpcService" . }}
+{{- end }}
+---
+{{ include "common.pdb" . }}
+{{- if ((.Values.global).networkPolicies).enabled }}
+---
+{{ include "common.serviceNetworkPolicy" . }}
+{{- end }}
+{{- if .Values.database }}
+{{- if ((.Values.global).networkPolicies).enabled }}
+---
+{{ include "common.migrationNetworkPolicy" . }}
+{{- end }}
+---
+{{ include "common.migrationJob" . }}
+{{- end }}
+---
+{{ include "common.deployment" . }}
+{{- if .Values.autoscaling.enabled }}
+---
+{{ include "common.hpa" . }}
+{{- end }}
+{{- if ((.Values.global).monitoring).serviceMonitors }}
+---
+{{ include "common.serviceMonitor" . }}
+{{- end }}
+{{- end -}}
+
+{{- define "common.deployment" -}}
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  {{- /* What routes to the others goes last. */}}
+  {{- include "common.metadata" (dict "root" . "wave" (ternary 4 3 (hasKey .Values "routes"))) | nindent 2 }}
+spec:
+  {{- if not .Values.autoscaling.enabled }}
+  replicas: {{ .Values.replicas }}
+  {{- end }}
+  revisionHistoryLimit: 3
+  strategy:
+    type: RollingUpdate
+    rollingUpdate: { maxUnavailable: 0, maxSurge: 1 }
+  selector:
+    matchLabels:
+      {{- include "common.selectorLabels" (dict "root" .) | nindent 6 }}
+  template:
+    metadata:
+      labels:
+        {{- include "common.podLabels" (dict "root" .) | nindent 8 }}
+    spec:
+      {{- include "common.podSecurity" (dict "root" . "uid" 10001) | trim | nindent 6 }}
+      {{- include "common.topologySpread" . | nindent 6 }}
+      terminationGracePeriodSeconds: 40
+      containers:
+        - name: {{ include "common.component" . }}
+          {{- include "common.containerImage" . | nindent 10 }}
+          args: [serve]
+          env:
+            {{- include "common.env" (dict "root" . "extra" .Values.env) | trim | nindent 12 }}
+          ports:
+            {{- include "common.containerPorts" .Values.ports | trim | nindent 12 }}
+          {{- include "common.serviceProbes" . | nindent 10 }}
+          resources:
+            {{- toYaml .Values.resources | nindent 12 }}
+          {{- include "common.containerSecurity" . | nindent 10 }}
+          volumeMounts:
+            - { name: tmp, mountPath: /tmp }
+      volumes:
+        - { name: tmp, emptyDir: { sizeLimit: 64Mi } }
+{{- end -}}
+
+{{/* `/ready` asks the database, `/health` nothing: a pod without its database is kept from traffic, not killed. */}}
+{{- define "common.serviceProbes" -}}
+startupProbe:
+  httpGet: { path: /health, port: http }
+  periodSeconds: 1
+  timeoutSeconds: 3
+  failureThreshold: 120
+livenessProbe:
+  httpGet: { path: /health, port: http }
+  periodSeconds: 10
+  timeoutSeconds: 5
+  failureThreshold: 6
+readinessProbe:
+  httpGet: { path: /ready, port: http }
+  periodSeconds: 5
+  timeoutSeconds: 3
+  failureThreshold: 2
+{{- end -}}
+
+{{/*
+What a service is told: in the open its ports, its neighbours and what its routes lead to, with `extra` over them; the rest
+from Secrets. Takes root and extra.
+*/}}
+{{- define "common.env" -}}
+{{- $platform := include "common.platform" .root -}}
+{{- $credentials := include "common.credentials" .root | fromYaml -}}
+{{- $env := dict "TENANT" $platform "SERVICE_VERSION" (include "common.version" .root) "LOG_LEVEL" ((.root.Values.global).logLevel | default "INFO") -}}
+{{- range $name, $port := .root.Values.ports }}{{ $_ := set $env (printf "%s_PORT" (upper $name)) $port }}{{ end -}}
+{{- range $name, $port := .root.Values.neighbours }}{{ $_ := set $env (printf "%s_GRPC" (upper $name)) (printf "%s-%s-grpc:%v" $platform $name $port) }}{{ end -}}
+{{- range $name, $port := .root.Values.routes }}{{ $_ := set $env (printf "%s_URL" (upper $name)) (printf "http://%s-%s:%v" $platform $name $port) }}{{ end -}}
+{{- $env = mergeOverwrite $env (deepCopy .extra) -}}
+{{- range $kind, $credential := $credentials }}
+{{- range $credential.keys }}
+{{- if hasKey $env . }}{{ fail (printf "env.%s of %s comes from a Secret: set %s.existingSecret instead" . $.root.Chart.Name $kind) }}{{ end }}
+{{- end }}
+{{- end }}
+{{- range $name, $value := $env }}
+- name: {{ $name }}
+  value: {{ $value | toString | quote }}
+{{- end }}
+{{- range $kind, $credential := $credentials }}
+{{- range $credential.keys }}
+- name: {{ . }}
+  valueFrom: { secretKeyRef: { name: {{ $credential.secret }}, key: {{ . }} } }
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* Migrates the database. Named by its content: a Job cannot be changed, and the same migration need not run again. */}}
+{{- define "common.migrationJob" -}}
+{{- $spec := include "common.migrationSpec" . -}}
+apiVersion: batch/v1
+kind: Job
+metadata:
+  {{- $name := printf "%s-migrate-%s" (include "common.fullname" .) (sha256sum $spec | trunc 8) }}
+  {{- include "common.metadata" (dict "root" . "name" $name "wave" 2) | nindent 2 }}
+spec:
+  {{- $spec | nindent 2 }}
+{{- end -}}
+
+{{- define "common.migrationSpec" -}}
+{{- $component := printf "%s-migrate" (include "common.component" .) -}}
+backoffLimit: 6
+activeDeadlineSeconds: 600
+template:
+  metadata:
+    labels:
+      {{- /* A component of its own, so that no Service takes it for a server. */}}
+      {{- include "common.podLabels" (dict "root" . "component" $component) | nindent 6 }}
+  spec:
+    {{- include "common.podSecurity" (dict "root" . "uid" 10001) | trim | nindent 4 }}
+    restartPolicy: Never
+    containers:
+      - name: migrate
+        {{- include "common.containerImage" . | nindent 8 }}
+        args: [migrate]
+        env:
+          {{- /* Without the values' env: it changes more often than the schema. */}}
+          {{- include "common.env" (dict "root" . "extra" dict) | trim | nindent 10 }}
+        resources:
+          {{- toYaml .Values.migration.resources | nindent 10 }}
+        {{- include "common.containerSecurity" . | nindent 8 }}
+        volumeMounts:
+          - { name: tmp, mountPath: /tmp }
+    volumes:
+      - { name: tmp, emptyDir: { sizeLimit: 64Mi } }
+{{- end -}}
+
+{{- define "common.hpa" -}}
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata:
+  {{- include "common.metadata" (dict "root" . "wave" 4) | nindent 2 }}
+spec:
+  scaleTargetRef:
+    apiVersion: apps/v1
+    kind: Deployment
+    name: {{ include "common.fullname" . }}
+  {{- with .Values.autoscaling }}
+  {{- if lt (int .max) (int .min) }}{{ fail (printf "%s: autoscaling.max (%v) is less than autoscaling.min (%v)" $.Chart.Name .max .min) }}{{ end }}
+  minReplicas: {{ .min }}
+  maxReplicas: {{ .max }}
+  metrics:
+    - type: Resource
+      resource:
+        name: cpu
+        target: { type: Utilization, averageUtilization: {{ .targetCPUUtilization }} }
+  {{- end }}
+{{- end -}}

@@ -1,0 +1,26 @@
+{{- define "redis.credential" -}}
+{{- include "common.urlSafe" (dict "root" . "field" "password") -}}
+REDIS_PASSWORD: {{ .Values.password | quote }}
+REDIS_URL: {{ printf "redis://:%s@%s:%v/0" .Values.password (include "common.fullname" .) .Values.ports.redis | quote }}
+{{- end -}}
+
+{{/* The password goes through a file that only Redis reads: arguments are for everybody to see. */}}
+{{- define "redis.container" -}}
+{{- $memory := include "common.mebibytes" (((.Values.resources).limits).memory | default "128Mi") | int -}}
+command: [sh, -euc]
+args:
+  - |
+    umask 077
+    printf 'requirepass %s\n' "$REDIS_PASSWORD" >/tmp/redis.conf
+    unset REDIS_PASSWORD
+    exec redis-server /tmp/redis.conf --bind '* -::*' --port {{ .Values.ports.redis }} --dir /tmp \
+      --save '' --appendonly no --maxmemory {{ max 8 (div $memory 2) }}mb --maxmemory-policy allkeys-lru
+env:
+  {{- include "common.storeEnv" (dict "root" . "name" "REDIS_PASSWORD" "key" "REDIS_PASSWORD") | nindent 2 }}
+volumeMounts:
+  - { name: tmp, mountPath: /tmp }
+{{- end -}}
+
+{{- define "redis.volumes" -}}
+- { name: tmp, emptyDir: { sizeLimit: 16Mi } }
+{{- end -}}

@@ -1,0 +1,604 @@
+"""What every rendering of the charts keeps to, whatever the values."""
+
+import json
+import re
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pytest
+import yaml
+
+Manifest: TypeAlias = dict[str, Any]
+Render: TypeAlias = Callable[..., list[Manifest]]
+Helm: TypeAlias = Callable[..., subprocess.CompletedProcess[str]]
+
+CHARTS = Path(__file__).resolve().parents[1]
+SERVICES = ("gateway", "user", "product", "inventory", "order", "review")
+STORES = ("postgres", "redis", "rabbitmq")
+WITH_DATABASE = SERVICES[1:]
+LABEL = "app.kubernetes.io/"
+WAVE = "platform.ecommerce.dev/wave"
+
+ALONE = {
+    "gateway": {"cache.existingSecret": "cache"},
+    "user": {
+        "database.existingSecret": "db",
+        "broker.existingSecret": "broker",
+        "jwt.existingSecret": "jwt",
+        "admin.existingSecret": "admin",
+    },
+    "product": {"database.existingSecret": "db", "cache.existingSecret": "cache", "broker.existingSecret": "broker"},
+    "inventory": {"database.existingSecret": "db", "broker.existingSecret": "broker"},
+    "order": {"database.password": "0123456789abcdef", "database.host": "db", "broker.url": "amqp://u:p@broker/"},
+    "review": {"database.existingSecret": "db", "broker.existingSecret": "broker"},
+    "postgres": {"password": "0123456789abcdef"},
+    "redis": {"password": "0123456789abcdef"},
+    "rabbitmq": {"existingSecret": "rabbit"},
+}
+AUTOSCALING = {f"{service}.autoscaling.enabled": "true" for service in SERVICES}
+EXISTING = {
+    **{f"{service}-db.existingSecret": f"shop-{service}-db" for service in WITH_DATABASE},
+    **{f"{store}.existingSecret": f"shop-{store}" for store in ("redis", "rabbitmq")},
+    "user.jwt.existingSecret": "shop-jwt",
+    "user.admin.existingSecret": "shop-admin",
+}
+OUTSIDE = {
+    **EXISTING,
+    **{f"{service}-db.enabled": "false" for service in WITH_DATABASE},
+    **{f"{service}.database.existingSecret": f"outside-{service}" for service in WITH_DATABASE},
+}
+WHOLE: dict[str, dict[str, str]] = {
+    "defaults": {},
+    "autoscaling": AUTOSCALING,
+    "ingress": {"ingress.enabled": "true", "ingress.host": "shop.example.com", "ingress.tls.secretName": "tls"},
+    "gateway api": {"gatewayApi.enabled": "true", "gatewayApi.parentRef.name": "edge"},
+    "no policies": {"global.networkPolicies.enabled": "false"},
+    "monitoring": {"global.monitoring.serviceMonitors": "true"},
+    "existing secrets": EXISTING,
+    "databases outside": OUTSIDE,
+    "delete": {"global.deletionPolicy": "Delete", "global.storageClassName": "fast"},
+    "images": {
+        "global.image.registry": "localhost:5001",
+        "global.image.tag": "abc",
+        "global.image.pullSecrets[0]": "key",
+    },
+}
+
+
+def settings(values: dict[str, str]) -> list[str]:
+    """Values as Helm's arguments."""
+    return [argument for name, value in values.items() for argument in ("--set", f"{name}={value}")]
+
+
+@pytest.fixture(params=[*(f"alone: {chart}" for chart in ALONE), *(f"platform: {case}" for case in WHOLE)])
+def manifests(request: pytest.FixtureRequest, render: Render, secrets: str) -> list[Manifest]:
+    """Each chart by itself, then the platform with each set of values."""
+    kind, _, case = str(request.param).partition(": ")
+    if kind == "alone":
+        return render(case, *settings(ALONE[case]))
+    return whole(render, secrets, WHOLE[case])
+
+
+def whole(render: Render, secrets: str, values: dict[str, str], release: str = "shop") -> list[Manifest]:
+    """The platform; its secrets from a file unless the values name existing ones."""
+    file = () if "user.jwt.existingSecret" in values else ("--values", secrets)
+    return render("platform", *file, *settings(values), release=release)
+
+
+def of_kind(manifests: list[Manifest], *kinds: str) -> list[Manifest]:
+    """Those manifests that are of the kinds."""
+    return [manifest for manifest in manifests if manifest["kind"] in kinds]
+
+
+def named(manifests: list[Manifest], kind: str, name: str) -> Manifest:
+    """The one manifest of that kind and name."""
+    (found,) = [manifest for manifest in of_kind(manifests, kind) if manifest["metadata"]["name"] == name]
+    return found
+
+
+def pods(manifests: list[Manifest]) -> Iterator[tuple[str, Manifest]]:
+    """Every pod template with its owner's name."""
+    for manifest in of_kind(manifests, "Deployment", "StatefulSet", "Job"):
+        yield manifest["metadata"]["name"], manifest["spec"]["template"]
+
+
+def containers(manifests: list[Manifest]) -> Iterator[tuple[str, Manifest]]:
+    """Every container with its pod's owner's name."""
+    for name, pod in pods(manifests):
+        for container in pod["spec"].get("initContainers", []) + pod["spec"]["containers"]:
+            yield name, container
+
+
+def values_of(chart: str) -> Any:
+    """A chart's own values."""
+    return yaml.safe_load((CHARTS / chart / "values.yaml").read_text())
+
+
+def matches(selector: Manifest, labels: dict[str, str]) -> bool:
+    """Whether a label selector takes these labels."""
+    exact = all(labels.get(key) == value for key, value in selector.get("matchLabels", {}).items())
+    return exact and all(labels.get(rule["key"]) in rule["values"] for rule in selector.get("matchExpressions", []))
+
+
+# Every object.
+
+
+def test_every_object_says_what_it_is_and_when_its_turn_is(manifests: list[Manifest]) -> None:
+    for manifest in manifests:
+        metadata = manifest["metadata"]
+        assert metadata["namespace"] == "tests"
+        labels = {key.removeprefix(LABEL): value for key, value in metadata["labels"].items()}
+        assert labels.keys() == {"name", "instance", "component", "part-of", "managed-by", "version"}
+        assert (labels["instance"], labels["part-of"], labels["managed-by"]) == ("shop", "ecommerce", "Helm")
+        assert all(re.fullmatch(r"[A-Za-z0-9]([\w.-]{0,61}[A-Za-z0-9])?", value) for value in labels.values())
+        assert metadata["name"].startswith("shop-")
+        assert metadata["annotations"][WAVE] == str(wave(manifest)), metadata["name"]
+        assert not any(key.startswith("helm.sh/") for key in metadata["annotations"]), "hooks"
+
+
+def wave(manifest: Manifest) -> int:
+    """The wave that the operator applies an object in."""
+    if manifest["kind"] == "Deployment":
+        return 4 if manifest["metadata"]["labels"][f"{LABEL}component"] == "gateway" else 3
+    late = {"StatefulSet": 1, "Job": 2, "HorizontalPodAutoscaler": 4, "Ingress": 4, "HTTPRoute": 4, "ServiceMonitor": 5}
+    return late.get(manifest["kind"], 0)
+
+
+def test_no_two_objects_share_a_name(manifests: list[Manifest]) -> None:
+    keys = [(manifest["kind"], manifest["metadata"]["name"]) for manifest in manifests]
+    assert len(keys) == len(set(keys))
+
+
+def test_the_longest_release_name_gives_names_that_kubernetes_takes(render: Render, secrets: str) -> None:
+    for manifest in whole(render, secrets, AUTOSCALING, release="r" * 30):
+        assert len(manifest["metadata"]["name"]) <= (52 if manifest["kind"] == "StatefulSet" else 63)
+
+
+def test_the_same_values_give_the_same_bytes(helm: Helm, secrets: str) -> None:
+    renderings = {helm("template", "shop", "platform", "--values", secrets).stdout for _ in range(5)}
+    assert len(renderings) == 1
+    assert renderings != {""}
+
+
+def test_templates_use_nothing_that_a_cluster_or_a_moment_decides() -> None:
+    banned = re.compile(
+        r"\b(lookup|rand\w+|shuffle|uuidv4|now|gen\w*(?:Cert|CA|Key|Password)\w*|htpasswd|bcrypt)\b"
+        r"|\.(?:Capabilities|Release\.Is\w+|Release\.Revision)|\(values "  # `values` has no order
+    )
+    comment_or_string = re.compile(r'/\*.*?\*/|"[^"\n]*"', re.DOTALL)
+    for template in CHARTS.glob("*/templates/*"):
+        assert not banned.findall(comment_or_string.sub("", template.read_text())), template
+
+
+def test_the_operator_renders_the_same_objects_but_for_who_manages_them(render: Render, secrets: str) -> None:
+    by_helm = whole(render, secrets, EXISTING)
+    by_operator = whole(render, secrets, {**EXISTING, "global.managedBy": "ecommerce-operator"})
+    text = json.dumps(by_helm).replace('managed-by": "Helm"', 'managed-by": "ecommerce-operator"')
+    assert json.loads(text) == by_operator
+
+
+# Pods.
+
+
+def test_every_pod_meets_the_restricted_level(manifests: list[Manifest]) -> None:
+    for name, pod in pods(manifests):
+        spec = pod["spec"]
+        assert not any(spec.get(key) for key in ("hostNetwork", "hostPID", "hostIPC")), name
+        assert spec["securityContext"]["runAsNonRoot"] is True
+        assert spec["securityContext"]["runAsUser"] > 0
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert spec["automountServiceAccountToken"] is False
+        kinds = {key for volume in spec.get("volumes", []) for key in volume if key != "name"}
+        assert kinds <= {"configMap", "emptyDir", "persistentVolumeClaim", "projected", "secret", "downwardAPI"}
+    for name, container in containers(manifests):
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }, name
+        assert not any("hostPort" in port for port in container.get("ports", []))
+
+
+def test_every_container_says_what_it_needs(manifests: list[Manifest]) -> None:
+    for name, container in containers(manifests):
+        assert container["resources"]["requests"].keys() >= {"cpu", "memory"}, name
+        assert "memory" in container["resources"]["limits"], name
+
+
+def test_every_server_has_its_three_probes(manifests: list[Manifest]) -> None:
+    for manifest in of_kind(manifests, "Deployment", "StatefulSet"):
+        (container,) = manifest["spec"]["template"]["spec"]["containers"]
+        assert {"startupProbe", "livenessProbe", "readinessProbe"} <= container.keys()
+        if manifest["kind"] == "Deployment":
+            paths = [container[f"{probe}Probe"]["httpGet"]["path"] for probe in ("startup", "liveness", "readiness")]
+            assert paths == ["/health", "/health", "/ready"]
+
+
+def test_the_small_shop_with_all_that_is_to_come_asks_for_no_more_than_its_budget(render: Render, secrets: str) -> None:
+    manifests = of_kind(whole(render, secrets, {}), "Deployment", "StatefulSet")
+    asked = {name: container["resources"]["requests"] for name, container in containers(manifests)}
+    payment_and_notification = [asked["shop-order"], asked["shop-order-db"]] * 2
+    everything = [*asked.values(), *payment_and_notification]
+    assert sum(millicores(requests["cpu"]) for requests in everything) <= 1500
+    assert sum(mebibytes(requests["memory"]) for requests in everything) <= 3 * 1024
+
+
+def millicores(quantity: str) -> float:
+    """A quantity of processor time."""
+    return float(quantity.removesuffix("m")) if quantity.endswith("m") else 1000 * float(quantity)
+
+
+def mebibytes(quantity: str) -> float:
+    """A quantity of memory, in the units that the charts use."""
+    return float(quantity[:-2]) * {"Mi": 1, "Gi": 1024}[quantity[-2:]]
+
+
+@pytest.mark.parametrize(
+    ("memory", "buffers", "connections"), [("256Mi", "32MB", 60), ("1Gi", "128MB", 240), ("512M", "61MB", 114)]
+)
+def test_a_database_grows_with_its_memory(render: Render, memory: str, buffers: str, connections: int) -> None:
+    (database,) = of_kind(
+        render("postgres", *settings({**ALONE["postgres"], "resources.limits.memory": memory})), "StatefulSet"
+    )
+    arguments = database["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert {f"shared_buffers={buffers}", f"max_connections={connections}"} <= set(arguments)
+
+
+# Workloads.
+
+
+def test_an_autoscaled_deployment_leaves_its_replicas_alone(render: Render, secrets: str) -> None:
+    manifests = whole(render, secrets, AUTOSCALING)
+    scaled = {manifest["spec"]["scaleTargetRef"]["name"] for manifest in of_kind(manifests, "HorizontalPodAutoscaler")}
+    assert scaled == {f"shop-{service}" for service in SERVICES}
+    assert not [deployment for deployment in of_kind(manifests, "Deployment") if "replicas" in deployment["spec"]]
+
+
+def test_a_rollout_never_has_less_than_it_had(manifests: list[Manifest]) -> None:
+    for deployment in of_kind(manifests, "Deployment"):
+        assert deployment["spec"]["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
+        assert deployment["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] == 40
+
+
+def test_each_component_has_a_disruption_budget_and_an_account(manifests: list[Manifest]) -> None:
+    servers = {manifest["metadata"]["name"] for manifest in of_kind(manifests, "Deployment", "StatefulSet")}
+    for kind in ("PodDisruptionBudget", "ServiceAccount"):
+        assert {manifest["metadata"]["name"] for manifest in of_kind(manifests, kind)} == servers
+
+
+def test_every_selector_takes_the_servers_of_its_component_and_no_migration(manifests: list[Manifest]) -> None:
+    templates = dict(pods(manifests))
+    for manifest in of_kind(manifests, "Service", "PodDisruptionBudget", "Deployment", "StatefulSet"):
+        selector = manifest["spec"]["selector"]
+        selector = selector.get("matchLabels", selector)
+        assert selector.keys() == {f"{LABEL}instance", f"{LABEL}component"}
+        taken = [
+            name for name, pod in templates.items() if matches({"matchLabels": selector}, pod["metadata"]["labels"])
+        ]
+        assert taken == [manifest["metadata"]["name"].removesuffix("-grpc")]
+
+
+def test_grpc_services_are_headless(render: Render, secrets: str) -> None:
+    services = of_kind(whole(render, secrets, {}), "Service")
+    grpc = {service["metadata"]["name"] for service in services if service["spec"].get("clusterIP") == "None"}
+    assert grpc == {f"shop-{service}-grpc" for service in WITH_DATABASE}
+
+
+def test_a_migration_runs_again_only_when_it_could_do_something_else(render: Render, secrets: str) -> None:
+    def job(values: dict[str, str]) -> str:
+        (name,) = [
+            manifest["metadata"]["name"]
+            for manifest in of_kind(whole(render, secrets, values), "Job")
+            if manifest["metadata"]["name"].startswith("shop-order-migrate-")
+        ]
+        assert re.fullmatch(r"shop-order-migrate-[0-9a-f]{8}", name)
+        return str(name)
+
+    same = [
+        {},
+        AUTOSCALING,
+        {"order.replicas": "3", "order.env.LOG_LEVEL": "DEBUG", "global.managedBy": "ecommerce-operator"},
+    ]
+    other = [{"global.image.tag": "next"}, {"global.image.registry": "registry.example.com"}, OUTSIDE]
+    assert len({job(values) for values in same}) == 1
+    assert len({job(values) for values in [{}, *other]}) == 4
+
+
+def test_volumes_stay_unless_deletion_is_asked_for(render: Render, secrets: str) -> None:
+    for values, policy, storage_class in (({}, "Retain", None), (WHOLE["delete"], "Delete", "fast")):
+        kept = [
+            s["spec"]
+            for s in of_kind(whole(render, secrets, values), "StatefulSet")
+            if "volumeClaimTemplates" in s["spec"]
+        ]
+        assert len(kept) == len(WITH_DATABASE) + 1
+        assert {spec["persistentVolumeClaimRetentionPolicy"]["whenDeleted"] for spec in kept} == {policy}
+        claims = [claim for spec in kept for claim in spec["volumeClaimTemplates"]]
+        assert {claim["spec"].get("storageClassName") for claim in claims} == {storage_class}
+        assert all(f"{LABEL}version" not in claim["metadata"]["labels"] for claim in claims), (
+            "it could never change again"
+        )
+
+
+# What a service is told.
+
+
+def test_each_service_is_told_what_the_contract_says(render: Render, secrets: str) -> None:
+    manifests = whole(render, secrets, {})
+    database = {"DB_HOST", "DB_PORT", "DB_USER", "DB_PASSWORD", "DB_NAME"}
+    common = {"TENANT", "SERVICE_VERSION", "LOG_LEVEL", "HTTP_PORT", "METRICS_PORT", "USER_GRPC"}
+    served = common | database | {"GRPC_PORT", "RABBITMQ_URL"}
+    urls = {f"{service.upper()}_URL" for service in WITH_DATABASE}
+    told = {
+        "gateway": common | urls | {"REDIS_URL"},
+        "user": served | {"JWT_SECRET", "ADMIN_EMAIL", "ADMIN_PASSWORD"},
+        "product": served | {"REDIS_URL", "INVENTORY_GRPC", "REVIEW_GRPC"},
+        "inventory": served | {"PRODUCT_GRPC"},
+        "order": served | {"PRODUCT_GRPC", "INVENTORY_GRPC"},
+        "review": served | {"PRODUCT_GRPC", "ORDER_GRPC"},
+    }
+    for service, names in told.items():
+        deployment = named(manifests, "Deployment", f"shop-{service}")
+        env = deployment["spec"]["template"]["spec"]["containers"][0]["env"]
+        assert sorted(variable["name"] for variable in env) == sorted(names), service
+        if service in WITH_DATABASE:
+            (job,) = [
+                m for m in of_kind(manifests, "Job") if m["metadata"]["name"].startswith(f"shop-{service}-migrate-")
+            ]
+            assert job["spec"]["template"]["spec"]["containers"][0]["env"] == env
+
+
+def test_every_address_leads_to_a_port_that_a_service_has(render: Render, secrets: str) -> None:
+    manifests = whole(render, secrets, {})
+    ports = {
+        f"{service['metadata']['name']}:{port['port']}"
+        for service in of_kind(manifests, "Service")
+        for port in service["spec"]["ports"]
+    }
+    addresses = {
+        variable["value"].removeprefix("http://")
+        for _, container in containers(of_kind(manifests, "Deployment"))
+        for variable in container["env"]
+        if variable["name"].endswith(("_GRPC", "_URL")) and "value" in variable
+    }
+    assert len(addresses) == 10
+    assert addresses <= ports
+
+
+def test_the_values_env_wins_over_the_charts_and_never_over_a_secret(render: Render, helm: Helm) -> None:
+    values = {**ALONE["order"], "env.USER_GRPC": "elsewhere:1", "env.EXTRA": "yes"}
+    (deployment,) = of_kind(render("order", *settings(values)), "Deployment")
+    env = {v["name"]: v.get("value") for v in deployment["spec"]["template"]["spec"]["containers"][0]["env"]}
+    assert (env["USER_GRPC"], env["EXTRA"]) == ("elsewhere:1", "yes")
+    refused = helm("template", "shop", "order", *settings({**ALONE["order"], "env.DB_PASSWORD": "x"}))
+    assert "env.DB_PASSWORD of order comes from a Secret" in refused.stderr
+
+
+# Secrets.
+
+
+def test_every_key_that_a_pod_reads_is_in_a_secret_that_the_charts_make(render: Render, secrets: str) -> None:
+    manifests = whole(render, secrets, {})
+    made = {(s["metadata"]["name"], key) for s in of_kind(manifests, "Secret") for key in s["data"]}
+    assert {name for name, _ in made} == set(EXISTING.values())
+    read = {
+        (variable["valueFrom"]["secretKeyRef"]["name"], variable["valueFrom"]["secretKeyRef"]["key"])
+        for _, container in containers(manifests)
+        for variable in container.get("env", [])
+        if "valueFrom" in variable
+    }
+    assert read <= made
+
+
+def test_existing_secrets_are_used_and_none_is_made(render: Render, secrets: str) -> None:
+    manifests = whole(render, secrets, EXISTING)
+    assert not of_kind(manifests, "Secret")
+    assert len(manifests) == len(whole(render, secrets, {})) - len(EXISTING)
+
+
+def test_no_secret_shows_in_arguments_or_plain_values(render: Render, secrets: str) -> None:
+    manifests = whole(render, secrets, {})
+    words = re.findall(r"[A-Za-z0-9]{32,}", Path(secrets).read_text())
+    assert len(words) == 9
+    rest = json.dumps([manifest for manifest in manifests if manifest["kind"] != "Secret"])
+    assert not [word for word in words if word in rest]
+
+
+def test_random_secrets_are_long_plain_and_never_the_same(secrets: str) -> None:
+    other = subprocess.run([CHARTS / "secrets"], check=True, capture_output=True, text=True).stdout
+    mine, theirs = (set(re.findall(r"[A-Za-z0-9]{32,}", text)) for text in (Path(secrets).read_text(), other))
+    assert len(mine) == len(theirs) == 9
+    assert not mine & theirs
+
+
+# Who may speak to whom.
+
+
+def test_network_policies_open_exactly_what_the_design_says_and_at_both_ends(render: Render, secrets: str) -> None:
+    manifests = whole(render, secrets, {})
+    gateway = {("gateway", f"{service}:http") for service in WITH_DATABASE}
+    jwks = {(service, "user:grpc") for service in SERVICES}
+    grpc = {
+        *(
+            ("product", "inventory:grpc"),
+            ("product", "review:grpc"),
+            ("order", "product:grpc"),
+            ("order", "inventory:grpc"),
+        ),
+        *(("inventory", "product:grpc"), ("review", "product:grpc"), ("review", "order:grpc")),
+    }
+    databases = {(f"{service}{job}", f"{service}-db:postgres") for service in WITH_DATABASE for job in ("", "-migrate")}
+    cache = {("gateway", "redis:redis"), ("product", "redis:redis")}
+    broker = {(service, "rabbitmq:amqp") for service in WITH_DATABASE}
+    designed = gateway | jwks | grpc | databases | cache | broker
+    assert ways(manifests, "ingress", "from") == designed
+    assert ways(manifests, "egress", "to") == designed
+
+
+def ways(manifests: list[Manifest], direction: str, side: str) -> set[tuple[str, str]]:
+    """(client, server:port) for each way that the policies of one direction open between components."""
+    found = set()
+    for policy in of_kind(manifests, "NetworkPolicy"):
+        own = policy["spec"]["podSelector"]["matchLabels"].get(f"{LABEL}component")
+        for rule in policy["spec"].get(direction, []):
+            for peer in rule.get(side, []):
+                if "namespaceSelector" in peer:
+                    continue
+                (expression,) = peer["podSelector"]["matchExpressions"]
+                for other in expression["values"]:
+                    client, server = (other, own) if direction == "ingress" else (own, other)
+                    found |= {
+                        (client, f"{server}:{port_name(manifests, server, port['port'])}") for port in rule["ports"]
+                    }
+    return found
+
+
+def port_name(manifests: list[Manifest], component: str, port: str | int) -> str:
+    """A port of a component by its name."""
+    (pod,) = [pod for name, pod in pods(manifests) if name == f"shop-{component}"]
+    names = {p["containerPort"]: p["name"] for p in pod["spec"]["containers"][0]["ports"]}
+    return str(names.get(port, port))
+
+
+def test_only_the_gateway_is_open_to_everybody(render: Render, secrets: str) -> None:
+    policies = of_kind(whole(render, secrets, {}), "NetworkPolicy")
+    open_to_all = {
+        policy["metadata"]["name"]: rule["ports"]
+        for policy in policies
+        for rule in policy["spec"].get("ingress", [])
+        if "from" not in rule
+    }
+    assert open_to_all == {"shop-gateway": [{"port": "http", "protocol": "TCP"}]}
+    deny = named(policies, "NetworkPolicy", "shop-default-deny")
+    assert deny["spec"].keys() == {"podSelector", "policyTypes"}
+
+
+def test_every_pod_is_denied_what_no_policy_opens(manifests: list[Manifest]) -> None:
+    policies = of_kind(manifests, "NetworkPolicy")
+    for name, pod in pods(manifests):
+        labels = pod["metadata"]["labels"]
+        taken = [policy for policy in policies if matches(policy["spec"]["podSelector"], labels)]
+        assert taken or not policies, name
+        assert all(policy["spec"]["policyTypes"] == ["Ingress", "Egress"] for policy in taken)
+
+
+def test_a_store_outside_is_reached_by_its_port(render: Render, secrets: str) -> None:
+    policy = named(whole(render, secrets, OUTSIDE), "NetworkPolicy", "shop-order")
+    assert {"ports": [{"port": 5432, "protocol": "TCP"}]} in policy["spec"]["egress"]
+
+
+def test_traces_may_leave_to_where_they_are_sent(render: Render, secrets: str) -> None:
+    values = {"order.env.OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector.monitoring:4318"}
+    policy = named(whole(render, secrets, values), "NetworkPolicy", "shop-order")
+    assert {"ports": [{"port": 4318, "protocol": "TCP"}]} in policy["spec"]["egress"]
+
+
+# The way in.
+
+
+def test_the_way_in_leads_to_the_gateway(render: Render, secrets: str) -> None:
+    ingress = named(whole(render, secrets, WHOLE["ingress"]), "Ingress", "shop-gateway")
+    (rule,) = ingress["spec"]["rules"]
+    backend = {"service": {"name": "shop-gateway", "port": {"name": "http"}}}
+    assert rule == {
+        "host": "shop.example.com",
+        "http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": backend}]},
+    }
+    assert ingress["spec"]["tls"] == [{"secretName": "tls", "hosts": ["shop.example.com"]}]
+    route = named(whole(render, secrets, WHOLE["gateway api"]), "HTTPRoute", "shop-gateway")
+    assert route["spec"]["rules"][0]["backendRefs"][0]["name"] == "shop-gateway"
+    assert route["spec"]["parentRefs"][0]["name"] == "edge"
+
+
+# Refusals.
+
+REFUSED = {
+    "user.jwt.secret=": "user.jwt has no secret: set user.jwt.existingSecret to the name of a Secret with the keys JWT_SECRET",
+    "user.jwt.secret=short": "user.jwt.secret is too short: it needs 32 characters or more",
+    "order-db.password=": "order-db has no secret: set order-db.existingSecret",
+    "order-db.existingSecret=x": "order-db.existingSecret and order-db.password are both set: leave one of them empty",
+    "redis.password=0123456789abcde/": "redis.password goes into a URL: use only A-Z a-z 0-9 . _ ~ -",
+    "redis.enabled=false": "redis is disabled: set gateway.cache.existingSecret to the Secret of the store to use instead",
+    "order.database.existingSecret=x": 'order.database.existingSecret is "x" but order-db.existingSecret is ""',
+    "order.database.password=0123456789abcdef": "order.database.password leads past order-db: set order-db.enabled to false",
+    "gateway.enabled=false,ingress.enabled=true": "lead to the gateway, which is disabled: set gateway.enabled to true",
+    "gatewayApi.enabled=true": "set gatewayApi.parentRef.name to the Gateway",
+    "order.autoscaling.enabled=true,order.autoscaling.max=1,order.autoscaling.min=2": "autoscaling.max (1) is less than",
+    "order.replcas=2": "additional properties 'replcas' not allowed",
+    "gateway.database.password=x": "additional properties 'database' not allowed",
+    "payments.x=1": "additional properties 'payments' not allowed",
+    "order.replicas=two": "at '/replicas': got string, want integer",
+    "order.resources.limits.memory=1x": "at '/resources/limits/memory': '1x' does not match pattern",
+    "global.deletionPolicy=Keep": "value must be one of 'Retain', 'Delete'",
+}
+
+
+@pytest.mark.parametrize("setting", REFUSED)
+def test_a_wrong_value_is_refused_with_what_to_do(helm: Helm, secrets: str, setting: str) -> None:
+    done = helm("template", "shop", "platform", "--values", secrets, "--set", setting)
+    assert done.returncode != 0
+    assert REFUSED[setting] in done.stderr
+
+
+@pytest.mark.parametrize("chart", ALONE)
+def test_a_chart_alone_does_not_render_without_its_secrets(helm: Helm, chart: str) -> None:
+    assert " has no secret: set " in helm("template", "shop", chart).stderr
+
+
+def test_a_release_name_that_makes_no_names_is_refused(helm: Helm, secrets: str) -> None:
+    for release in ("r" * 31, "1shop", "shop.eu"):
+        assert "is no prefix for the names" in helm("template", release, "platform", "--values", secrets).stderr
+
+
+# The charts themselves.
+
+
+@pytest.mark.parametrize("chart", [*ALONE, "platform"])
+def test_lint_has_nothing_to_say(helm: Helm, secrets: str, chart: str) -> None:
+    values = ["--values", secrets] if chart == "platform" else settings(ALONE[chart])
+    done = helm("lint", "--strict", "--quiet", chart, *values)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_schemas_are_current() -> None:
+    subprocess.run([CHARTS / "schemas", "--check"], check=True)
+
+
+@pytest.mark.usefixtures("helm")
+def test_a_second_build_does_nothing() -> None:
+    done = subprocess.run([CHARTS / "build"], check=True, capture_output=True, text=True)
+    assert done.stdout == ""
+
+
+def test_callers_are_those_who_call() -> None:
+    neighbours = {service: values_of(service)["neighbours"] for service in SERVICES}
+    for service in WITH_DATABASE:
+        values = values_of(service)
+        assert set(values["callers"]) == {caller for caller, called in neighbours.items() if service in called}
+        assert {called[service] for called in neighbours.values() if service in called} == {values["ports"]["grpc"]}
+        assert values_of("gateway")["routes"][service] == values["ports"]["http"]
+
+
+def test_a_chart_alone_has_the_platforms_defaults() -> None:
+    platform = values_of("platform")
+    charts = {
+        **{service: service for service in SERVICES},
+        **{f"{service}-db": "postgres" for service in WITH_DATABASE},
+        "redis": "redis",
+        "rabbitmq": "rabbitmq",
+    }
+    own = {"enabled", "clients", "username", "database"}
+    for component, chart in charts.items():
+        alone = values_of(chart)
+        here = {key: value for key, value in platform[component].items() if key not in own}
+        assert here == {key: subset(alone[key], value) for key, value in here.items()}, component
+        assert subset(platform["global"], alone["global"]) == alone["global"], component
+
+
+def subset(values: Any, like: Any) -> Any:
+    """Those values whose keys are in the other, at every depth."""
+    if not isinstance(values, dict) or not isinstance(like, dict) or not like:
+        return values
+    return {key: subset(value, like[key]) for key, value in values.items() if key in like}

@@ -1,0 +1,88 @@
+"""The charts on a real API server: it knows every field and keeps it as it is, and no pod breaks its namespace's level."""
+
+import json
+import subprocess
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any, TypeAlias
+
+import pytest
+
+Manifest: TypeAlias = dict[str, Any]
+Kubectl: TypeAlias = Callable[..., subprocess.CompletedProcess[str]]
+Helm: TypeAlias = Callable[..., subprocess.CompletedProcess[str]]
+
+pytestmark = pytest.mark.cluster
+
+OPTIONAL = {"HTTPRoute", "ServiceMonitor"}  # their CRDs are not the cluster's own
+CASES = {
+    "defaults": (),
+    "everything": (
+        *("--set", "ingress.enabled=true,ingress.host=shop.example.com,ingress.tls.secretName=tls"),
+        *(
+            argument
+            for service in ("gateway", "user", "product", "inventory", "order", "review")
+            for argument in ("--set", f"{service}.autoscaling.enabled=true")
+        ),
+        *("--set", "global.deletionPolicy=Delete,global.image.registry=localhost:5001,global.image.tag=abc"),
+    ),
+}
+
+
+@pytest.fixture
+def namespace(kubectl: Kubectl) -> Iterator[str]:
+    """A namespace of its own that admits restricted pods only, gone afterwards."""
+    name = f"charts-{uuid.uuid4().hex[:8]}"
+    created = kubectl("create", "namespace", name)
+    assert created.returncode == 0, f"no cluster answers, run `make up`: {created.stderr}"
+    kubectl(
+        "label", "namespace", name, *(f"pod-security.kubernetes.io/{mode}=restricted" for mode in ("enforce", "warn"))
+    )
+    yield name
+    kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_api_server_takes_every_object_as_it_is_and_warns_of_none(
+    kubectl: Kubectl, render: Callable[..., list[Manifest]], secrets: str, namespace: str, case: str
+) -> None:
+    manifests = [m for m in render("platform", "--values", secrets, *CASES[case]) if m["kind"] not in OPTIONAL]
+    for manifest in manifests:
+        manifest["metadata"] = {**manifest["metadata"], "namespace": namespace}
+    document = json.dumps({"apiVersion": "v1", "kind": "List", "items": manifests})
+    apply = ("apply", "--server-side", "--dry-run=server", "--validate=strict", "--output=json", "--filename=-")
+    done = kubectl("--namespace", namespace, *apply, stdin=document)
+    assert (done.returncode, done.stderr) == (0, "")
+    for sent, kept in zip(manifests, json.loads(done.stdout)["items"], strict=True):
+        assert list(differences(sent, kept)) == [], sent["metadata"]["name"]
+
+
+def differences(sent: object, kept: object, path: str = "") -> Iterator[str]:
+    """Where what was sent is not what is kept; what the API server adds is no difference."""
+    if isinstance(sent, dict) and isinstance(kept, dict):
+        for key, value in sent.items():
+            yield from differences(value, kept.get(key), f"{path}.{key}")
+    elif isinstance(sent, list) and isinstance(kept, list) and len(sent) == len(kept):
+        for index, (one, other) in enumerate(zip(sent, kept, strict=True)):
+            yield from differences(one, other, f"{path}[{index}]")
+    elif sent != kept:
+        yield f"{path}: sent {sent!r}, kept {kept!r}"
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ("gateway.enabled=true", "port-forward service/shop-gateway 8080:http"),
+        ("ingress.enabled=true,ingress.host=shop.example.com", "Look at it: http://shop.example.com/swagger/"),
+        (
+            "ingress.enabled=true,ingress.host=a.example.com,ingress.tls.secretName=tls",
+            "https://a.example.com/swagger/",
+        ),
+        ("gateway.enabled=false", "get secret shop-admin"),
+    ],
+)
+def test_an_installation_says_what_to_do_next(helm: Helm, secrets: str, values: str, says: str) -> None:
+    install = ("install", "shop", "platform", "--dry-run=client", "--kube-context", "kind-ecommerce")
+    done = helm(*install, "--values", secrets, "--set", values)
+    assert done.returncode == 0, done.stderr
+    assert says in done.stdout.partition("\nNOTES:\n")[2]

@@ -1,0 +1,9 @@
+"""Keeps the standard library's `operator` where it is.
+
+pytest's importlib mode calls a test of the folder operator/ `operator.tests.unit.test_…` and, unless the module `operator` looks like a
+package, puts an empty one in its place, for everybody. operator/tests/unit/test_standard_library.py checks that it does not.
+"""
+
+import operator
+
+vars(operator)["__path__"] = []

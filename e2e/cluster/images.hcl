@@ -1,0 +1,32 @@
+// What build-images builds: one recipe for every service, one for the operator.
+variable "VERSION" { default = "dev" }
+variable "REGISTRY" { default = "localhost:5001" }
+variable "SERVICES" { default = "" } // separated by commas
+variable "CA" { default = "" }       // the host's CA bundle, where package registries are behind a proxy
+variable "TOOLS" { default = "" }    // a folder with usr/bin/helm, where no registry has one
+
+group "default" {
+  targets = ["services", "operator"]
+}
+
+target "common" {
+  args   = { VERSION = VERSION }
+  secret = CA == "" ? [] : ["id=ca,src=${CA}"]
+  output = ["type=docker"]
+}
+
+target "services" {
+  name       = service
+  matrix     = { service = split(",", SERVICES) }
+  inherits   = ["common"]
+  dockerfile = "services/Dockerfile"
+  args       = { SERVICE = service }
+  tags       = ["${REGISTRY}/ecommerce/${service}:${VERSION}"]
+}
+
+target "operator" {
+  inherits   = ["common"]
+  dockerfile = "operator/Dockerfile"
+  contexts   = TOOLS == "" ? {} : { tools = TOOLS }
+  tags       = ["${REGISTRY}/ecommerce/operator:${VERSION}"]
+}

@@ -1,0 +1,45 @@
+# shellcheck shell=bash
+# Sourced by the scripts that people run: numbered output, one line a step, and one line of advice when a step fails.
+
+logs=${XDG_CACHE_HOME:-$HOME/.cache}/ecommerce-logs
+mkdir -p "$logs"
+
+step() { # what happens, what to do when it fails, command...; its output goes to a log
+  local what=$1 advice=$2 began=$SECONDS log heart
+  log=$logs/$(basename "$3").log
+  shift 2
+  printf '%5d s  %-52s ' "$SECONDS" "$what"
+  heartbeat "$log" & heart=$!
+  if ! "$@" >"$log" 2>&1 </dev/null; then
+    still "$heart"
+    printf 'FAILED after %d s\n' $((SECONDS - began))
+    tail -n 40 "$log" | sed 's/^/         | /'
+    fail "$what: $advice (whole log: $log)"
+  fi
+  still "$heart"
+  printf '%4d s\n' $((SECONDS - began))
+}
+
+shown() { # like step, for a command whose output is the progress
+  local what=$1 advice=$2
+  shift 2
+  printf '%5d s  %s\n' "$SECONDS" "$what"
+  "$@" </dev/null || fail "$what: $advice"
+}
+
+heartbeat() { # log; says twice a minute what a long step is doing
+  local began=$SECONDS
+  while sleep 30 >/dev/null 2>&1; do
+    printf '\n%12s %3d s: %s' '...' $((SECONDS - began)) "$(tail -n 1 "$1" | tr -d '\r' | cut -c -100)"
+  done
+}
+
+still() { kill "$1" 2>/dev/null; wait "$1" 2>/dev/null || true; }
+
+fail() { echo "$1" >&2; exit 1; }
+
+usage() { # prints the comment at the top of the calling script, when --help asks for it
+  case ${1:-} in
+    -h | --help) sed -n '2,/^[^#]/{/^#/s/^# \{0,1\}//p}' "$0"; exit 0 ;;
+  esac
+}

@@ -1,0 +1,115 @@
+"""The cluster as its users see it: through kubectl, on the kind cluster that `make up` brings."""
+
+import json
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+CONTEXT = "kind-ecommerce"
+NODE = "ecommerce-control-plane"
+OPERATOR_NAMESPACE = "ecommerce-system"
+
+Object = dict[str, Any]
+
+
+class CommandFailed(Exception):  # noqa: N818 - named for what happened
+    """A command said no; the message is what it said."""
+
+
+def command(*arguments: str, stdin: str | None = None, timeout: float = 120) -> str:
+    """Its output. Raises CommandFailed."""
+    done = subprocess.run(arguments, input=stdin, capture_output=True, text=True, timeout=timeout, check=False)
+    if done.returncode != 0:
+        raise CommandFailed(f"{' '.join(arguments)}: {done.stderr.strip()}")
+    return done.stdout
+
+
+@dataclass(frozen=True)
+class Namespace:
+    """One namespace of the cluster."""
+
+    name: str
+
+    def kubectl(self, *arguments: str, stdin: str | None = None, timeout: float = 120) -> str:
+        return command(
+            "kubectl", "--context", CONTEXT, "--namespace", self.name, *arguments, stdin=stdin, timeout=timeout
+        )
+
+    def get(self, kind: str, name: str) -> Object:
+        found: Object = json.loads(self.kubectl("get", kind, name, "--output", "json"))
+        return found
+
+    def list(self, kinds: str, selector: str = "") -> list[Object]:
+        arguments = ["get", kinds, "--output", "json", *(["--selector", selector] if selector else [])]
+        found: list[Object] = json.loads(self.kubectl(*arguments))["items"]
+        return found
+
+    def apply(self, *objects: Object) -> None:
+        self.kubectl("apply", "--filename", "-", stdin="\n---\n".join(json.dumps(one) for one in objects))
+
+    def patch(self, kind: str, name: str, patch: Mapping[str, object]) -> None:
+        self.kubectl("patch", kind, name, "--type", "merge", "--patch", json.dumps(patch))
+
+    def secret(self, name: str) -> dict[str, str]:
+        encoded = self.kubectl(
+            "get",
+            "secret",
+            name,
+            "--output",
+            'go-template={{range $k, $v := .data}}{{$k}}={{$v | base64decode}}{{"\\n"}}{{end}}',
+        )
+        return dict(line.split("=", 1) for line in encoded.splitlines() if line)
+
+    def wait_ready(self, platform: str, seconds: int = 420) -> None:
+        self.kubectl("wait", f"ecp/{platform}", "--for=condition=Ready", f"--timeout={seconds}s", timeout=seconds + 10)
+
+
+def create_namespace(name: str) -> Namespace:
+    """A namespace at the restricted Pod Security level, as every shop has."""
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    namespace = Namespace(name)
+    namespace.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
+    return namespace
+
+
+def delete_namespace(name: str) -> None:
+    Namespace("default").kubectl("delete", "namespace", name, "--ignore-not-found", "--timeout=180s", timeout=200)
+
+
+def eventually(check: Callable[[], object], within: float, what: str) -> None:
+    """Waits until `check` holds; AssertionError says what did not."""
+    give_up = time.monotonic() + within
+    while not check():
+        assert time.monotonic() < give_up, f"not within {within} s: {what}"
+        time.sleep(0.1)
+
+
+def audit_log(since: str) -> Iterator[Object]:
+    """What the API server was asked from `since` (RFC 3339, UTC) on, one entry a request."""
+    text = command("docker", "exec", NODE, "sh", "-c", "cat /var/log/kubernetes/audit*.log")
+    for line in text.splitlines():
+        entry = json.loads(line)
+        if entry["requestReceivedTimestamp"] >= since:
+            yield entry
+
+
+def writes(entries: Iterator[Object], user: str) -> list[str]:
+    """The writes among them by a user whose name ends so, as `verb resource namespace/name`; Lease renewals do not count."""
+    return [
+        f"{entry['verb']} {_path(entry.get('objectRef', {}))}"
+        for entry in entries
+        if entry["verb"] in ("create", "update", "patch", "delete", "deletecollection")
+        and entry["user"]["username"].endswith(user)
+        and entry.get("objectRef", {}).get("resource") != "leases"
+    ]
+
+
+def _path(reference: Mapping[str, str]) -> str:
+    parts: Sequence[str] = [reference.get(part, "") for part in ("resource", "subresource", "namespace", "name")]
+    return "/".join(part for part in parts if part)
+
+
+def now() -> str:
+    return command("docker", "exec", NODE, "date", "-u", "+%Y-%m-%dT%H:%M:%S.%6NZ").strip()

@@ -1,0 +1,344 @@
+"""The whole shop as processes on this machine, on the servers that `make test-env-up` starts.
+
+`python -m shop_e2e.stack` runs it on the ports of the design until it is interrupted; tests run one of their own beside it.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import os
+import secrets
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+import httpx
+import redis.asyncio as redis
+
+_START_SECONDS = 60
+_STOP_SECONDS = 20
+_LOG_TAIL = 3000
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One service: its ports as the design has them, and what it keeps where. A new service is a new row."""
+
+    http: int
+    grpc: int | None = None
+    database: str | None = None
+
+
+SERVICES: Mapping[str, Kind] = {
+    "user": Kind(8081, 9091, "users_db"),
+    "product": Kind(8082, 9094, "products_db"),
+    "inventory": Kind(8085, 9092, "inventory_db"),
+    "order": Kind(8083, 9095, "orders_db"),
+    "review": Kind(8087, 9093, "reviews_db"),
+    "gateway": Kind(8080),
+}
+_METRICS_OFFSET = 1400
+"""Under fixed ports, metrics of the service on 8083 are on 9483."""
+
+
+class StackError(Exception):
+    """A part of the stack did not start; the message says which, and shows the end of its log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Servers:
+    """What the processes run on."""
+
+    postgres: str
+    redis: str
+    rabbitmq: str
+    rabbitmq_management: str
+
+    @classmethod
+    def from_environment(cls) -> "Servers":
+        """Raises StackError."""
+        try:
+            return cls(
+                os.environ["TEST_POSTGRES_DSN"],
+                os.environ["TEST_REDIS_URL"],
+                os.environ["TEST_RABBITMQ_URL"],
+                os.environ["TEST_RABBITMQ_MANAGEMENT_URL"],
+            )
+        except KeyError as missing:
+            raise StackError(
+                f'{missing.args[0]} is not set: run `eval "$(e2e/cluster/test-env env)"` after `make test-env-up`'
+            ) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    http: int
+    grpc: int
+    metrics: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to start. `name` sets databases and broker apart from other stacks'; `redis_database` is flushed at the start."""
+
+    name: str
+    logs: Path
+    ports: Mapping[str, Ports]
+    redis_database: int
+    settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Further variables, by service."""
+    jwt_secret: str = field(default_factory=lambda: secrets.token_urlsafe(48), repr=False)
+    admin_email: str = "admin@example.com"
+    admin_password: str = field(default_factory=lambda: secrets.token_urlsafe(18), repr=False)
+
+
+def free_ports() -> dict[str, Ports]:
+    """Three ports a service that nobody listens on now."""
+    with contextlib.ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(3 * len(SERVICES))]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        numbers = iter([one.getsockname()[1] for one in sockets])
+        return {name: Ports(next(numbers), next(numbers), next(numbers)) for name in SERVICES}
+
+
+def design_ports() -> dict[str, Ports]:
+    return {name: Ports(kind.http, kind.grpc or 0, kind.http + _METRICS_OFFSET) for name, kind in SERVICES.items()}
+
+
+class Stack:
+    """A running shop. Single services can be stopped, killed and started again."""
+
+    def __init__(self, plan: Plan, servers: Servers) -> None:
+        self.plan = plan
+        self._servers = servers
+        self._processes: dict[str, asyncio.subprocess.Process] = {}
+
+    @property
+    def url(self) -> str:
+        """The gateway's."""
+        return self.url_of("gateway")
+
+    def url_of(self, service: str) -> str:
+        return f"http://127.0.0.1:{self.plan.ports[service].http}"
+
+    def grpc_of(self, service: str) -> str:
+        return f"127.0.0.1:{self.plan.ports[service].grpc}"
+
+    def database_of(self, service: str) -> str:
+        """The DSN of a service's database, for a look inside."""
+        return urlunsplit(urlsplit(self._servers.postgres)._replace(path=f"/{self._database_name(service)}"))
+
+    def log_of(self, service: str) -> Path:
+        return self.plan.logs / f"{service}.log"
+
+    async def start(self, *services: str) -> None:
+        """Starts these, or all, and waits until each is ready. Raises StackError."""
+        for service in services or SERVICES:
+            self._processes[service] = await self._run(service, "serve")
+        async with httpx.AsyncClient(timeout=5) as client:
+            await asyncio.gather(*(self._until_ready(client, service) for service in services or SERVICES))
+
+    async def stop(self, *services: str) -> None:
+        """Ends these, or all, as Kubernetes does: SIGTERM, time to finish, SIGKILL."""
+        chosen = [self._processes.pop(service) for service in services or list(self._processes)]
+        for process in chosen:
+            _signal(process, signal.SIGTERM)
+        await asyncio.gather(*(_ended(process) for process in chosen))
+
+    async def kill(self, service: str) -> None:
+        """SIGKILL, in the middle of whatever it does."""
+        process = self._processes.pop(service)
+        _signal(process, signal.SIGKILL)
+        await process.wait()
+
+    async def prepare(self) -> None:
+        """Databases, migrated; a virtual host; an empty Redis database. What an earlier stack of this name has left goes first."""
+        self.plan.logs.mkdir(parents=True, exist_ok=True)
+        await self.remove()
+        await asyncio.gather(self._create_databases(), self._create_vhost(), self._flush_redis())
+        await asyncio.gather(*(self._migrate(service) for service, kind in SERVICES.items() if kind.database))
+
+    async def remove(self) -> None:
+        """What `prepare` has made."""
+        connection = await asyncpg.connect(self._servers.postgres)
+        try:
+            for service, kind in SERVICES.items():
+                if kind.database:
+                    await connection.execute(f'DROP DATABASE IF EXISTS "{self._database_name(service)}" WITH (FORCE)')
+        finally:
+            await connection.close()
+        async with self._management() as client:
+            await client.delete(f"/api/vhosts/{self.plan.name}")
+
+    async def _create_databases(self) -> None:
+        connection = await asyncpg.connect(self._servers.postgres)
+        try:
+            for service, kind in SERVICES.items():
+                if kind.database:
+                    await connection.execute(f'CREATE DATABASE "{self._database_name(service)}"')
+        finally:
+            await connection.close()
+
+    async def _create_vhost(self) -> None:
+        async with self._management() as client:
+            (await client.put(f"/api/vhosts/{self.plan.name}")).raise_for_status()
+
+    def _management(self) -> httpx.AsyncClient:
+        broker = urlsplit(self._servers.rabbitmq)
+        credentials = (broker.username or "", broker.password or "")
+        return httpx.AsyncClient(base_url=self._servers.rabbitmq_management, auth=credentials)
+
+    async def _flush_redis(self) -> None:
+        async with redis.from_url(self._redis_url()) as client:
+            await client.flushdb()
+
+    async def _migrate(self, service: str) -> None:
+        process = await self._run(service, "migrate")
+        if await process.wait() != 0:
+            raise StackError(f"{service} could not be migrated:\n{self._log_tail(service)}")
+
+    async def _run(self, service: str, verb: str) -> asyncio.subprocess.Process:
+        with self.log_of(service).open("ab") as log:
+            return await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                f"{service}_service",
+                verb,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=self._environment(service),
+                start_new_session=True,  # so that an interrupt reaches this process alone, which then stops the rest in order
+            )
+
+    async def _until_ready(self, client: httpx.AsyncClient, service: str) -> None:
+        process = self._processes[service]
+        try:
+            async with asyncio.timeout(_START_SECONDS):
+                while not await _is_ready(client, self.url_of(service)):
+                    if process.returncode is not None:
+                        raise StackError(f"{service} ended by itself:\n{self._log_tail(service)}")
+                    await asyncio.sleep(0.1)
+        except TimeoutError:
+            raise StackError(f"{service} is not ready after {_START_SECONDS} s:\n{self._log_tail(service)}") from None
+
+    def _environment(self, service: str) -> dict[str, str]:
+        ports = self.plan.ports[service]
+        environment = {
+            "PATH": os.environ.get("PATH", ""),
+            "PYTHONUNBUFFERED": "1",
+            "HTTP_PORT": str(ports.http),
+            "METRICS_PORT": str(ports.metrics),
+            "TENANT": self.plan.name,
+            "SHUTDOWN_DRAIN_SECONDS": "0.2",
+        }
+        for name, kind in SERVICES.items():
+            environment[f"{name.upper()}_URL"] = self.url_of(name)
+            if kind.grpc is not None:
+                environment[f"{name.upper()}_GRPC"] = self.grpc_of(name)
+        environment["REDIS_URL"] = self._redis_url()
+        if SERVICES[service].database is not None:
+            environment |= self._backend_environment(service)
+        if service == "user":
+            environment["JWT_SECRET"] = self.plan.jwt_secret
+            environment["ADMIN_EMAIL"] = self.plan.admin_email
+            environment["ADMIN_PASSWORD"] = self.plan.admin_password
+        return {**environment, **self.plan.settings.get(service, {})}
+
+    def _backend_environment(self, service: str) -> dict[str, str]:
+        server = urlsplit(self._servers.postgres)
+        return {
+            "GRPC_PORT": str(self.plan.ports[service].grpc),
+            "DB_HOST": server.hostname or "",
+            "DB_PORT": str(server.port or 5432),
+            "DB_USER": server.username or "",
+            "DB_PASSWORD": server.password or "",
+            "DB_NAME": self._database_name(service),
+            "RABBITMQ_URL": urlunsplit(urlsplit(self._servers.rabbitmq)._replace(path=f"/{self.plan.name}")),
+        }
+
+    def _database_name(self, service: str) -> str:
+        return f"{self.plan.name}_{SERVICES[service].database}"
+
+    def _redis_url(self) -> str:
+        return urlunsplit(urlsplit(self._servers.redis)._replace(path=f"/{self.plan.redis_database}"))
+
+    def _log_tail(self, service: str) -> str:
+        return self.log_of(service).read_text(errors="replace")[-_LOG_TAIL:]
+
+
+@contextlib.asynccontextmanager
+async def running(plan: Plan) -> AsyncIterator[Stack]:
+    """The shop, prepared and ready; stopped and removed at the end of the block. Raises StackError."""
+    stack = Stack(plan, Servers.from_environment())
+    try:
+        await stack.prepare()
+        await stack.start()
+        yield stack
+    finally:
+        await stack.stop()
+        await stack.remove()
+
+
+async def _is_ready(client: httpx.AsyncClient, url: str) -> bool:
+    try:
+        return (await client.get(f"{url}/ready")).is_success
+    except httpx.TransportError:
+        return False
+
+
+def _signal(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        process.send_signal(number)
+
+
+async def _ended(process: asyncio.subprocess.Process) -> None:
+    try:
+        async with asyncio.timeout(_STOP_SECONDS):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m shop_e2e.stack", description=__doc__)
+    parser.add_argument("--name", default="local", help="sets the databases and the broker apart [%(default)s]")
+    parser.add_argument("--free-ports", action="store_true", help="any ports, instead of those of the design")
+    parser.add_argument("--redis-database", type=int, default=1, help="emptied at the start [%(default)s]")
+    parser.add_argument("--logs", type=Path, help="folder for one log a service [a temporary one]")
+    chosen = parser.parse_args(arguments)
+    plan = Plan(
+        name=chosen.name,
+        logs=chosen.logs or Path(tempfile.mkdtemp(prefix="shop-logs-")),
+        ports=free_ports() if chosen.free_ports else design_ports(),
+        redis_database=chosen.redis_database,
+    )
+    try:
+        asyncio.run(_run_until_interrupted(plan))
+    except StackError as error:
+        sys.exit(str(error))
+
+
+async def _run_until_interrupted(plan: Plan) -> None:
+    interrupted = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, interrupted.set)
+    print(f"starting {', '.join(SERVICES)}; their logs are in {plan.logs}")
+    async with running(plan) as stack:
+        for service in SERVICES:
+            print(f"  {service:10} {stack.url_of(service)}")
+        print(f"the shop is at {stack.url}/api/v1, its API is described at {stack.url}/swagger/")
+        print(f"its admin is {plan.admin_email}, password {plan.admin_password}; interrupt to stop")
+        await interrupted.wait()
+
+
+if __name__ == "__main__":
+    main()

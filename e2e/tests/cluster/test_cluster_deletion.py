@@ -1,0 +1,51 @@
+"""Deleting a platform leaves what its deletionPolicy says, and a platform made again takes up what was kept."""
+
+from collections.abc import Iterator
+
+import pytest
+from shop_e2e import shops
+from shop_e2e.client import Shop
+from shop_e2e.kubectl import Namespace, create_namespace, delete_namespace, eventually
+
+pytestmark = pytest.mark.cluster
+
+EVERYTHING = (
+    "all,serviceaccounts,secrets,configmaps,networkpolicies,poddisruptionbudgets,"
+    "persistentvolumeclaims,horizontalpodautoscalers,ingresses"
+)
+OF_THE_NAMESPACE = {"ServiceAccount/default", "ConfigMap/kube-root-ca.crt", "Service/reached"}
+
+
+@pytest.fixture
+def namespace() -> Iterator[Namespace]:
+    yield create_namespace("e2e-deletion")
+    delete_namespace("e2e-deletion")
+
+
+async def test_a_deleted_platform_leaves_what_its_policy_says(namespace: Namespace) -> None:
+    namespace.apply(shops.platform("kept", deletionPolicy="Retain"), shops.node_port("kept", 30081))
+    namespace.wait_ready("kept")
+    async with Shop("http://127.0.0.1:18081") as shop:
+        customer = await shop.register()
+
+    namespace.kubectl("delete", "ecp", "kept", "--wait")
+    eventually(
+        lambda: {name.split("/")[0] for name in _left(namespace)} == {"PersistentVolumeClaim", "Secret"},
+        120,
+        "only volumes and credentials are left",
+    )
+    kept = _left(namespace)
+
+    namespace.apply(shops.platform("kept", deletionPolicy="Delete"))
+    namespace.wait_ready("kept")
+    async with Shop("http://127.0.0.1:18081") as shop:
+        assert (await shop.log_in(customer.email, customer.password)).id == customer.id
+    assert kept <= _left(namespace), "the volumes and credentials were made anew"
+
+    namespace.kubectl("delete", "ecp", "kept", "--wait")
+    eventually(lambda: not _left(namespace), 120, "nothing is left")
+
+
+def _left(namespace: Namespace) -> set[str]:
+    objects = namespace.list(EVERYTHING)
+    return {f"{one['kind']}/{one['metadata']['name']}" for one in objects} - OF_THE_NAMESPACE

@@ -1,0 +1,80 @@
+"""What a shop costs. A figure that is missed fails here, and is reported."""
+
+import json
+import re
+
+import pytest
+from shop_e2e.kubectl import OPERATOR_NAMESPACE, Namespace, command
+
+pytestmark = pytest.mark.cluster
+
+MEBIBYTE = 1024 * 1024
+SERVICES = ("gateway", "user", "product", "inventory", "order", "review")
+
+
+@pytest.mark.parametrize("component", SERVICES)
+def test_a_service_is_resident_in_at_most_120_mib(namespace: Namespace, component: str) -> None:
+    resident = _resident(namespace, f"app.kubernetes.io/component={component},app.kubernetes.io/instance=shop")
+
+    assert resident <= 120 * MEBIBYTE, f"{resident / MEBIBYTE:.1f} MiB"
+
+
+def test_the_operator_is_resident_in_at_most_128_mib() -> None:
+    resident = _resident(Namespace(OPERATOR_NAMESPACE), "app.kubernetes.io/component=operator")
+
+    assert resident <= 128 * MEBIBYTE, f"{resident / MEBIBYTE:.1f} MiB"
+
+
+def test_a_small_shop_requests_at_most_1_5_cpus_and_3_gib(namespace: Namespace) -> None:
+    pods = [
+        pod for pod in namespace.list("pods", "app.kubernetes.io/instance=shop") if pod["status"]["phase"] == "Running"
+    ]
+    requests = [c["resources"]["requests"] for pod in pods for c in pod["spec"]["containers"]]
+
+    assert sum(_milli(request["cpu"]) for request in requests) <= 1500
+    assert sum(_bytes(request["memory"]) for request in requests) <= 3 * 1024 * MEBIBYTE
+
+
+def test_images_share_all_but_5_mib(namespace: Namespace) -> None:
+    deployment = namespace.get("deployment", "shop-order")
+    image = deployment["spec"]["template"]["spec"]["containers"][0]["image"]
+    layers = {service: _layers(image.replace("/order:", f"/{service}:")) for service in SERVICES}
+    shared = set.intersection(*(set(of_image) for of_image in layers.values()))
+
+    for service, of_image in layers.items():
+        own = sum(size for layer, size in of_image.items() if layer not in shared)
+        assert own <= 5 * MEBIBYTE, f"{service}: {own / MEBIBYTE:.2f} MiB of its own"
+
+
+def _resident(namespace: Namespace, selector: str) -> float:
+    """The largest resident set of the pods, as they measure it themselves, in bytes."""
+    found = []
+    for pod in namespace.list("pods", selector):
+        path = f"/api/v1/namespaces/{namespace.name}/pods/{pod['metadata']['name']}:9464/proxy/metrics"
+        match = re.search(
+            r"^process_resident_memory_bytes (\S+)$", namespace.kubectl("get", "--raw", path), re.MULTILINE
+        )
+        assert match, "the pod does not measure itself"
+        found.append(float(match[1]))
+    print(f"{selector}: {max(found) / MEBIBYTE:.1f} MiB resident")
+    return max(found)
+
+
+def _layers(image: str) -> dict[str, int]:
+    """Compressed size by digest, from the registry's manifest."""
+    registry, _, rest = image.partition("/")
+    name, _, tag = rest.rpartition(":")
+    types = "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json"
+    manifest = json.loads(
+        command("curl", "-fsS", "-H", f"Accept: {types}", f"http://{registry}/v2/{name}/manifests/{tag}")
+    )
+    return {layer["digest"]: layer["size"] for layer in manifest["layers"]}
+
+
+def _milli(quantity: str) -> int:
+    return int(quantity[:-1]) if quantity.endswith("m") else int(float(quantity) * 1000)
+
+
+def _bytes(quantity: str) -> int:
+    units = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
+    return int(quantity[:-2]) * units[quantity[-2:]]

@@ -1,0 +1,99 @@
+"""One `kubectl apply` gives a shop that takes an order."""
+
+import json
+
+import httpx
+import pytest
+from shop_e2e.client import Person, Refused, Shop
+from shop_e2e.kubectl import Namespace, eventually
+
+pytestmark = pytest.mark.cluster
+
+
+def test_a_platform_becomes_ready_and_its_status_says_what_is_true(namespace: Namespace) -> None:
+    namespace.kubectl("wait", "ecp/shop", "--for=condition=Ready", "--timeout=420s", timeout=430)
+    platform = namespace.get("ecp", "shop")
+    status = platform["status"]
+    conditions = {condition["type"]: condition["status"] for condition in status["conditions"]}
+
+    assert conditions == {"Ready": "True", "Progressing": "False", "Degraded": "False"}
+    assert status["observedGeneration"] == platform["metadata"]["generation"]
+    assert {service["name"] for service in status["services"]} == {
+        "gateway",
+        "user",
+        "product",
+        "inventory",
+        "order",
+        "review",
+    }
+    assert {database["name"] for database in status["databases"]} == {"user-db", "product-db", "inventory-db", "order-db", "review-db"}
+    assert "True" in namespace.kubectl("get", "ecp", "shop")
+
+
+async def test_the_whole_journey_through_the_gateway(namespace: Namespace, shop: Shop, admin: Person) -> None:
+    seller, product = await shop.stocked_product(admin, 10)
+    customer = await shop.register()
+    customer = await shop.log_in(customer.email, customer.password)
+
+    order = await customer.order((product, 2))
+    assert order["status"] == "pending"
+    assert order["total"] == {"amount": 2580, "currency": "USD"}
+    assert [mine["id"] for mine in await customer.orders()] == [order["id"]]
+
+    await customer.call("POST", f"/products/{product}/reviews", {"rating": 4, "title": "Good", "text": "A cup."})
+    details = await shop.call("GET", f"/products/{product}")
+    assert details["degraded"] == []
+    assert details["seller"]["id"] == seller.id
+    assert details["stock"]["available"] == 8
+    assert details["rating"] == {"average": 4.0, "count": 1}
+
+    await customer.cancel(order["id"])
+    await _stock_becomes(shop, product, {"product_id": product, "on_hand": 10, "reserved": 0, "available": 10})
+
+
+async def test_anothers_order_is_not_found(shop: Shop, admin: Person) -> None:
+    _, product = await shop.stocked_product(admin, 1)
+    order = await (await shop.register()).order((product, 1))
+    stranger = await shop.register()
+
+    with pytest.raises(Refused) as refusal:
+        await stranger.call("GET", f"/orders/{order['id']}")
+
+    assert refusal.value.status == 404
+
+
+async def test_documentation_and_probes_answer_at_the_gateway(shop: Shop) -> None:
+    async with httpx.AsyncClient(base_url=shop.url) as http:
+        for path in ("/health", "/ready", "/swagger/"):
+            assert (await http.get(path)).status_code == 200, path
+        paths = (await http.get("/openapi.json")).json()["paths"]
+    assert {"/api/v1/orders", "/api/v1/products/{product_id}", "/api/v1/auth/register"} <= set(paths)
+
+
+def test_events_reach_every_consumer_and_no_letter_is_dead(namespace: Namespace) -> None:
+    def queues() -> dict[str, int]:
+        listed = namespace.kubectl(
+            "exec",
+            "shop-rabbitmq-0",
+            "--",
+            "rabbitmqctl",
+            "--quiet",
+            "--formatter",
+            "json",
+            "list_queues",
+            "name",
+            "messages",
+        )
+        return {queue["name"]: queue["messages"] for queue in json.loads(listed)}
+
+    eventually(lambda: not any(queues().values()), 30, "every queue is empty")
+    assert {"inventory", "inventory.dead", "order", "order.dead"} <= set(queues())
+
+
+async def _stock_becomes(shop: Shop, product: int, expected: dict[str, int]) -> None:
+    from chassis.testing import eventually as awaited
+
+    async def is_so() -> bool:
+        return await shop.stock(product) == expected
+
+    await awaited(is_so, within=20)

@@ -1,0 +1,36 @@
+"""Whatever is killed while orders flow: none that was accepted is lost, nothing is oversold, and the shop recovers by itself."""
+
+import pytest
+from shop_e2e.client import Person, Shop
+from shop_e2e.kubectl import Namespace
+from shop_e2e.stream import Failure, OrderStream
+
+pytestmark = pytest.mark.cluster
+
+SERVICES = ["gateway", "user", "product", "inventory", "order", "review"]
+STORES = ["user-db", "product-db", "inventory-db", "order-db", "review-db", "redis", "rabbitmq"]
+
+
+async def test_orders_survive_the_death_of_every_pod(namespace: Namespace, shop: Shop, admin: Person) -> None:
+    _, product = await shop.stocked_product(admin, 1_000_000)
+    stream = OrderStream(shop, product)
+    async with stream.flowing():
+        for component in SERVICES + STORES:
+            before = len(stream.failures)
+            _kill(namespace, component)
+            await stream.recovered()
+            _only_foreseen(stream.failures[before:], component)
+    await stream.assert_books_agree()
+
+
+def _kill(namespace: Namespace, component: str) -> None:
+    """SIGKILL, without a farewell."""
+    pods = f"app.kubernetes.io/component={component},app.kubernetes.io/instance=shop"
+    namespace.kubectl("delete", "pods", "--selector", pods, "--grace-period=0", "--force", "--wait=true")
+
+
+def _only_foreseen(failures: list[Failure], component: str) -> None:
+    """503 and nothing else; where the gateway itself dies, nobody is there to say so, and connections break."""
+    foreseen = {503, None} if component == "gateway" else {503}
+    unforeseen = [failure for failure in failures if failure.status not in foreseen]
+    assert unforeseen == [], f"after {component} was killed"

@@ -1,0 +1,38 @@
+"""A change rolls out under load, and nobody notices."""
+
+import asyncio
+
+import pytest
+from shop_e2e.client import Person, Shop
+from shop_e2e.kubectl import Namespace
+from shop_e2e.stream import OrderStream
+
+pytestmark = pytest.mark.cluster
+
+
+async def test_changing_the_profile_rolls_out_without_a_failed_request(
+    namespace: Namespace, shop: Shop, admin: Person
+) -> None:
+    _, product = await shop.stocked_product(admin, 100_000)
+    stream = OrderStream(shop, product, buyers=3)
+    try:
+        async with stream.flowing():
+            for profile, replicas in (("medium", 2), ("small", 1)):
+                namespace.patch("ecp", "shop", {"spec": {"profile": profile}})
+                await asyncio.to_thread(_rolled_out, namespace, replicas)
+    finally:
+        namespace.patch("ecp", "shop", {"spec": {"profile": "small"}})
+
+    assert len(stream.accepted) > 100
+    assert stream.failures == []
+    await stream.assert_books_agree()
+
+
+def _rolled_out(namespace: Namespace, replicas: int) -> None:
+    generation = namespace.get("ecp", "shop")["metadata"]["generation"]
+    namespace.kubectl(
+        "wait", "ecp/shop", f"--for=jsonpath={{.status.observedGeneration}}={generation}", "--timeout=60s"
+    )
+    namespace.wait_ready("shop")
+    deployment = namespace.get("deployment", "shop-order")
+    assert deployment["status"]["readyReplicas"] >= replicas

@@ -1,0 +1,179 @@
+"""The operator keeps a shop as its resource says, and leaves alone what is as it should be."""
+
+import json
+import time
+
+import pytest
+from shop_e2e.kubectl import (
+    OPERATOR_NAMESPACE,
+    Namespace,
+    Object,
+    audit_log,
+    eventually,
+    now,
+    writes,
+)
+
+pytestmark = pytest.mark.cluster
+
+OURS = "app.kubernetes.io/managed-by=ecommerce-operator,app.kubernetes.io/instance=shop"
+KINDS = "serviceaccounts,secrets,configmaps,services,networkpolicies,poddisruptionbudgets,statefulsets,jobs,deployments,horizontalpodautoscalers"
+OPERATOR = f":{OPERATOR_NAMESPACE}:ecommerce-operator"
+
+
+def children(namespace: Namespace, kinds: str = KINDS) -> dict[str, Object]:
+    return {f"{one['kind']}/{one['metadata']['name']}": one for one in namespace.list(kinds, OURS)}
+
+
+def uids(objects: dict[str, Object]) -> dict[str, str]:
+    return {name: one["metadata"]["uid"] for name, one in objects.items()}
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS.split(",") if kind != "horizontalpodautoscalers"])
+def test_every_deleted_child_comes_back(namespace: Namespace, kind: str) -> None:
+    before = children(namespace, kind)
+    assert before, f"the shop has no {kind}"
+
+    namespace.kubectl("delete", kind, "--selector", OURS, "--wait=false")
+
+    def are_back() -> bool:
+        after = children(namespace, kind)
+        return set(before) == set(after) and not set(uids(before).values()) & set(uids(after).values())
+
+    eventually(are_back, 5, f"all {len(before)} {kind} are back")
+
+
+def test_a_deleted_secret_comes_back_with_the_password_its_database_knows(namespace: Namespace) -> None:
+    before = namespace.secret("shop-order-db")
+
+    namespace.kubectl("delete", "secret", "shop-order-db")
+
+    eventually(
+        lambda: "secret/shop-order-db" in namespace.kubectl("get", "secret", "--output", "name"),
+        5,
+        "the Secret is back",
+    )
+    assert namespace.secret("shop-order-db") == before
+
+
+CHANGES = [
+    ("deployment/shop-order", "/spec/template/spec/containers/0/image", "nowhere/order:wrong"),
+    ("deployment/shop-order", "/spec/replicas", 3),
+    ("deployment/shop-order", "/metadata/labels/app.kubernetes.io~1version", "wrong"),
+    ("statefulset/shop-order-db", "/spec/template/spec/containers/0/image", "nowhere/postgres:wrong"),
+    ("service/shop-order", "/spec/ports/0/port", 1),
+    ("service/shop-order-grpc", "/spec/selector/app.kubernetes.io~1component", "wrong"),
+    ("networkpolicy/shop-order", "/spec/policyTypes", ["Egress"]),
+    ("poddisruptionbudget/shop-order", "/spec/maxUnavailable", 100),
+    ("serviceaccount/shop-order", "/automountServiceAccountToken", True),
+    ("configmap/shop-rabbitmq", "/data", {}),
+    ("secret/shop-jwt", "/data/JWT_SECRET", "d3Jvbmc="),
+]
+
+
+@pytest.mark.parametrize(("child", "path", "value"), CHANGES, ids=[f"{child}{path}" for child, path, _ in CHANGES])
+def test_an_owned_field_that_somebody_changed_is_put_back(
+    namespace: Namespace, child: str, path: str, value: object
+) -> None:
+    before = _field(namespace, child, path)
+    assert before != value
+
+    namespace.kubectl(
+        "patch", child, "--type", "json", "--patch", json.dumps([{"op": "replace", "path": path, "value": value}])
+    )
+
+    eventually(lambda: _field(namespace, child, path) == before, 5, f"{child}{path} is {before!r} again")
+
+
+def test_replicas_belong_to_the_autoscaler_where_there_is_one(namespace: Namespace) -> None:
+    scaling = {"services": {"review": {"autoscaling": {"enabled": True, "min": 1, "max": 3}}}}
+    namespace.patch("ecp", "shop", {"spec": scaling})
+    try:
+        namespace.kubectl("wait", "hpa/shop-review", "--for=jsonpath={.spec.maxReplicas}=3", "--timeout=30s")
+        _settle(namespace)
+        began = now()
+
+        namespace.kubectl("scale", "deployment/shop-review", "--replicas=2")
+        namespace.kubectl("rollout", "status", "deployment/shop-review", "--timeout=90s")
+        _settle(namespace)
+
+        assert namespace.get("deployment", "shop-review")["spec"]["replicas"] == 2
+        assert [
+            write
+            for write in writes(audit_log(began), OPERATOR)
+            if write.startswith("patch deployments/shop/shop-review")
+        ] == []
+    finally:
+        namespace.patch("ecp", "shop", {"spec": {"services": None}})
+    eventually(lambda: "Deployment/shop-review" in children(namespace, "deployments"), 5, "the Deployment is there")
+    eventually(
+        lambda: not children(namespace, "horizontalpodautoscalers"), 20, "the autoscaler that left the spec is gone"
+    )
+    namespace.wait_ready("shop")
+
+
+def test_three_resyncs_and_a_restart_write_nothing_and_restart_no_pod(namespace: Namespace) -> None:
+    _settle(namespace)
+    before, pods, began = children(namespace), _pods(namespace), now()
+
+    for _ in range(3):
+        _resync(namespace)
+    operator = Namespace(OPERATOR_NAMESPACE)
+    operator.kubectl("rollout", "restart", "deployment/ecommerce-operator")
+    operator.kubectl("rollout", "status", "deployment/ecommerce-operator", "--timeout=120s")
+    _resync(namespace)
+
+    assert writes(audit_log(began), OPERATOR) == []
+    after = children(namespace)
+    assert {name: one["metadata"]["resourceVersion"] for name, one in after.items() if one["kind"] != "Job"} == {
+        name: one["metadata"]["resourceVersion"] for name, one in before.items() if one["kind"] != "Job"
+    }
+    assert _pods(namespace) == pods
+
+
+def _field(namespace: Namespace, child: str, path: str) -> object:
+    found: object = namespace.get(*child.split("/", 1))
+    for part in path.strip("/").split("/"):
+        key = part.replace("~1", "/")
+        if isinstance(found, list):
+            found = found[int(key)]
+        elif isinstance(found, dict):
+            found = found.get(key)
+    return found
+
+
+def _pods(namespace: Namespace) -> dict[str, int]:
+    """Restarts by pod, of the pods that serve."""
+    pods = namespace.list("pods", "app.kubernetes.io/part-of=ecommerce")
+    serving = [pod for pod in pods if pod["status"]["phase"] == "Running"]
+    return {
+        pod["metadata"]["uid"]: sum(c["restartCount"] for c in pod["status"]["containerStatuses"]) for pod in serving
+    }
+
+
+def _reconciles() -> float:
+    """How many passes the leading operator has finished."""
+    operator = Namespace(OPERATOR_NAMESPACE)
+    total = 0.0
+    for pod in operator.list("pods", "app.kubernetes.io/component=operator"):
+        path = f"/api/v1/namespaces/{OPERATOR_NAMESPACE}/pods/{pod['metadata']['name']}:9464/proxy/metrics"
+        lines = operator.kubectl("get", "--raw", path).splitlines()
+        total += sum(
+            float(line.split()[-1])
+            for line in lines
+            if line.startswith("ecommerce_operator_reconcile_duration_seconds_count")
+        )
+    return total
+
+
+def _resync(namespace: Namespace) -> None:
+    """Makes the operator look at the shop once more: an annotation that means nothing to it."""
+    passes = _reconciles()
+    namespace.kubectl("annotate", "ecp", "shop", "--overwrite", f"example.com/looked-at={time.monotonic_ns()}")
+    eventually(lambda: _reconciles() > passes, 30, "the operator has looked at the shop")
+
+
+def _settle(namespace: Namespace) -> None:
+    """Ready, and the operator has seen it."""
+    namespace.wait_ready("shop")
+    _resync(namespace)

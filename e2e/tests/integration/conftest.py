@@ -1,0 +1,33 @@
+import random
+import uuid
+from collections.abc import AsyncIterator
+
+import pytest
+from shop_e2e.client import Person, Shop
+from shop_e2e.stack import Plan, Stack, free_ports, running
+
+
+@pytest.fixture(scope="session")
+async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+    """The whole shop as processes. A crash holds stock for three seconds only, so that tests need not wait for a minute."""
+    plan = Plan(
+        name=f"e2e-{uuid.uuid4().hex[:8]}",
+        logs=tmp_path_factory.mktemp("logs"),
+        ports=free_ports(),
+        redis_database=random.randrange(2, 16),
+        settings={"order": {"RESERVATION_HOLD_SECONDS": "3"}},
+    )
+    print(f"logs of the services: {plan.logs}")
+    async with running(plan) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+async def shop(stack: Stack) -> AsyncIterator[Shop]:
+    async with Shop(stack.url) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+async def admin(stack: Stack, shop: Shop) -> Person:
+    return await shop.log_in(stack.plan.admin_email, stack.plan.admin_password)

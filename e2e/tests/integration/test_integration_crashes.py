@@ -1,0 +1,28 @@
+"""Processes die in the middle of their work: no accepted order is lost, and what is reserved is what orders hold."""
+
+import asyncio
+
+import pytest
+from shop_e2e.client import Person, Shop
+from shop_e2e.stack import Stack
+from shop_e2e.stream import OrderStream
+
+
+@pytest.mark.parametrize("service", ["order", "inventory"])
+async def test_a_killed_process_loses_no_order_and_no_stock(
+    stack: Stack, shop: Shop, admin: Person, service: str
+) -> None:
+    _seller, product = await shop.stocked_product(admin, 100_000)
+    stream = OrderStream(shop, product, buyers=4, pause=0.01)
+
+    async with stream.flowing():
+        for _ in range(3):
+            await asyncio.sleep(1)
+            await stack.kill(service)
+            await asyncio.sleep(0.2)
+            await stack.start(service)
+        await stream.recovered()
+
+    assert {failure.status for failure in stream.failures} <= {503}, stream.failures
+    assert stream.failures, "the kill was not noticed: the stream is too thin to tell anything"
+    await stream.assert_books_agree()

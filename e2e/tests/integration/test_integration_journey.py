@@ -1,0 +1,137 @@
+"""What people do in a shop, through its gateway, with every service a process of its own."""
+
+import uuid
+
+import httpx
+import pytest
+from chassis.testing import eventually
+from shop_e2e.client import Person, Refused, Shop
+from shop_e2e.stack import SERVICES, Stack
+
+
+async def test_from_registration_to_a_cancelled_order(shop: Shop, admin: Person) -> None:
+    email, password = f"ada-{uuid.uuid4().hex[:8]}@example.com", "correct horse battery staple"
+    await shop.call("POST", "/auth/register", {"email": email, "password": password})
+    ada = await shop.log_in(email, password)
+
+    category = await admin.call("POST", "/categories", {"name": f"Coffee {uuid.uuid4().hex[:8]}"})
+    seller = await shop.register("seller")
+    cup = await seller.create_product(category["id"], amount=1290)
+    stocked = await seller.call("PUT", f"/inventory/{cup}", {"quantity": 25})
+    assert stocked == {"product_id": cup, "on_hand": 25, "reserved": 0, "available": 25}
+
+    page = (await shop.http.get("/products", params={"category": category["id"], "page": 1, "limit": 10})).json()
+    assert ([found["id"] for found in page["data"]], page["total"]) == ([cup], 1)
+    details = await shop.call("GET", f"/products/{cup}")
+    assert details["product"]["price"] == {"amount": 1290, "currency": "USD"}
+    assert details["seller"]["id"] == seller.id
+    assert details["stock"] == {"available": 25}
+    assert details["rating"] == {"average": 0, "count": 0}
+    assert details["degraded"] == []
+
+    with pytest.raises(Refused) as too_early:
+        await ada.call("POST", f"/products/{cup}/reviews", {"rating": 5})
+    assert (too_early.value.status, too_early.value.code) == (403, "not_a_buyer")
+    order = await ada.order((cup, 2))
+    assert order["status"] == "pending"
+    assert order["total"] == {"amount": 2580, "currency": "USD"}
+    assert await ada.orders() == [order]
+    assert await ada.call("GET", f"/orders/{order['id']}") == order
+    assert await shop.stock(cup) == {"product_id": cup, "on_hand": 25, "reserved": 2, "available": 23}
+
+    await ada.call("POST", f"/products/{cup}/reviews", {"rating": 4, "text": "Keeps its warmth"})
+    (review,) = await shop.call("GET", f"/products/{cup}/reviews")
+    assert (review["author_id"], review["rating"]) == (ada.id, 4)
+    assert (await shop.call("GET", f"/products/{cup}"))["rating"] == {"average": 4, "count": 1}
+
+    await ada.cancel(order["id"])
+    assert (await ada.call("GET", f"/orders/{order['id']}"))["status"] == "cancelled"
+    await stock_is(shop, cup, on_hand=25, reserved=0)
+
+
+async def stock_is(shop: Shop, product: int, on_hand: int, reserved: int) -> None:
+    """Waits until it is: cancellations arrive as events."""
+    expected = {"product_id": product, "on_hand": on_hand, "reserved": reserved, "available": on_hand - reserved}
+
+    async def it_is() -> bool:
+        return await shop.stock(product) == expected
+
+    await eventually(it_is)
+
+
+async def test_a_refreshed_session_goes_on_and_its_old_token_does_not(shop: Shop) -> None:
+    person = await shop.register()
+    tokens = await shop.call("POST", "/auth/login", {"email": person.email, "password": person.password})
+
+    fresh = await shop.call("POST", "/auth/refresh", {"refresh_token": tokens["refresh_token"]})
+    me = await shop.call("GET", "/users/me", headers={"Authorization": f"Bearer {fresh['access_token']}"})
+    with pytest.raises(Refused) as reused:
+        await shop.call("POST", "/auth/refresh", {"refresh_token": tokens["refresh_token"]})
+
+    assert me["email"] == person.email
+    assert (reused.value.status, reused.value.code) == (401, "refresh_token_reused")
+
+
+async def test_the_version_may_be_left_out_of_the_path(stack: Stack) -> None:
+    async with httpx.AsyncClient(base_url=stack.url) as client:
+        assert (await client.get("/api/products")).json() == (await client.get("/api/v1/products")).json()
+
+
+@pytest.mark.parametrize("service", SERVICES)
+async def test_every_service_tells_how_it_is(stack: Stack, service: str) -> None:
+    async with httpx.AsyncClient(base_url=stack.url_of(service)) as client:
+        for path in ("/health", "/ready", "/swagger/", "/openapi.json"):
+            assert (await client.get(path)).status_code == 200, path
+        metrics = await client.get(f"http://127.0.0.1:{stack.plan.ports[service].metrics}/metrics")
+    assert "http_server_request_duration_seconds_bucket" in metrics.text
+
+
+async def test_the_gateway_describes_the_whole_shop(stack: Stack) -> None:
+    async with httpx.AsyncClient(base_url=stack.url) as client:
+        paths = (await client.get("/openapi.json")).json()["paths"]
+
+    assert {"/api/v1/auth/register", "/api/v1/products/{product_id}", "/api/v1/orders"} <= set(paths)
+    assert {"/api/v1/inventory/{product_id}", "/api/v1/products/{product_id}/reviews"} <= set(paths)
+
+
+async def test_a_page_is_degraded_not_lost_while_reviews_are_away(stack: Stack, shop: Shop, admin: Person) -> None:
+    _seller, product = await shop.stocked_product(admin, 3)
+    await stack.stop("review")
+    try:
+        without = await shop.call("GET", f"/products/{product}")
+        refused = await shop.http.get(f"/products/{product}/reviews")
+    finally:
+        await stack.start("review")
+
+    assert (without["rating"], without["degraded"]) == (None, ["rating"])
+    assert without["stock"] == {"available": 3}
+    assert (refused.status_code, refused.headers["content-type"]) == (503, "application/problem+json")
+
+    async def is_whole_again() -> bool:
+        return bool((await shop.call("GET", f"/products/{product}"))["degraded"] == [])
+
+    await eventually(is_whole_again)
+
+
+async def test_orders_wait_for_inventory_and_go_on_with_it(stack: Stack, shop: Shop, admin: Person) -> None:
+    _seller, product = await shop.stocked_product(admin, 3)
+    buyer = await shop.register()
+    await stack.stop("inventory")
+    try:
+        with pytest.raises(Refused) as refused:
+            await buyer.order((product, 1), key="once")
+    finally:
+        await stack.start("inventory")
+
+    assert (refused.value.status, refused.value.code) == (503, "neighbour_unavailable")
+
+    async def is_accepted() -> bool:
+        items = [{"product_id": product, "quantity": 1}]
+        headers = {**buyer.headers, "Idempotency-Key": "once"}
+        answer = await shop.http.post("/orders", json={"items": items}, headers=headers)
+        assert answer.status_code in (201, 503), answer.text
+        return answer.status_code == 201
+
+    await eventually(is_accepted)
+    assert len(await buyer.orders()) == 1
+    await stock_is(shop, product, on_hand=3, reserved=1)

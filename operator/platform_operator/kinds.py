@@ -1,0 +1,87 @@
+"""The vocabulary: which objects there are, how they are addressed, how ours are marked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeAlias
+
+GROUP = "platform.ecommerce.dev"
+VERSION = "v1alpha1"
+FIELD_MANAGER = "ecommerce-operator"
+
+LABEL_PART_OF = "app.kubernetes.io/part-of"
+LABEL_MANAGED_BY = "app.kubernetes.io/managed-by"
+LABEL_INSTANCE = "app.kubernetes.io/instance"
+LABEL_COMPONENT = "app.kubernetes.io/component"
+LABEL_NAME = "app.kubernetes.io/name"
+LABEL_VERSION = "app.kubernetes.io/version"
+ANNOTATION_WAVE = f"{GROUP}/wave"
+
+OURS = {LABEL_PART_OF: "ecommerce", LABEL_MANAGED_BY: FIELD_MANAGER}
+"""What every child carries, and what the watches select on the server's side."""
+
+Manifest: TypeAlias = dict[str, Any]
+"""A Kubernetes object as JSON has it: the one place where the operator cannot know more than the API server."""
+
+
+class Key(NamedTuple):
+    """Names one EcommercePlatform."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+class ObjectId(NamedTuple):
+    """Names one child within its platform's namespace."""
+
+    kind: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How the API server addresses a kind. An optional one belongs to an add-on that may not be installed."""
+
+    api_version: str
+    kind: str
+    plural: str
+    optional: bool = False
+
+    @property
+    def group(self) -> str:
+        return self.api_version.rpartition("/")[0]
+
+    def path(self, namespace: str | None, name: str | None = None) -> str:
+        root = f"/apis/{self.api_version}" if self.group else f"/api/{self.api_version}"
+        scope = f"/namespaces/{namespace}" if namespace else ""
+        return f"{root}{scope}/{self.plural}" + (f"/{name}" if name else "")
+
+
+PLATFORM = Kind(f"{GROUP}/{VERSION}", "EcommercePlatform", "ecommerceplatforms")
+EVENT = Kind("v1", "Event", "events")
+LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")
+
+CHILDREN: dict[str, Kind] = {
+    kind.kind: kind
+    for kind in (
+        Kind("v1", "ConfigMap", "configmaps"),
+        Kind("v1", "Secret", "secrets"),
+        Kind("v1", "Service", "services"),
+        Kind("v1", "ServiceAccount", "serviceaccounts"),
+        Kind("apps/v1", "Deployment", "deployments"),
+        Kind("apps/v1", "StatefulSet", "statefulsets"),
+        Kind("autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers"),
+        Kind("batch/v1", "Job", "jobs"),
+        Kind("networking.k8s.io/v1", "Ingress", "ingresses"),
+        Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies"),
+        Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets"),
+        Kind("gateway.networking.k8s.io/v1", "HTTPRoute", "httproutes", optional=True),
+        Kind("monitoring.coreos.com/v1", "ServiceMonitor", "servicemonitors", optional=True),
+    )
+}

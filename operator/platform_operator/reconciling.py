@@ -1,0 +1,155 @@
+"""The story of one reconcile."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from platform_operator import metrics, secrets
+from platform_operator.applying import (
+    Refusal,
+    apply,
+    inventory_id,
+    is_stored,
+    prune,
+    read_inventory,
+    write_inventory,
+)
+from platform_operator.errors import InvalidSpecError, RenderError
+from platform_operator.kinds import EVENT, PLATFORM, Key, ObjectId
+from platform_operator.kube import Api
+from platform_operator.observing import Cache, Observed, Platform, observe_platform
+from platform_operator.planning import Inventory, Plan, Wanted, is_repair, make_plan, volumes
+from platform_operator.rendering import Rendered, Renderer
+from platform_operator.reporting import Outcome, describe, event, news, status_manifest
+from platform_operator.spec import Spec, parse
+from platform_operator.values import Images, Values, values
+
+logger = logging.getLogger(__name__)
+
+WATCHFUL = 30.0
+"""Seconds until an unsettled platform is looked at again though nothing was heard: patience runs out silently."""
+
+
+@dataclass
+class Reconciler:
+    """Brings platforms to what their specs say, one pass at a time."""
+
+    api: Api
+    cache: Cache
+    renderer: Renderer
+    keyring: secrets.Keyring
+    images: Images
+    identity: str
+    now: Callable[[], datetime]
+    side_by_side: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(8))
+
+    async def reconcile(self, key: Key) -> float | None:
+        """One pass over one platform: look, decide, act, report. Safe to stop anywhere and to repeat.
+
+        Returns in how many seconds to look again, or None: when something happens. Raises ApiError to be tried again.
+        """
+        platform = self.cache.platforms.get(key)
+        if platform is None or platform.deleting:
+            return None  # the garbage collector follows the owner references
+        spec, outcome = await self._converge(platform)
+        await self._report(platform, spec, outcome)
+        settled = outcome.plan is not None and outcome.plan.settled
+        return None if settled or outcome.error else WATCHFUL
+
+    async def _converge(self, platform: Platform) -> tuple[Spec | None, Outcome]:
+        spec = None
+        try:
+            spec = parse(platform.spec)
+            remembered = self._remembered(platform, spec)
+            if spec.paused:
+                return spec, Outcome(remembered)
+            if remembered is not None and remembered.idle:
+                return spec, Outcome(remembered)
+            return spec, await self._act(platform, spec)
+        except (InvalidSpecError, RenderError) as error:
+            return spec, Outcome(error=error)
+
+    def _remembered(self, platform: Platform, spec: Spec) -> Plan | None:
+        """The plan for what was applied before; None where that is not what the spec wants now. Takes no rendering."""
+        inventory = self._inventory(platform.key)
+        if inventory.content != self.renderer.content(platform.key, platform.uid, self._values(platform, spec)):
+            return None
+        if not is_stored(platform, inventory, self.cache.children(platform.key)):
+            return None
+        rest = tuple(one for one in inventory.wanted() if one.id.kind != "Secret")
+        return self._plan(platform, spec, (*self._credentials(platform, spec), *rest), inventory)
+
+    async def _act(self, platform: Platform, spec: Spec) -> Outcome:
+        """Applies wave after wave as far as nothing has to be waited for."""
+        key, inventory = platform.key, self._inventory(platform.key)
+        refusals: dict[ObjectId, Refusal] = {}
+        chart_values = self._values(platform, spec)
+        rendered = await self.renderer.render(key, platform.uid, chart_values)
+        while True:
+            wanted = (*self._credentials(platform, spec), *rendered)
+            plan = self._plan(platform, spec, wanted, inventory)
+            due = plan.due(wanted, refusals)
+            if not due:
+                break
+            inventory = await self._apply(key, due, inventory, refusals)
+        await prune(self.api, self.cache, key, plan.prune)
+        content = self.renderer.content(key, platform.uid, chart_values)
+        await write_inventory(self.api, self.cache, platform, inventory.of(content, wanted))
+        return Outcome(self._plan(platform, spec, wanted, inventory), tuple(refusals.values()))
+
+    def _values(self, platform: Platform, spec: Spec) -> Values:
+        return values(platform.key.name, spec, self.images, volumes(self.cache.children(platform.key)))
+
+    def _inventory(self, key: Key) -> Inventory:
+        return read_inventory(key, self.cache.children(key))
+
+    def _credentials(self, platform: Platform, spec: Spec) -> tuple[Rendered, ...]:
+        return secrets.credentials(platform.key, platform.uid, spec, self.keyring, self.cache.children(platform.key))
+
+    def _plan(self, platform: Platform, spec: Spec, wanted: Sequence[Wanted], inventory: Inventory) -> Plan:
+        observed = self.cache.children(platform.key)
+        kept = secrets.kept(spec, observed) | {inventory_id(platform.key)}
+        return make_plan(wanted, inventory, observed, kept)
+
+    async def _apply(
+        self, key: Key, due: Sequence[Rendered], inventory: Inventory, refusals: dict[ObjectId, Refusal]
+    ) -> Inventory:
+        """Sends objects side by side, a few at a time: the order within a wave does not matter."""
+        answers = await asyncio.gather(*(self._apply_one(key, one) for one in due), return_exceptions=True)
+        for one, answer in zip(due, answers, strict=True):
+            if isinstance(answer, BaseException):
+                raise answer
+            if isinstance(answer, Refusal):
+                refusals[one.id] = answer
+            elif answer is not None:
+                count_apply(one, inventory)
+                inventory = inventory.with_applied(one, answer.owned)
+        return inventory
+
+    async def _apply_one(self, key: Key, rendered: Rendered) -> Observed | Refusal | None:
+        async with self.side_by_side:
+            return await apply(self.api, self.cache, key, rendered)
+
+    async def _report(self, platform: Platform, spec: Spec | None, outcome: Outcome) -> None:
+        """Says what is true, once: an unchanged status is not written again."""
+        key, now = platform.key, self.now()
+        observed = self.cache.children(key)
+        status = describe(platform, spec, self.images.version, outcome, observed, now)
+        metrics.report_conditions(key, status)
+        if status == platform.status:
+            return
+        answer = await self.api.apply(PLATFORM, key.namespace, status_manifest(platform, status), "status")
+        self.cache.keep_platform(observe_platform(answer))
+        for condition in news(platform, status):
+            logger.info(condition["message"], extra={"platform": str(key), "reason": condition["reason"]})
+            await self.api.create(EVENT, key.namespace, event(platform, condition, self.identity, now))
+
+
+def count_apply(wanted: Wanted, inventory: Inventory) -> None:
+    metrics.APPLIES.labels(wanted.id.kind).inc()
+    if is_repair(wanted, inventory):
+        metrics.REPAIRS.labels(wanted.id.kind).inc()

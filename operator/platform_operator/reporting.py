@@ -1,0 +1,287 @@
+"""What is true of a platform, said in its status, in Events and in metrics."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from platform_operator.applying import Refusal
+from platform_operator.errors import OperatorError, RenderError
+from platform_operator.kinds import PLATFORM, Manifest, ObjectId
+from platform_operator.observing import Platform, Workload
+from platform_operator.planning import Children, Obstacle, Plan, floor, is_ready, state_of
+from platform_operator.spec import AVAILABLE, WITH_DATABASE, Ingress, Spec
+
+PATIENCE = timedelta(minutes=5)
+"""How long a part may take to become ready before the platform counts as degraded."""
+
+Status = dict[str, Any]
+
+
+class Reason(StrEnum):
+    """Why a condition is as it is. Part of the API: alerts and scripts match on these."""
+
+    ALL_READY = "AllReady"
+    STABLE = "Stable"
+    HEALTHY = "Healthy"
+    APPLYING = "Applying"
+    WAITING_FOR_STORES = "WaitingForStores"
+    MIGRATING = "Migrating"
+    WAITING_FOR_SERVICES = "WaitingForServices"
+    WAITING_FOR_GATEWAY = "WaitingForGateway"
+    PAUSED = "Paused"
+    INVALID_SPEC = "InvalidSpec"
+    RENDER_FAILED = "RenderFailed"
+    REFUSED = "Refused"
+    IMMUTABLE_FIELD = "ImmutableField"
+    MIGRATION_FAILED = "MigrationFailed"
+    ROLLOUT_FAILED = "RolloutFailed"
+    TAKES_TOO_LONG = "TakesTooLong"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one pass went. No plan: it did not get as far as one."""
+
+    plan: Plan | None = None
+    refusals: tuple[Refusal, ...] = ()
+    error: OperatorError | None = None
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One side of a condition before it is dated."""
+
+    type: str
+    status: bool
+    reason: Reason
+    message: str
+
+
+def describe(
+    platform: Platform, spec: Spec | None, version: str, outcome: Outcome, observed: Children, now: datetime
+) -> Status:
+    """The whole status. Equal to the stored one when nothing has changed: times move only with what they date."""
+    spec = spec or Spec()
+    services = [_service(platform.key.name, name, observed) for name in AVAILABLE]
+    trouble = _trouble(platform, outcome, now)
+    findings = (
+        _ready(outcome, trouble, sum(service["ready"] for service in services), spec),
+        _progressing(outcome, trouble, spec),
+        trouble or Finding("Degraded", False, Reason.HEALTHY, "Nothing has failed."),
+    )
+    return {
+        "observedGeneration": platform.generation,
+        "version": spec.version or version,
+        "url": url(platform, spec.ingress),
+        "servicesReady": f"{sum(service['ready'] for service in services)}/{len(services)}",
+        "conditions": [_dated(finding, platform, now) for finding in findings],
+        "services": services,
+        "databases": [_database(platform.key.name, name, spec, observed) for name in WITH_DATABASE],
+    }
+
+
+def url(platform: Platform, ingress: Ingress) -> str:
+    if ingress.enabled:
+        scheme = "https" if ingress.tls or ingress.gateway else "http"
+        return f"{scheme}://{ingress.host}"
+    return f"http://{platform.key.name}-gateway.{platform.key.namespace}.svc:8080"
+
+
+# --- conditions -------------------------------------------------------------------------------------------------------
+
+
+def _ready(outcome: Outcome, trouble: Finding | None, ready: int, spec: Spec) -> Finding:
+    if outcome.plan is not None and outcome.plan.settled:
+        return Finding("Ready", True, Reason.ALL_READY, "Every part of the shop is as the spec wants it, and serves.")
+    if trouble:
+        return Finding("Ready", False, trouble.reason, trouble.message)
+    if spec.paused:
+        return Finding("Ready", False, Reason.PAUSED, _PAUSED)
+    reason, message = _wait(outcome.plan)
+    return Finding("Ready", False, reason, f"{ready} of {len(AVAILABLE)} services are ready. {message}")
+
+
+def _progressing(outcome: Outcome, trouble: Finding | None, spec: Spec) -> Finding:
+    if spec.paused:
+        return Finding("Progressing", False, Reason.PAUSED, _PAUSED)
+    if trouble and trouble.reason is not Reason.TAKES_TOO_LONG:
+        return Finding("Progressing", False, trouble.reason, "Stopped until what Degraded tells of is resolved.")
+    if outcome.plan is not None and outcome.plan.settled:
+        return Finding("Progressing", False, Reason.STABLE, "Nothing is left to do.")
+    return Finding("Progressing", True, *_wait(outcome.plan))
+
+
+_PAUSED = "spec.paused is true: nothing is changed or repaired. Set it to false to go on."
+
+_WAVES = {
+    1: Reason.WAITING_FOR_STORES,
+    2: Reason.MIGRATING,
+    3: Reason.WAITING_FOR_SERVICES,
+    4: Reason.WAITING_FOR_GATEWAY,
+}
+
+
+def _wait(plan: Plan | None) -> tuple[Reason, str]:
+    if plan is None or not plan.obstacles:
+        return Reason.APPLYING, "Objects are being applied."
+    wave = min(obstacle.wave for obstacle in plan.obstacles)
+    first = [obstacle for obstacle in plan.obstacles if obstacle.wave == wave]
+    return _WAVES.get(wave, Reason.APPLYING), f"Waiting for {_enumerate(first)}."
+
+
+def _enumerate(obstacles: Sequence[Obstacle]) -> str:
+    return "; ".join(f"{obstacle.id}, which {obstacle.text}" for obstacle in obstacles)
+
+
+def _trouble(platform: Platform, outcome: Outcome, now: datetime) -> Finding | None:
+    if outcome.error is not None:
+        reason = Reason.RENDER_FAILED if isinstance(outcome.error, RenderError) else Reason.INVALID_SPEC
+        return Finding("Degraded", True, reason, str(outcome.error))
+    if outcome.refusals:
+        return _refused(outcome.refusals[0], platform)
+    failed = [obstacle for obstacle in outcome.plan.obstacles if obstacle.failed] if outcome.plan else []
+    if failed:
+        return _failed(failed[0], platform)
+    return _stuck(platform, outcome.plan, now)
+
+
+def _refused(refusal: Refusal, platform: Platform) -> Finding:
+    text = f"The API server refuses {refusal.id}: {refusal.error}."
+    if refusal.error.status == 404:
+        return Finding(
+            "Degraded", True, Reason.REFUSED, f"{text} Install the add-on that serves it, or switch it off in the spec."
+        )
+    if refusal.error.status == 403:
+        return Finding("Degraded", True, Reason.REFUSED, f"{text} Raise the quota of namespace {platform.key.namespace}, "
+                       "or give the operator the right.")  # fmt: skip
+    if refusal.id.kind == "StatefulSet" and "Forbidden" in str(refusal.error):
+        return Finding("Degraded", True, Reason.IMMUTABLE_FIELD, f"The volumes of {refusal.id} cannot be changed in place. "
+                       f"Grow each of its PersistentVolumeClaims with kubectl -n {platform.key.namespace} edit pvc -l "
+                       f"app.kubernetes.io/instance={platform.key.name}, then kubectl -n {platform.key.namespace} delete "
+                       f"statefulset {refusal.id.name} --cascade=orphan; or undo the change of storage in the spec.")  # fmt: skip
+    return Finding("Degraded", True, Reason.REFUSED, f"{text} Correct what the message names in the spec.")
+
+
+def _failed(obstacle: Obstacle, platform: Platform) -> Finding:
+    namespace, name = platform.key.namespace, obstacle.id.name
+    if obstacle.id.kind == "Job":
+        return Finding("Degraded", True, Reason.MIGRATION_FAILED, f"Job {name} failed: {obstacle.text}. Read "
+                       f"kubectl -n {namespace} logs job/{name}; to try again: kubectl -n {namespace} delete job {name}")  # fmt: skip
+    return Finding("Degraded", True, Reason.ROLLOUT_FAILED, f"{obstacle.id} does not come up: {obstacle.text} Read "
+                   f"kubectl -n {namespace} describe {obstacle.id.kind.lower()} {name} and the logs of its pods.")  # fmt: skip
+
+
+def _stuck(platform: Platform, plan: Plan | None, now: datetime) -> Finding | None:
+    since = progressing_since(platform)
+    if plan is None or not plan.obstacles or since is None or now - since < PATIENCE:
+        return None
+    obstacle = min(plan.obstacles, key=lambda one: one.wave)
+    return Finding("Degraded", True, Reason.TAKES_TOO_LONG, f"{obstacle.id} {obstacle.text} after more than "
+                   f"{PATIENCE.seconds // 60} minutes. Read kubectl -n {platform.key.namespace} describe "
+                   f"{obstacle.id.kind.lower()} {obstacle.id.name} and describe its pods.")  # fmt: skip
+
+
+def progressing_since(platform: Platform) -> datetime | None:
+    for condition in platform.status.get("conditions", ()):
+        if condition["type"] == "Progressing" and condition["status"] == "True":
+            return datetime.fromisoformat(condition["lastTransitionTime"])
+    return None
+
+
+def _dated(finding: Finding, platform: Platform, now: datetime) -> Status:
+    """lastTransitionTime moves with the status and with nothing else, as the API conventions want it."""
+    status = str(finding.status)
+    stored = next((c for c in platform.status.get("conditions", ()) if c["type"] == finding.type), None)
+    moved = stored is None or stored["status"] != status
+    return {
+        "type": finding.type,
+        "status": status,
+        "observedGeneration": platform.generation,
+        "lastTransitionTime": now.strftime("%Y-%m-%dT%H:%M:%SZ")
+        if moved or not stored
+        else stored["lastTransitionTime"],
+        "reason": str(finding.reason),
+        "message": finding.message,
+    }
+
+
+# --- parts ------------------------------------------------------------------------------------------------------------
+
+
+def _service(platform: str, name: str, observed: Children) -> Status:
+    identity = ObjectId("Deployment", f"{platform}-{name}")
+    seen, workload = observed.get(identity), state_of(identity, observed)
+    if seen is None or not isinstance(workload, Workload):
+        return {"name": name, "ready": False, "replicas": 0, "readyReplicas": 0, "version": ""}
+    return {
+        "name": name,
+        "ready": not seen.deleting and is_ready(workload, floor(identity, workload, observed)),
+        "replicas": workload.wanted,
+        "readyReplicas": workload.ready,
+        "version": seen.image_version,
+    }
+
+
+def _database(platform: str, name: str, spec: Spec, observed: Children) -> Status:
+    provider = spec.databases.provider
+    workload = state_of(ObjectId("StatefulSet", f"{platform}-{name}-db"), observed)
+    ready = is_ready(workload, workload.wanted) if isinstance(workload, Workload) else provider == "external"
+    return {"name": f"{name}-db", "provider": provider, "ready": ready}
+
+
+# --- events -----------------------------------------------------------------------------------------------------------
+
+
+def status_manifest(platform: Platform, status: Status) -> Manifest:
+    return {
+        "apiVersion": PLATFORM.api_version,
+        "kind": PLATFORM.kind,
+        "metadata": {"name": platform.key.name, "uid": platform.uid},  # the uid keeps it from a namesake made meanwhile
+        "status": status,
+    }
+
+
+def news(platform: Platform, status: Status) -> Iterable[Mapping[str, Any]]:
+    """The conditions that people would look for: ready or no more, each stage of progress, and every failure."""
+    stored = {c["type"]: c for c in platform.status.get("conditions", ())}
+    for condition in status["conditions"]:
+        known = stored.get(condition["type"], {"status": "False", "reason": ""})
+        moved = condition["status"] != known["status"]
+        stage = (
+            condition["type"] != "Ready" and condition["status"] == "True" and condition["reason"] != known["reason"]
+        )
+        if moved or stage:
+            yield condition
+
+
+def event(platform: Platform, condition: Mapping[str, Any], identity: str, now: datetime) -> Manifest:
+    """Named by its content, so that a repetition is a conflict rather than a second Event."""
+    key, time = platform.key, now.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    content = f"{platform.uid}/{condition['type']}/{condition['status']}/{condition['reason']}/{time}"
+    return {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {
+            "name": f"{key.name}.{hashlib.sha256(content.encode()).hexdigest()[:16]}",
+            "namespace": key.namespace,
+        },
+        "involvedObject": {
+            "apiVersion": PLATFORM.api_version,
+            "kind": PLATFORM.kind,
+            "namespace": key.namespace,
+            "name": key.name,
+            "uid": platform.uid,
+        },
+        "type": "Warning" if condition["type"] == "Degraded" and condition["status"] == "True" else "Normal",
+        "reason": condition["reason"],
+        "message": condition["message"][:1024],
+        "action": "Reconcile",
+        "eventTime": time,
+        "reportingComponent": "ecommerce-operator",
+        "reportingInstance": identity,
+    }

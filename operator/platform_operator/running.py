@@ -1,0 +1,105 @@
+"""The composition root: builds every part by hand and runs them until one ends or a signal comes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import chain, repeat
+
+from platform_operator import metrics
+from platform_operator.errors import ApiError
+from platform_operator.kinds import Key
+from platform_operator.kube import Api, connect
+from platform_operator.leading import Leader
+from platform_operator.observing import Cache
+from platform_operator.queueing import WorkQueue, work
+from platform_operator.reconciling import Reconciler
+from platform_operator.rendering import Helm, Renderer
+from platform_operator.secrets import load_keyring
+from platform_operator.serving import serve
+from platform_operator.settings import Settings
+from platform_operator.values import Images
+from platform_operator.watching import Watcher
+
+logger = logging.getLogger(__name__)
+
+
+async def run(settings: Settings) -> None:
+    """Runs until SIGTERM or SIGINT. Raises DeposedError when another process took the Lease."""
+    async with await connect() as client:
+        leader = Leader(Api(client, lambda: None), settings.namespace, settings.identity, time.monotonic)
+        operator = _Operator(settings, Api(client, leader.may_write), leader)
+        try:
+            await operator.run()
+        finally:
+            await leader.release()
+
+
+@dataclass
+class _Operator:
+    settings: Settings
+    api: Api
+    leader: Leader
+    cache: Cache = field(default_factory=Cache)
+    queue: WorkQueue[Key] = field(default_factory=lambda: WorkQueue(time.monotonic))
+    filled: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def run(self) -> None:
+        settings = self.settings
+        metrics.QUEUE_DEPTH.set_function(self.queue.depth)
+        watcher = Watcher(self.api, self.cache, self.queue.add, settings.watch_namespaces, settings.identity)
+        server = await serve(settings.health_port, settings.metrics_port, self.filled.is_set)
+        try:
+            await _first_of(watcher.run(), self._resync(watcher), self._lead())
+        finally:
+            await server.cleanup()
+
+    async def _resync(self, watcher: Watcher) -> None:
+        """Fills the cache, once more when Kopf's watches surely stand, then now and again against what they lose."""
+        for pause in chain((10.0,), repeat(self.settings.resync_every)):
+            await _persistently(watcher.resync)
+            self.filled.set()
+            await asyncio.sleep(pause)
+
+    async def _lead(self) -> None:
+        await self.filled.wait()
+        await self.leader.acquire()
+        await _first_of(self.leader.keep(), self._work())
+
+    async def _work(self) -> None:
+        reconciler = await self._reconciler()
+        await _first_of(*(work(self.queue, reconciler.reconcile) for _ in range(self.settings.workers)))
+
+    async def _reconciler(self) -> Reconciler:
+        settings = self.settings
+        images = Images(settings.version, settings.image_registry, settings.store_registry)
+        renderer = Renderer(Helm(executable=settings.helm), settings.charts / "platform")
+        keyring = await load_keyring(self.api, settings.namespace)
+        return Reconciler(self.api, self.cache, renderer, keyring, images, settings.identity, lambda: datetime.now(UTC))
+
+
+async def _persistently(resync: Callable[[], Awaitable[None]]) -> None:
+    """Lists until the API server answers: at the start nothing else can be done, later the watches carry on."""
+    while True:
+        try:
+            return await resync()
+        except ApiError as error:
+            logger.warning("cannot list: %s", error)
+            await asyncio.sleep(5)
+
+
+async def _first_of(*forever: Coroutine[None, None, None]) -> None:
+    """Runs all until one ends, which ends the others; raises what that one raised."""
+    tasks = [asyncio.create_task(one) for one in forever]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

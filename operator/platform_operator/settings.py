@@ -1,0 +1,71 @@
+"""What the operator takes from its environment."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from platform_operator.errors import SettingsError
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Durations are in seconds. Defaults are those of a pod of charts/operator."""
+
+    version: str
+    image_registry: str = ""
+    store_registry: str = ""
+    namespace: str = "ecommerce-system"
+    identity: str = "platform-operator"
+    watch_namespaces: tuple[str, ...] = ()
+    charts: Path = Path("/app/charts")
+    helm: str = "helm"
+    health_port: int = 8080
+    metrics_port: int = 9464
+    log_level: str = "INFO"
+    workers: int = 4
+    resync_every: float = 600.0
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
+        """Raises SettingsError naming the variable that is missing or malformed."""
+        get = environment.get
+        return cls(
+            version=_required(environment, "OPERATOR_VERSION"),
+            image_registry=get("IMAGE_REGISTRY", ""),
+            store_registry=get("STORE_REGISTRY", ""),
+            namespace=get("POD_NAMESPACE", cls.namespace),
+            identity=get("POD_NAME", socket.gethostname()),
+            watch_namespaces=tuple(name.strip() for name in get("WATCH_NAMESPACES", "").split(",") if name.strip()),
+            charts=Path(get("CHARTS_PATH", str(cls.charts))),
+            helm=get("HELM", cls.helm),
+            health_port=_number(environment, "HEALTH_PORT", cls.health_port),
+            metrics_port=_number(environment, "METRICS_PORT", cls.metrics_port),
+            log_level=_level(get("LOG_LEVEL", cls.log_level)),
+            workers=_number(environment, "WORKERS", cls.workers),
+            resync_every=_number(environment, "RESYNC_SECONDS", int(cls.resync_every)),
+        )
+
+
+def _required(environment: Mapping[str, str], name: str) -> str:
+    value = environment.get(name, "")
+    if not value:
+        raise SettingsError(f"{name} is not set: give it the image tag of the services to run")
+    return value
+
+
+def _number(environment: Mapping[str, str], name: str, default: int) -> int:
+    text = environment.get(name, str(default))
+    if not text.isdigit() or int(text) == 0:
+        raise SettingsError(f"{name} is {text!r}: give it a positive whole number")
+    return int(text)
+
+
+def _level(text: str) -> str:
+    levels = ("DEBUG", "INFO", "WARNING", "ERROR")
+    if text.upper() not in levels:
+        raise SettingsError(f"LOG_LEVEL is {text!r}: give it one of {', '.join(levels)}")
+    return text.upper()

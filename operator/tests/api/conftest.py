@@ -1,0 +1,74 @@
+"""A real API server: the cluster that KUBECONFIG names. No pod ever runs: namespaces are made with a quota of none."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import subprocess
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kubernetes.aio.client.api_client import ApiClient
+
+from platform_operator.crd import crd
+from platform_operator.errors import ApiError
+from platform_operator.kinds import Kind
+from platform_operator.kube import Api, connect
+
+ROOT = Path(__file__).parents[3]
+CRD = Kind("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions")
+NAMESPACE = Kind("v1", "Namespace", "namespaces")
+QUOTA = Kind("v1", "ResourceQuota", "resourcequotas")
+
+
+@pytest.fixture(scope="session")
+def helm() -> str:
+    cached = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "ecommerce-tools" / "helm"
+    found = os.environ.get("HELM") or shutil.which("helm") or (str(cached) if cached.exists() else None)
+    if found is None:
+        pytest.fail("no helm: put it on PATH, or run e2e/cluster/host-tools")
+    return found
+
+
+@pytest.fixture(scope="session")
+def charts() -> Path:
+    subprocess.run([ROOT / "charts" / "build"], check=True, capture_output=True)
+    return ROOT / "charts"
+
+
+@pytest.fixture(scope="session")
+async def client() -> AsyncIterator[ApiClient]:
+    async with await connect() as connected:
+        yield connected
+
+
+@pytest.fixture(scope="session")
+async def api(client: ApiClient) -> Api:
+    """With the CRD of this tree in place."""
+    api = Api(client, lambda: None)
+    try:
+        await api.apply(CRD, "", crd(), manager="operator-api-tests")
+    except ApiError as error:
+        pytest.fail(f"no cluster to test on: {error}; run make up, or name one by KUBECONFIG")
+    return api
+
+
+@pytest.fixture
+async def namespace(api: Api) -> AsyncIterator[str]:
+    name = f"operator-api-{secrets.token_hex(3)}"
+    stored = await api.create(NAMESPACE, "", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+    await api.create(QUOTA, name, quota("pods", "0"))
+    yield name
+    await api.delete(NAMESPACE, "", name, stored["metadata"]["uid"])
+
+
+def quota(resource: str, amount: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "ResourceQuota",
+        "metadata": {"name": "none"},
+        "spec": {"hard": {resource: amount}},
+    }

@@ -1,0 +1,339 @@
+"""The story of a reconcile, on an API server that is a dictionary."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from platform_operator.applying import HANDOVER, inventory_id
+from platform_operator.errors import ApiError, RenderError
+from platform_operator.kinds import FIELD_MANAGER, OURS, PLATFORM, Key, Kind, ObjectId
+from platform_operator.observing import Cache, observe, observe_platform
+from platform_operator.reconciling import WATCHFUL, Reconciler
+from platform_operator.rendering import Helm, Renderer
+from platform_operator.secrets import Keyring
+from platform_operator.values import Images
+
+KEY = Key("shop", "shop")
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+DEPLOYMENT, JOB, STORE = (
+    ObjectId("Deployment", "shop-order"),
+    ObjectId("Job", "shop-order-migrate-1"),
+    ObjectId("StatefulSet", "shop-order-db"),
+)
+Manifest = dict[str, Any]
+
+
+class Server:
+    """Server-side apply as far as the operator relies on it: fields of the last apply are owned until somebody else writes."""
+
+    def __init__(self) -> None:
+        self.objects: dict[tuple[str, str], Manifest] = {}
+        self.writes: list[str] = []
+        self.refuse: dict[str, ApiError] = {}
+        self.version = self.applies = 0
+
+    async def get(self, kind: Kind, namespace: str, name: str) -> Manifest | None:
+        return self.objects.get((kind.kind, name))
+
+    async def apply(
+        self, kind: Kind, namespace: str, manifest: Manifest, subresource: str = "", manager: str = FIELD_MANAGER
+    ) -> Manifest:
+        name = manifest["metadata"]["name"]
+        self.applies += 1
+        self.writes.append(f"apply {kind.kind} {name} {subresource or manager}".removesuffix(f" {FIELD_MANAGER}"))
+        if kind.kind in self.refuse:
+            raise self.refuse[kind.kind]
+        fresh = {**manifest, "metadata": {**manifest["metadata"], "uid": f"u{self.version}", "generation": 1}}
+        stored = self.objects.setdefault((kind.kind, name), fresh)
+        if subresource:
+            stored["status"] = copy.deepcopy(manifest["status"])
+        elif manager == FIELD_MANAGER:
+            kept = {name: stored["metadata"][name] for name in ("uid", "generation")}
+            stored.update(copy.deepcopy(manifest))
+            stored["metadata"].update(kept)
+            stored["metadata"]["managedFields"] = [
+                {"manager": manager, "operation": "Apply", "fieldsV1": paths(manifest)}
+            ]
+        return self.touch(stored)
+
+    async def create(self, kind: Kind, namespace: str, manifest: Manifest) -> Manifest:
+        self.writes.append(f"create {kind.kind} {manifest.get('reason', '')}")
+        return manifest
+
+    async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> None:
+        self.writes.append(f"delete {kind.kind} {name}")
+        del self.objects[kind.kind, name]
+
+    def touch(self, stored: Manifest) -> Manifest:
+        self.version += 1
+        stored["metadata"]["resourceVersion"] = str(self.version)
+        return copy.deepcopy(stored)
+
+
+def paths(value: object) -> object:
+    return {f"f:{name}": paths(inner) for name, inner in value.items()} if isinstance(value, dict) else {}
+
+
+class Charts(Helm):
+    """Renders a store, a migration and a service."""
+
+    def __init__(self) -> None:
+        self.runs = 0
+        self.fail: RenderError | None = None
+        self.replicas: int | None = 1
+
+    async def manifests(self, chart: Path, key: Key, chart_values: Manifest) -> list[Manifest]:
+        self.runs += 1
+        if self.fail:
+            raise self.fail
+        tag = chart_values["global"]["image"]["tag"]
+        return [
+            rendered("apps/v1", "StatefulSet", STORE.name, 1, {"replicas": 1}),
+            rendered("batch/v1", "Job", f"shop-order-migrate-{tag}", 2, {}),
+            rendered(
+                "apps/v1",
+                "Deployment",
+                DEPLOYMENT.name,
+                3,
+                {"image": tag} | ({"replicas": self.replicas} if self.replicas else {}),
+            ),
+        ]
+
+
+def rendered(api_version: str, kind: str, name: str, wave: int, spec: Manifest) -> Manifest:
+    labels = OURS | {"app.kubernetes.io/instance": "shop", "app.kubernetes.io/component": "order"}
+    annotations = {"platform.ecommerce.dev/wave": str(wave)}
+    return {
+        "apiVersion": api_version,
+        "kind": kind,
+        "metadata": {"name": name, "labels": labels, "annotations": annotations},
+        "spec": spec,
+    }
+
+
+class World:
+    """A platform, an operator, and the controllers and people around them."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        self.server, self.charts, self.tmp_path = Server(), Charts(), tmp_path
+        self.restart()
+        self.spec({})
+
+    def restart(self) -> None:
+        renderer, keyring, images = Renderer(self.charts, self.tmp_path), Keyring(b"k" * 32), Images("1", "", "")
+        self.reconciler = Reconciler(self.server, Cache(), renderer, keyring, images, "test", lambda: NOW)  # type: ignore[arg-type]
+
+    def spec(self, spec: Manifest, **metadata: Any) -> None:
+        stored = self.server.objects.setdefault(
+            (PLATFORM.kind, "shop"), {"metadata": {"name": "shop", "namespace": "shop", "uid": "p1"}}
+        )
+        stored["spec"] = spec
+        stored["metadata"] |= {"generation": stored["metadata"].get("generation", 0) + 1, **metadata}
+        self.server.touch(stored)
+
+    async def reconcile(self) -> float | None:
+        """One pass, with the cache as the watches would have it."""
+        cache = self.reconciler.cache = Cache()
+        for (kind, _), stored in self.server.objects.items():
+            if kind == PLATFORM.kind:
+                cache.keep_platform(observe_platform(stored))
+            elif OURS.items() <= stored["metadata"].get("labels", {}).items():
+                cache.keep(KEY, observe(stored))
+        self.server.writes.clear()
+        return await self.reconciler.reconcile(KEY)
+
+    def come_up(self, identity: ObjectId) -> None:
+        stored = self.server.objects[identity]
+        counts = dict.fromkeys(("replicas", "updatedReplicas", "readyReplicas", "availableReplicas"), 1)
+        stored["status"] = {"observedGeneration": 1, "conditions": [{"type": "Complete", "status": "True"}], **counts}
+        self.server.touch(stored)
+
+    async def converge(self) -> None:
+        for identity in (STORE, JOB, DEPLOYMENT):
+            await self.reconcile()
+            self.come_up(identity)
+        await self.reconcile()
+
+    def applied(self) -> list[str]:
+        return [write for write in self.server.writes if write.startswith("apply") and not write.endswith("status")]
+
+    def condition(self, type_: str) -> tuple[str, str]:
+        conditions = self.server.objects[PLATFORM.kind, "shop"]["status"]["conditions"]
+        return next((one["status"], one["reason"]) for one in conditions if one["type"] == type_)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+async def test_a_platform_comes_up_wave_by_wave(world: World) -> None:
+    assert await world.reconcile() == WATCHFUL
+    assert (STORE in world.server.objects, JOB in world.server.objects) == (True, False)
+    world.come_up(STORE)
+    await world.reconcile()
+    assert (JOB in world.server.objects, DEPLOYMENT in world.server.objects) == (True, False)
+    world.come_up(JOB)
+    await world.reconcile()
+    world.come_up(DEPLOYMENT)
+    assert await world.reconcile() is None
+    assert world.condition("Ready") == ("True", "AllReady")
+
+
+async def test_when_nothing_changed_nothing_is_written(world: World) -> None:
+    await world.converge()
+    for _ in range(3):
+        await world.reconcile()
+        assert world.server.writes == []
+
+
+async def test_a_restart_writes_nothing_and_renders_nothing(world: World) -> None:
+    await world.converge()
+    world.restart()
+    runs = world.charts.runs
+    await world.reconcile()
+    assert (world.server.writes, world.charts.runs) == ([], runs)
+
+
+async def test_every_deleted_child_comes_back_alone(world: World) -> None:
+    await world.converge()
+    children = [identity for identity in world.server.objects if identity[0] != PLATFORM.kind]
+    for kind, name in children:
+        if ObjectId(kind, name) != inventory_id(KEY):
+            del world.server.objects[kind, name]
+            await world.reconcile()
+            assert world.applied() == [f"apply {kind} {name}"]
+
+
+async def test_a_changed_field_is_put_back_and_nothing_else_touched(world: World) -> None:
+    await world.converge()
+    stored = world.server.objects[DEPLOYMENT]
+    stored["metadata"]["managedFields"][0]["fieldsV1"] = {}
+    world.server.touch(stored)
+    await world.reconcile()
+    assert world.applied() == ["apply Deployment shop-order"]
+
+
+async def test_an_upgrade_migrates_first_and_prunes_the_old_migration(world: World) -> None:
+    await world.converge()
+    world.spec({"version": "2"})
+    await world.reconcile()
+    assert "apply Job shop-order-migrate-2" in world.applied()
+    assert "apply Deployment shop-order" not in world.applied()
+    assert "delete Job shop-order-migrate-1" in world.server.writes
+    world.come_up(ObjectId("Job", "shop-order-migrate-2"))
+    await world.reconcile()
+    assert world.server.objects[DEPLOYMENT]["spec"]["image"] == "2"
+    await world.reconcile()
+    assert world.condition("Ready") == ("True", "AllReady")
+
+
+async def test_a_crash_at_any_write_leads_to_the_same_end(world: World, tmp_path: Path) -> None:
+    await world.converge()
+    children = world.server.objects.keys()
+    for survived in range(world.server.applies):
+        crashed = World(tmp_path)
+        crashed.server.apply = dying(crashed.server.apply, survived)  # type: ignore[method-assign]
+        with pytest.raises(ApiError, match="the process died here"):
+            await crashed.converge()
+        del crashed.server.apply
+        crashed.restart()
+        await crashed.converge()
+        assert crashed.server.objects.keys() == children
+        assert crashed.condition("Ready") == ("True", "AllReady")
+
+
+def dying(apply: Callable[..., Any], survived: int) -> Callable[..., Any]:
+    left = iter(range(survived))
+
+    async def answer(*arguments: Any, **more: Any) -> Any:
+        if next(left, None) is None:
+            raise ApiError(0, "Unreachable", "the process died here")
+        return await apply(*arguments, **more)
+
+    return answer
+
+
+async def test_a_paused_platform_is_left_alone_and_says_so(world: World) -> None:
+    await world.converge()
+    world.spec({"paused": True})
+    del world.server.objects[DEPLOYMENT]
+    await world.reconcile()
+    assert world.applied() == []
+    assert world.condition("Progressing") == ("False", "Paused")
+    world.spec({})
+    await world.reconcile()
+    assert world.applied() == ["apply Deployment shop-order"]
+
+
+async def test_a_refused_object_does_not_hold_up_its_neighbours_and_is_reported(world: World) -> None:
+    world.server.refuse["Secret"] = ApiError(403, "Forbidden", "exceeded quota")
+    await world.reconcile()
+    assert world.condition("Degraded") == ("True", "Refused")
+    assert len([write for write in world.applied() if write.startswith("apply Secret")]) == 9
+
+
+async def test_a_chart_that_does_not_render_is_reported_once(world: World) -> None:
+    world.charts.fail = RenderError("set database.password")
+    assert await world.reconcile() is None
+    assert world.condition("Degraded") == ("True", "RenderFailed")
+    await world.reconcile()
+    assert world.server.writes == []
+
+
+async def test_somebody_elses_secret_is_used_and_not_overwritten(world: World) -> None:
+    theirs = {
+        "kind": "Secret",
+        "metadata": {"name": "shop-jwt", "namespace": "shop", "uid": "x", "generation": 1},
+        "data": {},
+    }
+    world.server.objects["Secret", "shop-jwt"] = theirs
+    world.server.touch(theirs)
+    await world.reconcile()
+    assert "apply Secret shop-jwt" not in world.applied()
+    assert world.server.objects["Secret", "shop-jwt"] is theirs
+
+
+async def test_a_platform_made_again_takes_over_what_was_retained(world: World) -> None:
+    await world.converge()
+    retained = {identity: stored for identity, stored in world.server.objects.items() if identity[0] == "Secret"}
+    passwords = {identity: stored["data"] for identity, stored in copy.deepcopy(retained).items()}
+    world.server.objects = retained
+    world.spec({}, uid="p2")
+    world.restart()
+    await world.converge()
+    assert {identity: world.server.objects[identity]["data"] for identity in passwords} == passwords
+    assert world.condition("Ready") == ("True", "AllReady")
+
+
+async def test_a_deployment_handed_to_its_autoscaler_keeps_its_pods(world: World) -> None:
+    await world.converge()
+    world.server.objects[DEPLOYMENT]["spec"]["replicas"] = 1
+    world.charts.replicas = None
+    world.spec({"version": "2"})
+    await world.reconcile()
+    world.come_up(ObjectId("Job", "shop-order-migrate-2"))
+    await world.reconcile()
+    assert world.applied()[:2] == [f"apply Deployment shop-order {HANDOVER}", "apply Deployment shop-order"]
+
+
+async def test_a_platform_that_is_being_deleted_is_not_rebuilt(world: World) -> None:
+    await world.converge()
+    world.spec({}, deletionTimestamp="2026-01-01T00:00:00Z")
+    del world.server.objects[DEPLOYMENT]
+    assert await world.reconcile() is None
+    assert world.server.writes == []
+
+
+async def test_passwords_are_in_secrets_only(world: World) -> None:
+    await world.converge()
+    password = world.reconciler.keyring.password(KEY, "redis", "password")
+    elsewhere = {identity: stored for identity, stored in world.server.objects.items() if identity[0] != "Secret"}
+    assert password not in json.dumps([*elsewhere.values()])

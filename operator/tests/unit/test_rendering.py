@@ -1,0 +1,127 @@
+"""The real charts through the real Helm."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from platform_operator.errors import RenderError
+from platform_operator.kinds import LABEL_COMPONENT, LABEL_INSTANCE, OURS, Key, ObjectId
+from platform_operator.rendering import Helm, Rendered, Renderer, chart_digest, finish
+from platform_operator.spec import LONGEST_NAME, parse
+from platform_operator.values import Images, values
+
+KEY = Key("shop", "shop")
+
+
+@pytest.fixture(scope="session")
+def renderer(charts: Path, helm: str) -> Renderer:
+    return Renderer(Helm(executable=helm), charts / "platform")
+
+
+async def render(renderer: Renderer, spec: dict[str, Any], key: Key = KEY) -> dict[ObjectId, Rendered]:
+    chart_values = values(key.name, parse(spec), Images("1.0", "registry:5000", ""), {})
+    return {one.id: one for one in await renderer.render(key, "uid-1", chart_values)}
+
+
+async def test_an_empty_spec_renders_every_part_of_the_shop(renderer: Renderer) -> None:
+    objects = await render(renderer, {})
+    for service in ("gateway", "user", "product", "inventory", "order", "review"):
+        assert ObjectId("Deployment", f"shop-{service}") in objects
+    for store in ("user-db", "product-db", "inventory-db", "order-db", "review-db", "redis", "rabbitmq"):
+        assert ObjectId("StatefulSet", f"shop-{store}") in objects
+
+
+async def test_secrets_are_the_operators_and_never_the_charts(renderer: Renderer) -> None:
+    assert not [identity for identity in await render(renderer, {}) if identity.kind == "Secret"]
+
+
+async def test_every_object_is_labelled_owned_and_in_the_platforms_namespace(renderer: Renderer) -> None:
+    for one in (await render(renderer, {})).values():
+        metadata = one.manifest["metadata"]
+        assert OURS.items() <= metadata["labels"].items()
+        assert metadata["labels"][LABEL_INSTANCE] == "shop"
+        assert metadata["labels"][LABEL_COMPONENT]
+        assert metadata["namespace"] == "shop"
+        assert [owner["uid"] for owner in metadata["ownerReferences"]] == ["uid-1"]
+
+
+async def test_waves_follow_what_needs_what(renderer: Renderer) -> None:
+    waves = {
+        identity.kind: {one.wave}
+        for identity, one in (await render(renderer, {})).items()
+        if identity.name != "shop-gateway"
+    }
+    assert (waves["StatefulSet"], waves["Job"], waves["Deployment"]) == ({1}, {2}, {3})
+    assert (await render(renderer, {}))[ObjectId("Deployment", "shop-gateway")].wave == 4
+
+
+async def test_a_deployment_under_an_autoscaler_states_no_replicas(renderer: Renderer) -> None:
+    objects = await render(renderer, {"profile": "medium"})
+    assert ObjectId("HorizontalPodAutoscaler", "shop-order") in objects
+    assert "replicas" not in objects[ObjectId("Deployment", "shop-order")].manifest["spec"]
+
+
+async def test_an_upgrade_leaves_the_stores_alone(renderer: Renderer) -> None:
+    before, after = await render(renderer, {"version": "1"}), await render(renderer, {"version": "2"})
+    changed = {
+        identity.kind
+        for identity in before
+        if identity not in after or before[identity].digest != after[identity].digest
+    }
+    assert "StatefulSet" not in changed
+    assert {"Deployment", "Job"} <= changed
+
+
+async def test_migrations_run_again_for_a_new_version_only(renderer: Renderer) -> None:
+    def jobs(objects: dict[ObjectId, Rendered]) -> set[str]:
+        return {identity.name for identity in objects if identity.kind == "Job"}
+
+    first = jobs(await render(renderer, {"version": "1"}))
+    assert first == jobs(await render(renderer, {"version": "1", "profile": "large"}))
+    assert not first & jobs(await render(renderer, {"version": "2"}))
+
+
+async def test_the_longest_name_gives_valid_names(renderer: Renderer) -> None:
+    key = Key("shop", "s" * LONGEST_NAME)
+    assert max(len(identity.name) for identity in await render(renderer, {}, key)) <= 63
+
+
+async def test_equal_content_is_rendered_once(charts: Path) -> None:
+    helm = CountingHelm()
+    renderer = Renderer(helm, charts / "platform")
+    for spec in ({}, {}, {"profile": "small"}):
+        await render(renderer, spec)
+    assert helm.runs == 1
+    await render(renderer, {"profile": "medium"})
+    assert helm.runs == 2
+
+
+async def test_a_chart_that_refuses_its_values_is_reported_in_its_own_words(tmp_path: Path, helm: str) -> None:
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "Chart.yaml").write_text("{apiVersion: v2, name: c, version: 0.1.0}")
+    (tmp_path / "templates" / "x.yaml").write_text('{{ fail "set database.password" }}')
+    with pytest.raises(RenderError, match=r"set database\.password"):
+        await Helm(executable=helm).manifests(tmp_path, KEY, {})
+
+
+def test_a_kind_that_nobody_watches_is_refused() -> None:
+    manifest = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}}
+    with pytest.raises(RenderError, match=r"add it to platform_operator/kinds\.py"):
+        finish([manifest], KEY, "uid-1")
+
+
+def test_the_charts_digest_changes_with_any_file(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("1")
+    before = chart_digest(tmp_path)
+    assert chart_digest(tmp_path) == before
+    (tmp_path / "a").write_text("2")
+    assert chart_digest(tmp_path) != before
+
+
+class CountingHelm(Helm):
+    runs = 0
+
+    async def manifests(self, *_: object) -> list[dict[str, Any]]:
+        self.runs += 1
+        return []

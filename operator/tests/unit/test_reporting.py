@@ -1,0 +1,145 @@
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from platform_operator.applying import Refusal
+from platform_operator.errors import ApiError, InvalidSpecError, RenderError
+from platform_operator.kinds import Key, ObjectId
+from platform_operator.observing import Platform
+from platform_operator.planning import Obstacle, Plan
+from platform_operator.reporting import PATIENCE, Outcome, Status, describe, event, news
+from platform_operator.spec import parse
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+PLATFORM = Platform(Key("shop", "shop"), "uid-1", 1, 7, False, {}, {})
+SETTLED = Plan((), (), 0, ())
+WAITING = Plan((), (), 3, (Obstacle(ObjectId("StatefulSet", "shop-order-db"), 1, "has 0 of 1 pods ready"),))
+FAILED = Plan((), (), 3, (Obstacle(ObjectId("Job", "shop-order-migrate-1"), 2, "BackoffLimitExceeded", failed=True),))
+
+
+def status(
+    outcome: Outcome, platform: Platform = PLATFORM, spec: dict[str, Any] | None = None, now: datetime = NOW
+) -> Status:
+    return describe(platform, parse(spec or {}), "1.0", outcome, {}, now)
+
+
+def conditions(made: Status) -> dict[str, tuple[str, str]]:
+    return {condition["type"]: (condition["status"], condition["reason"]) for condition in made["conditions"]}
+
+
+def message(made: Status, type_: str) -> str:
+    return str(next(condition["message"] for condition in made["conditions"] if condition["type"] == type_))
+
+
+def refusal(kind: str, code: int, text: str) -> Outcome:
+    return Outcome(WAITING, (Refusal(ObjectId(kind, "shop-order-db"), ApiError(code, "Invalid", text)),))
+
+
+def test_a_settled_platform_is_ready() -> None:
+    assert conditions(status(Outcome(SETTLED))) == {
+        "Ready": ("True", "AllReady"),
+        "Progressing": ("False", "Stable"),
+        "Degraded": ("False", "Healthy"),
+    }
+
+
+def test_a_waiting_platform_says_what_it_waits_for() -> None:
+    made = status(Outcome(WAITING))
+    assert conditions(made)["Ready"] == ("False", "WaitingForStores")
+    assert conditions(made)["Progressing"] == ("True", "WaitingForStores")
+    assert "StatefulSet shop-order-db, which has 0 of 1 pods ready" in message(made, "Ready")
+
+
+def test_a_failed_migration_names_the_job_and_the_commands() -> None:
+    made = status(Outcome(FAILED))
+    assert conditions(made)["Degraded"] == ("True", "MigrationFailed")
+    assert "kubectl -n shop logs job/shop-order-migrate-1" in message(made, "Degraded")
+    assert "kubectl -n shop delete job shop-order-migrate-1" in message(made, "Degraded")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "reason", "advice"),
+    [
+        (Outcome(error=InvalidSpecError("spec.x: no")), "InvalidSpec", "spec.x: no"),
+        (Outcome(error=RenderError("chart says no")), "RenderFailed", "chart says no"),
+        (refusal("ServiceMonitor", 404, "not found"), "Refused", "Install the add-on"),
+        (refusal("Deployment", 403, "exceeded quota"), "Refused", "Raise the quota of namespace shop"),
+        (refusal("StatefulSet", 422, "Forbidden: updates to statefulset spec"), "ImmutableField", "--cascade=orphan"),
+        (refusal("Deployment", 422, "spec.x: Invalid value"), "Refused", "Correct what the message names"),
+    ],
+)
+def test_every_failure_says_what_to_do(outcome: Outcome, reason: str, advice: str) -> None:
+    made = status(outcome)
+    assert conditions(made)["Degraded"] == ("True", reason)
+    assert conditions(made)["Ready"] == ("False", reason)
+    assert advice in message(made, "Degraded")
+
+
+def test_patience_ends() -> None:
+    long_ago = (NOW - PATIENCE).strftime("%Y-%m-%dT%H:%M:%SZ")
+    stored = {"conditions": [{"type": "Progressing", "status": "True", "lastTransitionTime": long_ago, "reason": "x"}]}
+    assert conditions(status(Outcome(WAITING), replace(PLATFORM, status=stored)))["Degraded"] == (
+        "True",
+        "TakesTooLong",
+    )
+    made = status(Outcome(WAITING), replace(PLATFORM, status=stored), now=NOW - timedelta(seconds=1))
+    assert conditions(made)["Degraded"] == ("False", "Healthy")
+
+
+def test_a_paused_platform_says_so() -> None:
+    made = status(Outcome(None), spec={"paused": True})
+    assert conditions(made)["Ready"] == ("False", "Paused")
+    assert conditions(status(Outcome(SETTLED), spec={"paused": True})) == {
+        "Ready": ("True", "AllReady"),
+        "Progressing": ("False", "Paused"),
+        "Degraded": ("False", "Healthy"),
+    }
+
+
+def test_an_unchanged_platform_has_an_unchanged_status() -> None:
+    stored = status(Outcome(SETTLED))
+    assert status(Outcome(SETTLED), replace(PLATFORM, status=stored), now=NOW + timedelta(hours=1)) == stored
+
+
+def test_times_move_only_with_the_status_they_date() -> None:
+    stored = status(Outcome(WAITING))
+    later = status(Outcome(FAILED), replace(PLATFORM, status=stored), now=NOW + timedelta(hours=1))
+    times = {condition["type"]: condition["lastTransitionTime"] for condition in later["conditions"]}
+    assert times == {
+        "Ready": "2026-01-02T03:04:05Z",
+        "Progressing": "2026-01-02T04:04:05Z",
+        "Degraded": "2026-01-02T04:04:05Z",
+    }
+
+
+def test_every_condition_tells_the_generation_it_speaks_of() -> None:
+    made = status(Outcome(SETTLED))
+    assert made["observedGeneration"] == 7
+    assert {condition["observedGeneration"] for condition in made["conditions"]} == {7}
+
+
+@pytest.mark.parametrize(
+    ("ingress", "url"),
+    [
+        ({}, "http://shop-gateway.shop.svc:8080"),
+        ({"enabled": True, "host": "a.example"}, "http://a.example"),
+        ({"enabled": True, "host": "a.example", "tls": {"secretName": "t"}}, "https://a.example"),
+    ],
+)
+def test_the_url_is_where_the_shop_answers(ingress: dict[str, Any], url: str) -> None:
+    assert status(Outcome(SETTLED), spec={"ingress": ingress})["url"] == url
+
+
+def test_events_tell_of_transitions_only() -> None:
+    first = status(Outcome(WAITING))
+    assert [condition["type"] for condition in news(PLATFORM, first)] == ["Progressing"]
+    ready = status(Outcome(SETTLED), replace(PLATFORM, status=first))
+    assert [condition["type"] for condition in news(replace(PLATFORM, status=first), ready)] == ["Ready", "Progressing"]
+    assert [*news(replace(PLATFORM, status=ready), ready)] == []
+
+
+def test_a_failure_is_a_warning() -> None:
+    failed = [condition for condition in news(PLATFORM, status(Outcome(FAILED))) if condition["type"] == "Degraded"]
+    assert event(PLATFORM, failed[0], "operator-1", NOW)["type"] == "Warning"

@@ -1,0 +1,28 @@
+import pytest
+
+from platform_operator.errors import SettingsError
+from platform_operator.settings import Settings
+
+
+def test_only_the_version_is_required() -> None:
+    settings = Settings.from_environment({"OPERATOR_VERSION": "1.2.3"})
+    assert (settings.version, settings.watch_namespaces, settings.metrics_port) == ("1.2.3", (), 9464)
+
+
+def test_namespaces_are_a_comma_separated_list() -> None:
+    settings = Settings.from_environment({"OPERATOR_VERSION": "1", "WATCH_NAMESPACES": "a, b,"})
+    assert settings.watch_namespaces == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("environment", "named"),
+    [
+        ({}, "OPERATOR_VERSION is not set"),
+        ({"OPERATOR_VERSION": "1", "METRICS_PORT": "http"}, "METRICS_PORT is 'http'"),
+        ({"OPERATOR_VERSION": "1", "WORKERS": "0"}, "WORKERS is '0'"),
+        ({"OPERATOR_VERSION": "1", "LOG_LEVEL": "LOUD"}, "LOG_LEVEL is 'LOUD'"),
+    ],
+)
+def test_a_bad_variable_is_named(environment: dict[str, str], named: str) -> None:
+    with pytest.raises(SettingsError, match=named):
+        Settings.from_environment(environment)

@@ -1,0 +1,97 @@
+from typing import Any
+
+import pytest
+
+from platform_operator.errors import InvalidSpecError
+from platform_operator.spec import AVAILABLE, NOT_YET, WITH_DATABASE, parse
+from platform_operator.values import PROFILES, Images, Values, values
+
+IMAGES = Images("1.0", "registry:5000", "registry:5000/library/")
+
+
+def of(spec: dict[str, Any]) -> Values:
+    return values("shop", parse(spec), IMAGES, {})
+
+
+def test_an_empty_spec_is_the_small_shop_at_the_operators_version() -> None:
+    made = of({})
+    assert made["global"]["image"] == {"registry": "registry:5000", "tag": "1.0"}
+    assert made["order"]["replicas"] == 1
+    assert not made["order"]["autoscaling"]["enabled"]
+    assert set(made) >= {*AVAILABLE, *(f"{name}-db" for name in WITH_DATABASE), "redis", "rabbitmq"}
+
+
+def test_services_that_do_not_exist_yet_get_no_values() -> None:
+    assert not set(of({})) & set(NOT_YET)
+
+
+def test_the_spec_chooses_the_version() -> None:
+    assert of({"version": "2.0"})["global"]["image"]["tag"] == "2.0"
+
+
+@pytest.mark.parametrize(("profile", "bounds"), [("medium", (2, 4)), ("large", (3, 10))])
+def test_larger_profiles_scale_by_themselves(profile: str, bounds: tuple[int, int]) -> None:
+    scaling = of({"profile": profile})["order"]["autoscaling"]
+    assert scaling == {"enabled": True, "min": bounds[0], "max": bounds[1], "targetCPUUtilization": 70}
+
+
+def test_fixed_replicas_switch_the_profiles_autoscaling_off() -> None:
+    order = of({"profile": "large", "services": {"order": {"replicas": 2}}})["order"]
+    assert (order["replicas"], order["autoscaling"]["enabled"]) == (2, False)
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("bounds", [{}, {"min": 5}, {"max": 1}, {"min": 2, "max": 2}, {"min": 50}])
+def test_bounds_of_autoscaling_never_cross(profile: str, bounds: dict[str, int]) -> None:
+    scaling = of({"profile": profile, "services": {"order": {"autoscaling": {"enabled": True, **bounds}}}})["order"][
+        "autoscaling"
+    ]
+    assert 1 <= scaling["min"] <= scaling["max"]
+    assert bounds.items() <= scaling.items()
+
+
+def test_resources_depart_from_the_profile_field_by_field() -> None:
+    order = of({"services": {"order": {"resources": {"limits": {"memory": "1Gi"}}}}})["order"]
+    assert order["resources"] == {"requests": {"cpu": "50m", "memory": "112Mi"}, "limits": {"memory": "1Gi"}}
+
+
+def test_a_volume_keeps_its_size_when_the_profile_changes_and_grows_when_the_spec_says_so() -> None:
+    existing = {"order-db": "1Gi", "rabbitmq": "1Gi"}
+    grown = parse({"profile": "large", "databases": {"storage": {"size": "5Gi"}}})
+    assert values("shop", parse({"profile": "large"}), IMAGES, existing)["order-db"]["storage"]["size"] == "1Gi"
+    assert values("shop", grown, IMAGES, existing)["order-db"]["storage"]["size"] == "5Gi"
+    assert values("shop", grown, IMAGES, existing)["rabbitmq"]["storage"]["size"] == "1Gi"
+
+
+def test_external_stores_are_not_made_but_pointed_at() -> None:
+    made = of({
+        "databases": {"provider": "external", "external": {name: {"secretRef": {"name": f"their-{name}"}} for name in WITH_DATABASE}},
+        "cache": {"provider": "external", "secretRef": {"name": "their-redis"}},
+        "broker": {"provider": "external", "secretRef": {"name": "their-rabbit"}},
+    })  # fmt: skip
+    assert not any(made[store]["enabled"] for store in ("order-db", "redis", "rabbitmq"))
+    assert made["order"]["database"]["existingSecret"] == "their-order"
+    assert made["product"]["cache"]["existingSecret"] == "their-redis"
+    assert made["user"]["broker"]["existingSecret"] == "their-rabbit"
+    assert "cache" not in made["order"]
+
+
+def test_a_gateway_replaces_the_ingress() -> None:
+    made = of({"ingress": {"enabled": True, "host": "a.example", "gateway": {"name": "public"}}})
+    assert (made["ingress"]["enabled"], made["gatewayApi"]["enabled"]) == (False, True)
+
+
+def test_the_deletion_policy_reaches_the_volumes() -> None:
+    assert of({"deletionPolicy": "Delete"})["global"]["deletionPolicy"] == "Delete"
+
+
+def test_a_spec_that_got_past_the_crd_is_refused_with_its_path() -> None:
+    with pytest.raises(InvalidSpecError, match=r"spec\.services\.order\.replicas"):
+        parse({"services": {"order": {"replicas": "many"}}})
+
+
+def test_the_small_shop_fits_the_budget_with_all_eight_services_and_seven_databases() -> None:
+    small = PROFILES["small"]
+    asks = [small.service] * 8 + [small.database] * 7 + [small.cache, small.broker]
+    assert sum(int(ask.cpu.removesuffix("m")) for ask in asks) <= 1500
+    assert sum(int(ask.memory.removesuffix("Mi")) for ask in asks) <= 3 * 1024

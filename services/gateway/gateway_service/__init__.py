@@ -1,0 +1,1 @@
+"""The one entry: routing, authentication, documentation of everything."""

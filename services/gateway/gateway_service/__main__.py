@@ -1,0 +1,3 @@
+from gateway_service.app import COMMAND
+
+COMMAND.run()

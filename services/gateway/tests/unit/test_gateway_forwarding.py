@@ -1,0 +1,84 @@
+from gateway_service.domain.forwarding import Caller, has_body, request_headers, response_headers
+
+CALLER = Caller("10.0.0.9", "http", "shop.example.com")
+
+
+def test_what_concerns_one_connection_is_not_passed_on() -> None:
+    received = [
+        (b"host", b"shop.example.com"),
+        (b"connection", b"keep-alive, X-Private"),
+        (b"keep-alive", b"timeout=5"),
+        (b"x-private", b"1"),
+        (b"te", b"trailers"),
+        (b"transfer-encoding", b"chunked"),
+        (b"upgrade", b"h2c"),
+        (b"expect", b"100-continue"),
+        (b"proxy-authorization", b"secret"),
+        (b"accept", b"*/*"),
+        (b"authorization", b"Bearer x"),
+    ]
+    sent = dict(request_headers(received, CALLER, {}))
+    assert sent == {
+        "accept": "*/*",
+        "authorization": "Bearer x",
+        "x-forwarded-for": "10.0.0.9",
+        "x-forwarded-proto": "http",
+        "x-forwarded-host": "shop.example.com",
+    }
+
+
+def test_a_chain_of_proxies_is_continued() -> None:
+    received = [(b"x-forwarded-for", b"1.2.3.4"), (b"x-forwarded-proto", b"https"), (b"x-forwarded-host", b"shop")]
+    sent = dict(request_headers(received, CALLER, {}))
+    assert sent == {"x-forwarded-for": "1.2.3.4, 10.0.0.9", "x-forwarded-proto": "https", "x-forwarded-host": "shop"}
+
+
+def test_the_callers_trace_and_request_id_are_replaced_by_ours() -> None:
+    received = [(b"traceparent", b"theirs"), (b"x-request-id", b"theirs")]
+    sent = dict(request_headers(received, CALLER, {"traceparent": "ours", "x-request-id": "ours"}))
+    assert (sent["traceparent"], sent["x-request-id"]) == ("ours", "ours")
+
+
+def test_a_header_that_is_given_twice_is_passed_on_twice() -> None:
+    received = [(b"accept", b"a"), (b"accept", b"b")]
+    assert [value for name, value in request_headers(received, CALLER, {}) if name == "accept"] == ["a", "b"]
+
+
+def test_header_values_beyond_ascii_do_no_harm() -> None:
+    sent = dict(request_headers([(b"x-name", "Zoë".encode()), (b"x-old", b"Zo\xeb")], CALLER, {}))
+    assert (sent["x-name"], sent["x-old"]) == ("Zoë", "Zoë")
+
+
+def test_answers_keep_their_headers_but_those_of_one_connection() -> None:
+    received = [
+        (b"Content-Type", b"text/plain"),
+        (b"Set-Cookie", b"a=1"),
+        (b"Set-Cookie", b"b=2"),
+        (b"Connection", b"close, X-Private"),
+        (b"X-Private", b"1"),
+        (b"Transfer-Encoding", b"chunked"),
+        (b"Date", b"now"),
+        (b"Server", b"u"),
+        (b"X-Request-Id", b"1"),
+    ]
+    assert response_headers(received, "http://shop-user:8081") == [
+        (b"content-type", b"text/plain"),
+        (b"set-cookie", b"a=1"),
+        (b"set-cookie", b"b=2"),
+    ]
+
+
+def test_no_redirection_leads_to_an_address_inside_the_cluster() -> None:
+    def location(value: bytes) -> bytes:
+        return dict(response_headers([(b"location", value)], "http://shop-user:8081"))[b"location"]
+
+    assert location(b"http://shop-user:8081/api/v1/users") == b"/api/v1/users"
+    assert location(b"https://elsewhere.example.com/") == b"https://elsewhere.example.com/"
+    assert location(b"http://shop-user:80810/x") == b"http://shop-user:80810/x"
+
+
+def test_a_body_is_announced() -> None:
+    assert has_body([(b"content-length", b"1")])
+    assert has_body([(b"transfer-encoding", b"chunked")])
+    assert not has_body([(b"content-length", b"0")])
+    assert not has_body([(b"accept", b"*/*")])

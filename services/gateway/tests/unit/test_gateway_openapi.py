@@ -1,0 +1,116 @@
+import asyncio
+import json
+from typing import Any
+
+from gateway_service.domain.openapi import Document, merged
+from gateway_service.domain.routes import Upstream
+from gateway_service.service.documentation import Documentation
+
+
+def document(*paths: str, method: str = "get") -> Document:
+    """What a service says of itself: each path answers an `Answer`, which holds a `Money`."""
+    reference = {"$ref": "#/components/schemas/Answer"}
+    operation = {"operationId": "do", "responses": {"200": {"content": {"application/json": {"schema": reference}}}}}
+    return {
+        "openapi": "3.1.0",
+        "paths": {path: {method: operation} for path in ("/health", "/ready", *paths)},
+        "components": {
+            "schemas": {
+                "Answer": {"properties": {"price": {"$ref": "#/components/schemas/Money"}}},
+                "Money": {"title": "Money"},
+            }
+        },
+    }
+
+
+def references(node: Any) -> set[str]:
+    match node:
+        case {"$ref": str(target)}:
+            return {target}
+        case dict():
+            return set().union(*map(references, node.values()))
+        case list():
+            return set().union(*map(references, node))
+        case _:
+            return set()
+
+
+def test_only_what_the_gateway_serves_is_shown() -> None:
+    result = merged({Upstream.USER: document("/api/v1/users/me", "/internal", "/api/v1/products")}, "Shop", "1")
+    assert list(result["paths"]) == ["/api/v1/users/me"]
+
+
+def test_two_services_may_use_one_name() -> None:
+    result = merged({Upstream.USER: document("/api/v1/users"), Upstream.ORDER: document("/api/v1/orders")}, "Shop", "1")
+    schemas = result["components"]["schemas"]
+    assert set(schemas) == {"user.Answer", "user.Money", "order.Answer", "order.Money"}
+    assert references(result) == {f"#/components/schemas/{name}" for name in schemas}
+    operations = [item["get"]["operationId"] for item in result["paths"].values()]
+    assert operations == ["user.do", "order.do"]
+
+
+def test_operations_that_need_a_token_say_so() -> None:
+    product = document("/api/v1/products/{product_id}") | {}
+    assert (
+        "security"
+        not in merged({Upstream.PRODUCT: product}, "Shop", "1")["paths"]["/api/v1/products/{product_id}"]["get"]
+    )
+    changing = document("/api/v1/products/{product_id}", method="put")
+    result = merged({Upstream.PRODUCT: changing}, "Shop", "1")
+    assert result["paths"]["/api/v1/products/{product_id}"]["put"]["security"] == [{"bearer": []}]
+    assert "bearer" in result["components"]["securitySchemes"]
+
+
+def test_a_service_that_is_away_is_named() -> None:
+    result = merged({Upstream.USER: document("/api/v1/users"), Upstream.ORDER: None}, "Shop", "1")
+    assert "not answering: order." in result["info"]["description"]
+    assert list(result["paths"]) == ["/api/v1/users"]
+
+
+class Shop:
+    """Services whose documents can be asked for, and that can go away."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.asked = 0
+        self.documents: dict[Upstream, Document | None] = {
+            Upstream.USER: document("/api/v1/users"),
+            Upstream.ORDER: document("/api/v1/orders"),
+        }
+        self.documentation = Documentation("Shop", "1", tuple(self.documents), self.fetch, lambda: self.now)
+
+    async def fetch(self, upstream: Upstream) -> Document | None:
+        self.asked += 1
+        await asyncio.sleep(0)
+        return self.documents[upstream]
+
+    async def paths(self) -> set[str]:
+        return set(json.loads(await self.documentation.current())["paths"])
+
+
+async def test_many_readers_ask_each_service_once_in_half_a_minute() -> None:
+    shop = Shop()
+    await asyncio.gather(*(shop.paths() for _ in range(10)))
+    shop.now = 29.0
+    await shop.paths()
+    assert shop.asked == 2
+    shop.now = 31.0
+    await shop.paths()
+    assert shop.asked == 4
+
+
+async def test_a_service_that_goes_away_stays_documented() -> None:
+    shop = Shop()
+    await shop.paths()
+    shop.documents[Upstream.ORDER] = None
+    shop.now = 31.0
+    assert await shop.paths() == {"/api/v1/users", "/api/v1/orders"}
+
+
+async def test_a_service_that_comes_late_is_documented_soon() -> None:
+    shop = Shop()
+    late, shop.documents[Upstream.ORDER] = shop.documents[Upstream.ORDER], None
+    assert await shop.paths() == {"/api/v1/users"}
+    shop.documents[Upstream.ORDER] = late
+    shop.now = 4.0
+    assert await shop.paths() == {"/api/v1/users", "/api/v1/orders"}

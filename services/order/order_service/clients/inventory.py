@@ -1,0 +1,49 @@
+"""What this service asks the inventory service."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Protocol
+
+from chassis import rpc
+from chassis.kernel.ids import OrderId, ProductId
+from google.protobuf.timestamp_pb2 import Timestamp
+from grpc import aio
+from shopapi.inventory.v1 import inventory_pb2, inventory_pb2_grpc
+
+from order_service.domain.errors import OutOfStock, Shortage
+from order_service.domain.orders import Line
+
+
+class Inventory(Protocol):
+    async def reserve(self, order_id: OrderId, lines: Sequence[Line], until: datetime) -> None:
+        """Sets every line aside or none; idempotent by order id. Raises OutOfStock."""
+
+    async def release(self, order_id: OrderId) -> None:
+        """Gives back what is set aside for an order; none is fine."""
+
+
+class GrpcInventory:
+    def __init__(self, channel: aio.Channel) -> None:
+        self._stub = inventory_pb2_grpc.InventoryServiceStub(channel)
+
+    async def reserve(self, order_id: OrderId, lines: Sequence[Line], until: datetime) -> None:
+        lapses_at = Timestamp()
+        lapses_at.FromDatetime(until)
+        wanted = [inventory_pb2.ReserveLine(product_id=line.product_id, quantity=line.quantity) for line in lines]
+        request = inventory_pb2.ReserveRequest(order_id=str(order_id), lines=wanted, until=lapses_at)
+        try:
+            await rpc.call(self._stub.Reserve, request)
+        except rpc.RpcProblem as problem:
+            if problem.code == "out_of_stock":
+                raise OutOfStock(_shortages(problem)) from None
+            raise
+
+    async def release(self, order_id: OrderId) -> None:
+        await rpc.call(self._stub.Release, inventory_pb2.ReleaseRequest(order_id=str(order_id)))
+
+
+def _shortages(problem: rpc.RpcProblem) -> list[Shortage]:
+    return [
+        Shortage(ProductId(product["product_id"]), product["wanted"], product["available"])
+        for product in problem.members["products"]
+    ]

@@ -1,0 +1,3 @@
+from product_service.app import COMMAND
+
+COMMAND.run()

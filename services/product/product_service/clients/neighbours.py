@@ -1,0 +1,33 @@
+"""What a product page asks the neighbours. Each call fails as NeighbourUnavailable or RpcProblem."""
+
+from chassis import rpc
+from chassis.kernel.ids import ProductId, UserId
+from grpc import aio
+from shopapi.inventory.v1 import inventory_pb2, inventory_pb2_grpc
+from shopapi.review.v1 import review_pb2, review_pb2_grpc
+from shopapi.user.v1 import user_pb2, user_pb2_grpc
+
+from product_service.domain.details import Rating, Seller, Stock
+
+_DEADLINE_SECONDS = 0.5
+"""A page does not wait longer for any of its parts."""
+
+
+class Neighbours:
+    def __init__(self, users: aio.Channel, inventory: aio.Channel, reviews: aio.Channel) -> None:
+        self._users = user_pb2_grpc.UserServiceStub(users)
+        self._inventory = inventory_pb2_grpc.InventoryServiceStub(inventory)
+        self._reviews = review_pb2_grpc.ReviewServiceStub(reviews)
+
+    async def seller(self, user_id: UserId) -> Seller:
+        user = await rpc.call(self._users.GetUser, user_pb2.GetUserRequest(user_id=user_id), _DEADLINE_SECONDS)
+        return Seller(user_id, user.display_name)
+
+    async def stock(self, product_id: ProductId) -> Stock:
+        request = inventory_pb2.GetStockRequest(product_id=product_id)
+        return Stock((await rpc.call(self._inventory.GetStock, request, _DEADLINE_SECONDS)).available)
+
+    async def rating(self, product_id: ProductId) -> Rating:
+        request = review_pb2.GetAvgRatingRequest(product_id=product_id)
+        rating = await rpc.call(self._reviews.GetAvgRating, request, _DEADLINE_SECONDS)
+        return Rating(rating.average, rating.count)

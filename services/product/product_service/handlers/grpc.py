@@ -1,0 +1,35 @@
+"""The catalogue over gRPC."""
+
+from chassis.kernel.ids import ProductId
+from grpc import aio
+from shopapi.money.v1.money_pb2 import Money
+from shopapi.product.v1 import product_pb2 as pb
+from shopapi.product.v1 import product_pb2_grpc
+
+from product_service.domain.products import Product
+from product_service.service.products import Products
+
+
+class ProductServicer(product_pb2_grpc.ProductServiceServicer):
+    def __init__(self, products: Products) -> None:
+        self._products = products
+
+    def register(self, server: aio.Server) -> None:
+        product_pb2_grpc.add_ProductServiceServicer_to_server(self, server)
+
+    async def GetPrices(self, request: pb.GetPricesRequest, context: object) -> pb.GetPricesResponse:  # noqa: N802 - the contract's name
+        found = await self._products.prices([ProductId(product_id) for product_id in request.product_ids])
+        return pb.GetPricesResponse(products=[_priced(product) for product in found])
+
+    async def GetSeller(self, request: pb.GetSellerRequest, context: object) -> pb.GetSellerResponse:  # noqa: N802 - the contract's name
+        seller_id = await self._products.seller_of(ProductId(request.product_id))
+        return pb.GetSellerResponse(product_id=request.product_id, seller_id=seller_id)
+
+
+def _priced(product: Product) -> pb.PricedProduct:
+    return pb.PricedProduct(
+        product_id=product.id,
+        name=product.name,
+        price=Money(amount=product.price.amount, currency=product.price.currency),
+        seller_id=product.seller_id,
+    )

@@ -1,0 +1,253 @@
+"""The product service as its tests drive it, with fakes of its neighbours at the gRPC boundary and a line to Redis that can fail."""
+
+import asyncio
+import contextlib
+import itertools
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import asyncpg
+import grpc
+import httpx
+from chassis import rpc, testing
+from chassis.settings import DatabaseSettings
+from chassis.tokens import Role
+from grpc import aio
+from product_service.app import Settings, build
+from shopapi.inventory.v1 import inventory_pb2, inventory_pb2_grpc
+from shopapi.product.v1 import product_pb2_grpc
+from shopapi.review.v1 import review_pb2, review_pb2_grpc
+from shopapi.user.v1 import user_pb2, user_pb2_grpc
+
+ADMIN, SELLER, OTHER_SELLER, CUSTOMER = 1, 7, 8, 9
+PARTS = ("seller", "stock", "rating")
+_numbers = itertools.count(1)
+
+
+@dataclass
+class Neighbours:
+    """How user, inventory and review answer: by part of the page, what to do instead of answering at once."""
+
+    before: dict[str, Callable[[aio.ServicerContext[Any, Any]], Awaitable[None]]] = field(default_factory=dict)
+
+    async def meet(self, part: str, context: aio.ServicerContext[Any, Any]) -> None:
+        if part in self.before:
+            await self.before[part](context)
+
+
+async def away(context: aio.ServicerContext[Any, Any]) -> None:
+    await context.abort(grpc.StatusCode.UNAVAILABLE, "away")
+
+
+async def broken(context: aio.ServicerContext[Any, Any]) -> None:
+    await context.abort(grpc.StatusCode.INTERNAL, "broken")
+
+
+async def unknown(context: aio.ServicerContext[Any, Any]) -> None:
+    await context.abort(grpc.StatusCode.NOT_FOUND, "unknown")
+
+
+async def slow(_context: aio.ServicerContext[Any, Any]) -> None:
+    await asyncio.sleep(30)
+
+
+class FakeUsers(testing.FakeUserService):
+    def __init__(self, issuer: testing.TokenIssuer, neighbours: Neighbours) -> None:
+        super().__init__(issuer)
+        self._neighbours = neighbours
+
+    async def GetUser(self, request: user_pb2.GetUserRequest, context: Any) -> user_pb2.GetUserResponse:  # noqa: N802
+        await self._neighbours.meet("seller", context)
+        return await super().GetUser(request, context)
+
+
+class FakeInventory(inventory_pb2_grpc.InventoryServiceServicer):
+    """Of every product, as many are available as its number says."""
+
+    def __init__(self, neighbours: Neighbours) -> None:
+        self._neighbours = neighbours
+
+    async def GetStock(  # noqa: N802 - the contract's name
+        self, request: inventory_pb2.GetStockRequest, context: aio.ServicerContext[Any, Any]
+    ) -> inventory_pb2.GetStockResponse:
+        await self._neighbours.meet("stock", context)
+        return inventory_pb2.GetStockResponse(product_id=request.product_id, available=request.product_id)
+
+    async def Reserve(self, request: object, context: object) -> inventory_pb2.ReserveResponse:  # noqa: N802 - the contract's name
+        raise NotImplementedError
+
+    async def Release(self, request: object, context: object) -> inventory_pb2.ReleaseResponse:  # noqa: N802 - the contract's name
+        raise NotImplementedError
+
+
+class FakeReviews(review_pb2_grpc.ReviewServiceServicer):
+    def __init__(self, neighbours: Neighbours) -> None:
+        self._neighbours = neighbours
+
+    async def GetAvgRating(  # noqa: N802 - the contract's name
+        self, request: review_pb2.GetAvgRatingRequest, context: aio.ServicerContext[Any, Any]
+    ) -> review_pb2.GetAvgRatingResponse:
+        await self._neighbours.meet("rating", context)
+        return review_pb2.GetAvgRatingResponse(product_id=request.product_id, average=4.5, count=2)
+
+
+class Line:
+    """A line to a server that can hang (nothing passes, nothing closes) and be restored."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._upstream = host, port
+        self._flowing = asyncio.Event()
+        self._flowing.set()
+        self._pumps: set[asyncio.Task[None]] = set()
+
+    def hang(self) -> None:
+        self._flowing.clear()
+
+    def restore(self) -> None:
+        self._flowing.set()
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[str]:
+        server = await asyncio.start_server(self._connect, "127.0.0.1", 0)
+        host, port = server.sockets[0].getsockname()
+        try:
+            yield f"{host}:{port}"
+        finally:
+            server.close()
+            for pump in self._pumps:
+                pump.cancel()
+            await asyncio.gather(*self._pumps, return_exceptions=True)
+
+    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_connection(*self._upstream)
+        for source, sink in ((reader, far_writer), (far_reader, writer)):
+            pump = asyncio.create_task(self._pump(source, sink))
+            self._pumps.add(pump)
+
+    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            try:
+                while piece := await source.read(65536):
+                    await self._flowing.wait()
+                    sink.write(piece)
+                    await sink.drain()
+            finally:
+                sink.close()
+                await sink.wait_closed()
+
+
+@asynccontextmanager
+async def redis_line() -> AsyncIterator[tuple[Line, str]]:
+    """A line to the test Redis, and its URL."""
+    server = urlsplit(testing.variable("TEST_REDIS_URL"))
+    line = Line(server.hostname or "", server.port or 6379)
+    async with line.listening() as address:
+        yield line, f"redis://{address}{server.path}"
+
+
+@dataclass(frozen=True)
+class Shop:
+    """The running service: HTTP in process, gRPC over loopback."""
+
+    http: httpx.AsyncClient
+    rpc: product_pb2_grpc.ProductServiceStub
+    issuer: testing.TokenIssuer
+    neighbours: Neighbours
+    settings: Settings
+
+    @property
+    def admin(self) -> dict[str, str]:
+        return self.issuer.bearer(ADMIN, Role.ADMIN)
+
+    @property
+    def seller(self) -> dict[str, str]:
+        return self.issuer.bearer(SELLER, Role.SELLER)
+
+    async def category(self, name: str | None = None) -> int:
+        body = {"name": name or f"Category {next(_numbers)}"}
+        answer = await self.http.post("/api/v1/categories", json=body, headers=self.admin)
+        assert answer.status_code == 201, answer.text
+        category_id: int = answer.json()["data"]["id"]
+        return category_id
+
+    async def product(self, **fields: object) -> dict[str, Any]:
+        answer = await self.http.post("/api/v1/products", json=await self.body(**fields), headers=self.seller)
+        assert answer.status_code == 201, answer.text
+        product: dict[str, Any] = answer.json()["data"]
+        return product
+
+    async def body(self, **fields: object) -> dict[str, Any]:
+        """A product as a request says it, with an own category where none is given."""
+        category_id = fields.pop("category_id", None) or await self.category()
+        price = {"amount": fields.pop("amount", 1290), "currency": "USD"}
+        return {"name": "Espresso cup", "description": "80 ml", "price": price, "category_id": category_id, **fields}
+
+    async def revise(self, product: dict[str, Any], amount: int) -> None:
+        body = await self.body(category_id=product["category_id"], amount=amount)
+        answer = await self.http.put(f"/api/v1/products/{product['id']}", json=body, headers=self.seller)
+        assert answer.status_code == 200, answer.text
+
+    async def details(self, product_id: int) -> dict[str, Any]:
+        answer = await self.http.get(f"/api/v1/products/{product_id}")
+        assert answer.status_code == 200, answer.text
+        details: dict[str, Any] = answer.json()["data"]
+        return details
+
+    async def shown_price(self, product_id: int) -> int:
+        amount: int = (await self.details(product_id))["product"]["price"]["amount"]
+        return amount
+
+    async def execute(self, statement: str, *arguments: object) -> None:
+        """In the database, behind the service's back."""
+        connection = await asyncpg.connect(
+            host=self.settings.db_host,
+            port=self.settings.db_port,
+            user=self.settings.db_user,
+            password=self.settings.db_password,
+            database=self.settings.db_name,
+        )
+        try:
+            await connection.execute(statement, *arguments)
+        finally:
+            await connection.close()
+
+
+@asynccontextmanager
+async def shop_with_neighbours(database: DatabaseSettings) -> AsyncIterator[Shop]:
+    issuer, neighbours = testing.TokenIssuer(), Neighbours()
+    async with testing.grpc_server(
+        lambda server: user_pb2_grpc.add_UserServiceServicer_to_server(FakeUsers(issuer, neighbours), server),
+        lambda server: inventory_pb2_grpc.add_InventoryServiceServicer_to_server(FakeInventory(neighbours), server),
+        lambda server: review_pb2_grpc.add_ReviewServiceServicer_to_server(FakeReviews(neighbours), server),
+    ) as address:
+        settings = Settings(
+            **database.model_dump(),
+            tenant=database.db_name,  # entries in the shared Redis are this run's own
+            redis_url=testing.variable("TEST_REDIS_URL"),
+            user_grpc=address,
+            inventory_grpc=address,
+            review_grpc=address,
+            grpc_port=0,
+            cache_catch_up_seconds=0.05,
+        )
+        async with running_shop(settings, issuer, neighbours) as shop:
+            yield shop
+
+
+@asynccontextmanager
+async def another(shop: Shop, **changes: object) -> AsyncIterator[Shop]:
+    """One more process of the same shop, with other settings."""
+    settings = shop.settings.model_copy(update=changes)
+    async with running_shop(settings, shop.issuer, shop.neighbours) as other:
+        yield other
+
+
+@asynccontextmanager
+async def running_shop(settings: Settings, issuer: testing.TokenIssuer, neighbours: Neighbours) -> AsyncIterator[Shop]:
+    async with testing.running(await build(settings)) as service:
+        channel = rpc.channel(f"127.0.0.1:{service.rpc_port}")
+        yield Shop(service.http, product_pb2_grpc.ProductServiceStub(channel), issuer, neighbours, settings)
+        await channel.close()

@@ -1,0 +1,63 @@
+"""What is decided about products, without a server."""
+
+from datetime import UTC, datetime
+
+import pytest
+from chassis.kernel.ids import ProductId, UserId
+from chassis.kernel.money import Money
+from product_service.domain.categories import CategoryId
+from product_service.domain.details import Details, Rating, Seller, Stock
+from product_service.domain.products import Product, slug
+from product_service.repository.cache import decode, encode
+
+CUP = Product(
+    id=ProductId(7),
+    seller_id=UserId(2),
+    category_id=CategoryId(3),
+    name="Café Crème",
+    description="Porcelain, 80 ml",
+    price=Money(1290, "USD"),
+    images=("https://example.com/cup.jpg",),
+    created_at=datetime(2025, 1, 2, 3, 4, 5, 678, tzinfo=UTC),
+    updated_at=datetime(2025, 2, 3, 4, 5, 6, tzinfo=UTC),
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("Espresso cup", "espresso-cup-7"),
+        ("Café Crème", "cafe-creme-7"),
+        ("  50% off! (new)  ", "50-off-new-7"),
+        ("咖啡", "7"),
+        ("x" * 200, "x" * 80 + "-7"),
+        ("y" * 79 + " z", "y" * 79 + "-7"),
+    ],
+)
+def test_a_slug_is_the_name_in_plain_words_and_the_id(name: str, expected: str) -> None:
+    assert slug(name, ProductId(7)) == expected
+
+
+def test_a_page_names_exactly_the_parts_that_are_missing() -> None:
+    seller, stock, rating = Seller(UserId(2), "Ann"), Stock(5), Rating(4.5, 2)
+
+    assert Details(CUP, seller, stock, rating).degraded == []
+    assert Details(CUP, None, stock, None).degraded == ["seller", "rating"]
+    assert Details(CUP, seller, None, rating).degraded == ["stock"]
+
+
+def test_an_empty_stock_is_a_part_that_came() -> None:
+    assert Details(CUP, Seller(UserId(2), ""), Stock(0), Rating(0.0, 0)).degraded == []
+
+
+def test_a_cached_product_comes_back_as_it_was() -> None:
+    assert decode(encode(CUP)) == CUP
+
+
+def test_a_cached_product_has_the_shape_of_its_format() -> None:
+    """Where this changes, raise the cache's _FORMAT: the release before this one reads the same Redis."""
+    assert encode(CUP) == (
+        '{"id":7,"seller_id":2,"category_id":3,"name":"Caf\\u00e9 Cr\\u00e8me","description":"Porcelain, 80 ml",'
+        '"price":{"amount":1290,"currency":"USD"},"images":["https://example.com/cup.jpg"],'
+        '"created_at":"2025-01-02T03:04:05.000678+00:00","updated_at":"2025-02-03T04:05:06+00:00"}'
+    )

@@ -1,0 +1,3 @@
+from review_service.app import COMMAND
+
+COMMAND.run()

@@ -1,0 +1,16 @@
+"""What this service asks the order service."""
+
+from chassis import rpc
+from chassis.kernel.ids import ProductId, UserId
+from grpc import aio
+from shopapi.order.v1 import order_pb2, order_pb2_grpc
+
+
+class Orders:
+    def __init__(self, channel: aio.Channel) -> None:
+        self._stub = order_pb2_grpc.OrderServiceStub(channel)
+
+    async def has_ordered(self, user_id: UserId, product_id: ProductId) -> bool:
+        """In an order that was not cancelled. Raises NeighbourUnavailable."""
+        request = order_pb2.HasOrderedRequest(user_id=user_id, product_id=product_id)
+        return (await rpc.call(self._stub.HasOrdered, request)).has_ordered

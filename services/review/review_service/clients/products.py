@@ -1,0 +1,24 @@
+"""What this service asks the product service."""
+
+from chassis import rpc
+from chassis.kernel.ids import ProductId, UserId
+from grpc import aio
+from shopapi.product.v1 import product_pb2, product_pb2_grpc
+
+from review_service.domain.errors import UnknownProduct
+
+
+class Products:
+    def __init__(self, channel: aio.Channel) -> None:
+        self._stub = product_pb2_grpc.ProductServiceStub(channel)
+
+    async def seller_of(self, product_id: ProductId, deadline: float = rpc.DEADLINE_SECONDS) -> UserId:
+        """Raises UnknownProduct, NeighbourUnavailable."""
+        request = product_pb2.GetSellerRequest(product_id=product_id)
+        try:
+            answer = await rpc.call(self._stub.GetSeller, request, deadline)
+        except rpc.RpcProblem as problem:
+            if problem.code == "unknown_product":
+                raise UnknownProduct(product_id) from None
+            raise
+        return UserId(answer.seller_id)

@@ -1,0 +1,20 @@
+"""Ratings over gRPC."""
+
+from chassis.kernel.ids import ProductId
+from grpc import aio
+from shopapi.review.v1 import review_pb2 as pb
+from shopapi.review.v1 import review_pb2_grpc
+
+from review_service.service.reviews import Reviews
+
+
+class ReviewServicer(review_pb2_grpc.ReviewServiceServicer):
+    def __init__(self, reviews: Reviews) -> None:
+        self._reviews = reviews
+
+    def register(self, server: aio.Server) -> None:
+        review_pb2_grpc.add_ReviewServiceServicer_to_server(self, server)
+
+    async def GetAvgRating(self, request: pb.GetAvgRatingRequest, context: object) -> pb.GetAvgRatingResponse:  # noqa: N802 - the contract's name
+        rating = await self._reviews.rating(ProductId(request.product_id))
+        return pb.GetAvgRatingResponse(product_id=request.product_id, average=rating.average, count=rating.count)

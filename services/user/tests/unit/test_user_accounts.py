@@ -1,0 +1,72 @@
+import pytest
+from chassis.kernel.ids import UserId
+from user_service.domain.accounts import name_of, normal_email, normal_name, normal_password, typed_password
+
+
+@pytest.mark.parametrize(
+    ("written", "normal"),
+    [
+        ("ada@example.com", "ada@example.com"),
+        ("  Ada.Lovelace+shop@Example.COM\n", "ada.lovelace+shop@example.com"),
+        ("o'brien@sub.example.co.uk", "o'brien@sub.example.co.uk"),
+        ("a@xn--bcher-kva.example", "a@xn--bcher-kva.example"),
+    ],
+)
+def test_spellings_of_one_mailbox_have_one_form(written: str, normal: str) -> None:
+    assert normal_email(written) == normal
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "",
+        "ada",
+        "ada@",
+        "@example.com",
+        "ada@example",
+        "ada@@example.com",
+        "ada@exa mple.com",
+        ".ada@example.com",
+        "ada..l@example.com",
+        "ada@-example.com",
+        "ada@example.com\x00",
+        "ada@127.0.0.1",
+        "ada@bücher.example",
+        "ada\r\nBcc: x@example.com",
+        f"{'a' * 65}@example.com",
+        f"ada@{'a.' * 130}com",
+    ],
+)
+def test_what_no_mail_server_takes_is_no_address(written: str) -> None:
+    with pytest.raises(ValueError, match="write an e-mail address"):
+        normal_email(written)
+
+
+@pytest.mark.parametrize("password", ["a" * 8, "a" * 128, "пароль-пароль", "🔑" * 8, "        "])
+def test_any_eight_characters_make_a_password(password: str) -> None:
+    assert normal_password(password) == typed_password(password)
+
+
+@pytest.mark.parametrize("password", ["", "a" * 7, "a" * 129, "🔑" * 7, "with\x00nul..", "surrogate \ud800"])
+def test_other_passwords_are_refused(password: str) -> None:
+    with pytest.raises(ValueError, match=r"8 to 128 characters|no control characters"):
+        normal_password(password)
+
+
+def test_a_password_is_the_same_from_every_keyboard() -> None:
+    assert normal_password("cafe\u0301-crème") == typed_password("caf\u00e9-crème")
+
+
+@pytest.mark.parametrize("name", ["", "   ", "a" * 101, "two\nlines", "\x00", "bell\x07", "a\u2028b"])
+def test_a_name_is_one_line_that_can_be_shown(name: str) -> None:
+    with pytest.raises(ValueError, match="a name has"):
+        normal_name(name)
+
+
+def test_a_name_loses_the_spaces_around_it() -> None:
+    assert normal_name("  Ada Lovelace ") == "Ada Lovelace"
+
+
+def test_who_gives_no_name_is_shown_by_number() -> None:
+    assert name_of(UserId(7), None) == "User 7"
+    assert name_of(UserId(7), "Ada") == "Ada"

@@ -1,0 +1,43 @@
+import pytest
+from chassis.settings import SettingsError, read
+from user_service.app import Settings
+
+COMPLETE = {
+    "DB_HOST": "db",
+    "DB_USER": "u",
+    "DB_PASSWORD": "p",
+    "DB_NAME": "users_db",
+    "GRPC_PORT": "9091",
+    "JWT_SECRET": "0123456789abcdef0123456789abcdef",
+}
+
+
+def test_neither_a_broker_nor_redis_nor_an_admin_is_needed() -> None:
+    settings = read(Settings, COMPLETE)
+    assert settings.access_token_seconds == 900
+    assert settings.admin_email is None
+
+
+@pytest.mark.parametrize(
+    ("changed", "complaint"),
+    [
+        ({"JWT_SECRET": ""}, "JWT_SECRET is not set"),
+        ({"JWT_SECRET": "too short"}, "JWT_SECRET is malformed: write 32 bytes or more"),
+        ({"ADMIN_EMAIL": "a@example.com"}, "ADMIN_PASSWORD is malformed: set both ADMIN_EMAIL and ADMIN_PASSWORD"),
+        ({"ADMIN_PASSWORD": "long enough"}, "ADMIN_PASSWORD is malformed: set both ADMIN_EMAIL and ADMIN_PASSWORD"),
+        ({"ADMIN_EMAIL": "a", "ADMIN_PASSWORD": "long enough"}, "ADMIN_EMAIL is malformed: write an e-mail address"),
+        ({"ADMIN_EMAIL": "a@example.com", "ADMIN_PASSWORD": "short"}, "ADMIN_PASSWORD is malformed: a password has"),
+    ],
+)
+def test_what_is_malformed_is_named(changed: dict[str, str], complaint: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        read(Settings, COMPLETE | changed)
+    assert complaint in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_no_secret_is_printed_with_the_settings() -> None:
+    secrets = {"ADMIN_EMAIL": "a@example.com", "ADMIN_PASSWORD": "an admin's password"}
+    printed = repr(read(Settings, COMPLETE | secrets))
+    assert "0123456789abcdef" not in printed
+    assert "an admin's password" not in printed

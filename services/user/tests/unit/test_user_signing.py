@@ -1,0 +1,57 @@
+import asyncio
+import json
+from datetime import UTC, datetime, timedelta
+
+import jwt
+import pytest
+from chassis.kernel.ids import UserId, uuid7
+from chassis.problems import ProblemError
+from chassis.tokens import Role, TokenVerifier
+from user_service.domain import accounts
+from user_service.service.signing import Signer, _thumbprint
+
+SECRET = "0123456789abcdef0123456789abcdef"
+SELLER = accounts.Account(
+    UserId(7), accounts.Email("s@example.com"), accounts.Role.SELLER, "S", datetime(2026, 1, 1, tzinfo=UTC)
+)
+
+
+def signer(secret: str = SECRET, seconds: float = 900) -> Signer:
+    return Signer(secret, timedelta(seconds=seconds), uuid7)
+
+
+def test_every_service_verifies_what_is_signed_here() -> None:
+    token = signer().access_token(SELLER, datetime.now(UTC))
+    principal = asyncio.run(TokenVerifier(signer().published).verify(token))
+    assert (principal.user_id, principal.role) == (SELLER.id, Role.SELLER)
+
+
+def test_claims_are_those_that_verifiers_need() -> None:
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    claims = jwt.decode(signer().access_token(SELLER, at), options={"verify_signature": False})
+    assert claims.keys() == {"iss", "sub", "role", "iat", "exp", "jti"}
+    assert (claims["iss"], claims["sub"], claims["role"]) == ("ecommerce", "7", "seller")
+    assert claims["exp"] - claims["iat"] == 900
+
+
+def test_replicas_with_one_secret_publish_one_key_and_others_another() -> None:
+    assert signer().jwks == signer().jwks
+    assert signer().jwks != signer(SECRET + "!").jwks
+
+
+def test_only_the_public_half_is_published() -> None:
+    (key,) = json.loads(signer().jwks)["keys"]
+    assert key.keys() == {"crv", "kty", "x", "kid", "use", "alg"}
+
+
+def test_the_key_is_named_by_its_thumbprint() -> None:
+    # the example of RFC 8037, appendix A.3
+    key = {"crv": "Ed25519", "kty": "OKP", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}
+    assert _thumbprint(key) == "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"
+
+
+def test_another_secret_signs_nothing_that_is_accepted() -> None:
+    forged = signer(SECRET + "!").access_token(SELLER, datetime.now(UTC))
+    with pytest.raises(ProblemError) as refused:
+        asyncio.run(TokenVerifier(signer().published).verify(forged))
+    assert refused.value.problem.code == "unauthenticated"

@@ -1,0 +1,3 @@
+from user_service.app import COMMAND
+
+COMMAND.run()
