@@ -95,10 +95,10 @@ crds: .venv/.stamp ## the custom resource definitions, from the operator's model
 constraints: $(UV) ## newest versions of all dependencies: constraints.txt and the images' requirements.txt
 	rm -f uv.lock
 	$(UV) lock
-	$(UV) export --frozen --all-packages --no-hashes --no-emit-workspace --no-header --no-annotate --output-file constraints.txt
-	$(UV) export --frozen --no-dev --no-hashes --no-emit-workspace --no-header --no-annotate --output-file services/requirements.txt \
+	$(UV) export --quiet --frozen --all-packages --no-hashes --no-emit-workspace --no-header --no-annotate --output-file constraints.txt
+	$(UV) export --quiet --frozen --no-dev --no-hashes --no-emit-workspace --no-header --no-annotate --output-file services/requirements.txt \
 	  $(foreach member,$(SERVICE_MEMBERS),--package $$(sed -n 's/^name = "\(.*\)"/\1/p' $(member)/pyproject.toml))
-	$(UV) export --frozen --no-dev --no-hashes --no-emit-workspace --no-header --no-annotate --output-file operator/requirements.txt \
+	$(UV) export --quiet --frozen --no-dev --no-hashes --no-emit-workspace --no-header --no-annotate --output-file operator/requirements.txt \
 	  --package platform-operator
 
 .PHONY: host-tools

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import TypeGuard
 
 from platform_operator import metrics
@@ -21,18 +20,10 @@ from platform_operator.kinds import (
 )
 from platform_operator.kube import Api
 from platform_operator.observing import Cache, Document, Observed, Platform, State, Workload, observe
-from platform_operator.planning import Children, Inventory, state_of
+from platform_operator.planning import Children, Inventory, Refusal, state_of
 from platform_operator.rendering import Rendered, owner_reference
 
 HANDOVER = f"{FIELD_MANAGER}-handover"
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """An object that the API server does not take, however often it is asked."""
-
-    id: ObjectId
-    error: ApiError
 
 
 async def apply(api: Api, cache: Cache, key: Key, rendered: Rendered) -> Observed | Refusal | None:

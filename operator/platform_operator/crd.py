@@ -152,6 +152,7 @@ _STATUS: Manifest = {
         "observedGeneration": {"type": "integer", "format": "int64"},
         "version": _TEXT
         | {"description": "Version that every service runs; during an upgrade the one being rolled out."},
+        "storeProfile": _TEXT | {"description": "Profile that the builtin stores were made with, and keep."},
         "url": _TEXT | {"description": "Where the shop answers."},
         "servicesReady": _TEXT | {"description": "Services ready of services wanted, e.g. 6/6."},
         "conditions": _list_of(

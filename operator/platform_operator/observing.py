@@ -33,8 +33,6 @@ class Workload:
     """Whether its controller has seen the newest generation: until then the counts speak of the one before."""
     owns_replicas: bool = False
     """Whether the operator's last apply set the number of pods."""
-    storage: str = ""
-    """Size of each pod's volume, if it has one. It cannot be changed in place."""
     failure: str = ""
 
 
@@ -168,14 +166,12 @@ def _deployment(manifest: Manifest) -> Workload:
 
 def _stateful_set(manifest: Manifest) -> Workload:
     spec, status = manifest["spec"], manifest.get("status") or {}
-    claims = spec.get("volumeClaimTemplates") or ()
     return Workload(
         wanted=spec.get("replicas", 1),
         total=status.get("replicas", 0),
         updated=status.get("updatedReplicas", 0),
         ready=status.get("readyReplicas", 0),
         current=status.get("observedGeneration", 0) >= manifest["metadata"]["generation"],
-        storage=next((claim["spec"]["resources"]["requests"]["storage"] for claim in claims), ""),
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import TypeVar
 
+from platform_operator.errors import ApiError
 from platform_operator.kinds import ObjectId
 from platform_operator.observing import JobRun, Observed, Scaler, State, Workload, digest
 
@@ -80,6 +81,14 @@ class Obstacle:
     wave: int
     text: str
     failed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An object that the API server does not take, however often it is asked."""
+
+    id: ObjectId
+    error: ApiError
 
 
 @dataclass(frozen=True)
@@ -155,11 +164,9 @@ def obstacle(wanted: Wanted, observed: Children) -> Obstacle | None:
 def _workload_obstacle(wanted: Wanted, workload: Workload, needed: int) -> Obstacle | None:
     if is_ready(workload, needed):
         return None
-    text = workload.failure or (
-        f"has {workload.ready} of {needed} pods ready"
-        if workload.current and workload.ready < needed
-        else "is replacing its pods"
-    )
+    replacing = workload.total > 0 and (not workload.current or workload.updated < workload.total)
+    progress = "is replacing its pods" if replacing else f"has {workload.ready} of {needed} pods ready"
+    text = workload.failure or progress
     return Obstacle(wanted.id, wanted.wave, text, failed=bool(workload.failure))
 
 
@@ -172,15 +179,6 @@ def floor(identity: ObjectId, workload: Workload, observed: Children) -> int:
     """Pods needed. Those that an autoscaler adds above its floor are welcome, not awaited."""
     scaler = state_of(ObjectId("HorizontalPodAutoscaler", identity.name), observed)
     return min(workload.wanted, scaler.floor) if isinstance(scaler, Scaler) else workload.wanted
-
-
-def volumes(observed: Children) -> dict[str, str]:
-    """Sizes of the stores' volumes, by component."""
-    return {
-        seen.component: seen.state.storage
-        for seen in observed.values()
-        if isinstance(seen.state, Workload) and seen.state.storage
-    }
 
 
 def state_of(identity: ObjectId, observed: Children) -> State:

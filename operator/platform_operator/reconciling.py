@@ -10,7 +10,6 @@ from datetime import datetime
 
 from platform_operator import metrics, secrets
 from platform_operator.applying import (
-    Refusal,
     apply,
     inventory_id,
     is_stored,
@@ -22,9 +21,9 @@ from platform_operator.errors import InvalidSpecError, RenderError
 from platform_operator.kinds import EVENT, PLATFORM, Key, ObjectId
 from platform_operator.kube import Api
 from platform_operator.observing import Cache, Observed, Platform, observe_platform
-from platform_operator.planning import Inventory, Plan, Wanted, is_repair, make_plan, volumes
+from platform_operator.planning import Inventory, Plan, Refusal, Wanted, is_repair, make_plan
 from platform_operator.rendering import Rendered, Renderer
-from platform_operator.reporting import Outcome, describe, event, news, status_manifest
+from platform_operator.reporting import Outcome, describe, event, news, status_manifest, store_profile
 from platform_operator.spec import Spec, parse
 from platform_operator.values import Images, Values, values
 
@@ -102,7 +101,7 @@ class Reconciler:
         return Outcome(self._plan(platform, spec, wanted, inventory), tuple(refusals.values()))
 
     def _values(self, platform: Platform, spec: Spec) -> Values:
-        return values(platform.key.name, spec, self.images, volumes(self.cache.children(platform.key)))
+        return values(platform.key.name, spec, self.images, store_profile(platform, spec))
 
     def _inventory(self, key: Key) -> Inventory:
         return read_inventory(key, self.cache.children(key))

@@ -9,12 +9,12 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from platform_operator.applying import Refusal
 from platform_operator.errors import OperatorError, RenderError
 from platform_operator.kinds import PLATFORM, Manifest, ObjectId
 from platform_operator.observing import Platform, Workload
-from platform_operator.planning import Children, Obstacle, Plan, floor, is_ready, state_of
+from platform_operator.planning import Children, Obstacle, Plan, Refusal, floor, is_ready, state_of
 from platform_operator.spec import AVAILABLE, WITH_DATABASE, Ingress, Spec
+from platform_operator.values import PROFILES
 
 PATIENCE = timedelta(minutes=5)
 """How long a part may take to become ready before the platform counts as degraded."""
@@ -77,12 +77,19 @@ def describe(
     return {
         "observedGeneration": platform.generation,
         "version": spec.version or version,
+        "storeProfile": store_profile(platform, spec),
         "url": url(platform, spec.ingress),
         "servicesReady": f"{sum(service['ready'] for service in services)}/{len(services)}",
         "conditions": [_dated(finding, platform, now) for finding in findings],
         "services": services,
         "databases": [_database(platform.key.name, name, spec, observed) for name in WITH_DATABASE],
     }
+
+
+def store_profile(platform: Platform, spec: Spec) -> str:
+    """The profile that the stores were made with: the first one of this platform."""
+    known = platform.status.get("storeProfile")
+    return known if known in PROFILES else spec.profile
 
 
 def url(platform: Platform, ingress: Ingress) -> str:

@@ -312,7 +312,9 @@ class Spec(Model):
         ),
     )  # fmt: skip
     profile: Annotated[str, Field(max_length=32)] = Field(
-        default="small", description="small, medium or large: replicas, resources, autoscaling and database sizes."
+        default="small",
+        description="small, medium or large: replicas, resources and autoscaling of the services. Builtin stores keep "
+        "the profile they were made with, since resizing one means an outage: state their resources to do so.",
     )
     services: dict[str, Service] = Field(
         default={}, max_length=8, description="By service: departures from the profile."

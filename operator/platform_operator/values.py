@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -20,19 +19,19 @@ class Images(NamedTuple):
     store_registry: str
 
 
-def values(platform: str, spec: Spec, images: Images, volumes: Mapping[str, str]) -> Values:
+def values(platform: str, spec: Spec, images: Images, store_profile: str) -> Values:
     """The values of charts/platform that make what the spec asks for. The charts' own values.yaml is the interface.
 
-    `volumes` are the sizes of the stores' existing volumes, by component. They keep them when the profile changes, since
-    a volume cannot change in place; a size that the spec states goes before.
+    Stores keep the profile that they were made with, `store_profile`: each is a single instance whose volume cannot change in place
+    and whose restart is an outage, so they are resized only where the spec itself states a size.
     """
-    profile = PROFILES[spec.profile]
+    profile, stores = PROFILES[spec.profile], PROFILES[store_profile]
     return {
         "global": _global(spec, images),
         **{name: _service(platform, name, spec, profile) for name in AVAILABLE},
-        **{f"{name}-db": _database(platform, name, spec, profile, volumes) for name in WITH_DATABASE},
-        "redis": _cache(platform, spec, profile),
-        "rabbitmq": _broker(platform, spec, profile, volumes),
+        **{f"{name}-db": _database(platform, name, spec, stores) for name in WITH_DATABASE},
+        "redis": _cache(platform, spec, stores),
+        "rabbitmq": _broker(platform, spec, stores),
         **_ingress(spec),
     }
 
@@ -70,7 +69,7 @@ PROFILES = {
         broker_size="1Gi",
     ),
     "medium": Profile(
-        service=Asks("100m", "128Mi", "384Mi"),
+        service=Asks("50m", "128Mi", "384Mi"),
         scale=(2, 4),
         database=Asks("250m", "512Mi", "1Gi"),
         database_size="10Gi",
@@ -79,7 +78,7 @@ PROFILES = {
         broker_size="5Gi",
     ),
     "large": Profile(
-        service=Asks("250m", "192Mi", "512Mi"),
+        service=Asks("200m", "192Mi", "512Mi"),
         scale=(3, 10),
         database=Asks("1", "2Gi", "4Gi"),
         database_size="50Gi",
@@ -153,11 +152,11 @@ def _asks(wish: Resources, ask: Asks) -> Values:
     return {"resources": {"requests": requests, "limits": limits}}
 
 
-def _database(platform: str, name: str, spec: Spec, profile: Profile, volumes: Mapping[str, str]) -> Values:
+def _database(platform: str, name: str, spec: Spec, profile: Profile) -> Values:
     return {
         "enabled": spec.databases.provider == "builtin",
         "existingSecret": f"{platform}-{name}-db",
-        "storage": _storage(spec.databases.storage, volumes.get(f"{name}-db", profile.database_size)),
+        "storage": _storage(spec.databases.storage, profile.database_size),
         **_asks(spec.databases.resources, profile.database),
     }
 
@@ -170,11 +169,11 @@ def _cache(platform: str, spec: Spec, profile: Profile) -> Values:
     }
 
 
-def _broker(platform: str, spec: Spec, profile: Profile, volumes: Mapping[str, str]) -> Values:
+def _broker(platform: str, spec: Spec, profile: Profile) -> Values:
     return {
         "enabled": spec.broker.provider == "builtin",
         "existingSecret": f"{platform}-rabbitmq",
-        "storage": _storage(spec.broker.storage, volumes.get("rabbitmq", profile.broker_size)),
+        "storage": _storage(spec.broker.storage, profile.broker_size),
         **_asks(spec.broker.resources, profile.broker),
     }
 

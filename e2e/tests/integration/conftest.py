@@ -20,6 +20,13 @@ async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack
     print(f"logs of the services: {plan.logs}")
     async with running(plan) as started:
         yield started
+        assert unforeseen_errors(plan) == []
+
+
+def unforeseen_errors(plan: Plan) -> list[str]:
+    """What services logged that nobody had thought of."""
+    lines = (line for log in plan.logs.glob("*.log") for line in log.read_text().splitlines())
+    return [line for line in lines if "unforeseen error" in line or "background loop failed" in line]
 
 
 @pytest.fixture(scope="session")

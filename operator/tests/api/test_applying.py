@@ -31,7 +31,7 @@ async def shop(api: Api, namespace: str, charts: Path, helm: str) -> list[Render
         "spec": {"paused": True},
     }
     uid = (await api.create(PLATFORM, namespace, manifest))["metadata"]["uid"]
-    chart_values = values("shop", spec, Images("1.0", "", ""), {})
+    chart_values = values("shop", spec, Images("1.0", "", ""), "medium")
     renderer = Renderer(Helm(executable=helm), charts / "platform")
     secrets = credentials(key, uid, spec, Keyring(b"k" * 32), {})
     return [*secrets, *await renderer.render(key, uid, chart_values)]

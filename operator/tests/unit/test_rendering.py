@@ -20,7 +20,7 @@ def renderer(charts: Path, helm: str) -> Renderer:
 
 
 async def render(renderer: Renderer, spec: dict[str, Any], key: Key = KEY) -> dict[ObjectId, Rendered]:
-    chart_values = values(key.name, parse(spec), Images("1.0", "registry:5000", ""), {})
+    chart_values = values(key.name, parse(spec), Images("1.0", "registry:5000", ""), "small")
     return {one.id: one for one in await renderer.render(key, "uid-1", chart_values)}
 
 
@@ -71,6 +71,13 @@ async def test_an_upgrade_leaves_the_stores_alone(renderer: Renderer) -> None:
     }
     assert "StatefulSet" not in changed
     assert {"Deployment", "Job"} <= changed
+
+
+async def test_a_change_of_profile_restarts_no_store(renderer: Renderer) -> None:
+    before, after = await render(renderer, {"profile": "small"}), await render(renderer, {"profile": "large"})
+    assert all(
+        before[identity].digest == after[identity].digest for identity in before if identity.kind == "StatefulSet"
+    )
 
 
 async def test_migrations_run_again_for_a_new_version_only(renderer: Renderer) -> None:

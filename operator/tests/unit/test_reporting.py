@@ -4,11 +4,10 @@ from typing import Any
 
 import pytest
 
-from platform_operator.applying import Refusal
 from platform_operator.errors import ApiError, InvalidSpecError, RenderError
 from platform_operator.kinds import Key, ObjectId
 from platform_operator.observing import Platform
-from platform_operator.planning import Obstacle, Plan
+from platform_operator.planning import Obstacle, Plan, Refusal
 from platform_operator.reporting import PATIENCE, Outcome, Status, describe, event, news
 from platform_operator.spec import parse
 
@@ -143,3 +142,9 @@ def test_events_tell_of_transitions_only() -> None:
 def test_a_failure_is_a_warning() -> None:
     failed = [condition for condition in news(PLATFORM, status(Outcome(FAILED))) if condition["type"] == "Degraded"]
     assert event(PLATFORM, failed[0], "operator-1", NOW)["type"] == "Warning"
+
+
+def test_the_stores_profile_is_the_platforms_first_one() -> None:
+    assert status(Outcome(SETTLED), spec={"profile": "large"})["storeProfile"] == "large"
+    known = replace(PLATFORM, status={"storeProfile": "small"})
+    assert status(Outcome(SETTLED), known, spec={"profile": "large"})["storeProfile"] == "small"

@@ -10,7 +10,8 @@ IMAGES = Images("1.0", "registry:5000", "registry:5000/library/")
 
 
 def of(spec: dict[str, Any]) -> Values:
-    return values("shop", parse(spec), IMAGES, {})
+    parsed = parse(spec)
+    return values("shop", parsed, IMAGES, parsed.profile)
 
 
 def test_an_empty_spec_is_the_small_shop_at_the_operators_version() -> None:
@@ -55,12 +56,14 @@ def test_resources_depart_from_the_profile_field_by_field() -> None:
     assert order["resources"] == {"requests": {"cpu": "50m", "memory": "112Mi"}, "limits": {"memory": "1Gi"}}
 
 
-def test_a_volume_keeps_its_size_when_the_profile_changes_and_grows_when_the_spec_says_so() -> None:
-    existing = {"order-db": "1Gi", "rabbitmq": "1Gi"}
-    grown = parse({"profile": "large", "databases": {"storage": {"size": "5Gi"}}})
-    assert values("shop", parse({"profile": "large"}), IMAGES, existing)["order-db"]["storage"]["size"] == "1Gi"
-    assert values("shop", grown, IMAGES, existing)["order-db"]["storage"]["size"] == "5Gi"
-    assert values("shop", grown, IMAGES, existing)["rabbitmq"]["storage"]["size"] == "1Gi"
+def test_stores_keep_the_profile_they_were_made_with_until_the_spec_states_their_size() -> None:
+    made = values("shop", parse({"profile": "large"}), IMAGES, "small")
+    assert made["order"]["autoscaling"]["min"] == PROFILES["large"].scale[0]
+    assert [made[store] for store in ("order-db", "redis", "rabbitmq")] == [
+        of({})[store] for store in ("order-db", "redis", "rabbitmq")
+    ]
+    stated = parse({"profile": "large", "databases": {"storage": {"size": "5Gi"}}})
+    assert values("shop", stated, IMAGES, "small")["order-db"]["storage"]["size"] == "5Gi"
 
 
 def test_external_stores_are_not_made_but_pointed_at() -> None:

@@ -212,6 +212,33 @@ async def test_a_change_that_redis_missed_is_seen_at_once_and_by_everybody_soon(
         await testing.eventually(others_see_it)
 
 
+async def test_a_product_whose_deletion_is_overdue_is_not_taken_from_redis(shop: Shop, redis: Redis) -> None:
+    before = await seen(shop, redis, await shop.product())
+    after = replace(before, price=Money(1, "USD"))
+
+    async def read() -> Product:
+        return after
+
+    async with redis_line() as (line, url):
+        client, now = connect(url), [0.0]
+        unlucky = ProductCache(client, shop.settings.tenant, uuid4, lambda: now[0])
+        line.hang()
+        await unlucky.forget(before.id)
+        line.restore()
+        now[0] += 2  # Redis is asked again
+        assert await unlucky.find(before.id, read) == after
+
+        await unlucky.catch_up()
+
+        assert await unlucky.find(before.id, read) == after
+        assert await unlucky.find(before.id, no_read) == after
+        await unlucky.close()
+
+
+async def no_read() -> Product:
+    raise AssertionError("Redis has it")
+
+
 async def test_a_deletion_is_not_repeated_for_ever(shop: Shop) -> None:
     client, now = connect(NOBODY), [0.0]
     unlucky = ProductCache(client, shop.settings.tenant, uuid4, lambda: now[0])

@@ -107,8 +107,9 @@ class Shop:
         answer = await rpc.call(self.rpc.GetAvgRating, review_pb2.GetAvgRatingRequest(product_id=product))
         return answer.average, answer.count
 
-    async def fetch(self, statement: str) -> list[dict[str, Any]]:
-        """From the database, past the service."""
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[asyncpg.Connection]:
+        """To the database, past the service."""
         connection = await asyncpg.connect(
             host=self.database.db_host,
             port=self.database.db_port,
@@ -117,7 +118,7 @@ class Shop:
             database=self.database.db_name,
         )
         try:
-            return [dict(row) for row in await connection.fetch(statement)]
+            yield connection
         finally:
             await connection.close()
 

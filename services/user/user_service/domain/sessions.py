@@ -37,7 +37,7 @@ class Session:
 
     def judge(self, presented: "RefreshToken", at: datetime) -> Verdict:
         if not hmac.compare_digest(self.digest, presented.digest):
-            return Verdict.GOOD
+            return Verdict.REUSED
         return Verdict.GOOD if at < self.expires_at else Verdict.EXPIRED
 
 
