@@ -11,7 +11,7 @@ TOOLS := $(or $(HOST_TOOLS),$(CACHE)/ecommerce-tools)
 export PATH := $(CURDIR)/.venv/bin:$(TOOLS):$(PATH)
 
 UV := $(or $(shell command -v uv),.tools/bin/uv)
-MEMBERS := $(patsubst %/pyproject.toml,%,$(wildcard operator/pyproject.toml proto/pyproject.toml services/*/pyproject.toml))
+MEMBERS := $(patsubst %/pyproject.toml,%,$(wildcard e2e/pyproject.toml operator/pyproject.toml proto/pyproject.toml services/*/pyproject.toml))
 SERVICE_MEMBERS := $(filter services/%,$(MEMBERS))
 PACKAGES = $(foreach member,$(MEMBERS),$(member)/$(notdir $(patsubst %/__init__.py,%,$(wildcard $(member)/*/__init__.py))))
 TEST_FOLDERS := $(wildcard services/*/tests operator/tests/unit charts/tests e2e/tests/integration)
@@ -47,6 +47,7 @@ lint: .venv/.stamp ## style, layers, scripts, Dockerfiles, contracts, generated 
 	buf lint proto
 	buf breaking proto --against '.git#ref=$(BASE),subdir=proto'
 	proto/generate --check
+	charts/schemas --check
 	diff <(python -m platform_operator crd) $(CRD) || { echo "$(CRD) is not current: run make crds" >&2; exit 1; }
 	@! grep -hvxF -f constraints.txt services/requirements.txt operator/requirements.txt || \
 	  { echo "these requirements are not in constraints.txt: run make constraints" >&2; exit 1; }

@@ -26,7 +26,13 @@ def test_a_platform_becomes_ready_and_its_status_says_what_is_true(namespace: Na
         "order",
         "review",
     }
-    assert {database["name"] for database in status["databases"]} == {"user-db", "product-db", "inventory-db", "order-db", "review-db"}
+    assert {database["name"] for database in status["databases"]} == {
+        "user-db",
+        "product-db",
+        "inventory-db",
+        "order-db",
+        "review-db",
+    }
     assert "True" in namespace.kubectl("get", "ecp", "shop")
 
 

@@ -280,7 +280,7 @@ async def test_other_peoples_things_stay_theirs(world: World) -> None:
     assert_problem(await attempt(stranger, "DELETE", f"/reviews/{review['id']}"), 403, "not_the_author")
     assert_problem(await attempt(stranger, "GET", "/users"), 403, "forbidden")
     answer = await attempt(stranger, "GET", f"/users/{world.buyer.id}")
-    assert_problem(answer, 403, "forbidden")
+    assert_problem(answer, 404, "unknown_user")
 
 
 def unsigned(person: Person) -> str:
