@@ -15,6 +15,7 @@ from platform_operator.kinds import (
     LABEL_NAME,
     OURS,
     Key,
+    Kind,
     Manifest,
     ObjectId,
 )
@@ -36,7 +37,7 @@ async def apply(api: Api, cache: Cache, key: Key, rendered: Rendered) -> Observe
         manifest = rendered.manifest
         if known is not None and gives_up_replicas(known.state, manifest):
             await api.apply(kind, key.namespace, _replicas_only(manifest, known.state), manager=HANDOVER)
-        answer = await api.apply(kind, key.namespace, manifest)
+        answer = await _apply(api, kind, key, manifest, exists=known is not None)
     except ApiError as error:
         if error.transient:
             raise
@@ -44,6 +45,18 @@ async def apply(api: Api, cache: Cache, key: Key, rendered: Rendered) -> Observe
     seen = observe(answer)
     cache.keep(key, seen)
     return seen
+
+
+async def _apply(api: Api, kind: Kind, key: Key, manifest: Manifest, *, exists: bool) -> Manifest:
+    """Applying merges lists by key, so a Service's port that somebody renumbered would stand beside ours under the same
+    name, and is refused as invalid. Then our spec takes the place of theirs first."""
+    try:
+        return await api.apply(kind, key.namespace, manifest)
+    except ApiError as error:
+        if not (error.invalid and exists and "spec" in manifest):
+            raise
+    await api.overwrite(kind, key.namespace, manifest["metadata"]["name"], {"spec": manifest["spec"]})
+    return await api.apply(kind, key.namespace, manifest)
 
 
 async def _is_taken(api: Api, cache: Cache, key: Key, identity: ObjectId) -> bool:

@@ -35,3 +35,8 @@ class ApiError(OperatorError):
     def transient(self) -> bool:
         """Whether the same request may succeed later without anybody changing anything."""
         return self.status in (0, 408, 409, 429) or self.status >= 500
+
+    @property
+    def invalid(self) -> bool:
+        """Whether the API server understood the object and found it wrong."""
+        return self.status == 422

@@ -20,6 +20,7 @@ WRITE_TIMEOUT = 4.0
 READ_TIMEOUT = 30.0
 
 _APPLY = "application/apply-patch+yaml"
+_MERGE = "application/merge-patch+json"
 _JSON = "application/json"
 
 
@@ -62,6 +63,10 @@ class Api:
         """Server-side apply. Forced, since the operator is the authority on the fields it states, and on no other."""
         path = kind.path(namespace, manifest["metadata"]["name"]) + (f"/{subresource}" if subresource else "")
         return await self._write("PATCH", path, {"fieldManager": manager, "force": "true"}, manifest, _APPLY)
+
+    async def overwrite(self, kind: Kind, namespace: str, name: str, fields: Manifest) -> None:
+        """A JSON merge patch (RFC 7386): lists are replaced whole, where applying merges them item by item."""
+        await self._write("PATCH", kind.path(namespace, name), {"fieldManager": FIELD_MANAGER}, fields, _MERGE)
 
     async def create(self, kind: Kind, namespace: str, manifest: Manifest) -> Manifest:
         return await self._write("POST", kind.path(namespace), {"fieldManager": FIELD_MANAGER}, manifest)

@@ -63,6 +63,11 @@ class Server:
             ]
         return self.touch(stored)
 
+    async def overwrite(self, kind: Kind, namespace: str, name: str, fields: Manifest) -> None:
+        """What stood beside ours in a list, and made it invalid, is gone."""
+        self.writes.append(f"overwrite {kind.kind} {name}")
+        self.refuse.pop(kind.kind, None)
+
     async def create(self, kind: Kind, namespace: str, manifest: Manifest) -> Manifest:
         self.writes.append(f"create {kind.kind} {manifest.get('reason', '')}")
         return manifest
@@ -278,6 +283,20 @@ async def test_a_refused_object_does_not_hold_up_its_neighbours_and_is_reported(
     await world.reconcile()
     assert world.condition("Degraded") == ("True", "Refused")
     assert len([write for write in world.applied() if write.startswith("apply Secret")]) == 9
+
+
+async def test_a_repair_that_somebodys_list_item_makes_invalid_replaces_the_list(world: World) -> None:
+    await world.converge()
+    world.server.objects[DEPLOYMENT]["metadata"]["managedFields"] = []
+    world.server.refuse["Deployment"] = ApiError(422, "Invalid", 'spec.ports[1].name: Duplicate value: "http"')
+
+    await world.reconcile()
+
+    assert [write for write in world.server.writes if DEPLOYMENT.name in write] == [
+        f"apply Deployment {DEPLOYMENT.name}",
+        f"overwrite Deployment {DEPLOYMENT.name}",
+        f"apply Deployment {DEPLOYMENT.name}",
+    ]
 
 
 async def test_a_chart_that_does_not_render_is_reported_once(world: World) -> None:

@@ -24,7 +24,7 @@ _IDLE_SECONDS = 3.0
 _CONNECTIONS = 256
 """To one service at once; who finds none free is told to come again."""
 _DOCUMENT_SECONDS = 2.0
-_NOTHING_WAS_SENT = ()
+_NOTHING_WAS_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 _REPEATABLE = frozenset({"GET", "HEAD"})
 
 

@@ -523,7 +523,8 @@ async def test_what_was_never_sent_is_sent_again(
     monkeypatch.setattr(random, "uniform", come_back)
     async with gateway_before(url_of(refused)) as gateway:
         posting = asyncio.ensure_future(gateway.post("/api/v1/auth/login", json={}))
-        await came_back.wait()
+        async with asyncio.timeout(5):
+            await came_back.wait()
         server = await asyncio.start_server(_says_ok, sock=refused)
         assert (await posting).status_code == 200
         server.close()
