@@ -1,4 +1,4 @@
-"""Keeps the standard library's `operator` where it is.
+"""What all tests share. Keeps the standard library's `operator` where it is:
 
 pytest's importlib mode calls a test of the folder operator/ `operator.tests.unit.test_…` and, unless the module `operator` looks like a
 package, puts an empty one in its place, for everybody. operator/tests/unit/test_standard_library.py checks that it does not.
@@ -6,4 +6,9 @@ package, puts an empty one in its place, for everybody. operator/tests/unit/test
 
 import operator
 
+import structlog
+
 vars(operator)["__path__"] = []
+
+# Plain tracebacks: structlog's default draws frames around every local variable, which takes seconds.
+structlog.configure(processors=[structlog.processors.format_exc_info, structlog.processors.KeyValueRenderer()])

@@ -22,17 +22,16 @@ LABEL = "app.kubernetes.io/"
 WAVE = "platform.ecommerce.dev/wave"
 
 ALONE = {
-    "gateway": {"cache.existingSecret": "cache"},
+    "gateway": {},
     "user": {
         "database.existingSecret": "db",
-        "broker.existingSecret": "broker",
         "jwt.existingSecret": "jwt",
         "admin.existingSecret": "admin",
     },
-    "product": {"database.existingSecret": "db", "cache.existingSecret": "cache", "broker.existingSecret": "broker"},
+    "product": {"database.existingSecret": "db", "cache.existingSecret": "cache"},
     "inventory": {"database.existingSecret": "db", "broker.existingSecret": "broker"},
     "order": {"database.password": "0123456789abcdef", "database.host": "db", "broker.url": "amqp://u:p@broker/"},
-    "review": {"database.existingSecret": "db", "broker.existingSecret": "broker"},
+    "review": {"database.existingSecret": "db"},
     "postgres": {"password": "0123456789abcdef"},
     "redis": {"password": "0123456789abcdef"},
     "rabbitmq": {"existingSecret": "rabbit"},
@@ -328,16 +327,16 @@ def test_volumes_stay_unless_deletion_is_asked_for(render: Render, secrets: str)
 def test_each_service_is_told_what_the_contract_says(render: Render, secrets: str) -> None:
     manifests = whole(render, secrets, {})
     database = {"DB_HOST", "DB_PORT", "DB_USER", "DB_PASSWORD", "DB_NAME"}
-    common = {"TENANT", "SERVICE_VERSION", "LOG_LEVEL", "HTTP_PORT", "METRICS_PORT", "USER_GRPC"}
-    served = common | database | {"GRPC_PORT", "RABBITMQ_URL"}
+    common = {"TENANT", "SERVICE_VERSION", "LOG_LEVEL", "HTTP_PORT", "METRICS_PORT"}
+    served = common | database | {"GRPC_PORT"}
     urls = {f"{service.upper()}_URL" for service in WITH_DATABASE}
     told = {
-        "gateway": common | urls | {"REDIS_URL"},
+        "gateway": common | urls | {"USER_GRPC"},
         "user": served | {"JWT_SECRET", "ADMIN_EMAIL", "ADMIN_PASSWORD"},
-        "product": served | {"REDIS_URL", "INVENTORY_GRPC", "REVIEW_GRPC"},
-        "inventory": served | {"PRODUCT_GRPC"},
-        "order": served | {"PRODUCT_GRPC", "INVENTORY_GRPC"},
-        "review": served | {"PRODUCT_GRPC", "ORDER_GRPC"},
+        "product": served | {"USER_GRPC", "REDIS_URL", "INVENTORY_GRPC", "REVIEW_GRPC"},
+        "inventory": served | {"USER_GRPC", "RABBITMQ_URL", "PRODUCT_GRPC"},
+        "order": served | {"USER_GRPC", "RABBITMQ_URL", "PRODUCT_GRPC", "INVENTORY_GRPC"},
+        "review": served | {"USER_GRPC", "PRODUCT_GRPC", "ORDER_GRPC"},
     }
     for service, names in told.items():
         deployment = named(manifests, "Deployment", f"shop-{service}")
@@ -419,7 +418,7 @@ def test_random_secrets_are_long_plain_and_never_the_same(secrets: str) -> None:
 def test_network_policies_open_exactly_what_the_design_says_and_at_both_ends(render: Render, secrets: str) -> None:
     manifests = whole(render, secrets, {})
     gateway = {("gateway", f"{service}:http") for service in WITH_DATABASE}
-    jwks = {(service, "user:grpc") for service in SERVICES}
+    jwks = {(service, "user:grpc") for service in SERVICES if service != "user"}
     grpc = {
         *(
             ("product", "inventory:grpc"),
@@ -430,8 +429,8 @@ def test_network_policies_open_exactly_what_the_design_says_and_at_both_ends(ren
         *(("inventory", "product:grpc"), ("review", "product:grpc"), ("review", "order:grpc")),
     }
     databases = {(f"{service}{job}", f"{service}-db:postgres") for service in WITH_DATABASE for job in ("", "-migrate")}
-    cache = {("gateway", "redis:redis"), ("product", "redis:redis")}
-    broker = {(service, "rabbitmq:amqp") for service in WITH_DATABASE}
+    cache = {("product", "redis:redis")}
+    broker = {(service, "rabbitmq:amqp") for service in ("inventory", "order")}
     designed = gateway | jwks | grpc | databases | cache | broker
     assert ways(manifests, "ingress", "from") == designed
     assert ways(manifests, "egress", "to") == designed
@@ -520,7 +519,7 @@ REFUSED = {
     "order-db.password=": "order-db has no secret: set order-db.existingSecret",
     "order-db.existingSecret=x": "order-db.existingSecret and order-db.password are both set: leave one of them empty",
     "redis.password=0123456789abcde/": "redis.password goes into a URL: use only A-Z a-z 0-9 . _ ~ -",
-    "redis.enabled=false": "redis is disabled: set gateway.cache.existingSecret to the Secret of the store to use instead",
+    "redis.enabled=false": "redis is disabled: set product.cache.existingSecret to the Secret of the store to use instead",
     "order.database.existingSecret=x": 'order.database.existingSecret is "x" but order-db.existingSecret is ""',
     "order.database.password=0123456789abcdef": "order.database.password leads past order-db: set order-db.enabled to false",
     "gateway.enabled=false,ingress.enabled=true": "lead to the gateway, which is disabled: set gateway.enabled to true",

@@ -18,6 +18,8 @@ SERVICES = ("gateway", "user", "product", "inventory", "order", "payment", "noti
 NOT_YET = ("payment", "notification")
 AVAILABLE = tuple(name for name in SERVICES if name not in NOT_YET)
 WITH_DATABASE = tuple(name for name in AVAILABLE if name != "gateway")
+WITH_CACHE = ("product",)
+WITH_BROKER = ("inventory", "order")
 
 RESERVED_ENV = (
     "ADMIN_EMAIL", "ADMIN_PASSWORD", "DB_HOST", "DB_NAME", "DB_PASSWORD", "DB_PORT", "DB_USER", "GRPC_PORT", "HTTP_PORT",

@@ -6,7 +6,17 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from platform_operator.kinds import FIELD_MANAGER
-from platform_operator.spec import AVAILABLE, WITH_DATABASE, Autoscaling, Resources, Service, Spec, Storage
+from platform_operator.spec import (
+    AVAILABLE,
+    WITH_BROKER,
+    WITH_CACHE,
+    WITH_DATABASE,
+    Autoscaling,
+    Resources,
+    Service,
+    Spec,
+    Storage,
+)
 
 Values = dict[str, Any]
 
@@ -137,9 +147,9 @@ def _credentials_of(platform: str, name: str, spec: Spec) -> Values:
         credentials |= {kind: {"existingSecret": f"{platform}-{kind}"} for kind in ("jwt", "admin")}
     if name in spec.databases.external:
         credentials["database"] = {"existingSecret": spec.databases.external[name].secret_ref.name}
-    if spec.cache.secret_ref and name in ("gateway", "product"):
+    if spec.cache.secret_ref and name in WITH_CACHE:
         credentials["cache"] = {"existingSecret": spec.cache.secret_ref.name}
-    if spec.broker.secret_ref and name != "gateway":
+    if spec.broker.secret_ref and name in WITH_BROKER:
         credentials["broker"] = {"existingSecret": spec.broker.secret_ref.name}
     return credentials
 

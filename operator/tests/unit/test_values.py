@@ -75,7 +75,7 @@ def test_external_stores_are_not_made_but_pointed_at() -> None:
     assert not any(made[store]["enabled"] for store in ("order-db", "redis", "rabbitmq"))
     assert made["order"]["database"]["existingSecret"] == "their-order"
     assert made["product"]["cache"]["existingSecret"] == "their-redis"
-    assert made["user"]["broker"]["existingSecret"] == "their-rabbit"
+    assert made["order"]["broker"]["existingSecret"] == "their-rabbit"
     assert "cache" not in made["order"]
 
 

@@ -85,6 +85,8 @@ class Broker:
                     await queue.consume(deliver)
                     await _lost(connection, channel)
             except _ERRORS as error:
+                if (task := asyncio.current_task()) is not None and task.cancelling():
+                    raise  # closing failed while this loop was being ended
                 log.warning("the broker is away", reason=repr(error))
             finally:
                 CONNECTED.set(0)

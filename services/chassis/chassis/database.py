@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import asyncpg
 from prometheus_client import Gauge
@@ -55,17 +55,26 @@ class Database:
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[AsyncConnection]:
         """A transaction: committed at the end of the block, rolled back by an exception. Raises DatabaseUnavailable."""
+        async with AsyncExitStack() as stack:
+            connection = await self._connect(stack)
+            try:
+                async with connection.begin():
+                    yield connection
+            except exc.DBAPIError as error:
+                if error.connection_invalidated or _is_away(error.orig):
+                    raise DatabaseUnavailable("the database is not answering") from error
+                raise
+            except _AWAY as error:
+                raise DatabaseUnavailable("the database is not answering") from error
+
+    async def _connect(self, stack: AsyncExitStack) -> AsyncConnection:
+        """Whatever keeps a connection from being made, the database is not there for us."""
         try:
-            async with self._engine.begin() as connection:
-                yield connection
+            return await stack.enter_async_context(self._engine.connect())
         except exc.TimeoutError as error:
             raise DatabaseUnavailable("every connection of the pool is in use") from error
-        except exc.DBAPIError as error:
-            if error.connection_invalidated or _is_away(error.orig):
-                raise DatabaseUnavailable("the database is not answering") from error
-            raise
-        except _AWAY as error:
-            raise DatabaseUnavailable("the database is not answering") from error
+        except (exc.DBAPIError, asyncpg.PostgresError, *_AWAY) as error:
+            raise DatabaseUnavailable(f"the database does not let us in: {error}") from error
 
     async def is_ready(self) -> bool:
         """Whether the database answers and has the schema that this code was written for."""

@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 import prometheus_client
 import uvicorn
 import uvloop
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chassis import logs, tracing
 from chassis.http import Readiness
@@ -108,7 +108,7 @@ async def run(service: Service, settings: ServiceSettings, parts: frozenset[str]
     background = [
         asyncio.create_task(_for_ever(n, loop)) for n, loop in service.background.items() if "background" in parts
     ]
-    server = _http_server(service.http, settings.http_port)
+    server = _http_server(_parting(service.http, stopping), settings.http_port)
     serving = asyncio.create_task(server.serve()) if "http" in parts else None
     if service.rpc is not None and "grpc" in parts:
         await service.rpc.start()
@@ -155,6 +155,22 @@ def _stop_signal() -> asyncio.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, event.set)
     return event
+
+
+def _parting(app: ASGIApp, stopping: asyncio.Event) -> ASGIApp:
+    """Once this process is stopping, each answer also ends its connection: a client that keeps connections goes elsewhere
+    for its next request, and none sends one on a connection that is being closed.
+    """
+
+    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_and_part(message: Message) -> None:
+            if message["type"] == "http.response.start" and stopping.is_set():
+                message = {**message, "headers": [*message["headers"], (b"connection", b"close")]}
+            await send(message)
+
+        await app(scope, receive, send_and_part)
+
+    return serve
 
 
 def _http_server(app: ASGIApp, port: int) -> uvicorn.Server:

@@ -26,7 +26,6 @@ DEADLINE_SECONDS = 2.0
 # clients look again and find new pods.
 _CHANNEL_OPTIONS = [
     ("grpc.lb_policy_name", "round_robin"),
-    ("grpc.enable_retries", 0),
     ("grpc.dns_min_time_between_resolutions_ms", 1_000),
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 2_000),
@@ -75,9 +74,10 @@ def _typed(error: aio.AioRpcError) -> NeighbourUnavailable | RpcProblem:
     trailer = dict(error.trailing_metadata() or ())
     if error.code() in _UNANSWERED:
         return NeighbourUnavailable("a part of the shop did not answer in time; try again in a moment")
-    code = trailer.get(CODE_KEY, error.code().name.lower())
+    if CODE_KEY not in trailer:
+        return NeighbourUnavailable("a part of the shop failed; try again in a moment")
     members = json.loads(trailer.get(MEMBERS_KEY, b"{}"))
-    return RpcProblem(str(code), error.details() or "", members)
+    return RpcProblem(str(trailer[CODE_KEY]), error.details() or "", members)
 
 
 class _ClientTracing(aio.UnaryUnaryClientInterceptor):

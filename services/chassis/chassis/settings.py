@@ -66,8 +66,6 @@ class BackendSettings(ServiceSettings, DatabaseSettings):
     """What every service with a database and gRPC reads."""
 
     grpc_port: Port
-    user_grpc: Address
-    """Where the public keys that verify access tokens come from."""
 
 
 _S = TypeVar("_S", bound=Environment)
@@ -85,7 +83,9 @@ def read(settings: type[_S], environment: Mapping[str, str]) -> _S:
         )
     except ValidationError as error:
         raise SettingsError(
-            "; ".join(_complaint(str(e["loc"][0]), e["type"], e["msg"]) for e in error.errors(include_input=False))
+            "; ".join(
+                _complaint("/".join(map(str, e["loc"])), e["type"], e["msg"]) for e in error.errors(include_input=False)
+            )
         ) from None
 
 

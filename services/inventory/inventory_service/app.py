@@ -23,6 +23,7 @@ SCHEMA = "0001"
 
 
 class Settings(BackendSettings):
+    user_grpc: Address
     rabbitmq_url: AmqpUrl
     product_grpc: Address
     expiry_sweep_seconds: float = 1.0

@@ -27,6 +27,7 @@ _HOUR = 3600.0
 
 
 class Settings(BackendSettings):
+    user_grpc: Address
     rabbitmq_url: AmqpUrl
     product_grpc: Address
     inventory_grpc: Address

@@ -23,6 +23,7 @@ SCHEMA = "0001"
 
 
 class Settings(BackendSettings):
+    user_grpc: Address
     redis_url: RedisUrl
     inventory_grpc: Address
     review_grpc: Address

@@ -19,6 +19,7 @@ SCHEMA = "0001"
 
 
 class Settings(BackendSettings):
+    user_grpc: Address
     product_grpc: Address
     order_grpc: Address
 

@@ -8,7 +8,7 @@ from chassis import http, rpc
 from chassis.database import Database
 from chassis.kernel.ids import uuid7
 from chassis.process import Command, Service, every
-from chassis.settings import Address, BackendSettings
+from chassis.settings import BackendSettings
 from chassis.tokens import Authenticator, TokenVerifier
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
@@ -34,8 +34,6 @@ def _long_enough(secret: str) -> str:
 
 
 class Settings(BackendSettings):
-    user_grpc: Address = "localhost:9091"
-    """Not used: this service knows its own keys."""
     jwt_secret: Annotated[str, AfterValidator(_long_enough), Field(repr=False)]
     """What the key that signs access tokens is derived from."""
     access_token_seconds: Annotated[int, Field(ge=1, le=86_400)] = 900

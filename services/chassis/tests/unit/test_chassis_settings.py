@@ -1,15 +1,19 @@
 """A process with a bad environment does not start, and says in one line why."""
 
 import pytest
-from chassis.settings import BackendSettings, SettingsError, load, read
+from chassis.settings import Address, BackendSettings, SettingsError, load, read
 
 COMPLETE = {
     "DB_HOST": "db", "DB_USER": "u", "DB_PASSWORD": "p", "DB_NAME": "n", "USER_GRPC": "user:9091", "GRPC_PORT": "9092",
 }  # fmt: skip
 
 
+class Backend(BackendSettings):
+    user_grpc: Address
+
+
 def test_a_complete_environment_is_read() -> None:
-    settings = read(BackendSettings, {**COMPLETE, "DB_PORT": "6432", "UNRELATED": "x"})
+    settings = read(Backend, {**COMPLETE, "DB_PORT": "6432", "UNRELATED": "x"})
 
     assert (settings.db_host, settings.db_port, settings.user_grpc) == ("db", 6432, "user:9091")
 
@@ -22,7 +26,7 @@ def test_a_missing_variable_is_named(variable: str, value: str | None) -> None:
     )
 
     with pytest.raises(SettingsError, match=f"^{variable} is not set$"):
-        read(BackendSettings, environment)
+        read(Backend, environment)
 
 
 @pytest.mark.parametrize(
@@ -31,7 +35,7 @@ def test_a_missing_variable_is_named(variable: str, value: str | None) -> None:
 )
 def test_a_malformed_variable_is_named(variable: str, value: str) -> None:
     with pytest.raises(SettingsError, match=f"^{variable} is malformed: "):
-        read(BackendSettings, {**COMPLETE, variable: value})
+        read(Backend, {**COMPLETE, variable: value})
 
 
 def test_the_start_stops_with_one_line_and_an_exit_code(
@@ -41,7 +45,7 @@ def test_the_start_stops_with_one_line_and_an_exit_code(
         monkeypatch.setenv(variable, value)
 
     with pytest.raises(SystemExit) as stop:
-        load(BackendSettings)
+        load(Backend)
 
     assert stop.value.code == 78
     error = capsys.readouterr().err

@@ -1,11 +1,7 @@
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-import structlog
 from order_harness import Order, running_order
-
-structlog.configure(processors=[structlog.processors.format_exc_info, structlog.processors.KeyValueRenderer()])
-"""Plain tracebacks: drawing frames around every local variable takes seconds."""
 
 
 @pytest.fixture(scope="session")
