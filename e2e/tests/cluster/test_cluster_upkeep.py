@@ -6,6 +6,7 @@ import time
 import pytest
 from shop_e2e.kubectl import (
     OPERATOR_NAMESPACE,
+    CommandFailed,
     Namespace,
     Object,
     audit_log,
@@ -99,7 +100,7 @@ def test_replicas_belong_to_the_autoscaler_where_there_is_one(namespace: Namespa
     scaling = {"services": {"review": {"autoscaling": {"enabled": True, "min": 1, "max": 3}}}}
     namespace.patch("ecp", "shop", {"spec": scaling})
     try:
-        namespace.kubectl("wait", "hpa/shop-review", "--for=jsonpath={.spec.maxReplicas}=3", "--timeout=30s")
+        eventually(lambda: children(namespace, "horizontalpodautoscalers"), 20, "the autoscaler is there")
         _settle(namespace)
         began = now()
 
@@ -161,26 +162,33 @@ def _pods(namespace: Namespace) -> dict[str, int]:
     }
 
 
-def _reconciles() -> float:
-    """How many passes the leading operator has finished."""
+def _passes() -> dict[str, float]:
+    """How many passes the leading operator has finished, by its pod; empty while none leads."""
     operator = Namespace(OPERATOR_NAMESPACE)
-    total = 0.0
     for pod in operator.list("pods", "app.kubernetes.io/component=operator"):
-        path = f"/api/v1/namespaces/{OPERATOR_NAMESPACE}/pods/{pod['metadata']['name']}:9464/proxy/metrics"
-        lines = operator.kubectl("get", "--raw", path).splitlines()
-        total += sum(
-            float(line.split()[-1])
-            for line in lines
-            if line.startswith("ecommerce_operator_reconcile_duration_seconds_count")
-        )
-    return total
+        name = pod["metadata"]["name"]
+        try:
+            text = operator.kubectl(
+                "get", "--raw", f"/api/v1/namespaces/{OPERATOR_NAMESPACE}/pods/{name}:9464/proxy/metrics"
+            )
+        except CommandFailed:
+            continue  # starting or ending
+        figures = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+        if float(figures["ecommerce_operator_leading"]) == 1:
+            return {name: float(figures["ecommerce_operator_reconcile_duration_seconds_count"])}
+    return {}
 
 
 def _resync(namespace: Namespace) -> None:
     """Makes the operator look at the shop once more: an annotation that means nothing to it."""
-    passes = _reconciles()
+    eventually(_passes, 60, "an operator leads")
+    before = _passes()
     namespace.kubectl("annotate", "ecp", "shop", "--overwrite", f"example.com/looked-at={time.monotonic_ns()}")
-    eventually(lambda: _reconciles() > passes, 30, "the operator has looked at the shop")
+    eventually(
+        lambda: any(count > before.get(pod, 0) for pod, count in _passes().items()),
+        30,
+        "the operator has looked at the shop",
+    )
 
 
 def _settle(namespace: Namespace) -> None:
