@@ -176,9 +176,9 @@ def is_ready(workload: Workload, needed: int) -> bool:
 
 
 def floor(identity: ObjectId, workload: Workload, observed: Children) -> int:
-    """Pods needed. Those that an autoscaler adds above its floor are welcome, not awaited."""
+    """Pods needed. An autoscaler's floor is awaited, what it adds above is welcome."""
     scaler = state_of(ObjectId("HorizontalPodAutoscaler", identity.name), observed)
-    return min(workload.wanted, scaler.floor) if isinstance(scaler, Scaler) else workload.wanted
+    return scaler.floor if isinstance(scaler, Scaler) else workload.wanted
 
 
 def state_of(identity: ObjectId, observed: Children) -> State:

@@ -124,6 +124,13 @@ def test_pods_above_the_autoscalers_floor_are_not_awaited() -> None:
     assert made.settled
 
 
+def test_a_floor_that_the_autoscaler_has_yet_to_raise_is_awaited() -> None:
+    scaler = seen(Wanted(ObjectId("HorizontalPodAutoscaler", "shop-order"), 4, "hpa"), Scaler(floor=2))
+    made = plan(remembered(SERVICE), seen(SERVICE, UP), scaler, wanted=(SERVICE,), kept=frozenset({scaler.id}))
+    assert not made.settled
+    assert [obstacle.text for obstacle in made.obstacles] == ["has 1 of 2 pods ready"]
+
+
 @pytest.mark.parametrize(
     "workload",
     [
