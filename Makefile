@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -o errexit -o nounset -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup format lint types test e2e e2e-full up down test-env-up test-env-down build-docker charts proto crds constraints secrets
+.PHONY: help setup format lint types test test-integration bench run-all e2e e2e-full up down test-env-up test-env-down build-docker charts proto crds constraints secrets
 
 UV_VERSION := 0.13.9
 PYTHON ?= python3
@@ -67,6 +67,16 @@ e2e: .venv/.stamp charts ## the cluster suite, on the cluster of `make up`
 e2e-full: .venv/.stamp charts ## the cluster suite with its long tests
 	e2e/cluster/up
 	pytest -m cluster $(CLUSTER_TEST_FOLDERS) $(PYTEST)
+
+test-integration: .venv/.stamp test-env-up ## all services as processes, through the gateway
+	eval "$$(e2e/cluster/test-env env)" && pytest e2e/tests/integration $(PYTEST)
+
+bench: .venv/.stamp charts ## how long a shop takes to be ready: the operator against helm install
+	e2e/cluster/up --no-order
+	e2e/bench/ready_vs_helm.py
+
+run-all: .venv/.stamp test-env-up ## the services as processes on their ports, until Ctrl-C
+	eval "$$(e2e/cluster/test-env env)" && python -m shop_e2e.stack
 
 test-env-up: ## PostgreSQL, Redis and RabbitMQ for tests
 	@e2e/cluster/test-env up

@@ -62,6 +62,14 @@ class Namespace:
         )
         return dict(line.split("=", 1) for line in encoded.splitlines() if line)
 
+    def metrics(self, pod: str) -> dict[str, float]:
+        """What a pod says of itself, by series. Raises CommandFailed where it does not answer."""
+        path = f"/api/v1/namespaces/{self.name}/pods/{pod}:9464/proxy/metrics"
+        lines = self.kubectl("get", "--raw", path).splitlines()
+        return {
+            series: float(value) for series, _, value in (line.rpartition(" ") for line in lines if line[:1] != "#")
+        }
+
     def wait_ready(self, platform: str, seconds: int = 420) -> None:
         self.kubectl("wait", f"ecp/{platform}", "--for=condition=Ready", f"--timeout={seconds}s", timeout=seconds + 10)
 

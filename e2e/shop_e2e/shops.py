@@ -1,7 +1,11 @@
 """Further shops beside the sample: small enough for a machine of two cores to hold a second one."""
 
-from shop_e2e.kubectl import Object
+import tempfile
+from pathlib import Path
 
+from shop_e2e.kubectl import CONTEXT, Namespace, Object, command
+
+_CHARTS = Path(__file__).parents[2] / "charts"
 _TINY = {"requests": {"cpu": "10m"}}
 SERVICES = ("gateway", "user", "product", "inventory", "order", "review")
 
@@ -34,4 +38,26 @@ def node_port(platform_name: str, port: int) -> Object:
             "selector": gateway,
             "ports": [{"port": 8080, "targetPort": 8080, "nodePort": port}],
         },
+    }
+
+
+def helm_install(namespace: Namespace, release: str) -> None:
+    """The same shop without the operator: the sample's images, new secrets, ready when this returns."""
+    settings = "".join(f" --set-string={key}={value}" for key, value in _chart_settings().items())
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as values:
+        values.write(command(str(_CHARTS / "secrets")))
+        values.flush()
+        install = f"helm --kube-context {CONTEXT} --namespace {namespace.name} install {release} {_CHARTS}/platform"
+        command(*f"{install} --values {values.name} --wait --timeout 10m{settings}".split(), timeout=620)
+
+
+def _chart_settings() -> dict[str, str]:
+    sample = Namespace("shop").get("deployment", "shop-order")
+    image = sample["spec"]["template"]["spec"]["containers"][0]["image"]
+    databases = [f"{service}-db" for service in SERVICES if service != "gateway"]
+    return {
+        "global.image.registry": image.split("/")[0],
+        "global.image.tag": image.rpartition(":")[2],
+        "global.storeRegistry": "localhost:5001/library/",
+        **{f"{part}.resources.requests.cpu": "10m" for part in (*SERVICES, *databases, "redis", "rabbitmq")},
     }

@@ -21,7 +21,9 @@ async def test_orders_survive_the_death_of_every_pod(namespace: Namespace, shop:
             before = len(stream.failures)
             await asyncio.to_thread(_kill, namespace, component)
             await stream.recovered()
-            print(f"{component}: {len(stream.failures) - before} orders refused, {len(stream.accepted)} accepted so far")
+            print(
+                f"{component}: {len(stream.failures) - before} orders refused, {len(stream.accepted)} accepted so far"
+            )
             _only_foreseen(stream.failures[before:], component)
     await stream.assert_books_agree()
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 from shop_e2e.client import Person, Shop
-from shop_e2e.kubectl import Namespace
+from shop_e2e.kubectl import Namespace, eventually
 from shop_e2e.stream import OrderStream
 
 pytestmark = pytest.mark.cluster
@@ -20,6 +20,9 @@ async def test_changing_the_profile_rolls_out_without_a_failed_request(
             for profile, replicas in (("medium", 2), ("small", 1)):
                 namespace.patch("ecp", "shop", {"spec": {"profile": profile}})
                 await asyncio.to_thread(_rolled_out, namespace, replicas)
+                await asyncio.to_thread(
+                    eventually, lambda: _all_reserve(namespace), 120, "every pod of inventory serves"
+                )
     finally:
         namespace.patch("ecp", "shop", {"spec": {"profile": "small"}})
 
@@ -36,3 +39,13 @@ def _rolled_out(namespace: Namespace, replicas: int) -> None:
     namespace.wait_ready("shop")
     deployment = namespace.get("deployment", "shop-order")
     assert deployment["status"]["readyReplicas"] >= replicas
+
+
+def _all_reserve(namespace: Namespace) -> bool:
+    """Whether gRPC calls reach every pod: clients resolve the headless Service, and look again when connections end."""
+    pods = namespace.list("pods", "app.kubernetes.io/component=inventory,app.kubernetes.io/instance=shop")
+    figures = [namespace.metrics(pod["metadata"]["name"]) for pod in pods if "deletionTimestamp" not in pod["metadata"]]
+    return all(
+        any("Reserve" in series and "_count" in series and value > 0 for series, value in one.items())
+        for one in figures
+    )

@@ -166,14 +166,11 @@ def _passes() -> dict[str, float]:
     for pod in operator.list("pods", "app.kubernetes.io/component=operator"):
         name = pod["metadata"]["name"]
         try:
-            text = operator.kubectl(
-                "get", "--raw", f"/api/v1/namespaces/{OPERATOR_NAMESPACE}/pods/{name}:9464/proxy/metrics"
-            )
+            figures = operator.metrics(name)
         except CommandFailed:
             continue  # starting or ending
-        figures = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
-        if float(figures["ecommerce_operator_leading"]) == 1:
-            return {name: float(figures["ecommerce_operator_reconcile_duration_seconds_count"])}
+        if figures["ecommerce_operator_leading"] == 1:
+            return {name: figures["ecommerce_operator_reconcile_duration_seconds_count"]}
     return {}
 
 

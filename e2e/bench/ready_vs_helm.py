@@ -1,0 +1,56 @@
+#!/usr/bin/env python3
+"""How long a shop takes to be ready: from `kubectl apply` of an EcommercePlatform, against `helm install --wait` of the same charts.
+
+Runs both, turn about, on the cluster of `make up`, each in a namespace of its own that is removed before the next begins. Prints every
+time and the ratio of the medians; the operator is meant to cost no more than 1.3 times the plain installation.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+
+from shop_e2e import shops
+from shop_e2e.kubectl import Namespace, create_namespace, delete_namespace
+
+TARGET = 1.3
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3, help="of each [%(default)s]")
+    rounds = parser.parse_args().rounds
+    ways = {"helm install": by_helm, "EcommercePlatform": by_operator}
+    times: dict[str, list[float]] = {way: [] for way in ways}
+    for number in range(1, rounds + 1):
+        for way, install in ways.items():
+            times[way].append(timed(install))
+            print(f"round {number} of {rounds}: {way:18} {times[way][-1]:6.1f} s", flush=True)
+    helm, operator = (statistics.median(times[way]) for way in ways)
+    print(
+        f"\nmedian: helm install {helm:.1f} s, EcommercePlatform {operator:.1f} s, ratio {operator / helm:.2f} (target {TARGET})"
+    )
+
+
+def timed(install: Callable[[Namespace], None]) -> float:
+    """Seconds until the shop is ready."""
+    namespace = create_namespace("bench-ready")
+    try:
+        began = time.monotonic()
+        install(namespace)
+        return time.monotonic() - began
+    finally:
+        delete_namespace(namespace.name)
+
+
+def by_operator(namespace: Namespace) -> None:
+    namespace.apply(shops.platform("bench", deletionPolicy="Delete"))
+    namespace.wait_ready("bench", 600)
+
+
+def by_helm(namespace: Namespace) -> None:
+    shops.helm_install(namespace, "bench")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""The operator and `helm install` make the same shop."""
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from platform_operator.kinds import FIELD_MANAGER, LABEL_MANAGED_BY, Key, Manifest, ObjectId
+from platform_operator.rendering import Helm, Rendered, Renderer
+from platform_operator.secrets import Keyring, credentials
+from platform_operator.spec import parse
+from platform_operator.values import Images, values
+
+KEY = Key("shop", "shop")
+
+
+async def test_helm_install_gives_the_same_objects_but_for_owners_and_who_manages_them(
+    charts: Path, helm: str, tmp_path: Path
+) -> None:
+    secrets = tmp_path / "secrets.yaml"
+    secrets.write_text(_run(str(charts / "secrets")))
+    image = ["--set=global.image.tag=1.0", "--set=global.image.registry=registry:5000"]
+    by_helm = _run(
+        helm, "template", "shop", str(charts / "platform"), "--namespace=shop", f"--values={secrets}", *image
+    )
+
+    assert _comparable(yaml.safe_load_all(by_helm)) == _comparable(
+        one.manifest for one in await _by_operator(charts, helm)
+    )
+
+
+async def _by_operator(charts: Path, helm: str) -> list[Rendered]:
+    spec = parse({})
+    chart_values = values("shop", spec, Images("1.0", "registry:5000", ""), "small")
+    rendered = await Renderer(Helm(executable=helm), charts / "platform").render(KEY, "uid", chart_values)
+    return [*credentials(KEY, "uid", spec, Keyring(b"k" * 32), {}), *rendered]
+
+
+def _comparable(manifests: Any) -> dict[ObjectId, Manifest]:
+    """By kind and name, without owners and managers; of a Secret, which values there are."""
+    objects = {ObjectId(m["kind"], m["metadata"]["name"]): _stripped(m) for m in manifests if m}
+    assert objects
+    return objects
+
+
+def _stripped(manifest: Manifest) -> Manifest:
+    if manifest["kind"] == "Secret":
+        return {"keys": sorted({**manifest.get("data", {}), **manifest.get("stringData", {})})}
+    metadata = {
+        name: value for name, value in manifest["metadata"].items() if name not in ("ownerReferences", "namespace")
+    }
+    labels = {name: value for name, value in metadata["labels"].items() if name != LABEL_MANAGED_BY}
+    assert metadata["labels"][LABEL_MANAGED_BY] in (FIELD_MANAGER, "Helm")
+    return {**manifest, "metadata": {**metadata, "labels": labels}}
+
+
+def _run(*command: str) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
