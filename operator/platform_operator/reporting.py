@@ -254,16 +254,22 @@ def status_manifest(platform: Platform, status: Status) -> Manifest:
 
 
 def news(platform: Platform, status: Status) -> Iterable[Mapping[str, Any]]:
-    """The conditions that people would look for: ready or no more, each stage of progress, and every failure."""
+    """What people would look for: ready or no more, each stage of progress, every failure and its end; each said once."""
     stored = {c["type"]: c for c in platform.status.get("conditions", ())}
+    told: set[str] = set()
     for condition in status["conditions"]:
         known = stored.get(condition["type"], {"status": "False", "reason": ""})
-        moved = condition["status"] != known["status"]
-        stage = (
-            condition["type"] != "Ready" and condition["status"] == "True" and condition["reason"] != known["reason"]
-        )
-        if moved or stage:
+        if condition["reason"] not in told and _is_news(condition, known):
+            told.add(condition["reason"])
             yield condition
+
+
+def _is_news(condition: Mapping[str, Any], known: Mapping[str, Any]) -> bool:
+    """Progress that has ended is no news: Ready or Degraded says how."""
+    moved = bool(condition["status"] != known["status"])
+    if condition["type"] == "Ready" or condition["status"] == "False":
+        return moved and condition["type"] != "Progressing"
+    return moved or bool(condition["reason"] != known["reason"])
 
 
 def event(platform: Platform, condition: Mapping[str, Any], identity: str, now: datetime) -> Manifest:

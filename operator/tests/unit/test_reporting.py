@@ -135,7 +135,7 @@ def test_events_tell_of_transitions_only() -> None:
     first = status(Outcome(WAITING))
     assert [condition["type"] for condition in news(PLATFORM, first)] == ["Progressing"]
     ready = status(Outcome(SETTLED), replace(PLATFORM, status=first))
-    assert [condition["type"] for condition in news(replace(PLATFORM, status=first), ready)] == ["Ready", "Progressing"]
+    assert [condition["type"] for condition in news(replace(PLATFORM, status=first), ready)] == ["Ready"]
     assert [*news(replace(PLATFORM, status=ready), ready)] == []
 
 
