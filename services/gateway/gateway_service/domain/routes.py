@@ -45,10 +45,8 @@ ROUTES = (
     Route("/api/v1/products", Upstream.PRODUCT, READING),
     Route("/api/v1/categories", Upstream.PRODUCT, READING),
     Route("/api/v1/reviews", Upstream.REVIEW, READING),
-    Route("/api/v1/cart", Upstream.ORDER, NOTHING),
     Route("/api/v1/orders", Upstream.ORDER, NOTHING),
     Route("/api/v1/inventory/check-availability", Upstream.INVENTORY, EVERYTHING),
-    Route("/api/v1/inventory/{}/history", Upstream.INVENTORY, NOTHING),
     Route("/api/v1/inventory", Upstream.INVENTORY, READING),
 )
 """In order: the first that matches serves."""

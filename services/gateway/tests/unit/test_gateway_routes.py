@@ -18,7 +18,6 @@ from gateway_service.domain.routes import ROUTES, Upstream, find, versioned
         ("/api/v1/categories/1", Upstream.PRODUCT),
         ("/api/v1/reviews/1", Upstream.REVIEW),
         ("/api/v1/orders", Upstream.ORDER),
-        ("/api/v1/cart", Upstream.ORDER),
         ("/api/v1/inventory/1", Upstream.INVENTORY),
     ],
 )
@@ -49,10 +48,8 @@ def test_what_no_service_serves_has_no_route(path: str) -> None:
         ("POST", "/api/v1/products/1/reviews", True),
         ("GET", "/api/v1/inventory/1", False),
         ("PUT", "/api/v1/inventory/1", True),
-        ("GET", "/api/v1/inventory/1/history", True),
         ("POST", "/api/v1/inventory/check-availability", False),
         ("GET", "/api/v1/orders", True),
-        ("GET", "/api/v1/cart", True),
     ],
 )
 def test_reading_the_shop_is_public_and_the_rest_needs_a_token(method: str, path: str, needs_token: bool) -> None:
