@@ -62,13 +62,26 @@ class Namespace:
         )
         return dict(line.split("=", 1) for line in encoded.splitlines() if line)
 
-    def metrics(self, pod: str) -> dict[str, float]:
-        """What a pod says of itself, by series. Raises CommandFailed where it does not answer."""
-        path = f"/api/v1/namespaces/{self.name}/pods/{pod}:9464/proxy/metrics"
-        lines = self.kubectl("get", "--raw", path).splitlines()
-        return {
-            series: float(value) for series, _, value in (line.rpartition(" ") for line in lines if line[:1] != "#")
-        }
+    def figures(self, selector: str) -> dict[str, dict[str, float]]:
+        """What pods say of themselves, by pod and series; those that are starting or ending say nothing."""
+        found = {}
+        for pod in self.list("pods", selector):
+            name = pod["metadata"]["name"]
+            try:
+                text = self.kubectl("get", "--raw", f"/api/v1/namespaces/{self.name}/pods/{name}:9464/proxy/metrics")
+            except CommandFailed:
+                continue
+            lines = (line.rpartition(" ") for line in text.splitlines() if line[:1] != "#")
+            found[name] = {series: float(value) for series, _, value in lines}
+        return found
+
+    def kill(self, pod: str) -> None:
+        """SIGKILL for the pod's container, without a farewell; the kubelet starts another."""
+        (status,) = self.get("pod", pod)["status"]["containerStatuses"]
+        container = status["containerID"].removeprefix("containerd://")
+        command(
+            "docker", "exec", NODE, "ctr", "--namespace", "k8s.io", "tasks", "kill", "--signal", "SIGKILL", container
+        )
 
     def wait_ready(self, platform: str, seconds: int = 420) -> None:
         self.kubectl("wait", f"ecp/{platform}", "--for=condition=Ready", f"--timeout={seconds}s", timeout=seconds + 10)

@@ -47,8 +47,7 @@ def test_images_share_all_but_5_mib(namespace: Namespace) -> None:
 
 def _resident(namespace: Namespace, selector: str) -> float:
     """The largest resident set of the pods, as they measure it themselves, in bytes."""
-    pods = [pod["metadata"]["name"] for pod in namespace.list("pods", selector) if pod["status"]["phase"] == "Running"]
-    resident = max(namespace.metrics(pod)["process_resident_memory_bytes"] for pod in pods)
+    resident = max(figures["process_resident_memory_bytes"] for figures in namespace.figures(selector).values())
     print(f"{selector}: {resident / MEBIBYTE:.1f} MiB resident")
     return resident
 

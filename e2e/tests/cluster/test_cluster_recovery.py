@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 from shop_e2e.client import Person, Shop
-from shop_e2e.kubectl import NODE, Namespace, Object, command, eventually
+from shop_e2e.kubectl import Namespace, Object, eventually
 from shop_e2e.stream import Failure, OrderStream
 
 pytestmark = pytest.mark.cluster
@@ -29,23 +29,21 @@ async def test_orders_survive_the_death_of_every_pod(namespace: Namespace, shop:
 
 
 def _kill(namespace: Namespace, component: str) -> None:
-    """SIGKILL, without a farewell; returns once its successor is ready."""
-    container = _container(namespace, component)
-    identity = container["containerID"].removeprefix("containerd://")
-    command("docker", "exec", NODE, "ctr", "--namespace", "k8s.io", "tasks", "kill", "--signal", "SIGKILL", identity)
+    """Returns once the successor is ready."""
+    pod, container = _container(namespace, component)
+    namespace.kill(pod)
 
     def successor_is_ready() -> bool:
-        now = _container(namespace, component)
+        _, now = _container(namespace, component)
         return bool(now["ready"] and now["containerID"] != container["containerID"])
 
     eventually(successor_is_ready, 90, f"{component} is ready again")
 
 
-def _container(namespace: Namespace, component: str) -> Object:
+def _container(namespace: Namespace, component: str) -> tuple[str, Object]:
     pods = namespace.list("pods", f"app.kubernetes.io/component={component},app.kubernetes.io/instance=shop")
     (pod,) = [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
-    status: Object = pod["status"]["containerStatuses"][0]
-    return status
+    return pod["metadata"]["name"], pod["status"]["containerStatuses"][0]
 
 
 def _only_foreseen(failures: list[Failure], component: str) -> None:

@@ -43,9 +43,8 @@ def _rolled_out(namespace: Namespace, replicas: int) -> None:
 
 def _all_reserve(namespace: Namespace) -> bool:
     """Whether gRPC calls reach every pod: clients resolve the headless Service, and look again when connections end."""
-    pods = namespace.list("pods", "app.kubernetes.io/component=inventory,app.kubernetes.io/instance=shop")
-    figures = [namespace.metrics(pod["metadata"]["name"]) for pod in pods if "deletionTimestamp" not in pod["metadata"]]
+    figures = namespace.figures("app.kubernetes.io/component=inventory,app.kubernetes.io/instance=shop")
     return all(
         any("Reserve" in series and "_count" in series and value > 0 for series, value in one.items())
-        for one in figures
+        for one in figures.values()
     )

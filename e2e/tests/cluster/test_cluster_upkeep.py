@@ -6,7 +6,6 @@ import time
 import pytest
 from shop_e2e.kubectl import (
     OPERATOR_NAMESPACE,
-    CommandFailed,
     Namespace,
     Object,
     audit_log,
@@ -162,16 +161,12 @@ def _pods(namespace: Namespace) -> dict[str, int]:
 
 def _passes() -> dict[str, float]:
     """How many passes the leading operator has finished, by its pod; empty while none leads."""
-    operator = Namespace(OPERATOR_NAMESPACE)
-    for pod in operator.list("pods", "app.kubernetes.io/component=operator"):
-        name = pod["metadata"]["name"]
-        try:
-            figures = operator.metrics(name)
-        except CommandFailed:
-            continue  # starting or ending
-        if figures["ecommerce_operator_leading"] == 1:
-            return {name: figures["ecommerce_operator_reconcile_duration_seconds_count"]}
-    return {}
+    figures = Namespace(OPERATOR_NAMESPACE).figures("app.kubernetes.io/component=operator")
+    return {
+        pod: one["ecommerce_operator_reconcile_duration_seconds_count"]
+        for pod, one in figures.items()
+        if one["ecommerce_operator_leading"] == 1
+    }
 
 
 def _resync(namespace: Namespace) -> None:
