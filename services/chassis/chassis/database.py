@@ -9,8 +9,11 @@ from prometheus_client import Gauge
 from sqlalchemy import URL, exc, text
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
+from chassis import logs
 from chassis.problems import DatabaseUnavailable
 from chassis.settings import DatabaseSettings
+
+log = logs.get(__name__)
 
 POOL_IN_USE = Gauge("db_client_connections_usage", "Connections of the pool that are in use")
 
@@ -74,7 +77,8 @@ class Database:
         except exc.TimeoutError as error:
             raise DatabaseUnavailable("every connection of the pool is in use") from error
         except (exc.DBAPIError, asyncpg.PostgresError, *_AWAY) as error:
-            raise DatabaseUnavailable(f"the database does not let us in: {error}") from error
+            log.warning("the database does not let us in", reason=str(error))  # why is ours to know, not the caller's
+            raise DatabaseUnavailable("the database is not answering") from error
 
     async def is_ready(self) -> bool:
         """Whether the database answers and has the schema that this code was written for."""
@@ -91,4 +95,7 @@ class Database:
 
 def _is_away(error: BaseException | None) -> bool:
     """The dialect wraps the driver's error: the cause says what happened."""
-    return error is not None and isinstance(error.__cause__, _AWAY)
+    cause = error.__cause__ if error is not None else None
+    return isinstance(cause, _AWAY) and not isinstance(
+        cause, ValueError
+    )  # a value that cannot be sent is our fault, not the database's

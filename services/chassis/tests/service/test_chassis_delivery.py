@@ -20,6 +20,7 @@ from chassis.settings import DatabaseSettings
 from chassis.testing import Cable
 from shopapi.events.v1.events_pb2 import OrderCancelled, OrderPlaced
 from sqlalchemy import MetaData, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 
@@ -190,6 +191,25 @@ async def test_a_database_that_is_away_is_said_so_and_comes_back_by_itself() -> 
 
         async with database.begin() as transaction:
             assert await transaction.scalar(text("SELECT 1")) == 1
+        await database.close()
+
+
+async def test_a_value_that_cannot_be_stored_is_not_taken_for_an_outage() -> None:
+    async with testing.empty_database() as settings:
+        database = Database(settings, "none")
+        with pytest.raises(DBAPIError):
+            async with database.begin() as transaction:
+                await transaction.execute(text("SELECT CAST(:number AS int)"), {"number": 2**31})
+        await database.close()
+
+
+async def test_a_database_that_does_not_let_us_in_is_an_outage_and_tells_nobody_why() -> None:
+    async with testing.empty_database() as settings:
+        database = Database(settings.model_copy(update={"db_password": "wrong", "db_name": "none"}), "none")
+        with pytest.raises(DatabaseUnavailable, match=r"^the database is not answering$"):
+            async with database.begin():
+                pass
+        assert not await database.is_ready()
         await database.close()
 
 
