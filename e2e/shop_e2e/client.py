@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
+from chassis.testing import eventually
 
 Json = dict[str, Any]
 
@@ -43,6 +44,19 @@ class Shop:
         if response.is_error:
             raise Refused(response)
         return response.json()["data"] if response.content else None
+
+    async def answers(self, within: float = 30.0) -> None:
+        """Waits until requests get through the gateway to its services: the cluster's routing follows readiness by a moment."""
+
+        async def is_open() -> bool:
+            paths = ("/auth/login", "/products", "/inventory/1", "/products/1/reviews")
+            try:
+                answers = [await self.http.get(path) for path in paths]
+            except httpx.TransportError:
+                return False
+            return all(answer.status_code < 500 for answer in answers)
+
+        await eventually(is_open, within)
 
     async def register(self, role: str = "customer") -> Person:
         """Somebody new."""

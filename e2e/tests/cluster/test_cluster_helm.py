@@ -23,6 +23,7 @@ async def test_helm_install_alone_gives_a_shop_that_takes_an_order(namespace: Na
 
     admin = namespace.secret("mine-admin")
     async with Shop("http://127.0.0.1:18082") as shop:
+        await shop.answers()
         _, product = await shop.stocked_product(await shop.log_in(admin["ADMIN_EMAIL"], admin["ADMIN_PASSWORD"]), 5)
         order = await (await shop.register()).order((product, 2))
     assert order["status"] == "pending"
