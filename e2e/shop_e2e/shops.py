@@ -8,6 +8,8 @@ from shop_e2e.kubectl import CONTEXT, Namespace, Object, command
 _CHARTS = Path(__file__).parents[2] / "charts"
 _TINY = {"requests": {"cpu": "10m"}}
 SERVICES = ("gateway", "user", "product", "inventory", "order", "review")
+DATABASES = tuple(f"{service}-db" for service in SERVICES if service != "gateway")
+STORES = (*DATABASES, "redis", "rabbitmq")
 
 
 def platform(name: str, **spec: object) -> Object:
@@ -54,10 +56,9 @@ def helm_install(namespace: Namespace, release: str) -> None:
 def _chart_settings() -> dict[str, str]:
     sample = Namespace("shop").get("deployment", "shop-order")
     image = sample["spec"]["template"]["spec"]["containers"][0]["image"]
-    databases = [f"{service}-db" for service in SERVICES if service != "gateway"]
     return {
         "global.image.registry": image.split("/")[0],
         "global.image.tag": image.rpartition(":")[2],
         "global.storeRegistry": "localhost:5001/library/",
-        **{f"{part}.resources.requests.cpu": "10m" for part in (*SERVICES, *databases, "redis", "rabbitmq")},
+        **{f"{part}.resources.requests.cpu": "10m" for part in (*SERVICES, *STORES)},
     }

@@ -4,11 +4,11 @@ import json
 
 import pytest
 from shop_e2e.kubectl import OPERATOR_NAMESPACE, Namespace, command
+from shop_e2e.shops import SERVICES
 
 pytestmark = pytest.mark.cluster
 
 MEBIBYTE = 1024 * 1024
-SERVICES = ("gateway", "user", "product", "inventory", "order", "review")
 
 
 @pytest.mark.parametrize("component", SERVICES)

@@ -4,8 +4,10 @@ import json
 
 import httpx
 import pytest
+from chassis.testing import eventually as awaited
 from shop_e2e.client import Person, Refused, Shop
 from shop_e2e.kubectl import Namespace, eventually
+from shop_e2e.shops import DATABASES, SERVICES
 
 pytestmark = pytest.mark.cluster
 
@@ -18,21 +20,8 @@ def test_a_platform_becomes_ready_and_its_status_says_what_is_true(namespace: Na
 
     assert conditions == {"Ready": "True", "Progressing": "False", "Degraded": "False"}
     assert status["observedGeneration"] == platform["metadata"]["generation"]
-    assert {service["name"] for service in status["services"]} == {
-        "gateway",
-        "user",
-        "product",
-        "inventory",
-        "order",
-        "review",
-    }
-    assert {database["name"] for database in status["databases"]} == {
-        "user-db",
-        "product-db",
-        "inventory-db",
-        "order-db",
-        "review-db",
-    }
+    assert {service["name"] for service in status["services"]} == set(SERVICES)
+    assert {database["name"] for database in status["databases"]} == set(DATABASES)
     assert "True" in namespace.kubectl("get", "ecp", "shop")
 
 
@@ -97,8 +86,6 @@ def test_events_reach_every_consumer_and_no_letter_is_dead(namespace: Namespace)
 
 
 async def _stock_becomes(shop: Shop, product: int, expected: dict[str, int]) -> None:
-    from chassis.testing import eventually as awaited
-
     async def is_so() -> bool:
         return await shop.stock(product) == expected
 

@@ -5,19 +5,17 @@ import asyncio
 import pytest
 from shop_e2e.client import Person, Shop
 from shop_e2e.kubectl import Namespace, Object, eventually
+from shop_e2e.shops import SERVICES, STORES
 from shop_e2e.stream import Failure, OrderStream
 
 pytestmark = pytest.mark.cluster
-
-SERVICES = ["gateway", "user", "product", "inventory", "order", "review"]
-STORES = ["user-db", "product-db", "inventory-db", "order-db", "review-db", "redis", "rabbitmq"]
 
 
 async def test_orders_survive_the_death_of_every_pod(namespace: Namespace, shop: Shop, admin: Person) -> None:
     _, product = await shop.stocked_product(admin, 1_000_000)
     stream = OrderStream(shop, product)
     async with stream.flowing():
-        for component in SERVICES + STORES:
+        for component in (*SERVICES, *STORES):
             before = len(stream.failures)
             await asyncio.to_thread(_kill, namespace, component)
             await stream.recovered()

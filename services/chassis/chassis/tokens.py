@@ -129,16 +129,3 @@ class Authenticator:
             return principal
 
         return check
-
-
-__all__ = [
-    "ALGORITHM",
-    "FORBIDDEN",
-    "ISSUER",
-    "Authenticator",
-    "FetchKeys",
-    "Principal",
-    "Role",
-    "TokenVerifier",
-    "keys_from",
-]

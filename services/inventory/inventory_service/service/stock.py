@@ -8,7 +8,7 @@ from chassis.database import Database
 from chassis.kernel.ids import OrderId, ProductId
 from chassis.outbox import Outbox
 from chassis.tokens import Principal
-from google.protobuf.timestamp_pb2 import Timestamp
+from chassis.wire import timestamp
 from prometheus_client import Counter
 from shopapi.events.v1.events_pb2 import ReservationRejected
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -127,7 +127,6 @@ class StockKeeping:
         await repository.close(order_id, status)
 
     async def _reject(self, transaction: AsyncConnection, order_id: OrderId) -> None:
-        now, rejected_at = self._now(), Timestamp()
-        rejected_at.FromDatetime(now)
-        payload = ReservationRejected(order_id=str(order_id), rejected_at=rejected_at)
+        now = self._now()
+        payload = ReservationRejected(order_id=str(order_id), rejected_at=timestamp(now))
         await self._outbox.record(transaction, self._new_id(), str(order_id), payload, now)

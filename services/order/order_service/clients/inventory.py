@@ -6,7 +6,7 @@ from typing import Protocol
 
 from chassis import rpc
 from chassis.kernel.ids import OrderId, ProductId
-from google.protobuf.timestamp_pb2 import Timestamp
+from chassis.wire import timestamp
 from grpc import aio
 from shopapi.inventory.v1 import inventory_pb2, inventory_pb2_grpc
 
@@ -27,10 +27,8 @@ class GrpcInventory:
         self._stub = inventory_pb2_grpc.InventoryServiceStub(channel)
 
     async def reserve(self, order_id: OrderId, lines: Sequence[Line], until: datetime) -> None:
-        lapses_at = Timestamp()
-        lapses_at.FromDatetime(until)
         wanted = [inventory_pb2.ReserveLine(product_id=line.product_id, quantity=line.quantity) for line in lines]
-        request = inventory_pb2.ReserveRequest(order_id=str(order_id), lines=wanted, until=lapses_at)
+        request = inventory_pb2.ReserveRequest(order_id=str(order_id), lines=wanted, until=timestamp(until))
         try:
             await rpc.call(self._stub.Reserve, request)
         except rpc.RpcProblem as problem:

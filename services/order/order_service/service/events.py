@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from chassis.kernel.money import Money
-from google.protobuf.timestamp_pb2 import Timestamp
+from chassis.wire import timestamp
 from shopapi.events.v1 import events_pb2 as pb
 from shopapi.money.v1 import money_pb2
 
@@ -26,22 +26,16 @@ def placed(order: Order) -> pb.OrderPlaced:
             for item in order.items
         ],
         total=_money(order.total),
-        placed_at=_timestamp(order.created_at),
-        expires_at=_timestamp(order.expires_at),
+        placed_at=timestamp(order.created_at),
+        expires_at=timestamp(order.expires_at),
     )
 
 
 def cancelled(order: Order, reason: CancelReason, at: datetime) -> pb.OrderCancelled:
     return pb.OrderCancelled(
-        order_id=str(order.id), buyer_id=order.buyer_id, reason=_REASONS[reason], cancelled_at=_timestamp(at)
+        order_id=str(order.id), buyer_id=order.buyer_id, reason=_REASONS[reason], cancelled_at=timestamp(at)
     )
 
 
 def _money(amount: Money) -> money_pb2.Money:
     return money_pb2.Money(amount=amount.amount, currency=amount.currency)
-
-
-def _timestamp(at: datetime) -> Timestamp:
-    timestamp = Timestamp()
-    timestamp.FromDatetime(at)
-    return timestamp
