@@ -81,11 +81,14 @@ class Database:
             raise DatabaseUnavailable("the database is not answering") from error
 
     async def is_ready(self) -> bool:
-        """Whether the database answers and has the schema that this code was written for."""
+        """Whether the database answers, and has the schema that this code was written for or a later one.
+
+        A release migrates before its pods replace the old ones, so each schema must also serve the code before it.
+        """
         try:
             async with asyncio.timeout(_CONNECT_SECONDS), self.begin() as connection:
                 revisions = await connection.scalars(text("SELECT version_num FROM alembic_version"))
-                return self._schema in revisions.all()
+                return any(revision >= self._schema for revision in revisions)
         except (DatabaseUnavailable, exc.ProgrammingError, TimeoutError):
             return False
 

@@ -22,9 +22,30 @@ MEMBERS_KEY = "problem-members-bin"
 DEADLINE_SECONDS = 2.0
 """The deadline of a call that names none."""
 
+# While a neighbour's pods are replaced, the addresses a client knows may all be gone until it has looked again: a call waits for
+# that, within its deadline. One that broke off goes again, to another pod if there is one: every call of shopapi may be repeated.
+# gRPC stops that by itself towards a neighbour that answers hardly any.
+# https://github.com/grpc/grpc/blob/master/doc/wait-for-ready.md, https://github.com/grpc/proposal/blob/master/A6-client-retries.md
+_SERVICE_CONFIG = {
+    "methodConfig": [
+        {
+            "name": [{}],
+            "waitForReady": True,
+            "retryPolicy": {
+                "maxAttempts": 4,
+                "initialBackoff": "0.1s",
+                "maxBackoff": "0.5s",
+                "backoffMultiplier": 2,
+                "retryableStatusCodes": ["UNAVAILABLE"],
+            },
+        }
+    ],
+    "retryThrottling": {"maxTokens": 20, "tokenRatio": 0.5},
+}
 # Clients resolve the headless Service and spread calls over its pods; a server ends connections now and then, so that
 # clients look again and find new pods.
 _CHANNEL_OPTIONS = [
+    ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
     ("grpc.lb_policy_name", "round_robin"),
     ("grpc.dns_min_time_between_resolutions_ms", 1_000),
     ("grpc.initial_reconnect_backoff_ms", 200),
@@ -67,7 +88,15 @@ async def call(method: Callable[..., Awaitable[_Reply]], request: object, deadli
     try:
         return await method(request, timeout=deadline)
     except aio.AioRpcError as error:
-        raise _typed(error) from error
+        failure = _typed(error)
+        if isinstance(failure, NeighbourUnavailable):
+            log.warning(
+                "a neighbour did not answer",
+                rpc=type(request).__name__,
+                status=error.code().name,
+                reason=error.details(),
+            )
+        raise failure from error
 
 
 def _typed(error: aio.AioRpcError) -> NeighbourUnavailable | RpcProblem:
