@@ -21,9 +21,13 @@ CASES = {
         *("--set", "ingress.enabled=true,ingress.host=shop.example.com,ingress.tls.secretName=tls"),
         *(
             argument
-            for service in ("gateway", "user", "product", "inventory", "order", "review")
+            for service in ("gateway", "user", "product", "inventory", "order", "payment", "notification", "review")
             for argument in ("--set", f"{service}.autoscaling.enabled=true")
         ),
+        *("--set", "payment.provider=stripe,payment.stripe.existingSecret=stripe"),
+        *("--set", "notification.smtp.host=mail.example.com,notification.smtp.from=shop@example.com"),
+        *("--set", "notification.smtp.existingSecret=smtp"),
+        *("--set", "notification.sms.provider=twilio,notification.sms.existingSecret=twilio"),
         *("--set", "global.deletionPolicy=Delete,global.image.registry=localhost:5001,global.image.tag=abc"),
     ),
 }

@@ -49,7 +49,7 @@ class Shop:
         """Waits until requests get through the gateway to its services: the cluster's routing follows readiness by a moment."""
 
         async def is_open() -> bool:
-            paths = ("/auth/login", "/products", "/inventory/1", "/products/1/reviews")
+            paths = ("/users/me", "/products", "/inventory/1", "/products/1/reviews")
             try:
                 answers = [await self.http.get(path) for path in paths]
             except httpx.TransportError:
@@ -67,6 +67,12 @@ class Shop:
     async def log_in(self, email: str, password: str) -> Person:
         tokens = await self.call("POST", "/auth/login", {"email": email, "password": password})
         return Person(self, email, password, tokens["access_token"], tokens["user"]["id"])
+
+    async def another_admin(self, admin: Person) -> Person:
+        """A second admin, with whom a test may do what it would rather not do with the first."""
+        person = await self.register()
+        await admin.call("PUT", f"/users/{person.id}", {"role": "admin"})
+        return await self.log_in(person.email, person.password)
 
     async def stock(self, product_id: int) -> dict[str, int]:
         stock: dict[str, int] = await self.call("GET", f"/inventory/{product_id}")
@@ -113,6 +119,29 @@ class Person:
         wanted = {"items": [{"product_id": product, "quantity": quantity} for product, quantity in items]}
         order: Json = await self.call("POST", "/orders", wanted, {"Idempotency-Key": key} if key else None)
         return order
+
+    async def pay(self, order_id: str, card: str = "pm_card_visa", key: str | None = None) -> Json:
+        """Pays an order at once. Raises Refused 402 where the card is declined."""
+        wanted = {"order_id": order_id, "payment_method": card, "confirm": True}
+        payment: Json = await self.call("POST", "/payments", wanted, {"Idempotency-Key": key} if key else None)
+        return payment
+
+    async def buy(self, *items: tuple[int, int]) -> Json:
+        """Places an order, pays it, and waits until it is confirmed."""
+        order = await self.order(*items)
+        await self.pay(order["id"])
+        return await self.order_becomes(order["id"], "confirmed")
+
+    async def order_becomes(self, order_id: str, status: str, within: float = 30.0) -> Json:
+        """Waits for a status, which may come by events; the order then."""
+        seen: list[Json] = []
+
+        async def has_become() -> bool:
+            seen[:] = [await self.call("GET", f"/orders/{order_id}")]
+            return bool(seen[0]["status"] == status)
+
+        await eventually(has_become, within)
+        return seen[0]
 
     async def cancel(self, order_id: str) -> None:
         await self.call("DELETE", f"/orders/{order_id}")

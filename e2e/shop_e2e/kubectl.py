@@ -83,6 +83,14 @@ class Namespace:
             "docker", "exec", NODE, "ctr", "--namespace", "k8s.io", "tasks", "kill", "--signal", "SIGKILL", container
         )
 
+    def wait_rolled_out(self, platform: str) -> None:
+        """Until the operator has seen the spec as it is now, and the shop is as it says."""
+        generation = self.get("ecp", platform)["metadata"]["generation"]
+        self.kubectl(
+            "wait", f"ecp/{platform}", f"--for=jsonpath={{.status.observedGeneration}}={generation}", "--timeout=60s"
+        )
+        self.wait_ready(platform)
+
     def wait_ready(self, platform: str, seconds: int = 420) -> None:
         self.kubectl("wait", f"ecp/{platform}", "--for=condition=Ready", f"--timeout={seconds}s", timeout=seconds + 10)
 

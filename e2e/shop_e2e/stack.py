@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 import tempfile
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,6 +41,8 @@ SERVICES: Mapping[str, Kind] = {
     "product": Kind(8082, 9094, "products_db"),
     "inventory": Kind(8085, 9092, "inventory_db"),
     "order": Kind(8083, 9095, "orders_db"),
+    "payment": Kind(8084, 9096, "payments_db"),
+    "notification": Kind(8086, 9097, "notifications_db"),
     "review": Kind(8087, 9093, "reviews_db"),
     "gateway": Kind(8080),
 }
@@ -93,6 +96,10 @@ class Plan:
     redis_database: int
     settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Further variables, by service."""
+    crashing: bool = False
+    """Whether services run through shop_e2e.crashing, so that they can be made to die at a chosen point."""
+    detours: Mapping[str, int] = field(default_factory=dict)
+    """Ports of this machine by which services reach `postgres`, `rabbitmq` and, for gRPC, each other by name."""
     jwt_secret: str = field(default_factory=lambda: secrets.token_urlsafe(48), repr=False)
     admin_email: str = "admin@example.com"
     admin_password: str = field(default_factory=lambda: secrets.token_urlsafe(18), repr=False)
@@ -117,7 +124,7 @@ class Stack:
 
     def __init__(self, plan: Plan, servers: Servers) -> None:
         self.plan = plan
-        self._servers = servers
+        self.servers = servers
         self._processes: dict[str, asyncio.subprocess.Process] = {}
 
     @property
@@ -133,17 +140,42 @@ class Stack:
 
     def database_of(self, service: str) -> str:
         """The DSN of a service's database, for a look inside."""
-        return urlunsplit(urlsplit(self._servers.postgres)._replace(path=f"/{self._database_name(service)}"))
+        return urlunsplit(urlsplit(self.servers.postgres)._replace(path=f"/{self._database_name(service)}"))
 
     def log_of(self, service: str) -> Path:
         return self.plan.logs / f"{service}.log"
 
-    async def start(self, *services: str) -> None:
-        """Starts these, or all, and waits until each is ready. Raises StackError."""
+    async def start(self, *services: str, record: Mapping[str, Path] | None = None) -> None:
+        """Starts these, or all, and waits until each is ready. `record`: where each notes its points. Raises StackError."""
         for service in services or SERVICES:
-            self._processes[service] = await self._run(service, "serve")
+            noting = {} if record is None else {"CRASH_RECORD": str(record[service])}
+            self._processes[service] = await self._run(service, "serve", noting)
         async with httpx.AsyncClient(timeout=5) as client:
             await asyncio.gather(*(self._until_ready(client, service) for service in services or SERVICES))
+
+    async def start_to_die(self, service: str, point: str) -> None:
+        """Starts a service that kills itself when it first comes to `point`; see shop_e2e.crashing. Raises StackError."""
+        self._processes[service] = await self._run(service, "serve", {"CRASH_AT": point})
+        async with httpx.AsyncClient(timeout=5) as client:
+            await self._until_ready(client, service)
+
+    @contextlib.asynccontextmanager
+    async def restarted_when_it_dies(self, service: str) -> AsyncIterator[list[float]]:
+        """While the block runs, a service that dies is started again, as Kubernetes does. Gives the times of its deaths."""
+        deaths: list[float] = []
+
+        async def watch() -> None:
+            while True:
+                await self._processes[service].wait()
+                deaths.append(time.monotonic())
+                await self.start(service)
+
+        watching = asyncio.create_task(watch())
+        try:
+            yield deaths
+        finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
 
     async def stop(self, *services: str) -> None:
         """Ends these, or all, as Kubernetes does: SIGTERM, time to finish, SIGKILL."""
@@ -151,6 +183,10 @@ class Stack:
         for process in chosen:
             _signal(process, signal.SIGTERM)
         await asyncio.gather(*(_ended(process) for process in chosen))
+
+    def runs(self, service: str) -> bool:
+        process = self._processes.get(service)
+        return process is not None and process.returncode is None
 
     async def kill(self, service: str) -> None:
         """SIGKILL, in the middle of whatever it does."""
@@ -167,7 +203,7 @@ class Stack:
 
     async def remove(self) -> None:
         """What `prepare` has made."""
-        connection = await asyncpg.connect(self._servers.postgres)
+        connection = await asyncpg.connect(self.servers.postgres)
         try:
             for service, kind in SERVICES.items():
                 if kind.database:
@@ -178,7 +214,7 @@ class Stack:
             await client.delete(f"/api/vhosts/{self.plan.name}")
 
     async def _create_databases(self) -> None:
-        connection = await asyncpg.connect(self._servers.postgres)
+        connection = await asyncpg.connect(self.servers.postgres)
         try:
             for service, kind in SERVICES.items():
                 if kind.database:
@@ -186,35 +222,42 @@ class Stack:
         finally:
             await connection.close()
 
+    async def queues(self) -> dict[str, int]:
+        """How many messages each queue of this shop's broker holds, delivered ones that are not acknowledged included."""
+        async with self._management() as client:
+            listed = await client.get(f"/api/queues/{self.plan.name}")
+            return {queue["name"]: queue.get("messages", 0) for queue in listed.raise_for_status().json()}
+
     async def _create_vhost(self) -> None:
         async with self._management() as client:
             (await client.put(f"/api/vhosts/{self.plan.name}")).raise_for_status()
 
     def _management(self) -> httpx.AsyncClient:
-        broker = urlsplit(self._servers.rabbitmq)
+        broker = urlsplit(self.servers.rabbitmq)
         credentials = (broker.username or "", broker.password or "")
-        return httpx.AsyncClient(base_url=self._servers.rabbitmq_management, auth=credentials)
+        return httpx.AsyncClient(base_url=self.servers.rabbitmq_management, auth=credentials)
 
     async def _flush_redis(self) -> None:
         async with redis.from_url(self._redis_url()) as client:
             await client.flushdb()
 
     async def _migrate(self, service: str) -> None:
-        process = await self._run(service, "migrate")
+        process = await self._run(service, "migrate", {})
         if await process.wait() != 0:
             raise StackError(f"{service} could not be migrated:\n{self._log_tail(service)}")
 
-    async def _run(self, service: str, verb: str) -> asyncio.subprocess.Process:
+    async def _run(self, service: str, verb: str, extra: Mapping[str, str]) -> asyncio.subprocess.Process:
+        module = ["shop_e2e.crashing", service] if self.plan.crashing else [f"{service}_service"]
         with self.log_of(service).open("ab") as log:
             return await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
-                f"{service}_service",
+                *module,
                 verb,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=self._environment(service),
+                env={**self._environment(service), **extra},
                 start_new_session=True,  # so that an interrupt reaches this process alone, which then stops the rest in order
             )
 
@@ -242,7 +285,9 @@ class Stack:
         for name, kind in SERVICES.items():
             environment[f"{name.upper()}_URL"] = self.url_of(name)
             if kind.grpc is not None:
-                environment[f"{name.upper()}_GRPC"] = self.grpc_of(name)
+                environment[f"{name.upper()}_GRPC"] = (
+                    f"127.0.0.1:{self.plan.detours.get(name, self.plan.ports[name].grpc)}"
+                )
         environment["REDIS_URL"] = self._redis_url()
         if SERVICES[service].database is not None:
             environment |= self._backend_environment(service)
@@ -250,25 +295,33 @@ class Stack:
             environment["JWT_SECRET"] = self.plan.jwt_secret
             environment["ADMIN_EMAIL"] = self.plan.admin_email
             environment["ADMIN_PASSWORD"] = self.plan.admin_password
+        if service == "payment":
+            environment["PAYMENT_PROVIDER"] = "simulated"
         return {**environment, **self.plan.settings.get(service, {})}
 
     def _backend_environment(self, service: str) -> dict[str, str]:
-        server = urlsplit(self._servers.postgres)
+        server = urlsplit(self.servers.postgres)
         return {
             "GRPC_PORT": str(self.plan.ports[service].grpc),
             "DB_HOST": server.hostname or "",
-            "DB_PORT": str(server.port or 5432),
+            "DB_PORT": str(self.plan.detours.get("postgres", server.port or 5432)),
             "DB_USER": server.username or "",
             "DB_PASSWORD": server.password or "",
             "DB_NAME": self._database_name(service),
-            "RABBITMQ_URL": urlunsplit(urlsplit(self._servers.rabbitmq)._replace(path=f"/{self.plan.name}")),
+            "RABBITMQ_URL": self._broker_url(),
         }
 
     def _database_name(self, service: str) -> str:
         return f"{self.plan.name}_{SERVICES[service].database}"
 
+    def _broker_url(self) -> str:
+        broker = urlsplit(self.servers.rabbitmq)
+        port = self.plan.detours.get("rabbitmq", broker.port or 5672)
+        netloc = f"{broker.username}:{broker.password}@{broker.hostname}:{port}"
+        return urlunsplit(broker._replace(netloc=netloc, path=f"/{self.plan.name}"))
+
     def _redis_url(self) -> str:
-        return urlunsplit(urlsplit(self._servers.redis)._replace(path=f"/{self.plan.redis_database}"))
+        return urlunsplit(urlsplit(self.servers.redis)._replace(path=f"/{self.plan.redis_database}"))
 
     def _log_tail(self, service: str) -> str:
         return self.log_of(service).read_text(errors="replace")[-_LOG_TAIL:]

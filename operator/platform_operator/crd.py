@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from platform_operator.invariants import State
 from platform_operator.kinds import GROUP, PLATFORM, VERSION, Manifest
 from platform_operator.spec import LONGEST_NAME, Spec, rule
 
@@ -133,11 +134,12 @@ _COLUMNS: list[dict[str, Any]] = [
 ]
 
 
-def _list_of(key: str, properties: Manifest, required: list[str]) -> Manifest:
+def _list_of(keys: str, properties: Manifest, required: list[str]) -> Manifest:
+    """A list whose items are told apart by `keys`, which are separated by spaces."""
     return {
         "type": "array",
         "x-kubernetes-list-type": "map",
-        "x-kubernetes-list-map-keys": [key],
+        "x-kubernetes-list-map-keys": keys.split(),
         "items": {"type": "object", "required": required, "properties": properties},
     }
 
@@ -154,7 +156,7 @@ _STATUS: Manifest = {
         | {"description": "Version that every service runs; during an upgrade the one being rolled out."},
         "storeProfile": _TEXT | {"description": "Profile that the builtin stores were made with, and keep."},
         "url": _TEXT | {"description": "Where the shop answers."},
-        "servicesReady": _TEXT | {"description": "Services ready of services wanted, e.g. 6/6."},
+        "servicesReady": _TEXT | {"description": "Services ready of services wanted, e.g. 8/8."},
         "conditions": _list_of(
             "type",
             {
@@ -180,6 +182,18 @@ _STATUS: Manifest = {
         ),
         "databases": _list_of(
             "name", {"name": _TEXT, "provider": _TEXT, "ready": {"type": "boolean"}}, ["name", "ready"]
+        ),
+        "invariants": _list_of(
+            "service name",
+            {
+                "service": _TEXT | {"description": "Whose books."},
+                "name": _TEXT | {"description": "Which promise."},
+                "state": {"type": "string", "enum": [str(state) for state in State]},
+                "violations": _COUNT | {"description": "Rows that break it."},
+                "reason": _TEXT,
+                "message": _TEXT,
+            },
+            ["service", "name", "state"],
         ),
     },
 }

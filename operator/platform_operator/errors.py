@@ -23,6 +23,10 @@ class DeposedError(OperatorError):
     """The Lease is no longer surely ours: nothing may be written, the process has to end."""
 
 
+class UnreadableError(OperatorError):
+    """A shop's figures could not be read. The next round may succeed."""
+
+
 class ApiError(OperatorError):
     """The API server refused a request, or did not answer it."""
 

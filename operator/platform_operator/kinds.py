@@ -65,6 +65,7 @@ class Kind:
 
 PLATFORM = Kind(f"{GROUP}/{VERSION}", "EcommercePlatform", "ecommerceplatforms")
 EVENT = Kind("v1", "Event", "events")
+POD = Kind("v1", "Pod", "pods")
 LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")
 
 CHILDREN: dict[str, Kind] = {

@@ -48,6 +48,14 @@ class Scaler:
 
 
 @dataclass(frozen=True, slots=True)
+class Address:
+    """Where a Service is reached; a headless one has no address of its own."""
+
+    ip: str
+    ports: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class Document:
     """The content of a Secret or ConfigMap, decoded, with the metadata that says whose content it is."""
 
@@ -57,7 +65,7 @@ class Document:
     owners: tuple[str, ...]
 
 
-State = Workload | JobRun | Scaler | Document | None
+State = Workload | JobRun | Scaler | Address | Document | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +200,16 @@ def _scaler(manifest: Manifest) -> Scaler:
     return Scaler(floor=manifest["spec"].get("minReplicas", 1))
 
 
+def _address(manifest: Manifest) -> Address | None:
+    spec = manifest["spec"]
+    ip = spec.get("clusterIP", "None")
+    return (
+        None
+        if ip in ("", "None")
+        else Address(ip, {port.get("name", ""): port["port"] for port in spec.get("ports") or ()})
+    )
+
+
 def _document(manifest: Manifest, data: Mapping[str, str]) -> Document:
     metadata = manifest["metadata"]
     return Document(
@@ -216,6 +234,7 @@ _STATES: Mapping[str, Callable[[Manifest], State]] = {
     "StatefulSet": _stateful_set,
     "Job": _job,
     "HorizontalPodAutoscaler": _scaler,
+    "Service": _address,
     "Secret": _secret,
     "ConfigMap": _config_map,
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -17,15 +17,17 @@ from platform_operator.applying import (
     read_inventory,
     write_inventory,
 )
-from platform_operator.errors import InvalidSpecError, RenderError
-from platform_operator.kinds import EVENT, PLATFORM, Key, ObjectId
+from platform_operator.diagnosing import diagnose
+from platform_operator.errors import ApiError, InvalidSpecError, RenderError
+from platform_operator.invariants import Heard
+from platform_operator.kinds import EVENT, LABEL_COMPONENT, LABEL_INSTANCE, PLATFORM, POD, Key, ObjectId
 from platform_operator.kube import Api
 from platform_operator.observing import Cache, Observed, Platform, observe_platform
 from platform_operator.planning import Inventory, Plan, Refusal, Wanted, is_repair, make_plan
 from platform_operator.rendering import Rendered, Renderer
-from platform_operator.reporting import Outcome, describe, event, news, status_manifest, store_profile
+from platform_operator.reporting import Outcome, ailing, describe, event, news, status_manifest, store_profile
 from platform_operator.spec import Spec, parse
-from platform_operator.values import Images, Values, values
+from platform_operator.values import Installation, Values, values
 
 logger = logging.getLogger(__name__)
 
@@ -41,9 +43,11 @@ class Reconciler:
     cache: Cache
     renderer: Renderer
     keyring: secrets.Keyring
-    images: Images
+    installed: Installation
     identity: str
     now: Callable[[], datetime]
+    heard: Callable[[Key], Mapping[str, Heard]]
+    """What the services said last of their books."""
     side_by_side: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(8))
 
     async def reconcile(self, key: Key) -> float | None:
@@ -101,7 +105,7 @@ class Reconciler:
         return Outcome(self._plan(platform, spec, wanted, inventory), tuple(refusals.values()))
 
     def _values(self, platform: Platform, spec: Spec) -> Values:
-        return values(platform.key.name, spec, self.images, store_profile(platform, spec))
+        return values(platform.key, spec, self.installed, store_profile(platform, spec))
 
     def _inventory(self, key: Key) -> Inventory:
         return read_inventory(key, self.cache.children(key))
@@ -137,8 +141,9 @@ class Reconciler:
         """Says what is true, once: an unchanged status is not written again."""
         key, now = platform.key, self.now()
         observed = self.cache.children(key)
-        status = describe(platform, spec, self.images.version, outcome, observed, now)
-        metrics.report_conditions(key, status)
+        ailment = await self._ailment(platform, outcome, now)
+        status = describe(platform, spec, self.installed.version, outcome, observed, self.heard(key), now, ailment)
+        metrics.report(key, status)
         if status == platform.status:
             return
         answer = await self.api.apply(PLATFORM, key.namespace, status_manifest(platform, status), "status")
@@ -146,6 +151,24 @@ class Reconciler:
         for condition in news(platform, status):
             logger.info(condition["message"], extra={"platform": str(key), "reason": condition["reason"]})
             await self.api.create(EVENT, key.namespace, event(platform, condition, self.identity, now))
+
+    async def _ailment(self, platform: Platform, outcome: Outcome, now: datetime) -> str:
+        """What the pods say of the part that does not come up. Pods are not watched: only of such a part are they listed."""
+        part = ailing(platform, outcome, now)
+        if part is None:
+            return ""
+        try:
+            pods, _ = await self.api.list(POD, platform.key.namespace, self._pods_of(platform.key, part.id))
+        except ApiError as error:
+            logger.warning("cannot list pods: %s", error, extra={"platform": str(platform.key)})
+            return ""
+        return diagnose(pods)
+
+    def _pods_of(self, key: Key, part: ObjectId) -> str:
+        """A label selector."""
+        if part.kind == "Job":
+            return f"batch.kubernetes.io/job-name={part.name}"
+        return f"{LABEL_INSTANCE}={key.name},{LABEL_COMPONENT}={part.name.removeprefix(f'{key.name}-')}"
 
 
 def count_apply(wanted: Wanted, inventory: Inventory) -> None:

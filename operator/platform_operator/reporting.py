@@ -6,41 +6,22 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import Any
 
+from platform_operator import invariants
 from platform_operator.errors import OperatorError, RenderError
+from platform_operator.findings import Finding, Reason
+from platform_operator.invariants import PROMISES, Heard
 from platform_operator.kinds import PLATFORM, Manifest, ObjectId
 from platform_operator.observing import Platform, Workload
 from platform_operator.planning import Children, Obstacle, Plan, Refusal, floor, is_ready, state_of
-from platform_operator.spec import AVAILABLE, WITH_DATABASE, Ingress, Spec
-from platform_operator.values import PROFILES
+from platform_operator.spec import SERVICES, WITH_DATABASE, Spec
+from platform_operator.values import PROFILES, url
 
 PATIENCE = timedelta(minutes=5)
 """How long a part may take to become ready before the platform counts as degraded."""
 
 Status = dict[str, Any]
-
-
-class Reason(StrEnum):
-    """Why a condition is as it is. Part of the API: alerts and scripts match on these."""
-
-    ALL_READY = "AllReady"
-    STABLE = "Stable"
-    HEALTHY = "Healthy"
-    APPLYING = "Applying"
-    WAITING_FOR_STORES = "WaitingForStores"
-    MIGRATING = "Migrating"
-    WAITING_FOR_SERVICES = "WaitingForServices"
-    WAITING_FOR_GATEWAY = "WaitingForGateway"
-    PAUSED = "Paused"
-    INVALID_SPEC = "InvalidSpec"
-    RENDER_FAILED = "RenderFailed"
-    REFUSED = "Refused"
-    IMMUTABLE_FIELD = "ImmutableField"
-    MIGRATION_FAILED = "MigrationFailed"
-    ROLLOUT_FAILED = "RolloutFailed"
-    TAKES_TOO_LONG = "TakesTooLong"
 
 
 @dataclass(frozen=True)
@@ -52,37 +33,40 @@ class Outcome:
     error: OperatorError | None = None
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One side of a condition before it is dated."""
-
-    type: str
-    status: bool
-    reason: Reason
-    message: str
-
-
 def describe(
-    platform: Platform, spec: Spec | None, version: str, outcome: Outcome, observed: Children, now: datetime
+    platform: Platform,
+    spec: Spec | None,
+    version: str,
+    outcome: Outcome,
+    observed: Children,
+    heard: Mapping[str, Heard],
+    now: datetime,
+    ailment: str = "",
 ) -> Status:
-    """The whole status. Equal to the stored one when nothing has changed: times move only with what they date."""
+    """The whole status. Equal to the stored one when nothing has changed: times move only with what they date.
+
+    `ailment` is what the pods of the part say that `ailing` names.
+    """
     spec = spec or Spec()
-    services = [_service(platform.key.name, name, observed) for name in AVAILABLE]
-    trouble = _trouble(platform, outcome, now)
+    books = invariants.rows(platform.status.get("invariants", ()), heard, invariants.sources(spec), now.timestamp())
+    services = [_service(platform.key.name, name, observed) for name in SERVICES]
+    trouble = _trouble(platform, outcome, now, ailment)
     findings = (
         _ready(outcome, trouble, sum(service["ready"] for service in services), spec),
         _progressing(outcome, trouble, spec),
         trouble or Finding("Degraded", False, Reason.HEALTHY, "Nothing has failed."),
+        *invariants.findings(books, platform.key),
     )
     return {
         "observedGeneration": platform.generation,
         "version": spec.version or version,
         "storeProfile": store_profile(platform, spec),
-        "url": url(platform, spec.ingress),
+        "url": url(platform.key, spec.ingress),
         "servicesReady": f"{sum(service['ready'] for service in services)}/{len(services)}",
         "conditions": [_dated(finding, platform, now) for finding in findings],
         "services": services,
         "databases": [_database(platform.key.name, name, spec, observed) for name in WITH_DATABASE],
+        "invariants": books,
     }
 
 
@@ -90,13 +74,6 @@ def store_profile(platform: Platform, spec: Spec) -> str:
     """The profile that the stores were made with: the first one of this platform."""
     known = platform.status.get("storeProfile")
     return known if known in PROFILES else spec.profile
-
-
-def url(platform: Platform, ingress: Ingress) -> str:
-    if ingress.enabled:
-        scheme = "https" if ingress.tls or ingress.gateway else "http"
-        return f"{scheme}://{ingress.host}"
-    return f"http://{platform.key.name}-gateway.{platform.key.namespace}.svc:8080"
 
 
 # --- conditions -------------------------------------------------------------------------------------------------------
@@ -110,7 +87,7 @@ def _ready(outcome: Outcome, trouble: Finding | None, ready: int, spec: Spec) ->
     if spec.paused:
         return Finding("Ready", False, Reason.PAUSED, _PAUSED)
     reason, message = _wait(outcome.plan)
-    return Finding("Ready", False, reason, f"{ready} of {len(AVAILABLE)} services are ready. {message}")
+    return Finding("Ready", False, reason, f"{ready} of {len(SERVICES)} services are ready. {message}")
 
 
 def _progressing(outcome: Outcome, trouble: Finding | None, spec: Spec) -> Finding:
@@ -145,16 +122,30 @@ def _enumerate(obstacles: Sequence[Obstacle]) -> str:
     return "; ".join(f"{obstacle.id}, which {obstacle.text}" for obstacle in obstacles)
 
 
-def _trouble(platform: Platform, outcome: Outcome, now: datetime) -> Finding | None:
+def ailing(platform: Platform, outcome: Outcome, now: datetime) -> Obstacle | None:
+    """The part because of which the platform is degraded, if it is one that runs pods."""
+    if outcome.error is not None or outcome.refusals or outcome.plan is None:
+        return None
+    failed = [obstacle for obstacle in outcome.plan.obstacles if obstacle.failed]
+    since = progressing_since(platform)
+    if failed:
+        return failed[0]
+    if not outcome.plan.obstacles or since is None or now - since < PATIENCE:
+        return None
+    return min(outcome.plan.obstacles, key=lambda one: one.wave)
+
+
+def _trouble(platform: Platform, outcome: Outcome, now: datetime, ailment: str) -> Finding | None:
     if outcome.error is not None:
         reason = Reason.RENDER_FAILED if isinstance(outcome.error, RenderError) else Reason.INVALID_SPEC
         return Finding("Degraded", True, reason, str(outcome.error))
     if outcome.refusals:
         return _refused(outcome.refusals[0], platform)
-    failed = [obstacle for obstacle in outcome.plan.obstacles if obstacle.failed] if outcome.plan else []
-    if failed:
-        return _failed(failed[0], platform)
-    return _stuck(platform, outcome.plan, now)
+    obstacle = ailing(platform, outcome, now)
+    if obstacle is None:
+        return None
+    said = f" Its pod says {ailment}." if ailment else ""
+    return _failed(obstacle, platform, said) if obstacle.failed else _stuck(obstacle, platform, said)
 
 
 def _refused(refusal: Refusal, platform: Platform) -> Finding:
@@ -174,22 +165,18 @@ def _refused(refusal: Refusal, platform: Platform) -> Finding:
     return Finding("Degraded", True, Reason.REFUSED, f"{text} Correct what the message names in the spec.")
 
 
-def _failed(obstacle: Obstacle, platform: Platform) -> Finding:
+def _failed(obstacle: Obstacle, platform: Platform, said: str) -> Finding:
     namespace, name = platform.key.namespace, obstacle.id.name
     if obstacle.id.kind == "Job":
-        return Finding("Degraded", True, Reason.MIGRATION_FAILED, f"Job {name} failed: {obstacle.text}. Read "
+        return Finding("Degraded", True, Reason.MIGRATION_FAILED, f"Job {name} failed: {obstacle.text}.{said} Read "
                        f"kubectl -n {namespace} logs job/{name}; to try again: kubectl -n {namespace} delete job {name}")  # fmt: skip
-    return Finding("Degraded", True, Reason.ROLLOUT_FAILED, f"{obstacle.id} does not come up: {obstacle.text} Read "
+    return Finding("Degraded", True, Reason.ROLLOUT_FAILED, f"{obstacle.id} does not come up: {obstacle.text}{said} Read "
                    f"kubectl -n {namespace} describe {obstacle.id.kind.lower()} {name} and the logs of its pods.")  # fmt: skip
 
 
-def _stuck(platform: Platform, plan: Plan | None, now: datetime) -> Finding | None:
-    since = progressing_since(platform)
-    if plan is None or not plan.obstacles or since is None or now - since < PATIENCE:
-        return None
-    obstacle = min(plan.obstacles, key=lambda one: one.wave)
+def _stuck(obstacle: Obstacle, platform: Platform, said: str) -> Finding:
     return Finding("Degraded", True, Reason.TAKES_TOO_LONG, f"{obstacle.id} {obstacle.text} after more than "
-                   f"{PATIENCE.seconds // 60} minutes. Read kubectl -n {platform.key.namespace} describe "
+                   f"{PATIENCE.seconds // 60} minutes.{said} Read kubectl -n {platform.key.namespace} describe "
                    f"{obstacle.id.kind.lower()} {obstacle.id.name} and describe its pods.")  # fmt: skip
 
 
@@ -202,7 +189,7 @@ def progressing_since(platform: Platform) -> datetime | None:
 
 def _dated(finding: Finding, platform: Platform, now: datetime) -> Status:
     """lastTransitionTime moves with the status and with nothing else, as the API conventions want it."""
-    status = str(finding.status)
+    status = "Unknown" if finding.status is None else str(finding.status)
     stored = next((c for c in platform.status.get("conditions", ()) if c["type"] == finding.type), None)
     moved = stored is None or stored["status"] != status
     return {
@@ -258,10 +245,24 @@ def news(platform: Platform, status: Status) -> Iterable[Mapping[str, Any]]:
     stored = {c["type"]: c for c in platform.status.get("conditions", ())}
     told: set[str] = set()
     for condition in status["conditions"]:
+        if condition["type"] in _PROMISED:
+            if _is_news_of_business(condition, stored.get(condition["type"])):
+                yield condition
+            continue
         known = stored.get(condition["type"], {"status": "False", "reason": ""})
         if condition["reason"] not in told and _is_news(condition, known):
             told.add(condition["reason"])
             yield condition
+
+
+_PROMISED = frozenset(promise.condition for promise in PROMISES)
+
+
+def _is_news_of_business(condition: Mapping[str, Any], known: Mapping[str, Any] | None) -> bool:
+    """A promise that is broken, kept again, or of which nobody knows any more; not that a new shop keeps all of them."""
+    if known is None or known["reason"] == Reason.NOT_READ_YET:
+        return bool(condition["status"] == "False")
+    return bool(condition["status"] != known["status"])
 
 
 def _is_news(condition: Mapping[str, Any], known: Mapping[str, Any]) -> bool:
@@ -290,7 +291,7 @@ def event(platform: Platform, condition: Mapping[str, Any], identity: str, now: 
             "name": key.name,
             "uid": platform.uid,
         },
-        "type": "Warning" if condition["type"] == "Degraded" and condition["status"] == "True" else "Normal",
+        "type": "Warning" if _is_bad(condition) else "Normal",
         "reason": condition["reason"],
         "message": condition["message"][:1024],
         "action": "Reconcile",
@@ -298,3 +299,9 @@ def event(platform: Platform, condition: Mapping[str, Any], identity: str, now: 
         "reportingComponent": "ecommerce-operator",
         "reportingInstance": identity,
     }
+
+
+def _is_bad(condition: Mapping[str, Any]) -> bool:
+    if condition["type"] in _PROMISED:
+        return bool(condition["status"] != "True")
+    return bool(condition["type"] == "Degraded" and condition["status"] == "True")

@@ -10,7 +10,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import chain, repeat
 
+import aiohttp
+
 from platform_operator import metrics
+from platform_operator.auditing import Auditor, over_http
 from platform_operator.errors import ApiError
 from platform_operator.kinds import Key
 from platform_operator.kube import Api, connect
@@ -22,7 +25,7 @@ from platform_operator.rendering import Helm, Renderer
 from platform_operator.secrets import load_keyring
 from platform_operator.serving import serve
 from platform_operator.settings import Settings
-from platform_operator.values import Images
+from platform_operator.values import Installation
 from platform_operator.watching import Watcher
 
 logger = logging.getLogger(__name__)
@@ -71,15 +74,27 @@ class _Operator:
         await _first_of(self.leader.keep(), self._work())
 
     async def _work(self) -> None:
-        reconciler = await self._reconciler()
-        await _first_of(*(work(self.queue, reconciler.reconcile) for _ in range(self.settings.workers)))
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as session:
+            auditor = Auditor(self.cache, self.queue.add, over_http(session), time.time)
+            reconciler = await self._reconciler(auditor)
+            workers = (work(self.queue, reconciler.reconcile) for _ in range(self.settings.workers))
+            await _first_of(auditor.run(), *workers)
 
-    async def _reconciler(self) -> Reconciler:
+    async def _reconciler(self, auditor: Auditor) -> Reconciler:
         settings = self.settings
-        images = Images(settings.version, settings.image_registry, settings.store_registry)
+        installed = Installation(settings.version, settings.image_registry, settings.store_registry, settings.namespace)
         renderer = Renderer(Helm(executable=settings.helm), settings.charts / "platform")
         keyring = await load_keyring(self.api, settings.namespace)
-        return Reconciler(self.api, self.cache, renderer, keyring, images, settings.identity, lambda: datetime.now(UTC))
+        return Reconciler(
+            self.api,
+            self.cache,
+            renderer,
+            keyring,
+            installed,
+            settings.identity,
+            lambda: datetime.now(UTC),
+            auditor.heard,
+        )
 
 
 async def _persistently(resync: Callable[[], Awaitable[None]]) -> None:

@@ -135,6 +135,8 @@ _DATABASES: Mapping[str, str] = {
     "product": "products",
     "inventory": "inventory",
     "order": "orders",
+    "payment": "payments",
+    "notification": "notifications",
     "review": "reviews",
 }
 

@@ -15,16 +15,17 @@ from pydantic.alias_generators import to_camel
 from platform_operator.errors import InvalidSpecError
 
 SERVICES = ("gateway", "user", "product", "inventory", "order", "payment", "notification", "review")
-NOT_YET = ("payment", "notification")
-AVAILABLE = tuple(name for name in SERVICES if name not in NOT_YET)
-WITH_DATABASE = tuple(name for name in AVAILABLE if name != "gateway")
-WITH_CACHE = ("product",)
-WITH_BROKER = ("inventory", "order")
+WITH_DATABASE = tuple(name for name in SERVICES if name != "gateway")
+WITH_CACHE = ("gateway", "product")
+WITH_BROKER = WITH_DATABASE
 
 RESERVED_ENV = (
     "ADMIN_EMAIL", "ADMIN_PASSWORD", "DB_HOST", "DB_NAME", "DB_PASSWORD", "DB_PORT", "DB_USER", "GRPC_PORT", "HTTP_PORT",
-    "INVENTORY_GRPC", "INVENTORY_URL", "JWT_SECRET", "METRICS_PORT", "ORDER_GRPC", "ORDER_URL", "PRODUCT_GRPC",
-    "PRODUCT_URL", "RABBITMQ_URL", "REDIS_URL", "REVIEW_GRPC", "REVIEW_URL", "TENANT", "USER_GRPC", "USER_URL",
+    "INVENTORY_GRPC", "INVENTORY_URL", "JWT_SECRET", "METRICS_PORT", "NOTIFICATION_URL", "ORDER_GRPC", "ORDER_URL",
+    "PAYMENT_PROVIDER", "PAYMENT_URL", "PRODUCT_GRPC", "PRODUCT_URL", "RABBITMQ_URL", "REDIS_URL", "REVIEW_GRPC",
+    "REVIEW_URL", "SMS_PROVIDER", "SMTP_FROM", "SMTP_HOST", "SMTP_PASSWORD", "SMTP_PORT", "SMTP_STARTTLS", "SMTP_USER",
+    "STRIPE_SECRET_KEY", "STRIPE_WEBHOOK_SECRET", "TENANT", "TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN", "TWILIO_FROM",
+    "USER_GRPC", "USER_URL",
 )  # fmt: skip
 
 LONGEST_NAME = 30
@@ -120,7 +121,8 @@ class Service(Model):
                  "env names must be of letters, digits and _, and not begin with a digit: write for example LOG_LEVEL", ".env"),
             rule(f"!has(self.env) || self.env.all(name, !(name in {_quoted(RESERVED_ENV)}))",
                  "env may not set what the platform sets itself (DB_*, JWT_SECRET, REDIS_URL, RABBITMQ_URL, ADMIN_*, ports, "
-                 "neighbours): use databases, cache or broker with provider external to point elsewhere", ".env"),
+                 "neighbours, STRIPE_*, SMTP_*, SMS_*, TWILIO_*): use databases, cache, broker, payments or notifications of "
+                 "the spec instead", ".env"),
         )
     )  # fmt: skip
 
@@ -183,12 +185,13 @@ class Databases(Model):
     )
 
 
-def _store_rules(store: str, key: str) -> tuple[dict[str, str], ...]:
+def _secret_rules(path: str, provider: str, keys: str) -> tuple[dict[str, str], ...]:
+    """One provider needs a Secret, the others have no use for it."""
     return (
-        rule("self.provider != 'external' || has(self.secretRef)",
-             f"{store}.provider external needs {store}.secretRef: name a Secret with {key}", ".secretRef"),
-        rule("self.provider == 'external' || !has(self.secretRef)",
-             f"{store}.secretRef is used by provider external only: write provider: external, or remove it", ".secretRef"),
+        rule(f"self.provider != '{provider}' || has(self.secretRef)",
+             f"{path}.provider {provider} needs {path}.secretRef: name a Secret with {keys}", ".secretRef"),
+        rule(f"self.provider == '{provider}' || !has(self.secretRef)",
+             f"{path}.secretRef is used by provider {provider} only: write provider: {provider}, or remove it", ".secretRef"),
     )  # fmt: skip
 
 
@@ -196,7 +199,7 @@ class Cache(Model):
     model_config = ConfigDict(
         json_schema_extra=_rules(
             rule("self.provider in ['builtin', 'external']", "cache.provider must be builtin or external", ".provider"),
-            *_store_rules("cache", "REDIS_URL"),
+            *_secret_rules("cache", "external", "REDIS_URL"),
         )
     )
 
@@ -215,7 +218,7 @@ class Broker(Model):
             rule("self.provider != 'rabbitmq-operator'",
                  "broker.provider rabbitmq-operator is not available in v1alpha1 yet: write builtin, or external with secretRef",
                  ".provider"),
-            *_store_rules("broker", "RABBITMQ_URL"),
+            *_secret_rules("broker", "external", "RABBITMQ_URL"),
         )
     )  # fmt: skip
 
@@ -267,6 +270,87 @@ class Ingress(Model):
     )
 
 
+class Payments(Model):
+    model_config = ConfigDict(
+        json_schema_extra=_rules(
+            rule(
+                "self.provider in ['simulated', 'stripe']", "payments.provider must be simulated or stripe", ".provider"
+            ),
+            *_secret_rules("payments", "stripe", "STRIPE_SECRET_KEY and STRIPE_WEBHOOK_SECRET"),
+        )
+    )
+
+    provider: Annotated[str, Field(max_length=32)] = Field(
+        default="simulated", description="simulated: test cards, no money moves. stripe: Stripe, with your account."
+    )
+    secret_ref: SecretRef | None = Field(
+        default=None, description="Secret with STRIPE_SECRET_KEY and STRIPE_WEBHOOK_SECRET."
+    )
+
+
+class Smtp(Model):
+    """A mail server. Without one, mails go to notification's log."""
+
+    model_config = ConfigDict(
+        json_schema_extra=_rules(
+            rule("has(self.host)",
+                 "notifications.smtp needs host: write the name of the mail server, for example smtp.example.com", ".host"),
+            rule("has(self.from)",
+                 "notifications.smtp needs from: write the address that mails come from, for example shop@example.com", ".from"),
+            rule("self.startTls || !has(self.secretRef)",
+                 "notifications.smtp.secretRef holds a password, which must not be sent in the clear: set startTls: true, or remove "
+                 "secretRef", ".startTls"),
+        )
+    )  # fmt: skip
+
+    host: str | None = Field(
+        default=None,
+        max_length=253,
+        description="Name of the mail server.",
+        json_schema_extra=_rules(
+            rule("self.matches('^[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?$')",
+                 "notifications.smtp.host must be a name without scheme or port: write for example smtp.example.com, and the "
+                 "port as port"),
+        ),
+    )  # fmt: skip
+    port: int = Field(default=587, ge=1, le=65535, description="Its port.")
+    from_: str | None = Field(
+        default=None,
+        alias="from",
+        max_length=320,
+        description="Address that mails come from.",
+        json_schema_extra=_rules(
+            rule("self.matches('^[^@ ]+@[^@ ]+$')",
+                 "notifications.smtp.from must be a mail address: write for example shop@example.com"),
+        ),
+    )  # fmt: skip
+    start_tls: bool = Field(default=True, description="Encrypt the connection (STARTTLS) before anything is sent.")
+    secret_ref: SecretRef | None = Field(
+        default=None, description="Secret with SMTP_USER and SMTP_PASSWORD, where the server wants a login."
+    )
+
+
+class Sms(Model):
+    model_config = ConfigDict(
+        json_schema_extra=_rules(
+            rule("self.provider in ['log', 'twilio']", "notifications.sms.provider must be log or twilio", ".provider"),
+            *_secret_rules("notifications.sms", "twilio", "TWILIO_ACCOUNT_SID, TWILIO_AUTH_TOKEN and TWILIO_FROM"),
+        )
+    )
+
+    provider: Annotated[str, Field(max_length=32)] = Field(
+        default="log", description="log: text messages go to notification's log. twilio: Twilio sends them."
+    )
+    secret_ref: SecretRef | None = Field(
+        default=None, description="Secret with TWILIO_ACCOUNT_SID, TWILIO_AUTH_TOKEN and TWILIO_FROM."
+    )
+
+
+class Notifications(Model):
+    smtp: Smtp | None = Field(default=None, description="The mail server. Default: mails go to notification's log.")
+    sms: Sms = Field(default=Sms(), description="Who sends text messages.")
+
+
 class Monitoring(Model):
     service_monitors: bool = Field(
         default=False, description="Make ServiceMonitors; needs the Prometheus operator in the cluster."
@@ -296,10 +380,6 @@ class Spec(Model):
                  "deletionPolicy must be Retain (keeps volumes and credentials) or Delete (leaves nothing)", ".deletionPolicy"),
             rule(f"!has(self.services) || self.services.all(name, name in {_quoted(SERVICES)})",
                  "services knows " + ", ".join(SERVICES) + ": correct the name", ".services"),
-            rule(f"!has(self.services) || self.services.all(name, !(name in {_quoted(NOT_YET)}))",
-                 "services payment and notification are not available in v1alpha1 yet: remove them", ".services"),
-            _not_yet("payments", "orders are placed unpaid until then"),
-            _not_yet("notifications", "nothing is mailed until then"),
             _not_yet("backup", "back the volumes up with your storage's snapshots until then"),
         )
     )  # fmt: skip
@@ -325,6 +405,8 @@ class Spec(Model):
     cache: Cache = Field(default=Cache(), description="Redis.")
     broker: Broker = Field(default=Broker(), description="RabbitMQ.")
     ingress: Ingress = Field(default=Ingress(), description="The way in from outside the cluster.")
+    payments: Payments = Field(default=Payments(), description="Who takes the money.")
+    notifications: Notifications = Field(default=Notifications(), description="How customers are told.")
     monitoring: Monitoring = Field(default=Monitoring(), description="What Prometheus is told.")
     network_policies: NetworkPolicies = Field(default=NetworkPolicies(), description="Isolation of the pods.")
     paused: bool = Field(
@@ -334,8 +416,6 @@ class Spec(Model):
         default="Retain",
         description="Retain keeps volumes and credentials when the platform is deleted, Delete nothing.",
     )
-    payments: NotYet = Field(default=None, description="Not available yet.")
-    notifications: NotYet = Field(default=None, description="Not available yet.")
     backup: NotYet = Field(default=None, description="Not available yet.")
 
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from platform_operator.kinds import FIELD_MANAGER
+from platform_operator.kinds import FIELD_MANAGER, Key
 from platform_operator.spec import (
-    AVAILABLE,
+    SERVICES,
     WITH_BROKER,
     WITH_CACHE,
     WITH_DATABASE,
     Autoscaling,
+    Ingress,
     Resources,
     Service,
+    Smtp,
     Spec,
     Storage,
 )
@@ -21,29 +23,42 @@ from platform_operator.spec import (
 Values = dict[str, Any]
 
 
-class Images(NamedTuple):
-    """Where images come from, and which the operator runs by default."""
+class Installation(NamedTuple):
+    """What shops take over from how the operator was installed: the services' version, where images come from, and the
+    namespace from which the operator reads their figures."""
 
     version: str
-    registry: str
-    store_registry: str
+    registry: str = ""
+    store_registry: str = ""
+    namespace: str = "ecommerce-system"
 
 
-def values(platform: str, spec: Spec, images: Images, store_profile: str) -> Values:
+def values(platform: Key, spec: Spec, installed: Installation, store_profile: str) -> Values:
     """The values of charts/platform that make what the spec asks for. The charts' own values.yaml is the interface.
 
     Stores keep the profile that they were made with, `store_profile`: each is a single instance whose volume cannot change in place
     and whose restart is an outage, so they are resized only where the spec itself states a size.
     """
-    profile, stores = PROFILES[spec.profile], PROFILES[store_profile]
-    return {
-        "global": _global(spec, images),
-        **{name: _service(platform, name, spec, profile) for name in AVAILABLE},
-        **{f"{name}-db": _database(platform, name, spec, stores) for name in WITH_DATABASE},
-        "redis": _cache(platform, spec, stores),
-        "rabbitmq": _broker(platform, spec, stores),
+    name, profile, stores = platform.name, PROFILES[spec.profile], PROFILES[store_profile]
+    made = {
+        "global": _global(spec, installed),
+        **{service: _service(name, service, spec, profile) for service in SERVICES},
+        **{f"{service}-db": _database(name, service, spec, stores) for service in WITH_DATABASE},
+        "redis": _cache(name, spec, stores),
+        "rabbitmq": _broker(name, spec, stores),
         **_ingress(spec),
     }
+    made["payment"] |= _payments(spec)
+    made["notification"] |= _notifications(platform, spec)
+    return made
+
+
+def url(platform: Key, ingress: Ingress) -> str:
+    """Where the shop answers."""
+    if ingress.enabled:
+        scheme = "https" if ingress.tls or ingress.gateway else "http"
+        return f"{scheme}://{ingress.host}"
+    return f"http://{platform.name}-gateway.{platform.namespace}.svc:8080"
 
 
 @dataclass(frozen=True)
@@ -101,13 +116,18 @@ PROFILES = {
 _TARGET_CPU = 70
 
 
-def _global(spec: Spec, images: Images) -> Values:
+_PROMETHEUS = "monitoring"
+"""The namespace that Prometheus is expected in."""
+
+
+def _global(spec: Spec, installed: Installation) -> Values:
+    readers = [_PROMETHEUS, installed.namespace]
     return {
         "managedBy": FIELD_MANAGER,
-        "image": {"registry": images.registry, "tag": spec.version or images.version},
-        "storeRegistry": images.store_registry,
+        "image": {"registry": installed.registry, "tag": spec.version or installed.version},
+        "storeRegistry": installed.store_registry,
         "deletionPolicy": spec.deletion_policy,
-        "networkPolicies": {"enabled": spec.network_policies.enabled},
+        "networkPolicies": {"enabled": spec.network_policies.enabled, "metricsFrom": readers},
         "monitoring": {"serviceMonitors": spec.monitoring.service_monitors},
     }
 
@@ -185,6 +205,30 @@ def _broker(platform: str, spec: Spec, profile: Profile) -> Values:
         "existingSecret": f"{platform}-rabbitmq",
         "storage": _storage(spec.broker.storage, profile.broker_size),
         **_asks(spec.broker.resources, profile.broker),
+    }
+
+
+def _payments(spec: Spec) -> Values:
+    wish = spec.payments
+    return {"provider": wish.provider, "stripe": {"existingSecret": wish.secret_ref.name if wish.secret_ref else ""}}
+
+
+def _notifications(platform: Key, spec: Spec) -> Values:
+    smtp, sms = spec.notifications.smtp, spec.notifications.sms
+    return {
+        "shop": {"url": url(platform, spec.ingress)},
+        "smtp": _smtp(smtp) if smtp else {"host": ""},
+        "sms": {"provider": sms.provider, "existingSecret": sms.secret_ref.name if sms.secret_ref else ""},
+    }
+
+
+def _smtp(wish: Smtp) -> Values:
+    return {
+        "host": wish.host or "",
+        "port": wish.port,
+        "from": wish.from_ or "",
+        "startTls": wish.start_tls,
+        "existingSecret": wish.secret_ref.name if wish.secret_ref else "",
     }
 
 

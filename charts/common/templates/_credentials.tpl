@@ -1,5 +1,6 @@
 {{/*
 What a service must be told in secret, as a map: for each of database, cache, broker, jwt and admin that its values have,
+and for each of stripe, smtp and sms that it uses,
   secret: the Secret's name        keys: the keys in it, which are also the environment variables' names
   make:   the Secret's content, where this chart makes it
   store:  the component that the Secret leads to, and its port; component empty: somewhere outside the platform
@@ -35,18 +36,22 @@ jwt:
 admin:
   {{- include "common.credential" (dict "root" $ "path" "admin" "from" . "field" "password" "least" 12 "own" (printf "%s-admin" $platform) "make" (dict "ADMIN_EMAIL" .email "ADMIN_PASSWORD" .password)) | nindent 2 }}
 {{- end }}
+{{- with include "common.outsideCredentials" . }}
+{{ . }}
+{{- end }}
 {{- end -}}
 
 {{/*
 One secret: the existing one, the one that this chart makes from a value, or the one that the store of the same platform
 makes; a chart that stands alone has no such store and must be told. Takes root, path (of the values), from (the values),
-field (the one that is secret), least (its shortest length), own (the name of what this chart makes), store (of what the
-store makes), make (the content).
+field (the one that is secret), least (its shortest length), also (fields that come with it), source (where to get them), own
+(the name of what this chart makes), store (of what the store makes), make (the content).
 */}}
 {{- define "common.credential" -}}
 {{- $component := include "common.component" .root -}}
 {{- $given := get .from .field -}}
-{{- $path := ternary .path (printf "%s.%s" $component .path) .root.Chart.IsRoot | trimSuffix "." -}}
+{{- $path := include "common.path" . -}}
+{{- $source := .source | default "charts/secrets prints random ones" -}}
 {{- $existing := printf "%s.existingSecret" $path | trimPrefix "." -}}
 {{- $field := printf "%s.%s" $path .field | trimPrefix "." -}}
 {{- if and .from.existingSecret $given -}}
@@ -55,16 +60,26 @@ store makes), make (the content).
 secret: {{ .from.existingSecret }}
 {{- else if $given -}}
 {{- if lt (len $given) (.least | default 1) -}}
-{{- fail (printf "%s is too short: it needs %d characters or more; charts/secrets prints random ones" $field .least) -}}
+{{- fail (printf "%s is too short: it needs %d characters or more; %s" $field .least $source) -}}
+{{- end -}}
+{{- range .also -}}
+{{- if not (get $.from .) -}}
+{{- fail (printf "%s is set but %s is empty: set it too; %s" $field (printf "%s.%s" $path .) $source) -}}
+{{- end -}}
 {{- end -}}
 secret: {{ .own }}
 make: {{ toJson .make }}
 {{- else if and .store (not .root.Chart.IsRoot) -}}
 secret: {{ .store }}
 {{- else -}}
-{{- fail (printf "%s has no secret: set %s to the name of a Secret with the keys %s, or %s to a value; charts/secrets prints random ones" ($path | default $component) $existing (keys .make | sortAlpha | join ", ") $field) -}}
+{{- fail (printf "%s has no secret: set %s to the name of a Secret with the keys %s, or %s to a value; %s" ($path | default $component) $existing (keys .make | sortAlpha | join ", ") $field $source) -}}
 {{- end }}
 keys: {{ keys .make | sortAlpha | toJson }}
+{{- end -}}
+
+{{/* Where a value is set: after the component, unless the chart is installed alone. Takes root and path. */}}
+{{- define "common.path" -}}
+{{- ternary .path (printf "%s.%s" (include "common.component" .root) .path) .root.Chart.IsRoot | trimSuffix "." -}}
 {{- end -}}
 
 {{/* Where a store's Secret leads. A Secret of another name than our own store's may lead anywhere. */}}

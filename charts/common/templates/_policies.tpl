@@ -25,7 +25,7 @@ spec:
       from:
         {{- include "common.peers" (dict "root" . "components" .Values.callers) | nindent 8 }}
     {{- end }}
-    {{- include "common.metricsIngress" "metrics" | nindent 4 }}
+    {{- include "common.metricsIngress" . | nindent 4 }}
     {{- with .Values.networkPolicy.extraIngress }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
@@ -42,8 +42,8 @@ spec:
     {{- range $name, $port := .Values.routes }}
     {{- include "common.egress" (dict "root" $ "component" $name "port" $port) | nindent 4 }}
     {{- end }}
-    {{- with get .Values.env "OTEL_EXPORTER_OTLP_ENDPOINT" }}
-    {{- include "common.egress" (dict "root" $ "port" (regexFind ":[0-9]+" (urlParse .).host | trimPrefix ":" | default "4317")) | nindent 4 }}
+    {{- range include "common.outsidePorts" . | fromYamlArray | uniq }}
+    {{- include "common.egress" (dict "root" $ "port" .) | nindent 4 }}
     {{- end }}
     {{- with .Values.networkPolicy.extraEgress }}
     {{- toYaml . | nindent 4 }}
@@ -71,7 +71,7 @@ spec:
         - podSelector: {}
         {{- end }}
     {{- if .Values.ports.metrics }}
-    {{- include "common.metricsIngress" "metrics" | nindent 4 }}
+    {{- include "common.metricsIngress" . | nindent 4 }}
     {{- end }}
 {{- end -}}
 
@@ -83,11 +83,13 @@ spec:
       - { key: app.kubernetes.io/component, operator: In, values: {{ toJson .components }} }
 {{- end -}}
 
+{{/* Who may read figures: Prometheus, and the operator, which says in a platform's status what they mean. */}}
 {{- define "common.metricsIngress" -}}
-- ports: [{ port: {{ . }}, protocol: TCP }]
+- ports: [{ port: metrics, protocol: TCP }]
   from:
     - namespaceSelector:
-        matchLabels: { kubernetes.io/metadata.name: monitoring }
+        matchExpressions:
+          - { key: kubernetes.io/metadata.name, operator: In, values: {{ toJson .Values.global.networkPolicies.metricsFrom }} }
 {{- end -}}
 
 {{/* To a component of the platform; to anywhere, where none is named. */}}

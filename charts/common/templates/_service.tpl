@@ -97,8 +97,8 @@ readinessProbe:
 {{- end -}}
 
 {{/*
-What a service is told: in the open its ports, its neighbours and what its routes lead to, with `extra` over them; the rest
-from Secrets. Takes root and extra.
+What a service is told: in the open its ports, its neighbours, what its routes lead to and how to reach whom it needs outside,
+with `extra` over them; the rest from Secrets. Takes root and extra.
 */}}
 {{- define "common.env" -}}
 {{- $platform := include "common.platform" .root -}}
@@ -107,7 +107,7 @@ from Secrets. Takes root and extra.
 {{- range $name, $port := .root.Values.ports }}{{ $_ := set $env (printf "%s_PORT" (upper $name)) $port }}{{ end -}}
 {{- range $name, $port := .root.Values.neighbours }}{{ $_ := set $env (printf "%s_GRPC" (upper $name)) (printf "%s-%s-grpc:%v" $platform $name $port) }}{{ end -}}
 {{- range $name, $port := .root.Values.routes }}{{ $_ := set $env (printf "%s_URL" (upper $name)) (printf "http://%s-%s:%v" $platform $name $port) }}{{ end -}}
-{{- $env = mergeOverwrite $env (deepCopy .extra) -}}
+{{- $env = mergeOverwrite $env (include "common.settings" .root | fromYaml) (deepCopy .extra) -}}
 {{- range $kind, $credential := $credentials }}
 {{- range $credential.keys }}
 {{- if hasKey $env . }}{{ fail (printf "env.%s of %s comes from a Secret: set %s.existingSecret instead" . $.root.Chart.Name $kind) }}{{ end }}
@@ -154,8 +154,7 @@ template:
         {{- include "common.containerImage" . | nindent 8 }}
         args: [migrate]
         env:
-          {{- /* Without the values' env: it changes more often than the schema. */}}
-          {{- include "common.env" (dict "root" . "extra" dict) | trim | nindent 10 }}
+          {{- include "common.migrationEnv" . | trim | nindent 10 }}
         resources:
           {{- toYaml .Values.migration.resources | nindent 10 }}
         {{- include "common.containerSecurity" . | nindent 8 }}
@@ -163,6 +162,19 @@ template:
           - { name: tmp, mountPath: /tmp }
     volumes:
       - { name: tmp, emptyDir: { sizeLimit: 64Mi } }
+{{- end -}}
+
+{{/* Its database, and nothing that changes more often than the schema. */}}
+{{- define "common.migrationEnv" -}}
+{{- $database := (include "common.credentials" . | fromYaml).database -}}
+- name: LOG_LEVEL
+  value: {{ ((.Values.global).logLevel | default "INFO") | quote }}
+- name: TENANT
+  value: {{ include "common.platform" . | quote }}
+{{- range $database.keys }}
+- name: {{ . }}
+  valueFrom: { secretKeyRef: { name: {{ $database.secret }}, key: {{ . }} } }
+{{- end }}
 {{- end -}}
 
 {{- define "common.hpa" -}}

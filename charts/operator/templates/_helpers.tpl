@@ -57,6 +57,10 @@ app.kubernetes.io/component: operator
 - apiGroups: [""]
   resources: [secrets]
   verbs: [get, list, watch, create, patch, delete]
+# list: say in Degraded what ails the pods of a part that does not come up; only then, and only that part's (by label)
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [list]
 # create: tell of transitions where `kubectl describe` shows them
 - apiGroups: [""]
   resources: [events]

@@ -32,11 +32,7 @@ async def test_changing_the_profile_rolls_out_without_a_failed_request(
 
 
 def _rolled_out(namespace: Namespace, replicas: int) -> None:
-    generation = namespace.get("ecp", "shop")["metadata"]["generation"]
-    namespace.kubectl(
-        "wait", "ecp/shop", f"--for=jsonpath={{.status.observedGeneration}}={generation}", "--timeout=60s"
-    )
-    namespace.wait_ready("shop")
+    namespace.wait_rolled_out("shop")
     deployment = namespace.get("deployment", "shop-order")
     assert deployment["status"]["readyReplicas"] >= replicas
 

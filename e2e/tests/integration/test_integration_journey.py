@@ -6,10 +6,11 @@ import httpx
 import pytest
 from chassis.testing import eventually
 from shop_e2e.client import Person, Refused, Shop
+from shop_e2e.mailbox import Mailbox
 from shop_e2e.stack import SERVICES, Stack
 
 
-async def test_from_registration_to_a_cancelled_order(shop: Shop, admin: Person) -> None:
+async def test_from_registration_to_a_refund(shop: Shop, admin: Person, mails: Mailbox) -> None:
     email, password = f"ada-{uuid.uuid4().hex[:8]}@example.com", "correct horse battery staple"
     await shop.call("POST", "/auth/register", {"email": email, "password": password})
     ada = await shop.log_in(email, password)
@@ -18,7 +19,7 @@ async def test_from_registration_to_a_cancelled_order(shop: Shop, admin: Person)
     seller = await shop.register("seller")
     cup = await seller.create_product(category["id"], amount=1290)
     stocked = await seller.call("PUT", f"/inventory/{cup}", {"quantity": 25})
-    assert stocked == {"product_id": cup, "on_hand": 25, "reserved": 0, "available": 25}
+    assert (stocked["on_hand"], stocked["reserved"], stocked["available"]) == (25, 0, 25)
 
     page = (await shop.http.get("/products", params={"category": category["id"], "page": 1, "limit": 10})).json()
     assert ([found["id"] for found in page["data"]], page["total"]) == ([cup], 1)
@@ -39,14 +40,27 @@ async def test_from_registration_to_a_cancelled_order(shop: Shop, admin: Person)
     assert await ada.call("GET", f"/orders/{order['id']}") == order
     assert await shop.stock(cup) == {"product_id": cup, "on_hand": 25, "reserved": 2, "available": 23}
 
+    paid = await ada.pay(order["id"])
+    assert (paid["status"], paid["amount"]) == ("completed", order["total"])
+    await ada.order_becomes(order["id"], "confirmed")
+    await stock_is(shop, cup, on_hand=23, reserved=0)
+
     await ada.call("POST", f"/products/{cup}/reviews", {"rating": 4, "text": "Keeps its warmth"})
     (review,) = await shop.call("GET", f"/products/{cup}/reviews")
     assert (review["author_id"], review["rating"]) == (ada.id, 4)
     assert (await shop.call("GET", f"/products/{cup}"))["rating"] == {"average": 4, "count": 1}
 
     await ada.cancel(order["id"])
-    assert (await ada.call("GET", f"/orders/{order['id']}"))["status"] == "cancelled"
+    await ada.order_becomes(order["id"], "cancelled")
     await stock_is(shop, cup, on_hand=25, reserved=0)
+
+    async def is_refunded() -> bool:
+        payment = await ada.call("GET", f"/payments/{paid['id']}")
+        return bool(payment["status"] == "refunded" and payment["refunded"] == order["total"])
+
+    await eventually(is_refunded)
+    for subject in ("Welcome", "refund"):
+        await mails.wait_for(ada.email, subject)
 
 
 async def stock_is(shop: Shop, product: int, on_hand: int, reserved: int) -> None:

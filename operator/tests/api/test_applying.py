@@ -15,7 +15,7 @@ from platform_operator.observing import observe
 from platform_operator.rendering import Helm, Rendered, Renderer
 from platform_operator.secrets import Keyring, credentials
 from platform_operator.spec import parse
-from platform_operator.values import Images, values
+from platform_operator.values import Installation, values
 
 pytestmark = pytest.mark.cluster
 
@@ -31,7 +31,7 @@ async def shop(api: Api, namespace: str, charts: Path, helm: str) -> list[Render
         "spec": {"paused": True},
     }
     uid = (await api.create(PLATFORM, namespace, manifest))["metadata"]["uid"]
-    chart_values = values("shop", spec, Images("1.0", "", ""), "medium")
+    chart_values = values(key, spec, Installation("1.0"), "medium")
     renderer = Renderer(Helm(executable=helm), charts / "platform")
     secrets = credentials(key, uid, spec, Keyring(b"k" * 32), {})
     return [*secrets, *await renderer.render(key, uid, chart_values)]

@@ -17,7 +17,13 @@ pytestmark = pytest.mark.cluster
 
 SAMPLES = {path: path.read_text() for path in sorted(Path(__file__).parents[3].glob("manifests/samples/*.yaml"))}
 NOT_YET = "is not available in v1alpha1 yet"
-EXTERNAL = {name: {"secretRef": {"name": name}} for name in ("user", "product", "inventory", "order", "review")}
+SERVICES = ("user", "product", "inventory", "order", "payment", "notification", "review")
+EXTERNAL = {name: {"secretRef": {"name": name}} for name in SERVICES}
+SMTP = {"host": "smtp.example.com", "from": "shop@example.com"}
+RESERVED = (
+    "env may not set what the platform sets itself (DB_*, JWT_SECRET, REDIS_URL, RABBITMQ_URL, ADMIN_*, ports, neighbours, "
+    "STRIPE_*, SMTP_*, SMS_*, TWILIO_*): use databases, cache, broker, payments or notifications of the spec instead"
+)
 
 
 def platform(spec: Any, name: str = "shop", namespace: str = "default") -> dict[str, Any]:
@@ -59,10 +65,6 @@ def assert_refused(answer: dict[str, Any], message: str) -> None:
             "services knows gateway, user, product, inventory, order, payment, notification, review: correct the name",
         ),
         (
-            {"services": {"payment": {}}},
-            "services payment and notification are not available in v1alpha1 yet: remove them",
-        ),
-        (
             {"services": {"order": {"autoscaling": {"min": 5, "max": 2}}}},
             "autoscaling.min must not exceed autoscaling.max: raise max or lower min",
         ),
@@ -72,9 +74,9 @@ def assert_refused(answer: dict[str, Any], message: str) -> None:
         ),
         (
             {"services": {"order": {"env": {"DB_HOST": "elsewhere"}}}},
-            "env may not set what the platform sets itself (DB_*, JWT_SECRET, REDIS_URL, RABBITMQ_URL, ADMIN_*, ports, "
-            "neighbours): use databases, cache or broker with provider external to point elsewhere",
+            RESERVED,
         ),
+        ({"services": {"payment": {"env": {"STRIPE_SECRET_KEY": "sk"}}}}, RESERVED),
         (
             {"services": {"order": {"env": {"1ST": "x"}}}},
             "env names must be of letters, digits and _, and not begin with a digit: write for example LOG_LEVEL",
@@ -94,7 +96,8 @@ def assert_refused(answer: dict[str, Any], message: str) -> None:
         ({"databases": {"provider": "mysql"}}, "databases.provider must be builtin or external"),
         (
             {"databases": {"provider": "external"}},
-            "databases.provider external needs external.<name>.secretRef for each of user, product, inventory, order, review",
+            "databases.provider external needs external.<name>.secretRef for each of user, product, inventory, order, payment, "
+            "notification, review",
         ),
         (
             {"databases": {"external": EXTERNAL}},
@@ -114,8 +117,45 @@ def assert_refused(answer: dict[str, Any], message: str) -> None:
             {"ingress": {"enabled": True, "host": "a.example", "className": "nginx", "gateway": {"name": "public"}}},
             "with ingress.gateway the Gateway decides class and certificate: remove className and tls",
         ),
-        ({"payments": {"provider": "stripe"}}, f"spec.payments {NOT_YET}: remove it; orders are placed unpaid until then"),
-        ({"notifications": {"smtp": {}}}, f"spec.notifications {NOT_YET}: remove it; nothing is mailed until then"),
+        ({"payments": {"provider": "cash"}}, "payments.provider must be simulated or stripe"),
+        (
+            {"payments": {"provider": "stripe"}},
+            "payments.provider stripe needs payments.secretRef: name a Secret with STRIPE_SECRET_KEY and STRIPE_WEBHOOK_SECRET",
+        ),
+        (
+            {"payments": {"secretRef": {"name": "stripe"}}},
+            "payments.secretRef is used by provider stripe only: write provider: stripe, or remove it",
+        ),
+        (
+            {"notifications": {"smtp": {"from": "shop@example.com"}}},
+            "notifications.smtp needs host: write the name of the mail server, for example smtp.example.com",
+        ),
+        (
+            {"notifications": {"smtp": {"host": "smtp.example.com"}}},
+            "notifications.smtp needs from: write the address that mails come from, for example shop@example.com",
+        ),
+        (
+            {"notifications": {"smtp": SMTP | {"host": "smtp.example.com:587"}}},
+            "notifications.smtp.host must be a name without scheme or port: write for example smtp.example.com, and the port as port",
+        ),
+        (
+            {"notifications": {"smtp": SMTP | {"from": "the shop"}}},
+            "notifications.smtp.from must be a mail address: write for example shop@example.com",
+        ),
+        (
+            {"notifications": {"smtp": SMTP | {"startTls": False, "secretRef": {"name": "mail"}}}},
+            "notifications.smtp.secretRef holds a password, which must not be sent in the clear: set startTls: true, or remove secretRef",
+        ),
+        ({"notifications": {"sms": {"provider": "pigeon"}}}, "notifications.sms.provider must be log or twilio"),
+        (
+            {"notifications": {"sms": {"provider": "twilio"}}},
+            "notifications.sms.provider twilio needs notifications.sms.secretRef: name a Secret with TWILIO_ACCOUNT_SID, "
+            "TWILIO_AUTH_TOKEN and TWILIO_FROM",
+        ),
+        (
+            {"notifications": {"sms": {"secretRef": {"name": "twilio"}}}},
+            "notifications.sms.secretRef is used by provider twilio only: write provider: twilio, or remove it",
+        ),
         (
             {"backup": {"schedule": "@daily"}},
             f"spec.backup {NOT_YET}: remove it; back the volumes up with your storage's snapshots until then",
@@ -150,6 +190,12 @@ async def test_a_name_that_children_could_not_bear_is_refused(
         {},
         {"profile": "large", "services": {"gateway": {"autoscaling": {"max": 20}}, "order": {"replicas": 2}}},
         {"databases": {"provider": "external", "external": EXTERNAL}},
+        {"services": {"payment": {"replicas": 2}, "notification": {"env": {"SHOP_NAME": "The shop"}}}},
+        {"payments": {"provider": "stripe", "secretRef": {"name": "stripe"}}},
+        {"notifications": {}},
+        {"notifications": {"smtp": SMTP, "sms": {"provider": "twilio", "secretRef": {"name": "twilio"}}}},
+        {"notifications": {"smtp": SMTP | {"port": 25, "startTls": False}}},
+        {"notifications": {"smtp": SMTP | {"secretRef": {"name": "mail"}}}},
         {"ingress": {"enabled": True, "host": "shop.example.com", "gateway": {"name": "public"}}},
     ],
 )

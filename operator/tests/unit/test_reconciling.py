@@ -13,12 +13,13 @@ import pytest
 
 from platform_operator.applying import HANDOVER, inventory_id
 from platform_operator.errors import ApiError, RenderError
+from platform_operator.invariants import Figures, Heard
 from platform_operator.kinds import FIELD_MANAGER, OURS, PLATFORM, Key, Kind, ObjectId
 from platform_operator.observing import Cache, observe, observe_platform
 from platform_operator.reconciling import WATCHFUL, Reconciler
 from platform_operator.rendering import Helm, Renderer
 from platform_operator.secrets import Keyring
-from platform_operator.values import Images
+from platform_operator.values import Installation
 
 KEY = Key("shop", "shop")
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -38,6 +39,15 @@ class Server:
         self.writes: list[str] = []
         self.refuse: dict[str, ApiError] = {}
         self.version = self.applies = 0
+        self.pods: list[Manifest] = []
+        self.listed: list[str] = []
+        self.no_list: ApiError | None = None
+
+    async def list(self, kind: Kind, namespace: str, selector: str) -> tuple[list[Manifest], int]:
+        self.listed.append(selector)
+        if self.no_list:
+            raise self.no_list
+        return self.pods, 1
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Manifest | None:
         return self.objects.get((kind.kind, name))
@@ -128,12 +138,16 @@ class World:
 
     def __init__(self, tmp_path: Path) -> None:
         self.server, self.charts, self.tmp_path = Server(), Charts(), tmp_path
+        self.heard: dict[str, Heard] = {}
         self.restart()
         self.spec({})
 
     def restart(self) -> None:
-        renderer, keyring, images = Renderer(self.charts, self.tmp_path), Keyring(b"k" * 32), Images("1", "", "")
-        self.reconciler = Reconciler(self.server, Cache(), renderer, keyring, images, "test", lambda: NOW)  # type: ignore[arg-type]
+        renderer, keyring, installed = Renderer(self.charts, self.tmp_path), Keyring(b"k" * 32), Installation("1")
+        server: Any = self.server
+        self.reconciler = Reconciler(
+            server, Cache(), renderer, keyring, installed, "test", lambda: NOW, lambda _: self.heard
+        )
 
     def spec(self, spec: Manifest, **metadata: Any) -> None:
         stored = self.server.objects.setdefault(
@@ -169,6 +183,10 @@ class World:
     def applied(self) -> list[str]:
         return [write for write in self.server.writes if write.startswith("apply") and not write.endswith("status")]
 
+    def message(self, type_: str) -> str:
+        conditions = self.server.objects[PLATFORM.kind, "shop"]["status"]["conditions"]
+        return next(str(one["message"]) for one in conditions if one["type"] == type_)
+
     def condition(self, type_: str) -> tuple[str, str]:
         conditions = self.server.objects[PLATFORM.kind, "shop"]["status"]["conditions"]
         return next((one["status"], one["reason"]) for one in conditions if one["type"] == type_)
@@ -195,6 +213,21 @@ async def test_a_platform_comes_up_wave_by_wave(world: World) -> None:
 async def test_when_nothing_changed_nothing_is_written(world: World) -> None:
     await world.converge()
     for _ in range(3):
+        await world.reconcile()
+        assert world.server.writes == []
+
+
+async def test_business_truth_is_written_when_it_changes_and_only_then(world: World) -> None:
+    await world.converge()
+    for rows, status in ((0, "True"), (3, "False"), (3, "False"), (0, "True")):
+        before = world.condition("NothingOversold")[0]
+        world.heard["inventory"] = Heard(NOW.timestamp(), Figures({"nothing_oversold": rows}, checked=NOW.timestamp()))
+        await world.reconcile()
+        assert world.condition("NothingOversold")[0] == status
+        assert world.condition("Ready") == ("True", "AllReady")
+        told = ["create Event InvariantBroken" if rows else "create Event AllHold"] if before != "Unknown" else []
+        changed = ["apply EcommercePlatform shop status", *told] if before != status else []
+        assert world.server.writes == changed
         await world.reconcile()
         assert world.server.writes == []
 
@@ -282,7 +315,7 @@ async def test_a_refused_object_does_not_hold_up_its_neighbours_and_is_reported(
     world.server.refuse["Secret"] = ApiError(403, "Forbidden", "exceeded quota")
     await world.reconcile()
     assert world.condition("Degraded") == ("True", "Refused")
-    assert len([write for write in world.applied() if write.startswith("apply Secret")]) == 9
+    assert len([write for write in world.applied() if write.startswith("apply Secret")]) == 11
 
 
 async def test_a_repair_that_somebodys_list_item_makes_invalid_replaces_the_list(world: World) -> None:
@@ -305,6 +338,53 @@ async def test_a_chart_that_does_not_render_is_reported_once(world: World) -> No
     assert world.condition("Degraded") == ("True", "RenderFailed")
     await world.reconcile()
     assert world.server.writes == []
+
+
+CRASHING = {
+    "metadata": {"name": "shop-order-1"},
+    "status": {
+        "containerStatuses": [
+            {
+                "name": "order",
+                "image": "order:1",
+                "restartCount": 4,
+                "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 40s"}},
+                "lastState": {"terminated": {"exitCode": 78, "reason": "Error"}},
+            }
+        ]
+    },
+}
+
+
+async def test_what_ails_the_pods_of_a_part_that_failed_is_told_and_read_only_then(world: World) -> None:
+    await world.converge()
+    assert world.server.listed == []
+    world.server.pods = [CRASHING]
+    stored = world.server.objects[DEPLOYMENT]
+    stored["status"] |= {
+        "availableReplicas": 0,
+        "conditions": [{"type": "Progressing", "status": "False", "message": "timed out."}],
+    }
+    world.server.touch(stored)
+    await world.reconcile()
+    assert world.server.listed == ["app.kubernetes.io/instance=shop,app.kubernetes.io/component=order"]
+    assert "Its pod says CrashLoopBackOff: container order ends with exit code 78 (Error)." in world.message("Degraded")
+    await world.reconcile()
+    assert world.server.writes == []
+
+
+async def test_a_failed_migrations_pods_are_found_by_their_job_and_a_refused_list_is_no_failure(world: World) -> None:
+    await world.reconcile()
+    world.come_up(STORE)
+    await world.reconcile()
+    world.server.objects[JOB]["status"] = {
+        "conditions": [{"type": "Failed", "status": "True", "reason": "BackoffLimit"}]
+    }
+    world.server.touch(world.server.objects[JOB])
+    world.server.no_list = ApiError(403, "Forbidden", "no")
+    await world.reconcile()
+    assert world.server.listed == ["batch.kubernetes.io/job-name=shop-order-migrate-1"]
+    assert world.condition("Degraded") == ("True", "MigrationFailed")
 
 
 async def test_somebody_elses_secret_is_used_and_not_overwritten(world: World) -> None:

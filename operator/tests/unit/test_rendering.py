@@ -8,8 +8,8 @@ import pytest
 from platform_operator.errors import RenderError
 from platform_operator.kinds import LABEL_COMPONENT, LABEL_INSTANCE, OURS, Key, ObjectId
 from platform_operator.rendering import Helm, Rendered, Renderer, chart_digest, finish
-from platform_operator.spec import LONGEST_NAME, parse
-from platform_operator.values import Images, values
+from platform_operator.spec import LONGEST_NAME, SERVICES, WITH_DATABASE, parse
+from platform_operator.values import Installation, values
 
 KEY = Key("shop", "shop")
 
@@ -20,15 +20,15 @@ def renderer(charts: Path, helm: str) -> Renderer:
 
 
 async def render(renderer: Renderer, spec: dict[str, Any], key: Key = KEY) -> dict[ObjectId, Rendered]:
-    chart_values = values(key.name, parse(spec), Images("1.0", "registry:5000", ""), "small")
+    chart_values = values(key, parse(spec), Installation("1.0", "registry:5000"), "small")
     return {one.id: one for one in await renderer.render(key, "uid-1", chart_values)}
 
 
 async def test_an_empty_spec_renders_every_part_of_the_shop(renderer: Renderer) -> None:
     objects = await render(renderer, {})
-    for service in ("gateway", "user", "product", "inventory", "order", "review"):
+    for service in SERVICES:
         assert ObjectId("Deployment", f"shop-{service}") in objects
-    for store in ("user-db", "product-db", "inventory-db", "order-db", "review-db", "redis", "rabbitmq"):
+    for store in (*(f"{service}-db" for service in WITH_DATABASE), "redis", "rabbitmq"):
         assert ObjectId("StatefulSet", f"shop-{store}") in objects
 
 

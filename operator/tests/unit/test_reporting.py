@@ -5,11 +5,12 @@ from typing import Any
 import pytest
 
 from platform_operator.errors import ApiError, InvalidSpecError, RenderError
+from platform_operator.invariants import Figures, Heard
 from platform_operator.kinds import Key, ObjectId
 from platform_operator.observing import Platform
 from platform_operator.planning import Obstacle, Plan, Refusal
 from platform_operator.reporting import PATIENCE, Outcome, Status, describe, event, news
-from platform_operator.spec import parse
+from platform_operator.spec import WITH_DATABASE, parse
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 PLATFORM = Platform(Key("shop", "shop"), "uid-1", 1, 7, False, {}, {})
@@ -18,14 +19,35 @@ WAITING = Plan((), (), 3, (Obstacle(ObjectId("StatefulSet", "shop-order-db"), 1,
 FAILED = Plan((), (), 3, (Obstacle(ObjectId("Job", "shop-order-migrate-1"), 2, "BackoffLimitExceeded", failed=True),))
 
 
+BUSINESS = ("NothingOversold", "NobodyChargedTwice", "BooksAgree", "EventsFlow")
+
+
 def status(
-    outcome: Outcome, platform: Platform = PLATFORM, spec: dict[str, Any] | None = None, now: datetime = NOW
+    outcome: Outcome,
+    platform: Platform = PLATFORM,
+    spec: dict[str, Any] | None = None,
+    now: datetime = NOW,
+    heard: dict[str, Heard] | None = None,
 ) -> Status:
-    return describe(platform, parse(spec or {}), "1.0", outcome, {}, now)
+    return describe(platform, parse(spec or {}), "1.0", outcome, {}, heard or {}, now)
+
+
+def every_condition(made: Status) -> dict[str, tuple[str, str]]:
+    return {condition["type"]: (condition["status"], condition["reason"]) for condition in made["conditions"]}
 
 
 def conditions(made: Status) -> dict[str, tuple[str, str]]:
-    return {condition["type"]: (condition["status"], condition["reason"]) for condition in made["conditions"]}
+    return {type_: found for type_, found in every_condition(made).items() if type_ not in BUSINESS}
+
+
+def heard(**violations: int) -> dict[str, Heard]:
+    """Every source has said something: rows that break the invariant `books_balance` of some, none of the others."""
+    services = {
+        name: Figures({"books_balance": violations.get(name, 0)}, checked=NOW.timestamp(), lag=0.0)
+        for name in WITH_DATABASE
+    }
+    said = {**services, "rabbitmq": Figures(dead={"order.dead": 0})}
+    return {source: Heard(NOW.timestamp(), figures) for source, figures in said.items()}
 
 
 def message(made: Status, type_: str) -> str:
@@ -106,7 +128,7 @@ def test_times_move_only_with_the_status_they_date() -> None:
     stored = status(Outcome(WAITING))
     later = status(Outcome(FAILED), replace(PLATFORM, status=stored), now=NOW + timedelta(hours=1))
     times = {condition["type"]: condition["lastTransitionTime"] for condition in later["conditions"]}
-    assert times == {
+    assert {type_: time for type_, time in times.items() if type_ not in BUSINESS} == {
         "Ready": "2026-01-02T03:04:05Z",
         "Progressing": "2026-01-02T04:04:05Z",
         "Degraded": "2026-01-02T04:04:05Z",
@@ -148,3 +170,52 @@ def test_the_stores_profile_is_the_platforms_first_one() -> None:
     assert status(Outcome(SETTLED), spec={"profile": "large"})["storeProfile"] == "large"
     known = replace(PLATFORM, status={"storeProfile": "small"})
     assert status(Outcome(SETTLED), known, spec={"profile": "large"})["storeProfile"] == "small"
+
+
+def test_business_truth_is_told_and_does_not_decide_whether_a_shop_is_ready() -> None:
+    made = status(Outcome(SETTLED), heard=heard(inventory=2))
+    assert every_condition(made) == {
+        "Ready": ("True", "AllReady"),
+        "Progressing": ("False", "Stable"),
+        "Degraded": ("False", "Healthy"),
+        "NothingOversold": ("False", "InvariantBroken"),
+        "NobodyChargedTwice": ("True", "AllHold"),
+        "BooksAgree": ("True", "AllHold"),
+        "EventsFlow": ("True", "AllHold"),
+    }
+    broken = [row for row in made["invariants"] if row["state"] == "Broken"]
+    assert [(row["service"], row["name"], row["violations"]) for row in broken] == [("inventory", "books_balance", 2)]
+
+
+def test_of_a_new_shop_nobody_knows_anything_and_nobody_is_told_so() -> None:
+    made = status(Outcome(WAITING))
+    assert {every_condition(made)[type_] for type_ in BUSINESS} == {("Unknown", "NotReadYet")}
+    kept = status(Outcome(WAITING), replace(PLATFORM, status=made), heard=heard())
+    assert {every_condition(kept)[type_] for type_ in BUSINESS} == {("True", "AllHold")}
+    told = [*news(PLATFORM, made), *news(replace(PLATFORM, status=made), kept)]
+    assert not [condition for condition in told if condition["type"] in BUSINESS]
+
+
+def test_the_same_truth_later_is_the_same_status() -> None:
+    stored = status(Outcome(SETTLED), heard=heard(order=1))
+    later = status(
+        Outcome(SETTLED), replace(PLATFORM, status=stored), now=NOW + timedelta(minutes=2), heard=heard(order=1)
+    )
+    assert later == stored
+
+
+def test_an_operator_that_has_just_started_says_what_was_said_before() -> None:
+    stored = status(Outcome(SETTLED), heard=heard(order=1))
+    assert status(Outcome(SETTLED), replace(PLATFORM, status=stored), now=NOW + timedelta(days=1)) == stored
+
+
+def test_a_broken_promise_is_a_warning_and_its_mending_is_told_too() -> None:
+    kept = replace(PLATFORM, status=status(Outcome(SETTLED), heard=heard()))
+    wrong = status(Outcome(SETTLED), kept, heard=heard(payment=1, order=1))
+    broken, told = replace(PLATFORM, status=wrong), [*news(kept, wrong)]
+    assert [condition["type"] for condition in told] == ["NobodyChargedTwice", "BooksAgree"]
+    assert {event(PLATFORM, condition, "operator-1", NOW)["type"] for condition in told} == {"Warning"}
+    assert [*news(broken, status(Outcome(SETTLED), broken, heard=heard(payment=5, order=1)))] == [], "no transition"
+    mended = [*news(broken, status(Outcome(SETTLED), broken, heard=heard()))]
+    assert [condition["type"] for condition in mended] == ["NobodyChargedTwice", "BooksAgree"]
+    assert {event(PLATFORM, condition, "operator-1", NOW)["type"] for condition in mended} == {"Normal"}

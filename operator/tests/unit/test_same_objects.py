@@ -1,5 +1,7 @@
 """The operator and `helm install` make the same shop."""
 
+import base64
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from platform_operator.kinds import FIELD_MANAGER, LABEL_MANAGED_BY, Key, Manife
 from platform_operator.rendering import Helm, Rendered, Renderer
 from platform_operator.secrets import Keyring, credentials
 from platform_operator.spec import parse
-from platform_operator.values import Images, values
+from platform_operator.values import Installation, values
 
 KEY = Key("shop", "shop")
 
@@ -32,13 +34,13 @@ async def test_helm_install_gives_the_same_objects_but_for_owners_and_who_manage
 
 async def _by_operator(charts: Path, helm: str) -> list[Rendered]:
     spec = parse({})
-    chart_values = values("shop", spec, Images("1.0", "registry:5000", ""), "small")
+    chart_values = values(KEY, spec, Installation("1.0", "registry:5000"), "small")
     rendered = await Renderer(Helm(executable=helm), charts / "platform").render(KEY, "uid", chart_values)
     return [*credentials(KEY, "uid", spec, Keyring(b"k" * 32), {}), *rendered]
 
 
 def _comparable(manifests: Any) -> dict[ObjectId, Manifest]:
-    """By kind and name, without owners and managers; of a Secret, which values there are."""
+    """By kind and name, without owners and managers; of a Secret, all but what is random."""
     objects = {ObjectId(m["kind"], m["metadata"]["name"]): _stripped(m) for m in manifests if m}
     assert objects
     return objects
@@ -46,13 +48,19 @@ def _comparable(manifests: Any) -> dict[ObjectId, Manifest]:
 
 def _stripped(manifest: Manifest) -> Manifest:
     if manifest["kind"] == "Secret":
-        return {"keys": sorted({**manifest.get("data", {}), **manifest.get("stringData", {})})}
+        return {
+            key: _without_passwords(key, base64.b64decode(value).decode()) for key, value in manifest["data"].items()
+        }
     metadata = {
         name: value for name, value in manifest["metadata"].items() if name not in ("ownerReferences", "namespace")
     }
     labels = {name: value for name, value in metadata["labels"].items() if name != LABEL_MANAGED_BY}
     assert metadata["labels"][LABEL_MANAGED_BY] in (FIELD_MANAGER, "Helm")
     return {**manifest, "metadata": {**metadata, "labels": labels}}
+
+
+def _without_passwords(key: str, value: str) -> str:
+    return "random" if key.endswith(("PASSWORD", "SECRET")) else re.sub(r":[^:/@]+@", ":random@", value)
 
 
 def _run(*command: str) -> str:

@@ -3,15 +3,17 @@ from typing import Any
 import pytest
 
 from platform_operator.errors import InvalidSpecError
-from platform_operator.spec import AVAILABLE, NOT_YET, WITH_DATABASE, parse
-from platform_operator.values import PROFILES, Images, Values, values
+from platform_operator.kinds import Key
+from platform_operator.spec import SERVICES, WITH_DATABASE, parse
+from platform_operator.values import PROFILES, Installation, Values, values
 
-IMAGES = Images("1.0", "registry:5000", "registry:5000/library/")
+SHOP = Key("shop", "shop")
+INSTALLED = Installation("1.0", "registry:5000", "registry:5000/library/", "operators")
 
 
 def of(spec: dict[str, Any]) -> Values:
     parsed = parse(spec)
-    return values("shop", parsed, IMAGES, parsed.profile)
+    return values(SHOP, parsed, INSTALLED, parsed.profile)
 
 
 def test_an_empty_spec_is_the_small_shop_at_the_operators_version() -> None:
@@ -19,11 +21,7 @@ def test_an_empty_spec_is_the_small_shop_at_the_operators_version() -> None:
     assert made["global"]["image"] == {"registry": "registry:5000", "tag": "1.0"}
     assert made["order"]["replicas"] == 1
     assert not made["order"]["autoscaling"]["enabled"]
-    assert set(made) >= {*AVAILABLE, *(f"{name}-db" for name in WITH_DATABASE), "redis", "rabbitmq"}
-
-
-def test_services_that_do_not_exist_yet_get_no_values() -> None:
-    assert not set(of({})) & set(NOT_YET)
+    assert set(made) >= {*SERVICES, *(f"{name}-db" for name in WITH_DATABASE), "redis", "rabbitmq"}
 
 
 def test_the_spec_chooses_the_version() -> None:
@@ -57,13 +55,13 @@ def test_resources_depart_from_the_profile_field_by_field() -> None:
 
 
 def test_stores_keep_the_profile_they_were_made_with_until_the_spec_states_their_size() -> None:
-    made = values("shop", parse({"profile": "large"}), IMAGES, "small")
+    made = values(SHOP, parse({"profile": "large"}), INSTALLED, "small")
     assert made["order"]["autoscaling"]["min"] == PROFILES["large"].scale[0]
     assert [made[store] for store in ("order-db", "redis", "rabbitmq")] == [
         of({})[store] for store in ("order-db", "redis", "rabbitmq")
     ]
     stated = parse({"profile": "large", "databases": {"storage": {"size": "5Gi"}}})
-    assert values("shop", stated, IMAGES, "small")["order-db"]["storage"]["size"] == "5Gi"
+    assert values(SHOP, stated, INSTALLED, "small")["order-db"]["storage"]["size"] == "5Gi"
 
 
 def test_external_stores_are_not_made_but_pointed_at() -> None:
@@ -74,9 +72,46 @@ def test_external_stores_are_not_made_but_pointed_at() -> None:
     })  # fmt: skip
     assert not any(made[store]["enabled"] for store in ("order-db", "redis", "rabbitmq"))
     assert made["order"]["database"]["existingSecret"] == "their-order"
+    assert {name for name in SERVICES if "cache" in made[name]} == {"gateway", "product"}
+    assert {name for name in SERVICES if "broker" in made[name]} == set(WITH_DATABASE)
     assert made["product"]["cache"]["existingSecret"] == "their-redis"
-    assert made["order"]["broker"]["existingSecret"] == "their-rabbit"
-    assert "cache" not in made["order"]
+    assert made["payment"]["broker"]["existingSecret"] == "their-rabbit"
+
+
+def test_without_wishes_no_money_moves_and_nobody_is_written_to() -> None:
+    made = of({})
+    assert (made["payment"]["provider"], made["payment"]["stripe"]) == ("simulated", {"existingSecret": ""})
+    assert made["notification"]["smtp"] == {"host": ""}
+    assert made["notification"]["sms"] == {"provider": "log", "existingSecret": ""}
+
+
+def test_providers_are_told_with_the_secrets_they_need() -> None:
+    made = of({
+        "payments": {"provider": "stripe", "secretRef": {"name": "stripe"}},
+        "notifications": {
+            "smtp": {"host": "mail.example", "from": "shop@example.com", "port": 2525, "secretRef": {"name": "mail"}},
+            "sms": {"provider": "twilio", "secretRef": {"name": "twilio"}},
+        },
+    })  # fmt: skip
+    assert (made["payment"]["provider"], made["payment"]["stripe"]["existingSecret"]) == ("stripe", "stripe")
+    assert made["notification"]["smtp"] == {
+        "host": "mail.example",
+        "port": 2525,
+        "from": "shop@example.com",
+        "startTls": True,
+        "existingSecret": "mail",
+    }
+    assert made["notification"]["sms"] == {"provider": "twilio", "existingSecret": "twilio"}
+
+
+def test_links_in_mails_lead_to_where_the_shop_answers() -> None:
+    assert of({})["notification"]["shop"]["url"] == "http://shop-gateway.shop.svc:8080"
+    reached = of({"ingress": {"enabled": True, "host": "a.example", "tls": {"secretName": "t"}}})
+    assert reached["notification"]["shop"]["url"] == "https://a.example"
+
+
+def test_the_operators_own_namespace_may_read_metrics() -> None:
+    assert of({})["global"]["networkPolicies"]["metricsFrom"] == ["monitoring", "operators"]
 
 
 def test_a_gateway_replaces_the_ingress() -> None:

@@ -10,7 +10,7 @@ from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange, 
 from prometheus_client import Counter, Gauge
 
 from chassis import events, logs, tracing
-from chassis.events import Event, MalformedEvent
+from chassis.events import Event, MalformedEvent, UnknownEvent
 from chassis.problems import DatabaseUnavailable, NeighbourUnavailable
 
 CONNECTED = Gauge("broker_connected", "1 while this process has a connection to the broker")
@@ -21,6 +21,7 @@ REDELIVERED = Counter(
 _CONNECT_SECONDS = 5
 _CONFIRM_SECONDS = 5
 _PREFETCH = 20
+_NEWER_RELEASE_SECONDS = 5
 _ERRORS = (
     aio_pika.exceptions.AMQPError,
     aio_pika.exceptions.ChannelInvalidStateError,
@@ -156,11 +157,16 @@ async def _deliver(message: AbstractIncomingMessage, receive: Callable[[Event], 
         log.error("event refused", reason=str(error), message_id=message.message_id)  # noqa: TRY400 - the sender's fault, our trace says nothing
         await message.reject(requeue=False)
         return
+    except UnknownEvent as error:
+        await _leave(message, error)
+        return
     with tracing.tracer.start_as_current_span(
         f"{event.type.name} process", context=tracing.extract(event.trace), kind=tracing.SpanKind.CONSUMER
     ):
         try:
             await _once_everything_answers(receive, event)
+        except UnknownEvent as error:
+            await _leave(message, error)
         except Exception:
             log.exception(
                 "event failed, the broker delivers it again", event_type=event.type.name, event_id=str(event.id)
@@ -169,6 +175,13 @@ async def _deliver(message: AbstractIncomingMessage, receive: Callable[[Event], 
             await message.reject(requeue=True)
         else:
             await message.ack()
+
+
+async def _leave(message: AbstractIncomingMessage, error: UnknownEvent) -> None:
+    """To the pods of a newer release, after a pause: the delivery limit is as many pauses, and then it is kept as a dead letter."""
+    log.warning("event left to a newer release", reason=str(error), message_id=message.message_id)
+    await asyncio.sleep(_NEWER_RELEASE_SECONDS)
+    await message.reject(requeue=True)
 
 
 async def _once_everything_answers(receive: Callable[[Event], Awaitable[None]], event: Event) -> None:

@@ -52,6 +52,7 @@ class Database:
             max_overflow=0,
             pool_timeout=patience,
             connect_args={"timeout": _CONNECT_SECONDS, "command_timeout": _STATEMENT_SECONDS},
+            hide_parameters=True,  # an error that is logged tells the statement, not whose address was in it
         )
         POOL_IN_USE.set_function(lambda: float(self._engine.pool.checkedout()))  # type: ignore[attr-defined]  # the queue pool has it
 

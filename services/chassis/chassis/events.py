@@ -18,6 +18,10 @@ class MalformedEvent(Exception):  # noqa: N818 - named for what happened
     """A message that no consumer can ever read: it goes to the dead letters at once."""
 
 
+class UnknownEvent(Exception):  # noqa: N818 - named for what happened
+    """An event that this release does not know: a newer one has begun to ask for it, while both run or before a return to this one."""
+
+
 @dataclass(frozen=True, slots=True)
 class EventType:
     """One row of shopapi/topology.toml. `name` is both the CloudEvents type and the routing key."""
@@ -91,10 +95,12 @@ def encode(event: Event) -> bytes:
 
 
 def decode(body: bytes) -> Event:
-    """Raises MalformedEvent. Fields that a newer producer added are ignored."""
+    """Raises MalformedEvent, UnknownEvent. Fields that a newer producer added are ignored."""
     try:
         document = json.loads(body)
-        kind = topology().events[document["type"]]
+        kind = topology().events.get(document["type"])
+        if kind is None:
+            raise UnknownEvent(f"{document['type']} is not in shopapi/topology.toml")
         payload = ParseDict(document["data"], kind.payload(), ignore_unknown_fields=True)
         trace = {name: document[name] for name in ("traceparent", "tracestate") if name in document}
         return Event(

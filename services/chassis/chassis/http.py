@@ -14,6 +14,7 @@ from fastapi.staticfiles import StaticFiles
 from opentelemetry import trace
 from prometheus_client import Histogram
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chassis import logs, problems, tracing
@@ -63,10 +64,10 @@ def app(title: str, version: str, routers: Sequence[APIRouter], table: ProblemTa
             "4XX": {"description": "RFC 9457 problem", "content": {problems.JSON_TYPE: {"schema": _PROBLEM_SCHEMA}}}
         },
     )
-    _show_errors(api, table)
-    api.include_router(_probes(ready))
+    parts = [_probes(ready), *routers]
+    _show_errors(api, table, [route for router in parts for route in router.routes])
     show_documentation(api, title)
-    for router in routers:
+    for router in parts:
         api.include_router(router)
     return Edge(api, table)
 
@@ -113,14 +114,15 @@ def _probes(ready: Readiness) -> APIRouter:
     return router
 
 
-def _show_errors(api: FastAPI, table: ProblemTable) -> None:
+def _show_errors(api: FastAPI, table: ProblemTable, routes: Sequence[BaseRoute]) -> None:
     @api.exception_handler(RequestValidationError)
     async def invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
         return _invalid(error)
 
     @api.exception_handler(HTTPException)
-    async def refused(_request: Request, error: HTTPException) -> JSONResponse:
-        problem = Problem(error.status_code, _BY_STATUS.get(error.status_code, "refused"), error.headers or {})
+    async def refused(request: Request, error: HTTPException) -> JSONResponse:
+        headers = {"Allow": _methods(routes, request.scope)} if error.status_code == 405 else error.headers or {}
+        problem = Problem(error.status_code, _BY_STATUS.get(error.status_code, "refused"), headers)
         return problem_response(problem, str(error.detail))
 
     @api.exception_handler(Exception)
@@ -221,6 +223,14 @@ class _Exchange:
             self.status = message["status"]
             message = {**message, "headers": [*message["headers"], (REQUEST_ID, self.request_id)]}
         await self._send(message)
+
+
+def _methods(routes: Sequence[BaseRoute], scope: Scope) -> str:
+    """What a path can be asked for: its methods are on routes of their own, of which Starlette names only the first."""
+    matching = [route for route in routes if isinstance(route, Route) and route.matches(scope)[0] is not Match.NONE]
+    spelt_out = min((route.path for route in matching), key=lambda path: path.count("{"), default="")
+    methods = {method for route in matching if route.path == spelt_out for method in route.methods or ()}
+    return ", ".join(sorted(methods))
 
 
 def _internal() -> JSONResponse:

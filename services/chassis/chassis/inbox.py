@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis import events, logs
 from chassis.database import Database
-from chassis.events import Event
+from chassis.events import Event, UnknownEvent
 
 CONSUMED = Counter("inbox_consumed_total", "Events that took effect, or were seen before", ["type", "outcome"])
 
@@ -48,9 +48,14 @@ _inbox = table(MetaData())
 
 
 class Inbox:
-    def __init__(self, service: str, database: Database, effects: Sequence[Effect]) -> None:
-        """Raises ValueError unless there is an effect for each event that the topology sends to this service."""
+    def __init__(
+        self, service: str, database: Database, effects: Sequence[Effect], applied: Callable[[], None] = lambda: None
+    ) -> None:
+        """`applied` is called after each effect's commit. Raises ValueError unless there is an effect for each event that the
+        topology sends to this service.
+        """
         self._database = database
+        self._applied = applied
         self._effects = {effect.event_type: effect for effect in effects}
         if set(self._effects) != set(events.topology().consumed_by(service)):
             raise ValueError(
@@ -58,12 +63,17 @@ class Inbox:
             )
 
     async def receive(self, event: Event) -> None:
-        """Raises what the effect raises: then nothing is stored, and the broker delivers again."""
+        """Raises UnknownEvent, and what the effect raises: then nothing is stored, and the broker delivers again."""
+        effect = self._effects.get(event.type.name)
+        if effect is None:
+            raise UnknownEvent(f"{event.type.name} is not for this service")
         remember = insert(_inbox).values(event_id=event.id).on_conflict_do_nothing().returning(_inbox.c.event_id)
         async with self._database.begin() as transaction:
             is_new = (await transaction.execute(remember)).first() is not None
             if is_new:
-                await self._effects[event.type.name].apply(transaction, event.payload)
+                await effect.apply(transaction, event.payload)
+        if is_new:
+            self._applied()
         CONSUMED.labels(event.type.name, "applied" if is_new else "duplicate").inc()
         log.info(
             "event received",

@@ -10,7 +10,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, MetaData, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from chassis import inbox, logs, outbox
+from chassis import idempotency, inbox, logs, outbox
 from chassis.database import url
 from chassis.settings import DatabaseSettings
 
@@ -63,6 +63,12 @@ def create_event_tables() -> None:
     metadata = MetaData()
     outbox.table(metadata)
     inbox.table(metadata)
+    metadata.create_all(op.get_bind(), checkfirst=False)
+
+
+def create_idempotency_keys() -> None:
+    metadata = MetaData()
+    idempotency.table(metadata)
     metadata.create_all(op.get_bind(), checkfirst=False)
 
 

@@ -40,14 +40,19 @@ class DatabaseUnavailable(Exception):  # noqa: N818 - named for what happened
     """The database is away, restarting, or out of connections. What was begun is rolled back."""
 
 
+class KeyReused(Exception):  # noqa: N818 - named for what happened
+    """An idempotency key came again with another request."""
+
+
 ProblemTable = Mapping[type[Exception], Problem]
 
 _RETRY_SOON = {"Retry-After": "1"}
 COMMON: ProblemTable = {
     NeighbourUnavailable: Problem(503, "neighbour_unavailable", _RETRY_SOON),
     DatabaseUnavailable: Problem(503, "database_unavailable", _RETRY_SOON),
+    KeyReused: Problem(422, "idempotency_key_reused"),
 }
-"""A part that is away is never the caller's fault and never a 500."""
+"""What may happen in every service. A part that is away is never the caller's fault and never a 500."""
 
 
 def find(error: Exception, table: ProblemTable) -> Problem | None:
@@ -80,5 +85,6 @@ GRPC_STATUS: Mapping[int, grpc.StatusCode] = {
     404: grpc.StatusCode.NOT_FOUND,
     409: grpc.StatusCode.FAILED_PRECONDITION,
     422: grpc.StatusCode.INVALID_ARGUMENT,
+    429: grpc.StatusCode.RESOURCE_EXHAUSTED,
     503: grpc.StatusCode.UNAVAILABLE,
 }

@@ -18,7 +18,7 @@ from chassis import logs, tracing
 from chassis.http import Readiness
 from chassis.problems import DatabaseUnavailable
 from chassis.rpc import Server
-from chassis.settings import BackendSettings, ServiceSettings, load
+from chassis.settings import BackendSettings, MigrationSettings, ServiceSettings, load
 
 _GRACE_SECONDS = 15
 """How long a request that was accepted may still take while the process stops."""
@@ -72,19 +72,18 @@ class Command(Generic[_S]):
         if issubclass(self.settings, BackendSettings):
             verbs.add_parser("migrate", help="bring the database to the newest schema; idempotent")
         chosen = parser.parse_args(arguments)
+        if chosen.verb == "migrate":
+            self._migrate(load(MigrationSettings))
+            return
         settings = load(self.settings)
         logs.configure(self.name, settings.tenant, settings.log_level)
         tracing.configure(self.name, settings.service_version, settings.tenant, settings.otel_exporter_otlp_endpoint)
-        if chosen.verb == "migrate":
-            self._migrate(settings)
-        else:
-            uvloop.run(self._serve(settings, frozenset(chosen.only.split(","))))
+        uvloop.run(self._serve(settings, frozenset(chosen.only.split(","))))
 
-    def _migrate(self, settings: _S) -> None:
+    def _migrate(self, settings: MigrationSettings) -> None:
         from chassis.migrating import migrate  # Alembic is needed here alone, and costs memory
 
-        if not isinstance(settings, BackendSettings):
-            raise TypeError(f"{self.name} has no database")
+        logs.configure(self.name, settings.tenant, settings.log_level)
         try:
             asyncio.run(migrate(self.package, settings))
         except Exception as error:
@@ -183,6 +182,7 @@ def _http_server(app: ASGIApp, port: int) -> uvicorn.Server:
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,  # whom a request comes from is the gateway's to judge
             timeout_keep_alive=75,
             timeout_graceful_shutdown=_GRACE_SECONDS,
         )

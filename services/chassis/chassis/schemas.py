@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Annotated, Generic, TypeVar
 
 from fastapi import Depends, Path, Query
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from chassis.kernel import money
 from chassis.kernel.ids import MAX_ID
@@ -19,9 +19,17 @@ def _storable(value: str) -> str:
 
 Text = Annotated[str, AfterValidator(_storable)]
 """A string that PostgreSQL can store."""
-Id = Annotated[int, Field(ge=1, le=MAX_ID)]
+
+
+def _whole(value: object) -> object:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Whole = BeforeValidator(_whole)
+"""Takes what JSON Schema calls an integer: 2.0 is one, "2" and true are not. Comes after a Field, whose bounds it would hide."""
+Id = Annotated[int, Field(ge=1, le=MAX_ID), Whole]
 PathId = Annotated[int, Path(ge=1, le=MAX_ID)]
-Quantity = Annotated[int, Field(ge=1, le=1_000_000)]
+Quantity = Annotated[int, Field(ge=1, le=1_000_000), Whole]
 
 
 class Request(BaseModel):
@@ -39,7 +47,7 @@ class Answer(BaseModel):
 class Price(Request):
     """Money in a request: at least one minor unit."""
 
-    amount: Annotated[int, Field(ge=1, le=1_000_000_000_00, examples=[249999])]
+    amount: Annotated[int, Field(ge=1, le=1_000_000_000_00, examples=[249999]), Whole]
     currency: Annotated[str, Field(pattern="^[A-Z]{3}$", examples=["USD"])]
 
     def to_money(self) -> money.Money:

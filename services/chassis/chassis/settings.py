@@ -62,6 +62,13 @@ class ServiceSettings(Environment):
     service_version: str = "dev"
 
 
+class MigrationSettings(DatabaseSettings):
+    """All that bringing a database to the newest schema needs: no provider, no broker, no neighbour."""
+
+    log_level: str = "INFO"
+    tenant: str = "local"
+
+
 class BackendSettings(ServiceSettings, DatabaseSettings):
     """What every service with a database and gRPC reads."""
 

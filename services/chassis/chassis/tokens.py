@@ -119,6 +119,10 @@ class Authenticator:
             raise ProblemError(UNAUTHENTICATED, "send an access token: Authorization: Bearer <token>")
         return await self._verifier.verify(token.strip())
 
+    async def optional(self, request: Request) -> Principal | None:
+        """The caller, or None where no token was sent; 401 for a bad one."""
+        return await self.required(request) if "authorization" in request.headers else None
+
     def role(self, *allowed: Role) -> Callable[[Request], Awaitable[Principal]]:
         """The caller, whose role must be one of `allowed`; else 403."""
 

@@ -1,71 +1,91 @@
 """The composition root: builds the whole service by hand."""
 
+import secrets
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
 
-from chassis import http, rpc
+from chassis import http, invariants, rpc
 from chassis.broker import Broker
 from chassis.database import Database
 from chassis.inbox import Inbox
+from chassis.invariants import Books
 from chassis.kernel.ids import uuid7
 from chassis.outbox import Outbox
 from chassis.process import Command, Service, every
-from chassis.settings import Address, AmqpUrl, BackendSettings
 from chassis.tokens import Authenticator, TokenVerifier, keys_from
-from pydantic import Field
 
 from order_service.clients.inventory import GrpcInventory
 from order_service.clients.products import GrpcProducts
+from order_service.domain.carts import CartToken
+from order_service.handlers import addresses, analytics, carts, orders
+from order_service.handlers.callers import Callers
 from order_service.handlers.events import effects
 from order_service.handlers.grpc import OrderServicer
-from order_service.handlers.http import routes
 from order_service.handlers.problems import PROBLEMS
-from order_service.service.orders import Ordering, Terms
+from order_service.service.addresses import AddressBooks
+from order_service.service.carts import Carts
+from order_service.service.journal import Journal
+from order_service.service.orders import Ordering
+from order_service.service.placing import Placing, Terms
+from order_service.service.sales import Sales
+from order_service.settings import Settings
 
-SCHEMA = "0001"
+SCHEMA = "0003"
 _HOUR = 3600.0
-
-
-class Settings(BackendSettings):
-    user_grpc: Address
-    rabbitmq_url: AmqpUrl
-    product_grpc: Address
-    inventory_grpc: Address
-    reservation_hold_seconds: Annotated[float, Field(gt=0, le=600)] = 60.0
-    """How long stock is set aside for an order that is being placed; a crash in between holds it no longer than this."""
-    order_ttl_seconds: Annotated[float, Field(gt=0, le=30 * 86_400)] = 1800.0
-    """How long an order may stay unpaid."""
-    expiry_sweep_seconds: float = 1.0
-    """How often unpaid orders whose time is over are looked for."""
 
 
 async def build(settings: Settings) -> Service:
     database = Database(settings, SCHEMA)
     broker = Broker(settings.rabbitmq_url, "order")
     outbox = Outbox(database, broker)
-    users, products, inventory = (
+    users, product_channel, inventory_channel = (
         rpc.channel(address) for address in (settings.user_grpc, settings.product_grpc, settings.inventory_grpc)
     )
-    terms = Terms(timedelta(seconds=settings.reservation_hold_seconds), timedelta(seconds=settings.order_ttl_seconds))
-    ordering = Ordering(
-        database, outbox, GrpcProducts(products), GrpcInventory(inventory), terms, lambda: datetime.now(UTC), uuid7
-    )
-    inbox = Inbox("order", database, effects(ordering))
-    auth = Authenticator(TokenVerifier(keys_from(users)))
-    ready = http.Readiness(database.is_ready)
+    products, inventory = GrpcProducts(product_channel), GrpcInventory(inventory_channel)
 
+    journal = Journal(outbox, uuid7)
+    placing = Placing(database, journal, products, inventory, _terms(settings), _now, uuid7)
+    ordering = Ordering(database, journal, _now)
+    shopping = Carts(database, products, inventory, _now, uuid7, _new_token)
+    sales = Sales(database, _now)
+    books = AddressBooks(database, _now, uuid7)
+
+    auth = Authenticator(TokenVerifier(keys_from(users)))
+    callers = Callers(auth, shopping)
+    inbox = Inbox("order", database, effects(ordering, sales))
+    ready = http.Readiness(database.is_ready)
+    routers = [
+        orders.routes(placing, ordering, callers, auth),
+        carts.routes(shopping, callers),
+        addresses.routes(books, callers),
+        analytics.routes(sales, auth),
+    ]
     return Service(
-        http=http.app("Orders", settings.service_version, [routes(ordering, auth)], PROBLEMS, ready),
+        http=http.app("Orders", settings.service_version, routers, PROBLEMS, ready),
         ready=ready,
         rpc=rpc.Server(settings.grpc_port, PROBLEMS, [OrderServicer(ordering).register]),
         background={
             "relay": outbox.relay,
             "consumer": lambda: broker.consume(inbox.receive),
             "expiry": every(settings.expiry_sweep_seconds, ordering.expire),
-            "keys": every(_HOUR, ordering.forget_keys),
+            "keys": every(_HOUR, placing.forget_keys),
+            "carts": every(_HOUR, shopping.forget_untouched),
+            "invariants": every(invariants.EVERY_SECONDS, Books(database, "order_service").check),
         },
-        closers=(broker.close, users.close, products.close, inventory.close, database.close),
+        closers=(broker.close, users.close, product_channel.close, inventory_channel.close, database.close),
     )
+
+
+def _terms(settings: Settings) -> Terms:
+    hold, payable = settings.reservation_hold_seconds, settings.order_ttl_seconds
+    return Terms(timedelta(seconds=hold), timedelta(seconds=payable), settings.tariff)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _new_token() -> CartToken:
+    return CartToken(secrets.token_urlsafe(32))
 
 
 COMMAND = Command("order", "order_service", Settings, build)

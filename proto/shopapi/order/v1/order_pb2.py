@@ -22,19 +22,25 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from shopapi.money.v1 import money_pb2 as shopapi_dot_money_dot_v1_dot_money__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cshopapi/order/v1/order.proto\x12\x10shopapi.order.v1\"8\n\x11HasOrderedRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\x03\x12\x12\n\nproduct_id\x18\x02 \x01(\x03\")\n\x12HasOrderedResponse\x12\x13\n\x0bhas_ordered\x18\x01 \x01(\x08\x32g\n\x0cOrderService\x12W\n\nHasOrdered\x12#.shopapi.order.v1.HasOrderedRequest\x1a$.shopapi.order.v1.HasOrderedResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cshopapi/order/v1/order.proto\x12\x10shopapi.order.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cshopapi/money/v1/money.proto\"7\n\x10HasBoughtRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\x03\x12\x12\n\nproduct_id\x18\x02 \x01(\x03\"\'\n\x11HasBoughtResponse\x12\x12\n\nhas_bought\x18\x01 \x01(\x08\"%\n\x11GetPayableRequest\x12\x10\n\x08order_id\x18\x01 \x01(\t\"\xb4\x01\n\x12GetPayableResponse\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x10\n\x08\x62uyer_id\x18\x02 \x01(\x03\x12&\n\x05total\x18\x03 \x01(\x0b\x32\x17.shopapi.money.v1.Money\x12\x12\n\nis_payable\x18\x04 \x01(\x08\x12\x0e\n\x06status\x18\x05 \x01(\t\x12.\n\nexpires_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\xbd\x01\n\x0cOrderService\x12T\n\tHasBought\x12\".shopapi.order.v1.HasBoughtRequest\x1a#.shopapi.order.v1.HasBoughtResponse\x12W\n\nGetPayable\x12#.shopapi.order.v1.GetPayableRequest\x1a$.shopapi.order.v1.GetPayableResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'shopapi.order.v1.order_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_HASORDEREDREQUEST']._serialized_start=50
-  _globals['_HASORDEREDREQUEST']._serialized_end=106
-  _globals['_HASORDEREDRESPONSE']._serialized_start=108
-  _globals['_HASORDEREDRESPONSE']._serialized_end=149
-  _globals['_ORDERSERVICE']._serialized_start=151
-  _globals['_ORDERSERVICE']._serialized_end=254
+  _globals['_HASBOUGHTREQUEST']._serialized_start=113
+  _globals['_HASBOUGHTREQUEST']._serialized_end=168
+  _globals['_HASBOUGHTRESPONSE']._serialized_start=170
+  _globals['_HASBOUGHTRESPONSE']._serialized_end=209
+  _globals['_GETPAYABLEREQUEST']._serialized_start=211
+  _globals['_GETPAYABLEREQUEST']._serialized_end=248
+  _globals['_GETPAYABLERESPONSE']._serialized_start=251
+  _globals['_GETPAYABLERESPONSE']._serialized_end=431
+  _globals['_ORDERSERVICE']._serialized_start=434
+  _globals['_ORDERSERVICE']._serialized_end=623
 # @@protoc_insertion_point(module_scope)

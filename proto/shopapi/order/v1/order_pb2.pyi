@@ -5,6 +5,8 @@ isort:skip_file
 
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from shopapi.money.v1 import money_pb2 as _money_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -17,7 +19,7 @@ else:
 DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
-class HasOrderedRequest(_message.Message):
+class HasBoughtRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     USER_ID_FIELD_NUMBER: _builtins.int
@@ -36,23 +38,81 @@ class HasOrderedRequest(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___HasOrderedRequest: _TypeAlias = HasOrderedRequest  # noqa: Y015
+Global___HasBoughtRequest: _TypeAlias = HasBoughtRequest  # noqa: Y015
 
 @_typing.final
-class HasOrderedResponse(_message.Message):
+class HasBoughtResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
-    HAS_ORDERED_FIELD_NUMBER: _builtins.int
-    has_ordered: _builtins.bool
+    HAS_BOUGHT_FIELD_NUMBER: _builtins.int
+    has_bought: _builtins.bool
     def __init__(
         self,
         *,
-        has_ordered: _builtins.bool = ...,
+        has_bought: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["has_ordered", b"has_ordered"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["has_bought", b"has_bought"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___HasOrderedResponse: _TypeAlias = HasOrderedResponse  # noqa: Y015
+Global___HasBoughtResponse: _TypeAlias = HasBoughtResponse  # noqa: Y015
+
+@_typing.final
+class GetPayableRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDER_ID_FIELD_NUMBER: _builtins.int
+    order_id: _builtins.str
+    """A UUID."""
+    def __init__(
+        self,
+        *,
+        order_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["order_id", b"order_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetPayableRequest: _TypeAlias = GetPayableRequest  # noqa: Y015
+
+@_typing.final
+class GetPayableResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDER_ID_FIELD_NUMBER: _builtins.int
+    BUYER_ID_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    IS_PAYABLE_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    order_id: _builtins.str
+    buyer_id: _builtins.int
+    is_payable: _builtins.bool
+    """Only a pending order that has not expired may be paid."""
+    status: _builtins.str
+    """As in the order's own answers: pending, confirmed, ..."""
+    @_builtins.property
+    def total(self) -> _money_pb2.Money: ...
+    @_builtins.property
+    def expires_at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        order_id: _builtins.str = ...,
+        buyer_id: _builtins.int = ...,
+        total: _money_pb2.Money | None = ...,
+        is_payable: _builtins.bool = ...,
+        status: _builtins.str = ...,
+        expires_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at", "total", b"total"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["buyer_id", b"buyer_id", "expires_at", b"expires_at", "is_payable", b"is_payable", "order_id", b"order_id", "status", b"status", "total", b"total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetPayableResponse: _TypeAlias = GetPayableResponse  # noqa: Y015

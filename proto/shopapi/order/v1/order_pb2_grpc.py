@@ -35,10 +35,15 @@ class OrderServiceStub:
         Args:
             channel: A grpc.Channel.
         """
-        self.HasOrdered = channel.unary_unary(
-                '/shopapi.order.v1.OrderService/HasOrdered',
-                request_serializer=shopapi_dot_order_dot_v1_dot_order__pb2.HasOrderedRequest.SerializeToString,
-                response_deserializer=shopapi_dot_order_dot_v1_dot_order__pb2.HasOrderedResponse.FromString,
+        self.HasBought = channel.unary_unary(
+                '/shopapi.order.v1.OrderService/HasBought',
+                request_serializer=shopapi_dot_order_dot_v1_dot_order__pb2.HasBoughtRequest.SerializeToString,
+                response_deserializer=shopapi_dot_order_dot_v1_dot_order__pb2.HasBoughtResponse.FromString,
+                _registered_method=True)
+        self.GetPayable = channel.unary_unary(
+                '/shopapi.order.v1.OrderService/GetPayable',
+                request_serializer=shopapi_dot_order_dot_v1_dot_order__pb2.GetPayableRequest.SerializeToString,
+                response_deserializer=shopapi_dot_order_dot_v1_dot_order__pb2.GetPayableResponse.FromString,
                 _registered_method=True)
 
 
@@ -46,8 +51,15 @@ class OrderServiceServicer:
     """What other services may ask about orders.
     """
 
-    def HasOrdered(self, request, context):
-        """Whether a user has a product in an order that was not cancelled.
+    def HasBought(self, request, context):
+        """Whether a user has a product in an order that is paid and was not cancelled.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetPayable(self, request, context):
+        """What an order costs, and whether it may be paid now. NOT_FOUND for an unknown one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -56,10 +68,15 @@ class OrderServiceServicer:
 
 def add_OrderServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
-            'HasOrdered': grpc.unary_unary_rpc_method_handler(
-                    servicer.HasOrdered,
-                    request_deserializer=shopapi_dot_order_dot_v1_dot_order__pb2.HasOrderedRequest.FromString,
-                    response_serializer=shopapi_dot_order_dot_v1_dot_order__pb2.HasOrderedResponse.SerializeToString,
+            'HasBought': grpc.unary_unary_rpc_method_handler(
+                    servicer.HasBought,
+                    request_deserializer=shopapi_dot_order_dot_v1_dot_order__pb2.HasBoughtRequest.FromString,
+                    response_serializer=shopapi_dot_order_dot_v1_dot_order__pb2.HasBoughtResponse.SerializeToString,
+            ),
+            'GetPayable': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPayable,
+                    request_deserializer=shopapi_dot_order_dot_v1_dot_order__pb2.GetPayableRequest.FromString,
+                    response_serializer=shopapi_dot_order_dot_v1_dot_order__pb2.GetPayableResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -74,7 +91,7 @@ class OrderService:
     """
 
     @staticmethod
-    def HasOrdered(request,
+    def HasBought(request,
             target,
             options=(),
             channel_credentials=None,
@@ -87,9 +104,36 @@ class OrderService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/shopapi.order.v1.OrderService/HasOrdered',
-            shopapi_dot_order_dot_v1_dot_order__pb2.HasOrderedRequest.SerializeToString,
-            shopapi_dot_order_dot_v1_dot_order__pb2.HasOrderedResponse.FromString,
+            '/shopapi.order.v1.OrderService/HasBought',
+            shopapi_dot_order_dot_v1_dot_order__pb2.HasBoughtRequest.SerializeToString,
+            shopapi_dot_order_dot_v1_dot_order__pb2.HasBoughtResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetPayable(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shopapi.order.v1.OrderService/GetPayable',
+            shopapi_dot_order_dot_v1_dot_order__pb2.GetPayableRequest.SerializeToString,
+            shopapi_dot_order_dot_v1_dot_order__pb2.GetPayableResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -16,18 +16,28 @@ class OrderServiceStub:
     """What other services may ask about orders."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
-    HasOrdered: _aio.UnaryUnaryMultiCallable[_order_pb2.HasOrderedRequest, _order_pb2.HasOrderedResponse]
-    """Whether a user has a product in an order that was not cancelled."""
+    HasBought: _aio.UnaryUnaryMultiCallable[_order_pb2.HasBoughtRequest, _order_pb2.HasBoughtResponse]
+    """Whether a user has a product in an order that is paid and was not cancelled."""
+    GetPayable: _aio.UnaryUnaryMultiCallable[_order_pb2.GetPayableRequest, _order_pb2.GetPayableResponse]
+    """What an order costs, and whether it may be paid now. NOT_FOUND for an unknown one."""
 
 class OrderServiceServicer(metaclass=_abc_1.ABCMeta):
     """What other services may ask about orders."""
 
     @_abc_1.abstractmethod
-    def HasOrdered(
+    def HasBought(
         self,
-        request: _order_pb2.HasOrderedRequest,
-        context: _aio.ServicerContext[_order_pb2.HasOrderedRequest, _abc.Awaitable[_order_pb2.HasOrderedResponse]],
-    ) -> _abc.Awaitable[_order_pb2.HasOrderedResponse]:
-        """Whether a user has a product in an order that was not cancelled."""
+        request: _order_pb2.HasBoughtRequest,
+        context: _aio.ServicerContext[_order_pb2.HasBoughtRequest, _abc.Awaitable[_order_pb2.HasBoughtResponse]],
+    ) -> _abc.Awaitable[_order_pb2.HasBoughtResponse]:
+        """Whether a user has a product in an order that is paid and was not cancelled."""
+
+    @_abc_1.abstractmethod
+    def GetPayable(
+        self,
+        request: _order_pb2.GetPayableRequest,
+        context: _aio.ServicerContext[_order_pb2.GetPayableRequest, _abc.Awaitable[_order_pb2.GetPayableResponse]],
+    ) -> _abc.Awaitable[_order_pb2.GetPayableResponse]:
+        """What an order costs, and whether it may be paid now. NOT_FOUND for an unknown one."""
 
 def add_OrderServiceServicer_to_server(servicer: OrderServiceServicer, server: _aio.Server) -> None: ...

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class UserServiceStub:
-    """What other services may ask about users: nothing that identifies a person beyond the name they show.
+    """What other services may ask about users.
     """
 
     def __init__(self, channel):
@@ -40,6 +40,16 @@ class UserServiceStub:
                 request_serializer=shopapi_dot_user_dot_v1_dot_user__pb2.GetUserRequest.SerializeToString,
                 response_deserializer=shopapi_dot_user_dot_v1_dot_user__pb2.GetUserResponse.FromString,
                 _registered_method=True)
+        self.GetContact = channel.unary_unary(
+                '/shopapi.user.v1.UserService/GetContact',
+                request_serializer=shopapi_dot_user_dot_v1_dot_user__pb2.GetContactRequest.SerializeToString,
+                response_deserializer=shopapi_dot_user_dot_v1_dot_user__pb2.GetContactResponse.FromString,
+                _registered_method=True)
+        self.GetMailToken = channel.unary_unary(
+                '/shopapi.user.v1.UserService/GetMailToken',
+                request_serializer=shopapi_dot_user_dot_v1_dot_user__pb2.GetMailTokenRequest.SerializeToString,
+                response_deserializer=shopapi_dot_user_dot_v1_dot_user__pb2.GetMailTokenResponse.FromString,
+                _registered_method=True)
         self.GetSigningKeys = channel.unary_unary(
                 '/shopapi.user.v1.UserService/GetSigningKeys',
                 request_serializer=shopapi_dot_user_dot_v1_dot_user__pb2.GetSigningKeysRequest.SerializeToString,
@@ -48,11 +58,26 @@ class UserServiceStub:
 
 
 class UserServiceServicer:
-    """What other services may ask about users: nothing that identifies a person beyond the name they show.
+    """What other services may ask about users.
     """
 
     def GetUser(self, request, context):
-        """NOT_FOUND for an unknown user.
+        """What everybody may see of a user. NOT_FOUND for an unknown one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetContact(self, request, context):
+        """Where a user is reached: for whoever writes to them. NOT_FOUND for an unknown or erased one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetMailToken(self, request, context):
+        """The one-time token that a request to reset a password or to verify an address made, so that neither database nor broker holds
+        it. NOT_FOUND once it is used, replaced or too old.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -73,6 +98,16 @@ def add_UserServiceServicer_to_server(servicer, server):
                     request_deserializer=shopapi_dot_user_dot_v1_dot_user__pb2.GetUserRequest.FromString,
                     response_serializer=shopapi_dot_user_dot_v1_dot_user__pb2.GetUserResponse.SerializeToString,
             ),
+            'GetContact': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetContact,
+                    request_deserializer=shopapi_dot_user_dot_v1_dot_user__pb2.GetContactRequest.FromString,
+                    response_serializer=shopapi_dot_user_dot_v1_dot_user__pb2.GetContactResponse.SerializeToString,
+            ),
+            'GetMailToken': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetMailToken,
+                    request_deserializer=shopapi_dot_user_dot_v1_dot_user__pb2.GetMailTokenRequest.FromString,
+                    response_serializer=shopapi_dot_user_dot_v1_dot_user__pb2.GetMailTokenResponse.SerializeToString,
+            ),
             'GetSigningKeys': grpc.unary_unary_rpc_method_handler(
                     servicer.GetSigningKeys,
                     request_deserializer=shopapi_dot_user_dot_v1_dot_user__pb2.GetSigningKeysRequest.FromString,
@@ -87,7 +122,7 @@ def add_UserServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class UserService:
-    """What other services may ask about users: nothing that identifies a person beyond the name they show.
+    """What other services may ask about users.
     """
 
     @staticmethod
@@ -107,6 +142,60 @@ class UserService:
             '/shopapi.user.v1.UserService/GetUser',
             shopapi_dot_user_dot_v1_dot_user__pb2.GetUserRequest.SerializeToString,
             shopapi_dot_user_dot_v1_dot_user__pb2.GetUserResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetContact(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shopapi.user.v1.UserService/GetContact',
+            shopapi_dot_user_dot_v1_dot_user__pb2.GetContactRequest.SerializeToString,
+            shopapi_dot_user_dot_v1_dot_user__pb2.GetContactResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetMailToken(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shopapi.user.v1.UserService/GetMailToken',
+            shopapi_dot_user_dot_v1_dot_user__pb2.GetMailTokenRequest.SerializeToString,
+            shopapi_dot_user_dot_v1_dot_user__pb2.GetMailTokenResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -18,7 +18,7 @@ from chassis.outbox import Outbox
 from chassis.problems import DatabaseUnavailable
 from chassis.settings import DatabaseSettings
 from chassis.testing import Cable
-from shopapi.events.v1.events_pb2 import OrderCancelled, OrderPlaced
+from shopapi.events.v1.events_pb2 import OrderCancelled, OrderConfirmed, OrderPlaced
 from sqlalchemy import MetaData, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -74,7 +74,11 @@ class Consumer:
     def __init__(self, world: World, failures: int = 0) -> None:
         self.failures = failures
         self.deliveries = 0
-        inbox = Inbox("inventory", world.database, [when(OrderCancelled, self._apply), when(OrderPlaced, self._ignore)])
+        inbox = Inbox(
+            "inventory",
+            world.database,
+            [when(OrderCancelled, self._apply), when(OrderPlaced, self._ignore), when(OrderConfirmed, self._ignore)],
+        )
         broker = Broker(world.broker_url, "inventory")
         self.task = asyncio.create_task(broker.consume(inbox.receive))
 
@@ -84,7 +88,7 @@ class Consumer:
         if self.deliveries <= self.failures:
             raise RuntimeError("the effect failed")
 
-    async def _ignore(self, transaction: AsyncConnection, order: OrderPlaced) -> None:
+    async def _ignore(self, transaction: AsyncConnection, order: OrderPlaced | OrderConfirmed) -> None:
         pass
 
 

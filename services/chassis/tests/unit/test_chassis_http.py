@@ -7,7 +7,7 @@ import pytest
 from chassis import http
 from chassis.kernel.ids import MAX_ID
 from chassis.problems import DatabaseUnavailable, NeighbourUnavailable, Problem
-from chassis.schemas import PageQuery, PathId, Request, Text
+from chassis.schemas import PageQuery, PathId, Quantity, Request, Text
 from chassis.testing import client
 from fastapi import APIRouter
 
@@ -18,6 +18,13 @@ class Taken(Exception):  # noqa: N818
 
 class Name(Request):
     name: Text
+
+
+class Count(Request):
+    quantity: Quantity
+
+
+JSON = {"Content-Type": "application/json"}
 
 
 @pytest.fixture
@@ -33,6 +40,14 @@ async def service() -> AsyncIterator[httpx.AsyncClient]:
     @router.post("/names")
     async def name(request: Name) -> Name:
         return request
+
+    @router.post("/counts")
+    async def count(request: Count) -> Count:
+        return request
+
+    @router.get("/names")
+    async def names() -> list[str]:
+        return []
 
     @router.get("/fail/{kind}")
     async def fail(kind: str) -> None:
@@ -121,6 +136,21 @@ async def test_an_unknown_route_is_a_problem_too(
     answer = await service.request(method, path)
 
     assert (answer.status_code, answer.json()["code"]) == (status, code)
+
+
+async def test_a_refused_method_names_all_that_the_path_can_be_asked_for(service: httpx.AsyncClient) -> None:
+    answer = await service.put("/names")
+
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, POST")
+
+
+@pytest.mark.parametrize(
+    ("quantity", "status"), [("2", 200), ("2.0", 200), ("2.5", 422), ('"2"', 422), ("true", 422), ("1e400", 422)]
+)
+async def test_an_integer_is_what_json_schema_calls_one(service: httpx.AsyncClient, quantity: str, status: int) -> None:
+    answer = await service.post("/counts", content=f'{{"quantity": {quantity}}}', headers=JSON)
+
+    assert answer.status_code == status
 
 
 @pytest.mark.parametrize(("sent", "kept"), [("abc-1", True), ("a b", False), ("x" * 129, False)])

@@ -19,10 +19,8 @@ from gateway_service.domain.openapi import Document
 from gateway_service.domain.routes import Upstream
 
 _CONNECT_SECONDS = 1.0
-"""To find the address, get a free connection, and connect."""
+"""To find the address and connect."""
 _IDLE_SECONDS = 3.0
-_CONNECTIONS = 256
-"""To one service at once; who finds none free is told to come again."""
 _DOCUMENT_SECONDS = 2.0
 _NOTHING_WAS_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 _REPEATABLE = frozenset({"GET", "HEAD"})
@@ -45,7 +43,7 @@ class Upstreams:
         self._bases = {upstream: base.rstrip("/") for upstream, base in bases.items()}
         self._pause = pause
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, limit_per_host=_CONNECTIONS, keepalive_timeout=_IDLE_SECONDS),
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE_SECONDS),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None, connect=_CONNECT_SECONDS),
             skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),

@@ -1,8 +1,13 @@
 """Why a request got no answer from a service."""
 
+import math
+from collections.abc import Mapping, Sequence
+
 
 class GatewayError(Exception):
-    """The root of this service's errors."""
+    """The root of this service's errors. `headers` belong to the answer that tells of it."""
+
+    headers: Mapping[str, str] = {}
 
 
 class NoSuchRoute(GatewayError):  # noqa: N818 - named for what happened
@@ -12,11 +17,51 @@ class NoSuchRoute(GatewayError):  # noqa: N818 - named for what happened
         super().__init__("nothing is served at this path: see /swagger/ for what is")
 
 
+class MethodNotAllowed(GatewayError):  # noqa: N818 - named for what happened
+    """The path is served, and not with this method. `allowed` are those it has."""
+
+    def __init__(self, method: str, allowed: Sequence[str]) -> None:
+        self.headers = {"Allow": ", ".join(allowed)}
+        super().__init__(f"{method} is not one of this path's methods: {', '.join(allowed)}")
+
+
+class RoleNotAllowed(GatewayError):  # noqa: N818 - named for what happened
+    """Who calls has a role that can never do this, whatever it is about."""
+
+    def __init__(self, role: str, allowed: Sequence[str]) -> None:
+        super().__init__(f"this needs the role {' or '.join(allowed)}; yours is {role}")
+
+
+class TooManyRequests(GatewayError):  # noqa: N818 - named for what happened
+    """The caller has used up what a policy grants."""
+
+    def __init__(self, policy: str, seconds: float) -> None:
+        wait = max(1, math.ceil(seconds))
+        self.headers = {"Retry-After": str(wait)}
+        super().__init__(f"the limit for {policy} requests is used up: come again in {wait} s")
+
+
 class UpstreamUnavailable(GatewayError):  # noqa: N818 - named for what happened
     """A service did not take the request, or ended the connection before it answered."""
 
     def __init__(self, upstream: str) -> None:
         super().__init__(f"the {upstream} service is not answering: try again in a moment")
+
+
+class UpstreamResting(GatewayError):  # noqa: N818 - named for what happened
+    """A service has failed too often just now, and is not asked for a moment. Nothing was sent to it."""
+
+    def __init__(self, upstream: str, seconds: float) -> None:
+        wait = max(1, math.ceil(seconds))
+        self.headers = {"Retry-After": str(wait)}
+        super().__init__(f"the {upstream} service has failed too often just now: try again in {wait} s")
+
+
+class UpstreamBusy(GatewayError):  # noqa: N818 - named for what happened
+    """As many requests as a service may have at once are under way. Nothing was sent to it."""
+
+    def __init__(self, upstream: str) -> None:
+        super().__init__(f"the {upstream} service has as many requests as it can take: try again in a moment")
 
 
 class UpstreamTimeout(GatewayError):  # noqa: N818 - named for what happened
@@ -27,6 +72,13 @@ class UpstreamTimeout(GatewayError):  # noqa: N818 - named for what happened
             f"the {upstream} service did not answer within {seconds:g} s: what was asked for may yet happen, "
             "so look before you repeat it"
         )
+
+
+class CallerTooSlow(GatewayError):  # noqa: N818 - named for what happened
+    """The request's body did not come to its end in time."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"the body was not all sent within {seconds:g} s")
 
 
 class CallerGone(GatewayError):  # noqa: N818 - named for what happened

@@ -1,10 +1,8 @@
 """Which headers pass through a gateway (RFC 9110, section 7.6), and what it adds. Pure."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
-RawHeaders = Iterable[tuple[bytes, bytes]]
-"""Names in lower case."""
+from gateway_service.domain.callers import Caller, RawHeaders
 
 _HOP_BY_HOP = frozenset(
     {
@@ -19,33 +17,39 @@ _HOP_BY_HOP = frozenset(
         b"upgrade",
     }
 )
-_NOT_SENT_ON = frozenset({b"host", b"expect", b"traceparent", b"tracestate", b"x-request-id", b"x-forwarded-for"})
-"""Set anew for the upstream; `Expect` was answered here."""
-_NOT_SENT_BACK = frozenset({b"date", b"server", b"x-request-id"})
+_SET_ANEW = frozenset({b"host", b"expect", b"traceparent", b"tracestate", b"x-request-id"})
+"""For the upstream; `Expect` was answered here."""
+_CLAIMS = frozenset(
+    {
+        b"forwarded",
+        b"remote-user",
+        b"x-client-ip",
+        b"x-http-method",
+        b"x-http-method-override",
+        b"x-method-override",
+        b"x-original-url",
+        b"x-real-ip",
+        b"x-remote-user",
+        b"x-rewrite-url",
+        b"x-role",
+        b"x-roles",
+        b"x-tenant",
+    }
+)
+_CLAIMING = (b"x-forwarded-", b"x-user", b"x-auth", b"x-authenticated-", b"x-original-")
+"""Headers that elsewhere say who calls, from where, or what is meant. No service here reads them; none is to begin to."""
+_NOT_SENT_BACK = frozenset({b"date", b"server", b"x-request-id", b"ratelimit", b"ratelimit-policy"})
 """Set anew for the caller."""
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """How a request arrived."""
-
-    address: str
-    scheme: str
-    host: str
-
-
 def request_headers(received: RawHeaders, caller: Caller, added: Mapping[str, str]) -> list[tuple[str, str]]:
-    """What the upstream is sent. Forwarding headers of a proxy in front of us are continued; services trust none of them."""
+    """What the upstream is sent: what the caller said, but for what concerns one connection or claims an identity."""
     received = list(received)
-    dropped = _HOP_BY_HOP | _NOT_SENT_ON | _named_by_connection(received)
-    kept = [(_text(name), _text(value)) for name, value in received if name not in dropped]
-    names = {name for name, _ in kept}
-    path = [_text(value) for name, value in received if name == b"x-forwarded-for"]
-    own = {"x-forwarded-proto": caller.scheme, "x-forwarded-host": caller.host}
+    dropped = _HOP_BY_HOP | _SET_ANEW | _CLAIMS | _named_by_connection(received)
+    own = {"x-forwarded-for": caller.way, "x-forwarded-proto": caller.scheme, "x-forwarded-host": caller.host}
     return [
-        *kept,
-        ("x-forwarded-for", ", ".join([*path, caller.address])),
-        *((name, value) for name, value in own.items() if name not in names and value),
+        *((_text(n), _text(v)) for n, v in received if n not in dropped and not n.startswith(_CLAIMING)),
+        *((name, value) for name, value in own.items() if value),
         *added.items(),
     ]
 
@@ -62,6 +66,11 @@ def has_body(received: RawHeaders) -> bool:
     return any(
         name == b"transfer-encoding" or (name == b"content-length" and value != b"0") for name, value in received
     )
+
+
+def header(received: Iterable[tuple[bytes, bytes]], wanted: bytes) -> bytes:
+    """All values of a header as one list (RFC 9110, section 5.3); empty where there is none."""
+    return b", ".join(value for name, value in received if name == wanted)
 
 
 def _named_by_connection(headers: RawHeaders) -> frozenset[bytes]:

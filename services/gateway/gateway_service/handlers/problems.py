@@ -2,13 +2,30 @@
 
 from chassis.problems import Problem, ProblemTable
 
-from gateway_service.domain.errors import CallerGone, NoSuchRoute, UpstreamTimeout, UpstreamUnavailable
+from gateway_service.domain.errors import (
+    CallerGone,
+    CallerTooSlow,
+    MethodNotAllowed,
+    NoSuchRoute,
+    RoleNotAllowed,
+    TooManyRequests,
+    UpstreamBusy,
+    UpstreamResting,
+    UpstreamTimeout,
+    UpstreamUnavailable,
+)
 
 _RETRY_SOON = {"Retry-After": "1"}
 
 PROBLEMS: ProblemTable = {
     NoSuchRoute: Problem(404, "no_such_route"),
+    MethodNotAllowed: Problem(405, "method_not_allowed"),
+    RoleNotAllowed: Problem(403, "forbidden"),
+    TooManyRequests: Problem(429, "too_many_requests"),
     CallerGone: Problem(400, "caller_gone"),
+    CallerTooSlow: Problem(408, "request_timeout"),
     UpstreamUnavailable: Problem(503, "upstream_unavailable", _RETRY_SOON),
+    UpstreamResting: Problem(503, "upstream_resting", _RETRY_SOON),
+    UpstreamBusy: Problem(503, "upstream_busy", _RETRY_SOON),
     UpstreamTimeout: Problem(503, "upstream_timeout", _RETRY_SOON),
 }

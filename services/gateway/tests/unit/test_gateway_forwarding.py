@@ -1,6 +1,8 @@
-from gateway_service.domain.forwarding import Caller, has_body, request_headers, response_headers
+import pytest
+from gateway_service.domain.callers import Caller
+from gateway_service.domain.forwarding import has_body, request_headers, response_headers
 
-CALLER = Caller("10.0.0.9", "http", "shop.example.com")
+CALLER = Caller("10.0.0.9", "http", "shop.example.com", "10.0.0.9")
 
 
 def test_what_concerns_one_connection_is_not_passed_on() -> None:
@@ -27,10 +29,53 @@ def test_what_concerns_one_connection_is_not_passed_on() -> None:
     }
 
 
-def test_a_chain_of_proxies_is_continued() -> None:
-    received = [(b"x-forwarded-for", b"1.2.3.4"), (b"x-forwarded-proto", b"https"), (b"x-forwarded-host", b"shop")]
-    sent = dict(request_headers(received, CALLER, {}))
-    assert sent == {"x-forwarded-for": "1.2.3.4, 10.0.0.9", "x-forwarded-proto": "https", "x-forwarded-host": "shop"}
+def test_services_learn_the_way_that_was_found_to_be_true() -> None:
+    caller = Caller("1.2.3.4", "https", "shop", "1.2.3.4, 10.0.0.9")
+    received = [(b"x-forwarded-for", b"9.9.9.9"), (b"x-forwarded-proto", b"gopher"), (b"x-forwarded-host", b"evil")]
+    sent = dict(request_headers(received, caller, {}))
+    assert sent == {
+        "x-forwarded-for": "1.2.3.4, 10.0.0.9",
+        "x-forwarded-proto": "https",
+        "x-forwarded-host": "shop",
+    }
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"forwarded",
+        b"x-real-ip",
+        b"x-user-id",
+        b"x-user-role",
+        b"x-user",
+        b"x-role",
+        b"x-auth-request-user",
+        b"x-authenticated-userid",
+        b"x-forwarded-user",
+        b"x-forwarded-port",
+        b"x-http-method-override",
+        b"x-original-url",
+        b"x-rewrite-url",
+        b"remote-user",
+    ],
+)
+def test_claims_of_an_identity_are_not_passed_on(name: bytes) -> None:
+    assert name.decode() not in dict(request_headers([(name, b"admin")], CALLER, {}))
+
+
+def test_what_services_read_is_passed_on() -> None:
+    received = [
+        (b"idempotency-key", b"k"),
+        (b"cart-token", b"c"),
+        (b"stripe-signature", b"s"),
+        (b"authorization", b"B"),
+    ]
+    assert list(dict(request_headers(received, CALLER, {})).items())[:4] == [
+        ("idempotency-key", "k"),
+        ("cart-token", "c"),
+        ("stripe-signature", "s"),
+        ("authorization", "B"),
+    ]
 
 
 def test_the_callers_trace_and_request_id_are_replaced_by_ours() -> None:

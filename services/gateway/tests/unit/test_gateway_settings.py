@@ -4,11 +4,25 @@ from gateway_service.app import Settings
 from gateway_service.clients import upstreams
 from gateway_service.domain.routes import Upstream
 
-COMPLETE = {"USER_GRPC": "user:9091"} | {f"{name.upper()}_URL": f"http://{name}:80" for name in Upstream}
+COMPLETE = {"USER_GRPC": "user:9091", "REDIS_URL": "redis://redis:6379/0"} | {
+    f"{name.upper()}_URL": f"http://{name}:80" for name in Upstream
+}
 
 
-def test_neither_redis_nor_a_broker_is_needed() -> None:
-    assert read(Settings, COMPLETE).bases()[Upstream.ORDER] == "http://order:80"
+def test_each_service_has_its_address() -> None:
+    assert read(Settings, COMPLETE).bases() == {upstream: f"http://{upstream}:80" for upstream in Upstream}
+
+
+@pytest.mark.parametrize("missing", sorted(COMPLETE))
+def test_what_is_missing_is_named(missing: str) -> None:
+    with pytest.raises(SettingsError, match=f"{missing} is not set"):
+        read(Settings, {name: value for name, value in COMPLETE.items() if name != missing})
+
+
+@pytest.mark.parametrize(("name", "value"), [("RATE_LIMITS", "auth=fast"), ("TRUSTED_PROXIES", "10.0.0.1/8")])
+def test_malformed_limits_and_networks_are_named(name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=f"{name} is malformed"):
+        read(Settings, COMPLETE | {name: value})
 
 
 def test_a_malformed_address_is_named() -> None:

@@ -31,14 +31,22 @@ class OutOfStock(InventoryError):  # noqa: N818 - named for what happened
 class BelowReserved(InventoryError):  # noqa: N818 - named for what happened
     """The new stock would not cover what orders already hold."""
 
-    def __init__(self, product_id: ProductId, reserved: int) -> None:
+    def __init__(self, product_id: ProductId, reserved: int, wanted: int) -> None:
         super().__init__(
-            f"orders hold {reserved} of product {product_id}: set the stock to {reserved} or more, or cancel orders first"
+            f"orders hold {reserved} of product {product_id}, and {wanted} would be left: "
+            f"set the stock to {reserved} or more, or cancel orders first"
         )
 
 
+class TooMuchStock(InventoryError):  # noqa: N818 - named for what happened
+    """More than the books are made for."""
+
+    def __init__(self, product_id: ProductId, most: int) -> None:
+        super().__init__(f"there cannot be more than {most} of product {product_id}: adjust it by less")
+
+
 class NotTheSeller(InventoryError):  # noqa: N818 - named for what happened
-    """Stock is set by who sells the product, or by an admin."""
+    """Stock is set, and its history read, by who sells the product, or by an admin."""
 
     def __init__(self, product_id: ProductId) -> None:
         super().__init__(f"product {product_id} is sold by somebody else")

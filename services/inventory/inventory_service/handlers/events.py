@@ -1,24 +1,31 @@
 """What orders do to stock."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC
 from uuid import UUID
 
 from chassis.inbox import Effect, when
 from chassis.kernel.ids import OrderId, ProductId
-from shopapi.events.v1.events_pb2 import OrderCancelled, OrderPlaced
+from shopapi.events.v1.events_pb2 import OrderCancelled, OrderConfirmed, OrderLine, OrderPlaced
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from inventory_service.domain.stock import Line
-from inventory_service.service.stock import StockKeeping
+from inventory_service.service.reservations import Reservations
 
 
-def effects(stock: StockKeeping) -> Sequence[Effect]:
+def effects(reservations: Reservations) -> Sequence[Effect]:
     async def placed(transaction: AsyncConnection, order: OrderPlaced) -> None:
-        lines = [Line(ProductId(line.product_id), line.quantity) for line in order.lines]
-        await stock.extend_within(transaction, OrderId(UUID(order.order_id)), lines, order.expires_at.ToDatetime(UTC))
+        until = order.expires_at.ToDatetime(UTC)
+        await reservations.placed_within(transaction, OrderId(UUID(order.order_id)), _lines(order.lines), until)
+
+    async def confirmed(transaction: AsyncConnection, order: OrderConfirmed) -> None:
+        await reservations.confirmed_within(transaction, OrderId(UUID(order.order_id)), _lines(order.lines))
 
     async def cancelled(transaction: AsyncConnection, order: OrderCancelled) -> None:
-        await stock.release_within(transaction, OrderId(UUID(order.order_id)))
+        await reservations.cancelled_within(transaction, OrderId(UUID(order.order_id)))
 
-    return [when(OrderPlaced, placed), when(OrderCancelled, cancelled)]
+    return [when(OrderPlaced, placed), when(OrderConfirmed, confirmed), when(OrderCancelled, cancelled)]
+
+
+def _lines(lines: Iterable[OrderLine]) -> list[Line]:
+    return [Line(ProductId(line.product_id), line.quantity) for line in lines]

@@ -1,20 +1,25 @@
 """Stock over gRPC."""
 
-from datetime import UTC
+from datetime import UTC, datetime
 from uuid import UUID
 
+from chassis.http import INVALID_FIELD
 from chassis.kernel.ids import OrderId, ProductId
+from chassis.problems import ProblemError
+from google.protobuf.timestamp_pb2 import Timestamp
 from grpc import aio
 from shopapi.inventory.v1 import inventory_pb2 as pb
 from shopapi.inventory.v1 import inventory_pb2_grpc
 
 from inventory_service.domain.stock import Line
+from inventory_service.service.reservations import Reservations
 from inventory_service.service.stock import StockKeeping
 
 
 class InventoryServicer(inventory_pb2_grpc.InventoryServiceServicer):
-    def __init__(self, stock: StockKeeping) -> None:
+    def __init__(self, stock: StockKeeping, reservations: Reservations) -> None:
         self._stock = stock
+        self._reservations = reservations
 
     def register(self, server: aio.Server) -> None:
         inventory_pb2_grpc.add_InventoryServiceServicer_to_server(self, server)
@@ -26,10 +31,29 @@ class InventoryServicer(inventory_pb2_grpc.InventoryServiceServicer):
         )
 
     async def Reserve(self, request: pb.ReserveRequest, context: object) -> pb.ReserveResponse:  # noqa: N802 - the contract's name
-        lines = [Line(ProductId(line.product_id), line.quantity) for line in request.lines]
-        await self._stock.reserve(OrderId(UUID(request.order_id)), lines, request.until.ToDatetime(UTC))
+        await self._reservations.reserve(_order_id(request.order_id), _lines(request), _time(request.until))
         return pb.ReserveResponse()
 
     async def Release(self, request: pb.ReleaseRequest, context: object) -> pb.ReleaseResponse:  # noqa: N802 - the contract's name
-        await self._stock.release(OrderId(UUID(request.order_id)))
+        await self._reservations.release(_order_id(request.order_id))
         return pb.ReleaseResponse()
+
+
+def _order_id(written: str) -> OrderId:
+    try:
+        return OrderId(UUID(written))
+    except ValueError:
+        raise ProblemError(INVALID_FIELD, "order_id: must be a UUID") from None
+
+
+def _lines(request: pb.ReserveRequest) -> list[Line]:
+    if not request.lines or any(line.quantity < 1 for line in request.lines):
+        raise ProblemError(INVALID_FIELD, "lines: must be one or more, each of one unit or more")
+    return [Line(ProductId(line.product_id), line.quantity) for line in request.lines]
+
+
+def _time(written: Timestamp) -> datetime:
+    try:
+        return written.ToDatetime(UTC)
+    except (ValueError, OverflowError):
+        raise ProblemError(INVALID_FIELD, "until: must be a time between the years 1 and 9999") from None

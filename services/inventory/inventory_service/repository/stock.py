@@ -1,102 +1,132 @@
-"""Statements on stock and reservations. Locks: a reservation's row first, then its stock rows in product order."""
+"""Statements on stock and its ledger. Locks: whoever needs more than one row takes them in product order."""
 
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Collection, Sequence
+from typing import Any
+from uuid import UUID
 
-from chassis.kernel.ids import OrderId, ProductId
-from sqlalchemy import Row, delete, func, select, update
+from chassis.kernel.ids import OrderId, ProductId, UserId
+from sqlalchemy import Row, Select, bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from inventory_service.domain.stock import Line, ReservationStatus, Stock
-from inventory_service.repository.tables import reservation_lines, reservations, stock
+from inventory_service.domain.movements import Cause, Movement, MovementKind
+from inventory_service.domain.stock import Stock
+from inventory_service.repository.tables import movements, stock
 
 
 class StockRepository:
     """Reads and writes within one transaction."""
 
-    def __init__(self, transaction: AsyncConnection) -> None:
+    def __init__(self, transaction: AsyncConnection, low_stock_threshold: int) -> None:
+        """`low_stock_threshold` is that of products which have none of their own."""
         self._transaction = transaction
+        self._low_stock_threshold = low_stock_threshold
 
-    async def stocks(self, products: Sequence[ProductId]) -> dict[ProductId, Stock]:
+    async def stocks(self, products: Collection[ProductId]) -> dict[ProductId, Stock]:
         """By primary key, without a lock."""
-        rows = await self._transaction.execute(select(stock).where(stock.c.product_id.in_(products)))
-        return {row.product_id: _stock(row) for row in rows}
+        return await self._read(select(stock).where(stock.c.product_id.in_(products)))
 
-    async def lock_stocks(self, products: Sequence[ProductId]) -> dict[ProductId, Stock]:
+    async def lock_stocks(self, products: Collection[ProductId]) -> dict[ProductId, Stock]:
         """By primary key, each row locked, in product order."""
-        wanted = select(stock).where(stock.c.product_id.in_(products)).order_by(stock.c.product_id).with_for_update()
-        return {row.product_id: _stock(row) for row in await self._transaction.execute(wanted)}
+        wanted = select(stock).where(stock.c.product_id.in_(products)).order_by(stock.c.product_id)
+        return await self._read(wanted.with_for_update(key_share=True))
 
-    async def ensure_record(self, product_id: ProductId) -> None:
-        """So that there is a row to lock."""
-        await self._transaction.execute(insert(stock).values(product_id=product_id, on_hand=0).on_conflict_do_nothing())
-
-    async def store(self, counted: Stock) -> None:
-        """The row must be locked."""
-        changed = update(stock).where(stock.c.product_id == counted.product_id).values(on_hand=counted.on_hand)
-        await self._transaction.execute(changed)
-
-    async def set_aside(self, lines: Sequence[Line], sign: int) -> None:
-        """Adds to (`sign` 1) or takes from (`sign` -1) what is reserved. The rows must be locked."""
-        for line in lines:
-            changed = stock.c.reserved + sign * line.quantity
+    async def lock_or_create(self, product_id: ProductId) -> Stock:
+        """A product's stock, its row locked, and made where there was none."""
+        locked = await self.lock_stocks([product_id])
+        if not locked:
             await self._transaction.execute(
-                update(stock).where(stock.c.product_id == line.product_id).values(reserved=changed)
+                insert(stock).values(product_id=product_id, on_hand=0).on_conflict_do_nothing()
             )
+            locked = await self.lock_stocks([product_id])
+        return locked[product_id]
 
-    async def claim_reservation(self, order_id: OrderId, until: datetime) -> ReservationStatus | None:
-        """Locks the order's reservation, made here where there was none. Gives the status it had; None for a new one."""
-        new = insert(reservations).values(order_id=order_id, status=ReservationStatus.PENDING, held_until=until)
-        inserted = await self._transaction.execute(new.on_conflict_do_nothing().returning(reservations.c.order_id))
-        return None if inserted.first() else await self.lock_reservation(order_id)
-
-    async def lock_reservation(self, order_id: OrderId) -> ReservationStatus | None:
-        """The status of an order's reservation, its row locked; None where there is none."""
-        wanted = select(reservations.c.status).where(reservations.c.order_id == order_id).with_for_update()
-        status = await self._transaction.scalar(wanted)
-        return None if status is None else ReservationStatus(status)
-
-    async def hold(self, order_id: OrderId, until: datetime) -> None:
-        """Makes the reservation pending, at least until then. Its row must be locked."""
-        later = func.greatest(reservations.c.held_until, until)
-        await self._transaction.execute(
-            update(reservations)
-            .where(reservations.c.order_id == order_id)
-            .values(status=ReservationStatus.PENDING, held_until=later)
-        )
-
-    async def close(self, order_id: OrderId, status: ReservationStatus) -> None:
-        """Ends the reservation. Its row must be locked."""
-        await self._transaction.execute(
-            update(reservations).where(reservations.c.order_id == order_id).values(status=status)
-        )
-
-    async def lapsed(self, at: datetime, limit: int) -> list[OrderId]:
-        """Pending reservations whose time is over, locked; those that somebody else has locked are left to them."""
+    async def lock_unannounced(self, limit: int) -> list[Stock]:
+        """Products of whose availability the shop was told something else, locked. Reads the whole table."""
         wanted = (
-            select(reservations.c.order_id)
-            .where(reservations.c.status == ReservationStatus.PENDING, reservations.c.held_until <= at)
-            .order_by(reservations.c.held_until)
+            select(stock)
+            .where((stock.c.on_hand > stock.c.reserved) != stock.c.announced)
+            .order_by(stock.c.product_id)
             .limit(limit)
-            .with_for_update(skip_locked=True)
+            .with_for_update(key_share=True, skip_locked=True)
         )
-        return list((await self._transaction.scalars(wanted)).all())
+        return list((await self._read(wanted)).values())
 
-    async def lines(self, order_id: OrderId) -> list[Line]:
-        """In product order."""
-        wanted = (
-            select(reservation_lines)
-            .where(reservation_lines.c.order_id == order_id)
-            .order_by(reservation_lines.c.product_id)
+    async def store(self, stocks: Sequence[Stock]) -> None:
+        """The rows must be locked."""
+        rows = [
+            {
+                "product": changed.product_id,
+                "on_hand": changed.on_hand,
+                "reserved": changed.reserved,
+                "announced": changed.announced,
+                "revision": changed.revision,
+            }
+            for changed in stocks
+        ]
+        by_id = stock.c.product_id == bindparam("product")
+        await self._transaction.execute(update(stock).where(by_id), rows)
+
+    async def store_terms(self, product_id: ProductId, seller_id: UserId, low_stock_threshold: int | None) -> None:
+        """Who sells a product, and below what its stock is low; None leaves that. The row must be locked."""
+        columns: dict[str, int] = {"seller_id": seller_id}
+        if low_stock_threshold is not None:
+            columns["low_stock_threshold"] = low_stock_threshold
+        await self._transaction.execute(update(stock).where(stock.c.product_id == product_id).values(columns))
+
+    async def append(self, moved: Sequence[Movement]) -> None:
+        """To the ledger. The products' rows must be locked: so the ids of a product's movements are in the order of its history."""
+        rows = [
+            {
+                "product_id": movement.product_id,
+                "kind": movement.cause.kind,
+                "delta": movement.delta,
+                "on_hand": movement.on_hand,
+                "actor_id": movement.cause.actor_id,
+                "order_id": movement.cause.order_id,
+                "reason": movement.cause.reason,
+                "adjustment_id": movement.cause.adjustment_id,
+                "at": movement.at,
+            }
+            for movement in moved
+        ]
+        await self._transaction.execute(insert(movements), rows)
+
+    async def history(self, product_id: ProductId, offset: int, limit: int) -> tuple[list[Movement], int]:
+        """Newest first, along movements_by_product; and how many there are."""
+        of_product = movements.c.product_id == product_id
+        page = select(movements).where(of_product).order_by(movements.c.id.desc()).offset(offset).limit(limit)
+        rows = (await self._transaction.execute(page)).all()
+        total = await self._transaction.scalar(select(func.count()).select_from(movements).where(of_product))
+        return [_movement(row) for row in rows], total or 0
+
+    async def adjustment(self, adjustment_id: UUID) -> Movement:
+        """One that exists, along one_movement_of_an_adjustment."""
+        wanted = select(movements).where(movements.c.adjustment_id == adjustment_id)
+        return _movement((await self._transaction.execute(wanted)).one())
+
+    async def _read(self, wanted: Select[Any]) -> dict[ProductId, Stock]:
+        return {row.product_id: self._stock(row) for row in await self._transaction.execute(wanted)}
+
+    def _stock(self, row: Row[Any]) -> Stock:
+        threshold = row.low_stock_threshold
+        return Stock(
+            product_id=ProductId(row.product_id),
+            on_hand=row.on_hand,
+            reserved=row.reserved,
+            low_stock_threshold=self._low_stock_threshold if threshold is None else threshold,
+            seller_id=None if row.seller_id is None else UserId(row.seller_id),
+            announced=row.announced,
+            revision=row.revision,
         )
-        return [Line(row.product_id, row.quantity) for row in await self._transaction.execute(wanted)]
-
-    async def replace_lines(self, order_id: OrderId, lines: Sequence[Line]) -> None:
-        await self._transaction.execute(delete(reservation_lines).where(reservation_lines.c.order_id == order_id))
-        rows = [{"order_id": order_id, "product_id": line.product_id, "quantity": line.quantity} for line in lines]
-        await self._transaction.execute(insert(reservation_lines), rows)
 
 
-def _stock(row: Row[tuple[int, int, int]]) -> Stock:
-    return Stock(ProductId(row.product_id), row.on_hand, row.reserved)
+def _movement(row: Row[Any]) -> Movement:
+    cause = Cause(
+        kind=MovementKind(row.kind),
+        actor_id=None if row.actor_id is None else UserId(row.actor_id),
+        order_id=None if row.order_id is None else OrderId(row.order_id),
+        reason=row.reason,
+        adjustment_id=row.adjustment_id,
+    )
+    return Movement(ProductId(row.product_id), row.delta, row.on_hand, row.at, cause, row.id)

@@ -1,7 +1,7 @@
 """The tables as the queries see them; the migrations make them."""
 
-from chassis import inbox, outbox
-from sqlalchemy import BigInteger, Column, DateTime, MetaData, Table, Text, Uuid
+from chassis import idempotency, inbox, outbox
+from sqlalchemy import BigInteger, Boolean, Column, DateTime, Identity, MetaData, Table, Text, Uuid
 
 metadata = MetaData()
 
@@ -11,6 +11,10 @@ stock = Table(
     Column("product_id", BigInteger, primary_key=True),
     Column("on_hand", BigInteger, nullable=False),
     Column("reserved", BigInteger, nullable=False, server_default="0"),
+    Column("low_stock_threshold", BigInteger),
+    Column("seller_id", BigInteger),
+    Column("announced", Boolean, nullable=False, server_default="false"),
+    Column("revision", BigInteger, nullable=False, server_default="0"),
 )
 
 reservations = Table(
@@ -19,6 +23,7 @@ reservations = Table(
     Column("order_id", Uuid, primary_key=True),
     Column("status", Text, nullable=False),
     Column("held_until", DateTime(timezone=True), nullable=False),
+    Column("is_cancelled", Boolean, nullable=False, server_default="false"),
 )
 
 reservation_lines = Table(
@@ -29,5 +34,21 @@ reservation_lines = Table(
     Column("quantity", BigInteger, nullable=False),
 )
 
+movements = Table(
+    "movements",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("product_id", BigInteger, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("delta", BigInteger, nullable=False),
+    Column("on_hand", BigInteger, nullable=False),
+    Column("actor_id", BigInteger),
+    Column("order_id", Uuid),
+    Column("reason", Text),
+    Column("adjustment_id", Uuid),
+    Column("at", DateTime(timezone=True), nullable=False),
+)
+
 outbox.table(metadata)
 inbox.table(metadata)
+idempotency.table(metadata)

@@ -1,25 +1,26 @@
-"""The use cases of stock, one transaction each."""
+"""The use cases of who reads and who sets stock, one transaction each."""
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
+from chassis import idempotency
 from chassis.database import Database
-from chassis.kernel.ids import OrderId, ProductId
+from chassis.idempotency import Claim, KeyRepository
+from chassis.kernel.ids import ProductId, UserId
 from chassis.outbox import Outbox
+from chassis.schemas import Paging
 from chassis.tokens import Principal
-from chassis.wire import timestamp
-from prometheus_client import Counter
-from shopapi.events.v1.events_pb2 import ReservationRejected
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from inventory_service.clients.products import Products
-from inventory_service.domain.errors import NotTheSeller, OutOfStock, Shortage
-from inventory_service.domain.stock import Line, ReservationStatus, Stock, ensure_covered, merged, shortages
-from inventory_service.repository.stock import StockRepository
+from inventory_service.domain.errors import NotTheSeller, Shortage
+from inventory_service.domain.movements import Cause, Movement, MovementKind
+from inventory_service.domain.stock import Change, Line, Stock, merged, shortages
+from inventory_service.service.books import Books
 
-STOCK_OUTS = Counter("inventory_stock_outs_total", "Reservations refused for lack of stock")
-_SWEEP = 100
+_BATCH = 100
+_KEYS_KEPT = timedelta(days=7)
 
 
 class StockKeeping:
@@ -28,105 +29,101 @@ class StockKeeping:
         database: Database,
         outbox: Outbox,
         products: Products,
+        books: Books,
         now: Callable[[], datetime],
         new_id: Callable[[], UUID],
     ) -> None:
         self._database = database
         self._outbox = outbox
         self._products = products
+        self._books = books
         self._now = now
         self._new_id = new_id
 
     async def stock_of(self, product_id: ProductId) -> Stock:
         """Zeros for a product whose stock was never set."""
         async with self._database.begin() as transaction:
-            stocks = await StockRepository(transaction).stocks([product_id])
+            stocks = await self._books.stock(transaction).stocks([product_id])
         return stocks.get(product_id, Stock(product_id))
 
     async def shortages(self, wanted: Sequence[Line]) -> list[Shortage]:
         """What of a basket could not be had now; nothing is reserved."""
         lines = merged(wanted)
         async with self._database.begin() as transaction:
-            stocks = await StockRepository(transaction).stocks([line.product_id for line in lines])
+            stocks = await self._books.stock(transaction).stocks([line.product_id for line in lines])
         return shortages(lines, stocks)
 
-    async def count(self, principal: Principal, product_id: ProductId, on_hand: int) -> Stock:
-        """Sets what is in the warehouse. Raises UnknownProduct, NotTheSeller, BelowReserved."""
-        seller = await self._products.seller_of(product_id)
-        if seller != principal.user_id and not principal.is_admin:
-            raise NotTheSeller(product_id)
+    async def history(self, principal: Principal, product_id: ProductId, paging: Paging) -> tuple[list[Movement], int]:
+        """One page of a product's movements, newest first, and how many there are. Raises UnknownProduct, NotTheSeller."""
+        if not principal.is_admin:  # an admin also looks into what the catalogue has given up
+            await self._seller(principal, product_id)
         async with self._database.begin() as transaction:
-            repository = StockRepository(transaction)
-            await repository.ensure_record(product_id)
-            counted = (await repository.lock_stocks([product_id]))[product_id].counted(on_hand)
-            await repository.store(counted)
-        return counted
+            return await self._books.stock(transaction).history(product_id, paging.offset, paging.limit)
 
-    async def reserve(self, order_id: OrderId, wanted: Sequence[Line], until: datetime) -> None:
-        """Sets every line aside or none. Repeating it for an order changes nothing. Raises OutOfStock."""
-        try:
-            async with self._database.begin() as transaction:
-                await self._reserve(StockRepository(transaction), order_id, wanted, until)
-        except OutOfStock:
-            STOCK_OUTS.inc()
-            raise
+    async def count(
+        self, principal: Principal, product_id: ProductId, on_hand: int, low_stock_threshold: int | None
+    ) -> Stock:
+        """Sets what is in the warehouse, and below what the seller wants to know; None leaves that.
 
-    async def release(self, order_id: OrderId) -> None:
-        """Gives an order's stock back; one that holds none is left as it is."""
-        async with self._database.begin() as transaction:
-            await self.release_within(transaction, order_id)
-
-    async def release_within(self, transaction: AsyncConnection, order_id: OrderId) -> None:
-        repository = StockRepository(transaction)
-        status = await repository.lock_reservation(order_id)
-        if status is not None and status.holds_stock:
-            await self._give_back(repository, order_id, ReservationStatus.RELEASED)
-        elif status is ReservationStatus.EXPIRED:
-            await repository.close(order_id, ReservationStatus.RELEASED)
-
-    async def extend_within(
-        self, transaction: AsyncConnection, order_id: OrderId, lines: Sequence[Line], until: datetime
-    ) -> None:
-        """The order exists: holds its stock until the order's own expiry. A hold that lapsed before this was known is
-        taken again; where the stock is gone by now, the order hears of it.
+        Raises UnknownProduct, NotTheSeller, BelowReserved.
         """
-        repository = StockRepository(transaction)
-        status = await repository.lock_reservation(order_id)
-        if status is ReservationStatus.RELEASED:
-            return  # the order was cancelled, and that event came first
-        try:
-            async with transaction.begin_nested():
-                await self._reserve(repository, order_id, lines, until)
-        except OutOfStock:
-            await self._reject(transaction, order_id)
-
-    async def expire(self) -> int:
-        """Gives back what lapsed reservations hold; says how many there were."""
+        seller_id = await self._seller(principal, product_id)
         async with self._database.begin() as transaction:
-            repository = StockRepository(transaction)
-            lapsed = await repository.lapsed(self._now(), _SWEEP)
-            for order_id in lapsed:
-                await self._give_back(repository, order_id, ReservationStatus.EXPIRED)
-        return len(lapsed)
+            before = await self._books.stock(transaction).lock_or_create(product_id)
+            change = Change(before, before.on_terms(seller_id, low_stock_threshold).counted(on_hand))
+            await self._books.stock(transaction).store_terms(product_id, seller_id, low_stock_threshold)
+            cause = Cause(MovementKind.SET, actor_id=principal.user_id)
+            has_news = await self._books.write(transaction, [change], cause)
+        if has_news:
+            self._outbox.nudge()
+        return change.after
 
-    async def _reserve(
-        self, repository: StockRepository, order_id: OrderId, wanted: Sequence[Line], until: datetime
-    ) -> None:
-        status = await repository.claim_reservation(order_id, until)
-        if status is None or not status.holds_stock:
-            lines = merged(wanted)
-            ensure_covered(lines, await repository.lock_stocks([line.product_id for line in lines]))
-            await repository.set_aside(lines, 1)
-            await repository.replace_lines(order_id, lines)
-        await repository.hold(order_id, until)
+    async def adjust(
+        self, principal: Principal, product_id: ProductId, delta: int, reason: str, key: idempotency.Key | None
+    ) -> Movement:
+        """Adds to what is in the warehouse, or takes from it: once, however often it is asked for under one key.
 
-    async def _give_back(self, repository: StockRepository, order_id: OrderId, status: ReservationStatus) -> None:
-        lines = await repository.lines(order_id)
-        await repository.lock_stocks([line.product_id for line in lines])
-        await repository.set_aside(lines, -1)
-        await repository.close(order_id, status)
+        Raises KeyReused, UnknownProduct, NotTheSeller, BelowReserved, TooMuchStock.
+        """
+        seller_id, has_news = await self._seller(principal, product_id), False
+        claim = Claim(self._new_id(), idempotency.fingerprint([product_id, delta, reason]))
+        async with self._database.begin() as transaction:
+            adjustment_id = claim.resource_id
+            if key is not None:
+                held = await KeyRepository(transaction).hold(principal.user_id, key, claim, self._now())
+                adjustment_id = claim.settled_by(held)
+            if adjustment_id == claim.resource_id:
+                cause = Cause(MovementKind.ADJUST, principal.user_id, reason=reason, adjustment_id=adjustment_id)
+                has_news = await self._adjust(transaction, product_id, seller_id, delta, cause)
+            adjustment = await self._books.stock(transaction).adjustment(adjustment_id)
+        if has_news:
+            self._outbox.nudge()
+        return adjustment
 
-    async def _reject(self, transaction: AsyncConnection, order_id: OrderId) -> None:
-        now = self._now()
-        payload = ReservationRejected(order_id=str(order_id), rejected_at=timestamp(now))
-        await self._outbox.record(transaction, self._new_id(), str(order_id), payload, now)
+    async def announce(self) -> None:
+        """Tells the shop of products that it has not heard of: those in stock since before it was told anything."""
+        async with self._database.begin() as transaction:
+            stocks = await self._books.stock(transaction).lock_unannounced(_BATCH)
+            has_news = await self._books.write(transaction, [Change(stock, stock) for stock in stocks])
+        if has_news:
+            self._outbox.nudge()
+
+    async def forget_keys(self) -> None:
+        """A key is remembered for a week: longer than anybody repeats a request."""
+        async with self._database.begin() as transaction:
+            await KeyRepository(transaction).forget(before=self._now() - _KEYS_KEPT)
+
+    async def _adjust(
+        self, transaction: AsyncConnection, product_id: ProductId, seller_id: UserId, delta: int, cause: Cause
+    ) -> bool:
+        before = await self._books.stock(transaction).lock_or_create(product_id)
+        change = Change(before, before.on_terms(seller_id, None).adjusted(delta))
+        await self._books.stock(transaction).store_terms(product_id, seller_id, None)
+        return await self._books.write(transaction, [change], cause)
+
+    async def _seller(self, principal: Principal, product_id: ProductId) -> UserId:
+        """Who sells a product, which must be the caller or of no matter to an admin. Raises UnknownProduct, NotTheSeller."""
+        seller_id = await self._products.seller_of(product_id)
+        if seller_id != principal.user_id and not principal.is_admin:
+            raise NotTheSeller(product_id)
+        return seller_id

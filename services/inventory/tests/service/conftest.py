@@ -2,15 +2,16 @@ from collections.abc import AsyncIterator
 
 import pytest
 from chassis import rpc, testing
-from inventory_harness import FakeProducts, Inventory
-from inventory_service.app import Settings, build
+from chassis.database import Database
+from inventory_harness import FakeProducts, Inventory, Warehouse, broken, warehouse_of
+from inventory_service.app import SCHEMA, Settings, build
 from shopapi.inventory.v1 import inventory_pb2_grpc
 from shopapi.product.v1 import product_pb2_grpc
 from shopapi.user.v1 import user_pb2_grpc
 
 
 @pytest.fixture(scope="session")
-async def inventory() -> AsyncIterator[Inventory]:
+async def running_inventory() -> AsyncIterator[tuple[Inventory, Database]]:
     issuer = testing.TokenIssuer()
     async with (
         testing.fresh_database("inventory_service") as database,
@@ -31,5 +32,28 @@ async def inventory() -> AsyncIterator[Inventory]:
         async with testing.running(await build(settings)) as service:
             channel = rpc.channel(f"127.0.0.1:{service.rpc_port}")
             stub = inventory_pb2_grpc.InventoryServiceStub(channel)
-            yield Inventory(service.http, stub, issuer, broker_url, database)
+            past_the_service = Database(database, SCHEMA)
+            yield Inventory(service.http, stub, issuer, broker_url, database), past_the_service
+            await past_the_service.close()
             await channel.close()
+
+
+@pytest.fixture
+async def inventory(running_inventory: tuple[Inventory, Database]) -> AsyncIterator[Inventory]:
+    """The running service, whose books are looked at after the test."""
+    service, database = running_inventory
+    yield service
+    assert await broken(database) == {}
+
+
+@pytest.fixture(scope="session")
+async def all_of_warehouse() -> AsyncIterator[Warehouse]:
+    async with testing.fresh_database("inventory_service") as settings, warehouse_of(settings) as warehouse:
+        yield warehouse
+
+
+@pytest.fixture
+async def warehouse(all_of_warehouse: Warehouse) -> AsyncIterator[Warehouse]:
+    """The use cases on a database of their own, whose books are looked at after the test."""
+    yield all_of_warehouse
+    assert await broken(all_of_warehouse.database) == {}

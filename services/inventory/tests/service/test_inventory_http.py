@@ -1,8 +1,14 @@
 """What callers of the inventory API may rely on."""
 
+import json
+
 import pytest
+from chassis import rpc
+from chassis.kernel.ids import uuid7
 from chassis.tokens import Role
+from google.protobuf.timestamp_pb2 import Timestamp
 from inventory_harness import SELLER, Inventory
+from shopapi.inventory.v1.inventory_pb2 import ReleaseRequest, ReserveLine, ReserveRequest
 
 
 async def test_a_product_without_stock_answers_zeros(inventory: Inventory) -> None:
@@ -66,6 +72,131 @@ async def test_bad_input_gets_a_stable_code(inventory: Inventory, body: str, sta
 
     assert (answer.status_code, answer.json()["code"]) == (status, code)
     assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"delta": 1},
+        {"reason": "found"},
+        {"delta": 0, "reason": "found"},
+        {"delta": 1.5, "reason": "found"},
+        {"delta": True, "reason": "found"},
+        {"delta": "1", "reason": "found"},
+        {"delta": 10**30, "reason": "found"},
+        {"delta": -(10**9) - 1, "reason": "found"},
+        {"delta": 1, "reason": ""},
+        {"delta": 1, "reason": " \t"},
+        {"delta": 1, "reason": None},
+        {"delta": 1, "reason": "x" * 201},
+        {"delta": 1, "reason": "a\x00b"},
+        {"delta": 1, "reason": "\ud800"},
+        {"delta": 1, "reason": "found", "on_hand": 5},
+    ],
+    ids=ascii,
+)
+async def test_a_bad_adjustment_is_refused(inventory: Inventory, body: dict[str, object]) -> None:
+    headers = {**inventory.seller, "Content-Type": "application/json"}
+
+    answer = await inventory.http.post("/api/v1/inventory/1/adjustments", content=json.dumps(body), headers=headers)
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_field")
+
+
+@pytest.mark.parametrize("threshold", [-1, "5", 1.5, True, 10**30])
+async def test_a_bad_threshold_is_refused(inventory: Inventory, threshold: object) -> None:
+    body = {"quantity": 1, "low_stock_threshold": threshold}
+
+    answer = await inventory.http.put("/api/v1/inventory/1", json=body, headers=inventory.seller)
+
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "low_stock_threshold")
+
+
+@pytest.mark.parametrize("key", ["", "x" * 256, "a b", "\u00e4".encode().decode("latin-1")], ids=ascii)
+async def test_a_bad_key_is_refused(inventory: Inventory, key: str) -> None:
+    body, headers = {"delta": 1, "reason": "found"}, {**inventory.seller, "Idempotency-Key": key.encode("latin-1")}
+
+    answer = await inventory.http.post("/api/v1/inventory/1/adjustments", json=body, headers=headers)  # type: ignore[arg-type]
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_field")
+
+
+@pytest.mark.parametrize(
+    ("user", "role", "product", "status", "code"),
+    [
+        (8, Role.SELLER, 1, 403, "not_the_seller"),
+        (SELLER, Role.CUSTOMER, 1, 403, "forbidden"),
+        (SELLER, Role.SELLER, 1000, 404, "unknown_product"),
+        (SELLER, Role.SELLER, 981, 200, None),
+        (1, Role.ADMIN, 981, 200, None),
+        (1, Role.ADMIN, 1000, 200, None),  # one that the catalogue has given up
+    ],
+)
+async def test_only_the_seller_or_an_admin_reads_the_history(
+    inventory: Inventory, user: int, role: Role, product: int, status: int, code: str | None
+) -> None:
+    headers = inventory.issuer.bearer(user, role)
+
+    answer = await inventory.http.get(f"/api/v1/inventory/{product}/history", headers=headers)
+
+    assert (answer.status_code, answer.json().get("code")) == (status, code)
+
+
+@pytest.mark.parametrize(
+    ("user", "role", "product", "status", "code"),
+    [
+        (8, Role.SELLER, 1, 403, "not_the_seller"),
+        (SELLER, Role.CUSTOMER, 1, 403, "forbidden"),
+        (SELLER, Role.SELLER, 1000, 404, "unknown_product"),
+        (1, Role.ADMIN, 1000, 404, "unknown_product"),
+        (1, Role.ADMIN, 982, 201, None),
+    ],
+)
+async def test_only_the_seller_or_an_admin_adjusts_stock(
+    inventory: Inventory, user: int, role: Role, product: int, status: int, code: str | None
+) -> None:
+    body, headers = {"delta": 1, "reason": "found"}, inventory.issuer.bearer(user, role)
+
+    answer = await inventory.http.post(f"/api/v1/inventory/{product}/adjustments", json=body, headers=headers)
+
+    assert (answer.status_code, answer.json().get("code")) == (status, code)
+
+
+async def test_nobody_unknown_reads_the_history_or_adjusts(inventory: Inventory) -> None:
+    answers = [
+        await inventory.http.get("/api/v1/inventory/1/history"),
+        await inventory.http.post("/api/v1/inventory/1/adjustments", json={"delta": 1, "reason": "found"}),
+    ]
+
+    assert [(answer.status_code, answer.json()["code"]) for answer in answers] == [(401, "unauthenticated")] * 2
+
+
+AN_ORDER, SOON = str(uuid7()), Timestamp(seconds=4_000_000_000)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        ReserveRequest(order_id="", lines=[ReserveLine(product_id=1, quantity=1)], until=SOON),
+        ReserveRequest(order_id="x", lines=[ReserveLine(product_id=1, quantity=1)], until=SOON),
+        ReserveRequest(order_id=AN_ORDER, until=SOON),
+        ReserveRequest(order_id=AN_ORDER, lines=[ReserveLine(product_id=1)], until=SOON),
+        ReserveRequest(order_id=AN_ORDER, lines=[ReserveLine(product_id=1, quantity=-1)], until=SOON),
+        ReserveRequest(
+            order_id=AN_ORDER, lines=[ReserveLine(product_id=1, quantity=1)], until=Timestamp(seconds=2**60)
+        ),
+        ReleaseRequest(order_id="x"),
+    ],
+    ids=lambda request: " ".join(str(request).split())[:60],
+)
+async def test_a_bad_call_is_refused(inventory: Inventory, request_: ReserveRequest | ReleaseRequest) -> None:
+    method = inventory.rpc.Reserve if isinstance(request_, ReserveRequest) else inventory.rpc.Release
+
+    with pytest.raises(rpc.RpcProblem) as refusal:
+        await rpc.call(method, request_)
+
+    assert refusal.value.code == "invalid_field"
 
 
 @pytest.mark.parametrize("product", ["0", "-1", "x", str(2**63), "1.5"])

@@ -1,7 +1,6 @@
 """Stock on a real PostgreSQL and RabbitMQ: nothing is oversold, whatever happens at once or twice."""
 
 import asyncio
-import itertools
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -12,11 +11,9 @@ from chassis.events import Event
 from chassis.kernel.ids import uuid7
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
-from inventory_harness import Inventory
+from inventory_harness import PRODUCTS, Inventory
 from shopapi.events.v1.events_pb2 import OrderCancelled, OrderLine, OrderPlaced
 from shopapi.inventory.v1.inventory_pb2 import ReleaseRequest, ReserveLine, ReserveRequest
-
-PRODUCTS = itertools.count(1)
 
 
 def at(seconds: float) -> Timestamp:

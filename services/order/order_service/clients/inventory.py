@@ -1,5 +1,6 @@
 """What this service asks the inventory service."""
 
+import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
@@ -13,6 +14,9 @@ from shopapi.inventory.v1 import inventory_pb2, inventory_pb2_grpc
 from order_service.domain.errors import OutOfStock, Shortage
 from order_service.domain.orders import Line
 
+_LOOK_SECONDS = 0.5
+"""How long showing a cart waits for what is nice to know."""
+
 
 class Inventory(Protocol):
     async def reserve(self, order_id: OrderId, lines: Sequence[Line], until: datetime) -> None:
@@ -20,6 +24,9 @@ class Inventory(Protocol):
 
     async def release(self, order_id: OrderId) -> None:
         """Gives back what is set aside for an order; none is fine."""
+
+    async def available(self, product_ids: Sequence[ProductId]) -> dict[ProductId, int]:
+        """Units of each that may be ordered now."""
 
 
 class GrpcInventory:
@@ -38,6 +45,11 @@ class GrpcInventory:
 
     async def release(self, order_id: OrderId) -> None:
         await rpc.call(self._stub.Release, inventory_pb2.ReleaseRequest(order_id=str(order_id)))
+
+    async def available(self, product_ids: Sequence[ProductId]) -> dict[ProductId, int]:
+        requests = [inventory_pb2.GetStockRequest(product_id=product_id) for product_id in product_ids]
+        answers = await asyncio.gather(*(rpc.call(self._stub.GetStock, r, _LOOK_SECONDS) for r in requests))
+        return {ProductId(stock.product_id): stock.available for stock in answers}
 
 
 def _shortages(problem: rpc.RpcProblem) -> list[Shortage]:

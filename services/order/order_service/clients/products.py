@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from chassis import rpc
-from chassis.kernel.ids import ProductId
+from chassis.kernel.ids import ProductId, UserId
 from chassis.kernel.money import Money
 from grpc import aio
 from shopapi.product.v1 import product_pb2, product_pb2_grpc
@@ -27,4 +27,5 @@ class GrpcProducts:
 
 
 def _offer(priced: product_pb2.PricedProduct) -> Offer:
-    return Offer(ProductId(priced.product_id), priced.name, Money(priced.price.amount, priced.price.currency))
+    price = Money(priced.price.amount, priced.price.currency)
+    return Offer(ProductId(priced.product_id), priced.name, price, UserId(priced.seller_id))

@@ -1,9 +1,11 @@
-"""What can go wrong with orders."""
+"""What can go wrong with orders, carts and addresses."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from uuid import UUID
 
-from chassis.kernel.ids import OrderId, ProductId
+from chassis.kernel.ids import OrderId, ProductId, UserId
+from chassis.kernel.money import Money
 
 
 class OrderError(Exception):
@@ -54,19 +56,86 @@ class OutOfStock(OrderError):  # noqa: N818 - named for what happened
 class UnknownOrder(OrderError):  # noqa: N818 - named for what happened
     """There is no such order, or it is somebody else's: who asks must not learn which."""
 
-    def __init__(self, order_id: OrderId) -> None:
+    def __init__(self, order_id: OrderId | str) -> None:
         super().__init__(f"you have no order {order_id}")
 
 
-class NotCancellable(OrderError):  # noqa: N818 - named for what happened
+class IllegalTransition(OrderError):  # noqa: N818 - named for what happened
+    """The order cannot go from where it is to where it is wanted."""
+
+    def __init__(self, order_id: OrderId, status: str, wanted: str, following: Sequence[str]) -> None:
+        way = f"from there it goes to {' or '.join(following)}" if following else "that is where it ends"
+        super().__init__(f"order {order_id} is {status} and cannot become {wanted}: {way}")
+
+
+class NotCancellable(IllegalTransition):
     """The order is on its way."""
 
     def __init__(self, order_id: OrderId, status: str) -> None:
-        super().__init__(f"order {order_id} is {status}: only a pending or confirmed one can be cancelled")
+        OrderError.__init__(self, f"order {order_id} is {status}: only a pending or confirmed one can be cancelled")
 
 
-class KeyReused(OrderError):  # noqa: N818 - named for what happened
-    """An idempotency key came again with something else to order."""
+class AlreadyShipped(IllegalTransition):
+    """The order has left the house, with another parcel than this one."""
+
+    def __init__(self, order_id: OrderId) -> None:
+        OrderError.__init__(self, f"order {order_id} is shipped already, by another carrier or tracking number")
+
+
+class NotItsPrice(OrderError):  # noqa: N818 - named for what happened
+    """A payment came in for another amount than the order costs."""
+
+    def __init__(self, order_id: OrderId, paid: Money, total: Money) -> None:
+        super().__init__(
+            f"order {order_id} costs {total.amount} {total.currency}, and {paid.amount} {paid.currency} were paid"
+        )
+
+
+class CartEmpty(OrderError):  # noqa: N818 - named for what happened
+    """An order without items is placed from the cart, and there is nothing in it."""
 
     def __init__(self) -> None:
-        super().__init__("this Idempotency-Key was used for another order: send a new key, or the first body again")
+        super().__init__("your cart is empty: put something in it, or send items")
+
+
+class CartFull(OrderError):  # noqa: N818 - named for what happened
+    """A cart holds only so many products."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"a cart holds {limit} products at most: order some, or take some out")
+
+
+class CartChanged(OrderError):  # noqa: N818 - named for what happened
+    """Something that was being ordered has left the cart meanwhile."""
+
+    def __init__(self) -> None:
+        super().__init__("your cart changed while it was being ordered: look at it, and order again")
+
+
+class UnknownAddress(OrderError):  # noqa: N818 - named for what happened
+    """There is no such address, or it is somebody else's."""
+
+    def __init__(self, address_id: UUID) -> None:
+        super().__init__(f"you have no address {address_id}")
+
+
+class NoSuchAddressToShipTo(UnknownAddress):
+    """The same, said of a member of an order."""
+
+
+class AddressBookFull(OrderError):  # noqa: N818 - named for what happened
+    """A buyer keeps only so many addresses."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"an address book holds {limit} addresses at most: delete one first")
+
+
+class AccountErased(OrderError):  # noqa: N818 - named for what happened
+    """The account is gone, and nothing is kept for it any more; its last access token may live some minutes longer."""
+
+    def __init__(self, user_id: UserId) -> None:
+        super().__init__(f"account {user_id} was erased: register again to order")
+
+
+class BadRange(OrderError):  # noqa: N818 - named for what happened
+    """Figures are asked for a time that makes no sense, or for too long a one."""

@@ -9,7 +9,17 @@ from chassis.kernel import money
 from chassis.kernel.ids import OrderId, ProductId, UserId
 from chassis.kernel.money import Money
 
-from order_service.domain.errors import MixedCurrencies, NotCancellable, TotalTooLarge, UnknownProducts
+from order_service.domain.addresses import Address
+from order_service.domain.charges import Tariff
+from order_service.domain.errors import (
+    AlreadyShipped,
+    IllegalTransition,
+    MixedCurrencies,
+    NotCancellable,
+    NotItsPrice,
+    TotalTooLarge,
+    UnknownProducts,
+)
 
 
 class OrderStatus(StrEnum):
@@ -23,15 +33,25 @@ class OrderStatus(StrEnum):
     def may_become(self, status: "OrderStatus") -> bool:
         return status in _NEXT[self]
 
+    @property
+    def following(self) -> tuple["OrderStatus", ...]:
+        return _NEXT[self]
 
-_NEXT: Mapping[OrderStatus, frozenset[OrderStatus]] = {
-    OrderStatus.PENDING: frozenset({OrderStatus.CONFIRMED, OrderStatus.CANCELLED}),
-    OrderStatus.CONFIRMED: frozenset({OrderStatus.PROCESSING, OrderStatus.CANCELLED}),
-    OrderStatus.PROCESSING: frozenset({OrderStatus.SHIPPED}),
-    OrderStatus.SHIPPED: frozenset({OrderStatus.DELIVERED}),
-    OrderStatus.DELIVERED: frozenset(),
-    OrderStatus.CANCELLED: frozenset(),
+    @property
+    def is_final(self) -> bool:
+        return not _NEXT[self]
+
+
+_NEXT: Mapping[OrderStatus, tuple[OrderStatus, ...]] = {
+    OrderStatus.PENDING: (OrderStatus.CONFIRMED, OrderStatus.CANCELLED),
+    OrderStatus.CONFIRMED: (OrderStatus.PROCESSING, OrderStatus.CANCELLED),
+    OrderStatus.PROCESSING: (OrderStatus.SHIPPED,),
+    OrderStatus.SHIPPED: (OrderStatus.DELIVERED,),
+    OrderStatus.DELIVERED: (),
+    OrderStatus.CANCELLED: (),
 }
+PAID = frozenset({OrderStatus.CONFIRMED, OrderStatus.PROCESSING, OrderStatus.SHIPPED, OrderStatus.DELIVERED})
+FINAL = frozenset(status for status in OrderStatus if status.is_final)
 
 
 class CancelReason(StrEnum):
@@ -39,6 +59,22 @@ class CancelReason(StrEnum):
     EXPIRED = "expired"
     ADMIN = "admin"
     OUT_OF_STOCK = "out_of_stock"
+
+
+class Actor(StrEnum):
+    """Who moved an order on."""
+
+    BUYER = "buyer"
+    ADMIN = "admin"
+    SYSTEM = "system"
+
+
+_CANCELLED_BY: Mapping[CancelReason, Actor] = {
+    CancelReason.BUYER: Actor.BUYER,
+    CancelReason.EXPIRED: Actor.SYSTEM,
+    CancelReason.ADMIN: Actor.ADMIN,
+    CancelReason.OUT_OF_STOCK: Actor.SYSTEM,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +92,7 @@ class Offer:
     product_id: ProductId
     name: str
     price: Money
+    seller_id: UserId
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +103,7 @@ class Item:
     name: str
     quantity: int
     unit_price: Money
+    seller_id: UserId
 
     @property
     def total(self) -> Money:
@@ -73,17 +111,71 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
+class Step:
+    """One line of an order's history: what it became, when, and through whom."""
+
+    status: OrderStatus
+    at: datetime
+    by: Actor
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """How a shipped order travels, as far as is known."""
+
+    carrier: str | None = None
+    tracking_number: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Payment:
+    """Captured by the provider; the id is the payment service's, opaque to us."""
+
+    id: str
+    amount: Money
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Refund:
+    """Given back by the provider; the ids are the payment service's."""
+
+    id: str
+    payment_id: str
+    amount: Money
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What was paid for an order, and what of it was given back."""
+
+    paid: Money
+    refunded: Money
+
+
+@dataclass(frozen=True, slots=True)
 class Order:
-    """Pending until it is paid, at the latest at `expires_at`."""
+    """Pending until it is paid, at the latest at `expires_at`. `total` is what the items, shipping and tax come to."""
 
     id: OrderId
     buyer_id: UserId
     items: tuple[Item, ...]
+    shipping: Money
+    tax: Money
     total: Money
     created_at: datetime
     expires_at: datetime
+    history: tuple[Step, ...]
+    shipping_address: Address | None = None
     status: OrderStatus = OrderStatus.PENDING
     cancel_reason: CancelReason | None = None
+    shipment: Parcel | None = None
+    payment: Settlement | None = None
+
+    @property
+    def subtotal(self) -> Money:
+        return money.total(item.total for item in self.items)
 
     @classmethod
     def place(
@@ -94,22 +186,70 @@ class Order:
         offers: Mapping[ProductId, Offer],
         at: datetime,
         expires_at: datetime,
+        tariff: Tariff = Tariff(),  # noqa: B008 - frozen
+        shipping_address: Address | None = None,
     ) -> "Order":
         """A new order of merged lines. Raises UnknownProducts, MixedCurrencies, TotalTooLarge."""
-        unknown = [line.product_id for line in lines if line.product_id not in offers]
-        if unknown:
-            raise UnknownProducts(unknown)
-        chosen = [(offers[line.product_id], line.quantity) for line in lines]
-        items = tuple(Item(offer.product_id, offer.name, quantity, offer.price) for offer, quantity in chosen)
-        return cls(order_id, buyer_id, items, _total(items), at, expires_at)
+        items = _items(lines, offers)
+        country = None if shipping_address is None else shipping_address.country
+        shipping, tax, total = _charged(items, tariff, country)
+        history = (Step(OrderStatus.PENDING, at, Actor.BUYER),)
+        return cls(order_id, buyer_id, items, shipping, tax, total, at, expires_at, history, shipping_address)
 
-    def cancelled(self, reason: CancelReason) -> "Order":
+    def is_payable(self, at: datetime) -> bool:
+        return self.status is OrderStatus.PENDING and at < self.expires_at
+
+    def paid(self, amount: Money, at: datetime) -> "Order":
+        """A pending order that is paid is confirmed; any other stays as it is. Raises NotItsPrice."""
+        if self.status is not OrderStatus.PENDING:
+            return self
+        if amount != self.total:
+            raise NotItsPrice(self.id, amount, self.total)
+        return self._become(OrderStatus.CONFIRMED, Actor.SYSTEM, at)
+
+    def moved(self, status: OrderStatus, at: datetime, parcel: Parcel | None = None) -> "Order":
+        """What an admin makes of it; what it is already stays as it is.
+
+        Raises IllegalTransition: what an order costs is paid by its payment alone, so nobody confirms it by hand.
+        """
+        if status is OrderStatus.CANCELLED:
+            return self.cancelled(CancelReason.ADMIN, at)
+        if status is self.status:
+            return self._again(parcel)
+        if status is OrderStatus.CONFIRMED:
+            raise self._refusal(status)
+        return replace(self._become(status, Actor.ADMIN, at), shipment=self.shipment if parcel is None else parcel)
+
+    def cancelled(self, reason: CancelReason, at: datetime) -> "Order":
         """One that is cancelled already stays as it is, with its first reason. Raises NotCancellable."""
         if self.status is OrderStatus.CANCELLED:
             return self
         if not self.status.may_become(OrderStatus.CANCELLED):
             raise NotCancellable(self.id, self.status)
-        return replace(self, status=OrderStatus.CANCELLED, cancel_reason=reason)
+        return replace(self._become(OrderStatus.CANCELLED, _CANCELLED_BY[reason], at), cancel_reason=reason)
+
+    def _become(self, status: OrderStatus, by: Actor, at: datetime) -> "Order":
+        if not self.status.may_become(status):
+            raise self._refusal(status)
+        return replace(self, status=status, history=(*self.history, Step(status, at, by)))
+
+    def _again(self, parcel: Parcel | None) -> "Order":
+        if parcel is not None and parcel != self.shipment:
+            raise AlreadyShipped(self.id)
+        return self
+
+    def _refusal(self, status: OrderStatus) -> IllegalTransition:
+        return IllegalTransition(self.id, self.status, status, self.status.following)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which orders to list; None leaves it open."""
+
+    buyer_id: UserId | None = None
+    status: OrderStatus | None = None
+    placed_from: datetime | None = None
+    placed_before: datetime | None = None
 
 
 def merged(lines: Sequence[Line]) -> list[Line]:
@@ -120,11 +260,23 @@ def merged(lines: Sequence[Line]) -> list[Line]:
     return [Line(product_id, quantities[product_id]) for product_id in sorted(quantities)]
 
 
-def _total(items: Sequence[Item]) -> Money:
+def _items(lines: Sequence[Line], offers: Mapping[ProductId, Offer]) -> tuple[Item, ...]:
+    unknown = [line.product_id for line in lines if line.product_id not in offers]
+    if unknown:
+        raise UnknownProducts(unknown)
+    chosen = [(offers[line.product_id], line.quantity) for line in lines]
+    return tuple(Item(offer.product_id, offer.name, count, offer.price, offer.seller_id) for offer, count in chosen)
+
+
+def _charged(items: Sequence[Item], tariff: Tariff, country: str | None) -> tuple[Money, Money, Money]:
+    """Shipping, tax, and the total."""
     currencies = sorted({item.unit_price.currency for item in items})
     if len(currencies) > 1:
         raise MixedCurrencies(currencies)
     try:
-        return money.total(item.total for item in items)
+        subtotal = money.total(item.total for item in items)
+        shipping = tariff.shipping.cost(subtotal, country)
+        tax = tariff.tax.due(subtotal + shipping, country)
+        return shipping, tax, subtotal + shipping + tax
     except ValueError:
         raise TotalTooLarge from None

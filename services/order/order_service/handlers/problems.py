@@ -5,11 +5,19 @@ from collections.abc import Mapping
 from chassis.problems import Problem, ProblemTable
 
 from order_service.domain.errors import (
-    KeyReused,
+    AccountErased,
+    AddressBookFull,
+    BadRange,
+    CartChanged,
+    CartEmpty,
+    CartFull,
+    IllegalTransition,
     MixedCurrencies,
+    NoSuchAddressToShipTo,
     NotCancellable,
     OutOfStock,
     TotalTooLarge,
+    UnknownAddress,
     UnknownOrder,
     UnknownProducts,
 )
@@ -32,11 +40,19 @@ def _currencies(error: MixedCurrencies) -> Mapping[str, object]:
 
 
 PROBLEMS: ProblemTable = {
+    AccountErased: Problem(403, "account_erased"),
+    UnknownAddress: Problem(404, "unknown_address"),
     UnknownOrder: Problem(404, "unknown_order"),
-    OutOfStock: Problem(409, "out_of_stock", members=_shortages),
+    AddressBookFull: Problem(409, "address_book_full"),
+    CartChanged: Problem(409, "cart_changed"),
+    CartFull: Problem(409, "cart_full"),
+    IllegalTransition: Problem(409, "illegal_transition"),
     NotCancellable: Problem(409, "not_cancellable"),
-    UnknownProducts: Problem(422, "unknown_product", members=_products),
+    OutOfStock: Problem(409, "out_of_stock", members=_shortages),
+    BadRange: Problem(422, "bad_range"),
+    CartEmpty: Problem(422, "cart_empty"),
     MixedCurrencies: Problem(422, "mixed_currencies", members=_currencies),
+    NoSuchAddressToShipTo: Problem(422, "unknown_address"),
     TotalTooLarge: Problem(422, "total_too_large"),
-    KeyReused: Problem(422, "idempotency_key_reused"),
+    UnknownProducts: Problem(422, "unknown_product", members=_products),
 }

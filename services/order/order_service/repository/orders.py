@@ -1,17 +1,34 @@
-"""Statements on orders and their items. Locks: an order's row; its items never change."""
+"""Statements on orders and what belongs to them. Locks: an order's row; its items never change, the rest changes under that lock."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
 from chassis.kernel.ids import OrderId, ProductId, UserId
 from chassis.kernel.money import Money
-from sqlalchemy import Row, Select, exists, func, select, update
+from sqlalchemy import ColumnElement, Row, Select, and_, exists, func, literal_column, select, true, union_all, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from order_service.domain.orders import CancelReason, Item, Order, OrderStatus
-from order_service.repository.tables import order_items, orders
+from order_service.domain.addresses import Address
+from order_service.domain.orders import (
+    FINAL,
+    PAID,
+    Actor,
+    CancelReason,
+    Item,
+    Order,
+    OrderStatus,
+    Parcel,
+    Payment,
+    Refund,
+    Settlement,
+    Step,
+    Wanted,
+)
+from order_service.repository.tables import order_history, order_items, orders, payments, refunds
 
 
 class OrderRepository:
@@ -27,7 +44,10 @@ class OrderRepository:
             buyer_id=order.buyer_id,
             status=order.status,
             total_amount=order.total.amount,
+            shipping_amount=order.shipping.amount,
+            tax_amount=order.tax.amount,
             currency=order.total.currency,
+            shipping_address=None if order.shipping_address is None else asdict(order.shipping_address),
             created_at=order.created_at,
             expires_at=order.expires_at,
         )
@@ -36,6 +56,7 @@ class OrderRepository:
             (first,) = await self._all(select(orders).where(orders.c.id == order.id))
             return first
         await self._transaction.execute(insert(order_items), [_item_row(order.id, item) for item in order.items])
+        await self._add_history(order, since=0)
         return order
 
     async def find(self, order_id: OrderId) -> Order | None:
@@ -47,7 +68,7 @@ class OrderRepository:
         return await self._one(select(orders).where(orders.c.id == order_id).with_for_update())
 
     async def lock_lapsed(self, at: datetime, limit: int) -> list[Order]:
-        """Pending orders whose time is over, locked; those that somebody else has locked are left to them."""
+        """Pending orders whose time is over, locked; those that somebody else has locked are left to them. Along orders_by_expiry."""
         wanted = (
             select(orders)
             .where(orders.c.status == OrderStatus.PENDING, orders.c.expires_at <= at)
@@ -57,79 +78,188 @@ class OrderRepository:
         )
         return await self._all(wanted)
 
-    async def page_of(self, buyer_id: UserId, offset: int, limit: int) -> list[Order]:
-        """A buyer's orders, newest first, along orders_of_a_buyer."""
-        wanted = (
+    async def page(self, wanted: Wanted, offset: int, limit: int) -> list[Order]:
+        """Newest first, along orders_of_a_buyer, orders_by_status or orders_by_time."""
+        rows = (
             select(orders)
-            .where(orders.c.buyer_id == buyer_id)
+            .where(_matches(wanted))
             .order_by(orders.c.created_at.desc(), orders.c.id.desc())
             .offset(offset)
             .limit(limit)
         )
-        return await self._all(wanted)
+        return await self._all(rows)
 
-    async def count_of(self, buyer_id: UserId) -> int:
-        """How many orders a buyer has, along orders_of_a_buyer."""
-        wanted = select(func.count()).select_from(orders).where(orders.c.buyer_id == buyer_id)
-        return await self._transaction.scalar(wanted) or 0
+    async def count(self, wanted: Wanted) -> int:
+        """Along the same indexes."""
+        return await self._transaction.scalar(select(func.count()).select_from(orders).where(_matches(wanted))) or 0
 
-    async def store_cancellation(self, order: Order) -> None:
-        """The row must be locked."""
-        changed = update(orders).where(orders.c.id == order.id)
-        await self._transaction.execute(changed.values(status=order.status, cancel_reason=order.cancel_reason))
+    async def store_change(self, before: Order, after: Order) -> None:
+        """What may change of an order. The row must be locked."""
+        parcel = after.shipment or Parcel()
+        await self._transaction.execute(
+            update(orders)
+            .where(orders.c.id == after.id)
+            .values(
+                status=after.status,
+                cancel_reason=after.cancel_reason,
+                carrier=parcel.carrier,
+                tracking_number=parcel.tracking_number,
+                shipping_address=None if after.shipping_address is None else asdict(after.shipping_address),
+            )
+        )
+        await self._add_history(after, since=len(before.history))
 
-    async def has_ordered(self, buyer_id: UserId, product_id: ProductId) -> bool:
+    async def add_payment(self, order_id: OrderId, payment: Payment) -> None:
+        """Once, by primary key."""
+        new = insert(payments).values(
+            id=payment.id, order_id=order_id, amount=payment.amount.amount, completed_at=payment.at
+        )
+        await self._transaction.execute(new.on_conflict_do_nothing())
+
+    async def add_refund(self, order_id: OrderId, refund: Refund) -> None:
+        """Once, by primary key."""
+        new = insert(refunds).values(
+            id=refund.id,
+            payment_id=refund.payment_id,
+            order_id=order_id,
+            amount=refund.amount.amount,
+            refunded_at=refund.at,
+        )
+        await self._transaction.execute(new.on_conflict_do_nothing())
+
+    async def blank_addresses(self, buyer_id: UserId) -> None:
+        """Of the buyer's finished orders, along orders_of_a_buyer. Waits for who is just finishing one."""
+        theirs = and_(orders.c.buyer_id == buyer_id, orders.c.shipping_address.is_not(None))
+        await self._transaction.execute(select(orders.c.id).where(theirs).order_by(orders.c.id).with_for_update())
+        await self._transaction.execute(
+            update(orders).where(theirs, orders.c.status.in_(FINAL)).values(shipping_address=None)
+        )
+
+    async def has_bought(self, buyer_id: UserId, product_id: ProductId) -> bool:
         """Along orders_of_a_buyer, then the items' primary key: a buyer has fewer orders than a product has buyers."""
         wanted = (
             select(order_items.c.order_id)
             .join(orders, orders.c.id == order_items.c.order_id)
             .where(
                 orders.c.buyer_id == buyer_id,
-                orders.c.status != OrderStatus.CANCELLED,
+                orders.c.status.in_(PAID),
                 order_items.c.product_id == product_id,
             )
         )
         return bool(await self._transaction.scalar(select(exists(wanted))))
+
+    async def _add_history(self, order: Order, since: int) -> None:
+        rows = [
+            {"order_id": order.id, "position": position, "status": step.status, "at": step.at, "by": step.by}
+            for position, step in enumerate(order.history)
+            if position >= since
+        ]
+        await self._transaction.execute(insert(order_history), rows)
 
     async def _one(self, wanted: Select[Any]) -> Order | None:
         found = await self._all(wanted)
         return found[0] if found else None
 
     async def _all(self, wanted: Select[Any]) -> list[Order]:
+        """Read after the rows are locked, so that what belongs to them is as new as they are."""
         rows = (await self._transaction.execute(wanted)).all()
-        items = await self._items([row.id for row in rows])
-        return [_order(row, items[row.id]) for row in rows]
+        ids = [row.id for row in rows]
+        items = await self._of(ids, select(order_items).order_by(order_items.c.product_id), order_items.c.order_id)
+        history = await self._of(
+            ids, select(order_history).order_by(order_history.c.position), order_history.c.order_id
+        )
+        settled = await self._settled(ids)
+        return [_order(row, items[row.id], history[row.id], settled.get(row.id)) for row in rows]
 
-    async def _items(self, order_ids: Sequence[OrderId]) -> dict[OrderId, list[Row[Any]]]:
-        """By order, each in product order."""
-        wanted = select(order_items).where(order_items.c.order_id.in_(order_ids)).order_by(order_items.c.product_id)
-        found: dict[OrderId, list[Row[Any]]] = {order_id: [] for order_id in order_ids}
-        for row in await self._transaction.execute(wanted):
-            found[row.order_id].append(row)
+    async def _of(
+        self, order_ids: Sequence[OrderId], wanted: Select[Any], key: ColumnElement[Any]
+    ) -> dict[OrderId, list[Row[Any]]]:
+        """By order, along the primary key of what belongs to it."""
+        found: dict[OrderId, list[Row[Any]]] = defaultdict(list)
+        if order_ids:
+            for row in await self._transaction.execute(wanted.where(key.in_(order_ids))):
+                found[row.order_id].append(row)
         return found
+
+    async def _settled(self, order_ids: Sequence[OrderId]) -> dict[OrderId, Row[Any]]:
+        """What was paid and given back, along payments_of_an_order and refunds_of_an_order."""
+        zero: ColumnElement[int] = literal_column("0")
+        movements = union_all(
+            select(payments.c.order_id, payments.c.amount.label("paid"), zero.label("refunded")).where(
+                payments.c.order_id.in_(order_ids)
+            ),
+            select(refunds.c.order_id, zero, refunds.c.amount).where(refunds.c.order_id.in_(order_ids)),
+        ).subquery()
+        sums = select(
+            movements.c.order_id,
+            func.sum(movements.c.paid).label("paid"),
+            func.sum(movements.c.refunded).label("refunded"),
+        ).group_by(movements.c.order_id)
+        rows: Iterable[Row[Any]] = await self._transaction.execute(sums) if order_ids else ()
+        return {row.order_id: row for row in rows}
+
+
+def _matches(wanted: Wanted) -> ColumnElement[bool]:
+    conditions: list[ColumnElement[bool]] = [true()]
+    if wanted.buyer_id is not None:
+        conditions.append(orders.c.buyer_id == wanted.buyer_id)
+    if wanted.status is not None:
+        conditions.append(orders.c.status == wanted.status)
+    if wanted.placed_from is not None:
+        conditions.append(orders.c.created_at >= wanted.placed_from)
+    if wanted.placed_before is not None:
+        conditions.append(orders.c.created_at < wanted.placed_before)
+    return and_(*conditions)
 
 
 def _item_row(order_id: OrderId, item: Item) -> dict[str, object]:
     return {
         "order_id": order_id,
         "product_id": item.product_id,
+        "seller_id": item.seller_id,
         "name": item.name,
         "quantity": item.quantity,
         "unit_amount": item.unit_price.amount,
     }
 
 
-def _order(row: Row[Any], items: Sequence[Row[Any]]) -> Order:
+def _order(row: Row[Any], items: Sequence[Row[Any]], history: Sequence[Row[Any]], settled: Row[Any] | None) -> Order:
+    currency = row.currency
     return Order(
         id=OrderId(row.id),
         buyer_id=UserId(row.buyer_id),
         items=tuple(
-            Item(ProductId(item.product_id), item.name, item.quantity, Money(item.unit_amount, row.currency))
+            Item(
+                ProductId(item.product_id),
+                item.name,
+                item.quantity,
+                Money(item.unit_amount, currency),
+                UserId(item.seller_id),
+            )
             for item in items
         ),
-        total=Money(row.total_amount, row.currency),
+        shipping=Money(row.shipping_amount, currency),
+        tax=Money(row.tax_amount, currency),
+        total=Money(row.total_amount, currency),
         created_at=row.created_at,
         expires_at=row.expires_at,
+        history=tuple(Step(OrderStatus(step.status), step.at, Actor(step.by)) for step in history),
+        shipping_address=None if row.shipping_address is None else Address(**row.shipping_address),
         status=OrderStatus(row.status),
         cancel_reason=None if row.cancel_reason is None else CancelReason(row.cancel_reason),
+        shipment=_parcel(row),
+        payment=_settlement(settled, currency),
     )
+
+
+def _parcel(row: Row[Any]) -> Parcel | None:
+    is_known = row.carrier is not None or row.tracking_number is not None
+    return Parcel(row.carrier, row.tracking_number) if is_known else None
+
+
+def _settlement(settled: Row[Any] | None, currency: str) -> Settlement | None:
+    """What was given back was paid before, even where the news of it comes later."""
+    if settled is None:
+        return None
+    refunded = int(settled.refunded)
+    return Settlement(Money(max(int(settled.paid), refunded), currency), Money(refunded, currency))

@@ -1,13 +1,23 @@
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from chassis import invariants
+from chassis.database import Database
+from chassis.invariants import Books
 from order_harness import Order, running_order
+from order_service.app import SCHEMA
 
 
 @pytest.fixture(scope="session")
 async def running_service() -> AsyncIterator[Order]:
+    """Whatever the tests have done to it, its books are true in the end."""
     async with running_order() as service:
         yield service
+        database = Database(service.database, SCHEMA)
+        books = Books(database, "order_service")
+        broken = {each.name: await books.broken(each) for each in invariants.of("order_service")}
+        await database.close()
+        assert {name: rows for name, rows in broken.items() if rows} == {}
 
 
 @pytest.fixture
@@ -19,3 +29,5 @@ def order(running_service: Order) -> Iterator[Order]:
     running_service.inventory.loses_answers = False
     running_service.inventory.after_reserving = None
     running_service.inventory.left.clear()
+    running_service.products.repriced.clear()
+    running_service.products.gone.clear()

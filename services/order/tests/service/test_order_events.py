@@ -5,36 +5,15 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
-from chassis import testing
-from chassis.events import Event
 from chassis.kernel.ids import uuid7
-from order_harness import Order
+from order_harness import SELLER, Order, rejection_of
 from shopapi.events.v1.events_pb2 import (
     CANCEL_REASON_BUYER,
     CANCEL_REASON_EXPIRED,
     CANCEL_REASON_OUT_OF_STOCK,
     OrderCancelled,
     OrderPlaced,
-    ReservationRejected,
 )
-
-
-def rejected(order_id: str) -> Event:
-    return Event(uuid7(), order_id, datetime.now(UTC), ReservationRejected(order_id=order_id), {})
-
-
-async def tell(order: Order, *told: Event) -> None:
-    """Publishes, and waits until each event was received."""
-    await testing.publish(order.broker_url, told)
-    ids = {event.id for event in told}
-
-    async def all_are_received() -> bool:
-        async with order.sql() as sql:
-            return bool(
-                await sql.fetchval("SELECT count(*) FROM inbox WHERE event_id = ANY($1)", list(ids)) == len(ids)
-            )
-
-    await testing.eventually(all_are_received)
 
 
 async def test_a_placed_order_is_announced_whole(order: Order) -> None:
@@ -45,9 +24,9 @@ async def test_a_placed_order_is_announced_whole(order: Order) -> None:
     payload = event.payload
     assert isinstance(payload, OrderPlaced)
     assert (payload.order_id, payload.buyer_id) == (placed["id"], 51)
-    assert [(line.product_id, line.quantity, line.unit_price.amount) for line in payload.lines] == [
-        (1, 1, 100),
-        (2, 3, 200),
+    assert [(x.product_id, x.name, x.quantity, x.unit_price.amount, x.seller_id) for x in payload.lines] == [
+        (1, "Product 1", 1, 100, SELLER),
+        (2, "Product 2", 3, 200, SELLER),
     ]
     assert (payload.total.amount, payload.total.currency) == (700, "USD")
     assert payload.placed_at.ToDatetime(UTC) == datetime.fromisoformat(placed["created_at"])
@@ -74,8 +53,8 @@ async def reason_of(order: Order, order_id: str) -> int:
 async def test_an_order_that_is_not_paid_in_time_is_cancelled(order: Order) -> None:
     lapsed, open_ = await order.placed(53, (1, 1)), await order.placed(53, (1, 1))
     paid = await order.placed(53, (1, 1))
+    await order.pay(paid)
     async with order.sql() as sql:
-        await sql.execute("UPDATE orders SET status = 'confirmed' WHERE id = $1", UUID(paid["id"]))
         await sql.execute(
             "UPDATE orders SET expires_at = $1 WHERE id = ANY($2)",
             datetime.now(UTC) - timedelta(seconds=1),
@@ -90,7 +69,7 @@ async def test_an_order_that_is_not_paid_in_time_is_cancelled(order: Order) -> N
 async def test_an_order_whose_stock_is_gone_is_cancelled(order: Order) -> None:
     placed = await order.placed(54, (1, 1))
 
-    await tell(order, rejected(placed["id"]))
+    await order.tell(rejection_of(placed["id"]))
 
     assert (await order.get(placed["id"], 54)).json()["data"]["status"] == "cancelled"
     assert await reason_of(order, placed["id"]) == CANCEL_REASON_OUT_OF_STOCK
@@ -101,11 +80,16 @@ async def test_replayed_and_shuffled_events_change_nothing(order: Order, seed: i
     chance = random.Random(seed)
     hit, cancelled, spared = [await order.placed(55, (1, 1)) for _ in range(3)]
     await order.cancel(cancelled["id"], 55)
-    events = [rejected(hit["id"]), rejected(hit["id"]), rejected(cancelled["id"]), rejected(str(uuid7()))]
+    events = [
+        rejection_of(hit["id"]),
+        rejection_of(hit["id"]),
+        rejection_of(cancelled["id"]),
+        rejection_of(str(uuid7())),
+    ]
     told = events * 3
     chance.shuffle(told)
 
-    await tell(order, *told)
+    await order.tell(*told)
 
     statuses = {found["id"]: found["status"] for found in await order.orders_of(55)}
     assert (statuses[hit["id"]], statuses[spared["id"]]) == ("cancelled", "pending")

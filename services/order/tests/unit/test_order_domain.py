@@ -1,5 +1,6 @@
 """What an order costs, and the states it may go through."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -8,20 +9,27 @@ from chassis.kernel.ids import OrderId, ProductId, UserId
 from chassis.kernel.money import MAX_AMOUNT, Money
 from hypothesis import given
 from hypothesis import strategies as st
-from order_service.domain.errors import KeyReused, MixedCurrencies, NotCancellable, TotalTooLarge, UnknownProducts
-from order_service.domain.idempotency import Claim, fingerprint
-from order_service.domain.orders import CancelReason, Line, Offer, Order, OrderStatus, merged
+from order_service.domain.errors import (
+    AlreadyShipped,
+    IllegalTransition,
+    MixedCurrencies,
+    NotCancellable,
+    NotItsPrice,
+    TotalTooLarge,
+    UnknownProducts,
+)
+from order_service.domain.orders import Actor, CancelReason, Line, Offer, Order, OrderStatus, Parcel, Step, merged
 
 NOW = datetime(2025, 1, 1, tzinfo=UTC)
 LATER = NOW + timedelta(minutes=30)
 ID = OrderId(UUID(int=1))
-BUYER = UserId(3)
+BUYER, SELLER = UserId(3), UserId(7)
 
 lines = st.lists(st.builds(Line, st.integers(1, 5).map(ProductId), st.integers(1, 1_000_000)), min_size=1, max_size=20)
 
 
 def offer(product: int, amount: int, currency: str = "USD") -> Offer:
-    return Offer(ProductId(product), f"Product {product}", Money(amount, currency))
+    return Offer(ProductId(product), f"Product {product}", Money(amount, currency), SELLER)
 
 
 def place(wanted: list[tuple[int, int]], *offers: Offer) -> Order:
@@ -31,7 +39,7 @@ def place(wanted: list[tuple[int, int]], *offers: Offer) -> Order:
 
 def order_in(status: OrderStatus) -> Order:
     reason = CancelReason.BUYER if status is OrderStatus.CANCELLED else None
-    return Order(ID, BUYER, (), Money(0, "USD"), NOW, LATER, status, reason)
+    return replace(place([(1, 1)], offer(1, 100)), status=status, cancel_reason=reason)
 
 
 @given(lines)
@@ -95,34 +103,94 @@ def test_the_state_machine_is_the_designs(status: OrderStatus, following: set[Or
 
 
 @pytest.mark.parametrize("status", [OrderStatus.PENDING, OrderStatus.CONFIRMED])
-@pytest.mark.parametrize("reason", CancelReason)
-def test_an_order_that_is_not_on_its_way_can_be_cancelled(status: OrderStatus, reason: CancelReason) -> None:
-    cancelled = order_in(status).cancelled(reason)
+@pytest.mark.parametrize(
+    ("reason", "by"),
+    [
+        (CancelReason.BUYER, Actor.BUYER),
+        (CancelReason.ADMIN, Actor.ADMIN),
+        (CancelReason.EXPIRED, Actor.SYSTEM),
+        (CancelReason.OUT_OF_STOCK, Actor.SYSTEM),
+    ],
+)
+def test_an_order_that_is_not_on_its_way_can_be_cancelled(status: OrderStatus, reason: CancelReason, by: Actor) -> None:
+    cancelled = order_in(status).cancelled(reason, LATER)
 
     assert (cancelled.status, cancelled.cancel_reason) == (OrderStatus.CANCELLED, reason)
+    assert cancelled.history[-1] == Step(OrderStatus.CANCELLED, LATER, by)
 
 
 @pytest.mark.parametrize("status", [OrderStatus.PROCESSING, OrderStatus.SHIPPED, OrderStatus.DELIVERED])
 def test_an_order_on_its_way_cannot_be_cancelled(status: OrderStatus) -> None:
     with pytest.raises(NotCancellable, match=status):
-        order_in(status).cancelled(CancelReason.BUYER)
+        order_in(status).cancelled(CancelReason.BUYER, LATER)
 
 
 def test_cancelling_again_keeps_the_first_reason() -> None:
     order = order_in(OrderStatus.CANCELLED)
 
-    assert order.cancelled(CancelReason.EXPIRED) is order
+    assert order.cancelled(CancelReason.EXPIRED, LATER) is order
 
 
-@given(lines)
-def test_the_fingerprint_knows_what_is_ordered_not_how_it_is_written(wanted: list[Line]) -> None:
-    assert fingerprint(merged(wanted)) == fingerprint(merged(list(reversed(wanted))))
-    assert fingerprint(merged(wanted)) != fingerprint(merged([*wanted, Line(ProductId(1), 1)]))
+def test_a_payment_of_what_it_costs_confirms_a_pending_order() -> None:
+    order = order_in(OrderStatus.PENDING)
+
+    paid = order.paid(order.total, LATER)
+
+    assert paid.status is OrderStatus.CONFIRMED
+    assert paid.history == (*order.history, Step(OrderStatus.CONFIRMED, LATER, Actor.SYSTEM))
 
 
-def test_a_key_goes_on_with_the_first_order_and_refuses_another_body() -> None:
-    first, second, other = (Claim(OrderId(UUID(int=n)), body) for n, body in ((1, "a"), (2, "a"), (3, "b")))
+@pytest.mark.parametrize("status", set(OrderStatus) - {OrderStatus.PENDING})
+def test_a_payment_changes_nothing_but_a_pending_order(status: OrderStatus) -> None:
+    order = order_in(status)
 
-    assert second.settled_by(first) == first.order_id
-    with pytest.raises(KeyReused):
-        other.settled_by(first)
+    assert order.paid(order.total, LATER) is order
+
+
+@pytest.mark.parametrize("amount", [Money(99, "USD"), Money(101, "USD"), Money(100, "EUR")])
+def test_another_amount_than_the_total_confirms_nothing(amount: Money) -> None:
+    with pytest.raises(NotItsPrice, match="costs 100 USD"):
+        order_in(OrderStatus.PENDING).paid(amount, LATER)
+
+
+ADMINS = {
+    (OrderStatus.PENDING, OrderStatus.CANCELLED),
+    (OrderStatus.CONFIRMED, OrderStatus.CANCELLED),
+    (OrderStatus.CONFIRMED, OrderStatus.PROCESSING),
+    (OrderStatus.PROCESSING, OrderStatus.SHIPPED),
+    (OrderStatus.SHIPPED, OrderStatus.DELIVERED),
+}
+
+
+@pytest.mark.parametrize("status", OrderStatus)
+@pytest.mark.parametrize("wanted", OrderStatus)
+def test_an_admin_moves_an_order_along_the_state_machine_and_never_confirms_one(
+    status: OrderStatus, wanted: OrderStatus
+) -> None:
+    order = order_in(status)
+
+    if status is wanted:
+        assert order.moved(wanted, LATER) is order
+    elif (status, wanted) in ADMINS:
+        assert order.moved(wanted, LATER).history[-1] == Step(wanted, LATER, Actor.ADMIN)
+    else:
+        with pytest.raises(IllegalTransition, match=status):
+            order.moved(wanted, LATER)
+
+
+def test_what_is_shipped_keeps_its_first_parcel() -> None:
+    parcel = Parcel("DHL", "123")
+    shipped = order_in(OrderStatus.PROCESSING).moved(OrderStatus.SHIPPED, LATER, parcel)
+
+    assert shipped.shipment == parcel
+    assert shipped.moved(OrderStatus.SHIPPED, LATER) is shipped
+    assert shipped.moved(OrderStatus.SHIPPED, LATER, Parcel("DHL", "123")) is shipped
+    with pytest.raises(AlreadyShipped):
+        shipped.moved(OrderStatus.SHIPPED, LATER, Parcel("DHL", "124"))
+    assert shipped.moved(OrderStatus.DELIVERED, LATER).shipment == parcel
+
+
+def test_only_a_pending_order_that_has_not_expired_may_be_paid() -> None:
+    assert order_in(OrderStatus.PENDING).is_payable(LATER - timedelta(seconds=1))
+    assert not order_in(OrderStatus.PENDING).is_payable(LATER)
+    assert not order_in(OrderStatus.CONFIRMED).is_payable(NOW)

@@ -7,7 +7,8 @@ from shopapi.inventory.v1 import inventory_pb2, inventory_pb2_grpc
 from shopapi.review.v1 import review_pb2, review_pb2_grpc
 from shopapi.user.v1 import user_pb2, user_pb2_grpc
 
-from product_service.domain.details import Rating, Seller, Stock
+from product_service.domain.details import Seller, Stock
+from product_service.domain.products import Rating
 
 _DEADLINE_SECONDS = 0.5
 """A page does not wait longer for any of its parts."""

@@ -1,10 +1,11 @@
-"""The product page: the product, and what the neighbours know of it."""
+"""The product page: the product, its variants, and what the neighbours know of it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from chassis.kernel.ids import UserId
 
-from product_service.domain.products import Product
+from product_service.domain.products import Listing, Product, Rating
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,24 +22,17 @@ class Stock:
 
 
 @dataclass(frozen=True, slots=True)
-class Rating:
-    """Mean of 1 to 5 stars; 0 when nobody has rated."""
-
-    average: float
-    count: int
-
-
-@dataclass(frozen=True, slots=True)
 class Details:
-    """A part is None where its neighbour did not answer in time."""
+    """A part is None where it did not come in time."""
 
     product: Product
     seller: Seller | None
     stock: Stock | None
     rating: Rating | None
+    variants: Sequence[Listing] | None = ()
 
     @property
     def degraded(self) -> list[str]:
         """The parts that are missing."""
-        parts = {"seller": self.seller, "stock": self.stock, "rating": self.rating}
+        parts = {"seller": self.seller, "stock": self.stock, "rating": self.rating, "variants": self.variants}
         return [name for name, part in parts.items() if part is None]

@@ -2,7 +2,8 @@
 
 from chassis.kernel.ids import ProductId
 
-from product_service.domain.categories import CategoryId
+from product_service.domain.categories import MAX_DEPTH, CategoryId
+from product_service.domain.lists import COUNTED
 
 
 class CatalogueError(Exception):
@@ -45,7 +46,65 @@ class CategoryExists(CatalogueError):  # noqa: N818 - named for what happened
 
 
 class CategoryInUse(CatalogueError):  # noqa: N818 - named for what happened
-    """Products are sold in the category."""
+    """Products are sold in the category, or it has others below it."""
 
     def __init__(self, category_id: CategoryId) -> None:
-        super().__init__(f"category {category_id} has products: move or delete them first")
+        super().__init__(f"category {category_id} has products or categories below it: move or delete them first")
+
+
+class UnknownParent(CatalogueError):  # noqa: N818 - named for what happened
+    """A category was to be put below nothing."""
+
+    def __init__(self, parent_id: CategoryId) -> None:
+        super().__init__(f"parent_id: there is no category {parent_id}; choose one of GET /categories, or null")
+
+
+class CategoryCycle(CatalogueError):  # noqa: N818 - named for what happened
+    """A category was to be put below itself."""
+
+    def __init__(self, category_id: CategoryId, parent_id: CategoryId) -> None:
+        super().__init__(
+            f"category {parent_id} is category {category_id} or below it: choose a parent elsewhere in the tree"
+        )
+
+
+class CategoryTooDeep(CatalogueError):  # noqa: N818 - named for what happened
+    """The tree of categories would get more levels than it may have."""
+
+    def __init__(self, parent_id: CategoryId) -> None:
+        super().__init__(
+            f"below category {parent_id} the tree would have more than {MAX_DEPTH} levels: put it higher up"
+        )
+
+
+class UnknownGroup(CatalogueError):  # noqa: N818 - named for what happened
+    """A product was to be a variant of nothing, or of what somebody else sells."""
+
+    def __init__(self, group_id: ProductId) -> None:
+        super().__init__(
+            f"group_id: product {group_id} heads no group of this seller's; give the group_id of a variant, or the id of a "
+            "product that is in no group"
+        )
+
+
+class VariantExists(CatalogueError):  # noqa: N818 - named for what happened
+    """Variants differ in their options."""
+
+    def __init__(self, group_id: ProductId) -> None:
+        super().__init__(
+            f"options: group {group_id} has a variant with these options already: say what sets this one apart"
+        )
+
+
+class PageTooDeep(CatalogueError):  # noqa: N818 - named for what happened
+    """Pages are found by number near the beginning of a list only."""
+
+    def __init__(self) -> None:
+        super().__init__(f"pages have numbers up to product {COUNTED}: follow `next` from there, or narrow the list")
+
+
+class BadCursor(CatalogueError):  # noqa: N818 - named for what happened
+    """A place in a list that no list of this order has."""
+
+    def __init__(self) -> None:
+        super().__init__("cursor: send `next` of an answer as it came, with the same sort, or leave it out")

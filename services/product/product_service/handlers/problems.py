@@ -3,12 +3,19 @@
 from chassis.problems import Problem, ProblemTable
 
 from product_service.domain.errors import (
+    BadCursor,
+    CategoryCycle,
     CategoryExists,
     CategoryInUse,
+    CategoryTooDeep,
     NotTheSeller,
+    PageTooDeep,
     UnknownCategory,
     UnknownCategoryOfProduct,
+    UnknownGroup,
+    UnknownParent,
     UnknownProduct,
+    VariantExists,
 )
 
 PROBLEMS: ProblemTable = {
@@ -18,4 +25,13 @@ PROBLEMS: ProblemTable = {
     UnknownCategoryOfProduct: Problem(422, "unknown_category"),
     CategoryExists: Problem(409, "category_exists"),
     CategoryInUse: Problem(409, "category_in_use"),
+    UnknownParent: Problem(422, "unknown_category"),
+    CategoryCycle: Problem(409, "category_cycle"),
+    CategoryTooDeep: Problem(409, "category_too_deep"),
+    UnknownGroup: Problem(422, "unknown_group"),
+    VariantExists: Problem(409, "variant_exists"),
+    PageTooDeep: Problem(404, "page_too_deep"),
+    BadCursor: Problem(
+        422, "invalid_field", members=lambda error: {"errors": [{"field": "cursor", "message": str(error)}]}
+    ),
 }

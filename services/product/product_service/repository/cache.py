@@ -3,7 +3,8 @@
 Who finds nothing takes a lease: puts a token of its own where the product would be, reads the database, and then replaces the
 token, if it still is there, by what it read. Who changes a product deletes whatever is there, once the change is committed:
 a product as it was, or the lease of a reader who may be about to put that back. So who was told that a change is stored never
-sees the product as it was before, in whatever order readers and writers arrive, and whatever Redis forgets meanwhile.
+sees the product as it was before, in whatever order readers and writers arrive, and whatever Redis forgets meanwhile. A process
+that dies between the two has written product.changed with the change: whoever receives that deletes for it.
 
 Redis may be away or hang: reads go to the database, and do not ask again for a moment. A deletion that Redis did not confirm
 is overdue: this process reads that product from the database, and repeats the deletion until Redis takes it or whatever was
@@ -41,7 +42,7 @@ _LEASE_SECONDS = 5
 _DEADLINE_SECONDS = 0.1
 _REST_SECONDS = 1.0
 """How long a cache that failed is left alone by readers."""
-_FORMAT = 1
+_FORMAT = 2
 """Part of every key: raise it with the shape of an entry, so that processes of two releases do not read each other's."""
 _CONNECTIONS = 20
 _REDEEM = """
@@ -172,4 +173,6 @@ def decode(entry: str) -> Product:
         images=tuple(fields["images"]),
         created_at=datetime.fromisoformat(fields["created_at"]),
         updated_at=datetime.fromisoformat(fields["updated_at"]),
+        group_id=None if fields["group_id"] is None else ProductId(fields["group_id"]),
+        options=fields["options"],
     )

@@ -1,4 +1,4 @@
-"""Statements on products. A change locks its row first; deleted rows stay, and are never shown."""
+"""Statements on products. A change locks its row first, several rows in the order of their ids; deleted rows stay, and are never shown."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -6,23 +6,37 @@ from typing import Any
 
 from chassis.kernel.ids import ProductId, UserId
 from chassis.kernel.money import Money
-from sqlalchemy import ARRAY, BigInteger, ColumnElement, Row, any_, func, insert, literal, or_, select, update
+from sqlalchemy import ARRAY, BigInteger, ColumnElement, Row, any_, insert, literal, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from product_service.domain.categories import CategoryId
-from product_service.domain.errors import UnknownCategoryOfProduct
-from product_service.domain.products import Description, Product, Sort, Wanted
+from product_service.domain.errors import UnknownCategoryOfProduct, VariantExists
+from product_service.domain.products import Description, Listing, Product, Rating
 from product_service.repository.tables import products
-from product_service.repository.violations import broken_reference_is
+from product_service.repository.violations import broken_reference_is, duplicate_is
 
-_LIVE = products.c.deleted_at.is_(None)
-_ORDER: Mapping[Sort, tuple[ColumnElement[Any], ...]] = {
-    Sort.NEWEST: (products.c.created_at.desc(), products.c.id.desc()),
-    Sort.CHEAPEST: (products.c.price_amount, products.c.id),
-    Sort.DEAREST: (products.c.price_amount.desc(), products.c.id.desc()),
-    Sort.NAME: (func.lower(products.c.name), products.c.id),
-}
-"""Each is an index, read forwards or backwards; the id keeps pages from overlapping where the rest is equal."""
+LIVE = products.c.deleted_at.is_(None)
+SAID: tuple[ColumnElement[Any], ...] = (
+    products.c.id,
+    products.c.seller_id,
+    products.c.category_id,
+    products.c.name,
+    products.c.description,
+    products.c.price_amount,
+    products.c.price_currency,
+    products.c.images,
+    products.c.group_id,
+    products.c.options,
+    products.c.created_at,
+    products.c.updated_at,
+)
+"""What makes a product; the rest of the row is for finding it."""
+LISTED: tuple[ColumnElement[Any], ...] = (
+    *SAID,
+    products.c.in_stock,
+    products.c.rating_average,
+    products.c.rating_count,
+)
 
 
 class ProductRepository:
@@ -33,59 +47,96 @@ class ProductRepository:
 
     async def find(self, product_id: ProductId) -> Product | None:
         """By primary key."""
-        wanted = select(products).where(products.c.id == product_id, _LIVE)
-        row = (await self._transaction.execute(wanted)).first()
-        return None if row is None else _product(row)
-
-    async def lock(self, product_id: ProductId) -> Product | None:
-        """By primary key, its row locked."""
-        wanted = select(products).where(products.c.id == product_id, _LIVE).with_for_update()
-        row = (await self._transaction.execute(wanted)).first()
-        return None if row is None else _product(row)
+        row = (await self._transaction.execute(select(*SAID).where(products.c.id == product_id, LIVE))).first()
+        return None if row is None else product_of(row)
 
     async def find_all(self, product_ids: Sequence[ProductId]) -> list[Product]:
         """By primary key, in one statement whatever their number; unknown and deleted ones are left out."""
         one_of_them = products.c.id == any_(literal(product_ids, ARRAY(BigInteger)))
-        rows = await self._transaction.execute(select(products).where(one_of_them, _LIVE))
-        return [_product(row) for row in rows]
+        rows = await self._transaction.execute(select(*SAID).where(one_of_them, LIVE))
+        return [product_of(row) for row in rows]
 
-    async def page(self, wanted: Wanted, sort: Sort, offset: int, limit: int) -> tuple[Sequence[Product], int]:
-        """One page, and how many there are in all."""
-        matching = [_LIVE, *_conditions(wanted)]
-        page = select(products).where(*matching).order_by(*_ORDER[sort]).offset(offset).limit(limit)
-        rows = await self._transaction.execute(page)
-        total = await self._transaction.scalar(select(func.count()).select_from(products).where(*matching))
-        return [_product(row) for row in rows], total or 0
+    async def lock(self, product_id: ProductId) -> Product | None:
+        """By primary key, its row locked."""
+        return (await self._lock(products.c.id == product_id)).get(product_id)
 
-    async def add(self, seller_id: UserId, said: Description, at: datetime) -> Product:
-        """Raises UnknownCategoryOfProduct, by the foreign key."""
-        new = insert(products).values(**_columns(said), seller_id=seller_id, created_at=at, updated_at=at)
-        with broken_reference_is(UnknownCategoryOfProduct(said.category_id)):
-            return _product((await self._transaction.execute(new.returning(products))).one())
+    async def lock_with_group(
+        self, product_id: ProductId | None, group_id: ProductId
+    ) -> tuple[Product | None, list[Product]]:
+        """A product; the group that it is to join: its members, and the product that the group is named for. All rows locked, in one
+        statement and the order of their ids, so that nobody waits in a circle.
+        """
+        in_group = or_(products.c.id == group_id, products.c.group_id == group_id)
+        locked = await self._lock(or_(in_group, products.c.id == (product_id or group_id)))
+        group = [product for product in locked.values() if group_id in (product.id, product.group_id)]
+        return None if product_id is None else locked.get(product_id), group
 
-    async def revise(self, product_id: ProductId, said: Description, at: datetime) -> Product:
-        """The row must be locked. Raises UnknownCategoryOfProduct."""
-        with broken_reference_is(UnknownCategoryOfProduct(said.category_id)):
-            revised = update(products).where(products.c.id == product_id).values(**_columns(said), updated_at=at)
-            return _product((await self._transaction.execute(revised.returning(products))).one())
+    async def variants(self, group_id: ProductId) -> list[Listing]:
+        """The members of a group, along variants_differ, the oldest first."""
+        wanted = select(*LISTED).where(products.c.group_id == group_id, LIVE).order_by(products.c.id)
+        return [listing_of(row) for row in await self._transaction.execute(wanted)]
 
-    async def delete(self, product_id: ProductId, at: datetime) -> None:
-        """The row must be locked; it stays, for the orders that name it."""
-        await self._transaction.execute(update(products).where(products.c.id == product_id).values(deleted_at=at))
+    async def add(
+        self,
+        seller_id: UserId,
+        said: Description,
+        group_id: ProductId | None,
+        options: Mapping[str, str],
+        at: datetime,
+    ) -> Product:
+        """Raises UnknownCategoryOfProduct, by the foreign key; VariantExists, by the index on variants."""
+        values = {**_columns(said), "group_id": group_id, "options": dict(options)}
+        new = insert(products).values(**values, seller_id=seller_id, created_at=at, updated_at=at)
+        with broken_reference_is(UnknownCategoryOfProduct(said.category_id)), _no_twin_in(group_id):
+            return product_of((await self._transaction.execute(new.returning(*SAID))).one())
+
+    async def revise(
+        self,
+        product_id: ProductId,
+        said: Description,
+        group_id: ProductId | None,
+        options: Mapping[str, str],
+        at: datetime,
+    ) -> Product:
+        """The row must be locked. Raises UnknownCategoryOfProduct, VariantExists."""
+        values = {**_columns(said), "group_id": group_id, "options": dict(options)}
+        revised = update(products).where(products.c.id == product_id).values(**values, updated_at=at)
+        with broken_reference_is(UnknownCategoryOfProduct(said.category_id)), _no_twin_in(group_id):
+            return product_of((await self._transaction.execute(revised.returning(*SAID))).one())
+
+    async def found_group(self, product_id: ProductId, at: datetime) -> None:
+        """Makes a product the first of the group that is named for it. The row must be locked."""
+        founded = update(products).where(products.c.id == product_id).values(group_id=product_id, updated_at=at)
+        with _no_twin_in(product_id):
+            await self._transaction.execute(founded)
+
+    async def delete(self, product_ids: Sequence[ProductId], at: datetime) -> None:
+        """The rows must be locked; they stay, for the orders that name them."""
+        await self._transaction.execute(update(products).where(products.c.id.in_(product_ids)).values(deleted_at=at))
+
+    async def _lock(self, which: Any) -> dict[ProductId, Product]:
+        wanted = select(*SAID).where(which, LIVE).order_by(products.c.id).with_for_update()
+        return {ProductId(row.id): product_of(row) for row in await self._transaction.execute(wanted)}
 
 
-def _conditions(wanted: Wanted) -> list[ColumnElement[bool]]:
-    conditions: list[ColumnElement[bool]] = []
-    if wanted.category_id is not None:
-        conditions.append(products.c.category_id == wanted.category_id)
-    if wanted.text is not None:
-        in_name = products.c.name.icontains(wanted.text, autoescape=True)
-        conditions.append(or_(in_name, products.c.description.icontains(wanted.text, autoescape=True)))
-    if wanted.min_price is not None:
-        conditions.append(products.c.price_amount >= wanted.min_price)
-    if wanted.max_price is not None:
-        conditions.append(products.c.price_amount <= wanted.max_price)
-    return conditions
+def product_of(row: Row[Any]) -> Product:
+    return Product(
+        id=ProductId(row.id),
+        seller_id=UserId(row.seller_id),
+        category_id=CategoryId(row.category_id),
+        name=row.name,
+        description=row.description,
+        price=Money(row.price_amount, row.price_currency),
+        images=tuple(row.images),
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        group_id=None if row.group_id is None else ProductId(row.group_id),
+        options=row.options,
+    )
+
+
+def listing_of(row: Row[Any]) -> Listing:
+    return Listing(product_of(row), row.in_stock, Rating(row.rating_average, row.rating_count))
 
 
 def _columns(said: Description) -> dict[str, object]:
@@ -99,15 +150,5 @@ def _columns(said: Description) -> dict[str, object]:
     }
 
 
-def _product(row: Row[Any]) -> Product:
-    return Product(
-        id=ProductId(row.id),
-        seller_id=UserId(row.seller_id),
-        category_id=CategoryId(row.category_id),
-        name=row.name,
-        description=row.description,
-        price=Money(row.price_amount, row.price_currency),
-        images=tuple(row.images),
-        created_at=row.created_at,
-        updated_at=row.updated_at,
-    )
+def _no_twin_in(group_id: ProductId | None) -> Any:
+    return duplicate_is(VariantExists(group_id or ProductId(0)))

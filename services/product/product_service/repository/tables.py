@@ -1,6 +1,8 @@
 """The tables as the queries see them; the migrations make them."""
 
-from sqlalchemy import ARRAY, BigInteger, Column, DateTime, MetaData, Table, Text
+from chassis import inbox, outbox
+from sqlalchemy import ARRAY, BigInteger, Boolean, Column, Computed, DateTime, Double, MetaData, Table, Text
+from sqlalchemy.dialects.postgresql import JSONB, TSVECTOR
 
 metadata = MetaData()
 
@@ -9,6 +11,7 @@ categories = Table(
     metadata,
     Column("id", BigInteger, primary_key=True),
     Column("name", Text, nullable=False),
+    Column("parent_id", BigInteger),
 )
 
 products = Table(
@@ -22,7 +25,38 @@ products = Table(
     Column("price_amount", BigInteger, nullable=False),
     Column("price_currency", Text, nullable=False),
     Column("images", ARRAY(Text), nullable=False),
+    Column("group_id", BigInteger),
+    Column("options", JSONB, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False),
     Column("updated_at", DateTime(timezone=True), nullable=False),
     Column("deleted_at", DateTime(timezone=True)),
+    Column("search", TSVECTOR, Computed("search_document(name, description)")),
+    Column("in_stock", Boolean, nullable=False),
+    Column("stock_revision", BigInteger, nullable=False),
+    Column("rating_stars", BigInteger, nullable=False),
+    Column("rating_count", BigInteger, nullable=False),
+    Column("rating_revision", BigInteger, nullable=False),
+    Column("rating_average", Double, Computed("rating_stars / rating_count")),
+    Column("orders_count", BigInteger, nullable=False),
 )
+"""From `search` on, nothing is said by sellers: it is computed, or told by other services."""
+
+search_words = Table("search_words", metadata, Column("word", Text, primary_key=True))
+
+co_purchases = Table(
+    "co_purchases",
+    metadata,
+    Column("product_id", BigInteger, primary_key=True),
+    Column("other_id", BigInteger, primary_key=True),
+    Column("orders_count", BigInteger, nullable=False),
+)
+
+erased_sellers = Table(
+    "erased_sellers",
+    metadata,
+    Column("user_id", BigInteger, primary_key=True),
+    Column("received_at", DateTime(timezone=True), nullable=False),
+)
+
+outbox.table(metadata)
+inbox.table(metadata)

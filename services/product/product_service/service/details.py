@@ -1,4 +1,4 @@
-"""The product page: the product, then its neighbours' parts in parallel. A part that does not come is left out."""
+"""The product page: the product, then its variants and its neighbours' parts in parallel. A part that does not come is left out."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from chassis import logs
 from chassis.kernel.ids import ProductId
-from chassis.problems import NeighbourUnavailable
+from chassis.problems import DatabaseUnavailable, NeighbourUnavailable
 from chassis.rpc import RpcProblem
 from prometheus_client import Counter
 
@@ -27,12 +27,13 @@ class ProductPages:
     async def details(self, product_id: ProductId) -> Details:
         """Raises UnknownProduct."""
         product = await self._products.product(product_id)
-        seller, stock, rating = await asyncio.gather(
+        seller, stock, rating, variants = await asyncio.gather(
             _part("seller", self._neighbours.seller(product.seller_id)),
             _part("stock", self._neighbours.stock(product_id)),
             _part("rating", self._neighbours.rating(product_id)),
+            _part("variants", self._products.variants(product)),
         )
-        return Details(product, seller, stock, rating)
+        return Details(product, seller, stock, rating, variants)
 
 
 _Part = TypeVar("_Part")
@@ -41,7 +42,7 @@ _Part = TypeVar("_Part")
 async def _part(name: str, asked: Awaitable[_Part]) -> _Part | None:
     try:
         return await asked
-    except (NeighbourUnavailable, RpcProblem) as error:
+    except (NeighbourUnavailable, RpcProblem, DatabaseUnavailable) as error:
         DEGRADED.labels(name).inc()
         log.warning("a page goes without a part", part=name, reason=str(error))
         return None

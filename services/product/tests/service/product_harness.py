@@ -6,6 +6,7 @@ import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,10 +14,14 @@ import asyncpg
 import grpc
 import httpx
 from chassis import rpc, testing
+from chassis.events import Event
+from chassis.kernel.ids import uuid7
 from chassis.settings import DatabaseSettings
 from chassis.tokens import Role
+from google.protobuf.message import Message
 from grpc import aio
 from product_service.app import Settings, build
+from prometheus_client import REGISTRY
 from shopapi.inventory.v1 import inventory_pb2, inventory_pb2_grpc
 from shopapi.product.v1 import product_pb2_grpc
 from shopapi.review.v1 import review_pb2, review_pb2_grpc
@@ -166,17 +171,19 @@ class Shop:
     def seller(self) -> dict[str, str]:
         return self.issuer.bearer(SELLER, Role.SELLER)
 
-    async def category(self, name: str | None = None) -> int:
-        body = {"name": name or f"Category {next(_numbers)}"}
+    async def category(self, name: str | None = None, parent: int | None = None) -> int:
+        body = {"name": name or f"Category {next(_numbers)}", "parent_id": parent}
         answer = await self.http.post("/api/v1/categories", json=body, headers=self.admin)
         assert answer.status_code == 201, answer.text
         category_id: int = answer.json()["data"]["id"]
         return category_id
 
     async def product(self, **fields: object) -> dict[str, Any]:
+        """A new product, once its product.changed was heard: that takes nothing out of the cache any more."""
         answer = await self.http.post("/api/v1/products", json=await self.body(**fields), headers=self.seller)
         assert answer.status_code == 201, answer.text
         product: dict[str, Any] = answer.json()["data"]
+        await self.settled()
         return product
 
     async def body(self, **fields: object) -> dict[str, Any]:
@@ -190,6 +197,16 @@ class Shop:
         answer = await self.http.put(f"/api/v1/products/{product['id']}", json=body, headers=self.seller)
         assert answer.status_code == 200, answer.text
 
+    async def listed(self, **query: object) -> dict[str, Any]:
+        answer = await self.http.get("/api/v1/products", params={"limit": 100, **query})  # type: ignore[dict-item]  # any plain value
+        assert answer.status_code == 200, answer.text
+        listed: dict[str, Any] = answer.json()
+        return listed
+
+    async def names(self, **query: object) -> list[str]:
+        """Of the products that a list shows, in its order."""
+        return [product["name"] for product in (await self.listed(**query))["data"]]
+
     async def details(self, product_id: int) -> dict[str, Any]:
         answer = await self.http.get(f"/api/v1/products/{product_id}")
         assert answer.status_code == 200, answer.text
@@ -200,8 +217,38 @@ class Shop:
         amount: int = (await self.details(product_id))["product"]["price"]["amount"]
         return amount
 
+    async def settled(self) -> None:
+        """Returns when the service has heard all that it said."""
+        looks = 0
+        async with asyncio.timeout(10):
+            while looks < 2:
+                waiting = await self.rows("SELECT FROM outbox LIMIT 1")
+                looks = 0 if waiting or _heard() < _said() else looks + 1
+                await asyncio.sleep(0.005)
+
+    async def hear(self, *payloads: Message, times: int = 1) -> None:
+        """Receives events as the broker delivers them, each so often; returns when all have taken effect."""
+        at = datetime.now(UTC)
+        sent = [Event(uuid7(), "test", at, payload, {}) for payload in payloads]
+        async with self.connection() as connection:
+            await testing.publish(self.settings.rabbitmq_url, sent * times)
+            async with asyncio.timeout(10):
+                while await connection.fetchval(_RECEIVED, [event.id for event in sent]) < len(sent):  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+
     async def execute(self, statement: str, *arguments: object) -> None:
         """In the database, behind the service's back."""
+        async with self.connection() as connection:
+            await connection.execute(statement, *arguments)
+
+    async def rows(self, query: str, *arguments: object) -> list[tuple[Any, ...]]:
+        """From the database, behind the service's back."""
+        async with self.connection() as connection:
+            return [tuple(row) for row in await connection.fetch(query, *arguments)]
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Any]:
+        """Of the tests' own to the database."""
         connection = await asyncpg.connect(
             host=self.settings.db_host,
             port=self.settings.db_port,
@@ -210,28 +257,49 @@ class Shop:
             database=self.settings.db_name,
         )
         try:
-            await connection.execute(statement, *arguments)
+            yield connection
         finally:
             await connection.close()
+
+
+_RECEIVED = "SELECT count(*) FROM inbox WHERE event_id = ANY($1)"
+
+
+def _said() -> float:
+    return REGISTRY.get_sample_value("outbox_published_total", {"type": _CHANGED}) or 0.0
+
+
+def _heard() -> float:
+    outcomes = ("applied", "duplicate")
+    values = [REGISTRY.get_sample_value("inbox_consumed_total", {"type": _CHANGED, "outcome": o}) for o in outcomes]
+    return sum(value or 0.0 for value in values)
+
+
+_CHANGED = "product.changed.v1"
 
 
 @asynccontextmanager
 async def shop_with_neighbours(database: DatabaseSettings) -> AsyncIterator[Shop]:
     issuer, neighbours = testing.TokenIssuer(), Neighbours()
-    async with testing.grpc_server(
-        lambda server: user_pb2_grpc.add_UserServiceServicer_to_server(FakeUsers(issuer, neighbours), server),
-        lambda server: inventory_pb2_grpc.add_InventoryServiceServicer_to_server(FakeInventory(neighbours), server),
-        lambda server: review_pb2_grpc.add_ReviewServiceServicer_to_server(FakeReviews(neighbours), server),
-    ) as address:
+    async with (
+        testing.fresh_vhost() as broker_url,
+        testing.grpc_server(
+            lambda server: user_pb2_grpc.add_UserServiceServicer_to_server(FakeUsers(issuer, neighbours), server),
+            lambda server: inventory_pb2_grpc.add_InventoryServiceServicer_to_server(FakeInventory(neighbours), server),
+            lambda server: review_pb2_grpc.add_ReviewServiceServicer_to_server(FakeReviews(neighbours), server),
+        ) as address,
+    ):
         settings = Settings(
             **database.model_dump(),
             tenant=database.db_name,  # entries in the shared Redis are this run's own
             redis_url=testing.variable("TEST_REDIS_URL"),
+            rabbitmq_url=broker_url,
             user_grpc=address,
             inventory_grpc=address,
             review_grpc=address,
             grpc_port=0,
             cache_catch_up_seconds=0.05,
+            withdrawal_sweep_seconds=0.05,
         )
         async with running_shop(settings, issuer, neighbours) as shop:
             yield shop

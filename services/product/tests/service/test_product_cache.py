@@ -45,7 +45,7 @@ def cache(shop: Shop, redis: Redis) -> ProductCache:
 
 
 def key(shop: Shop, product: dict[str, Any]) -> str:
-    return f"{shop.settings.tenant}:product:1:{product['id']}"
+    return f"{shop.settings.tenant}:product:2:{product['id']}"
 
 
 async def held(shop: Shop, redis: Redis, product: dict[str, Any]) -> Product | None:

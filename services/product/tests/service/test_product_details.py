@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from chassis import testing
 from grpc import aio
 from product_harness import PARTS, SELLER, Shop, another, away, broken, slow, unknown
 
@@ -20,6 +21,7 @@ async def test_a_page_has_the_product_its_seller_its_stock_and_its_rating(shop: 
         "seller": {"id": SELLER, "name": f"User {SELLER}"},
         "stock": {"available": product["id"]},
         "rating": {"average": 4.5, "count": 2},
+        "variants": [],
         "degraded": [],
     }
 
@@ -53,7 +55,7 @@ async def test_a_page_goes_without_the_part_of_a_neighbour_in_trouble(
 
 async def test_a_page_survives_all_its_neighbours(shop: Shop) -> None:
     product = await shop.product()
-    lost = {**dict.fromkeys(PARTS), "product": product, "degraded": list(PARTS)}
+    lost = {**dict.fromkeys(PARTS), "product": product, "variants": [], "degraded": list(PARTS)}
 
     shop.neighbours.before.update(dict.fromkeys(PARTS, slow))
     assert await shop.details(product["id"]) == lost
@@ -72,3 +74,19 @@ async def test_a_neighbour_that_comes_back_is_shown_again(shop: Shop) -> None:
     shop.neighbours.before.clear()
 
     assert (await shop.details(product["id"]))["degraded"] == []
+
+
+async def test_a_page_goes_without_its_variants_where_the_database_is_away(shop: Shop) -> None:
+    first = await shop.product()
+    body = await shop.body(group_id=first["id"], options={"size": "M"})
+    await shop.http.post("/api/v1/products", json=body, headers=shop.seller)
+    await shop.settled()
+
+    cable = testing.Cable(shop.settings.db_host, shop.settings.db_port)
+    await cable.mend()
+    async with another(shop, db_host="127.0.0.1", db_port=cable.port) as process:
+        whole = await process.details(first["id"])
+        assert len(whole["variants"]) == 1
+        await cable.cut()
+
+        assert await process.details(first["id"]) == {**whole, "variants": None, "degraded": ["variants"]}

@@ -6,8 +6,8 @@ import pytest
 from chassis.kernel.ids import ProductId, UserId
 from chassis.kernel.money import Money
 from product_service.domain.categories import CategoryId
-from product_service.domain.details import Details, Rating, Seller, Stock
-from product_service.domain.products import Product, slug
+from product_service.domain.details import Details, Seller, Stock
+from product_service.domain.products import Product, Rating, slug
 from product_service.repository.cache import decode, encode
 
 CUP = Product(
@@ -20,6 +20,8 @@ CUP = Product(
     images=("https://example.com/cup.jpg",),
     created_at=datetime(2025, 1, 2, 3, 4, 5, 678, tzinfo=UTC),
     updated_at=datetime(2025, 2, 3, 4, 5, 6, tzinfo=UTC),
+    group_id=ProductId(6),
+    options={"size": "M"},
 )
 
 
@@ -44,6 +46,7 @@ def test_a_page_names_exactly_the_parts_that_are_missing() -> None:
     assert Details(CUP, seller, stock, rating).degraded == []
     assert Details(CUP, None, stock, None).degraded == ["seller", "rating"]
     assert Details(CUP, seller, None, rating).degraded == ["stock"]
+    assert Details(CUP, seller, stock, rating, variants=None).degraded == ["variants"]
 
 
 def test_an_empty_stock_is_a_part_that_came() -> None:
@@ -59,5 +62,6 @@ def test_a_cached_product_has_the_shape_of_its_format() -> None:
     assert encode(CUP) == (
         '{"id":7,"seller_id":2,"category_id":3,"name":"Caf\\u00e9 Cr\\u00e8me","description":"Porcelain, 80 ml",'
         '"price":{"amount":1290,"currency":"USD"},"images":["https://example.com/cup.jpg"],'
-        '"created_at":"2025-01-02T03:04:05.000678+00:00","updated_at":"2025-02-03T04:05:06+00:00"}'
+        '"created_at":"2025-01-02T03:04:05.000678+00:00","updated_at":"2025-02-03T04:05:06+00:00",'
+        '"group_id":6,"options":{"size":"M"}}'
     )

@@ -10,7 +10,7 @@ class Orders:
     def __init__(self, channel: aio.Channel) -> None:
         self._stub = order_pb2_grpc.OrderServiceStub(channel)
 
-    async def has_ordered(self, user_id: UserId, product_id: ProductId) -> bool:
-        """In an order that was not cancelled. Raises NeighbourUnavailable."""
-        request = order_pb2.HasOrderedRequest(user_id=user_id, product_id=product_id)
-        return (await rpc.call(self._stub.HasOrdered, request)).has_ordered
+    async def has_bought(self, user_id: UserId, product_id: ProductId) -> bool:
+        """In an order that is paid and was not cancelled. Raises NeighbourUnavailable."""
+        request = order_pb2.HasBoughtRequest(user_id=user_id, product_id=product_id)
+        return (await rpc.call(self._stub.HasBought, request)).has_bought

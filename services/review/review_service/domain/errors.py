@@ -49,3 +49,17 @@ class NotTheAuthor(ReviewError):  # noqa: N818 - named for what happened
 
     def __init__(self, review_id: ReviewId) -> None:
         super().__init__(f"review {review_id} is somebody else's")
+
+
+class OwnReview(ReviewError):  # noqa: N818 - named for what happened
+    """Nobody finds their own review helpful."""
+
+    def __init__(self, review_id: ReviewId) -> None:
+        super().__init__(f"review {review_id} is your own: leave the vote to others")
+
+
+class ErasedAccount(ReviewError):  # noqa: N818 - named for what happened
+    """An access token that outlives its account: nothing is written any more."""
+
+    def __init__(self) -> None:
+        super().__init__("this account was erased: log in with another one")

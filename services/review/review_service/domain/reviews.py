@@ -2,11 +2,31 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import NewType
 
 from chassis.kernel.ids import ProductId, UserId
 
 ReviewId = NewType("ReviewId", int)
+
+
+class ReviewStatus(StrEnum):
+    PENDING = "pending"
+    """Waits for an admin to look at it."""
+    APPROVED = "approved"
+    REJECTED = "rejected"
+
+    @property
+    def when_revised(self) -> "ReviewStatus":
+        """What was rejected may be better now: somebody has to look."""
+        return ReviewStatus.PENDING if self is ReviewStatus.REJECTED else self
+
+
+class Sort(StrEnum):
+    NEWEST = "newest"
+    HELPFUL = "helpful"
+    RATING_HIGH = "rating_high"
+    RATING_LOW = "rating_low"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +46,17 @@ class Review:
     rating: int
     title: str | None
     text: str | None
+    status: ReviewStatus
+    moderation_reason: str | None
+    """Why it is hidden; None for one that is shown."""
+    helpful_count: int
     created_at: datetime
     updated_at: datetime
+
+    @property
+    def shown_rating(self) -> int | None:
+        """What it counts in its product's rating: nothing unless it is shown."""
+        return self.rating if self.status is ReviewStatus.APPROVED else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,5 +73,13 @@ class Rating:
 
 
 def difference(before: int | None, after: int | None) -> Rating:
-    """What one review's change from `before` to `after` stars adds; None is no review."""
+    """What one review's change from `before` to `after` stars adds; None is no review, or one that is not shown."""
     return Rating((after is not None) - (before is not None), (after or 0) - (before or 0))
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """A product's rating, and how many gave 1, 2, 3, 4 and 5 stars."""
+
+    rating: Rating = Rating()
+    counts: tuple[int, ...] = (0, 0, 0, 0, 0)

@@ -4,9 +4,11 @@ from chassis.problems import Problem, ProblemTable
 
 from review_service.domain.errors import (
     AlreadyReviewed,
+    ErasedAccount,
     NotABuyer,
     NotTheAuthor,
     OwnProduct,
+    OwnReview,
     UnknownProduct,
     UnknownReview,
 )
@@ -16,6 +18,8 @@ PROBLEMS: ProblemTable = {
     UnknownReview: Problem(404, "unknown_review"),
     NotABuyer: Problem(403, "not_a_buyer"),
     OwnProduct: Problem(403, "own_product"),
+    OwnReview: Problem(403, "own_review"),
+    ErasedAccount: Problem(403, "erased_account"),
     AlreadyReviewed: Problem(409, "already_reviewed"),
     NotTheAuthor: Problem(403, "not_the_author"),
 }

@@ -1,5 +1,6 @@
 """The tables as the queries see them; the migrations make them."""
 
+from chassis import inbox, outbox
 from sqlalchemy import BigInteger, Column, DateTime, MetaData, SmallInteger, Table, Text
 
 metadata = MetaData()
@@ -13,6 +14,9 @@ reviews = Table(
     Column("rating", SmallInteger, nullable=False),
     Column("title", Text),
     Column("text", Text),
+    Column("status", Text, nullable=False),
+    Column("moderation_reason", Text),
+    Column("helpful_count", BigInteger, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False),
     Column("updated_at", DateTime(timezone=True), nullable=False),
 )
@@ -23,4 +27,24 @@ ratings = Table(
     Column("product_id", BigInteger, primary_key=True),
     Column("count", BigInteger, nullable=False),
     Column("sum", BigInteger, nullable=False),
+    *(Column(f"stars_{stars}", BigInteger, nullable=False) for stars in range(1, 6)),
+    Column("revision", BigInteger, nullable=False),
 )
+
+helpful_votes = Table(
+    "helpful_votes",
+    metadata,
+    Column("review_id", BigInteger, primary_key=True),
+    Column("user_id", BigInteger, primary_key=True),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+)
+
+erased_users = Table(
+    "erased_users",
+    metadata,
+    Column("user_id", BigInteger, primary_key=True),
+    Column("erased_at", DateTime(timezone=True), nullable=False),
+)
+
+outbox.table(metadata)
+inbox.table(metadata)

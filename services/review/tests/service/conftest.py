@@ -1,8 +1,8 @@
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 from chassis import testing
-from review_harness import Shop, running_shop
+from review_harness import Shop, broken, running_shop
 
 
 @pytest.fixture(scope="session")
@@ -12,7 +12,8 @@ async def running_service() -> AsyncIterator[Shop]:
 
 
 @pytest.fixture
-def shop(running_service: Shop) -> Iterator[Shop]:
-    """The service, its neighbours answering again after each test."""
+async def shop(running_service: Shop) -> AsyncIterator[Shop]:
+    """The service, its neighbours answering again after each test, and its books looked at."""
     yield running_service
-    running_service.products.before = running_service.orders.before = None
+    running_service.products.before = running_service.orders.before = running_service.users.before = None
+    assert await broken(running_service.books) == {}

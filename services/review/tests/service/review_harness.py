@@ -1,32 +1,42 @@
 """The review service as its tests drive it, with fakes of product and order at the gRPC boundary."""
 
+import asyncio
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
+import aio_pika
 import asyncpg
 import grpc
 import httpx
-from chassis import rpc, testing
+from chassis import events, invariants, rpc, testing
+from chassis.database import Database
+from chassis.events import Event, MalformedEvent
+from chassis.kernel.ids import uuid7
 from chassis.settings import DatabaseSettings
 from chassis.tokens import Role
 from grpc import aio
-from review_service.app import Settings, build
+from review_service.app import SCHEMA, Settings, build
+from shopapi.events.v1.events_pb2 import RatingChanged, UserErased
 from shopapi.order.v1 import order_pb2, order_pb2_grpc
 from shopapi.product.v1 import product_pb2, product_pb2_grpc
 from shopapi.review.v1 import review_pb2, review_pb2_grpc
-from shopapi.user.v1 import user_pb2_grpc
+from shopapi.user.v1 import user_pb2, user_pb2_grpc
 
 ADMIN, SELLER = 1, 7
 NO_BUYERS_FROM = 1_000_000
 """Users from this number on have ordered nothing."""
+NO_USERS_FROM = 500_000
+"""Users from this number on do not exist, though they have ordered."""
 UNKNOWN_FROM = 10_000
 """Products from this number on do not exist."""
 
 Context = aio.ServicerContext[Any, Any]
 _products = itertools.count(1)
+_users = itertools.count(1_000)
 
 
 @dataclass
@@ -54,12 +64,41 @@ class FakeOrders(order_pb2_grpc.OrderServiceServicer):
 
     before: Callable[[Context], Awaitable[None]] | None = None
 
-    async def HasOrdered(  # noqa: N802 - the contract's name
-        self, request: order_pb2.HasOrderedRequest, context: Context
-    ) -> order_pb2.HasOrderedResponse:
+    async def HasBought(  # noqa: N802 - the contract's name
+        self, request: order_pb2.HasBoughtRequest, context: Context
+    ) -> order_pb2.HasBoughtResponse:
         if self.before is not None:
             await self.before(context)
-        return order_pb2.HasOrderedResponse(has_ordered=request.user_id < NO_BUYERS_FROM)
+        return order_pb2.HasBoughtResponse(has_bought=request.user_id < NO_BUYERS_FROM)
+
+    async def GetPayable(self, request: object, context: object) -> order_pb2.GetPayableResponse:  # noqa: N802 - the contract's name
+        raise NotImplementedError
+
+
+class FakeUsers(testing.FakeUserService):
+    """The user service at its gRPC boundary."""
+
+    def __init__(self, issuer: testing.TokenIssuer) -> None:
+        super().__init__(issuer)
+        self.before: Callable[[Context], Awaitable[None]] | None = None
+        self.erased: set[int] = set()
+        self.asked = 0
+
+    async def GetUser(  # noqa: N802 - the contract's name
+        self, request: user_pb2.GetUserRequest, context: object
+    ) -> user_pb2.GetUserResponse:
+        self.asked += 1
+        if self.before is not None:
+            await self.before(context)  # type: ignore[arg-type]
+        if request.user_id >= NO_USERS_FROM:
+            await away_for_good(context)  # type: ignore[arg-type]
+        if request.user_id in self.erased:
+            return user_pb2.GetUserResponse(user_id=request.user_id, display_name="Deleted user")
+        return await super().GetUser(request, context)
+
+
+async def away_for_good(context: Context) -> None:
+    await context.abort(grpc.StatusCode.NOT_FOUND, "no such user", ((rpc.CODE_KEY, "unknown_user"),))
 
 
 async def away(context: Context) -> None:
@@ -71,16 +110,33 @@ def a_product() -> int:
     return next(_products)
 
 
+def a_user() -> int:
+    """One that no other test knows."""
+    return next(_users)
+
+
+async def broken(database: Database) -> dict[str, list[dict[str, object]]]:
+    """The rows that break each invariant, of those that are broken."""
+    books = invariants.Books(database, "review_service")
+    found = {invariant.name: await books.broken(invariant) for invariant in invariants.of("review_service")}
+    return {name: rows for name, rows in found.items() if rows}
+
+
 @dataclass(frozen=True)
 class Shop:
-    """The running service: HTTP in process, gRPC over loopback."""
+    """The running service: HTTP in process, gRPC over loopback, its relay and consumer on the real broker."""
 
     http: httpx.AsyncClient
     rpc: review_pb2_grpc.ReviewServiceStub
     issuer: testing.TokenIssuer
+    users: FakeUsers
     products: FakeProducts
     orders: FakeOrders
     database: DatabaseSettings
+    books: Database
+    broker_url: str
+    told: dict[int, list[RatingChanged]] = field(default_factory=dict)
+    """What the shop was told of each product, as far as it was looked at."""
 
     def bearer(self, user: int, role: Role = Role.CUSTOMER) -> dict[str, str]:
         return self.issuer.bearer(user, role)
@@ -101,6 +157,67 @@ class Shop:
 
     async def delete(self, review: int, author: int, role: Role = Role.CUSTOMER) -> httpx.Response:
         return await self.http.delete(f"/api/v1/reviews/{review}", headers=self.bearer(author, role))
+
+    async def listed(self, product: int, **query: object) -> list[dict[str, Any]]:
+        answer = await self.http.get(f"/api/v1/products/{product}/reviews", params={"limit": 100, **query})  # type: ignore[dict-item]
+        assert answer.status_code == 200, answer.text
+        document: dict[str, Any] = answer.json()
+        assert document["total"] == len(document["data"])
+        listed: list[dict[str, Any]] = document["data"]
+        return listed
+
+    async def distribution(self, product: int) -> list[int]:
+        """How many gave 1, 2, 3, 4 and 5 stars."""
+        data = (await self.http.get(f"/api/v1/products/{product}/rating")).json()["data"]
+        assert (data["average"], data["count"]) == await self.rating(product)
+        return [data["distribution"][str(stars)] for stars in range(1, 6)]
+
+    async def vote(self, review: int, user: int) -> httpx.Response:
+        return await self.http.post(f"/api/v1/reviews/{review}/helpful", headers=self.bearer(user))
+
+    async def unvote(self, review: int, user: int) -> httpx.Response:
+        return await self.http.delete(f"/api/v1/reviews/{review}/helpful", headers=self.bearer(user))
+
+    async def moderate(self, review: int, status: str, reason: str | None = None) -> httpx.Response:
+        body, headers = {"status": status, "reason": reason}, self.bearer(ADMIN, Role.ADMIN)
+        return await self.http.put(f"/api/v1/reviews/{review}/moderation", json=body, headers=headers)
+
+    async def erase(self, *users: int) -> Sequence[Event]:
+        """Their accounts are gone, and this service has heard of it."""
+        self.users.erased.update(users)
+        sent = [Event(uuid7(), str(user), datetime.now(UTC), UserErased(user_id=user), {}) for user in users]
+        await self.deliver(sent)
+        return sent
+
+    async def deliver(self, sent: Sequence[Event]) -> None:
+        """Returns when each has taken effect."""
+        await testing.publish(self.broker_url, sent)
+        async with self.connection() as connection:
+
+            async def all_are_stored() -> bool:
+                ids = [event.id for event in sent]
+                stored = await connection.fetchval("SELECT count(*) FROM inbox WHERE event_id = ANY($1)", ids)
+                return bool(stored == len(set(ids)))
+
+            await testing.eventually(all_are_stored)
+
+    async def told_until(self, product: int, revision: int) -> list[RatingChanged]:
+        """What the shop was told of a product's rating, by revision; waits for this one, and for nothing after it."""
+        async with asyncio.timeout(10), await aio_pika.connect(self.broker_url) as connection:
+            queue = await (await connection.channel()).get_queue("product")
+            while revision not in {told.revision for told in self.told.get(product, [])}:
+                message = await queue.get(fail=False)
+                if message is None:
+                    await asyncio.sleep(0.02)
+                    continue
+                await message.ack()
+                try:
+                    payload = events.decode(message.body).payload
+                except MalformedEvent:  # a test's, for the dead letters
+                    continue
+                if isinstance(payload, RatingChanged):
+                    self.told.setdefault(payload.product_id, []).append(payload)
+        return sorted(self.told[product], key=lambda told: told.revision)
 
     async def rating(self, product: int) -> tuple[float, int]:
         """As the product page gets it."""
@@ -126,16 +243,28 @@ class Shop:
 @asynccontextmanager
 async def running_shop(database: DatabaseSettings) -> AsyncIterator[Shop]:
     issuer, products, orders = testing.TokenIssuer(), FakeProducts(), FakeOrders()
-    async with testing.grpc_server(
-        lambda server: user_pb2_grpc.add_UserServiceServicer_to_server(testing.FakeUserService(issuer), server),
-        lambda server: product_pb2_grpc.add_ProductServiceServicer_to_server(products, server),
-        lambda server: order_pb2_grpc.add_OrderServiceServicer_to_server(orders, server),
-    ) as address:
+    users, books = FakeUsers(issuer), Database(database, SCHEMA)
+    async with (
+        testing.fresh_vhost() as broker_url,
+        testing.grpc_server(
+            lambda server: user_pb2_grpc.add_UserServiceServicer_to_server(users, server),
+            lambda server: product_pb2_grpc.add_ProductServiceServicer_to_server(products, server),
+            lambda server: order_pb2_grpc.add_OrderServiceServicer_to_server(orders, server),
+        ) as address,
+        testing.receiving(broker_url, "product"),
+    ):
         settings = Settings(
-            **database.model_dump(), user_grpc=address, product_grpc=address, order_grpc=address, grpc_port=0
+            **database.model_dump(),
+            rabbitmq_url=broker_url,
+            user_grpc=address,
+            product_grpc=address,
+            order_grpc=address,
+            grpc_port=0,
+            name_deadline_seconds=5,
         )
         async with testing.running(await build(settings)) as service:
             channel = rpc.channel(f"127.0.0.1:{service.rpc_port}")
             stub = review_pb2_grpc.ReviewServiceStub(channel)
-            yield Shop(service.http, stub, issuer, products, orders, database)
+            yield Shop(service.http, stub, issuer, users, products, orders, database, books, broker_url)
             await channel.close()
+            await books.close()

@@ -1,62 +1,73 @@
 """A user service on a database of its own, called in-process."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+from datetime import timedelta
 
 import httpx
 import pytest
-from chassis import testing
+from chassis import invariants, testing
+from chassis.database import Database
+from chassis.invariants import Books
 from chassis.process import Service
-from chassis.settings import DatabaseSettings
-from user_service.app import Settings, build
-
-ADMIN_EMAIL, ADMIN_PASSWORD = "admin@example.com", "an admin's password"
+from user_harness import ADMIN_EMAIL, ADMIN_PASSWORD, Users, fresh_users, quick_hashes
+from user_service.app import SCHEMA, Settings
 
 
 @pytest.fixture(scope="session")
-async def database() -> AsyncIterator[DatabaseSettings]:
-    async with testing.fresh_database("user_service") as settings:
-        yield settings
+async def serving_users() -> AsyncIterator[Users]:
+    """The service that tests share, with its first admin. What they leave behind must agree with the invariants."""
+    async with AsyncExitStack() as stack:
+        with quick_hashes():
+            serving = await stack.enter_async_context(
+                fresh_users(admin_email=ADMIN_EMAIL, admin_password=ADMIN_PASSWORD)
+            )
+        await _first_admin_is_registered(serving)
+        yield serving
+        await _books_are_in_order(serving.settings)
+
+
+@pytest.fixture
+def users(serving_users: Users) -> Iterator[Users]:
+    """The service, its clock right again after each test."""
+    yield serving_users
+    serving_users.clock.ahead = timedelta(0)
 
 
 @pytest.fixture(scope="session")
-def settings(database: DatabaseSettings) -> Settings:
-    return Settings(
-        **database.model_dump(),
-        grpc_port=0,
-        jwt_secret="0123456789abcdef0123456789abcdef",
-        admin_email=ADMIN_EMAIL,
-        admin_password=ADMIN_PASSWORD,
-    )
+def settings(serving_users: Users) -> Settings:
+    return serving_users.settings
 
 
 @pytest.fixture(scope="session")
-async def service(settings: Settings) -> AsyncIterator[Service]:
-    built = await build(settings)
-    assert built.rpc is not None
-    await built.rpc.start()
-    yield built
-    await built.rpc.stop(0)
-    for close in built.closers:
-        await close()
+def service(serving_users: Users) -> Service:
+    return serving_users.service
 
 
 @pytest.fixture(scope="session")
-async def http(service: Service) -> AsyncIterator[httpx.AsyncClient]:
-    async with testing.client(service.http) as client:
-        yield client
+def http(serving_users: Users) -> httpx.AsyncClient:
+    return serving_users.http
 
 
 @pytest.fixture(scope="session")
-async def first_admin(service: Service) -> AsyncIterator[dict[str, str]]:
-    """The credentials of the admin from the settings, once they work."""
-    running = asyncio.ensure_future(service.background["first admin"]())
-    credentials = {"email": ADMIN_EMAIL, "password": ADMIN_PASSWORD}
+def first_admin(serving_users: Users) -> dict[str, str]:
+    """The credentials of the admin from the settings."""
+    return {"email": ADMIN_EMAIL, "password": ADMIN_PASSWORD}
 
+
+async def _first_admin_is_registered(serving: Users) -> None:
     async def is_registered() -> bool:
-        async with testing.client(service.http) as client:
-            return (await client.post("/api/v1/auth/login", json=credentials)).status_code == 200
+        return (await serving.log_in(ADMIN_EMAIL, ADMIN_PASSWORD)).status_code == 200
 
+    running = asyncio.ensure_future(serving.service.background["first admin"]())
     await testing.eventually(is_registered)
-    yield credentials
     running.cancel()
+
+
+async def _books_are_in_order(settings: Settings) -> None:
+    database = Database(settings, SCHEMA)
+    books = Books(database, "user_service")
+    broken = {invariant.name: await books.broken(invariant) for invariant in invariants.of("user_service")}
+    await database.close()
+    assert broken == {name: [] for name in broken}

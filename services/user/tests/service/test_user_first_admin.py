@@ -2,18 +2,22 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from chassis import testing
+from chassis.broker import Broker
 from chassis.database import Database
+from chassis.kernel.ids import uuid7
 from chassis.migrating import migrate
-from chassis.settings import DatabaseSettings
+from chassis.outbox import Outbox
 from user_service.app import SCHEMA
 from user_service.domain.accounts import Email, NewAccount, Role
+from user_service.domain.lockout import Backoff
 from user_service.repository.accounts import AccountRepository, Credentials
 from user_service.service import first_admin as starting
 from user_service.service.accounts import Accounts
+from user_service.service.gate import Gate
 from user_service.service.passwords import Passwords
 
 EMAIL, PASSWORD = Email("first@example.com"), "an admin's password"
@@ -26,13 +30,34 @@ async def passwords() -> AsyncIterator[Passwords]:
     await made.close()
 
 
-async def find(database: Database) -> Credentials | None:
+@pytest.fixture
+async def opened() -> AsyncIterator[Database]:
+    """A database that never had an admin."""
+    async with testing.fresh_database("user_service") as settings:
+        database = Database(settings, SCHEMA)
+        yield database
+        await database.close()
+
+
+def accounts_in(database: Database, passwords: Passwords) -> Accounts:
+    backoff = Backoff(5, timedelta(seconds=30), timedelta(minutes=15))
+    gate = Gate(database, passwords, backoff, b"key", _now)
+    return Accounts(
+        database, Outbox(database, Broker("amqp://nobody@127.0.0.1:1/", "user")), passwords, gate, _now, uuid7
+    )
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+async def find(database: Database, email: Email = EMAIL) -> Credentials | None:
     async with database.begin() as transaction:
-        return await AccountRepository(transaction).by_email(EMAIL)
+        return await AccountRepository(transaction).by_email(email)
 
 
 def replica(database: Database, passwords: Passwords) -> asyncio.Future[None]:
-    accounts = Accounts(database, passwords, lambda: datetime.now(UTC))
+    accounts = accounts_in(database, passwords)
     return asyncio.ensure_future(starting.first_admin(accounts, EMAIL, PASSWORD, database)())
 
 
@@ -66,26 +91,37 @@ async def _becomes_admin(database: Database, passwords: Passwords) -> None:
     assert await passwords.verify(PASSWORD, found.password_hash)
 
 
-async def test_an_admin_who_exists_keeps_their_password(database: DatabaseSettings, passwords: Passwords) -> None:
-    opened = Database(database, SCHEMA)
-    accounts = Accounts(opened, passwords, lambda: datetime.now(UTC))
+async def test_an_admin_who_exists_keeps_their_password(opened: Database, passwords: Passwords) -> None:
+    accounts = accounts_in(opened, passwords)
     await accounts.ensure_admin(EMAIL, PASSWORD)
     before = await find(opened)
+    assert before is not None
     await accounts.ensure_admin(EMAIL, "another password")
     assert await find(opened) == before
-    await opened.close()
 
 
-async def test_a_customer_is_never_made_an_admin(database: DatabaseSettings, passwords: Passwords) -> None:
-    opened, email = Database(database, SCHEMA), Email("squatter@example.com")
-    accounts = Accounts(opened, passwords, lambda: datetime.now(UTC))
+async def test_the_password_of_the_settings_never_comes_back_once_the_first_admin_has_gone(
+    opened: Database, passwords: Passwords
+) -> None:
+    accounts = accounts_in(opened, passwords)
+    await accounts.ensure_admin(EMAIL, PASSWORD)
+    first = await find(opened)
+    async with opened.begin() as transaction:
+        await AccountRepository(transaction).add(NewAccount(Email("second@example.com"), Role.ADMIN), "a hash", _now())
+    assert first is not None
+    await accounts.erase(first.account.id, first.account.id)
+    await accounts.ensure_admin(EMAIL, PASSWORD)
+    assert await find(opened) is None
+
+
+async def test_a_customer_is_never_made_an_admin(opened: Database, passwords: Passwords) -> None:
+    email = Email("squatter@example.com")
+    accounts = accounts_in(opened, passwords)
     async with opened.begin() as transaction:
         await AccountRepository(transaction).add(
             NewAccount(email, Role.CUSTOMER), "a hash", datetime(2026, 1, 1, tzinfo=UTC)
         )
     await accounts.ensure_admin(email, PASSWORD)
-    async with opened.begin() as transaction:
-        found = await AccountRepository(transaction).by_email(email)
+    found = await find(opened, email)
     assert found is not None
     assert found.account.role is Role.CUSTOMER
-    await opened.close()

@@ -3,27 +3,16 @@
 import asyncio
 import json
 from typing import Any
-from uuid import uuid4
 
 import httpx
 import pytest
 from chassis.process import Service
 from chassis.testing import TokenIssuer
 from chassis.tokens import TokenVerifier
+from prometheus_client import REGISTRY
+from user_harness import PASSWORD, fresh_email, problem
 
-PASSWORD = "correct horse battery staple"
 Account = dict[str, Any]
-
-
-def fresh_email() -> str:
-    return f"{uuid4().hex}@example.com"
-
-
-def problem(answer: httpx.Response, status: int) -> str:
-    assert answer.status_code == status, answer.text
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert answer.json()["status"] == status
-    return str(answer.json()["code"])
 
 
 async def register(http: httpx.AsyncClient, **fields: str) -> Account:
@@ -238,3 +227,18 @@ async def test_documentation_and_probes_are_served(http: httpx.AsyncClient, serv
     assert (await http.get("/swagger/")).status_code == 200
     document = (await http.get("/openapi.json")).json()
     assert "/api/v1/auth/register" in document["paths"]
+
+
+async def test_what_happens_is_counted(http: httpx.AsyncClient) -> None:
+    def counted(name: str, **labels: str) -> float:
+        return REGISTRY.get_sample_value(f"user_{name}_total", labels) or 0
+
+    outcomes = ("accepted", "refused", "locked")
+    before = {outcome: counted("logins", outcome=outcome) for outcome in outcomes}
+    registrations, lockouts = counted("registrations", role="seller"), counted("lockouts")
+    email = (await register(http, role="seller"))["user"]["email"]
+    for password in (PASSWORD, *["a guess, a guess"] * 6):
+        await http.post("/api/v1/auth/login", json={"email": email, "password": password})
+    assert {o: counted("logins", outcome=o) - before[o] for o in outcomes} == {"accepted": 1, "refused": 5, "locked": 1}
+    assert counted("registrations", role="seller") - registrations == 1
+    assert counted("lockouts") - lockouts == 1

@@ -5,11 +5,17 @@ from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
+from chassis.broker import Broker
 from chassis.database import Database
 from chassis.kernel.ids import uuid7
+from chassis.outbox import Outbox
 from user_service.app import SCHEMA, Settings
 from user_service.domain.accounts import Email, NewAccount, Role
 from user_service.domain.errors import InvalidRefreshToken
+from user_service.domain.lockout import Backoff
+from user_service.domain.mail import MailTerms
+from user_service.service.gate import Gate
+from user_service.service.mail import MailedTokens
 from user_service.service.passwords import Passwords
 from user_service.service.sessions import Sessions, Tokens
 from user_service.service.signing import Signer
@@ -33,8 +39,13 @@ def clock() -> Clock:
 @pytest.fixture
 async def sessions(settings: Settings, clock: Clock) -> AsyncIterator[Sessions]:
     database, passwords = Database(settings, SCHEMA), Passwords()
+    outbox = Outbox(database, Broker(settings.rabbitmq_url, "user"))
     signer = Signer(settings.jwt_secret, timedelta(minutes=15), uuid7)
-    yield Sessions(database, passwords, signer, DAY, clock, lambda count: uuid4().bytes * (count // 16))
+    gate = Gate(database, passwords, Backoff(5, DAY, DAY), b"key", clock)
+    mailed = MailedTokens(database, outbox, passwords, gate, MailTerms(DAY, DAY, 5, DAY), b"key", clock, uuid7, 0)
+    yield Sessions(
+        database, outbox, passwords, gate, mailed, signer, DAY, clock, uuid7, lambda n: uuid4().bytes * (n // 16)
+    )
     await passwords.close()
     await database.close()
 

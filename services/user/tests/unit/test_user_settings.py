@@ -9,10 +9,11 @@ COMPLETE = {
     "DB_NAME": "users_db",
     "GRPC_PORT": "9091",
     "JWT_SECRET": "0123456789abcdef0123456789abcdef",
+    "RABBITMQ_URL": "amqp://u:broker-password@broker:5672/",
 }
 
 
-def test_neither_a_broker_nor_redis_nor_an_admin_is_needed() -> None:
+def test_neither_redis_nor_an_admin_is_needed() -> None:
     settings = read(Settings, COMPLETE)
     assert settings.access_token_seconds == 900
     assert settings.admin_email is None
@@ -22,6 +23,7 @@ def test_neither_a_broker_nor_redis_nor_an_admin_is_needed() -> None:
     ("changed", "complaint"),
     [
         ({"JWT_SECRET": ""}, "JWT_SECRET is not set"),
+        ({"RABBITMQ_URL": ""}, "RABBITMQ_URL is not set"),
         ({"JWT_SECRET": "too short"}, "JWT_SECRET is malformed: write 32 bytes or more"),
         ({"ADMIN_EMAIL": "a@example.com"}, "ADMIN_PASSWORD is malformed: set both ADMIN_EMAIL and ADMIN_PASSWORD"),
         ({"ADMIN_PASSWORD": "long enough"}, "ADMIN_PASSWORD is malformed: set both ADMIN_EMAIL and ADMIN_PASSWORD"),
@@ -41,3 +43,4 @@ def test_no_secret_is_printed_with_the_settings() -> None:
     printed = repr(read(Settings, COMPLETE | secrets))
     assert "0123456789abcdef" not in printed
     assert "an admin's password" not in printed
+    assert "broker-password" not in printed

@@ -1,6 +1,7 @@
 import asyncio
 import json
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import jwt
 import pytest
@@ -14,6 +15,7 @@ SECRET = "0123456789abcdef0123456789abcdef"
 SELLER = accounts.Account(
     UserId(7), accounts.Email("s@example.com"), accounts.Role.SELLER, "S", datetime(2026, 1, 1, tzinfo=UTC)
 )
+SESSION = UUID(int=1)
 
 
 def signer(secret: str = SECRET, seconds: float = 900) -> Signer:
@@ -21,16 +23,17 @@ def signer(secret: str = SECRET, seconds: float = 900) -> Signer:
 
 
 def test_every_service_verifies_what_is_signed_here() -> None:
-    token = signer().access_token(SELLER, datetime.now(UTC))
+    token = signer().access_token(SELLER, SESSION, datetime.now(UTC))
     principal = asyncio.run(TokenVerifier(signer().published).verify(token))
     assert (principal.user_id, principal.role) == (SELLER.id, Role.SELLER)
 
 
 def test_claims_are_those_that_verifiers_need() -> None:
     at = datetime(2026, 1, 1, tzinfo=UTC)
-    claims = jwt.decode(signer().access_token(SELLER, at), options={"verify_signature": False})
-    assert claims.keys() == {"iss", "sub", "role", "iat", "exp", "jti"}
+    claims = jwt.decode(signer().access_token(SELLER, SESSION, at), options={"verify_signature": False})
+    assert claims.keys() == {"iss", "sub", "sid", "role", "iat", "exp", "jti"}
     assert (claims["iss"], claims["sub"], claims["role"]) == ("ecommerce", "7", "seller")
+    assert claims["sid"] == str(SESSION)
     assert claims["exp"] - claims["iat"] == 900
 
 
@@ -51,7 +54,7 @@ def test_the_key_is_named_by_its_thumbprint() -> None:
 
 
 def test_another_secret_signs_nothing_that_is_accepted() -> None:
-    forged = signer(SECRET + "!").access_token(SELLER, datetime.now(UTC))
+    forged = signer(SECRET + "!").access_token(SELLER, SESSION, datetime.now(UTC))
     with pytest.raises(ProblemError) as refused:
         asyncio.run(TokenVerifier(signer().published).verify(forged))
     assert refused.value.problem.code == "unauthenticated"

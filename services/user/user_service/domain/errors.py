@@ -1,5 +1,9 @@
 """What can go wrong with users and their sessions."""
 
+from datetime import timedelta
+from math import ceil
+from uuid import UUID
+
 from chassis.kernel.ids import UserId
 
 
@@ -49,3 +53,82 @@ class TooBusy(UserError):  # noqa: N818 - named for what happened
 
     def __init__(self) -> None:
         super().__init__("too many people register and log in right now: try again in a moment")
+
+
+class NotAllowed(UserError):  # noqa: N818 - named for what happened
+    """Only an admin may do this, and the caller is none, or no longer."""
+
+    def __init__(self) -> None:
+        super().__init__("only an admin may decide about roles, activity and other people's accounts")
+
+
+class LastAdmin(UserError):  # noqa: N818 - named for what happened
+    """Without this admin there would be none."""
+
+    def __init__(self, user_id: UserId) -> None:
+        super().__init__(f"user {user_id} is the last active admin: make another one first")
+
+
+class Deactivated(UserError):  # noqa: N818 - named for what happened
+    """The password is right, but an admin has deactivated the account."""
+
+    def __init__(self) -> None:
+        super().__init__("this account is deactivated: ask the shop")
+
+
+class SessionEnded(UserError):  # noqa: N818 - named for what happened
+    """The access token is still good elsewhere for a while, but its session or account is over."""
+
+    def __init__(self) -> None:
+        super().__init__("the session of this access token has ended: log in at POST /auth/login")
+
+
+class UnknownSession(UserError):  # noqa: N818 - named for what happened
+    """There is no such session, or it is somebody else's."""
+
+    def __init__(self, session_id: UUID) -> None:
+        super().__init__(f"you have no session {session_id}")
+
+
+class UnknownMailRequest(UserError):  # noqa: N818 - named for what happened
+    """There is nothing to mail: the request was never made, or is used, replaced or too old."""
+
+    def __init__(self) -> None:
+        super().__init__("there is no such request, or it is used, replaced or too old: send nothing")
+
+
+class InvalidMailToken(UserError):  # noqa: N818 - named for what happened
+    """A mailed token that is not ours, or not good any more. It does not say which."""
+
+    def __init__(self) -> None:
+        super().__init__("the token is wrong, used or too old: ask for a new mail")
+
+
+class AlreadyVerified(UserError):  # noqa: N818 - named for what happened
+    """There is no address left to verify."""
+
+    def __init__(self) -> None:
+        super().__init__("your e-mail address is verified, and no other waits to be")
+
+
+class TooMany(UserError):  # noqa: N818 - named for what happened
+    """Something was tried too often. `wait` is how long to leave it."""
+
+    def __init__(self, what: str, wait: timedelta) -> None:
+        self.retry_after = max(1, ceil(wait.total_seconds()))
+        """In whole seconds, as Retry-After wants it."""
+        super().__init__(f"{what}: try again in {self.retry_after} s")
+
+
+class TooManyAttempts(TooMany):
+    """Too many wrong passwords for an address, whether or not there is an account with it."""
+
+    def __init__(self, wait: timedelta) -> None:
+        super().__init__("too many wrong passwords for this e-mail address", wait)
+
+
+class TooManyMails(TooMany):
+    """An account may ask for so many mails and no more."""
+
+    def __init__(self, wait: timedelta) -> None:
+        super().__init__("too many mails were asked for", wait)

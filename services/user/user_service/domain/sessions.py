@@ -20,6 +20,7 @@ from user_service.domain.errors import InvalidRefreshToken
 
 Digest = NewType("Digest", bytes)
 _NAME_BYTES, SECRET_BYTES = 16, 32
+_USER_AGENT_MAX = 200
 
 
 class Verdict(Enum):
@@ -34,6 +35,10 @@ class Session:
     user_id: UserId
     digest: Digest
     expires_at: datetime
+    created_at: datetime
+    last_used_at: datetime
+    user_agent: str | None = None
+    """What the client called itself when it logged in, so that people know their sessions apart."""
 
     def judge(self, presented: "RefreshToken", at: datetime) -> Verdict:
         if not hmac.compare_digest(self.digest, presented.digest):
@@ -53,6 +58,12 @@ class RefreshToken:
 
     def text(self) -> str:
         return base64.urlsafe_b64encode(self.session_id.bytes + self.secret).decode()
+
+
+def readable_user_agent(header: str | None) -> str | None:
+    """What is kept of a User-Agent header: its printable ASCII (RFC 9110, 10.1.5), and not all of a long one."""
+    text = "".join(character for character in header or "" if " " <= character <= "~").strip()
+    return text[:_USER_AGENT_MAX] or None
 
 
 def parse_refresh_token(text: str) -> RefreshToken:

@@ -1,27 +1,56 @@
 """What other services may ask about users."""
 
+from uuid import UUID
+
 from chassis.kernel.ids import UserId
 from grpc import aio
 from shopapi.user.v1 import user_pb2 as pb
 from shopapi.user.v1 import user_pb2_grpc
 
+from user_service.domain.errors import UnknownMailRequest
 from user_service.service.accounts import Accounts
+from user_service.service.mail import MailedTokens
 from user_service.service.signing import Signer
 
 
 class UserServicer(user_pb2_grpc.UserServiceServicer):
-    def __init__(self, accounts: Accounts, signer: Signer) -> None:
+    def __init__(self, accounts: Accounts, mailed: MailedTokens, signer: Signer) -> None:
         self._accounts = accounts
+        self._mailed = mailed
         self._signer = signer
 
     def register(self, server: aio.Server) -> None:
         user_pb2_grpc.add_UserServiceServicer_to_server(self, server)
 
     async def GetUser(self, request: pb.GetUserRequest, context: object) -> pb.GetUserResponse:  # noqa: N802 - the contract's name
+        user_id = UserId(request.user_id)
+        return pb.GetUserResponse(user_id=user_id, display_name=await self._accounts.shown_name(user_id))
+
+    async def GetContact(self, request: pb.GetContactRequest, context: object) -> pb.GetContactResponse:  # noqa: N802 - the contract's name
         account = await self._accounts.get(UserId(request.user_id))
-        return pb.GetUserResponse(user_id=account.id, display_name=account.display_name)
+        return pb.GetContactResponse(
+            user_id=account.id,
+            email=account.email,
+            display_name=account.display_name,
+            locale=account.locale,
+            phone=account.phone or "",
+        )
+
+    async def GetMailToken(  # noqa: N802 - the contract's name
+        self, request: pb.GetMailTokenRequest, context: object
+    ) -> pb.GetMailTokenResponse:
+        letter = await self._mailed.letter(_request_id(request.request_id))
+        return pb.GetMailTokenResponse(token=letter.token.text(), email=letter.email)
 
     async def GetSigningKeys(  # noqa: N802 - the contract's name
         self, request: pb.GetSigningKeysRequest, context: object
     ) -> pb.GetSigningKeysResponse:
         return pb.GetSigningKeysResponse(jwks=self._signer.jwks)
+
+
+def _request_id(text: str) -> UUID:
+    """Raises UnknownMailRequest for what is no id: nothing was ever asked for under it."""
+    try:
+        return UUID(text)
+    except ValueError:
+        raise UnknownMailRequest from None

@@ -1,12 +1,26 @@
 """What this service's errors look like outside, over HTTP and gRPC alike."""
 
-from chassis.problems import Problem, ProblemTable
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from chassis.problems import Problem, ProblemError, ProblemTable
 
 from user_service.domain.errors import (
+    AlreadyVerified,
+    Deactivated,
     EmailTaken,
+    InvalidMailToken,
     InvalidRefreshToken,
+    LastAdmin,
+    NotAllowed,
     RefreshTokenReused,
+    SessionEnded,
     TooBusy,
+    TooMany,
+    TooManyAttempts,
+    TooManyMails,
+    UnknownMailRequest,
+    UnknownSession,
     UnknownUser,
     WrongCredentials,
 )
@@ -14,8 +28,28 @@ from user_service.domain.errors import (
 PROBLEMS: ProblemTable = {
     EmailTaken: Problem(409, "email_taken"),
     WrongCredentials: Problem(401, "wrong_credentials"),
+    Deactivated: Problem(403, "account_deactivated"),
     InvalidRefreshToken: Problem(401, "invalid_refresh_token"),
     RefreshTokenReused: Problem(401, "refresh_token_reused"),
+    SessionEnded: Problem(401, "session_ended", {"WWW-Authenticate": 'Bearer error="invalid_token"'}),
     UnknownUser: Problem(404, "unknown_user"),
+    UnknownSession: Problem(404, "unknown_session"),
+    UnknownMailRequest: Problem(404, "unknown_mail_request"),
+    InvalidMailToken: Problem(401, "invalid_mail_token"),
+    AlreadyVerified: Problem(409, "already_verified"),
+    NotAllowed: Problem(403, "forbidden"),
+    LastAdmin: Problem(409, "last_admin"),
     TooBusy: Problem(503, "too_busy", {"Retry-After": "3"}),
 }
+
+_TOO_MANY = {TooManyAttempts: "too_many_attempts", TooManyMails: "too_many_mails"}
+
+
+@contextmanager
+def telling_when_to_retry() -> Iterator[None]:
+    """What was tried too often answers 429, with a Retry-After of its own (RFC 9110, 10.2.3)."""
+    try:
+        yield
+    except TooMany as error:
+        problem = Problem(429, _TOO_MANY[type(error)], {"Retry-After": str(error.retry_after)})
+        raise ProblemError(problem, str(error)) from error

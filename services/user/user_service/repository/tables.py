@@ -1,6 +1,19 @@
 """The tables as the queries see them; the migrations make them."""
 
-from sqlalchemy import BigInteger, Column, DateTime, Identity, LargeBinary, MetaData, Table, Text, Uuid
+from chassis import outbox
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Identity,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    Uuid,
+)
 
 metadata = MetaData()
 
@@ -13,6 +26,12 @@ users = Table(
     Column("role", Text, nullable=False),
     Column("display_name", Text),
     Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("locale", Text, nullable=False),
+    Column("phone", Text),
+    Column("is_active", Boolean, nullable=False),
+    Column("was_admin", Boolean, nullable=False),
+    Column("email_verified_at", DateTime(timezone=True)),
+    Column("erased_at", DateTime(timezone=True)),
 )
 
 sessions = Table(
@@ -22,4 +41,31 @@ sessions = Table(
     Column("user_id", BigInteger, nullable=False),
     Column("digest", LargeBinary, nullable=False),
     Column("expires_at", DateTime(timezone=True), nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("last_used_at", DateTime(timezone=True), nullable=False),
+    Column("user_agent", Text),
 )
+
+mail_requests = Table(
+    "mail_requests",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("user_id", BigInteger, nullable=False),
+    Column("purpose", Text, nullable=False),
+    Column("email", Text, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("expires_at", DateTime(timezone=True), nullable=False),
+    Column("used_at", DateTime(timezone=True)),
+    Column("replaced_at", DateTime(timezone=True)),
+)
+
+login_failures = Table(
+    "login_failures",
+    metadata,
+    Column("address_digest", LargeBinary, primary_key=True),
+    Column("failures", Integer, nullable=False),
+    Column("last_at", DateTime(timezone=True), nullable=False),
+    Column("locked_until", DateTime(timezone=True)),
+)
+
+outbox.table(metadata)

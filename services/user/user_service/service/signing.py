@@ -15,7 +15,12 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from user_service.domain.accounts import Account
 
-_PURPOSE = b"ecommerce access tokens v1"
+_PURPOSE = "ecommerce access tokens v1"
+
+
+def key_for(purpose: str, secret: str) -> bytes:
+    """A key for one purpose; who learns one learns nothing of the secret, nor of the others (HKDF, RFC 5869)."""
+    return HKDF(hashes.SHA256(), length=32, salt=None, info=purpose.encode()).derive(secret.encode())
 
 
 class Signer:
@@ -24,18 +29,17 @@ class Signer:
     def __init__(self, secret: str, lifetime: timedelta, new_id: Callable[[], UUID]) -> None:
         self.lifetime = lifetime
         self._new_id = new_id
-        self._key = Ed25519PrivateKey.from_private_bytes(
-            HKDF(hashes.SHA256(), length=32, salt=None, info=_PURPOSE).derive(secret.encode())
-        )
+        self._key = Ed25519PrivateKey.from_private_bytes(key_for(_PURPOSE, secret))
         public = {"crv": "Ed25519", "kty": "OKP", "x": _base64(self._key.public_key().public_bytes_raw())}
         self._kid = _thumbprint(public)
         self.jwks = json.dumps({"keys": [{**public, "kid": self._kid, "use": "sig", "alg": ALGORITHM}]})
         """The JSON Web Key Set (RFC 7517) to publish."""
 
-    def access_token(self, account: Account, at: datetime) -> str:
+    def access_token(self, account: Account, session_id: UUID, at: datetime) -> str:
         claims = {
             "iss": ISSUER,
             "sub": str(account.id),
+            "sid": str(session_id),
             "role": account.role.value,
             "iat": at,
             "exp": at + self.lifetime,

@@ -1,0 +1,49 @@
+"""Shops on trial: as tests run them, beside each other, each with a mail server of its own."""
+
+import random
+import uuid
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from shop_e2e.mailbox import Mailbox
+from shop_e2e.stack import Plan, Stack, free_ports, running
+
+
+@asynccontextmanager
+async def on_trial(
+    name: str, logs: Path, box: Mailbox, *, crashing: bool = False, detours: Mapping[str, int] | None = None
+) -> AsyncIterator[Stack]:
+    """A running shop whose mails go to `box`. What a crash leaves behind is taken up after seconds instead of minutes, so that
+    tests need not wait, and one address may call as often as a test does.
+    """
+    smtp = {
+        "SMTP_HOST": "127.0.0.1",
+        "SMTP_PORT": str(box.port),
+        "SMTP_STARTTLS": "false",
+        "SMTP_FROM": "shop@example.com",
+    }
+    soon = {"SEND_LEASE_SECONDS": "6", "SEND_RETRY_SECONDS": "1", "SMTP_TIMEOUT_SECONDS": "5"}
+    plan = Plan(
+        name=f"{name}-{uuid.uuid4().hex[:8]}",
+        logs=logs,
+        ports=free_ports(),
+        redis_database=random.randrange(2, 16),
+        settings={
+            "gateway": {"RATE_LIMITS": "off"},
+            "notification": {**smtp, **soon, "SHOP_URL": "https://shop.example.com"},
+            "order": {"RESERVATION_HOLD_SECONDS": "3"},
+            "payment": {"PROVIDER_DEADLINE_SECONDS": "3", "SWEEP_PATIENCE_SECONDS": "4"},
+        },
+        crashing=crashing,
+        detours=detours or {},
+    )
+    print(f"logs of the services: {plan.logs}")
+    async with running(plan) as stack:
+        yield stack
+
+
+def unforeseen_errors(stack: Stack) -> list[str]:
+    """What services logged that nobody had thought of."""
+    lines = (line for log in stack.plan.logs.glob("*.log") for line in log.read_text().splitlines())
+    return [line for line in lines if "unforeseen error" in line or "background loop failed" in line]

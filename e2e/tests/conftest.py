@@ -1,0 +1,33 @@
+from collections.abc import AsyncIterator
+
+import pytest
+from shop_e2e.client import Person, Shop
+from shop_e2e.mailbox import Mailbox, mailbox
+from shop_e2e.stack import Stack
+from shop_e2e.trial import on_trial, unforeseen_errors
+
+
+@pytest.fixture(scope="session")
+async def mails() -> AsyncIterator[Mailbox]:
+    """Where the shop's mails arrive."""
+    async with mailbox() as box:
+        yield box
+
+
+@pytest.fixture(scope="session")
+async def stack(tmp_path_factory: pytest.TempPathFactory, mails: Mailbox) -> AsyncIterator[Stack]:
+    """The whole shop as processes."""
+    async with on_trial("e2e", tmp_path_factory.mktemp("logs"), mails) as started:
+        yield started
+        assert unforeseen_errors(started) == []
+
+
+@pytest.fixture(scope="session")
+async def shop(stack: Stack) -> AsyncIterator[Shop]:
+    async with Shop(stack.url) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+async def admin(stack: Stack, shop: Shop) -> Person:
+    return await shop.log_in(stack.plan.admin_email, stack.plan.admin_password)

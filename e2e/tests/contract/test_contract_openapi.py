@@ -1,0 +1,35 @@
+"""Every service answers as its OpenAPI document says, whatever is sent: schemathesis with all its checks."""
+
+import asyncio
+import sys
+from pathlib import Path
+
+import pytest
+from shop_e2e.client import Person, Shop
+from shop_e2e.stack import SERVICES, Stack
+
+_CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
+
+
+@pytest.mark.parametrize("service", [service for service in SERVICES if service != "gateway"])
+async def test_a_service_does_what_its_openapi_document_says(
+    stack: Stack, shop: Shop, admin: Person, service: str
+) -> None:
+    status, output = await _schemathesis(stack.url_of(service), await shop.another_admin(admin))
+
+    print(output)
+    assert status == 0, output
+
+
+async def _schemathesis(url: str, caller: Person) -> tuple[int | None, str]:
+    process = await asyncio.create_subprocess_exec(
+        str(Path(sys.executable).with_name("schemathesis")),
+        f"--config-file={_CONFIGURATION}",
+        "run",
+        f"{url}/openapi.json",
+        f"--header=Authorization: Bearer {caller.token}",
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output, _ = await process.communicate()
+    return process.returncode, output.decode()

@@ -1,0 +1,167 @@
+"""Who may do what: every method of every path, asked by everybody, as the gateway's own table says.
+
+Each cell of the matrix is a test: a row of the table, and somebody who asks. Who is not among the row's roles is refused by the
+gateway (401 without a token, 403 with the wrong role); whose thing it is not is refused by the service (403 or 404); everybody
+else gets past authorization, whatever the request then comes to.
+"""
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import httpx
+import pytest
+from gateway_service.domain.routes import Cell, Ownership, Role, matrix
+from shop_e2e.client import Json, Person, Shop
+
+_CALLERS = ("anonymous", "customer", "seller", "admin", "owner")
+_SELLERS_OWN = ("{product_id}",)
+"""What belongs to a seller; everything else that is owned belongs to a customer."""
+_EVERYTHING = "{payment_id}{review_id}{address_id}{session_id}{payment_method_id}"
+_NOT_EVEN_ADMINS = ("{session_id}", "{address_id}", "{payment_method_id}")
+"""What an admin has no business with."""
+
+
+@dataclass
+class World:
+    """A shop with one of everything that can be owned."""
+
+    shop: Shop
+    people: dict[str, Person]
+    ids: dict[str, object]
+    bodies: dict[tuple[str, str], Json] = field(default_factory=dict)
+
+    async def ask(self, cell: Cell, caller: str) -> httpx.Response:
+        """What the gateway answers to a good request of the row."""
+        headers = {} if caller == "anonymous" else self.people[caller].headers
+        path = cell.path.format(**self.ids)
+        url = f"{self.shop.url}{path}"
+        return await self.shop.http.request(
+            cell.method, url, json=self.bodies.get((cell.method, cell.path)), headers=headers
+        )
+
+
+@pytest.fixture(scope="module")
+async def shared(shop: Shop, admin: Person) -> dict[str, World]:
+    """Worlds by who owns things in them, for requests that leave them as they are."""
+    return {kind: await new_world(shop, admin, f"{kind}{_EVERYTHING}") for kind in (*_SELLERS_OWN, "")}
+
+
+async def new_world(shop: Shop, admin: Person, path: str) -> World:
+    """As much of a world as a row's path needs."""
+    seller, product = await shop.stocked_product(admin, 100)
+    customer, stranger, rival = await shop.register(), await shop.register(), await shop.register("seller")
+    owner = seller if any(part in path for part in _SELLERS_OWN) else customer
+    category = (await shop.call("GET", f"/products/{product}"))["product"]["category_id"]
+    order = await customer.order((product, 1))
+    ids: dict[str, object] = {
+        "product_id": product,
+        "category_id": category,
+        "order_id": order["id"],
+        "user_id": customer.id,
+        "notification_id": uuid.uuid4(),
+        "review_id": 0,
+        "payment_id": uuid.uuid4(),
+        "address_id": uuid.uuid4(),
+        "session_id": uuid.uuid4(),
+        "payment_method_id": uuid.uuid4(),
+    }
+    if "{payment_id}" in path or "/payments/order/" in path or "review" in path:
+        ids["payment_id"] = (await customer.pay(order["id"]))["id"]
+    if "review" in path:
+        await customer.order_becomes(order["id"], "confirmed")
+        review = {"rating": 4, "title": "Good", "text": "A cup"}
+        ids["review_id"] = (await customer.call("POST", f"/products/{product}/reviews", review))["id"]
+    if "{address_id}" in path:
+        ids["address_id"] = (await customer.call("POST", "/addresses", _ADDRESS))["id"]
+    if "{session_id}" in path:
+        ids["session_id"] = (await customer.call("GET", "/users/me/sessions"))[0]["id"]
+    if "{payment_method_id}" in path:
+        saved = await customer.call("POST", "/payment-methods", {"payment_method": "pm_card_visa"})
+        ids["payment_method_id"] = saved["id"]
+    people = {"customer": stranger, "seller": rival, "admin": await shop.another_admin(admin), "owner": owner}
+    return World(shop, people, ids, _bodies(product, category, order["id"]))
+
+
+_ADDRESS = {
+    "recipient": "Ada Lovelace",
+    "line1": "12 St James's Square",
+    "city": "London",
+    "postal_code": "SW1Y 4JH",
+    "country": "GB",
+}
+
+
+def _bodies(product: int, category: int, order: str) -> dict[tuple[str, str], Json]:
+    """A good body for every row that takes one."""
+    goods = {"name": "Cup", "description": "", "price": {"amount": 1290, "currency": "USD"}, "category_id": category}
+    return {
+        (method, f"/api/v1{path}"): body
+        for method, path, body in (
+            ("POST", "/auth/register", {"email": f"{uuid.uuid4().hex}@example.com", "password": uuid.uuid4().hex}),
+            ("PUT", "/users/me", {"display_name": "Ada"}),
+            ("PUT", "/users/{user_id}", {"display_name": "Ada"}),
+            ("POST", "/products", goods),
+            ("PUT", "/products/{product_id}", goods),
+            ("POST", "/products/{product_id}/reviews", {"rating": 5}),
+            ("POST", "/categories", {"name": f"Tea {uuid.uuid4().hex[:8]}"}),
+            ("PUT", "/categories/{category_id}", {"name": f"Tea {uuid.uuid4().hex[:8]}"}),
+            ("PUT", "/reviews/{review_id}", {"rating": 3}),
+            ("PUT", "/reviews/{review_id}/moderation", {"status": "rejected"}),
+            ("POST", "/cart", {"product_id": product, "quantity": 1}),
+            ("PUT", "/cart/{product_id}", {"quantity": 2}),
+            ("POST", "/orders", {"items": [{"product_id": product, "quantity": 1}]}),
+            ("PUT", "/orders/{order_id}/status", {"status": "cancelled"}),
+            ("POST", "/addresses", _ADDRESS),
+            ("PUT", "/addresses/{address_id}", _ADDRESS),
+            ("POST", "/inventory/check-availability", {"items": [{"product_id": product, "quantity": 1}]}),
+            ("PUT", "/inventory/{product_id}", {"quantity": 50}),
+            ("POST", "/inventory/{product_id}/adjustments", {"delta": 1, "reason": "counted"}),
+            ("POST", "/payments", {"order_id": order, "payment_method": "pm_card_visa", "confirm": True}),
+            ("POST", "/payments/{payment_id}/confirm", {"payment_method": "pm_card_visa"}),
+            ("POST", "/payments/{payment_id}/refund", {"amount": 1}),
+            ("POST", "/payment-methods", {"payment_method": "pm_card_visa"}),
+            ("PUT", "/notifications/preferences", {}),
+        )
+    }
+
+
+def cells() -> Iterator[tuple[Cell, str]]:
+    """Every row, asked by everybody; by an owner where things are owned."""
+    for cell in matrix():
+        for caller in _CALLERS:
+            if caller != "owner" or cell.ownership is Ownership.OWNER:
+                yield cell, caller
+
+
+def _named(cell: Cell, caller: str) -> str:
+    return f"{cell.method} {cell.path} by {caller}"
+
+
+@pytest.mark.parametrize(("cell", "caller"), [pytest.param(c, who, id=_named(c, who)) for c, who in cells()])
+async def test_everybody_may_do_what_the_table_says_and_nothing_else(
+    shop: Shop, admin: Person, shared: dict[str, World], cell: Cell, caller: str
+) -> None:
+    changes_account = cell.path.startswith("/api/v1/users/") and cell.method != "GET"
+    changes = cell.ownership is Ownership.OWNER and cell.method != "GET" and caller in ("admin", "owner")
+    kind = next((part for part in _SELLERS_OWN if part in cell.path), "")
+    world = await new_world(shop, admin, cell.path) if changes or changes_account else shared[kind]
+
+    answer = await world.ask(cell, caller)
+
+    assert answer.status_code < 500, answer.text
+    if caller == "anonymous" and Role.ANONYMOUS not in cell.roles:
+        assert answer.status_code == 401, answer.text
+    elif caller in set(Role) and Role(caller) not in cell.roles:
+        assert answer.status_code == 403, answer.text
+    elif cell.ownership is Ownership.OWNER and caller in _strangers(cell):
+        assert answer.status_code in (403, 404), answer.text
+    elif caller != "anonymous":
+        assert answer.status_code != 401, answer.text
+        assert answer.status_code != 403 or answer.json()["code"] != "forbidden", answer.text
+
+
+def _strangers(cell: Cell) -> set[str]:
+    """Who asks for what is not theirs."""
+    kept_from_admins = any(part in cell.path for part in _NOT_EVEN_ADMINS)
+    return {"customer", "seller"} | ({"admin"} if kept_from_admins else set())

@@ -1,0 +1,130 @@
+"""Each process dies before and after everything it does to the world, and the shop finishes by itself what was begun.
+
+The points are not written down here: a first run records what services commit, publish, acknowledge and call on the way from an
+order to its refund; see shop_e2e.crashing. Every change of the shop changes the matrix with it.
+"""
+
+import os
+import random
+import uuid
+from collections import Counter
+from collections.abc import AsyncIterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+from chassis.testing import eventually
+from shop_e2e import books
+from shop_e2e.client import Person, Shop
+from shop_e2e.insisting import insist
+from shop_e2e.mailbox import Mailbox, mailbox, text_of
+from shop_e2e.stack import SERVICES, Stack
+from shop_e2e.trial import on_trial
+
+_SAMPLE = 10
+"""How many points every run tries; the whole matrix is a long test."""
+_ENDS_WITHIN = 60.0
+
+
+@pytest.fixture(scope="module")
+async def box() -> AsyncIterator[Mailbox]:
+    async with mailbox() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+async def fragile(tmp_path_factory: pytest.TempPathFactory, box: Mailbox) -> AsyncIterator[Stack]:
+    """A shop whose processes can be made to die."""
+    async with on_trial("crash", tmp_path_factory.mktemp("crash-logs"), box, crashing=True) as stack:
+        yield stack
+
+
+@pytest.fixture(scope="module")
+async def points(fragile: Stack, box: Mailbox) -> list[tuple[str, str]]:
+    """Every point that services pass between an order and its refund, in the order of services."""
+    await fragile.stop()
+    records = {service: fragile.plan.logs / f"{service}.points" for service in SERVICES}
+    await fragile.start(record=records)
+    await _journey(fragile, box)
+    await fragile.stop()
+    await fragile.start()
+    return [(service, point) for service, record in records.items() for point in _lines(record)]
+
+
+def _lines(record: Path) -> list[str]:
+    return sorted(record.read_text().splitlines()) if record.exists() else []
+
+
+async def test_a_death_at_any_point_is_finished_by_the_next_start(
+    fragile: Stack, points: list[tuple[str, str]], box: Mailbox
+) -> None:
+    seed = int(os.environ.get("SEED", random.randrange(2**32)))
+    chosen = random.Random(seed).sample(points, min(_SAMPLE, len(points)))
+    print(f"seed {seed}: {len(chosen)} of {len(points)} points")
+
+    for service, point in chosen:
+        print(f"{service:<12} {point}")
+        await _die_at(fragile, service, point, box)
+
+
+@pytest.mark.slow
+async def test_a_death_at_every_point_is_finished_by_the_next_start(
+    fragile: Stack, points: list[tuple[str, str]], box: Mailbox
+) -> None:
+    for number, (service, point) in enumerate(points, 1):
+        print(f"{number:>4} of {len(points)}  {service:<12} {point}")
+        await _die_at(fragile, service, point, box)
+
+
+async def _die_at(stack: Stack, service: str, point: str, box: Mailbox) -> None:
+    """Runs the journey while a service dies at the point, is started again as Kubernetes would, and nobody helps."""
+    await stack.stop(service)
+    await stack.start_to_die(service, point)
+    async with stack.restarted_when_it_dies(service) as deaths:
+        await _journey(stack, box)
+    assert deaths, f"{service} never came to: {point}"
+
+
+async def _journey(stack: Stack, box: Mailbox) -> None:
+    """An order is placed, paid, confirmed, mailed, cancelled and refunded; a second one is kept, a third given up unpaid."""
+    async with Shop(stack.url) as shop:
+        admin = await insist(lambda: shop.log_in(stack.plan.admin_email, stack.plan.admin_password))
+        _seller, product = await insist(lambda: shop.stocked_product(admin, 10))
+        buyer = await insist(lambda: shop.register())
+        returned, kept, given_up = [await _order(buyer, product) for _ in range(3)]
+        for order in (returned, kept):
+            await _pay(buyer, order)
+        for order in (returned, given_up):
+            await insist(partial(buyer.cancel, order))
+        await eventually(lambda: _is(buyer, f"/payments/order/{returned}", "refunded"), _ENDS_WITHIN)
+        assert await _is(buyer, f"/orders/{kept}", "confirmed")
+
+        async with books.opened(stack) as opened:
+            await opened.come_to_agree(_ENDS_WITHIN)
+        await eventually(lambda: _mailed(box, buyer, {returned: 4, kept: 2, given_up: 2}), _ENDS_WITHIN)
+
+
+async def _order(buyer: Person, product: int) -> str:
+    key = uuid.uuid4().hex
+    order = await insist(lambda: buyer.order((product, 1), key=key))
+    return str(order["id"])
+
+
+async def _pay(buyer: Person, order: str) -> None:
+    await insist(partial(buyer.pay, order, key=f"pay-{order}"))
+    await eventually(lambda: _is(buyer, f"/orders/{order}", "confirmed"), _ENDS_WITHIN)
+
+
+async def _is(buyer: Person, path: str, status: str) -> bool:
+    return bool((await insist(lambda: buyer.call("GET", path)))["status"] == status)
+
+
+async def _mailed(box: Mailbox, buyer: Person, expected: dict[str, int]) -> bool:
+    """Whether all mails have come. Each comes once; a second copy only where a death fell between the mail server's yes and our
+    note of it, under one Message-ID.
+    """
+    mails = list(box.to(buyer.email))
+    copies = Counter(str(mail["Message-ID"]) for mail in mails)
+    assert max(copies.values(), default=0) <= 2, copies
+    about = {order: {str(mail["Message-ID"]) for mail in mails if order in text_of(mail)} for order in expected}
+    return {order: len(ids) for order, ids in about.items()} == expected

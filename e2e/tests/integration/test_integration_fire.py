@@ -1,0 +1,28 @@
+"""Orders go on while every part of the shop is killed, restarted, cut off and slowed down; then the books agree."""
+
+import os
+import random
+
+import pytest
+from shop_e2e.fire import burn
+
+
+async def test_five_hundred_orders_under_fire_leave_books_that_agree(tmp_path_factory: pytest.TempPathFactory) -> None:
+    seed = int(os.environ.get("SEED", random.randrange(2**32)))
+
+    report = await burn(500, seed, tmp_path_factory.mktemp("fire-logs"), print)
+
+    print(report)
+    assert report.findings == []
+    assert report.lost == []
+
+
+@pytest.mark.slow
+async def test_ten_thousand_orders_under_fire_leave_books_that_agree(tmp_path_factory: pytest.TempPathFactory) -> None:
+    seed = int(os.environ.get("SEED", random.randrange(2**32)))
+
+    report = await burn(10_000, seed, tmp_path_factory.mktemp("fire-logs"), print)
+
+    print(report)
+    assert report.findings == []
+    assert report.lost == []

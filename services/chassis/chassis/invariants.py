@@ -1,0 +1,59 @@
+"""What must always be true of a service's books, as SQL: each query returns the rows that break it, and none is the truth.
+
+A service ships them as `<package>/invariants.sql`: statements that each follow a line `-- invariant: <name>`, with the promise in
+the comments below it. `broken` runs them; the process does so now and then and exports what it finds.
+"""
+
+import importlib.resources
+import re
+from dataclasses import dataclass
+
+from prometheus_client import Gauge
+from sqlalchemy import text
+
+from chassis import logs
+from chassis.database import Database
+
+VIOLATIONS = Gauge(
+    "business_invariant_violations", "Rows that break an invariant of this service's books", ["invariant"]
+)
+CHECKED = Gauge("business_invariants_checked_timestamp_seconds", "When the invariants were last looked at")
+EVERY_SECONDS = 30.0
+
+_HEADING = re.compile(r"^-- invariant: ([a-z][a-z0-9_]*)$", re.MULTILINE)
+log = logs.get(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Invariant:
+    name: str
+    query: str
+
+
+def of(package: str) -> list[Invariant]:
+    """The invariants that a package ships, in the order of its file."""
+    parts = _HEADING.split((importlib.resources.files(package) / "invariants.sql").read_text())
+    return [Invariant(name, query.strip()) for name, query in zip(parts[1::2], parts[2::2], strict=True)]
+
+
+class Books:
+    """A service's books, and what must be true of them."""
+
+    def __init__(self, database: Database, package: str) -> None:
+        self._database = database
+        self._invariants = of(package)
+
+    async def check(self) -> None:
+        """Exports how many rows break each invariant, and logs the first of them."""
+        for invariant in self._invariants:
+            rows = await self.broken(invariant)
+            VIOLATIONS.labels(invariant.name).set(len(rows))
+            if rows:
+                log.error("an invariant is broken", invariant=invariant.name, rows=len(rows), first=str(rows[0]))
+        CHECKED.set_to_current_time()
+
+    async def broken(self, invariant: Invariant) -> list[dict[str, object]]:
+        """The rows that break it. All of a query sees one snapshot."""
+        async with self._database.begin() as transaction:
+            found = await transaction.execute(text(invariant.query))
+            return [dict(row) for row in found.mappings()]

@@ -1,0 +1,57 @@
+-- What must always be true of stock. Each query gives the rows that break its promise.
+
+-- invariant: stock_is_never_oversold
+-- No more is reserved than there is, and nothing is below zero.
+SELECT product_id, on_hand, reserved FROM stock WHERE reserved < 0 OR on_hand < reserved;
+
+-- invariant: reserved_is_what_open_reservations_hold
+-- A product's reserved units are the sum of the lines of pending reservations.
+SELECT product_id, stock.reserved, coalesce(held.quantity, 0) AS held
+FROM stock
+LEFT JOIN (
+    SELECT product_id, sum(quantity) AS quantity
+    FROM reservation_lines JOIN reservations USING (order_id)
+    WHERE status = 'pending'
+    GROUP BY product_id
+) AS held USING (product_id)
+WHERE stock.reserved <> coalesce(held.quantity, 0);
+
+-- invariant: stock_is_the_sum_of_its_movements
+-- What came less what went is what is there.
+SELECT product_id, stock.on_hand, coalesce(moved.delta, 0) AS moved
+FROM stock
+LEFT JOIN (SELECT product_id, sum(delta) AS delta FROM movements GROUP BY product_id) AS moved USING (product_id)
+WHERE stock.on_hand <> coalesce(moved.delta, 0);
+
+-- invariant: each_movement_follows_the_one_before
+-- A movement leaves what the one before it left, and its delta.
+SELECT id, product_id, delta, on_hand, on_hand_before
+FROM (
+    SELECT *, coalesce(lag(on_hand) OVER (PARTITION BY product_id ORDER BY id), 0) AS on_hand_before FROM movements
+) AS followed
+WHERE on_hand <> on_hand_before + delta;
+
+-- invariant: committed_lines_are_sold_once
+-- Each line of a committed reservation has its one sale in the ledger, and none of it came back.
+SELECT order_id, product_id, quantity, count(movements.id) AS movements, sum(delta) AS delta
+FROM reservations
+JOIN reservation_lines USING (order_id)
+LEFT JOIN movements USING (order_id, product_id)
+WHERE status = 'committed'
+GROUP BY order_id, product_id, quantity
+HAVING count(movements.id) <> 1 OR sum(delta) <> -quantity;
+
+-- invariant: only_committed_orders_keep_units
+-- Whatever an order took that is not committed is back.
+SELECT order_id, movements.product_id, status, sum(delta) AS delta
+FROM movements LEFT JOIN reservations USING (order_id)
+WHERE order_id IS NOT NULL AND status IS DISTINCT FROM 'committed'
+GROUP BY order_id, movements.product_id, status
+HAVING sum(delta) <> 0;
+
+-- invariant: cancelled_orders_hold_nothing
+SELECT order_id, status FROM reservations WHERE is_cancelled AND status IN ('pending', 'committed');
+
+-- invariant: lapsed_holds_are_given_back
+-- Within five minutes: sooner by far, unless this service is down.
+SELECT order_id, held_until FROM reservations WHERE status = 'pending' AND held_until < now() - interval '5 minutes';

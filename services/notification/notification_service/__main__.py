@@ -1,0 +1,3 @@
+from notification_service.app import COMMAND
+
+COMMAND.run()

@@ -1,0 +1,487 @@
+"""The notification service as its tests drive it: a real SMTP server that can misbehave, a double of Twilio, and users at the
+gRPC boundary.
+"""
+
+import asyncio
+import ssl
+from collections import defaultdict, deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
+from uuid import UUID
+
+import asyncpg
+import grpc
+import httpx
+from aiohttp import web
+from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
+from chassis import rpc, testing
+from chassis.events import Event
+from chassis.kernel.ids import uuid7
+from chassis.settings import DatabaseSettings
+from chassis.tokens import Role
+from chassis.wire import timestamp
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from google.protobuf.message import Message
+from grpc import aio
+from notification_service.app import Settings, build
+from shopapi.events.v1 import events_pb2 as pb
+from shopapi.money.v1 import money_pb2
+from shopapi.user.v1 import user_pb2, user_pb2_grpc
+
+ADMIN = 1
+SMTP_USER = "shop"
+SMTP_PASSWORD = "smtp-password-of-the-test"
+TWILIO_SID = "AC0123456789"
+TWILIO_TOKEN = "twilio-token-of-the-test"
+CALLBACK = "https://shop.example/api/v1/webhooks/twilio"
+AT = datetime(2026, 11, 22, 16, 5, tzinfo=UTC)
+
+
+class FakeUsers(testing.FakeUserService):
+    """Users as the user service tells of them; `user<n>@example.com` until a test says otherwise."""
+
+    def __init__(self, issuer: testing.TokenIssuer) -> None:
+        super().__init__(issuer)
+        self.is_away = False
+        self.contacts: dict[int, dict[str, str]] = {}
+        self.gone: set[int] = set()
+        self.used: set[str] = set()
+        self.asked = 0
+        self.meanwhile: dict[int, Callable[[], Awaitable[None]]] = {}
+        """What happens while the service waits for somebody's contact."""
+
+    async def GetContact(  # noqa: N802 - the contract's name
+        self, request: user_pb2.GetContactRequest, context: Any
+    ) -> user_pb2.GetContactResponse:
+        self.asked += 1
+        if request.user_id in self.meanwhile:
+            await self.meanwhile.pop(request.user_id)()
+        if self.is_away:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "away")
+        if request.user_id in self.gone:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "no such user", ((rpc.CODE_KEY, "unknown_user"),))
+        known = {"email": address_of(request.user_id), "display_name": f"User {request.user_id}", "locale": "en"}
+        return user_pb2.GetContactResponse(user_id=request.user_id, **(known | self.contacts.get(request.user_id, {})))
+
+    async def GetMailToken(  # noqa: N802 - the contract's name
+        self, request: user_pb2.GetMailTokenRequest, context: Any
+    ) -> user_pb2.GetMailTokenResponse:
+        if request.request_id in self.used:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "used", ((rpc.CODE_KEY, "unknown_request"),))
+        return user_pb2.GetMailTokenResponse(token=token_of(request.request_id), email=_proving[request.request_id])
+
+
+_proving: dict[str, str] = {}
+"""Request of a token → the address that it proves."""
+
+
+def _request(user: int, request_id: str | None) -> str:
+    made = request_id or str(uuid7())
+    _proving[made] = address_of(user)
+    return made
+
+
+def address_of(user: int) -> str:
+    return f"user{user}@example.com"
+
+
+def token_of(request_id: str) -> str:
+    return f"secret-{request_id}-token"
+
+
+Deed = Callable[[SMTP], Awaitable[str]]
+"""What the server does with a message in place of accepting it; gives its answer."""
+
+
+@dataclass
+class Mailbox:
+    """What a mail server accepted, and how it treats the next mails to somebody."""
+
+    port: int
+    ca_file: str
+    mails: list[tuple[str, EmailMessage]] = field(default_factory=list)
+    at_rcpt: dict[str, deque[str]] = field(default_factory=lambda: defaultdict(deque))
+    at_data: dict[str, deque[Deed]] = field(default_factory=lambda: defaultdict(deque))
+    was_encrypted: bool = False
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def handle_RCPT(  # noqa: N802 - aiosmtpd's name
+        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        if self.at_rcpt[address]:
+            return self.at_rcpt[address].popleft()
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
+
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802 - aiosmtpd's name
+        (address,) = envelope.rcpt_tos
+        self.was_encrypted = session.ssl is not None
+        deed = self.at_data[address].popleft() if self.at_data[address] else None
+        assert isinstance(envelope.content, bytes)
+        message = message_from_bytes(envelope.content, policy=policy.default)
+        assert isinstance(message, EmailMessage)
+        self.mails.append((address, message))
+        return await deed(server) if deed else "250 OK"
+
+    def to(self, user: int) -> list[EmailMessage]:
+        return [message for address, message in self.mails if address == address_of(user)]
+
+    async def drop(self, server: SMTP) -> str:
+        """Took the mail, and the line breaks before the client hears of it."""
+        assert isinstance(server.transport, asyncio.WriteTransport)
+        server.transport.abort()
+        return "250 OK"
+
+    async def hang(self, server: SMTP) -> str:
+        await self.stopping.wait()
+        return "250 OK"
+
+
+def says(answer: str) -> Deed:
+    async def deed(_server: SMTP) -> str:
+        return answer
+
+    return deed
+
+
+@asynccontextmanager
+async def mail_server(folder: Path, starttls: bool = True) -> AsyncIterator[Mailbox]:
+    """A real SMTP server that insists on STARTTLS and AUTH; or that offers neither."""
+    ca_file, context = certificate(folder)
+    mailbox = Mailbox(0, ca_file)
+    options: dict[str, Any] = {}
+    if starttls:
+        options = {"tls_context": context, "require_starttls": True, "auth_required": True, "authenticator": _login}
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: SMTP(mailbox, hostname="mail.test", loop=loop, **options), "127.0.0.1", 0)
+    mailbox.port = server.sockets[0].getsockname()[1]
+    try:
+        yield mailbox
+    finally:
+        mailbox.stopping.set()
+        server.close()
+
+
+def _login(
+    server: SMTP, session: Session, envelope: Envelope, mechanism: str, login: LoginPassword | Any
+) -> AuthResult:
+    is_ours = isinstance(login, LoginPassword) and login == LoginPassword(SMTP_USER.encode(), SMTP_PASSWORD.encode())
+    return AuthResult(success=is_ours, handled=False)
+
+
+def certificate(folder: Path) -> tuple[str, ssl.SSLContext]:
+    """A certificate for 127.0.0.1 that signs itself: the file to trust, and the server's context."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "mail.test")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    chain, private = folder / "mail.crt", folder / "mail.key"
+    chain.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    private.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(chain, private)
+    return str(chain), context
+
+
+@dataclass
+class FakeTwilio:
+    """Twilio's Messages resource, as documented: what it was asked, and how it answers the next request for a number."""
+
+    base: str = ""
+    messages: list[dict[str, str]] = field(default_factory=list)
+    refused_logins: int = 0
+    answers: dict[str, deque[tuple[int, dict[str, object]] | None]] = field(default_factory=lambda: defaultdict(deque))
+    """A status and a body; None breaks the line after the request was read."""
+
+    async def create(self, request: web.Request) -> web.StreamResponse:
+        form = dict(parse_qsl(await request.text()))
+        if request.headers.get("Authorization") != httpx.BasicAuth(TWILIO_SID, TWILIO_TOKEN)._auth_header:
+            self.refused_logins += 1
+            return web.json_response({"code": 20003, "message": "Authenticate", "status": 401}, status=401)
+        self.messages.append(form)
+        answer = self.answers[form["To"]].popleft() if self.answers[form["To"]] else (201, {"sid": "SM1"})
+        if answer is None:
+            assert request.transport is not None
+            request.transport.close()
+            return web.Response()
+        status, body = answer
+        return web.json_response({**body, "status": status}, status=status)
+
+    def to(self, number: str) -> list[dict[str, str]]:
+        return [form for form in self.messages if form["To"] == number]
+
+
+@asynccontextmanager
+async def twilio_server() -> AsyncIterator[FakeTwilio]:
+    twilio = FakeTwilio()
+    application = web.Application()
+    application.router.add_post(f"/2010-04-01/Accounts/{TWILIO_SID}/Messages.json", twilio.create)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    twilio.base = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    try:
+        yield twilio
+    finally:
+        await runner.cleanup()
+
+
+@dataclass(frozen=True)
+class World:
+    """What surrounds the service: its database and broker, its neighbours, its carriers."""
+
+    issuer: testing.TokenIssuer
+    users: FakeUsers
+    mailbox: Mailbox
+    twilio: FakeTwilio
+    database: DatabaseSettings
+    cable: testing.Cable
+    broker_url: str
+    neighbours: str
+
+    def settings(self, **changes: object) -> Settings:
+        """Quick to retry. Its database is behind the cable."""
+        values: dict[str, object] = {
+            **self.database.model_dump(),
+            "db_host": "127.0.0.1",
+            "db_port": self.cable.port,
+            "rabbitmq_url": self.broker_url,
+            "user_grpc": self.neighbours,
+            "grpc_port": 0,
+            "shop_name": "Nordlicht",
+            "shop_url": "https://shop.example",
+            "smtp_host": "127.0.0.1",
+            "smtp_port": self.mailbox.port,
+            "smtp_user": SMTP_USER,
+            "smtp_password": SMTP_PASSWORD,
+            "smtp_from": "Nordlicht <noreply@shop.example>",
+            "smtp_ca_file": self.mailbox.ca_file,
+            "smtp_timeout_seconds": 5,
+            "sms_provider": "twilio",
+            "twilio_account_sid": TWILIO_SID,
+            "twilio_auth_token": TWILIO_TOKEN,
+            "twilio_from": "+15550001111",
+            "twilio_api_base": self.twilio.base,
+            "twilio_status_callback": CALLBACK,
+            "send_retry_seconds": 0.02,
+            "send_attempts": 3,
+            "send_lease_seconds": 30,
+            "send_idle_seconds": 0.05,
+        }
+        return Settings.model_validate(values | changes)
+
+    @asynccontextmanager
+    async def sql(self) -> AsyncIterator[asyncpg.Connection]:
+        database = self.database
+        connection = await asyncpg.connect(
+            host=database.db_host,
+            port=database.db_port,
+            user=database.db_user,
+            password=database.db_password,
+            database=database.db_name,
+        )
+        try:
+            yield connection
+        finally:
+            await connection.close()
+
+    async def rows(self, user: int) -> list[Any]:
+        async with self.sql() as sql:
+            found = await sql.fetch("SELECT * FROM notifications WHERE user_id = $1 ORDER BY id", user)
+            return list(found)
+
+    async def attempts(self, user: int) -> list[tuple[str | None, str | None]]:
+        query = (
+            "SELECT outcome, error FROM attempts JOIN notifications ON notifications.id = notification_id"
+            " WHERE user_id = $1 ORDER BY notification_id, number"
+        )
+        async with self.sql() as sql:
+            return [(row["outcome"], row["error"]) for row in await sql.fetch(query, user)]
+
+    async def tell(self, *payloads: Message) -> list[Event]:
+        """Publishes, and waits until each event was received."""
+        told = [Event(uuid7(), "", datetime.now(UTC), payload, {}) for payload in payloads]
+        await self.deliver(told)
+        return told
+
+    async def deliver(self, told: Sequence[Event]) -> None:
+        await testing.publish(self.broker_url, told)
+        ids = {event.id for event in told}
+
+        async def all_are_received() -> bool:
+            async with self.sql() as sql:
+                known = await sql.fetchval("SELECT count(*) FROM inbox WHERE event_id = ANY($1)", list(ids))
+                return bool(known == len(ids))
+
+        await testing.eventually(all_are_received)
+
+    async def settled(self, user: int, status: str, count: int = 1) -> list[Any]:
+        """Waits until a user has this many notifications, all in this state."""
+
+        async def is_settled() -> bool:
+            rows = await self.rows(user)
+            return len(rows) == count and {row["status"] for row in rows} == {status}
+
+        await testing.eventually(is_settled)
+        return await self.rows(user)
+
+
+@dataclass(frozen=True)
+class Notifications:
+    """The running service in its world."""
+
+    http: httpx.AsyncClient
+    world: World
+
+    def bearer(self, user: int, role: Role = Role.CUSTOMER) -> dict[str, str]:
+        return self.world.issuer.bearer(user, role)
+
+    @property
+    def admin(self) -> dict[str, str]:
+        return self.bearer(ADMIN, Role.ADMIN)
+
+    async def of(self, user: int) -> list[dict[str, Any]]:
+        answer = await self.http.get("/api/v1/notifications?limit=100", headers=self.bearer(user))
+        assert answer.status_code == 200, answer.text
+        listed: list[dict[str, Any]] = answer.json()["data"]
+        return listed
+
+    async def prefer(self, user: int, email: bool = True, sms: bool = False, stock: bool = True) -> None:
+        body = {"order_updates": {"email": email, "sms": sms}, "stock_alerts": {"email": stock}}
+        answer = await self.http.put("/api/v1/notifications/preferences", json=body, headers=self.bearer(user))
+        assert answer.status_code == 200, answer.text
+
+
+@asynccontextmanager
+async def world(folder: Path) -> AsyncIterator[World]:
+    issuer = testing.TokenIssuer()
+    users = FakeUsers(issuer)
+    async with (
+        testing.fresh_database("notification_service") as database,
+        testing.cable(database.db_host, database.db_port) as cable,
+        testing.fresh_vhost() as broker_url,
+        testing.receiving(broker_url, "notification"),
+        mail_server(folder) as mailbox,
+        twilio_server() as twilio,
+        testing.grpc_server(_serving(users)) as neighbours,
+    ):
+        yield World(issuer, users, mailbox, twilio, database, cable, broker_url, neighbours)
+
+
+@asynccontextmanager
+async def running(around: World, **changes: object) -> AsyncIterator[Notifications]:
+    async with testing.running(await build(around.settings(**changes))) as service:
+        yield Notifications(service.http, around)
+
+
+def _serving(users: FakeUsers) -> Callable[[aio.Server], None]:
+    return lambda server: user_pb2_grpc.add_UserServiceServicer_to_server(users, server)
+
+
+def euros(amount: int) -> money_pb2.Money:
+    return money_pb2.Money(amount=amount, currency="EUR")
+
+
+def placed(user: int, order_id: str | None = None, name: str = "Lamp") -> pb.OrderPlaced:
+    line = pb.OrderLine(product_id=5, quantity=2, unit_price=euros(1250), name=name, seller_id=7)
+    return pb.OrderPlaced(
+        order_id=order_id or str(uuid7()),
+        buyer_id=user,
+        lines=[line],
+        total=euros(2995),
+        placed_at=timestamp(AT),
+        expires_at=timestamp(AT + timedelta(minutes=30)),
+    )
+
+
+def confirmed(user: int) -> pb.OrderConfirmed:
+    line = pb.OrderLine(product_id=5, quantity=2, unit_price=euros(1250), name="Lamp", seller_id=7)
+    return pb.OrderConfirmed(
+        order_id=str(uuid7()), buyer_id=user, lines=[line], total=euros(2500), confirmed_at=timestamp(AT)
+    )
+
+
+def shipped(user: int) -> pb.OrderShipped:
+    return pb.OrderShipped(
+        order_id=str(uuid7()), buyer_id=user, carrier="DHL", tracking_number="JD0123", shipped_at=timestamp(AT)
+    )
+
+
+def cancelled(user: int) -> pb.OrderCancelled:
+    return pb.OrderCancelled(
+        order_id=str(uuid7()),
+        buyer_id=user,
+        reason=pb.CANCEL_REASON_EXPIRED,
+        cancelled_at=timestamp(AT),
+        total=euros(2995),
+    )
+
+
+def refunded(user: int) -> pb.PaymentRefunded:
+    return pb.PaymentRefunded(
+        refund_id=str(uuid7()),
+        payment_id=str(uuid7()),
+        order_id=str(uuid7()),
+        buyer_id=user,
+        amount=euros(500),
+        refunded_total=euros(1500),
+        refunded_at=timestamp(AT),
+    )
+
+
+def low(user: int, at: datetime = AT) -> pb.StockLow:
+    return pb.StockLow(product_id=77, seller_id=user, available=2, threshold=5, at=timestamp(at))
+
+
+def registered(user: int, request_id: str | None = None) -> pb.UserRegistered:
+    return pb.UserRegistered(user_id=user, request_id=_request(user, request_id), registered_at=timestamp(AT))
+
+
+def verification(user: int, request_id: str | None = None) -> pb.EmailVerificationRequested:
+    return pb.EmailVerificationRequested(user_id=user, request_id=_request(user, request_id), expires_at=timestamp(AT))
+
+
+def reset(user: int, request_id: str | None = None) -> pb.PasswordResetRequested:
+    return pb.PasswordResetRequested(user_id=user, request_id=_request(user, request_id), expires_at=timestamp(AT))
+
+
+def erased(user: int) -> pb.UserErased:
+    return pb.UserErased(user_id=user, erased_at=timestamp(AT))
+
+
+def words(message: EmailMessage, kind: str) -> str:
+    """The text or the HTML of a mail."""
+    part = message.get_body((kind,))
+    assert part is not None
+    content: str = part.get_content()
+    return content
+
+
+def id_of(message: EmailMessage) -> UUID:
+    """The notification that a mail's Message-ID names."""
+    return UUID(str(message["Message-ID"]).strip("<>").partition("@")[0])

@@ -1,0 +1,171 @@
+"""What must be true of the books, what is measured of them, and what is forgotten in time."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+
+import prometheus_client
+import pytest
+from chassis.database import Database
+from chassis.invariants import Books, of
+from chassis.kernel.ids import uuid7
+from grpc import aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from notification_harness import Notifications, World, address_of, placed, running
+from notification_service.app import SCHEMA, build
+from notification_service.service.history import History
+
+NOTIFICATION = (
+    "INSERT INTO notifications (id, cause, user_id, channel, template, template_version, facts, status, reason,"
+    " created_at, due_at) VALUES ('{id}', 'test-{id}', 1, 'email', 'order_placed', 1, '{facts}', '{status}', {reason},"
+    " now(), now() + interval '1 day')"
+)
+ATTEMPT = "INSERT INTO attempts VALUES ('{id}', {number}, 1, now(), {outcome}, NULL)"
+
+
+def row(status: str, reason: str = "NULL", facts: str = "{}") -> str:
+    return NOTIFICATION.replace("{status}", status).replace("{reason}", reason).replace("{facts}", facts)
+
+
+def attempt(number: int, outcome: str) -> str:
+    return ATTEMPT.replace("{number}", str(number)).replace("{outcome}", outcome)
+
+
+BREACHES = {
+    "nothing_is_sent_more_than_twice": [
+        row("failed", "'test'"),
+        *(attempt(number, outcome) for number, outcome in ((1, "'unknown'"), (2, "NULL"), (3, "'accepted'"))),
+    ],
+    "what_was_accepted_is_not_pending": [row("pending"), attempt(1, "'accepted'")],
+    "what_is_sent_was_accepted": [row("sent"), attempt(1, "'transient'")],
+    "erased_accounts_keep_nothing": [row("pending"), "INSERT INTO erased_accounts VALUES (1, now())"],
+    "no_secret_is_stored": [row("failed", "'test'", '{"token": "x"}')],
+}
+
+
+@pytest.fixture
+async def database(lone_world: World) -> AsyncIterator[Database]:
+    made = Database(lone_world.database, SCHEMA)
+    yield made
+    await made.close()
+
+
+async def broken(database: Database) -> set[str]:
+    books = Books(database, "notification_service")
+    return {invariant.name for invariant in of("notification_service") if await books.broken(invariant)}
+
+
+def test_each_invariant_has_its_breach() -> None:
+    assert {invariant.name for invariant in of("notification_service")} == set(BREACHES)
+
+
+@pytest.mark.parametrize("name", BREACHES)
+async def test_a_breach_is_found_and_nothing_else(lone_world: World, database: Database, name: str) -> None:
+    assert await broken(database) == set()
+    breach = str(uuid7())
+    async with lone_world.sql() as sql:
+        for statement in BREACHES[name]:
+            await sql.execute(statement.replace("{id}", breach))
+
+    assert await broken(database) == {name}
+
+
+@pytest.mark.parametrize("kept", ["facts", "preference"])
+async def test_whatever_is_kept_of_an_erased_account_is_found(lone_world: World, database: Database, kept: str) -> None:
+    async with lone_world.sql() as sql:
+        await sql.execute("INSERT INTO erased_accounts VALUES (1, now())")
+        if kept == "facts":
+            await sql.execute(row("failed", "'test'", '{"order_id": "x"}').replace("{id}", str(uuid7())))
+        else:
+            await sql.execute("INSERT INTO preferences VALUES (1, 'order_updates', 'email', false)")
+
+    assert await broken(database) == {"erased_accounts_keep_nothing"}
+
+
+async def test_the_service_leaves_its_books_in_order(notifications: Notifications, user: int) -> None:
+    await notifications.world.tell(placed(user))
+    await notifications.world.settled(user, "sent")
+    database = Database(notifications.world.database, SCHEMA)
+
+    assert await broken(database) == set()
+    await database.close()
+
+
+async def test_what_waits_and_what_is_dead_is_measured(lone_world: World, database: Database) -> None:
+    now = datetime.now(UTC)
+    async with lone_world.sql() as sql:
+        for status, reason in (("pending", "NULL"), ("pending", "NULL"), ("failed", "'test'")):
+            await sql.execute(row(status, reason).replace("{id}", str(uuid7())))
+        await sql.execute("UPDATE notifications SET waiting_since = $1", now - timedelta(seconds=90))
+
+    await History(database, timedelta(days=1), lambda: now).measure()
+
+    def value(name: str) -> float | None:
+        return prometheus_client.REGISTRY.get_sample_value(name)
+
+    assert value("notifications_backlog") == 2
+    assert value("notifications_oldest_pending_seconds") == 90
+    assert value("notifications_dead") == 1
+
+
+async def test_each_try_is_counted(notifications: Notifications, user: int) -> None:
+    def counted(outcome: str) -> float:
+        labels = {"template": "order_placed", "channel": "email", "outcome": outcome}
+        return prometheus_client.REGISTRY.get_sample_value("notifications_sent_total", labels) or 0
+
+    before = counted("transient"), counted("accepted")
+    notifications.world.mailbox.at_rcpt[address_of(user)].append("451 later")
+    await notifications.world.tell(placed(user))
+    await notifications.world.settled(user, "sent")
+
+    assert (counted("transient"), counted("accepted")) == (before[0] + 1, before[1] + 1)
+
+
+async def test_old_history_is_forgotten_and_what_waits_is_not(lone_world: World, database: Database) -> None:
+    now = datetime.now(UTC)
+    async with lone_world.sql() as sql:
+        old, fresh, waiting = (str(uuid7()) for _ in range(3))
+        for id_, status in ((old, "sent"), (fresh, "sent"), (waiting, "pending")):
+            await sql.execute(row(status).replace("{id}", id_))
+        await sql.execute(attempt(1, "'accepted'").replace("{id}", old))
+        aged = "UPDATE notifications SET created_at = $1 WHERE id <> $2::text::uuid"
+        await sql.execute(aged, now - timedelta(days=31), fresh)
+
+        await History(database, timedelta(days=30), lambda: now).prune()
+
+        left = {str(kept["id"]) for kept in await sql.fetch("SELECT id FROM notifications")}
+        assert left == {fresh, waiting}
+        assert await sql.fetchval("SELECT count(*) FROM attempts") == 0
+
+
+async def test_the_database_refuses_a_second_notification_of_one_cause(lone_world: World) -> None:
+    import asyncpg
+
+    async with lone_world.sql() as sql:
+        await sql.execute(row("sent").replace("{id}", "01990000-0000-7000-8000-000000000001"))
+        with pytest.raises(asyncpg.UniqueViolationError):
+            await sql.execute(
+                row("sent")
+                .replace("test-{id}", "test-01990000-0000-7000-8000-000000000001")
+                .replace("{id}", str(uuid7()))
+            )
+
+
+async def test_grpc_serves_health_and_nothing_else(lone_world: World) -> None:
+    service = await build(lone_world.settings())
+    assert service.rpc is not None
+    await service.rpc.start()
+    async with aio.insecure_channel(f"127.0.0.1:{service.rpc.port}") as channel:
+        answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
+    assert answer.status == health_pb2.HealthCheckResponse.SERVING
+    await service.rpc.stop(0)
+    for close in service.closers:
+        await close()
+
+
+async def test_preferences_survive_a_restart(lone_world: World) -> None:
+    async with running(lone_world) as service:
+        await service.prefer(1, email=False)
+    async with running(lone_world) as service:
+        answer = await service.http.get("/api/v1/notifications/preferences", headers=service.bearer(1))
+
+    assert answer.json()["data"]["order_updates"]["email"] is False

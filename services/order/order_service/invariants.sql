@@ -1,0 +1,85 @@
+-- What must always be true of the books of orders. Each query gives the rows that break its promise.
+
+-- invariant: order_total_is_its_parts
+-- What an order costs is what its items, shipping and tax come to.
+SELECT o.id AS order_id, o.total_amount, coalesce(sum(i.quantity * i.unit_amount), 0) AS items
+FROM orders o LEFT JOIN order_items i ON i.order_id = o.id
+GROUP BY o.id
+HAVING o.total_amount <> coalesce(sum(i.quantity * i.unit_amount), 0) + o.shipping_amount + o.tax_amount;
+
+-- invariant: confirmed_order_is_paid
+-- Whoever has an order confirmed has paid what it costs, no more and no less.
+SELECT o.id AS order_id, o.status, o.total_amount, coalesce(sum(p.amount), 0) AS paid
+FROM orders o LEFT JOIN payments p ON p.order_id = o.id
+WHERE o.status IN ('confirmed', 'processing', 'shipped', 'delivered')
+GROUP BY o.id
+HAVING coalesce(sum(p.amount), 0) <> o.total_amount;
+
+-- invariant: history_ends_with_status
+-- An order's history begins with pending, and its last line is what the order is.
+SELECT o.id AS order_id, o.status, h.statuses
+FROM orders o
+LEFT JOIN (
+    SELECT order_id, array_agg(status ORDER BY position) AS statuses FROM order_history GROUP BY order_id
+) h ON h.order_id = o.id
+WHERE h.statuses IS NULL OR h.statuses[1] <> 'pending' OR h.statuses[cardinality(h.statuses)] <> o.status;
+
+-- invariant: history_follows_the_states
+-- Each step of an order is one that the state machine knows.
+SELECT h.order_id, h.previous, h.status
+FROM (
+    SELECT order_id, status, lag(status) OVER (PARTITION BY order_id ORDER BY position) AS previous FROM order_history
+) h
+WHERE h.previous IS NOT NULL
+  AND (h.previous, h.status) NOT IN (
+    ('pending', 'confirmed'), ('pending', 'cancelled'), ('confirmed', 'processing'), ('confirmed', 'cancelled'),
+    ('processing', 'shipped'), ('shipped', 'delivered')
+  );
+
+-- invariant: cancelled_order_has_a_reason
+-- An order that is cancelled says why, and no other does.
+SELECT id AS order_id, status, cancel_reason
+FROM orders
+WHERE (status = 'cancelled') <> (cancel_reason IS NOT NULL);
+
+-- invariant: pending_order_is_not_past_its_expiry
+-- An order that nobody paid is cancelled when its time is over; five minutes are what a sweep may be late.
+SELECT id AS order_id, expires_at
+FROM orders
+WHERE status = 'pending' AND expires_at < now() - interval '5 minutes';
+
+-- invariant: refunds_are_within_payments
+-- Nobody gets back more than they paid. A refund may be heard of before its payment, but not for long.
+SELECT r.payment_id, p.amount AS paid, sum(r.amount) AS refunded
+FROM refunds r LEFT JOIN payments p ON p.id = r.payment_id
+GROUP BY r.payment_id, p.amount
+HAVING sum(r.amount) > p.amount OR (p.amount IS NULL AND max(r.refunded_at) < now() - interval '15 minutes');
+
+-- invariant: sales_agree_with_orders
+-- What the sales figures hold of an order is what it cost, and there are none of an order that was never confirmed.
+SELECT s.order_id, o.total_amount, sum(s.amount) AS sold
+FROM sales s LEFT JOIN orders o ON o.id = s.order_id
+GROUP BY s.order_id, o.total_amount
+HAVING o.total_amount IS DISTINCT FROM sum(s.amount)
+    OR NOT EXISTS (SELECT FROM order_history h WHERE h.order_id = s.order_id AND h.status = 'confirmed');
+
+-- invariant: confirmed_orders_are_in_the_sales
+-- Every order that was confirmed is in the sales figures, fifteen minutes later at most.
+SELECT h.order_id, h.at AS confirmed_at
+FROM order_history h
+WHERE h.status = 'confirmed' AND h.at < now() - interval '15 minutes'
+  AND NOT EXISTS (SELECT FROM sales s WHERE s.order_id = h.order_id);
+
+-- invariant: erased_buyer_left_no_address
+-- Of somebody who was erased there is no cart, no address book, and no address in an order that has come to its end.
+SELECT b.id AS buyer_id
+FROM buyers b
+WHERE b.erased_at IS NOT NULL
+  AND (
+    EXISTS (SELECT FROM carts c WHERE c.owner_id = b.id)
+    OR EXISTS (SELECT FROM addresses a WHERE a.buyer_id = b.id)
+    OR EXISTS (
+        SELECT FROM orders o
+        WHERE o.buyer_id = b.id AND o.status IN ('cancelled', 'delivered') AND o.shipping_address IS NOT NULL
+    )
+  );

@@ -1,0 +1,118 @@
+"""The invariants: silent about true books, and each loud about the lie it is for."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from chassis import invariants, testing
+from chassis.database import Database
+from chassis.invariants import Books
+from order_service.app import SCHEMA
+from prometheus_client import REGISTRY
+from sqlalchemy import text
+
+GOOD_BOOKS = """
+INSERT INTO buyers (id, erased_at) VALUES (1, NULL), (2, now());
+INSERT INTO orders (id, buyer_id, status, cancel_reason, total_amount, shipping_amount, tax_amount, currency, created_at, expires_at)
+VALUES ('00000000-0000-0000-0000-000000000001', 1, 'pending', NULL, 230, 20, 10, 'USD', now(), now() + interval '1 hour'),
+       ('00000000-0000-0000-0000-000000000002', 1, 'confirmed', NULL, 200, 0, 0, 'USD', now(), now() + interval '1 hour'),
+       ('00000000-0000-0000-0000-000000000003', 2, 'cancelled', 'expired', 200, 0, 0, 'USD', now(), now());
+INSERT INTO order_items (order_id, product_id, seller_id, name, quantity, unit_amount)
+SELECT id, 7, 7, 'Cup', 2, 100 FROM orders;
+INSERT INTO order_history (order_id, position, status, at, by)
+SELECT id, 0, 'pending', now(), 'buyer' FROM orders
+UNION ALL SELECT id, 1, status, now() - interval '20 minutes', 'system' FROM orders WHERE status <> 'pending';
+INSERT INTO payments (id, order_id, amount, completed_at)
+VALUES ('p', '00000000-0000-0000-0000-000000000002', 200, now());
+INSERT INTO refunds (id, payment_id, order_id, amount, refunded_at)
+VALUES ('r', 'p', '00000000-0000-0000-0000-000000000002', 50, now()),
+       ('early', 'unheard', '00000000-0000-0000-0000-000000000003', 50, now());
+INSERT INTO sales (order_id, product_id, seller_id, name, quantity, amount, currency, sold_at)
+VALUES ('00000000-0000-0000-0000-000000000002', 7, 7, 'Cup', 2, 200, 'USD', now());
+"""
+LIES = {
+    "order_total_is_its_parts": [
+        "UPDATE orders SET tax_amount = 11 WHERE status = 'pending'",
+        "DELETE FROM order_items",
+    ],
+    "confirmed_order_is_paid": [
+        "DELETE FROM payments",
+        "UPDATE payments SET amount = 199",
+        "UPDATE payments SET amount = 201",
+    ],
+    "history_ends_with_status": [
+        "DELETE FROM order_history WHERE status = 'confirmed'",
+        "UPDATE order_history SET status = 'shipped' WHERE status = 'confirmed'",
+        "DELETE FROM order_history WHERE position = 0",
+    ],
+    "history_follows_the_states": [
+        "UPDATE order_history SET status = 'delivered' WHERE status = 'confirmed'",
+    ],
+    "cancelled_order_has_a_reason": [
+        "ALTER TABLE orders DROP CONSTRAINT only_a_cancelled_order_has_a_reason; UPDATE orders SET cancel_reason = NULL",
+    ],
+    "pending_order_is_not_past_its_expiry": ["UPDATE orders SET expires_at = now() - interval '6 minutes'"],
+    "refunds_are_within_payments": [
+        "UPDATE refunds SET amount = 201 WHERE id = 'r'",
+        "INSERT INTO refunds SELECT 'r2', payment_id, order_id, 151, now() FROM refunds WHERE id = 'r'",
+        "UPDATE refunds SET refunded_at = now() - interval '16 minutes' WHERE id = 'early'",
+    ],
+    "sales_agree_with_orders": [
+        "UPDATE sales SET amount = 199",
+        "INSERT INTO sales SELECT order_id, 8, 7, 'Cup', 1, 1, 'USD', now() FROM sales",
+        "INSERT INTO sales SELECT id, 7, 7, 'Cup', 2, 230, 'USD', now() FROM orders WHERE status = 'pending'",
+        "INSERT INTO sales SELECT gen_random_uuid(), 7, 7, 'Cup', 2, 230, 'USD', now()",
+    ],
+    "confirmed_orders_are_in_the_sales": ["DELETE FROM sales"],
+    "erased_buyer_left_no_address": [
+        "INSERT INTO carts (id, owner_id, touched_at) VALUES (gen_random_uuid(), 2, now())",
+        "INSERT INTO addresses (id, buyer_id, address, created_at) VALUES (gen_random_uuid(), 2, '{}', now())",
+        "UPDATE orders SET shipping_address = '{}' WHERE buyer_id = 2",
+    ],
+}
+
+
+@pytest.fixture
+async def database() -> AsyncIterator[Database]:
+    async with testing.fresh_database("order_service") as settings:
+        database = Database(settings, SCHEMA)
+        await run(database, GOOD_BOOKS)
+        yield database
+        await database.close()
+
+
+async def run(database: Database, statements: str) -> None:
+    async with database.begin() as transaction:
+        for statement in filter(str.strip, statements.split(";")):
+            await transaction.execute(text(statement))
+
+
+async def broken(database: Database) -> set[str]:
+    books = Books(database, "order_service")
+    return {each.name for each in invariants.of("order_service") if await books.broken(each)}
+
+
+def test_every_invariant_has_its_lie() -> None:
+    assert {each.name for each in invariants.of("order_service")} == set(LIES)
+
+
+async def test_good_books_break_no_invariant(database: Database) -> None:
+    assert await broken(database) == set()
+
+
+@pytest.mark.parametrize(("invariant", "lie"), [(name, lie) for name, lies in LIES.items() for lie in lies])
+async def test_each_invariant_finds_its_lie(database: Database, invariant: str, lie: str) -> None:
+    await run(database, lie)
+
+    assert invariant in await broken(database)
+
+
+async def test_what_is_broken_is_measured(database: Database) -> None:
+    await run(database, "DELETE FROM sales")
+
+    await Books(database, "order_service").check()
+
+    def violations(invariant: str) -> float | None:
+        return REGISTRY.get_sample_value("business_invariant_violations", {"invariant": invariant})
+
+    assert violations("confirmed_orders_are_in_the_sales") == 1
+    assert violations("order_total_is_its_parts") == 0

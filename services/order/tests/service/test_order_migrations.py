@@ -1,0 +1,102 @@
+"""A release migrates while the code before it still serves: the new schema must bear that code, and what it left."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+import pytest
+from alembic import command
+from chassis import invariants, migrating, testing
+from chassis.database import Database, url
+from chassis.invariants import Books
+from chassis.settings import DatabaseSettings
+from order_service.app import SCHEMA
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import create_async_engine
+
+PLACE = (
+    "INSERT INTO orders (id, buyer_id, status, total_amount, currency, created_at, expires_at)"
+    " VALUES (gen_random_uuid(), 1, 'pending', 200, 'USD', now(), now() + interval '1 hour') RETURNING id"
+)
+ITEM = "INSERT INTO order_items (order_id, product_id, name, quantity, unit_amount) VALUES ($1, 7, 'Cup', 2, 100)"
+CANCEL = "UPDATE orders SET status = 'cancelled', cancel_reason = $2 WHERE id = $1"
+HISTORY = "SELECT status, by FROM order_history WHERE order_id = $1 ORDER BY position"
+
+
+async def place_as_before(sql: asyncpg.Connection) -> Any:
+    order_id = await sql.fetchval(PLACE)
+    await sql.execute(ITEM, order_id)
+    return order_id
+
+
+@asynccontextmanager
+async def connected(settings: DatabaseSettings) -> AsyncIterator[asyncpg.Connection]:
+    sql = await asyncpg.connect(
+        host=settings.db_host,
+        port=settings.db_port,
+        user=settings.db_user,
+        password=settings.db_password,
+        database=settings.db_name,
+    )
+    try:
+        yield sql
+    finally:
+        await sql.close()
+
+
+async def migrate_to(settings: DatabaseSettings, revision: str) -> None:
+    def upgrade(connection: Connection) -> None:
+        config = migrating._config("order_service")
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+
+    engine = create_async_engine(url(settings))
+    async with engine.begin() as connection:
+        await connection.run_sync(upgrade)
+    await engine.dispose()
+
+
+async def broken(settings: DatabaseSettings) -> list[str]:
+    database = Database(settings, SCHEMA)
+    books = Books(database, "order_service")
+    found = [each.name for each in invariants.of("order_service") if await books.broken(each)]
+    await database.close()
+    return found
+
+
+async def test_orders_of_the_code_before_keep_their_books() -> None:
+    async with testing.empty_database() as settings:
+        await migrate_to(settings, "0002")
+        async with connected(settings) as sql:
+            pending, cancelled = await place_as_before(sql), await place_as_before(sql)
+            await sql.execute(CANCEL, cancelled, "buyer")
+
+        await migrating.migrate("order_service", settings)
+
+        async with connected(settings) as sql:
+            assert [tuple(row) for row in await sql.fetch(HISTORY, pending)] == [("pending", "buyer")]
+            assert [tuple(row) for row in await sql.fetch(HISTORY, cancelled)] == [
+                ("pending", "buyer"),
+                ("cancelled", "buyer"),
+            ]
+        assert await broken(settings) == []
+
+
+@pytest.mark.parametrize(("reason", "by"), [("buyer", "buyer"), ("admin", "admin"), ("expired", "system")])
+async def test_the_code_before_goes_on_over_the_new_schema(reason: str, by: str) -> None:
+    async with testing.fresh_database("order_service") as settings:
+        async with connected(settings) as sql:
+            async with sql.transaction():
+                placed = await place_as_before(sql)
+            await sql.execute(CANCEL, placed, reason)
+
+            assert [tuple(row) for row in await sql.fetch(HISTORY, placed)] == [("pending", "buyer"), ("cancelled", by)]
+        assert await broken(settings) == []
+
+
+async def test_migrating_twice_is_as_migrating_once() -> None:
+    async with testing.fresh_database("order_service") as settings:
+        await migrating.migrate("order_service", settings)
+
+        assert await broken(settings) == []

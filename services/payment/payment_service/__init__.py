@@ -1,0 +1,1 @@
+"""Payments, refunds, saved payment methods, and the provider's webhooks."""

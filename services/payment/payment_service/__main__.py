@@ -1,0 +1,3 @@
+from payment_service.app import COMMAND
+
+COMMAND.run()

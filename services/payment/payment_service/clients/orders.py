@@ -1,0 +1,43 @@
+"""What this service asks the order service."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from chassis import rpc
+from chassis.kernel.ids import OrderId, UserId
+from chassis.kernel.money import Money
+from grpc import aio
+from shopapi.order.v1 import order_pb2, order_pb2_grpc
+
+from payment_service.domain.errors import UnknownOrder
+
+
+@dataclass(frozen=True, slots=True)
+class Payable:
+    """What an order costs, and whether it may be paid now."""
+
+    order_id: OrderId
+    buyer_id: UserId
+    total: Money
+    is_payable: bool
+    status: str
+
+
+class Orders(Protocol):
+    async def payable(self, order_id: OrderId) -> Payable:
+        """Raises UnknownOrder."""
+
+
+class GrpcOrders:
+    def __init__(self, channel: aio.Channel) -> None:
+        self._stub = order_pb2_grpc.OrderServiceStub(channel)
+
+    async def payable(self, order_id: OrderId) -> Payable:
+        try:
+            answer = await rpc.call(self._stub.GetPayable, order_pb2.GetPayableRequest(order_id=str(order_id)))
+        except rpc.RpcProblem as problem:
+            if problem.code == "unknown_order":
+                raise UnknownOrder(order_id) from None
+            raise
+        total = Money(answer.total.amount, answer.total.currency)
+        return Payable(order_id, UserId(answer.buyer_id), total, answer.is_payable, answer.status)

@@ -1,0 +1,187 @@
+"""What can go wrong with payments."""
+
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+if TYPE_CHECKING:
+    from payment_service.domain.payments import Failure
+
+
+class PaymentError(Exception):
+    """The root of this service's errors."""
+
+
+class UnknownOrder(PaymentError):  # noqa: N818 - named for what happened
+    """There is no such order, or it is somebody else's: who asks must not learn which."""
+
+    def __init__(self, order_id: UUID) -> None:
+        super().__init__(f"you have no order {order_id}")
+
+
+class UnknownPayment(PaymentError):  # noqa: N818 - named for what happened
+    """There is no such payment, or it is somebody else's."""
+
+    def __init__(self, payment_id: UUID) -> None:
+        super().__init__(f"you have no payment {payment_id}")
+
+
+class NoPaymentOfOrder(UnknownPayment):
+    """Nobody has begun to pay the order, or it is somebody else's."""
+
+    def __init__(self, order_id: UUID) -> None:
+        PaymentError.__init__(self, f"you have no payment of order {order_id}: begin one at POST /payments")
+
+
+class UnknownMethod(PaymentError):  # noqa: N818 - named for what happened
+    """There is no such saved payment method, or it is somebody else's."""
+
+    def __init__(self, method_id: UUID) -> None:
+        super().__init__(f"you have no saved payment method {method_id}")
+
+
+class OrderNotPayable(PaymentError):  # noqa: N818 - named for what happened
+    """The order is paid, cancelled, or was not paid in time."""
+
+    def __init__(self, order_id: UUID, status: str) -> None:
+        super().__init__(f"order {order_id} is {status} and cannot be paid now: place a new one")
+        self.status = status
+
+
+class PaymentExists(PaymentError):  # noqa: N818 - named for what happened
+    """The order has a live payment already."""
+
+    def __init__(self, order_id: UUID, payment_id: UUID) -> None:
+        super().__init__(f"order {order_id} has payment {payment_id} already: go on with that one, or cancel it first")
+        self.payment_id = payment_id
+
+
+class PaymentInProgress(PaymentError):  # noqa: N818 - named for what happened
+    """The payment is being confirmed with another method."""
+
+    def __init__(self, payment_id: UUID) -> None:
+        super().__init__(
+            f"payment {payment_id} is being confirmed with another method: wait for it, or cancel it first"
+        )
+
+
+class MethodRequired(PaymentError):  # noqa: N818 - named for what happened
+    """Nobody has said yet what to charge."""
+
+    def __init__(self, payment_id: UUID) -> None:
+        super().__init__(f"payment {payment_id} has no payment method yet: send payment_method or payment_method_id")
+
+
+class PaymentDeclined(PaymentError):  # noqa: N818 - named for what happened
+    """The card was not charged."""
+
+    def __init__(self, payment_id: UUID, failure: "Failure") -> None:
+        super().__init__(
+            f"payment {payment_id} was declined ({failure.reason or failure.code}): pay with another method"
+        )
+        self.payment_id = payment_id
+        self.reason = failure.reason or str(failure.code)
+
+
+class MethodRefused(PaymentError):  # noqa: N818 - named for what happened
+    """The provider knows no such payment method, or it cannot be used here."""
+
+    def __init__(self, reason: str | None) -> None:
+        super().__init__(
+            f"the provider does not take this payment method ({reason or 'unknown'}): use another one, in a new payment"
+        )
+        self.reason = reason
+
+
+class PaymentRefused(PaymentError):  # noqa: N818 - named for what happened
+    """The provider does not take this payment, whatever the method."""
+
+    def __init__(self, payment_id: UUID, reason: str | None) -> None:
+        super().__init__(f"the provider refused payment {payment_id} ({reason or 'it gave no reason'})")
+        self.reason = reason
+
+
+class NotConfirmable(PaymentError):  # noqa: N818 - named for what happened
+    """The payment was closed before it was confirmed."""
+
+    def __init__(self, payment_id: UUID, failure: str) -> None:
+        super().__init__(f"payment {payment_id} has failed ({failure}) and cannot be confirmed: begin a new one")
+
+
+class NotCancellable(PaymentError):  # noqa: N818 - named for what happened
+    """The money was captured."""
+
+    def __init__(self, payment_id: UUID, status: str) -> None:
+        super().__init__(f"payment {payment_id} is {status}: only one that is not paid yet can be cancelled")
+
+
+class NotRefundable(PaymentError):  # noqa: N818 - named for what happened
+    """Nothing was captured."""
+
+    def __init__(self, payment_id: UUID, status: str) -> None:
+        super().__init__(f"payment {payment_id} is {status}: only what was captured can be refunded")
+
+
+class RefundExceedsCaptured(PaymentError):  # noqa: N818 - named for what happened
+    """More than what is left of the captured amount."""
+
+    def __init__(self, payment_id: UUID, amount: int, refundable: int) -> None:
+        super().__init__(f"of payment {payment_id} {refundable} minor units can be refunded, not {amount}")
+        self.refundable = refundable
+
+
+class RefundRefused(PaymentError):  # noqa: N818 - named for what happened
+    """The provider does not give this money back."""
+
+    def __init__(self, refund_id: UUID, reason: str | None) -> None:
+        super().__init__(f"the provider refused refund {refund_id} ({reason or 'it gave no reason'})")
+        self.reason = reason
+
+
+class TooManyMethods(PaymentError):  # noqa: N818 - named for what happened
+    """One user keeps only so many payment methods."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"you have {limit} saved payment methods already: delete one first")
+
+
+class AccountErased(PaymentError):  # noqa: N818 - named for what happened
+    """The account is gone; nothing is saved for it."""
+
+    def __init__(self) -> None:
+        super().__init__("this account was erased: nothing can be saved for it")
+
+
+class BadSignature(PaymentError):  # noqa: N818 - named for what happened
+    """The webhook was not signed by the provider, or too long ago."""
+
+
+class MalformedWebhook(PaymentError):  # noqa: N818 - named for what happened
+    """The webhook is signed, and yet no event."""
+
+
+class WebhooksNotConfigured(PaymentError):  # noqa: N818 - named for what happened
+    """There is no secret that could verify a webhook."""
+
+
+class ProviderError(Exception):
+    """The root of what a provider may answer."""
+
+
+class ProviderUnavailable(ProviderError):  # noqa: N818 - named for what happened
+    """The provider did not answer in time, or not in a way that says what it did. The call may be repeated under its key."""
+
+
+class ProviderRefused(ProviderError):  # noqa: N818 - named for what happened
+    """The provider understood, and did nothing."""
+
+    def __init__(self, failure: "Failure") -> None:
+        super().__init__(failure.reason or str(failure.code))
+        self.failure = failure
+
+
+class Declined(ProviderRefused):
+    """The card's bank said no."""
+
+
+class InvalidMethod(ProviderRefused):
+    """There is no such payment method, or not for this customer."""

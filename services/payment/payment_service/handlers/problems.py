@@ -1,0 +1,53 @@
+"""What this service's errors look like outside, over HTTP and gRPC alike."""
+
+from collections.abc import Mapping
+
+from chassis.problems import Problem, ProblemTable
+
+from payment_service.domain import errors
+
+
+def _payment_id(error: errors.PaymentExists) -> Mapping[str, object]:
+    return {"payment_id": str(error.payment_id)}
+
+
+def _declined(error: errors.PaymentDeclined) -> Mapping[str, object]:
+    return {"payment_id": str(error.payment_id), "reason": error.reason}
+
+
+def _reason(error: errors.MethodRefused | errors.PaymentRefused | errors.RefundRefused) -> Mapping[str, object]:
+    return {"reason": error.reason}
+
+
+def _order_status(error: errors.OrderNotPayable) -> Mapping[str, object]:
+    return {"order_status": error.status}
+
+
+def _refundable(error: errors.RefundExceedsCaptured) -> Mapping[str, object]:
+    return {"refundable": error.refundable}
+
+
+PROBLEMS: ProblemTable = {
+    errors.BadSignature: Problem(400, "invalid_signature"),
+    errors.MalformedWebhook: Problem(400, "malformed_webhook"),
+    errors.PaymentDeclined: Problem(402, "card_declined", members=_declined),
+    errors.UnknownOrder: Problem(404, "unknown_order"),
+    errors.UnknownPayment: Problem(404, "unknown_payment"),
+    errors.UnknownMethod: Problem(404, "unknown_payment_method"),
+    errors.WebhooksNotConfigured: Problem(404, "webhooks_not_configured"),
+    errors.OrderNotPayable: Problem(409, "order_not_payable", members=_order_status),
+    errors.PaymentExists: Problem(409, "payment_exists", members=_payment_id),
+    errors.PaymentInProgress: Problem(409, "payment_in_progress"),
+    errors.PaymentRefused: Problem(409, "payment_refused", members=_reason),
+    errors.NotConfirmable: Problem(409, "not_confirmable"),
+    errors.NotCancellable: Problem(409, "not_cancellable"),
+    errors.NotRefundable: Problem(409, "not_refundable"),
+    errors.RefundExceedsCaptured: Problem(409, "refund_exceeds_captured", members=_refundable),
+    errors.RefundRefused: Problem(409, "refund_refused", members=_reason),
+    errors.TooManyMethods: Problem(409, "too_many_payment_methods"),
+    errors.AccountErased: Problem(409, "account_erased"),
+    errors.MethodRequired: Problem(422, "payment_method_required"),
+    errors.MethodRefused: Problem(422, "invalid_payment_method", members=_reason),
+    errors.ProviderUnavailable: Problem(503, "provider_unavailable", {"Retry-After": "1"}),
+    errors.ProviderRefused: Problem(503, "provider_unavailable", {"Retry-After": "1"}),
+}

@@ -1,0 +1,64 @@
+-- What must always be true of payments. Each query returns what breaks it.
+
+-- invariant: refunds_within_captured
+-- No more goes back than was captured.
+SELECT id, captured, refunded, refunding FROM payments WHERE refunded + refunding > captured OR refunded < 0 OR refunding < 0;
+
+-- invariant: one_live_payment_per_order
+-- An order is never charged twice.
+SELECT order_id, count(*) AS live FROM payments WHERE status <> 'failed' GROUP BY order_id HAVING count(*) > 1;
+
+-- invariant: completed_is_captured
+-- A completed payment has captured just its amount, any other nothing.
+SELECT id, status, amount, captured FROM payments
+WHERE captured <> CASE WHEN status IN ('completed', 'partially_refunded', 'refunded') THEN amount ELSE 0 END;
+
+-- invariant: status_tells_what_was_refunded
+-- A payment is refunded when all went back, partially when some did.
+SELECT id, status, captured, refunded FROM payments
+WHERE (status = 'refunded') <> (captured > 0 AND refunded = captured)
+   OR (status = 'partially_refunded') <> (refunded > 0 AND refunded < captured);
+
+-- invariant: refunds_sum_up
+-- What a payment says it gave back, or is giving back, is the sum of its refunds.
+SELECT p.id, p.refunded, p.refunding, r.succeeded, r.pending
+FROM payments p
+JOIN (
+    SELECT payment_id,
+           COALESCE(sum(amount) FILTER (WHERE status = 'succeeded'), 0) AS succeeded,
+           COALESCE(sum(amount) FILTER (WHERE status = 'pending'), 0) AS pending
+    FROM refunds GROUP BY payment_id
+) r ON r.payment_id = p.id
+WHERE p.refunded <> r.succeeded OR p.refunding <> r.pending
+UNION ALL
+SELECT id, refunded, refunding, 0, 0 FROM payments p
+WHERE refunded + refunding > 0 AND NOT EXISTS (SELECT FROM refunds WHERE payment_id = p.id);
+
+-- invariant: refunds_in_the_currency_of_their_payment
+-- Money goes back in the currency in which it came.
+SELECT r.id, r.currency, p.currency AS paid_in FROM refunds r JOIN payments p ON p.id = r.payment_id
+WHERE r.currency <> p.currency;
+
+-- invariant: cancelled_orders_are_refunded
+-- Ten minutes after an order was cancelled, nothing that was paid for it is still here.
+SELECT p.id, p.order_id, p.captured, p.refunded, o.cancelled_at
+FROM payments p JOIN orders o ON o.id = p.order_id
+WHERE o.cancelled_at < now() - interval '10 minutes'
+  AND p.updated_at < now() - interval '10 minutes'
+  AND p.captured > p.refunded;
+
+-- invariant: cancelled_orders_are_not_charged
+-- Ten minutes after an order was cancelled, none of its payments is open.
+SELECT p.id, p.order_id, p.status, o.cancelled_at
+FROM payments p JOIN orders o ON o.id = p.order_id
+WHERE o.cancelled_at < now() - interval '10 minutes' AND p.status IN ('pending', 'processing');
+
+-- invariant: open_payments_are_watched
+-- What the provider may still change is looked at again.
+SELECT id, status, next_check_at FROM payments
+WHERE status IN ('pending', 'processing') AND (next_check_at IS NULL OR next_check_at < now() - interval '10 minutes');
+
+-- invariant: pending_refunds_are_watched
+-- A refund on its way is looked at again.
+SELECT id, payment_id, next_check_at FROM refunds
+WHERE status = 'pending' AND (next_check_at IS NULL OR next_check_at < now() - interval '10 minutes');

@@ -1,0 +1,153 @@
+"""Statements on payments, and on orders as payments see them. Locks: an order's row first, then its payments, then their refunds."""
+
+from datetime import datetime
+from typing import Any
+
+from chassis.kernel.ids import OrderId, UserId
+from chassis.kernel.money import Money
+from sqlalchemy import Row, Select, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from payment_service.domain.payments import (
+    Failure,
+    FailureCode,
+    Method,
+    Payment,
+    PaymentId,
+    PaymentStatus,
+)
+from payment_service.repository.tables import orders, payments
+
+
+class PaymentRepository:
+    """Reads and writes within one transaction."""
+
+    def __init__(self, transaction: AsyncConnection) -> None:
+        self._transaction = transaction
+
+    async def lock_order(self, order_id: OrderId) -> bool:
+        """Locks the order's row, made here where there was none. Whether the order is cancelled."""
+        await self._transaction.execute(insert(orders).values(id=order_id).on_conflict_do_nothing())
+        wanted = select(orders.c.cancelled_at).where(orders.c.id == order_id).with_for_update()
+        return await self._transaction.scalar(wanted) is not None
+
+    async def cancel_order(self, order_id: OrderId, at: datetime) -> None:
+        """The first time stays. The row must be locked."""
+        first = func.coalesce(orders.c.cancelled_at, at)
+        await self._transaction.execute(update(orders).where(orders.c.id == order_id).values(cancelled_at=first))
+
+    async def add(self, payment: Payment, due: datetime) -> None:
+        """The order's row must be locked."""
+        await self._transaction.execute(
+            insert(payments).values(id=payment.id, next_check_at=due, **_values(payment), **_origin(payment))
+        )
+
+    async def store(self, payment: Payment) -> None:
+        """The row must be locked."""
+        await self._transaction.execute(update(payments).where(payments.c.id == payment.id).values(**_values(payment)))
+
+    async def find(self, payment_id: PaymentId) -> Payment | None:
+        """By primary key, without a lock."""
+        return await self._one(select(payments).where(payments.c.id == payment_id))
+
+    async def lock(self, payment_id: PaymentId) -> Payment:
+        """By primary key, its row locked; of a payment that is known to exist."""
+        found = await self._one(select(payments).where(payments.c.id == payment_id).with_for_update())
+        if found is None:
+            raise LookupError(f"payment {payment_id} has vanished")
+        return found
+
+    async def lock_of_order(self, order_id: OrderId) -> list[Payment]:
+        """All payments of an order, locked, oldest first. The order's row must be locked."""
+        wanted = select(payments).where(payments.c.order_id == order_id).order_by(payments.c.created_at)
+        return await self._all(wanted.with_for_update())
+
+    async def live_of_order(self, order_id: OrderId) -> Payment | None:
+        """Along one_live_payment_per_order."""
+        return await self._one(
+            select(payments).where(payments.c.order_id == order_id, payments.c.status != PaymentStatus.FAILED)
+        )
+
+    async def latest_of_order(self, order_id: OrderId) -> Payment | None:
+        """The live payment, or else the last one that failed; along payments_of_an_order."""
+        is_failed = payments.c.status == PaymentStatus.FAILED
+        wanted = select(payments).where(payments.c.order_id == order_id)
+        return await self._one(wanted.order_by(is_failed, payments.c.created_at.desc()).limit(1))
+
+    async def page_of(self, buyer_id: UserId, offset: int, limit: int) -> list[Payment]:
+        """A buyer's payments, newest first, along payments_of_a_buyer."""
+        wanted = (
+            select(payments)
+            .where(payments.c.buyer_id == buyer_id)
+            .order_by(payments.c.created_at.desc(), payments.c.id.desc())
+            .offset(offset)
+            .limit(limit)
+        )
+        return await self._all(wanted)
+
+    async def count_of(self, buyer_id: UserId) -> int:
+        """Along payments_of_a_buyer."""
+        wanted = select(func.count()).select_from(payments).where(payments.c.buyer_id == buyer_id)
+        return await self._transaction.scalar(wanted) or 0
+
+    async def by_intent(self, intent_id: str) -> PaymentId | None:
+        """By the intent's unique index."""
+        return await self._transaction.scalar(select(payments.c.id).where(payments.c.intent_id == intent_id))
+
+    async def is_order_cancelled(self, order_id: OrderId) -> bool:
+        return await self._transaction.scalar(select(orders.c.cancelled_at).where(orders.c.id == order_id)) is not None
+
+    async def _one(self, wanted: Select[Any]) -> Payment | None:
+        row = (await self._transaction.execute(wanted)).first()
+        return None if row is None else _payment(row)
+
+    async def _all(self, wanted: Select[Any]) -> list[Payment]:
+        return [_payment(row) for row in await self._transaction.execute(wanted)]
+
+
+def _origin(payment: Payment) -> dict[str, object]:
+    """What never changes."""
+    return {
+        "order_id": payment.order_id,
+        "buyer_id": payment.buyer_id,
+        "amount": payment.amount.amount,
+        "currency": payment.amount.currency,
+        "provider": payment.provider,
+        "created_at": payment.created_at,
+    }
+
+
+def _values(payment: Payment) -> dict[str, object]:
+    method, failure = payment.method, payment.failure
+    return {
+        "status": payment.status,
+        "intent_id": payment.intent_id,
+        "method_ref": None if method is None else method.ref,
+        "customer_ref": None if method is None else method.customer,
+        "failure_code": None if failure is None else failure.code,
+        "failure_reason": None if failure is None else failure.reason,
+        "captured": payment.captured,
+        "refunded": payment.refunded,
+        "refunding": payment.refunding,
+        "updated_at": payment.updated_at,
+    }
+
+
+def _payment(row: Row[Any]) -> Payment:
+    return Payment(
+        id=PaymentId(row.id),
+        order_id=OrderId(row.order_id),
+        buyer_id=UserId(row.buyer_id),
+        amount=Money(row.amount, row.currency),
+        provider=row.provider,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        status=PaymentStatus(row.status),
+        intent_id=row.intent_id,
+        method=None if row.method_ref is None else Method(row.method_ref, row.customer_ref),
+        failure=None if row.failure_code is None else Failure(FailureCode(row.failure_code), row.failure_reason),
+        captured=row.captured,
+        refunded=row.refunded,
+        refunding=row.refunding,
+    )

@@ -1,0 +1,91 @@
+"""Statements on refunds. Locks: the payment's row first, then the refund's."""
+
+from datetime import datetime
+from typing import Any
+
+from chassis.kernel.ids import UserId
+from chassis.kernel.money import Money
+from sqlalchemy import Row, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from payment_service.domain.payments import PaymentId, Refund, RefundId, RefundStatus
+from payment_service.repository.tables import payments, refunds
+
+
+class RefundRepository:
+    """Reads and writes within one transaction."""
+
+    def __init__(self, transaction: AsyncConnection) -> None:
+        self._transaction = transaction
+
+    async def add(self, refund: Refund, due: datetime) -> None:
+        """The payment's row must be locked."""
+        await self._transaction.execute(
+            insert(refunds).values(
+                id=refund.id,
+                payment_id=refund.payment_id,
+                amount=refund.amount.amount,
+                currency=refund.amount.currency,
+                status=refund.status,
+                reason=refund.reason,
+                requested_by=refund.requested_by,
+                created_at=refund.created_at,
+                next_check_at=due,
+            )
+        )
+
+    async def find(self, refund_id: RefundId) -> Refund | None:
+        """By primary key, without a lock."""
+        row = (await self._transaction.execute(select(refunds).where(refunds.c.id == refund_id))).first()
+        return None if row is None else _refund(row)
+
+    async def lock(self, refund_id: RefundId) -> Refund:
+        """By primary key, its row locked; of a refund that is known to exist."""
+        wanted = select(refunds).where(refunds.c.id == refund_id).with_for_update()
+        return _refund((await self._transaction.execute(wanted)).one())
+
+    async def of_payment(self, payment_id: PaymentId) -> list[Refund]:
+        """Newest first, along refunds_of_a_payment."""
+        wanted = (
+            select(refunds)
+            .where(refunds.c.payment_id == payment_id)
+            .order_by(refunds.c.created_at.desc(), refunds.c.id.desc())
+        )
+        return [_refund(row) for row in await self._transaction.execute(wanted)]
+
+    async def store(self, refund: Refund) -> None:
+        """The row must be locked."""
+        changed = update(refunds).where(refunds.c.id == refund.id)
+        await self._transaction.execute(
+            changed.values(
+                status=refund.status,
+                provider_ref=refund.provider_ref,
+                failure_reason=refund.failure_reason,
+                settled_at=refund.settled_at,
+            )
+        )
+
+    async def forget_reasons_of(self, buyer_id: UserId) -> None:
+        """What people wrote of a buyer; along payments_of_a_buyer."""
+        theirs = select(payments.c.id).where(payments.c.buyer_id == buyer_id)
+        written = update(refunds).where(refunds.c.payment_id.in_(theirs), refunds.c.requested_by.is_not(None))
+        await self._transaction.execute(written.values(reason=None))
+
+    async def by_provider_ref(self, provider_ref: str) -> RefundId | None:
+        """By its unique index."""
+        return await self._transaction.scalar(select(refunds.c.id).where(refunds.c.provider_ref == provider_ref))
+
+
+def _refund(row: Row[Any]) -> Refund:
+    return Refund(
+        id=RefundId(row.id),
+        payment_id=PaymentId(row.payment_id),
+        amount=Money(row.amount, row.currency),
+        created_at=row.created_at,
+        reason=row.reason,
+        requested_by=None if row.requested_by is None else UserId(row.requested_by),
+        status=RefundStatus(row.status),
+        provider_ref=row.provider_ref,
+        failure_reason=row.failure_reason,
+        settled_at=row.settled_at,
+    )

@@ -1,0 +1,26 @@
+"""Statements on webhooks that were received."""
+
+from datetime import datetime
+
+from sqlalchemy import delete
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from payment_service.repository.tables import webhooks
+
+
+class WebhookRepository:
+    """Reads and writes within one transaction."""
+
+    def __init__(self, transaction: AsyncConnection) -> None:
+        self._transaction = transaction
+
+    async def remember(self, event_id: str, event_type: str, at: datetime) -> bool:
+        """Whether the event is new."""
+        new = insert(webhooks).values(event_id=event_id, type=event_type, received_at=at)
+        inserted = await self._transaction.execute(new.on_conflict_do_nothing().returning(webhooks.c.event_id))
+        return inserted.first() is not None
+
+    async def forget(self, before: datetime) -> None:
+        """Along webhooks_by_age."""
+        await self._transaction.execute(delete(webhooks).where(webhooks.c.received_at < before))

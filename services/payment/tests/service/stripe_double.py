@@ -1,0 +1,295 @@
+"""Stripe as it documents itself, in the states that stripe-mock, which remembers nothing, cannot reach.
+
+https://docs.stripe.com/api/payment_intents, /api/refunds, /api/errors, /api/idempotent_requests. On purpose it refunds whatever it is
+told to, and, where `is_careless`, charges whatever it is told to confirm: that a customer pays once is for the service under test to
+see to. What protects then is only that the same idempotency key never does a thing twice.
+"""
+
+import asyncio
+import itertools
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import stripe
+from aiohttp import web
+
+SECRET = "whsec_of_the_tests"
+
+_DECLINES = {
+    "pm_card_chargeDeclined": ("card_declined", "generic_decline"),
+    "pm_card_visa_chargeDeclinedInsufficientFunds": ("card_declined", "insufficient_funds"),
+    "pm_card_visa_chargeDeclinedStolenCard": ("card_declined", "stolen_card"),
+    "pm_card_chargeDeclinedExpiredCard": ("expired_card", None),
+}
+_KNOWN = {"pm_card_visa", "pm_card_authenticationRequired", "pm_card_pendingRefund", *_DECLINES}
+_CANCELLABLE = ("requires_payment_method", "requires_confirmation", "requires_action")
+
+Answer = tuple[int, dict[str, Any]]
+
+
+@dataclass
+class StripeDouble:
+    """By operation: `loses`, those that take effect and whose answers never arrive; `late`, how many seconds they take to reach it;
+    `slow`, how many their answers take.
+    """
+
+    base: str = ""
+    intents: dict[str, dict[str, Any]] = field(default_factory=dict)
+    refunds: dict[str, dict[str, Any]] = field(default_factory=dict)
+    customers: dict[str, list[str]] = field(default_factory=dict)
+    charges: list[str] = field(default_factory=list)
+    is_away: bool = False
+    loses: set[str] = field(default_factory=set)
+    late: dict[str, float] = field(default_factory=dict)
+    slow: dict[str, float] = field(default_factory=dict)
+    is_careless: bool = False
+    late_refunds: bool = False
+    refuses_refunds: bool = False
+    refuses_intents: bool = False
+    after: dict[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
+    requests: list[tuple[str, str]] = field(default_factory=list)
+    _kept: dict[str, tuple[str, str, Answer]] = field(default_factory=dict)
+    _running: set[str] = field(default_factory=set)
+    _numbers: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
+
+    def forget_keys(self) -> None:
+        """As Stripe does after a day."""
+        self._kept.clear()
+
+    def intent_of(self, payment_id: str) -> dict[str, Any]:
+        (found,) = (i for i in self.intents.values() if i["metadata"]["payment_id"] == payment_id)
+        return found
+
+    def charges_of(self, payment_id: str) -> int:
+        return self.charges.count(self.intent_of(payment_id)["id"])
+
+    def refunded_of(self, payment_id: str) -> int:
+        return sum(r["amount"] for r in self.refunds.values() if r["metadata"].get("payment_id") == payment_id)
+
+    def authenticate(self, payment_id: str, *, succeeds: bool = True) -> None:
+        """The customer passes 3-D Secure, or does not."""
+        intent = self.intent_of(payment_id)
+        if succeeds:
+            self._charge(intent)
+        else:
+            error = {"type": "card_error", "code": "payment_intent_authentication_failure", "decline_code": None}
+            intent.update(status="requires_payment_method", next_action=None, last_payment_error=error)
+
+    def pay_in_browser(self, payment_id: str) -> None:
+        """The customer confirms with Stripe.js."""
+        self._charge(self.intent_of(payment_id))
+
+    def event(self, kind: str, about: dict[str, Any]) -> bytes:
+        number = next(self._numbers)
+        return json.dumps(
+            {"id": f"evt_{number}", "object": "event", "type": kind, "created": 1, "data": {"object": about}}
+        ).encode()
+
+    def recover(self) -> None:
+        """Answers as it should again."""
+        self.is_away = self.is_careless = self.late_refunds = self.refuses_refunds = self.refuses_intents = False
+        self.loses.clear()
+        self.late.clear()
+        self.slow.clear()
+        self.after.clear()
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        operation = request.match_info.route.name or ""
+        form = dict((await request.post()).items())
+        self.requests.append((operation, request.headers.get("Idempotency-Key", "")))
+        if operation in self.late:
+            await asyncio.sleep(self.late[operation])
+        if self.is_away:
+            return web.json_response({"error": {"type": "api_error", "message": "away"}}, status=503)
+        status, body = await self._once(request, operation, form)
+        if (hook := self.after.pop(operation, None)) is not None:
+            await hook()
+        if operation in self.slow:
+            await asyncio.sleep(self.slow[operation])
+        if operation in self.loses and request.transport is not None:
+            request.transport.abort()
+        return web.json_response(body, status=status, headers={"Request-Id": f"req_{next(self._numbers)}"})
+
+    async def _once(self, request: web.Request, operation: str, form: dict[str, Any]) -> Answer:
+        """What Stripe keeps under an idempotency key is the first answer, errors of the card included; conflicts are not kept."""
+        key = request.headers.get("Idempotency-Key", "")
+        if request.method != "POST" or not key:
+            return await self._do(request, operation, form)
+        if key in self._running:
+            return 409, {"error": {"type": "idempotency_error", "code": "idempotency_key_in_use", "message": "busy"}}
+        if key in self._kept:
+            path, sent, answer = self._kept[key]
+            if (path, sent) != (request.path, repr(sorted(form.items()))):
+                return 400, {"error": {"type": "idempotency_error", "message": "other parameters"}}
+            return answer
+        self._running.add(key)
+        try:
+            answer = await self._do(request, operation, form)
+        finally:
+            self._running.discard(key)
+        self._kept[key] = (request.path, repr(sorted(form.items())), answer)
+        return answer
+
+    async def _do(self, request: web.Request, operation: str, form: dict[str, Any]) -> Answer:
+        await asyncio.sleep(0)  # so that requests at once meet here
+        reference = request.match_info.get("id", "")
+        result: Answer = getattr(self, f"_{operation}")(reference, form, request)
+        return json.loads(json.dumps(result[0])), json.loads(json.dumps(result[1]))
+
+    def _create_intent(self, _id: str, form: dict[str, Any], _request: web.Request) -> Answer:
+        if any(name.startswith("payment_method_types") for name in form):
+            return _invalid("payment_method_types_no_longer_supported", "payment_method_types")  # since 2026-09-30
+        if self.refuses_intents:
+            return _invalid("amount_too_small", "amount")
+        number = next(self._numbers)
+        intent = {
+            "id": f"pi_{number}",
+            "object": "payment_intent",
+            "amount": int(form["amount"]),
+            "amount_received": 0,
+            "currency": form["currency"],
+            "status": "requires_payment_method",
+            "client_secret": f"pi_{number}_secret_of_the_browser",
+            "last_payment_error": None,
+            "next_action": None,
+            "customer": None,
+            "metadata": _metadata(form),
+        }
+        self.intents[intent["id"]] = intent
+        return 200, intent
+
+    def _get_intent(self, reference: str, _form: dict[str, Any], _request: web.Request) -> Answer:
+        return 200, self.intents[reference]
+
+    def _update_intent(self, reference: str, form: dict[str, Any], _request: web.Request) -> Answer:
+        self.intents[reference].update(customer=form["customer"])
+        return 200, self.intents[reference]
+
+    def _confirm_intent(self, reference: str, form: dict[str, Any], _request: web.Request) -> Answer:
+        intent, method = self.intents[reference], form["payment_method"]
+        if intent["status"] == "canceled" or (intent["status"] == "succeeded" and not self.is_careless):
+            return _unexpected(intent)
+        owner = next((customer for customer, methods in self.customers.items() if method in methods), None)
+        if method not in _KNOWN and (owner is None or owner != intent["customer"]):
+            return _invalid("resource_missing", "payment_method")
+        if method in _DECLINES:
+            code, decline = _DECLINES[method]
+            error = {"type": "card_error", "code": code, "decline_code": decline, "message": "Your card was declined."}
+            intent.update(status="requires_payment_method", last_payment_error=error)
+            return 402, {"error": {**error, "payment_intent": intent}}
+        if method == "pm_card_authenticationRequired":
+            intent.update(status="requires_action", next_action={"type": "use_stripe_sdk", "use_stripe_sdk": {}})
+            return 200, intent
+        self._charge(intent)
+        return 200, intent
+
+    def _charge(self, intent: dict[str, Any]) -> None:
+        self.charges.append(intent["id"])
+        intent.update(status="succeeded", amount_received=intent["amount"], next_action=None)
+
+    def _cancel_intent(self, reference: str, _form: dict[str, Any], _request: web.Request) -> Answer:
+        intent = self.intents[reference]
+        if intent["status"] not in _CANCELLABLE:
+            return _unexpected(intent)
+        intent.update(status="canceled", next_action=None)
+        return 200, intent
+
+    def _create_refund(self, _id: str, form: dict[str, Any], _request: web.Request) -> Answer:
+        if self.refuses_refunds:
+            return _invalid("charge_disputed", "payment_intent")
+        refund = {
+            "id": f"re_{next(self._numbers)}",
+            "object": "refund",
+            "amount": int(form["amount"]),
+            "currency": self.intents[form["payment_intent"]]["currency"],
+            "payment_intent": form["payment_intent"],
+            "status": "pending" if self.late_refunds else "succeeded",
+            "metadata": _metadata(form),
+        }
+        self.refunds[refund["id"]] = refund
+        return 200, refund
+
+    def _list_refunds(self, _id: str, _form: dict[str, Any], request: web.Request) -> Answer:
+        wanted = request.query["payment_intent"]
+        found = [refund for refund in self.refunds.values() if refund["payment_intent"] == wanted]
+        return 200, {"object": "list", "url": "/v1/refunds", "has_more": False, "data": found}
+
+    def _get_refund(self, reference: str, _form: dict[str, Any], _request: web.Request) -> Answer:
+        return 200, self.refunds[reference]
+
+    def _create_customer(self, _id: str, form: dict[str, Any], _request: web.Request) -> Answer:
+        reference = f"cus_{next(self._numbers)}"
+        self.customers[reference] = []
+        return 200, {"id": reference, "object": "customer", "metadata": _metadata(form)}
+
+    def _delete_customer(self, reference: str, _form: dict[str, Any], _request: web.Request) -> Answer:
+        if self.customers.pop(reference, None) is None:
+            return _invalid("resource_missing", "id", status=404)
+        return 200, {"id": reference, "object": "customer", "deleted": True}
+
+    def _attach(self, reference: str, form: dict[str, Any], _request: web.Request) -> Answer:
+        if reference not in _KNOWN:
+            return _invalid("resource_missing", "payment_method", status=404)
+        saved = f"pm_saved_{next(self._numbers)}"
+        self.customers[form["customer"]].append(saved)
+        card = {"brand": "visa", "last4": "4242", "exp_month": 4, "exp_year": 2044}
+        return 200, {"id": saved, "object": "payment_method", "type": "card", "card": card}
+
+    def _detach(self, reference: str, _form: dict[str, Any], _request: web.Request) -> Answer:
+        for methods in self.customers.values():
+            if reference in methods:
+                methods.remove(reference)
+                return 200, {"id": reference, "object": "payment_method", "type": "card", "card": None}
+        return _invalid("payment_method_unexpected_state", "payment_method")
+
+
+def sign(body: bytes, secret: str = SECRET, at: int | None = None) -> dict[str, str]:
+    header: str = stripe.WebhookSignature.generate_signature_header(body.decode(), secret, at)
+    return {"Stripe-Signature": header, "Content-Type": "application/json"}
+
+
+@asynccontextmanager
+async def running_double() -> AsyncIterator[StripeDouble]:
+    double = StripeDouble()
+    app = web.Application()
+    for method, path, name in [
+        ("POST", "/v1/payment_intents", "create_intent"),
+        ("GET", "/v1/payment_intents/{id}", "get_intent"),
+        ("POST", "/v1/payment_intents/{id}", "update_intent"),
+        ("POST", "/v1/payment_intents/{id}/confirm", "confirm_intent"),
+        ("POST", "/v1/payment_intents/{id}/cancel", "cancel_intent"),
+        ("POST", "/v1/refunds", "create_refund"),
+        ("GET", "/v1/refunds", "list_refunds"),
+        ("GET", "/v1/refunds/{id}", "get_refund"),
+        ("POST", "/v1/customers", "create_customer"),
+        ("DELETE", "/v1/customers/{id}", "delete_customer"),
+        ("POST", "/v1/payment_methods/{id}/attach", "attach"),
+        ("POST", "/v1/payment_methods/{id}/detach", "detach"),
+    ]:
+        app.router.add_route(method, path, double.answer, name=name)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    double.base = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    try:
+        yield double
+    finally:
+        await runner.cleanup()
+
+
+def _metadata(form: dict[str, Any]) -> dict[str, str]:
+    prefix = "metadata["
+    return {name[len(prefix) : -1]: value for name, value in form.items() if name.startswith(prefix)}
+
+
+def _invalid(code: str, param: str, status: int = 400) -> Answer:
+    return status, {"error": {"type": "invalid_request_error", "code": code, "param": param, "message": "No."}}
+
+
+def _unexpected(intent: dict[str, Any]) -> Answer:
+    error = {"type": "invalid_request_error", "code": "payment_intent_unexpected_state", "message": "Too late."}
+    return 400, {"error": {**error, "payment_intent": intent}}

@@ -1,0 +1,188 @@
+"""What the database itself refuses, whatever a program does, and what the invariants find where it could not refuse."""
+
+from collections.abc import AsyncIterator
+from uuid import UUID, uuid4
+
+import asyncpg
+import pytest
+from chassis import testing
+from chassis.database import Database
+from chassis.invariants import Books, of
+from chassis.kernel.ids import uuid7
+from chassis.settings import DatabaseSettings
+from payment_harness import Payments
+from payment_service.app import SCHEMA
+
+
+async def connect(database: DatabaseSettings) -> asyncpg.Connection:
+    return await asyncpg.connect(
+        host=database.db_host,
+        port=database.db_port,
+        user=database.db_user,
+        password=database.db_password,
+        database=database.db_name,
+    )
+
+
+@pytest.fixture
+async def books() -> AsyncIterator[tuple[asyncpg.Connection, Books]]:
+    """Books of their own, whose constraints are gone, so that they can be broken."""
+    async with testing.fresh_database("payment_service") as settings:
+        database, sql = Database(settings, SCHEMA), await connect(settings)
+        constraints = await sql.fetch(
+            "SELECT conrelid::regclass::text AS owner, conname FROM pg_constraint"
+            " WHERE contype = 'c' AND connamespace = 'public'::regnamespace"
+        )
+        for constraint in constraints:
+            await sql.execute(f'ALTER TABLE {constraint["owner"]} DROP CONSTRAINT "{constraint["conname"]}"')
+        await sql.execute("DROP INDEX one_live_payment_per_order")
+        yield sql, Books(database, "payment_service")
+        await sql.close()
+        await database.close()
+
+
+async def put_payment(sql: asyncpg.Connection, **values: object) -> UUID:
+    """A completed payment of 1000, but for `values`."""
+    payment_id = uuid4()
+    row: dict[str, object] = {
+        "id": payment_id,
+        "order_id": uuid4(),
+        "buyer_id": 1,
+        "amount": 1000,
+        "currency": "USD",
+        "provider": "simulated",
+        "status": "completed",
+        "captured": 1000,
+        "refunded": 0,
+        "refunding": 0,
+        **values,
+    }
+    await sql.execute("INSERT INTO orders (id) VALUES ($1) ON CONFLICT DO NOTHING", row["order_id"])
+    names = ", ".join(row)
+    places = ", ".join(f"${number}" for number in range(1, len(row) + 1))
+    await sql.execute(
+        f"INSERT INTO payments ({names}, created_at, updated_at) VALUES ({places}, now(), now() - interval '1 hour')",  # noqa: S608 - our own names
+        *row.values(),
+    )
+    return payment_id
+
+
+async def put_refund(
+    sql: asyncpg.Connection, payment_id: UUID, amount: int, status: str, currency: str = "USD"
+) -> None:
+    await sql.execute(
+        "INSERT INTO refunds (id, payment_id, amount, currency, status, created_at, settled_at, next_check_at)"
+        " VALUES ($1, $2, $3, $4, $5, now(), CASE WHEN $5 <> 'pending' THEN now() END, CASE WHEN $5 = 'pending' THEN now() END)",
+        uuid4(),
+        payment_id,
+        amount,
+        currency,
+        status,
+    )
+
+
+async def cancel_long_ago(sql: asyncpg.Connection, payment_id: UUID) -> None:
+    await sql.execute(
+        "UPDATE orders SET cancelled_at = now() - interval '1 hour'"
+        " WHERE id = (SELECT order_id FROM payments WHERE id = $1)",
+        payment_id,
+    )
+
+
+async def break_refunds_within_captured(sql: asyncpg.Connection) -> None:
+    await put_refund(sql, await put_payment(sql, refunding=1001), 1001, "pending")
+
+
+async def break_one_live_payment_per_order(sql: asyncpg.Connection) -> None:
+    order_id = uuid4()
+    await put_payment(sql, order_id=order_id)
+    await put_payment(sql, order_id=order_id)
+
+
+async def break_completed_is_captured(sql: asyncpg.Connection) -> None:
+    await put_payment(sql, captured=999)
+
+
+async def break_status_tells_what_was_refunded(sql: asyncpg.Connection) -> None:
+    await put_refund(sql, await put_payment(sql, refunded=1000), 1000, "succeeded")
+
+
+async def break_refunds_sum_up(sql: asyncpg.Connection) -> None:
+    await put_refund(sql, await put_payment(sql, status="partially_refunded", refunded=2), 1, "succeeded")
+
+
+async def break_refunds_in_the_currency_of_their_payment(sql: asyncpg.Connection) -> None:
+    payment_id = await put_payment(sql, status="partially_refunded", refunded=1)
+    await put_refund(sql, payment_id, 1, "succeeded", "EUR")
+
+
+async def break_cancelled_orders_are_refunded(sql: asyncpg.Connection) -> None:
+    await cancel_long_ago(sql, await put_payment(sql))
+
+
+async def break_cancelled_orders_are_not_charged(sql: asyncpg.Connection) -> None:
+    payment_id = await put_payment(sql, status="pending", captured=0)
+    await sql.execute("UPDATE payments SET next_check_at = now() WHERE id = $1", payment_id)
+    await cancel_long_ago(sql, payment_id)
+
+
+async def break_open_payments_are_watched(sql: asyncpg.Connection) -> None:
+    await put_payment(sql, status="processing", captured=0)
+
+
+async def break_pending_refunds_are_watched(sql: asyncpg.Connection) -> None:
+    await put_refund(sql, await put_payment(sql, refunding=5), 5, "pending")
+    await sql.execute("UPDATE refunds SET next_check_at = NULL")
+
+
+@pytest.mark.parametrize("name", [invariant.name for invariant in of("payment_service")])
+async def test_each_invariant_finds_what_breaks_it(books: tuple[asyncpg.Connection, Books], name: str) -> None:
+    sql, kept = books
+    assert all([not await kept.broken(invariant) for invariant in of("payment_service")])
+
+    await globals()[f"break_{name}"](sql)
+
+    found = {invariant.name: len(await kept.broken(invariant)) for invariant in of("payment_service")}
+    assert {broken for broken, rows in found.items() if rows} == {name}
+
+
+async def test_a_refund_that_no_row_tells_of_is_found(books: tuple[asyncpg.Connection, Books]) -> None:
+    sql, kept = books
+    await put_payment(sql, status="partially_refunded", refunded=2)
+
+    found = [invariant.name for invariant in of("payment_service") if await kept.broken(invariant)]
+
+    assert found == ["refunds_sum_up"]
+
+
+@pytest.mark.parametrize(
+    ("statement", "constraint"),
+    [
+        ("UPDATE payments SET status = 'lost', captured = 0", "payment_status"),
+        ("UPDATE payments SET amount = 0, captured = 0", "payment_amount"),
+        ("UPDATE payments SET currency = 'usd'", "payment_currency"),
+        ("UPDATE payments SET captured = captured + 1", "a_completed_payment_has_captured_its_amount"),
+        ("UPDATE payments SET captured = 0", "a_completed_payment_has_captured_its_amount"),
+        ("UPDATE payments SET refunded = captured + 1", "refunds_never_exceed_what_was_captured"),
+        ("UPDATE payments SET refunding = captured + 1", "refunds_never_exceed_what_was_captured"),
+        ("UPDATE payments SET refunded = 600, refunding = 500", "refunds_never_exceed_what_was_captured"),
+        ("UPDATE payments SET refunded = -1", "refunds_never_exceed_what_was_captured"),
+        ("UPDATE payments SET status = 'failed', captured = 0", "a_failed_payment_says_why"),
+    ],
+)
+async def test_the_database_holds_the_invariants(payments: Payments, statement: str, constraint: str) -> None:
+    payment = await payments.paid(81, 1000)
+    async with payments.sql() as sql:
+        with pytest.raises(asyncpg.CheckViolationError) as refusal:
+            await sql.execute(f"{statement} WHERE id = $1", UUID(payment["id"]))
+
+    assert refusal.value.constraint_name == constraint
+
+
+async def test_the_database_holds_one_live_payment_per_order(payments: Payments) -> None:
+    payment = await payments.paid(81)
+    async with payments.sql() as sql:
+        with pytest.raises(asyncpg.UniqueViolationError) as refusal:
+            await put_payment(sql, id=uuid7(), order_id=UUID(payment["order_id"]))
+
+    assert refusal.value.constraint_name == "one_live_payment_per_order"

@@ -1,0 +1,200 @@
+"""What people may have of their data: a copy of all of it, and its end."""
+
+import asyncio
+import json
+from typing import Any
+
+import grpc
+import pytest
+from chassis import rpc
+from chassis.outbox import Outbox
+from chassis.problems import DatabaseUnavailable
+from shopapi.events.v1.events_pb2 import PasswordResetRequested, UserErased, UserRegistered
+from shopapi.user.v1 import user_pb2, user_pb2_grpc
+from user_harness import PASSWORD, Users, at_once, dice, problem
+
+
+async def contact(users: Users, user_id: int) -> user_pb2.GetContactResponse:
+    async with rpc.channel(users.rpc_address) as channel:
+        stub = user_pb2_grpc.UserServiceStub(channel)
+        return await rpc.call(stub.GetContact, user_pb2.GetContactRequest(user_id=user_id))
+
+
+async def shown_name(users: Users, user_id: int) -> str:
+    async with rpc.channel(users.rpc_address) as channel:
+        stub = user_pb2_grpc.UserServiceStub(channel)
+        return (await rpc.call(stub.GetUser, user_pb2.GetUserRequest(user_id=user_id))).display_name
+
+
+async def traces(users: Users, *needles: str) -> list[str]:
+    """The tables in which any of these strings can be found."""
+    async with users.sql() as sql:
+        tables = ["users", "sessions", "mail_requests", "login_failures", "outbox"]
+        dumps = {table: str([dict(row) for row in await sql.fetch(f"SELECT * FROM {table}")]) for table in tables}  # noqa: S608
+    return [table for table, dump in dumps.items() if any(needle in dump for needle in needles)]
+
+
+async def test_an_export_has_all_that_is_held_and_nothing_secret(users: Users) -> None:
+    ada = await users.register(display_name="Ada", locale="en-GB")
+    await users.http.put("/api/v1/users/me", json={"phone": "+4915112345678"}, headers=ada.bearer)
+    await users.logged_in(ada.email, **{"User-Agent": "Shop/1.0 (phone)"})
+    await users.forgot(ada.email)
+    await users.log_in(ada.email, "a guess, a guess")
+
+    answer = await users.http.get("/api/v1/users/me/export", headers=ada.bearer)
+    assert answer.headers["cache-control"] == "no-store"
+    assert answer.headers["content-disposition"] == f'attachment; filename="user-{ada.id}.json"'
+    held = answer.json()["data"]
+    assert held["account"] == ada.tokens["user"] | {"phone": "+4915112345678"}
+    assert {session["user_agent"] for session in held["sessions"]} >= {"Shop/1.0 (phone)"}
+    assert [request["purpose"] for request in held["mail_requests"]] == ["reset_password", "verify_email"]
+    assert {request["email"] for request in held["mail_requests"]} == {ada.email}
+    assert held["failures"]["count"] == 1
+    async with users.sql() as sql:
+        password_hash = await sql.fetchval("SELECT password_hash FROM users WHERE id = $1", ada.id)
+        digests = [
+            row["digest"].hex() for row in await sql.fetch("SELECT digest FROM sessions WHERE user_id = $1", ada.id)
+        ]
+    for secret in ("argon2", password_hash, PASSWORD, ada.tokens["refresh_token"], *digests):
+        assert secret not in answer.text
+
+
+async def test_an_export_leaves_out_no_column_but_those_named_here(users: Users) -> None:
+    """Who adds a column decides whether people see it."""
+    kept_back = {
+        "users": {"password_hash", "was_admin", "erased_at", "email_verified_at"},  # the last is shown as a yes or no
+        "sessions": {"user_id", "digest"},
+        "mail_requests": {"user_id"},
+        "login_failures": {"address_digest", "failures"},  # shown as count
+    }
+    ada = await users.register()
+    await users.log_in(ada.email, "a guess, a guess")
+    held = (await users.http.get("/api/v1/users/me/export", headers=ada.bearer)).json()["data"]
+    shown = {
+        "users": held["account"],
+        "sessions": held["sessions"][0],
+        "mail_requests": held["mail_requests"][0],
+        "login_failures": held["failures"],
+    }
+    async with users.sql() as sql:
+        for table, hidden in kept_back.items():
+            columns = "SELECT column_name FROM information_schema.columns WHERE table_name = $1"
+            assert {row["column_name"] for row in await sql.fetch(columns, table)} - hidden <= shown[table].keys()
+
+
+async def test_of_who_is_erased_nothing_is_left_but_the_number(users: Users) -> None:
+    ada = await users.register(display_name="Ada Lovelace", locale="de-AT")
+    await users.http.put("/api/v1/users/me", json={"phone": "+4366012345678"}, headers=ada.bearer)
+    elsewhere = await users.logged_in(ada.email, **{"User-Agent": "Ada's own phone"})
+    await users.forgot(ada.email)
+    await users.log_in(ada.email, "a guess, a guess")
+    token = await users.mailed_token(ada.id, UserRegistered)
+    resetting = await users.mailed_token(ada.id, PasswordResetRequested)
+
+    answer = await users.http.delete("/api/v1/users/me", headers=ada.bearer)
+    assert (answer.status_code, answer.content) == (204, b"")
+
+    assert await traces(users, ada.email, "Lovelace", "+4366012345678", "Ada's own phone", "de-AT") == []
+    [erased] = await users.told_of(ada.id, UserErased)
+    assert erased.user_id == ada.id
+    for person in (ada, elsewhere):
+        assert not await users.is_logged_in(person)
+        assert problem(await users.refresh(person.tokens["refresh_token"]), 401) == "invalid_refresh_token"
+    assert problem(await users.log_in(ada.email), 401) == "wrong_credentials"
+    assert problem(await users.log_in(f"erased:{ada.id}"), 422) == "invalid_field"
+    assert problem(await users.verify(token), 401) == "invalid_mail_token"
+    assert problem(await users.reset(resetting, "an entirely new password"), 401) == "invalid_mail_token"
+    assert (await users.forgot(ada.email)).status_code == 202
+    assert await shown_name(users, ada.id) == "Deleted user"
+    with pytest.raises(rpc.RpcProblem) as refused:
+        await contact(users, ada.id)
+    assert isinstance(refused.value.__cause__, grpc.aio.AioRpcError)
+    assert refused.value.__cause__.code() is grpc.StatusCode.NOT_FOUND
+
+
+async def test_the_address_of_who_is_erased_is_free_and_the_newcomer_is_somebody_else(users: Users) -> None:
+    ada = await users.register()
+    await users.http.delete("/api/v1/users/me", headers=ada.bearer)
+    newcomer = await users.register(email=ada.email)
+    assert newcomer.id != ada.id
+    assert not await users.is_logged_in(ada)
+    assert await shown_name(users, ada.id) == "Deleted user"
+
+
+async def test_admins_erase_others_and_no_longer_find_them(users: Users) -> None:
+    admin, ada = await users.admin(), await users.register(display_name="Ada")
+    path = f"/api/v1/users/{ada.id}"
+    assert (await users.http.delete(path, headers=admin.bearer)).status_code == 204
+    assert problem(await users.http.get(path, headers=admin.bearer), 404) == "unknown_user"
+    assert problem(await users.http.put(path, json={"role": "seller"}, headers=admin.bearer), 404) == "unknown_user"
+    assert problem(await users.http.delete(path, headers=admin.bearer), 404) == "unknown_user"
+    listed = await users.http.get("/api/v1/users?q=erased", headers=admin.bearer)
+    assert ada.id not in {person["id"] for person in listed.json()["data"]}
+    assert len(await users.told_of(ada.id, UserErased)) == 1
+
+
+async def test_erasing_by_ones_own_number_is_the_same(users: Users) -> None:
+    ada = await users.register()
+    assert (await users.http.delete(f"/api/v1/users/{ada.id}", headers=ada.bearer)).status_code == 204
+    assert len(await users.told_of(ada.id, UserErased)) == 1
+
+
+@pytest.mark.parametrize("_round", range(20))
+async def test_who_is_erased_many_times_at_once_is_erased_once(users: Users, _round: int) -> None:
+    chance, ada = dice(), await users.register()
+    path = f"/api/v1/users/{ada.id}"
+    answers = await at_once(
+        chance,
+        *[lambda: users.http.delete(path, headers=ada.bearer)] * 5,
+        lambda: users.refresh(ada.tokens["refresh_token"]),
+        lambda: users.log_in(ada.email),
+    )
+    assert [answer.status_code for answer in answers[:5]].count(204) == 1
+    assert {answer.status_code for answer in answers} <= {204, 401, 404, 200}
+    assert len(await users.told_of(ada.id, UserErased)) == 1
+    async with users.sql() as sql:
+        assert await sql.fetchval("SELECT count(*) FROM sessions WHERE user_id = $1", ada.id) == 0
+
+
+async def test_nobody_is_erased_unless_the_others_are_told(users: Users, monkeypatch: pytest.MonkeyPatch) -> None:
+    ada = await users.register()
+
+    async def fail(*_arguments: object) -> None:
+        raise DatabaseUnavailable("away")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Outbox, "record", fail)
+        answer = await users.http.delete("/api/v1/users/me", headers=ada.bearer)
+        assert problem(answer, 503) == "database_unavailable"
+    assert await users.is_logged_in(ada)
+    assert (await users.http.delete("/api/v1/users/me", headers=ada.bearer)).status_code == 204
+
+
+async def test_a_login_that_began_before_the_erasure_opens_no_session_after_it(
+    users: Users, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada = await users.register()
+    held = users.hold_verification(monkeypatch)
+    login = asyncio.ensure_future(users.log_in(ada.email))
+    await held.reached.wait()
+    assert (await users.http.delete("/api/v1/users/me", headers=ada.bearer)).status_code == 204
+    held.release.set()
+    assert problem(await login, 401) == "wrong_credentials"
+
+
+async def test_whoever_writes_to_people_learns_how(users: Users) -> None:
+    ada = await users.register(display_name="Ada", locale="de-AT")
+    expected: dict[str, Any] = {"user_id": ada.id, "email": ada.email, "display_name": "Ada", "locale": "de-AT"}
+    assert await contact(users, ada.id) == user_pb2.GetContactResponse(**expected)
+    await users.http.put("/api/v1/users/me", json={"phone": "+4366012345678"}, headers=ada.bearer)
+    assert await contact(users, ada.id) == user_pb2.GetContactResponse(**expected, phone="+4366012345678")
+    with pytest.raises(rpc.RpcProblem) as refused:
+        await contact(users, 2**62)
+    assert refused.value.code == "unknown_user"
+
+
+async def test_what_everybody_may_see_of_a_user_is_a_name(users: Users) -> None:
+    ada = await users.register()
+    assert await shown_name(users, ada.id) == f"User {ada.id}"
+    keys = (await users.http.get("/.well-known/jwks.json")).text
+    assert ada.email not in json.dumps(keys)

@@ -1,0 +1,72 @@
+"""A release migrates before its pods are replaced: the code before it works on the new schema, and loses nothing by it."""
+
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+from alembic import command
+from chassis import database, migrating, testing
+from chassis.migrating import migrate
+from chassis.settings import DatabaseSettings
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import create_async_engine
+from user_harness import connected, fresh_email, quick_hashes, serving, settings_for
+
+NOW = datetime.now(UTC)
+ADD_USER = (
+    "INSERT INTO users (email, password_hash, role, display_name, created_at) VALUES ($1, $2, $3, NULL, $4)"
+    " ON CONFLICT DO NOTHING RETURNING users.id, users.email, users.role, users.display_name, users.created_at"
+)
+ADD_SESSION = "INSERT INTO sessions (id, user_id, digest, expires_at) VALUES ($1, $2, $3, $4)"
+
+
+async def migrate_to(settings: DatabaseSettings, revision: str) -> None:
+    def upgrade(connection: Connection) -> None:
+        config = migrating._config("user_service")
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+
+    engine = create_async_engine(database.url(settings))
+    async with engine.begin() as connection:
+        await connection.run_sync(upgrade)
+    await engine.dispose()
+
+
+async def test_who_registered_before_is_still_there_afterwards() -> None:
+    async with testing.empty_database() as settings:
+        await migrate_to(settings, "0001")
+        email = fresh_email()
+        async with connected(settings) as sql:
+            user_id = await sql.fetchval(ADD_USER, email, "a hash", "seller", NOW)
+            await sql.execute(ADD_SESSION, uuid4(), user_id, b"digest", NOW + timedelta(days=1))
+        await migrate("user_service", settings)
+        async with connected(settings) as sql:
+            row = dict(await sql.fetchrow("SELECT * FROM users") or {})
+            assert await sql.fetchval("SELECT count(*) FROM sessions WHERE created_at <= now()") == 1
+        assert (row["email"], row["role"], row["is_active"], row["locale"]) == (email, "seller", True, "en")
+        assert (row["email_verified_at"], row["erased_at"], row["was_admin"]) == (None, None, False)
+
+
+async def test_the_code_before_this_schema_works_on_it() -> None:
+    """Its statements, as the first release sends them."""
+    async with testing.fresh_database("user_service") as settings, connected(settings) as sql:
+        user_id = await sql.fetchval(ADD_USER, "old@example.com", "a hash", "customer", NOW)
+        session_id = uuid4()
+        await sql.execute(ADD_SESSION, session_id, user_id, b"digest", NOW + timedelta(days=1))
+        await sql.execute("UPDATE sessions SET digest = $2, expires_at = $3 WHERE id = $1", session_id, b"next", NOW)
+        await sql.execute("UPDATE users SET display_name = 'Ada' WHERE id = $1", user_id)
+        seen = "SELECT id, email, role, display_name, created_at, password_hash FROM users WHERE lower(email) = $1"
+        assert (await sql.fetchrow(seen, "old@example.com"))["display_name"] == "Ada"
+        assert await sql.execute("DELETE FROM sessions WHERE expires_at <= $1", NOW) == "DELETE 1"
+
+
+async def test_a_session_of_the_code_before_goes_on() -> None:
+    async with testing.fresh_database("user_service") as settings:
+        with quick_hashes():
+            serving_users = serving(settings_for(settings))
+            async with serving_users as users:
+                ada = await users.register()
+                async with users.sql() as sql:  # as it was written without the columns that are new
+                    await sql.execute(
+                        "UPDATE sessions SET created_at = DEFAULT, last_used_at = DEFAULT, user_agent = NULL"
+                    )
+                assert (await users.refresh(ada.tokens["refresh_token"])).status_code == 200

@@ -1,0 +1,138 @@
+"""The service as a process: it starts, does all that people ask of it, stops, and has written nothing secret."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import httpx
+import pytest
+from chassis import rpc, testing
+from chassis.migrating import migrate
+from shopapi.events.v1.events_pb2 import PasswordResetRequested, UserRegistered
+from shopapi.user.v1 import user_pb2, user_pb2_grpc
+from user_harness import ADMIN_EMAIL, ADMIN_PASSWORD, SECRET, fresh_email
+
+PASSWORD, NEW = "the-first-password", "the-second-password"
+
+
+@dataclass(frozen=True)
+class Running:
+    http: httpx.AsyncClient
+    rpc_address: str
+    process: asyncio.subprocess.Process
+    broker: str
+
+    async def log_after_its_end(self) -> str:
+        self.process.send_signal(signal.SIGTERM)
+        output, _ = await asyncio.wait_for(self.process.communicate(), 20)
+        assert self.process.returncode == 0
+        return output.decode()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@asynccontextmanager
+async def started() -> AsyncIterator[Running]:
+    ports = {name: free_port() for name in ("HTTP_PORT", "GRPC_PORT", "METRICS_PORT")}
+    async with testing.empty_database() as database, testing.fresh_vhost() as broker:
+        await migrate("user_service", database)
+        settings = {name.upper(): str(value) for name, value in database.model_dump().items()}
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "user_service", "serve"),
+            env={
+                **os.environ,
+                "LOG_LEVEL": "DEBUG",
+                "RABBITMQ_URL": broker,
+                "JWT_SECRET": SECRET,
+                "ADMIN_EMAIL": ADMIN_EMAIL,
+                "ADMIN_PASSWORD": ADMIN_PASSWORD,
+                "SHUTDOWN_DRAIN_SECONDS": "0",
+                **settings,
+                **{name: str(port) for name, port in ports.items()},
+            },
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        try:
+            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{ports['HTTP_PORT']}") as http:
+                await testing.eventually(lambda: _is_ready(http), within=30)
+                yield Running(http, f"127.0.0.1:{ports['GRPC_PORT']}", process, broker)
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.communicate()
+
+
+async def _is_ready(http: httpx.AsyncClient) -> bool:
+    try:
+        credentials = {"email": ADMIN_EMAIL, "password": ADMIN_PASSWORD}
+        return (await http.post("/api/v1/auth/login", json=credentials)).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+async def test_nothing_secret_and_nobodys_address_is_ever_logged() -> None:
+    async with started() as running, testing.receiving(running.broker, "notification") as next_event:
+        http, email, other = running.http, fresh_email(), fresh_email()
+
+        async def post(path: str, expected: int, **body: str) -> httpx.Response:
+            answer = await http.post(f"/api/v1/{path}", json=body)
+            assert answer.status_code == expected, answer.text
+            return answer
+
+        async def mailed(kind: type[UserRegistered] | type[PasswordResetRequested]) -> str:
+            event = await next_event()
+            assert isinstance(event.payload, kind)
+            async with rpc.channel(running.rpc_address) as channel:
+                request = user_pb2.GetMailTokenRequest(request_id=event.payload.request_id)
+                return (await rpc.call(user_pb2_grpc.UserServiceStub(channel).GetMailToken, request)).token
+
+        tokens = (await post("auth/register", 201, email=email, password=PASSWORD)).json()["data"]
+        verifying = await mailed(UserRegistered)
+        await post("auth/verify-email", 204, token=verifying)
+        renewed = (await post("auth/refresh", 200, refresh_token=tokens["refresh_token"])).json()["data"]
+        await post("auth/refresh", 401, refresh_token=tokens["refresh_token"])
+        await post("auth/forgot-password", 202, email=email)
+        resetting = await mailed(PasswordResetRequested)
+        await post("auth/reset-password", 204, token=resetting, new_password=NEW)
+        await post("auth/reset-password", 401, token=resetting, new_password=NEW)
+        for _ in range(5):
+            await post("auth/login", 401, email=email, password="a-wrong-password")
+        await post("auth/login", 429, email=email, password="a-wrong-password")
+        await post("auth/login", 401, email=other, password="a-wrong-password")
+        await http.post("/api/v1/auth/login", content=b'{"password": "a-wrong-password", ')
+        await http.get(f"/api/v1/users?q={email}", headers={"Authorization": f"Bearer {renewed['access_token']}"})
+        log = await running.log_after_its_end()
+
+    secrets = [PASSWORD, NEW, "a-wrong-password", ADMIN_PASSWORD, SECRET, verifying, resetting, "argon2"]
+    secrets += [tokens["access_token"], tokens["refresh_token"], renewed["access_token"], renewed["refresh_token"]]
+    for secret in (*secrets, *(token[-20:] for token in secrets if len(token) > 60), email, other, ADMIN_EMAIL):
+        assert secret not in log
+    for expected in (
+        "a password was reset",
+        "the first admin is registered",
+        '"route": "/api/v1/auth/login"',
+        "stopped",
+    ):
+        assert expected in log
+
+
+@pytest.mark.parametrize("missing", ["JWT_SECRET", "RABBITMQ_URL"])
+async def test_a_process_without_its_settings_says_which_and_ends(missing: str) -> None:
+    environment = {"PATH": os.environ["PATH"], "JWT_SECRET": SECRET, "RABBITMQ_URL": "amqp://broker/", "DB_HOST": "db"}
+    environment |= {"DB_USER": "u", "DB_PASSWORD": "p", "DB_NAME": "n", "GRPC_PORT": "0"}
+    environment.pop(missing)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "user_service", "serve"), env=environment, stderr=asyncio.subprocess.PIPE
+    )
+    _, complaint = await process.communicate()
+    assert (process.returncode, complaint.decode().strip()) == (78, f"configuration: {missing} is not set")
