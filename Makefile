@@ -14,7 +14,7 @@ UV := $(or $(shell command -v uv),.tools/bin/uv)
 MEMBERS := $(patsubst %/pyproject.toml,%,$(wildcard e2e/pyproject.toml operator/pyproject.toml proto/pyproject.toml services/*/pyproject.toml))
 SERVICE_MEMBERS := $(filter services/%,$(MEMBERS))
 PACKAGES = $(foreach member,$(MEMBERS),$(member)/$(notdir $(patsubst %/__init__.py,%,$(wildcard $(member)/*/__init__.py))))
-TEST_FOLDERS := $(wildcard services/*/tests operator/tests/unit charts/tests e2e/tests/integration)
+TEST_FOLDERS := $(wildcard services/*/tests operator/tests/unit charts/tests e2e/tests/contract e2e/tests/integration)
 CLUSTER_TEST_FOLDERS := $(wildcard e2e/tests/cluster operator/tests/api charts/tests)
 TYPED_TESTS = $(wildcard services/*/tests operator/tests charts/tests e2e/tests)
 SOURCES = git ls-files -z --cached --others --exclude-standard --deduplicate
@@ -57,19 +57,20 @@ types: .venv/.stamp ## mypy --strict
 	for script in $$($(PYTHON_SCRIPTS)); do echo "mypy $$script"; mypy "$$script"; done
 	for tests in $(TYPED_TESTS); do echo "mypy $$tests"; mypy "$$tests"; done
 
-test: .venv/.stamp host-tools charts test-env-up ## every test that needs no cluster, on real PostgreSQL, Redis and RabbitMQ
-	eval "$$(e2e/cluster/test-env env)" && pytest -m 'not cluster' $(TEST_FOLDERS) $(PYTEST)
+test: .venv/.stamp host-tools charts test-env-up ## every test that needs no cluster, on real PostgreSQL, Redis, RabbitMQ and Stripe's double
+	eval "$$(e2e/cluster/test-env env)" && pytest -m 'not cluster and not slow' $(TEST_FOLDERS) $(PYTEST)
 
 e2e: .venv/.stamp charts ## the cluster suite, on the cluster of `make up`
 	e2e/cluster/up --no-order
 	pytest -m 'cluster and not slow' $(CLUSTER_TEST_FOLDERS) $(PYTEST)
 
-e2e-full: .venv/.stamp charts ## the cluster suite with its long tests
+e2e-full: .venv/.stamp charts test-env-up ## the long tests too: a death at every point, 10,000 orders under fire
 	e2e/cluster/up
 	pytest -m cluster $(CLUSTER_TEST_FOLDERS) $(PYTEST)
+	eval "$$(e2e/cluster/test-env env)" && pytest -m 'slow and not cluster' $(TEST_FOLDERS) $(PYTEST)
 
 test-integration: .venv/.stamp test-env-up ## all services as processes, through the gateway
-	eval "$$(e2e/cluster/test-env env)" && pytest e2e/tests/integration $(PYTEST)
+	eval "$$(e2e/cluster/test-env env)" && pytest -m 'not slow' e2e/tests/contract e2e/tests/integration $(PYTEST)
 
 bench: .venv/.stamp charts ## how long a shop takes to be ready: the operator against helm install
 	e2e/cluster/up --no-order

@@ -146,7 +146,7 @@ class Fire:
         return self.tally
 
     async def _shop_for(self, attempts: object) -> None:
-        person = await self.shop.register()
+        person = await insist(self.shop.register, _PATIENCE_SECONDS)
         for number in attempts:  # type: ignore[attr-defined]  # one iterator, shared by all buyers
             await self._attempt(person, number)
             if number % 500 == 499:

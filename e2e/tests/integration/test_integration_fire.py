@@ -7,6 +7,7 @@ import pytest
 from shop_e2e.fire import burn
 
 
+@pytest.mark.slow
 async def test_five_hundred_orders_under_fire_leave_books_that_agree(tmp_path_factory: pytest.TempPathFactory) -> None:
     seed = int(os.environ.get("SEED", random.randrange(2**32)))
 

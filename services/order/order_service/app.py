@@ -51,7 +51,7 @@ async def build(settings: Settings) -> Service:
 
     auth = Authenticator(TokenVerifier(keys_from(users)))
     callers = Callers(auth, shopping)
-    inbox = Inbox("order", database, effects(ordering, sales))
+    inbox = Inbox("order", database, effects(ordering, sales), applied=outbox.nudge)
     ready = http.Readiness(database.is_ready)
     routers = [
         orders.routes(placing, ordering, callers, auth),

@@ -75,7 +75,7 @@ async def build(settings: Settings) -> Service:
         tools, StripeWebhooks(settings.stripe_webhook_secret, settings.stripe_webhook_tolerance_seconds)
     )
     sweeper = Sweeper(tools, settlement, wallets, random.random)
-    inbox = Inbox("payment", database, effects(settlement, wallets))
+    inbox = Inbox("payment", database, effects(settlement, wallets), applied=outbox.nudge)
     books = Books(database, "payment_service")
     auth = Authenticator(TokenVerifier(keys_from(users)))
     ready = http.Readiness(database.is_ready)

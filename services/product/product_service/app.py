@@ -54,7 +54,7 @@ async def build(settings: Settings) -> Service:
     products = Products(database, outbox, cache, _now, uuid7)
     sellers = Sellers(database, products, _now)
     pages = ProductPages(products, Neighbours(users, inventory, reviews))
-    inbox = Inbox("product", database, effects(products, sellers))
+    inbox = Inbox("product", database, effects(products, sellers), applied=outbox.nudge)
     books = Books(database, "product_service")
     auth = Authenticator(TokenVerifier(keys_from(users)))
     routers = [

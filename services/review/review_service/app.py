@@ -52,7 +52,7 @@ async def build(settings: Settings) -> Service:
         lambda: datetime.now(UTC),
         uuid7,
     )
-    inbox = Inbox("review", database, effects(reviews))
+    inbox = Inbox("review", database, effects(reviews), applied=outbox.nudge)
     auth = Authenticator(TokenVerifier(keys_from(users)))
     routers = [routes(reviews, auth), moderation_routes(reviews, auth)]
     ready = http.Readiness(database.is_ready)

@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
+from chassis.testing import eventually
 from payment_harness import ASKS, Payments, cancelled
 from shopapi.events.v1.events_pb2 import PaymentCompleted
 from stripe_double import StripeDouble, sign
@@ -90,6 +91,11 @@ async def test_webhooks_replayed_and_shuffled_change_nothing(
         await send(striped, body)
     assert (await striped.payment(payment["id"]))["status"] == "partially_refunded"
     assert stripe.charges_of(payment["id"]) == 1
+
+    async def is_told() -> bool:
+        return any(isinstance(payload, PaymentCompleted) for payload in striped.about(payment["order_id"]))
+
+    await eventually(is_told)
     assert sum(isinstance(payload, PaymentCompleted) for payload in striped.about(payment["order_id"])) == 1
     async with striped.sql() as sql:
         ids = [json.loads(body)["id"] for body in told]
