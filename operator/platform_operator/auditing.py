@@ -49,6 +49,7 @@ class Auditor:
     wake: Callable[[Key], None]
     fetch: Fetch
     clock: Callable[[], float]
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     _heard: dict[Key, dict[str, Heard]] = field(default_factory=dict)
     _at_once: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
 
@@ -60,7 +61,7 @@ class Auditor:
         while True:
             began = self.clock()
             await self.look()
-            await asyncio.sleep(max(1.0, EVERY - (self.clock() - began)))
+            await self.sleep(max(1.0, EVERY - (self.clock() - began)))
 
     async def look(self) -> None:
         """One round over all platforms."""

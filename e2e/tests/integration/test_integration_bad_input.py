@@ -104,10 +104,10 @@ def accounts() -> Iterator[Case]:
         yield Case("nobody", "POST", "/auth/register", f'{{"email": {email}, "password": "long enough to be one"}}')
         yield Case("nobody", "POST", "/auth/login", f'{{"email": {email}, "password": "long enough to be one"}}')
     for password in ('"short"', '""', "1", "null", SURROGATE, f'"{"p" * 5000}"'):
-        body = f'{{"email": "{uuid.uuid4().hex}@example.com", "password": {password}}}'
+        body = f'{{"email": "refused@example.com", "password": {password}}}'
         yield Case("nobody", "POST", "/auth/register", body)
     for role in ('"admin"', '"root"', "1", SURROGATE):
-        body = f'{{"email": "{uuid.uuid4().hex}@example.com", "password": "long enough to be one", "role": {role}}}'
+        body = f'{{"email": "refused@example.com", "password": "long enough to be one", "role": {role}}}'
         yield Case("nobody", "POST", "/auth/register", body)
     yield Case(
         "nobody",

@@ -6,6 +6,7 @@ The servers come from `make test-env-up`, which also prints the variables that a
 import asyncio
 import json
 import os
+import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -30,6 +31,9 @@ from chassis.migrating import migrate
 from chassis.process import Service
 from chassis.settings import DatabaseSettings
 from chassis.tokens import ALGORITHM, ISSUER, Role
+
+UNKNOWN_ID = "018f0000-0000-7000-8000-000000000000"
+"""Of nothing that a test makes, and the same in every run, so that a test can be named after it."""
 
 
 def variable(name: str) -> str:
@@ -75,7 +79,11 @@ async def fresh_vhost() -> AsyncIterator[str]:
     broker = urlsplit(variable("TEST_RABBITMQ_URL"))
     management = variable("TEST_RABBITMQ_MANAGEMENT_URL")
     vhost = f"test-{uuid4().hex[:12]}"
-    async with httpx.AsyncClient(base_url=management, auth=(broker.username or "", broker.password or "")) as client:
+    async with httpx.AsyncClient(
+        base_url=management,
+        auth=(broker.username or "", broker.password or ""),
+        limits=httpx.Limits(max_keepalive_connections=0),  # the server ends an idle connection as it is used again
+    ) as client:
         (await client.put(f"/api/vhosts/{vhost}")).raise_for_status()
         try:
             yield f"amqp://{broker.netloc}/{vhost}"
@@ -84,39 +92,59 @@ async def fresh_vhost() -> AsyncIterator[str]:
 
 
 class Cable:
-    """A TCP connection to a server that a test can cut and mend."""
+    """A TCP connection to a server that a test can cut, mend and slow down.
+
+    `delay` is how long each piece takes on its way at most, in seconds.
+    """
 
     def __init__(self, host: str, port: int) -> None:
         self._target = (host, port)
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self.port = 0
+        self.delay = 0.0
+
+    def aim(self, host: str, port: int) -> None:
+        """Where new connections lead from now on."""
+        self._target = (host, port)
 
     async def mend(self) -> None:
+        """Accepts connections, on the same port as before if it was cut."""
         self._server = await asyncio.start_server(self._forward, "127.0.0.1", self.port)
         self.port = self._server.sockets[0].getsockname()[1]
+
+    async def drop(self) -> None:
+        """Ends every connection in the middle of what it carries; new ones are accepted."""
+        for writer in self._writers:
+            writer.transport.abort()
+        self._writers.clear()
 
     async def cut(self) -> None:
         """Ends every connection and refuses new ones."""
         if self._server is not None:
             self._server.close()
-        for writer in self._writers:
-            writer.transport.abort()
-        self._writers.clear()
+        await self.drop()
 
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        far_reader, far_writer = await asyncio.open_connection(*self._target)
-        self._writers |= {writer, far_writer}
-        await asyncio.gather(_pump(reader, far_writer), _pump(far_reader, writer), return_exceptions=True)
+        try:
+            far_reader, far_writer = await asyncio.open_connection(*self._target)
+        except OSError:
+            writer.transport.abort()
+            return
+        ends = {writer, far_writer}
+        self._writers |= ends
+        await asyncio.gather(self._pump(reader, far_writer), self._pump(far_reader, writer), return_exceptions=True)
+        self._writers -= ends
 
-
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    try:
-        while chunk := await reader.read(65536):
-            writer.write(chunk)
-            await writer.drain()
-    finally:
-        writer.close()
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while chunk := await reader.read(65536):
+                if self.delay:
+                    await asyncio.sleep(random.uniform(0, self.delay))  # noqa: S311 - no secret
+                writer.write(chunk)
+                await writer.drain()
+        finally:
+            writer.close()
 
 
 @asynccontextmanager

@@ -4,7 +4,7 @@ import json
 
 import pytest
 from chassis import rpc
-from chassis.kernel.ids import uuid7
+from chassis.testing import UNKNOWN_ID
 from chassis.tokens import Role
 from google.protobuf.timestamp_pb2 import Timestamp
 from inventory_harness import SELLER, Inventory
@@ -172,7 +172,7 @@ async def test_nobody_unknown_reads_the_history_or_adjusts(inventory: Inventory)
     assert [(answer.status_code, answer.json()["code"]) for answer in answers] == [(401, "unauthenticated")] * 2
 
 
-AN_ORDER, SOON = str(uuid7()), Timestamp(seconds=4_000_000_000)
+AN_ORDER, SOON = UNKNOWN_ID, Timestamp(seconds=4_000_000_000)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from chassis.testing import UNKNOWN_ID
 from chassis.tokens import Role
 from notification_harness import (
     ADMIN,
@@ -73,7 +74,7 @@ async def test_nobody_reads_what_was_sent_to_others_but_an_admin(notifications: 
 
 
 @pytest.mark.parametrize(
-    ("method", "path"), [("GET", "/api/v1/notifications/dead"), ("POST", f"/api/v1/notifications/{uuid4()}/retry")]
+    ("method", "path"), [("GET", "/api/v1/notifications/dead"), ("POST", f"/api/v1/notifications/{UNKNOWN_ID}/retry")]
 )
 async def test_dead_letters_are_for_admins(notifications: Notifications, user: int, method: str, path: str) -> None:
     assert (await notifications.http.request(method, path)).status_code == 401

@@ -1,11 +1,12 @@
 """Orders over HTTP and gRPC, on a real PostgreSQL."""
 
 from datetime import datetime, timedelta
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 from chassis import rpc
 from chassis.kernel.ids import uuid7
+from chassis.testing import UNKNOWN_ID
 from chassis.tokens import Role
 from order_harness import ADMIN, EURO, PRECIOUS, UNKNOWN, Order
 from prometheus_client import REGISTRY
@@ -160,7 +161,7 @@ async def test_an_id_that_is_no_uuid_is_a_bad_field(order: Order, method: str) -
 
 
 @pytest.mark.parametrize(
-    ("method", "path"), [("POST", ""), ("GET", ""), ("GET", f"/{uuid4()}"), ("DELETE", f"/{uuid4()}")]
+    ("method", "path"), [("POST", ""), ("GET", ""), ("GET", f"/{UNKNOWN_ID}"), ("DELETE", f"/{UNKNOWN_ID}")]
 )
 async def test_nobody_orders_without_a_token(order: Order, method: str, path: str) -> None:
     answer = await order.http.request(method, f"/api/v1/orders{path}")

@@ -140,7 +140,7 @@ def test_a_payment_of_what_it_costs_confirms_a_pending_order() -> None:
     assert paid.history == (*order.history, Step(OrderStatus.CONFIRMED, LATER, Actor.SYSTEM))
 
 
-@pytest.mark.parametrize("status", set(OrderStatus) - {OrderStatus.PENDING})
+@pytest.mark.parametrize("status", [status for status in OrderStatus if status is not OrderStatus.PENDING])
 def test_a_payment_changes_nothing_but_a_pending_order(status: OrderStatus) -> None:
     order = order_in(status)
 

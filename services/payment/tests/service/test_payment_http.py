@@ -5,6 +5,7 @@ from uuid import UUID
 
 import pytest
 from chassis.kernel.ids import uuid7
+from chassis.testing import UNKNOWN_ID
 from chassis.tokens import Role
 from payment_harness import ADMIN, ASKS, DECLINED, VISA, Payments
 from prometheus_client import REGISTRY
@@ -468,15 +469,15 @@ async def test_a_malformed_refund_is_refused(payments: Payments, body: dict[str,
     [
         ("GET", "/payments"),
         ("POST", "/payments"),
-        ("GET", f"/payments/{uuid7()}"),
-        ("GET", f"/payments/order/{uuid7()}"),
-        ("POST", f"/payments/{uuid7()}/confirm"),
-        ("POST", f"/payments/{uuid7()}/cancel"),
-        ("POST", f"/payments/{uuid7()}/refund"),
-        ("GET", f"/payments/{uuid7()}/refunds"),
+        ("GET", f"/payments/{UNKNOWN_ID}"),
+        ("GET", f"/payments/order/{UNKNOWN_ID}"),
+        ("POST", f"/payments/{UNKNOWN_ID}/confirm"),
+        ("POST", f"/payments/{UNKNOWN_ID}/cancel"),
+        ("POST", f"/payments/{UNKNOWN_ID}/refund"),
+        ("GET", f"/payments/{UNKNOWN_ID}/refunds"),
         ("GET", "/payment-methods"),
         ("POST", "/payment-methods"),
-        ("DELETE", f"/payment-methods/{uuid7()}"),
+        ("DELETE", f"/payment-methods/{UNKNOWN_ID}"),
     ],
 )
 async def test_nothing_is_had_without_a_token(payments: Payments, method: str, path: str) -> None:
