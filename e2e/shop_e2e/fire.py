@@ -20,12 +20,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from chassis.testing import Cable, cable
+
 from shop_e2e import books, servers
 from shop_e2e.books import Finding
 from shop_e2e.client import Json, Person, Refused, Shop
 from shop_e2e.insisting import insist
 from shop_e2e.mailbox import mailbox
-from shop_e2e.network import Line, line
 from shop_e2e.stack import SERVICES, Servers, Stack
 from shop_e2e.trial import on_trial
 
@@ -98,16 +99,16 @@ async def burn(orders: int, seed: int, logs: Path, say: Callable[[str], None]) -
         return Report(seed, tally, await opened.lost(tally.accepted), await opened.disagreements())
 
 
-async def _lines(closing: AsyncExitStack) -> tuple[dict[str, Line], dict[str, int]]:
+async def _lines(closing: AsyncExitStack) -> tuple[dict[str, Cable], dict[str, int]]:
     """Lines to the servers and to every service's gRPC, and the ports by which they are reached."""
     environment = Servers.from_environment()
     targets = {"postgres": urlsplit(environment.postgres), "rabbitmq": urlsplit(environment.rabbitmq)}
     lines = {
-        name: await closing.enter_async_context(line(target.hostname or "", target.port or 0))
+        name: await closing.enter_async_context(cable(target.hostname or "", target.port or 0))
         for name, target in targets.items()
     }
     for service in (name for name, kind in SERVICES.items() if kind.grpc):
-        lines[service] = await closing.enter_async_context(line("127.0.0.1", 0))
+        lines[service] = await closing.enter_async_context(cable("127.0.0.1", 0))
     return lines, {name: opened.port for name, opened in lines.items()}
 
 
@@ -118,7 +119,7 @@ class Fire:
     stack: Stack
     shop: Shop
     admin: Person
-    lines: dict[str, Line]
+    lines: dict[str, Cable]
     orders: int
     seed: int
     say: Callable[[str], None] = print
@@ -209,7 +210,7 @@ class Fire:
         victim = self.lines[chance.choice(list(self.lines))]
         await victim.cut()
         await asyncio.sleep(chance.uniform(0.2, 3))
-        await victim.open()
+        await victim.mend()
 
     async def _delay(self, chance: random.Random) -> None:
         self.tally.blows["lines slowed down"] += 1
@@ -230,7 +231,7 @@ class Fire:
         for mended in self.lines.values():
             mended.delay = 0.0
             await mended.cut()
-            await mended.open()
+            await mended.mend()
         for service in SERVICES:
             if not self.stack.runs(service):
                 await self.stack.start(service)

@@ -4,13 +4,13 @@ import tempfile
 from pathlib import Path
 
 from shop_e2e.kubectl import CONTEXT, Namespace, Object, command
+from shop_e2e.stack import SERVICES
 
 _CHARTS = Path(__file__).parents[2] / "charts"
 _TINY = {"requests": {"cpu": "10m"}}
 _OPEN = {"resources": _TINY, "env": {"RATE_LIMITS": "off"}}
 """All of a test's people come from one address."""
-SERVICES = ("gateway", "user", "product", "inventory", "order", "payment", "notification", "review")
-DATABASES = tuple(f"{service}-db" for service in SERVICES if service != "gateway")
+DATABASES = tuple(f"{service}-db" for service, kind in SERVICES.items() if kind.database)
 STORES = (*DATABASES, "redis", "rabbitmq")
 
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 from shop_e2e.kubectl import OPERATOR_NAMESPACE, Namespace, command
-from shop_e2e.shops import SERVICES
+from shop_e2e.stack import SERVICES
 
 pytestmark = pytest.mark.cluster
 

@@ -7,7 +7,8 @@ import pytest
 from chassis.testing import eventually as awaited
 from shop_e2e.client import Person, Refused, Shop
 from shop_e2e.kubectl import Namespace, eventually
-from shop_e2e.shops import DATABASES, SERVICES
+from shop_e2e.shops import DATABASES
+from shop_e2e.stack import SERVICES
 
 pytestmark = pytest.mark.cluster
 

@@ -5,7 +5,8 @@ import asyncio
 import pytest
 from shop_e2e.client import Person, Shop
 from shop_e2e.kubectl import Namespace, Object, eventually
-from shop_e2e.shops import SERVICES, STORES
+from shop_e2e.shops import STORES
+from shop_e2e.stack import SERVICES
 from shop_e2e.stream import Failure, OrderStream
 
 pytestmark = pytest.mark.cluster

@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chassis import logs, problems, tracing
 from chassis.kernel.ids import uuid7
+from chassis.kernel.problem import PROBLEM_SCHEMA
 from chassis.problems import Problem, ProblemError, ProblemTable
 
 SERVER_SECONDS = Histogram(
@@ -60,9 +61,7 @@ def app(title: str, version: str, routers: Sequence[APIRouter], table: ProblemTa
         docs_url=None,
         redoc_url=None,
         separate_input_output_schemas=False,
-        responses={
-            "4XX": {"description": "RFC 9457 problem", "content": {problems.JSON_TYPE: {"schema": _PROBLEM_SCHEMA}}}
-        },
+        responses={"4XX": problem_answer("RFC 9457 problem")},
     )
     parts = [_probes(ready), *routers]
     _show_errors(api, table, [route for router in parts for route in router.routes])
@@ -90,6 +89,11 @@ def show_documentation(api: FastAPI, title: str) -> None:
             swagger_css_url="assets/swagger-ui.css",
             swagger_favicon_url="assets/favicon.png",
         )
+
+
+def problem_answer(description: str) -> dict[str, Any]:
+    """How an OpenAPI document describes an answer that is a problem."""
+    return {"description": description, "content": {problems.JSON_TYPE: {"schema": PROBLEM_SCHEMA}}}
 
 
 def problem_response(problem: Problem, detail: str, **members: object) -> JSONResponse:
@@ -252,17 +256,3 @@ def _route(scope: Scope) -> str:
 def _log(scope: Scope, route: str, status: int | None, seconds: float) -> None:
     if route not in ("/health", "/ready"):
         log.info("request", method=scope["method"], route=route, status=status, milliseconds=round(seconds * 1000, 1))
-
-
-_PROBLEM_SCHEMA: dict[str, Any] = {
-    "title": "Problem",
-    "type": "object",
-    "required": ["type", "title", "status", "code", "detail"],
-    "properties": {
-        "type": {"type": "string"},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "code": {"type": "string", "description": "stable; what programs read"},
-        "detail": {"type": "string", "description": "what happened and what to do; what people read"},
-    },
-}

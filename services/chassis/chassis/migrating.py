@@ -3,11 +3,12 @@
 import asyncio
 import importlib.resources
 import time
+from collections.abc import Callable
 
 from alembic import command, context, op
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, MetaData, text
+from sqlalchemy import Connection, MetaData, Table, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from chassis import idempotency, inbox, logs, outbox
@@ -60,15 +61,18 @@ def run_environment() -> None:
 
 def create_event_tables() -> None:
     """The outbox and the inbox, for a service's first migration."""
-    metadata = MetaData()
-    outbox.table(metadata)
-    inbox.table(metadata)
-    metadata.create_all(op.get_bind(), checkfirst=False)
+    _create(outbox.table, inbox.table)
 
 
 def create_idempotency_keys() -> None:
+    """The keys, for the migration of a service that honours them."""
+    _create(idempotency.table)
+
+
+def _create(*tables: Callable[[MetaData], Table]) -> None:
     metadata = MetaData()
-    idempotency.table(metadata)
+    for table in tables:
+        table(metadata)
     metadata.create_all(op.get_bind(), checkfirst=False)
 
 

@@ -94,19 +94,19 @@ class Outbox:
         oldest = select(_outbox).order_by(_outbox.c.sequence).limit(_BATCH).with_for_update(skip_locked=True)
         async with self._database.begin() as transaction:
             rows = (await transaction.execute(oldest)).all()
-            await _measure(transaction)
+            backlog, lag = (await transaction.execute(_WAITING)).one()
+            _show(backlog, lag)  # already now: while the broker is away nothing comes after this
             if rows:
                 await asyncio.gather(*(self._broker.publish(row.type, row.id, row.body) for row in rows))
                 await transaction.execute(delete(_outbox).where(_outbox.c.sequence.in_([row.sequence for row in rows])))
-                await _measure(transaction)
+        left = backlog - len(rows)
+        _show(left, lag if left else 0)
         for row in rows:
             PUBLISHED.labels(row.type).inc()
         return len(rows)
 
 
-async def _measure(transaction: AsyncConnection) -> None:
-    """Before publishing as well as after it: while the broker is away nothing comes after it."""
-    backlog, lag = (await transaction.execute(_WAITING)).one()
+def _show(backlog: int, lag: float) -> None:
     BACKLOG.set(backlog)
     LAG.set(lag)
 

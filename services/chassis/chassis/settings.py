@@ -49,24 +49,26 @@ class DatabaseSettings(Environment):
     """Connections one process holds at most; a request that finds none free in 3 s answers 503."""
 
 
-class ServiceSettings(Environment):
+class LogSettings(Environment):
+    """What every process says of itself in its log."""
+
+    log_level: str = "INFO"
+    tenant: str = "local"
+
+
+class ServiceSettings(LogSettings):
     """What every service reads."""
 
     http_port: Port = 8080
     metrics_port: Port = 9464
-    log_level: str = "INFO"
-    tenant: str = "local"
     shutdown_drain_seconds: Annotated[float, Field(ge=0, le=60)] = 5.0
     """How long a stopping process still serves, so that endpoints and clients stop choosing it first."""
     otel_exporter_otlp_endpoint: HttpUrl | None = None
     service_version: str = "dev"
 
 
-class MigrationSettings(DatabaseSettings):
+class MigrationSettings(LogSettings, DatabaseSettings):
     """All that bringing a database to the newest schema needs: no provider, no broker, no neighbour."""
-
-    log_level: str = "INFO"
-    tenant: str = "local"
 
 
 class BackendSettings(ServiceSettings, DatabaseSettings):

@@ -8,11 +8,9 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from chassis import logs
+from chassis import cache, logs
 from prometheus_client import Counter
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
+from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from gateway_service.domain.breaking import Attempt, Breaker, Rule, State
@@ -44,18 +42,7 @@ log = logs.get(__name__)
 
 
 def connect(url: str) -> Redis:
-    """A client that connects on first use and repeats nothing. Its user sets the deadlines: the client's own cost a task
-    per command, and swallow cancellations before Python 3.12.
-    """
-    pool = BlockingConnectionPool.from_url(
-        url,
-        max_connections=_CONNECTIONS,
-        timeout=None,
-        socket_timeout=None,
-        socket_connect_timeout=None,
-        retry=Retry(NoBackoff(), 0),
-    )
-    return Redis.from_pool(pool)
+    return cache.connect(url, _CONNECTIONS)
 
 
 Taken = tuple[int, int]

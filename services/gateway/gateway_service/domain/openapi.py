@@ -4,6 +4,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from chassis.kernel.problem import PROBLEM_SCHEMA
+
 from gateway_service.domain.routes import ANYBODY, ROUTES, USERS, Ownership, Route, Upstream
 
 Document = dict[str, Any]
@@ -23,7 +25,7 @@ _VARIABLE = re.compile(r"\{[^}]*\}")
 def merged(documents: Mapping[Upstream, Document | None], title: str, version: str) -> Document:
     """What the gateway serves of each service. A service without a document is named in the description."""
     paths: Document = {}
-    schemas: Document = {"Problem": _PROBLEM}
+    schemas: Document = {"Problem": {**PROBLEM_SCHEMA, "description": "RFC 9457 problem"}}
     for upstream, document in documents.items():
         if document is not None:
             for path, item in _paths(upstream, document).items():
@@ -115,20 +117,6 @@ def _qualified(node: Any, upstream: Upstream) -> Any:
             return f"{_SCHEMAS}{upstream}.{node.removeprefix(_SCHEMAS)}"
         case _:
             return node
-
-
-_PROBLEM: Document = {
-    "type": "object",
-    "description": "RFC 9457 problem",
-    "required": ["type", "title", "status", "code", "detail"],
-    "properties": {
-        "type": {"type": "string"},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "code": {"type": "string", "description": "stable; what programs read"},
-        "detail": {"type": "string", "description": "what happened and what to do; what people read"},
-    },
-}
 
 
 def _refusal(description: str, *headers: str) -> Document:

@@ -1,7 +1,6 @@
 """The order service as its tests drive it, with fakes of product and inventory at the gRPC boundary."""
 
 import asyncio
-import contextlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -112,40 +111,6 @@ class FakeInventory(inventory_pb2_grpc.InventoryServiceServicer):
         return inventory_pb2.ReleaseResponse()
 
 
-class Cable:
-    """The way from the service to its database; while it is cut, connections break and none is made."""
-
-    def __init__(self, host: str, port: int) -> None:
-        self._far_end = (host, port)
-        self._ends: set[asyncio.StreamWriter] = set()
-        self._server: asyncio.Server | None = None
-        self.port = 0
-
-    async def join(self) -> None:
-        self._server = await asyncio.start_server(self._connect, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
-
-    async def cut(self) -> None:
-        if self._server is not None:
-            self._server.close()
-        for end in self._ends:
-            end.transport.abort()
-
-    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        far_reader, far_writer = await asyncio.open_connection(*self._far_end)
-        self._ends |= {writer, far_writer}
-        await asyncio.gather(_pump(reader, far_writer), _pump(far_reader, writer))
-        self._ends -= {writer, far_writer}
-
-
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(ConnectionError):
-        while content := await reader.read(65536):
-            writer.write(content)
-            await writer.drain()
-    writer.close()
-
-
 def payment_of(order: dict[str, Any], payment_id: str | None = None, amount: int | None = None) -> Event:
     paid = order["total"] | ({} if amount is None else {"amount": amount})
     payload = PaymentCompleted(
@@ -191,7 +156,7 @@ class Order:
     products: FakeProducts
     inventory: FakeInventory
     database: DatabaseSettings
-    cable: "Cable"
+    cable: testing.Cable
     broker_url: str
     published: list[Event]
 
@@ -331,7 +296,7 @@ async def running_order(**chosen: object) -> AsyncIterator[Order]:
             lambda server: inventory_pb2_grpc.add_InventoryServiceServicer_to_server(inventory, server),
         ) as neighbours,
         _collecting(broker_url) as published,
-        _cable_to(database) as cable,
+        testing.cable(database.db_host, database.db_port) as cable,
     ):
         settings = Settings(
             **(database.model_dump() | chosen | {"db_host": "127.0.0.1", "db_port": cable.port}),
@@ -362,13 +327,3 @@ async def _collecting(broker_url: str) -> AsyncIterator[list[Event]]:
     finally:
         consuming.cancel()
         await asyncio.gather(consuming, return_exceptions=True)
-
-
-@asynccontextmanager
-async def _cable_to(database: DatabaseSettings) -> AsyncIterator[Cable]:
-    cable = Cable(database.db_host, database.db_port)
-    await cable.join()
-    try:
-        yield cable
-    finally:
-        await cable.cut()

@@ -94,7 +94,7 @@ async def test_a_key_that_was_cut_off_goes_on_with_the_cart_of_its_first_request
         cut_off = await order.order_cart(308, key="checkout")
     finally:
         order.inventory.after_reserving = None
-        await order.cable.join()
+        await order.cable.mend()
     await order.put_in(308, 1, 1)
     await order.put_in(308, 2, 1)
 

@@ -80,7 +80,7 @@ async def test_a_database_that_dies_after_the_reservation_loses_nothing(order: O
         cut_off = await order.place(38, (1, 1), key="checkout-1")
     finally:
         order.inventory.after_reserving = None
-        await order.cable.join()
+        await order.cable.mend()
     assert (cut_off.status_code, cut_off.json()["code"]) == (503, "database_unavailable")
     assert await order.orders_of(38) == []
     (reserved,) = set(order.inventory.reserved) - before
@@ -112,7 +112,7 @@ async def test_stock_stays_on_hold_where_nobody_knows_whether_the_order_was_stor
     try:
         cut_off = await order.place(41, (1, 1))
     finally:
-        await order.cable.join()
+        await order.cable.mend()
 
     (reserved,) = set(order.inventory.reserved) - before
     assert (cut_off.status_code, reserved in order.inventory.released) == (503, False)

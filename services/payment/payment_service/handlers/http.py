@@ -4,7 +4,8 @@ from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from chassis import idempotency, problems
+from chassis import idempotency
+from chassis.http import problem_answer
 from chassis.idempotency import KeyHeader
 from chassis.kernel import money
 from chassis.kernel.ids import OrderId
@@ -135,24 +136,9 @@ class Received(Answer):
     received: bool = True
 
 
-_PROBLEM: dict[str, Any] = {
-    "title": "Problem",
-    "type": "object",
-    "required": ["type", "title", "status", "code", "detail"],
-    "properties": {
-        "type": {"type": "string"},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "code": {"type": "string", "description": "stable; what programs read"},
-        "detail": {"type": "string", "description": "what happened and what to do; what people read"},
-    },
-}
-
-
 def _answers(*described: tuple[int, str]) -> dict[int | str, dict[str, Any]]:
     """Problems that a route may answer with, beside the 4XX of every route."""
-    content = {problems.JSON_TYPE: {"schema": _PROBLEM}}
-    return {status: {"description": text, "content": content} for status, text in described}
+    return {status: problem_answer(text) for status, text in described}
 
 
 _UNAVAILABLE = (503, "a part of the shop or the payment provider does not answer; repeat it under the same key")

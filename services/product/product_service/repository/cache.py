@@ -19,13 +19,11 @@ from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
-from chassis import logs
+from chassis import cache, logs
 from chassis.kernel.ids import ProductId, UserId
 from chassis.kernel.money import Money
 from prometheus_client import Counter
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
+from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from product_service.domain.categories import CategoryId
@@ -55,19 +53,7 @@ log = logs.get(__name__)
 
 
 def connect(url: str) -> Redis:
-    """A client that connects on first use and repeats nothing. Its user sets the deadlines: the client's own cost a task
-    per command, and swallow cancellations before Python 3.12.
-    """
-    pool = BlockingConnectionPool.from_url(
-        url,
-        max_connections=_CONNECTIONS,
-        timeout=None,
-        socket_timeout=None,
-        socket_connect_timeout=None,
-        retry=Retry(NoBackoff(), 0),
-        decode_responses=True,
-    )
-    return Redis.from_pool(pool)
+    return cache.connect(url, _CONNECTIONS, decode_responses=True)
 
 
 _Reply = TypeVar("_Reply")
