@@ -2,11 +2,12 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 from prometheus_client import Counter
-from sqlalchemy import Column, DateTime, MetaData, Table, Uuid, func
+from sqlalchemy import Column, DateTime, MetaData, Table, Uuid, delete, func
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -15,6 +16,10 @@ from chassis.database import Database
 from chassis.events import Event, UnknownEvent
 
 CONSUMED = Counter("inbox_consumed_total", "Events that took effect, or were seen before", ["type", "outcome"])
+
+MEMORY = timedelta(days=30)
+"""How long a redelivery is recognized: longer than anybody leaves a dead letter lying before putting it back."""
+PRUNE_SECONDS = 86_400.0
 
 _P = TypeVar("_P", bound=Message)
 
@@ -82,3 +87,8 @@ class Inbox:
             subject=event.subject,
             duplicate=not is_new,
         )
+
+    async def forget(self) -> None:
+        """Events that were received longer ago than MEMORY."""
+        async with self._database.begin() as transaction:
+            await transaction.execute(delete(_inbox).where(_inbox.c.received_at < func.now() - MEMORY))

@@ -6,7 +6,7 @@ from typing import Annotated
 from chassis import http, invariants, rpc
 from chassis.broker import Broker
 from chassis.database import Database
-from chassis.inbox import Inbox
+from chassis.inbox import PRUNE_SECONDS, Inbox
 from chassis.kernel.ids import uuid7
 from chassis.outbox import Outbox
 from chassis.process import Command, Service, every
@@ -57,6 +57,7 @@ async def build(settings: Settings) -> Service:
         background={
             "relay": outbox.relay,
             "consumer": lambda: broker.consume(inbox.receive),
+            "inbox": every(PRUNE_SECONDS, inbox.forget),
             "expiry": every(settings.expiry_sweep_seconds, reservations.expire),
             "announcements": every(_ANNOUNCEMENT_SECONDS, stock.announce),
             "forgotten keys": every(_KEY_SWEEP_SECONDS, stock.forget_keys),

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from chassis import http, invariants, rpc
 from chassis.broker import Broker
 from chassis.database import Database
-from chassis.inbox import Inbox
+from chassis.inbox import PRUNE_SECONDS, Inbox
 from chassis.invariants import Books
 from chassis.kernel.ids import uuid7
 from chassis.process import Command, Service, every
@@ -144,6 +144,7 @@ async def build(settings: Settings) -> Service:
         rpc=rpc.Server(settings.grpc_port, PROBLEMS, []),
         background={
             "consumer": lambda: broker.consume(inbox.receive),
+            "inbox": every(PRUNE_SECONDS, inbox.forget),
             "sending": sending.run,
             "measuring": every(_MEASURE_SECONDS, history.measure),
             "pruning": every(_HOUR, history.prune),

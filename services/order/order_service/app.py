@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from chassis import http, invariants, rpc
 from chassis.broker import Broker
 from chassis.database import Database
-from chassis.inbox import Inbox
+from chassis.inbox import PRUNE_SECONDS, Inbox
 from chassis.invariants import Books
 from chassis.kernel.ids import uuid7
 from chassis.outbox import Outbox
@@ -66,6 +66,7 @@ async def build(settings: Settings) -> Service:
         background={
             "relay": outbox.relay,
             "consumer": lambda: broker.consume(inbox.receive),
+            "inbox": every(PRUNE_SECONDS, inbox.forget),
             "expiry": every(settings.expiry_sweep_seconds, ordering.expire),
             "keys": every(_HOUR, placing.forget_keys),
             "carts": every(_HOUR, shopping.forget_untouched),

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from chassis import http, invariants, rpc
 from chassis.broker import Broker
 from chassis.database import Database
-from chassis.inbox import Inbox
+from chassis.inbox import PRUNE_SECONDS, Inbox
 from chassis.invariants import Books
 from chassis.kernel.ids import uuid7
 from chassis.outbox import Outbox
@@ -88,6 +88,7 @@ async def build(settings: Settings) -> Service:
         background={
             "relay": outbox.relay,
             "consumer": lambda: broker.consume(inbox.receive),
+            "inbox": every(PRUNE_SECONDS, inbox.forget),
             "sweeper": every(settings.sweep_seconds, sweeper.sweep),
             "invariants": every(invariants.EVERY_SECONDS, books.check),
             "keys": every(_HOUR, paying.forget_keys),

@@ -7,7 +7,7 @@ from uuid import uuid4
 from chassis import http, invariants, rpc
 from chassis.broker import Broker
 from chassis.database import Database
-from chassis.inbox import Inbox
+from chassis.inbox import PRUNE_SECONDS, Inbox
 from chassis.invariants import Books
 from chassis.kernel.ids import uuid7
 from chassis.outbox import Outbox
@@ -71,6 +71,7 @@ async def build(settings: Settings) -> Service:
         background={
             "relay": outbox.relay,
             "consumer": lambda: broker.consume(inbox.receive),
+            "inbox": every(PRUNE_SECONDS, inbox.forget),
             "cache": every(settings.cache_catch_up_seconds, cache.catch_up),
             "withdrawal": every(settings.withdrawal_sweep_seconds, sellers.withdraw),
             "invariants": every(invariants.EVERY_SECONDS, books.check),

@@ -6,7 +6,7 @@ from typing import Annotated
 from chassis import http, invariants, rpc
 from chassis.broker import Broker
 from chassis.database import Database
-from chassis.inbox import Inbox
+from chassis.inbox import PRUNE_SECONDS, Inbox
 from chassis.kernel.ids import uuid7
 from chassis.outbox import Outbox
 from chassis.process import Command, Service, every
@@ -64,6 +64,7 @@ async def build(settings: Settings) -> Service:
         background={
             "relay": outbox.relay,
             "consumer": lambda: broker.consume(inbox.receive),
+            "inbox": every(PRUNE_SECONDS, inbox.forget),
             "ratings": every(_MENDING_SECONDS, reviews.mend),
             "invariants": every(invariants.EVERY_SECONDS, invariants.Books(database, "review_service").check),
         },

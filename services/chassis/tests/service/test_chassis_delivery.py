@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -74,13 +74,13 @@ class Consumer:
     def __init__(self, world: World, failures: int = 0) -> None:
         self.failures = failures
         self.deliveries = 0
-        inbox = Inbox(
+        self.inbox = Inbox(
             "inventory",
             world.database,
             [when(OrderCancelled, self._apply), when(OrderPlaced, self._ignore), when(OrderConfirmed, self._ignore)],
         )
         broker = Broker(world.broker_url, "inventory")
-        self.task = asyncio.create_task(broker.consume(inbox.receive))
+        self.task = asyncio.create_task(broker.consume(self.inbox.receive))
 
     async def _apply(self, transaction: AsyncConnection, order: OrderCancelled) -> None:
         self.deliveries += 1
@@ -139,6 +139,25 @@ async def test_an_event_delivered_twice_takes_effect_once(world: World) -> None:
     await cancel(world, relay, uuid7())
     await testing.eventually(lambda: _is(world, "inbox", 3))
     assert await count(world, "effects") == 3
+    await _stop(task, consumer.task)
+
+
+async def test_what_was_received_is_remembered_for_a_month(world: World) -> None:
+    relay, task = world.relaying()
+    consumer = Consumer(world)
+    for _ in range(2):
+        await cancel(world, relay, uuid7())
+    await testing.eventually(lambda: _is(world, "inbox", 2))
+    async with world.database.begin() as transaction:
+        old, young = (await transaction.scalars(text("SELECT event_id FROM inbox"))).all()
+        received = text("UPDATE inbox SET received_at = now() - CAST(:age AS interval) WHERE event_id = :id")
+        await transaction.execute(received, {"age": inbox.MEMORY + timedelta(hours=1), "id": old})
+        await transaction.execute(received, {"age": inbox.MEMORY - timedelta(hours=1), "id": young})
+
+    await consumer.inbox.forget()
+
+    async with world.database.begin() as transaction:
+        assert (await transaction.scalars(text("SELECT event_id FROM inbox"))).all() == [young]
     await _stop(task, consumer.task)
 
 
