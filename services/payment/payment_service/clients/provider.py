@@ -4,6 +4,7 @@ Every call has a deadline and may be repeated: what it makes is known to the pro
 nobody can say what the provider did, and ProviderRefused where it did nothing.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -23,12 +24,13 @@ class RefundState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ProviderRefund:
-    """A refund as the provider sees it."""
+    """A refund as the provider sees it. `made_as` is our id of it; None where other hands made it, in the provider's dashboard."""
 
     id: str
     state: RefundState
     amount: Money
     reason: str | None = None
+    made_as: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,9 @@ class Provider(Protocol):
 
     async def refund_state(self, provider_ref: str) -> ProviderRefund:
         """As it is now. Never raises ProviderRefused: what cannot be looked at is not known to have failed."""
+
+    async def refunds(self, intent_id: str) -> Sequence[ProviderRefund]:
+        """All of an intent, whoever made them. Never raises ProviderRefused."""
 
     async def create_customer(self, user_id: UserId) -> str:
         """The reference of this user's customer, made now or before. Holds no personal data."""

@@ -5,7 +5,7 @@ they survive a restart, and the rest of this service reads them through the port
 """
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -176,6 +176,12 @@ class SimulatedProvider:
             intent = await _found(transaction, row.intent_id)
             return _refund(row, intent.currency)
 
+    async def refunds(self, intent_id: str) -> Sequence[ProviderRefund]:
+        async with self._database.begin() as transaction:
+            intent = await _found(transaction, intent_id)
+            made = await transaction.execute(select(_refunds).where(_refunds.c.intent_id == intent_id))
+            return [_refund(row, intent.currency) for row in made]
+
     async def create_customer(self, user_id: UserId) -> str:
         return f"cus_sim_{user_id}"
 
@@ -266,4 +272,4 @@ def _intent(row: Row[Any]) -> Intent:
 
 
 def _refund(row: Row[Any], currency: str) -> ProviderRefund:
-    return ProviderRefund(row.id, RefundState(row.state), Money(row.amount, currency))
+    return ProviderRefund(row.id, RefundState(row.state), Money(row.amount, currency), made_as=str(row.refund_id))

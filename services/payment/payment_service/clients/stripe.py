@@ -7,7 +7,7 @@ anything can be charged. The SDK sends the API version that it was made for, so 
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import cast
 
@@ -114,8 +114,10 @@ class StripeProvider:
             raise
 
     async def refund(self, refund: Refund, intent_id: str, *, is_repeated: bool) -> ProviderRefund:
-        if is_repeated and (made := await self._find_refund(refund, intent_id)) is not None:
-            return made
+        if is_repeated:  # the answer may have been lost: a new idempotency key must not pay it again
+            for made in await self.refunds(intent_id):
+                if made.made_as == str(refund.id):
+                    return made
         async with self._calling("refund"):
             made_now = await self._stripe.refunds.create_async(
                 {
@@ -130,6 +132,11 @@ class StripeProvider:
     async def refund_state(self, provider_ref: str) -> ProviderRefund:
         async with self._looking("retrieve_refund"):
             return _refund(await self._stripe.refunds.retrieve_async(provider_ref))
+
+    async def refunds(self, intent_id: str) -> Sequence[ProviderRefund]:
+        async with self._looking("list_refunds"):
+            listed = await self._stripe.refunds.list_async({"payment_intent": intent_id, "limit": _PAGE})
+            return [_refund(made) async for made in listed.auto_paging_iter()]
 
     async def create_customer(self, user_id: UserId) -> str:
         async with self._calling("create_customer"):
@@ -159,16 +166,6 @@ class StripeProvider:
 
     async def close(self) -> None:
         await self._transport.close_async()  # type: ignore[no-untyped-call]  # the SDK gives it no types
-
-    async def _find_refund(self, refund: Refund, intent_id: str) -> ProviderRefund | None:
-        """What an earlier call has made, whose answer was lost: a new idempotency key must not pay it again."""
-        async with self._looking("list_refunds"):
-            made = await self._stripe.refunds.list_async({"payment_intent": intent_id, "limit": _PAGE})
-            async for candidate in made.auto_paging_iter():
-                metadata = candidate.metadata.to_dict() if candidate.metadata is not None else {}
-                if metadata.get("refund_id") == str(refund.id):
-                    return _refund(candidate)
-        return None
 
     @asynccontextmanager
     async def _looking(self, operation: str) -> AsyncIterator[None]:
@@ -228,7 +225,8 @@ def _next_action(wanted: stripe.PaymentIntent.NextAction) -> NextAction:
 def _refund(made: stripe.Refund) -> ProviderRefund:
     state = _REFUND_STATES.get(made.status or "", RefundState.PENDING)
     reason = getattr(made, "failure_reason", None)
-    return ProviderRefund(made.id, state, Money(made.amount, made.currency.upper()), reason)
+    metadata = made.metadata.to_dict() if made.metadata is not None else {}
+    return ProviderRefund(made.id, state, Money(made.amount, made.currency.upper()), reason, metadata.get("refund_id"))
 
 
 def _card(method: stripe.PaymentMethod) -> SavedCard:

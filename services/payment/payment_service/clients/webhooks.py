@@ -74,7 +74,13 @@ def _hint(event: _Event) -> Hint:
     if about.kind == "payment_intent":
         return Hint(event.id, event.type, payment_id=_uuid(metadata.get("payment_id")), intent_id=_known(about.id))
     if about.kind == "refund":
-        return Hint(event.id, event.type, refund_id=_uuid(metadata.get("refund_id")), refund_ref=_known(about.id))
+        return Hint(
+            event.id,
+            event.type,
+            refund_id=_uuid(metadata.get("refund_id")),
+            refund_ref=_known(about.id),
+            intent_id=_known(about.payment_intent),
+        )
     if about.kind == "charge":
         return Hint(event.id, event.type, intent_id=_known(about.payment_intent))
     return Hint(event.id, event.type)

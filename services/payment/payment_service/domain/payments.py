@@ -165,7 +165,7 @@ class RefundStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Refund:
-    """`requested_by` is the admin who wanted it; None where an order's cancellation did."""
+    """`requested_by` is the admin who wanted it; None where an order's cancellation did, or other hands made it at the provider."""
 
     id: RefundId
     payment_id: PaymentId

@@ -29,6 +29,7 @@ class RefundRepository:
                 status=refund.status,
                 reason=refund.reason,
                 requested_by=refund.requested_by,
+                provider_ref=refund.provider_ref,
                 created_at=refund.created_at,
                 next_check_at=due,
             )

@@ -37,6 +37,7 @@ _STEPS = 6
 """A payment needs four at most: confirm, close, cancel, fail."""
 _REFUND_AGAIN = timedelta(minutes=5)
 """After the provider refused to give back what a cancelled order was paid with."""
+_BY_OTHER_HANDS = "made_at_the_provider"
 
 log = logs.get(__name__)
 
@@ -111,6 +112,36 @@ class Settlement:
             reason = refusal.failure.reason
             answer = ProviderRefund(refund.provider_ref or "", RefundState.FAILED, refund.amount, reason)
         return await self._record_refund(refund, answer)
+
+    async def adopt_refunds(self, payment: Payment) -> None:
+        """Records what other hands gave back of a captured payment, so that it is not given back again. Raises ProviderUnavailable."""
+        if payment.captured == 0 or payment.intent_id is None:
+            return
+        for made in await self._tools.provider.refunds(payment.intent_id):
+            if made.made_as is None and made.state is not RefundState.FAILED:
+                adopted = await self._adopt(payment, made)
+                if adopted is not None:
+                    await self.finish_refund(adopted, is_repeated=True)
+
+    async def _adopt(self, payment: Payment, made: ProviderRefund) -> Refund | None:
+        """The refund, pending; None for one that is known."""
+        now = self._tools.now()
+        async with self._tools.database.begin() as transaction:
+            repository, refunds_here = PaymentRepository(transaction), RefundRepository(transaction)
+            payment = await repository.lock(payment.id)
+            if await refunds_here.by_provider_ref(made.id) is not None:
+                return None
+            if made.amount.currency != payment.amount.currency or made.amount.amount > payment.refundable:
+                measures.DISCREPANCIES.inc()
+                log.error("the provider gave back what is not there", payment_id=str(payment.id), refund=made.id)
+                raise ProviderUnavailable("the payment provider tells another story; somebody looks at it")
+            refund = Refund(
+                RefundId(self._tools.new_id()), payment.id, made.amount, now, _BY_OTHER_HANDS, provider_ref=made.id
+            )
+            await repository.store(payment.with_refund(made.amount.amount, now))
+            await refunds_here.add(refund, due=now + self._tools.patience)
+        log.info("a refund was made at the provider", refund_id=str(refund.id), payment_id=str(payment.id))
+        return refund
 
     async def cancel_order_within(self, transaction: AsyncConnection, order_id: OrderId) -> None:
         """Records what a cancelled order means for its payments; the sweeper then does it. Nothing is called here."""

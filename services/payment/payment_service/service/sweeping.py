@@ -69,12 +69,16 @@ class Sweeper:
                 log.exception("a faulty row is tried again later, the others go on", row=str(row), attempts=attempts)
 
     async def _payment(self, payment_id: UUID) -> None:
-        """An open one is brought to where the provider is. One of a cancelled order is given back."""
+        """An open one is brought to where the provider is. Of a settled one, what other hands gave back is recorded, and where its
+        order is cancelled, what is left goes back.
+        """
+        async with self._tools.database.begin() as transaction:
+            found = await PaymentRepository(transaction).find(PaymentId(payment_id))
+        if found is None:
+            return
+        await self._settlement.adopt_refunds(found)
         async with self._tools.database.begin() as transaction:
             repository = PaymentRepository(transaction)
-            found = await repository.find(PaymentId(payment_id))
-            if found is None:
-                return
             is_order_cancelled = await repository.lock_order(found.order_id)
             payment = await repository.lock(found.id)
             if not payment.is_open:

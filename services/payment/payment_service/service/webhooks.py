@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from payment_service.clients.webhooks import Hint, StripeWebhooks
 from payment_service.domain.errors import BadSignature, MalformedWebhook
-from payment_service.domain.payments import PaymentId, PaymentStatus, Refund, RefundId, RefundStatus
+from payment_service.domain.payments import Payment, PaymentId, PaymentStatus, Refund, RefundId, RefundStatus
 from payment_service.repository import due
 from payment_service.repository.payments import PaymentRepository
 from payment_service.repository.refunds import RefundRepository
@@ -51,16 +51,11 @@ class Webhooks:
             await WebhookRepository(transaction).forget(before=self._tools.now() - _KEPT)
 
     async def _follow(self, transaction: AsyncConnection, hint: Hint) -> str:
-        followed = await self._follow_payment(transaction, hint), await self._follow_refund(transaction, hint)
-        return "followed" if any(followed) else "ignored"
+        follow = self._follow_payment if hint.refund_ref is None else self._follow_refund
+        return "followed" if await follow(transaction, hint) else "ignored"
 
     async def _follow_payment(self, transaction: AsyncConnection, hint: Hint) -> bool:
-        """The intent's metadata finds its payment even before the intent's id is stored."""
-        repository = PaymentRepository(transaction)
-        payment_id = None if hint.payment_id is None else PaymentId(hint.payment_id)
-        if payment_id is None and hint.intent_id is not None:
-            payment_id = await repository.by_intent(hint.intent_id)
-        payment = None if payment_id is None else await repository.find(payment_id)
+        payment = await _payment_of(transaction, hint)
         if payment is None or payment.status is PaymentStatus.FAILED:
             return False
         if payment.is_open:
@@ -74,11 +69,28 @@ class Webhooks:
             refund_id = await repository.by_provider_ref(hint.refund_ref)
         refund = None if refund_id is None else await repository.find(refund_id)
         if refund is None:
-            return False
+            return await self._follow_other_hands(transaction, hint)
         if refund.status is RefundStatus.PENDING:
             await due.hasten(transaction, refunds.c.id, refund.id, self._tools.now())
         _complain_of_reversal(refund, hint)
         return True
+
+    async def _follow_other_hands(self, transaction: AsyncConnection, hint: Hint) -> bool:
+        """A refund that was not made here: the sweeper asks what else was given back of its payment."""
+        payment = await _payment_of(transaction, hint)
+        if payment is None or payment.captured == 0:
+            return False
+        await due.hasten(transaction, payments.c.id, payment.id, self._tools.now())
+        return True
+
+
+async def _payment_of(transaction: AsyncConnection, hint: Hint) -> Payment | None:
+    """The intent's metadata finds its payment even before the intent's id is stored."""
+    repository = PaymentRepository(transaction)
+    payment_id = None if hint.payment_id is None else PaymentId(hint.payment_id)
+    if payment_id is None and hint.intent_id is not None:
+        payment_id = await repository.by_intent(hint.intent_id)
+    return None if payment_id is None else await repository.find(payment_id)
 
 
 def _complain_of_reversal(refund: Refund, hint: Hint) -> None:

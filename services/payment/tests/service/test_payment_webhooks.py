@@ -1,5 +1,6 @@
 """Stripe's webhooks: only what Stripe signed counts, and it counts the same however often and in whatever order it comes."""
 
+import asyncio
 import json
 import random
 import time
@@ -9,7 +10,7 @@ import httpx
 import pytest
 from chassis.testing import eventually
 from payment_harness import ASKS, Payments, cancelled
-from shopapi.events.v1.events_pb2 import PaymentCompleted
+from shopapi.events.v1.events_pb2 import PaymentCompleted, PaymentRefunded
 from stripe_double import StripeDouble, sign
 
 
@@ -118,6 +119,31 @@ async def test_a_webhook_of_a_refund_finishes_it(striped: Payments, stripe: Stri
     await striped.becomes(payment["id"], "partially_refunded")
     assert (await send(striped, stripe.event("refund.failed", refund | {"status": "failed"}))).status_code == 200
     assert (await striped.payment(payment["id"]))["refunded"]["amount"] == 400
+
+
+async def test_a_refund_made_in_the_dashboard_is_recorded_once_and_not_given_back_again(
+    striped: Payments, stripe: StripeDouble
+) -> None:
+    payment = await striped.paid(63, 1000)
+    made = stripe.refund_in_dashboard(payment["id"], 400)
+    told = [stripe.event(kind, made) for kind in ("refund.created", "refund.updated", "refund.created")]
+
+    answers = await asyncio.gather(*(send(striped, body) for body in told))
+
+    assert {answer.status_code for answer in answers} == {200}
+    await striped.becomes(payment["id"], "partially_refunded")
+    await striped.heard(payment["order_id"], PaymentCompleted, PaymentRefunded)
+    too_much = await striped.refund(payment["id"], amount=601)
+    assert (too_much.status_code, too_much.json()["code"]) == (409, "refund_exceeds_captured")
+    await striped.tell(cancelled(payment["order_id"]))
+    await striped.becomes(payment["id"], "refunded")
+    refunds = await striped.refunds(payment["id"])
+    assert sorted((refund["amount"]["amount"], refund["reason"]) for refund in refunds) == [
+        (400, "made_at_the_provider"),
+        (600, "order_cancelled"),
+    ]
+    given_back = [refund for refund in stripe.refunds.values() if refund["payment_intent"] == made["payment_intent"]]
+    assert sum(refund["amount"] for refund in given_back) == 1000
 
 
 async def test_a_payment_that_lands_after_the_cancellation_refunds_itself(
