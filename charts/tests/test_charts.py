@@ -414,6 +414,11 @@ def test_notification_is_told_how_to_reach_customers(render: Render, secrets: st
         **{f"TWILIO_{key}": ("twilio", f"TWILIO_{key}") for key in ("ACCOUNT_SID", "AUTH_TOKEN", "FROM")},
     }
 
+    reachable = env_of(
+        whole(render, secrets, {**PROVIDERS, "notification.shop.url": "https://shop.example.com/"}), "notification"
+    )
+    assert reachable["TWILIO_STATUS_CALLBACK"] == "https://shop.example.com/api/v1/webhooks/twilio"
+
 
 def test_every_address_leads_to_a_port_that_a_service_has(render: Render, secrets: str) -> None:
     manifests = whole(render, secrets, {})

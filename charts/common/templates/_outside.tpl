@@ -23,6 +23,9 @@ SMTP_STARTTLS: {{ .startTls | toString | quote }}
 {{- end }}
 {{- with .Values.sms }}
 SMS_PROVIDER: {{ .provider }}
+{{- if and (eq .provider "twilio") (hasPrefix "https://" $.Values.shop.url) }}
+TWILIO_STATUS_CALLBACK: {{ trimSuffix "/" $.Values.shop.url }}/api/v1/webhooks/twilio
+{{- end }}
 {{- end }}
 {{- end -}}
 
