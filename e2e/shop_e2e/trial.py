@@ -15,7 +15,7 @@ async def on_trial(
     name: str, logs: Path, box: Mailbox, *, crashing: bool = False, detours: Mapping[str, int] | None = None
 ) -> AsyncIterator[Stack]:
     """A running shop whose mails go to `box`. What a crash leaves behind is taken up after seconds instead of minutes, so that
-    tests need not wait, and one address may call as often as a test does.
+    tests need not wait; orders stay unpaid for as long as a test takes, and one address may call as often as a test does.
     """
     smtp = {
         "SMTP_HOST": "127.0.0.1",
@@ -32,7 +32,7 @@ async def on_trial(
         settings={
             "gateway": {"RATE_LIMITS": "off"},
             "notification": {**smtp, **soon, "SHOP_URL": "https://shop.example.com"},
-            "order": {"RESERVATION_HOLD_SECONDS": "3"},
+            "order": {"RESERVATION_HOLD_SECONDS": "3", "ORDER_TTL_SECONDS": "86400"},
             "payment": {"PROVIDER_DEADLINE_SECONDS": "3", "SWEEP_PATIENCE_SECONDS": "4"},
         },
         crashing=crashing,

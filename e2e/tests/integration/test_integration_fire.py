@@ -6,8 +6,9 @@ import random
 import pytest
 from shop_e2e.fire import burn
 
+pytestmark = pytest.mark.alone
 
-@pytest.mark.slow
+
 async def test_five_hundred_orders_under_fire_leave_books_that_agree(tmp_path_factory: pytest.TempPathFactory) -> None:
     seed = int(os.environ.get("SEED", random.randrange(2**32)))
 

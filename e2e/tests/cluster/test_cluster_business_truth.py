@@ -1,0 +1,79 @@
+"""What a shop's status says of its business is what its databases hold, and a limit is the shop's, not a pod's."""
+
+import asyncio
+from collections import Counter
+
+import httpx
+import pytest
+from shop_e2e.client import Person, Shop
+from shop_e2e.kubectl import Namespace, Object, eventually
+
+pytestmark = pytest.mark.cluster
+
+_SAID_WITHIN = 120.0
+"""The services look every half minute, and the operator asks them every half minute."""
+
+
+async def test_a_wrong_row_is_said_in_status_until_it_is_right_again(
+    namespace: Namespace, shop: Shop, admin: Person
+) -> None:
+    _, product = await shop.stocked_product(admin, 3)
+    customer = await shop.register()
+    order = await customer.buy((product, 1))
+
+    _sql(namespace, "inventory", f"UPDATE stock SET reserved = reserved + 1 WHERE product_id = {product}")
+    _sql(namespace, "payment", f"UPDATE payments SET status = 'partially_refunded' WHERE order_id = '{order['id']}'")
+    try:
+        await asyncio.to_thread(_becomes, namespace, "NothingOversold", "False")
+        await asyncio.to_thread(_becomes, namespace, "NobodyChargedTwice", "False")
+        stock, money = _condition(namespace, "NothingOversold"), _condition(namespace, "NobodyChargedTwice")
+        assert "reserved_is_what_open_reservations_hold" in stock["message"]
+        assert "status_tells_what_was_refunded" in money["message"]
+        assert (_condition(namespace, "BooksAgree")["status"], _condition(namespace, "Ready")["status"]) == (
+            "True",
+            "True",
+        )
+    finally:
+        _sql(namespace, "inventory", f"UPDATE stock SET reserved = reserved - 1 WHERE product_id = {product}")
+        _sql(namespace, "payment", f"UPDATE payments SET status = 'completed' WHERE order_id = '{order['id']}'")
+
+    await asyncio.to_thread(_becomes, namespace, "NothingOversold", "True")
+    await asyncio.to_thread(_becomes, namespace, "NobodyChargedTwice", "True")
+
+
+async def test_two_gateways_together_let_pass_what_one_may(namespace: Namespace, shop: Shop) -> None:
+    customer = await shop.register()
+    limited = {"replicas": 2, "autoscaling": {"enabled": False}, "env": {"RATE_LIMITS": "auth=off,read=20/3600"}}
+    before = namespace.get("ecp", "shop")["spec"]["services"]["gateway"]
+    namespace.patch("ecp", "shop", {"spec": {"services": {"gateway": limited}}})
+    try:
+        await asyncio.to_thread(namespace.wait_rolled_out, "shop")
+        answers = await asyncio.gather(*(_asked(shop, customer) for _ in range(60)))
+    finally:
+        namespace.patch("ecp", "shop", {"spec": {"services": {"gateway": {**dict.fromkeys(limited), **before}}}})
+        await asyncio.to_thread(namespace.wait_rolled_out, "shop")
+
+    assert Counter(answer.status_code for answer in answers) == {200: 20, 429: 40}
+    refused = next(answer for answer in answers if answer.status_code == 429)
+    assert refused.json()["code"] == "too_many_requests"
+    assert 0 < int(refused.headers["Retry-After"]) <= 3600 / 20
+
+
+async def _asked(shop: Shop, customer: Person) -> httpx.Response:
+    """On a connection of its own, so that any of the gateways may get it."""
+    async with httpx.AsyncClient(timeout=15) as http:
+        return await http.get(f"{shop.url}/api/v1/users/me", headers=customer.headers)
+
+
+def _becomes(namespace: Namespace, condition: str, status: str) -> None:
+    eventually(lambda: _condition(namespace, condition)["status"] == status, _SAID_WITHIN, f"{condition} is {status}")
+
+
+def _condition(namespace: Namespace, kind: str) -> Object:
+    conditions: dict[str, Object] = {one["type"]: one for one in namespace.get("ecp", "shop")["status"]["conditions"]}
+    return conditions[kind]
+
+
+def _sql(namespace: Namespace, service: str, statement: str) -> None:
+    psql = 'psql --quiet --set ON_ERROR_STOP=1 --username "$POSTGRES_USER" --dbname "$POSTGRES_DB" --command "$0"'
+    namespace.kubectl("exec", f"shop-{service}-db-0", "--", "sh", "-c", psql, statement)
