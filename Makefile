@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -o errexit -o nounset -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup format lint types test test-integration bench run-all migrate-up e2e e2e-full up down test-env-up test-env-down build-docker charts proto crds constraints secrets
+.PHONY: help setup format lint types test test-integration bench run-all migrate-up new-service e2e e2e-full up down test-env-up test-env-down build-docker charts proto crds constraints secrets
 
 UV_VERSION := 0.13.9
 PYTHON ?= python3
@@ -82,6 +82,9 @@ run-all: .venv/.stamp test-env-up ## the services in this terminal, restarted as
 
 migrate-up: .venv/.stamp test-env-up ## the databases of run-all to their newest schema (SERVICE=order: one)
 	@eval "$$(e2e/cluster/test-env env)" && python -m shop_e2e.local migrate $(addprefix --service ,$(SERVICE))
+
+new-service: .venv/.stamp ## a service that passes every check, to begin with: NAME=coupon
+	@services/new $(NAME) $(addprefix --plural ,$(PLURAL))
 
 test-env-up: ## PostgreSQL, Redis and RabbitMQ for tests
 	@e2e/cluster/test-env up
