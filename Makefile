@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -o errexit -o nounset -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup format lint types test test-integration bench run-all e2e e2e-full up down test-env-up test-env-down build-docker charts proto crds constraints secrets
+.PHONY: help setup format lint types test test-integration bench run-all migrate-up new-service e2e e2e-full up down test-env-up test-env-down build-docker charts proto crds constraints secrets
 
 UV_VERSION := 0.13.9
 PYTHON ?= python3
@@ -14,7 +14,7 @@ UV := $(or $(shell command -v uv),.tools/bin/uv)
 MEMBERS := $(patsubst %/pyproject.toml,%,$(wildcard e2e/pyproject.toml operator/pyproject.toml proto/pyproject.toml services/*/pyproject.toml))
 SERVICE_MEMBERS := $(filter services/%,$(MEMBERS))
 PACKAGES = $(foreach member,$(MEMBERS),$(member)/$(notdir $(patsubst %/__init__.py,%,$(wildcard $(member)/*/__init__.py))))
-TEST_FOLDERS := $(wildcard e2e/tests/integration e2e/tests/contract services/*/tests operator/tests/unit charts/tests)
+TEST_FOLDERS := $(wildcard e2e/tests/unit e2e/tests/integration e2e/tests/contract services/*/tests operator/tests/unit charts/tests)
 SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 CLUSTER_TEST_FOLDERS := $(wildcard e2e/tests/cluster operator/tests/api charts/tests)
 TYPED_TESTS = $(wildcard services/*/tests operator/tests charts/tests e2e/tests)
@@ -78,8 +78,14 @@ bench: .venv/.stamp charts ## how long a shop takes to be ready: the operator ag
 	e2e/cluster/up --no-order
 	e2e/bench/ready_vs_helm.py
 
-run-all: .venv/.stamp test-env-up ## the services as processes on their ports, until Ctrl-C
-	eval "$$(e2e/cluster/test-env env)" && python -m shop_e2e.stack
+run-all: .venv/.stamp test-env-up ## the services in this terminal, restarted as they change, until Ctrl-C (FRESH=1, WITHOUT=order)
+	@eval "$$(e2e/cluster/test-env env)" && exec python -m shop_e2e.local run $(if $(FRESH),--fresh) $(addprefix --without ,$(WITHOUT))
+
+migrate-up: .venv/.stamp test-env-up ## the databases of run-all to their newest schema (SERVICE=order: one)
+	@eval "$$(e2e/cluster/test-env env)" && python -m shop_e2e.local migrate $(addprefix --service ,$(SERVICE))
+
+new-service: .venv/.stamp ## a service that passes every check, to begin with: NAME=coupon
+	@services/new $(NAME) $(addprefix --plural ,$(PLURAL))
 
 test-env-up: ## PostgreSQL, Redis and RabbitMQ for tests
 	@e2e/cluster/test-env up

@@ -1,9 +1,8 @@
 """The whole shop as processes on this machine, on the servers that `make test-env-up` starts.
 
-`python -m shop_e2e.stack` runs it on the ports of the design until it is interrupted; tests run one of their own beside it.
+A developer's runs on the ports of the design (shop_e2e.local); tests run shops of their own beside it (shop_e2e.trial).
 """
 
-import argparse
 import asyncio
 import contextlib
 import os
@@ -11,9 +10,8 @@ import secrets
 import signal
 import socket
 import sys
-import tempfile
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -21,6 +19,8 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import httpx
 import redis.asyncio as redis
+
+from shop_e2e.terminal import lines_of
 
 _START_SECONDS = 60
 _STOP_SECONDS = 20
@@ -51,7 +51,11 @@ _METRICS_OFFSET = 1400
 
 
 class StackError(Exception):
-    """A part of the stack did not start; the message says which, and shows the end of its log."""
+    """A part of the stack did not start: `reason` says which and why in a line, and the message shows the end of its log too."""
+
+    def __init__(self, reason: str, log: str = "") -> None:
+        super().__init__(f"{reason}:\n{log}" if log else reason)
+        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +126,12 @@ def design_ports() -> dict[str, Ports]:
 class Stack:
     """A running shop. Single services can be stopped, killed and started again."""
 
-    def __init__(self, plan: Plan, servers: Servers) -> None:
+    def __init__(self, plan: Plan, servers: Servers, hear: Callable[[str, str], None] | None = None) -> None:
+        """`hear` is told each line that a service writes, with the service's name; the log files have them in any case."""
         self.plan = plan
         self.servers = servers
+        self._hear = hear
+        self._hearing: dict[asyncio.subprocess.Process, asyncio.Task[None]] = {}
         self._processes: dict[str, asyncio.subprocess.Process] = {}
 
     @property
@@ -178,11 +185,15 @@ class Stack:
             await asyncio.gather(watching, return_exceptions=True)
 
     async def stop(self, *services: str) -> None:
-        """Ends these, or all, as Kubernetes does: SIGTERM, time to finish, SIGKILL."""
-        chosen = [self._processes.pop(service) for service in services or list(self._processes)]
+        """Ends those of these that run, or all, as Kubernetes does: SIGTERM, time to finish, SIGKILL."""
+        chosen = [self._processes.pop(service) for service in services or list(self._processes) if self.runs(service)]
         for process in chosen:
             _signal(process, signal.SIGTERM)
-        await asyncio.gather(*(_ended(process) for process in chosen))
+        await asyncio.gather(*(self._ended_in_time(process) for process in chosen))
+
+    async def ended(self, service: str) -> int:
+        """Waits until a service that was started has ended; gives its exit status, a signal's number negative."""
+        return await self._ended(self._processes[service])
 
     def runs(self, service: str) -> bool:
         process = self._processes.get(service)
@@ -195,14 +206,18 @@ class Stack:
         await process.wait()
 
     async def prepare(self) -> None:
-        """Databases, migrated; a virtual host; an empty Redis database. What an earlier stack of this name has left goes first."""
+        """Databases, migrated; a virtual host; an empty Redis database. What a stack of this name left in the others stays."""
+        await asyncio.gather(self.migrate(), self._create_vhost(), self._flush_redis())
+
+    async def migrate(self, *services: str) -> None:
+        """Brings the databases of these services, or of all, to their newest schema; makes those that are missing. Idempotent."""
         self.plan.logs.mkdir(parents=True, exist_ok=True)
-        await self.remove()
-        await asyncio.gather(self._create_databases(), self._create_vhost(), self._flush_redis())
-        await asyncio.gather(*(self._migrate(service) for service, kind in SERVICES.items() if kind.database))
+        chosen = services or [service for service, kind in SERVICES.items() if kind.database]
+        await self._create_databases(*chosen)
+        await asyncio.gather(*(self._migrate(service) for service in chosen))
 
     async def remove(self) -> None:
-        """What `prepare` has made."""
+        """Undoes `prepare`, and drops the data of every stack of this name."""
         connection = await asyncpg.connect(self.servers.postgres)
         try:
             for service, kind in SERVICES.items():
@@ -213,12 +228,13 @@ class Stack:
         async with self._management() as client:
             await client.delete(f"/api/vhosts/{self.plan.name}")
 
-    async def _create_databases(self) -> None:
+    async def _create_databases(self, *services: str) -> None:
         connection = await asyncpg.connect(self.servers.postgres)
         try:
-            for service, kind in SERVICES.items():
-                if kind.database:
-                    await connection.execute(f'CREATE DATABASE "{self._database_name(service)}"')
+            there = {row["datname"] for row in await connection.fetch("SELECT datname FROM pg_database")}
+            for name in map(self._database_name, services):
+                if name not in there:
+                    await connection.execute(f'CREATE DATABASE "{name}"')
         finally:
             await connection.close()
 
@@ -242,24 +258,53 @@ class Stack:
             await client.flushdb()
 
     async def _migrate(self, service: str) -> None:
-        process = await self._run(service, "migrate", {})
-        if await process.wait() != 0:
-            raise StackError(f"{service} could not be migrated:\n{self._log_tail(service)}")
+        if await self._ended(await self._run(service, "migrate", {})) != 0:
+            raise StackError(f"{service} could not be migrated", self._log_tail(service))
 
     async def _run(self, service: str, verb: str, extra: Mapping[str, str]) -> asyncio.subprocess.Process:
         module = ["shop_e2e.crashing", service] if self.plan.crashing else [f"{service}_service"]
         with self.log_of(service).open("ab") as log:
-            return await asyncio.create_subprocess_exec(
+            process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
                 *module,
                 verb,
                 stdin=asyncio.subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env={**self._environment(service), **extra},
+                stdout=log if self._hear is None else asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+                env={**self.environment_of(service), **extra},
                 start_new_session=True,  # so that an interrupt reaches this process alone, which then stops the rest in order
             )
+        if self._hear is not None:
+            self._hearing[process] = asyncio.create_task(self._pass_on(service, process, self._hear))
+        return process
+
+    async def _pass_on(
+        self, service: str, process: asyncio.subprocess.Process, hear: Callable[[str, str], None]
+    ) -> None:
+        if process.stdout is None:
+            return
+        with self.log_of(service).open("a") as log:
+            async for line in lines_of(process.stdout):
+                log.write(f"{line}\n")
+                log.flush()
+                hear(service, line)
+
+    async def _ended(self, process: asyncio.subprocess.Process) -> int:
+        """Its exit status, once all that it wrote is passed on."""
+        status = await process.wait()
+        if process in self._hearing:
+            await self._hearing[process]
+            self._hearing.pop(process, None)
+        return status
+
+    async def _ended_in_time(self, process: asyncio.subprocess.Process) -> None:
+        try:
+            async with asyncio.timeout(_STOP_SECONDS):
+                await self._ended(process)
+        except TimeoutError:
+            process.kill()
+            await self._ended(process)
 
     async def _until_ready(self, client: httpx.AsyncClient, service: str) -> None:
         process = self._processes[service]
@@ -267,12 +312,13 @@ class Stack:
             async with asyncio.timeout(_START_SECONDS):
                 while not await _is_ready(client, self.url_of(service)):
                     if process.returncode is not None:
-                        raise StackError(f"{service} ended by itself:\n{self._log_tail(service)}")
+                        raise StackError(f"{service} ended by itself", self._log_tail(service))
                     await asyncio.sleep(0.1)
         except TimeoutError:
-            raise StackError(f"{service} is not ready after {_START_SECONDS} s:\n{self._log_tail(service)}") from None
+            raise StackError(f"{service} is not ready after {_START_SECONDS} s", self._log_tail(service)) from None
 
-    def _environment(self, service: str) -> dict[str, str]:
+    def environment_of(self, service: str) -> dict[str, str]:
+        """All variables that a service's process has."""
         ports = self.plan.ports[service]
         environment = {
             "PATH": os.environ.get("PATH", ""),
@@ -350,48 +396,3 @@ async def _is_ready(client: httpx.AsyncClient, url: str) -> bool:
 def _signal(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError):
         process.send_signal(number)
-
-
-async def _ended(process: asyncio.subprocess.Process) -> None:
-    try:
-        async with asyncio.timeout(_STOP_SECONDS):
-            await process.wait()
-    except TimeoutError:
-        process.kill()
-        await process.wait()
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m shop_e2e.stack", description=__doc__)
-    parser.add_argument("--name", default="local", help="sets the databases and the broker apart [%(default)s]")
-    parser.add_argument("--free-ports", action="store_true", help="any ports, instead of those of the design")
-    parser.add_argument("--redis-database", type=int, default=1, help="emptied at the start [%(default)s]")
-    parser.add_argument("--logs", type=Path, help="folder for one log a service [a temporary one]")
-    chosen = parser.parse_args(arguments)
-    plan = Plan(
-        name=chosen.name,
-        logs=chosen.logs or Path(tempfile.mkdtemp(prefix="shop-logs-")),
-        ports=free_ports() if chosen.free_ports else design_ports(),
-        redis_database=chosen.redis_database,
-    )
-    try:
-        asyncio.run(_run_until_interrupted(plan))
-    except StackError as error:
-        sys.exit(str(error))
-
-
-async def _run_until_interrupted(plan: Plan) -> None:
-    interrupted = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, interrupted.set)
-    print(f"starting {', '.join(SERVICES)}; their logs are in {plan.logs}")
-    async with running(plan) as stack:
-        for service in SERVICES:
-            print(f"  {service:10} {stack.url_of(service)}")
-        print(f"the shop is at {stack.url}/api/v1, its API is described at {stack.url}/swagger/")
-        print(f"its admin is {plan.admin_email}, password {plan.admin_password}; interrupt to stop")
-        await interrupted.wait()
-
-
-if __name__ == "__main__":
-    main()

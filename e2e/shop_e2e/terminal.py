@@ -1,0 +1,84 @@
+"""What a shop's services write, in one terminal: each line behind its service's name, in its service's colour."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import TextIO
+
+_COLOURS = (36, 32, 33, 35, 34, 96, 92, 95)
+"""ANSI foregrounds, by the order of the services: no red, which is for errors."""
+_LEVEL_COLOURS = {"debug": 2, "warning": 33, "error": 31, "critical": 31}
+_BOLD, _FAINT = 1, 2
+_CHUNK = 65536
+_KNOWN_WITHOUT = {"timestamp", "level", "message", "service", "tenant", "logger", "trace_id", "span_id", "exception"}
+
+
+def wants_colour(stream: TextIO, environment: Mapping[str, str]) -> bool:
+    """A terminal does, unless NO_COLOR has a value (no-color.org) or it can show none."""
+    return stream.isatty() and not environment.get("NO_COLOR") and environment.get("TERM") != "dumb"
+
+
+class Terminal:
+    def __init__(self, stream: TextIO, services: Sequence[str], *, coloured: bool) -> None:
+        self._stream = stream
+        self._width = max(map(len, services))
+        self._coloured = coloured
+        self._colour_of = {service: _COLOURS[n % len(_COLOURS)] for n, service in enumerate(services)}
+
+    def hear(self, service: str, line: str) -> None:
+        """Shows what a service wrote: its JSON as people read it, everything else as it is."""
+        level, shown = readable(line)
+        for part in shown.splitlines():
+            self._write(service, self._paint(part, _LEVEL_COLOURS.get(level)))
+
+    def say(self, service: str, text: str) -> None:
+        """Shows what is said of a service."""
+        self._write(service, self._paint(f"▸ {text}", _BOLD))
+
+    def show(self, text: str) -> None:
+        """Shows what is said of all of them."""
+        print(text, file=self._stream, flush=True)
+
+    def strong(self, text: str) -> str:
+        return self._paint(text, _BOLD)
+
+    def faint(self, text: str) -> str:
+        return self._paint(text, _FAINT)
+
+    def _write(self, service: str, text: str) -> None:
+        prefix = self._paint(f"{service:{self._width}} │", self._colour_of[service])
+        self.show(f"{prefix} {text}")
+
+    def _paint(self, text: str, colour: int | None) -> str:
+        return f"\033[{colour}m{text}\033[0m" if self._coloured and colour is not None else text
+
+
+def readable(line: str) -> tuple[str, str]:
+    """A log line's level and its text: time (UTC), message and fields, and a traceback in lines of its own; see chassis.logs."""
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return "", line
+    if not isinstance(event, dict) or "message" not in event:
+        return "", line
+    level = str(event.get("level", ""))
+    clock = str(event.get("timestamp", ""))[11:19]
+    fields = " ".join(f"{name}={_value(value)}" for name, value in event.items() if name not in _KNOWN_WITHOUT)
+    mark = "" if level in ("", "info") else level.upper()
+    text = " ".join(filter(None, (clock, mark, str(event["message"]), fields)))
+    return level, "\n".join(filter(None, (text, event.get("exception"))))
+
+
+def _value(value: object) -> str:
+    return value if isinstance(value, str) and value and " " not in value else json.dumps(value, ensure_ascii=False)
+
+
+async def lines_of(stream: asyncio.StreamReader) -> AsyncIterator[str]:
+    """The lines of a process's output, however long, until its end."""
+    rest = b""
+    while chunk := await stream.read(_CHUNK):
+        *whole, rest = (rest + chunk).split(b"\n")
+        for line in whole:
+            yield line.decode(errors="replace")
+    if rest:
+        yield rest.decode(errors="replace")

@@ -1,0 +1,97 @@
+"""What `make new-service` makes passes every check at once; what it cannot make it refuses, and leaves nothing behind."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+_ROOT = Path(__file__).parents[3]
+_TOOLS = Path(sys.executable).parent
+_READ = ("pyproject.toml", "conftest.py", "e2e/pyproject.toml", "e2e/shop_e2e/stack.py")
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """As much of this one as a new service is made from, and made known in."""
+    for name in _READ:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(_ROOT / name, tmp_path / name)
+    template = "services/chassis/template"
+    shutil.copytree(_ROOT / template, tmp_path / template, ignore=shutil.ignore_patterns("__pycache__"))
+    return tmp_path
+
+
+def new(repository: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, _ROOT / "services/new", "--root", repository, *arguments],
+        check=False, capture_output=True, text=True,
+    )  # fmt: skip
+
+
+def passes(repository: Path, *command: str) -> None:
+    """With the new service installed, as `make setup` does."""
+    environment = {**os.environ, "PYTHONPATH": str(repository / "services/coupon")}
+    done = subprocess.run(
+        [_TOOLS / command[0], *command[1:]],
+        check=False, capture_output=True, text=True, cwd=repository, env=environment,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_new_service_passes_every_check(repository: Path) -> None:
+    made = new(repository, "coupon")
+
+    assert made.returncode == 0, made.stderr
+    assert "http://127.0.0.1:8088/swagger/" in made.stdout
+    package, tests = "services/coupon/coupon_service", "services/coupon/tests"
+    passes(repository, "ruff", "check", "services/coupon")
+    passes(repository, "ruff", "format", "--check", "services/coupon", "e2e")
+    passes(repository, "lint-imports", "--no-cache")
+    passes(repository, "mypy", f"--cache-dir={_ROOT}/.mypy_cache/new", package, tests)
+    passes(repository, "pytest", "-p", "no:cacheprovider", tests)
+
+
+def test_a_new_service_is_named_wherever_its_siblings_are(repository: Path) -> None:
+    made = new(repository, "gallery", "--plural", "galleries")
+
+    assert made.returncode == 0, made.stderr
+    for path in ("pyproject.toml", "e2e/pyproject.toml"):
+        text = (repository / path).read_text()
+        assert text.count("gallery") == text.count("review"), path
+    assert '"gallery": Kind(8088, 9098, "galleries_db"),' in (repository / "e2e/shop_e2e/stack.py").read_text()
+    assert not [path for path in (repository / "services/gallery").rglob("*") if "sample" in path.name]
+    assert not [
+        path
+        for path in (repository / "services/gallery").rglob("*")
+        if path.is_file() and "sample" in path.read_text().lower()
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["Coupon"], "'Coupon' is no name: write 2 to 20 lower-case letters and digits"),
+        (["gift-card"], "'gift-card' is no name"),
+        (["9lives"], "'9lives' is no name"),
+        (["../order"], "'../order' is no name"),
+        (["chassis"], "services/chassis exists already"),
+        (["class"], "choose another name"),
+        (["router"], "choose another name"),
+        (["sheep", "--plural", "sheep"], "write another --plural"),
+    ],
+)
+def test_a_bad_name_is_refused_in_a_line_and_nothing_is_made(
+    repository: Path, arguments: list[str], complaint: str
+) -> None:
+    before = {path: path.read_bytes() for path in repository.rglob("*") if path.is_file()}
+
+    refused = new(repository, *arguments)
+
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("services/new: ")
+    assert complaint in refused.stderr
+    assert refused.stderr.count("\n") == 1
+    assert {path: path.read_bytes() for path in repository.rglob("*") if path.is_file()} == before

@@ -1,0 +1,3 @@
+from sample_service.app import COMMAND
+
+COMMAND.run()

@@ -1,0 +1,31 @@
+"""Samples: opened by their owner, and closed once. Pure."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import NewType
+from uuid import UUID
+
+from chassis.kernel.ids import UserId
+
+from sample_service.domain.errors import AlreadyClosed
+
+SampleId = NewType("SampleId", UUID)
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    id: SampleId
+    owner_id: UserId
+    name: str
+    created_at: datetime
+    closed_at: datetime | None
+
+    @classmethod
+    def open(cls, sample_id: SampleId, owner_id: UserId, name: str, *, at: datetime) -> "Sample":
+        return cls(sample_id, owner_id, name, created_at=at, closed_at=None)
+
+    def close(self, *, at: datetime) -> "Sample":
+        """Raises AlreadyClosed."""
+        if self.closed_at is not None:
+            raise AlreadyClosed(self.name)
+        return replace(self, closed_at=at)

@@ -1,0 +1,10 @@
+"""What this service's errors look like outside, over HTTP and gRPC alike."""
+
+from chassis.problems import Problem, ProblemTable
+
+from sample_service.domain.errors import AlreadyClosed, UnknownSample
+
+PROBLEMS: ProblemTable = {
+    UnknownSample: Problem(404, "unknown_sample"),
+    AlreadyClosed: Problem(409, "already_closed"),
+}

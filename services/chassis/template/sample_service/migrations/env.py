@@ -1,0 +1,3 @@
+from chassis.migrating import run_environment
+
+run_environment()

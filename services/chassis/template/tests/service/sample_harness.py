@@ -1,0 +1,50 @@
+"""The sample service as its tests drive it, with a fake of user at the gRPC boundary."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+from chassis import testing
+from chassis.settings import DatabaseSettings
+from sample_service.app import Settings, build
+from shopapi.user.v1 import user_pb2_grpc
+
+PATH = "/api/v1/samples"
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The running service, called in process, on a database of its own."""
+
+    http: httpx.AsyncClient
+    issuer: testing.TokenIssuer
+    database: DatabaseSettings
+
+    async def post(self, user: int, **body: object) -> httpx.Response:
+        return await self.http.post(PATH, json=body, headers=self.issuer.bearer(user))
+
+    async def open(self, user: int, name: str) -> dict[str, Any]:
+        answer = await self.post(user, name=name)
+        assert answer.status_code == 201, answer.text
+        opened: dict[str, Any] = answer.json()["data"]
+        return opened
+
+    async def get(self, user: int, path: str = "") -> httpx.Response:
+        return await self.http.get(f"{PATH}{path}", headers=self.issuer.bearer(user))
+
+    async def close(self, user: int, sample_id: str) -> httpx.Response:
+        return await self.http.post(f"{PATH}/{sample_id}/close", headers=self.issuer.bearer(user))
+
+
+@asynccontextmanager
+async def running_service(database: DatabaseSettings) -> AsyncIterator[Samples]:
+    issuer = testing.TokenIssuer()
+    users = testing.FakeUserService(issuer)
+    async with testing.grpc_server(
+        lambda server: user_pb2_grpc.add_UserServiceServicer_to_server(users, server)
+    ) as user_grpc:
+        settings = Settings(**database.model_dump(), user_grpc=user_grpc, grpc_port=0)
+        async with testing.running(await build(settings)) as service:
+            yield Samples(service.http, issuer, database)
