@@ -99,6 +99,9 @@ secrets: ## a values file of random secrets for `helm install`: secrets.yaml
 	@test ! -e secrets.yaml || { echo "secrets.yaml exists already: a shop's secrets are made once" >&2; exit 1; }
 	@(umask 077; charts/secrets > secrets.yaml) && echo "helm install shop charts/platform --values secrets.yaml"
 
+api-docs: .venv/.stamp ## the OpenAPI documents in docs/api, from the services' code
+	docs/api/generate
+
 proto: .venv/.stamp ## the typed stubs of the contracts
 	proto/generate
 
@@ -114,7 +117,7 @@ constraints: $(UV) ## newest versions of all dependencies: constraints.txt and t
 	$(UV) export --quiet --frozen --no-dev --no-hashes --no-emit-workspace --no-header --no-annotate --output-file operator/requirements.txt \
 	  --package platform-operator
 
-.PHONY: host-tools
+.PHONY: host-tools api-docs
 host-tools:
 	@e2e/cluster/host-tools >/dev/null
 
