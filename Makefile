@@ -80,6 +80,9 @@ bench: .venv/.stamp charts ## how long a shop takes to be ready: the operator ag
 run-all: .venv/.stamp test-env-up ## the services as processes on their ports, until Ctrl-C
 	eval "$$(e2e/cluster/test-env env)" && python -m shop_e2e.stack
 
+seed: .venv/.stamp ## fill the shop of `make run-all` (ADMIN_PASSWORD=…): products, customers, a year of orders
+	eval "$$(e2e/cluster/test-env env)" && python -m shop_e2e.seed --history local $(SEED)
+
 test-env-up: ## PostgreSQL, Redis and RabbitMQ for tests
 	@e2e/cluster/test-env up
 
@@ -117,7 +120,7 @@ constraints: $(UV) ## newest versions of all dependencies: constraints.txt and t
 	$(UV) export --quiet --frozen --no-dev --no-hashes --no-emit-workspace --no-header --no-annotate --output-file operator/requirements.txt \
 	  --package platform-operator
 
-.PHONY: host-tools api-docs
+.PHONY: host-tools api-docs seed
 host-tools:
 	@e2e/cluster/host-tools >/dev/null
 
