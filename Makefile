@@ -77,6 +77,9 @@ bench: .venv/.stamp charts ## how long a shop takes to be ready: the operator ag
 	e2e/cluster/up --no-order
 	e2e/bench/ready_vs_helm.py
 
+load: .venv/.stamp ## k6 on the shop of `make run-all`: SCENARIOS="smoke load stress spike soak", by default smoke
+	e2e/load/run $(SCENARIOS)
+
 run-all: .venv/.stamp test-env-up ## the services as processes on their ports, until Ctrl-C
 	eval "$$(e2e/cluster/test-env env)" && python -m shop_e2e.stack
 
@@ -120,7 +123,7 @@ constraints: $(UV) ## newest versions of all dependencies: constraints.txt and t
 	$(UV) export --quiet --frozen --no-dev --no-hashes --no-emit-workspace --no-header --no-annotate --output-file operator/requirements.txt \
 	  --package platform-operator
 
-.PHONY: host-tools api-docs seed
+.PHONY: host-tools api-docs seed load
 host-tools:
 	@e2e/cluster/host-tools >/dev/null
 
