@@ -72,8 +72,16 @@ class Account:
                 self._since = time.monotonic()
             return self._person
 
+    async def register(self, name: str, role: str) -> int:
+        """The new account's id."""
+        wanted = {"email": self.email, "password": self.password, "display_name": name, "role": role}
+        tokens = await insist(lambda: self.shop.call("POST", "/auth/register", wanted), _PATIENCE)
+        self._person = Person(self.shop, self.email, self.password, tokens["access_token"], tokens["user"]["id"])
+        self._since = time.monotonic()
+        return self._person.id
+
     async def call(self, method: str, path: str, body: object = None) -> Any:
-        """Must be idempotent: it is repeated where it was not answered."""
+        """Repeated where it was not answered."""
         person = await self.person()
         return await insist(lambda: person.call(method, path, body), _PATIENCE)
 
@@ -160,9 +168,7 @@ class Seeding:
             if account.email in known:
                 self._ids[account.email] = known[account.email]
                 return False
-            wanted = {"email": account.email, "password": account.password, "display_name": name, "role": role}
-            tokens = await insist(lambda: self._shop.call("POST", "/auth/register", wanted), _PATIENCE)
-            self._ids[account.email] = tokens["user"]["id"]
+            self._ids[account.email] = await account.register(name, role)
             return True
 
         await _each("accounts", [partial(open_account, *one) for one in (*sellers, *buyers)])

@@ -3,11 +3,13 @@
 import asyncio
 import os
 import sys
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from shop_e2e import books
+from shop_e2e.assortment import assortment
 from shop_e2e.client import Json, Person, Shop
 from shop_e2e.stack import Stack
 
@@ -78,6 +80,28 @@ async def test_seeding_again_adds_nothing(stack: Stack, admin: Person, first_run
     assert new == {"accounts": "0", "products": "0", "orders": "0", "deliveries": "0", "reviews": "0"}
     after = await admin.shop.whole("/orders", admin.headers, all="true")
     assert [(order["id"], order["status"]) for order in after] == [(order["id"], order["status"]) for order in before]
+
+
+def test_the_same_seed_and_numbers_give_the_same_shop() -> None:
+    until = datetime(2026, 6, 1, tzinfo=UTC)
+
+    assert assortment(7, 60, 10, 300, until) == assortment(7, 60, 10, 300, until) != assortment(8, 60, 10, 300, until)
+
+
+def test_a_seeded_year_has_a_weekly_rhythm() -> None:
+    until = datetime(2026, 6, 1, tzinfo=UTC)
+
+    shop = assortment(7, 200, 40, 1000, until)
+
+    on = Counter(purchase.at.weekday() for purchase in shop.purchases)
+    assert min(on[day] for day in (4, 5, 6)) > max(on[day] for day in (0, 1, 2))
+    assert all(until - timedelta(days=366) < purchase.at < until for purchase in shop.purchases)
+
+
+def test_no_two_of_the_most_articles_have_one_name() -> None:
+    articles = assortment(7, 500, 1, 1, datetime(2026, 6, 1, tzinfo=UTC)).articles
+
+    assert len({article.name for article in articles}) == 500
 
 
 async def test_a_shop_that_is_not_there_is_said_in_one_line() -> None:
