@@ -321,8 +321,8 @@ async def _each(what: str, steps: Iterable[Callable[[], Awaitable[bool]]]) -> No
     async def work() -> None:
         nonlocal made, done
         while waiting:
-            made += await waiting.popleft()()
-            done += 1
+            is_new = await waiting.popleft()()
+            made, done = made + is_new, done + 1
             if sys.stdout.isatty():
                 print(f"\r  {what:12} {done:5} of {count}", end="", flush=True)
 

@@ -76,8 +76,8 @@ async def test_seeding_again_adds_nothing(stack: Stack, admin: Person, first_run
 
     again = await _seed(stack, first_run[1])
 
-    new = {line.split()[0]: line.split()[1] for line in again.splitlines() if " new " in line}
-    assert new == {"accounts": "0", "products": "0", "orders": "0", "deliveries": "0", "reviews": "0"}
+    assert _new(again) == {"accounts": 0, "products": 0, "orders": 0, "deliveries": 0, "reviews": 0}
+    assert (_new(first_run[0])["products"], _new(first_run[0])["orders"]) == (_PRODUCTS, _ORDERS)
     after = await admin.shop.whole("/orders", admin.headers, all="true")
     assert [(order["id"], order["status"]) for order in after] == [(order["id"], order["status"]) for order in before]
 
@@ -111,6 +111,10 @@ async def test_a_shop_that_is_not_there_is_said_in_one_line() -> None:
     assert process.returncode == 1
     assert complaint.decode().count("\n") == 1
     assert "make run-all" in complaint.decode()
+
+
+def _new(said: str) -> dict[str, int]:
+    return {line.split()[0]: int(line.split()[1]) for line in said.splitlines() if " new " in line}
 
 
 async def _seed(stack: Stack, pictures: Path) -> str:
