@@ -78,6 +78,9 @@ bench: .venv/.stamp charts ## how long a shop takes to be ready: the operator ag
 	e2e/cluster/up --no-order
 	e2e/bench/ready_vs_helm.py
 
+load: .venv/.stamp ## k6 on the shop of `make run-all`: SCENARIOS="smoke load stress spike soak", by default smoke
+	e2e/load/run $(SCENARIOS)
+
 run-all: .venv/.stamp test-env-up ## the services in this terminal, restarted as they change, until Ctrl-C (FRESH=1, WITHOUT=order)
 	@eval "$$(e2e/cluster/test-env env)" && exec python -m shop_e2e.local run $(if $(FRESH),--fresh) $(addprefix --without ,$(WITHOUT))
 
@@ -86,6 +89,9 @@ migrate-up: .venv/.stamp test-env-up ## the databases of run-all to their newest
 
 new-service: .venv/.stamp ## a service that passes every check, to begin with: NAME=coupon
 	@services/new $(NAME) $(addprefix --plural ,$(PLURAL))
+
+seed: .venv/.stamp ## fill the shop of `make run-all` (ADMIN_PASSWORD=…): products, customers, a year of orders
+	eval "$$(e2e/cluster/test-env env)" && python -m shop_e2e.seed --history local $(SEED)
 
 test-env-up: ## PostgreSQL, Redis and RabbitMQ for tests
 	@e2e/cluster/test-env up
@@ -106,6 +112,9 @@ secrets: ## a values file of random secrets for `helm install`: secrets.yaml
 	@test ! -e secrets.yaml || { echo "secrets.yaml exists already: a shop's secrets are made once" >&2; exit 1; }
 	@(umask 077; charts/secrets > secrets.yaml) && echo "helm install shop charts/platform --values secrets.yaml"
 
+api-docs: .venv/.stamp ## the OpenAPI documents in docs/api, from the services' code
+	docs/api/generate
+
 proto: .venv/.stamp ## the typed stubs of the contracts
 	proto/generate
 
@@ -121,7 +130,7 @@ constraints: $(UV) ## newest versions of all dependencies: constraints.txt and t
 	$(UV) export --quiet --frozen --no-dev --no-hashes --no-emit-workspace --no-header --no-annotate --output-file operator/requirements.txt \
 	  --package platform-operator
 
-.PHONY: host-tools
+.PHONY: host-tools api-docs seed load
 host-tools:
 	@e2e/cluster/host-tools >/dev/null
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ class Refused(Exception):  # noqa: N818 - named for what happened
         self.status = response.status_code
         self.problem: Json = response.json() if "json" in response.headers.get("content-type", "") else {}
         self.code = str(self.problem.get("code", ""))
+        self.retry_after = float(response.headers.get("retry-after", 0))
+        """Seconds; 0 where the shop does not say."""
         super().__init__(
             f"{response.request.method} {response.request.url.path}: {self.status} {self.code} {response.text[:300]}"
         )
@@ -44,6 +47,19 @@ class Shop:
         if response.is_error:
             raise Refused(response)
         return response.json()["data"] if response.content else None
+
+    async def whole(self, path: str, headers: Mapping[str, str] | None = None, **params: str | int) -> list[Json]:
+        """All that a list has, page by page. Raises Refused."""
+        found: list[Json] = []
+        for page in itertools.count(1):
+            response = await self.http.get(path, params={**params, "page": page, "limit": 100}, headers=headers)
+            if response.is_error:
+                raise Refused(response)
+            answer = response.json()
+            found += answer["data"]
+            if len(found) >= answer["total"] or not answer["data"]:
+                break
+        return found
 
     async def answers(self, within: float = 30.0) -> None:
         """Waits until requests get through the gateway to its services: the cluster's routing follows readiness by a moment."""
@@ -148,14 +164,4 @@ class Person:
 
     async def orders(self) -> list[Json]:
         """All of one's own orders, newest first."""
-        found: list[Json] = []
-        page = 1
-        while True:
-            response = await self.shop.http.get("/orders", params={"page": page, "limit": 100}, headers=self.headers)
-            if response.is_error:
-                raise Refused(response)
-            answer = response.json()
-            found += answer["data"]
-            if len(found) >= answer["total"] or not answer["data"]:
-                return found
-            page += 1
+        return await self.shop.whole("/orders", self.headers)

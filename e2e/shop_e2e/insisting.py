@@ -13,7 +13,8 @@ _T = TypeVar("_T")
 
 
 async def insist(call: Callable[[], Awaitable[_T]], within: float = 60.0) -> _T:
-    """The answer of `call`, which must be idempotent: repeated while nobody answers, or a part of the shop is away.
+    """The answer of `call`, which must be idempotent: repeated while nobody answers, a part of the shop is away, or it is asked for
+    too much; then after as long as it says.
 
     Raises Refused for every other answer, and TimeoutError after `within` seconds.
     """
@@ -22,8 +23,9 @@ async def insist(call: Callable[[], Awaitable[_T]], within: float = 60.0) -> _T:
             try:
                 return await call()
             except httpx.TransportError:
-                pass
+                wait = 0.0
             except Refused as refusal:
-                if refusal.status < 500:
+                if refusal.status < 500 and refusal.status != 429:
                     raise
-            await asyncio.sleep(random.uniform(0.1, 0.4))
+                wait = refusal.retry_after if refusal.status == 429 else 0.0
+            await asyncio.sleep(wait + random.uniform(0.1, 0.4))

@@ -3,6 +3,7 @@
 import importlib.resources
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -34,7 +35,11 @@ MALFORMED_JSON = Problem(400, "malformed_json")
 INVALID_FIELD = Problem(422, "invalid_field")
 NOT_READY = Problem(503, "not_ready", {"Retry-After": "1"})
 INTERNAL = Problem(500, "internal")
-_BY_STATUS = {400: "malformed_json", 404: "no_such_route", 405: "method_not_allowed", 413: "body_too_large"}
+BODY_TOO_LARGE = Problem(413, "body_too_large")
+_BY_STATUS = {
+    problem.status: problem
+    for problem in (MALFORMED_JSON, Problem(404, "no_such_route"), Problem(405, "method_not_allowed"), BODY_TOO_LARGE)
+}
 
 log = logs.get(__name__)
 
@@ -126,8 +131,8 @@ def _show_errors(api: FastAPI, table: ProblemTable, routes: Sequence[BaseRoute])
     @api.exception_handler(HTTPException)
     async def refused(request: Request, error: HTTPException) -> JSONResponse:
         headers = {"Allow": _methods(routes, request.scope)} if error.status_code == 405 else error.headers or {}
-        problem = Problem(error.status_code, _BY_STATUS.get(error.status_code, "refused"), headers)
-        return problem_response(problem, str(error.detail))
+        problem = _BY_STATUS.get(error.status_code) or Problem(error.status_code, "refused")
+        return problem_response(replace(problem, headers=headers), str(error.detail))
 
     @api.exception_handler(Exception)
     async def unforeseen(_request: Request, _error: Exception) -> JSONResponse:

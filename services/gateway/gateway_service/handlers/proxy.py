@@ -8,8 +8,7 @@ from urllib.parse import quote_from_bytes
 
 import aiohttp
 from chassis import logs, problems, tracing
-from chassis.http import problem_response
-from chassis.problems import Problem
+from chassis.http import BODY_TOO_LARGE, problem_response
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
@@ -200,7 +199,7 @@ def _refusal(error: Exception, method: str) -> Response | None:
     if isinstance(error, MethodNotAllowed) and method == "OPTIONS":
         return Response(status_code=204, headers=dict(error.headers))
     if isinstance(error, HTTPException):  # the edge's limit on bodies
-        return problem_response(Problem(error.status_code, "body_too_large"), error.detail)
+        return problem_response(BODY_TOO_LARGE, error.detail)
     problem = problems.find(error, PROBLEMS)
     if problem is None:
         return None

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from chassis.problems import Problem, ProblemError, ProblemTable
 
@@ -42,7 +43,10 @@ PROBLEMS: ProblemTable = {
     TooBusy: Problem(503, "too_busy", {"Retry-After": "3"}),
 }
 
-_TOO_MANY = {TooManyAttempts: "too_many_attempts", TooManyMails: "too_many_mails"}
+_TOO_MANY: ProblemTable = {
+    TooManyAttempts: Problem(429, "too_many_attempts"),
+    TooManyMails: Problem(429, "too_many_mails"),
+}
 
 
 @contextmanager
@@ -51,5 +55,5 @@ def telling_when_to_retry() -> Iterator[None]:
     try:
         yield
     except TooMany as error:
-        problem = Problem(429, _TOO_MANY[type(error)], {"Retry-After": str(error.retry_after)})
+        problem = replace(_TOO_MANY[type(error)], headers={"Retry-After": str(error.retry_after)})
         raise ProblemError(problem, str(error)) from error

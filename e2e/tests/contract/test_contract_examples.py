@@ -1,0 +1,98 @@
+"""docs/api/README.md is true: its examples run as they stand, and are answered as it shows."""
+
+import asyncio
+import json
+import re
+from dataclasses import dataclass
+from email.message import Message
+from email.parser import Parser
+from pathlib import Path
+from typing import Any
+
+from shop_e2e.client import Person, Shop
+from shop_e2e.stack import Stack
+
+_DOCUMENT = Path(__file__).parents[3] / "docs/api/README.md"
+_EXAMPLE = re.compile(r"^```sh\n(.*?)^```\n\n```http\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_LOCAL = "http://localhost:8080"
+_BETWEEN = "\f"
+_TOLD_BY_VALUE = ("code", "status")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    status: str
+    """The number alone: the words after it depend on the version of Python."""
+    headers: Message
+    body: Any
+
+    @classmethod
+    def parse(cls, text: str) -> "Answer":
+        """Of what `curl -i` prints."""
+        head, _, body = text.replace("\r\n", "\n").strip().partition("\n\n")
+        status, _, headers = head.partition("\n")
+        return cls(status.split()[1], Parser().parsestr(headers), json.loads(body))
+
+
+async def test_every_example_is_answered_as_documented(stack: Stack, shop: Shop, admin: Person) -> None:
+    await shop.stocked_product(admin, 10)
+    await shop.stocked_product(admin, 10)
+    examples = _EXAMPLE.findall(_DOCUMENT.read_text())
+
+    answers = await _run([script.replace(_LOCAL, stack.url) for script, _shown in examples])
+
+    assert len(answers) == len(examples) > 5
+    for (script, shown), answer in zip(examples, answers, strict=True):
+        differing = differences(Answer.parse(shown), Answer.parse(answer))
+        assert differing == [], f"{script}\nis answered otherwise than shown:\n{answer}"
+
+
+def test_every_block_of_shell_is_followed_by_its_answer() -> None:
+    assert len(_EXAMPLE.findall(_DOCUMENT.read_text())) == _DOCUMENT.read_text().count("```sh\n")
+
+
+async def _run(scripts: list[str]) -> list[str]:
+    """What each prints, all run in one shell, as a reader would."""
+    whole = "\nprintf '\\f'\n".join(scripts)
+    process = await asyncio.create_subprocess_exec(
+        *("bash", "-o", "errexit", "-o", "nounset", "-o", "pipefail", "-c", whole), stdout=asyncio.subprocess.PIPE
+    )
+    output, _ = await process.communicate()
+    assert process.returncode == 0, output.decode()
+    return output.decode().split(_BETWEEN)
+
+
+def differences(shown: Answer, got: Answer) -> list[str]:
+    """What is shown and not so. A document shows examples of values, may end a header with `…`, and leave members out."""
+    status = [] if shown.status == got.status else [f"status: {got.status}"]
+    headers = [
+        f"header {name}: {got.headers[name]}"
+        for name, value in shown.headers.items()
+        if not _is_like(value, got.headers[name] or "")
+    ]
+    return status + headers + _unlike(shown.body, got.body, "body")
+
+
+def _is_like(shown: str, got: str) -> bool:
+    return got.startswith(shown[:-1]) if shown.endswith("…") else got == shown
+
+
+def _unlike(shown: Any, got: Any, where: str) -> list[str]:
+    match shown, got:
+        case dict(), dict():
+            missing = [f"{where}.{name} is missing" for name in shown.keys() - got.keys()]
+            return missing + [
+                wrong
+                for name in shown.keys() & got.keys()
+                for wrong in _unlike(shown[name], got[name], f"{where}.{name}")
+            ]
+        case [first, *_], [found, *_]:
+            return _unlike(first, found, f"{where}[0]")
+        case [_, *_], []:
+            return [f"{where} is empty"]
+        case _ if where.rpartition(".")[2] in _TOLD_BY_VALUE:
+            return [] if shown == got else [f"{where} is {got!r}"]
+        case ((int() | float()), (int() | float())):
+            return []
+        case _:
+            return [] if type(shown) is type(got) else [f"{where} is {got!r}"]

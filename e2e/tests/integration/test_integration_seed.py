@@ -1,0 +1,146 @@
+"""A seeded shop has something to show, in every list, search and figure; and its books agree."""
+
+import asyncio
+import os
+import sys
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from shop_e2e import books
+from shop_e2e.assortment import assortment
+from shop_e2e.client import Json, Person, Shop
+from shop_e2e.stack import Stack
+
+_PRODUCTS, _CUSTOMERS, _ORDERS = 12, 5, 40
+
+
+@pytest.fixture(scope="module")
+async def first_run(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """What the first seeding said, and where it drew its pictures."""
+    pictures = tmp_path_factory.mktemp("pictures")
+    return await _seed(stack, pictures), pictures
+
+
+async def test_a_seeded_shop_is_found_by_list_search_and_category(
+    shop: Shop, admin: Person, first_run: tuple[str, Path]
+) -> None:
+    products = await _seeded_products(shop, admin)
+    product = products[0]
+    word = product["name"].split()[-1]
+    roots = {root["name"]: root for root in await shop.whole("/categories")}
+
+    assert len(products) == _PRODUCTS
+    assert product["id"] in [found["id"] for found in await shop.whole("/products", q=product["name"])]
+    assert any(word in suggestion["text"] for suggestion in await shop.call("GET", f"/products/suggest?q={word}"))
+    assert product["id"] in [
+        found["id"] for found in await shop.whole("/products", category=roots["Kitchen"]["id"], in_stock="true")
+    ]
+    assert {Path(image).name for product in products for image in product["images"]} == {
+        drawn.name for drawn in first_run[1].glob("*.svg")
+    }
+
+
+@pytest.mark.usefixtures("first_run")
+async def test_a_seeded_shop_recommends_what_is_bought_together_and_shows_reviews(shop: Shop, admin: Person) -> None:
+    products = await _seeded_products(shop, admin)
+
+    reasons = {
+        recommended["reason"]
+        for product in products
+        for recommended in await shop.call("GET", f"/products/{product['id']}/recommendations")
+    }
+    ratings = [(await shop.call("GET", f"/products/{product['id']}"))["rating"] for product in products]
+
+    assert "bought_together" in reasons
+    assert sum(rating["count"] for rating in ratings) > 0
+
+
+@pytest.mark.usefixtures("first_run")
+async def test_a_seeded_shop_has_sold_all_year_and_its_books_agree(stack: Stack, admin: Person) -> None:
+    now = datetime.now(UTC)
+    span = f"from={now - timedelta(days=366):%Y-%m-%dT%H:%M:%SZ}&to={now - timedelta(days=30):%Y-%m-%dT%H:%M:%SZ}"
+
+    months = await admin.call("GET", f"/analytics/sales?interval=month&{span}")
+    conversion = await admin.call("GET", f"/analytics/conversion?{span}")
+
+    assert len({month["start"] for month in months}) >= 8
+    assert conversion["placed"] >= conversion["paid"] > _ORDERS / 2
+    async with books.opened(stack) as kept:
+        assert await kept.disagreements() == []
+
+
+async def test_seeding_again_adds_nothing(stack: Stack, admin: Person, first_run: tuple[str, Path]) -> None:
+    before = await admin.shop.whole("/orders", admin.headers, all="true")
+
+    again = await _seed(stack, first_run[1])
+
+    assert _new(again) == {"accounts": 0, "products": 0, "orders": 0, "deliveries": 0, "reviews": 0}
+    assert (_new(first_run[0])["products"], _new(first_run[0])["orders"]) == (_PRODUCTS, _ORDERS)
+    after = await admin.shop.whole("/orders", admin.headers, all="true")
+    assert [(order["id"], order["status"]) for order in after] == [(order["id"], order["status"]) for order in before]
+
+
+def test_the_same_seed_and_numbers_give_the_same_shop() -> None:
+    until = datetime(2026, 6, 1, tzinfo=UTC)
+
+    assert assortment(7, 60, 10, 300, until) == assortment(7, 60, 10, 300, until) != assortment(8, 60, 10, 300, until)
+
+
+def test_a_seeded_year_has_a_weekly_rhythm() -> None:
+    until = datetime(2026, 6, 1, tzinfo=UTC)
+
+    shop = assortment(7, 200, 40, 1000, until)
+
+    on = Counter(purchase.at.weekday() for purchase in shop.purchases)
+    assert min(on[day] for day in (4, 5, 6)) > max(on[day] for day in (0, 1, 2))
+    assert all(until - timedelta(days=366) < purchase.at < until for purchase in shop.purchases)
+
+
+def test_no_two_of_the_most_articles_have_one_name() -> None:
+    articles = assortment(7, 500, 1, 1, datetime(2026, 6, 1, tzinfo=UTC)).articles
+
+    assert len({article.name for article in articles}) == 500
+
+
+async def test_a_shop_that_is_not_there_is_said_in_one_line() -> None:
+    process = await _run("--url", "http://127.0.0.1:9", password="any")  # the port of RFC 863, where nobody listens
+    _output, complaint = await process.communicate()
+
+    assert process.returncode == 1
+    assert complaint.decode().count("\n") == 1
+    assert "make run-all" in complaint.decode()
+
+
+def _new(said: str) -> dict[str, int]:
+    return {line.split()[0]: int(line.split()[1]) for line in said.splitlines() if " new " in line}
+
+
+async def _seed(stack: Stack, pictures: Path) -> str:
+    numbers = ("--products", str(_PRODUCTS), "--customers", str(_CUSTOMERS), "--orders", str(_ORDERS))
+    process = await _run(
+        *("--url", stack.url, "--history", stack.plan.name, "--pictures", str(pictures), *numbers),
+        password=stack.plan.admin_password,
+    )
+    output, complaint = await process.communicate()
+    assert (process.returncode, complaint.decode()) == (0, ""), output.decode()
+    return output.decode()
+
+
+async def _run(*arguments: str, password: str) -> asyncio.subprocess.Process:
+    pipe = asyncio.subprocess.PIPE
+    command = (sys.executable, "-m", "shop_e2e.seed", *arguments)
+    return await asyncio.create_subprocess_exec(
+        *command, stdout=pipe, stderr=pipe, env={**os.environ, "ADMIN_PASSWORD": password}
+    )
+
+
+async def _seeded_products(shop: Shop, admin: Person) -> list[Json]:
+    sellers = {user["email"]: user["id"] for user in await shop.whole("/users", admin.headers)}
+    departments = ("kitchen", "living", "office", "outdoors", "play")
+    return [
+        product
+        for department in departments
+        for product in await shop.whole("/products", seller_id=sellers[f"{department}@example.com"])
+    ]
