@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 import yaml
-from shop_e2e import metrics, prometheus
+from shop_e2e import dashboards, metrics, prometheus
+from shop_e2e.dashboards import DASHBOARDS
+from shop_e2e.pictures import filled
 
 _OTHERS = re.compile(r"up|ALERTS|(process|rabbitmq)_\w+")
 """What Prometheus, its client and the broker export."""
@@ -66,6 +68,21 @@ def test_every_metric_in_a_rule_has_a_selector_that_charts_can_narrow_to_one_sho
             assert re.search(rf"\b{name}(?!{{)\b(?!\{{)", rule["expr"]) is None, rule["expr"]
 
 
+def test_dashboards_are_what_their_description_says() -> None:
+    stale = [dashboard.name for dashboard in DASHBOARDS if dashboard.path.read_text() != dashboards.text_of(dashboard)]
+    assert stale == [], "run make dashboards"
+
+
+def test_prometheus_parses_the_query_of_every_panel() -> None:
+    rules = [{"record": f"panel_{number}", "expr": query} for number, query in enumerate(_queries())]
+    done = prometheus.promtool("check", "rules", stdin=json.dumps({"groups": [{"name": "panels", "rules": rules}]}))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_panels_read_only_metrics_that_are_exported() -> None:
+    assert _unknown(_queries()) == set()
+
+
 def test_the_table_of_metrics_is_current() -> None:
     assert metrics.with_table(_OPERATIONS) == _OPERATIONS, "run python -m shop_e2e.metrics --write"
 
@@ -78,6 +95,12 @@ def test_every_line_of_a_log_has_the_fields_that_are_documented() -> None:
     )
     line = subprocess.run([sys.executable, "-c", saying], check=True, capture_output=True, text=True).stdout
     assert json.loads(line).keys() == always
+
+
+def _queries() -> Iterator[str]:
+    """The query of every panel, as Grafana sends it."""
+    for panel in (panel for dashboard in DASHBOARDS for panel in dashboard.panels):
+        yield from (filled(query, ".*", "1m") for query in panel.queries.values())
 
 
 def _unknown(queries: Iterator[str]) -> set[str]:
