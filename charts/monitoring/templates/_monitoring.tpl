@@ -23,25 +23,25 @@ scrape_configs:
   - job_name: monitoring
     static_configs: [{ targets: ["localhost:{{ .Values.ports.metrics }}"] }]
     relabel_configs:
-      {{- include "monitoring.label" (dict "namespace" .Release.Namespace "platform" $platform "component" "monitoring") | nindent 6 }}
+      {{- include "monitoring.label" (dict "namespace" .Release.Namespace "platform" $platform "component" "monitoring") | trim | nindent 6 }}
   {{- range $component, $port := .Values.targets }}
   - job_name: {{ $component }}
     {{- include "monitoring.pods" (dict "name" (printf "%s-%s-pods.%s.svc" $platform $component $.Release.Namespace) "port" $port) | nindent 4 }}
     relabel_configs:
-      {{- include "monitoring.label" (dict "namespace" $.Release.Namespace "platform" $platform "component" $component) | nindent 6 }}
+      {{- include "monitoring.label" (dict "namespace" $.Release.Namespace "platform" $platform "component" $component) | trim | nindent 6 }}
   {{- end }}
   - job_name: queues
     metrics_path: /metrics/detailed
     params: { family: [queue_coarse_metrics] }
     {{- include "monitoring.pods" (dict "name" (printf "%s-rabbitmq-pods.%s.svc" $platform .Release.Namespace) "port" .Values.targets.rabbitmq) | nindent 4 }}
     relabel_configs:
-      {{- include "monitoring.label" (dict "namespace" .Release.Namespace "platform" $platform "component" "rabbitmq") | nindent 6 }}
+      {{- include "monitoring.label" (dict "namespace" .Release.Namespace "platform" $platform "component" "rabbitmq") | trim | nindent 6 }}
   {{- with .Values.operator }}
   - job_name: operator
     honor_labels: true # what the operator says of a platform bears that platform's labels
     {{- include "monitoring.pods" (dict "name" . "port" 9464) | nindent 4 }}
     relabel_configs:
-      {{- include "monitoring.label" (dict "namespace" (splitList "." . | rest | first) "component" "operator") | nindent 6 }}
+      {{- include "monitoring.label" (dict "namespace" (splitList "." . | rest | first) "component" "operator") | trim | nindent 6 }}
     metric_relabel_configs: # other shops are others' to see
       - { source_labels: [namespace, platform], regex: "{{ $.Release.Namespace }};{{ $platform }}|[^;]*;", action: keep }
   {{- end }}
