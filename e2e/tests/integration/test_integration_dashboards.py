@@ -85,6 +85,7 @@ def _operators_figures() -> Iterator[int]:
         working.set()
         worker.join()
         server.shutdown()
+        server.server_close()
         thread.join()
 
 
