@@ -121,6 +121,11 @@ proto: .venv/.stamp ## the typed stubs of the contracts
 crds: .venv/.stamp ## the custom resource definitions, from the operator's models
 	python -m platform_operator crd > $(CRD)
 
+.PHONY: dashboards
+dashboards: .venv/.stamp ## the Grafana dashboards, and the table of metrics in docs/operations.md, from the code
+	python -m shop_e2e.dashboards
+	python -m shop_e2e.metrics --write
+
 constraints: $(UV) ## newest versions of all dependencies: constraints.txt and the images' requirements.txt
 	rm -f uv.lock
 	$(UV) lock

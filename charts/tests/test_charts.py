@@ -57,6 +57,7 @@ ALONE = {
     "postgres": {"password": "0123456789abcdef"},
     "redis": {"password": "0123456789abcdef"},
     "rabbitmq": {"existingSecret": "rabbit"},
+    "monitoring": {"global.monitoring.prometheus": "true"},
 }
 AUTOSCALING = {f"{service}.autoscaling.enabled": "true" for service in SERVICES}
 EXISTING = {
@@ -86,7 +87,8 @@ WHOLE: dict[str, dict[str, str]] = {
     "ingress": {"ingress.enabled": "true", "ingress.host": "shop.example.com", "ingress.tls.secretName": "tls"},
     "gateway api": {"gatewayApi.enabled": "true", "gatewayApi.parentRef.name": "edge"},
     "no policies": {"global.networkPolicies.enabled": "false"},
-    "monitoring": {"global.monitoring.serviceMonitors": "true"},
+    "watched by its own": {"global.monitoring.prometheus": "true", "monitoring.operator": "operator.operators.svc"},
+    "watched by a shared one": {"global.monitoring.serviceMonitors": "true", "global.monitoring.alerts": "true"},
     "existing secrets": EXISTING,
     "databases outside": OUTSIDE,
     "providers": PROVIDERS,
@@ -174,7 +176,16 @@ def wave(manifest: Manifest) -> int:
     """The wave that the operator applies an object in."""
     if manifest["kind"] == "Deployment":
         return 4 if manifest["metadata"]["labels"][f"{LABEL}component"] == "gateway" else 3
-    late = {"StatefulSet": 1, "Job": 2, "HorizontalPodAutoscaler": 4, "Ingress": 4, "HTTPRoute": 4, "ServiceMonitor": 5}
+    if manifest["kind"] == "StatefulSet":
+        return 5 if manifest["metadata"]["labels"][f"{LABEL}component"] == "monitoring" else 1
+    late = {
+        "Job": 2,
+        "HorizontalPodAutoscaler": 4,
+        "Ingress": 4,
+        "HTTPRoute": 4,
+        "ServiceMonitor": 5,
+        "PrometheusRule": 5,
+    }
     return late.get(manifest["kind"], 0)
 
 
@@ -308,7 +319,8 @@ def test_every_selector_takes_the_servers_of_its_component_and_no_migration(mani
         taken = [
             name for name, pod in templates.items() if matches({"matchLabels": selector}, pod["metadata"]["labels"])
         ]
-        assert taken == [manifest["metadata"]["name"].removesuffix("-grpc")]
+        served = re.sub("-(grpc|pods)$", "", manifest["metadata"]["name"])
+        assert taken == [name for name in templates if name == served]
 
 
 def test_grpc_services_are_headless(render: Render, secrets: str) -> None:
@@ -601,6 +613,60 @@ def test_traces_may_leave_to_where_they_are_sent(render: Render, secrets: str) -
     assert {"ports": [{"port": 4318, "protocol": "TCP"}]} in policy["spec"]["egress"]
 
 
+# Monitoring.
+
+
+def prometheus(manifests: list[Manifest]) -> dict[str, Any]:
+    """The files of the shop's own Prometheus."""
+    files: dict[str, Any] = named(manifests, "ConfigMap", "shop-monitoring")["data"]
+    return files
+
+
+def test_the_shops_own_prometheus_scrapes_whatever_has_metrics_and_may(render: Render, secrets: str) -> None:
+    manifests = whole(render, secrets, WHOLE["watched by its own"])
+    with_metrics = {
+        name.removeprefix("shop-"): port["containerPort"]
+        for name, pod in pods(of_kind(manifests, "Deployment", "StatefulSet"))
+        for port in pod["spec"]["containers"][0]["ports"]
+        if port["name"] == "metrics" and name != "shop-monitoring"
+    }
+    jobs = yaml.safe_load(prometheus(manifests)["prometheus.yml"])["scrape_configs"]
+    found = {job["job_name"]: job["dns_sd_configs"][0] for job in jobs if "dns_sd_configs" in job}
+    assert {name: found[name]["port"] for name in with_metrics} == with_metrics
+    assert found.keys() == {*with_metrics, "queues", "operator"}
+    for name in with_metrics:
+        (address,) = found[name]["names"]
+        assert named(manifests, "Service", address.removesuffix(".tests.svc"))["spec"]["publishNotReadyAddresses"]
+    designed = {("monitoring", f"{name}:metrics") for name in with_metrics}
+    assert {way for way in ways(manifests, "egress", "to") if way[0] == "monitoring"} == designed
+    assert {way for way in ways(manifests, "ingress", "from") if way[0] == "monitoring"} >= designed
+
+
+def test_the_rules_are_those_of_the_manifests_with_runbooks_where_the_values_say(render: Render, secrets: str) -> None:
+    rules = CHARTS.parent / "manifests/observability/rules"
+    values = WHOLE["watched by its own"]
+    files = prometheus(whole(render, secrets, values))
+    assert {name: yaml.safe_load(files[name]) for name in files if name != "prometheus.yml"} == {
+        path.name: yaml.safe_load(path.read_text()) for path in rules.glob("*.yaml")
+    }
+    elsewhere = prometheus(whole(render, secrets, {**values, "monitoring.runbooks": "https://git.example.com/shop/"}))
+    alerts = re.findall(r"runbook_url: (\S+)", json.dumps(elsewhere))
+    assert alerts
+    assert all(alert.startswith("https://git.example.com/shop/docs/operations.md#") for alert in alerts)
+
+
+def test_a_prometheus_that_all_share_is_told_of_one_shop_alone(render: Render, secrets: str) -> None:
+    manifests = whole(render, secrets, WHOLE["watched by a shared one"])
+    (rules,) = of_kind(manifests, "PrometheusRule")
+    for expression in [rule["expr"] for group in rules["spec"]["groups"] for rule in group["rules"]]:
+        selectors = re.findall(r"\{[^}]*\}", expression)
+        assert selectors
+        assert all(selector.startswith('{namespace="tests",') for selector in selectors), expression
+    monitors = {monitor["metadata"]["name"] for monitor in of_kind(manifests, "ServiceMonitor")}
+    assert monitors == {f"shop-{server}" for server in (*SERVICES, "rabbitmq")}
+    assert not [m for m in of_kind(manifests, "StatefulSet") if m["metadata"]["name"] == "shop-monitoring"]
+
+
 # The way in.
 
 
@@ -659,7 +725,7 @@ def test_a_wrong_value_is_refused_with_what_to_do(helm: Helm, secrets: str, sett
     assert REFUSED[setting] in done.stderr
 
 
-@pytest.mark.parametrize("chart", [*ALONE])
+@pytest.mark.parametrize("chart", [*SERVICES, *STORES])
 def test_a_chart_alone_does_not_render_without_its_secrets(helm: Helm, chart: str) -> None:
     assert " has no secret: set " in helm("template", "shop", chart).stderr
 
@@ -705,6 +771,7 @@ def test_a_chart_alone_has_the_platforms_defaults() -> None:
         **{f"{service}-db": "postgres" for service in WITH_DATABASE},
         "redis": "redis",
         "rabbitmq": "rabbitmq",
+        "monitoring": "monitoring",
     }
     own = {"enabled", "clients", "username", "database"}
     for component, chart in charts.items():

@@ -1,42 +1,139 @@
-"""Pictures of articles, drawn as SVG: a colour for each department, a shape for each thing, so that a list looks like a shop. Pure."""
+"""Pictures of the dashboards, drawn from a Prometheus by the same queries.
 
-import random
-from html import escape
+`python -m shop_e2e.pictures http://localhost:9090` writes docs/pictures/services.svg, business.svg and operator.svg.
+"""
 
-from shop_e2e.assortment import DEPARTMENTS, Article
+import argparse
+import asyncio
+import math
+import re
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
-_SIDE = 480
+import httpx
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from shop_e2e.dashboards import DASHBOARDS, Dashboard, Panel
+from shop_e2e.metrics import ROOT
+from shop_e2e.prometheus import Prometheus
+
+_COLUMNS, _POINTS = 3, 240
+_LEGENDS = 8
+"""So many series are named; more would hide the lines."""
+_STYLE = Path(__file__).with_suffix(".mplstyle")
+_HEADROOM = 1.4
+"""Above the highest line, for the legend."""
+_SECONDS, _SHARE, _BYTES = "s", "percentunit", "bytes"
+
+Series = Mapping[str, Sequence[tuple[float, float]]]
+"""Points of time and value, by legend."""
 
 
-def picture(article: Article) -> str:
-    """An SVG document of 480 by 480 units; the same for the same article."""
-    chance = random.Random(article.name)
-    hue = DEPARTMENTS.index(article.shelf.department) * 360 // len(DEPARTMENTS) + chance.randint(-18, 18)
-    things = article.shelf.things
-    shape = _SHAPES[next((n for n, thing in enumerate(things) if thing.lower() in article.name), 0) % len(_SHAPES)]
-    drawn = shape.format(body=f"hsl({hue} 45% 48%)", dark=f"hsl({hue} 45% 34%)", light=f"hsl({hue} 60% 72%)")
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_SIDE} {_SIDE}" role="img">'
-        f"<title>{escape(article.name)}</title>"
-        f'<rect width="{_SIDE}" height="{_SIDE}" fill="hsl({hue} 45% 94%)"/>'
-        f'<ellipse cx="240" cy="372" rx="{chance.randint(110, 150)}" ry="16" fill="hsl({hue} 25% 80%)"/>'
-        f"{drawn}"
-        f'<text x="240" y="440" font-family="sans-serif" font-size="22" text-anchor="middle" fill="hsl({hue} 40% 25%)">'
-        f"{escape(article.name)}</text></svg>\n"
+async def draw(prometheus: Prometheus, dashboard: Dashboard, namespace: str, minutes: float, end: float) -> Figure:
+    """All panels of a dashboard over the minutes before `end`, in seconds of the epoch. Raises httpx.HTTPError."""
+    panels = dashboard.panels
+    lines = -(-len(panels) // _COLUMNS)
+    with mpl.rc_context(fname=_STYLE):
+        figure = Figure(figsize=(4.4 * _COLUMNS, 2.5 * lines + 0.5), layout="constrained")
+        figure.suptitle(dashboard.title, fontsize=12, fontweight="bold", x=0.01, ha="left")
+        grid = figure.subplots(lines, _COLUMNS, squeeze=False)
+        for axes, panel in zip(grid.flat, panels, strict=False):
+            _plot(axes, panel, await series(prometheus, panel, namespace, minutes, end), minutes, end)
+        for spare in list(grid.flat)[len(panels) :]:
+            spare.set_visible(False)
+    return figure
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Writes a picture; its format is the path's suffix."""
+    with mpl.rc_context(fname=_STYLE):
+        figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+
+
+async def series(prometheus: Prometheus, panel: Panel, namespace: str, minutes: float, end: float) -> Series:
+    """What a panel shows: its queries' series under their legends. Raises httpx.HTTPError."""
+    found: dict[str, Sequence[tuple[float, float]]] = {}
+    step = max(minutes * 60 / _POINTS, 1)
+    for legend, query in panel.queries.items():
+        asked = filled(query, namespace, interval=f"{max(round(4 * step), 5)}s")
+        for one in await prometheus.over(asked, end - minutes * 60, end, step):
+            found[_named(legend, one["metric"])] = [(at, float(value)) for at, value in one["values"]]
+    return found
+
+
+def filled(query: str, namespace: str, interval: str) -> str:
+    """A panel's query with what Grafana puts in place of its variables."""
+    return query.replace("$namespace", namespace).replace("$__rate_interval", interval)
+
+
+def _named(legend: str, labels: Mapping[str, str]) -> str:
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: labels.get(match[1], ""), legend)
+
+
+def _plot(axes: Axes, panel: Panel, shown: Series, minutes: float, end: float) -> None:
+    axes.set_title(panel.title)
+    for legend, points in shown.items():
+        ago = [(at - end) / 60 for at, _ in points]
+        named = legend if len(axes.lines) < _LEGENDS else "_nolegend_"
+        axes.plot(ago, [value for _, value in points], linewidth=1.2, label=named)
+    values = [value for points in shown.values() for _, value in points if math.isfinite(value)]
+    highest = max(values, default=0.0)
+    axes.set_ylim(min(0.0, min(values, default=0.0)), highest * _HEADROOM if highest > 0 else 1.0)
+    axes.set_xlim(-minutes, 0)
+    axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.yaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda ago, _: f"{ago:g} min"))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _written(value, panel.unit)))
+    if shown:
+        axes.legend(fontsize=6, ncols=2, frameon=False, loc="upper left")
+    else:
+        axes.text(0.5, 0.5, "no data", transform=axes.transAxes, ha="center", color="#6b7280")
+
+
+def _written(value: float, unit: str) -> str:
+    """A value with its unit, short enough for an axis."""
+    if unit == _SHARE:
+        return f"{value * 100:.3g} %"
+    if unit == _BYTES:
+        return f"{value / 2**20:.0f} MiB"
+    if unit == _SECONDS:
+        return f"{value:.3g} s" if value >= 1 or value == 0 else f"{value * 1000:.3g} ms"
+    for factor, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= factor:
+            return f"{value / factor:.3g} {prefix}"
+    return f"{value:.3g}"
+
+
+async def _write(arguments: Any) -> None:
+    arguments.to.mkdir(parents=True, exist_ok=True)
+    async with Prometheus(arguments.url) as prometheus:
+        for dashboard in DASHBOARDS:
+            figure = await draw(prometheus, dashboard, arguments.namespace, arguments.minutes, time.time())
+            path: Path = arguments.to / f"{dashboard.name}.svg"
+            save(figure, path)
+            print(path)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m shop_e2e.pictures", description=__doc__)
+    parser.add_argument("url", help="a Prometheus, e.g. http://localhost:9090")
+    parser.add_argument("--namespace", default=".*", help="of the shop, as a regular expression [%(default)s]")
+    parser.add_argument("--minutes", type=float, default=60, help="how far to look back [%(default)s]")
+    parser.add_argument(
+        "--to", type=Path, default=ROOT / "docs/pictures", help="folder for the pictures [docs/pictures]"
     )
+    chosen = parser.parse_args(arguments)
+    try:
+        asyncio.run(_write(chosen))
+    except httpx.HTTPError as error:
+        sys.exit(f"{chosen.url} does not answer the queries of the dashboards ({error}): give the URL of a Prometheus")
 
 
-_SHAPES = (
-    '<path d="M150 150h160v130a70 70 0 0 1-70 70h-20a70 70 0 0 1-70-70z" fill="{body}"/>'
-    '<path d="M310 180h30a40 40 0 0 1 0 90h-30" fill="none" stroke="{dark}" stroke-width="18"/>'
-    '<ellipse cx="230" cy="150" rx="80" ry="16" fill="{light}"/>',
-    '<rect x="180" y="110" width="120" height="250" rx="22" fill="{body}"/>'
-    '<rect x="180" y="160" width="120" height="40" fill="{light}"/><circle cx="240" cy="280" r="26" fill="{dark}"/>',
-    '<path d="M240 90l110 150H130z" fill="{body}"/><rect x="228" y="240" width="24" height="120" fill="{dark}"/>'
-    '<rect x="180" y="352" width="120" height="14" rx="7" fill="{dark}"/>',
-    '<circle cx="240" cy="240" r="120" fill="{body}"/><circle cx="240" cy="240" r="82" fill="{light}"/>'
-    '<circle cx="240" cy="240" r="20" fill="{dark}"/>',
-    '<rect x="110" y="170" width="260" height="180" rx="16" fill="{body}"/>'
-    '<path d="M180 170v-24a60 60 0 0 1 120 0v24" fill="none" stroke="{dark}" stroke-width="16"/>'
-    '<rect x="210" y="230" width="60" height="44" rx="8" fill="{light}"/>',
-)
+if __name__ == "__main__":
+    main()

@@ -29,8 +29,8 @@ from shop_e2e import books
 from shop_e2e.assortment import DEPARTMENTS, KEPT, SHELVES, Article, Assortment, Outcome, Purchase, Verdict, assortment
 from shop_e2e.backdating import Past, backdate
 from shop_e2e.client import Json, Person, Refused, Shop
+from shop_e2e.drawings import picture
 from shop_e2e.insisting import insist
-from shop_e2e.pictures import picture
 from shop_e2e.stack import Plan, Servers, Stack, StackError, design_ports
 
 _AT_ONCE = 6

@@ -84,5 +84,6 @@ CHILDREN: dict[str, Kind] = {
         Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets"),
         Kind("gateway.networking.k8s.io/v1", "HTTPRoute", "httproutes", optional=True),
         Kind("monitoring.coreos.com/v1", "ServiceMonitor", "servicemonitors", optional=True),
+        Kind("monitoring.coreos.com/v1", "PrometheusRule", "prometheusrules", optional=True),
     )
 }

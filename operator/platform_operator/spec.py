@@ -352,8 +352,12 @@ class Notifications(Model):
 
 
 class Monitoring(Model):
+    enabled: bool = Field(default=False, description="Run a Prometheus for this platform, with its alerts.")
     service_monitors: bool = Field(
         default=False, description="Make ServiceMonitors; needs the Prometheus operator in the cluster."
+    )
+    alerts: bool = Field(
+        default=False, description="Make a PrometheusRule; needs the Prometheus operator in the cluster."
     )
 
 

@@ -46,6 +46,7 @@ def values(platform: Key, spec: Spec, installed: Installation, store_profile: st
         **{f"{service}-db": _database(name, service, spec, stores) for service in WITH_DATABASE},
         "redis": _cache(name, spec, stores),
         "rabbitmq": _broker(name, spec, stores),
+        "monitoring": {"operator": f"{_OPERATORS_PODS}.{installed.namespace}.svc"},
         **_ingress(spec),
     }
     made["payment"] |= _payments(spec)
@@ -119,6 +120,9 @@ _TARGET_CPU = 70
 _PROMETHEUS = "monitoring"
 """The namespace that Prometheus is expected in."""
 
+_OPERATORS_PODS = "ecommerce-operator-pods"
+"""The Service of charts/operator whose name in DNS is the list of the operator's pods."""
+
 
 def _global(spec: Spec, installed: Installation) -> Values:
     readers = [_PROMETHEUS, installed.namespace]
@@ -128,7 +132,11 @@ def _global(spec: Spec, installed: Installation) -> Values:
         "storeRegistry": installed.store_registry,
         "deletionPolicy": spec.deletion_policy,
         "networkPolicies": {"enabled": spec.network_policies.enabled, "metricsFrom": readers},
-        "monitoring": {"serviceMonitors": spec.monitoring.service_monitors},
+        "monitoring": {
+            "prometheus": spec.monitoring.enabled,
+            "serviceMonitors": spec.monitoring.service_monitors,
+            "alerts": spec.monitoring.alerts,
+        },
     }
 
 

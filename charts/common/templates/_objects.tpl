@@ -50,16 +50,34 @@ spec:
     - { name: grpc, port: {{ .Values.ports.grpc }}, targetPort: grpc, protocol: TCP, appProtocol: grpc }
 {{- end -}}
 
+{{/* Takes root, and queues, the family of the metrics that a broker tells of each queue only when asked. */}}
 {{- define "common.serviceMonitor" -}}
 apiVersion: monitoring.coreos.com/v1
 kind: ServiceMonitor
 metadata:
-  {{- include "common.metadata" (dict "root" . "wave" 5) | nindent 2 }}
+  {{- include "common.metadata" (dict "root" .root "wave" 5) | nindent 2 }}
 spec:
   selector:
     matchLabels:
-      {{- include "common.selectorLabels" (dict "root" .) | nindent 6 }}
+      {{- include "common.selectorLabels" (dict "root" .root) | nindent 6 }}
   endpoints:
     {{- /* The gRPC Service selects the same pods but has no port of this name. */}}
-    - { port: metrics, path: /metrics, interval: 30s }
+    - port: metrics
+      path: /metrics
+      interval: 30s
+      {{- include "common.scrapedLabels" . | nindent 6 }}
+    {{- with .queues }}
+    - port: metrics
+      path: /metrics/detailed
+      params: { family: [{{ . }}] }
+      interval: 30s
+      {{- include "common.scrapedLabels" $ | nindent 6 }}
+    {{- end }}
+{{- end -}}
+
+{{/* What rules and dashboards go by, besides namespace. */}}
+{{- define "common.scrapedLabels" -}}
+relabelings:
+  - { targetLabel: platform, replacement: {{ include "common.platform" .root }} }
+  - { targetLabel: component, replacement: {{ include "common.component" .root }} }
 {{- end -}}

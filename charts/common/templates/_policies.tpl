@@ -83,13 +83,16 @@ spec:
       - { key: app.kubernetes.io/component, operator: In, values: {{ toJson .components }} }
 {{- end -}}
 
-{{/* Who may read figures: Prometheus, and the operator, which says in a platform's status what they mean. */}}
+{{/* Who may read figures: Prometheus, the shop's own too, and the operator, which says in a platform's status what they mean. */}}
 {{- define "common.metricsIngress" -}}
 - ports: [{ port: metrics, protocol: TCP }]
   from:
     - namespaceSelector:
         matchExpressions:
           - { key: kubernetes.io/metadata.name, operator: In, values: {{ toJson .Values.global.networkPolicies.metricsFrom }} }
+    {{- if ((.Values.global).monitoring).prometheus }}
+    {{- include "common.peers" (dict "root" . "components" (list "monitoring")) | nindent 4 }}
+    {{- end }}
 {{- end -}}
 
 {{/* To a component of the platform; to anywhere, where none is named. */}}

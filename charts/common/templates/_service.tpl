@@ -30,7 +30,7 @@
 {{- end }}
 {{- if ((.Values.global).monitoring).serviceMonitors }}
 ---
-{{ include "common.serviceMonitor" . }}
+{{ include "common.serviceMonitor" (dict "root" .) }}
 {{- end }}
 {{- end -}}
 

@@ -1,14 +1,17 @@
 {{/*
 Everything that a store is made of: one pod with a volume, behind a Service. Takes root; container and volumes, the names of
 templates for what only this store has; credential, a template for the Secret's content; files, one for a ConfigMap's; started,
-one for a command that tells when it has started; resolves, whether it looks up names.
+one for a command that tells when it has started; egress, one for the rules of where it goes; queues, the family of the
+metrics that it has of each queue; wave, where it is not a store's.
 */}}
 {{- define "common.store" -}}
 {{ include "common.serviceAccount" .root }}
+{{- if .credential }}
 {{- $credential := include "common.storeCredential" . | fromYaml }}
 {{- with $credential.make }}
 ---
 {{ include "common.secret" (dict "root" $.root "name" $credential.secret "make" .) }}
+{{- end }}
 {{- end }}
 {{- if .files }}
 ---
@@ -21,14 +24,17 @@ one for a command that tells when it has started; resolves, whether it looks up 
 {{- if ((.root.Values.global).networkPolicies).enabled }}
 ---
 {{ include "common.storeNetworkPolicy" .root }}
-  {{- /* A broker resolves names; a database and a cache call nobody. */}}
-  {{- if .resolves }}
+  {{- with .egress }}
   egress:
-    {{- include "common.dnsEgress" .root | nindent 4 }}
+    {{- include . $.root | nindent 4 }}
   {{- end }}
 {{- end }}
 ---
 {{ include "common.statefulSet" . }}
+{{- if and (((.root.Values.global).monitoring).serviceMonitors) .root.Values.ports.metrics }}
+---
+{{ include "common.serviceMonitor" . }}
+{{- end }}
 {{- end -}}
 
 {{/* The store's Secret: the existing one, or the one that it makes under its own name. */}}
@@ -75,7 +81,7 @@ spec:
 apiVersion: apps/v1
 kind: StatefulSet
 metadata:
-  {{- include "common.metadata" (dict "root" .root "wave" 1) | nindent 2 }}
+  {{- include "common.metadata" (dict "root" .root "wave" (.wave | default 1)) | nindent 2 }}
 spec:
   serviceName: {{ include "common.fullname" .root }}
   replicas: 1

@@ -50,7 +50,7 @@ app.kubernetes.io/component: operator
   resources: [httproutes]
   verbs: [list, watch, create, patch, delete]
 - apiGroups: [monitoring.coreos.com]
-  resources: [servicemonitors]
+  resources: [servicemonitors, prometheusrules]
   verbs: [list, watch, create, patch, delete]
 # as above for credentials; get: look whether somebody else's Secret bears the name before making one. RBAC cannot narrow
 # list and watch by label: the operator asks for its own label only, but could ask for more. watchNamespaces bounds that.

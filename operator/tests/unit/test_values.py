@@ -49,6 +49,13 @@ def test_bounds_of_autoscaling_never_cross(profile: str, bounds: dict[str, int])
     assert bounds.items() <= scaling.items()
 
 
+def test_a_shop_is_watched_as_its_spec_says_and_the_operator_with_it() -> None:
+    assert of({})["global"]["monitoring"] == {"prometheus": False, "serviceMonitors": False, "alerts": False}
+    watched = of({"monitoring": {"enabled": True, "alerts": True}})
+    assert watched["global"]["monitoring"] == {"prometheus": True, "serviceMonitors": False, "alerts": True}
+    assert watched["monitoring"] == {"operator": "ecommerce-operator-pods.operators.svc"}
+
+
 def test_resources_depart_from_the_profile_field_by_field() -> None:
     order = of({"services": {"order": {"resources": {"limits": {"memory": "1Gi"}}}}})["order"]
     assert order["resources"] == {"requests": {"cpu": "50m", "memory": "112Mi"}, "limits": {"memory": "1Gi"}}

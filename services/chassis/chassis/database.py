@@ -16,6 +16,7 @@ from chassis.settings import DatabaseSettings
 log = logs.get(__name__)
 
 POOL_IN_USE = Gauge("db_client_connections_usage", "Connections of the pool that are in use")
+POOL_SIZE = Gauge("db_client_connections_max", "Connections that the pool may hold")
 
 _CONNECT_SECONDS = 3
 _STATEMENT_SECONDS = 10
@@ -54,6 +55,7 @@ class Database:
             connect_args={"timeout": _CONNECT_SECONDS, "command_timeout": _STATEMENT_SECONDS},
             hide_parameters=True,  # an error that is logged tells the statement, not whose address was in it
         )
+        POOL_SIZE.set(settings.db_pool_size)
         POOL_IN_USE.set_function(lambda: float(self._engine.pool.checkedout()))  # type: ignore[attr-defined]  # the queue pool has it
 
     @asynccontextmanager

@@ -1,0 +1,142 @@
+"""Every panel of every dashboard has something to show once a shop is at work."""
+
+import asyncio
+import contextlib
+import itertools
+import math
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import prometheus_client
+import pytest
+from chassis.testing import eventually
+from shop_e2e.client import Person, Refused, Shop
+from shop_e2e.dashboards import DASHBOARDS, Panel
+from shop_e2e.pictures import draw, filled, save
+from shop_e2e.prometheus import Prometheus, Target, watching
+from shop_e2e.stack import Stack
+
+from platform_operator import metrics as of_operator
+from platform_operator.kinds import Key
+
+_BROKER = "ecommerce-test-rabbitmq"
+_INTERVAL = "10s"
+
+
+@pytest.mark.slow
+async def test_every_panel_has_data_after_a_load(
+    watched: Prometheus, shop: Shop, admin: Person, tmp_path: Path
+) -> None:
+    panels = [panel for dashboard in DASHBOARDS for panel in dashboard.panels]
+    empty: list[str] = []
+
+    async def none_is_empty() -> bool:
+        empty[:] = [panel.title for panel in panels if not await _has_data(watched, panel)]
+        return not empty
+
+    async with _load(shop, admin):
+        try:
+            await eventually(none_is_empty, 120)
+        except TimeoutError:
+            pytest.fail(f"no data in {', '.join(empty)}")
+    for dashboard in DASHBOARDS:
+        picture = tmp_path / f"{dashboard.name}.svg"
+        save(await draw(watched, dashboard, ".*", minutes=1, end=time.time()), picture)
+        assert "no data" not in picture.read_text()
+
+
+async def _has_data(watched: Prometheus, panel: Panel) -> bool:
+    """Whether each of a panel's queries has a series with a number."""
+    answers = [await watched.now(filled(query, ".*", _INTERVAL)) for query in panel.queries.values()]
+    return all(any(not math.isnan(float(series["value"][1])) for series in answer) for answer in answers)
+
+
+@pytest.fixture
+async def watched(stack: Stack, tmp_path: Path) -> AsyncIterator[Prometheus]:
+    """A Prometheus that reads the shop's processes, its broker, and an operator's figures."""
+    with _operators_figures() as operator:
+        services = [Target(f"127.0.0.1:{ports.metrics}", name) for name, ports in stack.plan.ports.items()]
+        queues = {"family": ["queue_coarse_metrics"], "vhost": [stack.plan.name]}
+        broker = f"{_address_of(_BROKER)}:15692"
+        others = [
+            Target(broker, "rabbitmq"),
+            Target(broker, "rabbitmq", "/metrics/detailed", queues),
+            Target(f"127.0.0.1:{operator}", "operator"),
+        ]
+        async with watching([*services, *others], "shop", _free_port(), tmp_path) as prometheus:
+            yield prometheus
+
+
+@contextlib.contextmanager
+def _operators_figures() -> Iterator[int]:
+    """The operator's own metrics as it would tell them of one shop; the port."""
+    port = _free_port()
+    server, thread = prometheus_client.start_http_server(port, addr="127.0.0.1")
+    working = threading.Event()
+    worker = threading.Thread(target=_reconcile_again_and_again, args=(working,))
+    worker.start()
+    try:
+        yield port
+    finally:
+        working.set()
+        worker.join()
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def _reconcile_again_and_again(done: threading.Event) -> None:
+    conditions = [{"type": type_, "status": "True"} for type_ in ("Ready", "Progressing", "Degraded", "EventsFlow")]
+    of_operator.LEADING.set(1)
+    while not done.wait(0.2):
+        of_operator.report(Key("shop", "shop"), {"conditions": conditions, "invariants": []})
+        of_operator.RECONCILE_SECONDS.observe(0.1)
+        of_operator.RENDER_SECONDS.observe(0.2)
+        of_operator.APPLIES.labels("Deployment").inc()
+        of_operator.REPAIRS.labels("Service").inc()
+
+
+@contextlib.asynccontextmanager
+async def _load(shop: Shop, admin: Person) -> AsyncIterator[None]:
+    """Whatever people do in a shop, again and again, while the block runs."""
+    _, product = await shop.stocked_product(admin, 100_000)
+    _, sold_out = await shop.stocked_product(admin, 0)
+    working = asyncio.create_task(_shop_for_ever(shop, product, sold_out))
+    try:
+        yield
+    finally:
+        working.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await working
+
+
+async def _shop_for_ever(shop: Shop, product: int, sold_out: int) -> None:
+    for _ in itertools.count():
+        customer = await shop.register()
+        await shop.call("GET", f"/products/{product}")
+        await shop.call("GET", "/products?q=espresso")
+        bought = await customer.buy((product, 2))
+        await customer.cancel(bought["id"])
+        await customer.cancel((await customer.order((product, 1)))["id"])
+        declined = await customer.order((product, 1))
+        with pytest.raises(Refused):
+            await customer.pay(declined["id"], card="pm_card_chargeDeclined")
+        with pytest.raises(Refused):
+            await customer.order((sold_out, 1))
+
+
+def _free_port() -> int:
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        return int(held.getsockname()[1])
+
+
+def _address_of(container: str) -> str:
+    """A container's address on this machine's bridge."""
+    template = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
+    done = subprocess.run(["docker", "inspect", "-f", template, container], check=True, capture_output=True, text=True)
+    return done.stdout.strip()
