@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -o errexit -o nounset -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup format lint types test test-integration bench run-all e2e e2e-full up down test-env-up test-env-down build-docker charts proto crds constraints secrets
+.PHONY: help setup format lint types test test-integration bench run-all dev e2e e2e-full up down test-env-up test-env-down build-docker charts proto crds constraints secrets
 
 UV_VERSION := 0.13.9
 PYTHON ?= python3
@@ -79,6 +79,9 @@ bench: .venv/.stamp charts ## how long a shop takes to be ready: the operator ag
 
 run-all: .venv/.stamp test-env-up ## the services as processes on their ports, until Ctrl-C
 	eval "$$(e2e/cluster/test-env env)" && python -m shop_e2e.stack
+
+dev: ## the shop on the kind cluster, following your files, until Ctrl-C: `skaffold dev`
+	@e2e/cluster/dev
 
 test-env-up: ## PostgreSQL, Redis and RabbitMQ for tests
 	@e2e/cluster/test-env up
