@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -o errexit -o nounset -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup format lint types test test-integration bench run-all migrate-up new-service e2e e2e-full up down test-env-up test-env-down build-docker charts proto crds constraints secrets
+.PHONY: help setup format lint types test test-integration bench run-all migrate-up new-service dev compose-up compose-down e2e e2e-full up down test-env-up test-env-down build-docker charts proto crds constraints secrets
 
 UV_VERSION := 0.13.9
 PYTHON ?= python3
@@ -92,6 +92,15 @@ new-service: .venv/.stamp ## a service that passes every check, to begin with: N
 
 seed: .venv/.stamp ## fill the shop of `make run-all` (ADMIN_PASSWORD=…): products, customers, a year of orders
 	eval "$$(e2e/cluster/test-env env)" && python -m shop_e2e.seed --history local $(SEED)
+
+dev: ## the shop on the kind cluster, following your files, until Ctrl-C: `skaffold dev`
+	@e2e/cluster/dev
+
+compose-up: ## the shop without Kubernetes, by `docker compose`, on http://localhost:8080
+	@e2e/cluster/compose up
+
+compose-down: ## remove it, its data included
+	@e2e/cluster/compose down
 
 test-env-up: ## PostgreSQL, Redis and RabbitMQ for tests
 	@e2e/cluster/test-env up

@@ -1,4 +1,4 @@
-// What build-images builds: one recipe for every service, one for the operator.
+// What build-images builds: one recipe for every service, as it ships and as `skaffold dev` runs it; one for the operator.
 variable "VERSION" { default = "dev" }
 variable "REGISTRY" { default = "localhost:5001" }
 variable "SERVICES" { default = "" } // separated by commas
@@ -22,6 +22,15 @@ target "services" {
   dockerfile = "services/Dockerfile"
   args       = { SERVICE = service }
   tags       = ["${REGISTRY}/ecommerce/${service}:${VERSION}"]
+}
+
+target "development" {
+  name       = "${service}-dev"
+  matrix     = { service = split(",", SERVICES) }
+  inherits   = ["common"]
+  dockerfile = "services/Dockerfile"
+  target     = "development"
+  args       = { SERVICE = service }
 }
 
 target "operator" {

@@ -1,8 +1,12 @@
-"""Settings come from the environment alone. What is missing or malformed stops the start with one line that names it."""
+"""Settings come from the environment alone. What is missing or malformed stops the start with one line that names it.
+
+A secret may come in a file instead, as Docker mounts them: `JWT_SECRET_FILE` names the one whose content is `JWT_SECRET`.
+"""
 
 import os
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, TypeVar
 from urllib.parse import urlsplit
 
@@ -88,7 +92,7 @@ def read(settings: type[_S], environment: Mapping[str, str]) -> _S:
     """Raises SettingsError."""
     try:
         return settings.model_validate(
-            {name: environment[name.upper()] for name in settings.model_fields if environment.get(name.upper())}
+            {name: value for name in settings.model_fields if (value := _value(name.upper(), environment))}
         )
     except ValidationError as error:
         raise SettingsError(
@@ -105,6 +109,19 @@ def load(settings: type[_S]) -> _S:
     except SettingsError as error:
         sys.stderr.write(f"configuration: {error}\n")
         raise SystemExit(os.EX_CONFIG) from None
+
+
+def _value(variable: str, environment: Mapping[str, str]) -> str:
+    """Empty where it is not set. Raises SettingsError."""
+    value, file = environment.get(variable, ""), environment.get(f"{variable}_FILE", "")
+    if not file:
+        return value
+    if value:
+        raise SettingsError(f"{variable} and {variable}_FILE are both set: unset one of them")
+    try:
+        return Path(file).read_text().rstrip("\n")
+    except (OSError, UnicodeDecodeError):
+        raise SettingsError(f"{variable}_FILE names no file that can be read: {file}") from None
 
 
 def _complaint(field: str, kind: str, message: str) -> str:

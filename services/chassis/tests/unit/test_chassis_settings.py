@@ -1,5 +1,7 @@
 """A process with a bad environment does not start, and says in one line why."""
 
+from pathlib import Path
+
 import pytest
 from chassis.settings import Address, BackendSettings, SettingsError, load, read
 
@@ -36,6 +38,27 @@ def test_a_missing_variable_is_named(variable: str, value: str | None) -> None:
 def test_a_malformed_variable_is_named(variable: str, value: str) -> None:
     with pytest.raises(SettingsError, match=f"^{variable} is malformed: "):
         read(Backend, {**COMPLETE, variable: value})
+
+
+def test_a_secret_may_come_in_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    file.write_text("from a file\n")
+
+    settings = read(Backend, {**COMPLETE, "DB_PASSWORD": "", "DB_PASSWORD_FILE": str(file)})
+
+    assert settings.db_password == "from a file"
+
+
+@pytest.mark.parametrize(
+    ("password", "complaint"),
+    [
+        ("", "^DB_PASSWORD_FILE names no file that can be read: /nowhere$"),
+        ("hunter2", "^DB_PASSWORD and DB_PASSWORD_FILE are both set"),
+    ],
+)
+def test_a_file_that_cannot_be_meant_is_named(password: str, complaint: str) -> None:
+    with pytest.raises(SettingsError, match=complaint):
+        read(Backend, {**COMPLETE, "DB_PASSWORD": password, "DB_PASSWORD_FILE": "/nowhere"})
 
 
 def test_the_start_stops_with_one_line_and_an_exit_code(

@@ -1,0 +1,53 @@
+"""skaffold.yaml gives the charts what they take, for every service."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pytest
+import yaml
+
+Manifest: TypeAlias = dict[str, Any]
+Render: TypeAlias = Callable[..., list[Manifest]]
+
+CONFIG = yaml.safe_load((Path(__file__).resolve().parents[2] / "skaffold.yaml").read_text())
+DEV, PROD = CONFIG["profiles"]
+SERVICES = {"gateway", "user", "product", "inventory", "order", "payment", "notification", "review"}
+RULES = {"dev": (DEV, DEV), "prod": (CONFIG, PROD)}
+"""By profile: where its images are built, and where it deploys them."""
+
+
+@pytest.mark.parametrize("profile", RULES)
+def test_each_service_runs_the_image_that_skaffold_has_built(
+    profile: str, render: Render, secrets: str, tmp_path: Path
+) -> None:
+    building, deploying = RULES[profile]
+    (release,) = deploying["deploy"]["helm"]["releases"]
+    overrides = tmp_path / "overrides.yaml"
+    overrides.write_text(yaml.safe_dump(release["overrides"]))
+    images = {_variable(artifact["image"]): artifact["image"] for artifact in building["build"]["artifacts"]}
+    chosen = [f"--set={field}={images[template]}" for field, template in release["setValueTemplates"].items()]
+
+    shop = render("platform", f"--values={secrets}", f"--values={overrides}", *chosen)
+
+    runs = {one["metadata"]["labels"]["app.kubernetes.io/component"]: _image(one) for one in shop if _is_service(one)}
+    suffix = {"dev": "-dev", "prod": ""}[profile]
+    assert {service: image.rsplit("/")[-1] for service, image in runs.items()} == {s: f"{s}{suffix}" for s in SERVICES}
+
+
+def test_development_touches_no_cluster_but_the_one_on_this_machine() -> None:
+    assert DEV["deploy"]["kubeContext"] == "kind-ecommerce"
+
+
+def _variable(image: str) -> str:
+    """What skaffold calls a built image in a template."""
+    return "{{.IMAGE_FULLY_QUALIFIED_" + image.translate(str.maketrans("/-.:", "____")) + "}}"
+
+
+def _is_service(manifest: Manifest) -> bool:
+    return bool(manifest["kind"] == "Deployment")
+
+
+def _image(manifest: Manifest) -> str:
+    (container,) = manifest["spec"]["template"]["spec"]["containers"]
+    return str(container["image"])

@@ -1,0 +1,92 @@
+"""compose.yaml tells each service what its settings ask for, and what its chart tells it; compose.prod.yaml the same from files."""
+
+import importlib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from chassis.settings import Environment, MigrationSettings, read
+from shop_e2e.stack import SERVICES
+
+_ROOT = Path(__file__).resolve().parents[3]
+_SECRET = "0123456789abcdef0123456789abcdef"
+_WITH_DATABASE = [service for service, kind in SERVICES.items() if kind.database]
+
+
+class _Reset(yaml.SafeLoader):
+    """Reads `!reset`, by which an overlay takes away what the file below has set."""
+
+
+_Reset.add_constructor("!reset", lambda *_: None)
+COMPOSE = yaml.safe_load((_ROOT / "compose.yaml").read_text())
+PROD = yaml.load((_ROOT / "compose.prod.yaml").read_text(), _Reset)  # noqa: S506 - a SafeLoader
+EXAMPLE = dict(line.split("=", 1) for line in (_ROOT / ".env.example").read_text().splitlines() if "=" in line[1:])
+
+
+def settings_of(service: str) -> type[Environment]:
+    settings: type[Environment] = importlib.import_module(f"{service}_service.app").COMMAND.settings
+    return settings
+
+
+def filled_in() -> dict[str, str]:
+    """.env as somebody has it who has filled in the passwords."""
+    needed = re.compile("(POSTGRES|[A-Z]+_DB|REDIS|RABBITMQ|ADMIN)_PASSWORD|JWT_SECRET")
+    return {name: _SECRET if needed.fullmatch(name) else value for name, value in EXAMPLE.items()}
+
+
+def interpolated(value: object, given: Mapping[str, str]) -> str:
+    return re.sub(r"\$\{(\w+):-([^}]*)\}", lambda found: given.get(found[1]) or found[2], str(value))
+
+
+def environment(service: str, given: Mapping[str, str]) -> dict[str, str]:
+    told = COMPOSE["services"][service]["environment"]
+    return {name: interpolated(value, given) for name, value in told.items()}
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_is_told_what_it_needs_and_nothing_that_it_does_not_know(service: str) -> None:
+    told = environment(service, filled_in())
+
+    read(settings_of(service), told)
+    assert set(told) <= {name.upper() for name in settings_of(service).model_fields}
+
+
+@pytest.mark.parametrize("service", _WITH_DATABASE)
+def test_a_migration_is_told_its_database(service: str) -> None:
+    assert read(MigrationSettings, environment(f"{service}-migrate", filled_in())).db_name == SERVICES[service].database
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_has_the_ports_and_neighbours_of_its_chart(service: str) -> None:
+    chart: Mapping[str, Mapping[str, int]] = yaml.safe_load((_ROOT / f"charts/{service}/values.yaml").read_text())
+    expected = {f"{name}_GRPC".upper(): f"{name}:{port}" for name, port in chart["neighbours"].items()}
+    expected |= {f"{name}_URL".upper(): f"http://{name}:{port}" for name, port in chart.get("routes", {}).items()}
+    expected |= {f"{name}_PORT".upper(): str(port) for name, port in chart["ports"].items() if name != "metrics"}
+
+    told = environment(service, {})
+
+    assert {
+        name: told[name] for name in told if name.endswith(("_GRPC", "_PORT", "_URL")) and name in expected
+    } == expected
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_in_production_no_secret_is_in_the_environment(service: str) -> None:
+    secrets = {name for name, value in EXAMPLE.items() if re.search("PASSWORD|SECRET", name)}
+    overlay: Mapping[str, Any] = PROD["services"][service]
+    told = COMPOSE["services"][service]["environment"] | overlay["environment"]
+
+    assert [name for name, value in told.items() if any(secret in str(value) for secret in secrets)] == []
+    files = {name.removesuffix("_FILE"): value for name, value in told.items() if name.endswith("_FILE")}
+    assert set(files) <= {name.upper() for name in settings_of(service).model_fields}
+    assert {Path(file).name for file in files.values()} == set(overlay["secrets"]) <= set(PROD["secrets"])
+
+
+def test_every_variable_of_the_files_is_in_the_example_or_says_what_it_is_for() -> None:
+    used = set(re.findall(r"\$\{(\w+)", (_ROOT / "compose.yaml").read_text()))
+
+    assert used - set(EXAMPLE) == {"IMAGES", "VERSION"}
+    assert set(EXAMPLE) <= used
