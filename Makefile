@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -o errexit -o nounset -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup format lint types test test-integration bench run-all migrate-up new-service dev compose-up compose-down e2e e2e-full up down test-env-up test-env-down build-docker charts proto crds constraints secrets
+.PHONY: help setup format lint types test test-integration bench run-all load seed migrate-up new-service dev compose-up compose-down e2e e2e-full up down test-env-up test-env-down build-docker host-tools charts proto crds constraints secrets api-docs dashboards
 
 UV_VERSION := 0.13.9
 PYTHON ?= python3
@@ -130,7 +130,6 @@ proto: .venv/.stamp ## the typed stubs of the contracts
 crds: .venv/.stamp ## the custom resource definitions, from the operator's models
 	python -m platform_operator crd > $(CRD)
 
-.PHONY: dashboards
 dashboards: .venv/.stamp ## the Grafana dashboards, and the table of metrics in docs/operations.md, from the code
 	python -m shop_e2e.dashboards
 	python -m shop_e2e.metrics --write
@@ -144,7 +143,6 @@ constraints: $(UV) ## newest versions of all dependencies: constraints.txt and t
 	$(UV) export --quiet --frozen --no-dev --no-hashes --no-emit-workspace --no-header --no-annotate --output-file operator/requirements.txt \
 	  --package platform-operator
 
-.PHONY: host-tools api-docs seed load
 host-tools:
 	@e2e/cluster/host-tools >/dev/null
 

@@ -19,7 +19,7 @@ PROBLEMS: ProblemTable = {
     NotABuyer: Problem(403, "not_a_buyer"),
     OwnProduct: Problem(403, "own_product"),
     OwnReview: Problem(403, "own_review"),
-    ErasedAccount: Problem(403, "erased_account"),
+    ErasedAccount: Problem(403, "account_erased"),
     AlreadyReviewed: Problem(409, "already_reviewed"),
     NotTheAuthor: Problem(403, "not_the_author"),
 }

@@ -51,7 +51,7 @@ async def test_a_token_that_outlives_its_account_writes_nothing(shop: Shop) -> N
         await shop.vote(others["id"], author),
     ]
 
-    assert [(answer.status_code, answer.json()["code"]) for answer in answers] == [(403, "erased_account")] * 3
+    assert [(answer.status_code, answer.json()["code"]) for answer in answers] == [(403, "account_erased")] * 3
     assert (await shop.delete(review["id"], author)).status_code == 204
 
 
