@@ -49,10 +49,9 @@ def _listed() -> dict[str, list[Code]]:
 
 def _raised_in(service: str) -> Iterator[Code]:
     """What a service's sources make a `Problem` of. A code must be spelt out there, or nobody could look it up."""
-    folder = _ROOT / "services" / service
-    for path in folder.rglob("*.py"):
-        if "tests" not in path.relative_to(folder).parts:
-            yield from (_code(path, call) for call in ast.walk(ast.parse(path.read_text())) if _makes_problem(call))
+    package = service if service == "chassis" else f"{service}_service"
+    for path in (_ROOT / "services" / service / package).rglob("*.py"):
+        yield from (_code(path, call) for call in ast.walk(ast.parse(path.read_text())) if _makes_problem(call))
 
 
 def _makes_problem(node: ast.AST) -> bool:
