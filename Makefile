@@ -90,8 +90,9 @@ migrate-up: .venv/.stamp test-env-up ## the databases of run-all to their newest
 new-service: .venv/.stamp ## a service that passes every check, to begin with: NAME=coupon
 	@services/new $(NAME) $(addprefix --plural ,$(PLURAL))
 
-seed: .venv/.stamp ## fill the shop of `make run-all` (ADMIN_PASSWORD=…): products, customers, a year of orders
-	eval "$$(e2e/cluster/test-env env)" && python -m shop_e2e.seed --history local $(SEED)
+seed: .venv/.stamp ## fill the shop of `make run-all`: products, customers, a year of orders (SEED="--products 20 --orders 50")
+	@test -r .shop/local/secrets.env || { echo "there is no shop to fill: start one with make run-all" >&2; exit 1; }
+	@eval "$$(e2e/cluster/test-env env)" && set -a && source .shop/local/secrets.env && python -m shop_e2e.seed --history local $(SEED)
 
 dev: ## the shop on the kind cluster, following your files, until Ctrl-C: `skaffold dev`
 	@e2e/cluster/dev

@@ -387,7 +387,7 @@ async def _seed(chosen: argparse.Namespace) -> None:
     password = os.environ.get("ADMIN_PASSWORD")
     if not password:
         raise SeedError(
-            "ADMIN_PASSWORD is not set: make run-all prints it, a cluster has it in the Secret <name>-admin"
+            "ADMIN_PASSWORD is not set: make run-all keeps it in .shop/local/secrets.env, a cluster in the Secret <name>-admin"
         )
     stack = _stack(chosen.history) if chosen.history else None
     until = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
