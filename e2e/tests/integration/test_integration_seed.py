@@ -4,6 +4,7 @@ import asyncio
 import os
 import sys
 from collections import Counter
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,9 +12,29 @@ import pytest
 from shop_e2e import books
 from shop_e2e.assortment import assortment
 from shop_e2e.client import Json, Person, Shop
+from shop_e2e.mailbox import Mailbox
 from shop_e2e.stack import Stack
+from shop_e2e.trial import on_trial
 
 _PRODUCTS, _CUSTOMERS, _ORDERS = 12, 5, 40
+
+
+@pytest.fixture(scope="module")
+async def stack(tmp_path_factory: pytest.TempPathFactory, mails: Mailbox) -> AsyncIterator[Stack]:
+    """A shop of its own: seeding ends with all of its books agreeing, whatever other tests leave in theirs."""
+    async with on_trial("seed", tmp_path_factory.mktemp("seed-logs"), mails) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+async def shop(stack: Stack) -> AsyncIterator[Shop]:
+    async with Shop(stack.url) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+async def admin(stack: Stack, shop: Shop) -> Person:
+    return await shop.log_in(stack.plan.admin_email, stack.plan.admin_password)
 
 
 @pytest.fixture(scope="module")
