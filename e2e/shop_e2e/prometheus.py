@@ -78,7 +78,7 @@ class Prometheus:
         """Whether every target has answered."""
         try:
             seen = await self.now("up")
-        except httpx.TransportError:
+        except httpx.HTTPError:  # not listening yet, or still reading what it has stored
             return False
         return bool(seen) and all(series["value"][1] == "1" for series in seen)
 
