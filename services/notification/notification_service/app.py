@@ -18,7 +18,7 @@ from chassis.tokens import Authenticator, TokenVerifier, keys_from
 from pydantic import Field, ValidationInfo, field_validator
 
 from notification_service.clients.mail import LogMailer, Mailer, SmtpMailer, SmtpServer
-from notification_service.clients.sms import LogTexter, TwilioAccount, TwilioTexter
+from notification_service.clients.sms import LogTexter, Texter, TwilioAccount
 from notification_service.clients.users import GrpcUsers
 from notification_service.domain.delivery import Patience
 from notification_service.handlers.events import effects
@@ -118,13 +118,13 @@ async def build(settings: Settings) -> Service:
     users = GrpcUsers(channel)
     catalogue = Catalogue()
     account = _account(settings)
-    twilio = None if account is None else TwilioTexter(account)
+    texter = _texter(account)
     sending = Sending(
         database,
         users,
         Composer(catalogue, users, Shop(settings.shop_name, settings.shop_url)),
         _mailer(settings),
-        twilio or LogTexter(),
+        texter,
         _patience(settings),
         Pace(settings.send_concurrency, timedelta(seconds=settings.send_lease_seconds), settings.send_idle_seconds),
         _now,
@@ -150,7 +150,7 @@ async def build(settings: Settings) -> Service:
             "pruning": every(_HOUR, history.prune),
             "invariants": every(invariants.EVERY_SECONDS, books.check),
         },
-        closers=(broker.close, channel.close, *([twilio.close] if twilio else []), database.close),
+        closers=(broker.close, channel.close, texter.close, database.close),
     )
 
 
@@ -170,6 +170,16 @@ def _mailer(settings: Settings) -> Mailer:
         settings.smtp_ca_file,
     )
     return SmtpMailer(server, settings.smtp_from, settings.shop_name, settings.smtp_timeout_seconds)
+
+
+def _texter(account: TwilioAccount | None) -> Texter:
+    if account is None:
+        return LogTexter()
+    from notification_service.clients.twilio import (
+        TwilioTexter,  # only who has an account needs it, and it costs memory
+    )
+
+    return TwilioTexter(account)
 
 
 def _account(settings: Settings) -> TwilioAccount | None:

@@ -1,6 +1,6 @@
-"""Text messages: the port, Twilio's REST API, and a log for shops without a provider.
+"""Text messages: the port, a log for shops without a provider, and an account with Twilio.
 
-https://www.twilio.com/docs/messaging/api/message-resource, https://www.twilio.com/docs/usage/security#validating-requests
+https://www.twilio.com/docs/usage/security#validating-requests
 """
 
 import base64
@@ -11,10 +11,9 @@ from dataclasses import dataclass, field
 from typing import Protocol
 from uuid import UUID
 
-import aiohttp
 from chassis import logs
 
-from notification_service.domain.delivery import ACCEPTED, Outcome, Result
+from notification_service.domain.delivery import ACCEPTED, Outcome
 
 log = logs.get(__name__)
 
@@ -33,6 +32,8 @@ class Texter(Protocol):
     async def send(self, text: Text) -> Outcome:
         """Never raises for what a provider or a network does: that is an outcome."""
 
+    async def close(self) -> None: ...
+
 
 class LogTexter:
     """Tells the log that a text message was made, and nothing of it."""
@@ -42,6 +43,9 @@ class LogTexter:
             "a text was made and not sent: SMS_PROVIDER is log", notification_id=str(text.id), template=text.template
         )
         return ACCEPTED
+
+    async def close(self) -> None:
+        """It keeps nothing open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,58 +66,3 @@ class TwilioAccount:
         content = self.callback_for(notification_id) + "".join(f"{name}{form[name]}" for name in sorted(form))
         expected = hmac.new(self.auth_token.encode(), content.encode(), hashlib.sha1).digest()
         return hmac.compare_digest(base64.b64encode(expected), signature.encode())
-
-
-class TwilioTexter:
-    """Twilio knows no idempotency keys: a request that broke off after it was sent may have been carried out."""
-
-    def __init__(self, account: TwilioAccount, seconds: float = 10.0) -> None:
-        self._account = account
-        self._timeout = aiohttp.ClientTimeout(total=seconds, connect=seconds / 2)
-        self._session: aiohttp.ClientSession | None = None
-
-    async def send(self, text: Text) -> Outcome:
-        account = self._account
-        sender = {"MessagingServiceSid" if account.sender.startswith("MG") else "From": account.sender}
-        form = {"To": text.recipient, "Body": text.body, **sender}
-        if account.status_callback is not None:
-            form["StatusCallback"] = account.callback_for(text.id)
-        url = f"{account.base.rstrip('/')}/2010-04-01/Accounts/{account.sid}/Messages.json"
-        try:
-            async with self._open().post(url, data=form, allow_redirects=False) as answer:
-                return _outcome(answer.status, await _json(answer))
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
-            return Outcome(Result.TRANSIENT, "connection")
-        except (aiohttp.ClientError, OSError, TimeoutError):
-            return Outcome(Result.UNKNOWN, "connection_lost")
-
-    async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
-
-    def _open(self) -> aiohttp.ClientSession:
-        """Made on first use, in the loop that uses it."""
-        if self._session is None:
-            login = base64.b64encode(f"{self._account.sid}:{self._account.auth_token}".encode()).decode()
-            self._session = aiohttp.ClientSession(headers={"Authorization": f"Basic {login}"}, timeout=self._timeout)
-        return self._session
-
-
-async def _json(answer: aiohttp.ClientResponse) -> Mapping[str, object]:
-    try:
-        content = await answer.json(content_type=None)
-    except ValueError:
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
-def _outcome(status: int, answer: Mapping[str, object]) -> Outcome:
-    """A number that cannot be reached, or whose owner said stop, is refused for good; a refused login is our configuration,
-    which somebody may mend; too many requests and Twilio's own troubles pass.
-    """
-    if 200 <= status < 300:
-        return Outcome(Result.ACCEPTED, provider_id=str(answer.get("sid", "")))
-    code = answer.get("code")
-    error = f"twilio_{code}" if isinstance(code, int) else f"http_{status}"
-    is_permanent = 400 <= status < 500 and status not in (401, 403, 408, 429)
-    return Outcome(Result.PERMANENT if is_permanent else Result.TRANSIENT, error)
