@@ -59,8 +59,7 @@ types: .venv/.stamp ## mypy --strict
 	for tests in $(TYPED_TESTS); do echo "mypy $$tests"; mypy "$$tests"; done
 
 test: .venv/.stamp host-tools charts test-env-up ## every test that needs no cluster, on real PostgreSQL, Redis, RabbitMQ and Stripe's double
-	eval "$$(e2e/cluster/test-env env)" && pytest $(SIDE_BY_SIDE) -m 'not cluster and not slow and not alone' $(TEST_FOLDERS) $(PYTEST)
-	eval "$$(e2e/cluster/test-env env)" && pytest -s -m 'alone and not slow' e2e/tests/integration $(PYTEST)
+	eval "$$(e2e/cluster/test-env env)" && pytest $(SIDE_BY_SIDE) -m 'not cluster and not slow' $(TEST_FOLDERS) $(PYTEST)
 
 e2e: .venv/.stamp charts ## the cluster suite, on the cluster of `make up`
 	e2e/cluster/up --no-order
@@ -72,7 +71,7 @@ e2e-full: .venv/.stamp charts test-env-up ## the long tests too: a death at ever
 	eval "$$(e2e/cluster/test-env env)" && pytest -s -m 'slow and not cluster' $(TEST_FOLDERS) $(PYTEST)
 
 test-integration: .venv/.stamp test-env-up ## all services as processes, through the gateway
-	eval "$$(e2e/cluster/test-env env)" && pytest -m 'not slow and not alone' e2e/tests/contract e2e/tests/integration $(PYTEST)
+	eval "$$(e2e/cluster/test-env env)" && pytest -m 'not slow' e2e/tests/contract e2e/tests/integration $(PYTEST)
 
 bench: .venv/.stamp charts ## how long a shop takes to be ready: the operator against helm install
 	e2e/cluster/up --no-order
