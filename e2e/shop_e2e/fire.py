@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -146,9 +146,10 @@ class Fire:
         self.tally.seconds = time.monotonic() - began
         return self.tally
 
-    async def _shop_for(self, attempts: object) -> None:
+    async def _shop_for(self, attempts: Iterator[int]) -> None:
+        """One buyer, who takes attempts from those that are left to all."""
         person = await insist(self.shop.register, _PATIENCE_SECONDS)
-        for number in attempts:  # type: ignore[attr-defined]  # one iterator, shared by all buyers
+        for number in attempts:
             await self._attempt(person, number)
             if number % 500 == 499:
                 self.say(

@@ -7,10 +7,10 @@ from chassis.kernel.money import Money
 from chassis.tokens import Principal
 
 from payment_service.domain.errors import ProviderUnavailable, RefundRefused, UnknownPayment
-from payment_service.domain.payments import Payment, PaymentId, Refund, RefundId, RefundStatus
+from payment_service.domain.payments import PaymentId, Refund, RefundId, RefundStatus
 from payment_service.repository.payments import PaymentRepository
 from payment_service.repository.refunds import RefundRepository
-from payment_service.service.settling import Settlement, Tools
+from payment_service.service.settling import Settlement, Tools, set_aside_within
 
 log = logs.get(__name__)
 
@@ -73,11 +73,6 @@ class Refunding:
             payment = await repository.lock(payment_id)
             wanted = Money(payment.refundable if amount is None else amount, payment.amount.currency)
             refund = Refund(refund_id, payment_id, wanted, now, reason, admin_id)
-            await repository.store(_set_aside(payment, refund))
-            await RefundRepository(transaction).add(refund, due=now + self._tools.patience)
+            await set_aside_within(transaction, payment, refund, due_at=now + self._tools.patience)
         log.info("refund requested", refund_id=str(refund.id), payment_id=str(payment_id))
         return refund, True
-
-
-def _set_aside(payment: Payment, refund: Refund) -> Payment:
-    return payment.with_refund(refund.amount.amount, refund.created_at)

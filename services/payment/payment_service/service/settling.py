@@ -127,9 +127,8 @@ class Settlement:
         """The refund, pending; None for one that is known."""
         now = self._tools.now()
         async with self._tools.database.begin() as transaction:
-            repository, refunds_here = PaymentRepository(transaction), RefundRepository(transaction)
-            payment = await repository.lock(payment.id)
-            if await refunds_here.by_provider_ref(made.id) is not None:
+            payment = await PaymentRepository(transaction).lock(payment.id)
+            if await RefundRepository(transaction).by_provider_ref(made.id) is not None:
                 return None
             if made.amount.currency != payment.amount.currency or made.amount.amount > payment.refundable:
                 measures.DISCREPANCIES.inc()
@@ -138,8 +137,7 @@ class Settlement:
             refund = Refund(
                 RefundId(self._tools.new_id()), payment.id, made.amount, now, _BY_OTHER_HANDS, provider_ref=made.id
             )
-            await repository.store(payment.with_refund(made.amount.amount, now))
-            await refunds_here.add(refund, due=now + self._tools.patience)
+            await set_aside_within(transaction, payment, refund, due_at=now + self._tools.patience)
         log.info("a refund was made at the provider", refund_id=str(refund.id), payment_id=str(payment.id))
         return refund
 
@@ -162,8 +160,7 @@ class Settlement:
         now = self._tools.now()
         amount = Money(payment.refundable, payment.amount.currency)
         refund = Refund(RefundId(self._tools.new_id()), payment.id, amount, now, reason="order_cancelled")
-        await PaymentRepository(transaction).store(payment.with_refund(amount.amount, now))
-        await RefundRepository(transaction).add(refund, due=now)
+        await set_aside_within(transaction, payment, refund, due_at=now)
 
     async def _without_intent(self, payment: Payment) -> Payment:
         """Its request stopped before there was anything to charge: it waits for the next one, unless it shall close."""
@@ -261,6 +258,15 @@ class Settlement:
         """What a cancelled order was paid with goes back, however long it takes."""
         if await PaymentRepository(transaction).is_order_cancelled(payment.order_id):
             await due.hasten(transaction, payments.c.id, payment.id, now + _REFUND_AGAIN)
+
+
+async def set_aside_within(transaction: AsyncConnection, payment: Payment, refund: Refund, due_at: datetime) -> None:
+    """Records a new refund, and that its amount is on its way back. The payment's row must be locked.
+
+    Raises NotRefundable, RefundExceedsCaptured.
+    """
+    await PaymentRepository(transaction).store(payment.with_refund(refund.amount.amount, refund.created_at))
+    await RefundRepository(transaction).add(refund, due_at)
 
 
 def _after(step: Step, payment: Payment, failure: Failure, at: datetime) -> Payment:
