@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -178,14 +178,17 @@ class Fire:
             with suppress(Refused):  # what a declined card is for
                 await self._insist(lambda: person.pay(order["id"], "pm_card_chargeDeclined", key=f"declined-{number}"))
             self.tally.declined += 1
-        await self._insist(lambda: person.pay(order["id"], key=f"payment-{number}"))
+        await self._insist(
+            lambda: person.pay(order["id"], key=f"payment-{number}"),
+            passing={"payment_exists"},  # the declined one, while a death keeps the shop from closing it
+        )
         if intention < 0.4:
             await self._insist(lambda: person.cancel(order["id"]))
             return "paid and cancelled"
         return "paid"
 
-    async def _insist(self, call: Callable[[], Awaitable[Json | None]]) -> Json:
-        return await insist(call, _PATIENCE_SECONDS) or {}
+    async def _insist(self, call: Callable[[], Awaitable[Json | None]], passing: Collection[str] = ()) -> Json:
+        return await insist(call, _PATIENCE_SECONDS, passing=passing) or {}
 
     async def _blow(self) -> None:
         """One blow after the other, each mended before the next."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import TypeVar
 
 import httpx
@@ -12,9 +12,9 @@ from shop_e2e.client import Refused
 _T = TypeVar("_T")
 
 
-async def insist(call: Callable[[], Awaitable[_T]], within: float = 60.0) -> _T:
+async def insist(call: Callable[[], Awaitable[_T]], within: float = 60.0, *, passing: Collection[str] = ()) -> _T:
     """The answer of `call`, which must be idempotent: repeated while nobody answers, a part of the shop is away, or it is asked for
-    too much; then after as long as it says.
+    too much; then after as long as it says. `passing` are codes of problems that pass by themselves.
 
     Raises Refused for every other answer, and TimeoutError after `within` seconds.
     """
@@ -25,7 +25,7 @@ async def insist(call: Callable[[], Awaitable[_T]], within: float = 60.0) -> _T:
             except httpx.TransportError:
                 wait = 0.0
             except Refused as refusal:
-                if refusal.status < 500 and refusal.status != 429:
+                if refusal.status < 500 and refusal.status != 429 and refusal.code not in passing:
                     raise
                 wait = refusal.retry_after if refusal.status == 429 else 0.0
             await asyncio.sleep(wait + random.uniform(0.1, 0.4))

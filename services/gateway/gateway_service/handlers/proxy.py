@@ -112,7 +112,10 @@ class _Answer:
         await self._send(message)
 
     async def relay(self, received: aiohttp.ClientResponse, base: str) -> None:
-        """Passes each piece on as it comes. Raises aiohttp.ClientError where the upstream breaks off."""
+        """Passes each piece on as it comes, the head with the first: an upstream that dies before has not answered.
+
+        Raises aiohttp.ClientError where the upstream breaks off.
+        """
         headers = response_headers(received.raw_headers, base)
         squeeze = None
         if self._may_be_compressed() and compressing.is_compressible(received.status, headers):
@@ -120,15 +123,14 @@ class _Answer:
             if compressing.accepts_gzip(header(self._scope["headers"], b"accept-encoding")):
                 headers = compressing.compressed(headers)
                 squeeze = zlib.compressobj(_COMPRESSION_LEVEL, zlib.DEFLATED, _GZIP)
+        first = await received.content.readany()
         await self.send({"type": "http.response.start", "status": received.status, "headers": headers})
-        await self._relay_body(received.content, squeeze)
+        await self._relay_body(first, received.content, squeeze)
 
-    async def _relay_body(self, content: aiohttp.StreamReader, squeeze: "zlib._Compress | None") -> None:
-        """To HEAD, the same answer without its body."""
+    async def _relay_body(self, piece: bytes, content: aiohttp.StreamReader, squeeze: "zlib._Compress | None") -> None:
+        """`piece` and what follows it. To HEAD, the same answer without its body."""
         is_wanted = self._scope["method"] != "HEAD"
-        is_over = False
-        while not is_over:
-            piece = await content.readany()
+        while True:
             is_over = content.at_eof()
             if squeeze is not None and is_wanted:
                 piece = squeeze.compress(piece) + (squeeze.flush() if is_over else b"")
@@ -136,6 +138,9 @@ class _Answer:
                 await self.send(
                     {"type": "http.response.body", "body": piece if is_wanted else b"", "more_body": not is_over}
                 )
+            if is_over:
+                return
+            piece = await content.readany()
 
     def _may_be_compressed(self) -> bool:
         return self.route is not None and self.route.method == "GET" and not self.route.bears_secrets

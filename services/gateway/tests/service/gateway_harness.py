@@ -125,8 +125,10 @@ class Wire:
 
 
 @asynccontextmanager
-async def wire(*answers: bytes) -> AsyncIterator[Wire]:
-    """Each request reads its head, gets the next of `answers` (the last one for ever), and then the connection ends."""
+async def wire(*answers: bytes, until: asyncio.Event | None = None) -> AsyncIterator[Wire]:
+    """Each request reads its head, gets the next of `answers` (the last one for ever), and then the connection ends: at once, or
+    when `until` is set.
+    """
     line = Wire()
 
     async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -134,6 +136,8 @@ async def wire(*answers: bytes) -> AsyncIterator[Wire]:
             line.requests.append(await reader.readuntil(b"\r\n\r\n"))
             writer.write(answers[min(len(line.requests), len(answers)) - 1])
             await writer.drain()
+            if until is not None:
+                await until.wait()
         writer.close()
 
     server = await asyncio.start_server(converse, "127.0.0.1", 0)

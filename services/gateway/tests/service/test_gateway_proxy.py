@@ -403,9 +403,23 @@ async def test_what_changes_things_is_not_repeated_on_a_connection_that_was_used
     ],
 )
 async def test_part_of_an_answer_is_never_taken_for_the_whole(gateway_before: Open, part: bytes) -> None:
-    async with wire(part) as line, gateway_before(line.url) as gateway:
+    death = asyncio.Event()
+    async with (
+        wire(part, until=death) as line,
+        gateway_before(line.url) as gateway,
+        gateway.stream("GET", "/api/v1/products") as answer,
+    ):
+        death.set()
         with pytest.raises(httpx.RemoteProtocolError):
-            await gateway.get("/api/v1/products")
+            await answer.aread()
+
+
+async def test_a_service_that_dies_between_head_and_body_has_not_answered(gateway_before: Open) -> None:
+    async with (
+        wire(b"HTTP/1.1 201 Created\r\nContent-Length: 100\r\n\r\n") as line,
+        gateway_before(line.url) as gateway,
+    ):
+        assert problem(await gateway.get("/api/v1/products"), 503) == "upstream_unavailable"
 
 
 async def test_what_is_no_answer_is_unavailable(gateway_before: Open) -> None:
