@@ -16,6 +16,7 @@ SERVICE_MEMBERS := $(filter services/%,$(MEMBERS))
 PACKAGES = $(foreach member,$(MEMBERS),$(member)/$(notdir $(patsubst %/__init__.py,%,$(wildcard $(member)/*/__init__.py))))
 TEST_FOLDERS := $(wildcard e2e/tests/unit e2e/tests/integration e2e/tests/contract services/*/tests operator/tests/unit charts/tests)
 SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+NONE_CHOSEN := 5
 CLUSTER_TEST_FOLDERS := $(wildcard e2e/tests/cluster operator/tests/api charts/tests)
 TYPED_TESTS = $(wildcard services/*/tests operator/tests charts/tests e2e/tests)
 SOURCES = git ls-files -z --cached --others --exclude-standard --deduplicate
@@ -59,7 +60,8 @@ types: .venv/.stamp ## mypy --strict
 	for tests in $(TYPED_TESTS); do echo "mypy $$tests"; mypy "$$tests"; done
 
 test: .venv/.stamp host-tools charts test-env-up ## every test that needs no cluster, on real PostgreSQL, Redis, RabbitMQ and Stripe's double
-	eval "$$(e2e/cluster/test-env env)" && pytest $(SIDE_BY_SIDE) -m 'not cluster and not slow' $(TEST_FOLDERS) $(PYTEST)
+	eval "$$(e2e/cluster/test-env env)" && pytest $(SIDE_BY_SIDE) -m 'not (cluster or slow or alone)' $(TEST_FOLDERS) $(PYTEST)
+	eval "$$(e2e/cluster/test-env env)" && pytest -s -m 'alone and not slow' $(TEST_FOLDERS) $(PYTEST) || [ $$? = $(NONE_CHOSEN) ]
 
 e2e: .venv/.stamp charts ## the cluster suite, on the cluster of `make up`
 	e2e/cluster/up --no-order

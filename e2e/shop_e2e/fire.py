@@ -229,7 +229,7 @@ class Fire:
 
     async def _broker(self, _chance: random.Random) -> None:
         self.tally.blows["restarts of the broker"] += 1
-        await servers.restart_broker()
+        await servers.restart_broker(self.stack.servers.rabbitmq)
 
     async def _heal(self) -> None:
         for mended in self.lines.values():

@@ -1,29 +1,35 @@
-"""What befalls the test servers themselves; see e2e/cluster/test-env."""
+"""What befalls the test servers themselves, which are containers; see e2e/cluster/test-env."""
 
 import asyncio
+from urllib.parse import urlsplit
 
 import asyncpg
-
-_POSTGRES, _RABBITMQ = "ecommerce-test-postgres", "ecommerce-test-rabbitmq"
 
 
 async def crash_database(dsn: str) -> None:
     """PostgreSQL finds one of its processes dead, ends all others, and recovers from its log, as after a crash of the server."""
     connection = await asyncpg.connect(dsn)
-    await _run("docker", "exec", _POSTGRES, "bash", "-c", f"kill -9 {connection.get_server_pid()}")
+    await _run("docker", "exec", await _container(dsn), "bash", "-c", f"kill -9 {connection.get_server_pid()}")
     connection.terminate()
 
 
-async def restart_broker() -> None:
+async def restart_broker(url: str) -> None:
     """RabbitMQ stops, with all its connections, and starts again with what it had stored."""
+    container = await _container(url)
     for verb in ("stop_app", "start_app"):
-        await _run("docker", "exec", _RABBITMQ, "rabbitmqctl", "--quiet", verb)
+        await _run("docker", "exec", container, "rabbitmqctl", "--quiet", verb)
 
 
-async def _run(*command: str) -> None:
+async def _container(url: str) -> str:
+    """The one that serves this URL."""
+    return (await _run("docker", "ps", "--quiet", "--filter", f"publish={urlsplit(url).port}")).strip()
+
+
+async def _run(*command: str) -> str:
     process = await asyncio.create_subprocess_exec(
         *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
     output, _ = await process.communicate()
     if process.returncode != 0:
         raise RuntimeError(f"{' '.join(command)}: {output.decode()}")
+    return output.decode()

@@ -8,7 +8,6 @@ import contextlib
 import os
 import secrets
 import signal
-import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -19,6 +18,7 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import httpx
 import redis.asyncio as redis
+from chassis.testing import free_port
 
 from shop_e2e.terminal import lines_of
 
@@ -110,13 +110,8 @@ class Plan:
 
 
 def free_ports() -> dict[str, Ports]:
-    """Three ports a service that nobody listens on now."""
-    with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(3 * len(SERVICES))]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        numbers = iter([one.getsockname()[1] for one in sockets])
-        return {name: Ports(next(numbers), next(numbers), next(numbers)) for name in SERVICES}
+    """Three ports a service, this process's alone."""
+    return {name: Ports(free_port(), free_port(), free_port()) for name in SERVICES}
 
 
 def design_ports() -> dict[str, Ports]:

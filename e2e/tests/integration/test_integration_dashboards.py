@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import itertools
 import math
-import socket
 import subprocess
 import threading
 import time
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import prometheus_client
 import pytest
-from chassis.testing import eventually
+from chassis.testing import eventually, free_port
 from shop_e2e.client import Person, Refused, Shop
 from shop_e2e.dashboards import DASHBOARDS, Panel
 from shop_e2e.pictures import draw, filled, save
@@ -67,14 +66,14 @@ async def watched(stack: Stack, tmp_path: Path) -> AsyncIterator[Prometheus]:
             Target(broker, "rabbitmq", "/metrics/detailed", queues),
             Target(f"127.0.0.1:{operator}", "operator"),
         ]
-        async with watching([*services, *others], "shop", _free_port(), tmp_path) as prometheus:
+        async with watching([*services, *others], "shop", free_port(), tmp_path) as prometheus:
             yield prometheus
 
 
 @contextlib.contextmanager
 def _operators_figures() -> Iterator[int]:
     """The operator's own metrics as it would tell them of one shop; the port."""
-    port = _free_port()
+    port = free_port()
     server, thread = prometheus_client.start_http_server(port, addr="127.0.0.1")
     working = threading.Event()
     worker = threading.Thread(target=_reconcile_again_and_again, args=(working,))
@@ -127,12 +126,6 @@ async def _shop_for_ever(shop: Shop, product: int, sold_out: int) -> None:
             await customer.pay(declined["id"], card="pm_card_chargeDeclined")
         with pytest.raises(Refused):
             await customer.order((sold_out, 1))
-
-
-def _free_port() -> int:
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        return int(held.getsockname()[1])
 
 
 def _address_of(container: str) -> str:

@@ -6,7 +6,7 @@ import random
 import pytest
 from shop_e2e.fire import burn
 
-pytestmark = pytest.mark.slow  # crashes the servers that tests share
+pytestmark = pytest.mark.alone
 
 
 async def test_five_hundred_orders_under_fire_leave_books_that_agree(tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -19,6 +19,7 @@ async def test_five_hundred_orders_under_fire_leave_books_that_agree(tmp_path_fa
     assert report.lost == []
 
 
+@pytest.mark.slow
 async def test_ten_thousand_orders_under_fire_leave_books_that_agree(tmp_path_factory: pytest.TempPathFactory) -> None:
     seed = int(os.environ.get("SEED", random.randrange(2**32)))
 

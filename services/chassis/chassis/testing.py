@@ -4,13 +4,17 @@ The servers come from `make test-env-up`, which also prints the variables that a
 """
 
 import asyncio
+import fcntl
 import json
 import os
 import random
+import socket
+import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -91,6 +95,42 @@ async def fresh_vhost() -> AsyncIterator[str]:
             (await client.delete(f"/api/vhosts/{vhost}")).raise_for_status()
 
 
+_PORTS = range(20_000, 30_000)
+"""Below what the kernel gives to outgoing connections, so that a server which is down for a moment finds its port free again."""
+_claims: list[int] = []
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on, and that nobody else is given here before this process ends."""
+    claims = Path(tempfile.gettempdir()) / "ecommerce-test-ports"
+    claims.mkdir(exist_ok=True)
+    while True:
+        port = random.choice(_PORTS)  # noqa: S311 - no secret
+        claim = os.open(claims / str(port), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o666)
+        if _is_granted(claim) and _is_free(port):
+            _claims.append(claim)
+            return port
+        os.close(claim)
+
+
+def _is_granted(claim: int) -> bool:
+    try:
+        fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
 class Cable:
     """A TCP connection to a server that a test can cut, mend and slow down.
 
@@ -101,7 +141,7 @@ class Cable:
         self._target = (host, port)
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
-        self.port = 0
+        self.port = free_port()
         self.delay = 0.0
 
     def aim(self, host: str, port: int) -> None:
@@ -109,9 +149,8 @@ class Cable:
         self._target = (host, port)
 
     async def mend(self) -> None:
-        """Accepts connections, on the same port as before if it was cut."""
+        """Accepts connections, from the beginning or after a cut."""
         self._server = await asyncio.start_server(self._forward, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
 
     async def drop(self) -> None:
         """Ends every connection in the middle of what it carries; new ones are accepted."""

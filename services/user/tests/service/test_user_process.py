@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -34,15 +33,9 @@ class Running:
         return output.decode()
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @asynccontextmanager
 async def started() -> AsyncIterator[Running]:
-    ports = {name: free_port() for name in ("HTTP_PORT", "GRPC_PORT", "METRICS_PORT")}
+    ports = {name: testing.free_port() for name in ("HTTP_PORT", "GRPC_PORT", "METRICS_PORT")}
     async with testing.empty_database() as database, testing.fresh_vhost() as broker:
         await migrate("user_service", database)
         settings = {name.upper(): str(value) for name, value in database.model_dump().items()}

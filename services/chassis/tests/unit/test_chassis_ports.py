@@ -1,0 +1,34 @@
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+from chassis import testing
+
+_ASK_TWICE = """
+from chassis import testing
+testing._PORTS = range(19_990, 19_993)
+print(testing.free_port(), testing.free_port(), flush=True)
+input()
+"""
+
+
+def test_a_port_is_given_to_one_process_until_that_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(testing, "_PORTS", range(19_990, 19_993))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    with subprocess.Popen(
+        [sys.executable, "-c", _ASK_TWICE],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={"TMPDIR": str(tmp_path)},
+    ) as other:
+        assert other.stdout is not None
+        theirs = {int(port) for port in other.stdout.readline().split()}
+        assert theirs < set(testing._PORTS)
+        assert {testing.free_port()} == set(testing._PORTS) - theirs
+        other.communicate("\n")
+
+    assert {testing.free_port(), testing.free_port()} == theirs
