@@ -29,12 +29,13 @@ WHERE h.statuses IS NULL OR h.statuses[1] <> 'pending' OR h.statuses[cardinality
 SELECT h.order_id, h.previous, h.status
 FROM (
     SELECT order_id, status, lag(status) OVER (PARTITION BY order_id ORDER BY position) AS previous FROM order_history
-) h
+) h JOIN orders o ON o.id = h.order_id
 WHERE h.previous IS NOT NULL
   AND (h.previous, h.status) NOT IN (
     ('pending', 'confirmed'), ('pending', 'cancelled'), ('confirmed', 'processing'), ('confirmed', 'cancelled'),
     ('processing', 'shipped'), ('shipped', 'delivered')
-  );
+  )
+  AND NOT ((h.previous, h.status) = ('processing', 'cancelled') AND o.cancel_reason = 'out_of_stock');
 
 -- invariant: cancelled_order_has_a_reason
 -- An order that is cancelled says why, and no other does.

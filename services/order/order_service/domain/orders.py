@@ -69,6 +69,8 @@ class Actor(StrEnum):
     SYSTEM = "system"
 
 
+_CANNOT_GO_ON = frozenset({(OrderStatus.PROCESSING, CancelReason.OUT_OF_STOCK)})
+"""Nobody cancels what is being packed, except that there is nothing to pack."""
 _CANCELLED_BY: Mapping[CancelReason, Actor] = {
     CancelReason.BUYER: Actor.BUYER,
     CancelReason.EXPIRED: Actor.SYSTEM,
@@ -224,13 +226,16 @@ class Order:
         """One that is cancelled already stays as it is, with its first reason. Raises NotCancellable."""
         if self.status is OrderStatus.CANCELLED:
             return self
-        if not self.status.may_become(OrderStatus.CANCELLED):
+        if not (self.status.may_become(OrderStatus.CANCELLED) or (self.status, reason) in _CANNOT_GO_ON):
             raise NotCancellable(self.id, self.status)
-        return replace(self._become(OrderStatus.CANCELLED, _CANCELLED_BY[reason], at), cancel_reason=reason)
+        return replace(self._step(OrderStatus.CANCELLED, _CANCELLED_BY[reason], at), cancel_reason=reason)
 
     def _become(self, status: OrderStatus, by: Actor, at: datetime) -> "Order":
         if not self.status.may_become(status):
             raise self._refusal(status)
+        return self._step(status, by, at)
+
+    def _step(self, status: OrderStatus, by: Actor, at: datetime) -> "Order":
         return replace(self, status=status, history=(*self.history, Step(status, at, by)))
 
     def _again(self, parcel: Parcel | None) -> "Order":

@@ -107,7 +107,10 @@ class Ordering:
         await repository.add_refund(order_id, refund)
 
     async def reject_within(self, transaction: AsyncConnection, order_id: OrderId) -> None:
-        """Inventory could not keep the stock: the hold had lapsed, and somebody else has it now. Raises NotCancellable."""
+        """Inventory could not keep the stock: the hold had lapsed, and somebody else has it now.
+
+        Raises NotCancellable of what was shipped: the stock was there after all, and a person must look.
+        """
         order = await OrderRepository(transaction).lock(order_id)
         if order is None:
             log.warning("stock rejected for an order that was never stored", order_id=str(order_id))

@@ -182,6 +182,18 @@ async def test_a_payment_of_a_cancelled_order_is_recorded_and_changes_nothing(or
     await order.heard(placed["id"], "order.placed.v1", "order.cancelled.v1")
 
 
+async def test_an_order_in_processing_whose_stock_is_gone_is_cancelled_by_the_shop(order: Order) -> None:
+    placed = await order.confirmed(419, (1, 1))
+    await order.moved(placed["id"], "processing")
+
+    await order.tell(rejection_of(placed["id"]))
+
+    found = await seen(order, placed)
+    assert (found["status"], found["cancel_reason"]) == ("cancelled", "out_of_stock")
+    assert steps(found)[2:] == [("processing", "admin"), ("cancelled", "system")]
+    await order.heard(placed["id"], "order.placed.v1", "order.confirmed.v1", "order.cancelled.v1")
+
+
 async def test_a_confirmed_order_whose_stock_is_gone_is_cancelled(order: Order) -> None:
     placed = await order.confirmed(411, (1, 1))
 

@@ -125,6 +125,18 @@ def test_an_order_on_its_way_cannot_be_cancelled(status: OrderStatus) -> None:
         order_in(status).cancelled(CancelReason.BUYER, LATER)
 
 
+def test_an_order_in_processing_whose_stock_is_gone_is_cancelled() -> None:
+    cancelled = order_in(OrderStatus.PROCESSING).cancelled(CancelReason.OUT_OF_STOCK, LATER)
+
+    assert (cancelled.status, cancelled.cancel_reason) == (OrderStatus.CANCELLED, CancelReason.OUT_OF_STOCK)
+
+
+@pytest.mark.parametrize("status", [OrderStatus.SHIPPED, OrderStatus.DELIVERED])
+def test_an_order_that_left_is_not_cancelled_for_want_of_stock(status: OrderStatus) -> None:
+    with pytest.raises(NotCancellable, match=status):
+        order_in(status).cancelled(CancelReason.OUT_OF_STOCK, LATER)
+
+
 def test_cancelling_again_keeps_the_first_reason() -> None:
     order = order_in(OrderStatus.CANCELLED)
 
