@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from shop_e2e.client import Person, Shop
+from shop_e2e.insisting import insist
 from shop_e2e.mailbox import Mailbox
 from shop_e2e.stack import SERVICES, Plan, Stack, free_ports, running
 
@@ -49,6 +51,12 @@ async def on_trial(
     print(f"logs of the services: {plan.logs}")
     async with running(plan) as stack:
         yield stack
+
+
+async def admin_of(stack: Stack, shop: Shop) -> Person:
+    """The first admin, logged in: user serves already while it registers it."""
+    email, password = stack.plan.admin_email, stack.plan.admin_password
+    return await insist(lambda: shop.log_in(email, password), passing=("wrong_credentials",))
 
 
 def unforeseen_errors(stack: Stack) -> list[str]:

@@ -14,7 +14,7 @@ from shop_e2e.client import Json, Shop
 from shop_e2e.collector import Collector, Span, collecting
 from shop_e2e.mailbox import Mailbox
 from shop_e2e.stack import Stack
-from shop_e2e.trial import on_trial, unforeseen_errors
+from shop_e2e.trial import admin_of, on_trial, unforeseen_errors
 
 _STEPS = {
     ("gateway", "SERVER", "POST /api/v1/orders"),
@@ -60,7 +60,7 @@ async def followed(traced: Stack, traces: Collector) -> Followed:
     """An order, once all of it has come in; or what there is of it after a while, for the tests to say what is missing."""
     request_id = f"follow-{uuid.uuid4().hex}"
     async with Shop(traced.url) as shop:
-        admin = await shop.log_in(traced.plan.admin_email, traced.plan.admin_password)
+        admin = await admin_of(traced, shop)
         _seller, product = await shop.stocked_product(admin, 5)
         buyer = await shop.register()
         wanted = {"items": [{"product_id": product, "quantity": 2}]}
