@@ -607,10 +607,18 @@ def test_a_store_outside_is_reached_by_its_port(render: Render, secrets: str) ->
     assert {"ports": [{"port": 5432, "protocol": "TCP"}]} in policy["spec"]["egress"]
 
 
-def test_traces_may_leave_to_where_they_are_sent(render: Render, secrets: str) -> None:
-    values = {"order.env.OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector.monitoring:4318"}
+@pytest.mark.parametrize(
+    ("endpoint", "port"),
+    [
+        ("http://collector.monitoring:4318", 4318),
+        ("https://traces.example.com", 443),
+        ("http://traces.example.com", 80),
+    ],
+)
+def test_traces_may_leave_to_where_they_are_sent(render: Render, secrets: str, endpoint: str, port: int) -> None:
+    values = {"order.env.OTEL_EXPORTER_OTLP_ENDPOINT": endpoint}
     policy = named(whole(render, secrets, values), "NetworkPolicy", "shop-order")
-    assert {"ports": [{"port": 4318, "protocol": "TCP"}]} in policy["spec"]["egress"]
+    assert {"ports": [{"port": port, "protocol": "TCP"}]} in policy["spec"]["egress"]
 
 
 # Monitoring.

@@ -235,7 +235,13 @@ def _panels(dashboard: Dashboard) -> Iterator[dict[str, Any]]:
 
 def _panel(number: int, panel: Panel, position: dict[str, int]) -> dict[str, Any]:
     targets = [
-        {"refId": chr(ord("A") + index), "datasource": _DATASOURCE, "expr": query, "legendFormat": legend}
+        {
+            "refId": chr(ord("A") + index),
+            "datasource": _DATASOURCE,
+            "expr": query,
+            "legendFormat": legend,
+            **_exemplars(query),
+        }
         for index, (legend, query) in enumerate(panel.queries.items())
     ]
     return {
@@ -249,6 +255,11 @@ def _panel(number: int, panel: Panel, position: dict[str, int]) -> dict[str, Any
         "options": {"legend": {"displayMode": "list", "placement": "bottom"}, "tooltip": {"mode": "multi"}},
         "targets": targets,
     }
+
+
+def _exemplars(query: str) -> dict[str, bool]:
+    """Durations are shown with the traces that are examples of them."""
+    return {"exemplar": True} if "_duration_seconds_bucket" in query else {}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

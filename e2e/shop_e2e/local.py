@@ -69,6 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         logs=folder.path / "logs",
         ports=design_ports(),
         redis_database=1,
+        settings={service: _tracing() for service in SERVICES},
         jwt_secret=secrets["JWT_SECRET"],
         admin_email=secrets["ADMIN_EMAIL"],
         admin_password=secrets["ADMIN_PASSWORD"],
@@ -100,6 +101,11 @@ def _parser() -> argparse.ArgumentParser:
     migrate = verbs.add_parser("migrate", help="bring the databases to their newest schema; makes missing ones")
     migrate.add_argument("--service", choices=_WITH_DATABASE, metavar="SERVICE", help="this one's alone")
     return parser
+
+
+def _tracing() -> dict[str, str]:
+    """Where traces go, and what else OpenTelemetry is told: as in this terminal."""
+    return {name: value for name, value in os.environ.items() if name.startswith("OTEL_")}
 
 
 def _as_asked(plan: Plan, chosen: argparse.Namespace) -> Plan:

@@ -6,16 +6,25 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from shop_e2e.client import Person, Shop
+from shop_e2e.insisting import insist
 from shop_e2e.mailbox import Mailbox
-from shop_e2e.stack import Plan, Stack, free_ports, running
+from shop_e2e.stack import SERVICES, Plan, Stack, free_ports, running
 
 
 @asynccontextmanager
 async def on_trial(
-    name: str, logs: Path, box: Mailbox, *, crashing: bool = False, detours: Mapping[str, int] | None = None
+    name: str,
+    logs: Path,
+    box: Mailbox,
+    *,
+    crashing: bool = False,
+    detours: Mapping[str, int] | None = None,
+    everywhere: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Stack]:
     """A running shop whose mails go to `box`. What a crash leaves behind is taken up after seconds instead of minutes, so that
     tests need not wait; orders stay unpaid for as long as a test takes, and one address may call as often as a test does.
+    `everywhere`: further variables of every service.
     """
     smtp = {
         "SMTP_HOST": "127.0.0.1",
@@ -24,23 +33,30 @@ async def on_trial(
         "SMTP_FROM": "shop@example.com",
     }
     soon = {"SEND_LEASE_SECONDS": "6", "SEND_RETRY_SECONDS": "1", "SMTP_TIMEOUT_SECONDS": "5"}
+    of_one = {
+        "gateway": {"RATE_LIMITS": "off"},
+        "notification": {**smtp, **soon, "SHOP_URL": "https://shop.example.com"},
+        "order": {"RESERVATION_HOLD_SECONDS": "3", "ORDER_TTL_SECONDS": "86400"},
+        "payment": {"PROVIDER_DEADLINE_SECONDS": "3", "SWEEP_PATIENCE_SECONDS": "4"},
+    }
     plan = Plan(
         name=f"{name}-{uuid.uuid4().hex[:8]}",
         logs=logs,
         ports=free_ports(),
         redis_database=random.randrange(2, 16),
-        settings={
-            "gateway": {"RATE_LIMITS": "off"},
-            "notification": {**smtp, **soon, "SHOP_URL": "https://shop.example.com"},
-            "order": {"RESERVATION_HOLD_SECONDS": "3", "ORDER_TTL_SECONDS": "86400"},
-            "payment": {"PROVIDER_DEADLINE_SECONDS": "3", "SWEEP_PATIENCE_SECONDS": "4"},
-        },
+        settings={service: {**(everywhere or {}), **of_one.get(service, {})} for service in SERVICES},
         crashing=crashing,
         detours=detours or {},
     )
     print(f"logs of the services: {plan.logs}")
     async with running(plan) as stack:
         yield stack
+
+
+async def admin_of(stack: Stack, shop: Shop) -> Person:
+    """The first admin, logged in: user serves already while it registers it."""
+    email, password = stack.plan.admin_email, stack.plan.admin_password
+    return await insist(lambda: shop.log_in(email, password), passing=("wrong_credentials",))
 
 
 def unforeseen_errors(stack: Stack) -> list[str]:

@@ -4,7 +4,7 @@ import pytest
 from shop_e2e.client import Person, Shop
 from shop_e2e.mailbox import Mailbox, mailbox
 from shop_e2e.stack import Stack
-from shop_e2e.trial import on_trial, unforeseen_errors
+from shop_e2e.trial import admin_of, on_trial, unforeseen_errors
 
 
 @pytest.fixture(scope="session")
@@ -30,4 +30,4 @@ async def shop(stack: Stack) -> AsyncIterator[Shop]:
 
 @pytest.fixture(scope="session")
 async def admin(stack: Stack, shop: Shop) -> Person:
-    return await shop.log_in(stack.plan.admin_email, stack.plan.admin_password)
+    return await admin_of(stack, shop)

@@ -73,7 +73,7 @@ sms:
 {{- end }}
 {{- end }}
 {{- with get .Values.env "OTEL_EXPORTER_OTLP_ENDPOINT" }}
-- {{ include "common.urlPort" (dict "url" . "default" 4317) }}
+- {{ include "common.urlPort" (dict "url" . "default" (ternary 443 80 (hasPrefix "https:" .))) }}
 {{- end }}
 {{- end -}}
 

@@ -18,6 +18,7 @@ prometheus.yml: |
 global:
   scrape_interval: {{ .Values.interval }}
   evaluation_interval: {{ .Values.interval }}
+storage: { exemplars: { max_exemplars: 10000 } } # in memory
 rule_files: [/etc/prometheus/rules/*.yaml]
 scrape_configs:
   - job_name: monitoring
@@ -61,6 +62,7 @@ dns_sd_configs: [{ names: [{{ .name }}], type: A, port: {{ .port }}, refresh_int
 args:
   - --config.file=/etc/prometheus/rules/prometheus.yml
   - --storage.tsdb.path=/prometheus
+  - --enable-feature=exemplar-storage
   - --storage.tsdb.retention.time={{ .Values.retention.time }}
   - --storage.tsdb.retention.size={{ .Values.retention.size }}
   - --web.listen-address=:{{ .Values.ports.metrics }}

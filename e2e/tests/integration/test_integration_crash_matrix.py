@@ -19,7 +19,7 @@ from shop_e2e.client import Person, Shop
 from shop_e2e.insisting import insist
 from shop_e2e.mailbox import Mailbox, mailbox, text_of
 from shop_e2e.stack import SERVICES, Stack
-from shop_e2e.trial import on_trial
+from shop_e2e.trial import admin_of, on_trial
 
 _SAMPLE = 6
 """How many points every run tries; the whole matrix is a long test."""
@@ -104,7 +104,7 @@ async def _die_at(stack: Stack, service: str, point: str, box: Mailbox) -> bool:
 async def _journey(stack: Stack, box: Mailbox) -> None:
     """An order is placed, paid, confirmed, mailed, cancelled and refunded; a second one is kept, a third given up unpaid."""
     async with Shop(stack.url) as shop:
-        admin = await insist(lambda: shop.log_in(stack.plan.admin_email, stack.plan.admin_password))
+        admin = await admin_of(stack, shop)
         _seller, product = await insist(lambda: shop.stocked_product(admin, 10))
         buyer = await insist(lambda: shop.register())
         returned, kept, given_up = [await _order(buyer, product) for _ in range(3)]

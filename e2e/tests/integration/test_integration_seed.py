@@ -14,7 +14,7 @@ from shop_e2e.assortment import assortment
 from shop_e2e.client import Json, Person, Shop
 from shop_e2e.mailbox import Mailbox
 from shop_e2e.stack import Stack
-from shop_e2e.trial import on_trial
+from shop_e2e.trial import admin_of, on_trial
 
 _PRODUCTS, _CUSTOMERS, _ORDERS = 12, 5, 40
 
@@ -34,7 +34,7 @@ async def shop(stack: Stack) -> AsyncIterator[Shop]:
 
 @pytest.fixture(scope="module")
 async def admin(stack: Stack, shop: Shop) -> Person:
-    return await shop.log_in(stack.plan.admin_email, stack.plan.admin_password)
+    return await admin_of(stack, shop)
 
 
 @pytest.fixture(scope="module")

@@ -160,9 +160,7 @@ async def _deliver(message: AbstractIncomingMessage, receive: Callable[[Event], 
     except UnknownEvent as error:
         await _leave(message, error)
         return
-    with tracing.tracer.start_as_current_span(
-        f"{event.type.name} process", context=tracing.extract(event.trace), kind=tracing.SpanKind.CONSUMER
-    ):
+    with tracing.following(f"{event.type.name} process", tracing.SpanKind.CONSUMER, event.trace):
         try:
             await _once_everything_answers(receive, event)
         except UnknownEvent as error:

@@ -13,6 +13,8 @@ from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
 from google.protobuf.message import Message
 from shopapi.events.v1 import events_pb2
 
+from chassis import tracing
+
 
 class MalformedEvent(Exception):  # noqa: N818 - named for what happened
     """A message that no consumer can ever read: it goes to the dead letters at once."""
@@ -62,7 +64,7 @@ def topology() -> Topology:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One event: who it is about (`subject`), what happened (`payload`), and the trace it belongs to."""
+    """One event: who it is about (`subject`), what happened (`payload`), and the trace and request it belongs to, as `inject` gave them."""
 
     id: UUID
     subject: str
@@ -73,6 +75,10 @@ class Event:
     @property
     def type(self) -> EventType:
         return topology().type_of(self.payload)
+
+
+_ATTRIBUTES = {"traceparent": "traceparent", "tracestate": "tracestate", tracing.REQUEST_ID: "requestid"}
+"""What a trace is carried as: the names of CloudEvents' attributes are letters and digits alone."""
 
 
 def encode(event: Event) -> bytes:
@@ -86,7 +92,7 @@ def encode(event: Event) -> bytes:
             "subject": event.subject,
             "time": event.time.isoformat(),
             "datacontenttype": "application/json",
-            **event.trace,
+            **{_ATTRIBUTES[name]: value for name, value in event.trace.items() if name in _ATTRIBUTES},
             "data": MessageToDict(
                 event.payload, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
             ),
@@ -102,9 +108,21 @@ def decode(body: bytes) -> Event:
         if kind is None:
             raise UnknownEvent(f"{document['type']} is not in shopapi/topology.toml")
         payload = ParseDict(document["data"], kind.payload(), ignore_unknown_fields=True)
-        trace = {name: document[name] for name in ("traceparent", "tracestate") if name in document}
         return Event(
-            UUID(document["id"]), document["subject"], datetime.fromisoformat(document["time"]), payload, trace
+            UUID(document["id"]),
+            document["subject"],
+            datetime.fromisoformat(document["time"]),
+            payload,
+            _trace_in(document),
         )
     except (ValueError, KeyError, TypeError, ParseError) as error:
         raise MalformedEvent(f"not a CloudEvent of ours: {error!r}") from error
+
+
+def trace_of(body: bytes) -> dict[str, str]:
+    """The trace and request of an event that `encode` wrote."""
+    return _trace_in(json.loads(body))
+
+
+def _trace_in(document: Mapping[str, str]) -> dict[str, str]:
+    return {name: document[attribute] for name, attribute in _ATTRIBUTES.items() if attribute in document}

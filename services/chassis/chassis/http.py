@@ -3,16 +3,17 @@
 import importlib.resources
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 
-import structlog
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
 from opentelemetry import trace
+from opentelemetry.trace import Span
 from prometheus_client import Histogram
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Match, Route
@@ -29,7 +30,8 @@ SERVER_SECONDS = Histogram(
     buckets=(0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10),
 )  # fmt: skip
 MAX_BODY_BYTES = 1024 * 1024
-REQUEST_ID = b"x-request-id"
+REQUEST_ID = tracing.REQUEST_ID.encode()
+_PROBES = ("/health", "/ready")
 
 MALFORMED_JSON = Problem(400, "malformed_json")
 INVALID_FIELD = Problem(422, "invalid_field")
@@ -184,19 +186,13 @@ class Edge:
             return
         headers: Mapping[bytes, bytes] = dict(scope["headers"])
         exchange = _Exchange(headers, receive, send)
-        parent = tracing.extract(
-            {k.decode("latin-1"): v.decode("latin-1") for k, v in headers.items() if k.startswith(b"trace")}
-        )
         started = time.perf_counter()
-        with (
-            tracing.tracer.start_as_current_span(scope["method"], context=parent, kind=tracing.SpanKind.SERVER) as span,
-            structlog.contextvars.bound_contextvars(request_id=exchange.request_id.decode("latin-1")),
-        ):
+        with _span(scope, headers, exchange.request_id) as span:
             await self._answer(scope, exchange)
             route = _route(scope)
-            span.update_name(f"{scope['method']} {route}")
             seconds = time.perf_counter() - started
-            SERVER_SECONDS.labels(scope["method"], route, exchange.status).observe(seconds)
+            _describe(span, scope["method"], route, exchange.status)
+            SERVER_SECONDS.labels(scope["method"], route, exchange.status).observe(seconds, tracing.exemplar())
             _log(scope, route, exchange.status, seconds)
 
     async def _answer(self, scope: Scope, exchange: "_Exchange") -> None:
@@ -258,6 +254,25 @@ def _route(scope: Scope) -> str:
     return str(getattr(scope.get("route"), "path", "unmatched"))
 
 
+def _span(scope: Scope, headers: Mapping[bytes, bytes], request_id: bytes) -> AbstractContextManager[Span]:
+    """A probe is nobody's request, and has none."""
+    if scope["path"] in _PROBES:
+        return trace.use_span(trace.INVALID_SPAN)
+    caller = {name.decode("latin-1"): v.decode("latin-1") for name, v in headers.items() if name.startswith(b"trace")}
+    carrier = {**caller, tracing.REQUEST_ID: request_id.decode()}
+    return tracing.following(scope["method"], tracing.SpanKind.SERVER, carrier)
+
+
+def _describe(span: Span, method: str, route: str, status: int | None) -> None:
+    """By OpenTelemetry's conventions for HTTP: https://opentelemetry.io/docs/specs/semconv/http/http-spans/."""
+    span.update_name(f"{method} {route}")
+    span.set_attributes({"http.request.method": method, "http.route": route})
+    if status is not None:
+        span.set_attribute("http.response.status_code", status)
+        if status >= 500:
+            span.set_status(trace.StatusCode.ERROR)
+
+
 def _log(scope: Scope, route: str, status: int | None, seconds: float) -> None:
-    if route not in ("/health", "/ready"):
+    if route not in _PROBES:
         log.info("request", method=scope["method"], route=route, status=status, milliseconds=round(seconds * 1000, 1))

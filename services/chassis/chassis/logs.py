@@ -12,6 +12,7 @@ def configure(service: str, tenant: str, level: str) -> None:
     """Sends structlog and the standard library's loggers to stdout in one shape."""
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
+        _always(service=service, tenant=tenant),  # also in threads of libraries, which have no context of ours
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         _trace_ids,
@@ -43,12 +44,18 @@ def configure(service: str, tenant: str, level: str) -> None:
     logging.getLogger("aiormq.connection").setLevel(
         logging.CRITICAL
     )  # a broker that is away is reported once, by chassis.broker
-    structlog.contextvars.bind_contextvars(service=service, tenant=tenant)
 
 
 def get(name: str) -> structlog.stdlib.BoundLogger:
     logger: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(name)
     return logger
+
+
+def _always(**fields: str) -> structlog.typing.Processor:
+    def add(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+        return {**fields, **event}
+
+    return add
 
 
 def _trace_ids(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

@@ -97,13 +97,17 @@ class Outbox:
             backlog, lag = (await transaction.execute(_WAITING)).one()
             _show(backlog, lag)  # already now: while the broker is away nothing comes after this
             if rows:
-                await asyncio.gather(*(self._broker.publish(row.type, row.id, row.body) for row in rows))
+                await asyncio.gather(*(self._publish(row.type, row.id, row.body) for row in rows))
                 await transaction.execute(delete(_outbox).where(_outbox.c.sequence.in_([row.sequence for row in rows])))
         left = backlog - len(rows)
         _show(left, lag if left else 0)
         for row in rows:
             PUBLISHED.labels(row.type).inc()
         return len(rows)
+
+    async def _publish(self, event_type: str, event_id: UUID, body: bytes) -> None:
+        with tracing.following(f"{event_type} publish", tracing.SpanKind.PRODUCER, events.trace_of(body)):
+            await self._broker.publish(event_type, event_id, body)
 
 
 def _show(backlog: int, lag: float) -> None:

@@ -116,7 +116,9 @@ class _ClientTracing(aio.UnaryUnaryClientInterceptor):
             traced = aio.ClientCallDetails(
                 details.method, details.timeout, metadata, details.credentials, details.wait_for_ready
             )
-            return await continuation(traced, request)
+            call = await continuation(traced, request)
+            await call  # so that the span lasts as long as the call
+            return call
 
 
 class Server:
@@ -153,17 +155,19 @@ class _ServerEdge(aio.ServerInterceptor):
         if handler is None or handler.unary_unary is None:
             return handler
         method = _method(details.method)
-        parent = tracing.extract({key: value for key, value in details.invocation_metadata if isinstance(value, str)})
+        carrier = {key: value for key, value in details.invocation_metadata if isinstance(value, str)}
 
         async def answer(request: Any, context: aio.ServicerContext[Any, Any]) -> Any:
             started, status = time.perf_counter(), grpc.StatusCode.OK
-            with tracing.tracer.start_as_current_span(method, context=parent, kind=tracing.SpanKind.SERVER):
+            with tracing.following(method, tracing.SpanKind.SERVER, carrier):
                 try:
                     return await handler.unary_unary(request, context)
                 except Exception as error:
                     status, detail, trailer = self._refusal(error)
                 finally:
-                    SERVER_SECONDS.labels(method, status.name).observe(time.perf_counter() - started)
+                    seconds = time.perf_counter() - started
+                    SERVER_SECONDS.labels(method, status.name).observe(seconds, tracing.exemplar())
+                    _log(method, status, seconds)
                 return await context.abort(status, detail, trailer)
 
         return grpc.unary_unary_rpc_method_handler(answer, handler.request_deserializer, handler.response_serializer)
@@ -175,6 +179,10 @@ class _ServerEdge(aio.ServerInterceptor):
             return grpc.StatusCode.INTERNAL, "an unforeseen error; it is logged with the trace id", ()
         members = json.dumps(dict(problem.members(error))).encode()
         return problems.GRPC_STATUS[problem.status], str(error), ((CODE_KEY, problem.code), (MEMBERS_KEY, members))
+
+
+def _log(method: str, status: grpc.StatusCode, seconds: float) -> None:
+    log.info("call", rpc=method, status=status.name, milliseconds=round(seconds * 1000, 1))
 
 
 def _method(full: str | bytes) -> str:

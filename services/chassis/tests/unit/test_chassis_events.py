@@ -1,6 +1,7 @@
 """Events keep every value on their way, and their topology is one both sides can use."""
 
 import json
+import re
 from datetime import UTC, datetime
 
 import pytest
@@ -22,9 +23,17 @@ ORDER = events_pb2.OrderPlaced(
 
 
 def test_an_event_survives_its_journey() -> None:
-    event = Event(uuid7(), "018f", NOON, ORDER, {"traceparent": "00-" + "a" * 32 + "-" + "b" * 16 + "-01"})
+    trace = {"traceparent": "00-" + "a" * 32 + "-" + "b" * 16 + "-01", "tracestate": "k=v", "x-request-id": "r-1"}
+    event = Event(uuid7(), "018f", NOON, ORDER, trace)
 
     assert events.decode(events.encode(event)) == event
+    assert events.trace_of(events.encode(event)) == trace
+
+
+def test_every_attribute_has_a_name_that_cloud_events_allow() -> None:
+    event = Event(uuid7(), "018f", NOON, ORDER, {"x-request-id": "r-1"})
+
+    assert all(re.fullmatch("[a-z0-9]{1,20}", name) for name in json.loads(events.encode(event)))
 
 
 def test_zero_values_do_not_vanish_in_transport() -> None:

@@ -12,7 +12,6 @@ from chassis.http import BODY_TOO_LARGE, problem_response
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
-from structlog.contextvars import get_contextvars
 
 from gateway_service.clients.upstreams import Outbound, Upstreams
 from gateway_service.domain import compressing
@@ -187,13 +186,8 @@ async def _receive(receive: Receive) -> Message:
 
 
 def _outbound(scope: Scope, path: str, route: Route, body: bytes | _Body | None) -> Outbound:
-    headers = request_headers(scope["headers"], scope["caller"], _own_headers())
+    headers = request_headers(scope["headers"], scope["caller"], tracing.inject())
     return Outbound(route.upstream, route.method, _target(path, scope["query_string"]), headers, body)
-
-
-def _own_headers() -> dict[str, str]:
-    """The trace, and the request's id as the edge gave it."""
-    return {**tracing.inject(), "x-request-id": get_contextvars().get("request_id", "")}
 
 
 def _target(path: str, query: bytes) -> str:

@@ -6,6 +6,7 @@ leaves an attempt without an outcome, of which there are two at most (domain/del
 """
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -232,8 +233,8 @@ async def _failed_to_compose() -> Outcome:
 
 
 def _tell(notification: Notification, verdict: Verdict, error: str | None) -> None:
-    tell = log.error if verdict.status is Status.FAILED else log.info
-    tell(
+    log.log(
+        logging.ERROR if verdict.status is Status.FAILED else logging.INFO,
         "a notification went on",
         notification_id=str(notification.id),
         template=notification.template,

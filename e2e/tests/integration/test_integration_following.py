@@ -1,0 +1,140 @@
+"""One request can be followed: from its id to what every service logged for it, and to one trace of all its steps."""
+
+import contextlib
+import json
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import httpx
+import pytest
+from chassis.testing import eventually
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+from shop_e2e.client import Json, Shop
+from shop_e2e.collector import Collector, Span, collecting
+from shop_e2e.mailbox import Mailbox
+from shop_e2e.stack import Stack
+from shop_e2e.trial import admin_of, on_trial, unforeseen_errors
+
+_STEPS = {
+    ("gateway", "SERVER", "POST /api/v1/orders"),
+    ("order", "SERVER", "POST /api/v1/orders"),
+    ("order", "CLIENT", "shopapi.product.v1.ProductService/GetPrices"),
+    ("product", "SERVER", "shopapi.product.v1.ProductService/GetPrices"),
+    ("order", "CLIENT", "shopapi.inventory.v1.InventoryService/Reserve"),
+    ("inventory", "SERVER", "shopapi.inventory.v1.InventoryService/Reserve"),
+    ("order", "PRODUCER", "order.placed.v1 publish"),
+    ("inventory", "CONSUMER", "order.placed.v1 process"),
+    ("notification", "CONSUMER", "order.placed.v1 process"),
+}
+"""Who does what for an order, beside the statements."""
+_TAKE_PART = {service for service, _, _ in _STEPS}
+
+
+@dataclass(frozen=True)
+class Followed:
+    """What an order left behind."""
+
+    lines: list[Json]
+    """What bears its request's id, of every log."""
+    spans: list[Span]
+    """Of the trace that the gateway's line names."""
+
+
+@pytest.fixture(scope="module")
+async def traces() -> AsyncIterator[Collector]:
+    async with collecting() as collector:
+        yield collector
+
+
+@pytest.fixture(scope="module")
+async def traced(tmp_path_factory: pytest.TempPathFactory, mails: Mailbox, traces: Collector) -> AsyncIterator[Stack]:
+    exporting = {"OTEL_EXPORTER_OTLP_ENDPOINT": traces.url, "OTEL_BSP_SCHEDULE_DELAY": "200"}
+    async with on_trial("traced", tmp_path_factory.mktemp("logs"), mails, everywhere=exporting) as stack:
+        yield stack
+        assert unforeseen_errors(stack) == []
+
+
+@pytest.fixture(scope="module")
+async def followed(traced: Stack, traces: Collector) -> Followed:
+    """An order, once all of it has come in; or what there is of it after a while, for the tests to say what is missing."""
+    request_id = f"follow-{uuid.uuid4().hex}"
+    async with Shop(traced.url) as shop:
+        admin = await admin_of(traced, shop)
+        _seller, product = await shop.stocked_product(admin, 5)
+        buyer = await shop.register()
+        wanted = {"items": [{"product_id": product, "quantity": 2}]}
+        await buyer.call("POST", "/orders", wanted, {"X-Request-ID": request_id})
+
+    seen = [Followed([], [])]
+
+    async def has_come_in() -> bool:
+        seen[:] = [found := _found(traced, traces, request_id)]
+        is_logged, is_traced = _services(found.lines) >= _TAKE_PART, _steps(found.spans) >= _STEPS
+        return is_logged and is_traced and not _orphans(found.spans)
+
+    with contextlib.suppress(TimeoutError):
+        await eventually(has_come_in, within=20)
+    return seen[0]
+
+
+async def test_a_request_id_leads_to_lines_of_every_service_that_took_part(followed: Followed) -> None:
+    assert _services(followed.lines) >= _TAKE_PART
+
+
+async def test_those_lines_all_name_one_trace(followed: Followed) -> None:
+    assert len({line.get("trace_id") for line in followed.lines}) == 1
+
+
+async def test_the_trace_has_the_steps_by_http_grpc_and_event(followed: Followed) -> None:
+    assert _steps(followed.spans) >= _STEPS
+
+
+async def test_the_trace_has_the_statements_of_every_service_with_a_database(followed: Followed) -> None:
+    statements = [span for span in followed.spans if span.attributes.get("db.system.name") == "postgresql"]
+    assert {span.service for span in statements} >= _TAKE_PART - {"gateway"}
+    assert any(span.attributes["db.query.text"].startswith("INSERT INTO orders ") for span in statements)
+
+
+async def test_the_trace_is_one_tree(followed: Followed) -> None:
+    assert _orphans(followed.spans) == []
+    (root,) = (span for span in followed.spans if not span.parent_id)
+    assert (root.service, root.kind, root.name) == ("gateway", "SERVER", "POST /api/v1/orders")
+
+
+async def test_a_latency_leads_to_the_trace(traced: Stack, followed: Followed) -> None:
+    (trace_id,) = {span.trace_id for span in followed.spans}
+    assert trace_id in await _exemplars(traced, "gateway", "http_server_request_duration_seconds")
+    assert trace_id in await _exemplars(traced, "order", "http_server_request_duration_seconds")
+    assert trace_id in await _exemplars(traced, "inventory", "rpc_server_duration_seconds")
+
+
+def _found(stack: Stack, traces: Collector, request_id: str) -> Followed:
+    logs = (path.read_text() for path in sorted(stack.plan.logs.glob("*.log")))
+    lines = [json.loads(line) for log in logs for line in log.splitlines() if request_id in line]
+    of_gateway = [line["trace_id"] for line in lines if line["service"] == "gateway"]
+    return Followed(lines, traces.trace(of_gateway[0]) if of_gateway else [])
+
+
+def _services(lines: list[Json]) -> set[str]:
+    return {line["service"] for line in lines}
+
+
+def _steps(spans: list[Span]) -> set[tuple[str, str, str]]:
+    return {(span.service, span.kind, span.name) for span in spans}
+
+
+def _orphans(spans: list[Span]) -> list[Span]:
+    """Those whose parent is not in the trace."""
+    there = {span.id for span in spans}
+    return [span for span in spans if span.parent_id and span.parent_id not in there]
+
+
+async def _exemplars(stack: Stack, service: str, histogram: str) -> set[str]:
+    """The traces that a service's histogram names, asked as Prometheus asks."""
+    async with httpx.AsyncClient() as client:
+        url = f"http://127.0.0.1:{stack.plan.ports[service].metrics}/metrics"
+        text = (await client.get(url, headers={"Accept": "application/openmetrics-text; version=1.0.0"})).text
+    families = text_string_to_metric_families(text)  # type: ignore[no-untyped-call]  # the client has no types there
+    (family,) = (family for family in families if family.name == histogram)
+    return {sample.exemplar.labels["trace_id"] for sample in family.samples if sample.exemplar}

@@ -1,0 +1,129 @@
+"""What a request leaves to follow it by: ids in its log lines, and examples of what was measured."""
+
+import contextlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import httpx
+import prometheus_client
+import pytest
+from chassis import http, tracing
+from chassis.testing import client
+from fastapi import APIRouter
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import format_trace_id
+from structlog.contextvars import bound_contextvars, get_contextvars
+
+OPENMETRICS = {"Accept": "application/openmetrics-text; version=1.0.0"}
+PLAIN = {"Accept": "text/plain; version=0.0.4"}
+
+
+def service() -> httpx.AsyncClient:
+    router = APIRouter()
+
+    @router.get("/cups")
+    async def cups() -> list[str]:
+        return []
+
+    return client(http.app("Test", "1", [router], {}, http.Readiness()))
+
+
+async def request_cups() -> None:
+    async with service() as caller:
+        await caller.get("/cups")
+
+
+@contextlib.contextmanager
+def metrics() -> Iterator[str]:
+    """The URL of this process's metrics, served as a service serves them."""
+    server, thread = prometheus_client.start_http_server(0, addr="127.0.0.1")
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/metrics"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+async def test_a_latency_has_its_trace_as_an_example_where_the_format_has_examples(
+    spans: InMemorySpanExporter,
+) -> None:
+    await request_cups()
+    labels = 'http_request_method="GET",http_response_status_code="200",http_route="/cups"'
+    example = f'# {{trace_id="{trace_id(only(spans))}"}}'
+
+    with metrics() as url:
+        async with httpx.AsyncClient() as prometheus:
+            detailed, plain = [await prometheus.get(url, headers=accept) for accept in (OPENMETRICS, PLAIN)]
+
+    assert detailed.headers["content-type"].startswith("application/openmetrics-text")
+    (line,) = (line for line in detailed.text.splitlines() if example in line)
+    assert line.startswith(f"http_server_request_duration_seconds_bucket{{{labels},le=")
+    assert plain.headers["content-type"].startswith("text/plain")
+    assert f"http_server_request_duration_seconds_count{{{labels}}}" in plain.text
+    assert example not in plain.text
+
+
+async def test_a_request_span_says_how_it_was_answered(spans: InMemorySpanExporter) -> None:
+    await request_cups()
+
+    span = only(spans)
+    assert (span.name, span.attributes) == (
+        "GET /cups",
+        {"http.request.method": "GET", "http.route": "/cups", "http.response.status_code": 200},
+    )
+
+
+@pytest.mark.parametrize("path", ["/health", "/ready"])
+async def test_a_probe_is_nobodys_trace(spans: InMemorySpanExporter, path: str) -> None:
+    async with service() as caller:
+        assert (await caller.get(path)).status_code == 200
+
+    assert spans.get_finished_spans() == ()
+
+
+def test_what_follows_has_the_trace_and_the_request_of_its_cause(spans: InMemorySpanExporter) -> None:
+    with (
+        bound_contextvars(request_id="r-1"),
+        tracing.tracer.start_as_current_span("cause") as cause,
+    ):
+        carried = tracing.inject()
+
+    with tracing.following("effect", tracing.SpanKind.CONSUMER, carried):
+        bound = get_contextvars()["request_id"]
+
+    assert bound == "r-1"
+    assert "request_id" not in get_contextvars()
+    effect = next(span for span in spans.get_finished_spans() if span.name == "effect")
+    parent, context = effect.parent, cause.get_span_context()
+    assert parent is not None
+    assert (parent.trace_id, parent.span_id) == (context.trace_id, context.span_id)
+
+
+def test_a_shop_without_a_collector_logs_trace_ids_gives_no_examples_and_loads_no_exporter() -> None:
+    saying = (
+        "import sys; from chassis import logs, tracing;"
+        "logs.configure('order', 'shop', 'INFO'); tracing.configure('order', '1', 'shop', None);"
+        "following = tracing.following('effect', tracing.SpanKind.SERVER, {'x-request-id': 'r-1'}); following.__enter__();"
+        "logs.get('order_service').info('request', example=tracing.exemplar(), is_recorded=tracing.is_recorded(),"
+        " loaded=[name for name in sys.modules if name.startswith(('opentelemetry.exporter', 'requests'))])"
+    )
+    said = json.loads(subprocess.run([sys.executable, "-c", saying], check=True, capture_output=True, text=True).stdout)
+
+    assert (len(said["trace_id"]), len(said["span_id"])) == (32, 16)
+    assert said["request_id"] == "r-1"
+    assert (said["example"], said["is_recorded"], said["loaded"]) == (None, False, [])
+
+
+def only(spans: InMemorySpanExporter) -> ReadableSpan:
+    (span,) = spans.get_finished_spans()
+    return span
+
+
+def trace_id(span: ReadableSpan) -> str:
+    context = span.get_span_context()
+    assert context is not None
+    return format_trace_id(context.trace_id)
