@@ -66,6 +66,9 @@ def app(title: str, version: str, routers: Sequence[APIRouter], table: ProblemTa
         docs_url=None,
         redoc_url=None,
         separate_input_output_schemas=False,
+        generate_unique_id_function=lambda route: (
+            route.name
+        ),  # a function's name: generated clients call their methods by it
         responses={"4XX": problem_answer("RFC 9457 problem")},
     )
     parts = [_probes(ready), *routers]
