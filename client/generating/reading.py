@@ -10,6 +10,7 @@ from typing import Any, Final
 
 Json = dict[str, Any]
 
+METHODS: Final = ("get", "post", "put", "patch", "delete")
 SCALARS: Final = {
     ("integer", None): "int",
     ("number", None): "float",
@@ -78,15 +79,21 @@ class Operation:
 
 def operations_of(document: Json) -> Iterator[Operation]:
     """In the document's order; webhooks left out."""
+    schemas = document["components"]["schemas"]
     for path, item in document["paths"].items():
-        for method, operation in item.items():
-            if "webhooks" not in operation.get("tags", ()):
-                service, _, name = operation["operationId"].partition(".")
-                paragraphs = (operation.get("summary", ""), operation.get("description", ""))
-                parameters = [*map(parameter, operation.get("parameters", ())), *body(operation)]
-                answered = answer(operation["responses"], document["components"]["schemas"])
-                text = [paragraph for paragraph in paragraphs if paragraph]
-                yield Operation(service, name, method.upper(), path, text, parameters, answered)
+        for method in [key for key in item if key in METHODS]:
+            if "webhooks" not in item[method].get("tags", ()):
+                yield operation_of(path, method, item, schemas)
+
+
+def operation_of(path: str, method: str, item: Json, schemas: Json) -> Operation:
+    """A path's method; what all methods of the path share belongs to it."""
+    described = item[method]
+    service, _, name = described["operationId"].partition(".")
+    text = [described[part] for part in ("summary", "description") if described.get(part)]
+    given = [*item.get("parameters", ()), *described.get("parameters", ())]
+    parameters = [*map(parameter, given), *body(described)]
+    return Operation(service, name, method.upper(), path, text, parameters, answer(described["responses"], schemas))
 
 
 def parameter(described: Json) -> Parameter:

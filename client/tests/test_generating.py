@@ -73,6 +73,14 @@ def test_an_operation_is_a_method_named_by_its_id_that_answers_what_data_holds()
     assert "data(shop.Cup, Call('GET', '/cups/{cup_id}', values={'cup_id': cup_id}))" in method
 
 
+def test_what_a_path_says_of_all_its_methods_holds_for_each() -> None:
+    described = document("get", "/cups/{cup_id}", answered("Data_Cup_"))
+    shared = given("cup_id", "path", {"type": "integer"}, required=True)
+    described["paths"]["/cups/{cup_id}"] |= {"parameters": [shared], "summary": "Cups"}
+
+    assert "async def do(self, cup_id: int) -> shop.Cup:" in method_of(described)
+
+
 def test_what_may_be_left_out_is_named_and_sent_under_its_own_name() -> None:
     optional = {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "null"}]}
     parameters = [
