@@ -11,14 +11,14 @@ TOOLS := $(or $(HOST_TOOLS),$(CACHE)/ecommerce-tools)
 export PATH := $(CURDIR)/.venv/bin:$(TOOLS):$(PATH)
 
 UV := $(or $(shell command -v uv),.tools/bin/uv)
-MEMBERS := $(patsubst %/pyproject.toml,%,$(wildcard e2e/pyproject.toml operator/pyproject.toml proto/pyproject.toml services/*/pyproject.toml))
+MEMBERS := $(patsubst %/pyproject.toml,%,$(wildcard client/pyproject.toml e2e/pyproject.toml operator/pyproject.toml proto/pyproject.toml services/*/pyproject.toml))
 SERVICE_MEMBERS := $(filter services/%,$(MEMBERS))
 PACKAGES = $(foreach member,$(MEMBERS),$(member)/$(notdir $(patsubst %/__init__.py,%,$(wildcard $(member)/*/__init__.py))))
-TEST_FOLDERS := $(wildcard e2e/tests/unit e2e/tests/integration e2e/tests/contract services/*/tests operator/tests/unit charts/tests)
+TEST_FOLDERS := $(wildcard client/tests e2e/tests/unit e2e/tests/integration e2e/tests/contract services/*/tests operator/tests/unit charts/tests)
 SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 NONE_CHOSEN := 5
 CLUSTER_TEST_FOLDERS := $(wildcard e2e/tests/cluster operator/tests/api charts/tests)
-TYPED_TESTS = $(wildcard services/*/tests operator/tests charts/tests e2e/tests)
+TYPED_TESTS = $(wildcard client/tests services/*/tests operator/tests charts/tests e2e/tests)
 SOURCES = git ls-files -z --cached --others --exclude-standard --deduplicate
 PYTHON_SCRIPTS = { $(SOURCES) | xargs -0 grep -lsIE '^\#!.*python' || true; }
 BASH_SCRIPTS = { $(SOURCES) | xargs -0 grep -lsIE '^\#!.*bash|^\# shellcheck shell=bash' || true; }
@@ -49,6 +49,7 @@ lint: .venv/.stamp ## style, layers, scripts, Dockerfiles, contracts, generated 
 	buf lint proto
 	buf breaking proto --against '.git#ref=$(BASE),subdir=proto'
 	proto/generate --check
+	client/generate --check
 	charts/schemas --check
 	diff <(python -m platform_operator crd) $(CRD) || { echo "$(CRD) is not current: run make crds" >&2; exit 1; }
 	@! grep -hvxF -f constraints.txt services/requirements.txt operator/requirements.txt || \
@@ -123,8 +124,9 @@ secrets: ## a values file of random secrets for `helm install`: secrets.yaml
 	@test ! -e secrets.yaml || { echo "secrets.yaml exists already: a shop's secrets are made once" >&2; exit 1; }
 	@(umask 077; charts/secrets > secrets.yaml) && echo "helm install shop charts/platform --values secrets.yaml"
 
-api-docs: .venv/.stamp ## the OpenAPI documents in docs/api, from the services' code
+api-docs: .venv/.stamp ## the OpenAPI documents in docs/api, from the services' code; of them the typed client
 	docs/api/generate
+	client/generate
 
 proto: .venv/.stamp ## the typed stubs of the contracts
 	proto/generate

@@ -1,31 +1,24 @@
-"""A shop through its gateway, as the people who use it see it."""
+"""A shop through its gateway, as the people who use it see it: `api` is typed, `call` and `http` send whatever a test wants to send."""
 
 from __future__ import annotations
 
-import itertools
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, Literal
 
 import httpx
 from chassis.testing import eventually
+from ecommerce_client import Client, ProblemError
+from ecommerce_client.models import Price
+from ecommerce_client.models.inventory import CountRequest, StockAnswer
+from ecommerce_client.models.order import OrderAnswer, OrderRequest, OrderStatus, WantedItem
+from ecommerce_client.models.payment import PaymentAnswer, PaymentRequest
+from ecommerce_client.models.product import CategoryRequest, ProductRequest
+from ecommerce_client.models.user import LoginRequest, RegisterRequest, TokensAnswer, UserRequest
 
 Json = dict[str, Any]
-
-
-class Refused(Exception):  # noqa: N818 - named for what happened
-    """The shop said no: an HTTP status and the problem's stable code."""
-
-    def __init__(self, response: httpx.Response) -> None:
-        self.status = response.status_code
-        self.problem: Json = response.json() if "json" in response.headers.get("content-type", "") else {}
-        self.code = str(self.problem.get("code", ""))
-        self.retry_after = float(response.headers.get("retry-after", 0))
-        """Seconds; 0 where the shop does not say."""
-        super().__init__(
-            f"{response.request.method} {response.request.url.path}: {self.status} {self.code} {response.text[:300]}"
-        )
 
 
 class Shop:
@@ -34,6 +27,7 @@ class Shop:
     def __init__(self, url: str, timeout: float = 15.0) -> None:
         self.url = url
         self.http = httpx.AsyncClient(base_url=f"{url.rstrip('/')}/api/v1", timeout=timeout)
+        self.api = Client(url, http=self.http)
 
     async def __aenter__(self) -> Shop:
         return self
@@ -42,24 +36,11 @@ class Shop:
         await self.http.aclose()
 
     async def call(self, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None) -> Any:
-        """The answer's data; None for 204. Raises Refused, or httpx.TransportError where there was no answer."""
+        """The answer's data; None for 204. Raises ProblemError, or httpx.TransportError where there was no answer."""
         response = await self.http.request(method, path, json=body, headers=headers)
         if response.is_error:
-            raise Refused(response)
+            raise ProblemError(response)
         return response.json()["data"] if response.content else None
-
-    async def whole(self, path: str, headers: Mapping[str, str] | None = None, **params: str | int) -> list[Json]:
-        """All that a list has, page by page. Raises Refused."""
-        found: list[Json] = []
-        for page in itertools.count(1):
-            response = await self.http.get(path, params={**params, "page": page, "limit": 100}, headers=headers)
-            if response.is_error:
-                raise Refused(response)
-            answer = response.json()
-            found += answer["data"]
-            if len(found) >= answer["total"] or not answer["data"]:
-                break
-        return found
 
     async def answers(self, within: float = 30.0) -> None:
         """Waits until requests get through the gateway to its services: the cluster's routing follows readiness by a moment."""
@@ -74,32 +55,33 @@ class Shop:
 
         await eventually(is_open, within)
 
-    async def register(self, role: str = "customer") -> Person:
+    async def register(self, role: Literal["customer", "seller"] = "customer") -> Person:
         """Somebody new."""
         email, password = f"{role}-{uuid.uuid4().hex[:12]}@example.com", uuid.uuid4().hex
-        tokens = await self.call("POST", "/auth/register", {"email": email, "password": password, "role": role})
-        return Person(self, email, password, tokens["access_token"], tokens["user"]["id"])
+        wanted = RegisterRequest(email=email, password=password, role=role)
+        return self._person(password, await self.api.user.register(wanted))
 
     async def log_in(self, email: str, password: str) -> Person:
-        tokens = await self.call("POST", "/auth/login", {"email": email, "password": password})
-        return Person(self, email, password, tokens["access_token"], tokens["user"]["id"])
+        return self._person(password, await self.api.user.login(LoginRequest(email=email, password=password)))
+
+    def _person(self, password: str, tokens: TokensAnswer) -> Person:
+        return Person(self, tokens.user.email, password, tokens.access_token, tokens.user.id)
 
     async def another_admin(self, admin: Person) -> Person:
         """A second admin, with whom a test may do what it would rather not do with the first."""
         person = await self.register()
-        await admin.call("PUT", f"/users/{person.id}", {"role": "admin"})
+        await admin.api.user.put_user(person.id, UserRequest(role="admin"))
         return await self.log_in(person.email, person.password)
 
-    async def stock(self, product_id: int) -> dict[str, int]:
-        stock: dict[str, int] = await self.call("GET", f"/inventory/{product_id}")
-        return stock
+    async def stock(self, product_id: int) -> StockAnswer:
+        return await self.api.inventory.get_stock(product_id)
 
     async def stocked_product(self, admin: Person, quantity: int) -> tuple[Person, int]:
         """A new seller with one product in stock, in a category of its own: who, and the product's id."""
-        category = await admin.call("POST", "/categories", {"name": f"Category {uuid.uuid4().hex[:8]}"})
+        category = await admin.api.product.add_category(CategoryRequest(name=f"Category {uuid.uuid4().hex[:8]}"))
         seller = await self.register("seller")
-        product = await seller.create_product(category["id"])
-        await seller.call("PUT", f"/inventory/{product}", {"quantity": quantity})
+        product = await seller.create_product(category.id)
+        await seller.api.inventory.set_stock(product, CountRequest(quantity=quantity))
         return seller, product
 
 
@@ -120,48 +102,46 @@ class Person:
     async def call(self, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None) -> Any:
         return await self.shop.call(method, path, body, {**self.headers, **(headers or {})})
 
+    @cached_property
+    def api(self) -> Client:
+        return self.shop.api.with_token(self.token)
+
     async def create_product(self, category_id: int, amount: int = 1290, name: str = "Espresso cup") -> int:
         """The new product's id; `amount` in cents of USD."""
-        wanted = {
-            "name": name,
-            "description": "Porcelain, 80 ml",
-            "price": {"amount": amount, "currency": "USD"},
-            "category_id": category_id,
-        }
-        return int((await self.call("POST", "/products", wanted))["id"])
+        price = Price(amount=amount, currency="USD")
+        wanted = ProductRequest(name=name, description="Porcelain, 80 ml", price=price, category_id=category_id)
+        return (await self.api.product.add_product(wanted)).id
 
-    async def order(self, *items: tuple[int, int], key: str | None = None) -> Json:
+    async def order(self, *items: tuple[int, int], key: str | None = None) -> OrderAnswer:
         """Places an order of (product id, quantity) pairs."""
-        wanted = {"items": [{"product_id": product, "quantity": quantity} for product, quantity in items]}
-        order: Json = await self.call("POST", "/orders", wanted, {"Idempotency-Key": key} if key else None)
-        return order
+        wanted = [WantedItem(product_id=product, quantity=quantity) for product, quantity in items]
+        return await self.api.order.place_order(OrderRequest(items=wanted), idempotency_key=key)
 
-    async def pay(self, order_id: str, card: str = "pm_card_visa", key: str | None = None) -> Json:
-        """Pays an order at once. Raises Refused 402 where the card is declined."""
-        wanted = {"order_id": order_id, "payment_method": card, "confirm": True}
-        payment: Json = await self.call("POST", "/payments", wanted, {"Idempotency-Key": key} if key else None)
-        return payment
+    async def pay(self, order_id: uuid.UUID, card: str = "pm_card_visa", key: str | None = None) -> PaymentAnswer:
+        """Pays an order at once. Raises ProblemError 402 where the card is declined."""
+        wanted = PaymentRequest(order_id=order_id, payment_method=card, confirm=True)
+        return await self.api.payment.begin_payment(wanted, idempotency_key=key)
 
-    async def buy(self, *items: tuple[int, int]) -> Json:
+    async def buy(self, *items: tuple[int, int]) -> OrderAnswer:
         """Places an order, pays it, and waits until it is confirmed."""
         order = await self.order(*items)
-        await self.pay(order["id"])
-        return await self.order_becomes(order["id"], "confirmed")
+        await self.pay(order.id)
+        return await self.order_becomes(order.id, "confirmed")
 
-    async def order_becomes(self, order_id: str, status: str, within: float = 30.0) -> Json:
+    async def order_becomes(self, order_id: uuid.UUID, status: OrderStatus, within: float = 30.0) -> OrderAnswer:
         """Waits for a status, which may come by events; the order then."""
-        seen: list[Json] = []
+        seen: list[OrderAnswer] = []
 
         async def has_become() -> bool:
-            seen[:] = [await self.call("GET", f"/orders/{order_id}")]
-            return bool(seen[0]["status"] == status)
+            seen[:] = [await self.api.order.get_order(order_id)]
+            return seen[0].status == status
 
         await eventually(has_become, within)
         return seen[0]
 
-    async def cancel(self, order_id: str) -> None:
-        await self.call("DELETE", f"/orders/{order_id}")
+    async def cancel(self, order_id: uuid.UUID) -> None:
+        await self.api.order.cancel_order(order_id)
 
-    async def orders(self) -> list[Json]:
+    async def orders(self) -> list[OrderAnswer]:
         """All of one's own orders, newest first."""
-        return await self.shop.whole("/orders", self.headers)
+        return [order async for order in self.api.order.list_orders()]

@@ -18,13 +18,16 @@ from collections.abc import Awaitable, Callable, Collection, Iterator
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import urlsplit
+from uuid import UUID
 
 from chassis.testing import Cable, cable
+from ecommerce_client import ProblemError
 
 from shop_e2e import books, servers
 from shop_e2e.books import Finding
-from shop_e2e.client import Json, Person, Refused, Shop
+from shop_e2e.client import Person, Shop
 from shop_e2e.insisting import insist
 from shop_e2e.mailbox import mailbox
 from shop_e2e.stack import SERVICES, Servers, Stack
@@ -33,6 +36,7 @@ from shop_e2e.trial import on_trial
 _PATIENCE_SECONDS = 240.0
 """How long one buyer repeats one request: longer than any outage of ours."""
 _BUYERS = 16
+_T = TypeVar("_T")
 
 
 @dataclass
@@ -161,34 +165,34 @@ class Fire:
         product, intention = chance.choice(self.products), chance.random()
         try:
             order = await self._insist(lambda: person.order((product, 1), key=f"order-{number}"))
-        except Refused as refusal:
+        except ProblemError as refusal:
             if refusal.code != "out_of_stock":
                 raise
             self.tally.sold_out += 1
             return
-        self.tally.accepted[order["id"]] = await self._go_on(person, order, number, intention)
+        self.tally.accepted[str(order.id)] = await self._go_on(person, order.id, number, intention)
 
-    async def _go_on(self, person: Person, order: Json, number: int, intention: float) -> str:
+    async def _go_on(self, person: Person, order: UUID, number: int, intention: float) -> str:
         if intention < 0.1:
             return "left unpaid"
         if intention < 0.2:
-            await self._insist(lambda: person.cancel(order["id"]))
+            await self._insist(lambda: person.cancel(order))
             return "cancelled"
         if intention < 0.3:
-            with suppress(Refused):  # what a declined card is for
-                await self._insist(lambda: person.pay(order["id"], "pm_card_chargeDeclined", key=f"declined-{number}"))
+            with suppress(ProblemError):  # what a declined card is for
+                await self._insist(lambda: person.pay(order, "pm_card_chargeDeclined", key=f"declined-{number}"))
             self.tally.declined += 1
         await self._insist(
-            lambda: person.pay(order["id"], key=f"payment-{number}"),
+            lambda: person.pay(order, key=f"payment-{number}"),
             passing={"payment_exists"},  # the declined one, while a death keeps the shop from closing it
         )
         if intention < 0.4:
-            await self._insist(lambda: person.cancel(order["id"]))
+            await self._insist(lambda: person.cancel(order))
             return "paid and cancelled"
         return "paid"
 
-    async def _insist(self, call: Callable[[], Awaitable[Json | None]], passing: Collection[str] = ()) -> Json:
-        return await insist(call, _PATIENCE_SECONDS, passing=passing) or {}
+    async def _insist(self, call: Callable[[], Awaitable[_T]], passing: Collection[str] = ()) -> _T:
+        return await insist(call, _PATIENCE_SECONDS, passing=passing)
 
     async def _blow(self) -> None:
         """One blow after the other, each mended before the next."""

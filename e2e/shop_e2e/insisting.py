@@ -6,8 +6,7 @@ from collections.abc import Awaitable, Callable, Collection
 from typing import TypeVar
 
 import httpx
-
-from shop_e2e.client import Refused
+from ecommerce_client import ProblemError
 
 _T = TypeVar("_T")
 
@@ -16,7 +15,7 @@ async def insist(call: Callable[[], Awaitable[_T]], within: float = 60.0, *, pas
     """The answer of `call`, which must be idempotent: repeated while nobody answers, a part of the shop is away, or it is asked for
     too much; then after as long as it says. `passing` are codes of problems that pass by themselves.
 
-    Raises Refused for every other answer, and TimeoutError after `within` seconds.
+    Raises ProblemError for every other answer, and TimeoutError after `within` seconds.
     """
     async with asyncio.timeout(within):
         while True:
@@ -24,7 +23,7 @@ async def insist(call: Callable[[], Awaitable[_T]], within: float = 60.0, *, pas
                 return await call()
             except httpx.TransportError:
                 wait = 0.0
-            except Refused as refusal:
+            except ProblemError as refusal:
                 if refusal.status < 500 and refusal.status != 429 and refusal.code not in passing:
                     raise
                 wait = refusal.retry_after if refusal.status == 429 else 0.0

@@ -14,7 +14,7 @@ import os
 import sys
 import time
 from collections import defaultdict, deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -24,11 +24,15 @@ from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
 import httpx
+from ecommerce_client import Client, ProblemError
+from ecommerce_client.models.order import OrderAnswer
+from ecommerce_client.models.product import ListedAnswer
+from ecommerce_client.models.review import ReviewAnswer
 
 from shop_e2e import books
 from shop_e2e.assortment import DEPARTMENTS, KEPT, SHELVES, Article, Assortment, Outcome, Purchase, Verdict, assortment
 from shop_e2e.backdating import Past, backdate
-from shop_e2e.client import Json, Person, Refused, Shop
+from shop_e2e.client import Json, Person, Shop
 from shop_e2e.drawings import picture
 from shop_e2e.insisting import insist
 from shop_e2e.stack import Plan, Servers, Stack, StackError, design_ports
@@ -85,9 +89,14 @@ class Account:
         person = await self.person()
         return await insist(lambda: person.call(method, path, body), _PATIENCE)
 
-    async def whole(self, path: str, **params: str | int) -> list[Json]:
+    async def all_of(self, listing: Callable[[Client], AsyncIterable[_T]]) -> list[_T]:
+        """All that a list has."""
         person = await self.person()
-        return await insist(lambda: self.shop.whole(path, person.headers, **params), _PATIENCE)
+
+        async def read() -> list[_T]:
+            return [item async for item in listing(person.api)]
+
+        return await insist(read, _PATIENCE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +166,7 @@ class Seeding:
         return Account(self._shop, email, password)
 
     async def _open_accounts(self) -> None:
-        known = {user["email"]: user["id"] for user in await self._admin.whole("/users")}
+        known = {user.email: user.id for user in await self._admin.all_of(lambda api: api.user.list_users())}
         sellers = [(account, name, "seller") for name, account in self._sellers.items()]
         buyers = [
             (account, customer.name, "customer")
@@ -174,21 +183,25 @@ class Seeding:
         await _each("accounts", [partial(open_account, *one) for one in (*sellers, *buyers)])
 
     async def _put_up_shelves(self) -> None:
-        roots = {root["name"]: root for root in await self._admin.whole("/categories")}
+        roots = {root.name: root for root in await self._admin.all_of(lambda api: api.product.list_categories())}
         for department in DEPARTMENTS:
-            root = roots.get(department) or await self._admin.call("POST", "/categories", {"name": department})
-            below = {child["name"]: child["id"] for child in root.get("children", ())}
+            known = roots.get(department)
+            root = known.id if known else await self._put_up({"name": department})
+            below = {child.name: child.id for child in known.children} if known else {}
             for shelf in SHELVES:
                 if shelf.department == department:
-                    wanted = {"name": shelf.name, "parent_id": root["id"]}
-                    found = below.get(shelf.name) or (await self._admin.call("POST", "/categories", wanted))["id"]
+                    found = below.get(shelf.name) or await self._put_up({"name": shelf.name, "parent_id": root})
                     self._shelves[shelf.name] = found
+
+    async def _put_up(self, category: Json) -> int:
+        """Its id."""
+        return int((await self._admin.call("POST", "/categories", category))["id"])
 
     async def _stock_articles(self) -> None:
         known = {
-            (product["seller_id"], product["name"]): product["id"]
-            for seller in self._sellers.values()
-            for product in await self._admin.whole("/products", seller_id=self._ids[seller.email])
+            (product.seller_id, product.name): product.id
+            for seller in [self._ids[account.email] for account in self._sellers.values()]
+            for product in await self._admin.all_of(partial(_products_of, seller))
         }
 
         async def stock_article(article: Article) -> bool:
@@ -200,7 +213,7 @@ class Seeding:
                 ]
             else:
                 self._products[article.number] = product
-                if await seller.whole(f"/inventory/{product}/history"):
+                if await seller.all_of(lambda api: api.inventory.get_history(product)):
                     return False
             stock = {"quantity": self._wanted.stock_of(article)}
             await seller.call("PUT", f"/inventory/{self._products[article.number]}", stock)
@@ -219,10 +232,10 @@ class Seeding:
 
     async def _sell(self) -> None:
         """In the order of the year, and each buyer's one after the other: so the first of a buyer's orders is their first purchase."""
-        everything = await self._admin.whole("/orders", all="true")
-        placed: dict[int, deque[Json]] = defaultdict(deque)
-        for order in sorted(everything, key=lambda order: str(order["id"])):
-            placed[order["buyer_id"]].append(order)
+        everything = await self._admin.all_of(lambda api: api.order.list_orders(all_=True))
+        placed: dict[int, deque[OrderAnswer]] = defaultdict(deque)
+        for order in sorted(everything, key=lambda order: order.id):
+            placed[order.buyer_id].append(order)
         turns: dict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
 
         async def sell(number: int, purchase: Purchase) -> bool:
@@ -231,34 +244,34 @@ class Seeding:
                 known = placed[self._ids[buyer.email]]
                 is_new = not known
                 order = known.popleft() if known else await self._place(buyer, purchase)
-            self._orders[number] = UUID(order["id"])
-            if order["status"] != "pending":
+            self._orders[number] = order.id
+            if order.status != "pending":
                 return False
-            await self._settle(buyer, order, purchase.outcome)
+            await self._settle(buyer, order.id, purchase.outcome)
             return is_new
 
         await _each("orders", [partial(sell, number, one) for number, one in enumerate(self._wanted.purchases)])
 
-    async def _place(self, buyer: Account, purchase: Purchase) -> Json:
+    async def _place(self, buyer: Account, purchase: Purchase) -> OrderAnswer:
         person, key = await buyer.person(), str(uuid4())
         items = [(self._products[article], quantity) for article, quantity in purchase.lines.items()]
         return await insist(lambda: person.order(*items, key=key), _PATIENCE)
 
-    async def _settle(self, buyer: Account, order: Json, outcome: Outcome) -> None:
+    async def _settle(self, buyer: Account, order: UUID, outcome: Outcome) -> None:
         if outcome is Outcome.ABANDONED:
-            await buyer.call("DELETE", f"/orders/{order['id']}")
+            await buyer.call("DELETE", f"/orders/{order}")
             return
         if outcome is Outcome.SECOND_CARD:
             with contextlib.suppress(Declined):
                 await self._pay(buyer, order, "pm_card_chargeDeclined")
         await self._pay(buyer, order, "pm_card_visa")
 
-    async def _pay(self, buyer: Account, order: Json, card: str) -> None:
+    async def _pay(self, buyer: Account, order: UUID, card: str) -> None:
         """Raises Declined. Where an interrupted run has paid, there is nothing to do."""
         person, key = await buyer.person(), str(uuid4())
         try:
-            await insist(lambda: person.pay(order["id"], card, key), _PATIENCE)
-        except Refused as refusal:
+            await insist(lambda: person.pay(order, card, key), _PATIENCE)
+        except ProblemError as refusal:
             if refusal.code == "card_declined":
                 raise Declined from refusal
             if refusal.code not in ("payment_exists", "order_not_payable"):
@@ -290,15 +303,16 @@ class Seeding:
         ours = set(self._orders.values())
         async with asyncio.timeout(_PATIENCE):
             while True:
-                waiting = await self._admin.whole("/orders", all="true", status="pending")
-                if ours.isdisjoint(UUID(order["id"]) for order in waiting):
+                waiting = await self._admin.all_of(lambda api: api.order.list_orders(all_=True, status="pending"))
+                if ours.isdisjoint(order.id for order in waiting):
                     break
                 await asyncio.sleep(1)
-        return {UUID(order["id"]): order["status"] for order in await self._admin.whole("/orders", all="true")}
+        everything = await self._admin.all_of(lambda api: api.order.list_orders(all_=True))
+        return {order.id: order.status for order in everything}
 
     async def _hear_verdicts(self) -> None:
-        authors: dict[int, set[int]] = {
-            product: {review["author_id"] for review in await self._admin.whole(f"/products/{product}/reviews")}
+        authors = {
+            product: {review.author_id for review in await self._admin.all_of(partial(_reviews_of, product))}
             for product in {self._products[verdict.article] for verdict in self._wanted.verdicts}
         }
 
@@ -311,6 +325,14 @@ class Seeding:
             return True
 
         await _each("reviews", [partial(hear, verdict) for verdict in self._wanted.verdicts])
+
+
+def _products_of(seller: int, api: Client) -> AsyncIterable[ListedAnswer]:
+    return api.product.list_products(seller_id=seller)
+
+
+def _reviews_of(product: int, api: Client) -> AsyncIterable[ReviewAnswer]:
+    return api.review.list_reviews(product)
 
 
 async def _each(what: str, steps: Iterable[Callable[[], Awaitable[bool]]]) -> None:
@@ -337,7 +359,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = _parser().parse_args(arguments)
     try:
         asyncio.run(_seed(chosen))
-    except* (SeedError, StackError, Refused) as failures:
+    except* (SeedError, StackError, ProblemError) as failures:
         sys.exit(f"seed: {_first(failures)}")
     except* (httpx.TransportError, TimeoutError) as failures:
         sys.exit(

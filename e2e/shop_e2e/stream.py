@@ -7,11 +7,13 @@ import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from uuid import UUID
 
 import httpx
 from chassis.testing import eventually
+from ecommerce_client import ProblemError
 
-from shop_e2e.client import Person, Refused, Shop
+from shop_e2e.client import Person, Shop
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class OrderStream:
     buyers: int = 2
     pause: float = 0.05
     seed: int = field(default_factory=lambda: random.randrange(2**32))
-    accepted: set[str] = field(default_factory=set)
+    accepted: set[UUID] = field(default_factory=set)
     failures: list[Failure] = field(default_factory=list)
     _people: list[Person] = field(default_factory=list)
 
@@ -59,15 +61,13 @@ class OrderStream:
 
     async def assert_books_agree(self) -> None:
         """No accepted order is lost, and what is reserved is what orders hold, once every event has arrived."""
-        stored = {order["id"]: order for person in self._people for order in await person.orders()}
+        stored = {order.id: order for person in self._people for order in await person.orders()}
         lost = self.accepted - set(stored)
         assert not lost, f"{len(lost)} accepted orders are lost"
-        held: int = sum(
-            item["quantity"] for order in stored.values() if order["status"] == "pending" for item in order["items"]
-        )
+        held = sum(item.quantity for order in stored.values() if order.status == "pending" for item in order.items)
 
         async def reserved_is_held() -> bool:
-            return bool((await self.shop.stock(self.product))["reserved"] == held)
+            return (await self.shop.stock(self.product)).reserved == held
 
         await eventually(reserved_is_held, within=90)
 
@@ -76,10 +76,10 @@ class OrderStream:
         while not stop.is_set():
             try:
                 order = await person.order((self.product, 1))
-                self.accepted.add(order["id"])
+                self.accepted.add(order.id)
                 if chance.random() < 0.3:
-                    await person.cancel(order["id"])
-            except Refused as refusal:
+                    await person.cancel(order.id)
+            except ProblemError as refusal:
                 self.failures.append(Failure(refusal.status, str(refusal)))
             except httpx.TransportError as error:
                 self.failures.append(Failure(None, repr(error)))

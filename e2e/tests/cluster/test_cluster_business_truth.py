@@ -22,7 +22,7 @@ async def test_a_wrong_row_is_said_in_status_until_it_is_right_again(
     order = await customer.buy((product, 1))
 
     _sql(namespace, "inventory", f"UPDATE stock SET reserved = reserved + 1 WHERE product_id = {product}")
-    _sql(namespace, "payment", f"UPDATE payments SET status = 'partially_refunded' WHERE order_id = '{order['id']}'")
+    _sql(namespace, "payment", f"UPDATE payments SET status = 'partially_refunded' WHERE order_id = '{order.id}'")
     try:
         await asyncio.to_thread(_becomes, namespace, "NothingOversold", "False")
         await asyncio.to_thread(_becomes, namespace, "NobodyChargedTwice", "False")
@@ -35,7 +35,7 @@ async def test_a_wrong_row_is_said_in_status_until_it_is_right_again(
         )
     finally:
         _sql(namespace, "inventory", f"UPDATE stock SET reserved = reserved - 1 WHERE product_id = {product}")
-        _sql(namespace, "payment", f"UPDATE payments SET status = 'completed' WHERE order_id = '{order['id']}'")
+        _sql(namespace, "payment", f"UPDATE payments SET status = 'completed' WHERE order_id = '{order.id}'")
 
     await asyncio.to_thread(_becomes, namespace, "NothingOversold", "True")
     await asyncio.to_thread(_becomes, namespace, "NobodyChargedTwice", "True")

@@ -26,4 +26,4 @@ async def test_helm_install_alone_gives_a_shop_that_takes_an_order(namespace: Na
         await shop.answers()
         _, product = await shop.stocked_product(await shop.log_in(admin["ADMIN_EMAIL"], admin["ADMIN_PASSWORD"]), 5)
         order = await (await shop.register()).order((product, 2))
-    assert order["status"] == "pending"
+    assert order.status == "pending"

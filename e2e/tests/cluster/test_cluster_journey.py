@@ -5,7 +5,12 @@ import json
 import httpx
 import pytest
 from chassis.testing import eventually as awaited
-from shop_e2e.client import Person, Refused, Shop
+from ecommerce_client import ProblemError
+from ecommerce_client.models import Money
+from ecommerce_client.models import product as product_models
+from ecommerce_client.models.inventory import StockAnswer
+from ecommerce_client.models.review import ReviewRequest
+from shop_e2e.client import Person, Shop
 from shop_e2e.kubectl import Namespace, eventually
 from shop_e2e.shops import DATABASES
 from shop_e2e.stack import SERVICES
@@ -38,21 +43,22 @@ async def test_the_whole_journey_through_the_gateway(namespace: Namespace, shop:
     customer = await shop.log_in(customer.email, customer.password)
 
     order = await customer.order((product, 2))
-    assert order["status"] == "pending"
-    assert order["total"] == {"amount": 2580, "currency": "USD"}
-    assert [mine["id"] for mine in await customer.orders()] == [order["id"]]
+    assert order.status == "pending"
+    assert order.total == Money(amount=2580, currency="USD")
+    assert [mine.id for mine in await customer.orders()] == [order.id]
 
-    await customer.pay(order["id"])
-    await customer.order_becomes(order["id"], "confirmed")
-    await customer.call("POST", f"/products/{product}/reviews", {"rating": 4, "title": "Good", "text": "A cup."})
-    details = await shop.call("GET", f"/products/{product}")
-    assert details["degraded"] == []
-    assert details["seller"]["id"] == seller.id
-    assert details["stock"]["available"] == 8
-    assert details["rating"] == {"average": 4.0, "count": 1}
+    await customer.pay(order.id)
+    await customer.order_becomes(order.id, "confirmed")
+    await customer.api.review.add_review(product, ReviewRequest(rating=4, title="Good", text="A cup."))
+    details = await shop.api.product.get_details(product)
+    assert details.degraded == []
+    assert details.seller
+    assert details.seller.id == seller.id
+    assert details.stock == product_models.StockAnswer(available=8)
+    assert details.rating == product_models.RatingAnswer(average=4, count=1)
 
-    await customer.cancel(order["id"])
-    await _stock_becomes(shop, product, {"product_id": product, "on_hand": 10, "reserved": 0, "available": 10})
+    await customer.cancel(order.id)
+    await _stock_becomes(shop, product, StockAnswer(product_id=product, on_hand=10, reserved=0, available=10))
 
 
 async def test_anothers_order_is_not_found(shop: Shop, admin: Person) -> None:
@@ -60,8 +66,8 @@ async def test_anothers_order_is_not_found(shop: Shop, admin: Person) -> None:
     order = await (await shop.register()).order((product, 1))
     stranger = await shop.register()
 
-    with pytest.raises(Refused) as refusal:
-        await stranger.call("GET", f"/orders/{order['id']}")
+    with pytest.raises(ProblemError) as refusal:
+        await stranger.api.order.get_order(order.id)
 
     assert refusal.value.status == 404
 
@@ -94,7 +100,7 @@ def test_events_reach_every_consumer_and_no_letter_is_dead(namespace: Namespace)
     assert {"inventory", "inventory.dead", "order", "order.dead"} <= set(queues())
 
 
-async def _stock_becomes(shop: Shop, product: int, expected: dict[str, int]) -> None:
+async def _stock_becomes(shop: Shop, product: int, expected: StockAnswer) -> None:
     async def is_so() -> bool:
         return await shop.stock(product) == expected
 

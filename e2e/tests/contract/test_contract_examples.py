@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import sys
 from dataclasses import dataclass
 from email.message import Message
 from email.parser import Parser
@@ -14,6 +15,7 @@ from shop_e2e.stack import Stack
 
 _DOCUMENT = Path(__file__).parents[3] / "docs/api/README.md"
 _EXAMPLE = re.compile(r"^```sh\n(.*?)^```\n\n```http\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_PROGRAM = re.compile(r"^```python\n(.*?)^```\n\n```text\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LOCAL = "http://localhost:8080"
 _BETWEEN = "\f"
 _TOLD_BY_VALUE = ("code", "status")
@@ -47,8 +49,22 @@ async def test_every_example_is_answered_as_documented(stack: Stack, shop: Shop,
         assert differing == [], f"{script}\nis answered otherwise than shown:\n{answer}"
 
 
-def test_every_block_of_shell_is_followed_by_its_answer() -> None:
-    assert len(_EXAMPLE.findall(_DOCUMENT.read_text())) == _DOCUMENT.read_text().count("```sh\n")
+async def test_the_program_prints_what_is_documented(stack: Stack, shop: Shop, admin: Person) -> None:
+    await shop.stocked_product(admin, 10)
+    ((program, shown),) = _PROGRAM.findall(_DOCUMENT.read_text())
+
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", program.replace(_LOCAL, stack.url)), stdout=asyncio.subprocess.PIPE
+    )
+    printed, _ = await process.communicate()
+
+    assert (process.returncode, printed.decode()) == (0, shown)
+
+
+def test_every_block_of_code_is_followed_by_its_answer() -> None:
+    text = _DOCUMENT.read_text()
+    assert len(_EXAMPLE.findall(text)) == text.count("```sh\n")
+    assert len(_PROGRAM.findall(text)) == text.count("```python\n")
 
 
 async def _run(scripts: list[str]) -> list[str]:

@@ -52,12 +52,12 @@ async def new_world(shop: Shop, admin: Person, path: str) -> World:
     seller, product = await shop.stocked_product(admin, 100)
     customer, stranger, rival = await shop.register(), await shop.register(), await shop.register("seller")
     owner = seller if any(part in path for part in _SELLERS_OWN) else customer
-    category = (await shop.call("GET", f"/products/{product}"))["product"]["category_id"]
+    category = (await shop.api.product.get_details(product)).product.category_id
     order = await customer.order((product, 1))
     ids: dict[str, object] = {
         "product_id": product,
         "category_id": category,
-        "order_id": order["id"],
+        "order_id": order.id,
         "user_id": customer.id,
         "notification_id": uuid.uuid4(),
         "review_id": 0,
@@ -67,9 +67,9 @@ async def new_world(shop: Shop, admin: Person, path: str) -> World:
         "payment_method_id": uuid.uuid4(),
     }
     if "{payment_id}" in path or "/payments/order/" in path or "review" in path:
-        ids["payment_id"] = (await customer.pay(order["id"]))["id"]
+        ids["payment_id"] = (await customer.pay(order.id)).id
     if "review" in path:
-        await customer.order_becomes(order["id"], "confirmed")
+        await customer.order_becomes(order.id, "confirmed")
         review = {"rating": 4, "title": "Good", "text": "A cup"}
         ids["review_id"] = (await customer.call("POST", f"/products/{product}/reviews", review))["id"]
     if "{address_id}" in path:
@@ -80,7 +80,7 @@ async def new_world(shop: Shop, admin: Person, path: str) -> World:
         saved = await customer.call("POST", "/payment-methods", {"payment_method": "pm_card_visa"})
         ids["payment_method_id"] = saved["id"]
     people = {"customer": stranger, "seller": rival, "admin": await shop.another_admin(admin), "owner": owner}
-    return World(shop, people, ids, _bodies(product, category, order["id"]))
+    return World(shop, people, ids, _bodies(product, category, order.id))
 
 
 _ADDRESS = {
@@ -92,7 +92,7 @@ _ADDRESS = {
 }
 
 
-def _bodies(product: int, category: int, order: str) -> dict[tuple[str, str], Json]:
+def _bodies(product: int, category: int, order: uuid.UUID) -> dict[tuple[str, str], Json]:
     """A good body for every row that takes one."""
     goods = {"name": "Cup", "description": "", "price": {"amount": 1290, "currency": "USD"}, "category_id": category}
     return {
@@ -117,7 +117,7 @@ def _bodies(product: int, category: int, order: str) -> dict[tuple[str, str], Js
             ("POST", "/inventory/check-availability", {"items": [{"product_id": product, "quantity": 1}]}),
             ("PUT", "/inventory/{product_id}", {"quantity": 50}),
             ("POST", "/inventory/{product_id}/adjustments", {"delta": 1, "reason": "counted"}),
-            ("POST", "/payments", {"order_id": order, "payment_method": "pm_card_visa", "confirm": True}),
+            ("POST", "/payments", {"order_id": str(order), "payment_method": "pm_card_visa", "confirm": True}),
             ("POST", "/payments/{payment_id}/confirm", {"payment_method": "pm_card_visa"}),
             ("POST", "/payments/{payment_id}/refund", {"amount": 1}),
             ("POST", "/payment-methods", {"payment_method": "pm_card_visa"}),

@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 from chassis.testing import eventually
+from ecommerce_client.models import Money
 from shop_e2e.client import Shop
 from shop_e2e.stack import SERVICES
 
@@ -73,8 +74,8 @@ async def test_an_order_is_placed_paid_and_confirmed(composed: Composed) -> None
 
         order = await customer.buy((product, 2))
 
-        assert (order["status"], order["total"]) == ("confirmed", {"amount": 2580, "currency": "USD"})
-        assert (await shop.stock(product))["on_hand"] == 3
+        assert (order.status, order.total) == ("confirmed", Money(amount=2580, currency="USD"))
+        assert (await shop.stock(product)).on_hand == 3
 
 
 async def test_every_service_is_migrated_and_healthy(composed: Composed) -> None:

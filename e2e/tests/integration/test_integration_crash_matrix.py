@@ -117,16 +117,15 @@ async def _journey(stack: Stack, box: Mailbox) -> None:
 
         async with books.opened(stack) as opened:
             await opened.come_to_agree(_ENDS_WITHIN)
-        await eventually(lambda: _mailed(box, buyer, {returned: 4, kept: 2, given_up: 2}), _ENDS_WITHIN)
+        await eventually(lambda: _mailed(box, buyer, {str(returned): 4, str(kept): 2, str(given_up): 2}), _ENDS_WITHIN)
 
 
-async def _order(buyer: Person, product: int) -> str:
+async def _order(buyer: Person, product: int) -> uuid.UUID:
     key = uuid.uuid4().hex
-    order = await insist(lambda: buyer.order((product, 1), key=key))
-    return str(order["id"])
+    return (await insist(lambda: buyer.order((product, 1), key=key))).id
 
 
-async def _pay(buyer: Person, order: str) -> None:
+async def _pay(buyer: Person, order: uuid.UUID) -> None:
     await insist(partial(buyer.pay, order, key=f"pay-{order}"))
     await eventually(lambda: _is(buyer, f"/orders/{order}", "confirmed"), _ENDS_WITHIN)
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import prometheus_client
 import pytest
 from chassis.testing import eventually, free_port
-from shop_e2e.client import Person, Refused, Shop
+from ecommerce_client import ProblemError
+from shop_e2e.client import Person, Shop
 from shop_e2e.dashboards import DASHBOARDS, Panel
 from shop_e2e.pictures import draw, filled, save
 from shop_e2e.prometheus import Prometheus, Target, watching
@@ -119,12 +120,12 @@ async def _shop_for_ever(shop: Shop, product: int, sold_out: int) -> None:
         await shop.call("GET", f"/products/{product}")
         await shop.call("GET", "/products?q=espresso")
         bought = await customer.buy((product, 2))
-        await customer.cancel(bought["id"])
-        await customer.cancel((await customer.order((product, 1)))["id"])
+        await customer.cancel(bought.id)
+        await customer.cancel((await customer.order((product, 1))).id)
         declined = await customer.order((product, 1))
-        with pytest.raises(Refused):
-            await customer.pay(declined["id"], card="pm_card_chargeDeclined")
-        with pytest.raises(Refused):
+        with pytest.raises(ProblemError):
+            await customer.pay(declined.id, card="pm_card_chargeDeclined")
+        with pytest.raises(ProblemError):
             await customer.order((sold_out, 1))
 
 

@@ -5,84 +5,93 @@ import uuid
 import httpx
 import pytest
 from chassis.testing import eventually
-from shop_e2e.client import Person, Refused, Shop
+from ecommerce_client import ProblemError
+from ecommerce_client.models import Money, product
+from ecommerce_client.models.inventory import CountRequest, StockAnswer
+from ecommerce_client.models.product import CategoryRequest
+from ecommerce_client.models.review import ReviewRequest
+from ecommerce_client.models.user import LoginRequest, RefreshRequest, RegisterRequest
+from shop_e2e.client import Person, Shop
 from shop_e2e.mailbox import Mailbox
 from shop_e2e.stack import SERVICES, Stack
 
 
 async def test_from_registration_to_a_refund(shop: Shop, admin: Person, mails: Mailbox) -> None:
     email, password = f"ada-{uuid.uuid4().hex[:8]}@example.com", "correct horse battery staple"
-    await shop.call("POST", "/auth/register", {"email": email, "password": password})
+    await shop.api.user.register(RegisterRequest(email=email, password=password))
     ada = await shop.log_in(email, password)
 
-    category = await admin.call("POST", "/categories", {"name": f"Coffee {uuid.uuid4().hex[:8]}"})
+    category = await admin.api.product.add_category(CategoryRequest(name=f"Coffee {uuid.uuid4().hex[:8]}"))
     seller = await shop.register("seller")
-    cup = await seller.create_product(category["id"], amount=1290)
-    stocked = await seller.call("PUT", f"/inventory/{cup}", {"quantity": 25})
-    assert (stocked["on_hand"], stocked["reserved"], stocked["available"]) == (25, 0, 25)
+    cup = await seller.create_product(category.id, amount=1290)
+    stocked = await seller.api.inventory.set_stock(cup, CountRequest(quantity=25))
+    assert (stocked.on_hand, stocked.reserved, stocked.available) == (25, 0, 25)
 
-    page = (await shop.http.get("/products", params={"category": category["id"], "page": 1, "limit": 10})).json()
-    assert ([found["id"] for found in page["data"]], page["total"]) == ([cup], 1)
-    details = await shop.call("GET", f"/products/{cup}")
-    assert details["product"]["price"] == {"amount": 1290, "currency": "USD"}
-    assert details["seller"]["id"] == seller.id
-    assert details["stock"] == {"available": 25}
-    assert details["rating"] == {"average": 0, "count": 0}
-    assert details["degraded"] == []
+    page = await shop.api.product.list_products(category=category.id, page=1, limit=10)
+    assert ([found.id for found in page.data], page.total) == ([cup], 1)
+    details = await shop.api.product.get_details(cup)
+    assert details.product.price == Money(amount=1290, currency="USD")
+    assert details.seller
+    assert details.seller.id == seller.id
+    assert details.stock == product.StockAnswer(available=25)
+    assert details.rating == product.RatingAnswer(average=0, count=0)
+    assert details.degraded == []
 
-    with pytest.raises(Refused) as too_early:
-        await ada.call("POST", f"/products/{cup}/reviews", {"rating": 5})
+    with pytest.raises(ProblemError) as too_early:
+        await ada.api.review.add_review(cup, ReviewRequest(rating=5))
     assert (too_early.value.status, too_early.value.code) == (403, "not_a_buyer")
     order = await ada.order((cup, 2))
-    assert order["status"] == "pending"
-    assert order["total"] == {"amount": 2580, "currency": "USD"}
+    assert order.status == "pending"
+    assert order.total == Money(amount=2580, currency="USD")
     assert await ada.orders() == [order]
-    assert await ada.call("GET", f"/orders/{order['id']}") == order
-    assert await shop.stock(cup) == {"product_id": cup, "on_hand": 25, "reserved": 2, "available": 23}
+    assert await ada.api.order.get_order(order.id) == order
+    assert await shop.stock(cup) == StockAnswer(product_id=cup, on_hand=25, reserved=2, available=23)
 
-    paid = await ada.pay(order["id"])
-    assert (paid["status"], paid["amount"]) == ("completed", order["total"])
-    await ada.order_becomes(order["id"], "confirmed")
+    paid = await ada.pay(order.id)
+    assert (paid.status, paid.amount) == ("completed", order.total)
+    await ada.order_becomes(order.id, "confirmed")
     await stock_is(shop, cup, on_hand=23, reserved=0)
 
-    await ada.call("POST", f"/products/{cup}/reviews", {"rating": 4, "text": "Keeps its warmth"})
-    (review,) = await shop.call("GET", f"/products/{cup}/reviews")
-    assert (review["author_id"], review["rating"]) == (ada.id, 4)
-    assert (await shop.call("GET", f"/products/{cup}"))["rating"] == {"average": 4, "count": 1}
+    await ada.api.review.add_review(cup, ReviewRequest(rating=4, text="Keeps its warmth"))
+    (review,) = [found async for found in shop.api.review.list_reviews(cup)]
+    assert (review.author_id, review.rating) == (ada.id, 4)
+    assert (await shop.api.product.get_details(cup)).rating == product.RatingAnswer(average=4, count=1)
 
-    await ada.cancel(order["id"])
-    await ada.order_becomes(order["id"], "cancelled")
+    await ada.cancel(order.id)
+    await ada.order_becomes(order.id, "cancelled")
     await stock_is(shop, cup, on_hand=25, reserved=0)
 
     async def is_refunded() -> bool:
-        payment = await ada.call("GET", f"/payments/{paid['id']}")
-        return bool(payment["status"] == "refunded" and payment["refunded"] == order["total"])
+        payment = await ada.api.payment.get_payment(paid.id)
+        return payment.status == "refunded" and payment.refunded == order.total
 
     await eventually(is_refunded)
     for subject in ("Welcome", "refund"):
         await mails.wait_for(ada.email, subject)
 
 
-async def stock_is(shop: Shop, product: int, on_hand: int, reserved: int) -> None:
+async def stock_is(shop: Shop, product_id: int, on_hand: int, reserved: int) -> None:
     """Waits until it is: cancellations arrive as events."""
-    expected = {"product_id": product, "on_hand": on_hand, "reserved": reserved, "available": on_hand - reserved}
+    available = on_hand - reserved
+    expected = StockAnswer(product_id=product_id, on_hand=on_hand, reserved=reserved, available=available)
 
     async def it_is() -> bool:
-        return await shop.stock(product) == expected
+        return await shop.stock(product_id) == expected
 
     await eventually(it_is)
 
 
 async def test_a_refreshed_session_goes_on_and_its_old_token_does_not(shop: Shop) -> None:
     person = await shop.register()
-    tokens = await shop.call("POST", "/auth/login", {"email": person.email, "password": person.password})
+    tokens = await shop.api.user.login(LoginRequest(email=person.email, password=person.password))
+    refreshing = RefreshRequest(refresh_token=tokens.refresh_token)
 
-    fresh = await shop.call("POST", "/auth/refresh", {"refresh_token": tokens["refresh_token"]})
-    me = await shop.call("GET", "/users/me", headers={"Authorization": f"Bearer {fresh['access_token']}"})
-    with pytest.raises(Refused) as reused:
-        await shop.call("POST", "/auth/refresh", {"refresh_token": tokens["refresh_token"]})
+    fresh = await shop.api.user.refresh(refreshing)
+    me = await shop.api.with_token(fresh.access_token).user.get_me()
+    with pytest.raises(ProblemError) as reused:
+        await shop.api.user.refresh(refreshing)
 
-    assert me["email"] == person.email
+    assert me.email == person.email
     assert (reused.value.status, reused.value.code) == (401, "refresh_token_reused")
 
 
@@ -109,43 +118,47 @@ async def test_the_gateway_describes_the_whole_shop(stack: Stack) -> None:
 
 
 async def test_a_page_is_degraded_not_lost_while_reviews_are_away(stack: Stack, shop: Shop, admin: Person) -> None:
-    _seller, product = await shop.stocked_product(admin, 3)
+    _seller, cup = await shop.stocked_product(admin, 3)
     await stack.stop("review")
     try:
-        without = await shop.call("GET", f"/products/{product}")
-        refused = await shop.http.get(f"/products/{product}/reviews")
+        without = await shop.api.product.get_details(cup)
+        with pytest.raises(ProblemError) as refused:
+            await shop.api.review.list_reviews(cup)
     finally:
         await stack.start("review")
 
-    assert (without["rating"], without["degraded"]) == (None, ["rating"])
-    assert without["stock"] == {"available": 3}
-    assert (refused.status_code, refused.headers["content-type"]) == (503, "application/problem+json")
+    assert (without.rating, without.degraded) == (None, ["rating"])
+    assert without.stock == product.StockAnswer(available=3)
+    assert refused.value.status == 503
+    assert refused.value.code in ("upstream_unavailable", "upstream_resting")
 
     async def is_whole_again() -> bool:
-        return bool((await shop.call("GET", f"/products/{product}"))["degraded"] == [])
+        return (await shop.api.product.get_details(cup)).degraded == []
 
     await eventually(is_whole_again)
 
 
 async def test_orders_wait_for_inventory_and_go_on_with_it(stack: Stack, shop: Shop, admin: Person) -> None:
-    _seller, product = await shop.stocked_product(admin, 3)
+    _seller, cup = await shop.stocked_product(admin, 3)
     buyer = await shop.register()
     await stack.stop("inventory")
     try:
-        with pytest.raises(Refused) as refused:
-            await buyer.order((product, 1), key="once")
+        with pytest.raises(ProblemError) as refused:
+            await buyer.order((cup, 1), key="once")
     finally:
         await stack.start("inventory")
 
     assert (refused.value.status, refused.value.code) == (503, "neighbour_unavailable")
 
     async def is_accepted() -> bool:
-        items = [{"product_id": product, "quantity": 1}]
-        headers = {**buyer.headers, "Idempotency-Key": "once"}
-        answer = await shop.http.post("/orders", json={"items": items}, headers=headers)
-        assert answer.status_code in (201, 503), answer.text
-        return answer.status_code == 201
+        try:
+            await buyer.order((cup, 1), key="once")
+        except ProblemError as error:
+            if error.status != 503:
+                raise
+            return False
+        return True
 
     await eventually(is_accepted)
     assert len(await buyer.orders()) == 1
-    await stock_is(shop, product, on_hand=3, reserved=1)
+    await stock_is(shop, cup, on_hand=3, reserved=1)

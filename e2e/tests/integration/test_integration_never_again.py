@@ -4,20 +4,24 @@ import asyncio
 import re
 import uuid
 from collections import Counter
-from datetime import datetime
-from uuid import UUID
 
 import asyncpg
 import pytest
 from chassis.testing import eventually
-from shop_e2e.client import Json, Person, Refused, Shop
+from ecommerce_client import ProblemError
+from ecommerce_client.models import Money
+from ecommerce_client.models.inventory import StockAnswer
+from ecommerce_client.models.payment import RefundRequest
+from ecommerce_client.models.review import ReviewRequest
+from ecommerce_client.models.user import ForgotPasswordRequest, RegisterRequest, ResetPasswordRequest
+from shop_e2e.client import Json, Person, Shop
 from shop_e2e.mailbox import Mailbox, text_of
 from shop_e2e.stack import Stack
 
 
 async def refused(person: Person, method: str, path: str, body: object = None) -> tuple[int, str]:
     """Status and code of an answer that must be a refusal."""
-    with pytest.raises(Refused) as refusal:
+    with pytest.raises(ProblemError) as refusal:
         await person.call(method, path, body)
     return refusal.value.status, refusal.value.code
 
@@ -30,8 +34,8 @@ async def test_a_placed_order_reserves_its_stock_by_an_event_that_arrives(
     inventory = await asyncpg.connect(stack.database_of("inventory"))
 
     async def is_held_as_long_as_the_order_lives() -> bool:
-        until = await inventory.fetchval("SELECT held_until FROM reservations WHERE order_id = $1", UUID(order["id"]))
-        return bool(until == datetime.fromisoformat(order["expires_at"]))
+        until = await inventory.fetchval("SELECT held_until FROM reservations WHERE order_id = $1", order.id)
+        return bool(until == order.expires_at)
 
     await eventually(is_held_as_long_as_the_order_lives)
     await inventory.close()
@@ -41,10 +45,10 @@ async def test_an_order_is_read_by_its_buyer_and_admins_and_nobody_else(shop: Sh
     seller, product = await shop.stocked_product(admin, 2)
     buyer, stranger = await shop.register(), await shop.register()
     order = await buyer.order((product, 1))
-    path = f"/orders/{order['id']}"
+    path = f"/orders/{order.id}"
 
-    assert (await buyer.call("GET", path))["id"] == order["id"]
-    assert (await admin.call("GET", path))["id"] == order["id"]
+    for reader in (buyer, admin):
+        assert (await reader.api.order.get_order(order.id)).id == order.id
     for other in (stranger, seller):
         assert await refused(other, "GET", path) == (404, "unknown_order")
         assert await refused(other, "DELETE", path) == (404, "unknown_order")
@@ -59,30 +63,29 @@ async def test_prices_and_amounts_come_from_the_shop_and_never_from_the_caller(s
     cheap = {"items": [line | {"unit_price": {"amount": 1, "currency": "USD"}}]}
     assert (await refused(buyer, "POST", "/orders", cheap))[0] == 422
     order = await buyer.order((product, 2))
-    underpaid = {"order_id": order["id"], "payment_method": "pm_card_visa", "amount": 1, "confirm": True}
+    underpaid = {"order_id": str(order.id), "payment_method": "pm_card_visa", "amount": 1, "confirm": True}
     assert (await refused(buyer, "POST", "/payments", underpaid))[0] == 422
 
-    assert (await buyer.pay(order["id"]))["amount"] == order["total"] == {"amount": 2580, "currency": "USD"}
+    assert (await buyer.pay(order.id)).amount == order.total == Money(amount=2580, currency="USD")
 
 
 async def test_refunds_never_exceed_what_was_captured_and_do_not_repeat(shop: Shop, admin: Person) -> None:
     _seller, product = await shop.stocked_product(admin, 5)
     buyer = await shop.register()
     order = await buyer.order((product, 1))
-    payment = await buyer.pay(order["id"])
-    refund = f"/payments/{payment['id']}/refund"
+    payment = await buyer.pay(order.id)
+    refund = f"/payments/{payment.id}/refund"
 
     assert (await refused(buyer, "POST", refund, {"amount": 1}))[0] == 403
     assert (await refused(admin, "POST", refund, {"amount": 1291}))[0] in (409, 422)
-    twice = [
-        await admin.call("POST", refund, {"amount": 900}, {"Idempotency-Key": f"r-{order['id']}"}) for _ in range(2)
-    ]
-    assert twice[0]["id"] == twice[1]["id"]
+    refunding, most = admin.api.payment, RefundRequest(amount=900)
+    twice = [await refunding.refund_payment(payment.id, most, idempotency_key=f"r-{order.id}") for _ in range(2)]
+    assert twice[0].id == twice[1].id
     assert (await refused(admin, "POST", refund, {"amount": 391}))[0] in (409, 422)
-    await admin.call("POST", refund, {"amount": 390})
+    await refunding.refund_payment(payment.id, RefundRequest(amount=390))
     assert (await refused(admin, "POST", refund, {"amount": 1}))[0] in (409, 422)
 
-    assert (await buyer.call("GET", f"/payments/{payment['id']}"))["refunded"] == {"amount": 1290, "currency": "USD"}
+    assert (await buyer.api.payment.get_payment(payment.id)).refunded == order.total
 
 
 async def test_a_payment_is_its_buyers_own(shop: Shop, admin: Person) -> None:
@@ -90,13 +93,13 @@ async def test_a_payment_is_its_buyers_own(shop: Shop, admin: Person) -> None:
     buyer, stranger = await shop.register(), await shop.register()
     order = await buyer.order((product, 1))
 
-    paying = {"order_id": order["id"], "payment_method": "pm_card_visa", "confirm": True}
+    paying = {"order_id": str(order.id), "payment_method": "pm_card_visa", "confirm": True}
     assert (await refused(stranger, "POST", "/payments", paying))[0] == 404
-    payment = await buyer.pay(order["id"])
+    payment = await buyer.pay(order.id)
     for method, path, body in (
-        ("GET", f"/payments/{payment['id']}", None),
-        ("GET", f"/payments/order/{order['id']}", None),
-        ("POST", f"/payments/{payment['id']}/confirm", {"payment_method": "pm_card_visa"}),
+        ("GET", f"/payments/{payment.id}", None),
+        ("GET", f"/payments/order/{order.id}", None),
+        ("POST", f"/payments/{payment.id}/confirm", {"payment_method": "pm_card_visa"}),
     ):
         assert (await refused(stranger, method, path, body))[0] == 404, path
 
@@ -104,17 +107,17 @@ async def test_a_payment_is_its_buyers_own(shop: Shop, admin: Person) -> None:
 async def test_a_reset_token_is_bound_to_its_user_and_works_once(shop: Shop, mails: Mailbox) -> None:
     ada, eve = await shop.register(), await shop.register()
     for person in (ada, eve):
-        await shop.call("POST", "/auth/forgot-password", {"email": person.email})
+        await shop.api.user.forgot_password(ForgotPasswordRequest(email=person.email))
     token = token_in(text_of(await mails.wait_for(eve.email, "reset")))
 
-    new = {"token": token, "new_password": "a new password of eve's"}
-    await shop.call("POST", "/auth/reset-password", new)
+    new = ResetPasswordRequest(token=token, new_password="a new password of eve's")
+    await shop.api.user.reset_password(new)
 
     assert (await shop.log_in(ada.email, ada.password)).id == ada.id
     assert (await shop.log_in(eve.email, "a new password of eve's")).id == eve.id
-    for spent in (new, new | {"new_password": "another password still"}):
-        with pytest.raises(Refused) as refusal:
-            await shop.call("POST", "/auth/reset-password", spent)
+    for spent in (new, ResetPasswordRequest(token=token, new_password="another password still")):
+        with pytest.raises(ProblemError) as refusal:
+            await shop.api.user.reset_password(spent)
         assert 400 <= refusal.value.status < 500
     assert (await shop.log_in(eve.email, "a new password of eve's")).id == eve.id
 
@@ -129,7 +132,7 @@ def token_in(text: str) -> str:
 async def test_products_stock_and_users_are_written_by_who_may(shop: Shop, admin: Person) -> None:
     seller, product = await shop.stocked_product(admin, 5)
     other_seller, customer = await shop.register("seller"), await shop.register()
-    category = (await shop.call("GET", f"/products/{product}"))["product"]["category_id"]
+    category = (await shop.api.product.get_details(product)).product.category_id
     wanted = {
         "name": "Mine now",
         "description": "",
@@ -150,14 +153,14 @@ async def test_products_stock_and_users_are_written_by_who_may(shop: Shop, admin
             status, _ = await refused(stranger, method, path, body)
             assert status in (403, 404), f"{method} {path}: {status}"
     assert (await refused(customer, "POST", "/products", wanted))[0] == 403
-    assert (await shop.stock(product))["on_hand"] == 5
+    assert (await shop.stock(product)).on_hand == 5
 
 
 async def test_public_answers_carry_no_personal_data(shop: Shop, admin: Person) -> None:
     seller, product = await shop.stocked_product(admin, 5)
     buyer = await shop.register()
     await buyer.buy((product, 1))
-    await buyer.call("POST", f"/products/{product}/reviews", {"rating": 5, "text": "Good"})
+    await buyer.api.review.add_review(product, ReviewRequest(rating=5, text="Good"))
 
     for path in (f"/products/{product}", "/products?limit=100", "/categories", f"/products/{product}/reviews"):
         text = (await shop.http.get(path)).text
@@ -182,10 +185,10 @@ async def test_concurrent_posts_make_one_thing(shop: Shop, admin: Person) -> Non
 
 async def test_wrong_credentials_a_taken_address_and_an_empty_cart_say_so(shop: Shop) -> None:
     person = await shop.register()
-    with pytest.raises(Refused) as wrong:
+    with pytest.raises(ProblemError) as wrong:
         await shop.log_in(person.email, "not the password")
-    with pytest.raises(Refused) as taken:
-        await shop.call("POST", "/auth/register", {"email": person.email, "password": "long enough to be one"})
+    with pytest.raises(ProblemError) as taken:
+        await shop.api.user.register(RegisterRequest(email=person.email, password="long enough to be one"))
 
     assert (wrong.value.status, taken.value.status) == (401, 409)
     assert await refused(person, "POST", "/orders", {}) == (422, "cart_empty")
@@ -194,18 +197,21 @@ async def test_wrong_credentials_a_taken_address_and_an_empty_cart_say_so(shop: 
 async def test_zero_does_not_vanish(shop: Shop, admin: Person) -> None:
     _seller, product = await shop.stocked_product(admin, 0)
 
-    assert await shop.stock(product) == {"product_id": product, "on_hand": 0, "reserved": 0, "available": 0}
-    details = await shop.call("GET", f"/products/{product}")
-    assert (details["stock"], details["rating"]) == ({"available": 0}, {"average": 0, "count": 0})
+    assert await shop.stock(product) == StockAnswer(product_id=product, on_hand=0, reserved=0, available=0)
+    details = await shop.api.product.get_details(product)
+    assert details.stock
+    assert details.rating
+    assert (details.stock.available, details.rating.average, details.rating.count) == (0, 0, 0)
 
 
 async def test_money_is_integers_everywhere(shop: Shop, admin: Person) -> None:
     _seller, product = await shop.stocked_product(admin, 5)
     buyer = await shop.register()
     order = await buyer.buy((product, 3))
-    payment = await buyer.call("GET", f"/payments/order/{order['id']}")
+    placed = await buyer.call("GET", f"/orders/{order.id}")
+    payment = await buyer.call("GET", f"/payments/order/{order.id}")
 
-    amounts = [*money_in(order), *money_in(payment), *money_in(await shop.call("GET", f"/products/{product}"))]
+    amounts = [*money_in(placed), *money_in(payment), *money_in(await shop.call("GET", f"/products/{product}"))]
     assert len(amounts) >= 4
     assert all(type(amount) is int for amount in amounts), amounts
 
@@ -222,16 +228,16 @@ async def test_a_charge_ends_in_a_confirmed_order_or_in_a_refund(shop: Shop, adm
     _seller, product = await shop.stocked_product(admin, 5)
     buyer = await shop.register()
     kept, given_up = await buyer.buy((product, 1)), await buyer.buy((product, 1))
-    await buyer.cancel(given_up["id"])
+    await buyer.cancel(given_up.id)
 
     async def is_given_back() -> bool:
-        payment = await buyer.call("GET", f"/payments/order/{given_up['id']}")
-        return bool(payment["status"] == "refunded" and payment["refunded"] == payment["amount"])
+        payment = await buyer.api.payment.get_payment_of_order(given_up.id)
+        return payment.status == "refunded" and payment.refunded == payment.amount
 
     await eventually(is_given_back, 20)
-    assert (await buyer.call("GET", f"/payments/order/{kept['id']}"))["status"] == "completed"
+    assert (await buyer.api.payment.get_payment_of_order(kept.id)).status == "completed"
 
     async def stock_is_back() -> bool:
-        return await shop.stock(product) == {"product_id": product, "on_hand": 4, "reserved": 0, "available": 4}
+        return await shop.stock(product) == StockAnswer(product_id=product, on_hand=4, reserved=0, available=4)
 
     await eventually(stock_is_back)

@@ -3,12 +3,12 @@
 import asyncio
 from collections import Counter
 from datetime import UTC, datetime, timedelta
-from uuid import UUID
 
 import asyncpg
 import httpx
 import pytest
 from chassis.testing import eventually
+from ecommerce_client.models.inventory import StockAnswer
 from shop_e2e.client import Person, Shop
 from shop_e2e.stack import Stack
 
@@ -21,7 +21,7 @@ async def test_stock_is_never_oversold(shop: Shop, admin: Person, buyers: list[P
 
     assert Counter(answer.status_code for answer in answers) == {201: 5, 409: 15}
     assert {answer.json()["code"] for answer in answers if answer.is_error} == {"out_of_stock"}
-    assert await shop.stock(product) == {"product_id": product, "on_hand": 5, "reserved": 5, "available": 0}
+    assert await shop.stock(product) == StockAnswer(product_id=product, on_hand=5, reserved=5, available=0)
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ async def test_one_key_fifty_times_at_once_is_one_order(shop: Shop, admin: Perso
     assert {answer.status_code for answer in answers} == {201}
     assert len({answer.text for answer in answers}) == 1
     assert len(await buyer.orders()) == 1
-    assert (await shop.stock(product))["reserved"] == 1
+    assert (await shop.stock(product)).reserved == 1
 
 
 async def test_an_order_of_two_products_reserves_both_or_none(shop: Shop, admin: Person) -> None:
@@ -61,7 +61,7 @@ async def test_an_order_of_two_products_reserves_both_or_none(shop: Shop, admin:
     )
 
     assert Counter(answer.status_code for answer in answers) == {201: 3, 409: 7}
-    assert [(await shop.stock(product))["reserved"] for product in (plenty, scarce)] == [3, 3]
+    assert [(await shop.stock(product)).reserved for product in (plenty, scarce)] == [3, 3]
 
 
 async def test_cancelled_stock_can_be_sold_again(shop: Shop, admin: Person) -> None:
@@ -70,13 +70,13 @@ async def test_cancelled_stock_can_be_sold_again(shop: Shop, admin: Person) -> N
     order = await first.order((product, 1))
     assert (await place(second, product, 1)).status_code == 409
 
-    await first.cancel(order["id"])
+    await first.cancel(order.id)
 
     async def is_sold_again() -> bool:
         return (await place(second, product, 1)).status_code == 201
 
     await eventually(is_sold_again)
-    assert await shop.stock(product) == {"product_id": product, "on_hand": 1, "reserved": 1, "available": 0}
+    assert await shop.stock(product) == StockAnswer(product_id=product, on_hand=1, reserved=1, available=0)
 
 
 async def test_an_order_that_is_never_paid_gives_its_stock_back(stack: Stack, shop: Shop, admin: Person) -> None:
@@ -85,15 +85,15 @@ async def test_an_order_that_is_never_paid_gives_its_stock_back(stack: Stack, sh
     order = await buyer.order((product, 1))
     orders = await asyncpg.connect(stack.database_of("order"))
     await orders.execute(
-        "UPDATE orders SET expires_at = $1 WHERE id = $2", datetime.now(UTC) - timedelta(seconds=1), UUID(order["id"])
+        "UPDATE orders SET expires_at = $1 WHERE id = $2", datetime.now(UTC) - timedelta(seconds=1), order.id
     )
     await orders.close()
 
     async def is_given_back() -> bool:
-        return (await shop.stock(product))["available"] == 1
+        return (await shop.stock(product)).available == 1
 
     await eventually(is_given_back)
-    assert (await buyer.orders())[0]["status"] == "cancelled"
+    assert (await buyer.orders())[0].status == "cancelled"
 
 
 async def test_a_placed_order_holds_its_stock_until_its_own_expiry(stack: Stack, shop: Shop, admin: Person) -> None:
@@ -103,8 +103,8 @@ async def test_a_placed_order_holds_its_stock_until_its_own_expiry(stack: Stack,
     held_until = "SELECT held_until FROM reservations WHERE order_id = $1"
 
     async def is_extended() -> bool:
-        until = await inventory.fetchval(held_until, UUID(order["id"]))
-        return bool(until == datetime.fromisoformat(order["expires_at"]))
+        until = await inventory.fetchval(held_until, order.id)
+        return bool(until == order.expires_at)
 
     await eventually(is_extended)
     await inventory.close()

@@ -9,9 +9,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from ecommerce_client.models.product import ListedAnswer
 from shop_e2e import books
 from shop_e2e.assortment import assortment
-from shop_e2e.client import Json, Person, Shop
+from shop_e2e.client import Person, Shop
 from shop_e2e.mailbox import Mailbox
 from shop_e2e.stack import Stack
 from shop_e2e.trial import admin_of, on_trial
@@ -49,16 +50,16 @@ async def test_a_seeded_shop_is_found_by_list_search_and_category(
 ) -> None:
     products = await _seeded_products(shop, admin)
     product = products[0]
-    word = product["name"].split()[-1]
-    roots = {root["name"]: root for root in await shop.whole("/categories")}
+    word = product.name.split()[-1]
+    roots = {root.name: root.id async for root in shop.api.product.list_categories()}
 
     assert len(products) == _PRODUCTS
-    assert product["id"] in [found["id"] for found in await shop.whole("/products", q=product["name"])]
-    assert any(word in suggestion["text"] for suggestion in await shop.call("GET", f"/products/suggest?q={word}"))
-    assert product["id"] in [
-        found["id"] for found in await shop.whole("/products", category=roots["Kitchen"]["id"], in_stock="true")
-    ]
-    assert {Path(image).name for product in products for image in product["images"]} == {
+    catalogue = shop.api.product
+    assert product.id in [found.id async for found in catalogue.list_products(q=product.name)]
+    assert any(word in suggestion.text for suggestion in await catalogue.suggest(q=word))
+    in_the_kitchen = catalogue.list_products(category=roots["Kitchen"], in_stock=True)
+    assert product.id in [found.id async for found in in_the_kitchen]
+    assert {Path(image).name for product in products for image in product.images} == {
         drawn.name for drawn in first_run[1].glob("*.svg")
     }
 
@@ -68,39 +69,37 @@ async def test_a_seeded_shop_recommends_what_is_bought_together_and_shows_review
     products = await _seeded_products(shop, admin)
 
     reasons = {
-        recommended["reason"]
-        for product in products
-        for recommended in await shop.call("GET", f"/products/{product['id']}/recommendations")
+        recommended.reason for product in products for recommended in await shop.api.product.recommend(product.id)
     }
-    ratings = [(await shop.call("GET", f"/products/{product['id']}"))["rating"] for product in products]
+    ratings = [(await shop.api.product.get_details(product.id)).rating for product in products]
 
     assert "bought_together" in reasons
-    assert sum(rating["count"] for rating in ratings) > 0
+    assert sum(rating.count for rating in ratings if rating) > 0
 
 
 @pytest.mark.usefixtures("first_run")
 async def test_a_seeded_shop_has_sold_all_year_and_its_books_agree(stack: Stack, admin: Person) -> None:
     now = datetime.now(UTC)
-    span = f"from={now - timedelta(days=366):%Y-%m-%dT%H:%M:%SZ}&to={now - timedelta(days=30):%Y-%m-%dT%H:%M:%SZ}"
+    since, until = now - timedelta(days=366), now - timedelta(days=30)
 
-    months = await admin.call("GET", f"/analytics/sales?interval=month&{span}")
-    conversion = await admin.call("GET", f"/analytics/conversion?{span}")
+    months = await admin.api.order.get_sales(from_=since, to=until, interval="month")
+    conversion = await admin.api.order.get_conversion(from_=since, to=until)
 
-    assert len({month["start"] for month in months}) >= 8
-    assert conversion["placed"] >= conversion["paid"] > _ORDERS / 2
+    assert len({month.start for month in months}) >= 8
+    assert conversion.placed >= conversion.paid > _ORDERS / 2
     async with books.opened(stack) as kept:
         assert await kept.disagreements() == []
 
 
 async def test_seeding_again_adds_nothing(stack: Stack, admin: Person, first_run: tuple[str, Path]) -> None:
-    before = await admin.shop.whole("/orders", admin.headers, all="true")
+    before = [order async for order in admin.api.order.list_orders(all_=True)]
 
     again = await _seed(stack, first_run[1])
 
     assert _new(again) == {"accounts": 0, "products": 0, "orders": 0, "deliveries": 0, "reviews": 0}
     assert (_new(first_run[0])["products"], _new(first_run[0])["orders"]) == (_PRODUCTS, _ORDERS)
-    after = await admin.shop.whole("/orders", admin.headers, all="true")
-    assert [(order["id"], order["status"]) for order in after] == [(order["id"], order["status"]) for order in before]
+    after = [order async for order in admin.api.order.list_orders(all_=True)]
+    assert [(order.id, order.status) for order in after] == [(order.id, order.status) for order in before]
 
 
 def test_the_same_seed_and_numbers_give_the_same_shop() -> None:
@@ -157,11 +156,11 @@ async def _run(*arguments: str, password: str) -> asyncio.subprocess.Process:
     )
 
 
-async def _seeded_products(shop: Shop, admin: Person) -> list[Json]:
-    sellers = {user["email"]: user["id"] for user in await shop.whole("/users", admin.headers)}
+async def _seeded_products(shop: Shop, admin: Person) -> list[ListedAnswer]:
+    sellers = {user.email: user.id async for user in admin.api.user.list_users()}
     departments = ("kitchen", "living", "office", "outdoors", "play")
     return [
         product
         for department in departments
-        for product in await shop.whole("/products", seller_id=sellers[f"{department}@example.com"])
+        async for product in shop.api.product.list_products(seller_id=sellers[f"{department}@example.com"])
     ]

@@ -68,6 +68,7 @@ def app(title: str, version: str, routers: Sequence[APIRouter], table: ProblemTa
         docs_url=None,
         redoc_url=None,
         separate_input_output_schemas=False,
+        generate_unique_id_function=lambda route: route.name,  # what generated clients call their methods
         responses={"4XX": problem_answer("RFC 9457 problem")},
     )
     parts = [_probes(ready), *routers]

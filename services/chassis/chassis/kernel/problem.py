@@ -12,6 +12,17 @@ PROBLEM_SCHEMA: Mapping[str, object] = {
         "status": {"type": "integer"},
         "code": {"type": "string", "description": "stable; what programs read"},
         "detail": {"type": "string", "description": "what happened and what to do; what people read"},
+        "errors": {
+            "type": "array",
+            "description": "of `invalid_field`: what is wrong with which",
+            "items": {
+                "title": "FieldError",
+                "type": "object",
+                "required": ["field", "message"],
+                "properties": {"field": {"type": "string"}, "message": {"type": "string"}},
+            },
+        },
     },
+    "additionalProperties": True,
 }
-"""JSON Schema."""
+"""JSON Schema. Some codes have members of their own."""

@@ -19,6 +19,8 @@ _BEARER = {
 }
 _NEEDS_TOKEN: list[Document] = [{"bearer": []}]
 _MAY_HAVE_TOKEN: list[Document] = [{}, {"bearer": []}]
+_SHARED = frozenset({"Money", "Price"})
+"""Schemas that services have from the chassis: they mean the same everywhere, and are one here."""
 _VARIABLE = re.compile(r"\{[^}]*\}")
 
 
@@ -103,18 +105,27 @@ def _refusals(route: Route) -> Document:
 
 def _schemas(upstream: Upstream, document: Document) -> Document:
     schemas: Document = document.get("components", {}).get("schemas", {})
-    return {f"{upstream}.{name}": _qualified(schema, upstream) for name, schema in schemas.items()}
+    return {_name(name, upstream): _qualified(schema, upstream) for name, schema in schemas.items()}
+
+
+def _name(schema: str, upstream: Upstream) -> str:
+    return schema if schema in _SHARED else f"{upstream}.{schema}"
 
 
 def _qualified(node: Any, upstream: Upstream) -> Any:
-    """The same JSON, its references to schemas led by the service's name, so that two services may use one name."""
+    """The same JSON, its references to schemas led by the service's name, so that two services may use one name for two things.
+
+    A problem, which each service spells out, becomes a reference, too.
+    """
     match node:
+        case dict() if node == PROBLEM_SCHEMA:
+            return {"$ref": f"{_SCHEMAS}Problem"}
         case dict():
             return {key: _qualified(value, upstream) for key, value in node.items()}
         case list():
             return [_qualified(value, upstream) for value in node]
         case str() if node.startswith(_SCHEMAS):
-            return f"{_SCHEMAS}{upstream}.{node.removeprefix(_SCHEMAS)}"
+            return f"{_SCHEMAS}{_name(node.removeprefix(_SCHEMAS), upstream)}"
         case _:
             return node
 

@@ -3,6 +3,7 @@ import json
 import re
 from typing import Any
 
+from chassis.kernel.problem import PROBLEM_SCHEMA
 from gateway_service.domain.openapi import Document, merged
 from gateway_service.domain.routes import ROUTES, Upstream
 from gateway_service.service.documentation import Documentation
@@ -93,13 +94,21 @@ def test_only_what_the_gateway_serves_is_shown() -> None:
     assert list(result["paths"]) == ["/api/v1/users/me"]
 
 
-def test_two_services_may_use_one_name() -> None:
+def test_two_services_may_use_one_name_and_share_what_is_the_chassis() -> None:
     result = merged({Upstream.USER: document("/api/v1/users"), Upstream.ORDER: document("/api/v1/orders")}, "Shop", "1")
     schemas = result["components"]["schemas"]
-    assert set(schemas) == {"Problem", "user.Answer", "user.Money", "order.Answer", "order.Money"}
+    assert set(schemas) == {"Problem", "Money", "user.Answer", "order.Answer"}
     assert all(resolves(reference, result) for reference in references(result))
     operations = [item["get"]["operationId"] for item in result["paths"].values()]
     assert operations == ["user.do", "order.do"]
+
+
+def test_a_problem_that_services_spell_out_is_described_once() -> None:
+    own = document("/api/v1/users")
+    responses = own["paths"]["/api/v1/users"]["get"]["responses"]
+    responses["4XX"] = {"content": {"application/problem+json": {"schema": dict(PROBLEM_SCHEMA)}}}
+    answers = operations(merged({Upstream.USER: own}, "Shop", "1"))["GET", "/api/v1/users"]["responses"]
+    assert references(answers["4XX"]) == {"#/components/schemas/Problem"}
 
 
 def test_operations_that_need_a_token_say_so() -> None:

@@ -116,7 +116,7 @@ def routes(history: History, auth: Authenticator) -> APIRouter:
         return PageOf(data=answers, page=paging.page, limit=paging.limit, total=total)
 
     @router.post("/{notification_id}/retry", summary="Try a failed one again", dependencies=only_admins)
-    async def retry(notification_id: UUID) -> Data[NotificationAnswer]:
+    async def retry_notification(notification_id: UUID) -> Data[NotificationAnswer]:
         return Data(data=NotificationAnswer.model_validate(await history.retry(notification_id)))
 
     return router
@@ -127,7 +127,7 @@ def callbacks(history: History, twilio: TwilioAccount | None) -> APIRouter:
     router = APIRouter(prefix="/api/v1/webhooks", tags=["webhooks"])
 
     @router.post("/twilio", status_code=204, summary="Twilio reports what became of a text message")
-    async def status(
+    async def receive_twilio_status(
         request: HttpRequest,
         notification_id: Annotated[UUID, Query()],
         signature: Annotated[str, Header(alias="X-Twilio-Signature")],

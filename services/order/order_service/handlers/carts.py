@@ -58,13 +58,13 @@ def routes(carts: Carts, callers: Callers) -> APIRouter:
         return _shown(await carts.add(shopper, Line(ProductId(request.product_id), request.quantity)), response)
 
     @router.put("/{product_id}", summary="Set a product's quantity", responses={200: {"headers": _NEW_CART}})
-    async def set_quantity(
+    async def set_cart_quantity(
         product_id: PathId, request: QuantityRequest, shopper: Caller, response: Response
     ) -> Data[CartAnswer]:
         return _shown(await carts.put(shopper, Line(ProductId(product_id), request.quantity)), response)
 
     @router.delete("/{product_id}", status_code=204, summary="Take a product out")
-    async def take_out(product_id: PathId, shopper: Caller) -> None:
+    async def take_out_of_cart(product_id: PathId, shopper: Caller) -> None:
         await carts.take_out(shopper, ProductId(product_id))
 
     @router.delete("", status_code=204, summary="Empty one's cart")

@@ -227,7 +227,9 @@ def webhook_routes(webhooks: Webhooks) -> APIRouter:
         summary="What Stripe tells by itself; only what it has signed",
         openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": {}}}}},
     )
-    async def receive(request: HttpRequest, stripe_signature: Annotated[str | None, Header()] = None) -> Received:
+    async def receive_stripe_event(
+        request: HttpRequest, stripe_signature: Annotated[str | None, Header()] = None
+    ) -> Received:
         await webhooks.receive(await request.body(), stripe_signature)
         return Received()
 

@@ -135,7 +135,7 @@ def moderation_routes(reviews: Reviews, auth: Authenticator) -> APIRouter:
     admin = Depends(auth.role(Role.ADMIN))
 
     @router.get("", summary="Reviews of all products by their status, newest first: for admins")
-    async def list_by_status(
+    async def list_reviews_by_status(
         paging: PageQuery, _principal: Annotated[Principal, admin], status: ReviewStatus = ReviewStatus.PENDING
     ) -> ReviewPage:
         return _page(await reviews.queue(status, paging), paging.page, paging.limit)

@@ -146,7 +146,7 @@ def _own_routes(sessions: Sessions, accounts: Accounts, mailed: MailedTokens, ca
         await sessions.end(caller.account.id, session_id)
 
     @router.get("/export", summary="All that is held about oneself")
-    async def export(caller: me, response: Response) -> Data[ExportAnswer]:
+    async def export_me(caller: me, response: Response) -> Data[ExportAnswer]:
         response.headers["Cache-Control"] = "no-store"
         response.headers["Content-Disposition"] = f'attachment; filename="user-{caller.account.id}.json"'
         return Data(data=ExportAnswer.model_validate(await accounts.holdings(caller.account.id)))

@@ -1,0 +1,162 @@
+"""What an OpenAPI document says of its operations, as plain values."""
+
+import builtins
+import json
+import keyword
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+Json = dict[str, Any]
+
+METHODS: Final = ("get", "post", "put", "patch", "delete")
+SCALARS: Final = {
+    ("integer", None): "int",
+    ("number", None): "float",
+    ("boolean", None): "bool",
+    ("string", None): "str",
+    ("string", "uuid"): "UUID",
+    ("string", "date-time"): "datetime",
+}
+
+
+class InexpressibleError(Exception):
+    """The document has something that the client has no words for yet: teach `generating`."""
+
+
+def with_python_names(document: Json) -> Json:
+    """`order.PageOf_OrderAnswer_` becomes `order.PageOfOrderAnswer`, where it is defined and wherever it is referred to."""
+    text = json.dumps(document)
+    for name in document["components"]["schemas"]:
+        text = text.replace(f'schemas/{name}"', f'schemas/{name.replace("_", "")}"')
+    named: Json = json.loads(text)
+    schemas = named["components"]["schemas"]
+    named["components"]["schemas"] = {name.replace("_", ""): schema for name, schema in schemas.items()}
+    return named
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    name: str
+    """As it is sent."""
+    place: str
+    """path, query or header"""
+    type: str
+    is_required: bool
+    description: str
+
+    @property
+    def argument(self) -> str:
+        name = re.sub(r"\W", "_", self.name).lower()
+        return f"{name}_" if keyword.iskeyword(name) or hasattr(builtins, name) else name
+
+    @property
+    def declared(self) -> str:
+        return f"{self.argument}: {self.type}" if self.is_required else f"{self.argument}: {self.type} | None = None"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    way: str
+    """The method of Connection that reads it; `pages` where it is one of a list's."""
+    type: str = "None"
+    item: str = ""
+    """Of a list: the type of what is in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    service: str
+    name: str
+    method: str
+    path: str
+    text: Sequence[str]
+    """What it does, in paragraphs."""
+    parameters: Sequence[Parameter]
+    answer: Answer
+
+
+def operations_of(document: Json) -> Iterator[Operation]:
+    """In the document's order; webhooks left out."""
+    schemas = document["components"]["schemas"]
+    for path, item in document["paths"].items():
+        for method in [key for key in item if key in METHODS]:
+            if "webhooks" not in item[method].get("tags", ()):
+                yield operation_of(path, method, item, schemas)
+
+
+def operation_of(path: str, method: str, item: Json, schemas: Json) -> Operation:
+    """A path's method; what all methods of the path share belongs to it."""
+    described = item[method]
+    service, _, name = described["operationId"].partition(".")
+    text = [described[part] for part in ("summary", "description") if described.get(part)]
+    given = [*item.get("parameters", ()), *described.get("parameters", ())]
+    parameters = [*map(parameter, given), *body(described)]
+    return Operation(service, name, method.upper(), path, text, parameters, answer(described["responses"], schemas))
+
+
+def parameter(described: Json) -> Parameter:
+    name, place, schema = described["name"], described["in"], described["schema"]
+    return Parameter(
+        name, place, type_of(without_null(schema)), described.get("required", False), described.get("description", "")
+    )
+
+
+def body(operation: Json) -> Iterator[Parameter]:
+    """The request's body, if it has one, as the parameter that it is of a method."""
+    if request := operation.get("requestBody"):
+        match request["content"]:
+            case {"application/json": {"schema": dict(sent)}}:
+                schema = without_null(sent)
+            case content:
+                raise InexpressibleError(f"{operation['operationId']} takes {', '.join(content)}, not JSON")
+        yield Parameter("body", "body", type_of(schema), request.get("required", False), "")
+
+
+def answer(responses: Json, schemas: Json) -> Answer:
+    """The one that is no error."""
+    (success,) = (response for status, response in responses.items() if status.startswith("2"))
+    if "content" not in success:
+        return Answer("nothing")
+    (content,) = success["content"].values()
+    kind = type_of(content["schema"])
+    schema = schemas.get(content["schema"].get("$ref", "").rpartition("/")[2], {})
+    if (inner := wrapped(schema)) is not None:
+        return Answer("data", type_of(inner))
+    if {"data", "page", "limit", "total"} <= schema.get("properties", {}).keys():
+        return Answer("pages", kind, type_of(schema["properties"]["data"]["items"]))
+    return Answer("whole", kind)
+
+
+def without_null(schema: Json) -> Json:
+    """An optional parameter is left out, not sent as null."""
+    match schema:
+        case {"anyOf": [dict(only), {"type": "null"}]}:
+            return only
+        case _:
+            return schema
+
+
+def type_of(schema: Json) -> str:
+    """The Python type of a parameter or an answer. Raises InexpressibleError."""
+    match schema:
+        case {"$ref": str(reference)}:
+            name = reference.rpartition("/")[2]
+            return name if "." in name else f"models.{name}"
+        case {"type": "array", "items": dict(items)}:
+            return f"list[{type_of(items)}]"
+        case {"type": "object"}:
+            return "dict[str, object]"
+        case {"enum": [*values]}:
+            return f"Literal[{', '.join(map(repr, values))}]"
+        case {"type": str(kind)} if (kind, schema.get("format")) in SCALARS:
+            return SCALARS[kind, schema.get("format")]
+        case _:
+            raise InexpressibleError(f"no type for {json.dumps(schema)}")
+
+
+def wrapped(schema: Json) -> Json | None:
+    """What an answer's `data` is, if the schema is `{"data": …}` and no more."""
+    properties = schema.get("properties", {})
+    return properties["data"] if properties.keys() == {"data"} else None

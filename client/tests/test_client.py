@@ -1,0 +1,170 @@
+"""The client, against a double of a shop."""
+
+import json
+import uuid
+from datetime import UTC, datetime
+
+import httpx
+import pytest
+from ecommerce_client import Client, ProblemError
+from ecommerce_client.models.inventory import CountRequest
+from ecommerce_client.models.user import ProfileRequest
+
+_URL = "http://shop.example"
+
+
+class Double:
+    """A shop that answers what it is told to, and keeps what it was asked."""
+
+    def __init__(self, *answers: httpx.Response) -> None:
+        self._answers = list(answers)
+        self.asked: list[httpx.Request] = []
+        self.http = httpx.AsyncClient(transport=httpx.MockTransport(self._answer))
+
+    def _answer(self, request: httpx.Request) -> httpx.Response:
+        self.asked.append(request)
+        return self._answers.pop(0)
+
+    def client(self) -> Client:
+        return Client(f"{_URL}/", http=self.http)
+
+
+def data(value: object) -> httpx.Response:
+    return httpx.Response(200, json={"data": value})
+
+
+def stock(product: int) -> dict[str, int]:
+    return {"product_id": product, "on_hand": 5, "reserved": 2, "available": 3, "low_stock_threshold": 1}
+
+
+def movements(page: int, limit: int, total: int) -> httpx.Response:
+    """That page of a ledger of `total` lines, numbered from 0."""
+    numbers = range((page - 1) * limit, min(page * limit, total))
+    nobody = {"actor_id": None, "order_id": None, "reason": None}
+    line = {"product_id": 7, "kind": "sale", "delta": -1, "on_hand": 5, "at": "2026-01-31T09:30:00Z", **nobody}
+    lines = [{"id": number, **line} for number in numbers]
+    return httpx.Response(200, json={"data": lines, "page": page, "limit": limit, "total": total})
+
+
+async def test_an_answer_is_a_model_and_fields_that_came_later_do_no_harm() -> None:
+    shop = Double(data({**stock(7), "came_later": True}))
+
+    found = await shop.client().inventory.get_stock(7)
+
+    assert (found.product_id, found.available) == (7, 3)
+    assert str(shop.asked[0].url) == f"{_URL}/api/v1/inventory/7"
+    assert "authorization" not in shop.asked[0].headers
+
+
+async def test_a_token_is_sent_by_whom_it_was_given_to_and_by_nobody_else() -> None:
+    shop = Double(data(stock(1)), data(stock(1)))
+    guest = shop.client()
+
+    await guest.with_token("ada's").inventory.set_stock(1, CountRequest(quantity=5))
+    await guest.inventory.get_stock(1)
+
+    assert [request.headers.get("authorization") for request in shop.asked] == ["Bearer ada's", None]
+    assert json.loads(shop.asked[0].content) == {"quantity": 5}
+
+
+async def test_what_was_not_set_is_not_sent_and_null_is() -> None:
+    me = {"id": 1, "email": "ada@example.com", "role": "customer", "display_name": "Ada", "locale": "en", "phone": None}
+    user = {**me, "email_verified": True, "is_active": True, "created_at": "2026-01-31T09:30:00Z"}
+    shop = Double(data(user))
+
+    await shop.client().user.put_me(ProfileRequest(phone=None))
+
+    assert json.loads(shop.asked[0].content) == {"phone": None}
+
+
+async def test_parameters_are_sent_as_json_writes_them_and_left_out_where_they_are_none() -> None:
+    shop = Double(data([]))
+
+    await shop.client().order.get_sales(from_=datetime(2026, 1, 31, tzinfo=UTC), interval="week")
+
+    assert dict(shop.asked[0].url.params) == {"from": "2026-01-31T00:00:00Z", "interval": "week"}
+
+
+async def test_an_answer_without_a_body_is_none() -> None:
+    shop = Double(httpx.Response(204))
+
+    await shop.client().order.cancel_order(uuid.UUID(int=1))
+
+    assert (shop.asked[0].method, shop.asked[0].url.path) == ("DELETE", f"/api/v1/orders/{uuid.UUID(int=1)}")
+
+
+async def test_an_error_is_an_exception_with_the_problems_code() -> None:
+    field = {"field": "items.0.quantity", "message": "too few"}
+    problem = {"type": "urn:x", "title": "Invalid field", "status": 422, "code": "invalid_field", "detail": "too few"}
+    shop = Double(httpx.Response(422, json={**problem, "errors": [field], "shortages": [7]}))
+
+    with pytest.raises(ProblemError, match="GET /api/v1/cart: 422 invalid_field: too few") as raised:
+        await shop.client().order.get_cart()
+
+    error = raised.value
+    assert (error.status, error.code, error.retry_after) == (422, "invalid_field", 0)
+    assert [(wrong.field, wrong.message) for wrong in error.problem.errors or ()] == [("items.0.quantity", "too few")]
+    assert error.problem.model_extra == {"shortages": [7]}
+
+
+async def test_an_error_that_is_no_problem_is_one_without_a_code() -> None:
+    shop = Double(httpx.Response(502, text="<h1>Bad gateway</h1>", headers={"Retry-After": "3"}))
+
+    with pytest.raises(ProblemError) as raised:
+        await shop.client().order.get_cart()
+
+    error = raised.value
+    assert (error.status, error.code, error.retry_after) == (502, "", 3)
+    assert (error.problem.type, error.problem.detail) == ("about:blank", "<h1>Bad gateway</h1>")
+
+
+async def test_awaiting_a_list_gives_one_page() -> None:
+    shop = Double(movements(page=2, limit=2, total=5))
+
+    page = await shop.client().inventory.get_history(7, page=2, limit=2)
+
+    assert [movement.id for movement in page.data] == [2, 3]
+    assert (page.total, dict(shop.asked[0].url.params)) == (5, {"page": "2", "limit": "2"})
+
+
+async def test_going_over_a_list_gives_all_of_it_by_the_largest_pages() -> None:
+    shop = Double(movements(1, 100, 250), movements(2, 100, 250), movements(3, 100, 250))
+
+    found = [movement.id async for movement in shop.client().inventory.get_history(7)]
+
+    assert found == list(range(250))
+    assert [dict(request.url.params) for request in shop.asked] == [
+        {"limit": "100"},
+        {"limit": "100", "page": "2"},
+        {"limit": "100", "page": "3"},
+    ]
+
+
+async def test_going_over_a_list_that_names_its_next_page_follows_that() -> None:
+    page: dict[str, object] = {"data": [], "page": 1, "limit": 100, "total": 9, "total_is_exact": True}
+    shop = Double(*(httpx.Response(200, json={**page, "next": behind}) for behind in ("behind-7", None)))
+
+    assert [product async for product in shop.client().product.list_products(q="cup")] == []
+    assert [dict(request.url.params) for request in shop.asked] == [
+        {"q": "cup", "limit": "100"},
+        {"q": "cup", "limit": "100", "cursor": "behind-7"},
+    ]
+
+
+async def test_an_error_on_a_later_page_is_raised_there() -> None:
+    shop = Double(movements(1, 100, 250), httpx.Response(503))
+
+    with pytest.raises(ProblemError):
+        async for _ in shop.client().inventory.get_history(7):
+            pass
+    assert len(shop.asked) == 2
+
+
+async def test_connections_are_closed_by_who_opened_them() -> None:
+    shop = Double()
+    async with shop.client() as brought, Client(_URL) as own:
+        pass
+
+    assert not shop.http.is_closed
+    assert own._http.is_closed
+    assert not brought._http.is_closed

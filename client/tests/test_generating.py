@@ -1,0 +1,142 @@
+"""What client/generate makes of an OpenAPI document."""
+
+import ast
+from typing import Any
+
+import pytest
+from generating.package import modules
+from generating.reading import InexpressibleError, Json, operations_of
+from generating.rendering import method_text
+
+_CUP = {"$ref": "#/components/schemas/shop.Cup"}
+_SCHEMAS: Json = {
+    "Money": {
+        "type": "object",
+        "title": "Money",
+        "required": ["amount"],
+        "properties": {"amount": {"type": "integer"}},
+    },
+    "shop.Cup": {
+        "type": "object",
+        "title": "Cup",
+        "description": "Porcelain.",
+        "required": ["id", "price", "glaze"],
+        "properties": {
+            "id": {"type": "integer", "title": "Id", "minimum": 1},
+            "price": {"$ref": "#/components/schemas/Money"},
+            "glaze": {"$ref": "#/components/schemas/shop.Glaze"},
+            "secret": {"anyOf": [{"type": "string", "format": "password", "maxLength": 9}, {"type": "null"}]},
+        },
+    },
+    "shop.Glaze": {"type": "string", "title": "Glaze", "enum": ["matt", "bright"]},
+    "shop.Data_Cup_": {"type": "object", "properties": {"data": _CUP}},
+    "shop.Data_list_Cup__": {"type": "object", "properties": {"data": {"type": "array", "items": _CUP}}},
+    "shop.PageOf_Cup_": {
+        "type": "object",
+        "required": ["data", "page", "limit", "total"],
+        "properties": {
+            "data": {"type": "array", "items": _CUP},
+            **{name: {"type": "integer"} for name in ("page", "limit", "total")},
+        },
+    },
+}
+
+
+def answered(schema: str) -> Json:
+    return {"content": {"application/json": {"schema": {"$ref": f"#/components/schemas/shop.{schema}"}}}}
+
+
+def document(method: str, path: str, success: Json, **operation: Any) -> Json:
+    """One operation, `shop.do`, with that answer."""
+    responses = {"200": success, "4XX": {"description": "a problem"}}
+    item = {method: {"operationId": "shop.do", "responses": responses, **operation}}
+    return {"openapi": "3.1.0", "info": {}, "paths": {path: item}, "components": {"schemas": _SCHEMAS}}
+
+
+def method_of(described: Json) -> str:
+    (operation,) = operations_of(described)
+    return ast.unparse(ast.parse(f"class _:\n{method_text(operation)}"))
+
+
+def given(name: str, place: str, schema: Json, **more: object) -> Json:
+    return {"name": name, "in": place, "schema": schema, **more}
+
+
+def test_an_operation_is_a_method_named_by_its_id_that_answers_what_data_holds() -> None:
+    path_id = given("cup_id", "path", {"type": "string", "format": "uuid"}, required=True)
+    method = method_of(
+        document("get", "/cups/{cup_id}", answered("Data_Cup_"), parameters=[path_id], summary="One cup")
+    )
+
+    assert "async def do(self, cup_id: UUID) -> shop.Cup:" in method
+    assert '"""One cup."""' in method
+    assert "data(shop.Cup, Call('GET', '/cups/{cup_id}', values={'cup_id': cup_id}))" in method
+
+
+def test_what_a_path_says_of_all_its_methods_holds_for_each() -> None:
+    described = document("get", "/cups/{cup_id}", answered("Data_Cup_"))
+    shared = given("cup_id", "path", {"type": "integer"}, required=True)
+    described["paths"]["/cups/{cup_id}"] |= {"parameters": [shared], "summary": "Cups"}
+
+    assert "async def do(self, cup_id: int) -> shop.Cup:" in method_of(described)
+
+
+def test_what_may_be_left_out_is_named_and_sent_under_its_own_name() -> None:
+    optional = {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "null"}]}
+    parameters = [
+        given("from", "query", optional),
+        given("all", "query", {"type": "boolean"}),
+        given("Idempotency-Key", "header", {"type": "string"}, description="one per intent"),
+    ]
+    method = method_of(document("get", "/cups", answered("Data_list_Cup__"), parameters=parameters))
+
+    assert (
+        "do(self, *, from_: datetime | None=None, all_: bool | None=None, idempotency_key: str | None=None) -> list[shop.Cup]"
+        in method
+    )
+    assert "query={'from': from_, 'all': all_}, headers={'Idempotency-Key': idempotency_key}" in method
+    assert "`idempotency_key`: one per intent" in method
+
+
+@pytest.mark.parametrize(("required", "declared"), [(True, "body: shop.Cup"), (False, "body: shop.Cup | None=None")])
+def test_a_body_is_a_model_and_an_answer_without_content_is_none(required: bool, declared: str) -> None:
+    body = {"required": required, "content": {"application/json": {"schema": _CUP}}}
+    method = method_of(document("put", "/cups", {"description": "done"}, requestBody=body))
+
+    assert f"async def do(self, {declared}) -> None:" in method
+    assert "nothing(Call('PUT', '/cups', body=body))" in method
+
+
+@pytest.fixture(scope="module")
+def texts() -> dict[str, str]:
+    """The files of a shop that lists cups."""
+    return modules(document("get", "/cups", answered("PageOf_Cup_")))
+
+
+def test_a_page_is_a_listing_of_what_is_on_it(texts: dict[str, str]) -> None:
+    assert "def do(self) -> Listing[shop.PageOfCup, shop.Cup]:" in texts["operations/shop.py"]
+    assert "self.shop = ShopOperations(connection)" in texts["operations/__init__.py"]
+
+
+def test_models_are_one_module_for_each_service_and_leave_bounds_to_the_shop(texts: dict[str, str]) -> None:
+    assert "class Money(BaseModel):" in texts["models/__init__.py"]
+    cups = texts["models/shop.py"]
+    assert 'Glaze = TypeAliasType("Glaze", Literal["matt", "bright"])' in cups
+    assert "    id: int\n    price: Money\n    glaze: Glaze\n    secret: str | None = None\n" in cups
+    assert "class Data" not in cups
+
+
+def test_what_providers_call_is_no_operation_of_a_client() -> None:
+    assert list(operations_of(document("post", "/hook", {"description": "thanks"}, tags=["webhooks"]))) == []
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        {"parameters": [given("odd", "query", {"type": "string", "format": "colour"})]},
+        {"requestBody": {"content": {"text/csv": {"schema": {"type": "string"}}}}},
+    ],
+)
+def test_what_has_no_type_is_said_and_not_guessed(operation: Json) -> None:
+    with pytest.raises(InexpressibleError, match=r"colour|text/csv"):
+        list(operations_of(document("post", "/cups", answered("Data_Cup_"), **operation)))
