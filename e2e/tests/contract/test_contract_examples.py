@@ -1,21 +1,18 @@
 """docs/api/README.md is true: its examples run as they stand, and are answered as it shows."""
 
-import asyncio
 import json
-import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.message import Message
 from email.parser import Parser
 from pathlib import Path
 from typing import Any
 
 from shop_e2e.client import Person, Shop
+from shop_e2e.documents import examples, run, stands_for
 from shop_e2e.stack import Stack
 
 _DOCUMENT = Path(__file__).parents[3] / "docs/api/README.md"
-_EXAMPLE = re.compile(r"^```sh\n(.*?)^```\n\n```http\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LOCAL = "http://localhost:8080"
-_BETWEEN = "\f"
 _TOLD_BY_VALUE = ("code", "status")
 
 
@@ -37,44 +34,29 @@ class Answer:
 async def test_every_example_is_answered_as_documented(stack: Stack, shop: Shop, admin: Person) -> None:
     await shop.stocked_product(admin, 10)
     await shop.stocked_product(admin, 10)
-    examples = _EXAMPLE.findall(_DOCUMENT.read_text())
+    requests = examples(_DOCUMENT)
 
-    answers = await _run([script.replace(_LOCAL, stack.url) for script, _shown in examples])
+    answers = await run([replace(one, script=one.script.replace(_LOCAL, stack.url)) for one in requests])
 
-    assert len(answers) == len(examples) > 5
-    for (script, shown), answer in zip(examples, answers, strict=True):
-        differing = differences(Answer.parse(shown), Answer.parse(answer))
-        assert differing == [], f"{script}\nis answered otherwise than shown:\n{answer}"
+    assert len(answers) > 5
+    for request, answer in zip(requests, answers, strict=True):
+        differing = differences(Answer.parse(request.shown), Answer.parse(answer))
+        assert differing == [], f"{request.script}\nis answered otherwise than shown:\n{answer}"
 
 
 def test_every_block_of_shell_is_followed_by_its_answer() -> None:
-    assert len(_EXAMPLE.findall(_DOCUMENT.read_text())) == _DOCUMENT.read_text().count("```sh\n")
-
-
-async def _run(scripts: list[str]) -> list[str]:
-    """What each prints, all run in one shell, as a reader would."""
-    whole = "\nprintf '\\f'\n".join(scripts)
-    process = await asyncio.create_subprocess_exec(
-        *("bash", "-o", "errexit", "-o", "nounset", "-o", "pipefail", "-c", whole), stdout=asyncio.subprocess.PIPE
-    )
-    output, _ = await process.communicate()
-    assert process.returncode == 0, output.decode()
-    return output.decode().split(_BETWEEN)
+    assert [one.script for one in examples(_DOCUMENT) if not one.shown] == []
 
 
 def differences(shown: Answer, got: Answer) -> list[str]:
-    """What is shown and not so. A document shows examples of values, may end a header with `…`, and leave members out."""
+    """What is shown and not so. A document shows examples of values, may write `…` in a header, and leave members out."""
     status = [] if shown.status == got.status else [f"status: {got.status}"]
     headers = [
         f"header {name}: {got.headers[name]}"
         for name, value in shown.headers.items()
-        if not _is_like(value, got.headers[name] or "")
+        if not stands_for(value, got.headers[name] or "")
     ]
     return status + headers + _unlike(shown.body, got.body, "body")
-
-
-def _is_like(shown: str, got: str) -> bool:
-    return got.startswith(shown[:-1]) if shown.endswith("…") else got == shown
 
 
 def _unlike(shown: Any, got: Any, where: str) -> list[str]:
