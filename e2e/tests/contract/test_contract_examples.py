@@ -4,20 +4,19 @@ import asyncio
 import json
 import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.message import Message
 from email.parser import Parser
 from pathlib import Path
 from typing import Any
 
 from shop_e2e.client import Person, Shop
+from shop_e2e.documents import examples, run, stands_for
 from shop_e2e.stack import Stack
 
 _DOCUMENT = Path(__file__).parents[3] / "docs/api/README.md"
-_EXAMPLE = re.compile(r"^```sh\n(.*?)^```\n\n```http\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _PROGRAM = re.compile(r"^```python\n(.*?)^```\n\n```text\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LOCAL = "http://localhost:8080"
-_BETWEEN = "\f"
 _TOLD_BY_VALUE = ("code", "status")
 
 
@@ -39,14 +38,14 @@ class Answer:
 async def test_every_example_is_answered_as_documented(stack: Stack, shop: Shop, admin: Person) -> None:
     await shop.stocked_product(admin, 10)
     await shop.stocked_product(admin, 10)
-    examples = _EXAMPLE.findall(_DOCUMENT.read_text())
+    requests = examples(_DOCUMENT)
 
-    answers = await _run([script.replace(_LOCAL, stack.url) for script, _shown in examples])
+    answers = await run([replace(one, script=one.script.replace(_LOCAL, stack.url)) for one in requests])
 
-    assert len(answers) == len(examples) > 5
-    for (script, shown), answer in zip(examples, answers, strict=True):
-        differing = differences(Answer.parse(shown), Answer.parse(answer))
-        assert differing == [], f"{script}\nis answered otherwise than shown:\n{answer}"
+    assert len(answers) > 5
+    for request, answer in zip(requests, answers, strict=True):
+        differing = differences(Answer.parse(request.shown), Answer.parse(answer))
+        assert differing == [], f"{request.script}\nis answered otherwise than shown:\n{answer}"
 
 
 async def test_the_program_prints_what_is_documented(stack: Stack, shop: Shop, admin: Person) -> None:
@@ -63,34 +62,19 @@ async def test_the_program_prints_what_is_documented(stack: Stack, shop: Shop, a
 
 def test_every_block_of_code_is_followed_by_its_answer() -> None:
     text = _DOCUMENT.read_text()
-    assert len(_EXAMPLE.findall(text)) == text.count("```sh\n")
+    assert [one.script for one in examples(_DOCUMENT) if not one.shown] == []
     assert len(_PROGRAM.findall(text)) == text.count("```python\n")
 
 
-async def _run(scripts: list[str]) -> list[str]:
-    """What each prints, all run in one shell, as a reader would."""
-    whole = "\nprintf '\\f'\n".join(scripts)
-    process = await asyncio.create_subprocess_exec(
-        *("bash", "-o", "errexit", "-o", "nounset", "-o", "pipefail", "-c", whole), stdout=asyncio.subprocess.PIPE
-    )
-    output, _ = await process.communicate()
-    assert process.returncode == 0, output.decode()
-    return output.decode().split(_BETWEEN)
-
-
 def differences(shown: Answer, got: Answer) -> list[str]:
-    """What is shown and not so. A document shows examples of values, may end a header with `…`, and leave members out."""
+    """What is shown and not so. A document shows examples of values, may write `…` in a header, and leave members out."""
     status = [] if shown.status == got.status else [f"status: {got.status}"]
     headers = [
         f"header {name}: {got.headers[name]}"
         for name, value in shown.headers.items()
-        if not _is_like(value, got.headers[name] or "")
+        if not stands_for(value, got.headers[name] or "")
     ]
     return status + headers + _unlike(shown.body, got.body, "body")
-
-
-def _is_like(shown: str, got: str) -> bool:
-    return got.startswith(shown[:-1]) if shown.endswith("…") else got == shown
 
 
 def _unlike(shown: Any, got: Any, where: str) -> list[str]:

@@ -1,0 +1,54 @@
+"""docs/tutorial.md is true: its commands run as they stand, one after the other, and print what it shows."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from shop_e2e.documents import examples, run, stands_for
+from shop_e2e.kubectl import CONTEXT, Namespace, command, delete_namespace, eventually
+
+pytestmark = pytest.mark.cluster
+
+_TUTORIAL = Path(__file__).parents[3] / "docs/tutorial.md"
+_SECOND_TENANT = "bakery"
+_MACHINERY = ("Progressing", "Degraded")
+
+
+@pytest.fixture
+def as_found(namespace: Namespace) -> Iterator[None]:
+    """The cluster as the tutorial takes it to be, and again as it was, whatever becomes of the tutorial."""
+    eventually(lambda: _holds_all_promises(namespace), 90, "the operator has read the shop's books")
+    spec = namespace.get("ecp", "shop")["spec"]
+    yield
+    delete_namespace(_SECOND_TENANT)
+    namespace.kubectl(
+        "patch",
+        *("ecp", "shop", "--type", "json"),
+        *("--patch", json.dumps([{"op": "replace", "path": "/spec", "value": spec}])),
+    )
+    namespace.wait_rolled_out("shop")
+
+
+@pytest.mark.usefixtures("as_found")
+async def test_every_command_of_the_tutorial_prints_what_it_shows(tmp_path: Path) -> None:
+    clone, *lessons = examples(_TUTORIAL)
+    assert clone.script.startswith("git clone"), "the reader's clone is this tree"
+
+    printed = await run(lessons, _environment(tmp_path / "kubeconfig"), within=600)
+
+    for lesson, output in zip(lessons, printed, strict=True):
+        assert stands_for(lesson.shown, output), f"{lesson.script}prints otherwise than shown:\n{output}"
+
+
+def _holds_all_promises(namespace: Namespace) -> bool:
+    conditions = namespace.get("ecp", "shop")["status"]["conditions"]
+    return all(one["status"] == "True" for one in conditions if one["type"] not in _MACHINERY)
+
+
+def _environment(kubeconfig: Path) -> dict[str, str]:
+    """A reader's: outside of `make`, and with a kubectl that may be told which cluster to talk to."""
+    kubeconfig.write_text(command("kubectl", "--context", CONTEXT, "config", "view", "--raw", "--minify"))
+    reader = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    return {**reader, "KUBECONFIG": str(kubeconfig)}
