@@ -31,7 +31,7 @@ from shop_e2e.client import Person, Shop
 from shop_e2e.insisting import insist
 from shop_e2e.mailbox import mailbox
 from shop_e2e.stack import SERVICES, Servers, Stack
-from shop_e2e.trial import on_trial
+from shop_e2e.trial import admin_of, on_trial
 
 _PATIENCE_SECONDS = 240.0
 """How long one buyer repeats one request: longer than any outage of ours."""
@@ -94,7 +94,7 @@ async def burn(orders: int, seed: int, logs: Path, say: Callable[[str], None]) -
         for service in (name for name, kind in SERVICES.items() if kind.grpc):
             lines[service].aim("127.0.0.1", stack.plan.ports[service].grpc)
         shop = await closing.enter_async_context(Shop(stack.url, timeout=30))
-        admin = await shop.log_in(stack.plan.admin_email, stack.plan.admin_password)
+        admin = await admin_of(stack, shop)
         tally = await Fire(stack, shop, admin, lines, orders, seed, say).burn()
         say("the fire is out; waiting for the shop to come to rest")
         opened = await closing.enter_async_context(books.opened(stack))

@@ -50,11 +50,13 @@ async def on_trial(
     )
     print(f"logs of the services: {plan.logs}")
     async with running(plan) as stack:
+        async with Shop(stack.url) as shop:
+            await admin_of(stack, shop)
         yield stack
 
 
 async def admin_of(stack: Stack, shop: Shop) -> Person:
-    """The first admin, logged in: user serves already while it registers it."""
+    """The first admin, logged in, once user has registered it: it serves before."""
     email, password = stack.plan.admin_email, stack.plan.admin_password
     return await insist(lambda: shop.log_in(email, password), passing=("wrong_credentials",))
 

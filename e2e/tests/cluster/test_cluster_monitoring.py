@@ -1,0 +1,69 @@
+"""A shop's own Prometheus, which `spec.monitoring` brings, sees every part of it and says when one is gone."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from shop_e2e.kubectl import NODE, CommandFailed, Namespace, eventually
+
+pytestmark = [pytest.mark.cluster, pytest.mark.slow]
+
+_SEEN_WITHIN = 90.0
+_FIRES_WITHIN = 300.0
+"""A database is missed after 90 s, and the alert fires when that has lasted for a minute."""
+
+
+@pytest.fixture
+def watched(namespace: Namespace) -> Iterator[Namespace]:
+    """The sample shop with its Prometheus."""
+    namespace.patch("ecp", "shop", {"spec": {"monitoring": {"enabled": True}}})
+    try:
+        namespace.wait_rolled_out("shop")
+        yield namespace
+    finally:
+        namespace.patch("ecp", "shop", {"spec": {"monitoring": None}})
+        namespace.wait_rolled_out("shop")
+
+
+@pytest.fixture
+def what_dies_stays_dead(namespace: Namespace) -> Iterator[None]:
+    """No pod is scheduled meanwhile."""
+    namespace.kubectl("cordon", NODE)
+    yield
+    namespace.kubectl("uncordon", NODE)
+
+
+async def test_a_dead_database_makes_its_alert_fire_and_that_of_no_other(
+    watched: Namespace, request: pytest.FixtureRequest
+) -> None:
+    await asyncio.to_thread(eventually, lambda: _unseen(watched) == set(), _SEEN_WITHIN, "every part is seen")
+    request.getfixturevalue("what_dies_stays_dead")
+
+    watched.kubectl("delete", "pod", "shop-review-db-0")
+    await asyncio.to_thread(eventually, lambda: _missing_databases(watched), _FIRES_WITHIN, "DatabaseDown fires")
+
+    assert _missing_databases(watched) == {"review"}
+
+
+def _unseen(watched: Namespace) -> set[str]:
+    """The parts that Prometheus cannot read; itself, while it does not answer."""
+    try:
+        found = _answer(watched, f"query?query={quote('up')}")["result"]
+    except CommandFailed:
+        return {"monitoring"}
+    return {one["metric"]["component"] for one in found if one["value"][1] != "1"} if found else {"all"}
+
+
+def _missing_databases(watched: Namespace) -> set[str]:
+    alerts = _answer(watched, "alerts")["alerts"]
+    firing = [alert["labels"] for alert in alerts if alert["state"] == "firing"]
+    return {labels["component"] for labels in firing if labels["alertname"] == "DatabaseDown"}
+
+
+def _answer(watched: Namespace, asked: str) -> Any:
+    (pod,) = watched.list("pods", "app.kubernetes.io/component=monitoring")
+    path = f"/api/v1/namespaces/{watched.name}/pods/{pod['metadata']['name']}:9090/proxy/api/v1/{asked}"
+    return json.loads(watched.kubectl("get", "--raw", path))["data"]
