@@ -110,8 +110,8 @@ def _trace_statements(engine: Engine, database: str) -> None:
 
 
 def _traced(way: str, database: str) -> Callable[[Any, str, Any, ExecutionContext], bool]:
-    """Executes in the dialect's place and says so. Values are not in the statement's text, but in the words of an error: neither gets
-    into the span.
+    """Executes in the dialect's place, and says so. The span has the statement and never a value: an error's words may hold one, and
+    stay out of it.
 
     By OpenTelemetry's conventions: https://opentelemetry.io/docs/specs/semconv/database/postgresql/.
     """
