@@ -35,7 +35,7 @@ from shop_e2e.trial import admin_of, on_trial
 
 _PATIENCE_SECONDS = 240.0
 """How long one buyer repeats one request: longer than any outage of ours."""
-_BUYERS = 16
+BUYERS = 16
 _T = TypeVar("_T")
 
 
@@ -85,7 +85,7 @@ class Report:
         return "\n".join([f"seed {self.seed}", *lines, *map(str, self.findings)])
 
 
-async def burn(orders: int, seed: int, logs: Path, say: Callable[[str], None]) -> Report:
+async def burn(orders: int, seed: int, logs: Path, say: Callable[[str], None], buyers: int = BUYERS) -> Report:
     """A shop of its own on the test servers, set on fire."""
     async with AsyncExitStack() as closing:
         box = await closing.enter_async_context(mailbox())
@@ -95,7 +95,7 @@ async def burn(orders: int, seed: int, logs: Path, say: Callable[[str], None]) -
             lines[service].aim("127.0.0.1", stack.plan.ports[service].grpc)
         shop = await closing.enter_async_context(Shop(stack.url, timeout=30))
         admin = await admin_of(stack, shop)
-        tally = await Fire(stack, shop, admin, lines, orders, seed, say).burn()
+        tally = await Fire(stack, shop, admin, lines, orders, seed, buyers, say).burn()
         say("the fire is out; waiting for the shop to come to rest")
         opened = await closing.enter_async_context(books.opened(stack))
         with suppress(AssertionError):  # what then still disagrees is the report's to tell
@@ -118,7 +118,7 @@ async def _lines(closing: AsyncExitStack) -> tuple[dict[str, Cable], dict[str, i
 
 @dataclass
 class Fire:
-    """`orders` attempts by people at once, under blows that come at random moments. `seed` decides everything but time."""
+    """`orders` attempts by `buyers` at once, under blows that come at random moments. `seed` decides everything but time."""
 
     stack: Stack
     shop: Shop
@@ -126,13 +126,14 @@ class Fire:
     lines: dict[str, Cable]
     orders: int
     seed: int
+    buyers: int
     say: Callable[[str], None] = print
     tally: Tally = field(default_factory=Tally)
     products: list[int] = field(default_factory=list)
 
     async def burn(self) -> Tally:
         """All orders under blows; every part runs again when this returns."""
-        self.say(f"seed {self.seed}: {self.orders} orders by {_BUYERS} buyers")
+        self.say(f"seed {self.seed}: {self.orders} orders by {self.buyers} buyers")
         began = time.monotonic()
         # Stock for nine in ten attempts, so that the last units are fought for as well.
         for _ in range(10):
@@ -141,7 +142,7 @@ class Fire:
         attempts = iter(range(self.orders))
         blows = asyncio.create_task(self._blow())
         try:
-            await asyncio.gather(*(self._shop_for(attempts) for _ in range(_BUYERS)))
+            await asyncio.gather(*(self._shop_for(attempts) for _ in range(self.buyers)))
         finally:
             blows.cancel()
             with suppress(asyncio.CancelledError):
@@ -248,10 +249,11 @@ class Fire:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m shop_e2e.fire", description=__doc__)
     parser.add_argument("--orders", type=int, default=500, help="attempts to order [%(default)s]")
+    parser.add_argument("--buyers", type=int, default=BUYERS, help="at once [%(default)s]")
     parser.add_argument("--seed", type=int, default=random.randrange(2**32), help="of a run to repeat [a new one]")
     chosen = parser.parse_args()
     logs = Path(tempfile.mkdtemp(prefix="fire-logs-"))
-    report = asyncio.run(burn(chosen.orders, chosen.seed, logs, print))
+    report = asyncio.run(burn(chosen.orders, chosen.seed, logs, print, chosen.buyers))
     print(report)
     sys.exit(bool(report.findings or report.lost))
 
