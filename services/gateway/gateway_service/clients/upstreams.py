@@ -4,7 +4,8 @@ No request may be lost while services roll out, and none may take effect twice. 
 
 - A stopping service leaves its endpoints first and serves on for its drain (5 s). An idle connection is kept for less than
   that, so none to it is left when it stops, and no request meets a connection that is being closed.
-- A request of which nothing was sent is sent again, whatever it is. One that was sent is repeated only if it reads.
+- A request of which nothing was sent is tried again for a while, whatever it is: where a node is slow to hear that a pod has gone,
+  its address is handed out for a moment longer. One that was sent is repeated only if it reads, and once.
 """
 
 import asyncio
@@ -22,6 +23,8 @@ _CONNECT_SECONDS = 1.0
 """To find the address and connect."""
 _IDLE_SECONDS = 3.0
 _DOCUMENT_SECONDS = 2.0
+_PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8)
+"""Seconds between tries, at most."""
 _NOTHING_WAS_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 _REPEATABLE = frozenset({"GET", "HEAD"})
 
@@ -38,10 +41,10 @@ class Outbound:
 
 
 class Upstreams:
-    def __init__(self, bases: Mapping[Upstream, str], pause: Callable[[], float]) -> None:
-        """`bases` are addresses like http://shop-user:8081; `pause` says how many seconds lie between two tries."""
+    def __init__(self, bases: Mapping[Upstream, str], jitter: Callable[[], float]) -> None:
+        """`bases` are addresses like http://shop-user:8081; `jitter` gives the share of a pause that one is."""
         self._bases = {upstream: base.rstrip("/") for upstream, base in bases.items()}
-        self._pause = pause
+        self._jitter = jitter
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE_SECONDS),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -56,16 +59,16 @@ class Upstreams:
 
     async def send(self, outbound: Outbound) -> aiohttp.ClientResponse:
         """The answer, its body yet to be read. The caller closes it, and sets the deadline. Raises UpstreamUnavailable."""
-        try:
-            return await self._try(outbound)
-        except aiohttp.ClientError as error:
-            if not _may_repeat(outbound, error):
-                raise UpstreamUnavailable(outbound.upstream) from error
-        await asyncio.sleep(self._pause())
-        try:
-            return await self._try(outbound)
-        except aiohttp.ClientError as error:
-            raise UpstreamUnavailable(outbound.upstream) from error
+        pauses = list(_PAUSES)
+        while True:
+            try:
+                return await self._try(outbound)
+            except aiohttp.ClientError as error:
+                if not pauses or not _may_repeat(outbound, error):
+                    raise UpstreamUnavailable(outbound.upstream) from error
+                if not isinstance(error, _NOTHING_WAS_SENT):
+                    del pauses[1:]
+            await asyncio.sleep(pauses.pop(0) * self._jitter())
 
     async def document(self, upstream: Upstream) -> Document | None:
         """A service's own OpenAPI document; None while it does not answer with one."""

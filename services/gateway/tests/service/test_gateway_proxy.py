@@ -311,7 +311,7 @@ async def test_a_service_that_hangs_is_given_up_in_time(
 
 
 async def test_a_service_that_is_away_is_said_to_be(gateway_before: Open, refused: socket.socket) -> None:
-    async with gateway_before(url_of(refused)) as gateway:
+    async with gateway_before(url_of(refused), upstream_deadline_seconds=10) as gateway:
         answer = await gateway.post("/api/v1/auth/login", json={})
         assert problem(answer, 503) == "upstream_unavailable"
         assert answer.headers["retry-after"] == "1"
@@ -319,14 +319,18 @@ async def test_a_service_that_is_away_is_said_to_be(gateway_before: Open, refuse
         assert (await gateway.get("/ready")).status_code == 200
 
 
-async def test_what_was_never_sent_is_sent_again(
-    gateway_before: Open, refused: socket.socket, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("tries", [1, 5])
+async def test_what_was_never_sent_is_sent_again_and_again(
+    gateway_before: Open, refused: socket.socket, monkeypatch: pytest.MonkeyPatch, tries: int
 ) -> None:
-    came_back = asyncio.Event()
+    came_back, failed = asyncio.Event(), 0
 
     def come_back(_low: float, _high: float) -> float:
-        refused.listen()
-        came_back.set()
+        nonlocal failed
+        failed += 1
+        if failed == tries:
+            refused.listen()
+            came_back.set()
         return 0.0
 
     monkeypatch.setattr(random, "uniform", come_back)
