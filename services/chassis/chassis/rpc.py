@@ -19,8 +19,8 @@ SERVER_SECONDS = Histogram(
 )  # fmt: skip
 CODE_KEY = "problem-code"
 MEMBERS_KEY = "problem-members-bin"
-DEADLINE_SECONDS = 2.0
-"""The deadline of a call that names none."""
+DEADLINE_SECONDS = 4.0
+"""The deadline of a call that names none: two, one after the other, end before the gateway gives a request up."""
 
 # While a neighbour's pods are replaced, the addresses a client knows may all be gone until it has looked again: a call waits for
 # that, within its deadline. One that broke off goes again, to another pod if there is one: every call of shopapi may be repeated.
