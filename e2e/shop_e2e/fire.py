@@ -36,6 +36,7 @@ from shop_e2e.trial import admin_of, on_trial
 _PATIENCE_SECONDS = 240.0
 """How long one buyer repeats one request: longer than any outage of ours."""
 BUYERS = 16
+CALM_SECONDS = 2.0
 _T = TypeVar("_T")
 
 
@@ -85,8 +86,10 @@ class Report:
         return "\n".join([f"seed {self.seed}", *lines, *map(str, self.findings)])
 
 
-async def burn(orders: int, seed: int, logs: Path, say: Callable[[str], None], buyers: int = BUYERS) -> Report:
-    """A shop of its own on the test servers, set on fire."""
+async def burn(
+    orders: int, seed: int, logs: Path, say: Callable[[str], None], buyers: int = BUYERS, calm: float = CALM_SECONDS
+) -> Report:
+    """A shop of its own on the test servers, set on fire; see Fire."""
     async with AsyncExitStack() as closing:
         box = await closing.enter_async_context(mailbox())
         lines, detours = await _lines(closing)
@@ -95,7 +98,7 @@ async def burn(orders: int, seed: int, logs: Path, say: Callable[[str], None], b
             lines[service].aim("127.0.0.1", stack.plan.ports[service].grpc)
         shop = await closing.enter_async_context(Shop(stack.url, timeout=30))
         admin = await admin_of(stack, shop)
-        tally = await Fire(stack, shop, admin, lines, orders, seed, buyers, say).burn()
+        tally = await Fire(stack, shop, admin, lines, orders, seed, buyers, calm, say).burn()
         say("the fire is out; waiting for the shop to come to rest")
         opened = await closing.enter_async_context(books.opened(stack))
         with suppress(AssertionError):  # what then still disagrees is the report's to tell
@@ -127,6 +130,8 @@ class Fire:
     orders: int
     seed: int
     buyers: int
+    calm: float
+    """Seconds between two blows, at most."""
     say: Callable[[str], None] = print
     tally: Tally = field(default_factory=Tally)
     products: list[int] = field(default_factory=list)
@@ -199,7 +204,7 @@ class Fire:
         """One blow after the other, each mended before the next."""
         chance = random.Random(self.seed)
         while True:
-            await asyncio.sleep(chance.uniform(0.5, 2.0))
+            await asyncio.sleep(chance.uniform(self.calm / 4, self.calm))
             kind = chance.choices(("kill", "drop", "cut", "delay", "database", "broker"), (8, 4, 2, 2, 1, 1))[0]
             await getattr(self, f"_{kind}")(chance)
 
@@ -250,10 +255,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m shop_e2e.fire", description=__doc__)
     parser.add_argument("--orders", type=int, default=500, help="attempts to order [%(default)s]")
     parser.add_argument("--buyers", type=int, default=BUYERS, help="at once [%(default)s]")
+    parser.add_argument(
+        "--calm", type=float, default=CALM_SECONDS, help="seconds between two blows at most [%(default)s]"
+    )
     parser.add_argument("--seed", type=int, default=random.randrange(2**32), help="of a run to repeat [a new one]")
     chosen = parser.parse_args()
     logs = Path(tempfile.mkdtemp(prefix="fire-logs-"))
-    report = asyncio.run(burn(chosen.orders, chosen.seed, logs, print, chosen.buyers))
+    report = asyncio.run(burn(chosen.orders, chosen.seed, logs, print, chosen.buyers, chosen.calm))
     print(report)
     sys.exit(bool(report.findings or report.lost))
 
