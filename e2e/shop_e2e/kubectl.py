@@ -68,12 +68,16 @@ class Namespace:
         for pod in self.list("pods", selector):
             name = pod["metadata"]["name"]
             try:
-                text = self.kubectl("get", "--raw", f"/api/v1/namespaces/{self.name}/pods/{name}:9464/proxy/metrics")
+                text = self.ask(name, 9464, "metrics")
             except CommandFailed:
                 continue
             lines = (line.rpartition(" ") for line in text.splitlines() if line[:1] != "#")
             found[name] = {series: float(value) for series, _, value in lines}
         return found
+
+    def ask(self, pod: str, port: int, path: str) -> str:
+        """What a pod answers to GET, by way of the API server. Raises CommandFailed."""
+        return self.kubectl("get", "--raw", f"/api/v1/namespaces/{self.name}/pods/{pod}:{port}/proxy/{path}")
 
     def kill(self, pod: str) -> None:
         """SIGKILL for the pod's container, without a farewell; the kubelet starts another."""

@@ -1,8 +1,8 @@
 """A shop's own Prometheus, which `spec.monitoring` brings, sees every part of it and says when one is gone."""
 
-import asyncio
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote
 
@@ -28,24 +28,24 @@ def watched(namespace: Namespace) -> Iterator[Namespace]:
         namespace.wait_rolled_out("shop")
 
 
-@pytest.fixture
-def what_dies_stays_dead(namespace: Namespace) -> Iterator[None]:
+def test_a_dead_database_makes_its_alert_fire_and_that_of_no_other(watched: Namespace) -> None:
+    eventually(lambda: _unseen(watched) == set(), _SEEN_WITHIN, "every part is seen")
+
+    with _what_dies_stays_dead(watched):
+        watched.kubectl("delete", "pod", "shop-review-db-0")
+        eventually(lambda: _missing_databases(watched), _FIRES_WITHIN, "DatabaseDown fires")
+
+        assert _missing_databases(watched) == {"review"}
+
+
+@contextmanager
+def _what_dies_stays_dead(namespace: Namespace) -> Iterator[None]:
     """No pod is scheduled meanwhile."""
     namespace.kubectl("cordon", NODE)
-    yield
-    namespace.kubectl("uncordon", NODE)
-
-
-async def test_a_dead_database_makes_its_alert_fire_and_that_of_no_other(
-    watched: Namespace, request: pytest.FixtureRequest
-) -> None:
-    await asyncio.to_thread(eventually, lambda: _unseen(watched) == set(), _SEEN_WITHIN, "every part is seen")
-    request.getfixturevalue("what_dies_stays_dead")
-
-    watched.kubectl("delete", "pod", "shop-review-db-0")
-    await asyncio.to_thread(eventually, lambda: _missing_databases(watched), _FIRES_WITHIN, "DatabaseDown fires")
-
-    assert _missing_databases(watched) == {"review"}
+    try:
+        yield
+    finally:
+        namespace.kubectl("uncordon", NODE)
 
 
 def _unseen(watched: Namespace) -> set[str]:
@@ -65,5 +65,4 @@ def _missing_databases(watched: Namespace) -> set[str]:
 
 def _answer(watched: Namespace, asked: str) -> Any:
     (pod,) = watched.list("pods", "app.kubernetes.io/component=monitoring")
-    path = f"/api/v1/namespaces/{watched.name}/pods/{pod['metadata']['name']}:9090/proxy/api/v1/{asked}"
-    return json.loads(watched.kubectl("get", "--raw", path))["data"]
+    return json.loads(watched.ask(pod["metadata"]["name"], 9090, f"api/v1/{asked}"))["data"]
