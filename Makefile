@@ -55,7 +55,8 @@ lint: .venv/.stamp ## style, layers, scripts, Dockerfiles, contracts, generated 
 	@! grep -hvxF -f constraints.txt services/requirements.txt operator/requirements.txt || \
 	  { echo "these requirements are not in constraints.txt: run make constraints" >&2; exit 1; }
 
-types: .venv/.stamp ## mypy --strict
+types: export MYPY_CACHE_DIR := $(CACHE)/ecommerce-mypy
+types: .venv/.stamp ## mypy --strict; what is known of unchanged modules is kept between clones
 	mypy $(PACKAGES)
 	for script in $$($(PYTHON_SCRIPTS)); do echo "mypy $$script"; mypy "$$script"; done
 	for tests in $(TYPED_TESTS); do echo "mypy $$tests"; mypy "$$tests"; done

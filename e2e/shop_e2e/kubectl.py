@@ -100,15 +100,21 @@ class Namespace:
 
 
 def create_namespace(name: str) -> Namespace:
-    """A namespace at the restricted Pod Security level, as every shop has."""
+    """A namespace at the restricted Pod Security level, as every shop has, once one of its name that is ending has ended."""
+    cluster = Namespace("default")
+    phase = cluster.kubectl("get", "namespace", name, "--ignore-not-found", "--output", "jsonpath={.status.phase}")
+    if phase == "Terminating":
+        cluster.kubectl("wait", f"namespace/{name}", "--for=delete", "--timeout=180s", timeout=200)
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     namespace = Namespace(name)
     namespace.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
     return namespace
 
 
-def delete_namespace(name: str) -> None:
-    Namespace("default").kubectl("delete", "namespace", name, "--ignore-not-found", "--timeout=180s", timeout=200)
+def delete_namespace(name: str, *, wait: bool = True) -> None:
+    """Returns once it has ended, or with `wait=False` at once: a shop takes 40 s to end."""
+    patience = "--timeout=180s" if wait else "--wait=false"
+    Namespace("default").kubectl("delete", "namespace", name, "--ignore-not-found", patience, timeout=200)
 
 
 def eventually(check: Callable[[], object], within: float, what: str) -> None:

@@ -19,7 +19,7 @@ OF_THE_NAMESPACE = {"ServiceAccount/default", "ConfigMap/kube-root-ca.crt", "Ser
 @pytest.fixture
 def namespace() -> Iterator[Namespace]:
     yield create_namespace("e2e-deletion")
-    delete_namespace("e2e-deletion")
+    delete_namespace("e2e-deletion", wait=False)
 
 
 async def test_a_deleted_platform_leaves_what_its_policy_says(namespace: Namespace) -> None:

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.cluster
 @pytest.fixture
 def namespace() -> Iterator[Namespace]:
     yield create_namespace("e2e-helm")
-    delete_namespace("e2e-helm")
+    delete_namespace("e2e-helm", wait=False)
 
 
 async def test_helm_install_alone_gives_a_shop_that_takes_an_order(namespace: Namespace) -> None:

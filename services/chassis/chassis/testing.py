@@ -259,7 +259,7 @@ def client(app: ASGIApp) -> httpx.AsyncClient:
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service")
 
 
-async def eventually(check: Callable[[], Awaitable[bool]], within: float = 10.0) -> None:
+async def eventually(check: Callable[[], Awaitable[bool]], within: float = 30.0) -> None:
     """Waits until `check` holds; fails after `within` seconds. For effects that arrive as events."""
     async with asyncio.timeout(within):
         while not await check():  # noqa: ASYNC110 - the effect is in another process's database
@@ -303,7 +303,7 @@ async def publish_raw(broker_url: str, exchange: str, routing_key: str, body: by
         await (await channel.get_exchange(exchange)).publish(aio_pika.Message(body), routing_key)
 
 
-async def next_message(broker_url: str, queue_name: str, within: float = 10.0) -> bytes:
+async def next_message(broker_url: str, queue_name: str, within: float = 30.0) -> bytes:
     """The next message of a queue, taken off it."""
     async with asyncio.timeout(within), await aio_pika.connect(broker_url) as connection:
         queue = await (await connection.channel()).get_queue(queue_name)

@@ -40,7 +40,10 @@ async def build(settings: Settings) -> Service:
     users, product_channel, inventory_channel = (
         rpc.channel(address) for address in (settings.user_grpc, settings.product_grpc, settings.inventory_grpc)
     )
-    products, inventory = GrpcProducts(product_channel), GrpcInventory(inventory_channel)
+    products, inventory = (
+        GrpcProducts(product_channel),
+        GrpcInventory(inventory_channel, settings.look_deadline_seconds),
+    )
 
     journal = Journal(outbox, uuid7)
     placing = Placing(database, journal, products, inventory, _terms(settings), _now, uuid7)

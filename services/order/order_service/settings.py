@@ -33,6 +33,8 @@ class Settings(BackendSettings):
     """How long an order may stay unpaid."""
     expiry_sweep_seconds: float = 1.0
     """How often unpaid orders whose time is over are looked for."""
+    look_deadline_seconds: Annotated[float, Field(gt=0)] = 0.5
+    """How long showing a cart waits for what is in stock; without it the cart is shown all the same."""
     shipping_rates: Json[Mapping[_Currency, ShippingRate]] = Field(default_factory=dict)
     """JSON, by currency, like {"USD": {"amount": 499, "free_from": 5000}}; free where it says nothing."""
     tax_basis_points: Json[Mapping[_Country, Annotated[int, Field(ge=0, le=BASIS_POINTS)]]] = Field(

@@ -2,6 +2,7 @@
 
 import time
 from datetime import UTC, datetime
+from typing import Annotated
 from uuid import uuid4
 
 from chassis import http, invariants, rpc
@@ -14,6 +15,7 @@ from chassis.outbox import Outbox
 from chassis.process import Command, Service, every
 from chassis.settings import Address, AmqpUrl, BackendSettings, RedisUrl
 from chassis.tokens import Authenticator, TokenVerifier, keys_from
+from pydantic import Field
 
 from product_service.clients.neighbours import Neighbours
 from product_service.handlers.events import effects
@@ -37,6 +39,10 @@ class Settings(BackendSettings):
     rabbitmq_url: AmqpUrl
     inventory_grpc: Address
     review_grpc: Address
+    part_deadline_seconds: Annotated[float, Field(gt=0)] = 0.5
+    """How long a product page waits for a part that a neighbour has; without it the page is given all the same."""
+    cache_deadline_seconds: Annotated[float, Field(gt=0)] = 0.1
+    """How long Redis may take for one command before the database is read instead."""
     cache_catch_up_seconds: float = 0.5
     """How often deletions that Redis did not confirm are repeated."""
     withdrawal_sweep_seconds: float = 1.0
@@ -47,13 +53,15 @@ async def build(settings: Settings) -> Service:
     database = Database(settings, SCHEMA)
     broker = Broker(settings.rabbitmq_url, "product")
     outbox = Outbox(database, broker)
-    cache = ProductCache(connect(settings.redis_url), settings.tenant, uuid4, time.monotonic)
+    cache = ProductCache(
+        connect(settings.redis_url), settings.tenant, settings.cache_deadline_seconds, uuid4, time.monotonic
+    )
     users, inventory, reviews = (
         rpc.channel(address) for address in (settings.user_grpc, settings.inventory_grpc, settings.review_grpc)
     )
     products = Products(database, outbox, cache, _now, uuid7)
     sellers = Sellers(database, products, _now)
-    pages = ProductPages(products, Neighbours(users, inventory, reviews))
+    pages = ProductPages(products, Neighbours(users, inventory, reviews, settings.part_deadline_seconds))
     inbox = Inbox("product", database, effects(products, sellers), applied=outbox.nudge)
     books = Books(database, "product_service")
     auth = Authenticator(TokenVerifier(keys_from(users)))

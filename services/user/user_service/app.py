@@ -24,7 +24,7 @@ from user_service.handlers.grpc import UserServicer
 from user_service.handlers.http import routes
 from user_service.handlers.problems import PROBLEMS
 from user_service.service.accounts import Accounts
-from user_service.service.first_admin import first_admin
+from user_service.service.first_admin import FirstAdmin
 from user_service.service.gate import Gate
 from user_service.service.mail import MailedTokens
 from user_service.service.passwords import Passwords
@@ -92,7 +92,7 @@ async def build(settings: Settings, now: Callable[[], datetime] = _utc_now) -> S
     )
     accounts = Accounts(database, outbox, passwords, gate, now, uuid7)
     callers = Callers(Authenticator(TokenVerifier(signer.published)), sessions)
-    ready = http.Readiness(database.is_ready)
+    checks = [database.is_ready]
     books = Books(database, "user_service")
 
     background = {
@@ -103,7 +103,10 @@ async def build(settings: Settings, now: Callable[[], datetime] = _utc_now) -> S
         "sweep failures": every(_SWEEP_SECONDS, gate.sweep),
     }
     if settings.admin_email is not None and settings.admin_password is not None:
-        background["first admin"] = first_admin(accounts, settings.admin_email, settings.admin_password, database)
+        first_admin = FirstAdmin(accounts, settings.admin_email, settings.admin_password, database)
+        background["first admin"] = first_admin.register
+        checks.append(first_admin.is_registered)
+    ready = http.Readiness(*checks)
     return Service(
         http=http.app(
             "User", settings.service_version, routes(sessions, accounts, mailed, signer, callers), PROBLEMS, ready

@@ -67,6 +67,46 @@ class GetStockResponse(_message.Message):
 Global___GetStockResponse: _TypeAlias = GetStockResponse  # noqa: Y015
 
 @_typing.final
+class GetStocksRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRODUCT_IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def product_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    def __init__(
+        self,
+        *,
+        product_ids: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["product_ids", b"product_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetStocksRequest: _TypeAlias = GetStocksRequest  # noqa: Y015
+
+@_typing.final
+class GetStocksResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STOCKS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def stocks(self) -> _containers.RepeatedCompositeFieldContainer[Global___GetStockResponse]: ...
+    def __init__(
+        self,
+        *,
+        stocks: _abc.Iterable[Global___GetStockResponse] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["stocks", b"stocks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetStocksResponse: _TypeAlias = GetStocksResponse  # noqa: Y015
+
+@_typing.final
 class ReserveRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -40,6 +40,11 @@ class InventoryServiceStub:
                 request_serializer=shopapi_dot_inventory_dot_v1_dot_inventory__pb2.GetStockRequest.SerializeToString,
                 response_deserializer=shopapi_dot_inventory_dot_v1_dot_inventory__pb2.GetStockResponse.FromString,
                 _registered_method=True)
+        self.GetStocks = channel.unary_unary(
+                '/shopapi.inventory.v1.InventoryService/GetStocks',
+                request_serializer=shopapi_dot_inventory_dot_v1_dot_inventory__pb2.GetStocksRequest.SerializeToString,
+                response_deserializer=shopapi_dot_inventory_dot_v1_dot_inventory__pb2.GetStocksResponse.FromString,
+                _registered_method=True)
         self.Reserve = channel.unary_unary(
                 '/shopapi.inventory.v1.InventoryService/Reserve',
                 request_serializer=shopapi_dot_inventory_dot_v1_dot_inventory__pb2.ReserveRequest.SerializeToString,
@@ -58,6 +63,13 @@ class InventoryServiceServicer:
 
     def GetStock(self, request, context):
         """A product that never had stock set answers zeros.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetStocks(self, request, context):
+        """The stock of many products in one call, each once, as GetStock answers it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -84,6 +96,11 @@ def add_InventoryServiceServicer_to_server(servicer, server):
                     servicer.GetStock,
                     request_deserializer=shopapi_dot_inventory_dot_v1_dot_inventory__pb2.GetStockRequest.FromString,
                     response_serializer=shopapi_dot_inventory_dot_v1_dot_inventory__pb2.GetStockResponse.SerializeToString,
+            ),
+            'GetStocks': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetStocks,
+                    request_deserializer=shopapi_dot_inventory_dot_v1_dot_inventory__pb2.GetStocksRequest.FromString,
+                    response_serializer=shopapi_dot_inventory_dot_v1_dot_inventory__pb2.GetStocksResponse.SerializeToString,
             ),
             'Reserve': grpc.unary_unary_rpc_method_handler(
                     servicer.Reserve,
@@ -124,6 +141,33 @@ class InventoryService:
             '/shopapi.inventory.v1.InventoryService/GetStock',
             shopapi_dot_inventory_dot_v1_dot_inventory__pb2.GetStockRequest.SerializeToString,
             shopapi_dot_inventory_dot_v1_dot_inventory__pb2.GetStockResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetStocks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shopapi.inventory.v1.InventoryService/GetStocks',
+            shopapi_dot_inventory_dot_v1_dot_inventory__pb2.GetStocksRequest.SerializeToString,
+            shopapi_dot_inventory_dot_v1_dot_inventory__pb2.GetStocksResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -18,6 +18,8 @@ class InventoryServiceStub:
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetStock: _aio.UnaryUnaryMultiCallable[_inventory_pb2.GetStockRequest, _inventory_pb2.GetStockResponse]
     """A product that never had stock set answers zeros."""
+    GetStocks: _aio.UnaryUnaryMultiCallable[_inventory_pb2.GetStocksRequest, _inventory_pb2.GetStocksResponse]
+    """The stock of many products in one call, each once, as GetStock answers it."""
     Reserve: _aio.UnaryUnaryMultiCallable[_inventory_pb2.ReserveRequest, _inventory_pb2.ReserveResponse]
     """Reserves every line or none. Idempotent by order id. FAILED_PRECONDITION (code out_of_stock) names the products that lack."""
     Release: _aio.UnaryUnaryMultiCallable[_inventory_pb2.ReleaseRequest, _inventory_pb2.ReleaseResponse]
@@ -33,6 +35,14 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_inventory_pb2.GetStockRequest, _abc.Awaitable[_inventory_pb2.GetStockResponse]],
     ) -> _abc.Awaitable[_inventory_pb2.GetStockResponse]:
         """A product that never had stock set answers zeros."""
+
+    @_abc_1.abstractmethod
+    def GetStocks(
+        self,
+        request: _inventory_pb2.GetStocksRequest,
+        context: _aio.ServicerContext[_inventory_pb2.GetStocksRequest, _abc.Awaitable[_inventory_pb2.GetStocksResponse]],
+    ) -> _abc.Awaitable[_inventory_pb2.GetStocksResponse]:
+        """The stock of many products in one call, each once, as GetStock answers it."""
 
     @_abc_1.abstractmethod
     def Reserve(

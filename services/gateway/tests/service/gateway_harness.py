@@ -106,7 +106,7 @@ async def serve(app: ASGIApp) -> AsyncIterator[str]:
         config = uvicorn.Config(app, lifespan="off", log_config=None, timeout_graceful_shutdown=1, proxy_headers=False)
         server = _Server(config)
         serving = asyncio.ensure_future(server.serve([listener]))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while not server.started:  # noqa: ASYNC110 - the server has no event for it
                 await asyncio.sleep(0.01)
         try:

@@ -32,7 +32,7 @@ async def exchange_raw(base: httpx.URL, request: bytes) -> bytes:
     reader, writer = await asyncio.open_connection(base.host, base.port)
     writer.write(request)
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             return await reader.read()
     finally:
         writer.close()
@@ -336,7 +336,7 @@ async def test_what_was_never_sent_is_sent_again_and_again(
     monkeypatch.setattr(random, "uniform", come_back)
     async with gateway_before(url_of(refused)) as gateway:
         posting = asyncio.ensure_future(gateway.post("/api/v1/auth/login", json={}))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await came_back.wait()
         server = await asyncio.start_server(_says_ok, sock=refused)
         assert (await posting).status_code == 200

@@ -11,7 +11,7 @@ from grpc import aio
 from shopapi.inventory.v1 import inventory_pb2 as pb
 from shopapi.inventory.v1 import inventory_pb2_grpc
 
-from inventory_service.domain.stock import Line
+from inventory_service.domain.stock import Line, Stock
 from inventory_service.service.reservations import Reservations
 from inventory_service.service.stock import StockKeeping
 
@@ -25,10 +25,11 @@ class InventoryServicer(inventory_pb2_grpc.InventoryServiceServicer):
         inventory_pb2_grpc.add_InventoryServiceServicer_to_server(self, server)
 
     async def GetStock(self, request: pb.GetStockRequest, context: object) -> pb.GetStockResponse:  # noqa: N802 - the contract's name
-        stock = await self._stock.stock_of(ProductId(request.product_id))
-        return pb.GetStockResponse(
-            product_id=stock.product_id, on_hand=stock.on_hand, reserved=stock.reserved, available=stock.available
-        )
+        return _stock(await self._stock.stock_of(ProductId(request.product_id)))
+
+    async def GetStocks(self, request: pb.GetStocksRequest, context: object) -> pb.GetStocksResponse:  # noqa: N802 - the contract's name
+        stocks = await self._stock.stocks_of({ProductId(product_id) for product_id in request.product_ids})
+        return pb.GetStocksResponse(stocks=[_stock(stock) for stock in stocks])
 
     async def Reserve(self, request: pb.ReserveRequest, context: object) -> pb.ReserveResponse:  # noqa: N802 - the contract's name
         await self._reservations.reserve(_order_id(request.order_id), _lines(request), _time(request.until))
@@ -37,6 +38,12 @@ class InventoryServicer(inventory_pb2_grpc.InventoryServiceServicer):
     async def Release(self, request: pb.ReleaseRequest, context: object) -> pb.ReleaseResponse:  # noqa: N802 - the contract's name
         await self._reservations.release(_order_id(request.order_id))
         return pb.ReleaseResponse()
+
+
+def _stock(stock: Stock) -> pb.GetStockResponse:
+    return pb.GetStockResponse(
+        product_id=stock.product_id, on_hand=stock.on_hand, reserved=stock.reserved, available=stock.available
+    )
 
 
 def _order_id(written: str) -> OrderId:

@@ -1,6 +1,6 @@
 """The use cases of who reads and who sets stock, one transaction each."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -42,9 +42,14 @@ class StockKeeping:
 
     async def stock_of(self, product_id: ProductId) -> Stock:
         """Zeros for a product whose stock was never set."""
+        (stock,) = await self.stocks_of([product_id])
+        return stock
+
+    async def stocks_of(self, product_ids: Collection[ProductId]) -> list[Stock]:
+        """One for each product; zeros where it was never set."""
         async with self._database.begin() as transaction:
-            stocks = await self._books.stock(transaction).stocks([product_id])
-        return stocks.get(product_id, Stock(product_id))
+            stocks = await self._books.stock(transaction).stocks(product_ids)
+        return [stocks.get(product_id, Stock(product_id)) for product_id in product_ids]
 
     async def shortages(self, wanted: Sequence[Line]) -> list[Shortage]:
         """What of a basket could not be had now; nothing is reserved."""

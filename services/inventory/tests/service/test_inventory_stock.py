@@ -13,7 +13,7 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from inventory_harness import PRODUCTS, Inventory
 from shopapi.events.v1.events_pb2 import OrderCancelled, OrderLine, OrderPlaced
-from shopapi.inventory.v1.inventory_pb2 import ReleaseRequest, ReserveLine, ReserveRequest
+from shopapi.inventory.v1.inventory_pb2 import GetStocksRequest, ReleaseRequest, ReserveLine, ReserveRequest
 
 
 def at(seconds: float) -> Timestamp:
@@ -98,6 +98,19 @@ async def test_a_reservation_is_all_or_nothing_and_names_what_lacks(inventory: I
 
     assert refusal.value.members == {"products": [{"product_id": scarce, "wanted": 2, "available": 1}]}
     assert (await inventory.stock(plenty))["reserved"] == 0
+
+
+async def test_many_products_are_asked_about_at_once(inventory: Inventory) -> None:
+    some, none, strange = next(PRODUCTS), next(PRODUCTS), next(PRODUCTS)
+    await inventory.count(some, 10)
+    await inventory.count(none, 0)
+    await rpc.call(inventory.rpc.Reserve, reserve(uuid7(), (some, 4)))
+
+    answer = await rpc.call(inventory.rpc.GetStocks, GetStocksRequest(product_ids=[some, none, strange, some]))
+
+    figures = {stock.product_id: (stock.on_hand, stock.reserved, stock.available) for stock in answer.stocks}
+    assert figures == {some: (10, 4, 6), none: (0, 0, 0), strange: (0, 0, 0)}
+    assert len(answer.stocks) == 3
 
 
 async def test_reserving_an_order_twice_reserves_once(inventory: Inventory) -> None:

@@ -314,7 +314,7 @@ async def test_many_senders_in_two_processes_send_each_mail_once(lone_world: Wor
 
     async with running(lone_world, **many), running(lone_world, **many):
         await lone_world.tell(*(placed(user) for user in users))
-        await testing.eventually(all_are_sent, within=30)
+        await testing.eventually(all_are_sent)
 
     assert sorted(address for address, _ in lone_world.mailbox.mails) == sorted(address_of(user) for user in users)
 

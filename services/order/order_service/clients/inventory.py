@@ -1,6 +1,5 @@
 """What this service asks the inventory service."""
 
-import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
@@ -13,9 +12,6 @@ from shopapi.inventory.v1 import inventory_pb2, inventory_pb2_grpc
 
 from order_service.domain.errors import OutOfStock, Shortage
 from order_service.domain.orders import Line
-
-_LOOK_SECONDS = 0.5
-"""How long showing a cart waits for what is nice to know."""
 
 
 class Inventory(Protocol):
@@ -30,7 +26,9 @@ class Inventory(Protocol):
 
 
 class GrpcInventory:
-    def __init__(self, channel: aio.Channel) -> None:
+    def __init__(self, channel: aio.Channel, look_deadline: float) -> None:
+        """`look_deadline`: seconds that `available` may take."""
+        self._deadline = look_deadline
         self._stub = inventory_pb2_grpc.InventoryServiceStub(channel)
 
     async def reserve(self, order_id: OrderId, lines: Sequence[Line], until: datetime) -> None:
@@ -47,9 +45,9 @@ class GrpcInventory:
         await rpc.call(self._stub.Release, inventory_pb2.ReleaseRequest(order_id=str(order_id)))
 
     async def available(self, product_ids: Sequence[ProductId]) -> dict[ProductId, int]:
-        requests = [inventory_pb2.GetStockRequest(product_id=product_id) for product_id in product_ids]
-        answers = await asyncio.gather(*(rpc.call(self._stub.GetStock, r, _LOOK_SECONDS) for r in requests))
-        return {ProductId(stock.product_id): stock.available for stock in answers}
+        request = inventory_pb2.GetStocksRequest(product_ids=product_ids)
+        answer = await rpc.call(self._stub.GetStocks, request, self._deadline)
+        return {ProductId(stock.product_id): stock.available for stock in answer.stocks}
 
 
 def _shortages(problem: rpc.RpcProblem) -> list[Shortage]:

@@ -79,13 +79,20 @@ class FakeInventory(inventory_pb2_grpc.InventoryServiceServicer):
     after_reserving: Callable[[], Awaitable[None]] | None = None
     loses_answers: bool = False
 
-    async def GetStock(  # noqa: N802 - the contract's name
-        self, request: inventory_pb2.GetStockRequest, context: aio.ServicerContext[Any, Any]
-    ) -> inventory_pb2.GetStockResponse:
+    async def GetStock(self, request: object, context: object) -> inventory_pb2.GetStockResponse:  # noqa: N802 - the contract's name
+        raise NotImplementedError
+
+    async def GetStocks(  # noqa: N802 - the contract's name
+        self, request: inventory_pb2.GetStocksRequest, context: aio.ServicerContext[Any, Any]
+    ) -> inventory_pb2.GetStocksResponse:
         if self.is_away:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "away")
-        available = self.left.get(request.product_id, 1_000_000)
-        return inventory_pb2.GetStockResponse(product_id=request.product_id, on_hand=available, available=available)
+        left = {product: self.left.get(product, 1_000_000) for product in request.product_ids}
+        stocks = [
+            inventory_pb2.GetStockResponse(product_id=product, on_hand=units, available=units)
+            for product, units in left.items()
+        ]
+        return inventory_pb2.GetStocksResponse(stocks=stocks)
 
     async def Reserve(  # noqa: N802 - the contract's name
         self, request: inventory_pb2.ReserveRequest, context: aio.ServicerContext[Any, Any]
@@ -306,6 +313,7 @@ async def running_order(**chosen: object) -> AsyncIterator[Order]:
             inventory_grpc=neighbours,
             grpc_port=0,
             expiry_sweep_seconds=0.05,
+            look_deadline_seconds=5,  # a busy machine is not a slow neighbour
         )
         async with testing.running(await build(settings)) as service:
             channel = rpc.channel(f"127.0.0.1:{service.rpc_port}")

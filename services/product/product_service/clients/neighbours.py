@@ -10,25 +10,24 @@ from shopapi.user.v1 import user_pb2, user_pb2_grpc
 from product_service.domain.details import Seller, Stock
 from product_service.domain.products import Rating
 
-_DEADLINE_SECONDS = 0.5
-"""A page does not wait longer for any of its parts."""
-
 
 class Neighbours:
-    def __init__(self, users: aio.Channel, inventory: aio.Channel, reviews: aio.Channel) -> None:
+    def __init__(self, users: aio.Channel, inventory: aio.Channel, reviews: aio.Channel, deadline: float) -> None:
+        """Each call has `deadline` seconds."""
+        self._deadline = deadline
         self._users = user_pb2_grpc.UserServiceStub(users)
         self._inventory = inventory_pb2_grpc.InventoryServiceStub(inventory)
         self._reviews = review_pb2_grpc.ReviewServiceStub(reviews)
 
     async def seller(self, user_id: UserId) -> Seller:
-        user = await rpc.call(self._users.GetUser, user_pb2.GetUserRequest(user_id=user_id), _DEADLINE_SECONDS)
+        user = await rpc.call(self._users.GetUser, user_pb2.GetUserRequest(user_id=user_id), self._deadline)
         return Seller(user_id, user.display_name)
 
     async def stock(self, product_id: ProductId) -> Stock:
         request = inventory_pb2.GetStockRequest(product_id=product_id)
-        return Stock((await rpc.call(self._inventory.GetStock, request, _DEADLINE_SECONDS)).available)
+        return Stock((await rpc.call(self._inventory.GetStock, request, self._deadline)).available)
 
     async def rating(self, product_id: ProductId) -> Rating:
         request = review_pb2.GetAvgRatingRequest(product_id=product_id)
-        rating = await rpc.call(self._reviews.GetAvgRating, request, _DEADLINE_SECONDS)
+        rating = await rpc.call(self._reviews.GetAvgRating, request, self._deadline)
         return Rating(rating.average, rating.count)

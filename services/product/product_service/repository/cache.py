@@ -37,7 +37,6 @@ FAILURES = Counter("product_cache_failures_total", "Commands that Redis did not 
 LIFETIME_SECONDS = 60
 _LEASE_SECONDS = 5
 """Longer than a read takes. While a lease is there, other readers read for themselves."""
-_DEADLINE_SECONDS = 0.1
 _REST_SECONDS = 1.0
 """How long a cache that failed is left alone by readers."""
 _FORMAT = 2
@@ -60,10 +59,13 @@ _Reply = TypeVar("_Reply")
 
 
 class ProductCache:
-    def __init__(self, redis: Redis, prefix: str, new_token: Callable[[], UUID], clock: Callable[[], float]) -> None:
-        """`prefix` keeps shops on one Redis apart; `clock` counts seconds and never goes back."""
+    def __init__(
+        self, redis: Redis, prefix: str, deadline: float, new_token: Callable[[], UUID], clock: Callable[[], float]
+    ) -> None:
+        """`prefix` keeps shops on one Redis apart; a command has `deadline` seconds; `clock` counts seconds and never goes back."""
         self._redis = redis
         self._prefix = f"{prefix}:product:{_FORMAT}:"
+        self._deadline = deadline
         self._new_token = new_token
         self._clock = clock
         self._redeem = redis.register_script(_REDEEM)
@@ -121,7 +123,7 @@ class ProductCache:
     async def _attempt(self, command: Awaitable[_Reply]) -> _Reply | None:
         """None where Redis did not carry the command out in time."""
         try:
-            async with asyncio.timeout(_DEADLINE_SECONDS):
+            async with asyncio.timeout(self._deadline):
                 return await command
         except (RedisError, OSError, TimeoutError) as error:
             FAILURES.inc()

@@ -1,7 +1,7 @@
 """The product page: the product, then its variants and its neighbours' parts in parallel. A part that does not come is left out."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from chassis import logs
@@ -28,20 +28,21 @@ class ProductPages:
         """Raises UnknownProduct."""
         product = await self._products.product(product_id)
         seller, stock, rating, variants = await asyncio.gather(
-            _part("seller", self._neighbours.seller(product.seller_id)),
-            _part("stock", self._neighbours.stock(product_id)),
-            _part("rating", self._neighbours.rating(product_id)),
-            _part("variants", self._products.variants(product)),
+            _part("seller", self._neighbours.seller, product.seller_id),
+            _part("stock", self._neighbours.stock, product_id),
+            _part("rating", self._neighbours.rating, product_id),
+            _part("variants", self._products.variants, product),
         )
         return Details(product, seller, stock, rating, variants)
 
 
+_Subject = TypeVar("_Subject")
 _Part = TypeVar("_Part")
 
 
-async def _part(name: str, asked: Awaitable[_Part]) -> _Part | None:
+async def _part(name: str, ask: Callable[[_Subject], Awaitable[_Part]], subject: _Subject) -> _Part | None:
     try:
-        return await asked
+        return await ask(subject)
     except (NeighbourUnavailable, RpcProblem, DatabaseUnavailable) as error:
         DEGRADED.labels(name).inc()
         log.warning("a page goes without a part", part=name, reason=str(error))

@@ -29,6 +29,7 @@ from shopapi.user.v1 import user_pb2, user_pb2_grpc
 
 ADMIN, SELLER, OTHER_SELLER, CUSTOMER = 1, 7, 8, 9
 PARTS = ("seller", "stock", "rating")
+SLOW_SECONDS = 30
 _numbers = itertools.count(1)
 
 
@@ -56,7 +57,7 @@ async def unknown(context: aio.ServicerContext[Any, Any]) -> None:
 
 
 async def slow(_context: aio.ServicerContext[Any, Any]) -> None:
-    await asyncio.sleep(30)
+    await asyncio.sleep(SLOW_SECONDS)
 
 
 class FakeUsers(testing.FakeUserService):
@@ -80,6 +81,9 @@ class FakeInventory(inventory_pb2_grpc.InventoryServiceServicer):
     ) -> inventory_pb2.GetStockResponse:
         await self._neighbours.meet("stock", context)
         return inventory_pb2.GetStockResponse(product_id=request.product_id, available=request.product_id)
+
+    async def GetStocks(self, request: object, context: object) -> inventory_pb2.GetStocksResponse:  # noqa: N802 - the contract's name
+        raise NotImplementedError
 
     async def Reserve(self, request: object, context: object) -> inventory_pb2.ReserveResponse:  # noqa: N802 - the contract's name
         raise NotImplementedError
@@ -220,7 +224,7 @@ class Shop:
     async def settled(self) -> None:
         """Returns when the service has heard all that it said."""
         looks = 0
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while looks < 2:
                 waiting = await self.rows("SELECT FROM outbox LIMIT 1")
                 looks = 0 if waiting or _heard() < _said() else looks + 1
@@ -232,7 +236,7 @@ class Shop:
         sent = [Event(uuid7(), "test", at, payload, {}) for payload in payloads]
         async with self.connection() as connection:
             await testing.publish(self.settings.rabbitmq_url, sent * times)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 while await connection.fetchval(_RECEIVED, [event.id for event in sent]) < len(sent):  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
 
@@ -298,6 +302,8 @@ async def shop_with_neighbours(database: DatabaseSettings) -> AsyncIterator[Shop
             inventory_grpc=address,
             review_grpc=address,
             grpc_port=0,
+            part_deadline_seconds=3,  # a busy machine is not a slow neighbour
+            cache_deadline_seconds=5,
             cache_catch_up_seconds=0.05,
             withdrawal_sweep_seconds=0.05,
         )

@@ -41,7 +41,7 @@ async def redis(shop: Shop) -> AsyncIterator[Redis]:
 @pytest.fixture
 def cache(shop: Shop, redis: Redis) -> ProductCache:
     """The cache as another process of the shop has it."""
-    return ProductCache(redis, shop.settings.tenant, uuid4, time.monotonic)
+    return ProductCache(redis, shop.settings.tenant, shop.settings.cache_deadline_seconds, uuid4, time.monotonic)
 
 
 def key(shop: Shop, product: dict[str, Any]) -> str:
@@ -181,8 +181,14 @@ async def test_a_shop_whose_redis_is_down_serves_from_the_database(shop: Shop) -
 
 async def test_a_redis_that_hangs_does_not_hold_up_pages(shop: Shop) -> None:
     product = await shop.product(amount=100)
-    async with redis_line() as (line, url), another(shop, redis_url=url) as process:
-        await process.shown_price(product["id"])
+    async with redis_line() as (line, url), another(shop, redis_url=url, cache_deadline_seconds=0.1) as process:
+
+        async def comes_from_redis() -> bool:
+            hits = lookups("hit")
+            await process.shown_price(product["id"])
+            return lookups("hit") > hits
+
+        await testing.eventually(comes_from_redis)
         line.hang()
         failed, passed_by, started = failures(), lookups("passed_by"), time.monotonic()
 
@@ -197,7 +203,7 @@ async def test_a_redis_that_hangs_does_not_hold_up_pages(shop: Shop) -> None:
 
 async def test_a_change_that_redis_missed_is_seen_at_once_and_by_everybody_soon(shop: Shop) -> None:
     product = await shop.product(amount=100)
-    async with redis_line() as (line, url), another(shop, redis_url=url) as process:
+    async with redis_line() as (line, url), another(shop, redis_url=url, cache_deadline_seconds=1) as process:
         assert await process.shown_price(product["id"]) == 100
         line.hang()
         await process.revise(product, amount=200)
@@ -221,7 +227,7 @@ async def test_a_product_whose_deletion_is_overdue_is_not_taken_from_redis(shop:
 
     async with redis_line() as (line, url):
         client, now = connect(url), [0.0]
-        unlucky = ProductCache(client, shop.settings.tenant, uuid4, lambda: now[0])
+        unlucky = ProductCache(client, shop.settings.tenant, 2, uuid4, lambda: now[0])
         line.hang()
         await unlucky.forget(before.id)
         line.restore()
@@ -241,7 +247,7 @@ async def no_read() -> Product:
 
 async def test_a_deletion_is_not_repeated_for_ever(shop: Shop) -> None:
     client, now = connect(NOBODY), [0.0]
-    unlucky = ProductCache(client, shop.settings.tenant, uuid4, lambda: now[0])
+    unlucky = ProductCache(client, shop.settings.tenant, 0.1, uuid4, lambda: now[0])
     await unlucky.forget(ProductId(1))
 
     failed = failures()

@@ -1,14 +1,13 @@
 """The product page: three neighbours asked at once, and never lost with any of them."""
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 from chassis import testing
 from grpc import aio
-from product_harness import PARTS, SELLER, Shop, another, away, broken, slow, unknown
+from product_harness import PARTS, SELLER, SLOW_SECONDS, Shop, another, away, broken, slow, unknown
 
 NOBODY = "127.0.0.1:1"
 
@@ -46,11 +45,10 @@ async def test_a_page_goes_without_the_part_of_a_neighbour_in_trouble(
     whole = await shop.details(product["id"])
     shop.neighbours.before[part] = trouble
 
-    started = time.monotonic()
-    page = await shop.details(product["id"])
+    async with asyncio.timeout(SLOW_SECONDS):  # so nobody waited for the slow one
+        page = await shop.details(product["id"])
 
     assert page == {**whole, part: None, "degraded": [part]}
-    assert time.monotonic() - started < 1.5
 
 
 async def test_a_page_survives_all_its_neighbours(shop: Shop) -> None:

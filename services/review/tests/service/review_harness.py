@@ -203,7 +203,7 @@ class Shop:
 
     async def told_until(self, product: int, revision: int) -> list[RatingChanged]:
         """What the shop was told of a product's rating, by revision; waits for this one, and for nothing after it."""
-        async with asyncio.timeout(10), await aio_pika.connect(self.broker_url) as connection:
+        async with asyncio.timeout(30), await aio_pika.connect(self.broker_url) as connection:
             queue = await (await connection.channel()).get_queue("product")
             while revision not in {told.revision for told in self.told.get(product, [])}:
                 message = await queue.get(fail=False)

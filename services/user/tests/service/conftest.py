@@ -23,7 +23,9 @@ async def serving_users() -> AsyncIterator[Users]:
             serving = await stack.enter_async_context(
                 fresh_users(admin_email=ADMIN_EMAIL, admin_password=ADMIN_PASSWORD)
             )
-        await _first_admin_is_registered(serving)
+        registering = asyncio.ensure_future(serving.service.background["first admin"]())
+        await testing.eventually(lambda: _is_ready(serving))
+        registering.cancel()
         yield serving
         await _books_are_in_order(serving.settings)
 
@@ -56,13 +58,8 @@ def first_admin(serving_users: Users) -> dict[str, str]:
     return {"email": ADMIN_EMAIL, "password": ADMIN_PASSWORD}
 
 
-async def _first_admin_is_registered(serving: Users) -> None:
-    async def is_registered() -> bool:
-        return (await serving.log_in(ADMIN_EMAIL, ADMIN_PASSWORD)).status_code == 200
-
-    running = asyncio.ensure_future(serving.service.background["first admin"]())
-    await testing.eventually(is_registered)
-    running.cancel()
+async def _is_ready(serving: Users) -> bool:
+    return (await serving.http.get("/ready")).status_code == 200
 
 
 async def _books_are_in_order(settings: Settings) -> None:

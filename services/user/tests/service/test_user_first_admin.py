@@ -17,6 +17,7 @@ from user_service.domain.lockout import Backoff
 from user_service.repository.accounts import AccountRepository, Credentials
 from user_service.service import first_admin as starting
 from user_service.service.accounts import Accounts
+from user_service.service.first_admin import FirstAdmin
 from user_service.service.gate import Gate
 from user_service.service.passwords import Passwords
 
@@ -56,9 +57,8 @@ async def find(database: Database, email: Email = EMAIL) -> Credentials | None:
         return await AccountRepository(transaction).by_email(email)
 
 
-def replica(database: Database, passwords: Passwords) -> asyncio.Future[None]:
-    accounts = accounts_in(database, passwords)
-    return asyncio.ensure_future(starting.first_admin(accounts, EMAIL, PASSWORD, database)())
+def replica(database: Database, passwords: Passwords) -> FirstAdmin:
+    return FirstAdmin(accounts_in(database, passwords), EMAIL, PASSWORD, database)
 
 
 async def test_replicas_that_start_before_the_database_make_one_admin_once_it_is_there(
@@ -69,22 +69,22 @@ async def test_replicas_that_start_before_the_database_make_one_admin_once_it_is
         await cable.cut()
         database = Database(empty.model_copy(update={"db_host": "127.0.0.1", "db_port": cable.port}), SCHEMA)
         replicas = [replica(database, passwords) for _ in range(3)]
+        registering = [asyncio.ensure_future(one.register()) for one in replicas]
         assert not await database.is_ready()
         await cable.mend()
         assert not await database.is_ready()
+        assert not any([await one.is_registered() for one in replicas])
         await migrate("user_service", empty)
-        await _becomes_admin(database, passwords)
-        assert not any(task.done() for task in replicas)  # they rest: an end would be taken for a failure
-        for task in replicas:
+        for one in replicas:
+            await testing.eventually(one.is_registered)
+        await _is_admin(database, passwords)
+        assert not any(task.done() for task in registering)  # they rest: an end would be taken for a failure
+        for task in registering:
             task.cancel()
         await database.close()
 
 
-async def _becomes_admin(database: Database, passwords: Passwords) -> None:
-    async def is_there() -> bool:
-        return await find(database) is not None
-
-    await testing.eventually(is_there)
+async def _is_admin(database: Database, passwords: Passwords) -> None:
     found = await find(database)
     assert found is not None
     assert found.account.role is Role.ADMIN

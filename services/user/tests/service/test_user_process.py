@@ -57,7 +57,7 @@ async def started() -> AsyncIterator[Running]:
         )
         try:
             async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{ports['HTTP_PORT']}") as http:
-                await testing.eventually(lambda: _is_ready(http), within=30)
+                await testing.eventually(lambda: _is_ready(http))
                 yield Running(http, f"127.0.0.1:{ports['GRPC_PORT']}", process, broker)
         finally:
             if process.returncode is None:

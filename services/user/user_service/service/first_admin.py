@@ -1,7 +1,6 @@
-"""The shop's first admin, from the settings. No start waits for it: the database may come later."""
+"""The shop's first admin, from the settings. No start waits for it, since the database may come later; being ready does."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 
 from chassis.database import Database
 from chassis.problems import DatabaseUnavailable
@@ -12,22 +11,30 @@ from user_service.service.accounts import Accounts
 _RETRY_SECONDS = 1.0
 
 
-def first_admin(accounts: Accounts, email: Email, password: str, database: Database) -> Callable[[], Awaitable[None]]:
-    """A loop for `background` that registers the admin once the database has its schema, and then rests."""
+class FirstAdmin:
+    def __init__(self, accounts: Accounts, email: Email, password: str, database: Database) -> None:
+        self._accounts = accounts
+        self._email = email
+        self._password = password
+        self._database = database
+        self._registered = False
 
-    async def loop() -> None:
-        while not await _is_registered(accounts, email, password, database):  # noqa: ASYNC110 - the database is another process
-            await asyncio.sleep(_RETRY_SECONDS)
+    async def is_registered(self) -> bool:
+        return self._registered
+
+    async def register(self) -> None:
+        """A loop for `background`: registers the admin once the database has its schema, and then rests."""
+        while not self._registered:
+            self._registered = await self._try()
+            if not self._registered:
+                await asyncio.sleep(_RETRY_SECONDS)
         await asyncio.Event().wait()
 
-    return loop
-
-
-async def _is_registered(accounts: Accounts, email: Email, password: str, database: Database) -> bool:
-    if not await database.is_ready():
-        return False
-    try:
-        await accounts.ensure_admin(email, password)
-    except DatabaseUnavailable:
-        return False
-    return True
+    async def _try(self) -> bool:
+        if not await self._database.is_ready():
+            return False
+        try:
+            await self._accounts.ensure_admin(self._email, self._password)
+        except DatabaseUnavailable:
+            return False
+        return True
