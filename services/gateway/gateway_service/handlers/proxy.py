@@ -74,13 +74,17 @@ class Proxy:
         await self._exchange(_outbound(scope, path, route, body), answer)
 
     async def _exchange(self, outbound: Outbound, answer: "_Answer") -> None:
-        """The upstream has failed where it owes an answer; not where the caller dawdles, or hangs up."""
+        """The upstream has failed where it owes an answer; not where the caller dawdles, or hangs up.
+
+        A head alone is no answer: an upstream that dies before the first piece of its body has failed.
+        """
         upstream, body = outbound.upstream, outbound.body
         async with self._admissions[upstream].slot() as attempt:
             try:
                 async with asyncio.timeout(self._deadline), await self._upstreams.send(outbound) as received:
+                    first = await received.content.readany()
                     attempt.succeeded()
-                    await answer.relay(received, self._upstreams.base(upstream))
+                    await answer.relay(received, first, self._upstreams.base(upstream))
             except (UpstreamUnavailable, aiohttp.ClientError) as error:
                 if isinstance(body, _Body) and body.failure is not None:
                     raise body.failure from None
@@ -110,11 +114,8 @@ class _Answer:
             message = {**message, "headers": self._completed(message["headers"])}
         await self._send(message)
 
-    async def relay(self, received: aiohttp.ClientResponse, base: str) -> None:
-        """Passes each piece on as it comes, the head with the first: an upstream that dies before has not answered.
-
-        Raises aiohttp.ClientError where the upstream breaks off.
-        """
+    async def relay(self, received: aiohttp.ClientResponse, first: bytes, base: str) -> None:
+        """Passes each piece on as it comes, the head with the `first`. Raises aiohttp.ClientError where the upstream breaks off."""
         headers = response_headers(received.raw_headers, base)
         squeeze = None
         if self._may_be_compressed() and compressing.is_compressible(received.status, headers):
@@ -122,7 +123,6 @@ class _Answer:
             if compressing.accepts_gzip(header(self._scope["headers"], b"accept-encoding")):
                 headers = compressing.compressed(headers)
                 squeeze = zlib.compressobj(_COMPRESSION_LEVEL, zlib.DEFLATED, _GZIP)
-        first = await received.content.readany()
         await self.send({"type": "http.response.start", "status": received.status, "headers": headers})
         await self._relay_body(first, received.content, squeeze)
 

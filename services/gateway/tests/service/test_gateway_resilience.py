@@ -26,8 +26,9 @@ async def codes(gateway: httpx.AsyncClient, path: str, times: int) -> list[str]:
     return [problem(await gateway.get(path), 503) for _ in range(times)]
 
 
+@pytest.mark.parametrize("last_words", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n"], ids=["none", "a head"])
 async def test_a_service_that_fails_again_and_again_is_left_alone_and_then_tried_with_one_request(
-    gateway_before: Open, upstream: Upstream, upstream_url: str
+    gateway_before: Open, upstream: Upstream, upstream_url: str, last_words: bytes
 ) -> None:
     clock = Clock()
     asked, may_answer = asyncio.Event(), asyncio.Event()
@@ -37,7 +38,7 @@ async def test_a_service_that_fails_again_and_again_is_left_alone_and_then_tried
         await may_answer.wait()
         await upstream.answer(scope, receive, send)
 
-    async with wire(b"") as line, gateway_before(upstream_url, clock, product_url=line.url) as gateway:
+    async with wire(last_words) as line, gateway_before(upstream_url, clock, product_url=line.url) as gateway:
         assert await codes(gateway, PRODUCTS, 5) == ["upstream_unavailable"] * 5
         assert circuit("product") == 2
         before, requests = refusals("product", "resting"), len(line.requests)
