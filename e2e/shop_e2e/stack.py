@@ -156,10 +156,16 @@ class Stack:
             await asyncio.gather(*(self._until_ready(client, service) for service in services or SERVICES))
 
     async def start_to_die(self, service: str, point: str) -> None:
-        """Starts a service that kills itself when it first comes to `point`; see shop_e2e.crashing. Raises StackError."""
-        self._processes[service] = await self._run(service, "serve", {"CRASH_AT": point})
+        """Starts a service that kills itself when it first comes to `point`; see shop_e2e.crashing. Returns when it is ready, or
+        has died already. Raises StackError.
+        """
+        self._processes[service] = process = await self._run(service, "serve", {"CRASH_AT": point})
         async with httpx.AsyncClient(timeout=5) as client:
-            await self._until_ready(client, service)
+            try:
+                await self._until_ready(client, service)
+            except StackError:
+                if process.returncode != -signal.SIGKILL:
+                    raise
 
     @contextlib.asynccontextmanager
     async def restarted_when_it_dies(self, service: str) -> AsyncIterator[list[float]]:

@@ -104,7 +104,7 @@ async def _die_at(stack: Stack, service: str, point: str, box: Mailbox) -> bool:
 async def _journey(stack: Stack, box: Mailbox) -> None:
     """An order is placed, paid, confirmed, mailed, cancelled and refunded; a second one is kept, a third given up unpaid."""
     async with Shop(stack.url) as shop:
-        admin = await admin_of(stack, shop)
+        admin = await insist(lambda: admin_of(stack, shop))
         _seller, product = await insist(lambda: shop.stocked_product(admin, 10))
         buyer = await insist(lambda: shop.register())
         returned, kept, given_up = [await _order(buyer, product) for _ in range(3)]
