@@ -26,7 +26,7 @@ from shop_e2e.prometheus import Prometheus
 _COLUMNS, _POINTS = 3, 240
 _LEGENDS = 8
 """So many series are named; more would hide the lines."""
-_STYLE = Path(__file__).with_suffix(".mplstyle")
+STYLE = Path(__file__).with_suffix(".mplstyle")
 _HEADROOM = 1.4
 """Above the highest line, for the legend."""
 _SECONDS, _SHARE, _BYTES = "s", "percentunit", "bytes"
@@ -39,7 +39,7 @@ async def draw(prometheus: Prometheus, dashboard: Dashboard, namespace: str, min
     """All panels of a dashboard over the minutes before `end`, in seconds of the epoch. Raises httpx.HTTPError."""
     panels = dashboard.panels
     lines = -(-len(panels) // _COLUMNS)
-    with mpl.rc_context(fname=_STYLE):
+    with mpl.rc_context(fname=STYLE):
         figure = Figure(figsize=(4.4 * _COLUMNS, 2.5 * lines + 0.5), layout="constrained")
         figure.suptitle(dashboard.title, fontsize=12, fontweight="bold", x=0.01, ha="left")
         grid = figure.subplots(lines, _COLUMNS, squeeze=False)
@@ -52,7 +52,7 @@ async def draw(prometheus: Prometheus, dashboard: Dashboard, namespace: str, min
 
 def save(figure: Figure, path: Path) -> None:
     """Writes a picture; its format is the path's suffix."""
-    with mpl.rc_context(fname=_STYLE):
+    with mpl.rc_context(fname=STYLE):
         figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
 
 
