@@ -9,6 +9,8 @@ PYTHON ?= python3
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)
 TOOLS := $(or $(HOST_TOOLS),$(CACHE)/ecommerce-tools)
 export PATH := $(CURDIR)/.venv/bin:$(TOOLS):$(PATH)
+# Beyond the clone, so that the next one need not look at unchanged modules again: mypy knows them by content.
+export MYPY_CACHE_DIR := $(CACHE)/ecommerce-mypy
 
 UV := $(or $(shell command -v uv),.tools/bin/uv)
 MEMBERS := $(patsubst %/pyproject.toml,%,$(wildcard client/pyproject.toml e2e/pyproject.toml operator/pyproject.toml proto/pyproject.toml services/*/pyproject.toml))
@@ -55,8 +57,7 @@ lint: .venv/.stamp ## style, layers, scripts, Dockerfiles, contracts, generated 
 	@! grep -hvxF -f constraints.txt services/requirements.txt operator/requirements.txt || \
 	  { echo "these requirements are not in constraints.txt: run make constraints" >&2; exit 1; }
 
-types: export MYPY_CACHE_DIR := $(CACHE)/ecommerce-mypy
-types: .venv/.stamp ## mypy --strict; what is known of unchanged modules is kept between clones
+types: .venv/.stamp ## mypy --strict
 	mypy $(PACKAGES)
 	for script in $$($(PYTHON_SCRIPTS)); do echo "mypy $$script"; mypy "$$script"; done
 	for tests in $(TYPED_TESTS); do echo "mypy $$tests"; mypy "$$tests"; done

@@ -10,6 +10,7 @@ import pytest
 
 _ROOT = Path(__file__).parents[3]
 _TOOLS = Path(sys.executable).parent
+_MYPY_CACHE = Path(os.environ.get("MYPY_CACHE_DIR", _ROOT / ".mypy_cache"))
 _READ = ("pyproject.toml", "conftest.py", "e2e/pyproject.toml", "e2e/shop_e2e/stack.py")
 
 
@@ -50,7 +51,7 @@ def test_a_new_service_passes_every_check(repository: Path) -> None:
     passes(repository, "ruff", "check", "services/coupon")
     passes(repository, "ruff", "format", "--check", "services/coupon", "e2e")
     passes(repository, "lint-imports", "--no-cache")
-    passes(repository, "mypy", f"--cache-dir={_ROOT}/.mypy_cache/new", package, tests)
+    passes(repository, "mypy", f"--cache-dir={_MYPY_CACHE / 'new'}", package, tests)
     passes(repository, "pytest", "-p", "no:cacheprovider", tests)
 
 
