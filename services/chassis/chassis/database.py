@@ -21,7 +21,7 @@ log = logs.get(__name__)
 POOL_IN_USE = Gauge("db_client_connections_usage", "Connections of the pool that are in use")
 POOL_SIZE = Gauge("db_client_connections_max", "Connections that the pool may hold")
 
-_CONNECT_SECONDS = 3
+_READY_SECONDS = 3
 _STATEMENT_SECONDS = 10
 _AWAY = (
     asyncpg.PostgresConnectionError,
@@ -47,15 +47,15 @@ def url(settings: DatabaseSettings) -> URL:
 class Database:
     """The pool of one service's database. Connects on first use, so a start needs no database."""
 
-    def __init__(self, settings: DatabaseSettings, schema: str, patience: float = 3.0) -> None:
-        """`schema` is the Alembic revision that this code was written for; a request waits `patience` seconds for a connection."""
+    def __init__(self, settings: DatabaseSettings, schema: str) -> None:
+        """`schema` is the Alembic revision that this code was written for."""
         self._schema = schema
         self._engine = create_async_engine(
             url(settings),
             pool_size=settings.db_pool_size,
             max_overflow=0,
-            pool_timeout=patience,
-            connect_args={"timeout": _CONNECT_SECONDS, "command_timeout": _STATEMENT_SECONDS},
+            pool_timeout=settings.db_patience_seconds,
+            connect_args={"timeout": settings.db_patience_seconds, "command_timeout": _STATEMENT_SECONDS},
             hide_parameters=True,  # an error that is logged tells the statement, not whose address was in it
         )
         _trace_statements(self._engine.sync_engine, settings.db_name)
@@ -93,7 +93,7 @@ class Database:
         A release migrates before its pods replace the old ones, so each schema must also serve the code before it.
         """
         try:
-            async with asyncio.timeout(_CONNECT_SECONDS), self.begin() as connection:
+            async with asyncio.timeout(_READY_SECONDS), self.begin() as connection:
                 revisions = await connection.scalars(text("SELECT version_num FROM alembic_version"))
                 return any(revision >= self._schema for revision in revisions)
         except (DatabaseUnavailable, exc.ProgrammingError, TimeoutError):

@@ -50,7 +50,9 @@ class DatabaseSettings(Environment):
     db_password: str
     db_name: Annotated[str, Field(min_length=1)]
     db_pool_size: Annotated[int, Field(ge=1, le=100)] = 10
-    """Connections one process holds at most; a request that finds none free in 3 s answers 503."""
+    """Connections one process holds at most."""
+    db_patience_seconds: Annotated[float, Field(gt=0, le=60)] = 3.0
+    """How long a request waits for a free connection, and that for the server to let it in; then it is answered 503."""
 
 
 class LogSettings(Environment):

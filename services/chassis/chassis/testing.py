@@ -71,6 +71,7 @@ async def empty_database() -> AsyncIterator[DatabaseSettings]:
             db_user=server.username or "",
             db_password=server.password or "",
             db_name=name,
+            db_patience_seconds=30,  # a busy machine is not a full pool
         )
     finally:
         await admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)')

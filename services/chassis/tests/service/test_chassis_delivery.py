@@ -238,7 +238,7 @@ async def test_a_database_that_does_not_let_us_in_is_an_outage_and_tells_nobody_
 
 async def test_a_full_pool_is_said_so() -> None:
     async with testing.empty_database() as settings:
-        database = Database(settings.model_copy(update={"db_pool_size": 1}), "none", patience=0.05)
+        database = Database(settings.model_copy(update={"db_pool_size": 1, "db_patience_seconds": 0.05}), "none")
         async with database.begin():
             with pytest.raises(DatabaseUnavailable, match="every connection"):
                 async with database.begin():

@@ -51,7 +51,7 @@ async def test_a_service_that_fails_again_and_again_is_left_alone_and_then_tried
         clock.now += 1.0
         assert await codes(gateway, PRODUCTS, 2) == ["upstream_unavailable", "upstream_resting"]
 
-    async with gateway_before(upstream_url, clock, upstream_deadline_seconds=0.2) as gateway:
+    async with gateway_before(upstream_url, clock, upstream_deadline_seconds=3) as gateway:
         upstream.behaviour = hang
         await asyncio.gather(*(gateway.get(PRODUCTS) for _ in range(5)))
         assert await codes(gateway, PRODUCTS, 1) == ["upstream_resting"]
