@@ -1,0 +1,46 @@
+"""What docs/operations.md says of backing up and restoring is done as it is written there."""
+
+import os
+from pathlib import Path
+
+import pytest
+from ecommerce_client import ProblemError
+from shop_e2e.client import Person, Shop
+from shop_e2e.documents import examples, run
+from shop_e2e.kubectl import CONTEXT, Namespace, command
+
+pytestmark = [pytest.mark.cluster, pytest.mark.slow]
+
+_OPERATIONS = Path(__file__).parents[3] / "docs/operations.md"
+_WITHIN = 420.0
+
+
+async def test_a_restored_shop_is_as_it_was_when_it_was_backed_up(
+    namespace: Namespace, shop: Shop, admin: Person, tmp_path: Path
+) -> None:
+    functions, back_up, restore = examples(_OPERATIONS)
+    environment = _operators(tmp_path)
+    _, product = await shop.stocked_product(admin, 10)
+    customer = await shop.register()
+    kept = await customer.buy((product, 1))
+
+    await run([functions, back_up], environment, _WITHIN)
+    await shop.answers()
+    await customer.buy((product, 2))
+    late_comer = await shop.register()
+    await run([functions, restore], environment, _WITHIN)
+
+    await shop.answers()
+    assert [order.id for order in await customer.orders()] == [kept.id]
+    assert (await shop.stock(product)).available == 9
+    with pytest.raises(ProblemError, match="wrong_credentials"):
+        await shop.log_in(late_comer.email, late_comer.password)
+    await customer.buy((product, 9))
+    namespace.wait_ready("shop")
+
+
+def _operators(home: Path) -> dict[str, str]:
+    """The environment of somebody who has the cluster in their kubeconfig, and nothing at home."""
+    kubeconfig = home / "kubeconfig"
+    kubeconfig.write_text(command("kubectl", "--context", CONTEXT, "config", "view", "--raw", "--minify"))
+    return {**os.environ, "HOME": str(home), "KUBECONFIG": str(kubeconfig)}
