@@ -40,11 +40,13 @@ SELECT r.id, r.currency, p.currency AS paid_in FROM refunds r JOIN payments p ON
 WHERE r.currency <> p.currency;
 
 -- invariant: cancelled_orders_are_refunded
--- Ten minutes after an order was cancelled, nothing that was paid for it is still here.
+-- Ten minutes after an order was cancelled, nothing that was paid for it is still here. Where the provider refuses to give it back,
+-- that is tried again, which changes the payment: what counts is when it was first tried.
 SELECT p.id, p.order_id, p.captured, p.refunded, o.cancelled_at
 FROM payments p JOIN orders o ON o.id = p.order_id
 WHERE o.cancelled_at < now() - interval '10 minutes'
-  AND p.updated_at < now() - interval '10 minutes'
+  AND COALESCE((SELECT min(r.created_at) FROM refunds r WHERE r.payment_id = p.id AND r.reason = 'order_cancelled'), p.updated_at)
+      < now() - interval '10 minutes'
   AND p.captured > p.refunded;
 
 -- invariant: cancelled_orders_are_not_charged

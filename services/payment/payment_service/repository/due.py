@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 from uuid import UUID
 
-from sqlalchemy import Column, Table, select, update
+from sqlalchemy import Column, Table, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 _Key = TypeVar("_Key", UUID, int)
@@ -41,6 +41,13 @@ async def hasten(transaction: AsyncConnection, key: "Column[_Key]", row: _Key, a
     """Due at `at`, and its pauses are short again."""
     table = _table_of(key)
     await transaction.execute(update(table).where(key == row).values(next_check_at=at, attempts=0))
+
+
+async def rest(transaction: AsyncConnection, key: "Column[_Key]", row: _Key, now: datetime) -> None:
+    """Nobody need ask any more, unless somebody said meanwhile that one should: then it stays due."""
+    table = _table_of(key)
+    unasked = or_(table.c.attempts > 0, table.c.next_check_at > now)
+    await transaction.execute(update(table).where(key == row, unasked).values(next_check_at=None, attempts=0))
 
 
 async def settle(transaction: AsyncConnection, key: "Column[_Key]", row: _Key) -> None:

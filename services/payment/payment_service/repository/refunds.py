@@ -5,7 +5,7 @@ from typing import Any
 
 from chassis.kernel.ids import UserId
 from chassis.kernel.money import Money
-from sqlalchemy import Row, insert, select, update
+from sqlalchemy import Row, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from payment_service.domain.payments import PaymentId, Refund, RefundId, RefundStatus
@@ -53,6 +53,13 @@ class RefundRepository:
             .order_by(refunds.c.created_at.desc(), refunds.c.id.desc())
         )
         return [_refund(row) for row in await self._transaction.execute(wanted)]
+
+    async def count_refused(self, payment_id: PaymentId) -> int:
+        """How many of a payment's refunds have failed; along refunds_of_a_payment."""
+        refused = select(func.count()).where(
+            refunds.c.payment_id == payment_id, refunds.c.status == RefundStatus.FAILED
+        )
+        return (await self._transaction.execute(refused)).scalar_one()
 
     async def store(self, refund: Refund) -> None:
         """The row must be locked."""

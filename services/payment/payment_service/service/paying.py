@@ -88,7 +88,7 @@ class Paying:
             stored = await self._begin(payment_id, buyer_id, order_id, choice)
         payment, intent = await self._settlement.ensure_intent(stored)
         if confirm and payment.failure is None:
-            return await self._confirm(payment, None)
+            return await self._confirm(payment, choice)
         if confirm or (payment.failure is not None and payment.failure.code is FailureCode.REFUSED_BY_PROVIDER):
             _raise_failure(payment)
         return Shown(payment, intent)

@@ -4,6 +4,7 @@ from chassis import idempotency, logs
 from chassis.idempotency import Claim, KeyRepository
 from chassis.kernel.ids import UserId
 from chassis.kernel.money import Money
+from chassis.problems import DatabaseUnavailable
 from chassis.tokens import Principal
 
 from payment_service.domain.errors import ProviderUnavailable, RefundRefused, UnknownPayment
@@ -35,8 +36,8 @@ class Refunding:
         refund, is_new = await self._record(admin_id, payment_id, amount, reason, key)
         try:
             refund = await self._settlement.finish_refund(refund, is_repeated=not is_new)
-        except ProviderUnavailable as error:
-            log.warning("a refund waits for the provider", refund_id=str(refund.id), reason=str(error))
+        except (ProviderUnavailable, DatabaseUnavailable) as error:
+            log.warning("a refund is finished later", refund_id=str(refund.id), reason=str(error))
         if refund.status is RefundStatus.FAILED:
             raise RefundRefused(refund.id, refund.failure_reason)
         return refund

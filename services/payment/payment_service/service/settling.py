@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from payment_service.clients.provider import Provider, ProviderRefund, RefundState
 from payment_service.domain.errors import ProviderRefused, ProviderUnavailable
 from payment_service.domain.intents import Intent, IntentState, Step, next_step, why_failed
+from payment_service.domain.pacing import pause_of_refunds
 from payment_service.domain.payments import (
     Failure,
     FailureCode,
@@ -35,8 +36,6 @@ from payment_service.service import events, measures
 
 _STEPS = 6
 """A payment needs four at most: confirm, close, cancel, fail."""
-_REFUND_AGAIN = timedelta(minutes=5)
-"""After the provider refused to give back what a cancelled order was paid with."""
 _BY_OTHER_HANDS = "made_at_the_provider"
 
 log = logs.get(__name__)
@@ -206,7 +205,7 @@ class Settlement:
             if step is Step.COMPLETE:
                 await self._tell_completed(transaction, after)
             if not after.is_open:
-                await due.settle(transaction, payments.c.id, after.id)
+                await due.rest(transaction, payments.c.id, after.id, after.updated_at)
             if step is Step.COMPLETE and is_order_cancelled:
                 await self.refund_remainder_within(transaction, after)
         self._tools.outbox.nudge()
@@ -257,7 +256,8 @@ class Settlement:
     async def _try_again_later(self, transaction: AsyncConnection, payment: Payment, now: datetime) -> None:
         """What a cancelled order was paid with goes back, however long it takes."""
         if await PaymentRepository(transaction).is_order_cancelled(payment.order_id):
-            await due.hasten(transaction, payments.c.id, payment.id, now + _REFUND_AGAIN)
+            refused = await RefundRepository(transaction).count_refused(payment.id)
+            await due.hasten(transaction, payments.c.id, payment.id, now + pause_of_refunds(refused))
 
 
 async def set_aside_within(transaction: AsyncConnection, payment: Payment, refund: Refund, due_at: datetime) -> None:

@@ -69,8 +69,8 @@ class Sweeper:
                 log.exception("a faulty row is tried again later, the others go on", row=str(row), attempts=attempts)
 
     async def _payment(self, payment_id: UUID) -> None:
-        """An open one is brought to where the provider is. Of a settled one, what other hands gave back is recorded, and where its
-        order is cancelled, what is left goes back.
+        """An open one is brought to where the provider is. Of one that is or was captured, what other hands gave back is recorded, and
+        where its order is cancelled, what is left goes back.
         """
         async with self._tools.database.begin() as transaction:
             found = await PaymentRepository(transaction).find(PaymentId(payment_id))
@@ -82,11 +82,12 @@ class Sweeper:
             is_order_cancelled = await repository.lock_order(found.order_id)
             payment = await repository.lock(found.id)
             if not payment.is_open:
-                await due.settle(transaction, payments.c.id, payment.id)
+                await due.rest(transaction, payments.c.id, payment.id, self._tools.now())
                 if is_order_cancelled:
                     await self._settlement.refund_remainder_within(transaction, payment)
         if payment.is_open:
-            await self._settlement.advance(payment)
+            payment, _ = await self._settlement.advance(payment)
+            await self._settlement.adopt_refunds(payment)
 
     async def _refund(self, refund_id: UUID) -> None:
         """Whoever asked for it may have asked the provider too: so what is there already is looked for first."""

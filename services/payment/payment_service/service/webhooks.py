@@ -76,9 +76,11 @@ class Webhooks:
         return True
 
     async def _follow_other_hands(self, transaction: AsyncConnection, hint: Hint) -> bool:
-        """A refund that was not made here: the sweeper asks what else was given back of its payment."""
+        """A refund that was not made here: the sweeper asks what else was given back of its payment, and before that, if that is
+        not known yet, whether it was captured.
+        """
         payment = await _payment_of(transaction, hint)
-        if payment is None or payment.captured == 0:
+        if payment is None:
             return False
         await due.hasten(transaction, payments.c.id, payment.id, self._tools.now())
         return True

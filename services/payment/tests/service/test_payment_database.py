@@ -135,6 +135,21 @@ async def break_pending_refunds_are_watched(sql: asyncpg.Connection) -> None:
     await sql.execute("UPDATE refunds SET next_check_at = NULL")
 
 
+async def test_a_refund_that_is_refused_again_and_again_is_noticed(books: tuple[asyncpg.Connection, Books]) -> None:
+    sql, kept = books
+    (promise,) = [one for one in of("payment_service") if one.name == "cancelled_orders_are_refunded"]
+    payment_id = await put_payment(sql)
+    await cancel_long_ago(sql, payment_id)
+    await put_refund(sql, payment_id, 1000, "failed")
+    await sql.execute("UPDATE refunds SET reason = 'order_cancelled'")
+    await sql.execute("UPDATE payments SET updated_at = now()")
+    assert not await kept.broken(promise), "it was first tried a moment ago"
+
+    await sql.execute("UPDATE refunds SET created_at = now() - interval '11 minutes'")
+
+    assert [row["id"] for row in await kept.broken(promise)] == [payment_id]
+
+
 @pytest.mark.parametrize("name", [invariant.name for invariant in of("payment_service")])
 async def test_each_invariant_finds_what_breaks_it(books: tuple[asyncpg.Connection, Books], name: str) -> None:
     sql, kept = books

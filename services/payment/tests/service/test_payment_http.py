@@ -343,6 +343,15 @@ async def test_a_key_stands_for_one_payment(payments: Payments) -> None:
     assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
 
 
+async def test_a_request_that_is_repeated_is_not_the_customers_own_act(payments: Payments) -> None:
+    order_id = payments.orders.place(23)
+
+    answers = [await payments.begin(23, order_id, key="asks", payment_method=ASKS, confirm=True) for _ in range(2)]
+
+    assert [answer.json()["data"]["status"] for answer in answers] == ["processing"] * 2
+    assert answers[0].json() == answers[1].json()
+
+
 async def test_a_key_of_a_declined_payment_is_declined_again(payments: Payments) -> None:
     order_id = payments.orders.place(23)
 

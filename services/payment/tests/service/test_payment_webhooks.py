@@ -4,12 +4,15 @@ import asyncio
 import json
 import random
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import httpx
 import pytest
 from chassis.testing import eventually
 from payment_harness import ASKS, Payments, cancelled
+from payment_service.clients.provider import ProviderRefund
+from payment_service.clients.stripe import StripeProvider
 from shopapi.events.v1.events_pb2 import PaymentCompleted, PaymentRefunded
 from stripe_double import StripeDouble, sign
 
@@ -144,6 +147,44 @@ async def test_a_refund_made_in_the_dashboard_is_recorded_once_and_not_given_bac
     ]
     given_back = [refund for refund in stripe.refunds.values() if refund["payment_intent"] == made["payment_intent"]]
     assert sum(refund["amount"] for refund in given_back) == 1000
+
+
+async def test_a_refund_made_before_its_payment_is_known_to_be_captured_is_recorded(
+    striped: Payments, stripe: StripeDouble
+) -> None:
+    payment = await striped.begun(63, 1000)
+    stripe.pay_in_browser(payment["id"])
+    made = stripe.refund_in_dashboard(payment["id"], 400)
+
+    assert (await send(striped, stripe.event("refund.created", made))).status_code == 200
+
+    await striped.becomes(payment["id"], "partially_refunded")
+    await striped.heard(payment["order_id"], PaymentCompleted, PaymentRefunded)
+
+
+async def test_news_that_come_while_refunds_are_listed_are_not_forgotten(
+    striped: Payments, stripe: StripeDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    payment = await striped.paid(63, 1000)
+    first = stripe.refund_in_dashboard(payment["id"], 100)
+    listed, listing, told = StripeProvider.refunds, asyncio.Event(), asyncio.Event()
+
+    async def list_and_be_overtaken(self: StripeProvider, intent_id: str) -> Sequence[ProviderRefund]:
+        found = await listed(self, intent_id)
+        listing.set()
+        await told.wait()
+        return found
+
+    monkeypatch.setattr(StripeProvider, "refunds", list_and_be_overtaken)
+    await send(striped, stripe.event("refund.created", first))
+    await listing.wait()
+    await send(striped, stripe.event("refund.created", stripe.refund_in_dashboard(payment["id"], 200)))
+    told.set()
+
+    async def both_are_recorded() -> bool:
+        return bool((await striped.payment(payment["id"]))["refunded"]["amount"] == 300)
+
+    await eventually(both_are_recorded)
 
 
 async def test_a_payment_that_lands_after_the_cancellation_refunds_itself(

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from payment_service.domain.errors import NotCancellable, NotRefundable, RefundExceedsCaptured
 from payment_service.domain.intents import Intent, IntentState, NextAction, Step, next_step, why_failed
-from payment_service.domain.pacing import pause
+from payment_service.domain.pacing import pause, pause_of_refunds
 from payment_service.domain.payments import Failure, FailureCode, Method, Payment, PaymentId, PaymentStatus
 
 NOW = datetime(2025, 1, 1, tzinfo=UTC)
@@ -155,3 +155,12 @@ def test_secrets_do_not_show_in_what_is_printed() -> None:
 def test_pauses_grow_and_end(attempts: int, chance: float) -> None:
     assert timedelta(seconds=1) <= pause(attempts, chance) <= timedelta(minutes=5)
     assert pause(attempts, chance) <= pause(attempts + 1, chance)
+
+
+def test_a_refund_is_tried_again_ever_more_rarely() -> None:
+    assert [pause_of_refunds(refused) for refused in (0, 1, 2, 100)] == [
+        timedelta(minutes=5),
+        timedelta(minutes=10),
+        timedelta(minutes=20),
+        timedelta(days=1),
+    ]
