@@ -120,8 +120,12 @@ class Broker:
 
 
 async def _lost(connection: AbstractConnection, channel: AbstractChannel) -> None:
-    """Returns when the connection or its channel has ended; `closed()` of either only knows ends that we asked for."""
+    """Returns when the connection or its channel has ended, or the broker delivers no more, because somebody deleted the queue.
+
+    `closed()` of either only knows ends that we asked for.
+    """
     lost = asyncio.Event()
+    (await channel.get_underlay_channel()).on_consumer_cancel_callbacks.add(lambda *_: lost.set())
     for part in (connection, channel):
         part.close_callbacks.add(lambda *_: lost.set())
     await lost.wait()

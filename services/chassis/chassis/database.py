@@ -31,6 +31,8 @@ _AWAY = (
     OSError,
     asyncio.TimeoutError,
 )
+_BEHIND = (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError)
+"""A process may start beside the migration that it needs: what it takes off the broker until then must wait, not fail."""
 
 
 def url(settings: DatabaseSettings) -> URL:
@@ -73,6 +75,8 @@ class Database:
             except exc.DBAPIError as error:
                 if error.connection_invalidated or _is_away(error.orig):
                     raise DatabaseUnavailable("the database is not answering") from error
+                if isinstance(_cause(error.orig), _BEHIND):
+                    raise DatabaseUnavailable("the database is not migrated to what this version needs") from error
                 raise
             except _AWAY as error:
                 raise DatabaseUnavailable("the database is not answering") from error
@@ -135,8 +139,12 @@ def _traced(way: str, database: str) -> Callable[[Any, str, Any, ExecutionContex
 
 
 def _is_away(error: BaseException | None) -> bool:
-    """The dialect wraps the driver's error: the cause says what happened."""
-    cause = error.__cause__ if error is not None else None
+    cause = _cause(error)
     return isinstance(cause, _AWAY) and not isinstance(
         cause, ValueError
     )  # a value that cannot be sent is our fault, not the database's
+
+
+def _cause(error: BaseException | None) -> BaseException | None:
+    """The driver's error, which the dialect wraps: it says what happened."""
+    return error.__cause__ if error is not None else None

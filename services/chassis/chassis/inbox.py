@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 from prometheus_client import Counter
-from sqlalchemy import Column, DateTime, MetaData, Table, Uuid, delete, func
+from sqlalchemy import Column, DateTime, MetaData, Table, Uuid, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -20,6 +20,7 @@ CONSUMED = Counter("inbox_consumed_total", "Events that took effect, or were see
 MEMORY = timedelta(days=30)
 """How long a redelivery is recognized: longer than anybody leaves a dead letter lying before putting it back."""
 PRUNE_SECONDS = 86_400.0
+_BATCH = 10_000
 
 _P = TypeVar("_P", bound=Message)
 
@@ -89,6 +90,9 @@ class Inbox:
         )
 
     async def forget(self) -> None:
-        """Events that were received longer ago than MEMORY."""
-        async with self._database.begin() as transaction:
-            await transaction.execute(delete(_inbox).where(_inbox.c.received_at < func.now() - MEMORY))
+        """Events that were received longer ago than MEMORY, some at a time: however many there are, no statement takes long."""
+        old = select(_inbox.c.event_id).where(_inbox.c.received_at < func.now() - MEMORY).limit(_BATCH)
+        gone = _BATCH
+        while gone == _BATCH:
+            async with self._database.begin() as transaction:
+                gone = (await transaction.execute(delete(_inbox).where(_inbox.c.event_id.in_(old)))).rowcount

@@ -13,6 +13,7 @@ from sqlalchemy import text
 
 from chassis import logs
 from chassis.database import Database
+from chassis.problems import DatabaseUnavailable
 
 VIOLATIONS = Gauge(
     "business_invariant_violations", "Rows that break an invariant of this service's books", ["invariant"]
@@ -44,12 +45,23 @@ class Books:
         self._invariants = of(package)
 
     async def check(self) -> None:
-        """Exports how many rows break each invariant, and logs the first of them."""
+        """Exports how many rows break each invariant, and logs the first of them. One that cannot be looked at does not hide the rest.
+
+        Raises DatabaseUnavailable.
+        """
+        failed: DatabaseUnavailable | None = None
         for invariant in self._invariants:
-            rows = await self.broken(invariant)
+            try:
+                rows = await self.broken(invariant)
+            except DatabaseUnavailable as error:
+                log.warning("an invariant could not be looked at", invariant=invariant.name, reason=str(error))
+                failed = error
+                continue
             VIOLATIONS.labels(invariant.name).set(len(rows))
             if rows:
                 log.error("an invariant is broken", invariant=invariant.name, rows=len(rows), first=str(rows[0]))
+        if failed is not None:
+            raise failed
         CHECKED.set_to_current_time()
 
     async def broken(self, invariant: Invariant) -> list[dict[str, object]]:

@@ -1,6 +1,7 @@
 """The transactional outbox: an event is written in the transaction that caused it, and published afterwards, at least once."""
 
 import asyncio
+from collections.abc import Coroutine, Iterable
 from datetime import datetime
 from uuid import UUID
 
@@ -97,7 +98,7 @@ class Outbox:
             backlog, lag = (await transaction.execute(_WAITING)).one()
             _show(backlog, lag)  # already now: while the broker is away nothing comes after this
             if rows:
-                await asyncio.gather(*(self._publish(row.type, row.id, row.body) for row in rows))
+                await _all(self._publish(row.type, row.id, row.body) for row in rows)
                 await transaction.execute(delete(_outbox).where(_outbox.c.sequence.in_([row.sequence for row in rows])))
         left = backlog - len(rows)
         _show(left, lag if left else 0)
@@ -108,6 +109,16 @@ class Outbox:
     async def _publish(self, event_type: str, event_id: UUID, body: bytes) -> None:
         with tracing.following(f"{event_type} publish", tracing.SpanKind.PRODUCER, events.trace_of(body)):
             await self._broker.publish(event_type, event_id, body)
+
+
+async def _all(publishing: Iterable[Coroutine[None, None, None]]) -> None:
+    """Side by side; the first that fails ends the others, so that none of them goes on when its rows are no longer locked."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for one in publishing:
+                group.create_task(one)
+    except ExceptionGroup as failed:
+        raise failed.exceptions[0] from None
 
 
 def _show(backlog: int, lag: float) -> None:

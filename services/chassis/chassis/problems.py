@@ -37,7 +37,7 @@ class NeighbourUnavailable(Exception):  # noqa: N818 - named for what happened
 
 
 class DatabaseUnavailable(Exception):  # noqa: N818 - named for what happened
-    """The database is away, restarting, or out of connections. What was begun is rolled back, unless only the answer to its commit was lost."""
+    """The database is away, restarting, behind, or out of connections. What was begun is rolled back, or only its commit's answer lost."""
 
 
 class KeyReused(Exception):  # noqa: N818 - named for what happened

@@ -21,6 +21,7 @@ from chassis.rpc import Server
 from chassis.settings import BackendSettings, MigrationSettings, ServiceSettings, load
 
 _GRACE_SECONDS = 15
+_PUT_OFF_SECONDS = 30.0
 """How long a request that was accepted may still take while the process stops."""
 
 log = logs.get(__name__)
@@ -39,13 +40,19 @@ class Service:
 
 
 def every(seconds: float, action: Callable[[], Awaitable[object]]) -> Callable[[], Awaitable[None]]:
-    """A loop for `background` that repeats an action. While the database is away it only waits: readiness says so."""
+    """A loop for `background` that repeats an action. While the database is away it waits: readiness says so. What is done once a day
+    is then not put off by a day.
+    """
 
     async def loop() -> None:
         while True:
-            with contextlib.suppress(DatabaseUnavailable):
+            try:
                 await action()
-            await asyncio.sleep(seconds)
+            except DatabaseUnavailable as error:
+                log.info("put off", reason=str(error))
+                await asyncio.sleep(min(seconds, _PUT_OFF_SECONDS))
+            else:
+                await asyncio.sleep(seconds)
 
     return loop
 

@@ -7,9 +7,12 @@ from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 from uuid import UUID
 
+import aio_pika
 import pytest
+from aio_pika.abc import AbstractConnection
+from aio_pika.exceptions import ChannelNotFoundEntity
 from chassis import inbox, outbox, testing
-from chassis.broker import Broker
+from chassis.broker import Broker, BrokerUnavailable
 from chassis.database import Database
 from chassis.events import Event
 from chassis.inbox import Inbox, when
@@ -18,6 +21,7 @@ from chassis.outbox import Outbox
 from chassis.problems import DatabaseUnavailable
 from chassis.settings import DatabaseSettings
 from chassis.testing import Cable
+from prometheus_client import REGISTRY
 from shopapi.events.v1.events_pb2 import OrderCancelled, OrderConfirmed, OrderPlaced
 from sqlalchemy import MetaData, text
 from sqlalchemy.exc import DBAPIError
@@ -161,6 +165,81 @@ async def test_what_was_received_is_remembered_for_a_month(world: World) -> None
     await _stop(task, consumer.task)
 
 
+async def test_however_much_is_old_all_of_it_is_forgotten(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inbox, "_BATCH", 10)
+    async with world.database.begin() as transaction:
+        await transaction.execute(
+            text("INSERT INTO inbox SELECT gen_random_uuid(), now() - interval '1 year' FROM generate_series(1, 25)")
+        )
+    consumer = Consumer(world)
+
+    await consumer.inbox.forget()
+
+    assert await count(world, "inbox") == 0
+    await _stop(consumer.task)
+
+
+async def test_a_consumer_whose_queue_was_deleted_begins_anew(world: World) -> None:
+    relay, task = world.relaying()
+    consumer = Consumer(world)
+    await cancel(world, relay, uuid7())
+    await testing.eventually(lambda: _is(world, "effects", 1))
+
+    async with await aio_pika.connect(world.broker_url) as connection:
+        await (await connection.channel()).queue_delete("inventory")
+        await testing.eventually(lambda: _is_consumed(connection, "inventory"))
+    await cancel(world, relay, uuid7())
+
+    await testing.eventually(lambda: _is(world, "effects", 2))
+    await _stop(task, consumer.task)
+
+
+async def test_an_event_that_comes_before_the_schema_waits_for_it(world: World) -> None:
+    relay, task = world.relaying()
+    before = _given_back()
+    async with world.database.begin() as transaction:
+        await transaction.execute(text("ALTER TABLE effects RENAME TO later"))
+    consumer = Consumer(world)
+    await cancel(world, relay, uuid7())
+
+    async def was_tried() -> bool:
+        return consumer.deliveries >= 2
+
+    await testing.eventually(was_tried)
+    async with world.database.begin() as transaction:
+        await transaction.execute(text("ALTER TABLE later RENAME TO effects"))
+
+    await testing.eventually(lambda: _is(world, "effects", 1))
+    assert _given_back() == before
+    await _stop(task, consumer.task)
+
+
+async def test_the_first_event_that_is_not_taken_ends_its_batch(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    relay = Outbox(world.database, Broker(world.broker_url, "order"))
+    for _ in range(3):
+        await cancel(world, relay, uuid7())
+    ended: list[str] = []
+    taken = asyncio.Event()
+
+    async def publish(_broker: Broker, _key: str, _event_id: UUID, _body: bytes) -> None:
+        if not ended:
+            ended.append("first")
+            raise BrokerUnavailable("away")
+        try:
+            await taken.wait()
+        finally:
+            ended.append("other")
+
+    monkeypatch.setattr(Broker, "publish", publish)
+    task = asyncio.create_task(relay.relay())
+
+    async def has_ended() -> bool:
+        return len(ended) >= 3
+
+    await testing.eventually(has_ended)
+    await _stop(task)
+
+
 async def test_a_failed_effect_leaves_nothing_and_is_tried_again(world: World) -> None:
     relay, task = world.relaying()
     consumer = Consumer(world, failures=3)
@@ -244,6 +323,20 @@ async def test_a_full_pool_is_said_so() -> None:
                 async with database.begin():
                     pass
         await database.close()
+
+
+async def _is_consumed(connection: AbstractConnection, queue: str) -> bool:
+    """Whether there is such a queue, and somebody takes from it."""
+    try:
+        declared = await (await connection.channel()).declare_queue(queue, passive=True)
+    except ChannelNotFoundEntity:
+        return False
+    return bool(declared.declaration_result.consumer_count)
+
+
+def _given_back() -> float:
+    """Deliveries that were used up."""
+    return REGISTRY.get_sample_value("broker_delivery_failures_total", {"type": "order.cancelled.v1"}) or 0.0
 
 
 async def _is(world: World, table: str, expected: int) -> bool:

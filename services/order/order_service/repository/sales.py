@@ -56,7 +56,7 @@ class SalesRepository:
         wanted = (
             select(
                 sales.c.product_id,
-                func.array_agg(aggregate_order_by(sales.c.name, sales.c.sold_at.desc())).label("names"),
+                func.array_agg(aggregate_order_by(sales.c.name, sales.c.sold_at.desc()))[1].label("name"),
                 func.count().label("orders"),
                 units.label("units"),
                 func.sum(sales.c.amount).label("revenue"),
@@ -178,4 +178,4 @@ def _figures(row: Any) -> Figures:
 
 def _top(row: Any) -> TopProduct:
     revenue = Sum(int(row.revenue), row.currency)
-    return TopProduct(ProductId(row.product_id), row.names[0], row.orders, int(row.units), revenue)
+    return TopProduct(ProductId(row.product_id), row.name, row.orders, int(row.units), revenue)

@@ -1,0 +1,27 @@
+"""What a process does now and then."""
+
+import asyncio
+
+import pytest
+from chassis import process
+from chassis.problems import DatabaseUnavailable
+from chassis.process import every
+
+
+async def test_what_is_done_once_a_day_is_not_put_off_by_a_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "_PUT_OFF_SECONDS", 0.0)
+    tried, done = 0, asyncio.Event()
+
+    async def prune() -> None:
+        nonlocal tried
+        tried += 1
+        if tried < 3:
+            raise DatabaseUnavailable("away")
+        done.set()
+
+    pruning = asyncio.ensure_future(every(86_400.0, prune)())
+
+    async with asyncio.timeout(30):
+        await done.wait()
+    pruning.cancel()
+    assert tried == 3
