@@ -106,7 +106,10 @@ def sources(spec: Spec) -> tuple[str, ...]:
 def read_figures(text: str) -> Figures:
     """What of a Prometheus exposition is of use here. Raises ValueError where it is none."""
     ours = "".join(line + "\n" for line in text.splitlines() if line.startswith((VIOLATIONS, CHECKED, LAG, DEAD)))
-    samples = [sample for family in text_string_to_metric_families(ours) for sample in family.samples]
+    try:
+        samples = [sample for family in text_string_to_metric_families(ours) for sample in family.samples]
+    except IndexError as error:  # what the parser makes of a label without a name
+        raise ValueError("not an exposition") from error
     counted = [sample for sample in samples if math.isfinite(sample.value)]
     queues = _by_label(counted, DEAD, "queue")
     return Figures(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -10,9 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from platform_operator.kinds import (
-    ANNOTATION_WAVE,
     FIELD_MANAGER,
-    LABEL_COMPONENT,
     LABEL_INSTANCE,
     LABEL_VERSION,
     Key,
@@ -57,7 +54,8 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """The content of a Secret or ConfigMap, decoded, with the metadata that says whose content it is."""
+    """The content of a ConfigMap, with the metadata that says whose content it is. Of a Secret the metadata alone: nobody
+    decides by its values, so the cache holds no passwords."""
 
     data: Mapping[str, str]
     annotations: Mapping[str, str]
@@ -78,8 +76,6 @@ class Observed:
     owned: str
     """Digest of the set of fields that the operator's last apply still owns. Whoever changes or removes one of those
     fields takes it out of the set (structured-merge-diff), so an unequal digest is drift and an equal one is not."""
-    wave: int
-    component: str
     image_version: str
     deleting: bool
     state: State
@@ -104,16 +100,18 @@ def observe(manifest: Manifest) -> Observed:
     labels = metadata.get("labels") or {}
     kind = manifest["kind"]
     return Observed(
-        id=ObjectId(kind, metadata["name"]),
+        id=identify(manifest),
         uid=metadata["uid"],
         version=int(metadata["resourceVersion"]),
         owned=owned_digest(manifest),
-        wave=_wave(metadata),
-        component=labels.get(LABEL_COMPONENT, ""),
         image_version=labels.get(LABEL_VERSION, ""),
         deleting="deletionTimestamp" in metadata,
         state=_STATES[kind](manifest) if kind in _STATES else None,
     )
+
+
+def identify(manifest: Manifest) -> ObjectId:
+    return ObjectId(manifest["kind"], manifest["metadata"]["name"])
 
 
 def observe_platform(manifest: Manifest) -> Platform:
@@ -152,11 +150,6 @@ def platform_of(manifest: Manifest) -> Key:
     """The platform that a child belongs to."""
     metadata = manifest["metadata"]
     return Key(metadata["namespace"], (metadata.get("labels") or {}).get(LABEL_INSTANCE, ""))
-
-
-def _wave(metadata: Mapping[str, Any]) -> int:
-    text = (metadata.get("annotations") or {}).get(ANNOTATION_WAVE, "0")
-    return int(text) if text.isdigit() else 0
 
 
 def _deployment(manifest: Manifest) -> Workload:
@@ -221,8 +214,7 @@ def _document(manifest: Manifest, data: Mapping[str, str]) -> Document:
 
 
 def _secret(manifest: Manifest) -> Document:
-    data = {key: base64.b64decode(value).decode() for key, value in (manifest.get("data") or {}).items()}
-    return _document(manifest, data)
+    return _document(manifest, {})
 
 
 def _config_map(manifest: Manifest) -> Document:

@@ -14,7 +14,7 @@ from platform_operator import metrics
 from platform_operator.errors import ApiError
 from platform_operator.kinds import CHILDREN, OURS, PLATFORM, Key, Kind, Manifest
 from platform_operator.kube import Api
-from platform_operator.observing import Cache, observe, observe_platform, platform_of
+from platform_operator.observing import Cache, identify, observe, observe_platform, platform_of
 
 logger = logging.getLogger(__name__)
 
@@ -71,12 +71,19 @@ class Watcher:
 
     async def on_child(self, type: str | None, body: Any, **_: Any) -> None:  # noqa: A002  # Kopf's name
         manifest = plain(body)
-        key, seen = platform_of(manifest), observe(manifest)
+        key = platform_of(manifest)
         if type == "DELETED":
-            self.cache.drop(key, seen.id, seen.version)
+            self.cache.drop(key, identify(manifest), int(manifest["metadata"]["resourceVersion"]))
         else:
-            self.cache.keep(key, seen)
+            self._keep(key, manifest)
         self.wake(key)
+
+    def _keep(self, key: Key, manifest: Manifest) -> None:
+        """Anyone who may write in a namespace can make an object that is odd: it must not stop the work on all others."""
+        try:
+            self.cache.keep(key, observe(manifest))
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            logger.warning("cannot read %s: %r", identify(manifest), error, extra={"platform": str(key)})
 
     async def resync(self) -> None:
         """Compares the cache with lists. After a watch lost its place Kopf lists anew, but does not tell what is gone.
@@ -108,9 +115,9 @@ class Watcher:
         listed = set()
         for manifest in manifests:
             manifest |= {"kind": kind.kind, "apiVersion": kind.api_version}  # lists leave them out
-            key, seen = platform_of(manifest), observe(manifest)
-            self.cache.keep(key, seen)
-            listed.add((key, seen.id))
+            key = platform_of(manifest)
+            self._keep(key, manifest)
+            listed.add((key, identify(manifest)))
         self.cache.retain(kind.kind, listed, version, namespace)
 
 

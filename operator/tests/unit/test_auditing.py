@@ -39,7 +39,7 @@ class Shops:
         for last, source in enumerate((*WITH_DATABASE, "rabbitmq")):
             address = Address(f"10.0.{number}.{last}", {"http": 1, "metrics": 15692 if source == "rabbitmq" else 9464})
             service = ObjectId("Service", f"{key.name}-{source}")
-            self.cache.keep(key, Observed(service, "u", 1, "", 0, source, "", False, address))
+            self.cache.keep(key, Observed(service, "u", 1, "", "", False, address))
 
     async def fetch(self, url: str) -> str:
         self.asked.append(url)
@@ -104,7 +104,9 @@ async def test_a_service_that_is_silent_wakes_nobody_until_patience_ends() -> No
     assert shops.auditor.heard(SHOP)["order"].silence is Reason.UNREACHABLE
 
 
-@pytest.mark.parametrize("answer", ["", "outbox_lag_seconds much", "<html>"])
+@pytest.mark.parametrize(
+    "answer", ["", "outbox_lag_seconds much", "<html>", 'business_invariant_violations{a="1", ="x"} 1']
+)
 async def test_an_answer_of_no_use_does_not_end_the_round(answer: str) -> None:
     shops = Shops()
     shops.answers["user"] = answer

@@ -63,10 +63,14 @@ def test_a_jobs_conditions_tell_how_it_ended() -> None:
     assert run("Failed") == JobRun(complete=False, failure="why")
 
 
-def test_secrets_are_decoded() -> None:
-    state = observe(manifest("Secret", data={"A": "Yg=="})).state
+def test_the_content_of_secrets_is_neither_kept_nor_looked_at() -> None:
+    state = observe(manifest("Secret", data={"A": "Yg==", "not text": "/w=="})).state
     assert isinstance(state, Document)
-    assert state.data == {"A": "b"}
+    assert state.data == {}
+
+
+def test_no_annotation_makes_an_object_unreadable() -> None:
+    assert observe(manifest(metadata={"annotations": {"platform.ecommerce.dev/wave": "²"}})).id.name == "x"
 
 
 def test_an_event_older_than_our_own_write_is_ignored() -> None:

@@ -16,7 +16,7 @@ DOWN = replace(UP, ready=0)
 
 
 def seen(wanted: Wanted, state: State = None, *, owned: str = "fields", deleting: bool = False) -> Observed:
-    return Observed(wanted.id, "uid", 1, owned, wanted.wave, "order", "1", deleting, state)
+    return Observed(wanted.id, "uid", 1, owned, "1", deleting, state)
 
 
 def remembered(*wanted: Wanted) -> Inventory:

@@ -17,8 +17,8 @@ def made(spec: dict[str, Any], observed: Mapping[ObjectId, Observed] | None = No
 
 
 def stored(annotations: Mapping[str, str]) -> dict[ObjectId, Observed]:
-    document = Document({"DB_PASSWORD": "theirs"}, annotations, {}, ())
-    return {ORDER_DB: Observed(ORDER_DB, "u", 1, "fields", 0, "order-db", "", False, document)}
+    document = Document({}, annotations, {}, ())
+    return {ORDER_DB: Observed(ORDER_DB, "u", 1, "fields", "", False, document)}
 
 
 def test_every_builtin_part_has_its_secret() -> None:

@@ -1,0 +1,64 @@
+"""What the watches and lists make of the cache, and whom they wake."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from platform_operator.kinds import OURS, Key, Kind, Manifest
+from platform_operator.observing import Cache
+from platform_operator.watching import Watcher
+
+KEY = Key("shop", "shop")
+
+
+class World:
+    """An API server that lists what it is given, and a watcher of it."""
+
+    def __init__(self) -> None:
+        self.lists: dict[str, Sequence[Manifest]] = {}
+        self.woken: list[Key] = []
+        server: Any = self
+        self.watcher = Watcher(server, Cache(), self.woken.append, (), "test")
+
+    async def list(self, kind: Kind, namespace: str | None, selector: str = "") -> tuple[Sequence[Manifest], int]:
+        return self.lists.get(kind.kind, []), 100
+
+    def children(self) -> Sequence[str]:
+        return sorted(identity.name for identity in self.watcher.cache.children(KEY))
+
+
+def child(name: str, **more: Any) -> Manifest:
+    labels = OURS | {"app.kubernetes.io/instance": "shop"}
+    metadata = {"name": name, "namespace": "shop", "uid": "u", "resourceVersion": "5", "generation": 1}
+    return {"kind": "Deployment", "metadata": metadata | {"labels": labels}, "spec": {}, **more}
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+async def test_an_odd_object_does_not_keep_the_others_from_being_listed(world: World) -> None:
+    world.lists["Deployment"] = [child("a"), child("odd", spec=None), child("z")]
+    await world.watcher.resync()
+    assert world.children() == ["a", "z"]
+
+
+async def test_an_object_that_has_become_odd_is_still_there(world: World) -> None:
+    world.lists["Deployment"] = [child("odd")]
+    await world.watcher.resync()
+    world.lists["Deployment"] = [child("odd", spec=None)]
+    await world.watcher.resync()
+    assert world.children() == ["odd"]
+
+
+async def test_an_odd_object_that_is_watched_wakes_its_platform_and_goes_like_any_other(world: World) -> None:
+    await world.watcher.on_child("ADDED", child("odd"))
+    await world.watcher.on_child("MODIFIED", child("odd", spec=None))
+    assert world.children() == ["odd"]
+    await world.watcher.on_child("DELETED", child("odd", spec=None))
+    assert world.children() == []
+    assert world.woken == [KEY] * 3
