@@ -93,7 +93,7 @@ async def prune(api: Api, cache: Cache, key: Key, unwanted: Iterable[Observed]) 
     for seen in unwanted:
         metrics.PRUNES.labels(seen.id.kind).inc()
         await api.delete(CHILDREN[seen.id.kind], key.namespace, seen.id.name, seen.uid)
-        cache.drop(key, seen.id, seen.version)
+        cache.drop(key, seen.id, seen.version + 1)  # the deletion's version is not told: it is above what was seen
 
 
 def inventory_id(key: Key) -> ObjectId:

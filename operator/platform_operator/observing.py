@@ -12,6 +12,7 @@ from platform_operator.kinds import (
     FIELD_MANAGER,
     LABEL_INSTANCE,
     LABEL_VERSION,
+    PLATFORM,
     Key,
     Manifest,
     ObjectId,
@@ -147,9 +148,11 @@ def digest(value: object) -> str:
 
 
 def platform_of(manifest: Manifest) -> Key:
-    """The platform that a child belongs to."""
+    """The platform that a child belongs to: its owner, whoever else the label names. What outlives its platform has only
+    the label."""
     metadata = manifest["metadata"]
-    return Key(metadata["namespace"], (metadata.get("labels") or {}).get(LABEL_INSTANCE, ""))
+    owners = [owner["name"] for owner in metadata.get("ownerReferences") or () if owner["kind"] == PLATFORM.kind]
+    return Key(metadata["namespace"], owners[0] if owners else (metadata.get("labels") or {}).get(LABEL_INSTANCE, ""))
 
 
 def _deployment(manifest: Manifest) -> Workload:
@@ -239,7 +242,8 @@ class Cache:
     platforms: dict[Key, Platform] = field(default_factory=dict)
     _children: dict[Key, dict[ObjectId, Observed]] = field(default_factory=dict)
     _gone: dict[tuple[Key, ObjectId | None], int] = field(default_factory=dict)
-    """Versions at which objects went while a list was under way, so that an older list does not bring them back."""
+    """Versions at which objects went while a list was under way, so that an older list does not bring them back. A deletion
+    has a version of its own: what is read at the very version has only lost the label that the watches select by."""
 
     def children(self, key: Key) -> dict[ObjectId, Observed]:
         return dict(self._children.get(key, {}))
@@ -274,7 +278,7 @@ class Cache:
             self._children.pop(key, None)
 
     def _is_gone(self, key: Key, identity: ObjectId | None, version: int) -> bool:
-        return self._gone.get((key, identity), -1) >= version
+        return self._gone.get((key, identity), -1) > version
 
     def retain_platforms(self, listed: Iterable[Key], version: int, namespace: str | None) -> None:
         """Drops what a list of that version and namespace (None: all) does not show."""

@@ -1,7 +1,7 @@
 from typing import Any
 
 from platform_operator.kinds import FIELD_MANAGER, Key, ObjectId
-from platform_operator.observing import Cache, Document, JobRun, Workload, observe
+from platform_operator.observing import Cache, Document, JobRun, Workload, observe, platform_of
 
 KEY = Key("shop", "shop")
 
@@ -87,6 +87,22 @@ def test_a_list_does_not_bring_back_what_was_deleted_meanwhile() -> None:
     assert not cache.children(KEY)
     cache.keep(KEY, observe(manifest(version=10)))
     assert cache.children(KEY)
+
+
+def test_an_object_that_only_lost_our_label_is_kept_when_it_is_read() -> None:
+    cache = Cache()
+    cache.keep(KEY, observe(manifest(version=8)))
+    cache.drop(KEY, ObjectId("ConfigMap", "x"), 9)
+    assert not cache.children(KEY)
+    cache.keep(KEY, observe(manifest(version=9)))
+    assert cache.children(KEY)
+
+
+def test_a_child_is_its_owners_whatever_its_label_says() -> None:
+    labels = {"app.kubernetes.io/instance": "other"}
+    owners = [{"kind": "ReplicaSet", "name": "x"}, {"kind": "EcommercePlatform", "name": "shop"}]
+    assert platform_of(manifest(metadata={"labels": labels, "ownerReferences": owners})) == KEY
+    assert platform_of(manifest(metadata={"labels": labels})) == Key("shop", "other")
 
 
 def test_a_list_drops_what_it_does_not_show_unless_that_is_newer() -> None:

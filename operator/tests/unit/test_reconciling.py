@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import json
 from collections.abc import Callable
@@ -167,6 +168,13 @@ class World:
                 cache.keep(KEY, observe(stored))
         self.server.writes.clear()
         return await self.reconciler.reconcile(KEY)
+
+    def lose_label(self, identity: ObjectId) -> None:
+        """Somebody takes our label off: a watch that selects by it says so as a deletion, at the update's own version."""
+        stored = self.server.objects[identity]
+        del stored["metadata"]["labels"]["app.kubernetes.io/managed-by"]
+        self.server.touch(stored)
+        self.reconciler.cache.drop(KEY, identity, self.server.version)
 
     def come_up(self, identity: ObjectId) -> None:
         stored = self.server.objects[identity]
@@ -398,6 +406,24 @@ async def test_somebody_elses_secret_is_used_and_not_overwritten(world: World) -
     await world.reconcile()
     assert "apply Secret shop-jwt" not in world.applied()
     assert world.server.objects["Secret", "shop-jwt"] is theirs
+
+
+async def test_a_secret_that_lost_our_label_is_left_alone_after_one_look(world: World) -> None:
+    await world.converge()
+    world.lose_label(ObjectId("Secret", "shop-jwt"))
+    world.server.writes.clear()
+    async with asyncio.timeout(5):
+        await world.reconciler.reconcile(KEY)
+    assert world.applied() == []
+
+
+async def test_what_was_pruned_does_not_come_back_with_a_late_event(world: World) -> None:
+    await world.converge()
+    old = world.reconciler.cache.children(KEY)[JOB]
+    world.spec({"version": "2"})
+    await world.reconcile()
+    world.reconciler.cache.keep(KEY, old)
+    assert JOB not in world.reconciler.cache.children(KEY)
 
 
 async def test_a_platform_made_again_takes_over_what_was_retained(world: World) -> None:
