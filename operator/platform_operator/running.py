@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
@@ -57,9 +58,19 @@ class _Operator:
         watcher = Watcher(self.api, self.cache, self.queue.add, settings.watch_namespaces, settings.identity)
         server = await serve(settings.health_port, settings.metrics_port, self.filled.is_set)
         try:
-            await _first_of(watcher.run(), self._resync(watcher), self._lead())
+            await _first_of(self._watch(watcher), self._resync(watcher), self._lead())
         finally:
             await server.cleanup()
+
+    async def _watch(self, watcher: Watcher) -> None:
+        """Kopf looks once for what there is to watch, so it starts when the first lists show that our kind is served.
+        It takes the signals over; one that comes before ends the wait."""
+        stop = asyncio.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        await _first_of(_until(self.filled), _until(stop))
+        if not stop.is_set():
+            await watcher.run()
 
     async def _resync(self, watcher: Watcher) -> None:
         """Fills the cache, once more when Kopf's watches surely stand, then now and again against what they lose."""
@@ -105,6 +116,10 @@ async def _persistently(resync: Callable[[], Awaitable[None]]) -> None:
         except ApiError as error:
             logger.warning("cannot list: %s", error)
             await asyncio.sleep(5)
+
+
+async def _until(event: asyncio.Event) -> None:
+    await event.wait()
 
 
 async def _first_of(*forever: Coroutine[None, None, None]) -> None:
