@@ -116,7 +116,8 @@ class Api:
             raise ApiError(0, "Unreachable", f"the API server did not answer {verb} {path}: {error!r}") from error
         answer = _parse(text)
         if response.status >= 400:
-            raise ApiError(response.status, answer.get("reason", ""), answer.get("message", text[:200].decode()))
+            message = answer.get("message") or text[:200].decode(errors="replace")
+            raise ApiError(response.status, answer.get("reason", ""), message)
         return answer
 
 
