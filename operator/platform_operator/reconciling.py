@@ -56,7 +56,10 @@ class Reconciler:
         Returns in how many seconds to look again, or None: when something happens. Raises ApiError to be tried again.
         """
         platform = self.cache.platforms.get(key)
-        if platform is None or platform.deleting:
+        if platform is None:
+            metrics.forget(key)  # here, since no pass over the same platform can be under way and set them again
+            return None
+        if platform.deleting:
             return None  # the garbage collector follows the owner references
         spec, outcome = await self._converge(platform)
         await self._report(platform, spec, outcome)

@@ -10,7 +10,6 @@ from typing import Any
 
 import kopf
 
-from platform_operator import metrics
 from platform_operator.errors import ApiError
 from platform_operator.kinds import CHILDREN, OURS, PLATFORM, Key, Kind, Manifest
 from platform_operator.kube import Api
@@ -64,7 +63,6 @@ class Watcher:
         platform = observe_platform(manifest)
         if type == "DELETED":
             self.cache.drop_platform(platform.key, platform.version)
-            metrics.forget(platform.key)
         else:
             self.cache.keep_platform(platform)
         self.wake(platform.key)
@@ -87,6 +85,7 @@ class Watcher:
 
     async def resync(self) -> None:
         """Compares the cache with lists. After a watch lost its place Kopf lists anew, but does not tell what is gone.
+        Wakes every platform, those that are gone too.
 
         Raises ApiError.
         """
@@ -100,10 +99,12 @@ class Watcher:
 
     async def _resync_platforms(self, namespace: str | None) -> None:
         manifests, version = await self.api.list(PLATFORM, namespace)
-        listed = [observe_platform(manifest) for manifest in manifests]
+        listed, known = [observe_platform(manifest) for manifest in manifests], set(self.cache.platforms)
         for platform in listed:
             self.cache.keep_platform(platform)
         self.cache.retain_platforms((platform.key for platform in listed), version, namespace)
+        for gone in known.difference(self.cache.platforms):
+            self.wake(gone)
 
     async def _resync_children(self, kind: Kind, namespace: str | None) -> None:
         try:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from platform_operator.applying import HANDOVER, inventory_id
 from platform_operator.errors import ApiError, RenderError
@@ -455,6 +456,18 @@ async def test_a_platform_that_is_being_deleted_is_not_rebuilt(world: World) -> 
     del world.server.objects[DEPLOYMENT]
     assert await world.reconcile() is None
     assert world.server.writes == []
+
+
+async def test_a_platform_that_went_during_a_pass_leaves_no_figures(world: World) -> None:
+    def figure() -> float | None:
+        labels = {"namespace": "shop", "platform": "shop", "condition": "Ready"}
+        return REGISTRY.get_sample_value("ecommerce_platform_condition", labels)
+
+    await world.converge()
+    assert figure() == 1
+    world.reconciler.cache.drop_platform(KEY, world.server.version + 1)
+    assert await world.reconciler.reconcile(KEY) is None
+    assert figure() is None
 
 
 async def test_passwords_are_in_secrets_only(world: World) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from platform_operator.kinds import OURS, Key, Kind, Manifest
+from platform_operator.errors import ApiError
+from platform_operator.kinds import OURS, PLATFORM, Key, Kind, Manifest
 from platform_operator.observing import Cache
 from platform_operator.watching import Watcher
 
@@ -19,11 +20,14 @@ class World:
 
     def __init__(self) -> None:
         self.lists: dict[str, Sequence[Manifest]] = {}
+        self.no_list_of = ""
         self.woken: list[Key] = []
         server: Any = self
         self.watcher = Watcher(server, Cache(), self.woken.append, (), "test")
 
     async def list(self, kind: Kind, namespace: str | None, selector: str = "") -> tuple[Sequence[Manifest], int]:
+        if kind.kind == self.no_list_of:
+            raise ApiError(0, "Unreachable", "down")
         return self.lists.get(kind.kind, []), 100
 
     def children(self) -> Sequence[str]:
@@ -34,6 +38,10 @@ def child(name: str, **more: Any) -> Manifest:
     labels = OURS | {"app.kubernetes.io/instance": "shop"}
     metadata = {"name": name, "namespace": "shop", "uid": "u", "resourceVersion": "5", "generation": 1}
     return {"kind": "Deployment", "metadata": metadata | {"labels": labels}, "spec": {}, **more}
+
+
+def platform() -> Manifest:
+    return child("shop") | {"kind": PLATFORM.kind}
 
 
 @pytest.fixture
@@ -62,3 +70,14 @@ async def test_an_odd_object_that_is_watched_wakes_its_platform_and_goes_like_an
     await world.watcher.on_child("DELETED", child("odd", spec=None))
     assert world.children() == []
     assert world.woken == [KEY] * 3
+
+
+async def test_a_platform_that_only_a_list_shows_to_be_gone_is_woken(world: World) -> None:
+    world.lists[PLATFORM.kind] = [platform()]
+    await world.watcher.resync()
+    world.lists.clear()
+    world.woken.clear()
+    world.no_list_of = "Deployment"
+    with pytest.raises(ApiError):
+        await world.watcher.resync()
+    assert world.woken == [KEY]
