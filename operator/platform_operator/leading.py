@@ -46,6 +46,8 @@ class Leader:
     clock: Callable[[], float]
     _fresh_until: float = 0.0
     _lease: Manifest = field(default_factory=dict)
+    _sent: set[str] = field(default_factory=set)
+    """The renewTimes asked for since the last answer: one of them may be stored though its answer was lost."""
     _seen_version: str = ""
     _seen_at: float = 0.0
 
@@ -102,16 +104,33 @@ class Leader:
         return holder in (None, "", self.identity) or self.clock() - self._seen_at >= DURATION
 
     async def _renew(self) -> bool:
-        started = self.clock()
+        started, claim = self.clock(), self._claim(self.identity, self._lease)
+        self._sent.add(claim["spec"]["renewTime"])
         try:
-            self._lease = await self.leases.replace(LEASE, self.namespace, self._claim(self.identity, self._lease))
+            self._lease = await self.leases.replace(LEASE, self.namespace, claim)
         except ApiError as error:
-            if error.status in (404, 409):
-                raise DeposedError("somebody else wrote the Lease: another process leads") from error
             logger.warning("cannot renew the Lease: %s", error)
+            if error.status in (404, 409):
+                await self._recognise()
             return False
+        self._sent.clear()
         self._fresh_until = started + FRESH_FOR
         return True
+
+    async def _recognise(self) -> None:
+        """Reads the Lease after a conflict: a renewal of this very process may be what is in the way, and is built upon.
+        Raises DeposedError where it is not: the name alone is no proof, since a restarted process bears it too."""
+        try:
+            stored = await self.leases.get(LEASE, self.namespace, LEASE_NAME)
+        except ApiError as error:
+            logger.warning("cannot read the Lease: %s", error)
+            return
+        if stored is None or not self._is_ours(stored["spec"]):
+            raise DeposedError("somebody else wrote the Lease: another process leads")
+        self._lease = stored
+
+    def _is_ours(self, spec: Manifest) -> bool:
+        return spec.get("holderIdentity") == self.identity and spec.get("renewTime") in self._sent
 
     def _claim(self, holder: str, stored: Manifest | None) -> Manifest:
         """The Lease as `holder` would write it, over the version that was read."""

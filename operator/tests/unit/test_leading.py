@@ -21,7 +21,7 @@ class Server:
 
     def __init__(self) -> None:
         self.stored: dict[str, Any] | None = None
-        self.down = False
+        self.down = self.answers_get_lost = False
 
     async def get(self, kind: Kind, namespace: str, name: str) -> dict[str, Any] | None:
         self._answer()
@@ -39,7 +39,10 @@ class Server:
         version = self.stored["metadata"]["resourceVersion"]
         if manifest["metadata"]["resourceVersion"] != version:
             raise ApiError(409, "Conflict", "changed")
-        return self._store(manifest, int(version) + 1)
+        stored = self._store(manifest, int(version) + 1)
+        if self.answers_get_lost:
+            raise ApiError(0, "Unreachable", "no answer")
+        return stored
 
     def _store(self, manifest: dict[str, Any], version: int) -> dict[str, Any]:
         self.stored = copy.deepcopy(manifest)
@@ -140,6 +143,48 @@ async def test_a_leader_survives_an_outage_shorter_than_its_freshness(server: Se
     leader.may_write()
     server.down = False
     assert await leader._renew()
+
+
+async def test_a_renewal_whose_answer_was_lost_deposes_nobody(server: Server, clock: Clock) -> None:
+    leader = candidate(server, clock, "a")
+    await leader._campaign()
+    clock.now += FRESH_FOR - 1
+    server.answers_get_lost = True
+    assert not await leader._renew()
+    server.answers_get_lost = False
+    assert not await leader._renew(), "reading one's own renewal is none"
+    clock.now += 1
+    with pytest.raises(DeposedError):
+        leader.may_write()
+    assert await leader._renew()
+    leader.may_write()
+
+
+async def test_a_process_of_the_same_name_deposes_all_the_same(server: Server, clock: Clock) -> None:
+    first, second = candidate(server, clock, "a"), candidate(server, clock, "a")
+    await first._campaign()
+    await second._campaign()
+    for _ in range(2):
+        with pytest.raises(DeposedError, match="somebody else wrote the Lease"):
+            await first._renew()
+
+
+async def test_whether_a_conflict_is_ones_own_is_asked_until_it_is_answered(server: Server, clock: Clock) -> None:
+    first, second = candidate(server, clock, "a"), candidate(server, clock, "b")
+    await first._campaign()
+    clock.now += DURATION
+    await second._campaign()
+    clock.now += DURATION
+    await second._campaign()
+    answer, server.get = server.get, unreachable  # type: ignore[method-assign, assignment]
+    assert not await first._renew()
+    server.get = answer  # type: ignore[method-assign]
+    with pytest.raises(DeposedError):
+        await first._renew()
+
+
+async def unreachable(*_: Any) -> Any:
+    raise ApiError(0, "Unreachable", "down")
 
 
 async def test_a_released_lease_is_taken_at_once(server: Server, clock: Clock) -> None:
