@@ -100,6 +100,11 @@ class Plan:
     obstacles: tuple[Obstacle, ...]
 
     @property
+    def waits_for(self) -> int | None:
+        """The first wave that is not what it should be yet."""
+        return min((obstacle.wave for obstacle in self.obstacles), default=None)
+
+    @property
     def idle(self) -> bool:
         """Nothing is to be done, though something may be waited for."""
         return not (self.apply or self.prune or self.held)

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from platform_operator import metrics, secrets
 from platform_operator.applying import (
@@ -49,6 +49,8 @@ class Reconciler:
     heard: Callable[[Key], Mapping[str, Heard]]
     """What the services said last of their books."""
     side_by_side: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(8))
+    _waiting: dict[Key, tuple[int, datetime]] = field(default_factory=dict)
+    """The wave that each platform waits for, and since when."""
 
     async def reconcile(self, key: Key) -> float | None:
         """One pass over one platform: look, decide, act, report. Safe to stop anywhere and to repeat.
@@ -57,7 +59,7 @@ class Reconciler:
         """
         platform = self.cache.platforms.get(key)
         if platform is None:
-            metrics.forget(key)  # here, since no pass over the same platform can be under way and set them again
+            self._forget(key)
             return None
         if platform.deleting:
             return None  # the garbage collector follows the owner references
@@ -65,6 +67,11 @@ class Reconciler:
         await self._report(platform, spec, outcome)
         settled = outcome.plan is not None and outcome.plan.settled
         return None if settled or outcome.error else WATCHFUL
+
+    def _forget(self, key: Key) -> None:
+        """In a pass of its own, so that none over the same platform is under way which would remember it again."""
+        metrics.forget(key)
+        self._waiting.pop(key, None)
 
     async def _converge(self, platform: Platform) -> tuple[Spec | None, Outcome]:
         spec = None
@@ -144,8 +151,11 @@ class Reconciler:
         """Says what is true, once: an unchanged status is not written again."""
         key, now = platform.key, self.now()
         observed = self.cache.children(key)
-        ailment = await self._ailment(platform, outcome, now)
-        status = describe(platform, spec, self.installed.version, outcome, observed, self.heard(key), now, ailment)
+        waited = self._waited(key, outcome, now)
+        ailment = await self._ailment(platform, outcome, waited)
+        status = describe(
+            platform, spec, self.installed.version, outcome, observed, self.heard(key), now, waited, ailment
+        )
         metrics.report(key, status)
         if status == platform.status:
             return
@@ -155,9 +165,21 @@ class Reconciler:
             logger.info(condition["message"], extra={"platform": str(key), "reason": condition["reason"]})
             await self.api.create(EVENT, key.namespace, event(platform, condition, self.identity, now))
 
-    async def _ailment(self, platform: Platform, outcome: Outcome, now: datetime) -> str:
+    def _waited(self, key: Key, outcome: Outcome, now: datetime) -> timedelta:
+        """How long the wave has been that is waited for. Each has a patience of its own, and a restart gives it anew."""
+        if outcome.plan is None:
+            return timedelta()
+        wave = outcome.plan.waits_for
+        known, since = self._waiting.pop(key, (wave, now))
+        if wave is None:
+            return timedelta()
+        began = since if wave == known else now
+        self._waiting[key] = wave, began
+        return now - began
+
+    async def _ailment(self, platform: Platform, outcome: Outcome, waited: timedelta) -> str:
         """What the pods say of the part that does not come up. Pods are not watched: only of such a part are they listed."""
-        part = ailing(platform, outcome, now)
+        part = ailing(outcome, waited)
         if part is None:
             return ""
         try:

@@ -19,7 +19,7 @@ from platform_operator.spec import SERVICES, WITH_DATABASE, Spec
 from platform_operator.values import PROFILES, url
 
 PATIENCE = timedelta(minutes=5)
-"""How long a part may take to become ready before the platform counts as degraded."""
+"""How long a wave may be waited for before the platform counts as degraded."""
 
 Status = dict[str, Any]
 
@@ -41,16 +41,17 @@ def describe(
     observed: Children,
     heard: Mapping[str, Heard],
     now: datetime,
+    waited: timedelta,
     ailment: str = "",
 ) -> Status:
     """The whole status. Equal to the stored one when nothing has changed: times move only with what they date.
 
-    `ailment` is what the pods of the part say that `ailing` names.
+    `waited` is how long the wave has been that is waited for, `ailment` what the pods of the part say that `ailing` names.
     """
     spec = spec or Spec()
     books = invariants.rows(platform.status.get("invariants", ()), heard, invariants.sources(spec), now.timestamp())
     services = [_service(platform.key.name, name, observed) for name in SERVICES]
-    trouble = _trouble(platform, outcome, now, ailment)
+    trouble = _trouble(platform, outcome, waited, ailment)
     findings = (
         _ready(outcome, trouble, sum(service["ready"] for service in services), spec),
         _progressing(outcome, trouble, spec),
@@ -111,37 +112,35 @@ _WAVES = {
 
 
 def _wait(plan: Plan | None) -> tuple[Reason, str]:
-    if plan is None or not plan.obstacles:
+    if plan is None or plan.waits_for is None:
         return Reason.APPLYING, "Objects are being applied."
-    wave = min(obstacle.wave for obstacle in plan.obstacles)
-    first = [obstacle for obstacle in plan.obstacles if obstacle.wave == wave]
-    return _WAVES.get(wave, Reason.APPLYING), f"Waiting for {_enumerate(first)}."
+    first = [obstacle for obstacle in plan.obstacles if obstacle.wave == plan.waits_for]
+    return _WAVES.get(plan.waits_for, Reason.APPLYING), f"Waiting for {_enumerate(first)}."
 
 
 def _enumerate(obstacles: Sequence[Obstacle]) -> str:
     return "; ".join(f"{obstacle.id}, which {obstacle.text}" for obstacle in obstacles)
 
 
-def ailing(platform: Platform, outcome: Outcome, now: datetime) -> Obstacle | None:
+def ailing(outcome: Outcome, waited: timedelta) -> Obstacle | None:
     """The part because of which the platform is degraded, if it is one that runs pods."""
     if outcome.error is not None or outcome.refusals or outcome.plan is None:
         return None
     failed = [obstacle for obstacle in outcome.plan.obstacles if obstacle.failed]
-    since = progressing_since(platform)
     if failed:
         return failed[0]
-    if not outcome.plan.obstacles or since is None or now - since < PATIENCE:
+    if not outcome.plan.obstacles or waited < PATIENCE:
         return None
     return min(outcome.plan.obstacles, key=lambda one: one.wave)
 
 
-def _trouble(platform: Platform, outcome: Outcome, now: datetime, ailment: str) -> Finding | None:
+def _trouble(platform: Platform, outcome: Outcome, waited: timedelta, ailment: str) -> Finding | None:
     if outcome.error is not None:
         reason = Reason.RENDER_FAILED if isinstance(outcome.error, RenderError) else Reason.INVALID_SPEC
         return Finding("Degraded", True, reason, str(outcome.error))
     if outcome.refusals:
         return _refused(outcome.refusals[0], platform)
-    obstacle = ailing(platform, outcome, now)
+    obstacle = ailing(outcome, waited)
     if obstacle is None:
         return None
     said = f" Its pod says {ailment}." if ailment else ""
@@ -178,13 +177,6 @@ def _stuck(obstacle: Obstacle, platform: Platform, said: str) -> Finding:
     return Finding("Degraded", True, Reason.TAKES_TOO_LONG, f"{obstacle.id} {obstacle.text} after more than "
                    f"{PATIENCE.seconds // 60} minutes.{said} Read kubectl -n {platform.key.namespace} describe "
                    f"{obstacle.id.kind.lower()} {obstacle.id.name} and describe its pods.")  # fmt: skip
-
-
-def progressing_since(platform: Platform) -> datetime | None:
-    for condition in platform.status.get("conditions", ()):
-        if condition["type"] == "Progressing" and condition["status"] == "True":
-            return datetime.fromisoformat(condition["lastTransitionTime"])
-    return None
 
 
 def _dated(finding: Finding, platform: Platform, now: datetime) -> Status:

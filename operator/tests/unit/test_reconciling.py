@@ -6,7 +6,7 @@ import asyncio
 import copy
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from platform_operator.kinds import FIELD_MANAGER, OURS, PLATFORM, Key, Kind, Ob
 from platform_operator.observing import Cache, observe, observe_platform
 from platform_operator.reconciling import WATCHFUL, Reconciler
 from platform_operator.rendering import Helm, Renderer
+from platform_operator.reporting import PATIENCE
 from platform_operator.secrets import Keyring
 from platform_operator.values import Installation
 
@@ -141,6 +142,7 @@ class World:
     def __init__(self, tmp_path: Path) -> None:
         self.server, self.charts, self.tmp_path = Server(), Charts(), tmp_path
         self.heard: dict[str, Heard] = {}
+        self.now = NOW
         self.restart()
         self.spec({})
 
@@ -148,7 +150,7 @@ class World:
         renderer, keyring, installed = Renderer(self.charts, self.tmp_path), Keyring(b"k" * 32), Installation("1")
         server: Any = self.server
         self.reconciler = Reconciler(
-            server, Cache(), renderer, keyring, installed, "test", lambda: NOW, lambda _: self.heard
+            server, Cache(), renderer, keyring, installed, "test", lambda: self.now, lambda _: self.heard
         )
 
     def spec(self, spec: Manifest, **metadata: Any) -> None:
@@ -347,6 +349,34 @@ async def test_a_chart_that_does_not_render_is_reported_once(world: World) -> No
     assert world.condition("Degraded") == ("True", "RenderFailed")
     await world.reconcile()
     assert world.server.writes == []
+
+
+async def test_each_wave_has_a_patience_of_its_own(world: World) -> None:
+    await world.reconcile()
+    world.now += PATIENCE - timedelta(seconds=1)
+    world.come_up(STORE)
+    await world.reconcile()
+    assert world.condition("Progressing") == ("True", "Migrating")
+    world.now += PATIENCE - timedelta(seconds=1)
+    await world.reconcile()
+    assert world.condition("Degraded") == ("False", "Healthy")
+    world.now += timedelta(seconds=1)
+    await world.reconcile()
+    assert world.condition("Degraded") == ("True", "TakesTooLong")
+    assert "Job shop-order-migrate-1 has not finished after more than 5 minutes." in world.message("Degraded")
+
+
+async def test_patience_begins_anew_with_every_wait(world: World) -> None:
+    await world.converge()
+    for _ in range(2):
+        world.server.objects[DEPLOYMENT]["status"]["availableReplicas"] = 0
+        world.server.touch(world.server.objects[DEPLOYMENT])
+        await world.reconcile()
+        world.now += PATIENCE - timedelta(seconds=1)
+        await world.reconcile()
+        assert world.condition("Degraded") == ("False", "Healthy")
+        world.come_up(DEPLOYMENT)
+        await world.reconcile()
 
 
 CRASHING = {

@@ -28,8 +28,9 @@ def status(
     spec: dict[str, Any] | None = None,
     now: datetime = NOW,
     heard: dict[str, Heard] | None = None,
+    waited: timedelta = timedelta(),
 ) -> Status:
-    return describe(platform, parse(spec or {}), "1.0", outcome, {}, heard or {}, now)
+    return describe(platform, parse(spec or {}), "1.0", outcome, {}, heard or {}, now, waited)
 
 
 def every_condition(made: Status) -> dict[str, tuple[str, str]]:
@@ -99,13 +100,8 @@ def test_every_failure_says_what_to_do(outcome: Outcome, reason: str, advice: st
 
 
 def test_patience_ends() -> None:
-    long_ago = (NOW - PATIENCE).strftime("%Y-%m-%dT%H:%M:%SZ")
-    stored = {"conditions": [{"type": "Progressing", "status": "True", "lastTransitionTime": long_ago, "reason": "x"}]}
-    assert conditions(status(Outcome(WAITING), replace(PLATFORM, status=stored)))["Degraded"] == (
-        "True",
-        "TakesTooLong",
-    )
-    made = status(Outcome(WAITING), replace(PLATFORM, status=stored), now=NOW - timedelta(seconds=1))
+    assert conditions(status(Outcome(WAITING), waited=PATIENCE))["Degraded"] == ("True", "TakesTooLong")
+    made = status(Outcome(WAITING), waited=PATIENCE - timedelta(seconds=1))
     assert conditions(made)["Degraded"] == ("False", "Healthy")
 
 
