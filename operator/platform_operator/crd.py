@@ -115,15 +115,6 @@ _KEPT = (
 )  # fmt: skip
 
 
-def _with_compact_default(schema: Manifest) -> Manifest:
-    """An object defaults to `{}` where the API server then finds more to default in it; else it may as well be absent."""
-    if schema["type"] != "object" or "default" not in schema:
-        return schema
-    if any("default" in inner for inner in schema.get("properties", {}).values()):
-        return schema | {"default": {}}
-    return {key: value for key, value in schema.items() if key != "default"}
-
-
 _COLUMNS: list[dict[str, Any]] = [
     {"name": "Ready", "type": "string", "jsonPath": '.status.conditions[?(@.type=="Ready")].status'},
     {"name": "Reason", "type": "string", "priority": 1, "jsonPath": '.status.conditions[?(@.type=="Ready")].reason'},

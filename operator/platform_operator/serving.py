@@ -1,4 +1,4 @@
-"""Health for the kubelet and metrics for Prometheus, on a port each."""
+"""Health for the kubelet and metrics for Prometheus. Each asks at a port of its own, and either port answers all."""
 
 from __future__ import annotations
 
