@@ -16,7 +16,11 @@ class InvalidSpecError(OperatorError):
 
 
 class RenderError(OperatorError):
-    """Helm could not turn the values into manifests. Only a change of the spec or of the charts helps."""
+    """Helm did not turn the values into manifests. Only a change of the spec or of the charts helps, or time: see below."""
+
+
+class RenderTimeoutError(RenderError):
+    """Helm did not finish in time. It may when it is tried again."""
 
 
 class DeposedError(OperatorError):

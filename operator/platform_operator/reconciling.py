@@ -18,7 +18,7 @@ from platform_operator.applying import (
     write_inventory,
 )
 from platform_operator.diagnosing import diagnose
-from platform_operator.errors import ApiError, InvalidSpecError, RenderError
+from platform_operator.errors import ApiError, InvalidSpecError, RenderError, RenderTimeoutError
 from platform_operator.invariants import Heard
 from platform_operator.kinds import EVENT, LABEL_COMPONENT, LABEL_INSTANCE, PLATFORM, POD, Key, ObjectId
 from platform_operator.kube import Api
@@ -65,8 +65,7 @@ class Reconciler:
             return None  # the garbage collector follows the owner references
         spec, outcome = await self._converge(platform)
         await self._report(platform, spec, outcome)
-        settled = outcome.plan is not None and outcome.plan.settled
-        return None if settled or outcome.error else WATCHFUL
+        return WATCHFUL if _may_change_silently(outcome) else None
 
     def _forget(self, key: Key) -> None:
         """In a pass of its own, so that none over the same platform is under way which would remember it again."""
@@ -194,6 +193,12 @@ class Reconciler:
         if part.kind == "Job":
             return f"batch.kubernetes.io/job-name={part.name}"
         return f"{LABEL_INSTANCE}={key.name},{LABEL_COMPONENT}={part.name.removeprefix(f'{key.name}-')}"
+
+
+def _may_change_silently(outcome: Outcome) -> bool:
+    if outcome.error is not None:
+        return isinstance(outcome.error, RenderTimeoutError)
+    return outcome.plan is None or not outcome.plan.settled
 
 
 def count_apply(wanted: Wanted, inventory: Inventory) -> None:

@@ -17,7 +17,7 @@ from pyhelm3 import Command
 from pyhelm3.errors import Error as HelmError
 
 from platform_operator import metrics
-from platform_operator.errors import RenderError
+from platform_operator.errors import RenderError, RenderTimeoutError
 from platform_operator.kinds import ANNOTATION_WAVE, CHILDREN, PLATFORM, Key, Manifest, ObjectId
 from platform_operator.observing import digest
 from platform_operator.planning import Wanted
@@ -82,7 +82,7 @@ class Helm(Command):  # type: ignore[misc]  # pyhelm3 is untyped
     """pyhelm3's command, parsing with libyaml: its pure-Python loader holds the event loop up for 0.13 s a shop."""
 
     async def manifests(self, chart: Path, key: Key, chart_values: Values) -> list[Manifest]:
-        """Raises RenderError with what the chart itself says is wrong."""
+        """Raises RenderError with what the chart itself says is wrong, RenderTimeoutError where it says nothing for too long."""
         command = [
             "template",
             key.name,
@@ -100,7 +100,7 @@ class Helm(Command):  # type: ignore[misc]  # pyhelm3 is untyped
         except HelmError as error:
             raise RenderError(f"Helm refuses the values: {_complaint(error.stderr)}") from error
         except TimeoutError as error:
-            raise RenderError(
+            raise RenderTimeoutError(
                 f"Helm did not finish within {_HELM_TIMEOUT:.0f} s: give the operator more CPU"
             ) from error
         return [manifest for manifest in yaml.load_all(output, Loader=yaml.CSafeLoader) if manifest]

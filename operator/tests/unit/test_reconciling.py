@@ -14,7 +14,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from platform_operator.applying import HANDOVER, inventory_id
-from platform_operator.errors import ApiError, RenderError
+from platform_operator.errors import ApiError, RenderError, RenderTimeoutError
 from platform_operator.invariants import Figures, Heard
 from platform_operator.kinds import FIELD_MANAGER, OURS, PLATFORM, Key, Kind, ObjectId
 from platform_operator.observing import Cache, observe, observe_platform
@@ -377,6 +377,15 @@ async def test_patience_begins_anew_with_every_wait(world: World) -> None:
         assert world.condition("Degraded") == ("False", "Healthy")
         world.come_up(DEPLOYMENT)
         await world.reconcile()
+
+
+async def test_a_helm_that_took_too_long_is_tried_again(world: World) -> None:
+    world.charts.fail = RenderTimeoutError("Helm did not finish within 60 s")
+    assert await world.reconcile() == WATCHFUL
+    assert world.condition("Degraded") == ("True", "RenderFailed")
+    world.charts.fail = None
+    assert await world.reconcile() == WATCHFUL
+    assert world.condition("Degraded") == ("False", "Healthy")
 
 
 CRASHING = {

@@ -1,11 +1,12 @@
 """The real charts through the real Helm."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from platform_operator.errors import RenderError
+from platform_operator.errors import RenderError, RenderTimeoutError
 from platform_operator.kinds import LABEL_COMPONENT, LABEL_INSTANCE, OURS, Key, ObjectId
 from platform_operator.rendering import Helm, Rendered, Renderer, chart_digest, finish
 from platform_operator.spec import LONGEST_NAME, SERVICES, WITH_DATABASE, parse
@@ -110,6 +111,17 @@ async def test_a_chart_that_refuses_its_values_is_reported_in_its_own_words(tmp_
     (tmp_path / "templates" / "x.yaml").write_text('{{ fail "set database.password" }}')
     with pytest.raises(RenderError, match=r"set database\.password"):
         await Helm(executable=helm).manifests(tmp_path, KEY, {})
+
+
+async def test_a_helm_that_does_not_finish_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stuck(Helm):
+        async def run(self, *_: object) -> bytes:
+            await asyncio.Event().wait()
+            return b""
+
+    monkeypatch.setattr("platform_operator.rendering._HELM_TIMEOUT", 0.01)
+    with pytest.raises(RenderTimeoutError, match="give the operator more CPU"):
+        await Stuck().manifests(tmp_path, KEY, {})
 
 
 def test_a_kind_that_nobody_watches_is_refused() -> None:
