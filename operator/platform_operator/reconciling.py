@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 from platform_operator import metrics, secrets
 from platform_operator.applying import (
@@ -162,7 +163,15 @@ class Reconciler:
         self.cache.keep_platform(observe_platform(answer))
         for condition in news(platform, status):
             logger.info(condition["message"], extra={"platform": str(key), "reason": condition["reason"]})
-            await self.api.create(EVENT, key.namespace, event(platform, condition, self.identity, now))
+            await self._tell(platform, condition, now)
+
+    async def _tell(self, platform: Platform, condition: Mapping[str, Any], now: datetime) -> None:
+        """An Event that is refused holds up neither the next one nor the pass: the status says the same."""
+        try:
+            await self.api.create(EVENT, platform.key.namespace, event(platform, condition, self.identity, now))
+        except ApiError as error:
+            if error.status != 409:  # it was told before
+                logger.warning("cannot create an Event: %s", error, extra={"platform": str(platform.key)})
 
     def _waited(self, key: Key, outcome: Outcome, now: datetime) -> timedelta:
         """How long the wave has been that is waited for. Each has a patience of its own, and a restart gives it anew."""

@@ -266,9 +266,9 @@ def _is_news(condition: Mapping[str, Any], known: Mapping[str, Any]) -> bool:
 
 
 def event(platform: Platform, condition: Mapping[str, Any], identity: str, now: datetime) -> Manifest:
-    """Named by its content, so that a repetition is a conflict rather than a second Event."""
-    key, time = platform.key, now.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    content = f"{platform.uid}/{condition['type']}/{condition['status']}/{condition['reason']}/{time}"
+    """Named by what it tells of and when that came to be, so that a repetition is a conflict rather than a second Event."""
+    key, told = platform.key, [condition[name] for name in ("type", "status", "reason", "lastTransitionTime")]
+    content = "/".join([platform.uid, str(platform.generation), *told])
     return {
         "apiVersion": "v1",
         "kind": "Event",
@@ -287,7 +287,7 @@ def event(platform: Platform, condition: Mapping[str, Any], identity: str, now: 
         "reason": condition["reason"],
         "message": condition["message"][:1024],
         "action": "Reconcile",
-        "eventTime": time,
+        "eventTime": now.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
         "reportingComponent": "ecommerce-operator",
         "reportingInstance": identity,
     }

@@ -83,6 +83,8 @@ class Server:
 
     async def create(self, kind: Kind, namespace: str, manifest: Manifest) -> Manifest:
         self.writes.append(f"create {kind.kind} {manifest.get('reason', '')}")
+        if kind.kind in self.refuse:
+            raise self.refuse[kind.kind]
         return manifest
 
     async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> None:
@@ -386,6 +388,20 @@ async def test_a_helm_that_took_too_long_is_tried_again(world: World) -> None:
     world.charts.fail = None
     assert await world.reconcile() == WATCHFUL
     assert world.condition("Degraded") == ("False", "Healthy")
+
+
+@pytest.mark.parametrize(("code", "warnings"), [(403, 2), (409, 0), (500, 2)])
+async def test_a_refused_event_holds_up_neither_the_next_nor_the_pass(
+    world: World, code: int, warnings: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.server.refuse["Event"] = ApiError(code, "Forbidden", "no Events here")
+    world.heard["inventory"] = Heard(NOW.timestamp(), Figures({"nothing_oversold": 3}, checked=NOW.timestamp()))
+    assert await world.reconcile() == WATCHFUL
+    assert [w for w in world.server.writes if "Event" in w] == [
+        "create Event WaitingForStores",
+        "create Event InvariantBroken",
+    ]
+    assert [record.levelname for record in caplog.records].count("WARNING") == warnings
 
 
 CRASHING = {

@@ -162,6 +162,21 @@ def test_a_failure_is_a_warning() -> None:
     assert event(PLATFORM, failed[0], "operator-1", NOW)["type"] == "Warning"
 
 
+def test_an_event_is_named_once_for_each_transition() -> None:
+    def name(platform: Platform = PLATFORM, seconds: int = 0, **moved: str) -> str:
+        condition = status(Outcome(FAILED))["conditions"][2] | moved
+        return str(event(platform, condition, "operator-1", NOW + timedelta(seconds=seconds))["metadata"]["name"])
+
+    assert name(seconds=9) == name()
+    others = [
+        name(replace(PLATFORM, generation=8)),
+        name(lastTransitionTime="2026-01-02T03:04:06Z"),
+        name(reason="Refused"),
+        name(status="False"),
+    ]
+    assert len({name(), *others}) == 5
+
+
 def test_the_stores_profile_is_the_platforms_first_one() -> None:
     assert status(Outcome(SETTLED), spec={"profile": "large"})["storeProfile"] == "large"
     known = replace(PLATFORM, status={"storeProfile": "small"})
