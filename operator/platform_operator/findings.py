@@ -21,6 +21,7 @@ class Reason(StrEnum):
     INVALID_SPEC = "InvalidSpec"
     RENDER_FAILED = "RenderFailed"
     REFUSED = "Refused"
+    INTERRUPTED = "Interrupted"
     IMMUTABLE_FIELD = "ImmutableField"
     MIGRATION_FAILED = "MigrationFailed"
     ROLLOUT_FAILED = "RolloutFailed"

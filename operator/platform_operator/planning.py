@@ -113,9 +113,9 @@ class Plan:
     def settled(self) -> bool:
         return self.idle and not self.obstacles
 
-    def due(self, wanted: Iterable[W], refused: Collection[ObjectId]) -> list[W]:
+    def due(self, wanted: Iterable[W], tried: Collection[ObjectId]) -> list[W]:
         """Of `wanted`, what to send now."""
-        now = {one.id for one in self.apply}.difference(refused)
+        now = {one.id for one in self.apply}.difference(tried)
         return [one for one in wanted if one.id in now]
 
 

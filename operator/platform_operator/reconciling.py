@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -66,6 +67,8 @@ class Reconciler:
             return None  # the garbage collector follows the owner references
         spec, outcome = await self._converge(platform)
         await self._report(platform, spec, outcome)
+        if isinstance(outcome.error, ApiError):
+            raise outcome.error
         return WATCHFUL if _may_change_silently(outcome) else None
 
     def _forget(self, key: Key) -> None:
@@ -83,7 +86,7 @@ class Reconciler:
             if remembered is not None and remembered.idle:
                 return spec, Outcome(remembered)
             return spec, await self._act(platform, spec)
-        except (InvalidSpecError, RenderError) as error:
+        except (ApiError, InvalidSpecError, RenderError) as error:
             return spec, Outcome(error=error)
 
     def _remembered(self, platform: Platform, spec: Spec) -> Plan | None:
@@ -97,22 +100,27 @@ class Reconciler:
         return self._plan(platform, spec, (*self._credentials(platform, spec), *rest), inventory)
 
     async def _act(self, platform: Platform, spec: Spec) -> Outcome:
-        """Applies wave after wave as far as nothing has to be waited for."""
-        key, inventory = platform.key, self._inventory(platform.key)
-        refusals: dict[ObjectId, Refusal] = {}
+        """Applies wave after wave as far as nothing has to be waited for. What was applied is remembered in any case."""
+        key, done = platform.key, _Done(self._inventory(platform.key))
         chart_values = self._values(platform, spec)
-        rendered = await self.renderer.render(key, platform.uid, chart_values)
-        while True:
-            wanted = (*self._credentials(platform, spec), *rendered)
-            plan = self._plan(platform, spec, wanted, inventory)
-            due = plan.due(wanted, refusals)
-            if not due:
-                break
-            inventory = await self._apply(key, due, inventory, refusals)
-        await prune(self.api, self.cache, key, plan.prune)
         content = self.renderer.content(key, platform.uid, chart_values)
-        await write_inventory(self.api, self.cache, platform, inventory.of(content, wanted))
-        return Outcome(self._plan(platform, spec, wanted, inventory), tuple(refusals.values()))
+        rendered = await self.renderer.render(key, platform.uid, chart_values)
+        wanted: Sequence[Rendered] = ()
+        try:
+            while True:
+                wanted = (*self._credentials(platform, spec), *rendered)
+                plan = self._plan(platform, spec, wanted, done.inventory)
+                due = plan.due(wanted, done.tried)
+                if not due:
+                    break
+                await self._apply(key, due, done)
+            await prune(self.api, self.cache, key, plan.prune)
+        except ApiError:
+            with contextlib.suppress(ApiError):  # then the next pass applies more than it had to
+                await write_inventory(self.api, self.cache, platform, done.inventory.of(content, wanted))
+            raise
+        await write_inventory(self.api, self.cache, platform, done.inventory.of(content, wanted))
+        return Outcome(self._plan(platform, spec, wanted, done.inventory), tuple(done.refusals))
 
     def _values(self, platform: Platform, spec: Spec) -> Values:
         return values(platform.key, spec, self.installed, store_profile(platform, spec))
@@ -128,20 +136,15 @@ class Reconciler:
         kept = secrets.kept(spec, observed) | {inventory_id(platform.key)}
         return make_plan(wanted, inventory, observed, kept)
 
-    async def _apply(
-        self, key: Key, due: Sequence[Rendered], inventory: Inventory, refusals: dict[ObjectId, Refusal]
-    ) -> Inventory:
-        """Sends objects side by side, a few at a time: the order within a wave does not matter."""
+    async def _apply(self, key: Key, due: Sequence[Rendered], done: _Done) -> None:
+        """Sends objects side by side, a few at a time: the order within a wave does not matter. Raises the first ApiError
+        when all are answered."""
         answers = await asyncio.gather(*(self._apply_one(key, one) for one in due), return_exceptions=True)
         for one, answer in zip(due, answers, strict=True):
+            done.note(one, answer)
+        for answer in answers:
             if isinstance(answer, BaseException):
                 raise answer
-            if isinstance(answer, Refusal):
-                refusals[one.id] = answer
-            elif answer is not None:
-                count_apply(one, inventory)
-                inventory = inventory.with_applied(one, answer.owned)
-        return inventory
 
     async def _apply_one(self, key: Key, rendered: Rendered) -> Observed | Refusal | None:
         async with self.side_by_side:
@@ -208,6 +211,25 @@ def _may_change_silently(outcome: Outcome) -> bool:
     if outcome.error is not None:
         return isinstance(outcome.error, RenderTimeoutError)
     return outcome.plan is None or not outcome.plan.settled
+
+
+@dataclass
+class _Done:
+    """What a pass has brought about so far."""
+
+    inventory: Inventory
+    refusals: list[Refusal] = field(default_factory=list)
+    tried: set[ObjectId] = field(default_factory=set)
+    """Refused, or left alone as somebody else's: not sent again in the same pass."""
+
+    def note(self, wanted: Wanted, answer: Observed | Refusal | BaseException | None) -> None:
+        if isinstance(answer, Observed):
+            count_apply(wanted, self.inventory)
+            self.inventory = self.inventory.with_applied(wanted, answer.owned)
+            return
+        self.tried.add(wanted.id)
+        if isinstance(answer, Refusal):
+            self.refusals.append(answer)
 
 
 def count_apply(wanted: Wanted, inventory: Inventory) -> None:

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from platform_operator import invariants
-from platform_operator.errors import OperatorError, RenderError
+from platform_operator.errors import ApiError, OperatorError, RenderError
 from platform_operator.findings import Finding, Reason
 from platform_operator.invariants import PROMISES, Heard
 from platform_operator.kinds import PLATFORM, Manifest, ObjectId
@@ -48,31 +48,48 @@ def describe(
 
     `waited` is how long the wave has been that is waited for, `ailment` what the pods of the part say that `ailing` names.
     """
-    spec = spec or Spec()
-    books = invariants.rows(platform.status.get("invariants", ()), heard, invariants.sources(spec), now.timestamp())
+    paused = spec is not None and spec.paused
+    books = _books(platform, spec, heard, now)
     services = [_service(platform.key.name, name, observed) for name in SERVICES]
     trouble = _trouble(platform, outcome, waited, ailment)
     findings = (
-        _ready(outcome, trouble, sum(service["ready"] for service in services), spec),
-        _progressing(outcome, trouble, spec),
+        _ready(outcome, trouble, sum(service["ready"] for service in services), paused),
+        _progressing(outcome, trouble, paused),
         trouble or Finding("Degraded", False, Reason.HEALTHY, "Nothing has failed."),
         *invariants.findings(books, platform.key),
     )
     return {
         "observedGeneration": platform.generation,
-        "version": spec.version or version,
-        "storeProfile": store_profile(platform, spec),
-        "url": url(platform.key, spec.ingress),
+        **_as_specified(platform, spec, version, observed),
         "servicesReady": f"{sum(service['ready'] for service in services)}/{len(services)}",
         "conditions": [_dated(finding, platform, now) for finding in findings],
         "services": services,
-        "databases": [_database(platform.key.name, name, spec, observed) for name in WITH_DATABASE],
         "invariants": books,
     }
 
 
+def _books(platform: Platform, spec: Spec | None, heard: Mapping[str, Heard], now: datetime) -> list[invariants.Row]:
+    stored = platform.status.get("invariants", ())
+    asked = invariants.sources(spec) if spec else dict.fromkeys(row["service"] for row in stored)
+    return invariants.rows(stored, heard, asked, now.timestamp())
+
+
+def _as_specified(platform: Platform, spec: Spec | None, version: str, observed: Children) -> Status:
+    """What follows from the spec. While that cannot be understood it stays what it was."""
+    if spec is None:
+        kept = ("version", "storeProfile", "url", "databases")
+        return {name: platform.status[name] for name in kept if name in platform.status}
+    made = "storeProfile" in platform.status or any(identity.kind == "StatefulSet" for identity in observed)
+    return {
+        "version": spec.version or version,
+        "url": url(platform.key, spec.ingress),
+        "databases": [_database(platform.key.name, name, spec, observed) for name in WITH_DATABASE],
+        **({"storeProfile": store_profile(platform, spec)} if made else {}),
+    }
+
+
 def store_profile(platform: Platform, spec: Spec) -> str:
-    """The profile that the stores were made with: the first one of this platform."""
+    """The profile that the stores were made with, or are to be made with: the first one under which there were any."""
     known = platform.status.get("storeProfile")
     return known if known in PROFILES else spec.profile
 
@@ -80,25 +97,25 @@ def store_profile(platform: Platform, spec: Spec) -> str:
 # --- conditions -------------------------------------------------------------------------------------------------------
 
 
-def _ready(outcome: Outcome, trouble: Finding | None, ready: int, spec: Spec) -> Finding:
+def _ready(outcome: Outcome, trouble: Finding | None, ready: int, paused: bool) -> Finding:
     if outcome.plan is not None and outcome.plan.settled:
         return Finding("Ready", True, Reason.ALL_READY, "Every part of the shop is as the spec wants it, and serves.")
     if trouble:
         return Finding("Ready", False, trouble.reason, trouble.message)
-    if spec.paused:
+    if paused:
         return Finding("Ready", False, Reason.PAUSED, _PAUSED)
-    reason, message = _wait(outcome.plan)
+    reason, message = _wait(outcome)
     return Finding("Ready", False, reason, f"{ready} of {len(SERVICES)} services are ready. {message}")
 
 
-def _progressing(outcome: Outcome, trouble: Finding | None, spec: Spec) -> Finding:
-    if spec.paused:
+def _progressing(outcome: Outcome, trouble: Finding | None, paused: bool) -> Finding:
+    if paused:
         return Finding("Progressing", False, Reason.PAUSED, _PAUSED)
     if trouble and trouble.reason is not Reason.TAKES_TOO_LONG:
         return Finding("Progressing", False, trouble.reason, "Stopped until what Degraded tells of is resolved.")
     if outcome.plan is not None and outcome.plan.settled:
         return Finding("Progressing", False, Reason.STABLE, "Nothing is left to do.")
-    return Finding("Progressing", True, *_wait(outcome.plan))
+    return Finding("Progressing", True, *_wait(outcome))
 
 
 _PAUSED = "spec.paused is true: nothing is changed or repaired. Set it to false to go on."
@@ -111,7 +128,10 @@ _WAVES = {
 }
 
 
-def _wait(plan: Plan | None) -> tuple[Reason, str]:
+def _wait(outcome: Outcome) -> tuple[Reason, str]:
+    if outcome.error is not None:
+        return Reason.INTERRUPTED, f"The API server did not carry a request out: {outcome.error}. It is tried again."
+    plan = outcome.plan
     if plan is None or plan.waits_for is None:
         return Reason.APPLYING, "Objects are being applied."
     first = [obstacle for obstacle in plan.obstacles if obstacle.wave == plan.waits_for]
@@ -136,8 +156,7 @@ def ailing(outcome: Outcome, waited: timedelta) -> Obstacle | None:
 
 def _trouble(platform: Platform, outcome: Outcome, waited: timedelta, ailment: str) -> Finding | None:
     if outcome.error is not None:
-        reason = Reason.RENDER_FAILED if isinstance(outcome.error, RenderError) else Reason.INVALID_SPEC
-        return Finding("Degraded", True, reason, str(outcome.error))
+        return _given_up(outcome.error)
     if outcome.refusals:
         return _refused(outcome.refusals[0], platform)
     obstacle = ailing(outcome, waited)
@@ -145,6 +164,15 @@ def _trouble(platform: Platform, outcome: Outcome, waited: timedelta, ailment: s
         return None
     said = f" Its pod says {ailment}." if ailment else ""
     return _failed(obstacle, platform, said) if obstacle.failed else _stuck(obstacle, platform, said)
+
+
+def _given_up(error: OperatorError) -> Finding | None:
+    """None: the API server may well answer the next time."""
+    if isinstance(error, ApiError):
+        text = f"The API server refuses the operator: {error}. Give it the right, or make room, as the message says."
+        return None if error.transient else Finding("Degraded", True, Reason.REFUSED, text)
+    reason = Reason.RENDER_FAILED if isinstance(error, RenderError) else Reason.INVALID_SPEC
+    return Finding("Degraded", True, reason, str(error))
 
 
 def _refused(refusal: Refusal, platform: Platform) -> Finding:

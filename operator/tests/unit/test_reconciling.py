@@ -473,6 +473,54 @@ async def test_a_secret_that_lost_our_label_is_left_alone_after_one_look(world: 
     assert world.applied() == []
 
 
+async def test_somebody_elses_secret_that_the_cache_does_not_take_yet_is_looked_at_once(world: World) -> None:
+    await world.converge()
+    jwt = ObjectId("Secret", "shop-jwt")
+    world.lose_label(jwt)
+    world.reconciler.cache.drop(KEY, jwt, world.server.version + 9)  # a list of a later version does not show it
+    async with asyncio.timeout(5):
+        await world.reconciler.reconcile(KEY)
+    assert "apply Secret shop-jwt" not in world.applied()
+
+
+async def test_what_was_applied_beside_a_failure_is_remembered_and_the_failure_told(world: World) -> None:
+    apply = world.server.apply
+
+    async def failing(kind: Kind, namespace: str, manifest: Manifest, *more: Any, **named: Any) -> Manifest:
+        if manifest["metadata"]["name"] == "shop-admin":
+            raise ApiError(500, "InternalError", "failed calling webhook")
+        return await apply(kind, namespace, manifest, *more, **named)
+
+    world.server.apply = failing  # type: ignore[method-assign]
+    with pytest.raises(ApiError, match="failed calling webhook"):
+        await world.reconcile()
+    assert world.condition("Progressing") == ("True", "Interrupted")
+    assert "failed calling webhook" in world.message("Progressing")
+    world.server.apply = apply  # type: ignore[method-assign]
+    await world.reconcile()
+    secrets = [write for write in world.applied() if write.startswith("apply Secret")]
+    assert secrets == ["apply Secret shop-admin"]
+    assert world.condition("Progressing") == ("True", "WaitingForStores")
+
+
+async def test_a_refused_deletion_is_told_and_what_was_applied_before_is_remembered(world: World) -> None:
+    await world.converge()
+    world.spec({"version": "2"})
+    delete = world.server.delete
+
+    async def refusing(*_: Any) -> None:
+        raise ApiError(403, "Forbidden", "cannot delete jobs")
+
+    world.server.delete = refusing  # type: ignore[method-assign, assignment]
+    with pytest.raises(ApiError, match="cannot delete jobs"):
+        await world.reconcile()
+    assert world.condition("Degraded") == ("True", "Refused")
+    world.server.delete = delete  # type: ignore[method-assign]
+    await world.reconcile()
+    assert world.applied() == []
+    assert "delete Job shop-order-migrate-1" in world.server.writes
+
+
 async def test_what_was_pruned_does_not_come_back_with_a_late_event(world: World) -> None:
     await world.converge()
     old = world.reconciler.cache.children(KEY)[JOB]

@@ -7,8 +7,8 @@ import pytest
 from platform_operator.errors import ApiError, InvalidSpecError, RenderError
 from platform_operator.invariants import Figures, Heard
 from platform_operator.kinds import Key, ObjectId
-from platform_operator.observing import Platform
-from platform_operator.planning import Obstacle, Plan, Refusal
+from platform_operator.observing import Observed, Platform
+from platform_operator.planning import Children, Obstacle, Plan, Refusal
 from platform_operator.reporting import PATIENCE, Outcome, Status, describe, event, news
 from platform_operator.spec import WITH_DATABASE, parse
 
@@ -86,6 +86,7 @@ def test_a_failed_migration_names_the_job_and_the_commands() -> None:
     [
         (Outcome(error=InvalidSpecError("spec.x: no")), "InvalidSpec", "spec.x: no"),
         (Outcome(error=RenderError("chart says no")), "RenderFailed", "chart says no"),
+        (Outcome(error=ApiError(403, "Forbidden", "cannot delete jobs")), "Refused", "Give it the right"),
         (refusal("ServiceMonitor", 404, "not found"), "Refused", "Install the add-on"),
         (refusal("Deployment", 403, "exceeded quota"), "Refused", "Raise the quota of namespace shop"),
         (refusal("StatefulSet", 422, "Forbidden: updates to statefulset spec"), "ImmutableField", "--cascade=orphan"),
@@ -178,9 +179,38 @@ def test_an_event_is_named_once_for_each_transition() -> None:
 
 
 def test_the_stores_profile_is_the_platforms_first_one() -> None:
-    assert status(Outcome(SETTLED), spec={"profile": "large"})["storeProfile"] == "large"
+    def first(observed: Children) -> Status:
+        return describe(PLATFORM, parse({"profile": "large"}), "1.0", Outcome(WAITING), observed, {}, NOW, timedelta())
+
+    store = ObjectId("StatefulSet", "shop-order-db")
+    assert "storeProfile" not in first({}), "nothing was made with it yet"
+    assert first({store: Observed(store, "u", 1, "", "", False, None)})["storeProfile"] == "large"
     known = replace(PLATFORM, status={"storeProfile": "small"})
     assert status(Outcome(SETTLED), known, spec={"profile": "large"})["storeProfile"] == "small"
+
+
+def test_what_follows_from_a_spec_stays_while_the_spec_is_invalid() -> None:
+    spec = {
+        "version": "2.0",
+        "ingress": {"enabled": True, "host": "a.example"},
+        "broker": {"provider": "external", "external": {"secretRef": {"name": "broker"}}},
+    }
+    stored = status(Outcome(SETTLED), spec=spec, heard=heard())
+    platform, invalid = replace(PLATFORM, status=stored), Outcome(error=InvalidSpecError("spec.x: no"))
+    made = describe(platform, None, "1.0", invalid, {}, {}, NOW, timedelta())
+    for name in ("version", "url", "databases", "invariants"):
+        assert made[name] == stored[name]
+    describe(PLATFORM, None, "1.0", invalid, {}, {}, NOW, timedelta())
+
+
+def test_an_api_server_that_may_answer_the_next_time_is_no_failure_of_the_shop() -> None:
+    made = status(Outcome(error=ApiError(500, "InternalError", "failed calling webhook")))
+    assert conditions(made) == {
+        "Ready": ("False", "Interrupted"),
+        "Progressing": ("True", "Interrupted"),
+        "Degraded": ("False", "Healthy"),
+    }
+    assert "failed calling webhook" in message(made, "Ready")
 
 
 def test_business_truth_is_told_and_does_not_decide_whether_a_shop_is_ready() -> None:
