@@ -62,7 +62,7 @@ def describe(
         "observedGeneration": platform.generation,
         **_as_specified(platform, spec, version, observed),
         "servicesReady": f"{sum(service['ready'] for service in services)}/{len(services)}",
-        "conditions": [_dated(finding, platform, now) for finding in findings],
+        "conditions": _conditions(platform, outcome, findings, now),
         "services": services,
         "invariants": books,
     }
@@ -205,6 +205,17 @@ def _stuck(obstacle: Obstacle, platform: Platform, said: str) -> Finding:
     return Finding("Degraded", True, Reason.TAKES_TOO_LONG, f"{obstacle.id} {obstacle.text} after more than "
                    f"{PATIENCE.seconds // 60} minutes.{said} Read kubectl -n {platform.key.namespace} describe "
                    f"{obstacle.id.kind.lower()} {obstacle.id.name} and describe its pods.")  # fmt: skip
+
+
+def _conditions(platform: Platform, outcome: Outcome, findings: Iterable[Finding], now: datetime) -> list[Status]:
+    """An API server that did not answer once makes no shop unready, and heals none: of that, what is stored for this spec stays."""
+    interrupted = isinstance(outcome.error, ApiError) and outcome.error.transient
+    stored = platform.status.get("conditions", ()) if interrupted else ()
+    kept = {c["type"]: c for c in stored if c["observedGeneration"] == platform.generation and c["type"] in _OF_PARTS}
+    return [kept.get(finding.type) or _dated(finding, platform, now) for finding in findings]
+
+
+_OF_PARTS = ("Ready", "Degraded")
 
 
 def _dated(finding: Finding, platform: Platform, now: datetime) -> Status:

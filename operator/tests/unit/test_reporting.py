@@ -213,6 +213,18 @@ def test_an_api_server_that_may_answer_the_next_time_is_no_failure_of_the_shop()
     assert "failed calling webhook" in message(made, "Ready")
 
 
+@pytest.mark.parametrize("outcome", [Outcome(SETTLED), Outcome(error=RenderError("no"))], ids=["ready", "degraded"])
+def test_an_api_server_that_does_not_answer_once_makes_no_shop_unready_and_heals_none(outcome: Outcome) -> None:
+    before, away = status(outcome), Outcome(error=ApiError(0, "Unreachable", "no answer"))
+    parts = {type_: conditions(before)[type_] for type_ in ("Ready", "Degraded")}
+
+    same = status(away, replace(PLATFORM, status=before))
+    changed = status(away, replace(PLATFORM, status=before, generation=PLATFORM.generation + 1))
+
+    assert conditions(same) == {**parts, "Progressing": ("True", "Interrupted")}
+    assert conditions(changed)["Ready"] == ("False", "Interrupted")
+
+
 def test_business_truth_is_told_and_does_not_decide_whether_a_shop_is_ready() -> None:
     made = status(Outcome(SETTLED), heard=heard(inventory=2))
     assert every_condition(made) == {
