@@ -33,6 +33,8 @@ from shop_e2e.mailbox import mailbox
 from shop_e2e.stack import SERVICES, Servers, Stack
 from shop_e2e.trial import admin_of, on_trial
 
+_VISIT = 25
+"""Attempts of one buyer."""
 _PATIENCE_SECONDS = 240.0
 """How long one buyer repeats one request: longer than any outage of ours."""
 BUYERS = 16
@@ -157,9 +159,10 @@ class Fire:
         return self.tally
 
     async def _shop_for(self, attempts: Iterator[int]) -> None:
-        """One buyer, who takes attempts from those that are left to all."""
-        person = await insist(self.shop.register, _PATIENCE_SECONDS)
-        for number in attempts:
+        """One buyer after the other, who takes attempts from those that are left to all, and goes before their access token ends."""
+        for visited, number in enumerate(attempts):
+            if visited % _VISIT == 0:
+                person = await insist(self.shop.register, _PATIENCE_SECONDS)
             await self._attempt(person, number)
             if number % 500 == 499:
                 self.say(
