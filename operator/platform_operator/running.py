@@ -51,6 +51,7 @@ class _Operator:
     cache: Cache = field(default_factory=Cache)
     queue: WorkQueue[Key] = field(default_factory=lambda: WorkQueue(time.monotonic))
     filled: asyncio.Event = field(default_factory=asyncio.Event)
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
     async def run(self) -> None:
         settings = self.settings
@@ -75,9 +76,18 @@ class _Operator:
     async def _resync(self, watcher: Watcher) -> None:
         """Fills the cache, once more when Kopf's watches surely stand, then now and again against what they lose."""
         for pause in chain((10.0,), repeat(self.settings.resync_every)):
-            await _persistently(watcher.resync)
+            await self._persistently(watcher.resync)
             self.filled.set()
-            await asyncio.sleep(pause)
+            await self.sleep(pause)
+
+    async def _persistently(self, resync: Callable[[], Awaitable[None]]) -> None:
+        """Lists until the API server answers: at the start nothing else can be done, later the watches carry on."""
+        while True:
+            try:
+                return await resync()
+            except ApiError as error:
+                logger.warning("cannot list: %s", error)
+                await self.sleep(5)
 
     async def _lead(self) -> None:
         await self.filled.wait()
@@ -106,16 +116,6 @@ class _Operator:
             lambda: datetime.now(UTC),
             auditor.heard,
         )
-
-
-async def _persistently(resync: Callable[[], Awaitable[None]]) -> None:
-    """Lists until the API server answers: at the start nothing else can be done, later the watches carry on."""
-    while True:
-        try:
-            return await resync()
-        except ApiError as error:
-            logger.warning("cannot list: %s", error)
-            await asyncio.sleep(5)
 
 
 async def _until(event: asyncio.Event) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -19,16 +20,14 @@ class Parts:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.story: list[str] = []
         anything: Any = self
-        self.operator = _Operator(Settings("1"), anything, anything)
-        self._sleep = asyncio.sleep
+        self.operator = _Operator(Settings("1"), anything, anything, sleep=lambda seconds: self.pause(seconds))
         monkeypatch.setattr("platform_operator.running.Watcher", lambda *_: self)
         monkeypatch.setattr("platform_operator.running.serve", self.serve)
-        monkeypatch.setattr("asyncio.sleep", lambda seconds: self.pause(seconds))
 
     async def pause(self, seconds: float) -> None:
         self.story.append(f"pause {seconds:.0f} s")
         for _ in range(10):
-            await self._sleep(0)
+            await asyncio.sleep(0)
 
     async def resync(self) -> None:
         self.story.append("list")
@@ -49,12 +48,14 @@ class Parts:
 
 
 @pytest.fixture
-def parts(monkeypatch: pytest.MonkeyPatch) -> Parts:
-    return Parts(monkeypatch)
+async def parts(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Parts]:
+    yield Parts(monkeypatch)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().remove_signal_handler(number)
 
 
 async def test_watches_start_when_the_kind_is_served_and_are_checked_soon_after(parts: Parts) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await parts.operator.run()
     assert parts.story == ["list", "pause 5 s", "list", "pause 10 s", "watch", "end"]
 
@@ -65,6 +66,6 @@ async def test_a_signal_ends_an_operator_whose_kind_is_not_served(parts: Parts) 
         await asyncio.Event().wait()
 
     parts.pause = pause  # type: ignore[method-assign, assignment]
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await parts.operator.run()
     assert parts.story == ["list", "end"]
