@@ -27,6 +27,8 @@ _COLUMNS, _POINTS = 3, 240
 _LEGENDS = 8
 """So many series are named; more would hide the lines."""
 STYLE = Path(__file__).with_suffix(".mplstyle")
+_WIDE = 24
+"""Characters of a legend, of which no two go side by side."""
 _HEADROOM = 1.4
 """Above the highest line, for the legend."""
 _SECONDS, _SHARE, _BYTES = "s", "percentunit", "bytes"
@@ -59,9 +61,10 @@ def save(figure: Figure, path: Path) -> None:
 async def series(prometheus: Prometheus, panel: Panel, namespace: str, minutes: float, end: float) -> Series:
     """What a panel shows: its queries' series under their legends. Raises httpx.HTTPError."""
     found: dict[str, Sequence[tuple[float, float]]] = {}
-    step = max(minutes * 60 / _POINTS, 1)
+    step, scrape = max(minutes * 60 / _POINTS, 1), await prometheus.scrape_seconds()
+    interval = f"{round(max(step + scrape, 4 * scrape))}s"  # as Grafana has it
     for legend, query in panel.queries.items():
-        asked = filled(query, namespace, interval=f"{max(round(4 * step), 5)}s")
+        asked = filled(query, namespace, interval)
         for one in await prometheus.over(asked, end - minutes * 60, end, step):
             found[_named(legend, one["metric"])] = [(at, float(value)) for at, value in one["values"]]
     return found
@@ -91,7 +94,8 @@ def _plot(axes: Axes, panel: Panel, shown: Series, minutes: float, end: float) -
     axes.xaxis.set_major_formatter(FuncFormatter(lambda ago, _: f"{ago:g} min"))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _written(value, panel.unit)))
     if shown:
-        axes.legend(fontsize=6, ncols=2, frameon=False, loc="upper left")
+        columns = 1 if max(map(len, shown)) > _WIDE else 2
+        axes.legend(fontsize=6, ncols=columns, frameon=False, loc="upper left").set_in_layout(False)
     else:
         axes.text(0.5, 0.5, "no data", transform=axes.transAxes, ha="center", color="#6b7280")
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import re
 import subprocess
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -74,6 +75,11 @@ class Prometheus:
         """The series of a query between two times, in seconds of the epoch: `metric` and `values`, each. Raises httpx.HTTPStatusError."""
         return await self._ask("/query_range", {"query": query, "start": start, "end": end, "step": step})
 
+    async def scrape_seconds(self) -> float:
+        """How often it reads the target that it reads most rarely. Raises httpx.HTTPError."""
+        answer = (await self._http.get("/targets", params={"state": "active"})).raise_for_status()
+        return max(_seconds(target["scrapeInterval"]) for target in answer.json()["data"]["activeTargets"])
+
     async def is_scraping(self) -> bool:
         """Whether every target has answered."""
         try:
@@ -86,6 +92,12 @@ class Prometheus:
         answer = (await self._http.post(path, data=parameters)).raise_for_status()
         found: list[dict[str, Any]] = answer.json()["data"]["result"]
         return found
+
+
+def _seconds(duration: str) -> float:
+    """Of a duration as Prometheus writes it: 15s, 1m0s."""
+    units = {"h": 3600, "m": 60, "s": 1, "ms": 0.001}
+    return sum(float(number) * units[unit] for number, unit in re.findall(r"([0-9.]+)(ms|[hms])", duration))
 
 
 @contextlib.asynccontextmanager

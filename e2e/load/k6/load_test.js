@@ -105,8 +105,15 @@ function buy(ask, product) {
     return;
   }
   const payment = { order_id: order.id, payment_method: 'pm_card_visa', confirm: true };
+  if (Math.random() < 0.1) {
+    ask('buy', 'POST', '/payments', 402, { ...payment, payment_method: 'pm_card_chargeDeclined' });
+    return;
+  }
   if (ask('buy', 'POST', '/payments', 201, payment) !== null) {
     orders.add(1);
+    if (Math.random() < 0.1) { // thinks better of it, and is given the money back
+      ask('buy', 'DELETE', `/orders/${order.id}`, 204);
+    }
   }
 }
 
