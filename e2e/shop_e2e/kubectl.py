@@ -5,6 +5,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 CONTEXT = "kind-ecommerce"
@@ -24,6 +25,11 @@ def command(*arguments: str, stdin: str | None = None, timeout: float = 120) -> 
     if done.returncode != 0:
         raise CommandFailed(f"{' '.join(arguments)}: {done.stderr.strip()}")
     return done.stdout
+
+
+def write_kubeconfig(file: Path) -> None:
+    """One that knows this cluster alone."""
+    file.write_text(command("kubectl", "--context", CONTEXT, "config", "view", "--raw", "--minify"))
 
 
 @dataclass(frozen=True)

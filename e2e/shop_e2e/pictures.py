@@ -39,14 +39,14 @@ Series = Mapping[str, Sequence[tuple[float, float]]]
 
 async def draw(prometheus: Prometheus, dashboard: Dashboard, namespace: str, minutes: float, end: float) -> Figure:
     """All panels of a dashboard over the minutes before `end`, in seconds of the epoch. Raises httpx.HTTPError."""
-    panels = dashboard.panels
+    panels, scrape = dashboard.panels, await prometheus.scrape_seconds()
     lines = -(-len(panels) // _COLUMNS)
     with mpl.rc_context(fname=STYLE):
         figure = Figure(figsize=(4.4 * _COLUMNS, 2.5 * lines + 0.5), layout="constrained")
         figure.suptitle(dashboard.title, fontsize=12, fontweight="bold", x=0.01, ha="left")
         grid = figure.subplots(lines, _COLUMNS, squeeze=False)
         for axes, panel in zip(grid.flat, panels, strict=False):
-            _plot(axes, panel, await series(prometheus, panel, namespace, minutes, end), minutes, end)
+            _plot(axes, panel, await series(prometheus, panel, namespace, scrape, minutes, end), minutes, end)
         for spare in list(grid.flat)[len(panels) :]:
             spare.set_visible(False)
     return figure
@@ -58,10 +58,12 @@ def save(figure: Figure, path: Path) -> None:
         figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
 
 
-async def series(prometheus: Prometheus, panel: Panel, namespace: str, minutes: float, end: float) -> Series:
-    """What a panel shows: its queries' series under their legends. Raises httpx.HTTPError."""
+async def series(
+    prometheus: Prometheus, panel: Panel, namespace: str, scrape: float, minutes: float, end: float
+) -> Series:
+    """What a panel shows of what is read every `scrape` seconds: its queries' series under their legends. Raises httpx.HTTPError."""
     found: dict[str, Sequence[tuple[float, float]]] = {}
-    step, scrape = max(minutes * 60 / _POINTS, 1), await prometheus.scrape_seconds()
+    step = max(minutes * 60 / _POINTS, 1)
     interval = f"{round(max(step + scrape, 4 * scrape))}s"  # as Grafana has it
     for legend, query in panel.queries.items():
         asked = filled(query, namespace, interval)

@@ -7,7 +7,7 @@ import pytest
 from ecommerce_client import ProblemError
 from shop_e2e.client import Person, Shop
 from shop_e2e.documents import examples, run
-from shop_e2e.kubectl import CONTEXT, Namespace, command
+from shop_e2e.kubectl import Namespace, write_kubeconfig
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
@@ -42,5 +42,5 @@ async def test_a_restored_shop_is_as_it_was_when_it_was_backed_up(
 def _operators(home: Path) -> dict[str, str]:
     """The environment of somebody who has the cluster in their kubeconfig, and nothing at home."""
     kubeconfig = home / "kubeconfig"
-    kubeconfig.write_text(command("kubectl", "--context", CONTEXT, "config", "view", "--raw", "--minify"))
+    write_kubeconfig(kubeconfig)
     return {**os.environ, "HOME": str(home), "KUBECONFIG": str(kubeconfig)}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from shop_e2e.documents import examples, run, stands_for
-from shop_e2e.kubectl import CONTEXT, Namespace, command, delete_namespace, eventually
+from shop_e2e.kubectl import Namespace, delete_namespace, eventually, write_kubeconfig
 
 pytestmark = pytest.mark.cluster
 
@@ -49,6 +49,6 @@ def _holds_all_promises(namespace: Namespace) -> bool:
 
 def _environment(kubeconfig: Path) -> dict[str, str]:
     """A reader's: outside of `make`, and with a kubectl that may be told which cluster to talk to."""
-    kubeconfig.write_text(command("kubectl", "--context", CONTEXT, "config", "view", "--raw", "--minify"))
+    write_kubeconfig(kubeconfig)
     reader = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
     return {**reader, "KUBECONFIG": str(kubeconfig)}

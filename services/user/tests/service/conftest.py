@@ -11,7 +11,7 @@ from chassis import invariants, testing
 from chassis.database import Database
 from chassis.invariants import Books
 from chassis.process import Service
-from user_harness import ADMIN_EMAIL, ADMIN_PASSWORD, Users, fresh_users, quick_hashes
+from user_harness import ADMIN_EMAIL, ADMIN_PASSWORD, Users, fresh_users, is_ready, quick_hashes
 from user_service.app import SCHEMA, Settings
 
 
@@ -24,7 +24,7 @@ async def serving_users() -> AsyncIterator[Users]:
                 fresh_users(admin_email=ADMIN_EMAIL, admin_password=ADMIN_PASSWORD)
             )
         registering = asyncio.ensure_future(serving.service.background["first admin"]())
-        await testing.eventually(lambda: _is_ready(serving))
+        await testing.eventually(lambda: is_ready(serving.http))
         registering.cancel()
         yield serving
         await _books_are_in_order(serving.settings)
@@ -56,10 +56,6 @@ def http(serving_users: Users) -> httpx.AsyncClient:
 def first_admin(serving_users: Users) -> dict[str, str]:
     """The credentials of the admin from the settings."""
     return {"email": ADMIN_EMAIL, "password": ADMIN_PASSWORD}
-
-
-async def _is_ready(serving: Users) -> bool:
-    return (await serving.http.get("/ready")).status_code == 200
 
 
 async def _books_are_in_order(settings: Settings) -> None:

@@ -14,7 +14,7 @@ from chassis import rpc, testing
 from chassis.migrating import migrate
 from shopapi.events.v1.events_pb2 import PasswordResetRequested, UserRegistered
 from shopapi.user.v1 import user_pb2, user_pb2_grpc
-from user_harness import ADMIN_EMAIL, ADMIN_PASSWORD, SECRET, fresh_email
+from user_harness import ADMIN_EMAIL, ADMIN_PASSWORD, SECRET, fresh_email, is_ready
 
 PASSWORD, NEW = "the-first-password", "the-second-password"
 
@@ -57,20 +57,12 @@ async def started() -> AsyncIterator[Running]:
         )
         try:
             async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{ports['HTTP_PORT']}") as http:
-                await testing.eventually(lambda: _is_ready(http))
+                await testing.eventually(lambda: is_ready(http))
                 yield Running(http, f"127.0.0.1:{ports['GRPC_PORT']}", process, broker)
         finally:
             if process.returncode is None:
                 process.kill()
                 await process.communicate()
-
-
-async def _is_ready(http: httpx.AsyncClient) -> bool:
-    try:
-        credentials = {"email": ADMIN_EMAIL, "password": ADMIN_PASSWORD}
-        return (await http.post("/api/v1/auth/login", json=credentials)).status_code == 200
-    except httpx.TransportError:
-        return False
 
 
 async def test_nothing_secret_and_nobodys_address_is_ever_logged() -> None:

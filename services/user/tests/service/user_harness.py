@@ -62,6 +62,14 @@ async def at_once(chance: random.Random, *calls: Callable[[], Awaitable[httpx.Re
     return await asyncio.gather(*(call(start, chance.uniform(0, 0.004)) for start in calls))
 
 
+async def is_ready(http: httpx.AsyncClient) -> bool:
+    """Which includes that the first admin may log in."""
+    try:
+        return (await http.get("/ready")).is_success
+    except httpx.TransportError:
+        return False
+
+
 def fresh_email() -> str:
     return f"{uuid4().hex}@example.com"
 
