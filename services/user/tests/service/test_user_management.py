@@ -101,9 +101,9 @@ async def test_admins_find_people_by_what_they_know_of_them(users: Users) -> Non
     assert await found(q="aDA 100%_") == {ada.id}
     assert await found(q="100_sure") == set()
     assert await found(q="/") == set()
-    assert await found(q="100", role="seller") == {ada.id}
-    assert await found(q="100", is_active=False) == {bob.id}
-    assert await found(q="100", is_active=True, role="customer") == set()
+    assert await found(q="sure", role="seller") == {ada.id}
+    assert await found(q="sure", is_active=False) == {bob.id}
+    assert await found(q="sure", is_active=True, role="customer") == set()
     for search in ({"role": "root"}, {"is_active": "perhaps"}, {"q": "x" * 101}, {"q": "\x00"}):
         answer = await users.http.get("/api/v1/users", params=search, headers=admin.bearer)
         assert problem(answer, 422) == "invalid_field"
