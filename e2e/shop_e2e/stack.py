@@ -10,7 +10,7 @@ import secrets
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -101,7 +101,7 @@ class Plan:
     settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Further variables, by service."""
     crashing: bool = False
-    """Whether services run through shop_e2e.crashing, so that they can be made to die at a chosen point."""
+    """Whether services run through shop_e2e.crashing, so that they note the points they come to, and can be made to die at one."""
     detours: Mapping[str, int] = field(default_factory=dict)
     """Ports of this machine by which services reach `postgres`, `rabbitmq` and, for gRPC, each other by name."""
     jwt_secret: str = field(default_factory=lambda: secrets.token_urlsafe(48), repr=False)
@@ -147,11 +147,14 @@ class Stack:
     def log_of(self, service: str) -> Path:
         return self.plan.logs / f"{service}.log"
 
-    async def start(self, *services: str, record: Mapping[str, Path] | None = None) -> None:
-        """Starts these, or all, and waits until each is ready. `record`: where each notes its points. Raises StackError."""
+    def points_of(self, service: str) -> Path:
+        """Where the processes of a crashing stack note the points they come to, a line each."""
+        return self.plan.logs / f"{service}.points"
+
+    async def start(self, *services: str) -> None:
+        """Starts these, or all, and waits until each is ready. Raises StackError."""
         for service in services or SERVICES:
-            noting = {} if record is None else {"CRASH_RECORD": str(record[service])}
-            self._processes[service] = await self._run(service, "serve", noting)
+            self._processes[service] = await self._serve(service)
         async with httpx.AsyncClient(timeout=5) as client:
             await asyncio.gather(*(self._until_ready(client, service) for service in services or SERVICES))
 
@@ -159,7 +162,7 @@ class Stack:
         """Starts a service that kills itself when it first comes to `point`; see shop_e2e.crashing. Returns when it is ready, or
         has died already. Raises StackError.
         """
-        self._processes[service] = process = await self._run(service, "serve", {"CRASH_AT": point})
+        self._processes[service] = process = await self._serve(service, CRASH_AT=point)
         async with httpx.AsyncClient(timeout=5) as client:
             try:
                 await self._until_ready(client, service)
@@ -259,21 +262,27 @@ class Stack:
             await client.flushdb()
 
     async def _migrate(self, service: str) -> None:
-        if await self._ended(await self._run(service, "migrate", {})) != 0:
+        if await self._ended(await self._run(service, [f"{service}_service", "migrate"])) != 0:
             raise StackError(f"{service} could not be migrated", self._log_tail(service))
 
-    async def _run(self, service: str, verb: str, extra: Mapping[str, str]) -> asyncio.subprocess.Process:
-        module = ["shop_e2e.crashing", service] if self.plan.crashing else [f"{service}_service"]
+    async def _serve(self, service: str, **dying: str) -> asyncio.subprocess.Process:
+        if not self.plan.crashing:
+            return await self._run(service, [f"{service}_service", "serve"])
+        noting = {"CRASH_RECORD": str(self.points_of(service))}
+        return await self._run(service, ["shop_e2e.crashing", service, "serve"], {**noting, **dying})
+
+    async def _run(
+        self, service: str, arguments: Sequence[str], extra: Mapping[str, str] | None = None
+    ) -> asyncio.subprocess.Process:
         with self.log_of(service).open("ab") as log:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
-                *module,
-                verb,
+                *arguments,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log if self._hear is None else asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
-                env={**self.environment_of(service), **extra},
+                env={**self.environment_of(service), **(extra or {})},
                 start_new_session=True,  # so that an interrupt reaches this process alone, which then stops the rest in order
             )
         if self._hear is not None:

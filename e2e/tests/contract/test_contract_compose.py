@@ -27,7 +27,7 @@ EXAMPLE = dict(line.split("=", 1) for line in (_ROOT / ".env.example").read_text
 
 
 def settings_of(service: str) -> type[Environment]:
-    settings: type[Environment] = importlib.import_module(f"{service}_service.app").COMMAND.settings
+    settings: type[Environment] = importlib.import_module(f"{service}_service.app").PROGRAM.settings
     return settings
 
 

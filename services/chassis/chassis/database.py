@@ -8,11 +8,11 @@ from typing import Any
 import asyncpg
 from opentelemetry.trace import StatusCode
 from prometheus_client import Gauge
-from sqlalchemy import URL, Engine, event, exc, text
+from sqlalchemy import Engine, event, exc, text
 from sqlalchemy.engine import ExecutionContext
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
-from chassis import logs, tracing
+from chassis import dsn, logs, tracing
 from chassis.problems import DatabaseUnavailable
 from chassis.settings import DatabaseSettings
 
@@ -35,17 +35,6 @@ _BEHIND = (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError)
 """A process may start beside the migration that it needs: what it takes off the broker until then must wait, not fail."""
 
 
-def url(settings: DatabaseSettings) -> URL:
-    return URL.create(
-        "postgresql+asyncpg",
-        username=settings.db_user,
-        password=settings.db_password,
-        host=settings.db_host,
-        port=settings.db_port,
-        database=settings.db_name,
-    )
-
-
 class Database:
     """The pool of one service's database. Connects on first use, so a start needs no database."""
 
@@ -53,7 +42,7 @@ class Database:
         """`schema` is the Alembic revision that this code was written for."""
         self._schema = schema
         self._engine = create_async_engine(
-            url(settings),
+            dsn.url(settings),
             pool_size=settings.db_pool_size,
             max_overflow=0,
             pool_timeout=settings.db_patience_seconds,

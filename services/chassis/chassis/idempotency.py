@@ -11,10 +11,11 @@ from typing import Annotated, NewType
 from uuid import UUID
 
 from fastapi import Header
-from sqlalchemy import BigInteger, Column, DateTime, Index, MetaData, Table, Text, Uuid, delete
+from sqlalchemy import MetaData, delete
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from chassis import tables
 from chassis.kernel.ids import UserId
 from chassis.problems import KeyReused
 
@@ -53,21 +54,7 @@ def fingerprint(request: object) -> str:
     return hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
 
 
-def table(metadata: MetaData) -> Table:
-    """The keys of a service; its migration makes the same."""
-    return Table(
-        "idempotency_keys",
-        metadata,
-        Column("owner_id", BigInteger, primary_key=True, autoincrement=False),
-        Column("key", Text, primary_key=True),
-        Column("fingerprint", Text, nullable=False),
-        Column("resource_id", Uuid, nullable=False, unique=True),
-        Column("created_at", DateTime(timezone=True), nullable=False),
-        Index("idempotency_keys_by_age", "created_at"),
-    )
-
-
-_keys = table(MetaData())
+_keys = tables.idempotency_keys(MetaData())
 
 
 class KeyRepository:

@@ -7,11 +7,11 @@ from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 from prometheus_client import Counter
-from sqlalchemy import Column, DateTime, MetaData, Table, Uuid, delete, func, select
+from sqlalchemy import MetaData, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from chassis import events, logs
+from chassis import events, logs, tables
 from chassis.database import Database
 from chassis.events import Event, UnknownEvent
 
@@ -40,17 +40,7 @@ def when(payload: type[_P], apply: Callable[[AsyncConnection, _P], Awaitable[Non
 log = logs.get(__name__)
 
 
-def table(metadata: MetaData) -> Table:
-    """The inbox of a service; its migration makes the same."""
-    return Table(
-        "inbox",
-        metadata,
-        Column("event_id", Uuid, primary_key=True),
-        Column("received_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
-    )
-
-
-_inbox = table(MetaData())
+_inbox = tables.inbox(MetaData())
 
 
 class Inbox:

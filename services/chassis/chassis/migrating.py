@@ -11,8 +11,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, MetaData, Table, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from chassis import idempotency, inbox, logs, outbox
-from chassis.database import url
+from chassis import dsn, logs, tables
 from chassis.settings import DatabaseSettings
 
 _LOCK = 0x65_63_6F_6D  # any number all services agree on: each has a database of its own
@@ -21,7 +20,7 @@ log = logs.get(__name__)
 
 async def migrate(package: str, settings: DatabaseSettings, patience: float = 120.0) -> None:
     """Brings the database to the newest schema. Waits `patience` seconds for the database; idempotent; safe to run twice at once."""
-    engine = create_async_engine(url(settings), connect_args={"timeout": 3})
+    engine = create_async_engine(dsn.url(settings), connect_args={"timeout": 3})
     try:
         await _answers(engine, time.monotonic() + patience)
         async with engine.begin() as connection:
@@ -61,18 +60,18 @@ def run_environment() -> None:
 
 def create_event_tables() -> None:
     """The outbox and the inbox, for a service's first migration."""
-    _create(outbox.table, inbox.table)
+    _create(tables.outbox, tables.inbox)
 
 
 def create_idempotency_keys() -> None:
     """The keys, for the migration of a service that honours them."""
-    _create(idempotency.table)
+    _create(tables.idempotency_keys)
 
 
-def _create(*tables: Callable[[MetaData], Table]) -> None:
+def _create(*additions: Callable[[MetaData], Table]) -> None:
     metadata = MetaData()
-    for table in tables:
-        table(metadata)
+    for add in additions:
+        add(metadata)
     metadata.create_all(op.get_bind(), checkfirst=False)
 
 

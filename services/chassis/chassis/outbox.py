@@ -7,24 +7,10 @@ from uuid import UUID
 
 from google.protobuf.message import Message
 from prometheus_client import Counter, Gauge
-from sqlalchemy import (
-    BigInteger,
-    Column,
-    DateTime,
-    Identity,
-    LargeBinary,
-    MetaData,
-    Table,
-    Text,
-    Uuid,
-    delete,
-    func,
-    insert,
-    select,
-)
+from sqlalchemy import MetaData, delete, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from chassis import events, logs, tracing
+from chassis import events, logs, tables, tracing
 from chassis.broker import Broker, BrokerUnavailable
 from chassis.database import Database
 from chassis.problems import DatabaseUnavailable
@@ -40,20 +26,7 @@ _IDLE_SECONDS = 1.0
 log = logs.get(__name__)
 
 
-def table(metadata: MetaData) -> Table:
-    """The outbox of a service; its migration makes the same."""
-    return Table(
-        "outbox",
-        metadata,
-        Column("sequence", BigInteger, Identity(), primary_key=True),
-        Column("id", Uuid, nullable=False),
-        Column("type", Text, nullable=False),
-        Column("body", LargeBinary, nullable=False),
-        Column("recorded_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
-    )
-
-
-_outbox = table(MetaData())
+_outbox = tables.outbox(MetaData())
 
 
 class Outbox:

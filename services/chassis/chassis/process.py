@@ -1,10 +1,8 @@
 """The life of a service's process: start everything, serve, and on SIGTERM leave without dropping a request."""
 
-import argparse
 import asyncio
 import contextlib
 import signal
-import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
@@ -18,7 +16,7 @@ from chassis import logs, tracing
 from chassis.http import Readiness
 from chassis.problems import DatabaseUnavailable
 from chassis.rpc import Server
-from chassis.settings import BackendSettings, MigrationSettings, ServiceSettings, load
+from chassis.settings import ServiceSettings, load
 
 _GRACE_SECONDS = 15
 _PUT_OFF_SECONDS = 30.0
@@ -61,42 +59,19 @@ _S = TypeVar("_S", bound=ServiceSettings)
 
 
 @dataclass(frozen=True, slots=True)
-class Command(Generic[_S]):
-    """`python -m <package> serve|migrate`."""
+class Program(Generic[_S]):
+    """What `python -m <package> serve` runs; see chassis.command."""
 
     name: str
-    package: str
     settings: type[_S]
     build: Callable[[_S], Awaitable[Service]]
 
-    def run(self, arguments: Sequence[str] | None = None) -> None:
-        parser = argparse.ArgumentParser(prog=self.package, description=f"The {self.name} service.")
-        verbs = parser.add_subparsers(dest="verb", required=True)
-        serve = verbs.add_parser("serve", help="serve HTTP and gRPC, relay and consume events")
-        serve.add_argument(
-            "--only", help="of http,grpc,background, what this process runs", default="http,grpc,background"
-        )
-        if issubclass(self.settings, BackendSettings):
-            verbs.add_parser("migrate", help="bring the database to the newest schema; idempotent")
-        chosen = parser.parse_args(arguments)
-        if chosen.verb == "migrate":
-            self._migrate(load(MigrationSettings))
-            return
+    def serve(self, parts: frozenset[str]) -> None:
+        """Until the process is told to stop. `parts`: which of http, grpc and background."""
         settings = load(self.settings)
         logs.configure(self.name, settings.tenant, settings.log_level)
         tracing.configure(self.name, settings.service_version, settings.tenant, settings.otel_exporter_otlp_endpoint)
-        uvloop.run(self._serve(settings, frozenset(chosen.only.split(","))))
-
-    def _migrate(self, settings: MigrationSettings) -> None:
-        from chassis.migrating import migrate  # Alembic is needed here alone, and costs memory
-
-        logs.configure(self.name, settings.tenant, settings.log_level)
-        try:
-            asyncio.run(migrate(self.package, settings))
-        except Exception as error:
-            log.exception("migration failed")
-            sys.stderr.write(f"migration failed: {error}\n")
-            raise SystemExit(1) from None
+        uvloop.run(self._serve(settings, parts))
 
     async def _serve(self, settings: _S, parts: frozenset[str]) -> None:
         service = await self.build(settings)

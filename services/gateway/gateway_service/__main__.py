@@ -1,3 +1,3 @@
-from gateway_service.app import COMMAND
+from chassis.command import run
 
-COMMAND.run()
+run("gateway_service")

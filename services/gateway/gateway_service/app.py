@@ -7,7 +7,7 @@ from typing import Annotated
 
 from chassis import http, rpc
 from chassis.http import Edge
-from chassis.process import Command, Service
+from chassis.process import Program, Service
 from chassis.settings import Address, HttpUrl, RedisUrl, ServiceSettings
 from chassis.tokens import Authenticator, TokenVerifier, keys_from
 from pydantic import AfterValidator, Field
@@ -56,6 +56,10 @@ class Settings(ServiceSettings):
     """How many requests one process has at one service at once."""
     rate_limits: Annotated[str, _readable_by(limits.parse)] = ""
     """`off`, or what differs from the defaults in domain/limits.py: auth=30/60,read=off means 30 in 60 seconds, and no limit."""
+    limits_deadline_seconds: Annotated[float, Field(gt=0, le=10)] = 0.25
+    """How long Redis may take to count a request before it passes uncounted: long enough that a gateway which is itself short of
+    time does not take that for Redis being away.
+    """
     trusted_proxies: Annotated[str, _readable_by(TrustedProxies)] = ""
     """Networks whose X-Forwarded-* headers say where a request comes from, with commas between them; none by default."""
     cors_origins: str = ""
@@ -68,7 +72,8 @@ class Settings(ServiceSettings):
 async def build(settings: Settings, clock: Callable[[], float] = time.monotonic) -> Service:
     users = rpc.channel(settings.user_grpc)
     auth = Authenticator(TokenVerifier(keys_from(users)))
-    limiter = RateLimiter(connect(settings.redis_url), settings.tenant, limits.parse(settings.rate_limits), clock)
+    quotas = limits.parse(settings.rate_limits)
+    limiter = RateLimiter(connect(settings.redis_url), settings.tenant, quotas, clock, settings.limits_deadline_seconds)
     upstreams = Upstreams(settings.bases(), lambda: random.uniform(0.5, 1))  # noqa: S311 - jitter is no secret
     admissions = {upstream: Admission(upstream, settings.upstream_slots, Rule(), clock) for upstream in Upstream}
     documentation = Documentation(TITLE, settings.service_version, tuple(Upstream), upstreams.document, clock)
@@ -101,4 +106,4 @@ def _open_to(origins: str, entry: ASGIApp) -> ASGIApp:
     )
 
 
-COMMAND = Command("gateway", "gateway_service", Settings, build)
+PROGRAM = Program("gateway", Settings, build)

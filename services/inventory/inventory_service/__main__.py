@@ -1,3 +1,3 @@
-from inventory_service.app import COMMAND
+from chassis.command import run
 
-COMMAND.run()
+run("inventory_service")

@@ -9,7 +9,7 @@ from chassis.database import Database
 from chassis.inbox import PRUNE_SECONDS, Inbox
 from chassis.kernel.ids import uuid7
 from chassis.outbox import Outbox
-from chassis.process import Command, Service, every
+from chassis.process import Program, Service, every
 from chassis.settings import Address, AmqpUrl, BackendSettings
 from chassis.tokens import Authenticator, TokenVerifier, keys_from
 from pydantic import Field
@@ -71,4 +71,4 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-COMMAND = Command("inventory", "inventory_service", Settings, build)
+PROGRAM = Program("inventory", Settings, build)

@@ -1,3 +1,3 @@
-from notification_service.app import COMMAND
+from chassis.command import run
 
-COMMAND.run()
+run("notification_service")

@@ -12,7 +12,7 @@ from chassis.database import Database
 from chassis.inbox import PRUNE_SECONDS, Inbox
 from chassis.invariants import Books
 from chassis.kernel.ids import uuid7
-from chassis.process import Command, Service, every
+from chassis.process import Program, Service, every
 from chassis.settings import Address, AmqpUrl, BackendSettings, HttpUrl, Port
 from chassis.tokens import Authenticator, TokenVerifier, keys_from
 from pydantic import Field, ValidationInfo, field_validator
@@ -198,4 +198,4 @@ def _patience(settings: Settings) -> Patience:
     )
 
 
-COMMAND = Command("notification", "notification_service", Settings, build)
+PROGRAM = Program("notification", Settings, build)

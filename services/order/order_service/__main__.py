@@ -1,3 +1,3 @@
-from order_service.app import COMMAND
+from chassis.command import run
 
-COMMAND.run()
+run("order_service")

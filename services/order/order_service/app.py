@@ -10,7 +10,7 @@ from chassis.inbox import PRUNE_SECONDS, Inbox
 from chassis.invariants import Books
 from chassis.kernel.ids import uuid7
 from chassis.outbox import Outbox
-from chassis.process import Command, Service, every
+from chassis.process import Program, Service, every
 from chassis.tokens import Authenticator, TokenVerifier, keys_from
 
 from order_service.clients.inventory import GrpcInventory
@@ -92,4 +92,4 @@ def _new_token() -> CartToken:
     return CartToken(secrets.token_urlsafe(32))
 
 
-COMMAND = Command("order", "order_service", Settings, build)
+PROGRAM = Program("order", Settings, build)

@@ -1,3 +1,3 @@
-from payment_service.app import COMMAND
+from chassis.command import run
 
-COMMAND.run()
+run("payment_service")

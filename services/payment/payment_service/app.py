@@ -12,7 +12,7 @@ from chassis.inbox import PRUNE_SECONDS, Inbox
 from chassis.invariants import Books
 from chassis.kernel.ids import uuid7
 from chassis.outbox import Outbox
-from chassis.process import Command, Service, every
+from chassis.process import Program, Service, every
 from chassis.settings import Address, AmqpUrl, BackendSettings, HttpUrl
 from chassis.tokens import Authenticator, TokenVerifier, keys_from
 from pydantic import Field, ValidationInfo, field_validator
@@ -115,4 +115,4 @@ def _provider(settings: Settings, database: Database) -> tuple[Provider, Callabl
     return simulated, simulated.close
 
 
-COMMAND = Command("payment", "payment_service", Settings, build)
+PROGRAM = Program("payment", Settings, build)

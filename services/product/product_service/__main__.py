@@ -1,3 +1,3 @@
-from product_service.app import COMMAND
+from chassis.command import run
 
-COMMAND.run()
+run("product_service")

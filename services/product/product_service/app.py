@@ -12,7 +12,7 @@ from chassis.inbox import PRUNE_SECONDS, Inbox
 from chassis.invariants import Books
 from chassis.kernel.ids import uuid7
 from chassis.outbox import Outbox
-from chassis.process import Command, Service, every
+from chassis.process import Program, Service, every
 from chassis.settings import Address, AmqpUrl, BackendSettings, RedisUrl
 from chassis.tokens import Authenticator, TokenVerifier, keys_from
 from pydantic import Field
@@ -92,4 +92,4 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-COMMAND = Command("product", "product_service", Settings, build)
+PROGRAM = Program("product", Settings, build)

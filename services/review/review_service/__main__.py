@@ -1,3 +1,3 @@
-from review_service.app import COMMAND
+from chassis.command import run
 
-COMMAND.run()
+run("review_service")

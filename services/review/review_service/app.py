@@ -9,7 +9,7 @@ from chassis.database import Database
 from chassis.inbox import PRUNE_SECONDS, Inbox
 from chassis.kernel.ids import uuid7
 from chassis.outbox import Outbox
-from chassis.process import Command, Service, every
+from chassis.process import Program, Service, every
 from chassis.settings import Address, AmqpUrl, BackendSettings
 from chassis.tokens import Authenticator, TokenVerifier, keys_from
 from pydantic import Field
@@ -72,4 +72,4 @@ async def build(settings: Settings) -> Service:
     )
 
 
-COMMAND = Command("review", "review_service", Settings, build)
+PROGRAM = Program("review", Settings, build)

@@ -1,3 +1,3 @@
-from user_service.app import COMMAND
+from chassis.command import run
 
-COMMAND.run()
+run("user_service")

@@ -11,7 +11,7 @@ from chassis.database import Database
 from chassis.invariants import Books
 from chassis.kernel.ids import uuid7
 from chassis.outbox import Outbox
-from chassis.process import Command, Service, every
+from chassis.process import Program, Service, every
 from chassis.settings import AmqpUrl, BackendSettings
 from chassis.tokens import Authenticator, TokenVerifier
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
@@ -132,4 +132,4 @@ def _mail_terms(settings: Settings) -> MailTerms:
     )
 
 
-COMMAND = Command("user", "user_service", Settings, build)
+PROGRAM = Program("user", Settings, build)

@@ -1,3 +1,3 @@
-from sample_service.app import COMMAND
+from chassis.command import run
 
-COMMAND.run()
+run("sample_service")

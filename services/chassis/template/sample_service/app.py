@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from chassis import http, invariants, rpc
 from chassis.database import Database
 from chassis.kernel.ids import uuid7
-from chassis.process import Command, Service, every
+from chassis.process import Program, Service, every
 from chassis.settings import Address, BackendSettings
 from chassis.tokens import Authenticator, TokenVerifier, keys_from
 
@@ -39,4 +39,4 @@ async def build(settings: Settings) -> Service:
     )
 
 
-COMMAND = Command("sample", "sample_service", Settings, build)
+PROGRAM = Program("sample", Settings, build)

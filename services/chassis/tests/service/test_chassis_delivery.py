@@ -11,7 +11,7 @@ import aio_pika
 import pytest
 from aio_pika.abc import AbstractConnection
 from aio_pika.exceptions import ChannelNotFoundEntity
-from chassis import inbox, outbox, testing
+from chassis import inbox, tables, testing
 from chassis.broker import Broker, BrokerUnavailable
 from chassis.database import Database
 from chassis.events import Event
@@ -47,8 +47,8 @@ async def world() -> AsyncIterator[World]:
     async with testing.empty_database() as settings, testing.fresh_vhost() as broker_url:
         database = Database(settings, "none")
         metadata = MetaData()
-        outbox.table(metadata)
-        inbox.table(metadata)
+        tables.outbox(metadata)
+        tables.inbox(metadata)
         async with database.begin() as transaction:
             await transaction.run_sync(metadata.create_all)
             await transaction.execute(text("CREATE TABLE effects (order_id text)"))

@@ -19,8 +19,6 @@ from gateway_service.domain.limits import Limits, Policy, Quota, Verdict
 UNAVAILABLE = Counter("rate_limiter_unavailable_total", "Requests that passed uncounted, because Redis did not answer")
 LIMITED = Counter("rate_limited_requests_total", "Requests that were refused by a limit", ["policy"])
 
-_DEADLINE_SECONDS = 0.25
-"""Long enough that a gateway which is itself short of time does not take that for Redis being away."""
 _WHEN_IT_FAILS = Rule(failures=3, share=0.5, window=5.0, rest=1.0)
 _CONNECTIONS = 32
 
@@ -61,12 +59,15 @@ class _Count:
 class RateLimiter:
     """Requests that come at the same moment are counted in one pipeline: that is a third of the cost."""
 
-    def __init__(self, redis: Redis, prefix: str, limits: Limits, clock: Callable[[], float]) -> None:
-        """`prefix` keeps shops on one Redis apart; `clock` counts seconds and never goes back."""
+    def __init__(self, redis: Redis, prefix: str, limits: Limits, clock: Callable[[], float], deadline: float) -> None:
+        """`prefix` keeps shops on one Redis apart; `clock` counts seconds and never goes back; `deadline`: seconds that Redis has
+        for an answer.
+        """
         self._redis = redis
         self._prefix = f"{prefix}:limit:"
         self._limits = limits
         self._breaker = Breaker(_WHEN_IT_FAILS, clock)
+        self._deadline = deadline
         self._waiting: list[_Count] = []
         self._asking: set[asyncio.Task[None]] = set()
 
@@ -117,7 +118,7 @@ class RateLimiter:
         for count in counts:
             pipeline.execute_command("EVAL", _TAKE, 1, count.key, count.quota.interval, count.quota.window)
         try:
-            async with asyncio.timeout(_DEADLINE_SECONDS):
+            async with asyncio.timeout(self._deadline):
                 answers: list[Taken] = await pipeline.execute()
         except (RedisError, OSError, TimeoutError) as error:
             attempt.failed()

@@ -15,19 +15,12 @@ from chassis import testing
 from chassis.testing import TokenIssuer, cable
 from chassis.tokens import Role
 from gateway_harness import Clock, Open, Upstream, metric, problem
-from gateway_service.clients import limiter
 from gateway_service.clients.limiter import RateLimiter, connect
 from gateway_service.domain.limits import Policy, Quota
 
 NOBODY = "redis://127.0.0.1:1/0"
 LOGIN = "/api/v1/auth/login"
 PRODUCTS = "/api/v1/products"
-
-
-@pytest.fixture(autouse=True)
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine that is short of time makes no test of counting fail."""
-    monkeypatch.setattr(limiter, "_DEADLINE_SECONDS", 5.0)
 
 
 async def statuses(client: httpx.AsyncClient, path: str, times: int, **headers: str) -> list[int]:
@@ -189,7 +182,7 @@ async def test_shops_on_one_redis_do_not_share_quotas(gateway_before: Open, upst
 async def test_counts_leave_redis_by_themselves() -> None:
     redis = connect(testing.variable("TEST_REDIS_URL"))
     prefix = uuid4().hex
-    counting = RateLimiter(redis, prefix, {Policy.READ: Quota(10, 5)}, lambda: 0.0)
+    counting = RateLimiter(redis, prefix, {Policy.READ: Quota(10, 5)}, lambda: 0.0, 5.0)
     await counting.take(Policy.READ, "user:1")
     (key,) = await redis.keys(f"{prefix}*")
     assert 0 < await redis.pttl(key) <= 500
@@ -199,7 +192,7 @@ async def test_counts_leave_redis_by_themselves() -> None:
 async def test_a_clock_that_is_set_back_locks_nobody_out() -> None:
     redis = connect(testing.variable("TEST_REDIS_URL"))
     prefix = uuid4().hex
-    counting = RateLimiter(redis, prefix, {Policy.READ: Quota(2, 1)}, lambda: 0.0)
+    counting = RateLimiter(redis, prefix, {Policy.READ: Quota(2, 1)}, lambda: 0.0, 5.0)
     seconds, _ = await redis.time()
     await redis.set(f"{prefix}:limit:read:user:1", (seconds + 1_000_000) * 1_000_000, ex=60)
     verdict = await counting.take(Policy.READ, "user:1")
@@ -257,12 +250,9 @@ async def test_requests_pass_while_redis_is_away_and_the_metric_says_so(
             assert metric("rate_limiter_unavailable_total") == before + 10
 
 
-async def test_a_redis_that_hangs_holds_up_few_requests_and_briefly(
-    gateway_before: Open, upstream_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(limiter, "_DEADLINE_SECONDS", 0.2)
-    clock = Clock()
-    async with hanging() as redis, gateway_before(upstream_url, clock, redis_url=redis.url, rate_limits="") as gateway:
+async def test_a_redis_that_hangs_holds_up_few_requests_and_briefly(gateway_before: Open, upstream_url: str) -> None:
+    clock, counting = Clock(), {"rate_limits": "", "limits_deadline_seconds": 0.2}
+    async with hanging() as redis, gateway_before(upstream_url, clock, redis_url=redis.url, **counting) as gateway:
         in_turn = [await gateway.get(PRODUCTS) for _ in range(30)]
         assert {answer.status_code for answer in in_turn} == {200}
         assert redis.connections == 3  # who asks it waits for its deadline

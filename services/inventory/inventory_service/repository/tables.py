@@ -1,6 +1,6 @@
 """The tables as the queries see them; the migrations make them."""
 
-from chassis import idempotency, inbox, outbox
+from chassis import tables
 from sqlalchemy import BigInteger, Boolean, Column, DateTime, Identity, MetaData, Table, Text, Uuid
 
 metadata = MetaData()
@@ -49,6 +49,6 @@ movements = Table(
     Column("at", DateTime(timezone=True), nullable=False),
 )
 
-outbox.table(metadata)
-inbox.table(metadata)
-idempotency.table(metadata)
+tables.outbox(metadata)
+tables.inbox(metadata)
+tables.idempotency_keys(metadata)

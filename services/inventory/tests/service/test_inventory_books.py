@@ -4,7 +4,7 @@ import asyncpg
 import pytest
 from alembic import command
 from chassis import invariants, migrating, testing
-from chassis.database import url
+from chassis.dsn import url
 from chassis.kernel.ids import uuid7
 from chassis.settings import DatabaseSettings
 from inventory_harness import Warehouse, broken, warehouse_of

@@ -1,6 +1,6 @@
 """The tables as the queries see them; the migrations make them."""
 
-from chassis import inbox
+from chassis import tables
 from sqlalchemy import BigInteger, Boolean, Column, DateTime, Integer, MetaData, Table, Text, Uuid
 from sqlalchemy.dialects.postgresql import JSONB
 
@@ -54,4 +54,4 @@ erased_accounts = Table(
     Column("erased_at", DateTime(timezone=True), nullable=False),
 )
 
-inbox.table(metadata)
+tables.inbox(metadata)

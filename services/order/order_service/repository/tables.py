@@ -1,6 +1,6 @@
 """The tables as the queries see them; the migrations make them."""
 
-from chassis import idempotency, inbox, outbox
+from chassis import tables
 from sqlalchemy import BigInteger, Column, DateTime, LargeBinary, MetaData, SmallInteger, Table, Text, Uuid
 from sqlalchemy.dialects.postgresql import JSONB
 
@@ -118,6 +118,6 @@ sales = Table(
     Column("sold_at", DateTime(timezone=True), nullable=False),
 )
 
-idempotency_keys = idempotency.table(metadata)
-outbox.table(metadata)
-inbox.table(metadata)
+idempotency_keys = tables.idempotency_keys(metadata)
+tables.outbox(metadata)
+tables.inbox(metadata)

@@ -8,7 +8,8 @@ import asyncpg
 import pytest
 from alembic import command
 from chassis import invariants, migrating, testing
-from chassis.database import Database, url
+from chassis.database import Database
+from chassis.dsn import url
 from chassis.invariants import Books
 from chassis.settings import DatabaseSettings
 from order_service.app import SCHEMA

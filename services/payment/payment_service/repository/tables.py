@@ -1,6 +1,6 @@
 """The tables as the queries see them; the migrations make them. The simulated provider's are its own."""
 
-from chassis import idempotency, inbox, outbox
+from chassis import tables
 from sqlalchemy import BigInteger, Column, DateTime, Integer, MetaData, Table, Text, Uuid
 
 metadata = MetaData()
@@ -88,6 +88,6 @@ webhooks = Table(
     Column("received_at", DateTime(timezone=True), nullable=False),
 )
 
-idempotency.table(metadata)
-outbox.table(metadata)
-inbox.table(metadata)
+tables.idempotency_keys(metadata)
+tables.outbox(metadata)
+tables.inbox(metadata)

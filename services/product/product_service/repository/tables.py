@@ -1,6 +1,6 @@
 """The tables as the queries see them; the migrations make them."""
 
-from chassis import inbox, outbox
+from chassis import tables
 from sqlalchemy import ARRAY, BigInteger, Boolean, Column, Computed, DateTime, Double, MetaData, Table, Text
 from sqlalchemy.dialects.postgresql import JSONB, TSVECTOR
 
@@ -58,5 +58,5 @@ erased_sellers = Table(
     Column("received_at", DateTime(timezone=True), nullable=False),
 )
 
-outbox.table(metadata)
-inbox.table(metadata)
+tables.outbox(metadata)
+tables.inbox(metadata)

@@ -1,6 +1,6 @@
 """The tables as the queries see them; the migrations make them."""
 
-from chassis import inbox, outbox
+from chassis import tables
 from sqlalchemy import BigInteger, Column, DateTime, MetaData, SmallInteger, Table, Text
 
 metadata = MetaData()
@@ -46,5 +46,5 @@ erased_users = Table(
     Column("erased_at", DateTime(timezone=True), nullable=False),
 )
 
-outbox.table(metadata)
-inbox.table(metadata)
+tables.outbox(metadata)
+tables.inbox(metadata)

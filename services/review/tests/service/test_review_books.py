@@ -6,7 +6,8 @@ import asyncpg
 import pytest
 from alembic import command
 from chassis import invariants, migrating, testing
-from chassis.database import Database, url
+from chassis.database import Database
+from chassis.dsn import url
 from chassis.settings import DatabaseSettings
 from review_harness import Shop, a_product, broken, running_shop
 from sqlalchemy import Connection, text

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 from alembic import command
-from chassis import database, migrating, testing
+from chassis import dsn, migrating, testing
 from chassis.migrating import migrate
 from chassis.settings import DatabaseSettings
 from sqlalchemy import Connection
@@ -25,7 +25,7 @@ async def migrate_to(settings: DatabaseSettings, revision: str) -> None:
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
 
-    engine = create_async_engine(database.url(settings))
+    engine = create_async_engine(dsn.url(settings))
     async with engine.begin() as connection:
         await connection.run_sync(upgrade)
     await engine.dispose()

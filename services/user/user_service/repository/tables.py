@@ -1,6 +1,6 @@
 """The tables as the queries see them; the migrations make them."""
 
-from chassis import outbox
+from chassis import tables
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -68,4 +68,4 @@ login_failures = Table(
     Column("locked_until", DateTime(timezone=True)),
 )
 
-outbox.table(metadata)
+tables.outbox(metadata)

@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 from alembic import op
-from chassis import inbox
+from chassis import tables
 from sqlalchemy.dialects.postgresql import JSONB
 
 revision = "0001"
@@ -35,7 +35,7 @@ def upgrade() -> None:
         sa.Column("erased_at", sa.DateTime(timezone=True), nullable=False),
     )
     metadata = sa.MetaData()
-    inbox.table(metadata)
+    tables.inbox(metadata)
     metadata.create_all(op.get_bind(), checkfirst=False)
 
 
