@@ -37,6 +37,8 @@ _VISIT = 25
 """Attempts of one buyer."""
 _PATIENCE_SECONDS = 240.0
 """How long one buyer repeats one request: longer than any outage of ours."""
+_REST_SECONDS = 600.0
+"""Until what 10,000 orders caused is done: the mails are the last."""
 BUYERS = 16
 CALM_SECONDS = 2.0
 _T = TypeVar("_T")
@@ -104,7 +106,7 @@ async def burn(
         say("the fire is out; waiting for the shop to come to rest")
         opened = await closing.enter_async_context(books.opened(stack))
         with suppress(AssertionError):  # what then still disagrees is the report's to tell
-            await opened.come_to_agree(_PATIENCE_SECONDS)
+            await opened.come_to_agree(_REST_SECONDS)
         return Report(seed, tally, await opened.lost(tally.accepted), await opened.disagreements())
 
 
