@@ -1,11 +1,11 @@
 """Shapes that every API shares. Requests refuse unknown fields and wrong types; answers are `{"data": …}`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Generic, TypeVar
 
 from fastapi import Depends, Path, Query
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from chassis.kernel import money
 from chassis.kernel.ids import MAX_ID
@@ -30,12 +30,22 @@ Whole = BeforeValidator(_whole)
 Id = Annotated[int, Field(ge=1, le=MAX_ID), Whole]
 PathId = Annotated[int, Path(ge=1, le=MAX_ID)]
 Quantity = Annotated[int, Field(ge=1, le=1_000_000), Whole]
+_MOST_FIELDS = 100
 
 
 class Request(BaseModel):
     """What a caller sends."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _few(cls, sent: object) -> object:
+        """Each unknown field is a complaint of its own, and a body has room for a hundred thousand."""
+        parts = (sent, *sent.values()) if isinstance(sent, Mapping) else ()
+        if any(isinstance(part, Mapping) and len(part) > _MOST_FIELDS for part in parts):
+            raise ValueError(f"no object may have more than {_MOST_FIELDS} fields")
+        return sent
 
 
 class Answer(BaseModel):

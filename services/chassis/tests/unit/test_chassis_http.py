@@ -107,6 +107,17 @@ async def test_a_bad_body_is_refused_with_a_stable_code(
     assert (answer.status_code, answer.json()["code"]) == (status, code)
 
 
+@pytest.mark.parametrize("inside", [False, True])
+async def test_a_body_of_unknown_fields_is_one_complaint_and_not_a_hundred_thousand(
+    service: httpx.AsyncClient, inside: bool
+) -> None:
+    fields = {f"a{number}": 0 for number in range(50_000)}
+    answer = await service.post("/names", json={"name": fields} if inside else fields)
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_field")
+    assert answer.json()["errors"] == [{"field": "body", "message": "no object may have more than 100 fields"}]
+
+
 async def test_a_body_without_a_declared_length_is_limited_too(service: httpx.AsyncClient) -> None:
     async def endless() -> AsyncIterator[bytes]:
         for _ in range(http.MAX_BODY_BYTES // 1000 + 2):

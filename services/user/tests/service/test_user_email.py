@@ -151,6 +151,30 @@ async def test_a_token_that_verifies_outlives_another_password(users: Users) -> 
     assert (await users.verify(token)).status_code == 204
 
 
+@pytest.mark.parametrize("secured_by", ["reset", "change"])
+async def test_a_change_of_address_that_waits_ends_with_the_password_under_which_it_was_asked_for(
+    users: Users, secured_by: str
+) -> None:
+    ada, thiefs, new = await users.register(), fresh_email(), "an entirely new password"
+    await change(users, ada, thiefs)
+    waiting = await users.mailed_token(ada.id, EmailVerificationRequested)
+    if secured_by == "reset":
+        await users.forgot(ada.email)
+        token = await users.mailed_token(ada.id, PasswordResetRequested)
+        assert (await users.reset(token, new)).status_code == 204
+    else:
+        body = {"current_password": PASSWORD, "new_password": new}
+        assert (await users.http.post("/api/v1/users/me/password", json=body, headers=ada.bearer)).status_code == 204
+
+    assert problem(await users.verify(waiting), 401) == "invalid_mail_token"
+
+    again = await users.logged_in(ada.email, new)
+    assert await ask_again(users, again) == (409 if secured_by == "reset" else 202)  # the mail of a reset proved the address
+    if secured_by == "change":
+        assert (await users.verify(await users.mailed_token(ada.id, EmailVerificationRequested))).status_code == 204
+    assert await shown(users, again) == (ada.email, True)
+
+
 @pytest.mark.parametrize("request_id", ["", "x", "00000000-0000-0000-0000-000000000000", "{", "\x00", "9" * 1000])
 async def test_who_asks_for_a_token_that_nobody_wanted_is_told_so(users: Users, request_id: str) -> None:
     with pytest.raises(rpc.RpcProblem) as refused:

@@ -48,6 +48,24 @@ async def test_nobody_sees_or_ends_the_sessions_of_another(users: Users) -> None
     assert await users.is_logged_in(ada)
 
 
+async def test_of_a_hundred_sessions_the_one_left_alone_longest_goes_for_a_new_one(users: Users) -> None:
+    ada = await users.register()
+    kept = await users.logged_in(ada.email)
+    async with users.sql() as sql:
+        await sql.execute(
+            "INSERT INTO sessions (id, user_id, digest, expires_at, created_at, last_used_at)"
+            " SELECT gen_random_uuid(), user_id, digest, expires_at, created_at, created_at + interval '1 second'"
+            " FROM sessions, generate_series(1, 98) WHERE user_id = $1 LIMIT 98",
+            ada.id,
+        )
+    await users.refresh(kept.tokens["refresh_token"])
+    assert (await users.log_in(ada.email)).status_code == 200
+    async with users.sql() as sql:
+        assert await sql.fetchval("SELECT count(*) FROM sessions WHERE user_id = $1", ada.id) == 100
+    assert not await users.is_logged_in(ada)
+    assert await users.is_logged_in(kept)
+
+
 async def test_who_logged_out_is_out(users: Users) -> None:
     ada = await users.register()
     await users.http.post("/api/v1/auth/logout", json={"refresh_token": ada.tokens["refresh_token"]})

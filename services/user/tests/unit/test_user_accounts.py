@@ -78,6 +78,15 @@ def test_a_name_is_one_line_that_can_be_shown(name: str) -> None:
         normal_name(name)
 
 
+def test_what_is_too_long_to_be_a_name_is_not_even_normalized(monkeypatch: pytest.MonkeyPatch) -> None:
+    def normalize(_form: str, text: str) -> str:
+        raise AssertionError(f"{len(text)} characters were put in order")
+
+    with monkeypatch.context() as patched, pytest.raises(ValueError, match="a name has"):
+        patched.setattr("unicodedata.normalize", normalize)
+        normal_name("a" + "\u0300" * 500_000 + "\u0316" * 500_000)
+
+
 def test_a_name_loses_the_spaces_around_it() -> None:
     assert normal_name("  Ada Lovelace ") == "Ada Lovelace"
 

@@ -146,9 +146,12 @@ def typed_password(text: str) -> str:
 
 
 def normal_name(text: str) -> str:
-    """A name as it is shown: without spaces around it, one line. Raises ValueError."""
-    name = unicodedata.normalize("NFC", text).strip()
-    if not 1 <= len(name) <= NAME_MAX or len(text) > _SPACED_NAME_MAX:
+    """A name as it is shown: without spaces around it, one line. Raises ValueError.
+
+    Its length is looked at first: to put many combining marks in order takes a time that grows with the square of their number.
+    """
+    name = unicodedata.normalize("NFC", text).strip() if len(text) <= _SPACED_NAME_MAX else ""
+    if not 1 <= len(name) <= NAME_MAX:
         raise ValueError(f"a name has 1 to {NAME_MAX} characters")
     if any(unicodedata.category(character) in _UNWRITABLE for character in text):
         raise ValueError("a name has no control characters")

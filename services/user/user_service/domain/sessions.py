@@ -21,6 +21,8 @@ from user_service.domain.errors import InvalidRefreshToken
 Digest = NewType("Digest", bytes)
 _NAME_BYTES, SECRET_BYTES = 16, 32
 _USER_AGENT_MAX = 200
+MAX_SESSIONS = 100
+"""Of one user at once: more than anybody has devices, and few enough to list."""
 
 
 class Verdict(Enum):

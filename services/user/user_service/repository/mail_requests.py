@@ -8,7 +8,7 @@ from chassis.kernel.ids import UserId
 from sqlalchemy import Row, and_, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from user_service.domain.accounts import Email
+from user_service.domain.accounts import Account, Email
 from user_service.domain.mail import MailRequest, Purpose
 from user_service.repository.tables import mail_requests
 
@@ -69,6 +69,13 @@ class MailRequestRepository:
         """What is open for these purposes is good no longer."""
         replaced = update(mail_requests).where(
             mail_requests.c.user_id == user_id, mail_requests.c.purpose.in_(purposes), _IS_OPEN
+        )
+        await self._transaction.execute(replaced.values(replaced_at=at))
+
+    async def replace_changes_of(self, account: Account, at: datetime) -> None:
+        """What is open for any address but the account's own is good no longer."""
+        replaced = update(mail_requests).where(
+            mail_requests.c.user_id == account.id, mail_requests.c.email != account.email, _IS_OPEN
         )
         await self._transaction.execute(replaced.values(replaced_at=at))
 

@@ -67,6 +67,11 @@ class SessionRepository:
         ended = delete(sessions).where(sessions.c.user_id == user_id)
         await self._transaction.execute(ended if spared is None else ended.where(sessions.c.id != spared))
 
+    async def end_oldest_of(self, user_id: UserId, most: int) -> None:
+        """Leaves the `most` that were used last. The account's row must be locked."""
+        by_use = select(sessions.c.id).where(sessions.c.user_id == user_id).order_by(sessions.c.last_used_at.desc())
+        await self._transaction.execute(delete(sessions).where(sessions.c.id.in_(by_use.offset(most))))
+
     async def end_expired(self, at: datetime) -> int:
         """By the index on `expires_at`."""
         return (await self._transaction.execute(delete(sessions).where(sessions.c.expires_at <= at))).rowcount

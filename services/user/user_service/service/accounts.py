@@ -104,7 +104,8 @@ class Accounts:
         return managed
 
     async def change_password(self, user_id: UserId, session_id: UUID | None, current: str, new: str) -> None:
-        """Ends all sessions but the one that this comes from, and makes tokens that reset the old password worthless.
+        """Ends all sessions but the one that this comes from. Tokens that reset the old password, and those for an address that shall
+        replace the account's, are worthless then.
 
         Raises UnknownUser, WrongCredentials, TooManyAttempts, TooBusy.
         """
@@ -116,6 +117,7 @@ class Accounts:
             await AccountRepository(transaction).set_password(user_id, password_hash)
             await SessionRepository(transaction).end_all_of(user_id, spared=session_id)
             await MailRequestRepository(transaction).replace_open_of(user_id, self._now(), Purpose.RESET_PASSWORD)
+            await MailRequestRepository(transaction).replace_changes_of(account, self._now())
         PASSWORD_CHANGES.inc()
         log.info("a password was changed", user_id=user_id)
 

@@ -78,7 +78,9 @@ class MailedTokens:
         MAIL_REQUESTS.labels(Purpose.RESET_PASSWORD, outcome).inc()
 
     async def reset(self, token: str, new_password: str) -> None:
-        """Sets the password of the token's user, and ends all their sessions. Raises InvalidMailToken, TooBusy."""
+        """Sets the password of the token's user, and ends all that was begun under the old one: their sessions, and a change of address
+        that waits for its proof. Raises InvalidMailToken, TooBusy.
+        """
         presented = parse_mail_token(token)
         async with self._database.begin() as transaction:
             await self._redeemable(transaction, presented, Purpose.RESET_PASSWORD)  # nobody hashes for a bad token
@@ -87,6 +89,7 @@ class MailedTokens:
             request, account = await self._redeemable(transaction, presented, Purpose.RESET_PASSWORD)
             await AccountRepository(transaction).set_password(account.id, password_hash)
             await SessionRepository(transaction).end_all_of(account.id)
+            await MailRequestRepository(transaction).replace_changes_of(account, self._now())
             await self._gate.open(transaction, account.email)
             await self._redeem(transaction, request, account)
         PASSWORD_RESETS.inc()

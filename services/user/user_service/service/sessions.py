@@ -22,7 +22,14 @@ from user_service.domain.errors import (
     UnknownSession,
     WrongCredentials,
 )
-from user_service.domain.sessions import SECRET_BYTES, RefreshToken, Session, Verdict, parse_refresh_token
+from user_service.domain.sessions import (
+    MAX_SESSIONS,
+    SECRET_BYTES,
+    RefreshToken,
+    Session,
+    Verdict,
+    parse_refresh_token,
+)
 from user_service.repository.accounts import AccountRepository
 from user_service.repository.sessions import SessionRepository
 from user_service.service import events
@@ -150,11 +157,15 @@ class Sessions:
             return await SessionRepository(transaction).end_expired(self._now())
 
     async def _open(self, transaction: AsyncConnection, account: Account, user_agent: str | None) -> Tokens:
-        """The account's row must be locked, or new: whoever ends all its sessions must not miss this one."""
+        """Ends the one that was left alone longest where there are MAX_SESSIONS. The account's row must be locked, or new: whoever ends
+        all its sessions must not miss this one.
+        """
         now = self._now()
         token = RefreshToken(uuid4(), self._random_bytes(SECRET_BYTES))
         session = Session(token.session_id, account.id, token.digest, now + self._lifetime, now, now, user_agent)
-        await SessionRepository(transaction).add(session)
+        repository = SessionRepository(transaction)
+        await repository.end_oldest_of(account.id, MAX_SESSIONS - 1)
+        await repository.add(session)
         return self._tokens(account, token, now)
 
     async def _rotate(self, transaction: AsyncConnection, old: RefreshToken) -> tuple[Verdict | None, Tokens | None]:
