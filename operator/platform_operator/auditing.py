@@ -15,6 +15,7 @@ from platform_operator.invariants import (
     BROKER,
     CHECKED,
     LAG,
+    PAUSE,
     VIOLATIONS,
     Figures,
     Heard,
@@ -111,7 +112,7 @@ class Auditor:
         return f"http://{host}:{service.ports['metrics']}{_PATHS.get(source, _OF_SERVICES)}"
 
 
-_OF_SERVICES = "/metrics?" + "&".join(f"name[]={name}" for name in (VIOLATIONS, CHECKED, LAG))
+_OF_SERVICES = "/metrics?" + "&".join(f"name[]={name}" for name in (VIOLATIONS, CHECKED, PAUSE, LAG))
 _PATHS = {BROKER: "/metrics/detailed?family=queue_coarse_metrics"}
 
 

@@ -1,9 +1,9 @@
 """Business truth: what the services say of their own books, and what that means for a shop. Pure.
 
-Each service looks at its books every half minute (chassis.invariants) and exports how many rows break each promise; the
-broker exports how many events nobody could digest. `auditing` reads those figures, this module turns them into the rows of
-`status.invariants` and the rows into conditions. Neither holds a time or anything else that moves while the truth does not,
-so that a status is written on transitions only.
+Each service looks at its books every half minute, and less often where they are long (chassis.invariants). It exports how many rows
+break each promise, and the broker how many events nobody could digest. `auditing` reads those figures, this module turns them into the
+rows of `status.invariants` and the rows into conditions. Neither holds a time or anything else that moves while the truth does not, so
+that a status is written on transitions only.
 """
 
 from __future__ import annotations
@@ -23,11 +23,13 @@ from platform_operator.spec import WITH_DATABASE, Spec
 
 VIOLATIONS = "business_invariant_violations"
 CHECKED = "business_invariants_checked_timestamp_seconds"
+PAUSE = "business_invariants_pause_seconds"
 LAG = "outbox_lag_seconds"
 DEAD = "rabbitmq_detailed_queue_messages"
 
 BROKER = "rabbitmq"
-PATIENCE = 150.0
+_ROUNDS = 5
+PATIENCE = _ROUNDS * 30.0
 """Seconds: five of the services' own rounds. For so long what was last known stands though nobody confirms it: a pod that is
 replaced, or an operator that has just started, changes no books."""
 LONGEST_LAG = 60.0
@@ -55,6 +57,8 @@ class Figures:
     """Age of the oldest event that is not yet published, in seconds."""
     dead: Mapping[str, int] | None = None
     """Events that nobody could digest, by the queue that keeps them."""
+    pause: float | None = None
+    """For how many seconds the service rests between two looks."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +109,9 @@ def sources(spec: Spec) -> tuple[str, ...]:
 
 def read_figures(text: str) -> Figures:
     """What of a Prometheus exposition is of use here. Raises ValueError where it is none."""
-    ours = "".join(line + "\n" for line in text.splitlines() if line.startswith((VIOLATIONS, CHECKED, LAG, DEAD)))
+    ours = "".join(
+        line + "\n" for line in text.splitlines() if line.startswith((VIOLATIONS, CHECKED, PAUSE, LAG, DEAD))
+    )
     try:
         samples = [sample for family in text_string_to_metric_families(ours) for sample in family.samples]
     except IndexError as error:  # what the parser makes of a label without a name
@@ -117,6 +123,7 @@ def read_figures(text: str) -> Figures:
         checked=_first(counted, CHECKED),
         lag=_first(counted, LAG),
         dead={queue: count for queue, count in queues.items() if queue.endswith(".dead")} if queues else None,
+        pause=_first(counted, PAUSE),
     )
 
 
@@ -140,7 +147,7 @@ def hear(before: Heard | None, answer: Figures | None, now: float) -> Heard:
 def _silence(answer: Figures | None, now: float) -> Reason | None:
     if answer is None:
         return Reason.UNREACHABLE
-    if answer.checked is not None and now - answer.checked > PATIENCE:
+    if answer.checked is not None and now - answer.checked > max(PATIENCE, _ROUNDS * (answer.pause or 0)):
         return Reason.NOT_CHECKED
     return None
 

@@ -67,7 +67,7 @@ async def test_each_service_is_asked_for_its_figures_alone_and_the_broker_for_it
     assert len(shops.asked) == len(WITH_DATABASE) + 1
     assert shops.asked[0] == (
         "http://10.0.0.0:9464/metrics?name[]=business_invariant_violations"
-        "&name[]=business_invariants_checked_timestamp_seconds&name[]=outbox_lag_seconds"
+        "&name[]=business_invariants_checked_timestamp_seconds&name[]=business_invariants_pause_seconds&name[]=outbox_lag_seconds"
     )
     assert shops.asked[-1] == "http://10.0.0.7:15692/metrics/detailed?family=queue_coarse_metrics"
 

@@ -124,17 +124,22 @@ def test_silence_is_dated_from_its_first_moment_and_ends_with_the_first_word() -
 
 
 @pytest.mark.parametrize(
-    ("checked", "silence"),
+    ("checked", "pause", "silence"),
     [
-        (None, None),
-        (NOW, None),
-        (NOW - PATIENCE, None),
-        (NOW - PATIENCE - 1, Reason.NOT_CHECKED),
-        (0.0, Reason.NOT_CHECKED),
+        (None, 0, None),
+        (NOW, 30, None),
+        (NOW - PATIENCE, 30, None),
+        (NOW - PATIENCE - 1, 0, Reason.NOT_CHECKED),
+        (NOW - PATIENCE - 1, 30, Reason.NOT_CHECKED),
+        (NOW - 3000, 600, None),  # long books, which it looks at every ten minutes
+        (NOW - 3001, 600, Reason.NOT_CHECKED),
+        (0.0, 30, Reason.NOT_CHECKED),
     ],
 )
-def test_a_service_that_no_longer_looks_says_nothing(checked: float | None, silence: Reason | None) -> None:
-    heard = hear(None, Figures({"books_balance": 0}, checked=checked), NOW)
+def test_a_service_that_no_longer_looks_says_nothing(
+    checked: float | None, pause: float, silence: Reason | None
+) -> None:
+    heard = hear(None, Figures({"books_balance": 0}, checked=checked, pause=pause), NOW)
     assert (heard.figures is None, None if heard.figures else heard.silence) == (silence is not None, silence)
 
 

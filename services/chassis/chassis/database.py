@@ -10,7 +10,7 @@ from opentelemetry.trace import StatusCode
 from prometheus_client import Gauge
 from sqlalchemy import Engine, event, exc, text
 from sqlalchemy.engine import ExecutionContext
-from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from chassis import dsn, logs, tracing
 from chassis.problems import DatabaseUnavailable
@@ -20,9 +20,13 @@ log = logs.get(__name__)
 
 POOL_IN_USE = Gauge("db_client_connections_usage", "Connections of the pool that are in use")
 POOL_SIZE = Gauge("db_client_connections_max", "Connections that the pool may hold")
+ANSWERED = Gauge(
+    "db_client_answered_timestamp_seconds", "When the database last finished a transaction of this process"
+)
 
 _READY_SECONDS = 3
 _STATEMENT_SECONDS = 10
+_REPORT_SECONDS = 300
 _AWAY = (
     asyncpg.PostgresConnectionError,
     asyncpg.exceptions.OperatorInterventionError,  # the server is stopping or starting
@@ -41,14 +45,8 @@ class Database:
     def __init__(self, settings: DatabaseSettings, schema: str) -> None:
         """`schema` is the Alembic revision that this code was written for."""
         self._schema = schema
-        self._engine = create_async_engine(
-            dsn.url(settings),
-            pool_size=settings.db_pool_size,
-            max_overflow=0,
-            pool_timeout=settings.db_patience_seconds,
-            connect_args={"timeout": settings.db_patience_seconds, "command_timeout": _STATEMENT_SECONDS},
-            hide_parameters=True,  # an error that is logged tells the statement, not whose address was in it
-        )
+        self._engine = _engine(settings, settings.db_pool_size, _STATEMENT_SECONDS)
+        self._reports = _engine(settings, 1, _REPORT_SECONDS)
         _trace_statements(self._engine.sync_engine, settings.db_name)
         POOL_SIZE.set(settings.db_pool_size)
         POOL_IN_USE.set_function(lambda: float(self._engine.pool.checkedout()))  # type: ignore[attr-defined]  # the queue pool has it
@@ -56,11 +54,23 @@ class Database:
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[AsyncConnection]:
         """A transaction: committed at the end of the block, rolled back by an exception. Raises DatabaseUnavailable."""
+        async with self._begin(self._engine) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def report(self) -> AsyncIterator[AsyncConnection]:
+        """As `begin`, for what reads much and nobody waits for: a statement may take minutes, and one at a time runs."""
+        async with self._begin(self._reports) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def _begin(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
         async with AsyncExitStack() as stack:
-            connection = await self._connect(stack)
+            connection = await self._connect(engine, stack)
             try:
                 async with connection.begin():
                     yield connection
+                ANSWERED.set_to_current_time()
             except exc.DBAPIError as error:
                 if error.connection_invalidated or _is_away(error.orig):
                     raise DatabaseUnavailable("the database is not answering") from error
@@ -70,10 +80,10 @@ class Database:
             except _AWAY as error:
                 raise DatabaseUnavailable("the database is not answering") from error
 
-    async def _connect(self, stack: AsyncExitStack) -> AsyncConnection:
+    async def _connect(self, engine: AsyncEngine, stack: AsyncExitStack) -> AsyncConnection:
         """Whatever keeps a connection from being made, the database is not there for us."""
         try:
-            return await stack.enter_async_context(self._engine.connect())
+            return await stack.enter_async_context(engine.connect())
         except exc.TimeoutError as error:
             raise DatabaseUnavailable("every connection of the pool is in use") from error
         except (exc.DBAPIError, asyncpg.PostgresError, *_AWAY) as error:
@@ -94,6 +104,18 @@ class Database:
 
     async def close(self) -> None:
         await self._engine.dispose()
+        await self._reports.dispose()
+
+
+def _engine(settings: DatabaseSettings, connections: int, statement_seconds: float) -> AsyncEngine:
+    return create_async_engine(
+        dsn.url(settings),
+        pool_size=connections,
+        max_overflow=0,
+        pool_timeout=settings.db_patience_seconds,
+        connect_args={"timeout": settings.db_patience_seconds, "command_timeout": statement_seconds},
+        hide_parameters=True,  # an error that is logged tells the statement, not whose address was in it
+    )
 
 
 def _trace_statements(engine: Engine, database: str) -> None:

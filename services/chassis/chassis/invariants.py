@@ -4,8 +4,12 @@ A service ships them as `<package>/invariants.sql`: statements that each follow 
 the comments below it. `broken` runs them; the process does so now and then and exports what it finds.
 """
 
+import asyncio
 import importlib.resources
 import re
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from prometheus_client import Gauge
@@ -19,7 +23,11 @@ VIOLATIONS = Gauge(
     "business_invariant_violations", "Rows that break an invariant of this service's books", ["invariant"]
 )
 CHECKED = Gauge("business_invariants_checked_timestamp_seconds", "When the invariants were last looked at")
-EVERY_SECONDS = 30.0
+PAUSE = Gauge("business_invariants_pause_seconds", "How long after a look at the invariants the next one begins")
+
+_EVERY_SECONDS = 30.0
+_LEISURE = 20
+"""Books grow for years: whoever looks at all of them rests twenty times as long as that took."""
 
 _HEADING = re.compile(r"^-- invariant: ([a-z][a-z0-9_]*)$", re.MULTILINE)
 log = logs.get(__name__)
@@ -37,12 +45,30 @@ def of(package: str) -> list[Invariant]:
     return [Invariant(name, query.strip()) for name, query in zip(parts[1::2], parts[2::2], strict=True)]
 
 
+def pause_after(seconds: float) -> float:
+    """How long to rest, in seconds, from a look that took so many."""
+    return max(_EVERY_SECONDS, _LEISURE * seconds)
+
+
 class Books:
     """A service's books, and what must be true of them."""
 
-    def __init__(self, database: Database, package: str) -> None:
+    def __init__(
+        self, database: Database, package: str, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    ) -> None:
         self._database = database
         self._invariants = of(package)
+        self._sleep = sleep
+
+    async def watch(self) -> None:
+        """Looks again and again: every half minute, and less often where that would be more than a twentieth of the time."""
+        while True:
+            began = time.monotonic()
+            with suppress(DatabaseUnavailable):  # said already
+                await self.check()
+            pause = pause_after(time.monotonic() - began)
+            PAUSE.set(pause)
+            await self._sleep(pause)
 
     async def check(self) -> None:
         """Exports how many rows break each invariant, and logs the first of them. One that cannot be looked at does not hide the rest.
@@ -66,6 +92,6 @@ class Books:
 
     async def broken(self, invariant: Invariant) -> list[dict[str, object]]:
         """The rows that break it. All of a query sees one snapshot."""
-        async with self._database.begin() as transaction:
+        async with self._database.report() as transaction:
             found = await transaction.execute(text(invariant.query))
             return [dict(row) for row in found.mappings()]

@@ -61,7 +61,7 @@ async def build(settings: Settings) -> Service:
             "expiry": every(settings.expiry_sweep_seconds, reservations.expire),
             "announcements": every(_ANNOUNCEMENT_SECONDS, stock.announce),
             "forgotten keys": every(_KEY_SWEEP_SECONDS, stock.forget_keys),
-            "invariants": every(invariants.EVERY_SECONDS, invariants.Books(database, "inventory_service").check),
+            "invariants": invariants.Books(database, "inventory_service").watch,
         },
         closers=(broker.close, users.close, products.close, database.close),
     )

@@ -6,7 +6,7 @@ from email.headerregistry import Address as MailAddress
 from email.utils import parseaddr
 from typing import Annotated, Literal
 
-from chassis import http, invariants, rpc
+from chassis import http, rpc
 from chassis.broker import Broker
 from chassis.database import Database
 from chassis.inbox import PRUNE_SECONDS, Inbox
@@ -148,7 +148,7 @@ async def build(settings: Settings) -> Service:
             "sending": sending.run,
             "measuring": every(_MEASURE_SECONDS, history.measure),
             "pruning": every(_HOUR, history.prune),
-            "invariants": every(invariants.EVERY_SECONDS, books.check),
+            "invariants": books.watch,
         },
         closers=(broker.close, channel.close, texter.close, database.close),
     )

@@ -3,7 +3,7 @@
 import secrets
 from datetime import UTC, datetime, timedelta
 
-from chassis import http, invariants, rpc
+from chassis import http, rpc
 from chassis.broker import Broker
 from chassis.database import Database
 from chassis.inbox import PRUNE_SECONDS, Inbox
@@ -73,7 +73,7 @@ async def build(settings: Settings) -> Service:
             "expiry": every(settings.expiry_sweep_seconds, ordering.expire),
             "keys": every(_HOUR, placing.forget_keys),
             "carts": every(_HOUR, shopping.forget_untouched),
-            "invariants": every(invariants.EVERY_SECONDS, Books(database, "order_service").check),
+            "invariants": Books(database, "order_service").watch,
         },
         closers=(broker.close, users.close, product_channel.close, inventory_channel.close, database.close),
     )

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal
 
-from chassis import http, invariants, rpc
+from chassis import http, rpc
 from chassis.broker import Broker
 from chassis.database import Database
 from chassis.inbox import PRUNE_SECONDS, Inbox
@@ -90,7 +90,7 @@ async def build(settings: Settings) -> Service:
             "consumer": lambda: broker.consume(inbox.receive),
             "inbox": every(PRUNE_SECONDS, inbox.forget),
             "sweeper": every(settings.sweep_seconds, sweeper.sweep),
-            "invariants": every(invariants.EVERY_SECONDS, books.check),
+            "invariants": books.watch,
             "keys": every(_HOUR, paying.forget_keys),
             "webhooks": every(_HOUR, webhooks.forget),
         },

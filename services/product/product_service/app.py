@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Annotated
 from uuid import uuid4
 
-from chassis import http, invariants, rpc
+from chassis import http, rpc
 from chassis.broker import Broker
 from chassis.database import Database
 from chassis.inbox import PRUNE_SECONDS, Inbox
@@ -82,7 +82,7 @@ async def build(settings: Settings) -> Service:
             "inbox": every(PRUNE_SECONDS, inbox.forget),
             "cache": every(settings.cache_catch_up_seconds, cache.catch_up),
             "withdrawal": every(settings.withdrawal_sweep_seconds, sellers.withdraw),
-            "invariants": every(invariants.EVERY_SECONDS, books.check),
+            "invariants": books.watch,
         },
         closers=(broker.close, users.close, inventory.close, reviews.close, cache.close, database.close),
     )

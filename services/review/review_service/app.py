@@ -66,7 +66,7 @@ async def build(settings: Settings) -> Service:
             "consumer": lambda: broker.consume(inbox.receive),
             "inbox": every(PRUNE_SECONDS, inbox.forget),
             "ratings": every(_MENDING_SECONDS, reviews.mend),
-            "invariants": every(invariants.EVERY_SECONDS, invariants.Books(database, "review_service").check),
+            "invariants": invariants.Books(database, "review_service").watch,
         },
         closers=(broker.close, users.close, products.close, orders.close, database.close),
     )

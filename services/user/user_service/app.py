@@ -5,7 +5,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
-from chassis import http, invariants, rpc
+from chassis import http, rpc
 from chassis.broker import Broker
 from chassis.database import Database
 from chassis.invariants import Books
@@ -97,7 +97,7 @@ async def build(settings: Settings, now: Callable[[], datetime] = _utc_now) -> S
 
     background = {
         "relay": outbox.relay,
-        "invariants": every(invariants.EVERY_SECONDS, books.check),
+        "invariants": books.watch,
         "sweep sessions": every(_SWEEP_SECONDS, sessions.sweep),
         "sweep mail requests": every(_SWEEP_SECONDS, mailed.sweep),
         "sweep failures": every(_SWEEP_SECONDS, gate.sweep),

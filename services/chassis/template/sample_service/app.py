@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from chassis import http, invariants, rpc
 from chassis.database import Database
 from chassis.kernel.ids import uuid7
-from chassis.process import Program, Service, every
+from chassis.process import Program, Service
 from chassis.settings import Address, BackendSettings
 from chassis.tokens import Authenticator, TokenVerifier, keys_from
 
@@ -33,7 +33,7 @@ async def build(settings: Settings) -> Service:
         ready=ready,
         rpc=rpc.Server(settings.grpc_port, PROBLEMS, []),
         background={
-            "invariants": every(invariants.EVERY_SECONDS, invariants.Books(database, "sample_service").check),
+            "invariants": invariants.Books(database, "sample_service").watch,
         },
         closers=(users.close, database.close),
     )

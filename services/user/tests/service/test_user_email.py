@@ -169,7 +169,9 @@ async def test_a_change_of_address_that_waits_ends_with_the_password_under_which
     assert problem(await users.verify(waiting), 401) == "invalid_mail_token"
 
     again = await users.logged_in(ada.email, new)
-    assert await ask_again(users, again) == (409 if secured_by == "reset" else 202)  # the mail of a reset proved the address
+    assert await ask_again(users, again) == (
+        409 if secured_by == "reset" else 202
+    )  # the mail of a reset proved the address
     if secured_by == "change":
         assert (await users.verify(await users.mailed_token(ada.id, EmailVerificationRequested))).status_code == 204
     assert await shown(users, again) == (ada.email, True)

@@ -82,9 +82,10 @@ def test_what_is_too_long_to_be_a_name_is_not_even_normalized(monkeypatch: pytes
     def normalize(_form: str, text: str) -> str:
         raise AssertionError(f"{len(text)} characters were put in order")
 
-    with monkeypatch.context() as patched, pytest.raises(ValueError, match="a name has"):
+    with monkeypatch.context() as patched:
         patched.setattr("unicodedata.normalize", normalize)
-        normal_name("a" + "\u0300" * 500_000 + "\u0316" * 500_000)
+        with pytest.raises(ValueError, match="a name has"):
+            normal_name("a" + "\u0300" * 500_000 + "\u0316" * 500_000)
 
 
 def test_a_name_loses_the_spaces_around_it() -> None:
