@@ -204,19 +204,18 @@ class Shop:
     async def told_until(self, product: int, revision: int) -> list[RatingChanged]:
         """What the shop was told of a product's rating, by revision; waits for this one, and for nothing after it."""
         async with asyncio.timeout(30), await aio_pika.connect(self.broker_url) as connection:
-            queue = await (await connection.channel()).get_queue("product")
-            while revision not in {told.revision for told in self.told.get(product, [])}:
-                message = await queue.get(fail=False)
-                if message is None:
-                    await asyncio.sleep(0.02)
-                    continue
-                await message.ack()
-                try:
-                    payload = events.decode(message.body).payload
-                except MalformedEvent:  # a test's, for the dead letters
-                    continue
-                if isinstance(payload, RatingChanged):
-                    self.told.setdefault(payload.product_id, []).append(payload)
+            channel = await connection.channel()
+            await channel.set_qos(prefetch_count=1)  # what comes after it stays in the queue
+            async with (await channel.get_queue("product")).iterator() as messages:
+                while revision not in {told.revision for told in self.told.get(product, [])}:
+                    message = await anext(messages)
+                    await message.ack()
+                    try:
+                        payload = events.decode(message.body).payload
+                    except MalformedEvent:  # a test's, for the dead letters
+                        continue
+                    if isinstance(payload, RatingChanged):
+                        self.told.setdefault(payload.product_id, []).append(payload)
         return sorted(self.told[product], key=lambda told: told.revision)
 
     async def rating(self, product: int) -> tuple[float, int]:
