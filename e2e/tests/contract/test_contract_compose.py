@@ -23,7 +23,7 @@ class _Reset(yaml.SafeLoader):
 _Reset.add_constructor("!reset", lambda *_: None)
 COMPOSE = yaml.safe_load((_ROOT / "compose.yaml").read_text())
 PROD = yaml.load((_ROOT / "compose.prod.yaml").read_text(), _Reset)  # noqa: S506 - a SafeLoader
-EXAMPLE = dict(line.split("=", 1) for line in (_ROOT / ".env.example").read_text().splitlines() if "=" in line[1:])
+EXAMPLE = dict(re.findall(r"(?m)^(\w+)=(.*)$", (_ROOT / ".env.example").read_text()))
 
 
 def settings_of(service: str) -> type[Environment]:
@@ -52,6 +52,13 @@ def test_a_service_is_told_what_it_needs_and_nothing_that_it_does_not_know(servi
 
     read(settings_of(service), told)
     assert set(told) <= {name.upper() for name in settings_of(service).model_fields}
+
+
+@pytest.mark.parametrize(("name", "value"), [("TRUSTED_PROXIES", "172.16.0.0/12"), ("RATE_LIMITS", "read=off")])
+def test_the_gateway_is_told_whom_to_believe_and_what_to_limit(name: str, value: str) -> None:
+    told = read(settings_of("gateway"), environment("gateway", filled_in() | {name: value}))
+
+    assert getattr(told, name.lower()) == value
 
 
 @pytest.mark.parametrize("service", _WITH_DATABASE)
