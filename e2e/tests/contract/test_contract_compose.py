@@ -2,7 +2,7 @@
 
 import importlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ class _Reset(yaml.SafeLoader):
 _Reset.add_constructor("!reset", lambda *_: None)
 COMPOSE = yaml.safe_load((_ROOT / "compose.yaml").read_text())
 PROD = yaml.load((_ROOT / "compose.prod.yaml").read_text(), _Reset)  # noqa: S506 - a SafeLoader
+PROMETHEUS = yaml.safe_load((_ROOT / "manifests/compose/prometheus.yaml").read_text())
 EXAMPLE = dict(re.findall(r"(?m)^(\w+)=(.*)$", (_ROOT / ".env.example").read_text()))
 
 
@@ -97,3 +98,35 @@ def test_every_variable_of_the_files_is_in_the_example_or_says_what_it_is_for() 
 
     assert used - set(EXAMPLE) == {"IMAGES", "VERSION"}
     assert set(EXAMPLE) <= used
+
+
+@pytest.mark.parametrize("job", PROMETHEUS["scrape_configs"], ids=lambda job: job["job_name"])
+def test_every_target_of_prometheus_has_the_labels_that_rules_ask_for(job: Mapping[str, Any]) -> None:
+    for address, labels in targets(job):
+        assert labels == {"namespace": "shop", "platform": "shop", "component": address.partition(":")[0]}
+
+
+def test_prometheus_reads_what_the_prometheus_of_the_chart_does() -> None:
+    jobs = PROMETHEUS["scrape_configs"]
+    chart: Mapping[str, int] = yaml.safe_load((_ROOT / "charts/monitoring/values.yaml").read_text())["targets"]
+    wanted = {(f"{component}:{port}", "/metrics", "") for component, port in chart.items()}
+    wanted.add((f"rabbitmq:{chart['rabbitmq']}", "/metrics/detailed", "queue_coarse_metrics"))
+
+    assert {
+        (address, job.get("metrics_path", "/metrics"), *job.get("params", {"family": [""]})["family"])
+        for job in jobs
+        for address, _ in targets(job)
+    } == wanted
+
+
+def targets(job: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, str]]]:
+    """Each target's address, and the labels that what is read there bears."""
+    for group in job["static_configs"]:
+        for address in group["targets"]:
+            yield address, group.get("labels", {}) | relabelled(address, job.get("relabel_configs", ()))
+
+
+def relabelled(address: str, rules: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """The labels that come of a target's address."""
+    found = {rule["target_label"]: re.fullmatch(rule["regex"], address) for rule in rules}
+    return {label: match[1] for label, match in found.items() if match}

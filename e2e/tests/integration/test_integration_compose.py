@@ -92,6 +92,6 @@ async def test_prometheus_reads_every_service(composed: Composed) -> None:
 
         async def all_are_up() -> bool:
             answer = await client.get("/api/v1/query", params={"query": 'up{job="services"} == 1'})
-            return {series["metric"]["service"] for series in answer.json()["data"]["result"]} == set(SERVICES)
+            return {series["metric"]["component"] for series in answer.json()["data"]["result"]} == set(SERVICES)
 
         await eventually(all_are_up, 60)
