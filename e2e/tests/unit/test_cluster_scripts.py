@@ -86,3 +86,8 @@ def test_a_registry_that_does_not_serve_port_5001_is_refused_with_what_to_do(mac
     assert "docker rename kind-registry" in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert not machine.called("docker start")
+
+
+def test_compose_down_removes_what_any_profile_has_started(machine: Machine) -> None:
+    assert machine.run("compose", "down").returncode == 0
+    assert machine.called("--profile * down --volumes")
