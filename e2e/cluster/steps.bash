@@ -1,5 +1,10 @@
 # shellcheck shell=bash
-# Sourced by the scripts that people run: numbered output, one line a step, and one line of advice when a step fails.
+# Sourced by the scripts that people run: what each needs, numbered output, one line a step, and one line of advice when a step fails.
+
+if [[ $(uname -s) != Linux ]] || ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] < 404)); then
+  echo "here is $(uname -s) with bash $BASH_VERSION: this needs Linux, with bash 4.4 or later (README.md says what else)" >&2
+  exit 1
+fi
 
 logs=${XDG_CACHE_HOME:-$HOME/.cache}/ecommerce-logs
 mkdir -p "$logs"

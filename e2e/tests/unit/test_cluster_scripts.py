@@ -91,3 +91,14 @@ def test_a_registry_that_does_not_serve_port_5001_is_refused_with_what_to_do(mac
 def test_compose_down_removes_what_any_profile_has_started(machine: Machine) -> None:
     assert machine.run("compose", "down").returncode == 0
     assert machine.called("--profile * down --volumes")
+
+
+@pytest.mark.parametrize("script", ["up", "test-env", "compose", "down", "build-images"])
+def test_a_machine_without_linux_is_told_so_in_one_line(machine: Machine, script: str) -> None:
+    machine.has("uname", s="echo Darwin")
+
+    done = machine.run(script, "--no-operator")
+
+    assert done.returncode == 1
+    assert "Linux" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
