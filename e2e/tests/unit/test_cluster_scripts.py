@@ -102,3 +102,13 @@ def test_a_machine_without_linux_is_told_so_in_one_line(machine: Machine, script
     assert done.returncode == 1
     assert "Linux" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_images_go_to_the_registry_that_is_named(machine: Machine) -> None:
+    machine.has("docker", manifest="exit 1", bake="env | grep ^REGISTRY=")
+
+    done = machine.run("build-images", "--to", "registry.example.com/shop", "operator")
+
+    assert done.returncode == 0
+    assert "REGISTRY=registry.example.com/shop" in done.stdout
+    assert machine.called("docker push --quiet registry.example.com/shop/ecommerce/operator:")
