@@ -122,9 +122,11 @@ build-docker: ## the images, on the engine
 charts: ## the charts' dependencies (file://), into charts/*/charts
 	@charts/build
 
-secrets: ## a values file of random secrets for `helm install`: secrets.yaml
+secrets: charts ## a values file of random secrets for `helm install`: secrets.yaml
 	@test ! -e secrets.yaml || { echo "secrets.yaml exists already: a shop's secrets are made once" >&2; exit 1; }
-	@(umask 077; charts/secrets > secrets.yaml) && echo "helm install shop charts/platform --values secrets.yaml"
+	@(umask 077; charts/secrets > secrets.yaml)
+	@echo "with the images in a registry of yours (e2e/cluster/build-images --to REGISTRY):"
+	@echo "helm install shop charts/platform --values secrets.yaml --set global.image.registry=REGISTRY,global.image.tag=$$(e2e/cluster/version)"
 
 api-docs: .venv/.stamp ## the OpenAPI documents in docs/api, from the services' code; of them the typed client
 	docs/api/generate
