@@ -204,7 +204,17 @@ def _failed(obstacle: Obstacle, platform: Platform, said: str) -> Finding:
 def _stuck(obstacle: Obstacle, platform: Platform, said: str) -> Finding:
     return Finding("Degraded", True, Reason.TAKES_TOO_LONG, f"{obstacle.id} {obstacle.text} after more than "
                    f"{PATIENCE.seconds // 60} minutes.{said} Read kubectl -n {platform.key.namespace} describe "
-                   f"{obstacle.id.kind.lower()} {obstacle.id.name} and describe its pods.")  # fmt: skip
+                   f"{obstacle.id.kind.lower()} {obstacle.id.name} and describe its pods.{_unstick(obstacle, platform)}")  # fmt: skip
+
+
+def _unstick(obstacle: Obstacle, platform: Platform) -> str:
+    """A StatefulSet awaits the pod that it has before it makes a corrected one, and the operator may delete no pods."""
+    if obstacle.id.kind != "StatefulSet":
+        return ""
+    return (
+        " If the spec is to blame, correct it and let the pod be made again: "
+        f"kubectl -n {platform.key.namespace} delete pod {obstacle.id.name}-0"
+    )
 
 
 def _conditions(platform: Platform, outcome: Outcome, findings: Iterable[Finding], now: datetime) -> list[Status]:

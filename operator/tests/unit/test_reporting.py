@@ -106,6 +106,13 @@ def test_patience_ends() -> None:
     assert conditions(made)["Degraded"] == ("False", "Healthy")
 
 
+@pytest.mark.parametrize("kind", ["StatefulSet", "Deployment"])
+def test_of_a_store_that_is_stuck_the_pod_to_delete_is_named_since_no_correction_replaces_it(kind: str) -> None:
+    stuck = Plan((), (), 1, (Obstacle(ObjectId(kind, "shop-order-db"), 1, "is replacing its pods"),))
+    said = message(status(Outcome(stuck), waited=PATIENCE), "Degraded")
+    assert ("kubectl -n shop delete pod shop-order-db-0" in said) == (kind == "StatefulSet")
+
+
 def test_a_paused_platform_says_so() -> None:
     made = status(Outcome(None), spec={"paused": True})
     assert conditions(made)["Ready"] == ("False", "Paused")
