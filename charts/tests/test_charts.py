@@ -670,6 +670,7 @@ def test_a_prometheus_that_all_share_is_told_of_one_shop_alone(render: Render, s
         selectors = re.findall(r"\{[^}]*\}", expression)
         assert selectors
         assert all(selector.startswith('{namespace="tests",') for selector in selectors), expression
+        assert "ecommerce_operator_" not in expression, "a series of the operator's namespace"
     monitors = {monitor["metadata"]["name"] for monitor in of_kind(manifests, "ServiceMonitor")}
     assert monitors == {f"shop-{server}" for server in (*SERVICES, "rabbitmq")}
     assert not [m for m in of_kind(manifests, "StatefulSet") if m["metadata"]["name"] == "shop-monitoring"]

@@ -102,7 +102,10 @@ spec:
     - { name: metrics, port: {{ .port }}, targetPort: {{ .port }}, protocol: TCP, appProtocol: http }
 {{- end -}}
 
-{{/* The rules narrowed to one namespace: in a Prometheus that all shops share, each has its own. */}}
+{{/*
+The rules narrowed to one namespace: in a Prometheus that all shops share, each has its own. Those on the operator itself, whose
+series are of another namespace, are charts/operator's.
+*/}}
 {{- define "monitoring.prometheusRule" -}}
 {{- $own := printf "${1}{namespace=%q," .Release.Namespace -}}
 apiVersion: monitoring.coreos.com/v1
@@ -112,11 +115,13 @@ metadata:
 spec:
   groups:
     {{- range $path, $_ := .Files.Glob "files/*.yaml" }}
+    {{- if ne (base $path) "operator.yaml" }}
     {{- range (include "monitoring.rules" (dict "root" $ "path" $path) | fromYaml).groups }}
     {{- range .rules }}
     {{- $_ := set . "expr" (regexReplaceAll "([a-zA-Z0-9_:])\\{" .expr $own) }}
     {{- end }}
     - {{- toYaml . | nindent 6 }}
+    {{- end }}
     {{- end }}
     {{- end }}
 {{- end -}}

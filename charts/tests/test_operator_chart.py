@@ -1,0 +1,27 @@
+"""The chart that installs the operator."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import yaml
+
+Manifest: TypeAlias = dict[str, Any]
+Render: TypeAlias = Callable[..., list[Manifest]]
+
+RULES = Path(__file__).resolve().parents[2] / "manifests/observability/rules"
+
+
+def of_kind(manifests: list[Manifest], kind: str) -> list[Manifest]:
+    """Those manifests that are of the kind."""
+    return [manifest for manifest in manifests if manifest["kind"] == kind]
+
+
+def test_a_prometheus_that_is_told_of_the_operator_is_told_when_to_wake_somebody(render: Render) -> None:
+    (alerts,) = of_kind(render("operator", "--set", "serviceMonitor.enabled=true"), "PrometheusRule")
+    assert alerts["spec"] == yaml.safe_load((RULES / "operator.yaml").read_text())
+
+
+def test_alerts_are_for_who_asks_for_them(render: Render) -> None:
+    for settings in ("serviceMonitor.enabled=false", "serviceMonitor.enabled=true,alerts.enabled=false"):
+        assert not of_kind(render("operator", "--set", settings), "PrometheusRule")
