@@ -150,10 +150,21 @@ class Storage(Model):
     )
 
 
+def _outside_port(of: str, told: str, usual: int) -> Any:
+    return Field(
+        default=None,
+        ge=1,
+        le=65535,
+        description=f"Port of the {of} outside, which must be the one in {told}: services read that one, the network "
+        f"policies open this one. Default: {usual}.",
+    )
+
+
 class ExternalDatabase(Model):
     """Keys of the Secret: DB_HOST, DB_PORT, DB_USER, DB_PASSWORD, DB_NAME."""
 
     secret_ref: SecretRef = Field(description="Secret with DB_HOST, DB_PORT, DB_USER, DB_PASSWORD and DB_NAME.")
+    port: int | None = _outside_port("database", "the Secret's DB_PORT", 5432)
 
 
 class Databases(Model):
@@ -185,6 +196,11 @@ class Databases(Model):
     )
 
 
+def _port_rule(path: str) -> dict[str, str]:
+    return rule("self.provider == 'external' || !has(self.port)",
+                f"{path}.port is used by provider external only: write provider: external, or remove it", ".port")  # fmt: skip
+
+
 def _secret_rules(path: str, provider: str, keys: str) -> tuple[dict[str, str], ...]:
     """One provider needs a Secret, the others have no use for it."""
     return (
@@ -200,6 +216,7 @@ class Cache(Model):
         json_schema_extra=_rules(
             rule("self.provider in ['builtin', 'external']", "cache.provider must be builtin or external", ".provider"),
             *_secret_rules("cache", "external", "REDIS_URL"),
+            _port_rule("cache"),
         )
     )
 
@@ -208,6 +225,7 @@ class Cache(Model):
     )
     resources: Resources = Field(default=Resources(), description="What the builtin Redis asks for.")
     secret_ref: SecretRef | None = Field(default=None, description="Secret with REDIS_URL.")
+    port: int | None = _outside_port("Redis", "the Secret's REDIS_URL", 6379)
 
 
 class Broker(Model):
@@ -219,6 +237,7 @@ class Broker(Model):
                  "broker.provider rabbitmq-operator is not available in v1alpha1 yet: write builtin, or external with secretRef",
                  ".provider"),
             *_secret_rules("broker", "external", "RABBITMQ_URL"),
+            _port_rule("broker"),
         )
     )  # fmt: skip
 
@@ -228,6 +247,7 @@ class Broker(Model):
     storage: Storage = Field(default=Storage(), description="Volume of the builtin RabbitMQ.")
     resources: Resources = Field(default=Resources(), description="What the builtin RabbitMQ asks for.")
     secret_ref: SecretRef | None = Field(default=None, description="Secret with RABBITMQ_URL.")
+    port: int | None = _outside_port("RabbitMQ", "the Secret's RABBITMQ_URL", 5672)
 
 
 class Tls(Model):

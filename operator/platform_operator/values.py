@@ -14,6 +14,7 @@ from platform_operator.spec import (
     Autoscaling,
     Ingress,
     Resources,
+    SecretRef,
     Service,
     Smtp,
     Spec,
@@ -174,12 +175,17 @@ def _credentials_of(platform: str, name: str, spec: Spec) -> Values:
     if name == "user":
         credentials |= {kind: {"existingSecret": f"{platform}-{kind}"} for kind in ("jwt", "admin")}
     if name in spec.databases.external:
-        credentials["database"] = {"existingSecret": spec.databases.external[name].secret_ref.name}
+        database = spec.databases.external[name]
+        credentials["database"] = _outside(database.secret_ref, database.port)
     if spec.cache.secret_ref and name in WITH_CACHE:
-        credentials["cache"] = {"existingSecret": spec.cache.secret_ref.name}
+        credentials["cache"] = _outside(spec.cache.secret_ref, spec.cache.port)
     if spec.broker.secret_ref and name in WITH_BROKER:
-        credentials["broker"] = {"existingSecret": spec.broker.secret_ref.name}
+        credentials["broker"] = _outside(spec.broker.secret_ref, spec.broker.port)
     return credentials
+
+
+def _outside(secret: SecretRef, port: int | None) -> Values:
+    return {"existingSecret": secret.name} | ({"port": port} if port else {})
 
 
 def _asks(wish: Resources, ask: Asks) -> Values:

@@ -103,6 +103,10 @@ def assert_refused(answer: dict[str, Any], message: str) -> None:
             {"databases": {"external": EXTERNAL}},
             "databases.external is used by provider external only: write provider: external, or remove it",
         ),
+        (
+            {"cache": {"port": 6380}},
+            "cache.port is used by provider external only: write provider: external, or remove it",
+        ),
         ({"cache": {"provider": "external"}}, "cache.provider external needs cache.secretRef: name a Secret with REDIS_URL"),
         (
             {"broker": {"provider": "rabbitmq-operator"}},

@@ -95,6 +95,18 @@ async def test_the_longest_name_gives_valid_names(renderer: Renderer) -> None:
     assert max(len(identity.name) for identity in await render(renderer, {}, key)) <= 63
 
 
+async def test_the_policies_open_the_ports_of_stores_outside(renderer: Renderer) -> None:
+    databases = {name: {"secretRef": {"name": "db"}, "port": 25060} for name in WITH_DATABASE}
+    objects = await render(renderer, {
+        "databases": {"provider": "external", "external": databases},
+        "cache": {"provider": "external", "secretRef": {"name": "redis"}, "port": 25061},
+        "broker": {"provider": "external", "secretRef": {"name": "rabbit"}},
+    })  # fmt: skip
+    for policy, ports in (("shop-product", {25060, 25061, 5672}), ("shop-product-migrate", {25060})):
+        egress = objects[ObjectId("NetworkPolicy", policy)].manifest["spec"]["egress"]
+        assert {rule["ports"][0]["port"] for rule in egress if "to" not in rule} == ports
+
+
 async def test_equal_content_is_rendered_once(charts: Path) -> None:
     helm = CountingHelm()
     renderer = Renderer(helm, charts / "platform")

@@ -85,6 +85,19 @@ def test_external_stores_are_not_made_but_pointed_at() -> None:
     assert made["payment"]["broker"]["existingSecret"] == "their-rabbit"
 
 
+def test_a_store_outside_says_its_port_where_that_is_not_the_usual_one() -> None:
+    databases = {name: {"secretRef": {"name": "db"}} for name in WITH_DATABASE}
+    made = of({
+        "databases": {"provider": "external", "external": {**databases, "order": {**databases["order"], "port": 25060}}},
+        "cache": {"provider": "external", "secretRef": {"name": "redis"}, "port": 25061},
+        "broker": {"provider": "external", "secretRef": {"name": "rabbit"}, "port": 5671},
+    })  # fmt: skip
+    assert made["order"]["database"] == {"existingSecret": "db", "port": 25060}
+    assert made["payment"]["database"] == {"existingSecret": "db"}, "the charts' own default"
+    assert made["gateway"]["cache"] == {"existingSecret": "redis", "port": 25061}
+    assert made["payment"]["broker"] == {"existingSecret": "rabbit", "port": 5671}
+
+
 def test_without_wishes_no_money_moves_and_nobody_is_written_to() -> None:
     made = of({})
     assert (made["payment"]["provider"], made["payment"]["stripe"]) == ("simulated", {"existingSecret": ""})
