@@ -527,7 +527,7 @@ def ways(manifests: list[Manifest], direction: str, side: str) -> set[tuple[str,
         own = policy["spec"]["podSelector"]["matchLabels"].get(f"{LABEL}component")
         for rule in policy["spec"].get(direction, []):
             for peer in rule.get(side, []):
-                if "namespaceSelector" in peer:
+                if "podSelector" not in peer or "namespaceSelector" in peer:
                     continue
                 (expression,) = peer["podSelector"]["matchExpressions"]
                 for other in expression["values"]:
@@ -591,6 +591,17 @@ def test_metrics_are_read_from_the_monitorings_and_the_operators_namespace_alone
         assert rules.keys() == {f"shop-{server}" for server in (*SERVICES, "rabbitmq")}
         reader = {"key": "kubernetes.io/metadata.name", "operator": "In", "values": namespaces}
         assert all(peers == [{"namespaceSelector": {"matchExpressions": [reader]}}] for peers in rules.values())
+
+
+def test_names_are_asked_of_the_clusters_dns_and_of_its_cache_on_the_node(render: Render, secrets: str) -> None:
+    names = [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]
+    policies = of_kind(whole(render, secrets, WHOLE["watched by its own"]), "NetworkPolicy")
+    asking = [rule for policy in policies for rule in policy["spec"].get("egress", []) if rule["ports"] == names]
+    assert len(asking) == len(SERVICES) + len(WITH_DATABASE) + len(("rabbitmq", "monitoring"))
+    for rule in asking:
+        pods, *addresses = rule["to"]
+        assert pods["podSelector"] == {"matchLabels": {"k8s-app": "kube-dns"}}
+        assert [peer["ipBlock"]["cidr"] for peer in addresses] == ["169.254.20.10/32", "169.254.169.254/32"]
 
 
 def test_every_pod_is_denied_what_no_policy_opens(manifests: list[Manifest]) -> None:

@@ -104,6 +104,7 @@ spec:
   {{- end }}
 {{- end -}}
 
+{{/* The cluster's DNS; and where a node answers instead of its pods, NodeLocal DNSCache and GKE's Cloud DNS, which are no pods to a policy. */}}
 {{- define "common.dnsEgress" -}}
 - ports: [{ port: 53, protocol: UDP }, { port: 53, protocol: TCP }]
   to:
@@ -111,4 +112,6 @@ spec:
         matchLabels: { kubernetes.io/metadata.name: kube-system }
       podSelector:
         matchLabels: { k8s-app: kube-dns }
+    - ipBlock: { cidr: 169.254.20.10/32 }
+    - ipBlock: { cidr: 169.254.169.254/32 }
 {{- end -}}
