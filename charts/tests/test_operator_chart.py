@@ -17,6 +17,19 @@ def of_kind(manifests: list[Manifest], kind: str) -> list[Manifest]:
     return [manifest for manifest in manifests if manifest["kind"] == kind]
 
 
+def test_a_private_registrys_secrets_are_the_operators_and_those_of_the_shops_that_it_makes(render: Render) -> None:
+    def pod(*settings: str) -> Manifest:
+        (deployment,) = of_kind(render("operator", *settings), "Deployment")
+        spec: Manifest = deployment["spec"]["template"]["spec"]
+        return spec
+
+    assert "imagePullSecrets" not in pod()
+    private = pod("--set", "image.pullSecrets={key,other}")
+    assert private["imagePullSecrets"] == [{"name": "key"}, {"name": "other"}]
+    env = {variable["name"]: variable.get("value") for variable in private["containers"][0]["env"]}
+    assert env["IMAGE_PULL_SECRETS"] == "key,other"
+
+
 def test_a_prometheus_that_is_told_of_the_operator_is_told_when_to_wake_somebody(render: Render) -> None:
     (alerts,) = of_kind(render("operator", "--set", "serviceMonitor.enabled=true"), "PrometheusRule")
     assert alerts["spec"] == yaml.safe_load((RULES / "operator.yaml").read_text())

@@ -103,7 +103,13 @@ class _Operator:
 
     async def _reconciler(self, auditor: Auditor) -> Reconciler:
         settings = self.settings
-        installed = Installation(settings.version, settings.image_registry, settings.store_registry, settings.namespace)
+        installed = Installation(
+            settings.version,
+            settings.image_registry,
+            settings.store_registry,
+            settings.namespace,
+            settings.image_pull_secrets,
+        )
         renderer = Renderer(Helm(executable=settings.helm), settings.charts / "platform")
         keyring = await load_keyring(self.api, settings.namespace)
         return Reconciler(

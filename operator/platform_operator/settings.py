@@ -17,6 +17,7 @@ class Settings:
 
     version: str
     image_registry: str = ""
+    image_pull_secrets: tuple[str, ...] = ()
     store_registry: str = ""
     namespace: str = "ecommerce-system"
     identity: str = "platform-operator"
@@ -36,10 +37,11 @@ class Settings:
         return cls(
             version=_required(environment, "OPERATOR_VERSION"),
             image_registry=get("IMAGE_REGISTRY", ""),
+            image_pull_secrets=_names(get("IMAGE_PULL_SECRETS", "")),
             store_registry=get("STORE_REGISTRY", ""),
             namespace=get("POD_NAMESPACE", cls.namespace),
             identity=get("POD_NAME", socket.gethostname()),
-            watch_namespaces=tuple(name.strip() for name in get("WATCH_NAMESPACES", "").split(",") if name.strip()),
+            watch_namespaces=_names(get("WATCH_NAMESPACES", "")),
             charts=Path(get("CHARTS_PATH", str(cls.charts))),
             helm=get("HELM", cls.helm),
             health_port=_number(environment, "HEALTH_PORT", cls.health_port),
@@ -55,6 +57,10 @@ def _required(environment: Mapping[str, str], name: str) -> str:
     if not value:
         raise SettingsError(f"{name} is not set: give it the image tag of the services to run")
     return value
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def _number(environment: Mapping[str, str], name: str, default: int) -> int:

@@ -25,13 +25,14 @@ Values = dict[str, Any]
 
 
 class Installation(NamedTuple):
-    """What shops take over from how the operator was installed: the services' version, where images come from, and the
-    namespace from which the operator reads their figures."""
+    """What shops take over from how the operator was installed: the services' version, where images come from, the namespace
+    from which the operator reads their figures, and the Secrets, in the shop's namespace, with which its images are pulled."""
 
     version: str
     registry: str = ""
     store_registry: str = ""
     namespace: str = "ecommerce-system"
+    pull_secrets: tuple[str, ...] = ()
 
 
 def values(platform: Key, spec: Spec, installed: Installation, store_profile: str) -> Values:
@@ -129,7 +130,11 @@ def _global(spec: Spec, installed: Installation) -> Values:
     readers = [_PROMETHEUS, installed.namespace]
     return {
         "managedBy": FIELD_MANAGER,
-        "image": {"registry": installed.registry, "tag": spec.version or installed.version},
+        "image": {
+            "registry": installed.registry,
+            "tag": spec.version or installed.version,
+            "pullSecrets": list(installed.pull_secrets),
+        },
         "storeRegistry": installed.store_registry,
         "deletionPolicy": spec.deletion_policy,
         "networkPolicies": {"enabled": spec.network_policies.enabled, "metricsFrom": readers},

@@ -9,9 +9,11 @@ def test_only_the_version_is_required() -> None:
     assert (settings.version, settings.watch_namespaces, settings.metrics_port) == ("1.2.3", (), 9464)
 
 
-def test_namespaces_are_a_comma_separated_list() -> None:
-    settings = Settings.from_environment({"OPERATOR_VERSION": "1", "WATCH_NAMESPACES": "a, b,"})
-    assert settings.watch_namespaces == ("a", "b")
+def test_namespaces_and_pull_secrets_are_comma_separated_lists() -> None:
+    settings = Settings.from_environment(
+        {"OPERATOR_VERSION": "1", "WATCH_NAMESPACES": "a, b,", "IMAGE_PULL_SECRETS": "key,other"}
+    )
+    assert (settings.watch_namespaces, settings.image_pull_secrets) == (("a", "b"), ("key", "other"))
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from platform_operator.spec import SERVICES, WITH_DATABASE, parse
 from platform_operator.values import PROFILES, Installation, Values, values
 
 SHOP = Key("shop", "shop")
-INSTALLED = Installation("1.0", "registry:5000", "registry:5000/library/", "operators")
+INSTALLED = Installation("1.0", "registry:5000", "registry:5000/library/", "operators", ("key",))
 
 
 def of(spec: dict[str, Any]) -> Values:
@@ -18,7 +18,7 @@ def of(spec: dict[str, Any]) -> Values:
 
 def test_an_empty_spec_is_the_small_shop_at_the_operators_version() -> None:
     made = of({})
-    assert made["global"]["image"] == {"registry": "registry:5000", "tag": "1.0"}
+    assert made["global"]["image"] == {"registry": "registry:5000", "tag": "1.0", "pullSecrets": ["key"]}
     assert made["order"]["replicas"] == 1
     assert not made["order"]["autoscaling"]["enabled"]
     assert set(made) >= {*SERVICES, *(f"{name}-db" for name in WITH_DATABASE), "redis", "rabbitmq"}
