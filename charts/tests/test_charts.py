@@ -687,6 +687,19 @@ def test_a_prometheus_that_all_share_is_told_of_one_shop_alone(render: Render, s
     assert not [m for m in of_kind(manifests, "StatefulSet") if m["metadata"]["name"] == "shop-monitoring"]
 
 
+def test_who_is_watched_by_its_own_and_a_shared_prometheus_is_scraped_once_by_each(
+    render: Render, secrets: str
+) -> None:
+    both = WHOLE["watched by its own"] | WHOLE["watched by a shared one"]
+    manifests = whole(render, secrets, both)
+    services = [m for m in of_kind(manifests, "Service") if "metrics" in {p.get("name") for p in m["spec"]["ports"]}]
+    for monitor in of_kind(manifests, "ServiceMonitor"):
+        scraped = [
+            s["metadata"]["name"] for s in services if matches(monitor["spec"]["selector"], s["metadata"]["labels"])
+        ]
+        assert scraped == [monitor["metadata"]["name"]]
+
+
 # The way in.
 
 

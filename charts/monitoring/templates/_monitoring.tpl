@@ -91,7 +91,7 @@ volumeMounts:
 apiVersion: v1
 kind: Service
 metadata:
-  {{- include "common.metadata" (dict "root" .root "name" (printf "%s-%s-pods" (include "common.platform" .root) .component) "wave" 0) | nindent 2 }}
+  {{- include "common.metadata" (dict "root" .root "name" (printf "%s-%s-pods" (include "common.platform" .root) .component) "component" (printf "%s-pods" .component) "wave" 0) | nindent 2 }}
 spec:
   type: ClusterIP
   clusterIP: None
