@@ -199,6 +199,44 @@ def test_the_longest_release_name_gives_names_that_kubernetes_takes(render: Rend
         assert len(manifest["metadata"]["name"]) <= (52 if manifest["kind"] == "StatefulSet" else 63)
 
 
+NAMES = (
+    *("ingress.className", "ingress.tls.secretName", "gatewayApi.parentRef.name", "gatewayApi.parentRef.namespace"),
+    *("global.image.pullSecrets[0]", "global.storageClassName", "global.managedBy", "notification.smtp.host"),
+    *("payment.stripe.existingSecret", "notification.smtp.existingSecret", "notification.sms.existingSecret"),
+)
+WITH_EVERY_NAME = settings({
+    **WHOLE["watched by its own"], **WHOLE["watched by a shared one"], **PROVIDERS, **AUTOSCALING,
+    "ingress.enabled": "true", "gatewayApi.enabled": "true",
+})  # fmt: skip
+
+
+@pytest.mark.parametrize("word", ["no", "on", "off", "yes", "true", "false", "1e3", "2026-01-01"])
+def test_a_name_that_means_something_else_in_yaml_stays_a_name(render: Render, secrets: str, word: str) -> None:
+    def shapes(word: str) -> dict[str, Any]:
+        release = "shop" if word[0].isdigit() else word
+        names = [f"--set-string={path}={word}" for path in NAMES]
+        chosen = (*WITH_EVERY_NAME, *names, f"--namespace={word}")
+        manifests = render("platform", "--values", secrets, *chosen, release=release)
+        return {identity(manifest, release): shape(manifest) for manifest in manifests}
+
+    assert shapes(word) == shapes("word")
+
+
+def identity(manifest: Manifest, release: str) -> str:
+    """A manifest's kind and name, without the release's and a migration's hash."""
+    name = manifest["metadata"]["name"].removeprefix(f"{release}-")
+    return f"{manifest['kind']} {re.sub('-migrate-[0-9a-f]{8}$', '-migrate', name)}"
+
+
+def shape(value: Any) -> Any:
+    """The type of every value in a manifest, and in the file of Prometheus' that it holds."""
+    if isinstance(value, list):
+        return [shape(one) for one in value]
+    if isinstance(value, dict):
+        return {key: shape(yaml.safe_load(one) if key == "prometheus.yml" else one) for key, one in value.items()}
+    return type(value).__name__
+
+
 def test_the_same_values_give_the_same_bytes(helm: Helm, secrets: str) -> None:
     renderings = {helm("template", "shop", "platform", "--values", secrets).stdout for _ in range(5)}
     assert len(renderings) == 1

@@ -38,3 +38,10 @@ def test_a_prometheus_that_is_told_of_the_operator_is_told_when_to_wake_somebody
 def test_alerts_are_for_who_asks_for_them(render: Render) -> None:
     for settings in ("serviceMonitor.enabled=false", "serviceMonitor.enabled=true,alerts.enabled=false"):
         assert not of_kind(render("operator", "--set", settings), "PrometheusRule")
+
+
+def test_names_that_mean_something_else_in_yaml_stay_names(render: Render) -> None:
+    for manifest in render("operator", "--namespace=on", "--set=watchNamespaces={off}", release="no"):
+        metadata, others = manifest["metadata"], [*manifest.get("subjects", []), manifest.get("roleRef", {})]
+        names = [one.get(field, "") for one in (metadata, *others) for field in ("name", "namespace")]
+        assert all(isinstance(name, str) for name in (*names, *metadata.get("labels", {}).values())), metadata

@@ -57,7 +57,7 @@ field (the one that is secret), least (its shortest length), also (fields that c
 {{- if and .from.existingSecret $given -}}
 {{- fail (printf "%s and %s are both set: leave one of them empty" $existing $field) -}}
 {{- else if .from.existingSecret -}}
-secret: {{ .from.existingSecret }}
+secret: {{ .from.existingSecret | quote }}
 {{- else if $given -}}
 {{- if lt (len $given) (.least | default 1) -}}
 {{- fail (printf "%s is too short: it needs %d characters or more; %s" $field .least $source) -}}

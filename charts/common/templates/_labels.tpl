@@ -5,10 +5,10 @@ rollout that the operator applies the object in: 0 policies, secrets and Service
 */}}
 {{- define "common.metadata" -}}
 name: {{ .name | default (include "common.fullname" .root) }}
-namespace: {{ .root.Release.Namespace }}
+namespace: {{ .root.Release.Namespace | quote }}
 labels:
   {{- include "common.podLabels" . | nindent 2 }}
-  app.kubernetes.io/managed-by: {{ (.root.Values.global).managedBy | default .root.Release.Service }}
+  app.kubernetes.io/managed-by: {{ (.root.Values.global).managedBy | default .root.Release.Service | quote }}
 annotations:
   platform.ecommerce.dev/wave: {{ .wave | quote }}
 {{- end -}}
@@ -27,7 +27,7 @@ app.kubernetes.io/part-of: ecommerce
 {{- end -}}
 
 {{- define "common.selectorLabels" -}}
-app.kubernetes.io/instance: {{ include "common.platform" .root }}
+app.kubernetes.io/instance: {{ include "common.platform" .root | quote }}
 app.kubernetes.io/component: {{ .component | default (include "common.component" .root) }}
 {{- end -}}
 

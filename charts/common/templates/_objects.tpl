@@ -78,6 +78,6 @@ spec:
 {{/* What rules and dashboards go by, besides namespace. */}}
 {{- define "common.scrapedLabels" -}}
 relabelings:
-  - { targetLabel: platform, replacement: {{ include "common.platform" .root }} }
+  - { targetLabel: platform, replacement: {{ include "common.platform" .root | quote }} }
   - { targetLabel: component, replacement: {{ include "common.component" .root }} }
 {{- end -}}

@@ -15,7 +15,7 @@ SHOP_URL: {{ .url | default (printf "http://%s-gateway.%s.svc:8080" (include "co
 {{- if not .from }}
 {{- fail (printf "%s is empty: set it to the address that the shop's mails come from" (include "common.path" (dict "root" $ "path" "smtp.from"))) }}
 {{- end }}
-SMTP_HOST: {{ .host }}
+SMTP_HOST: {{ .host | quote }}
 SMTP_PORT: {{ .port | toString | quote }}
 SMTP_FROM: {{ .from | quote }}
 SMTP_STARTTLS: {{ .startTls | toString | quote }}

@@ -3,7 +3,7 @@
 {{- with ((.root.Values.global).image).pullSecrets }}
 imagePullSecrets:
   {{- range . }}
-  - name: {{ . }}
+  - name: {{ . | quote }}
   {{- end }}
 {{- end }}
 serviceAccountName: {{ include "common.fullname" .root }}

@@ -78,7 +78,7 @@ spec:
 {{- define "common.peers" -}}
 - podSelector:
     matchLabels:
-      app.kubernetes.io/instance: {{ include "common.platform" .root }}
+      app.kubernetes.io/instance: {{ include "common.platform" .root | quote }}
     matchExpressions:
       - { key: app.kubernetes.io/component, operator: In, values: {{ toJson .components }} }
 {{- end -}}

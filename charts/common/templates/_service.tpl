@@ -114,13 +114,13 @@ with `extra` over them; the rest from Secrets. Takes root and extra.
 {{- end }}
 {{- end }}
 {{- range $name, $value := $env }}
-- name: {{ $name }}
+- name: {{ $name | quote }}
   value: {{ $value | toString | quote }}
 {{- end }}
 {{- range $kind, $credential := $credentials }}
 {{- range $credential.keys }}
 - name: {{ . }}
-  valueFrom: { secretKeyRef: { name: {{ $credential.secret }}, key: {{ . }} } }
+  valueFrom: { secretKeyRef: { name: {{ $credential.secret | quote }}, key: {{ . }} } }
 {{- end }}
 {{- end }}
 {{- end -}}
@@ -173,7 +173,7 @@ template:
   value: {{ include "common.platform" . | quote }}
 {{- range $database.keys }}
 - name: {{ . }}
-  valueFrom: { secretKeyRef: { name: {{ $database.secret }}, key: {{ . }} } }
+  valueFrom: { secretKeyRef: { name: {{ $database.secret | quote }}, key: {{ . }} } }
 {{- end }}
 {{- end -}}
 

@@ -49,7 +49,7 @@ metrics that it has of each queue; wave, where it is not a store's.
 {{/* One key of the store's Secret as an environment variable. Takes root, name, key. */}}
 {{- define "common.storeEnv" -}}
 - name: {{ .name }}
-  valueFrom: { secretKeyRef: { name: {{ include "common.storeSecretName" .root }}, key: {{ .key }} } }
+  valueFrom: { secretKeyRef: { name: {{ include "common.storeSecretName" .root | quote }}, key: {{ .key }} } }
 {{- end -}}
 
 {{- define "common.configMap" -}}
@@ -124,7 +124,7 @@ spec:
       spec:
         accessModes: [ReadWriteOnce]
         {{- with .storageClassName | default ($root.Values.global).storageClassName }}
-        storageClassName: {{ . }}
+        storageClassName: {{ . | quote }}
         {{- end }}
         resources: { requests: { storage: {{ .size }} } }
   {{- end }}

@@ -54,7 +54,7 @@ dns_sd_configs: [{ names: [{{ .name }}], type: A, port: {{ .port }}, refresh_int
 
 {{- define "monitoring.label" -}}
 {{- range $name, $value := . }}
-- { target_label: {{ $name }}, replacement: {{ $value }} }
+- { target_label: {{ $name }}, replacement: {{ $value | quote }} }
 {{- end }}
 {{- end -}}
 

@@ -2,12 +2,12 @@
 {{ include "operator.selectorLabels" . }}
 app.kubernetes.io/part-of: ecommerce
 app.kubernetes.io/version: {{ .Values.image.tag | default .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
+app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
 {{- end -}}
 
 {{- define "operator.selectorLabels" -}}
 app.kubernetes.io/name: ecommerce-operator
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/component: operator
 {{- end -}}
 
