@@ -4,6 +4,7 @@ from chassis.kernel.ids import ProductId
 
 from product_service.domain.categories import MAX_DEPTH, CategoryId
 from product_service.domain.lists import COUNTED
+from product_service.domain.products import MAX_VARIANTS
 
 
 class CatalogueError(Exception):
@@ -94,6 +95,13 @@ class VariantExists(CatalogueError):  # noqa: N818 - named for what happened
         super().__init__(
             f"options: group {group_id} has a variant with these options already: say what sets this one apart"
         )
+
+
+class TooManyVariants(CatalogueError):  # noqa: N818 - named for what happened
+    """A group of variants is full."""
+
+    def __init__(self, group_id: ProductId) -> None:
+        super().__init__(f"group {group_id} has {MAX_VARIANTS} variants, as many as it may: begin another group")
 
 
 class PageTooDeep(CatalogueError):  # noqa: N818 - named for what happened

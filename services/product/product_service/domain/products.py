@@ -11,6 +11,8 @@ from chassis.kernel.money import Money
 
 from product_service.domain.categories import UNSAID, CategoryId, Unsaid
 
+MAX_VARIANTS = 100
+"""How many products a group has at most: whoever looks at one of them is shown the others."""
 _SLUG_CHARACTERS = 80
 
 

@@ -10,6 +10,7 @@ from product_service.domain.errors import (
     CategoryTooDeep,
     NotTheSeller,
     PageTooDeep,
+    TooManyVariants,
     UnknownCategory,
     UnknownCategoryOfProduct,
     UnknownGroup,
@@ -30,6 +31,7 @@ PROBLEMS: ProblemTable = {
     CategoryTooDeep: Problem(409, "category_too_deep"),
     UnknownGroup: Problem(422, "unknown_group"),
     VariantExists: Problem(409, "variant_exists"),
+    TooManyVariants: Problem(409, "too_many_variants"),
     PageTooDeep: Problem(404, "page_too_deep"),
     BadCursor: Problem(
         422, "invalid_field", members=lambda error: {"errors": [{"field": "cursor", "message": str(error)}]}

@@ -6,12 +6,12 @@ from typing import Any
 
 from chassis.kernel.ids import ProductId, UserId
 from chassis.kernel.money import Money
-from sqlalchemy import ARRAY, BigInteger, ColumnElement, Row, any_, insert, literal, or_, select, update
+from sqlalchemy import ARRAY, BigInteger, ColumnElement, Row, any_, func, insert, literal, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from product_service.domain.categories import CategoryId
 from product_service.domain.errors import UnknownCategoryOfProduct, VariantExists
-from product_service.domain.products import Description, Listing, Product, Rating
+from product_service.domain.products import MAX_VARIANTS, Description, Listing, Product, Rating
 from product_service.repository.tables import products
 from product_service.repository.violations import broken_reference_is, duplicate_is
 
@@ -71,10 +71,18 @@ class ProductRepository:
         group = [product for product in locked.values() if group_id in (product.id, product.group_id)]
         return None if product_id is None else locked.get(product_id), group
 
-    async def variants(self, group_id: ProductId) -> list[Listing]:
-        """The members of a group, along variants_differ, the oldest first."""
-        wanted = select(*LISTED).where(products.c.group_id == group_id, LIVE).order_by(products.c.id)
-        return [listing_of(row) for row in await self._transaction.execute(wanted)]
+    async def size_of_group(self, group_id: ProductId) -> int:
+        """How many members a group has, along variants_differ. Its rows must be locked, in a statement before this one: who joined
+        while that one waited is counted here, and nobody joins from now on.
+        """
+        members = select(func.count()).where(products.c.group_id == group_id, LIVE)
+        return await self._transaction.scalar(members) or 0
+
+    async def variants(self, group_id: ProductId, besides: ProductId) -> list[Listing]:
+        """The members of a group but for one, along variants_differ: the oldest MAX_VARIANTS, the oldest first."""
+        wanted = select(*LISTED).where(products.c.group_id == group_id, products.c.id != besides, LIVE)
+        oldest = wanted.order_by(products.c.id).limit(MAX_VARIANTS)
+        return [listing_of(row) for row in await self._transaction.execute(oldest)]
 
     async def add(
         self,

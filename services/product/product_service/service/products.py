@@ -15,8 +15,8 @@ from shopapi.events.v1.events_pb2 import ProductChanged
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from product_service.domain.categories import UNSAID
-from product_service.domain.errors import NotTheSeller, UnknownGroup, UnknownProduct
-from product_service.domain.products import Description, Listing, Product
+from product_service.domain.errors import NotTheSeller, TooManyVariants, UnknownGroup, UnknownProduct
+from product_service.domain.products import MAX_VARIANTS, Description, Listing, Product
 from product_service.repository.cache import ProductCache
 from product_service.repository.products import ProductRepository
 
@@ -54,11 +54,10 @@ class Products:
         if product.group_id is None:
             return []
         async with self._database.begin() as transaction:
-            group = await ProductRepository(transaction).variants(product.group_id)
-        return [listing for listing in group if listing.product.id != product.id]
+            return await ProductRepository(transaction).variants(product.group_id, besides=product.id)
 
     async def add(self, seller: Principal, said: Description) -> Product:
-        """Raises UnknownCategoryOfProduct, UnknownGroup, VariantExists."""
+        """Raises UnknownCategoryOfProduct, UnknownGroup, TooManyVariants, VariantExists."""
         group_id = None if said.group_id is UNSAID else said.group_id
         options: Mapping[str, str] = {} if said.options is UNSAID else said.options
         async with self._database.begin() as transaction:
@@ -67,6 +66,7 @@ class Products:
             if group_id is not None:
                 _, group = await repository.lock_with_group(None, group_id)
                 founder = founder_of(group_id, group, seller.user_id)
+                await _make_sure_of_room(repository, group_id)
             if founder is not None:
                 await repository.found_group(founder, self._now())
             added = await repository.add(seller.user_id, said, group_id, options, self._now())
@@ -76,7 +76,7 @@ class Products:
 
     async def revise(self, principal: Principal, product_id: ProductId, said: Description) -> Product:
         """Replaces all that is said of a product. Raises UnknownProduct, NotTheSeller, UnknownCategoryOfProduct, UnknownGroup,
-        VariantExists.
+        TooManyVariants, VariantExists.
         """
         async with self._database.begin() as transaction:
             repository = ProductRepository(transaction)
@@ -89,6 +89,8 @@ class Products:
                 found, group = await repository.lock_with_group(product_id, group_id)
                 product = _own(found, product_id, principal)
                 founder = founder_of(group_id, group, product.seller_id)
+                if product.group_id != group_id:
+                    await _make_sure_of_room(repository, group_id)
             if founder is not None and founder != product_id:
                 await repository.found_group(founder, self._now())
             options = product.options if said.options is UNSAID else said.options
@@ -144,6 +146,12 @@ def founder_of(group_id: ProductId, group: Sequence[Product], seller_id: UserId)
     if any(product.group_id is not None for product in group):
         raise UnknownGroup(group_id)  # it is in another group, which has a name of its own
     return group_id
+
+
+async def _make_sure_of_room(repository: ProductRepository, group_id: ProductId) -> None:
+    """For one more member of a group, whose rows must be locked. Raises TooManyVariants."""
+    if await repository.size_of_group(group_id) >= MAX_VARIANTS:
+        raise TooManyVariants(group_id)
 
 
 def _own(product: Product | None, product_id: ProductId, principal: Principal) -> Product:

@@ -8,6 +8,7 @@ import httpx
 import pytest
 from chassis.tokens import Role
 from product_harness import ADMIN, OTHER_SELLER, Shop
+from product_service.domain.products import MAX_VARIANTS
 
 
 async def add(shop: Shop, group: int | None, options: dict[str, str], **fields: object) -> httpx.Response:
@@ -117,6 +118,48 @@ async def test_a_group_is_named_for_the_product_that_began_it(shop: Shop) -> Non
     for group in (second["id"], gone["id"], 987654321):
         answer = await add(shop, group, {"size": "L"})
         assert (answer.status_code, answer.json()["code"]) == (422, "unknown_group")
+
+
+async def grow(shop: Shop, first: dict[str, Any], members: int) -> None:
+    """Brings the group of this product to so many members, behind the service's back."""
+    await shop.execute("UPDATE products SET group_id = id WHERE id = $1", first["id"])
+    await shop.execute(
+        "INSERT INTO products (seller_id, category_id, name, description, price_amount, price_currency, images, group_id, options,"
+        " created_at, updated_at)"
+        " SELECT seller_id, category_id, name, description, price_amount, price_currency, images, id,"
+        " jsonb_build_object('n', n::text), created_at, updated_at FROM products, generate_series(2, $2) AS n WHERE id = $1",
+        first["id"],
+        members,
+    )
+
+
+async def test_a_full_group_takes_no_more_variants_and_lets_its_own_be_revised(shop: Shop) -> None:
+    first, other = await shop.product(), await shop.product()
+    await grow(shop, first, MAX_VARIANTS)
+
+    answers = [await add(shop, first["id"], {"n": "new"}), await revise(shop, other, group_id=first["id"])]
+
+    assert [(answer.status_code, answer.json()["code"]) for answer in answers] == [(409, "too_many_variants")] * 2
+    assert (await revise(shop, first, group_id=first["id"], options={"n": "old"})).status_code == 200
+    assert (await revise(shop, first, group_id=None)).status_code == 200
+    assert (await add(shop, first["id"], {"n": "new"})).status_code == 201
+
+
+async def test_the_last_place_in_a_group_is_taken_once(shop: Shop) -> None:
+    first = await shop.product()
+    await grow(shop, first, MAX_VARIANTS - 1)
+
+    answers = await asyncio.gather(*(add(shop, first["id"], {"new": str(n)}) for n in range(8)))
+
+    assert sorted(answer.status_code for answer in answers) == [201] + [409] * 7
+    assert len(await siblings(shop, first["id"])) == MAX_VARIANTS - 1
+
+
+async def test_a_page_shows_a_hundred_variants_whatever_the_group_has(shop: Shop) -> None:
+    first = await shop.product()
+    await grow(shop, first, MAX_VARIANTS + 50)
+
+    assert len(await siblings(shop, first["id"])) == MAX_VARIANTS
 
 
 @pytest.mark.parametrize(
