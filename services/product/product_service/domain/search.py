@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 MAX_WORDS = 16
 """What is written beyond that is not searched for."""
-MAX_LETTERS = 40
+MIN_LETTERS, MAX_LETTERS = 4, 40
+"""Shorter words would be taken for too many others, longer ones are no words."""
+MAX_CORRECTED = 4
+"""Who misspells more words than that is not understood."""
 _BARE = {**dict.fromkeys(map(ord, string.punctuation), " "), **dict.fromkeys(range(0x300, 0x370))}
 """Punctuation parts words, accents go: both as search_text() does it."""
 
@@ -34,11 +37,16 @@ def question(said: str) -> Question | None:
     return Question((), tuple(symbols[:MAX_WORDS])) if symbols else None
 
 
+def may_be_misspelt(written: str) -> bool:
+    """Whether it is worth looking for a word that was meant by this one."""
+    return MIN_LETTERS <= len(written) <= MAX_LETTERS
+
+
 def meant(written: str, known: Iterable[str]) -> list[str]:
     """Of the words that are known, those that may have been meant: one mistake in four to seven letters, two in more. A mistake is a
     letter too many, too few, another one, or two that changed places.
     """
-    if not 4 <= len(written) <= MAX_LETTERS:
+    if not may_be_misspelt(written):
         return []
     allowed = 1 if len(written) < 8 else 2
     near = [(distance(written, word), word) for word in known if abs(len(word) - len(written)) <= allowed]

@@ -37,7 +37,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from product_service.domain.categories import CategoryId
 from product_service.domain.lists import COUNTED, PRICE_STEPS, Key, PriceRange, Sort, StockCount, Wanted, price_range
 from product_service.domain.products import Listing
-from product_service.domain.search import Question, meant
+from product_service.domain.search import MAX_CORRECTED, Question, may_be_misspelt, meant
 from product_service.repository.products import LISTED, LIVE, listing_of
 from product_service.repository.tables import products, search_words
 
@@ -102,6 +102,8 @@ class SearchRepository:
 
         No plan may expect to come upon such a product soon by going through all of them: there may be none.
         """
+        if not any(map(may_be_misspelt, question.words)):
+            return written
         await self._transaction.execute(_BITMAPS_ONLY)
         is_found = await self._transaction.scalar(select(_some_product_has(_read(written.anywhere))))
         meant_by = {} if is_found else await self._meant_by(question)
@@ -214,12 +216,14 @@ class SearchRepository:
         return Reading(row[0], row[1], meaning, is_corrected=bool(meant_by))
 
     async def _meant_by(self, question: Question) -> dict[str, list[str]]:
-        """By each word what may have been meant by it; nothing by one that some product has."""
-        found = {}
-        for word in dict.fromkeys(question.words):
+        """By each word that no product has what may have been meant by it: of the first MAX_CORRECTED of them."""
+        found: dict[str, list[str]] = {}
+        for word in filter(may_be_misspelt, dict.fromkeys(question.words)):
             as_written = _one_word(word, _flags(word == question.words[-1]))
-            is_known = await self._transaction.scalar(select(_some_product_has(as_written)))
-            found[word] = [] if is_known else await self._similar(word)
+            if not await self._transaction.scalar(select(_some_product_has(as_written))):
+                found[word] = await self._similar(word)
+            if len(found) == MAX_CORRECTED:
+                break
         return found
 
     async def _similar(self, word: str) -> list[str]:

@@ -1,11 +1,15 @@
 """What is searched for is found, in the right order, however it is written."""
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from product_harness import OTHER_SELLER, Shop
+from product_service.domain.search import MAX_CORRECTED, MAX_WORDS
 from prometheus_client import REGISTRY
+from sqlalchemy import Engine, event
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +89,44 @@ async def test_a_misspelt_word_finds_what_was_meant(shop: Shop, shelf: int, q: s
     found = await shop.names(category=shelf, q=q)
 
     assert found[:1] == ([first] if first else [])
+
+
+@contextmanager
+def similar_words_looked_up() -> Iterator[list[str]]:
+    """The statements meanwhile that look for words like another."""
+    statements: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
+        if "search_words" in statement:
+            statements.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        yield statements
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+
+
+@pytest.mark.parametrize("letters", [2, 3, 41])
+async def test_a_word_too_short_or_too_long_to_be_corrected_is_not_looked_up(shop: Shop, letters: int) -> None:
+    unknown = [chr(ord("a") + number) + "q" * (letters - 1) for number in range(min(MAX_WORDS, 200 // (letters + 1)))]
+
+    with similar_words_looked_up() as statements:
+        assert await shop.names(q=" ".join(unknown)) == []
+        assert await suggested(shop, " ".join(unknown)) == []
+
+    assert statements == []
+
+
+async def test_a_search_corrects_four_words_at_most(shop: Shop) -> None:
+    words = [f"{chr(ord('a') + number)}velopixx" for number in range(MAX_WORDS)]
+    product = await shop.product(name=" ".join(words))
+
+    with similar_words_looked_up() as statements:
+        assert await shop.names(q=" ".join(word[:-1] + "q" for word in words)) == []
+        assert len(statements) == MAX_CORRECTED
+        four_misspelt = [word[:-1] + "q" for word in words[-MAX_CORRECTED:]]
+        assert await shop.names(q=" ".join(words[:-MAX_CORRECTED] + four_misspelt)) == [product["name"]]
 
 
 async def test_a_word_that_is_a_name_is_not_taken_for_another(shop: Shop) -> None:
