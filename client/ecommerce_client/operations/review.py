@@ -52,7 +52,11 @@ class ReviewOperations:
         )
 
     async def remove_review(self, review_id: int) -> None:
-        """Remove a review: its author, or an admin."""
+        """Remove a review: its author, or an admin.
+
+        A hidden one that its author removes loses its words, and stays the only one they may write: replace it, and an admin looks
+        at it again.
+        """
         await self._connection.nothing(Call("DELETE", "/api/v1/reviews/{review_id}", values={"review_id": review_id}))
 
     async def find_helpful(self, review_id: int) -> review.ReviewAnswer:

@@ -23,7 +23,7 @@ from review_service.handlers.http import moderation_routes, routes
 from review_service.handlers.problems import PROBLEMS
 from review_service.service.reviews import Reviews
 
-SCHEMA = "0002"
+SCHEMA = "0003"
 _MENDING_SECONDS = 10.0
 
 

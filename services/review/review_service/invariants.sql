@@ -33,6 +33,10 @@ SELECT id, author_id FROM reviews JOIN helpful_votes ON review_id = id AND user_
 -- A reason is between admins and the author: nothing that everybody reads has one.
 SELECT id, status FROM reviews WHERE status = 'approved' AND moderation_reason IS NOT NULL;
 
+-- invariant: removed_reviews_say_nothing
+-- What an author removed while it was hidden has no words and is not shown, until the author says something new.
+SELECT id, status FROM reviews WHERE removed_at = updated_at AND (status <> 'rejected' OR title IS NOT NULL OR text IS NOT NULL);
+
 -- invariant: erased_accounts_say_nothing
 -- Neither words nor votes are left of an account that was erased.
 SELECT user_id, id AS review_id FROM erased_users JOIN reviews ON author_id = user_id WHERE title IS NOT NULL OR text IS NOT NULL

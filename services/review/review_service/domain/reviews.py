@@ -52,6 +52,13 @@ class Review:
     helpful_count: int
     created_at: datetime
     updated_at: datetime
+    removed_at: datetime | None
+    """When its author last removed it while it was hidden."""
+
+    @property
+    def is_removed(self) -> bool:
+        """Whether its author has not said anything since then: a revision, by whatever release, has a time of its own."""
+        return self.removed_at == self.updated_at
 
     @property
     def shown_rating(self) -> int | None:

@@ -117,6 +117,9 @@ def routes(reviews: Reviews, auth: Authenticator) -> APIRouter:
 
     @router.delete("/reviews/{review_id}", status_code=204, summary="Remove a review: its author, or an admin")
     async def remove_review(review_id: PathId, principal: Annotated[Principal, caller]) -> None:
+        """A hidden one that its author removes loses its words, and stays the only one they may write: replace it, and an admin looks
+        at it again.
+        """
         await reviews.remove(principal, ReviewId(review_id))
 
     @router.post("/reviews/{review_id}/helpful", summary="Find a review helpful; once, however often it is said")

@@ -38,8 +38,9 @@ class ReviewRepository:
         return await self._page(wanted, _ORDERS[sort], offset, limit)
 
     async def by_status(self, status: ReviewStatus, offset: int, limit: int) -> tuple[Sequence[Review], int]:
-        """Of all products, newest first; hidden ones along reviews_hidden."""
-        return await self._page([reviews.c.status == status], _NEWEST, offset, limit)
+        """Of all products, newest first, but for those that their authors removed; hidden ones along reviews_hidden."""
+        is_there = reviews.c.removed_at.is_distinct_from(reviews.c.updated_at)
+        return await self._page([reviews.c.status == status, is_there], _NEWEST, offset, limit)
 
     async def _page(
         self, wanted: Sequence[ColumnElement[bool]], order: Sequence[ColumnElement[Any]], offset: int, limit: int
@@ -79,6 +80,13 @@ class ReviewRepository:
     async def remove(self, review_id: ReviewId) -> None:
         """Its votes go with it. The row must be locked."""
         await self._transaction.execute(delete(reviews).where(reviews.c.id == review_id))
+
+    async def blank(self, review_id: ReviewId, at: datetime) -> None:
+        """Takes its words, and keeps it as the one review that its author may write of the product. The row must be locked."""
+        blank = update(reviews).values(
+            title=None, text=None, status=ReviewStatus.REJECTED, updated_at=at, removed_at=at
+        )
+        await self._transaction.execute(blank.where(reviews.c.id == review_id))
 
     async def vote(self, review_id: ReviewId, user_id: UserId, at: datetime) -> bool:
         """Whether this is the user's first vote for it. The review's row must be locked."""
@@ -139,4 +147,5 @@ def _review(row: Row[Any]) -> Review:
         helpful_count=row.helpful_count,
         created_at=row.created_at,
         updated_at=row.updated_at,
+        removed_at=row.removed_at,
     )

@@ -19,6 +19,7 @@ reviews = Table(
     Column("helpful_count", BigInteger, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False),
     Column("updated_at", DateTime(timezone=True), nullable=False),
+    Column("removed_at", DateTime(timezone=True)),
 )
 
 ratings = Table(

@@ -121,21 +121,28 @@ class Reviews:
         return revised
 
     async def remove(self, principal: Principal, review_id: ReviewId) -> None:
-        """By its author or an admin. Raises UnknownReview, NotTheAuthor."""
+        """By its author or an admin. What is hidden is kept from its author as rejected and without words: whoever could remove it
+        wholly might write it anew, and have it shown again. Raises UnknownReview, NotTheAuthor.
+        """
         async with self._database.begin() as transaction:
             repository = ReviewRepository(transaction)
             review = await _locked(repository, review_id)
             if review.author_id != principal.user_id and not principal.is_admin:
                 raise NotTheAuthor(review_id)
-            await repository.remove(review_id)
+            if review.status is ReviewStatus.APPROVED or principal.is_admin:
+                await repository.remove(review_id)
+            else:
+                await repository.blank(review_id, self._now())
             await self._rate(transaction, review.product_id, review.shown_rating, None)
         self._outbox.nudge()
 
     async def moderate(self, review_id: ReviewId, status: ReviewStatus, reason: str | None) -> Review:
-        """Shows or hides a review; the reason is for its author. Raises UnknownReview."""
+        """Shows or hides a review; the reason is for its author. Raises UnknownReview, also for one that its author has removed."""
         async with self._database.begin() as transaction:
             repository = ReviewRepository(transaction)
             review = await _locked(repository, review_id)
+            if review.is_removed:
+                raise UnknownReview(review_id)
             kept_reason = None if status is ReviewStatus.APPROVED else reason
             moderated = await repository.moderate(review_id, status, kept_reason)
             await self._rate(transaction, review.product_id, review.shown_rating, moderated.shown_rating)

@@ -182,6 +182,13 @@ class Shop:
         body, headers = {"status": status, "reason": reason}, self.bearer(ADMIN, Role.ADMIN)
         return await self.http.put(f"/api/v1/reviews/{review}/moderation", json=body, headers=headers)
 
+    async def queued(self, status: str) -> list[int]:
+        """The newest reviews of a status, as an admin sees them."""
+        headers = self.bearer(ADMIN, Role.ADMIN)
+        answer = await self.http.get("/api/v1/reviews", params={"status": status, "limit": 100}, headers=headers)
+        assert answer.status_code == 200, answer.text
+        return [review["id"] for review in answer.json()["data"]]
+
     async def erase(self, *users: int) -> Sequence[Event]:
         """Their accounts are gone, and this service has heard of it."""
         self.users.erased.update(users)

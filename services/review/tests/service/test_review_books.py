@@ -10,6 +10,7 @@ from chassis.database import Database
 from chassis.dsn import url
 from chassis.settings import DatabaseSettings
 from review_harness import Shop, a_product, broken, running_shop
+from review_service.app import SCHEMA
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -24,6 +25,10 @@ FRAUDS = {
     "helpful_counts_are_votes": ["UPDATE reviews SET helpful_count = 2", "DELETE FROM helpful_votes"],
     "nobody_votes_for_themselves": ["UPDATE helpful_votes SET user_id = 10"],
     "shown_reviews_have_no_reason_to_be_hidden": ["UPDATE reviews SET moderation_reason = 'insults'"],
+    "removed_reviews_say_nothing": [
+        "UPDATE reviews SET removed_at = updated_at, title = NULL, text = NULL",
+        "UPDATE reviews SET removed_at = updated_at, status = 'rejected'",
+    ],
     "erased_accounts_say_nothing": [
         "INSERT INTO erased_users VALUES (10, now())",
         "INSERT INTO erased_users VALUES (11, now())",
@@ -113,7 +118,7 @@ async def test_what_the_release_before_writes_is_mended() -> None:
 
 
 async def broken_of(settings: DatabaseSettings) -> dict[str, list[dict[str, object]]]:
-    database = Database(settings, "0002")
+    database = Database(settings, SCHEMA)
     found = await broken(database)
     await database.close()
     return found

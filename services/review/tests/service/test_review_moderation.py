@@ -77,6 +77,52 @@ async def test_removing_a_hidden_review_takes_nothing_from_the_rating(shop: Shop
     assert await shop.rating(product) == (5.0, 1)
 
 
+@pytest.mark.parametrize("status", ["rejected", "pending"])
+async def test_a_hidden_review_is_not_shown_again_by_removing_it_and_writing_it_anew(shop: Shop, status: str) -> None:
+    product = a_product()
+    review = await shop.review(product, author=10, title="!", text="!!!")
+    await shop.moderate(review["id"], status, "insults")
+
+    removed = [await shop.delete(review["id"], author=10) for _ in range(2)]
+    anew = await shop.post(product, author=10, title="!", text="!!!")
+
+    assert [answer.status_code for answer in removed] == [204, 204]
+    assert (anew.status_code, anew.json()["code"]) == (409, "already_reviewed")
+    revised = (await shop.put(review["id"], author=10, rating=4)).json()["data"]
+    assert (revised["status"], revised["title"], revised["text"]) == ("pending", None, None)
+    assert await shop.listed(product) == []
+    assert await shop.rating(product) == (0.0, 0)
+
+
+async def test_a_hidden_review_that_its_author_removes_has_no_words_and_bothers_no_admin(shop: Shop) -> None:
+    review = await shop.review(a_product(), author=10, title="!", text="!!!")
+    await shop.moderate(review["id"], "rejected", "insults")
+    assert review["id"] in await shop.queued("rejected")
+
+    await shop.delete(review["id"], author=10)
+
+    async with shop.connection() as connection:
+        said = await connection.fetchrow("SELECT title, text FROM reviews WHERE id = $1", review["id"])
+    assert tuple(said) == (None, None)
+    assert review["id"] not in await shop.queued("rejected") + await shop.queued("pending")
+    answer = await shop.moderate(review["id"], "approved")
+    assert (answer.status_code, answer.json()["code"]) == (404, "unknown_review")
+    await shop.put(review["id"], author=10, rating=4)
+    assert review["id"] in await shop.queued("pending")
+
+
+async def test_an_admin_who_removes_a_hidden_review_lets_its_author_write_another(shop: Shop) -> None:
+    product = a_product()
+    review = await shop.review(product, author=10)
+    await shop.moderate(review["id"], "rejected")
+    await shop.delete(review["id"], author=10)
+
+    assert (await shop.delete(review["id"], author=ADMIN, role=Role.ADMIN)).status_code == 204
+
+    another = await shop.review(product, author=10)
+    assert await shop.listed(product) == [another]
+
+
 async def test_admins_see_what_waits(shop: Shop) -> None:
     review = await shop.review(a_product(), author=10)
     await shop.moderate(review["id"], "pending", "look again")
