@@ -30,7 +30,7 @@ from product_service.service.recommendations import Recommending
 from product_service.service.search import Finding
 from product_service.service.sellers import Sellers
 
-SCHEMA = "0002"
+SCHEMA = "0003"
 
 
 class Settings(BackendSettings):

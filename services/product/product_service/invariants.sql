@@ -36,3 +36,10 @@ WHERE products.orders_count IS NULL OR co_purchases.orders_count > products.orde
 SELECT products.id AS product_id, seller_id
 FROM erased_sellers JOIN products ON products.seller_id = erased_sellers.user_id AND products.deleted_at IS NULL
 WHERE erased_sellers.received_at < now() - interval '5 minutes';
+
+-- invariant: erased_sellers_say_nothing
+-- Five minutes after a seller's account was erased, none of their products has words left, deleted ones included.
+SELECT products.id AS product_id, seller_id
+FROM erased_sellers JOIN products
+    ON products.seller_id = erased_sellers.user_id AND products.deleted_at IS NOT NULL AND products.name <> ''
+WHERE erased_sellers.received_at < now() - interval '5 minutes';

@@ -119,8 +119,13 @@ class ProductRepository:
             await self._transaction.execute(founded)
 
     async def delete(self, product_ids: Sequence[ProductId], at: datetime) -> None:
-        """The rows must be locked; they stay, for the orders that name them."""
+        """The rows must be locked; they stay, for the orders that name them, and keep their words while their seller has an account."""
         await self._transaction.execute(update(products).where(products.c.id.in_(product_ids)).values(deleted_at=at))
+
+    async def silence(self, product_ids: Sequence[ProductId]) -> None:
+        """Takes all words of deleted products. The rows must be locked; they stay, for the figures that name them."""
+        wordless = update(products).values(name="", description="", images=[], options={})
+        await self._transaction.execute(wordless.where(products.c.id.in_(product_ids)))
 
     async def _lock(self, which: Any) -> dict[ProductId, Product]:
         wanted = select(*SAID).where(which, LIVE).order_by(products.c.id).with_for_update()

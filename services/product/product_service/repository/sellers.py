@@ -3,12 +3,15 @@
 from datetime import datetime
 
 from chassis.kernel.ids import ProductId, UserId
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, and_, literal_column, not_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from product_service.repository.products import LIVE
 from product_service.repository.tables import erased_sellers, products
+
+_HAS_WORDS = products.c.name != literal_column("''")
+"""As the index has it, so that every plan may use that: what_has_no_name_says_nothing."""
 
 
 class SellerRepository:
@@ -25,10 +28,17 @@ class SellerRepository:
         """Products whose sellers were erased since then, along erased_sellers_by_age and products_by_seller; locked, but for those that
         somebody else has locked.
         """
+        return await self._lock(since, LIVE, limit)
+
+    async def lock_still_saying(self, since: datetime, limit: int) -> list[ProductId]:
+        """The same of deleted products that have words, along deleted_products_with_words."""
+        return await self._lock(since, and_(not_(LIVE), _HAS_WORDS), limit)
+
+    async def _lock(self, since: datetime, which: ColumnElement[bool], limit: int) -> list[ProductId]:
         wanted = (
             select(products.c.id)
             .join(erased_sellers, erased_sellers.c.user_id == products.c.seller_id)
-            .where(erased_sellers.c.received_at >= since, LIVE)
+            .where(erased_sellers.c.received_at >= since, which)
             .order_by(products.c.id)
             .limit(limit)
             .with_for_update(of=products, skip_locked=True)

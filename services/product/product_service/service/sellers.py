@@ -1,4 +1,4 @@
-"""What becomes of the products of somebody whose account is erased: nobody can buy them any more."""
+"""What becomes of the products of somebody whose account is erased: nobody can buy them any more, and nothing is left of their words."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -26,14 +26,18 @@ class Sellers:
         self._now = now
 
     async def erased_within(self, transaction: AsyncConnection, user_id: UserId) -> None:
-        """From now on, `withdraw` deletes what this user sells: in batches, since it may be much."""
+        """From now on, `withdraw` deletes what this user sells, and what they said of it: in batches, since it may be much."""
         await SellerRepository(transaction).remember_erased(user_id, self._now())
 
     async def withdraw(self) -> int:
-        """Deletes products of sellers whose accounts are erased, until none is left; says how many there were."""
+        """Deletes products of sellers whose accounts are erased, until none is left; says how many there were. Then takes the words of
+        all that were deleted, whoever did it: what others deal with is gone first.
+        """
         total = 0
         while deleted := await self._withdraw_some():
             total += deleted
+        while await self._silence_some():
+            pass
         return total
 
     async def _withdraw_some(self) -> int:
@@ -46,3 +50,10 @@ class Sellers:
         await self._products.after(*left_behind)
         WITHDRAWN.inc(len(left_behind))
         return len(left_behind)
+
+    async def _silence_some(self) -> int:
+        async with self._database.begin() as transaction:
+            still_saying = await SellerRepository(transaction).lock_still_saying(self._now() - _WATCHED, _BATCH)
+            if still_saying:
+                await ProductRepository(transaction).silence(still_saying)
+        return len(still_saying)

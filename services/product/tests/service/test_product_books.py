@@ -30,6 +30,10 @@ BROKEN_BY = {
     "erased_sellers_sell_nothing": [
         "INSERT INTO erased_sellers VALUES (7, now() - interval '2 days')",
     ],
+    "erased_sellers_say_nothing": [
+        "UPDATE products SET deleted_at = now()",
+        "INSERT INTO erased_sellers VALUES (7, now() - interval '2 days')",
+    ],
 }
 
 

@@ -197,6 +197,34 @@ async def test_what_an_erased_seller_adds_with_a_token_that_still_lives_is_not_s
     await testing.eventually(is_gone)
 
 
+async def test_no_words_of_an_erased_seller_are_left_in_the_catalogue(shop: Shop) -> None:
+    leaver, said = (
+        shop.issuer.bearer(43, Role.SELLER),
+        {"images": ["https://example.com/me.jpg"], "options": {"by": "me"}},
+    )
+    kept = await shop.product(**said)
+    bodies = [await shop.body(name=f"Anna {number}", description="by Anna", **said) for number in range(2)]
+    added = [await shop.http.post("/api/v1/products", json=body, headers=leaver) for body in bodies]
+    sold, gone = [answer.json()["data"]["id"] for answer in added]
+    await shop.http.delete(f"/api/v1/products/{gone}", headers=leaver)
+    await shop.http.delete(f"/api/v1/products/{kept['id']}", headers=shop.seller)
+    await shop.settled()
+
+    async def words(*product_ids: int) -> list[tuple[Any, ...]]:
+        query = "SELECT name, description, images, options::text, search::text FROM products WHERE id = ANY($1)"
+        return await shop.rows(query, product_ids)
+
+    async def none_are_left() -> bool:
+        return await words(sold, gone) == [("", "", [], "{}", "")] * 2
+
+    async with listening(shop) as heard:
+        await shop.hear(UserErased(user_id=43))
+        await testing.eventually(none_are_left)
+        await shop.settled()
+        assert heard == [sold]
+    assert [name for name, *_ in await words(kept["id"])] == [kept["name"]]
+
+
 class listening:  # noqa: N801 - read as a verb
     """The product ids of every product.changed that is sent meanwhile, as anybody else would hear them."""
 

@@ -1,6 +1,8 @@
 """The new schema takes over what is there, and serves the release before it."""
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
 
 import asyncpg
 import pytest
@@ -10,17 +12,17 @@ from product_harness import Shop, shop_with_neighbours
 
 OLD_INSERT = (
     "INSERT INTO products (seller_id, category_id, name, description, price_amount, price_currency, images, created_at, updated_at)"
-    " VALUES (7, $1, $2, $3, 100, 'USD', '{}', now(), now()) RETURNING id"
+    " VALUES ($1, 1, $2, $3, 100, 'USD', '{}', now(), now())"
 )
 
 
-@pytest.fixture
-async def taken_over(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Shop]:
-    """A shop that was there before the new schema."""
+@asynccontextmanager
+async def shop_from(revision: str, *statements: tuple[Any, ...]) -> AsyncIterator[Shop]:
+    """A shop that was there before the new schema, with what these statements wrote: each with its arguments."""
     async with testing.empty_database() as settings:
         upgrade = command.upgrade
-        with monkeypatch.context() as patch:
-            patch.setattr(command, "upgrade", lambda config, _head: upgrade(config, "0001"))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(command, "upgrade", lambda config, _head: upgrade(config, revision))
             await migrating.migrate("product_service", settings)
         connection = await asyncpg.connect(
             host=settings.db_host,
@@ -30,11 +32,31 @@ async def taken_over(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Shop]:
             database=settings.db_name,
         )
         await connection.execute("INSERT INTO categories (name) VALUES ('Old')")
-        await connection.fetchval(OLD_INSERT, 1, "Brûlée torch 100%", "The flames")
+        for statement in statements:
+            await connection.execute(*statement)
         await connection.close()
         await migrating.migrate("product_service", settings)
         async with shop_with_neighbours(settings) as shop:
             yield shop
+
+
+@pytest.fixture
+async def taken_over() -> AsyncIterator[Shop]:
+    async with shop_from("0001", (OLD_INSERT, 7, "Brûlée torch 100%", "The flames")) as shop:
+        yield shop
+
+
+async def test_what_erased_sellers_left_before_has_no_words_any_more() -> None:
+    async with shop_from(
+        "0002",
+        (OLD_INSERT, 41, "Anna's", "by Anna"),
+        (OLD_INSERT, 7, "Cup", ""),
+        ("UPDATE products SET deleted_at = now()",),
+        ("INSERT INTO erased_sellers VALUES (41, now() - interval '1 year')",),
+    ) as shop:
+        said = await shop.rows("SELECT seller_id, name, description, search::text FROM products ORDER BY seller_id")
+
+    assert said == [(7, "Cup", "", "'cup':1A,2B"), (41, "", "", "")]
 
 
 async def test_what_was_there_is_found_by_its_words_and_by_misspelt_ones(taken_over: Shop) -> None:
@@ -43,7 +65,7 @@ async def test_what_was_there_is_found_by_its_words_and_by_misspelt_ones(taken_o
 
 
 async def test_what_the_release_before_writes_meanwhile_is_found_as_well(taken_over: Shop) -> None:
-    await taken_over.rows(OLD_INSERT, 1, "Percolator", "")
+    await taken_over.execute(OLD_INSERT, 7, "Percolator", "")
     await taken_over.execute("UPDATE products SET name = 'Samovar', updated_at = now() WHERE name LIKE 'Br%'")
 
     assert await taken_over.names(q="percolater") == ["Percolator"]
