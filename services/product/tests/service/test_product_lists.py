@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from product_harness import Shop
 from product_service.domain.lists import PRICE_STEPS
@@ -119,7 +119,7 @@ def asked(market: Market, query: dict[str, Any]) -> dict[str, Any]:
     return {**{name: value for name, value in query.items() if name != "place"}, "category": place}
 
 
-thorough = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+thorough = settings(max_examples=40)
 
 
 @thorough
