@@ -1,12 +1,13 @@
 """Statements on notifications and their attempts. Locks: a notification's row; its attempts belong to whoever has its lease."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from chassis.kernel.ids import UserId
-from sqlalchemy import ColumnElement, Row, and_, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, Row, ScalarSelect, and_, delete, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -14,6 +15,7 @@ from notification_service.domain.delivery import Outcome, Result, Tries, Verdict
 from notification_service.domain.notifications import (
     Attempt,
     Channel,
+    Kind,
     Notification,
     Reason,
     Status,
@@ -22,6 +24,7 @@ from notification_service.domain.notifications import (
 from notification_service.repository.tables import attempts, notifications
 
 _NO_FACTS: dict[str, object] = {}
+_URGENT = [template for template in Template if template.kind is Kind.SECURITY]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,21 +60,11 @@ class NotificationRepository:
         return stored.first() is not None
 
     async def lease(self, lease: UUID, at: datetime, until: datetime) -> tuple[Notification, Tries] | None:
-        """The one that is due longest, along notifications_due; nobody else gets it before `until`. What others have locked is
-        passed by, and so are templates that only a newer release knows: its processes send them.
+        """What protects an account first, along notifications_urgent, then the others, along notifications_due; of each the one
+        that is due longest. Nobody else gets it before `until`. What others have locked is passed by, and so are templates that
+        only a newer release knows: its processes send them.
         """
-        due = (
-            select(notifications.c.id)
-            .where(
-                notifications.c.status == Status.PENDING,
-                notifications.c.due_at <= at,
-                notifications.c.template.in_(list(Template)),
-            )
-            .order_by(notifications.c.due_at)
-            .limit(1)
-            .with_for_update(skip_locked=True)
-            .scalar_subquery()
-        )
+        due = func.coalesce(_due_longest(_URGENT, at), _due_longest(list(Template), at))
         taken = update(notifications).where(notifications.c.id == due).values(lease=lease, due_at=until)
         row = (await self._transaction.execute(taken.returning(*notifications.c))).one_or_none()
         if row is None:
@@ -192,6 +185,21 @@ class NotificationRepository:
         for row in await self._transaction.execute(theirs):
             tried[row.notification_id].append(Attempt(row.number, row.at, row.outcome, row.error))
         return [replace(notification, attempts=tuple(tried[notification.id])) for notification in found]
+
+
+def _due_longest(templates: Sequence[Template], at: datetime) -> ScalarSelect[UUID]:
+    return (
+        select(notifications.c.id)
+        .where(
+            notifications.c.status == Status.PENDING,
+            notifications.c.due_at <= at,
+            notifications.c.template.in_(templates),
+        )
+        .order_by(notifications.c.due_at)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+        .scalar_subquery()
+    )
 
 
 def _ours(leased: Notification, lease: UUID) -> tuple[ColumnElement[bool], ...]:

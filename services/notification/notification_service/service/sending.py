@@ -95,7 +95,7 @@ class Sending:
                 senders.create_task(self._send_for_ever())
 
     async def send_one(self) -> bool:
-        """Sends what is due longest; False where nothing is. Raises DatabaseUnavailable."""
+        """Sends one that is due, the most urgent first; False where none is. Raises DatabaseUnavailable."""
         now = self._now()
         lease_id = self._new_id()
         async with self._database.begin() as transaction:

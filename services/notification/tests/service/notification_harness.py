@@ -23,6 +23,7 @@ import httpx
 from aiohttp import web
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 from chassis import rpc, testing
+from chassis.database import Database
 from chassis.events import Event
 from chassis.kernel.ids import uuid7
 from chassis.settings import DatabaseSettings
@@ -34,7 +35,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from google.protobuf.message import Message
 from grpc import aio
-from notification_service.app import Settings, build
+from notification_service.app import SCHEMA, Settings, build
+from notification_service.domain.notifications import Cause
+from notification_service.service.notifying import Notifying
+from notification_service.service.templates import Catalogue
 from shopapi.events.v1 import events_pb2 as pb
 from shopapi.money.v1 import money_pb2
 from shopapi.user.v1 import user_pb2, user_pb2_grpc
@@ -339,6 +343,15 @@ class World:
                 return bool(known == len(ids))
 
         await testing.eventually(all_are_received)
+
+    async def store(self, *causes: Cause) -> None:
+        """What the service would have stored, without a service that sends it."""
+        database = Database(self.database, SCHEMA)
+        notifying = Notifying(Catalogue(), lambda: datetime.now(UTC), uuid7)
+        async with database.begin() as transaction:
+            for cause in causes:
+                await notifying.store_within(transaction, cause)
+        await database.close()
 
     async def settled(self, user: int, status: str, count: int = 1) -> list[Any]:
         """Waits until a user has this many notifications, all in this state."""

@@ -12,6 +12,7 @@ from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from notification_harness import Notifications, World, address_of, placed, running
 from notification_service.app import SCHEMA, build
+from notification_service.domain.notifications import Kind, Template
 from notification_service.service.history import History
 
 NOTIFICATION = (
@@ -135,6 +136,15 @@ async def test_old_history_is_forgotten_and_what_waits_is_not(lone_world: World,
         left = {str(kept["id"]) for kept in await sql.fetch("SELECT id FROM notifications")}
         assert left == {fresh, waiting}
         assert await sql.fetchval("SELECT count(*) FROM attempts") == 0
+
+
+async def test_the_index_of_urgent_mails_knows_each_of_them(lone_world: World) -> None:
+    async with lone_world.sql() as sql:
+        index = await sql.fetchval("SELECT pg_get_indexdef('notifications_urgent'::regclass)")
+
+    assert {each for each in Template if f"'{each}'" in index} == {
+        each for each in Template if each.kind is Kind.SECURITY
+    }
 
 
 async def test_the_database_refuses_a_second_notification_of_one_cause(lone_world: World) -> None:

@@ -28,6 +28,8 @@ from notification_harness import (
     verification,
     words,
 )
+from notification_service.handlers.events import placed as order_placed
+from notification_service.handlers.events import reset_requested
 from notification_service.service.sending import Sending
 
 
@@ -302,6 +304,16 @@ async def test_a_database_that_is_away_for_a_moment_causes_no_second_mail(
     await world.settled(user, "sent")
     assert len(world.mailbox.to(user)) == 1
     assert await world.attempts(user) == [("accepted", None)]
+
+
+async def test_what_protects_an_account_waits_behind_no_order(lone_world: World) -> None:
+    orders = [order_placed(placed(1)) for _ in range(500)]
+    await lone_world.store(*orders, reset_requested(reset(2)))
+
+    async with running(lone_world, send_concurrency=4):
+        await lone_world.settled(2, "sent")
+
+    assert address_of(2) in [address for address, _ in lone_world.mailbox.mails[:4]]
 
 
 async def test_many_senders_in_two_processes_send_each_mail_once(lone_world: World) -> None:
