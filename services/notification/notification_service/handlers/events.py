@@ -118,9 +118,9 @@ def refunded(refund: pb.PaymentRefunded) -> Cause:
 
 
 def low(stock: pb.StockLow) -> Cause:
-    """A product may run low many times: the fall's time tells one from the next."""
+    """A product on the brink runs low with every sale and return: its seller is told of the first fall of each day (UTC)."""
     facts = {"product_id": stock.product_id, "available": stock.available, "threshold": stock.threshold}
-    key = f"stock.low:{stock.product_id}:{stock.at.ToJsonString()}"
+    key = f"stock.low:{stock.product_id}:{stock.at.ToDatetime(UTC).date()}"
     return Cause(key, UserId(stock.seller_id), Template.STOCK_LOW, facts)
 
 

@@ -81,8 +81,20 @@ async def test_two_events_about_one_fact_make_one_mail(notifications: Notificati
     assert len(notifications.world.mailbox.to(user)) == 1
 
 
-async def test_each_fall_of_a_stock_is_told(notifications: Notifications, user: int) -> None:
-    await notifications.world.tell(low(user), low(user, AT + timedelta(hours=1)))
+async def test_a_stock_that_falls_again_and_again_is_told_once_a_day(notifications: Notifications, user: int) -> None:
+    midnight = AT.replace(hour=0, minute=0)
+    falls = [low(user, midnight + timedelta(hours=2 * n)) for n in range(10)]
+
+    await notifications.world.tell(*falls, low(user, midnight + timedelta(days=1)))
+
+    await notifications.world.settled(user, "sent", count=2)
+
+
+async def test_each_product_that_runs_low_is_told(notifications: Notifications, user: int) -> None:
+    other = low(user)
+    other.product_id += 1
+
+    await notifications.world.tell(low(user), other)
 
     await notifications.world.settled(user, "sent", count=2)
 
