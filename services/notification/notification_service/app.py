@@ -30,7 +30,7 @@ from notification_service.service.notifying import Notifying
 from notification_service.service.sending import Pace, Sending
 from notification_service.service.templates import Catalogue
 
-SCHEMA = "0002"
+SCHEMA = "0003"
 _HOUR = 3600.0
 _MEASURE_SECONDS = 5.0
 _Seconds = Annotated[float, Field(gt=0, le=86_400)]
@@ -65,9 +65,11 @@ class Settings(BackendSettings):
 
     send_concurrency: Annotated[int, Field(ge=1, le=50)] = 4
     send_attempts: Annotated[int, Field(ge=1, le=50)] = 12
+    """Of those that say something about the message. A carrier that is away, or refuses our login, costs none."""
     send_retry_seconds: _Seconds = 15.0
     """The pause after the first failed attempt; it doubles up to an hour."""
     send_give_up_hours: Annotated[float, Field(gt=0, le=24 * 30)] = 72.0
+    """However long its carrier is away, a message that is younger is not given up."""
     send_lease_seconds: _Seconds = 120.0
     """After this, what a process that died was sending is taken up by another."""
     send_idle_seconds: _Seconds = 1.0

@@ -22,7 +22,7 @@ from uuid import UUID
 import aiosmtplib
 from chassis import logs
 
-from notification_service.domain.delivery import ACCEPTED, Outcome, Result
+from notification_service.domain.delivery import ACCEPTED, Outcome, Result, away
 
 _POLICY = SMTP_POLICY.clone(cte_type="7bit")
 _READ_SECONDS = 15.0
@@ -150,28 +150,30 @@ async def _quit(client: aiosmtplib.SMTP) -> None:
 
 
 def _outcome(error: Exception, is_decided: bool) -> Outcome:
-    """What a failed conversation means for the mail. A recipient or a message that is refused (5xx) will be refused again; a
-    refused login or sender is our configuration, which somebody may mend.
+    """What a failed conversation means for the mail. A recipient or a message that is refused (5xx) will be refused again, one
+    that is put off (4xx) may be taken later. A refused login or sender is our configuration, which somebody may mend.
     """
     match error:
         case aiosmtplib.SMTPRecipientRefused() | aiosmtplib.SMTPDataError() if error.code >= 500:
             return Outcome(Result.PERMANENT, f"smtp_{error.code}")
-        case aiosmtplib.SMTPAuthenticationError():
-            return Outcome(Result.TRANSIENT, f"smtp_login_{error.code}")
-        case aiosmtplib.SMTPResponseException() if error.code > 0:
+        case aiosmtplib.SMTPRecipientRefused() | aiosmtplib.SMTPDataError() if error.code > 0:
             return Outcome(Result.TRANSIENT, f"smtp_{error.code}")
         case _ if not is_decided:
             return Outcome(Result.UNKNOWN, "connection_lost")
+        case aiosmtplib.SMTPAuthenticationError():
+            return away(f"smtp_login_{error.code}")
+        case aiosmtplib.SMTPResponseException() if error.code > 0:
+            return away(f"smtp_{error.code}")
         case ssl.SSLError():
-            return Outcome(Result.TRANSIENT, "tls")
+            return away("tls")
         case TimeoutError():
-            return Outcome(Result.TRANSIENT, "timeout")
+            return away("timeout")
         case aiosmtplib.SMTPNotSupported():
-            return Outcome(Result.TRANSIENT, "not_supported")
+            return away("not_supported")
         case ValueError():
             return Outcome(Result.PERMANENT, "malformed_address")
         case _:
-            return Outcome(Result.TRANSIENT, "connection")
+            return away("connection")
 
 
 def _bytes(message: EmailMessage, utf8: bool) -> bytes:

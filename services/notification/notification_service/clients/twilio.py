@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import aiohttp
 
 from notification_service.clients.sms import Text, TwilioAccount
-from notification_service.domain.delivery import Outcome, Result
+from notification_service.domain.delivery import Outcome, Result, away
 
 
 class TwilioTexter:
@@ -28,7 +28,7 @@ class TwilioTexter:
             async with self._open().post(url, data=form, allow_redirects=False) as answer:
                 return _outcome(answer.status, await _json(answer))
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
-            return Outcome(Result.TRANSIENT, "connection")
+            return away("connection")
         except (aiohttp.ClientError, OSError, TimeoutError):
             return Outcome(Result.UNKNOWN, "connection_lost")
 
@@ -61,4 +61,4 @@ def _outcome(status: int, answer: Mapping[str, object]) -> Outcome:
     code = answer.get("code")
     error = f"twilio_{code}" if isinstance(code, int) else f"http_{status}"
     is_permanent = 400 <= status < 500 and status not in (401, 403, 408, 429)
-    return Outcome(Result.PERMANENT if is_permanent else Result.TRANSIENT, error)
+    return Outcome(Result.PERMANENT, error) if is_permanent else away(error)

@@ -3,6 +3,9 @@
 A message whose hand-over broke off between its last byte and the carrier's answer may have been taken. Not to send it again would
 lose mail, to go on would send it for ever: it is tried once more, and if that breaks off at the same place it is left to an
 admin. So a message goes out at most twice, and both carry the same Message-ID.
+
+A carrier that is away, or turns us away whatever we bring, says nothing about the message: such a try is excused and does not
+count. Only its age ends the waiting of a message that nobody has looked at.
 """
 
 from collections.abc import Callable
@@ -29,9 +32,15 @@ class Outcome:
     result: Result
     error: str | None = None
     provider_id: str | None = None
+    is_excused: bool = False
 
 
 ACCEPTED = Outcome(Result.ACCEPTED)
+
+
+def away(error: str) -> Outcome:
+    """The carrier was not there, or would have taken no message from us."""
+    return Outcome(Result.TRANSIENT, error, is_excused=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +49,16 @@ class Tries:
 
     begun: int = 0
     unknown: int = 0
+    excused: int = 0
+
+    @property
+    def counted(self) -> int:
+        return self.begun - self.excused
 
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How often and how long a message is tried."""
+    """How often (`attempts` that count) and how long a message is tried."""
 
     attempts: int
     base: timedelta
@@ -79,11 +93,12 @@ def hopeless(tries: Tries, age: timedelta, patience: Patience) -> Verdict | None
 
 
 def judge(outcome: Outcome, tries: Tries, patience: Patience, at: datetime, jitter: Callable[[], float]) -> Verdict:
-    """`tries` includes the one that ended with `outcome`, and counts it as unknown only if that it is."""
+    """`tries` includes the one that ended with `outcome`, as unknown or excused only if that it is."""
     if outcome.result is Result.ACCEPTED:
         return Verdict(Status.SENT)
     if tries.unknown >= MAX_UNKNOWN:
         return Verdict(Status.FAILED, Reason.OUTCOME_UNKNOWN)
-    if outcome.result is Result.PERMANENT or tries.begun >= patience.attempts:
+    is_spent = tries.counted >= patience.attempts and not outcome.is_excused
+    if outcome.result is Result.PERMANENT or is_spent:
         return Verdict(Status.FAILED, outcome.error)
     return Verdict(Status.PENDING, None, at + patience.pause(tries.begun, jitter()))

@@ -86,7 +86,11 @@ class NotificationRepository:
     async def end_attempt(self, leased: Notification, number: int, outcome: Outcome) -> Tries:
         """Writes down how an attempt ended; gives the tries of its round, this one counted as what it was."""
         this = (attempts.c.notification_id == leased.id, attempts.c.number == number)
-        ended = update(attempts).where(*this).values(outcome=outcome.result, error=outcome.error)
+        ended = (
+            update(attempts)
+            .where(*this)
+            .values(outcome=outcome.result, error=outcome.error, excused=outcome.is_excused)
+        )
         await self._transaction.execute(ended)
         return await self._tries(leased.id, leased.round)
 
@@ -167,11 +171,10 @@ class NotificationRepository:
 
     async def _tries(self, notification_id: UUID, round_: int) -> Tries:
         unknown = or_(attempts.c.outcome.is_(None), attempts.c.outcome == Result.UNKNOWN)
-        wanted = select(func.count(), func.count().filter(unknown)).where(
+        wanted = select(func.count(), func.count().filter(unknown), func.count().filter(attempts.c.excused)).where(
             attempts.c.notification_id == notification_id, attempts.c.round == round_
         )
-        begun, unknowns = (await self._transaction.execute(wanted)).one()
-        return Tries(begun, unknowns)
+        return Tries(*(await self._transaction.execute(wanted)).one())
 
     async def _page(self, which: ColumnElement[bool], offset: int, limit: int) -> tuple[list[Notification], int]:
         total = await self._transaction.scalar(select(func.count()).select_from(notifications).where(which))

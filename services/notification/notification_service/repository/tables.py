@@ -1,7 +1,7 @@
 """The tables as the queries see them; the migrations make them."""
 
 from chassis import tables
-from sqlalchemy import BigInteger, Boolean, Column, DateTime, Integer, MetaData, Table, Text, Uuid
+from sqlalchemy import BigInteger, Boolean, Column, DateTime, Integer, MetaData, Table, Text, Uuid, false
 from sqlalchemy.dialects.postgresql import JSONB
 
 metadata = MetaData()
@@ -36,6 +36,7 @@ attempts = Table(
     Column("at", DateTime(timezone=True), nullable=False),
     Column("outcome", Text),
     Column("error", Text),
+    Column("excused", Boolean, nullable=False, server_default=false()),
 )
 
 preferences = Table(

@@ -353,6 +353,15 @@ class World:
                 await notifying.store_within(transaction, cause)
         await database.close()
 
+    async def tried(self, user: int, count: int) -> None:
+        """Waits until a user's messages were tried this often, and none of them is being tried."""
+
+        async def are_tried() -> bool:
+            outcomes = [outcome for outcome, _error in await self.attempts(user)]
+            return len(outcomes) >= count and None not in outcomes
+
+        await testing.eventually(are_tried)
+
     async def settled(self, user: int, status: str, count: int = 1) -> list[Any]:
         """Waits until a user has this many notifications, all in this state."""
 

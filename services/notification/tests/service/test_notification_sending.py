@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ from notification_harness import (
     verification,
     words,
 )
+from notification_service import app
+from notification_service.app import Settings
 from notification_service.handlers.events import placed as order_placed
 from notification_service.handlers.events import reset_requested
 from notification_service.service.sending import Sending
@@ -361,29 +364,67 @@ async def test_a_process_that_is_told_to_stop_finishes_what_its_carrier_has(lone
     ],
     ids=str,
 )
-async def test_our_own_misconfiguration_is_tried_again(
+async def test_our_own_misconfiguration_costs_no_mail_its_tries(
     lone_world: World, changes: dict[str, object], error: str
 ) -> None:
-    async with running(lone_world, **changes):
+    async with running(lone_world, send_attempts=2, **changes):
         await lone_world.tell(placed(1))
+        await lone_world.tried(1, 3)
+    assert set(await lone_world.attempts(1)) == {("transient", error)}
+    assert lone_world.mailbox.mails == []
+
+    async with running(lone_world):
+        await lone_world.settled(1, "sent")
+
+    assert len(lone_world.mailbox.to(1)) == 1
+
+
+async def test_a_password_that_expires_on_friday_loses_no_mail_of_the_weekend(
+    lone_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away = timedelta()
+    monkeypatch.setattr(app, "_now", lambda: datetime.now(UTC) + away)
+    as_shipped = {name: Settings.model_fields[name].default for name in ("send_attempts", "send_retry_seconds")}
+
+    async with running(lone_world, **as_shipped, smtp_password="expired"):
+        await lone_world.tell(placed(1))
+        for tries in range(1, 14):
+            await lone_world.tried(1, tries)
+            away += timedelta(hours=5)
+        await lone_world.tried(1, 14)
+    (row,) = await lone_world.rows(1)
+    assert (row["status"], lone_world.mailbox.mails) == ("pending", [])
+
+    away += timedelta(hours=5)
+    async with running(lone_world, **as_shipped):
+        await lone_world.settled(1, "sent")
+
+    assert len(lone_world.mailbox.to(1)) == 1
+
+
+async def test_a_carrier_that_was_away_leaves_a_mail_its_tries(lone_world: World) -> None:
+    lone_world.mailbox.at_rcpt[address_of(1)].extend(["451 try later"] * 5)
+    async with running(lone_world, smtp_port=1):
+        await lone_world.tell(placed(1))
+        await lone_world.tried(1, 4)
+
+    async with running(lone_world):
         (row,) = await lone_world.settled(1, "failed")
 
-    assert row["reason"] == error
-    assert await lone_world.attempts(1) == [("transient", error)] * 3
-    assert lone_world.mailbox.mails == []
+    assert row["reason"] == "smtp_451"
+    assert len(lone_world.mailbox.at_rcpt[address_of(1)]) == 2
 
 
 async def test_nothing_is_sent_in_the_clear_where_starttls_was_asked_for(lone_world: World, tmp_path: Path) -> None:
     async with mail_server(tmp_path, starttls=False) as naive:
         async with running(lone_world, smtp_port=naive.port, smtp_user=None, smtp_password=None):
             await lone_world.tell(placed(1))
-            await lone_world.settled(1, "failed")
+            await lone_world.tried(1, 3)
         assert naive.mails == []
 
         async with running(lone_world, smtp_port=naive.port, smtp_starttls=False, smtp_user=None, smtp_password=None):
-            await lone_world.tell(placed(2))
-            await lone_world.settled(2, "sent")
-        assert [address for address, _ in naive.mails] == [address_of(2)]
+            await lone_world.settled(1, "sent")
+        assert [address for address, _ in naive.mails] == [address_of(1)]
 
 
 async def test_what_is_too_old_is_not_sent(lone_world: World) -> None:

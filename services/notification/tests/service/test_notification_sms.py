@@ -127,14 +127,31 @@ async def test_a_text_message_goes_out_at_most_twice(notifications: Notification
     assert len(world.twilio.to(number_of(reader))) == 2
 
 
-async def test_a_wrong_token_of_ours_is_tried_again(lone_world: World) -> None:
+async def test_a_wrong_token_of_ours_costs_no_message_its_tries(lone_world: World) -> None:
     lone_world.users.contacts[1] = {"phone": number_of(1)}
-    async with running(lone_world, twilio_auth_token="wrong") as service:
+    async with running(lone_world, send_attempts=2, twilio_auth_token="wrong") as service:
         await service.prefer(1, email=False, sms=True)
         await lone_world.tell(shipped(1))
-        await lone_world.settled(1, "failed")
+        await lone_world.tried(1, 3)
+    assert set(await lone_world.attempts(1)) == {("transient", "twilio_20003")}
 
-    assert await lone_world.attempts(1) == [("transient", "twilio_20003")] * 3
+    async with running(lone_world):
+        await lone_world.settled(1, "sent")
+
+    assert len(lone_world.twilio.to(number_of(1))) == 1
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+async def test_troubles_of_the_provider_cost_no_message_its_tries(
+    notifications: Notifications, reader: int, status: int
+) -> None:
+    world = notifications.world
+    world.twilio.answers[number_of(reader)].extend([(status, {})] * 4)  # one more than would be tried
+
+    await world.tell(shipped(reader))
+
+    await world.settled(reader, "sent")
+    assert await world.attempts(reader) == [("transient", f"http_{status}")] * 4 + [("accepted", None)]
 
 
 async def test_what_the_carrier_delivered_is_delivered_for_good(notifications: Notifications, reader: int) -> None:

@@ -12,6 +12,7 @@ from notification_service.domain.delivery import (
     Result,
     Tries,
     Verdict,
+    away,
     hopeless,
     judge,
 )
@@ -39,6 +40,20 @@ def test_each_outcome_has_its_consequence() -> None:
     assert verdict(UNKNOWN, 1, unknown=1).status is Status.PENDING
     assert verdict(UNKNOWN, 2, unknown=2) == Verdict(Status.FAILED, Reason.OUTCOME_UNKNOWN)
     assert verdict(ACCEPTED, 2, unknown=1) == Verdict(Status.SENT)
+
+
+def test_a_carrier_that_is_away_costs_a_message_no_try() -> None:
+    patience = Patience(12, timedelta(seconds=15), timedelta(hours=1), timedelta(days=3))
+
+    def judged(outcome: Outcome, begun: int, excused: int) -> Verdict:
+        return judge(outcome, Tries(begun, 0, excused), patience, AT, lambda: 1.0)
+
+    assert hopeless(Tries(12, 0, 12), timedelta(hours=4), patience) is None
+    assert judged(away("connection"), 12, 12) == Verdict(Status.PENDING, None, AT + timedelta(hours=1))
+    assert judged(away("connection"), 40, 29).status is Status.PENDING
+    assert judged(TRANSIENT, 40, 29).status is Status.PENDING
+    assert judged(TRANSIENT, 41, 29) == Verdict(Status.FAILED, "smtp_451")
+    assert hopeless(Tries(80, 0, 80), timedelta(days=3, seconds=1), patience) == Verdict(Status.FAILED, Reason.TOO_OLD)
 
 
 def test_what_a_dead_process_left_behind_counts() -> None:
