@@ -57,7 +57,8 @@ def _outcome(status: int, answer: Mapping[str, object]) -> Outcome:
     which somebody may mend; too many requests and Twilio's own troubles pass.
     """
     if 200 <= status < 300:
-        return Outcome(Result.ACCEPTED, provider_id=str(answer.get("sid", "")))
+        sid = answer.get("sid")
+        return Outcome(Result.ACCEPTED, provider_id=sid if isinstance(sid, str) else None)
     code = answer.get("code")
     error = f"twilio_{code}" if isinstance(code, int) else f"http_{status}"
     is_permanent = 400 <= status < 500 and status not in (401, 403, 408, 429)

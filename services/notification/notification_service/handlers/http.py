@@ -137,6 +137,6 @@ def callbacks(history: History, twilio: TwilioAccount | None) -> APIRouter:
         form = dict(parse_qsl((await request.body()).decode("utf-8", "replace"), keep_blank_values=True))
         if not twilio.has_signed(signature, notification_id, form):
             raise ForgedCallback
-        await history.carrier_says(notification_id, form.get("MessageStatus", ""))
+        await history.carrier_says(notification_id, form.get("MessageSid", ""), form.get("MessageStatus", ""))
 
     return router

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from chassis.kernel.ids import UserId
-from sqlalchemy import ColumnElement, Row, ScalarSelect, and_, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, Row, ScalarSelect, and_, delete, exists, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -24,6 +24,7 @@ from notification_service.domain.notifications import (
 from notification_service.repository.tables import attempts, notifications
 
 _NO_FACTS: dict[str, object] = {}
+_MAY_BE_TAKEN = or_(attempts.c.outcome.is_(None), attempts.c.outcome == Result.UNKNOWN)
 _URGENT = [template for template in Template if template.kind is Kind.SECURITY]
 
 
@@ -118,14 +119,33 @@ class NotificationRepository:
         )
 
     async def confirm(self, notification_id: UUID, at: datetime) -> None:
-        """The carrier says that it arrived. One that is not yet known to be sent was; one that is over stays as it is."""
-        arrived = {"status": Status.DELIVERED, "lease": None, "sent_at": func.coalesce(notifications.c.sent_at, at)}
-        await self._transaction.execute(_open(notification_id).values(**arrived))
+        """The carrier says that it arrived. One that is not yet known to be sent was, one that was given up as lost was not; what
+        is over for another reason stays as it is.
+        """
+        may_arrive = or_(
+            notifications.c.status.in_([Status.PENDING, Status.SENT]), notifications.c.reason == Reason.UNDELIVERED
+        )
+        sent_at = func.coalesce(notifications.c.sent_at, at)
+        arrived = {"status": Status.DELIVERED, "reason": None, "lease": None, "sent_at": sent_at}
+        await self._transaction.execute(
+            update(notifications).where(notifications.c.id == notification_id, may_arrive).values(**arrived)
+        )
 
-    async def give_up(self, notification_id: UUID) -> None:
-        """The carrier says that it will not arrive."""
+    async def give_up(self, notification_id: UUID, provider_id: str) -> None:
+        """The carrier says that this message will not arrive. It must be the one that we know to be sent or, where we know none
+        yet, one that this round may have handed over.
+        """
+        in_hand = exists().where(
+            attempts.c.notification_id == notifications.c.id, attempts.c.round == notifications.c.round, _MAY_BE_TAKEN
+        )
+        is_last = or_(notifications.c.provider_id.is_(None), notifications.c.provider_id == provider_id)
+        may_be_lost = or_(
+            notifications.c.status == Status.SENT, and_(notifications.c.status == Status.PENDING, in_hand)
+        )
         failed = {"status": Status.FAILED, "reason": Reason.UNDELIVERED, "lease": None}
-        await self._transaction.execute(_open(notification_id).values(**failed))
+        await self._transaction.execute(
+            update(notifications).where(notifications.c.id == notification_id, is_last, may_be_lost).values(**failed)
+        )
 
     async def lock(self, notification_id: UUID) -> Notification | None:
         """By primary key, its row locked."""
@@ -170,10 +190,9 @@ class NotificationRepository:
         return len((await self._transaction.execute(deleted)).all())
 
     async def _tries(self, notification_id: UUID, round_: int) -> Tries:
-        unknown = or_(attempts.c.outcome.is_(None), attempts.c.outcome == Result.UNKNOWN)
-        wanted = select(func.count(), func.count().filter(unknown), func.count().filter(attempts.c.excused)).where(
-            attempts.c.notification_id == notification_id, attempts.c.round == round_
-        )
+        wanted = select(
+            func.count(), func.count().filter(_MAY_BE_TAKEN), func.count().filter(attempts.c.excused)
+        ).where(attempts.c.notification_id == notification_id, attempts.c.round == round_)
         return Tries(*(await self._transaction.execute(wanted)).one())
 
     async def _page(self, which: ColumnElement[bool], offset: int, limit: int) -> tuple[list[Notification], int]:
@@ -208,11 +227,6 @@ def _due_longest(templates: Sequence[Template], at: datetime) -> ScalarSelect[UU
 def _ours(leased: Notification, lease: UUID) -> tuple[ColumnElement[bool], ...]:
     """Only what is pending has a lease (the database holds that): whoever ends the one ends the other."""
     return (notifications.c.id == leased.id, notifications.c.lease == lease)
-
-
-def _open(notification_id: UUID) -> Any:
-    still = or_(notifications.c.status == Status.SENT, notifications.c.status == Status.PENDING)
-    return update(notifications).where(and_(notifications.c.id == notification_id, still))
 
 
 def _notification(row: Row[Any]) -> Notification:

@@ -60,14 +60,16 @@ class History:
             raise UnknownNotification(notification_id)
         return revived
 
-    async def carrier_says(self, notification_id: UUID, status: str) -> None:
-        """A carrier reports what became of a message. Repeated and late reports change nothing."""
+    async def carrier_says(self, notification_id: UUID, provider_id: str, status: str) -> None:
+        """A carrier reports what became of a message, of which a notification may have had several. One that arrived is enough;
+        what became of one that is not its last changes nothing else, and nor do repeated reports.
+        """
         async with self._database.begin() as transaction:
             repository = NotificationRepository(transaction)
             if status in _ARRIVED:
                 await repository.confirm(notification_id, self._now())
             elif status in _LOST:
-                await repository.give_up(notification_id)
+                await repository.give_up(notification_id, provider_id)
 
     async def preferences(self, user_id: UserId) -> Preferences:
         async with self._database.begin() as transaction:

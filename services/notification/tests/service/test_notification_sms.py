@@ -31,10 +31,10 @@ def number_of(user: int) -> str:
 
 
 async def report(
-    notifications: Notifications, notification_id: UUID, status: str, token: str = TWILIO_TOKEN
+    notifications: Notifications, notification_id: UUID, status: str, sid: str = "SM1", token: str = TWILIO_TOKEN
 ) -> httpx.Response:
-    """As Twilio calls back, signed with `token`."""
-    form = {"MessageSid": "SM1", "MessageStatus": status, "To": "+491510000000", "ErrorCode": ""}
+    """As Twilio calls back about the message `sid`, signed with `token`."""
+    form = {"MessageSid": sid, "MessageStatus": status, "To": "+491510000000", "ErrorCode": ""}
     signed = f"{CALLBACK}?notification_id={notification_id}" + "".join(f"{name}{form[name]}" for name in sorted(form))
     digest = hmac.new(token.encode(), signed.encode(), hashlib.sha1).digest()
     return await notifications.http.post(
@@ -174,10 +174,73 @@ async def test_what_the_carrier_lost_is_dead(notifications: Notifications, reade
     (row,) = await world.settled(reader, "sent")
 
     await report(notifications, row["id"], told)
-    await report(notifications, row["id"], "delivered")
+    await report(notifications, row["id"], "sent")
 
     (row,) = await world.rows(reader)
     assert (row["status"], row["reason"]) == ("failed", "undelivered")
+
+
+async def test_what_arrived_after_all_is_delivered(notifications: Notifications, reader: int) -> None:
+    world = notifications.world
+    await world.tell(shipped(reader))
+    (row,) = await world.settled(reader, "sent")
+
+    await report(notifications, row["id"], "undelivered")
+    await report(notifications, row["id"], "delivered")
+
+    (row,) = await world.rows(reader)
+    assert (row["status"], row["reason"]) == ("delivered", None)
+
+
+async def test_a_report_decides_over_its_own_message_alone(notifications: Notifications, reader: int) -> None:
+    """The line broke off under the first try, which Twilio took as SM1 nonetheless."""
+    world = notifications.world
+    world.twilio.answers[number_of(reader)].extend([None, (201, {"sid": "SM2"})])
+    await world.tell(shipped(reader))
+    (row,) = await world.settled(reader, "sent")
+
+    statuses = []
+    for told, sid in (("undelivered", "SM1"), ("delivered", "SM2")):
+        await report(notifications, row["id"], told, sid)
+        statuses.append((await world.rows(reader))[0]["status"])
+
+    assert statuses == ["sent", "delivered"]
+
+
+async def test_a_repeated_report_of_an_earlier_round_does_not_stop_the_next(
+    notifications: Notifications, reader: int
+) -> None:
+    world = notifications.world
+    world.twilio.answers[number_of(reader)].extend([(201, {"sid": "SM1"}), (201, {"sid": "SM2"})])
+    await world.tell(shipped(reader))
+    (row,) = await world.settled(reader, "sent")
+    await report(notifications, row["id"], "undelivered", "SM1")
+    world.users.is_away = True
+    again = await notifications.http.post(f"/api/v1/notifications/{row['id']}/retry", headers=notifications.admin)
+    assert again.json()["data"]["status"] == "pending"
+
+    await report(notifications, row["id"], "undelivered", "SM1")
+
+    world.users.is_away = False
+    (row,) = await world.settled(reader, "sent")
+    assert row["provider_id"] == "SM2"
+    assert len(world.twilio.to(number_of(reader))) == 2
+
+
+async def test_a_message_that_is_lost_before_our_own_commit_is_dead(lone_world: World) -> None:
+    """Twilio took it as SM1; we know of a try, and not how it ended."""
+    lone_world.users.contacts[1] = {"phone": number_of(1)}
+    lone_world.twilio.answers[number_of(1)].append(None)
+    async with running(lone_world, send_retry_seconds=3600) as service:
+        await service.prefer(1, email=False, sms=True)
+        await lone_world.tell(shipped(1))
+        await lone_world.tried(1, 1)
+        (row,) = await lone_world.rows(1)
+
+        await report(service, row["id"], "undelivered", "SM1")
+
+        (row,) = await lone_world.rows(1)
+        assert (row["status"], row["reason"]) == ("failed", "undelivered")
 
 
 async def test_a_report_that_comes_before_our_own_commit_counts(notifications: Notifications, reader: int) -> None:
