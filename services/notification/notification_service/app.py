@@ -30,7 +30,7 @@ from notification_service.service.notifying import Notifying
 from notification_service.service.sending import Pace, Sending
 from notification_service.service.templates import Catalogue
 
-SCHEMA = "0003"
+SCHEMA = "0004"
 _HOUR = 3600.0
 _MEASURE_SECONDS = 5.0
 _Seconds = Annotated[float, Field(gt=0, le=86_400)]

@@ -110,17 +110,19 @@ class NotificationRepository:
         return (await self._transaction.execute(settled)).first() is not None
 
     async def erase(self, user_id: UserId) -> None:
-        """Blanks what was told to a user, and calls off what was not told yet. Along notifications_of_a_user."""
+        """Blanks what was told to a user, with the ids that lead back to number and text at a provider, and calls off what was
+        not told yet. Along notifications_of_a_user.
+        """
         theirs = notifications.c.user_id == user_id
-        await self._transaction.execute(update(notifications).where(theirs).values(facts=_NO_FACTS))
+        await self._transaction.execute(update(notifications).where(theirs).values(facts=_NO_FACTS, provider_id=None))
         called_off = {"status": Status.CANCELLED, "reason": Reason.ERASED, "lease": None}
         await self._transaction.execute(
             update(notifications).where(theirs, notifications.c.status == Status.PENDING).values(**called_off)
         )
 
     async def confirm(self, notification_id: UUID, at: datetime) -> None:
-        """The carrier says that it arrived. One that is not yet known to be sent was, one that was given up as lost was not; what
-        is over for another reason stays as it is.
+        """The carrier says that it arrived. One that is not yet known to be sent was, and what was lost is found; what is over
+        for another reason stays as it is.
         """
         may_arrive = or_(
             notifications.c.status.in_([Status.PENDING, Status.SENT]), notifications.c.reason == Reason.UNDELIVERED

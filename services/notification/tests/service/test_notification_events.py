@@ -118,14 +118,16 @@ async def test_an_erased_account_keeps_nothing_in_whatever_order_it_is_told(
 
 async def test_an_erasure_blanks_what_was_sent_and_forgets_preferences(notifications: Notifications, user: int) -> None:
     world = notifications.world
+    world.users.contacts[user] = {"phone": f"+49151{user:07}"}
     await notifications.prefer(user, sms=True)
-    await world.tell(placed(user, name="Embarrassing book"))
-    await world.settled(user, "sent")
+    await world.tell(placed(user, name="Embarrassing book"), shipped(user))
+    sent = await world.settled(user, "sent", count=3)
+    assert {row["provider_id"] for row in sent} == {None, "SM1"}
 
     await world.tell(erased(user))
 
-    (row,) = await world.rows(user)
-    assert (row["status"], row["facts"]) == ("sent", "{}")
+    rows = await world.rows(user)
+    assert {(row["status"], row["facts"], row["provider_id"]) for row in rows} == {("sent", "{}", None)}
     async with world.sql() as sql:
         assert await sql.fetchval("SELECT count(*) FROM preferences WHERE user_id = $1", user) == 0
     answer = await notifications.http.put(
