@@ -54,12 +54,14 @@ async def _json(answer: aiohttp.ClientResponse) -> Mapping[str, object]:
 
 def _outcome(status: int, answer: Mapping[str, object]) -> Outcome:
     """A number that cannot be reached, or whose owner said stop, is refused for good; a refused login is our configuration,
-    which somebody may mend; too many requests and Twilio's own troubles pass.
+    which somebody may mend; too many requests and Twilio's own troubles pass. Of the last nobody knows for sure that they took no
+    text, so those tries count: it is not repeated for days.
     """
     if 200 <= status < 300:
         sid = answer.get("sid")
         return Outcome(Result.ACCEPTED, provider_id=sid if isinstance(sid, str) else None)
     code = answer.get("code")
     error = f"twilio_{code}" if isinstance(code, int) else f"http_{status}"
-    is_permanent = 400 <= status < 500 and status not in (401, 403, 408, 429)
-    return Outcome(Result.PERMANENT, error) if is_permanent else away(error)
+    if status in (401, 403, 408, 429):
+        return away(error)
+    return Outcome(Result.PERMANENT if 400 <= status < 500 else Result.TRANSIENT, error)

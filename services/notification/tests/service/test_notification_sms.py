@@ -141,17 +141,18 @@ async def test_a_wrong_token_of_ours_costs_no_message_its_tries(lone_world: Worl
     assert len(lone_world.twilio.to(number_of(1))) == 1
 
 
-@pytest.mark.parametrize("status", [429, 500, 503])
-async def test_troubles_of_the_provider_cost_no_message_its_tries(
-    notifications: Notifications, reader: int, status: int
+@pytest.mark.parametrize(("status", "end"), [(429, "sent"), (500, "failed"), (503, "failed")])
+async def test_a_text_that_was_surely_not_taken_is_tried_without_end_and_any_other_is_not(
+    notifications: Notifications, reader: int, status: int, end: str
 ) -> None:
     world = notifications.world
     world.twilio.answers[number_of(reader)].extend([(status, {})] * 4)  # one more than would be tried
 
     await world.tell(shipped(reader))
 
-    await world.settled(reader, "sent")
-    assert await world.attempts(reader) == [("transient", f"http_{status}")] * 4 + [("accepted", None)]
+    await world.settled(reader, end)
+    refused = ("transient", f"http_{status}")
+    assert await world.attempts(reader) == ([refused] * 4 + [("accepted", None)] if end == "sent" else [refused] * 3)
 
 
 async def test_what_the_carrier_delivered_is_delivered_for_good(notifications: Notifications, reader: int) -> None:
