@@ -183,10 +183,12 @@ def opener(user_grpc: str) -> Open:
             **settings,
         }
         service = await build(Settings.model_validate(values), **({} if clock is None else {"clock": clock}))
-        async with serve(service.http) as base, httpx.AsyncClient(base_url=base, timeout=10) as client:
-            yield client
-        for close in service.closers:
-            await close()
+        try:
+            async with serve(service.http) as base, httpx.AsyncClient(base_url=base, timeout=10) as client:
+                yield client
+        finally:
+            for close in service.closers:
+                await close()
 
     return open_gateway
 
