@@ -149,13 +149,13 @@ class Fire:
             _, product = await self.shop.stocked_product(self.admin, max(1, self.orders * 9 // 100))
             self.products.append(product)
         attempts = iter(range(self.orders))
-        blows = asyncio.create_task(self._blow())
+        is_out = asyncio.Event()
+        blows = asyncio.create_task(self._blow(is_out))
         try:
             await asyncio.gather(*(self._shop_for(attempts) for _ in range(self.buyers)))
         finally:
-            blows.cancel()
-            with suppress(asyncio.CancelledError):
-                await blows
+            is_out.set()
+            await blows
             await self._heal()
         self.tally.seconds = time.monotonic() - began
         return self.tally
@@ -205,11 +205,10 @@ class Fire:
     async def _insist(self, call: Callable[[], Awaitable[_T]], passing: Collection[str] = ()) -> _T:
         return await insist(call, _PATIENCE_SECONDS, passing=passing)
 
-    async def _blow(self) -> None:
-        """One blow after the other, each mended before the next."""
+    async def _blow(self, is_out: asyncio.Event) -> None:
+        """One blow after the other, each mended before the next and before the end."""
         chance = random.Random(self.seed)
-        while True:
-            await asyncio.sleep(chance.uniform(self.calm / 4, self.calm))
+        while not await _within(chance.uniform(self.calm / 4, self.calm), is_out):
             kind = chance.choices(("kill", "drop", "cut", "delay", "database", "broker"), (8, 4, 2, 2, 1, 1))[0]
             await getattr(self, f"_{kind}")(chance)
 
@@ -254,6 +253,15 @@ class Fire:
         for service in SERVICES:
             if not self.stack.runs(service):
                 await self.stack.start(service)
+
+
+async def _within(seconds: float, happened: asyncio.Event) -> bool:
+    """Whether it has happened, or does before so many seconds are over."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await happened.wait()
+    except TimeoutError:
+        return False
 
 
 def main() -> None:
