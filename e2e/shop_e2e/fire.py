@@ -31,6 +31,7 @@ from shop_e2e.client import Person, Shop
 from shop_e2e.insisting import insist
 from shop_e2e.mailbox import mailbox
 from shop_e2e.stack import SERVICES, Servers, Stack
+from shop_e2e.tending import unless
 from shop_e2e.trial import admin_of, on_trial
 
 _VISIT = 25
@@ -208,7 +209,7 @@ class Fire:
     async def _blow(self, is_out: asyncio.Event) -> None:
         """One blow after the other, each mended before the next and before the end."""
         chance = random.Random(self.seed)
-        while not await _within(chance.uniform(self.calm / 4, self.calm), is_out):
+        while await unless(is_out, asyncio.sleep(chance.uniform(self.calm / 4, self.calm), result=True)):
             kind = chance.choices(("kill", "drop", "cut", "delay", "database", "broker"), (8, 4, 2, 2, 1, 1))[0]
             await getattr(self, f"_{kind}")(chance)
 
@@ -253,15 +254,6 @@ class Fire:
         for service in SERVICES:
             if not self.stack.runs(service):
                 await self.stack.start(service)
-
-
-async def _within(seconds: float, happened: asyncio.Event) -> bool:
-    """Whether it has happened, or does before so many seconds are over."""
-    try:
-        async with asyncio.timeout(seconds):
-            return await happened.wait()
-    except TimeoutError:
-        return False
 
 
 def main() -> None:
