@@ -26,12 +26,14 @@ class Failure:
 
 @dataclass
 class OrderStream:
-    """`buyers` people each order one piece of a product after the other, one in three cancels now and then."""
+    """`buyers` people each order one piece of a product after the other, one in three cancels now and then. They `pause` for some
+    seconds in between, which leaves the machine to what the test does meanwhile.
+    """
 
     shop: Shop
     product: int
     buyers: int = 2
-    pause: float = 0.05
+    pause: float = 0.2
     seed: int = field(default_factory=lambda: random.randrange(2**32))
     accepted: set[UUID] = field(default_factory=set)
     failures: list[Failure] = field(default_factory=list)

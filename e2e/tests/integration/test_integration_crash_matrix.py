@@ -21,7 +21,7 @@ from shop_e2e.mailbox import Mailbox, mailbox, text_of
 from shop_e2e.stack import SERVICES, Stack
 from shop_e2e.trial import admin_of, on_trial
 
-_SAMPLE = 6
+_SAMPLE = 4
 """How many points every run tries; the whole matrix is a long test."""
 _ENDS_WITHIN = 60.0
 

@@ -22,6 +22,7 @@ import aio_pika
 import asyncpg
 import httpx
 import jwt
+from asyncpg.pool import PoolConnectionProxy
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from grpc import aio
 from jwt.algorithms import OKPAlgorithm
@@ -36,6 +37,8 @@ from chassis.process import Service
 from chassis.settings import DatabaseSettings
 from chassis.tokens import ALGORITHM, ISSUER, Role
 
+Connection = PoolConnectionProxy
+"""To a database."""
 UNKNOWN_ID = "018f0000-0000-7000-8000-000000000000"
 """Of nothing that a test makes, and the same in every run, so that a test can be named after it."""
 
@@ -74,8 +77,34 @@ async def empty_database() -> AsyncIterator[DatabaseSettings]:
             db_patience_seconds=30,  # a busy machine is not a full pool
         )
     finally:
+        if name in _pools:
+            await _pools.pop(name).close()
         await admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
         await admin.close()
+
+
+_pools: dict[str, asyncpg.Pool] = {}
+
+
+@asynccontextmanager
+async def sql(database: DatabaseSettings) -> AsyncIterator[Connection]:
+    """A test's own connection to such a database, past the service. It goes back to a pool, since opening one costs more than most
+    of what is asked of it.
+    """
+    name = database.db_name
+    if name not in _pools:
+        _pools[name] = asyncpg.create_pool(
+            host=database.db_host,
+            port=database.db_port,
+            user=database.db_user,
+            password=database.db_password,
+            database=name,
+            min_size=0,
+            max_size=20,
+        )
+        await _pools[name]
+    async with _pools[name].acquire() as connection:
+        yield connection
 
 
 @asynccontextmanager
@@ -293,15 +322,22 @@ async def running(service: Service) -> AsyncIterator[Running]:
 
 
 async def publish(broker_url: str, sent: Sequence[Event]) -> None:
-    """Sends events as their producer's relay would."""
-    for event in sent:
-        await publish_raw(broker_url, events.topology().exchange, event.type.name, events.encode(event))
+    """Sends events as their producer's relay would, one after the other."""
+    async with _exchange(broker_url, events.topology().exchange) as exchange:
+        for event in sent:
+            await exchange.publish(aio_pika.Message(events.encode(event)), event.type.name)
 
 
 async def publish_raw(broker_url: str, exchange: str, routing_key: str, body: bytes) -> None:
+    async with _exchange(broker_url, exchange) as opened:
+        await opened.publish(aio_pika.Message(body), routing_key)
+
+
+@asynccontextmanager
+async def _exchange(broker_url: str, name: str) -> AsyncIterator[aio_pika.abc.AbstractExchange]:
     async with await aio_pika.connect(broker_url) as connection:
         channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
-        await (await channel.get_exchange(exchange)).publish(aio_pika.Message(body), routing_key)
+        yield await channel.get_exchange(name)
 
 
 async def next_message(broker_url: str, queue_name: str, within: float = 30.0) -> bytes:

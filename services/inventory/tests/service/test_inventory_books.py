@@ -1,12 +1,10 @@
 """The invariants find what is broken, and a release that brings the ledger finds stock as it was."""
 
-import asyncpg
 import pytest
 from alembic import command
 from chassis import invariants, migrating, testing
 from chassis.dsn import url
 from chassis.kernel.ids import uuid7
-from chassis.settings import DatabaseSettings
 from inventory_harness import Warehouse, broken, warehouse_of
 from sqlalchemy import Connection, event, text
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -39,16 +37,11 @@ async def test_books_that_are_cooked_are_found_out(name: str) -> None:
         await warehouse.reserve(uuid7(), (1, 2))
         assert await broken(warehouse.database) == {}
 
-        connection = await asyncpg.connect(dsn_of(settings))
-        await connection.execute("SET session_replication_role = replica")  # no trigger mends or refuses it
-        await connection.execute(FRAUDS[name])
-        await connection.close()
+        async with testing.sql(settings) as connection:
+            await connection.execute("SET session_replication_role = replica")  # no trigger mends or refuses it
+            await connection.execute(FRAUDS[name])
 
         assert name in await broken(warehouse.database)
-
-
-def dsn_of(settings: DatabaseSettings) -> str:
-    return url(settings).set(drivername="postgresql").render_as_string(hide_password=False)
 
 
 async def test_stock_from_before_the_ledger_is_its_first_movement() -> None:

@@ -4,7 +4,6 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-import asyncpg
 import pytest
 from chassis import events, rpc, testing
 from chassis.events import Event
@@ -40,25 +39,15 @@ async def send(inventory: Inventory, *payloads: Message) -> list[Event]:
 
 
 async def received(inventory: Inventory, sent: list[Event]) -> None:
-    database = inventory.database
-    connection = await asyncpg.connect(
-        host=database.db_host,
-        port=database.db_port,
-        user=database.db_user,
-        password=database.db_password,
-        database=database.db_name,
-    )
+    ids = {event.id for event in sent}
 
     async def all_are_stored() -> bool:
-        stored = await connection.fetchval(
-            "SELECT count(*) FROM inbox WHERE event_id = ANY($1)", [event.id for event in sent]
-        )
-        return bool(stored == len({event.id for event in sent}))
+        async with testing.sql(inventory.database) as sql:
+            return bool(
+                await sql.fetchval("SELECT count(*) FROM inbox WHERE event_id = ANY($1)", list(ids)) == len(ids)
+            )
 
-    try:
-        await testing.eventually(all_are_stored)
-    finally:
-        await connection.close()
+    await testing.eventually(all_are_stored)
 
 
 async def test_stock_is_never_oversold(inventory: Inventory) -> None:

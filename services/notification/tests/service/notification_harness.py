@@ -6,7 +6,7 @@ import asyncio
 import ssl
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
@@ -17,7 +17,6 @@ from typing import Any
 from urllib.parse import parse_qsl
 from uuid import UUID
 
-import asyncpg
 import grpc
 import httpx
 from aiohttp import web
@@ -299,20 +298,8 @@ class World:
         }
         return Settings.model_validate(values | changes)
 
-    @asynccontextmanager
-    async def sql(self) -> AsyncIterator[asyncpg.Connection]:
-        database = self.database
-        connection = await asyncpg.connect(
-            host=database.db_host,
-            port=database.db_port,
-            user=database.db_user,
-            password=database.db_password,
-            database=database.db_name,
-        )
-        try:
-            yield connection
-        finally:
-            await connection.close()
+    def sql(self) -> AbstractAsyncContextManager[testing.Connection]:
+        return testing.sql(self.database)
 
     async def rows(self, user: int) -> list[Any]:
         async with self.sql() as sql:

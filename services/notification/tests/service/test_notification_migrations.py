@@ -1,11 +1,9 @@
 """The new schema takes over what is there, and serves the release before it."""
 
-import asyncpg
 import pytest
 from alembic import command
 from chassis import migrating, testing
 from chassis.kernel.ids import uuid7
-from chassis.settings import DatabaseSettings
 
 TEXT = (
     "INSERT INTO notifications (id, cause, user_id, channel, template, template_version, facts, status, created_at, due_at,"
@@ -23,28 +21,17 @@ async def test_the_texts_of_who_was_erased_are_forgotten_and_the_tries_of_the_re
         with monkeypatch.context() as patch:
             patch.setattr(command, "upgrade", lambda config, _head: upgrade(config, "0001"))
             await migrating.migrate("notification_service", settings)
-        sql = await _connected(settings)
         ids = {user: uuid7() for user in (ERASED, THERE)}
-        for user, text in ids.items():
-            await sql.execute(TEXT, text, user)
-        await sql.execute(ATTEMPT, ids[THERE], 1)
-        await sql.execute("INSERT INTO erased_accounts VALUES ($1, now())", ERASED)
+        async with testing.sql(settings) as sql:
+            for user, text in ids.items():
+                await sql.execute(TEXT, text, user)
+            await sql.execute(ATTEMPT, ids[THERE], 1)
+            await sql.execute("INSERT INTO erased_accounts VALUES ($1, now())", ERASED)
 
-        await migrating.migrate("notification_service", settings)
-        await sql.execute(ATTEMPT, ids[THERE], 2)
+            await migrating.migrate("notification_service", settings)
+            await sql.execute(ATTEMPT, ids[THERE], 2)
 
-        kept = {row["user_id"]: row["provider_id"] for row in await sql.fetch("SELECT * FROM notifications")}
-        excused = [row["excused"] for row in await sql.fetch("SELECT excused FROM attempts")]
-        await sql.close()
+            kept = {row["user_id"]: row["provider_id"] for row in await sql.fetch("SELECT * FROM notifications")}
+            excused = [row["excused"] for row in await sql.fetch("SELECT excused FROM attempts")]
     assert kept == {ERASED: None, THERE: "SM1"}
     assert excused == [False, False]
-
-
-async def _connected(settings: DatabaseSettings) -> asyncpg.Connection:
-    return await asyncpg.connect(
-        host=settings.db_host,
-        port=settings.db_port,
-        user=settings.db_user,
-        password=settings.db_password,
-        database=settings.db_name,
-    )

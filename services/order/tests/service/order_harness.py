@@ -3,13 +3,12 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-import asyncpg
 import grpc
 import httpx
 from chassis import rpc, testing
@@ -274,20 +273,8 @@ class Order:
 
         await testing.eventually(all_are_there)
 
-    @asynccontextmanager
-    async def sql(self) -> AsyncIterator[asyncpg.Connection]:
-        database = self.database
-        connection = await asyncpg.connect(
-            host=database.db_host,
-            port=database.db_port,
-            user=database.db_user,
-            password=database.db_password,
-            database=database.db_name,
-        )
-        try:
-            yield connection
-        finally:
-            await connection.close()
+    def sql(self) -> AbstractAsyncContextManager[testing.Connection]:
+        return testing.sql(self.database)
 
 
 @asynccontextmanager

@@ -1,7 +1,5 @@
 """A release migrates while the code before it still serves: the new schema must bear that code, and what it left."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
@@ -31,21 +29,6 @@ async def place_as_before(sql: asyncpg.Connection) -> Any:
     return order_id
 
 
-@asynccontextmanager
-async def connected(settings: DatabaseSettings) -> AsyncIterator[asyncpg.Connection]:
-    sql = await asyncpg.connect(
-        host=settings.db_host,
-        port=settings.db_port,
-        user=settings.db_user,
-        password=settings.db_password,
-        database=settings.db_name,
-    )
-    try:
-        yield sql
-    finally:
-        await sql.close()
-
-
 async def migrate_to(settings: DatabaseSettings, revision: str) -> None:
     def upgrade(connection: Connection) -> None:
         config = migrating._config("order_service")
@@ -69,13 +52,13 @@ async def broken(settings: DatabaseSettings) -> list[str]:
 async def test_orders_of_the_code_before_keep_their_books() -> None:
     async with testing.empty_database() as settings:
         await migrate_to(settings, "0002")
-        async with connected(settings) as sql:
+        async with testing.sql(settings) as sql:
             pending, cancelled = await place_as_before(sql), await place_as_before(sql)
             await sql.execute(CANCEL, cancelled, "buyer")
 
         await migrating.migrate("order_service", settings)
 
-        async with connected(settings) as sql:
+        async with testing.sql(settings) as sql:
             assert [tuple(row) for row in await sql.fetch(HISTORY, pending)] == [("pending", "buyer")]
             assert [tuple(row) for row in await sql.fetch(HISTORY, cancelled)] == [
                 ("pending", "buyer"),
@@ -87,7 +70,7 @@ async def test_orders_of_the_code_before_keep_their_books() -> None:
 @pytest.mark.parametrize(("reason", "by"), [("buyer", "buyer"), ("admin", "admin"), ("expired", "system")])
 async def test_the_code_before_goes_on_over_the_new_schema(reason: str, by: str) -> None:
     async with testing.fresh_database("order_service") as settings:
-        async with connected(settings) as sql:
+        async with testing.sql(settings) as sql:
             async with sql.transaction():
                 placed = await place_as_before(sql)
             await sql.execute(CANCEL, placed, reason)

@@ -2,13 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-import asyncpg
 import grpc
 import httpx
 from chassis import rpc, testing
@@ -197,20 +196,8 @@ class Payments:
             await database.close()
         return {name: rows for name, rows in found.items() if rows}
 
-    @asynccontextmanager
-    async def sql(self) -> AsyncIterator[asyncpg.Connection]:
-        database = self.database
-        connection = await asyncpg.connect(
-            host=database.db_host,
-            port=database.db_port,
-            user=database.db_user,
-            password=database.db_password,
-            database=database.db_name,
-        )
-        try:
-            yield connection
-        finally:
-            await connection.close()
+    def sql(self) -> AbstractAsyncContextManager[testing.Connection]:
+        return testing.sql(self.database)
 
 
 def cancelled(order_id: str) -> OrderCancelled:

@@ -9,26 +9,15 @@ from chassis import testing
 from chassis.database import Database
 from chassis.invariants import Books, of
 from chassis.kernel.ids import uuid7
-from chassis.settings import DatabaseSettings
 from payment_harness import Payments
 from payment_service.app import SCHEMA
-
-
-async def connect(database: DatabaseSettings) -> asyncpg.Connection:
-    return await asyncpg.connect(
-        host=database.db_host,
-        port=database.db_port,
-        user=database.db_user,
-        password=database.db_password,
-        database=database.db_name,
-    )
 
 
 @pytest.fixture
 async def books() -> AsyncIterator[tuple[asyncpg.Connection, Books]]:
     """Books of their own, whose constraints are gone, so that they can be broken."""
-    async with testing.fresh_database("payment_service") as settings:
-        database, sql = Database(settings, SCHEMA), await connect(settings)
+    async with testing.fresh_database("payment_service") as settings, testing.sql(settings) as sql:
+        database = Database(settings, SCHEMA)
         constraints = await sql.fetch(
             "SELECT conrelid::regclass::text AS owner, conname FROM pg_constraint"
             " WHERE contype = 'c' AND connamespace = 'public'::regnamespace"
@@ -37,7 +26,6 @@ async def books() -> AsyncIterator[tuple[asyncpg.Connection, Books]]:
             await sql.execute(f'ALTER TABLE {constraint["owner"]} DROP CONSTRAINT "{constraint["conname"]}"')
         await sql.execute("DROP INDEX one_live_payment_per_order")
         yield sql, Books(database, "payment_service")
-        await sql.close()
         await database.close()
 
 

@@ -4,13 +4,12 @@ import asyncio
 import contextlib
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-import asyncpg
 import grpc
 import httpx
 from chassis import rpc, testing
@@ -250,20 +249,9 @@ class Shop:
         async with self.connection() as connection:
             return [tuple(row) for row in await connection.fetch(query, *arguments)]
 
-    @asynccontextmanager
-    async def connection(self) -> AsyncIterator[Any]:
+    def connection(self) -> AbstractAsyncContextManager[testing.Connection]:
         """Of the tests' own to the database."""
-        connection = await asyncpg.connect(
-            host=self.settings.db_host,
-            port=self.settings.db_port,
-            user=self.settings.db_user,
-            password=self.settings.db_password,
-            database=self.settings.db_name,
-        )
-        try:
-            yield connection
-        finally:
-            await connection.close()
+        return testing.sql(self.settings)
 
 
 _RECEIVED = "SELECT count(*) FROM inbox WHERE event_id = ANY($1)"

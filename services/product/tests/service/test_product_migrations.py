@@ -24,17 +24,10 @@ async def shop_from(revision: str, *statements: tuple[Any, ...]) -> AsyncIterato
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(command, "upgrade", lambda config, _head: upgrade(config, revision))
             await migrating.migrate("product_service", settings)
-        connection = await asyncpg.connect(
-            host=settings.db_host,
-            port=settings.db_port,
-            user=settings.db_user,
-            password=settings.db_password,
-            database=settings.db_name,
-        )
-        await connection.execute("INSERT INTO categories (name) VALUES ('Old')")
-        for statement in statements:
-            await connection.execute(*statement)
-        await connection.close()
+        async with testing.sql(settings) as connection:
+            await connection.execute("INSERT INTO categories (name) VALUES ('Old')")
+            for statement in statements:
+                await connection.execute(*statement)
         await migrating.migrate("product_service", settings)
         async with shop_with_neighbours(settings) as shop:
             yield shop

@@ -3,13 +3,12 @@
 import asyncio
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 import aio_pika
-import asyncpg
 import grpc
 import httpx
 from chassis import events, invariants, rpc, testing
@@ -230,20 +229,9 @@ class Shop:
         answer = await rpc.call(self.rpc.GetAvgRating, review_pb2.GetAvgRatingRequest(product_id=product))
         return answer.average, answer.count
 
-    @asynccontextmanager
-    async def connection(self) -> AsyncIterator[asyncpg.Connection]:
+    def connection(self) -> AbstractAsyncContextManager[testing.Connection]:
         """To the database, past the service."""
-        connection = await asyncpg.connect(
-            host=self.database.db_host,
-            port=self.database.db_port,
-            user=self.database.db_user,
-            password=self.database.db_password,
-            database=self.database.db_name,
-        )
-        try:
-            yield connection
-        finally:
-            await connection.close()
+        return testing.sql(self.database)
 
 
 @asynccontextmanager

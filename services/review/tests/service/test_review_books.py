@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 
-import asyncpg
 import pytest
 from alembic import command
 from chassis import invariants, migrating, testing
@@ -101,12 +100,11 @@ async def test_ratings_from_before_are_spread_out_and_told_of() -> None:
 async def test_what_the_release_before_writes_is_mended() -> None:
     """It runs on until its last pod is replaced, and knows neither distributions nor revisions."""
     async with testing.fresh_database("review_service") as settings:
-        connection = await asyncpg.connect(url(settings).set(drivername="postgresql").render_as_string(False))
-        await connection.execute(
-            "INSERT INTO reviews (product_id, author_id, rating, created_at, updated_at) VALUES (1, 10, 4, now(), now())"
-        )
-        await connection.execute("INSERT INTO ratings (product_id, count, sum) VALUES (1, 1, 4)")
-        await connection.close()
+        async with testing.sql(settings) as connection:
+            await connection.execute(
+                "INSERT INTO reviews (product_id, author_id, rating, created_at, updated_at) VALUES (1, 10, 4, now(), now())"
+            )
+            await connection.execute("INSERT INTO ratings (product_id, count, sum) VALUES (1, 1, 4)")
         assert list(await broken_of(settings)) == ["ratings_are_what_shown_reviews_add_up_to"]
 
         async with running_shop(settings) as shop:

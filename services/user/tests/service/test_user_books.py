@@ -8,7 +8,6 @@ from chassis import invariants, testing
 from chassis.database import Database
 from chassis.invariants import Books
 from chassis.settings import DatabaseSettings
-from user_harness import connected
 from user_service.app import SCHEMA
 
 USER = (
@@ -54,7 +53,7 @@ async def fresh() -> AsyncIterator[DatabaseSettings]:
 
 
 async def execute(settings: DatabaseSettings, *statements: str) -> None:
-    async with connected(settings) as sql:
+    async with testing.sql(settings) as sql:
         for statement in statements:
             await sql.execute(statement)
 

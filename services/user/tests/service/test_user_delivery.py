@@ -8,7 +8,7 @@ from chassis import testing
 from chassis.outbox import Outbox
 from chassis.problems import DatabaseUnavailable
 from shopapi.events.v1.events_pb2 import UserErased, UserRegistered
-from user_harness import PASSWORD, Users, connected, fresh_email, problem, settings_for
+from user_harness import PASSWORD, Users, fresh_email, problem, settings_for
 from user_service.app import Settings, build
 
 
@@ -52,7 +52,7 @@ async def test_what_a_stopped_process_left_is_told_by_the_next(relaying: Setting
         assert isinstance((await next_event()).payload, UserRegistered)
 
         async def is_off_the_books() -> bool:
-            async with connected(relaying) as sql:
+            async with testing.sql(relaying) as sql:
                 return int(await sql.fetchval("SELECT count(*) FROM outbox")) == 0
 
         await testing.eventually(is_off_the_books)

@@ -9,7 +9,7 @@ from chassis.migrating import migrate
 from chassis.settings import DatabaseSettings
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
-from user_harness import connected, fresh_email, quick_hashes, serving, settings_for
+from user_harness import fresh_email, quick_hashes, serving, settings_for
 
 NOW = datetime.now(UTC)
 ADD_USER = (
@@ -35,11 +35,11 @@ async def test_who_registered_before_is_still_there_afterwards() -> None:
     async with testing.empty_database() as settings:
         await migrate_to(settings, "0001")
         email = fresh_email()
-        async with connected(settings) as sql:
+        async with testing.sql(settings) as sql:
             user_id = await sql.fetchval(ADD_USER, email, "a hash", "seller", NOW)
             await sql.execute(ADD_SESSION, uuid4(), user_id, b"digest", NOW + timedelta(days=1))
         await migrate("user_service", settings)
-        async with connected(settings) as sql:
+        async with testing.sql(settings) as sql:
             row = dict(await sql.fetchrow("SELECT * FROM users") or {})
             assert await sql.fetchval("SELECT count(*) FROM sessions WHERE created_at <= now()") == 1
         assert (row["email"], row["role"], row["is_active"], row["locale"]) == (email, "seller", True, "en")
@@ -48,7 +48,7 @@ async def test_who_registered_before_is_still_there_afterwards() -> None:
 
 async def test_the_code_before_this_schema_works_on_it() -> None:
     """Its statements, as the first release sends them."""
-    async with testing.fresh_database("user_service") as settings, connected(settings) as sql:
+    async with testing.fresh_database("user_service") as settings, testing.sql(settings) as sql:
         user_id = await sql.fetchval(ADD_USER, "old@example.com", "a hash", "customer", NOW)
         session_id = uuid4()
         await sql.execute(ADD_SESSION, session_id, user_id, b"digest", NOW + timedelta(days=1))

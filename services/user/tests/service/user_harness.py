@@ -5,14 +5,13 @@ import random
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from unittest import mock
 from uuid import UUID, uuid4
 
-import asyncpg
 import httpx
 import pytest
 from chassis import events, testing
@@ -200,10 +199,8 @@ class Users:
     async def verify(self, token: str) -> httpx.Response:
         return await self.http.post("/api/v1/auth/verify-email", json={"token": token})
 
-    @asynccontextmanager
-    async def sql(self) -> AsyncIterator["asyncpg.Connection[Any]"]:
-        async with connected(self.settings) as connection:
-            yield connection
+    def sql(self) -> AbstractAsyncContextManager[testing.Connection]:
+        return testing.sql(self.settings)
 
     async def told(self, user_id: int) -> list[Event]:
         """The events about a user that wait in the outbox, the oldest first."""
@@ -239,21 +236,6 @@ class Users:
         )
         key = key_for("mailed tokens v1", self.settings.jwt_secret)
         return token_for(request, Email(row["own_email"]), row["password_hash"], key).text()
-
-
-@asynccontextmanager
-async def connected(settings: DatabaseSettings) -> AsyncIterator["asyncpg.Connection[Any]"]:
-    connection = await asyncpg.connect(
-        host=settings.db_host,
-        port=settings.db_port,
-        user=settings.db_user,
-        password=settings.db_password,
-        database=settings.db_name,
-    )
-    try:
-        yield connection
-    finally:
-        await connection.close()
 
 
 def settings_for(database: DatabaseSettings, **others: Any) -> Settings:
