@@ -17,7 +17,8 @@ MEMBERS := $(patsubst %/pyproject.toml,%,$(wildcard client/pyproject.toml e2e/py
 SERVICE_MEMBERS := $(filter services/%,$(MEMBERS))
 PACKAGES = $(foreach member,$(MEMBERS),$(member)/$(notdir $(patsubst %/__init__.py,%,$(wildcard $(member)/*/__init__.py))))
 TEST_FOLDERS := $(wildcard client/tests e2e/tests/unit e2e/tests/integration e2e/tests/contract services/*/tests operator/tests/unit charts/tests)
-SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# One more than there are processors, since tests wait as well; at most 4.
+SIDE_BY_SIDE = --numprocesses $$(n=$$(nproc); echo $$((n < 3 ? n + 1 : 4))) --dist loadfile --no-loadscope-reorder
 NONE_CHOSEN := 5
 CLUSTER_TEST_FOLDERS := $(wildcard e2e/tests/cluster operator/tests/api charts/tests)
 TYPED_TESTS = $(wildcard client/tests services/*/tests operator/tests charts/tests e2e/tests)

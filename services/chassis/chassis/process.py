@@ -19,8 +19,9 @@ from chassis.rpc import Server
 from chassis.settings import ServiceSettings, load
 
 _GRACE_SECONDS = 15
-_PUT_OFF_SECONDS = 30.0
 """How long a request that was accepted may still take while the process stops."""
+_AGAIN_SECONDS = 2.0
+_PUT_OFF_SECONDS = 30.0
 
 log = logs.get(__name__)
 
@@ -107,12 +108,21 @@ async def run(service: Service, settings: ServiceSettings, parts: frozenset[str]
         await serving
     if service.rpc is not None:
         await service.rpc.stop(_GRACE_SECONDS)
-    for task in background:
-        task.cancel()
-    await asyncio.gather(*background, return_exceptions=True)
+    await end(*background)
     for close in service.closers:
         await close()
     log.info("stopped")
+
+
+async def end(*tasks: asyncio.Task[None]) -> None:
+    """Cancels until every task has ended. Once is not always enough: before Python 3.12 `wait_for`, with which libraries connect, can
+    lose a cancellation that comes together with its result (python/cpython#86296), and a consumer would never stop.
+    """
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=_AGAIN_SECONDS)
 
 
 async def _for_ever(name: str, loop: Callable[[], Awaitable[None]]) -> None:

@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -33,11 +34,11 @@ from chassis import events
 from chassis.broker import declare_queue
 from chassis.events import Event
 from chassis.migrating import migrate
-from chassis.process import Service
+from chassis.process import Service, end
 from chassis.settings import DatabaseSettings
 from chassis.tokens import ALGORITHM, ISSUER, Role
 
-Connection = PoolConnectionProxy
+Connection: TypeAlias = PoolConnectionProxy
 """To a database."""
 UNKNOWN_ID = "018f0000-0000-7000-8000-000000000000"
 """Of nothing that a test makes, and the same in every run, so that a test can be named after it."""
@@ -314,9 +315,7 @@ async def running(service: Service) -> AsyncIterator[Running]:
     finally:
         if service.rpc is not None:
             await service.rpc.stop(0)
-        for loop in loops:
-            loop.cancel()
-        await asyncio.gather(*loops, return_exceptions=True)
+        await end(*loops)
         for close in service.closers:
             await close()
 

@@ -19,6 +19,7 @@ from chassis.inbox import Inbox, when
 from chassis.kernel.ids import uuid7
 from chassis.outbox import Outbox
 from chassis.problems import DatabaseUnavailable
+from chassis.process import end
 from chassis.settings import DatabaseSettings
 from chassis.testing import Cable
 from prometheus_client import REGISTRY
@@ -110,7 +111,7 @@ async def test_an_event_is_sent_if_and_only_if_its_transaction_commits(world: Wo
 
     async with world.database.begin() as transaction:
         assert (await transaction.scalars(text("SELECT order_id FROM effects"))).all() == [str(kept)]
-    await _stop(task, consumer.task)
+    await end(task, consumer.task)
 
 
 async def test_events_wait_while_the_broker_is_away_and_none_is_lost(world: World) -> None:
@@ -127,7 +128,7 @@ async def test_events_wait_while_the_broker_is_away_and_none_is_lost(world: Worl
 
     await testing.eventually(lambda: _is(world, "effects", 151))
     assert await count(world, "outbox") == 0
-    await _stop(task, consumer.task)
+    await end(task, consumer.task)
 
 
 async def test_an_event_delivered_twice_takes_effect_once(world: World) -> None:
@@ -143,7 +144,7 @@ async def test_an_event_delivered_twice_takes_effect_once(world: World) -> None:
     await cancel(world, relay, uuid7())
     await testing.eventually(lambda: _is(world, "inbox", 3))
     assert await count(world, "effects") == 3
-    await _stop(task, consumer.task)
+    await end(task, consumer.task)
 
 
 async def test_what_was_received_is_remembered_for_a_month(world: World) -> None:
@@ -162,7 +163,7 @@ async def test_what_was_received_is_remembered_for_a_month(world: World) -> None
 
     async with world.database.begin() as transaction:
         assert (await transaction.scalars(text("SELECT event_id FROM inbox"))).all() == [young]
-    await _stop(task, consumer.task)
+    await end(task, consumer.task)
 
 
 async def test_however_much_is_old_all_of_it_is_forgotten(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,7 +177,7 @@ async def test_however_much_is_old_all_of_it_is_forgotten(world: World, monkeypa
     await consumer.inbox.forget()
 
     assert await count(world, "inbox") == 0
-    await _stop(consumer.task)
+    await end(consumer.task)
 
 
 async def test_a_consumer_whose_queue_was_deleted_begins_anew(world: World) -> None:
@@ -191,7 +192,7 @@ async def test_a_consumer_whose_queue_was_deleted_begins_anew(world: World) -> N
     await cancel(world, relay, uuid7())
 
     await testing.eventually(lambda: _is(world, "effects", 2))
-    await _stop(task, consumer.task)
+    await end(task, consumer.task)
 
 
 async def test_an_event_that_comes_before_the_schema_waits_for_it(world: World) -> None:
@@ -211,7 +212,7 @@ async def test_an_event_that_comes_before_the_schema_waits_for_it(world: World) 
 
     await testing.eventually(lambda: _is(world, "effects", 1))
     assert _given_back() == before
-    await _stop(task, consumer.task)
+    await end(task, consumer.task)
 
 
 async def test_the_first_event_that_is_not_taken_ends_its_batch(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,7 +238,7 @@ async def test_the_first_event_that_is_not_taken_ends_its_batch(world: World, mo
         return len(ended) >= 3
 
     await testing.eventually(has_ended)
-    await _stop(task)
+    await end(task)
 
 
 async def test_a_failed_effect_leaves_nothing_and_is_tried_again(world: World) -> None:
@@ -249,7 +250,7 @@ async def test_a_failed_effect_leaves_nothing_and_is_tried_again(world: World) -
 
     assert consumer.deliveries == 4
     assert await count(world, "inbox") == 1
-    await _stop(task, consumer.task)
+    await end(task, consumer.task)
 
 
 async def test_an_effect_that_always_fails_ends_in_the_dead_letters(world: World) -> None:
@@ -263,7 +264,7 @@ async def test_an_effect_that_always_fails_ends_in_the_dead_letters(world: World
 
     assert str(order).encode() in dead
     assert await count(world, "effects") == 0
-    await _stop(task, consumer.task)
+    await end(task, consumer.task)
 
 
 async def test_two_relays_send_each_event_once(world: World) -> None:
@@ -275,7 +276,7 @@ async def test_two_relays_send_each_event_once(world: World) -> None:
     await testing.eventually(lambda: _is(world, "effects", 250))
 
     assert consumer.deliveries == 250
-    await _stop(first, second, consumer.task)
+    await end(first, second, consumer.task)
 
 
 async def test_a_database_that_is_away_is_said_so_and_comes_back_by_itself() -> None:
@@ -341,9 +342,3 @@ def _given_back() -> float:
 
 async def _is(world: World, table: str, expected: int) -> bool:
     return await count(world, table) == expected
-
-
-async def _stop(*tasks: "asyncio.Task[None]") -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from chassis import process
 from chassis.problems import DatabaseUnavailable
-from chassis.process import every
+from chassis.process import end, every
 
 
 async def test_what_is_done_once_a_day_is_not_put_off_by_a_day(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,3 +25,25 @@ async def test_what_is_done_once_a_day_is_not_put_off_by_a_day(monkeypatch: pyte
         await done.wait()
     pruning.cancel()
     assert tried == 3
+
+
+async def test_a_task_that_lost_a_cancellation_ends_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "_AGAIN_SECONDS", 0.01)
+    began, lost = asyncio.Event(), 0
+
+    async def consume() -> None:
+        nonlocal lost
+        began.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            lost += 1
+        await asyncio.Event().wait()
+
+    consuming = asyncio.create_task(consume())
+    await began.wait()
+
+    async with asyncio.timeout(30):
+        await end(consuming)
+
+    assert (lost, consuming.cancelled()) == (1, True)

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import grpc
 import httpx
-from chassis import rpc, testing
+from chassis import process, rpc, testing
 from chassis.broker import Broker
 from chassis.events import Event
 from chassis.kernel.ids import uuid7
@@ -320,5 +320,4 @@ async def _collecting(broker_url: str) -> AsyncIterator[list[Event]]:
     try:
         yield published
     finally:
-        consuming.cancel()
-        await asyncio.gather(consuming, return_exceptions=True)
+        await process.end(consuming)

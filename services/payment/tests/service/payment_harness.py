@@ -10,7 +10,7 @@ from uuid import UUID
 
 import grpc
 import httpx
-from chassis import rpc, testing
+from chassis import process, rpc, testing
 from chassis.broker import Broker
 from chassis.database import Database
 from chassis.events import Event
@@ -249,5 +249,4 @@ async def _collecting(broker_url: str) -> AsyncIterator[list[Event]]:
     try:
         yield published
     finally:
-        consuming.cancel()
-        await asyncio.gather(consuming, return_exceptions=True)
+        await process.end(consuming)
