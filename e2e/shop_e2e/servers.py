@@ -1,6 +1,7 @@
 """What befalls the test servers themselves, which are containers; see e2e/cluster/test-env."""
 
 import asyncio
+import contextlib
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -9,20 +10,17 @@ import asyncpg
 async def crash_database(dsn: str) -> None:
     """PostgreSQL finds one of its processes dead, ends all others, and recovers from its log, as after a crash of the server."""
     connection = await asyncpg.connect(dsn)
-    await _run("docker", "exec", await _container(dsn), "bash", "-c", f"kill -9 {connection.get_server_pid()}")
+    with contextlib.suppress(asyncpg.ConnectionDoesNotExistError):
+        await connection.execute(f"COPY (SELECT 1) TO PROGRAM 'kill -9 {connection.get_server_pid()}'")
+        raise LookupError(f"{dsn}: a process of the server outlived its death")
     connection.terminate()
 
 
 async def restart_broker(url: str) -> None:
     """RabbitMQ stops, with all its connections, and starts again with what it had stored."""
-    container = await _container(url)
+    container = (await _run("docker", "ps", "--quiet", "--filter", f"publish={urlsplit(url).port}")).strip()
     for verb in ("stop_app", "start_app"):
         await _run("docker", "exec", container, "rabbitmqctl", "--quiet", verb)
-
-
-async def _container(url: str) -> str:
-    """The one that serves this URL."""
-    return (await _run("docker", "ps", "--quiet", "--filter", f"publish={urlsplit(url).port}")).strip()
 
 
 async def _run(*command: str) -> str:
