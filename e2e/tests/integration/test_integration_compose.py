@@ -75,7 +75,11 @@ async def test_an_order_is_placed_paid_and_confirmed(composed: Composed) -> None
         order = await customer.buy((product, 2))
 
         assert (order.status, order.total) == ("confirmed", Money(amount=2580, currency="USD"))
-        assert (await shop.stock(product)).on_hand == 3
+
+        async def has_left_the_stock() -> bool:
+            return (await shop.stock(product)).on_hand == 3
+
+        await eventually(has_left_the_stock)
 
 
 async def test_every_service_is_migrated_and_healthy(composed: Composed) -> None:
