@@ -20,7 +20,8 @@ from chassis.settings import ServiceSettings, load
 
 _GRACE_SECONDS = 15
 """How long a request that was accepted may still take while the process stops."""
-_AGAIN_SECONDS = 2.0
+_AGAIN_SECONDS = 10.0
+"""More than any loop takes to finish what it has begun."""
 _PUT_OFF_SECONDS = 30.0
 
 log = logs.get(__name__)

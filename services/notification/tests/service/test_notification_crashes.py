@@ -14,8 +14,10 @@ from chassis.kernel.ids import uuid7
 from notification_harness import AT, World, address_of, id_of, placed
 
 
-def environment(world: World) -> dict[str, str]:
-    settings = world.settings(send_lease_seconds=3, smtp_timeout_seconds=5, metrics_port=0, shutdown_drain_seconds=0)
+def environment(world: World, lease: float) -> dict[str, str]:
+    settings = world.settings(
+        send_lease_seconds=lease, smtp_timeout_seconds=5, metrics_port=0, shutdown_drain_seconds=0
+    )
     values = {name: value for name, value in settings.model_dump().items() if value is not None}
     return {
         **{name: value for name, value in os.environ.items() if not name.startswith("SMTP_")},
@@ -27,10 +29,10 @@ def environment(world: World) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def process(world: World) -> AsyncIterator[asyncio.subprocess.Process]:
+async def process(world: World, lease: float = 3) -> AsyncIterator[asyncio.subprocess.Process]:
     """The service as it is started in a pod, without its HTTP side."""
     started = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "notification_service", "serve", "--only", "background", env=environment(world),
+        sys.executable, "-m", "notification_service", "serve", "--only", "background", env=environment(world, lease),
         stdout=asyncio.subprocess.DEVNULL,
     )  # fmt: skip
     try:
@@ -90,6 +92,24 @@ async def test_a_process_that_stops_in_peace_leaves_nothing_behind(lone_world: W
             assert await sender.wait() == 0
 
     assert len(lone_world.mailbox.to(3)) == 1
+
+
+async def test_a_mail_that_is_with_its_carrier_is_settled_before_the_process_ends(lone_world: World) -> None:
+    await testing.publish(lone_world.broker_url, [_event(4)])
+
+    async with process(lone_world, lease=20) as sender:
+
+        async def accept_late(_server: aiosmtpd.smtp.SMTP) -> str:
+            sender.terminate()
+            await asyncio.wait({asyncio.ensure_future(sender.wait())}, timeout=3)
+            return "250 OK"
+
+        lone_world.mailbox.at_data[address_of(4)].append(accept_late)
+        async with asyncio.timeout(30):
+            assert await sender.wait() == 0
+
+    assert await lone_world.attempts(4) == [("accepted", None)]
+    assert len(lone_world.mailbox.to(4)) == 1
 
 
 def _event(user: int) -> Event:
