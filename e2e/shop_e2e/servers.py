@@ -10,10 +10,12 @@ import asyncpg
 async def crash_database(dsn: str) -> None:
     """PostgreSQL finds one of its processes dead, ends all others, and recovers from its log, as after a crash of the server."""
     connection = await asyncpg.connect(dsn)
-    with contextlib.suppress(asyncpg.ConnectionDoesNotExistError):
-        await connection.execute(f"COPY (SELECT 1) TO PROGRAM 'kill -9 {connection.get_server_pid()}'")
-        raise LookupError(f"{dsn}: a process of the server outlived its death")
-    connection.terminate()
+    try:
+        with contextlib.suppress(asyncpg.ConnectionDoesNotExistError):
+            await connection.execute(f"COPY (SELECT 1) TO PROGRAM 'kill -9 {connection.get_server_pid()}'")
+            raise LookupError("a process of the database server outlived its death")
+    finally:
+        connection.terminate()
 
 
 async def restart_broker(url: str) -> None:

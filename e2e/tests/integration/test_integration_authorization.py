@@ -156,12 +156,8 @@ async def test_everybody_may_do_what_the_table_says_and_nothing_else(
     changes_account = cell.path.startswith("/api/v1/users/") and cell.method != "GET" and caller != "anonymous"
     changes = cell.ownership is Ownership.OWNER and cell.method != "GET" and caller in ("admin", "owner")
     kind = next((part for part in _SELLERS_OWN if part in cell.path), "")
-    if changes_account:
-        world = await new_world(shop, admin, await new_strangers(shop, admin), cell.path)
-    elif changes:
-        world = await new_world(shop, admin, strangers, cell.path)
-    else:
-        world = shared[kind]
+    people = await new_strangers(shop, admin) if changes_account else strangers
+    world = await new_world(shop, admin, people, cell.path) if changes or changes_account else shared[kind]
 
     answer = await world.ask(cell, caller)
 

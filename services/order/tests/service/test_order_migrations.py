@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import asyncpg
 import pytest
 from alembic import command
 from chassis import invariants, migrating, testing
@@ -23,7 +22,7 @@ CANCEL = "UPDATE orders SET status = 'cancelled', cancel_reason = $2 WHERE id = 
 HISTORY = "SELECT status, by FROM order_history WHERE order_id = $1 ORDER BY position"
 
 
-async def place_as_before(sql: asyncpg.Connection) -> Any:
+async def place_as_before(sql: testing.Connection) -> Any:
     order_id = await sql.fetchval(PLACE)
     await sql.execute(ITEM, order_id)
     return order_id

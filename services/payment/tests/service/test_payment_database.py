@@ -14,7 +14,7 @@ from payment_service.app import SCHEMA
 
 
 @pytest.fixture
-async def books() -> AsyncIterator[tuple[asyncpg.Connection, Books]]:
+async def books() -> AsyncIterator[tuple[testing.Connection, Books]]:
     """Books of their own, whose constraints are gone, so that they can be broken."""
     async with testing.fresh_database("payment_service") as settings, testing.sql(settings) as sql:
         database = Database(settings, SCHEMA)
@@ -29,7 +29,7 @@ async def books() -> AsyncIterator[tuple[asyncpg.Connection, Books]]:
         await database.close()
 
 
-async def put_payment(sql: asyncpg.Connection, **values: object) -> UUID:
+async def put_payment(sql: testing.Connection, **values: object) -> UUID:
     """A completed payment of 1000, but for `values`."""
     payment_id = uuid4()
     row: dict[str, object] = {
@@ -56,7 +56,7 @@ async def put_payment(sql: asyncpg.Connection, **values: object) -> UUID:
 
 
 async def put_refund(
-    sql: asyncpg.Connection, payment_id: UUID, amount: int, status: str, currency: str = "USD"
+    sql: testing.Connection, payment_id: UUID, amount: int, status: str, currency: str = "USD"
 ) -> None:
     await sql.execute(
         "INSERT INTO refunds (id, payment_id, amount, currency, status, created_at, settled_at, next_check_at)"
@@ -69,7 +69,7 @@ async def put_refund(
     )
 
 
-async def cancel_long_ago(sql: asyncpg.Connection, payment_id: UUID) -> None:
+async def cancel_long_ago(sql: testing.Connection, payment_id: UUID) -> None:
     await sql.execute(
         "UPDATE orders SET cancelled_at = now() - interval '1 hour'"
         " WHERE id = (SELECT order_id FROM payments WHERE id = $1)",
@@ -77,53 +77,53 @@ async def cancel_long_ago(sql: asyncpg.Connection, payment_id: UUID) -> None:
     )
 
 
-async def break_refunds_within_captured(sql: asyncpg.Connection) -> None:
+async def break_refunds_within_captured(sql: testing.Connection) -> None:
     await put_refund(sql, await put_payment(sql, refunding=1001), 1001, "pending")
 
 
-async def break_one_live_payment_per_order(sql: asyncpg.Connection) -> None:
+async def break_one_live_payment_per_order(sql: testing.Connection) -> None:
     order_id = uuid4()
     await put_payment(sql, order_id=order_id)
     await put_payment(sql, order_id=order_id)
 
 
-async def break_completed_is_captured(sql: asyncpg.Connection) -> None:
+async def break_completed_is_captured(sql: testing.Connection) -> None:
     await put_payment(sql, captured=999)
 
 
-async def break_status_tells_what_was_refunded(sql: asyncpg.Connection) -> None:
+async def break_status_tells_what_was_refunded(sql: testing.Connection) -> None:
     await put_refund(sql, await put_payment(sql, refunded=1000), 1000, "succeeded")
 
 
-async def break_refunds_sum_up(sql: asyncpg.Connection) -> None:
+async def break_refunds_sum_up(sql: testing.Connection) -> None:
     await put_refund(sql, await put_payment(sql, status="partially_refunded", refunded=2), 1, "succeeded")
 
 
-async def break_refunds_in_the_currency_of_their_payment(sql: asyncpg.Connection) -> None:
+async def break_refunds_in_the_currency_of_their_payment(sql: testing.Connection) -> None:
     payment_id = await put_payment(sql, status="partially_refunded", refunded=1)
     await put_refund(sql, payment_id, 1, "succeeded", "EUR")
 
 
-async def break_cancelled_orders_are_refunded(sql: asyncpg.Connection) -> None:
+async def break_cancelled_orders_are_refunded(sql: testing.Connection) -> None:
     await cancel_long_ago(sql, await put_payment(sql))
 
 
-async def break_cancelled_orders_are_not_charged(sql: asyncpg.Connection) -> None:
+async def break_cancelled_orders_are_not_charged(sql: testing.Connection) -> None:
     payment_id = await put_payment(sql, status="pending", captured=0)
     await sql.execute("UPDATE payments SET next_check_at = now() WHERE id = $1", payment_id)
     await cancel_long_ago(sql, payment_id)
 
 
-async def break_open_payments_are_watched(sql: asyncpg.Connection) -> None:
+async def break_open_payments_are_watched(sql: testing.Connection) -> None:
     await put_payment(sql, status="processing", captured=0)
 
 
-async def break_pending_refunds_are_watched(sql: asyncpg.Connection) -> None:
+async def break_pending_refunds_are_watched(sql: testing.Connection) -> None:
     await put_refund(sql, await put_payment(sql, refunding=5), 5, "pending")
     await sql.execute("UPDATE refunds SET next_check_at = NULL")
 
 
-async def test_a_refund_that_is_refused_again_and_again_is_noticed(books: tuple[asyncpg.Connection, Books]) -> None:
+async def test_a_refund_that_is_refused_again_and_again_is_noticed(books: tuple[testing.Connection, Books]) -> None:
     sql, kept = books
     (promise,) = [one for one in of("payment_service") if one.name == "cancelled_orders_are_refunded"]
     payment_id = await put_payment(sql)
@@ -139,7 +139,7 @@ async def test_a_refund_that_is_refused_again_and_again_is_noticed(books: tuple[
 
 
 @pytest.mark.parametrize("name", [invariant.name for invariant in of("payment_service")])
-async def test_each_invariant_finds_what_breaks_it(books: tuple[asyncpg.Connection, Books], name: str) -> None:
+async def test_each_invariant_finds_what_breaks_it(books: tuple[testing.Connection, Books], name: str) -> None:
     sql, kept = books
     assert all([not await kept.broken(invariant) for invariant in of("payment_service")])
 
@@ -149,7 +149,7 @@ async def test_each_invariant_finds_what_breaks_it(books: tuple[asyncpg.Connecti
     assert {broken for broken, rows in found.items() if rows} == {name}
 
 
-async def test_a_refund_that_no_row_tells_of_is_found(books: tuple[asyncpg.Connection, Books]) -> None:
+async def test_a_refund_that_no_row_tells_of_is_found(books: tuple[testing.Connection, Books]) -> None:
     sql, kept = books
     await put_payment(sql, status="partially_refunded", refunded=2)
 
