@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from platform_operator import connections
 from platform_operator.kinds import FIELD_MANAGER, Key
 from platform_operator.spec import (
     SERVICES,
@@ -44,7 +45,7 @@ def values(platform: Key, spec: Spec, installed: Installation, store_profile: st
     name, profile, stores = platform.name, PROFILES[spec.profile], PROFILES[store_profile]
     made = {
         "global": _global(spec, installed),
-        **{service: _service(name, service, spec, profile) for service in SERVICES},
+        **{service: _service(name, service, spec, profile, stores) for service in SERVICES},
         **{f"{service}-db": _database(name, service, spec, stores) for service in WITH_DATABASE},
         "redis": _cache(name, spec, stores),
         "rabbitmq": _broker(name, spec, stores),
@@ -146,15 +147,26 @@ def _global(spec: Spec, installed: Installation) -> Values:
     }
 
 
-def _service(platform: str, name: str, spec: Spec, profile: Profile) -> Values:
+def _service(platform: str, name: str, spec: Spec, profile: Profile, stores: Profile) -> Values:
     wish = spec.services.get(name, Service())
+    scale = _scale(wish, profile)
     return {
         "enabled": True,
         **_asks(wish.resources, profile.service),
-        **_scale(wish, profile),
-        "env": dict(wish.env),
+        **scale,
+        "env": {**_pool(name, spec, scale, stores), **wish.env},
         **_credentials_of(platform, name, spec),
     }
+
+
+def _pool(name: str, spec: Spec, scale: Values, stores: Profile) -> dict[str, str]:
+    """Fewer connections a pod where its database has not enough for the usual number. What a database elsewhere has is not known."""
+    if name not in WITH_DATABASE or spec.databases.provider != "builtin":
+        return {}
+    scaling = scale["autoscaling"]
+    pods = scaling["max"] if scaling["enabled"] else scale["replicas"]
+    fits = connections.pool(spec.databases.resources.limits.memory or stores.database.memory_limit, pods)
+    return {connections.POOL: str(fits)} if fits < connections.USUAL else {}
 
 
 def _scale(wish: Service, profile: Profile) -> Values:

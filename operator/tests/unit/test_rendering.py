@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
+from platform_operator.connections import USUAL, max_connections
 from platform_operator.errors import RenderError, RenderTimeoutError
 from platform_operator.kinds import LABEL_COMPONENT, LABEL_INSTANCE, OURS, Key, ObjectId
 from platform_operator.rendering import Helm, Rendered, Renderer, chart_digest, finish
 from platform_operator.spec import LONGEST_NAME, SERVICES, WITH_DATABASE, parse
-from platform_operator.values import Installation, values
+from platform_operator.values import PROFILES, Installation, values
 
 KEY = Key("shop", "shop")
 
@@ -55,6 +56,29 @@ async def test_waves_follow_what_needs_what(renderer: Renderer) -> None:
     }
     assert (waves["StatefulSet"], waves["Job"], waves["Deployment"]) == ({1}, {2}, {3})
     assert (await render(renderer, {}))[ObjectId("Deployment", "shop-gateway")].wave == 4
+
+
+@pytest.mark.parametrize("memory", [None, "300M", "1Gi", "1342177280"])
+@pytest.mark.parametrize("profile", PROFILES)
+async def test_a_service_of_any_profile_fits_the_connections_of_a_database_that_was_made_small(
+    renderer: Renderer, profile: str, memory: str | None
+) -> None:
+    spec = {"profile": profile, "databases": {"resources": {"limits": {"memory": memory}}}}
+    objects = {identity: one.manifest for identity, one in (await render(renderer, spec)).items()}
+    allowed = _setting(objects[ObjectId("StatefulSet", "shop-order-db")], "max_connections")
+    scaler = objects.get(ObjectId("HorizontalPodAutoscaler", "shop-order"))
+    pods = scaler["spec"]["maxReplicas"] if scaler else 1
+    (own,) = objects[ObjectId("Deployment", "shop-order")]["spec"]["template"]["spec"]["containers"]
+    pool = next((int(one["value"]) for one in own["env"] if one["name"] == "DB_POOL_SIZE"), USUAL)
+
+    assert allowed == max_connections(memory or PROFILES["small"].database.memory_limit)
+    assert (pods + 1) * (pool + 1) + 6 <= allowed
+
+
+def _setting(database: dict[str, Any], name: str) -> int:
+    (container,) = database["spec"]["template"]["spec"]["containers"]
+    (value,) = [one.removeprefix(f"{name}=") for one in container["args"] if one.startswith(f"{name}=")]
+    return int(value)
 
 
 async def test_a_deployment_under_an_autoscaler_states_no_replicas(renderer: Renderer) -> None:
