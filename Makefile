@@ -11,6 +11,8 @@ TOOLS := $(or $(HOST_TOOLS),$(CACHE)/ecommerce-tools)
 export PATH := $(CURDIR)/.venv/bin:$(TOOLS):$(PATH)
 # Beyond the clone, so that the next one need not look at unchanged modules again: mypy knows them by content.
 export MYPY_CACHE_DIR := $(CACHE)/ecommerce-mypy
+# Where an environment forbids bytecode, each of a test run's hundreds of processes would compile all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 UV := $(or $(shell command -v uv),.tools/bin/uv)
 MEMBERS := $(patsubst %/pyproject.toml,%,$(wildcard client/pyproject.toml e2e/pyproject.toml operator/pyproject.toml proto/pyproject.toml services/*/pyproject.toml))
