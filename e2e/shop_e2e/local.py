@@ -169,7 +169,7 @@ class LocalShop:
         )
         if fresh:
             await self._stack.remove()
-        await self._stack.prepare()
+        await asyncio.gather(self._stack.migrate(), self._stack.prepare())
         await self._tending.start(*(service for service in self._services if service != "gateway"))
         await self._tending.start(*(service for service in self._services if service == "gateway"))
 

@@ -144,6 +144,10 @@ class Stack:
         """The DSN of a service's database, for a look inside."""
         return urlunsplit(urlsplit(self.servers.postgres)._replace(path=f"/{self._database_name(service)}"))
 
+    def databases(self) -> list[str]:
+        """The names of all services' databases."""
+        return [self._database_name(service) for service, kind in SERVICES.items() if kind.database]
+
     def log_of(self, service: str) -> Path:
         return self.plan.logs / f"{service}.log"
 
@@ -210,8 +214,8 @@ class Stack:
         await process.wait()
 
     async def prepare(self) -> None:
-        """Databases, migrated; a virtual host; an empty Redis database. What a stack of this name left in the others stays."""
-        await asyncio.gather(self.migrate(), self._create_vhost(), self._flush_redis())
+        """A virtual host, and an empty Redis database; databases come by `migrate`."""
+        await asyncio.gather(self._create_vhost(), self._flush_redis())
 
     async def migrate(self, *services: str) -> None:
         """Brings the databases of these services, or of all, to their newest schema; makes those that are missing. Idempotent."""
@@ -221,12 +225,11 @@ class Stack:
         await asyncio.gather(*(self._migrate(service) for service in chosen))
 
     async def remove(self) -> None:
-        """Undoes `prepare`, and drops the data of every stack of this name."""
+        """Undoes `prepare` and `migrate`, and drops the data of every stack of this name."""
         connection = await asyncpg.connect(self.servers.postgres)
         try:
-            for service, kind in SERVICES.items():
-                if kind.database:
-                    await connection.execute(f'DROP DATABASE IF EXISTS "{self._database_name(service)}" WITH (FORCE)')
+            for name in self.databases():
+                await connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
         finally:
             await connection.close()
         async with self._management() as client:
@@ -381,19 +384,6 @@ class Stack:
 
     def _log_tail(self, service: str) -> str:
         return self.log_of(service).read_text(errors="replace")[-_LOG_TAIL:]
-
-
-@contextlib.asynccontextmanager
-async def running(plan: Plan) -> AsyncIterator[Stack]:
-    """The shop, prepared and ready; stopped and removed at the end of the block. Raises StackError."""
-    stack = Stack(plan, Servers.from_environment())
-    try:
-        await stack.prepare()
-        await stack.start()
-        yield stack
-    finally:
-        await stack.stop()
-        await stack.remove()
 
 
 async def _is_ready(client: httpx.AsyncClient, url: str) -> bool:

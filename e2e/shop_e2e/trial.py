@@ -1,5 +1,6 @@
 """Shops on trial: as tests run them, beside each other, each with a mail server of its own."""
 
+import asyncio
 import random
 import uuid
 from collections.abc import AsyncIterator, Mapping
@@ -8,7 +9,8 @@ from pathlib import Path
 
 from shop_e2e.client import Person, Shop
 from shop_e2e.mailbox import Mailbox
-from shop_e2e.stack import SERVICES, Plan, Stack, free_ports, running
+from shop_e2e.stack import SERVICES, Plan, Servers, Stack, free_ports
+from shop_e2e.templates import copy_databases
 
 
 @asynccontextmanager
@@ -21,9 +23,10 @@ async def on_trial(
     detours: Mapping[str, int] | None = None,
     everywhere: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Stack]:
-    """A running shop whose mails go to `box`. What a crash leaves behind is taken up after seconds instead of minutes, so that
-    tests need not wait; orders stay unpaid for as long as a test takes, and one address may call as often as a test does.
-    `everywhere`: further variables of every service.
+    """A running shop whose mails go to `box`; removed at the end of the block. Raises StackError.
+
+    What a crash leaves behind is taken up after seconds instead of minutes, so that tests need not wait; orders stay unpaid for as long
+    as a test takes, and one address may call as often as a test does. `everywhere`: further variables of every service.
     """
     smtp = {
         "SMTP_HOST": "127.0.0.1",
@@ -48,8 +51,14 @@ async def on_trial(
         detours=detours or {},
     )
     print(f"logs of the services: {plan.logs}")
-    async with running(plan) as stack:
+    stack = Stack(plan, Servers.from_environment())
+    try:
+        await asyncio.gather(copy_databases(stack), stack.prepare())
+        await stack.start()
         yield stack
+    finally:
+        await stack.stop()
+        await stack.remove()
 
 
 async def admin_of(stack: Stack, shop: Shop) -> Person:
