@@ -112,3 +112,28 @@ def test_images_go_to_the_registry_that_is_named(machine: Machine) -> None:
     assert done.returncode == 0
     assert "REGISTRY=registry.example.com/shop" in done.stdout
     assert machine.called("docker push --quiet registry.example.com/shop/ecommerce/operator:")
+
+
+def test_a_stand_in_is_built_anew_when_its_recipe_has_changed(machine: Machine) -> None:
+    machine.has("docker", recipe="echo of-before")
+
+    assert machine.run("store-images").returncode == 0
+    assert machine.called("docker build -q -f")
+
+
+def test_a_stand_in_of_this_recipe_and_an_official_image_stay(machine: Machine) -> None:
+    summed = ["bash", "-c", "cat stores/* | sha256sum | cut -c 1-12"]
+    recipe = subprocess.run(summed, check=True, capture_output=True, text=True, cwd=_SCRIPTS).stdout.strip()
+    machine.has("docker", recipe=f"[[ $* == *redis* ]] || echo {recipe}")
+
+    assert machine.run("store-images").returncode == 0
+    assert not machine.called("docker build")
+
+
+def test_only_an_image_that_the_registry_has_not_got_as_it_is_now_is_pushed(machine: Machine) -> None:
+    pushed_before = 'name=${@: -1}; [[ $name == redis* ]] || echo "[\\"localhost:5001/library/${name%:*}@sha256:1\\"]"'
+    machine.has("docker", RepoDigests=pushed_before)
+
+    assert machine.run("store-images", "--push").returncode == 0
+    assert machine.called("docker push -q localhost:5001/library/redis:8")
+    assert not machine.called("docker push -q localhost:5001/library/postgres:17")
