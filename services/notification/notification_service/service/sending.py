@@ -8,6 +8,7 @@ leaves an attempt without an outcome, of which there are two at most (domain/del
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -42,7 +43,7 @@ log = logs.get(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How many messages are sent at a time, how long a lease lasts, and how often an idle sender looks for work."""
+    """How many messages are sent at a time, how long a lease lasts, and how often an idle process looks for work."""
 
     senders: int
     lease: timedelta
@@ -85,42 +86,50 @@ class Sending:
         self._hint = asyncio.Event()
 
     def nudge(self) -> None:
-        """Says that a notification has just been stored, so that the senders need not wait."""
+        """Says that a notification has just been stored, so that nobody waits until the table is looked at anyway."""
         self._hint.set()
 
     async def run(self) -> None:
-        """Sends for ever. Several processes may send from one table: each leases rows that no other has."""
-        async with asyncio.TaskGroup() as senders:
-            for _ in range(self._pace.senders):
-                senders.create_task(self._send_for_ever())
+        """Sends for ever, several at a time. Several processes may send from one table: each leases rows that no other has."""
+        free = asyncio.Semaphore(self._pace.senders)
+        async with asyncio.TaskGroup() as sending:
+            while True:
+                await free.acquire()
+                lease, tries = await self._next()
+                sending.create_task(self._send(lease, tries)).add_done_callback(lambda _: free.release())
 
-    async def send_one(self) -> bool:
-        """Sends one that is due, the most urgent first; False where none is. Raises DatabaseUnavailable."""
-        now = self._now()
-        lease_id = self._new_id()
-        async with self._database.begin() as transaction:
-            found = await NotificationRepository(transaction).lease(lease_id, now, now + self._pace.lease)
-        if found is None:
-            return False
-        notification, tries = found
-        await self._deliver(_Lease(lease_id, notification), tries)
-        return True
-
-    async def _send_for_ever(self) -> None:
+    async def _next(self) -> tuple[_Lease, Tries]:
+        """One that is due, the most urgent first; waits until there is one. However many are sent at a time, one look is enough."""
         while True:
             self._hint.clear()
             try:
-                while await _finished(asyncio.create_task(self.send_one())):
-                    pass
+                if leased := await self._lease_one():
+                    return leased
             except DatabaseUnavailable as error:
                 log.warning("notifications wait", reason=str(error))
             except Exception:
-                log.exception("a sender failed and goes on")
-            try:
+                log.exception("looking for notifications failed and goes on")
+            with suppress(TimeoutError):
                 async with asyncio.timeout(self._pace.idle_seconds):
                     await self._hint.wait()
-            except TimeoutError:
-                continue
+
+    async def _lease_one(self) -> tuple[_Lease, Tries] | None:
+        now, lease_id = self._now(), self._new_id()
+        async with self._database.begin() as transaction:
+            found = await NotificationRepository(transaction).lease(lease_id, now, now + self._pace.lease)
+        if found is None:
+            return None
+        notification, tries = found
+        return _Lease(lease_id, notification), tries
+
+    async def _send(self, lease: _Lease, tries: Tries) -> None:
+        """What fails here is tried again when its lease is over."""
+        try:
+            await _finished(asyncio.create_task(self._deliver(lease, tries)))
+        except DatabaseUnavailable as error:
+            log.warning("notifications wait", reason=str(error))
+        except Exception:
+            log.exception("a sender failed and others go on")
 
     async def _deliver(self, lease: _Lease, tries: Tries) -> None:
         notification = lease.of
@@ -207,10 +216,10 @@ class Sending:
             await NotificationRepository(transaction).settle(lease.of, lease.id, waiting, now)
 
 
-async def _finished(sending: "asyncio.Task[bool]") -> bool:
-    """Its result. When this process stops, a message that is with its carrier gets a moment to be settled."""
+async def _finished(sending: "asyncio.Task[None]") -> None:
+    """When this process stops, a message that is with its carrier gets a moment to be settled."""
     try:
-        return await asyncio.shield(sending)
+        await asyncio.shield(sending)
     except asyncio.CancelledError:
         await asyncio.wait([sending], timeout=_PARTING_SECONDS)
         sending.cancel()

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -332,6 +333,54 @@ async def test_many_senders_in_two_processes_send_each_mail_once(lone_world: Wor
         await testing.eventually(all_are_sent)
 
     assert sorted(address for address, _ in lone_world.mailbox.mails) == sorted(address_of(user) for user in users)
+
+
+async def test_so_many_mails_are_with_their_carrier_at_once_as_may_be_and_no_more(lone_world: World) -> None:
+    users, at_once = range(1, 7), 4
+    with_carrier: list[aiosmtpd.smtp.SMTP] = []
+    all_that_may, may_answer = asyncio.Event(), asyncio.Event()
+
+    async def wait(server: aiosmtpd.smtp.SMTP) -> str:
+        with_carrier.append(server)
+        if len(with_carrier) == at_once:
+            all_that_may.set()
+        await may_answer.wait()
+        return "250 OK"
+
+    for user in users:
+        lone_world.mailbox.at_data[address_of(user)].append(wait)
+    async with running(lone_world, send_concurrency=at_once):
+        await lone_world.tell(*(placed(user) for user in users))
+        await all_that_may.wait()
+        for user in (7, 8, 9):  # meanwhile one more would have come
+            await lone_world.tell(placed(user))
+        assert len(with_carrier) == at_once
+        may_answer.set()
+        for user in users:
+            await lone_world.settled(user, "sent")
+
+
+async def test_a_process_looks_for_mails_once_at_a_time_however_many_it_may_send(
+    lone_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look, looking, at_once = Sending._lease_one, Counter[Sending](), defaultdict[Sending, list[int]](list)
+    looked_often = asyncio.Event()
+
+    async def observed(self: Sending) -> Any:
+        looking[self] += 1
+        at_once[self].append(looking[self])
+        if len(at_once[self]) == 20:
+            looked_often.set()
+        try:
+            return await look(self)
+        finally:
+            looking[self] -= 1
+
+    monkeypatch.setattr(Sending, "_lease_one", observed)
+    async with running(lone_world, send_concurrency=8, send_idle_seconds=0.02):
+        await looked_often.wait()
+
+    assert {most for one in at_once.values() for most in one} == {1}
 
 
 async def test_a_process_that_is_told_to_stop_finishes_what_its_carrier_has(lone_world: World) -> None:
