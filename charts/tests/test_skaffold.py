@@ -35,6 +35,30 @@ def test_each_service_runs_the_image_that_skaffold_has_built(
     assert {service: image.rsplit("/")[-1] for service, image in runs.items()} == {s: f"{s}{suffix}" for s in SERVICES}
 
 
+def test_a_service_that_starts_anew_again_and_again_keeps_its_place_in_development(
+    render: Render, secrets: str, tmp_path: Path
+) -> None:
+    usual, development = (_looks_in_vain(render, secrets, *settings) for settings in ((), (_overrides(tmp_path),)))
+
+    assert usual == {10}
+    assert development == {60}, "seconds: longer than any two starts, and all between them"
+
+
+def _overrides(folder: Path) -> str:
+    (release,) = DEV["deploy"]["helm"]["releases"]
+    file = folder / "overrides.yaml"
+    file.write_text(yaml.safe_dump(release["overrides"]))
+    return f"--values={file}"
+
+
+def _looks_in_vain(render: Render, secrets: str, *settings: str) -> set[int]:
+    """After how many seconds a service that is not ready gets no more requests."""
+    shop = render("platform", f"--values={secrets}", *settings)
+    containers = [one["spec"]["template"]["spec"]["containers"][0] for one in shop if _is_service(one)]
+    probes = [container["readinessProbe"] for container in containers]
+    return {probe["failureThreshold"] * probe["periodSeconds"] for probe in probes}
+
+
 def test_development_touches_no_cluster_but_the_one_on_this_machine() -> None:
     assert DEV["deploy"]["kubeContext"] == "kind-ecommerce"
 

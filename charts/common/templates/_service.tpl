@@ -93,7 +93,7 @@ readinessProbe:
   httpGet: { path: /ready, port: http }
   periodSeconds: 5
   timeoutSeconds: 3
-  failureThreshold: 2
+  failureThreshold: {{ (.Values.global).readinessFailures | default 2 }}
 {{- end -}}
 
 {{/*

@@ -77,12 +77,10 @@ class Program(Generic[_S]):
 
     async def _serve(self, settings: _S, parts: frozenset[str]) -> None:
         service = await self.build(settings)
-        metrics, thread = prometheus_client.start_http_server(settings.metrics_port)
-        try:
-            await run(service, settings, parts)
-        finally:
-            metrics.shutdown()
-            thread.join()
+        prometheus_client.start_http_server(
+            settings.metrics_port
+        )  # its thread ends with the process, and is not waited for
+        await run(service, settings, parts)
 
 
 async def run(service: Service, settings: ServiceSettings, parts: frozenset[str]) -> None:
