@@ -71,7 +71,7 @@ test: .venv/.stamp host-tools charts test-env-up ## every test that needs no clu
 
 e2e: .venv/.stamp charts ## the cluster suite, on the cluster of `make up`
 	e2e/cluster/up --no-order
-	pytest -m 'cluster and not slow' $(CLUSTER_TEST_FOLDERS) $(PYTEST)
+	pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder -m 'cluster and not slow' $(CLUSTER_TEST_FOLDERS) $(PYTEST)
 
 e2e-full: .venv/.stamp charts test-env-up ## the long tests too: a death at every point, 10,000 orders under fire
 	e2e/cluster/up

@@ -4,8 +4,14 @@ pytest's importlib mode calls a test of the folder operator/ `operator.tests.uni
 package, puts an empty one in its place, for everybody. operator/tests/unit/test_standard_library.py checks that it does not.
 """
 
+import fcntl
 import operator
+import tempfile
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
+import pytest
 import structlog
 from hypothesis import HealthCheck, settings
 
@@ -17,3 +23,19 @@ structlog.configure(processors=[structlog.processors.format_exc_info, structlog.
 # A machine that is short of time is no fault of what is tested.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Tests run side by side, but nothing else happens on the cluster during one that is marked `undisturbed`."""
+    if item.get_closest_marker("cluster") is None:
+        return (yield)
+    with _on_the_cluster(undisturbed=item.get_closest_marker("undisturbed") is not None):
+        return (yield)
+
+
+@contextmanager
+def _on_the_cluster(*, undisturbed: bool) -> Iterator[None]:
+    with (Path(tempfile.gettempdir()) / "ecommerce-cluster-tests.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX if undisturbed else fcntl.LOCK_SH)
+        yield

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from shop_e2e.kubectl import OPERATOR_NAMESPACE, Namespace, eventually
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.undisturbed]
 
 OPERATOR = Namespace(OPERATOR_NAMESPACE)
 PODS = "app.kubernetes.io/component=operator"

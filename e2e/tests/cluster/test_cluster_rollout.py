@@ -7,7 +7,7 @@ from shop_e2e.client import Person, Shop
 from shop_e2e.kubectl import Namespace, eventually
 from shop_e2e.stream import OrderStream
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.undisturbed]
 
 
 async def test_changing_the_profile_rolls_out_without_a_failed_request(

@@ -9,7 +9,7 @@ import pytest
 from shop_e2e.documents import examples, run, stands_for
 from shop_e2e.kubectl import Namespace, delete_namespace, eventually, write_kubeconfig
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.undisturbed]
 
 _TUTORIAL = Path(__file__).parents[3] / "docs/tutorial.md"
 _SECOND_TENANT = "bakery"

@@ -14,7 +14,7 @@ from shop_e2e.kubectl import (
     writes,
 )
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.undisturbed]
 
 OURS = "app.kubernetes.io/managed-by=ecommerce-operator,app.kubernetes.io/instance=shop"
 KINDS = (
