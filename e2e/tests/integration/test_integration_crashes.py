@@ -13,7 +13,7 @@ async def test_a_killed_process_loses_no_order_and_no_stock(
     stack: Stack, shop: Shop, admin: Person, service: str
 ) -> None:
     _seller, product = await shop.stocked_product(admin, 100_000)
-    stream = OrderStream(shop, product, buyers=4, pause=0.01)
+    stream = OrderStream(shop, product, buyers=4, pause=0.05)
 
     async with stream.flowing():
         for _ in range(3):
