@@ -19,7 +19,7 @@ CHARTS = Path(__file__).resolve().parents[1]
 
 def find_tool(name: str) -> str:
     """A command by its variable (HELM), from PATH or from where `make up` keeps its tools; the test fails without it."""
-    kept = Path.home() / ".cache/ecommerce-tools" / name
+    kept = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "ecommerce-tools" / name
     found = os.environ.get(name.upper()) or shutil.which(name) or (str(kept) if kept.exists() else None)
     if found is None:
         pytest.fail(f"no {name}: put it on PATH, set {name.upper()}, or run e2e/cluster/host-tools")

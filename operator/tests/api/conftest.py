@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import secrets
-import shutil
-import subprocess
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,25 +14,9 @@ from platform_operator.errors import ApiError
 from platform_operator.kinds import Kind
 from platform_operator.kube import Api, connect
 
-ROOT = Path(__file__).parents[3]
 CRD = Kind("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions")
 NAMESPACE = Kind("v1", "Namespace", "namespaces")
 QUOTA = Kind("v1", "ResourceQuota", "resourcequotas")
-
-
-@pytest.fixture(scope="session")
-def helm() -> str:
-    cached = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "ecommerce-tools" / "helm"
-    found = os.environ.get("HELM") or shutil.which("helm") or (str(cached) if cached.exists() else None)
-    if found is None:
-        pytest.fail("no helm: put it on PATH, or run e2e/cluster/host-tools")
-    return found
-
-
-@pytest.fixture(scope="session")
-def charts() -> Path:
-    subprocess.run([ROOT / "charts" / "build"], check=True, capture_output=True)
-    return ROOT / "charts"
 
 
 @pytest.fixture(scope="session")
