@@ -1,5 +1,6 @@
 """skaffold.yaml gives the charts what they take, for every service."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -10,7 +11,8 @@ import yaml
 Manifest: TypeAlias = dict[str, Any]
 Render: TypeAlias = Callable[..., list[Manifest]]
 
-CONFIG = yaml.safe_load((Path(__file__).resolve().parents[2] / "skaffold.yaml").read_text())
+ROOT = Path(__file__).resolve().parents[2]
+CONFIG = yaml.safe_load((ROOT / "skaffold.yaml").read_text())
 DEV, PROD = CONFIG["profiles"]
 SERVICES = {"gateway", "user", "product", "inventory", "order", "payment", "notification", "review"}
 RULES = {"dev": (DEV, DEV), "prod": (CONFIG, PROD)}
@@ -33,6 +35,17 @@ def test_each_service_runs_the_image_that_skaffold_has_built(
     runs = {one["metadata"]["labels"]["app.kubernetes.io/component"]: _image(one) for one in shop if _is_service(one)}
     suffix = {"dev": "-dev", "prod": ""}[profile]
     assert {service: image.rsplit("/")[-1] for service, image in runs.items()} == {s: f"{s}{suffix}" for s in SERVICES}
+
+
+@pytest.mark.parametrize(
+    "artifact", [*CONFIG["build"]["artifacts"], *DEV["build"]["artifacts"]], ids=lambda one: one["image"]
+)
+def test_an_image_is_built_anew_when_anything_changes_that_its_dockerfile_copies(artifact: dict[str, Any]) -> None:
+    service = artifact["image"].rpartition("/")[2].removesuffix("-dev")
+    dockerfile = (ROOT / "services/Dockerfile").read_text().replace("${SERVICE}", service)
+    copied = re.findall(r"(?m)^COPY (?!--from)(?:--\S+ )*(\S+) \S+$", dockerfile)
+
+    assert set(artifact["custom"]["dependencies"]["paths"]) == {"services/Dockerfile", *copied}
 
 
 def test_a_service_that_starts_anew_again_and_again_keeps_its_place_in_development(
