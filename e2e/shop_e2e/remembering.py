@@ -8,18 +8,21 @@ that they talk to: nothing else is theirs to read (e2e/tests/unit/test_shop_reme
 import hashlib
 import os
 import platform
-import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from shop_e2e.contents import digest_of
+
 SHARED = (
     "services/chassis",
     "proto",
     "e2e/cluster/stores",
+    "e2e/cluster/stripe-mock",
     "e2e/cluster/test-env",
+    "e2e/cluster/toolchain/stripe-mock",
     "conftest.py",
     "constraints.txt",
     "pyproject.toml",
@@ -42,10 +45,10 @@ class Remembering:
     def __init__(self, config: pytest.Config, memory: Path) -> None:
         self._config = config
         suites = [f"services/{tests.parent.name}" for tests in sorted((config.rootpath / "services").glob("*/tests"))]
-        given = f"{sys.version} {platform.platform()} {config.option.markexpr} {_digest(config.rootpath, *SHARED)}"
+        given = f"{sys.version} {platform.platform()} {config.option.markexpr}"
         self._files = {
             # of the contents at the start: what changes while tests run has not passed them
-            suite: memory / f"{suite.replace('/', '-')}-{_sum(f'{given} {_digest(config.rootpath, suite)}'.encode())}"
+            suite: memory / f"{suite.replace('/', '-')}-{_named(given, digest_of(config.rootpath, suite, *SHARED))}"
             for suite in suites
         }
         self._remembered = {suite: int(file.read_text()) for suite, file in self._files.items() if file.exists()}
@@ -83,8 +86,7 @@ class Remembering:
                 terminalreporter.write_line(f"{suite} is as it was when its {tests} tests passed: not run again")
 
     def _is_partial(self) -> bool:
-        chosen = self._config.option
-        return bool(chosen.keyword or chosen.maxfail or chosen.lf)
+        return any(self._config.getoption(option, default=None) for option in ("keyword", "maxfail", "lf"))
 
     def _is_asked_for(self, suite: str) -> bool:
         """All of it, not some of its files."""
@@ -93,23 +95,5 @@ class Remembering:
         return any(tests.is_relative_to(path) for path in asked)
 
 
-def _digest(root: Path, *paths: str) -> str:
-    """Of every file in these folders that is not ignored."""
-    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate", "--", *paths]
-    names = subprocess.run(listed, cwd=root, check=True, capture_output=True, text=True).stdout.split("\0")
-    files = [root / name for name in sorted(filter(None, names))]
-    return _sum(
-        *(
-            part
-            for file in files
-            if file.is_file()
-            for part in (str(file.relative_to(root)).encode(), file.read_bytes())
-        )
-    )
-
-
-def _sum(*parts: bytes) -> str:
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(len(part).to_bytes(8, "big") + part)
-    return digest.hexdigest()[:20]
+def _named(*parts: str) -> str:
+    return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:20]

@@ -4,16 +4,15 @@ The templates are the databases of a stack that nobody runs, named after what it
 makes new ones. They stay on the test server for the next run of tests; those of other migrations go.
 """
 
-import hashlib
-import importlib.util
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import asyncpg
 
+from shop_e2e.contents import digest_of
 from shop_e2e.stack import SERVICES, Stack
 
+_ROOT = Path(__file__).parents[2]
 _PREFIX = "migrated-"
 _LOCK = 0x74_65_6D_70
 """Any number: whoever makes, copies or drops templates does so alone."""
@@ -21,7 +20,7 @@ _LOCK = 0x74_65_6D_70
 
 async def copy_databases(stack: Stack) -> None:
     """Gives a new stack the databases that `Stack.migrate` would. Raises StackError."""
-    origin = Stack(replace(stack.plan, name=_PREFIX + _digest()), stack.servers)
+    origin = Stack(replace(stack.plan, name=_PREFIX + _migrations()), stack.servers)
     connection = await asyncpg.connect(stack.servers.postgres)
     try:
         await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
@@ -53,16 +52,7 @@ async def _drop(connection: asyncpg.Connection, templates: set[str]) -> None:
         await connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
-def _digest() -> str:
-    """Of all that a migration may import."""
-    digest = hashlib.sha256()
-    for file in _sources():
-        digest.update(file.name.encode() + b"\0" + file.read_bytes())
-    return digest.hexdigest()[:12]
-
-
-def _sources() -> Iterator[Path]:
-    for package in ("chassis", *(f"{service}_service" for service, kind in SERVICES.items() if kind.database)):
-        found = importlib.util.find_spec(package)
-        if found is not None and found.origin:
-            yield from sorted(Path(found.origin).parent.rglob("*.py"))
+def _migrations() -> str:
+    """Names all that a migration may import, libraries included."""
+    packages = [f"services/{service}/{service}_service" for service, kind in SERVICES.items() if kind.database]
+    return digest_of(_ROOT, "constraints.txt", "services/chassis/chassis", *packages)

@@ -62,6 +62,7 @@ def test_what_has_passed_is_not_run_again_and_that_is_said(run: Callable[..., py
         ("services/chassis/chassis/kernel.py", 3),
         ("proto/shopapi/order.proto", 3),
         ("constraints.txt", 3),
+        ("e2e/cluster/stripe-mock", 3),
         ("pyproject.toml", 3),
         ("docs/architecture.md", 1),
     ],

@@ -1,0 +1,17 @@
+"""What is in files, as a name: the same contents have the same one."""
+
+import hashlib
+import subprocess
+from pathlib import Path
+
+
+def digest_of(root: Path, *paths: str) -> str:
+    """20 hexadecimal digits, of the files of a checkout at these paths and below them, but for what git ignores."""
+    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate", "--", *paths]
+    names = subprocess.run(listed, cwd=root, check=True, capture_output=True, text=True).stdout.split("\0")
+    digest = hashlib.sha256()
+    for file in (root / name for name in sorted(filter(None, names))):
+        if file.is_file():
+            for part in (str(file.relative_to(root)).encode(), file.read_bytes()):
+                digest.update(len(part).to_bytes(8, "big") + part)
+    return digest.hexdigest()[:20]
