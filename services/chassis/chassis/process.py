@@ -77,9 +77,8 @@ class Program(Generic[_S]):
 
     async def _serve(self, settings: _S, parts: frozenset[str]) -> None:
         service = await self.build(settings)
-        prometheus_client.start_http_server(
-            settings.metrics_port
-        )  # its thread ends with the process, and is not waited for
+        # Its thread ends with the process, and is not waited for.
+        prometheus_client.start_http_server(settings.metrics_port)
         await run(service, settings, parts)
 
 
