@@ -9,7 +9,6 @@ import importlib.resources
 import re
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import dataclass
 
 from prometheus_client import Gauge
@@ -46,7 +45,7 @@ def of(package: str) -> list[Invariant]:
 
 
 def pause_after(seconds: float) -> float:
-    """How long to rest, in seconds, from a look that took so many."""
+    """How long to rest, in seconds, from a look whose queries took so many."""
     return max(_EVERY_SECONDS, _LEISURE * seconds)
 
 
@@ -59,14 +58,24 @@ class Books:
         self._database = database
         self._invariants = of(package)
         self._sleep = sleep
+        self._asked_for = 0.0
+        """Seconds that the queries of a look took. To wait for a database that is away burdens none."""
 
     async def watch(self) -> None:
-        """Looks again and again: every half minute, and less often where that would be more than a twentieth of the time."""
+        """Looks again and again: every half minute, and less often where that would be more than a twentieth of the time.
+
+        A look that fails tells how the database is, not how long the books are: the next one follows as soon as ever, and
+        rests as long as its queries took only if it fails as well.
+        """
+        failures = 0
         while True:
-            began = time.monotonic()
-            with suppress(DatabaseUnavailable):  # said already
+            self._asked_for = 0.0
+            try:
                 await self.check()
-            pause = pause_after(time.monotonic() - began)
+                failures = 0
+            except DatabaseUnavailable:  # said already
+                failures += 1
+            pause = _EVERY_SECONDS if failures == 1 else pause_after(self._asked_for)
             PAUSE.set(pause)
             await self._sleep(pause)
 
@@ -93,5 +102,9 @@ class Books:
     async def broken(self, invariant: Invariant) -> list[dict[str, object]]:
         """The rows that break it. All of a query sees one snapshot."""
         async with self._database.report() as transaction:
-            found = await transaction.execute(text(invariant.query))
-            return [dict(row) for row in found.mappings()]
+            began = time.monotonic()
+            try:
+                found = await transaction.execute(text(invariant.query))
+                return [dict(row) for row in found.mappings()]
+            finally:
+                self._asked_for += time.monotonic() - began
