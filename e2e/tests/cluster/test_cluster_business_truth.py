@@ -43,7 +43,8 @@ async def test_a_wrong_row_is_said_in_status_until_it_is_right_again(
 
 async def test_two_gateways_together_let_pass_what_one_may(namespace: Namespace, shop: Shop) -> None:
     customer = await shop.register()
-    patient = {"RATE_LIMITS": "auth=off,read=20/3600", "LIMITS_DEADLINE_SECONDS": "10"}  # requests pass while Redis is slow
+    # Where Redis takes longer than the deadline, requests pass uncounted: here it may be slow.
+    patient = {"RATE_LIMITS": "auth=off,read=20/3600", "LIMITS_DEADLINE_SECONDS": "10"}
     limited = {"replicas": 2, "autoscaling": {"enabled": False}, "env": patient}
     before = namespace.get("ecp", "shop")["spec"]["services"]["gateway"]
     namespace.patch("ecp", "shop", {"spec": {"services": {"gateway": limited}}})
