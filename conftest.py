@@ -6,8 +6,10 @@ package, puts an empty one in its place, for everybody. operator/tests/unit/test
 
 import fcntl
 import operator
+import os
+import shutil
 import tempfile
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,6 +25,21 @@ structlog.configure(processors=[structlog.processors.format_exc_info, structlog.
 # A machine that is short of time is no fault of what is tested.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
+
+
+@pytest.fixture(scope="session")
+def find_tool() -> Callable[[str], str]:
+    """A command's path, by its variable (HELM), from PATH or from where e2e/cluster/host-tools leaves it; else the test fails."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    kept = Path(os.environ.get("HOST_TOOLS", cache / "ecommerce-tools"))
+
+    def find(name: str) -> str:
+        found = os.environ.get(name.upper()) or shutil.which(name) or shutil.which(name, path=kept)
+        if found is None:
+            pytest.fail(f"no {name}: put it on PATH, set {name.upper()}, or run e2e/cluster/host-tools")
+        return found
+
+    return find
 
 
 @pytest.hookimpl(wrapper=True)

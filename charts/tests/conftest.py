@@ -1,8 +1,6 @@
 """Charts as the tests see them: built once, rendered by Helm, each rendering kept."""
 
 import functools
-import os
-import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -17,17 +15,8 @@ Render: TypeAlias = Callable[..., list[Manifest]]
 CHARTS = Path(__file__).resolve().parents[1]
 
 
-def find_tool(name: str) -> str:
-    """A command by its variable (HELM), from PATH or from where `make up` keeps its tools; the test fails without it."""
-    kept = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "ecommerce-tools" / name
-    found = os.environ.get(name.upper()) or shutil.which(name) or (str(kept) if kept.exists() else None)
-    if found is None:
-        pytest.fail(f"no {name}: put it on PATH, set {name.upper()}, or run e2e/cluster/host-tools")
-    return found
-
-
 @pytest.fixture(scope="session")
-def helm() -> Callable[..., subprocess.CompletedProcess[str]]:
+def helm(find_tool: Callable[[str], str]) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs Helm on charts whose dependencies are built; does not check the outcome."""
     subprocess.run([CHARTS / "build"], check=True, capture_output=True)
     command = find_tool("helm")
@@ -63,7 +52,7 @@ def secrets(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="session")
-def kubectl() -> Callable[..., subprocess.CompletedProcess[str]]:
+def kubectl(find_tool: Callable[[str], str]) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs kubectl against the kind cluster; does not check the outcome."""
     command = find_tool("kubectl")
 

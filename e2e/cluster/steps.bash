@@ -6,6 +6,8 @@ if [[ $(uname -s) != Linux ]] || ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] < 4
   exit 1
 fi
 
+# shellcheck disable=SC2034  # for those who source this
+tools=${HOST_TOOLS:-${XDG_CACHE_HOME:-$HOME/.cache}/ecommerce-tools} # where commands go that PATH lacks
 logs=${XDG_CACHE_HOME:-$HOME/.cache}/ecommerce-logs
 mkdir -p "$logs"
 

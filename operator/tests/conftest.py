@@ -1,8 +1,7 @@
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,10 +17,6 @@ def charts() -> Path:
 
 
 @pytest.fixture(scope="session")
-def helm() -> str:
-    """Helm from HELM, PATH or where e2e/cluster/host-tools builds it."""
-    cached = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "ecommerce-tools" / "helm"
-    found = os.environ.get("HELM") or shutil.which("helm") or (str(cached) if cached.exists() else None)
-    if found is None:
-        pytest.fail("no helm: put it on PATH, or run e2e/cluster/host-tools")
-    return found
+def helm(find_tool: Callable[[str], str]) -> str:
+    """The path of Helm."""
+    return find_tool("helm")
