@@ -47,6 +47,8 @@ class Settings(BackendSettings):
     """How often deletions that Redis did not confirm are repeated."""
     withdrawal_sweep_seconds: float = 1.0
     """How often products of sellers whose accounts were erased are looked for."""
+    words_sweep_seconds: float = 86_400.0
+    """How often words are looked for that no product has any more."""
 
 
 async def build(settings: Settings) -> Service:
@@ -64,10 +66,11 @@ async def build(settings: Settings) -> Service:
     pages = ProductPages(products, Neighbours(users, inventory, reviews, settings.part_deadline_seconds))
     inbox = Inbox("product", database, effects(products, sellers), applied=outbox.nudge)
     books = Books(database, "product_service")
+    finding = Finding(database)
     auth = Authenticator(TokenVerifier(keys_from(users)))
     routers = [
         category_routes(Categories(database), auth),
-        finding_routes(Finding(database), Recommending(database, products)),
+        finding_routes(finding, Recommending(database, products)),
         product_routes(products, pages, auth),
     ]
     ready = http.Readiness(database.is_ready)
@@ -82,6 +85,7 @@ async def build(settings: Settings) -> Service:
             "inbox": every(PRUNE_SECONDS, inbox.forget),
             "cache": every(settings.cache_catch_up_seconds, cache.catch_up),
             "withdrawal": every(settings.withdrawal_sweep_seconds, sellers.withdraw),
+            "words": every(settings.words_sweep_seconds, finding.forget_words),
             "invariants": books.watch,
         },
         closers=(broker.close, users.close, inventory.close, reviews.close, cache.close, database.close),

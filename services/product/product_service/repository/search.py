@@ -20,9 +20,11 @@ from sqlalchemy import (
     and_,
     any_,
     cast,
+    delete,
     func,
     literal,
     literal_column,
+    not_,
     null,
     select,
     text,
@@ -209,6 +211,17 @@ class SearchRepository:
         await self._transaction.execute(_ANY_PLAN)
         return [(row.name, row.orders_count) for row in rows]
 
+    async def forget_words(self, after: str, limit: int) -> str | None:
+        """Of the next so many words that may be meant by misspelt ones, those that no product has; then the last of the words that it
+        looked at, or None where no more come. Whoever is about to teach some is waited for, and waits: none is forgotten unseen.
+        """
+        await self._transaction.execute(_LEARN_NO_WORDS)
+        word = search_words.c.word
+        words = (await self._transaction.scalars(select(word).where(word > after).order_by(word).limit(limit))).all()
+        is_said = _some_product_has(func.plainto_tsquery(literal_column("'simple'"), word))
+        await self._transaction.execute(delete(search_words).where(word.in_(words), not_(is_said)))
+        return words[-1] if len(words) == limit else None
+
     async def _understood(self, question: Question, meant_by: Mapping[str, Sequence[str]]) -> Reading:
         anywhere, in_name = (_tsquery(question, meant_by, in_name=in_name) for in_name in (False, True))
         row = (await self._transaction.execute(select(cast(anywhere, Text), cast(in_name, Text)))).one()
@@ -371,6 +384,7 @@ _PREPARE = text(
     " set_config('max_parallel_workers_per_gather', '0', true),"
     " set_config('pg_trgm.similarity_threshold', :similar, true)"
 )
+_LEARN_NO_WORDS = text("LOCK TABLE search_words IN SHARE ROW EXCLUSIVE MODE")
 _OTHER_SCANS = ("enable_seqscan", "enable_indexscan", "enable_indexonlyscan")
 _BITMAPS_ONLY, _ANY_PLAN = (
     select(*(func.set_config(scan, value, literal_column("true")) for scan in _OTHER_SCANS)) for value in ("off", "on")

@@ -20,6 +20,8 @@ SEARCHES = Counter(
     ["outcome"],
 )
 
+_WORDS_AT_ONCE = 200
+
 
 class Finding:
     def __init__(self, database: Database) -> None:
@@ -70,6 +72,15 @@ class Finding:
                     found = await repository.names_with(await repository.read_again(question, written))
                 names += [name for name, _ in found]
         return _distinct(names)[:limit]
+
+    async def forget_words(self) -> None:
+        """Words that no product has any more, since it was renamed or deleted, some at a time: to take another for one of them finds
+        nothing, and they may be of somebody whose account was erased.
+        """
+        after: str | None = ""
+        while after is not None:
+            async with self._database.begin() as transaction:
+                after = await SearchRepository(transaction).forget_words(after, _WORDS_AT_ONCE)
 
     async def _understood(self, transaction: AsyncConnection, wanted: Wanted) -> tuple[Conditions, int]:
         """The conditions, and how many products fit them. What is not found as it was written is read again: the words mean the same

@@ -224,6 +224,12 @@ async def test_no_words_of_an_erased_seller_are_left_in_the_catalogue(shop: Shop
         assert heard == [sold]
     assert [name for name, *_ in await words(kept["id"])] == [kept["name"]]
 
+    async def is_not_meant() -> bool:
+        return await shop.rows("SELECT FROM search_words WHERE word = 'anna'") == []
+
+    async with another(shop, words_sweep_seconds=0.05):
+        await testing.eventually(is_not_meant)
+
 
 class listening:  # noqa: N801 - read as a verb
     """The product ids of every product.changed that is sent meanwhile, as anybody else would hear them."""

@@ -97,7 +97,7 @@ def similar_words_looked_up() -> Iterator[list[str]]:
     statements: list[str] = []
 
     def note(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
-        if "search_words" in statement:
+        if "similarity(search_words" in statement:
             statements.append(statement)
 
     event.listen(Engine, "before_cursor_execute", note)
