@@ -7,8 +7,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 import asyncpg
-from chassis import events, invariants
-from chassis.testing import eventually
+from chassis.database import invariants
+from chassis.messaging.topology import load_topology
+from chassis_testing.waiting import eventually
 
 from shop_e2e.stack import SERVICES, Stack
 
@@ -65,7 +66,7 @@ class Books:
     async def under_way(self) -> dict[str, int]:
         """How much of what is not finished yet, where there is any. The broker tells of its queues some seconds late."""
         counts = {f"queue {name}": count for name, count in (await self._stack.queues()).items()}
-        for service in {event.producer for event in events.topology().events.values()}:
+        for service in {event.producer for event in load_topology().events.values()}:
             counts[f"outbox of {service}"] = await self._of[service].fetchval("SELECT count(*) FROM outbox")
         for what, service, query in _UNFINISHED:
             counts[what] = await self._of[service].fetchval(query)
@@ -90,7 +91,7 @@ class Books:
 
     async def _broken_in(self, service: str) -> list[Finding]:
         found = []
-        for invariant in invariants.of(f"{service}_service"):
+        for invariant in invariants.load_invariants(f"{service}_service"):
             rows = await self._of[service].fetch(invariant.query)
             found.append(Finding(service, invariant.name, [dict(row) for row in rows]))
         return [finding for finding in found if finding.rows]

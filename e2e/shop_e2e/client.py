@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 import httpx
-from chassis.testing import eventually
+from chassis_testing.waiting import eventually
 from ecommerce_client import Client, ProblemError
 from ecommerce_client.models import Price
 from ecommerce_client.models.inventory import CountRequest, StockAnswer

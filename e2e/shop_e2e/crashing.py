@@ -24,9 +24,9 @@ from types import FrameType
 from typing import Any
 
 from aio_pika.message import IncomingMessage
-from chassis import rpc
-from chassis.broker import Broker
-from chassis.database import Database
+from chassis.database.engine import Database
+from chassis.grpc.client import ClientTracingInterceptor
+from chassis.messaging.broker import Broker
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -52,7 +52,15 @@ def _instrument(service: str) -> None:
         (Database, "begin", _committing(Database.begin)),
         (Broker, "publish", _around("publish", Broker.publish, lambda _self, key, *_: key)),
         (IncomingMessage, "ack", _around("ack", IncomingMessage.ack, lambda message, *_: message.routing_key)),
-        (rpc, "call", _around("call", rpc.call, lambda _method, request, *_: type(request).__name__)),
+        (
+            ClientTracingInterceptor,
+            "intercept_unary_unary",
+            _around(
+                "call",
+                ClientTracingInterceptor.intercept_unary_unary,
+                lambda _self, _continuation, _details, request: type(request).__name__,
+            ),
+        ),
     ]
     if service in _PROVIDERS:
         module, name = _PROVIDERS[service]

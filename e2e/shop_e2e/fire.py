@@ -22,7 +22,7 @@ from typing import TypeVar
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from chassis.testing import Cable, cable
+from chassis_testing.fault_proxy import FaultProxy, fault_proxy
 from ecommerce_client import ProblemError
 
 from shop_e2e import books, servers
@@ -111,16 +111,16 @@ async def burn(
         return Report(seed, tally, await opened.lost(tally.accepted), await opened.disagreements())
 
 
-async def _lines(closing: AsyncExitStack) -> tuple[dict[str, Cable], dict[str, int]]:
+async def _lines(closing: AsyncExitStack) -> tuple[dict[str, FaultProxy], dict[str, int]]:
     """Lines to the servers and to every service's gRPC, and the ports by which they are reached."""
     environment = Servers.from_environment()
     targets = {"postgres": urlsplit(environment.postgres), "rabbitmq": urlsplit(environment.rabbitmq)}
     lines = {
-        name: await closing.enter_async_context(cable(target.hostname or "", target.port or 0))
+        name: await closing.enter_async_context(fault_proxy(target.hostname or "", target.port or 0))
         for name, target in targets.items()
     }
     for service in (name for name, kind in SERVICES.items() if kind.grpc):
-        lines[service] = await closing.enter_async_context(cable("127.0.0.1", 0))
+        lines[service] = await closing.enter_async_context(fault_proxy("127.0.0.1", 0))
     return lines, {name: opened.port for name, opened in lines.items()}
 
 
@@ -131,7 +131,7 @@ class Fire:
     stack: Stack
     shop: Shop
     admin: Person
-    lines: dict[str, Cable]
+    lines: dict[str, FaultProxy]
     orders: int
     seed: int
     buyers: int

@@ -15,7 +15,7 @@ OPERATOR_NAMESPACE = "ecommerce-system"
 Object = dict[str, Any]
 
 
-class CommandFailed(Exception):  # noqa: N818 - named for what happened
+class CommandFailed(Exception):
     """A command said no; the message is what it said."""
 
 

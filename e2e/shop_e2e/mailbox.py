@@ -10,7 +10,7 @@ from email import message_from_bytes, policy
 from email.message import EmailMessage
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
-from chassis.testing import eventually
+from chassis_testing.waiting import eventually
 
 
 @dataclass

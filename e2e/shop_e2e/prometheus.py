@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 import yaml
-from chassis.testing import eventually
+from chassis_testing.waiting import eventually
 
 from shop_e2e.metrics import ROOT
 

@@ -54,7 +54,7 @@ class SeedError(Exception):
     """The shop cannot be seeded; the message says what to do."""
 
 
-class Declined(Exception):  # noqa: N818 - named for what happened
+class Declined(Exception):
     """The card was not charged, as it was meant."""
 
 

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import httpx
 import redis.asyncio as redis
-from chassis.testing import free_port
+from chassis_testing.ports import free_port
 
 from shop_e2e.terminal import lines_of
 

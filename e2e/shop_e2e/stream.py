@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 import httpx
-from chassis.testing import eventually
+from chassis_testing.waiting import eventually
 from ecommerce_client import ProblemError
 
 from shop_e2e.client import Person, Shop

@@ -4,7 +4,7 @@ import json
 
 import httpx
 import pytest
-from chassis.testing import eventually as awaited
+from chassis_testing.waiting import eventually as awaited
 from ecommerce_client import ProblemError
 from ecommerce_client.models import Money
 from ecommerce_client.models import product as product_models

@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
-from chassis.kernel.ids import UserId
-from chassis.testing import TokenIssuer
+from chassis.types.ids import UserId
+from chassis_testing.tokens import TokenIssuer
 from shop_e2e.client import Person, Shop
 from shop_e2e.stack import Stack
 from user_service.domain.accounts import Account, Email, Role

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from chassis.testing import eventually
+from chassis_testing.waiting import eventually
 from ecommerce_client.models import Money
 from shop_e2e.client import Shop
 from shop_e2e.stack import SERVICES

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from chassis.testing import eventually
+from chassis_testing.waiting import eventually
 from shop_e2e import books
 from shop_e2e.client import Person, Shop
 from shop_e2e.insisting import insist

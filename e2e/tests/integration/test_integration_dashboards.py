@@ -12,7 +12,8 @@ from pathlib import Path
 
 import prometheus_client
 import pytest
-from chassis.testing import eventually, free_port
+from chassis_testing.ports import free_port
+from chassis_testing.waiting import eventually
 from ecommerce_client import ProblemError
 from shop_e2e.client import Person, Shop
 from shop_e2e.dashboards import DASHBOARDS, Panel

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import httpx
 import pytest
-from chassis.testing import eventually
+from chassis_testing.waiting import eventually
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from shop_e2e.client import Json, Shop
 from shop_e2e.collector import Collector, Span, collecting

@@ -4,7 +4,7 @@ import uuid
 
 import httpx
 import pytest
-from chassis.testing import eventually
+from chassis_testing.waiting import eventually
 from ecommerce_client import ProblemError
 from ecommerce_client.models import Money, product
 from ecommerce_client.models.inventory import CountRequest, StockAnswer

@@ -7,7 +7,7 @@ from collections import Counter
 
 import asyncpg
 import pytest
-from chassis.testing import eventually
+from chassis_testing.waiting import eventually
 from ecommerce_client import ProblemError
 from ecommerce_client.models import Money
 from ecommerce_client.models.inventory import StockAnswer

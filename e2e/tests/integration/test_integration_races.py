@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import httpx
 import pytest
-from chassis.testing import eventually
+from chassis_testing.waiting import eventually
 from ecommerce_client.models.inventory import StockAnswer
 from shop_e2e.client import Person, Shop
 from shop_e2e.stack import Stack

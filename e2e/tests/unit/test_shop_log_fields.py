@@ -14,14 +14,14 @@ _SAYING = """
 import sys, threading
 from chassis import logs, tracing
 logs.configure("order", "shop", "INFO")
-log = logs.get("order_service")
+log = logs.get_logger("order_service")
 if sys.argv[1] == "alone":
     log.info("serving")
 elif sys.argv[1] == "in a thread":
     threading.Thread(target=log.info, args=("serving",)).start()
 else:
     tracing.configure("order", "1", "shop", None)
-    with tracing.following("request", tracing.SpanKind.SERVER, {tracing.REQUEST_ID: "r-1"}):
+    with tracing.continue_trace("request", tracing.SpanKind.SERVER, {tracing.REQUEST_ID: "r-1"}):
         try:
             raise RuntimeError
         except RuntimeError:

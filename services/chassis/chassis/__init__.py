@@ -1,1 +1,1 @@
-"""What every service shares. A service's `app.py` composes these parts; its domain uses `chassis.kernel` and nothing else of them."""
+"""What every service shares. A service's `app.py` composes these parts; its domain uses `chassis.types` and nothing else of them."""

@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from chassis.errors import SettingsError
+
 
 def _address(value: str) -> str:
     host, _, port = value.rpartition(":")
@@ -51,7 +53,7 @@ class DatabaseSettings(Environment):
     db_name: Annotated[str, Field(min_length=1)]
     db_pool_size: Annotated[int, Field(ge=1, le=100)] = 10
     """Connections one process holds at most."""
-    db_patience_seconds: Annotated[float, Field(gt=0, le=60)] = 3.0
+    db_connect_timeout_seconds: Annotated[float, Field(gt=0, le=60)] = 3.0
     """How long a request waits for a free connection, and that for the server to let it in; then it is answered 503."""
 
 
@@ -81,13 +83,10 @@ class BackendSettings(ServiceSettings, DatabaseSettings):
     """What every service with a database and gRPC reads."""
 
     grpc_port: Port
+    rabbitmq_url: Annotated[AmqpUrl, Field(repr=False)]
 
 
 _S = TypeVar("_S", bound=Environment)
-
-
-class SettingsError(Exception):
-    """The environment does not make valid settings; the message is one line that names each variable."""
 
 
 def read(settings: type[_S], environment: Mapping[str, str]) -> _S:

@@ -5,11 +5,12 @@ import time
 from collections.abc import Callable
 from typing import Annotated
 
-from chassis import http, rpc
-from chassis.http import Edge
-from chassis.process import Program, Service
+from chassis.grpc.client import open_channel
+from chassis.http.app import Readiness, create_app
+from chassis.http.authentication import Authenticator, TokenVerifier, fetch_keys_from
+from chassis.http.middleware import RequestMiddleware
+from chassis.runtime.process import Program, Service
 from chassis.settings import Address, HttpUrl, RedisUrl, ServiceSettings
-from chassis.tokens import Authenticator, TokenVerifier, keys_from
 from pydantic import AfterValidator, Field
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
@@ -70,20 +71,22 @@ class Settings(ServiceSettings):
 
 
 async def build(settings: Settings, clock: Callable[[], float] = time.monotonic) -> Service:
-    users = rpc.channel(settings.user_grpc)
-    auth = Authenticator(TokenVerifier(keys_from(users)))
+    users = open_channel(settings.user_grpc)
+    auth = Authenticator(TokenVerifier(fetch_keys_from(users)))
     quotas = limits.parse(settings.rate_limits)
     limiter = RateLimiter(connect(settings.redis_url), settings.tenant, quotas, clock, settings.limits_deadline_seconds)
     upstreams = Upstreams(settings.bases(), lambda: random.uniform(0.5, 1))  # noqa: S311 - jitter is no secret
     admissions = {upstream: Admission(upstream, settings.upstream_slots, Rule(), clock) for upstream in Upstream}
     documentation = Documentation(TITLE, settings.service_version, tuple(Upstream), upstreams.document, clock)
-    ready = http.Readiness()
+    ready = Readiness()
 
     entry = Entry(
         TrustedProxies(settings.trusted_proxies),
-        http.app(TITLE, settings.service_version, [welcome(TITLE, settings.service_version)], PROBLEMS, ready),
-        Edge(document(documentation.current), PROBLEMS),
-        Edge(Proxy(upstreams, admissions, Sentry(auth, limiter), settings.upstream_deadline_seconds), PROBLEMS),
+        create_app(TITLE, settings.service_version, [welcome(TITLE, settings.service_version)], PROBLEMS, ready),
+        RequestMiddleware(document(documentation.current), PROBLEMS),
+        RequestMiddleware(
+            Proxy(upstreams, admissions, Sentry(auth, limiter), settings.upstream_deadline_seconds), PROBLEMS
+        ),
     )
     return Service(
         http=_open_to(settings.cors_origins, entry),

@@ -1,17 +1,15 @@
 """The composition root: builds the whole service by hand."""
 
-from datetime import UTC, datetime
 from typing import Annotated
 
-from chassis import http, invariants, rpc
-from chassis.broker import Broker
-from chassis.database import Database
-from chassis.inbox import PRUNE_SECONDS, Inbox
-from chassis.kernel.ids import uuid7
-from chassis.outbox import Outbox
-from chassis.process import Program, Service, every
-from chassis.settings import Address, AmqpUrl, BackendSettings
-from chassis.tokens import Authenticator, TokenVerifier, keys_from
+from chassis.grpc.client import open_channel
+from chassis.grpc.server import GrpcServer
+from chassis.http.app import Readiness, create_app
+from chassis.http.authentication import Authenticator, TokenVerifier, fetch_keys_from
+from chassis.runtime.backend import Backend
+from chassis.runtime.process import Program, Service, repeat_every
+from chassis.settings import Address, BackendSettings
+from chassis.types.ids import uuid7
 from pydantic import Field
 
 from inventory_service.clients.products import GrpcProducts
@@ -30,7 +28,6 @@ _KEY_SWEEP_SECONDS = 3600.0
 
 class Settings(BackendSettings):
     user_grpc: Address
-    rabbitmq_url: AmqpUrl
     product_grpc: Address
     expiry_sweep_seconds: float = 1.0
     """How often lapsed reservations are looked for."""
@@ -39,36 +36,26 @@ class Settings(BackendSettings):
 
 
 async def build(settings: Settings) -> Service:
-    database = Database(settings, SCHEMA)
-    broker = Broker(settings.rabbitmq_url, "inventory")
-    outbox = Outbox(database, broker)
-    users, products = rpc.channel(settings.user_grpc), rpc.channel(settings.product_grpc)
-    books = Books(outbox, settings.low_stock_threshold, _now, uuid7)
-    stock = StockKeeping(database, outbox, GrpcProducts(products), books, _now, uuid7)
-    reservations = Reservations(database, outbox, books, _now, uuid7)
-    inbox = Inbox("inventory", database, effects(reservations), applied=outbox.nudge)
-    auth = Authenticator(TokenVerifier(keys_from(users)))
-    ready = http.Readiness(database.is_ready)
+    backend = Backend("inventory", settings, SCHEMA)
+    database, outbox = backend.database, backend.outbox
+    users, products = open_channel(settings.user_grpc), open_channel(settings.product_grpc)
+    books = Books(outbox, settings.low_stock_threshold, backend.now, uuid7)
+    stock = StockKeeping(database, outbox, GrpcProducts(products), books, backend.now, uuid7)
+    reservations = Reservations(database, outbox, books, backend.now, uuid7)
+    auth = Authenticator(TokenVerifier(fetch_keys_from(users)))
+    ready = Readiness(database.is_ready)
 
     return Service(
-        http=http.app("Inventory", settings.service_version, [routes(stock, auth)], PROBLEMS, ready),
+        http=create_app("Inventory", settings.service_version, [routes(stock, auth)], PROBLEMS, ready),
         ready=ready,
-        rpc=rpc.Server(settings.grpc_port, PROBLEMS, [InventoryServicer(stock, reservations).register]),
+        rpc=GrpcServer(settings.grpc_port, PROBLEMS, [InventoryServicer(stock, reservations).register]),
         background={
-            "relay": outbox.relay,
-            "consumer": lambda: broker.consume(inbox.receive),
-            "inbox": every(PRUNE_SECONDS, inbox.forget),
-            "expiry": every(settings.expiry_sweep_seconds, reservations.expire),
-            "announcements": every(_ANNOUNCEMENT_SECONDS, stock.announce),
-            "forgotten keys": every(_KEY_SWEEP_SECONDS, stock.forget_keys),
-            "invariants": invariants.Books(database, "inventory_service").watch,
+            **backend.loops(effects(reservations), prunes_idempotency_keys=True),
+            "expiry": repeat_every(settings.expiry_sweep_seconds, reservations.expire),
+            "announcements": repeat_every(_ANNOUNCEMENT_SECONDS, stock.announce),
         },
-        closers=(broker.close, users.close, products.close, database.close),
+        closers=(users.close, products.close, backend.close),
     )
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
 
 
 PROGRAM = Program("inventory", Settings, build)

@@ -1,20 +1,19 @@
 """The composition root: builds the whole service by hand."""
 
 import random
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from email.headerregistry import Address as MailAddress
 from email.utils import parseaddr
 from typing import Annotated, Literal
 
-from chassis import http, rpc
-from chassis.broker import Broker
-from chassis.database import Database
-from chassis.inbox import PRUNE_SECONDS, Inbox
-from chassis.invariants import Books
-from chassis.kernel.ids import uuid7
-from chassis.process import Program, Service, every
-from chassis.settings import Address, AmqpUrl, BackendSettings, HttpUrl, Port
-from chassis.tokens import Authenticator, TokenVerifier, keys_from
+from chassis.grpc.client import open_channel
+from chassis.grpc.server import GrpcServer
+from chassis.http.app import Readiness, create_app
+from chassis.http.authentication import Authenticator, TokenVerifier, fetch_keys_from
+from chassis.runtime.backend import Backend
+from chassis.runtime.process import Program, Service, repeat_every
+from chassis.settings import Address, BackendSettings, HttpUrl, Port
+from chassis.types.ids import uuid7
 from pydantic import Field, ValidationInfo, field_validator
 
 from notification_service.clients.mail import LogMailer, Mailer, SmtpMailer, SmtpServer
@@ -38,7 +37,6 @@ _Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 class Settings(BackendSettings):
     user_grpc: Address
-    rabbitmq_url: AmqpUrl
     shop_name: Annotated[str, Field(min_length=1, max_length=60, pattern=r"^[^\r\n]+$")] = "Shop"
     shop_url: HttpUrl = "http://localhost:8080"
     """Where the links of our messages lead."""
@@ -114,9 +112,9 @@ def _check_address(sender: str) -> None:
 
 
 async def build(settings: Settings) -> Service:
-    database = Database(settings, SCHEMA)
-    broker = Broker(settings.rabbitmq_url, "notification")
-    channel = rpc.channel(settings.user_grpc)
+    backend = Backend("notification", settings, SCHEMA)
+    database = backend.database
+    channel = open_channel(settings.user_grpc)
     users = GrpcUsers(channel)
     catalogue = Catalogue()
     account = _account(settings)
@@ -129,35 +127,27 @@ async def build(settings: Settings) -> Service:
         texter,
         _patience(settings),
         Pace(settings.send_concurrency, timedelta(seconds=settings.send_lease_seconds), settings.send_idle_seconds),
-        _now,
+        backend.now,
         uuid7,
         random.random,
     )
-    history = History(database, timedelta(days=settings.history_retention_days), _now)
-    inbox = Inbox("notification", database, effects(Notifying(catalogue, _now, uuid7)), applied=sending.nudge)
-    auth = Authenticator(TokenVerifier(keys_from(channel)))
-    books = Books(database, "notification_service")
-    ready = http.Readiness(database.is_ready)
+    history = History(database, timedelta(days=settings.history_retention_days), backend.now)
+    auth = Authenticator(TokenVerifier(fetch_keys_from(channel)))
+    ready = Readiness(database.is_ready)
 
     routers = [routes(history, auth), callbacks(history, account)]
     return Service(
-        http=http.app("Notifications", settings.service_version, routers, PROBLEMS, ready),
+        http=create_app("Notifications", settings.service_version, routers, PROBLEMS, ready),
         ready=ready,
-        rpc=rpc.Server(settings.grpc_port, PROBLEMS, []),
+        rpc=GrpcServer(settings.grpc_port, PROBLEMS, []),
         background={
-            "consumer": lambda: broker.consume(inbox.receive),
-            "inbox": every(PRUNE_SECONDS, inbox.forget),
+            **backend.loops(effects(Notifying(catalogue, backend.now, uuid7)), on_commit=sending.wake),
             "sending": sending.run,
-            "measuring": every(_MEASURE_SECONDS, history.measure),
-            "pruning": every(_HOUR, history.prune),
-            "invariants": books.watch,
+            "measuring": repeat_every(_MEASURE_SECONDS, history.measure),
+            "pruning": repeat_every(_HOUR, history.prune),
         },
-        closers=(broker.close, channel.close, texter.close, database.close),
+        closers=(channel.close, texter.close, backend.close),
     )
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
 
 
 def _mailer(settings: Settings) -> Mailer:

@@ -1,3 +1,3 @@
-from chassis.command import run
+from chassis.runtime.command import run
 
 run("order_service")

@@ -1,17 +1,15 @@
 """The composition root: builds the whole service by hand."""
 
 import secrets
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
-from chassis import http, rpc
-from chassis.broker import Broker
-from chassis.database import Database
-from chassis.inbox import PRUNE_SECONDS, Inbox
-from chassis.invariants import Books
-from chassis.kernel.ids import uuid7
-from chassis.outbox import Outbox
-from chassis.process import Program, Service, every
-from chassis.tokens import Authenticator, TokenVerifier, keys_from
+from chassis.grpc.client import open_channel
+from chassis.grpc.server import GrpcServer
+from chassis.http.app import Readiness, create_app
+from chassis.http.authentication import Authenticator, TokenVerifier, fetch_keys_from
+from chassis.runtime.backend import Backend
+from chassis.runtime.process import Program, Service, repeat_every
+from chassis.types.ids import uuid7
 
 from order_service.clients.inventory import GrpcInventory
 from order_service.clients.products import GrpcProducts
@@ -34,11 +32,10 @@ _HOUR = 3600.0
 
 
 async def build(settings: Settings) -> Service:
-    database = Database(settings, SCHEMA)
-    broker = Broker(settings.rabbitmq_url, "order")
-    outbox = Outbox(database, broker)
+    backend = Backend("order", settings, SCHEMA)
+    database, outbox = backend.database, backend.outbox
     users, product_channel, inventory_channel = (
-        rpc.channel(address) for address in (settings.user_grpc, settings.product_grpc, settings.inventory_grpc)
+        open_channel(address) for address in (settings.user_grpc, settings.product_grpc, settings.inventory_grpc)
     )
     products, inventory = (
         GrpcProducts(product_channel),
@@ -46,16 +43,15 @@ async def build(settings: Settings) -> Service:
     )
 
     journal = Journal(outbox, uuid7)
-    placing = Placing(database, journal, products, inventory, _terms(settings), _now, uuid7)
-    ordering = Ordering(database, journal, _now)
-    shopping = Carts(database, products, inventory, _now, uuid7, _new_token)
-    sales = Sales(database, _now)
-    books = AddressBooks(database, _now, uuid7)
+    placing = Placing(database, journal, products, inventory, _terms(settings), backend.now, uuid7)
+    ordering = Ordering(database, journal, backend.now)
+    shopping = Carts(database, products, inventory, backend.now, uuid7, _new_token)
+    sales = Sales(database, backend.now)
+    books = AddressBooks(database, backend.now, uuid7)
 
-    auth = Authenticator(TokenVerifier(keys_from(users)))
+    auth = Authenticator(TokenVerifier(fetch_keys_from(users)))
     callers = Callers(auth, shopping)
-    inbox = Inbox("order", database, effects(ordering, sales), applied=outbox.nudge)
-    ready = http.Readiness(database.is_ready)
+    ready = Readiness(database.is_ready)
     routers = [
         orders.routes(placing, ordering, callers, auth),
         carts.routes(shopping, callers),
@@ -63,29 +59,21 @@ async def build(settings: Settings) -> Service:
         analytics.routes(sales, auth),
     ]
     return Service(
-        http=http.app("Orders", settings.service_version, routers, PROBLEMS, ready),
+        http=create_app("Orders", settings.service_version, routers, PROBLEMS, ready),
         ready=ready,
-        rpc=rpc.Server(settings.grpc_port, PROBLEMS, [OrderServicer(ordering).register]),
+        rpc=GrpcServer(settings.grpc_port, PROBLEMS, [OrderServicer(ordering).register]),
         background={
-            "relay": outbox.relay,
-            "consumer": lambda: broker.consume(inbox.receive),
-            "inbox": every(PRUNE_SECONDS, inbox.forget),
-            "expiry": every(settings.expiry_sweep_seconds, ordering.expire),
-            "keys": every(_HOUR, placing.forget_keys),
-            "carts": every(_HOUR, shopping.forget_untouched),
-            "invariants": Books(database, "order_service").watch,
+            **backend.loops(effects(ordering, sales), prunes_idempotency_keys=True),
+            "expiry": repeat_every(settings.expiry_sweep_seconds, ordering.expire),
+            "carts": repeat_every(_HOUR, shopping.forget_untouched),
         },
-        closers=(broker.close, users.close, product_channel.close, inventory_channel.close, database.close),
+        closers=(users.close, product_channel.close, inventory_channel.close, backend.close),
     )
 
 
 def _terms(settings: Settings) -> Terms:
     hold, payable = settings.reservation_hold_seconds, settings.order_ttl_seconds
     return Terms(timedelta(seconds=hold), timedelta(seconds=payable), settings.tariff)
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
 
 
 def _new_token() -> CartToken:

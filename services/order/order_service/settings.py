@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated
 
-from chassis.settings import Address, AmqpUrl, BackendSettings
+from chassis.settings import Address, BackendSettings
 from pydantic import BaseModel, ConfigDict, Field, Json
 
 from order_service.domain.charges import BASIS_POINTS, FlatRate, FlatRates, PercentageByCountry, Tariff
@@ -24,7 +24,6 @@ class ShippingRate(BaseModel):
 
 class Settings(BackendSettings):
     user_grpc: Address
-    rabbitmq_url: AmqpUrl
     product_grpc: Address
     inventory_grpc: Address
     reservation_hold_seconds: Annotated[float, Field(gt=0, le=600)] = 60.0

@@ -2,19 +2,17 @@
 
 import random
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Annotated, Literal
 
-from chassis import http, rpc
-from chassis.broker import Broker
-from chassis.database import Database
-from chassis.inbox import PRUNE_SECONDS, Inbox
-from chassis.invariants import Books
-from chassis.kernel.ids import uuid7
-from chassis.outbox import Outbox
-from chassis.process import Program, Service, every
-from chassis.settings import Address, AmqpUrl, BackendSettings, HttpUrl
-from chassis.tokens import Authenticator, TokenVerifier, keys_from
+from chassis.grpc.client import open_channel
+from chassis.grpc.server import GrpcServer
+from chassis.http.app import Readiness, create_app
+from chassis.http.authentication import Authenticator, TokenVerifier, fetch_keys_from
+from chassis.runtime.backend import Backend
+from chassis.runtime.process import Program, Service, repeat_every
+from chassis.settings import Address, BackendSettings, HttpUrl
+from chassis.types.ids import uuid7
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
@@ -38,7 +36,6 @@ _HOUR = 3600.0
 
 class Settings(BackendSettings):
     user_grpc: Address
-    rabbitmq_url: AmqpUrl
     order_grpc: Address
     payment_provider: Literal["simulated", "stripe"]
     """`simulated` moves no money: for development and demonstration."""
@@ -62,47 +59,36 @@ class Settings(BackendSettings):
 
 
 async def build(settings: Settings) -> Service:
-    database = Database(settings, SCHEMA)
-    broker = Broker(settings.rabbitmq_url, "payment")
-    outbox = Outbox(database, broker)
-    users, orders = rpc.channel(settings.user_grpc), rpc.channel(settings.order_grpc)
-    provider, close_provider = _provider(settings, database)
+    backend = Backend("payment", settings, SCHEMA)
+    database, outbox = backend.database, backend.outbox
+    users, orders = open_channel(settings.user_grpc), open_channel(settings.order_grpc)
+    provider, close_provider = _provider(settings, backend)
     patience = timedelta(seconds=settings.sweep_patience_seconds)
-    tools = Tools(database, outbox, provider, _now, uuid7, patience)
+    tools = Tools(database, outbox, provider, backend.now, uuid7, patience)
     settlement, wallets = Settlement(tools), Wallets(tools)
     paying, refunding = Paying(tools, settlement, GrpcOrders(orders)), Refunding(tools, settlement)
     webhooks = Webhooks(
         tools, StripeWebhooks(settings.stripe_webhook_secret, settings.stripe_webhook_tolerance_seconds)
     )
     sweeper = Sweeper(tools, settlement, wallets, random.random)
-    inbox = Inbox("payment", database, effects(settlement, wallets), applied=outbox.nudge)
-    books = Books(database, "payment_service")
-    auth = Authenticator(TokenVerifier(keys_from(users)))
-    ready = http.Readiness(database.is_ready)
+    auth = Authenticator(TokenVerifier(fetch_keys_from(users)))
+    ready = Readiness(database.is_ready)
     routers = [routes(paying, refunding, auth), method_routes(wallets, auth), webhook_routes(webhooks)]
 
     return Service(
-        http=http.app("Payments", settings.service_version, routers, PROBLEMS, ready),
+        http=create_app("Payments", settings.service_version, routers, PROBLEMS, ready),
         ready=ready,
-        rpc=rpc.Server(settings.grpc_port, PROBLEMS, []),
+        rpc=GrpcServer(settings.grpc_port, PROBLEMS, []),
         background={
-            "relay": outbox.relay,
-            "consumer": lambda: broker.consume(inbox.receive),
-            "inbox": every(PRUNE_SECONDS, inbox.forget),
-            "sweeper": every(settings.sweep_seconds, sweeper.sweep),
-            "invariants": books.watch,
-            "keys": every(_HOUR, paying.forget_keys),
-            "webhooks": every(_HOUR, webhooks.forget),
+            **backend.loops(effects(settlement, wallets), prunes_idempotency_keys=True),
+            "sweeper": repeat_every(settings.sweep_seconds, sweeper.sweep),
+            "webhooks": repeat_every(_HOUR, webhooks.forget),
         },
-        closers=(broker.close, users.close, orders.close, close_provider, database.close),
+        closers=(users.close, orders.close, close_provider, backend.close),
     )
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
-def _provider(settings: Settings, database: Database) -> tuple[Provider, Callable[[], Awaitable[None]]]:
+def _provider(settings: Settings, backend: Backend) -> tuple[Provider, Callable[[], Awaitable[None]]]:
     """Stripe's library is imported by those alone who use it: it costs memory."""
     if settings.payment_provider == "stripe":
         from payment_service.clients.stripe import StripeProvider
@@ -111,7 +97,7 @@ def _provider(settings: Settings, database: Database) -> tuple[Provider, Callabl
             settings.stripe_secret_key or "", settings.stripe_api_base, settings.provider_deadline_seconds
         )
         return stripe, stripe.close
-    simulated = SimulatedProvider(database, _now)
+    simulated = SimulatedProvider(backend.database, backend.now)
     return simulated, simulated.close
 
 

@@ -1,20 +1,17 @@
 """The composition root: builds the whole service by hand."""
 
 import time
-from datetime import UTC, datetime
 from typing import Annotated
 from uuid import uuid4
 
-from chassis import http, rpc
-from chassis.broker import Broker
-from chassis.database import Database
-from chassis.inbox import PRUNE_SECONDS, Inbox
-from chassis.invariants import Books
-from chassis.kernel.ids import uuid7
-from chassis.outbox import Outbox
-from chassis.process import Program, Service, every
-from chassis.settings import Address, AmqpUrl, BackendSettings, RedisUrl
-from chassis.tokens import Authenticator, TokenVerifier, keys_from
+from chassis.grpc.client import open_channel
+from chassis.grpc.server import GrpcServer
+from chassis.http.app import Readiness, create_app
+from chassis.http.authentication import Authenticator, TokenVerifier, fetch_keys_from
+from chassis.runtime.backend import Backend
+from chassis.runtime.process import Program, Service, repeat_every
+from chassis.settings import Address, BackendSettings, RedisUrl
+from chassis.types.ids import uuid7
 from pydantic import Field
 
 from product_service.clients.neighbours import Neighbours
@@ -36,7 +33,6 @@ SCHEMA = "0003"
 class Settings(BackendSettings):
     user_grpc: Address
     redis_url: RedisUrl
-    rabbitmq_url: AmqpUrl
     inventory_grpc: Address
     review_grpc: Address
     part_deadline_seconds: Annotated[float, Field(gt=0)] = 0.5
@@ -52,48 +48,38 @@ class Settings(BackendSettings):
 
 
 async def build(settings: Settings) -> Service:
-    database = Database(settings, SCHEMA)
-    broker = Broker(settings.rabbitmq_url, "product")
-    outbox = Outbox(database, broker)
+    backend = Backend("product", settings, SCHEMA)
+    database, outbox = backend.database, backend.outbox
     cache = ProductCache(
         connect(settings.redis_url), settings.tenant, settings.cache_deadline_seconds, uuid4, time.monotonic
     )
     users, inventory, reviews = (
-        rpc.channel(address) for address in (settings.user_grpc, settings.inventory_grpc, settings.review_grpc)
+        open_channel(address) for address in (settings.user_grpc, settings.inventory_grpc, settings.review_grpc)
     )
-    products = Products(database, outbox, cache, _now, uuid7)
-    sellers = Sellers(database, products, _now)
+    products = Products(database, outbox, cache, backend.now, uuid7)
+    sellers = Sellers(database, products, backend.now)
     pages = ProductPages(products, Neighbours(users, inventory, reviews, settings.part_deadline_seconds))
-    inbox = Inbox("product", database, effects(products, sellers), applied=outbox.nudge)
-    books = Books(database, "product_service")
     finding = Finding(database)
-    auth = Authenticator(TokenVerifier(keys_from(users)))
+    auth = Authenticator(TokenVerifier(fetch_keys_from(users)))
     routers = [
         category_routes(Categories(database), auth),
         finding_routes(finding, Recommending(database, products)),
         product_routes(products, pages, auth),
     ]
-    ready = http.Readiness(database.is_ready)
+    ready = Readiness(database.is_ready)
 
     return Service(
-        http=http.app("Product", settings.service_version, routers, PROBLEMS, ready),
+        http=create_app("Product", settings.service_version, routers, PROBLEMS, ready),
         ready=ready,
-        rpc=rpc.Server(settings.grpc_port, PROBLEMS, [ProductServicer(products).register]),
+        rpc=GrpcServer(settings.grpc_port, PROBLEMS, [ProductServicer(products).register]),
         background={
-            "relay": outbox.relay,
-            "consumer": lambda: broker.consume(inbox.receive),
-            "inbox": every(PRUNE_SECONDS, inbox.forget),
-            "cache": every(settings.cache_catch_up_seconds, cache.catch_up),
-            "withdrawal": every(settings.withdrawal_sweep_seconds, sellers.withdraw),
-            "words": every(settings.words_sweep_seconds, finding.forget_words),
-            "invariants": books.watch,
+            **backend.loops(effects(products, sellers)),
+            "cache": repeat_every(settings.cache_catch_up_seconds, cache.catch_up),
+            "withdrawal": repeat_every(settings.withdrawal_sweep_seconds, sellers.withdraw),
+            "words": repeat_every(settings.words_sweep_seconds, finding.forget_words),
         },
-        closers=(broker.close, users.close, inventory.close, reviews.close, cache.close, database.close),
+        closers=(users.close, inventory.close, reviews.close, cache.close, backend.close),
     )
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
 
 
 PROGRAM = Program("product", Settings, build)

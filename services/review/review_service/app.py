@@ -1,17 +1,15 @@
 """The composition root: builds the whole service by hand."""
 
-from datetime import UTC, datetime
 from typing import Annotated
 
-from chassis import http, invariants, rpc
-from chassis.broker import Broker
-from chassis.database import Database
-from chassis.inbox import PRUNE_SECONDS, Inbox
-from chassis.kernel.ids import uuid7
-from chassis.outbox import Outbox
-from chassis.process import Program, Service, every
-from chassis.settings import Address, AmqpUrl, BackendSettings
-from chassis.tokens import Authenticator, TokenVerifier, keys_from
+from chassis.grpc.client import open_channel
+from chassis.grpc.server import GrpcServer
+from chassis.http.app import Readiness, create_app
+from chassis.http.authentication import Authenticator, TokenVerifier, fetch_keys_from
+from chassis.runtime.backend import Backend
+from chassis.runtime.process import Program, Service, repeat_every
+from chassis.settings import Address, BackendSettings
+from chassis.types.ids import uuid7
 from pydantic import Field
 
 from review_service.clients.orders import Orders
@@ -29,7 +27,6 @@ _MENDING_SECONDS = 10.0
 
 class Settings(BackendSettings):
     user_grpc: Address
-    rabbitmq_url: AmqpUrl
     product_grpc: Address
     order_grpc: Address
     name_deadline_seconds: Annotated[float, Field(gt=0)] = 0.5
@@ -37,11 +34,10 @@ class Settings(BackendSettings):
 
 
 async def build(settings: Settings) -> Service:
-    database = Database(settings, SCHEMA)
-    broker = Broker(settings.rabbitmq_url, "review")
-    outbox = Outbox(database, broker)
+    backend = Backend("review", settings, SCHEMA)
+    database, outbox = backend.database, backend.outbox
     users, products, orders = (
-        rpc.channel(address) for address in (settings.user_grpc, settings.product_grpc, settings.order_grpc)
+        open_channel(address) for address in (settings.user_grpc, settings.product_grpc, settings.order_grpc)
     )
     reviews = Reviews(
         database,
@@ -49,26 +45,22 @@ async def build(settings: Settings) -> Service:
         Users(users, settings.name_deadline_seconds),
         Products(products),
         Orders(orders),
-        lambda: datetime.now(UTC),
+        backend.now,
         uuid7,
     )
-    inbox = Inbox("review", database, effects(reviews), applied=outbox.nudge)
-    auth = Authenticator(TokenVerifier(keys_from(users)))
+    auth = Authenticator(TokenVerifier(fetch_keys_from(users)))
     routers = [routes(reviews, auth), moderation_routes(reviews, auth)]
-    ready = http.Readiness(database.is_ready)
+    ready = Readiness(database.is_ready)
 
     return Service(
-        http=http.app("Review", settings.service_version, routers, PROBLEMS, ready),
+        http=create_app("Review", settings.service_version, routers, PROBLEMS, ready),
         ready=ready,
-        rpc=rpc.Server(settings.grpc_port, PROBLEMS, [ReviewServicer(reviews).register]),
+        rpc=GrpcServer(settings.grpc_port, PROBLEMS, [ReviewServicer(reviews).register]),
         background={
-            "relay": outbox.relay,
-            "consumer": lambda: broker.consume(inbox.receive),
-            "inbox": every(PRUNE_SECONDS, inbox.forget),
-            "ratings": every(_MENDING_SECONDS, reviews.mend),
-            "invariants": invariants.Books(database, "review_service").watch,
+            **backend.loops(effects(reviews)),
+            "ratings": repeat_every(_MENDING_SECONDS, reviews.mend),
         },
-        closers=(broker.close, users.close, products.close, orders.close, database.close),
+        closers=(users.close, products.close, orders.close, backend.close),
     )
 
 

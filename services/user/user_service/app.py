@@ -5,15 +5,13 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
-from chassis import http, rpc
-from chassis.broker import Broker
-from chassis.database import Database
-from chassis.invariants import Books
-from chassis.kernel.ids import uuid7
-from chassis.outbox import Outbox
-from chassis.process import Program, Service, every
-from chassis.settings import AmqpUrl, BackendSettings
-from chassis.tokens import Authenticator, TokenVerifier
+from chassis.grpc.server import GrpcServer
+from chassis.http.app import Readiness, create_app
+from chassis.http.authentication import Authenticator, TokenVerifier
+from chassis.runtime.backend import Backend
+from chassis.runtime.process import Program, Service, repeat_every
+from chassis.settings import BackendSettings
+from chassis.types.ids import uuid7
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from user_service.domain.accounts import Email, normal_email, normal_password
@@ -45,7 +43,6 @@ def _long_enough(secret: str) -> str:
 
 
 class Settings(BackendSettings):
-    rabbitmq_url: Annotated[AmqpUrl, Field(repr=False)]
     jwt_secret: Annotated[str, AfterValidator(_long_enough), Field(repr=False)]
     """What all keys are derived from: the one that signs access tokens, and those of mailed tokens and counted addresses."""
     access_token_seconds: Annotated[int, Field(ge=1, le=86_400)] = 900
@@ -77,9 +74,8 @@ def _utc_now() -> datetime:
 
 
 async def build(settings: Settings, now: Callable[[], datetime] = _utc_now) -> Service:
-    database, passwords = Database(settings, SCHEMA), Passwords()
-    broker = Broker(settings.rabbitmq_url, "user")
-    outbox = Outbox(database, broker)
+    backend = Backend("user", settings, SCHEMA, now)
+    database, outbox, passwords = backend.database, backend.outbox, Passwords()
     signer = Signer(settings.jwt_secret, timedelta(seconds=settings.access_token_seconds), uuid7)
     session_lifetime = timedelta(seconds=settings.refresh_token_seconds)
     address_key, mail_key = (key_for(purpose, settings.jwt_secret) for purpose in ("addresses v1", "mailed tokens v1"))
@@ -93,28 +89,26 @@ async def build(settings: Settings, now: Callable[[], datetime] = _utc_now) -> S
     accounts = Accounts(database, outbox, passwords, gate, now, uuid7)
     callers = Callers(Authenticator(TokenVerifier(signer.published)), sessions)
     checks = [database.is_ready]
-    books = Books(database, "user_service")
 
     background = {
-        "relay": outbox.relay,
-        "invariants": books.watch,
-        "sweep sessions": every(_SWEEP_SECONDS, sessions.sweep),
-        "sweep mail requests": every(_SWEEP_SECONDS, mailed.sweep),
-        "sweep failures": every(_SWEEP_SECONDS, gate.sweep),
+        **backend.loops(),
+        "sweep sessions": repeat_every(_SWEEP_SECONDS, sessions.sweep),
+        "sweep mail requests": repeat_every(_SWEEP_SECONDS, mailed.sweep),
+        "sweep failures": repeat_every(_SWEEP_SECONDS, gate.sweep),
     }
     if settings.admin_email is not None and settings.admin_password is not None:
         first_admin = FirstAdmin(accounts, settings.admin_email, settings.admin_password, database)
         background["first admin"] = first_admin.register
         checks.append(first_admin.is_registered)
-    ready = http.Readiness(*checks)
+    ready = Readiness(*checks)
     return Service(
-        http=http.app(
+        http=create_app(
             "User", settings.service_version, routes(sessions, accounts, mailed, signer, callers), PROBLEMS, ready
         ),
         ready=ready,
-        rpc=rpc.Server(settings.grpc_port, PROBLEMS, [UserServicer(accounts, mailed, signer).register]),
+        rpc=GrpcServer(settings.grpc_port, PROBLEMS, [UserServicer(accounts, mailed, signer).register]),
         background=background,
-        closers=(broker.close, passwords.close, database.close),
+        closers=(passwords.close, backend.close),
     )
 
 

@@ -1,13 +1,13 @@
 """The composition root: builds the whole service by hand."""
 
-from datetime import UTC, datetime
-
-from chassis import http, invariants, rpc
-from chassis.database import Database
-from chassis.kernel.ids import uuid7
-from chassis.process import Program, Service
+from chassis.grpc.client import open_channel
+from chassis.grpc.server import GrpcServer
+from chassis.http.app import Readiness, create_app
+from chassis.http.authentication import Authenticator, TokenVerifier, fetch_keys_from
+from chassis.runtime.backend import Backend
+from chassis.runtime.process import Program, Service
 from chassis.settings import Address, BackendSettings
-from chassis.tokens import Authenticator, TokenVerifier, keys_from
+from chassis.types.ids import uuid7
 
 from sample_service.handlers.http import routes
 from sample_service.handlers.problems import PROBLEMS
@@ -22,20 +22,18 @@ class Settings(BackendSettings):
 
 
 async def build(settings: Settings) -> Service:
-    database = Database(settings, SCHEMA)
-    users = rpc.channel(settings.user_grpc)
-    samples = Samples(database, lambda: datetime.now(UTC), uuid7)
-    auth = Authenticator(TokenVerifier(keys_from(users)))
-    ready = http.Readiness(database.is_ready)
+    backend = Backend("sample", settings, SCHEMA)
+    users = open_channel(settings.user_grpc)
+    samples = Samples(backend.database, backend.now, uuid7)
+    auth = Authenticator(TokenVerifier(fetch_keys_from(users)))
+    ready = Readiness(backend.database.is_ready)
 
     return Service(
-        http=http.app("Sample", settings.service_version, [routes(samples, auth)], PROBLEMS, ready),
+        http=create_app("Sample", settings.service_version, [routes(samples, auth)], PROBLEMS, ready),
         ready=ready,
-        rpc=rpc.Server(settings.grpc_port, PROBLEMS, []),
-        background={
-            "invariants": invariants.Books(database, "sample_service").watch,
-        },
-        closers=(users.close, database.close),
+        rpc=GrpcServer(settings.grpc_port, PROBLEMS, []),
+        background=backend.loops(),
+        closers=(users.close, backend.close),
     )
 
 

@@ -11,17 +11,21 @@ import aio_pika
 import pytest
 from aio_pika.abc import AbstractConnection
 from aio_pika.exceptions import ChannelNotFoundEntity
-from chassis import inbox, tables, testing
-from chassis.broker import Broker, BrokerUnavailable
-from chassis.database import Database
-from chassis.events import Event
-from chassis.inbox import Inbox, when
-from chassis.kernel.ids import uuid7
-from chassis.outbox import Outbox
-from chassis.problems import DatabaseUnavailable
-from chassis.process import end
+from chassis.database import tables
+from chassis.database.engine import Database
+from chassis.errors import BrokerUnavailable, DatabaseUnavailable
+from chassis.messaging import inbox
+from chassis.messaging.broker import Broker
+from chassis.messaging.events import Event
+from chassis.messaging.inbox import Inbox, handles
+from chassis.messaging.outbox import Outbox
+from chassis.runtime.process import end
 from chassis.settings import DatabaseSettings
-from chassis.testing import Cable
+from chassis.types.ids import uuid7
+from chassis_testing.broker import new_vhost, next_message, publish_events
+from chassis_testing.databases import empty_database
+from chassis_testing.fault_proxy import FaultProxy, fault_proxy
+from chassis_testing.waiting import eventually
 from prometheus_client import REGISTRY
 from shopapi.events.v1.events_pb2 import OrderCancelled, OrderConfirmed, OrderPlaced
 from sqlalchemy import MetaData, text
@@ -36,7 +40,7 @@ class World:
     settings: DatabaseSettings
     database: Database
     broker_url: str
-    broker_cable: Cable
+    broker_cable: FaultProxy
 
     def relaying(self) -> tuple[Outbox, "asyncio.Task[None]"]:
         relay = Outbox(self.database, Broker(self.broker_url, "order"))
@@ -45,7 +49,7 @@ class World:
 
 @pytest.fixture
 async def world() -> AsyncIterator[World]:
-    async with testing.empty_database() as settings, testing.fresh_vhost() as broker_url:
+    async with empty_database() as settings, new_vhost() as broker_url:
         database = Database(settings, "none")
         metadata = MetaData()
         tables.outbox(metadata)
@@ -54,7 +58,7 @@ async def world() -> AsyncIterator[World]:
             await transaction.run_sync(metadata.create_all)
             await transaction.execute(text("CREATE TABLE effects (order_id text)"))
         url = urlsplit(broker_url)
-        async with testing.cable(url.hostname or "", url.port or 5672) as line:
+        async with fault_proxy(url.hostname or "", url.port or 5672) as line:
             through_cable = f"amqp://{url.username}:{url.password}@127.0.0.1:{line.port}{url.path}"
             yield World(settings, database, through_cable, line)
         await database.close()
@@ -65,7 +69,7 @@ async def cancel(world: World, relay: Outbox, order_id: UUID) -> None:
         await relay.record(
             transaction, uuid7(), str(order_id), OrderCancelled(order_id=str(order_id)), datetime.now(UTC)
         )
-    relay.nudge()
+    relay.wake()
 
 
 async def count(world: World, table: str) -> int:
@@ -82,7 +86,11 @@ class Consumer:
         self.inbox = Inbox(
             "inventory",
             world.database,
-            [when(OrderCancelled, self._apply), when(OrderPlaced, self._ignore), when(OrderConfirmed, self._ignore)],
+            [
+                handles(OrderCancelled, self._apply),
+                handles(OrderPlaced, self._ignore),
+                handles(OrderConfirmed, self._ignore),
+            ],
         )
         broker = Broker(world.broker_url, "inventory")
         self.task = asyncio.create_task(broker.consume(self.inbox.receive))
@@ -107,7 +115,7 @@ async def test_an_event_is_sent_if_and_only_if_its_transaction_commits(world: Wo
             raise RuntimeError("rolled back")
     await cancel(world, relay, kept)
 
-    await testing.eventually(lambda: _is(world, "effects", 1))
+    await eventually(lambda: _is(world, "effects", 1))
 
     async with world.database.begin() as transaction:
         assert (await transaction.scalars(text("SELECT order_id FROM effects"))).all() == [str(kept)]
@@ -118,7 +126,7 @@ async def test_events_wait_while_the_broker_is_away_and_none_is_lost(world: Worl
     relay, task = world.relaying()
     consumer = Consumer(world)
     await cancel(world, relay, uuid7())
-    await testing.eventually(lambda: _is(world, "effects", 1))
+    await eventually(lambda: _is(world, "effects", 1))
 
     await world.broker_cable.cut()
     for _ in range(150):
@@ -126,7 +134,7 @@ async def test_events_wait_while_the_broker_is_away_and_none_is_lost(world: Worl
     assert await count(world, "outbox") == 150
     await world.broker_cable.mend()
 
-    await testing.eventually(lambda: _is(world, "effects", 151))
+    await eventually(lambda: _is(world, "effects", 151))
     assert await count(world, "outbox") == 0
     await end(task, consumer.task)
 
@@ -135,14 +143,14 @@ async def test_an_event_delivered_twice_takes_effect_once(world: World) -> None:
     consumer = Consumer(world)
     relay, task = world.relaying()
     await cancel(world, relay, uuid7())
-    await testing.eventually(lambda: _is(world, "effects", 1))
+    await eventually(lambda: _is(world, "effects", 1))
     event = Event(uuid7(), "018f", datetime.now(UTC), OrderCancelled(order_id="018f"), {})
 
-    await testing.publish(world.broker_url, [event, event, event])
+    await publish_events(world.broker_url, [event, event, event])
 
-    await testing.eventually(lambda: _is(world, "inbox", 2))
+    await eventually(lambda: _is(world, "inbox", 2))
     await cancel(world, relay, uuid7())
-    await testing.eventually(lambda: _is(world, "inbox", 3))
+    await eventually(lambda: _is(world, "inbox", 3))
     assert await count(world, "effects") == 3
     await end(task, consumer.task)
 
@@ -152,14 +160,14 @@ async def test_what_was_received_is_remembered_for_a_month(world: World) -> None
     consumer = Consumer(world)
     for _ in range(2):
         await cancel(world, relay, uuid7())
-    await testing.eventually(lambda: _is(world, "inbox", 2))
+    await eventually(lambda: _is(world, "inbox", 2))
     async with world.database.begin() as transaction:
         old, young = (await transaction.scalars(text("SELECT event_id FROM inbox"))).all()
         received = text("UPDATE inbox SET received_at = now() - CAST(:age AS interval) WHERE event_id = :id")
         await transaction.execute(received, {"age": inbox.MEMORY + timedelta(hours=1), "id": old})
         await transaction.execute(received, {"age": inbox.MEMORY - timedelta(hours=1), "id": young})
 
-    await consumer.inbox.forget()
+    await consumer.inbox.prune()
 
     async with world.database.begin() as transaction:
         assert (await transaction.scalars(text("SELECT event_id FROM inbox"))).all() == [young]
@@ -174,7 +182,7 @@ async def test_however_much_is_old_all_of_it_is_forgotten(world: World, monkeypa
         )
     consumer = Consumer(world)
 
-    await consumer.inbox.forget()
+    await consumer.inbox.prune()
 
     assert await count(world, "inbox") == 0
     await end(consumer.task)
@@ -184,14 +192,14 @@ async def test_a_consumer_whose_queue_was_deleted_begins_anew(world: World) -> N
     relay, task = world.relaying()
     consumer = Consumer(world)
     await cancel(world, relay, uuid7())
-    await testing.eventually(lambda: _is(world, "effects", 1))
+    await eventually(lambda: _is(world, "effects", 1))
 
     async with await aio_pika.connect(world.broker_url) as connection:
         await (await connection.channel()).queue_delete("inventory")
-        await testing.eventually(lambda: _is_consumed(connection, "inventory"))
+        await eventually(lambda: _is_consumed(connection, "inventory"))
     await cancel(world, relay, uuid7())
 
-    await testing.eventually(lambda: _is(world, "effects", 2))
+    await eventually(lambda: _is(world, "effects", 2))
     await end(task, consumer.task)
 
 
@@ -206,11 +214,11 @@ async def test_an_event_that_comes_before_the_schema_waits_for_it(world: World) 
     async def was_tried() -> bool:
         return consumer.deliveries >= 2
 
-    await testing.eventually(was_tried)
+    await eventually(was_tried)
     async with world.database.begin() as transaction:
         await transaction.execute(text("ALTER TABLE later RENAME TO effects"))
 
-    await testing.eventually(lambda: _is(world, "effects", 1))
+    await eventually(lambda: _is(world, "effects", 1))
     assert _given_back() == before
     await end(task, consumer.task)
 
@@ -237,7 +245,7 @@ async def test_the_first_event_that_is_not_taken_ends_its_batch(world: World, mo
     async def has_ended() -> bool:
         return len(ended) >= 3
 
-    await testing.eventually(has_ended)
+    await eventually(has_ended)
     await end(task)
 
 
@@ -246,7 +254,7 @@ async def test_a_failed_effect_leaves_nothing_and_is_tried_again(world: World) -
     consumer = Consumer(world, failures=3)
     await cancel(world, relay, uuid7())
 
-    await testing.eventually(lambda: _is(world, "effects", 1))
+    await eventually(lambda: _is(world, "effects", 1))
 
     assert consumer.deliveries == 4
     assert await count(world, "inbox") == 1
@@ -259,8 +267,8 @@ async def test_an_effect_that_always_fails_ends_in_the_dead_letters(world: World
     order = uuid7()
     await cancel(world, relay, order)
 
-    await testing.eventually(lambda: _is(world, "outbox", 0))
-    dead = await testing.next_message(world.broker_url, "inventory.dead")
+    await eventually(lambda: _is(world, "outbox", 0))
+    dead = await next_message(world.broker_url, "inventory.dead")
 
     assert str(order).encode() in dead
     assert await count(world, "effects") == 0
@@ -273,14 +281,14 @@ async def test_two_relays_send_each_event_once(world: World) -> None:
     for _ in range(250):
         await cancel(world, relay, uuid7())
 
-    await testing.eventually(lambda: _is(world, "effects", 250))
+    await eventually(lambda: _is(world, "effects", 250))
 
     assert consumer.deliveries == 250
     await end(first, second, consumer.task)
 
 
 async def test_a_database_that_is_away_is_said_so_and_comes_back_by_itself() -> None:
-    async with testing.empty_database() as settings, testing.cable(settings.db_host, settings.db_port) as line:
+    async with empty_database() as settings, fault_proxy(settings.db_host, settings.db_port) as line:
         database = Database(settings.model_copy(update={"db_host": "127.0.0.1", "db_port": line.port}), "none")
         async with database.begin() as transaction:
             assert await transaction.scalar(text("SELECT 1")) == 1
@@ -298,7 +306,7 @@ async def test_a_database_that_is_away_is_said_so_and_comes_back_by_itself() -> 
 
 
 async def test_a_value_that_cannot_be_stored_is_not_taken_for_an_outage() -> None:
-    async with testing.empty_database() as settings:
+    async with empty_database() as settings:
         database = Database(settings, "none")
         with pytest.raises(DBAPIError):
             async with database.begin() as transaction:
@@ -307,7 +315,7 @@ async def test_a_value_that_cannot_be_stored_is_not_taken_for_an_outage() -> Non
 
 
 async def test_a_database_that_does_not_let_us_in_is_an_outage_and_tells_nobody_why() -> None:
-    async with testing.empty_database() as settings:
+    async with empty_database() as settings:
         database = Database(settings.model_copy(update={"db_password": "wrong", "db_name": "none"}), "none")
         with pytest.raises(DatabaseUnavailable, match=r"^the database is not answering$"):
             async with database.begin():
@@ -317,8 +325,8 @@ async def test_a_database_that_does_not_let_us_in_is_an_outage_and_tells_nobody_
 
 
 async def test_a_full_pool_is_said_so() -> None:
-    async with testing.empty_database() as settings:
-        database = Database(settings.model_copy(update={"db_pool_size": 1, "db_patience_seconds": 0.05}), "none")
+    async with empty_database() as settings:
+        database = Database(settings.model_copy(update={"db_pool_size": 1, "db_connect_timeout_seconds": 0.05}), "none")
         async with database.begin():
             with pytest.raises(DatabaseUnavailable, match="every connection"):
                 async with database.begin():

@@ -6,11 +6,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from chassis import database, invariants, testing
-from chassis.database import Database
-from chassis.invariants import Books
-from chassis.problems import DatabaseUnavailable
+from chassis.database import engine, invariants
+from chassis.database.engine import Database
+from chassis.database.invariants import InvariantMonitor
+from chassis.errors import DatabaseUnavailable
 from chassis.settings import DatabaseSettings
+from chassis_testing.databases import empty_database
 from prometheus_client import REGISTRY
 from sqlalchemy import text
 
@@ -20,8 +21,8 @@ SLOW = "SELECT pg_sleep(1)"
 @pytest.fixture
 async def books_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Database]:
     """A database whose statements may take a tenth of a second."""
-    monkeypatch.setattr(database, "_STATEMENT_SECONDS", 0.1)
-    async with testing.empty_database() as settings:
+    monkeypatch.setattr(engine, "_STATEMENT_SECONDS", 0.1)
+    async with empty_database() as settings:
         opened = Database(settings, "0001")
         yield opened
         await opened.close()
@@ -43,7 +44,7 @@ async def test_books_may_take_longer_to_look_at_than_a_request_may(books_of: Dat
         async with books_of.begin() as transaction:
             await transaction.execute(text(SLOW))
 
-    await Books(books_of, package).check()
+    await InvariantMonitor(books_of, package).check()
 
     assert REGISTRY.get_sample_value("business_invariant_violations", {"invariant": "takes_long"}) == 0
 
@@ -65,7 +66,7 @@ async def test_who_waited_for_a_database_in_vain_looks_again_as_soon_as_ever(pac
             db_user="shop",
             db_password="shop",
             db_name="shop",
-            db_patience_seconds=2,
+            db_connect_timeout_seconds=2,
         )
         unanswered = Database(waiting, "0001")
         pauses = await _pauses(unanswered, package, 3)
@@ -77,9 +78,9 @@ async def test_who_waited_for_a_database_in_vain_looks_again_as_soon_as_ever(pac
 async def test_who_is_cut_off_looks_again_as_soon_as_ever_and_then_only_as_books_that_long_allow(
     monkeypatch: pytest.MonkeyPatch, package: str
 ) -> None:
-    monkeypatch.setattr(database, "_REPORT_SECONDS", 0.8)
+    monkeypatch.setattr(engine, "_REPORT_SECONDS", 0.8)
     monkeypatch.setattr(invariants, "_LEISURE", 100)
-    async with testing.empty_database() as settings:
+    async with empty_database() as settings:
         hasty = Database(settings, "0001")
         pauses = await _pauses(hasty, package, 2)
         await hasty.close()
@@ -96,7 +97,7 @@ async def _pauses(database: Database, package: str, looks: int) -> list[float]:
         await rests.put(seconds)
         await asyncio.sleep(0)
 
-    watching = asyncio.create_task(Books(database, package, rest).watch())
+    watching = asyncio.create_task(InvariantMonitor(database, package, rest).watch())
     pauses = [await rests.get() for _ in range(looks)]
     watching.cancel()
     await asyncio.wait([watching])

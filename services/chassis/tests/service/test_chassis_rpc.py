@@ -5,22 +5,24 @@ import time
 
 import grpc
 import pytest
-from chassis import rpc
-from chassis.problems import NeighbourUnavailable
-from chassis.testing import Cable, FakeUserService, TokenIssuer, cable, grpc_server
+from chassis.errors import NeighbourUnavailable
+from chassis.grpc.client import call, open_channel
+from chassis_testing.fault_proxy import FaultProxy, fault_proxy
+from chassis_testing.neighbours import FakeUserService, grpc_server
+from chassis_testing.tokens import TokenIssuer
 from shopapi.user.v1 import user_pb2, user_pb2_grpc
 
 
 async def ask(channel: grpc.aio.Channel, deadline: float) -> user_pb2.GetUserResponse:
     stub = user_pb2_grpc.UserServiceStub(channel)
-    return await rpc.call(stub.GetUser, user_pb2.GetUserRequest(user_id=7), deadline)
+    return await call(stub.GetUser, user_pb2.GetUserRequest(user_id=7), deadline)
 
 
 async def test_a_call_waits_for_a_neighbour_that_is_being_replaced() -> None:
     fake = FakeUserService(TokenIssuer())
     async with grpc_server(lambda server: user_pb2_grpc.add_UserServiceServicer_to_server(fake, server)) as address:
         host, port = address.split(":")
-        async with cable(host, int(port)) as line, rpc.channel(f"127.0.0.1:{line.port}") as channel:
+        async with fault_proxy(host, int(port)) as line, open_channel(f"127.0.0.1:{line.port}") as channel:
             await ask(channel, 5)
             await line.cut()
             waiting = asyncio.create_task(ask(channel, 10))
@@ -31,7 +33,7 @@ async def test_a_call_waits_for_a_neighbour_that_is_being_replaced() -> None:
 
 
 async def test_a_neighbour_that_stays_away_is_said_so_at_the_deadline() -> None:
-    async with cable("127.0.0.1", 1) as line, rpc.channel(f"127.0.0.1:{line.port}") as channel:
+    async with fault_proxy("127.0.0.1", 1) as line, open_channel(f"127.0.0.1:{line.port}") as channel:
         await line.cut()
         began = time.monotonic()
         with pytest.raises(NeighbourUnavailable):
@@ -40,8 +42,8 @@ async def test_a_neighbour_that_stays_away_is_said_so_at_the_deadline() -> None:
     assert time.monotonic() - began >= 0.25
 
 
-async def _refused(line: Cable) -> None:
+async def _refused(line: FaultProxy) -> None:
     """Gives the channel time to find that nobody listens: its call would fail at once if it did not wait."""
     with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.5), rpc.channel(f"127.0.0.1:{line.port}") as other:
+        async with asyncio.timeout(0.5), open_channel(f"127.0.0.1:{line.port}") as other:
             await ask(other, 5)

@@ -3,8 +3,9 @@
 from collections.abc import AsyncIterator
 
 import pytest
-from chassis import testing, tracing
-from chassis.database import Database
+from chassis.database.engine import Database
+from chassis.observability import tracing
+from chassis_testing.databases import empty_database
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from sqlalchemy import Column, Integer, MetaData, Table, Text, insert, select, text
@@ -15,7 +16,7 @@ CUPS = Table("cups", MetaData(), Column("id", Integer, primary_key=True), Column
 
 @pytest.fixture
 async def database() -> AsyncIterator[Database]:
-    async with testing.empty_database() as settings:
+    async with empty_database() as settings:
         opened = Database(settings, "none")
         async with opened.begin() as transaction:
             await transaction.run_sync(CUPS.metadata.create_all)

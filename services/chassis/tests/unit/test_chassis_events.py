@@ -5,9 +5,11 @@ import re
 from datetime import UTC, datetime
 
 import pytest
-from chassis import events
-from chassis.events import Event, MalformedEvent, UnknownEvent
-from chassis.kernel.ids import uuid7
+from chassis.errors import MalformedEvent, UnknownEvent
+from chassis.messaging import events
+from chassis.messaging.events import Event
+from chassis.messaging.topology import load_topology
+from chassis.types.ids import uuid7
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from shopapi.events.v1 import events_pb2
@@ -75,7 +77,7 @@ def test_an_event_of_a_newer_release_is_not_taken_for_a_malformed_one() -> None:
 
 
 def test_every_event_of_the_topology_has_a_payload_that_names_its_subject() -> None:
-    for event in events.topology().events.values():
+    for event in load_topology().events.values():
         assert issubclass(event.payload, Message)
         first = event.payload.DESCRIPTOR.fields[0]
         assert first.name.endswith("_id"), event.name

@@ -4,23 +4,25 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
-from chassis import http
-from chassis.kernel.ids import MAX_ID
-from chassis.problems import DatabaseUnavailable, NeighbourUnavailable, Problem
-from chassis.schemas import PageQuery, PathId, Quantity, Request, Text
-from chassis.testing import client
+from chassis.errors import DatabaseUnavailable, NeighbourUnavailable
+from chassis.http.app import Readiness, create_app
+from chassis.http.middleware import MAX_BODY_BYTES
+from chassis.http.schemas import PageQuery, PathId, Quantity, RequestBody, StorableText
+from chassis.types.ids import MAX_ID
+from chassis.types.problem import Problem
+from chassis_testing.services import http_client
 from fastapi import APIRouter
 
 
-class Taken(Exception):  # noqa: N818
+class Taken(Exception):
     pass
 
 
-class Name(Request):
-    name: Text
+class Name(RequestBody):
+    name: StorableText
 
 
-class Count(Request):
+class Count(RequestBody):
     quantity: Quantity
 
 
@@ -57,8 +59,8 @@ async def service() -> AsyncIterator[httpx.AsyncClient]:
     async def thing(thing_id: PathId, paging: PageQuery) -> dict[str, int]:
         return {"id": thing_id, "offset": paging.offset}
 
-    ready = http.Readiness()
-    async with client(http.app("Test", "1", [router], {Taken: Problem(409, "taken")}, ready)) as caller:
+    ready = Readiness()
+    async with http_client(create_app("Test", "1", [router], {Taken: Problem(409, "taken")}, ready)) as caller:
         yield caller
 
 
@@ -94,7 +96,7 @@ async def test_an_error_is_a_problem_document_with_a_stable_code(
         (b'{"name": "\\ud800"}', 422, "invalid_field"),
         (b'{"name": 1}', 422, "invalid_field"),
         (b'{"name": "a", "admin": true}', 422, "invalid_field"),
-        (b'{"name": "' + b"a" * http.MAX_BODY_BYTES + b'"}', 413, "body_too_large"),
+        (b'{"name": "' + b"a" * MAX_BODY_BYTES + b'"}', 413, "body_too_large"),
         (b"[" * 100_000, 400, "malformed_json"),
     ],
     ids=lambda value: str(value)[:30],
@@ -120,7 +122,7 @@ async def test_a_body_of_unknown_fields_is_one_complaint_and_not_a_hundred_thous
 
 async def test_a_body_without_a_declared_length_is_limited_too(service: httpx.AsyncClient) -> None:
     async def endless() -> AsyncIterator[bytes]:
-        for _ in range(http.MAX_BODY_BYTES // 1000 + 2):
+        for _ in range(MAX_BODY_BYTES // 1000 + 2):
             yield b" " * 1000
 
     answer = await service.post("/names", content=endless(), headers={"Content-Type": "application/json"})
@@ -173,8 +175,8 @@ async def test_a_request_keeps_its_id_if_it_has_a_good_one(service: httpx.AsyncC
 
 
 async def test_a_stopping_process_is_alive_and_not_ready() -> None:
-    ready = http.Readiness()
-    async with client(http.app("Test", "1", [], {}, ready)) as caller:
+    ready = Readiness()
+    async with http_client(create_app("Test", "1", [], {}, ready)) as caller:
         assert (await caller.get("/ready")).status_code == 200
         ready.stop()
         assert (await caller.get("/ready")).json()["code"] == "not_ready"

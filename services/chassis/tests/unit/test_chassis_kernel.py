@@ -1,9 +1,9 @@
 """Money and identifiers."""
 
 import pytest
-from chassis.kernel import money
-from chassis.kernel.ids import uuid7
-from chassis.kernel.money import CurrencyMismatch, Money
+from chassis.types import money
+from chassis.types.ids import uuid7
+from chassis.types.money import CurrencyMismatch, Money
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -33,7 +33,7 @@ def test_what_is_no_money_cannot_be_made(amount: int, currency: str) -> None:
 
 def test_uuid7_is_version_7_and_ordered_by_time(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([1_000_000_000, 2_000_000_000])
-    monkeypatch.setattr("chassis.kernel.ids.time.time_ns", lambda: next(clock))
+    monkeypatch.setattr("chassis.types.ids.time.time_ns", lambda: next(clock))
     first, second = uuid7(), uuid7()
 
     assert (first.version, first.variant) == (7, "specified in RFC 4122")

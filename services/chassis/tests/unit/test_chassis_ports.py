@@ -4,18 +4,18 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from chassis import testing
+from chassis_testing import ports
 
 _ASK_TWICE = """
-from chassis import testing
-testing._PORTS = range(19_990, 19_993)
-print(testing.free_port(), testing.free_port(), flush=True)
+from chassis_testing import ports
+ports._PORTS = range(19_990, 19_993)
+print(ports.free_port(), ports.free_port(), flush=True)
 input()
 """
 
 
 def test_a_port_is_given_to_one_process_until_that_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(testing, "_PORTS", range(19_990, 19_993))
+    monkeypatch.setattr(ports, "_PORTS", range(19_990, 19_993))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
     with subprocess.Popen(
@@ -27,8 +27,8 @@ def test_a_port_is_given_to_one_process_until_that_ends(tmp_path: Path, monkeypa
     ) as other:
         assert other.stdout is not None
         theirs = {int(port) for port in other.stdout.readline().split()}
-        assert theirs < set(testing._PORTS)
-        assert {testing.free_port()} == set(testing._PORTS) - theirs
+        assert theirs < set(ports._PORTS)
+        assert {ports.free_port()} == set(ports._PORTS) - theirs
         other.communicate("\n")
 
-    assert {testing.free_port(), testing.free_port()} == theirs
+    assert {ports.free_port(), ports.free_port()} == theirs

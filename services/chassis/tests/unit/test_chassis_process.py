@@ -3,9 +3,9 @@
 import asyncio
 
 import pytest
-from chassis import process
-from chassis.problems import DatabaseUnavailable
-from chassis.process import end, every
+from chassis.errors import DatabaseUnavailable
+from chassis.runtime import process
+from chassis.runtime.process import end, repeat_every
 
 
 async def test_what_is_done_once_a_day_is_not_put_off_by_a_day(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -19,7 +19,7 @@ async def test_what_is_done_once_a_day_is_not_put_off_by_a_day(monkeypatch: pyte
             raise DatabaseUnavailable("away")
         done.set()
 
-    pruning = asyncio.ensure_future(every(86_400.0, prune)())
+    pruning = asyncio.ensure_future(repeat_every(86_400.0, prune)())
 
     async with asyncio.timeout(30):
         await done.wait()

@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import pytest
-from chassis.settings import Address, BackendSettings, SettingsError, load, read
+from chassis.errors import SettingsError
+from chassis.settings import Address, BackendSettings, load, read
 
 COMPLETE = {
     "DB_HOST": "db", "DB_USER": "u", "DB_PASSWORD": "p", "DB_NAME": "n", "USER_GRPC": "user:9091", "GRPC_PORT": "9092",
+    "RABBITMQ_URL": "amqp://broker",
 }  # fmt: skip
 
 

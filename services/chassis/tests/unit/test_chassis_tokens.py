@@ -5,9 +5,9 @@ import hmac
 import json
 
 import pytest
-from chassis.problems import NeighbourUnavailable, ProblemError
-from chassis.testing import TokenIssuer
-from chassis.tokens import ISSUER, Role, TokenVerifier
+from chassis.errors import NeighbourUnavailable, ProblemError
+from chassis.http.authentication import ISSUER, Role, TokenVerifier
+from chassis_testing.tokens import TokenIssuer
 
 
 class Keys:

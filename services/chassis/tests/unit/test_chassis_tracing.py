@@ -9,8 +9,9 @@ from collections.abc import Iterator
 import httpx
 import prometheus_client
 import pytest
-from chassis import http, tracing
-from chassis.testing import client
+from chassis.http.app import Readiness, create_app
+from chassis.observability import tracing
+from chassis_testing.services import http_client
 from fastapi import APIRouter
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -28,7 +29,7 @@ def service() -> httpx.AsyncClient:
     async def cups() -> list[str]:
         return []
 
-    return client(http.app("Test", "1", [router], {}, http.Readiness()))
+    return http_client(create_app("Test", "1", [router], {}, Readiness()))
 
 
 async def request_cups() -> None:
@@ -92,7 +93,7 @@ def test_what_follows_has_the_trace_and_the_request_of_its_cause(spans: InMemory
     ):
         carried = tracing.inject()
 
-    with tracing.following("effect", tracing.SpanKind.CONSUMER, carried):
+    with tracing.continue_trace("effect", tracing.SpanKind.CONSUMER, carried):
         bound = get_contextvars()["request_id"]
 
     assert bound == "r-1"
@@ -105,10 +106,10 @@ def test_what_follows_has_the_trace_and_the_request_of_its_cause(spans: InMemory
 
 def test_a_shop_without_a_collector_logs_trace_ids_gives_no_examples_and_loads_no_exporter() -> None:
     saying = (
-        "import sys; from chassis import logs, tracing;"
+        "import sys; from chassis.observability import logs, tracing;"
         "logs.configure('order', 'shop', 'INFO'); tracing.configure('order', '1', 'shop', None);"
-        "following = tracing.following('effect', tracing.SpanKind.SERVER, {'x-request-id': 'r-1'}); following.__enter__();"
-        "logs.get('order_service').info('request', example=tracing.exemplar(), is_recorded=tracing.is_recorded(),"
+        "following = tracing.continue_trace('effect', tracing.SpanKind.SERVER, {'x-request-id': 'r-1'}); following.__enter__();"
+        "logs.get_logger('order_service').info('request', example=tracing.exemplar(), is_recorded=tracing.is_recorded(),"
         " loaded=[name for name in sys.modules if name.startswith(('opentelemetry.exporter', 'requests'))])"
     )
     said = json.loads(subprocess.run([sys.executable, "-c", saying], check=True, capture_output=True, text=True).stdout)

@@ -8,7 +8,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from chassis import cache, logs
+from chassis.database import cache
+from chassis.observability import logs
 from prometheus_client import Counter
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -36,7 +37,7 @@ redis.call('SET', KEYS[1], string.format('%.0f', now + debt), 'PX', math.ceil(de
 return {1, debt}
 """
 
-log = logs.get(__name__)
+log = logs.get_logger(__name__)
 
 
 def connect(url: str) -> Redis:

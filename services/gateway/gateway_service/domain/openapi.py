@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from chassis.kernel.problem import PROBLEM_SCHEMA
+from chassis.types.problem import PROBLEM_SCHEMA
 
 from gateway_service.domain.routes import ANYBODY, ROUTES, USERS, Ownership, Route, Upstream
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Awaitable, Callable
 
-from chassis.http import problem_response
-from chassis.problems import Problem
-from chassis.schemas import Data
+from chassis.http.problems import problem_response
+from chassis.http.schemas import Data
+from chassis.types.problem import Problem
 from fastapi import APIRouter
 from pydantic import BaseModel
 from starlette.responses import Response

@@ -1,6 +1,6 @@
 """What this service's errors look like outside."""
 
-from chassis.problems import Problem, ProblemTable
+from chassis.types.problem import Problem, ProblemTable
 
 from gateway_service.domain.errors import (
     CallerGone,

@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator, Mapping
 from urllib.parse import quote_from_bytes
 
 import aiohttp
-from chassis import logs, problems, tracing
-from chassis.http import BODY_TOO_LARGE, problem_response
+from chassis.errors import find_problem
+from chassis.http.problems import BODY_TOO_LARGE, problem_response
+from chassis.observability import logs, tracing
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
@@ -33,7 +34,7 @@ _NOT_STORED = (b"cache-control", b"no-store")
 _COMPRESSION_LEVEL = 5
 _GZIP = 16 + zlib.MAX_WBITS
 
-log = logs.get(__name__)
+log = logs.get_logger(__name__)
 
 
 class Proxy:
@@ -199,7 +200,7 @@ def _refusal(error: Exception, method: str) -> Response | None:
         return Response(status_code=204, headers=dict(error.headers))
     if isinstance(error, HTTPException):  # the edge's limit on bodies
         return problem_response(BODY_TOO_LARGE, error.detail)
-    problem = problems.find(error, PROBLEMS)
+    problem = find_problem(error, PROBLEMS)
     if problem is None:
         return None
     response = problem_response(problem, str(error))

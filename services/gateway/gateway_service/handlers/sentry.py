@@ -1,7 +1,7 @@
 """Who may pass: known by a token or not, within their limits, with a role that can."""
 
-from chassis.problems import NeighbourUnavailable, ProblemError
-from chassis.tokens import Authenticator, Principal
+from chassis.errors import NeighbourUnavailable, ProblemError
+from chassis.http.authentication import Authenticator, Principal
 from starlette.requests import Request
 from starlette.types import Scope
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from chassis import logs
+from chassis.observability import logs
 from prometheus_client import Counter, Gauge
 
 from gateway_service.domain.breaking import Attempt, Breaker, Rule
@@ -18,7 +18,7 @@ REFUSED = Counter("upstream_refused_total", "Requests not sent: reason resting o
 _WAIT_SECONDS = 1.0
 """For a free slot, before the caller is told to come again."""
 
-log = logs.get(__name__)
+log = logs.get_logger(__name__)
 
 
 class Admission:

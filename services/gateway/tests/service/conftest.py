@@ -5,8 +5,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from chassis import testing
-from chassis.testing import FakeUserService, TokenIssuer
+from chassis_testing.neighbours import FakeUserService, grpc_server
+from chassis_testing.tokens import TokenIssuer
 
 sys.path.insert(0, str(Path(__file__).parent))  # for the harness
 
@@ -31,7 +31,7 @@ def issuer() -> TokenIssuer:
 @pytest.fixture(scope="session")
 async def user_grpc(issuer: TokenIssuer) -> AsyncIterator[str]:
     fake = FakeUserService(issuer)
-    async with testing.grpc_server(lambda s: user_pb2_grpc.add_UserServiceServicer_to_server(fake, s)) as address:
+    async with grpc_server(lambda s: user_pb2_grpc.add_UserServiceServicer_to_server(fake, s)) as address:
         yield address
 
 

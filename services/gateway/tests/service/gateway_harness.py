@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import httpx
 import uvicorn
-from chassis import testing
+from chassis_testing.environment import environment_variable
 from gateway_service.app import Settings, build
 from gateway_service.domain.routes import Upstream as Service
 from prometheus_client import REGISTRY
@@ -174,7 +174,7 @@ def opener(user_grpc: str) -> Open:
     ) -> AsyncIterator[httpx.AsyncClient]:
         values = {
             "user_grpc": user_grpc,
-            "redis_url": testing.variable("TEST_REDIS_URL"),
+            "redis_url": environment_variable("TEST_REDIS_URL"),
             "tenant": uuid4().hex,  # counts in the shared Redis are this gateway's own
             "rate_limits": "off",
             "limits_deadline_seconds": 5,  # a machine that is short of time makes no test of counting fail

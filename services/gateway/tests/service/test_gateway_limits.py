@@ -11,9 +11,10 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from chassis import testing
-from chassis.testing import TokenIssuer, cable
-from chassis.tokens import Role
+from chassis.http.authentication import Role
+from chassis_testing.environment import environment_variable
+from chassis_testing.fault_proxy import fault_proxy
+from chassis_testing.tokens import TokenIssuer
 from gateway_harness import Clock, Open, Upstream, metric, problem
 from gateway_service.clients.limiter import RateLimiter, connect
 from gateway_service.domain.limits import Policy, Quota
@@ -57,7 +58,7 @@ async def test_a_quota_comes_back_piece_by_piece(gateway_before: Open, upstream_
 
 async def pass_seconds(tenant: str, seconds: int) -> None:
     """For the one caller that a gateway has counted: what they owe falls due so much earlier."""
-    async with connect(testing.variable("TEST_REDIS_URL")) as redis:
+    async with connect(environment_variable("TEST_REDIS_URL")) as redis:
         (key,) = await redis.keys(f"{tenant}*")
         await redis.decrby(key, seconds * 1_000_000)
 
@@ -190,7 +191,7 @@ async def test_shops_on_one_redis_do_not_share_quotas(gateway_before: Open, upst
 
 
 async def test_counts_leave_redis_by_themselves() -> None:
-    redis = connect(testing.variable("TEST_REDIS_URL"))
+    redis = connect(environment_variable("TEST_REDIS_URL"))
     prefix = uuid4().hex
     counting = RateLimiter(redis, prefix, {Policy.READ: Quota(10, 5)}, lambda: 0.0, 5.0)
     await counting.take(Policy.READ, "user:1")
@@ -200,7 +201,7 @@ async def test_counts_leave_redis_by_themselves() -> None:
 
 
 async def test_a_clock_that_is_set_back_locks_nobody_out() -> None:
-    redis = connect(testing.variable("TEST_REDIS_URL"))
+    redis = connect(environment_variable("TEST_REDIS_URL"))
     prefix = uuid4().hex
     counting = RateLimiter(redis, prefix, {Policy.READ: Quota(2, 1)}, lambda: 0.0, 5.0)
     seconds, _ = await redis.time()
@@ -244,9 +245,9 @@ async def hanging() -> AsyncIterator[Hanging]:
 async def test_requests_pass_while_redis_is_away_and_the_metric_says_so(
     gateway_before: Open, upstream: Upstream, upstream_url: str
 ) -> None:
-    server = urlsplit(testing.variable("TEST_REDIS_URL"))
+    server = urlsplit(environment_variable("TEST_REDIS_URL"))
     clock = Clock()
-    async with cable(server.hostname or "", server.port or 0) as line:
+    async with fault_proxy(server.hostname or "", server.port or 0) as line:
         settings = {"redis_url": f"redis://127.0.0.1:{line.port}{server.path}", "rate_limits": "read=2/3600"}
         async with gateway_before(upstream_url, clock, **settings) as gateway:
             assert await statuses(gateway, PRODUCTS, 3) == [200, 200, 429]

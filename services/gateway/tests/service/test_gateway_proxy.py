@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
-from chassis.testing import TokenIssuer
+from chassis_testing.tokens import TokenIssuer
 from fastapi import FastAPI
 from gateway_harness import DEADLINE, Open, Upstream, hang, problem, reply, serve, url_of, wire
 from gateway_service.clients import upstreams

@@ -5,7 +5,8 @@ import socket
 
 import httpx
 import pytest
-from chassis.testing import TokenIssuer, eventually
+from chassis_testing.tokens import TokenIssuer
+from chassis_testing.waiting import eventually
 from gateway_harness import Clock, Open, Upstream, hang, metric, problem, url_of, wire
 from gateway_service.service import admission
 from starlette.types import Receive, Scope, Send

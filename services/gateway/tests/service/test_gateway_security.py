@@ -7,8 +7,8 @@ import zlib
 
 import httpx
 import pytest
-from chassis import tokens
-from chassis.testing import TokenIssuer
+from chassis.http import authentication
+from chassis_testing.tokens import TokenIssuer
 from gateway_harness import JSON, Open, Upstream, problem
 from gateway_service.domain.routes import ROUTES, Role, Route
 
@@ -22,7 +22,7 @@ def paths(route: Route) -> list[str]:
 
 
 def bearer(issuer: TokenIssuer, role: Role) -> dict[str, str]:
-    return {} if role is Role.ANONYMOUS else issuer.bearer(7, tokens.Role(role))
+    return {} if role is Role.ANONYMOUS else issuer.bearer(7, authentication.Role(role))
 
 
 # Roles and methods

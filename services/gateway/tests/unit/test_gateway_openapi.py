@@ -3,7 +3,7 @@ import json
 import re
 from typing import Any
 
-from chassis.kernel.problem import PROBLEM_SCHEMA
+from chassis.types.problem import PROBLEM_SCHEMA
 from gateway_service.domain.openapi import Document, merged
 from gateway_service.domain.routes import ROUTES, Upstream
 from gateway_service.service.documentation import Documentation

@@ -1,5 +1,6 @@
 import pytest
-from chassis.settings import ServiceSettings, SettingsError, read
+from chassis.errors import SettingsError
+from chassis.settings import ServiceSettings, read
 from gateway_service.app import Settings
 from gateway_service.clients import upstreams
 from gateway_service.domain.routes import Upstream

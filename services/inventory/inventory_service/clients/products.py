@@ -2,8 +2,9 @@
 
 from typing import Protocol
 
-from chassis import rpc
-from chassis.kernel.ids import ProductId, UserId
+from chassis.errors import NeighbourRefused
+from chassis.grpc.client import call
+from chassis.types.ids import ProductId, UserId
 from grpc import aio
 from shopapi.product.v1 import product_pb2, product_pb2_grpc
 
@@ -21,8 +22,8 @@ class GrpcProducts:
 
     async def seller_of(self, product_id: ProductId) -> UserId:
         try:
-            answer = await rpc.call(self._stub.GetSeller, product_pb2.GetSellerRequest(product_id=product_id))
-        except rpc.RpcProblem as problem:
+            answer = await call(self._stub.GetSeller, product_pb2.GetSellerRequest(product_id=product_id))
+        except NeighbourRefused as problem:
             if problem.code == "unknown_product":
                 raise UnknownProduct(product_id) from None
             raise

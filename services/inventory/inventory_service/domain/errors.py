@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from chassis.kernel.ids import ProductId
+from chassis.types.ids import ProductId
 
 
 class InventoryError(Exception):
@@ -19,7 +19,7 @@ class Shortage:
     available: int
 
 
-class OutOfStock(InventoryError):  # noqa: N818 - named for what happened
+class OutOfStock(InventoryError):
     """Not every line could be reserved, so none was."""
 
     def __init__(self, shortages: Sequence[Shortage]) -> None:
@@ -28,7 +28,7 @@ class OutOfStock(InventoryError):  # noqa: N818 - named for what happened
         self.shortages = tuple(shortages)
 
 
-class BelowReserved(InventoryError):  # noqa: N818 - named for what happened
+class BelowReserved(InventoryError):
     """The new stock would not cover what orders already hold."""
 
     def __init__(self, product_id: ProductId, reserved: int, wanted: int) -> None:
@@ -38,21 +38,21 @@ class BelowReserved(InventoryError):  # noqa: N818 - named for what happened
         )
 
 
-class TooMuchStock(InventoryError):  # noqa: N818 - named for what happened
+class TooMuchStock(InventoryError):
     """More than the books are made for."""
 
     def __init__(self, product_id: ProductId, most: int) -> None:
         super().__init__(f"there cannot be more than {most} of product {product_id}: adjust it by less")
 
 
-class NotTheSeller(InventoryError):  # noqa: N818 - named for what happened
+class NotTheSeller(InventoryError):
     """Stock is set, and its history read, by who sells the product, or by an admin."""
 
     def __init__(self, product_id: ProductId) -> None:
         super().__init__(f"product {product_id} is sold by somebody else")
 
 
-class UnknownProduct(InventoryError):  # noqa: N818 - named for what happened
+class UnknownProduct(InventoryError):
     """The catalogue has no such product."""
 
     def __init__(self, product_id: ProductId) -> None:

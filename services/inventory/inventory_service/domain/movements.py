@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from chassis.kernel.ids import OrderId, ProductId, UserId
+from chassis.types.ids import OrderId, ProductId, UserId
 
 from inventory_service.domain.stock import Change
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from chassis.kernel.ids import OrderId
+from chassis.types.ids import OrderId
 
 
 class ReservationStatus(StrEnum):

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from chassis.kernel.ids import ProductId, UserId
+from chassis.types.ids import ProductId, UserId
 
 from inventory_service.domain.errors import BelowReserved, OutOfStock, Shortage, TooMuchStock
 

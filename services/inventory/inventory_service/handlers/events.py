@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC
 from uuid import UUID
 
-from chassis.inbox import Effect, when
-from chassis.kernel.ids import OrderId, ProductId
+from chassis.messaging.inbox import EventHandler, handles
+from chassis.types.ids import OrderId, ProductId
 from shopapi.events.v1.events_pb2 import OrderCancelled, OrderConfirmed, OrderLine, OrderPlaced
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -13,7 +13,7 @@ from inventory_service.domain.stock import Line
 from inventory_service.service.reservations import Reservations
 
 
-def effects(reservations: Reservations) -> Sequence[Effect]:
+def effects(reservations: Reservations) -> Sequence[EventHandler]:
     async def placed(transaction: AsyncConnection, order: OrderPlaced) -> None:
         until = order.expires_at.ToDatetime(UTC)
         await reservations.placed_within(transaction, OrderId(UUID(order.order_id)), _lines(order.lines), until)
@@ -24,7 +24,7 @@ def effects(reservations: Reservations) -> Sequence[Effect]:
     async def cancelled(transaction: AsyncConnection, order: OrderCancelled) -> None:
         await reservations.cancelled_within(transaction, OrderId(UUID(order.order_id)))
 
-    return [when(OrderPlaced, placed), when(OrderConfirmed, confirmed), when(OrderCancelled, cancelled)]
+    return [handles(OrderPlaced, placed), handles(OrderConfirmed, confirmed), handles(OrderCancelled, cancelled)]
 
 
 def _lines(lines: Iterable[OrderLine]) -> list[Line]:

@@ -3,9 +3,9 @@
 from datetime import UTC, datetime
 from uuid import UUID
 
-from chassis.http import INVALID_FIELD
-from chassis.kernel.ids import OrderId, ProductId
-from chassis.problems import ProblemError
+from chassis.errors import ProblemError
+from chassis.http.problems import INVALID_FIELD
+from chassis.types.ids import OrderId, ProductId
 from google.protobuf.timestamp_pb2 import Timestamp
 from grpc import aio
 from shopapi.inventory.v1 import inventory_pb2 as pb

@@ -4,11 +4,21 @@ from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
-from chassis import idempotency
-from chassis.idempotency import KeyHeader
-from chassis.kernel.ids import ProductId
-from chassis.schemas import Answer, Data, Id, PageOf, PageQuery, PathId, Quantity, Request, Text
-from chassis.tokens import Authenticator, Principal, Role
+from chassis.database import idempotency
+from chassis.http.authentication import Authenticator, Principal, Role
+from chassis.http.schemas import (
+    Data,
+    Id,
+    KeyHeader,
+    PageOf,
+    PageQuery,
+    PathId,
+    Quantity,
+    RequestBody,
+    ResponseBody,
+    StorableText,
+)
+from chassis.types.ids import ProductId
 from fastapi import APIRouter, Depends
 from pydantic import AfterValidator, Field
 
@@ -17,7 +27,7 @@ from inventory_service.domain.stock import MAX_ON_HAND, Line
 from inventory_service.service.stock import StockKeeping
 
 
-class StockAnswer(Answer):
+class StockAnswer(ResponseBody):
     """Units: `available` is what may be ordered now."""
 
     product_id: int
@@ -32,7 +42,7 @@ class KeptStockAnswer(StockAnswer):
     low_stock_threshold: int
 
 
-class CountRequest(Request):
+class CountRequest(RequestBody):
     quantity: Annotated[int, Field(ge=0, le=MAX_ON_HAND, description="the new on_hand", examples=[25])]
     low_stock_threshold: Annotated[
         int | None,
@@ -40,22 +50,22 @@ class CountRequest(Request):
     ] = None
 
 
-class WantedItem(Request):
+class WantedItem(RequestBody):
     product_id: Id
     quantity: Quantity
 
 
-class AvailabilityRequest(Request):
+class AvailabilityRequest(RequestBody):
     items: Annotated[list[WantedItem], Field(min_length=1, max_length=100)]
 
 
-class ShortageAnswer(Answer):
+class ShortageAnswer(ResponseBody):
     product_id: int
     wanted: int
     available: int
 
 
-class AvailabilityAnswer(Answer):
+class AvailabilityAnswer(ResponseBody):
     available: bool
     shortages: list[ShortageAnswer]
 
@@ -66,7 +76,7 @@ def _not_nought(delta: int) -> int:
     return delta
 
 
-class AdjustmentRequest(Request):
+class AdjustmentRequest(RequestBody):
     delta: Annotated[
         int,
         Field(
@@ -78,10 +88,10 @@ class AdjustmentRequest(Request):
         ),
         AfterValidator(_not_nought),
     ]
-    reason: Annotated[Text, Field(max_length=200, pattern=r"\S", examples=["damaged"])]
+    reason: Annotated[StorableText, Field(max_length=200, pattern=r"\S", examples=["damaged"])]
 
 
-class MovementAnswer(Answer):
+class MovementAnswer(ResponseBody):
     """One line of the ledger: `on_hand` is what this movement left."""
 
     id: int

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from chassis.problems import Problem, ProblemTable
+from chassis.types.problem import Problem, ProblemTable
 
 from inventory_service.domain.errors import BelowReserved, NotTheSeller, OutOfStock, TooMuchStock, UnknownProduct
 

@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from chassis.kernel.ids import UserId
-from chassis.outbox import Outbox
-from chassis.wire import timestamp
+from chassis.grpc.wire import timestamp
+from chassis.messaging.outbox import Outbox
+from chassis.types.ids import UserId
 from google.protobuf.message import Message
 from prometheus_client import Counter
 from shopapi.events.v1.events_pb2 import AvailabilityChanged, StockLow

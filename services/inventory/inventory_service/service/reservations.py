@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from chassis import logs
-from chassis.database import Database
-from chassis.kernel.ids import OrderId, ProductId
-from chassis.outbox import Outbox
-from chassis.wire import timestamp
+from chassis.database.engine import Database
+from chassis.grpc.wire import timestamp
+from chassis.messaging.outbox import Outbox
+from chassis.observability import logs
+from chassis.types.ids import OrderId, ProductId
 from prometheus_client import Counter
 from shopapi.events.v1.events_pb2 import ReservationRejected
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -31,7 +31,7 @@ _SWEEP = 100
 _Step = Callable[[Stock, int], Stock]
 """What happens to a product's stock, for so many units of it."""
 
-log = logs.get(__name__)
+log = logs.get_logger(__name__)
 
 
 class Reservations:
@@ -58,7 +58,7 @@ class Reservations:
             STOCK_OUTS.inc()
             raise
         if has_news:
-            self._outbox.nudge()
+            self._outbox.wake()
 
     async def release(self, order_id: OrderId) -> None:
         """Gives back what is set aside for an order; one that holds none is left as it is."""
@@ -70,7 +70,7 @@ class Reservations:
                 has_news = await self._give_back(transaction, [order_id])
                 await reservations.close([order_id], ReservationStatus.RELEASED)
         if has_news:
-            self._outbox.nudge()
+            self._outbox.wake()
 
     async def placed_within(
         self, transaction: AsyncConnection, order_id: OrderId, lines: Sequence[Line], until: datetime
@@ -118,7 +118,7 @@ class Reservations:
                 has_news = await self._give_back(transaction, lapsed)
                 await reservations.close(lapsed, ReservationStatus.EXPIRED)
         if has_news:
-            self._outbox.nudge()
+            self._outbox.wake()
         LAPSED.inc(len(lapsed))
         return len(lapsed)
 

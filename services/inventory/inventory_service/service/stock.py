@@ -1,16 +1,16 @@
 """The use cases of who reads and who sets stock, one transaction each."""
 
 from collections.abc import Callable, Collection, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from uuid import UUID
 
-from chassis import idempotency
-from chassis.database import Database
-from chassis.idempotency import Claim, KeyRepository
-from chassis.kernel.ids import ProductId, UserId
-from chassis.outbox import Outbox
-from chassis.schemas import Paging
-from chassis.tokens import Principal
+from chassis.database import idempotency
+from chassis.database.engine import Database
+from chassis.database.idempotency import Claim, KeyRepository
+from chassis.http.authentication import Principal
+from chassis.http.schemas import Paging
+from chassis.messaging.outbox import Outbox
+from chassis.types.ids import ProductId, UserId
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from inventory_service.clients.products import Products
@@ -20,7 +20,6 @@ from inventory_service.domain.stock import Change, Line, Stock, merged, shortage
 from inventory_service.service.books import Books
 
 _BATCH = 100
-_KEYS_KEPT = timedelta(days=7)
 
 
 class StockKeeping:
@@ -80,7 +79,7 @@ class StockKeeping:
             cause = Cause(MovementKind.SET, actor_id=principal.user_id)
             has_news = await self._books.write(transaction, [change], cause)
         if has_news:
-            self._outbox.nudge()
+            self._outbox.wake()
         return change.after
 
     async def adjust(
@@ -95,14 +94,14 @@ class StockKeeping:
         async with self._database.begin() as transaction:
             adjustment_id = claim.resource_id
             if key is not None:
-                held = await KeyRepository(transaction).hold(principal.user_id, key, claim, self._now())
-                adjustment_id = claim.settled_by(held)
+                held = await KeyRepository(transaction).claim(principal.user_id, key, claim, self._now())
+                adjustment_id = claim.resolve(held)
             if adjustment_id == claim.resource_id:
                 cause = Cause(MovementKind.ADJUST, principal.user_id, reason=reason, adjustment_id=adjustment_id)
                 has_news = await self._adjust(transaction, product_id, seller_id, delta, cause)
             adjustment = await self._books.stock(transaction).adjustment(adjustment_id)
         if has_news:
-            self._outbox.nudge()
+            self._outbox.wake()
         return adjustment
 
     async def announce(self) -> None:
@@ -111,12 +110,7 @@ class StockKeeping:
             stocks = await self._books.stock(transaction).lock_unannounced(_BATCH)
             has_news = await self._books.write(transaction, [Change(stock, stock) for stock in stocks])
         if has_news:
-            self._outbox.nudge()
-
-    async def forget_keys(self) -> None:
-        """A key is remembered for a week: longer than anybody repeats a request."""
-        async with self._database.begin() as transaction:
-            await KeyRepository(transaction).forget(before=self._now() - _KEYS_KEPT)
+            self._outbox.wake()
 
     async def _adjust(
         self, transaction: AsyncConnection, product_id: ProductId, seller_id: UserId, delta: int, cause: Cause

@@ -1,8 +1,13 @@
 from collections.abc import AsyncIterator
 
 import pytest
-from chassis import rpc, testing
-from chassis.database import Database
+from chassis.database.engine import Database
+from chassis.grpc.client import open_channel
+from chassis_testing.broker import new_vhost
+from chassis_testing.databases import migrated_database
+from chassis_testing.neighbours import FakeUserService, grpc_server
+from chassis_testing.services import run_service
+from chassis_testing.tokens import TokenIssuer
 from inventory_harness import FakeProducts, Inventory, Warehouse, broken, warehouse_of
 from inventory_service.app import SCHEMA, Settings, build
 from shopapi.inventory.v1 import inventory_pb2_grpc
@@ -12,12 +17,12 @@ from shopapi.user.v1 import user_pb2_grpc
 
 @pytest.fixture(scope="session")
 async def running_inventory() -> AsyncIterator[tuple[Inventory, Database]]:
-    issuer = testing.TokenIssuer()
+    issuer = TokenIssuer()
     async with (
-        testing.fresh_database("inventory_service") as database,
-        testing.fresh_vhost() as broker_url,
-        testing.grpc_server(
-            lambda server: user_pb2_grpc.add_UserServiceServicer_to_server(testing.FakeUserService(issuer), server),
+        migrated_database("inventory_service") as database,
+        new_vhost() as broker_url,
+        grpc_server(
+            lambda server: user_pb2_grpc.add_UserServiceServicer_to_server(FakeUserService(issuer), server),
             lambda server: product_pb2_grpc.add_ProductServiceServicer_to_server(FakeProducts(), server),
         ) as neighbours,
     ):
@@ -29,8 +34,8 @@ async def running_inventory() -> AsyncIterator[tuple[Inventory, Database]]:
             grpc_port=0,
             expiry_sweep_seconds=0.05,
         )
-        async with testing.running(await build(settings)) as service:
-            channel = rpc.channel(f"127.0.0.1:{service.rpc_port}")
+        async with run_service(await build(settings)) as service:
+            channel = open_channel(f"127.0.0.1:{service.rpc_port}")
             stub = inventory_pb2_grpc.InventoryServiceStub(channel)
             past_the_service = Database(database, SCHEMA)
             yield Inventory(service.http, stub, issuer, broker_url, database), past_the_service
@@ -48,7 +53,7 @@ async def inventory(running_inventory: tuple[Inventory, Database]) -> AsyncItera
 
 @pytest.fixture(scope="session")
 async def all_of_warehouse() -> AsyncIterator[Warehouse]:
-    async with testing.fresh_database("inventory_service") as settings, warehouse_of(settings) as warehouse:
+    async with migrated_database("inventory_service") as settings, warehouse_of(settings) as warehouse:
         yield warehouse
 
 

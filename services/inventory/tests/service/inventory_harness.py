@@ -11,16 +11,19 @@ from uuid import UUID
 
 import grpc
 import httpx
-from chassis import events, invariants, rpc, testing
-from chassis.broker import Broker
-from chassis.database import Database
-from chassis.events import Event
-from chassis.inbox import Inbox
-from chassis.kernel.ids import OrderId, ProductId, UserId, uuid7
-from chassis.outbox import Outbox
-from chassis.schemas import Paging
+from chassis.database import invariants
+from chassis.database.engine import Database
+from chassis.grpc.wire import CODE_KEY
+from chassis.http.authentication import Principal, Role
+from chassis.http.schemas import Paging
+from chassis.messaging import events
+from chassis.messaging.broker import Broker
+from chassis.messaging.events import Event
+from chassis.messaging.inbox import Inbox
+from chassis.messaging.outbox import Outbox
 from chassis.settings import DatabaseSettings
-from chassis.tokens import Principal, Role
+from chassis.types.ids import OrderId, ProductId, UserId, uuid7
+from chassis_testing.tokens import TokenIssuer
 from google.protobuf.message import Message
 from inventory_service.app import SCHEMA
 from inventory_service.domain.movements import Movement
@@ -49,7 +52,7 @@ class FakeProducts(product_pb2_grpc.ProductServiceServicer):
 
     async def GetSeller(self, request, context):  # type: ignore[no-untyped-def]  # noqa: N802
         if request.product_id >= 1000:
-            await context.abort(grpc.StatusCode.NOT_FOUND, "no such product", ((rpc.CODE_KEY, "unknown_product"),))
+            await context.abort(grpc.StatusCode.NOT_FOUND, "no such product", ((CODE_KEY, "unknown_product"),))
         return product_pb2.GetSellerResponse(product_id=request.product_id, seller_id=SELLER)
 
 
@@ -59,7 +62,7 @@ class Inventory:
 
     http: httpx.AsyncClient
     rpc: inventory_pb2_grpc.InventoryServiceStub
-    issuer: testing.TokenIssuer
+    issuer: TokenIssuer
     broker_url: str
     database: DatabaseSettings
 
@@ -98,8 +101,10 @@ class Inventory:
 
 async def broken(database: Database) -> dict[str, list[dict[str, object]]]:
     """The rows that break each invariant, of those that are broken."""
-    books = invariants.Books(database, "inventory_service")
-    found = {invariant.name: await books.broken(invariant) for invariant in invariants.of("inventory_service")}
+    books = invariants.InvariantMonitor(database, "inventory_service")
+    found = {
+        invariant.name: await books.broken(invariant) for invariant in invariants.load_invariants("inventory_service")
+    }
     return {name: rows for name, rows in found.items() if rows}
 
 

@@ -2,9 +2,10 @@
 
 import pytest
 from alembic import command
-from chassis import invariants, migrating, testing
-from chassis.dsn import url
-from chassis.kernel.ids import uuid7
+from chassis.database import invariants, migrations
+from chassis.database.engine import database_url
+from chassis.types.ids import uuid7
+from chassis_testing.databases import connect_to, empty_database, migrated_database
 from inventory_harness import Warehouse, broken, warehouse_of
 from sqlalchemy import Connection, event, text
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -24,12 +25,12 @@ FRAUDS = {
 
 
 def test_each_invariant_is_tried() -> None:
-    assert list(FRAUDS) == [invariant.name for invariant in invariants.of("inventory_service")]
+    assert list(FRAUDS) == [invariant.name for invariant in invariants.load_invariants("inventory_service")]
 
 
 @pytest.mark.parametrize("name", FRAUDS)
 async def test_books_that_are_cooked_are_found_out(name: str) -> None:
-    async with testing.fresh_database("inventory_service") as settings, warehouse_of(settings) as warehouse:
+    async with migrated_database("inventory_service") as settings, warehouse_of(settings) as warehouse:
         order = uuid7()
         await warehouse.set(1, 10)
         await warehouse.reserve(order, (1, 3))
@@ -37,7 +38,7 @@ async def test_books_that_are_cooked_are_found_out(name: str) -> None:
         await warehouse.reserve(uuid7(), (1, 2))
         assert await broken(warehouse.database) == {}
 
-        async with testing.sql(settings) as connection:
+        async with connect_to(settings) as connection:
             await connection.execute("SET session_replication_role = replica")  # no trigger mends or refuses it
             await connection.execute(FRAUDS[name])
 
@@ -46,12 +47,12 @@ async def test_books_that_are_cooked_are_found_out(name: str) -> None:
 
 async def test_stock_from_before_the_ledger_is_its_first_movement() -> None:
     def upgrade(connection: Connection, revision: str) -> None:
-        config = migrating._config("inventory_service")
+        config = migrations._config("inventory_service")
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
 
-    async with testing.empty_database() as settings:
-        engine = create_async_engine(url(settings))
+    async with empty_database() as settings:
+        engine = create_async_engine(database_url(settings))
         async with engine.begin() as connection:
             await connection.run_sync(upgrade, "0001")
             await connection.execute(text("INSERT INTO stock VALUES (1, 5, 3), (2, 0, 0)"))

@@ -3,9 +3,10 @@
 import json
 
 import pytest
-from chassis import rpc
-from chassis.testing import UNKNOWN_ID
-from chassis.tokens import Role
+from chassis.errors import NeighbourRefused
+from chassis.grpc.client import call
+from chassis.http.authentication import Role
+from chassis_testing.ids import UNKNOWN_ID
 from google.protobuf.timestamp_pb2 import Timestamp
 from inventory_harness import SELLER, Inventory
 from shopapi.inventory.v1.inventory_pb2 import ReleaseRequest, ReserveLine, ReserveRequest
@@ -193,8 +194,8 @@ AN_ORDER, SOON = UNKNOWN_ID, Timestamp(seconds=4_000_000_000)
 async def test_a_bad_call_is_refused(inventory: Inventory, request_: ReserveRequest | ReleaseRequest) -> None:
     method = inventory.rpc.Reserve if isinstance(request_, ReserveRequest) else inventory.rpc.Release
 
-    with pytest.raises(rpc.RpcProblem) as refusal:
-        await rpc.call(method, request_)
+    with pytest.raises(NeighbourRefused) as refusal:
+        await call(method, request_)
 
     assert refusal.value.code == "invalid_field"
 

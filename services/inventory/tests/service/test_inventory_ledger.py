@@ -3,8 +3,8 @@
 import asyncio
 
 import pytest
-from chassis import testing
-from chassis.kernel.ids import uuid7
+from chassis.types.ids import uuid7
+from chassis_testing.broker import recorded_events
 from inventory_harness import LOW_BELOW, PRODUCTS, SELLER, Inventory, Warehouse
 from inventory_service.domain.errors import BelowReserved, TooMuchStock
 from inventory_service.domain.stock import MAX_ON_HAND
@@ -173,7 +173,7 @@ async def test_what_the_release_before_counts_is_in_the_ledger_too(warehouse: Wa
 
 async def test_events_reach_the_broker(inventory: Inventory) -> None:
     product = next(PRODUCTS)
-    async with testing.receiving(inventory.broker_url, "product") as next_event:
+    async with recorded_events(inventory.broker_url, "product") as next_event:
         await inventory.count(product, 1)
 
         event = await next_event()

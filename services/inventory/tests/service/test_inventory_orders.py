@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 import pytest
-from chassis.kernel.ids import uuid7
+from chassis.types.ids import uuid7
 from inventory_harness import Warehouse
 
 ON_HAND, WANTED = 10, 3

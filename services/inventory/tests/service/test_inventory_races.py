@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from chassis.kernel.ids import uuid7
+from chassis.types.ids import uuid7
 from inventory_harness import Warehouse
 from inventory_service.domain.errors import InventoryError, OutOfStock
 

@@ -5,9 +5,14 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
-from chassis import events, rpc, testing
-from chassis.events import Event
-from chassis.kernel.ids import uuid7
+from chassis.errors import NeighbourRefused
+from chassis.grpc.client import call
+from chassis.messaging.events import Event
+from chassis.messaging.topology import load_topology
+from chassis.types.ids import uuid7
+from chassis_testing.broker import next_message, publish_events, publish_raw, recorded_events
+from chassis_testing.databases import connect_to
+from chassis_testing.waiting import eventually
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from inventory_harness import PRODUCTS, Inventory
@@ -33,7 +38,7 @@ def placed(order_id: UUID, *lines: tuple[int, int], seconds: float = 600) -> Ord
 
 async def send(inventory: Inventory, *payloads: Message) -> list[Event]:
     sent = [Event(uuid7(), payload.order_id, datetime.now(UTC), payload, {}) for payload in payloads]  # type: ignore[attr-defined]
-    await testing.publish(inventory.broker_url, sent)
+    await publish_events(inventory.broker_url, sent)
     await received(inventory, sent)
     return sent
 
@@ -42,12 +47,12 @@ async def received(inventory: Inventory, sent: list[Event]) -> None:
     ids = {event.id for event in sent}
 
     async def all_are_stored() -> bool:
-        async with testing.sql(inventory.database) as sql:
+        async with connect_to(inventory.database) as sql:
             return bool(
                 await sql.fetchval("SELECT count(*) FROM inbox WHERE event_id = ANY($1)", list(ids)) == len(ids)
             )
 
-    await testing.eventually(all_are_stored)
+    await eventually(all_are_stored)
 
 
 async def test_stock_is_never_oversold(inventory: Inventory) -> None:
@@ -55,10 +60,10 @@ async def test_stock_is_never_oversold(inventory: Inventory) -> None:
     await inventory.count(product, 5)
 
     outcomes = await asyncio.gather(
-        *(rpc.call(inventory.rpc.Reserve, reserve(uuid7(), (product, 1))) for _ in range(20)), return_exceptions=True
+        *(call(inventory.rpc.Reserve, reserve(uuid7(), (product, 1))) for _ in range(20)), return_exceptions=True
     )
 
-    refused = [outcome for outcome in outcomes if isinstance(outcome, rpc.RpcProblem)]
+    refused = [outcome for outcome in outcomes if isinstance(outcome, NeighbourRefused)]
     assert [problem.code for problem in refused] == ["out_of_stock"] * 15
     assert await inventory.stock(product) == {"product_id": product, "on_hand": 5, "reserved": 5, "available": 0}
 
@@ -69,9 +74,7 @@ async def test_orders_over_the_same_products_in_any_order_do_not_deadlock(invent
     await inventory.count(second, 100)
 
     baskets = [((first, 1), (second, 1)), ((second, 1), (first, 1))] * 15
-    await asyncio.gather(
-        *(rpc.call(inventory.rpc.Reserve, reserve(uuid7(), *basket), deadline=10) for basket in baskets)
-    )
+    await asyncio.gather(*(call(inventory.rpc.Reserve, reserve(uuid7(), *basket), deadline=10) for basket in baskets))
 
     assert (await inventory.stock(first))["reserved"] == 30
     assert (await inventory.stock(second))["reserved"] == 30
@@ -82,8 +85,8 @@ async def test_a_reservation_is_all_or_nothing_and_names_what_lacks(inventory: I
     await inventory.count(plenty, 10)
     await inventory.count(scarce, 1)
 
-    with pytest.raises(rpc.RpcProblem) as refusal:
-        await rpc.call(inventory.rpc.Reserve, reserve(uuid7(), (plenty, 2), (scarce, 2)))
+    with pytest.raises(NeighbourRefused) as refusal:
+        await call(inventory.rpc.Reserve, reserve(uuid7(), (plenty, 2), (scarce, 2)))
 
     assert refusal.value.members == {"products": [{"product_id": scarce, "wanted": 2, "available": 1}]}
     assert (await inventory.stock(plenty))["reserved"] == 0
@@ -93,9 +96,9 @@ async def test_many_products_are_asked_about_at_once(inventory: Inventory) -> No
     some, none, strange = next(PRODUCTS), next(PRODUCTS), next(PRODUCTS)
     await inventory.count(some, 10)
     await inventory.count(none, 0)
-    await rpc.call(inventory.rpc.Reserve, reserve(uuid7(), (some, 4)))
+    await call(inventory.rpc.Reserve, reserve(uuid7(), (some, 4)))
 
-    answer = await rpc.call(inventory.rpc.GetStocks, GetStocksRequest(product_ids=[some, none, strange, some]))
+    answer = await call(inventory.rpc.GetStocks, GetStocksRequest(product_ids=[some, none, strange, some]))
 
     figures = {stock.product_id: (stock.on_hand, stock.reserved, stock.available) for stock in answer.stocks}
     assert figures == {some: (10, 4, 6), none: (0, 0, 0), strange: (0, 0, 0)}
@@ -106,7 +109,7 @@ async def test_reserving_an_order_twice_reserves_once(inventory: Inventory) -> N
     product, order = next(PRODUCTS), uuid7()
     await inventory.count(product, 10)
 
-    await asyncio.gather(*(rpc.call(inventory.rpc.Reserve, reserve(order, (product, 3))) for _ in range(10)))
+    await asyncio.gather(*(call(inventory.rpc.Reserve, reserve(order, (product, 3))) for _ in range(10)))
 
     assert (await inventory.stock(product))["reserved"] == 3
 
@@ -114,9 +117,9 @@ async def test_reserving_an_order_twice_reserves_once(inventory: Inventory) -> N
 async def test_releasing_gives_back_once(inventory: Inventory) -> None:
     product, order = next(PRODUCTS), uuid7()
     await inventory.count(product, 10)
-    await rpc.call(inventory.rpc.Reserve, reserve(order, (product, 3)))
+    await call(inventory.rpc.Reserve, reserve(order, (product, 3)))
 
-    await asyncio.gather(*(rpc.call(inventory.rpc.Release, ReleaseRequest(order_id=str(order))) for _ in range(5)))
+    await asyncio.gather(*(call(inventory.rpc.Release, ReleaseRequest(order_id=str(order))) for _ in range(5)))
 
     assert (await inventory.stock(product))["reserved"] == 0
 
@@ -124,12 +127,12 @@ async def test_releasing_gives_back_once(inventory: Inventory) -> None:
 async def test_a_hold_lapses_by_itself(inventory: Inventory) -> None:
     product = next(PRODUCTS)
     await inventory.count(product, 1)
-    await rpc.call(inventory.rpc.Reserve, reserve(uuid7(), (product, 1), seconds=0.1))
+    await call(inventory.rpc.Reserve, reserve(uuid7(), (product, 1), seconds=0.1))
 
     async def is_back() -> bool:
         return (await inventory.stock(product))["reserved"] == 0
 
-    await testing.eventually(is_back)
+    await eventually(is_back)
 
 
 async def test_order_placed_extends_the_hold(inventory: Inventory) -> None:
@@ -137,26 +140,26 @@ async def test_order_placed_extends_the_hold(inventory: Inventory) -> None:
     other = next(PRODUCTS)
     await inventory.count(product, 1)
     await inventory.count(other, 1)
-    await rpc.call(inventory.rpc.Reserve, reserve(order, (product, 1), seconds=1.0))
+    await call(inventory.rpc.Reserve, reserve(order, (product, 1), seconds=1.0))
     await send(inventory, placed(order, (product, 1)))
-    await rpc.call(inventory.rpc.Reserve, reserve(uuid7(), (other, 1), seconds=1.0))
+    await call(inventory.rpc.Reserve, reserve(uuid7(), (other, 1), seconds=1.0))
 
     async def the_later_hold_has_lapsed() -> bool:
         return (await inventory.stock(other))["reserved"] == 0
 
-    await testing.eventually(the_later_hold_has_lapsed)
+    await eventually(the_later_hold_has_lapsed)
     assert (await inventory.stock(product))["reserved"] == 1
 
 
 async def test_an_order_whose_hold_lapsed_gets_its_stock_again(inventory: Inventory) -> None:
     product, order = next(PRODUCTS), uuid7()
     await inventory.count(product, 1)
-    await rpc.call(inventory.rpc.Reserve, reserve(order, (product, 1), seconds=0.0))
+    await call(inventory.rpc.Reserve, reserve(order, (product, 1), seconds=0.0))
 
     async def has_lapsed() -> bool:
         return (await inventory.stock(product))["reserved"] == 0
 
-    await testing.eventually(has_lapsed)
+    await eventually(has_lapsed)
     await send(inventory, placed(order, (product, 1)))
 
     assert (await inventory.stock(product))["reserved"] == 1
@@ -165,17 +168,17 @@ async def test_an_order_whose_hold_lapsed_gets_its_stock_again(inventory: Invent
 async def test_an_order_that_cannot_keep_its_stock_is_told(inventory: Inventory) -> None:
     product, order, faster = next(PRODUCTS), uuid7(), uuid7()
     await inventory.count(product, 1)
-    await rpc.call(inventory.rpc.Reserve, reserve(order, (product, 1), seconds=0.0))
+    await call(inventory.rpc.Reserve, reserve(order, (product, 1), seconds=0.0))
 
     async def somebody_else_has_it() -> bool:
         try:
-            await rpc.call(inventory.rpc.Reserve, reserve(faster, (product, 1)))
-        except rpc.RpcProblem:
+            await call(inventory.rpc.Reserve, reserve(faster, (product, 1)))
+        except NeighbourRefused:
             return False
         return True
 
-    await testing.eventually(somebody_else_has_it)
-    async with testing.receiving(inventory.broker_url, "order") as next_event:
+    await eventually(somebody_else_has_it)
+    async with recorded_events(inventory.broker_url, "order") as next_event:
         await send(inventory, placed(order, (product, 1)))
         rejected = await next_event()
 
@@ -187,19 +190,19 @@ async def test_an_order_that_cannot_keep_its_stock_is_told(inventory: Inventory)
 async def test_events_replayed_and_shuffled_change_nothing(inventory: Inventory) -> None:
     product, order = next(PRODUCTS), uuid7()
     await inventory.count(product, 5)
-    await rpc.call(inventory.rpc.Reserve, reserve(order, (product, 2)))
+    await call(inventory.rpc.Reserve, reserve(order, (product, 2)))
 
     sent = await send(inventory, OrderCancelled(order_id=str(order)), placed(order, (product, 2)))
-    await testing.publish(inventory.broker_url, [*sent, *reversed(sent)])
+    await publish_events(inventory.broker_url, [*sent, *reversed(sent)])
     await send(inventory, OrderCancelled(order_id=str(uuid7())))
 
     assert (await inventory.stock(product))["reserved"] == 0
 
 
 async def test_a_message_nobody_can_read_goes_to_the_dead_letters(inventory: Inventory) -> None:
-    await testing.publish_raw(inventory.broker_url, events.topology().exchange, "order.placed.v1", b"{}")
+    await publish_raw(inventory.broker_url, load_topology().exchange, "order.placed.v1", b"{}")
 
-    dead = await testing.next_message(inventory.broker_url, "inventory.dead")
+    dead = await next_message(inventory.broker_url, "inventory.dead")
 
     assert dead == b"{}"
 
@@ -207,7 +210,7 @@ async def test_a_message_nobody_can_read_goes_to_the_dead_letters(inventory: Inv
 async def test_stock_is_not_set_below_what_orders_hold(inventory: Inventory) -> None:
     product = next(PRODUCTS)
     await inventory.count(product, 5)
-    await rpc.call(inventory.rpc.Reserve, reserve(uuid7(), (product, 4)))
+    await call(inventory.rpc.Reserve, reserve(uuid7(), (product, 4)))
 
     answer = await inventory.http.put(f"/api/v1/inventory/{product}", json={"quantity": 3}, headers=inventory.seller)
 

@@ -1,7 +1,7 @@
 """The decisions about stock, without a server."""
 
 import pytest
-from chassis.kernel.ids import ProductId
+from chassis.types.ids import ProductId
 from inventory_service.domain.errors import BelowReserved, OutOfStock, Shortage
 from inventory_service.domain.stock import Line, Stock, ensure_covered, merged
 

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 import pytest
-from chassis.kernel.ids import OrderId, ProductId, UserId, uuid7
+from chassis.types.ids import OrderId, ProductId, UserId, uuid7
 from hypothesis import given
 from hypothesis import strategies as st
 from inventory_service.domain.errors import BelowReserved

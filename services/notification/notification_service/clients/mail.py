@@ -20,7 +20,7 @@ from typing import Protocol
 from uuid import UUID
 
 import aiosmtplib
-from chassis import logs
+from chassis.observability import logs
 
 from notification_service.domain.delivery import ACCEPTED, Outcome, Result, away
 
@@ -28,7 +28,7 @@ _POLICY = SMTP_POLICY.clone(cte_type="7bit")
 _READ_SECONDS = 15.0
 """How long the server may take for one answer."""
 
-log = logs.get(__name__)
+log = logs.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from typing import Protocol
 from uuid import UUID
 
-from chassis import logs
+from chassis.observability import logs
 
 from notification_service.domain.delivery import ACCEPTED, Outcome
 
-log = logs.get(__name__)
+log = logs.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from chassis import rpc
-from chassis.kernel.ids import UserId
+from chassis.errors import NeighbourRefused
+from chassis.grpc.client import call
+from chassis.types.ids import UserId
 from grpc import aio
 from shopapi.user.v1 import user_pb2, user_pb2_grpc
 
@@ -48,14 +49,14 @@ class GrpcUsers:
 
     async def contact(self, user_id: UserId) -> Contact:
         try:
-            answer = await rpc.call(self._stub.GetContact, user_pb2.GetContactRequest(user_id=user_id))
-        except rpc.RpcProblem as problem:
+            answer = await call(self._stub.GetContact, user_pb2.GetContactRequest(user_id=user_id))
+        except NeighbourRefused as problem:
             raise RecipientGone(str(problem)) from None
         return Contact(answer.email, answer.display_name, answer.locale, answer.phone)
 
     async def mail_token(self, request_id: str) -> MailToken:
         try:
-            answer = await rpc.call(self._stub.GetMailToken, user_pb2.GetMailTokenRequest(request_id=request_id))
-        except rpc.RpcProblem as problem:
+            answer = await call(self._stub.GetMailToken, user_pb2.GetMailTokenRequest(request_id=request_id))
+        except NeighbourRefused as problem:
             raise TokenGone(str(problem)) from None
         return MailToken(answer.token, answer.email)

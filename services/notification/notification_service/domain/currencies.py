@@ -6,7 +6,7 @@ Locale data cannot tell: it says how many digits people write (none in AFN or IQ
 
 from decimal import Decimal
 
-from chassis.kernel.money import Money
+from chassis.types.money import Money
 
 _USUAL = 2
 _UNUSUAL = {

@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from chassis.kernel.ids import UserId
+from chassis.types.ids import UserId
 
 Facts = Mapping[str, object]
 """What a template tells, as JSON values: identifiers, amounts, times. Never a secret, an address or the name of a person."""

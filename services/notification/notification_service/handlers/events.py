@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from datetime import UTC
 from typing import TypeVar
 
-from chassis.inbox import Effect, when
-from chassis.kernel.ids import UserId
+from chassis.messaging.inbox import EventHandler, handles
+from chassis.types.ids import UserId
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from shopapi.events.v1 import events_pb2 as pb
@@ -25,12 +25,12 @@ _REASONS = {
 }
 
 
-def effects(notifying: Notifying) -> Sequence[Effect]:
-    def told(payload: type[_P], cause: Callable[[_P], Cause]) -> Effect:
+def effects(notifying: Notifying) -> Sequence[EventHandler]:
+    def told(payload: type[_P], cause: Callable[[_P], Cause]) -> EventHandler:
         async def store(transaction: AsyncConnection, message: _P) -> None:
             await notifying.store_within(transaction, cause(message))
 
-        return when(payload, store)
+        return handles(payload, store)
 
     async def erased(transaction: AsyncConnection, user: pb.UserErased) -> None:
         await notifying.erase_within(transaction, UserId(user.user_id))
@@ -45,7 +45,7 @@ def effects(notifying: Notifying) -> Sequence[Effect]:
         told(pb.OrderCancelled, cancelled),
         told(pb.PaymentRefunded, refunded),
         told(pb.StockLow, low),
-        when(pb.UserErased, erased),
+        handles(pb.UserErased, erased),
     ]
 
 

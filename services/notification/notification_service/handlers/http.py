@@ -6,10 +6,11 @@ from typing import Annotated, Literal
 from urllib.parse import parse_qsl
 from uuid import UUID
 
-from chassis.kernel.ids import UserId
-from chassis.problems import Problem, ProblemError
-from chassis.schemas import Answer, Data, Id, PageOf, PageQuery, Request
-from chassis.tokens import Authenticator, Principal, Role
+from chassis.errors import ProblemError
+from chassis.http.authentication import Authenticator, Principal, Role
+from chassis.http.schemas import Data, Id, PageOf, PageQuery, RequestBody, ResponseBody
+from chassis.types.ids import UserId
+from chassis.types.problem import Problem
 from fastapi import APIRouter, Depends, Header, Query
 from fastapi import Request as HttpRequest
 
@@ -22,7 +23,7 @@ from notification_service.service.history import History
 _NO_TWILIO = Problem(404, "no_such_route")
 
 
-class AttemptAnswer(Answer):
+class AttemptAnswer(ResponseBody):
     """One try. Without an outcome: begun, and not known how it ended."""
 
     number: int
@@ -31,7 +32,7 @@ class AttemptAnswer(Answer):
     error: str | None
 
 
-class NotificationAnswer(Answer):
+class NotificationAnswer(ResponseBody):
     """What was sent, about what, and what became of it; never its words, for they may hold secrets."""
 
     id: UUID
@@ -48,22 +49,22 @@ class NotificationAnswer(Answer):
     attempts: list[AttemptAnswer]
 
 
-class OrderUpdates(Request):
+class OrderUpdates(RequestBody):
     email: bool
     sms: bool
 
 
-class StockAlerts(Request):
+class StockAlerts(RequestBody):
     email: bool
 
 
-class Security(Request):
+class Security(RequestBody):
     """What protects the account cannot be switched off."""
 
     email: Literal[True] = True
 
 
-class PreferencesDocument(Request):
+class PreferencesDocument(RequestBody):
     """Text messages need a phone number in one's profile."""
 
     order_updates: OrderUpdates

@@ -1,6 +1,6 @@
 """What this service's errors look like outside."""
 
-from chassis.problems import Problem, ProblemTable
+from chassis.types.problem import Problem, ProblemTable
 
 from notification_service.domain.errors import (
     AccountErased,

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 from babel import Locale
-from chassis.kernel.money import Money
+from chassis.types.money import Money
 
 from notification_service.clients.mail import Mail
 from notification_service.clients.sms import Text

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from babel import Locale
 from babel.dates import format_date, format_time
-from chassis.kernel.money import Money
+from chassis.types.money import Money
 
 from notification_service.domain.currencies import digits, in_major_units
 

@@ -4,10 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from chassis.database import Database
-from chassis.kernel.ids import UserId
-from chassis.schemas import Paging
-from chassis.tokens import Principal
+from chassis.database.engine import Database
+from chassis.http.authentication import Principal
+from chassis.http.schemas import Paging
+from chassis.types.ids import UserId
 from prometheus_client import Gauge
 
 from notification_service.domain.errors import AccountErased, HistoryOfAnother, NotDead, UnknownNotification

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import datetime
 from uuid import UUID
 
-from chassis.kernel.ids import UserId
+from chassis.types.ids import UserId
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from notification_service.domain.notifications import Cause, Channel, Notification, Reason, Status

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from chassis import logs
-from chassis.database import Database
-from chassis.problems import DatabaseUnavailable, NeighbourUnavailable
+from chassis.database.engine import Database
+from chassis.errors import DatabaseUnavailable, NeighbourUnavailable
+from chassis.observability import logs
 from prometheus_client import Counter
 
 from notification_service.clients.mail import Mailer
@@ -38,7 +38,7 @@ _OF_A_LEASE = 0.8
 _UNFORESEEN = Outcome(Result.UNKNOWN, "unforeseen")
 _COMPOSING_FAILED = Outcome(Result.TRANSIENT, "composing_failed")
 
-log = logs.get(__name__)
+log = logs.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ class Sending:
         self._jitter = jitter
         self._hint = asyncio.Event()
 
-    def nudge(self) -> None:
+    def wake(self) -> None:
         """Says that a notification has just been stored, so that nobody waits until the table is looked at anyway."""
         self._hint.set()
 

@@ -21,13 +21,19 @@ import grpc
 import httpx
 from aiohttp import web
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
-from chassis import rpc, testing
-from chassis.database import Database
-from chassis.events import Event
-from chassis.kernel.ids import uuid7
+from chassis.database.engine import Database
+from chassis.grpc.wire import CODE_KEY, timestamp
+from chassis.http.authentication import Role
+from chassis.messaging.events import Event
 from chassis.settings import DatabaseSettings
-from chassis.tokens import Role
-from chassis.wire import timestamp
+from chassis.types.ids import uuid7
+from chassis_testing.broker import new_vhost, publish_events, recorded_events
+from chassis_testing.databases import SqlConnection, connect_to, migrated_database
+from chassis_testing.fault_proxy import FaultProxy, fault_proxy
+from chassis_testing.neighbours import FakeUserService, grpc_server
+from chassis_testing.services import run_service
+from chassis_testing.tokens import TokenIssuer
+from chassis_testing.waiting import eventually
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -51,10 +57,10 @@ CALLBACK = "https://shop.example/api/v1/webhooks/twilio"
 AT = datetime(2026, 11, 22, 16, 5, tzinfo=UTC)
 
 
-class FakeUsers(testing.FakeUserService):
+class FakeUsers(FakeUserService):
     """Users as the user service tells of them; `user<n>@example.com` until a test says otherwise."""
 
-    def __init__(self, issuer: testing.TokenIssuer) -> None:
+    def __init__(self, issuer: TokenIssuer) -> None:
         super().__init__(issuer)
         self.is_away = False
         self.contacts: dict[int, dict[str, str]] = {}
@@ -73,7 +79,7 @@ class FakeUsers(testing.FakeUserService):
         if self.is_away:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "away")
         if request.user_id in self.gone:
-            await context.abort(grpc.StatusCode.NOT_FOUND, "no such user", ((rpc.CODE_KEY, "unknown_user"),))
+            await context.abort(grpc.StatusCode.NOT_FOUND, "no such user", ((CODE_KEY, "unknown_user"),))
         known = {"email": address_of(request.user_id), "display_name": f"User {request.user_id}", "locale": "en"}
         return user_pb2.GetContactResponse(user_id=request.user_id, **(known | self.contacts.get(request.user_id, {})))
 
@@ -81,7 +87,7 @@ class FakeUsers(testing.FakeUserService):
         self, request: user_pb2.GetMailTokenRequest, context: Any
     ) -> user_pb2.GetMailTokenResponse:
         if request.request_id in self.used:
-            await context.abort(grpc.StatusCode.NOT_FOUND, "used", ((rpc.CODE_KEY, "unknown_request"),))
+            await context.abort(grpc.StatusCode.NOT_FOUND, "used", ((CODE_KEY, "unknown_request"),))
         return user_pb2.GetMailTokenResponse(token=token_of(request.request_id), email=_proving[request.request_id])
 
 
@@ -258,12 +264,12 @@ async def twilio_server() -> AsyncIterator[FakeTwilio]:
 class World:
     """What surrounds the service: its database and broker, its neighbours, its carriers."""
 
-    issuer: testing.TokenIssuer
+    issuer: TokenIssuer
     users: FakeUsers
     mailbox: Mailbox
     twilio: FakeTwilio
     database: DatabaseSettings
-    cable: testing.Cable
+    cable: FaultProxy
     broker_url: str
     neighbours: str
 
@@ -298,8 +304,8 @@ class World:
         }
         return Settings.model_validate(values | changes)
 
-    def sql(self) -> AbstractAsyncContextManager[testing.Connection]:
-        return testing.sql(self.database)
+    def sql(self) -> AbstractAsyncContextManager[SqlConnection]:
+        return connect_to(self.database)
 
     async def rows(self, user: int) -> list[Any]:
         async with self.sql() as sql:
@@ -321,7 +327,7 @@ class World:
         return told
 
     async def deliver(self, told: Sequence[Event]) -> None:
-        await testing.publish(self.broker_url, told)
+        await publish_events(self.broker_url, told)
         ids = {event.id for event in told}
 
         async def all_are_received() -> bool:
@@ -329,7 +335,7 @@ class World:
                 known = await sql.fetchval("SELECT count(*) FROM inbox WHERE event_id = ANY($1)", list(ids))
                 return bool(known == len(ids))
 
-        await testing.eventually(all_are_received)
+        await eventually(all_are_received)
 
     async def store(self, *causes: Cause) -> None:
         """What the service would have stored, without a service that sends it."""
@@ -347,7 +353,7 @@ class World:
             outcomes = [outcome for outcome, _error in await self.attempts(user)]
             return len(outcomes) >= count and None not in outcomes
 
-        await testing.eventually(are_tried)
+        await eventually(are_tried)
 
     async def settled(self, user: int, status: str, count: int = 1) -> list[Any]:
         """Waits until a user has this many notifications, all in this state."""
@@ -356,7 +362,7 @@ class World:
             rows = await self.rows(user)
             return len(rows) == count and {row["status"] for row in rows} == {status}
 
-        await testing.eventually(is_settled)
+        await eventually(is_settled)
         return await self.rows(user)
 
 
@@ -388,23 +394,23 @@ class Notifications:
 
 @asynccontextmanager
 async def world(folder: Path) -> AsyncIterator[World]:
-    issuer = testing.TokenIssuer()
+    issuer = TokenIssuer()
     users = FakeUsers(issuer)
     async with (
-        testing.fresh_database("notification_service") as database,
-        testing.cable(database.db_host, database.db_port) as cable,
-        testing.fresh_vhost() as broker_url,
-        testing.receiving(broker_url, "notification"),
+        migrated_database("notification_service") as database,
+        fault_proxy(database.db_host, database.db_port) as cable,
+        new_vhost() as broker_url,
+        recorded_events(broker_url, "notification"),
         mail_server(folder) as mailbox,
         twilio_server() as twilio,
-        testing.grpc_server(_serving(users)) as neighbours,
+        grpc_server(_serving(users)) as neighbours,
     ):
         yield World(issuer, users, mailbox, twilio, database, cable, broker_url, neighbours)
 
 
 @asynccontextmanager
 async def running(around: World, **changes: object) -> AsyncIterator[Notifications]:
-    async with testing.running(await build(around.settings(**changes))) as service:
+    async with run_service(await build(around.settings(**changes))) as service:
         yield Notifications(service.http, around)
 
 

@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 import prometheus_client
 import pytest
-from chassis.database import Database
-from chassis.invariants import Books, of
-from chassis.kernel.ids import uuid7
+from chassis.database.engine import Database
+from chassis.database.invariants import InvariantMonitor, load_invariants
+from chassis.types.ids import uuid7
 from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from notification_harness import Notifications, World, address_of, placed, running
@@ -51,12 +51,12 @@ async def database(lone_world: World) -> AsyncIterator[Database]:
 
 
 async def broken(database: Database) -> set[str]:
-    books = Books(database, "notification_service")
-    return {invariant.name for invariant in of("notification_service") if await books.broken(invariant)}
+    books = InvariantMonitor(database, "notification_service")
+    return {invariant.name for invariant in load_invariants("notification_service") if await books.broken(invariant)}
 
 
 def test_each_invariant_has_its_breach() -> None:
-    assert {invariant.name for invariant in of("notification_service")} == set(BREACHES)
+    assert {invariant.name for invariant in load_invariants("notification_service")} == set(BREACHES)
 
 
 @pytest.mark.parametrize("name", BREACHES)

@@ -8,9 +8,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import aiosmtpd.smtp
-from chassis import testing
-from chassis.events import Event
-from chassis.kernel.ids import uuid7
+from chassis.messaging.events import Event
+from chassis.types.ids import uuid7
+from chassis_testing.broker import publish_events
+from chassis_testing.waiting import eventually
 from notification_harness import AT, World, address_of, id_of, placed
 
 
@@ -58,7 +59,7 @@ async def killed_after_acceptance(world: World, user: int) -> None:
 
 
 async def test_a_mail_of_a_killed_process_comes_at_most_twice_and_is_recognizable(lone_world: World) -> None:
-    await testing.publish(lone_world.broker_url, [_event(1)])
+    await publish_events(lone_world.broker_url, [_event(1)])
 
     await killed_after_acceptance(lone_world, 1)
     async with process(lone_world):
@@ -70,7 +71,7 @@ async def test_a_mail_of_a_killed_process_comes_at_most_twice_and_is_recognizabl
 
 
 async def test_a_mail_whose_senders_keep_dying_is_left_to_an_admin(lone_world: World) -> None:
-    await testing.publish(lone_world.broker_url, [_event(2)])
+    await publish_events(lone_world.broker_url, [_event(2)])
 
     await killed_after_acceptance(lone_world, 2)
     await killed_after_acceptance(lone_world, 2)
@@ -83,7 +84,7 @@ async def test_a_mail_whose_senders_keep_dying_is_left_to_an_admin(lone_world: W
 
 
 async def test_a_process_that_stops_in_peace_leaves_nothing_behind(lone_world: World) -> None:
-    await testing.publish(lone_world.broker_url, [_event(3)])
+    await publish_events(lone_world.broker_url, [_event(3)])
 
     async with process(lone_world) as sender:
         await _over(lone_world, 3, "sent")
@@ -95,7 +96,7 @@ async def test_a_process_that_stops_in_peace_leaves_nothing_behind(lone_world: W
 
 
 async def test_a_mail_that_is_with_its_carrier_is_settled_before_the_process_ends(lone_world: World) -> None:
-    await testing.publish(lone_world.broker_url, [_event(4)])
+    await publish_events(lone_world.broker_url, [_event(4)])
 
     async with process(lone_world, lease=20) as sender:
 
@@ -120,4 +121,4 @@ async def _over(world: World, user: int, status: str) -> None:
     async def is_over() -> bool:
         return [row["status"] for row in await world.rows(user)] == [status]
 
-    await testing.eventually(is_over, within=60)
+    await eventually(is_over, within=60)

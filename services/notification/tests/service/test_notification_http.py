@@ -5,8 +5,8 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from chassis.testing import UNKNOWN_ID
-from chassis.tokens import Role
+from chassis.http.authentication import Role
+from chassis_testing.ids import UNKNOWN_ID
 from notification_harness import (
     ADMIN,
     Notifications,

@@ -2,8 +2,9 @@
 
 import pytest
 from alembic import command
-from chassis import migrating, testing
-from chassis.kernel.ids import uuid7
+from chassis.database import migrations
+from chassis.types.ids import uuid7
+from chassis_testing.databases import connect_to, empty_database
 
 TEXT = (
     "INSERT INTO notifications (id, cause, user_id, channel, template, template_version, facts, status, created_at, due_at,"
@@ -16,19 +17,19 @@ ERASED, THERE = 1, 2
 async def test_the_texts_of_who_was_erased_are_forgotten_and_the_tries_of_the_release_before_count(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async with testing.empty_database() as settings:
+    async with empty_database() as settings:
         upgrade = command.upgrade
         with monkeypatch.context() as patch:
             patch.setattr(command, "upgrade", lambda config, _head: upgrade(config, "0001"))
-            await migrating.migrate("notification_service", settings)
+            await migrations.migrate("notification_service", settings)
         ids = {user: uuid7() for user in (ERASED, THERE)}
-        async with testing.sql(settings) as sql:
+        async with connect_to(settings) as sql:
             for user, text in ids.items():
                 await sql.execute(TEXT, text, user)
             await sql.execute(ATTEMPT, ids[THERE], 1)
             await sql.execute("INSERT INTO erased_accounts VALUES ($1, now())", ERASED)
 
-            await migrating.migrate("notification_service", settings)
+            await migrations.migrate("notification_service", settings)
             await sql.execute(ATTEMPT, ids[THERE], 2)
 
             kept = {row["user_id"]: row["provider_id"] for row in await sql.fetch("SELECT * FROM notifications")}

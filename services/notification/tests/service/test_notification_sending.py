@@ -10,9 +10,9 @@ from typing import Any
 
 import aiosmtpd.smtp
 import pytest
-from chassis import testing
-from chassis.kernel.ids import uuid7
-from chassis.problems import DatabaseUnavailable
+from chassis.errors import DatabaseUnavailable
+from chassis.types.ids import uuid7
+from chassis_testing.waiting import eventually
 from google.protobuf.message import Message
 from notification_harness import (
     Notifications,
@@ -170,7 +170,7 @@ async def test_while_the_user_service_is_away_notifications_wait(notifications: 
     async def was_asked_again() -> bool:
         return world.users.asked > asked + 8  # one call is repeated up to four times by itself
 
-    await testing.eventually(was_asked_again)
+    await eventually(was_asked_again)
     (row,) = await world.rows(user)
     assert (row["status"], await world.attempts(user)) == ("pending", [])
 
@@ -330,7 +330,7 @@ async def test_many_senders_in_two_processes_send_each_mail_once(lone_world: Wor
 
     async with running(lone_world, **many), running(lone_world, **many):
         await lone_world.tell(*(placed(user) for user in users))
-        await testing.eventually(all_are_sent)
+        await eventually(all_are_sent)
 
     assert sorted(address for address, _ in lone_world.mailbox.mails) == sorted(address_of(user) for user in users)
 

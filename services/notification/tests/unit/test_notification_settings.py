@@ -1,7 +1,8 @@
 """What stops a start, and with which line."""
 
 import pytest
-from chassis.settings import SettingsError, read
+from chassis.errors import SettingsError
+from chassis.settings import read
 from notification_service.app import Settings
 
 COMPLETE = {

@@ -10,8 +10,8 @@ from uuid import UUID
 
 import pytest
 from babel import Locale
-from chassis.kernel.ids import UserId
-from chassis.kernel.money import Money
+from chassis.types.ids import UserId
+from chassis.types.money import Money
 from jinja2 import UndefinedError
 from jinja2.exceptions import SecurityError
 from notification_service.clients.mail import Mail, SmtpMailer, SmtpServer, _bytes

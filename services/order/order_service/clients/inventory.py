@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
-from chassis import rpc
-from chassis.kernel.ids import OrderId, ProductId
-from chassis.wire import timestamp
+from chassis.errors import NeighbourRefused
+from chassis.grpc.client import call
+from chassis.grpc.wire import timestamp
+from chassis.types.ids import OrderId, ProductId
 from grpc import aio
 from shopapi.inventory.v1 import inventory_pb2, inventory_pb2_grpc
 
@@ -35,22 +36,22 @@ class GrpcInventory:
         wanted = [inventory_pb2.ReserveLine(product_id=line.product_id, quantity=line.quantity) for line in lines]
         request = inventory_pb2.ReserveRequest(order_id=str(order_id), lines=wanted, until=timestamp(until))
         try:
-            await rpc.call(self._stub.Reserve, request)
-        except rpc.RpcProblem as problem:
+            await call(self._stub.Reserve, request)
+        except NeighbourRefused as problem:
             if problem.code == "out_of_stock":
                 raise OutOfStock(_shortages(problem)) from None
             raise
 
     async def release(self, order_id: OrderId) -> None:
-        await rpc.call(self._stub.Release, inventory_pb2.ReleaseRequest(order_id=str(order_id)))
+        await call(self._stub.Release, inventory_pb2.ReleaseRequest(order_id=str(order_id)))
 
     async def available(self, product_ids: Sequence[ProductId]) -> dict[ProductId, int]:
         request = inventory_pb2.GetStocksRequest(product_ids=product_ids)
-        answer = await rpc.call(self._stub.GetStocks, request, self._deadline)
+        answer = await call(self._stub.GetStocks, request, self._deadline)
         return {ProductId(stock.product_id): stock.available for stock in answer.stocks}
 
 
-def _shortages(problem: rpc.RpcProblem) -> list[Shortage]:
+def _shortages(problem: NeighbourRefused) -> list[Shortage]:
     return [
         Shortage(ProductId(product["product_id"]), product["wanted"], product["available"])
         for product in problem.members["products"]

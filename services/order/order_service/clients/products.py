@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from chassis import rpc
-from chassis.kernel.ids import ProductId, UserId
-from chassis.kernel.money import Money
+from chassis.grpc.client import call
+from chassis.types.ids import ProductId, UserId
+from chassis.types.money import Money
 from grpc import aio
 from shopapi.product.v1 import product_pb2, product_pb2_grpc
 
@@ -22,7 +22,7 @@ class GrpcProducts:
         self._stub = product_pb2_grpc.ProductServiceStub(channel)
 
     async def offers(self, product_ids: Sequence[ProductId]) -> Mapping[ProductId, Offer]:
-        answer = await rpc.call(self._stub.GetPrices, product_pb2.GetPricesRequest(product_ids=product_ids))
+        answer = await call(self._stub.GetPrices, product_pb2.GetPricesRequest(product_ids=product_ids))
         return {ProductId(priced.product_id): _offer(priced) for priced in answer.products}
 
 

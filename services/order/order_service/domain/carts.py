@@ -6,8 +6,8 @@ from datetime import timedelta
 from typing import NewType
 from uuid import UUID
 
-from chassis.kernel.ids import ProductId
-from chassis.kernel.money import Money
+from chassis.types.ids import ProductId
+from chassis.types.money import Money
 
 from order_service.domain.orders import Line, Offer
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from chassis.kernel.money import Money
+from chassis.types.money import Money
 
 BASIS_POINTS = 10_000
 """So many make a whole: 1900 are 19 %."""

@@ -4,15 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from chassis.kernel.ids import OrderId, ProductId, UserId
-from chassis.kernel.money import Money
+from chassis.types.ids import OrderId, ProductId, UserId
+from chassis.types.money import Money
 
 
 class OrderError(Exception):
     """The root of this service's errors."""
 
 
-class UnknownProducts(OrderError):  # noqa: N818 - named for what happened
+class UnknownProducts(OrderError):
     """The catalogue does not sell everything that is wanted."""
 
     def __init__(self, product_ids: Sequence[ProductId]) -> None:
@@ -20,7 +20,7 @@ class UnknownProducts(OrderError):  # noqa: N818 - named for what happened
         self.product_ids = tuple(product_ids)
 
 
-class MixedCurrencies(OrderError):  # noqa: N818 - named for what happened
+class MixedCurrencies(OrderError):
     """The products are priced in more than one currency, so that there is no total."""
 
     def __init__(self, currencies: Sequence[str]) -> None:
@@ -28,7 +28,7 @@ class MixedCurrencies(OrderError):  # noqa: N818 - named for what happened
         self.currencies = tuple(currencies)
 
 
-class TotalTooLarge(OrderError):  # noqa: N818 - named for what happened
+class TotalTooLarge(OrderError):
     """The total is more than an amount of money can be."""
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class Shortage:
     available: int
 
 
-class OutOfStock(OrderError):  # noqa: N818 - named for what happened
+class OutOfStock(OrderError):
     """Not every line could be reserved, so none was."""
 
     def __init__(self, shortages: Sequence[Shortage]) -> None:
@@ -53,14 +53,14 @@ class OutOfStock(OrderError):  # noqa: N818 - named for what happened
         self.shortages = tuple(shortages)
 
 
-class UnknownOrder(OrderError):  # noqa: N818 - named for what happened
+class UnknownOrder(OrderError):
     """There is no such order, or it is somebody else's: who asks must not learn which."""
 
     def __init__(self, order_id: OrderId | str) -> None:
         super().__init__(f"you have no order {order_id}")
 
 
-class IllegalTransition(OrderError):  # noqa: N818 - named for what happened
+class IllegalTransition(OrderError):
     """The order cannot go from where it is to where it is wanted."""
 
     def __init__(self, order_id: OrderId, status: str, wanted: str, following: Sequence[str]) -> None:
@@ -82,7 +82,7 @@ class AlreadyShipped(IllegalTransition):
         OrderError.__init__(self, f"order {order_id} is shipped already, by another carrier or tracking number")
 
 
-class NotItsPrice(OrderError):  # noqa: N818 - named for what happened
+class NotItsPrice(OrderError):
     """A payment came in for another amount than the order costs."""
 
     def __init__(self, order_id: OrderId, paid: Money, total: Money) -> None:
@@ -91,28 +91,28 @@ class NotItsPrice(OrderError):  # noqa: N818 - named for what happened
         )
 
 
-class CartEmpty(OrderError):  # noqa: N818 - named for what happened
+class CartEmpty(OrderError):
     """An order without items is placed from the cart, and there is nothing in it."""
 
     def __init__(self) -> None:
         super().__init__("your cart is empty: put something in it, or send items")
 
 
-class CartFull(OrderError):  # noqa: N818 - named for what happened
+class CartFull(OrderError):
     """A cart holds only so many products."""
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"a cart holds {limit} products at most: order some, or take some out")
 
 
-class CartChanged(OrderError):  # noqa: N818 - named for what happened
+class CartChanged(OrderError):
     """Something that was being ordered has left the cart meanwhile."""
 
     def __init__(self) -> None:
         super().__init__("your cart changed while it was being ordered: look at it, and order again")
 
 
-class UnknownAddress(OrderError):  # noqa: N818 - named for what happened
+class UnknownAddress(OrderError):
     """There is no such address, or it is somebody else's."""
 
     def __init__(self, address_id: UUID) -> None:
@@ -123,19 +123,19 @@ class NoSuchAddressToShipTo(UnknownAddress):
     """The same, said of a member of an order."""
 
 
-class AddressBookFull(OrderError):  # noqa: N818 - named for what happened
+class AddressBookFull(OrderError):
     """A buyer keeps only so many addresses."""
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"an address book holds {limit} addresses at most: delete one first")
 
 
-class AccountErased(OrderError):  # noqa: N818 - named for what happened
+class AccountErased(OrderError):
     """The account is gone, and nothing is kept for it any more; its last access token may live some minutes longer."""
 
     def __init__(self, user_id: UserId) -> None:
         super().__init__(f"account {user_id} was erased: register again to order")
 
 
-class BadRange(OrderError):  # noqa: N818 - named for what happened
+class BadRange(OrderError):
     """Figures are asked for a time that makes no sense, or for too long a one."""

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
-from chassis.kernel import money
-from chassis.kernel.ids import OrderId, ProductId, UserId
-from chassis.kernel.money import Money
+from chassis.types import money
+from chassis.types.ids import OrderId, ProductId, UserId
+from chassis.types.money import Money
 
 from order_service.domain.addresses import Address
 from order_service.domain.charges import Tariff

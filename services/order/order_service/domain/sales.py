@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from chassis.kernel.ids import ProductId
+from chassis.types.ids import ProductId
 
 from order_service.domain.errors import BadRange
 

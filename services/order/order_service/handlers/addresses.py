@@ -3,8 +3,8 @@
 from typing import Annotated
 from uuid import UUID
 
-from chassis.schemas import Answer, Data, Request, Text
-from chassis.tokens import Principal
+from chassis.http.authentication import Principal
+from chassis.http.schemas import Data, RequestBody, ResponseBody, StorableText
 from fastapi import APIRouter, Depends
 from pydantic import Field
 
@@ -12,10 +12,10 @@ from order_service.domain.addresses import Address, AddressId, KnownAddress
 from order_service.handlers.callers import Callers
 from order_service.service.addresses import AddressBooks
 
-_Written = Annotated[Text, Field(min_length=1, max_length=200, pattern=r"\S")]
+_Written = Annotated[StorableText, Field(min_length=1, max_length=200, pattern=r"\S")]
 
 
-class AddressRequest(Request):
+class AddressRequest(RequestBody):
     """As it is written on a parcel."""
 
     recipient: Annotated[_Written, Field(examples=["Ada Lovelace"])]
@@ -23,15 +23,15 @@ class AddressRequest(Request):
     line2: _Written | None = None
     city: Annotated[_Written, Field(examples=["London"])]
     region: _Written | None = None
-    postal_code: Annotated[Text, Field(min_length=1, max_length=20)] | None = None
+    postal_code: Annotated[StorableText, Field(min_length=1, max_length=20)] | None = None
     country: Annotated[str, Field(pattern="^[A-Z]{2}$", description="ISO 3166-1 alpha-2", examples=["GB"])]
-    phone: Annotated[Text, Field(min_length=1, max_length=40)] | None = None
+    phone: Annotated[StorableText, Field(min_length=1, max_length=40)] | None = None
 
     def to_address(self) -> Address:
         return Address(**self.model_dump())
 
 
-class AddressAnswer(Answer):
+class AddressAnswer(ResponseBody):
     recipient: str
     line1: str
     line2: str | None

@@ -3,8 +3,8 @@
 from datetime import datetime
 from typing import Annotated
 
-from chassis.schemas import Answer, Data, Money
-from chassis.tokens import Authenticator, Principal, Role
+from chassis.http.authentication import Authenticator, Principal, Role
+from chassis.http.schemas import Data, Money, ResponseBody
 from fastapi import APIRouter, Depends, Query
 
 from order_service.domain.sales import Interval
@@ -12,7 +12,7 @@ from order_service.handlers.times import Time
 from order_service.service.sales import Sales
 
 
-class FiguresAnswer(Answer):
+class FiguresAnswer(ResponseBody):
     """One interval and currency in which anything was sold or given back; `start` is the interval's first moment in UTC."""
 
     start: datetime
@@ -22,7 +22,7 @@ class FiguresAnswer(Answer):
     refunds: Money
 
 
-class TopProductAnswer(Answer):
+class TopProductAnswer(ResponseBody):
     product_id: int
     name: str
     orders: int
@@ -30,7 +30,7 @@ class TopProductAnswer(Answer):
     revenue: Money
 
 
-class ConversionAnswer(Answer):
+class ConversionAnswer(ResponseBody):
     """Of the orders placed in the span, how many were paid; `rate` is null where none was placed."""
 
     placed: int

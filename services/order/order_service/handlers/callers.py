@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import Annotated
 
-from chassis.tokens import Authenticator, Principal
+from chassis.http.authentication import Authenticator, Principal
 from fastapi import Depends, Header
 
 from order_service.domain.carts import CartToken

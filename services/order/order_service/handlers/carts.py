@@ -2,8 +2,8 @@
 
 from typing import Annotated
 
-from chassis.kernel.ids import ProductId
-from chassis.schemas import Answer, Data, Id, Money, PathId, Quantity, Request
+from chassis.http.schemas import Data, Id, Money, PathId, Quantity, RequestBody, ResponseBody
+from chassis.types.ids import ProductId
 from fastapi import APIRouter, Depends, Response
 from pydantic import Field
 
@@ -13,16 +13,16 @@ from order_service.handlers.callers import CART_TOKEN, Callers
 from order_service.service.carts import Carts, Shopper
 
 
-class CartItemRequest(Request):
+class CartItemRequest(RequestBody):
     product_id: Id
     quantity: Quantity
 
 
-class QuantityRequest(Request):
+class QuantityRequest(RequestBody):
     quantity: Quantity
 
 
-class CartLineAnswer(Answer):
+class CartLineAnswer(ResponseBody):
     """As the shop would sell it now. What is not for sale any more has no name and price."""
 
     product_id: int
@@ -36,7 +36,7 @@ class CartLineAnswer(Answer):
     ]
 
 
-class CartAnswer(Answer):
+class CartAnswer(ResponseBody):
     lines: list[CartLineAnswer]
     totals: Annotated[list[Money], Field(description="one per currency, of what is for sale, before shipping and tax")]
     cart_token: Annotated[str | None, Field(description="of a guest's new cart: send it as Cart-Token from now on")]

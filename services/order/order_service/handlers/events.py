@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from datetime import UTC
 from uuid import UUID
 
-from chassis.inbox import Effect, when
-from chassis.kernel.ids import OrderId, ProductId, UserId
-from chassis.kernel.money import Money
+from chassis.messaging.inbox import EventHandler, handles
+from chassis.types.ids import OrderId, ProductId, UserId
+from chassis.types.money import Money
 from shopapi.events.v1.events_pb2 import (
     OrderConfirmed,
     OrderLine,
@@ -24,7 +24,7 @@ from order_service.service.orders import Ordering
 from order_service.service.sales import Sales
 
 
-def effects(ordering: Ordering, sales: Sales) -> Sequence[Effect]:
+def effects(ordering: Ordering, sales: Sales) -> Sequence[EventHandler]:
     async def confirmed(transaction: AsyncConnection, order: OrderConfirmed) -> None:
         items, at = [_item(line) for line in order.lines], order.confirmed_at.ToDatetime(UTC)
         await sales.sold_within(transaction, _order(order.order_id), items, _money(order.total), at)
@@ -46,11 +46,11 @@ def effects(ordering: Ordering, sales: Sales) -> Sequence[Effect]:
         await erase_within(transaction, UserId(user.user_id), user.erased_at.ToDatetime(UTC))
 
     return [
-        when(OrderConfirmed, confirmed),
-        when(PaymentCompleted, paid),
-        when(PaymentRefunded, refunded),
-        when(ReservationRejected, rejected),
-        when(UserErased, erased),
+        handles(OrderConfirmed, confirmed),
+        handles(PaymentCompleted, paid),
+        handles(PaymentRefunded, refunded),
+        handles(ReservationRejected, rejected),
+        handles(UserErased, erased),
     ]
 
 

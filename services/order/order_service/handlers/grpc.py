@@ -2,8 +2,8 @@
 
 from uuid import UUID
 
-from chassis.kernel.ids import OrderId, ProductId, UserId
-from chassis.wire import timestamp
+from chassis.grpc.wire import timestamp
+from chassis.types.ids import OrderId, ProductId, UserId
 from grpc import aio
 from shopapi.order.v1 import order_pb2 as pb
 from shopapi.order.v1 import order_pb2_grpc

@@ -5,12 +5,22 @@ from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
-from chassis import idempotency
-from chassis.idempotency import KeyHeader
-from chassis.kernel.ids import MAX_ID, OrderId, ProductId, UserId
-from chassis.problems import ProblemError
-from chassis.schemas import Answer, Data, Id, Money, PageOf, PageQuery, Quantity, Request, Text
-from chassis.tokens import FORBIDDEN, Authenticator, Principal, Role
+from chassis.database import idempotency
+from chassis.errors import ProblemError
+from chassis.http.authentication import FORBIDDEN, Authenticator, Principal, Role
+from chassis.http.schemas import (
+    Data,
+    Id,
+    KeyHeader,
+    Money,
+    PageOf,
+    PageQuery,
+    Quantity,
+    RequestBody,
+    ResponseBody,
+    StorableText,
+)
+from chassis.types.ids import MAX_ID, OrderId, ProductId, UserId
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import Field, StringConstraints, model_validator
 
@@ -23,15 +33,15 @@ from order_service.service.orders import Ordering
 from order_service.service.placing import Placing, Wish
 
 _PREFIX = "/api/v1/orders"
-_Label = Annotated[Text, StringConstraints(min_length=1, max_length=100)]
+_Label = Annotated[StorableText, StringConstraints(min_length=1, max_length=100)]
 
 
-class WantedItem(Request):
+class WantedItem(RequestBody):
     product_id: Id
     quantity: Quantity
 
 
-class OrderRequest(Request):
+class OrderRequest(RequestBody):
     """What to buy: items, or without them what is in the cart. Names and prices come from the catalogue. Lines of one product are
     taken together. Where to: an address, or the id of one in the address book, or neither.
     """
@@ -57,7 +67,7 @@ class OrderRequest(Request):
         return None if self.address_id is None else AddressId(self.address_id)
 
 
-class StatusRequest(Request):
+class StatusRequest(RequestBody):
     """Where an order goes next. A carrier and a tracking number belong to `shipped` alone."""
 
     status: Annotated[OrderStatus, Field(strict=False)]
@@ -76,7 +86,7 @@ class StatusRequest(Request):
         return Parcel(self.carrier, self.tracking_number)
 
 
-class ItemAnswer(Answer):
+class ItemAnswer(ResponseBody):
     product_id: int
     name: str
     quantity: int
@@ -84,23 +94,23 @@ class ItemAnswer(Answer):
     total: Money
 
 
-class StepAnswer(Answer):
+class StepAnswer(ResponseBody):
     status: OrderStatus
     at: datetime
     by: Actor
 
 
-class ParcelAnswer(Answer):
+class ParcelAnswer(ResponseBody):
     carrier: str | None
     tracking_number: str | None
 
 
-class SettlementAnswer(Answer):
+class SettlementAnswer(ResponseBody):
     paid: Money
     refunded: Money
 
 
-class OrderAnswer(Answer):
+class OrderAnswer(ResponseBody):
     """A pending order is cancelled by itself at `expires_at`. `total` is subtotal, shipping and tax together."""
 
     id: UUID

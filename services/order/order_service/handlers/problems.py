@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from chassis.problems import Problem, ProblemTable
+from chassis.types.problem import Problem, ProblemTable
 
 from order_service.domain.errors import (
     AccountErased,

@@ -6,8 +6,8 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from chassis.kernel.ids import OrderId, ProductId, UserId
-from chassis.kernel.money import Money
+from chassis.types.ids import OrderId, ProductId, UserId
+from chassis.types.money import Money
 from sqlalchemy import ColumnElement, Row, Select, and_, exists, func, literal_column, select, true, union_all, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection

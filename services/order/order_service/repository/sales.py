@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from chassis.kernel.ids import OrderId, ProductId, UserId
-from chassis.kernel.money import Money
+from chassis.types.ids import OrderId, ProductId, UserId
+from chassis.types.money import Money
 from sqlalchemy import ColumnElement, Subquery, and_, case, func, literal_column, select, union_all
 from sqlalchemy.dialects.postgresql import aggregate_order_by, insert
 from sqlalchemy.ext.asyncio import AsyncConnection

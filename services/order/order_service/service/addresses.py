@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from chassis.database import Database
-from chassis.kernel.ids import UserId
+from chassis.database.engine import Database
+from chassis.types.ids import UserId
 
 from order_service.domain.addresses import MAX_ADDRESSES, Address, AddressId, KnownAddress
 from order_service.domain.errors import AccountErased, AddressBookFull, UnknownAddress

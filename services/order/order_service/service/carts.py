@@ -5,11 +5,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from chassis import logs
-from chassis.database import Database
-from chassis.kernel.ids import ProductId, UserId
-from chassis.problems import NeighbourUnavailable
-from chassis.rpc import RpcProblem
+from chassis.database.engine import Database
+from chassis.errors import NeighbourRefused, NeighbourUnavailable
+from chassis.observability import logs
+from chassis.types.ids import ProductId, UserId
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from order_service.clients.inventory import Inventory
@@ -23,7 +22,7 @@ from order_service.repository.carts import CartRepository
 _TOUCHED_EVERY = timedelta(hours=1)
 """How often looking at a guest's cart is written down."""
 
-log = logs.get(__name__)
+log = logs.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +157,7 @@ class Carts:
         """What is available of each; None where inventory does not answer: a cart is worth showing without."""
         try:
             return await self._inventory.available(product_ids)
-        except (NeighbourUnavailable, RpcProblem):
+        except (NeighbourUnavailable, NeighbourRefused):
             return None
 
     def _still_kept(self) -> datetime:

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from chassis.kernel.ids import UserId
+from chassis.types.ids import UserId
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from order_service.repository.buyers import BuyerRepository

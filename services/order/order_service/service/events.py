@@ -2,8 +2,8 @@
 
 from datetime import datetime
 
-from chassis.kernel.money import Money
-from chassis.wire import timestamp
+from chassis.grpc.wire import timestamp
+from chassis.types.money import Money
 from google.protobuf.message import Message
 from shopapi.events.v1 import events_pb2 as pb
 from shopapi.money.v1 import money_pb2

@@ -5,8 +5,8 @@ from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
-from chassis import logs
-from chassis.outbox import Outbox
+from chassis.messaging.outbox import Outbox
+from chassis.observability import logs
 from prometheus_client import Counter
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -20,7 +20,7 @@ REVENUE = Counter("orders_revenue_minor_units_total", "Totals of the orders that
 MOVED = Counter("orders_moved_total", "Orders that reached a status, but by being placed", ["status"])
 CANCELLED = Counter("orders_cancelled_total", "Orders that were cancelled", ["reason"])
 
-log = logs.get(__name__)
+log = logs.get_logger(__name__)
 
 
 class Journal:
@@ -28,9 +28,9 @@ class Journal:
         self._outbox = outbox
         self._new_id = new_id
 
-    def nudge(self) -> None:
+    def wake(self) -> None:
         """Says that what was recorded has just been committed."""
-        self._outbox.nudge()
+        self._outbox.wake()
 
     async def placed(self, transaction: AsyncConnection, order: Order) -> Order:
         """The order as it is stored: this one, or the one that a request under the same key has stored first."""

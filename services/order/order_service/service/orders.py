@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from datetime import datetime
 
-from chassis import logs
-from chassis.database import Database
-from chassis.kernel.ids import OrderId, ProductId, UserId
-from chassis.schemas import Paging
-from chassis.tokens import Principal
+from chassis.database.engine import Database
+from chassis.http.authentication import Principal
+from chassis.http.schemas import Paging
+from chassis.observability import logs
+from chassis.types.ids import OrderId, ProductId, UserId
 from prometheus_client import Counter
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -21,7 +21,7 @@ MISPAID = Counter(
 )
 _SWEEP = 100
 
-log = logs.get(__name__)
+log = logs.get_logger(__name__)
 
 
 class Ordering:
@@ -60,14 +60,14 @@ class Ordering:
             order = _visible(await OrderRepository(transaction).lock(order_id), principal, order_id)
             reason = CancelReason.BUYER if order.buyer_id == principal.user_id else CancelReason.ADMIN
             await self._journal.moved(transaction, order, order.cancelled(reason, self._now()))
-        self._journal.nudge()
+        self._journal.wake()
 
     async def move(self, order_id: OrderId, status: OrderStatus, parcel: Parcel | None) -> Order:
         """For admins. Moving to where it is already changes nothing. Raises UnknownOrder, IllegalTransition."""
         async with self._database.begin() as transaction:
             order = _known(await OrderRepository(transaction).lock(order_id), order_id)
             moved = await self._journal.moved(transaction, order, order.moved(status, self._now(), parcel))
-        self._journal.nudge()
+        self._journal.wake()
         return moved
 
     async def expire(self) -> int:
@@ -78,7 +78,7 @@ class Ordering:
             for order in lapsed:
                 await self._journal.moved(transaction, order, order.cancelled(CancelReason.EXPIRED, now))
         if lapsed:
-            self._journal.nudge()
+            self._journal.wake()
         return len(lapsed)
 
     async def paid_within(self, transaction: AsyncConnection, order_id: OrderId, payment: Payment) -> None:

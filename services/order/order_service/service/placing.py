@@ -5,12 +5,12 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from chassis import idempotency, logs
-from chassis.database import Database
-from chassis.idempotency import Claim, KeyRepository
-from chassis.kernel.ids import OrderId, UserId
-from chassis.problems import DatabaseUnavailable, NeighbourUnavailable
-from chassis.rpc import RpcProblem
+from chassis.database import idempotency
+from chassis.database.engine import Database
+from chassis.database.idempotency import Claim, KeyRepository
+from chassis.errors import DatabaseUnavailable, NeighbourRefused, NeighbourUnavailable
+from chassis.observability import logs
+from chassis.types.ids import OrderId, UserId
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from order_service.clients.inventory import Inventory
@@ -25,10 +25,9 @@ from order_service.repository.carts import CartRepository, DraftRepository
 from order_service.repository.orders import OrderRepository
 from order_service.service.journal import PLACED, REVENUE, Journal
 
-_KEYS_KEPT = timedelta(days=7)
 _ATTEMPTS = 3
 
-log = logs.get(__name__)
+log = logs.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +68,7 @@ class _Draft:
     has_key: bool
 
 
-class _KeyLetGo(Exception):  # noqa: N818 - named for what happened
+class _KeyLetGo(Exception):
     """Another request under the same key was refused, and has let go of the order that this one was working on."""
 
 
@@ -109,11 +108,6 @@ class Placing:
                 log.info("begins again", order_id=str(order.order_id))
         raise CartChanged
 
-    async def forget_keys(self) -> None:
-        """A key is remembered for a week: longer than anybody repeats a request."""
-        async with self._database.begin() as transaction:
-            await KeyRepository(transaction).forget(before=self._now() - _KEYS_KEPT)
-
     async def _begin(self, buyer_id: UserId, wish: Wish, key: idempotency.Key | None) -> Order | _Draft:
         """The order if it is stored already, else what it is to be. Committed before anything else begins."""
         async with self._database.begin() as transaction:
@@ -133,8 +127,8 @@ class Placing:
         claim = Claim(self._new_id(), idempotency.fingerprint(wish.meaning))
         if key is None:
             return OrderId(claim.resource_id)
-        held = await KeyRepository(transaction).hold(buyer_id, key, claim, self._now())
-        return OrderId(claim.settled_by(held))
+        held = await KeyRepository(transaction).claim(buyer_id, key, claim, self._now())
+        return OrderId(claim.resolve(held))
 
     async def _carry_out(self, draft: _Draft) -> Order:
         try:
@@ -175,7 +169,7 @@ class Placing:
                 return stored
             if draft.is_from_cart:
                 await _take_from_cart(transaction, draft)
-        self._journal.nudge()
+        self._journal.wake()
         PLACED.inc()
         REVENUE.labels(order.total.currency).inc(order.total.amount)
         log.info("order placed", order_id=str(order.id))
@@ -198,7 +192,7 @@ class Placing:
         """So that the stock is free at once; where this fails, it is when its hold lapses."""
         try:
             await self._inventory.release(order_id)
-        except (NeighbourUnavailable, RpcProblem) as error:
+        except (NeighbourUnavailable, NeighbourRefused) as error:
             log.warning("stock stays on hold until it lapses", order_id=str(order_id), reason=str(error))
 
 

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
-from chassis.database import Database
-from chassis.kernel.ids import OrderId, UserId
-from chassis.kernel.money import Money, total
-from chassis.tokens import Principal
+from chassis.database.engine import Database
+from chassis.http.authentication import Principal
+from chassis.types.ids import OrderId, UserId
+from chassis.types.money import Money, total
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from order_service.domain.orders import Item

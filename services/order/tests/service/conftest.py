@@ -1,9 +1,9 @@
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from chassis import invariants
-from chassis.database import Database
-from chassis.invariants import Books
+from chassis.database import invariants
+from chassis.database.engine import Database
+from chassis.database.invariants import InvariantMonitor
 from order_harness import Order, running_order
 from order_service.app import SCHEMA
 
@@ -14,8 +14,8 @@ async def running_service() -> AsyncIterator[Order]:
     async with running_order() as service:
         yield service
         database = Database(service.database, SCHEMA)
-        books = Books(database, "order_service")
-        broken = {each.name: await books.broken(each) for each in invariants.of("order_service")}
+        books = InvariantMonitor(database, "order_service")
+        broken = {each.name: await books.broken(each) for each in invariants.load_invariants("order_service")}
         await database.close()
         assert {name: rows for name, rows in broken.items() if rows} == {}
 

@@ -11,13 +11,21 @@ from uuid import UUID
 
 import grpc
 import httpx
-from chassis import process, rpc, testing
-from chassis.broker import Broker
-from chassis.events import Event
-from chassis.kernel.ids import uuid7
+from chassis.grpc.client import open_channel
+from chassis.grpc.wire import CODE_KEY, MEMBERS_KEY, timestamp
+from chassis.http.authentication import Role
+from chassis.messaging.broker import Broker
+from chassis.messaging.events import Event
+from chassis.runtime import process
 from chassis.settings import DatabaseSettings
-from chassis.tokens import Role
-from chassis.wire import timestamp
+from chassis.types.ids import uuid7
+from chassis_testing.broker import new_vhost, publish_events
+from chassis_testing.databases import SqlConnection, connect_to, migrated_database
+from chassis_testing.fault_proxy import FaultProxy, fault_proxy
+from chassis_testing.neighbours import FakeUserService, grpc_server
+from chassis_testing.services import run_service
+from chassis_testing.tokens import TokenIssuer
+from chassis_testing.waiting import eventually
 from grpc import aio
 from order_service.app import build
 from order_service.settings import Settings
@@ -103,7 +111,7 @@ class FakeInventory(inventory_pb2_grpc.InventoryServiceServicer):
         if lacking:
             shortages = [{"product_id": p, "wanted": wanted[p], "available": self.left[p]} for p in lacking]
             members = json.dumps({"products": shortages}).encode()
-            trailer = ((rpc.CODE_KEY, "out_of_stock"), (rpc.MEMBERS_KEY, members))
+            trailer = ((CODE_KEY, "out_of_stock"), (MEMBERS_KEY, members))
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "too little stock", trailer)
         self.reserved[UUID(request.order_id)] = wanted
         if self.after_reserving is not None:
@@ -158,11 +166,11 @@ class Order:
 
     http: httpx.AsyncClient
     rpc: order_pb2_grpc.OrderServiceStub
-    issuer: testing.TokenIssuer
+    issuer: TokenIssuer
     products: FakeProducts
     inventory: FakeInventory
     database: DatabaseSettings
-    cable: testing.Cable
+    cable: FaultProxy
     broker_url: str
     published: list[Event]
 
@@ -248,7 +256,7 @@ class Order:
 
     async def tell(self, *told: Event) -> None:
         """Publishes, and waits until each event was received."""
-        await testing.publish(self.broker_url, told)
+        await publish_events(self.broker_url, told)
         await self.received({event.id for event in told})
 
     async def received(self, ids: set[UUID]) -> None:
@@ -258,7 +266,7 @@ class Order:
                 count = await sql.fetchval("SELECT count(*) FROM inbox WHERE event_id = ANY($1)", list(ids))
                 return bool(count == len(ids))
 
-            await testing.eventually(all_are_received)
+            await eventually(all_are_received)
 
     def about(self, order_id: str) -> list[Event]:
         """What this service published about an order, in the order of its arrival, each event once."""
@@ -271,26 +279,26 @@ class Order:
         async def all_are_there() -> bool:
             return sorted(event.type.name for event in self.about(order_id)) == sorted(types)
 
-        await testing.eventually(all_are_there)
+        await eventually(all_are_there)
 
-    def sql(self) -> AbstractAsyncContextManager[testing.Connection]:
-        return testing.sql(self.database)
+    def sql(self) -> AbstractAsyncContextManager[SqlConnection]:
+        return connect_to(self.database)
 
 
 @asynccontextmanager
 async def running_order(**chosen: object) -> AsyncIterator[Order]:
     """The order service over a fresh database and virtual host, its events collected as notification receives them."""
-    issuer, products, inventory = testing.TokenIssuer(), FakeProducts(), FakeInventory()
+    issuer, products, inventory = TokenIssuer(), FakeProducts(), FakeInventory()
     async with (
-        testing.fresh_database("order_service") as database,
-        testing.fresh_vhost() as broker_url,
-        testing.grpc_server(
-            lambda server: user_pb2_grpc.add_UserServiceServicer_to_server(testing.FakeUserService(issuer), server),
+        migrated_database("order_service") as database,
+        new_vhost() as broker_url,
+        grpc_server(
+            lambda server: user_pb2_grpc.add_UserServiceServicer_to_server(FakeUserService(issuer), server),
             lambda server: product_pb2_grpc.add_ProductServiceServicer_to_server(products, server),
             lambda server: inventory_pb2_grpc.add_InventoryServiceServicer_to_server(inventory, server),
         ) as neighbours,
         _collecting(broker_url) as published,
-        testing.cable(database.db_host, database.db_port) as cable,
+        fault_proxy(database.db_host, database.db_port) as cable,
     ):
         settings = Settings(
             **(database.model_dump() | chosen | {"db_host": "127.0.0.1", "db_port": cable.port}),
@@ -302,8 +310,8 @@ async def running_order(**chosen: object) -> AsyncIterator[Order]:
             expiry_sweep_seconds=0.05,
             look_deadline_seconds=5,  # a busy machine is not a slow neighbour
         )
-        async with testing.running(await build(settings)) as service:
-            channel = rpc.channel(f"127.0.0.1:{service.rpc_port}")
+        async with run_service(await build(settings)) as service:
+            channel = open_channel(f"127.0.0.1:{service.rpc_port}")
             stub = order_pb2_grpc.OrderServiceStub(channel)
             yield Order(service.http, stub, issuer, products, inventory, database, cable, broker_url, published)
             await channel.close()

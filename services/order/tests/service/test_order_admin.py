@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from chassis.tokens import Role
+from chassis.http.authentication import Role
 from order_harness import ADMIN, Order
 
 

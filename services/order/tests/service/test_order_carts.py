@@ -6,7 +6,7 @@ import random
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from chassis.database import Database
+from chassis.database.engine import Database
 from order_harness import EURO, PRECIOUS, UNKNOWN, Order
 from order_service.app import SCHEMA
 from order_service.domain.carts import GUEST_CART_KEPT

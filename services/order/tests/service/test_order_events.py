@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
-from chassis.kernel.ids import uuid7
+from chassis.types.ids import uuid7
 from order_harness import SELLER, Order, rejection_of
 from shopapi.events.v1.events_pb2 import (
     CANCEL_REASON_BUYER,

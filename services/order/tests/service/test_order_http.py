@@ -4,10 +4,10 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 import pytest
-from chassis import rpc
-from chassis.kernel.ids import uuid7
-from chassis.testing import UNKNOWN_ID
-from chassis.tokens import Role
+from chassis.grpc.client import call
+from chassis.http.authentication import Role
+from chassis.types.ids import uuid7
+from chassis_testing.ids import UNKNOWN_ID
 from order_harness import ADMIN, EURO, PRECIOUS, UNKNOWN, Order
 from prometheus_client import REGISTRY
 from shopapi.order.v1.order_pb2 import HasBoughtRequest, HasBoughtResponse
@@ -237,7 +237,7 @@ async def test_only_what_is_not_on_its_way_can_be_cancelled(order: Order, steps:
 async def test_who_has_bought_a_product_is_known_from_the_payment_until_the_order_is_cancelled(order: Order) -> None:
     async def has_bought(user: int, product: int) -> bool:
         request = HasBoughtRequest(user_id=user, product_id=product)
-        answer: HasBoughtResponse = await rpc.call(order.rpc.HasBought, request)
+        answer: HasBoughtResponse = await call(order.rpc.HasBought, request)
         return answer.has_bought
 
     placed = await order.placed(26, (8, 1), (9, 1))

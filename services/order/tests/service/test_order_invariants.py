@@ -3,9 +3,10 @@
 from collections.abc import AsyncIterator
 
 import pytest
-from chassis import invariants, testing
-from chassis.database import Database
-from chassis.invariants import Books
+from chassis.database import invariants
+from chassis.database.engine import Database
+from chassis.database.invariants import InvariantMonitor
+from chassis_testing.databases import migrated_database
 from order_service.app import SCHEMA
 from prometheus_client import REGISTRY
 from sqlalchemy import text
@@ -73,7 +74,7 @@ LIES = {
 
 @pytest.fixture
 async def database() -> AsyncIterator[Database]:
-    async with testing.fresh_database("order_service") as settings:
+    async with migrated_database("order_service") as settings:
         database = Database(settings, SCHEMA)
         await run(database, GOOD_BOOKS)
         yield database
@@ -87,12 +88,12 @@ async def run(database: Database, statements: str) -> None:
 
 
 async def broken(database: Database) -> set[str]:
-    books = Books(database, "order_service")
-    return {each.name for each in invariants.of("order_service") if await books.broken(each)}
+    books = InvariantMonitor(database, "order_service")
+    return {each.name for each in invariants.load_invariants("order_service") if await books.broken(each)}
 
 
 def test_every_invariant_has_its_lie() -> None:
-    assert {each.name for each in invariants.of("order_service")} == set(LIES)
+    assert {each.name for each in invariants.load_invariants("order_service")} == set(LIES)
 
 
 async def test_good_books_break_no_invariant(database: Database) -> None:
@@ -109,7 +110,7 @@ async def test_each_invariant_finds_its_lie(database: Database, invariant: str, 
 async def test_what_is_broken_is_measured(database: Database) -> None:
     await run(database, "DELETE FROM sales")
 
-    await Books(database, "order_service").check()
+    await InvariantMonitor(database, "order_service").check()
 
     def violations(invariant: str) -> float | None:
         return REGISTRY.get_sample_value("business_invariant_violations", {"invariant": invariant})

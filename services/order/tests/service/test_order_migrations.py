@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 from alembic import command
-from chassis import invariants, migrating, testing
-from chassis.database import Database
-from chassis.dsn import url
-from chassis.invariants import Books
+from chassis.database import invariants, migrations
+from chassis.database.engine import Database, database_url
+from chassis.database.invariants import InvariantMonitor
 from chassis.settings import DatabaseSettings
+from chassis_testing.databases import SqlConnection, connect_to, empty_database, migrated_database
 from order_service.app import SCHEMA
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -22,7 +22,7 @@ CANCEL = "UPDATE orders SET status = 'cancelled', cancel_reason = $2 WHERE id = 
 HISTORY = "SELECT status, by FROM order_history WHERE order_id = $1 ORDER BY position"
 
 
-async def place_as_before(sql: testing.Connection) -> Any:
+async def place_as_before(sql: SqlConnection) -> Any:
     order_id = await sql.fetchval(PLACE)
     await sql.execute(ITEM, order_id)
     return order_id
@@ -30,11 +30,11 @@ async def place_as_before(sql: testing.Connection) -> Any:
 
 async def migrate_to(settings: DatabaseSettings, revision: str) -> None:
     def upgrade(connection: Connection) -> None:
-        config = migrating._config("order_service")
+        config = migrations._config("order_service")
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
 
-    engine = create_async_engine(url(settings))
+    engine = create_async_engine(database_url(settings))
     async with engine.begin() as connection:
         await connection.run_sync(upgrade)
     await engine.dispose()
@@ -42,22 +42,22 @@ async def migrate_to(settings: DatabaseSettings, revision: str) -> None:
 
 async def broken(settings: DatabaseSettings) -> list[str]:
     database = Database(settings, SCHEMA)
-    books = Books(database, "order_service")
-    found = [each.name for each in invariants.of("order_service") if await books.broken(each)]
+    books = InvariantMonitor(database, "order_service")
+    found = [each.name for each in invariants.load_invariants("order_service") if await books.broken(each)]
     await database.close()
     return found
 
 
 async def test_orders_of_the_code_before_keep_their_books() -> None:
-    async with testing.empty_database() as settings:
+    async with empty_database() as settings:
         await migrate_to(settings, "0002")
-        async with testing.sql(settings) as sql:
+        async with connect_to(settings) as sql:
             pending, cancelled = await place_as_before(sql), await place_as_before(sql)
             await sql.execute(CANCEL, cancelled, "buyer")
 
-        await migrating.migrate("order_service", settings)
+        await migrations.migrate("order_service", settings)
 
-        async with testing.sql(settings) as sql:
+        async with connect_to(settings) as sql:
             assert [tuple(row) for row in await sql.fetch(HISTORY, pending)] == [("pending", "buyer")]
             assert [tuple(row) for row in await sql.fetch(HISTORY, cancelled)] == [
                 ("pending", "buyer"),
@@ -68,8 +68,8 @@ async def test_orders_of_the_code_before_keep_their_books() -> None:
 
 @pytest.mark.parametrize(("reason", "by"), [("buyer", "buyer"), ("admin", "admin"), ("expired", "system")])
 async def test_the_code_before_goes_on_over_the_new_schema(reason: str, by: str) -> None:
-    async with testing.fresh_database("order_service") as settings:
-        async with testing.sql(settings) as sql:
+    async with migrated_database("order_service") as settings:
+        async with connect_to(settings) as sql:
             async with sql.transaction():
                 placed = await place_as_before(sql)
             await sql.execute(CANCEL, placed, reason)
@@ -79,7 +79,7 @@ async def test_the_code_before_goes_on_over_the_new_schema(reason: str, by: str)
 
 
 async def test_migrating_twice_is_as_migrating_once() -> None:
-    async with testing.fresh_database("order_service") as settings:
-        await migrating.migrate("order_service", settings)
+    async with migrated_database("order_service") as settings:
+        await migrations.migrate("order_service", settings)
 
         assert await broken(settings) == []

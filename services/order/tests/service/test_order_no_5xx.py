@@ -4,7 +4,7 @@ import random
 from typing import Any
 
 import pytest
-from chassis.tokens import Role
+from chassis.http.authentication import Role
 from order_harness import ADMIN, Order
 
 JUNK: list[object] = [

@@ -8,11 +8,11 @@ from uuid import UUID
 
 import httpx
 import pytest
-from chassis import testing
-from chassis.events import Event
-from chassis.kernel.ids import uuid7
-from chassis.tokens import Role
-from chassis.wire import timestamp
+from chassis.grpc.wire import timestamp
+from chassis.http.authentication import Role
+from chassis.messaging.events import Event
+from chassis.types.ids import uuid7
+from chassis_testing.waiting import eventually
 from order_harness import ADMIN, EURO, OTHER_SELLER, PRECIOUS, SELLER, Order, payment_of, refund_of, running_order
 from shopapi.events.v1.events_pb2 import OrderConfirmed, OrderLine
 from shopapi.money.v1.money_pb2 import Money
@@ -79,7 +79,7 @@ async def in_the_books(shop: Order, placed: dict[str, Any]) -> None:
         async with shop.sql() as sql:
             return bool(await sql.fetchval("SELECT count(*) FROM sales WHERE order_id = $1", UUID(placed["id"])))
 
-    await testing.eventually(is_there)
+    await eventually(is_there)
 
 
 async def give_back(shop: Order, placed: dict[str, Any], amount: int, at: datetime) -> None:

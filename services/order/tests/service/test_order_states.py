@@ -8,10 +8,11 @@ from uuid import UUID, uuid4
 
 import grpc
 import pytest
-from chassis import rpc
-from chassis.events import Event
-from chassis.testing import UNKNOWN_ID
-from chassis.tokens import Role
+from chassis.errors import NeighbourRefused
+from chassis.grpc.client import call
+from chassis.http.authentication import Role
+from chassis.messaging.events import Event
+from chassis_testing.ids import UNKNOWN_ID
 from order_harness import ADMIN, SELLER, Order, payment_of, refund_of, rejection_of
 from shopapi.events.v1.events_pb2 import OrderCancelled, OrderConfirmed, OrderShipped
 from shopapi.order.v1.order_pb2 import GetPayableRequest, GetPayableResponse
@@ -309,7 +310,7 @@ async def test_an_admin_and_a_buyer_at_once_do_not_both_have_their_way(order: Or
 
 
 async def payable(order: Order, order_id: str) -> GetPayableResponse:
-    answer: GetPayableResponse = await rpc.call(order.rpc.GetPayable, GetPayableRequest(order_id=order_id))
+    answer: GetPayableResponse = await call(order.rpc.GetPayable, GetPayableRequest(order_id=order_id))
     return answer
 
 
@@ -334,7 +335,7 @@ async def test_what_is_paid_or_cancelled_may_not_be_paid(order: Order) -> None:
 
 @pytest.mark.parametrize("order_id", [UNKNOWN_ID, "", "1", "x" * 1000])
 async def test_nobody_pays_an_order_that_never_was(order: Order, order_id: str) -> None:
-    with pytest.raises(rpc.RpcProblem) as refusal:
+    with pytest.raises(NeighbourRefused) as refusal:
         await payable(order, order_id)
     assert refusal.value.code == "unknown_order"
     with pytest.raises(grpc.aio.AioRpcError) as error:

@@ -1,7 +1,7 @@
 """What a cart shows, and what of a guest's cart goes into a user's."""
 
-from chassis.kernel.ids import ProductId, UserId
-from chassis.kernel.money import MAX_AMOUNT, Money
+from chassis.types.ids import ProductId, UserId
+from chassis.types.money import MAX_AMOUNT, Money
 from hypothesis import given
 from hypothesis import strategies as st
 from order_service.domain.carts import MAX_LINES, Cart, covers, fitting, priced

@@ -5,8 +5,8 @@ from fractions import Fraction
 from uuid import UUID
 
 import pytest
-from chassis.kernel.ids import OrderId, ProductId, UserId
-from chassis.kernel.money import MAX_AMOUNT, Money
+from chassis.types.ids import OrderId, ProductId, UserId
+from chassis.types.money import MAX_AMOUNT, Money
 from hypothesis import given
 from hypothesis import strategies as st
 from order_service.domain.addresses import Address

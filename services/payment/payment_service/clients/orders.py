@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from chassis import rpc
-from chassis.kernel.ids import OrderId, UserId
-from chassis.kernel.money import Money
+from chassis.errors import NeighbourRefused
+from chassis.grpc.client import call
+from chassis.types.ids import OrderId, UserId
+from chassis.types.money import Money
 from grpc import aio
 from shopapi.order.v1 import order_pb2, order_pb2_grpc
 
@@ -34,8 +35,8 @@ class GrpcOrders:
 
     async def payable(self, order_id: OrderId) -> Payable:
         try:
-            answer = await rpc.call(self._stub.GetPayable, order_pb2.GetPayableRequest(order_id=str(order_id)))
-        except rpc.RpcProblem as problem:
+            answer = await call(self._stub.GetPayable, order_pb2.GetPayableRequest(order_id=str(order_id)))
+        except NeighbourRefused as problem:
             if problem.code == "unknown_order":
                 raise UnknownOrder(order_id) from None
             raise

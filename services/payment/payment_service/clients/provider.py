@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from chassis.kernel.ids import UserId
-from chassis.kernel.money import Money
+from chassis.types.ids import UserId
+from chassis.types.money import Money
 
 from payment_service.domain.intents import Intent
 from payment_service.domain.payments import Method, Payment, Refund

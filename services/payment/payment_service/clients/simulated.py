@@ -12,9 +12,9 @@ from enum import StrEnum
 from typing import Any
 from uuid import uuid4
 
-from chassis.database import Database
-from chassis.kernel.ids import UserId
-from chassis.kernel.money import Money
+from chassis.database.engine import Database
+from chassis.types.ids import UserId
+from chassis.types.money import Money
 from sqlalchemy import BigInteger, Column, DateTime, MetaData, Row, Select, Table, Text, Uuid, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection

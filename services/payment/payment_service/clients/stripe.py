@@ -13,9 +13,9 @@ from typing import cast
 
 import aiohttp
 import stripe
-from chassis import logs
-from chassis.kernel.ids import UserId
-from chassis.kernel.money import Money
+from chassis.observability import logs
+from chassis.types.ids import UserId
+from chassis.types.money import Money
 from prometheus_client import Histogram
 
 from payment_service.clients.provider import ProviderRefund, RefundState, SavedCard
@@ -52,7 +52,7 @@ _REFUND_STATES = {
     "canceled": RefundState.FAILED,
 }
 
-log = logs.get(__name__)
+log = logs.get_logger(__name__)
 
 
 class StripeProvider:

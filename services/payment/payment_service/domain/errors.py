@@ -11,14 +11,14 @@ class PaymentError(Exception):
     """The root of this service's errors."""
 
 
-class UnknownOrder(PaymentError):  # noqa: N818 - named for what happened
+class UnknownOrder(PaymentError):
     """There is no such order, or it is somebody else's: who asks must not learn which."""
 
     def __init__(self, order_id: UUID) -> None:
         super().__init__(f"you have no order {order_id}")
 
 
-class UnknownPayment(PaymentError):  # noqa: N818 - named for what happened
+class UnknownPayment(PaymentError):
     """There is no such payment, or it is somebody else's."""
 
     def __init__(self, payment_id: UUID) -> None:
@@ -32,14 +32,14 @@ class NoPaymentOfOrder(UnknownPayment):
         PaymentError.__init__(self, f"you have no payment of order {order_id}: begin one at POST /payments")
 
 
-class UnknownMethod(PaymentError):  # noqa: N818 - named for what happened
+class UnknownMethod(PaymentError):
     """There is no such saved payment method, or it is somebody else's."""
 
     def __init__(self, method_id: UUID) -> None:
         super().__init__(f"you have no saved payment method {method_id}")
 
 
-class OrderNotPayable(PaymentError):  # noqa: N818 - named for what happened
+class OrderNotPayable(PaymentError):
     """The order is paid, cancelled, or was not paid in time."""
 
     def __init__(self, order_id: UUID, status: str) -> None:
@@ -47,7 +47,7 @@ class OrderNotPayable(PaymentError):  # noqa: N818 - named for what happened
         self.status = status
 
 
-class PaymentExists(PaymentError):  # noqa: N818 - named for what happened
+class PaymentExists(PaymentError):
     """The order has a live payment already."""
 
     def __init__(self, order_id: UUID, payment_id: UUID) -> None:
@@ -55,7 +55,7 @@ class PaymentExists(PaymentError):  # noqa: N818 - named for what happened
         self.payment_id = payment_id
 
 
-class PaymentInProgress(PaymentError):  # noqa: N818 - named for what happened
+class PaymentInProgress(PaymentError):
     """The payment is being confirmed with another method."""
 
     def __init__(self, payment_id: UUID) -> None:
@@ -64,14 +64,14 @@ class PaymentInProgress(PaymentError):  # noqa: N818 - named for what happened
         )
 
 
-class MethodRequired(PaymentError):  # noqa: N818 - named for what happened
+class MethodRequired(PaymentError):
     """Nobody has said yet what to charge."""
 
     def __init__(self, payment_id: UUID) -> None:
         super().__init__(f"payment {payment_id} has no payment method yet: send payment_method or payment_method_id")
 
 
-class PaymentDeclined(PaymentError):  # noqa: N818 - named for what happened
+class PaymentDeclined(PaymentError):
     """The card was not charged."""
 
     def __init__(self, payment_id: UUID, failure: "Failure") -> None:
@@ -82,7 +82,7 @@ class PaymentDeclined(PaymentError):  # noqa: N818 - named for what happened
         self.reason = failure.reason or str(failure.code)
 
 
-class MethodRefused(PaymentError):  # noqa: N818 - named for what happened
+class MethodRefused(PaymentError):
     """The provider knows no such payment method, or it cannot be used here."""
 
     def __init__(self, reason: str | None) -> None:
@@ -92,7 +92,7 @@ class MethodRefused(PaymentError):  # noqa: N818 - named for what happened
         self.reason = reason
 
 
-class PaymentRefused(PaymentError):  # noqa: N818 - named for what happened
+class PaymentRefused(PaymentError):
     """The provider does not take this payment, whatever the method."""
 
     def __init__(self, payment_id: UUID, reason: str | None) -> None:
@@ -100,28 +100,28 @@ class PaymentRefused(PaymentError):  # noqa: N818 - named for what happened
         self.reason = reason
 
 
-class NotConfirmable(PaymentError):  # noqa: N818 - named for what happened
+class NotConfirmable(PaymentError):
     """The payment was closed before it was confirmed."""
 
     def __init__(self, payment_id: UUID, failure: str) -> None:
         super().__init__(f"payment {payment_id} has failed ({failure}) and cannot be confirmed: begin a new one")
 
 
-class NotCancellable(PaymentError):  # noqa: N818 - named for what happened
+class NotCancellable(PaymentError):
     """The money was captured."""
 
     def __init__(self, payment_id: UUID, status: str) -> None:
         super().__init__(f"payment {payment_id} is {status}: only one that is not paid yet can be cancelled")
 
 
-class NotRefundable(PaymentError):  # noqa: N818 - named for what happened
+class NotRefundable(PaymentError):
     """Nothing was captured."""
 
     def __init__(self, payment_id: UUID, status: str) -> None:
         super().__init__(f"payment {payment_id} is {status}: only what was captured can be refunded")
 
 
-class RefundExceedsCaptured(PaymentError):  # noqa: N818 - named for what happened
+class RefundExceedsCaptured(PaymentError):
     """More than what is left of the captured amount."""
 
     def __init__(self, payment_id: UUID, amount: int, refundable: int) -> None:
@@ -129,7 +129,7 @@ class RefundExceedsCaptured(PaymentError):  # noqa: N818 - named for what happen
         self.refundable = refundable
 
 
-class RefundRefused(PaymentError):  # noqa: N818 - named for what happened
+class RefundRefused(PaymentError):
     """The provider does not give this money back."""
 
     def __init__(self, refund_id: UUID, reason: str | None) -> None:
@@ -137,29 +137,29 @@ class RefundRefused(PaymentError):  # noqa: N818 - named for what happened
         self.reason = reason
 
 
-class TooManyMethods(PaymentError):  # noqa: N818 - named for what happened
+class TooManyMethods(PaymentError):
     """One user keeps only so many payment methods."""
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"you have {limit} saved payment methods already: delete one first")
 
 
-class AccountErased(PaymentError):  # noqa: N818 - named for what happened
+class AccountErased(PaymentError):
     """The account is gone; nothing is saved for it."""
 
     def __init__(self) -> None:
         super().__init__("this account was erased: nothing can be saved for it")
 
 
-class BadSignature(PaymentError):  # noqa: N818 - named for what happened
+class BadSignature(PaymentError):
     """The webhook was not signed by the provider, or too long ago."""
 
 
-class MalformedWebhook(PaymentError):  # noqa: N818 - named for what happened
+class MalformedWebhook(PaymentError):
     """The webhook is signed, and yet no event."""
 
 
-class WebhooksNotConfigured(PaymentError):  # noqa: N818 - named for what happened
+class WebhooksNotConfigured(PaymentError):
     """There is no secret that could verify a webhook."""
 
 
@@ -167,11 +167,11 @@ class ProviderError(Exception):
     """The root of what a provider may answer."""
 
 
-class ProviderUnavailable(ProviderError):  # noqa: N818 - named for what happened
+class ProviderUnavailable(ProviderError):
     """The provider did not answer in time, or not in a way that says what it did. The call may be repeated under its key."""
 
 
-class ProviderRefused(ProviderError):  # noqa: N818 - named for what happened
+class ProviderRefused(ProviderError):
     """The provider understood, and did nothing."""
 
     def __init__(self, failure: "Failure") -> None:

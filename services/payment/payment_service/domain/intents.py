@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum, auto
 
-from chassis.kernel.money import Money
+from chassis.types.money import Money
 
 from payment_service.domain.payments import Failure, FailureCode, Payment, PaymentStatus
 

@@ -14,8 +14,8 @@ from enum import StrEnum
 from typing import NewType
 from uuid import UUID
 
-from chassis.kernel.ids import OrderId, UserId
-from chassis.kernel.money import Money
+from chassis.types.ids import OrderId, UserId
+from chassis.types.money import Money
 
 from payment_service.domain.errors import NotCancellable, NotRefundable, RefundExceedsCaptured
 

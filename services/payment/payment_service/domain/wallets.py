@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import NewType
 from uuid import UUID
 
-from chassis.kernel.ids import UserId
+from chassis.types.ids import UserId
 
 MethodId = NewType("MethodId", UUID)
 MAX_METHODS = 20

@@ -4,13 +4,12 @@ from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from chassis import idempotency
-from chassis.http import problem_answer
-from chassis.idempotency import KeyHeader
-from chassis.kernel import money
-from chassis.kernel.ids import OrderId
-from chassis.schemas import Answer, Data, Money, PageOf, PageQuery, Request, Text
-from chassis.tokens import Authenticator, Principal, Role
+from chassis.database import idempotency
+from chassis.http.authentication import Authenticator, Principal, Role
+from chassis.http.problems import openapi_problem
+from chassis.http.schemas import Data, KeyHeader, Money, PageOf, PageQuery, RequestBody, ResponseBody, StorableText
+from chassis.types import money
+from chassis.types.ids import OrderId
 from fastapi import APIRouter, Depends, Header, Response
 from fastapi import Request as HttpRequest
 from pydantic import Field, model_validator
@@ -34,7 +33,7 @@ Reference = Annotated[
 ]
 
 
-class _Chosen(Request):
+class _Chosen(RequestBody):
     """At most one of the two."""
 
     payment_method: Reference | None = None
@@ -69,32 +68,32 @@ class ConfirmRequest(_Chosen):
     """What to charge. Without a method: the one that the payment was begun with, or to go on after a next action."""
 
 
-class RefundRequest(Request):
+class RefundRequest(RequestBody):
     """Without an amount, all that is left."""
 
     amount: Annotated[int | None, Field(ge=1, le=money.MAX_AMOUNT, description="minor units", examples=[500])] = None
-    reason: Annotated[Text | None, Field(max_length=500)] = None
+    reason: Annotated[StorableText | None, Field(max_length=500)] = None
 
 
-class MethodRequest(Request):
+class MethodRequest(RequestBody):
     payment_method: Reference
 
 
-class FailureAnswer(Answer):
+class FailureAnswer(ResponseBody):
     """Why a payment failed; `reason` is finer, and the provider's."""
 
     code: FailureCode
     reason: str | None
 
 
-class NextActionAnswer(Answer):
+class NextActionAnswer(ResponseBody):
     """What the customer must do before the payment goes on."""
 
     type: str
     redirect_url: str | None
 
 
-class PaymentAnswer(Answer):
+class PaymentAnswer(ResponseBody):
     """`client_secret` and `next_action` are for the buyer's browser, and shown to the buyer alone while the payment is open."""
 
     id: UUID
@@ -111,7 +110,7 @@ class PaymentAnswer(Answer):
     updated_at: datetime
 
 
-class RefundAnswer(Answer):
+class RefundAnswer(ResponseBody):
     """A pending refund is finished by itself."""
 
     id: UUID
@@ -123,7 +122,7 @@ class RefundAnswer(Answer):
     settled_at: datetime | None
 
 
-class MethodAnswer(Answer):
+class MethodAnswer(ResponseBody):
     id: UUID
     brand: str
     last4: str
@@ -132,13 +131,13 @@ class MethodAnswer(Answer):
     created_at: datetime
 
 
-class Received(Answer):
+class Received(ResponseBody):
     received: bool = True
 
 
 def _answers(*described: tuple[int, str]) -> dict[int | str, dict[str, Any]]:
     """Problems that a route may answer with, beside the 4XX of every route."""
-    return {status: problem_answer(text) for status, text in described}
+    return {status: openapi_problem(text) for status, text in described}
 
 
 _UNAVAILABLE = (503, "a part of the shop or the payment provider does not answer; repeat it under the same key")

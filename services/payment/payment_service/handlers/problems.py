@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from chassis.problems import Problem, ProblemTable
+from chassis.types.problem import Problem, ProblemTable
 
 from payment_service.domain import errors
 

@@ -1,3 +1,3 @@
-from chassis.migrating import run_environment
+from chassis.database.migrations import run_environment
 
 run_environment()

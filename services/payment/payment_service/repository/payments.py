@@ -3,8 +3,8 @@
 from datetime import datetime
 from typing import Any
 
-from chassis.kernel.ids import OrderId, UserId
-from chassis.kernel.money import Money
+from chassis.types.ids import OrderId, UserId
+from chassis.types.money import Money
 from sqlalchemy import Row, Select, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection

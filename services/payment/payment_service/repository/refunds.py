@@ -3,8 +3,8 @@
 from datetime import datetime
 from typing import Any
 
-from chassis.kernel.ids import UserId
-from chassis.kernel.money import Money
+from chassis.types.ids import UserId
+from chassis.types.money import Money
 from sqlalchemy import Row, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 

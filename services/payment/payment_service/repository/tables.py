@@ -1,6 +1,6 @@
 """The tables as the queries see them; the migrations make them. The simulated provider's are its own."""
 
-from chassis import tables
+from chassis.database import tables
 from sqlalchemy import BigInteger, Column, DateTime, Integer, MetaData, Table, Text, Uuid
 
 metadata = MetaData()

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from chassis.kernel.ids import UserId
+from chassis.types.ids import UserId
 from sqlalchemy import Row, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection

@@ -1,13 +1,13 @@
 """The use cases of payments. Paying spans three parties; it may be stopped anywhere, and repeated under its key."""
 
 from dataclasses import dataclass
-from datetime import timedelta
 
-from chassis import idempotency, logs
-from chassis.idempotency import Claim, KeyRepository
-from chassis.kernel.ids import OrderId, UserId
-from chassis.schemas import Paging
-from chassis.tokens import Principal
+from chassis.database import idempotency
+from chassis.database.idempotency import Claim, KeyRepository
+from chassis.http.authentication import Principal
+from chassis.http.schemas import Paging
+from chassis.observability import logs
+from chassis.types.ids import OrderId, UserId
 
 from payment_service.clients.orders import Orders, Payable
 from payment_service.domain.errors import (
@@ -37,9 +37,7 @@ from payment_service.repository.wallets import WalletRepository
 from payment_service.service import measures
 from payment_service.service.settling import Settlement, Tools
 
-_KEYS_KEPT = timedelta(days=7)
-
-log = logs.get(__name__)
+log = logs.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,11 +139,6 @@ class Paying:
             page = await repository.page_of(buyer_id, paging.offset, paging.limit)
             return page, await repository.count_of(buyer_id)
 
-    async def forget_keys(self) -> None:
-        """A key is remembered for a week: longer than anybody repeats a request."""
-        async with self._tools.database.begin() as transaction:
-            await KeyRepository(transaction).forget(before=self._tools.now() - _KEYS_KEPT)
-
     async def _claim(
         self, buyer_id: UserId, order_id: OrderId, choice: Choice | None, confirm: bool, key: idempotency.Key | None
     ) -> tuple[PaymentId, Payment | None]:
@@ -155,8 +148,8 @@ class Paying:
         if key is None:
             return PaymentId(claim.resource_id), None
         async with self._tools.database.begin() as transaction:
-            held = await KeyRepository(transaction).hold(buyer_id, key, claim, self._tools.now())
-            payment_id = PaymentId(claim.settled_by(held))
+            held = await KeyRepository(transaction).claim(buyer_id, key, claim, self._tools.now())
+            payment_id = PaymentId(claim.resolve(held))
             return payment_id, await PaymentRepository(transaction).find(payment_id)
 
     async def _begin(

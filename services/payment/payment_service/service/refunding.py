@@ -1,11 +1,12 @@
 """The use cases of refunds. Only what was captured goes back, and each part of it once."""
 
-from chassis import idempotency, logs
-from chassis.idempotency import Claim, KeyRepository
-from chassis.kernel.ids import UserId
-from chassis.kernel.money import Money
-from chassis.problems import DatabaseUnavailable
-from chassis.tokens import Principal
+from chassis.database import idempotency
+from chassis.database.idempotency import Claim, KeyRepository
+from chassis.errors import DatabaseUnavailable
+from chassis.http.authentication import Principal
+from chassis.observability import logs
+from chassis.types.ids import UserId
+from chassis.types.money import Money
 
 from payment_service.domain.errors import ProviderUnavailable, RefundRefused, UnknownPayment
 from payment_service.domain.payments import PaymentId, Refund, RefundId, RefundStatus
@@ -13,7 +14,7 @@ from payment_service.repository.payments import PaymentRepository
 from payment_service.repository.refunds import RefundRepository
 from payment_service.service.settling import Settlement, Tools, set_aside_within
 
-log = logs.get(__name__)
+log = logs.get_logger(__name__)
 
 
 class Refunding:
@@ -64,7 +65,7 @@ class Refunding:
         async with self._tools.database.begin() as transaction:
             refund_id = RefundId(claim.resource_id)
             if key is not None:
-                refund_id = RefundId(claim.settled_by(await KeyRepository(transaction).hold(admin_id, key, claim, now)))
+                refund_id = RefundId(claim.resolve(await KeyRepository(transaction).claim(admin_id, key, claim, now)))
             found = await RefundRepository(transaction).find(refund_id)
             if found is not None:
                 return found, False

@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from chassis import logs
-from chassis.database import Database
-from chassis.kernel.ids import OrderId
-from chassis.kernel.money import Money
-from chassis.outbox import Outbox
+from chassis.database.engine import Database
+from chassis.messaging.outbox import Outbox
+from chassis.observability import logs
+from chassis.types.ids import OrderId
+from chassis.types.money import Money
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from payment_service.clients.provider import Provider, ProviderRefund, RefundState
@@ -38,7 +38,7 @@ _STEPS = 6
 """A payment needs four at most: confirm, close, cancel, fail."""
 _BY_OTHER_HANDS = "made_at_the_provider"
 
-log = logs.get(__name__)
+log = logs.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +208,7 @@ class Settlement:
                 await due.rest(transaction, payments.c.id, after.id, after.updated_at)
             if step is Step.COMPLETE and is_order_cancelled:
                 await self.refund_remainder_within(transaction, after)
-        self._tools.outbox.nudge()
+        self._tools.outbox.wake()
         _measure(step, after)
         return after
 
@@ -249,7 +249,7 @@ class Settlement:
             await payment_repository.store(payment)
             if refund.status is not RefundStatus.PENDING:
                 await due.settle(transaction, refunds.c.id, refund.id)
-        self._tools.outbox.nudge()
+        self._tools.outbox.wake()
         _measure_refund(refund)
         return refund
 

@@ -9,9 +9,9 @@ from datetime import timedelta
 from typing import TypeVar
 from uuid import UUID
 
-from chassis import logs
-from chassis.kernel.ids import UserId
-from chassis.problems import DatabaseUnavailable
+from chassis.errors import DatabaseUnavailable
+from chassis.observability import logs
+from chassis.types.ids import UserId
 from sqlalchemy import Column
 
 from payment_service.domain.errors import ProviderError
@@ -30,7 +30,7 @@ _AT_ONCE = 5
 
 _Key = TypeVar("_Key", UUID, int)
 
-log = logs.get(__name__)
+log = logs.get_logger(__name__)
 
 
 class Sweeper:

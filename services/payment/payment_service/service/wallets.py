@@ -1,7 +1,7 @@
 """The use cases of saved payment methods. The provider keeps them; what is removed here is detached there, sooner or later."""
 
-from chassis import logs
-from chassis.kernel.ids import UserId
+from chassis.observability import logs
+from chassis.types.ids import UserId
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from payment_service.clients.provider import SavedCard
@@ -20,7 +20,7 @@ from payment_service.repository.tables import customers
 from payment_service.repository.wallets import WalletRepository
 from payment_service.service.settling import Tools
 
-log = logs.get(__name__)
+log = logs.get_logger(__name__)
 
 
 class Wallets:

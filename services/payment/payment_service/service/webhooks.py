@@ -5,7 +5,7 @@ So webhooks may be lost, repeated and come in any order: what counts is what the
 
 from datetime import timedelta
 
-from chassis import logs
+from chassis.observability import logs
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from payment_service.clients.webhooks import Hint, StripeWebhooks
@@ -23,7 +23,7 @@ _KEPT = timedelta(days=30)
 """Stripe repeats a webhook for three days."""
 _REFUND_FAILED = "refund.failed"
 
-log = logs.get(__name__)
+log = logs.get_logger(__name__)
 
 
 class Webhooks:

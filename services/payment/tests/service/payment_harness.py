@@ -10,14 +10,22 @@ from uuid import UUID
 
 import grpc
 import httpx
-from chassis import process, rpc, testing
-from chassis.broker import Broker
-from chassis.database import Database
-from chassis.events import Event
-from chassis.invariants import Books, of
-from chassis.kernel.ids import uuid7
+from chassis.database.engine import Database
+from chassis.database.invariants import InvariantMonitor, load_invariants
+from chassis.grpc.wire import CODE_KEY
+from chassis.http.authentication import Role
+from chassis.messaging.broker import Broker
+from chassis.messaging.events import Event
+from chassis.runtime import process
 from chassis.settings import DatabaseSettings
-from chassis.tokens import Role
+from chassis.types.ids import uuid7
+from chassis_testing.broker import new_vhost, publish_events, recorded_events
+from chassis_testing.databases import SqlConnection, connect_to, migrated_database
+from chassis_testing.fault_proxy import FaultProxy, fault_proxy
+from chassis_testing.neighbours import FakeUserService, grpc_server
+from chassis_testing.services import run_service
+from chassis_testing.tokens import TokenIssuer
+from chassis_testing.waiting import eventually
 from google.protobuf.message import Message
 from grpc import aio
 from payment_service.app import SCHEMA, Settings, build
@@ -62,7 +70,7 @@ class FakeOrders(order_pb2_grpc.OrderServiceServicer):
             await context.abort(grpc.StatusCode.UNAVAILABLE, "away")
         found = self.known.get(request.order_id)
         if found is None:
-            await context.abort(grpc.StatusCode.NOT_FOUND, "no such order", ((rpc.CODE_KEY, "unknown_order"),))
+            await context.abort(grpc.StatusCode.NOT_FOUND, "no such order", ((CODE_KEY, "unknown_order"),))
         assert found is not None
         return found
 
@@ -72,10 +80,10 @@ class Payments:
     """The running service: HTTP in process, its relay, consumer and sweeper on the real broker and database."""
 
     http: httpx.AsyncClient
-    issuer: testing.TokenIssuer
+    issuer: TokenIssuer
     orders: FakeOrders
     database: DatabaseSettings
-    cable: testing.Cable
+    cable: FaultProxy
     broker_url: str
     published: list[Event]
 
@@ -142,7 +150,7 @@ class Payments:
         async def has_become() -> bool:
             return bool((await self.payment(payment_id))["status"] == status)
 
-        await testing.eventually(has_become, within)
+        await eventually(has_become, within)
         return await self.payment(payment_id)
 
     async def tell(self, *payloads: Message) -> list[Event]:
@@ -152,14 +160,14 @@ class Payments:
         return sent
 
     async def publish(self, sent: Sequence[Event]) -> None:
-        await testing.publish(self.broker_url, sent)
+        await publish_events(self.broker_url, sent)
         ids = list({event.id for event in sent})
 
         async def all_are_received() -> bool:
             async with self.sql() as sql:
                 return bool(await sql.fetchval("SELECT count(*) FROM inbox WHERE event_id = ANY($1)", ids) == len(ids))
 
-        await testing.eventually(all_are_received)
+        await eventually(all_are_received)
 
     def about(self, order_id: str) -> list[Message]:
         """What was published about an order, in the order of its arrival, each event once."""
@@ -173,7 +181,7 @@ class Payments:
             return sorted(type(payload).__name__ for payload in self.about(order_id)) == wanted
 
         try:
-            await testing.eventually(all_are_there)
+            await eventually(all_are_there)
         except TimeoutError:
             raise AssertionError(f"heard {self.about(order_id)}, not {wanted}") from None
         return self.about(order_id)
@@ -189,15 +197,15 @@ class Payments:
     async def broken_invariants(self) -> dict[str, list[dict[str, object]]]:
         """What the service's own queries find."""
         database = Database(self.database, SCHEMA)
-        books = Books(database, "payment_service")
+        books = InvariantMonitor(database, "payment_service")
         try:
-            found = {invariant.name: await books.broken(invariant) for invariant in of("payment_service")}
+            found = {invariant.name: await books.broken(invariant) for invariant in load_invariants("payment_service")}
         finally:
             await database.close()
         return {name: rows for name, rows in found.items() if rows}
 
-    def sql(self) -> AbstractAsyncContextManager[testing.Connection]:
-        return testing.sql(self.database)
+    def sql(self) -> AbstractAsyncContextManager[SqlConnection]:
+        return connect_to(self.database)
 
 
 def cancelled(order_id: str) -> OrderCancelled:
@@ -207,17 +215,17 @@ def cancelled(order_id: str) -> OrderCancelled:
 @asynccontextmanager
 async def running_payments(stripe: StripeDouble | None = None) -> AsyncIterator[Payments]:
     """The payment service over a fresh database and virtual host, its events collected as order would receive them."""
-    issuer, orders = testing.TokenIssuer(), FakeOrders()
+    issuer, orders = TokenIssuer(), FakeOrders()
     async with (
-        testing.fresh_database("payment_service") as database,
-        testing.fresh_vhost() as broker_url,
-        testing.grpc_server(
-            lambda server: user_pb2_grpc.add_UserServiceServicer_to_server(testing.FakeUserService(issuer), server),
+        migrated_database("payment_service") as database,
+        new_vhost() as broker_url,
+        grpc_server(
+            lambda server: user_pb2_grpc.add_UserServiceServicer_to_server(FakeUserService(issuer), server),
             lambda server: order_pb2_grpc.add_OrderServiceServicer_to_server(orders, server),
         ) as neighbours,
-        testing.receiving(broker_url, "payment"),
+        recorded_events(broker_url, "payment"),
         _collecting(broker_url) as published,
-        testing.cable(database.db_host, database.db_port) as cable,
+        fault_proxy(database.db_host, database.db_port) as cable,
     ):
         settings = Settings(
             **(database.model_dump() | {"db_host": "127.0.0.1", "db_port": cable.port}),
@@ -233,7 +241,7 @@ async def running_payments(stripe: StripeDouble | None = None) -> AsyncIterator[
             sweep_seconds=0.05,
             sweep_patience_seconds=0.5,
         )
-        async with testing.running(await build(settings)) as service:
+        async with run_service(await build(settings)) as service:
             yield Payments(service.http, issuer, orders, database, cable, broker_url, published)
 
 

@@ -6,7 +6,7 @@ The process dies for its database: at the chosen moment the cable is cut, so tha
 from uuid import UUID
 
 import pytest
-from chassis import testing
+from chassis_testing.waiting import eventually
 from payment_harness import DECLINED, VISA, Payments, cancelled
 from shopapi.events.v1.events_pb2 import PaymentCompleted, PaymentRefunded
 from stripe_double import StripeDouble
@@ -175,7 +175,7 @@ async def test_a_cancelled_order_is_refunded_though_the_provider_is_away_for_a_w
                 await sql.fetchval("SELECT attempts > 0 FROM refunds WHERE payment_id = $1", UUID(payment["id"]))
             )
 
-    await testing.eventually(is_on_its_way)
+    await eventually(is_on_its_way)
     assert (await striped.payment(payment["id"]))["status"] == "completed"
     stripe.recover()
     await striped.becomes(payment["id"], "refunded")
@@ -195,4 +195,4 @@ async def test_a_method_that_could_not_be_detached_is_detached_later(striped: Pa
     async def is_detached() -> bool:
         return kept == []
 
-    await testing.eventually(is_detached)
+    await eventually(is_detached)

@@ -5,18 +5,18 @@ from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
-from chassis import testing
-from chassis.database import Database
-from chassis.invariants import Books, of
-from chassis.kernel.ids import uuid7
+from chassis.database.engine import Database
+from chassis.database.invariants import InvariantMonitor, load_invariants
+from chassis.types.ids import uuid7
+from chassis_testing.databases import SqlConnection, connect_to, migrated_database
 from payment_harness import Payments
 from payment_service.app import SCHEMA
 
 
 @pytest.fixture
-async def books() -> AsyncIterator[tuple[testing.Connection, Books]]:
+async def books() -> AsyncIterator[tuple[SqlConnection, InvariantMonitor]]:
     """Books of their own, whose constraints are gone, so that they can be broken."""
-    async with testing.fresh_database("payment_service") as settings, testing.sql(settings) as sql:
+    async with migrated_database("payment_service") as settings, connect_to(settings) as sql:
         database = Database(settings, SCHEMA)
         constraints = await sql.fetch(
             "SELECT conrelid::regclass::text AS owner, conname FROM pg_constraint"
@@ -25,11 +25,11 @@ async def books() -> AsyncIterator[tuple[testing.Connection, Books]]:
         for constraint in constraints:
             await sql.execute(f'ALTER TABLE {constraint["owner"]} DROP CONSTRAINT "{constraint["conname"]}"')
         await sql.execute("DROP INDEX one_live_payment_per_order")
-        yield sql, Books(database, "payment_service")
+        yield sql, InvariantMonitor(database, "payment_service")
         await database.close()
 
 
-async def put_payment(sql: testing.Connection, **values: object) -> UUID:
+async def put_payment(sql: SqlConnection, **values: object) -> UUID:
     """A completed payment of 1000, but for `values`."""
     payment_id = uuid4()
     row: dict[str, object] = {
@@ -55,9 +55,7 @@ async def put_payment(sql: testing.Connection, **values: object) -> UUID:
     return payment_id
 
 
-async def put_refund(
-    sql: testing.Connection, payment_id: UUID, amount: int, status: str, currency: str = "USD"
-) -> None:
+async def put_refund(sql: SqlConnection, payment_id: UUID, amount: int, status: str, currency: str = "USD") -> None:
     await sql.execute(
         "INSERT INTO refunds (id, payment_id, amount, currency, status, created_at, settled_at, next_check_at)"
         " VALUES ($1, $2, $3, $4, $5, now(), CASE WHEN $5 <> 'pending' THEN now() END, CASE WHEN $5 = 'pending' THEN now() END)",
@@ -69,7 +67,7 @@ async def put_refund(
     )
 
 
-async def cancel_long_ago(sql: testing.Connection, payment_id: UUID) -> None:
+async def cancel_long_ago(sql: SqlConnection, payment_id: UUID) -> None:
     await sql.execute(
         "UPDATE orders SET cancelled_at = now() - interval '1 hour'"
         " WHERE id = (SELECT order_id FROM payments WHERE id = $1)",
@@ -77,55 +75,57 @@ async def cancel_long_ago(sql: testing.Connection, payment_id: UUID) -> None:
     )
 
 
-async def break_refunds_within_captured(sql: testing.Connection) -> None:
+async def break_refunds_within_captured(sql: SqlConnection) -> None:
     await put_refund(sql, await put_payment(sql, refunding=1001), 1001, "pending")
 
 
-async def break_one_live_payment_per_order(sql: testing.Connection) -> None:
+async def break_one_live_payment_per_order(sql: SqlConnection) -> None:
     order_id = uuid4()
     await put_payment(sql, order_id=order_id)
     await put_payment(sql, order_id=order_id)
 
 
-async def break_completed_is_captured(sql: testing.Connection) -> None:
+async def break_completed_is_captured(sql: SqlConnection) -> None:
     await put_payment(sql, captured=999)
 
 
-async def break_status_tells_what_was_refunded(sql: testing.Connection) -> None:
+async def break_status_tells_what_was_refunded(sql: SqlConnection) -> None:
     await put_refund(sql, await put_payment(sql, refunded=1000), 1000, "succeeded")
 
 
-async def break_refunds_sum_up(sql: testing.Connection) -> None:
+async def break_refunds_sum_up(sql: SqlConnection) -> None:
     await put_refund(sql, await put_payment(sql, status="partially_refunded", refunded=2), 1, "succeeded")
 
 
-async def break_refunds_in_the_currency_of_their_payment(sql: testing.Connection) -> None:
+async def break_refunds_in_the_currency_of_their_payment(sql: SqlConnection) -> None:
     payment_id = await put_payment(sql, status="partially_refunded", refunded=1)
     await put_refund(sql, payment_id, 1, "succeeded", "EUR")
 
 
-async def break_cancelled_orders_are_refunded(sql: testing.Connection) -> None:
+async def break_cancelled_orders_are_refunded(sql: SqlConnection) -> None:
     await cancel_long_ago(sql, await put_payment(sql))
 
 
-async def break_cancelled_orders_are_not_charged(sql: testing.Connection) -> None:
+async def break_cancelled_orders_are_not_charged(sql: SqlConnection) -> None:
     payment_id = await put_payment(sql, status="pending", captured=0)
     await sql.execute("UPDATE payments SET next_check_at = now() WHERE id = $1", payment_id)
     await cancel_long_ago(sql, payment_id)
 
 
-async def break_open_payments_are_watched(sql: testing.Connection) -> None:
+async def break_open_payments_are_watched(sql: SqlConnection) -> None:
     await put_payment(sql, status="processing", captured=0)
 
 
-async def break_pending_refunds_are_watched(sql: testing.Connection) -> None:
+async def break_pending_refunds_are_watched(sql: SqlConnection) -> None:
     await put_refund(sql, await put_payment(sql, refunding=5), 5, "pending")
     await sql.execute("UPDATE refunds SET next_check_at = NULL")
 
 
-async def test_a_refund_that_is_refused_again_and_again_is_noticed(books: tuple[testing.Connection, Books]) -> None:
+async def test_a_refund_that_is_refused_again_and_again_is_noticed(
+    books: tuple[SqlConnection, InvariantMonitor],
+) -> None:
     sql, kept = books
-    (promise,) = [one for one in of("payment_service") if one.name == "cancelled_orders_are_refunded"]
+    (promise,) = [one for one in load_invariants("payment_service") if one.name == "cancelled_orders_are_refunded"]
     payment_id = await put_payment(sql)
     await cancel_long_ago(sql, payment_id)
     await put_refund(sql, payment_id, 1000, "failed")
@@ -138,22 +138,22 @@ async def test_a_refund_that_is_refused_again_and_again_is_noticed(books: tuple[
     assert [row["id"] for row in await kept.broken(promise)] == [payment_id]
 
 
-@pytest.mark.parametrize("name", [invariant.name for invariant in of("payment_service")])
-async def test_each_invariant_finds_what_breaks_it(books: tuple[testing.Connection, Books], name: str) -> None:
+@pytest.mark.parametrize("name", [invariant.name for invariant in load_invariants("payment_service")])
+async def test_each_invariant_finds_what_breaks_it(books: tuple[SqlConnection, InvariantMonitor], name: str) -> None:
     sql, kept = books
-    assert all([not await kept.broken(invariant) for invariant in of("payment_service")])
+    assert all([not await kept.broken(invariant) for invariant in load_invariants("payment_service")])
 
     await globals()[f"break_{name}"](sql)
 
-    found = {invariant.name: len(await kept.broken(invariant)) for invariant in of("payment_service")}
+    found = {invariant.name: len(await kept.broken(invariant)) for invariant in load_invariants("payment_service")}
     assert {broken for broken, rows in found.items() if rows} == {name}
 
 
-async def test_a_refund_that_no_row_tells_of_is_found(books: tuple[testing.Connection, Books]) -> None:
+async def test_a_refund_that_no_row_tells_of_is_found(books: tuple[SqlConnection, InvariantMonitor]) -> None:
     sql, kept = books
     await put_payment(sql, status="partially_refunded", refunded=2)
 
-    found = [invariant.name for invariant in of("payment_service") if await kept.broken(invariant)]
+    found = [invariant.name for invariant in load_invariants("payment_service") if await kept.broken(invariant)]
 
     assert found == ["refunds_sum_up"]
 

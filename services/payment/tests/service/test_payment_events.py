@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 import pytest
-from chassis import testing
-from chassis.events import Event
-from chassis.kernel.ids import uuid7
+from chassis.messaging.events import Event
+from chassis.types.ids import uuid7
+from chassis_testing.waiting import eventually
 from payment_harness import ASKS, VISA, Payments, cancelled
 from shopapi.events.v1.events_pb2 import PaymentCompleted, PaymentRefunded, UserErased
 from stripe_double import StripeDouble
@@ -103,7 +103,7 @@ async def test_a_refund_that_the_provider_refused_is_tried_again(striped: Paymen
     async def has_failed() -> bool:
         return [refund["status"] for refund in await striped.refunds(payment["id"])] == ["failed"]
 
-    await testing.eventually(has_failed)
+    await eventually(has_failed)
     stripe.refuses_refunds = False
     async with striped.sql() as sql:
         await sql.execute("UPDATE payments SET next_check_at = now() WHERE id = $1", UUID(payment["id"]))
@@ -152,7 +152,7 @@ async def test_nothing_is_kept_of_an_erased_user(striped: Payments, stripe: Stri
             ref = await sql.fetchval("SELECT provider_ref FROM customers WHERE user_id = 75")
             return kept == 0 and ref is None
 
-    await testing.eventually(is_gone)
+    await eventually(is_gone)
     assert customer not in stripe.customers
     assert (await striped.get("/payment-methods", 75)).json()["data"] == []
     assert [refund["reason"] for refund in await striped.refunds(payment["id"])] == [None]

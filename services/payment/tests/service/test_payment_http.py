@@ -4,9 +4,9 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from chassis.kernel.ids import uuid7
-from chassis.testing import UNKNOWN_ID
-from chassis.tokens import Role
+from chassis.http.authentication import Role
+from chassis.types.ids import uuid7
+from chassis_testing.ids import UNKNOWN_ID
 from payment_harness import ADMIN, ASKS, DECLINED, VISA, Payments
 from prometheus_client import REGISTRY
 from shopapi.events.v1.events_pb2 import PaymentCompleted, PaymentRefunded

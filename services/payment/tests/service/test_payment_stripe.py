@@ -3,7 +3,7 @@
 import logging
 
 import pytest
-from chassis.tokens import Role
+from chassis.http.authentication import Role
 from payment_harness import ADMIN, ASKS, DECLINED, VISA, Payments
 from shopapi.events.v1.events_pb2 import PaymentCompleted, PaymentRefunded
 from stripe_double import StripeDouble

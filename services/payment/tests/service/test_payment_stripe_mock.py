@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
 import pytest
-from chassis import testing
-from chassis.kernel.ids import OrderId, UserId, uuid7
-from chassis.kernel.money import Money
+from chassis.types.ids import OrderId, UserId, uuid7
+from chassis.types.money import Money
+from chassis_testing.environment import environment_variable
 from payment_service.clients.stripe import StripeProvider
 from payment_service.domain.errors import ProviderRefused, ProviderUnavailable
 from payment_service.domain.payments import Method, Payment, PaymentId, Refund, RefundId
@@ -20,7 +20,7 @@ NOW = datetime.now(UTC)
 
 @pytest.fixture
 async def provider() -> AsyncIterator[StripeProvider]:
-    stripe = StripeProvider("sk_test_123", testing.variable("TEST_STRIPE_URL"), deadline=10)
+    stripe = StripeProvider("sk_test_123", environment_variable("TEST_STRIPE_URL"), deadline=10)
     yield stripe
     await stripe.close()
 
@@ -74,7 +74,7 @@ async def test_a_request_that_stripe_does_not_understand_is_refused(provider: St
 
 
 async def test_a_key_that_stripe_does_not_take_is_for_the_shop_to_mend() -> None:
-    stranger = StripeProvider("no key at all", testing.variable("TEST_STRIPE_URL"), deadline=10)
+    stranger = StripeProvider("no key at all", environment_variable("TEST_STRIPE_URL"), deadline=10)
 
     with pytest.raises(ProviderUnavailable):
         await stranger.create_intent(a_payment())

@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
-from chassis.testing import eventually
+from chassis_testing.waiting import eventually
 from payment_harness import ASKS, Payments, cancelled
 from payment_service.clients.provider import ProviderRefund
 from payment_service.clients.stripe import StripeProvider

@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
-from chassis.kernel.ids import OrderId, UserId
-from chassis.kernel.money import Money
+from chassis.types.ids import OrderId, UserId
+from chassis.types.money import Money
 from hypothesis import given
 from hypothesis import strategies as st
 from payment_service.domain.errors import NotCancellable, NotRefundable, RefundExceedsCaptured

@@ -1,7 +1,8 @@
 """What stops the start of the payment service, and how it says so."""
 
 import pytest
-from chassis.settings import SettingsError, read
+from chassis.errors import SettingsError
+from chassis.settings import read
 from payment_service.app import Settings
 
 NEEDED = {

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from chassis.kernel.ids import UserId
+from chassis.types.ids import UserId
 
 from product_service.domain.products import Listing, Product, Rating
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from chassis.kernel.ids import UserId
+from chassis.types.ids import UserId
 
 from product_service.domain.categories import CategoryId
 from product_service.domain.products import Listing

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from chassis.kernel.ids import ProductId, UserId
-from chassis.kernel.money import Money
+from chassis.types.ids import ProductId, UserId
+from chassis.types.money import Money
 
 from product_service.domain.categories import UNSAID, CategoryId, Unsaid
 

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
-from chassis.kernel.ids import MAX_ID
+from chassis.types.ids import MAX_ID
 
 from product_service.domain.errors import BadCursor
 from product_service.domain.lists import Position, Sort

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from chassis.inbox import Effect, when
-from chassis.kernel.ids import ProductId, UserId
+from chassis.messaging.inbox import EventHandler, handles
+from chassis.types.ids import ProductId, UserId
 from shopapi.events.v1.events_pb2 import AvailabilityChanged, OrderConfirmed, ProductChanged, RatingChanged, UserErased
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -12,7 +12,7 @@ from product_service.service.products import Products
 from product_service.service.sellers import Sellers
 
 
-def effects(products: Products, sellers: Sellers) -> Sequence[Effect]:
+def effects(products: Products, sellers: Sellers) -> Sequence[EventHandler]:
     async def confirmed(transaction: AsyncConnection, order: OrderConfirmed) -> None:
         await count_order_within(transaction, [ProductId(line.product_id) for line in order.lines])
 
@@ -29,9 +29,9 @@ def effects(products: Products, sellers: Sellers) -> Sequence[Effect]:
         await sellers.erased_within(transaction, UserId(user.user_id))
 
     return [
-        when(OrderConfirmed, confirmed),
-        when(AvailabilityChanged, available),
-        when(RatingChanged, rated),
-        when(ProductChanged, changed),
-        when(UserErased, erased),
+        handles(OrderConfirmed, confirmed),
+        handles(AvailabilityChanged, available),
+        handles(RatingChanged, rated),
+        handles(ProductChanged, changed),
+        handles(UserErased, erased),
     ]

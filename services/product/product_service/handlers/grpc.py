@@ -1,6 +1,6 @@
 """The catalogue over gRPC."""
 
-from chassis.kernel.ids import ProductId
+from chassis.types.ids import ProductId
 from grpc import aio
 from shopapi.money.v1.money_pb2 import Money
 from shopapi.product.v1 import product_pb2 as pb

@@ -2,9 +2,9 @@
 
 from typing import Annotated
 
-from chassis.kernel.ids import ProductId
-from chassis.schemas import Data, PageOf, PageQuery, PathId
-from chassis.tokens import Authenticator, Principal, Role
+from chassis.http.authentication import Authenticator, Principal, Role
+from chassis.http.schemas import Data, PageOf, PageQuery, PathId
+from chassis.types.ids import ProductId
 from fastapi import APIRouter, Depends, Query
 
 from product_service.domain.categories import UNSAID, CategoryId

@@ -4,8 +4,8 @@ from datetime import datetime
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from chassis.kernel.ids import MAX_ID, ProductId, UserId
-from chassis.schemas import Answer, Id, Money, PageOf, Price, Request, Text
+from chassis.http.schemas import Id, Money, PageOf, Price, RequestBody, ResponseBody, StorableText
+from chassis.types.ids import MAX_ID, ProductId, UserId
 from fastapi import Query
 from pydantic import AfterValidator, BeforeValidator, Field
 
@@ -18,7 +18,7 @@ from product_service.domain.search import question
 from product_service.handlers.cursors import MAX_CHARACTERS
 
 
-class CategoryAnswer(Answer):
+class CategoryAnswer(ResponseBody):
     id: int
     name: str
     parent_id: int | None
@@ -30,10 +30,10 @@ class BranchAnswer(CategoryAnswer):
     children: list["BranchAnswer"]
 
 
-class CategoryRequest(Request):
+class CategoryRequest(RequestBody):
     """`parent_id`: null makes it a root. Left out, a new category is a root, and another stays where it is."""
 
-    name: Annotated[Text, AfterValidator(str.strip), Field(min_length=1, max_length=100, examples=["Coffee"])]
+    name: Annotated[StorableText, AfterValidator(str.strip), Field(min_length=1, max_length=100, examples=["Coffee"])]
     parent_id: Id | None = None
 
     @property
@@ -50,18 +50,20 @@ def _web_address(value: str) -> str:
     return value
 
 
-Image = Annotated[Text, Field(max_length=2048), AfterValidator(_web_address)]
-OptionName = Annotated[Text, AfterValidator(str.strip), Field(min_length=1, max_length=50, examples=["size"])]
-OptionValue = Annotated[Text, AfterValidator(str.strip), Field(min_length=1, max_length=100, examples=["M"])]
+Image = Annotated[StorableText, Field(max_length=2048), AfterValidator(_web_address)]
+OptionName = Annotated[StorableText, AfterValidator(str.strip), Field(min_length=1, max_length=50, examples=["size"])]
+OptionValue = Annotated[StorableText, AfterValidator(str.strip), Field(min_length=1, max_length=100, examples=["M"])]
 
 
-class ProductRequest(Request):
+class ProductRequest(RequestBody):
     """`group_id` makes a product a variant: that of another variant, or the id of a product of the same seller's that has none yet, and
     so becomes the first; null parts it from its group. `options` tell variants apart. Left out, either stays as it is.
     """
 
-    name: Annotated[Text, AfterValidator(str.strip), Field(min_length=1, max_length=200, examples=["Espresso cup"])]
-    description: Annotated[Text, Field(max_length=10_000, examples=["Porcelain, 80 ml"])] = ""
+    name: Annotated[
+        StorableText, AfterValidator(str.strip), Field(min_length=1, max_length=200, examples=["Espresso cup"])
+    ]
+    description: Annotated[StorableText, Field(max_length=10_000, examples=["Porcelain, 80 ml"])] = ""
     price: Price
     category_id: Id
     images: list[Image] = Field(default_factory=list, max_length=10)
@@ -82,7 +84,7 @@ class ProductRequest(Request):
         )
 
 
-class ProductAnswer(Answer):
+class ProductAnswer(ResponseBody):
     id: int
     name: str
     slug: str
@@ -97,16 +99,16 @@ class ProductAnswer(Answer):
     updated_at: datetime
 
 
-class SellerAnswer(Answer):
+class SellerAnswer(ResponseBody):
     id: int
     name: str
 
 
-class StockAnswer(Answer):
+class StockAnswer(ResponseBody):
     available: int
 
 
-class RatingAnswer(Answer):
+class RatingAnswer(ResponseBody):
     """`average` is the mean of 1 to 5 stars; 0 when nobody has rated."""
 
     average: float
@@ -124,7 +126,7 @@ class RecommendedAnswer(ListedAnswer):
     reason: Reason
 
 
-class DetailsAnswer(Answer):
+class DetailsAnswer(ResponseBody):
     """A part whose service does not answer in time is null, and named in `degraded`. `variants` are the others of the product's group."""
 
     product: ProductAnswer
@@ -135,11 +137,11 @@ class DetailsAnswer(Answer):
     degraded: list[str]
 
 
-class SuggestionAnswer(Answer):
+class SuggestionAnswer(ResponseBody):
     text: str
 
 
-class CategoryCountAnswer(Answer):
+class CategoryCountAnswer(ResponseBody):
     """`count` has what is below the category in it."""
 
     category_id: int
@@ -147,7 +149,7 @@ class CategoryCountAnswer(Answer):
     count: int
 
 
-class PriceRangeAnswer(Answer):
+class PriceRangeAnswer(ResponseBody):
     """From `min_price` to below `max_price`, which is null for the last range; in minor units."""
 
     currency: str
@@ -156,12 +158,12 @@ class PriceRangeAnswer(Answer):
     count: int
 
 
-class StockCountAnswer(Answer):
+class StockCountAnswer(ResponseBody):
     in_stock: bool
     count: int
 
 
-class FacetsAnswer(Answer):
+class FacetsAnswer(ResponseBody):
     """How many products each choice would show: those that fit all the list's conditions but the one on the facet itself."""
 
     categories: list[CategoryCountAnswer]
@@ -179,7 +181,7 @@ class ProductList(PageOf[ListedAnswer]):
 
 absent_when_empty = BeforeValidator(lambda value: None if value == "" else value)
 """Forms send what was left blank as `category=`."""
-Words = Annotated[Text, Field(max_length=200)]
+Words = Annotated[StorableText, Field(max_length=200)]
 Amount = Annotated[int, Field(ge=0, le=MAX_ID)]
 Currency = Annotated[str, Field(pattern="^[A-Z]{3}$", examples=["USD"])]
 Stars = Annotated[float, Field(ge=0, le=5, allow_inf_nan=False)]

@@ -19,9 +19,10 @@ from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
-from chassis import cache, logs
-from chassis.kernel.ids import ProductId, UserId
-from chassis.kernel.money import Money
+from chassis.database import cache
+from chassis.observability import logs
+from chassis.types.ids import ProductId, UserId
+from chassis.types.money import Money
 from prometheus_client import Counter
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -48,7 +49,7 @@ redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
 return 1
 """
 
-log = logs.get(__name__)
+log = logs.get_logger(__name__)
 
 
 def connect(url: str) -> Redis:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from chassis.kernel.ids import ProductId
+from chassis.types.ids import ProductId
 from sqlalchemy import ARRAY, BigInteger, ColumnElement, any_, literal, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 

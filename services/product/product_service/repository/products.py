@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from chassis.kernel.ids import ProductId, UserId
-from chassis.kernel.money import Money
+from chassis.types.ids import ProductId, UserId
+from chassis.types.money import Money
 from sqlalchemy import ARRAY, BigInteger, ColumnElement, Row, any_, func, insert, literal, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 

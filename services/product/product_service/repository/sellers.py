@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from chassis.kernel.ids import ProductId, UserId
+from chassis.types.ids import ProductId, UserId
 from sqlalchemy import ColumnElement, and_, literal_column, not_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from chassis.database import Database
+from chassis.database.engine import Database
 
 from product_service.domain.categories import MAX_DEPTH, UNSAID, Branch, Category, CategoryId, Unsaid
 from product_service.domain.errors import CategoryCycle, CategoryTooDeep, UnknownCategory

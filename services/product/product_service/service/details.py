@@ -4,10 +4,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from chassis import logs
-from chassis.kernel.ids import ProductId
-from chassis.problems import DatabaseUnavailable, NeighbourUnavailable
-from chassis.rpc import RpcProblem
+from chassis.errors import DatabaseUnavailable, NeighbourRefused, NeighbourUnavailable
+from chassis.observability import logs
+from chassis.types.ids import ProductId
 from prometheus_client import Counter
 
 from product_service.clients.neighbours import Neighbours
@@ -16,7 +15,7 @@ from product_service.service.products import Products
 
 DEGRADED = Counter("product_details_degraded_total", "Parts that product pages went without", ["part"])
 
-log = logs.get(__name__)
+log = logs.get_logger(__name__)
 
 
 class ProductPages:
@@ -43,7 +42,7 @@ _Part = TypeVar("_Part")
 async def _part(name: str, ask: Callable[[_Subject], Awaitable[_Part]], subject: _Subject) -> _Part | None:
     try:
         return await ask(subject)
-    except (NeighbourUnavailable, RpcProblem, DatabaseUnavailable) as error:
+    except (NeighbourUnavailable, NeighbourRefused, DatabaseUnavailable) as error:
         DEGRADED.labels(name).inc()
         log.warning("a page goes without a part", part=name, reason=str(error))
         return None

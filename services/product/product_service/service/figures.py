@@ -4,7 +4,7 @@ thing twice, and the older thing last.
 
 from collections.abc import Sequence
 
-from chassis.kernel.ids import ProductId
+from chassis.types.ids import ProductId
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from product_service.repository.figures import FigureRepository

@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from chassis.database import Database
-from chassis.kernel.ids import ProductId, UserId
-from chassis.outbox import Outbox
-from chassis.tokens import Principal
-from chassis.wire import timestamp
+from chassis.database.engine import Database
+from chassis.grpc.wire import timestamp
+from chassis.http.authentication import Principal
+from chassis.messaging.outbox import Outbox
+from chassis.types.ids import ProductId, UserId
 from shopapi.events.v1.events_pb2 import ProductChanged
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -121,7 +121,7 @@ class Products:
 
     async def after(self, *changed: ProductId | None) -> None:
         """What follows a commit. All of it happens without this, too, but later."""
-        self._outbox.nudge()
+        self._outbox.wake()
         for product_id in changed:
             if product_id is not None:
                 await self._cache.forget(product_id)

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from chassis.database import Database
-from chassis.kernel.ids import ProductId
+from chassis.database.engine import Database
+from chassis.types.ids import ProductId
 
 from product_service.domain.products import Listing
 from product_service.domain.recommendations import Reason, Recommendation

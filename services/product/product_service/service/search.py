@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from chassis.database import Database
+from chassis.database.engine import Database
 from prometheus_client import Counter
 from sqlalchemy.ext.asyncio import AsyncConnection
 

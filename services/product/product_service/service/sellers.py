@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from chassis.database import Database
-from chassis.kernel.ids import UserId
+from chassis.database.engine import Database
+from chassis.types.ids import UserId
 from prometheus_client import Counter
 from sqlalchemy.ext.asyncio import AsyncConnection
 

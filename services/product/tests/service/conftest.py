@@ -1,13 +1,13 @@
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from chassis import testing
+from chassis_testing.databases import migrated_database
 from product_harness import Shop, shop_with_neighbours
 
 
 @pytest.fixture(scope="session")
 async def running_service() -> AsyncIterator[Shop]:
-    async with testing.fresh_database("product_service") as database, shop_with_neighbours(database) as service:
+    async with migrated_database("product_service") as database, shop_with_neighbours(database) as service:
         yield service
 
 

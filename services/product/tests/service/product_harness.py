@@ -12,11 +12,17 @@ from urllib.parse import urlsplit
 
 import grpc
 import httpx
-from chassis import rpc, testing
-from chassis.events import Event
-from chassis.kernel.ids import uuid7
+from chassis.grpc.client import open_channel
+from chassis.http.authentication import Role
+from chassis.messaging.events import Event
 from chassis.settings import DatabaseSettings
-from chassis.tokens import Role
+from chassis.types.ids import uuid7
+from chassis_testing.broker import new_vhost, publish_events
+from chassis_testing.databases import SqlConnection, connect_to
+from chassis_testing.environment import environment_variable
+from chassis_testing.neighbours import FakeUserService, grpc_server
+from chassis_testing.services import run_service
+from chassis_testing.tokens import TokenIssuer
 from google.protobuf.message import Message
 from grpc import aio
 from product_service.app import Settings, build
@@ -59,8 +65,8 @@ async def slow(_context: aio.ServicerContext[Any, Any]) -> None:
     await asyncio.sleep(SLOW_SECONDS)
 
 
-class FakeUsers(testing.FakeUserService):
-    def __init__(self, issuer: testing.TokenIssuer, neighbours: Neighbours) -> None:
+class FakeUsers(FakeUserService):
+    def __init__(self, issuer: TokenIssuer, neighbours: Neighbours) -> None:
         super().__init__(issuer)
         self._neighbours = neighbours
 
@@ -150,7 +156,7 @@ class Line:
 @asynccontextmanager
 async def redis_line() -> AsyncIterator[tuple[Line, str]]:
     """A line to the test Redis, and its URL."""
-    server = urlsplit(testing.variable("TEST_REDIS_URL"))
+    server = urlsplit(environment_variable("TEST_REDIS_URL"))
     line = Line(server.hostname or "", server.port or 6379)
     async with line.listening() as address:
         yield line, f"redis://{address}{server.path}"
@@ -162,7 +168,7 @@ class Shop:
 
     http: httpx.AsyncClient
     rpc: product_pb2_grpc.ProductServiceStub
-    issuer: testing.TokenIssuer
+    issuer: TokenIssuer
     neighbours: Neighbours
     settings: Settings
 
@@ -234,7 +240,7 @@ class Shop:
         at = datetime.now(UTC)
         sent = [Event(uuid7(), "test", at, payload, {}) for payload in payloads]
         async with self.connection() as connection:
-            await testing.publish(self.settings.rabbitmq_url, sent * times)
+            await publish_events(self.settings.rabbitmq_url, sent * times)
             async with asyncio.timeout(30):
                 while await connection.fetchval(_RECEIVED, [event.id for event in sent]) < len(sent):  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
@@ -249,9 +255,9 @@ class Shop:
         async with self.connection() as connection:
             return [tuple(row) for row in await connection.fetch(query, *arguments)]
 
-    def connection(self) -> AbstractAsyncContextManager[testing.Connection]:
+    def connection(self) -> AbstractAsyncContextManager[SqlConnection]:
         """Of the tests' own to the database."""
-        return testing.sql(self.settings)
+        return connect_to(self.settings)
 
 
 _RECEIVED = "SELECT count(*) FROM inbox WHERE event_id = ANY($1)"
@@ -277,10 +283,10 @@ _CHANGED = "product.changed.v1"
 
 @asynccontextmanager
 async def shop_with_neighbours(database: DatabaseSettings) -> AsyncIterator[Shop]:
-    issuer, neighbours = testing.TokenIssuer(), Neighbours()
+    issuer, neighbours = TokenIssuer(), Neighbours()
     async with (
-        testing.fresh_vhost() as broker_url,
-        testing.grpc_server(
+        new_vhost() as broker_url,
+        grpc_server(
             lambda server: user_pb2_grpc.add_UserServiceServicer_to_server(FakeUsers(issuer, neighbours), server),
             lambda server: inventory_pb2_grpc.add_InventoryServiceServicer_to_server(FakeInventory(neighbours), server),
             lambda server: review_pb2_grpc.add_ReviewServiceServicer_to_server(FakeReviews(neighbours), server),
@@ -289,7 +295,7 @@ async def shop_with_neighbours(database: DatabaseSettings) -> AsyncIterator[Shop
         settings = Settings(
             **database.model_dump(),
             tenant=database.db_name,  # entries in the shared Redis are this run's own
-            redis_url=testing.variable("TEST_REDIS_URL"),
+            redis_url=environment_variable("TEST_REDIS_URL"),
             rabbitmq_url=broker_url,
             user_grpc=address,
             inventory_grpc=address,
@@ -313,8 +319,8 @@ async def another(shop: Shop, **changes: object) -> AsyncIterator[Shop]:
 
 
 @asynccontextmanager
-async def running_shop(settings: Settings, issuer: testing.TokenIssuer, neighbours: Neighbours) -> AsyncIterator[Shop]:
-    async with testing.running(await build(settings)) as service:
-        channel = rpc.channel(f"127.0.0.1:{service.rpc_port}")
+async def running_shop(settings: Settings, issuer: TokenIssuer, neighbours: Neighbours) -> AsyncIterator[Shop]:
+    async with run_service(await build(settings)) as service:
+        channel = open_channel(f"127.0.0.1:{service.rpc_port}")
         yield Shop(service.http, product_pb2_grpc.ProductServiceStub(channel), issuer, neighbours, settings)
         await channel.close()

@@ -3,8 +3,10 @@
 from collections.abc import AsyncIterator
 
 import pytest
-from chassis import invariants, testing
-from chassis.database import Database
+from chassis.database import invariants
+from chassis.database.engine import Database
+from chassis_testing.databases import migrated_database
+from chassis_testing.waiting import eventually
 from product_harness import Shop, shop_with_neighbours
 from product_service.app import SCHEMA
 from prometheus_client import REGISTRY
@@ -39,7 +41,7 @@ BROKEN_BY = {
 
 @pytest.fixture
 async def empty_shop() -> AsyncIterator[Shop]:
-    async with testing.fresh_database("product_service") as database, shop_with_neighbours(database) as shop:
+    async with migrated_database("product_service") as database, shop_with_neighbours(database) as shop:
         category = await shop.category("Only one")
         for _ in range(2):
             await shop.product(category_id=category)
@@ -49,16 +51,16 @@ async def empty_shop() -> AsyncIterator[Shop]:
 async def broken(shop: Shop) -> dict[str, int]:
     """How many rows break each invariant that is broken."""
     database = Database(shop.settings, SCHEMA)
-    books = invariants.Books(database, "product_service")
+    books = invariants.InvariantMonitor(database, "product_service")
     try:
-        found = {i.name: await books.broken(i) for i in invariants.of("product_service")}
+        found = {i.name: await books.broken(i) for i in invariants.load_invariants("product_service")}
         return {name: len(rows) for name, rows in found.items() if rows}
     finally:
         await database.close()
 
 
 def test_each_invariant_is_broken_once_in_these_tests() -> None:
-    assert [invariant.name for invariant in invariants.of("product_service")] == list(BROKEN_BY)
+    assert [invariant.name for invariant in invariants.load_invariants("product_service")] == list(BROKEN_BY)
 
 
 @pytest.mark.parametrize("name", BROKEN_BY)
@@ -76,7 +78,7 @@ async def test_the_service_says_how_its_books_are(empty_shop: Shop) -> None:
         names = {"invariant": "ratings_can_be"}
         return REGISTRY.get_sample_value("business_invariant_violations", names) is not None
 
-    await testing.eventually(is_said)
+    await eventually(is_said)
 
 
 async def test_the_books_are_in_order_after_all_that_other_tests_did(shop: Shop) -> None:

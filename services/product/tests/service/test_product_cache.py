@@ -8,9 +8,10 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from chassis import rpc, testing
-from chassis.kernel.ids import ProductId
-from chassis.kernel.money import Money
+from chassis.grpc.client import call
+from chassis.types.ids import ProductId
+from chassis.types.money import Money
+from chassis_testing.waiting import eventually
 from product_harness import Shop, another, redis_line
 from product_service.domain.errors import UnknownProduct
 from product_service.domain.products import Product
@@ -85,7 +86,7 @@ async def test_a_price_that_is_charged_never_comes_from_the_cache(shop: Shop, re
     await redis.set(key(shop, product), encode(cheaper), ex=LIFETIME_SECONDS)
     assert await shop.shown_price(product["id"]) == 1
 
-    answer = await rpc.call(shop.rpc.GetPrices, GetPricesRequest(product_ids=[product["id"]]))
+    answer = await call(shop.rpc.GetPrices, GetPricesRequest(product_ids=[product["id"]]))
 
     assert answer.products[0].price.amount == 100
 
@@ -188,7 +189,7 @@ async def test_a_redis_that_hangs_does_not_hold_up_pages(shop: Shop) -> None:
             await process.shown_price(product["id"])
             return lookups("hit") > hits
 
-        await testing.eventually(comes_from_redis)
+        await eventually(comes_from_redis)
         line.hang()
         failed, passed_by, started = failures(), lookups("passed_by"), time.monotonic()
 
@@ -215,7 +216,7 @@ async def test_a_change_that_redis_missed_is_seen_at_once_and_by_everybody_soon(
         async def others_see_it() -> bool:
             return await shop.shown_price(product["id"]) == 200
 
-        await testing.eventually(others_see_it)
+        await eventually(others_see_it)
 
 
 async def test_a_product_whose_deletion_is_overdue_is_not_taken_from_redis(shop: Shop, redis: Redis) -> None:

@@ -4,8 +4,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from chassis import rpc
-from chassis.tokens import Role
+from chassis.errors import NeighbourRefused
+from chassis.grpc.client import call
+from chassis.http.authentication import Role
 from product_harness import ADMIN, CUSTOMER, OTHER_SELLER, SELLER, Shop
 from shopapi.product.v1.product_pb2 import GetPricesRequest, GetSellerRequest
 
@@ -67,9 +68,9 @@ async def test_a_deleted_product_is_gone_from_every_answer(shop: Shop) -> None:
     ]
     assert [(answer.status_code, answer.json()["code"]) for answer in answers] == [(404, "unknown_product")] * 3
     assert await listed(shop, category=product["category_id"]) == []
-    assert not (await rpc.call(shop.rpc.GetPrices, GetPricesRequest(product_ids=[product["id"]]))).products
-    with pytest.raises(rpc.RpcProblem) as refusal:
-        await rpc.call(shop.rpc.GetSeller, GetSellerRequest(product_id=product["id"]))
+    assert not (await call(shop.rpc.GetPrices, GetPricesRequest(product_ids=[product["id"]]))).products
+    with pytest.raises(NeighbourRefused) as refusal:
+        await call(shop.rpc.GetSeller, GetSellerRequest(product_id=product["id"]))
     assert refusal.value.code == "unknown_product"
 
 
@@ -189,7 +190,7 @@ async def test_prices_of_many_products_come_in_one_call(shop: Shop) -> None:
     cup, saucer = await shop.product(amount=1290), await shop.product(name="Saucer", amount=390)
     asked = [cup["id"], saucer["id"], cup["id"], 2**63 - 1, 0, -1, *range(10**6, 10**6 + 50_000)]
 
-    answer = await rpc.call(shop.rpc.GetPrices, GetPricesRequest(product_ids=asked))
+    answer = await call(shop.rpc.GetPrices, GetPricesRequest(product_ids=asked))
 
     told = {p.product_id: (p.name, p.price.amount, p.price.currency, p.seller_id) for p in answer.products}
     assert told == {
@@ -197,12 +198,12 @@ async def test_prices_of_many_products_come_in_one_call(shop: Shop) -> None:
         saucer["id"]: ("Saucer", 390, "USD", SELLER),
     }
     assert len(answer.products) == 2
-    assert not (await rpc.call(shop.rpc.GetPrices, GetPricesRequest())).products
+    assert not (await call(shop.rpc.GetPrices, GetPricesRequest())).products
 
 
 async def test_the_seller_of_a_product_is_told(shop: Shop) -> None:
     product = await shop.product()
 
-    answer = await rpc.call(shop.rpc.GetSeller, GetSellerRequest(product_id=product["id"]))
+    answer = await call(shop.rpc.GetSeller, GetSellerRequest(product_id=product["id"]))
 
     assert (answer.product_id, answer.seller_id) == (product["id"], SELLER)

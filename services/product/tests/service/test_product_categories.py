@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from chassis.tokens import Role
+from chassis.http.authentication import Role
 from product_harness import ADMIN, CUSTOMER, SELLER, Shop
 
 

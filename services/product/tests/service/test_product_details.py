@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from chassis import testing
+from chassis_testing.fault_proxy import FaultProxy
 from grpc import aio
 from product_harness import PARTS, SELLER, SLOW_SECONDS, Shop, another, away, broken, slow, unknown
 
@@ -80,7 +80,7 @@ async def test_a_page_goes_without_its_variants_where_the_database_is_away(shop:
     await shop.http.post("/api/v1/products", json=body, headers=shop.seller)
     await shop.settled()
 
-    cable = testing.Cable(shop.settings.db_host, shop.settings.db_port)
+    cable = FaultProxy(shop.settings.db_host, shop.settings.db_port)
     await cable.mend()
     async with another(shop, db_host="127.0.0.1", db_port=cable.port) as process:
         whole = await process.details(first["id"])

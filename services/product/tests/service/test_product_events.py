@@ -6,9 +6,12 @@ from typing import Any
 
 import aio_pika
 import pytest
-from chassis import events, testing
-from chassis.kernel.ids import uuid7
-from chassis.tokens import Role
+from chassis.http.authentication import Role
+from chassis.messaging import events
+from chassis.messaging.topology import load_topology
+from chassis.types.ids import uuid7
+from chassis_testing.services import http_client
+from chassis_testing.waiting import eventually
 from google.protobuf.message import Message
 from product_harness import OTHER_SELLER, Shop, another, redis_line
 from product_service.app import build
@@ -143,7 +146,7 @@ async def test_orders_that_are_confirmed_at_once_are_all_counted(shop: Shop) -> 
             # the outsider holds all rows up, so that as many as can be begin together
             await outsider.execute("SELECT FROM products WHERE id = ANY($1) FOR UPDATE", ids)
             hearing.create_task(shop.hear(*(confirmed(*ids) for _ in range(20))))
-            await testing.eventually(lambda: are_waiting(shop, at_least=6))
+            await eventually(lambda: are_waiting(shop, at_least=6))
 
     assert delivery_failures() == failed, "two of them waited for each other"
     assert {row[-1] for row in await figures(shop, *products)} == {60}
@@ -176,7 +179,7 @@ async def test_the_products_of_an_erased_seller_are_sold_no_more(shop: Shop) -> 
         async def are_gone() -> bool:
             return await shop.names(category=category) == [kept["name"]]
 
-        await testing.eventually(are_gone)
+        await eventually(are_gone)
         await shop.settled()
         assert sorted(heard) == sorted(left)
 
@@ -194,7 +197,7 @@ async def test_what_an_erased_seller_adds_with_a_token_that_still_lives_is_not_s
     async def is_gone() -> bool:
         return await shop.names(category=body["category_id"]) == []
 
-    await testing.eventually(is_gone)
+    await eventually(is_gone)
 
 
 async def test_no_words_of_an_erased_seller_are_left_in_the_catalogue(shop: Shop) -> None:
@@ -219,7 +222,7 @@ async def test_no_words_of_an_erased_seller_are_left_in_the_catalogue(shop: Shop
 
     async with listening(shop) as heard:
         await shop.hear(UserErased(user_id=43))
-        await testing.eventually(none_are_left)
+        await eventually(none_are_left)
         await shop.settled()
         assert heard == [sold]
     assert [name for name, *_ in await words(kept["id"])] == [kept["name"]]
@@ -228,7 +231,7 @@ async def test_no_words_of_an_erased_seller_are_left_in_the_catalogue(shop: Shop
         return await shop.rows("SELECT FROM search_words WHERE word = 'anna'") == []
 
     async with another(shop, words_sweep_seconds=0.05):
-        await testing.eventually(is_not_meant)
+        await eventually(is_not_meant)
 
 
 class listening:  # noqa: N801 - read as a verb
@@ -242,7 +245,7 @@ class listening:  # noqa: N801 - read as a verb
         self._connection = await aio_pika.connect(self._url)
         channel = await self._connection.channel()
         queue = await channel.declare_queue(exclusive=True)
-        await queue.bind(events.topology().exchange, "product.changed.v1")
+        await queue.bind(load_topology().exchange, "product.changed.v1")
         await queue.consume(self._hear, no_ack=True)
         return self._heard
 
@@ -295,7 +298,7 @@ async def test_a_process_that_dies_before_it_tells_the_cache_leaves_nothing_old_
     async with redis_line() as (line, url):
         line.hang()
         dying = await build(shop.settings.model_copy(update={"redis_url": url}))
-        async with testing.client(dying.http) as http:
+        async with http_client(dying.http) as http:
             path = f"/api/v1/products/{product['id']}"
             assert (await http.put(path, json=body, headers=shop.seller)).status_code == 200
         await asyncio.gather(*(close() for close in dying.closers))
@@ -303,7 +306,7 @@ async def test_a_process_that_dies_before_it_tells_the_cache_leaves_nothing_old_
     async def shows_the_change() -> bool:
         return await shop.shown_price(product["id"]) == 200
 
-    await testing.eventually(shows_the_change, within=30)  # an entry would last for a minute
+    await eventually(shows_the_change, within=30)  # an entry would last for a minute
 
 
 async def test_a_redis_that_is_away_holds_up_no_events(shop: Shop) -> None:

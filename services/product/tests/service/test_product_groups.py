@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
-from chassis.tokens import Role
+from chassis.http.authentication import Role
 from product_harness import ADMIN, OTHER_SELLER, Shop
 from product_service.domain.products import MAX_VARIANTS
 

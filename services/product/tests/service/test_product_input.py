@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from chassis.tokens import Role
+from chassis.http.authentication import Role
 from product_harness import SELLER, Shop
 
 

@@ -7,7 +7,8 @@ from typing import Any
 import asyncpg
 import pytest
 from alembic import command
-from chassis import migrating, testing
+from chassis.database import migrations
+from chassis_testing.databases import connect_to, empty_database
 from product_harness import Shop, shop_with_neighbours
 
 OLD_INSERT = (
@@ -19,16 +20,16 @@ OLD_INSERT = (
 @asynccontextmanager
 async def shop_from(revision: str, *statements: tuple[Any, ...]) -> AsyncIterator[Shop]:
     """A shop that was there before the new schema, with what these statements wrote: each with its arguments."""
-    async with testing.empty_database() as settings:
+    async with empty_database() as settings:
         upgrade = command.upgrade
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(command, "upgrade", lambda config, _head: upgrade(config, revision))
-            await migrating.migrate("product_service", settings)
-        async with testing.sql(settings) as connection:
+            await migrations.migrate("product_service", settings)
+        async with connect_to(settings) as connection:
             await connection.execute("INSERT INTO categories (name) VALUES ('Old')")
             for statement in statements:
                 await connection.execute(*statement)
-        await migrating.migrate("product_service", settings)
+        await migrations.migrate("product_service", settings)
         async with shop_with_neighbours(settings) as shop:
             yield shop
 

@@ -5,7 +5,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from chassis.kernel.ids import uuid7
+from chassis.types.ids import uuid7
 from product_harness import PARTS, Shop, another, away
 from shopapi.events.v1.events_pb2 import OrderConfirmed, OrderLine
 

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from chassis import testing
-from chassis.database import Database
+from chassis.database.engine import Database
+from chassis_testing.waiting import eventually
 from product_harness import Shop
 from product_service.app import SCHEMA
 from product_service.service import search
@@ -54,7 +54,7 @@ async def test_a_word_that_somebody_is_about_to_say_again_is_not_forgotten(shop:
         async with connection.transaction():
             await connection.execute(another, product["id"])
             forgetting = asyncio.create_task(finding.forget_words())
-            await testing.eventually(lambda: _somebody_waits(shop))
+            await eventually(lambda: _somebody_waits(shop))
         await forgetting
 
     assert await known(shop, "zeugma") == ["zeugma"]

@@ -3,8 +3,8 @@
 from datetime import UTC, datetime
 
 import pytest
-from chassis.kernel.ids import ProductId, UserId
-from chassis.kernel.money import Money
+from chassis.types.ids import ProductId, UserId
+from chassis.types.money import Money
 from product_service.domain.categories import CategoryId
 from product_service.domain.details import Details, Seller, Stock
 from product_service.domain.products import Product, Rating, slug

@@ -4,8 +4,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
-from chassis.kernel.ids import ProductId, UserId
-from chassis.kernel.money import Money
+from chassis.types.ids import ProductId, UserId
+from chassis.types.money import Money
 from product_service.domain.categories import CategoryId
 from product_service.domain.errors import UnknownGroup
 from product_service.domain.products import Product

@@ -1,7 +1,7 @@
 """What this service asks the order service."""
 
-from chassis import rpc
-from chassis.kernel.ids import ProductId, UserId
+from chassis.grpc.client import call
+from chassis.types.ids import ProductId, UserId
 from grpc import aio
 from shopapi.order.v1 import order_pb2, order_pb2_grpc
 
@@ -13,4 +13,4 @@ class Orders:
     async def has_bought(self, user_id: UserId, product_id: ProductId) -> bool:
         """In an order that is paid and was not cancelled. Raises NeighbourUnavailable."""
         request = order_pb2.HasBoughtRequest(user_id=user_id, product_id=product_id)
-        return (await rpc.call(self._stub.HasBought, request)).has_bought
+        return (await call(self._stub.HasBought, request)).has_bought

@@ -1,7 +1,8 @@
 """What this service asks the product service."""
 
-from chassis import rpc
-from chassis.kernel.ids import ProductId, UserId
+from chassis.errors import NeighbourRefused
+from chassis.grpc.client import DEADLINE_SECONDS, call
+from chassis.types.ids import ProductId, UserId
 from grpc import aio
 from shopapi.product.v1 import product_pb2, product_pb2_grpc
 
@@ -12,12 +13,12 @@ class Products:
     def __init__(self, channel: aio.Channel) -> None:
         self._stub = product_pb2_grpc.ProductServiceStub(channel)
 
-    async def seller_of(self, product_id: ProductId, deadline: float = rpc.DEADLINE_SECONDS) -> UserId:
+    async def seller_of(self, product_id: ProductId, deadline: float = DEADLINE_SECONDS) -> UserId:
         """Raises UnknownProduct, NeighbourUnavailable."""
         request = product_pb2.GetSellerRequest(product_id=product_id)
         try:
-            answer = await rpc.call(self._stub.GetSeller, request, deadline)
-        except rpc.RpcProblem as problem:
+            answer = await call(self._stub.GetSeller, request, deadline)
+        except NeighbourRefused as problem:
             if problem.code == "unknown_product":
                 raise UnknownProduct(product_id) from None
             raise

@@ -5,9 +5,9 @@ import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
-from chassis import rpc
-from chassis.kernel.ids import UserId
-from chassis.problems import NeighbourUnavailable
+from chassis.errors import NeighbourRefused, NeighbourUnavailable
+from chassis.grpc.client import call
+from chassis.types.ids import UserId
 from grpc import aio
 from shopapi.user.v1 import user_pb2, user_pb2_grpc
 
@@ -54,8 +54,8 @@ class Users:
 
     async def _name_of(self, user: UserId) -> str | None:
         try:
-            answer = await rpc.call(self._stub.GetUser, user_pb2.GetUserRequest(user_id=user), self._deadline)
-        except rpc.RpcProblem:  # unknown, or refused: nobody whom we could name
+            answer = await call(self._stub.GetUser, user_pb2.GetUserRequest(user_id=user), self._deadline)
+        except NeighbourRefused:  # unknown, or refused: nobody whom we could name
             return None
         return answer.display_name
 

@@ -5,7 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import NewType
 
-from chassis.kernel.ids import ProductId, UserId
+from chassis.types.ids import ProductId, UserId
 
 ReviewId = NewType("ReviewId", int)
 

@@ -1,6 +1,6 @@
 """Ratings over gRPC."""
 
-from chassis.kernel.ids import ProductId
+from chassis.types.ids import ProductId
 from grpc import aio
 from shopapi.review.v1 import review_pb2 as pb
 from shopapi.review.v1 import review_pb2_grpc

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated
 
-from chassis.kernel.ids import ProductId
-from chassis.schemas import Answer, Data, PageOf, PageQuery, PathId, Request, Text
-from chassis.tokens import Authenticator, Principal, Role
+from chassis.http.authentication import Authenticator, Principal, Role
+from chassis.http.schemas import Data, PageOf, PageQuery, PathId, RequestBody, ResponseBody, StorableText
+from chassis.types.ids import ProductId
 from fastapi import APIRouter, Depends, Query
 from pydantic import Field
 
@@ -14,21 +14,23 @@ from review_service.domain.reviews import Distribution, Opinion, Review, ReviewI
 from review_service.service.reviews import Page, Reviews
 
 
-class ReviewRequest(Request):
+class ReviewRequest(RequestBody):
     rating: Annotated[int, Field(ge=1, le=5, description="stars", examples=[5])]
-    title: Annotated[Text | None, Field(max_length=200, examples=["Keeps its warmth"])] = None
-    text: Annotated[Text | None, Field(max_length=10_000)] = None
+    title: Annotated[StorableText | None, Field(max_length=200, examples=["Keeps its warmth"])] = None
+    text: Annotated[StorableText | None, Field(max_length=10_000)] = None
 
     def to_opinion(self) -> Opinion:
         return Opinion(self.rating, self.title, self.text)
 
 
-class ModerationRequest(Request):
+class ModerationRequest(RequestBody):
     status: Annotated[ReviewStatus, Field(strict=False, examples=["rejected"])]
-    reason: Annotated[Text | None, Field(max_length=500, description="for the author", examples=["insults"])] = None
+    reason: Annotated[
+        StorableText | None, Field(max_length=500, description="for the author", examples=["insults"])
+    ] = None
 
 
-class ReviewAnswer(Answer):
+class ReviewAnswer(ResponseBody):
     id: int
     product_id: int
     author_id: int
@@ -64,7 +66,7 @@ class ReviewPage(PageOf[ReviewAnswer]):
     degraded: Annotated[Sequence[str], Field(description="parts that are missing: authors", examples=[[]])]
 
 
-class RatingAnswer(Answer):
+class RatingAnswer(ResponseBody):
     product_id: int
     average: Annotated[float, Field(description="of 1 to 5 stars, to two decimals; 0 where nobody has rated")]
     count: int

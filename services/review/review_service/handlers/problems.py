@@ -1,6 +1,6 @@
 """What this service's errors look like outside, over HTTP and gRPC alike."""
 
-from chassis.problems import Problem, ProblemTable
+from chassis.types.problem import Problem, ProblemTable
 
 from review_service.domain.errors import (
     AlreadyReviewed,

@@ -1,6 +1,6 @@
 """The tables as the queries see them; the migrations make them."""
 
-from chassis import tables
+from chassis.database import tables
 from sqlalchemy import BigInteger, Column, DateTime, MetaData, SmallInteger, Table, Text
 
 metadata = MetaData()

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from chassis import logs
-from chassis.database import Database
-from chassis.kernel.ids import ProductId, UserId
-from chassis.outbox import Outbox
-from chassis.problems import NeighbourUnavailable
-from chassis.schemas import Paging
-from chassis.tokens import Principal
+from chassis.database.engine import Database
+from chassis.errors import NeighbourUnavailable
+from chassis.http.authentication import Principal
+from chassis.http.schemas import Paging
+from chassis.messaging.outbox import Outbox
+from chassis.observability import logs
+from chassis.types.ids import ProductId, UserId
 from prometheus_client import Counter
 from shopapi.events.v1.events_pb2 import RatingChanged
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -32,7 +32,7 @@ _READER_SECONDS = 0.5
 """Who reads does not wait longer for the catalogue; who writes does."""
 _BATCH = 100
 
-log = logs.get(__name__)
+log = logs.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ class Reviews:
             await _hold_off_erasure(transaction, author_id)
             review = await ReviewRepository(transaction).add(product_id, author_id, said, self._now())
             await self._rate(transaction, product_id, None, review.shown_rating)
-        self._outbox.nudge()
+        self._outbox.wake()
         WRITTEN.labels(said.rating).inc()
         return review
 
@@ -117,7 +117,7 @@ class Reviews:
                 raise NotTheAuthor(review_id)
             revised = await repository.revise(review_id, said, review.status.when_revised, self._now())
             await self._rate(transaction, review.product_id, review.shown_rating, revised.shown_rating)
-        self._outbox.nudge()
+        self._outbox.wake()
         return revised
 
     async def remove(self, principal: Principal, review_id: ReviewId) -> None:
@@ -134,7 +134,7 @@ class Reviews:
             else:
                 await repository.blank(review_id, self._now())
             await self._rate(transaction, review.product_id, review.shown_rating, None)
-        self._outbox.nudge()
+        self._outbox.wake()
 
     async def moderate(self, review_id: ReviewId, status: ReviewStatus, reason: str | None) -> Review:
         """Shows or hides a review; the reason is for its author. Raises UnknownReview, also for one that its author has removed."""
@@ -146,7 +146,7 @@ class Reviews:
             kept_reason = None if status is ReviewStatus.APPROVED else reason
             moderated = await repository.moderate(review_id, status, kept_reason)
             await self._rate(transaction, review.product_id, review.shown_rating, moderated.shown_rating)
-        self._outbox.nudge()
+        self._outbox.wake()
         MODERATED.labels(status.value).inc()
         return moderated
 
@@ -189,7 +189,7 @@ class Reviews:
                 await self._tell(transaction, revised)
         if mended:
             log.info("ratings were counted anew", products=len(mended))
-            self._outbox.nudge()
+            self._outbox.wake()
 
     async def _look_up(self, product_id: ProductId) -> None:
         try:

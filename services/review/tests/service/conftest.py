@@ -1,13 +1,13 @@
 from collections.abc import AsyncIterator
 
 import pytest
-from chassis import testing
+from chassis_testing.databases import migrated_database
 from review_harness import Shop, broken, running_shop
 
 
 @pytest.fixture(scope="session")
 async def running_service() -> AsyncIterator[Shop]:
-    async with testing.fresh_database("review_service") as database, running_shop(database) as service:
+    async with migrated_database("review_service") as database, running_shop(database) as service:
         yield service
 
 

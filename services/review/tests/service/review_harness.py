@@ -11,12 +11,22 @@ from typing import Any
 import aio_pika
 import grpc
 import httpx
-from chassis import events, invariants, rpc, testing
-from chassis.database import Database
-from chassis.events import Event, MalformedEvent
-from chassis.kernel.ids import uuid7
+from chassis.database import invariants
+from chassis.database.engine import Database
+from chassis.errors import MalformedEvent
+from chassis.grpc.client import call, open_channel
+from chassis.grpc.wire import CODE_KEY
+from chassis.http.authentication import Role
+from chassis.messaging import events
+from chassis.messaging.events import Event
 from chassis.settings import DatabaseSettings
-from chassis.tokens import Role
+from chassis.types.ids import uuid7
+from chassis_testing.broker import new_vhost, publish_events, recorded_events
+from chassis_testing.databases import SqlConnection, connect_to
+from chassis_testing.neighbours import FakeUserService, grpc_server
+from chassis_testing.services import run_service
+from chassis_testing.tokens import TokenIssuer
+from chassis_testing.waiting import eventually
 from grpc import aio
 from review_service.app import SCHEMA, Settings, build
 from shopapi.events.v1.events_pb2 import RatingChanged, UserErased
@@ -53,7 +63,7 @@ class FakeProducts(product_pb2_grpc.ProductServiceServicer):
         if self.before is not None:
             await self.before(context)
         if request.product_id >= UNKNOWN_FROM:
-            await context.abort(grpc.StatusCode.NOT_FOUND, "no such product", ((rpc.CODE_KEY, "unknown_product"),))
+            await context.abort(grpc.StatusCode.NOT_FOUND, "no such product", ((CODE_KEY, "unknown_product"),))
         return product_pb2.GetSellerResponse(product_id=request.product_id, seller_id=SELLER)
 
 
@@ -74,10 +84,10 @@ class FakeOrders(order_pb2_grpc.OrderServiceServicer):
         raise NotImplementedError
 
 
-class FakeUsers(testing.FakeUserService):
+class FakeUsers(FakeUserService):
     """The user service at its gRPC boundary."""
 
-    def __init__(self, issuer: testing.TokenIssuer) -> None:
+    def __init__(self, issuer: TokenIssuer) -> None:
         super().__init__(issuer)
         self.before: Callable[[Context], Awaitable[None]] | None = None
         self.erased: set[int] = set()
@@ -97,7 +107,7 @@ class FakeUsers(testing.FakeUserService):
 
 
 async def away_for_good(context: Context) -> None:
-    await context.abort(grpc.StatusCode.NOT_FOUND, "no such user", ((rpc.CODE_KEY, "unknown_user"),))
+    await context.abort(grpc.StatusCode.NOT_FOUND, "no such user", ((CODE_KEY, "unknown_user"),))
 
 
 async def away(context: Context) -> None:
@@ -116,8 +126,10 @@ def a_user() -> int:
 
 async def broken(database: Database) -> dict[str, list[dict[str, object]]]:
     """The rows that break each invariant, of those that are broken."""
-    books = invariants.Books(database, "review_service")
-    found = {invariant.name: await books.broken(invariant) for invariant in invariants.of("review_service")}
+    books = invariants.InvariantMonitor(database, "review_service")
+    found = {
+        invariant.name: await books.broken(invariant) for invariant in invariants.load_invariants("review_service")
+    }
     return {name: rows for name, rows in found.items() if rows}
 
 
@@ -127,7 +139,7 @@ class Shop:
 
     http: httpx.AsyncClient
     rpc: review_pb2_grpc.ReviewServiceStub
-    issuer: testing.TokenIssuer
+    issuer: TokenIssuer
     users: FakeUsers
     products: FakeProducts
     orders: FakeOrders
@@ -197,7 +209,7 @@ class Shop:
 
     async def deliver(self, sent: Sequence[Event]) -> None:
         """Returns when each has taken effect."""
-        await testing.publish(self.broker_url, sent)
+        await publish_events(self.broker_url, sent)
         async with self.connection() as connection:
 
             async def all_are_stored() -> bool:
@@ -205,7 +217,7 @@ class Shop:
                 stored = await connection.fetchval("SELECT count(*) FROM inbox WHERE event_id = ANY($1)", ids)
                 return bool(stored == len(set(ids)))
 
-            await testing.eventually(all_are_stored)
+            await eventually(all_are_stored)
 
     async def told_until(self, product: int, revision: int) -> list[RatingChanged]:
         """What the shop was told of a product's rating, by revision; waits for this one, and for nothing after it."""
@@ -226,26 +238,26 @@ class Shop:
 
     async def rating(self, product: int) -> tuple[float, int]:
         """As the product page gets it."""
-        answer = await rpc.call(self.rpc.GetAvgRating, review_pb2.GetAvgRatingRequest(product_id=product))
+        answer = await call(self.rpc.GetAvgRating, review_pb2.GetAvgRatingRequest(product_id=product))
         return answer.average, answer.count
 
-    def connection(self) -> AbstractAsyncContextManager[testing.Connection]:
+    def connection(self) -> AbstractAsyncContextManager[SqlConnection]:
         """To the database, past the service."""
-        return testing.sql(self.database)
+        return connect_to(self.database)
 
 
 @asynccontextmanager
 async def running_shop(database: DatabaseSettings) -> AsyncIterator[Shop]:
-    issuer, products, orders = testing.TokenIssuer(), FakeProducts(), FakeOrders()
+    issuer, products, orders = TokenIssuer(), FakeProducts(), FakeOrders()
     users, books = FakeUsers(issuer), Database(database, SCHEMA)
     async with (
-        testing.fresh_vhost() as broker_url,
-        testing.grpc_server(
+        new_vhost() as broker_url,
+        grpc_server(
             lambda server: user_pb2_grpc.add_UserServiceServicer_to_server(users, server),
             lambda server: product_pb2_grpc.add_ProductServiceServicer_to_server(products, server),
             lambda server: order_pb2_grpc.add_OrderServiceServicer_to_server(orders, server),
         ) as address,
-        testing.receiving(broker_url, "product"),
+        recorded_events(broker_url, "product"),
     ):
         settings = Settings(
             **database.model_dump(),
@@ -256,8 +268,8 @@ async def running_shop(database: DatabaseSettings) -> AsyncIterator[Shop]:
             grpc_port=0,
             name_deadline_seconds=5,
         )
-        async with testing.running(await build(settings)) as service:
-            channel = rpc.channel(f"127.0.0.1:{service.rpc_port}")
+        async with run_service(await build(settings)) as service:
+            channel = open_channel(f"127.0.0.1:{service.rpc_port}")
             stub = review_pb2_grpc.ReviewServiceStub(channel)
             yield Shop(service.http, stub, issuer, users, products, orders, database, books, broker_url)
             await channel.close()

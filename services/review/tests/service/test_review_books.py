@@ -4,10 +4,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 from alembic import command
-from chassis import invariants, migrating, testing
-from chassis.database import Database
-from chassis.dsn import url
+from chassis.database import invariants, migrations
+from chassis.database.engine import Database, database_url
 from chassis.settings import DatabaseSettings
+from chassis_testing.databases import connect_to, empty_database, migrated_database
 from review_harness import Shop, a_product, broken, running_shop
 from review_service.app import SCHEMA
 from sqlalchemy import Connection, text
@@ -36,13 +36,13 @@ FRAUDS = {
 
 
 def test_each_invariant_is_tried() -> None:
-    assert list(FRAUDS) == [invariant.name for invariant in invariants.of("review_service")]
+    assert list(FRAUDS) == [invariant.name for invariant in invariants.load_invariants("review_service")]
 
 
 @pytest.fixture(scope="module")
 async def cooked() -> AsyncIterator[Shop]:
     """A service of its own, whose books tests may break: each puts them back."""
-    async with testing.fresh_database("review_service") as database, running_shop(database) as shop:
+    async with migrated_database("review_service") as database, running_shop(database) as shop:
         review = await shop.review(a_product(), author=10, text="mine")
         await shop.vote(review["id"], 11)
         yield shop
@@ -51,7 +51,7 @@ async def cooked() -> AsyncIterator[Shop]:
 @pytest.mark.parametrize(("name", "fraud"), [(name, fraud) for name, frauds in FRAUDS.items() for fraud in frauds])
 async def test_books_that_are_cooked_are_found_out(cooked: Shop, name: str, fraud: str) -> None:
     assert await broken(cooked.books) == {}
-    [query] = [invariant.query for invariant in invariants.of("review_service") if invariant.name == name]
+    [query] = [invariant.query for invariant in invariants.load_invariants("review_service") if invariant.name == name]
     async with cooked.connection() as connection:
         transaction = connection.transaction()
         await transaction.start()
@@ -67,11 +67,11 @@ async def upgraded(settings: DatabaseSettings, *inserts: str) -> None:
     """A database of the release before, with these rows, brought to this one."""
 
     def upgrade(connection: Connection, revision: str) -> None:
-        config = migrating._config("review_service")
+        config = migrations._config("review_service")
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
 
-    engine = create_async_engine(url(settings))
+    engine = create_async_engine(database_url(settings))
     async with engine.begin() as connection:
         await connection.run_sync(upgrade, "0001")
         for statement in inserts:
@@ -82,7 +82,7 @@ async def upgraded(settings: DatabaseSettings, *inserts: str) -> None:
 
 
 async def test_ratings_from_before_are_spread_out_and_told_of() -> None:
-    async with testing.empty_database() as settings:
+    async with empty_database() as settings:
         await upgraded(
             settings,
             "INSERT INTO reviews (product_id, author_id, rating, created_at, updated_at) "
@@ -99,8 +99,8 @@ async def test_ratings_from_before_are_spread_out_and_told_of() -> None:
 
 async def test_what_the_release_before_writes_is_mended() -> None:
     """It runs on until its last pod is replaced, and knows neither distributions nor revisions."""
-    async with testing.fresh_database("review_service") as settings:
-        async with testing.sql(settings) as connection:
+    async with migrated_database("review_service") as settings:
+        async with connect_to(settings) as connection:
             await connection.execute(
                 "INSERT INTO reviews (product_id, author_id, rating, created_at, updated_at) VALUES (1, 10, 4, now(), now())"
             )

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from chassis.testing import TokenIssuer
+from chassis_testing.tokens import TokenIssuer
 from review_harness import Shop, a_product
 
 

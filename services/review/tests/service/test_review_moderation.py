@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from chassis.tokens import Role
+from chassis.http.authentication import Role
 from review_harness import ADMIN, SELLER, Shop, a_product
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import random
 
-from chassis import testing
+from chassis_testing.waiting import eventually
 from review_harness import Shop, a_product, broken
 
 THEIR_REVIEW = """
@@ -51,7 +51,7 @@ async def test_two_first_reviews_are_both_counted(shop: Shop) -> None:
             async def mine_waits() -> bool:
                 return bool(await observer.fetchval(WAITING))
 
-            await testing.eventually(mine_waits)
+            await eventually(mine_waits)
         assert (await mine).status_code == 201
 
     assert await shop.rating(product) == (3.0, 2)

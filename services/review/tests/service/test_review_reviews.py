@@ -4,7 +4,7 @@ import asyncio
 from datetime import datetime, timedelta
 
 import pytest
-from chassis.tokens import Role
+from chassis.http.authentication import Role
 from review_harness import ADMIN, NO_BUYERS_FROM, SELLER, UNKNOWN_FROM, Shop, a_product, away
 
 

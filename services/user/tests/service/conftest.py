@@ -7,10 +7,11 @@ from datetime import timedelta
 
 import httpx
 import pytest
-from chassis import invariants, testing
-from chassis.database import Database
-from chassis.invariants import Books
-from chassis.process import Service
+from chassis.database import invariants
+from chassis.database.engine import Database
+from chassis.database.invariants import InvariantMonitor
+from chassis.runtime.process import Service
+from chassis_testing.waiting import eventually
 from user_harness import ADMIN_EMAIL, ADMIN_PASSWORD, Users, fresh_users, is_ready, quick_hashes
 from user_service.app import SCHEMA, Settings
 
@@ -24,7 +25,7 @@ async def serving_users() -> AsyncIterator[Users]:
                 fresh_users(admin_email=ADMIN_EMAIL, admin_password=ADMIN_PASSWORD)
             )
         registering = asyncio.ensure_future(serving.service.background["first admin"]())
-        await testing.eventually(lambda: is_ready(serving.http))
+        await eventually(lambda: is_ready(serving.http))
         registering.cancel()
         yield serving
         await _books_are_in_order(serving.settings)
@@ -60,7 +61,7 @@ def first_admin(serving_users: Users) -> dict[str, str]:
 
 async def _books_are_in_order(settings: Settings) -> None:
     database = Database(settings, SCHEMA)
-    books = Books(database, "user_service")
-    broken = {invariant.name: await books.broken(invariant) for invariant in invariants.of("user_service")}
+    books = InvariantMonitor(database, "user_service")
+    broken = {invariant.name: await books.broken(invariant) for invariant in invariants.load_invariants("user_service")}
     await database.close()
     assert broken == {name: [] for name in broken}

@@ -4,10 +4,11 @@ from collections.abc import AsyncIterator
 
 import asyncpg
 import pytest
-from chassis import invariants, testing
-from chassis.database import Database
-from chassis.invariants import Books
+from chassis.database import invariants
+from chassis.database.engine import Database
+from chassis.database.invariants import InvariantMonitor
 from chassis.settings import DatabaseSettings
+from chassis_testing.databases import connect_to, migrated_database
 from user_service.app import SCHEMA
 
 USER = (
@@ -48,26 +49,28 @@ BREACHES: dict[str, list[tuple[str, ...]]] = {
 
 @pytest.fixture
 async def fresh() -> AsyncIterator[DatabaseSettings]:
-    async with testing.fresh_database("user_service") as settings:
+    async with migrated_database("user_service") as settings:
         yield settings
 
 
 async def execute(settings: DatabaseSettings, *statements: str) -> None:
-    async with testing.sql(settings) as sql:
+    async with connect_to(settings) as sql:
         for statement in statements:
             await sql.execute(statement)
 
 
 async def broken(settings: DatabaseSettings) -> set[str]:
     database = Database(settings, SCHEMA)
-    books = Books(database, "user_service")
-    found = {invariant.name for invariant in invariants.of("user_service") if await books.broken(invariant)}
+    books = InvariantMonitor(database, "user_service")
+    found = {
+        invariant.name for invariant in invariants.load_invariants("user_service") if await books.broken(invariant)
+    }
     await database.close()
     return found
 
 
 def test_each_invariant_is_broken_here() -> None:
-    assert {invariant.name for invariant in invariants.of("user_service")} == BREACHES.keys()
+    assert {invariant.name for invariant in invariants.load_invariants("user_service")} == BREACHES.keys()
 
 
 @pytest.mark.parametrize(("name", "statements"), [(n, s) for n, each in BREACHES.items() for s in each])

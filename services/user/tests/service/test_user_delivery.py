@@ -4,9 +4,12 @@ import json
 from collections.abc import AsyncIterator
 
 import pytest
-from chassis import testing
-from chassis.outbox import Outbox
-from chassis.problems import DatabaseUnavailable
+from chassis.errors import DatabaseUnavailable
+from chassis.messaging.outbox import Outbox
+from chassis_testing.broker import new_vhost, recorded_events
+from chassis_testing.databases import connect_to, migrated_database
+from chassis_testing.services import http_client, run_service
+from chassis_testing.waiting import eventually
 from shopapi.events.v1.events_pb2 import UserErased, UserRegistered
 from user_harness import PASSWORD, Users, fresh_email, problem, settings_for
 from user_service.app import Settings, build
@@ -15,14 +18,14 @@ from user_service.app import Settings, build
 @pytest.fixture
 async def relaying() -> AsyncIterator[Settings]:
     """The settings of a service whose broker is there."""
-    async with testing.fresh_database("user_service") as database, testing.fresh_vhost() as broker:
+    async with migrated_database("user_service") as database, new_vhost() as broker:
         yield settings_for(database, rabbitmq_url=broker)
 
 
 async def test_registrations_and_erasures_reach_whoever_is_told_of_them(relaying: Settings) -> None:
     async with (
-        testing.receiving(relaying.rabbitmq_url, "notification") as next_event,
-        testing.running(await build(relaying)) as running,
+        recorded_events(relaying.rabbitmq_url, "notification") as next_event,
+        run_service(await build(relaying)) as running,
     ):
         answer = await running.http.post(
             "/api/v1/auth/register", json={"email": fresh_email(), "password": PASSWORD, "display_name": "Ada"}
@@ -41,21 +44,21 @@ async def test_registrations_and_erasures_reach_whoever_is_told_of_them(relaying
 
 async def test_what_a_stopped_process_left_is_told_by_the_next(relaying: Settings) -> None:
     first = await build(relaying)
-    async with testing.client(first.http) as http:
+    async with http_client(first.http) as http:
         await http.post("/api/v1/auth/register", json={"email": fresh_email(), "password": PASSWORD})
     for close in first.closers:
         await close()
     async with (
-        testing.receiving(relaying.rabbitmq_url, "notification") as next_event,
-        testing.running(await build(relaying)),
+        recorded_events(relaying.rabbitmq_url, "notification") as next_event,
+        run_service(await build(relaying)),
     ):
         assert isinstance((await next_event()).payload, UserRegistered)
 
         async def is_off_the_books() -> bool:
-            async with testing.sql(relaying) as sql:
+            async with connect_to(relaying) as sql:
                 return int(await sql.fetchval("SELECT count(*) FROM outbox")) == 0
 
-        await testing.eventually(is_off_the_books)
+        await eventually(is_off_the_books)
 
 
 async def test_nobody_is_registered_unless_the_others_are_told(users: Users, monkeypatch: pytest.MonkeyPatch) -> None:

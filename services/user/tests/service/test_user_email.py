@@ -1,7 +1,8 @@
 """Addresses: proved by a mailed token, the first one as well as one that takes its place."""
 
 import pytest
-from chassis import rpc
+from chassis.errors import NeighbourRefused
+from chassis.grpc.client import call, open_channel
 from shopapi.events.v1.events_pb2 import EmailVerificationRequested, PasswordResetRequested, UserRegistered
 from shopapi.user.v1 import user_pb2, user_pb2_grpc
 from user_harness import PASSWORD, Person, Users, at_once, dice, fresh_email, problem
@@ -22,9 +23,9 @@ async def shown(users: Users, person: Person) -> tuple[str, bool]:
 
 
 async def mailed_by_call(users: Users, request_id: str) -> user_pb2.GetMailTokenResponse:
-    async with rpc.channel(users.rpc_address) as channel:
+    async with open_channel(users.rpc_address) as channel:
         stub = user_pb2_grpc.UserServiceStub(channel)
-        return await rpc.call(stub.GetMailToken, user_pb2.GetMailTokenRequest(request_id=request_id))
+        return await call(stub.GetMailToken, user_pb2.GetMailTokenRequest(request_id=request_id))
 
 
 async def test_a_registration_tells_where_its_token_is_and_the_token_proves_the_address(users: Users) -> None:
@@ -37,7 +38,7 @@ async def test_a_registration_tells_where_its_token_is_and_the_token_proves_the_
     assert (await users.verify(token)).status_code == 204
     assert await shown(users, ada) == (ada.email, True)
     assert problem(await users.verify(token), 401) == "invalid_mail_token"
-    with pytest.raises(rpc.RpcProblem, match="used, replaced or too old") as refused:
+    with pytest.raises(NeighbourRefused, match="used, replaced or too old") as refused:
         await mailed_by_call(users, registered.request_id)
     assert refused.value.code == "unknown_mail_request"
 
@@ -179,6 +180,6 @@ async def test_a_change_of_address_that_waits_ends_with_the_password_under_which
 
 @pytest.mark.parametrize("request_id", ["", "x", "00000000-0000-0000-0000-000000000000", "{", "\x00", "9" * 1000])
 async def test_who_asks_for_a_token_that_nobody_wanted_is_told_so(users: Users, request_id: str) -> None:
-    with pytest.raises(rpc.RpcProblem) as refused:
+    with pytest.raises(NeighbourRefused) as refused:
         await mailed_by_call(users, request_id)
     assert refused.value.code == "unknown_mail_request"

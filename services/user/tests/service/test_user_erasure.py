@@ -6,24 +6,24 @@ from typing import Any
 
 import grpc
 import pytest
-from chassis import rpc
-from chassis.outbox import Outbox
-from chassis.problems import DatabaseUnavailable
+from chassis.errors import DatabaseUnavailable, NeighbourRefused
+from chassis.grpc.client import call, open_channel
+from chassis.messaging.outbox import Outbox
 from shopapi.events.v1.events_pb2 import PasswordResetRequested, UserErased, UserRegistered
 from shopapi.user.v1 import user_pb2, user_pb2_grpc
 from user_harness import PASSWORD, Users, at_once, dice, problem
 
 
 async def contact(users: Users, user_id: int) -> user_pb2.GetContactResponse:
-    async with rpc.channel(users.rpc_address) as channel:
+    async with open_channel(users.rpc_address) as channel:
         stub = user_pb2_grpc.UserServiceStub(channel)
-        return await rpc.call(stub.GetContact, user_pb2.GetContactRequest(user_id=user_id))
+        return await call(stub.GetContact, user_pb2.GetContactRequest(user_id=user_id))
 
 
 async def shown_name(users: Users, user_id: int) -> str:
-    async with rpc.channel(users.rpc_address) as channel:
+    async with open_channel(users.rpc_address) as channel:
         stub = user_pb2_grpc.UserServiceStub(channel)
-        return (await rpc.call(stub.GetUser, user_pb2.GetUserRequest(user_id=user_id))).display_name
+        return (await call(stub.GetUser, user_pb2.GetUserRequest(user_id=user_id))).display_name
 
 
 async def traces(users: Users, *needles: str) -> list[str]:
@@ -106,7 +106,7 @@ async def test_of_who_is_erased_nothing_is_left_but_the_number(users: Users) -> 
     assert problem(await users.reset(resetting, "an entirely new password"), 401) == "invalid_mail_token"
     assert (await users.forgot(ada.email)).status_code == 202
     assert await shown_name(users, ada.id) == "Deleted user"
-    with pytest.raises(rpc.RpcProblem) as refused:
+    with pytest.raises(NeighbourRefused) as refused:
         await contact(users, ada.id)
     assert isinstance(refused.value.__cause__, grpc.aio.AioRpcError)
     assert refused.value.__cause__.code() is grpc.StatusCode.NOT_FOUND
@@ -188,7 +188,7 @@ async def test_whoever_writes_to_people_learns_how(users: Users) -> None:
     assert await contact(users, ada.id) == user_pb2.GetContactResponse(**expected)
     await users.http.put("/api/v1/users/me", json={"phone": "+4366012345678"}, headers=ada.bearer)
     assert await contact(users, ada.id) == user_pb2.GetContactResponse(**expected, phone="+4366012345678")
-    with pytest.raises(rpc.RpcProblem) as refused:
+    with pytest.raises(NeighbourRefused) as refused:
         await contact(users, 2**62)
     assert refused.value.code == "unknown_user"
 

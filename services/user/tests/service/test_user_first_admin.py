@@ -5,12 +5,14 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from chassis import testing
-from chassis.broker import Broker
-from chassis.database import Database
-from chassis.kernel.ids import uuid7
-from chassis.migrating import migrate
-from chassis.outbox import Outbox
+from chassis.database.engine import Database
+from chassis.database.migrations import migrate
+from chassis.messaging.broker import Broker
+from chassis.messaging.outbox import Outbox
+from chassis.types.ids import uuid7
+from chassis_testing.databases import empty_database, migrated_database
+from chassis_testing.fault_proxy import fault_proxy
+from chassis_testing.waiting import eventually
 from user_service.app import SCHEMA
 from user_service.domain.accounts import Email, NewAccount, Role
 from user_service.domain.lockout import Backoff
@@ -34,7 +36,7 @@ async def passwords() -> AsyncIterator[Passwords]:
 @pytest.fixture
 async def opened() -> AsyncIterator[Database]:
     """A database that never had an admin."""
-    async with testing.fresh_database("user_service") as settings:
+    async with migrated_database("user_service") as settings:
         database = Database(settings, SCHEMA)
         yield database
         await database.close()
@@ -65,7 +67,7 @@ async def test_replicas_that_start_before_the_database_make_one_admin_once_it_is
     passwords: Passwords, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(starting, "_RETRY_SECONDS", 0.05)
-    async with testing.empty_database() as empty, testing.cable(empty.db_host, empty.db_port) as cable:
+    async with empty_database() as empty, fault_proxy(empty.db_host, empty.db_port) as cable:
         await cable.cut()
         database = Database(empty.model_copy(update={"db_host": "127.0.0.1", "db_port": cable.port}), SCHEMA)
         replicas = [replica(database, passwords) for _ in range(3)]
@@ -76,7 +78,7 @@ async def test_replicas_that_start_before_the_database_make_one_admin_once_it_is
         assert not any([await one.is_registered() for one in replicas])
         await migrate("user_service", empty)
         for one in replicas:
-            await testing.eventually(one.is_registered)
+            await eventually(one.is_registered)
         await _is_admin(database, passwords)
         assert not any(task.done() for task in registering)  # they rest: an end would be taken for a failure
         for task in registering:

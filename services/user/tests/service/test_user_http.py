@@ -6,9 +6,9 @@ from typing import Any
 
 import httpx
 import pytest
-from chassis.process import Service
-from chassis.testing import TokenIssuer
-from chassis.tokens import TokenVerifier
+from chassis.http.authentication import TokenVerifier
+from chassis.runtime.process import Service
+from chassis_testing.tokens import TokenIssuer
 from prometheus_client import REGISTRY
 from user_harness import PASSWORD, fresh_email, problem
 

@@ -4,9 +4,11 @@ from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 from alembic import command
-from chassis import dsn, migrating, testing
-from chassis.migrating import migrate
+from chassis.database import migrations
+from chassis.database.engine import database_url
+from chassis.database.migrations import migrate
 from chassis.settings import DatabaseSettings
+from chassis_testing.databases import connect_to, empty_database, migrated_database
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 from user_harness import fresh_email, quick_hashes, serving, settings_for
@@ -21,25 +23,25 @@ ADD_SESSION = "INSERT INTO sessions (id, user_id, digest, expires_at) VALUES ($1
 
 async def migrate_to(settings: DatabaseSettings, revision: str) -> None:
     def upgrade(connection: Connection) -> None:
-        config = migrating._config("user_service")
+        config = migrations._config("user_service")
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
 
-    engine = create_async_engine(dsn.url(settings))
+    engine = create_async_engine(database_url(settings))
     async with engine.begin() as connection:
         await connection.run_sync(upgrade)
     await engine.dispose()
 
 
 async def test_who_registered_before_is_still_there_afterwards() -> None:
-    async with testing.empty_database() as settings:
+    async with empty_database() as settings:
         await migrate_to(settings, "0001")
         email = fresh_email()
-        async with testing.sql(settings) as sql:
+        async with connect_to(settings) as sql:
             user_id = await sql.fetchval(ADD_USER, email, "a hash", "seller", NOW)
             await sql.execute(ADD_SESSION, uuid4(), user_id, b"digest", NOW + timedelta(days=1))
         await migrate("user_service", settings)
-        async with testing.sql(settings) as sql:
+        async with connect_to(settings) as sql:
             row = dict(await sql.fetchrow("SELECT * FROM users") or {})
             assert await sql.fetchval("SELECT count(*) FROM sessions WHERE created_at <= now()") == 1
         assert (row["email"], row["role"], row["is_active"], row["locale"]) == (email, "seller", True, "en")
@@ -48,7 +50,7 @@ async def test_who_registered_before_is_still_there_afterwards() -> None:
 
 async def test_the_code_before_this_schema_works_on_it() -> None:
     """Its statements, as the first release sends them."""
-    async with testing.fresh_database("user_service") as settings, testing.sql(settings) as sql:
+    async with migrated_database("user_service") as settings, connect_to(settings) as sql:
         user_id = await sql.fetchval(ADD_USER, "old@example.com", "a hash", "customer", NOW)
         session_id = uuid4()
         await sql.execute(ADD_SESSION, session_id, user_id, b"digest", NOW + timedelta(days=1))
@@ -60,7 +62,7 @@ async def test_the_code_before_this_schema_works_on_it() -> None:
 
 
 async def test_a_session_of_the_code_before_goes_on() -> None:
-    async with testing.fresh_database("user_service") as settings:
+    async with migrated_database("user_service") as settings:
         with quick_hashes():
             serving_users = serving(settings_for(settings))
             async with serving_users as users:

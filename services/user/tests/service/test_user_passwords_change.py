@@ -4,7 +4,7 @@ import asyncio
 import base64
 
 import pytest
-from chassis.outbox import Outbox
+from chassis.messaging.outbox import Outbox
 from shopapi.events.v1.events_pb2 import EmailVerificationRequested, PasswordResetRequested, UserRegistered
 from user_harness import PASSWORD, Person, Users, at_once, dice, fresh_email, problem
 from user_service.app import Settings

@@ -10,8 +10,12 @@ from dataclasses import dataclass
 
 import httpx
 import pytest
-from chassis import rpc, testing
-from chassis.migrating import migrate
+from chassis.database.migrations import migrate
+from chassis.grpc.client import call, open_channel
+from chassis_testing.broker import new_vhost, recorded_events
+from chassis_testing.databases import empty_database
+from chassis_testing.ports import free_port
+from chassis_testing.waiting import eventually
 from shopapi.events.v1.events_pb2 import PasswordResetRequested, UserRegistered
 from shopapi.user.v1 import user_pb2, user_pb2_grpc
 from user_harness import ADMIN_EMAIL, ADMIN_PASSWORD, SECRET, fresh_email, is_ready
@@ -35,8 +39,8 @@ class Running:
 
 @asynccontextmanager
 async def started() -> AsyncIterator[Running]:
-    ports = {name: testing.free_port() for name in ("HTTP_PORT", "GRPC_PORT", "METRICS_PORT")}
-    async with testing.empty_database() as database, testing.fresh_vhost() as broker:
+    ports = {name: free_port() for name in ("HTTP_PORT", "GRPC_PORT", "METRICS_PORT")}
+    async with empty_database() as database, new_vhost() as broker:
         await migrate("user_service", database)
         settings = {name.upper(): str(value) for name, value in database.model_dump().items()}
         process = await asyncio.create_subprocess_exec(
@@ -57,7 +61,7 @@ async def started() -> AsyncIterator[Running]:
         )
         try:
             async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{ports['HTTP_PORT']}") as http:
-                await testing.eventually(lambda: is_ready(http))
+                await eventually(lambda: is_ready(http))
                 yield Running(http, f"127.0.0.1:{ports['GRPC_PORT']}", process, broker)
         finally:
             if process.returncode is None:
@@ -66,7 +70,7 @@ async def started() -> AsyncIterator[Running]:
 
 
 async def test_nothing_secret_and_nobodys_address_is_ever_logged() -> None:
-    async with started() as running, testing.receiving(running.broker, "notification") as next_event:
+    async with started() as running, recorded_events(running.broker, "notification") as next_event:
         http, email, other = running.http, fresh_email(), fresh_email()
 
         async def post(path: str, expected: int, **body: str) -> httpx.Response:
@@ -77,9 +81,9 @@ async def test_nothing_secret_and_nobodys_address_is_ever_logged() -> None:
         async def mailed(kind: type[UserRegistered] | type[PasswordResetRequested]) -> str:
             event = await next_event()
             assert isinstance(event.payload, kind)
-            async with rpc.channel(running.rpc_address) as channel:
+            async with open_channel(running.rpc_address) as channel:
                 request = user_pb2.GetMailTokenRequest(request_id=event.payload.request_id)
-                return (await rpc.call(user_pb2_grpc.UserServiceStub(channel).GetMailToken, request)).token
+                return (await call(user_pb2_grpc.UserServiceStub(channel).GetMailToken, request)).token
 
         tokens = (await post("auth/register", 201, email=email, password=PASSWORD)).json()["data"]
         verifying = await mailed(UserRegistered)

@@ -5,10 +5,10 @@ from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
-from chassis.broker import Broker
-from chassis.database import Database
-from chassis.kernel.ids import uuid7
-from chassis.outbox import Outbox
+from chassis.database.engine import Database
+from chassis.messaging.broker import Broker
+from chassis.messaging.outbox import Outbox
+from chassis.types.ids import uuid7
 from user_service.app import SCHEMA, Settings
 from user_service.domain.accounts import Email, NewAccount, Role
 from user_service.domain.errors import InvalidRefreshToken

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from chassis import testing
+from chassis_testing.waiting import eventually
 from shopapi.events.v1.events_pb2 import UserRegistered
 from user_harness import Users, fresh_users, quick_hashes
 
@@ -37,4 +37,4 @@ async def test_sessions_requests_and_failures_that_are_over_are_swept_away() -> 
                 await sweep()
                 return [await count(users, table) for table in tables] == [0, 0, 0]
 
-            await testing.eventually(is_swept)
+            await eventually(is_swept)

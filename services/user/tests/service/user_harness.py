@@ -14,11 +14,13 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
-from chassis import events, testing
-from chassis.events import Event
-from chassis.kernel.ids import UserId
-from chassis.process import Service
+from chassis.messaging import events
+from chassis.messaging.events import Event
+from chassis.runtime.process import Service
 from chassis.settings import DatabaseSettings
+from chassis.types.ids import UserId
+from chassis_testing.databases import SqlConnection, connect_to, migrated_database
+from chassis_testing.services import http_client
 from google.protobuf.message import Message
 from user_service.app import Settings, build
 from user_service.domain.accounts import Email
@@ -199,8 +201,8 @@ class Users:
     async def verify(self, token: str) -> httpx.Response:
         return await self.http.post("/api/v1/auth/verify-email", json={"token": token})
 
-    def sql(self) -> AbstractAsyncContextManager[testing.Connection]:
-        return testing.sql(self.settings)
+    def sql(self) -> AbstractAsyncContextManager[SqlConnection]:
+        return connect_to(self.settings)
 
     async def told(self, user_id: int) -> list[Event]:
         """The events about a user that wait in the outbox, the oldest first."""
@@ -259,7 +261,7 @@ async def serving(settings: Settings) -> AsyncIterator[Users]:
     assert service.rpc is not None
     await service.rpc.start()
     try:
-        async with testing.client(service.http) as http:
+        async with http_client(service.http) as http:
             yield Users(http, settings, service, clock)
     finally:
         await service.rpc.stop(0)
@@ -270,5 +272,5 @@ async def serving(settings: Settings) -> AsyncIterator[Users]:
 @asynccontextmanager
 async def fresh_users(**others: Any) -> AsyncIterator[Users]:
     """A user service on a database of its own."""
-    async with testing.fresh_database("user_service") as database, serving(settings_for(database, **others)) as users:
+    async with migrated_database("user_service") as database, serving(settings_for(database, **others)) as users:
         yield users

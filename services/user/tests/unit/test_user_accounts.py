@@ -1,7 +1,7 @@
 from datetime import UTC, datetime
 
 import pytest
-from chassis.kernel.ids import UserId
+from chassis.types.ids import UserId
 from user_service.domain.accounts import (
     Account,
     Email,

@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
-from chassis.kernel.ids import UserId
+from chassis.types.ids import UserId
 from user_service.domain.accounts import Email
 from user_service.domain.errors import InvalidMailToken, TooManyMails
 from user_service.domain.mail import MailRequest, MailToken, Purpose, parse_mail_token, token_for

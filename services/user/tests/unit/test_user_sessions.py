@@ -2,7 +2,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
-from chassis.kernel.ids import UserId
+from chassis.types.ids import UserId
 from user_service.domain.errors import InvalidRefreshToken
 from user_service.domain.sessions import RefreshToken, Session, Verdict, parse_refresh_token, readable_user_agent
 

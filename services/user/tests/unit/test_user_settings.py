@@ -1,5 +1,6 @@
 import pytest
-from chassis.settings import SettingsError, read
+from chassis.errors import SettingsError
+from chassis.settings import read
 from user_service.app import Settings
 
 COMPLETE = {

@@ -5,9 +5,9 @@ from uuid import UUID
 
 import jwt
 import pytest
-from chassis.kernel.ids import UserId, uuid7
-from chassis.problems import ProblemError
-from chassis.tokens import Role, TokenVerifier
+from chassis.errors import ProblemError
+from chassis.http.authentication import Role, TokenVerifier
+from chassis.types.ids import UserId, uuid7
 from user_service.domain import accounts
 from user_service.service.signing import Signer, _thumbprint
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import NewType
 
-from chassis.kernel.ids import UserId
+from chassis.types.ids import UserId
 
 Email = NewType("Email", str)
 """An address in its normal form; two spellings of one mailbox have the same."""

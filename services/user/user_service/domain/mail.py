@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
-from chassis.kernel.ids import UserId
+from chassis.types.ids import UserId
 
 from user_service.domain.accounts import Email
 from user_service.domain.errors import InvalidMailToken

@@ -14,7 +14,7 @@ from enum import Enum, auto
 from typing import NewType
 from uuid import UUID
 
-from chassis.kernel.ids import UserId
+from chassis.types.ids import UserId
 
 from user_service.domain.errors import InvalidRefreshToken
 

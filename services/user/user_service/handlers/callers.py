@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 import jwt
-from chassis.tokens import Authenticator
+from chassis.http.authentication import Authenticator
 from fastapi import Request
 
 from user_service.domain.accounts import Account

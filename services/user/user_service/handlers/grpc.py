@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from chassis.kernel.ids import UserId
+from chassis.types.ids import UserId
 from grpc import aio
 from shopapi.user.v1 import user_pb2 as pb
 from shopapi.user.v1 import user_pb2_grpc

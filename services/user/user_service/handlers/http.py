@@ -3,8 +3,8 @@
 from typing import Annotated
 from uuid import UUID
 
-from chassis.kernel.ids import UserId
-from chassis.schemas import Data, PageOf, PageQuery, PathId, Text
+from chassis.http.schemas import Data, PageOf, PageQuery, PathId, StorableText
+from chassis.types.ids import UserId
 from fastapi import APIRouter, Depends, Header, Query, Response
 
 from user_service.domain import accounts as domain
@@ -216,7 +216,7 @@ _ACCEPTED = Data[AcceptedAnswer](data=AcceptedAnswer())
 
 
 def _search(
-    q: Annotated[Text | None, Query(max_length=100, description="part of the address or the name")] = None,
+    q: Annotated[StorableText | None, Query(max_length=100, description="part of the address or the name")] = None,
     role: domain.Role | None = None,
     is_active: bool | None = None,
 ) -> domain.Search:

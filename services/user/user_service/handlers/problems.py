@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from chassis.problems import Problem, ProblemError, ProblemTable
+from chassis.errors import ProblemError
+from chassis.types.problem import Problem, ProblemTable
 
 from user_service.domain.errors import (
     AlreadyVerified,

@@ -4,8 +4,8 @@ from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
-from chassis.schemas import Answer, Request, Text
-from chassis.tokens import Role
+from chassis.http.authentication import Role
+from chassis.http.schemas import RequestBody, ResponseBody, StorableText
 from pydantic import AfterValidator, Field
 
 from user_service.domain import accounts as domain
@@ -39,7 +39,7 @@ Password = Annotated[
     AfterValidator(domain.typed_password),
 ]
 DisplayName = Annotated[
-    Text,
+    StorableText,
     AfterValidator(domain.normal_name),
     Field(examples=["Ada"], json_schema_extra={"pattern": domain.NAME_PATTERN, "maxLength": domain.NAME_MAX}),
 ]
@@ -60,7 +60,7 @@ Phone = Annotated[
 TokenText = Annotated[str, Field(max_length=256)]
 
 
-class RegisterRequest(Request):
+class RegisterRequest(RequestBody):
     email: Email
     password: NewPassword
     role: Literal["customer", "seller"] = "customer"
@@ -68,29 +68,29 @@ class RegisterRequest(Request):
     locale: Locale = domain.DEFAULT_LOCALE
 
 
-class LoginRequest(Request):
+class LoginRequest(RequestBody):
     email: Email
     password: Password
 
 
-class RefreshRequest(Request):
+class RefreshRequest(RequestBody):
     refresh_token: TokenText
 
 
-class ForgotPasswordRequest(Request):
+class ForgotPasswordRequest(RequestBody):
     email: Email
 
 
-class ResetPasswordRequest(Request):
+class ResetPasswordRequest(RequestBody):
     token: TokenText
     new_password: NewPassword
 
 
-class VerifyEmailRequest(Request):
+class VerifyEmailRequest(RequestBody):
     token: TokenText
 
 
-class ProfileRequest(Request):
+class ProfileRequest(RequestBody):
     """What is left out stays as it is."""
 
     display_name: DisplayName | None = Field(None, description="null: shown by number")
@@ -112,17 +112,17 @@ class UserRequest(ProfileRequest):
         return domain.Standing(self.role, self.is_active)
 
 
-class ChangePasswordRequest(Request):
+class ChangePasswordRequest(RequestBody):
     current_password: Password
     new_password: NewPassword
 
 
-class ChangeEmailRequest(Request):
+class ChangeEmailRequest(RequestBody):
     email: Email
     current_password: Password
 
 
-class UserAnswer(Answer):
+class UserAnswer(ResponseBody):
     id: int
     email: str
     email_verified: bool
@@ -134,7 +134,7 @@ class UserAnswer(Answer):
     created_at: datetime
 
 
-class TokensAnswer(Answer):
+class TokensAnswer(ResponseBody):
     """`expires_in` is in seconds, of the access token."""
 
     access_token: str
@@ -144,13 +144,13 @@ class TokensAnswer(Answer):
     user: UserAnswer
 
 
-class AcceptedAnswer(Answer):
+class AcceptedAnswer(ResponseBody):
     """What was asked for happens by mail, if it can."""
 
     status: Literal["accepted"] = "accepted"
 
 
-class HeldSessionAnswer(Answer):
+class HeldSessionAnswer(ResponseBody):
     id: UUID
     created_at: datetime
     last_used_at: datetime
@@ -163,7 +163,7 @@ class SessionAnswer(HeldSessionAnswer):
     """Whether this request comes from it."""
 
 
-class MailRequestAnswer(Answer):
+class MailRequestAnswer(ResponseBody):
     id: UUID
     purpose: Purpose
     email: str
@@ -173,7 +173,7 @@ class MailRequestAnswer(Answer):
     replaced_at: datetime | None
 
 
-class FailuresAnswer(Answer):
+class FailuresAnswer(ResponseBody):
     """Wrong passwords in a row."""
 
     count: int
@@ -181,7 +181,7 @@ class FailuresAnswer(Answer):
     locked_until: datetime | None
 
 
-class ExportAnswer(Answer):
+class ExportAnswer(ResponseBody):
     """All that is held about a user, but for hashes of what is secret."""
 
     account: UserAnswer

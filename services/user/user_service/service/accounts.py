@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from chassis import logs
-from chassis.database import Database
-from chassis.kernel.ids import UserId
-from chassis.outbox import Outbox
+from chassis.database.engine import Database
+from chassis.messaging.outbox import Outbox
+from chassis.observability import logs
+from chassis.types.ids import UserId
 from prometheus_client import Counter
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -28,7 +28,7 @@ from user_service.service.passwords import Passwords
 PASSWORD_CHANGES = Counter("user_password_changes_total", "Passwords that were changed by who knew the old one")
 ERASURES = Counter("user_erasures_total", "Accounts that were erased")
 
-log = logs.get(__name__)
+log = logs.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +150,7 @@ class Accounts:
             await MailRequestRepository(transaction).forget_of(user_id)
             await repository.erase(user_id, now)
             await self._outbox.record(transaction, self._new_id(), str(user_id), events.erased(user_id, now), now)
-        self._outbox.nudge()
+        self._outbox.wake()
         ERASURES.inc()
         log.info("an account was erased", user_id=user_id, by=actor_id)
 

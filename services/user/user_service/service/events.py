@@ -2,8 +2,8 @@
 
 from datetime import datetime
 
-from chassis.kernel.ids import UserId
-from chassis.wire import timestamp
+from chassis.grpc.wire import timestamp
+from chassis.types.ids import UserId
 from shopapi.events.v1 import events_pb2 as pb
 
 from user_service.domain.mail import MailRequest, Purpose

@@ -2,8 +2,8 @@
 
 import asyncio
 
-from chassis.database import Database
-from chassis.problems import DatabaseUnavailable
+from chassis.database.engine import Database
+from chassis.errors import DatabaseUnavailable
 
 from user_service.domain.accounts import Email
 from user_service.service.accounts import Accounts

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from chassis.database import Database
+from chassis.database.engine import Database
 from prometheus_client import Counter
 from sqlalchemy.ext.asyncio import AsyncConnection
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from chassis import logs
-from chassis.database import Database
-from chassis.kernel.ids import UserId
-from chassis.outbox import Outbox
+from chassis.database.engine import Database
+from chassis.messaging.outbox import Outbox
+from chassis.observability import logs
+from chassis.types.ids import UserId
 from prometheus_client import Counter
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -36,7 +36,7 @@ EMAILS_VERIFIED = Counter("user_emails_verified_total", "Addresses that were pro
 
 _KEPT_AFTER_EXPIRY = timedelta(days=1)
 
-log = logs.get(__name__)
+log = logs.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -101,7 +101,7 @@ class MailedTokens:
             account = await _locked(transaction, user_id)
             email = await self._unverified(transaction, account)
             await self._request_by_event(transaction, account, Purpose.VERIFY_EMAIL, email)
-        self._outbox.nudge()
+        self._outbox.wake()
         MAIL_REQUESTS.labels(Purpose.VERIFY_EMAIL, "accepted").inc()
 
     async def change_email(self, user_id: UserId, email: Email, password: str) -> None:
@@ -119,7 +119,7 @@ class MailedTokens:
             if await AccountRepository(transaction).is_taken(email):
                 raise EmailTaken
             await self._request_by_event(transaction, account, Purpose.VERIFY_EMAIL, email)
-        self._outbox.nudge()
+        self._outbox.wake()
         MAIL_REQUESTS.labels(Purpose.VERIFY_EMAIL, "accepted").inc()
 
     async def verify(self, token: str) -> None:
@@ -161,7 +161,7 @@ class MailedTokens:
                 await self._request_by_event(transaction, account, Purpose.RESET_PASSWORD, email)
             except TooManyMails:
                 return "too_many"
-        self._outbox.nudge()
+        self._outbox.wake()
         return "accepted"
 
     async def _request_by_event(

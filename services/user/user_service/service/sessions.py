@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
-from chassis.database import Database
-from chassis.kernel.ids import UserId
-from chassis.outbox import Outbox
+from chassis.database.engine import Database
+from chassis.messaging.outbox import Outbox
+from chassis.types.ids import UserId
 from prometheus_client import Counter
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -89,7 +89,7 @@ class Sessions:
             tokens = await self._open(transaction, account, user_agent)
             payload = events.registered(await self._mailed.request_first(transaction, account))
             await self._outbox.record(transaction, self._new_id(), str(account.id), payload, account.created_at)
-        self._outbox.nudge()
+        self._outbox.wake()
         REGISTRATIONS.labels(account.role.value).inc()
         return tokens
 

@@ -4,8 +4,8 @@ from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
-from chassis.schemas import Answer, Data, PageOf, PageQuery, Request, Text
-from chassis.tokens import Authenticator, Principal
+from chassis.http.authentication import Authenticator, Principal
+from chassis.http.schemas import Data, PageOf, PageQuery, RequestBody, ResponseBody, StorableText
 from fastapi import APIRouter, Depends
 from pydantic import Field
 
@@ -13,11 +13,11 @@ from sample_service.domain.samples import SampleId
 from sample_service.service.samples import Samples
 
 
-class SampleRequest(Request):
-    name: Annotated[Text, Field(min_length=1, max_length=100, examples=["First"])]
+class SampleRequest(RequestBody):
+    name: Annotated[StorableText, Field(min_length=1, max_length=100, examples=["First"])]
 
 
-class SampleAnswer(Answer):
+class SampleAnswer(ResponseBody):
     id: UUID
     name: str
     created_at: datetime

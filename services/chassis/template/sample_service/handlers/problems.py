@@ -1,6 +1,6 @@
 """What this service's errors look like outside, over HTTP and gRPC alike."""
 
-from chassis.problems import Problem, ProblemTable
+from chassis.types.problem import Problem, ProblemTable
 
 from sample_service.domain.errors import AlreadyClosed, UnknownSample
 

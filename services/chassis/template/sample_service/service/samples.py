@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from chassis.database import Database
-from chassis.kernel.ids import UserId
-from chassis.schemas import Paging
+from chassis.database.engine import Database
+from chassis.http.schemas import Paging
+from chassis.types.ids import UserId
 
 from sample_service.domain.errors import UnknownSample
 from sample_service.domain.samples import Sample, SampleId

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
-from chassis import testing
 from chassis.settings import DatabaseSettings
+from chassis_testing.neighbours import FakeUserService, grpc_server
+from chassis_testing.services import run_service
+from chassis_testing.tokens import TokenIssuer
 from sample_service.app import Settings, build
 from shopapi.user.v1 import user_pb2_grpc
 
@@ -19,7 +21,7 @@ class Samples:
     """The running service, called in process, on a database of its own."""
 
     http: httpx.AsyncClient
-    issuer: testing.TokenIssuer
+    issuer: TokenIssuer
     database: DatabaseSettings
 
     async def post(self, user: int, **body: object) -> httpx.Response:
@@ -40,11 +42,9 @@ class Samples:
 
 @asynccontextmanager
 async def running_service(database: DatabaseSettings) -> AsyncIterator[Samples]:
-    issuer = testing.TokenIssuer()
-    users = testing.FakeUserService(issuer)
-    async with testing.grpc_server(
-        lambda server: user_pb2_grpc.add_UserServiceServicer_to_server(users, server)
-    ) as user_grpc:
+    issuer = TokenIssuer()
+    users = FakeUserService(issuer)
+    async with grpc_server(lambda server: user_pb2_grpc.add_UserServiceServicer_to_server(users, server)) as user_grpc:
         settings = Settings(**database.model_dump(), user_grpc=user_grpc, grpc_port=0)
-        async with testing.running(await build(settings)) as service:
+        async with run_service(await build(settings)) as service:
             yield Samples(service.http, issuer, database)

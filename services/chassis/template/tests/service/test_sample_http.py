@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from chassis.testing import UNKNOWN_ID
+from chassis_testing.ids import UNKNOWN_ID
 from sample_harness import PATH, Samples
 
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
-from chassis.kernel.ids import UserId
+from chassis.types.ids import UserId
 from sample_service.domain.errors import AlreadyClosed
 from sample_service.domain.samples import Sample, SampleId
 

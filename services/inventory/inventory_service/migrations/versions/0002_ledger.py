@@ -5,7 +5,7 @@ The code before this one goes on working on this schema: what it counts, the tri
 
 import sqlalchemy as sa
 from alembic import op
-from chassis.migrating import create_idempotency_keys
+from chassis.database.migrations import create_idempotency_keys
 
 revision = "0002"
 down_revision = "0001"

@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 from alembic import op
-from chassis import tables
+from chassis.database import tables
 from sqlalchemy.dialects.postgresql import JSONB
 
 revision = "0001"

@@ -5,7 +5,7 @@ under its lock: about 25 s for each 100,000 products.
 """
 
 from alembic import op
-from chassis.migrating import create_event_tables
+from chassis.database.migrations import create_event_tables
 
 revision = "0002"
 down_revision = "0001"

@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 from alembic import op
-from chassis.migrating import create_event_tables
+from chassis.database.migrations import create_event_tables
 
 revision = "0002"
 down_revision = "0001"

@@ -1,0 +1,1 @@
+"""One PostgreSQL per service, and what every service stores in it."""

@@ -1,0 +1,74 @@
+"""Every error that the chassis raises, and the problem that a client sees of those which any service may raise."""
+
+from typing import Any
+
+from chassis.types.problem import Problem, ProblemTable
+
+
+class ProblemError(Exception):
+    """An error that an HTTP handler raises directly, with its problem."""
+
+    def __init__(self, problem: Problem, detail: str, **members: object) -> None:
+        super().__init__(detail)
+        self.problem = problem
+        self.members = members
+
+
+class NeighbourUnavailable(Exception):
+    """Another service did not answer in time. Nothing was changed here; the call may be repeated."""
+
+
+class NeighbourRefused(Exception):
+    """Another service refused a call. `code` is the stable code of its problem, `members` the further members of it."""
+
+    def __init__(self, code: str, detail: str, members: dict[str, Any]) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.members = members
+
+
+class DatabaseUnavailable(Exception):
+    """The database is down, restarting, not migrated, or out of connections.
+
+    The transaction is rolled back, unless only the answer to its commit was lost.
+    """
+
+
+class BrokerUnavailable(Exception):
+    """The broker is down, or did not confirm a message. The event stays in the outbox."""
+
+
+class MalformedEvent(Exception):
+    """No consumer can ever read this message: it is dead-lettered at once."""
+
+
+class UnknownEvent(Exception):
+    """This release does not know the event: a newer release subscribed to it, and runs beside this one or was rolled back to it."""
+
+
+class IdempotencyKeyReused(Exception):
+    """An idempotency key was sent again with another request."""
+
+
+class SettingsError(Exception):
+    """The environment does not make valid settings; the message is one line that names each variable."""
+
+
+_RETRY_SOON = {"Retry-After": "1"}
+COMMON_PROBLEMS: ProblemTable = {
+    NeighbourUnavailable: Problem(503, "neighbour_unavailable", _RETRY_SOON),
+    DatabaseUnavailable: Problem(503, "database_unavailable", _RETRY_SOON),
+    IdempotencyKeyReused: Problem(422, "idempotency_key_reused"),
+}
+"""Problems that every service may answer with. A dependency that is down is never the caller's fault and never a 500."""
+
+
+def find_problem(error: Exception, table: ProblemTable) -> Problem | None:
+    """Returns the problem of the error's nearest class in `table` or COMMON_PROBLEMS; None for an unexpected error."""
+    if isinstance(error, ProblemError):
+        return error.problem
+    for error_class in type(error).__mro__:
+        problem = table.get(error_class) or COMMON_PROBLEMS.get(error_class)
+        if problem is not None:
+            return problem
+    return None

@@ -1,0 +1,86 @@
+"""The HTTP side of a service: FastAPI with problem documents, probes and documentation."""
+
+import importlib.resources
+from collections.abc import Awaitable, Callable, Sequence
+
+from fastapi import APIRouter, FastAPI
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi.staticfiles import StaticFiles
+from starlette.types import ASGIApp
+
+from chassis.errors import ProblemError
+from chassis.http.middleware import RequestMiddleware
+from chassis.http.problems import NOT_READY, add_error_handlers, openapi_problem
+from chassis.types.problem import ProblemTable
+
+
+class Readiness:
+    """Whether this process wants traffic: its own parts answer, and it is not stopping. Neighbours do not count."""
+
+    def __init__(self, *checks: Callable[[], Awaitable[bool]]) -> None:
+        self._checks = checks
+        self._stopping = False
+
+    def stop(self) -> None:
+        self._stopping = True
+
+    async def __call__(self) -> bool:
+        return not self._stopping and all([await check() for check in self._checks])
+
+
+def create_app(
+    title: str, version: str, routers: Sequence[APIRouter], table: ProblemTable, ready: Readiness
+) -> ASGIApp:
+    """The whole ASGI application of a service. `table` says what its domain errors look like outside."""
+    api = FastAPI(
+        title=title,
+        version=version,
+        docs_url=None,
+        redoc_url=None,
+        separate_input_output_schemas=False,
+        generate_unique_id_function=lambda route: route.name,  # what generated clients call their methods
+        responses={"4XX": openapi_problem("RFC 9457 problem")},
+    )
+    parts = [_probes(ready), *routers]
+    add_error_handlers(api, table, [route for router in parts for route in router.routes])
+    show_documentation(api, title)
+    for router in parts:
+        api.include_router(router)
+    return RequestMiddleware(api, table)
+
+
+def show_documentation(api: FastAPI, title: str) -> None:
+    """Swagger UI at /swagger/, its assets from this process."""
+    assets = importlib.resources.files("fastapi_offline") / "static"
+    api.mount("/swagger/assets", StaticFiles(directory=str(assets)))
+
+    @api.get("/swagger", include_in_schema=False)
+    async def without_slash() -> RedirectResponse:
+        return RedirectResponse("/swagger/")
+
+    @api.get("/swagger/", include_in_schema=False)
+    async def swagger() -> HTMLResponse:
+        return get_swagger_ui_html(
+            openapi_url="../openapi.json",
+            title=title,
+            swagger_js_url="assets/swagger-ui-bundle.js",
+            swagger_css_url="assets/swagger-ui.css",
+            swagger_favicon_url="assets/favicon.png",
+        )
+
+
+def _probes(ready: Readiness) -> APIRouter:
+    router = APIRouter(tags=["operations"])
+
+    @router.get("/health", summary="Liveness: the process answers")
+    async def health() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @router.get("/ready", summary="Readiness: the process wants traffic")
+    async def readiness() -> dict[str, str]:
+        if not await ready():
+            raise ProblemError(NOT_READY, "this process is starting, stopping, or waits for its database")
+        return {"status": "ready"}
+
+    return router

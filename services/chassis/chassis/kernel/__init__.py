@@ -1,1 +1,0 @@
-"""Words every domain speaks: money and identifiers. Standard library only."""

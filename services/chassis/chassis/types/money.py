@@ -1,0 +1,43 @@
+"""Money as integer minor units. There is no float anywhere on its way."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+_CURRENCY = re.compile(r"[A-Z]{3}")
+MAX_AMOUNT = 2**53 - 1
+"""What JSON readers in every language hold exactly (RFC 8259, section 6)."""
+
+
+class CurrencyMismatch(ValueError):
+    """Two currencies met in one sum."""
+
+
+@dataclass(frozen=True, slots=True)
+class Money:
+    """An amount in minor units (cents of USD, whole JPY) of an ISO 4217 currency."""
+
+    amount: int
+    currency: str
+
+    def __post_init__(self) -> None:
+        if not _CURRENCY.fullmatch(self.currency):
+            raise ValueError(f"{self.currency!r} is no ISO 4217 currency: write three capitals, like USD")
+        if not 0 <= self.amount <= MAX_AMOUNT:
+            raise ValueError(f"an amount lies between 0 and {MAX_AMOUNT} minor units, not {self.amount}")
+
+    def __add__(self, other: "Money") -> "Money":
+        if other.currency != self.currency:
+            raise CurrencyMismatch(f"cannot add {other.currency} to {self.currency}: price an order in one currency")
+        return Money(self.amount + other.amount, self.currency)
+
+    def __mul__(self, quantity: int) -> "Money":
+        return Money(self.amount * quantity, self.currency)
+
+
+def total(amounts: Iterable[Money]) -> Money:
+    """The sum of one or more amounts of one currency. Raises CurrencyMismatch."""
+    first, *rest = amounts
+    for amount in rest:
+        first += amount
+    return first

@@ -1,0 +1,59 @@
+"""Problems: what an error looks like to a client (RFC 9457), and how OpenAPI documents describe that."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What a client sees of a kind of error: an HTTP status and a stable code."""
+
+    status: int
+    code: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    members: Callable[[Any], Mapping[str, object]] = lambda _error: {}
+    """Builds further members of the problem document from the error."""
+
+
+ProblemTable = Mapping[type[Exception], Problem]
+"""A service's domain errors and what a client sees of each. HTTP and gRPC both read it."""
+
+
+def problem_document(problem: Problem, detail: str, **members: object) -> dict[str, object]:
+    """Builds the body of an RFC 9457 response."""
+    return {
+        "type": f"urn:ecommerce:problem:{problem.code}",
+        "title": problem.code.replace("_", " ").capitalize(),
+        "status": problem.status,
+        "code": problem.code,
+        "detail": detail,
+        **members,
+    }
+
+
+PROBLEM_MEDIA_TYPE = "application/problem+json"
+PROBLEM_SCHEMA: Mapping[str, object] = {
+    "title": "Problem",
+    "type": "object",
+    "required": ["type", "title", "status", "code", "detail"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "code": {"type": "string", "description": "stable; what programs read"},
+        "detail": {"type": "string", "description": "what happened and what to do; what people read"},
+        "errors": {
+            "type": "array",
+            "description": "of `invalid_field`: what is wrong with which",
+            "items": {
+                "title": "FieldError",
+                "type": "object",
+                "required": ["field", "message"],
+                "properties": {"field": {"type": "string"}, "message": {"type": "string"}},
+            },
+        },
+    },
+    "additionalProperties": True,
+}
+"""JSON Schema. Some codes have members of their own."""

@@ -1,0 +1,76 @@
+"""A virtual host of RabbitMQ for each test, and the events that a test publishes and receives there."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import aio_pika
+import httpx
+from chassis.messaging import events
+from chassis.messaging.broker import declare_queue
+from chassis.messaging.events import Event
+from chassis.messaging.topology import load_topology
+
+from chassis_testing.environment import environment_variable
+
+
+@asynccontextmanager
+async def new_vhost() -> AsyncIterator[str]:
+    """An AMQP URL with a virtual host of its own, so that tests share no queue; removed afterwards."""
+    broker = urlsplit(environment_variable("TEST_RABBITMQ_URL"))
+    management = environment_variable("TEST_RABBITMQ_MANAGEMENT_URL")
+    vhost = f"test-{uuid4().hex[:12]}"
+    async with httpx.AsyncClient(
+        base_url=management,
+        auth=(broker.username or "", broker.password or ""),
+        limits=httpx.Limits(max_keepalive_connections=0),  # the server ends an idle connection as it is used again
+    ) as client:
+        (await client.put(f"/api/vhosts/{vhost}")).raise_for_status()
+        try:
+            yield f"amqp://{broker.netloc}/{vhost}"
+        finally:
+            (await client.delete(f"/api/vhosts/{vhost}")).raise_for_status()
+
+
+async def publish_events(broker_url: str, sent: Sequence[Event]) -> None:
+    """Sends events as their producer's relay would, one after the other."""
+    async with _exchange(broker_url, load_topology().exchange) as exchange:
+        for event in sent:
+            await exchange.publish(aio_pika.Message(events.encode(event)), event.type.name)
+
+
+async def publish_raw(broker_url: str, exchange: str, routing_key: str, body: bytes) -> None:
+    async with _exchange(broker_url, exchange) as opened:
+        await opened.publish(aio_pika.Message(body), routing_key)
+
+
+@asynccontextmanager
+async def _exchange(broker_url: str, name: str) -> AsyncIterator[aio_pika.abc.AbstractExchange]:
+    async with await aio_pika.connect(broker_url) as connection:
+        channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
+        yield await channel.get_exchange(name)
+
+
+async def next_message(broker_url: str, queue_name: str, within: float = 30.0) -> bytes:
+    """The next message of a queue, taken off it."""
+    async with asyncio.timeout(within), await aio_pika.connect(broker_url) as connection:
+        queue = await (await connection.channel()).get_queue(queue_name)
+        async with queue.iterator() as messages:
+            async for message in messages:
+                await message.ack()
+                return message.body
+    raise LookupError(f"nothing came on {queue_name}")
+
+
+@asynccontextmanager
+async def recorded_events(broker_url: str, service: str) -> AsyncIterator[Callable[[], Awaitable[Event]]]:
+    """Stands in for a consumer: declares its queue first, so that nothing sent from now on is missed."""
+    async with await aio_pika.connect(broker_url) as connection:
+        await declare_queue(await connection.channel(), service)
+
+    async def next_event() -> Event:
+        return events.decode(await next_message(broker_url, service))
+
+    yield next_event

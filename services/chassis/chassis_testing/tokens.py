@@ -1,0 +1,28 @@
+"""Access tokens that a test signs with a key of its own."""
+
+import json
+import time
+
+import jwt
+from chassis.http.authentication import ALGORITHM, ISSUER, Role
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from jwt.algorithms import OKPAlgorithm
+
+
+class TokenIssuer:
+    """Signs access tokens as the user service would, with a key of the test's own."""
+
+    def __init__(self, kid: str = "test") -> None:
+        self._key = Ed25519PrivateKey.generate()
+        self._kid = kid
+
+    def jwks(self) -> str:
+        public = OKPAlgorithm.to_jwk(self._key.public_key(), as_dict=True)
+        return json.dumps({"keys": [{**public, "kid": self._kid, "alg": ALGORITHM, "use": "sig"}]})
+
+    def token(self, user_id: int, role: Role = Role.CUSTOMER, expires_in: float = 600) -> str:
+        claims = {"iss": ISSUER, "sub": str(user_id), "role": role.value, "exp": time.time() + expires_in}
+        return jwt.encode(claims, self._key, ALGORITHM, headers={"kid": self._kid})
+
+    def bearer(self, user_id: int, role: Role = Role.CUSTOMER, expires_in: float = 600) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.token(user_id, role, expires_in)}"}
