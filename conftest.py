@@ -29,14 +29,14 @@ settings.load_profile("patient")
 
 @pytest.fixture(scope="session")
 def find_tool() -> Callable[[str], str]:
-    """A command's path, by its variable (HELM), from PATH or from where e2e/cluster/host-tools leaves it; else the test fails."""
+    """A command's path, by its variable (HELM), from PATH or from where hack/cluster/host-tools leaves it; else the test fails."""
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
     kept = Path(os.environ.get("HOST_TOOLS", cache / "ecommerce-tools"))
 
     def find(name: str) -> str:
         found = os.environ.get(name.upper()) or shutil.which(name) or shutil.which(name, path=kept)
         if found is None:
-            pytest.fail(f"no {name}: put it on PATH, set {name.upper()}, or run e2e/cluster/host-tools")
+            pytest.fail(f"no {name}: put it on PATH, set {name.upper()}, or run hack/cluster/host-tools")
         return found
 
     return find

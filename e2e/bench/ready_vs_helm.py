@@ -10,8 +10,8 @@ import statistics
 import time
 from collections.abc import Callable
 
-from shop_e2e import shops
-from shop_e2e.kubectl import Namespace, create_namespace, delete_namespace
+from shop_e2e.cluster import shops
+from shop_e2e.cluster.kubectl import Namespace, create_namespace, delete_namespace
 
 TARGET = 1.3
 

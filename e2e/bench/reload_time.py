@@ -46,7 +46,7 @@ def skaffold(log: Path, patience: int) -> Iterator[None]:
     """`skaffold dev`, once it watches; interrupted at the end, as by Ctrl-C."""
     watching = threading.Event()
     with subprocess.Popen(
-        [ROOT / "e2e/cluster/dev", "--tail=false"],
+        [ROOT / "hack/cluster/dev", "--tail=false"],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

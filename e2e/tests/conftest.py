@@ -1,10 +1,10 @@
 from collections.abc import AsyncIterator
 
 import pytest
-from shop_e2e.client import Person, Shop
-from shop_e2e.mailbox import Mailbox, mailbox
-from shop_e2e.stack import Stack
-from shop_e2e.trial import admin_of, on_trial, unforeseen_errors
+from devtools.shop_client import Person, Shop
+from devtools.stack import Stack
+from shop_e2e.api.mailbox import Mailbox, mailbox
+from shop_e2e.isolated.stacks import admin_of, on_trial, unforeseen_errors
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,8 @@
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from shop_e2e.client import Person, Shop
-from shop_e2e.kubectl import Namespace
+from devtools.shop_client import Person, Shop
+from shop_e2e.cluster.kubectl import Namespace
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 

@@ -4,10 +4,10 @@ import os
 from pathlib import Path
 
 import pytest
+from devtools.doc_checks import examples, run
+from devtools.shop_client import Person, Shop
 from ecommerce_client import ProblemError
-from shop_e2e.client import Person, Shop
-from shop_e2e.documents import examples, run
-from shop_e2e.kubectl import Namespace, write_kubeconfig
+from shop_e2e.cluster.kubectl import Namespace, write_kubeconfig
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 

@@ -5,8 +5,8 @@ from collections import Counter
 
 import httpx
 import pytest
-from shop_e2e.client import Person, Shop
-from shop_e2e.kubectl import Namespace, Object, eventually
+from devtools.shop_client import Person, Shop
+from shop_e2e.cluster.kubectl import Namespace, Object, eventually
 
 pytestmark = pytest.mark.cluster
 

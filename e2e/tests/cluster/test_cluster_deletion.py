@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 import pytest
-from shop_e2e import shops
-from shop_e2e.client import Shop
-from shop_e2e.kubectl import Namespace, create_namespace, delete_namespace, eventually
+from devtools.shop_client import Shop
+from shop_e2e.cluster import shops
+from shop_e2e.cluster.kubectl import Namespace, create_namespace, delete_namespace, eventually
 
 pytestmark = pytest.mark.cluster
 

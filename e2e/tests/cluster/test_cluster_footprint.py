@@ -3,8 +3,8 @@
 import json
 
 import pytest
-from shop_e2e.kubectl import OPERATOR_NAMESPACE, Namespace, command
-from shop_e2e.stack import SERVICES
+from devtools.stack import SERVICES
+from shop_e2e.cluster.kubectl import OPERATOR_NAMESPACE, Namespace, command
 
 pytestmark = pytest.mark.cluster
 

@@ -5,15 +5,15 @@ import json
 import httpx
 import pytest
 from chassis_testing.waiting import eventually as awaited
+from devtools.shop_client import Person, Shop
+from devtools.stack import SERVICES
 from ecommerce_client import ProblemError
 from ecommerce_client.models import Money
 from ecommerce_client.models import product as product_models
 from ecommerce_client.models.inventory import StockAnswer
 from ecommerce_client.models.review import ReviewRequest
-from shop_e2e.client import Person, Shop
-from shop_e2e.kubectl import Namespace, eventually
-from shop_e2e.shops import DATABASES
-from shop_e2e.stack import SERVICES
+from shop_e2e.cluster.kubectl import Namespace, eventually
+from shop_e2e.cluster.shops import DATABASES
 
 pytestmark = pytest.mark.cluster
 

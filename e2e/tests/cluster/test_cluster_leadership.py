@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from shop_e2e.kubectl import OPERATOR_NAMESPACE, Namespace, eventually
+from shop_e2e.cluster.kubectl import OPERATOR_NAMESPACE, Namespace, eventually
 
 pytestmark = [pytest.mark.cluster, pytest.mark.undisturbed]
 

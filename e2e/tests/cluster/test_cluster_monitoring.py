@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from shop_e2e.kubectl import NODE, CommandFailed, Namespace, eventually
+from shop_e2e.cluster.kubectl import NODE, CommandFailed, Namespace, eventually
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 

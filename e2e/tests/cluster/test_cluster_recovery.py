@@ -3,11 +3,11 @@
 import asyncio
 
 import pytest
-from shop_e2e.client import Person, Shop
-from shop_e2e.kubectl import Namespace, Object, eventually
-from shop_e2e.shops import STORES
-from shop_e2e.stack import SERVICES
-from shop_e2e.stream import Failure, OrderStream
+from devtools.shop_client import Person, Shop
+from devtools.stack import SERVICES
+from shop_e2e.cluster.kubectl import Namespace, Object, eventually
+from shop_e2e.cluster.shops import STORES
+from shop_e2e.faults.order_load import Failure, OrderStream
 
 pytestmark = pytest.mark.cluster
 

@@ -3,9 +3,9 @@
 import asyncio
 
 import pytest
-from shop_e2e.client import Person, Shop
-from shop_e2e.kubectl import Namespace, eventually
-from shop_e2e.stream import OrderStream
+from devtools.shop_client import Person, Shop
+from shop_e2e.cluster.kubectl import Namespace, eventually
+from shop_e2e.faults.order_load import OrderStream
 
 pytestmark = [pytest.mark.cluster, pytest.mark.undisturbed]
 

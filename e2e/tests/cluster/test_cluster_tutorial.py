@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from shop_e2e.documents import examples, run, stands_for
-from shop_e2e.kubectl import Namespace, delete_namespace, eventually, write_kubeconfig
+from devtools.doc_checks import examples, run, stands_for
+from shop_e2e.cluster.kubectl import Namespace, delete_namespace, eventually, write_kubeconfig
 
 pytestmark = [pytest.mark.cluster, pytest.mark.undisturbed]
 

@@ -4,7 +4,7 @@ import json
 import time
 
 import pytest
-from shop_e2e.kubectl import (
+from shop_e2e.cluster.kubectl import (
     OPERATOR_NAMESPACE,
     Namespace,
     Object,

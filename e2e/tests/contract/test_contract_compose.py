@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 from chassis.settings import Environment, MigrationSettings, read
-from shop_e2e.stack import SERVICES
+from devtools.stack import SERVICES
 
 _ROOT = Path(__file__).resolve().parents[3]
 _SECRET = "0123456789abcdef0123456789abcdef"

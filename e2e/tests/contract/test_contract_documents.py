@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from shop_e2e.stack import SERVICES
+from devtools.stack import SERVICES
 
 _ROOT = Path(__file__).parents[3]
 _CATALOGUE = _ROOT / "docs/api/errors.md"

@@ -10,9 +10,9 @@ from email.parser import Parser
 from pathlib import Path
 from typing import Any
 
-from shop_e2e.client import Person, Shop
-from shop_e2e.documents import examples, run, stands_for
-from shop_e2e.stack import Stack
+from devtools.doc_checks import examples, run, stands_for
+from devtools.shop_client import Person, Shop
+from devtools.stack import Stack
 
 _DOCUMENT = Path(__file__).parents[3] / "docs/api/README.md"
 _PROGRAM = re.compile(r"^```python\n(.*?)^```\n\n```text\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 import yaml
-from shop_e2e import dashboards, metrics, prometheus
-from shop_e2e.dashboards import DASHBOARDS
-from shop_e2e.pictures import filled
+from devtools import dashboards, prometheus
+from devtools import metrics_reference as metrics
+from devtools.dashboard_plots import filled
+from devtools.dashboards import DASHBOARDS
 
 _OTHERS = re.compile(r"up|ALERTS|(process|rabbitmq)_\w+")
 """What Prometheus, its client and the broker export."""
@@ -82,7 +83,7 @@ def test_panels_read_only_metrics_that_are_exported() -> None:
 
 
 def test_the_table_of_metrics_is_current() -> None:
-    assert metrics.with_table(_OPERATIONS) == _OPERATIONS, "run python -m shop_e2e.metrics --write"
+    assert metrics.with_table(_OPERATIONS) == _OPERATIONS, "run python -m devtools.metrics_reference --write"
 
 
 def _queries() -> Iterator[str]:

@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from shop_e2e.client import Person, Shop
-from shop_e2e.stack import SERVICES, Stack
+from devtools.shop_client import Person, Shop
+from devtools.stack import SERVICES, Stack
 
 _CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
 

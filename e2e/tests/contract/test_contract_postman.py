@@ -3,14 +3,14 @@
 import asyncio
 from pathlib import Path
 
-from shop_e2e.stack import Stack
+from devtools.stack import Stack
 
 _ROOT = Path(__file__).parents[3]
 _COLLECTION = _ROOT / "docs/api/postman/ecommerce.postman_collection.json"
 
 
 async def test_the_postman_collection_runs_against_the_shop(stack: Stack) -> None:
-    newman = (await _output(str(_ROOT / "e2e/cluster/newman")))[1].strip()
+    newman = (await _output(str(_ROOT / "hack/cluster/newman")))[1].strip()
     plan = stack.plan
     variables = {"base_url": stack.url, "admin_email": plan.admin_email, "admin_password": plan.admin_password}
     options = [option for name, value in variables.items() for option in ("--env-var", f"{name}={value}")]

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 import httpx
 import pytest
+from devtools.shop_client import Json, Person, Shop
 from gateway_service.domain.routes import Cell, Ownership, Role, matrix
-from shop_e2e.client import Json, Person, Shop
 
 _CALLERS = ("anonymous", "customer", "seller", "admin", "owner")
 _SELLERS_OWN = ("{product_id}",)

@@ -11,8 +11,8 @@ import httpx
 import pytest
 from chassis.types.ids import UserId
 from chassis_testing.tokens import TokenIssuer
-from shop_e2e.client import Person, Shop
-from shop_e2e.stack import Stack
+from devtools.shop_client import Person, Shop
+from devtools.stack import Stack
 from user_service.domain.accounts import Account, Email, Role
 from user_service.service.signing import Signer
 

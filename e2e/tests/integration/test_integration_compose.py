@@ -10,13 +10,13 @@ from pathlib import Path
 import httpx
 import pytest
 from chassis_testing.waiting import eventually
+from devtools.shop_client import Shop
+from devtools.stack import SERVICES
 from ecommerce_client.models import Money
-from shop_e2e.client import Shop
-from shop_e2e.stack import SERVICES
 
 pytestmark = pytest.mark.slow
 
-_SCRIPT = Path(__file__).resolve().parents[2] / "cluster/compose"
+_SCRIPT = Path(__file__).resolve().parents[3] / "hack/compose/compose"
 _GATEWAY, _PROMETHEUS = 18090, 18091
 
 

@@ -1,7 +1,7 @@
 """Each process dies before and after everything it does to the world, and the shop finishes by itself what was begun.
 
 The points are not written down here: a first run records what services commit, publish, acknowledge and call on the way from an
-order to its refund; see shop_e2e.crashing. Every change of the shop changes the matrix with it.
+order to its refund; see shop_e2e.faults.crash_points. Every change of the shop changes the matrix with it.
 """
 
 import os
@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 from chassis_testing.waiting import eventually
-from shop_e2e import books
-from shop_e2e.client import Person, Shop
-from shop_e2e.insisting import insist
-from shop_e2e.mailbox import Mailbox, mailbox, text_of
-from shop_e2e.stack import SERVICES, Stack
-from shop_e2e.trial import admin_of, on_trial
+from devtools import consistency as books
+from devtools.retry import insist
+from devtools.shop_client import Person, Shop
+from devtools.stack import SERVICES, Stack
+from shop_e2e.api.mailbox import Mailbox, mailbox, text_of
+from shop_e2e.isolated.stacks import admin_of, on_trial
 
 _SAMPLE = 4
 """How many points every run tries; the whole matrix is a long test."""

@@ -3,9 +3,9 @@
 import asyncio
 
 import pytest
-from shop_e2e.client import Person, Shop
-from shop_e2e.stack import Stack
-from shop_e2e.stream import OrderStream
+from devtools.shop_client import Person, Shop
+from devtools.stack import Stack
+from shop_e2e.faults.order_load import OrderStream
 
 
 @pytest.mark.parametrize("service", ["order", "inventory"])

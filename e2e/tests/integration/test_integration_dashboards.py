@@ -14,12 +14,12 @@ import prometheus_client
 import pytest
 from chassis_testing.ports import free_port
 from chassis_testing.waiting import eventually
+from devtools.dashboard_plots import draw, filled, save
+from devtools.dashboards import DASHBOARDS, Panel
+from devtools.prometheus import Prometheus, Target, watching
+from devtools.shop_client import Person, Shop
+from devtools.stack import Stack
 from ecommerce_client import ProblemError
-from shop_e2e.client import Person, Shop
-from shop_e2e.dashboards import DASHBOARDS, Panel
-from shop_e2e.pictures import draw, filled, save
-from shop_e2e.prometheus import Prometheus, Target, watching
-from shop_e2e.stack import Stack
 
 from platform_operator import metrics as of_operator
 from platform_operator.kinds import Key

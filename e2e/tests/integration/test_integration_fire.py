@@ -4,7 +4,7 @@ import os
 import random
 
 import pytest
-from shop_e2e.fire import burn
+from shop_e2e.faults.chaos_run import burn
 
 pytestmark = pytest.mark.alone
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import httpx
 import pytest
 from chassis_testing.waiting import eventually
+from devtools.shop_client import Json, Shop
+from devtools.stack import Stack
+from devtools.trace_collector import Collector, Span, collecting
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
-from shop_e2e.client import Json, Shop
-from shop_e2e.collector import Collector, Span, collecting
-from shop_e2e.mailbox import Mailbox
-from shop_e2e.stack import Stack
-from shop_e2e.trial import admin_of, on_trial, unforeseen_errors
+from shop_e2e.api.mailbox import Mailbox
+from shop_e2e.isolated.stacks import admin_of, on_trial, unforeseen_errors
 
 _STEPS = {
     ("gateway", "SERVER", "POST /api/v1/orders"),

@@ -5,15 +5,15 @@ import uuid
 import httpx
 import pytest
 from chassis_testing.waiting import eventually
+from devtools.shop_client import Person, Shop
+from devtools.stack import SERVICES, Stack
 from ecommerce_client import ProblemError
 from ecommerce_client.models import Money, product
 from ecommerce_client.models.inventory import CountRequest, StockAnswer
 from ecommerce_client.models.product import CategoryRequest
 from ecommerce_client.models.review import ReviewRequest
 from ecommerce_client.models.user import LoginRequest, RefreshRequest, RegisterRequest
-from shop_e2e.client import Person, Shop
-from shop_e2e.mailbox import Mailbox
-from shop_e2e.stack import SERVICES, Stack
+from shop_e2e.api.mailbox import Mailbox
 
 
 async def test_from_registration_to_a_refund(shop: Shop, admin: Person, mails: Mailbox) -> None:

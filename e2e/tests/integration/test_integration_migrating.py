@@ -4,7 +4,7 @@ import uuid
 from pathlib import Path
 
 import asyncpg
-from shop_e2e.stack import Plan, Servers, Stack, free_ports
+from devtools.stack import Plan, Servers, Stack, free_ports
 
 
 async def test_what_a_database_holds_is_there_after_it_is_migrated_again(tmp_path: Path) -> None:

@@ -8,15 +8,15 @@ from collections import Counter
 import asyncpg
 import pytest
 from chassis_testing.waiting import eventually
+from devtools.shop_client import Json, Person, Shop
+from devtools.stack import Stack
 from ecommerce_client import ProblemError
 from ecommerce_client.models import Money
 from ecommerce_client.models.inventory import StockAnswer
 from ecommerce_client.models.payment import RefundRequest
 from ecommerce_client.models.review import ReviewRequest
 from ecommerce_client.models.user import ForgotPasswordRequest, RegisterRequest, ResetPasswordRequest
-from shop_e2e.client import Json, Person, Shop
-from shop_e2e.mailbox import Mailbox, text_of
-from shop_e2e.stack import Stack
+from shop_e2e.api.mailbox import Mailbox, text_of
 
 
 async def refused(person: Person, method: str, path: str, body: object = None) -> tuple[int, str]:

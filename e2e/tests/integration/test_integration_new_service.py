@@ -11,7 +11,7 @@ import pytest
 _ROOT = Path(__file__).parents[3]
 _TOOLS = Path(sys.executable).parent
 _MYPY_CACHE = Path(os.environ.get("MYPY_CACHE_DIR", _ROOT / ".mypy_cache"))
-_READ = ("pyproject.toml", "conftest.py", "e2e/pyproject.toml", "e2e/shop_e2e/stack.py")
+_READ = ("pyproject.toml", "conftest.py", "e2e/pyproject.toml", "hack/devtools/stack.py")
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def repository(tmp_path: Path) -> Path:
 
 def new(repository: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, _ROOT / "services/new", "--root", repository, *arguments],
+        [sys.executable, _ROOT / "hack/new-service", "--root", repository, *arguments],
         check=False, capture_output=True, text=True,
     )  # fmt: skip
 
@@ -62,7 +62,7 @@ def test_a_new_service_is_named_wherever_its_siblings_are(repository: Path) -> N
     for path in ("pyproject.toml", "e2e/pyproject.toml"):
         text = (repository / path).read_text()
         assert text.count("gallery") == text.count("review"), path
-    assert '"gallery": Kind(8088, 9098, "galleries_db"),' in (repository / "e2e/shop_e2e/stack.py").read_text()
+    assert '"gallery": Kind(8088, 9098, "galleries_db"),' in (repository / "hack/devtools/stack.py").read_text()
     assert not [path for path in (repository / "services/gallery").rglob("*") if "sample" in path.name]
     assert not [
         path
@@ -92,7 +92,7 @@ def test_a_bad_name_is_refused_in_a_line_and_nothing_is_made(
     refused = new(repository, *arguments)
 
     assert refused.returncode == 1
-    assert refused.stderr.startswith("services/new: ")
+    assert refused.stderr.startswith("hack/new-service: ")
     assert complaint in refused.stderr
     assert refused.stderr.count("\n") == 1
     assert {path: path.read_bytes() for path in repository.rglob("*") if path.is_file()} == before

@@ -9,13 +9,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from devtools import consistency as books
+from devtools.catalogue import assortment
+from devtools.shop_client import Person, Shop
+from devtools.stack import Stack
 from ecommerce_client.models.product import ListedAnswer
-from shop_e2e import books
-from shop_e2e.assortment import assortment
-from shop_e2e.client import Person, Shop
-from shop_e2e.mailbox import Mailbox
-from shop_e2e.stack import Stack
-from shop_e2e.trial import admin_of, on_trial
+from shop_e2e.api.mailbox import Mailbox
+from shop_e2e.isolated.stacks import admin_of, on_trial
 
 _PRODUCTS, _CUSTOMERS, _ORDERS = 12, 5, 40
 
@@ -150,7 +150,7 @@ async def _seed(stack: Stack, pictures: Path) -> str:
 
 async def _run(*arguments: str, password: str) -> asyncio.subprocess.Process:
     pipe = asyncio.subprocess.PIPE
-    command = (sys.executable, "-m", "shop_e2e.seed", *arguments)
+    command = (sys.executable, "-m", "devtools.seed", *arguments)
     return await asyncio.create_subprocess_exec(
         *command, stdout=pipe, stderr=pipe, env={**os.environ, "ADMIN_PASSWORD": password}
     )

@@ -8,5 +8,5 @@ def environment_variable(name: str) -> str:
         return os.environ[name]
     except KeyError:
         raise LookupError(
-            f'{name} is not set: run `eval "$(e2e/cluster/test-env env)"` after `make test-env-up`'
+            f'{name} is not set: run `eval "$(hack/compose/test-env env)"` after `make test-env-up`'
         ) from None

@@ -1,0 +1,1 @@
+"""What tests need to drive the shop's public API."""

@@ -1,0 +1,1 @@
+"""Drives shops on the kind cluster."""

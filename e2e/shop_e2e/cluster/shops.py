@@ -1,0 +1,67 @@
+"""Further shops beside the sample: small enough for a machine of two cores to hold a second one."""
+
+import tempfile
+from pathlib import Path
+
+from devtools.stack import SERVICES
+
+from shop_e2e.cluster.kubectl import CONTEXT, Namespace, Object, command
+
+_CHARTS = Path(__file__).parents[3] / "charts"
+_TINY = {"requests": {"cpu": "10m"}}
+_OPEN = {"resources": _TINY, "env": {"RATE_LIMITS": "off"}}
+"""All of a test's people come from one address."""
+DATABASES = tuple(f"{service}-db" for service, kind in SERVICES.items() if kind.database)
+STORES = (*DATABASES, "redis", "rabbitmq")
+
+
+def platform(name: str, **spec: object) -> Object:
+    """An EcommercePlatform that asks for next to no processor time."""
+    tiny = {
+        "services": {service: {"resources": _TINY} for service in SERVICES} | {"gateway": _OPEN},
+        "databases": {"resources": _TINY},
+        "cache": {"resources": _TINY},
+        "broker": {"resources": _TINY},
+    }
+    return {
+        "apiVersion": "platform.ecommerce.dev/v1alpha1",
+        "kind": "EcommercePlatform",
+        "metadata": {"name": name},
+        "spec": {"profile": "small", **tiny, **spec},
+    }
+
+
+def node_port(platform_name: str, port: int) -> Object:
+    """Reaches a shop's gateway from this machine: node ports 30081 to 30084 are 127.0.0.1:18081 to 18084."""
+    gateway = {"app.kubernetes.io/instance": platform_name, "app.kubernetes.io/component": "gateway"}
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "reached"},
+        "spec": {
+            "type": "NodePort",
+            "selector": gateway,
+            "ports": [{"port": 8080, "targetPort": 8080, "nodePort": port}],
+        },
+    }
+
+
+def helm_install(namespace: Namespace, release: str) -> None:
+    """The same shop without the operator: the sample's images, new secrets, ready when this returns."""
+    settings = "".join(f" --set-string={key}={value}" for key, value in _chart_settings().items())
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as values:
+        values.write(command(str(_CHARTS / "secrets")))
+        values.flush()
+        install = f"helm --kube-context {CONTEXT} --namespace {namespace.name} install {release} {_CHARTS}/platform"
+        command(*f"{install} --values {values.name} --wait --timeout 10m{settings}".split(), timeout=620)
+
+
+def _chart_settings() -> dict[str, str]:
+    sample = Namespace("shop").get("deployment", "shop-order")
+    image = sample["spec"]["template"]["spec"]["containers"][0]["image"]
+    return {
+        "global.image.registry": image.split("/")[0],
+        "global.image.tag": image.rpartition(":")[2],
+        "global.storeRegistry": "localhost:5001/library/",
+        **{f"{part}.resources.requests.cpu": "10m" for part in (*SERVICES, *STORES)},
+    }

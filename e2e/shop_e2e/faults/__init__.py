@@ -1,0 +1,1 @@
+"""Injects faults into a running shop: chaos run, crash points, server faults, order load."""

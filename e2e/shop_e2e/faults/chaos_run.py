@@ -1,0 +1,276 @@
+"""Orders under fire: people buy, pay, cancel and give up while every part of the shop is killed, restarted, cut off and slowed down.
+
+Afterwards everything runs again, nobody helps, and the books must agree; see devtools.consistency.
+
+`python -m shop_e2e.faults.chaos_run --orders 10000` prints the table; it needs `make test-env-up`, whose servers it crashes and restarts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Iterator
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from chassis_testing.fault_proxy import FaultProxy, fault_proxy
+from devtools import consistency as books
+from devtools.consistency import Finding
+from devtools.retry import insist
+from devtools.shop_client import Person, Shop
+from devtools.stack import SERVICES, Servers, Stack
+from devtools.supervisor import unless
+from ecommerce_client import ProblemError
+
+from shop_e2e.api.mailbox import mailbox
+from shop_e2e.faults import server_faults as servers
+from shop_e2e.isolated.stacks import admin_of, on_trial
+
+_VISIT = 25
+"""Attempts of one buyer."""
+_PATIENCE_SECONDS = 240.0
+"""How long one buyer repeats one request: longer than any outage of ours."""
+_REST_SECONDS = 600.0
+"""Until what 10,000 orders caused is done: the mails are the last."""
+BUYERS = 16
+CALM_SECONDS = 2.0
+_T = TypeVar("_T")
+
+
+@dataclass
+class Tally:
+    """What happened: orders by their buyers' intention and outcome, and blows by kind."""
+
+    accepted: dict[str, str] = field(default_factory=dict)
+    """Order id → what its buyer then did: `paid`, `paid and cancelled`, `cancelled`, `left unpaid`."""
+    sold_out: int = 0
+    declined: int = 0
+    blows: Counter[str] = field(default_factory=Counter)
+    seconds: float = 0.0
+
+    def rows(self) -> list[tuple[str, int]]:
+        """For people."""
+        outcomes = Counter(self.accepted.values())
+        return [
+            ("orders accepted", len(self.accepted)),
+            *((f"  {what}", count) for what, count in sorted(outcomes.items())),
+            ("orders refused, sold out", self.sold_out),
+            ("cards declined, then another paid", self.declined),
+            *sorted(self.blows.items()),
+            ("seconds", round(self.seconds)),
+        ]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a fire left behind. `lost`: accepted orders that the shop does not know, or not as their buyer left them."""
+
+    seed: int
+    tally: Tally
+    lost: list[str]
+    findings: list[Finding]
+
+    def __str__(self) -> str:
+        charged_twice = sum(len(finding.rows) for finding in self.findings if finding.what == books.CHARGED_TWICE)
+        rows = [
+            *self.tally.rows(),
+            ("orders lost", len(self.lost)),
+            ("orders charged twice", charged_twice),
+            ("disagreements between books", len(self.findings)),
+        ]
+        width = max(len(name) for name, _ in rows)
+        lines = [f"{name:<{width}}  {count:>7}" for name, count in rows]
+        return "\n".join([f"seed {self.seed}", *lines, *map(str, self.findings)])
+
+
+async def burn(
+    orders: int, seed: int, logs: Path, say: Callable[[str], None], buyers: int = BUYERS, calm: float = CALM_SECONDS
+) -> Report:
+    """A shop of its own on the test servers, set on fire; see Fire."""
+    async with AsyncExitStack() as closing:
+        box = await closing.enter_async_context(mailbox())
+        lines, detours = await _lines(closing)
+        stack = await closing.enter_async_context(on_trial("fire", logs, box, detours=detours))
+        for service in (name for name, kind in SERVICES.items() if kind.grpc):
+            lines[service].aim("127.0.0.1", stack.plan.ports[service].grpc)
+        shop = await closing.enter_async_context(Shop(stack.url, timeout=30))
+        admin = await admin_of(stack, shop)
+        tally = await Fire(stack, shop, admin, lines, orders, seed, buyers, calm, say).burn()
+        say("the fire is out; waiting for the shop to come to rest")
+        opened = await closing.enter_async_context(books.opened(stack))
+        with suppress(AssertionError):  # what then still disagrees is the report's to tell
+            await opened.come_to_agree(_REST_SECONDS)
+        return Report(seed, tally, await opened.lost(tally.accepted), await opened.disagreements())
+
+
+async def _lines(closing: AsyncExitStack) -> tuple[dict[str, FaultProxy], dict[str, int]]:
+    """Lines to the servers and to every service's gRPC, and the ports by which they are reached."""
+    environment = Servers.from_environment()
+    targets = {"postgres": urlsplit(environment.postgres), "rabbitmq": urlsplit(environment.rabbitmq)}
+    lines = {
+        name: await closing.enter_async_context(fault_proxy(target.hostname or "", target.port or 0))
+        for name, target in targets.items()
+    }
+    for service in (name for name, kind in SERVICES.items() if kind.grpc):
+        lines[service] = await closing.enter_async_context(fault_proxy("127.0.0.1", 0))
+    return lines, {name: opened.port for name, opened in lines.items()}
+
+
+@dataclass
+class Fire:
+    """`orders` attempts by `buyers` at once, under blows that come at random moments. `seed` decides everything but time."""
+
+    stack: Stack
+    shop: Shop
+    admin: Person
+    lines: dict[str, FaultProxy]
+    orders: int
+    seed: int
+    buyers: int
+    calm: float
+    """Seconds between two blows, at most."""
+    say: Callable[[str], None] = print
+    tally: Tally = field(default_factory=Tally)
+    products: list[int] = field(default_factory=list)
+
+    async def burn(self) -> Tally:
+        """All orders under blows; every part runs again when this returns."""
+        self.say(f"seed {self.seed}: {self.orders} orders by {self.buyers} buyers")
+        began = time.monotonic()
+        # Stock for nine in ten attempts, so that the last units are fought for as well.
+        for _ in range(10):
+            _, product = await self.shop.stocked_product(self.admin, max(1, self.orders * 9 // 100))
+            self.products.append(product)
+        attempts = iter(range(self.orders))
+        is_out = asyncio.Event()
+        blows = asyncio.create_task(self._blow(is_out))
+        try:
+            await asyncio.gather(*(self._shop_for(attempts) for _ in range(self.buyers)))
+        finally:
+            is_out.set()
+            await blows
+            await self._heal()
+        self.tally.seconds = time.monotonic() - began
+        return self.tally
+
+    async def _shop_for(self, attempts: Iterator[int]) -> None:
+        """One buyer after the other, who takes attempts from those that are left to all, and goes before their access token ends."""
+        for visited, number in enumerate(attempts):
+            if visited % _VISIT == 0:
+                person = await insist(self.shop.register, _PATIENCE_SECONDS)
+            await self._attempt(person, number)
+            if number % 500 == 499:
+                self.say(
+                    f"  {number + 1} attempts, {len(self.tally.accepted)} orders, {sum(self.tally.blows.values())} blows"
+                )
+
+    async def _attempt(self, person: Person, number: int) -> None:
+        chance = random.Random(f"{self.seed}/{number}")
+        product, intention = chance.choice(self.products), chance.random()
+        try:
+            order = await self._insist(lambda: person.order((product, 1), key=f"order-{number}"))
+        except ProblemError as refusal:
+            if refusal.code != "out_of_stock":
+                raise
+            self.tally.sold_out += 1
+            return
+        self.tally.accepted[str(order.id)] = await self._go_on(person, order.id, number, intention)
+
+    async def _go_on(self, person: Person, order: UUID, number: int, intention: float) -> str:
+        if intention < 0.1:
+            return "left unpaid"
+        if intention < 0.2:
+            await self._insist(lambda: person.cancel(order))
+            return "cancelled"
+        if intention < 0.3:
+            with suppress(ProblemError):  # what a declined card is for
+                await self._insist(lambda: person.pay(order, "pm_card_chargeDeclined", key=f"declined-{number}"))
+            self.tally.declined += 1
+        await self._insist(
+            lambda: person.pay(order, key=f"payment-{number}"),
+            passing={"payment_exists"},  # the declined one, while a death keeps the shop from closing it
+        )
+        if intention < 0.4:
+            await self._insist(lambda: person.cancel(order))
+            return "paid and cancelled"
+        return "paid"
+
+    async def _insist(self, call: Callable[[], Awaitable[_T]], passing: Collection[str] = ()) -> _T:
+        return await insist(call, _PATIENCE_SECONDS, passing=passing)
+
+    async def _blow(self, is_out: asyncio.Event) -> None:
+        """One blow after the other, each mended before the next and before the end."""
+        chance = random.Random(self.seed)
+        while await unless(is_out, asyncio.sleep(chance.uniform(self.calm / 4, self.calm), result=True)):
+            kind = chance.choices(("kill", "drop", "cut", "delay", "database", "broker"), (8, 4, 2, 2, 1, 1))[0]
+            await getattr(self, f"_{kind}")(chance)
+
+    async def _kill(self, chance: random.Random) -> None:
+        service = chance.choice(list(SERVICES))
+        self.tally.blows[f"kills of {service}"] += 1
+        await self.stack.kill(service)
+        await asyncio.sleep(chance.uniform(0, 1))
+        await self.stack.start(service)
+
+    async def _drop(self, chance: random.Random) -> None:
+        self.tally.blows["connections dropped on a line"] += 1
+        await self.lines[chance.choice(list(self.lines))].drop()
+
+    async def _cut(self, chance: random.Random) -> None:
+        self.tally.blows["lines cut"] += 1
+        victim = self.lines[chance.choice(list(self.lines))]
+        await victim.cut()
+        await asyncio.sleep(chance.uniform(0.2, 3))
+        await victim.mend()
+
+    async def _delay(self, chance: random.Random) -> None:
+        self.tally.blows["lines slowed down"] += 1
+        victim = self.lines[chance.choice(list(self.lines))]
+        victim.delay = chance.uniform(0.01, 0.1)
+        await asyncio.sleep(chance.uniform(1, 3))
+        victim.delay = 0.0
+
+    async def _database(self, _chance: random.Random) -> None:
+        self.tally.blows["crashes of the database server"] += 1
+        await servers.crash_database(self.stack.servers.postgres)
+
+    async def _broker(self, _chance: random.Random) -> None:
+        self.tally.blows["restarts of the broker"] += 1
+        await servers.restart_broker(self.stack.servers.rabbitmq)
+
+    async def _heal(self) -> None:
+        for mended in self.lines.values():
+            mended.delay = 0.0
+            await mended.cut()
+            await mended.mend()
+        for service in SERVICES:
+            if not self.stack.runs(service):
+                await self.stack.start(service)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m shop_e2e.faults.chaos_run", description=__doc__)
+    parser.add_argument("--orders", type=int, default=500, help="attempts to order [%(default)s]")
+    parser.add_argument("--buyers", type=int, default=BUYERS, help="at once [%(default)s]")
+    parser.add_argument(
+        "--calm", type=float, default=CALM_SECONDS, help="seconds between two blows at most [%(default)s]"
+    )
+    parser.add_argument("--seed", type=int, default=random.randrange(2**32), help="of a run to repeat [a new one]")
+    chosen = parser.parse_args()
+    logs = Path(tempfile.mkdtemp(prefix="fire-logs-"))
+    report = asyncio.run(burn(chosen.orders, chosen.seed, logs, print, chosen.buyers, chosen.calm))
+    print(report)
+    sys.exit(bool(report.findings or report.lost))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,128 @@
+"""A service that dies in the middle of its work: `python -m shop_e2e.faults.crash_points <service> serve`.
+
+The service knows nothing of it: points are put from outside around what it does to the world, before and after each
+
+- `commit` of a transaction that wrote, named by the function that opened it,
+- `publish` of an event, and `ack` of one, named by its type,
+- `call` of a neighbour, named by its request,
+- `provider` call: a payment provider, a mail server.
+
+A point is `<kind> <name> <before|after>`. With `CRASH_AT` the process sends itself SIGKILL when it first comes to that point; with
+`CRASH_RECORD` it appends the points it comes to, each once, to that file.
+"""
+
+import importlib
+import inspect
+import os
+import runpy
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from aio_pika.message import IncomingMessage
+from chassis.database.engine import Database
+from chassis.grpc.client import ClientTracingInterceptor
+from chassis.messaging.broker import Broker
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+_PROVIDERS = {
+    "payment": ("payment_service.clients.simulated", "SimulatedProvider"),
+    "notification": ("notification_service.clients.mail", "SmtpMailer"),
+}
+"""What a service calls outside the shop: each public coroutine of the class is a point."""
+
+_WROTE = text("SELECT pg_current_xact_id_if_assigned() IS NOT NULL")
+_seen: set[str] = set()
+
+
+def main() -> None:
+    service, *arguments = sys.argv[1:]
+    _instrument(service)
+    sys.argv = [f"{service}_service", *arguments]
+    runpy.run_module(f"{service}_service", run_name="__main__")
+
+
+def _instrument(service: str) -> None:
+    wrapped: list[tuple[Any, str, Callable[..., Any]]] = [
+        (Database, "begin", _committing(Database.begin)),
+        (Broker, "publish", _around("publish", Broker.publish, lambda _self, key, *_: key)),
+        (IncomingMessage, "ack", _around("ack", IncomingMessage.ack, lambda message, *_: message.routing_key)),
+        (
+            ClientTracingInterceptor,
+            "intercept_unary_unary",
+            _around(
+                "call",
+                ClientTracingInterceptor.intercept_unary_unary,
+                lambda _self, _continuation, _details, request: type(request).__name__,
+            ),
+        ),
+    ]
+    if service in _PROVIDERS:
+        module, name = _PROVIDERS[service]
+        wrapped += _provider_calls(getattr(importlib.import_module(module), name))
+    for owner, name, wrapper in wrapped:
+        setattr(owner, name, wrapper)
+
+
+def _provider_calls(provider: type) -> list[tuple[Any, str, Callable[..., Any]]]:
+    calls = inspect.getmembers(provider, inspect.iscoroutinefunction)
+    return [
+        (provider, name, _around("provider", method, lambda *_, called=name: f"{provider.__name__}.{called}"))
+        for name, method in calls
+        if not name.startswith("_")
+    ]
+
+
+def _around(kind: str, function: Callable[..., Awaitable[Any]], name: Callable[..., str | None]) -> Callable[..., Any]:
+    async def surrounded(*args: Any, **kwargs: Any) -> Any:
+        what = f"{kind} {name(*args)}"
+        _pass(f"{what} before")
+        result = await function(*args, **kwargs)
+        _pass(f"{what} after")
+        return result
+
+    return surrounded
+
+
+def _committing(begin: Callable[[Database], Any]) -> Callable[[Database], Any]:
+    @asynccontextmanager
+    async def transaction(self: Database) -> AsyncIterator[AsyncConnection]:
+        what, wrote = f"commit {_opener(inspect.currentframe())}", False
+        async with begin(self) as connection:
+            yield connection
+            wrote = bool(await connection.scalar(_WROTE))
+            if wrote:
+                _pass(f"{what} before")
+        if wrote:
+            _pass(f"{what} after")
+
+    return transaction
+
+
+def _opener(frame: FrameType | None) -> str:
+    """The function of ours that opened a transaction; for an event also its type, since one function receives all of them."""
+    while frame is not None and (frame.f_code.co_filename == __file__ or "contextlib" in frame.f_code.co_filename):
+        frame = frame.f_back
+    if frame is None:
+        return "?"
+    event = frame.f_locals.get("event")
+    suffix = f"({event.type.name})" if event is not None and hasattr(event, "type") else ""
+    return f"{Path(frame.f_code.co_filename).stem}.{frame.f_code.co_name}{suffix}"
+
+
+def _pass(point: str) -> None:
+    if os.environ.get("CRASH_AT") == point:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if "CRASH_RECORD" in os.environ and point not in _seen:
+        _seen.add(point)
+        with Path(os.environ["CRASH_RECORD"]).open("a") as record:
+            record.write(f"{point}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""A stream of orders that goes on whatever happens to the shop, and the books at its end."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from uuid import UUID
+
+import httpx
+from chassis_testing.waiting import eventually
+from devtools.shop_client import Person, Shop
+from ecommerce_client import ProblemError
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An order that was not accepted: an HTTP status, or none where nobody answered."""
+
+    status: int | None
+    reason: str
+
+
+@dataclass
+class OrderStream:
+    """`buyers` people each order one piece of a product after the other, one in three cancels now and then. They `pause` for some
+    seconds in between, which leaves the machine to what the test does meanwhile.
+    """
+
+    shop: Shop
+    product: int
+    buyers: int = 2
+    pause: float = 0.2
+    seed: int = field(default_factory=lambda: random.randrange(2**32))
+    accepted: set[UUID] = field(default_factory=set)
+    failures: list[Failure] = field(default_factory=list)
+    _people: list[Person] = field(default_factory=list)
+
+    @asynccontextmanager
+    async def flowing(self) -> AsyncIterator[None]:
+        """Orders flow while the block runs."""
+        print(f"order stream: seed {self.seed}")
+        self._people = [await self.shop.register() for _ in range(self.buyers)]
+        stop = asyncio.Event()
+        buying = [asyncio.create_task(self._buy(person, stop)) for person in self._people]
+        try:
+            yield
+        finally:
+            stop.set()
+            await asyncio.gather(*buying)
+
+    async def recovered(self, within: float = 120.0) -> None:
+        """Waits until every buyer could order again."""
+        soon = len(self.accepted) + 3 * self.buyers
+
+        async def flows() -> bool:
+            return len(self.accepted) >= soon
+
+        await eventually(flows, within)
+
+    async def assert_books_agree(self) -> None:
+        """No accepted order is lost, and what is reserved is what orders hold, once every event has arrived."""
+        stored = {order.id: order for person in self._people for order in await person.orders()}
+        lost = self.accepted - set(stored)
+        assert not lost, f"{len(lost)} accepted orders are lost"
+        held = sum(item.quantity for order in stored.values() if order.status == "pending" for item in order.items)
+
+        async def reserved_is_held() -> bool:
+            return (await self.shop.stock(self.product)).reserved == held
+
+        await eventually(reserved_is_held, within=90)
+
+    async def _buy(self, person: Person, stop: asyncio.Event) -> None:
+        chance = random.Random(f"{self.seed}/{person.id}")
+        while not stop.is_set():
+            try:
+                order = await person.order((self.product, 1))
+                self.accepted.add(order.id)
+                if chance.random() < 0.3:
+                    await person.cancel(order.id)
+            except ProblemError as refusal:
+                self.failures.append(Failure(refusal.status, str(refusal)))
+            except httpx.TransportError as error:
+                self.failures.append(Failure(None, repr(error)))
+            await asyncio.sleep(self.pause)

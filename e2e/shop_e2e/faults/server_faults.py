@@ -1,0 +1,35 @@
+"""What befalls the test servers themselves, which are containers; see hack/compose/test-env."""
+
+import asyncio
+import contextlib
+from urllib.parse import urlsplit
+
+import asyncpg
+
+
+async def crash_database(dsn: str) -> None:
+    """PostgreSQL finds one of its processes dead, ends all others, and recovers from its log, as after a crash of the server."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        with contextlib.suppress(asyncpg.ConnectionDoesNotExistError):
+            await connection.execute(f"COPY (SELECT 1) TO PROGRAM 'kill -9 {connection.get_server_pid()}'")
+            raise LookupError("a process of the database server outlived its death")
+    finally:
+        connection.terminate()
+
+
+async def restart_broker(url: str) -> None:
+    """RabbitMQ stops, with all its connections, and starts again with what it had stored."""
+    container = (await _run("docker", "ps", "--quiet", "--filter", f"publish={urlsplit(url).port}")).strip()
+    for verb in ("stop_app", "start_app"):
+        await _run("docker", "exec", container, "rabbitmqctl", "--quiet", verb)
+
+
+async def _run(*command: str) -> str:
+    process = await asyncio.create_subprocess_exec(
+        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    output, _ = await process.communicate()
+    if process.returncode != 0:
+        raise RuntimeError(f"{' '.join(command)}: {output.decode()}")
+    return output.decode()

@@ -1,0 +1,1 @@
+"""Isolated stacks: shops as local processes, one for each test module."""

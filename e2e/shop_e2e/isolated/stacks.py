@@ -1,0 +1,73 @@
+"""Shops on trial: as tests run them, beside each other, each with a mail server of its own."""
+
+import asyncio
+import random
+import uuid
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from devtools.shop_client import Person, Shop
+from devtools.stack import SERVICES, Plan, Servers, Stack, free_ports
+
+from shop_e2e.api.mailbox import Mailbox
+from shop_e2e.isolated.database_templates import copy_databases
+
+
+@asynccontextmanager
+async def on_trial(
+    name: str,
+    logs: Path,
+    box: Mailbox,
+    *,
+    crashing: bool = False,
+    detours: Mapping[str, int] | None = None,
+    everywhere: Mapping[str, str] | None = None,
+) -> AsyncIterator[Stack]:
+    """A running shop whose mails go to `box`; removed at the end of the block. Raises StackError.
+
+    What a crash leaves behind is taken up after seconds instead of minutes, so that tests need not wait; orders stay unpaid for as long
+    as a test takes, and one address may call as often as a test does. `everywhere`: further variables of every service.
+    """
+    smtp = {
+        "SMTP_HOST": "127.0.0.1",
+        "SMTP_PORT": str(box.port),
+        "SMTP_STARTTLS": "false",
+        "SMTP_FROM": "shop@example.com",
+    }
+    soon = {"SEND_LEASE_SECONDS": "6", "SEND_RETRY_SECONDS": "1", "SMTP_TIMEOUT_SECONDS": "5"}
+    of_one = {
+        "gateway": {"RATE_LIMITS": "off"},
+        "notification": {**smtp, **soon, "SHOP_URL": "https://shop.example.com"},
+        "order": {"RESERVATION_HOLD_SECONDS": "3", "ORDER_TTL_SECONDS": "86400"},
+        "payment": {"PROVIDER_DEADLINE_SECONDS": "3", "SWEEP_PATIENCE_SECONDS": "4"},
+    }
+    plan = Plan(
+        name=f"{name}-{uuid.uuid4().hex[:8]}",
+        logs=logs,
+        ports=free_ports(),
+        redis_database=random.randrange(2, 16),
+        settings={service: {**(everywhere or {}), **of_one.get(service, {})} for service in SERVICES},
+        crashing=crashing,
+        detours=detours or {},
+    )
+    print(f"logs of the services: {plan.logs}")
+    stack = Stack(plan, Servers.from_environment())
+    try:
+        await asyncio.gather(copy_databases(stack), stack.prepare())
+        await stack.start()
+        yield stack
+    finally:
+        await stack.stop()
+        await stack.remove()
+
+
+async def admin_of(stack: Stack, shop: Shop) -> Person:
+    """The first admin, logged in."""
+    return await shop.log_in(stack.plan.admin_email, stack.plan.admin_password)
+
+
+def unforeseen_errors(stack: Stack) -> list[str]:
+    """What services logged that nobody had thought of."""
+    lines = (line for log in stack.plan.logs.glob("*.log") for line in log.read_text().splitlines())
+    return [line for line in lines if "unforeseen error" in line or "background loop failed" in line]

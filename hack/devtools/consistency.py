@@ -1,0 +1,154 @@
+"""The books of a whole shop: each service's own invariants, and what must agree between services once every event has arrived."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+import asyncpg
+from chassis.database import invariants
+from chassis.messaging.topology import load_topology
+from chassis_testing.waiting import eventually
+
+from devtools.stack import SERVICES, Stack
+
+CHARGED_TWICE = "orders charged twice"
+_KEEPING_BOOKS = tuple(service for service, kind in SERVICES.items() if kind.database)
+_PAID = ("confirmed", "processing", "shipped", "delivered")
+_RESERVED_AS: Mapping[str, frozenset[str | None]] = {
+    "pending": frozenset({"pending"}),
+    "cancelled": frozenset({"released", "expired", None}),
+    **dict.fromkeys(_PAID, frozenset({"committed"})),
+}
+"""What inventory may say of an order in each status."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that does not agree: where, what, and rows that show it."""
+
+    where: str
+    what: str
+    rows: Sequence[object]
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}: {len(self.rows)} rows, the first: {list(self.rows[:3])}"
+
+
+@asynccontextmanager
+async def opened(stack: Stack) -> AsyncIterator["Books"]:
+    async with AsyncExitStack() as closing:
+        connections = {}
+        for service in _KEEPING_BOOKS:
+            connections[service] = await asyncpg.connect(stack.database_of(service))
+            closing.push_async_callback(connections[service].close)
+        yield Books(stack, connections)
+
+
+class Books:
+    def __init__(self, stack: Stack, connections: Mapping[str, asyncpg.Connection]) -> None:
+        self._stack = stack
+        self._of = connections
+
+    async def come_to_agree(self, within: float) -> None:
+        """Waits until nothing is under way and everything agrees. Raises AssertionError that says what does not."""
+
+        async def agree() -> bool:
+            return not await self.under_way() and not await self.disagreements()
+
+        try:
+            await eventually(agree, within)
+        except TimeoutError:
+            findings = [str(finding) for finding in await self.disagreements()]
+            raise AssertionError(f"after {within} s: under way {await self.under_way()}, findings {findings}") from None
+
+    async def under_way(self) -> dict[str, int]:
+        """How much of what is not finished yet, where there is any. The broker tells of its queues some seconds late."""
+        counts = {f"queue {name}": count for name, count in (await self._stack.queues()).items()}
+        for service in {event.producer for event in load_topology().events.values()}:
+            counts[f"outbox of {service}"] = await self._of[service].fetchval("SELECT count(*) FROM outbox")
+        for what, service, query in _UNFINISHED:
+            counts[what] = await self._of[service].fetchval(query)
+        return {what: count for what, count in counts.items() if count}
+
+    async def disagreements(self) -> list[Finding]:
+        """Nothing, if the books agree."""
+        broken = await asyncio.gather(*(self._broken_in(service) for service in _KEEPING_BOOKS))
+        return [*(finding for found in broken for finding in found), *await self._between_services()]
+
+    async def lost(self, accepted: Mapping[str, str]) -> list[str]:
+        """Orders that a buyer was promised and that are not as the buyer left them: `accepted` says what each buyer did last."""
+        status = {
+            str(row["id"]): row["status"] for row in await self._of["order"].fetch("SELECT id, status FROM orders")
+        }
+        expected = {"paid": "confirmed", "left unpaid": "pending"}
+        return [
+            f"{order}: {status.get(order)} though {what}"
+            for order, what in accepted.items()
+            if status.get(order) != expected.get(what, "cancelled")
+        ]
+
+    async def _broken_in(self, service: str) -> list[Finding]:
+        found = []
+        for invariant in invariants.load_invariants(f"{service}_service"):
+            rows = await self._of[service].fetch(invariant.query)
+            found.append(Finding(service, invariant.name, [dict(row) for row in rows]))
+        return [finding for finding in found if finding.rows]
+
+    async def _between_services(self) -> list[Finding]:
+        orders = {
+            row["id"]: row for row in await self._of["order"].fetch("SELECT id, status, total_amount FROM orders")
+        }
+        findings = [
+            Finding("order and payment", CHARGED_TWICE, await self._of["payment"].fetch(_TWICE)),
+            Finding("order and payment", "money kept is not what orders cost", await self._money(orders)),
+            Finding("order and inventory", "reservations do not follow orders", await self._reservations(orders)),
+            Finding("order and inventory", "stock that left is not what was sold", await self._sold()),
+        ]
+        return [finding for finding in findings if finding.rows]
+
+    async def _money(self, orders: Mapping[object, asyncpg.Record]) -> list[object]:
+        kept: dict[object, int] = defaultdict(int)
+        for row in await self._of["payment"].fetch("SELECT order_id, captured - refunded AS kept FROM payments"):
+            kept[row["order_id"]] += row["kept"]
+        owed = {number: order["total_amount"] if order["status"] in _PAID else 0 for number, order in orders.items()}
+        return [
+            (str(number), {"owed": owed.get(number), "kept": kept.get(number, 0)})
+            for number in owed.keys() | kept.keys()
+            if owed.get(number) != kept.get(number, 0)
+        ]
+
+    async def _reservations(self, orders: Mapping[object, asyncpg.Record]) -> list[object]:
+        reserved = {row["order_id"]: row["status"] for row in await self._of["inventory"].fetch(_RESERVATIONS)}
+        return [
+            (str(number), order["status"], reserved.get(number))
+            for number, order in orders.items()
+            if reserved.get(number) not in _RESERVED_AS[order["status"]]
+        ]
+
+    async def _sold(self) -> list[object]:
+        left = {row["product_id"]: row["units"] for row in await self._of["inventory"].fetch(_LEFT_STOCK)}
+        sold = {row["product_id"]: row["units"] for row in await self._of["order"].fetch(_SOLD, list(_PAID))}
+        return [
+            (product, {"left": left.get(product, 0), "sold": sold.get(product, 0)})
+            for product in left.keys() | sold.keys()
+            if left.get(product, 0) != sold.get(product, 0)
+        ]
+
+
+_UNFINISHED = (
+    ("payments to look after", "payment", "SELECT count(*) FROM payments WHERE next_check_at IS NOT NULL"),
+    ("refunds to look after", "payment", "SELECT count(*) FROM refunds WHERE next_check_at IS NOT NULL"),
+    ("mails to send", "notification", "SELECT count(*) FROM notifications WHERE status = 'pending'"),
+)
+_TWICE = "SELECT order_id, count(*) FROM payments WHERE captured > refunded GROUP BY order_id HAVING count(*) > 1"
+_RESERVATIONS = "SELECT order_id, status FROM reservations"
+_LEFT_STOCK = """
+    SELECT product_id, -sum(delta)::bigint AS units FROM movements WHERE kind IN ('sale', 'return')
+    GROUP BY product_id HAVING sum(delta) <> 0
+"""
+_SOLD = """
+    SELECT product_id, sum(quantity)::bigint AS units FROM order_items JOIN orders ON id = order_id
+    WHERE status = ANY($1) GROUP BY product_id
+"""

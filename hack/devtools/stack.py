@@ -1,0 +1,398 @@
+"""The whole shop as processes on this machine, on the servers that `make test-env-up` starts.
+
+A developer's runs on the ports of the design (devtools.run_all); tests run shops of their own beside it (shop_e2e.isolated.stacks).
+"""
+
+import asyncio
+import contextlib
+import os
+import secrets
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+import httpx
+import redis.asyncio as redis
+from chassis_testing.ports import free_port
+
+from devtools.terminal import lines_of
+
+_START_SECONDS = 60
+_STOP_SECONDS = 20
+_LOG_TAIL = 3000
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One service: its ports as the design has them, and what it keeps where. A new service is a new row."""
+
+    http: int
+    grpc: int | None = None
+    database: str | None = None
+
+
+SERVICES: Mapping[str, Kind] = {
+    "user": Kind(8081, 9091, "users_db"),
+    "product": Kind(8082, 9094, "products_db"),
+    "inventory": Kind(8085, 9092, "inventory_db"),
+    "order": Kind(8083, 9095, "orders_db"),
+    "payment": Kind(8084, 9096, "payments_db"),
+    "notification": Kind(8086, 9097, "notifications_db"),
+    "review": Kind(8087, 9093, "reviews_db"),
+    "gateway": Kind(8080),
+}
+_METRICS_OFFSET = 1400
+"""Under fixed ports, metrics of the service on 8083 are on 9483."""
+
+
+class StackError(Exception):
+    """A part of the stack did not start: `reason` says which and why in a line, and the message shows the end of its log too."""
+
+    def __init__(self, reason: str, log: str = "") -> None:
+        super().__init__(f"{reason}:\n{log}" if log else reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Servers:
+    """What the processes run on."""
+
+    postgres: str
+    redis: str
+    rabbitmq: str
+    rabbitmq_management: str
+
+    @classmethod
+    def from_environment(cls) -> "Servers":
+        """Raises StackError."""
+        try:
+            return cls(
+                os.environ["TEST_POSTGRES_DSN"],
+                os.environ["TEST_REDIS_URL"],
+                os.environ["TEST_RABBITMQ_URL"],
+                os.environ["TEST_RABBITMQ_MANAGEMENT_URL"],
+            )
+        except KeyError as missing:
+            raise StackError(
+                f'{missing.args[0]} is not set: run `eval "$(hack/compose/test-env env)"` after `make test-env-up`'
+            ) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    http: int
+    grpc: int
+    metrics: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to start. `name` sets databases and broker apart from other stacks'; `redis_database` is flushed at the start."""
+
+    name: str
+    logs: Path
+    ports: Mapping[str, Ports]
+    redis_database: int
+    settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Further variables, by service."""
+    crashing: bool = False
+    """Whether services run through shop_e2e.faults.crash_points, so that they note the points they come to, and can be made to die at one."""
+    detours: Mapping[str, int] = field(default_factory=dict)
+    """Ports of this machine by which services reach `postgres`, `rabbitmq` and, for gRPC, each other by name."""
+    jwt_secret: str = field(default_factory=lambda: secrets.token_urlsafe(48), repr=False)
+    admin_email: str = "admin@example.com"
+    admin_password: str = field(default_factory=lambda: secrets.token_urlsafe(18), repr=False)
+
+
+def free_ports() -> dict[str, Ports]:
+    """Three ports a service, this process's alone."""
+    return {name: Ports(free_port(), free_port(), free_port()) for name in SERVICES}
+
+
+def design_ports() -> dict[str, Ports]:
+    return {name: Ports(kind.http, kind.grpc or 0, kind.http + _METRICS_OFFSET) for name, kind in SERVICES.items()}
+
+
+class Stack:
+    """A running shop. Single services can be stopped, killed and started again."""
+
+    def __init__(self, plan: Plan, servers: Servers, hear: Callable[[str, str], None] | None = None) -> None:
+        """`hear` is told each line that a service writes, with the service's name; the log files have them in any case."""
+        self.plan = plan
+        self.servers = servers
+        self._hear = hear
+        self._hearing: dict[asyncio.subprocess.Process, asyncio.Task[None]] = {}
+        self._processes: dict[str, asyncio.subprocess.Process] = {}
+
+    @property
+    def url(self) -> str:
+        """The gateway's."""
+        return self.url_of("gateway")
+
+    def url_of(self, service: str) -> str:
+        return f"http://127.0.0.1:{self.plan.ports[service].http}"
+
+    def grpc_of(self, service: str) -> str:
+        return f"127.0.0.1:{self.plan.ports[service].grpc}"
+
+    def database_of(self, service: str) -> str:
+        """The DSN of a service's database, for a look inside."""
+        return urlunsplit(urlsplit(self.servers.postgres)._replace(path=f"/{self._database_name(service)}"))
+
+    def databases(self) -> list[str]:
+        """The names of all services' databases."""
+        return [self._database_name(service) for service, kind in SERVICES.items() if kind.database]
+
+    def log_of(self, service: str) -> Path:
+        return self.plan.logs / f"{service}.log"
+
+    def points_of(self, service: str) -> Path:
+        """Where the processes of a crashing stack note the points they come to, a line each."""
+        return self.plan.logs / f"{service}.points"
+
+    async def start(self, *services: str) -> None:
+        """Starts these, or all, and waits until each is ready. Raises StackError."""
+        for service in services or SERVICES:
+            self._processes[service] = await self._serve(service)
+        async with httpx.AsyncClient(timeout=5) as client:
+            await asyncio.gather(*(self._until_ready(client, service) for service in services or SERVICES))
+
+    async def start_to_die(self, service: str, point: str) -> None:
+        """Starts a service that kills itself when it first comes to `point`; see shop_e2e.faults.crash_points. Returns when it is ready, or
+        has died already. Raises StackError.
+        """
+        self._processes[service] = process = await self._serve(service, CRASH_AT=point)
+        async with httpx.AsyncClient(timeout=5) as client:
+            try:
+                await self._until_ready(client, service)
+            except StackError:
+                if process.returncode != -signal.SIGKILL:
+                    raise
+
+    @contextlib.asynccontextmanager
+    async def restarted_when_it_dies(self, service: str) -> AsyncIterator[list[float]]:
+        """While the block runs, a service that dies is started again, as Kubernetes does. Gives the times of its deaths."""
+        deaths: list[float] = []
+
+        async def watch() -> None:
+            while True:
+                await self._processes[service].wait()
+                deaths.append(time.monotonic())
+                await self.start(service)
+
+        watching = asyncio.create_task(watch())
+        try:
+            yield deaths
+        finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
+
+    async def stop(self, *services: str) -> None:
+        """Ends those of these that run, or all, as Kubernetes does: SIGTERM, time to finish, SIGKILL."""
+        chosen = [self._processes.pop(service) for service in services or list(self._processes) if self.runs(service)]
+        for process in chosen:
+            _signal(process, signal.SIGTERM)
+        await asyncio.gather(*(self._ended_in_time(process) for process in chosen))
+
+    async def ended(self, service: str) -> int:
+        """Waits until a service that was started has ended; gives its exit status, a signal's number negative."""
+        return await self._ended(self._processes[service])
+
+    def runs(self, service: str) -> bool:
+        process = self._processes.get(service)
+        return process is not None and process.returncode is None
+
+    async def kill(self, service: str) -> None:
+        """SIGKILL, in the middle of whatever it does."""
+        process = self._processes.pop(service)
+        _signal(process, signal.SIGKILL)
+        await process.wait()
+
+    async def prepare(self) -> None:
+        """A virtual host, and an empty Redis database; databases come by `migrate`."""
+        await asyncio.gather(self._create_vhost(), self._flush_redis())
+
+    async def migrate(self, *services: str) -> None:
+        """Brings the databases of these services, or of all, to their newest schema; makes those that are missing. Idempotent."""
+        self.plan.logs.mkdir(parents=True, exist_ok=True)
+        chosen = services or [service for service, kind in SERVICES.items() if kind.database]
+        await self._create_databases(*chosen)
+        await asyncio.gather(*(self._migrate(service) for service in chosen))
+
+    async def remove(self) -> None:
+        """Undoes `prepare` and `migrate`, and drops the data of every stack of this name."""
+        connection = await asyncpg.connect(self.servers.postgres)
+        try:
+            for name in self.databases():
+                await connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+        finally:
+            await connection.close()
+        async with self._management() as client:
+            await client.delete(f"/api/vhosts/{self.plan.name}")
+
+    async def _create_databases(self, *services: str) -> None:
+        connection = await asyncpg.connect(self.servers.postgres)
+        try:
+            there = {row["datname"] for row in await connection.fetch("SELECT datname FROM pg_database")}
+            for name in map(self._database_name, services):
+                if name not in there:
+                    await connection.execute(f'CREATE DATABASE "{name}"')
+        finally:
+            await connection.close()
+
+    async def queues(self) -> dict[str, int]:
+        """How many messages each queue of this shop's broker holds, delivered ones that are not acknowledged included."""
+        async with self._management() as client:
+            listed = await client.get(f"/api/queues/{self.plan.name}")
+            return {queue["name"]: queue.get("messages", 0) for queue in listed.raise_for_status().json()}
+
+    async def _create_vhost(self) -> None:
+        async with self._management() as client:
+            (await client.put(f"/api/vhosts/{self.plan.name}")).raise_for_status()
+
+    def _management(self) -> httpx.AsyncClient:
+        broker = urlsplit(self.servers.rabbitmq)
+        credentials = (broker.username or "", broker.password or "")
+        return httpx.AsyncClient(base_url=self.servers.rabbitmq_management, auth=credentials)
+
+    async def _flush_redis(self) -> None:
+        async with redis.from_url(self._redis_url()) as client:
+            await client.flushdb()
+
+    async def _migrate(self, service: str) -> None:
+        if await self._ended(await self._run(service, [f"{service}_service", "migrate"])) != 0:
+            raise StackError(f"{service} could not be migrated", self._log_tail(service))
+
+    async def _serve(self, service: str, **dying: str) -> asyncio.subprocess.Process:
+        if not self.plan.crashing:
+            return await self._run(service, [f"{service}_service", "serve"])
+        noting = {"CRASH_RECORD": str(self.points_of(service))}
+        return await self._run(service, ["shop_e2e.faults.crash_points", service, "serve"], {**noting, **dying})
+
+    async def _run(
+        self, service: str, arguments: Sequence[str], extra: Mapping[str, str] | None = None
+    ) -> asyncio.subprocess.Process:
+        with self.log_of(service).open("ab") as log:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                *arguments,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log if self._hear is None else asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+                env={**self.environment_of(service), **(extra or {})},
+                start_new_session=True,  # so that an interrupt reaches this process alone, which then stops the rest in order
+            )
+        if self._hear is not None:
+            self._hearing[process] = asyncio.create_task(self._pass_on(service, process, self._hear))
+        return process
+
+    async def _pass_on(
+        self, service: str, process: asyncio.subprocess.Process, hear: Callable[[str, str], None]
+    ) -> None:
+        if process.stdout is None:
+            return
+        with self.log_of(service).open("a") as log:
+            async for line in lines_of(process.stdout):
+                log.write(f"{line}\n")
+                log.flush()
+                hear(service, line)
+
+    async def _ended(self, process: asyncio.subprocess.Process) -> int:
+        """Its exit status, once all that it wrote is passed on."""
+        status = await process.wait()
+        if process in self._hearing:
+            await self._hearing[process]
+            self._hearing.pop(process, None)
+        return status
+
+    async def _ended_in_time(self, process: asyncio.subprocess.Process) -> None:
+        try:
+            async with asyncio.timeout(_STOP_SECONDS):
+                await self._ended(process)
+        except TimeoutError:
+            process.kill()
+            await self._ended(process)
+
+    async def _until_ready(self, client: httpx.AsyncClient, service: str) -> None:
+        process = self._processes[service]
+        try:
+            async with asyncio.timeout(_START_SECONDS):
+                while not await _is_ready(client, self.url_of(service)):
+                    if process.returncode is not None:
+                        raise StackError(f"{service} ended by itself", self._log_tail(service))
+                    await asyncio.sleep(0.1)
+        except TimeoutError:
+            raise StackError(f"{service} is not ready after {_START_SECONDS} s", self._log_tail(service)) from None
+
+    def environment_of(self, service: str) -> dict[str, str]:
+        """All variables that a service's process has."""
+        ports = self.plan.ports[service]
+        environment = {
+            "PATH": os.environ.get("PATH", ""),
+            "PYTHONUNBUFFERED": "1",
+            "HTTP_PORT": str(ports.http),
+            "METRICS_PORT": str(ports.metrics),
+            "TENANT": self.plan.name,
+            "SHUTDOWN_DRAIN_SECONDS": "0.2",
+        }
+        for name, kind in SERVICES.items():
+            environment[f"{name.upper()}_URL"] = self.url_of(name)
+            if kind.grpc is not None:
+                environment[f"{name.upper()}_GRPC"] = (
+                    f"127.0.0.1:{self.plan.detours.get(name, self.plan.ports[name].grpc)}"
+                )
+        environment["REDIS_URL"] = self._redis_url()
+        if SERVICES[service].database is not None:
+            environment |= self._backend_environment(service)
+        if service == "user":
+            environment["JWT_SECRET"] = self.plan.jwt_secret
+            environment["ADMIN_EMAIL"] = self.plan.admin_email
+            environment["ADMIN_PASSWORD"] = self.plan.admin_password
+        if service == "payment":
+            environment["PAYMENT_PROVIDER"] = "simulated"
+        return {**environment, **self.plan.settings.get(service, {})}
+
+    def _backend_environment(self, service: str) -> dict[str, str]:
+        server = urlsplit(self.servers.postgres)
+        return {
+            "GRPC_PORT": str(self.plan.ports[service].grpc),
+            "DB_HOST": server.hostname or "",
+            "DB_PORT": str(self.plan.detours.get("postgres", server.port or 5432)),
+            "DB_USER": server.username or "",
+            "DB_PASSWORD": server.password or "",
+            "DB_NAME": self._database_name(service),
+            "RABBITMQ_URL": self._broker_url(),
+        }
+
+    def _database_name(self, service: str) -> str:
+        return f"{self.plan.name}_{SERVICES[service].database}"
+
+    def _broker_url(self) -> str:
+        broker = urlsplit(self.servers.rabbitmq)
+        port = self.plan.detours.get("rabbitmq", broker.port or 5672)
+        netloc = f"{broker.username}:{broker.password}@{broker.hostname}:{port}"
+        return urlunsplit(broker._replace(netloc=netloc, path=f"/{self.plan.name}"))
+
+    def _redis_url(self) -> str:
+        return urlunsplit(urlsplit(self.servers.redis)._replace(path=f"/{self.plan.redis_database}"))
+
+    def _log_tail(self, service: str) -> str:
+        return self.log_of(service).read_text(errors="replace")[-_LOG_TAIL:]
+
+
+async def _is_ready(client: httpx.AsyncClient, url: str) -> bool:
+    try:
+        return (await client.get(f"{url}/ready")).is_success
+    except httpx.TransportError:
+        return False
+
+
+def _signal(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        process.send_signal(number)

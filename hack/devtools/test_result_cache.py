@@ -1,0 +1,99 @@
+"""A pytest plugin, `-p devtools.test_result_cache`: a service's own tests that passed are not run again before something changes on which
+they depend. Tests of several services together always run. Each run says what it left out.
+
+A service's tests depend on its folder, on what all services share, on the versions of Python and of every library, and on the servers
+that they talk to: nothing else is theirs to read (e2e/tests/unit/test_shop_remembering.py). What is remembered is in the user's cache.
+"""
+
+import hashlib
+import os
+import platform
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from devtools.content_digest import digest_of
+
+SHARED = (
+    "services/chassis",
+    "proto",
+    "hack/images/stores",
+    "hack/compose/stripe-mock",
+    "hack/compose/test-env",
+    "hack/cluster/toolchain/stripe-mock",
+    "conftest.py",
+    "constraints.txt",
+    "pyproject.toml",
+)
+_COMPLETE = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    config.pluginmanager.register(Remembering(config, cache / "ecommerce-passed"))
+
+
+def suite_of(nodeid: str) -> str | None:
+    """The folder of the service whose own test it is, like services/order."""
+    parts = nodeid.partition("::")[0].split("/")
+    return "/".join(parts[:2]) if len(parts) > 3 and (parts[0], parts[2]) == ("services", "tests") else None
+
+
+class Remembering:
+    def __init__(self, config: pytest.Config, memory: Path) -> None:
+        self._config = config
+        suites = [f"services/{tests.parent.name}" for tests in sorted((config.rootpath / "services").glob("*/tests"))]
+        given = f"{sys.version} {platform.platform()} {config.option.markexpr}"
+        self._files = {
+            # of the contents at the start: what changes while tests run has not passed them
+            suite: memory / f"{suite.replace('/', '-')}-{_named(given, digest_of(config.rootpath, suite, *SHARED))}"
+            for suite in suites
+        }
+        self._remembered = {suite: int(file.read_text()) for suite, file in self._files.items() if file.exists()}
+        self._passed: Counter[str] = Counter()
+        self._failed: set[str] = set()
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        left_out = [item for item in items if suite_of(item.nodeid) in self._remembered]
+        if left_out:
+            self._config.hook.pytest_deselected(items=left_out)
+            items[:] = [item for item in items if suite_of(item.nodeid) not in self._remembered]
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        suite = suite_of(report.nodeid)
+        if suite is None:
+            return
+        if not report.passed:
+            self._failed.add(suite)
+        elif report.when == "call":
+            self._passed[suite] += 1
+
+    def pytest_sessionfinish(self, exitstatus: int) -> None:
+        """Once, where the reports of all processes come together."""
+        if hasattr(self._config, "workerinput") or exitstatus not in _COMPLETE or self._is_partial():
+            return
+        for suite, tests in self._passed.items():
+            if suite not in self._failed and self._is_asked_for(suite):
+                self._files[suite].parent.mkdir(parents=True, exist_ok=True)
+                self._files[suite].write_text(str(tests))
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        for suite, tests in self._remembered.items():
+            if self._is_asked_for(suite):
+                terminalreporter.write_line(f"{suite} is as it was when its {tests} tests passed: not run again")
+
+    def _is_partial(self) -> bool:
+        return any(self._config.getoption(option, default=None) for option in ("keyword", "maxfail", "lf"))
+
+    def _is_asked_for(self, suite: str) -> bool:
+        """All of it, not some of its files."""
+        tests = self._config.rootpath / suite / "tests"
+        asked = [(self._config.invocation_params.dir / argument).resolve() for argument in self._config.args]
+        return any(tests.is_relative_to(path) for path in asked)
+
+
+def _named(*parts: str) -> str:
+    return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:20]

@@ -1,0 +1,141 @@
+"""What the scripts in hack ask of a machine and of its Docker engine, and what they leave alone there."""
+
+import os
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+
+_HACK = Path(__file__).parents[2]
+_NOTED = """#!/bin/bash
+echo "${{0##*/}} $*" >> {calls}
+case "$*" in {cases}
+esac
+"""
+
+
+class Machine:
+    """Its commands only note that they were called: none reaches an engine or a cluster. What is not told succeeds, and prints nothing."""
+
+    def __init__(self, folder: Path) -> None:
+        self._commands, self._calls = folder / "bin", folder / "calls"
+        self._commands.mkdir()
+        self._environment = {
+            "PATH": f"{self._commands}:{os.environ['PATH']}",
+            "HOST_TOOLS": str(self._commands),
+            "XDG_CACHE_HOME": str(folder / "cache"),
+        }
+        for command in ("docker", "kind", "kubectl", "helm"):
+            self.has(command)
+
+    def has(self, command: str, **answers: str) -> None:
+        """`answers` are shell commands by a word of the arguments."""
+        cases = "".join(f"\n*{word}*) {answer} ;;" for word, answer in answers.items())
+        script = self._commands / command
+        script.write_text(_NOTED.format(calls=shlex.quote(str(self._calls)), cases=cases))
+        script.chmod(0o755)
+
+    def run(self, script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [str(_HACK / script), *arguments]
+        return subprocess.run(command, env=self._environment, capture_output=True, text=True, check=False)
+
+    def called(self, what: str) -> bool:
+        return any(what in call for call in self._calls.read_text().splitlines())
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path)
+
+
+def test_down_removes_the_registry_that_up_has_made(machine: Machine) -> None:
+    machine.has("docker", Labels="echo registry")
+
+    assert machine.run("cluster/down").returncode == 0
+    assert machine.called("docker rm --force --volumes kind-registry")
+
+
+def test_down_leaves_what_others_call_kind_registry_and_says_so(machine: Machine) -> None:
+    done = machine.run("cluster/down")
+
+    assert done.returncode == 0
+    assert not machine.called("docker rm --force --volumes kind-registry")
+    assert "kind-registry stays" in done.stdout
+
+
+def test_the_registry_is_made_with_the_label_that_down_looks_for(machine: Machine) -> None:
+    machine.has("docker", container="exit 1")
+
+    assert machine.run("cluster/local-registry").returncode == 0
+    assert machine.called("--label ecommerce-platform=registry")
+
+
+def test_a_registry_of_others_is_used_where_it_serves_port_5001(machine: Machine) -> None:
+    machine.has("docker", PortBindings="""echo '{"5000/tcp":[{"HostIp":"127.0.0.1","HostPort":"5001"}]}'""")
+
+    assert machine.run("cluster/local-registry").returncode == 0
+    assert machine.called("docker start kind-registry")
+    assert not machine.called("docker run")
+
+
+def test_a_registry_that_does_not_serve_port_5001_is_refused_with_what_to_do(machine: Machine) -> None:
+    done = machine.run("cluster/local-registry")
+
+    assert done.returncode == 1
+    assert "docker rename kind-registry" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not machine.called("docker start")
+
+
+def test_compose_down_removes_what_any_profile_has_started(machine: Machine) -> None:
+    assert machine.run("compose/compose", "down").returncode == 0
+    assert machine.called("--profile * down --volumes")
+
+
+@pytest.mark.parametrize(
+    "script", ["cluster/up", "compose/test-env", "compose/compose", "cluster/down", "images/build-images"]
+)
+def test_a_machine_without_linux_is_told_so_in_one_line(machine: Machine, script: str) -> None:
+    machine.has("uname", s="echo Darwin")
+
+    done = machine.run(script, "--no-operator")
+
+    assert done.returncode == 1
+    assert "Linux" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_images_go_to_the_registry_that_is_named(machine: Machine) -> None:
+    machine.has("docker", manifest="exit 1", bake="env | grep ^REGISTRY=")
+
+    done = machine.run("images/build-images", "--to", "registry.example.com/shop", "operator")
+
+    assert done.returncode == 0
+    assert "REGISTRY=registry.example.com/shop" in done.stdout
+    assert machine.called("docker push --quiet registry.example.com/shop/ecommerce/operator:")
+
+
+def test_a_stand_in_is_built_anew_when_its_recipe_has_changed(machine: Machine) -> None:
+    machine.has("docker", recipe="echo of-before")
+
+    assert machine.run("images/store-images").returncode == 0
+    assert machine.called("docker build -q -f")
+
+
+def test_a_stand_in_of_this_recipe_and_an_official_image_stay(machine: Machine) -> None:
+    summed = ["bash", "-c", "cat stores/* | sha256sum | cut -c 1-12"]
+    recipe = subprocess.run(summed, check=True, capture_output=True, text=True, cwd=_HACK / "images").stdout.strip()
+    machine.has("docker", recipe=f"[[ $* == *redis* ]] || echo {recipe}")
+
+    assert machine.run("images/store-images").returncode == 0
+    assert not machine.called("docker build")
+
+
+def test_only_an_image_that_the_registry_has_not_got_as_it_is_now_is_pushed(machine: Machine) -> None:
+    pushed_before = 'name=${@: -1}; [[ $name == redis* ]] || echo "[\\"localhost:5001/library/${name%:*}@sha256:1\\"]"'
+    machine.has("docker", RepoDigests=pushed_before)
+
+    assert machine.run("images/store-images", "--push").returncode == 0
+    assert machine.called("docker push -q localhost:5001/library/redis:8")
+    assert not machine.called("docker push -q localhost:5001/library/postgres:17")
