@@ -4,7 +4,7 @@ import pytest
 from devtools.shop_client import Person, Shop
 from devtools.stack import Stack
 from shop_e2e.api.mailbox import Mailbox, mailbox
-from shop_e2e.isolated.stacks import admin_of, on_trial, unforeseen_errors
+from shop_e2e.isolated.stacks import admin_of, isolated_stack, unexpected_errors
 
 
 @pytest.fixture(scope="session")
@@ -17,9 +17,9 @@ async def mails() -> AsyncIterator[Mailbox]:
 @pytest.fixture(scope="session")
 async def stack(tmp_path_factory: pytest.TempPathFactory, mails: Mailbox) -> AsyncIterator[Stack]:
     """The whole shop as processes."""
-    async with on_trial("e2e", tmp_path_factory.mktemp("logs"), mails) as started:
+    async with isolated_stack("e2e", tmp_path_factory.mktemp("logs"), mails) as started:
         yield started
-        assert unforeseen_errors(started) == []
+        assert unexpected_errors(started) == []
 
 
 @pytest.fixture(scope="session")

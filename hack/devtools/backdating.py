@@ -17,7 +17,7 @@ Columns = Sequence[int] | Sequence[UUID] | Sequence[datetime]
 
 
 @dataclass(frozen=True, slots=True)
-class Past:
+class History:
     """When what is there now is meant to have come about."""
 
     orders: Mapping[UUID, datetime]
@@ -28,7 +28,7 @@ class Past:
     users: Mapping[int, datetime]
 
 
-async def backdate(stack: Stack, past: Past) -> None:
+async def backdate(stack: Stack, past: History) -> None:
     """One transaction for each database. Whatever `past` does not name stays as it is."""
     orders = (_BY_ORDER, (list(past.orders), list(past.orders.values())))
     reviewed, authors = [product for product, _ in past.reviews], [author for _, author in past.reviews]

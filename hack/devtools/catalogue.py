@@ -10,7 +10,7 @@ from itertools import accumulate
 YEAR = timedelta(days=365)
 
 
-class Outcome(StrEnum):
+class PurchaseOutcome(StrEnum):
     """What a buyer makes of an order that they have placed."""
 
     KEPT = "kept"
@@ -22,11 +22,11 @@ class Outcome(StrEnum):
     """Cancelled after it was paid."""
 
 
-KEPT = (Outcome.KEPT, Outcome.SECOND_CARD)
+KEPT = (PurchaseOutcome.KEPT, PurchaseOutcome.SECOND_CARD)
 
 
 @dataclass(frozen=True, slots=True)
-class Shelf:
+class Subcategory:
     """A category at the end of the tree: what is in it, and for how much, in cents of USD."""
 
     department: str
@@ -37,11 +37,11 @@ class Shelf:
 
 
 @dataclass(frozen=True, slots=True)
-class Article:
+class SeedProduct:
     """`number` counts from 0; the lower, the more popular."""
 
     number: int
-    shelf: Shelf
+    shelf: Subcategory
     name: str
     description: str
     amount: int
@@ -63,11 +63,11 @@ class Purchase:
     customer: int
     lines: Mapping[int, int]
     at: datetime
-    outcome: Outcome
+    outcome: PurchaseOutcome
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class SeedReview:
     """A customer's review of an article that they have kept."""
 
     customer: int
@@ -79,33 +79,33 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
-class Assortment:
-    articles: Sequence[Article]
+class SeedData:
+    articles: Sequence[SeedProduct]
     customers: Sequence[Customer]
     purchases: Sequence[Purchase]
     """In the order of time."""
-    verdicts: Sequence[Verdict]
+    reviews_to_write: Sequence[SeedReview]
 
-    def stock_of(self, article: Article) -> int:
+    def stock_of(self, article: SeedProduct) -> int:
         """What must be there at the beginning, so that nothing is ever short."""
         return article.left + sum(purchase.lines.get(article.number, 0) for purchase in self.purchases)
 
 
-def assortment(seed: int, articles: int, customers: int, orders: int, until: datetime) -> Assortment:
+def seed_data(seed: int, articles: int, customers: int, orders: int, until: datetime) -> SeedData:
     """A shop after a year that ends at `until`."""
     stocked = [_article(seed, number) for number in range(articles)]
     people = [_customer(number) for number in range(customers)]
     purchases = _purchases(random.Random(f"{seed} purchases"), stocked, customers, orders, until)
-    return Assortment(stocked, people, purchases, _verdicts(random.Random(f"{seed} verdicts"), purchases, until))
+    return SeedData(stocked, people, purchases, _verdicts(random.Random(f"{seed} verdicts"), purchases, until))
 
 
-def _article(seed: int, number: int) -> Article:
+def _article(seed: int, number: int) -> SeedProduct:
     chance = random.Random(f"{seed} article {number}")
-    shelf, turn = SHELVES[number % len(SHELVES)], number // len(SHELVES)
+    shelf, turn = SUBCATEGORIES[number % len(SUBCATEGORIES)], number // len(SUBCATEGORIES)
     thing = shelf.things[turn % len(shelf.things)]
     make = _MAKES[(number * 7 + turn) % len(_MAKES)]
     edition = "" if turn < len(shelf.things) else f" {_EDITIONS[turn // len(shelf.things) % len(_EDITIONS)]}"
-    return Article(
+    return SeedProduct(
         number=number,
         shelf=shelf,
         name=f"{make} {thing.lower()}{edition}",
@@ -121,7 +121,7 @@ def _customer(number: int) -> Customer:
 
 
 def _purchases(
-    chance: random.Random, articles: Sequence[Article], customers: int, orders: int, until: datetime
+    chance: random.Random, articles: Sequence[SeedProduct], customers: int, orders: int, until: datetime
 ) -> list[Purchase]:
     times = sorted(_moment(chance, until) for _ in range(orders))
     loyalty = [1 / (customer + 6) for customer in range(customers)]
@@ -130,7 +130,7 @@ def _purchases(
             customer=chance.choices(range(customers), weights=loyalty)[0],
             lines={article: chance.choices((1, 2, 3), weights=(8, 2, 1))[0] for article in _basket(chance, articles)},
             at=at,
-            outcome=chance.choices(list(Outcome), weights=(88, 3, 5, 4))[0],
+            outcome=chance.choices(list(PurchaseOutcome), weights=(88, 3, 5, 4))[0],
         )
         for at in times
     ]
@@ -148,7 +148,7 @@ def _moment(chance: random.Random, until: datetime) -> datetime:
     return min(day.replace(hour=hour) + timedelta(seconds=chance.randrange(3600)), until - timedelta(hours=1))
 
 
-def _basket(chance: random.Random, articles: Sequence[Article]) -> list[int]:
+def _basket(chance: random.Random, articles: Sequence[SeedProduct]) -> list[int]:
     """Articles that go together: the first by popularity, more of its department."""
     popularity = [1 / (article.number + 8) for article in articles]
     first = chance.choices(articles, weights=popularity)[0]
@@ -158,9 +158,9 @@ def _basket(chance: random.Random, articles: Sequence[Article]) -> list[int]:
     return list(dict.fromkeys(one.number for one in (first, *others)))
 
 
-def _verdicts(chance: random.Random, purchases: Sequence[Purchase], until: datetime) -> list[Verdict]:
+def _verdicts(chance: random.Random, purchases: Sequence[Purchase], until: datetime) -> list[SeedReview]:
     """One of an article each; weeks after it was bought, of those who kept it."""
-    found: dict[tuple[int, int], Verdict] = {}
+    found: dict[tuple[int, int], SeedReview] = {}
     for purchase in purchases:
         for article in purchase.lines:
             verdict = _verdict(chance, purchase, article)
@@ -169,17 +169,17 @@ def _verdicts(chance: random.Random, purchases: Sequence[Purchase], until: datet
     return [verdict for verdict in found.values() if verdict.at <= until]
 
 
-def _verdict(chance: random.Random, purchase: Purchase, article: int) -> Verdict:
+def _verdict(chance: random.Random, purchase: Purchase, article: int) -> SeedReview:
     stars = min(5, max(1, round(chance.gauss(4.6 - article % 7 * 0.15, 0.8))))
     at = purchase.at + timedelta(days=chance.randint(8, 30), seconds=chance.randrange(86_400))
-    return Verdict(purchase.customer, article, stars, *chance.choice(_SAID[stars]), at)
+    return SeedReview(purchase.customer, article, stars, *chance.choice(_SAID[stars]), at)
 
 
-def _shelves(department: str, shelves: Mapping[str, tuple[int, int, Sequence[str]]]) -> list[Shelf]:
-    return [Shelf(department, name, things, low, high) for name, (low, high, things) in shelves.items()]
+def _shelves(department: str, shelves: Mapping[str, tuple[int, int, Sequence[str]]]) -> list[Subcategory]:
+    return [Subcategory(department, name, things, low, high) for name, (low, high, things) in shelves.items()]
 
 
-SHELVES: Sequence[Shelf] = (
+SUBCATEGORIES: Sequence[Subcategory] = (
     *_shelves(
         "Kitchen",
         {
@@ -226,7 +226,7 @@ SHELVES: Sequence[Shelf] = (
         },
     ),
 )
-DEPARTMENTS = tuple(dict.fromkeys(shelf.department for shelf in SHELVES))
+DEPARTMENTS = tuple(dict.fromkeys(shelf.department for shelf in SUBCATEGORIES))
 
 _SAYING = 0.35
 """How many of those who keep something say what they think of it."""

@@ -25,7 +25,7 @@ _RESERVED_AS: Mapping[str, frozenset[str | None]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Inconsistency:
     """Something that does not agree: where, what, and rows that show it."""
 
     where: str
@@ -37,33 +37,35 @@ class Finding:
 
 
 @asynccontextmanager
-async def opened(stack: Stack) -> AsyncIterator["Books"]:
+async def open_checker(stack: Stack) -> AsyncIterator["ConsistencyChecker"]:
     async with AsyncExitStack() as closing:
         connections = {}
         for service in _KEEPING_BOOKS:
             connections[service] = await asyncpg.connect(stack.database_of(service))
             closing.push_async_callback(connections[service].close)
-        yield Books(stack, connections)
+        yield ConsistencyChecker(stack, connections)
 
 
-class Books:
+class ConsistencyChecker:
     def __init__(self, stack: Stack, connections: Mapping[str, asyncpg.Connection]) -> None:
         self._stack = stack
         self._of = connections
 
-    async def come_to_agree(self, within: float) -> None:
+    async def wait_until_consistent(self, within: float) -> None:
         """Waits until nothing is under way and everything agrees. Raises AssertionError that says what does not."""
 
         async def agree() -> bool:
-            return not await self.under_way() and not await self.disagreements()
+            return not await self.unfinished_work() and not await self.inconsistencies()
 
         try:
             await eventually(agree, within)
         except TimeoutError:
-            findings = [str(finding) for finding in await self.disagreements()]
-            raise AssertionError(f"after {within} s: under way {await self.under_way()}, findings {findings}") from None
+            inconsistencies = [str(finding) for finding in await self.inconsistencies()]
+            raise AssertionError(
+                f"after {within} s: under way {await self.unfinished_work()}, inconsistencies {inconsistencies}"
+            ) from None
 
-    async def under_way(self) -> dict[str, int]:
+    async def unfinished_work(self) -> dict[str, int]:
         """How much of what is not finished yet, where there is any. The broker tells of its queues some seconds late."""
         counts = {f"queue {name}": count for name, count in (await self._stack.queues()).items()}
         for service in {event.producer for event in load_topology().events.values()}:
@@ -72,7 +74,7 @@ class Books:
             counts[what] = await self._of[service].fetchval(query)
         return {what: count for what, count in counts.items() if count}
 
-    async def disagreements(self) -> list[Finding]:
+    async def inconsistencies(self) -> list[Inconsistency]:
         """Nothing, if the books agree."""
         broken = await asyncio.gather(*(self._broken_in(service) for service in _KEEPING_BOOKS))
         return [*(finding for found in broken for finding in found), *await self._between_services()]
@@ -89,24 +91,24 @@ class Books:
             if status.get(order) != expected.get(what, "cancelled")
         ]
 
-    async def _broken_in(self, service: str) -> list[Finding]:
+    async def _broken_in(self, service: str) -> list[Inconsistency]:
         found = []
         for invariant in invariants.load_invariants(f"{service}_service"):
             rows = await self._of[service].fetch(invariant.query)
-            found.append(Finding(service, invariant.name, [dict(row) for row in rows]))
+            found.append(Inconsistency(service, invariant.name, [dict(row) for row in rows]))
         return [finding for finding in found if finding.rows]
 
-    async def _between_services(self) -> list[Finding]:
+    async def _between_services(self) -> list[Inconsistency]:
         orders = {
             row["id"]: row for row in await self._of["order"].fetch("SELECT id, status, total_amount FROM orders")
         }
-        findings = [
-            Finding("order and payment", CHARGED_TWICE, await self._of["payment"].fetch(_TWICE)),
-            Finding("order and payment", "money kept is not what orders cost", await self._money(orders)),
-            Finding("order and inventory", "reservations do not follow orders", await self._reservations(orders)),
-            Finding("order and inventory", "stock that left is not what was sold", await self._sold()),
+        inconsistencies = [
+            Inconsistency("order and payment", CHARGED_TWICE, await self._of["payment"].fetch(_TWICE)),
+            Inconsistency("order and payment", "money kept is not what orders cost", await self._money(orders)),
+            Inconsistency("order and inventory", "reservations do not follow orders", await self._reservations(orders)),
+            Inconsistency("order and inventory", "stock that left is not what was sold", await self._sold()),
         ]
-        return [finding for finding in findings if finding.rows]
+        return [finding for finding in inconsistencies if finding.rows]
 
     async def _money(self, orders: Mapping[object, asyncpg.Record]) -> list[object]:
         kept: dict[object, int] = defaultdict(int)

@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 
 
-def digest_of(root: Path, *paths: str) -> str:
+def content_digest(root: Path, *paths: str) -> str:
     """20 hexadecimal digits, of the files of a checkout at these paths and below them, but for what git ignores."""
     listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate", "--", *paths]
     names = subprocess.run(listed, cwd=root, check=True, capture_output=True, text=True).stdout.split("\0")

@@ -49,7 +49,7 @@ def exported() -> list[Metric]:
     return sorted(found, key=lambda metric: (metric.owner != _EVERYBODY, metric.owner, metric.name))
 
 
-def names_in(query: str) -> frozenset[str]:
+def metric_names(query: str) -> frozenset[str]:
     """The metrics that a PromQL expression reads."""
     return frozenset(_NAME.findall(_WORDS.sub(" ", _LABELS.sub(" ", query))))
 

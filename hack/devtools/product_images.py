@@ -3,12 +3,12 @@
 import random
 from html import escape
 
-from devtools.catalogue import DEPARTMENTS, Article
+from devtools.catalogue import DEPARTMENTS, SeedProduct
 
 _SIDE = 480
 
 
-def picture(article: Article) -> str:
+def picture(article: SeedProduct) -> str:
     """An SVG document of 480 by 480 units; the same for the same article."""
     chance = random.Random(article.name)
     hue = DEPARTMENTS.index(article.shelf.department) * 360 // len(DEPARTMENTS) + chance.randint(-18, 18)

@@ -11,7 +11,7 @@ from ecommerce_client import ProblemError
 _T = TypeVar("_T")
 
 
-async def insist(call: Callable[[], Awaitable[_T]], within: float = 60.0, *, passing: Collection[str] = ()) -> _T:
+async def retry(call: Callable[[], Awaitable[_T]], within: float = 60.0, *, passing: Collection[str] = ()) -> _T:
     """The answer of `call`, which must be idempotent: repeated while nobody answers, a part of the shop is away, or it is asked for
     too much; then after as long as it says. `passing` are codes of problems that pass by themselves.
 

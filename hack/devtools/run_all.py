@@ -17,7 +17,7 @@ from secrets import token_urlsafe
 
 from devtools.file_watcher import changes
 from devtools.stack import SERVICES, Plan, Ports, Servers, Stack, StackError, design_ports, free_ports
-from devtools.supervisor import Tending, unless
+from devtools.supervisor import Supervisor, run_unless_set
 from devtools.terminal import Terminal, wants_colour
 
 _ROOT = Path(__file__).parents[2]
@@ -129,7 +129,7 @@ async def _run_until_interrupted(plan: Plan, folder: Folder, chosen: argparse.Na
         asyncio.get_running_loop().add_signal_handler(number, interrupted.set)
     terminal = Terminal(sys.stdout, tuple(SERVICES), coloured=wants_colour(sys.stdout, os.environ))
     shop = LocalShop(plan, folder, terminal, [service for service in SERVICES if service not in chosen.without])
-    await unless(interrupted, shop.run(fresh=chosen.fresh))
+    await run_unless_set(interrupted, shop.run(fresh=chosen.fresh))
 
 
 class LocalShop:
@@ -138,8 +138,8 @@ class LocalShop:
         self._folder = folder
         self._terminal = terminal
         self._services = services
-        self._stack = Stack(plan, Servers.from_environment(), terminal.hear)
-        self._tending = Tending(self._stack, services, terminal.say)
+        self._stack = Stack(plan, Servers.from_environment(), terminal.on_line)
+        self._tending = Supervisor(self._stack, services, terminal.say)
 
     async def run(self, *, fresh: bool) -> None:
         """For ever; stops all services when it is cancelled. Raises StackError."""
@@ -151,7 +151,7 @@ class LocalShop:
             await self._start(fresh=fresh)
             self._terminal.show(self._banner(time.monotonic() - began))
             async for change in changes(_ROOT, self._services):
-                self._tending.take_up(change)
+                self._tending.handle_change(change)
         finally:
             self._terminal.show("\n  Stopping …\n")
             await self._stop()

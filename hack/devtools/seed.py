@@ -29,11 +29,21 @@ from ecommerce_client.models.order import OrderAnswer
 from ecommerce_client.models.product import ListedAnswer
 from ecommerce_client.models.review import ReviewAnswer
 
-from devtools import consistency as books
-from devtools.backdating import Past, backdate
-from devtools.catalogue import DEPARTMENTS, KEPT, SHELVES, Article, Assortment, Outcome, Purchase, Verdict, assortment
+from devtools import consistency
+from devtools.backdating import History, backdate
+from devtools.catalogue import (
+    DEPARTMENTS,
+    KEPT,
+    SUBCATEGORIES,
+    Purchase,
+    PurchaseOutcome,
+    SeedData,
+    SeedProduct,
+    SeedReview,
+    seed_data,
+)
 from devtools.product_images import picture
-from devtools.retry import insist
+from devtools.retry import retry
 from devtools.shop_client import Json, Person, Shop
 from devtools.stack import Plan, Servers, Stack, StackError, design_ports
 
@@ -72,14 +82,14 @@ class Account:
     async def person(self) -> Person:
         async with self._entering:
             if self._person is None or time.monotonic() - self._since > _LOGGED_IN_FOR.total_seconds():
-                self._person = await insist(lambda: self.shop.log_in(self.email, self.password), _PATIENCE)
+                self._person = await retry(lambda: self.shop.log_in(self.email, self.password), _PATIENCE)
                 self._since = time.monotonic()
             return self._person
 
     async def register(self, name: str, role: str) -> int:
         """The new account's id."""
         wanted = {"email": self.email, "password": self.password, "display_name": name, "role": role}
-        tokens = await insist(lambda: self.shop.call("POST", "/auth/register", wanted), _PATIENCE)
+        tokens = await retry(lambda: self.shop.call("POST", "/auth/register", wanted), _PATIENCE)
         self._person = Person(self.shop, self.email, self.password, tokens["access_token"], tokens["user"]["id"])
         self._since = time.monotonic()
         return self._person.id
@@ -87,7 +97,7 @@ class Account:
     async def call(self, method: str, path: str, body: object = None) -> Any:
         """Repeated where it was not answered."""
         person = await self.person()
-        return await insist(lambda: person.call(method, path, body), _PATIENCE)
+        return await retry(lambda: person.call(method, path, body), _PATIENCE)
 
     async def all_of(self, listing: Callable[[Client], AsyncIterable[_T]]) -> list[_T]:
         """All that a list has."""
@@ -96,17 +106,17 @@ class Account:
         async def read() -> list[_T]:
             return [item async for item in listing(person.api)]
 
-        return await insist(read, _PATIENCE)
+        return await retry(read, _PATIENCE)
 
 
 @dataclass(frozen=True, slots=True)
-class Pictures:
+class ProductImages:
     """Where they are drawn to, and at which address a browser finds that folder."""
 
     folder: Path
     url: str
 
-    def draw(self, article: Article) -> str:
+    def draw(self, article: SeedProduct) -> str:
         """The picture's address."""
         name = f"{article.name.lower().replace(' ', '-').replace(chr(39), '')}.svg"
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -114,10 +124,10 @@ class Pictures:
         return f"{self.url.rstrip('/')}/{name}"
 
 
-class Seeding:
+class Seeder:
     """One run. Each step finds what is there and adds what is not."""
 
-    def __init__(self, admin: Account, wanted: Assortment, pictures: Pictures) -> None:
+    def __init__(self, admin: Account, wanted: SeedData, pictures: ProductImages) -> None:
         self._shop = admin.shop
         self._admin = admin
         self._wanted = wanted
@@ -145,14 +155,14 @@ class Seeding:
         """The customer who buys most."""
         return self._buyers[0]
 
-    def past(self) -> Past:
+    def past(self) -> History:
         """What `run` has done, at the times at which it is meant to have been done."""
         purchases, opening = self._wanted.purchases, min(purchase.at for purchase in self._wanted.purchases)
-        return Past(
+        return History(
             orders={self._orders[number]: purchase.at for number, purchase in enumerate(purchases)},
             reviews={
                 (self._products[verdict.article], self._ids[self._buyers[verdict.customer].email]): verdict.at
-                for verdict in self._wanted.verdicts
+                for verdict in self._wanted.reviews_to_write
             },
             products={product: opening - timedelta(hours=6 + number) for number, product in self._products.items()},
             users={
@@ -188,7 +198,7 @@ class Seeding:
             known = roots.get(department)
             root = known.id if known else await self._put_up({"name": department})
             below = {child.name: child.id for child in known.children} if known else {}
-            for shelf in SHELVES:
+            for shelf in SUBCATEGORIES:
                 if shelf.department == department:
                     found = below.get(shelf.name) or await self._put_up({"name": shelf.name, "parent_id": root})
                     self._shelves[shelf.name] = found
@@ -204,7 +214,7 @@ class Seeding:
             for product in await self._admin.all_of(partial(_products_of, seller))
         }
 
-        async def stock_article(article: Article) -> bool:
+        async def stock_article(article: SeedProduct) -> bool:
             seller = self._sellers[article.shelf.department]
             product = known.get((self._ids[seller.email], article.name))
             if product is None:
@@ -221,7 +231,7 @@ class Seeding:
 
         await _each("products", [partial(stock_article, article) for article in self._wanted.articles])
 
-    def _described(self, article: Article) -> Json:
+    def _described(self, article: SeedProduct) -> Json:
         return {
             "name": article.name,
             "description": article.description,
@@ -255,13 +265,13 @@ class Seeding:
     async def _place(self, buyer: Account, purchase: Purchase) -> OrderAnswer:
         person, key = await buyer.person(), str(uuid4())
         items = [(self._products[article], quantity) for article, quantity in purchase.lines.items()]
-        return await insist(lambda: person.order(*items, key=key), _PATIENCE)
+        return await retry(lambda: person.order(*items, key=key), _PATIENCE)
 
-    async def _settle(self, buyer: Account, order: UUID, outcome: Outcome) -> None:
-        if outcome is Outcome.ABANDONED:
+    async def _settle(self, buyer: Account, order: UUID, outcome: PurchaseOutcome) -> None:
+        if outcome is PurchaseOutcome.ABANDONED:
             await buyer.call("DELETE", f"/orders/{order}")
             return
-        if outcome is Outcome.SECOND_CARD:
+        if outcome is PurchaseOutcome.SECOND_CARD:
             with contextlib.suppress(Declined):
                 await self._pay(buyer, order, "pm_card_chargeDeclined")
         await self._pay(buyer, order, "pm_card_visa")
@@ -270,7 +280,7 @@ class Seeding:
         """Raises Declined. Where an interrupted run has paid, there is nothing to do."""
         person, key = await buyer.person(), str(uuid4())
         try:
-            await insist(lambda: person.pay(order, card, key), _PATIENCE)
+            await retry(lambda: person.pay(order, card, key), _PATIENCE)
         except ProblemError as refusal:
             if refusal.code == "card_declined":
                 raise Declined from refusal
@@ -288,7 +298,7 @@ class Seeding:
         await _each("deliveries", [partial(deliver, number, one) for number, one in enumerate(self._wanted.purchases)])
 
     async def _bring(self, order: UUID, status: str, purchase: Purchase) -> bool:
-        if purchase.outcome is Outcome.RETURNED and status == "confirmed":
+        if purchase.outcome is PurchaseOutcome.RETURNED and status == "confirmed":
             await self._buyers[purchase.customer].call("DELETE", f"/orders/{order}")
             return True
         age = datetime.now(UTC) - purchase.at
@@ -313,10 +323,10 @@ class Seeding:
     async def _hear_verdicts(self) -> None:
         authors = {
             product: {review.author_id for review in await self._admin.all_of(partial(_reviews_of, product))}
-            for product in {self._products[verdict.article] for verdict in self._wanted.verdicts}
+            for product in {self._products[verdict.article] for verdict in self._wanted.reviews_to_write}
         }
 
-        async def hear(verdict: Verdict) -> bool:
+        async def hear(verdict: SeedReview) -> bool:
             buyer, product = self._buyers[verdict.customer], self._products[verdict.article]
             if self._ids[buyer.email] in authors[product]:
                 return False
@@ -324,7 +334,7 @@ class Seeding:
             await buyer.call("POST", f"/products/{product}/reviews", said)
             return True
 
-        await _each("reviews", [partial(hear, verdict) for verdict in self._wanted.verdicts])
+        await _each("reviews", [partial(hear, verdict) for verdict in self._wanted.reviews_to_write])
 
 
 def _products_of(seller: int, api: Client) -> AsyncIterable[ListedAnswer]:
@@ -413,12 +423,12 @@ async def _seed(chosen: argparse.Namespace) -> None:
         )
     stack = _stack(chosen.history) if chosen.history else None
     until = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
-    wanted = assortment(chosen.seed, chosen.products, chosen.customers, chosen.orders, until)
+    wanted = seed_data(chosen.seed, chosen.products, chosen.customers, chosen.orders, until)
     print(f"seeding {chosen.url}: a year until {until:%Y-%m-%d %H:%M} UTC", flush=True)
     async with Shop(chosen.url) as shop:
         await shop.call("GET", "/categories")
-        seeding = Seeding(
-            Account(shop, chosen.admin_email, password), wanted, Pictures(chosen.pictures, chosen.pictures_url)
+        seeding = Seeder(
+            Account(shop, chosen.admin_email, password), wanted, ProductImages(chosen.pictures, chosen.pictures_url)
         )
         await seeding.run()
         if stack is not None:
@@ -434,15 +444,15 @@ def _stack(name: str) -> Stack:
     return Stack(Plan(name, Path(), design_ports(), redis_database=0), Servers.from_environment())
 
 
-async def _tell_history(stack: Stack, past: Past) -> None:
+async def _tell_history(stack: Stack, past: History) -> None:
     """Raises SeedError where the books do not agree."""
     began = time.monotonic()
-    async with books.opened(stack) as kept:
-        await kept.come_to_agree(_PATIENCE)
+    async with consistency.open_checker(stack) as kept:
+        await kept.wait_until_consistent(_PATIENCE)
         await backdate(stack, past)
-        findings = await kept.disagreements()
-    if findings:
-        raise SeedError("the books do not agree any more: " + "; ".join(map(str, findings)))
+        inconsistencies = await kept.inconsistencies()
+    if inconsistencies:
+        raise SeedError("the books do not agree any more: " + "; ".join(map(str, inconsistencies)))
     print(f"  {'history':12} {len(past.orders):5} orders in a year; the books agree {time.monotonic() - began:4.0f} s")
 
 

@@ -28,7 +28,7 @@ _LOG_TAIL = 3000
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class ServiceDefinition:
     """One service: its ports as the design has them, and what it keeps where. A new service is a new row."""
 
     http: int
@@ -36,15 +36,15 @@ class Kind:
     database: str | None = None
 
 
-SERVICES: Mapping[str, Kind] = {
-    "user": Kind(8081, 9091, "users_db"),
-    "product": Kind(8082, 9094, "products_db"),
-    "inventory": Kind(8085, 9092, "inventory_db"),
-    "order": Kind(8083, 9095, "orders_db"),
-    "payment": Kind(8084, 9096, "payments_db"),
-    "notification": Kind(8086, 9097, "notifications_db"),
-    "review": Kind(8087, 9093, "reviews_db"),
-    "gateway": Kind(8080),
+SERVICES: Mapping[str, ServiceDefinition] = {
+    "user": ServiceDefinition(8081, 9091, "users_db"),
+    "product": ServiceDefinition(8082, 9094, "products_db"),
+    "inventory": ServiceDefinition(8085, 9092, "inventory_db"),
+    "order": ServiceDefinition(8083, 9095, "orders_db"),
+    "payment": ServiceDefinition(8084, 9096, "payments_db"),
+    "notification": ServiceDefinition(8086, 9097, "notifications_db"),
+    "review": ServiceDefinition(8087, 9093, "reviews_db"),
+    "gateway": ServiceDefinition(8080),
 }
 _METRICS_OFFSET = 1400
 """Under fixed ports, metrics of the service on 8083 are on 9483."""
@@ -100,9 +100,12 @@ class Plan:
     redis_database: int
     settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Further variables, by service."""
-    crashing: bool = False
-    """Whether services run through shop_e2e.faults.crash_points, so that they note the points they come to, and can be made to die at one."""
-    detours: Mapping[str, int] = field(default_factory=dict)
+    launcher: str | None = None
+    """The module that runs each service's process in place of the service's own, with the service's name as its first argument.
+
+    It is told in CRASH_RECORD where to note the crash points that it reaches, and in CRASH_AT at which one to kill itself.
+    """
+    proxied_ports: Mapping[str, int] = field(default_factory=dict)
     """Ports of this machine by which services reach `postgres`, `rabbitmq` and, for gRPC, each other by name."""
     jwt_secret: str = field(default_factory=lambda: secrets.token_urlsafe(48), repr=False)
     admin_email: str = "admin@example.com"
@@ -121,12 +124,12 @@ def design_ports() -> dict[str, Ports]:
 class Stack:
     """A running shop. Single services can be stopped, killed and started again."""
 
-    def __init__(self, plan: Plan, servers: Servers, hear: Callable[[str, str], None] | None = None) -> None:
-        """`hear` is told each line that a service writes, with the service's name; the log files have them in any case."""
+    def __init__(self, plan: Plan, servers: Servers, on_line: Callable[[str, str], None] | None = None) -> None:
+        """`on_line` is told each line that a service writes, with the service's name; the log files have them in any case."""
         self.plan = plan
         self.servers = servers
-        self._hear = hear
-        self._hearing: dict[asyncio.subprocess.Process, asyncio.Task[None]] = {}
+        self._on_line = on_line
+        self._line_readers: dict[asyncio.subprocess.Process, asyncio.Task[None]] = {}
         self._processes: dict[str, asyncio.subprocess.Process] = {}
 
     @property
@@ -151,8 +154,8 @@ class Stack:
     def log_of(self, service: str) -> Path:
         return self.plan.logs / f"{service}.log"
 
-    def points_of(self, service: str) -> Path:
-        """Where the processes of a crashing stack note the points they come to, a line each."""
+    def crash_points_of(self, service: str) -> Path:
+        """Where the launcher notes the crash points that a service reaches, a line each."""
         return self.plan.logs / f"{service}.points"
 
     async def start(self, *services: str) -> None:
@@ -162,7 +165,7 @@ class Stack:
         async with httpx.AsyncClient(timeout=5) as client:
             await asyncio.gather(*(self._until_ready(client, service) for service in services or SERVICES))
 
-    async def start_to_die(self, service: str, point: str) -> None:
+    async def start_with_crash_point(self, service: str, point: str) -> None:
         """Starts a service that kills itself when it first comes to `point`; see shop_e2e.faults.crash_points. Returns when it is ready, or
         has died already. Raises StackError.
         """
@@ -175,7 +178,7 @@ class Stack:
                     raise
 
     @contextlib.asynccontextmanager
-    async def restarted_when_it_dies(self, service: str) -> AsyncIterator[list[float]]:
+    async def restarted_on_exit(self, service: str) -> AsyncIterator[list[float]]:
         """While the block runs, a service that dies is started again, as Kubernetes does. Gives the times of its deaths."""
         deaths: list[float] = []
 
@@ -269,10 +272,10 @@ class Stack:
             raise StackError(f"{service} could not be migrated", self._log_tail(service))
 
     async def _serve(self, service: str, **dying: str) -> asyncio.subprocess.Process:
-        if not self.plan.crashing:
+        if self.plan.launcher is None:
             return await self._run(service, [f"{service}_service", "serve"])
-        noting = {"CRASH_RECORD": str(self.points_of(service))}
-        return await self._run(service, ["shop_e2e.faults.crash_points", service, "serve"], {**noting, **dying})
+        noting = {"CRASH_RECORD": str(self.crash_points_of(service))}
+        return await self._run(service, [self.plan.launcher, service, "serve"], {**noting, **dying})
 
     async def _run(
         self, service: str, arguments: Sequence[str], extra: Mapping[str, str] | None = None
@@ -283,17 +286,17 @@ class Stack:
                 "-m",
                 *arguments,
                 stdin=asyncio.subprocess.DEVNULL,
-                stdout=log if self._hear is None else asyncio.subprocess.PIPE,
+                stdout=log if self._on_line is None else asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
                 env={**self.environment_of(service), **(extra or {})},
                 start_new_session=True,  # so that an interrupt reaches this process alone, which then stops the rest in order
             )
-        if self._hear is not None:
-            self._hearing[process] = asyncio.create_task(self._pass_on(service, process, self._hear))
+        if self._on_line is not None:
+            self._line_readers[process] = asyncio.create_task(self._pass_on(service, process, self._on_line))
         return process
 
     async def _pass_on(
-        self, service: str, process: asyncio.subprocess.Process, hear: Callable[[str, str], None]
+        self, service: str, process: asyncio.subprocess.Process, on_line: Callable[[str, str], None]
     ) -> None:
         if process.stdout is None:
             return
@@ -301,14 +304,14 @@ class Stack:
             async for line in lines_of(process.stdout):
                 log.write(f"{line}\n")
                 log.flush()
-                hear(service, line)
+                on_line(service, line)
 
     async def _ended(self, process: asyncio.subprocess.Process) -> int:
         """Its exit status, once all that it wrote is passed on."""
         status = await process.wait()
-        if process in self._hearing:
-            await self._hearing[process]
-            self._hearing.pop(process, None)
+        if process in self._line_readers:
+            await self._line_readers[process]
+            self._line_readers.pop(process, None)
         return status
 
     async def _ended_in_time(self, process: asyncio.subprocess.Process) -> None:
@@ -345,7 +348,7 @@ class Stack:
             environment[f"{name.upper()}_URL"] = self.url_of(name)
             if kind.grpc is not None:
                 environment[f"{name.upper()}_GRPC"] = (
-                    f"127.0.0.1:{self.plan.detours.get(name, self.plan.ports[name].grpc)}"
+                    f"127.0.0.1:{self.plan.proxied_ports.get(name, self.plan.ports[name].grpc)}"
                 )
         environment["REDIS_URL"] = self._redis_url()
         if SERVICES[service].database is not None:
@@ -363,7 +366,7 @@ class Stack:
         return {
             "GRPC_PORT": str(self.plan.ports[service].grpc),
             "DB_HOST": server.hostname or "",
-            "DB_PORT": str(self.plan.detours.get("postgres", server.port or 5432)),
+            "DB_PORT": str(self.plan.proxied_ports.get("postgres", server.port or 5432)),
             "DB_USER": server.username or "",
             "DB_PASSWORD": server.password or "",
             "DB_NAME": self._database_name(service),
@@ -375,7 +378,7 @@ class Stack:
 
     def _broker_url(self) -> str:
         broker = urlsplit(self.servers.rabbitmq)
-        port = self.plan.detours.get("rabbitmq", broker.port or 5672)
+        port = self.plan.proxied_ports.get("rabbitmq", broker.port or 5672)
         netloc = f"{broker.username}:{broker.password}@{broker.hostname}:{port}"
         return urlunsplit(broker._replace(netloc=netloc, path=f"/{self.plan.name}"))
 

@@ -12,7 +12,7 @@ _LONGEST_PAUSE_SECONDS = 30.0
 _T = TypeVar("_T")
 
 
-class Tended(Protocol):
+class Supervised(Protocol):
     """What runs the services; see devtools.stack.Stack."""
 
     async def start(self, *services: str) -> None: ...
@@ -26,7 +26,7 @@ def pause_after(failures: int) -> float:
     return min(2.0 ** (failures - 1), _LONGEST_PAUSE_SECONDS)
 
 
-async def unless(event: asyncio.Event, doing: Awaitable[_T]) -> _T | None:
+async def run_unless_set(event: asyncio.Event, doing: Awaitable[_T]) -> _T | None:
     """The result of `doing`, or None: then the event came first, and `doing` was cancelled."""
     work, interrupted = asyncio.ensure_future(doing), asyncio.ensure_future(event.wait())
     try:
@@ -38,10 +38,10 @@ async def unless(event: asyncio.Event, doing: Awaitable[_T]) -> _T | None:
         await asyncio.gather(work, interrupted, return_exceptions=True)
 
 
-class Tending:
+class Supervisor:
     def __init__(
         self,
-        stack: Tended,
+        stack: Supervised,
         services: Sequence[str],
         say: Callable[[str, str], None],
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -65,7 +65,7 @@ class Tending:
         """The services that are ready now."""
         return frozenset(service for service, running in self._running.items() if running.is_set())
 
-    def take_up(self, change: Change) -> None:
+    def handle_change(self, change: Change) -> None:
         """Restarts the services that a change concerns."""
         self._unmigrated |= change.migrations_of
         for service in change.of:
@@ -81,14 +81,14 @@ class Tending:
         """One life after the other."""
         changed = self._changed[service]
         while True:
-            ending = await unless(changed, self._live(service))
+            ending = await run_unless_set(changed, self._live(service))
             self._running[service].clear()
             self._tried[service].set()
             if ending is not None:
                 self._failures[service] += 1
                 seconds = pause_after(self._failures[service])
                 self._say(service, f"{ending}; starts again in {seconds:.0f} s, or when its source changes")
-                await unless(changed, self._pause(seconds))
+                await run_unless_set(changed, self._pause(seconds))
             if changed.is_set():
                 changed.clear()
                 self._failures[service] = 0

@@ -25,7 +25,7 @@ class Terminal:
         self._coloured = coloured
         self._colour_of = {service: _COLOURS[n % len(_COLOURS)] for n, service in enumerate(services)}
 
-    def hear(self, service: str, line: str) -> None:
+    def on_line(self, service: str, line: str) -> None:
         """Shows what a service wrote: its JSON as people read it, everything else as it is."""
         level, shown = readable(line)
         for part in shown.splitlines():

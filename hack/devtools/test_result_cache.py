@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from devtools.content_digest import digest_of
+from devtools.content_digest import content_digest
 
 SHARED = (
     "services/chassis",
@@ -32,7 +32,7 @@ _COMPLETE = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
 
 def pytest_configure(config: pytest.Config) -> None:
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    config.pluginmanager.register(Remembering(config, cache / "ecommerce-passed"))
+    config.pluginmanager.register(TestResultCache(config, cache / "ecommerce-passed"))
 
 
 def suite_of(nodeid: str) -> str | None:
@@ -41,14 +41,15 @@ def suite_of(nodeid: str) -> str | None:
     return "/".join(parts[:2]) if len(parts) > 3 and (parts[0], parts[2]) == ("services", "tests") else None
 
 
-class Remembering:
+class TestResultCache:
     def __init__(self, config: pytest.Config, memory: Path) -> None:
         self._config = config
         suites = [f"services/{tests.parent.name}" for tests in sorted((config.rootpath / "services").glob("*/tests"))]
         given = f"{sys.version} {platform.platform()} {config.option.markexpr}"
         self._files = {
             # of the contents at the start: what changes while tests run has not passed them
-            suite: memory / f"{suite.replace('/', '-')}-{_named(given, digest_of(config.rootpath, suite, *SHARED))}"
+            suite: memory
+            / f"{suite.replace('/', '-')}-{_named(given, content_digest(config.rootpath, suite, *SHARED))}"
             for suite in suites
         }
         self._remembered = {suite: int(file.read_text()) for suite, file in self._files.items() if file.exists()}

@@ -56,7 +56,7 @@ class Collector:
 
 
 @asynccontextmanager
-async def collecting() -> AsyncIterator[Collector]:
+async def run_collector() -> AsyncIterator[Collector]:
     collector = Collector()
     app = web.Application(client_max_size=_MOST_BYTES)
     app.router.add_post("/v1/traces", collector.receive)

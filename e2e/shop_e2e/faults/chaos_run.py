@@ -23,17 +23,17 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from chassis_testing.fault_proxy import FaultProxy, fault_proxy
-from devtools import consistency as books
-from devtools.consistency import Finding
-from devtools.retry import insist
+from devtools import consistency
+from devtools.consistency import Inconsistency
+from devtools.retry import retry
 from devtools.shop_client import Person, Shop
 from devtools.stack import SERVICES, Servers, Stack
-from devtools.supervisor import unless
+from devtools.supervisor import run_unless_set
 from ecommerce_client import ProblemError
 
 from shop_e2e.api.mailbox import mailbox
-from shop_e2e.faults import server_faults as servers
-from shop_e2e.isolated.stacks import admin_of, on_trial
+from shop_e2e.faults import server_faults
+from shop_e2e.isolated.stacks import admin_of, isolated_stack
 
 _VISIT = 25
 """Attempts of one buyer."""
@@ -42,7 +42,7 @@ _PATIENCE_SECONDS = 240.0
 _REST_SECONDS = 600.0
 """Until what 10,000 orders caused is done: the mails are the last."""
 BUYERS = 16
-CALM_SECONDS = 2.0
+FAULT_INTERVAL_SECONDS = 2.0
 _T = TypeVar("_T")
 
 
@@ -77,39 +77,46 @@ class Report:
     seed: int
     tally: Tally
     lost: list[str]
-    findings: list[Finding]
+    inconsistencies: list[Inconsistency]
 
     def __str__(self) -> str:
-        charged_twice = sum(len(finding.rows) for finding in self.findings if finding.what == books.CHARGED_TWICE)
+        charged_twice = sum(
+            len(finding.rows) for finding in self.inconsistencies if finding.what == consistency.CHARGED_TWICE
+        )
         rows = [
             *self.tally.rows(),
             ("orders lost", len(self.lost)),
             ("orders charged twice", charged_twice),
-            ("disagreements between books", len(self.findings)),
+            ("disagreements between books", len(self.inconsistencies)),
         ]
         width = max(len(name) for name, _ in rows)
         lines = [f"{name:<{width}}  {count:>7}" for name, count in rows]
-        return "\n".join([f"seed {self.seed}", *lines, *map(str, self.findings)])
+        return "\n".join([f"seed {self.seed}", *lines, *map(str, self.inconsistencies)])
 
 
-async def burn(
-    orders: int, seed: int, logs: Path, say: Callable[[str], None], buyers: int = BUYERS, calm: float = CALM_SECONDS
+async def run_chaos(
+    orders: int,
+    seed: int,
+    logs: Path,
+    say: Callable[[str], None],
+    buyers: int = BUYERS,
+    fault_interval: float = FAULT_INTERVAL_SECONDS,
 ) -> Report:
     """A shop of its own on the test servers, set on fire; see Fire."""
     async with AsyncExitStack() as closing:
         box = await closing.enter_async_context(mailbox())
-        lines, detours = await _lines(closing)
-        stack = await closing.enter_async_context(on_trial("fire", logs, box, detours=detours))
+        lines, proxied_ports = await _lines(closing)
+        stack = await closing.enter_async_context(isolated_stack("fire", logs, box, proxied_ports=proxied_ports))
         for service in (name for name, kind in SERVICES.items() if kind.grpc):
             lines[service].aim("127.0.0.1", stack.plan.ports[service].grpc)
         shop = await closing.enter_async_context(Shop(stack.url, timeout=30))
         admin = await admin_of(stack, shop)
-        tally = await Fire(stack, shop, admin, lines, orders, seed, buyers, calm, say).burn()
+        tally = await ChaosRun(stack, shop, admin, lines, orders, seed, buyers, fault_interval, say).run_chaos()
         say("the fire is out; waiting for the shop to come to rest")
-        opened = await closing.enter_async_context(books.opened(stack))
+        opened = await closing.enter_async_context(consistency.open_checker(stack))
         with suppress(AssertionError):  # what then still disagrees is the report's to tell
-            await opened.come_to_agree(_REST_SECONDS)
-        return Report(seed, tally, await opened.lost(tally.accepted), await opened.disagreements())
+            await opened.wait_until_consistent(_REST_SECONDS)
+        return Report(seed, tally, await opened.lost(tally.accepted), await opened.inconsistencies())
 
 
 async def _lines(closing: AsyncExitStack) -> tuple[dict[str, FaultProxy], dict[str, int]]:
@@ -126,7 +133,7 @@ async def _lines(closing: AsyncExitStack) -> tuple[dict[str, FaultProxy], dict[s
 
 
 @dataclass
-class Fire:
+class ChaosRun:
     """`orders` attempts by `buyers` at once, under blows that come at random moments. `seed` decides everything but time."""
 
     stack: Stack
@@ -136,13 +143,13 @@ class Fire:
     orders: int
     seed: int
     buyers: int
-    calm: float
-    """Seconds between two blows, at most."""
+    fault_interval: float
+    """Seconds between two faults, at most."""
     say: Callable[[str], None] = print
     tally: Tally = field(default_factory=Tally)
     products: list[int] = field(default_factory=list)
 
-    async def burn(self) -> Tally:
+    async def run_chaos(self) -> Tally:
         """All orders under blows; every part runs again when this returns."""
         self.say(f"seed {self.seed}: {self.orders} orders by {self.buyers} buyers")
         began = time.monotonic()
@@ -166,7 +173,7 @@ class Fire:
         """One buyer after the other, who takes attempts from those that are left to all, and goes before their access token ends."""
         for visited, number in enumerate(attempts):
             if visited % _VISIT == 0:
-                person = await insist(self.shop.register, _PATIENCE_SECONDS)
+                person = await retry(self.shop.register, _PATIENCE_SECONDS)
             await self._attempt(person, number)
             if number % 500 == 499:
                 self.say(
@@ -205,12 +212,14 @@ class Fire:
         return "paid"
 
     async def _insist(self, call: Callable[[], Awaitable[_T]], passing: Collection[str] = ()) -> _T:
-        return await insist(call, _PATIENCE_SECONDS, passing=passing)
+        return await retry(call, _PATIENCE_SECONDS, passing=passing)
 
     async def _blow(self, is_out: asyncio.Event) -> None:
         """One blow after the other, each mended before the next and before the end."""
         chance = random.Random(self.seed)
-        while await unless(is_out, asyncio.sleep(chance.uniform(self.calm / 4, self.calm), result=True)):
+        while await run_unless_set(
+            is_out, asyncio.sleep(chance.uniform(self.fault_interval / 4, self.fault_interval), result=True)
+        ):
             kind = chance.choices(("kill", "drop", "cut", "delay", "database", "broker"), (8, 4, 2, 2, 1, 1))[0]
             await getattr(self, f"_{kind}")(chance)
 
@@ -241,11 +250,11 @@ class Fire:
 
     async def _database(self, _chance: random.Random) -> None:
         self.tally.blows["crashes of the database server"] += 1
-        await servers.crash_database(self.stack.servers.postgres)
+        await server_faults.crash_database(self.stack.servers.postgres)
 
     async def _broker(self, _chance: random.Random) -> None:
         self.tally.blows["restarts of the broker"] += 1
-        await servers.restart_broker(self.stack.servers.rabbitmq)
+        await server_faults.restart_broker(self.stack.servers.rabbitmq)
 
     async def _heal(self) -> None:
         for mended in self.lines.values():
@@ -262,14 +271,17 @@ def main() -> None:
     parser.add_argument("--orders", type=int, default=500, help="attempts to order [%(default)s]")
     parser.add_argument("--buyers", type=int, default=BUYERS, help="at once [%(default)s]")
     parser.add_argument(
-        "--calm", type=float, default=CALM_SECONDS, help="seconds between two blows at most [%(default)s]"
+        "--fault-interval",
+        type=float,
+        default=FAULT_INTERVAL_SECONDS,
+        help="seconds between two faults at most [%(default)s]",
     )
     parser.add_argument("--seed", type=int, default=random.randrange(2**32), help="of a run to repeat [a new one]")
     chosen = parser.parse_args()
     logs = Path(tempfile.mkdtemp(prefix="fire-logs-"))
-    report = asyncio.run(burn(chosen.orders, chosen.seed, logs, print, chosen.buyers, chosen.calm))
+    report = asyncio.run(run_chaos(chosen.orders, chosen.seed, logs, print, chosen.buyers, chosen.fault_interval))
     print(report)
-    sys.exit(bool(report.findings or report.lost))
+    sys.exit(bool(report.inconsistencies or report.lost))
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ class Failure:
 
 
 @dataclass
-class OrderStream:
+class OrderLoad:
     """`buyers` people each order one piece of a product after the other, one in three cancels now and then. They `pause` for some
     seconds in between, which leaves the machine to what the test does meanwhile.
     """
@@ -39,7 +39,7 @@ class OrderStream:
     _people: list[Person] = field(default_factory=list)
 
     @asynccontextmanager
-    async def flowing(self) -> AsyncIterator[None]:
+    async def running(self) -> AsyncIterator[None]:
         """Orders flow while the block runs."""
         print(f"order stream: seed {self.seed}")
         self._people = [await self.shop.register() for _ in range(self.buyers)]
@@ -60,7 +60,7 @@ class OrderStream:
 
         await eventually(flows, within)
 
-    async def assert_books_agree(self) -> None:
+    async def assert_consistent(self) -> None:
         """No accepted order is lost, and what is reserved is what orders hold, once every event has arrived."""
         stored = {order.id: order for person in self._people for order in await person.orders()}
         lost = self.accepted - set(stored)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import asyncpg
-from devtools.content_digest import digest_of
+from devtools.content_digest import content_digest
 from devtools.stack import SERVICES, Stack
 
 _ROOT = Path(__file__).parents[3]
@@ -54,4 +54,4 @@ async def _drop(connection: asyncpg.Connection, templates: set[str]) -> None:
 def _migrations() -> str:
     """Names all that a migration may import, libraries included."""
     packages = [f"services/{service}/{service}_service" for service, kind in SERVICES.items() if kind.database]
-    return digest_of(_ROOT, "constraints.txt", "services/chassis/chassis", *packages)
+    return content_digest(_ROOT, "constraints.txt", "services/chassis/chassis", *packages)

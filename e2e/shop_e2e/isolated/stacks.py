@@ -15,13 +15,13 @@ from shop_e2e.isolated.database_templates import copy_databases
 
 
 @asynccontextmanager
-async def on_trial(
+async def isolated_stack(
     name: str,
     logs: Path,
     box: Mailbox,
     *,
-    crashing: bool = False,
-    detours: Mapping[str, int] | None = None,
+    launcher: str | None = None,
+    proxied_ports: Mapping[str, int] | None = None,
     everywhere: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Stack]:
     """A running shop whose mails go to `box`; removed at the end of the block. Raises StackError.
@@ -48,8 +48,8 @@ async def on_trial(
         ports=free_ports(),
         redis_database=random.randrange(2, 16),
         settings={service: {**(everywhere or {}), **of_one.get(service, {})} for service in SERVICES},
-        crashing=crashing,
-        detours=detours or {},
+        launcher=launcher,
+        proxied_ports=proxied_ports or {},
     )
     print(f"logs of the services: {plan.logs}")
     stack = Stack(plan, Servers.from_environment())
@@ -67,7 +67,7 @@ async def admin_of(stack: Stack, shop: Shop) -> Person:
     return await shop.log_in(stack.plan.admin_email, stack.plan.admin_password)
 
 
-def unforeseen_errors(stack: Stack) -> list[str]:
+def unexpected_errors(stack: Stack) -> list[str]:
     """What services logged that nobody had thought of."""
     lines = (line for log in stack.plan.logs.glob("*.log") for line in log.read_text().splitlines())
     return [line for line in lines if "unforeseen error" in line or "background loop failed" in line]

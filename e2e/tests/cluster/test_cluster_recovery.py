@@ -7,15 +7,15 @@ from devtools.shop_client import Person, Shop
 from devtools.stack import SERVICES
 from shop_e2e.cluster.kubectl import Namespace, Object, eventually
 from shop_e2e.cluster.shops import STORES
-from shop_e2e.faults.order_load import Failure, OrderStream
+from shop_e2e.faults.order_load import Failure, OrderLoad
 
 pytestmark = pytest.mark.cluster
 
 
 async def test_orders_survive_the_death_of_every_pod(namespace: Namespace, shop: Shop, admin: Person) -> None:
     _, product = await shop.stocked_product(admin, 1_000_000)
-    stream = OrderStream(shop, product)
-    async with stream.flowing():
+    stream = OrderLoad(shop, product)
+    async with stream.running():
         for component in (*SERVICES, *STORES):
             before = len(stream.failures)
             await asyncio.to_thread(_kill, namespace, component)
@@ -24,7 +24,7 @@ async def test_orders_survive_the_death_of_every_pod(namespace: Namespace, shop:
                 f"{component}: {len(stream.failures) - before} orders refused, {len(stream.accepted)} accepted so far"
             )
             _only_foreseen(stream.failures[before:], component)
-    await stream.assert_books_agree()
+    await stream.assert_consistent()
 
 
 def _kill(namespace: Namespace, component: str) -> None:

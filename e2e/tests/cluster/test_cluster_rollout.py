@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from devtools.shop_client import Person, Shop
 from shop_e2e.cluster.kubectl import Namespace, eventually
-from shop_e2e.faults.order_load import OrderStream
+from shop_e2e.faults.order_load import OrderLoad
 
 pytestmark = [pytest.mark.cluster, pytest.mark.undisturbed]
 
@@ -14,9 +14,9 @@ async def test_changing_the_profile_rolls_out_without_a_failed_request(
     namespace: Namespace, shop: Shop, admin: Person
 ) -> None:
     _, product = await shop.stocked_product(admin, 100_000)
-    stream = OrderStream(shop, product, buyers=3, pause=0.5)  # so few that no autoscaler adds pods to those that start
+    stream = OrderLoad(shop, product, buyers=3, pause=0.5)  # so few that no autoscaler adds pods to those that start
     try:
-        async with stream.flowing():
+        async with stream.running():
             for profile, replicas in (("medium", 2), ("small", 1)):
                 namespace.patch("ecp", "shop", {"spec": {"profile": profile}})
                 await asyncio.to_thread(_rolled_out, namespace, replicas)
@@ -28,7 +28,7 @@ async def test_changing_the_profile_rolls_out_without_a_failed_request(
 
     assert len(stream.accepted) > 100
     assert stream.failures == []
-    await stream.assert_books_agree()
+    await stream.assert_consistent()
 
 
 def _rolled_out(namespace: Namespace, replicas: int) -> None:

@@ -63,7 +63,7 @@ def test_rules_read_only_metrics_that_are_exported() -> None:
 
 def test_every_metric_in_a_rule_has_a_selector_that_charts_can_narrow_to_one_shop() -> None:
     for rule in prometheus.rules():
-        for name in metrics.names_in(rule["expr"]):
+        for name in metrics.metric_names(rule["expr"]):
             assert re.search(rf"\b{name}(?!{{)\b(?!\{{)", rule["expr"]) is None, rule["expr"]
 
 
@@ -95,7 +95,7 @@ def _queries() -> Iterator[str]:
 def _unknown(queries: Iterator[str]) -> set[str]:
     known = {series for metric in metrics.exported() for series in metric.series}
     known |= _recorded().keys()
-    return {name for query in queries for name in metrics.names_in(query) - known if not _OTHERS.fullmatch(name)}
+    return {name for query in queries for name in metrics.metric_names(query) - known if not _OTHERS.fullmatch(name)}
 
 
 @functools.cache
@@ -119,10 +119,10 @@ def _recorded() -> dict[str, str]:
 def _watched(scenario: dict[str, Any], alert: dict[str, Any]) -> bool:
     """Whether a scenario has series that the alert reads, itself or through recording rules, so that its silence says something."""
     recorded = _recorded()
-    read, wanted = set(metrics.names_in(alert["expr"])), set[str]()
+    read, wanted = set(metrics.metric_names(alert["expr"])), set[str]()
     while read:
         name = read.pop()
-        read |= metrics.names_in(recorded[name]) if name in recorded and name not in wanted else set()
+        read |= metrics.metric_names(recorded[name]) if name in recorded and name not in wanted else set()
         wanted.add(name)
     present = {re.split("[{ ]", series["series"])[0] for series in scenario["input_series"]}
     return bool(wanted & present)

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 from chassis_testing.waiting import eventually
-from devtools import consistency as books
-from devtools.retry import insist
+from devtools import consistency
+from devtools.retry import retry
 from devtools.shop_client import Person, Shop
 from devtools.stack import SERVICES, Stack
 from shop_e2e.api.mailbox import Mailbox, mailbox, text_of
-from shop_e2e.isolated.stacks import admin_of, on_trial
+from shop_e2e.isolated.stacks import admin_of, isolated_stack
 
 _SAMPLE = 4
 """How many points every run tries; the whole matrix is a long test."""
@@ -35,7 +35,9 @@ async def box() -> AsyncIterator[Mailbox]:
 @pytest.fixture(scope="module")
 async def fragile(tmp_path_factory: pytest.TempPathFactory, box: Mailbox) -> AsyncIterator[Stack]:
     """A shop whose processes can be made to die."""
-    async with on_trial("crash", tmp_path_factory.mktemp("crash-logs"), box, crashing=True) as stack:
+    async with isolated_stack(
+        "crash", tmp_path_factory.mktemp("crash-logs"), box, launcher="shop_e2e.faults.crash_points"
+    ) as stack:
         yield stack
 
 
@@ -43,7 +45,7 @@ async def fragile(tmp_path_factory: pytest.TempPathFactory, box: Mailbox) -> Asy
 async def points(fragile: Stack, box: Mailbox) -> list[tuple[str, str]]:
     """Every point that services pass between an order and its refund, in the order of services."""
     await _journey(fragile, box)
-    return [(service, point) for service in SERVICES for point in _lines(fragile.points_of(service))]
+    return [(service, point) for service in SERVICES for point in _lines(fragile.crash_points_of(service))]
 
 
 def _lines(record: Path) -> list[str]:
@@ -86,8 +88,8 @@ async def _die_at(stack: Stack, service: str, point: str, box: Mailbox) -> bool:
     Says whether it died.
     """
     await stack.stop(service)
-    await stack.start_to_die(service, point)
-    async with stack.restarted_when_it_dies(service) as deaths:
+    await stack.start_with_crash_point(service, point)
+    async with stack.restarted_on_exit(service) as deaths:
         await _journey(stack, box)
     if not deaths:
         await stack.stop(service)
@@ -98,34 +100,34 @@ async def _die_at(stack: Stack, service: str, point: str, box: Mailbox) -> bool:
 async def _journey(stack: Stack, box: Mailbox) -> None:
     """An order is placed, paid, confirmed, mailed, cancelled and refunded; a second one is kept, a third given up unpaid."""
     async with Shop(stack.url) as shop:
-        admin = await insist(lambda: admin_of(stack, shop))
-        _seller, product = await insist(lambda: shop.stocked_product(admin, 10))
-        buyer = await insist(lambda: shop.register())
+        admin = await retry(lambda: admin_of(stack, shop))
+        _seller, product = await retry(lambda: shop.stocked_product(admin, 10))
+        buyer = await retry(lambda: shop.register())
         returned, kept, given_up = [await _order(buyer, product) for _ in range(3)]
         for order in (returned, kept):
             await _pay(buyer, order)
         for order in (returned, given_up):
-            await insist(partial(buyer.cancel, order))
+            await retry(partial(buyer.cancel, order))
         await eventually(lambda: _is(buyer, f"/payments/order/{returned}", "refunded"), _ENDS_WITHIN)
         assert await _is(buyer, f"/orders/{kept}", "confirmed")
 
-        async with books.opened(stack) as opened:
-            await opened.come_to_agree(_ENDS_WITHIN)
+        async with consistency.open_checker(stack) as opened:
+            await opened.wait_until_consistent(_ENDS_WITHIN)
         await eventually(lambda: _mailed(box, buyer, {str(returned): 4, str(kept): 2, str(given_up): 2}), _ENDS_WITHIN)
 
 
 async def _order(buyer: Person, product: int) -> uuid.UUID:
     key = uuid.uuid4().hex
-    return (await insist(lambda: buyer.order((product, 1), key=key))).id
+    return (await retry(lambda: buyer.order((product, 1), key=key))).id
 
 
 async def _pay(buyer: Person, order: uuid.UUID) -> None:
-    await insist(partial(buyer.pay, order, key=f"pay-{order}"))
+    await retry(partial(buyer.pay, order, key=f"pay-{order}"))
     await eventually(lambda: _is(buyer, f"/orders/{order}", "confirmed"), _ENDS_WITHIN)
 
 
 async def _is(buyer: Person, path: str, status: str) -> bool:
-    return bool((await insist(lambda: buyer.call("GET", path)))["status"] == status)
+    return bool((await retry(lambda: buyer.call("GET", path)))["status"] == status)
 
 
 async def _mailed(box: Mailbox, buyer: Person, expected: dict[str, int]) -> bool:

@@ -62,7 +62,10 @@ def test_a_new_service_is_named_wherever_its_siblings_are(repository: Path) -> N
     for path in ("pyproject.toml", "e2e/pyproject.toml"):
         text = (repository / path).read_text()
         assert text.count("gallery") == text.count("review"), path
-    assert '"gallery": Kind(8088, 9098, "galleries_db"),' in (repository / "hack/devtools/stack.py").read_text()
+    assert (
+        '"gallery": ServiceDefinition(8088, 9098, "galleries_db"),'
+        in (repository / "hack/devtools/stack.py").read_text()
+    )
     assert not [path for path in (repository / "services/gallery").rglob("*") if "sample" in path.name]
     assert not [
         path

@@ -9,13 +9,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from devtools import consistency as books
-from devtools.catalogue import assortment
+from devtools import consistency
+from devtools.catalogue import seed_data
 from devtools.shop_client import Person, Shop
 from devtools.stack import Stack
 from ecommerce_client.models.product import ListedAnswer
 from shop_e2e.api.mailbox import Mailbox
-from shop_e2e.isolated.stacks import admin_of, on_trial
+from shop_e2e.isolated.stacks import admin_of, isolated_stack
 
 _PRODUCTS, _CUSTOMERS, _ORDERS = 12, 5, 40
 
@@ -23,7 +23,7 @@ _PRODUCTS, _CUSTOMERS, _ORDERS = 12, 5, 40
 @pytest.fixture(scope="module")
 async def stack(tmp_path_factory: pytest.TempPathFactory, mails: Mailbox) -> AsyncIterator[Stack]:
     """A shop of its own: seeding ends with all of its books agreeing, whatever other tests leave in theirs."""
-    async with on_trial("seed", tmp_path_factory.mktemp("seed-logs"), mails) as started:
+    async with isolated_stack("seed", tmp_path_factory.mktemp("seed-logs"), mails) as started:
         yield started
 
 
@@ -87,8 +87,8 @@ async def test_a_seeded_shop_has_sold_all_year_and_its_books_agree(stack: Stack,
 
     assert len({month.start for month in months}) >= 8
     assert conversion.placed >= conversion.paid > _ORDERS / 2
-    async with books.opened(stack) as kept:
-        assert await kept.disagreements() == []
+    async with consistency.open_checker(stack) as kept:
+        assert await kept.inconsistencies() == []
 
 
 async def test_seeding_again_adds_nothing(stack: Stack, admin: Person, first_run: tuple[str, Path]) -> None:
@@ -105,13 +105,13 @@ async def test_seeding_again_adds_nothing(stack: Stack, admin: Person, first_run
 def test_the_same_seed_and_numbers_give_the_same_shop() -> None:
     until = datetime(2026, 6, 1, tzinfo=UTC)
 
-    assert assortment(7, 60, 10, 300, until) == assortment(7, 60, 10, 300, until) != assortment(8, 60, 10, 300, until)
+    assert seed_data(7, 60, 10, 300, until) == seed_data(7, 60, 10, 300, until) != seed_data(8, 60, 10, 300, until)
 
 
 def test_a_seeded_year_has_a_weekly_rhythm() -> None:
     until = datetime(2026, 6, 1, tzinfo=UTC)
 
-    shop = assortment(7, 200, 40, 1000, until)
+    shop = seed_data(7, 200, 40, 1000, until)
 
     on = Counter(purchase.at.weekday() for purchase in shop.purchases)
     assert min(on[day] for day in (4, 5, 6)) > max(on[day] for day in (0, 1, 2))
@@ -119,7 +119,7 @@ def test_a_seeded_year_has_a_weekly_rhythm() -> None:
 
 
 def test_no_two_of_the_most_articles_have_one_name() -> None:
-    articles = assortment(7, 500, 1, 1, datetime(2026, 6, 1, tzinfo=UTC)).articles
+    articles = seed_data(7, 500, 1, 1, datetime(2026, 6, 1, tzinfo=UTC)).articles
 
     assert len({article.name for article in articles}) == 500
 

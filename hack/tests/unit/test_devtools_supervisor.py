@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 from devtools.file_watcher import Change
 from devtools.stack import StackError
-from devtools.supervisor import Tending, pause_after
+from devtools.supervisor import Supervisor, pause_after
 
 SERVICES = ("order", "user")
 
@@ -41,8 +41,8 @@ class FakeStack:
 
 
 @dataclass
-class Tended:
-    tending: Tending
+class Supervised:
+    tending: Supervisor
     stack: FakeStack
     said: list[str]
     pauses: asyncio.Queue[float]
@@ -59,7 +59,7 @@ class Tended:
 
 
 @asynccontextmanager
-async def tended(*broken: str) -> AsyncIterator[Tended]:
+async def tended(*broken: str) -> AsyncIterator[Supervised]:
     """Both services started; pauses last until `resume` is set."""
     stack, said, pauses, resume = FakeStack(broken=set(broken)), list[str](), asyncio.Queue[float](), asyncio.Event()
 
@@ -68,9 +68,9 @@ async def tended(*broken: str) -> AsyncIterator[Tended]:
         await resume.wait()
         resume.clear()
 
-    tending = Tending(stack, SERVICES, lambda service, text: said.append(f"{service}: {text}"), pause)
+    tending = Supervisor(stack, SERVICES, lambda service, text: said.append(f"{service}: {text}"), pause)
     await tending.start(*SERVICES)
-    tended = Tended(tending, stack, said, pauses, resume)
+    tended = Supervised(tending, stack, said, pauses, resume)
     assert await tended.told(2) == ["start order", "start user"]
     yield tended
     await tending.stop()
@@ -78,7 +78,7 @@ async def tended(*broken: str) -> AsyncIterator[Tended]:
 
 async def test_a_change_of_one_service_restarts_it_alone() -> None:
     async with tended() as shop:
-        shop.tending.take_up(Change(frozenset({"order"})))
+        shop.tending.handle_change(Change(frozenset({"order"})))
 
         assert await shop.told(2) == ["stop order", "start order"]
         assert shop.stack.told.empty()
@@ -87,14 +87,14 @@ async def test_a_change_of_one_service_restarts_it_alone() -> None:
 
 async def test_a_change_of_what_all_share_restarts_all() -> None:
     async with tended() as shop:
-        shop.tending.take_up(Change(frozenset(SERVICES)))
+        shop.tending.handle_change(Change(frozenset(SERVICES)))
 
         assert sorted(await shop.told(4)) == ["start order", "start user", "stop order", "stop user"]
 
 
 async def test_a_new_migration_is_run_before_the_service_starts() -> None:
     async with tended() as shop:
-        shop.tending.take_up(Change(frozenset({"order"}), frozenset({"order"})))
+        shop.tending.handle_change(Change(frozenset({"order"}), frozenset({"order"})))
 
         assert await shop.told(3) == ["stop order", "migrate order", "start order"]
 
@@ -120,7 +120,7 @@ async def test_a_service_that_cannot_start_waits_longer_each_time_and_for_no_cha
         assert shop.tending.running() == {"user"}
 
         shop.stack.broken.clear()
-        shop.tending.take_up(Change(frozenset({"order"})))
+        shop.tending.handle_change(Change(frozenset({"order"})))
 
         assert await shop.told(2) == ["stop order", "start order"]
 

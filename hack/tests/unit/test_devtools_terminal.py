@@ -20,7 +20,7 @@ class Screen(io.StringIO):
 
 def shown(service: str, line: str, *, coloured: bool = False) -> str:
     screen = Screen()
-    Terminal(screen, ("order", "inventory"), coloured=coloured).hear(service, line)
+    Terminal(screen, ("order", "inventory"), coloured=coloured).on_line(service, line)
     return screen.getvalue()
 
 

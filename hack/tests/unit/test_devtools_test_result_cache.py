@@ -12,7 +12,7 @@ from devtools.test_result_cache import suite_of
 pytest_plugins = ["pytester"]
 
 _ROOT = Path(__file__).parents[3]
-_PACKAGES = {"chassis", "ecommerce_client", "platform_operator", "shop_e2e", "shopapi"} | {
+_PACKAGES = {"chassis", "chassis_testing", "ecommerce_client", "devtools", "platform_operator", "shop_e2e", "shopapi"} | {
     f"{service.name}_service" for service in (_ROOT / "services").iterdir()
 }
 
@@ -28,7 +28,7 @@ def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Callable[
         "e2e/test_shop.py",
     ):
         write(pytester, path, "def test_it(): pass")
-    write(pytester, "services/chassis/chassis/kernel.py", "ONE = 1")
+    write(pytester, "services/chassis/chassis/settings.py", "ONE = 1")
     write(pytester, "pyproject.toml", "[tool.pytest.ini_options]")
     write(pytester, ".gitignore", "cache\n__pycache__\n.pytest_cache")
     subprocess.run(["git", "init", "--quiet"], cwd=pytester.path, check=True)
@@ -59,7 +59,7 @@ def test_what_has_passed_is_not_run_again_and_that_is_said(run: Callable[..., py
     [
         ("services/order/order_service/domain/orders.py", 2),
         ("services/order/tests/service/new_harness.py", 2),
-        ("services/chassis/chassis/kernel.py", 3),
+        ("services/chassis/chassis/settings.py", 3),
         ("proto/shopapi/order.proto", 3),
         ("constraints.txt", 3),
         ("hack/compose/stripe-mock", 3),
@@ -114,7 +114,7 @@ def test_a_services_tests_read_nothing_but_what_makes_them_run_again(file: Path)
     text, service = file.read_text(), file.relative_to(_ROOT).parts[1]
     imported = {name.split(".")[0] for node in ast.walk(ast.parse(text)) for name in _imported_by(node)}
 
-    assert imported & _PACKAGES <= {"chassis", "shopapi", f"{service}_service"}
+    assert imported & _PACKAGES <= {"chassis", "chassis_testing", "shopapi", f"{service}_service"}
     assert not re.search(r"parents\[[3-9]\]", text), "that leads out of the service's folder"
 
 

@@ -11,10 +11,10 @@ import pytest
 from chassis_testing.waiting import eventually
 from devtools.shop_client import Json, Shop
 from devtools.stack import Stack
-from devtools.trace_collector import Collector, Span, collecting
+from devtools.trace_collector import Collector, Span, run_collector
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from shop_e2e.api.mailbox import Mailbox
-from shop_e2e.isolated.stacks import admin_of, on_trial, unforeseen_errors
+from shop_e2e.isolated.stacks import admin_of, isolated_stack, unexpected_errors
 
 _STEPS = {
     ("gateway", "SERVER", "POST /api/v1/orders"),
@@ -43,16 +43,16 @@ class Followed:
 
 @pytest.fixture(scope="module")
 async def traces() -> AsyncIterator[Collector]:
-    async with collecting() as collector:
+    async with run_collector() as collector:
         yield collector
 
 
 @pytest.fixture(scope="module")
 async def traced(tmp_path_factory: pytest.TempPathFactory, mails: Mailbox, traces: Collector) -> AsyncIterator[Stack]:
     exporting = {"OTEL_EXPORTER_OTLP_ENDPOINT": traces.url, "OTEL_BSP_SCHEDULE_DELAY": "200"}
-    async with on_trial("traced", tmp_path_factory.mktemp("logs"), mails, everywhere=exporting) as stack:
+    async with isolated_stack("traced", tmp_path_factory.mktemp("logs"), mails, everywhere=exporting) as stack:
         yield stack
-        assert unforeseen_errors(stack) == []
+        assert unexpected_errors(stack) == []
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import os
 import random
 
 import pytest
-from shop_e2e.faults.chaos_run import burn
+from shop_e2e.faults.chaos_run import run_chaos
 
 pytestmark = pytest.mark.alone
 
@@ -12,10 +12,10 @@ pytestmark = pytest.mark.alone
 async def test_five_hundred_orders_under_fire_leave_books_that_agree(tmp_path_factory: pytest.TempPathFactory) -> None:
     seed = int(os.environ.get("SEED", random.randrange(2**32)))
 
-    report = await burn(500, seed, tmp_path_factory.mktemp("fire-logs"), print)
+    report = await run_chaos(500, seed, tmp_path_factory.mktemp("chaos-logs"), print)
 
     print(report)
-    assert report.findings == []
+    assert report.inconsistencies == []
     assert report.lost == []
 
 
@@ -23,8 +23,8 @@ async def test_five_hundred_orders_under_fire_leave_books_that_agree(tmp_path_fa
 async def test_ten_thousand_orders_under_fire_leave_books_that_agree(tmp_path_factory: pytest.TempPathFactory) -> None:
     seed = int(os.environ.get("SEED", random.randrange(2**32)))
 
-    report = await burn(10_000, seed, tmp_path_factory.mktemp("fire-logs"), print, calm=12)
+    report = await run_chaos(10_000, seed, tmp_path_factory.mktemp("chaos-logs"), print, fault_interval=12)
 
     print(report)
-    assert report.findings == []
+    assert report.inconsistencies == []
     assert report.lost == []
