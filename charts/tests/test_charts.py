@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -15,9 +16,9 @@ Render: TypeAlias = Callable[..., list[Manifest]]
 Helm: TypeAlias = Callable[..., subprocess.CompletedProcess[str]]
 
 CHARTS = Path(__file__).resolve().parents[1]
-SERVICES = ("gateway", "user", "product", "inventory", "order", "payment", "notification", "review")
+SERVICES = tuple(tomllib.loads((CHARTS.parent / "proto/shopapi/services.toml").read_text()))
 STORES = ("postgres", "redis", "rabbitmq")
-WITH_DATABASE = SERVICES[1:]
+WITH_DATABASE = tuple(name for name in SERVICES if name != "gateway")
 LABEL = "app.kubernetes.io/"
 WAVE = "platform.ecommerce.dev/wave"
 

@@ -1,6 +1,7 @@
 """skaffold.yaml gives the charts what they take, for every service."""
 
 import re
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -14,7 +15,7 @@ Render: TypeAlias = Callable[..., list[Manifest]]
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = yaml.safe_load((ROOT / "skaffold.yaml").read_text())
 DEV, PROD = CONFIG["profiles"]
-SERVICES = {"gateway", "user", "product", "inventory", "order", "payment", "notification", "review"}
+SERVICES = set(tomllib.loads((ROOT / "proto/shopapi/services.toml").read_text()))
 RULES = {"dev": (DEV, DEV), "prod": (CONFIG, PROD)}
 """By profile: where its images are built, and where it deploys them."""
 

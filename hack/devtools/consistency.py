@@ -11,7 +11,8 @@ from chassis.database import invariants
 from chassis.messaging.topology import load_topology
 from chassis_testing.waiting import eventually
 
-from devtools.stack import SERVICES, Stack
+from devtools.services import SERVICES
+from devtools.stack import Stack
 
 CHARGED_TWICE = "orders charged twice"
 _KEEPING_BOOKS = tuple(service for service, kind in SERVICES.items() if kind.database)

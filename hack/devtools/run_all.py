@@ -16,7 +16,8 @@ from pathlib import Path
 from secrets import token_urlsafe
 
 from devtools.file_watcher import changes
-from devtools.stack import SERVICES, Plan, Ports, Servers, Stack, StackError, design_ports, free_ports
+from devtools.services import SERVICES
+from devtools.stack import Plan, Ports, Servers, Stack, StackError, design_ports, free_ports
 from devtools.supervisor import Supervisor, run_unless_set
 from devtools.terminal import Terminal, wants_colour
 

@@ -20,6 +20,7 @@ import httpx
 import redis.asyncio as redis
 from chassis_testing.ports import free_port
 
+from devtools.services import SERVICES
 from devtools.terminal import lines_of
 
 _START_SECONDS = 60
@@ -27,25 +28,6 @@ _STOP_SECONDS = 20
 _LOG_TAIL = 3000
 
 
-@dataclass(frozen=True, slots=True)
-class ServiceDefinition:
-    """One service: its ports as the design has them, and what it keeps where. A new service is a new row."""
-
-    http: int
-    grpc: int | None = None
-    database: str | None = None
-
-
-SERVICES: Mapping[str, ServiceDefinition] = {
-    "user": ServiceDefinition(8081, 9091, "users_db"),
-    "product": ServiceDefinition(8082, 9094, "products_db"),
-    "inventory": ServiceDefinition(8085, 9092, "inventory_db"),
-    "order": ServiceDefinition(8083, 9095, "orders_db"),
-    "payment": ServiceDefinition(8084, 9096, "payments_db"),
-    "notification": ServiceDefinition(8086, 9097, "notifications_db"),
-    "review": ServiceDefinition(8087, 9093, "reviews_db"),
-    "gateway": ServiceDefinition(8080),
-}
 _METRICS_OFFSET = 1400
 """Under fixed ports, metrics of the service on 8083 are on 9483."""
 

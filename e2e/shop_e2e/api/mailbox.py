@@ -20,7 +20,7 @@ class Mailbox:
     port: int = 0
     mails: list[EmailMessage] = field(default_factory=list)
 
-    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802 - aiosmtpd's name
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
         content = envelope.content
         self.mails.append(message_from_bytes(content if isinstance(content, bytes) else b"", policy=policy.default))
         return "250 kept"

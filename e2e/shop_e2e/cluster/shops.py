@@ -3,7 +3,7 @@
 import tempfile
 from pathlib import Path
 
-from devtools.stack import SERVICES
+from devtools.services import SERVICES
 
 from shop_e2e.cluster.kubectl import CONTEXT, Namespace, Object, command
 

@@ -26,8 +26,9 @@ from chassis_testing.fault_proxy import FaultProxy, fault_proxy
 from devtools import consistency
 from devtools.consistency import Inconsistency
 from devtools.retry import retry
+from devtools.services import SERVICES
 from devtools.shop_client import Person, Shop
-from devtools.stack import SERVICES, Servers, Stack
+from devtools.stack import Servers, Stack
 from devtools.supervisor import run_unless_set
 from ecommerce_client import ProblemError
 

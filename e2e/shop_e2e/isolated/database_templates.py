@@ -9,7 +9,8 @@ from pathlib import Path
 
 import asyncpg
 from devtools.content_digest import content_digest
-from devtools.stack import SERVICES, Stack
+from devtools.services import SERVICES
+from devtools.stack import Stack
 
 _ROOT = Path(__file__).parents[3]
 _PREFIX = "migrated-"

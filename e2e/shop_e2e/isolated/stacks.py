@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from devtools.services import SERVICES
 from devtools.shop_client import Person, Shop
-from devtools.stack import SERVICES, Plan, Servers, Stack, free_ports
+from devtools.stack import Plan, Servers, Stack, free_ports
 
 from shop_e2e.api.mailbox import Mailbox
 from shop_e2e.isolated.database_templates import copy_databases

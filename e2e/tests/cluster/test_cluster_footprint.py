@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from devtools.stack import SERVICES
+from devtools.services import SERVICES
 from shop_e2e.cluster.kubectl import OPERATOR_NAMESPACE, Namespace, command
 
 pytestmark = pytest.mark.cluster

@@ -5,8 +5,8 @@ import json
 import httpx
 import pytest
 from chassis_testing.waiting import eventually as awaited
+from devtools.services import SERVICES
 from devtools.shop_client import Person, Shop
-from devtools.stack import SERVICES
 from ecommerce_client import ProblemError
 from ecommerce_client.models import Money
 from ecommerce_client.models import product as product_models

@@ -3,8 +3,8 @@
 import asyncio
 
 import pytest
+from devtools.services import SERVICES
 from devtools.shop_client import Person, Shop
-from devtools.stack import SERVICES
 from shop_e2e.cluster.kubectl import Namespace, Object, eventually
 from shop_e2e.cluster.shops import STORES
 from shop_e2e.faults.order_load import Failure, OrderLoad

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 from chassis.settings import Environment, MigrationSettings, read
-from devtools.stack import SERVICES
+from devtools.services import SERVICES
 
 _ROOT = Path(__file__).resolve().parents[3]
 _SECRET = "0123456789abcdef0123456789abcdef"
@@ -22,7 +22,7 @@ class _Reset(yaml.SafeLoader):
 
 _Reset.add_constructor("!reset", lambda *_: None)
 COMPOSE = yaml.safe_load((_ROOT / "compose.yaml").read_text())
-PROD = yaml.load((_ROOT / "compose.prod.yaml").read_text(), _Reset)  # noqa: S506 - a SafeLoader
+PROD = yaml.load((_ROOT / "compose.prod.yaml").read_text(), _Reset)
 PROMETHEUS = yaml.safe_load((_ROOT / "manifests/compose/prometheus.yaml").read_text())
 EXAMPLE = dict(re.findall(r"(?m)^(\w+)=(.*)$", (_ROOT / ".env.example").read_text()))
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from devtools.stack import SERVICES
+from devtools.services import SERVICES
 
 _ROOT = Path(__file__).parents[3]
 _CATALOGUE = _ROOT / "docs/api/errors.md"

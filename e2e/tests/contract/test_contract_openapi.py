@@ -5,8 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from devtools.services import SERVICES
 from devtools.shop_client import Person, Shop
-from devtools.stack import SERVICES, Stack
+from devtools.stack import Stack
 
 _CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import httpx
 import pytest
 from chassis_testing.waiting import eventually
+from devtools.services import SERVICES
 from devtools.shop_client import Shop
-from devtools.stack import SERVICES
 from ecommerce_client.models import Money
 
 pytestmark = pytest.mark.slow

@@ -16,8 +16,9 @@ import pytest
 from chassis_testing.waiting import eventually
 from devtools import consistency
 from devtools.retry import retry
+from devtools.services import SERVICES
 from devtools.shop_client import Person, Shop
-from devtools.stack import SERVICES, Stack
+from devtools.stack import Stack
 from shop_e2e.api.mailbox import Mailbox, mailbox, text_of
 from shop_e2e.isolated.stacks import admin_of, isolated_stack
 

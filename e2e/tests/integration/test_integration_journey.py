@@ -5,8 +5,9 @@ import uuid
 import httpx
 import pytest
 from chassis_testing.waiting import eventually
+from devtools.services import SERVICES
 from devtools.shop_client import Person, Shop
-from devtools.stack import SERVICES, Stack
+from devtools.stack import Stack
 from ecommerce_client import ProblemError
 from ecommerce_client.models import Money, product
 from ecommerce_client.models.inventory import CountRequest, StockAnswer

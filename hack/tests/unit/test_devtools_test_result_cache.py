@@ -12,9 +12,15 @@ from devtools.test_result_cache import suite_of
 pytest_plugins = ["pytester"]
 
 _ROOT = Path(__file__).parents[3]
-_PACKAGES = {"chassis", "chassis_testing", "ecommerce_client", "devtools", "platform_operator", "shop_e2e", "shopapi"} | {
-    f"{service.name}_service" for service in (_ROOT / "services").iterdir()
-}
+_PACKAGES = {
+    "chassis",
+    "chassis_testing",
+    "ecommerce_client",
+    "devtools",
+    "platform_operator",
+    "shop_e2e",
+    "shopapi",
+} | {f"{service.name}_service" for service in (_ROOT / "services").iterdir()}
 
 
 @pytest.fixture

@@ -139,7 +139,7 @@ class TokensAnswer(ResponseBody):
 
     access_token: str
     refresh_token: str
-    token_type: Literal["Bearer"] = "Bearer"  # noqa: S105 - no secret
+    token_type: Literal["Bearer"] = "Bearer"
     expires_in: int
     user: UserAnswer
 

@@ -1,0 +1,123 @@
+"""Everything that lists the services of a shop agrees with their one declaration, proto/shopapi/services.toml."""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from chassis.messaging.topology import load_topology
+from devtools.services import SERVICES
+
+_ROOT = Path(__file__).parents[3]
+_METRICS_PORT = 9464
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads `!reset` and `!override` of compose documents as nothing."""
+
+
+_Loader.add_multi_constructor("!", lambda *_: None)
+
+
+def _yaml(path: str) -> Any:
+    return yaml.load((_ROOT / path).read_text(), _Loader)
+
+
+def _toml(path: str) -> dict[str, Any]:
+    return tomllib.loads((_ROOT / path).read_text())
+
+
+def test_every_service_has_a_folder_and_every_folder_a_service() -> None:
+    packages = {package.name for package in _ROOT.glob("services/*/*_service")}
+
+    assert packages == {f"{name}_service" for name in SERVICES}
+
+
+def test_no_two_services_share_a_port() -> None:
+    ports = [port for service in SERVICES.values() for port in (service.http, service.grpc) if port is not None]
+
+    assert len(ports) == len(set(ports))
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_chart_has_the_declared_ports_stores_and_neighbours(name: str) -> None:
+    service, values = SERVICES[name], _yaml(f"charts/{name}/values.yaml")
+
+    ports = {"http": service.http, "metrics": _METRICS_PORT} | ({"grpc": service.grpc} if service.grpc else {})
+    assert values["ports"] == ports
+    assert values["neighbours"] == {neighbour: SERVICES[neighbour].grpc for neighbour in service.neighbours}
+    assert values.get("database", {}).get("name") == service.database
+    assert ("cache" in values, "broker" in values) == (service.cache, service.broker)
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_chart_lets_in_the_declared_callers_of_its_grpc(name: str) -> None:
+    callers = [caller for caller, service in SERVICES.items() if name in service.neighbours]
+
+    assert sorted(_yaml(f"charts/{name}/values.yaml").get("callers", [])) == sorted(callers)
+
+
+@pytest.mark.parametrize("document", ["compose.yaml", "compose.prod.yaml"])
+def test_compose_runs_every_service(document: str) -> None:
+    assert set(SERVICES) <= set(_yaml(document)["services"])
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_compose_tells_a_service_its_database_and_neighbours(name: str) -> None:
+    service, environment = SERVICES[name], _yaml("compose.yaml")["services"][name]["environment"]
+
+    assert environment.get("DB_NAME") == service.database
+    told = {key.removesuffix("_GRPC").lower(): value for key, value in environment.items() if key.endswith("_GRPC")}
+    assert told == {neighbour: f"{neighbour}:{SERVICES[neighbour].grpc}" for neighbour in service.neighbours}
+    assert ("REDIS_URL" in environment, "RABBITMQ_URL" in environment) == (service.cache, service.broker)
+
+
+def test_prometheus_scrapes_every_service() -> None:
+    job = _yaml("manifests/compose/prometheus.yaml")["scrape_configs"][0]
+    compose = {target.partition(":")[0] for config in job["static_configs"] for target in config["targets"]}
+    charts = _yaml("charts/monitoring/values.yaml")["targets"]
+
+    assert set(SERVICES) <= compose
+    assert set(SERVICES) <= set(charts)
+
+
+def test_skaffold_builds_every_service() -> None:
+    built = {artifact["image"] for artifact in _yaml("skaffold.yaml")["build"]["artifacts"]}
+
+    assert built == {f"ecommerce/{name}" for name in SERVICES}
+
+
+def test_the_custom_resource_names_every_service() -> None:
+    rules = re.findall(r"rule: .*?in \[(.*?)\]\)", (_ROOT / "crds/ecommerceplatform.yaml").read_text(), re.DOTALL)
+
+    assert set(SERVICES) in [set(re.findall(r"\w+", names)) for names in rules]
+
+
+def test_the_layers_of_every_service_are_checked() -> None:
+    project = _toml("pyproject.toml")
+    packages = {f"{name}_service" for name in SERVICES}
+    contracts = {contract["name"]: contract for contract in project["tool"]["importlinter"]["contracts"]}
+
+    assert packages <= set(project["tool"]["importlinter"]["root_packages"])
+    assert packages == set(contracts["Services know each other through contracts alone"]["modules"])
+    (domains,) = (contract for name, contract in contracts.items() if name.startswith("A domain is plain Python"))
+    assert {f"{package}.domain" for package in packages} <= set(domains["source_modules"])
+    assert {f"services/{name}" for name in SERVICES} <= set(project["tool"]["mypy"]["mypy_path"])
+
+
+def test_the_topology_names_only_services_that_use_the_broker() -> None:
+    events = load_topology().events.values()
+    named = {event.producer for event in events} | {consumer for event in events for consumer in event.consumers}
+
+    assert named == {name for name, service in SERVICES.items() if service.broker}
+
+
+def test_the_gateway_routes_to_every_other_service() -> None:
+    settings = (_ROOT / "services/gateway/gateway_service").rglob("*.py")
+    upstreams = {
+        name for file in settings for name in re.findall(r"^    (\w+)_url: HttpUrl$", file.read_text(), re.MULTILINE)
+    }
+
+    assert upstreams == set(SERVICES) - {"gateway"}
