@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""How long a shop takes to be ready: from `kubectl apply` of an EcommercePlatform, against `helm install --wait` of the same charts.
+"""Measures how long a shop takes to be ready: `kubectl apply` of an EcommercePlatform against `helm install --wait` of
+the same charts.
 
-Runs both, turn about, on the cluster of `make up`, each in a namespace of its own that is removed before the next begins. Prints every
-time and the ratio of the medians; the operator is meant to cost no more than 1.3 times the plain installation.
+Both run in turn on the cluster of `make up`, each in a namespace of its own that is removed before the next run. Prints
+every time and the ratio of the medians; the goal is at most 1.3 times the plain installation.
 """
 
 import argparse
@@ -33,7 +34,7 @@ def main() -> None:
 
 
 def timed(install: Callable[[Namespace], None]) -> float:
-    """Seconds until the shop is ready."""
+    """Returns the seconds until the shop is ready."""
     namespace = create_namespace("bench-ready")
     try:
         began = time.monotonic()

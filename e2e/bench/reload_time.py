@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""How long a changed handler takes to be served by the cluster: from the file's change to the new answer, under `make dev`.
+"""Measures how long `make dev` takes to serve a changed handler: from saving the file to the new answer on the cluster.
 
-Starts `make dev`'s skaffold, changes a handler of the product service again and again, and asks the shop through its gateway until the
-answer is the new one. At the end the file is as it was, and skaffold has removed its shop.
+It starts the skaffold of `make dev`, changes a handler of the product service several times, and polls the gateway
+until the answer has changed. At the end the file is restored and skaffold has removed its shop.
 """
 
 import argparse
@@ -43,7 +43,7 @@ def main() -> None:
 
 @contextlib.contextmanager
 def skaffold(log: Path, patience: int) -> Iterator[None]:
-    """`skaffold dev`, once it watches; interrupted at the end, as by Ctrl-C."""
+    """Runs `skaffold dev` until the block ends, then interrupts it as Ctrl-C does."""
     watching = threading.Event()
     with subprocess.Popen(
         [ROOT / "hack/cluster/dev", "--tail=false"],
@@ -64,7 +64,7 @@ def skaffold(log: Path, patience: int) -> Iterator[None]:
 
 
 def follow(process: subprocess.Popen[str], log: Path, watching: threading.Event) -> None:
-    """Keeps the output; says when skaffold has brought up the shop, or has ended."""
+    """Keeps the output and signals when skaffold has deployed the shop or has ended."""
     with log.open("w", buffering=1) as kept:
         for line in process.stdout or ():
             kept.write(line)
@@ -76,7 +76,7 @@ def follow(process: subprocess.Popen[str], log: Path, watching: threading.Event)
 
 @contextlib.contextmanager
 def unchanged(file: Path) -> Iterator[str]:
-    """The file's content, which is put back at the end."""
+    """Restores the file's content at the end of the block."""
     original = file.read_text()
     if BEFORE not in original:
         sys.exit(f"{file} no longer has the line that this script changes: {BEFORE}")
@@ -87,7 +87,7 @@ def unchanged(file: Path) -> Iterator[str]:
 
 
 def timed(original: str, number: int, rounds: int) -> float:
-    """Seconds from a change of the handler to the answer that shows it."""
+    """Returns the seconds from a change of the handler to the answer that shows it."""
     total = 1_000_000 + number
     HANDLER.write_text(original.replace(BEFORE, AFTER.format(total=total)))
     began = time.monotonic()
@@ -101,7 +101,7 @@ def timed(original: str, number: int, rounds: int) -> float:
 
 
 def answered() -> int | None:
-    """The total that the shop tells; None while the service starts again."""
+    """Returns the total that the shop reports; None while the service restarts."""
     try:
         answer = httpx.get(URL, timeout=5)
     except httpx.TransportError:

@@ -9,14 +9,14 @@ from shop_e2e.isolated.stacks import admin_of, isolated_stack, unexpected_errors
 
 @pytest.fixture(scope="session")
 async def mails() -> AsyncIterator[Mailbox]:
-    """Where the shop's mails arrive."""
+    """A mail server that receives the shop's mails."""
     async with mailbox() as box:
         yield box
 
 
 @pytest.fixture(scope="session")
 async def stack(tmp_path_factory: pytest.TempPathFactory, mails: Mailbox) -> AsyncIterator[Stack]:
-    """The whole shop as processes."""
+    """The whole shop as local processes."""
     async with isolated_stack("e2e", tmp_path_factory.mktemp("logs"), mails) as started:
         yield started
         assert unexpected_errors(started) == []

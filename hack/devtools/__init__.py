@@ -1,1 +1,1 @@
-"""The developer's tools: run the shop, fill it, observe it, check its documents, remember test results."""
+"""The developer's tools: they run the shop, fill it, observe it, check its documents, and cache test results."""

@@ -1,7 +1,7 @@
-"""Gives what was done just now the times at which it is meant to have been done: in the databases of a stack, since no API can.
+"""Backdates what the seed has just created: writes historical times into the databases of a stack, since no API can.
 
-Nothing but times is written: what was ordered, paid, kept and counted is what the services made of it. Stock's ledger is append-only
-and keeps its own times. Repeating it changes nothing.
+Nothing but times is written: what was ordered, paid, kept and counted is what the services recorded. The stock ledger
+is append-only and keeps its own times. A second run changes nothing.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,18 +18,18 @@ Columns = Sequence[int] | Sequence[UUID] | Sequence[datetime]
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """When what is there now is meant to have come about."""
+    """The historical time of each seeded object."""
 
     orders: Mapping[UUID, datetime]
-    """When each was placed. It was paid two minutes later; where it was cancelled, that was within a day."""
+    """When each order was placed. It was paid two minutes later, or cancelled within a day."""
     reviews: Mapping[tuple[int, int], datetime]
-    """By product and author."""
+    """Review times, by product id and author id."""
     products: Mapping[int, datetime]
     users: Mapping[int, datetime]
 
 
 async def backdate(stack: Stack, past: History) -> None:
-    """One transaction for each database. Whatever `past` does not name stays as it is."""
+    """Writes the times in one transaction per database. Objects that `past` does not name stay as they are."""
     orders = (_BY_ORDER, (list(past.orders), list(past.orders.values())))
     reviewed, authors = [product for product, _ in past.reviews], [author for _, author in past.reviews]
     await _write(stack, "order", *orders, _ORDERS)
@@ -40,7 +40,7 @@ async def backdate(stack: Stack, past: History) -> None:
 
 
 async def _write(stack: Stack, service: str, keys: str, columns: Sequence[Columns], statements: Sequence[str]) -> None:
-    """The statements read `moved`, the columns as a table."""
+    """Runs the statements in one transaction; they read `moved`, a temporary table of the columns."""
     connection = await asyncpg.connect(stack.database_of(service))
     try:
         async with connection.transaction():

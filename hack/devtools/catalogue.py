@@ -1,4 +1,6 @@
-"""What a believable shop sells, who buys there, and what they did in a year. Pure: the same seed and numbers give the same shop."""
+"""The seed data of a believable shop: what it sells, who buys there, and what they did in a year. Pure: the same seed
+and numbers give the same shop.
+"""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -11,15 +13,15 @@ YEAR = timedelta(days=365)
 
 
 class PurchaseOutcome(StrEnum):
-    """What a buyer makes of an order that they have placed."""
+    """What a buyer does with an order after placing it."""
 
     KEPT = "kept"
     SECOND_CARD = "second card"
-    """Kept, and paid with another card than the first one, which was declined."""
+    """The order is kept, and paid with a second card after the first one was declined."""
     ABANDONED = "abandoned"
-    """Cancelled before it was paid."""
+    """The order is cancelled before it is paid."""
     RETURNED = "returned"
-    """Cancelled after it was paid."""
+    """The order is cancelled after it is paid."""
 
 
 KEPT = (PurchaseOutcome.KEPT, PurchaseOutcome.SECOND_CARD)
@@ -27,7 +29,7 @@ KEPT = (PurchaseOutcome.KEPT, PurchaseOutcome.SECOND_CARD)
 
 @dataclass(frozen=True, slots=True)
 class Subcategory:
-    """A category at the end of the tree: what is in it, and for how much, in cents of USD."""
+    """A leaf of the category tree: what it contains, and the price range in cents of USD."""
 
     department: str
     name: str
@@ -38,7 +40,7 @@ class Subcategory:
 
 @dataclass(frozen=True, slots=True)
 class SeedProduct:
-    """`number` counts from 0; the lower, the more popular."""
+    """A product to create. `number` counts from 0; lower numbers are more popular."""
 
     number: int
     shelf: Subcategory
@@ -46,7 +48,7 @@ class SeedProduct:
     description: str
     amount: int
     left: int
-    """How many are in stock when everything is sold that will be."""
+    """The units in stock after all purchases."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ class Customer:
 
 @dataclass(frozen=True, slots=True)
 class Purchase:
-    """An order as it is meant: who buys which articles, how many of each, when, and what comes of it."""
+    """An order to place: the customer, the quantity of each product, the time, and what becomes of the order."""
 
     customer: int
     lines: Mapping[int, int]
@@ -68,7 +70,7 @@ class Purchase:
 
 @dataclass(frozen=True, slots=True)
 class SeedReview:
-    """A customer's review of an article that they have kept."""
+    """A customer's review of a product that they have kept."""
 
     customer: int
     article: int
@@ -83,16 +85,16 @@ class SeedData:
     articles: Sequence[SeedProduct]
     customers: Sequence[Customer]
     purchases: Sequence[Purchase]
-    """In the order of time."""
+    """Purchases in chronological order."""
     reviews_to_write: Sequence[SeedReview]
 
     def stock_of(self, article: SeedProduct) -> int:
-        """What must be there at the beginning, so that nothing is ever short."""
+        """Returns the stock that a product needs at the beginning, so that it never runs out."""
         return article.left + sum(purchase.lines.get(article.number, 0) for purchase in self.purchases)
 
 
 def seed_data(seed: int, articles: int, customers: int, orders: int, until: datetime) -> SeedData:
-    """A shop after a year that ends at `until`."""
+    """Generates a shop and its year, which ends at `until`."""
     stocked = [_article(seed, number) for number in range(articles)]
     people = [_customer(number) for number in range(customers)]
     purchases = _purchases(random.Random(f"{seed} purchases"), stocked, customers, orders, until)
@@ -137,7 +139,7 @@ def _purchases(
 
 
 def _moment(chance: random.Random, until: datetime) -> datetime:
-    """Some time of the year: rather late in it, rather before Christmas, rather at a weekend, rather in the evening."""
+    """Picks a time of the year; late in the year, before Christmas, weekends and evenings are likelier."""
     days = [until - YEAR + timedelta(days=day) for day in range(YEAR.days)]
     weights = [
         (0.7 + 0.6 * number / YEAR.days) * _BY_WEEKDAY[day.weekday()] * _BY_MONTH.get(day.month, 1.0)
@@ -149,7 +151,7 @@ def _moment(chance: random.Random, until: datetime) -> datetime:
 
 
 def _basket(chance: random.Random, articles: Sequence[SeedProduct]) -> list[int]:
-    """Articles that go together: the first by popularity, more of its department."""
+    """Picks products that go together: the first by popularity, the others from its department."""
     popularity = [1 / (article.number + 8) for article in articles]
     first = chance.choices(articles, weights=popularity)[0]
     beside = [one for one in articles if one.shelf.department == first.shelf.department and one is not first]
@@ -159,7 +161,7 @@ def _basket(chance: random.Random, articles: Sequence[SeedProduct]) -> list[int]
 
 
 def _verdicts(chance: random.Random, purchases: Sequence[Purchase], until: datetime) -> list[SeedReview]:
-    """One of an article each; weeks after it was bought, of those who kept it."""
+    """Generates at most one review per kept product and customer, some weeks after the purchase."""
     found: dict[tuple[int, int], SeedReview] = {}
     for purchase in purchases:
         for article in purchase.lines:
@@ -229,9 +231,9 @@ SUBCATEGORIES: Sequence[Subcategory] = (
 DEPARTMENTS = tuple(dict.fromkeys(shelf.department for shelf in SUBCATEGORIES))
 
 _SAYING = 0.35
-"""How many of those who keep something say what they think of it."""
+"""The share of customers who review a product that they keep."""
 _BY_WEEKDAY = (0.90, 0.85, 0.90, 1.00, 1.25, 1.55, 1.40)
-"""From Monday."""
+"""Demand by weekday, Monday first."""
 _BY_MONTH = {2: 0.85, 7: 0.85, 8: 0.80, 11: 1.40, 12: 1.60}
 _BY_HOUR = (2, 1, 1, 1, 1, 2, 4, 7, 9, 10, 11, 12, 14, 12, 10, 10, 11, 13, 16, 19, 21, 18, 11, 5)
 _MAKES = ("Alder", "Brannt", "Caldera", "Dunmore", "Elling", "Fjell", "Garrow", "Halden", "Ibis", "Juniper", "Karst")

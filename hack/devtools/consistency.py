@@ -1,4 +1,6 @@
-"""The books of a whole shop: each service's own invariants, and what must agree between services once every event has arrived."""
+"""Checks the data consistency of a whole shop: each service's invariants, and what must agree between services once
+every event has been delivered.
+"""
 
 import asyncio
 from collections import defaultdict
@@ -22,12 +24,12 @@ _RESERVED_AS: Mapping[str, frozenset[str | None]] = {
     "cancelled": frozenset({"released", "expired", None}),
     **dict.fromkeys(_PAID, frozenset({"committed"})),
 }
-"""What inventory may say of an order in each status."""
+"""The reservation states that inventory may have for each order status."""
 
 
 @dataclass(frozen=True, slots=True)
 class Inconsistency:
-    """Something that does not agree: where, what, and rows that show it."""
+    """A broken invariant or a disagreement between two services: where, what, and the rows that show it."""
 
     where: str
     what: str
@@ -53,7 +55,9 @@ class ConsistencyChecker:
         self._of = connections
 
     async def wait_until_consistent(self, within: float) -> None:
-        """Waits until nothing is under way and everything agrees. Raises AssertionError that says what does not."""
+        """Waits until no work is unfinished and no inconsistency is left. Raises AssertionError that names what is
+        left.
+        """
 
         async def agree() -> bool:
             return not await self.unfinished_work() and not await self.inconsistencies()
@@ -67,7 +71,7 @@ class ConsistencyChecker:
             ) from None
 
     async def unfinished_work(self) -> dict[str, int]:
-        """How much of what is not finished yet, where there is any. The broker tells of its queues some seconds late."""
+        """Counts unfinished work by kind; kinds with none are left out. The broker's queue counts lag by some seconds."""
         counts = {f"queue {name}": count for name, count in (await self._stack.queues()).items()}
         for service in {event.producer for event in load_topology().events.values()}:
             counts[f"outbox of {service}"] = await self._of[service].fetchval("SELECT count(*) FROM outbox")
@@ -76,12 +80,14 @@ class ConsistencyChecker:
         return {what: count for what, count in counts.items() if count}
 
     async def inconsistencies(self) -> list[Inconsistency]:
-        """Nothing, if the books agree."""
+        """Returns every inconsistency; an empty list for a consistent shop."""
         broken = await asyncio.gather(*(self._broken_in(service) for service in _KEEPING_BOOKS))
         return [*(finding for found in broken for finding in found), *await self._between_services()]
 
     async def lost(self, accepted: Mapping[str, str]) -> list[str]:
-        """Orders that a buyer was promised and that are not as the buyer left them: `accepted` says what each buyer did last."""
+        """Returns the accepted orders whose status does not follow from the buyer's last action, which `accepted` has
+        by order id.
+        """
         status = {
             str(row["id"]): row["status"] for row in await self._of["order"].fetch("SELECT id, status FROM orders")
         }

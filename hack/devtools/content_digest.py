@@ -1,4 +1,4 @@
-"""What is in files, as a name: the same contents have the same one."""
+"""Names the content of files: the same content has the same digest."""
 
 import hashlib
 import subprocess
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def content_digest(root: Path, *paths: str) -> str:
-    """20 hexadecimal digits, of the files of a checkout at these paths and below them, but for what git ignores."""
+    """Returns 20 hexadecimal digits over the files at and below these paths, without those that git ignores."""
     listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate", "--", *paths]
     names = subprocess.run(listed, cwd=root, check=True, capture_output=True, text=True).stdout.split("\0")
     digest = hashlib.sha256()

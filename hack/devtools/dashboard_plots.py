@@ -1,6 +1,7 @@
-"""Pictures of the dashboards, drawn from a Prometheus by the same queries.
+"""Plots the dashboards from a Prometheus, by the same queries.
 
-`python -m devtools.dashboard_plots http://localhost:9090` writes docs/pictures/services.svg, business.svg and operator.svg.
+`python -m devtools.dashboard_plots http://localhost:9090` writes docs/pictures/services.svg, business.svg and
+operator.svg.
 """
 
 import argparse
@@ -25,12 +26,12 @@ from devtools.prometheus import Prometheus
 
 _COLUMNS, _POINTS = 3, 240
 _LEGENDS = 8
-"""So many series are named; more would hide the lines."""
+"""The number of series with a legend; more would hide the lines."""
 STYLE = Path(__file__).with_suffix(".mplstyle")
 _WIDE = 24
-"""Characters of a legend, of which no two go side by side."""
+"""The length in characters from which legends are put below each other."""
 _HEADROOM = 1.4
-"""Above the highest line, for the legend."""
+"""The space above the highest line, for the legend."""
 _SECONDS, _SHARE, _BYTES = "s", "percentunit", "bytes"
 
 Series = Mapping[str, Sequence[tuple[float, float]]]
@@ -38,7 +39,9 @@ Series = Mapping[str, Sequence[tuple[float, float]]]
 
 
 async def draw(prometheus: Prometheus, dashboard: Dashboard, namespace: str, minutes: float, end: float) -> Figure:
-    """All panels of a dashboard over the minutes before `end`, in seconds of the epoch. Raises httpx.HTTPError."""
+    """Draws all panels of a dashboard over the minutes before `end`, in seconds since the epoch. Raises
+    httpx.HTTPError.
+    """
     panels, scrape = dashboard.panels, await prometheus.scrape_seconds()
     lines = -(-len(panels) // _COLUMNS)
     with mpl.rc_context(fname=STYLE):
@@ -53,7 +56,7 @@ async def draw(prometheus: Prometheus, dashboard: Dashboard, namespace: str, min
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Writes a picture; its format is the path's suffix."""
+    """Writes a figure; the path's suffix is its format."""
     with mpl.rc_context(fname=STYLE):
         figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
 
@@ -61,7 +64,9 @@ def save(figure: Figure, path: Path) -> None:
 async def series(
     prometheus: Prometheus, panel: Panel, namespace: str, scrape: float, minutes: float, end: float
 ) -> Series:
-    """What a panel shows of what is read every `scrape` seconds: its queries' series under their legends. Raises httpx.HTTPError."""
+    """Returns the series of a panel's queries by legend, for metrics scraped every `scrape` seconds. Raises
+    httpx.HTTPError.
+    """
     found: dict[str, Sequence[tuple[float, float]]] = {}
     step = max(minutes * 60 / _POINTS, 1)
     interval = f"{round(max(step + scrape, 4 * scrape))}s"  # as Grafana has it
@@ -73,7 +78,7 @@ async def series(
 
 
 def filled(query: str, namespace: str, interval: str) -> str:
-    """A panel's query with what Grafana puts in place of its variables."""
+    """Returns a panel's query with values in place of Grafana's variables."""
     return query.replace("$namespace", namespace).replace("$__rate_interval", interval)
 
 
@@ -103,7 +108,7 @@ def _plot(axes: Axes, panel: Panel, shown: Series, minutes: float, end: float) -
 
 
 def _written(value: float, unit: str) -> str:
-    """A value with its unit, short enough for an axis."""
+    """Formats a value with its unit, short enough for an axis."""
     if unit == _SHARE:
         return f"{value * 100:.3g} %"
     if unit == _BYTES:

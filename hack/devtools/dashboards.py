@@ -1,6 +1,6 @@
-"""The Grafana dashboards, described: `python -m devtools.dashboards` writes manifests/observability/dashboards/*.json.
+"""Describes the Grafana dashboards; `python -m devtools.dashboards` writes manifests/observability/dashboards/*.json.
 
-Each panel is a title, what it is good for, its unit, and a query for each legend.
+Each panel has a title, a description, a unit, and a query for each legend.
 """
 
 import argparse
@@ -23,9 +23,11 @@ class Panel:
     title: str
     help: str
     unit: str
-    """As Grafana has it: reqps, s, percentunit, short, bytes."""
+    """A unit of Grafana: reqps, s, percentunit, short, bytes."""
     queries: Mapping[str, str]
-    """By legend, in which `{{label}}` stands for a label's value. Each over `$namespace`, rates over `$__rate_interval`."""
+    """Queries by legend, where `{{label}}` is a label's value. Each selects `$namespace`; rates are over
+    `$__rate_interval`.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,29 +46,29 @@ class Dashboard:
 
 
 def rate(metric: str, by: str = "", matching: str = "", seconds: int = 1) -> str:
-    """What a counter grows by in so many seconds, in all pods together."""
+    """Returns the increase of a counter per so many seconds, summed over all pods."""
     factor = f" * {seconds}" if seconds > 1 else ""
     grouped = f"sum by ({by}) " if by else "sum"
     return f"{grouped}(rate({selected(metric, matching)}[$__rate_interval])){factor}"
 
 
 def slowest(histogram: str, by: str, matching: str = "") -> str:
-    """The time that nineteen of twenty stay below."""
+    """Returns the 95th percentile of a histogram."""
     return f"histogram_quantile(0.95, {rate(f'{histogram}_bucket', f'{by}, le', matching)})"
 
 
 def most(gauge: str, by: str, matching: str = "") -> str:
-    """The highest value among pods."""
+    """Returns the highest value of a gauge among pods."""
     return f"max by ({by}) ({selected(gauge, matching)})"
 
 
 def share(part: str, whole: str) -> str:
-    """A part of a whole that may have no series yet: then it is nothing."""
+    """Returns a part's share of a whole; 0 where the part has no series yet."""
     return f"({part} or {whole} * 0) / {whole}"
 
 
 def selected(metric: str, matching: str = "") -> str:
-    """A metric of the shops that were chosen."""
+    """Returns a metric's selector for the chosen shops."""
     return f'{metric}{{namespace=~"$namespace"{", " if matching else ""}{matching}}}'
 
 
@@ -191,7 +193,7 @@ DASHBOARDS = (SERVICES, BUSINESS, OPERATOR)
 
 
 def text_of(dashboard: Dashboard) -> str:
-    """A dashboard as its file has it: what Grafana imports."""
+    """Renders a dashboard as the JSON that Grafana imports."""
     return json.dumps(_model(dashboard), indent=2) + "\n"
 
 
@@ -219,7 +221,7 @@ def _namespace() -> dict[str, Any]:
 
 
 def _panels(dashboard: Dashboard) -> Iterator[dict[str, Any]]:
-    """Rows of three panels, each row under its heading."""
+    """Lays panels out in rows of three under the heading of their section."""
     number, top = 0, 0
     for heading, panels in dashboard.rows.items():
         number += 1
@@ -258,7 +260,7 @@ def _panel(number: int, panel: Panel, position: dict[str, int]) -> dict[str, Any
 
 
 def _exemplars(query: str) -> dict[str, bool]:
-    """Durations are shown with the traces that are examples of them."""
+    """Shows exemplars, which link to traces, in panels of durations."""
     return {"exemplar": True} if "_duration_seconds_bucket" in query else {}
 
 

@@ -1,4 +1,4 @@
-"""Documents that run: their blocks of shell, all in one session, each with what the document shows below it."""
+"""Runs the shell blocks of a document in one session and compares what they print with what the document shows."""
 
 import asyncio
 import os
@@ -21,12 +21,12 @@ _BLANK = "[ \\t]"
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A block of shell, which a document marks by `sh`, or by `sh fails` if its one command is to be refused."""
+    """A shell block of a document, marked `sh`, or `sh fails` where its one command must be refused."""
 
     script: str
     fails: bool
     shown: str
-    """The next block, if it follows at once and is no shell; otherwise empty."""
+    """The output block that follows at once; otherwise empty."""
 
 
 def examples(document: Path) -> list[Example]:
@@ -40,10 +40,10 @@ def examples(document: Path) -> list[Example]:
 
 
 async def run(shell: Sequence[Example], environment: Mapping[str, str] | None = None, within: float = 60) -> list[str]:
-    """What each prints, errors too, all run one after the other from the top of this repository, as a reader would.
+    """Runs the blocks in order from the root of this repository and returns what each prints, stderr included.
 
-    AssertionError where one ends otherwise than the document has it, or not all are done `within` seconds.
-    Processes that they leave in the background end with the last.
+    Raises AssertionError where a block's exit status is not the one that the document promises, or all take longer than
+    `within` seconds. Background processes end with the last block.
     """
     with tempfile.TemporaryFile() as terminal:
         status = await _status(_session(shell), terminal.fileno(), environment, within)
@@ -55,9 +55,9 @@ async def run(shell: Sequence[Example], environment: Mapping[str, str] | None = 
 
 
 def stands_for(shown: str, printed: str) -> bool:
-    """Whether a document may show the one for the other.
+    """Returns whether a document may show `shown` for `printed`.
 
-    In it `…` is anything within a line, `…` on a line of its own any number of lines, and any blanks are any others.
+    `…` within a line stands for any text, `…` on a line of its own for any lines, and blanks are compared as one.
     """
     pattern = "".join(_line_pattern(line) for line in shown.strip().split("\n"))
     return re.fullmatch(pattern, printed.strip() + "\n") is not None
@@ -72,7 +72,7 @@ def _must_fail(script: str) -> str:
 
 
 async def _status(script: str, terminal: int, environment: Mapping[str, str] | None, within: float) -> int | None:
-    """The exit status; None where time ran out."""
+    """Returns the exit status; None after a timeout."""
     process = await asyncio.create_subprocess_exec(
         *("bash", "-o", "errexit", "-o", "nounset", "-o", "pipefail", "-c", script),
         stdin=asyncio.subprocess.DEVNULL,

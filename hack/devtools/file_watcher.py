@@ -1,4 +1,4 @@
-"""Which services a change of files concerns."""
+"""Watches source files and names the services that a change concerns."""
 
 from collections.abc import AsyncIterator, Collection, Iterable
 from dataclasses import dataclass
@@ -7,21 +7,23 @@ from pathlib import Path, PurePath
 from watchfiles import awatch
 
 _READ_BY_SERVICES = frozenset({".py", ".sql", ".toml", ".txt", ".html"})
-"""Code, invariants, the events' topology, templates of mails."""
+"""Code, invariants, topology, mail templates."""
 _QUIET_MILLISECONDS = 200
-"""A change ends when nothing has changed for so long: an editor that formats, a branch that is checked out."""
+"""The quiet time that ends a change: an editor may format after saving, and a checkout writes many files."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What changed at once: services that no longer run what is written, and those of them with a migration that is new."""
+    """The services whose source has changed, and those of them with a new migration."""
 
     of: frozenset[str] = frozenset()
     migrations_of: frozenset[str] = frozenset()
 
 
 def change(paths: Iterable[PurePath], services: Collection[str]) -> Change:
-    """Of paths in the repository: a service's package concerns that service, what all share concerns all, tests nobody."""
+    """Maps changed paths to services: a service's package concerns that service, shared packages concern all, tests
+    concern none.
+    """
     read = [path for path in paths if path.suffix in _READ_BY_SERVICES and "__pycache__" not in path.parts]
     return Change(
         frozenset(service for path in read for service in _readers(path, services)),
@@ -39,7 +41,7 @@ def _readers(path: PurePath, services: Collection[str]) -> Collection[str]:
 
 
 async def changes(root: Path, services: Collection[str]) -> AsyncIterator[Change]:
-    """Every change from now on that concerns one of these services."""
+    """Yields each change that concerns one of these services."""
     async for batch in awatch(root / "services", root / "proto", step=_QUIET_MILLISECONDS):
         found = change((Path(path).relative_to(root) for _, path in batch), services)
         if found.of:

@@ -1,6 +1,6 @@
-"""Which metrics the code exports, read from the code itself, so that rules, dashboards and documents can be held to it.
+"""Reads the exported metrics from the source code, so that rules, dashboards and documents can be checked against them.
 
-`python -m devtools.metrics_reference` prints them as the table of docs/operations.md; `--write` puts it there.
+`python -m devtools.metrics_reference` prints them as the table of docs/operations.md; `--write` updates the document.
 """
 
 import argparse
@@ -32,36 +32,36 @@ _NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 class Metric:
     name: str
     owner: str
-    """The service that exports it; `every service` for what comes from the chassis."""
+    """The service that exports it; `every service` for a metric of the chassis."""
     kind: str
     help: str
     labels: tuple[str, ...]
 
     @property
     def series(self) -> frozenset[str]:
-        """The names under which Prometheus stores it."""
+        """The names under which Prometheus stores the metric."""
         return frozenset(self.name + suffix for suffix in _SUFFIXES[self.kind])
 
 
 def exported() -> list[Metric]:
-    """Every metric of the services and the operator, the shared ones first."""
+    """Returns every metric of the services and the operator, shared ones first."""
     found = [metric for pattern in _SOURCES for folder in sorted(ROOT.glob(pattern)) for metric in _of(folder)]
     return sorted(found, key=lambda metric: (metric.owner != _EVERYBODY, metric.owner, metric.name))
 
 
 def metric_names(query: str) -> frozenset[str]:
-    """The metrics that a PromQL expression reads."""
+    """Returns the metrics that a PromQL expression reads."""
     return frozenset(_NAME.findall(_WORDS.sub(" ", _LABELS.sub(" ", query))))
 
 
 def table() -> str:
-    """The metrics as Markdown, one row each."""
+    """Renders the metrics as a Markdown table."""
     rows = [f"| `{m.name}` | {m.owner} | {_labels(m)} | {m.help.rstrip('.')} |\n" for m in exported()]
     return "".join(["| metric | of | labels | says |\n", "|---|---|---|---|\n", *rows])
 
 
 def with_table(document: str) -> str:
-    """The document with the table as it should be. Raises ValueError where the document has no place for it."""
+    """Returns the document with a current table. Raises ValueError if the document has no place for it."""
     before, begin, rest = document.partition(_BEGIN)
     _, end, after = rest.partition(_END)
     if not begin or not end:

@@ -1,4 +1,4 @@
-"""Pictures of articles, drawn as SVG: a colour for each department, a shape for each thing, so that a list looks like a shop. Pure."""
+"""Draws product images as SVG: a colour for each department, a shape for each product. Pure."""
 
 import random
 from html import escape
@@ -9,7 +9,7 @@ _SIDE = 480
 
 
 def picture(article: SeedProduct) -> str:
-    """An SVG document of 480 by 480 units; the same for the same article."""
+    """Draws an SVG document of 480 by 480 units; the same product gives the same image."""
     chance = random.Random(article.name)
     hue = DEPARTMENTS.index(article.shelf.department) * 360 // len(DEPARTMENTS) + chance.randint(-18, 18)
     things = article.shelf.things

@@ -1,4 +1,4 @@
-"""Prometheus as tests use it: promtool and a server, both from the image of charts/monitoring."""
+"""Prometheus for tests: promtool and a server, both from the image of charts/monitoring."""
 
 import asyncio
 import contextlib
@@ -23,19 +23,19 @@ _VOLUME = ("--volume", f"{OBSERVABILITY}:{_MOUNTED}:ro")
 
 
 def image() -> str:
-    """The image that the chart runs; `hack/images/store-images` brings it."""
+    """Returns the image that the chart runs; `hack/images/store-images` builds or pulls it."""
     return str(yaml.safe_load((ROOT / "charts/monitoring/values.yaml").read_text())["image"])
 
 
 def promtool(*arguments: str | Path, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-    """Runs promtool; paths below manifests/observability are those of this machine. Does not check the outcome."""
+    """Runs promtool on paths of this machine below manifests/observability. The caller checks the exit status."""
     inside = [str(argument).replace(str(OBSERVABILITY), _MOUNTED) for argument in arguments]
     command = ["docker", "run", "--rm", "--interactive", "--network", "none", *_VOLUME, "--entrypoint", "promtool"]
     return subprocess.run([*command, image(), *inside], input=stdin, check=False, capture_output=True, text=True)
 
 
 def rules() -> list[dict[str, Any]]:
-    """Every alert and recording rule, as its file has it."""
+    """Returns every alert and recording rule of the rule files."""
     files = [yaml.safe_load(path.read_text()) for path in sorted((OBSERVABILITY / "rules").glob("*.yaml"))]
     return [rule for file in files for group in file["groups"] for rule in group["rules"]]
 
@@ -46,7 +46,7 @@ def alerts() -> list[dict[str, Any]]:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a Prometheus scrapes: its labels, as charts/monitoring sets them, and where it is."""
+    """A scrape target: its address, and its labels as charts/monitoring sets them."""
 
     address: str
     component: str
@@ -55,7 +55,7 @@ class Target:
 
 
 class Prometheus:
-    """A Prometheus that answers queries. `url` is without a path."""
+    """A client of a Prometheus server. `url` has no path."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -68,20 +68,22 @@ class Prometheus:
         await self._http.aclose()
 
     async def now(self, query: str) -> list[dict[str, Any]]:
-        """The series that a query has at the moment: `metric` and `value`, each. Raises httpx.HTTPStatusError."""
+        """Returns the current series of a query, each with `metric` and `value`. Raises httpx.HTTPStatusError."""
         return await self._ask("/query", {"query": query})
 
     async def over(self, query: str, start: float, end: float, step: float) -> list[dict[str, Any]]:
-        """The series of a query between two times, in seconds of the epoch: `metric` and `values`, each. Raises httpx.HTTPStatusError."""
+        """Returns the series of a query between two times in seconds since the epoch, each with `metric` and `values`.
+        Raises httpx.HTTPStatusError.
+        """
         return await self._ask("/query_range", {"query": query, "start": start, "end": end, "step": step})
 
     async def scrape_seconds(self) -> float:
-        """How often it reads the target that it reads most rarely. Raises httpx.HTTPError."""
+        """Returns the longest scrape interval of all targets. Raises httpx.HTTPError."""
         answer = (await self._http.get("/targets", params={"state": "active"})).raise_for_status()
         return max(_seconds(target["scrapeInterval"]) for target in answer.json()["data"]["activeTargets"])
 
     async def is_scraping(self) -> bool:
-        """Whether every target has answered."""
+        """Returns whether every target has been scraped."""
         try:
             seen = await self.now("up")
         except httpx.HTTPError:  # not listening yet, or still reading what it has stored
@@ -95,14 +97,16 @@ class Prometheus:
 
 
 def _seconds(duration: str) -> float:
-    """Of a duration as Prometheus writes it: 15s, 1m0s."""
+    """Parses a duration of Prometheus: 15s, 1m0s."""
     units = {"h": 3600, "m": 60, "s": 1, "ms": 0.001}
     return sum(float(number) * units[unit] for number, unit in re.findall(r"([0-9.]+)(ms|[hms])", duration))
 
 
 @contextlib.asynccontextmanager
 async def watching(targets: Sequence[Target], shop: str, port: int, folder: Path) -> AsyncIterator[Prometheus]:
-    """A Prometheus on this machine with the rules of the shop, which has read every target once. `folder` gets its configuration."""
+    """Runs a Prometheus with the shop's rules on this machine until the block ends; every target has been scraped once.
+    `folder` gets its configuration.
+    """
     configuration = folder / "prometheus.yml"
     configuration.write_text(json.dumps(_configuration(targets, shop)))  # which is YAML too
     name = f"ecommerce-test-prometheus-{uuid.uuid4().hex[:8]}"

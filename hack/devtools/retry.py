@@ -1,4 +1,4 @@
-"""A client that repeats what was not answered, as clients of a shop do: under one idempotency key, with pauses, for a while."""
+"""Retries as a client of the shop should: under one idempotency key, with jittered pauses, until a timeout."""
 
 import asyncio
 import random
@@ -12,9 +12,9 @@ _T = TypeVar("_T")
 
 
 async def retry(call: Callable[[], Awaitable[_T]], within: float = 60.0, *, passing: Collection[str] = ()) -> _T:
-    """The answer of `call`, which must be idempotent: repeated while nobody answers, a part of the shop is away, or it is asked for
-    too much; then after as long as it says. `passing` are codes of problems that pass by themselves.
+    """Returns the result of `call`, which must be idempotent.
 
+    Retries after a transport error, a 5xx, a 429 (after its Retry-After), and a problem whose code is in `passing`.
     Raises ProblemError for every other answer, and TimeoutError after `within` seconds.
     """
     async with asyncio.timeout(within):

@@ -1,6 +1,8 @@
-"""A developer's shop: the services as processes of one terminal, restarted as their source changes, on data that stays.
+"""Runs a developer's shop: the services as processes of one terminal, restarted when their source changes, on data that
+stays.
 
-Its secrets are made on the first start and kept, with each service's variables and log, in .shop/<name> of the repository.
+Its secrets are generated on the first start and kept, with each service's variables and log, in .shop/<name> of the
+repository.
 """
 
 import argparse
@@ -27,7 +29,7 @@ _WITH_DATABASE = tuple(service for service, kind in SERVICES.items() if kind.dat
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """What a developer's shop keeps in files, for its owner's eyes alone."""
+    """The files of a developer's shop, readable by their owner only."""
 
     path: Path
 
@@ -36,7 +38,9 @@ class Folder:
         return self.path / "secrets.env"
 
     def kept_secrets(self) -> Mapping[str, str]:
-        """By variable, made at the first call: tokens and the admin's password outlive a restart."""
+        """Returns the secrets by variable. They are generated once, so that tokens and the admin's password outlive a
+        restart.
+        """
         if not self.secrets.exists():
             made = {
                 "JWT_SECRET": token_urlsafe(48),
@@ -47,7 +51,7 @@ class Folder:
         return dict(line.split("=", 1) for line in self.secrets.read_text().splitlines())
 
     def write_environments(self, stack: Stack) -> None:
-        """Each service's variables, for a debugger that runs it in the place of its process."""
+        """Writes each service's variables, for a debugger that runs it in place of its process."""
         for service in SERVICES:
             _write_variables(self.environment_of(service), stack.environment_of(service))
 
@@ -105,7 +109,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _tracing() -> dict[str, str]:
-    """Where traces go, and what else OpenTelemetry is told: as in this terminal."""
+    """Returns the OTEL_* variables of this terminal, which configure tracing."""
     return {name: value for name, value in os.environ.items() if name.startswith("OTEL_")}
 
 
@@ -143,7 +147,7 @@ class LocalShop:
         self._tending = Supervisor(self._stack, services, terminal.say)
 
     async def run(self, *, fresh: bool) -> None:
-        """For ever; stops all services when it is cancelled. Raises StackError."""
+        """Runs until it is cancelled, then stops all services. Raises StackError."""
         began = time.monotonic()
         check_free({service: self._plan.ports[service] for service in self._services})
         self._begin_logs()
@@ -164,7 +168,7 @@ class LocalShop:
             self._stack.log_of(service).unlink(missing_ok=True)
 
     async def _start(self, *, fresh: bool) -> None:
-        """Databases, services, gateway, each after the one before."""
+        """Migrates the databases, then starts the services, then the gateway."""
         self._terminal.show(
             f"\n  Migrating {len(_WITH_DATABASE)} databases, then starting {', '.join(self._services)}\n"
         )
@@ -210,12 +214,12 @@ class LocalShop:
 
 
 def _shown(path: Path) -> str:
-    """From where the reader stands, if it is below."""
+    """Returns the path relative to the working directory, if it is below it."""
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def check_free(wanted: Mapping[str, Ports]) -> None:
-    """Raises StackError that names the first port on which somebody listens."""
+    """Raises StackError that names the first port which is in use."""
     for service, ports in wanted.items():
         for port in (ports.http, ports.grpc, ports.metrics):
             if not _is_free(port):

@@ -1,9 +1,9 @@
-"""Fills a shop with what makes it look like one: a category tree, products with prices, pictures and stock, customers, a year of
-orders with a weekly rhythm, and reviews by those who bought.
+"""Fills a shop with realistic data: a category tree, products with prices, images and stock, customers, a year of
+orders with a weekly rhythm, and reviews by buyers.
 
-Everything goes through the public API, so every promise of the shop holds for it. --history then gives the orders the times of a year,
-in the databases of a stack that runs on this machine, and checks the books. Run it again, and what is there already is left as it is;
-what an interrupted run has not done is done. The admin's password is read from the variable ADMIN_PASSWORD.
+Everything goes through the public API, so every promise of the shop holds for it. --history then backdates the orders
+over a year, in the databases of a stack that runs on this machine, and checks the data's consistency. A second run
+leaves what exists as it is and completes an interrupted run. ADMIN_PASSWORD has the admin's password.
 """
 
 import argparse
@@ -50,13 +50,13 @@ from devtools.stack import Plan, Servers, Stack, StackError, design_ports
 _AT_ONCE = 6
 _PATIENCE = 300.0
 _LOGGED_IN_FOR = timedelta(minutes=10)
-"""Shorter than an access token lives."""
+"""Less than the lifetime of an access token."""
 _UNDER_WAY: Sequence[tuple[str, timedelta]] = (
     ("processing", timedelta(days=1)),
     ("shipped", timedelta(days=3)),
     ("delivered", timedelta(days=7)),
 )
-"""Where an order is, by its age."""
+"""The status of an order, by its age."""
 _T = TypeVar("_T")
 
 
@@ -65,12 +65,12 @@ class SeedError(Exception):
 
 
 class Declined(Exception):
-    """The card was not charged, as it was meant."""
+    """The card was declined, as intended."""
 
 
 @dataclass(slots=True)
 class Account:
-    """Somebody who has, or will have, an account; logged in when they are needed."""
+    """A user's account, existing or not; it logs in when it is used."""
 
     shop: Shop
     email: str
@@ -87,7 +87,7 @@ class Account:
             return self._person
 
     async def register(self, name: str, role: str) -> int:
-        """The new account's id."""
+        """Registers the account and returns its id."""
         wanted = {"email": self.email, "password": self.password, "display_name": name, "role": role}
         tokens = await retry(lambda: self.shop.call("POST", "/auth/register", wanted), _PATIENCE)
         self._person = Person(self.shop, self.email, self.password, tokens["access_token"], tokens["user"]["id"])
@@ -95,12 +95,12 @@ class Account:
         return self._person.id
 
     async def call(self, method: str, path: str, body: object = None) -> Any:
-        """Repeated where it was not answered."""
+        """Sends a request, retried where it was not answered."""
         person = await self.person()
         return await retry(lambda: person.call(method, path, body), _PATIENCE)
 
     async def all_of(self, listing: Callable[[Client], AsyncIterable[_T]]) -> list[_T]:
-        """All that a list has."""
+        """Returns all items of a list."""
         person = await self.person()
 
         async def read() -> list[_T]:
@@ -111,13 +111,13 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class ProductImages:
-    """Where they are drawn to, and at which address a browser finds that folder."""
+    """The folder of the product images, and the URL at which a browser finds it."""
 
     folder: Path
     url: str
 
     def draw(self, article: SeedProduct) -> str:
-        """The picture's address."""
+        """Draws a product's image and returns its URL."""
         name = f"{article.name.lower().replace(' ', '-').replace(chr(39), '')}.svg"
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / name).write_text(picture(article))
@@ -125,7 +125,7 @@ class ProductImages:
 
 
 class Seeder:
-    """One run. Each step finds what is there and adds what is not."""
+    """One seeding run. Each step creates what is missing."""
 
     def __init__(self, admin: Account, wanted: SeedData, pictures: ProductImages) -> None:
         self._shop = admin.shop
@@ -135,11 +135,11 @@ class Seeder:
         self._sellers = {name: self._account(f"{name.lower()}@example.com") for name in DEPARTMENTS}
         self._buyers = [self._account(customer.email) for customer in wanted.customers]
         self._ids: dict[str, int] = {}
-        """Of accounts, by e-mail address."""
+        """Account ids, by e-mail address."""
         self._shelves: dict[str, int] = {}
         self._products: dict[int, int] = {}
         self._orders: dict[int, UUID] = {}
-        """By the purchase's place in the year."""
+        """Order ids, by the purchase's position in the year."""
 
     async def run(self) -> None:
         await self._admin.person()
@@ -152,11 +152,11 @@ class Seeder:
 
     @property
     def somebody(self) -> Account:
-        """The customer who buys most."""
+        """The customer with the most purchases."""
         return self._buyers[0]
 
     def past(self) -> History:
-        """What `run` has done, at the times at which it is meant to have been done."""
+        """Returns the historical times of what `run` has created."""
         purchases, opening = self._wanted.purchases, min(purchase.at for purchase in self._wanted.purchases)
         return History(
             orders={self._orders[number]: purchase.at for number, purchase in enumerate(purchases)},
@@ -171,7 +171,7 @@ class Seeder:
         )
 
     def _account(self, email: str) -> Account:
-        """Its password follows from the admin's, so that a later run knows it, and nobody else does."""
+        """Derives the account's password from the admin's, so that a later run knows it."""
         password = hashlib.sha256(f"{self._admin.password} {email}".encode()).hexdigest()[:24]
         return Account(self._shop, email, password)
 
@@ -204,7 +204,7 @@ class Seeder:
                     self._shelves[shelf.name] = found
 
     async def _put_up(self, category: Json) -> int:
-        """Its id."""
+        """Creates a category and returns its id."""
         return int((await self._admin.call("POST", "/categories", category))["id"])
 
     async def _stock_articles(self) -> None:
@@ -241,7 +241,9 @@ class Seeder:
         }
 
     async def _sell(self) -> None:
-        """In the order of the year, and each buyer's one after the other: so the first of a buyer's orders is their first purchase."""
+        """Places the orders in chronological order, one at a time per buyer: a buyer's first order is their first
+        purchase.
+        """
         everything = await self._admin.all_of(lambda api: api.order.list_orders(all_=True))
         placed: dict[int, deque[OrderAnswer]] = defaultdict(deque)
         for order in sorted(everything, key=lambda order: order.id):
@@ -277,7 +279,7 @@ class Seeder:
         await self._pay(buyer, order, "pm_card_visa")
 
     async def _pay(self, buyer: Account, order: UUID, card: str) -> None:
-        """Raises Declined. Where an interrupted run has paid, there is nothing to do."""
+        """Pays an order, unless an interrupted run has. Raises Declined."""
         person, key = await buyer.person(), str(uuid4())
         try:
             await retry(lambda: person.pay(order, card, key), _PATIENCE)
@@ -288,7 +290,7 @@ class Seeder:
                 raise
 
     async def _deliver(self) -> None:
-        """Takes each order to where one of its age is."""
+        """Advances each order to the status that fits its age."""
         status = await self._confirmed()
 
         async def deliver(number: int, purchase: Purchase) -> bool:
@@ -309,7 +311,7 @@ class Seeder:
         return bool(ahead)
 
     async def _confirmed(self) -> Mapping[UUID, str]:
-        """The status of each order, once none waits for the news that it is paid."""
+        """Returns the status of each order, once no paid order is pending any more."""
         ours = set(self._orders.values())
         async with asyncio.timeout(_PATIENCE):
             while True:
@@ -346,7 +348,7 @@ def _reviews_of(product: int, api: Client) -> AsyncIterable[ReviewAnswer]:
 
 
 async def _each(what: str, steps: Iterable[Callable[[], Awaitable[bool]]]) -> None:
-    """Runs the steps, begun in their order, some at once; says how far it is, and how much of it was there already."""
+    """Runs the steps in order, some at the same time, with progress and the share that existed already."""
     waiting, made, began = deque(steps), 0, time.monotonic()
     count, done = len(waiting), 0
 
@@ -440,12 +442,12 @@ async def _seed(chosen: argparse.Namespace) -> None:
 
 
 def _stack(name: str) -> Stack:
-    """The databases and the broker of one that runs. Raises StackError."""
+    """Returns a handle on a running stack's databases and broker. Raises StackError."""
     return Stack(Plan(name, Path(), design_ports(), redis_database=0), Servers.from_environment())
 
 
 async def _tell_history(stack: Stack, past: History) -> None:
-    """Raises SeedError where the books do not agree."""
+    """Backdates the data. Raises SeedError if it is not consistent afterwards."""
     began = time.monotonic()
     async with consistency.open_checker(stack) as kept:
         await kept.wait_until_consistent(_PATIENCE)

@@ -1,4 +1,4 @@
-"""A shop through its gateway, as the people who use it see it: `api` is typed, `call` and `http` send whatever a test wants to send."""
+"""A client of a shop's gateway for tests: `api` is typed, `call` and `http` send any request."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Json = dict[str, Any]
 
 
 class Shop:
-    """One shop's API. `url` is the gateway's, without a path."""
+    """One shop's public API. `url` is the gateway's, without a path."""
 
     def __init__(self, url: str, timeout: float = 15.0) -> None:
         self.url = url
@@ -36,14 +36,16 @@ class Shop:
         await self.http.aclose()
 
     async def call(self, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None) -> Any:
-        """The answer's data; None for 204. Raises ProblemError, or httpx.TransportError where there was no answer."""
+        """Sends a request and returns the data of its answer; None for 204. Raises ProblemError, and
+        httpx.TransportError if there was no answer.
+        """
         response = await self.http.request(method, path, json=body, headers=headers)
         if response.is_error:
             raise ProblemError(response)
         return response.json()["data"] if response.content else None
 
     async def answers(self, within: float = 30.0) -> None:
-        """Waits until requests get through the gateway to its services: the cluster's routing follows readiness by a moment."""
+        """Waits until requests get through the gateway to its services: the cluster's routing lags behind readiness."""
 
         async def is_open() -> bool:
             paths = ("/users/me", "/products", "/inventory/1", "/products/1/reviews")
@@ -56,7 +58,7 @@ class Shop:
         await eventually(is_open, within)
 
     async def register(self, role: Literal["customer", "seller"] = "customer") -> Person:
-        """Somebody new."""
+        """Registers a new user."""
         email, password = f"{role}-{uuid.uuid4().hex[:12]}@example.com", uuid.uuid4().hex
         wanted = RegisterRequest(email=email, password=password, role=role)
         return self._person(password, await self.api.user.register(wanted))
@@ -68,7 +70,7 @@ class Shop:
         return Person(self, tokens.user.email, password, tokens.access_token, tokens.user.id)
 
     async def another_admin(self, admin: Person) -> Person:
-        """A second admin, with whom a test may do what it would rather not do with the first."""
+        """Registers a second admin, for tests that would lock out or change the first one."""
         person = await self.register()
         await admin.api.user.put_user(person.id, UserRequest(role="admin"))
         return await self.log_in(person.email, person.password)
@@ -77,7 +79,9 @@ class Shop:
         return await self.api.inventory.get_stock(product_id)
 
     async def stocked_product(self, admin: Person, quantity: int) -> tuple[Person, int]:
-        """A new seller with one product in stock, in a category of its own: who, and the product's id."""
+        """Creates a seller with one product in stock, in a category of its own. Returns the seller and the product's
+        id.
+        """
         category = await admin.api.product.add_category(CategoryRequest(name=f"Category {uuid.uuid4().hex[:8]}"))
         seller = await self.register("seller")
         product = await seller.create_product(category.id)
@@ -87,7 +91,7 @@ class Shop:
 
 @dataclass(frozen=True)
 class Person:
-    """Somebody logged in."""
+    """A user who is logged in."""
 
     shop: Shop
     email: str
@@ -107,7 +111,7 @@ class Person:
         return self.shop.api.with_token(self.token)
 
     async def create_product(self, category_id: int, amount: int = 1290, name: str = "Espresso cup") -> int:
-        """The new product's id; `amount` in cents of USD."""
+        """Creates a product and returns its id; `amount` is in cents of USD."""
         price = Price(amount=amount, currency="USD")
         wanted = ProductRequest(name=name, description="Porcelain, 80 ml", price=price, category_id=category_id)
         return (await self.api.product.add_product(wanted)).id
@@ -118,7 +122,7 @@ class Person:
         return await self.api.order.place_order(OrderRequest(items=wanted), idempotency_key=key)
 
     async def pay(self, order_id: uuid.UUID, card: str = "pm_card_visa", key: str | None = None) -> PaymentAnswer:
-        """Pays an order at once. Raises ProblemError 402 where the card is declined."""
+        """Pays an order in one call. Raises ProblemError 402 if the card is declined."""
         wanted = PaymentRequest(order_id=order_id, payment_method=card, confirm=True)
         return await self.api.payment.begin_payment(wanted, idempotency_key=key)
 
@@ -129,7 +133,7 @@ class Person:
         return await self.order_becomes(order.id, "confirmed")
 
     async def order_becomes(self, order_id: uuid.UUID, status: OrderStatus, within: float = 30.0) -> OrderAnswer:
-        """Waits for a status, which may come by events; the order then."""
+        """Waits until the order has a status, which may come with an event, and returns the order."""
         seen: list[OrderAnswer] = []
 
         async def has_become() -> bool:
@@ -143,5 +147,5 @@ class Person:
         await self.api.order.cancel_order(order_id)
 
     async def orders(self) -> list[OrderAnswer]:
-        """All of one's own orders, newest first."""
+        """Returns all orders of this user, newest first."""
         return [order async for order in self.api.order.list_orders()]

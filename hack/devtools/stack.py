@@ -1,6 +1,7 @@
 """The whole shop as processes on this machine, on the servers that `make test-env-up` starts.
 
-A developer's runs on the ports of the design (devtools.run_all); tests run shops of their own beside it (shop_e2e.isolated.stacks).
+A developer's stack runs on the ports of the design (devtools.run_all); tests run isolated stacks beside it
+(shop_e2e.isolated.stacks).
 """
 
 import asyncio
@@ -29,11 +30,13 @@ _LOG_TAIL = 3000
 
 
 _METRICS_OFFSET = 1400
-"""Under fixed ports, metrics of the service on 8083 are on 9483."""
+"""The metrics port is the HTTP port plus this: metrics of the service on 8083 are on 9483."""
 
 
 class StackError(Exception):
-    """A part of the stack did not start: `reason` says which and why in a line, and the message shows the end of its log too."""
+    """A part of the stack did not start. `reason` says in one line which and why; the message has the end of its log as
+    well.
+    """
 
     def __init__(self, reason: str, log: str = "") -> None:
         super().__init__(f"{reason}:\n{log}" if log else reason)
@@ -42,7 +45,7 @@ class StackError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Servers:
-    """What the processes run on."""
+    """The addresses of the test servers."""
 
     postgres: str
     redis: str
@@ -51,7 +54,7 @@ class Servers:
 
     @classmethod
     def from_environment(cls) -> "Servers":
-        """Raises StackError."""
+        """Reads the addresses from the environment. Raises StackError."""
         try:
             return cls(
                 os.environ["TEST_POSTGRES_DSN"],
@@ -74,28 +77,34 @@ class Ports:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to start. `name` sets databases and broker apart from other stacks'; `redis_database` is flushed at the start."""
+    """The configuration of a stack. `name` isolates its databases and its broker from other stacks; `redis_database` is
+    flushed at the start.
+    """
 
     name: str
     logs: Path
     ports: Mapping[str, Ports]
     redis_database: int
     settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    """Further variables, by service."""
+    """Additional environment variables, by service."""
     launcher: str | None = None
-    """The module that runs each service's process in place of the service's own, with the service's name as its first argument.
+    """A module that runs each service's process in place of the service's own; its first argument is the service's
+    name.
 
-    It is told in CRASH_RECORD where to note the crash points that it reaches, and in CRASH_AT at which one to kill itself.
+    CRASH_RECORD names the file in which it notes the crash points that it reaches, and CRASH_AT the point at which it
+    kills itself.
     """
     proxied_ports: Mapping[str, int] = field(default_factory=dict)
-    """Ports of this machine by which services reach `postgres`, `rabbitmq` and, for gRPC, each other by name."""
+    """Ports of this machine through which services reach `postgres`, `rabbitmq` and, by service name, each other's
+    gRPC.
+    """
     jwt_secret: str = field(default_factory=lambda: secrets.token_urlsafe(48), repr=False)
     admin_email: str = "admin@example.com"
     admin_password: str = field(default_factory=lambda: secrets.token_urlsafe(18), repr=False)
 
 
 def free_ports() -> dict[str, Ports]:
-    """Three ports a service, this process's alone."""
+    """Returns three ports per service that only this process uses."""
     return {name: Ports(free_port(), free_port(), free_port()) for name in SERVICES}
 
 
@@ -107,7 +116,7 @@ class Stack:
     """A running shop. Single services can be stopped, killed and started again."""
 
     def __init__(self, plan: Plan, servers: Servers, on_line: Callable[[str, str], None] | None = None) -> None:
-        """`on_line` is told each line that a service writes, with the service's name; the log files have them in any case."""
+        """`on_line` gets each line that a service writes, with the service's name; the log files have it in any case."""
         self.plan = plan
         self.servers = servers
         self._on_line = on_line
@@ -116,7 +125,7 @@ class Stack:
 
     @property
     def url(self) -> str:
-        """The gateway's."""
+        """The gateway's URL."""
         return self.url_of("gateway")
 
     def url_of(self, service: str) -> str:
@@ -126,30 +135,31 @@ class Stack:
         return f"127.0.0.1:{self.plan.ports[service].grpc}"
 
     def database_of(self, service: str) -> str:
-        """The DSN of a service's database, for a look inside."""
+        """Returns the DSN of a service's database."""
         return urlunsplit(urlsplit(self.servers.postgres)._replace(path=f"/{self._database_name(service)}"))
 
     def databases(self) -> list[str]:
-        """The names of all services' databases."""
+        """Returns the database names of all services."""
         return [self._database_name(service) for service, kind in SERVICES.items() if kind.database]
 
     def log_of(self, service: str) -> Path:
         return self.plan.logs / f"{service}.log"
 
     def crash_points_of(self, service: str) -> Path:
-        """Where the launcher notes the crash points that a service reaches, a line each."""
+        """Returns the file in which the launcher notes the crash points that a service reaches, one per line."""
         return self.plan.logs / f"{service}.points"
 
     async def start(self, *services: str) -> None:
-        """Starts these, or all, and waits until each is ready. Raises StackError."""
+        """Starts these services, or all, and waits until each is ready. Raises StackError."""
         for service in services or SERVICES:
             self._processes[service] = await self._serve(service)
         async with httpx.AsyncClient(timeout=5) as client:
             await asyncio.gather(*(self._until_ready(client, service) for service in services or SERVICES))
 
     async def start_with_crash_point(self, service: str, point: str) -> None:
-        """Starts a service that kills itself when it first comes to `point`; see shop_e2e.faults.crash_points. Returns when it is ready, or
-        has died already. Raises StackError.
+        """Starts a service that kills itself when it first reaches `point`; see shop_e2e.faults.crash_points.
+
+        Returns when it is ready or has died. Raises StackError.
         """
         self._processes[service] = process = await self._serve(service, CRASH_AT=point)
         async with httpx.AsyncClient(timeout=5) as client:
@@ -161,7 +171,9 @@ class Stack:
 
     @contextlib.asynccontextmanager
     async def restarted_on_exit(self, service: str) -> AsyncIterator[list[float]]:
-        """While the block runs, a service that dies is started again, as Kubernetes does. Gives the times of its deaths."""
+        """Restarts the service whenever it dies while the block runs, as Kubernetes does. Yields the times of its
+        deaths.
+        """
         deaths: list[float] = []
 
         async def watch() -> None:
@@ -178,14 +190,14 @@ class Stack:
             await asyncio.gather(watching, return_exceptions=True)
 
     async def stop(self, *services: str) -> None:
-        """Ends those of these that run, or all, as Kubernetes does: SIGTERM, time to finish, SIGKILL."""
+        """Stops those of these services that run, or all, as Kubernetes does: SIGTERM, a grace period, SIGKILL."""
         chosen = [self._processes.pop(service) for service in services or list(self._processes) if self.runs(service)]
         for process in chosen:
             _signal(process, signal.SIGTERM)
         await asyncio.gather(*(self._ended_in_time(process) for process in chosen))
 
     async def ended(self, service: str) -> int:
-        """Waits until a service that was started has ended; gives its exit status, a signal's number negative."""
+        """Waits until a started service has exited and returns its exit status; a signal's number is negative."""
         return await self._ended(self._processes[service])
 
     def runs(self, service: str) -> bool:
@@ -193,24 +205,24 @@ class Stack:
         return process is not None and process.returncode is None
 
     async def kill(self, service: str) -> None:
-        """SIGKILL, in the middle of whatever it does."""
+        """Sends SIGKILL, whatever the service is doing."""
         process = self._processes.pop(service)
         _signal(process, signal.SIGKILL)
         await process.wait()
 
     async def prepare(self) -> None:
-        """A virtual host, and an empty Redis database; databases come by `migrate`."""
+        """Creates the virtual host and flushes the Redis database; `migrate` creates the databases."""
         await asyncio.gather(self._create_vhost(), self._flush_redis())
 
     async def migrate(self, *services: str) -> None:
-        """Brings the databases of these services, or of all, to their newest schema; makes those that are missing. Idempotent."""
+        """Creates missing databases and migrates those of these services, or all, to their newest schema. Idempotent."""
         self.plan.logs.mkdir(parents=True, exist_ok=True)
         chosen = services or [service for service, kind in SERVICES.items() if kind.database]
         await self._create_databases(*chosen)
         await asyncio.gather(*(self._migrate(service) for service in chosen))
 
     async def remove(self) -> None:
-        """Undoes `prepare` and `migrate`, and drops the data of every stack of this name."""
+        """Undoes `prepare` and `migrate`: drops the data of every stack of this name."""
         connection = await asyncpg.connect(self.servers.postgres)
         try:
             for name in self.databases():
@@ -231,7 +243,7 @@ class Stack:
             await connection.close()
 
     async def queues(self) -> dict[str, int]:
-        """How many messages each queue of this shop's broker holds, delivered ones that are not acknowledged included."""
+        """Returns the number of messages in each queue of this shop, unacknowledged ones included."""
         async with self._management() as client:
             listed = await client.get(f"/api/queues/{self.plan.name}")
             return {queue["name"]: queue.get("messages", 0) for queue in listed.raise_for_status().json()}
@@ -289,7 +301,7 @@ class Stack:
                 on_line(service, line)
 
     async def _ended(self, process: asyncio.subprocess.Process) -> int:
-        """Its exit status, once all that it wrote is passed on."""
+        """Returns the exit status after all output has been passed on."""
         status = await process.wait()
         if process in self._line_readers:
             await self._line_readers[process]
@@ -316,7 +328,7 @@ class Stack:
             raise StackError(f"{service} is not ready after {_START_SECONDS} s", self._log_tail(service)) from None
 
     def environment_of(self, service: str) -> dict[str, str]:
-        """All variables that a service's process has."""
+        """Returns all environment variables of a service's process."""
         ports = self.plan.ports[service]
         environment = {
             "PATH": os.environ.get("PATH", ""),

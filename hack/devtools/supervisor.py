@@ -1,4 +1,4 @@
-"""Services that are kept running: one that ends is started again, one whose source changes is restarted."""
+"""Supervises services: one that exits is started again, one whose source changes is restarted."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -13,7 +13,7 @@ _T = TypeVar("_T")
 
 
 class Supervised(Protocol):
-    """What runs the services; see devtools.stack.Stack."""
+    """The operations that the supervisor needs of devtools.stack.Stack."""
 
     async def start(self, *services: str) -> None: ...
     async def ended(self, service: str) -> int: ...
@@ -22,12 +22,12 @@ class Supervised(Protocol):
 
 
 def pause_after(failures: int) -> float:
-    """Seconds until a service is started again that has failed to start, or has ended, so many times in a row: 1, 2, 4, … 30."""
+    """Returns the seconds until the next start of a service that has failed so many times in a row: 1, 2, 4, … 30."""
     return min(2.0 ** (failures - 1), _LONGEST_PAUSE_SECONDS)
 
 
 async def run_unless_set(event: asyncio.Event, doing: Awaitable[_T]) -> _T | None:
-    """The result of `doing`, or None: then the event came first, and `doing` was cancelled."""
+    """Returns the result of `doing`, or None if the event was set first; `doing` is cancelled then."""
     work, interrupted = asyncio.ensure_future(doing), asyncio.ensure_future(event.wait())
     try:
         await asyncio.wait({work, interrupted}, return_when=asyncio.FIRST_COMPLETED)
@@ -57,12 +57,12 @@ class Supervisor:
         self._failures = dict.fromkeys(services, 0)
 
     async def start(self, *services: str) -> None:
-        """Returns once each is ready, or has failed to be; they are kept running until `stop`."""
+        """Starts services and returns once each is ready or has failed. They are supervised until `stop`."""
         self._keeping += [asyncio.create_task(self._keep(service)) for service in services]
         await asyncio.gather(*(self._tried[service].wait() for service in services))
 
     def running(self) -> frozenset[str]:
-        """The services that are ready now."""
+        """Returns the services that are ready now."""
         return frozenset(service for service, running in self._running.items() if running.is_set())
 
     def handle_change(self, change: Change) -> None:
@@ -72,13 +72,13 @@ class Supervisor:
             self._changed[service].set()
 
     async def stop(self) -> None:
-        """Lets go of all; those that run are the caller's to stop."""
+        """Ends the supervision. The caller stops the services that run."""
         for task in self._keeping:
             task.cancel()
         await asyncio.gather(*self._keeping, return_exceptions=True)
 
     async def _keep(self, service: str) -> None:
-        """One life after the other."""
+        """Runs a service again and again."""
         changed = self._changed[service]
         while True:
             ending = await run_unless_set(changed, self._live(service))
@@ -96,7 +96,7 @@ class Supervisor:
             await self._stack.stop(service)
 
     async def _live(self, service: str) -> str:
-        """From a service's start to its end; gives how it ended."""
+        """Runs a service once, from start to exit, and returns how it ended."""
         try:
             if service in self._unmigrated:
                 await self._stack.migrate(service)

@@ -1,4 +1,4 @@
-"""What a shop's services write, in one terminal: each line behind its service's name, in its service's colour."""
+"""Shows the output of a shop's services in one terminal: each line after its service's name, in its service's colour."""
 
 import asyncio
 import json
@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import TextIO
 
 _COLOURS = (36, 32, 33, 35, 34, 96, 92, 95)
-"""ANSI foregrounds, by the order of the services: no red, which is for errors."""
+"""ANSI foregrounds in the order of the services; red is left to errors."""
 _LEVEL_COLOURS = {"debug": 2, "warning": 33, "error": 31, "critical": 31}
 _BOLD, _FAINT = 1, 2
 _CHUNK = 65536
@@ -14,7 +14,7 @@ _KNOWN_WITHOUT = {"timestamp", "level", "message", "service", "tenant", "logger"
 
 
 def wants_colour(stream: TextIO, environment: Mapping[str, str]) -> bool:
-    """A terminal does, unless NO_COLOR has a value (no-color.org) or it can show none."""
+    """Returns whether to use colour: on a terminal that can show it, unless NO_COLOR has a value (no-color.org)."""
     return stream.isatty() and not environment.get("NO_COLOR") and environment.get("TERM") != "dumb"
 
 
@@ -26,17 +26,17 @@ class Terminal:
         self._colour_of = {service: _COLOURS[n % len(_COLOURS)] for n, service in enumerate(services)}
 
     def on_line(self, service: str, line: str) -> None:
-        """Shows what a service wrote: its JSON as people read it, everything else as it is."""
+        """Shows a line that a service wrote: JSON in readable form, everything else as it is."""
         level, shown = readable(line)
         for part in shown.splitlines():
             self._write(service, self._paint(part, _LEVEL_COLOURS.get(level)))
 
     def say(self, service: str, text: str) -> None:
-        """Shows what is said of a service."""
+        """Shows a message about a service."""
         self._write(service, self._paint(f"▸ {text}", _BOLD))
 
     def show(self, text: str) -> None:
-        """Shows what is said of all of them."""
+        """Shows a message about the shop."""
         print(text, file=self._stream, flush=True)
 
     def strong(self, text: str) -> str:
@@ -54,7 +54,9 @@ class Terminal:
 
 
 def readable(line: str) -> tuple[str, str]:
-    """A log line's level and its text: time (UTC), message and fields, and a traceback in lines of its own; see chassis.logs."""
+    """Returns a log line's level and its readable text: time (UTC), message, fields, and a traceback in lines of its
+    own; see chassis.observability.logs.
+    """
     try:
         event = json.loads(line)
     except ValueError:
@@ -74,7 +76,7 @@ def _value(value: object) -> str:
 
 
 async def lines_of(stream: asyncio.StreamReader) -> AsyncIterator[str]:
-    """The lines of a process's output, however long, until its end."""
+    """Yields the lines of a process's output, however long, until it ends."""
     rest = b""
     while chunk := await stream.read(_CHUNK):
         *whole, rest = (rest + chunk).split(b"\n")

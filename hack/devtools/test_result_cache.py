@@ -1,8 +1,9 @@
-"""A pytest plugin, `-p devtools.test_result_cache`: a service's own tests that passed are not run again before something changes on which
-they depend. Tests of several services together always run. Each run says what it left out.
+"""A pytest plugin (`-p devtools.test_result_cache`) that caches test results: a service's own tests that passed are
+deselected until something changes on which they depend.
 
-A service's tests depend on its folder, on what all services share, on the versions of Python and of every library, and on the servers
-that they talk to: nothing else is theirs to read (e2e/tests/unit/test_shop_remembering.py). What is remembered is in the user's cache.
+A service's tests depend on its folder, on shared packages, on the versions of Python and of every library, and on the
+test servers: they may read nothing else (hack/tests/unit/test_devtools_test_result_cache.py). Tests of several services
+together always run. Each run reports what it deselected. The cache is in the user's cache folder.
 """
 
 import hashlib
@@ -36,7 +37,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def suite_of(nodeid: str) -> str | None:
-    """The folder of the service whose own test it is, like services/order."""
+    """Returns the folder of the service whose own test this is, like services/order; None for other tests."""
     parts = nodeid.partition("::")[0].split("/")
     return "/".join(parts[:2]) if len(parts) > 3 and (parts[0], parts[2]) == ("services", "tests") else None
 
@@ -73,7 +74,7 @@ class TestResultCache:
             self._passed[suite] += 1
 
     def pytest_sessionfinish(self, exitstatus: int) -> None:
-        """Once, where the reports of all processes come together."""
+        """Writes the cache once, in the process where the reports of all workers come together."""
         if hasattr(self._config, "workerinput") or exitstatus not in _COMPLETE or self._is_partial():
             return
         for suite, tests in self._passed.items():
@@ -90,7 +91,7 @@ class TestResultCache:
         return any(self._config.getoption(option, default=None) for option in ("keyword", "maxfail", "lf"))
 
     def _is_asked_for(self, suite: str) -> bool:
-        """All of it, not some of its files."""
+        """Returns whether the whole suite was selected, not only some of its files."""
         tests = self._config.rootpath / suite / "tests"
         asked = [(self._config.invocation_params.dir / argument).resolve() for argument in self._config.args]
         return any(tests.is_relative_to(path) for path in asked)

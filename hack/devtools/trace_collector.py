@@ -1,4 +1,4 @@
-"""A collector of traces, for tests: takes OTLP over HTTP on a free port of this machine, and keeps every span."""
+"""A trace collector for tests: receives OTLP over HTTP on a free port of this machine and keeps every span."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MOST_BYTES = 16 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """One step of a trace. Ids are in hexadecimal, as in logs; `parent_id` is empty where the trace begins."""
+    """One span. Ids are in hexadecimal, as in logs; `parent_id` is empty for the first span of a trace."""
 
     service: str
     name: str
@@ -37,7 +37,7 @@ class Collector:
     """Every span that was received, in order."""
 
     url: str = ""
-    """What services take as OTEL_EXPORTER_OTLP_ENDPOINT."""
+    """The value for OTEL_EXPORTER_OTLP_ENDPOINT."""
     spans: list[Span] = field(default_factory=list)
 
     def trace(self, trace_id: str) -> list[Span]:

@@ -58,7 +58,7 @@ class Leader:
 
     async def acquire(self) -> None:
         """Waits until this process leads."""
-        while not await self._campaign():  # nothing tells us of a free Lease: it is polled
+        while not await self._campaign():  # noqa: ASYNC110  # nothing tells us of a free Lease: it is polled
             await asyncio.sleep(RENEW_EVERY / 2)
         metrics.LEADING.set(1)
         logger.info("leading", extra={"identity": self.identity})

@@ -58,7 +58,7 @@ class Watcher:
             kopf.on.event(*_address(kind), registry=registry, id=kind.plural, labels=OURS)(self.on_child)
         return registry
 
-    async def on_platform(self, type: str | None, body: Any, **_: Any) -> None:  # Kopf's name
+    async def on_platform(self, type: str | None, body: Any, **_: Any) -> None:  # noqa: A002  # Kopf's name
         manifest = plain(body)
         platform = observe_platform(manifest)
         if type == "DELETED":
@@ -67,7 +67,7 @@ class Watcher:
             self.cache.keep_platform(platform)
         self.wake(platform.key)
 
-    async def on_child(self, type: str | None, body: Any, **_: Any) -> None:  # Kopf's name
+    async def on_child(self, type: str | None, body: Any, **_: Any) -> None:  # noqa: A002  # Kopf's name
         manifest = plain(body)
         key = platform_of(manifest)
         if type == "DELETED":

@@ -1,1 +1,1 @@
-"""What tests need to drive the shop's public API."""
+"""Test support for the shop's public API."""

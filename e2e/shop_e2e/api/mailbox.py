@@ -1,4 +1,4 @@
-"""A mail server that keeps what it is sent, for tests: a real SMTP conversation on this machine."""
+"""A mail server for tests that keeps every mail: a real SMTP conversation on this machine."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Mailbox:
     port: int = 0
     mails: list[EmailMessage] = field(default_factory=list)
 
-    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802 - aiosmtpd's name
         content = envelope.content
         self.mails.append(message_from_bytes(content if isinstance(content, bytes) else b"", policy=policy.default))
         return "250 kept"
@@ -29,7 +29,7 @@ class Mailbox:
         return (mail for mail in self.mails if address in str(mail["To"]))
 
     async def wait_for(self, address: str, containing: str, within: float = 20.0) -> EmailMessage:
-        """The first mail to somebody whose subject or text contains this."""
+        """Waits for the first mail to an address whose subject or text contains this, and returns it."""
         found: list[EmailMessage] = []
 
         async def has_come() -> bool:
@@ -41,14 +41,14 @@ class Mailbox:
 
 
 def text_of(mail: EmailMessage) -> str:
-    """The plain text of a mail."""
+    """Returns the plain text of a mail."""
     body = mail.get_body(("plain",))
     return "" if body is None else str(body.get_content())
 
 
 @asynccontextmanager
 async def mailbox() -> AsyncIterator[Mailbox]:
-    """Listens on a free port of this machine."""
+    """Runs the mail server on a free port of this machine until the block ends."""
     box = Mailbox()
     server = await asyncio.get_running_loop().create_server(lambda: SMTP(box), "127.0.0.1", 0)
     box.port = server.sockets[0].getsockname()[1]

@@ -1,1 +1,1 @@
-"""Drives shops on the kind cluster."""
+"""Test support for shops on the kind cluster."""

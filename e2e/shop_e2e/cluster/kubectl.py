@@ -1,4 +1,4 @@
-"""The cluster as its users see it: through kubectl, on the kind cluster that `make up` brings."""
+"""Drives the kind cluster that `make up` creates, through kubectl, as its users do."""
 
 import json
 import subprocess
@@ -16,11 +16,11 @@ Object = dict[str, Any]
 
 
 class CommandFailed(Exception):
-    """A command said no; the message is what it said."""
+    """A command failed; the message is its output."""
 
 
 def command(*arguments: str, stdin: str | None = None, timeout: float = 120) -> str:
-    """Its output. Raises CommandFailed."""
+    """Runs a command and returns its output. Raises CommandFailed."""
     done = subprocess.run(arguments, input=stdin, capture_output=True, text=True, timeout=timeout, check=False)
     if done.returncode != 0:
         raise CommandFailed(f"{' '.join(arguments)}: {done.stderr.strip()}")
@@ -28,7 +28,7 @@ def command(*arguments: str, stdin: str | None = None, timeout: float = 120) -> 
 
 
 def write_kubeconfig(file: Path) -> None:
-    """One that knows this cluster alone."""
+    """Writes a kubeconfig that has only this cluster."""
     file.write_text(command("kubectl", "--context", CONTEXT, "config", "view", "--raw", "--minify"))
 
 
@@ -69,7 +69,7 @@ class Namespace:
         return dict(line.split("=", 1) for line in encoded.splitlines() if line)
 
     def figures(self, selector: str) -> dict[str, dict[str, float]]:
-        """What pods say of themselves, by pod and series; those that are starting or ending say nothing."""
+        """Returns the metrics of the selected pods, by pod and series; pods that are starting or terminating have none."""
         found = {}
         for pod in self.list("pods", selector):
             name = pod["metadata"]["name"]
@@ -82,11 +82,11 @@ class Namespace:
         return found
 
     def ask(self, pod: str, port: int, path: str) -> str:
-        """What a pod answers to GET, by way of the API server. Raises CommandFailed."""
+        """Sends GET to a pod through the API server and returns the answer's body. Raises CommandFailed."""
         return self.kubectl("get", "--raw", f"/api/v1/namespaces/{self.name}/pods/{pod}:{port}/proxy/{path}")
 
     def kill(self, pod: str) -> None:
-        """SIGKILL for the pod's container, without a farewell; the kubelet starts another."""
+        """Kills the pod's container with SIGKILL; the kubelet starts another."""
         (status,) = self.get("pod", pod)["status"]["containerStatuses"]
         container = status["containerID"].removeprefix("containerd://")
         command(
@@ -94,7 +94,7 @@ class Namespace:
         )
 
     def wait_rolled_out(self, platform: str) -> None:
-        """Until the operator has seen the spec as it is now, and the shop is as it says."""
+        """Waits until the operator has observed the current spec and every part of the shop is rolled out."""
         generation = self.get("ecp", platform)["metadata"]["generation"]
         self.kubectl(
             "wait", f"ecp/{platform}", f"--for=jsonpath={{.status.observedGeneration}}={generation}", "--timeout=60s"
@@ -106,7 +106,9 @@ class Namespace:
 
 
 def create_namespace(name: str) -> Namespace:
-    """A namespace at the restricted Pod Security level, as every shop has, once one of its name that is ending has ended."""
+    """Creates a namespace at the restricted Pod Security level, as every shop has, after a terminating one of the same
+    name is gone.
+    """
     cluster = Namespace("default")
     phase = cluster.kubectl("get", "namespace", name, "--ignore-not-found", "--output", "jsonpath={.status.phase}")
     if phase == "Terminating":
@@ -118,13 +120,13 @@ def create_namespace(name: str) -> Namespace:
 
 
 def delete_namespace(name: str, *, wait: bool = True) -> None:
-    """Returns once it has ended, or with `wait=False` at once: a shop takes 40 s to end."""
+    """Deletes a namespace and waits until it is gone, about 40 s for a shop; with `wait=False` it returns at once."""
     patience = "--timeout=180s" if wait else "--wait=false"
     Namespace("default").kubectl("delete", "namespace", name, "--ignore-not-found", patience, timeout=200)
 
 
 def eventually(check: Callable[[], object], within: float, what: str) -> None:
-    """Waits until `check` holds; AssertionError says what did not."""
+    """Waits until `check` holds; raises AssertionError with `what` after `within` seconds."""
     give_up = time.monotonic() + within
     while not check():
         assert time.monotonic() < give_up, f"not within {within} s: {what}"
@@ -132,7 +134,7 @@ def eventually(check: Callable[[], object], within: float, what: str) -> None:
 
 
 def audit_log(since: str) -> Iterator[Object]:
-    """What the API server was asked from `since` (RFC 3339, UTC) on, one entry a request."""
+    """Yields the entries of the API server's audit log since a time (RFC 3339, UTC), one per request."""
     text = command("docker", "exec", NODE, "sh", "-c", "cat /var/log/kubernetes/audit*.log")
     for line in text.splitlines():
         entry = json.loads(line)
@@ -141,7 +143,9 @@ def audit_log(since: str) -> Iterator[Object]:
 
 
 def writes(entries: Iterator[Object], user: str) -> list[str]:
-    """The writes among them by a user whose name ends so, as `verb resource namespace/name`; Lease renewals do not count."""
+    """Returns the writes by users whose name has this suffix, as `verb resource namespace/name`, without Lease
+    renewals.
+    """
     return [
         f"{entry['verb']} {_path(entry.get('objectRef', {}))}"
         for entry in entries

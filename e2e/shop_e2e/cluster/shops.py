@@ -1,4 +1,4 @@
-"""Further shops beside the sample: small enough for a machine of two cores to hold a second one."""
+"""Additional shops beside the sample shop, small enough for a machine of two cores."""
 
 import tempfile
 from pathlib import Path
@@ -10,13 +10,13 @@ from shop_e2e.cluster.kubectl import CONTEXT, Namespace, Object, command
 _CHARTS = Path(__file__).parents[3] / "charts"
 _TINY = {"requests": {"cpu": "10m"}}
 _OPEN = {"resources": _TINY, "env": {"RATE_LIMITS": "off"}}
-"""All of a test's people come from one address."""
+"""All of a test's users come from one address."""
 DATABASES = tuple(f"{service}-db" for service, kind in SERVICES.items() if kind.database)
 STORES = (*DATABASES, "redis", "rabbitmq")
 
 
 def platform(name: str, **spec: object) -> Object:
-    """An EcommercePlatform that asks for next to no processor time."""
+    """Returns an EcommercePlatform that requests almost no processor time."""
     tiny = {
         "services": {service: {"resources": _TINY} for service in SERVICES} | {"gateway": _OPEN},
         "databases": {"resources": _TINY},
@@ -32,7 +32,7 @@ def platform(name: str, **spec: object) -> Object:
 
 
 def node_port(platform_name: str, port: int) -> Object:
-    """Reaches a shop's gateway from this machine: node ports 30081 to 30084 are 127.0.0.1:18081 to 18084."""
+    """Returns a Service that exposes a shop's gateway: node ports 30081 to 30084 are 127.0.0.1:18081 to 18084."""
     gateway = {"app.kubernetes.io/instance": platform_name, "app.kubernetes.io/component": "gateway"}
     return {
         "apiVersion": "v1",
@@ -47,7 +47,7 @@ def node_port(platform_name: str, port: int) -> Object:
 
 
 def helm_install(namespace: Namespace, release: str) -> None:
-    """The same shop without the operator: the sample's images, new secrets, ready when this returns."""
+    """Installs a shop by Helm, without the operator: the sample's images, new secrets. Returns when it is ready."""
     settings = "".join(f" --set-string={key}={value}" for key, value in _chart_settings().items())
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as values:
         values.write(command(str(_CHARTS / "secrets")))

@@ -1,1 +1,1 @@
-"""Injects faults into a running shop: chaos run, crash points, server faults, order load."""
+"""Fault injection: chaos run, crash points, server faults, and the order load that runs beside them."""

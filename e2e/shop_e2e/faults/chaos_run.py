@@ -1,8 +1,10 @@
-"""Orders under fire: people buy, pay, cancel and give up while every part of the shop is killed, restarted, cut off and slowed down.
+"""The chaos run: buyers order, pay, cancel and give up while every part of the shop is killed, restarted, disconnected
+and slowed down.
 
-Afterwards everything runs again, nobody helps, and the books must agree; see devtools.consistency.
+Afterwards every part runs again, and without any repair all data must be consistent; see devtools.consistency.
 
-`python -m shop_e2e.faults.chaos_run --orders 10000` prints the table; it needs `make test-env-up`, whose servers it crashes and restarts.
+`python -m shop_e2e.faults.chaos_run --orders 10000` prints the result as a table; it needs `make test-env-up`, whose
+servers it crashes and restarts.
 """
 
 from __future__ import annotations
@@ -37,11 +39,11 @@ from shop_e2e.faults import server_faults
 from shop_e2e.isolated.stacks import admin_of, isolated_stack
 
 _VISIT = 25
-"""Attempts of one buyer."""
+"""The attempts of one buyer."""
 _PATIENCE_SECONDS = 240.0
-"""How long one buyer repeats one request: longer than any outage of ours."""
+"""How long a buyer retries a request: longer than any injected outage."""
 _REST_SECONDS = 600.0
-"""Until what 10,000 orders caused is done: the mails are the last."""
+"""How long the shop may take to finish what 10,000 orders caused; mails are the last."""
 BUYERS = 16
 FAULT_INTERVAL_SECONDS = 2.0
 _T = TypeVar("_T")
@@ -49,17 +51,17 @@ _T = TypeVar("_T")
 
 @dataclass
 class Tally:
-    """What happened: orders by their buyers' intention and outcome, and blows by kind."""
+    """What happened: orders by the buyers' intention and outcome, and injected faults by kind."""
 
     accepted: dict[str, str] = field(default_factory=dict)
-    """Order id → what its buyer then did: `paid`, `paid and cancelled`, `cancelled`, `left unpaid`."""
+    """The buyer's last action by order id: `paid`, `paid and cancelled`, `cancelled`, `left unpaid`."""
     sold_out: int = 0
     declined: int = 0
     blows: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
 
     def rows(self) -> list[tuple[str, int]]:
-        """For people."""
+        """Returns the rows of the report's table."""
         outcomes = Counter(self.accepted.values())
         return [
             ("orders accepted", len(self.accepted)),
@@ -73,7 +75,7 @@ class Tally:
 
 @dataclass(frozen=True)
 class Report:
-    """What a fire left behind. `lost`: accepted orders that the shop does not know, or not as their buyer left them."""
+    """The result of a chaos run. `lost` has the accepted orders that are missing or not as their buyer left them."""
 
     seed: int
     tally: Tally
@@ -103,7 +105,7 @@ async def run_chaos(
     buyers: int = BUYERS,
     fault_interval: float = FAULT_INTERVAL_SECONDS,
 ) -> Report:
-    """A shop of its own on the test servers, set on fire; see Fire."""
+    """Runs an isolated stack on the test servers under injected faults; see ChaosRun."""
     async with AsyncExitStack() as closing:
         box = await closing.enter_async_context(mailbox())
         lines, proxied_ports = await _lines(closing)
@@ -121,7 +123,9 @@ async def run_chaos(
 
 
 async def _lines(closing: AsyncExitStack) -> tuple[dict[str, FaultProxy], dict[str, int]]:
-    """Lines to the servers and to every service's gRPC, and the ports by which they are reached."""
+    """Opens fault proxies to the servers and to every service's gRPC, and returns the ports through which they are
+    reached.
+    """
     environment = Servers.from_environment()
     targets = {"postgres": urlsplit(environment.postgres), "rabbitmq": urlsplit(environment.rabbitmq)}
     lines = {
@@ -135,7 +139,9 @@ async def _lines(closing: AsyncExitStack) -> tuple[dict[str, FaultProxy], dict[s
 
 @dataclass
 class ChaosRun:
-    """`orders` attempts by `buyers` at once, under blows that come at random moments. `seed` decides everything but time."""
+    """`orders` attempts by `buyers` at the same time, under faults at random moments. `seed` determines everything but
+    time.
+    """
 
     stack: Stack
     shop: Shop
@@ -145,13 +151,13 @@ class ChaosRun:
     seed: int
     buyers: int
     fault_interval: float
-    """Seconds between two faults, at most."""
+    """The longest time in seconds between two faults."""
     say: Callable[[str], None] = print
     tally: Tally = field(default_factory=Tally)
     products: list[int] = field(default_factory=list)
 
     async def run_chaos(self) -> Tally:
-        """All orders under blows; every part runs again when this returns."""
+        """Runs all attempts under faults. Every part of the shop runs again when this returns."""
         self.say(f"seed {self.seed}: {self.orders} orders by {self.buyers} buyers")
         began = time.monotonic()
         # Stock for nine in ten attempts, so that the last units are fought for as well.
@@ -171,7 +177,9 @@ class ChaosRun:
         return self.tally
 
     async def _shop_for(self, attempts: Iterator[int]) -> None:
-        """One buyer after the other, who takes attempts from those that are left to all, and goes before their access token ends."""
+        """Runs one buyer after the other. Each takes attempts from the common queue, and ends before their access token
+        expires.
+        """
         for visited, number in enumerate(attempts):
             if visited % _VISIT == 0:
                 person = await retry(self.shop.register, _PATIENCE_SECONDS)
@@ -216,7 +224,7 @@ class ChaosRun:
         return await retry(call, _PATIENCE_SECONDS, passing=passing)
 
     async def _blow(self, is_out: asyncio.Event) -> None:
-        """One blow after the other, each mended before the next and before the end."""
+        """Injects one fault after the other; each is undone before the next one and before the end."""
         chance = random.Random(self.seed)
         while await run_unless_set(
             is_out, asyncio.sleep(chance.uniform(self.fault_interval / 4, self.fault_interval), result=True)

@@ -1,14 +1,17 @@
-"""A service that dies in the middle of its work: `python -m shop_e2e.faults.crash_points <service> serve`.
+"""Runs a service that crashes in the middle of its work: `python -m shop_e2e.faults.crash_points <service> serve`.
 
-The service knows nothing of it: points are put from outside around what it does to the world, before and after each
+The service is unchanged: crash points are wrapped around its effects, before and after each
 
 - `commit` of a transaction that wrote, named by the function that opened it,
+
 - `publish` of an event, and `ack` of one, named by its type,
+
 - `call` of a neighbour, named by its request,
+
 - `provider` call: a payment provider, a mail server.
 
-A point is `<kind> <name> <before|after>`. With `CRASH_AT` the process sends itself SIGKILL when it first comes to that point; with
-`CRASH_RECORD` it appends the points it comes to, each once, to that file.
+A crash point is `<kind> <name> <before|after>`. CRASH_AT names the one at which the process sends itself SIGKILL;
+CRASH_RECORD names a file to which it appends each crash point that it reaches, once.
 """
 
 import importlib
@@ -34,7 +37,7 @@ _PROVIDERS = {
     "payment": ("payment_service.clients.simulated", "SimulatedProvider"),
     "notification": ("notification_service.clients.mail", "SmtpMailer"),
 }
-"""What a service calls outside the shop: each public coroutine of the class is a point."""
+"""Calls that leave the shop: each public coroutine of the class is a crash point."""
 
 _WROTE = text("SELECT pg_current_xact_id_if_assigned() IS NOT NULL")
 _seen: set[str] = set()
@@ -105,7 +108,9 @@ def _committing(begin: Callable[[Database], Any]) -> Callable[[Database], Any]:
 
 
 def _opener(frame: FrameType | None) -> str:
-    """The function of ours that opened a transaction; for an event also its type, since one function receives all of them."""
+    """Returns the service's function that opened a transaction; for an event also its type, since one function receives
+    all of them.
+    """
     while frame is not None and (frame.f_code.co_filename == __file__ or "contextlib" in frame.f_code.co_filename):
         frame = frame.f_back
     if frame is None:

@@ -1,4 +1,4 @@
-"""A stream of orders that goes on whatever happens to the shop, and the books at its end."""
+"""A continuous order load on a shop, and the consistency check at its end."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ecommerce_client import ProblemError
 
 @dataclass(frozen=True)
 class Failure:
-    """An order that was not accepted: an HTTP status, or none where nobody answered."""
+    """An order that was not accepted, with its HTTP status; none where the connection failed."""
 
     status: int | None
     reason: str
@@ -25,8 +25,9 @@ class Failure:
 
 @dataclass
 class OrderLoad:
-    """`buyers` people each order one piece of a product after the other, one in three cancels now and then. They `pause` for some
-    seconds in between, which leaves the machine to what the test does meanwhile.
+    """`buyers` order one unit of a product again and again; every third cancels now and then.
+
+    They wait `pause` seconds in between, which leaves processor time to what the test does.
     """
 
     shop: Shop
@@ -40,7 +41,7 @@ class OrderLoad:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Orders flow while the block runs."""
+        """Runs the load until the block ends."""
         print(f"order stream: seed {self.seed}")
         self._people = [await self.shop.register() for _ in range(self.buyers)]
         stop = asyncio.Event()
@@ -61,7 +62,7 @@ class OrderLoad:
         await eventually(flows, within)
 
     async def assert_consistent(self) -> None:
-        """No accepted order is lost, and what is reserved is what orders hold, once every event has arrived."""
+        """Asserts, once every event has arrived, that no accepted order is lost and that reservations match the orders."""
         stored = {order.id: order for person in self._people for order in await person.orders()}
         lost = self.accepted - set(stored)
         assert not lost, f"{len(lost)} accepted orders are lost"

@@ -1,4 +1,4 @@
-"""What befalls the test servers themselves, which are containers; see hack/compose/test-env."""
+"""Injects faults into the test servers, which are containers; see hack/compose/test-env."""
 
 import asyncio
 import contextlib
@@ -8,7 +8,7 @@ import asyncpg
 
 
 async def crash_database(dsn: str) -> None:
-    """PostgreSQL finds one of its processes dead, ends all others, and recovers from its log, as after a crash of the server."""
+    """Crashes PostgreSQL: one of its processes is killed, it ends all others and recovers from its write-ahead log."""
     connection = await asyncpg.connect(dsn)
     try:
         with contextlib.suppress(asyncpg.ConnectionDoesNotExistError):
@@ -19,7 +19,7 @@ async def crash_database(dsn: str) -> None:
 
 
 async def restart_broker(url: str) -> None:
-    """RabbitMQ stops, with all its connections, and starts again with what it had stored."""
+    """Restarts RabbitMQ: all connections end, and it starts again with what it had stored."""
     container = (await _run("docker", "ps", "--quiet", "--filter", f"publish={urlsplit(url).port}")).strip()
     for verb in ("stop_app", "start_app"):
         await _run("docker", "exec", container, "rabbitmqctl", "--quiet", verb)

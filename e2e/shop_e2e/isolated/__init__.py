@@ -1,1 +1,1 @@
-"""Isolated stacks: shops as local processes, one for each test module."""
+"""Isolated stacks: shops as local processes, beside each other, each on databases of its own."""

@@ -1,7 +1,7 @@
-"""Migrated databases to copy: what one shop on trial has migrated, the next need not migrate again.
+"""Template databases: an isolated stack copies databases that are migrated already.
 
-The templates are the databases of a stack that nobody runs, named after what its migrations are made of, so that a changed migration
-makes new ones. They stay on the test server for the next run of tests; those of other migrations go.
+The templates belong to a stack that is never started, named after the content of its migrations, so that a changed
+migration creates new ones. They stay on the test server for the next test run; outdated ones are dropped.
 """
 
 from dataclasses import replace
@@ -15,7 +15,7 @@ from devtools.stack import Stack
 _ROOT = Path(__file__).parents[3]
 _PREFIX = "migrated-"
 _LOCK = 0x74_65_6D_70
-"""Any number: whoever makes, copies or drops templates does so alone."""
+"""An arbitrary number for the advisory lock that serializes creating, copying and dropping templates."""
 
 
 async def copy_databases(stack: Stack) -> None:
@@ -53,6 +53,6 @@ async def _drop(connection: asyncpg.Connection, templates: set[str]) -> None:
 
 
 def _migrations() -> str:
-    """Names all that a migration may import, libraries included."""
+    """Names everything that a migration may import, libraries included."""
     packages = [f"services/{service}/{service}_service" for service, kind in SERVICES.items() if kind.database]
     return content_digest(_ROOT, "constraints.txt", "services/chassis/chassis", *packages)

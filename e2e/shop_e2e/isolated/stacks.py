@@ -1,4 +1,4 @@
-"""Shops on trial: as tests run them, beside each other, each with a mail server of its own."""
+"""Isolated stacks for tests, each with a mail server of its own."""
 
 import asyncio
 import random
@@ -25,10 +25,11 @@ async def isolated_stack(
     proxied_ports: Mapping[str, int] | None = None,
     everywhere: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Stack]:
-    """A running shop whose mails go to `box`; removed at the end of the block. Raises StackError.
+    """Runs a shop whose mails go to `box`, and removes it at the end of the block. Raises StackError.
 
-    What a crash leaves behind is taken up after seconds instead of minutes, so that tests need not wait; orders stay unpaid for as long
-    as a test takes, and one address may call as often as a test does. `everywhere`: further variables of every service.
+    Leases and retries take seconds instead of minutes, so that tests need not wait for recovery; unpaid orders outlive
+    a test, and rate limits are off since all requests come from one address. `everywhere` has additional variables for
+    every service.
     """
     smtp = {
         "SMTP_HOST": "127.0.0.1",
@@ -64,11 +65,11 @@ async def isolated_stack(
 
 
 async def admin_of(stack: Stack, shop: Shop) -> Person:
-    """The first admin, logged in."""
+    """Logs the first admin in."""
     return await shop.log_in(stack.plan.admin_email, stack.plan.admin_password)
 
 
 def unexpected_errors(stack: Stack) -> list[str]:
-    """What services logged that nobody had thought of."""
+    """Returns the log lines that report unexpected errors."""
     lines = (line for log in stack.plan.logs.glob("*.log") for line in log.read_text().splitlines())
     return [line for line in lines if "unforeseen error" in line or "background loop failed" in line]

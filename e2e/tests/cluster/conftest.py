@@ -13,12 +13,14 @@ _WITH_SHOPS_OF_THEIR_OWN = ("test_cluster_deletion.py", "test_cluster_helm.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What bears no company comes last, when fewer tests are left to wait for."""
+    """Runs undisturbed tests last, when fewer tests wait for them."""
     items.sort(key=lambda item: item.get_closest_marker("undisturbed") is not None)
 
 
 class OneAtATimePerShop(LoadScopeScheduling):  # type: ignore[misc]  # xdist tells no types
-    """One process tests the sample shop, in order; others, meanwhile, what needs none or makes its own, a file at a time."""
+    """A scheduler: one worker runs the tests of the sample shop in order; the others run the files that need no shop or
+    create their own.
+    """
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
@@ -32,7 +34,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> OneAtAT
 
 @pytest.fixture(scope="session")
 def lifted_limits() -> Iterator[None]:
-    """All of a suite's people come from one address: the sample shop does not count them meanwhile."""
+    """Lifts the sample shop's rate limits for the session, since all requests come from one address."""
     sample = Namespace("shop")
     sample.wait_ready("shop")
     sample.patch("ecp", "shop", {"spec": {"services": {"gateway": {"env": {"RATE_LIMITS": "off"}}}}})
@@ -43,7 +45,7 @@ def lifted_limits() -> Iterator[None]:
 
 @pytest.fixture
 def namespace(lifted_limits: None) -> Namespace:
-    """The sample shop's, which every test finds Ready."""
+    """The sample shop's namespace; the shop is Ready before every test."""
     sample = Namespace("shop")
     sample.wait_ready("shop")
     return sample
@@ -57,6 +59,6 @@ async def shop(namespace: Namespace) -> AsyncIterator[Shop]:
 
 @pytest.fixture
 async def admin(namespace: Namespace, shop: Shop) -> Person:
-    """The first admin, whom the operator made."""
+    """The first admin, whose account the operator created."""
     secret = namespace.secret("shop-admin")
     return await shop.log_in(secret["ADMIN_EMAIL"], secret["ADMIN_PASSWORD"])

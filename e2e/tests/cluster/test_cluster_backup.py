@@ -1,4 +1,4 @@
-"""What docs/operations.md says of backing up and restoring is done as it is written there."""
+"""The backup and restore commands of docs/operations.md work as they are written."""
 
 import os
 from pathlib import Path
@@ -40,7 +40,7 @@ async def test_a_restored_shop_is_as_it_was_when_it_was_backed_up(
 
 
 def _operators(home: Path) -> dict[str, str]:
-    """The environment of somebody who has the cluster in their kubeconfig, and nothing at home."""
+    """The environment of a platform engineer whose kubeconfig has the cluster, with an empty home folder."""
     kubeconfig = home / "kubeconfig"
     write_kubeconfig(kubeconfig)
     return {**os.environ, "HOME": str(home), "KUBECONFIG": str(kubeconfig)}

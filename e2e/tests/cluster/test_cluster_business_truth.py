@@ -1,4 +1,6 @@
-"""What a shop's status says of its business is what its databases hold, and a limit is the shop's, not a pod's."""
+"""The invariants in a shop's status are those of its databases, and a rate limit holds for the whole shop, not for one
+pod.
+"""
 
 import asyncio
 from collections import Counter
@@ -11,7 +13,7 @@ from shop_e2e.cluster.kubectl import Namespace, Object, eventually
 pytestmark = pytest.mark.cluster
 
 _SAID_WITHIN = 120.0
-"""The services look every half minute, and the operator asks them every half minute."""
+"""The services check their invariants every half minute, and the operator scrapes them every half minute."""
 
 
 async def test_a_wrong_row_is_said_in_status_until_it_is_right_again(
@@ -62,7 +64,7 @@ async def test_two_gateways_together_let_pass_what_one_may(namespace: Namespace,
 
 
 async def _asked(shop: Shop, customer: Person) -> httpx.Response:
-    """On a connection of its own, so that any of the gateways may get it."""
+    """Sends a request on a connection of its own, so that any gateway pod may get it."""
     async with httpx.AsyncClient(timeout=15) as http:
         return await http.get(f"{shop.url}/api/v1/users/me", headers=customer.headers)
 

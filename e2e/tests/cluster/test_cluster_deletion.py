@@ -1,4 +1,4 @@
-"""Deleting a platform leaves what its deletionPolicy says, and a platform made again takes up what was kept."""
+"""Deleting a platform leaves what its deletionPolicy says, and a platform that is created again adopts what was kept."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""What a shop costs. A figure that is missed fails here, and is reported."""
+"""The resources that a shop needs stay below their limits; each figure is reported."""
 
 import json
 
@@ -46,14 +46,14 @@ def test_images_share_all_but_5_mib(namespace: Namespace) -> None:
 
 
 def _resident(namespace: Namespace, selector: str) -> float:
-    """The largest resident set of the pods, as they measure it themselves, in bytes."""
+    """Returns the largest resident set of the pods in bytes, as they export it."""
     resident = max(figures["process_resident_memory_bytes"] for figures in namespace.figures(selector).values())
     print(f"{selector}: {resident / MEBIBYTE:.1f} MiB resident")
     return resident
 
 
 def _layers(image: str) -> dict[str, int]:
-    """Compressed size by digest, from the registry's manifest."""
+    """Returns the compressed size of each layer by digest, from the registry's manifest."""
     registry, _, rest = image.partition("/")
     name, _, tag = rest.rpartition(":")
     types = "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json"

@@ -1,4 +1,4 @@
-"""The same charts serve without the operator."""
+"""The charts install a working shop without the operator."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""One `kubectl apply` gives a shop that takes an order."""
+"""One `kubectl apply` creates a shop that takes an order."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Two operators, one leader: when it dies the other goes on, and never do both write."""
+"""Of two operators one leads: when it dies the other takes over, and never do both write."""
 
 from collections.abc import Iterator
 

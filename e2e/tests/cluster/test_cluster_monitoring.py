@@ -1,4 +1,4 @@
-"""A shop's own Prometheus, which `spec.monitoring` brings, sees every part of it and says when one is gone."""
+"""A shop's own Prometheus, enabled by `spec.monitoring`, scrapes every part of it and alerts when one is down."""
 
 import json
 from collections.abc import Iterator
@@ -13,12 +13,12 @@ pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
 _SEEN_WITHIN = 90.0
 _FIRES_WITHIN = 300.0
-"""A database is missed after 90 s, and the alert fires when that has lasted for a minute."""
+"""A database counts as down after 90 s, and the alert fires after another minute."""
 
 
 @pytest.fixture
 def watched(namespace: Namespace) -> Iterator[Namespace]:
-    """The sample shop with its Prometheus."""
+    """The sample shop with its Prometheus enabled."""
     namespace.patch("ecp", "shop", {"spec": {"monitoring": {"enabled": True}}})
     try:
         namespace.wait_rolled_out("shop")
@@ -40,7 +40,7 @@ def test_a_dead_database_makes_its_alert_fire_and_that_of_no_other(watched: Name
 
 @contextmanager
 def _what_dies_stays_dead(namespace: Namespace) -> Iterator[None]:
-    """No pod is scheduled meanwhile."""
+    """Keeps a deleted pod from being scheduled again until the block ends."""
     namespace.kubectl("cordon", NODE)
     try:
         yield
@@ -49,7 +49,7 @@ def _what_dies_stays_dead(namespace: Namespace) -> Iterator[None]:
 
 
 def _unseen(watched: Namespace) -> set[str]:
-    """The parts that Prometheus cannot read; itself, while it does not answer."""
+    """Returns the targets that Prometheus cannot scrape; `prometheus` while Prometheus itself does not answer."""
     try:
         found = _answer(watched, f"query?query={quote('up')}")["result"]
     except CommandFailed:

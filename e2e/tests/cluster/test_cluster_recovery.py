@@ -1,4 +1,6 @@
-"""Whatever is killed while orders flow: none that was accepted is lost, nothing is oversold, and the shop recovers by itself."""
+"""Whatever is killed under an order load: no accepted order is lost, nothing is oversold, and the shop recovers without
+help.
+"""
 
 import asyncio
 
@@ -28,7 +30,7 @@ async def test_orders_survive_the_death_of_every_pod(namespace: Namespace, shop:
 
 
 def _kill(namespace: Namespace, component: str) -> None:
-    """Returns once the successor is ready."""
+    """Kills a pod and returns once its successor is ready."""
     pod, container = _container(namespace, component)
     namespace.kill(pod)
 
@@ -46,7 +48,7 @@ def _container(namespace: Namespace, component: str) -> tuple[str, Object]:
 
 
 def _only_foreseen(failures: list[Failure], component: str) -> None:
-    """503 and nothing else; where the gateway itself dies, nobody is there to say so, and connections break."""
+    """Asserts that refused orders got 503; connections may break only where the gateway itself was killed."""
     foreseen = {503, None} if component == "gateway" else {503}
     unforeseen = [failure for failure in failures if failure.status not in foreseen]
     assert unforeseen == [], f"after {component} was killed"

@@ -1,4 +1,4 @@
-"""A change rolls out under load, and nobody notices."""
+"""A change rolls out under load without a failed request."""
 
 import asyncio
 
@@ -38,7 +38,9 @@ def _rolled_out(namespace: Namespace, replicas: int) -> None:
 
 
 def _all_reserve(namespace: Namespace) -> bool:
-    """Whether gRPC calls reach every pod: clients resolve the headless Service, and look again when connections end."""
+    """Asserts that gRPC calls reach every pod: clients resolve the headless Service, and resolve again when connections
+    end.
+    """
     figures = namespace.figures("app.kubernetes.io/component=inventory,app.kubernetes.io/instance=shop")
     return all(
         any("Reserve" in series and "_count" in series and value > 0 for series, value in one.items())

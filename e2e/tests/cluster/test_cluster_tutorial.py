@@ -1,4 +1,4 @@
-"""docs/tutorial.md is true: its commands run as they stand, one after the other, and print what it shows."""
+"""The commands of docs/tutorial.md run as they are written and print what it shows."""
 
 import json
 import os
@@ -18,7 +18,9 @@ _MACHINERY = ("Progressing", "Degraded")
 
 @pytest.fixture
 def as_found(namespace: Namespace) -> Iterator[None]:
-    """The cluster as the tutorial takes it to be, and again as it was, whatever becomes of the tutorial."""
+    """Brings the cluster to the state that the tutorial starts from, and restores it afterwards, whatever the tutorial
+    did.
+    """
     eventually(lambda: _holds_all_promises(namespace), 90, "the operator has read the shop's books")
     spec = namespace.get("ecp", "shop")["spec"]
     yield
@@ -48,7 +50,7 @@ def _holds_all_promises(namespace: Namespace) -> bool:
 
 
 def _environment(kubeconfig: Path) -> dict[str, str]:
-    """A reader's: outside of `make`, and with a kubectl that may be told which cluster to talk to."""
+    """The environment of a reader: outside of `make`, with a kubectl whose context may be set."""
     write_kubeconfig(kubeconfig)
     reader = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
     return {**reader, "KUBECONFIG": str(kubeconfig)}

@@ -1,4 +1,4 @@
-"""The operator keeps a shop as its resource says, and leaves alone what is as it should be."""
+"""The operator keeps a shop as its resource specifies, and writes nothing where nothing has changed."""
 
 import json
 import time
@@ -149,7 +149,7 @@ def _field(namespace: Namespace, child: str, path: str) -> object:
 
 
 def _pods(namespace: Namespace) -> dict[str, int]:
-    """Restarts by pod, of the pods that serve."""
+    """Returns the restart count by pod, for pods that are ready."""
     pods = namespace.list("pods", "app.kubernetes.io/part-of=ecommerce")
     serving = [
         pod for pod in pods if pod["status"]["phase"] == "Running" and "deletionTimestamp" not in pod["metadata"]
@@ -160,7 +160,7 @@ def _pods(namespace: Namespace) -> dict[str, int]:
 
 
 def _passes() -> dict[str, float]:
-    """How many passes the leading operator has finished, by its pod; empty while none leads."""
+    """Returns the passes that the leading operator has finished, by its pod; empty while none leads."""
     figures = Namespace(OPERATOR_NAMESPACE).figures("app.kubernetes.io/component=operator")
     return {
         pod: one["ecommerce_operator_reconcile_duration_seconds_count"]
@@ -170,7 +170,7 @@ def _passes() -> dict[str, float]:
 
 
 def _resync(namespace: Namespace) -> None:
-    """Makes the operator look at the shop once more: an annotation that means nothing to it."""
+    """Triggers a reconcile of the shop by changing an annotation."""
     eventually(_passes, 60, "an operator leads")
     before = _passes()
     namespace.kubectl("annotate", "ecp", "shop", "--overwrite", f"example.com/looked-at={time.monotonic_ns()}")
@@ -182,6 +182,6 @@ def _resync(namespace: Namespace) -> None:
 
 
 def _settle(namespace: Namespace) -> None:
-    """Ready, and the operator has seen it."""
+    """Waits until the shop is Ready and the operator has observed its generation."""
     namespace.wait_ready("shop")
     _resync(namespace)

@@ -1,4 +1,6 @@
-"""compose.yaml tells each service what its settings ask for, and what its chart tells it; compose.prod.yaml the same from files."""
+"""compose.yaml gives each service the variables that its settings need and its chart sets; compose.prod.yaml gives the
+same from files.
+"""
 
 import importlib
 import re
@@ -17,12 +19,12 @@ _WITH_DATABASE = [service for service, kind in SERVICES.items() if kind.database
 
 
 class _Reset(yaml.SafeLoader):
-    """Reads `!reset`, by which an overlay takes away what the file below has set."""
+    """Reads `!reset`, which removes a value of the document below an overlay."""
 
 
 _Reset.add_constructor("!reset", lambda *_: None)
 COMPOSE = yaml.safe_load((_ROOT / "compose.yaml").read_text())
-PROD = yaml.load((_ROOT / "compose.prod.yaml").read_text(), _Reset)
+PROD = yaml.load((_ROOT / "compose.prod.yaml").read_text(), _Reset)  # noqa: S506 - a SafeLoader
 PROMETHEUS = yaml.safe_load((_ROOT / "manifests/compose/prometheus.yaml").read_text())
 EXAMPLE = dict(re.findall(r"(?m)^(\w+)=(.*)$", (_ROOT / ".env.example").read_text()))
 
@@ -33,7 +35,7 @@ def settings_of(service: str) -> type[Environment]:
 
 
 def filled_in() -> dict[str, str]:
-    """.env as somebody has it who has filled in the passwords."""
+    """.env with every password filled in."""
     needed = re.compile("(POSTGRES|[A-Z]+_DB|REDIS|RABBITMQ|ADMIN)_PASSWORD|JWT_SECRET")
     return {name: _SECRET if needed.fullmatch(name) else value for name, value in EXAMPLE.items()}
 
@@ -120,13 +122,13 @@ def test_prometheus_reads_what_the_prometheus_of_the_chart_does() -> None:
 
 
 def targets(job: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, str]]]:
-    """Each target's address, and the labels that what is read there bears."""
+    """Returns each target's address and labels."""
     for group in job["static_configs"]:
         for address in group["targets"]:
             yield address, group.get("labels", {}) | relabelled(address, job.get("relabel_configs", ()))
 
 
 def relabelled(address: str, rules: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    """The labels that come of a target's address."""
+    """Returns the labels that relabelling derives from a target's address."""
     found = {rule["target_label"]: re.fullmatch(rule["regex"], address) for rule in rules}
     return {label: match[1] for label, match in found.items() if match}

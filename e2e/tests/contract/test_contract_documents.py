@@ -1,4 +1,4 @@
-"""docs/api says what the code says: the OpenAPI documents, and the catalogue of errors."""
+"""docs/api is current: the OpenAPI documents and the catalogue of errors say what the code does."""
 
 import ast
 import re
@@ -16,7 +16,7 @@ _ROW = re.compile(r"^\| `(\w+)` \| ([\w ]+) \| ([^|]+) \| ([^|]+) \|$", re.MULTI
 _EVERYWHERE = "Everywhere"
 
 Code = tuple[str, str]
-"""A code with its status."""
+"""A problem code with its status."""
 
 
 def test_the_openapi_documents_are_those_of_the_services() -> None:
@@ -48,7 +48,9 @@ def _listed() -> dict[str, list[Code]]:
 
 
 def _raised_in(service: str) -> Iterator[Code]:
-    """What a service's sources make a `Problem` of. A code must be spelt out there, or nobody could look it up."""
+    """Returns the codes of all `Problem`s in a service's sources. A code must be a literal there, so that a search
+    finds it.
+    """
     package = service if service == "chassis" else f"{service}_service"
     for path in (_ROOT / "services" / service / package).rglob("*.py"):
         yield from (_code(path, call) for call in ast.walk(ast.parse(path.read_text())) if _makes_problem(call))

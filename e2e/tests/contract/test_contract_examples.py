@@ -1,4 +1,4 @@
-"""docs/api/README.md is true: its examples run as they stand, and are answered as it shows."""
+"""The examples of docs/api/README.md run as they are written and are answered as shown."""
 
 import asyncio
 import json
@@ -23,13 +23,13 @@ _TOLD_BY_VALUE = ("code", "status")
 @dataclass(frozen=True, slots=True)
 class Answer:
     status: str
-    """The number alone: the words after it depend on the version of Python."""
+    """The number only: the reason phrase depends on the version of Python."""
     headers: Message
     body: Any
 
     @classmethod
     def parse(cls, text: str) -> "Answer":
-        """Of what `curl -i` prints."""
+        """Parses the output of `curl -i`."""
         head, _, body = text.replace("\r\n", "\n").strip().partition("\n\n")
         status, _, headers = head.partition("\n")
         return cls(status.split()[1], Parser().parsestr(headers), json.loads(body))
@@ -67,7 +67,9 @@ def test_every_block_of_code_is_followed_by_its_answer() -> None:
 
 
 def differences(shown: Answer, got: Answer) -> list[str]:
-    """What is shown and not so. A document shows examples of values, may write `…` in a header, and leave members out."""
+    """Returns what is shown and does not hold. A document may show example values, write `…` in a header, and leave
+    members out.
+    """
     status = [] if shown.status == got.status else [f"status: {got.status}"]
     headers = [
         f"header {name}: {got.headers[name]}"

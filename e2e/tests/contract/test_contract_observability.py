@@ -1,4 +1,4 @@
-"""Rules, dashboards and documents agree with each other and with what the code exports."""
+"""Rules, dashboards and documents agree with each other and with the exported metrics."""
 
 import functools
 import json
@@ -14,7 +14,7 @@ from devtools.dashboard_plots import filled
 from devtools.dashboards import DASHBOARDS
 
 _OTHERS = re.compile(r"up|ALERTS|(process|rabbitmq)_\w+")
-"""What Prometheus, its client and the broker export."""
+"""Metrics that Prometheus, its client library and the broker export."""
 _SCENARIOS = sorted((prometheus.OBSERVABILITY / "tests").glob("*.yaml"))
 _OPERATIONS = metrics.DOCUMENT.read_text()
 
@@ -87,7 +87,7 @@ def test_the_table_of_metrics_is_current() -> None:
 
 
 def _queries() -> Iterator[str]:
-    """The query of every panel, as Grafana sends it."""
+    """Returns the query of every panel, as Grafana sends it."""
     for panel in (panel for dashboard in DASHBOARDS for panel in dashboard.panels):
         yield from (filled(query, ".*", "1m") for query in panel.queries.values())
 
@@ -104,7 +104,7 @@ def _scenarios() -> list[dict[str, Any]]:
 
 
 def _expected(scenario: dict[str, Any]) -> set[str]:
-    """The alerts that a scenario has firing at one of its times."""
+    """Returns the alerts that a scenario expects to fire at one of its times."""
     by_rule = {test["alertname"] for test in scenario.get("alert_rule_test", ()) if test["exp_alerts"]}
     labels = " ".join(sample["labels"] for test in scenario["promql_expr_test"] for sample in test["exp_samples"])
     return by_rule | set(re.findall(r'alertname="(\w+)"', labels))
@@ -112,12 +112,14 @@ def _expected(scenario: dict[str, Any]) -> set[str]:
 
 @functools.cache
 def _recorded() -> dict[str, str]:
-    """What each recording rule records."""
+    """Returns the expression of each recording rule."""
     return {rule["record"]: rule["expr"] for rule in prometheus.rules() if "record" in rule}
 
 
 def _watched(scenario: dict[str, Any], alert: dict[str, Any]) -> bool:
-    """Whether a scenario has series that the alert reads, itself or through recording rules, so that its silence says something."""
+    """Returns whether a scenario has series that the alert reads, directly or through recording rules; otherwise its
+    silence proves nothing.
+    """
     recorded = _recorded()
     read, wanted = set(metrics.metric_names(alert["expr"])), set[str]()
     while read:

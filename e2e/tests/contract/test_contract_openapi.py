@@ -1,4 +1,4 @@
-"""Every service answers as its OpenAPI document says, whatever is sent: schemathesis with all its checks."""
+"""Every service conforms to its OpenAPI document, whatever is sent: schemathesis with all its checks."""
 
 import asyncio
 import sys
@@ -17,7 +17,7 @@ _CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
 async def test_a_service_does_what_its_openapi_document_says(
     stack: Stack, shop: Shop, admin: Person, service: str, examples: int
 ) -> None:
-    """So many examples of each operation, and of each way in which a request may be wrong."""
+    """Sends so many examples of each operation, and of each way in which a request may be invalid."""
     status, output = await _schemathesis(stack.url_of(service), await shop.another_admin(admin), examples)
 
     print(output)

@@ -1,4 +1,4 @@
-"""The Postman collection that people import is true: every request of it is answered as it asserts."""
+"""Every request of the published Postman collection is answered as it asserts."""
 
 import asyncio
 from pathlib import Path

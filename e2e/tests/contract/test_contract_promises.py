@@ -1,4 +1,4 @@
-"""docs/promises.md names a test for each promise; each of them exists."""
+"""Every test that docs/promises.md names exists."""
 
 import re
 from pathlib import Path

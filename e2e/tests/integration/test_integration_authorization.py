@@ -1,8 +1,9 @@
-"""Who may do what: every method of every path, asked by everybody, as the gateway's own table says.
+"""The authorization matrix: every method of every path, requested by every kind of caller, as the gateway's route table
+says.
 
-Each cell of the matrix is a test: a row of the table, and somebody who asks. Who is not among the row's roles is refused by the
-gateway (401 without a token, 403 with the wrong role); whose thing it is not is refused by the service (403 or 404); everybody
-else gets past authorization, whatever the request then comes to.
+Each cell is a test: a route and a caller. A caller without one of the route's roles is refused by the gateway (401
+without a token, 403 with the wrong role); a caller who does not own the object is refused by the service (403 or 404);
+every other caller passes authorization, whatever else is wrong with the request.
 """
 
 import uuid
@@ -16,24 +17,24 @@ from gateway_service.domain.routes import Cell, Ownership, Role, matrix
 
 _CALLERS = ("anonymous", "customer", "seller", "admin", "owner")
 _SELLERS_OWN = ("{product_id}",)
-"""What belongs to a seller; everything else that is owned belongs to a customer."""
+"""Paths of objects that belong to a seller; every other owned object belongs to a customer."""
 _EVERYTHING = "{payment_id}{review_id}{address_id}{session_id}{payment_method_id}"
 _NOT_EVEN_ADMINS = ("{session_id}", "{address_id}", "{payment_method_id}")
-"""What an admin has no business with."""
+"""Objects that an admin must not access either."""
 
 
 @dataclass
 class World:
-    """A shop with one of everything that can be owned."""
+    """A shop with one object of every kind that can be owned."""
 
     shop: Shop
     people: dict[str, Person]
-    """Who asks; an `owner` owns what the ids name, the others are strangers to it."""
+    """The callers; an `owner` owns the objects of `ids`, the others own none of them."""
     ids: dict[str, object]
     bodies: dict[tuple[str, str], Json] = field(default_factory=dict)
 
     async def ask(self, cell: Cell, caller: str) -> httpx.Response:
-        """What the gateway answers to a good request of the row."""
+        """Sends a valid request for the route through the gateway and returns the answer."""
         headers = {} if caller == "anonymous" else self.people[caller].headers
         path = cell.path.format(**self.ids)
         url = f"{self.shop.url}{path}"
@@ -44,7 +45,7 @@ class World:
 
 @pytest.fixture(scope="module")
 async def strangers(shop: Shop, admin: Person) -> dict[str, Person]:
-    """Who asks for what is not theirs, in every world but those where somebody's account is at stake."""
+    """Callers who own none of the objects, shared by all worlds but those in which an account itself is changed."""
     return await new_strangers(shop, admin)
 
 
@@ -55,12 +56,12 @@ async def new_strangers(shop: Shop, admin: Person) -> dict[str, Person]:
 
 @pytest.fixture(scope="module")
 async def shared(shop: Shop, admin: Person, strangers: dict[str, Person]) -> dict[str, World]:
-    """Worlds by who owns things in them, for requests that leave them as they are."""
+    """Worlds by owner, for requests that do not change them."""
     return {kind: await new_world(shop, admin, strangers, f"{kind}{_EVERYTHING}") for kind in (*_SELLERS_OWN, "")}
 
 
 async def new_world(shop: Shop, admin: Person, strangers: dict[str, Person], path: str) -> World:
-    """As much of a world as a row's path needs."""
+    """Creates as much of a world as the route's path needs."""
     seller, product = await shop.stocked_product(admin, 100)
     customer = await shop.register()
     owner = seller if any(part in path for part in _SELLERS_OWN) else customer
@@ -104,7 +105,7 @@ _ADDRESS = {
 
 
 def _bodies(product: int, category: int, order: uuid.UUID) -> dict[tuple[str, str], Json]:
-    """A good body for every row that takes one."""
+    """A valid body for every route that takes one."""
     goods = {"name": "Cup", "description": "", "price": {"amount": 1290, "currency": "USD"}, "category_id": category}
     return {
         (method, f"/api/v1{path}"): body
@@ -138,7 +139,7 @@ def _bodies(product: int, category: int, order: uuid.UUID) -> dict[tuple[str, st
 
 
 def cells() -> Iterator[tuple[Cell, str]]:
-    """Every row, asked by everybody; by an owner where things are owned."""
+    """Yields every route with every caller, and with an owner where objects are owned."""
     for cell in matrix():
         for caller in _CALLERS:
             if caller != "owner" or cell.ownership is Ownership.OWNER:
@@ -174,6 +175,6 @@ async def test_everybody_may_do_what_the_table_says_and_nothing_else(
 
 
 def _strangers(cell: Cell) -> set[str]:
-    """Who asks for what is not theirs."""
+    """Registers callers who own none of the objects."""
     kept_from_admins = any(part in cell.path for part in _NOT_EVEN_ADMINS)
     return {"customer", "seller"} | ({"admin"} if kept_from_admins else set())

@@ -1,4 +1,4 @@
-"""Whatever is sent to the gateway, the answer is a problem with a stable code, and never the shop's own fault."""
+"""Every bad request is answered with a problem that has a stable code, never with a 5xx."""
 
 import base64
 import json
@@ -23,7 +23,7 @@ HUGE = "9" * 400
 
 @dataclass(frozen=True)
 class World:
-    """A shop with a product in it, and one of everybody."""
+    """A shop with one product and a user of each role."""
 
     shop: Shop
     admin: Person
@@ -54,7 +54,7 @@ def assert_problem(answer: httpx.Response, status: int, code: str) -> None:
 
 @dataclass(frozen=True)
 class Case:
-    """`text` is the body as it is sent; `{product}` and `{category}` stand for those of the world."""
+    """`text` is the body as it is sent; `{product}` and `{category}` stand for ids of the world."""
 
     who: str
     method: str
@@ -286,13 +286,13 @@ async def test_other_peoples_things_stay_theirs(world: World) -> None:
 
 
 def unsigned(person: Person) -> str:
-    """The person's token with `alg: none` and no signature."""
+    """Returns the user's token with `alg: none` and no signature."""
     header = base64.urlsafe_b64encode(json.dumps({"alg": "none", "typ": "JWT"}).encode()).rstrip(b"=").decode()
     return f"{header}.{person.token.split('.')[1]}."
 
 
 def promoted(person: Person) -> str:
-    """The person's token with the role changed, under its old signature."""
+    """Returns the user's token with another role under the old signature."""
     header, payload, signature = person.token.split(".")
     claims = json.loads(base64.urlsafe_b64decode(payload + "=="))
     changed = base64.urlsafe_b64encode(json.dumps({**claims, "role": "admin"}).encode()).rstrip(b"=").decode()
@@ -300,14 +300,14 @@ def promoted(person: Person) -> str:
 
 
 def forged(person: Person) -> str:
-    """Well made, but signed with a key of one's own under the shop's key id."""
+    """Returns a well-formed token that is signed with another key under the shop's key id."""
     header = json.loads(base64.urlsafe_b64decode(person.token.split(".")[0] + "=="))
     return TokenIssuer(kid=header["kid"]).token(person.id)
 
 
 @pytest.mark.parametrize("service", ["gateway", "order", "user", "review"])
 async def test_a_forged_token_opens_nothing(stack: Stack, world: World, service: str) -> None:
-    """At the gateway, nor behind it: no service trusts what stands before it."""
+    """Neither the gateway nor a service behind it accepts the token: no service trusts what the gateway forwards."""
     method, path = {"review": ("DELETE", "/reviews/1"), "user": ("GET", "/users/me")}.get(service, ("GET", "/orders"))
     buyer = world.buyer
     tokens = [unsigned(buyer), promoted(buyer), forged(buyer), buyer.token[:-4], "x", "a.b.c", "é", "x" * 5000]

@@ -1,4 +1,6 @@
-"""Orders go on while every part of the shop is killed, restarted, cut off and slowed down; then the books agree."""
+"""Orders continue while every part of the shop is killed, restarted, disconnected and slowed down; afterwards all data
+is consistent.
+"""
 
 import os
 import random

@@ -1,4 +1,4 @@
-"""The shop of compose.yaml, and of compose.prod.yaml over it: brought up from nothing, bought in, taken down."""
+"""The shop of compose.yaml, and of compose.prod.yaml over it, starts from nothing, takes an order, and is removed."""
 
 import json
 import os

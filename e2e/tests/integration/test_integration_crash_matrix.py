@@ -1,7 +1,8 @@
-"""Each process dies before and after everything it does to the world, and the shop finishes by itself what was begun.
+"""The crash matrix: each process dies before and after each of its effects, and the shop completes by itself what was
+begun.
 
-The points are not written down here: a first run records what services commit, publish, acknowledge and call on the way from an
-order to its refund; see shop_e2e.faults.crash_points. Every change of the shop changes the matrix with it.
+The crash points are not listed here: a first run records what services commit, publish, acknowledge and call between an
+order and its refund; see shop_e2e.faults.crash_points. Every change of the shop changes the matrix with it.
 """
 
 import os
@@ -23,7 +24,7 @@ from shop_e2e.api.mailbox import Mailbox, mailbox, text_of
 from shop_e2e.isolated.stacks import admin_of, isolated_stack
 
 _SAMPLE = 4
-"""How many points every run tries; the whole matrix is a long test."""
+"""The number of crash points in every run; the whole matrix is a slow test."""
 _ENDS_WITHIN = 60.0
 
 
@@ -35,7 +36,7 @@ async def box() -> AsyncIterator[Mailbox]:
 
 @pytest.fixture(scope="module")
 async def fragile(tmp_path_factory: pytest.TempPathFactory, box: Mailbox) -> AsyncIterator[Stack]:
-    """A shop whose processes can be made to die."""
+    """A stack whose services can be crashed at a point."""
     async with isolated_stack(
         "crash", tmp_path_factory.mktemp("crash-logs"), box, launcher="shop_e2e.faults.crash_points"
     ) as stack:
@@ -44,7 +45,7 @@ async def fragile(tmp_path_factory: pytest.TempPathFactory, box: Mailbox) -> Asy
 
 @pytest.fixture(scope="module")
 async def points(fragile: Stack, box: Mailbox) -> list[tuple[str, str]]:
-    """Every point that services pass between an order and its refund, in the order of services."""
+    """Every crash point between an order and its refund, in the order of services."""
     await _journey(fragile, box)
     return [(service, point) for service in SERVICES for point in _lines(fragile.crash_points_of(service))]
 
@@ -71,8 +72,8 @@ async def test_a_death_at_every_point_is_finished_by_the_next_start(
 
 
 async def _die_at_each(stack: Stack, points: list[tuple[str, str]], box: Mailbox) -> None:
-    """One journey a point. What a sweeper did in the recorded run another part may do first in this one: such a point is not
-    reached, and said so; most must be.
+    """Runs one journey per crash point. What a sweeper did in the recorded run, another part may do first in this one:
+    such a point is reported as not reached; most must be reached.
     """
     missed = []
     for number, (service, point) in enumerate(points, 1):
@@ -84,10 +85,7 @@ async def _die_at_each(stack: Stack, points: list[tuple[str, str]], box: Mailbox
 
 
 async def _die_at(stack: Stack, service: str, point: str, box: Mailbox) -> bool:
-    """Runs the journey while a service dies at the point, is started again as Kubernetes would, and nobody helps.
-
-    Says whether it died.
-    """
+    """Runs the journey while a service dies at the point and is restarted as Kubernetes would. Returns whether it died."""
     await stack.stop(service)
     await stack.start_with_crash_point(service, point)
     async with stack.restarted_on_exit(service) as deaths:
@@ -99,7 +97,9 @@ async def _die_at(stack: Stack, service: str, point: str, box: Mailbox) -> bool:
 
 
 async def _journey(stack: Stack, box: Mailbox) -> None:
-    """An order is placed, paid, confirmed, mailed, cancelled and refunded; a second one is kept, a third given up unpaid."""
+    """Runs the journey: an order is placed, paid, confirmed, mailed, cancelled and refunded; a second one is kept, a
+    third stays unpaid.
+    """
     async with Shop(stack.url) as shop:
         admin = await retry(lambda: admin_of(stack, shop))
         _seller, product = await retry(lambda: shop.stocked_product(admin, 10))
@@ -132,8 +132,10 @@ async def _is(buyer: Person, path: str, status: str) -> bool:
 
 
 async def _mailed(box: Mailbox, buyer: Person, expected: dict[str, int]) -> bool:
-    """Whether all mails have come. Each comes once; a second copy only where a death fell between the mail server's yes and our
-    note of it, under one Message-ID.
+    """Returns whether all mails have arrived.
+
+    Each arrives once; twice, under one Message-ID, only if the crash fell between the mail server's acceptance and its
+    record in the database.
     """
     mails = list(box.to(buyer.email))
     copies = Counter(str(mail["Message-ID"]) for mail in mails)

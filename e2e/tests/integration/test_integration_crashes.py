@@ -1,4 +1,4 @@
-"""Processes die in the middle of their work: no accepted order is lost, and what is reserved is what orders hold."""
+"""Processes die in the middle of their work: no accepted order is lost, and reservations match the orders."""
 
 import asyncio
 

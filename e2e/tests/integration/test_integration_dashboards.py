@@ -1,4 +1,4 @@
-"""Every panel of every dashboard has something to show once a shop is at work."""
+"""Every panel of every dashboard has data once a shop is in use."""
 
 import asyncio
 import contextlib
@@ -51,14 +51,14 @@ async def test_every_panel_has_data_after_a_load(
 
 
 async def _has_data(watched: Prometheus, panel: Panel) -> bool:
-    """Whether each of a panel's queries has a series with a number."""
+    """Returns whether each of a panel's queries has a series with a number."""
     answers = [await watched.now(filled(query, ".*", _INTERVAL)) for query in panel.queries.values()]
     return all(any(not math.isnan(float(series["value"][1])) for series in answer) for answer in answers)
 
 
 @pytest.fixture
 async def watched(stack: Stack, tmp_path: Path) -> AsyncIterator[Prometheus]:
-    """A Prometheus that reads the shop's processes, its broker, and an operator's figures."""
+    """A Prometheus that scrapes the shop's processes, its broker, and metrics of an operator."""
     with _operators_figures() as operator:
         services = [Target(f"127.0.0.1:{ports.metrics}", name) for name, ports in stack.plan.ports.items()]
         queues = {"family": ["queue_coarse_metrics"], "vhost": [stack.plan.name]}
@@ -74,7 +74,7 @@ async def watched(stack: Stack, tmp_path: Path) -> AsyncIterator[Prometheus]:
 
 @contextlib.contextmanager
 def _operators_figures() -> Iterator[int]:
-    """The operator's own metrics as it would tell them of one shop; the port."""
+    """Serves the operator's metrics for one shop and yields the port."""
     port = free_port()
     server, thread = prometheus_client.start_http_server(port, addr="127.0.0.1")
     working = threading.Event()
@@ -103,7 +103,7 @@ def _reconcile_again_and_again(done: threading.Event) -> None:
 
 @contextlib.asynccontextmanager
 async def _load(shop: Shop, admin: Person) -> AsyncIterator[None]:
-    """Whatever people do in a shop, again and again, while the block runs."""
+    """Runs typical requests of all roles until the block ends."""
     _, product = await shop.stocked_product(admin, 100_000)
     _, sold_out = await shop.stocked_product(admin, 0)
     working = asyncio.create_task(_shop_for_ever(shop, product, sold_out))
@@ -131,7 +131,7 @@ async def _shop_for_ever(shop: Shop, product: int, sold_out: int) -> None:
 
 
 def _address_of(container: str) -> str:
-    """A container's address on this machine's bridge."""
+    """Returns a container's address on this machine's bridge."""
     template = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
     done = subprocess.run(["docker", "inspect", "-f", template, container], check=True, capture_output=True, text=True)
     return done.stdout.strip()

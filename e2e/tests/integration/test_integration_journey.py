@@ -1,4 +1,4 @@
-"""What people do in a shop, through its gateway, with every service a process of its own."""
+"""Typical journeys of customers and sellers through the gateway, with every service as a process."""
 
 import uuid
 
@@ -72,7 +72,7 @@ async def test_from_registration_to_a_refund(shop: Shop, admin: Person, mails: M
 
 
 async def stock_is(shop: Shop, product_id: int, on_hand: int, reserved: int) -> None:
-    """Waits until it is: cancellations arrive as events."""
+    """Waits until the stock has this value: cancellations arrive as events."""
     available = on_hand - reserved
     expected = StockAnswer(product_id=product_id, on_hand=on_hand, reserved=reserved, available=available)
 

@@ -1,4 +1,4 @@
-"""Databases of a developer's shop: made where they are missing, migrated, and never emptied by that."""
+"""Migrating the databases of a developer's shop creates missing ones and never drops data."""
 
 import uuid
 from pathlib import Path

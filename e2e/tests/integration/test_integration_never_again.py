@@ -1,4 +1,4 @@
-"""Mistakes that shops have really made, each with the test that keeps it from being made here."""
+"""Known mistakes of real shops, each with the test that prevents it here."""
 
 import asyncio
 import re
@@ -20,7 +20,7 @@ from shop_e2e.api.mailbox import Mailbox, text_of
 
 
 async def refused(person: Person, method: str, path: str, body: object = None) -> tuple[int, str]:
-    """Status and code of an answer that must be a refusal."""
+    """Returns status and code of an answer that must be a problem."""
     with pytest.raises(ProblemError) as refusal:
         await person.call(method, path, body)
     return refusal.value.status, refusal.value.code
@@ -123,7 +123,7 @@ async def test_a_reset_token_is_bound_to_its_user_and_works_once(shop: Shop, mai
 
 
 def token_in(text: str) -> str:
-    """The one-time token of a mail's link."""
+    """Returns the one-time token of a mail's link."""
     found = re.search(r"token=([A-Za-z0-9_.~-]+)", text)
     assert found, text
     return found.group(1)
@@ -217,7 +217,7 @@ async def test_money_is_integers_everywhere(shop: Shop, admin: Person) -> None:
 
 
 def money_in(document: Json | list[Json] | object) -> list[object]:
-    """The amount of every money object in a document."""
+    """Yields the amount of every money object in a document."""
     if isinstance(document, dict):
         own = [document["amount"]] if set(document) == {"amount", "currency"} else []
         return own + [amount for part in document.values() for amount in money_in(part)]

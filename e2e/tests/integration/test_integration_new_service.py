@@ -1,4 +1,4 @@
-"""What `make new-service` makes passes every check at once; what it cannot make it refuses, and leaves nothing behind."""
+"""A service that `make new-service` creates passes every check; an invalid name is refused without a trace."""
 
 import os
 import shutil
@@ -17,7 +17,7 @@ _READ = ("pyproject.toml", "conftest.py", "hack/pyproject.toml", "proto/shopapi/
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    """As much of this one as a new service is made from, and made known in."""
+    """A copy of the files from which a new service is created and in which it is registered."""
     for name in _READ:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(_ROOT / name, tmp_path / name)
@@ -34,7 +34,7 @@ def new(repository: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def passes(repository: Path, *command: str) -> None:
-    """With the new service installed, as `make setup` does."""
+    """Runs a command with the new service installed, as `make setup` does."""
     environment = {**os.environ, "PYTHONPATH": str(repository / "services/coupon")}
     done = subprocess.run(
         [_TOOLS / command[0], *command[1:]],

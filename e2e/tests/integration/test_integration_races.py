@@ -1,4 +1,4 @@
-"""Many people at once: nothing is sold twice, nobody is charged twice."""
+"""Under concurrency nothing is sold twice and no customer is charged twice."""
 
 import asyncio
 from collections import Counter

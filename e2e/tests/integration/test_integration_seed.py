@@ -1,4 +1,4 @@
-"""A seeded shop has something to show, in every list, search and figure; and its books agree."""
+"""A seeded shop has data in every list, search and report, and the data is consistent."""
 
 import asyncio
 import os
@@ -22,7 +22,7 @@ _PRODUCTS, _CUSTOMERS, _ORDERS = 12, 5, 40
 
 @pytest.fixture(scope="module")
 async def stack(tmp_path_factory: pytest.TempPathFactory, mails: Mailbox) -> AsyncIterator[Stack]:
-    """A shop of its own: seeding ends with all of its books agreeing, whatever other tests leave in theirs."""
+    """An isolated stack: seeding checks all data for consistency, whatever other tests leave behind."""
     async with isolated_stack("seed", tmp_path_factory.mktemp("seed-logs"), mails) as started:
         yield started
 
@@ -40,7 +40,7 @@ async def admin(stack: Stack, shop: Shop) -> Person:
 
 @pytest.fixture(scope="module")
 async def first_run(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
-    """What the first seeding said, and where it drew its pictures."""
+    """The output of the first seeding, and the folder of its images."""
     pictures = tmp_path_factory.mktemp("pictures")
     return await _seed(stack, pictures), pictures
 

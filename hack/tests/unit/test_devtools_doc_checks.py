@@ -1,4 +1,4 @@
-"""How a document's blocks of shell run, and what it may show of what they print."""
+"""Shell blocks of a document are run and compared with the output that it shows."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Which services a change of files concerns."""
+"""A change of files is mapped to the services that it concerns."""
 
 from pathlib import PurePath
 

@@ -1,4 +1,4 @@
-"""The fields of a log line are those that docs/operations.md says, and no other."""
+"""The fields of log lines are exactly those of docs/operations.md."""
 
 import ast
 import json
@@ -46,20 +46,20 @@ def test_what_the_services_say_is_said_in_fields_that_are_documented() -> None:
 
 
 def _line(where: str) -> set[str]:
-    """The fields of a line that a service's process writes."""
+    """Returns the fields of a line that a service's process writes."""
     done = subprocess.run([sys.executable, "-c", _SAYING, where], check=True, capture_output=True, text=True)
     return set(json.loads(done.stdout))
 
 
 def _documented(heading: str) -> set[str]:
-    """The fields that the first table after a heading has in its first column."""
+    """Returns the fields in the first column of the first table after a heading."""
     _, _, after = DOCUMENT.read_text().partition(f"{heading}\n\n")
     table, _, _ = after.partition("\n\n")
     return {field for row in table.splitlines()[2:] for field in re.findall(r"`(\w+)`", row.split("|")[1])}
 
 
 def _said() -> Iterator[str]:
-    """The keywords of every call of a service's `log`."""
+    """Yields the keyword arguments of every call of a service's `log`."""
     for module in ROOT.glob("services/*/*/**/*.py"):
         if "tests" in module.parts:
             continue

@@ -1,4 +1,4 @@
-"""What a developer's shop keeps, and what it refuses to start on."""
+"""A developer's shop keeps its secrets, and does not start on ports that are in use."""
 
 import socket
 import stat

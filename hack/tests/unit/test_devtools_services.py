@@ -22,7 +22,7 @@ _Loader.add_multi_constructor("!", lambda *_: None)
 
 
 def _yaml(path: str) -> Any:
-    return yaml.load((_ROOT / path).read_text(), _Loader)
+    return yaml.load((_ROOT / path).read_text(), _Loader)  # noqa: S506 - a SafeLoader
 
 
 def _toml(path: str) -> dict[str, Any]:

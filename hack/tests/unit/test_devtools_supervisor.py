@@ -1,4 +1,4 @@
-"""Services are started again after they end, and restarted when they change; here they are only told of."""
+"""The supervisor restarts services after they exit and when their source changes; the stack is a fake."""
 
 import asyncio
 from collections import defaultdict
@@ -16,7 +16,7 @@ SERVICES = ("order", "user")
 
 @dataclass
 class FakeStack:
-    """Notes what it is told; a service ends when a test says so, and starts unless it is among the broken."""
+    """Records calls; a service exits when a test says so, and starts unless it is marked as broken."""
 
     told: asyncio.Queue[str] = field(default_factory=asyncio.Queue)
     broken: set[str] = field(default_factory=set)
@@ -49,7 +49,7 @@ class Supervised:
     resume: asyncio.Event
 
     async def told(self, count: int) -> list[str]:
-        """What the stack was told next."""
+        """Returns the next recorded call."""
         async with asyncio.timeout(5):
             return [await self.stack.told.get() for _ in range(count)]
 
@@ -60,7 +60,7 @@ class Supervised:
 
 @asynccontextmanager
 async def tended(*broken: str) -> AsyncIterator[Supervised]:
-    """Both services started; pauses last until `resume` is set."""
+    """A supervisor with both services started; pauses last until `resume` is set."""
     stack, said, pauses, resume = FakeStack(broken=set(broken)), list[str](), asyncio.Queue[float](), asyncio.Event()
 
     async def pause(seconds: float) -> None:

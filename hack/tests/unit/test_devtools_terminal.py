@@ -1,4 +1,4 @@
-"""How services' lines look in one terminal."""
+"""The terminal shows the services' lines in readable form."""
 
 import asyncio
 import io

@@ -1,4 +1,4 @@
-"""A service's tests run again when something changed on which they depend, and only then."""
+"""A service's tests run again when something changes on which they depend, and only then."""
 
 import ast
 import re
@@ -25,7 +25,7 @@ _PACKAGES = {
 
 @pytest.fixture
 def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Callable[..., pytest.RunResult]:
-    """Runs the tests of a repository with two services, whose tests pass, and a test of the whole."""
+    """Runs pytest on a repository with two services, whose tests pass, and one test of both."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(pytester.path / "cache"))
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # the many plugins of this repository take seconds
     for path in (

@@ -1,4 +1,4 @@
-"""What the scripts in hack ask of a machine and of its Docker engine, and what they leave alone there."""
+"""The scripts in hack use a machine and its Docker engine as promised, and leave resources of others alone."""
 
 import os
 import shlex
@@ -16,7 +16,9 @@ esac
 
 
 class Machine:
-    """Its commands only note that they were called: none reaches an engine or a cluster. What is not told succeeds, and prints nothing."""
+    """A machine whose commands only record their calls: none reaches an engine or a cluster. By default a command
+    succeeds and prints nothing.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._commands, self._calls = folder / "bin", folder / "calls"
@@ -30,7 +32,7 @@ class Machine:
             self.has(command)
 
     def has(self, command: str, **answers: str) -> None:
-        """`answers` are shell commands by a word of the arguments."""
+        """Replaces a command. `answers` has shell commands by a word of the arguments."""
         cases = "".join(f"\n*{word}*) {answer} ;;" for word, answer in answers.items())
         script = self._commands / command
         script.write_text(_NOTED.format(calls=shlex.quote(str(self._calls)), cases=cases))

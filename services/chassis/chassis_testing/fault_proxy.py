@@ -56,7 +56,7 @@ class FaultProxy:
         try:
             while chunk := await reader.read(65536):
                 if self.delay:
-                    await asyncio.sleep(random.uniform(0, self.delay))
+                    await asyncio.sleep(random.uniform(0, self.delay))  # noqa: S311 - no secret
                 writer.write(chunk)
                 await writer.drain()
         finally:

@@ -15,21 +15,21 @@ class FakeUserService(user_pb2_grpc.UserServiceServicer):
     def __init__(self, issuer: TokenIssuer) -> None:
         self._issuer = issuer
 
-    async def GetUser(self, request: user_pb2.GetUserRequest, context: object) -> user_pb2.GetUserResponse:
+    async def GetUser(self, request: user_pb2.GetUserRequest, context: object) -> user_pb2.GetUserResponse:  # noqa: N802
         return user_pb2.GetUserResponse(user_id=request.user_id, display_name=f"User {request.user_id}")
 
-    async def GetContact(self, request: user_pb2.GetContactRequest, context: object) -> user_pb2.GetContactResponse:
+    async def GetContact(self, request: user_pb2.GetContactRequest, context: object) -> user_pb2.GetContactResponse:  # noqa: N802
         user_id = request.user_id
         return user_pb2.GetContactResponse(
             user_id=user_id, email=f"user{user_id}@example.com", display_name=f"User {user_id}", locale="en"
         )
 
-    async def GetMailToken(
+    async def GetMailToken(  # noqa: N802
         self, request: user_pb2.GetMailTokenRequest, context: object
     ) -> user_pb2.GetMailTokenResponse:
         return user_pb2.GetMailTokenResponse(token=f"token-of-{request.request_id}", email="proved@example.com")
 
-    async def GetSigningKeys(
+    async def GetSigningKeys(  # noqa: N802
         self, request: user_pb2.GetSigningKeysRequest, context: object
     ) -> user_pb2.GetSigningKeysResponse:
         return user_pb2.GetSigningKeysResponse(jwks=self._issuer.jwks())

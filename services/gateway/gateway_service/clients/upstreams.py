@@ -52,7 +52,7 @@ class Upstreams:
             skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
             auto_decompress=False,
         )
-        self._session._retry_connection = False
+        self._session._retry_connection = False  # noqa: SLF001 - it would repeat PUT and DELETE, and has no public switch
 
     def base(self, upstream: Upstream) -> str:
         return self._bases[upstream]

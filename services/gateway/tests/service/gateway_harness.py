@@ -107,7 +107,7 @@ async def serve(app: ASGIApp) -> AsyncIterator[str]:
         server = _Server(config)
         serving = asyncio.ensure_future(server.serve([listener]))
         async with asyncio.timeout(30):
-            while not server.started:
+            while not server.started:  # noqa: ASYNC110 - the server has no event for it
                 await asyncio.sleep(0.01)
         try:
             yield f"http://127.0.0.1:{listener.getsockname()[1]}"

@@ -24,18 +24,18 @@ class InventoryServicer(inventory_pb2_grpc.InventoryServiceServicer):
     def register(self, server: aio.Server) -> None:
         inventory_pb2_grpc.add_InventoryServiceServicer_to_server(self, server)
 
-    async def GetStock(self, request: pb.GetStockRequest, context: object) -> pb.GetStockResponse:
+    async def GetStock(self, request: pb.GetStockRequest, context: object) -> pb.GetStockResponse:  # noqa: N802 - the contract's name
         return _stock(await self._stock.stock_of(ProductId(request.product_id)))
 
-    async def GetStocks(self, request: pb.GetStocksRequest, context: object) -> pb.GetStocksResponse:
+    async def GetStocks(self, request: pb.GetStocksRequest, context: object) -> pb.GetStocksResponse:  # noqa: N802 - the contract's name
         stocks = await self._stock.stocks_of({ProductId(product_id) for product_id in request.product_ids})
         return pb.GetStocksResponse(stocks=[_stock(stock) for stock in stocks])
 
-    async def Reserve(self, request: pb.ReserveRequest, context: object) -> pb.ReserveResponse:
+    async def Reserve(self, request: pb.ReserveRequest, context: object) -> pb.ReserveResponse:  # noqa: N802 - the contract's name
         await self._reservations.reserve(_order_id(request.order_id), _lines(request), _time(request.until))
         return pb.ReserveResponse()
 
-    async def Release(self, request: pb.ReleaseRequest, context: object) -> pb.ReleaseResponse:
+    async def Release(self, request: pb.ReleaseRequest, context: object) -> pb.ReleaseResponse:  # noqa: N802 - the contract's name
         await self._reservations.release(_order_id(request.order_id))
         return pb.ReleaseResponse()
 

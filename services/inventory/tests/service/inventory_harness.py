@@ -47,10 +47,10 @@ LOW_BELOW = 5
 class FakeProducts(product_pb2_grpc.ProductServiceServicer):
     """The product service at its gRPC boundary: seller 7 sells every product below 1000, the rest are unknown."""
 
-    async def GetPrices(self, request, context):  # type: ignore[no-untyped-def]
+    async def GetPrices(self, request, context):  # type: ignore[no-untyped-def]  # noqa: N802
         raise NotImplementedError
 
-    async def GetSeller(self, request, context):  # type: ignore[no-untyped-def]
+    async def GetSeller(self, request, context):  # type: ignore[no-untyped-def]  # noqa: N802
         if request.product_id >= 1000:
             await context.abort(grpc.StatusCode.NOT_FOUND, "no such product", ((CODE_KEY, "unknown_product"),))
         return product_pb2.GetSellerResponse(product_id=request.product_id, seller_id=SELLER)

@@ -28,7 +28,7 @@ class Kind(StrEnum):
 class Template(StrEnum):
     WELCOME = "welcome"
     EMAIL_VERIFICATION = "email_verification"
-    PASSWORD_RESET = "password_reset"
+    PASSWORD_RESET = "password_reset"  # noqa: S105 - the name of a template
     ORDER_PLACED = "order_placed"
     ORDER_PAID = "order_paid"
     ORDER_SHIPPED = "order_shipped"

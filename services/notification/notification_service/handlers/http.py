@@ -91,7 +91,7 @@ def _document(preferences: Preferences) -> PreferencesDocument:
 
 def routes(history: History, auth: Authenticator) -> APIRouter:
     router = APIRouter(prefix="/api/v1/notifications", tags=["notifications"])
-    Caller = Annotated[Principal, Depends(auth.required)]
+    Caller = Annotated[Principal, Depends(auth.required)]  # noqa: N806 - a type
     only_admins = [Depends(auth.role(Role.ADMIN))]
 
     @router.get("", summary="What was sent to one, newest first; an admin may ask for anybody's")

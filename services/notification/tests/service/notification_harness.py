@@ -70,7 +70,9 @@ class FakeUsers(FakeUserService):
         self.meanwhile: dict[int, Callable[[], Awaitable[None]]] = {}
         """What happens while the service waits for somebody's contact."""
 
-    async def GetContact(self, request: user_pb2.GetContactRequest, context: Any) -> user_pb2.GetContactResponse:
+    async def GetContact(  # noqa: N802 - the contract's name
+        self, request: user_pb2.GetContactRequest, context: Any
+    ) -> user_pb2.GetContactResponse:
         self.asked += 1
         if request.user_id in self.meanwhile:
             await self.meanwhile.pop(request.user_id)()
@@ -81,7 +83,9 @@ class FakeUsers(FakeUserService):
         known = {"email": address_of(request.user_id), "display_name": f"User {request.user_id}", "locale": "en"}
         return user_pb2.GetContactResponse(user_id=request.user_id, **(known | self.contacts.get(request.user_id, {})))
 
-    async def GetMailToken(self, request: user_pb2.GetMailTokenRequest, context: Any) -> user_pb2.GetMailTokenResponse:
+    async def GetMailToken(  # noqa: N802 - the contract's name
+        self, request: user_pb2.GetMailTokenRequest, context: Any
+    ) -> user_pb2.GetMailTokenResponse:
         if request.request_id in self.used:
             await context.abort(grpc.StatusCode.NOT_FOUND, "used", ((CODE_KEY, "unknown_request"),))
         return user_pb2.GetMailTokenResponse(token=token_of(request.request_id), email=_proving[request.request_id])
@@ -121,7 +125,7 @@ class Mailbox:
     was_encrypted: bool = False
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def handle_RCPT(
+    async def handle_RCPT(  # noqa: N802 - aiosmtpd's name
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
         if self.at_rcpt[address]:
@@ -129,7 +133,7 @@ class Mailbox:
         envelope.rcpt_tos.append(address)
         return "250 OK"
 
-    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802 - aiosmtpd's name
         (address,) = envelope.rcpt_tos
         self.was_encrypted = session.ssl is not None
         deed = self.at_data[address].popleft() if self.at_data[address] else None

@@ -226,7 +226,7 @@ async def test_a_token_is_in_its_mail_and_nowhere_else(
     assert token_of(request_id) in words(mail, "plain")
     async with world.sql() as sql:
         for table in ("notifications", "attempts", "inbox"):
-            for row in await sql.fetch(f"SELECT t::text AS content FROM {table} t"):
+            for row in await sql.fetch(f"SELECT t::text AS content FROM {table} t"):  # noqa: S608 - our own names
                 assert token_of(request_id) not in row["content"]
                 assert address_of(user) not in row["content"]
     answers = json.dumps(await notifications.of(user))
@@ -493,7 +493,7 @@ async def test_an_old_one_that_an_admin_retries_is_not_too_old(lone_world: World
         (row,) = await lone_world.settled(1, "failed")
         async with lone_world.sql() as sql:
             old = "now() - interval '30 days'"
-            await sql.execute(f"UPDATE notifications SET created_at = {old}, waiting_since = {old}")
+            await sql.execute(f"UPDATE notifications SET created_at = {old}, waiting_since = {old}")  # noqa: S608 - ours
 
         await service.http.post(f"/api/v1/notifications/{row['id']}/retry", headers=service.admin)
 

@@ -188,7 +188,7 @@ class Order:
         offers: Mapping[ProductId, Offer],
         at: datetime,
         expires_at: datetime,
-        tariff: Tariff = Tariff(),
+        tariff: Tariff = Tariff(),  # noqa: B008 - frozen
         shipping_address: Address | None = None,
     ) -> "Order":
         """A new order of merged lines. Raises UnknownProducts, MixedCurrencies, TotalTooLarge."""

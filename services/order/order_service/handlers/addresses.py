@@ -48,7 +48,7 @@ class KnownAddressAnswer(AddressAnswer):
 
 def routes(books: AddressBooks, callers: Callers) -> APIRouter:
     router = APIRouter(prefix="/api/v1/addresses", tags=["addresses"])
-    Caller = Annotated[Principal, Depends(callers.required())]
+    Caller = Annotated[Principal, Depends(callers.required())]  # noqa: N806 - a type
 
     @router.get("", summary="One's address book")
     async def list_addresses(caller: Caller) -> Data[list[KnownAddressAnswer]]:

@@ -44,7 +44,7 @@ To = Annotated[Time | None, Query(alias="to", description="not included; now unl
 
 def routes(sales: Sales, auth: Authenticator) -> APIRouter:
     router = APIRouter(prefix="/api/v1/analytics", tags=["analytics"])
-    Reader = Annotated[Principal, Depends(auth.role(Role.SELLER, Role.ADMIN))]
+    Reader = Annotated[Principal, Depends(auth.role(Role.SELLER, Role.ADMIN))]  # noqa: N806 - a type
 
     @router.get("/sales", summary="What was sold, per interval and currency; a seller sees their own lines alone")
     async def get_sales(

@@ -9,7 +9,7 @@ from fastapi import Depends, Header
 from order_service.domain.carts import CartToken
 from order_service.service.carts import Carts, Shopper
 
-CART_TOKEN = "Cart-Token"
+CART_TOKEN = "Cart-Token"  # noqa: S105 - a header's name
 CartTokenHeader = Annotated[
     str | None,
     Header(

@@ -47,7 +47,7 @@ _NEW_CART: dict[str, object] = {CART_TOKEN: {"description": "of a guest's new ca
 
 def routes(carts: Carts, callers: Callers) -> APIRouter:
     router = APIRouter(prefix="/api/v1/cart", tags=["cart"])
-    Caller = Annotated[Shopper, Depends(callers.shopper())]
+    Caller = Annotated[Shopper, Depends(callers.shopper())]  # noqa: N806 - a type
 
     @router.get("", summary="One's cart, at the prices of this moment")
     async def get_cart(shopper: Caller) -> Data[CartAnswer]:

@@ -20,11 +20,11 @@ class OrderServicer(order_pb2_grpc.OrderServiceServicer):
     def register(self, server: aio.Server) -> None:
         order_pb2_grpc.add_OrderServiceServicer_to_server(self, server)
 
-    async def HasBought(self, request: pb.HasBoughtRequest, context: object) -> pb.HasBoughtResponse:
+    async def HasBought(self, request: pb.HasBoughtRequest, context: object) -> pb.HasBoughtResponse:  # noqa: N802 - the contract's name
         has_bought = await self._ordering.has_bought(UserId(request.user_id), ProductId(request.product_id))
         return pb.HasBoughtResponse(has_bought=has_bought)
 
-    async def GetPayable(self, request: pb.GetPayableRequest, context: object) -> pb.GetPayableResponse:
+    async def GetPayable(self, request: pb.GetPayableRequest, context: object) -> pb.GetPayableResponse:  # noqa: N802 - the contract's name
         order, is_payable = await self._ordering.payable(_order_id(request.order_id))
         return pb.GetPayableResponse(
             order_id=str(order.id),

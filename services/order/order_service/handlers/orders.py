@@ -151,8 +151,8 @@ class Filter:
 
 def routes(placing: Placing, ordering: Ordering, callers: Callers, auth: Authenticator) -> APIRouter:
     router = APIRouter(prefix=_PREFIX, tags=["orders"])
-    Caller = Annotated[Principal, Depends(callers.required())]
-    Admin = Annotated[Principal, Depends(auth.role(Role.ADMIN))]
+    Caller = Annotated[Principal, Depends(callers.required())]  # noqa: N806 - a type
+    Admin = Annotated[Principal, Depends(auth.role(Role.ADMIN))]  # noqa: N806 - a type
 
     @router.post("", status_code=201, summary="Place an order, of the cart unless items are sent")
     async def place_order(

@@ -94,7 +94,7 @@ class Ordering:
             await self._journal.moved(transaction, order, order.paid(payment.amount, self._now()))
         except NotItsPrice as error:
             MISPAID.inc()
-            log.error("order not confirmed", order_id=str(order_id), payment_id=payment.id, reason=str(error))
+            log.error("order not confirmed", order_id=str(order_id), payment_id=payment.id, reason=str(error))  # noqa: TRY400 - the sender's fault, our trace says nothing
 
     async def refunded_within(self, transaction: AsyncConnection, order_id: OrderId, refund: Refund) -> None:
         """Records it, whatever the order's status, and whether or not its payment was heard of."""

@@ -53,7 +53,7 @@ class FakeProducts(product_pb2_grpc.ProductServiceServicer):
     repriced: dict[int, int] = field(default_factory=dict)
     gone: set[int] = field(default_factory=set)
 
-    async def GetPrices(
+    async def GetPrices(  # noqa: N802 - the contract's name
         self, request: product_pb2.GetPricesRequest, context: aio.ServicerContext[Any, Any]
     ) -> product_pb2.GetPricesResponse:
         if self.is_away:
@@ -63,7 +63,7 @@ class FakeProducts(product_pb2_grpc.ProductServiceServicer):
             products=[_priced(product, self.repriced.get(product)) for product in known]
         )
 
-    async def GetSeller(self, request: object, context: object) -> product_pb2.GetSellerResponse:
+    async def GetSeller(self, request: object, context: object) -> product_pb2.GetSellerResponse:  # noqa: N802 - the contract's name
         raise NotImplementedError
 
 
@@ -86,10 +86,10 @@ class FakeInventory(inventory_pb2_grpc.InventoryServiceServicer):
     after_reserving: Callable[[], Awaitable[None]] | None = None
     loses_answers: bool = False
 
-    async def GetStock(self, request: object, context: object) -> inventory_pb2.GetStockResponse:
+    async def GetStock(self, request: object, context: object) -> inventory_pb2.GetStockResponse:  # noqa: N802 - the contract's name
         raise NotImplementedError
 
-    async def GetStocks(
+    async def GetStocks(  # noqa: N802 - the contract's name
         self, request: inventory_pb2.GetStocksRequest, context: aio.ServicerContext[Any, Any]
     ) -> inventory_pb2.GetStocksResponse:
         if self.is_away:
@@ -101,7 +101,7 @@ class FakeInventory(inventory_pb2_grpc.InventoryServiceServicer):
         ]
         return inventory_pb2.GetStocksResponse(stocks=stocks)
 
-    async def Reserve(
+    async def Reserve(  # noqa: N802 - the contract's name
         self, request: inventory_pb2.ReserveRequest, context: aio.ServicerContext[Any, Any]
     ) -> inventory_pb2.ReserveResponse:
         if self.is_away:
@@ -120,7 +120,7 @@ class FakeInventory(inventory_pb2_grpc.InventoryServiceServicer):
             await context.abort(grpc.StatusCode.UNAVAILABLE, "killed before it could answer")
         return inventory_pb2.ReserveResponse()
 
-    async def Release(self, request: inventory_pb2.ReleaseRequest, context: object) -> inventory_pb2.ReleaseResponse:
+    async def Release(self, request: inventory_pb2.ReleaseRequest, context: object) -> inventory_pb2.ReleaseResponse:  # noqa: N802 - the contract's name
         self.released.append(UUID(request.order_id))
         return inventory_pb2.ReleaseResponse()
 

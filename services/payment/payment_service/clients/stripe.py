@@ -174,7 +174,7 @@ class StripeProvider:
             async with self._calling(operation):
                 yield
         except ProviderRefused as refusal:
-            log.error("the provider does not let us look", operation=operation, reason=refusal.failure.reason)
+            log.error("the provider does not let us look", operation=operation, reason=refusal.failure.reason)  # noqa: TRY400 - it says enough
             raise ProviderUnavailable("the payment provider does not say what it did; try again in a moment") from None
 
     @asynccontextmanager

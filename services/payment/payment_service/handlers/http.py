@@ -146,8 +146,8 @@ _DECLINED = (402, "`card_declined`: the card was not charged and the payment has
 
 def routes(paying: Paying, refunding: Refunding, auth: Authenticator) -> APIRouter:
     router = APIRouter(prefix=_PREFIX, tags=["payments"], responses=_answers(_UNAVAILABLE))
-    Caller = Annotated[Principal, Depends(auth.required)]
-    Admin = Annotated[Principal, Depends(auth.role(Role.ADMIN))]
+    Caller = Annotated[Principal, Depends(auth.required)]  # noqa: N806 - a type
+    Admin = Annotated[Principal, Depends(auth.role(Role.ADMIN))]  # noqa: N806 - a type
 
     @router.post("", status_code=201, summary="Begin to pay an order", responses=_answers(_DECLINED))
     async def begin_payment(
@@ -201,7 +201,7 @@ def routes(paying: Paying, refunding: Refunding, auth: Authenticator) -> APIRout
 
 def method_routes(wallets: Wallets, auth: Authenticator) -> APIRouter:
     router = APIRouter(prefix="/api/v1/payment-methods", tags=["payments"], responses=_answers(_UNAVAILABLE))
-    Caller = Annotated[Principal, Depends(auth.required)]
+    Caller = Annotated[Principal, Depends(auth.required)]  # noqa: N806 - a type
 
     @router.get("", summary="One's saved payment methods, newest first")
     async def list_methods(caller: Caller) -> Data[list[MethodAnswer]]:

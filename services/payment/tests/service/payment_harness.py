@@ -60,10 +60,10 @@ class FakeOrders(order_pb2_grpc.OrderServiceServicer):
         self.known[order_id].is_payable = False
         self.known[order_id].status = status
 
-    async def HasBought(self, request: object, context: object) -> order_pb2.HasBoughtResponse:
+    async def HasBought(self, request: object, context: object) -> order_pb2.HasBoughtResponse:  # noqa: N802 - the contract's name
         raise NotImplementedError
 
-    async def GetPayable(
+    async def GetPayable(  # noqa: N802 - the contract's name
         self, request: order_pb2.GetPayableRequest, context: aio.ServicerContext[Any, Any]
     ) -> order_pb2.GetPayableResponse:
         if self.is_away:

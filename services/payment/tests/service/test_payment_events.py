@@ -114,7 +114,7 @@ async def test_a_refund_that_the_provider_refused_is_tried_again(striped: Paymen
 
 @pytest.mark.parametrize("seed", range(10))
 async def test_replayed_and_shuffled_events_change_nothing(striped: Payments, stripe: StripeDouble, seed: int) -> None:
-    print(f"seed {seed}")
+    print(f"seed {seed}")  # noqa: T201 - to repeat it with
     chance = random.Random(seed)
     paid, half, pending, spared = [await striped.paid(74, 1000) for _ in range(2)] + [
         await striped.begun(74, 1000) for _ in range(2)

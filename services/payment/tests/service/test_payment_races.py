@@ -14,7 +14,7 @@ SEEDS = range(20)
 
 @pytest.mark.parametrize("seed", SEEDS)
 async def test_concurrent_confirmations_charge_once(striped: Payments, stripe: StripeDouble, seed: int) -> None:
-    print(f"seed {seed}")
+    print(f"seed {seed}")  # noqa: T201 - to repeat it with
     chance = random.Random(seed)
     payment = await striped.begun(41)
     stripe.late["confirm_intent"] = chance.choice([0.0, 0.05, 0.2])
@@ -35,7 +35,7 @@ async def test_concurrent_confirmations_charge_once(striped: Payments, stripe: S
 
 @pytest.mark.parametrize("seed", range(5))
 async def test_concurrent_confirmations_of_the_simulated_provider_charge_once(payments: Payments, seed: int) -> None:
-    print(f"seed {seed}")
+    print(f"seed {seed}")  # noqa: T201 - to repeat it with
     payment = await payments.begun(41)
 
     answers = await asyncio.gather(*(payments.confirm(41, payment["id"]) for _ in range(20)))
@@ -50,7 +50,7 @@ async def test_concurrent_confirmations_of_the_simulated_provider_charge_once(pa
 async def test_concurrent_refunds_never_exceed_what_was_captured(
     striped: Payments, stripe: StripeDouble, seed: int
 ) -> None:
-    print(f"seed {seed}")
+    print(f"seed {seed}")  # noqa: T201 - to repeat it with
     chance = random.Random(seed)
     payment = await striped.paid(42, 1000)
     amounts = [chance.randint(1, 600) for _ in range(20)]
@@ -67,7 +67,7 @@ async def test_concurrent_refunds_never_exceed_what_was_captured(
 
 @pytest.mark.parametrize("seed", range(3))
 async def test_one_key_fifty_times_at_once_is_one_payment(payments: Payments, seed: int) -> None:
-    print(f"seed {seed}")
+    print(f"seed {seed}")  # noqa: T201 - to repeat it with
     order_id = payments.orders.place(43)
 
     answers = await asyncio.gather(
@@ -94,7 +94,7 @@ async def test_one_key_of_a_refund_twenty_times_at_once_is_one_refund(striped: P
 
 @pytest.mark.parametrize("seed", range(5))
 async def test_an_order_is_begun_to_be_paid_once(payments: Payments, seed: int) -> None:
-    print(f"seed {seed}")
+    print(f"seed {seed}")  # noqa: T201 - to repeat it with
     order_id = payments.orders.place(44)
 
     answers = await asyncio.gather(*(payments.begin(44, order_id, key=f"{seed}-{n}") for n in range(20)))
@@ -107,7 +107,7 @@ async def test_whatever_wins_nobody_pays_for_a_cancelled_order(
     striped: Payments, stripe: StripeDouble, seed: int
 ) -> None:
     """Confirmations, the buyer's cancelling and the order's cancellation at once: in the end nothing is captured and kept."""
-    print(f"seed {seed}")
+    print(f"seed {seed}")  # noqa: T201 - to repeat it with
     chance = random.Random(seed)
     payment = await striped.begun(45, 1000)
     acts: list[Callable[[], Awaitable[object]]] = [

@@ -73,7 +73,7 @@ async def test_a_webhook_that_lies_changes_nothing(striped: Payments, stripe: St
 async def test_webhooks_replayed_and_shuffled_change_nothing(
     striped: Payments, stripe: StripeDouble, seed: int
 ) -> None:
-    print(f"seed {seed}")
+    print(f"seed {seed}")  # noqa: T201 - to repeat it with
     chance = random.Random(seed)
     payment = await striped.begun(62, 1000, payment_method=ASKS, confirm=True)
     intent = stripe.intent_of(payment["id"])

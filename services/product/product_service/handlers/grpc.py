@@ -17,11 +17,11 @@ class ProductServicer(product_pb2_grpc.ProductServiceServicer):
     def register(self, server: aio.Server) -> None:
         product_pb2_grpc.add_ProductServiceServicer_to_server(self, server)
 
-    async def GetPrices(self, request: pb.GetPricesRequest, context: object) -> pb.GetPricesResponse:
+    async def GetPrices(self, request: pb.GetPricesRequest, context: object) -> pb.GetPricesResponse:  # noqa: N802 - the contract's name
         found = await self._products.prices([ProductId(product_id) for product_id in request.product_ids])
         return pb.GetPricesResponse(products=[_priced(product) for product in found])
 
-    async def GetSeller(self, request: pb.GetSellerRequest, context: object) -> pb.GetSellerResponse:
+    async def GetSeller(self, request: pb.GetSellerRequest, context: object) -> pb.GetSellerResponse:  # noqa: N802 - the contract's name
         seller_id = await self._products.seller_of(ProductId(request.product_id))
         return pb.GetSellerResponse(product_id=request.product_id, seller_id=seller_id)
 

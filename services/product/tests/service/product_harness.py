@@ -70,7 +70,7 @@ class FakeUsers(FakeUserService):
         super().__init__(issuer)
         self._neighbours = neighbours
 
-    async def GetUser(self, request: user_pb2.GetUserRequest, context: Any) -> user_pb2.GetUserResponse:
+    async def GetUser(self, request: user_pb2.GetUserRequest, context: Any) -> user_pb2.GetUserResponse:  # noqa: N802
         await self._neighbours.meet("seller", context)
         return await super().GetUser(request, context)
 
@@ -81,19 +81,19 @@ class FakeInventory(inventory_pb2_grpc.InventoryServiceServicer):
     def __init__(self, neighbours: Neighbours) -> None:
         self._neighbours = neighbours
 
-    async def GetStock(
+    async def GetStock(  # noqa: N802 - the contract's name
         self, request: inventory_pb2.GetStockRequest, context: aio.ServicerContext[Any, Any]
     ) -> inventory_pb2.GetStockResponse:
         await self._neighbours.meet("stock", context)
         return inventory_pb2.GetStockResponse(product_id=request.product_id, available=request.product_id)
 
-    async def GetStocks(self, request: object, context: object) -> inventory_pb2.GetStocksResponse:
+    async def GetStocks(self, request: object, context: object) -> inventory_pb2.GetStocksResponse:  # noqa: N802 - the contract's name
         raise NotImplementedError
 
-    async def Reserve(self, request: object, context: object) -> inventory_pb2.ReserveResponse:
+    async def Reserve(self, request: object, context: object) -> inventory_pb2.ReserveResponse:  # noqa: N802 - the contract's name
         raise NotImplementedError
 
-    async def Release(self, request: object, context: object) -> inventory_pb2.ReleaseResponse:
+    async def Release(self, request: object, context: object) -> inventory_pb2.ReleaseResponse:  # noqa: N802 - the contract's name
         raise NotImplementedError
 
 
@@ -101,7 +101,7 @@ class FakeReviews(review_pb2_grpc.ReviewServiceServicer):
     def __init__(self, neighbours: Neighbours) -> None:
         self._neighbours = neighbours
 
-    async def GetAvgRating(
+    async def GetAvgRating(  # noqa: N802 - the contract's name
         self, request: review_pb2.GetAvgRatingRequest, context: aio.ServicerContext[Any, Any]
     ) -> review_pb2.GetAvgRatingResponse:
         await self._neighbours.meet("rating", context)
@@ -242,7 +242,7 @@ class Shop:
         async with self.connection() as connection:
             await publish_events(self.settings.rabbitmq_url, sent * times)
             async with asyncio.timeout(30):
-                while await connection.fetchval(_RECEIVED, [event.id for event in sent]) < len(sent):
+                while await connection.fetchval(_RECEIVED, [event.id for event in sent]) < len(sent):  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
 
     async def execute(self, statement: str, *arguments: object) -> None:

@@ -82,7 +82,7 @@ async def test_a_rating_is_shown_and_sorted_by(shop: Shop) -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 async def test_events_shuffled_and_replayed_change_nothing(shop: Shop, seed: int) -> None:
-    print(f"seed {seed}")
+    print(f"seed {seed}")  # noqa: T201 - shown where the test fails
     chance = random.Random(seed)
     first, second, third = products = [await shop.product() for _ in range(3)]
     told: list[Message] = [
@@ -234,7 +234,7 @@ async def test_no_words_of_an_erased_seller_are_left_in_the_catalogue(shop: Shop
         await eventually(is_not_meant)
 
 
-class listening:
+class listening:  # noqa: N801 - read as a verb
     """The product ids of every product.changed that is sent meanwhile, as anybody else would hear them."""
 
     def __init__(self, shop: Shop) -> None:

@@ -204,7 +204,7 @@ async def test_the_longest_options_are_kept(shop: Shop) -> None:
 
 @pytest.mark.parametrize("seed", range(10))
 async def test_groups_joined_from_all_sides_at_once_stay_groups(shop: Shop, seed: int) -> None:
-    print(f"seed {seed}")
+    print(f"seed {seed}")  # noqa: T201 - shown where the test fails
     chance = random.Random(seed)
     products = [await shop.product() for _ in range(4)]
     ids = [product["id"] for product in products]

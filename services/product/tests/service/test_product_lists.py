@@ -49,7 +49,7 @@ WORDS = ("red", "green", "mug", "plate", "bowl")
 @pytest.fixture(scope="module")
 async def market(running_service: Shop) -> AsyncIterator[Market]:
     shop, seed = running_service, 2025
-    print(f"seed {seed}")
+    print(f"seed {seed}")  # noqa: T201 - shown where a test fails
     chance = random.Random(seed)
     root = await shop.category("Market")
     left, right = await shop.category("Left", root), await shop.category("Right", root)

@@ -15,6 +15,6 @@ class ReviewServicer(review_pb2_grpc.ReviewServiceServicer):
     def register(self, server: aio.Server) -> None:
         review_pb2_grpc.add_ReviewServiceServicer_to_server(self, server)
 
-    async def GetAvgRating(self, request: pb.GetAvgRatingRequest, context: object) -> pb.GetAvgRatingResponse:
+    async def GetAvgRating(self, request: pb.GetAvgRatingRequest, context: object) -> pb.GetAvgRatingResponse:  # noqa: N802 - the contract's name
         rating = await self._reviews.rating(ProductId(request.product_id))
         return pb.GetAvgRatingResponse(product_id=request.product_id, average=rating.average, count=rating.count)

@@ -54,10 +54,12 @@ class FakeProducts(product_pb2_grpc.ProductServiceServicer):
 
     before: Callable[[Context], Awaitable[None]] | None = None
 
-    async def GetPrices(self, request: object, context: object) -> product_pb2.GetPricesResponse:
+    async def GetPrices(self, request: object, context: object) -> product_pb2.GetPricesResponse:  # noqa: N802 - the contract's name
         raise NotImplementedError
 
-    async def GetSeller(self, request: product_pb2.GetSellerRequest, context: Context) -> product_pb2.GetSellerResponse:
+    async def GetSeller(  # noqa: N802 - the contract's name
+        self, request: product_pb2.GetSellerRequest, context: Context
+    ) -> product_pb2.GetSellerResponse:
         if self.before is not None:
             await self.before(context)
         if request.product_id >= UNKNOWN_FROM:
@@ -71,12 +73,14 @@ class FakeOrders(order_pb2_grpc.OrderServiceServicer):
 
     before: Callable[[Context], Awaitable[None]] | None = None
 
-    async def HasBought(self, request: order_pb2.HasBoughtRequest, context: Context) -> order_pb2.HasBoughtResponse:
+    async def HasBought(  # noqa: N802 - the contract's name
+        self, request: order_pb2.HasBoughtRequest, context: Context
+    ) -> order_pb2.HasBoughtResponse:
         if self.before is not None:
             await self.before(context)
         return order_pb2.HasBoughtResponse(has_bought=request.user_id < NO_BUYERS_FROM)
 
-    async def GetPayable(self, request: object, context: object) -> order_pb2.GetPayableResponse:
+    async def GetPayable(self, request: object, context: object) -> order_pb2.GetPayableResponse:  # noqa: N802 - the contract's name
         raise NotImplementedError
 
 
@@ -89,7 +93,9 @@ class FakeUsers(FakeUserService):
         self.erased: set[int] = set()
         self.asked = 0
 
-    async def GetUser(self, request: user_pb2.GetUserRequest, context: object) -> user_pb2.GetUserResponse:
+    async def GetUser(  # noqa: N802 - the contract's name
+        self, request: user_pb2.GetUserRequest, context: object
+    ) -> user_pb2.GetUserResponse:
         self.asked += 1
         if self.before is not None:
             await self.before(context)  # type: ignore[arg-type]

@@ -165,7 +165,7 @@ async def test_the_last_admin_is_not_removed_by_two_at_once(_round: int, lonely:
 
     targets = chance.choice([(one, two), (two, one)])
     answers = await at_once(chance, removal(one, targets[0]), removal(two, targets[1]))
-    print([answer.text for answer in answers])
+    print([answer.text for answer in answers])  # noqa: T201 - shown with the failure
     assert sorted(answer.status_code // 100 for answer in answers) == [2, 4]
     assert {answer.json()["code"] for answer in answers if answer.status_code >= 400} <= {"last_admin", "session_ended"}
     async with lonely.sql() as sql:

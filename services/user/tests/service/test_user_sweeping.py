@@ -9,7 +9,7 @@ from user_harness import Users, fresh_users, quick_hashes
 
 async def count(users: Users, table: str) -> int:
     async with users.sql() as sql:
-        return int(await sql.fetchval(f"SELECT count(*) FROM {table}"))
+        return int(await sql.fetchval(f"SELECT count(*) FROM {table}"))  # noqa: S608
 
 
 async def test_sessions_requests_and_failures_that_are_over_are_swept_away() -> None:

@@ -25,7 +25,7 @@ _NAME_BYTES, _CODE_BYTES = 16, 32
 
 class Purpose(StrEnum):
     VERIFY_EMAIL = "verify_email"
-    RESET_PASSWORD = "reset_password"
+    RESET_PASSWORD = "reset_password"  # noqa: S105 - no secret
 
 
 @dataclass(frozen=True, slots=True)

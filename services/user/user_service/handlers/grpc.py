@@ -22,11 +22,11 @@ class UserServicer(user_pb2_grpc.UserServiceServicer):
     def register(self, server: aio.Server) -> None:
         user_pb2_grpc.add_UserServiceServicer_to_server(self, server)
 
-    async def GetUser(self, request: pb.GetUserRequest, context: object) -> pb.GetUserResponse:
+    async def GetUser(self, request: pb.GetUserRequest, context: object) -> pb.GetUserResponse:  # noqa: N802 - the contract's name
         user_id = UserId(request.user_id)
         return pb.GetUserResponse(user_id=user_id, display_name=await self._accounts.shown_name(user_id))
 
-    async def GetContact(self, request: pb.GetContactRequest, context: object) -> pb.GetContactResponse:
+    async def GetContact(self, request: pb.GetContactRequest, context: object) -> pb.GetContactResponse:  # noqa: N802 - the contract's name
         account = await self._accounts.get(UserId(request.user_id))
         return pb.GetContactResponse(
             user_id=account.id,
@@ -36,11 +36,15 @@ class UserServicer(user_pb2_grpc.UserServiceServicer):
             phone=account.phone or "",
         )
 
-    async def GetMailToken(self, request: pb.GetMailTokenRequest, context: object) -> pb.GetMailTokenResponse:
+    async def GetMailToken(  # noqa: N802 - the contract's name
+        self, request: pb.GetMailTokenRequest, context: object
+    ) -> pb.GetMailTokenResponse:
         letter = await self._mailed.letter(_request_id(request.request_id))
         return pb.GetMailTokenResponse(token=letter.token.text(), email=letter.email)
 
-    async def GetSigningKeys(self, request: pb.GetSigningKeysRequest, context: object) -> pb.GetSigningKeysResponse:
+    async def GetSigningKeys(  # noqa: N802 - the contract's name
+        self, request: pb.GetSigningKeysRequest, context: object
+    ) -> pb.GetSigningKeysResponse:
         return pb.GetSigningKeysResponse(jwks=self._signer.jwks)
 
 

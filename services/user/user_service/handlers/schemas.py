@@ -139,7 +139,7 @@ class TokensAnswer(ResponseBody):
 
     access_token: str
     refresh_token: str
-    token_type: Literal["Bearer"] = "Bearer"
+    token_type: Literal["Bearer"] = "Bearer"  # noqa: S105 - no secret
     expires_in: int
     user: UserAnswer
 

@@ -38,7 +38,7 @@ _SEEN = (
     users.c.is_active,
     users.c.email_verified_at,
 )
-_NO_PASSWORD = "!"
+_NO_PASSWORD = "!"  # noqa: S105 - no hash has this shape, so nothing verifies against it
 _ADMINS_LOCK = 0x61_64_6D_69_6E
 """Orders all that makes admins fewer. Always the last lock that a transaction takes."""
 

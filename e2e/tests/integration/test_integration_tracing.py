@@ -1,4 +1,4 @@
-"""One request can be followed: from its id to what every service logged for it, and to one trace of all its steps."""
+"""One request can be traced: from its id to the log lines of every service, and to one trace of all its spans."""
 
 import contextlib
 import json
@@ -27,18 +27,18 @@ _STEPS = {
     ("inventory", "CONSUMER", "order.placed.v1 process"),
     ("notification", "CONSUMER", "order.placed.v1 process"),
 }
-"""Who does what for an order, beside the statements."""
+"""The services and spans of an order, without the statements."""
 _TAKE_PART = {service for service, _, _ in _STEPS}
 
 
 @dataclass(frozen=True)
 class Followed:
-    """What an order left behind."""
+    """What the tests look at: the log lines and the spans of one order."""
 
     lines: list[Json]
-    """What bears its request's id, of every log."""
+    """The lines with the request's id, from every log."""
     spans: list[Span]
-    """Of the trace that the gateway's line names."""
+    """The spans of the trace that the gateway's log line names."""
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,9 @@ async def traced(tmp_path_factory: pytest.TempPathFactory, mails: Mailbox, trace
 
 @pytest.fixture(scope="module")
 async def followed(traced: Stack, traces: Collector) -> Followed:
-    """An order, once all of it has come in; or what there is of it after a while, for the tests to say what is missing."""
+    """An order with all its log lines and spans; after a timeout with those that have arrived, so that the tests name
+    what is missing.
+    """
     request_id = f"follow-{uuid.uuid4().hex}"
     async with Shop(traced.url) as shop:
         admin = await admin_of(traced, shop)
@@ -125,13 +127,13 @@ def _steps(spans: list[Span]) -> set[tuple[str, str, str]]:
 
 
 def _orphans(spans: list[Span]) -> list[Span]:
-    """Those whose parent is not in the trace."""
+    """Returns the spans whose parent is not in the trace."""
     there = {span.id for span in spans}
     return [span for span in spans if span.parent_id and span.parent_id not in there]
 
 
 async def _exemplars(stack: Stack, service: str, histogram: str) -> set[str]:
-    """The traces that a service's histogram names, asked as Prometheus asks."""
+    """Returns the trace ids of a service's histogram, requested as Prometheus does."""
     async with httpx.AsyncClient() as client:
         url = f"http://127.0.0.1:{stack.plan.ports[service].metrics}/metrics"
         text = (await client.get(url, headers={"Accept": "application/openmetrics-text; version=1.0.0"})).text
