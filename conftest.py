@@ -1,7 +1,7 @@
 """What all tests share. Keeps the standard library's `operator` where it is:
 
 pytest's importlib mode calls a test of the folder operator/ `operator.tests.unit.test_…` and, unless the module `operator` looks like a
-package, puts an empty one in its place, for everybody. operator/tests/unit/test_standard_library.py checks that it does not.
+package, puts an empty one in its place, for every test. operator/tests/unit/test_standard_library.py checks that it does not.
 """
 
 import fcntl

@@ -160,7 +160,7 @@ def matches(selector: Manifest, labels: dict[str, str]) -> bool:
 # Every object.
 
 
-def test_every_object_says_what_it_is_and_when_its_turn_is(manifests: list[Manifest]) -> None:
+def test_every_object_has_the_recommended_labels_and_its_wave(manifests: list[Manifest]) -> None:
     for manifest in manifests:
         metadata = manifest["metadata"]
         assert metadata["namespace"] == "tests"
@@ -195,7 +195,7 @@ def test_no_two_objects_share_a_name(manifests: list[Manifest]) -> None:
     assert len(keys) == len(set(keys))
 
 
-def test_the_longest_release_name_gives_names_that_kubernetes_takes(render: Render, secrets: str) -> None:
+def test_the_longest_release_name_gives_valid_object_names(render: Render, secrets: str) -> None:
     for manifest in whole(render, secrets, AUTOSCALING, release="r" * 30):
         assert len(manifest["metadata"]["name"]) <= (52 if manifest["kind"] == "StatefulSet" else 63)
 
@@ -212,7 +212,7 @@ WITH_EVERY_NAME = settings({
 
 
 @pytest.mark.parametrize("word", ["no", "on", "off", "yes", "true", "false", "1e3", "2026-01-01"])
-def test_a_name_that_means_something_else_in_yaml_stays_a_name(render: Render, secrets: str, word: str) -> None:
+def test_a_release_name_that_yaml_reads_as_another_type_stays_a_string(render: Render, secrets: str, word: str) -> None:
     def shapes(word: str) -> dict[str, Any]:
         release = "shop" if word[0].isdigit() else word
         names = [f"--set-string={path}={word}" for path in NAMES]
@@ -244,7 +244,7 @@ def test_the_same_values_give_the_same_bytes(helm: Helm, secrets: str) -> None:
     assert renderings != {""}
 
 
-def test_templates_use_nothing_that_a_cluster_or_a_moment_decides() -> None:
+def test_templates_depend_on_neither_cluster_nor_time() -> None:
     banned = re.compile(
         r"\b(lookup|rand\w+|shuffle|uuidv4|now|gen\w*(?:Cert|CA|Key|Password)\w*|htpasswd|bcrypt)\b"
         r"|\.(?:Capabilities|Release\.Is\w+|Release\.Revision)|\(values "  # `values` has no order
@@ -254,7 +254,7 @@ def test_templates_use_nothing_that_a_cluster_or_a_moment_decides() -> None:
         assert not banned.findall(comment_or_string.sub("", template.read_text())), template
 
 
-def test_the_operator_renders_the_same_objects_but_for_who_manages_them(render: Render, secrets: str) -> None:
+def test_the_operator_renders_the_same_objects_except_for_the_manager_label(render: Render, secrets: str) -> None:
     by_helm = whole(render, secrets, EXISTING)
     by_operator = whole(render, secrets, {**EXISTING, "global.managedBy": "ecommerce-operator"})
     text = json.dumps(by_helm).replace('managed-by": "Helm"', 'managed-by": "ecommerce-operator"')
@@ -283,7 +283,7 @@ def test_every_pod_meets_the_restricted_level(manifests: list[Manifest]) -> None
         assert not any("hostPort" in port for port in container.get("ports", []))
 
 
-def test_every_container_says_what_it_needs(manifests: list[Manifest]) -> None:
+def test_every_container_has_requests_and_limits(manifests: list[Manifest]) -> None:
     for name, container in containers(manifests):
         assert container["resources"]["requests"].keys() >= {"cpu", "memory"}, name
         assert "memory" in container["resources"]["limits"], name
@@ -298,7 +298,7 @@ def test_every_server_has_its_three_probes(manifests: list[Manifest]) -> None:
             assert paths == ["/health", "/health", "/ready"]
 
 
-def test_the_small_shop_asks_for_no_more_than_its_budget(render: Render, secrets: str) -> None:
+def test_the_small_shop_requests_no_more_than_its_budget(render: Render, secrets: str) -> None:
     manifests = of_kind(whole(render, secrets, {}), "Deployment", "StatefulSet")
     asked = [container["resources"]["requests"] for _, container in containers(manifests)]
     assert len(asked) == len(SERVICES) + len(WITH_DATABASE) + 2
@@ -330,26 +330,26 @@ def test_a_database_grows_with_its_memory(render: Render, memory: str, buffers: 
 # Workloads.
 
 
-def test_an_autoscaled_deployment_leaves_its_replicas_alone(render: Render, secrets: str) -> None:
+def test_an_autoscaled_deployment_sets_no_replicas(render: Render, secrets: str) -> None:
     manifests = whole(render, secrets, AUTOSCALING)
     scaled = {manifest["spec"]["scaleTargetRef"]["name"] for manifest in of_kind(manifests, "HorizontalPodAutoscaler")}
     assert scaled == {f"shop-{service}" for service in SERVICES}
     assert not [deployment for deployment in of_kind(manifests, "Deployment") if "replicas" in deployment["spec"]]
 
 
-def test_a_rollout_never_has_less_than_it_had(manifests: list[Manifest]) -> None:
+def test_a_rollout_never_reduces_the_number_of_ready_pods(manifests: list[Manifest]) -> None:
     for deployment in of_kind(manifests, "Deployment"):
         assert deployment["spec"]["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
         assert deployment["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] == 40
 
 
-def test_each_component_has_a_disruption_budget_and_an_account(manifests: list[Manifest]) -> None:
+def test_each_component_has_a_disruption_budget_and_a_service_account(manifests: list[Manifest]) -> None:
     servers = {manifest["metadata"]["name"] for manifest in of_kind(manifests, "Deployment", "StatefulSet")}
     for kind in ("PodDisruptionBudget", "ServiceAccount"):
         assert {manifest["metadata"]["name"] for manifest in of_kind(manifests, kind)} == servers
 
 
-def test_every_selector_takes_the_servers_of_its_component_and_no_migration(manifests: list[Manifest]) -> None:
+def test_every_selector_matches_the_pods_of_its_component_and_no_migration(manifests: list[Manifest]) -> None:
     templates = dict(pods(manifests))
     for manifest in of_kind(manifests, "Service", "PodDisruptionBudget", "Deployment", "StatefulSet"):
         selector = manifest["spec"]["selector"]
@@ -368,7 +368,7 @@ def test_grpc_services_are_headless(render: Render, secrets: str) -> None:
     assert grpc == {f"shop-{service}-grpc" for service in WITH_DATABASE}
 
 
-def test_a_migration_runs_again_only_when_it_could_do_something_else(render: Render, secrets: str) -> None:
+def test_a_migration_runs_again_only_when_its_image_or_settings_change(render: Render, secrets: str) -> None:
     def jobs(values: dict[str, str]) -> frozenset[str]:
         names = {str(job["metadata"]["name"]) for job in of_kind(whole(render, secrets, values), "Job")}
         assert len(names) == len(WITH_DATABASE)
@@ -386,7 +386,7 @@ def test_a_migration_runs_again_only_when_it_could_do_something_else(render: Ren
     assert len({jobs(values) for values in [{}, *other]}) == 4
 
 
-def test_volumes_stay_unless_deletion_is_asked_for(render: Render, secrets: str) -> None:
+def test_volumes_are_retained_unless_the_deletion_policy_is_delete(render: Render, secrets: str) -> None:
     for values, policy, storage_class in (({}, "Retain", None), (WHOLE["delete"], "Delete", "fast")):
         kept = [
             s["spec"]
@@ -405,13 +405,13 @@ def test_volumes_stay_unless_deletion_is_asked_for(render: Render, secrets: str)
 # What a service is told.
 
 
-def test_each_service_is_told_what_the_contract_says(render: Render, secrets: str) -> None:
+def test_each_service_gets_exactly_its_variables(render: Render, secrets: str) -> None:
     manifests = whole(render, secrets, {})
     database = {"DB_HOST", "DB_PORT", "DB_USER", "DB_PASSWORD", "DB_NAME"}
     common = {"TENANT", "SERVICE_VERSION", "LOG_LEVEL", "HTTP_PORT", "METRICS_PORT"}
     served = common | database | {"GRPC_PORT", "RABBITMQ_URL"}
     urls = {f"{service.upper()}_URL" for service in WITH_DATABASE}
-    told = {
+    recorded = {
         "gateway": common | urls | {"USER_GRPC", "REDIS_URL"},
         "user": served | {"JWT_SECRET", "ADMIN_EMAIL", "ADMIN_PASSWORD"},
         "product": served | {"USER_GRPC", "REDIS_URL", "INVENTORY_GRPC", "REVIEW_GRPC"},
@@ -421,7 +421,7 @@ def test_each_service_is_told_what_the_contract_says(render: Render, secrets: st
         "notification": served | {"USER_GRPC", "SMS_PROVIDER", "SHOP_NAME", "SHOP_URL"},
         "review": served | {"USER_GRPC", "PRODUCT_GRPC", "ORDER_GRPC"},
     }
-    for service, names in told.items():
+    for service, names in recorded.items():
         deployment = named(manifests, "Deployment", f"shop-{service}")
         env = deployment["spec"]["template"]["spec"]["containers"][0]["env"]
         assert sorted(variable["name"] for variable in env) == sorted(names), service
@@ -440,21 +440,21 @@ def env_of(manifests: list[Manifest], service: str) -> dict[str, Any]:
     return {v["name"]: v["value"] if "value" in v else tuple(v["valueFrom"]["secretKeyRef"].values()) for v in env}
 
 
-def test_payment_is_told_who_takes_the_money_and_the_secrets_of_stripe_alone(render: Render, secrets: str) -> None:
+def test_payment_gets_its_provider_and_only_the_secrets_of_stripe(render: Render, secrets: str) -> None:
     assert env_of(whole(render, secrets, {}), "payment")["PAYMENT_PROVIDER"] == "simulated"
-    told = env_of(whole(render, secrets, PROVIDERS), "payment")
-    assert told["PAYMENT_PROVIDER"] == "stripe"
-    assert {name: value for name, value in told.items() if name.startswith("STRIPE_")} == {
+    recorded = env_of(whole(render, secrets, PROVIDERS), "payment")
+    assert recorded["PAYMENT_PROVIDER"] == "stripe"
+    assert {name: value for name, value in recorded.items() if name.startswith("STRIPE_")} == {
         "STRIPE_SECRET_KEY": ("stripe", "STRIPE_SECRET_KEY"),
         "STRIPE_WEBHOOK_SECRET": ("stripe", "STRIPE_WEBHOOK_SECRET"),
     }
 
 
-def test_notification_is_told_how_to_reach_customers(render: Render, secrets: str) -> None:
+def test_notification_gets_its_mail_server_and_sms_provider(render: Render, secrets: str) -> None:
     alone = env_of(whole(render, secrets, {}), "notification")
     assert (alone["SHOP_NAME"], alone["SHOP_URL"]) == ("shop", "http://shop-gateway.tests.svc:8080")
-    told = env_of(whole(render, secrets, PROVIDERS), "notification")
-    assert {name: value for name, value in told.items() if name.startswith(("SMTP_", "SMS_", "TWILIO_"))} == {
+    recorded = env_of(whole(render, secrets, PROVIDERS), "notification")
+    assert {name: value for name, value in recorded.items() if name.startswith(("SMTP_", "SMS_", "TWILIO_"))} == {
         "SMTP_HOST": "mail.example.com",
         "SMTP_PORT": "2525",
         "SMTP_FROM": "shop@example.com",
@@ -471,7 +471,7 @@ def test_notification_is_told_how_to_reach_customers(render: Render, secrets: st
     assert reachable["TWILIO_STATUS_CALLBACK"] == "https://shop.example.com/api/v1/webhooks/twilio"
 
 
-def test_every_address_leads_to_a_port_that_a_service_has(render: Render, secrets: str) -> None:
+def test_every_address_names_a_service_and_one_of_its_ports(render: Render, secrets: str) -> None:
     manifests = whole(render, secrets, {})
     ports = {
         f"{service['metadata']['name']}:{port['port']}"
@@ -488,7 +488,7 @@ def test_every_address_leads_to_a_port_that_a_service_has(render: Render, secret
     assert addresses <= ports
 
 
-def test_the_values_env_wins_over_the_charts_and_never_over_a_secret(render: Render, helm: Helm) -> None:
+def test_env_of_the_values_overrides_the_chart_but_never_a_secret(render: Render, helm: Helm) -> None:
     values = {**ALONE["order"], "env.USER_GRPC": "elsewhere:1", "env.EXTRA": "yes"}
     (deployment,) = of_kind(render("order", *settings(values)), "Deployment")
     env = {v["name"]: v.get("value") for v in deployment["spec"]["template"]["spec"]["containers"][0]["env"]}
@@ -500,7 +500,7 @@ def test_the_values_env_wins_over_the_charts_and_never_over_a_secret(render: Ren
 # Secrets.
 
 
-def test_every_key_that_a_pod_reads_is_in_a_secret_that_the_charts_make(render: Render, secrets: str) -> None:
+def test_every_secret_key_that_a_pod_reads_exists(render: Render, secrets: str) -> None:
     manifests = whole(render, secrets, {})
     made = {(s["metadata"]["name"], key) for s in of_kind(manifests, "Secret") for key in s["data"]}
     assert {name for name, _ in made} == set(EXISTING.values())
@@ -513,13 +513,13 @@ def test_every_key_that_a_pod_reads_is_in_a_secret_that_the_charts_make(render: 
     assert read <= made
 
 
-def test_existing_secrets_are_used_and_none_is_made(render: Render, secrets: str) -> None:
+def test_existing_secrets_are_used_and_none_is_created(render: Render, secrets: str) -> None:
     manifests = whole(render, secrets, EXISTING)
     assert not of_kind(manifests, "Secret")
     assert len(manifests) == len(whole(render, secrets, {})) - len(EXISTING)
 
 
-def test_no_secret_shows_in_arguments_or_plain_values(render: Render, secrets: str) -> None:
+def test_no_secret_is_in_arguments_or_plain_values(render: Render, secrets: str) -> None:
     manifests = whole(render, secrets, {})
     words = re.findall(r"[A-Za-z0-9]{32,}", Path(secrets).read_text())
     assert len(words) == 11
@@ -527,7 +527,7 @@ def test_no_secret_shows_in_arguments_or_plain_values(render: Render, secrets: s
     assert not [word for word in words if word in rest]
 
 
-def test_random_secrets_are_long_plain_and_never_the_same(secrets: str) -> None:
+def test_random_secrets_are_long_alphanumeric_and_unique(secrets: str) -> None:
     other = subprocess.run([CHARTS / "secrets"], check=True, capture_output=True, text=True).stdout
     mine, theirs = (set(re.findall(r"[A-Za-z0-9]{32,}", text)) for text in (Path(secrets).read_text(), other))
     assert len(mine) == len(theirs) == 11
@@ -537,7 +537,7 @@ def test_random_secrets_are_long_plain_and_never_the_same(secrets: str) -> None:
 # Who may speak to whom.
 
 
-def test_network_policies_open_exactly_what_the_design_says_and_at_both_ends(render: Render, secrets: str) -> None:
+def test_network_policies_allow_exactly_the_designed_connections_at_both_ends(render: Render, secrets: str) -> None:
     manifests = whole(render, secrets, {})
     gateway = {("gateway", f"{service}:http") for service in WITH_DATABASE}
     jwks = {(service, "user:grpc") for service in SERVICES if service != "user"}
@@ -584,7 +584,7 @@ def port_name(manifests: list[Manifest], component: str, port: str | int) -> str
     return str(names.get(port, port))
 
 
-def test_only_the_gateway_is_open_to_everybody(render: Render, secrets: str) -> None:
+def test_only_the_gateway_accepts_connections_from_anywhere(render: Render, secrets: str) -> None:
     policies = of_kind(whole(render, secrets, {}), "NetworkPolicy")
     open_to_all = {
         policy["metadata"]["name"]: rule["ports"]
@@ -597,7 +597,7 @@ def test_only_the_gateway_is_open_to_everybody(render: Render, secrets: str) -> 
     assert deny["spec"].keys() == {"podSelector", "policyTypes"}
 
 
-def test_only_payment_and_notification_go_outside_and_only_where_their_providers_are(
+def test_only_payment_and_notification_connect_to_the_internet_and_only_to_their_providers(
     render: Render, secrets: str
 ) -> None:
     def outside(values: dict[str, str]) -> dict[str, list[int]]:
@@ -616,7 +616,7 @@ def test_only_payment_and_notification_go_outside_and_only_where_their_providers
     assert outside({**PROVIDERS, **doubles}) == {"shop-payment": [12111], "shop-notification": [81, 2525]}
 
 
-def test_metrics_are_read_from_the_monitorings_and_the_operators_namespace_alone(render: Render, secrets: str) -> None:
+def test_metrics_are_reachable_only_from_the_monitoring_and_operator_namespaces(render: Render, secrets: str) -> None:
     for values, namespaces in (
         ({}, ["monitoring", "ecommerce-system"]),
         ({"global.networkPolicies.metricsFrom": "{a,b}"}, ["a", "b"]),
@@ -632,7 +632,7 @@ def test_metrics_are_read_from_the_monitorings_and_the_operators_namespace_alone
         assert all(peers == [{"namespaceSelector": {"matchExpressions": [reader]}}] for peers in rules.values())
 
 
-def test_names_are_asked_of_the_clusters_dns_and_of_its_cache_on_the_node(render: Render, secrets: str) -> None:
+def test_pods_reach_the_cluster_dns_and_its_node_local_cache(render: Render, secrets: str) -> None:
     names = [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]
     policies = of_kind(whole(render, secrets, WHOLE["watched by its own"]), "NetworkPolicy")
     asking = [rule for policy in policies for rule in policy["spec"].get("egress", []) if rule["ports"] == names]
@@ -643,7 +643,7 @@ def test_names_are_asked_of_the_clusters_dns_and_of_its_cache_on_the_node(render
         assert [peer["ipBlock"]["cidr"] for peer in addresses] == ["169.254.20.10/32", "169.254.169.254/32"]
 
 
-def test_every_pod_is_denied_what_no_policy_opens(manifests: list[Manifest]) -> None:
+def test_every_pod_is_denied_connections_that_no_policy_allows(manifests: list[Manifest]) -> None:
     policies = of_kind(manifests, "NetworkPolicy")
     for name, pod in pods(manifests):
         labels = pod["metadata"]["labels"]
@@ -652,7 +652,7 @@ def test_every_pod_is_denied_what_no_policy_opens(manifests: list[Manifest]) -> 
         assert all(policy["spec"]["policyTypes"] == ["Ingress", "Egress"] for policy in taken)
 
 
-def test_a_store_outside_is_reached_by_its_port(render: Render, secrets: str) -> None:
+def test_an_external_store_is_reached_by_its_port(render: Render, secrets: str) -> None:
     policy = named(whole(render, secrets, OUTSIDE), "NetworkPolicy", "shop-order")
     assert {"ports": [{"port": 5432, "protocol": "TCP"}]} in policy["spec"]["egress"]
 
@@ -665,7 +665,7 @@ def test_a_store_outside_is_reached_by_its_port(render: Render, secrets: str) ->
         ("http://traces.example.com", 80),
     ],
 )
-def test_traces_may_leave_to_where_they_are_sent(render: Render, secrets: str, endpoint: str, port: int) -> None:
+def test_traces_may_be_sent_to_the_configured_collector(render: Render, secrets: str, endpoint: str, port: int) -> None:
     values = {"order.env.OTEL_EXPORTER_OTLP_ENDPOINT": endpoint}
     policy = named(whole(render, secrets, values), "NetworkPolicy", "shop-order")
     assert {"ports": [{"port": port, "protocol": "TCP"}]} in policy["spec"]["egress"]
@@ -680,7 +680,7 @@ def prometheus(manifests: list[Manifest]) -> dict[str, Any]:
     return files
 
 
-def test_the_shops_own_prometheus_scrapes_whatever_has_metrics_and_may(render: Render, secrets: str) -> None:
+def test_the_shops_own_prometheus_may_scrape_every_exporter(render: Render, secrets: str) -> None:
     manifests = whole(render, secrets, WHOLE["watched by its own"])
     with_metrics = {
         name.removeprefix("shop-"): port["containerPort"]
@@ -700,7 +700,7 @@ def test_the_shops_own_prometheus_scrapes_whatever_has_metrics_and_may(render: R
     assert {way for way in ways(manifests, "ingress", "from") if way[0] == "monitoring"} >= designed
 
 
-def test_the_rules_are_those_of_the_manifests_with_runbooks_where_the_values_say(render: Render, secrets: str) -> None:
+def test_the_rules_are_those_of_the_manifests_with_the_configured_runbook_urls(render: Render, secrets: str) -> None:
     rules = CHARTS.parent / "manifests/observability/rules"
     values = WHOLE["watched by its own"]
     files = prometheus(whole(render, secrets, values))
@@ -713,7 +713,7 @@ def test_the_rules_are_those_of_the_manifests_with_runbooks_where_the_values_say
     assert all(alert.startswith("https://git.example.com/shop/docs/operations.md#") for alert in alerts)
 
 
-def test_a_prometheus_that_all_share_is_told_of_one_shop_alone(render: Render, secrets: str) -> None:
+def test_a_shared_prometheus_gets_rules_narrowed_to_one_shop(render: Render, secrets: str) -> None:
     manifests = whole(render, secrets, WHOLE["watched by a shared one"])
     (rules,) = of_kind(manifests, "PrometheusRule")
     for expression in [rule["expr"] for group in rules["spec"]["groups"] for rule in group["rules"]]:
@@ -726,9 +726,7 @@ def test_a_prometheus_that_all_share_is_told_of_one_shop_alone(render: Render, s
     assert not [m for m in of_kind(manifests, "StatefulSet") if m["metadata"]["name"] == "shop-monitoring"]
 
 
-def test_who_is_watched_by_its_own_and_a_shared_prometheus_is_scraped_once_by_each(
-    render: Render, secrets: str
-) -> None:
+def test_a_shop_with_its_own_and_a_shared_prometheus_is_scraped_once_by_each(render: Render, secrets: str) -> None:
     both = WHOLE["watched by its own"] | WHOLE["watched by a shared one"]
     manifests = whole(render, secrets, both)
     services = [m for m in of_kind(manifests, "Service") if "metrics" in {p.get("name") for p in m["spec"]["ports"]}]
@@ -742,7 +740,7 @@ def test_who_is_watched_by_its_own_and_a_shared_prometheus_is_scraped_once_by_ea
 # The way in.
 
 
-def test_the_way_in_leads_to_the_gateway(render: Render, secrets: str) -> None:
+def test_the_ingress_leads_to_the_gateway(render: Render, secrets: str) -> None:
     ingress = named(whole(render, secrets, WHOLE["ingress"]), "Ingress", "shop-gateway")
     (rule,) = ingress["spec"]["rules"]
     backend = {"service": {"name": "shop-gateway", "port": {"name": "http"}}}
@@ -791,7 +789,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("setting", REFUSED)
-def test_a_wrong_value_is_refused_with_what_to_do(helm: Helm, secrets: str, setting: str) -> None:
+def test_a_wrong_value_is_refused_with_advice(helm: Helm, secrets: str, setting: str) -> None:
     done = helm("template", "shop", "platform", "--values", secrets, "--set", setting)
     assert done.returncode != 0
     assert REFUSED[setting] in done.stderr
@@ -802,7 +800,7 @@ def test_a_chart_alone_does_not_render_without_its_secrets(helm: Helm, chart: st
     assert " has no secret: set " in helm("template", "shop", chart).stderr
 
 
-def test_a_release_name_that_makes_no_names_is_refused(helm: Helm, secrets: str) -> None:
+def test_a_release_name_that_gives_invalid_object_names_is_refused(helm: Helm, secrets: str) -> None:
     for release in ("r" * 31, "1shop", "shop.eu"):
         assert "is no prefix for the names" in helm("template", release, "platform", "--values", secrets).stderr
 
@@ -811,7 +809,7 @@ def test_a_release_name_that_makes_no_names_is_refused(helm: Helm, secrets: str)
 
 
 @pytest.mark.parametrize("chart", [*ALONE, "platform"])
-def test_lint_has_nothing_to_say(helm: Helm, secrets: str, chart: str) -> None:
+def test_helm_lint_reports_nothing(helm: Helm, secrets: str, chart: str) -> None:
     values = ["--values", secrets] if chart == "platform" else settings(ALONE[chart])
     done = helm("lint", "--strict", "--quiet", chart, *values)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -827,7 +825,7 @@ def test_a_second_build_does_nothing() -> None:
     assert done.stdout == ""
 
 
-def test_callers_are_those_who_call() -> None:
+def test_declared_callers_are_the_services_that_call() -> None:
     neighbours = {service: values_of(service)["neighbours"] for service in SERVICES}
     for service in WITH_DATABASE:
         values = values_of(service)

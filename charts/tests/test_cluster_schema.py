@@ -1,4 +1,4 @@
-"""The charts on a real API server: it knows every field and keeps it as it is, and no pod breaks its namespace's level."""
+"""The charts on a real API server: it accepts every field, and every pod its Pod Security level."""
 
 import json
 import subprocess
@@ -47,7 +47,7 @@ def namespace(kubectl: Kubectl) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_the_api_server_takes_every_object_as_it_is_and_warns_of_none(
+def test_the_api_server_accepts_every_object_without_a_warning(
     kubectl: Kubectl, render: Callable[..., list[Manifest]], secrets: str, namespace: str, case: str
 ) -> None:
     manifests = [m for m in render("platform", "--values", secrets, *CASES[case]) if m["kind"] not in OPTIONAL]
@@ -85,7 +85,7 @@ def differences(sent: object, kept: object, path: str = "") -> Iterator[str]:
         ("gateway.enabled=false", "get secret shop-admin"),
     ],
 )
-def test_an_installation_says_what_to_do_next(helm: Helm, secrets: str, values: str, says: str) -> None:
+def test_the_install_notes_say_what_to_do_next(helm: Helm, secrets: str, values: str, says: str) -> None:
     install = ("install", "shop", "platform", "--dry-run=client", "--kube-context", "kind-ecommerce")
     done = helm(*install, "--values", secrets, "--set", values)
     assert done.returncode == 0, done.stderr

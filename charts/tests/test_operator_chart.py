@@ -17,7 +17,7 @@ def of_kind(manifests: list[Manifest], kind: str) -> list[Manifest]:
     return [manifest for manifest in manifests if manifest["kind"] == kind]
 
 
-def test_a_private_registrys_secrets_are_the_operators_and_those_of_the_shops_that_it_makes(render: Render) -> None:
+def test_pull_secrets_are_used_by_the_operator_and_by_its_shops(render: Render) -> None:
     def pod(*settings: str) -> Manifest:
         (deployment,) = of_kind(render("operator", *settings), "Deployment")
         spec: Manifest = deployment["spec"]["template"]["spec"]
@@ -30,17 +30,17 @@ def test_a_private_registrys_secrets_are_the_operators_and_those_of_the_shops_th
     assert env["IMAGE_PULL_SECRETS"] == "key,other"
 
 
-def test_a_prometheus_that_is_told_of_the_operator_is_told_when_to_wake_somebody(render: Render) -> None:
+def test_a_prometheus_that_scrapes_the_operator_gets_its_alerts(render: Render) -> None:
     (alerts,) = of_kind(render("operator", "--set", "serviceMonitor.enabled=true"), "PrometheusRule")
     assert alerts["spec"] == yaml.safe_load((RULES / "operator.yaml").read_text())
 
 
-def test_alerts_are_for_who_asks_for_them(render: Render) -> None:
+def test_alerts_are_installed_only_on_request(render: Render) -> None:
     for settings in ("serviceMonitor.enabled=false", "serviceMonitor.enabled=true,alerts.enabled=false"):
         assert not of_kind(render("operator", "--set", settings), "PrometheusRule")
 
 
-def test_names_that_mean_something_else_in_yaml_stay_names(render: Render) -> None:
+def test_names_that_yaml_reads_as_another_type_stay_strings(render: Render) -> None:
     for manifest in render("operator", "--namespace=on", "--set=watchNamespaces={off}", release="no"):
         metadata, others = manifest["metadata"], [*manifest.get("subjects", []), manifest.get("roleRef", {})]
         names = [one.get(field, "") for one in (metadata, *others) for field in ("name", "namespace")]

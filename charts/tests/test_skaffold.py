@@ -41,7 +41,7 @@ def test_each_service_runs_the_image_that_skaffold_has_built(
 @pytest.mark.parametrize(
     "artifact", [*CONFIG["build"]["artifacts"], *DEV["build"]["artifacts"]], ids=lambda one: one["image"]
 )
-def test_an_image_is_built_anew_when_anything_changes_that_its_dockerfile_copies(artifact: dict[str, Any]) -> None:
+def test_an_image_is_rebuilt_when_a_file_changes_that_its_dockerfile_copies(artifact: dict[str, Any]) -> None:
     service = artifact["image"].rpartition("/")[2].removesuffix("-dev")
     dockerfile = (ROOT / "services/Dockerfile").read_text().replace("${SERVICE}", service)
     copied = re.findall(r"(?m)^COPY (?!--from)(?:--\S+ )*(\S+) \S+$", dockerfile)
@@ -49,9 +49,7 @@ def test_an_image_is_built_anew_when_anything_changes_that_its_dockerfile_copies
     assert set(artifact["custom"]["dependencies"]["paths"]) == {"services/Dockerfile", *copied}
 
 
-def test_a_service_that_starts_anew_again_and_again_keeps_its_place_in_development(
-    render: Render, secrets: str, tmp_path: Path
-) -> None:
+def test_a_service_that_restarts_often_stays_ready_in_development(render: Render, secrets: str, tmp_path: Path) -> None:
     usual, development = (_looks_in_vain(render, secrets, *settings) for settings in ((), (_overrides(tmp_path),)))
 
     assert usual == {10}
@@ -73,7 +71,7 @@ def _looks_in_vain(render: Render, secrets: str, *settings: str) -> set[int]:
     return {probe["failureThreshold"] * probe["periodSeconds"] for probe in probes}
 
 
-def test_development_touches_no_cluster_but_the_one_on_this_machine() -> None:
+def test_development_uses_only_the_cluster_on_this_machine() -> None:
     assert DEV["deploy"]["kubeContext"] == "kind-ecommerce"
 
 

@@ -22,7 +22,7 @@ _THE_SHOPS_TO_HOLD: Final = frozenset(
 
 
 def models(schemas: Json, header: str) -> dict[str, str]:
-    """The modules of models/, one for each service, and what they share in `__init__`. Answers' wrapping needs no model."""
+    """Generates the modules of models/: one for each service, and shared models in `__init__`."""
     wanted = {name: without_title(plain(schema)) for name, schema in schemas.items() if wrapped(schema) is None}
     document = {
         "openapi": "3.1.0",

@@ -26,7 +26,7 @@ class InexpressibleError(Exception):
 
 
 def with_python_names(document: Json) -> Json:
-    """`order.PageOf_OrderAnswer_` becomes `order.PageOfOrderAnswer`, where it is defined and wherever it is referred to."""
+    """Renames `order.PageOf_OrderResponse_` to `order.PageOfOrderResponse`, in definitions and references."""
     text = json.dumps(document)
     for name in document["components"]["schemas"]:
         text = text.replace(f'schemas/{name}"', f'schemas/{name.replace("_", "")}"')

@@ -46,7 +46,7 @@ def movements(page: int, limit: int, total: int) -> httpx.Response:
     return httpx.Response(200, json={"data": lines, "page": page, "limit": limit, "total": total})
 
 
-async def test_an_answer_is_a_model_and_fields_that_came_later_do_no_harm() -> None:
+async def test_a_response_is_a_model_that_ignores_unknown_fields() -> None:
     shop = Double(data({**stock(7), "came_later": True}))
 
     found = await shop.client().inventory.get_stock(7)
@@ -56,7 +56,7 @@ async def test_an_answer_is_a_model_and_fields_that_came_later_do_no_harm() -> N
     assert "authorization" not in shop.asked[0].headers
 
 
-async def test_a_token_is_sent_by_whom_it_was_given_to_and_by_nobody_else() -> None:
+async def test_a_token_is_sent_only_by_the_client_that_has_it() -> None:
     shop = Double(data(stock(1)), data(stock(1)))
     guest = shop.client()
 
@@ -67,7 +67,7 @@ async def test_a_token_is_sent_by_whom_it_was_given_to_and_by_nobody_else() -> N
     assert json.loads(shop.asked[0].content) == {"quantity": 5}
 
 
-async def test_what_was_not_set_is_not_sent_and_null_is() -> None:
+async def test_unset_fields_are_not_sent_and_null_is() -> None:
     me = {"id": 1, "email": "ada@example.com", "role": "customer", "display_name": "Ada", "locale": "en", "phone": None}
     user = {**me, "email_verified": True, "is_active": True, "created_at": "2026-01-31T09:30:00Z"}
     shop = Double(data(user))
@@ -77,7 +77,7 @@ async def test_what_was_not_set_is_not_sent_and_null_is() -> None:
     assert json.loads(shop.asked[0].content) == {"phone": None}
 
 
-async def test_parameters_are_sent_as_json_writes_them_and_left_out_where_they_are_none() -> None:
+async def test_parameters_are_encoded_as_json_and_omitted_if_none() -> None:
     shop = Double(data([]))
 
     await shop.client().order.get_sales(from_=datetime(2026, 1, 31, tzinfo=UTC), interval="week")
@@ -85,7 +85,7 @@ async def test_parameters_are_sent_as_json_writes_them_and_left_out_where_they_a
     assert dict(shop.asked[0].url.params) == {"from": "2026-01-31T00:00:00Z", "interval": "week"}
 
 
-async def test_an_answer_without_a_body_is_none() -> None:
+async def test_a_response_without_a_body_is_none() -> None:
     shop = Double(httpx.Response(204))
 
     await shop.client().order.cancel_order(uuid.UUID(int=1))
@@ -93,7 +93,7 @@ async def test_an_answer_without_a_body_is_none() -> None:
     assert (shop.asked[0].method, shop.asked[0].url.path) == ("DELETE", f"/api/v1/orders/{uuid.UUID(int=1)}")
 
 
-async def test_an_error_is_an_exception_with_the_problems_code() -> None:
+async def test_a_problem_is_an_exception_with_its_code() -> None:
     field = {"field": "items.0.quantity", "message": "too few"}
     problem = {"type": "urn:x", "title": "Invalid field", "status": 422, "code": "invalid_field", "detail": "too few"}
     shop = Double(httpx.Response(422, json={**problem, "errors": [field], "shortages": [7]}))
@@ -107,7 +107,7 @@ async def test_an_error_is_an_exception_with_the_problems_code() -> None:
     assert error.problem.model_extra == {"shortages": [7]}
 
 
-async def test_an_error_that_is_no_problem_is_one_without_a_code() -> None:
+async def test_an_error_without_a_problem_document_has_no_code() -> None:
     shop = Double(httpx.Response(502, text="<h1>Bad gateway</h1>", headers={"Retry-After": "3"}))
 
     with pytest.raises(ProblemError) as raised:
@@ -118,7 +118,7 @@ async def test_an_error_that_is_no_problem_is_one_without_a_code() -> None:
     assert (error.problem.type, error.problem.detail) == ("about:blank", "<h1>Bad gateway</h1>")
 
 
-async def test_awaiting_a_list_gives_one_page() -> None:
+async def test_awaiting_a_listing_returns_one_page() -> None:
     shop = Double(movements(page=2, limit=2, total=5))
 
     page = await shop.client().inventory.get_history(7, page=2, limit=2)
@@ -127,7 +127,7 @@ async def test_awaiting_a_list_gives_one_page() -> None:
     assert (page.total, dict(shop.asked[0].url.params)) == (5, {"page": "2", "limit": "2"})
 
 
-async def test_going_over_a_list_gives_all_of_it_by_the_largest_pages() -> None:
+async def test_iterating_a_listing_fetches_all_pages_at_the_largest_size() -> None:
     shop = Double(movements(1, 100, 250), movements(2, 100, 250), movements(3, 100, 250))
 
     found = [movement.id async for movement in shop.client().inventory.get_history(7)]
@@ -140,7 +140,7 @@ async def test_going_over_a_list_gives_all_of_it_by_the_largest_pages() -> None:
     ]
 
 
-async def test_going_over_a_list_that_names_its_next_page_follows_that() -> None:
+async def test_iterating_a_listing_follows_its_cursor() -> None:
     page: dict[str, object] = {"data": [], "page": 1, "limit": 100, "total": 9, "total_is_exact": True}
     shop = Double(*(httpx.Response(200, json={**page, "next": behind}) for behind in ("behind-7", None)))
 
@@ -151,7 +151,7 @@ async def test_going_over_a_list_that_names_its_next_page_follows_that() -> None
     ]
 
 
-async def test_an_error_on_a_later_page_is_raised_there() -> None:
+async def test_an_error_on_a_later_page_is_raised_during_iteration() -> None:
     shop = Double(movements(1, 100, 250), httpx.Response(503))
 
     with pytest.raises(ProblemError):
@@ -160,7 +160,7 @@ async def test_an_error_on_a_later_page_is_raised_there() -> None:
     assert len(shop.asked) == 2
 
 
-async def test_connections_are_closed_by_who_opened_them() -> None:
+async def test_connections_are_closed_by_their_opener() -> None:
     shop = Double()
     async with shop.client() as brought, Client(_URL) as own:
         pass

@@ -62,7 +62,7 @@ def given(name: str, place: str, schema: Json, **more: object) -> Json:
     return {"name": name, "in": place, "schema": schema, **more}
 
 
-def test_an_operation_is_a_method_named_by_its_id_that_answers_what_data_holds() -> None:
+def test_an_operation_is_a_method_named_by_its_id_that_returns_the_data() -> None:
     path_id = given("cup_id", "path", {"type": "string", "format": "uuid"}, required=True)
     method = method_of(
         document("get", "/cups/{cup_id}", answered("Data_Cup_"), parameters=[path_id], summary="One cup")
@@ -73,7 +73,7 @@ def test_an_operation_is_a_method_named_by_its_id_that_answers_what_data_holds()
     assert "data(shop.Cup, Call('GET', '/cups/{cup_id}', values={'cup_id': cup_id}))" in method
 
 
-def test_what_a_path_says_of_all_its_methods_holds_for_each() -> None:
+def test_parameters_of_a_path_apply_to_all_its_operations() -> None:
     described = document("get", "/cups/{cup_id}", answered("Data_Cup_"))
     shared = given("cup_id", "path", {"type": "integer"}, required=True)
     described["paths"]["/cups/{cup_id}"] |= {"parameters": [shared], "summary": "Cups"}
@@ -81,7 +81,7 @@ def test_what_a_path_says_of_all_its_methods_holds_for_each() -> None:
     assert "async def do(self, cup_id: int) -> shop.Cup:" in method_of(described)
 
 
-def test_what_may_be_left_out_is_named_and_sent_under_its_own_name() -> None:
+def test_optional_parameters_are_keywords_and_sent_under_their_own_names() -> None:
     optional = {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "null"}]}
     parameters = [
         given("from", "query", optional),
@@ -91,7 +91,8 @@ def test_what_may_be_left_out_is_named_and_sent_under_its_own_name() -> None:
     method = method_of(document("get", "/cups", answered("Data_list_Cup__"), parameters=parameters))
 
     assert (
-        "do(self, *, from_: datetime | None=None, all_: bool | None=None, idempotency_key: str | None=None) -> list[shop.Cup]"
+        "do(self, *, from_: datetime | None=None, all_: bool | None=None, idempotency_key: str | None=None)"
+        " -> list[shop.Cup]"
         in method
     )
     assert "query={'from': from_, 'all': all_}, headers={'Idempotency-Key': idempotency_key}" in method
@@ -99,7 +100,7 @@ def test_what_may_be_left_out_is_named_and_sent_under_its_own_name() -> None:
 
 
 @pytest.mark.parametrize(("required", "declared"), [(True, "body: shop.Cup"), (False, "body: shop.Cup | None=None")])
-def test_a_body_is_a_model_and_an_answer_without_content_is_none(required: bool, declared: str) -> None:
+def test_a_body_is_a_model_and_a_response_without_content_is_none(required: bool, declared: str) -> None:
     body = {"required": required, "content": {"application/json": {"schema": _CUP}}}
     method = method_of(document("put", "/cups", {"description": "done"}, requestBody=body))
 
@@ -113,12 +114,12 @@ def texts() -> dict[str, str]:
     return modules(document("get", "/cups", answered("PageOf_Cup_")))
 
 
-def test_a_page_is_a_listing_of_what_is_on_it(texts: dict[str, str]) -> None:
+def test_a_page_is_a_listing_of_its_items(texts: dict[str, str]) -> None:
     assert "def do(self) -> Listing[shop.PageOfCup, shop.Cup]:" in texts["operations/shop.py"]
     assert "self.shop = ShopOperations(connection)" in texts["operations/__init__.py"]
 
 
-def test_models_are_one_module_for_each_service_and_leave_bounds_to_the_shop(texts: dict[str, str]) -> None:
+def test_each_service_has_a_module_of_models_without_bounds(texts: dict[str, str]) -> None:
     assert "class Money(BaseModel):" in texts["models/__init__.py"]
     cups = texts["models/shop.py"]
     assert 'Glaze = TypeAliasType("Glaze", Literal["matt", "bright"])' in cups
@@ -126,7 +127,7 @@ def test_models_are_one_module_for_each_service_and_leave_bounds_to_the_shop(tex
     assert "class Data" not in cups
 
 
-def test_what_providers_call_is_no_operation_of_a_client() -> None:
+def test_webhooks_of_providers_are_not_client_operations() -> None:
     assert list(operations_of(document("post", "/hook", {"description": "thanks"}, tags=["webhooks"]))) == []
 
 
@@ -137,6 +138,6 @@ def test_what_providers_call_is_no_operation_of_a_client() -> None:
         {"requestBody": {"content": {"text/csv": {"schema": {"type": "string"}}}}},
     ],
 )
-def test_what_has_no_type_is_said_and_not_guessed(operation: Json) -> None:
+def test_a_schema_without_a_type_is_an_error(operation: Json) -> None:
     with pytest.raises(InexpressibleError, match=r"colour|text/csv"):
         list(operations_of(document("post", "/cups", answered("Data_Cup_"), **operation)))

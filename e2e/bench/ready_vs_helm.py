@@ -29,7 +29,8 @@ def main() -> None:
             print(f"round {number} of {rounds}: {way:18} {times[way][-1]:6.1f} s", flush=True)
     helm, operator = (statistics.median(times[way]) for way in ways)
     print(
-        f"\nmedian: helm install {helm:.1f} s, EcommercePlatform {operator:.1f} s, ratio {operator / helm:.2f} (target {TARGET})"
+        f"\nmedian: helm install {helm:.1f} s, EcommercePlatform {operator:.1f} s,"
+        f" ratio {operator / helm:.2f} (target {TARGET})"
     )
 
 

@@ -28,15 +28,15 @@ class History:
     users: Mapping[int, datetime]
 
 
-async def backdate(stack: Stack, past: History) -> None:
+async def backdate(stack: Stack, history: History) -> None:
     """Writes the times in one transaction per database. Objects that `past` does not name stay as they are."""
-    orders = (_BY_ORDER, (list(past.orders), list(past.orders.values())))
-    reviewed, authors = [product for product, _ in past.reviews], [author for _, author in past.reviews]
+    orders = (_BY_ORDER, (list(history.orders), list(history.orders.values())))
+    reviewed, authors = [product for product, _ in history.reviews], [author for _, author in history.reviews]
     await _write(stack, "order", *orders, _ORDERS)
     await _write(stack, "payment", *orders, _PAYMENTS)
-    await _write(stack, "review", _BY_AUTHOR, (reviewed, authors, list(past.reviews.values())), _REVIEWS)
-    await _write(stack, "product", _BY_NUMBER, (list(past.products), list(past.products.values())), _PRODUCTS)
-    await _write(stack, "user", _BY_NUMBER, (list(past.users), list(past.users.values())), _USERS)
+    await _write(stack, "review", _BY_AUTHOR, (reviewed, authors, list(history.reviews.values())), _REVIEWS)
+    await _write(stack, "product", _BY_NUMBER, (list(history.products), list(history.products.values())), _PRODUCTS)
+    await _write(stack, "user", _BY_NUMBER, (list(history.users), list(history.users.values())), _USERS)
 
 
 async def _write(stack: Stack, service: str, keys: str, columns: Sequence[Columns], statements: Sequence[str]) -> None:

@@ -43,7 +43,7 @@ class SeedProduct:
     """A product to create. `number` counts from 0; lower numbers are more popular."""
 
     number: int
-    shelf: Subcategory
+    subcategory: Subcategory
     name: str
     description: str
     amount: int
@@ -73,7 +73,7 @@ class SeedReview:
     """A customer's review of a product that they have kept."""
 
     customer: int
-    article: int
+    product: int
     stars: int
     title: str
     text: str
@@ -82,37 +82,39 @@ class SeedReview:
 
 @dataclass(frozen=True, slots=True)
 class SeedData:
-    articles: Sequence[SeedProduct]
+    products: Sequence[SeedProduct]
     customers: Sequence[Customer]
     purchases: Sequence[Purchase]
     """Purchases in chronological order."""
     reviews_to_write: Sequence[SeedReview]
 
-    def stock_of(self, article: SeedProduct) -> int:
+    def stock_of(self, product: SeedProduct) -> int:
         """Returns the stock that a product needs at the beginning, so that it never runs out."""
-        return article.left + sum(purchase.lines.get(article.number, 0) for purchase in self.purchases)
+        return product.left + sum(purchase.lines.get(product.number, 0) for purchase in self.purchases)
 
 
-def seed_data(seed: int, articles: int, customers: int, orders: int, until: datetime) -> SeedData:
+def seed_data(seed: int, products: int, customers: int, orders: int, until: datetime) -> SeedData:
     """Generates a shop and its year, which ends at `until`."""
-    stocked = [_article(seed, number) for number in range(articles)]
+    stocked = [_product(seed, number) for number in range(products)]
     people = [_customer(number) for number in range(customers)]
     purchases = _purchases(random.Random(f"{seed} purchases"), stocked, customers, orders, until)
-    return SeedData(stocked, people, purchases, _verdicts(random.Random(f"{seed} verdicts"), purchases, until))
+    return SeedData(stocked, people, purchases, _reviews(random.Random(f"{seed} verdicts"), purchases, until))
 
 
-def _article(seed: int, number: int) -> SeedProduct:
+def _product(seed: int, number: int) -> SeedProduct:
     chance = random.Random(f"{seed} article {number}")
-    shelf, turn = SUBCATEGORIES[number % len(SUBCATEGORIES)], number // len(SUBCATEGORIES)
-    thing = shelf.things[turn % len(shelf.things)]
+    subcategory, turn = SUBCATEGORIES[number % len(SUBCATEGORIES)], number // len(SUBCATEGORIES)
+    thing = subcategory.things[turn % len(subcategory.things)]
     make = _MAKES[(number * 7 + turn) % len(_MAKES)]
-    edition = "" if turn < len(shelf.things) else f" {_EDITIONS[turn // len(shelf.things) % len(_EDITIONS)]}"
+    edition = (
+        "" if turn < len(subcategory.things) else f" {_EDITIONS[turn // len(subcategory.things) % len(_EDITIONS)]}"
+    )
     return SeedProduct(
         number=number,
-        shelf=shelf,
+        subcategory=subcategory,
         name=f"{make} {thing.lower()}{edition}",
         description=f"{thing} by {make}. {chance.choice(_PROMISES)}",
-        amount=chance.randrange(shelf.cheapest, shelf.dearest, 100) + 99,
+        amount=chance.randrange(subcategory.cheapest, subcategory.dearest, 100) + 99,
         left=chance.choices((0, chance.randint(1, 5), chance.randint(6, 120)), weights=(1, 2, 17))[0],
     )
 
@@ -123,14 +125,14 @@ def _customer(number: int) -> Customer:
 
 
 def _purchases(
-    chance: random.Random, articles: Sequence[SeedProduct], customers: int, orders: int, until: datetime
+    chance: random.Random, products: Sequence[SeedProduct], customers: int, orders: int, until: datetime
 ) -> list[Purchase]:
     times = sorted(_moment(chance, until) for _ in range(orders))
     loyalty = [1 / (customer + 6) for customer in range(customers)]
     return [
         Purchase(
             customer=chance.choices(range(customers), weights=loyalty)[0],
-            lines={article: chance.choices((1, 2, 3), weights=(8, 2, 1))[0] for article in _basket(chance, articles)},
+            lines={product: chance.choices((1, 2, 3), weights=(8, 2, 1))[0] for product in _basket(chance, products)},
             at=at,
             outcome=chance.choices(list(PurchaseOutcome), weights=(88, 3, 5, 4))[0],
         )
@@ -150,39 +152,41 @@ def _moment(chance: random.Random, until: datetime) -> datetime:
     return min(day.replace(hour=hour) + timedelta(seconds=chance.randrange(3600)), until - timedelta(hours=1))
 
 
-def _basket(chance: random.Random, articles: Sequence[SeedProduct]) -> list[int]:
+def _basket(chance: random.Random, products: Sequence[SeedProduct]) -> list[int]:
     """Picks products that go together: the first by popularity, the others from its department."""
-    popularity = [1 / (article.number + 8) for article in articles]
-    first = chance.choices(articles, weights=popularity)[0]
-    beside = [one for one in articles if one.shelf.department == first.shelf.department and one is not first]
+    popularity = [1 / (product.number + 8) for product in products]
+    first = chance.choices(products, weights=popularity)[0]
+    beside = [
+        one for one in products if one.subcategory.department == first.subcategory.department and one is not first
+    ]
     more = chance.choices((0, 1, 2, 3), weights=(50, 30, 14, 6))[0]
     others = chance.choices(beside, weights=[popularity[one.number] for one in beside], k=more) if beside else []
     return list(dict.fromkeys(one.number for one in (first, *others)))
 
 
-def _verdicts(chance: random.Random, purchases: Sequence[Purchase], until: datetime) -> list[SeedReview]:
+def _reviews(chance: random.Random, purchases: Sequence[Purchase], until: datetime) -> list[SeedReview]:
     """Generates at most one review per kept product and customer, some weeks after the purchase."""
     found: dict[tuple[int, int], SeedReview] = {}
     for purchase in purchases:
-        for article in purchase.lines:
-            verdict = _verdict(chance, purchase, article)
-            if chance.random() < _SAYING and purchase.outcome in KEPT:
-                found.setdefault((purchase.customer, article), verdict)
-    return [verdict for verdict in found.values() if verdict.at <= until]
+        for product in purchase.lines:
+            review = _review(chance, purchase, product)
+            if chance.random() < _REVIEW_SHARE and purchase.outcome in KEPT:
+                found.setdefault((purchase.customer, product), review)
+    return [review for review in found.values() if review.at <= until]
 
 
-def _verdict(chance: random.Random, purchase: Purchase, article: int) -> SeedReview:
-    stars = min(5, max(1, round(chance.gauss(4.6 - article % 7 * 0.15, 0.8))))
+def _review(chance: random.Random, purchase: Purchase, product: int) -> SeedReview:
+    stars = min(5, max(1, round(chance.gauss(4.6 - product % 7 * 0.15, 0.8))))
     at = purchase.at + timedelta(days=chance.randint(8, 30), seconds=chance.randrange(86_400))
-    return SeedReview(purchase.customer, article, stars, *chance.choice(_SAID[stars]), at)
+    return SeedReview(purchase.customer, product, stars, *chance.choice(_SAID[stars]), at)
 
 
-def _shelves(department: str, shelves: Mapping[str, tuple[int, int, Sequence[str]]]) -> list[Subcategory]:
+def _subcategories(department: str, shelves: Mapping[str, tuple[int, int, Sequence[str]]]) -> list[Subcategory]:
     return [Subcategory(department, name, things, low, high) for name, (low, high, things) in shelves.items()]
 
 
 SUBCATEGORIES: Sequence[Subcategory] = (
-    *_shelves(
+    *_subcategories(
         "Kitchen",
         {
             "Coffee": (900, 24_900, ("Espresso cup", "Hand grinder", "Moka pot", "Pour-over dripper", "Milk jug")),
@@ -191,7 +195,7 @@ SUBCATEGORIES: Sequence[Subcategory] = (
             "Tableware": (700, 7900, ("Dinner plate", "Soup bowl", "Water glass", "Serving dish", "Carafe")),
         },
     ),
-    *_shelves(
+    *_subcategories(
         "Living",
         {
             "Lighting": (2900, 29_900, ("Desk lamp", "Floor lamp", "Pendant lamp", "Reading light", "Lantern")),
@@ -200,7 +204,7 @@ SUBCATEGORIES: Sequence[Subcategory] = (
             "Plants": (600, 8900, ("Plant pot", "Watering can", "Plant stand", "Terrarium", "Herb planter")),
         },
     ),
-    *_shelves(
+    *_subcategories(
         "Office",
         {
             "Paper": (400, 4900, ("Notebook", "Sketchbook", "Calendar", "Letter set", "Index cards")),
@@ -209,7 +213,7 @@ SUBCATEGORIES: Sequence[Subcategory] = (
             "Audio": (3900, 39_900, ("Headphones", "Speaker", "Microphone", "Earphones", "Record player")),
         },
     ),
-    *_shelves(
+    *_subcategories(
         "Outdoors",
         {
             "Hiking": (1900, 24_900, ("Backpack", "Trekking poles", "Water bottle", "Compass", "Rain cover")),
@@ -218,7 +222,7 @@ SUBCATEGORIES: Sequence[Subcategory] = (
             "Garden": (700, 9900, ("Hand trowel", "Secateurs", "Bird feeder", "Gardening gloves", "Hose")),
         },
     ),
-    *_shelves(
+    *_subcategories(
         "Play",
         {
             "Board games": (1200, 6900, ("Strategy game", "Card game", "Chess set", "Puzzle", "Dice set")),
@@ -228,9 +232,9 @@ SUBCATEGORIES: Sequence[Subcategory] = (
         },
     ),
 )
-DEPARTMENTS = tuple(dict.fromkeys(shelf.department for shelf in SUBCATEGORIES))
+DEPARTMENTS = tuple(dict.fromkeys(subcategory.department for subcategory in SUBCATEGORIES))
 
-_SAYING = 0.35
+_REVIEW_SHARE = 0.35
 """The share of customers who review a product that they keep."""
 _BY_WEEKDAY = (0.90, 0.85, 0.90, 1.00, 1.25, 1.55, 1.40)
 """Demand by weekday, Monday first."""

@@ -17,7 +17,7 @@ from devtools.services import SERVICES
 from devtools.stack import Stack
 
 CHARGED_TWICE = "orders charged twice"
-_KEEPING_BOOKS = tuple(service for service, kind in SERVICES.items() if kind.database)
+_WITH_DATABASE = tuple(service for service, kind in SERVICES.items() if kind.database)
 _PAID = ("confirmed", "processing", "shipped", "delivered")
 _RESERVED_AS: Mapping[str, frozenset[str | None]] = {
     "pending": frozenset({"pending"}),
@@ -43,7 +43,7 @@ class Inconsistency:
 async def open_checker(stack: Stack) -> AsyncIterator["ConsistencyChecker"]:
     async with AsyncExitStack() as closing:
         connections = {}
-        for service in _KEEPING_BOOKS:
+        for service in _WITH_DATABASE:
             connections[service] = await asyncpg.connect(stack.database_of(service))
             closing.push_async_callback(connections[service].close)
         yield ConsistencyChecker(stack, connections)
@@ -71,7 +71,7 @@ class ConsistencyChecker:
             ) from None
 
     async def unfinished_work(self) -> dict[str, int]:
-        """Counts unfinished work by kind; kinds with none are left out. The broker's queue counts lag by some seconds."""
+        """Counts unfinished work by kind, without kinds that have none. Queue counts lag by some seconds."""
         counts = {f"queue {name}": count for name, count in (await self._stack.queues()).items()}
         for service in {event.producer for event in load_topology().events.values()}:
             counts[f"outbox of {service}"] = await self._of[service].fetchval("SELECT count(*) FROM outbox")
@@ -81,7 +81,7 @@ class ConsistencyChecker:
 
     async def inconsistencies(self) -> list[Inconsistency]:
         """Returns every inconsistency; an empty list for a consistent shop."""
-        broken = await asyncio.gather(*(self._broken_in(service) for service in _KEEPING_BOOKS))
+        broken = await asyncio.gather(*(self._broken_in(service) for service in _WITH_DATABASE))
         return [*(finding for found in broken for finding in found), *await self._between_services()]
 
     async def lost(self, accepted: Mapping[str, str]) -> list[str]:
@@ -110,7 +110,7 @@ class ConsistencyChecker:
             row["id"]: row for row in await self._of["order"].fetch("SELECT id, status, total_amount FROM orders")
         }
         inconsistencies = [
-            Inconsistency("order and payment", CHARGED_TWICE, await self._of["payment"].fetch(_TWICE)),
+            Inconsistency("order and payment", CHARGED_TWICE, await self._of["payment"].fetch(_CHARGED_TWICE)),
             Inconsistency("order and payment", "money kept is not what orders cost", await self._money(orders)),
             Inconsistency("order and inventory", "reservations do not follow orders", await self._reservations(orders)),
             Inconsistency("order and inventory", "stock that left is not what was sold", await self._sold()),
@@ -151,7 +151,9 @@ _UNFINISHED = (
     ("refunds to look after", "payment", "SELECT count(*) FROM refunds WHERE next_check_at IS NOT NULL"),
     ("mails to send", "notification", "SELECT count(*) FROM notifications WHERE status = 'pending'"),
 )
-_TWICE = "SELECT order_id, count(*) FROM payments WHERE captured > refunded GROUP BY order_id HAVING count(*) > 1"
+_CHARGED_TWICE = (
+    "SELECT order_id, count(*) FROM payments WHERE captured > refunded GROUP BY order_id HAVING count(*) > 1"
+)
 _RESERVATIONS = "SELECT order_id, status FROM reservations"
 _LEFT_STOCK = """
     SELECT product_id, -sum(delta)::bigint AS units FROM movements WHERE kind IN ('sale', 'return')

@@ -73,9 +73,9 @@ def selected(metric: str, matching: str = "") -> str:
 
 
 _HTTP, _RPC = "http_server_request_duration_seconds", "rpc_server_duration_seconds"
-_ASKED = 'http_route!~"/health|/ready"'
-_OF_CUSTOMERS = f'component="gateway", {_ASKED}'
-_FAILED = f'{_ASKED}, http_response_status_code=~"5..|None"'
+_WITHOUT_PROBES = 'http_route!~"/health|/ready"'
+_CUSTOMER_REQUESTS = f'component="gateway", {_WITHOUT_PROBES}'
+_FAILED = f'{_WITHOUT_PROBES}, http_response_status_code=~"5..|None"'
 _RPC_FAILED = 'rpc_grpc_status_code=~"INTERNAL|UNAVAILABLE|UNKNOWN"'
 _VIEWED = 'component="product", http_request_method="GET", http_route=~".*/products/{product_id}"'
 _ORDERS, _PAID = rate("orders_placed_total"), rate("orders_moved_total", matching='status="confirmed"')
@@ -87,30 +87,39 @@ SERVICES = Dashboard(
     "Shop: services",
     {
         "Requests from outside": [
-            Panel("Requests", "Answered each second.", "reqps", {"{{component}}": rate(f"{_HTTP}_count", "component", _ASKED)}),
+            Panel("Requests", "Requests answered per second.", "reqps",
+                  {"{{component}}": rate(f"{_HTTP}_count", "component", _WITHOUT_PROBES)}),
             Panel("Errors", "Share that the service answered with 5xx.", "percentunit",
-                  {"{{component}}": share(rate(f"{_HTTP}_count", "component", _FAILED), rate(f"{_HTTP}_count", "component", _ASKED))}),
-            Panel("Duration", "Nineteen of twenty requests take less.", "s", {"{{component}}": slowest(_HTTP, "component", _ASKED)}),
+                  {"{{component}}": share(rate(f"{_HTTP}_count", "component", _FAILED),
+                                          rate(f"{_HTTP}_count", "component", _WITHOUT_PROBES))}),
+            Panel("Duration", "95th percentile of request durations.", "s",
+                  {"{{component}}": slowest(_HTTP, "component", _WITHOUT_PROBES)}),
             Panel("Slowest routes", "The five routes of the gateway that take longest, at the 95th percentile.", "s",
                   {"{{http_request_method}} {{http_route}}":
-                   f"topk(5, {slowest(_HTTP, 'http_request_method, http_route', _OF_CUSTOMERS)})"}),
+                   f"topk(5, {slowest(_HTTP, 'http_request_method, http_route', _CUSTOMER_REQUESTS)})"}),
             Panel("Answers by status", "What the gateway answers.", "reqps",
-                  {"{{http_response_status_code}}": rate(f"{_HTTP}_count", "http_response_status_code", _OF_CUSTOMERS)}),
+                  {"{{http_response_status_code}}": rate(f"{_HTTP}_count", "http_response_status_code",
+                                                         _CUSTOMER_REQUESTS)}),
             Panel("Error ratio against the objective", "Above 0.1 % the month's budget does not last.", "percentunit",
                   {"5 minutes": 'platform:http_error_ratio:rate5m{namespace=~"$namespace"}',
-                   "6 hours": 'platform:http_error_ratio:rate6h{namespace=~"$namespace"}', "objective": "vector(0.001)"}),
+                   "6 hours": 'platform:http_error_ratio:rate6h{namespace=~"$namespace"}',
+                    "objective": "vector(0.001)"}),
         ],
         "Calls between services": [
-            Panel("Calls", "gRPC, answered each second.", "reqps", {"{{component}}": rate(f"{_RPC}_count", "component")}),
+            Panel("Calls", "gRPC calls answered per second.", "reqps",
+                  {"{{component}}": rate(f"{_RPC}_count", "component")}),
             Panel("Errors of calls", "Share that ended in an error of the service.", "percentunit",
-                  {"{{component}}": share(rate(f"{_RPC}_count", "component", _RPC_FAILED), rate(f"{_RPC}_count", "component"))}),
-            Panel("Duration of calls", "Nineteen of twenty calls take less.", "s", {"{{component}}": slowest(_RPC, "component")}),
+                  {"{{component}}": share(rate(f"{_RPC}_count", "component", _RPC_FAILED),
+                                          rate(f"{_RPC}_count", "component"))}),
+            Panel("Duration of calls", "95th percentile of call durations.", "s",
+                  {"{{component}}": slowest(_RPC, "component")}),
         ],
         "Saturation": [
             Panel("Database connections", "Share of the fullest pod's pool that is in use.", "percentunit",
                   {"{{component}}": f"max by (component) ({selected('db_client_connections_usage')} / "
                                     f"{selected('db_client_connections_max')})"}),
-            Panel("Processor", "Cores in use.", "short", {"{{component}}": rate("process_cpu_seconds_total", "component")}),
+            Panel("Processor", "Cores in use.", "short",
+                  {"{{component}}": rate("process_cpu_seconds_total", "component")}),
             Panel("Memory", "Resident, of the largest pod.", "bytes",
                   {"{{component}}": most("process_resident_memory_bytes", "component")}),
             Panel("Events in the outbox", "How long the oldest has waited to be published.", "s",
@@ -135,10 +144,11 @@ BUSINESS = Dashboard(
                   {"{{currency}}": rate("orders_revenue_minor_units_total", "currency", seconds=_HOUR)}),
             Panel("Money received", "Captured an hour, in minor units of each currency.", "short",
                   {"{{currency}}": rate("payments_captured_minor_units_total", "currency", seconds=_HOUR)}),
-            Panel("Conversion", "Orders for each product page that was looked at, and what share of the orders is paid.", "percentunit",
+            Panel("Conversion", "Orders per viewed product page, and the share of orders that is paid.", "percentunit",
                   {"pages to orders": f"{_ORDERS} / {rate(f'{_HTTP}_count', matching=_VIEWED)}",
                    "orders to payments": f"{_PAID} / {_ORDERS}"}),
-            Panel("Searches", "By what they found.", "reqps", {"{{outcome}}": rate("product_searches_total", "outcome")}),
+            Panel("Searches", "Searches by outcome.", "reqps",
+                  {"{{outcome}}": rate("product_searches_total", "outcome")}),
             Panel("New customers and sellers", "Registered in an hour.", "short",
                   {"{{role}}": rate("user_registrations_total", "role", seconds=_HOUR)}),
         ],
@@ -153,7 +163,7 @@ BUSINESS = Dashboard(
                   {"{{reason}}": rate("orders_cancelled_total", "reason", seconds=_HOUR)}),
             Panel("Messages", "Mails and text messages, by how the last try ended.", "reqps",
                   {"{{channel}} {{outcome}}": rate("notifications_sent_total", "channel, outcome")}),
-            Panel("Broken invariants", "Rows of a service's books that break a promise: 0, or somebody was woken.", "short",
+            Panel("Broken invariants", "Rows that break an invariant; above 0 an alert fires.", "short",
                   {"{{component}}": most("business_invariant_violations", "component")}),
         ],
     },
@@ -165,10 +175,12 @@ OPERATOR = Dashboard(
     {
         "Platforms": [
             Panel("Ready", "1 where a platform is as its spec wants it.", "short",
-                  {"{{namespace}}/{{platform}}": most("ecommerce_platform_condition", "namespace, platform", 'condition="Ready"')}),
+                  {"{{namespace}}/{{platform}}": most("ecommerce_platform_condition", "namespace, platform",
+                                                      'condition="Ready"')}),
             Panel("Degraded", "1 where something failed and waiting will not help.", "short",
-                  {"{{namespace}}/{{platform}}": most("ecommerce_platform_condition", "namespace, platform", 'condition="Degraded"')}),
-            Panel("Promises", "1 kept, 0 broken, -1 where nobody knows.", "short",
+                  {"{{namespace}}/{{platform}}": most("ecommerce_platform_condition", "namespace, platform",
+                                                      'condition="Degraded"')}),
+            Panel("Promises", "1 holds, 0 broken, -1 unknown.", "short",
                   {"{{platform}} {{condition}}": most("ecommerce_platform_condition", "platform, condition",
                                                       'condition!~"Ready|Progressing|Degraded"')}),
         ],
@@ -177,14 +189,17 @@ OPERATOR = Dashboard(
                   {"passes": "sum(rate(ecommerce_operator_reconcile_duration_seconds_count[$__rate_interval]))",
                    "failures": "sum(rate(ecommerce_operator_reconcile_failures_total[$__rate_interval]))"}),
             Panel("Duration of a pass", "Nineteen of twenty take less; so do runs of Helm.", "s",
-                  {step: f"histogram_quantile(0.95, sum by (le) (rate({_OPERATOR}_{metric}_duration_seconds_bucket[$__rate_interval])))"
+                  {step: "histogram_quantile(0.95, sum by (le) (rate("
+                         f"{_OPERATOR}_{metric}_duration_seconds_bucket[$__rate_interval])))"
                    for step, metric in (("pass", "reconcile"), ("Helm", "render"))}),
-            Panel("Queue", "Platforms that wait for a worker.", "short", {"waiting": "max(ecommerce_operator_queue_depth)"}),
+            Panel("Queue", "Platforms that wait for a worker.", "short",
+                  {"waiting": "max(ecommerce_operator_queue_depth)"}),
             Panel("Objects sent", "To the API server, by kind.", "ops",
                   {"{{kind}}": "sum by (kind) (rate(ecommerce_operator_applies_total[$__rate_interval]))"}),
-            Panel("Objects repaired", "Changed or deleted by somebody, and put back.", "ops",
+            Panel("Objects repaired", "Objects that were changed or deleted and have been restored.", "ops",
                   {"{{kind}}": "sum by (kind) (rate(ecommerce_operator_repairs_total[$__rate_interval]))"}),
-            Panel("Leaders", "1 is right; 0, and nobody works.", "short", {"leading": "sum(ecommerce_operator_leading)"}),
+            Panel("Leaders", "1 is right; with 0 nothing is reconciled.", "short",
+                  {"leading": "sum(ecommerce_operator_leading)"}),
         ],
     },
 )  # fmt: skip

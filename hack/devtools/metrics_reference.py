@@ -46,7 +46,7 @@ class Metric:
 def exported() -> list[Metric]:
     """Returns every metric of the services and the operator, shared ones first."""
     found = [metric for pattern in _SOURCES for folder in sorted(ROOT.glob(pattern)) for metric in _of(folder)]
-    return sorted(found, key=lambda metric: (metric.owner != _EVERYBODY, metric.owner, metric.name))
+    return sorted(found, key=lambda metric: (metric.owner != _ALL_SERVICES, metric.owner, metric.name))
 
 
 def metric_names(query: str) -> frozenset[str]:
@@ -69,8 +69,8 @@ def with_table(document: str) -> str:
     return before + begin + table() + end + after
 
 
-_EVERYBODY = "every service"
-_OWNERS = {"chassis": _EVERYBODY, "platform_operator": "operator"}
+_ALL_SERVICES = "every service"
+_OWNERS = {"chassis": _ALL_SERVICES, "platform_operator": "operator"}
 
 
 def _of(package: Path) -> Iterator[Metric]:

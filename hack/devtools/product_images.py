@@ -8,21 +8,21 @@ from devtools.catalogue import DEPARTMENTS, SeedProduct
 _SIDE = 480
 
 
-def picture(article: SeedProduct) -> str:
+def picture(product: SeedProduct) -> str:
     """Draws an SVG document of 480 by 480 units; the same product gives the same image."""
-    chance = random.Random(article.name)
-    hue = DEPARTMENTS.index(article.shelf.department) * 360 // len(DEPARTMENTS) + chance.randint(-18, 18)
-    things = article.shelf.things
-    shape = _SHAPES[next((n for n, thing in enumerate(things) if thing.lower() in article.name), 0) % len(_SHAPES)]
+    chance = random.Random(product.name)
+    hue = DEPARTMENTS.index(product.subcategory.department) * 360 // len(DEPARTMENTS) + chance.randint(-18, 18)
+    things = product.subcategory.things
+    shape = _SHAPES[next((n for n, thing in enumerate(things) if thing.lower() in product.name), 0) % len(_SHAPES)]
     drawn = shape.format(body=f"hsl({hue} 45% 48%)", dark=f"hsl({hue} 45% 34%)", light=f"hsl({hue} 60% 72%)")
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_SIDE} {_SIDE}" role="img">'
-        f"<title>{escape(article.name)}</title>"
+        f"<title>{escape(product.name)}</title>"
         f'<rect width="{_SIDE}" height="{_SIDE}" fill="hsl({hue} 45% 94%)"/>'
         f'<ellipse cx="240" cy="372" rx="{chance.randint(110, 150)}" ry="16" fill="hsl({hue} 25% 80%)"/>'
         f"{drawn}"
         f'<text x="240" y="440" font-family="sans-serif" font-size="22" text-anchor="middle" fill="hsl({hue} 40% 25%)">'
-        f"{escape(article.name)}</text></svg>\n"
+        f"{escape(product.name)}</text></svg>\n"
     )
 
 

@@ -83,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if chosen.verb == "migrate":
             asyncio.run(_migrate(plan, chosen.service))
         else:
-            asyncio.run(_run_until_interrupted(_as_asked(plan, chosen), folder, chosen))
+            asyncio.run(_run_until_interrupted(_with_options(plan, chosen), folder, chosen))
     except StackError as error:
         sys.exit(str(error))
     except OSError as error:
@@ -113,7 +113,7 @@ def _tracing() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name.startswith("OTEL_")}
 
 
-def _as_asked(plan: Plan, chosen: argparse.Namespace) -> Plan:
+def _with_options(plan: Plan, chosen: argparse.Namespace) -> Plan:
     return replace(
         plan,
         logs=chosen.logs or plan.logs,
@@ -144,7 +144,7 @@ class LocalShop:
         self._terminal = terminal
         self._services = services
         self._stack = Stack(plan, Servers.from_environment(), terminal.on_line)
-        self._tending = Supervisor(self._stack, services, terminal.say)
+        self._supervisor = Supervisor(self._stack, services, terminal.say)
 
     async def run(self, *, fresh: bool) -> None:
         """Runs until it is cancelled, then stops all services. Raises StackError."""
@@ -156,7 +156,7 @@ class LocalShop:
             await self._start(fresh=fresh)
             self._terminal.show(self._banner(time.monotonic() - began))
             async for change in changes(_ROOT, self._services):
-                self._tending.handle_change(change)
+                self._supervisor.handle_change(change)
         finally:
             self._terminal.show("\n  Stopping …\n")
             await self._stop()
@@ -175,16 +175,16 @@ class LocalShop:
         if fresh:
             await self._stack.remove()
         await asyncio.gather(self._stack.migrate(), self._stack.prepare())
-        await self._tending.start(*(service for service in self._services if service != "gateway"))
-        await self._tending.start(*(service for service in self._services if service == "gateway"))
+        await self._supervisor.start(*(service for service in self._services if service != "gateway"))
+        await self._supervisor.start(*(service for service in self._services if service == "gateway"))
 
     async def _stop(self) -> None:
-        await self._tending.stop()
+        await self._supervisor.stop()
         await self._stack.stop("gateway")
         await self._stack.stop()
 
     def _banner(self, seconds: float) -> str:
-        missing = sorted(set(self._services) - self._tending.running())
+        missing = sorted(set(self._services) - self._supervisor.running())
         title = "The shop runs" if not missing else f"Not all of the shop runs: see above for {', '.join(missing)}"
         left_out = [service for service in SERVICES if service not in self._services]
         rows = {

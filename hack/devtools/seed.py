@@ -48,7 +48,7 @@ from devtools.shop_client import Json, Person, Shop
 from devtools.stack import Plan, Servers, Stack, StackError, design_ports
 
 _AT_ONCE = 6
-_PATIENCE = 300.0
+_TIMEOUT_SECONDS = 300.0
 _LOGGED_IN_FOR = timedelta(minutes=10)
 """Less than the lifetime of an access token."""
 _UNDER_WAY: Sequence[tuple[str, timedelta]] = (
@@ -82,14 +82,14 @@ class Account:
     async def person(self) -> Person:
         async with self._entering:
             if self._person is None or time.monotonic() - self._since > _LOGGED_IN_FOR.total_seconds():
-                self._person = await retry(lambda: self.shop.log_in(self.email, self.password), _PATIENCE)
+                self._person = await retry(lambda: self.shop.log_in(self.email, self.password), _TIMEOUT_SECONDS)
                 self._since = time.monotonic()
             return self._person
 
     async def register(self, name: str, role: str) -> int:
         """Registers the account and returns its id."""
         wanted = {"email": self.email, "password": self.password, "display_name": name, "role": role}
-        tokens = await retry(lambda: self.shop.call("POST", "/auth/register", wanted), _PATIENCE)
+        tokens = await retry(lambda: self.shop.call("POST", "/auth/register", wanted), _TIMEOUT_SECONDS)
         self._person = Person(self.shop, self.email, self.password, tokens["access_token"], tokens["user"]["id"])
         self._since = time.monotonic()
         return self._person.id
@@ -97,7 +97,7 @@ class Account:
     async def call(self, method: str, path: str, body: object = None) -> Any:
         """Sends a request, retried where it was not answered."""
         person = await self.person()
-        return await retry(lambda: person.call(method, path, body), _PATIENCE)
+        return await retry(lambda: person.call(method, path, body), _TIMEOUT_SECONDS)
 
     async def all_of(self, listing: Callable[[Client], AsyncIterable[_T]]) -> list[_T]:
         """Returns all items of a list."""
@@ -106,7 +106,7 @@ class Account:
         async def read() -> list[_T]:
             return [item async for item in listing(person.api)]
 
-        return await retry(read, _PATIENCE)
+        return await retry(read, _TIMEOUT_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +116,11 @@ class ProductImages:
     folder: Path
     url: str
 
-    def draw(self, article: SeedProduct) -> str:
+    def draw(self, product: SeedProduct) -> str:
         """Draws a product's image and returns its URL."""
-        name = f"{article.name.lower().replace(' ', '-').replace(chr(39), '')}.svg"
+        name = f"{product.name.lower().replace(' ', '-').replace(chr(39), '')}.svg"
         self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / name).write_text(picture(article))
+        (self.folder / name).write_text(picture(product))
         return f"{self.url.rstrip('/')}/{name}"
 
 
@@ -136,33 +136,33 @@ class Seeder:
         self._buyers = [self._account(customer.email) for customer in wanted.customers]
         self._ids: dict[str, int] = {}
         """Account ids, by e-mail address."""
-        self._shelves: dict[str, int] = {}
+        self._subcategories: dict[str, int] = {}
         self._products: dict[int, int] = {}
         self._orders: dict[int, UUID] = {}
         """Order ids, by the purchase's position in the year."""
 
     async def run(self) -> None:
         await self._admin.person()
-        await self._open_accounts()
-        await self._put_up_shelves()
-        await self._stock_articles()
-        await self._sell()
+        await self._register_accounts()
+        await self._create_categories()
+        await self._create_products()
+        await self._place_orders()
         await self._deliver()
-        await self._hear_verdicts()
+        await self._write_reviews()
 
     @property
-    def somebody(self) -> Account:
+    def best_customer(self) -> Account:
         """The customer with the most purchases."""
         return self._buyers[0]
 
-    def past(self) -> History:
+    def history(self) -> History:
         """Returns the historical times of what `run` has created."""
         purchases, opening = self._wanted.purchases, min(purchase.at for purchase in self._wanted.purchases)
         return History(
             orders={self._orders[number]: purchase.at for number, purchase in enumerate(purchases)},
             reviews={
-                (self._products[verdict.article], self._ids[self._buyers[verdict.customer].email]): verdict.at
-                for verdict in self._wanted.reviews_to_write
+                (self._products[review.product], self._ids[self._buyers[review.customer].email]): review.at
+                for review in self._wanted.reviews_to_write
             },
             products={product: opening - timedelta(hours=6 + number) for number, product in self._products.items()},
             users={
@@ -175,7 +175,7 @@ class Seeder:
         password = hashlib.sha256(f"{self._admin.password} {email}".encode()).hexdigest()[:24]
         return Account(self._shop, email, password)
 
-    async def _open_accounts(self) -> None:
+    async def _register_accounts(self) -> None:
         known = {user.email: user.id for user in await self._admin.all_of(lambda api: api.user.list_users())}
         sellers = [(account, name, "seller") for name, account in self._sellers.items()]
         buyers = [
@@ -183,64 +183,65 @@ class Seeder:
             for account, customer in zip(self._buyers, self._wanted.customers, strict=True)
         ]
 
-        async def open_account(account: Account, name: str, role: str) -> bool:
+        async def register_account(account: Account, name: str, role: str) -> bool:
             if account.email in known:
                 self._ids[account.email] = known[account.email]
                 return False
             self._ids[account.email] = await account.register(name, role)
             return True
 
-        await _each("accounts", [partial(open_account, *one) for one in (*sellers, *buyers)])
+        await _each("accounts", [partial(register_account, *one) for one in (*sellers, *buyers)])
 
-    async def _put_up_shelves(self) -> None:
+    async def _create_categories(self) -> None:
         roots = {root.name: root for root in await self._admin.all_of(lambda api: api.product.list_categories())}
         for department in DEPARTMENTS:
             known = roots.get(department)
-            root = known.id if known else await self._put_up({"name": department})
+            root = known.id if known else await self._create_category({"name": department})
             below = {child.name: child.id for child in known.children} if known else {}
-            for shelf in SUBCATEGORIES:
-                if shelf.department == department:
-                    found = below.get(shelf.name) or await self._put_up({"name": shelf.name, "parent_id": root})
-                    self._shelves[shelf.name] = found
+            for subcategory in SUBCATEGORIES:
+                if subcategory.department == department:
+                    found = below.get(subcategory.name) or await self._create_category(
+                        {"name": subcategory.name, "parent_id": root}
+                    )
+                    self._subcategories[subcategory.name] = found
 
-    async def _put_up(self, category: Json) -> int:
+    async def _create_category(self, category: Json) -> int:
         """Creates a category and returns its id."""
         return int((await self._admin.call("POST", "/categories", category))["id"])
 
-    async def _stock_articles(self) -> None:
+    async def _create_products(self) -> None:
         known = {
             (product.seller_id, product.name): product.id
             for seller in [self._ids[account.email] for account in self._sellers.values()]
             for product in await self._admin.all_of(partial(_products_of, seller))
         }
 
-        async def stock_article(article: SeedProduct) -> bool:
-            seller = self._sellers[article.shelf.department]
-            product = known.get((self._ids[seller.email], article.name))
-            if product is None:
-                self._products[article.number] = (await seller.call("POST", "/products", self._described(article)))[
-                    "id"
-                ]
+        async def create_product(product: SeedProduct) -> bool:
+            seller = self._sellers[product.subcategory.department]
+            product_id = known.get((self._ids[seller.email], product.name))
+            if product_id is None:
+                created = await seller.call("POST", "/products", self._described(product))
+                self._products[product.number] = created["id"]
             else:
-                self._products[article.number] = product
-                if await seller.all_of(lambda api: api.inventory.get_history(product)):
+                self._products[product.number] = product_id
+                if await seller.all_of(lambda api: api.inventory.get_history(product_id)):
                     return False
-            stock = {"quantity": self._wanted.stock_of(article)}
-            await seller.call("PUT", f"/inventory/{self._products[article.number]}", stock)
+            stock = {"quantity": self._wanted.stock_of(product)}
+            await seller.call("PUT", f"/inventory/{self._products[product.number]}", stock)
             return True
 
-        await _each("products", [partial(stock_article, article) for article in self._wanted.articles])
+        await _each("products", [partial(create_product, product) for product in self._wanted.products])
 
-    def _described(self, article: SeedProduct) -> Json:
+    def _described(self, product: SeedProduct) -> Json:
         return {
-            "name": article.name,
-            "description": article.description,
-            "price": {"amount": article.amount, "currency": "USD"},
-            "category_id": self._shelves[article.shelf.name],
-            "images": [self._pictures.draw(article)],
+            "name": product.name,
+            "description": product.description,
+            "price": {"amount": product.amount, "currency": "USD"},
+            "category_id": self._subcategories[product.subcategory.name],
+            "images": [self._pictures.draw(product)],
         }
 
-    async def _sell(self) -> None:
+    async def _place_orders(self) -> None:
         """Places the orders in chronological order, one at a time per buyer: a buyer's first order is their first
         purchase.
         """
@@ -259,17 +260,17 @@ class Seeder:
             self._orders[number] = order.id
             if order.status != "pending":
                 return False
-            await self._settle(buyer, order.id, purchase.outcome)
+            await self._complete(buyer, order.id, purchase.outcome)
             return is_new
 
         await _each("orders", [partial(sell, number, one) for number, one in enumerate(self._wanted.purchases)])
 
     async def _place(self, buyer: Account, purchase: Purchase) -> OrderAnswer:
         person, key = await buyer.person(), str(uuid4())
-        items = [(self._products[article], quantity) for article, quantity in purchase.lines.items()]
-        return await retry(lambda: person.order(*items, key=key), _PATIENCE)
+        items = [(self._products[product], quantity) for product, quantity in purchase.lines.items()]
+        return await retry(lambda: person.order(*items, key=key), _TIMEOUT_SECONDS)
 
-    async def _settle(self, buyer: Account, order: UUID, outcome: PurchaseOutcome) -> None:
+    async def _complete(self, buyer: Account, order: UUID, outcome: PurchaseOutcome) -> None:
         if outcome is PurchaseOutcome.ABANDONED:
             await buyer.call("DELETE", f"/orders/{order}")
             return
@@ -282,7 +283,7 @@ class Seeder:
         """Pays an order, unless an interrupted run has. Raises Declined."""
         person, key = await buyer.person(), str(uuid4())
         try:
-            await retry(lambda: person.pay(order, card, key), _PATIENCE)
+            await retry(lambda: person.pay(order, card, key), _TIMEOUT_SECONDS)
         except ProblemError as refusal:
             if refusal.code == "card_declined":
                 raise Declined from refusal
@@ -295,11 +296,11 @@ class Seeder:
 
         async def deliver(number: int, purchase: Purchase) -> bool:
             order = self._orders[number]
-            return await self._bring(order, status[order], purchase)
+            return await self._advance(order, status[order], purchase)
 
         await _each("deliveries", [partial(deliver, number, one) for number, one in enumerate(self._wanted.purchases)])
 
-    async def _bring(self, order: UUID, status: str, purchase: Purchase) -> bool:
+    async def _advance(self, order: UUID, status: str, purchase: Purchase) -> bool:
         if purchase.outcome is PurchaseOutcome.RETURNED and status == "confirmed":
             await self._buyers[purchase.customer].call("DELETE", f"/orders/{order}")
             return True
@@ -313,7 +314,7 @@ class Seeder:
     async def _confirmed(self) -> Mapping[UUID, str]:
         """Returns the status of each order, once no paid order is pending any more."""
         ours = set(self._orders.values())
-        async with asyncio.timeout(_PATIENCE):
+        async with asyncio.timeout(_TIMEOUT_SECONDS):
             while True:
                 waiting = await self._admin.all_of(lambda api: api.order.list_orders(all_=True, status="pending"))
                 if ours.isdisjoint(order.id for order in waiting):
@@ -322,21 +323,21 @@ class Seeder:
         everything = await self._admin.all_of(lambda api: api.order.list_orders(all_=True))
         return {order.id: order.status for order in everything}
 
-    async def _hear_verdicts(self) -> None:
+    async def _write_reviews(self) -> None:
         authors = {
             product: {review.author_id for review in await self._admin.all_of(partial(_reviews_of, product))}
-            for product in {self._products[verdict.article] for verdict in self._wanted.reviews_to_write}
+            for product in {self._products[review.product] for review in self._wanted.reviews_to_write}
         }
 
-        async def hear(verdict: SeedReview) -> bool:
-            buyer, product = self._buyers[verdict.customer], self._products[verdict.article]
+        async def hear(review: SeedReview) -> bool:
+            buyer, product = self._buyers[review.customer], self._products[review.product]
             if self._ids[buyer.email] in authors[product]:
                 return False
-            said = {"rating": verdict.stars, "title": verdict.title, "text": verdict.text}
-            await buyer.call("POST", f"/products/{product}/reviews", said)
+            printed = {"rating": review.stars, "title": review.title, "text": review.text}
+            await buyer.call("POST", f"/products/{product}/reviews", printed)
             return True
 
-        await _each("reviews", [partial(hear, verdict) for verdict in self._wanted.reviews_to_write])
+        await _each("reviews", [partial(hear, review) for review in self._wanted.reviews_to_write])
 
 
 def _products_of(seller: int, api: Client) -> AsyncIterable[ListedAnswer]:
@@ -421,7 +422,8 @@ async def _seed(chosen: argparse.Namespace) -> None:
     password = os.environ.get("ADMIN_PASSWORD")
     if not password:
         raise SeedError(
-            "ADMIN_PASSWORD is not set: make run-all keeps it in .shop/local/secrets.env, a cluster in the Secret <name>-admin"
+            "ADMIN_PASSWORD is not set: make run-all keeps it in .shop/local/secrets.env,"
+            " a cluster in the Secret <name>-admin"
         )
     stack = _stack(chosen.history) if chosen.history else None
     until = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
@@ -434,11 +436,12 @@ async def _seed(chosen: argparse.Namespace) -> None:
         )
         await seeding.run()
         if stack is not None:
-            await _tell_history(stack, seeding.past())
+            await _backdate(stack, seeding.history())
     print(
-        f"its pictures: python -m http.server --bind 127.0.0.1 --directory {chosen.pictures} {_port(chosen.pictures_url)}"
+        "serve its images: python -m http.server --bind 127.0.0.1"
+        f" --directory {chosen.pictures} {_port(chosen.pictures_url)}"
     )
-    print(f"a customer to log in as: {seeding.somebody.email}, password {seeding.somebody.password}")
+    print(f"a customer to log in as: {seeding.best_customer.email}, password {seeding.best_customer.password}")
 
 
 def _stack(name: str) -> Stack:
@@ -446,16 +449,18 @@ def _stack(name: str) -> Stack:
     return Stack(Plan(name, Path(), design_ports(), redis_database=0), Servers.from_environment())
 
 
-async def _tell_history(stack: Stack, past: History) -> None:
+async def _backdate(stack: Stack, history: History) -> None:
     """Backdates the data. Raises SeedError if it is not consistent afterwards."""
     began = time.monotonic()
     async with consistency.open_checker(stack) as kept:
-        await kept.wait_until_consistent(_PATIENCE)
-        await backdate(stack, past)
+        await kept.wait_until_consistent(_TIMEOUT_SECONDS)
+        await backdate(stack, history)
         inconsistencies = await kept.inconsistencies()
     if inconsistencies:
         raise SeedError("the books do not agree any more: " + "; ".join(map(str, inconsistencies)))
-    print(f"  {'history':12} {len(past.orders):5} orders in a year; the books agree {time.monotonic() - began:4.0f} s")
+    print(
+        f"  {'history':12} {len(history.orders):5} orders in a year; the books agree {time.monotonic() - began:4.0f} s"
+    )
 
 
 def _port(url: str) -> int:

@@ -19,7 +19,7 @@ class ServiceDefinition:
 
 
 def load_services(declaration: str) -> dict[str, ServiceDefinition]:
-    """Returns the services of a declaration by name, in its order. Raises TypeError for a field that is missing or unknown."""
+    """Returns the services of a declaration by name, in its order. Raises TypeError for a missing or unknown field."""
     return {
         name: ServiceDefinition(**{**row, "neighbours": tuple(row["neighbours"])})
         for name, row in tomllib.loads(declaration).items()

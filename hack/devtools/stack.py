@@ -116,7 +116,7 @@ class Stack:
     """A running shop. Single services can be stopped, killed and started again."""
 
     def __init__(self, plan: Plan, servers: Servers, on_line: Callable[[str, str], None] | None = None) -> None:
-        """`on_line` gets each line that a service writes, with the service's name; the log files have it in any case."""
+        """`on_line` gets the name of a service and each line that it writes; the log files have it in any case."""
         self.plan = plan
         self.servers = servers
         self._on_line = on_line
@@ -215,7 +215,7 @@ class Stack:
         await asyncio.gather(self._create_vhost(), self._flush_redis())
 
     async def migrate(self, *services: str) -> None:
-        """Creates missing databases and migrates those of these services, or all, to their newest schema. Idempotent."""
+        """Creates missing databases and migrates those of these services, or all. Idempotent."""
         self.plan.logs.mkdir(parents=True, exist_ok=True)
         chosen = services or [service for service, kind in SERVICES.items() if kind.database]
         await self._create_databases(*chosen)
@@ -283,7 +283,7 @@ class Stack:
                 stdout=log if self._on_line is None else asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
                 env={**self.environment_of(service), **(extra or {})},
-                start_new_session=True,  # so that an interrupt reaches this process alone, which then stops the rest in order
+                start_new_session=True,  # an interrupt reaches this process only, which stops the others in order
             )
         if self._on_line is not None:
             self._line_readers[process] = asyncio.create_task(self._pass_on(service, process, self._on_line))

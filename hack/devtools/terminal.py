@@ -1,4 +1,4 @@
-"""Shows the output of a shop's services in one terminal: each line after its service's name, in its service's colour."""
+"""Shows the output of a shop's services in one terminal: each line after its service's name, in its colour."""
 
 import asyncio
 import json

@@ -78,19 +78,19 @@ class TestResultCache:
         if hasattr(self._config, "workerinput") or exitstatus not in _COMPLETE or self._is_partial():
             return
         for suite, tests in self._passed.items():
-            if suite not in self._failed and self._is_asked_for(suite):
+            if suite not in self._failed and self._is_selected(suite):
                 self._files[suite].parent.mkdir(parents=True, exist_ok=True)
                 self._files[suite].write_text(str(tests))
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         for suite, tests in self._remembered.items():
-            if self._is_asked_for(suite):
+            if self._is_selected(suite):
                 terminalreporter.write_line(f"{suite} is as it was when its {tests} tests passed: not run again")
 
     def _is_partial(self) -> bool:
         return any(self._config.getoption(option, default=None) for option in ("keyword", "maxfail", "lf"))
 
-    def _is_asked_for(self, suite: str) -> bool:
+    def _is_selected(self, suite: str) -> bool:
         """Returns whether the whole suite was selected, not only some of its files."""
         tests = self._config.rootpath / suite / "tests"
         asked = [(self._config.invocation_params.dir / argument).resolve() for argument in self._config.args]

@@ -1,10 +1,10 @@
 # shellcheck shell=bash
-# Sourced: where docker-engine keeps Debian's engine, and how packages get there without being installed.
+# Sourced by docker-engine and docker-compose: unpacks Debian's packages without installing them.
 
 home=${DOCKER_ENGINE_HOME:-/var/lib/ecommerce-docker}
 suite=trixie # Debian 12's own engine (20.10) cannot start privileged containers without CAP_SYS_RESOURCE
 
-unpack() { # packages of the suite, whatever Debian this is
+unpack() { # packages of that suite, on any Debian
   local apt=$home/apt site options deb
   mkdir -p "$apt"/{state/lists/partial,cache/archives/partial} "$home/debs"
   # shellcheck disable=SC2016 # apt's own variable
@@ -17,7 +17,7 @@ unpack() { # packages of the suite, whatever Debian this is
   for deb in "$@"; do dpkg -x "$home/debs/$deb"_*.deb "$home"; done
 }
 
-plug_in() { # plugin of docker's command line
+plug_in() { # name of a plugin of docker's command line
   mkdir -p ~/.docker/cli-plugins
   ln -sf "$home/usr/libexec/docker/cli-plugins/docker-$1" ~/.docker/cli-plugins/
 }

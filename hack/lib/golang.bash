@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# Sourced by what builds Go programs: all with the same flags, so that they share what is compiled.
+# Sourced by scripts that build Go programs: with the same flags they share the build cache.
 
-go_build() { # arguments of go build. A compiler that may use more memory is quicker, and so is one that writes nothing for debuggers
+go_build() { # arguments of go build; more memory for the compiler and no debug information are quicker
   GOGC=${GOGC:-400} CGO_ENABLED=0 go build -mod=readonly -trimpath -gcflags all=-dwarf=false "$@"
 }

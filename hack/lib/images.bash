@@ -1,7 +1,7 @@
 # shellcheck shell=bash
-# Sourced: where images come from. PUBLIC_REGISTRY=absent, set once by a caller that has asked, spares every later time-out.
+# Sourced: finds out whether a registry answers. The result is exported as PUBLIC_REGISTRY, so that the timeout occurs only once.
 
-have_image() { # name: on the engine already, or pulled from its registry
+have_image() { # name; whether it is on the engine or could be pulled
   docker image inspect "$1" >/dev/null 2>&1 && return
   registry_answers && timeout "${PULL_SECONDS:-600}" docker pull --quiet "$1" >/dev/null
 }
@@ -15,4 +15,6 @@ registry_answers() {
   [[ $PUBLIC_REGISTRY == present ]]
 }
 
-pushed() { timeout 10 docker manifest inspect --insecure "$1" >/dev/null 2>&1; } # name in the local registry
+pushed() { # name; whether the local registry has it
+  timeout 10 docker manifest inspect --insecure "$1" >/dev/null 2>&1
+}

@@ -1,17 +1,17 @@
 # shellcheck shell=bash
-# Sourced by the scripts that people run: what each needs, numbered output, one line a step, and one line of advice when a step fails.
+# Sourced by user-facing scripts: platform check, one line of output per step, and one line of advice when a step fails.
 
 if [[ $(uname -s) != Linux ]] || ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] < 404)); then
-  echo "here is $(uname -s) with bash $BASH_VERSION: this needs Linux, with bash 4.4 or later (README.md says what else)" >&2
+  echo "this needs Linux with bash 4.4 or later, not $(uname -s) with bash $BASH_VERSION (see README.md)" >&2
   exit 1
 fi
 
 # shellcheck disable=SC2034  # for those who source this
-tools=${HOST_TOOLS:-${XDG_CACHE_HOME:-$HOME/.cache}/ecommerce-tools} # where commands go that PATH lacks
+tools=${HOST_TOOLS:-${XDG_CACHE_HOME:-$HOME/.cache}/ecommerce-tools} # holds the commands that PATH lacks
 logs=${XDG_CACHE_HOME:-$HOME/.cache}/ecommerce-logs
 mkdir -p "$logs"
 
-step() { # what happens, what to do when it fails, command...; its output goes to a log
+step() { # title, advice on failure, command...; its output goes to a log
   local what=$1 advice=$2 began=$SECONDS log heart
   log=$logs/$(basename "$3").log
   shift 2
@@ -27,14 +27,14 @@ step() { # what happens, what to do when it fails, command...; its output goes t
   printf '%4d s\n' $((SECONDS - began))
 }
 
-shown() { # like step, for a command whose output is the progress
+shown() { # like step, but shows the command's output as progress
   local what=$1 advice=$2
   shift 2
   printf '%5d s  %s\n' "$SECONDS" "$what"
   "$@" </dev/null || fail "$what: $advice"
 }
 
-heartbeat() { # log; says twice a minute what a long step is doing
+heartbeat() { # log; prints its last line twice a minute
   local began=$SECONDS
   while sleep 30 >/dev/null 2>&1; do
     printf '\n%12s %3d s: %s' '...' $((SECONDS - began)) "$(tail -n 1 "$1" | tr -d '\r' | cut -c -100)"
@@ -45,7 +45,7 @@ still() { kill "$1" 2>/dev/null; wait "$1" 2>/dev/null || true; }
 
 fail() { echo "$1" >&2; exit 1; }
 
-usage() { # prints the comment at the top of the calling script, when --help asks for it
+usage() { # prints the comment at the top of the calling script for --help
   case ${1:-} in
     -h | --help) sed -n '2,/^[^#]/{/^#/s/^# \{0,1\}//p}' "$0"; exit 0 ;;
   esac

@@ -68,8 +68,8 @@ class Namespace:
         )
         return dict(line.split("=", 1) for line in encoded.splitlines() if line)
 
-    def figures(self, selector: str) -> dict[str, dict[str, float]]:
-        """Returns the metrics of the selected pods, by pod and series; pods that are starting or terminating have none."""
+    def metrics(self, selector: str) -> dict[str, dict[str, float]]:
+        """Returns the metrics of the selected pods, by pod and series; starting and terminating pods have none."""
         found = {}
         for pod in self.list("pods", selector):
             name = pod["metadata"]["name"]

@@ -40,9 +40,9 @@ from shop_e2e.isolated.stacks import admin_of, isolated_stack
 
 _VISIT = 25
 """The attempts of one buyer."""
-_PATIENCE_SECONDS = 240.0
+_RETRY_TIMEOUT_SECONDS = 240.0
 """How long a buyer retries a request: longer than any injected outage."""
-_REST_SECONDS = 600.0
+_DRAIN_SECONDS = 600.0
 """How long the shop may take to finish what 10,000 orders caused; mails are the last."""
 BUYERS = 16
 FAULT_INTERVAL_SECONDS = 2.0
@@ -57,7 +57,7 @@ class Tally:
     """The buyer's last action by order id: `paid`, `paid and cancelled`, `cancelled`, `left unpaid`."""
     sold_out: int = 0
     declined: int = 0
-    blows: Counter[str] = field(default_factory=Counter)
+    faults: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
 
     def rows(self) -> list[tuple[str, int]]:
@@ -68,7 +68,7 @@ class Tally:
             *((f"  {what}", count) for what, count in sorted(outcomes.items())),
             ("orders refused, sold out", self.sold_out),
             ("cards declined, then another paid", self.declined),
-            *sorted(self.blows.items()),
+            *sorted(self.faults.items()),
             ("seconds", round(self.seconds)),
         ]
 
@@ -118,7 +118,7 @@ async def run_chaos(
         say("the fire is out; waiting for the shop to come to rest")
         opened = await closing.enter_async_context(consistency.open_checker(stack))
         with suppress(AssertionError):  # what then still disagrees is the report's to tell
-            await opened.wait_until_consistent(_REST_SECONDS)
+            await opened.wait_until_consistent(_DRAIN_SECONDS)
         return Report(seed, tally, await opened.lost(tally.accepted), await opened.inconsistencies())
 
 
@@ -166,12 +166,12 @@ class ChaosRun:
             self.products.append(product)
         attempts = iter(range(self.orders))
         is_out = asyncio.Event()
-        blows = asyncio.create_task(self._blow(is_out))
+        faults = asyncio.create_task(self._inject_faults(is_out))
         try:
             await asyncio.gather(*(self._shop_for(attempts) for _ in range(self.buyers)))
         finally:
             is_out.set()
-            await blows
+            await faults
             await self._heal()
         self.tally.seconds = time.monotonic() - began
         return self.tally
@@ -182,11 +182,12 @@ class ChaosRun:
         """
         for visited, number in enumerate(attempts):
             if visited % _VISIT == 0:
-                person = await retry(self.shop.register, _PATIENCE_SECONDS)
+                person = await retry(self.shop.register, _RETRY_TIMEOUT_SECONDS)
             await self._attempt(person, number)
             if number % 500 == 499:
                 self.say(
-                    f"  {number + 1} attempts, {len(self.tally.accepted)} orders, {sum(self.tally.blows.values())} blows"
+                    f"  {number + 1} attempts, {len(self.tally.accepted)} orders,"
+                    f" {sum(self.tally.faults.values())} faults"
                 )
 
     async def _attempt(self, person: Person, number: int) -> None:
@@ -221,9 +222,9 @@ class ChaosRun:
         return "paid"
 
     async def _insist(self, call: Callable[[], Awaitable[_T]], passing: Collection[str] = ()) -> _T:
-        return await retry(call, _PATIENCE_SECONDS, passing=passing)
+        return await retry(call, _RETRY_TIMEOUT_SECONDS, passing=passing)
 
-    async def _blow(self, is_out: asyncio.Event) -> None:
+    async def _inject_faults(self, is_out: asyncio.Event) -> None:
         """Injects one fault after the other; each is undone before the next one and before the end."""
         chance = random.Random(self.seed)
         while await run_unless_set(
@@ -234,35 +235,35 @@ class ChaosRun:
 
     async def _kill(self, chance: random.Random) -> None:
         service = chance.choice(list(SERVICES))
-        self.tally.blows[f"kills of {service}"] += 1
+        self.tally.faults[f"kills of {service}"] += 1
         await self.stack.kill(service)
         await asyncio.sleep(chance.uniform(0, 1))
         await self.stack.start(service)
 
     async def _drop(self, chance: random.Random) -> None:
-        self.tally.blows["connections dropped on a line"] += 1
+        self.tally.faults["connections dropped on a line"] += 1
         await self.lines[chance.choice(list(self.lines))].drop()
 
     async def _cut(self, chance: random.Random) -> None:
-        self.tally.blows["lines cut"] += 1
+        self.tally.faults["lines cut"] += 1
         victim = self.lines[chance.choice(list(self.lines))]
         await victim.cut()
         await asyncio.sleep(chance.uniform(0.2, 3))
         await victim.mend()
 
     async def _delay(self, chance: random.Random) -> None:
-        self.tally.blows["lines slowed down"] += 1
+        self.tally.faults["lines slowed down"] += 1
         victim = self.lines[chance.choice(list(self.lines))]
         victim.delay = chance.uniform(0.01, 0.1)
         await asyncio.sleep(chance.uniform(1, 3))
         victim.delay = 0.0
 
     async def _database(self, _chance: random.Random) -> None:
-        self.tally.blows["crashes of the database server"] += 1
+        self.tally.faults["crashes of the database server"] += 1
         await server_faults.crash_database(self.stack.servers.postgres)
 
     async def _broker(self, _chance: random.Random) -> None:
-        self.tally.blows["restarts of the broker"] += 1
+        self.tally.faults["restarts of the broker"] += 1
         await server_faults.restart_broker(self.stack.servers.rabbitmq)
 
     async def _heal(self) -> None:

@@ -62,7 +62,7 @@ class OrderLoad:
         await eventually(flows, within)
 
     async def assert_consistent(self) -> None:
-        """Asserts, once every event has arrived, that no accepted order is lost and that reservations match the orders."""
+        """Asserts that no accepted order is lost and that reservations match the orders, once all events are in."""
         stored = {order.id: order for person in self._people for order in await person.orders()}
         lost = self.accepted - set(stored)
         assert not lost, f"{len(lost)} accepted orders are lost"

@@ -15,7 +15,7 @@ _OPERATIONS = Path(__file__).parents[3] / "docs/operations.md"
 _WITHIN = 420.0
 
 
-async def test_a_restored_shop_is_as_it_was_when_it_was_backed_up(
+async def test_a_restored_shop_has_the_state_of_its_backup(
     namespace: Namespace, shop: Shop, admin: Person, tmp_path: Path
 ) -> None:
     functions, back_up, restore = examples(_OPERATIONS)

@@ -12,11 +12,11 @@ from shop_e2e.cluster.kubectl import Namespace, Object, eventually
 
 pytestmark = pytest.mark.cluster
 
-_SAID_WITHIN = 120.0
+_STATUS_WITHIN = 120.0
 """The services check their invariants every half minute, and the operator scrapes them every half minute."""
 
 
-async def test_a_wrong_row_is_said_in_status_until_it_is_right_again(
+async def test_a_broken_invariant_is_in_the_status_until_it_holds_again(
     namespace: Namespace, shop: Shop, admin: Person
 ) -> None:
     _, product = await shop.stocked_product(admin, 3)
@@ -43,7 +43,7 @@ async def test_a_wrong_row_is_said_in_status_until_it_is_right_again(
     await asyncio.to_thread(_becomes, namespace, "NobodyChargedTwice", "True")
 
 
-async def test_two_gateways_together_let_pass_what_one_may(namespace: Namespace, shop: Shop) -> None:
+async def test_two_gateways_share_one_rate_limit(namespace: Namespace, shop: Shop) -> None:
     customer = await shop.register()
     # Where Redis takes longer than the deadline, requests pass uncounted: here it may be slow.
     patient = {"RATE_LIMITS": "auth=off,read=20/3600", "LIMITS_DEADLINE_SECONDS": "10"}
@@ -52,7 +52,7 @@ async def test_two_gateways_together_let_pass_what_one_may(namespace: Namespace,
     namespace.patch("ecp", "shop", {"spec": {"services": {"gateway": limited}}})
     try:
         await asyncio.to_thread(namespace.wait_rolled_out, "shop")
-        answers = await asyncio.gather(*(_asked(shop, customer) for _ in range(60)))
+        answers = await asyncio.gather(*(_send_request(shop, customer) for _ in range(60)))
     finally:
         namespace.patch("ecp", "shop", {"spec": {"services": {"gateway": {**dict.fromkeys(limited), **before}}}})
         await asyncio.to_thread(namespace.wait_rolled_out, "shop")
@@ -63,14 +63,14 @@ async def test_two_gateways_together_let_pass_what_one_may(namespace: Namespace,
     assert 0 < int(refused.headers["Retry-After"]) <= 3600 / 20
 
 
-async def _asked(shop: Shop, customer: Person) -> httpx.Response:
+async def _send_request(shop: Shop, customer: Person) -> httpx.Response:
     """Sends a request on a connection of its own, so that any gateway pod may get it."""
     async with httpx.AsyncClient(timeout=15) as http:
         return await http.get(f"{shop.url}/api/v1/users/me", headers=customer.headers)
 
 
 def _becomes(namespace: Namespace, condition: str, status: str) -> None:
-    eventually(lambda: _condition(namespace, condition)["status"] == status, _SAID_WITHIN, f"{condition} is {status}")
+    eventually(lambda: _condition(namespace, condition)["status"] == status, _STATUS_WITHIN, f"{condition} is {status}")
 
 
 def _condition(namespace: Namespace, kind: str) -> Object:

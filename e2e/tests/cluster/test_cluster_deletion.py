@@ -1,4 +1,4 @@
-"""Deleting a platform leaves what its deletionPolicy says, and a platform that is created again adopts what was kept."""
+"""Deleting a platform leaves what its deletionPolicy says, and a recreated platform adopts what was kept."""
 
 from collections.abc import Iterator
 
@@ -22,7 +22,7 @@ def namespace() -> Iterator[Namespace]:
     delete_namespace("e2e-deletion", wait=False)
 
 
-async def test_a_deleted_platform_leaves_what_its_policy_says(namespace: Namespace) -> None:
+async def test_a_deleted_platform_leaves_what_its_deletion_policy_says(namespace: Namespace) -> None:
     namespace.apply(shops.platform("kept", deletionPolicy="Retain"), shops.node_port("kept", 30081))
     namespace.wait_ready("kept")
     async with Shop("http://127.0.0.1:18081") as shop:
@@ -42,7 +42,7 @@ async def test_a_deleted_platform_leaves_what_its_policy_says(namespace: Namespa
     async with Shop("http://127.0.0.1:18081") as shop:
         await shop.answers()
         assert (await shop.log_in(customer.email, customer.password)).id == customer.id
-    assert kept <= _left(namespace), "the volumes and credentials were made anew"
+    assert kept <= _left(namespace), "the volumes and credentials were created again"
 
     namespace.kubectl("delete", "ecp", "kept", "--wait")
     eventually(lambda: not _left(namespace), 120, "nothing is left")

@@ -34,7 +34,7 @@ def test_a_small_shop_requests_at_most_1_5_cpus_and_3_gib(namespace: Namespace) 
     assert sum(_bytes(request["memory"]) for request in requests) <= 3 * 1024 * MEBIBYTE
 
 
-def test_images_share_all_but_5_mib(namespace: Namespace) -> None:
+def test_images_share_all_layers_but_5_mib(namespace: Namespace) -> None:
     deployment = namespace.get("deployment", "shop-order")
     image = deployment["spec"]["template"]["spec"]["containers"][0]["image"]
     layers = {service: _layers(image.replace("/order:", f"/{service}:")) for service in SERVICES}
@@ -47,7 +47,7 @@ def test_images_share_all_but_5_mib(namespace: Namespace) -> None:
 
 def _resident(namespace: Namespace, selector: str) -> float:
     """Returns the largest resident set of the pods in bytes, as they export it."""
-    resident = max(figures["process_resident_memory_bytes"] for figures in namespace.figures(selector).values())
+    resident = max(metrics["process_resident_memory_bytes"] for metrics in namespace.metrics(selector).values())
     print(f"{selector}: {resident / MEBIBYTE:.1f} MiB resident")
     return resident
 

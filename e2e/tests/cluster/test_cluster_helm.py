@@ -16,7 +16,7 @@ def namespace() -> Iterator[Namespace]:
     delete_namespace("e2e-helm", wait=False)
 
 
-async def test_helm_install_alone_gives_a_shop_that_takes_an_order(namespace: Namespace) -> None:
+async def test_helm_install_alone_creates_a_shop_that_takes_an_order(namespace: Namespace) -> None:
     namespace.apply(shops.node_port("mine", 30082))
 
     shops.helm_install(namespace, "mine")

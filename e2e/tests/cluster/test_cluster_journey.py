@@ -18,7 +18,7 @@ from shop_e2e.cluster.shops import DATABASES
 pytestmark = pytest.mark.cluster
 
 
-def test_a_platform_becomes_ready_and_its_status_says_what_is_true(namespace: Namespace) -> None:
+def test_a_platform_becomes_ready_and_its_status_is_correct(namespace: Namespace) -> None:
     namespace.kubectl("wait", "ecp/shop", "--for=condition=Ready", "--timeout=420s", timeout=430)
     platform = namespace.get("ecp", "shop")
     status = platform["status"]
@@ -61,7 +61,7 @@ async def test_the_whole_journey_through_the_gateway(namespace: Namespace, shop:
     await _stock_becomes(shop, product, StockAnswer(product_id=product, on_hand=10, reserved=0, available=10))
 
 
-async def test_anothers_order_is_not_found(shop: Shop, admin: Person) -> None:
+async def test_an_order_of_another_user_is_not_found(shop: Shop, admin: Person) -> None:
     _, product = await shop.stocked_product(admin, 1)
     order = await (await shop.register()).order((product, 1))
     stranger = await shop.register()
@@ -80,7 +80,7 @@ async def test_documentation_and_probes_answer_at_the_gateway(shop: Shop) -> Non
     assert {"/api/v1/orders", "/api/v1/products/{product_id}", "/api/v1/auth/register"} <= set(paths)
 
 
-def test_events_reach_every_consumer_and_no_letter_is_dead(namespace: Namespace) -> None:
+def test_events_reach_every_consumer_and_none_is_dead_lettered(namespace: Namespace) -> None:
     def queues() -> dict[str, int]:
         listed = namespace.kubectl(
             "exec",

@@ -1,4 +1,4 @@
-"""Of two operators one leads: when it dies the other takes over, and never do both write."""
+"""One of two operators leads: when it dies the other takes over, and never do both write."""
 
 from collections.abc import Iterator
 
@@ -21,7 +21,7 @@ def two_operators() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("two_operators")
-def test_when_the_leader_dies_the_other_operator_goes_on(namespace: Namespace) -> None:
+def test_when_the_leader_dies_the_other_operator_takes_over(namespace: Namespace) -> None:
     eventually(lambda: len(_leaders()) == 1, 60, "one of the two leads")
     (leader,) = _leaders()
 
@@ -34,9 +34,9 @@ def test_when_the_leader_dies_the_other_operator_goes_on(namespace: Namespace) -
         5,
         "the Service is back",
     )
-    eventually(lambda: len(OPERATOR.figures(PODS)) == 2, 60, "a second one runs again")
+    eventually(lambda: len(OPERATOR.metrics(PODS)) == 2, 60, "a second one runs again")
     assert len(_leaders()) == 1
 
 
 def _leaders() -> set[str]:
-    return {pod for pod, figures in OPERATOR.figures(PODS).items() if figures["ecommerce_operator_leading"] == 1}
+    return {pod for pod, metrics in OPERATOR.metrics(PODS).items() if metrics["ecommerce_operator_leading"] == 1}

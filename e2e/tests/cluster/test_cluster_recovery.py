@@ -25,7 +25,7 @@ async def test_orders_survive_the_death_of_every_pod(namespace: Namespace, shop:
             print(
                 f"{component}: {len(stream.failures) - before} orders refused, {len(stream.accepted)} accepted so far"
             )
-            _only_foreseen(stream.failures[before:], component)
+            _only_expected_failures(stream.failures[before:], component)
     await stream.assert_consistent()
 
 
@@ -47,7 +47,7 @@ def _container(namespace: Namespace, component: str) -> tuple[str, Object]:
     return pod["metadata"]["name"], pod["status"]["containerStatuses"][0]
 
 
-def _only_foreseen(failures: list[Failure], component: str) -> None:
+def _only_expected_failures(failures: list[Failure], component: str) -> None:
     """Asserts that refused orders got 503; connections may break only where the gateway itself was killed."""
     foreseen = {503, None} if component == "gateway" else {503}
     unforeseen = [failure for failure in failures if failure.status not in foreseen]

@@ -41,8 +41,8 @@ def _all_reserve(namespace: Namespace) -> bool:
     """Asserts that gRPC calls reach every pod: clients resolve the headless Service, and resolve again when connections
     end.
     """
-    figures = namespace.figures("app.kubernetes.io/component=inventory,app.kubernetes.io/instance=shop")
+    metrics = namespace.metrics("app.kubernetes.io/component=inventory,app.kubernetes.io/instance=shop")
     return all(
         any("Reserve" in series and "_count" in series and value > 0 for series, value in one.items())
-        for one in figures.values()
+        for one in metrics.values()
     )

@@ -34,7 +34,7 @@ def as_found(namespace: Namespace) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("as_found")
-async def test_every_command_of_the_tutorial_prints_what_it_shows(tmp_path: Path) -> None:
+async def test_every_command_of_the_tutorial_prints_what_the_page_shows(tmp_path: Path) -> None:
     clone, *lessons = examples(_TUTORIAL)
     assert clone.script.startswith("git clone"), "the reader's clone is this tree"
 

@@ -40,7 +40,7 @@ def uids(objects: dict[str, Object]) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_deleted_child_comes_back(namespace: Namespace, kind: str) -> None:
+def test_every_deleted_child_is_restored(namespace: Namespace, kind: str) -> None:
     before = children(namespace, kind)
     assert before, f"the shop has no {kind}"
 
@@ -53,7 +53,7 @@ def test_every_deleted_child_comes_back(namespace: Namespace, kind: str) -> None
     eventually(are_back, 5, f"all {len(before)} {kind} are back")
 
 
-def test_a_deleted_secret_comes_back_with_the_password_its_database_knows(namespace: Namespace) -> None:
+def test_a_deleted_secret_is_restored_with_the_password_of_its_database(namespace: Namespace) -> None:
     before = namespace.secret("shop-order-db")
 
     namespace.kubectl("delete", "secret", "shop-order-db")
@@ -82,7 +82,7 @@ CHANGES = [
 
 
 @pytest.mark.parametrize(("child", "path", "value"), CHANGES, ids=[f"{child}{path}" for child, path, _ in CHANGES])
-def test_an_owned_field_that_somebody_changed_is_put_back(
+def test_a_changed_field_that_the_operator_owns_is_restored(
     namespace: Namespace, child: str, path: str, value: object
 ) -> None:
     before = _field(namespace, child, path)
@@ -95,17 +95,17 @@ def test_an_owned_field_that_somebody_changed_is_put_back(
     eventually(lambda: _field(namespace, child, path) == before, 5, f"{child}{path} is {before!r} again")
 
 
-def test_replicas_belong_to_the_autoscaler_where_there_is_one(namespace: Namespace) -> None:
+def test_an_autoscaler_owns_the_replicas_of_its_deployment(namespace: Namespace) -> None:
     scaling = {"services": {"review": {"autoscaling": {"enabled": True, "min": 1, "max": 3}}}}
     namespace.patch("ecp", "shop", {"spec": scaling})
     try:
         eventually(lambda: children(namespace, "horizontalpodautoscalers"), 20, "the autoscaler is there")
-        _settle(namespace)
+        _complete(namespace)
         began = now()
 
         namespace.kubectl("scale", "deployment/shop-review", "--replicas=2")
         namespace.kubectl("rollout", "status", "deployment/shop-review", "--timeout=90s")
-        _settle(namespace)
+        _complete(namespace)
 
         assert namespace.get("deployment", "shop-review")["spec"]["replicas"] == 2
         assert [
@@ -123,7 +123,7 @@ def test_replicas_belong_to_the_autoscaler_where_there_is_one(namespace: Namespa
 
 
 def test_three_resyncs_and_a_restart_write_nothing_and_restart_no_pod(namespace: Namespace) -> None:
-    _settle(namespace)
+    _complete(namespace)
     pods, began = _pods(namespace), now()
 
     for _ in range(3):
@@ -161,10 +161,10 @@ def _pods(namespace: Namespace) -> dict[str, int]:
 
 def _passes() -> dict[str, float]:
     """Returns the passes that the leading operator has finished, by its pod; empty while none leads."""
-    figures = Namespace(OPERATOR_NAMESPACE).figures("app.kubernetes.io/component=operator")
+    metrics = Namespace(OPERATOR_NAMESPACE).metrics("app.kubernetes.io/component=operator")
     return {
         pod: one["ecommerce_operator_reconcile_duration_seconds_count"]
-        for pod, one in figures.items()
+        for pod, one in metrics.items()
         if one["ecommerce_operator_leading"] == 1
     }
 
@@ -181,7 +181,7 @@ def _resync(namespace: Namespace) -> None:
     )
 
 
-def _settle(namespace: Namespace) -> None:
+def _complete(namespace: Namespace) -> None:
     """Waits until the shop is Ready and the operator has observed its generation."""
     namespace.wait_ready("shop")
     _resync(namespace)

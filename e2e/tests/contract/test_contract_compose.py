@@ -45,27 +45,27 @@ def interpolated(value: object, given: Mapping[str, str]) -> str:
 
 
 def environment(service: str, given: Mapping[str, str]) -> dict[str, str]:
-    told = COMPOSE["services"][service]["environment"]
-    return {name: interpolated(value, given) for name, value in told.items()}
+    recorded = COMPOSE["services"][service]["environment"]
+    return {name: interpolated(value, given) for name, value in recorded.items()}
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_a_service_is_told_what_it_needs_and_nothing_that_it_does_not_know(service: str) -> None:
-    told = environment(service, filled_in())
+def test_a_service_gets_every_variable_it_needs_and_no_unknown_one(service: str) -> None:
+    recorded = environment(service, filled_in())
 
-    read(settings_of(service), told)
-    assert set(told) <= {name.upper() for name in settings_of(service).model_fields}
+    read(settings_of(service), recorded)
+    assert set(recorded) <= {name.upper() for name in settings_of(service).model_fields}
 
 
 @pytest.mark.parametrize(("name", "value"), [("TRUSTED_PROXIES", "172.16.0.0/12"), ("RATE_LIMITS", "read=off")])
-def test_the_gateway_is_told_whom_to_believe_and_what_to_limit(name: str, value: str) -> None:
-    told = read(settings_of("gateway"), environment("gateway", filled_in() | {name: value}))
+def test_the_gateway_gets_trusted_proxies_and_rate_limits(name: str, value: str) -> None:
+    recorded = read(settings_of("gateway"), environment("gateway", filled_in() | {name: value}))
 
-    assert getattr(told, name.lower()) == value
+    assert getattr(recorded, name.lower()) == value
 
 
 @pytest.mark.parametrize("service", _WITH_DATABASE)
-def test_a_migration_is_told_its_database(service: str) -> None:
+def test_a_migration_gets_its_database(service: str) -> None:
     assert read(MigrationSettings, environment(f"{service}-migrate", filled_in())).db_name == SERVICES[service].database
 
 
@@ -76,10 +76,10 @@ def test_a_service_has_the_ports_and_neighbours_of_its_chart(service: str) -> No
     expected |= {f"{name}_URL".upper(): f"http://{name}:{port}" for name, port in chart.get("routes", {}).items()}
     expected |= {f"{name}_PORT".upper(): str(port) for name, port in chart["ports"].items() if name != "metrics"}
 
-    told = environment(service, {})
+    recorded = environment(service, {})
 
     assert {
-        name: told[name] for name in told if name.endswith(("_GRPC", "_PORT", "_URL")) and name in expected
+        name: recorded[name] for name in recorded if name.endswith(("_GRPC", "_PORT", "_URL")) and name in expected
     } == expected
 
 
@@ -87,10 +87,10 @@ def test_a_service_has_the_ports_and_neighbours_of_its_chart(service: str) -> No
 def test_in_production_no_secret_is_in_the_environment(service: str) -> None:
     secrets = {name for name, value in EXAMPLE.items() if re.search("PASSWORD|SECRET", name)}
     overlay: Mapping[str, Any] = PROD["services"][service]
-    told = COMPOSE["services"][service]["environment"] | overlay["environment"]
+    recorded = COMPOSE["services"][service]["environment"] | overlay["environment"]
 
-    assert [name for name, value in told.items() if any(secret in str(value) for secret in secrets)] == []
-    files = {name.removesuffix("_FILE"): value for name, value in told.items() if name.endswith("_FILE")}
+    assert [name for name, value in recorded.items() if any(secret in str(value) for secret in secrets)] == []
+    files = {name.removesuffix("_FILE"): value for name, value in recorded.items() if name.endswith("_FILE")}
     assert set(files) <= {name.upper() for name in settings_of(service).model_fields}
     assert {Path(file).name for file in files.values()} == set(overlay["secrets"]) <= set(PROD["secrets"])
 
@@ -103,12 +103,12 @@ def test_every_variable_of_the_files_is_in_the_example_or_says_what_it_is_for() 
 
 
 @pytest.mark.parametrize("job", PROMETHEUS["scrape_configs"], ids=lambda job: job["job_name"])
-def test_every_target_of_prometheus_has_the_labels_that_rules_ask_for(job: Mapping[str, Any]) -> None:
+def test_every_prometheus_target_has_the_labels_that_rules_select(job: Mapping[str, Any]) -> None:
     for address, labels in targets(job):
         assert labels == {"namespace": "shop", "platform": "shop", "component": address.partition(":")[0]}
 
 
-def test_prometheus_reads_what_the_prometheus_of_the_chart_does() -> None:
+def test_prometheus_of_compose_scrapes_the_targets_of_the_chart() -> None:
     jobs = PROMETHEUS["scrape_configs"]
     chart: Mapping[str, int] = yaml.safe_load((_ROOT / "charts/monitoring/values.yaml").read_text())["targets"]
     wanted = {(f"{component}:{port}", "/metrics", "") for component, port in chart.items()}

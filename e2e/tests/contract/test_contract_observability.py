@@ -25,7 +25,7 @@ def test_alerts_fire_when_they_should_and_are_silent_when_not(scenarios: str) ->
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_prometheus_takes_every_rule() -> None:
+def test_prometheus_accepts_every_rule() -> None:
     done = prometheus.promtool("check", "rules", *sorted((prometheus.OBSERVABILITY / "rules").glob("*.yaml")))
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -41,7 +41,7 @@ def test_every_alert_fires_in_one_scenario_and_is_silent_in_another(alert: dict[
 
 
 @pytest.mark.parametrize("alert", prometheus.alerts(), ids=lambda alert: alert["alert"])
-def test_every_alert_says_what_it_means_and_has_its_runbook(alert: dict[str, Any]) -> None:
+def test_every_alert_has_a_summary_and_a_runbook(alert: dict[str, Any]) -> None:
     name = alert["alert"]
     assert alert["labels"]["severity"] in ("page", "ticket")
     assert alert["annotations"].keys() == {"summary", "description", "runbook_url"}
@@ -52,7 +52,7 @@ def test_every_alert_says_what_it_means_and_has_its_runbook(alert: dict[str, Any
     assert "**Do**: " in runbook
 
 
-def test_every_runbook_is_of_an_alert() -> None:
+def test_every_runbook_section_belongs_to_an_alert() -> None:
     runbooks = re.findall(r"(?m)^### (\w+)\n\n\*(?:page|ticket)\.\*", _OPERATIONS)
     assert sorted(runbooks) == sorted(alert["alert"] for alert in prometheus.alerts())
 
@@ -67,7 +67,7 @@ def test_every_metric_in_a_rule_has_a_selector_that_charts_can_narrow_to_one_sho
             assert re.search(rf"\b{name}(?!{{)\b(?!\{{)", rule["expr"]) is None, rule["expr"]
 
 
-def test_dashboards_are_what_their_description_says() -> None:
+def test_dashboards_are_current() -> None:
     stale = [dashboard.name for dashboard in DASHBOARDS if dashboard.path.read_text() != dashboards.text_of(dashboard)]
     assert stale == [], "run make dashboards"
 

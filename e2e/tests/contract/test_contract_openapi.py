@@ -14,7 +14,7 @@ _CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
 
 @pytest.mark.parametrize("examples", [10, pytest.param(100, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("service", [service for service in SERVICES if service != "gateway"])
-async def test_a_service_does_what_its_openapi_document_says(
+async def test_a_service_conforms_to_its_openapi_document(
     stack: Stack, shop: Shop, admin: Person, service: str, examples: int
 ) -> None:
     """Sends so many examples of each operation, and of each way in which a request may be invalid."""

@@ -44,23 +44,23 @@ class World:
 
 
 @pytest.fixture(scope="module")
-async def strangers(shop: Shop, admin: Person) -> dict[str, Person]:
+async def other_users(shop: Shop, admin: Person) -> dict[str, Person]:
     """Callers who own none of the objects, shared by all worlds but those in which an account itself is changed."""
-    return await new_strangers(shop, admin)
+    return await register_other_users(shop, admin)
 
 
-async def new_strangers(shop: Shop, admin: Person) -> dict[str, Person]:
+async def register_other_users(shop: Shop, admin: Person) -> dict[str, Person]:
     customer, seller = await shop.register(), await shop.register("seller")
     return {"customer": customer, "seller": seller, "admin": await shop.another_admin(admin)}
 
 
 @pytest.fixture(scope="module")
-async def shared(shop: Shop, admin: Person, strangers: dict[str, Person]) -> dict[str, World]:
+async def shared(shop: Shop, admin: Person, other_users: dict[str, Person]) -> dict[str, World]:
     """Worlds by owner, for requests that do not change them."""
-    return {kind: await new_world(shop, admin, strangers, f"{kind}{_EVERYTHING}") for kind in (*_SELLERS_OWN, "")}
+    return {kind: await new_world(shop, admin, other_users, f"{kind}{_EVERYTHING}") for kind in (*_SELLERS_OWN, "")}
 
 
-async def new_world(shop: Shop, admin: Person, strangers: dict[str, Person], path: str) -> World:
+async def new_world(shop: Shop, admin: Person, other_users: dict[str, Person], path: str) -> World:
     """Creates as much of a world as the route's path needs."""
     seller, product = await shop.stocked_product(admin, 100)
     customer = await shop.register()
@@ -92,7 +92,7 @@ async def new_world(shop: Shop, admin: Person, strangers: dict[str, Person], pat
     if "{payment_method_id}" in path:
         saved = await customer.call("POST", "/payment-methods", {"payment_method": "pm_card_visa"})
         ids["payment_method_id"] = saved["id"]
-    return World(shop, {**strangers, "owner": owner}, ids, _bodies(product, category, order.id))
+    return World(shop, {**other_users, "owner": owner}, ids, _bodies(product, category, order.id))
 
 
 _ADDRESS = {
@@ -151,13 +151,13 @@ def _named(cell: Cell, caller: str) -> str:
 
 
 @pytest.mark.parametrize(("cell", "caller"), [pytest.param(c, who, id=_named(c, who)) for c, who in cells()])
-async def test_everybody_may_do_what_the_table_says_and_nothing_else(
-    shop: Shop, admin: Person, strangers: dict[str, Person], shared: dict[str, World], cell: Cell, caller: str
+async def test_every_caller_may_do_exactly_what_the_route_table_says(
+    shop: Shop, admin: Person, other_users: dict[str, Person], shared: dict[str, World], cell: Cell, caller: str
 ) -> None:
     changes_account = cell.path.startswith("/api/v1/users/") and cell.method != "GET" and caller != "anonymous"
     changes = cell.ownership is Ownership.OWNER and cell.method != "GET" and caller in ("admin", "owner")
     kind = next((part for part in _SELLERS_OWN if part in cell.path), "")
-    people = await new_strangers(shop, admin) if changes_account else strangers
+    people = await register_other_users(shop, admin) if changes_account else other_users
     world = await new_world(shop, admin, people, cell.path) if changes or changes_account else shared[kind]
 
     answer = await world.ask(cell, caller)
@@ -167,14 +167,14 @@ async def test_everybody_may_do_what_the_table_says_and_nothing_else(
         assert answer.status_code == 401, answer.text
     elif caller in set(Role) and Role(caller) not in cell.roles:
         assert answer.status_code == 403, answer.text
-    elif cell.ownership is Ownership.OWNER and caller in _strangers(cell):
+    elif cell.ownership is Ownership.OWNER and caller in _callers_without_ownership(cell):
         assert answer.status_code in (403, 404), answer.text
     elif caller != "anonymous":
         assert answer.status_code != 401, answer.text
         assert answer.status_code != 403 or answer.json()["code"] != "forbidden", answer.text
 
 
-def _strangers(cell: Cell) -> set[str]:
+def _callers_without_ownership(cell: Cell) -> set[str]:
     """Registers callers who own none of the objects."""
     kept_from_admins = any(part in cell.path for part in _NOT_EVEN_ADMINS)
     return {"customer", "seller"} | ({"admin"} if kept_from_admins else set())

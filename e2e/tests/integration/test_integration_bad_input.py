@@ -92,7 +92,7 @@ def orders() -> Iterator[Case]:
 
 def accounts() -> Iterator[Case]:
     for email in (
-        '"nobody"',
+        '"anonymous"',
         '""',
         "1",
         "null",
@@ -101,24 +101,24 @@ def accounts() -> Iterator[Case]:
         '"\\ud800@example.com"',
         f'"{"a" * 300}@example.com"',
     ):
-        yield Case("nobody", "POST", "/auth/register", f'{{"email": {email}, "password": "long enough to be one"}}')
-        yield Case("nobody", "POST", "/auth/login", f'{{"email": {email}, "password": "long enough to be one"}}')
+        yield Case("anonymous", "POST", "/auth/register", f'{{"email": {email}, "password": "long enough to be one"}}')
+        yield Case("anonymous", "POST", "/auth/login", f'{{"email": {email}, "password": "long enough to be one"}}')
     for password in ('"short"', '""', "1", "null", SURROGATE, f'"{"p" * 5000}"'):
         body = f'{{"email": "refused@example.com", "password": {password}}}'
-        yield Case("nobody", "POST", "/auth/register", body)
+        yield Case("anonymous", "POST", "/auth/register", body)
     for role in ('"admin"', '"root"', "1", SURROGATE):
         body = f'{{"email": "refused@example.com", "password": "long enough to be one", "role": {role}}}'
-        yield Case("nobody", "POST", "/auth/register", body)
+        yield Case("anonymous", "POST", "/auth/register", body)
     yield Case(
-        "nobody",
+        "anonymous",
         "POST",
         "/auth/login",
-        '{"email": "nobody@example.com", "password": "wrong password"}',
+        '{"email": "unknown@example.com", "password": "wrong password"}',
         401,
         "wrong_credentials",
     )
-    yield Case("nobody", "POST", "/auth/refresh", '{"refresh_token": "made up"}', 401, "invalid_refresh_token")
-    yield Case("nobody", "POST", "/auth/refresh", '{"refresh_token": "a\\u0000b"}', 401, "invalid_refresh_token")
+    yield Case("anonymous", "POST", "/auth/refresh", '{"refresh_token": "made up"}', 401, "invalid_refresh_token")
+    yield Case("anonymous", "POST", "/auth/refresh", '{"refresh_token": "a\\u0000b"}', 401, "invalid_refresh_token")
     for name in (NUL, SURROGATE, "1", '""', f'"{"n" * 5000}"'):
         yield Case("buyer", "PUT", "/users/me", f'{{"display_name": {name}}}')
 
@@ -156,7 +156,7 @@ def catalogue() -> Iterator[Case]:
 
 
 @pytest.mark.parametrize("case", [*orders(), *accounts(), *catalogue()], ids=str)
-async def test_a_bad_body_is_refused_by_name(world: World, case: Case) -> None:
+async def test_a_bad_body_is_refused_with_a_stable_code(world: World, case: Case) -> None:
     def filled(template: str) -> str:
         return template.replace("{product}", str(world.product)).replace("{category}", str(world.category))
 
@@ -179,7 +179,7 @@ async def test_a_bad_body_is_refused_by_name(world: World, case: Case) -> None:
     ],
     ids=lambda value: repr(value[:20]),
 )
-async def test_what_is_no_json_is_refused(world: World, content: bytes, content_type: str) -> None:
+async def test_a_body_that_is_not_json_is_refused(world: World, content: bytes, content_type: str) -> None:
     headers = {**world.buyer.headers, "Content-Type": content_type}
     answer = await world.shop.http.post("/orders", content=content, headers=headers)
 
@@ -187,7 +187,7 @@ async def test_what_is_no_json_is_refused(world: World, content: bytes, content_
     assert_problem(answer, answer.status_code, answer.json()["code"])
 
 
-@pytest.mark.parametrize("who", ["buyer", "nobody"])
+@pytest.mark.parametrize("who", ["buyer", "anonymous"])
 async def test_an_oversize_body_is_refused(world: World, who: str) -> None:
     path = "/orders" if who == "buyer" else "/auth/login"
     body = b'{"items": "' + b"x" * (2 * 1024 * 1024) + b'"}'
@@ -233,7 +233,7 @@ async def test_a_bad_address_is_refused(world: World, path: str, status: int, co
     assert_problem(await world.shop.http.get(path, headers=world.buyer.headers), status, code)
 
 
-async def test_raw_bytes_in_a_query_are_no_fault_of_the_shop(world: World) -> None:
+async def test_raw_bytes_in_a_query_cause_no_server_error(world: World) -> None:
     for query in ("q=%ff%fe", "q=%ed%a0%80", "q=%", "q=%zz", "q=" + "x" * 5000, "&&&=", "q[]=1"):
         answer = await world.shop.http.get(f"/products?{query}")
         assert answer.status_code in (200, 400, 414, 422), (query, answer.text)
@@ -253,7 +253,7 @@ async def test_a_bad_idempotency_key_is_refused(world: World, key: str) -> None:
     assert_problem(await world.shop.http.post("/orders", json={"items": items}, headers=headers), 422, "invalid_field")
 
 
-async def test_another_body_under_a_key_is_refused(world: World) -> None:
+async def test_another_body_under_the_same_key_is_refused(world: World) -> None:
     _seller, product = await world.shop.stocked_product(world.admin, 10)
     await world.buyer.order((product, 1), key="mine")
     headers = {**world.buyer.headers, "Idempotency-Key": "mine"}
@@ -264,7 +264,7 @@ async def test_another_body_under_a_key_is_refused(world: World) -> None:
     assert_problem(answer, 422, "idempotency_key_reused")
 
 
-async def test_other_peoples_things_stay_theirs(world: World) -> None:
+async def test_objects_of_other_users_are_not_accessible(world: World) -> None:
     (order,) = (await world.shop.http.get("/orders?limit=1", headers=world.buyer.headers)).json()["data"]
     stranger, rival = await world.shop.register(), await world.shop.register("seller")
     review = await world.buyer.call("POST", f"/products/{world.product}/reviews", {"rating": 5})
@@ -306,7 +306,7 @@ def forged(person: Person) -> str:
 
 
 @pytest.mark.parametrize("service", ["gateway", "order", "user", "review"])
-async def test_a_forged_token_opens_nothing(stack: Stack, world: World, service: str) -> None:
+async def test_a_forged_token_is_refused_everywhere(stack: Stack, world: World, service: str) -> None:
     """Neither the gateway nor a service behind it accepts the token: no service trusts what the gateway forwards."""
     method, path = {"review": ("DELETE", "/reviews/1"), "user": ("GET", "/users/me")}.get(service, ("GET", "/orders"))
     buyer = world.buyer
@@ -320,7 +320,7 @@ async def test_a_forged_token_opens_nothing(stack: Stack, world: World, service:
         assert_problem(answer, 401, "unauthenticated")
 
 
-async def test_an_expired_token_says_so(stack: Stack, world: World) -> None:
+async def test_an_expired_token_has_its_own_code(stack: Stack, world: World) -> None:
     signer = Signer(stack.plan.jwt_secret, timedelta(seconds=60), uuid.uuid4)
     made = datetime.now(UTC)
     account = Account(UserId(world.buyer.id), Email(world.buyer.email), Role.CUSTOMER, "Buyer", made)

@@ -91,7 +91,7 @@ async def test_every_service_is_migrated_and_healthy(composed: Composed) -> None
     assert all(state.startswith("Exited (0)") for state in migrations.values()), migrations
 
 
-async def test_prometheus_reads_every_service(composed: Composed) -> None:
+async def test_prometheus_scrapes_every_service_of_compose(composed: Composed) -> None:
     async with httpx.AsyncClient(base_url=composed.prometheus) as client:
 
         async def all_are_up() -> bool:

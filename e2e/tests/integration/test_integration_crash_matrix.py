@@ -35,7 +35,7 @@ async def box() -> AsyncIterator[Mailbox]:
 
 
 @pytest.fixture(scope="module")
-async def fragile(tmp_path_factory: pytest.TempPathFactory, box: Mailbox) -> AsyncIterator[Stack]:
+async def crashable(tmp_path_factory: pytest.TempPathFactory, box: Mailbox) -> AsyncIterator[Stack]:
     """A stack whose services can be crashed at a point."""
     async with isolated_stack(
         "crash", tmp_path_factory.mktemp("crash-logs"), box, launcher="shop_e2e.faults.crash_points"
@@ -44,48 +44,48 @@ async def fragile(tmp_path_factory: pytest.TempPathFactory, box: Mailbox) -> Asy
 
 
 @pytest.fixture(scope="module")
-async def points(fragile: Stack, box: Mailbox) -> list[tuple[str, str]]:
+async def points(crashable: Stack, box: Mailbox) -> list[tuple[str, str]]:
     """Every crash point between an order and its refund, in the order of services."""
-    await _journey(fragile, box)
-    return [(service, point) for service in SERVICES for point in _lines(fragile.crash_points_of(service))]
+    await _journey(crashable, box)
+    return [(service, point) for service in SERVICES for point in _lines(crashable.crash_points_of(service))]
 
 
 def _lines(record: Path) -> list[str]:
     return sorted(record.read_text().splitlines()) if record.exists() else []
 
 
-async def test_a_death_at_any_point_is_finished_by_the_next_start(
-    fragile: Stack, points: list[tuple[str, str]], box: Mailbox
+async def test_a_crash_at_a_sample_of_points_is_recovered_by_the_next_start(
+    crashable: Stack, points: list[tuple[str, str]], box: Mailbox
 ) -> None:
     seed = int(os.environ.get("SEED", random.randrange(2**32)))
     chosen = random.Random(seed).sample(points, min(_SAMPLE, len(points)))
     print(f"seed {seed}: {len(chosen)} of {len(points)} points")
 
-    await _die_at_each(fragile, chosen, box)
+    await _crash_at_each(crashable, chosen, box)
 
 
 @pytest.mark.slow
-async def test_a_death_at_every_point_is_finished_by_the_next_start(
-    fragile: Stack, points: list[tuple[str, str]], box: Mailbox
+async def test_a_crash_at_every_point_is_recovered_by_the_next_start(
+    crashable: Stack, points: list[tuple[str, str]], box: Mailbox
 ) -> None:
-    await _die_at_each(fragile, points, box)
+    await _crash_at_each(crashable, points, box)
 
 
-async def _die_at_each(stack: Stack, points: list[tuple[str, str]], box: Mailbox) -> None:
+async def _crash_at_each(stack: Stack, points: list[tuple[str, str]], box: Mailbox) -> None:
     """Runs one journey per crash point. What a sweeper did in the recorded run, another part may do first in this one:
     such a point is reported as not reached; most must be reached.
     """
     missed = []
     for number, (service, point) in enumerate(points, 1):
         print(f"{number:>4} of {len(points)}  {service:<12} {point}")
-        if not await _die_at(stack, service, point, box):
+        if not await _crash_at(stack, service, point, box):
             missed.append(f"{service} {point}")
     print(f"{len(missed)} points not reached: {missed}")
     assert len(missed) <= len(points) // 5 + 1
 
 
-async def _die_at(stack: Stack, service: str, point: str, box: Mailbox) -> bool:
-    """Runs the journey while a service dies at the point and is restarted as Kubernetes would. Returns whether it died."""
+async def _crash_at(stack: Stack, service: str, point: str, box: Mailbox) -> bool:
+    """Runs the journey while a service crashes at the point and is restarted. Returns whether it crashed."""
     await stack.stop(service)
     await stack.start_with_crash_point(service, point)
     async with stack.restarted_on_exit(service) as deaths:
@@ -114,7 +114,9 @@ async def _journey(stack: Stack, box: Mailbox) -> None:
 
         async with consistency.open_checker(stack) as opened:
             await opened.wait_until_consistent(_ENDS_WITHIN)
-        await eventually(lambda: _mailed(box, buyer, {str(returned): 4, str(kept): 2, str(given_up): 2}), _ENDS_WITHIN)
+        await eventually(
+            lambda: _all_mails_arrived(box, buyer, {str(returned): 4, str(kept): 2, str(given_up): 2}), _ENDS_WITHIN
+        )
 
 
 async def _order(buyer: Person, product: int) -> uuid.UUID:
@@ -131,7 +133,7 @@ async def _is(buyer: Person, path: str, status: str) -> bool:
     return bool((await retry(lambda: buyer.call("GET", path)))["status"] == status)
 
 
-async def _mailed(box: Mailbox, buyer: Person, expected: dict[str, int]) -> bool:
+async def _all_mails_arrived(box: Mailbox, buyer: Person, expected: dict[str, int]) -> bool:
     """Returns whether all mails have arrived.
 
     Each arrives once; twice, under one Message-ID, only if the crash fell between the mail server's acceptance and its

@@ -59,7 +59,7 @@ async def _has_data(watched: Prometheus, panel: Panel) -> bool:
 @pytest.fixture
 async def watched(stack: Stack, tmp_path: Path) -> AsyncIterator[Prometheus]:
     """A Prometheus that scrapes the shop's processes, its broker, and metrics of an operator."""
-    with _operators_figures() as operator:
+    with _operator_metrics() as operator:
         services = [Target(f"127.0.0.1:{ports.metrics}", name) for name, ports in stack.plan.ports.items()]
         queues = {"family": ["queue_coarse_metrics"], "vhost": [stack.plan.name]}
         broker = f"{_address_of(_BROKER)}:15692"
@@ -73,7 +73,7 @@ async def watched(stack: Stack, tmp_path: Path) -> AsyncIterator[Prometheus]:
 
 
 @contextlib.contextmanager
-def _operators_figures() -> Iterator[int]:
+def _operator_metrics() -> Iterator[int]:
     """Serves the operator's metrics for one shop and yields the port."""
     port = free_port()
     server, thread = prometheus_client.start_http_server(port, addr="127.0.0.1")

@@ -82,7 +82,7 @@ async def stock_is(shop: Shop, product_id: int, on_hand: int, reserved: int) -> 
     await eventually(it_is)
 
 
-async def test_a_refreshed_session_goes_on_and_its_old_token_does_not(shop: Shop) -> None:
+async def test_a_refreshed_session_continues_and_its_old_token_is_refused(shop: Shop) -> None:
     person = await shop.register()
     tokens = await shop.api.user.login(LoginRequest(email=person.email, password=person.password))
     refreshing = RefreshRequest(refresh_token=tokens.refresh_token)
@@ -102,7 +102,7 @@ async def test_the_version_may_be_left_out_of_the_path(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize("service", SERVICES)
-async def test_every_service_tells_how_it_is(stack: Stack, service: str) -> None:
+async def test_every_service_answers_its_probes(stack: Stack, service: str) -> None:
     async with httpx.AsyncClient(base_url=stack.url_of(service)) as client:
         for path in ("/health", "/ready", "/swagger/", "/openapi.json"):
             assert (await client.get(path)).status_code == 200, path
@@ -110,7 +110,7 @@ async def test_every_service_tells_how_it_is(stack: Stack, service: str) -> None
     assert "http_server_request_duration_seconds_bucket" in metrics.text
 
 
-async def test_the_gateway_describes_the_whole_shop(stack: Stack) -> None:
+async def test_the_gateway_serves_the_openapi_document_of_the_whole_shop(stack: Stack) -> None:
     async with httpx.AsyncClient(base_url=stack.url) as client:
         paths = (await client.get("/openapi.json")).json()["paths"]
 
@@ -118,7 +118,9 @@ async def test_the_gateway_describes_the_whole_shop(stack: Stack) -> None:
     assert {"/api/v1/inventory/{product_id}", "/api/v1/products/{product_id}/reviews"} <= set(paths)
 
 
-async def test_a_page_is_degraded_not_lost_while_reviews_are_away(stack: Stack, shop: Shop, admin: Person) -> None:
+async def test_a_product_page_is_degraded_but_served_while_reviews_are_down(
+    stack: Stack, shop: Shop, admin: Person
+) -> None:
     _seller, cup = await shop.stocked_product(admin, 3)
     await stack.stop("review")
     try:
@@ -139,7 +141,9 @@ async def test_a_page_is_degraded_not_lost_while_reviews_are_away(stack: Stack, 
     await eventually(is_whole_again)
 
 
-async def test_orders_wait_for_inventory_and_go_on_with_it(stack: Stack, shop: Shop, admin: Person) -> None:
+async def test_orders_are_refused_while_inventory_is_down_and_accepted_afterwards(
+    stack: Stack, shop: Shop, admin: Person
+) -> None:
     _seller, cup = await shop.stocked_product(admin, 3)
     buyer = await shop.register()
     await stack.stop("inventory")

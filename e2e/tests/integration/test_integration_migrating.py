@@ -7,7 +7,7 @@ import asyncpg
 from devtools.stack import Plan, Servers, Stack, free_ports
 
 
-async def test_what_a_database_holds_is_there_after_it_is_migrated_again(tmp_path: Path) -> None:
+async def test_migrating_again_keeps_the_data(tmp_path: Path) -> None:
     plan = Plan(name=f"kept-{uuid.uuid4().hex[:8]}", logs=tmp_path, ports=free_ports(), redis_database=1)
     stack = Stack(plan, Servers.from_environment())
     try:

@@ -41,15 +41,15 @@ async def test_a_placed_order_reserves_its_stock_by_an_event_that_arrives(
     await inventory.close()
 
 
-async def test_an_order_is_read_by_its_buyer_and_admins_and_nobody_else(shop: Shop, admin: Person) -> None:
+async def test_only_the_buyer_and_admins_can_read_an_order(shop: Shop, admin: Person) -> None:
     seller, product = await shop.stocked_product(admin, 2)
-    buyer, stranger = await shop.register(), await shop.register()
+    buyer, other = await shop.register(), await shop.register()
     order = await buyer.order((product, 1))
     path = f"/orders/{order.id}"
 
     for reader in (buyer, admin):
         assert (await reader.api.order.get_order(order.id)).id == order.id
-    for other in (stranger, seller):
+    for other in (other, seller):
         assert await refused(other, "GET", path) == (404, "unknown_order")
         assert await refused(other, "DELETE", path) == (404, "unknown_order")
     assert (await shop.http.get(path)).status_code == 401
@@ -90,18 +90,18 @@ async def test_refunds_never_exceed_what_was_captured_and_do_not_repeat(shop: Sh
 
 async def test_a_payment_is_its_buyers_own(shop: Shop, admin: Person) -> None:
     _seller, product = await shop.stocked_product(admin, 5)
-    buyer, stranger = await shop.register(), await shop.register()
+    buyer, other = await shop.register(), await shop.register()
     order = await buyer.order((product, 1))
 
     paying = {"order_id": str(order.id), "payment_method": "pm_card_visa", "confirm": True}
-    assert (await refused(stranger, "POST", "/payments", paying))[0] == 404
+    assert (await refused(other, "POST", "/payments", paying))[0] == 404
     payment = await buyer.pay(order.id)
     for method, path, body in (
         ("GET", f"/payments/{payment.id}", None),
         ("GET", f"/payments/order/{order.id}", None),
         ("POST", f"/payments/{payment.id}/confirm", {"payment_method": "pm_card_visa"}),
     ):
-        assert (await refused(stranger, method, path, body))[0] == 404, path
+        assert (await refused(other, method, path, body))[0] == 404, path
 
 
 async def test_a_reset_token_is_bound_to_its_user_and_works_once(shop: Shop, mails: Mailbox) -> None:
@@ -129,7 +129,7 @@ def token_in(text: str) -> str:
     return found.group(1)
 
 
-async def test_products_stock_and_users_are_written_by_who_may(shop: Shop, admin: Person) -> None:
+async def test_products_stock_and_users_are_written_only_with_permission(shop: Shop, admin: Person) -> None:
     seller, product = await shop.stocked_product(admin, 5)
     other_seller, customer = await shop.register("seller"), await shop.register()
     category = (await shop.api.product.get_details(product)).product.category_id
@@ -140,23 +140,23 @@ async def test_products_stock_and_users_are_written_by_who_may(shop: Shop, admin
         "category_id": category,
     }
 
-    for stranger in (customer, other_seller):
+    for other in (customer, other_seller):
         for method, path, body in (
             ("PUT", f"/products/{product}", wanted),
             ("DELETE", f"/products/{product}", None),
             ("PUT", f"/inventory/{product}", {"quantity": 0}),
-            ("PUT", f"/users/{seller.id}", {"display_name": "Somebody else"}),
+            ("PUT", f"/users/{seller.id}", {"display_name": "Another name"}),
             ("DELETE", f"/users/{seller.id}", None),
-            ("PUT", f"/users/{stranger.id}", {"role": "admin"}),
+            ("PUT", f"/users/{other.id}", {"role": "admin"}),
             ("POST", "/categories", {"name": "Mine"}),
         ):
-            status, _ = await refused(stranger, method, path, body)
+            status, _ = await refused(other, method, path, body)
             assert status in (403, 404), f"{method} {path}: {status}"
     assert (await refused(customer, "POST", "/products", wanted))[0] == 403
     assert (await shop.stock(product)).on_hand == 5
 
 
-async def test_public_answers_carry_no_personal_data(shop: Shop, admin: Person) -> None:
+async def test_public_responses_have_no_personal_data(shop: Shop, admin: Person) -> None:
     seller, product = await shop.stocked_product(admin, 5)
     buyer = await shop.register()
     await buyer.buy((product, 1))
@@ -169,7 +169,7 @@ async def test_public_answers_carry_no_personal_data(shop: Shop, admin: Person) 
         assert not re.search(r'"(email|phone|password\w*|address)"', text), path
 
 
-async def test_concurrent_posts_make_one_thing(shop: Shop, admin: Person) -> None:
+async def test_concurrent_posts_with_one_key_create_one_object(shop: Shop, admin: Person) -> None:
     person = {"email": f"twin-{uuid.uuid4().hex[:8]}@example.com", "password": "long enough to be one"}
     registered = await asyncio.gather(*(shop.http.post("/auth/register", json=person) for _ in range(10)))
     assert Counter(answer.status_code for answer in registered) == {201: 1, 409: 9}
@@ -183,7 +183,7 @@ async def test_concurrent_posts_make_one_thing(shop: Shop, admin: Person) -> Non
     assert Counter(answer.status_code for answer in await asyncio.gather(*reviewing)) == {201: 1, 409: 9}
 
 
-async def test_wrong_credentials_a_taken_address_and_an_empty_cart_say_so(shop: Shop) -> None:
+async def test_wrong_credentials_a_taken_address_and_an_empty_cart_have_their_own_codes(shop: Shop) -> None:
     person = await shop.register()
     with pytest.raises(ProblemError) as wrong:
         await shop.log_in(person.email, "not the password")
@@ -194,7 +194,7 @@ async def test_wrong_credentials_a_taken_address_and_an_empty_cart_say_so(shop: 
     assert await refused(person, "POST", "/orders", {}) == (422, "cart_empty")
 
 
-async def test_zero_does_not_vanish(shop: Shop, admin: Person) -> None:
+async def test_zero_values_are_not_left_out(shop: Shop, admin: Person) -> None:
     _seller, product = await shop.stocked_product(admin, 0)
 
     assert await shop.stock(product) == StockAnswer(product_id=product, on_hand=0, reserved=0, available=0)
@@ -204,7 +204,7 @@ async def test_zero_does_not_vanish(shop: Shop, admin: Person) -> None:
     assert (details.stock.available, details.rating.average, details.rating.count) == (0, 0, 0)
 
 
-async def test_money_is_integers_everywhere(shop: Shop, admin: Person) -> None:
+async def test_money_is_an_integer_everywhere(shop: Shop, admin: Person) -> None:
     _seller, product = await shop.stocked_product(admin, 5)
     buyer = await shop.register()
     order = await buyer.buy((product, 3))

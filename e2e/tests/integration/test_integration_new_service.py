@@ -56,7 +56,7 @@ def test_a_new_service_passes_every_check(repository: Path) -> None:
     passes(repository, "pytest", "-p", "no:cacheprovider", tests)
 
 
-def test_a_new_service_is_named_wherever_its_siblings_are(repository: Path) -> None:
+def test_a_new_service_is_registered_wherever_other_services_are(repository: Path) -> None:
     made = new(repository, "gallery", "--plural", "galleries")
 
     assert made.returncode == 0, made.stderr
@@ -88,7 +88,7 @@ def test_a_new_service_is_named_wherever_its_siblings_are(repository: Path) -> N
         (["sheep", "--plural", "sheep"], "write another --plural"),
     ],
 )
-def test_a_bad_name_is_refused_in_a_line_and_nothing_is_made(
+def test_a_bad_name_is_refused_in_one_line_and_nothing_is_created(
     repository: Path, arguments: list[str], complaint: str
 ) -> None:
     before = {path: path.read_bytes() for path in repository.rglob("*") if path.is_file()}

@@ -1,4 +1,4 @@
-"""Under concurrency nothing is sold twice and no customer is charged twice."""
+"""Concurrent requests sell nothing twice and charge no customer twice."""
 
 import asyncio
 from collections import Counter
@@ -35,7 +35,7 @@ async def place(buyer: Person, product: int, quantity: int, key: str | None = No
     return await buyer.shop.http.post("/orders", json={"items": items}, headers=headers)
 
 
-async def test_one_key_fifty_times_at_once_is_one_order(shop: Shop, admin: Person) -> None:
+async def test_fifty_concurrent_requests_with_one_key_place_one_order(shop: Shop, admin: Person) -> None:
     _seller, product = await shop.stocked_product(admin, 50)
     buyer = await shop.register()
 
@@ -79,7 +79,7 @@ async def test_cancelled_stock_can_be_sold_again(shop: Shop, admin: Person) -> N
     assert await shop.stock(product) == StockAnswer(product_id=product, on_hand=1, reserved=1, available=0)
 
 
-async def test_an_order_that_is_never_paid_gives_its_stock_back(stack: Stack, shop: Shop, admin: Person) -> None:
+async def test_an_unpaid_order_releases_its_stock_when_it_expires(stack: Stack, shop: Shop, admin: Person) -> None:
     _seller, product = await shop.stocked_product(admin, 1)
     buyer = await shop.register()
     order = await buyer.order((product, 1))

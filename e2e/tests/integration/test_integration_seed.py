@@ -45,7 +45,7 @@ async def first_run(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> t
     return await _seed(stack, pictures), pictures
 
 
-async def test_a_seeded_shop_is_found_by_list_search_and_category(
+async def test_seeded_products_are_found_by_list_search_and_category(
     shop: Shop, admin: Person, first_run: tuple[str, Path]
 ) -> None:
     products = await _seeded_products(shop, admin)
@@ -65,7 +65,7 @@ async def test_a_seeded_shop_is_found_by_list_search_and_category(
 
 
 @pytest.mark.usefixtures("first_run")
-async def test_a_seeded_shop_recommends_what_is_bought_together_and_shows_reviews(shop: Shop, admin: Person) -> None:
+async def test_a_seeded_shop_has_recommendations_and_reviews(shop: Shop, admin: Person) -> None:
     products = await _seeded_products(shop, admin)
 
     reasons = {
@@ -78,7 +78,7 @@ async def test_a_seeded_shop_recommends_what_is_bought_together_and_shows_review
 
 
 @pytest.mark.usefixtures("first_run")
-async def test_a_seeded_shop_has_sold_all_year_and_its_books_agree(stack: Stack, admin: Person) -> None:
+async def test_a_seeded_shop_has_a_year_of_sales_and_consistent_data(stack: Stack, admin: Person) -> None:
     now = datetime.now(UTC)
     since, until = now - timedelta(days=366), now - timedelta(days=30)
 
@@ -118,14 +118,14 @@ def test_a_seeded_year_has_a_weekly_rhythm() -> None:
     assert all(until - timedelta(days=366) < purchase.at < until for purchase in shop.purchases)
 
 
-def test_no_two_of_the_most_articles_have_one_name() -> None:
-    articles = seed_data(7, 500, 1, 1, datetime(2026, 6, 1, tzinfo=UTC)).articles
+def test_product_names_of_the_largest_seed_are_unique() -> None:
+    products = seed_data(7, 500, 1, 1, datetime(2026, 6, 1, tzinfo=UTC)).products
 
-    assert len({article.name for article in articles}) == 500
+    assert len({product.name for product in products}) == 500
 
 
-async def test_a_shop_that_is_not_there_is_said_in_one_line() -> None:
-    process = await _run("--url", "http://127.0.0.1:9", password="any")  # the port of RFC 863, where nobody listens
+async def test_an_unreachable_shop_is_reported_in_one_line() -> None:
+    process = await _run("--url", "http://127.0.0.1:9", password="any")  # the port of RFC 863, on which nothing listens
     _output, complaint = await process.communicate()
 
     assert process.returncode == 1
@@ -133,8 +133,8 @@ async def test_a_shop_that_is_not_there_is_said_in_one_line() -> None:
     assert "make run-all" in complaint.decode()
 
 
-def _new(said: str) -> dict[str, int]:
-    return {line.split()[0]: int(line.split()[1]) for line in said.splitlines() if " new " in line}
+def _new(printed: str) -> dict[str, int]:
+    return {line.split()[0]: int(line.split()[1]) for line in printed.splitlines() if " new " in line}
 
 
 async def _seed(stack: Stack, pictures: Path) -> str:

@@ -32,7 +32,7 @@ _TAKE_PART = {service for service, _, _ in _STEPS}
 
 
 @dataclass(frozen=True)
-class Followed:
+class TracedOrder:
     """What the tests look at: the log lines and the spans of one order."""
 
     lines: list[Json]
@@ -56,7 +56,7 @@ async def traced(tmp_path_factory: pytest.TempPathFactory, mails: Mailbox, trace
 
 
 @pytest.fixture(scope="module")
-async def followed(traced: Stack, traces: Collector) -> Followed:
+async def traced_order(traced: Stack, traces: Collector) -> TracedOrder:
     """An order with all its log lines and spans; after a timeout with those that have arrived, so that the tests name
     what is missing.
     """
@@ -68,7 +68,7 @@ async def followed(traced: Stack, traces: Collector) -> Followed:
         wanted = {"items": [{"product_id": product, "quantity": 2}]}
         await buyer.call("POST", "/orders", wanted, {"X-Request-ID": request_id})
 
-    seen = [Followed([], [])]
+    seen = [TracedOrder([], [])]
 
     async def has_come_in() -> bool:
         seen[:] = [found := _found(traced, traces, request_id)]
@@ -80,42 +80,42 @@ async def followed(traced: Stack, traces: Collector) -> Followed:
     return seen[0]
 
 
-async def test_a_request_id_leads_to_lines_of_every_service_that_took_part(followed: Followed) -> None:
-    assert _services(followed.lines) >= _TAKE_PART
+async def test_the_request_id_is_in_the_log_of_every_service_involved(traced_order: TracedOrder) -> None:
+    assert _services(traced_order.lines) >= _TAKE_PART
 
 
-async def test_those_lines_all_name_one_trace(followed: Followed) -> None:
-    assert len({line.get("trace_id") for line in followed.lines}) == 1
+async def test_the_log_lines_of_a_request_name_one_trace(traced_order: TracedOrder) -> None:
+    assert len({line.get("trace_id") for line in traced_order.lines}) == 1
 
 
-async def test_the_trace_has_the_steps_by_http_grpc_and_event(followed: Followed) -> None:
-    assert _steps(followed.spans) >= _STEPS
+async def test_the_trace_has_spans_for_http_grpc_and_events(traced_order: TracedOrder) -> None:
+    assert _steps(traced_order.spans) >= _STEPS
 
 
-async def test_the_trace_has_the_statements_of_every_service_with_a_database(followed: Followed) -> None:
-    statements = [span for span in followed.spans if span.attributes.get("db.system.name") == "postgresql"]
+async def test_the_trace_has_the_statements_of_every_database(traced_order: TracedOrder) -> None:
+    statements = [span for span in traced_order.spans if span.attributes.get("db.system.name") == "postgresql"]
     assert {span.service for span in statements} >= _TAKE_PART - {"gateway"}
     assert any(span.attributes["db.query.text"].startswith("INSERT INTO orders ") for span in statements)
 
 
-async def test_the_trace_is_one_tree(followed: Followed) -> None:
-    assert _orphans(followed.spans) == []
-    (root,) = (span for span in followed.spans if not span.parent_id)
+async def test_the_trace_is_one_tree(traced_order: TracedOrder) -> None:
+    assert _orphans(traced_order.spans) == []
+    (root,) = (span for span in traced_order.spans if not span.parent_id)
     assert (root.service, root.kind, root.name) == ("gateway", "SERVER", "POST /api/v1/orders")
 
 
-async def test_a_latency_leads_to_the_trace(traced: Stack, followed: Followed) -> None:
-    (trace_id,) = {span.trace_id for span in followed.spans}
+async def test_a_latency_histogram_has_exemplars_of_the_trace(traced: Stack, traced_order: TracedOrder) -> None:
+    (trace_id,) = {span.trace_id for span in traced_order.spans}
     assert trace_id in await _exemplars(traced, "gateway", "http_server_request_duration_seconds")
     assert trace_id in await _exemplars(traced, "order", "http_server_request_duration_seconds")
     assert trace_id in await _exemplars(traced, "inventory", "rpc_server_duration_seconds")
 
 
-def _found(stack: Stack, traces: Collector, request_id: str) -> Followed:
+def _found(stack: Stack, traces: Collector, request_id: str) -> TracedOrder:
     logs = (path.read_text() for path in sorted(stack.plan.logs.glob("*.log")))
     lines = [json.loads(line) for log in logs for line in log.splitlines() if request_id in line]
     of_gateway = [line["trace_id"] for line in lines if line["service"] == "gateway"]
-    return Followed(lines, traces.trace(of_gateway[0]) if of_gateway else [])
+    return TracedOrder(lines, traces.trace(of_gateway[0]) if of_gateway else [])
 
 
 def _services(lines: list[Json]) -> set[str]:

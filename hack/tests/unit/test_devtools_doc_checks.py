@@ -35,7 +35,7 @@ def example(script: str, *, fails: bool = False) -> Example:
     return Example(script, fails, shown="")
 
 
-def test_a_block_of_shell_has_the_block_that_follows_it_at_once(tmp_path: Path) -> None:
+def test_a_shell_block_has_the_output_block_that_follows_it(tmp_path: Path) -> None:
     document = tmp_path / "document.md"
     document.write_text(DOCUMENT.replace("```yaml", "and\n\n```yaml"))
 
@@ -47,7 +47,7 @@ def test_a_block_of_shell_has_the_block_that_follows_it_at_once(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("mark", ["sh fail", "shell", "sh  fails"])
-def test_a_block_of_shell_that_would_not_run_is_found(tmp_path: Path, mark: str) -> None:
+def test_a_shell_block_with_a_syntax_error_is_reported(tmp_path: Path, mark: str) -> None:
     document = tmp_path / "document.md"
     document.write_text(DOCUMENT.replace("sh fails", mark))
 
@@ -65,19 +65,19 @@ async def test_all_blocks_share_one_session() -> None:
     "broken",
     [example("false\n"), example("echo $NOBODY_KNOWS\n"), example("false | true\n"), example("true\n", fails=True)],
 )
-async def test_a_block_that_ends_otherwise_than_the_document_has_it_is_named(broken: Example) -> None:
+async def test_a_block_with_an_unexpected_exit_status_is_named(broken: Example) -> None:
     with pytest.raises(AssertionError, match="ends with status") as failure:
         await run([example("true\n"), broken, example("true\n")])
 
     assert str(failure.value).startswith(broken.script)
 
 
-async def test_blocks_that_take_too_long_are_ended_with_all_that_they_have_started() -> None:
+async def test_blocks_that_time_out_are_ended_with_their_child_processes() -> None:
     with pytest.raises(AssertionError, match="takes too long"):
         await run([example("sleep 1000 & echo $!\n"), example("sleep 1000\n")], within=0.5)
 
 
-async def test_what_runs_in_the_background_ends_with_the_last_block(tmp_path: Path) -> None:
+async def test_background_processes_end_with_the_last_block(tmp_path: Path) -> None:
     waits, ended = tmp_path / "waits", tmp_path / "ended"
 
     await run(
@@ -102,7 +102,7 @@ async def test_what_runs_in_the_background_ends_with_the_last_block(tmp_path: Pa
         ("…\n", ""),
     ],
 )
-def test_a_document_may_leave_out_what_differs_each_time(shown: str, printed: str) -> None:
+def test_a_document_may_elide_what_differs_each_time(shown: str, printed: str) -> None:
     assert stands_for(shown, printed)
 
 
@@ -119,5 +119,5 @@ def test_a_document_may_leave_out_what_differs_each_time(shown: str, printed: st
         ("a.c\n", "abc\n"),
     ],
 )
-def test_a_document_may_show_nothing_else(shown: str, printed: str) -> None:
+def test_other_differences_are_refused(shown: str, printed: str) -> None:
     assert not stands_for(shown, printed)

@@ -27,17 +27,17 @@ ALL = frozenset(SERVICES)
         ("services/coupon/coupon_service/app.py", set()),
     ],
 )
-def test_a_change_concerns_those_who_run_what_changed(path: str, concerned: set[str]) -> None:
+def test_a_change_concerns_the_services_that_run_the_changed_code(path: str, concerned: set[str]) -> None:
     assert change([PurePath(path)], SERVICES) == Change(frozenset(concerned))
 
 
-def test_changes_at_once_concern_each_of_theirs() -> None:
+def test_simultaneous_changes_concern_all_their_services() -> None:
     paths = ["services/order/order_service/app.py", "services/user/user_service/app.py"]
 
     assert change(map(PurePath, paths), SERVICES).of == {"order", "user"}
 
 
-def test_a_migration_that_is_new_is_to_be_run() -> None:
+def test_a_new_migration_is_reported() -> None:
     path = PurePath("services/order/order_service/migrations/versions/0009_gifts.py")
 
     assert change([path], SERVICES) == Change(frozenset({"order"}), frozenset({"order"}))

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 from devtools.metrics_reference import DOCUMENT, ROOT
 
-_SAYING = """
+_REVIEW_SHARE = """
 import sys, threading
 from chassis.observability import logs, tracing
 logs.configure("order", "shop", "INFO")
@@ -30,24 +30,24 @@ else:
 
 
 @pytest.mark.parametrize("where", ["alone", "in a thread"])
-def test_every_line_has_the_fields_that_are_said_of_every_line(where: str) -> None:
+def test_every_log_line_has_the_common_fields(where: str) -> None:
     assert _line(where) == _documented("Every line has:")
 
 
-def test_a_line_of_a_request_has_those_that_lead_to_its_trace() -> None:
+def test_a_log_line_of_a_request_has_its_request_and_trace_ids() -> None:
     added = _line("in a request") - _line("alone")
     assert added == {"request_id", "trace_id", "span_id", "exception"}
     assert added <= _documented("and, where there is one:")
 
 
-def test_what_the_services_say_is_said_in_fields_that_are_documented() -> None:
+def test_services_log_exactly_the_documented_fields() -> None:
     always_known = _line("in a request")
-    assert _documented("and, where there is one:") - always_known == set(_said()) - always_known
+    assert _documented("and, where there is one:") - always_known == set(_logged_fields()) - always_known
 
 
 def _line(where: str) -> set[str]:
     """Returns the fields of a line that a service's process writes."""
-    done = subprocess.run([sys.executable, "-c", _SAYING, where], check=True, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", _REVIEW_SHARE, where], check=True, capture_output=True, text=True)
     return set(json.loads(done.stdout))
 
 
@@ -58,7 +58,7 @@ def _documented(heading: str) -> set[str]:
     return {field for row in table.splitlines()[2:] for field in re.findall(r"`(\w+)`", row.split("|")[1])}
 
 
-def _said() -> Iterator[str]:
+def _logged_fields() -> Iterator[str]:
     """Yields the keyword arguments of every call of a service's `log`."""
     for module in ROOT.glob("services/*/*/**/*.py"):
         if "tests" in module.parts:

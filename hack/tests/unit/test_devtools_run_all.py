@@ -9,7 +9,7 @@ from devtools.run_all import Folder, check_free, main
 from devtools.stack import Ports, StackError, free_ports
 
 
-def test_secrets_are_made_once_and_for_their_owner_alone(tmp_path: Path) -> None:
+def test_secrets_are_generated_once_and_readable_by_their_owner_only(tmp_path: Path) -> None:
     folder = Folder(tmp_path / "shop")
 
     made = folder.kept_secrets()
@@ -30,7 +30,7 @@ def test_a_port_in_use_is_named_with_what_to_do() -> None:
         check_free({"order": Ports(ports.http, ports.grpc, ports.metrics)})
 
 
-def test_an_unknown_service_is_refused_with_those_that_there_are(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_service_is_refused_with_the_list_of_services(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["migrate", "--service", "gateway"])
 

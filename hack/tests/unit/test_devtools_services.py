@@ -65,12 +65,12 @@ def test_compose_runs_every_service(document: str) -> None:
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_compose_tells_a_service_its_database_and_neighbours(name: str) -> None:
+def test_compose_sets_a_services_database_and_neighbours(name: str) -> None:
     service, environment = SERVICES[name], _yaml("compose.yaml")["services"][name]["environment"]
 
     assert environment.get("DB_NAME") == service.database
-    told = {key.removesuffix("_GRPC").lower(): value for key, value in environment.items() if key.endswith("_GRPC")}
-    assert told == {neighbour: f"{neighbour}:{SERVICES[neighbour].grpc}" for neighbour in service.neighbours}
+    recorded = {key.removesuffix("_GRPC").lower(): value for key, value in environment.items() if key.endswith("_GRPC")}
+    assert recorded == {neighbour: f"{neighbour}:{SERVICES[neighbour].grpc}" for neighbour in service.neighbours}
     assert ("REDIS_URL" in environment, "RABBITMQ_URL" in environment) == (service.cache, service.broker)
 
 

@@ -18,13 +18,13 @@ SERVICES = ("order", "user")
 class FakeStack:
     """Records calls; a service exits when a test says so, and starts unless it is marked as broken."""
 
-    told: asyncio.Queue[str] = field(default_factory=asyncio.Queue)
+    recorded: asyncio.Queue[str] = field(default_factory=asyncio.Queue)
     broken: set[str] = field(default_factory=set)
     ends: dict[str, asyncio.Queue[int]] = field(default_factory=lambda: defaultdict(asyncio.Queue))
 
     async def start(self, *services: str) -> None:
         for service in services:
-            self.told.put_nowait(f"start {service}")
+            self.recorded.put_nowait(f"start {service}")
             if service in self.broken:
                 raise StackError(f"{service} ended by itself", "a traceback")
 
@@ -33,25 +33,25 @@ class FakeStack:
 
     async def stop(self, *services: str) -> None:
         for service in services:
-            self.told.put_nowait(f"stop {service}")
+            self.recorded.put_nowait(f"stop {service}")
 
     async def migrate(self, *services: str) -> None:
         for service in services:
-            self.told.put_nowait(f"migrate {service}")
+            self.recorded.put_nowait(f"migrate {service}")
 
 
 @dataclass
 class Supervised:
     tending: Supervisor
     stack: FakeStack
-    said: list[str]
+    printed: list[str]
     pauses: asyncio.Queue[float]
     resume: asyncio.Event
 
-    async def told(self, count: int) -> list[str]:
+    async def recorded(self, count: int) -> list[str]:
         """Returns the next recorded call."""
         async with asyncio.timeout(5):
-            return [await self.stack.told.get() for _ in range(count)]
+            return [await self.stack.recorded.get() for _ in range(count)]
 
     async def paused(self) -> float:
         async with asyncio.timeout(5):
@@ -59,70 +59,70 @@ class Supervised:
 
 
 @asynccontextmanager
-async def tended(*broken: str) -> AsyncIterator[Supervised]:
+async def supervisor(*broken: str) -> AsyncIterator[Supervised]:
     """A supervisor with both services started; pauses last until `resume` is set."""
-    stack, said, pauses, resume = FakeStack(broken=set(broken)), list[str](), asyncio.Queue[float](), asyncio.Event()
+    stack, printed, pauses, resume = FakeStack(broken=set(broken)), list[str](), asyncio.Queue[float](), asyncio.Event()
 
     async def pause(seconds: float) -> None:
         pauses.put_nowait(seconds)
         await resume.wait()
         resume.clear()
 
-    tending = Supervisor(stack, SERVICES, lambda service, text: said.append(f"{service}: {text}"), pause)
+    tending = Supervisor(stack, SERVICES, lambda service, text: printed.append(f"{service}: {text}"), pause)
     await tending.start(*SERVICES)
-    tended = Supervised(tending, stack, said, pauses, resume)
-    assert await tended.told(2) == ["start order", "start user"]
-    yield tended
+    supervisor = Supervised(tending, stack, printed, pauses, resume)
+    assert await supervisor.recorded(2) == ["start order", "start user"]
+    yield supervisor
     await tending.stop()
 
 
-async def test_a_change_of_one_service_restarts_it_alone() -> None:
-    async with tended() as shop:
+async def test_a_change_of_one_service_restarts_only_that_service() -> None:
+    async with supervisor() as shop:
         shop.tending.handle_change(Change(frozenset({"order"})))
 
-        assert await shop.told(2) == ["stop order", "start order"]
-        assert shop.stack.told.empty()
-        assert shop.said[0] == "order: its source changed: restarts"
+        assert await shop.recorded(2) == ["stop order", "start order"]
+        assert shop.stack.recorded.empty()
+        assert shop.printed[0] == "order: its source changed: restarts"
 
 
-async def test_a_change_of_what_all_share_restarts_all() -> None:
-    async with tended() as shop:
+async def test_a_change_of_shared_code_restarts_all_services() -> None:
+    async with supervisor() as shop:
         shop.tending.handle_change(Change(frozenset(SERVICES)))
 
-        assert sorted(await shop.told(4)) == ["start order", "start user", "stop order", "stop user"]
+        assert sorted(await shop.recorded(4)) == ["start order", "start user", "stop order", "stop user"]
 
 
 async def test_a_new_migration_is_run_before_the_service_starts() -> None:
-    async with tended() as shop:
+    async with supervisor() as shop:
         shop.tending.handle_change(Change(frozenset({"order"}), frozenset({"order"})))
 
-        assert await shop.told(3) == ["stop order", "migrate order", "start order"]
+        assert await shop.recorded(3) == ["stop order", "migrate order", "start order"]
 
 
-async def test_a_service_that_ends_says_so_and_starts_again_after_a_pause() -> None:
-    async with tended() as shop:
+async def test_a_service_that_exits_is_reported_and_restarted_after_a_pause() -> None:
+    async with supervisor() as shop:
         shop.stack.ends["user"].put_nowait(-9)
 
         assert await shop.paused() == 1
-        assert shop.said == ["user: ended with status -9; starts again in 1 s, or when its source changes"]
+        assert shop.printed == ["user: ended with status -9; starts again in 1 s, or when its source changes"]
         assert shop.tending.running() == {"order"}
         shop.resume.set()
-        assert await shop.told(2) == ["stop user", "start user"]
+        assert await shop.recorded(2) == ["stop user", "start user"]
 
 
-async def test_a_service_that_cannot_start_waits_longer_each_time_and_for_no_change() -> None:
-    async with tended("order") as shop:
+async def test_a_service_that_cannot_start_is_retried_with_growing_pauses() -> None:
+    async with supervisor("order") as shop:
         for seconds in (1, 2, 4):
             assert await shop.paused() == seconds
             shop.resume.set()
-            assert await shop.told(2) == ["stop order", "start order"]
+            assert await shop.recorded(2) == ["stop order", "start order"]
         assert await shop.paused() == 8
         assert shop.tending.running() == {"user"}
 
         shop.stack.broken.clear()
         shop.tending.handle_change(Change(frozenset({"order"})))
 
-        assert await shop.told(2) == ["stop order", "start order"]
+        assert await shop.recorded(2) == ["stop order", "start order"]
 
 
 @pytest.mark.parametrize(("failures", "seconds"), [(1, 1), (2, 2), (5, 16), (6, 30), (60, 30)])

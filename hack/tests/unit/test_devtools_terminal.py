@@ -24,12 +24,12 @@ def shown(service: str, line: str, *, coloured: bool = False) -> str:
     return screen.getvalue()
 
 
-def test_a_line_stands_behind_its_services_name_all_as_wide() -> None:
+def test_a_line_follows_its_services_name_in_a_column() -> None:
     assert shown("order", SERVED) == "order     │ 03:04:05 serving http_port=8083\n"
     assert shown("inventory", "Killed") == "inventory │ Killed\n"
 
 
-def test_every_line_of_a_traceback_stands_behind_the_name() -> None:
+def test_every_line_of_a_traceback_follows_the_name() -> None:
     failed = json.dumps(
         {"message": "unforeseen error", "level": "error", "exception": "Traceback:\n  line 1\nKeyError: 5"}
     )
@@ -59,7 +59,7 @@ def test_each_service_has_a_colour_of_its_own() -> None:
         ('{"message": "a", "b": "two words", "c": null, "d": [1]}', 'a b="two words" c=null d=[1]'),
     ],
 )
-def test_whatever_is_written_is_shown(line: str, text: str) -> None:
+def test_all_output_is_shown(line: str, text: str) -> None:
     assert readable(line)[1] == text
 
 
@@ -73,13 +73,13 @@ def test_whatever_is_written_is_shown(line: str, text: str) -> None:
         (io.StringIO(), {}, False),
     ],
 )
-def test_colour_is_for_terminals_whose_owner_wants_it(
+def test_colour_is_used_only_on_terminals_that_allow_it(
     stream: io.StringIO, environment: dict[str, str], wants: bool
 ) -> None:
     assert wants_colour(stream, environment) is wants
 
 
-async def test_lines_come_whole_however_they_were_written() -> None:
+async def test_lines_are_complete_however_they_were_written() -> None:
     stream = asyncio.StreamReader()
     for piece in (b"fir", b"st\nsecond\n\xff", b"x" * 200_000, b"\nlast"):
         stream.feed_data(piece)

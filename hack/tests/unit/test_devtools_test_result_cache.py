@@ -51,7 +51,7 @@ def write(pytester: pytest.Pytester, path: str, text: str) -> None:
     file.write_text(text)
 
 
-def test_what_has_passed_is_not_run_again_and_that_is_said(run: Callable[..., pytest.RunResult]) -> None:
+def test_passed_tests_are_deselected_and_reported(run: Callable[..., pytest.RunResult]) -> None:
     run().assert_outcomes(passed=3)
 
     again = run()
@@ -73,7 +73,7 @@ def test_what_has_passed_is_not_run_again_and_that_is_said(run: Callable[..., py
         ("docs/architecture.md", 1),
     ],
 )
-def test_what_depends_on_a_change_is_run_again(
+def test_tests_that_depend_on_a_change_run_again(
     run: Callable[..., pytest.RunResult], pytester: pytest.Pytester, path: str, again: int
 ) -> None:
     run().assert_outcomes(passed=3)
@@ -83,7 +83,7 @@ def test_what_depends_on_a_change_is_run_again(
     run().assert_outcomes(passed=again, deselected=3 - again)
 
 
-def test_a_suite_that_has_failed_is_run_again(run: Callable[..., pytest.RunResult], pytester: pytest.Pytester) -> None:
+def test_a_failed_suite_runs_again(run: Callable[..., pytest.RunResult], pytester: pytest.Pytester) -> None:
     write(pytester, "services/order/tests/unit/test_worse.py", "def test_worse(): assert False")
     run().assert_outcomes(passed=3, failed=1)
 
@@ -94,29 +94,27 @@ def test_a_suite_that_has_failed_is_run_again(run: Callable[..., pytest.RunResul
     "part",
     [("-k", "it", "services"), ("services/order/tests/unit",), ("--maxfail=1", "services"), ("--lf", "services")],
 )
-def test_a_part_that_has_passed_stands_for_no_whole(
-    run: Callable[..., pytest.RunResult], part: tuple[str, ...]
-) -> None:
+def test_a_partial_run_is_not_cached(run: Callable[..., pytest.RunResult], part: tuple[str, ...]) -> None:
     run(*part)
 
     run().assert_outcomes(passed=3)
 
 
-def test_the_tests_of_several_processes_are_remembered_as_one(run: Callable[..., pytest.RunResult]) -> None:
+def test_results_of_parallel_workers_are_cached_together(run: Callable[..., pytest.RunResult]) -> None:
     side_by_side = ("-p", "xdist", "--numprocesses=2", "services", "e2e")
     run(*side_by_side).assert_outcomes(passed=3)
 
     run(*side_by_side).assert_outcomes(passed=1)
 
 
-def test_only_a_services_own_tests_make_a_suite() -> None:
+def test_only_tests_of_one_service_form_a_suite() -> None:
     assert suite_of("services/order/tests/unit/test_order_carts.py::test_a[b::c]") == "services/order"
     assert suite_of("e2e/tests/integration/test_integration_races.py::test_a") is None
     assert suite_of("services/Dockerfile") is None
 
 
 @pytest.mark.parametrize("file", sorted((_ROOT / "services").glob("*/tests/**/*.py")), ids=lambda file: file.stem)
-def test_a_services_tests_read_nothing_but_what_makes_them_run_again(file: Path) -> None:
+def test_a_services_tests_read_only_what_the_cache_key_covers(file: Path) -> None:
     text, service = file.read_text(), file.relative_to(_ROOT).parts[1]
     imported = {name.split(".")[0] for node in ast.walk(ast.parse(text)) for name in _imported_by(node)}
 

@@ -51,14 +51,14 @@ def machine(tmp_path: Path) -> Machine:
     return Machine(tmp_path)
 
 
-def test_down_removes_the_registry_that_up_has_made(machine: Machine) -> None:
+def test_down_removes_the_registry_that_up_created(machine: Machine) -> None:
     machine.has("docker", Labels="echo registry")
 
     assert machine.run("cluster/down").returncode == 0
     assert machine.called("docker rm --force --volumes kind-registry")
 
 
-def test_down_leaves_what_others_call_kind_registry_and_says_so(machine: Machine) -> None:
+def test_down_leaves_a_registry_of_the_same_name_that_it_did_not_create(machine: Machine) -> None:
     done = machine.run("cluster/down")
 
     assert done.returncode == 0
@@ -66,14 +66,14 @@ def test_down_leaves_what_others_call_kind_registry_and_says_so(machine: Machine
     assert "kind-registry stays" in done.stdout
 
 
-def test_the_registry_is_made_with_the_label_that_down_looks_for(machine: Machine) -> None:
+def test_the_registry_is_created_with_the_label_that_down_looks_for(machine: Machine) -> None:
     machine.has("docker", container="exit 1")
 
     assert machine.run("cluster/local-registry").returncode == 0
     assert machine.called("--label ecommerce-platform=registry")
 
 
-def test_a_registry_of_others_is_used_where_it_serves_port_5001(machine: Machine) -> None:
+def test_an_existing_registry_on_port_5001_is_used(machine: Machine) -> None:
     machine.has("docker", PortBindings="""echo '{"5000/tcp":[{"HostIp":"127.0.0.1","HostPort":"5001"}]}'""")
 
     assert machine.run("cluster/local-registry").returncode == 0
@@ -81,7 +81,7 @@ def test_a_registry_of_others_is_used_where_it_serves_port_5001(machine: Machine
     assert not machine.called("docker run")
 
 
-def test_a_registry_that_does_not_serve_port_5001_is_refused_with_what_to_do(machine: Machine) -> None:
+def test_an_existing_registry_on_another_port_is_refused_with_advice(machine: Machine) -> None:
     done = machine.run("cluster/local-registry")
 
     assert done.returncode == 1
@@ -90,7 +90,7 @@ def test_a_registry_that_does_not_serve_port_5001_is_refused_with_what_to_do(mac
     assert not machine.called("docker start")
 
 
-def test_compose_down_removes_what_any_profile_has_started(machine: Machine) -> None:
+def test_compose_down_removes_the_containers_of_all_profiles(machine: Machine) -> None:
     assert machine.run("compose/compose", "down").returncode == 0
     assert machine.called("--profile * down --volumes")
 
@@ -98,7 +98,7 @@ def test_compose_down_removes_what_any_profile_has_started(machine: Machine) -> 
 @pytest.mark.parametrize(
     "script", ["cluster/up", "compose/test-env", "compose/compose", "cluster/down", "images/build-images"]
 )
-def test_a_machine_without_linux_is_told_so_in_one_line(machine: Machine, script: str) -> None:
+def test_a_machine_without_linux_is_refused_in_one_line(machine: Machine, script: str) -> None:
     machine.has("uname", s="echo Darwin")
 
     done = machine.run(script, "--no-operator")
@@ -108,7 +108,7 @@ def test_a_machine_without_linux_is_told_so_in_one_line(machine: Machine, script
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_images_go_to_the_registry_that_is_named(machine: Machine) -> None:
+def test_images_are_pushed_to_the_given_registry(machine: Machine) -> None:
     machine.has("docker", manifest="exit 1", bake="env | grep ^REGISTRY=")
 
     done = machine.run("images/build-images", "--to", "registry.example.com/shop", "operator")
@@ -118,14 +118,14 @@ def test_images_go_to_the_registry_that_is_named(machine: Machine) -> None:
     assert machine.called("docker push --quiet registry.example.com/shop/ecommerce/operator:")
 
 
-def test_a_stand_in_is_built_anew_when_its_recipe_has_changed(machine: Machine) -> None:
+def test_a_stand_in_image_is_rebuilt_when_its_recipe_changes(machine: Machine) -> None:
     machine.has("docker", recipe="echo of-before")
 
     assert machine.run("images/store-images").returncode == 0
     assert machine.called("docker build -q -f")
 
 
-def test_a_stand_in_of_this_recipe_and_an_official_image_stay(machine: Machine) -> None:
+def test_current_stand_in_images_and_official_images_are_not_rebuilt(machine: Machine) -> None:
     summed = ["bash", "-c", "cat stores/* | sha256sum | cut -c 1-12"]
     recipe = subprocess.run(summed, check=True, capture_output=True, text=True, cwd=_HACK / "images").stdout.strip()
     machine.has("docker", recipe=f"[[ $* == *redis* ]] || echo {recipe}")
@@ -134,7 +134,7 @@ def test_a_stand_in_of_this_recipe_and_an_official_image_stay(machine: Machine) 
     assert not machine.called("docker build")
 
 
-def test_only_an_image_that_the_registry_has_not_got_as_it_is_now_is_pushed(machine: Machine) -> None:
+def test_only_images_that_the_registry_lacks_are_pushed(machine: Machine) -> None:
     pushed_before = 'name=${@: -1}; [[ $name == redis* ]] || echo "[\\"localhost:5001/library/${name%:*}@sha256:1\\"]"'
     machine.has("docker", RepoDigests=pushed_before)
 
