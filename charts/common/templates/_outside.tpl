@@ -2,7 +2,7 @@
 What payment and notification are told in the open of those outside: a payment provider, a mail server, a provider of text
 messages. A map of environment variables.
 */}}
-{{- define "common.settings" -}}
+{{- define "common.outsideSettings" -}}
 {{- with .Values.stripe }}
 PAYMENT_PROVIDER: {{ $.Values.provider }}
 {{- end }}

@@ -107,7 +107,9 @@ with `extra` over them; the rest from Secrets. Takes root and extra.
 {{- range $name, $port := .root.Values.ports }}{{ $_ := set $env (printf "%s_PORT" (upper $name)) $port }}{{ end -}}
 {{- range $name, $port := .root.Values.neighbours }}{{ $_ := set $env (printf "%s_GRPC" (upper $name)) (printf "%s-%s-grpc:%v" $platform $name $port) }}{{ end -}}
 {{- range $name, $port := .root.Values.routes }}{{ $_ := set $env (printf "%s_URL" (upper $name)) (printf "http://%s-%s:%v" $platform $name $port) }}{{ end -}}
-{{- $env = mergeOverwrite $env (include "common.settings" .root | fromYaml) (deepCopy .extra) -}}
+{{- $outside := include "common.outsideSettings" .root | fromYaml -}}
+{{- $settings := include "common.settings" .root | fromYaml -}}
+{{- $env = mergeOverwrite $env $outside $settings (deepCopy .extra) -}}
 {{- range $kind, $credential := $credentials }}
 {{- range $credential.keys }}
 {{- if hasKey $env . }}{{ fail (printf "env.%s of %s comes from a Secret: set %s.existingSecret instead" . $.root.Chart.Name $kind) }}{{ end }}
@@ -122,6 +124,18 @@ with `extra` over them; the rest from Secrets. Takes root and extra.
 - name: {{ . }}
   valueFrom: { secretKeyRef: { name: {{ $credential.secret | quote }}, key: {{ . }} } }
 {{- end }}
+{{- end }}
+{{- end -}}
+
+{{/*
+The values `settings` as environment variables: orderTtlSeconds is ORDER_TTL_SECONDS. Lists are joined by commas, maps are JSON.
+*/}}
+{{- define "common.settings" -}}
+{{- range $name, $value := .Values.settings }}
+{{- if kindIs "slice" $value }}{{ $value = join "," $value }}{{ end }}
+{{- if kindIs "map" $value }}{{ $value = toJson $value }}{{ end }}
+{{- if kindIs "float64" $value }}{{ if eq (floor $value) $value }}{{ $value = int64 $value }}{{ end }}{{ end }}
+{{ snakecase $name | upper }}: {{ $value | toString | quote }}
 {{- end }}
 {{- end -}}
 
