@@ -60,6 +60,7 @@ lint: .venv/.stamp ## style, language, layers, scripts, Dockerfiles, contracts, 
 	proto/generate --check
 	client/generate --check
 	charts/schemas --check
+	python -m devtools.settings_reference --check
 	diff <(python -m platform_operator crd) $(CRD) || { echo "$(CRD) is not current: run make crds" >&2; exit 1; }
 	@! grep -hvxF -f constraints.txt services/requirements.txt operator/requirements.txt || \
 	  { echo "these requirements are not in constraints.txt: run make constraints" >&2; exit 1; }
@@ -155,6 +156,9 @@ dashboards: .venv/.stamp ## the Grafana dashboards and the table of metrics in d
 	python -m devtools.metrics_reference --write
 
 EXPORT = $(UV) export --quiet --frozen --no-hashes --no-emit-workspace --no-header --no-annotate
+settings: .venv/.stamp ## the reference of all settings, docs/settings.md, from the code
+	python -m devtools.settings_reference --write
+
 constraints: $(UV) ## newest versions of all dependencies: constraints.txt and the images' requirements.txt
 	rm -f uv.lock
 	$(UV) lock

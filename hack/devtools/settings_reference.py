@@ -7,6 +7,7 @@ import argparse
 import ast
 import importlib
 import inspect
+import itertools
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,15 +23,14 @@ from devtools.services import SERVICES
 DOCUMENT = ROOT / "docs/settings.md"
 _INTRODUCTION = """# Settings
 
-What the services read from their environment. `make settings` generates this page from their `Settings` classes. A secret may
-come in a file instead: `JWT_SECRET_FILE` names the file whose content is `JWT_SECRET`. A missing or malformed setting stops the
-start with exit code 78 and one line that names it.
+What the services read from their environment. `make settings` generates this page from their `Settings` classes. A
+secret may come in a file instead: `JWT_SECRET_FILE` names the file whose content is `JWT_SECRET`. A missing or malformed
+setting stops the start with exit code 78 and one line that names it.
 
-The last column has the value of charts/platform and, after it, the field of an `EcommercePlatform` that set the variable. A
-variable without either is set by `env`: `<service>.env` of the chart, `spec.services.<service>.env` of the resource.
+The last column has the value of charts/platform and, after it, the field of an `EcommercePlatform` that set the
+variable. `env` is `<service>.env` of the chart and `spec.services.<service>.env` of the resource.
 
 """
-_SHARED = (shared.LogSettings, shared.ServiceSettings, shared.DatabaseSettings, shared.BackendSettings)
 _BY_CHART = "the chart"
 _SET_BY: Mapping[str, tuple[str, str]] = {
     "LOG_LEVEL": ("global.logLevel", ""),
@@ -100,8 +100,10 @@ def document() -> str:
     database = [row for row in rows(shared.BackendSettings, "") if row not in sections[0][1]]
     sections.append(("Every service with a database", database))
     known = {row.variable for _, section in sections for row in section}
-    for service in sorted(SERVICES):
-        sections.append((service, [row for row in rows(settings_of(service), service) if row.variable not in known]))
+    sections += [
+        (service, [row for row in rows(settings_of(service), service) if row.variable not in known])
+        for service in sorted(SERVICES)
+    ]
     return _INTRODUCTION + "\n".join(_section(title, section) for title, section in sections)
 
 
@@ -159,7 +161,7 @@ def _meanings(settings: type[shared.ServiceSettings]) -> dict[str, str]:
 
 def _docstrings(owner: type) -> Iterator[tuple[str, str]]:
     (body,) = (node.body for node in ast.parse(inspect.getsource(owner)).body if isinstance(node, ast.ClassDef))
-    for field, docstring in zip(body, body[1:], strict=False):
+    for field, docstring in itertools.pairwise(body):
         match field, docstring:
             case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str() as text)):
                 yield name, " ".join(text.split())
