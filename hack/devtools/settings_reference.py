@@ -24,8 +24,8 @@ DOCUMENT = ROOT / "docs/settings.md"
 _INTRODUCTION = """# Settings
 
 What the services read from their environment. `make settings` generates this page from their `Settings` classes. A
-secret may come in a file instead: `JWT_SECRET_FILE` names the file whose content is `JWT_SECRET`. A missing or malformed
-setting stops the start with exit code 78 and one line that names it.
+secret may come in a file instead: `JWT_SECRET_FILE` names the file whose content is `JWT_SECRET`. A missing or
+malformed setting stops the start with exit code 78 and one line that names it.
 
 The last column has the value of charts/platform and, after it, the field of an `EcommercePlatform` that set the
 variable. `env` is `<service>.env` of the chart and `spec.services.<service>.env` of the resource.

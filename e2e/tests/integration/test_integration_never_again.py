@@ -49,9 +49,9 @@ async def test_only_the_buyer_and_admins_can_read_an_order(shop: Shop, admin: Pe
 
     for reader in (buyer, admin):
         assert (await reader.api.order.get_order(order.id)).id == order.id
-    for other in (other, seller):
-        assert await refused(other, "GET", path) == (404, "unknown_order")
-        assert await refused(other, "DELETE", path) == (404, "unknown_order")
+    for another in (other, seller):
+        assert await refused(another, "GET", path) == (404, "unknown_order")
+        assert await refused(another, "DELETE", path) == (404, "unknown_order")
     assert (await shop.http.get(path)).status_code == 401
 
 

@@ -8,7 +8,8 @@ import pytest
 from devtools.terminal import Terminal, lines_of, readable, wants_colour
 
 SERVED = json.dumps(
-    {"http_port": 8083, "message": "serving", "level": "info", "timestamp": "2026-01-02T03:04:05.678Z", "service": "order",
+    {"http_port": 8083, "message": "serving", "level": "info", "timestamp": "2026-01-02T03:04:05.678Z",
+     "service": "order",
      "tenant": "local", "logger": "chassis.process"}
 )  # fmt: skip
 
