@@ -22,8 +22,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def _run() -> int:
     from platform_operator import logs
+    from platform_operator.app import run
     from platform_operator.errors import OperatorError
-    from platform_operator.running import run
     from platform_operator.settings import Settings
 
     try:
@@ -37,7 +37,7 @@ def _run() -> int:
 
 
 def _crd() -> int:
-    from platform_operator.crd import crd_yaml
+    from platform_operator.api.crd import crd_yaml
 
     print(crd_yaml(), end="")
     return 0

@@ -7,7 +7,7 @@ from typing import Any
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from platform_operator.kinds import Key
+from platform_operator.api.kinds import Key
 
 FAILURES = Counter("ecommerce_operator_reconcile_failures_total", "Passes over a platform that have to be tried again.")
 RECONCILE_SECONDS = Histogram("ecommerce_operator_reconcile_duration_seconds", "Time of one pass over a platform.")

@@ -21,7 +21,7 @@ from shop_e2e.prometheus import Prometheus, Target, watching
 from shop_e2e.stack import Stack
 
 from platform_operator import metrics as of_operator
-from platform_operator.kinds import Key
+from platform_operator.api.kinds import Key
 
 _BROKER = "ecommerce-test-rabbitmq"
 _INTERVAL = "10s"

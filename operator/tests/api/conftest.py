@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from kubernetes.aio.client.api_client import ApiClient
 
-from platform_operator.crd import crd
+from platform_operator.api.crd import crd
+from platform_operator.api.kinds import Kind
+from platform_operator.client import Api, connect
 from platform_operator.errors import ApiError
-from platform_operator.kinds import Kind
-from platform_operator.kube import Api, connect
 
 CRD = Kind("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions")
 NAMESPACE = Kind("v1", "Namespace", "namespaces")

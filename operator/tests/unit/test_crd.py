@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 import yaml
 
-from platform_operator.crd import crd, crd_yaml
-from platform_operator.kinds import PLATFORM, Key
-from platform_operator.spec import LONGEST_NAME, SERVICES, parse
-from platform_operator.values import Installation, values
+from platform_operator.api.crd import crd, crd_yaml
+from platform_operator.api.kinds import PLATFORM, Key
+from platform_operator.api.spec import LONGEST_NAME, SERVICES, parse
+from platform_operator.render.values import Installation, values
 
 ROOT = Path(__file__).parents[3]
 SAMPLES = sorted((ROOT / "manifests" / "samples").glob("*.yaml"))

@@ -7,8 +7,10 @@ from collections.abc import Mapping
 
 import pytest
 
-from platform_operator.findings import Finding, Reason
-from platform_operator.invariants import (
+from platform_operator.api.conditions import Finding, Reason
+from platform_operator.api.kinds import Key
+from platform_operator.api.spec import WITH_DATABASE, parse
+from platform_operator.invariants.conditions import (
     LONGEST_LAG,
     PATIENCE,
     PROMISES,
@@ -22,8 +24,6 @@ from platform_operator.invariants import (
     rows,
     sources,
 )
-from platform_operator.kinds import Key
-from platform_operator.spec import WITH_DATABASE, parse
 
 SHOP = Key("market", "shop")
 NOW = 1_700_000_000.0

@@ -8,11 +8,11 @@ from typing import Any
 
 import yaml
 
-from platform_operator.kinds import FIELD_MANAGER, LABEL_MANAGED_BY, Key, Manifest, ObjectId
-from platform_operator.rendering import Helm, Rendered, Renderer
-from platform_operator.secrets import Keyring, credentials
-from platform_operator.spec import parse
-from platform_operator.values import Installation, values
+from platform_operator.api.kinds import FIELD_MANAGER, LABEL_MANAGED_BY, Key, Manifest, ObjectId
+from platform_operator.api.spec import parse
+from platform_operator.render.renderer import Helm, Rendered, Renderer
+from platform_operator.render.values import Installation, values
+from platform_operator.secrets.credentials import Keyring, credentials
 
 KEY = Key("shop", "shop")
 

@@ -1,11 +1,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-from platform_operator.kinds import Key, ObjectId
-from platform_operator.observing import Document, Observed
-from platform_operator.rendering import Rendered
-from platform_operator.secrets import ANNOTATION_KEY_ID, Keyring, credentials, kept
-from platform_operator.spec import WITH_DATABASE, parse
+from platform_operator.api.kinds import Key, ObjectId
+from platform_operator.api.spec import WITH_DATABASE, parse
+from platform_operator.cache.observed import Document, Observed
+from platform_operator.render.renderer import Rendered
+from platform_operator.secrets.credentials import ANNOTATION_KEY_ID, Keyring, credentials, kept
 
 KEY = Key("shop", "shop")
 KEYRING = Keyring(b"k" * 32)

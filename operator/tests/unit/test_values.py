@@ -2,10 +2,10 @@ from typing import Any
 
 import pytest
 
+from platform_operator.api.kinds import Key
+from platform_operator.api.spec import SERVICES, WITH_DATABASE, parse
 from platform_operator.errors import InvalidSpecError
-from platform_operator.kinds import Key
-from platform_operator.spec import SERVICES, WITH_DATABASE, parse
-from platform_operator.values import PROFILES, Installation, Values, values
+from platform_operator.render.values import PROFILES, Installation, Values, values
 
 SHOP = Key("shop", "shop")
 INSTALLED = Installation("1.0", "registry:5000", "registry:5000/library/", "operators", ("key",))

@@ -1,0 +1,1 @@
+"""The master key, and the Secrets that are derived from it."""
