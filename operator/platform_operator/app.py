@@ -1,4 +1,4 @@
-"""The composition root: builds every part by hand and runs them until one ends or a signal comes."""
+"""The composition root: builds every part and runs them until one ends or a signal arrives."""
 
 from __future__ import annotations
 
@@ -14,74 +14,77 @@ from itertools import chain, repeat
 import aiohttp
 
 from platform_operator import metrics
-from platform_operator.api.kinds import Key
-from platform_operator.cache.observed import Cache
-from platform_operator.client import Api, connect
+from platform_operator.api.kinds import PlatformKey
+from platform_operator.cache.store import Cache
+from platform_operator.client import KubernetesClient, connect
 from platform_operator.errors import ApiError
 from platform_operator.http_server import serve
-from platform_operator.informers import Watcher
-from platform_operator.invariants.scraper import Auditor, over_http
-from platform_operator.leader_election import Leader
+from platform_operator.informers import Informers
+from platform_operator.invariants.scraper import InvariantScraper, http_fetch
+from platform_operator.leader_election import LeaderElector
 from platform_operator.reconciler import Reconciler
-from platform_operator.render.renderer import Helm, Renderer
+from platform_operator.render.helm import Helm
+from platform_operator.render.renderer import Renderer
 from platform_operator.render.values import Installation
-from platform_operator.secrets.credentials import load_keyring
+from platform_operator.secrets.master_key import load_master_key
 from platform_operator.settings import Settings
-from platform_operator.workqueue import WorkQueue, work
+from platform_operator.status.recorder import EventRecorder
+from platform_operator.workqueue import WorkQueue, run_worker
 
 logger = logging.getLogger(__name__)
 
 
 async def run(settings: Settings) -> None:
-    """Runs until SIGTERM or SIGINT. Raises DeposedError when another process took the Lease."""
-    async with await connect() as client:
-        leader = Leader(Api(client, lambda: None), settings.namespace, settings.identity, time.monotonic)
-        operator = _Operator(settings, Api(client, leader.may_write), leader)
+    """Runs until SIGTERM or SIGINT. Raises LeadershipLostError when another process took the Lease."""
+    async with await connect() as connection:
+        lease_client = KubernetesClient(connection, lambda: None)
+        elector = LeaderElector(lease_client, settings.namespace, settings.identity, time.monotonic)
+        operator = _Operator(settings, KubernetesClient(connection, elector.require_leadership), elector)
         try:
             await operator.run()
         finally:
-            await leader.release()
+            await elector.release()
 
 
 @dataclass
 class _Operator:
     settings: Settings
-    api: Api
-    leader: Leader
+    client: KubernetesClient
+    elector: LeaderElector
     cache: Cache = field(default_factory=Cache)
-    queue: WorkQueue[Key] = field(default_factory=lambda: WorkQueue(time.monotonic))
-    filled: asyncio.Event = field(default_factory=asyncio.Event)
+    queue: WorkQueue[PlatformKey] = field(default_factory=lambda: WorkQueue(time.monotonic))
+    cache_filled: asyncio.Event = field(default_factory=asyncio.Event)
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
     async def run(self) -> None:
         settings = self.settings
         metrics.QUEUE_DEPTH.set_function(self.queue.depth)
-        watcher = Watcher(self.api, self.cache, self.queue.add, settings.watch_namespaces, settings.identity)
-        server = await serve(settings.health_port, settings.metrics_port, self.filled.is_set)
+        informers = Informers(self.client, self.cache, self.queue.add, settings.watch_namespaces, settings.identity)
+        server = await serve(settings.health_port, settings.metrics_port, self.cache_filled.is_set)
         try:
-            await _first_of(self._watch(watcher), self._resync(watcher), self._lead())
+            await _first_of(self._watch(informers), self._resync(informers), self._lead())
         finally:
             await server.cleanup()
 
-    async def _watch(self, watcher: Watcher) -> None:
-        """Kopf looks once for what there is to watch, so it starts when the first lists show that our kind is served.
-        It takes the signals over; one that comes before ends the wait."""
+    async def _watch(self, informers: Informers) -> None:
+        """Starts Kopf after the first lists. Kopf discovers resources once, so the CustomResourceDefinition has to be served by
+        then. Kopf installs signal handlers of its own; a signal that arrives earlier ends the wait."""
         stop = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        await _first_of(_until(self.filled), _until(stop))
+        await _first_of(_wait(self.cache_filled), _wait(stop))
         if not stop.is_set():
-            await watcher.run()
+            await informers.run()
 
-    async def _resync(self, watcher: Watcher) -> None:
-        """Fills the cache, once more when Kopf's watches surely stand, then now and again against what they lose."""
+    async def _resync(self, informers: Informers) -> None:
+        """Fills the cache; lists again when Kopf's watches have started, and then regularly, in case watches lose events."""
         for pause in chain((10.0,), repeat(self.settings.resync_every)):
-            await self._persistently(watcher.resync)
-            self.filled.set()
+            await self._retry(informers.resync)
+            self.cache_filled.set()
             await self.sleep(pause)
 
-    async def _persistently(self, resync: Callable[[], Awaitable[None]]) -> None:
-        """Lists until the API server answers: at the start nothing else can be done, later the watches carry on."""
+    async def _retry(self, resync: Callable[[], Awaitable[None]]) -> None:
+        """Lists until the API server answers. At the start nothing else can be done; later the watches go on in parallel."""
         while True:
             try:
                 return await resync()
@@ -90,47 +93,45 @@ class _Operator:
                 await self.sleep(5)
 
     async def _lead(self) -> None:
-        await self.filled.wait()
-        await self.leader.acquire()
-        await _first_of(self.leader.keep(), self._work())
+        await self.cache_filled.wait()
+        await self.elector.acquire()
+        await _first_of(self.elector.keep_renewing(), self._work())
 
     async def _work(self) -> None:
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as session:
-            auditor = Auditor(self.cache, self.queue.add, over_http(session), time.time)
-            reconciler = await self._reconciler(auditor)
-            workers = (work(self.queue, reconciler.reconcile) for _ in range(self.settings.workers))
-            await _first_of(auditor.run(), *workers)
+            scraper = InvariantScraper(self.cache, self.queue.add, http_fetch(session), time.time)
+            reconciler = await self._reconciler(scraper)
+            workers = (run_worker(self.queue, reconciler.reconcile) for _ in range(self.settings.workers))
+            await _first_of(scraper.run(), *workers)
 
-    async def _reconciler(self, auditor: Auditor) -> Reconciler:
+    async def _reconciler(self, scraper: InvariantScraper) -> Reconciler:
         settings = self.settings
-        installed = Installation(
+        installation = Installation(
             settings.version,
             settings.image_registry,
             settings.store_registry,
             settings.namespace,
             settings.image_pull_secrets,
         )
-        renderer = Renderer(Helm(executable=settings.helm), settings.charts / "platform")
-        keyring = await load_keyring(self.api, settings.namespace)
         return Reconciler(
-            self.api,
+            self.client,
             self.cache,
-            renderer,
-            keyring,
-            installed,
-            settings.identity,
+            Renderer(Helm(executable=settings.helm), settings.charts / "platform"),
+            await load_master_key(self.client, settings.namespace),
+            installation,
+            EventRecorder(self.client, settings.identity),
             lambda: datetime.now(UTC),
-            auditor.heard,
+            scraper.results,
         )
 
 
-async def _until(event: asyncio.Event) -> None:
+async def _wait(event: asyncio.Event) -> None:
     await event.wait()
 
 
-async def _first_of(*forever: Coroutine[None, None, None]) -> None:
-    """Runs all until one ends, which ends the others; raises what that one raised."""
-    tasks = [asyncio.create_task(one) for one in forever]
+async def _first_of(*coroutines: Coroutine[None, None, None]) -> None:
+    """Runs all until one ends, then cancels the others. Raises the error of the one that ended."""
+    tasks = [asyncio.create_task(one) for one in coroutines]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in done:

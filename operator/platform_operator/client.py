@@ -1,4 +1,4 @@
-"""The API server, spoken with plain dictionaries: the few verbs that the operator needs, each with a deadline."""
+"""The Kubernetes client: the few verbs that the operator needs, on plain dictionaries, each with a deadline."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from platform_operator.api.kinds import FIELD_MANAGER, Kind, Manifest
 from platform_operator.errors import ApiError
 
 WRITE_TIMEOUT = 4.0
-"""Seconds. `leading` counts on it: a write that was begun under a fresh Lease ends before the Lease does."""
+"""Seconds. `leader_election` relies on it: a write that begins while the Lease is valid ends before the Lease does."""
 READ_TIMEOUT = 30.0
+"""Seconds."""
 
 _APPLY = "application/apply-patch+yaml"
 _MERGE = "application/merge-patch+json"
@@ -25,7 +26,7 @@ _JSON = "application/json"
 
 
 async def connect() -> ApiClient:
-    """A client for the cluster we run in, or else for the one that KUBECONFIG names."""
+    """Connects to the cluster that the process runs in, or else to the one that KUBECONFIG names."""
     configuration = Configuration()
     if "KUBERNETES_SERVICE_HOST" in os.environ:
         config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
@@ -33,19 +34,22 @@ async def connect() -> ApiClient:
         path = os.environ.get("KUBECONFIG", config.KUBE_CONFIG_DEFAULT_LOCATION)
         await config.load_kube_config(config_file=path, client_configuration=configuration)  # type: ignore[no-untyped-call]
     client = ApiClient(configuration)
-    client.user_agent = FIELD_MANAGER  # the audit log tells writers apart by it
+    client.user_agent = FIELD_MANAGER  # tells writers apart in the audit log
     return client
 
 
-class Api:
-    """Reads go through; every write first asks `may_write`, which raises DeposedError in a process that lost its Lease."""
+class KubernetesClient:
+    """Reads and writes Kubernetes objects. Every method raises ApiError.
 
-    def __init__(self, client: ApiClient, may_write: Callable[[], None]) -> None:
+    Every write first calls `require_leadership`, which raises LeadershipLostError in a process that lost its Lease.
+    """
+
+    def __init__(self, client: ApiClient, require_leadership: Callable[[], None]) -> None:
         self._client = client
-        self._may_write = may_write
+        self._require_leadership = require_leadership
 
     async def list(self, kind: Kind, namespace: str | None, selector: str = "") -> tuple[list[Manifest], int]:
-        """The objects and the version of the list."""
+        """Returns the objects and the resource version of the list."""
         answer = await self._call("GET", kind.path(namespace), {"labelSelector": selector} if selector else {})
         return answer["items"], int(answer["metadata"]["resourceVersion"])
 
@@ -60,24 +64,24 @@ class Api:
     async def apply(
         self, kind: Kind, namespace: str, manifest: Manifest, subresource: str = "", manager: str = FIELD_MANAGER
     ) -> Manifest:
-        """Server-side apply. Forced, since the operator is the authority on the fields it states, and on no other."""
+        """Applies on the server's side. Forced, since the operator is the authority on the fields it states, and on no other."""
         path = kind.path(namespace, manifest["metadata"]["name"]) + (f"/{subresource}" if subresource else "")
         return await self._write("PATCH", path, {"fieldManager": manager, "force": "true"}, manifest, _APPLY)
 
     async def overwrite(self, kind: Kind, namespace: str, name: str, fields: Manifest) -> None:
-        """A JSON merge patch (RFC 7386): lists are replaced whole, where applying merges them item by item."""
+        """Sends a JSON merge patch (RFC 7386): it replaces lists whole, where applying merges them item by item."""
         await self._write("PATCH", kind.path(namespace, name), {"fieldManager": FIELD_MANAGER}, fields, _MERGE)
 
     async def create(self, kind: Kind, namespace: str, manifest: Manifest) -> Manifest:
         return await self._write("POST", kind.path(namespace), {"fieldManager": FIELD_MANAGER}, manifest)
 
     async def replace(self, kind: Kind, namespace: str, manifest: Manifest) -> Manifest:
-        """Fails with 409 where somebody else wrote since `manifest` was read: optimistic locking."""
+        """Replaces an object under optimistic locking: fails with 409 if it was written after `manifest` was read."""
         path = kind.path(namespace, manifest["metadata"]["name"])
         return await self._write("PUT", path, {"fieldManager": FIELD_MANAGER}, manifest)
 
     async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> None:
-        """Only that very object, not a namesake made meanwhile; one that is gone already is as good."""
+        """Deletes the object of that uid, not a later one of the same name. Succeeds if the object is already gone."""
         body = {"propagationPolicy": "Background", "preconditions": {"uid": uid}}
         try:
             await self._write("DELETE", kind.path(namespace, name), {}, body)
@@ -88,7 +92,7 @@ class Api:
     async def _write(
         self, verb: str, path: str, query: dict[str, str], body: Manifest, content_type: str = _JSON
     ) -> Manifest:
-        self._may_write()
+        self._require_leadership()
         return await self._call(verb, path, query, body, content_type, WRITE_TIMEOUT)
 
     async def _call(
@@ -125,5 +129,5 @@ def _parse(text: bytes) -> dict[str, Any]:
     try:
         answer = json.loads(text)
     except ValueError:
-        return {}  # a proxy's page rather than the API server's answer: the status code says enough
+        return {}  # a proxy's error page rather than the API server's answer: the status code is enough
     return answer if isinstance(answer, dict) else {}

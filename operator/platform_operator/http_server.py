@@ -1,4 +1,7 @@
-"""Health for the kubelet and metrics for Prometheus. Each asks at a port of its own, and either port answers all."""
+"""The operator's HTTP server: probes for the kubelet and metrics for Prometheus.
+
+Both ports serve all paths, so that the kubelet and Prometheus can each have a port of their own.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 
 async def serve(health_port: int, metrics_port: int, is_ready: Callable[[], bool]) -> web.AppRunner:
-    """Serves until the runner is cleaned up. Alive is a process whose event loop answers."""
+    """Serves until the returned runner is cleaned up. The liveness probe only shows that the event loop runs."""
 
     async def healthz(_: web.Request) -> web.Response:
         return web.Response(text="ok")

@@ -1,4 +1,4 @@
-"""The story of one reconcile."""
+"""Reconciles a platform: observe, plan, apply, report."""
 
 from __future__ import annotations
 
@@ -6,234 +6,241 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any
 
 from platform_operator import metrics
-from platform_operator.api.kinds import EVENT, LABEL_COMPONENT, LABEL_INSTANCE, PLATFORM, POD, Key, ObjectId
+from platform_operator.api.kinds import LABEL_COMPONENT, LABEL_INSTANCE, PLATFORM, POD, ObjectId, PlatformKey
 from platform_operator.api.spec import Spec, parse
-from platform_operator.apply.applier import (
-    apply,
-    inventory_id,
-    is_stored,
-    prune,
-    read_inventory,
-    write_inventory,
-)
-from platform_operator.cache.observed import Cache, Observed, Platform, observe_platform
-from platform_operator.client import Api
+from platform_operator.apply.applier import apply_object, prune
+from platform_operator.apply.inventory_store import inventory_id, is_stored, read_inventory, write_inventory
+from platform_operator.cache.observed import ObservedObject, Platform, observe_platform
+from platform_operator.cache.store import Cache
+from platform_operator.client import KubernetesClient
 from platform_operator.errors import ApiError, InvalidSpecError, RenderError, RenderTimeoutError
-from platform_operator.invariants.conditions import Heard
-from platform_operator.plan.planner import Inventory, Plan, Refusal, Wanted, is_repair, make_plan
-from platform_operator.render.renderer import Rendered, Renderer
-from platform_operator.render.values import Installation, Values, values
-from platform_operator.secrets import credentials as secrets
-from platform_operator.status.describe import Outcome, ailing, describe, event, news, status_manifest, store_profile
+from platform_operator.invariants.metrics import ScrapeResult
+from platform_operator.plan.changes import Change
+from platform_operator.plan.inventory import DesiredObject, Inventory
+from platform_operator.plan.planner import Plan, make_plan
+from platform_operator.plan.readiness import Refusal
+from platform_operator.render.renderer import Renderer
+from platform_operator.render.values import ChartValues, Installation, chart_values
+from platform_operator.secrets.credentials import credentials, protected_secrets
+from platform_operator.secrets.master_key import MasterKey
+from platform_operator.status.conditions import PassResult, degraded_part
 from platform_operator.status.diagnosis import diagnose
+from platform_operator.status.events import changed_conditions
+from platform_operator.status.platform_status import Snapshot, describe, status_manifest, store_profile
+from platform_operator.status.recorder import EventRecorder
+from platform_operator.workqueue import Requeue
 
 logger = logging.getLogger(__name__)
 
-WATCHFUL = 30.0
-"""Seconds until an unsettled platform is looked at again though nothing was heard: patience runs out silently."""
+RECHECK_INTERVAL = 30.0
+"""Seconds until a platform that has not converged is reconciled again: no event announces that a deadline has passed."""
+MAX_CONCURRENT_APPLIES = 8
+"""Over all platforms."""
 
 
 @dataclass
 class Reconciler:
-    """Brings platforms to what their specs say, one pass at a time."""
+    """Brings platforms to the state that their specs describe, one pass at a time."""
 
-    api: Api
+    client: KubernetesClient
     cache: Cache
     renderer: Renderer
-    keyring: secrets.Keyring
-    installed: Installation
-    identity: str
+    master_key: MasterKey
+    installation: Installation
+    recorder: EventRecorder
     now: Callable[[], datetime]
-    heard: Callable[[Key], Mapping[str, Heard]]
-    """What the services said last of their books."""
-    side_by_side: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(8))
-    _waiting: dict[Key, tuple[int, datetime]] = field(default_factory=dict)
-    """The wave that each platform waits for, and since when."""
+    scrape_results: Callable[[PlatformKey], Mapping[str, ScrapeResult]]
+    """The newest scrape results of a platform's services."""
+    _apply_slots: asyncio.Semaphore = field(
+        init=False, default_factory=lambda: asyncio.Semaphore(MAX_CONCURRENT_APPLIES)
+    )
+    _blocked_since: dict[PlatformKey, tuple[int, datetime]] = field(init=False, default_factory=dict)
+    """The wave that blocks each platform, and since when."""
 
-    async def reconcile(self, key: Key) -> float | None:
-        """One pass over one platform: look, decide, act, report. Safe to stop anywhere and to repeat.
+    async def reconcile(self, key: PlatformKey) -> Requeue:
+        """Makes one pass over one platform: observe, plan, apply, report. Safe to stop anywhere and to repeat.
 
-        Returns in how many seconds to look again, or None: when something happens. Raises ApiError to be tried again.
+        Raises ApiError if the pass has to be retried.
         """
         platform = self.cache.platforms.get(key)
         if platform is None:
             self._forget(key)
-            return None
+            return Requeue.never()
         if platform.deleting:
-            return None  # the garbage collector follows the owner references
-        spec, outcome = await self._converge(platform)
-        await self._report(platform, spec, outcome)
-        if isinstance(outcome.error, ApiError):
-            raise outcome.error
-        return WATCHFUL if _may_change_silently(outcome) else None
+            return Requeue.never()  # the garbage collector follows the owner references
+        spec, result = await self._converge(platform)
+        await self._report(platform, spec, result)
+        if isinstance(result.error, ApiError):
+            raise result.error
+        return Requeue.after(RECHECK_INTERVAL) if _may_change_without_event(result) else Requeue.never()
 
-    def _forget(self, key: Key) -> None:
-        """In a pass of its own, so that none over the same platform is under way which would remember it again."""
-        metrics.forget(key)
-        self._waiting.pop(key, None)
+    def _forget(self, key: PlatformKey) -> None:
+        """Forgets a platform that is gone. The queue guarantees that no other pass over it is running, which would bring it back."""
+        metrics.remove_platform(key)
+        self._blocked_since.pop(key, None)
 
-    async def _converge(self, platform: Platform) -> tuple[Spec | None, Outcome]:
+    async def _converge(self, platform: Platform) -> tuple[Spec | None, PassResult]:
         spec = None
         try:
             spec = parse(platform.spec)
-            remembered = self._remembered(platform, spec)
-            if spec.paused:
-                return spec, Outcome(remembered)
-            if remembered is not None and remembered.idle:
-                return spec, Outcome(remembered)
-            return spec, await self._act(platform, spec)
+            plan = self._plan_from_inventory(platform, spec)
+            if spec.paused or (plan is not None and plan.idle):
+                return spec, PassResult(plan)
+            return spec, await self._apply_waves(platform, spec)
         except (ApiError, InvalidSpecError, RenderError) as error:
-            return spec, Outcome(error=error)
+            return spec, PassResult(error=error)
 
-    def _remembered(self, platform: Platform, spec: Spec) -> Plan | None:
-        """The plan for what was applied before; None where that is not what the spec wants now. Takes no rendering."""
+    def _plan_from_inventory(self, platform: Platform, spec: Spec) -> Plan | None:
+        """Makes the plan without rendering, from what was applied before. Returns None if the spec now asks for something else."""
         inventory = self._inventory(platform.key)
-        if inventory.content != self.renderer.content(platform.key, platform.uid, self._values(platform, spec)):
+        content = self.renderer.content_digest(platform.key, platform.uid, self._values(platform, spec))
+        if inventory.content_digest != content:
             return None
         if not is_stored(platform, inventory, self.cache.children(platform.key)):
             return None
-        rest = tuple(one for one in inventory.wanted() if one.id.kind != "Secret")
-        return self._plan(platform, spec, (*self._credentials(platform, spec), *rest), inventory)
+        others = tuple(one for one in inventory.desired() if one.id.kind != "Secret")
+        return self._plan(platform, spec, (*self._credentials(platform, spec), *others), inventory)
 
-    async def _act(self, platform: Platform, spec: Spec) -> Outcome:
-        """Applies wave after wave as far as nothing has to be waited for. What was applied is remembered in any case."""
-        key, done = platform.key, _Done(self._inventory(platform.key))
-        chart_values = self._values(platform, spec)
-        content = self.renderer.content(key, platform.uid, chart_values)
-        rendered = await self.renderer.render(key, platform.uid, chart_values)
-        wanted: Sequence[Rendered] = ()
+    async def _apply_waves(self, platform: Platform, spec: Spec) -> PassResult:
+        """Applies wave after wave until one has to be waited for. Stores the inventory of what was applied in any case."""
+        key, progress = platform.key, _PassProgress(self._inventory(platform.key))
+        values = self._values(platform, spec)
+        content = self.renderer.content_digest(key, platform.uid, values)
+        rendered = await self.renderer.render(key, platform.uid, values)
+        desired: Sequence[DesiredObject] = ()
         try:
             while True:
-                wanted = (*self._credentials(platform, spec), *rendered)
-                plan = self._plan(platform, spec, wanted, done.inventory)
-                due = plan.due(wanted, done.tried)
-                if not due:
+                desired = (*self._credentials(platform, spec), *rendered)
+                plan = self._plan(platform, spec, desired, progress.inventory)
+                changes = plan.pending(progress.attempted)
+                if not changes:
                     break
-                await self._apply(key, due, done)
-            await prune(self.api, self.cache, key, plan.prune)
+                await self._apply(platform, changes, progress)
+            await prune(self.client, self.cache, key, plan.prune)
         except ApiError:
-            with contextlib.suppress(ApiError):  # then the next pass applies more than it had to
-                await write_inventory(self.api, self.cache, platform, done.inventory.of(content, wanted))
+            with contextlib.suppress(ApiError):  # then the next pass applies more than necessary
+                inventory = progress.inventory.for_content(content, desired)
+                await write_inventory(self.client, self.cache, platform, inventory)
             raise
-        await write_inventory(self.api, self.cache, platform, done.inventory.of(content, wanted))
-        return Outcome(self._plan(platform, spec, wanted, done.inventory), tuple(done.refusals))
+        await write_inventory(self.client, self.cache, platform, progress.inventory.for_content(content, desired))
+        return PassResult(self._plan(platform, spec, desired, progress.inventory), tuple(progress.refusals))
 
-    def _values(self, platform: Platform, spec: Spec) -> Values:
-        return values(platform.key, spec, self.installed, store_profile(platform, spec))
+    def _values(self, platform: Platform, spec: Spec) -> ChartValues:
+        return chart_values(platform.key, spec, self.installation, store_profile(platform, spec))
 
-    def _inventory(self, key: Key) -> Inventory:
+    def _inventory(self, key: PlatformKey) -> Inventory:
         return read_inventory(key, self.cache.children(key))
 
-    def _credentials(self, platform: Platform, spec: Spec) -> tuple[Rendered, ...]:
-        return secrets.credentials(platform.key, platform.uid, spec, self.keyring, self.cache.children(platform.key))
+    def _credentials(self, platform: Platform, spec: Spec) -> tuple[DesiredObject, ...]:
+        key = platform.key
+        return credentials(key, platform.uid, spec, self.master_key, self.cache.children(key))
 
-    def _plan(self, platform: Platform, spec: Spec, wanted: Sequence[Wanted], inventory: Inventory) -> Plan:
+    def _plan(self, platform: Platform, spec: Spec, desired: Sequence[DesiredObject], inventory: Inventory) -> Plan:
         observed = self.cache.children(platform.key)
-        kept = secrets.kept(spec, observed) | {inventory_id(platform.key)}
-        return make_plan(wanted, inventory, observed, kept)
+        protected = protected_secrets(spec, observed) | {inventory_id(platform.key)}
+        return make_plan(desired, inventory, observed, protected)
 
-    async def _apply(self, key: Key, due: Sequence[Rendered], done: _Done) -> None:
-        """Sends objects side by side, a few at a time: the order within a wave does not matter. Raises the first ApiError
-        when all are answered."""
-        answers = await asyncio.gather(*(self._apply_one(key, one) for one in due), return_exceptions=True)
-        for one, answer in zip(due, answers, strict=True):
-            done.note(one, answer)
+    async def _apply(self, platform: Platform, changes: Sequence[Change], progress: _PassProgress) -> None:
+        """Applies objects concurrently: their order within a wave does not matter. Raises the first ApiError after all have
+        been answered."""
+        answers = await asyncio.gather(
+            *(self._apply_one(platform.key, change) for change in changes), return_exceptions=True
+        )
+        for change, answer in zip(changes, answers, strict=True):
+            progress.record(change, answer)
+        for change, answer in zip(changes, answers, strict=True):
+            if isinstance(answer, ObservedObject):
+                await self._report_change(platform, change)
         for answer in answers:
             if isinstance(answer, BaseException):
                 raise answer
 
-    async def _apply_one(self, key: Key, rendered: Rendered) -> Observed | Refusal | None:
-        async with self.side_by_side:
-            return await apply(self.api, self.cache, key, rendered)
+    async def _apply_one(self, key: PlatformKey, change: Change) -> ObservedObject | Refusal | None:
+        async with self._apply_slots:
+            return await apply_object(self.client, self.cache, key, change.object)
 
-    async def _report(self, platform: Platform, spec: Spec | None, outcome: Outcome) -> None:
-        """Says what is true, once: an unchanged status is not written again."""
+    async def _report_change(self, platform: Platform, change: Change) -> None:
+        """Logs and counts an applied object with the reason, and emits an Event if it was repaired."""
+        kind, reason = change.object.id.kind, change.reason.value
+        details = {"platform": str(platform.key), "reason": reason, "manager": change.manager, "field": change.field}
+        logger.info("%s", change, extra=details)
+        metrics.APPLIES.labels(kind, reason).inc()
+        if change.is_repair:
+            metrics.REPAIRS.labels(kind, reason).inc()
+            await self.recorder.emit_repair(platform, change, self.now())
+
+    async def _report(self, platform: Platform, spec: Spec | None, result: PassResult) -> None:
+        """Writes the status and emits an Event for each transition. An unchanged status is not written again."""
         key, now = platform.key, self.now()
-        observed = self.cache.children(key)
-        waited = self._waited(key, outcome, now)
-        ailment = await self._ailment(platform, outcome, waited)
-        status = describe(
-            platform, spec, self.installed.version, outcome, observed, self.heard(key), now, waited, ailment
-        )
-        metrics.report(key, status)
+        result = replace(result, blocked_for=self._blocked_for(key, result, now))
+        result = replace(result, diagnosis=await self._diagnose(key, result))
+        version, children = self.installation.version, self.cache.children(key)
+        snapshot = Snapshot(platform, spec, version, children, self.scrape_results(key), now)
+        status = describe(snapshot, result)
+        metrics.export_platform(key, status)
         if status == platform.status:
             return
-        answer = await self.api.apply(PLATFORM, key.namespace, status_manifest(platform, status), "status")
-        self.cache.keep_platform(observe_platform(answer))
-        for condition in news(platform, status):
+        answer = await self.client.apply(PLATFORM, key.namespace, status_manifest(platform, status), "status")
+        self.cache.store_platform(observe_platform(answer))
+        for condition in changed_conditions(platform, status):
             logger.info(condition["message"], extra={"platform": str(key), "reason": condition["reason"]})
-            await self._tell(platform, condition, now)
+            await self.recorder.emit_transition(platform, condition, now)
 
-    async def _tell(self, platform: Platform, condition: Mapping[str, Any], now: datetime) -> None:
-        """An Event that is refused holds up neither the next one nor the pass: the status says the same."""
-        try:
-            await self.api.create(EVENT, platform.key.namespace, event(platform, condition, self.identity, now))
-        except ApiError as error:
-            if error.status != 409:  # it was told before
-                logger.warning("cannot create an Event: %s", error, extra={"platform": str(platform.key)})
-
-    def _waited(self, key: Key, outcome: Outcome, now: datetime) -> timedelta:
-        """How long the wave has been that is waited for. Each has a patience of its own, and a restart gives it anew."""
-        if outcome.plan is None:
+    def _blocked_for(self, key: PlatformKey, result: PassResult, now: datetime) -> timedelta:
+        """Returns how long the blocked wave has been blocked. Each wave has a deadline of its own, which starts again when the
+        operator restarts."""
+        if result.plan is None:
             return timedelta()
-        wave = outcome.plan.waits_for
-        known, since = self._waiting.pop(key, (wave, now))
+        wave = result.plan.blocked_wave
+        known, since = self._blocked_since.pop(key, (wave, now))
         if wave is None:
             return timedelta()
         began = since if wave == known else now
-        self._waiting[key] = wave, began
+        self._blocked_since[key] = wave, began
         return now - began
 
-    async def _ailment(self, platform: Platform, outcome: Outcome, waited: timedelta) -> str:
-        """What the pods say of the part that does not come up. Pods are not watched: only of such a part are they listed."""
-        part = ailing(outcome, waited)
+    async def _diagnose(self, key: PlatformKey, result: PassResult) -> str:
+        """Returns what the pods of the degraded part report. Pods are not watched: those of such a part are listed."""
+        part = degraded_part(result)
         if part is None:
             return ""
         try:
-            pods, _ = await self.api.list(POD, platform.key.namespace, self._pods_of(platform.key, part.id))
+            pods, _ = await self.client.list(POD, key.namespace, _pod_selector(key, part.id))
         except ApiError as error:
-            logger.warning("cannot list pods: %s", error, extra={"platform": str(platform.key)})
+            logger.warning("cannot list pods: %s", error, extra={"platform": str(key)})
             return ""
         return diagnose(pods)
 
-    def _pods_of(self, key: Key, part: ObjectId) -> str:
-        """A label selector."""
-        if part.kind == "Job":
-            return f"batch.kubernetes.io/job-name={part.name}"
-        return f"{LABEL_INSTANCE}={key.name},{LABEL_COMPONENT}={part.name.removeprefix(f'{key.name}-')}"
+
+def _pod_selector(key: PlatformKey, part: ObjectId) -> str:
+    if part.kind == "Job":
+        return f"batch.kubernetes.io/job-name={part.name}"
+    return f"{LABEL_INSTANCE}={key.name},{LABEL_COMPONENT}={part.name.removeprefix(f'{key.name}-')}"
 
 
-def _may_change_silently(outcome: Outcome) -> bool:
-    if outcome.error is not None:
-        return isinstance(outcome.error, RenderTimeoutError)
-    return outcome.plan is None or not outcome.plan.settled
+def _may_change_without_event(result: PassResult) -> bool:
+    if result.error is not None:
+        return isinstance(result.error, RenderTimeoutError)
+    return not result.converged
 
 
 @dataclass
-class _Done:
-    """What a pass has brought about so far."""
+class _PassProgress:
+    """What a pass has done so far."""
 
     inventory: Inventory
     refusals: list[Refusal] = field(default_factory=list)
-    tried: set[ObjectId] = field(default_factory=set)
-    """Refused, or left alone as somebody else's: not sent again in the same pass."""
+    attempted: set[ObjectId] = field(default_factory=set)
+    """Objects that were refused, or left alone since they are not the operator's: not sent again in the same pass."""
 
-    def note(self, wanted: Wanted, answer: Observed | Refusal | BaseException | None) -> None:
-        if isinstance(answer, Observed):
-            count_apply(wanted, self.inventory)
-            self.inventory = self.inventory.with_applied(wanted, answer.owned)
+    def record(self, change: Change, answer: ObservedObject | Refusal | BaseException | None) -> None:
+        if isinstance(answer, ObservedObject):
+            self.inventory = self.inventory.with_applied(change.object, answer.owned_digest)
             return
-        self.tried.add(wanted.id)
+        self.attempted.add(change.object.id)
         if isinstance(answer, Refusal):
             self.refusals.append(answer)
-
-
-def count_apply(wanted: Wanted, inventory: Inventory) -> None:
-    metrics.APPLIES.labels(wanted.id.kind).inc()
-    if is_repair(wanted, inventory):
-        metrics.REPAIRS.labels(wanted.id.kind).inc()

@@ -1,1 +1,1 @@
-"""The custom resource: its names, its spec, its CustomResourceDefinition, and the vocabulary of its status."""
+"""The custom resource: object names and kinds, its spec, its CustomResourceDefinition, the conditions of its status."""

@@ -1,4 +1,4 @@
-"""What a condition says, before it is dated: the vocabulary that `reporting` and `invariants` share."""
+"""The vocabulary of the status: conditions with their reasons, and the states of business invariants."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Reason(StrEnum):
-    """Why a condition is as it is. Part of the API: alerts and scripts match on these."""
+class ConditionReason(StrEnum):
+    """The reason of a condition. Part of the API: alerts and scripts match on these."""
 
     ALL_READY = "AllReady"
     STABLE = "Stable"
@@ -38,10 +38,18 @@ class Reason(StrEnum):
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One side of a condition. Without a status nobody knows."""
+class Condition:
+    """A condition before it is stored: it has no time and no generation yet. A status of None means Unknown."""
 
     type: str
     status: bool | None
-    reason: Reason
+    reason: ConditionReason
     message: str
+
+
+class InvariantState(StrEnum):
+    """What is known of one business invariant of one service."""
+
+    HOLDS = "Holds"
+    BROKEN = "Broken"
+    UNKNOWN = "Unknown"

@@ -1,4 +1,4 @@
-"""The vocabulary: which objects there are, how they are addressed, how ours are marked."""
+"""Names of Kubernetes objects: the kinds that the operator handles, how they are addressed, how children are labelled."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any, NamedTuple, TypeAlias
 GROUP = "platform.ecommerce.dev"
 VERSION = "v1alpha1"
 FIELD_MANAGER = "ecommerce-operator"
+HANDOVER_MANAGER = f"{FIELD_MANAGER}-handover"
+"""The field manager that owns a Deployment's replicas between the operator and an autoscaler."""
 
 LABEL_PART_OF = "app.kubernetes.io/part-of"
 LABEL_MANAGED_BY = "app.kubernetes.io/managed-by"
@@ -17,15 +19,15 @@ LABEL_NAME = "app.kubernetes.io/name"
 LABEL_VERSION = "app.kubernetes.io/version"
 ANNOTATION_WAVE = f"{GROUP}/wave"
 
-OURS = {LABEL_PART_OF: "ecommerce", LABEL_MANAGED_BY: FIELD_MANAGER}
-"""What every child carries, and what the watches select on the server's side."""
+CHILD_LABELS = {LABEL_PART_OF: "ecommerce", LABEL_MANAGED_BY: FIELD_MANAGER}
+"""Labels of every child. The watches select by them on the server's side."""
 
 Manifest: TypeAlias = dict[str, Any]
-"""A Kubernetes object as JSON has it: the one place where the operator cannot know more than the API server."""
+"""A Kubernetes object as JSON. Untyped, since the operator cannot know more about it than the API server does."""
 
 
-class Key(NamedTuple):
-    """Names one EcommercePlatform."""
+class PlatformKey(NamedTuple):
+    """Identifies one EcommercePlatform."""
 
     namespace: str
     name: str
@@ -35,7 +37,7 @@ class Key(NamedTuple):
 
 
 class ObjectId(NamedTuple):
-    """Names one child within its platform's namespace."""
+    """Identifies one child within its platform's namespace."""
 
     kind: str
     name: str
@@ -46,7 +48,7 @@ class ObjectId(NamedTuple):
 
 @dataclass(frozen=True)
 class Kind:
-    """How the API server addresses a kind. An optional one belongs to an add-on that may not be installed."""
+    """A kind and its address at the API server. An optional kind belongs to an add-on that may not be installed."""
 
     api_version: str
     kind: str
@@ -68,7 +70,7 @@ EVENT = Kind("v1", "Event", "events")
 POD = Kind("v1", "Pod", "pods")
 LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")
 
-CHILDREN: dict[str, Kind] = {
+CHILD_KINDS: dict[str, Kind] = {
     kind.kind: kind
     for kind in (
         Kind("v1", "ConfigMap", "configmaps"),
@@ -87,3 +89,15 @@ CHILDREN: dict[str, Kind] = {
         Kind("monitoring.coreos.com/v1", "PrometheusRule", "prometheusrules", optional=True),
     )
 }
+
+
+def owner_reference(key: PlatformKey, uid: str) -> Manifest:
+    """Makes the garbage collector delete the child with its platform. A foreground deletion waits for the child."""
+    return {
+        "apiVersion": PLATFORM.api_version,
+        "kind": PLATFORM.kind,
+        "name": key.name,
+        "uid": uid,
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }

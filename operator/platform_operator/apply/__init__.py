@@ -1,1 +1,1 @@
-"""Carries a plan out: server-side apply, pruning, and the inventory of what was applied."""
+"""Carries a plan out: server-side apply, pruning, and the stored inventory."""

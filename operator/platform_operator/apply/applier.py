@@ -1,77 +1,92 @@
-"""Carries a plan out: server-side apply, prune, and the inventory that remembers it."""
+"""Applies and prunes the objects of a plan."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import TypeGuard
 
 from platform_operator import metrics
 from platform_operator.api.kinds import (
-    CHILDREN,
-    FIELD_MANAGER,
-    LABEL_COMPONENT,
-    LABEL_INSTANCE,
-    LABEL_NAME,
-    OURS,
-    Key,
+    CHILD_KINDS,
+    CHILD_LABELS,
+    HANDOVER_MANAGER,
     Kind,
     Manifest,
     ObjectId,
+    PlatformKey,
 )
-from platform_operator.cache.observed import Cache, Document, Observed, Platform, State, Workload, observe
-from platform_operator.client import Api
+from platform_operator.cache.observed import ObservedObject, ObservedState, Workload, observe
+from platform_operator.cache.store import Cache
+from platform_operator.client import KubernetesClient
 from platform_operator.errors import ApiError
-from platform_operator.plan.planner import Children, Inventory, Refusal, state_of
-from platform_operator.render.renderer import Rendered, owner_reference
-
-HANDOVER = f"{FIELD_MANAGER}-handover"
+from platform_operator.plan.inventory import DesiredObject
+from platform_operator.plan.readiness import Refusal
 
 
-async def apply(api: Api, cache: Cache, key: Key, rendered: Rendered) -> Observed | Refusal | None:
-    """Applies one object. None: it is somebody else's and was left alone. Raises ApiError where trying again may help."""
-    kind = CHILDREN[rendered.id.kind]
+async def apply_object(
+    client: KubernetesClient, cache: Cache, key: PlatformKey, desired: DesiredObject
+) -> ObservedObject | Refusal | None:
+    """Applies one object and stores the answer in the cache.
+
+    Returns None if the object is not the operator's and was left alone. Raises ApiError if a retry may succeed.
+    """
+    kind = CHILD_KINDS[desired.id.kind]
     try:
-        known = cache.children(key).get(rendered.id)
-        if known is None and rendered.id.kind == "Secret" and await _is_taken(api, cache, key, rendered.id):
+        known = cache.children(key).get(desired.id)
+        if known is None and desired.id.kind == "Secret" and await _is_foreign_secret(client, cache, key, desired.id):
             return None
-        manifest = rendered.manifest
+        manifest = desired.manifest
         if known is not None and gives_up_replicas(known.state, manifest):
-            await api.apply(kind, key.namespace, _replicas_only(manifest, known.state), manager=HANDOVER)
-        answer = await _apply(api, kind, key, manifest, exists=known is not None)
+            handover = _replicas_only(manifest, known.state)
+            await client.apply(kind, key.namespace, handover, manager=HANDOVER_MANAGER)
+        answer = await _apply(client, kind, key, manifest, exists=known is not None)
     except ApiError as error:
         if error.transient:
             raise
-        return Refusal(rendered.id, error)
+        return Refusal(desired.id, error)
     seen = observe(answer)
-    cache.keep(key, seen)
+    cache.store(key, seen)
     return seen
 
 
-async def _apply(api: Api, kind: Kind, key: Key, manifest: Manifest, *, exists: bool) -> Manifest:
-    """Applying merges lists by key, so a Service's port that somebody renumbered would stand beside ours under the same
-    name, and is refused as invalid. Then our spec takes the place of theirs first."""
+async def _apply(
+    client: KubernetesClient, kind: Kind, key: PlatformKey, manifest: Manifest, *, exists: bool
+) -> Manifest:
+    """Applies a manifest; if it is refused as invalid, overwrites the spec first.
+
+    Apply merges lists by key: a Service's port whose number another writer changed would stay beside the operator's port of
+    the same name, which is invalid.
+    """
     try:
-        return await api.apply(kind, key.namespace, manifest)
+        return await client.apply(kind, key.namespace, manifest)
     except ApiError as error:
         if not (error.invalid and exists and "spec" in manifest):
             raise
-    await api.overwrite(kind, key.namespace, manifest["metadata"]["name"], {"spec": manifest["spec"]})
-    return await api.apply(kind, key.namespace, manifest)
+    await client.overwrite(kind, key.namespace, manifest["metadata"]["name"], {"spec": manifest["spec"]})
+    return await client.apply(kind, key.namespace, manifest)
 
 
-async def _is_taken(api: Api, cache: Cache, key: Key, identity: ObjectId) -> bool:
-    """Whether somebody else's Secret bears the name. The watches do not show it, for want of our labels."""
-    stored = await api.get(CHILDREN["Secret"], key.namespace, identity.name)
-    if stored is None or _is_ours(stored):
+async def _is_foreign_secret(client: KubernetesClient, cache: Cache, key: PlatformKey, identity: ObjectId) -> bool:
+    """Returns whether a Secret of that name exists without the operator's labels, so that the watches do not show it."""
+    stored = await client.get(CHILD_KINDS["Secret"], key.namespace, identity.name)
+    if stored is None or _has_child_labels(stored):
         return False
-    cache.keep(key, observe(stored))
+    cache.store(key, observe(stored))
     return True
 
 
-def gives_up_replicas(state: State, manifest: Manifest) -> TypeGuard[Workload]:
-    """A field that its only owner no longer applies is removed: a Deployment handed over to its autoscaler would fall
-    back to one pod. So another manager takes the number first, until the autoscaler changes it (as Kubernetes advises:
-    https://kubernetes.io/docs/reference/using-api/server-side-apply/#transferring-ownership)."""
+def _has_child_labels(manifest: Manifest) -> bool:
+    labels = manifest["metadata"].get("labels") or {}
+    return all(labels.get(name) == value for name, value in CHILD_LABELS.items())
+
+
+def gives_up_replicas(state: ObservedState, manifest: Manifest) -> TypeGuard[Workload]:
+    """Returns whether applying the manifest would remove the number of pods.
+
+    A field is removed when its only owner no longer applies it: a Deployment handed over to its autoscaler would fall back
+    to one pod. So another field manager takes the number first, until the autoscaler changes it (as Kubernetes advises:
+    https://kubernetes.io/docs/reference/using-api/server-side-apply/#transferring-ownership).
+    """
     return isinstance(state, Workload) and state.owns_replicas and "replicas" not in manifest["spec"]
 
 
@@ -80,67 +95,13 @@ def _replicas_only(manifest: Manifest, workload: Workload) -> Manifest:
         "apiVersion": manifest["apiVersion"],
         "kind": manifest["kind"],
         "metadata": {"name": manifest["metadata"]["name"]},
-        "spec": {"replicas": workload.wanted},
+        "spec": {"replicas": workload.desired},
     }
 
 
-def _is_ours(manifest: Manifest) -> bool:
-    labels = manifest["metadata"].get("labels") or {}
-    return all(labels.get(name) == value for name, value in OURS.items())
-
-
-async def prune(api: Api, cache: Cache, key: Key, unwanted: Iterable[Observed]) -> None:
-    for seen in unwanted:
+async def prune(client: KubernetesClient, cache: Cache, key: PlatformKey, leftovers: Iterable[ObservedObject]) -> None:
+    """Deletes objects that the spec no longer needs. Raises ApiError."""
+    for seen in leftovers:
         metrics.PRUNES.labels(seen.id.kind).inc()
-        await api.delete(CHILDREN[seen.id.kind], key.namespace, seen.id.name, seen.uid)
-        cache.drop(key, seen.id, seen.version + 1)  # the deletion's version is not told: it is above what was seen
-
-
-def inventory_id(key: Key) -> ObjectId:
-    """Not `<platform>-inventory`: that is a service."""
-    return ObjectId("ConfigMap", f"{key.name}-applied")
-
-
-def read_inventory(key: Key, observed: Children) -> Inventory:
-    state = state_of(inventory_id(key), observed)
-    return Inventory.load(state.data) if isinstance(state, Document) else Inventory()
-
-
-async def write_inventory(api: Api, cache: Cache, platform: Platform, inventory: Inventory) -> None:
-    """Writes only where what is stored differs."""
-    key = platform.key
-    if is_stored(platform, inventory, cache.children(key)):
-        return
-    manifest = inventory_manifest(platform, inventory)
-    cache.keep(key, observe(await api.apply(CHILDREN["ConfigMap"], key.namespace, manifest)))
-
-
-def inventory_manifest(platform: Platform, inventory: Inventory) -> Manifest:
-    key = platform.key
-    return {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {
-            "name": inventory_id(key).name,
-            "namespace": key.namespace,
-            "labels": {**OURS, LABEL_NAME: "applied", LABEL_INSTANCE: key.name, LABEL_COMPONENT: "applied"},
-            "ownerReferences": [owner_reference(key, platform.uid)],
-        },
-        "data": inventory.dump(),
-    }
-
-
-def is_stored(platform: Platform, inventory: Inventory, observed: Children) -> bool:
-    """Whether the inventory's object is whole: its fields are compared, since it cannot hold its own digest."""
-    state = state_of(inventory_id(platform.key), observed)
-    manifest = inventory_manifest(platform, inventory)
-    return (
-        isinstance(state, Document)
-        and state.data == manifest["data"]
-        and _includes(state.labels, manifest["metadata"]["labels"])
-        and platform.uid in state.owners
-    )
-
-
-def _includes(whole: Mapping[str, str], part: Mapping[str, str]) -> bool:
-    return all(whole.get(name) == value for name, value in part.items())
+        await client.delete(CHILD_KINDS[seen.id.kind], key.namespace, seen.id.name, seen.uid)
+        cache.remove(key, seen.id, seen.version + 1)  # the deletion's own version is not known, only that it is higher

@@ -1,1 +1,1 @@
-"""What the operator knows of the cluster: the platforms and their children, cut down to what decisions need."""
+"""The cache of the informers: platforms and their children, cut down to what decisions need."""

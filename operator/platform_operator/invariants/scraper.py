@@ -1,4 +1,4 @@
-"""Reads the figures of every shop's books now and then, beside the reconciling, and wakes it when they say something new."""
+"""Scrapes the invariants of every platform periodically, beside the reconciles, and enqueues a platform when they change."""
 
 from __future__ import annotations
 
@@ -10,123 +10,134 @@ from dataclasses import dataclass, field
 import aiohttp
 
 from platform_operator import metrics
-from platform_operator.api.kinds import Key, ObjectId
+from platform_operator.api.kinds import ObjectId, PlatformKey
 from platform_operator.api.spec import Spec, parse
-from platform_operator.cache.observed import Address, Cache, Platform
-from platform_operator.errors import InvalidSpecError, UnreadableError
-from platform_operator.invariants.conditions import (
+from platform_operator.cache.observed import Platform, ServiceAddress, state_of
+from platform_operator.cache.store import Cache
+from platform_operator.errors import InvalidSpecError, ScrapeError
+from platform_operator.invariants.metrics import (
     BROKER,
     CHECKED,
     LAG,
     PAUSE,
     VIOLATIONS,
-    Figures,
-    Heard,
-    hear,
-    read_figures,
-    rows,
+    ScrapeResult,
+    ServiceMetrics,
+    next_result,
+    parse_metrics,
     sources,
 )
-from platform_operator.plan.planner import state_of
+from platform_operator.invariants.rows import invariant_rows
 
 logger = logging.getLogger(__name__)
 
-EVERY = 30.0
-"""Seconds, as often as the services look."""
-DEADLINE = 3.0
-AT_ONCE = 16
-LARGEST = 1 << 20
-"""Bytes of an answer; a service asked for these figures alone answers a thousandth of it."""
+INTERVAL = 30.0
+"""Seconds between two scrapes, as often as the services check."""
+TIMEOUT = 3.0
+"""Seconds."""
+MAX_CONCURRENT = 16
+MAX_BYTES = 1 << 20
+"""Bytes of a response. That of a service has a thousandth of it, since it is asked for these metrics alone."""
 
 Fetch = Callable[[str], Awaitable[str]]
-"""The text at a URL. Raises UnreadableError."""
+"""Returns the text at a URL. Raises ScrapeError."""
 
 
 @dataclass
-class Auditor:
-    """What every source of every platform said last. `clock` is the epoch's, since services export such times."""
+class InvariantScraper:
+    """Holds the newest scrape result of every source of every platform.
+
+    `clock` is the epoch's, since services export such times.
+    """
 
     cache: Cache
-    wake: Callable[[Key], None]
+    enqueue: Callable[[PlatformKey], None]
     fetch: Fetch
     clock: Callable[[], float]
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
-    _heard: dict[Key, dict[str, Heard]] = field(default_factory=dict)
-    _at_once: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
+    _results: dict[PlatformKey, dict[str, ScrapeResult]] = field(init=False, default_factory=dict)
+    _slots: asyncio.Semaphore = field(init=False, default_factory=lambda: asyncio.Semaphore(MAX_CONCURRENT))
 
-    def heard(self, key: Key) -> Mapping[str, Heard]:
-        return self._heard.get(key, {})
+    def results(self, key: PlatformKey) -> Mapping[str, ScrapeResult]:
+        """Returns the newest result of each source of a platform."""
+        return self._results.get(key, {})
 
     async def run(self) -> None:
-        """For ever, a round at a time."""
+        """Scrapes for ever, once in each INTERVAL."""
         while True:
             began = self.clock()
-            await self.look()
-            await self.sleep(max(1.0, EVERY - (self.clock() - began)))
+            await self.scrape_all()
+            await self.sleep(max(1.0, INTERVAL - (self.clock() - began)))
 
-    async def look(self) -> None:
-        """One round over all platforms."""
+    async def scrape_all(self) -> None:
+        """Scrapes all platforms once and forgets those that are gone."""
         platforms = [platform for platform in self.cache.platforms.values() if not platform.deleting]
-        gone = self._heard.keys() - {platform.key for platform in platforms}
+        gone = self._results.keys() - {platform.key for platform in platforms}
         for key in gone:
-            del self._heard[key]
-        await asyncio.gather(*(self._look_at(platform) for platform in platforms))
+            del self._results[key]
+        await asyncio.gather(*(self._scrape_platform(platform) for platform in platforms))
 
-    async def _look_at(self, platform: Platform) -> None:
+    async def _scrape_platform(self, platform: Platform) -> None:
         try:
             spec = parse(platform.spec)
         except InvalidSpecError:
-            return  # the reconcile says so
-        key, asked = platform.key, sources(spec)
-        answers = await asyncio.gather(*(self._ask(key, source) for source in asked))
-        before, now = self.heard(key), self.clock()
-        heard = {source: hear(before.get(source), answer, now) for source, answer in zip(asked, answers, strict=True)}
-        self._heard[key] = heard
-        self._wake_if_new(key, heard, spec, now)
+            return  # the reconcile reports it
+        key, names = platform.key, sources(spec)
+        answers = await asyncio.gather(*(self._scrape(key, source) for source in names))
+        before, now = self.results(key), self.clock()
+        results = {
+            source: next_result(before.get(source), answer, now) for source, answer in zip(names, answers, strict=True)
+        }
+        self._results[key] = results
+        self._enqueue_if_changed(key, results, spec, now)
 
-    def _wake_if_new(self, key: Key, heard: Mapping[str, Heard], spec: Spec, now: float) -> None:
-        platform = self.cache.platforms.get(key)  # as stored now, not when the round began
+    def _enqueue_if_changed(
+        self, key: PlatformKey, results: Mapping[str, ScrapeResult], spec: Spec, now: float
+    ) -> None:
+        platform = self.cache.platforms.get(key)  # as stored now, not as stored when the scrape began
         if platform is None:
             return
         stored = platform.status.get("invariants", [])
-        if rows(stored, heard, sources(spec), now) != stored:
-            self.wake(key)
+        if invariant_rows(stored, results, sources(spec), now) != stored:
+            self.enqueue(key)
 
-    async def _ask(self, key: Key, source: str) -> Figures | None:
-        async with self._at_once:
+    async def _scrape(self, key: PlatformKey, source: str) -> ServiceMetrics | None:
+        async with self._slots:
             try:
-                figures = read_figures(await self.fetch(self._url(key, source)))
-            except (UnreadableError, ValueError) as error:
-                metrics.READS.labels("failed").inc()
-                logger.debug("cannot read figures: %s", error, extra={"platform": str(key), "source": source})
+                scraped = parse_metrics(await self.fetch(self._url(key, source)))
+            except (ScrapeError, ValueError) as error:
+                metrics.SCRAPES.labels("failed").inc()
+                logger.debug("cannot read metrics: %s", error, extra={"platform": str(key), "source": source})
                 return None
-        metrics.READS.labels("read").inc()
-        return figures
+        metrics.SCRAPES.labels("read").inc()
+        return scraped
 
-    def _url(self, key: Key, source: str) -> str:
-        """Through the Service, whose address the watches tell: any of its ready pods will do, all look at the same books."""
+    def _url(self, key: PlatformKey, source: str) -> str:
+        """Returns a URL at the Service's address. Any ready pod will do, since all of a service's pods check the same database."""
         service = state_of(ObjectId("Service", f"{key.name}-{source}"), self.cache.children(key))
-        if not isinstance(service, Address) or "metrics" not in service.ports:
-            raise UnreadableError(f"Service {key.name}-{source} has no address yet")
+        if not isinstance(service, ServiceAddress) or "metrics" not in service.ports:
+            raise ScrapeError(f"Service {key.name}-{source} has no address yet")
         host = f"[{service.ip}]" if ":" in service.ip else service.ip
-        return f"http://{host}:{service.ports['metrics']}{_PATHS.get(source, _OF_SERVICES)}"
+        return f"http://{host}:{service.ports['metrics']}{_PATHS.get(source, _SERVICE_PATH)}"
 
 
-_OF_SERVICES = "/metrics?" + "&".join(f"name[]={name}" for name in (VIOLATIONS, CHECKED, PAUSE, LAG))
+_SERVICE_PATH = "/metrics?" + "&".join(f"name[]={name}" for name in (VIOLATIONS, CHECKED, PAUSE, LAG))
 _PATHS = {BROKER: "/metrics/detailed?family=queue_coarse_metrics"}
 
 
-def over_http(session: aiohttp.ClientSession) -> Fetch:
+def http_fetch(session: aiohttp.ClientSession) -> Fetch:
+    """Returns a Fetch that allows TIMEOUT seconds and MAX_BYTES, and follows no redirect."""
+
     async def fetch(url: str) -> str:
         try:
             async with session.get(
-                url, timeout=aiohttp.ClientTimeout(total=DEADLINE), allow_redirects=False
+                url, timeout=aiohttp.ClientTimeout(total=TIMEOUT), allow_redirects=False
             ) as response:
                 if response.status != 200:
-                    raise UnreadableError(f"{url} answers {response.status}")
+                    raise ScrapeError(f"{url} answers {response.status}")
                 return (await _bounded(response)).decode(errors="replace")
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise UnreadableError(f"{url} does not answer: {error!r}") from error
+            raise ScrapeError(f"{url} does not answer: {error!r}") from error
 
     return fetch
 
@@ -135,6 +146,6 @@ async def _bounded(response: aiohttp.ClientResponse) -> bytes:
     body = bytearray()
     async for chunk in response.content.iter_chunked(1 << 16):
         body += chunk
-        if len(body) > LARGEST:
-            raise UnreadableError(f"{response.url} answers more than {LARGEST} bytes")
+        if len(body) > MAX_BYTES:
+            raise ScrapeError(f"{response.url} answers more than {MAX_BYTES} bytes")
     return bytes(body)

@@ -1,1 +1,1 @@
-"""Compares desired objects with observed ones and decides what to apply, what to prune and what to wait for."""
+"""Compares desired objects with observed ones: what to apply and why, what to prune, what to wait for. Pure."""

@@ -1,11 +1,10 @@
-"""From a spec to the charts' values: one pure function."""
+"""Chart values: one pure function from a spec to the values of charts/platform."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from platform_operator.api.kinds import FIELD_MANAGER, Key
+from platform_operator.api.kinds import FIELD_MANAGER, PlatformKey
 from platform_operator.api.spec import (
     SERVICES,
     WITH_BROKER,
@@ -20,14 +19,23 @@ from platform_operator.api.spec import (
     Spec,
     Storage,
 )
-from platform_operator.render import connection_pools as connections
+from platform_operator.render import connection_pools
+from platform_operator.render.profiles import PROFILES, ContainerSize, Profile
 
-Values = dict[str, Any]
+ChartValues = dict[str, Any]
+
+_TARGET_CPU = 70
+
+_PROMETHEUS = "monitoring"
+"""The namespace that Prometheus is expected in."""
+
+_OPERATOR_PODS = "ecommerce-operator-pods"
+"""The headless Service of charts/operator: its DNS name lists the operator's pods."""
 
 
 class Installation(NamedTuple):
-    """What shops take over from how the operator was installed: the services' version, where images come from, the namespace
-    from which the operator reads their figures, and the Secrets, in the shop's namespace, with which its images are pulled."""
+    """What every shop takes over from the operator's installation: the version of the services, the registries of images,
+    the operator's namespace, from which it reads metrics, and the image pull Secrets, which are in the shop's namespace."""
 
     version: str
     registry: str = ""
@@ -36,109 +44,49 @@ class Installation(NamedTuple):
     pull_secrets: tuple[str, ...] = ()
 
 
-def values(platform: Key, spec: Spec, installed: Installation, store_profile: str) -> Values:
-    """The values of charts/platform that make what the spec asks for. The charts' own values.yaml is the interface.
+def chart_values(platform: PlatformKey, spec: Spec, installation: Installation, store_profile: str) -> ChartValues:
+    """Returns the values of charts/platform for a spec. The charts' own values.yaml is the interface.
 
-    Stores keep the profile that they were made with, `store_profile`: each is a single instance whose volume cannot change in place
-    and whose restart is an outage, so they are resized only where the spec itself states a size.
+    Stores keep the profile that they were made with, `store_profile`: each is a single instance whose volume cannot change
+    in place and whose restart is an outage, so they are resized only where the spec itself states a size.
     """
     name, profile, stores = platform.name, PROFILES[spec.profile], PROFILES[store_profile]
-    made = {
-        "global": _global(spec, installed),
+    values = {
+        "global": _global(spec, installation),
         **{service: _service(name, service, spec, profile, stores) for service in SERVICES},
         **{f"{service}-db": _database(name, service, spec, stores) for service in WITH_DATABASE},
         "redis": _cache(name, spec, stores),
         "rabbitmq": _broker(name, spec, stores),
-        "monitoring": {"operator": f"{_OPERATORS_PODS}.{installed.namespace}.svc"},
+        "monitoring": {"operator": f"{_OPERATOR_PODS}.{installation.namespace}.svc"},
         **_ingress(spec),
     }
-    made["payment"] |= _payments(spec)
-    made["notification"] |= _notifications(platform, spec)
-    return made
+    values["payment"] |= _payments(spec)
+    values["notification"] |= _notifications(platform, spec)
+    return values
 
 
-def url(platform: Key, ingress: Ingress) -> str:
-    """Where the shop answers."""
+def platform_url(platform: PlatformKey, ingress: Ingress) -> str:
+    """Returns the URL of the shop."""
     if ingress.enabled:
         scheme = "https" if ingress.tls or ingress.gateway else "http"
         return f"{scheme}://{ingress.host}"
     return f"http://{platform.name}-gateway.{platform.namespace}.svc:8080"
 
 
-@dataclass(frozen=True)
-class Asks:
-    """What one container requests, and the memory it may use."""
-
-    cpu: str
-    memory: str
-    memory_limit: str
-
-
-@dataclass(frozen=True)
-class Profile:
-    """The size of a shop. `scale` is the fewest and the most pods of a service; equal: no autoscaling."""
-
-    service: Asks
-    scale: tuple[int, int]
-    database: Asks
-    database_size: str
-    cache: Asks
-    broker: Asks
-    broker_size: str
-
-
-PROFILES = {
-    "small": Profile(
-        service=Asks("50m", "112Mi", "256Mi"),
-        scale=(1, 1),
-        database=Asks("40m", "96Mi", "256Mi"),
-        database_size="1Gi",
-        cache=Asks("20m", "32Mi", "128Mi"),
-        broker=Asks("100m", "224Mi", "512Mi"),
-        broker_size="1Gi",
-    ),
-    "medium": Profile(
-        service=Asks("50m", "128Mi", "384Mi"),
-        scale=(2, 4),
-        database=Asks("250m", "512Mi", "1Gi"),
-        database_size="10Gi",
-        cache=Asks("50m", "128Mi", "256Mi"),
-        broker=Asks("250m", "512Mi", "1Gi"),
-        broker_size="5Gi",
-    ),
-    "large": Profile(
-        service=Asks("200m", "192Mi", "512Mi"),
-        scale=(3, 10),
-        database=Asks("1", "2Gi", "4Gi"),
-        database_size="50Gi",
-        cache=Asks("100m", "512Mi", "1Gi"),
-        broker=Asks("500m", "1Gi", "2Gi"),
-        broker_size="20Gi",
-    ),
-}
-
-_TARGET_CPU = 70
-
-
-_PROMETHEUS = "monitoring"
-"""The namespace that Prometheus is expected in."""
-
-_OPERATORS_PODS = "ecommerce-operator-pods"
-"""The Service of charts/operator whose name in DNS is the list of the operator's pods."""
-
-
-def _global(spec: Spec, installed: Installation) -> Values:
-    readers = [_PROMETHEUS, installed.namespace]
+def _global(spec: Spec, installation: Installation) -> ChartValues:
     return {
         "managedBy": FIELD_MANAGER,
         "image": {
-            "registry": installed.registry,
-            "tag": spec.version or installed.version,
-            "pullSecrets": list(installed.pull_secrets),
+            "registry": installation.registry,
+            "tag": spec.version or installation.version,
+            "pullSecrets": list(installation.pull_secrets),
         },
-        "storeRegistry": installed.store_registry,
+        "storeRegistry": installation.store_registry,
         "deletionPolicy": spec.deletion_policy,
-        "networkPolicies": {"enabled": spec.network_policies.enabled, "metricsFrom": readers},
+        "networkPolicies": {
+            "enabled": spec.network_policies.enabled,
+            "metricsFrom": [_PROMETHEUS, installation.namespace],
+        },
         "monitoring": {
             "prometheus": spec.monitoring.enabled,
             "serviceMonitors": spec.monitoring.service_monitors,
@@ -147,138 +95,147 @@ def _global(spec: Spec, installed: Installation) -> Values:
     }
 
 
-def _service(platform: str, name: str, spec: Spec, profile: Profile, stores: Profile) -> Values:
-    wish = spec.services.get(name, Service())
-    scale = _scale(wish, profile)
+def _service(platform: str, name: str, spec: Spec, profile: Profile, stores: Profile) -> ChartValues:
+    service = spec.services.get(name, Service())
+    scale = _scale(service, profile)
     return {
         "enabled": True,
-        **_asks(wish.resources, profile.service),
+        **_resources(service.resources, profile.service),
         **scale,
-        "env": {**_pool(name, spec, scale, stores), **wish.env},
-        **_credentials_of(platform, name, spec),
+        "env": {**_pool_size(name, spec, scale, stores), **service.env},
+        **_existing_secrets(platform, name, spec),
     }
 
 
-def _pool(name: str, spec: Spec, scale: Values, stores: Profile) -> dict[str, str]:
-    """Fewer connections a pod where its database has not enough for the usual number. What a database elsewhere has is not known."""
+def _pool_size(name: str, spec: Spec, scale: ChartValues, stores: Profile) -> dict[str, str]:
+    """Lowers the pool size where the database has too few connections for the default. Only builtin databases have a known
+    number of connections."""
     if name not in WITH_DATABASE or spec.databases.provider != "builtin":
         return {}
-    scaling = scale["autoscaling"]
-    pods = scaling["max"] if scaling["enabled"] else scale["replicas"]
-    fits = connections.pool(spec.databases.resources.limits.memory or stores.database.memory_limit, pods)
-    return {connections.POOL: str(fits)} if fits < connections.USUAL else {}
+    autoscaling = scale["autoscaling"]
+    pods = autoscaling["max"] if autoscaling["enabled"] else scale["replicas"]
+    memory = spec.databases.resources.limits.memory or stores.database.memory_limit
+    size = connection_pools.pool_size(memory, pods)
+    return {connection_pools.POOL_SIZE_VARIABLE: str(size)} if size < connection_pools.DEFAULT_POOL_SIZE else {}
 
 
-def _scale(wish: Service, profile: Profile) -> Values:
-    """Explicit replicas switch autoscaling off; wishes for autoscaling that say no more leave the profile's bounds."""
+def _scale(service: Service, profile: Profile) -> ChartValues:
+    """Fixed replicas switch autoscaling off. Bounds that the spec leaves out come from the profile."""
     fewest, most = profile.scale
-    scaling = wish.autoscaling
-    enabled = wish.replicas is None and (fewest < most if scaling.enabled is None else scaling.enabled)
-    return {"replicas": wish.replicas or fewest, "autoscaling": {"enabled": enabled, **_bounds(scaling, fewest, most)}}
-
-
-def _bounds(scaling: Autoscaling, fewest: int, most: int) -> Values:
-    low = scaling.min or min(fewest, scaling.max or fewest)
+    autoscaling = service.autoscaling
+    enabled = service.replicas is None and (fewest < most if autoscaling.enabled is None else autoscaling.enabled)
     return {
-        "min": low,
-        "max": scaling.max or max(most, low, 3 if fewest == most else most),
-        "targetCPUUtilization": scaling.target_cpu_utilization or _TARGET_CPU,
+        "replicas": service.replicas or fewest,
+        "autoscaling": {"enabled": enabled, **_bounds(autoscaling, fewest, most)},
     }
 
 
-def _credentials_of(platform: str, name: str, spec: Spec) -> Values:
-    """Which Secrets a service reads, where they are not the ones of the builtin stores."""
-    credentials: Values = {}
+def _bounds(autoscaling: Autoscaling, fewest: int, most: int) -> ChartValues:
+    low = autoscaling.min or min(fewest, autoscaling.max or fewest)
+    return {
+        "min": low,
+        "max": autoscaling.max or max(most, low, 3 if fewest == most else most),
+        "targetCPUUtilization": autoscaling.target_cpu_utilization or _TARGET_CPU,
+    }
+
+
+def _existing_secrets(platform: str, name: str, spec: Spec) -> ChartValues:
+    """Names the Secrets of a service that are not those of builtin stores."""
+    secrets: ChartValues = {}
     if name == "user":
-        credentials |= {kind: {"existingSecret": f"{platform}-{kind}"} for kind in ("jwt", "admin")}
+        secrets |= {part: {"existingSecret": f"{platform}-{part}"} for part in ("jwt", "admin")}
     if name in spec.databases.external:
         database = spec.databases.external[name]
-        credentials["database"] = _outside(database.secret_ref, database.port)
+        secrets["database"] = _external(database.secret_ref, database.port)
     if spec.cache.secret_ref and name in WITH_CACHE:
-        credentials["cache"] = _outside(spec.cache.secret_ref, spec.cache.port)
+        secrets["cache"] = _external(spec.cache.secret_ref, spec.cache.port)
     if spec.broker.secret_ref and name in WITH_BROKER:
-        credentials["broker"] = _outside(spec.broker.secret_ref, spec.broker.port)
-    return credentials
+        secrets["broker"] = _external(spec.broker.secret_ref, spec.broker.port)
+    return secrets
 
 
-def _outside(secret: SecretRef, port: int | None) -> Values:
+def _external(secret: SecretRef, port: int | None) -> ChartValues:
     return {"existingSecret": secret.name} | ({"port": port} if port else {})
 
 
-def _asks(wish: Resources, ask: Asks) -> Values:
-    limits = {"memory": wish.limits.memory or ask.memory_limit}
-    if wish.limits.cpu:
-        limits["cpu"] = wish.limits.cpu
-    requests = {"cpu": wish.requests.cpu or ask.cpu, "memory": wish.requests.memory or ask.memory}
+def _resources(resources: Resources, default: ContainerSize) -> ChartValues:
+    limits = {"memory": resources.limits.memory or default.memory_limit}
+    if resources.limits.cpu:
+        limits["cpu"] = resources.limits.cpu
+    requests = {
+        "cpu": resources.requests.cpu or default.cpu,
+        "memory": resources.requests.memory or default.memory,
+    }
     return {"resources": {"requests": requests, "limits": limits}}
 
 
-def _database(platform: str, name: str, spec: Spec, profile: Profile) -> Values:
+def _database(platform: str, name: str, spec: Spec, profile: Profile) -> ChartValues:
     return {
         "enabled": spec.databases.provider == "builtin",
         "existingSecret": f"{platform}-{name}-db",
         "storage": _storage(spec.databases.storage, profile.database_size),
-        **_asks(spec.databases.resources, profile.database),
+        **_resources(spec.databases.resources, profile.database),
     }
 
 
-def _cache(platform: str, spec: Spec, profile: Profile) -> Values:
+def _cache(platform: str, spec: Spec, profile: Profile) -> ChartValues:
     return {
         "enabled": spec.cache.provider == "builtin",
         "existingSecret": f"{platform}-redis",
-        **_asks(spec.cache.resources, profile.cache),
+        **_resources(spec.cache.resources, profile.cache),
     }
 
 
-def _broker(platform: str, spec: Spec, profile: Profile) -> Values:
+def _broker(platform: str, spec: Spec, profile: Profile) -> ChartValues:
     return {
         "enabled": spec.broker.provider == "builtin",
         "existingSecret": f"{platform}-rabbitmq",
         "storage": _storage(spec.broker.storage, profile.broker_size),
-        **_asks(spec.broker.resources, profile.broker),
+        **_resources(spec.broker.resources, profile.broker),
     }
 
 
-def _payments(spec: Spec) -> Values:
-    wish = spec.payments
-    return {"provider": wish.provider, "stripe": {"existingSecret": wish.secret_ref.name if wish.secret_ref else ""}}
+def _payments(spec: Spec) -> ChartValues:
+    payments = spec.payments
+    secret = payments.secret_ref.name if payments.secret_ref else ""
+    return {"provider": payments.provider, "stripe": {"existingSecret": secret}}
 
 
-def _notifications(platform: Key, spec: Spec) -> Values:
+def _notifications(platform: PlatformKey, spec: Spec) -> ChartValues:
     smtp, sms = spec.notifications.smtp, spec.notifications.sms
     return {
-        "shop": {"url": url(platform, spec.ingress)},
+        "shop": {"url": platform_url(platform, spec.ingress)},
         "smtp": _smtp(smtp) if smtp else {"host": ""},
         "sms": {"provider": sms.provider, "existingSecret": sms.secret_ref.name if sms.secret_ref else ""},
     }
 
 
-def _smtp(wish: Smtp) -> Values:
+def _smtp(smtp: Smtp) -> ChartValues:
     return {
-        "host": wish.host or "",
-        "port": wish.port,
-        "from": wish.from_ or "",
-        "startTls": wish.start_tls,
-        "existingSecret": wish.secret_ref.name if wish.secret_ref else "",
+        "host": smtp.host or "",
+        "port": smtp.port,
+        "from": smtp.from_ or "",
+        "startTls": smtp.start_tls,
+        "existingSecret": smtp.secret_ref.name if smtp.secret_ref else "",
     }
 
 
-def _storage(wish: Storage, size: str) -> Values:
-    return {"size": wish.size or size, "storageClassName": wish.storage_class_name or ""}
+def _storage(storage: Storage, default_size: str) -> ChartValues:
+    return {"size": storage.size or default_size, "storageClassName": storage.storage_class_name or ""}
 
 
-def _ingress(spec: Spec) -> Values:
-    wish = spec.ingress
-    gateway = {"name": wish.gateway.name, "namespace": wish.gateway.namespace or ""} if wish.gateway else None
+def _ingress(spec: Spec) -> ChartValues:
+    ingress = spec.ingress
+    gateway = {"name": ingress.gateway.name, "namespace": ingress.gateway.namespace or ""} if ingress.gateway else None
     return {
         "ingress": {
-            "enabled": wish.enabled and gateway is None,
-            "host": wish.host or "",
-            "className": wish.class_name or "",
-            "tls": {"secretName": wish.tls.secret_name if wish.tls else ""},
+            "enabled": ingress.enabled and gateway is None,
+            "host": ingress.host or "",
+            "className": ingress.class_name or "",
+            "tls": {"secretName": ingress.tls.secret_name if ingress.tls else ""},
         },
         "gatewayApi": {
-            "enabled": wish.enabled and gateway is not None,
+            "enabled": ingress.enabled and gateway is not None,
             "parentRef": gateway or {"name": "", "namespace": ""},
         },
     }

@@ -1,1 +1,1 @@
-"""The master key, and the Secrets that are derived from it."""
+"""The master key, and the Secrets with credentials that are derived from it."""

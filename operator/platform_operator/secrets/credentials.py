@@ -1,112 +1,70 @@
-"""The credentials of a platform's builtin parts: derived from one master key, so that a lost Secret comes back the same.
+"""The credentials of a platform's builtin parts, derived from the master key, so that a lost Secret comes back the same.
 
-Why derived and not random, and what happens when somebody brings their own: docs/adr/0004-derived-credentials.md.
+docs/adr/0004-derived-credentials.md says what happens to Secrets that the operator did not make.
 """
 
 from __future__ import annotations
 
 import base64
-import hashlib
-import hmac
 import json
-import secrets
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 
 from platform_operator.api.kinds import (
     ANNOTATION_WAVE,
-    CHILDREN,
+    CHILD_LABELS,
     GROUP,
     LABEL_COMPONENT,
     LABEL_INSTANCE,
     LABEL_NAME,
-    OURS,
-    Key,
     Manifest,
     ObjectId,
+    PlatformKey,
+    owner_reference,
 )
 from platform_operator.api.spec import WITH_DATABASE, Spec
-from platform_operator.cache.observed import Document, digest
-from platform_operator.client import Api
-from platform_operator.errors import ApiError
-from platform_operator.plan.planner import Children, state_of
-from platform_operator.render.renderer import Rendered, owner_reference
+from platform_operator.cache.managed_fields import digest
+from platform_operator.cache.observed import Children, StoredData, state_of
+from platform_operator.plan.inventory import DesiredObject
+from platform_operator.secrets.master_key import MasterKey
 
 ANNOTATION_KEY_ID = f"{GROUP}/master-key-id"
-MASTER_KEY_NAME = "ecommerce-operator-master-key"
 
-Password = Callable[[str], str]
-Content = dict[str, str]
-
-
-@dataclass(frozen=True, repr=False)
-class Keyring:
-    """The master key, which never leaves this object."""
-
-    master: bytes
-
-    @property
-    def id(self) -> str:
-        """Tells which master key a Secret's values come from, and nothing about the key."""
-        return self._derive("id").hex()[:8]
-
-    def password(self, key: Key, component: str, field: str) -> str:
-        """256 bits in 43 characters that need no escaping in a URL. The same for a platform made again by that name."""
-        return base64.urlsafe_b64encode(self._derive(f"{key}/{component}/{field}")).decode().rstrip("=")
-
-    def _derive(self, purpose: str) -> bytes:
-        return hmac.digest(self.master, purpose.encode(), hashlib.sha256)
+_Password = Callable[[str], str]
+_SecretData = dict[str, str]
 
 
-async def load_keyring(api: Api, namespace: str) -> Keyring:
-    """Reads the master key, or makes it once: `create` cannot overwrite one."""
-    secret = CHILDREN["Secret"]
-    stored = await api.get(secret, namespace, MASTER_KEY_NAME)
-    if stored is None:
-        fresh = base64.b64encode(secrets.token_bytes(32)).decode()
-        manifest = {
-            "apiVersion": secret.api_version,
-            "kind": secret.kind,
-            "metadata": {"name": MASTER_KEY_NAME, "namespace": namespace, "labels": {LABEL_NAME: "ecommerce-operator"}},
-            "immutable": True,
-            "data": {"key": fresh},
-        }
-        try:
-            stored = await api.create(secret, namespace, manifest)
-        except ApiError as error:
-            if error.status != 409:
-                raise
-            return await load_keyring(api, namespace)
-    return Keyring(base64.b64decode(stored["data"]["key"]))
-
-
-def credentials(key: Key, uid: str, spec: Spec, keyring: Keyring, observed: Children) -> tuple[Rendered, ...]:
-    """The Secrets to apply: those that are absent or that hold this master key's values. Others are never touched."""
+def credentials(
+    key: PlatformKey, uid: str, spec: Spec, master_key: MasterKey, observed: Children
+) -> tuple[DesiredObject, ...]:
+    """Returns the Secrets to apply: those that are absent, or that were derived from this master key. All others are left
+    alone."""
+    owners = [owner_reference(key, uid)] if spec.deletion_policy == "Delete" else []
     return tuple(
-        _secret(key, uid, spec, keyring, component, content)
-        for component, content in _contents(key, spec, keyring)
-        if _may_write(state_of(ObjectId("Secret", f"{key.name}-{component}"), observed), keyring)
+        _secret(key, component, data, owners, master_key.id)
+        for component, data in _components(key, spec, master_key)
+        if _may_write(state_of(ObjectId("Secret", f"{key.name}-{component}"), observed), master_key)
     )
 
 
-def kept(spec: Spec, observed: Children) -> frozenset[ObjectId]:
-    """Secrets that are not pruned: somebody else's always, and under Retain all, since volumes may still need them."""
+def protected_secrets(spec: Spec, observed: Children) -> frozenset[ObjectId]:
+    """Returns the Secrets that are not pruned: always those that the operator did not derive, and under Retain all of them,
+    since volumes may still need them."""
     return frozenset(
         identity
         for identity, seen in observed.items()
-        if isinstance(seen.state, Document)
+        if isinstance(seen.state, StoredData)
         and identity.kind == "Secret"
         and (spec.deletion_policy == "Retain" or ANNOTATION_KEY_ID not in seen.state.annotations)
     )
 
 
-def _may_write(state: object, keyring: Keyring) -> bool:
-    return not isinstance(state, Document) or state.annotations.get(ANNOTATION_KEY_ID) == keyring.id
+def _may_write(state: object, master_key: MasterKey) -> bool:
+    return not isinstance(state, StoredData) or state.annotations.get(ANNOTATION_KEY_ID) == master_key.id
 
 
-def _contents(key: Key, spec: Spec, keyring: Keyring) -> Iterable[tuple[str, Content]]:
-    def password(component: str) -> Password:
-        return lambda field: keyring.password(key, component, field)
+def _components(key: PlatformKey, spec: Spec, master_key: MasterKey) -> Iterable[tuple[str, _SecretData]]:
+    def password(component: str) -> _Password:
+        return lambda field: master_key.password(key, component, field)
 
     yield "jwt", {"JWT_SECRET": password("jwt")("secret")}
     yield "admin", {"ADMIN_EMAIL": "admin@example.com", "ADMIN_PASSWORD": password("admin")("password")}
@@ -119,7 +77,7 @@ def _contents(key: Key, spec: Spec, keyring: Keyring) -> Iterable[tuple[str, Con
         yield "rabbitmq", _rabbitmq(key, password("rabbitmq"))
 
 
-def _database(key: Key, service: str, password: Password) -> Content:
+def _database(key: PlatformKey, service: str, password: _Password) -> _SecretData:
     name = _DATABASES[service]
     return {
         "DB_HOST": f"{key.name}-{service}-db",
@@ -141,33 +99,33 @@ _DATABASES: Mapping[str, str] = {
 }
 
 
-def _redis(key: Key, password: Password) -> Content:
+def _redis(key: PlatformKey, password: _Password) -> _SecretData:
     secret = password("password")
     return {"REDIS_PASSWORD": secret, "REDIS_URL": f"redis://:{secret}@{key.name}-redis:6379/0"}
 
 
-def _rabbitmq(key: Key, password: Password) -> Content:
+def _rabbitmq(key: PlatformKey, password: _Password) -> _SecretData:
     user, secret = "shop", password("password")
     url = f"amqp://{user}:{secret}@{key.name}-rabbitmq:5672/"
     return {"RABBITMQ_USER": user, "RABBITMQ_PASSWORD": secret, "RABBITMQ_URL": url}
 
 
-def _secret(key: Key, uid: str, spec: Spec, keyring: Keyring, component: str, content: Content) -> Rendered:
+def _secret(key: PlatformKey, component: str, data: _SecretData, owners: list[Manifest], key_id: str) -> DesiredObject:
     metadata: Manifest = {
         "name": f"{key.name}-{component}",
         "namespace": key.namespace,
-        "labels": {**OURS, LABEL_NAME: "credentials", LABEL_INSTANCE: key.name, LABEL_COMPONENT: component},
-        "annotations": {ANNOTATION_WAVE: "0", ANNOTATION_KEY_ID: keyring.id},
+        "labels": {**CHILD_LABELS, LABEL_NAME: "credentials", LABEL_INSTANCE: key.name, LABEL_COMPONENT: component},
+        "annotations": {ANNOTATION_WAVE: "0", ANNOTATION_KEY_ID: key_id},
     }
-    if spec.deletion_policy == "Delete":
-        metadata["ownerReferences"] = [owner_reference(key, uid)]
+    if owners:
+        metadata["ownerReferences"] = owners
     manifest = {
         "apiVersion": "v1",
         "kind": "Secret",
         "metadata": metadata,
         "type": "Opaque",
-        "data": {name: base64.b64encode(value.encode()).decode() for name, value in content.items()},
+        "data": {name: base64.b64encode(value.encode()).decode() for name, value in data.items()},
     }
-    # The values follow from the key's id and the names: a digest of them would only help somebody who guesses.
-    public = digest([metadata, sorted(content)])
-    return Rendered(ObjectId("Secret", metadata["name"]), 0, public, json.dumps(manifest))
+    # The values follow from the key's id and the names. A digest of the values would only help to guess them.
+    public = digest([metadata, sorted(data)])
+    return DesiredObject(ObjectId("Secret", metadata["name"]), 0, public, json.dumps(manifest))

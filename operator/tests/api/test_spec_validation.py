@@ -1,4 +1,4 @@
-"""What the API server answers to a wrong spec: the exact words, which say what to write instead."""
+"""The API server's answers to invalid specs: the exact messages, which say what to write instead."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import yaml
 from kubernetes.aio.client.api_client import ApiClient
 
 from platform_operator.api.kinds import PLATFORM
-from platform_operator.client import Api
+from platform_operator.client import KubernetesClient
 
 pytestmark = pytest.mark.cluster
 
@@ -31,21 +31,21 @@ def platform(spec: Any, name: str = "shop", namespace: str = "default") -> dict[
     return {"apiVersion": PLATFORM.api_version, "kind": PLATFORM.kind, "metadata": metadata, "spec": spec}
 
 
-async def dry_run(client: ApiClient, manifest: dict[str, Any], verb: str = "POST") -> dict[str, Any]:
-    """The API server's answer to a create (POST) or a merge patch (PATCH) that it would not store."""
+async def dry_run(connection: ApiClient, manifest: dict[str, Any], verb: str = "POST") -> dict[str, Any]:
+    """Returns the API server's answer to a create (POST) or a merge patch (PATCH) that it does not store."""
     metadata = manifest["metadata"]
     path = PLATFORM.path(metadata["namespace"], metadata["name"] if verb == "PATCH" else None)
     headers = {"Content-Type": "application/merge-patch+json" if verb == "PATCH" else "application/json"}
-    request = await client.param_serialize(
+    request = await connection.param_serialize(
         verb, path, query_params=[("dryRun", "All")], header_params=headers, auth_settings=["BearerToken"]
     )
-    response = await client.call_api(request[0], request[1], request[2], manifest)
+    response = await connection.call_api(request[0], request[1], request[2], manifest)
     answer: dict[str, Any] = json.loads(await response.read())  # type: ignore[no-untyped-call]
     return answer
 
 
 def assert_refused(answer: dict[str, Any], message: str) -> None:
-    """The API server puts the value before our words: `Invalid value: "huge": profile must be …`."""
+    """Checks the message of a 422. The API server puts the value before it: `Invalid value: "huge": profile must be …`."""
     assert answer.get("code") == 422, answer
     causes = [cause["message"] for cause in answer["details"]["causes"]]
     assert any(cause.endswith(f": {message}") for cause in causes), causes
@@ -166,10 +166,10 @@ def assert_refused(answer: dict[str, Any], message: str) -> None:
         ),
     ],
 )  # fmt: skip
-async def test_a_bad_spec_is_refused_with_advice(
-    api: Api, client: ApiClient, spec: dict[str, Any], message: str
+async def test_an_invalid_spec_is_refused_with_advice(
+    client: KubernetesClient, connection: ApiClient, spec: dict[str, Any], message: str
 ) -> None:
-    assert_refused(await dry_run(client, platform(spec)), message)
+    assert_refused(await dry_run(connection, platform(spec)), message)
 
 
 @pytest.mark.parametrize(
@@ -182,10 +182,10 @@ async def test_a_bad_spec_is_refused_with_advice(
         ),
     ],
 )
-async def test_a_name_that_children_could_not_bear_is_refused(
-    api: Api, client: ApiClient, name: str, message: str
+async def test_a_name_that_does_not_fit_the_children_is_refused(
+    client: KubernetesClient, connection: ApiClient, name: str, message: str
 ) -> None:
-    assert_refused(await dry_run(client, platform({}, name)), message)
+    assert_refused(await dry_run(connection, platform({}, name)), message)
 
 
 @pytest.mark.parametrize(
@@ -203,35 +203,42 @@ async def test_a_name_that_children_could_not_bear_is_refused(
         {"ingress": {"enabled": True, "host": "shop.example.com", "gateway": {"name": "public"}}},
     ],
 )
-async def test_a_good_spec_is_taken(api: Api, client: ApiClient, spec: dict[str, Any]) -> None:
-    answer = await dry_run(client, platform(spec))
+async def test_a_valid_spec_is_accepted(client: KubernetesClient, connection: ApiClient, spec: dict[str, Any]) -> None:
+    answer = await dry_run(connection, platform(spec))
     assert answer["kind"] == PLATFORM.kind, answer
 
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda path: path.name)
-async def test_the_samples_are_taken_as_they_are(api: Api, client: ApiClient, sample: Path) -> None:
+async def test_the_samples_are_accepted_unchanged(
+    client: KubernetesClient, connection: ApiClient, sample: Path
+) -> None:
     for manifest in yaml.safe_load_all(SAMPLES[sample]):
         if manifest["kind"] == PLATFORM.kind:
-            answer = await dry_run(client, manifest | {"metadata": manifest["metadata"] | {"namespace": "default"}})
+            answer = await dry_run(connection, manifest | {"metadata": manifest["metadata"] | {"namespace": "default"}})
             assert answer["spec"].items() >= manifest["spec"].items()
 
 
 @pytest.mark.parametrize(
     ("before", "after", "message"),
     [
-        ({"size": "2Gi"}, {"size": "1024Mi"}, "storage cannot shrink: keep the size or write a larger one"),
+        ({"size": "2Gi"}, {"size": "1024Mi"}, "storage cannot shrink: store the size or write a larger one"),
         (
             {"storageClassName": "fast"},
             {"storageClassName": "slow"},
-            "storageClassName of existing volumes cannot change: keep it, or make a new platform",
+            "storageClassName of existing volumes cannot change: store it, or make a new platform",
         ),
     ],
 )
-async def test_volumes_change_only_as_volumes_can(
-    api: Api, client: ApiClient, namespace: str, before: dict[str, str], after: dict[str, str], message: str
+async def test_storage_can_neither_shrink_nor_change_its_class(
+    client: KubernetesClient,
+    connection: ApiClient,
+    namespace: str,
+    before: dict[str, str],
+    after: dict[str, str],
+    message: str,
 ) -> None:
     def with_storage(storage: dict[str, str]) -> dict[str, Any]:
         return platform({"paused": True, "databases": {"storage": storage}}, namespace=namespace)
 
-    await api.create(PLATFORM, namespace, with_storage(before))
-    assert_refused(await dry_run(client, with_storage(after), "PATCH"), message)
+    await client.create(PLATFORM, namespace, with_storage(before))
+    assert_refused(await dry_run(connection, with_storage(after), "PATCH"), message)

@@ -1,4 +1,4 @@
-"""The order in which the parts start and end."""
+"""The order in which the parts of the operator start and stop."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ from platform_operator.settings import Settings
 
 
 class Parts:
-    """An operator whose kind is not served until its second look. Its watches end as soon as they have begun."""
+    """An operator whose first list fails, since its custom resource is not served yet. Its watches end as soon as they begin."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.story: list[str] = []
+        self.steps: list[str] = []
         anything: Any = self
         self.operator = _Operator(Settings("1"), anything, anything, sleep=lambda seconds: self.pause(seconds))
-        monkeypatch.setattr("platform_operator.app.Watcher", lambda *_: self)
+        monkeypatch.setattr("platform_operator.app.Informers", lambda *_: self)
         monkeypatch.setattr("platform_operator.app.serve", self.serve)
 
     async def pause(self, seconds: float) -> None:
-        self.story.append(f"pause {seconds:.0f} s")
+        self.steps.append(f"pause {seconds:.0f} s")
         for _ in range(10):
             await asyncio.sleep(0)
 
     async def resync(self) -> None:
-        self.story.append("list")
-        if self.story == ["list"]:
+        self.steps.append("list")
+        if self.steps == ["list"]:
             raise ApiError(404, "NotFound", "the server could not find the requested resource")
 
     async def run(self) -> None:
-        self.story.append("watch")
+        self.steps.append("watch")
 
     async def serve(self, *_: object) -> Parts:
         return self
 
     async def cleanup(self) -> None:
-        self.story.append("end")
+        self.steps.append("stop")
 
     async def acquire(self) -> None:
         await asyncio.Event().wait()
@@ -54,13 +54,13 @@ async def parts(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Parts]:
         asyncio.get_running_loop().remove_signal_handler(number)
 
 
-async def test_watches_start_when_the_kind_is_served_and_are_checked_soon_after(parts: Parts) -> None:
+async def test_watches_start_when_the_custom_resource_is_served_and_a_resync_follows(parts: Parts) -> None:
     async with asyncio.timeout(30):
         await parts.operator.run()
-    assert parts.story == ["list", "pause 5 s", "list", "pause 10 s", "watch", "end"]
+    assert parts.steps == ["list", "pause 5 s", "list", "pause 10 s", "watch", "stop"]
 
 
-async def test_a_signal_ends_an_operator_whose_kind_is_not_served(parts: Parts) -> None:
+async def test_a_signal_ends_an_operator_that_waits_for_the_custom_resource(parts: Parts) -> None:
     async def pause(_: float) -> None:
         signal.raise_signal(signal.SIGTERM)
         await asyncio.Event().wait()
@@ -68,4 +68,4 @@ async def test_a_signal_ends_an_operator_whose_kind_is_not_served(parts: Parts) 
     parts.pause = pause  # type: ignore[method-assign, assignment]
     async with asyncio.timeout(30):
         await parts.operator.run()
-    assert parts.story == ["list", "end"]
+    assert parts.steps == ["list", "stop"]

@@ -1,4 +1,4 @@
-"""What becomes of the API server's answers."""
+"""The Kubernetes client: how it reads the API server's answers."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from platform_operator.api.kinds import PLATFORM
-from platform_operator.client import Api
+from platform_operator.client import KubernetesClient
 from platform_operator.errors import ApiError
 
 
-class Client:
-    """Answers everything with the same bytes."""
+class FakeConnection:
+    """Answers every request with the same bytes."""
 
     def __init__(self, status: int, text: bytes) -> None:
         self.status, self.text = status, text
@@ -20,7 +20,7 @@ class Client:
     async def param_serialize(self, verb: str, path: str, **_: Any) -> tuple[str, str, dict[str, str]]:
         return verb, path, {}
 
-    async def call_api(self, *_: Any, **__: Any) -> Client:
+    async def call_api(self, *_: Any, **__: Any) -> FakeConnection:
         return self
 
     async def read(self) -> bytes:
@@ -34,8 +34,8 @@ class Client:
         (b"x" + "é".encode() * 200, "x" + "é" * 99 + "\N{REPLACEMENT CHARACTER}"),
     ],
 )
-async def test_a_refusal_is_told_in_whatever_characters_it_comes(text: bytes, message: str) -> None:
-    client: Any = Client(503, text)
+async def test_an_error_message_is_decoded_and_truncated(text: bytes, message: str) -> None:
+    connection: Any = FakeConnection(503, text)
     with pytest.raises(ApiError) as raised:
-        await Api(client, lambda: None).list(PLATFORM, None)
+        await KubernetesClient(connection, lambda: None).list(PLATFORM, None)
     assert (raised.value.status, str(raised.value)) == (503, message)

@@ -1,4 +1,4 @@
-"""What ails a pod, as the kubelet and the scheduler put it."""
+"""Diagnoses, from what the kubelet and the scheduler report of a pod."""
 
 from typing import Any
 
@@ -30,7 +30,7 @@ NO_NODE = {
 
 
 @pytest.mark.parametrize(
-    ("ill", "says"),
+    ("pod_", "problem"),
     [
         (pod(**waiting("ErrImagePull", "rpc error")), "ImagePullBackOff: image registry/order:9 cannot be pulled"),
         (pod(**waiting("ImagePullBackOff", "Back-off")), "ImagePullBackOff: image registry/order:9 cannot be pulled"),
@@ -44,12 +44,12 @@ NO_NODE = {
         (pod(conditions=[NO_NODE]), "Unschedulable: 0/1 nodes: Insufficient cpu."),
     ],
 )
-def test_an_ailment_has_the_same_words_at_each_look(ill: dict[str, Any], says: str) -> None:
-    assert diagnose([pod("another", **waiting("ContainerCreating")), ill]) == says
+def test_a_diagnosis_stays_the_same_while_its_cause_does(pod_: dict[str, Any], problem: str) -> None:
+    assert diagnose([pod("another", **waiting("ContainerCreating")), pod_]) == problem
 
 
 @pytest.mark.parametrize(
-    "well",
+    "healthy",
     [
         pod(),
         pod(**waiting("ContainerCreating")),
@@ -59,5 +59,5 @@ def test_an_ailment_has_the_same_words_at_each_look(ill: dict[str, Any], says: s
         pod(**waiting("ErrImagePull")) | {"metadata": {"name": "p", "deletionTimestamp": "now"}},
     ],
 )
-def test_what_is_starting_serving_or_going_ails_nothing(well: dict[str, Any]) -> None:
-    assert diagnose([well]) == ""
+def test_pods_that_start_serve_or_terminate_have_no_problem(healthy: dict[str, Any]) -> None:
+    assert diagnose([healthy]) == ""

@@ -1,4 +1,4 @@
-"""What the watches and lists make of the cache, and whom they wake."""
+"""What watches and lists put into the cache, and which platforms they enqueue."""
 
 from __future__ import annotations
 
@@ -7,35 +7,35 @@ from typing import Any
 
 import pytest
 
-from platform_operator.api.kinds import OURS, PLATFORM, Key, Kind, Manifest
-from platform_operator.cache.observed import Cache
+from platform_operator.api.kinds import CHILD_LABELS, PLATFORM, Kind, Manifest, PlatformKey
+from platform_operator.cache.store import Cache
 from platform_operator.errors import ApiError
-from platform_operator.informers import Watcher
+from platform_operator.informers import Informers
 
-KEY = Key("shop", "shop")
+KEY = PlatformKey("shop", "shop")
 
 
 class World:
-    """An API server that lists what it is given, and a watcher of it."""
+    """An API server that lists the given objects, and the informers that read it."""
 
     def __init__(self) -> None:
         self.lists: dict[str, Sequence[Manifest]] = {}
-        self.no_list_of = ""
-        self.woken: list[Key] = []
+        self.refused_kind = ""
+        self.enqueued: list[PlatformKey] = []
         server: Any = self
-        self.watcher = Watcher(server, Cache(), self.woken.append, (), "test")
+        self.informers = Informers(server, Cache(), self.enqueued.append, (), "test")
 
     async def list(self, kind: Kind, namespace: str | None, selector: str = "") -> tuple[Sequence[Manifest], int]:
-        if kind.kind == self.no_list_of:
+        if kind.kind == self.refused_kind:
             raise ApiError(0, "Unreachable", "down")
         return self.lists.get(kind.kind, []), 100
 
     def children(self) -> Sequence[str]:
-        return sorted(identity.name for identity in self.watcher.cache.children(KEY))
+        return sorted(identity.name for identity in self.informers.cache.children(KEY))
 
 
 def child(name: str, **more: Any) -> Manifest:
-    labels = OURS | {"app.kubernetes.io/instance": "shop"}
+    labels = CHILD_LABELS | {"app.kubernetes.io/instance": "shop"}
     metadata = {"name": name, "namespace": "shop", "uid": "u", "resourceVersion": "5", "generation": 1}
     return {"kind": "Deployment", "metadata": metadata | {"labels": labels}, "spec": {}, **more}
 
@@ -49,35 +49,35 @@ def world() -> World:
     return World()
 
 
-async def test_an_odd_object_does_not_keep_the_others_from_being_listed(world: World) -> None:
-    world.lists["Deployment"] = [child("a"), child("odd", spec=None), child("z")]
-    await world.watcher.resync()
+async def test_a_malformed_object_does_not_stop_the_others_from_being_listed(world: World) -> None:
+    world.lists["Deployment"] = [child("a"), child("malformed", spec=None), child("z")]
+    await world.informers.resync()
     assert world.children() == ["a", "z"]
 
 
-async def test_an_object_that_has_become_odd_is_still_there(world: World) -> None:
-    world.lists["Deployment"] = [child("odd")]
-    await world.watcher.resync()
-    world.lists["Deployment"] = [child("odd", spec=None)]
-    await world.watcher.resync()
-    assert world.children() == ["odd"]
+async def test_an_object_that_becomes_malformed_stays_in_the_cache(world: World) -> None:
+    world.lists["Deployment"] = [child("malformed")]
+    await world.informers.resync()
+    world.lists["Deployment"] = [child("malformed", spec=None)]
+    await world.informers.resync()
+    assert world.children() == ["malformed"]
 
 
-async def test_an_odd_object_that_is_watched_wakes_its_platform_and_goes_like_any_other(world: World) -> None:
-    await world.watcher.on_child("ADDED", child("odd"))
-    await world.watcher.on_child("MODIFIED", child("odd", spec=None))
-    assert world.children() == ["odd"]
-    await world.watcher.on_child("DELETED", child("odd", spec=None))
+async def test_events_of_a_malformed_object_enqueue_its_platform_and_remove_it(world: World) -> None:
+    await world.informers.on_child("ADDED", child("malformed"))
+    await world.informers.on_child("MODIFIED", child("malformed", spec=None))
+    assert world.children() == ["malformed"]
+    await world.informers.on_child("DELETED", child("malformed", spec=None))
     assert world.children() == []
-    assert world.woken == [KEY] * 3
+    assert world.enqueued == [KEY] * 3
 
 
-async def test_a_platform_that_only_a_list_shows_to_be_gone_is_woken(world: World) -> None:
+async def test_a_platform_that_is_missing_from_a_list_is_enqueued(world: World) -> None:
     world.lists[PLATFORM.kind] = [platform()]
-    await world.watcher.resync()
+    await world.informers.resync()
     world.lists.clear()
-    world.woken.clear()
-    world.no_list_of = "Deployment"
+    world.enqueued.clear()
+    world.refused_kind = "Deployment"
     with pytest.raises(ApiError):
-        await world.watcher.resync()
-    assert world.woken == [KEY]
+        await world.informers.resync()
+    assert world.enqueued == [KEY]

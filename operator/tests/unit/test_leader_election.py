@@ -5,8 +5,8 @@ import pytest
 
 from platform_operator.api.kinds import Kind
 from platform_operator.client import WRITE_TIMEOUT
-from platform_operator.errors import ApiError, DeposedError
-from platform_operator.leader_election import DURATION, FRESH_FOR, RENEW_EVERY, Leader
+from platform_operator.errors import ApiError, LeadershipLostError
+from platform_operator.leader_election import LEASE_DURATION, RENEW_INTERVAL, WRITE_WINDOW, LeaderElector
 
 
 class Clock:
@@ -17,11 +17,11 @@ class Clock:
 
 
 class Server:
-    """One Lease with the API server's optimistic locking."""
+    """An API server with one Lease and optimistic locking."""
 
     def __init__(self) -> None:
         self.stored: dict[str, Any] | None = None
-        self.down = self.answers_get_lost = False
+        self.down = self.loses_answers = False
 
     async def get(self, kind: Kind, namespace: str, name: str) -> dict[str, Any] | None:
         self._answer()
@@ -40,7 +40,7 @@ class Server:
         if manifest["metadata"]["resourceVersion"] != version:
             raise ApiError(409, "Conflict", "changed")
         stored = self._store(manifest, int(version) + 1)
-        if self.answers_get_lost:
+        if self.loses_answers:
             raise ApiError(0, "Unreachable", "no answer")
         return stored
 
@@ -64,62 +64,62 @@ def clock() -> Clock:
     return Clock()
 
 
-def candidate(server: Server, clock: Clock, name: str) -> Leader:
-    return Leader(server, "system", name, clock)
+def candidate(server: Server, clock: Clock, name: str) -> LeaderElector:
+    return LeaderElector(server, "system", name, clock)
 
 
-def test_a_write_that_was_allowed_ends_before_the_lease_can_pass_on() -> None:
-    assert FRESH_FOR + WRITE_TIMEOUT < DURATION
-    assert RENEW_EVERY < FRESH_FOR
+def test_an_allowed_write_ends_before_the_lease_can_pass_on() -> None:
+    assert WRITE_WINDOW + WRITE_TIMEOUT < LEASE_DURATION
+    assert RENEW_INTERVAL < WRITE_WINDOW
 
 
-def test_nobody_writes_before_leading(server: Server, clock: Clock) -> None:
-    with pytest.raises(DeposedError):
-        candidate(server, clock, "a").may_write()
+def test_no_process_writes_before_it_leads(server: Server, clock: Clock) -> None:
+    with pytest.raises(LeadershipLostError):
+        candidate(server, clock, "a").require_leadership()
 
 
 async def test_one_of_two_leads(server: Server, clock: Clock) -> None:
     first, second = candidate(server, clock, "a"), candidate(server, clock, "b")
-    assert (await first._campaign(), await second._campaign()) == (True, False)
-    first.may_write()
-    with pytest.raises(DeposedError):
-        second.may_write()
+    assert (await first._try_acquire(), await second._try_acquire()) == (True, False)
+    first.require_leadership()
+    with pytest.raises(LeadershipLostError):
+        second.require_leadership()
 
 
-async def test_a_silent_leader_is_replaced_after_the_leases_duration_and_not_before(
+async def test_a_leader_that_does_not_renew_is_replaced_after_the_lease_duration_and_not_before(
     server: Server, clock: Clock
 ) -> None:
     first, second = candidate(server, clock, "a"), candidate(server, clock, "b")
-    await first._campaign()
-    assert not await second._campaign()
-    clock.now += DURATION - 0.1
-    assert not await second._campaign()
+    await first._try_acquire()
+    assert not await second._try_acquire()
+    clock.now += LEASE_DURATION - 0.1
+    assert not await second._try_acquire()
     clock.now += 0.1
-    assert await second._campaign()
+    assert await second._try_acquire()
 
 
 async def test_a_renewed_lease_is_not_taken(server: Server, clock: Clock) -> None:
     first, second = candidate(server, clock, "a"), candidate(server, clock, "b")
-    await first._campaign()
+    await first._try_acquire()
     for _ in range(10):
-        assert not await second._campaign()
-        clock.now += RENEW_EVERY
+        assert not await second._try_acquire()
+        clock.now += RENEW_INTERVAL
         assert await first._renew()
 
 
-async def test_a_deposed_leader_cannot_write_even_before_it_hears_of_it(server: Server, clock: Clock) -> None:
+async def test_a_replaced_leader_cannot_write_even_before_it_reads_the_lease(server: Server, clock: Clock) -> None:
     first, second = candidate(server, clock, "a"), candidate(server, clock, "b")
-    await first._campaign()
-    await second._campaign()
-    clock.now += DURATION
-    await second._campaign()
-    with pytest.raises(DeposedError, match="not renewed in time"):
-        first.may_write()
-    with pytest.raises(DeposedError, match="somebody else wrote the Lease"):
+    await first._try_acquire()
+    await second._try_acquire()
+    clock.now += LEASE_DURATION
+    await second._try_acquire()
+    with pytest.raises(LeadershipLostError, match="not renewed in time"):
+        first.require_leadership()
+    with pytest.raises(LeadershipLostError, match="another process wrote the Lease"):
         await first._renew()
 
 
-async def test_freshness_counts_from_the_start_of_the_renewal(server: Server, clock: Clock) -> None:
+async def test_the_write_window_begins_at_the_start_of_the_renewal(server: Server, clock: Clock) -> None:
     leader = candidate(server, clock, "a")
     answer = server.create
 
@@ -128,58 +128,58 @@ async def test_freshness_counts_from_the_start_of_the_renewal(server: Server, cl
         return await answer(*arguments)
 
     server.create = slow  # type: ignore[method-assign, assignment]
-    await leader._campaign()
-    clock.now += FRESH_FOR - 3.0
-    with pytest.raises(DeposedError):
-        leader.may_write()
+    await leader._try_acquire()
+    clock.now += WRITE_WINDOW - 3.0
+    with pytest.raises(LeadershipLostError):
+        leader.require_leadership()
 
 
-async def test_a_leader_survives_an_outage_shorter_than_its_freshness(server: Server, clock: Clock) -> None:
+async def test_a_leader_survives_an_outage_shorter_than_the_write_window(server: Server, clock: Clock) -> None:
     leader = candidate(server, clock, "a")
-    await leader._campaign()
+    await leader._try_acquire()
     server.down = True
-    clock.now += FRESH_FOR - 1
+    clock.now += WRITE_WINDOW - 1
     assert not await leader._renew()
-    leader.may_write()
+    leader.require_leadership()
     server.down = False
     assert await leader._renew()
 
 
-async def test_a_renewal_whose_answer_was_lost_deposes_nobody(server: Server, clock: Clock) -> None:
+async def test_a_renewal_with_a_lost_answer_does_not_end_leadership(server: Server, clock: Clock) -> None:
     leader = candidate(server, clock, "a")
-    await leader._campaign()
-    clock.now += FRESH_FOR - 1
-    server.answers_get_lost = True
+    await leader._try_acquire()
+    clock.now += WRITE_WINDOW - 1
+    server.loses_answers = True
     assert not await leader._renew()
-    server.answers_get_lost = False
-    assert not await leader._renew(), "reading one's own renewal is none"
+    server.loses_answers = False
+    assert not await leader._renew(), "reading its own renewal does not renew the Lease"
     clock.now += 1
-    with pytest.raises(DeposedError):
-        leader.may_write()
+    with pytest.raises(LeadershipLostError):
+        leader.require_leadership()
     assert await leader._renew()
-    leader.may_write()
+    leader.require_leadership()
 
 
-async def test_a_process_of_the_same_name_deposes_all_the_same(server: Server, clock: Clock) -> None:
+async def test_a_second_process_of_the_same_name_ends_leadership(server: Server, clock: Clock) -> None:
     first, second = candidate(server, clock, "a"), candidate(server, clock, "a")
-    await first._campaign()
-    await second._campaign()
+    await first._try_acquire()
+    await second._try_acquire()
     for _ in range(2):
-        with pytest.raises(DeposedError, match="somebody else wrote the Lease"):
+        with pytest.raises(LeadershipLostError, match="another process wrote the Lease"):
             await first._renew()
 
 
-async def test_whether_a_conflict_is_ones_own_is_asked_until_it_is_answered(server: Server, clock: Clock) -> None:
+async def test_after_a_conflict_the_lease_is_read_until_it_is_answered(server: Server, clock: Clock) -> None:
     first, second = candidate(server, clock, "a"), candidate(server, clock, "b")
-    await first._campaign()
-    clock.now += DURATION
-    await second._campaign()
-    clock.now += DURATION
-    await second._campaign()
+    await first._try_acquire()
+    clock.now += LEASE_DURATION
+    await second._try_acquire()
+    clock.now += LEASE_DURATION
+    await second._try_acquire()
     answer, server.get = server.get, unreachable  # type: ignore[method-assign, assignment]
     assert not await first._renew()
     server.get = answer  # type: ignore[method-assign]
-    with pytest.raises(DeposedError):
+    with pytest.raises(LeadershipLostError):
         await first._renew()
 
 
@@ -189,10 +189,10 @@ async def unreachable(*_: Any) -> Any:
 
 async def test_a_released_lease_is_taken_at_once(server: Server, clock: Clock) -> None:
     first, second = candidate(server, clock, "a"), candidate(server, clock, "b")
-    await first._campaign()
+    await first._try_acquire()
     await first.release()
-    with pytest.raises(DeposedError):
-        first.may_write()
-    assert await second._campaign()
+    with pytest.raises(LeadershipLostError):
+        first.require_leadership()
+    assert await second._try_acquire()
     assert server.stored
     assert server.stored["spec"]["leaseTransitions"] == 2

@@ -6,14 +6,17 @@ from typing import Any
 
 import pytest
 
-from platform_operator.api.kinds import LABEL_COMPONENT, LABEL_INSTANCE, OURS, Key, ObjectId
+from platform_operator.api.kinds import CHILD_LABELS, LABEL_COMPONENT, LABEL_INSTANCE, ObjectId, PlatformKey
 from platform_operator.api.spec import LONGEST_NAME, SERVICES, WITH_DATABASE, parse
 from platform_operator.errors import RenderError, RenderTimeoutError
-from platform_operator.render.connection_pools import USUAL, max_connections
-from platform_operator.render.renderer import Helm, Rendered, Renderer, chart_digest, finish
-from platform_operator.render.values import PROFILES, Installation, values
+from platform_operator.plan.inventory import DesiredObject
+from platform_operator.render.connection_pools import DEFAULT_POOL_SIZE, max_connections
+from platform_operator.render.helm import Helm
+from platform_operator.render.profiles import PROFILES
+from platform_operator.render.renderer import Renderer, chart_digest, desired_objects
+from platform_operator.render.values import Installation, chart_values
 
-KEY = Key("shop", "shop")
+KEY = PlatformKey("shop", "shop")
 
 
 @pytest.fixture(scope="session")
@@ -21,9 +24,9 @@ def renderer(charts: Path, helm: str) -> Renderer:
     return Renderer(Helm(executable=helm), charts / "platform")
 
 
-async def render(renderer: Renderer, spec: dict[str, Any], key: Key = KEY) -> dict[ObjectId, Rendered]:
-    chart_values = values(key, parse(spec), Installation("1.0", "registry:5000"), "small")
-    return {one.id: one for one in await renderer.render(key, "uid-1", chart_values)}
+async def render(renderer: Renderer, spec: dict[str, Any], key: PlatformKey = KEY) -> dict[ObjectId, DesiredObject]:
+    values = chart_values(key, parse(spec), Installation("1.0", "registry:5000"), "small")
+    return {one.id: one for one in await renderer.render(key, "uid-1", values)}
 
 
 async def test_an_empty_spec_renders_every_part_of_the_shop(renderer: Renderer) -> None:
@@ -34,21 +37,21 @@ async def test_an_empty_spec_renders_every_part_of_the_shop(renderer: Renderer) 
         assert ObjectId("StatefulSet", f"shop-{store}") in objects
 
 
-async def test_secrets_are_the_operators_and_never_the_charts(renderer: Renderer) -> None:
+async def test_the_charts_render_no_secret(renderer: Renderer) -> None:
     assert not [identity for identity in await render(renderer, {}) if identity.kind == "Secret"]
 
 
 async def test_every_object_is_labelled_owned_and_in_the_platforms_namespace(renderer: Renderer) -> None:
     for one in (await render(renderer, {})).values():
         metadata = one.manifest["metadata"]
-        assert OURS.items() <= metadata["labels"].items()
+        assert CHILD_LABELS.items() <= metadata["labels"].items()
         assert metadata["labels"][LABEL_INSTANCE] == "shop"
         assert metadata["labels"][LABEL_COMPONENT]
         assert metadata["namespace"] == "shop"
         assert [owner["uid"] for owner in metadata["ownerReferences"]] == ["uid-1"]
 
 
-async def test_waves_follow_what_needs_what(renderer: Renderer) -> None:
+async def test_waves_follow_the_dependencies(renderer: Renderer) -> None:
     waves = {
         identity.kind: {one.wave}
         for identity, one in (await render(renderer, {})).items()
@@ -69,7 +72,7 @@ async def test_a_service_of_any_profile_fits_the_connections_of_a_database_that_
     scaler = objects.get(ObjectId("HorizontalPodAutoscaler", "shop-order"))
     pods = scaler["spec"]["maxReplicas"] if scaler else 1
     (own,) = objects[ObjectId("Deployment", "shop-order")]["spec"]["template"]["spec"]["containers"]
-    pool = next((int(one["value"]) for one in own["env"] if one["name"] == "DB_POOL_SIZE"), USUAL)
+    pool = next((int(one["value"]) for one in own["env"] if one["name"] == "DB_POOL_SIZE"), DEFAULT_POOL_SIZE)
 
     assert allowed == max_connections(memory or PROFILES["small"].database.memory_limit)
     assert (pods + 1) * (pool + 1) + 6 <= allowed
@@ -106,7 +109,7 @@ async def test_a_change_of_profile_restarts_no_store(renderer: Renderer) -> None
 
 
 async def test_migrations_run_again_for_a_new_version_only(renderer: Renderer) -> None:
-    def jobs(objects: dict[ObjectId, Rendered]) -> set[str]:
+    def jobs(objects: dict[ObjectId, DesiredObject]) -> set[str]:
         return {identity.name for identity in objects if identity.kind == "Job"}
 
     first = jobs(await render(renderer, {"version": "1"}))
@@ -115,11 +118,11 @@ async def test_migrations_run_again_for_a_new_version_only(renderer: Renderer) -
 
 
 async def test_the_longest_name_gives_valid_names(renderer: Renderer) -> None:
-    key = Key("shop", "s" * LONGEST_NAME)
+    key = PlatformKey("shop", "s" * LONGEST_NAME)
     assert max(len(identity.name) for identity in await render(renderer, {}, key)) <= 63
 
 
-async def test_the_policies_open_the_ports_of_stores_outside(renderer: Renderer) -> None:
+async def test_network_policies_open_the_ports_of_external_stores(renderer: Renderer) -> None:
     databases = {name: {"secretRef": {"name": "db"}, "port": 25060} for name in WITH_DATABASE}
     objects = await render(renderer, {
         "databases": {"provider": "external", "external": databases},
@@ -141,29 +144,29 @@ async def test_equal_content_is_rendered_once(charts: Path) -> None:
     assert helm.runs == 2
 
 
-async def test_a_chart_that_refuses_its_values_is_reported_in_its_own_words(tmp_path: Path, helm: str) -> None:
+async def test_a_chart_that_refuses_its_values_is_reported_with_its_own_message(tmp_path: Path, helm: str) -> None:
     (tmp_path / "templates").mkdir()
     (tmp_path / "Chart.yaml").write_text("{apiVersion: v2, name: c, version: 0.1.0}")
     (tmp_path / "templates" / "x.yaml").write_text('{{ fail "set database.password" }}')
     with pytest.raises(RenderError, match=r"set database\.password"):
-        await Helm(executable=helm).manifests(tmp_path, KEY, {})
+        await Helm(executable=helm).template(tmp_path, KEY, {})
 
 
-async def test_a_helm_that_does_not_finish_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_helm_run_that_does_not_finish_times_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Stuck(Helm):
         async def run(self, *_: object) -> bytes:
             await asyncio.Event().wait()
             return b""
 
-    monkeypatch.setattr("platform_operator.render.renderer._HELM_TIMEOUT", 0.01)
+    monkeypatch.setattr("platform_operator.render.helm.HELM_TIMEOUT", 0.01)
     with pytest.raises(RenderTimeoutError, match="give the operator more CPU"):
-        await Stuck().manifests(tmp_path, KEY, {})
+        await Stuck().template(tmp_path, KEY, {})
 
 
-def test_a_kind_that_nobody_watches_is_refused() -> None:
+def test_a_kind_that_is_not_watched_is_refused() -> None:
     manifest = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}}
     with pytest.raises(RenderError, match=r"add it to platform_operator/api/kinds\.py"):
-        finish([manifest], KEY, "uid-1")
+        desired_objects([manifest], KEY, "uid-1")
 
 
 def test_the_charts_digest_changes_with_any_file(tmp_path: Path) -> None:
@@ -177,6 +180,6 @@ def test_the_charts_digest_changes_with_any_file(tmp_path: Path) -> None:
 class CountingHelm(Helm):
     runs = 0
 
-    async def manifests(self, *_: object) -> list[dict[str, Any]]:
+    async def template(self, *_: object) -> list[dict[str, Any]]:
         self.runs += 1
         return []

@@ -2,8 +2,8 @@ import asyncio
 
 import pytest
 
-from platform_operator.errors import DeposedError
-from platform_operator.workqueue import WorkQueue, work
+from platform_operator.errors import LeadershipLostError
+from platform_operator.workqueue import Requeue, WorkQueue, run_worker
 
 
 class Clock:
@@ -17,27 +17,27 @@ def queue(clock: Clock | None = None) -> WorkQueue[str]:
     return WorkQueue(clock or Clock(), jitter=lambda: 0.0)
 
 
-async def take(waiting: WorkQueue[str]) -> str:
-    return await asyncio.wait_for(waiting.take(), 0.1)
+async def get(waiting: WorkQueue[str]) -> str:
+    return await asyncio.wait_for(waiting.get(), 0.1)
 
 
 async def test_a_key_is_queued_once() -> None:
     waiting = queue()
     for key in "aab":
         waiting.add(key)
-    assert [await take(waiting), await take(waiting)] == ["a", "b"]
+    assert [await get(waiting), await get(waiting)] == ["a", "b"]
     assert waiting.depth() == 0
 
 
-async def test_a_key_being_worked_on_comes_again_and_never_twice_at_a_time() -> None:
+async def test_a_key_added_while_it_is_processed_is_processed_again_afterwards() -> None:
     waiting = queue()
     waiting.add("a")
-    await take(waiting)
+    await get(waiting)
     waiting.add("a")
     with pytest.raises(TimeoutError):
-        await take(waiting)
+        await get(waiting)
     waiting.done("a")
-    assert await take(waiting) == "a"
+    assert await get(waiting) == "a"
 
 
 async def test_of_several_delays_the_earliest_counts() -> None:
@@ -46,44 +46,45 @@ async def test_of_several_delays_the_earliest_counts() -> None:
     for delay in (30.0, 10.0, 20.0):
         waiting.add_after("a", delay)
     clock.now = 10.0
-    assert await take(waiting) == "a"
+    assert await get(waiting) == "a"
     waiting.done("a")
     clock.now = 60.0
     with pytest.raises(TimeoutError):
-        await take(waiting)
+        await get(waiting)
 
 
-def test_failures_are_retried_ever_more_slowly_up_to_a_bound() -> None:
+def test_failures_are_retried_with_bounded_exponential_backoff() -> None:
     waiting = queue()
-    delays = [waiting.retry("a") for _ in range(12)]
+    delays = [waiting.add_rate_limited("a") for _ in range(12)]
     assert delays[:4] == [0.25, 0.5, 1.0, 2.0]
     assert delays[-1] == 60.0
-    waiting.succeeded("a")
-    assert waiting.retry("a") == 0.25
+    waiting.forget("a")
+    assert waiting.add_rate_limited("a") == 0.25
 
 
-async def test_a_key_that_fails_does_not_hold_up_the_others() -> None:
+async def test_a_failing_key_does_not_block_the_others() -> None:
     waiting, seen = queue(), []
 
-    async def reconcile(key: str) -> None:
+    async def reconcile(key: str) -> Requeue:
         seen.append(key)
         if key == "bad":
             raise ValueError(key)
+        return Requeue.never()
 
     waiting.add("bad")
     waiting.add("good")
-    worker = asyncio.create_task(work(waiting, reconcile))
+    worker = asyncio.create_task(run_worker(waiting, reconcile))
     await asyncio.sleep(0.01)
     worker.cancel()
     assert seen == ["bad", "good"]
 
 
-async def test_a_deposed_leader_stops_working() -> None:
+async def test_a_worker_stops_when_leadership_is_lost() -> None:
     waiting = queue()
 
-    async def reconcile(_: str) -> None:
-        raise DeposedError
+    async def reconcile(_: str) -> Requeue:
+        raise LeadershipLostError
 
     waiting.add("a")
-    with pytest.raises(DeposedError):
-        await asyncio.wait_for(work(waiting, reconcile), 1)
+    with pytest.raises(LeadershipLostError):
+        await asyncio.wait_for(run_worker(waiting, reconcile), 1)
