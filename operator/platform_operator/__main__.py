@@ -1,4 +1,4 @@
-"""`python -m platform_operator run|crd`."""
+"""The command line: `python -m platform_operator run|crd`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser("platform_operator", description="The operator of EcommercePlatforms.")
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("run", help="run the operator; settings come from the environment, see settings.py")
+    commands.add_parser("run", help="run the operator; its settings are environment variables, see settings.py")
     commands.add_parser("crd", help="print the CustomResourceDefinition")
     return parser.parse_args(arguments)
 

@@ -1,7 +1,7 @@
-"""The EcommercePlatform's spec: what may be asked for, its defaults, and what is refused with which advice.
+"""The spec of an EcommercePlatform: its fields, their defaults, and the rules with the messages for what they refuse.
 
-The CRD is generated from these models (`python -m platform_operator crd`). Rules are CEL, checked by the API server, so
-nobody needs the operator to learn that a spec is wrong; the models parse what the API server let through.
+The CustomResourceDefinition is generated from these models (`python -m platform_operator crd`). The rules are CEL, which
+the API server checks, so that a wrong spec is refused before it is stored. The models parse what the API server accepted.
 """
 
 from __future__ import annotations
@@ -28,12 +28,13 @@ RESERVED_ENV = (
     "USER_GRPC", "USER_URL",
 )  # fmt: skip
 
-LONGEST_NAME = 30
-"""`<platform>-notification-db-` and a controller's hash of ten have to fit into a label's 63 characters, with room."""
+MAX_NAME_LENGTH = 30
+"""Characters of a platform's name: `<platform>-notification-db-` and a controller's hash of ten characters have to fit into the
+63 of a label, with some to spare."""
 
 
 def rule(cel: str, message: str, field_path: str = "") -> dict[str, str]:
-    """A validation of the CRD: CEL over `self`, and what to write instead."""
+    """Returns a validation rule of the CRD: CEL over `self`, and a message that says what to write instead."""
     return {"rule": cel, "message": message} | ({"fieldPath": field_path} if field_path else {})
 
 
@@ -45,12 +46,12 @@ def _quoted(names: tuple[str, ...]) -> str:
     return "[" + ", ".join(f"'{name}'" for name in names) + "]"
 
 
-def _quantity(what: str, example: str, *more: dict[str, str]) -> Any:
+def _quantity(name: str, example: str, *more: dict[str, str]) -> Any:
     return Field(
         default=None,
         max_length=20,
         json_schema_extra=_rules(
-            rule("isQuantity(self)", f"{what} must be a Kubernetes quantity: write for example {example}"), *more
+            rule("isQuantity(self)", f"{name} must be a Kubernetes quantity: write for example {example}"), *more
         ),
     )
 
@@ -72,28 +73,34 @@ ObjectName: TypeAlias = Annotated[str, Field(min_length=1, max_length=253)]
 
 
 class Model(BaseModel):
+    """The base of all parts of the spec: camel case names, immutable, unknown fields ignored."""
+
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
 
 
 class SecretRef(Model):
-    """A Secret in the platform's namespace."""
+    """A reference to a Secret in the platform's namespace."""
 
     name: ObjectName = Field(description="Name of a Secret in the platform's namespace.")
 
 
 class Quantities(Model):
+    """Amounts of processor time and memory."""
+
     cpu: Cpu = Field(default=None, description="Processor time, e.g. 500m.")
     memory: Memory = Field(default=None, description="Memory, e.g. 256Mi.")
 
 
 class Resources(Model):
-    """What a container requests and is limited to; what is left out comes from the profile."""
+    """The requests and limits of a container. Those that are left out come from the profile."""
 
-    requests: Quantities = Field(default=Quantities(), description="What the scheduler sets aside.")
-    limits: Quantities = Field(default=Quantities(), description="What the container may not exceed.")
+    requests: Quantities = Field(default=Quantities(), description="Resources that the scheduler reserves.")
+    limits: Quantities = Field(default=Quantities(), description="Resources that the container cannot exceed.")
 
 
 class Autoscaling(Model):
+    """Autoscaling of one service by processor use."""
+
     model_config = ConfigDict(
         json_schema_extra=_rules(
             rule("!has(self.min) || !has(self.max) || self.min <= self.max",
@@ -101,16 +108,20 @@ class Autoscaling(Model):
         )
     )  # fmt: skip
 
-    enabled: bool | None = Field(default=None, description="Scale by processor use. Default: as the profile has it.")
-    min: int | None = Field(default=None, ge=1, le=100, description="Fewest pods.")
-    max: int | None = Field(default=None, ge=1, le=100, description="Most pods.")
+    enabled: bool | None = Field(default=None, description="Scale by processor use. Default: the profile's.")
+    min: int | None = Field(default=None, ge=1, le=100, description="Minimum number of pods.")
+    max: int | None = Field(default=None, ge=1, le=100, description="Maximum number of pods.")
     target_cpu_utilization: int | None = Field(
-        default=None, alias="targetCPUUtilization", ge=1, le=100, description="Percent of the requested processor time."
+        default=None,
+        alias="targetCPUUtilization",
+        ge=1,
+        le=100,
+        description="Target in percent of the requested processor time.",
     )
 
 
 class Service(Model):
-    """Departures of one service from its profile."""
+    """Settings of one service that differ from the profile."""
 
     model_config = ConfigDict(
         json_schema_extra=_rules(
@@ -118,56 +129,61 @@ class Service(Model):
                  " || !self.autoscaling.enabled",
                  "replicas and autoscaling.enabled exclude each other: set autoscaling.min instead of replicas", ".replicas"),
             rule("!has(self.env) || self.env.all(name, name.matches('^[A-Za-z_][A-Za-z0-9_]*$'))",
-                 "env names must be of letters, digits and _, and not begin with a digit: write for example LOG_LEVEL", ".env"),
+                 "env names must have only letters, digits and _, and must not begin with a digit: write for example LOG_LEVEL", ".env"),
             rule(f"!has(self.env) || self.env.all(name, !(name in {_quoted(RESERVED_ENV)}))",
-                 "env may not set what the platform sets itself (DB_*, JWT_SECRET, REDIS_URL, RABBITMQ_URL, ADMIN_*, ports, "
-                 "neighbours, STRIPE_*, SMTP_*, SMS_*, TWILIO_*): use databases, cache, broker, payments or notifications of "
-                 "the spec instead", ".env"),
+                 "env must not set variables that the platform sets itself (DB_*, JWT_SECRET, REDIS_URL, RABBITMQ_URL, ADMIN_*, ports, "
+                 "addresses of other services, STRIPE_*, SMTP_*, SMS_*, TWILIO_*): use databases, cache, broker, payments or "
+                 "notifications of the spec instead", ".env"),
         )
     )  # fmt: skip
 
     replicas: int | None = Field(
-        default=None, ge=1, le=100, description="Pods; switches the profile's autoscaling off."
+        default=None, ge=1, le=100, description="Number of pods. Disables the profile's autoscaling."
     )
-    resources: Resources = Field(default=Resources(), description="What a pod asks for.")
-    autoscaling: Autoscaling = Field(default=Autoscaling(), description="Scaling by processor use.")
+    resources: Resources = Field(default=Resources(), description="Requests and limits of each pod.")
+    autoscaling: Autoscaling = Field(default=Autoscaling(), description="Autoscaling by processor use.")
     env: dict[str, Annotated[str, Field(max_length=4096)]] = Field(
-        default={}, max_length=64, description="Further environment variables."
+        default={}, max_length=64, description="Additional environment variables."
     )
 
 
 class Storage(Model):
-    size: StorageSize = Field(default=None, description="Size of each volume. Default: as the profile has it.")
+    """The volumes of a builtin store."""
+
+    size: StorageSize = Field(default=None, description="Size of each volume. Default: the profile's.")
     storage_class_name: str | None = Field(
         default=None,
         max_length=253,
-        description="Storage class. Default: the cluster's.",
+        description="Storage class. Default: the cluster's default class.",
         json_schema_extra=_rules(
             rule(
-                "self == oldSelf", "storageClassName of existing volumes cannot change: keep it, or make a new platform"
+                "self == oldSelf",
+                "storageClassName of existing volumes cannot change: keep it, or create a new platform",
             )
         ),
     )
 
 
-def _outside_port(of: str, told: str, usual: int) -> Any:
+def _external_port(store: str, source: str, default: int) -> Any:
     return Field(
         default=None,
         ge=1,
         le=65535,
-        description=f"Port of the {of} outside, which must be the one in {told}: services read that one, the network "
-        f"policies open this one. Default: {usual}.",
+        description=f"Port of the external {store}. Must equal the port in {source}: services connect to that one, the network "
+        f"policies open this one. Default: {default}.",
     )
 
 
 class ExternalDatabase(Model):
-    """Keys of the Secret: DB_HOST, DB_PORT, DB_USER, DB_PASSWORD, DB_NAME."""
+    """The database of one service, given by a Secret with DB_HOST, DB_PORT, DB_USER, DB_PASSWORD and DB_NAME."""
 
     secret_ref: SecretRef = Field(description="Secret with DB_HOST, DB_PORT, DB_USER, DB_PASSWORD and DB_NAME.")
-    port: int | None = _outside_port("database", "the Secret's DB_PORT", 5432)
+    port: int | None = _external_port("database", "the Secret's DB_PORT", 5432)
 
 
 class Databases(Model):
+    """The databases of the services, one each."""
+
     model_config = ConfigDict(
         json_schema_extra=_rules(
             rule("self.provider in ['builtin', 'cnpg', 'external']",
@@ -182,17 +198,17 @@ class Databases(Model):
             rule("self.provider == 'external' || !has(self.external) || self.external.size() == 0",
                  "databases.external is used by provider external only: write provider: external, or remove it", ".external"),
             rule(f"!has(self.external) || self.external.all(name, name in {_quoted(WITH_DATABASE)})",
-                 "databases.external knows " + ", ".join(WITH_DATABASE) + ": remove the others", ".external"),
+                 "databases.external must name only services with a database: use " + ", ".join(WITH_DATABASE), ".external"),
         )
     )  # fmt: skip
 
     provider: Annotated[str, Field(max_length=32)] = Field(
-        default="builtin", description="builtin: one PostgreSQL per service. external: those that Secrets point at."
+        default="builtin", description="builtin: one PostgreSQL per service. external: databases given by Secrets."
     )
-    storage: Storage = Field(default=Storage(), description="Volumes of builtin databases.")
-    resources: Resources = Field(default=Resources(), description="What a builtin database asks for.")
+    storage: Storage = Field(default=Storage(), description="Volumes of the builtin databases.")
+    resources: Resources = Field(default=Resources(), description="Requests and limits of each builtin database.")
     external: dict[str, ExternalDatabase] = Field(
-        default={}, max_length=8, description="By service: the Secret that points at its database."
+        default={}, max_length=8, description="External databases, by service."
     )
 
 
@@ -202,7 +218,7 @@ def _port_rule(path: str) -> dict[str, str]:
 
 
 def _secret_rules(path: str, provider: str, keys: str) -> tuple[dict[str, str], ...]:
-    """One provider needs a Secret, the others have no use for it."""
+    """Returns rules for a provider that needs a Secret, which the others do not use."""
     return (
         rule(f"self.provider != '{provider}' || has(self.secretRef)",
              f"{path}.provider {provider} needs {path}.secretRef: name a Secret with {keys}", ".secretRef"),
@@ -212,6 +228,8 @@ def _secret_rules(path: str, provider: str, keys: str) -> tuple[dict[str, str], 
 
 
 class Cache(Model):
+    """The Redis of the shop."""
+
     model_config = ConfigDict(
         json_schema_extra=_rules(
             rule("self.provider in ['builtin', 'external']", "cache.provider must be builtin or external", ".provider"),
@@ -221,14 +239,16 @@ class Cache(Model):
     )
 
     provider: Annotated[str, Field(max_length=32)] = Field(
-        default="builtin", description="builtin: one Redis. external: that which a Secret points at."
+        default="builtin", description="builtin: one Redis. external: a Redis given by a Secret."
     )
-    resources: Resources = Field(default=Resources(), description="What the builtin Redis asks for.")
+    resources: Resources = Field(default=Resources(), description="Requests and limits of the builtin Redis.")
     secret_ref: SecretRef | None = Field(default=None, description="Secret with REDIS_URL.")
-    port: int | None = _outside_port("Redis", "the Secret's REDIS_URL", 6379)
+    port: int | None = _external_port("Redis", "the Secret's REDIS_URL", 6379)
 
 
 class Broker(Model):
+    """The RabbitMQ of the shop."""
+
     model_config = ConfigDict(
         json_schema_extra=_rules(
             rule("self.provider in ['builtin', 'rabbitmq-operator', 'external']",
@@ -242,15 +262,17 @@ class Broker(Model):
     )  # fmt: skip
 
     provider: Annotated[str, Field(max_length=32)] = Field(
-        default="builtin", description="builtin: one RabbitMQ. external: that which a Secret points at."
+        default="builtin", description="builtin: one RabbitMQ. external: a RabbitMQ given by a Secret."
     )
     storage: Storage = Field(default=Storage(), description="Volume of the builtin RabbitMQ.")
-    resources: Resources = Field(default=Resources(), description="What the builtin RabbitMQ asks for.")
+    resources: Resources = Field(default=Resources(), description="Requests and limits of the builtin RabbitMQ.")
     secret_ref: SecretRef | None = Field(default=None, description="Secret with RABBITMQ_URL.")
-    port: int | None = _outside_port("RabbitMQ", "the Secret's RABBITMQ_URL", 5672)
+    port: int | None = _external_port("RabbitMQ", "the Secret's RABBITMQ_URL", 5672)
 
 
 class Tls(Model):
+    """The certificate of the host."""
+
     secret_name: ObjectName = Field(description="Secret with tls.crt and tls.key for the host.")
 
 
@@ -258,22 +280,26 @@ class ParentGateway(Model):
     """A Gateway of the Gateway API that the route attaches to."""
 
     name: ObjectName = Field(description="Name of the Gateway.")
-    namespace: str | None = Field(default=None, max_length=63, description="Its namespace. Default: the platform's.")
+    namespace: str | None = Field(
+        default=None, max_length=63, description="Namespace of the Gateway. Default: the platform's."
+    )
 
 
 class Ingress(Model):
+    """Access from outside the cluster, by an Ingress or a Gateway."""
+
     model_config = ConfigDict(
         json_schema_extra=_rules(
             rule("!self.enabled || (has(self.host) && self.host != '')",
                  "ingress.enabled needs ingress.host: write the DNS name of the shop", ".host"),
             rule("self.enabled || !has(self.gateway)",
-                 "ingress.gateway does nothing while ingress.enabled is false: set enabled: true, or remove gateway", ".gateway"),
+                 "ingress.gateway has no effect while ingress.enabled is false: set enabled: true, or remove gateway", ".gateway"),
             rule("!has(self.gateway) || (!has(self.className) && !has(self.tls))",
-                 "with ingress.gateway the Gateway decides class and certificate: remove className and tls", ".gateway"),
+                 "with ingress.gateway the Gateway determines class and certificate: remove className and tls", ".gateway"),
         )
     )  # fmt: skip
 
-    enabled: bool = Field(default=False, description="Make the shop reachable from outside the cluster.")
+    enabled: bool = Field(default=False, description="Expose the shop outside the cluster.")
     host: str | None = Field(
         default=None,
         max_length=253,
@@ -283,14 +309,18 @@ class Ingress(Model):
                  "ingress.host must be a DNS name without scheme, port or path: write for example shop.example.com"),
         ),
     )  # fmt: skip
-    class_name: str | None = Field(default=None, max_length=253, description="Ingress class. Default: the cluster's.")
-    tls: Tls | None = Field(default=None, description="Certificate of the host.")
+    class_name: str | None = Field(
+        default=None, max_length=253, description="Ingress class. Default: the cluster's default class."
+    )
+    tls: Tls | None = Field(default=None, description="Certificate for the host.")
     gateway: ParentGateway | None = Field(
-        default=None, description="Use Gateway API: an HTTPRoute instead of an Ingress."
+        default=None, description="Gateway of the Gateway API. Creates an HTTPRoute instead of an Ingress."
     )
 
 
 class Payments(Model):
+    """The payment provider."""
+
     model_config = ConfigDict(
         json_schema_extra=_rules(
             rule(
@@ -301,7 +331,8 @@ class Payments(Model):
     )
 
     provider: Annotated[str, Field(max_length=32)] = Field(
-        default="simulated", description="simulated: test cards, no money moves. stripe: Stripe, with your account."
+        default="simulated",
+        description="simulated: test cards only, no real payments. stripe: payments through your Stripe account.",
     )
     secret_ref: SecretRef | None = Field(
         default=None, description="Secret with STRIPE_SECRET_KEY and STRIPE_WEBHOOK_SECRET."
@@ -309,7 +340,7 @@ class Payments(Model):
 
 
 class Smtp(Model):
-    """A mail server. Without one, mails go to notification's log."""
+    """A mail server."""
 
     model_config = ConfigDict(
         json_schema_extra=_rules(
@@ -318,7 +349,7 @@ class Smtp(Model):
             rule("has(self.from)",
                  "notifications.smtp needs from: write the address that mails come from, for example shop@example.com", ".from"),
             rule("self.startTls || !has(self.secretRef)",
-                 "notifications.smtp.secretRef holds a password, which must not be sent in the clear: set startTls: true, or remove "
+                 "notifications.smtp.secretRef holds a password, which must not be sent unencrypted: set startTls: true, or remove "
                  "secretRef", ".startTls"),
         )
     )  # fmt: skip
@@ -333,7 +364,7 @@ class Smtp(Model):
                  "port as port"),
         ),
     )  # fmt: skip
-    port: int = Field(default=587, ge=1, le=65535, description="Its port.")
+    port: int = Field(default=587, ge=1, le=65535, description="Port of the mail server.")
     from_: str | None = Field(
         default=None,
         alias="from",
@@ -346,11 +377,13 @@ class Smtp(Model):
     )  # fmt: skip
     start_tls: bool = Field(default=True, description="Encrypt the connection (STARTTLS) before anything is sent.")
     secret_ref: SecretRef | None = Field(
-        default=None, description="Secret with SMTP_USER and SMTP_PASSWORD, where the server wants a login."
+        default=None, description="Secret with SMTP_USER and SMTP_PASSWORD, if the server requires a login."
     )
 
 
 class Sms(Model):
+    """The provider of text messages."""
+
     model_config = ConfigDict(
         json_schema_extra=_rules(
             rule("self.provider in ['log', 'twilio']", "notifications.sms.provider must be log or twilio", ".provider"),
@@ -359,7 +392,8 @@ class Sms(Model):
     )
 
     provider: Annotated[str, Field(max_length=32)] = Field(
-        default="log", description="log: text messages go to notification's log. twilio: Twilio sends them."
+        default="log",
+        description="log: text messages are only written to the log of notification. twilio: sent by Twilio.",
     )
     secret_ref: SecretRef | None = Field(
         default=None, description="Secret with TWILIO_ACCOUNT_SID, TWILIO_AUTH_TOKEN and TWILIO_FROM."
@@ -367,44 +401,52 @@ class Sms(Model):
 
 
 class Notifications(Model):
-    smtp: Smtp | None = Field(default=None, description="The mail server. Default: mails go to notification's log.")
-    sms: Sms = Field(default=Sms(), description="Who sends text messages.")
+    """Mail and text messages to customers."""
+
+    smtp: Smtp | None = Field(
+        default=None, description="Mail server. Default: mails are only written to the log of notification."
+    )
+    sms: Sms = Field(default=Sms(), description="Provider of text messages.")
 
 
 class Monitoring(Model):
+    """Monitoring of the shop with Prometheus."""
+
     enabled: bool = Field(default=False, description="Run a Prometheus for this platform, with its alerts.")
     service_monitors: bool = Field(
-        default=False, description="Make ServiceMonitors; needs the Prometheus operator in the cluster."
+        default=False, description="Create ServiceMonitors. Needs the Prometheus operator in the cluster."
     )
     alerts: bool = Field(
-        default=False, description="Make a PrometheusRule; needs the Prometheus operator in the cluster."
+        default=False, description="Create a PrometheusRule. Needs the Prometheus operator in the cluster."
     )
 
 
 class NetworkPolicies(Model):
+    """Isolation of the pods by NetworkPolicies."""
+
     enabled: bool = Field(default=True, description="Allow only the connections that the services need.")
 
 
-NotYet: TypeAlias = dict[str, object] | None
+NotAvailable: TypeAlias = dict[str, object] | None
 
 
-def _not_yet(path: str, meanwhile: str) -> dict[str, str]:
+def _not_available(path: str, alternative: str) -> dict[str, str]:
     return rule(
-        f"!has(self.{path})", f"spec.{path} is not available in v1alpha1 yet: remove it; {meanwhile}", f".{path}"
+        f"!has(self.{path})", f"spec.{path} is not available in v1alpha1 yet: remove it; {alternative}", f".{path}"
     )
 
 
 class Spec(Model):
-    """What the platform should be. Everything has a default: `spec: {}` is a working shop."""
+    """The desired state of a platform. Every field has a default: `spec: {}` is a working shop."""
 
     model_config = ConfigDict(
         json_schema_extra=_rules(
             rule("self.profile in ['small', 'medium', 'large']", "profile must be small, medium or large", ".profile"),
             rule("self.deletionPolicy in ['Retain', 'Delete']",
-                 "deletionPolicy must be Retain (keeps volumes and credentials) or Delete (leaves nothing)", ".deletionPolicy"),
+                 "deletionPolicy must be Retain (keeps volumes and credentials) or Delete (removes them)", ".deletionPolicy"),
             rule(f"!has(self.services) || self.services.all(name, name in {_quoted(SERVICES)})",
-                 "services knows " + ", ".join(SERVICES) + ": correct the name", ".services"),
-            _not_yet("backup", "back the volumes up with your storage's snapshots until then"),
+                 "services must have only names of services: use " + ", ".join(SERVICES), ".services"),
+            _not_available("backup", "back up the volumes with snapshots of your storage until then"),
         )
     )  # fmt: skip
 
@@ -420,34 +462,34 @@ class Spec(Model):
     profile: Annotated[str, Field(max_length=32)] = Field(
         default="small",
         description="small, medium or large: replicas, resources and autoscaling of the services. Builtin stores keep "
-        "the profile they were made with, since resizing one means an outage: state their resources to do so.",
+        "the profile they were created with, since resizing a store causes an outage: set their resources to resize them.",
     )
     services: dict[str, Service] = Field(
-        default={}, max_length=8, description="By service: departures from the profile."
+        default={}, max_length=8, description="Settings that differ from the profile, by service."
     )
-    databases: Databases = Field(default=Databases(), description="The services' PostgreSQL databases.")
+    databases: Databases = Field(default=Databases(), description="PostgreSQL databases of the services.")
     cache: Cache = Field(default=Cache(), description="Redis.")
     broker: Broker = Field(default=Broker(), description="RabbitMQ.")
-    ingress: Ingress = Field(default=Ingress(), description="The way in from outside the cluster.")
-    payments: Payments = Field(default=Payments(), description="Who takes the money.")
-    notifications: Notifications = Field(default=Notifications(), description="How customers are told.")
-    monitoring: Monitoring = Field(default=Monitoring(), description="What Prometheus is told.")
+    ingress: Ingress = Field(default=Ingress(), description="Access from outside the cluster.")
+    payments: Payments = Field(default=Payments(), description="Payment provider.")
+    notifications: Notifications = Field(default=Notifications(), description="Mail and text messages to customers.")
+    monitoring: Monitoring = Field(default=Monitoring(), description="Monitoring with Prometheus.")
     network_policies: NetworkPolicies = Field(default=NetworkPolicies(), description="Isolation of the pods.")
     paused: bool = Field(
-        default=False, description="Stop reconciling; what runs keeps running, changes are not undone."
+        default=False, description="Stop reconciling: the shop keeps running, but nothing is changed or repaired."
     )
     deletion_policy: Annotated[str, Field(max_length=32)] = Field(
         default="Retain",
-        description="Retain keeps volumes and credentials when the platform is deleted, Delete nothing.",
+        description="What happens to volumes and credentials when the platform is deleted: Retain keeps them, Delete removes them.",
     )
-    backup: NotYet = Field(default=None, description="Not available yet.")
+    backup: NotAvailable = Field(default=None, description="Not available yet.")
 
 
 def parse(spec: Mapping[str, Any]) -> Spec:
-    """Raises InvalidSpecError where a spec got past the CRD, e.g. one stored under an older CRD."""
+    """Parses a stored spec. Raises InvalidSpecError if the CRD did not refuse it, e.g. since it was stored under an older CRD."""
     try:
         return Spec.model_validate(spec)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InvalidSpecError(f"spec.{where}: {first['msg']}: correct it with kubectl edit") from error
+        path = ".".join(str(part) for part in first["loc"])
+        raise InvalidSpecError(f"spec.{path}: {first['msg']}: correct it with kubectl edit") from error

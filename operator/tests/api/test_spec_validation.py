@@ -16,13 +16,14 @@ from platform_operator.client import KubernetesClient
 pytestmark = pytest.mark.cluster
 
 SAMPLES = {path: path.read_text() for path in sorted(Path(__file__).parents[3].glob("manifests/samples/*.yaml"))}
-NOT_YET = "is not available in v1alpha1 yet"
+NOT_AVAILABLE = "is not available in v1alpha1 yet"
 SERVICES = ("user", "product", "inventory", "order", "payment", "notification", "review")
 EXTERNAL = {name: {"secretRef": {"name": name}} for name in SERVICES}
 SMTP = {"host": "smtp.example.com", "from": "shop@example.com"}
 RESERVED = (
-    "env may not set what the platform sets itself (DB_*, JWT_SECRET, REDIS_URL, RABBITMQ_URL, ADMIN_*, ports, neighbours, "
-    "STRIPE_*, SMTP_*, SMS_*, TWILIO_*): use databases, cache, broker, payments or notifications of the spec instead"
+    "env must not set variables that the platform sets itself (DB_*, JWT_SECRET, REDIS_URL, RABBITMQ_URL, ADMIN_*, ports, "
+    "addresses of other services, STRIPE_*, SMTP_*, SMS_*, TWILIO_*): use databases, cache, broker, payments or "
+    "notifications of the spec instead"
 )
 
 
@@ -58,11 +59,11 @@ def assert_refused(answer: dict[str, Any], message: str) -> None:
         ({"version": "1.0/evil"}, "version must be an image tag of letters, digits, _ . and -: write for example 1.4.2"),
         (
             {"deletionPolicy": "Keep"},
-            "deletionPolicy must be Retain (keeps volumes and credentials) or Delete (leaves nothing)",
+            "deletionPolicy must be Retain (keeps volumes and credentials) or Delete (removes them)",
         ),
         (
             {"services": {"orders": {}}},
-            "services knows gateway, user, product, inventory, order, payment, notification, review: correct the name",
+            "services must have only names of services: use gateway, user, product, inventory, order, payment, notification, review",
         ),
         (
             {"services": {"order": {"autoscaling": {"min": 5, "max": 2}}}},
@@ -79,7 +80,7 @@ def assert_refused(answer: dict[str, Any], message: str) -> None:
         ({"services": {"payment": {"env": {"STRIPE_SECRET_KEY": "sk"}}}}, RESERVED),
         (
             {"services": {"order": {"env": {"1ST": "x"}}}},
-            "env names must be of letters, digits and _, and not begin with a digit: write for example LOG_LEVEL",
+            "env names must have only letters, digits and _, and must not begin with a digit: write for example LOG_LEVEL",
         ),
         (
             {"services": {"order": {"resources": {"limits": {"memory": "lots"}}}}},
@@ -119,7 +120,7 @@ def assert_refused(answer: dict[str, Any], message: str) -> None:
         ),
         (
             {"ingress": {"enabled": True, "host": "a.example", "className": "nginx", "gateway": {"name": "public"}}},
-            "with ingress.gateway the Gateway decides class and certificate: remove className and tls",
+            "with ingress.gateway the Gateway determines class and certificate: remove className and tls",
         ),
         ({"payments": {"provider": "cash"}}, "payments.provider must be simulated or stripe"),
         (
@@ -148,7 +149,7 @@ def assert_refused(answer: dict[str, Any], message: str) -> None:
         ),
         (
             {"notifications": {"smtp": SMTP | {"startTls": False, "secretRef": {"name": "mail"}}}},
-            "notifications.smtp.secretRef holds a password, which must not be sent in the clear: set startTls: true, or remove secretRef",
+            "notifications.smtp.secretRef holds a password, which must not be sent unencrypted: set startTls: true, or remove secretRef",
         ),
         ({"notifications": {"sms": {"provider": "pigeon"}}}, "notifications.sms.provider must be log or twilio"),
         (
@@ -162,7 +163,7 @@ def assert_refused(answer: dict[str, Any], message: str) -> None:
         ),
         (
             {"backup": {"schedule": "@daily"}},
-            f"spec.backup {NOT_YET}: remove it; back the volumes up with your storage's snapshots until then",
+            f"spec.backup {NOT_AVAILABLE}: remove it; back up the volumes with snapshots of your storage until then",
         ),
     ],
 )  # fmt: skip
@@ -175,7 +176,7 @@ async def test_an_invalid_spec_is_refused_with_advice(
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("a" * 31, "metadata.name must have at most 30 characters, so that the children's names fit: shorten it"),
+        ("a" * 31, "metadata.name must have at most 30 characters, so that the names of its objects fit: shorten it"),
         (
             "my.shop",
             "metadata.name must begin with a letter and have no dots, since Services are named after it: write for example my-shop",
@@ -221,11 +222,11 @@ async def test_the_samples_are_accepted_unchanged(
 @pytest.mark.parametrize(
     ("before", "after", "message"),
     [
-        ({"size": "2Gi"}, {"size": "1024Mi"}, "storage cannot shrink: store the size or write a larger one"),
+        ({"size": "2Gi"}, {"size": "1024Mi"}, "storage cannot shrink: keep the size or write a larger one"),
         (
             {"storageClassName": "fast"},
             {"storageClassName": "slow"},
-            "storageClassName of existing volumes cannot change: store it, or make a new platform",
+            "storageClassName of existing volumes cannot change: keep it, or create a new platform",
         ),
     ],
 )

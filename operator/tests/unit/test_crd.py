@@ -7,7 +7,7 @@ import yaml
 
 from platform_operator.api.crd import crd, crd_yaml
 from platform_operator.api.kinds import PLATFORM, PlatformKey
-from platform_operator.api.spec import LONGEST_NAME, SERVICES, parse
+from platform_operator.api.spec import MAX_NAME_LENGTH, SERVICES, parse
 from platform_operator.render.values import Installation, chart_values
 
 ROOT = Path(__file__).parents[3]
@@ -70,7 +70,7 @@ def test_an_empty_spec_is_defaulted_to_a_small_builtin_shop() -> None:
 def test_names_of_children_fit_into_labels() -> None:
     longest_component = max(len(f"{service}-db") for service in SERVICES)
     controllers_hash = len("-0123456789")
-    assert LONGEST_NAME + 1 + longest_component + controllers_hash <= 63
+    assert MAX_NAME_LENGTH + 1 + longest_component + controllers_hash <= 63
 
 
 def platforms_of(sample: Path) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from platform_operator.api.kinds import CHILD_LABELS, LABEL_COMPONENT, LABEL_INSTANCE, ObjectId, PlatformKey
-from platform_operator.api.spec import LONGEST_NAME, SERVICES, WITH_DATABASE, parse
+from platform_operator.api.spec import MAX_NAME_LENGTH, SERVICES, WITH_DATABASE, parse
 from platform_operator.errors import RenderError, RenderTimeoutError
 from platform_operator.plan.inventory import DesiredObject
 from platform_operator.render.connection_pools import DEFAULT_POOL_SIZE, max_connections
@@ -118,7 +118,7 @@ async def test_migrations_run_again_for_a_new_version_only(renderer: Renderer) -
 
 
 async def test_the_longest_name_gives_valid_names(renderer: Renderer) -> None:
-    key = PlatformKey("shop", "s" * LONGEST_NAME)
+    key = PlatformKey("shop", "s" * MAX_NAME_LENGTH)
     assert max(len(identity.name) for identity in await render(renderer, {}, key)) <= 63
 
 
