@@ -67,8 +67,11 @@ class _Operator:
             await server.cleanup()
 
     async def _watch(self, informers: Informers) -> None:
-        """Starts Kopf after the first lists. Kopf discovers resources once, so the CustomResourceDefinition has to be served by
-        then. Kopf installs signal handlers of its own; a signal that arrives earlier ends the wait."""
+        """Starts Kopf after the first lists.
+
+        Kopf discovers resources once, so the CustomResourceDefinition has to be served by then. Kopf installs signal
+        handlers of its own; a signal that arrives earlier ends the wait.
+        """
         stop = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -77,14 +80,18 @@ class _Operator:
             await informers.run()
 
     async def _resync(self, informers: Informers) -> None:
-        """Fills the cache; lists again when Kopf's watches have started, and then regularly, in case watches lose events."""
+        """Fills the cache; lists again when Kopf's watches have started, and then regularly, in case watches lose
+        events."""
         for pause in chain((10.0,), repeat(self.settings.resync_every)):
             await self._retry(informers.resync)
             self.cache_filled.set()
             await self.sleep(pause)
 
     async def _retry(self, resync: Callable[[], Awaitable[None]]) -> None:
-        """Lists until the API server answers. At the start nothing else can be done; later the watches go on in parallel."""
+        """Lists until the API server answers.
+
+        At the start nothing else can be done; later the watches go on in parallel.
+        """
         while True:
             try:
                 return await resync()

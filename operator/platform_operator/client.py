@@ -32,7 +32,7 @@ async def connect() -> ApiClient:
         config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
     else:
         path = os.environ.get("KUBECONFIG", config.KUBE_CONFIG_DEFAULT_LOCATION)
-        await config.load_kube_config(config_file=path, client_configuration=configuration)  # type: ignore[no-untyped-call]
+        await config.load_kube_config(path, client_configuration=configuration)  # type: ignore[no-untyped-call]
     client = ApiClient(configuration)
     client.user_agent = FIELD_MANAGER  # tells writers apart in the audit log
     return client
@@ -64,7 +64,10 @@ class KubernetesClient:
     async def apply(
         self, kind: Kind, namespace: str, manifest: Manifest, subresource: str = "", manager: str = FIELD_MANAGER
     ) -> Manifest:
-        """Applies on the server's side. Forced, since the operator is the authority on the fields it states, and on no other."""
+        """Applies on the server's side.
+
+        Forced, since the operator is the authority on the fields it states, and on no other.
+        """
         path = kind.path(namespace, manifest["metadata"]["name"]) + (f"/{subresource}" if subresource else "")
         return await self._write("PATCH", path, {"fieldManager": manager, "force": "true"}, manifest, _APPLY)
 

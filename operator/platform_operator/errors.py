@@ -41,10 +41,10 @@ class ApiError(OperatorError):
 
     @property
     def transient(self) -> bool:
-        """Whether the same request may succeed later without any change."""
+        """Tells whether the same request may succeed later without any change."""
         return self.status in (0, 408, 409, 429) or self.status >= 500
 
     @property
     def invalid(self) -> bool:
-        """Whether the API server understood the object and found it invalid."""
+        """Tells whether the API server understood the object and found it invalid."""
         return self.status == 422

@@ -36,7 +36,7 @@ class Informers:
         tasks = await kopf.spawn_tasks(
             registry=self.registry(),
             settings=kopf_settings(),
-            identity=self.identity,  # type: ignore[arg-type]  # a NewType private to Kopf; without one it calls getpwuid
+            identity=self.identity,  # type: ignore[arg-type]  # private to Kopf; without one it calls getpwuid
             standalone=True,
             clusterwide=not self.namespaces,
             namespaces=self.namespaces,
@@ -78,8 +78,11 @@ class Informers:
         self.enqueue(key)
 
     def _store(self, key: PlatformKey, manifest: Manifest) -> None:
-        """Stores a child. Anyone who may write in a namespace can make a malformed one: it must not stop the work on all
-        others, so it is logged and skipped."""
+        """Stores a child.
+
+        Anyone who may write in a namespace can make a malformed one: it must not stop the work on all others, so it is
+        logged and skipped.
+        """
         try:
             self.cache.store(key, observe(manifest))
         except (AttributeError, LookupError, TypeError, ValueError) as error:
@@ -88,7 +91,8 @@ class Informers:
     async def resync(self) -> None:
         """Compares the cache with lists and enqueues every platform, also those that are gone.
 
-        Needed since Kopf lists again after a watch lost its place, but does not report what was deleted. Raises ApiError.
+        Needed since Kopf lists again after a watch lost its place, but does not report what was deleted. Raises
+        ApiError.
         """
         for namespace in self.namespaces or (None,):
             await self._resync_platforms(namespace)

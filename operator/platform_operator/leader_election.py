@@ -26,11 +26,14 @@ LEASE_DURATION = 15.0
 RENEW_INTERVAL = 5.0
 """Seconds between two renewals."""
 WRITE_WINDOW = LEASE_DURATION - WRITE_TIMEOUT - 1.0
-"""Seconds after the start of a renewal in which a write may begin: it ends, or times out, before the Lease can pass on."""
+"""Seconds after the start of a renewal in which a write may begin: it ends, or times out, before the Lease is free."""
 
 
 class LeaseClient(Protocol):
-    """The verbs that leader election needs. They do not check leadership: the Lease's resourceVersion guards its writes."""
+    """The verbs that leader election needs.
+
+    They do not check leadership: the Lease's resourceVersion guards its writes.
+    """
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Manifest | None: ...
     async def create(self, kind: Kind, namespace: str, manifest: Manifest) -> Manifest: ...
@@ -59,7 +62,7 @@ class LeaderElector:
 
     async def acquire(self) -> None:
         """Waits until this process leads."""
-        while not await self._try_acquire():  # noqa: ASYNC110  # a free Lease is found by polling, since nothing announces it
+        while not await self._try_acquire():  # noqa: ASYNC110  # polled, since nothing announces a free Lease
             await asyncio.sleep(RENEW_INTERVAL / 2)
         metrics.LEADING.set(1)
         logger.info("leading", extra={"identity": self.identity})
@@ -73,8 +76,10 @@ class LeaderElector:
                 await asyncio.sleep(1.0)
 
     async def release(self) -> None:
-        """Gives the Lease up, so that the next process leads at once rather than after LEASE_DURATION. Nothing is written
-        afterwards."""
+        """Gives the Lease up, so that the next process leads at once rather than after LEASE_DURATION.
+
+        Nothing is written afterwards.
+        """
         self._may_write_until = 0.0
         metrics.LEADING.set(0)
         if self._lease:
@@ -99,7 +104,8 @@ class LeaderElector:
         return True
 
     def _is_available(self, stored: Manifest) -> bool:
-        """Returns whether the holder released the Lease, or did not renew it for its whole duration while this process watched."""
+        """Returns whether the holder released the Lease, or did not renew it while this process watched for its
+        duration."""
         version, holder = stored["metadata"]["resourceVersion"], stored["spec"].get("holderIdentity")
         if version != self._seen_version:
             self._seen_version, self._seen_at = version, self.clock()

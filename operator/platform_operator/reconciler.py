@@ -37,9 +37,9 @@ from platform_operator.workqueue import Requeue
 logger = logging.getLogger(__name__)
 
 RECHECK_INTERVAL = 30.0
-"""Seconds until a platform that has not converged is reconciled again: no event announces that a deadline has passed."""
+"""Seconds until a platform that has not converged is reconciled again: no event announces a passed deadline."""
 MAX_CONCURRENT_APPLIES = 8
-"""Over all platforms."""
+"""The limit over all platforms."""
 
 
 @dataclass
@@ -79,7 +79,10 @@ class Reconciler:
         return Requeue.after(RECHECK_INTERVAL) if _may_change_without_event(result) else Requeue.never()
 
     def _forget(self, key: PlatformKey) -> None:
-        """Forgets a platform that is gone. The queue guarantees that no other pass over it is running, which would bring it back."""
+        """Forgets a platform that is gone.
+
+        The queue guarantees that no other pass over it is running, which would bring it back.
+        """
         metrics.remove_platform(key)
         self._blocked_since.pop(key, None)
 
@@ -95,7 +98,10 @@ class Reconciler:
             return spec, PassResult(error=error)
 
     def _plan_from_inventory(self, platform: Platform, spec: Spec) -> Plan | None:
-        """Makes the plan without rendering, from what was applied before. Returns None if the spec now asks for something else."""
+        """Makes the plan without rendering, from what was applied before.
+
+        Returns None if the spec now asks for something else.
+        """
         inventory = self._inventory(platform.key)
         content = self.renderer.content_digest(platform.key, platform.uid, self._values(platform, spec))
         if inventory.content_digest != content:
@@ -106,7 +112,10 @@ class Reconciler:
         return self._plan(platform, spec, (*self._credentials(platform, spec), *others), inventory)
 
     async def _apply_waves(self, platform: Platform, spec: Spec) -> PassResult:
-        """Applies wave after wave until one has to be waited for. Stores the inventory of what was applied in any case."""
+        """Applies wave after wave until one has to be waited for.
+
+        Stores the inventory of what was applied in any case.
+        """
         key, progress = platform.key, _PassProgress(self._inventory(platform.key))
         values = self._values(platform, spec)
         content = self.renderer.content_digest(key, platform.uid, values)
@@ -145,8 +154,10 @@ class Reconciler:
         return make_plan(desired, inventory, observed, protected)
 
     async def _apply(self, platform: Platform, changes: Sequence[Change], progress: _PassProgress) -> None:
-        """Applies objects concurrently: their order within a wave does not matter. Raises the first ApiError after all have
-        been answered."""
+        """Applies objects concurrently: their order within a wave does not matter.
+
+        Raises the first ApiError after all have been answered.
+        """
         answers = await asyncio.gather(
             *(self._apply_one(platform.key, change) for change in changes), return_exceptions=True
         )
@@ -191,8 +202,10 @@ class Reconciler:
             await self.recorder.emit_transition(platform, condition, now)
 
     def _blocked_for(self, key: PlatformKey, result: PassResult, now: datetime) -> timedelta:
-        """Returns how long the blocked wave has been blocked. Each wave has a deadline of its own, which starts again when the
-        operator restarts."""
+        """Returns how long the blocked wave has been blocked.
+
+        Each wave has a deadline of its own, which starts again when the operator restarts.
+        """
         if result.plan is None:
             return timedelta()
         wave = result.plan.blocked_wave
@@ -230,7 +243,7 @@ def _may_change_without_event(result: PassResult) -> bool:
 
 @dataclass
 class _PassProgress:
-    """What a pass has done so far."""
+    """The changes that a pass has made so far."""
 
     inventory: Inventory
     refusals: list[Refusal] = field(default_factory=list)

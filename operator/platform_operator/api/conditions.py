@@ -48,7 +48,7 @@ class Condition:
 
 
 class InvariantState(StrEnum):
-    """What is known of one business invariant of one service."""
+    """The state of one business invariant of one service."""
 
     HOLDS = "Holds"
     BROKEN = "Broken"

@@ -58,7 +58,8 @@ def _schema() -> Manifest:
         "x-kubernetes-validations": [
             rule(
                 f"self.metadata.name.size() <= {MAX_NAME_LENGTH}",
-                f"metadata.name must have at most {MAX_NAME_LENGTH} characters, so that the names of its objects fit: shorten it",
+                f"metadata.name must have at most {MAX_NAME_LENGTH} characters, so that the names of its objects fit: "
+                "shorten it",
             ),
             rule(
                 "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
@@ -101,8 +102,8 @@ def _inline(schema: Manifest, definitions: Manifest) -> Manifest:
 
 
 def _with_complete_default(schema: Manifest) -> Manifest:
-    """Repeats the defaults of its fields in an object's default, which has to satisfy the object's rules as it stands. Removes a
-    default that would be empty."""
+    """Repeats the defaults of its fields in an object's default, which has to satisfy the object's rules as it stands.
+    Removes a default that would be empty."""
     if schema["type"] != "object" or "default" not in schema:
         return schema
     fields = {name: inner["default"] for name, inner in schema.get("properties", {}).items() if "default" in inner}

@@ -1,4 +1,4 @@
-"""Names of Kubernetes objects: the kinds that the operator handles, how they are addressed, how children are labelled."""
+"""Names of Kubernetes objects: the kinds that the operator handles, their addresses, and the labels of children."""
 
 from __future__ import annotations
 

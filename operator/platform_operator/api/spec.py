@@ -1,7 +1,8 @@
 """The spec of an EcommercePlatform: its fields, their defaults, and the rules with the messages for what they refuse.
 
-The CustomResourceDefinition is generated from these models (`python -m platform_operator crd`). The rules are CEL, which
-the API server checks, so that a wrong spec is refused before it is stored. The models parse what the API server accepted.
+The CustomResourceDefinition is generated from these models (`python -m platform_operator crd`). The rules are CEL,
+which the API server checks, so that a wrong spec is refused before it is stored. The models parse what the API server
+accepted.
 """
 
 from __future__ import annotations
@@ -20,17 +21,17 @@ WITH_CACHE = ("gateway", "product")
 WITH_BROKER = WITH_DATABASE
 
 RESERVED_ENV = (
-    "ADMIN_EMAIL", "ADMIN_PASSWORD", "DB_HOST", "DB_NAME", "DB_PASSWORD", "DB_PORT", "DB_USER", "GRPC_PORT", "HTTP_PORT",
-    "INVENTORY_GRPC", "INVENTORY_URL", "JWT_SECRET", "METRICS_PORT", "NOTIFICATION_URL", "ORDER_GRPC", "ORDER_URL",
-    "PAYMENT_PROVIDER", "PAYMENT_URL", "PRODUCT_GRPC", "PRODUCT_URL", "RABBITMQ_URL", "REDIS_URL", "REVIEW_GRPC",
-    "REVIEW_URL", "SMS_PROVIDER", "SMTP_FROM", "SMTP_HOST", "SMTP_PASSWORD", "SMTP_PORT", "SMTP_STARTTLS", "SMTP_USER",
-    "STRIPE_SECRET_KEY", "STRIPE_WEBHOOK_SECRET", "TENANT", "TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN", "TWILIO_FROM",
-    "USER_GRPC", "USER_URL",
+    "ADMIN_EMAIL", "ADMIN_PASSWORD", "DB_HOST", "DB_NAME", "DB_PASSWORD", "DB_PORT", "DB_USER", "GRPC_PORT",
+    "HTTP_PORT", "INVENTORY_GRPC", "INVENTORY_URL", "JWT_SECRET", "METRICS_PORT", "NOTIFICATION_URL", "ORDER_GRPC",
+    "ORDER_URL", "PAYMENT_PROVIDER", "PAYMENT_URL", "PRODUCT_GRPC", "PRODUCT_URL", "RABBITMQ_URL", "REDIS_URL",
+    "REVIEW_GRPC", "REVIEW_URL", "SMS_PROVIDER", "SMTP_FROM", "SMTP_HOST", "SMTP_PASSWORD", "SMTP_PORT",
+    "SMTP_STARTTLS", "SMTP_USER", "STRIPE_SECRET_KEY", "STRIPE_WEBHOOK_SECRET", "TENANT", "TWILIO_ACCOUNT_SID",
+    "TWILIO_AUTH_TOKEN", "TWILIO_FROM", "USER_GRPC", "USER_URL",
 )  # fmt: skip
 
 MAX_NAME_LENGTH = 30
-"""Characters of a platform's name: `<platform>-notification-db-` and a controller's hash of ten characters have to fit into the
-63 of a label, with some to spare."""
+"""Characters of a platform's name: `<platform>-notification-db-` and a controller's hash of ten characters have to fit
+into the 63 of a label, with some to spare."""
 
 
 def rule(cel: str, message: str, field_path: str = "") -> dict[str, str]:
@@ -103,10 +104,13 @@ class Autoscaling(Model):
 
     model_config = ConfigDict(
         json_schema_extra=_rules(
-            rule("!has(self.min) || !has(self.max) || self.min <= self.max",
-                 "autoscaling.min must not exceed autoscaling.max: raise max or lower min", ".max"),
+            rule(
+                "!has(self.min) || !has(self.max) || self.min <= self.max",
+                "autoscaling.min must not exceed autoscaling.max: raise max or lower min",
+                ".max",
+            ),
         )
-    )  # fmt: skip
+    )
 
     enabled: bool | None = Field(default=None, description="Scale by processor use. Default: the profile's.")
     min: int | None = Field(default=None, ge=1, le=100, description="Minimum number of pods.")
@@ -125,17 +129,27 @@ class Service(Model):
 
     model_config = ConfigDict(
         json_schema_extra=_rules(
-            rule("!has(self.replicas) || !has(self.autoscaling) || !has(self.autoscaling.enabled)"
-                 " || !self.autoscaling.enabled",
-                 "replicas and autoscaling.enabled exclude each other: set autoscaling.min instead of replicas", ".replicas"),
-            rule("!has(self.env) || self.env.all(name, name.matches('^[A-Za-z_][A-Za-z0-9_]*$'))",
-                 "env names must have only letters, digits and _, and must not begin with a digit: write for example LOG_LEVEL", ".env"),
-            rule(f"!has(self.env) || self.env.all(name, !(name in {_quoted(RESERVED_ENV)}))",
-                 "env must not set variables that the platform sets itself (DB_*, JWT_SECRET, REDIS_URL, RABBITMQ_URL, ADMIN_*, ports, "
-                 "addresses of other services, STRIPE_*, SMTP_*, SMS_*, TWILIO_*): use databases, cache, broker, payments or "
-                 "notifications of the spec instead", ".env"),
+            rule(
+                "!has(self.replicas) || !has(self.autoscaling) || !has(self.autoscaling.enabled)"
+                " || !self.autoscaling.enabled",
+                "replicas and autoscaling.enabled exclude each other: set autoscaling.min instead of replicas",
+                ".replicas",
+            ),
+            rule(
+                "!has(self.env) || self.env.all(name, name.matches('^[A-Za-z_][A-Za-z0-9_]*$'))",
+                "env names must have only letters, digits and _, and must not begin with a digit: write for example "
+                "LOG_LEVEL",
+                ".env",
+            ),
+            rule(
+                f"!has(self.env) || self.env.all(name, !(name in {_quoted(RESERVED_ENV)}))",
+                "env must not set variables that the platform sets itself (DB_*, JWT_SECRET, REDIS_URL, "
+                "RABBITMQ_URL, ADMIN_*, ports, addresses of other services, STRIPE_*, SMTP_*, SMS_*, TWILIO_*): "
+                "use databases, cache, broker, payments or notifications of the spec instead",
+                ".env",
+            ),
         )
-    )  # fmt: skip
+    )
 
     replicas: int | None = Field(
         default=None, ge=1, le=100, description="Number of pods. Disables the profile's autoscaling."
@@ -169,7 +183,8 @@ def _external_port(store: str, source: str, default: int) -> Any:
         default=None,
         ge=1,
         le=65535,
-        description=f"Port of the external {store}. Must equal the port in {source}: services connect to that one, the network "
+        description=f"Port of the external {store}. Must equal the port in {source}: services connect to "
+        "that one, the network "
         f"policies open this one. Default: {default}.",
     )
 
@@ -186,21 +201,34 @@ class Databases(Model):
 
     model_config = ConfigDict(
         json_schema_extra=_rules(
-            rule("self.provider in ['builtin', 'cnpg', 'external']",
-                 "databases.provider must be builtin or external", ".provider"),
-            rule("self.provider != 'cnpg'",
-                 "databases.provider cnpg is not available in v1alpha1 yet: write builtin, or external with secretRefs",
-                 ".provider"),
-            rule("self.provider != 'external' || (has(self.external) && "
-                 f"{_quoted(WITH_DATABASE)}.all(name, name in self.external))",
-                 "databases.provider external needs external.<name>.secretRef for each of " + ", ".join(WITH_DATABASE),
-                 ".external"),
-            rule("self.provider == 'external' || !has(self.external) || self.external.size() == 0",
-                 "databases.external is used by provider external only: write provider: external, or remove it", ".external"),
-            rule(f"!has(self.external) || self.external.all(name, name in {_quoted(WITH_DATABASE)})",
-                 "databases.external must name only services with a database: use " + ", ".join(WITH_DATABASE), ".external"),
+            rule(
+                "self.provider in ['builtin', 'cnpg', 'external']",
+                "databases.provider must be builtin or external",
+                ".provider",
+            ),
+            rule(
+                "self.provider != 'cnpg'",
+                "databases.provider cnpg is not available in v1alpha1 yet: write builtin, or external with secretRefs",
+                ".provider",
+            ),
+            rule(
+                "self.provider != 'external' || (has(self.external) && "
+                f"{_quoted(WITH_DATABASE)}.all(name, name in self.external))",
+                "databases.provider external needs external.<name>.secretRef for each of " + ", ".join(WITH_DATABASE),
+                ".external",
+            ),
+            rule(
+                "self.provider == 'external' || !has(self.external) || self.external.size() == 0",
+                "databases.external is used by provider external only: write provider: external, or remove it",
+                ".external",
+            ),
+            rule(
+                f"!has(self.external) || self.external.all(name, name in {_quoted(WITH_DATABASE)})",
+                "databases.external must name only services with a database: use " + ", ".join(WITH_DATABASE),
+                ".external",
+            ),
         )
-    )  # fmt: skip
+    )
 
     provider: Annotated[str, Field(max_length=32)] = Field(
         default="builtin", description="builtin: one PostgreSQL per service. external: databases given by Secrets."
@@ -213,18 +241,27 @@ class Databases(Model):
 
 
 def _port_rule(path: str) -> dict[str, str]:
-    return rule("self.provider == 'external' || !has(self.port)",
-                f"{path}.port is used by provider external only: write provider: external, or remove it", ".port")  # fmt: skip
+    return rule(
+        "self.provider == 'external' || !has(self.port)",
+        f"{path}.port is used by provider external only: write provider: external, or remove it",
+        ".port",
+    )
 
 
 def _secret_rules(path: str, provider: str, keys: str) -> tuple[dict[str, str], ...]:
     """Returns rules for a provider that needs a Secret, which the others do not use."""
     return (
-        rule(f"self.provider != '{provider}' || has(self.secretRef)",
-             f"{path}.provider {provider} needs {path}.secretRef: name a Secret with {keys}", ".secretRef"),
-        rule(f"self.provider == '{provider}' || !has(self.secretRef)",
-             f"{path}.secretRef is used by provider {provider} only: write provider: {provider}, or remove it", ".secretRef"),
-    )  # fmt: skip
+        rule(
+            f"self.provider != '{provider}' || has(self.secretRef)",
+            f"{path}.provider {provider} needs {path}.secretRef: name a Secret with {keys}",
+            ".secretRef",
+        ),
+        rule(
+            f"self.provider == '{provider}' || !has(self.secretRef)",
+            f"{path}.secretRef is used by provider {provider} only: write provider: {provider}, or remove it",
+            ".secretRef",
+        ),
+    )
 
 
 class Cache(Model):
@@ -251,15 +288,21 @@ class Broker(Model):
 
     model_config = ConfigDict(
         json_schema_extra=_rules(
-            rule("self.provider in ['builtin', 'rabbitmq-operator', 'external']",
-                 "broker.provider must be builtin or external", ".provider"),
-            rule("self.provider != 'rabbitmq-operator'",
-                 "broker.provider rabbitmq-operator is not available in v1alpha1 yet: write builtin, or external with secretRef",
-                 ".provider"),
+            rule(
+                "self.provider in ['builtin', 'rabbitmq-operator', 'external']",
+                "broker.provider must be builtin or external",
+                ".provider",
+            ),
+            rule(
+                "self.provider != 'rabbitmq-operator'",
+                "broker.provider rabbitmq-operator is not available in v1alpha1 yet: write builtin, or external with "
+                "secretRef",
+                ".provider",
+            ),
             *_secret_rules("broker", "external", "RABBITMQ_URL"),
             _port_rule("broker"),
         )
-    )  # fmt: skip
+    )
 
     provider: Annotated[str, Field(max_length=32)] = Field(
         default="builtin", description="builtin: one RabbitMQ. external: a RabbitMQ given by a Secret."
@@ -290,14 +333,23 @@ class Ingress(Model):
 
     model_config = ConfigDict(
         json_schema_extra=_rules(
-            rule("!self.enabled || (has(self.host) && self.host != '')",
-                 "ingress.enabled needs ingress.host: write the DNS name of the shop", ".host"),
-            rule("self.enabled || !has(self.gateway)",
-                 "ingress.gateway has no effect while ingress.enabled is false: set enabled: true, or remove gateway", ".gateway"),
-            rule("!has(self.gateway) || (!has(self.className) && !has(self.tls))",
-                 "with ingress.gateway the Gateway determines class and certificate: remove className and tls", ".gateway"),
+            rule(
+                "!self.enabled || (has(self.host) && self.host != '')",
+                "ingress.enabled needs ingress.host: write the DNS name of the shop",
+                ".host",
+            ),
+            rule(
+                "self.enabled || !has(self.gateway)",
+                "ingress.gateway has no effect while ingress.enabled is false: set enabled: true, or remove gateway",
+                ".gateway",
+            ),
+            rule(
+                "!has(self.gateway) || (!has(self.className) && !has(self.tls))",
+                "with ingress.gateway the Gateway determines class and certificate: remove className and tls",
+                ".gateway",
+            ),
         )
-    )  # fmt: skip
+    )
 
     enabled: bool = Field(default=False, description="Expose the shop outside the cluster.")
     host: str | None = Field(
@@ -305,10 +357,12 @@ class Ingress(Model):
         max_length=253,
         description="DNS name of the shop.",
         json_schema_extra=_rules(
-            rule("self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')",
-                 "ingress.host must be a DNS name without scheme, port or path: write for example shop.example.com"),
+            rule(
+                "self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')",
+                "ingress.host must be a DNS name without scheme, port or path: write for example shop.example.com",
+            ),
         ),
-    )  # fmt: skip
+    )
     class_name: str | None = Field(
         default=None, max_length=253, description="Ingress class. Default: the cluster's default class."
     )
@@ -344,26 +398,38 @@ class Smtp(Model):
 
     model_config = ConfigDict(
         json_schema_extra=_rules(
-            rule("has(self.host)",
-                 "notifications.smtp needs host: write the name of the mail server, for example smtp.example.com", ".host"),
-            rule("has(self.from)",
-                 "notifications.smtp needs from: write the address that mails come from, for example shop@example.com", ".from"),
-            rule("self.startTls || !has(self.secretRef)",
-                 "notifications.smtp.secretRef holds a password, which must not be sent unencrypted: set startTls: true, or remove "
-                 "secretRef", ".startTls"),
+            rule(
+                "has(self.host)",
+                "notifications.smtp needs host: write the name of the mail server, for example smtp.example.com",
+                ".host",
+            ),
+            rule(
+                "has(self.from)",
+                "notifications.smtp needs from: write the address that mails come from, for example shop@example.com",
+                ".from",
+            ),
+            rule(
+                "self.startTls || !has(self.secretRef)",
+                "notifications.smtp.secretRef holds a password, which must not be sent unencrypted: "
+                "set startTls: true, or remove secretRef",
+                ".startTls",
+            ),
         )
-    )  # fmt: skip
+    )
 
     host: str | None = Field(
         default=None,
         max_length=253,
         description="Name of the mail server.",
         json_schema_extra=_rules(
-            rule("self.matches('^[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?$')",
-                 "notifications.smtp.host must be a name without scheme or port: write for example smtp.example.com, and the "
-                 "port as port"),
+            rule(
+                "self.matches('^[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?$')",
+                "notifications.smtp.host must be a name without scheme or port: write for example "
+                "smtp.example.com, and the "
+                "port as port",
+            ),
         ),
-    )  # fmt: skip
+    )
     port: int = Field(default=587, ge=1, le=65535, description="Port of the mail server.")
     from_: str | None = Field(
         default=None,
@@ -371,10 +437,12 @@ class Smtp(Model):
         max_length=320,
         description="Address that mails come from.",
         json_schema_extra=_rules(
-            rule("self.matches('^[^@ ]+@[^@ ]+$')",
-                 "notifications.smtp.from must be a mail address: write for example shop@example.com"),
+            rule(
+                "self.matches('^[^@ ]+@[^@ ]+$')",
+                "notifications.smtp.from must be a mail address: write for example shop@example.com",
+            ),
         ),
-    )  # fmt: skip
+    )
     start_tls: bool = Field(default=True, description="Encrypt the connection (STARTTLS) before anything is sent.")
     secret_ref: SecretRef | None = Field(
         default=None, description="Secret with SMTP_USER and SMTP_PASSWORD, if the server requires a login."
@@ -442,27 +510,36 @@ class Spec(Model):
     model_config = ConfigDict(
         json_schema_extra=_rules(
             rule("self.profile in ['small', 'medium', 'large']", "profile must be small, medium or large", ".profile"),
-            rule("self.deletionPolicy in ['Retain', 'Delete']",
-                 "deletionPolicy must be Retain (keeps volumes and credentials) or Delete (removes them)", ".deletionPolicy"),
-            rule(f"!has(self.services) || self.services.all(name, name in {_quoted(SERVICES)})",
-                 "services must have only names of services: use " + ", ".join(SERVICES), ".services"),
+            rule(
+                "self.deletionPolicy in ['Retain', 'Delete']",
+                "deletionPolicy must be Retain (keeps volumes and credentials) or Delete (removes them)",
+                ".deletionPolicy",
+            ),
+            rule(
+                f"!has(self.services) || self.services.all(name, name in {_quoted(SERVICES)})",
+                "services must have only names of services: use " + ", ".join(SERVICES),
+                ".services",
+            ),
             _not_available("backup", "back up the volumes with snapshots of your storage until then"),
         )
-    )  # fmt: skip
+    )
 
     version: str | None = Field(
         default=None,
         max_length=128,
         description="Image tag of the services. Default: the operator's own version.",
         json_schema_extra=_rules(
-            rule("self.matches('^[A-Za-z0-9_][A-Za-z0-9_.-]*$')",
-                 "version must be an image tag of letters, digits, _ . and -: write for example 1.4.2"),
+            rule(
+                "self.matches('^[A-Za-z0-9_][A-Za-z0-9_.-]*$')",
+                "version must be an image tag of letters, digits, _ . and -: write for example 1.4.2",
+            ),
         ),
-    )  # fmt: skip
+    )
     profile: Annotated[str, Field(max_length=32)] = Field(
         default="small",
         description="small, medium or large: replicas, resources and autoscaling of the services. Builtin stores keep "
-        "the profile they were created with, since resizing a store causes an outage: set their resources to resize them.",
+        "the profile they were created with, since resizing a store causes an outage: set their resources to resize "
+        "them.",
     )
     services: dict[str, Service] = Field(
         default={}, max_length=8, description="Settings that differ from the profile, by service."
@@ -480,13 +557,17 @@ class Spec(Model):
     )
     deletion_policy: Annotated[str, Field(max_length=32)] = Field(
         default="Retain",
-        description="What happens to volumes and credentials when the platform is deleted: Retain keeps them, Delete removes them.",
+        description="What happens to volumes and credentials when the platform is deleted: Retain keeps them, Delete "
+        "removes them.",
     )
     backup: NotAvailable = Field(default=None, description="Not available yet.")
 
 
 def parse(spec: Mapping[str, Any]) -> Spec:
-    """Parses a stored spec. Raises InvalidSpecError if the CRD did not refuse it, e.g. since it was stored under an older CRD."""
+    """Parses a stored spec.
+
+    Raises InvalidSpecError if the CRD did not refuse it, e.g. since it was stored under an older CRD.
+    """
     try:
         return Spec.model_validate(spec)
     except ValidationError as error:

@@ -54,8 +54,8 @@ async def _apply(
 ) -> Manifest:
     """Applies a manifest; if it is refused as invalid, overwrites the spec first.
 
-    Apply merges lists by key: a Service's port whose number another writer changed would stay beside the operator's port of
-    the same name, which is invalid.
+    Apply merges lists by key: if another writer changed the number of a Service's port, that port would stay beside the
+    operator's port of the same name, which is invalid.
     """
     try:
         return await client.apply(kind, key.namespace, manifest)
@@ -67,7 +67,7 @@ async def _apply(
 
 
 async def _is_foreign_secret(client: KubernetesClient, cache: Cache, key: PlatformKey, identity: ObjectId) -> bool:
-    """Returns whether a Secret of that name exists without the operator's labels, so that the watches do not show it."""
+    """Returns whether a Secret of that name exists without the operator's labels: the watches do not show such a one."""
     stored = await client.get(CHILD_KINDS["Secret"], key.namespace, identity.name)
     if stored is None or _has_child_labels(stored):
         return False
@@ -83,9 +83,9 @@ def _has_child_labels(manifest: Manifest) -> bool:
 def gives_up_replicas(state: ObservedState, manifest: Manifest) -> TypeGuard[Workload]:
     """Returns whether applying the manifest would remove the number of pods.
 
-    A field is removed when its only owner no longer applies it: a Deployment handed over to its autoscaler would fall back
-    to one pod. So another field manager takes the number first, until the autoscaler changes it (as Kubernetes advises:
-    https://kubernetes.io/docs/reference/using-api/server-side-apply/#transferring-ownership).
+    A field is removed when its only owner no longer applies it: a Deployment handed over to its autoscaler would fall
+    back to one pod. So another field manager takes the number first, until the autoscaler changes it (as Kubernetes
+    advises: https://kubernetes.io/docs/reference/using-api/server-side-apply/#transferring-ownership).
     """
     return isinstance(state, Workload) and state.owns_replicas and "replicas" not in manifest["spec"]
 

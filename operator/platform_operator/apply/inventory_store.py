@@ -41,7 +41,10 @@ async def write_inventory(client: KubernetesClient, cache: Cache, platform: Plat
 
 
 def is_stored(platform: Platform, inventory: Inventory, observed: Children) -> bool:
-    """Returns whether the stored ConfigMap is as it should be. Its fields are compared, since it cannot hold its own digest."""
+    """Returns whether the stored ConfigMap is as it should be.
+
+    Its fields are compared, since it cannot hold its own digest.
+    """
     state = state_of(inventory_id(platform.key), observed)
     manifest = _manifest(platform, inventory)
     return (

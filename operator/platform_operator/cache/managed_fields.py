@@ -1,8 +1,8 @@
 """Field ownership, read from `metadata.managedFields` (server-side apply). Pure.
 
-A field is named by its path in fieldsV1, one key a line: `f:spec`, `f:containers`, `k:{"name":"order"}`, `f:image`. Whoever else
-changes or removes a field that the operator applied takes it out of the operator's set (structured-merge-diff). So drift is an
-unequal digest of that set, and an equal digest is no drift.
+A field is named by its path in fieldsV1, one key a line: `f:spec`, `f:containers`, `k:{"name":"order"}`, `f:image`.
+Another writer that changes or removes a field takes it out of the operator's set (structured-merge-diff). So drift is
+an unequal digest of that set, and an equal digest is no drift.
 """
 
 from __future__ import annotations

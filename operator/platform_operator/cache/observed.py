@@ -1,4 +1,4 @@
-"""Observed objects: what is kept of each platform and of each child. Pure.
+"""Observed objects: platforms and children, cut down to what the cache holds. Pure.
 
 Memory is the reason for cutting objects down: a Deployment is 6 KiB as JSON and a tenth of that here.
 """
@@ -22,15 +22,16 @@ class Workload:
     updated: int
     ready: int
     current: bool
-    """Whether its controller has seen the newest generation. If not, the counts are those of the generation before."""
+    """True if its controller has seen the newest generation. Otherwise the counts are those of the generation before.
+    """
     owns_replicas: bool = False
-    """Whether the operator's last apply set the number of pods."""
+    """True if the operator's last apply set the number of pods."""
     failure: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class JobProgress:
-    """How far a Job has come. A failure is the message of the condition Failed."""
+    """The progress of a Job. A failure is the message of the condition Failed."""
 
     complete: bool
     failure: str = ""
@@ -53,8 +54,10 @@ class ServiceAddress:
 
 @dataclass(frozen=True, slots=True)
 class StoredData:
-    """The data and metadata of a ConfigMap. Of a Secret the metadata alone: no decision needs its values, so the cache holds
-    no passwords."""
+    """The data and metadata of a ConfigMap, or the metadata of a Secret.
+
+    A Secret has no data here: no decision needs its values, so the cache holds no passwords.
+    """
 
     data: Mapping[str, str]
     annotations: Mapping[str, str]
@@ -138,8 +141,10 @@ def state_of(identity: ObjectId, observed: Children) -> ObservedState:
 
 
 def platform_of(manifest: Manifest) -> PlatformKey:
-    """Returns the platform that a child belongs to: its owner, even if the label names another. A child that outlives its
-    platform has only the label."""
+    """Returns the platform that a child belongs to: its owner, even if the label names another.
+
+    A child that outlives its platform has only the label.
+    """
     metadata = manifest["metadata"]
     owners = [owner["name"] for owner in metadata.get("ownerReferences") or () if owner["kind"] == PLATFORM.kind]
     name = owners[0] if owners else (metadata.get("labels") or {}).get(LABEL_INSTANCE, "")

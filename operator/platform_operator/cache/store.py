@@ -1,4 +1,4 @@
-"""The cache: platforms and their children as last seen by the informers or in answers to the operator's own writes. Pure."""
+"""The cache of platforms and children, as seen last by the informers or in answers to the operator's writes. Pure."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class Cache:
     platforms: dict[PlatformKey, Platform] = field(default_factory=dict)
     _children: dict[PlatformKey, dict[ObjectId, ObservedObject]] = field(default_factory=dict)
     _tombstones: dict[tuple[PlatformKey, ObjectId | None], int] = field(default_factory=dict)
-    """Versions at which objects were deleted while a list was under way, so that an older list does not bring them back. A
-    deletion has a version of its own: an object that is read at that very version has only lost the label that the watches
-    select by."""
+    """Versions at which objects were deleted while a list was under way, so that an older list does not bring them
+    back. A deletion has a version of its own: an object that is read at that very version has only lost the label that
+    the watches select by."""
 
     def children(self, key: PlatformKey) -> dict[ObjectId, ObservedObject]:
         return dict(self._children.get(key, {}))
@@ -35,7 +35,8 @@ class Cache:
             del self.platforms[key]
 
     def store(self, key: PlatformKey, seen: ObservedObject) -> None:
-        """Stores a child unless a newer version is known: an event may be older than the answer to the operator's own write."""
+        """Stores a child unless a newer version is known: an event may be older than the answer to the operator's own
+        write."""
         children = self._children.setdefault(key, {})
         known = children.get(seen.id)
         if (known is None or known.version < seen.version) and not self._is_deleted(key, seen.id, seen.version):

@@ -78,7 +78,10 @@ def _condition(summary: InvariantCondition, rows: Sequence[Row], platform: Platf
 
 
 def _with_advice(type_: str, status: bool | None, text: str, first: Row, platform: PlatformKey) -> Condition:
-    """Adds what to do about the first of the rows. An operator of another version may have stored it, with another reason."""
+    """Adds what to do about the first of the rows.
+
+    An operator of another version may have stored it, with another reason.
+    """
     stored = first.get("reason")
     reason = ConditionReason(stored) if stored in _REASONS else ConditionReason.NOT_READ_YET
     return Condition(type_, status, reason, f"{text}. {_advice(first, reason, platform)}".strip())

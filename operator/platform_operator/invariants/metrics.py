@@ -21,8 +21,8 @@ QUEUE_MESSAGES = "rabbitmq_detailed_queue_messages"
 BROKER = "rabbitmq"
 _MISSED_CHECKS = 5
 STALE_AFTER = _MISSED_CHECKS * 30.0
-"""Seconds: five of the services' own check intervals. For so long the last known state stands without being confirmed, since
-a pod that is replaced, or an operator that has just started, breaks no invariant."""
+"""Seconds: five of the services' own check intervals. For so long the last known state stands without being confirmed,
+since a pod that is replaced, or an operator that has just started, breaks no invariant."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,10 @@ def _first(samples: Iterable[Sample], name: str) -> float | None:
 
 
 def next_result(previous: ScrapeResult | None, metrics: ServiceMetrics | None, now: float) -> ScrapeResult:
-    """Returns the result of one more scrape. `metrics` is None if the source could not be reached. Times are the epoch's."""
+    """Returns the result of one more scrape. `metrics` is None if the source could not be reached.
+
+    Times are the epoch's.
+    """
     failure = _failure(metrics, now)
     if failure is None:
         return ScrapeResult(now, metrics)

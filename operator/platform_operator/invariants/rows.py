@@ -25,7 +25,10 @@ Row = Mapping[str, Any]
 def invariant_rows(
     stored: Sequence[Row], results: Mapping[str, ScrapeResult], sources: Iterable[str], now: float
 ) -> list[Row]:
-    """Returns the rows of all sources. While scraping a source fails its stored rows stand; after STALE_AFTER they are Unknown."""
+    """Returns the rows of all sources.
+
+    While scraping a source fails its stored rows stand; after STALE_AFTER they are Unknown.
+    """
     return [
         row
         for source in sources

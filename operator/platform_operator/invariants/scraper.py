@@ -1,4 +1,4 @@
-"""Scrapes the invariants of every platform periodically, beside the reconciles, and enqueues a platform when they change."""
+"""Scrapes the invariants of every platform periodically, and enqueues a platform when they change."""
 
 from __future__ import annotations
 
@@ -113,7 +113,10 @@ class InvariantScraper:
         return scraped
 
     def _url(self, key: PlatformKey, source: str) -> str:
-        """Returns a URL at the Service's address. Any ready pod will do, since all of a service's pods check the same database."""
+        """Returns a URL at the Service's address.
+
+        Any ready pod will do, since all of a service's pods check the same database.
+        """
         service = state_of(ObjectId("Service", f"{key.name}-{source}"), self.cache.children(key))
         if not isinstance(service, ServiceAddress) or "metrics" not in service.ports:
             raise ScrapeError(f"Service {key.name}-{source} has no address yet")

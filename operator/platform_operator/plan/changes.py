@@ -30,13 +30,14 @@ class Change:
     object: DesiredObject
     reason: ChangeReason
     manager: str = ""
-    """For lost fields: the field manager that took one. Empty if fields were removed, since then no manager owns them."""
+    """The field manager that took a field. Empty for other reasons, and if fields were removed so that none owns them.
+    """
     field: str = ""
     """The field that it took, the newest if there are several."""
 
     @property
     def is_repair(self) -> bool:
-        """Whether the change restores what was applied before, rather than bringing something new."""
+        """Tells whether the change restores what was applied before, rather than bringing something new."""
         return self.reason in (ChangeReason.ABSENT, ChangeReason.LOST_FIELDS)
 
     def __str__(self) -> str:
@@ -60,7 +61,7 @@ def compare(desired: DesiredObject, inventory: Inventory, observed: Children) ->
     """Returns the change that makes an object as desired; None if it is already, or cannot be changed now."""
     seen, applied = observed.get(desired.id), inventory.objects.get(desired.id)
     if seen is not None and seen.deleting:
-        return None  # cannot be saved; it is created again when it is gone
+        return None  # applying does not stop a deletion; it is created again afterwards
     if applied is None:
         return Change(desired, ChangeReason.NOT_APPLIED_YET)
     if applied.digest != desired.digest:

@@ -28,7 +28,7 @@ class DesiredObject:
 
 @dataclass(frozen=True, slots=True)
 class AppliedObject:
-    """What was applied under a name, and the digest of the fields that the operator owned afterwards."""
+    """The content that was applied under a name, and the digest of the fields that the operator owned afterwards."""
 
     wave: int
     digest: str
@@ -37,7 +37,10 @@ class AppliedObject:
 
 @dataclass(frozen=True)
 class Inventory:
-    """What the operator applied. It is stored in the cluster, so that after a restart nothing is rendered or applied again."""
+    """The objects that the operator applied.
+
+    It is stored in the cluster, so that after a restart nothing is rendered or applied again.
+    """
 
     content_digest: str = ""
     """Stands for everything that the objects were rendered from. Empty until all of them are applied."""
@@ -52,7 +55,10 @@ class Inventory:
         return replace(self, objects={**self.objects, desired.id: applied})
 
     def for_content(self, content_digest: str, desired: Iterable[DesiredObject]) -> Inventory:
-        """Returns the inventory without what is no longer desired. It has the digest only if all that is desired is applied."""
+        """Returns the inventory without what is no longer desired.
+
+        It has the digest only if all that is desired is applied.
+        """
         digests = {one.id: one.digest for one in desired}
         objects = {identity: one for identity, one in self.objects.items() if identity in digests}
         complete = all(identity in objects and objects[identity].digest == digests[identity] for identity in digests)
@@ -65,7 +71,7 @@ class Inventory:
 
     @classmethod
     def load(cls, data: Mapping[str, str]) -> Inventory:
-        """Returns an empty inventory if the data was changed: then everything is applied again, which changes nothing."""
+        """Returns an empty inventory if the data was changed: then everything is applied again, without effect."""
         try:
             if data["checksum"] != digest([data["content"], data["objects"]]):
                 return cls()

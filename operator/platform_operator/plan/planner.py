@@ -15,7 +15,7 @@ from platform_operator.plan.readiness import Blocker, blocker
 
 @dataclass(frozen=True)
 class Plan:
-    """What to do for one platform now, and what it waits for."""
+    """The changes to make to one platform now, and the objects that it waits for."""
 
     apply: tuple[Change, ...]
     prune: tuple[ObservedObject, ...]
@@ -30,12 +30,12 @@ class Plan:
 
     @property
     def idle(self) -> bool:
-        """Whether there is nothing to apply or prune, now or later. There may be something to wait for."""
+        """Tells whether there is nothing to apply or prune, now or later. There may be something to wait for."""
         return not (self.apply or self.prune or self.held)
 
     @property
     def converged(self) -> bool:
-        """Whether everything is as the spec says and ready."""
+        """Tells whether everything is as the spec says and ready."""
         return self.idle and not self.blockers
 
     def pending(self, attempted: Collection[ObjectId]) -> list[Change]:
@@ -67,7 +67,7 @@ def make_plan(
 
 
 _PRUNED_AT_ONCE = ("HorizontalPodAutoscaler", "Job")
-"""Kinds that act against the spec while they exist. All others may still serve, and are pruned when all waves are ready."""
+"""Kinds that act against the spec while they exist. Others may still serve, and are pruned when all waves are ready."""
 
 
 def _prunable(

@@ -12,7 +12,10 @@ from platform_operator.plan.inventory import DesiredObject
 
 @dataclass(frozen=True, slots=True)
 class Blocker:
-    """An object that is not ready, which blocks the waves after it. One that has failed does not become ready by waiting."""
+    """An object that is not ready, which blocks the waves after it.
+
+    One that has failed does not become ready by waiting.
+    """
 
     id: ObjectId
     wave: int

@@ -1,6 +1,7 @@
-"""Sizes the connection pool of a service, so that all its pods together never need more connections than its database has. Pure.
+"""Sizes the connection pools of a service, so that all its pods together fit the connections of its database. Pure.
 
-Stores keep the size they were made with while services scale (docs/adr/0005), so a shop may have many pods on a small database.
+Stores keep the size they were made with while services scale (docs/adr/0005), so a shop may have many pods on a small
+database.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ def pool_size(memory: str, pods: int) -> int:
 
 
 def max_connections(memory: str) -> int:
-    """Returns the `max_connections` that charts/postgres sets for a memory limit; for one that the chart refuses, the minimum."""
+    """Returns the `max_connections` that charts/postgres sets for a memory limit; for one that the chart refuses, the
+    minimum."""
     return max(40, _mebibytes(memory) * 60 // 256)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ContainerSize:
-    """What one container requests, and the memory it may use."""
+    """The requests of one container, and the memory it may use."""
 
     cpu: str
     memory: str
@@ -16,7 +16,8 @@ class ContainerSize:
 
 @dataclass(frozen=True)
 class Profile:
-    """The size of a shop. `scale` is the minimum and maximum of a service's pods; if they are equal, it has no autoscaler."""
+    """The size of a shop. `scale` is the minimum and maximum of a service's pods; if they are equal, it has no
+    autoscaler."""
 
     service: ContainerSize
     scale: tuple[int, int]

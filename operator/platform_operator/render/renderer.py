@@ -23,7 +23,10 @@ from platform_operator.render.values import ChartValues
 
 @dataclass
 class Renderer:
-    """Renders each content once. It runs one Helm at a time, since Helm needs half as much memory as the operator itself."""
+    """Renders each content once.
+
+    It runs one Helm at a time, since Helm needs half as much memory as the operator itself.
+    """
 
     helm: Helm
     chart: Path

@@ -34,8 +34,9 @@ _OPERATOR_PODS = "ecommerce-operator-pods"
 
 
 class Installation(NamedTuple):
-    """What every shop takes over from the operator's installation: the version of the services, the registries of images,
-    the operator's namespace, from which it reads metrics, and the image pull Secrets, which are in the shop's namespace."""
+    """The settings of the operator's installation that every shop takes over: the version of the services, the
+    registries of images, the operator's namespace, from which it reads metrics, and the image pull Secrets, which are
+    in the shop's namespace."""
 
     version: str
     registry: str = ""
@@ -47,8 +48,8 @@ class Installation(NamedTuple):
 def chart_values(platform: PlatformKey, spec: Spec, installation: Installation, store_profile: str) -> ChartValues:
     """Returns the values of charts/platform for a spec. The charts' own values.yaml is the interface.
 
-    Stores keep the profile that they were made with, `store_profile`: each is a single instance whose volume cannot change
-    in place and whose restart is an outage, so they are resized only where the spec itself states a size.
+    Stores keep the profile that they were made with, `store_profile`: each is a single instance. Its volume cannot
+    change in place and its restart is an outage, so it is resized only where the spec itself states a size.
     """
     name, profile, stores = platform.name, PROFILES[spec.profile], PROFILES[store_profile]
     values = {
@@ -108,8 +109,10 @@ def _service(platform: str, name: str, spec: Spec, profile: Profile, stores: Pro
 
 
 def _pool_size(name: str, spec: Spec, scale: ChartValues, stores: Profile) -> dict[str, str]:
-    """Lowers the pool size where the database has too few connections for the default. Only builtin databases have a known
-    number of connections."""
+    """Lowers the pool size where the database has too few connections for the default.
+
+    Only builtin databases have a known number of connections.
+    """
     if name not in WITH_DATABASE or spec.databases.provider != "builtin":
         return {}
     autoscaling = scale["autoscaling"]

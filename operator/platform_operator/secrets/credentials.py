@@ -1,4 +1,4 @@
-"""The credentials of a platform's builtin parts, derived from the master key, so that a lost Secret comes back the same.
+"""The credentials of a platform's builtin parts, derived from the master key: a lost Secret comes back the same.
 
 docs/adr/0004-derived-credentials.md says what happens to Secrets that the operator did not make.
 """
@@ -36,8 +36,10 @@ _SecretData = dict[str, str]
 def credentials(
     key: PlatformKey, uid: str, spec: Spec, master_key: MasterKey, observed: Children
 ) -> tuple[DesiredObject, ...]:
-    """Returns the Secrets to apply: those that are absent, or that were derived from this master key. All others are left
-    alone."""
+    """Returns the Secrets to apply: those that are absent, or that were derived from this master key.
+
+    All others are left alone.
+    """
     owners = [owner_reference(key, uid)] if spec.deletion_policy == "Delete" else []
     return tuple(
         _secret(key, component, data, owners, master_key.id)
@@ -47,8 +49,8 @@ def credentials(
 
 
 def protected_secrets(spec: Spec, observed: Children) -> frozenset[ObjectId]:
-    """Returns the Secrets that are not pruned: always those that the operator did not derive, and under Retain all of them,
-    since volumes may still need them."""
+    """Returns the Secrets that are not pruned: always those that the operator did not derive, and under Retain all of
+    them, since volumes may still need them."""
     return frozenset(
         identity
         for identity, seen in observed.items()

@@ -30,8 +30,10 @@ class MasterKey:
         return self._derive("id").hex()[:8]
 
     def password(self, key: PlatformKey, component: str, field: str) -> str:
-        """Returns 256 bits in 43 characters that need no escaping in a URL. A platform made again under the same name gets
-        the same ones."""
+        """Returns 256 bits in 43 characters that need no escaping in a URL.
+
+        A platform made again under the same name gets the same ones.
+        """
         return base64.urlsafe_b64encode(self._derive(f"{key}/{component}/{field}")).decode().rstrip("=")
 
     def _derive(self, purpose: str) -> bytes:

@@ -14,20 +14,23 @@ from platform_operator.plan.planner import Plan
 from platform_operator.plan.readiness import Blocker, Refusal
 
 PROGRESS_DEADLINE = timedelta(minutes=5)
-"""How long a wave may block the next one before the platform counts as degraded."""
+"""The time that a wave may block the next one before the platform counts as degraded."""
 
 
 @dataclass(frozen=True)
 class PassResult:
-    """The result of one pass over a platform. It has no plan if it failed before it made one, or if the platform is paused."""
+    """The result of one pass over a platform.
+
+    It has no plan if it failed before it made one, or if the platform is paused.
+    """
 
     plan: Plan | None = None
     refusals: tuple[Refusal, ...] = ()
     error: OperatorError | None = None
     blocked_for: timedelta = timedelta()
-    """How long the plan's blocked wave has been blocked."""
+    """The time for which the plan's wave has been blocked."""
     diagnosis: str = ""
-    """What the pods of `degraded_part` report."""
+    """The problem that the pods of `degraded_part` report."""
 
     @property
     def converged(self) -> bool:
@@ -121,7 +124,8 @@ def _failed_pass(error: OperatorError) -> Condition | None:
             return None
         return _degraded(
             ConditionReason.REFUSED,
-            f"The API server refused a request: {error}. Grant the operator the right, or raise the quota, that the message names.",
+            f"The API server refused a request: {error}. Grant the operator the right, or raise the quota, that the "
+            "message names.",
         )
     reason = ConditionReason.RENDER_FAILED if isinstance(error, RenderError) else ConditionReason.INVALID_SPEC
     return _degraded(reason, str(error))
@@ -142,8 +146,9 @@ def _refused(key: PlatformKey, refusal: Refusal) -> Condition:
         return _degraded(
             ConditionReason.IMMUTABLE_FIELD,
             f"The volumes of {refusal.id} cannot be changed in place. Expand each of its PersistentVolumeClaims with "
-            f"kubectl -n {key.namespace} edit pvc -l app.kubernetes.io/instance={key.name}, then kubectl -n {key.namespace} "
-            f"delete statefulset {refusal.id.name} --cascade=orphan; or revert the change of storage in the spec.",
+            f"kubectl -n {key.namespace} edit pvc -l app.kubernetes.io/instance={key.name}, then "
+            f"kubectl -n {key.namespace} delete statefulset {refusal.id.name} --cascade=orphan; or revert the change "
+            "of storage in the spec.",
         )
     return _degraded(ConditionReason.REFUSED, f"{text} Correct the field of the spec that the message names.")
 
@@ -173,7 +178,8 @@ def _takes_too_long(key: PlatformKey, part: Blocker, pods: str) -> Condition:
 
 
 def _delete_pod_advice(key: PlatformKey, part: Blocker) -> str:
-    """A StatefulSet waits for its unready pod before it creates a corrected one, and the operator has no right to delete pods."""
+    """A StatefulSet waits for its unready pod before it creates a corrected one, and the operator has no right to
+    delete pods."""
     if part.id.kind != "StatefulSet":
         return ""
     return (

@@ -17,8 +17,8 @@ from platform_operator.invariants.conditions import INVARIANT_CONDITIONS
 from platform_operator.plan.changes import Change
 
 REPAIR_EVENT_INTERVAL = timedelta(hours=1)
-"""The same repair of an object is reported once in each interval, so that a fight over a field does not flood the namespace.
-By default the API server keeps Events for an hour."""
+"""The same repair of an object is reported once in each interval, so that a fight over a field does not flood the
+namespace. By default the API server keeps Events for an hour."""
 
 
 def changed_conditions(platform: Platform, status: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
@@ -65,7 +65,7 @@ def transition_event(platform: Platform, condition: Mapping[str, Any], identity:
 
 
 def repair_event(platform: Platform, change: Change, identity: str, now: datetime) -> Manifest:
-    """Returns the Event of a repair, which names the field manager that took a field. `identity` is the operator's pod."""
+    """Returns the Event of a repair, with the field manager that took a field. `identity` is the operator's pod."""
     interval = int(now.timestamp() // REPAIR_EVENT_INTERVAL.total_seconds())
     message = str(change)
     return _event(platform, [message, str(interval)], identity, now) | {

@@ -25,7 +25,7 @@ Status = dict[str, Any]
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What the operator knows of one platform when a pass ends."""
+    """Everything that the status of one platform is made from, besides the result of the pass."""
 
     platform: Platform
     spec: Spec | None
@@ -38,7 +38,10 @@ class Snapshot:
 
 
 def describe(snapshot: Snapshot, result: PassResult) -> Status:
-    """Returns the whole status. It equals the stored one if nothing has changed: a time changes only with what it dates."""
+    """Returns the whole status.
+
+    It equals the stored one if nothing has changed: a time changes only with what it dates.
+    """
     platform, spec = snapshot.platform, snapshot.spec
     paused = spec is not None and spec.paused
     rows = _invariant_rows(snapshot)
@@ -83,7 +86,7 @@ def _from_spec(snapshot: Snapshot) -> Status:
 
 
 def store_profile(platform: Platform, spec: Spec) -> str:
-    """Returns the profile of the builtin stores: the one that they were made with, or the spec's if there are none yet."""
+    """Returns the profile that the builtin stores were created with, or the spec's if there are none yet."""
     known = platform.status.get("storeProfile")
     return known if known in PROFILES else spec.profile
 
@@ -117,8 +120,8 @@ def _stored_conditions(
 ) -> list[Status]:
     """Returns the conditions as they are stored.
 
-    A pass that the API server interrupted shows neither that a shop is unready nor that it has recovered: Ready and Degraded
-    stay as they are stored for this generation.
+    A pass that the API server interrupted shows neither that a shop is unready nor that it has recovered: Ready and
+    Degraded stay as they are stored for this generation.
     """
     interrupted = isinstance(result.error, ApiError) and result.error.transient
     known = {c["type"]: c for c in platform.status.get("conditions", ())}
@@ -131,7 +134,10 @@ def _stored_conditions(
 
 
 def _dated(condition: Condition, known: Mapping[str, Any] | None, platform: Platform, now: datetime) -> Status:
-    """Adds times. lastTransitionTime changes with the status and with nothing else, as the Kubernetes API conventions require."""
+    """Adds times.
+
+    By the Kubernetes API conventions lastTransitionTime changes with the status and with nothing else.
+    """
     status = "Unknown" if condition.status is None else str(condition.status)
     unchanged = known is not None and known["status"] == status
     return {

@@ -1,4 +1,7 @@
-"""A real API server: the cluster that KUBECONFIG names. No pod ever runs, since each namespace has a quota of no pods."""
+"""A real API server: the cluster that KUBECONFIG names.
+
+No pod ever runs, since each namespace has a quota of no pods.
+"""
 
 from __future__ import annotations
 

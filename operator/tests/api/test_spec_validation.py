@@ -21,7 +21,8 @@ SERVICES = ("user", "product", "inventory", "order", "payment", "notification", 
 EXTERNAL = {name: {"secretRef": {"name": name}} for name in SERVICES}
 SMTP = {"host": "smtp.example.com", "from": "shop@example.com"}
 RESERVED = (
-    "env must not set variables that the platform sets itself (DB_*, JWT_SECRET, REDIS_URL, RABBITMQ_URL, ADMIN_*, ports, "
+    "env must not set variables that the platform sets itself (DB_*, JWT_SECRET, REDIS_URL, RABBITMQ_URL, ADMIN_*, "
+    "ports, "
     "addresses of other services, STRIPE_*, SMTP_*, SMS_*, TWILIO_*): use databases, cache, broker, payments or "
     "notifications of the spec instead"
 )
@@ -46,7 +47,10 @@ async def dry_run(connection: ApiClient, manifest: dict[str, Any], verb: str = "
 
 
 def assert_refused(answer: dict[str, Any], message: str) -> None:
-    """Checks the message of a 422. The API server puts the value before it: `Invalid value: "huge": profile must be …`."""
+    """Checks the message of a 422.
+
+    The API server puts the value before it: `Invalid value: "huge": profile must be …`.
+    """
     assert answer.get("code") == 422, answer
     causes = [cause["message"] for cause in answer["details"]["causes"]]
     assert any(cause.endswith(f": {message}") for cause in causes), causes
@@ -56,14 +60,16 @@ def assert_refused(answer: dict[str, Any], message: str) -> None:
     ("spec", "message"),
     [
         ({"profile": "huge"}, "profile must be small, medium or large"),
-        ({"version": "1.0/evil"}, "version must be an image tag of letters, digits, _ . and -: write for example 1.4.2"),
+        ({"version": "1.0/evil"}, "version must be an image tag of letters, digits, _ . and -: write for example "
+                                  "1.4.2"),
         (
             {"deletionPolicy": "Keep"},
             "deletionPolicy must be Retain (keeps volumes and credentials) or Delete (removes them)",
         ),
         (
             {"services": {"orders": {}}},
-            "services must have only names of services: use gateway, user, product, inventory, order, payment, notification, review",
+            "services must have only names of services: use gateway, user, product, inventory, order, payment, "
+            "notification, review",
         ),
         (
             {"services": {"order": {"autoscaling": {"min": 5, "max": 2}}}},
@@ -80,7 +86,8 @@ def assert_refused(answer: dict[str, Any], message: str) -> None:
         ({"services": {"payment": {"env": {"STRIPE_SECRET_KEY": "sk"}}}}, RESERVED),
         (
             {"services": {"order": {"env": {"1ST": "x"}}}},
-            "env names must have only letters, digits and _, and must not begin with a digit: write for example LOG_LEVEL",
+            "env names must have only letters, digits and _, and must not begin with a digit: write for example "
+            "LOG_LEVEL",
         ),
         (
             {"services": {"order": {"resources": {"limits": {"memory": "lots"}}}}},
@@ -97,7 +104,8 @@ def assert_refused(answer: dict[str, Any], message: str) -> None:
         ({"databases": {"provider": "mysql"}}, "databases.provider must be builtin or external"),
         (
             {"databases": {"provider": "external"}},
-            "databases.provider external needs external.<name>.secretRef for each of user, product, inventory, order, payment, "
+            "databases.provider external needs external.<name>.secretRef for each of user, product, inventory, order, "
+            "payment, "
             "notification, review",
         ),
         (
@@ -108,10 +116,12 @@ def assert_refused(answer: dict[str, Any], message: str) -> None:
             {"cache": {"port": 6380}},
             "cache.port is used by provider external only: write provider: external, or remove it",
         ),
-        ({"cache": {"provider": "external"}}, "cache.provider external needs cache.secretRef: name a Secret with REDIS_URL"),
+        ({"cache": {"provider": "external"}}, "cache.provider external needs cache.secretRef: name a Secret with "
+                                              "REDIS_URL"),
         (
             {"broker": {"provider": "rabbitmq-operator"}},
-            "broker.provider rabbitmq-operator is not available in v1alpha1 yet: write builtin, or external with secretRef",
+            "broker.provider rabbitmq-operator is not available in v1alpha1 yet: write builtin, or external with "
+            "secretRef",
         ),
         ({"ingress": {"enabled": True}}, "ingress.enabled needs ingress.host: write the DNS name of the shop"),
         (
@@ -125,7 +135,8 @@ def assert_refused(answer: dict[str, Any], message: str) -> None:
         ({"payments": {"provider": "cash"}}, "payments.provider must be simulated or stripe"),
         (
             {"payments": {"provider": "stripe"}},
-            "payments.provider stripe needs payments.secretRef: name a Secret with STRIPE_SECRET_KEY and STRIPE_WEBHOOK_SECRET",
+            "payments.provider stripe needs payments.secretRef: name a Secret with STRIPE_SECRET_KEY and "
+            "STRIPE_WEBHOOK_SECRET",
         ),
         (
             {"payments": {"secretRef": {"name": "stripe"}}},
@@ -141,7 +152,8 @@ def assert_refused(answer: dict[str, Any], message: str) -> None:
         ),
         (
             {"notifications": {"smtp": SMTP | {"host": "smtp.example.com:587"}}},
-            "notifications.smtp.host must be a name without scheme or port: write for example smtp.example.com, and the port as port",
+            "notifications.smtp.host must be a name without scheme or port: write for example smtp.example.com, and "
+            "the port as port",
         ),
         (
             {"notifications": {"smtp": SMTP | {"from": "the shop"}}},
@@ -149,12 +161,14 @@ def assert_refused(answer: dict[str, Any], message: str) -> None:
         ),
         (
             {"notifications": {"smtp": SMTP | {"startTls": False, "secretRef": {"name": "mail"}}}},
-            "notifications.smtp.secretRef holds a password, which must not be sent unencrypted: set startTls: true, or remove secretRef",
+            "notifications.smtp.secretRef holds a password, which must not be sent unencrypted: set startTls: true, "
+            "or remove secretRef",
         ),
         ({"notifications": {"sms": {"provider": "pigeon"}}}, "notifications.sms.provider must be log or twilio"),
         (
             {"notifications": {"sms": {"provider": "twilio"}}},
-            "notifications.sms.provider twilio needs notifications.sms.secretRef: name a Secret with TWILIO_ACCOUNT_SID, "
+            "notifications.sms.provider twilio needs notifications.sms.secretRef: name a Secret with "
+            "TWILIO_ACCOUNT_SID, "
             "TWILIO_AUTH_TOKEN and TWILIO_FROM",
         ),
         (
@@ -179,7 +193,8 @@ async def test_an_invalid_spec_is_refused_with_advice(
         ("a" * 31, "metadata.name must have at most 30 characters, so that the names of its objects fit: shorten it"),
         (
             "my.shop",
-            "metadata.name must begin with a letter and have no dots, since Services are named after it: write for example my-shop",
+            "metadata.name must begin with a letter and have no dots, since Services are named after it: write for "
+            "example my-shop",
         ),
     ],
 )

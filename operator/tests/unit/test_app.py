@@ -15,7 +15,10 @@ from platform_operator.settings import Settings
 
 
 class Parts:
-    """An operator whose first list fails, since its custom resource is not served yet. Its watches end as soon as they begin."""
+    """An operator whose first list fails, since its custom resource is not served yet.
+
+    Its watches end as soon as they begin.
+    """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.steps: list[str] = []

@@ -1,4 +1,4 @@
-"""What watches and lists put into the cache, and which platforms they enqueue."""
+"""Informers: the objects that they put into the cache, and the platforms that they enqueue."""
 
 from __future__ import annotations
 

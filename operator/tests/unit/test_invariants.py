@@ -1,4 +1,4 @@
-"""From the metrics that services export to the rows and conditions of a platform's status."""
+"""Business invariants: the metrics that services export, the rows and the conditions made from them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ BROKEN = ServiceMetrics({"ledger_balances": 3}, checked=NOW, lag=0.0)
 
 
 def scraped(**by_source: ServiceMetrics | ConditionReason) -> dict[str, ScrapeResult]:
-    """A result of every source: fine unless given otherwise; a reason stands for a failure for so long that rows are stale."""
+    """A result of every source: fine unless given otherwise; a reason stands for a failure for so long that rows are
+    stale."""
     results: Mapping[str, ServiceMetrics | ConditionReason] = (
         dict.fromkeys(WITH_DATABASE, GOOD) | {"rabbitmq": CONSUMED} | by_source
     )
@@ -68,7 +69,7 @@ EXPOSITION = """
 # TYPE business_invariant_violations gauge
 business_invariant_violations{invariant="stock_is_the_sum_of_its_movements"} 0.0
 business_invariant_violations{invariant="nothing_oversold"} 2.0
-# HELP business_invariants_checked_timestamp_seconds When the invariants were last looked at
+# HELP business_invariants_checked_timestamp_seconds When the invariants were last checked
 # TYPE business_invariants_checked_timestamp_seconds gauge
 business_invariants_checked_timestamp_seconds 1.7e+09
 # TYPE outbox_lag_seconds gauge

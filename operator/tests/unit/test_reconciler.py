@@ -47,8 +47,8 @@ Manifest = dict[str, Any]
 
 
 class Server:
-    """An API server with server-side apply as far as the operator relies on it: fields of the last apply are owned until another
-    manager writes."""
+    """An API server with server-side apply as far as the operator relies on it: fields of the last apply are owned
+    until another manager writes."""
 
     def __init__(self) -> None:
         self.objects: dict[tuple[str, str], Manifest] = {}
@@ -195,7 +195,10 @@ class World:
         return await self.reconciler.reconcile(KEY)
 
     def lose_label(self, identity: ObjectId) -> None:
-        """Removes the operator's label. A watch that selects by it reports that as a deletion, at the update's own version."""
+        """Removes the operator's label.
+
+        A watch that selects by it reports that as a deletion, at the update's own version.
+        """
         stored = self.server.objects[identity]
         del stored["metadata"]["labels"]["app.kubernetes.io/managed-by"]
         self.server.touch(stored)

@@ -21,7 +21,11 @@ from platform_operator.invariants.rows import invariant_rows
 from platform_operator.invariants.scraper import MAX_BYTES, MAX_CONCURRENT, InvariantScraper, http_fetch
 
 SHOP = PlatformKey("shop", "shop")
-GOOD = 'business_invariant_violations{invariant="a"} 0\nbusiness_invariants_checked_timestamp_seconds 1e9\noutbox_lag_seconds 0\n'
+GOOD = """\
+business_invariant_violations{invariant="a"} 0
+business_invariants_checked_timestamp_seconds 1e9
+outbox_lag_seconds 0
+"""
 BROKEN = GOOD.replace('"a"} 0', '"a"} 7')
 
 
@@ -73,7 +77,8 @@ async def test_services_are_scraped_for_their_invariants_alone_and_the_broker_fo
     assert len(shops.urls) == len(WITH_DATABASE) + 1
     assert shops.urls[0] == (
         "http://10.0.0.0:9464/metrics?name[]=business_invariant_violations"
-        "&name[]=business_invariants_checked_timestamp_seconds&name[]=business_invariants_pause_seconds&name[]=outbox_lag_seconds"
+        "&name[]=business_invariants_checked_timestamp_seconds"
+        "&name[]=business_invariants_pause_seconds&name[]=outbox_lag_seconds"
     )
     assert shops.urls[-1] == "http://10.0.0.7:15692/metrics/detailed?family=queue_coarse_metrics"
 

@@ -48,7 +48,8 @@ def conditions(made: Status) -> dict[str, tuple[str, str]]:
 
 
 def scraped(**violations: int) -> dict[str, ScrapeResult]:
-    """A result of every source: so many rows break the invariant `ledger_balances` of a service, none if it is not named."""
+    """A result of every source: so many rows break the invariant `ledger_balances` of a service, none if it is not
+    named."""
     services = {
         name: ServiceMetrics({"ledger_balances": violations.get(name, 0)}, checked=NOW.timestamp(), lag=0.0)
         for name in WITH_DATABASE

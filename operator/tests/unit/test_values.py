@@ -73,8 +73,9 @@ def test_stores_keep_the_profile_they_were_made_with_until_the_spec_states_their
 
 
 def test_external_stores_are_referenced_and_not_created() -> None:
+    databases = {name: {"secretRef": {"name": f"their-{name}"}} for name in WITH_DATABASE}
     made = of({
-        "databases": {"provider": "external", "external": {name: {"secretRef": {"name": f"their-{name}"}} for name in WITH_DATABASE}},
+        "databases": {"provider": "external", "external": databases},
         "cache": {"provider": "external", "secretRef": {"name": "their-redis"}},
         "broker": {"provider": "external", "secretRef": {"name": "their-rabbit"}},
     })  # fmt: skip
@@ -87,9 +88,10 @@ def test_external_stores_are_referenced_and_not_created() -> None:
 
 
 def test_an_external_store_may_have_its_own_port() -> None:
-    databases = {name: {"secretRef": {"name": "db"}} for name in WITH_DATABASE}
+    databases: dict[str, Any] = {name: {"secretRef": {"name": "db"}} for name in WITH_DATABASE}
+    databases["order"] = {**databases["order"], "port": 25060}
     made = of({
-        "databases": {"provider": "external", "external": {**databases, "order": {**databases["order"], "port": 25060}}},
+        "databases": {"provider": "external", "external": databases},
         "cache": {"provider": "external", "secretRef": {"name": "redis"}, "port": 25061},
         "broker": {"provider": "external", "secretRef": {"name": "rabbit"}, "port": 5671},
     })  # fmt: skip
