@@ -67,7 +67,7 @@ async def _apply(
 
 
 async def _is_foreign_secret(client: KubernetesClient, cache: Cache, key: PlatformKey, identity: ObjectId) -> bool:
-    """Returns whether a Secret of that name exists without the operator's labels: the watches do not show such a one."""
+    """Returns whether a Secret of that name exists without the operator's labels, so that no watch shows it."""
     stored = await client.get(CHILD_KINDS["Secret"], key.namespace, identity.name)
     if stored is None or _has_child_labels(stored):
         return False
