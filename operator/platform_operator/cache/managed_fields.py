@@ -7,7 +7,6 @@ an unequal digest of that set, and an equal digest is no drift.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 from collections.abc import Iterator, Mapping
@@ -16,9 +15,12 @@ from itertools import islice
 from typing import Any
 
 from platform_operator.api.kinds import FIELD_MANAGER, HANDOVER_MANAGER, Manifest
+from platform_operator.digests import digest
 
 MAX_FOREIGN_FIELDS = 32
 """Fields of other managers that are kept for each object, so that no one can fill the cache by writing fields."""
+MAX_PATH_LENGTH = 512
+"""Characters of a path. A field with a longer one is not kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +45,6 @@ def owned_fields(manifest: Manifest) -> Manifest:
     return {}
 
 
-def digest(value: object) -> str:
-    """Returns sixteen hex digits that stand for a JSON value. The order of keys does not matter."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
 def foreign_fields(manifest: Manifest) -> tuple[ForeignField, ...]:
     """Returns the fields that only other managers own, those of the newest write first. Status does not count."""
     own = owned_fields(manifest)
@@ -58,7 +54,7 @@ def foreign_fields(manifest: Manifest) -> tuple[ForeignField, ...]:
         ForeignField(sys.intern(str(entry.get("manager", ""))), sys.intern("\n".join(path)))
         for entry in entries
         for path in _leaves(entry.get("fieldsV1") or {})
-        if not _owns(own, path)
+        if not _owns(own, path) and sum(map(len, path)) <= MAX_PATH_LENGTH
     )
     return tuple(islice(found, MAX_FOREIGN_FIELDS))
 

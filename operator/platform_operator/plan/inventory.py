@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from platform_operator.api.kinds import Manifest, ObjectId
-from platform_operator.cache.managed_fields import digest
+from platform_operator.digests import digest
 
 
 @dataclass(frozen=True, slots=True)

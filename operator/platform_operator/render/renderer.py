@@ -14,7 +14,7 @@ from typing import Any
 
 from platform_operator import metrics
 from platform_operator.api.kinds import ANNOTATION_WAVE, CHILD_KINDS, Manifest, ObjectId, PlatformKey, owner_reference
-from platform_operator.cache.managed_fields import digest
+from platform_operator.digests import digest
 from platform_operator.errors import RenderError
 from platform_operator.plan.inventory import DesiredObject
 from platform_operator.render.helm import Helm

@@ -22,8 +22,8 @@ from platform_operator.api.kinds import (
     owner_reference,
 )
 from platform_operator.api.spec import WITH_DATABASE, Spec
-from platform_operator.cache.managed_fields import digest
 from platform_operator.cache.observed import Children, StoredData, state_of
+from platform_operator.digests import digest
 from platform_operator.plan.inventory import DesiredObject
 from platform_operator.secrets.master_key import MasterKey
 

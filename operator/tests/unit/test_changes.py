@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from platform_operator.api.kinds import FIELD_MANAGER, HANDOVER_MANAGER, ObjectId
-from platform_operator.cache.managed_fields import MAX_FOREIGN_FIELDS, readable_path
+from platform_operator.cache.managed_fields import MAX_FOREIGN_FIELDS, MAX_PATH_LENGTH, readable_path
 from platform_operator.cache.observed import ObservedObject, observe
 from platform_operator.plan.changes import Change, ChangeReason, compare
 from platform_operator.plan.inventory import DesiredObject, Inventory
@@ -139,6 +139,8 @@ def test_the_cache_holds_foreign_fields_only_and_a_bounded_number() -> None:
     assert (
         observed(OWNED, entry("kube-controller-manager", {"f:status": {}}, subresource="status")).foreign_fields == ()
     )
+    long: Fields = {"f:data": {"f:" + "x" * MAX_PATH_LENGTH: {}}}
+    assert observed(OWNED, entry("flood", long)).foreign_fields == ()
     many: Fields = {"f:data": {f"f:{number}": {} for number in range(100)}}
     assert len(observed(OWNED, entry("flood", many)).foreign_fields) == MAX_FOREIGN_FIELDS
 
