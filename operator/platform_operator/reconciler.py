@@ -18,7 +18,7 @@ from platform_operator.cache.observed import ObservedObject, Platform, observe_p
 from platform_operator.cache.store import Cache
 from platform_operator.client import KubernetesClient
 from platform_operator.errors import ApiError, InvalidSpecError, RenderError, RenderTimeoutError
-from platform_operator.invariants.metrics import ScrapeResult
+from platform_operator.invariants.scrape_results import ScrapeResult
 from platform_operator.plan.changes import Change
 from platform_operator.plan.inventory import DesiredObject, Inventory
 from platform_operator.plan.planner import Plan, make_plan

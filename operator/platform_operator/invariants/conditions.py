@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from platform_operator.api.conditions import Condition, ConditionReason, InvariantState
 from platform_operator.api.kinds import PlatformKey
 from platform_operator.api.spec import WITH_DATABASE
-from platform_operator.invariants.metrics import BROKER
 from platform_operator.invariants.rows import ALL_INVARIANTS, EVENTS_CONSUMED, EVENTS_PUBLISHED, Row
+from platform_operator.invariants.scrape_results import BROKER
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from platform_operator.api.conditions import ConditionReason, InvariantState
-from platform_operator.invariants.metrics import STALE_AFTER, ScrapeResult, ServiceMetrics
+from platform_operator.invariants.scrape_results import STALE_AFTER, ScrapeResult, ServiceMetrics
 
 MAX_LAG = 60.0
 """Seconds that an event may wait to be published. The relay looks every second."""

@@ -15,7 +15,8 @@ from platform_operator.api.spec import Spec, parse
 from platform_operator.cache.observed import Platform, ServiceAddress, state_of
 from platform_operator.cache.store import Cache
 from platform_operator.errors import InvalidSpecError, ScrapeError
-from platform_operator.invariants.metrics import (
+from platform_operator.invariants.rows import invariant_rows
+from platform_operator.invariants.scrape_results import (
     BROKER,
     CHECKED,
     LAG,
@@ -27,7 +28,6 @@ from platform_operator.invariants.metrics import (
     parse_metrics,
     sources,
 )
-from platform_operator.invariants.rows import invariant_rows
 
 logger = logging.getLogger(__name__)
 

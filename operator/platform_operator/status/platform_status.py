@@ -13,8 +13,8 @@ from platform_operator.api.spec import SERVICES, WITH_DATABASE, Spec
 from platform_operator.cache.observed import Children, Platform, Workload, state_of
 from platform_operator.errors import ApiError
 from platform_operator.invariants.conditions import invariant_conditions
-from platform_operator.invariants.metrics import ScrapeResult, sources
 from platform_operator.invariants.rows import Row, invariant_rows
+from platform_operator.invariants.scrape_results import ScrapeResult, sources
 from platform_operator.plan.readiness import is_ready, required_pods
 from platform_operator.render.profiles import PROFILES
 from platform_operator.render.values import platform_url

@@ -15,7 +15,7 @@ from platform_operator.informers import Informers
 KEY = PlatformKey("shop", "shop")
 
 
-class World:
+class FakeCluster:
     """An API server that lists the given objects, and the informers that read it."""
 
     def __init__(self) -> None:
@@ -45,39 +45,39 @@ def platform() -> Manifest:
 
 
 @pytest.fixture
-def world() -> World:
-    return World()
+def cluster() -> FakeCluster:
+    return FakeCluster()
 
 
-async def test_a_malformed_object_does_not_stop_the_others_from_being_listed(world: World) -> None:
-    world.lists["Deployment"] = [child("a"), child("malformed", spec=None), child("z")]
-    await world.informers.resync()
-    assert world.children() == ["a", "z"]
+async def test_a_malformed_object_does_not_stop_the_others_from_being_listed(cluster: FakeCluster) -> None:
+    cluster.lists["Deployment"] = [child("a"), child("malformed", spec=None), child("z")]
+    await cluster.informers.resync()
+    assert cluster.children() == ["a", "z"]
 
 
-async def test_an_object_that_becomes_malformed_stays_in_the_cache(world: World) -> None:
-    world.lists["Deployment"] = [child("malformed")]
-    await world.informers.resync()
-    world.lists["Deployment"] = [child("malformed", spec=None)]
-    await world.informers.resync()
-    assert world.children() == ["malformed"]
+async def test_an_object_that_becomes_malformed_stays_in_the_cache(cluster: FakeCluster) -> None:
+    cluster.lists["Deployment"] = [child("malformed")]
+    await cluster.informers.resync()
+    cluster.lists["Deployment"] = [child("malformed", spec=None)]
+    await cluster.informers.resync()
+    assert cluster.children() == ["malformed"]
 
 
-async def test_events_of_a_malformed_object_enqueue_its_platform_and_remove_it(world: World) -> None:
-    await world.informers.on_child("ADDED", child("malformed"))
-    await world.informers.on_child("MODIFIED", child("malformed", spec=None))
-    assert world.children() == ["malformed"]
-    await world.informers.on_child("DELETED", child("malformed", spec=None))
-    assert world.children() == []
-    assert world.enqueued == [KEY] * 3
+async def test_events_of_a_malformed_object_enqueue_its_platform_and_remove_it(cluster: FakeCluster) -> None:
+    await cluster.informers.on_child("ADDED", child("malformed"))
+    await cluster.informers.on_child("MODIFIED", child("malformed", spec=None))
+    assert cluster.children() == ["malformed"]
+    await cluster.informers.on_child("DELETED", child("malformed", spec=None))
+    assert cluster.children() == []
+    assert cluster.enqueued == [KEY] * 3
 
 
-async def test_a_platform_that_is_missing_from_a_list_is_enqueued(world: World) -> None:
-    world.lists[PLATFORM.kind] = [platform()]
-    await world.informers.resync()
-    world.lists.clear()
-    world.enqueued.clear()
-    world.refused_kind = "Deployment"
+async def test_a_platform_that_is_missing_from_a_list_is_enqueued(cluster: FakeCluster) -> None:
+    cluster.lists[PLATFORM.kind] = [platform()]
+    await cluster.informers.resync()
+    cluster.lists.clear()
+    cluster.enqueued.clear()
+    cluster.refused_kind = "Deployment"
     with pytest.raises(ApiError):
-        await world.informers.resync()
-    assert world.enqueued == [KEY]
+        await cluster.informers.resync()
+    assert cluster.enqueued == [KEY]

@@ -11,7 +11,8 @@ from platform_operator.api.conditions import Condition, ConditionReason, Invaria
 from platform_operator.api.kinds import PlatformKey
 from platform_operator.api.spec import WITH_DATABASE, parse
 from platform_operator.invariants.conditions import INVARIANT_CONDITIONS, invariant_conditions
-from platform_operator.invariants.metrics import (
+from platform_operator.invariants.rows import MAX_LAG, Row, invariant_rows
+from platform_operator.invariants.scrape_results import (
     STALE_AFTER,
     ScrapeResult,
     ServiceMetrics,
@@ -19,7 +20,6 @@ from platform_operator.invariants.metrics import (
     parse_metrics,
     sources,
 )
-from platform_operator.invariants.rows import MAX_LAG, Row, invariant_rows
 
 SHOP = PlatformKey("market", "shop")
 NOW = 1_700_000_000.0

@@ -16,7 +16,7 @@ class Clock:
         return self.now
 
 
-class Server:
+class FakeApiServer:
     """An API server with one Lease and optimistic locking."""
 
     def __init__(self) -> None:
@@ -55,8 +55,8 @@ class Server:
 
 
 @pytest.fixture
-def server() -> Server:
-    return Server()
+def server() -> FakeApiServer:
+    return FakeApiServer()
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def clock() -> Clock:
     return Clock()
 
 
-def candidate(server: Server, clock: Clock, name: str) -> LeaderElector:
+def candidate(server: FakeApiServer, clock: Clock, name: str) -> LeaderElector:
     return LeaderElector(server, "system", name, clock)
 
 
@@ -73,12 +73,12 @@ def test_an_allowed_write_ends_before_the_lease_can_pass_on() -> None:
     assert RENEW_INTERVAL < WRITE_WINDOW
 
 
-def test_no_process_writes_before_it_leads(server: Server, clock: Clock) -> None:
+def test_no_process_writes_before_it_leads(server: FakeApiServer, clock: Clock) -> None:
     with pytest.raises(LeadershipLostError):
         candidate(server, clock, "a").require_leadership()
 
 
-async def test_one_of_two_leads(server: Server, clock: Clock) -> None:
+async def test_one_of_two_leads(server: FakeApiServer, clock: Clock) -> None:
     first, second = candidate(server, clock, "a"), candidate(server, clock, "b")
     assert (await first._try_acquire(), await second._try_acquire()) == (True, False)
     first.require_leadership()
@@ -87,7 +87,7 @@ async def test_one_of_two_leads(server: Server, clock: Clock) -> None:
 
 
 async def test_a_leader_that_does_not_renew_is_replaced_after_the_lease_duration_and_not_before(
-    server: Server, clock: Clock
+    server: FakeApiServer, clock: Clock
 ) -> None:
     first, second = candidate(server, clock, "a"), candidate(server, clock, "b")
     await first._try_acquire()
@@ -98,7 +98,7 @@ async def test_a_leader_that_does_not_renew_is_replaced_after_the_lease_duration
     assert await second._try_acquire()
 
 
-async def test_a_renewed_lease_is_not_taken(server: Server, clock: Clock) -> None:
+async def test_a_renewed_lease_is_not_taken(server: FakeApiServer, clock: Clock) -> None:
     first, second = candidate(server, clock, "a"), candidate(server, clock, "b")
     await first._try_acquire()
     for _ in range(10):
@@ -107,7 +107,9 @@ async def test_a_renewed_lease_is_not_taken(server: Server, clock: Clock) -> Non
         assert await first._renew()
 
 
-async def test_a_replaced_leader_cannot_write_even_before_it_reads_the_lease(server: Server, clock: Clock) -> None:
+async def test_a_replaced_leader_cannot_write_even_before_it_reads_the_lease(
+    server: FakeApiServer, clock: Clock
+) -> None:
     first, second = candidate(server, clock, "a"), candidate(server, clock, "b")
     await first._try_acquire()
     await second._try_acquire()
@@ -119,7 +121,7 @@ async def test_a_replaced_leader_cannot_write_even_before_it_reads_the_lease(ser
         await first._renew()
 
 
-async def test_the_write_window_begins_at_the_start_of_the_renewal(server: Server, clock: Clock) -> None:
+async def test_the_write_window_begins_at_the_start_of_the_renewal(server: FakeApiServer, clock: Clock) -> None:
     leader = candidate(server, clock, "a")
     answer = server.create
 
@@ -134,7 +136,7 @@ async def test_the_write_window_begins_at_the_start_of_the_renewal(server: Serve
         leader.require_leadership()
 
 
-async def test_a_leader_survives_an_outage_shorter_than_the_write_window(server: Server, clock: Clock) -> None:
+async def test_a_leader_survives_an_outage_shorter_than_the_write_window(server: FakeApiServer, clock: Clock) -> None:
     leader = candidate(server, clock, "a")
     await leader._try_acquire()
     server.down = True
@@ -145,7 +147,7 @@ async def test_a_leader_survives_an_outage_shorter_than_the_write_window(server:
     assert await leader._renew()
 
 
-async def test_a_renewal_with_a_lost_answer_does_not_end_leadership(server: Server, clock: Clock) -> None:
+async def test_a_renewal_with_a_lost_answer_does_not_end_leadership(server: FakeApiServer, clock: Clock) -> None:
     leader = candidate(server, clock, "a")
     await leader._try_acquire()
     clock.now += WRITE_WINDOW - 1
@@ -160,7 +162,7 @@ async def test_a_renewal_with_a_lost_answer_does_not_end_leadership(server: Serv
     leader.require_leadership()
 
 
-async def test_a_second_process_of_the_same_name_ends_leadership(server: Server, clock: Clock) -> None:
+async def test_a_second_process_of_the_same_name_ends_leadership(server: FakeApiServer, clock: Clock) -> None:
     first, second = candidate(server, clock, "a"), candidate(server, clock, "a")
     await first._try_acquire()
     await second._try_acquire()
@@ -169,7 +171,7 @@ async def test_a_second_process_of_the_same_name_ends_leadership(server: Server,
             await first._renew()
 
 
-async def test_after_a_conflict_the_lease_is_read_until_it_is_answered(server: Server, clock: Clock) -> None:
+async def test_after_a_conflict_the_lease_is_read_until_it_is_answered(server: FakeApiServer, clock: Clock) -> None:
     first, second = candidate(server, clock, "a"), candidate(server, clock, "b")
     await first._try_acquire()
     clock.now += LEASE_DURATION
@@ -187,7 +189,7 @@ async def unreachable(*_: Any) -> Any:
     raise ApiError(0, "Unreachable", "down")
 
 
-async def test_a_released_lease_is_taken_at_once(server: Server, clock: Clock) -> None:
+async def test_a_released_lease_is_taken_at_once(server: FakeApiServer, clock: Clock) -> None:
     first, second = candidate(server, clock, "a"), candidate(server, clock, "b")
     await first._try_acquire()
     await first.release()

@@ -26,7 +26,7 @@ from platform_operator.apply.inventory_store import inventory_id
 from platform_operator.cache.observed import observe, observe_platform
 from platform_operator.cache.store import Cache
 from platform_operator.errors import ApiError, RenderError, RenderTimeoutError
-from platform_operator.invariants.metrics import ScrapeResult, ServiceMetrics
+from platform_operator.invariants.scrape_results import ScrapeResult, ServiceMetrics
 from platform_operator.reconciler import RECHECK_INTERVAL, Reconciler
 from platform_operator.render.helm import Helm
 from platform_operator.render.renderer import Renderer
@@ -46,7 +46,7 @@ DEPLOYMENT, JOB, STORE = (
 Manifest = dict[str, Any]
 
 
-class Server:
+class FakeApiServer:
     """An API server with server-side apply as far as the operator relies on it: fields of the last apply are owned
     until another manager writes."""
 
@@ -116,7 +116,7 @@ def paths(value: object) -> object:
     return {f"f:{name}": paths(inner) for name, inner in value.items()} if isinstance(value, dict) else {}
 
 
-class Charts(Helm):
+class FakeHelm(Helm):
     """A Helm whose chart has a store, a migration and a service."""
 
     def __init__(self) -> None:
@@ -153,11 +153,11 @@ def rendered(api_version: str, kind: str, name: str, wave: int, spec: Manifest) 
     }
 
 
-class World:
+class FakeCluster:
     """A platform, its operator, and the controllers and users around them."""
 
     def __init__(self, tmp_path: Path) -> None:
-        self.server, self.charts, self.tmp_path = Server(), Charts(), tmp_path
+        self.server, self.helm, self.tmp_path = FakeApiServer(), FakeHelm(), tmp_path
         self.scrape_results: dict[str, ScrapeResult] = {}
         self.now = NOW
         self.restart()
@@ -165,7 +165,7 @@ class World:
 
     def restart(self) -> None:
         renderer, master_key, installation = (
-            Renderer(self.charts, self.tmp_path),
+            Renderer(self.helm, self.tmp_path),
             MasterKey(b"k" * 32),
             Installation("1"),
         )
@@ -229,72 +229,72 @@ class World:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
-    return World(tmp_path)
+def cluster(tmp_path: Path) -> FakeCluster:
+    return FakeCluster(tmp_path)
 
 
-async def test_a_platform_comes_up_wave_by_wave(world: World) -> None:
-    assert await world.reconcile() == Requeue.after(RECHECK_INTERVAL)
-    assert (STORE in world.server.objects, JOB in world.server.objects) == (True, False)
-    world.come_up(STORE)
-    await world.reconcile()
-    assert (JOB in world.server.objects, DEPLOYMENT in world.server.objects) == (True, False)
-    world.come_up(JOB)
-    await world.reconcile()
-    world.come_up(DEPLOYMENT)
-    assert await world.reconcile() == Requeue.never()
-    assert world.condition("Ready") == ("True", "AllReady")
+async def test_a_platform_comes_up_wave_by_wave(cluster: FakeCluster) -> None:
+    assert await cluster.reconcile() == Requeue.after(RECHECK_INTERVAL)
+    assert (STORE in cluster.server.objects, JOB in cluster.server.objects) == (True, False)
+    cluster.come_up(STORE)
+    await cluster.reconcile()
+    assert (JOB in cluster.server.objects, DEPLOYMENT in cluster.server.objects) == (True, False)
+    cluster.come_up(JOB)
+    await cluster.reconcile()
+    cluster.come_up(DEPLOYMENT)
+    assert await cluster.reconcile() == Requeue.never()
+    assert cluster.condition("Ready") == ("True", "AllReady")
 
 
-async def test_nothing_is_written_when_nothing_changed(world: World) -> None:
-    await world.converge()
+async def test_nothing_is_written_when_nothing_changed(cluster: FakeCluster) -> None:
+    await cluster.converge()
     for _ in range(3):
-        await world.reconcile()
-        assert world.server.writes == []
+        await cluster.reconcile()
+        assert cluster.server.writes == []
 
 
-async def test_invariants_are_written_only_when_they_change(world: World) -> None:
-    await world.converge()
+async def test_invariants_are_written_only_when_they_change(cluster: FakeCluster) -> None:
+    await cluster.converge()
     for rows, status in ((0, "True"), (3, "False"), (3, "False"), (0, "True")):
-        before = world.condition("NothingOversold")[0]
-        world.scrape_results["inventory"] = ScrapeResult(
+        before = cluster.condition("NothingOversold")[0]
+        cluster.scrape_results["inventory"] = ScrapeResult(
             NOW.timestamp(), ServiceMetrics({"nothing_oversold": rows}, checked=NOW.timestamp())
         )
-        await world.reconcile()
-        assert world.condition("NothingOversold")[0] == status
-        assert world.condition("Ready") == ("True", "AllReady")
+        await cluster.reconcile()
+        assert cluster.condition("NothingOversold")[0] == status
+        assert cluster.condition("Ready") == ("True", "AllReady")
         events = ["create Event InvariantBroken" if rows else "create Event AllHold"] if before != "Unknown" else []
         changed = ["apply EcommercePlatform shop status", *events] if before != status else []
-        assert world.server.writes == changed
-        await world.reconcile()
-        assert world.server.writes == []
+        assert cluster.server.writes == changed
+        await cluster.reconcile()
+        assert cluster.server.writes == []
 
 
-async def test_a_restart_writes_nothing_and_renders_nothing(world: World) -> None:
-    await world.converge()
-    world.restart()
-    runs = world.charts.runs
-    await world.reconcile()
-    assert (world.server.writes, world.charts.runs) == ([], runs)
+async def test_a_restart_writes_nothing_and_renders_nothing(cluster: FakeCluster) -> None:
+    await cluster.converge()
+    cluster.restart()
+    runs = cluster.helm.runs
+    await cluster.reconcile()
+    assert (cluster.server.writes, cluster.helm.runs) == ([], runs)
 
 
-async def test_only_the_deleted_child_is_created_again(world: World) -> None:
-    await world.converge()
-    children = [identity for identity in world.server.objects if identity[0] != PLATFORM.kind]
+async def test_only_the_deleted_child_is_created_again(cluster: FakeCluster) -> None:
+    await cluster.converge()
+    children = [identity for identity in cluster.server.objects if identity[0] != PLATFORM.kind]
     for kind, name in children:
         if ObjectId(kind, name) != inventory_id(KEY):
-            del world.server.objects[kind, name]
-            await world.reconcile()
-            assert world.applied() == [f"apply {kind} {name}"]
+            del cluster.server.objects[kind, name]
+            await cluster.reconcile()
+            assert cluster.applied() == [f"apply {kind} {name}"]
 
 
-async def test_only_the_object_with_a_changed_field_is_applied(world: World) -> None:
-    await world.converge()
-    stored = world.server.objects[DEPLOYMENT]
+async def test_only_the_object_with_a_changed_field_is_applied(cluster: FakeCluster) -> None:
+    await cluster.converge()
+    stored = cluster.server.objects[DEPLOYMENT]
     stored["metadata"]["managedFields"][0]["fieldsV1"] = {}
-    world.server.touch(stored)
-    await world.reconcile()
-    assert world.applied() == ["apply Deployment shop-order"]
+    cluster.server.touch(stored)
+    await cluster.reconcile()
+    assert cluster.applied() == ["apply Deployment shop-order"]
 
 
 def count(metric: str, reason: str) -> float:
@@ -302,72 +302,72 @@ def count(metric: str, reason: str) -> float:
     return REGISTRY.get_sample_value(f"ecommerce_operator_{metric}_total", labels) or 0.0
 
 
-def take_image(world: World, manager: str) -> None:
+def take_image(cluster: FakeCluster, manager: str) -> None:
     """Changes the image of the Deployment, as `kubectl edit` does."""
-    stored = world.server.objects[DEPLOYMENT]
+    stored = cluster.server.objects[DEPLOYMENT]
     own = stored["metadata"]["managedFields"][0]
     own["fieldsV1"] = {**own["fieldsV1"], "f:spec": {"f:replicas": {}}}
     other = {"manager": manager, "operation": "Update", "fieldsV1": {"f:spec": {"f:image": {}}}}
     stored["metadata"]["managedFields"] = [own, other]
-    world.server.touch(stored)
+    cluster.server.touch(stored)
 
 
 async def test_a_repair_is_logged_counted_and_reported_with_the_manager_that_took_the_field(
-    world: World, caplog: pytest.LogCaptureFixture
+    cluster: FakeCluster, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await world.converge()
+    await cluster.converge()
     before = [count(metric, "LostFields") for metric in ("applies", "repairs")]
     caplog.set_level("INFO")
-    take_image(world, "kubectl-edit")
+    take_image(cluster, "kubectl-edit")
 
-    await world.reconcile()
+    await cluster.reconcile()
 
     message = "Deployment shop-order: field spec.image was taken by kubectl-edit and has been restored"
-    assert [event["message"] for event in world.server.events if event["reason"] == "Repaired"] == [message]
+    assert [event["message"] for event in cluster.server.events if event["reason"] == "Repaired"] == [message]
     (record,) = [record for record in caplog.records if record.getMessage() == message]
     assert (vars(record)["reason"], vars(record)["manager"]) == ("LostFields", "kubectl-edit")
     assert [count(metric, "LostFields") for metric in ("applies", "repairs")] == [value + 1 for value in before]
 
 
-async def test_a_fight_over_a_field_is_reported_once_in_each_interval(world: World) -> None:
-    await world.converge()
+async def test_a_fight_over_a_field_is_reported_once_in_each_interval(cluster: FakeCluster) -> None:
+    await cluster.converge()
     for _ in range(5):
-        take_image(world, "argocd")
-        await world.reconcile()
-        assert "apply Deployment shop-order" in world.applied()
-        world.now += timedelta(minutes=1)
-    names = [event["metadata"]["name"] for event in world.server.events if event["reason"] == "Repaired"]
+        take_image(cluster, "argocd")
+        await cluster.reconcile()
+        assert "apply Deployment shop-order" in cluster.applied()
+        cluster.now += timedelta(minutes=1)
+    names = [event["metadata"]["name"] for event in cluster.server.events if event["reason"] == "Repaired"]
     assert (len(names), len(set(names))) == (5, 1), "the API server refuses a second Event of the same name"
 
 
-async def test_a_new_shop_and_an_upgrade_report_no_repairs(world: World) -> None:
-    await world.converge()
-    world.spec({"version": "2"})
-    await world.reconcile()
-    world.come_up(ObjectId("Job", "shop-order-migrate-2"))
-    await world.reconcile()
-    assert [event for event in world.server.events if event["reason"] == "Repaired"] == []
+async def test_a_new_shop_and_an_upgrade_report_no_repairs(cluster: FakeCluster) -> None:
+    await cluster.converge()
+    cluster.spec({"version": "2"})
+    await cluster.reconcile()
+    cluster.come_up(ObjectId("Job", "shop-order-migrate-2"))
+    await cluster.reconcile()
+    assert [event for event in cluster.server.events if event["reason"] == "Repaired"] == []
 
 
-async def test_an_upgrade_migrates_first_and_prunes_the_old_migration(world: World) -> None:
-    await world.converge()
-    world.spec({"version": "2"})
-    await world.reconcile()
-    assert "apply Job shop-order-migrate-2" in world.applied()
-    assert "apply Deployment shop-order" not in world.applied()
-    assert "delete Job shop-order-migrate-1" in world.server.writes
-    world.come_up(ObjectId("Job", "shop-order-migrate-2"))
-    await world.reconcile()
-    assert world.server.objects[DEPLOYMENT]["spec"]["image"] == "2"
-    await world.reconcile()
-    assert world.condition("Ready") == ("True", "AllReady")
+async def test_an_upgrade_migrates_first_and_prunes_the_old_migration(cluster: FakeCluster) -> None:
+    await cluster.converge()
+    cluster.spec({"version": "2"})
+    await cluster.reconcile()
+    assert "apply Job shop-order-migrate-2" in cluster.applied()
+    assert "apply Deployment shop-order" not in cluster.applied()
+    assert "delete Job shop-order-migrate-1" in cluster.server.writes
+    cluster.come_up(ObjectId("Job", "shop-order-migrate-2"))
+    await cluster.reconcile()
+    assert cluster.server.objects[DEPLOYMENT]["spec"]["image"] == "2"
+    await cluster.reconcile()
+    assert cluster.condition("Ready") == ("True", "AllReady")
 
 
-async def test_a_crash_at_any_write_leads_to_the_same_result(world: World, tmp_path: Path) -> None:
-    await world.converge()
-    children = world.server.objects.keys()
-    for before_crash in range(world.server.applies):
-        crashed = World(tmp_path)
+async def test_a_crash_at_any_write_leads_to_the_same_result(cluster: FakeCluster, tmp_path: Path) -> None:
+    await cluster.converge()
+    children = cluster.server.objects.keys()
+    for before_crash in range(cluster.server.applies):
+        crashed = FakeCluster(tmp_path)
         crashed.server.apply = crashing(crashed.server.apply, before_crash)  # type: ignore[method-assign]
         with pytest.raises(ApiError, match="the process crashed here"):
             await crashed.converge()
@@ -389,94 +389,94 @@ def crashing(apply: Callable[..., Any], before_crash: int) -> Callable[..., Any]
     return answer
 
 
-async def test_a_paused_platform_is_not_changed_and_reports_it(world: World) -> None:
-    await world.converge()
-    world.spec({"paused": True})
-    del world.server.objects[DEPLOYMENT]
-    await world.reconcile()
-    assert world.applied() == []
-    assert world.condition("Progressing") == ("False", "Paused")
-    world.spec({})
-    await world.reconcile()
-    assert world.applied() == ["apply Deployment shop-order"]
+async def test_a_paused_platform_is_not_changed_and_reports_it(cluster: FakeCluster) -> None:
+    await cluster.converge()
+    cluster.spec({"paused": True})
+    del cluster.server.objects[DEPLOYMENT]
+    await cluster.reconcile()
+    assert cluster.applied() == []
+    assert cluster.condition("Progressing") == ("False", "Paused")
+    cluster.spec({})
+    await cluster.reconcile()
+    assert cluster.applied() == ["apply Deployment shop-order"]
 
 
-async def test_a_refused_object_is_reported_and_does_not_block_the_others(world: World) -> None:
-    world.server.refuse["Secret"] = ApiError(403, "Forbidden", "exceeded quota")
-    await world.reconcile()
-    assert world.condition("Degraded") == ("True", "Refused")
-    assert len([write for write in world.applied() if write.startswith("apply Secret")]) == 11
+async def test_a_refused_object_is_reported_and_does_not_block_the_others(cluster: FakeCluster) -> None:
+    cluster.server.refuse["Secret"] = ApiError(403, "Forbidden", "exceeded quota")
+    await cluster.reconcile()
+    assert cluster.condition("Degraded") == ("True", "Refused")
+    assert len([write for write in cluster.applied() if write.startswith("apply Secret")]) == 11
 
 
-async def test_a_repair_that_a_foreign_list_item_makes_invalid_replaces_the_list(world: World) -> None:
-    await world.converge()
-    world.server.objects[DEPLOYMENT]["metadata"]["managedFields"] = []
-    world.server.refuse["Deployment"] = ApiError(422, "Invalid", 'spec.ports[1].name: Duplicate value: "http"')
+async def test_a_repair_that_a_foreign_list_item_makes_invalid_replaces_the_list(cluster: FakeCluster) -> None:
+    await cluster.converge()
+    cluster.server.objects[DEPLOYMENT]["metadata"]["managedFields"] = []
+    cluster.server.refuse["Deployment"] = ApiError(422, "Invalid", 'spec.ports[1].name: Duplicate value: "http"')
 
-    await world.reconcile()
+    await cluster.reconcile()
 
-    assert [write for write in world.server.writes if DEPLOYMENT.name in write] == [
+    assert [write for write in cluster.server.writes if DEPLOYMENT.name in write] == [
         f"apply Deployment {DEPLOYMENT.name}",
         f"overwrite Deployment {DEPLOYMENT.name}",
         f"apply Deployment {DEPLOYMENT.name}",
     ]
 
 
-async def test_a_chart_that_does_not_render_is_reported_once(world: World) -> None:
-    world.charts.error = RenderError("set database.password")
-    assert await world.reconcile() == Requeue.never()
-    assert world.condition("Degraded") == ("True", "RenderFailed")
-    await world.reconcile()
-    assert world.server.writes == []
+async def test_a_chart_that_does_not_render_is_reported_once(cluster: FakeCluster) -> None:
+    cluster.helm.error = RenderError("set database.password")
+    assert await cluster.reconcile() == Requeue.never()
+    assert cluster.condition("Degraded") == ("True", "RenderFailed")
+    await cluster.reconcile()
+    assert cluster.server.writes == []
 
 
-async def test_each_wave_has_its_own_deadline(world: World) -> None:
-    await world.reconcile()
-    world.now += PROGRESS_DEADLINE - timedelta(seconds=1)
-    world.come_up(STORE)
-    await world.reconcile()
-    assert world.condition("Progressing") == ("True", "Migrating")
-    world.now += PROGRESS_DEADLINE - timedelta(seconds=1)
-    await world.reconcile()
-    assert world.condition("Degraded") == ("False", "Healthy")
-    world.now += timedelta(seconds=1)
-    await world.reconcile()
-    assert world.condition("Degraded") == ("True", "TakesTooLong")
-    assert "Job shop-order-migrate-1 has not finished after more than 5 minutes." in world.message("Degraded")
+async def test_each_wave_has_its_own_deadline(cluster: FakeCluster) -> None:
+    await cluster.reconcile()
+    cluster.now += PROGRESS_DEADLINE - timedelta(seconds=1)
+    cluster.come_up(STORE)
+    await cluster.reconcile()
+    assert cluster.condition("Progressing") == ("True", "Migrating")
+    cluster.now += PROGRESS_DEADLINE - timedelta(seconds=1)
+    await cluster.reconcile()
+    assert cluster.condition("Degraded") == ("False", "Healthy")
+    cluster.now += timedelta(seconds=1)
+    await cluster.reconcile()
+    assert cluster.condition("Degraded") == ("True", "TakesTooLong")
+    assert "Job shop-order-migrate-1 has not finished after more than 5 minutes." in cluster.message("Degraded")
 
 
-async def test_the_deadline_starts_again_whenever_a_wave_blocks(world: World) -> None:
-    await world.converge()
+async def test_the_deadline_starts_again_whenever_a_wave_blocks(cluster: FakeCluster) -> None:
+    await cluster.converge()
     for _ in range(2):
-        world.server.objects[DEPLOYMENT]["status"]["availableReplicas"] = 0
-        world.server.touch(world.server.objects[DEPLOYMENT])
-        await world.reconcile()
-        world.now += PROGRESS_DEADLINE - timedelta(seconds=1)
-        await world.reconcile()
-        assert world.condition("Degraded") == ("False", "Healthy")
-        world.come_up(DEPLOYMENT)
-        await world.reconcile()
+        cluster.server.objects[DEPLOYMENT]["status"]["availableReplicas"] = 0
+        cluster.server.touch(cluster.server.objects[DEPLOYMENT])
+        await cluster.reconcile()
+        cluster.now += PROGRESS_DEADLINE - timedelta(seconds=1)
+        await cluster.reconcile()
+        assert cluster.condition("Degraded") == ("False", "Healthy")
+        cluster.come_up(DEPLOYMENT)
+        await cluster.reconcile()
 
 
-async def test_a_helm_run_that_timed_out_is_retried(world: World) -> None:
-    world.charts.error = RenderTimeoutError("Helm did not finish within 60 s")
-    assert await world.reconcile() == Requeue.after(RECHECK_INTERVAL)
-    assert world.condition("Degraded") == ("True", "RenderFailed")
-    world.charts.error = None
-    assert await world.reconcile() == Requeue.after(RECHECK_INTERVAL)
-    assert world.condition("Degraded") == ("False", "Healthy")
+async def test_a_helm_run_that_timed_out_is_retried(cluster: FakeCluster) -> None:
+    cluster.helm.error = RenderTimeoutError("Helm did not finish within 60 s")
+    assert await cluster.reconcile() == Requeue.after(RECHECK_INTERVAL)
+    assert cluster.condition("Degraded") == ("True", "RenderFailed")
+    cluster.helm.error = None
+    assert await cluster.reconcile() == Requeue.after(RECHECK_INTERVAL)
+    assert cluster.condition("Degraded") == ("False", "Healthy")
 
 
 @pytest.mark.parametrize(("code", "warnings"), [(403, 2), (409, 0), (500, 2)])
 async def test_a_refused_event_stops_neither_the_next_nor_the_pass(
-    world: World, code: int, warnings: int, caplog: pytest.LogCaptureFixture
+    cluster: FakeCluster, code: int, warnings: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    world.server.refuse["Event"] = ApiError(code, "Forbidden", "no Events here")
-    world.scrape_results["inventory"] = ScrapeResult(
+    cluster.server.refuse["Event"] = ApiError(code, "Forbidden", "no Events here")
+    cluster.scrape_results["inventory"] = ScrapeResult(
         NOW.timestamp(), ServiceMetrics({"nothing_oversold": 3}, checked=NOW.timestamp())
     )
-    assert await world.reconcile() == Requeue.after(RECHECK_INTERVAL)
-    assert [w for w in world.server.writes if "Event" in w] == [
+    assert await cluster.reconcile() == Requeue.after(RECHECK_INTERVAL)
+    assert [w for w in cluster.server.writes if "Event" in w] == [
         "create Event WaitingForStores",
         "create Event InvariantBroken",
     ]
@@ -499,163 +499,167 @@ CRASHING = {
 }
 
 
-async def test_pods_of_a_failed_part_are_diagnosed_and_no_others_are_listed(world: World) -> None:
-    await world.converge()
-    assert world.server.listed == []
-    world.server.pods = [CRASHING]
-    stored = world.server.objects[DEPLOYMENT]
+async def test_pods_of_a_failed_part_are_diagnosed_and_no_others_are_listed(cluster: FakeCluster) -> None:
+    await cluster.converge()
+    assert cluster.server.listed == []
+    cluster.server.pods = [CRASHING]
+    stored = cluster.server.objects[DEPLOYMENT]
     stored["status"] |= {
         "availableReplicas": 0,
         "conditions": [{"type": "Progressing", "status": "False", "message": "timed out."}],
     }
-    world.server.touch(stored)
-    await world.reconcile()
-    assert world.server.listed == ["app.kubernetes.io/instance=shop,app.kubernetes.io/component=order"]
-    assert "Its pod reports CrashLoopBackOff: container order ends with exit code 78 (Error)." in world.message(
+    cluster.server.touch(stored)
+    await cluster.reconcile()
+    assert cluster.server.listed == ["app.kubernetes.io/instance=shop,app.kubernetes.io/component=order"]
+    assert "Its pod reports CrashLoopBackOff: container order ends with exit code 78 (Error)." in cluster.message(
         "Degraded"
     )
-    await world.reconcile()
-    assert world.server.writes == []
+    await cluster.reconcile()
+    assert cluster.server.writes == []
 
 
-async def test_pods_of_a_failed_migration_are_selected_by_job_and_a_refused_list_is_tolerated(world: World) -> None:
-    await world.reconcile()
-    world.come_up(STORE)
-    await world.reconcile()
-    world.server.objects[JOB]["status"] = {
+async def test_pods_of_a_failed_migration_are_selected_by_job_and_a_refused_list_is_tolerated(
+    cluster: FakeCluster,
+) -> None:
+    await cluster.reconcile()
+    cluster.come_up(STORE)
+    await cluster.reconcile()
+    cluster.server.objects[JOB]["status"] = {
         "conditions": [{"type": "Failed", "status": "True", "reason": "BackoffLimit"}]
     }
-    world.server.touch(world.server.objects[JOB])
-    world.server.list_error = ApiError(403, "Forbidden", "no")
-    await world.reconcile()
-    assert world.server.listed == ["batch.kubernetes.io/job-name=shop-order-migrate-1"]
-    assert world.condition("Degraded") == ("True", "MigrationFailed")
+    cluster.server.touch(cluster.server.objects[JOB])
+    cluster.server.list_error = ApiError(403, "Forbidden", "no")
+    await cluster.reconcile()
+    assert cluster.server.listed == ["batch.kubernetes.io/job-name=shop-order-migrate-1"]
+    assert cluster.condition("Degraded") == ("True", "MigrationFailed")
 
 
-async def test_a_foreign_secret_is_used_and_not_overwritten(world: World) -> None:
+async def test_a_foreign_secret_is_used_and_not_overwritten(cluster: FakeCluster) -> None:
     foreign = {
         "kind": "Secret",
         "metadata": {"name": "shop-jwt", "namespace": "shop", "uid": "x", "generation": 1},
         "data": {},
     }
-    world.server.objects["Secret", "shop-jwt"] = foreign
-    world.server.touch(foreign)
-    await world.reconcile()
-    assert "apply Secret shop-jwt" not in world.applied()
-    assert world.server.objects["Secret", "shop-jwt"] is foreign
+    cluster.server.objects["Secret", "shop-jwt"] = foreign
+    cluster.server.touch(foreign)
+    await cluster.reconcile()
+    assert "apply Secret shop-jwt" not in cluster.applied()
+    assert cluster.server.objects["Secret", "shop-jwt"] is foreign
 
 
-async def test_a_secret_that_lost_its_label_is_left_alone(world: World) -> None:
-    await world.converge()
-    world.lose_label(ObjectId("Secret", "shop-jwt"))
-    world.server.writes.clear()
+async def test_a_secret_that_lost_its_label_is_left_alone(cluster: FakeCluster) -> None:
+    await cluster.converge()
+    cluster.lose_label(ObjectId("Secret", "shop-jwt"))
+    cluster.server.writes.clear()
     async with asyncio.timeout(5):
-        await world.reconciler.reconcile(KEY)
-    assert world.applied() == []
+        await cluster.reconciler.reconcile(KEY)
+    assert cluster.applied() == []
 
 
-async def test_a_foreign_secret_that_the_cache_does_not_accept_is_attempted_once(world: World) -> None:
-    await world.converge()
+async def test_a_foreign_secret_that_the_cache_does_not_accept_is_attempted_once(cluster: FakeCluster) -> None:
+    await cluster.converge()
     jwt = ObjectId("Secret", "shop-jwt")
-    world.lose_label(jwt)
-    world.reconciler.cache.remove(KEY, jwt, world.server.version + 9)  # a list of a later version does not contain it
+    cluster.lose_label(jwt)
+    cluster.reconciler.cache.remove(
+        KEY, jwt, cluster.server.version + 9
+    )  # a list of a later version does not contain it
     async with asyncio.timeout(5):
-        await world.reconciler.reconcile(KEY)
-    assert "apply Secret shop-jwt" not in world.applied()
+        await cluster.reconciler.reconcile(KEY)
+    assert "apply Secret shop-jwt" not in cluster.applied()
 
 
-async def test_objects_applied_beside_a_failed_one_are_not_applied_again(world: World) -> None:
-    apply = world.server.apply
+async def test_objects_applied_beside_a_failed_one_are_not_applied_again(cluster: FakeCluster) -> None:
+    apply = cluster.server.apply
 
     async def failing(kind: Kind, namespace: str, manifest: Manifest, *more: Any, **named: Any) -> Manifest:
         if manifest["metadata"]["name"] == "shop-admin":
             raise ApiError(500, "InternalError", "failed calling webhook")
         return await apply(kind, namespace, manifest, *more, **named)
 
-    world.server.apply = failing  # type: ignore[method-assign]
+    cluster.server.apply = failing  # type: ignore[method-assign]
     with pytest.raises(ApiError, match="failed calling webhook"):
-        await world.reconcile()
-    assert world.condition("Progressing") == ("True", "Interrupted")
-    assert "failed calling webhook" in world.message("Progressing")
-    world.server.apply = apply  # type: ignore[method-assign]
-    await world.reconcile()
-    secrets = [write for write in world.applied() if write.startswith("apply Secret")]
+        await cluster.reconcile()
+    assert cluster.condition("Progressing") == ("True", "Interrupted")
+    assert "failed calling webhook" in cluster.message("Progressing")
+    cluster.server.apply = apply  # type: ignore[method-assign]
+    await cluster.reconcile()
+    secrets = [write for write in cluster.applied() if write.startswith("apply Secret")]
     assert secrets == ["apply Secret shop-admin"]
-    assert world.condition("Progressing") == ("True", "WaitingForStores")
+    assert cluster.condition("Progressing") == ("True", "WaitingForStores")
 
 
-async def test_a_refused_deletion_is_reported_and_the_inventory_is_stored(world: World) -> None:
-    await world.converge()
-    world.spec({"version": "2"})
-    delete = world.server.delete
+async def test_a_refused_deletion_is_reported_and_the_inventory_is_stored(cluster: FakeCluster) -> None:
+    await cluster.converge()
+    cluster.spec({"version": "2"})
+    delete = cluster.server.delete
 
     async def refusing(*_: Any) -> None:
         raise ApiError(403, "Forbidden", "cannot delete jobs")
 
-    world.server.delete = refusing  # type: ignore[method-assign, assignment]
+    cluster.server.delete = refusing  # type: ignore[method-assign, assignment]
     with pytest.raises(ApiError, match="cannot delete jobs"):
-        await world.reconcile()
-    assert world.condition("Degraded") == ("True", "Refused")
-    world.server.delete = delete  # type: ignore[method-assign]
-    await world.reconcile()
-    assert world.applied() == []
-    assert "delete Job shop-order-migrate-1" in world.server.writes
+        await cluster.reconcile()
+    assert cluster.condition("Degraded") == ("True", "Refused")
+    cluster.server.delete = delete  # type: ignore[method-assign]
+    await cluster.reconcile()
+    assert cluster.applied() == []
+    assert "delete Job shop-order-migrate-1" in cluster.server.writes
 
 
-async def test_a_late_event_does_not_bring_back_a_pruned_object(world: World) -> None:
-    await world.converge()
-    old = world.reconciler.cache.children(KEY)[JOB]
-    world.spec({"version": "2"})
-    await world.reconcile()
-    world.reconciler.cache.store(KEY, old)
-    assert JOB not in world.reconciler.cache.children(KEY)
+async def test_a_late_event_does_not_bring_back_a_pruned_object(cluster: FakeCluster) -> None:
+    await cluster.converge()
+    old = cluster.reconciler.cache.children(KEY)[JOB]
+    cluster.spec({"version": "2"})
+    await cluster.reconcile()
+    cluster.reconciler.cache.store(KEY, old)
+    assert JOB not in cluster.reconciler.cache.children(KEY)
 
 
-async def test_a_recreated_platform_takes_over_the_retained_secrets(world: World) -> None:
-    await world.converge()
-    retained = {identity: stored for identity, stored in world.server.objects.items() if identity[0] == "Secret"}
+async def test_a_recreated_platform_takes_over_the_retained_secrets(cluster: FakeCluster) -> None:
+    await cluster.converge()
+    retained = {identity: stored for identity, stored in cluster.server.objects.items() if identity[0] == "Secret"}
     passwords = {identity: stored["data"] for identity, stored in copy.deepcopy(retained).items()}
-    world.server.objects = retained
-    world.spec({}, uid="p2")
-    world.restart()
-    await world.converge()
-    assert {identity: world.server.objects[identity]["data"] for identity in passwords} == passwords
-    assert world.condition("Ready") == ("True", "AllReady")
+    cluster.server.objects = retained
+    cluster.spec({}, uid="p2")
+    cluster.restart()
+    await cluster.converge()
+    assert {identity: cluster.server.objects[identity]["data"] for identity in passwords} == passwords
+    assert cluster.condition("Ready") == ("True", "AllReady")
 
 
-async def test_a_deployment_handed_over_to_its_autoscaler_keeps_its_pods(world: World) -> None:
-    await world.converge()
-    world.server.objects[DEPLOYMENT]["spec"]["replicas"] = 1
-    world.charts.replicas = None
-    world.spec({"version": "2"})
-    await world.reconcile()
-    world.come_up(ObjectId("Job", "shop-order-migrate-2"))
-    await world.reconcile()
-    assert world.applied()[:2] == [f"apply Deployment shop-order {HANDOVER_MANAGER}", "apply Deployment shop-order"]
+async def test_a_deployment_handed_over_to_its_autoscaler_keeps_its_pods(cluster: FakeCluster) -> None:
+    await cluster.converge()
+    cluster.server.objects[DEPLOYMENT]["spec"]["replicas"] = 1
+    cluster.helm.replicas = None
+    cluster.spec({"version": "2"})
+    await cluster.reconcile()
+    cluster.come_up(ObjectId("Job", "shop-order-migrate-2"))
+    await cluster.reconcile()
+    assert cluster.applied()[:2] == [f"apply Deployment shop-order {HANDOVER_MANAGER}", "apply Deployment shop-order"]
 
 
-async def test_a_platform_that_is_being_deleted_is_not_changed(world: World) -> None:
-    await world.converge()
-    world.spec({}, deletionTimestamp="2026-01-01T00:00:00Z")
-    del world.server.objects[DEPLOYMENT]
-    assert await world.reconcile() == Requeue.never()
-    assert world.server.writes == []
+async def test_a_platform_that_is_being_deleted_is_not_changed(cluster: FakeCluster) -> None:
+    await cluster.converge()
+    cluster.spec({}, deletionTimestamp="2026-01-01T00:00:00Z")
+    del cluster.server.objects[DEPLOYMENT]
+    assert await cluster.reconcile() == Requeue.never()
+    assert cluster.server.writes == []
 
 
-async def test_a_platform_deleted_during_a_pass_leaves_no_metrics(world: World) -> None:
+async def test_a_platform_deleted_during_a_pass_leaves_no_metrics(cluster: FakeCluster) -> None:
     def exported() -> float | None:
         labels = {"namespace": "shop", "platform": "shop", "condition": "Ready"}
         return REGISTRY.get_sample_value("ecommerce_platform_condition", labels)
 
-    await world.converge()
+    await cluster.converge()
     assert exported() == 1
-    world.reconciler.cache.remove_platform(KEY, world.server.version + 1)
-    assert await world.reconciler.reconcile(KEY) == Requeue.never()
+    cluster.reconciler.cache.remove_platform(KEY, cluster.server.version + 1)
+    assert await cluster.reconciler.reconcile(KEY) == Requeue.never()
     assert exported() is None
 
 
-async def test_passwords_are_only_in_secrets(world: World) -> None:
-    await world.converge()
-    password = world.reconciler.master_key.password(KEY, "redis", "password")
-    elsewhere = {identity: stored for identity, stored in world.server.objects.items() if identity[0] != "Secret"}
+async def test_passwords_are_only_in_secrets(cluster: FakeCluster) -> None:
+    await cluster.converge()
+    password = cluster.reconciler.master_key.password(KEY, "redis", "password")
+    elsewhere = {identity: stored for identity, stored in cluster.server.objects.items() if identity[0] != "Secret"}
     assert password not in json.dumps([*elsewhere.values()])

@@ -16,8 +16,8 @@ from platform_operator.cache.observed import ObservedObject, Platform, ServiceAd
 from platform_operator.cache.store import Cache
 from platform_operator.errors import ScrapeError
 from platform_operator.invariants import scraper
-from platform_operator.invariants.metrics import STALE_AFTER, sources
 from platform_operator.invariants.rows import invariant_rows
+from platform_operator.invariants.scrape_results import STALE_AFTER, sources
 from platform_operator.invariants.scraper import MAX_BYTES, MAX_CONCURRENT, InvariantScraper, http_fetch
 
 SHOP = PlatformKey("shop", "shop")
