@@ -1,1 +1,1 @@
-"""The operator: turns an EcommercePlatform into a working shop, and keeps it one."""
+"""The operator of EcommercePlatforms: turns each custom resource into a working shop, and keeps it in that state."""

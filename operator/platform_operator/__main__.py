@@ -1,4 +1,4 @@
-"""`python -m platform_operator run|crd`."""
+"""The command line: `python -m platform_operator run|crd`."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser("platform_operator", description="The operator of EcommercePlatforms.")
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("run", help="run the operator; settings come from the environment, see settings.py")
+    commands.add_parser("run", help="run the operator; its settings are environment variables, see settings.py")
     commands.add_parser("crd", help="print the CustomResourceDefinition")
     return parser.parse_args(arguments)
 
 
 def _run() -> int:
     from platform_operator import logs
+    from platform_operator.app import run
     from platform_operator.errors import OperatorError
-    from platform_operator.running import run
     from platform_operator.settings import Settings
 
     try:
@@ -37,7 +37,7 @@ def _run() -> int:
 
 
 def _crd() -> int:
-    from platform_operator.crd import crd_yaml
+    from platform_operator.api.crd import crd_yaml
 
     print(crd_yaml(), end="")
     return 0

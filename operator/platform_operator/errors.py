@@ -1,4 +1,4 @@
-"""Everything that the operator can fail at. Each message says what happened, to what, and what to do."""
+"""The errors of the operator. Each message says what happened, to what, and what to do."""
 
 from __future__ import annotations
 
@@ -8,31 +8,31 @@ class OperatorError(Exception):
 
 
 class SettingsError(OperatorError):
-    """The process's environment does not make a working operator."""
+    """An environment variable is missing or malformed."""
 
 
 class InvalidSpecError(OperatorError):
-    """The custom resource's spec cannot be understood. Only a change of the spec helps."""
+    """The custom resource's spec cannot be parsed. Only a change of the spec helps."""
 
 
 class RenderError(OperatorError):
-    """Helm did not turn the values into manifests. Only a change of the spec or of the charts helps, or time: see below."""
+    """Helm did not turn the chart values into manifests. Only a change of the spec or of the charts helps."""
 
 
 class RenderTimeoutError(RenderError):
-    """Helm did not finish in time. It may when it is tried again."""
+    """Helm did not finish in time. A later attempt may succeed."""
 
 
-class DeposedError(OperatorError):
-    """The Lease is no longer surely ours: nothing may be written, the process has to end."""
+class LeadershipLostError(OperatorError):
+    """The process may no longer hold the Lease: it must not write and has to exit."""
 
 
-class UnreadableError(OperatorError):
-    """A shop's figures could not be read. The next round may succeed."""
+class ScrapeError(OperatorError):
+    """The metrics of a service could not be read. The next scrape may succeed."""
 
 
 class ApiError(OperatorError):
-    """The API server refused a request, or did not answer it."""
+    """The API server refused a request, or did not answer it. A status of 0 means that there was no answer."""
 
     def __init__(self, status: int, reason: str, message: str) -> None:
         super().__init__(message)
@@ -41,10 +41,10 @@ class ApiError(OperatorError):
 
     @property
     def transient(self) -> bool:
-        """Whether the same request may succeed later without anybody changing anything."""
+        """Tells whether the same request may succeed later without any change."""
         return self.status in (0, 408, 409, 429) or self.status >= 500
 
     @property
     def invalid(self) -> bool:
-        """Whether the API server understood the object and found it wrong."""
+        """Tells whether the API server understood the object and found it invalid."""
         return self.status == 422

@@ -1,4 +1,4 @@
-"""One JSON object a line, as everything of the platform logs."""
+"""The log format: one JSON object a line, as in every service of the platform."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", 
 
 
 def configure(level: str) -> None:
+    """Sends all log records of `level` and above to standard output as JSON."""
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
 
 
 class JsonFormatter(logging.Formatter):
+    """Writes a record with its extra fields as one line of JSON."""
+
     def format(self, record: logging.LogRecord) -> str:
         line = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),

@@ -1,4 +1,4 @@
-"""The operator's own figures, for Prometheus."""
+"""The operator's own Prometheus metrics."""
 
 from __future__ import annotations
 
@@ -7,57 +7,58 @@ from typing import Any
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from platform_operator.kinds import Key
+from platform_operator.api.kinds import PlatformKey
 
-FAILURES = Counter("ecommerce_operator_reconcile_failures_total", "Passes over a platform that have to be tried again.")
-RECONCILE_SECONDS = Histogram("ecommerce_operator_reconcile_duration_seconds", "Time of one pass over a platform.")
-APPLIES = Counter("ecommerce_operator_applies_total", "Objects sent to the API server, by kind.", ["kind"])
-PRUNES = Counter(
-    "ecommerce_operator_prunes_total", "Objects deleted since the spec no longer wants them, by kind.", ["kind"]
+FAILURES = Counter("ecommerce_operator_reconcile_failures_total", "Reconcile passes that failed and are retried.")
+RECONCILE_SECONDS = Histogram("ecommerce_operator_reconcile_duration_seconds", "Duration of a reconcile pass.")
+APPLIES = Counter(
+    "ecommerce_operator_applies_total", "Objects applied, by kind and by what was different.", ["kind", "reason"]
 )
+PRUNES = Counter("ecommerce_operator_prunes_total", "Objects deleted because the spec no longer needs them.", ["kind"])
 REPAIRS = Counter(
-    "ecommerce_operator_repairs_total", "Objects restored after somebody changed or deleted them.", ["kind"]
+    "ecommerce_operator_repairs_total", "Objects restored after they were changed or deleted.", ["kind", "reason"]
 )
-RENDER_SECONDS = Histogram("ecommerce_operator_render_duration_seconds", "Time of one Helm run with its parsing.")
-QUEUE_DEPTH = Gauge("ecommerce_operator_queue_depth", "Platforms waiting for a worker.")
+RENDER_SECONDS = Histogram("ecommerce_operator_render_duration_seconds", "Duration of a Helm run, with its parsing.")
+QUEUE_DEPTH = Gauge("ecommerce_operator_queue_depth", "Platforms that wait for a worker.")
 LEADING = Gauge("ecommerce_operator_leading", "1 while this process holds the Lease.")
 CONDITION = Gauge(
     "ecommerce_platform_condition",
-    "Conditions of each platform: 1 where True, 0 where False, -1 where nobody knows.",
+    "Conditions of each platform: 1 for True, 0 for False, -1 for Unknown.",
     ["namespace", "platform", "condition"],
 )
 INVARIANT = Gauge(
     "ecommerce_platform_invariant_violations",
-    "What breaks each business promise of each platform, as its services count it.",
+    "Rows that break each business invariant of each platform, as its services count them.",
     ["namespace", "platform", "service", "invariant"],
 )
-READS = Counter(
-    "ecommerce_operator_figures_reads_total", "Reads of services' business figures, by outcome.", ["outcome"]
+SCRAPES = Counter(
+    "ecommerce_operator_figures_reads_total", "Reads of the services' business metrics, by outcome.", ["outcome"]
 )
 
 
-_VALUES = {"True": 1, "False": 0}
+_CONDITION_VALUES = {"True": 1, "False": 0}
 
 
-def report(key: Key, status: Mapping[str, Any]) -> None:
-    """What the status says, as figures."""
+def export_platform(key: PlatformKey, status: Mapping[str, Any]) -> None:
+    """Exports a platform's conditions and invariants as its status has them."""
     for condition in status["conditions"]:
-        CONDITION.labels(key.namespace, key.name, condition["type"]).set(_VALUES.get(condition["status"], -1))
-    _report_invariants(key, status["invariants"])
+        value = _CONDITION_VALUES.get(condition["status"], -1)
+        CONDITION.labels(key.namespace, key.name, condition["type"]).set(value)
+    _export_invariants(key, status["invariants"])
 
 
-def _report_invariants(key: Key, rows: Iterable[Mapping[str, Any]]) -> None:
+def _export_invariants(key: PlatformKey, rows: Iterable[Mapping[str, Any]]) -> None:
     INVARIANT.remove_by_labels(_labels(key))
     for row in rows:
         if "violations" in row:
             INVARIANT.labels(key.namespace, key.name, row["service"], row["name"]).set(row["violations"])
 
 
-def forget(key: Key) -> None:
-    """A platform that is gone has no figures."""
+def remove_platform(key: PlatformKey) -> None:
+    """Removes the metrics of a platform that is gone."""
     for gauge in (CONDITION, INVARIANT):
         gauge.remove_by_labels(_labels(key))
 
 
-def _labels(key: Key) -> dict[str, str]:
+def _labels(key: PlatformKey) -> dict[str, str]:
     return {"namespace": key.namespace, "platform": key.name}

@@ -1,4 +1,4 @@
-"""What the operator takes from its environment."""
+"""The operator's settings, read from environment variables."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from platform_operator.errors import SettingsError
 
 @dataclass(frozen=True)
 class Settings:
-    """Durations are in seconds. Defaults are those of a pod of charts/operator."""
+    """The settings of one process. Durations are in seconds. The defaults are those of a pod of charts/operator."""
 
     version: str
     image_registry: str = ""
@@ -32,7 +32,7 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
-        """Raises SettingsError naming the variable that is missing or malformed."""
+        """Reads the environment. Raises SettingsError with the name of the variable that is missing or malformed."""
         get = environment.get
         return cls(
             version=_required(environment, "OPERATOR_VERSION"),
@@ -55,7 +55,7 @@ class Settings:
 def _required(environment: Mapping[str, str], name: str) -> str:
     value = environment.get(name, "")
     if not value:
-        raise SettingsError(f"{name} is not set: give it the image tag of the services to run")
+        raise SettingsError(f"{name} is not set: set it to the image tag of the services to run")
     return value
 
 
@@ -66,12 +66,12 @@ def _names(text: str) -> tuple[str, ...]:
 def _number(environment: Mapping[str, str], name: str, default: int) -> int:
     text = environment.get(name, str(default))
     if not text.isdigit() or int(text) == 0:
-        raise SettingsError(f"{name} is {text!r}: give it a positive whole number")
+        raise SettingsError(f"{name} is {text!r}: set it to a positive whole number")
     return int(text)
 
 
 def _level(text: str) -> str:
     levels = ("DEBUG", "INFO", "WARNING", "ERROR")
     if text.upper() not in levels:
-        raise SettingsError(f"LOG_LEVEL is {text!r}: give it one of {', '.join(levels)}")
+        raise SettingsError(f"LOG_LEVEL is {text!r}: set it to one of {', '.join(levels)}")
     return text.upper()

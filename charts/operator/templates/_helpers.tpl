@@ -11,22 +11,24 @@ app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/component: operator
 {{- end -}}
 
-{{/* What reconciling a namespace's platforms takes. Every rule says what its verbs are for; reads come from watches, so `get` is rare. */}}
+{{/* The rights that reconciling the platforms of a namespace needs, with the reason for each verb. Reads come from
+watches, so `get` is rare. */}}
 {{- define "operator.rules" -}}
-# list, watch: learn of platforms and of changes to them
+# list, watch: observe platforms
 - apiGroups: [platform.ecommerce.dev]
   resources: [ecommerceplatforms]
   verbs: [list, watch]
-# patch: say in status what is true
+# patch: write the status
 - apiGroups: [platform.ecommerce.dev]
   resources: [ecommerceplatforms/status]
   verbs: [patch]
-# update: own children with blockOwnerDeletion where OwnerReferencesPermissionEnforcement is on; nothing is ever sent
+# update: required for owner references with blockOwnerDeletion if OwnerReferencesPermissionEnforcement is enabled; no
+# request uses it
 - apiGroups: [platform.ecommerce.dev]
   resources: [ecommerceplatforms/finalizers]
   verbs: [update]
-# list, watch: see what there is, and drift (server-side filtered by label); patch, create: server-side apply, which needs
-# both; delete: prune what the spec no longer wants
+# list, watch: observe children and drift (filtered by label on the server); patch, create: server-side apply needs
+# both; delete: prune what the spec no longer needs
 - apiGroups: [""]
   resources: [configmaps, services, serviceaccounts]
   verbs: [list, watch, create, patch, delete]
@@ -45,23 +47,24 @@ app.kubernetes.io/component: operator
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]
   verbs: [list, watch, create, patch, delete]
-# as above, where those add-ons are installed
+# as above, if these add-ons are installed
 - apiGroups: [gateway.networking.k8s.io]
   resources: [httproutes]
   verbs: [list, watch, create, patch, delete]
 - apiGroups: [monitoring.coreos.com]
   resources: [servicemonitors, prometheusrules]
   verbs: [list, watch, create, patch, delete]
-# as above for credentials; get: look whether somebody else's Secret bears the name before making one. RBAC cannot narrow
-# list and watch by label: the operator asks for its own label only, but could ask for more. watchNamespaces bounds that.
+# as above for credentials; get: check whether a Secret of that name exists before creating one. RBAC cannot restrict
+# list and watch to a label: the operator reads only Secrets with its own label, but has the right to read all.
+# watchNamespaces limits that.
 - apiGroups: [""]
   resources: [secrets]
   verbs: [get, list, watch, create, patch, delete]
-# list: say in Degraded what ails the pods of a part that does not come up; only then, and only that part's (by label)
+# list: diagnose pods in condition Degraded; only of a part that does not become ready, selected by label
 - apiGroups: [""]
   resources: [pods]
   verbs: [list]
-# create: tell of transitions where `kubectl describe` shows them
+# create: report transitions and repairs as Events, which `kubectl describe` shows
 - apiGroups: [""]
   resources: [events]
   verbs: [create]

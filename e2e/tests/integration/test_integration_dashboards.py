@@ -22,7 +22,7 @@ from devtools.stack import Stack
 from ecommerce_client import ProblemError
 
 from platform_operator import metrics as of_operator
-from platform_operator.kinds import Key
+from platform_operator.api.kinds import PlatformKey
 
 _BROKER = "ecommerce-test-rabbitmq"
 _INTERVAL = "10s"
@@ -94,11 +94,11 @@ def _reconcile_again_and_again(done: threading.Event) -> None:
     conditions = [{"type": type_, "status": "True"} for type_ in ("Ready", "Progressing", "Degraded", "EventsFlow")]
     of_operator.LEADING.set(1)
     while not done.wait(0.2):
-        of_operator.report(Key("shop", "shop"), {"conditions": conditions, "invariants": []})
+        of_operator.export_platform(PlatformKey("shop", "shop"), {"conditions": conditions, "invariants": []})
         of_operator.RECONCILE_SECONDS.observe(0.1)
         of_operator.RENDER_SECONDS.observe(0.2)
-        of_operator.APPLIES.labels("Deployment").inc()
-        of_operator.REPAIRS.labels("Service").inc()
+        of_operator.APPLIES.labels("Deployment", "NotAppliedYet").inc()
+        of_operator.REPAIRS.labels("Service", "Absent").inc()
 
 
 @contextlib.asynccontextmanager

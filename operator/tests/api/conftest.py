@@ -1,4 +1,7 @@
-"""A real API server: the cluster that KUBECONFIG names. No pod ever runs: namespaces are made with a quota of none."""
+"""A real API server: the cluster that KUBECONFIG names.
+
+No pod ever runs, since each namespace has a quota of no pods.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,10 @@ from typing import Any
 import pytest
 from kubernetes.aio.client.api_client import ApiClient
 
-from platform_operator.crd import crd
+from platform_operator.api.crd import crd
+from platform_operator.api.kinds import Kind
+from platform_operator.client import KubernetesClient, connect
 from platform_operator.errors import ApiError
-from platform_operator.kinds import Kind
-from platform_operator.kube import Api, connect
 
 CRD = Kind("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions")
 NAMESPACE = Kind("v1", "Namespace", "namespaces")
@@ -20,29 +23,29 @@ QUOTA = Kind("v1", "ResourceQuota", "resourcequotas")
 
 
 @pytest.fixture(scope="session")
-async def client() -> AsyncIterator[ApiClient]:
+async def connection() -> AsyncIterator[ApiClient]:
     async with await connect() as connected:
         yield connected
 
 
 @pytest.fixture(scope="session")
-async def api(client: ApiClient) -> Api:
-    """With the CRD of this tree in place."""
-    api = Api(client, lambda: None)
+async def client(connection: ApiClient) -> KubernetesClient:
+    """A client of a cluster that has the CustomResourceDefinition of this working tree."""
+    client = KubernetesClient(connection, lambda: None)
     try:
-        await api.apply(CRD, "", crd(), manager="operator-api-tests")
+        await client.apply(CRD, "", crd(), manager="operator-api-tests")
     except ApiError as error:
-        pytest.fail(f"no cluster to test on: {error}; run make up, or name one by KUBECONFIG")
-    return api
+        pytest.fail(f"there is no cluster to test on: {error}; run make up, or set KUBECONFIG")
+    return client
 
 
 @pytest.fixture
-async def namespace(api: Api) -> AsyncIterator[str]:
+async def namespace(client: KubernetesClient) -> AsyncIterator[str]:
     name = f"operator-api-{secrets.token_hex(3)}"
-    stored = await api.create(NAMESPACE, "", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
-    await api.create(QUOTA, name, quota("pods", "0"))
+    stored = await client.create(NAMESPACE, "", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+    await client.create(QUOTA, name, quota("pods", "0"))
     yield name
-    await api.delete(NAMESPACE, "", name, stored["metadata"]["uid"])
+    await client.delete(NAMESPACE, "", name, stored["metadata"]["uid"])
 
 
 def quota(resource: str, amount: str) -> dict[str, Any]:

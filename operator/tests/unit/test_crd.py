@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 import yaml
 
-from platform_operator.crd import crd, crd_yaml
-from platform_operator.kinds import PLATFORM, Key
-from platform_operator.spec import LONGEST_NAME, SERVICES, parse
-from platform_operator.values import Installation, values
+from platform_operator.api.crd import crd, crd_yaml
+from platform_operator.api.kinds import PLATFORM, PlatformKey
+from platform_operator.api.spec import MAX_NAME_LENGTH, SERVICES, parse
+from platform_operator.render.values import Installation, chart_values
 
 ROOT = Path(__file__).parents[3]
 SAMPLES = sorted((ROOT / "manifests" / "samples").glob("*.yaml"))
@@ -70,7 +70,7 @@ def test_an_empty_spec_is_defaulted_to_a_small_builtin_shop() -> None:
 def test_names_of_children_fit_into_labels() -> None:
     longest_component = max(len(f"{service}-db") for service in SERVICES)
     controllers_hash = len("-0123456789")
-    assert LONGEST_NAME + 1 + longest_component + controllers_hash <= 63
+    assert MAX_NAME_LENGTH + 1 + longest_component + controllers_hash <= 63
 
 
 def platforms_of(sample: Path) -> list[dict[str, Any]]:
@@ -78,39 +78,39 @@ def platforms_of(sample: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda path: path.name)
-def test_a_sample_says_nothing_that_the_schema_would_drop_or_refuse(sample: Path) -> None:
-    """But for the rules in CEL, which the API server knows: operator/tests/api asks it."""
+def test_a_sample_has_only_fields_that_the_schema_accepts(sample: Path) -> None:
+    """Except the CEL rules, which only the API server checks: see operator/tests/api."""
     (platform,) = platforms_of(sample)
-    assert list(complaints(platform["spec"], SCHEMA["properties"]["spec"])) == []
-    assert values(Key("shop", "shop"), parse(platform["spec"]), Installation("1"), "small")
+    assert list(mismatches(platform["spec"], SCHEMA["properties"]["spec"])) == []
+    assert chart_values(PlatformKey("shop", "shop"), parse(platform["spec"]), Installation("1"), "small")
 
 
-def test_the_full_sample_names_every_field_but_those_that_exclude_its_own() -> None:
+def test_the_full_sample_has_every_available_field() -> None:
     (platform,) = platforms_of(next(path for path in SAMPLES if "full" in path.name))
     absent = SCHEMA["properties"]["spec"]["properties"].keys() - platform["spec"].keys()
     assert absent == {"backup"}
 
 
-def complaints(value: Any, schema: dict[str, Any], path: str = "spec") -> Iterator[str]:
-    """Where a value is not as a structural schema has it."""
+def mismatches(value: Any, schema: dict[str, Any], path: str = "spec") -> Iterator[str]:
+    """Yields where a value does not match a structural schema."""
     python = {"object": dict, "string": str, "integer": int, "boolean": bool}[schema["type"]]
     if not isinstance(value, python):
-        yield f"{path} is no {schema['type']}"
+        yield f"{path} is not of type {schema['type']}"
     elif isinstance(value, dict):
         yield from (f"{path}.{name} is missing" for name in schema.get("required", ()) if name not in value)
         for name, inner in value.items():
             known = schema.get("properties", {}).get(name) or schema.get("additionalProperties")
             if known is None:
-                yield f"{path}.{name} is not known"
+                yield f"{path}.{name} is unknown"
             else:
-                yield from complaints(inner, known, f"{path}.{name}")
+                yield from mismatches(inner, known, f"{path}.{name}")
 
 
-def test_the_schema_check_of_the_samples_notices_what_is_wrong() -> None:
+def test_the_schema_check_of_the_samples_finds_errors() -> None:
     wrong = {"payments": {"provider": 1, "secret": "x", "secretRef": {}}, "services": {"order": {"replicas": "2"}}}
-    assert list(complaints(wrong, SCHEMA["properties"]["spec"])) == [
-        "spec.payments.provider is no string",
-        "spec.payments.secret is not known",
+    assert list(mismatches(wrong, SCHEMA["properties"]["spec"])) == [
+        "spec.payments.provider is not of type string",
+        "spec.payments.secret is unknown",
         "spec.payments.secretRef.name is missing",
-        "spec.services.order.replicas is no integer",
+        "spec.services.order.replicas is not of type integer",
     ]

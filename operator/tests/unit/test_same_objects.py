@@ -1,4 +1,4 @@
-"""The operator and `helm install` make the same shop."""
+"""The operator and `helm install` make the same objects."""
 
 import base64
 import re
@@ -8,16 +8,19 @@ from typing import Any
 
 import yaml
 
-from platform_operator.kinds import FIELD_MANAGER, LABEL_MANAGED_BY, Key, Manifest, ObjectId
-from platform_operator.rendering import Helm, Rendered, Renderer
-from platform_operator.secrets import Keyring, credentials
-from platform_operator.spec import parse
-from platform_operator.values import Installation, values
+from platform_operator.api.kinds import FIELD_MANAGER, LABEL_MANAGED_BY, Manifest, ObjectId, PlatformKey
+from platform_operator.api.spec import parse
+from platform_operator.plan.inventory import DesiredObject
+from platform_operator.render.helm import Helm
+from platform_operator.render.renderer import Renderer
+from platform_operator.render.values import Installation, chart_values
+from platform_operator.secrets.credentials import credentials
+from platform_operator.secrets.master_key import MasterKey
 
-KEY = Key("shop", "shop")
+KEY = PlatformKey("shop", "shop")
 
 
-async def test_helm_install_gives_the_same_objects_but_for_owners_and_who_manages_them(
+async def test_helm_install_gives_the_same_objects_except_owners_and_managers(
     charts: Path, helm: str, tmp_path: Path
 ) -> None:
     secrets = tmp_path / "secrets.yaml"
@@ -32,15 +35,15 @@ async def test_helm_install_gives_the_same_objects_but_for_owners_and_who_manage
     )
 
 
-async def _by_operator(charts: Path, helm: str) -> list[Rendered]:
+async def _by_operator(charts: Path, helm: str) -> list[DesiredObject]:
     spec = parse({})
-    chart_values = values(KEY, spec, Installation("1.0", "registry:5000"), "small")
-    rendered = await Renderer(Helm(executable=helm), charts / "platform").render(KEY, "uid", chart_values)
-    return [*credentials(KEY, "uid", spec, Keyring(b"k" * 32), {}), *rendered]
+    values = chart_values(KEY, spec, Installation("1.0", "registry:5000"), "small")
+    rendered = await Renderer(Helm(executable=helm), charts / "platform").render(KEY, "uid", values)
+    return [*credentials(KEY, "uid", spec, MasterKey(b"k" * 32), {}), *rendered]
 
 
 def _comparable(manifests: Any) -> dict[ObjectId, Manifest]:
-    """By kind and name, without owners and managers; of a Secret, all but what is random."""
+    """Returns the objects by kind and name, without owners and managers, and without the random parts of Secrets."""
     objects = {ObjectId(m["kind"], m["metadata"]["name"]): _stripped(m) for m in manifests if m}
     assert objects
     return objects

@@ -1,88 +1,94 @@
 from collections.abc import Mapping
 from typing import Any
 
-from platform_operator.kinds import Key, ObjectId
-from platform_operator.observing import Document, Observed
-from platform_operator.rendering import Rendered
-from platform_operator.secrets import ANNOTATION_KEY_ID, Keyring, credentials, kept
-from platform_operator.spec import WITH_DATABASE, parse
+from platform_operator.api.kinds import ObjectId, PlatformKey
+from platform_operator.api.spec import WITH_DATABASE, parse
+from platform_operator.cache.observed import ObservedObject, StoredData
+from platform_operator.plan.inventory import DesiredObject
+from platform_operator.secrets.credentials import ANNOTATION_KEY_ID, credentials, protected_secrets
+from platform_operator.secrets.master_key import MasterKey
 
-KEY = Key("shop", "shop")
-KEYRING = Keyring(b"k" * 32)
+KEY = PlatformKey("shop", "shop")
+MASTER_KEY = MasterKey(b"k" * 32)
 ORDER_DB = ObjectId("Secret", "shop-order-db")
 
 
-def made(spec: dict[str, Any], observed: Mapping[ObjectId, Observed] | None = None) -> dict[str, Rendered]:
-    return {one.id.name: one for one in credentials(KEY, "uid-1", parse(spec), KEYRING, observed or {})}
+def secrets(
+    spec: dict[str, Any], observed: Mapping[ObjectId, ObservedObject] | None = None
+) -> dict[str, DesiredObject]:
+    return {one.id.name: one for one in credentials(KEY, "uid-1", parse(spec), MASTER_KEY, observed or {})}
 
 
-def stored(annotations: Mapping[str, str]) -> dict[ObjectId, Observed]:
-    document = Document({}, annotations, {}, ())
-    return {ORDER_DB: Observed(ORDER_DB, "u", 1, "fields", "", False, document)}
+def stored(annotations: Mapping[str, str]) -> dict[ObjectId, ObservedObject]:
+    document = StoredData({}, annotations, {}, ())
+    return {ORDER_DB: ObservedObject(ORDER_DB, "u", 1, "fields", "", False, document)}
 
 
 def test_every_builtin_part_has_its_secret() -> None:
-    assert set(made({})) == {"shop-jwt", "shop-admin", "shop-redis", "shop-rabbitmq"} | {
+    assert set(secrets({})) == {"shop-jwt", "shop-admin", "shop-redis", "shop-rabbitmq"} | {
         f"shop-{name}-db" for name in WITH_DATABASE
     }
 
 
 def test_a_lost_secret_comes_back_the_same() -> None:
-    assert made({})["shop-order-db"].text == made({})["shop-order-db"].text
+    assert secrets({})["shop-order-db"].json == secrets({})["shop-order-db"].json
 
 
 def test_no_two_fields_components_or_platforms_share_a_password() -> None:
     passwords = {
-        KEYRING.password(Key(namespace, name), component, field)
+        MASTER_KEY.password(PlatformKey(namespace, name), component, field)
         for namespace in "ab" for name in "ab" for component in ("order-db", "redis") for field in ("x", "y")
     }  # fmt: skip
     assert len(passwords) == 16
 
 
 def test_another_master_key_gives_other_passwords_and_another_id() -> None:
-    other = Keyring(b"o" * 32)
-    assert other.id != KEYRING.id
-    assert other.password(KEY, "redis", "password") != KEYRING.password(KEY, "redis", "password")
+    other = MasterKey(b"o" * 32)
+    assert other.id != MASTER_KEY.id
+    assert other.password(KEY, "redis", "password") != MASTER_KEY.password(KEY, "redis", "password")
 
 
 def test_passwords_need_no_escaping_in_a_url_and_sign_tokens_safely() -> None:
-    password = KEYRING.password(KEY, "jwt", "secret")
+    password = MASTER_KEY.password(KEY, "jwt", "secret")
     assert len(password) >= 32
     assert password.replace("-", "").replace("_", "").isalnum()
 
 
-def test_somebody_elses_secret_is_never_written() -> None:
-    assert "shop-order-db" not in made({}, stored({}))
-    assert "shop-order-db" not in made({}, stored({ANNOTATION_KEY_ID: "another"}))
+def test_a_foreign_secret_is_never_written() -> None:
+    assert "shop-order-db" not in secrets({}, stored({}))
+    assert "shop-order-db" not in secrets({}, stored({ANNOTATION_KEY_ID: "another"}))
 
 
-def test_our_own_secret_is_kept_as_derived() -> None:
-    assert "shop-order-db" in made({}, stored({ANNOTATION_KEY_ID: KEYRING.id}))
+def test_a_derived_secret_is_applied_again() -> None:
+    assert "shop-order-db" in secrets({}, stored({ANNOTATION_KEY_ID: MASTER_KEY.id}))
 
 
 def test_retained_credentials_have_no_owner() -> None:
-    assert "ownerReferences" not in made({})["shop-order-db"].manifest["metadata"]
+    assert "ownerReferences" not in secrets({})["shop-order-db"].manifest["metadata"]
     assert (
-        made({"deletionPolicy": "Delete"})["shop-order-db"].manifest["metadata"]["ownerReferences"][0]["uid"] == "uid-1"
+        secrets({"deletionPolicy": "Delete"})["shop-order-db"].manifest["metadata"]["ownerReferences"][0]["uid"]
+        == "uid-1"
     )
 
 
-def test_credentials_are_pruned_only_under_delete_and_only_ours() -> None:
-    ours, theirs = stored({ANNOTATION_KEY_ID: KEYRING.id}), stored({})
-    assert kept(parse({}), ours)
-    assert not kept(parse({"deletionPolicy": "Delete"}), ours)
-    assert kept(parse({"deletionPolicy": "Delete"}), theirs)
+def test_only_derived_secrets_are_pruned_and_only_under_delete() -> None:
+    derived, foreign = stored({ANNOTATION_KEY_ID: MASTER_KEY.id}), stored({})
+    assert protected_secrets(parse({}), derived)
+    assert not protected_secrets(parse({"deletionPolicy": "Delete"}), derived)
+    assert protected_secrets(parse({"deletionPolicy": "Delete"}), foreign)
 
 
-def test_external_stores_get_no_secret() -> None:
-    assert "shop-redis" not in made({"cache": {"provider": "external", "secretRef": {"name": "x"}}})
+def test_an_external_store_has_no_derived_secret() -> None:
+    assert "shop-redis" not in secrets({"cache": {"provider": "external", "secretRef": {"name": "x"}}})
 
 
-def test_what_is_remembered_of_a_secret_does_not_depend_on_its_values() -> None:
-    other = credentials(KEY, "uid-1", parse({}), Keyring(b"o" * 32), {})
-    assert made({})["shop-redis"].digest != {one.id.name: one for one in other}["shop-redis"].digest  # by the key's id
-    assert KEYRING.password(KEY, "redis", "password") not in made({})["shop-redis"].digest
+def test_the_digest_of_a_secret_does_not_depend_on_its_values() -> None:
+    other = credentials(KEY, "uid-1", parse({}), MasterKey(b"o" * 32), {})
+    assert (
+        secrets({})["shop-redis"].digest != {one.id.name: one for one in other}["shop-redis"].digest
+    )  # by the key's id
+    assert MASTER_KEY.password(KEY, "redis", "password") not in secrets({})["shop-redis"].digest
 
 
-def test_the_master_key_does_not_show_in_a_log() -> None:
-    assert "kkkk" not in repr(KEYRING)
+def test_the_repr_of_the_master_key_hides_it() -> None:
+    assert "kkkk" not in repr(MASTER_KEY)

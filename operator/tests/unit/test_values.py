@@ -2,18 +2,19 @@ from typing import Any
 
 import pytest
 
+from platform_operator.api.kinds import PlatformKey
+from platform_operator.api.spec import SERVICES, WITH_DATABASE, parse
 from platform_operator.errors import InvalidSpecError
-from platform_operator.kinds import Key
-from platform_operator.spec import SERVICES, WITH_DATABASE, parse
-from platform_operator.values import PROFILES, Installation, Values, values
+from platform_operator.render.profiles import PROFILES
+from platform_operator.render.values import ChartValues, Installation, chart_values
 
-SHOP = Key("shop", "shop")
-INSTALLED = Installation("1.0", "registry:5000", "registry:5000/library/", "operators", ("key",))
+SHOP = PlatformKey("shop", "shop")
+INSTALLATION = Installation("1.0", "registry:5000", "registry:5000/library/", "operators", ("key",))
 
 
-def of(spec: dict[str, Any]) -> Values:
+def of(spec: dict[str, Any]) -> ChartValues:
     parsed = parse(spec)
-    return values(SHOP, parsed, INSTALLED, parsed.profile)
+    return chart_values(SHOP, parsed, INSTALLATION, parsed.profile)
 
 
 def test_an_empty_spec_is_the_small_shop_at_the_operators_version() -> None:
@@ -29,7 +30,7 @@ def test_the_spec_chooses_the_version() -> None:
 
 
 @pytest.mark.parametrize(("profile", "bounds"), [("medium", (2, 4)), ("large", (3, 10))])
-def test_larger_profiles_scale_by_themselves(profile: str, bounds: tuple[int, int]) -> None:
+def test_larger_profiles_have_autoscaling(profile: str, bounds: tuple[int, int]) -> None:
     scaling = of({"profile": profile})["order"]["autoscaling"]
     assert scaling == {"enabled": True, "min": bounds[0], "max": bounds[1], "targetCPUUtilization": 70}
 
@@ -49,31 +50,32 @@ def test_bounds_of_autoscaling_never_cross(profile: str, bounds: dict[str, int])
     assert bounds.items() <= scaling.items()
 
 
-def test_a_shop_is_watched_as_its_spec_says_and_the_operator_with_it() -> None:
+def test_monitoring_follows_the_spec_and_includes_the_operator() -> None:
     assert of({})["global"]["monitoring"] == {"prometheus": False, "serviceMonitors": False, "alerts": False}
     watched = of({"monitoring": {"enabled": True, "alerts": True}})
     assert watched["global"]["monitoring"] == {"prometheus": True, "serviceMonitors": False, "alerts": True}
     assert watched["monitoring"] == {"operator": "ecommerce-operator-pods.operators.svc"}
 
 
-def test_resources_depart_from_the_profile_field_by_field() -> None:
+def test_the_spec_overrides_resources_field_by_field() -> None:
     order = of({"services": {"order": {"resources": {"limits": {"memory": "1Gi"}}}}})["order"]
     assert order["resources"] == {"requests": {"cpu": "50m", "memory": "112Mi"}, "limits": {"memory": "1Gi"}}
 
 
 def test_stores_keep_the_profile_they_were_made_with_until_the_spec_states_their_size() -> None:
-    made = values(SHOP, parse({"profile": "large"}), INSTALLED, "small")
+    made = chart_values(SHOP, parse({"profile": "large"}), INSTALLATION, "small")
     assert made["order"]["autoscaling"]["min"] == PROFILES["large"].scale[0]
     assert [made[store] for store in ("order-db", "redis", "rabbitmq")] == [
         of({})[store] for store in ("order-db", "redis", "rabbitmq")
     ]
     stated = parse({"profile": "large", "databases": {"storage": {"size": "5Gi"}}})
-    assert values(SHOP, stated, INSTALLED, "small")["order-db"]["storage"]["size"] == "5Gi"
+    assert chart_values(SHOP, stated, INSTALLATION, "small")["order-db"]["storage"]["size"] == "5Gi"
 
 
-def test_external_stores_are_not_made_but_pointed_at() -> None:
+def test_external_stores_are_referenced_and_not_created() -> None:
+    databases = {name: {"secretRef": {"name": f"their-{name}"}} for name in WITH_DATABASE}
     made = of({
-        "databases": {"provider": "external", "external": {name: {"secretRef": {"name": f"their-{name}"}} for name in WITH_DATABASE}},
+        "databases": {"provider": "external", "external": databases},
         "cache": {"provider": "external", "secretRef": {"name": "their-redis"}},
         "broker": {"provider": "external", "secretRef": {"name": "their-rabbit"}},
     })  # fmt: skip
@@ -85,10 +87,11 @@ def test_external_stores_are_not_made_but_pointed_at() -> None:
     assert made["payment"]["broker"]["existingSecret"] == "their-rabbit"
 
 
-def test_a_store_outside_says_its_port_where_that_is_not_the_usual_one() -> None:
-    databases = {name: {"secretRef": {"name": "db"}} for name in WITH_DATABASE}
+def test_an_external_store_may_have_its_own_port() -> None:
+    databases: dict[str, Any] = {name: {"secretRef": {"name": "db"}} for name in WITH_DATABASE}
+    databases["order"] = {**databases["order"], "port": 25060}
     made = of({
-        "databases": {"provider": "external", "external": {**databases, "order": {**databases["order"], "port": 25060}}},
+        "databases": {"provider": "external", "external": databases},
         "cache": {"provider": "external", "secretRef": {"name": "redis"}, "port": 25061},
         "broker": {"provider": "external", "secretRef": {"name": "rabbit"}, "port": 5671},
     })  # fmt: skip
@@ -98,14 +101,14 @@ def test_a_store_outside_says_its_port_where_that_is_not_the_usual_one() -> None
     assert made["payment"]["broker"] == {"existingSecret": "rabbit", "port": 5671}
 
 
-def test_without_wishes_no_money_moves_and_nobody_is_written_to() -> None:
+def test_by_default_payments_are_simulated_and_messages_only_logged() -> None:
     made = of({})
     assert (made["payment"]["provider"], made["payment"]["stripe"]) == ("simulated", {"existingSecret": ""})
     assert made["notification"]["smtp"] == {"host": ""}
     assert made["notification"]["sms"] == {"provider": "log", "existingSecret": ""}
 
 
-def test_providers_are_told_with_the_secrets_they_need() -> None:
+def test_providers_get_the_secrets_they_need() -> None:
     made = of({
         "payments": {"provider": "stripe", "secretRef": {"name": "stripe"}},
         "notifications": {
@@ -124,7 +127,7 @@ def test_providers_are_told_with_the_secrets_they_need() -> None:
     assert made["notification"]["sms"] == {"provider": "twilio", "existingSecret": "twilio"}
 
 
-def test_links_in_mails_lead_to_where_the_shop_answers() -> None:
+def test_links_in_mails_have_the_url_of_the_shop() -> None:
     assert of({})["notification"]["shop"]["url"] == "http://shop-gateway.shop.svc:8080"
     reached = of({"ingress": {"enabled": True, "host": "a.example", "tls": {"secretName": "t"}}})
     assert reached["notification"]["shop"]["url"] == "https://a.example"
@@ -143,13 +146,13 @@ def test_the_deletion_policy_reaches_the_volumes() -> None:
     assert of({"deletionPolicy": "Delete"})["global"]["deletionPolicy"] == "Delete"
 
 
-def test_a_spec_that_got_past_the_crd_is_refused_with_its_path() -> None:
+def test_an_invalid_spec_that_was_stored_is_refused_with_the_path_of_the_field() -> None:
     with pytest.raises(InvalidSpecError, match=r"spec\.services\.order\.replicas"):
         parse({"services": {"order": {"replicas": "many"}}})
 
 
 def test_the_small_shop_fits_the_budget_with_all_eight_services_and_seven_databases() -> None:
     small = PROFILES["small"]
-    asks = [small.service] * 8 + [small.database] * 7 + [small.cache, small.broker]
-    assert sum(int(ask.cpu.removesuffix("m")) for ask in asks) <= 1500
-    assert sum(int(ask.memory.removesuffix("Mi")) for ask in asks) <= 3 * 1024
+    sizes = [small.service] * 8 + [small.database] * 7 + [small.cache, small.broker]
+    assert sum(int(size.cpu.removesuffix("m")) for size in sizes) <= 1500
+    assert sum(int(size.memory.removesuffix("Mi")) for size in sizes) <= 3 * 1024

@@ -1,0 +1,55 @@
+"""The vocabulary of the status: conditions with their reasons, and the states of business invariants."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class ConditionReason(StrEnum):
+    """The reason of a condition. Part of the API: alerts and scripts match on these."""
+
+    ALL_READY = "AllReady"
+    STABLE = "Stable"
+    HEALTHY = "Healthy"
+    APPLYING = "Applying"
+    WAITING_FOR_STORES = "WaitingForStores"
+    MIGRATING = "Migrating"
+    WAITING_FOR_SERVICES = "WaitingForServices"
+    WAITING_FOR_GATEWAY = "WaitingForGateway"
+    PAUSED = "Paused"
+    INVALID_SPEC = "InvalidSpec"
+    RENDER_FAILED = "RenderFailed"
+    REFUSED = "Refused"
+    INTERRUPTED = "Interrupted"
+    IMMUTABLE_FIELD = "ImmutableField"
+    MIGRATION_FAILED = "MigrationFailed"
+    ROLLOUT_FAILED = "RolloutFailed"
+    TAKES_TOO_LONG = "TakesTooLong"
+
+    ALL_HOLD = "AllHold"
+    INVARIANT_BROKEN = "InvariantBroken"
+    EVENTS_WAIT = "EventsWait"
+    DEAD_LETTERS = "DeadLetters"
+    NOT_READ_YET = "NotReadYet"
+    UNREACHABLE = "Unreachable"
+    NOT_CHECKED = "NotChecked"
+    NOT_EXPORTED = "NotExported"
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A condition before it is stored: it has no time and no generation yet. A status of None means Unknown."""
+
+    type: str
+    status: bool | None
+    reason: ConditionReason
+    message: str
+
+
+class InvariantState(StrEnum):
+    """The state of one business invariant of one service."""
+
+    HOLDS = "Holds"
+    BROKEN = "Broken"
+    UNKNOWN = "Unknown"

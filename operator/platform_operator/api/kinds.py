@@ -1,0 +1,103 @@
+"""Names of Kubernetes objects: the kinds that the operator handles, their addresses, and the labels of children."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeAlias
+
+GROUP = "platform.ecommerce.dev"
+VERSION = "v1alpha1"
+FIELD_MANAGER = "ecommerce-operator"
+HANDOVER_MANAGER = f"{FIELD_MANAGER}-handover"
+"""The field manager that owns a Deployment's replicas between the operator and an autoscaler."""
+
+LABEL_PART_OF = "app.kubernetes.io/part-of"
+LABEL_MANAGED_BY = "app.kubernetes.io/managed-by"
+LABEL_INSTANCE = "app.kubernetes.io/instance"
+LABEL_COMPONENT = "app.kubernetes.io/component"
+LABEL_NAME = "app.kubernetes.io/name"
+LABEL_VERSION = "app.kubernetes.io/version"
+ANNOTATION_WAVE = f"{GROUP}/wave"
+
+CHILD_LABELS = {LABEL_PART_OF: "ecommerce", LABEL_MANAGED_BY: FIELD_MANAGER}
+"""Labels of every child. The watches select by them on the server's side."""
+
+Manifest: TypeAlias = dict[str, Any]
+"""A Kubernetes object as JSON. Untyped, since the operator cannot know more about it than the API server does."""
+
+
+class PlatformKey(NamedTuple):
+    """Identifies one EcommercePlatform."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+class ObjectId(NamedTuple):
+    """Identifies one child within its platform's namespace."""
+
+    kind: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind and its address at the API server. An optional kind belongs to an add-on that may not be installed."""
+
+    api_version: str
+    kind: str
+    plural: str
+    optional: bool = False
+
+    @property
+    def group(self) -> str:
+        return self.api_version.rpartition("/")[0]
+
+    def path(self, namespace: str | None, name: str | None = None) -> str:
+        root = f"/apis/{self.api_version}" if self.group else f"/api/{self.api_version}"
+        scope = f"/namespaces/{namespace}" if namespace else ""
+        return f"{root}{scope}/{self.plural}" + (f"/{name}" if name else "")
+
+
+PLATFORM = Kind(f"{GROUP}/{VERSION}", "EcommercePlatform", "ecommerceplatforms")
+EVENT = Kind("v1", "Event", "events")
+POD = Kind("v1", "Pod", "pods")
+LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")
+
+CHILD_KINDS: dict[str, Kind] = {
+    kind.kind: kind
+    for kind in (
+        Kind("v1", "ConfigMap", "configmaps"),
+        Kind("v1", "Secret", "secrets"),
+        Kind("v1", "Service", "services"),
+        Kind("v1", "ServiceAccount", "serviceaccounts"),
+        Kind("apps/v1", "Deployment", "deployments"),
+        Kind("apps/v1", "StatefulSet", "statefulsets"),
+        Kind("autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers"),
+        Kind("batch/v1", "Job", "jobs"),
+        Kind("networking.k8s.io/v1", "Ingress", "ingresses"),
+        Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies"),
+        Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets"),
+        Kind("gateway.networking.k8s.io/v1", "HTTPRoute", "httproutes", optional=True),
+        Kind("monitoring.coreos.com/v1", "ServiceMonitor", "servicemonitors", optional=True),
+        Kind("monitoring.coreos.com/v1", "PrometheusRule", "prometheusrules", optional=True),
+    )
+}
+
+
+def owner_reference(key: PlatformKey, uid: str) -> Manifest:
+    """Makes the garbage collector delete the child with its platform. A foreground deletion waits for the child."""
+    return {
+        "apiVersion": PLATFORM.api_version,
+        "kind": PLATFORM.kind,
+        "name": key.name,
+        "uid": uid,
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }

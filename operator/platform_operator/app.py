@@ -1,0 +1,149 @@
+"""The composition root: builds every part and runs them until one ends or a signal arrives."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import chain, repeat
+
+import aiohttp
+
+from platform_operator import metrics
+from platform_operator.api.kinds import PlatformKey
+from platform_operator.cache.store import Cache
+from platform_operator.client import KubernetesClient, connect
+from platform_operator.errors import ApiError
+from platform_operator.http_server import serve
+from platform_operator.informers import Informers
+from platform_operator.invariants.scraper import InvariantScraper, http_fetch
+from platform_operator.leader_election import LeaderElector
+from platform_operator.reconciler import Reconciler
+from platform_operator.render.helm import Helm
+from platform_operator.render.renderer import Renderer
+from platform_operator.render.values import Installation
+from platform_operator.secrets.master_key import load_master_key
+from platform_operator.settings import Settings
+from platform_operator.status.recorder import EventRecorder
+from platform_operator.workqueue import WorkQueue, run_worker
+
+logger = logging.getLogger(__name__)
+
+
+async def run(settings: Settings) -> None:
+    """Runs until SIGTERM or SIGINT. Raises LeadershipLostError when another process took the Lease."""
+    async with await connect() as connection:
+        lease_client = KubernetesClient(connection, lambda: None)
+        elector = LeaderElector(lease_client, settings.namespace, settings.identity, time.monotonic)
+        operator = _Operator(settings, KubernetesClient(connection, elector.require_leadership), elector)
+        try:
+            await operator.run()
+        finally:
+            await elector.release()
+
+
+@dataclass
+class _Operator:
+    settings: Settings
+    client: KubernetesClient
+    elector: LeaderElector
+    cache: Cache = field(default_factory=Cache)
+    queue: WorkQueue[PlatformKey] = field(default_factory=lambda: WorkQueue(time.monotonic))
+    cache_filled: asyncio.Event = field(default_factory=asyncio.Event)
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+
+    async def run(self) -> None:
+        settings = self.settings
+        metrics.QUEUE_DEPTH.set_function(self.queue.depth)
+        informers = Informers(self.client, self.cache, self.queue.add, settings.watch_namespaces, settings.identity)
+        server = await serve(settings.health_port, settings.metrics_port, self.cache_filled.is_set)
+        try:
+            await _first_of(self._watch(informers), self._resync(informers), self._lead())
+        finally:
+            await server.cleanup()
+
+    async def _watch(self, informers: Informers) -> None:
+        """Starts Kopf after the first lists.
+
+        Kopf discovers resources once, so the CustomResourceDefinition has to be served by then. Kopf installs signal
+        handlers of its own; a signal that arrives earlier ends the wait.
+        """
+        stop = asyncio.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        await _first_of(_wait(self.cache_filled), _wait(stop))
+        if not stop.is_set():
+            await informers.run()
+
+    async def _resync(self, informers: Informers) -> None:
+        """Fills the cache; lists again when Kopf's watches have started, and then regularly, in case watches lose
+        events."""
+        for pause in chain((10.0,), repeat(self.settings.resync_every)):
+            await self._retry(informers.resync)
+            self.cache_filled.set()
+            await self.sleep(pause)
+
+    async def _retry(self, resync: Callable[[], Awaitable[None]]) -> None:
+        """Lists until the API server answers.
+
+        At the start nothing else can be done; later the watches go on in parallel.
+        """
+        while True:
+            try:
+                return await resync()
+            except ApiError as error:
+                logger.warning("cannot list: %s", error)
+                await self.sleep(5)
+
+    async def _lead(self) -> None:
+        await self.cache_filled.wait()
+        await self.elector.acquire()
+        await _first_of(self.elector.keep_renewing(), self._work())
+
+    async def _work(self) -> None:
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as session:
+            scraper = InvariantScraper(self.cache, self.queue.add, http_fetch(session), time.time)
+            reconciler = await self._reconciler(scraper)
+            workers = (run_worker(self.queue, reconciler.reconcile) for _ in range(self.settings.workers))
+            await _first_of(scraper.run(), *workers)
+
+    async def _reconciler(self, scraper: InvariantScraper) -> Reconciler:
+        settings = self.settings
+        installation = Installation(
+            settings.version,
+            settings.image_registry,
+            settings.store_registry,
+            settings.namespace,
+            settings.image_pull_secrets,
+        )
+        return Reconciler(
+            self.client,
+            self.cache,
+            Renderer(Helm(executable=settings.helm), settings.charts / "platform"),
+            await load_master_key(self.client, settings.namespace),
+            installation,
+            EventRecorder(self.client, settings.identity),
+            lambda: datetime.now(UTC),
+            scraper.results,
+        )
+
+
+async def _wait(event: asyncio.Event) -> None:
+    await event.wait()
+
+
+async def _first_of(*coroutines: Coroutine[None, None, None]) -> None:
+    """Runs all until one ends, then cancels the others. Raises the error of the one that ended."""
+    tasks = [asyncio.create_task(one) for one in coroutines]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

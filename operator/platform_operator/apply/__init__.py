@@ -1,0 +1,1 @@
+"""Carries a plan out: server-side apply, pruning, and the stored inventory."""

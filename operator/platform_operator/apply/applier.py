@@ -1,0 +1,107 @@
+"""Applies and prunes the objects of a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TypeGuard
+
+from platform_operator import metrics
+from platform_operator.api.kinds import (
+    CHILD_KINDS,
+    CHILD_LABELS,
+    HANDOVER_MANAGER,
+    Kind,
+    Manifest,
+    ObjectId,
+    PlatformKey,
+)
+from platform_operator.cache.observed import ObservedObject, ObservedState, Workload, observe
+from platform_operator.cache.store import Cache
+from platform_operator.client import KubernetesClient
+from platform_operator.errors import ApiError
+from platform_operator.plan.inventory import DesiredObject
+from platform_operator.plan.readiness import Refusal
+
+
+async def apply_object(
+    client: KubernetesClient, cache: Cache, key: PlatformKey, desired: DesiredObject
+) -> ObservedObject | Refusal | None:
+    """Applies one object and stores the answer in the cache.
+
+    Returns None if the object is not the operator's and was left alone. Raises ApiError if a retry may succeed.
+    """
+    kind = CHILD_KINDS[desired.id.kind]
+    try:
+        known = cache.children(key).get(desired.id)
+        if known is None and desired.id.kind == "Secret" and await _is_foreign_secret(client, cache, key, desired.id):
+            return None
+        manifest = desired.manifest
+        if known is not None and gives_up_replicas(known.state, manifest):
+            handover = _replicas_only(manifest, known.state)
+            await client.apply(kind, key.namespace, handover, manager=HANDOVER_MANAGER)
+        answer = await _apply(client, kind, key, manifest, exists=known is not None)
+    except ApiError as error:
+        if error.transient:
+            raise
+        return Refusal(desired.id, error)
+    seen = observe(answer)
+    cache.store(key, seen)
+    return seen
+
+
+async def _apply(
+    client: KubernetesClient, kind: Kind, key: PlatformKey, manifest: Manifest, *, exists: bool
+) -> Manifest:
+    """Applies a manifest; if it is refused as invalid, overwrites the spec first.
+
+    Apply merges lists by key: if another writer changed the number of a Service's port, that port would stay beside the
+    operator's port of the same name, which is invalid.
+    """
+    try:
+        return await client.apply(kind, key.namespace, manifest)
+    except ApiError as error:
+        if not (error.invalid and exists and "spec" in manifest):
+            raise
+    await client.overwrite(kind, key.namespace, manifest["metadata"]["name"], {"spec": manifest["spec"]})
+    return await client.apply(kind, key.namespace, manifest)
+
+
+async def _is_foreign_secret(client: KubernetesClient, cache: Cache, key: PlatformKey, identity: ObjectId) -> bool:
+    """Returns whether a Secret of that name exists without the operator's labels, so that no watch shows it."""
+    stored = await client.get(CHILD_KINDS["Secret"], key.namespace, identity.name)
+    if stored is None or _has_child_labels(stored):
+        return False
+    cache.store(key, observe(stored))
+    return True
+
+
+def _has_child_labels(manifest: Manifest) -> bool:
+    labels = manifest["metadata"].get("labels") or {}
+    return all(labels.get(name) == value for name, value in CHILD_LABELS.items())
+
+
+def gives_up_replicas(state: ObservedState, manifest: Manifest) -> TypeGuard[Workload]:
+    """Returns whether applying the manifest would remove the number of pods.
+
+    A field is removed when its only owner no longer applies it: a Deployment handed over to its autoscaler would fall
+    back to one pod. So another field manager takes the number first, until the autoscaler changes it (as Kubernetes
+    advises: https://kubernetes.io/docs/reference/using-api/server-side-apply/#transferring-ownership).
+    """
+    return isinstance(state, Workload) and state.owns_replicas and "replicas" not in manifest["spec"]
+
+
+def _replicas_only(manifest: Manifest, workload: Workload) -> Manifest:
+    return {
+        "apiVersion": manifest["apiVersion"],
+        "kind": manifest["kind"],
+        "metadata": {"name": manifest["metadata"]["name"]},
+        "spec": {"replicas": workload.desired},
+    }
+
+
+async def prune(client: KubernetesClient, cache: Cache, key: PlatformKey, leftovers: Iterable[ObservedObject]) -> None:
+    """Deletes objects that the spec no longer needs. Raises ApiError."""
+    for seen in leftovers:
+        metrics.PRUNES.labels(seen.id.kind).inc()
+        await client.delete(CHILD_KINDS[seen.id.kind], key.namespace, seen.id.name, seen.uid)
+        cache.remove(key, seen.id, seen.version + 1)  # the deletion's own version is not known, only that it is higher

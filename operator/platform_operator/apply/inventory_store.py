@@ -1,0 +1,74 @@
+"""Stores the inventory of a platform in a ConfigMap."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from platform_operator.api.kinds import (
+    CHILD_KINDS,
+    CHILD_LABELS,
+    LABEL_COMPONENT,
+    LABEL_INSTANCE,
+    LABEL_NAME,
+    Manifest,
+    ObjectId,
+    PlatformKey,
+    owner_reference,
+)
+from platform_operator.cache.observed import Children, Platform, StoredData, observe, state_of
+from platform_operator.cache.store import Cache
+from platform_operator.client import KubernetesClient
+from platform_operator.plan.inventory import Inventory
+
+
+def inventory_id(key: PlatformKey) -> ObjectId:
+    """Names the ConfigMap. It is not `<platform>-inventory`, since that is a service."""
+    return ObjectId("ConfigMap", f"{key.name}-applied")
+
+
+def read_inventory(key: PlatformKey, observed: Children) -> Inventory:
+    state = state_of(inventory_id(key), observed)
+    return Inventory.load(state.data) if isinstance(state, StoredData) else Inventory()
+
+
+async def write_inventory(client: KubernetesClient, cache: Cache, platform: Platform, inventory: Inventory) -> None:
+    """Writes the inventory if the stored one differs. Raises ApiError."""
+    key = platform.key
+    if is_stored(platform, inventory, cache.children(key)):
+        return
+    manifest = _manifest(platform, inventory)
+    cache.store(key, observe(await client.apply(CHILD_KINDS["ConfigMap"], key.namespace, manifest)))
+
+
+def is_stored(platform: Platform, inventory: Inventory, observed: Children) -> bool:
+    """Returns whether the stored ConfigMap is as it should be.
+
+    Its fields are compared, since it cannot hold its own digest.
+    """
+    state = state_of(inventory_id(platform.key), observed)
+    manifest = _manifest(platform, inventory)
+    return (
+        isinstance(state, StoredData)
+        and state.data == manifest["data"]
+        and _includes(state.labels, manifest["metadata"]["labels"])
+        and platform.uid in state.owners
+    )
+
+
+def _includes(labels: Mapping[str, str], required: Mapping[str, str]) -> bool:
+    return all(labels.get(name) == value for name, value in required.items())
+
+
+def _manifest(platform: Platform, inventory: Inventory) -> Manifest:
+    key = platform.key
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {
+            "name": inventory_id(key).name,
+            "namespace": key.namespace,
+            "labels": {**CHILD_LABELS, LABEL_NAME: "applied", LABEL_INSTANCE: key.name, LABEL_COMPONENT: "applied"},
+            "ownerReferences": [owner_reference(key, platform.uid)],
+        },
+        "data": inventory.dump(),
+    }

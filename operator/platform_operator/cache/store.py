@@ -1,0 +1,79 @@
+"""The cache of platforms and children, as seen last by the informers or in answers to the operator's writes. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+
+from platform_operator.api.kinds import ObjectId, PlatformKey
+from platform_operator.cache.observed import ObservedObject, Platform
+
+
+@dataclass
+class Cache:
+    """The newest known version of every platform and child. An older version never replaces a newer one."""
+
+    platforms: dict[PlatformKey, Platform] = field(default_factory=dict)
+    _children: dict[PlatformKey, dict[ObjectId, ObservedObject]] = field(default_factory=dict)
+    _tombstones: dict[tuple[PlatformKey, ObjectId | None], int] = field(default_factory=dict)
+    """Versions at which objects were deleted while a list was under way, so that an older list does not bring them
+    back. A deletion has a version of its own: an object that is read at that very version has only lost the label that
+    the watches select by."""
+
+    def children(self, key: PlatformKey) -> dict[ObjectId, ObservedObject]:
+        return dict(self._children.get(key, {}))
+
+    def store_platform(self, platform: Platform) -> None:
+        key, known = platform.key, self.platforms.get(platform.key)
+        if (known is None or known.version < platform.version) and not self._is_deleted(key, None, platform.version):
+            self.platforms[key] = platform
+
+    def remove_platform(self, key: PlatformKey, version: int) -> None:
+        self._tombstones[key, None] = version
+        known = self.platforms.get(key)
+        if known is not None and known.version <= version:
+            del self.platforms[key]
+
+    def store(self, key: PlatformKey, seen: ObservedObject) -> None:
+        """Stores a child unless a newer version is known: an event may be older than the answer to the operator's own
+        write."""
+        children = self._children.setdefault(key, {})
+        known = children.get(seen.id)
+        if (known is None or known.version < seen.version) and not self._is_deleted(key, seen.id, seen.version):
+            children[seen.id] = seen
+
+    def remove(self, key: PlatformKey, identity: ObjectId, version: int) -> None:
+        self._tombstones[key, identity] = version
+        children = self._children.get(key, {})
+        known = children.get(identity)
+        if known is not None and known.version <= version:
+            del children[identity]
+        if not children:
+            self._children.pop(key, None)
+
+    def _is_deleted(self, key: PlatformKey, identity: ObjectId | None, version: int) -> bool:
+        return self._tombstones.get((key, identity), -1) > version
+
+    def remove_unlisted_platforms(self, listed: Iterable[PlatformKey], version: int, namespace: str | None) -> None:
+        """Removes the platforms that a list of that version and namespace (None: all) does not contain."""
+        for key in {key for key, known in self.platforms.items() if known.version <= version} - set(listed):
+            if namespace in (None, key.namespace):
+                self.remove_platform(key, version)
+
+    def remove_unlisted(
+        self, kind: str, listed: Collection[tuple[PlatformKey, ObjectId]], version: int, namespace: str | None
+    ) -> None:
+        """Removes the children of a kind that a list of that version and namespace (None: all) does not contain."""
+        unlisted = [
+            (key, identity)
+            for key, children in self._children.items()
+            if namespace in (None, key.namespace)
+            for identity, known in children.items()
+            if identity.kind == kind and known.version <= version and (key, identity) not in listed
+        ]
+        for key, identity in unlisted:
+            self.remove(key, identity, version)
+
+    def clear_tombstones(self) -> None:
+        """Forgets deletions. Called after a full round of lists, when no list older than these deletions can arrive."""
+        self._tombstones.clear()

@@ -1,0 +1,136 @@
+"""The Kubernetes client: the few verbs that the operator needs, on plain dictionaries, each with a deadline."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from typing import Any
+
+import aiohttp
+from kubernetes.aio import config
+from kubernetes.aio.client.api_client import ApiClient
+from kubernetes.aio.client.configuration import Configuration
+
+from platform_operator.api.kinds import FIELD_MANAGER, Kind, Manifest
+from platform_operator.errors import ApiError
+
+WRITE_TIMEOUT = 4.0
+"""Seconds. `leader_election` relies on it: a write that begins while the Lease is valid ends before the Lease does."""
+READ_TIMEOUT = 30.0
+"""Seconds."""
+
+_APPLY = "application/apply-patch+yaml"
+_MERGE = "application/merge-patch+json"
+_JSON = "application/json"
+
+
+async def connect() -> ApiClient:
+    """Connects to the cluster that the process runs in, or else to the one that KUBECONFIG names."""
+    configuration = Configuration()
+    if "KUBERNETES_SERVICE_HOST" in os.environ:
+        config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+    else:
+        path = os.environ.get("KUBECONFIG", config.KUBE_CONFIG_DEFAULT_LOCATION)
+        await config.load_kube_config(path, client_configuration=configuration)  # type: ignore[no-untyped-call]
+    client = ApiClient(configuration)
+    client.user_agent = FIELD_MANAGER  # tells writers apart in the audit log
+    return client
+
+
+class KubernetesClient:
+    """Reads and writes Kubernetes objects. Every method raises ApiError.
+
+    Every write first calls `require_leadership`, which raises LeadershipLostError in a process that lost its Lease.
+    """
+
+    def __init__(self, client: ApiClient, require_leadership: Callable[[], None]) -> None:
+        self._client = client
+        self._require_leadership = require_leadership
+
+    async def list(self, kind: Kind, namespace: str | None, selector: str = "") -> tuple[list[Manifest], int]:
+        """Returns the objects and the resource version of the list."""
+        answer = await self._call("GET", kind.path(namespace), {"labelSelector": selector} if selector else {})
+        return answer["items"], int(answer["metadata"]["resourceVersion"])
+
+    async def get(self, kind: Kind, namespace: str, name: str) -> Manifest | None:
+        try:
+            return await self._call("GET", kind.path(namespace, name))
+        except ApiError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    async def apply(
+        self, kind: Kind, namespace: str, manifest: Manifest, subresource: str = "", manager: str = FIELD_MANAGER
+    ) -> Manifest:
+        """Applies on the server's side.
+
+        Forced, since the operator is the authority on the fields it states, and on no other.
+        """
+        path = kind.path(namespace, manifest["metadata"]["name"]) + (f"/{subresource}" if subresource else "")
+        return await self._write("PATCH", path, {"fieldManager": manager, "force": "true"}, manifest, _APPLY)
+
+    async def overwrite(self, kind: Kind, namespace: str, name: str, fields: Manifest) -> None:
+        """Sends a JSON merge patch (RFC 7386): it replaces lists whole, where applying merges them item by item."""
+        await self._write("PATCH", kind.path(namespace, name), {"fieldManager": FIELD_MANAGER}, fields, _MERGE)
+
+    async def create(self, kind: Kind, namespace: str, manifest: Manifest) -> Manifest:
+        return await self._write("POST", kind.path(namespace), {"fieldManager": FIELD_MANAGER}, manifest)
+
+    async def replace(self, kind: Kind, namespace: str, manifest: Manifest) -> Manifest:
+        """Replaces an object under optimistic locking: fails with 409 if it was written after `manifest` was read."""
+        path = kind.path(namespace, manifest["metadata"]["name"])
+        return await self._write("PUT", path, {"fieldManager": FIELD_MANAGER}, manifest)
+
+    async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> None:
+        """Deletes the object of that uid, not a later one of the same name. Succeeds if the object is already gone."""
+        body = {"propagationPolicy": "Background", "preconditions": {"uid": uid}}
+        try:
+            await self._write("DELETE", kind.path(namespace, name), {}, body)
+        except ApiError as error:
+            if error.status not in (404, 409):
+                raise
+
+    async def _write(
+        self, verb: str, path: str, query: dict[str, str], body: Manifest, content_type: str = _JSON
+    ) -> Manifest:
+        self._require_leadership()
+        return await self._call(verb, path, query, body, content_type, WRITE_TIMEOUT)
+
+    async def _call(
+        self,
+        verb: str,
+        path: str,
+        query: dict[str, str] | None = None,
+        body: Manifest | None = None,
+        content_type: str = _JSON,
+        seconds: float = READ_TIMEOUT,
+    ) -> Manifest:
+        request = await self._client.param_serialize(
+            verb,
+            path,
+            query_params=list((query or {}).items()),
+            header_params={"Accept": _JSON, "Content-Type": content_type},
+            auth_settings=["BearerToken"],
+        )
+        method, url, headers = request[:3]
+        deadline = aiohttp.ClientTimeout(total=seconds)
+        try:
+            response = await self._client.call_api(method, url, headers, body, _request_timeout=deadline)
+            text = await response.read()  # type: ignore[no-untyped-call]
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise ApiError(0, "Unreachable", f"the API server did not answer {verb} {path}: {error!r}") from error
+        answer = _parse(text)
+        if response.status >= 400:
+            message = answer.get("message") or text[:200].decode(errors="replace")
+            raise ApiError(response.status, answer.get("reason", ""), message)
+        return answer
+
+
+def _parse(text: bytes) -> dict[str, Any]:
+    try:
+        answer = json.loads(text)
+    except ValueError:
+        return {}  # a proxy's error page rather than the API server's answer: the status code is enough
+    return answer if isinstance(answer, dict) else {}

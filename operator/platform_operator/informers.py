@@ -1,0 +1,152 @@
+"""Informers: Kopf's watches and lists fill the cache and enqueue the platforms that changed. They do nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import kopf
+
+from platform_operator.api.kinds import CHILD_KINDS, CHILD_LABELS, PLATFORM, Kind, Manifest, PlatformKey
+from platform_operator.cache.observed import object_id, observe, observe_platform, platform_of
+from platform_operator.cache.store import Cache
+from platform_operator.client import KubernetesClient
+from platform_operator.errors import ApiError
+
+logger = logging.getLogger(__name__)
+
+SELECTOR = ",".join(f"{name}={value}" for name, value in sorted(CHILD_LABELS.items()))
+
+
+@dataclass
+class Informers:
+    """Keeps the cache current and passes the key of each platform that changed to `enqueue`."""
+
+    client: KubernetesClient
+    cache: Cache
+    enqueue: Callable[[PlatformKey], None]
+    namespaces: tuple[str, ...]
+    identity: str
+
+    async def run(self) -> None:
+        """Watches until a signal tells Kopf to stop. Raises the error of a task that failed."""
+        tasks = await kopf.spawn_tasks(
+            registry=self.registry(),
+            settings=kopf_settings(),
+            identity=self.identity,  # type: ignore[arg-type]  # private to Kopf; without one it calls getpwuid
+            standalone=True,
+            clusterwide=not self.namespaces,
+            namespaces=self.namespaces,
+        )
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:  # rather than kopf.run_tasks, which would wait for the operator's other tasks as if they were Kopf's
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def registry(self) -> kopf.OperatorRegistry:
+        """Registers `on.event` handlers only: every other kind of handler writes annotations or finalizers."""
+        registry = kopf.OperatorRegistry()
+        kopf.on.login(registry=registry)(log_in)
+        kopf.on.event(*_resource(PLATFORM), registry=registry, id="platform")(self.on_platform)
+        for kind in CHILD_KINDS.values():
+            kopf.on.event(*_resource(kind), registry=registry, id=kind.plural, labels=CHILD_LABELS)(self.on_child)
+        return registry
+
+    async def on_platform(self, type: str | None, body: Any, **_: Any) -> None:  # noqa: A002  # Kopf's name
+        manifest = as_manifest(body)
+        platform = observe_platform(manifest)
+        if type == "DELETED":
+            self.cache.remove_platform(platform.key, platform.version)
+        else:
+            self.cache.store_platform(platform)
+        self.enqueue(platform.key)
+
+    async def on_child(self, type: str | None, body: Any, **_: Any) -> None:  # noqa: A002  # Kopf's name
+        manifest = as_manifest(body)
+        key = platform_of(manifest)
+        if type == "DELETED":
+            self.cache.remove(key, object_id(manifest), int(manifest["metadata"]["resourceVersion"]))
+        else:
+            self._store(key, manifest)
+        self.enqueue(key)
+
+    def _store(self, key: PlatformKey, manifest: Manifest) -> None:
+        """Stores a child.
+
+        Anyone who may write in a namespace can make a malformed one: it must not stop the work on all others, so it is
+        logged and skipped.
+        """
+        try:
+            self.cache.store(key, observe(manifest))
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            logger.warning("cannot read %s: %r", object_id(manifest), error, extra={"platform": str(key)})
+
+    async def resync(self) -> None:
+        """Compares the cache with lists and enqueues every platform, also those that are gone.
+
+        Needed since Kopf lists again after a watch lost its place, but does not report what was deleted. Raises
+        ApiError.
+        """
+        for namespace in self.namespaces or (None,):
+            await self._resync_platforms(namespace)
+            for kind in CHILD_KINDS.values():
+                await self._resync_children(kind, namespace)
+        self.cache.clear_tombstones()
+        for key in tuple(self.cache.platforms):
+            self.enqueue(key)
+
+    async def _resync_platforms(self, namespace: str | None) -> None:
+        manifests, version = await self.client.list(PLATFORM, namespace)
+        listed, known = [observe_platform(manifest) for manifest in manifests], set(self.cache.platforms)
+        for platform in listed:
+            self.cache.store_platform(platform)
+        self.cache.remove_unlisted_platforms((platform.key for platform in listed), version, namespace)
+        for gone in known.difference(self.cache.platforms):
+            self.enqueue(gone)
+
+    async def _resync_children(self, kind: Kind, namespace: str | None) -> None:
+        try:
+            manifests, version = await self.client.list(kind, namespace, SELECTOR)
+        except ApiError as error:
+            if error.status == 404 and kind.optional:
+                return
+            raise
+        listed = set()
+        for manifest in manifests:
+            manifest |= {"kind": kind.kind, "apiVersion": kind.api_version}  # lists leave them out
+            key = platform_of(manifest)
+            self._store(key, manifest)
+            listed.add((key, object_id(manifest)))
+        self.cache.remove_unlisted(kind.kind, listed, version, namespace)
+
+
+async def log_in(settings: kopf.OperatorSettings, **_: Any) -> kopf.ConnectionInfo | None:
+    """Uses the pod's service account, or else KUBECONFIG, without importing the synchronous Kubernetes client."""
+    return kopf.login_with_service_account(settings=settings) or kopf.login_with_kubeconfig(settings=settings)
+
+
+def kopf_settings() -> kopf.OperatorSettings:
+    settings = kopf.OperatorSettings()
+    settings.posting.enabled = False  # the operator creates its own Events
+    settings.scanning.disabled = True  # would need the right to watch every namespace and CRD of the cluster
+    settings.watching.chunk_size = 200
+    for kind in CHILD_KINDS.values():
+        settings.watching.label_selectors[_resource(kind)] = SELECTOR
+    logging.getLogger("kopf").setLevel(logging.WARNING)
+    return settings
+
+
+def as_manifest(body: Any) -> Manifest:
+    """Returns the API server's own JSON, of which Kopf passes a read-only view."""
+    return dict(body)
+
+
+def _resource(kind: Kind) -> tuple[str, str, str]:
+    return kind.group, kind.api_version.rpartition("/")[2], kind.plural

@@ -1,0 +1,99 @@
+"""The rows of `status.invariants`: one for each invariant of each source. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from platform_operator.api.conditions import ConditionReason, InvariantState
+from platform_operator.invariants.scrape_results import STALE_AFTER, ScrapeResult, ServiceMetrics
+
+MAX_LAG = 60.0
+"""Seconds that an event may wait to be published. The relay looks every second."""
+
+EVENTS_PUBLISHED = "events_published"
+EVENTS_CONSUMED = "events_consumed"
+ALL_INVARIANTS = "all"
+"""Stands for a source's invariants while their names are not known."""
+MUST_EXPORT = ("inventory", "payment")
+"""Services that have invariants in every version: if one exports none, that is Unknown rather than fine."""
+
+Row = Mapping[str, Any]
+"""One item of `status.invariants`, as stored."""
+
+
+def invariant_rows(
+    stored: Sequence[Row], results: Mapping[str, ScrapeResult], sources: Iterable[str], now: float
+) -> list[Row]:
+    """Returns the rows of all sources.
+
+    While scraping a source fails its stored rows stand; after STALE_AFTER they are Unknown.
+    """
+    return [
+        row
+        for source in sources
+        for row in _rows_of(source, [row for row in stored if row["service"] == source], results.get(source), now)
+    ]
+
+
+def _rows_of(source: str, stored: list[Row], result: ScrapeResult | None, now: float) -> Iterable[Row]:
+    if result is not None and result.metrics is not None:
+        return _current(source, result.metrics)
+    if result is None or now - result.since < STALE_AFTER:
+        return stored or [_unknown(source, ALL_INVARIANTS, ConditionReason.NOT_READ_YET)]
+    names = [row["name"] for row in stored] or [ALL_INVARIANTS]
+    return [_unknown(source, name, result.failure) for name in names]
+
+
+def _current(source: str, metrics: ServiceMetrics) -> Iterator[Row]:
+    for name, count in sorted(metrics.violations.items()):
+        yield _counted(source, name, count, ConditionReason.INVARIANT_BROKEN, f"{count} {_plural(count)} it")
+    if not metrics.violations and source in MUST_EXPORT:
+        yield _unknown(source, ALL_INVARIANTS, ConditionReason.NOT_EXPORTED)
+    if metrics.lag is not None:
+        yield _published(source, metrics.lag)
+    if metrics.dead_letters is not None:
+        counts = {queue: count for queue, count in sorted(metrics.dead_letters.items()) if count}
+        text = ", ".join(f"{queue} holds {count}" for queue, count in counts.items())
+        yield _counted(source, EVENTS_CONSUMED, sum(counts.values()), ConditionReason.DEAD_LETTERS, text)
+
+
+def _plural(count: int) -> str:
+    return "row breaks" if count == 1 else "rows break"
+
+
+def _counted(source: str, name: str, count: int, reason: ConditionReason, text: str) -> Row:
+    row = _broken(source, name, reason, text) if count else _holds(source, name)
+    return {**row, "violations": count}
+
+
+def _published(source: str, lag: float) -> Row:
+    """The message leaves the lag out, since it changes all the time."""
+    if lag <= MAX_LAG:
+        return _holds(source, EVENTS_PUBLISHED)
+    text = f"events wait longer than {MAX_LAG:.0f} s to be published"
+    return _broken(source, EVENTS_PUBLISHED, ConditionReason.EVENTS_WAIT, text)
+
+
+def _holds(source: str, name: str) -> Row:
+    return {"service": source, "name": name, "state": InvariantState.HOLDS.value}
+
+
+def _broken(source: str, name: str, reason: ConditionReason, text: str) -> Row:
+    return _row(source, name, InvariantState.BROKEN, reason, text)
+
+
+def _unknown(source: str, name: str, reason: ConditionReason) -> Row:
+    return _row(source, name, InvariantState.UNKNOWN, reason, _UNKNOWN_MESSAGES[reason])
+
+
+def _row(source: str, name: str, state: InvariantState, reason: ConditionReason, text: str) -> Row:
+    return {"service": source, "name": name, "state": state.value, "reason": reason.value, "message": text}
+
+
+_UNKNOWN_MESSAGES = {
+    ConditionReason.NOT_READ_YET: "its metrics have not been read yet",
+    ConditionReason.UNREACHABLE: "its metrics cannot be read",
+    ConditionReason.NOT_CHECKED: "it has not checked its invariants for some time",
+    ConditionReason.NOT_EXPORTED: "it exports no invariants",
+}

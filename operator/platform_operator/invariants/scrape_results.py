@@ -1,0 +1,104 @@
+"""The metrics that services and broker export about a shop's invariants, and the result of scraping them. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
+
+from platform_operator.api.conditions import ConditionReason
+from platform_operator.api.spec import WITH_DATABASE, Spec
+
+VIOLATIONS = "business_invariant_violations"
+CHECKED = "business_invariants_checked_timestamp_seconds"
+PAUSE = "business_invariants_pause_seconds"
+LAG = "outbox_lag_seconds"
+QUEUE_MESSAGES = "rabbitmq_detailed_queue_messages"
+
+BROKER = "rabbitmq"
+_MISSED_CHECKS = 5
+STALE_AFTER = _MISSED_CHECKS * 30.0
+"""Seconds: five of the services' own check intervals. For so long the last known state stands without being confirmed,
+since a pod that is replaced, or an operator that has just started, breaks no invariant."""
+
+
+@dataclass(frozen=True)
+class ServiceMetrics:
+    """The metrics of one source. None: the source does not export that metric."""
+
+    violations: Mapping[str, int] = field(default_factory=dict)
+    """Rows that break each invariant."""
+    checked: float | None = None
+    """When the service last checked, in seconds of the epoch; 0: not yet."""
+    lag: float | None = None
+    """Age of the oldest event that is not yet published, in seconds."""
+    dead_letters: Mapping[str, int] | None = None
+    """Events that no consumer could handle, by dead-letter queue."""
+    pause: float | None = None
+    """Seconds that the service waits between two checks."""
+
+
+@dataclass(frozen=True)
+class ScrapeResult:
+    """The newest result of scraping a source: its metrics, or why there are none and since when."""
+
+    since: float
+    """When the metrics were scraped, or when scraping began to fail, in seconds of the epoch."""
+    metrics: ServiceMetrics | None = None
+    failure: ConditionReason = ConditionReason.NOT_READ_YET
+
+
+def sources(spec: Spec) -> tuple[str, ...]:
+    """Returns the components that are scraped. An external broker is not."""
+    return (*WITH_DATABASE, BROKER) if spec.broker.provider == "builtin" else WITH_DATABASE
+
+
+def parse_metrics(text: str) -> ServiceMetrics:
+    """Parses the relevant part of a Prometheus exposition. Raises ValueError if it is malformed."""
+    relevant = "".join(
+        line + "\n" for line in text.splitlines() if line.startswith((VIOLATIONS, CHECKED, PAUSE, LAG, QUEUE_MESSAGES))
+    )
+    try:
+        samples = [sample for family in text_string_to_metric_families(relevant) for sample in family.samples]
+    except IndexError as error:  # raised by the parser for a label without a name
+        raise ValueError("not a Prometheus exposition") from error
+    finite = [sample for sample in samples if math.isfinite(sample.value)]
+    queues = _by_label(finite, QUEUE_MESSAGES, "queue")
+    return ServiceMetrics(
+        violations=_by_label(finite, VIOLATIONS, "invariant"),
+        checked=_first(finite, CHECKED),
+        lag=_first(finite, LAG),
+        dead_letters={queue: count for queue, count in queues.items() if queue.endswith(".dead")} if queues else None,
+        pause=_first(finite, PAUSE),
+    )
+
+
+def _by_label(samples: Iterable[Sample], name: str, label: str) -> dict[str, int]:
+    return {s.labels[label]: int(s.value) for s in samples if s.name == name and s.labels.get(label)}
+
+
+def _first(samples: Iterable[Sample], name: str) -> float | None:
+    return next((sample.value for sample in samples if sample.name == name), None)
+
+
+def next_result(previous: ScrapeResult | None, metrics: ServiceMetrics | None, now: float) -> ScrapeResult:
+    """Returns the result of one more scrape. `metrics` is None if the source could not be reached.
+
+    Times are the epoch's.
+    """
+    failure = _failure(metrics, now)
+    if failure is None:
+        return ScrapeResult(now, metrics)
+    failed_before = previous is not None and previous.metrics is None
+    return ScrapeResult(previous.since if previous and failed_before else now, None, failure)
+
+
+def _failure(metrics: ServiceMetrics | None, now: float) -> ConditionReason | None:
+    if metrics is None:
+        return ConditionReason.UNREACHABLE
+    if metrics.checked is not None and now - metrics.checked > max(STALE_AFTER, _MISSED_CHECKS * (metrics.pause or 0)):
+        return ConditionReason.NOT_CHECKED
+    return None

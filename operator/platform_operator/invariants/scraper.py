@@ -1,0 +1,154 @@
+"""Scrapes the invariants of every platform periodically, and enqueues a platform when they change."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+
+import aiohttp
+
+from platform_operator import metrics
+from platform_operator.api.kinds import ObjectId, PlatformKey
+from platform_operator.api.spec import Spec, parse
+from platform_operator.cache.observed import Platform, ServiceAddress, state_of
+from platform_operator.cache.store import Cache
+from platform_operator.errors import InvalidSpecError, ScrapeError
+from platform_operator.invariants.rows import invariant_rows
+from platform_operator.invariants.scrape_results import (
+    BROKER,
+    CHECKED,
+    LAG,
+    PAUSE,
+    VIOLATIONS,
+    ScrapeResult,
+    ServiceMetrics,
+    next_result,
+    parse_metrics,
+    sources,
+)
+
+logger = logging.getLogger(__name__)
+
+INTERVAL = 30.0
+"""Seconds between two scrapes, as often as the services check."""
+TIMEOUT = 3.0
+"""Seconds."""
+MAX_CONCURRENT = 16
+MAX_BYTES = 1 << 20
+"""Bytes of a response. That of a service has a thousandth of it, since it is asked for these metrics alone."""
+
+Fetch = Callable[[str], Awaitable[str]]
+"""Returns the text at a URL. Raises ScrapeError."""
+
+
+@dataclass
+class InvariantScraper:
+    """Holds the newest scrape result of every source of every platform.
+
+    `clock` is the epoch's, since services export such times.
+    """
+
+    cache: Cache
+    enqueue: Callable[[PlatformKey], None]
+    fetch: Fetch
+    clock: Callable[[], float]
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    _results: dict[PlatformKey, dict[str, ScrapeResult]] = field(init=False, default_factory=dict)
+    _slots: asyncio.Semaphore = field(init=False, default_factory=lambda: asyncio.Semaphore(MAX_CONCURRENT))
+
+    def results(self, key: PlatformKey) -> Mapping[str, ScrapeResult]:
+        """Returns the newest result of each source of a platform."""
+        return self._results.get(key, {})
+
+    async def run(self) -> None:
+        """Scrapes for ever, once in each INTERVAL."""
+        while True:
+            began = self.clock()
+            await self.scrape_all()
+            await self.sleep(max(1.0, INTERVAL - (self.clock() - began)))
+
+    async def scrape_all(self) -> None:
+        """Scrapes all platforms once and forgets those that are gone."""
+        platforms = [platform for platform in self.cache.platforms.values() if not platform.deleting]
+        gone = self._results.keys() - {platform.key for platform in platforms}
+        for key in gone:
+            del self._results[key]
+        await asyncio.gather(*(self._scrape_platform(platform) for platform in platforms))
+
+    async def _scrape_platform(self, platform: Platform) -> None:
+        try:
+            spec = parse(platform.spec)
+        except InvalidSpecError:
+            return  # the reconcile reports it
+        key, names = platform.key, sources(spec)
+        answers = await asyncio.gather(*(self._scrape(key, source) for source in names))
+        before, now = self.results(key), self.clock()
+        results = {
+            source: next_result(before.get(source), answer, now) for source, answer in zip(names, answers, strict=True)
+        }
+        self._results[key] = results
+        self._enqueue_if_changed(key, results, spec, now)
+
+    def _enqueue_if_changed(
+        self, key: PlatformKey, results: Mapping[str, ScrapeResult], spec: Spec, now: float
+    ) -> None:
+        platform = self.cache.platforms.get(key)  # as stored now, not as stored when the scrape began
+        if platform is None:
+            return
+        stored = platform.status.get("invariants", [])
+        if invariant_rows(stored, results, sources(spec), now) != stored:
+            self.enqueue(key)
+
+    async def _scrape(self, key: PlatformKey, source: str) -> ServiceMetrics | None:
+        async with self._slots:
+            try:
+                scraped = parse_metrics(await self.fetch(self._url(key, source)))
+            except (ScrapeError, ValueError) as error:
+                metrics.SCRAPES.labels("failed").inc()
+                logger.debug("cannot read metrics: %s", error, extra={"platform": str(key), "source": source})
+                return None
+        metrics.SCRAPES.labels("read").inc()
+        return scraped
+
+    def _url(self, key: PlatformKey, source: str) -> str:
+        """Returns a URL at the Service's address.
+
+        Any ready pod will do, since all of a service's pods check the same database.
+        """
+        service = state_of(ObjectId("Service", f"{key.name}-{source}"), self.cache.children(key))
+        if not isinstance(service, ServiceAddress) or "metrics" not in service.ports:
+            raise ScrapeError(f"Service {key.name}-{source} has no address yet")
+        host = f"[{service.ip}]" if ":" in service.ip else service.ip
+        return f"http://{host}:{service.ports['metrics']}{_PATHS.get(source, _SERVICE_PATH)}"
+
+
+_SERVICE_PATH = "/metrics?" + "&".join(f"name[]={name}" for name in (VIOLATIONS, CHECKED, PAUSE, LAG))
+_PATHS = {BROKER: "/metrics/detailed?family=queue_coarse_metrics"}
+
+
+def http_fetch(session: aiohttp.ClientSession) -> Fetch:
+    """Returns a Fetch that allows TIMEOUT seconds and MAX_BYTES, and follows no redirect."""
+
+    async def fetch(url: str) -> str:
+        try:
+            async with session.get(
+                url, timeout=aiohttp.ClientTimeout(total=TIMEOUT), allow_redirects=False
+            ) as response:
+                if response.status != 200:
+                    raise ScrapeError(f"{url} answers {response.status}")
+                return (await _bounded(response)).decode(errors="replace")
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise ScrapeError(f"{url} does not answer: {error!r}") from error
+
+    return fetch
+
+
+async def _bounded(response: aiohttp.ClientResponse) -> bytes:
+    body = bytearray()
+    async for chunk in response.content.iter_chunked(1 << 16):
+        body += chunk
+        if len(body) > MAX_BYTES:
+            raise ScrapeError(f"{response.url} answers more than {MAX_BYTES} bytes")
+    return bytes(body)

@@ -1,0 +1,81 @@
+"""Desired objects, and the inventory of those that were applied. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from platform_operator.api.kinds import Manifest, ObjectId
+from platform_operator.digests import digest
+
+
+@dataclass(frozen=True, slots=True)
+class DesiredObject:
+    """One object that the spec asks for. Waves are applied in the order of their numbers."""
+
+    id: ObjectId
+    wave: int
+    digest: str
+    json: str = field(default="", repr=False)
+    """The manifest: a tenth of the dictionary's size. Empty in a plan that is made from the inventory alone."""
+
+    @property
+    def manifest(self) -> Manifest:
+        manifest: Manifest = json.loads(self.json)
+        return manifest
+
+
+@dataclass(frozen=True, slots=True)
+class AppliedObject:
+    """The content that was applied under a name, and the digest of the fields that the operator owned afterwards."""
+
+    wave: int
+    digest: str
+    owned_digest: str
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """The objects that the operator applied.
+
+    It is stored in the cluster, so that after a restart nothing is rendered or applied again.
+    """
+
+    content_digest: str = ""
+    """Stands for everything that the objects were rendered from. Empty until all of them are applied."""
+    objects: Mapping[ObjectId, AppliedObject] = field(default_factory=dict)
+
+    def desired(self) -> tuple[DesiredObject, ...]:
+        """Returns the objects as they were applied, without their manifests."""
+        return tuple(DesiredObject(identity, one.wave, one.digest) for identity, one in self.objects.items())
+
+    def with_applied(self, desired: DesiredObject, owned_digest: str) -> Inventory:
+        applied = AppliedObject(desired.wave, desired.digest, owned_digest)
+        return replace(self, objects={**self.objects, desired.id: applied})
+
+    def for_content(self, content_digest: str, desired: Iterable[DesiredObject]) -> Inventory:
+        """Returns the inventory without what is no longer desired.
+
+        It has the digest only if all that is desired is applied.
+        """
+        digests = {one.id: one.digest for one in desired}
+        objects = {identity: one for identity, one in self.objects.items() if identity in digests}
+        complete = all(identity in objects and objects[identity].digest == digests[identity] for identity in digests)
+        return Inventory(content_digest if complete else "", objects)
+
+    def dump(self) -> dict[str, str]:
+        rows = [[*identity, one.wave, one.digest, one.owned_digest] for identity, one in sorted(self.objects.items())]
+        text = json.dumps(rows)
+        return {"content": self.content_digest, "objects": text, "checksum": digest([self.content_digest, text])}
+
+    @classmethod
+    def load(cls, data: Mapping[str, str]) -> Inventory:
+        """Returns an empty inventory if the data was changed: then everything is applied again, without effect."""
+        try:
+            if data["checksum"] != digest([data["content"], data["objects"]]):
+                return cls()
+            rows = json.loads(data["objects"])
+            return cls(data["content"], {ObjectId(kind, name): AppliedObject(*row) for kind, name, *row in rows})
+        except (KeyError, TypeError, ValueError):
+            return cls()

@@ -1,0 +1,65 @@
+"""Decides whether an object is ready, or blocks the waves after it. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from platform_operator.api.kinds import ObjectId
+from platform_operator.cache.observed import Autoscaler, Children, JobProgress, Workload, state_of
+from platform_operator.errors import ApiError
+from platform_operator.plan.inventory import DesiredObject
+
+
+@dataclass(frozen=True, slots=True)
+class Blocker:
+    """An object that is not ready, which blocks the waves after it.
+
+    One that has failed does not become ready by waiting.
+    """
+
+    id: ObjectId
+    wave: int
+    message: str
+    """Continues a sentence that begins with the object: `has 0 of 1 pods ready`."""
+    failed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An object that the API server refuses, however often it is sent."""
+
+    id: ObjectId
+    error: ApiError
+
+
+def blocker(desired: DesiredObject, observed: Children) -> Blocker | None:
+    """Returns why an applied object blocks the next wave, if it does."""
+    seen = observed[desired.id]
+    if seen.deleting:
+        return Blocker(desired.id, desired.wave, "is being deleted and will be created again")
+    match seen.state:
+        case Workload() as workload:
+            return _workload_blocker(desired, workload, required_pods(desired.id, workload, observed))
+        case JobProgress(complete=False, failure=failure):
+            return Blocker(desired.id, desired.wave, failure or "has not finished", failed=bool(failure))
+        case _:
+            return None
+
+
+def _workload_blocker(desired: DesiredObject, workload: Workload, required: int) -> Blocker | None:
+    if is_ready(workload, required):
+        return None
+    replacing = workload.total > 0 and (not workload.current or workload.updated < workload.total)
+    progress = "is replacing its pods" if replacing else f"has {workload.ready} of {required} pods ready"
+    return Blocker(desired.id, desired.wave, workload.failure or progress, failed=bool(workload.failure))
+
+
+def is_ready(workload: Workload, required: int) -> bool:
+    """Returns whether no pod of an older generation is left and enough new ones are ready."""
+    return workload.current and workload.updated >= workload.total and workload.ready >= required
+
+
+def required_pods(identity: ObjectId, workload: Workload, observed: Children) -> int:
+    """Returns the pods that have to be ready: an autoscaler's minimum, not what it adds above that."""
+    autoscaler = state_of(ObjectId("HorizontalPodAutoscaler", identity.name), observed)
+    return autoscaler.min_replicas if isinstance(autoscaler, Autoscaler) else workload.desired

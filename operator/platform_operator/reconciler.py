@@ -1,0 +1,259 @@
+"""Reconciles a platform: observe, plan, apply, report."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from platform_operator import metrics
+from platform_operator.api.kinds import LABEL_COMPONENT, LABEL_INSTANCE, PLATFORM, POD, ObjectId, PlatformKey
+from platform_operator.api.spec import Spec, parse
+from platform_operator.apply.applier import apply_object, prune
+from platform_operator.apply.inventory_store import inventory_id, is_stored, read_inventory, write_inventory
+from platform_operator.cache.observed import ObservedObject, Platform, observe_platform
+from platform_operator.cache.store import Cache
+from platform_operator.client import KubernetesClient
+from platform_operator.errors import ApiError, InvalidSpecError, RenderError, RenderTimeoutError
+from platform_operator.invariants.scrape_results import ScrapeResult
+from platform_operator.plan.changes import Change
+from platform_operator.plan.inventory import DesiredObject, Inventory
+from platform_operator.plan.planner import Plan, make_plan
+from platform_operator.plan.readiness import Refusal
+from platform_operator.render.renderer import Renderer
+from platform_operator.render.values import ChartValues, Installation, chart_values
+from platform_operator.secrets.credentials import credentials, protected_secrets
+from platform_operator.secrets.master_key import MasterKey
+from platform_operator.status.conditions import PassResult, degraded_part
+from platform_operator.status.diagnosis import diagnose
+from platform_operator.status.events import changed_conditions
+from platform_operator.status.platform_status import Snapshot, describe, status_manifest, store_profile
+from platform_operator.status.recorder import EventRecorder
+from platform_operator.workqueue import Requeue
+
+logger = logging.getLogger(__name__)
+
+RECHECK_INTERVAL = 30.0
+"""Seconds until a platform that has not converged is reconciled again: no event announces a passed deadline."""
+MAX_CONCURRENT_APPLIES = 8
+"""The limit over all platforms."""
+
+
+@dataclass
+class Reconciler:
+    """Brings platforms to the state that their specs describe, one pass at a time."""
+
+    client: KubernetesClient
+    cache: Cache
+    renderer: Renderer
+    master_key: MasterKey
+    installation: Installation
+    recorder: EventRecorder
+    now: Callable[[], datetime]
+    scrape_results: Callable[[PlatformKey], Mapping[str, ScrapeResult]]
+    """The newest scrape results of a platform's services."""
+    _apply_slots: asyncio.Semaphore = field(
+        init=False, default_factory=lambda: asyncio.Semaphore(MAX_CONCURRENT_APPLIES)
+    )
+    _blocked_since: dict[PlatformKey, tuple[int, datetime]] = field(init=False, default_factory=dict)
+    """The wave that blocks each platform, and since when."""
+
+    async def reconcile(self, key: PlatformKey) -> Requeue:
+        """Makes one pass over one platform: observe, plan, apply, report. Safe to stop anywhere and to repeat.
+
+        Raises ApiError if the pass has to be retried.
+        """
+        platform = self.cache.platforms.get(key)
+        if platform is None:
+            self._forget(key)
+            return Requeue.never()
+        if platform.deleting:
+            return Requeue.never()  # the garbage collector follows the owner references
+        spec, result = await self._converge(platform)
+        await self._report(platform, spec, result)
+        if isinstance(result.error, ApiError):
+            raise result.error
+        return Requeue.after(RECHECK_INTERVAL) if _may_change_without_event(result) else Requeue.never()
+
+    def _forget(self, key: PlatformKey) -> None:
+        """Forgets a platform that is gone.
+
+        The queue guarantees that no other pass over it is running, which would bring it back.
+        """
+        metrics.remove_platform(key)
+        self._blocked_since.pop(key, None)
+
+    async def _converge(self, platform: Platform) -> tuple[Spec | None, PassResult]:
+        spec = None
+        try:
+            spec = parse(platform.spec)
+            plan = self._plan_from_inventory(platform, spec)
+            if spec.paused or (plan is not None and plan.idle):
+                return spec, PassResult(plan)
+            return spec, await self._apply_waves(platform, spec)
+        except (ApiError, InvalidSpecError, RenderError) as error:
+            return spec, PassResult(error=error)
+
+    def _plan_from_inventory(self, platform: Platform, spec: Spec) -> Plan | None:
+        """Makes the plan without rendering, from what was applied before.
+
+        Returns None if the spec now asks for something else.
+        """
+        inventory = self._inventory(platform.key)
+        content = self.renderer.content_digest(platform.key, platform.uid, self._values(platform, spec))
+        if inventory.content_digest != content:
+            return None
+        if not is_stored(platform, inventory, self.cache.children(platform.key)):
+            return None
+        others = tuple(one for one in inventory.desired() if one.id.kind != "Secret")
+        return self._plan(platform, spec, (*self._credentials(platform, spec), *others), inventory)
+
+    async def _apply_waves(self, platform: Platform, spec: Spec) -> PassResult:
+        """Applies wave after wave until one has to be waited for.
+
+        Stores the inventory of what was applied in any case.
+        """
+        key, progress = platform.key, _PassProgress(self._inventory(platform.key))
+        values = self._values(platform, spec)
+        content = self.renderer.content_digest(key, platform.uid, values)
+        rendered = await self.renderer.render(key, platform.uid, values)
+        desired: Sequence[DesiredObject] = ()
+        try:
+            while True:
+                desired = (*self._credentials(platform, spec), *rendered)
+                plan = self._plan(platform, spec, desired, progress.inventory)
+                changes = plan.pending(progress.attempted)
+                if not changes:
+                    break
+                await self._apply(platform, changes, progress)
+            await prune(self.client, self.cache, key, plan.prune)
+        except ApiError:
+            with contextlib.suppress(ApiError):  # then the next pass applies more than necessary
+                inventory = progress.inventory.for_content(content, desired)
+                await write_inventory(self.client, self.cache, platform, inventory)
+            raise
+        await write_inventory(self.client, self.cache, platform, progress.inventory.for_content(content, desired))
+        return PassResult(self._plan(platform, spec, desired, progress.inventory), tuple(progress.refusals))
+
+    def _values(self, platform: Platform, spec: Spec) -> ChartValues:
+        return chart_values(platform.key, spec, self.installation, store_profile(platform, spec))
+
+    def _inventory(self, key: PlatformKey) -> Inventory:
+        return read_inventory(key, self.cache.children(key))
+
+    def _credentials(self, platform: Platform, spec: Spec) -> tuple[DesiredObject, ...]:
+        key = platform.key
+        return credentials(key, platform.uid, spec, self.master_key, self.cache.children(key))
+
+    def _plan(self, platform: Platform, spec: Spec, desired: Sequence[DesiredObject], inventory: Inventory) -> Plan:
+        observed = self.cache.children(platform.key)
+        protected = protected_secrets(spec, observed) | {inventory_id(platform.key)}
+        return make_plan(desired, inventory, observed, protected)
+
+    async def _apply(self, platform: Platform, changes: Sequence[Change], progress: _PassProgress) -> None:
+        """Applies objects concurrently: their order within a wave does not matter.
+
+        Raises the first ApiError after all have been answered.
+        """
+        answers = await asyncio.gather(
+            *(self._apply_one(platform.key, change) for change in changes), return_exceptions=True
+        )
+        for change, answer in zip(changes, answers, strict=True):
+            progress.record(change, answer)
+        for change, answer in zip(changes, answers, strict=True):
+            if isinstance(answer, ObservedObject):
+                await self._report_change(platform, change)
+        for answer in answers:
+            if isinstance(answer, BaseException):
+                raise answer
+
+    async def _apply_one(self, key: PlatformKey, change: Change) -> ObservedObject | Refusal | None:
+        async with self._apply_slots:
+            return await apply_object(self.client, self.cache, key, change.object)
+
+    async def _report_change(self, platform: Platform, change: Change) -> None:
+        """Logs and counts an applied object with the reason, and emits an Event if it was repaired."""
+        kind, reason = change.object.id.kind, change.reason.value
+        details = {"platform": str(platform.key), "reason": reason, "manager": change.manager, "field": change.field}
+        logger.info("%s", change, extra=details)
+        metrics.APPLIES.labels(kind, reason).inc()
+        if change.is_repair:
+            metrics.REPAIRS.labels(kind, reason).inc()
+            await self.recorder.emit_repair(platform, change, self.now())
+
+    async def _report(self, platform: Platform, spec: Spec | None, result: PassResult) -> None:
+        """Writes the status and emits an Event for each transition. An unchanged status is not written again."""
+        key, now = platform.key, self.now()
+        result = replace(result, blocked_for=self._blocked_for(key, result, now))
+        result = replace(result, diagnosis=await self._diagnose(key, result))
+        version, children = self.installation.version, self.cache.children(key)
+        snapshot = Snapshot(platform, spec, version, children, self.scrape_results(key), now)
+        status = describe(snapshot, result)
+        metrics.export_platform(key, status)
+        if status == platform.status:
+            return
+        answer = await self.client.apply(PLATFORM, key.namespace, status_manifest(platform, status), "status")
+        self.cache.store_platform(observe_platform(answer))
+        for condition in changed_conditions(platform, status):
+            logger.info(condition["message"], extra={"platform": str(key), "reason": condition["reason"]})
+            await self.recorder.emit_transition(platform, condition, now)
+
+    def _blocked_for(self, key: PlatformKey, result: PassResult, now: datetime) -> timedelta:
+        """Returns how long the blocked wave has been blocked.
+
+        Each wave has a deadline of its own, which starts again when the operator restarts.
+        """
+        if result.plan is None:
+            return timedelta()
+        wave = result.plan.blocked_wave
+        known, since = self._blocked_since.pop(key, (wave, now))
+        if wave is None:
+            return timedelta()
+        began = since if wave == known else now
+        self._blocked_since[key] = wave, began
+        return now - began
+
+    async def _diagnose(self, key: PlatformKey, result: PassResult) -> str:
+        """Returns what the pods of the degraded part report. Pods are not watched: those of such a part are listed."""
+        part = degraded_part(result)
+        if part is None:
+            return ""
+        try:
+            pods, _ = await self.client.list(POD, key.namespace, _pod_selector(key, part.id))
+        except ApiError as error:
+            logger.warning("cannot list pods: %s", error, extra={"platform": str(key)})
+            return ""
+        return diagnose(pods)
+
+
+def _pod_selector(key: PlatformKey, part: ObjectId) -> str:
+    if part.kind == "Job":
+        return f"batch.kubernetes.io/job-name={part.name}"
+    return f"{LABEL_INSTANCE}={key.name},{LABEL_COMPONENT}={part.name.removeprefix(f'{key.name}-')}"
+
+
+def _may_change_without_event(result: PassResult) -> bool:
+    if result.error is not None:
+        return isinstance(result.error, RenderTimeoutError)
+    return not result.converged
+
+
+@dataclass
+class _PassProgress:
+    """The changes that a pass has made so far."""
+
+    inventory: Inventory
+    refusals: list[Refusal] = field(default_factory=list)
+    attempted: set[ObjectId] = field(default_factory=set)
+    """Objects that were refused, or left alone since they are not the operator's: not sent again in the same pass."""
+
+    def record(self, change: Change, answer: ObservedObject | Refusal | BaseException | None) -> None:
+        if isinstance(answer, ObservedObject):
+            self.inventory = self.inventory.with_applied(change.object, answer.owned_digest)
+            return
+        self.attempted.add(change.object.id)
+        if isinstance(answer, Refusal):
+            self.refusals.append(answer)

@@ -1,0 +1,89 @@
+"""Renders a platform's objects, once for each content."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import logging
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from platform_operator import metrics
+from platform_operator.api.kinds import ANNOTATION_WAVE, CHILD_KINDS, Manifest, ObjectId, PlatformKey, owner_reference
+from platform_operator.digests import digest
+from platform_operator.errors import RenderError
+from platform_operator.plan.inventory import DesiredObject
+from platform_operator.render.helm import Helm
+from platform_operator.render.values import ChartValues
+
+
+@dataclass
+class Renderer:
+    """Renders each content once.
+
+    It runs one Helm at a time, since Helm needs half as much memory as the operator itself.
+    """
+
+    helm: Helm
+    chart: Path
+    cache_size: int = 64
+    """Rendered contents that are kept in memory."""
+    _chart_digest: str = field(init=False)
+    _cache: OrderedDict[str, tuple[DesiredObject, ...]] = field(init=False, default_factory=OrderedDict)
+    _lock: asyncio.Lock = field(init=False, default_factory=asyncio.Lock)
+
+    def __post_init__(self) -> None:
+        logging.getLogger("pyhelm3").setLevel(logging.WARNING)  # it logs every command at INFO
+        self._chart_digest = chart_digest(self.chart)
+
+    def content_digest(self, key: PlatformKey, uid: str, values: ChartValues) -> str:
+        """Returns the digest of everything that rendering depends on, without rendering."""
+        return digest([self._chart_digest, values, key, uid])
+
+    async def render(self, key: PlatformKey, uid: str, values: ChartValues) -> tuple[DesiredObject, ...]:
+        """Returns the objects in the order in which they are applied. Raises RenderError."""
+        content = self.content_digest(key, uid, values)
+        async with self._lock:
+            if content not in self._cache:
+                with metrics.RENDER_SECONDS.time():
+                    manifests = await self.helm.template(self.chart, key, values)
+                self._cache[content] = desired_objects(manifests, key, uid)
+            self._cache.move_to_end(content)
+            while len(self._cache) > self.cache_size:
+                self._cache.popitem(last=False)
+            return self._cache[content]
+
+
+def chart_digest(chart: Path) -> str:
+    """Returns the digest of a chart's files, with the dependencies in its charts/ folder."""
+    content = hashlib.sha256()
+    for path in sorted(chart.rglob("*")):
+        if path.is_file():
+            content.update(path.relative_to(chart).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return content.hexdigest()[:16]
+
+
+def desired_objects(manifests: Iterable[Manifest], key: PlatformKey, uid: str) -> tuple[DesiredObject, ...]:
+    """Adds the namespace and the owner, which the charts cannot know. Sorts the objects as they are applied."""
+    objects = [
+        _desired_object(manifest | {"metadata": _owned(manifest["metadata"], key, uid)}) for manifest in manifests
+    ]
+    return tuple(sorted(objects, key=lambda one: (one.wave, one.id)))
+
+
+def _owned(metadata: Mapping[str, Any], key: PlatformKey, uid: str) -> Manifest:
+    return {**metadata, "namespace": key.namespace, "ownerReferences": [owner_reference(key, uid)]}
+
+
+def _desired_object(manifest: Manifest) -> DesiredObject:
+    kind, metadata = manifest["kind"], manifest["metadata"]
+    if kind not in CHILD_KINDS or CHILD_KINDS[kind].api_version != manifest["apiVersion"]:
+        raise RenderError(f"the charts render a {manifest['apiVersion']} {kind}, which the operator does not watch: "
+                          "add it to platform_operator/api/kinds.py and to the operator's ClusterRole")  # fmt: skip
+    wave = int((metadata.get("annotations") or {}).get(ANNOTATION_WAVE, "0"))
+    text = json.dumps(manifest, separators=(",", ":"))
+    return DesiredObject(ObjectId(kind, metadata["name"]), wave, digest(manifest), text)

@@ -1,0 +1,244 @@
+"""Chart values: one pure function from a spec to the values of charts/platform."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from platform_operator.api.kinds import FIELD_MANAGER, PlatformKey
+from platform_operator.api.spec import (
+    SERVICES,
+    WITH_BROKER,
+    WITH_CACHE,
+    WITH_DATABASE,
+    Autoscaling,
+    Ingress,
+    Resources,
+    SecretRef,
+    Service,
+    Smtp,
+    Spec,
+    Storage,
+)
+from platform_operator.render import connection_pools
+from platform_operator.render.profiles import PROFILES, ContainerSize, Profile
+
+ChartValues = dict[str, Any]
+
+_TARGET_CPU = 70
+
+_PROMETHEUS = "monitoring"
+"""The namespace that Prometheus is expected in."""
+
+_OPERATOR_PODS = "ecommerce-operator-pods"
+"""The headless Service of charts/operator: its DNS name lists the operator's pods."""
+
+
+class Installation(NamedTuple):
+    """The settings of the operator's installation that every shop takes over: the version of the services, the
+    registries of images, the operator's namespace, from which it reads metrics, and the image pull Secrets, which are
+    in the shop's namespace."""
+
+    version: str
+    registry: str = ""
+    store_registry: str = ""
+    namespace: str = "ecommerce-system"
+    pull_secrets: tuple[str, ...] = ()
+
+
+def chart_values(platform: PlatformKey, spec: Spec, installation: Installation, store_profile: str) -> ChartValues:
+    """Returns the values of charts/platform for a spec. The charts' own values.yaml is the interface.
+
+    Stores keep the profile that they were made with, `store_profile`: each is a single instance. Its volume cannot
+    change in place and its restart is an outage, so it is resized only where the spec itself states a size.
+    """
+    name, profile, stores = platform.name, PROFILES[spec.profile], PROFILES[store_profile]
+    values = {
+        "global": _global(spec, installation),
+        **{service: _service(name, service, spec, profile, stores) for service in SERVICES},
+        **{f"{service}-db": _database(name, service, spec, stores) for service in WITH_DATABASE},
+        "redis": _cache(name, spec, stores),
+        "rabbitmq": _broker(name, spec, stores),
+        "monitoring": {"operator": f"{_OPERATOR_PODS}.{installation.namespace}.svc"},
+        **_ingress(spec),
+    }
+    values["payment"] |= _payments(spec)
+    values["notification"] |= _notifications(platform, spec)
+    return values
+
+
+def platform_url(platform: PlatformKey, ingress: Ingress) -> str:
+    """Returns the URL of the shop."""
+    if ingress.enabled:
+        scheme = "https" if ingress.tls or ingress.gateway else "http"
+        return f"{scheme}://{ingress.host}"
+    return f"http://{platform.name}-gateway.{platform.namespace}.svc:8080"
+
+
+def _global(spec: Spec, installation: Installation) -> ChartValues:
+    return {
+        "managedBy": FIELD_MANAGER,
+        "image": {
+            "registry": installation.registry,
+            "tag": spec.version or installation.version,
+            "pullSecrets": list(installation.pull_secrets),
+        },
+        "storeRegistry": installation.store_registry,
+        "deletionPolicy": spec.deletion_policy,
+        "networkPolicies": {
+            "enabled": spec.network_policies.enabled,
+            "metricsFrom": [_PROMETHEUS, installation.namespace],
+        },
+        "monitoring": {
+            "prometheus": spec.monitoring.enabled,
+            "serviceMonitors": spec.monitoring.service_monitors,
+            "alerts": spec.monitoring.alerts,
+        },
+    }
+
+
+def _service(platform: str, name: str, spec: Spec, profile: Profile, stores: Profile) -> ChartValues:
+    service = spec.services.get(name, Service())
+    scale = _scale(service, profile)
+    return {
+        "enabled": True,
+        **_resources(service.resources, profile.service),
+        **scale,
+        "env": {**_pool_size(name, spec, scale, stores), **service.env},
+        **_existing_secrets(platform, name, spec),
+    }
+
+
+def _pool_size(name: str, spec: Spec, scale: ChartValues, stores: Profile) -> dict[str, str]:
+    """Lowers the pool size where the database has too few connections for the default.
+
+    Only builtin databases have a known number of connections.
+    """
+    if name not in WITH_DATABASE or spec.databases.provider != "builtin":
+        return {}
+    autoscaling = scale["autoscaling"]
+    pods = autoscaling["max"] if autoscaling["enabled"] else scale["replicas"]
+    memory = spec.databases.resources.limits.memory or stores.database.memory_limit
+    size = connection_pools.pool_size(memory, pods)
+    return {connection_pools.POOL_SIZE_VARIABLE: str(size)} if size < connection_pools.DEFAULT_POOL_SIZE else {}
+
+
+def _scale(service: Service, profile: Profile) -> ChartValues:
+    """Fixed replicas switch autoscaling off. Bounds that the spec leaves out come from the profile."""
+    fewest, most = profile.scale
+    autoscaling = service.autoscaling
+    enabled = service.replicas is None and (fewest < most if autoscaling.enabled is None else autoscaling.enabled)
+    return {
+        "replicas": service.replicas or fewest,
+        "autoscaling": {"enabled": enabled, **_bounds(autoscaling, fewest, most)},
+    }
+
+
+def _bounds(autoscaling: Autoscaling, fewest: int, most: int) -> ChartValues:
+    low = autoscaling.min or min(fewest, autoscaling.max or fewest)
+    return {
+        "min": low,
+        "max": autoscaling.max or max(most, low, 3 if fewest == most else most),
+        "targetCPUUtilization": autoscaling.target_cpu_utilization or _TARGET_CPU,
+    }
+
+
+def _existing_secrets(platform: str, name: str, spec: Spec) -> ChartValues:
+    """Names the Secrets of a service that are not those of builtin stores."""
+    secrets: ChartValues = {}
+    if name == "user":
+        secrets |= {part: {"existingSecret": f"{platform}-{part}"} for part in ("jwt", "admin")}
+    if name in spec.databases.external:
+        database = spec.databases.external[name]
+        secrets["database"] = _external(database.secret_ref, database.port)
+    if spec.cache.secret_ref and name in WITH_CACHE:
+        secrets["cache"] = _external(spec.cache.secret_ref, spec.cache.port)
+    if spec.broker.secret_ref and name in WITH_BROKER:
+        secrets["broker"] = _external(spec.broker.secret_ref, spec.broker.port)
+    return secrets
+
+
+def _external(secret: SecretRef, port: int | None) -> ChartValues:
+    return {"existingSecret": secret.name} | ({"port": port} if port else {})
+
+
+def _resources(resources: Resources, default: ContainerSize) -> ChartValues:
+    limits = {"memory": resources.limits.memory or default.memory_limit}
+    if resources.limits.cpu:
+        limits["cpu"] = resources.limits.cpu
+    requests = {
+        "cpu": resources.requests.cpu or default.cpu,
+        "memory": resources.requests.memory or default.memory,
+    }
+    return {"resources": {"requests": requests, "limits": limits}}
+
+
+def _database(platform: str, name: str, spec: Spec, profile: Profile) -> ChartValues:
+    return {
+        "enabled": spec.databases.provider == "builtin",
+        "existingSecret": f"{platform}-{name}-db",
+        "storage": _storage(spec.databases.storage, profile.database_size),
+        **_resources(spec.databases.resources, profile.database),
+    }
+
+
+def _cache(platform: str, spec: Spec, profile: Profile) -> ChartValues:
+    return {
+        "enabled": spec.cache.provider == "builtin",
+        "existingSecret": f"{platform}-redis",
+        **_resources(spec.cache.resources, profile.cache),
+    }
+
+
+def _broker(platform: str, spec: Spec, profile: Profile) -> ChartValues:
+    return {
+        "enabled": spec.broker.provider == "builtin",
+        "existingSecret": f"{platform}-rabbitmq",
+        "storage": _storage(spec.broker.storage, profile.broker_size),
+        **_resources(spec.broker.resources, profile.broker),
+    }
+
+
+def _payments(spec: Spec) -> ChartValues:
+    payments = spec.payments
+    secret = payments.secret_ref.name if payments.secret_ref else ""
+    return {"provider": payments.provider, "stripe": {"existingSecret": secret}}
+
+
+def _notifications(platform: PlatformKey, spec: Spec) -> ChartValues:
+    smtp, sms = spec.notifications.smtp, spec.notifications.sms
+    return {
+        "shop": {"url": platform_url(platform, spec.ingress)},
+        "smtp": _smtp(smtp) if smtp else {"host": ""},
+        "sms": {"provider": sms.provider, "existingSecret": sms.secret_ref.name if sms.secret_ref else ""},
+    }
+
+
+def _smtp(smtp: Smtp) -> ChartValues:
+    return {
+        "host": smtp.host or "",
+        "port": smtp.port,
+        "from": smtp.from_ or "",
+        "startTls": smtp.start_tls,
+        "existingSecret": smtp.secret_ref.name if smtp.secret_ref else "",
+    }
+
+
+def _storage(storage: Storage, default_size: str) -> ChartValues:
+    return {"size": storage.size or default_size, "storageClassName": storage.storage_class_name or ""}
+
+
+def _ingress(spec: Spec) -> ChartValues:
+    ingress = spec.ingress
+    gateway = {"name": ingress.gateway.name, "namespace": ingress.gateway.namespace or ""} if ingress.gateway else None
+    return {
+        "ingress": {
+            "enabled": ingress.enabled and gateway is None,
+            "host": ingress.host or "",
+            "className": ingress.class_name or "",
+            "tls": {"secretName": ingress.tls.secret_name if ingress.tls else ""},
+        },
+        "gatewayApi": {
+            "enabled": ingress.enabled and gateway is not None,
+            "parentRef": gateway or {"name": "", "namespace": ""},
+        },
+    }

@@ -1,0 +1,1 @@
+"""The master key, and the Secrets with credentials that are derived from it."""

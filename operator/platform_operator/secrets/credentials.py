@@ -1,0 +1,133 @@
+"""The credentials of a platform's builtin parts, derived from the master key: a lost Secret comes back the same.
+
+docs/adr/0004-derived-credentials.md says what happens to Secrets that the operator did not make.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Iterable, Mapping
+
+from platform_operator.api.kinds import (
+    ANNOTATION_WAVE,
+    CHILD_LABELS,
+    GROUP,
+    LABEL_COMPONENT,
+    LABEL_INSTANCE,
+    LABEL_NAME,
+    Manifest,
+    ObjectId,
+    PlatformKey,
+    owner_reference,
+)
+from platform_operator.api.spec import WITH_DATABASE, Spec
+from platform_operator.cache.observed import Children, StoredData, state_of
+from platform_operator.digests import digest
+from platform_operator.plan.inventory import DesiredObject
+from platform_operator.secrets.master_key import MasterKey
+
+ANNOTATION_KEY_ID = f"{GROUP}/master-key-id"
+
+_Password = Callable[[str], str]
+_SecretData = dict[str, str]
+
+
+def credentials(
+    key: PlatformKey, uid: str, spec: Spec, master_key: MasterKey, observed: Children
+) -> tuple[DesiredObject, ...]:
+    """Returns the Secrets to apply: those that are absent, or that were derived from this master key.
+
+    All others are left alone.
+    """
+    owners = [owner_reference(key, uid)] if spec.deletion_policy == "Delete" else []
+    return tuple(
+        _secret(key, component, data, owners, master_key.id)
+        for component, data in _components(key, spec, master_key)
+        if _may_write(state_of(ObjectId("Secret", f"{key.name}-{component}"), observed), master_key)
+    )
+
+
+def protected_secrets(spec: Spec, observed: Children) -> frozenset[ObjectId]:
+    """Returns the Secrets that are not pruned: always those that the operator did not derive, and under Retain all of
+    them, since volumes may still need them."""
+    return frozenset(
+        identity
+        for identity, seen in observed.items()
+        if isinstance(seen.state, StoredData)
+        and identity.kind == "Secret"
+        and (spec.deletion_policy == "Retain" or ANNOTATION_KEY_ID not in seen.state.annotations)
+    )
+
+
+def _may_write(state: object, master_key: MasterKey) -> bool:
+    return not isinstance(state, StoredData) or state.annotations.get(ANNOTATION_KEY_ID) == master_key.id
+
+
+def _components(key: PlatformKey, spec: Spec, master_key: MasterKey) -> Iterable[tuple[str, _SecretData]]:
+    def password(component: str) -> _Password:
+        return lambda field: master_key.password(key, component, field)
+
+    yield "jwt", {"JWT_SECRET": password("jwt")("secret")}
+    yield "admin", {"ADMIN_EMAIL": "admin@example.com", "ADMIN_PASSWORD": password("admin")("password")}
+    if spec.databases.provider == "builtin":
+        for service in WITH_DATABASE:
+            yield f"{service}-db", _database(key, service, password(f"{service}-db"))
+    if spec.cache.provider == "builtin":
+        yield "redis", _redis(key, password("redis"))
+    if spec.broker.provider == "builtin":
+        yield "rabbitmq", _rabbitmq(key, password("rabbitmq"))
+
+
+def _database(key: PlatformKey, service: str, password: _Password) -> _SecretData:
+    name = _DATABASES[service]
+    return {
+        "DB_HOST": f"{key.name}-{service}-db",
+        "DB_PORT": "5432",
+        "DB_USER": name,
+        "DB_PASSWORD": password("password"),
+        "DB_NAME": f"{name}_db",
+    }
+
+
+_DATABASES: Mapping[str, str] = {
+    "user": "users",
+    "product": "products",
+    "inventory": "inventory",
+    "order": "orders",
+    "payment": "payments",
+    "notification": "notifications",
+    "review": "reviews",
+}
+
+
+def _redis(key: PlatformKey, password: _Password) -> _SecretData:
+    secret = password("password")
+    return {"REDIS_PASSWORD": secret, "REDIS_URL": f"redis://:{secret}@{key.name}-redis:6379/0"}
+
+
+def _rabbitmq(key: PlatformKey, password: _Password) -> _SecretData:
+    user, secret = "shop", password("password")
+    url = f"amqp://{user}:{secret}@{key.name}-rabbitmq:5672/"
+    return {"RABBITMQ_USER": user, "RABBITMQ_PASSWORD": secret, "RABBITMQ_URL": url}
+
+
+def _secret(key: PlatformKey, component: str, data: _SecretData, owners: list[Manifest], key_id: str) -> DesiredObject:
+    metadata: Manifest = {
+        "name": f"{key.name}-{component}",
+        "namespace": key.namespace,
+        "labels": {**CHILD_LABELS, LABEL_NAME: "credentials", LABEL_INSTANCE: key.name, LABEL_COMPONENT: component},
+        "annotations": {ANNOTATION_WAVE: "0", ANNOTATION_KEY_ID: key_id},
+    }
+    if owners:
+        metadata["ownerReferences"] = owners
+    manifest = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": metadata,
+        "type": "Opaque",
+        "data": {name: base64.b64encode(value.encode()).decode() for name, value in data.items()},
+    }
+    # The values follow from the key's id and the names. A digest of the values would only help to guess them.
+    public = digest([metadata, sorted(data)])
+    return DesiredObject(ObjectId("Secret", metadata["name"]), 0, public, json.dumps(manifest))

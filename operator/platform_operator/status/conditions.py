@@ -1,0 +1,188 @@
+"""The conditions Ready, Progressing and Degraded, from the result of a pass. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from platform_operator.api.conditions import Condition, ConditionReason
+from platform_operator.api.kinds import PlatformKey
+from platform_operator.api.spec import SERVICES
+from platform_operator.errors import ApiError, OperatorError, RenderError
+from platform_operator.plan.planner import Plan
+from platform_operator.plan.readiness import Blocker, Refusal
+
+PROGRESS_DEADLINE = timedelta(minutes=5)
+"""The time that a wave may block the next one before the platform counts as degraded."""
+
+
+@dataclass(frozen=True)
+class PassResult:
+    """The result of one pass over a platform.
+
+    It has no plan if it failed before it made one, or if the platform is paused.
+    """
+
+    plan: Plan | None = None
+    refusals: tuple[Refusal, ...] = ()
+    error: OperatorError | None = None
+    blocked_for: timedelta = timedelta()
+    """The time for which the plan's wave has been blocked."""
+    diagnosis: str = ""
+    """The problem that the pods of `degraded_part` report."""
+
+    @property
+    def converged(self) -> bool:
+        return self.plan is not None and self.plan.converged
+
+
+def degraded_part(result: PassResult) -> Blocker | None:
+    """Returns the blocker because of which the platform is degraded, if there is one."""
+    if result.error is not None or result.refusals or result.plan is None:
+        return None
+    blockers = result.plan.blockers
+    failed = [one for one in blockers if one.failed]
+    if failed:
+        return failed[0]
+    if not blockers or result.blocked_for < PROGRESS_DEADLINE:
+        return None
+    return min(blockers, key=lambda one: one.wave)
+
+
+def ready_condition(result: PassResult, degraded: Condition, ready_services: int, *, paused: bool) -> Condition:
+    if result.converged:
+        return Condition("Ready", True, ConditionReason.ALL_READY, "All parts of the shop are as specified and ready.")
+    if degraded.status:
+        return Condition("Ready", False, degraded.reason, degraded.message)
+    if paused:
+        return Condition("Ready", False, ConditionReason.PAUSED, _PAUSED)
+    reason, message = _progress(result)
+    return Condition("Ready", False, reason, f"{ready_services} of {len(SERVICES)} services are ready. {message}")
+
+
+def progressing_condition(result: PassResult, degraded: Condition, *, paused: bool) -> Condition:
+    if paused:
+        return Condition("Progressing", False, ConditionReason.PAUSED, _PAUSED)
+    if degraded.status and degraded.reason is not ConditionReason.TAKES_TOO_LONG:
+        message = "Stopped until the failure that condition Degraded reports is resolved."
+        return Condition("Progressing", False, degraded.reason, message)
+    if result.converged:
+        return Condition("Progressing", False, ConditionReason.STABLE, "All changes are rolled out.")
+    return Condition("Progressing", True, *_progress(result))
+
+
+_PAUSED = "spec.paused is true: nothing is changed or repaired. Set it to false to resume."
+
+_WAVE_REASONS = {
+    1: ConditionReason.WAITING_FOR_STORES,
+    2: ConditionReason.MIGRATING,
+    3: ConditionReason.WAITING_FOR_SERVICES,
+    4: ConditionReason.WAITING_FOR_GATEWAY,
+}
+
+
+def _progress(result: PassResult) -> tuple[ConditionReason, str]:
+    if result.error is not None:
+        message = f"The API server did not carry out a request: {result.error}. The operator retries."
+        return ConditionReason.INTERRUPTED, message
+    plan = result.plan
+    if plan is None or plan.blocked_wave is None:
+        return ConditionReason.APPLYING, "Objects are being applied."
+    first = [one for one in plan.blockers if one.wave == plan.blocked_wave]
+    return _WAVE_REASONS.get(plan.blocked_wave, ConditionReason.APPLYING), f"Waiting for {_enumerate(first)}."
+
+
+def _enumerate(blockers: Sequence[Blocker]) -> str:
+    return "; ".join(f"{one.id}: {one.message}" for one in blockers)
+
+
+def degraded_condition(key: PlatformKey, result: PassResult) -> Condition:
+    return _failure(key, result) or Condition("Degraded", False, ConditionReason.HEALTHY, "No part has failed.")
+
+
+def _failure(key: PlatformKey, result: PassResult) -> Condition | None:
+    if result.error is not None:
+        return _failed_pass(result.error)
+    if result.refusals:
+        return _refused(key, result.refusals[0])
+    part = degraded_part(result)
+    if part is None:
+        return None
+    pods = f" Its pod reports {result.diagnosis}." if result.diagnosis else ""
+    return _failed(key, part, pods) if part.failed else _takes_too_long(key, part, pods)
+
+
+def _degraded(reason: ConditionReason, message: str) -> Condition:
+    return Condition("Degraded", True, reason, message)
+
+
+def _failed_pass(error: OperatorError) -> Condition | None:
+    """Returns None for an error of the API server that a retry may resolve."""
+    if isinstance(error, ApiError):
+        if error.transient:
+            return None
+        return _degraded(
+            ConditionReason.REFUSED,
+            f"The API server refused a request: {error}. Grant the operator the right, or raise the quota, that the "
+            "message names.",
+        )
+    reason = ConditionReason.RENDER_FAILED if isinstance(error, RenderError) else ConditionReason.INVALID_SPEC
+    return _degraded(reason, str(error))
+
+
+def _refused(key: PlatformKey, refusal: Refusal) -> Condition:
+    text = f"The API server refused {refusal.id}: {refusal.error}."
+    if refusal.error.status == 404:
+        return _degraded(
+            ConditionReason.REFUSED, f"{text} Install the add-on that serves it, or disable it in the spec."
+        )
+    if refusal.error.status == 403:
+        return _degraded(
+            ConditionReason.REFUSED,
+            f"{text} Raise the quota of namespace {key.namespace}, or grant the operator the right.",
+        )
+    if refusal.id.kind == "StatefulSet" and "Forbidden" in str(refusal.error):
+        return _degraded(
+            ConditionReason.IMMUTABLE_FIELD,
+            f"The volumes of {refusal.id} cannot be changed in place. Expand each of its PersistentVolumeClaims with "
+            f"kubectl -n {key.namespace} edit pvc -l app.kubernetes.io/instance={key.name}, then "
+            f"kubectl -n {key.namespace} delete statefulset {refusal.id.name} --cascade=orphan; or revert the change "
+            "of storage in the spec.",
+        )
+    return _degraded(ConditionReason.REFUSED, f"{text} Correct the field of the spec that the message names.")
+
+
+def _failed(key: PlatformKey, part: Blocker, pods: str) -> Condition:
+    namespace, name = key.namespace, part.id.name
+    if part.id.kind == "Job":
+        return _degraded(
+            ConditionReason.MIGRATION_FAILED,
+            f"Job {name} failed: {part.message}.{pods} Read kubectl -n {namespace} logs job/{name}; "
+            f"to retry: kubectl -n {namespace} delete job {name}",
+        )
+    return _degraded(
+        ConditionReason.ROLLOUT_FAILED,
+        f"{part.id} does not become ready: {part.message}{pods} "
+        f"Read kubectl -n {namespace} describe {part.id.kind.lower()} {name} and the logs of its pods.",
+    )
+
+
+def _takes_too_long(key: PlatformKey, part: Blocker, pods: str) -> Condition:
+    return _degraded(
+        ConditionReason.TAKES_TOO_LONG,
+        f"{part.id} {part.message} after more than {PROGRESS_DEADLINE.seconds // 60} minutes.{pods} "
+        f"Read kubectl -n {key.namespace} describe {part.id.kind.lower()} {part.id.name} and describe its pods."
+        f"{_delete_pod_advice(key, part)}",
+    )
+
+
+def _delete_pod_advice(key: PlatformKey, part: Blocker) -> str:
+    """A StatefulSet waits for its unready pod before it creates a corrected one, and the operator has no right to
+    delete pods."""
+    if part.id.kind != "StatefulSet":
+        return ""
+    return (
+        " If the spec is the cause, correct it and delete the pod, so that it is created again: "
+        f"kubectl -n {key.namespace} delete pod {part.id.name}-0"
+    )

@@ -1,0 +1,104 @@
+"""The Kubernetes Events of a platform: transitions of its conditions, and repairs of its objects. Pure.
+
+An Event's name is a digest of what it reports, so that a repetition is a conflict rather than a second Event.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from platform_operator.api.conditions import ConditionReason
+from platform_operator.api.kinds import PLATFORM, Manifest
+from platform_operator.cache.observed import Platform
+from platform_operator.invariants.conditions import INVARIANT_CONDITIONS
+from platform_operator.plan.changes import Change
+
+REPAIR_EVENT_INTERVAL = timedelta(hours=1)
+"""The same repair of an object is reported once in each interval, so that a fight over a field does not flood the
+namespace. By default the API server keeps Events for an hour."""
+
+
+def changed_conditions(platform: Platform, status: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
+    """Returns the conditions to report: Ready, each stage of progress, each failure and its end; each reason once."""
+    stored = {c["type"]: c for c in platform.status.get("conditions", ())}
+    reported: set[str] = set()
+    for condition in status["conditions"]:
+        if condition["type"] in _INVARIANTS:
+            if _is_changed_invariant(condition, stored.get(condition["type"])):
+                yield condition
+            continue
+        known = stored.get(condition["type"], {"status": "False", "reason": ""})
+        if condition["reason"] not in reported and _is_changed(condition, known):
+            reported.add(condition["reason"])
+            yield condition
+
+
+_INVARIANTS = frozenset(condition.type for condition in INVARIANT_CONDITIONS)
+
+
+def _is_changed_invariant(condition: Mapping[str, Any], known: Mapping[str, Any] | None) -> bool:
+    """An invariant that breaks, holds again or becomes Unknown is reported. That those of a new shop hold is not."""
+    if known is None or known["reason"] == ConditionReason.NOT_READ_YET:
+        return bool(condition["status"] == "False")
+    return bool(condition["status"] != known["status"])
+
+
+def _is_changed(condition: Mapping[str, Any], known: Mapping[str, Any]) -> bool:
+    """The end of progress is not reported: Ready or Degraded says how it ended."""
+    changed = bool(condition["status"] != known["status"])
+    if condition["type"] == "Ready" or condition["status"] == "False":
+        return changed and condition["type"] != "Progressing"
+    return changed or bool(condition["reason"] != known["reason"])
+
+
+def transition_event(platform: Platform, condition: Mapping[str, Any], identity: str, now: datetime) -> Manifest:
+    """Returns the Event of a condition's transition. `identity` is the operator's pod."""
+    content = [condition[name] for name in ("type", "status", "reason", "lastTransitionTime")]
+    return _event(platform, [str(platform.generation), *content], identity, now) | {
+        "type": "Warning" if _is_bad(condition) else "Normal",
+        "reason": condition["reason"],
+        "message": condition["message"][:1024],
+    }
+
+
+def repair_event(platform: Platform, change: Change, identity: str, now: datetime) -> Manifest:
+    """Returns the Event of a repair, with the field manager that took a field. `identity` is the operator's pod."""
+    interval = int(now.timestamp() // REPAIR_EVENT_INTERVAL.total_seconds())
+    message = str(change)
+    return _event(platform, [message, str(interval)], identity, now) | {
+        "type": "Normal",
+        "reason": "Repaired",
+        "message": message[:1024],
+    }
+
+
+def _event(platform: Platform, content: Iterable[str], identity: str, now: datetime) -> Manifest:
+    key, text = platform.key, "/".join([platform.uid, *content])
+    return {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {
+            "name": f"{key.name}.{hashlib.sha256(text.encode()).hexdigest()[:16]}",
+            "namespace": key.namespace,
+        },
+        "involvedObject": {
+            "apiVersion": PLATFORM.api_version,
+            "kind": PLATFORM.kind,
+            "namespace": key.namespace,
+            "name": key.name,
+            "uid": platform.uid,
+        },
+        "action": "Reconcile",
+        "eventTime": now.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        "reportingComponent": "ecommerce-operator",
+        "reportingInstance": identity,
+    }
+
+
+def _is_bad(condition: Mapping[str, Any]) -> bool:
+    if condition["type"] in _INVARIANTS:
+        return bool(condition["status"] != "True")
+    return bool(condition["type"] == "Degraded" and condition["status"] == "True")

@@ -1,0 +1,162 @@
+"""Builds the status of a platform. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from platform_operator.api.conditions import Condition
+from platform_operator.api.kinds import PLATFORM, Manifest, ObjectId
+from platform_operator.api.spec import SERVICES, WITH_DATABASE, Spec
+from platform_operator.cache.observed import Children, Platform, Workload, state_of
+from platform_operator.errors import ApiError
+from platform_operator.invariants.conditions import invariant_conditions
+from platform_operator.invariants.rows import Row, invariant_rows
+from platform_operator.invariants.scrape_results import ScrapeResult, sources
+from platform_operator.plan.readiness import is_ready, required_pods
+from platform_operator.render.profiles import PROFILES
+from platform_operator.render.values import platform_url
+from platform_operator.status.conditions import PassResult, degraded_condition, progressing_condition, ready_condition
+
+Status = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Everything that the status of one platform is made from, besides the result of the pass."""
+
+    platform: Platform
+    spec: Spec | None
+    """None if it is invalid."""
+    default_version: str
+    """The version of the services if the spec names none."""
+    children: Children
+    scrape_results: Mapping[str, ScrapeResult]
+    now: datetime
+
+
+def describe(snapshot: Snapshot, result: PassResult) -> Status:
+    """Returns the whole status.
+
+    It equals the stored one if nothing has changed: a time changes only with what it dates.
+    """
+    platform, spec = snapshot.platform, snapshot.spec
+    paused = spec is not None and spec.paused
+    rows = _invariant_rows(snapshot)
+    services = [_service(platform.key.name, name, snapshot.children) for name in SERVICES]
+    ready = sum(service["ready"] for service in services)
+    degraded = degraded_condition(platform.key, result)
+    conditions = (
+        ready_condition(result, degraded, ready, paused=paused),
+        progressing_condition(result, degraded, paused=paused),
+        degraded,
+        *invariant_conditions(rows, platform.key),
+    )
+    return {
+        "observedGeneration": platform.generation,
+        **_from_spec(snapshot),
+        "servicesReady": f"{ready}/{len(services)}",
+        "conditions": _stored_conditions(platform, result, conditions, snapshot.now),
+        "services": services,
+        "invariants": rows,
+    }
+
+
+def _invariant_rows(snapshot: Snapshot) -> list[Row]:
+    stored = snapshot.platform.status.get("invariants", ())
+    names = sources(snapshot.spec) if snapshot.spec else dict.fromkeys(row["service"] for row in stored)
+    return invariant_rows(stored, snapshot.scrape_results, names, snapshot.now.timestamp())
+
+
+def _from_spec(snapshot: Snapshot) -> Status:
+    """Returns what follows from the spec. While the spec is invalid, what is stored stays."""
+    platform, spec, children = snapshot.platform, snapshot.spec, snapshot.children
+    if spec is None:
+        names = ("version", "storeProfile", "url", "databases")
+        return {name: platform.status[name] for name in names if name in platform.status}
+    has_stores = "storeProfile" in platform.status or any(identity.kind == "StatefulSet" for identity in children)
+    return {
+        "version": spec.version or snapshot.default_version,
+        "url": platform_url(platform.key, spec.ingress),
+        "databases": [_database(platform.key.name, name, spec, children) for name in WITH_DATABASE],
+        **({"storeProfile": store_profile(platform, spec)} if has_stores else {}),
+    }
+
+
+def store_profile(platform: Platform, spec: Spec) -> str:
+    """Returns the profile that the builtin stores were created with, or the spec's if there are none yet."""
+    known = platform.status.get("storeProfile")
+    return known if known in PROFILES else spec.profile
+
+
+def _service(platform: str, name: str, observed: Children) -> Status:
+    identity = ObjectId("Deployment", f"{platform}-{name}")
+    seen, workload = observed.get(identity), state_of(identity, observed)
+    if seen is None or not isinstance(workload, Workload):
+        return {"name": name, "ready": False, "replicas": 0, "readyReplicas": 0, "version": ""}
+    return {
+        "name": name,
+        "ready": not seen.deleting and is_ready(workload, required_pods(identity, workload, observed)),
+        "replicas": workload.desired,
+        "readyReplicas": workload.ready,
+        "version": seen.image_version,
+    }
+
+
+def _database(platform: str, name: str, spec: Spec, observed: Children) -> Status:
+    provider = spec.databases.provider
+    workload = state_of(ObjectId("StatefulSet", f"{platform}-{name}-db"), observed)
+    ready = is_ready(workload, workload.desired) if isinstance(workload, Workload) else provider == "external"
+    return {"name": f"{name}-db", "provider": provider, "ready": ready}
+
+
+_KEPT_WHEN_INTERRUPTED = ("Ready", "Degraded")
+
+
+def _stored_conditions(
+    platform: Platform, result: PassResult, conditions: Iterable[Condition], now: datetime
+) -> list[Status]:
+    """Returns the conditions as they are stored.
+
+    A pass that the API server interrupted shows neither that a shop is unready nor that it has recovered: Ready and
+    Degraded stay as they are stored for this generation.
+    """
+    interrupted = isinstance(result.error, ApiError) and result.error.transient
+    known = {c["type"]: c for c in platform.status.get("conditions", ())}
+    kept = {
+        type_: known[type_]
+        for type_ in _KEPT_WHEN_INTERRUPTED
+        if interrupted and type_ in known and known[type_]["observedGeneration"] == platform.generation
+    }
+    return [kept.get(one.type) or _dated(one, known.get(one.type), platform, now) for one in conditions]
+
+
+def _dated(condition: Condition, known: Mapping[str, Any] | None, platform: Platform, now: datetime) -> Status:
+    """Adds times.
+
+    By the Kubernetes API conventions lastTransitionTime changes with the status and with nothing else.
+    """
+    status = "Unknown" if condition.status is None else str(condition.status)
+    unchanged = known is not None and known["status"] == status
+    return {
+        "type": condition.type,
+        "status": status,
+        "observedGeneration": platform.generation,
+        "lastTransitionTime": known["lastTransitionTime"]
+        if known and unchanged
+        else now.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "reason": str(condition.reason),
+        "message": condition.message,
+    }
+
+
+def status_manifest(platform: Platform, status: Status) -> Manifest:
+    return {
+        "apiVersion": PLATFORM.api_version,
+        "kind": PLATFORM.kind,
+        # the uid makes the write fail if another platform was created under the same name
+        "metadata": {"name": platform.key.name, "uid": platform.uid},
+        "status": status,
+    }

@@ -1,0 +1,150 @@
+"""The work queue: holds each key once, gives it to one worker at a time, retries failures with exponential backoff."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import logging
+import random
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from platform_operator import metrics
+from platform_operator.errors import LeadershipLostError
+
+logger = logging.getLogger(__name__)
+
+K = TypeVar("K")
+
+
+@dataclass(frozen=True)
+class Requeue:
+    """The result of a reconcile: after how many seconds the key is reconciled again even if nothing changes."""
+
+    delay: float | None
+
+    @classmethod
+    def never(cls) -> Requeue:
+        """The key is reconciled again when something changes, and not before."""
+        return cls(None)
+
+    @classmethod
+    def after(cls, seconds: float) -> Requeue:
+        """The key is reconciled again after `seconds` at the latest."""
+        return cls(seconds)
+
+
+@dataclass
+class WorkQueue(Generic[K]):
+    """A queue with the semantics of client-go's workqueue. Durations are seconds of `clock`."""
+
+    clock: Callable[[], float]
+    jitter: Callable[[], float] = random.random
+    first_delay: float = 0.25
+    longest_delay: float = 60.0
+    _ready: deque[K] = field(init=False, default_factory=deque)
+    _queued: set[K] = field(init=False, default_factory=set)
+    _running: set[K] = field(init=False, default_factory=set)
+    _delayed: list[tuple[float, int, K]] = field(init=False, default_factory=list)
+    _deadlines: dict[K, float] = field(init=False, default_factory=dict)
+    _failures: dict[K, int] = field(init=False, default_factory=dict)
+    _count: int = field(init=False, default=0)
+    _changed: asyncio.Event = field(init=False, default_factory=asyncio.Event)
+
+    def add(self, key: K) -> None:
+        """Queues a key once. A key that a worker has comes again afterwards, since what the worker saw may be stale."""
+        self._deadlines.pop(key, None)
+        if key in self._queued:
+            return
+        self._queued.add(key)
+        if key not in self._running:
+            self._ready.append(key)
+            self._changed.set()
+
+    def add_after(self, key: K, delay: float) -> None:
+        """Queues a key later. Of several delays the earliest counts."""
+        deadline = self.clock() + delay
+        if key in self._queued or self._deadlines.get(key, deadline + 1) <= deadline:
+            return
+        self._deadlines[key] = deadline
+        self._count += 1
+        heapq.heappush(self._delayed, (deadline, self._count, key))
+        self._changed.set()
+
+    def add_rate_limited(self, key: K) -> float:
+        """Queues a key after a failure and returns the delay: exponential, bounded, jittered by up to a fifth."""
+        failures = self._failures.get(key, 0)
+        self._failures[key] = failures + 1
+        delay = min(self.first_delay * 2.0**failures, self.longest_delay) * (1 + self.jitter() / 5)
+        self.add_after(key, delay)
+        return delay
+
+    def forget(self, key: K) -> None:
+        """Forgets the failures of a key that succeeded."""
+        self._failures.pop(key, None)
+
+    async def get(self) -> K:
+        """Waits for the next key. The caller gives it back with `done`."""
+        while True:
+            next_due = self._enqueue_due()
+            if self._ready:
+                key = self._ready.popleft()
+                self._queued.discard(key)
+                self._running.add(key)
+                return key
+            self._changed.clear()
+            try:
+                await asyncio.wait_for(self._changed.wait(), next_due)
+            except TimeoutError:
+                continue
+
+    def done(self, key: K) -> None:
+        self._running.discard(key)
+        if key in self._queued:
+            self._ready.append(key)
+            self._changed.set()
+
+    def depth(self) -> int:
+        return len(self._queued)
+
+    def _enqueue_due(self) -> float | None:
+        """Queues the keys that are due. Returns the seconds until the next one is."""
+        now = self.clock()
+        while self._delayed:
+            deadline, _, key = self._delayed[0]
+            if self._deadlines.get(key) != deadline:
+                heapq.heappop(self._delayed)  # was queued since, or has an earlier deadline
+            elif deadline <= now:
+                heapq.heappop(self._delayed)
+                self.add(key)
+            else:
+                return deadline - now
+        return None
+
+
+async def run_worker(queue: WorkQueue[K], reconcile: Callable[[K], Awaitable[Requeue]]) -> None:
+    """Reconciles one key after another, for ever. Raises LeadershipLostError; every other error is retried."""
+    while True:
+        key = await queue.get()
+        try:
+            await _reconcile_one(key, queue, reconcile)
+        finally:
+            queue.done(key)
+
+
+async def _reconcile_one(key: K, queue: WorkQueue[K], reconcile: Callable[[K], Awaitable[Requeue]]) -> None:
+    try:
+        with metrics.RECONCILE_SECONDS.time():
+            requeue = await reconcile(key)
+    except LeadershipLostError:
+        raise
+    except Exception as error:
+        metrics.FAILURES.inc()
+        retry = queue.add_rate_limited(key)
+        logger.exception("reconcile failed", exc_info=error, extra={"key": str(key), "retry": retry})
+        return
+    queue.forget(key)
+    if requeue.delay is not None:
+        queue.add_after(key, requeue.delay)

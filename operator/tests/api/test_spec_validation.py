@@ -1,0 +1,260 @@
+"""The API server's answers to invalid specs: the exact messages, which say what to write instead."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from kubernetes.aio.client.api_client import ApiClient
+
+from platform_operator.api.kinds import PLATFORM
+from platform_operator.client import KubernetesClient
+
+pytestmark = pytest.mark.cluster
+
+SAMPLES = {path: path.read_text() for path in sorted(Path(__file__).parents[3].glob("manifests/samples/*.yaml"))}
+NOT_AVAILABLE = "is not available in v1alpha1 yet"
+SERVICES = ("user", "product", "inventory", "order", "payment", "notification", "review")
+EXTERNAL = {name: {"secretRef": {"name": name}} for name in SERVICES}
+SMTP = {"host": "smtp.example.com", "from": "shop@example.com"}
+RESERVED = (
+    "env must not set variables that the platform sets itself (DB_*, JWT_SECRET, REDIS_URL, RABBITMQ_URL, ADMIN_*, "
+    "ports, "
+    "addresses of other services, STRIPE_*, SMTP_*, SMS_*, TWILIO_*): use databases, cache, broker, payments or "
+    "notifications of the spec instead"
+)
+
+
+def platform(spec: Any, name: str = "shop", namespace: str = "default") -> dict[str, Any]:
+    metadata = {"name": name, "namespace": namespace}
+    return {"apiVersion": PLATFORM.api_version, "kind": PLATFORM.kind, "metadata": metadata, "spec": spec}
+
+
+async def dry_run(connection: ApiClient, manifest: dict[str, Any], verb: str = "POST") -> dict[str, Any]:
+    """Returns the API server's answer to a create (POST) or a merge patch (PATCH) that it does not store."""
+    metadata = manifest["metadata"]
+    path = PLATFORM.path(metadata["namespace"], metadata["name"] if verb == "PATCH" else None)
+    headers = {"Content-Type": "application/merge-patch+json" if verb == "PATCH" else "application/json"}
+    request = await connection.param_serialize(
+        verb, path, query_params=[("dryRun", "All")], header_params=headers, auth_settings=["BearerToken"]
+    )
+    response = await connection.call_api(request[0], request[1], request[2], manifest)
+    answer: dict[str, Any] = json.loads(await response.read())  # type: ignore[no-untyped-call]
+    return answer
+
+
+def assert_refused(answer: dict[str, Any], message: str) -> None:
+    """Checks the message of a 422.
+
+    The API server puts the value before it: `Invalid value: "huge": profile must be …`.
+    """
+    assert answer.get("code") == 422, answer
+    causes = [cause["message"] for cause in answer["details"]["causes"]]
+    assert any(cause.endswith(f": {message}") for cause in causes), causes
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ({"profile": "huge"}, "profile must be small, medium or large"),
+        ({"version": "1.0/evil"}, "version must be an image tag of letters, digits, _ . and -: write for example "
+                                  "1.4.2"),
+        (
+            {"deletionPolicy": "Keep"},
+            "deletionPolicy must be Retain (keeps volumes and credentials) or Delete (removes them)",
+        ),
+        (
+            {"services": {"orders": {}}},
+            "services must have only names of services: use gateway, user, product, inventory, order, payment, "
+            "notification, review",
+        ),
+        (
+            {"services": {"order": {"autoscaling": {"min": 5, "max": 2}}}},
+            "autoscaling.min must not exceed autoscaling.max: raise max or lower min",
+        ),
+        (
+            {"services": {"order": {"replicas": 2, "autoscaling": {"enabled": True}}}},
+            "replicas and autoscaling.enabled exclude each other: set autoscaling.min instead of replicas",
+        ),
+        (
+            {"services": {"order": {"env": {"DB_HOST": "elsewhere"}}}},
+            RESERVED,
+        ),
+        ({"services": {"payment": {"env": {"STRIPE_SECRET_KEY": "sk"}}}}, RESERVED),
+        (
+            {"services": {"order": {"env": {"1ST": "x"}}}},
+            "env names must have only letters, digits and _, and must not begin with a digit: write for example "
+            "LOG_LEVEL",
+        ),
+        (
+            {"services": {"order": {"resources": {"limits": {"memory": "lots"}}}}},
+            "memory must be a Kubernetes quantity: write for example 256Mi or 1Gi",
+        ),
+        (
+            {"databases": {"storage": {"size": "10 GB"}}},
+            "storage size must be a Kubernetes quantity: write for example 10Gi",
+        ),
+        (
+            {"databases": {"provider": "cnpg"}},
+            "databases.provider cnpg is not available in v1alpha1 yet: write builtin, or external with secretRefs",
+        ),
+        ({"databases": {"provider": "mysql"}}, "databases.provider must be builtin or external"),
+        (
+            {"databases": {"provider": "external"}},
+            "databases.provider external needs external.<name>.secretRef for each of user, product, inventory, order, "
+            "payment, "
+            "notification, review",
+        ),
+        (
+            {"databases": {"external": EXTERNAL}},
+            "databases.external is used by provider external only: write provider: external, or remove it",
+        ),
+        (
+            {"cache": {"port": 6380}},
+            "cache.port is used by provider external only: write provider: external, or remove it",
+        ),
+        ({"cache": {"provider": "external"}}, "cache.provider external needs cache.secretRef: name a Secret with "
+                                              "REDIS_URL"),
+        (
+            {"broker": {"provider": "rabbitmq-operator"}},
+            "broker.provider rabbitmq-operator is not available in v1alpha1 yet: write builtin, or external with "
+            "secretRef",
+        ),
+        ({"ingress": {"enabled": True}}, "ingress.enabled needs ingress.host: write the DNS name of the shop"),
+        (
+            {"ingress": {"enabled": True, "host": "https://shop.example.com/"}},
+            "ingress.host must be a DNS name without scheme, port or path: write for example shop.example.com",
+        ),
+        (
+            {"ingress": {"enabled": True, "host": "a.example", "className": "nginx", "gateway": {"name": "public"}}},
+            "with ingress.gateway the Gateway determines class and certificate: remove className and tls",
+        ),
+        ({"payments": {"provider": "cash"}}, "payments.provider must be simulated or stripe"),
+        (
+            {"payments": {"provider": "stripe"}},
+            "payments.provider stripe needs payments.secretRef: name a Secret with STRIPE_SECRET_KEY and "
+            "STRIPE_WEBHOOK_SECRET",
+        ),
+        (
+            {"payments": {"secretRef": {"name": "stripe"}}},
+            "payments.secretRef is used by provider stripe only: write provider: stripe, or remove it",
+        ),
+        (
+            {"notifications": {"smtp": {"from": "shop@example.com"}}},
+            "notifications.smtp needs host: write the name of the mail server, for example smtp.example.com",
+        ),
+        (
+            {"notifications": {"smtp": {"host": "smtp.example.com"}}},
+            "notifications.smtp needs from: write the address that mails come from, for example shop@example.com",
+        ),
+        (
+            {"notifications": {"smtp": SMTP | {"host": "smtp.example.com:587"}}},
+            "notifications.smtp.host must be a name without scheme or port: write for example smtp.example.com, and "
+            "the port as port",
+        ),
+        (
+            {"notifications": {"smtp": SMTP | {"from": "the shop"}}},
+            "notifications.smtp.from must be a mail address: write for example shop@example.com",
+        ),
+        (
+            {"notifications": {"smtp": SMTP | {"startTls": False, "secretRef": {"name": "mail"}}}},
+            "notifications.smtp.secretRef holds a password, which must not be sent unencrypted: set startTls: true, "
+            "or remove secretRef",
+        ),
+        ({"notifications": {"sms": {"provider": "pigeon"}}}, "notifications.sms.provider must be log or twilio"),
+        (
+            {"notifications": {"sms": {"provider": "twilio"}}},
+            "notifications.sms.provider twilio needs notifications.sms.secretRef: name a Secret with "
+            "TWILIO_ACCOUNT_SID, "
+            "TWILIO_AUTH_TOKEN and TWILIO_FROM",
+        ),
+        (
+            {"notifications": {"sms": {"secretRef": {"name": "twilio"}}}},
+            "notifications.sms.secretRef is used by provider twilio only: write provider: twilio, or remove it",
+        ),
+        (
+            {"backup": {"schedule": "@daily"}},
+            f"spec.backup {NOT_AVAILABLE}: remove it; back up the volumes with snapshots of your storage until then",
+        ),
+    ],
+)  # fmt: skip
+async def test_an_invalid_spec_is_refused_with_advice(
+    client: KubernetesClient, connection: ApiClient, spec: dict[str, Any], message: str
+) -> None:
+    assert_refused(await dry_run(connection, platform(spec)), message)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("a" * 31, "metadata.name must have at most 30 characters, so that the names of its objects fit: shorten it"),
+        (
+            "my.shop",
+            "metadata.name must begin with a letter and have no dots, since Services are named after it: write for "
+            "example my-shop",
+        ),
+    ],
+)
+async def test_a_name_that_does_not_fit_the_children_is_refused(
+    client: KubernetesClient, connection: ApiClient, name: str, message: str
+) -> None:
+    assert_refused(await dry_run(connection, platform({}, name)), message)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {},
+        {"profile": "large", "services": {"gateway": {"autoscaling": {"max": 20}}, "order": {"replicas": 2}}},
+        {"databases": {"provider": "external", "external": EXTERNAL}},
+        {"services": {"payment": {"replicas": 2}, "notification": {"env": {"SHOP_NAME": "The shop"}}}},
+        {"payments": {"provider": "stripe", "secretRef": {"name": "stripe"}}},
+        {"notifications": {}},
+        {"notifications": {"smtp": SMTP, "sms": {"provider": "twilio", "secretRef": {"name": "twilio"}}}},
+        {"notifications": {"smtp": SMTP | {"port": 25, "startTls": False}}},
+        {"notifications": {"smtp": SMTP | {"secretRef": {"name": "mail"}}}},
+        {"ingress": {"enabled": True, "host": "shop.example.com", "gateway": {"name": "public"}}},
+    ],
+)
+async def test_a_valid_spec_is_accepted(client: KubernetesClient, connection: ApiClient, spec: dict[str, Any]) -> None:
+    answer = await dry_run(connection, platform(spec))
+    assert answer["kind"] == PLATFORM.kind, answer
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=lambda path: path.name)
+async def test_the_samples_are_accepted_unchanged(
+    client: KubernetesClient, connection: ApiClient, sample: Path
+) -> None:
+    for manifest in yaml.safe_load_all(SAMPLES[sample]):
+        if manifest["kind"] == PLATFORM.kind:
+            answer = await dry_run(connection, manifest | {"metadata": manifest["metadata"] | {"namespace": "default"}})
+            assert answer["spec"].items() >= manifest["spec"].items()
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ({"size": "2Gi"}, {"size": "1024Mi"}, "storage cannot shrink: keep the size or write a larger one"),
+        (
+            {"storageClassName": "fast"},
+            {"storageClassName": "slow"},
+            "storageClassName of existing volumes cannot change: keep it, or create a new platform",
+        ),
+    ],
+)
+async def test_storage_can_neither_shrink_nor_change_its_class(
+    client: KubernetesClient,
+    connection: ApiClient,
+    namespace: str,
+    before: dict[str, str],
+    after: dict[str, str],
+    message: str,
+) -> None:
+    def with_storage(storage: dict[str, str]) -> dict[str, Any]:
+        return platform({"paused": True, "databases": {"storage": storage}}, namespace=namespace)
+
+    await client.create(PLATFORM, namespace, with_storage(before))
+    assert_refused(await dry_run(connection, with_storage(after), "PATCH"), message)

@@ -1,0 +1,41 @@
+"""The Kubernetes client: how it reads the API server's answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from platform_operator.api.kinds import PLATFORM
+from platform_operator.client import KubernetesClient
+from platform_operator.errors import ApiError
+
+
+class FakeConnection:
+    """Answers every request with the same bytes."""
+
+    def __init__(self, status: int, text: bytes) -> None:
+        self.status, self.text = status, text
+
+    async def param_serialize(self, verb: str, path: str, **_: Any) -> tuple[str, str, dict[str, str]]:
+        return verb, path, {}
+
+    async def call_api(self, *_: Any, **__: Any) -> FakeConnection:
+        return self
+
+    async def read(self) -> bytes:
+        return self.text
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b'{"message": "' + "é".encode() * 200 + b'"}', "é" * 200),
+        (b"x" + "é".encode() * 200, "x" + "é" * 99 + "\N{REPLACEMENT CHARACTER}"),
+    ],
+)
+async def test_an_error_message_is_decoded_and_truncated(text: bytes, message: str) -> None:
+    connection: Any = FakeConnection(503, text)
+    with pytest.raises(ApiError) as raised:
+        await KubernetesClient(connection, lambda: None).list(PLATFORM, None)
+    assert (raised.value.status, str(raised.value)) == (503, message)

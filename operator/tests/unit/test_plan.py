@@ -1,0 +1,170 @@
+from dataclasses import replace
+
+import pytest
+
+from platform_operator.api.kinds import ObjectId
+from platform_operator.cache.observed import Autoscaler, JobProgress, ObservedObject, ObservedState, Workload
+from platform_operator.plan.inventory import DesiredObject, Inventory
+from platform_operator.plan.planner import Plan, make_plan
+from platform_operator.plan.readiness import is_ready
+
+STORE = DesiredObject(ObjectId("StatefulSet", "shop-order-db"), 1, "store")
+JOB = DesiredObject(ObjectId("Job", "shop-order-migrate-1"), 2, "job")
+SERVICE = DesiredObject(ObjectId("Deployment", "shop-order"), 3, "service")
+EVERYTHING = (SERVICE, JOB, STORE)
+
+UP = Workload(desired=1, total=1, updated=1, ready=1, current=True)
+DOWN = replace(UP, ready=0)
+COMPLETE = JobProgress(complete=True)
+
+
+def seen(
+    desired: DesiredObject, state: ObservedState = None, *, owned: str = "fields", deleting: bool = False
+) -> ObservedObject:
+    return ObservedObject(desired.id, "uid", 1, owned, "1", deleting, state)
+
+
+def applied(*desired: DesiredObject) -> Inventory:
+    inventory = Inventory("content")
+    for one in desired:
+        inventory = inventory.with_applied(one, "fields")
+    return inventory
+
+
+def plan(
+    inventory: Inventory,
+    *observed: ObservedObject,
+    desired: tuple[DesiredObject, ...] = EVERYTHING,
+    protected: frozenset[ObjectId] = frozenset(),
+) -> Plan:
+    return make_plan(desired, inventory, {one.id: one for one in observed}, protected)
+
+
+def to_apply(made: Plan) -> list[DesiredObject]:
+    return [change.object for change in made.apply]
+
+
+def test_the_first_wave_is_applied_first_and_the_rest_is_held() -> None:
+    made = plan(Inventory())
+    assert to_apply(made) == [STORE]
+    assert made.held == 2
+
+
+def test_a_wave_waits_until_the_one_before_is_ready() -> None:
+    waiting = plan(applied(STORE), seen(STORE, DOWN))
+    assert (waiting.apply, waiting.blockers[0].id) == ((), STORE.id)
+    assert to_apply(plan(applied(STORE), seen(STORE, UP))) == [JOB]
+
+
+def test_services_wait_for_migrations_to_complete() -> None:
+    inventory = applied(STORE, JOB)
+    assert to_apply(plan(inventory, seen(STORE, UP), seen(JOB, JobProgress(complete=False)))) == []
+    assert to_apply(plan(inventory, seen(STORE, UP), seen(JOB, COMPLETE))) == [SERVICE]
+
+
+def test_a_failed_migration_blocks_the_services() -> None:
+    failed = JobProgress(complete=False, failure="BackoffLimitExceeded")
+    made = plan(applied(STORE, JOB), seen(STORE, UP), seen(JOB, failed))
+    assert made.apply == ()
+    assert made.blockers[0].failed
+
+
+def test_nothing_is_done_when_everything_is_as_desired() -> None:
+    made = plan(applied(*EVERYTHING), seen(STORE, UP), seen(JOB, COMPLETE), seen(SERVICE, UP))
+    assert made.converged
+
+
+def test_a_changed_field_is_restored() -> None:
+    changed = seen(SERVICE, UP, owned="fewer fields")
+    assert to_apply(plan(applied(*EVERYTHING), seen(STORE, UP), seen(JOB, COMPLETE), changed)) == [SERVICE]
+
+
+def test_a_deleted_service_is_restored_while_a_store_is_down() -> None:
+    made = plan(applied(*EVERYTHING), seen(STORE, DOWN), seen(JOB, COMPLETE))
+    assert to_apply(made) == [SERVICE]
+    assert made.held == 0
+
+
+def test_an_upgrade_is_held_while_a_store_is_down() -> None:
+    made = plan(
+        applied(*EVERYTHING),
+        seen(STORE, DOWN), seen(JOB, COMPLETE), seen(SERVICE, UP),
+        desired=(STORE, JOB, replace(SERVICE, digest="newer")),
+    )  # fmt: skip
+    assert (made.apply, made.held) == ((), 1)
+
+
+def test_an_object_that_is_being_deleted_is_awaited_rather_than_applied() -> None:
+    made = plan(applied(STORE), seen(STORE, UP, deleting=True), desired=(STORE,))
+    assert made.apply == ()
+    assert not made.converged
+
+
+def test_a_leftover_is_pruned_when_everything_else_has_converged() -> None:
+    leftover = DesiredObject(ObjectId("Service", "shop-old"), 0, "x")
+    assert plan(applied(STORE), seen(STORE, DOWN), seen(leftover), desired=(STORE,)).prune == ()
+    converged = plan(applied(STORE), seen(STORE, UP), seen(leftover), desired=(STORE,))
+    assert [one.id for one in converged.prune] == [leftover.id]
+
+
+@pytest.mark.parametrize("kind", ["Job", "HorizontalPodAutoscaler"])
+def test_a_leftover_that_acts_against_the_spec_is_pruned_at_once(kind: str) -> None:
+    leftover = DesiredObject(ObjectId(kind, "shop-old"), 0, "x")
+    assert plan(applied(STORE), seen(STORE, DOWN), seen(leftover), desired=(STORE,)).prune
+
+
+def test_protected_and_foreign_objects_are_never_pruned() -> None:
+    protected = DesiredObject(ObjectId("Secret", "protected"), 0, "x")
+    foreign = DesiredObject(ObjectId("Secret", "foreign"), 0, "x")
+    observed = (seen(protected), seen(foreign, owned=""))
+    assert plan(applied(), *observed, desired=(), protected=frozenset({protected.id})).prune == ()
+
+
+AUTOSCALER = DesiredObject(ObjectId("HorizontalPodAutoscaler", "shop-order"), 4, "hpa")
+
+
+def autoscaled(workload: Workload) -> Plan:
+    observed = (seen(SERVICE, workload), seen(AUTOSCALER, Autoscaler(min_replicas=2)))
+    return plan(applied(SERVICE), *observed, desired=(SERVICE,), protected=frozenset({AUTOSCALER.id}))
+
+
+def test_pods_above_the_autoscalers_minimum_are_not_awaited() -> None:
+    assert autoscaled(Workload(desired=4, total=4, updated=4, ready=2, current=True)).converged
+
+
+def test_the_autoscalers_minimum_is_awaited() -> None:
+    made = autoscaled(UP)
+    assert not made.converged
+    assert [one.message for one in made.blockers] == ["has 1 of 2 pods ready"]
+
+
+@pytest.mark.parametrize(
+    "workload",
+    [
+        replace(UP, current=False),  # the controller has not seen the new generation
+        replace(UP, total=2),  # a pod of the old generation still runs
+        replace(UP, updated=0),
+        replace(UP, ready=0),
+    ],
+)
+def test_a_rollout_is_ready_only_when_no_old_pod_is_left(workload: Workload) -> None:
+    assert is_ready(UP, 1)
+    assert not is_ready(workload, 1)
+
+
+def test_the_inventory_survives_being_stored() -> None:
+    inventory = applied(*EVERYTHING)
+    assert Inventory.load(inventory.dump()) == inventory
+
+
+@pytest.mark.parametrize("key", ["content", "objects", "checksum"])
+def test_a_tampered_inventory_is_ignored(key: str) -> None:
+    stored = applied(*EVERYTHING).dump()
+    assert Inventory.load(stored | {key: stored[key] + " "}) == Inventory()
+    assert Inventory.load({name: value for name, value in stored.items() if name != key}) == Inventory()
+
+
+def test_an_inventory_has_the_content_digest_only_when_all_objects_are_applied() -> None:
+    assert applied(STORE).for_content("content", (STORE, SERVICE)).content_digest == ""
+    assert applied(STORE, SERVICE).for_content("content", (STORE, SERVICE)).content_digest == "content"
+    assert applied(STORE).for_content("content", (replace(STORE, digest="newer"),)).content_digest == ""

@@ -1,0 +1,665 @@
+"""Reconcile passes against an API server that is a dictionary."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client import REGISTRY
+
+from platform_operator.api.kinds import (
+    CHILD_LABELS,
+    FIELD_MANAGER,
+    HANDOVER_MANAGER,
+    PLATFORM,
+    Kind,
+    ObjectId,
+    PlatformKey,
+)
+from platform_operator.apply.inventory_store import inventory_id
+from platform_operator.cache.observed import observe, observe_platform
+from platform_operator.cache.store import Cache
+from platform_operator.errors import ApiError, RenderError, RenderTimeoutError
+from platform_operator.invariants.scrape_results import ScrapeResult, ServiceMetrics
+from platform_operator.reconciler import RECHECK_INTERVAL, Reconciler
+from platform_operator.render.helm import Helm
+from platform_operator.render.renderer import Renderer
+from platform_operator.render.values import Installation
+from platform_operator.secrets.master_key import MasterKey
+from platform_operator.status.conditions import PROGRESS_DEADLINE
+from platform_operator.status.recorder import EventRecorder
+from platform_operator.workqueue import Requeue
+
+KEY = PlatformKey("shop", "shop")
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+DEPLOYMENT, JOB, STORE = (
+    ObjectId("Deployment", "shop-order"),
+    ObjectId("Job", "shop-order-migrate-1"),
+    ObjectId("StatefulSet", "shop-order-db"),
+)
+Manifest = dict[str, Any]
+
+
+class FakeApiServer:
+    """An API server with server-side apply as far as the operator relies on it: fields of the last apply are owned
+    until another manager writes."""
+
+    def __init__(self) -> None:
+        self.objects: dict[tuple[str, str], Manifest] = {}
+        self.writes: list[str] = []
+        self.events: list[Manifest] = []
+        self.refuse: dict[str, ApiError] = {}
+        self.version = self.applies = 0
+        self.pods: list[Manifest] = []
+        self.listed: list[str] = []
+        self.list_error: ApiError | None = None
+
+    async def list(self, kind: Kind, namespace: str, selector: str) -> tuple[list[Manifest], int]:
+        self.listed.append(selector)
+        if self.list_error:
+            raise self.list_error
+        return self.pods, 1
+
+    async def get(self, kind: Kind, namespace: str, name: str) -> Manifest | None:
+        return self.objects.get((kind.kind, name))
+
+    async def apply(
+        self, kind: Kind, namespace: str, manifest: Manifest, subresource: str = "", manager: str = FIELD_MANAGER
+    ) -> Manifest:
+        name = manifest["metadata"]["name"]
+        self.applies += 1
+        self.writes.append(f"apply {kind.kind} {name} {subresource or manager}".removesuffix(f" {FIELD_MANAGER}"))
+        if kind.kind in self.refuse:
+            raise self.refuse[kind.kind]
+        created = {**manifest, "metadata": {**manifest["metadata"], "uid": f"u{self.version}", "generation": 1}}
+        stored = self.objects.setdefault((kind.kind, name), created)
+        if subresource:
+            stored["status"] = copy.deepcopy(manifest["status"])
+        elif manager == FIELD_MANAGER:
+            identity = {name: stored["metadata"][name] for name in ("uid", "generation")}
+            stored.update(copy.deepcopy(manifest))
+            stored["metadata"].update(identity)
+            stored["metadata"]["managedFields"] = [
+                {"manager": manager, "operation": "Apply", "fieldsV1": paths(manifest)}
+            ]
+        return self.touch(stored)
+
+    async def overwrite(self, kind: Kind, namespace: str, name: str, fields: Manifest) -> None:
+        """Replaces the list, so that the foreign item that made the object invalid is gone."""
+        self.writes.append(f"overwrite {kind.kind} {name}")
+        self.refuse.pop(kind.kind, None)
+
+    async def create(self, kind: Kind, namespace: str, manifest: Manifest) -> Manifest:
+        self.writes.append(f"create {kind.kind} {manifest.get('reason', '')}")
+        self.events.append(manifest)
+        if kind.kind in self.refuse:
+            raise self.refuse[kind.kind]
+        return manifest
+
+    async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> None:
+        self.writes.append(f"delete {kind.kind} {name}")
+        del self.objects[kind.kind, name]
+
+    def touch(self, stored: Manifest) -> Manifest:
+        self.version += 1
+        stored["metadata"]["resourceVersion"] = str(self.version)
+        return copy.deepcopy(stored)
+
+
+def paths(value: object) -> object:
+    return {f"f:{name}": paths(inner) for name, inner in value.items()} if isinstance(value, dict) else {}
+
+
+class FakeHelm(Helm):
+    """A Helm whose chart has a store, a migration and a service."""
+
+    def __init__(self) -> None:
+        self.runs = 0
+        self.error: RenderError | None = None
+        self.replicas: int | None = 1
+
+    async def template(self, chart: Path, key: PlatformKey, chart_values: Manifest) -> list[Manifest]:
+        self.runs += 1
+        if self.error:
+            raise self.error
+        tag = chart_values["global"]["image"]["tag"]
+        return [
+            rendered("apps/v1", "StatefulSet", STORE.name, 1, {"replicas": 1}),
+            rendered("batch/v1", "Job", f"shop-order-migrate-{tag}", 2, {}),
+            rendered(
+                "apps/v1",
+                "Deployment",
+                DEPLOYMENT.name,
+                3,
+                {"image": tag} | ({"replicas": self.replicas} if self.replicas else {}),
+            ),
+        ]
+
+
+def rendered(api_version: str, kind: str, name: str, wave: int, spec: Manifest) -> Manifest:
+    labels = CHILD_LABELS | {"app.kubernetes.io/instance": "shop", "app.kubernetes.io/component": "order"}
+    annotations = {"platform.ecommerce.dev/wave": str(wave)}
+    return {
+        "apiVersion": api_version,
+        "kind": kind,
+        "metadata": {"name": name, "labels": labels, "annotations": annotations},
+        "spec": spec,
+    }
+
+
+class FakeCluster:
+    """A platform, its operator, and the controllers and users around them."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        self.server, self.helm, self.tmp_path = FakeApiServer(), FakeHelm(), tmp_path
+        self.scrape_results: dict[str, ScrapeResult] = {}
+        self.now = NOW
+        self.restart()
+        self.spec({})
+
+    def restart(self) -> None:
+        renderer, master_key, installation = (
+            Renderer(self.helm, self.tmp_path),
+            MasterKey(b"k" * 32),
+            Installation("1"),
+        )
+        server: Any = self.server
+        self.reconciler = Reconciler(
+            server, Cache(), renderer, master_key, installation, EventRecorder(server, "test"),
+            lambda: self.now, lambda _: self.scrape_results,
+        )  # fmt: skip
+
+    def spec(self, spec: Manifest, **metadata: Any) -> None:
+        stored = self.server.objects.setdefault(
+            (PLATFORM.kind, "shop"), {"metadata": {"name": "shop", "namespace": "shop", "uid": "p1"}}
+        )
+        stored["spec"] = spec
+        stored["metadata"] |= {"generation": stored["metadata"].get("generation", 0) + 1, **metadata}
+        self.server.touch(stored)
+
+    async def reconcile(self) -> Requeue:
+        """Makes one pass, with the cache as the watches would fill it."""
+        cache = self.reconciler.cache = Cache()
+        for (kind, _), stored in self.server.objects.items():
+            if kind == PLATFORM.kind:
+                cache.store_platform(observe_platform(stored))
+            elif CHILD_LABELS.items() <= stored["metadata"].get("labels", {}).items():
+                cache.store(KEY, observe(stored))
+        self.server.writes.clear()
+        return await self.reconciler.reconcile(KEY)
+
+    def lose_label(self, identity: ObjectId) -> None:
+        """Removes the operator's label.
+
+        A watch that selects by it reports that as a deletion, at the update's own version.
+        """
+        stored = self.server.objects[identity]
+        del stored["metadata"]["labels"]["app.kubernetes.io/managed-by"]
+        self.server.touch(stored)
+        self.reconciler.cache.remove(KEY, identity, self.server.version)
+
+    def come_up(self, identity: ObjectId) -> None:
+        stored = self.server.objects[identity]
+        counts = dict.fromkeys(("replicas", "updatedReplicas", "readyReplicas", "availableReplicas"), 1)
+        stored["status"] = {"observedGeneration": 1, "conditions": [{"type": "Complete", "status": "True"}], **counts}
+        self.server.touch(stored)
+
+    async def converge(self) -> None:
+        for identity in (STORE, JOB, DEPLOYMENT):
+            await self.reconcile()
+            self.come_up(identity)
+        await self.reconcile()
+
+    def applied(self) -> list[str]:
+        return [write for write in self.server.writes if write.startswith("apply") and not write.endswith("status")]
+
+    def message(self, type_: str) -> str:
+        conditions = self.server.objects[PLATFORM.kind, "shop"]["status"]["conditions"]
+        return next(str(one["message"]) for one in conditions if one["type"] == type_)
+
+    def condition(self, type_: str) -> tuple[str, str]:
+        conditions = self.server.objects[PLATFORM.kind, "shop"]["status"]["conditions"]
+        return next((one["status"], one["reason"]) for one in conditions if one["type"] == type_)
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> FakeCluster:
+    return FakeCluster(tmp_path)
+
+
+async def test_a_platform_comes_up_wave_by_wave(cluster: FakeCluster) -> None:
+    assert await cluster.reconcile() == Requeue.after(RECHECK_INTERVAL)
+    assert (STORE in cluster.server.objects, JOB in cluster.server.objects) == (True, False)
+    cluster.come_up(STORE)
+    await cluster.reconcile()
+    assert (JOB in cluster.server.objects, DEPLOYMENT in cluster.server.objects) == (True, False)
+    cluster.come_up(JOB)
+    await cluster.reconcile()
+    cluster.come_up(DEPLOYMENT)
+    assert await cluster.reconcile() == Requeue.never()
+    assert cluster.condition("Ready") == ("True", "AllReady")
+
+
+async def test_nothing_is_written_when_nothing_changed(cluster: FakeCluster) -> None:
+    await cluster.converge()
+    for _ in range(3):
+        await cluster.reconcile()
+        assert cluster.server.writes == []
+
+
+async def test_invariants_are_written_only_when_they_change(cluster: FakeCluster) -> None:
+    await cluster.converge()
+    for rows, status in ((0, "True"), (3, "False"), (3, "False"), (0, "True")):
+        before = cluster.condition("NothingOversold")[0]
+        cluster.scrape_results["inventory"] = ScrapeResult(
+            NOW.timestamp(), ServiceMetrics({"nothing_oversold": rows}, checked=NOW.timestamp())
+        )
+        await cluster.reconcile()
+        assert cluster.condition("NothingOversold")[0] == status
+        assert cluster.condition("Ready") == ("True", "AllReady")
+        events = ["create Event InvariantBroken" if rows else "create Event AllHold"] if before != "Unknown" else []
+        changed = ["apply EcommercePlatform shop status", *events] if before != status else []
+        assert cluster.server.writes == changed
+        await cluster.reconcile()
+        assert cluster.server.writes == []
+
+
+async def test_a_restart_writes_nothing_and_renders_nothing(cluster: FakeCluster) -> None:
+    await cluster.converge()
+    cluster.restart()
+    runs = cluster.helm.runs
+    await cluster.reconcile()
+    assert (cluster.server.writes, cluster.helm.runs) == ([], runs)
+
+
+async def test_only_the_deleted_child_is_created_again(cluster: FakeCluster) -> None:
+    await cluster.converge()
+    children = [identity for identity in cluster.server.objects if identity[0] != PLATFORM.kind]
+    for kind, name in children:
+        if ObjectId(kind, name) != inventory_id(KEY):
+            del cluster.server.objects[kind, name]
+            await cluster.reconcile()
+            assert cluster.applied() == [f"apply {kind} {name}"]
+
+
+async def test_only_the_object_with_a_changed_field_is_applied(cluster: FakeCluster) -> None:
+    await cluster.converge()
+    stored = cluster.server.objects[DEPLOYMENT]
+    stored["metadata"]["managedFields"][0]["fieldsV1"] = {}
+    cluster.server.touch(stored)
+    await cluster.reconcile()
+    assert cluster.applied() == ["apply Deployment shop-order"]
+
+
+def count(metric: str, reason: str) -> float:
+    labels = {"kind": "Deployment", "reason": reason}
+    return REGISTRY.get_sample_value(f"ecommerce_operator_{metric}_total", labels) or 0.0
+
+
+def take_image(cluster: FakeCluster, manager: str) -> None:
+    """Changes the image of the Deployment, as `kubectl edit` does."""
+    stored = cluster.server.objects[DEPLOYMENT]
+    own = stored["metadata"]["managedFields"][0]
+    own["fieldsV1"] = {**own["fieldsV1"], "f:spec": {"f:replicas": {}}}
+    other = {"manager": manager, "operation": "Update", "fieldsV1": {"f:spec": {"f:image": {}}}}
+    stored["metadata"]["managedFields"] = [own, other]
+    cluster.server.touch(stored)
+
+
+async def test_a_repair_is_logged_counted_and_reported_with_the_manager_that_took_the_field(
+    cluster: FakeCluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    await cluster.converge()
+    before = [count(metric, "LostFields") for metric in ("applies", "repairs")]
+    caplog.set_level("INFO")
+    take_image(cluster, "kubectl-edit")
+
+    await cluster.reconcile()
+
+    message = "Deployment shop-order: field spec.image was taken by kubectl-edit and has been restored"
+    assert [event["message"] for event in cluster.server.events if event["reason"] == "Repaired"] == [message]
+    (record,) = [record for record in caplog.records if record.getMessage() == message]
+    assert (vars(record)["reason"], vars(record)["manager"]) == ("LostFields", "kubectl-edit")
+    assert [count(metric, "LostFields") for metric in ("applies", "repairs")] == [value + 1 for value in before]
+
+
+async def test_a_fight_over_a_field_is_reported_once_in_each_interval(cluster: FakeCluster) -> None:
+    await cluster.converge()
+    for _ in range(5):
+        take_image(cluster, "argocd")
+        await cluster.reconcile()
+        assert "apply Deployment shop-order" in cluster.applied()
+        cluster.now += timedelta(minutes=1)
+    names = [event["metadata"]["name"] for event in cluster.server.events if event["reason"] == "Repaired"]
+    assert (len(names), len(set(names))) == (5, 1), "the API server refuses a second Event of the same name"
+
+
+async def test_a_new_shop_and_an_upgrade_report_no_repairs(cluster: FakeCluster) -> None:
+    await cluster.converge()
+    cluster.spec({"version": "2"})
+    await cluster.reconcile()
+    cluster.come_up(ObjectId("Job", "shop-order-migrate-2"))
+    await cluster.reconcile()
+    assert [event for event in cluster.server.events if event["reason"] == "Repaired"] == []
+
+
+async def test_an_upgrade_migrates_first_and_prunes_the_old_migration(cluster: FakeCluster) -> None:
+    await cluster.converge()
+    cluster.spec({"version": "2"})
+    await cluster.reconcile()
+    assert "apply Job shop-order-migrate-2" in cluster.applied()
+    assert "apply Deployment shop-order" not in cluster.applied()
+    assert "delete Job shop-order-migrate-1" in cluster.server.writes
+    cluster.come_up(ObjectId("Job", "shop-order-migrate-2"))
+    await cluster.reconcile()
+    assert cluster.server.objects[DEPLOYMENT]["spec"]["image"] == "2"
+    await cluster.reconcile()
+    assert cluster.condition("Ready") == ("True", "AllReady")
+
+
+async def test_a_crash_at_any_write_leads_to_the_same_result(cluster: FakeCluster, tmp_path: Path) -> None:
+    await cluster.converge()
+    children = cluster.server.objects.keys()
+    for before_crash in range(cluster.server.applies):
+        crashed = FakeCluster(tmp_path)
+        crashed.server.apply = crashing(crashed.server.apply, before_crash)  # type: ignore[method-assign]
+        with pytest.raises(ApiError, match="the process crashed here"):
+            await crashed.converge()
+        del crashed.server.apply
+        crashed.restart()
+        await crashed.converge()
+        assert crashed.server.objects.keys() == children
+        assert crashed.condition("Ready") == ("True", "AllReady")
+
+
+def crashing(apply: Callable[..., Any], before_crash: int) -> Callable[..., Any]:
+    left = iter(range(before_crash))
+
+    async def answer(*arguments: Any, **more: Any) -> Any:
+        if next(left, None) is None:
+            raise ApiError(0, "Unreachable", "the process crashed here")
+        return await apply(*arguments, **more)
+
+    return answer
+
+
+async def test_a_paused_platform_is_not_changed_and_reports_it(cluster: FakeCluster) -> None:
+    await cluster.converge()
+    cluster.spec({"paused": True})
+    del cluster.server.objects[DEPLOYMENT]
+    await cluster.reconcile()
+    assert cluster.applied() == []
+    assert cluster.condition("Progressing") == ("False", "Paused")
+    cluster.spec({})
+    await cluster.reconcile()
+    assert cluster.applied() == ["apply Deployment shop-order"]
+
+
+async def test_a_refused_object_is_reported_and_does_not_block_the_others(cluster: FakeCluster) -> None:
+    cluster.server.refuse["Secret"] = ApiError(403, "Forbidden", "exceeded quota")
+    await cluster.reconcile()
+    assert cluster.condition("Degraded") == ("True", "Refused")
+    assert len([write for write in cluster.applied() if write.startswith("apply Secret")]) == 11
+
+
+async def test_a_repair_that_a_foreign_list_item_makes_invalid_replaces_the_list(cluster: FakeCluster) -> None:
+    await cluster.converge()
+    cluster.server.objects[DEPLOYMENT]["metadata"]["managedFields"] = []
+    cluster.server.refuse["Deployment"] = ApiError(422, "Invalid", 'spec.ports[1].name: Duplicate value: "http"')
+
+    await cluster.reconcile()
+
+    assert [write for write in cluster.server.writes if DEPLOYMENT.name in write] == [
+        f"apply Deployment {DEPLOYMENT.name}",
+        f"overwrite Deployment {DEPLOYMENT.name}",
+        f"apply Deployment {DEPLOYMENT.name}",
+    ]
+
+
+async def test_a_chart_that_does_not_render_is_reported_once(cluster: FakeCluster) -> None:
+    cluster.helm.error = RenderError("set database.password")
+    assert await cluster.reconcile() == Requeue.never()
+    assert cluster.condition("Degraded") == ("True", "RenderFailed")
+    await cluster.reconcile()
+    assert cluster.server.writes == []
+
+
+async def test_each_wave_has_its_own_deadline(cluster: FakeCluster) -> None:
+    await cluster.reconcile()
+    cluster.now += PROGRESS_DEADLINE - timedelta(seconds=1)
+    cluster.come_up(STORE)
+    await cluster.reconcile()
+    assert cluster.condition("Progressing") == ("True", "Migrating")
+    cluster.now += PROGRESS_DEADLINE - timedelta(seconds=1)
+    await cluster.reconcile()
+    assert cluster.condition("Degraded") == ("False", "Healthy")
+    cluster.now += timedelta(seconds=1)
+    await cluster.reconcile()
+    assert cluster.condition("Degraded") == ("True", "TakesTooLong")
+    assert "Job shop-order-migrate-1 has not finished after more than 5 minutes." in cluster.message("Degraded")
+
+
+async def test_the_deadline_starts_again_whenever_a_wave_blocks(cluster: FakeCluster) -> None:
+    await cluster.converge()
+    for _ in range(2):
+        cluster.server.objects[DEPLOYMENT]["status"]["availableReplicas"] = 0
+        cluster.server.touch(cluster.server.objects[DEPLOYMENT])
+        await cluster.reconcile()
+        cluster.now += PROGRESS_DEADLINE - timedelta(seconds=1)
+        await cluster.reconcile()
+        assert cluster.condition("Degraded") == ("False", "Healthy")
+        cluster.come_up(DEPLOYMENT)
+        await cluster.reconcile()
+
+
+async def test_a_helm_run_that_timed_out_is_retried(cluster: FakeCluster) -> None:
+    cluster.helm.error = RenderTimeoutError("Helm did not finish within 60 s")
+    assert await cluster.reconcile() == Requeue.after(RECHECK_INTERVAL)
+    assert cluster.condition("Degraded") == ("True", "RenderFailed")
+    cluster.helm.error = None
+    assert await cluster.reconcile() == Requeue.after(RECHECK_INTERVAL)
+    assert cluster.condition("Degraded") == ("False", "Healthy")
+
+
+@pytest.mark.parametrize(("code", "warnings"), [(403, 2), (409, 0), (500, 2)])
+async def test_a_refused_event_stops_neither_the_next_nor_the_pass(
+    cluster: FakeCluster, code: int, warnings: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    cluster.server.refuse["Event"] = ApiError(code, "Forbidden", "no Events here")
+    cluster.scrape_results["inventory"] = ScrapeResult(
+        NOW.timestamp(), ServiceMetrics({"nothing_oversold": 3}, checked=NOW.timestamp())
+    )
+    assert await cluster.reconcile() == Requeue.after(RECHECK_INTERVAL)
+    assert [w for w in cluster.server.writes if "Event" in w] == [
+        "create Event WaitingForStores",
+        "create Event InvariantBroken",
+    ]
+    assert [record.levelname for record in caplog.records].count("WARNING") == warnings
+
+
+CRASHING = {
+    "metadata": {"name": "shop-order-1"},
+    "status": {
+        "containerStatuses": [
+            {
+                "name": "order",
+                "image": "order:1",
+                "restartCount": 4,
+                "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 40s"}},
+                "lastState": {"terminated": {"exitCode": 78, "reason": "Error"}},
+            }
+        ]
+    },
+}
+
+
+async def test_pods_of_a_failed_part_are_diagnosed_and_no_others_are_listed(cluster: FakeCluster) -> None:
+    await cluster.converge()
+    assert cluster.server.listed == []
+    cluster.server.pods = [CRASHING]
+    stored = cluster.server.objects[DEPLOYMENT]
+    stored["status"] |= {
+        "availableReplicas": 0,
+        "conditions": [{"type": "Progressing", "status": "False", "message": "timed out."}],
+    }
+    cluster.server.touch(stored)
+    await cluster.reconcile()
+    assert cluster.server.listed == ["app.kubernetes.io/instance=shop,app.kubernetes.io/component=order"]
+    assert "Its pod reports CrashLoopBackOff: container order ends with exit code 78 (Error)." in cluster.message(
+        "Degraded"
+    )
+    await cluster.reconcile()
+    assert cluster.server.writes == []
+
+
+async def test_pods_of_a_failed_migration_are_selected_by_job_and_a_refused_list_is_tolerated(
+    cluster: FakeCluster,
+) -> None:
+    await cluster.reconcile()
+    cluster.come_up(STORE)
+    await cluster.reconcile()
+    cluster.server.objects[JOB]["status"] = {
+        "conditions": [{"type": "Failed", "status": "True", "reason": "BackoffLimit"}]
+    }
+    cluster.server.touch(cluster.server.objects[JOB])
+    cluster.server.list_error = ApiError(403, "Forbidden", "no")
+    await cluster.reconcile()
+    assert cluster.server.listed == ["batch.kubernetes.io/job-name=shop-order-migrate-1"]
+    assert cluster.condition("Degraded") == ("True", "MigrationFailed")
+
+
+async def test_a_foreign_secret_is_used_and_not_overwritten(cluster: FakeCluster) -> None:
+    foreign = {
+        "kind": "Secret",
+        "metadata": {"name": "shop-jwt", "namespace": "shop", "uid": "x", "generation": 1},
+        "data": {},
+    }
+    cluster.server.objects["Secret", "shop-jwt"] = foreign
+    cluster.server.touch(foreign)
+    await cluster.reconcile()
+    assert "apply Secret shop-jwt" not in cluster.applied()
+    assert cluster.server.objects["Secret", "shop-jwt"] is foreign
+
+
+async def test_a_secret_that_lost_its_label_is_left_alone(cluster: FakeCluster) -> None:
+    await cluster.converge()
+    cluster.lose_label(ObjectId("Secret", "shop-jwt"))
+    cluster.server.writes.clear()
+    async with asyncio.timeout(5):
+        await cluster.reconciler.reconcile(KEY)
+    assert cluster.applied() == []
+
+
+async def test_a_foreign_secret_that_the_cache_does_not_accept_is_attempted_once(cluster: FakeCluster) -> None:
+    await cluster.converge()
+    jwt = ObjectId("Secret", "shop-jwt")
+    cluster.lose_label(jwt)
+    cluster.reconciler.cache.remove(
+        KEY, jwt, cluster.server.version + 9
+    )  # a list of a later version does not contain it
+    async with asyncio.timeout(5):
+        await cluster.reconciler.reconcile(KEY)
+    assert "apply Secret shop-jwt" not in cluster.applied()
+
+
+async def test_objects_applied_beside_a_failed_one_are_not_applied_again(cluster: FakeCluster) -> None:
+    apply = cluster.server.apply
+
+    async def failing(kind: Kind, namespace: str, manifest: Manifest, *more: Any, **named: Any) -> Manifest:
+        if manifest["metadata"]["name"] == "shop-admin":
+            raise ApiError(500, "InternalError", "failed calling webhook")
+        return await apply(kind, namespace, manifest, *more, **named)
+
+    cluster.server.apply = failing  # type: ignore[method-assign]
+    with pytest.raises(ApiError, match="failed calling webhook"):
+        await cluster.reconcile()
+    assert cluster.condition("Progressing") == ("True", "Interrupted")
+    assert "failed calling webhook" in cluster.message("Progressing")
+    cluster.server.apply = apply  # type: ignore[method-assign]
+    await cluster.reconcile()
+    secrets = [write for write in cluster.applied() if write.startswith("apply Secret")]
+    assert secrets == ["apply Secret shop-admin"]
+    assert cluster.condition("Progressing") == ("True", "WaitingForStores")
+
+
+async def test_a_refused_deletion_is_reported_and_the_inventory_is_stored(cluster: FakeCluster) -> None:
+    await cluster.converge()
+    cluster.spec({"version": "2"})
+    delete = cluster.server.delete
+
+    async def refusing(*_: Any) -> None:
+        raise ApiError(403, "Forbidden", "cannot delete jobs")
+
+    cluster.server.delete = refusing  # type: ignore[method-assign, assignment]
+    with pytest.raises(ApiError, match="cannot delete jobs"):
+        await cluster.reconcile()
+    assert cluster.condition("Degraded") == ("True", "Refused")
+    cluster.server.delete = delete  # type: ignore[method-assign]
+    await cluster.reconcile()
+    assert cluster.applied() == []
+    assert "delete Job shop-order-migrate-1" in cluster.server.writes
+
+
+async def test_a_late_event_does_not_bring_back_a_pruned_object(cluster: FakeCluster) -> None:
+    await cluster.converge()
+    old = cluster.reconciler.cache.children(KEY)[JOB]
+    cluster.spec({"version": "2"})
+    await cluster.reconcile()
+    cluster.reconciler.cache.store(KEY, old)
+    assert JOB not in cluster.reconciler.cache.children(KEY)
+
+
+async def test_a_recreated_platform_takes_over_the_retained_secrets(cluster: FakeCluster) -> None:
+    await cluster.converge()
+    retained = {identity: stored for identity, stored in cluster.server.objects.items() if identity[0] == "Secret"}
+    passwords = {identity: stored["data"] for identity, stored in copy.deepcopy(retained).items()}
+    cluster.server.objects = retained
+    cluster.spec({}, uid="p2")
+    cluster.restart()
+    await cluster.converge()
+    assert {identity: cluster.server.objects[identity]["data"] for identity in passwords} == passwords
+    assert cluster.condition("Ready") == ("True", "AllReady")
+
+
+async def test_a_deployment_handed_over_to_its_autoscaler_keeps_its_pods(cluster: FakeCluster) -> None:
+    await cluster.converge()
+    cluster.server.objects[DEPLOYMENT]["spec"]["replicas"] = 1
+    cluster.helm.replicas = None
+    cluster.spec({"version": "2"})
+    await cluster.reconcile()
+    cluster.come_up(ObjectId("Job", "shop-order-migrate-2"))
+    await cluster.reconcile()
+    assert cluster.applied()[:2] == [f"apply Deployment shop-order {HANDOVER_MANAGER}", "apply Deployment shop-order"]
+
+
+async def test_a_platform_that_is_being_deleted_is_not_changed(cluster: FakeCluster) -> None:
+    await cluster.converge()
+    cluster.spec({}, deletionTimestamp="2026-01-01T00:00:00Z")
+    del cluster.server.objects[DEPLOYMENT]
+    assert await cluster.reconcile() == Requeue.never()
+    assert cluster.server.writes == []
+
+
+async def test_a_platform_deleted_during_a_pass_leaves_no_metrics(cluster: FakeCluster) -> None:
+    def exported() -> float | None:
+        labels = {"namespace": "shop", "platform": "shop", "condition": "Ready"}
+        return REGISTRY.get_sample_value("ecommerce_platform_condition", labels)
+
+    await cluster.converge()
+    assert exported() == 1
+    cluster.reconciler.cache.remove_platform(KEY, cluster.server.version + 1)
+    assert await cluster.reconciler.reconcile(KEY) == Requeue.never()
+    assert exported() is None
+
+
+async def test_passwords_are_only_in_secrets(cluster: FakeCluster) -> None:
+    await cluster.converge()
+    password = cluster.reconciler.master_key.password(KEY, "redis", "password")
+    elsewhere = {identity: stored for identity, stored in cluster.server.objects.items() if identity[0] != "Secret"}
+    assert password not in json.dumps([*elsewhere.values()])

@@ -1,0 +1,342 @@
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from platform_operator.api.kinds import ObjectId, PlatformKey
+from platform_operator.api.spec import WITH_DATABASE, parse
+from platform_operator.cache.observed import Children, ObservedObject, Platform
+from platform_operator.errors import ApiError, InvalidSpecError, RenderError
+from platform_operator.invariants.scrape_results import ScrapeResult, ServiceMetrics
+from platform_operator.plan.changes import Change, ChangeReason
+from platform_operator.plan.inventory import DesiredObject
+from platform_operator.plan.planner import Plan
+from platform_operator.plan.readiness import Blocker, Refusal
+from platform_operator.status.conditions import PROGRESS_DEADLINE, PassResult
+from platform_operator.status.events import REPAIR_EVENT_INTERVAL, changed_conditions, repair_event, transition_event
+from platform_operator.status.platform_status import Snapshot, Status, describe
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+PLATFORM = Platform(PlatformKey("shop", "shop"), "uid-1", 1, 7, False, {}, {})
+CONVERGED = Plan((), (), 0, ())
+WAITING = Plan((), (), 3, (Blocker(ObjectId("StatefulSet", "shop-order-db"), 1, "has 0 of 1 pods ready"),))
+FAILED = Plan((), (), 3, (Blocker(ObjectId("Job", "shop-order-migrate-1"), 2, "BackoffLimitExceeded", failed=True),))
+
+
+INVARIANTS = ("NothingOversold", "NobodyChargedTwice", "BooksAgree", "EventsFlow")
+
+
+def status(
+    result: PassResult,
+    platform: Platform = PLATFORM,
+    spec: dict[str, Any] | None = None,
+    now: datetime = NOW,
+    scraped: dict[str, ScrapeResult] | None = None,
+    blocked_for: timedelta = timedelta(),
+) -> Status:
+    snapshot = Snapshot(platform, parse(spec or {}), "1.0", {}, scraped or {}, now)
+    return describe(snapshot, replace(result, blocked_for=blocked_for))
+
+
+def every_condition(made: Status) -> dict[str, tuple[str, str]]:
+    return {condition["type"]: (condition["status"], condition["reason"]) for condition in made["conditions"]}
+
+
+def conditions(made: Status) -> dict[str, tuple[str, str]]:
+    return {type_: found for type_, found in every_condition(made).items() if type_ not in INVARIANTS}
+
+
+def scraped(**violations: int) -> dict[str, ScrapeResult]:
+    """A result of every source: so many rows break the invariant `ledger_balances` of a service, none if it is not
+    named."""
+    services = {
+        name: ServiceMetrics({"ledger_balances": violations.get(name, 0)}, checked=NOW.timestamp(), lag=0.0)
+        for name in WITH_DATABASE
+    }
+    metrics = {**services, "rabbitmq": ServiceMetrics(dead_letters={"order.dead": 0})}
+    return {source: ScrapeResult(NOW.timestamp(), one) for source, one in metrics.items()}
+
+
+def message(made: Status, type_: str) -> str:
+    return str(next(condition["message"] for condition in made["conditions"] if condition["type"] == type_))
+
+
+def refusal(kind: str, code: int, text: str) -> PassResult:
+    return PassResult(WAITING, (Refusal(ObjectId(kind, "shop-order-db"), ApiError(code, "Invalid", text)),))
+
+
+def test_a_converged_platform_is_ready() -> None:
+    assert conditions(status(PassResult(CONVERGED))) == {
+        "Ready": ("True", "AllReady"),
+        "Progressing": ("False", "Stable"),
+        "Degraded": ("False", "Healthy"),
+    }
+
+
+def test_a_waiting_platform_says_what_it_waits_for() -> None:
+    made = status(PassResult(WAITING))
+    assert conditions(made)["Ready"] == ("False", "WaitingForStores")
+    assert conditions(made)["Progressing"] == ("True", "WaitingForStores")
+    assert "Waiting for StatefulSet shop-order-db: has 0 of 1 pods ready." in message(made, "Ready")
+
+
+def test_a_failed_migration_names_the_job_and_the_commands() -> None:
+    made = status(PassResult(FAILED))
+    assert conditions(made)["Degraded"] == ("True", "MigrationFailed")
+    assert "kubectl -n shop logs job/shop-order-migrate-1" in message(made, "Degraded")
+    assert "kubectl -n shop delete job shop-order-migrate-1" in message(made, "Degraded")
+
+
+@pytest.mark.parametrize(
+    ("result", "reason", "advice"),
+    [
+        (PassResult(error=InvalidSpecError("spec.x: no")), "InvalidSpec", "spec.x: no"),
+        (PassResult(error=RenderError("the chart refuses")), "RenderFailed", "the chart refuses"),
+        (PassResult(error=ApiError(403, "Forbidden", "cannot delete jobs")), "Refused", "Grant the operator the right"),
+        (refusal("ServiceMonitor", 404, "not found"), "Refused", "Install the add-on"),
+        (refusal("Deployment", 403, "exceeded quota"), "Refused", "Raise the quota of namespace shop"),
+        (refusal("StatefulSet", 422, "Forbidden: updates to statefulset spec"), "ImmutableField", "--cascade=orphan"),
+        (
+            refusal("Deployment", 422, "spec.x: Invalid value"),
+            "Refused",
+            "Correct the field of the spec that the message names",
+        ),
+    ],
+)
+def test_every_failure_says_what_to_do(result: PassResult, reason: str, advice: str) -> None:
+    made = status(result)
+    assert conditions(made)["Degraded"] == ("True", reason)
+    assert conditions(made)["Ready"] == ("False", reason)
+    assert advice in message(made, "Degraded")
+
+
+def test_a_wave_blocked_beyond_the_deadline_makes_the_platform_degraded() -> None:
+    assert conditions(status(PassResult(WAITING), blocked_for=PROGRESS_DEADLINE))["Degraded"] == (
+        "True",
+        "TakesTooLong",
+    )
+    made = status(PassResult(WAITING), blocked_for=PROGRESS_DEADLINE - timedelta(seconds=1))
+    assert conditions(made)["Degraded"] == ("False", "Healthy")
+
+
+@pytest.mark.parametrize("kind", ["StatefulSet", "Deployment"])
+def test_a_stuck_statefulset_names_the_pod_to_delete(kind: str) -> None:
+    stuck = Plan((), (), 1, (Blocker(ObjectId(kind, "shop-order-db"), 1, "is replacing its pods"),))
+    text = message(status(PassResult(stuck), blocked_for=PROGRESS_DEADLINE), "Degraded")
+    assert ("kubectl -n shop delete pod shop-order-db-0" in text) == (kind == "StatefulSet")
+
+
+def test_a_paused_platform_says_so() -> None:
+    made = status(PassResult(None), spec={"paused": True})
+    assert conditions(made)["Ready"] == ("False", "Paused")
+    assert conditions(status(PassResult(CONVERGED), spec={"paused": True})) == {
+        "Ready": ("True", "AllReady"),
+        "Progressing": ("False", "Paused"),
+        "Degraded": ("False", "Healthy"),
+    }
+
+
+def test_an_unchanged_platform_has_an_unchanged_status() -> None:
+    stored = status(PassResult(CONVERGED))
+    assert status(PassResult(CONVERGED), replace(PLATFORM, status=stored), now=NOW + timedelta(hours=1)) == stored
+
+
+def test_times_move_only_with_the_status_they_date() -> None:
+    stored = status(PassResult(WAITING))
+    later = status(PassResult(FAILED), replace(PLATFORM, status=stored), now=NOW + timedelta(hours=1))
+    times = {condition["type"]: condition["lastTransitionTime"] for condition in later["conditions"]}
+    assert {type_: time for type_, time in times.items() if type_ not in INVARIANTS} == {
+        "Ready": "2026-01-02T03:04:05Z",
+        "Progressing": "2026-01-02T04:04:05Z",
+        "Degraded": "2026-01-02T04:04:05Z",
+    }
+
+
+def test_every_condition_has_the_observed_generation() -> None:
+    made = status(PassResult(CONVERGED))
+    assert made["observedGeneration"] == 7
+    assert {condition["observedGeneration"] for condition in made["conditions"]} == {7}
+
+
+@pytest.mark.parametrize(
+    ("ingress", "url"),
+    [
+        ({}, "http://shop-gateway.shop.svc:8080"),
+        ({"enabled": True, "host": "a.example"}, "http://a.example"),
+        ({"enabled": True, "host": "a.example", "tls": {"secretName": "t"}}, "https://a.example"),
+    ],
+)
+def test_the_url_follows_the_ingress(ingress: dict[str, Any], url: str) -> None:
+    assert status(PassResult(CONVERGED), spec={"ingress": ingress})["url"] == url
+
+
+def test_only_transitions_are_reported() -> None:
+    first = status(PassResult(WAITING))
+    assert [condition["type"] for condition in changed_conditions(PLATFORM, first)] == ["Progressing"]
+    ready = status(PassResult(CONVERGED), replace(PLATFORM, status=first))
+    assert [condition["type"] for condition in changed_conditions(replace(PLATFORM, status=first), ready)] == ["Ready"]
+    assert [*changed_conditions(replace(PLATFORM, status=ready), ready)] == []
+
+
+def test_a_failure_is_a_warning() -> None:
+    failed = [
+        condition
+        for condition in changed_conditions(PLATFORM, status(PassResult(FAILED)))
+        if condition["type"] == "Degraded"
+    ]
+    assert transition_event(PLATFORM, failed[0], "operator-1", NOW)["type"] == "Warning"
+
+
+def test_an_event_is_named_once_for_each_transition() -> None:
+    def name(platform: Platform = PLATFORM, seconds: int = 0, **moved: str) -> str:
+        condition = status(PassResult(FAILED))["conditions"][2] | moved
+        return str(
+            transition_event(platform, condition, "operator-1", NOW + timedelta(seconds=seconds))["metadata"]["name"]
+        )
+
+    assert name(seconds=9) == name()
+    others = [
+        name(replace(PLATFORM, generation=8)),
+        name(lastTransitionTime="2026-01-02T03:04:06Z"),
+        name(reason="Refused"),
+        name(status="False"),
+    ]
+    assert len({name(), *others}) == 5
+
+
+def test_the_store_profile_is_the_platforms_first_profile() -> None:
+    def first(observed: Children) -> Status:
+        snapshot = Snapshot(PLATFORM, parse({"profile": "large"}), "1.0", observed, {}, NOW)
+        return describe(snapshot, PassResult(WAITING))
+
+    store = ObjectId("StatefulSet", "shop-order-db")
+    assert "storeProfile" not in first({}), "no store has been made with it yet"
+    assert first({store: ObservedObject(store, "u", 1, "", "", False, None)})["storeProfile"] == "large"
+    known = replace(PLATFORM, status={"storeProfile": "small"})
+    assert status(PassResult(CONVERGED), known, spec={"profile": "large"})["storeProfile"] == "small"
+
+
+def test_status_that_follows_from_the_spec_stays_while_the_spec_is_invalid() -> None:
+    spec = {
+        "version": "2.0",
+        "ingress": {"enabled": True, "host": "a.example"},
+        "broker": {"provider": "external", "external": {"secretRef": {"name": "broker"}}},
+    }
+    stored = status(PassResult(CONVERGED), spec=spec, scraped=scraped())
+    platform, invalid = replace(PLATFORM, status=stored), PassResult(error=InvalidSpecError("spec.x: no"))
+    made = describe(Snapshot(platform, None, "1.0", {}, {}, NOW), invalid)
+    for name in ("version", "url", "databases", "invariants"):
+        assert made[name] == stored[name]
+    describe(Snapshot(PLATFORM, None, "1.0", {}, {}, NOW), invalid)
+
+
+def test_a_transient_error_of_the_api_server_does_not_degrade_a_shop() -> None:
+    made = status(PassResult(error=ApiError(500, "InternalError", "failed calling webhook")))
+    assert conditions(made) == {
+        "Ready": ("False", "Interrupted"),
+        "Progressing": ("True", "Interrupted"),
+        "Degraded": ("False", "Healthy"),
+    }
+    assert "failed calling webhook" in message(made, "Ready")
+
+
+@pytest.mark.parametrize(
+    "result", [PassResult(CONVERGED), PassResult(error=RenderError("no"))], ids=["ready", "degraded"]
+)
+def test_an_unanswered_request_leaves_ready_and_degraded_unchanged(result: PassResult) -> None:
+    before, unanswered = status(result), PassResult(error=ApiError(0, "Unreachable", "no answer"))
+    parts = {type_: conditions(before)[type_] for type_ in ("Ready", "Degraded")}
+
+    same = status(unanswered, replace(PLATFORM, status=before))
+    changed = status(unanswered, replace(PLATFORM, status=before, generation=PLATFORM.generation + 1))
+
+    assert conditions(same) == {**parts, "Progressing": ("True", "Interrupted")}
+    assert conditions(changed)["Ready"] == ("False", "Interrupted")
+
+
+def test_a_broken_invariant_is_reported_and_leaves_a_shop_ready() -> None:
+    made = status(PassResult(CONVERGED), scraped=scraped(inventory=2))
+    assert every_condition(made) == {
+        "Ready": ("True", "AllReady"),
+        "Progressing": ("False", "Stable"),
+        "Degraded": ("False", "Healthy"),
+        "NothingOversold": ("False", "InvariantBroken"),
+        "NobodyChargedTwice": ("True", "AllHold"),
+        "BooksAgree": ("True", "AllHold"),
+        "EventsFlow": ("True", "AllHold"),
+    }
+    broken = [row for row in made["invariants"] if row["state"] == "Broken"]
+    assert [(row["service"], row["name"], row["violations"]) for row in broken] == [("inventory", "ledger_balances", 2)]
+
+
+def test_unknown_invariants_of_a_new_shop_are_not_reported() -> None:
+    made = status(PassResult(WAITING))
+    assert {every_condition(made)[type_] for type_ in INVARIANTS} == {("Unknown", "NotReadYet")}
+    known = status(PassResult(WAITING), replace(PLATFORM, status=made), scraped=scraped())
+    assert {every_condition(known)[type_] for type_ in INVARIANTS} == {("True", "AllHold")}
+    reported = [*changed_conditions(PLATFORM, made), *changed_conditions(replace(PLATFORM, status=made), known)]
+    assert not [condition for condition in reported if condition["type"] in INVARIANTS]
+
+
+def test_the_same_metrics_later_give_the_same_status() -> None:
+    stored = status(PassResult(CONVERGED), scraped=scraped(order=1))
+    later = status(
+        PassResult(CONVERGED),
+        replace(PLATFORM, status=stored),
+        now=NOW + timedelta(minutes=2),
+        scraped=scraped(order=1),
+    )
+    assert later == stored
+
+
+def test_a_restarted_operator_keeps_the_stored_invariants() -> None:
+    stored = status(PassResult(CONVERGED), scraped=scraped(order=1))
+    assert status(PassResult(CONVERGED), replace(PLATFORM, status=stored), now=NOW + timedelta(days=1)) == stored
+
+
+def test_an_invariant_that_breaks_or_holds_again_is_reported() -> None:
+    holding = replace(PLATFORM, status=status(PassResult(CONVERGED), scraped=scraped()))
+    wrong = status(PassResult(CONVERGED), holding, scraped=scraped(payment=1, order=1))
+    broken, reported = replace(PLATFORM, status=wrong), [*changed_conditions(holding, wrong)]
+    assert [condition["type"] for condition in reported] == ["NobodyChargedTwice", "BooksAgree"]
+    assert {transition_event(PLATFORM, condition, "operator-1", NOW)["type"] for condition in reported} == {"Warning"}
+    assert [
+        *changed_conditions(broken, status(PassResult(CONVERGED), broken, scraped=scraped(payment=5, order=1)))
+    ] == [], "there is no transition"
+    restored = [*changed_conditions(broken, status(PassResult(CONVERGED), broken, scraped=scraped()))]
+    assert [condition["type"] for condition in restored] == ["NobodyChargedTwice", "BooksAgree"]
+    assert {transition_event(PLATFORM, condition, "operator-1", NOW)["type"] for condition in restored} == {"Normal"}
+
+
+# Repairs.
+
+TAKEN = Change(
+    DesiredObject(ObjectId("Deployment", "shop-order"), 3, "digest"),
+    ChangeReason.LOST_FIELDS, "kubectl-edit", "spec.replicas",
+)  # fmt: skip
+
+
+def repair(change: Change = TAKEN, now: datetime = NOW) -> dict[str, Any]:
+    return repair_event(PLATFORM, change, "operator-1", now)
+
+
+def test_a_repair_is_reported_with_the_object_the_field_and_its_manager() -> None:
+    event = repair()
+    assert (event["type"], event["reason"]) == ("Normal", "Repaired")
+    assert (
+        event["message"] == "Deployment shop-order: field spec.replicas was taken by kubectl-edit and has been restored"
+    )
+    assert event["involvedObject"]["uid"] == "uid-1"
+
+
+def test_the_same_repair_is_named_once_in_each_interval_and_another_repair_differs() -> None:
+    names = {repair(now=NOW + timedelta(seconds=seconds))["metadata"]["name"] for seconds in range(0, 600, 60)}
+    assert len(names) == 1
+    later = repair(now=NOW + REPAIR_EVENT_INTERVAL)["metadata"]["name"]
+    other = repair(replace(TAKEN, manager="argocd"))["metadata"]["name"]
+    assert len({*names, later, other}) == 3
+
+
+def test_the_message_of_a_repair_is_bounded() -> None:
+    assert len(repair(replace(TAKEN, field="x" * 5000))["message"]) == 1024

@@ -1,0 +1,90 @@
+import asyncio
+
+import pytest
+
+from platform_operator.errors import LeadershipLostError
+from platform_operator.workqueue import Requeue, WorkQueue, run_worker
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def queue(clock: Clock | None = None) -> WorkQueue[str]:
+    return WorkQueue(clock or Clock(), jitter=lambda: 0.0)
+
+
+async def get(waiting: WorkQueue[str]) -> str:
+    return await asyncio.wait_for(waiting.get(), 0.1)
+
+
+async def test_a_key_is_queued_once() -> None:
+    waiting = queue()
+    for key in "aab":
+        waiting.add(key)
+    assert [await get(waiting), await get(waiting)] == ["a", "b"]
+    assert waiting.depth() == 0
+
+
+async def test_a_key_added_while_it_is_processed_is_processed_again_afterwards() -> None:
+    waiting = queue()
+    waiting.add("a")
+    await get(waiting)
+    waiting.add("a")
+    with pytest.raises(TimeoutError):
+        await get(waiting)
+    waiting.done("a")
+    assert await get(waiting) == "a"
+
+
+async def test_of_several_delays_the_earliest_counts() -> None:
+    clock = Clock()
+    waiting = queue(clock)
+    for delay in (30.0, 10.0, 20.0):
+        waiting.add_after("a", delay)
+    clock.now = 10.0
+    assert await get(waiting) == "a"
+    waiting.done("a")
+    clock.now = 60.0
+    with pytest.raises(TimeoutError):
+        await get(waiting)
+
+
+def test_failures_are_retried_with_bounded_exponential_backoff() -> None:
+    waiting = queue()
+    delays = [waiting.add_rate_limited("a") for _ in range(12)]
+    assert delays[:4] == [0.25, 0.5, 1.0, 2.0]
+    assert delays[-1] == 60.0
+    waiting.forget("a")
+    assert waiting.add_rate_limited("a") == 0.25
+
+
+async def test_a_failing_key_does_not_block_the_others() -> None:
+    waiting, seen = queue(), []
+
+    async def reconcile(key: str) -> Requeue:
+        seen.append(key)
+        if key == "bad":
+            raise ValueError(key)
+        return Requeue.never()
+
+    waiting.add("bad")
+    waiting.add("good")
+    worker = asyncio.create_task(run_worker(waiting, reconcile))
+    await asyncio.sleep(0.01)
+    worker.cancel()
+    assert seen == ["bad", "good"]
+
+
+async def test_a_worker_stops_when_leadership_is_lost() -> None:
+    waiting = queue()
+
+    async def reconcile(_: str) -> Requeue:
+        raise LeadershipLostError
+
+    waiting.add("a")
+    with pytest.raises(LeadershipLostError):
+        await asyncio.wait_for(run_worker(waiting, reconcile), 1)
