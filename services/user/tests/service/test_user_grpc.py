@@ -1,4 +1,4 @@
-"""What other services ask about users."""
+"""The gRPC API of the user service."""
 
 import grpc
 import httpx
@@ -15,7 +15,7 @@ def address(service: Service) -> str:
     return f"127.0.0.1:{service.rpc.port}"
 
 
-async def test_a_user_is_known_by_their_name_alone(http: httpx.AsyncClient, address: str) -> None:
+async def test_a_user_is_returned_with_the_name_only(http: httpx.AsyncClient, address: str) -> None:
     body = {"email": "grpc@example.com", "password": "a password", "display_name": "Ada"}
     user = (await http.post("/api/v1/auth/register", json=body)).json()["data"]["user"]
     async with open_channel(address) as channel:
@@ -33,7 +33,7 @@ async def test_an_unknown_user_is_not_found(address: str, user_id: int) -> None:
     assert refused.value.__cause__.code() is grpc.StatusCode.NOT_FOUND
 
 
-async def test_the_same_keys_are_published_everywhere(http: httpx.AsyncClient, address: str) -> None:
+async def test_http_and_grpc_publish_the_same_keys(http: httpx.AsyncClient, address: str) -> None:
     async with open_channel(address) as channel:
         answer = await call(user_pb2_grpc.UserServiceStub(channel).GetSigningKeys, user_pb2.GetSigningKeysRequest())
     assert answer.jwks == (await http.get("/.well-known/jwks.json")).text
