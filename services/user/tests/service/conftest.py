@@ -5,12 +5,10 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from datetime import timedelta
 
-import httpx
 import pytest
 from chassis.database import invariants
 from chassis.database.engine import Database
 from chassis.database.invariants import InvariantMonitor
-from chassis.runtime.process import Service
 from chassis_testing.waiting import eventually
 from user_harness import ADMIN_EMAIL, ADMIN_PASSWORD, Users, fast_hashes, is_ready, new_user_service
 from user_service.app import SCHEMA
@@ -42,22 +40,6 @@ def users(serving_users: Users) -> Iterator[Users]:
 @pytest.fixture(scope="session")
 def settings(serving_users: Users) -> Settings:
     return serving_users.settings
-
-
-@pytest.fixture(scope="session")
-def service(serving_users: Users) -> Service:
-    return serving_users.service
-
-
-@pytest.fixture(scope="session")
-def http(serving_users: Users) -> httpx.AsyncClient:
-    return serving_users.http
-
-
-@pytest.fixture(scope="session")
-def first_admin(serving_users: Users) -> dict[str, str]:
-    """The credentials of the first admin."""
-    return {"email": ADMIN_EMAIL, "password": ADMIN_PASSWORD}
 
 
 async def _assert_invariants_hold(settings: Settings) -> None:

@@ -56,9 +56,7 @@ async def test_another_token_is_mailed_until_the_address_is_verified(users: User
 
 async def test_mails_are_limited_and_the_response_says_when_to_retry(users: Users) -> None:
     ada = await users.register()
-    assert [await request_verification(users, ada) for _ in range(4)] == [
-        202
-    ] * 4  # the first was at registration
+    assert [await request_verification(users, ada) for _ in range(4)] == [202] * 4  # the first was at registration
     answer = await users.http.post("/api/v1/users/me/verify-email", headers=ada.bearer)
     assert problem_code(answer, 429) == "too_many_mails"
     assert 3500 < int(answer.headers["retry-after"]) <= 3600
