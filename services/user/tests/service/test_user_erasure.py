@@ -83,7 +83,7 @@ async def test_every_column_is_exported_or_listed_as_not_exported(users: Users) 
 
 
 async def test_only_the_id_of_an_erased_user_is_left(users: Users) -> None:
-    ada = await users.register(display_name="Ada Lovelace", locale="de-AT")
+    ada = await users.register(display_name="Ada Lovelace", locale="gsw-LI")
     await users.http.put("/api/v1/users/me", json={"phone": "+4366012345678"}, headers=ada.bearer)
     elsewhere = await users.new_session(ada.email, **{"User-Agent": "Ada's own phone"})
     await users.request_reset(ada.email)
@@ -94,7 +94,7 @@ async def test_only_the_id_of_an_erased_user_is_left(users: Users) -> None:
     answer = await users.http.delete("/api/v1/users/me", headers=ada.bearer)
     assert (answer.status_code, answer.content) == (204, b"")
 
-    assert await tables_containing(users, ada.email, "Lovelace", "+4366012345678", "Ada's own phone", "de-AT") == []
+    assert await tables_containing(users, ada.email, "Lovelace", "+4366012345678", "Ada's own phone", "gsw-LI") == []
     [erased] = await users.payloads(ada.id, UserErased)
     assert erased.user_id == ada.id
     for person in (ada, elsewhere):
