@@ -1,4 +1,4 @@
-"""The invariants find what is wrong with the books, and what the database itself refuses."""
+"""The invariants report invalid rows, and the database rejects others by itself."""
 
 from collections.abc import AsyncIterator
 
@@ -26,7 +26,7 @@ DEACTIVATE = "UPDATE users SET is_active = false WHERE id = 1"
 ERASE = "UPDATE users SET erased_at = now(), is_active = false, email = 'erased:' || id WHERE id = 1"
 WITHOUT_CONSTRAINT = "ALTER TABLE users DROP CONSTRAINT nothing_is_left_of_an_erased_user"
 
-BREACHES: dict[str, list[tuple[str, ...]]] = {
+VIOLATIONS: dict[str, list[tuple[str, ...]]] = {
     "a_shop_keeps_an_admin": [
         (ROOT, "UPDATE users SET is_active = false"),
         (ADA, "UPDATE users SET was_admin = true"),
@@ -48,7 +48,7 @@ BREACHES: dict[str, list[tuple[str, ...]]] = {
 
 
 @pytest.fixture
-async def fresh() -> AsyncIterator[DatabaseSettings]:
+async def database() -> AsyncIterator[DatabaseSettings]:
     async with migrated_database("user_service") as settings:
         yield settings
 
@@ -60,32 +60,32 @@ async def execute(settings: DatabaseSettings, *statements: str) -> None:
 
 
 async def broken(settings: DatabaseSettings) -> set[str]:
-    database = Database(settings, SCHEMA)
-    books = InvariantMonitor(database, "user_service")
+    opened = Database(settings, SCHEMA)
+    monitor = InvariantMonitor(opened, "user_service")
     found = {
-        invariant.name for invariant in invariants.load_invariants("user_service") if await books.broken(invariant)
+        invariant.name for invariant in invariants.load_invariants("user_service") if await monitor.broken(invariant)
     }
-    await database.close()
+    await opened.close()
     return found
 
 
-def test_each_invariant_is_broken_here() -> None:
-    assert {invariant.name for invariant in invariants.load_invariants("user_service")} == BREACHES.keys()
+def test_each_invariant_has_a_test_that_breaks_it() -> None:
+    assert {invariant.name for invariant in invariants.load_invariants("user_service")} == VIOLATIONS.keys()
 
 
-@pytest.mark.parametrize(("name", "statements"), [(n, s) for n, each in BREACHES.items() for s in each])
-async def test_an_invariant_finds_what_breaks_it_and_no_other_does(
-    fresh: DatabaseSettings, name: str, statements: tuple[str, ...]
+@pytest.mark.parametrize(("name", "statements"), [(n, s) for n, cases in VIOLATIONS.items() for s in cases])
+async def test_only_the_broken_invariant_is_reported(
+    database: DatabaseSettings, name: str, statements: tuple[str, ...]
 ) -> None:
-    await execute(fresh, *statements)
-    assert await broken(fresh) == {name}
+    await execute(database, *statements)
+    assert await broken(database) == {name}
 
 
-async def test_books_that_are_in_order_break_none(fresh: DatabaseSettings) -> None:
-    assert await broken(fresh) == set()  # a shop that never had an admin, too
+async def test_a_valid_database_breaks_no_invariant(database: DatabaseSettings) -> None:
+    assert await broken(database) == set()  # a shop that never had an admin is valid too
     gone = USER.format(id=3, email="gone@example.com", role="customer")
-    await execute(fresh, ADA, SESSION, REQUEST, ROOT, gone, ERASE.replace("id = 1", "id = 3"))
-    assert await broken(fresh) == set()
+    await execute(database, ADA, SESSION, REQUEST, ROOT, gone, ERASE.replace("id = 1", "id = 3"))
+    assert await broken(database) == set()
 
 
 @pytest.mark.parametrize(
@@ -105,11 +105,11 @@ async def test_books_that_are_in_order_break_none(fresh: DatabaseSettings) -> No
         ((ADA, USER.format(id=2, email="ADA@example.com", role="seller")), "users_by_email"),
     ],
 )
-async def test_the_database_refuses_what_no_program_may_write(
-    fresh: DatabaseSettings, statements: tuple[str, ...], constraint: str
+async def test_the_database_rejects_invalid_rows(
+    database: DatabaseSettings, statements: tuple[str, ...], constraint: str
 ) -> None:
     *before, refused = statements
-    await execute(fresh, *before)
+    await execute(database, *before)
     with pytest.raises(asyncpg.IntegrityConstraintViolationError) as refusal:
-        await execute(fresh, refused)
+        await execute(database, refused)
     assert refusal.value.constraint_name == constraint
