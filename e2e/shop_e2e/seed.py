@@ -26,7 +26,7 @@ from uuid import UUID, uuid4
 import httpx
 from ecommerce_client import Client, ProblemError
 from ecommerce_client.models.order import OrderAnswer
-from ecommerce_client.models.product import ListedAnswer
+from ecommerce_client.models.product import ListedProductResponse
 from ecommerce_client.models.review import ReviewAnswer
 
 from shop_e2e import books
@@ -327,7 +327,7 @@ class Seeding:
         await _each("reviews", [partial(hear, verdict) for verdict in self._wanted.verdicts])
 
 
-def _products_of(seller: int, api: Client) -> AsyncIterable[ListedAnswer]:
+def _products_of(seller: int, api: Client) -> AsyncIterable[ListedProductResponse]:
     return api.product.list_products(seller_id=seller)
 
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from ecommerce_client.models.product import ListedAnswer
+from ecommerce_client.models.product import ListedProductResponse
 from shop_e2e import books
 from shop_e2e.assortment import assortment
 from shop_e2e.client import Person, Shop
@@ -156,7 +156,7 @@ async def _run(*arguments: str, password: str) -> asyncio.subprocess.Process:
     )
 
 
-async def _seeded_products(shop: Shop, admin: Person) -> list[ListedAnswer]:
+async def _seeded_products(shop: Shop, admin: Person) -> list[ListedProductResponse]:
     sellers = {user.email: user.id async for user in admin.api.user.list_users()}
     departments = ("kitchen", "living", "office", "outdoors", "play")
     return [
