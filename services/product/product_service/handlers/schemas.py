@@ -190,14 +190,14 @@ class ProductListResponse(PageOf[ListedProductResponse]):
     facets: FacetsResponse | None = None
 
 
-_MAX_CURSOR_LENGTH = 2_000
+MAX_CURSOR_LENGTH = 2_000
 empty_as_none = BeforeValidator(lambda value: None if value == "" else value)
 """Treats an empty parameter as absent: forms send blank fields as `category=`."""
 SearchText = Annotated[StorableText, Field(max_length=200)]
 Amount = Annotated[int, Field(ge=0, le=MAX_ID)]
 Currency = Annotated[str, Field(pattern="^[A-Z]{3}$", examples=["USD"])]
 Stars = Annotated[float, Field(ge=0, le=5, allow_inf_nan=False)]
-CursorText = Annotated[str, Field(max_length=_MAX_CURSOR_LENGTH)]
+CursorText = Annotated[str, Field(max_length=MAX_CURSOR_LENGTH)]
 
 
 def product_filter(

@@ -53,7 +53,7 @@ from product_service.repository.products import LISTED_COLUMNS, NOT_DELETED, to_
 from product_service.repository.tables import products, search_words
 
 _MIN_SIMILARITY = 0.2
-"""Trigram similarity of candidates for a correction, below that of any correction except those of the shortest words."""
+"""Trigram similarity of candidates for a correction: below that of any correction except the shortest."""
 _MAX_CANDIDATES = 30
 _MAX_SUGGESTION_CANDIDATES = 200
 """The number of names that suggestions are chosen from, at most."""
