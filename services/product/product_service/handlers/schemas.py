@@ -205,8 +205,12 @@ def product_filter(
         Id | None, empty_as_none, Query(description="the id of a category, which includes its descendants")
     ] = None,
     q: Annotated[SearchText | None, empty_as_none, Query(description="words of the name or description")] = None,
-    min_price: Annotated[Amount | None, empty_as_none, Query(description="in minor units")] = None,
-    max_price: Annotated[Amount | None, empty_as_none, Query(description="in minor units")] = None,
+    min_price: Annotated[
+        Amount | None, empty_as_none, Query(description="the minimum price in minor units, inclusive")
+    ] = None,
+    max_price: Annotated[
+        Amount | None, empty_as_none, Query(description="the maximum price in minor units, inclusive")
+    ] = None,
     currency: Annotated[Currency | None, empty_as_none, Query(description="ISO 4217 code of the price")] = None,
     in_stock: Annotated[
         bool | None, empty_as_none, Query(description="true: only products in stock; false: only those out of stock")

@@ -49,6 +49,24 @@ async def read_co_purchases(catalogue: Catalogue, *products: dict[str, Any]) -> 
     )
 
 
+@asynccontextmanager
+async def recorded_changes(catalogue: Catalogue) -> AsyncIterator[list[int]]:
+    """Records the product ids of product.changed events, in a queue of its own: the service consumes its own events."""
+    recorded: list[int] = []
+
+    async def record(message: aio_pika.abc.AbstractIncomingMessage) -> None:
+        payload = events.decode(message.body).payload
+        assert isinstance(payload, ProductChanged)
+        assert payload.changed_at.seconds > 0
+        recorded.append(payload.product_id)
+
+    async with await aio_pika.connect(catalogue.settings.rabbitmq_url) as connection:
+        queue = await (await connection.channel()).declare_queue(exclusive=True)
+        await queue.bind(load_topology().exchange, "product.changed.v1")
+        await queue.consume(record, no_ack=True)
+        yield recorded
+
+
 async def test_availability_follows_the_inventory_service(catalogue: Catalogue) -> None:
     product = await catalogue.add_product()
     category = product["category_id"]
@@ -194,7 +212,8 @@ async def test_products_that_an_erased_seller_adds_with_a_valid_token_are_delete
     await catalogue.deliver_events(UserErased(user_id=42))
     body = await catalogue.product_body()
 
-    await catalogue.http.post("/api/v1/products", json=body, headers=catalogue.issuer.bearer(42, Role.SELLER))
+    seller = catalogue.issuer.bearer(42, Role.SELLER)
+    assert (await catalogue.http.post("/api/v1/products", json=body, headers=seller)).status_code == 201
 
     async def is_deleted() -> bool:
         return await catalogue.list_names(category=body["category_id"]) == []
@@ -203,12 +222,10 @@ async def test_products_that_an_erased_seller_adds_with_a_valid_token_are_delete
 
 
 async def test_no_text_of_an_erased_seller_is_left_in_the_catalogue(catalogue: Catalogue) -> None:
-    seller, said = (
-        catalogue.issuer.bearer(43, Role.SELLER),
-        {"images": ["https://example.com/me.jpg"], "options": {"by": "me"}},
-    )
-    kept = await catalogue.add_product(**said)
-    bodies = [await catalogue.product_body(name=f"Anna {number}", description="by Anna", **said) for number in range(2)]
+    seller = catalogue.issuer.bearer(43, Role.SELLER)
+    content = {"images": ["https://example.com/me.jpg"], "options": {"by": "me"}}
+    kept = await catalogue.add_product(**content)
+    bodies = [await catalogue.product_body(name=f"Anna {n}", description="by Anna", **content) for n in range(2)]
     added = [await catalogue.http.post("/api/v1/products", json=body, headers=seller) for body in bodies]
     on_sale, deleted = [response.json()["data"]["id"] for response in added]
     await catalogue.http.delete(f"/api/v1/products/{deleted}", headers=seller)
@@ -234,24 +251,6 @@ async def test_no_text_of_an_erased_seller_is_left_in_the_catalogue(catalogue: C
 
     async with another_process(catalogue, words_sweep_seconds=0.05):
         await eventually(is_pruned)
-
-
-@asynccontextmanager
-async def recorded_changes(catalogue: Catalogue) -> AsyncIterator[list[int]]:
-    """Records the product ids of product.changed events, in a queue of its own: the service consumes its own events."""
-    recorded: list[int] = []
-
-    async def record(message: aio_pika.abc.AbstractIncomingMessage) -> None:
-        payload = events.decode(message.body).payload
-        assert isinstance(payload, ProductChanged)
-        assert payload.changed_at.seconds > 0
-        recorded.append(payload.product_id)
-
-    async with await aio_pika.connect(catalogue.settings.rabbitmq_url) as connection:
-        queue = await (await connection.channel()).declare_queue(exclusive=True)
-        await queue.bind(load_topology().exchange, "product.changed.v1")
-        await queue.consume(record, no_ack=True)
-        yield recorded
 
 
 async def test_every_change_of_a_product_is_published_once(catalogue: Catalogue) -> None:
