@@ -26,7 +26,7 @@ from uuid import UUID, uuid4
 import httpx
 from ecommerce_client import Client, ProblemError
 from ecommerce_client.models.order import OrderAnswer
-from ecommerce_client.models.product import ListedAnswer
+from ecommerce_client.models.product import ListedProductResponse
 from ecommerce_client.models.review import ReviewAnswer
 
 from devtools import consistency
@@ -340,7 +340,7 @@ class Seeder:
         await _each("reviews", [partial(hear, review) for review in self._wanted.reviews_to_write])
 
 
-def _products_of(seller: int, api: Client) -> AsyncIterable[ListedAnswer]:
+def _products_of(seller: int, api: Client) -> AsyncIterable[ListedProductResponse]:
     return api.product.list_products(seller_id=seller)
 
 

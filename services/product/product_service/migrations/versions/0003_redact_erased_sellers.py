@@ -1,7 +1,7 @@
-"""Deleted products of erased sellers lose their words; an index finds those that still have some.
+"""Redacts the deleted products of erased sellers, and adds an index of those that still have texts.
 
-The release before this one goes on working on it: it never writes a product without a name, and shows no deleted one. What it withdraws
-meanwhile is silenced by this one.
+The previous release keeps working on this schema: it never writes a product without a name, and shows no deleted one.
+Products that it deletes during the upgrade are redacted by this release.
 """
 
 from alembic import op
@@ -20,5 +20,6 @@ def upgrade() -> None:
         " CHECK (name <> '' OR description = '' AND images = '{}' AND options = '{}')"
     )
     op.execute(
-        "CREATE INDEX deleted_products_with_words ON products (seller_id, id) WHERE deleted_at IS NOT NULL AND name <> ''"
+        "CREATE INDEX deleted_products_with_words ON products (seller_id, id)"
+        " WHERE deleted_at IS NOT NULL AND name <> ''"
     )
