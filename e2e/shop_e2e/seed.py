@@ -27,7 +27,7 @@ import httpx
 from ecommerce_client import Client, ProblemError
 from ecommerce_client.models.order import OrderAnswer
 from ecommerce_client.models.product import ListedAnswer
-from ecommerce_client.models.review import ReviewAnswer
+from ecommerce_client.models.review import ReviewResponse
 
 from shop_e2e import books
 from shop_e2e.assortment import DEPARTMENTS, KEPT, SHELVES, Article, Assortment, Outcome, Purchase, Verdict, assortment
@@ -331,7 +331,7 @@ def _products_of(seller: int, api: Client) -> AsyncIterable[ListedAnswer]:
     return api.product.list_products(seller_id=seller)
 
 
-def _reviews_of(product: int, api: Client) -> AsyncIterable[ReviewAnswer]:
+def _reviews_of(product: int, api: Client) -> AsyncIterable[ReviewResponse]:
     return api.review.list_reviews(product)
 
 

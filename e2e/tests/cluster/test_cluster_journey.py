@@ -8,7 +8,7 @@ from chassis_testing.waiting import eventually as awaited
 from ecommerce_client import ProblemError
 from ecommerce_client.models import Money
 from ecommerce_client.models import product as product_models
-from ecommerce_client.models.inventory import StockAnswer
+from ecommerce_client.models.inventory import StockResponse
 from ecommerce_client.models.review import ReviewRequest
 from shop_e2e.client import Person, Shop
 from shop_e2e.kubectl import Namespace, eventually
@@ -58,7 +58,7 @@ async def test_the_whole_journey_through_the_gateway(namespace: Namespace, shop:
     assert details.rating == product_models.RatingAnswer(average=4, count=1)
 
     await customer.cancel(order.id)
-    await _stock_becomes(shop, product, StockAnswer(product_id=product, on_hand=10, reserved=0, available=10))
+    await _stock_becomes(shop, product, StockResponse(product_id=product, on_hand=10, reserved=0, available=10))
 
 
 async def test_anothers_order_is_not_found(shop: Shop, admin: Person) -> None:
@@ -100,7 +100,7 @@ def test_events_reach_every_consumer_and_no_letter_is_dead(namespace: Namespace)
     assert {"inventory", "inventory.dead", "order", "order.dead"} <= set(queues())
 
 
-async def _stock_becomes(shop: Shop, product: int, expected: StockAnswer) -> None:
+async def _stock_becomes(shop: Shop, product: int, expected: StockResponse) -> None:
     async def is_so() -> bool:
         return await shop.stock(product) == expected
 
