@@ -74,7 +74,7 @@ class StockRepository:
             columns["low_stock_threshold"] = low_stock_threshold
         await self._transaction.execute(update(stock).where(stock.c.product_id == product_id).values(columns))
 
-    async def append(self, appended: Sequence[Movement]) -> None:
+    async def append(self, entries: Sequence[Movement]) -> None:
         """Appends to the ledger. The stock rows must be locked, so that movement ids follow each product's history."""
         rows = [
             {
@@ -88,7 +88,7 @@ class StockRepository:
                 "adjustment_id": movement.cause.adjustment_id,
                 "at": movement.at,
             }
-            for movement in appended
+            for movement in entries
         ]
         await self._transaction.execute(insert(movements), rows)
 

@@ -25,6 +25,7 @@ from chassis.settings import DatabaseSettings
 from chassis.types.ids import OrderId, ProductId, UserId, uuid7
 from chassis_testing.tokens import TokenIssuer
 from google.protobuf.message import Message
+from grpc import aio
 from inventory_service.app import SCHEMA
 from inventory_service.domain.movements import Movement
 from inventory_service.domain.stock import Line, Stock
@@ -52,10 +53,12 @@ def new_product() -> int:
 class FakeProducts(product_pb2_grpc.ProductServiceServicer):
     """The product service at its gRPC boundary: seller 7 sells every product below 1000, the rest are unknown."""
 
-    async def GetPrices(self, request, context):  # type: ignore[no-untyped-def]  # noqa: N802
+    async def GetPrices(self, request: object, context: object) -> product_pb2.GetPricesResponse:  # noqa: N802 - the contract's name
         raise NotImplementedError
 
-    async def GetSeller(self, request, context):  # type: ignore[no-untyped-def]  # noqa: N802
+    async def GetSeller(  # noqa: N802 - the contract's name
+        self, request: product_pb2.GetSellerRequest, context: aio.ServicerContext[Any, Any]
+    ) -> product_pb2.GetSellerResponse:
         if request.product_id >= 1000:
             await context.abort(grpc.StatusCode.NOT_FOUND, "no such product", ((CODE_KEY, "unknown_product"),))
         return product_pb2.GetSellerResponse(product_id=request.product_id, seller_id=SELLER)

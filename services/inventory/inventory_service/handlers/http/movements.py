@@ -20,7 +20,7 @@ def routes(stock: StockService, auth: Authenticator) -> APIRouter:
         "/adjustments",
         status_code=201,
         summary="Adjust the stock of a product",
-        description="Adds units to the stock on hand, or takes units away. For the seller and admins.",
+        description="Adds units to the stock on hand, or takes units away. Sellers adjust their own products.",
     )
     async def adjust_stock(
         product_id: PathId,
@@ -40,7 +40,7 @@ def routes(stock: StockService, auth: Authenticator) -> APIRouter:
     @router.get(
         "/history",
         summary="List the stock movements of a product",
-        description="Newest first. For the seller and admins.",
+        description="Newest first. Sellers read the history of their own products.",
     )
     async def get_history(
         product_id: PathId, paging: PageQuery, principal: Annotated[Principal, seller_or_admin]

@@ -19,7 +19,7 @@ def routes(moderation: ModerationService, queries: ReviewQueries, auth: Authenti
     @router.get(
         "",
         summary="List reviews by status",
-        description="Contains reviews of all products, newest first. For admins.",
+        description="Contains reviews of all products, newest first.",
     )
     async def list_reviews_by_status(
         paging: PageQuery, _principal: Annotated[Principal, admin], status: StatusQuery = ReviewStatus.PENDING
@@ -29,7 +29,7 @@ def routes(moderation: ModerationService, queries: ReviewQueries, auth: Authenti
     @router.put(
         "/{review_id}/moderation",
         summary="Moderate a review",
-        description="Approved reviews are shown, all others are hidden. For admins.",
+        description="Approved reviews are shown, all others are hidden.",
     )
     async def moderate_review(
         review_id: PathId, request: ModerationRequest, _principal: Annotated[Principal, admin]
