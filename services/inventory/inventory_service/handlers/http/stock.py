@@ -40,7 +40,7 @@ def routes(stock: StockService, auth: Authenticator) -> APIRouter:
     @router.put(
         "/{product_id}",
         summary="Set the stock of a product",
-        description="Sets the units on hand and, if given, the low-stock threshold. Sellers set it for their own products.",
+        description="Sets the units on hand and, if given, the low-stock threshold. Sellers do so for their products.",
     )
     async def set_stock(
         product_id: PathId, request: SetStockRequest, principal: Annotated[Principal, seller_or_admin]
