@@ -26,8 +26,8 @@ from uuid import UUID, uuid4
 import httpx
 from ecommerce_client import Client, ProblemError
 from ecommerce_client.models.order import OrderAnswer
-from ecommerce_client.models.product import ListedProductResponse
-from ecommerce_client.models.review import ReviewAnswer
+from ecommerce_client.models.product import ListedAnswer
+from ecommerce_client.models.review import ReviewResponse
 
 from devtools import consistency
 from devtools.backdating import History, backdate
@@ -344,7 +344,7 @@ def _products_of(seller: int, api: Client) -> AsyncIterable[ListedProductRespons
     return api.product.list_products(seller_id=seller)
 
 
-def _reviews_of(product: int, api: Client) -> AsyncIterable[ReviewAnswer]:
+def _reviews_of(product: int, api: Client) -> AsyncIterable[ReviewResponse]:
     return api.review.list_reviews(product)
 
 

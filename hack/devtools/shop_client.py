@@ -12,7 +12,7 @@ import httpx
 from chassis_testing.waiting import eventually
 from ecommerce_client import Client, ProblemError
 from ecommerce_client.models import Price
-from ecommerce_client.models.inventory import CountRequest, StockAnswer
+from ecommerce_client.models.inventory import SetStockRequest, StockResponse
 from ecommerce_client.models.order import OrderAnswer, OrderRequest, OrderStatus, WantedItem
 from ecommerce_client.models.payment import PaymentAnswer, PaymentRequest
 from ecommerce_client.models.product import CategoryRequest, ProductRequest
@@ -75,7 +75,7 @@ class Shop:
         await admin.api.user.put_user(person.id, UserRequest(role="admin"))
         return await self.log_in(person.email, person.password)
 
-    async def stock(self, product_id: int) -> StockAnswer:
+    async def stock(self, product_id: int) -> StockResponse:
         return await self.api.inventory.get_stock(product_id)
 
     async def stocked_product(self, admin: Person, quantity: int) -> tuple[Person, int]:
@@ -85,7 +85,7 @@ class Shop:
         category = await admin.api.product.add_category(CategoryRequest(name=f"Category {uuid.uuid4().hex[:8]}"))
         seller = await self.register("seller")
         product = await seller.create_product(category.id)
-        await seller.api.inventory.set_stock(product, CountRequest(quantity=quantity))
+        await seller.api.inventory.set_stock(product, SetStockRequest(quantity=quantity))
         return seller, product
 
 
