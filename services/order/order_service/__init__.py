@@ -1,1 +1,1 @@
-"""Orders and their state machine."""
+"""Orders and their state machine, shopping carts, address books and sales reports."""
