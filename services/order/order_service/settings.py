@@ -29,11 +29,11 @@ class Settings(BackendSettings):
     """The settings of the order service."""
 
     user_grpc: Address
-    """host:port of the user service, whose public keys verify access tokens."""
+    """The user service as host:port; its public keys verify access tokens."""
     product_grpc: Address
-    """host:port of the product service, which knows names and prices."""
+    """The product service as host:port; it gives names and prices."""
     inventory_grpc: Address
-    """host:port of the inventory service, which reserves stock."""
+    """The inventory service as host:port; it reserves stock."""
     reservation_hold_seconds: Annotated[float, Field(gt=0, le=600)] = 60.0
     """How long stock is reserved for an order that is being placed, in seconds; after a crash it is free that soon."""
     order_ttl_seconds: Annotated[float, Field(gt=0, le=30 * 86_400)] = 1800.0
@@ -47,7 +47,7 @@ class Settings(BackendSettings):
     tax_basis_points: Json[Mapping[_Country, _BasisPoints]] = Field(default_factory=dict)
     """Tax on goods and shipping by country in hundredths of a percent: JSON like {"DE": 1900}; none elsewhere."""
     home_country: _Country | None = None
-    """The country by whose tax an order without an address is taxed; by default it is not taxed."""
+    """The country in which an order without an address is taxed; by default such an order is not taxed."""
 
     @property
     def pricing(self) -> PricingRules:

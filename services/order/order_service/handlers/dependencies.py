@@ -30,7 +30,7 @@ class CallerDependencies:
     def buyer(self) -> Callable[..., Awaitable[Principal]]:
         """Returns a dependency that gives the authenticated caller, or answers 401 without a valid access token.
 
-        It merges a guest's cart whose token is sent into the caller's cart.
+        If the token of a guest's cart is sent, that cart is merged into the caller's.
         """
 
         async def buyer(

@@ -37,7 +37,7 @@ class BuyerRepository:
         return await self._transaction.scalar(select(buyers.c.erased_at).where(buyers.c.id == buyer_id)) is not None
 
     async def erase(self, buyer_id: UserId, at: datetime) -> None:
-        """Marks the buyer as erased for good and deletes the address book, along addresses_of_a_buyer.
+        """Marks the buyer as erased for good and deletes the address book; uses the index addresses_of_a_buyer.
 
         The row must be locked.
         """
@@ -46,7 +46,7 @@ class BuyerRepository:
         await self._transaction.execute(delete(addresses).where(addresses.c.buyer_id == buyer_id))
 
     async def addresses(self, buyer_id: UserId) -> Sequence[SavedAddress]:
-        """Returns the address book, oldest address first, along addresses_of_a_buyer."""
+        """Returns the address book, oldest address first; uses the index addresses_of_a_buyer."""
         query = (
             select(addresses).where(addresses.c.buyer_id == buyer_id).order_by(addresses.c.created_at, addresses.c.id)
         )
@@ -58,7 +58,7 @@ class BuyerRepository:
         return None if stored is None else Address(**stored)
 
     async def count_addresses(self, buyer_id: UserId) -> int:
-        """Counts along addresses_of_a_buyer."""
+        """Counts with the index addresses_of_a_buyer."""
         query = select(func.count()).select_from(addresses).where(addresses.c.buyer_id == buyer_id)
         return await self._transaction.scalar(query) or 0
 

@@ -27,11 +27,11 @@ class CartRepository:
         self._transaction = transaction
 
     async def find_of_buyer(self, buyer_id: UserId) -> CartId | None:
-        """Reads along the unique owner, without a lock."""
+        """Reads by the unique owner, without a lock."""
         return _cart_id(await self._transaction.scalar(select(carts.c.id).where(carts.c.owner_id == buyer_id)))
 
     async def lock_of_buyer(self, buyer_id: UserId) -> CartId | None:
-        """Locks the buyer's cart, along the unique owner."""
+        """Locks the buyer's cart, found by its unique owner."""
         query = select(carts.c.id).where(carts.c.owner_id == buyer_id).with_for_update()
         return _cart_id(await self._transaction.scalar(query))
 
@@ -47,7 +47,7 @@ class CartRepository:
         return CartId(new_id)
 
     async def find_of_guest(self, token: CartToken, touched_since: datetime) -> CartId | None:
-        """Reads along the unique hash, without a lock; returns None for a cart last used before `touched_since`."""
+        """Reads by the unique hash, without a lock; returns None for a cart last used before `touched_since`."""
         return _cart_id(await self._transaction.scalar(select(carts.c.id).where(_of_guest(token, touched_since))))
 
     async def lock_of_guest(self, token: CartToken, touched_since: datetime) -> CartId | None:
@@ -69,7 +69,7 @@ class CartRepository:
         await self._transaction.execute(delete(carts).where(carts.c.owner_id == buyer_id))
 
     async def prune_guest_carts(self, before: datetime) -> None:
-        """Deletes guests' carts that were last used before `before`, along guest_carts_by_age."""
+        """Deletes guests' carts that were last used before `before`; uses the index guest_carts_by_age."""
         idle = and_(carts.c.token_hash.is_not(None), carts.c.touched_at < before)
         await self._transaction.execute(delete(carts).where(idle))
 
@@ -133,7 +133,7 @@ class CartSnapshotRepository:
         await self._transaction.execute(insert(cart_drafts).values(order_id=order_id, lines=stored))
 
     async def lock_key(self, order_id: OrderId) -> bool:
-        """Locks the key along the unique resource; returns False if no key stands for this order id any more."""
+        """Locks the key, found by its unique resource; returns False if no key stands for this order id any more."""
         query = select(idempotency_keys.c.key).where(idempotency_keys.c.resource_id == order_id).with_for_update()
         return await self._transaction.scalar(query) is not None
 

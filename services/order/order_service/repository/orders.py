@@ -76,7 +76,7 @@ class OrderRepository:
     async def lock_expired(self, at: datetime, limit: int) -> list[Order]:
         """Locks pending orders that have expired, skipping those that another transaction has locked.
 
-        Along orders_by_expiry.
+        Uses the index orders_by_expiry.
         """
         query = (
             select(orders)
@@ -88,7 +88,7 @@ class OrderRepository:
         return await self._all(query)
 
     async def page(self, query: OrderQuery, offset: int, limit: int) -> list[Order]:
-        """Returns one page of orders, newest first, along orders_of_a_buyer, orders_by_status or orders_by_time."""
+        """Returns one page of orders, newest first; uses orders_of_a_buyer, orders_by_status or orders_by_time."""
         rows = (
             select(orders)
             .where(_matches(query))
@@ -99,7 +99,7 @@ class OrderRepository:
         return await self._all(rows)
 
     async def count(self, query: OrderQuery) -> int:
-        """Counts along the same indexes as `page`."""
+        """Counts with the same indexes as `page`."""
         return await self._transaction.scalar(select(func.count()).select_from(orders).where(_matches(query))) or 0
 
     async def store_change(self, before: Order, after: Order) -> None:
@@ -137,7 +137,7 @@ class OrderRepository:
         await self._transaction.execute(new.on_conflict_do_nothing())
 
     async def redact_addresses(self, buyer_id: UserId) -> None:
-        """Deletes the addresses of the buyer's finished orders, along orders_of_a_buyer.
+        """Deletes the addresses of the buyer's finished orders; uses the index orders_of_a_buyer.
 
         Locks all orders with an address first, to wait for a transaction that is just finishing one.
         """
@@ -150,7 +150,7 @@ class OrderRepository:
     async def has_bought(self, buyer_id: UserId, product_id: ProductId) -> bool:
         """Returns whether the buyer has the product in a paid order.
 
-        Reads along orders_of_a_buyer, then the items' primary key: a buyer has fewer orders than a product has buyers.
+        Uses orders_of_a_buyer, then the items' primary key: a buyer has fewer orders than a product has buyers.
         """
         purchases = (
             select(order_items.c.order_id)
@@ -194,7 +194,7 @@ class OrderRepository:
     async def _rows_by_order(
         self, order_ids: Sequence[OrderId], query: Select[Any], key: ColumnElement[Any]
     ) -> dict[OrderId, list[Row[Any]]]:
-        """Returns the selected rows by order id, read along their primary key."""
+        """Returns the selected rows by order id, read by primary key."""
         rows: dict[OrderId, list[Row[Any]]] = defaultdict(list)
         if order_ids:
             for row in await self._transaction.execute(query.where(key.in_(order_ids))):
@@ -202,7 +202,7 @@ class OrderRepository:
         return rows
 
     async def _payment_sums(self, order_ids: Sequence[OrderId]) -> dict[OrderId, Row[Any]]:
-        """Returns what was paid and refunded by order id, along payments_of_an_order and refunds_of_an_order."""
+        """Returns what was paid and refunded by order id; uses payments_of_an_order and refunds_of_an_order."""
         zero: ColumnElement[int] = literal_column("0")
         movements = union_all(
             select(payments.c.order_id, payments.c.amount.label("paid"), zero.label("refunded")).where(
@@ -278,7 +278,7 @@ def _shipment(row: Row[Any]) -> Shipment | None:
 
 
 def _payment_summary(sums: Row[Any] | None, currency: str) -> PaymentSummary | None:
-    """Returns what was paid and refunded; a refund whose payment has not been received yet counts as paid, too."""
+    """Returns what was paid and refunded; a refund received before its payment counts as paid, too."""
     if sums is None:
         return None
     refunded = int(sums.refunded)

@@ -43,10 +43,10 @@ class SalesRepository:
             rows.append(_row(order_id, _CHARGES, UserId(0), "shipping and tax", 0, charges, at))
         await self._transaction.execute(insert(sales).on_conflict_do_nothing(), rows)
 
-    async def sales(self, period: TimeRange, interval: Interval, seller_id: UserId | None) -> list[IntervalSales]:
+    async def by_interval(self, period: TimeRange, interval: Interval, seller_id: UserId | None) -> list[IntervalSales]:
         """Returns the intervals and currencies with a sale or refund.
 
-        Along sales_by_time or sales_of_a_seller, and refunds_by_time.
+        Uses the indexes sales_by_time or sales_of_a_seller, and refunds_by_time.
         """
         movements = union_all(_sold(period, interval, seller_id), _refunded(period, interval, seller_id)).subquery()
         query = (
@@ -66,7 +66,7 @@ class SalesRepository:
     async def top_products(self, period: TimeRange, limit: int, seller_id: UserId | None) -> list[TopProduct]:
         """Returns the products with most units sold first, each at its newest name.
 
-        Along sales_by_time or sales_of_a_seller.
+        Uses the index sales_by_time or sales_of_a_seller.
         """
         units = func.sum(sales.c.quantity)
         query = (
@@ -86,7 +86,7 @@ class SalesRepository:
         return [_top_product(row) for row in await self._transaction.execute(query)]
 
     async def conversion(self, period: TimeRange, seller_id: UserId | None) -> Conversion:
-        """Counts along orders_by_time, and along order_items_of_a_seller if a seller is given."""
+        """Counts with the index orders_by_time, and with order_items_of_a_seller if a seller is given."""
         confirmed = and_(order_history.c.order_id == orders.c.id, order_history.c.status == OrderStatus.CONFIRMED)
         query = (
             select(func.count(), func.count(order_history.c.order_id))
@@ -144,7 +144,7 @@ def _refunded(period: TimeRange, interval: Interval, seller_id: UserId | None) -
 def _shares(period: TimeRange, seller_id: UserId | None) -> Subquery:
     """Selects the seller's amount and the total of each order with a refund in the period.
 
-    Along the sales' primary key.
+    Uses the primary key of sales.
     """
     sellers_amount: ColumnElement[Any] = (
         sales.c.amount if seller_id is None else case((sales.c.seller_id == seller_id, sales.c.amount), else_=0)

@@ -115,7 +115,7 @@ class OrderService:
         await repository.add_refund(order_id, refund)
 
     async def cancel_out_of_stock(self, transaction: AsyncConnection, order_id: OrderId) -> None:
-        """Cancels an order whose reservation lapsed and whose stock was sold to another buyer.
+        """Cancels an order after its reservation expired and its stock was reserved for another buyer.
 
         Raises NotCancellable if the order was shipped: then the stock was there after all, and an operator must look at
         it.

@@ -105,12 +105,14 @@ class OrderPlacement:
         self._new_id = new_id
 
     async def place_order(self, buyer_id: UserId, request: PlacementRequest, key: idempotency.Key | None) -> Order:
-        """Returns the order that the key stands for; without a key, always a new order.
+        """Places an order, or returns the one that the key stands for already.
 
         Everything after the claim of the key is idempotent by the order's id, so that concurrent requests under one key
         give one order, and an attempt that was stopped halfway is finished by the next request. A crash after the
-        reservation is undone by the reservation's expiry. Raises KeyReused, UnknownProducts, MixedCurrencies,
-        TotalTooLarge, OutOfStock, CartEmpty, CartChanged, UnknownShippingAddress, AccountErased.
+        reservation is undone by the reservation's expiry.
+
+        Raises IdempotencyKeyReused, UnknownProducts, MixedCurrencies, TotalTooLarge, OutOfStock, CartEmpty,
+        CartChanged, UnknownShippingAddress, AccountErased.
         """
         for _ in range(_ATTEMPTS):
             attempt = await self._begin(buyer_id, request, key)
@@ -126,10 +128,7 @@ class OrderPlacement:
     async def _begin(
         self, buyer_id: UserId, request: PlacementRequest, key: idempotency.Key | None
     ) -> Order | _Attempt:
-        """Claims the key.
-
-        Returns the order if it is stored already, else an attempt. Committed before anything else happens.
-        """
+        """Claims the key; returns the order if it is stored already, else an attempt. Commits before going on."""
         async with self._database.begin() as transaction:
             order_id = await self._claim_order_id(transaction, buyer_id, request, key)
             stored = None if key is None else await OrderRepository(transaction).find(order_id)
@@ -144,7 +143,7 @@ class OrderPlacement:
     ) -> OrderId:
         """Returns the id of the order that the key stands for, and locks the key's row; without a key, a new id.
 
-        Raises KeyReused.
+        Raises IdempotencyKeyReused.
         """
         claim = Claim(self._new_id(), idempotency.fingerprint(request.canonical_form))
         if key is None:
@@ -156,7 +155,8 @@ class OrderPlacement:
         """Returns the order at the current prices, its stock reserved. A refusal releases the key."""
         try:
             order = await self._price(attempt)
-            await self._inventory.reserve(order.id, attempt.lines, order.created_at + self._policy.reservation_hold)
+            held_until = order.created_at + self._policy.reservation_hold
+            await self._inventory.reserve(order.id, attempt.lines, until=held_until)
         except OrderError:
             await self._release_key(attempt)
             raise

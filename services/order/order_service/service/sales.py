@@ -34,7 +34,7 @@ class SalesReports:
         """Returns what was sold and refunded per interval and currency. Raises InvalidTimeRange."""
         period = TimeRange.resolve(start, end, self._now(), interval)
         async with self._database.begin() as transaction:
-            return await SalesRepository(transaction).sales(period, interval, _seller(principal))
+            return await SalesRepository(transaction).by_interval(period, interval, _seller(principal))
 
     async def report_top_products(
         self, principal: Principal, start: datetime | None, end: datetime | None, limit: int
@@ -52,5 +52,5 @@ class SalesReports:
 
 
 def _seller(principal: Principal) -> UserId | None:
-    """Returns the seller to whom a report is restricted; None for an admin."""
+    """Returns the seller that a report is restricted to; None for an admin."""
     return None if principal.is_admin else principal.user_id
