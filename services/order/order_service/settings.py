@@ -21,7 +21,7 @@ class ShippingRate(BaseModel):
 
     amount: _Amount
     """What shipping an order costs."""
-    free_from: _Amount | None = None
+    free_from: Annotated[_Amount | None, Field(alias="freeFrom")] = None
     """The subtotal from which shipping is free; by default it never is."""
 
 
@@ -43,7 +43,7 @@ class Settings(BackendSettings):
     look_deadline_seconds: Annotated[float, Field(gt=0)] = 0.5
     """How long getting a cart waits for inventory, in seconds; then the cart is returned without availability."""
     shipping_rates: Json[Mapping[_Currency, ShippingRate]] = Field(default_factory=dict)
-    """Shipping rates by currency: JSON like {"USD": {"amount": 499, "free_from": 5000}}; free in other currencies."""
+    """Shipping rates by currency: JSON like {"USD": {"amount": 499, "freeFrom": 5000}}; free in other currencies."""
     tax_basis_points: Json[Mapping[_Country, _BasisPoints]] = Field(default_factory=dict)
     """Tax on goods and shipping by country in hundredths of a percent: JSON like {"DE": 1900}; none elsewhere."""
     home_country: _Country | None = None

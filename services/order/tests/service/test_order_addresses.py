@@ -195,7 +195,7 @@ async def test_erasure_leaves_nothing_behind_under_concurrent_writes(app: OrderA
 
 
 async def test_shipping_and_tax_follow_the_settings_and_are_part_of_the_total() -> None:
-    rates = {"USD": {"amount": 499, "free_from": 5000}}
+    rates = {"USD": {"amount": 499, "freeFrom": 5000}}
     async with running_app(
         shipping_rates=json.dumps(rates), tax_basis_points=json.dumps({"GB": 2000, "DE": 1900}), home_country="DE"
     ) as app:
