@@ -1,4 +1,4 @@
-"""Statements on saved payment methods and their customers. Locks: a customer's row first, then their methods."""
+"""Statements on saved payment methods and their customers. Locks: a customer's row first, then its methods."""
 
 from datetime import datetime
 from typing import Any
@@ -8,34 +8,37 @@ from sqlalchemy import Row, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from payment_service.domain.wallets import Customer, MethodId, SavedMethod
+from payment_service.domain.payment_methods import Customer, PaymentMethodId, SavedPaymentMethod
 from payment_service.repository.tables import customers, payment_methods
 
 
-class WalletRepository:
+class PaymentMethodRepository:
     """Reads and writes within one transaction."""
 
     def __init__(self, transaction: AsyncConnection) -> None:
         self._transaction = transaction
 
     async def lock_customer(self, user_id: UserId) -> Customer:
-        """Locks the user's row, made here where there was none."""
+        """Locks and returns a user's customer row, which it inserts if there is none."""
         await self._transaction.execute(insert(customers).values(user_id=user_id).on_conflict_do_nothing())
-        wanted = select(customers).where(customers.c.user_id == user_id).with_for_update()
-        return _customer((await self._transaction.execute(wanted)).one())
+        locked = select(customers).where(customers.c.user_id == user_id).with_for_update()
+        return _customer((await self._transaction.execute(locked)).one())
 
     async def find_customer(self, user_id: UserId) -> Customer | None:
-        """By primary key, without a lock."""
+        """Finds a user's customer row by primary key, without a lock."""
         row = (await self._transaction.execute(select(customers).where(customers.c.user_id == user_id))).first()
         return None if row is None else _customer(row)
 
     async def store_customer_ref(self, user_id: UserId, ref: str | None) -> None:
-        """The row must be locked."""
+        """Stores the provider's reference of a customer. The row must be locked."""
         changed = update(customers).where(customers.c.user_id == user_id)
         await self._transaction.execute(changed.values(provider_ref=ref))
 
     async def erase_customer(self, user_id: UserId, at: datetime) -> None:
-        """The row must be locked. What may be shown of the methods is gone at once; their references when they are detached."""
+        """Marks the customer erased and blanks what may be shown of the saved methods. The row must be locked.
+
+        The methods' references stay until they are detached at the provider.
+        """
         first = func.coalesce(customers.c.erased_at, at)
         await self._transaction.execute(
             update(customers).where(customers.c.user_id == user_id).values(erased_at=first, next_check_at=at)
@@ -46,8 +49,8 @@ class WalletRepository:
             .values(brand="", last4="", exp_month=0, exp_year=0, removed_at=at, next_check_at=at)
         )
 
-    async def add(self, method: SavedMethod) -> SavedMethod:
-        """The method as it is stored: this one, or the one that was saved under its reference before."""
+    async def add(self, method: SavedPaymentMethod) -> SavedPaymentMethod:
+        """Stores a method, and returns it; or returns the method that was saved under its reference before."""
         new = insert(payment_methods).values(
             id=method.id,
             user_id=method.user_id,
@@ -64,49 +67,50 @@ class WalletRepository:
         ).returning(payment_methods)
         return _method((await self._transaction.execute(stored)).one())
 
-    async def of_user(self, user_id: UserId) -> list[SavedMethod]:
-        """Newest first, along payment_methods_of_a_user."""
-        wanted = (
+    async def list_of_user(self, user_id: UserId) -> list[SavedPaymentMethod]:
+        """Lists a user's saved methods, newest first. Along payment_methods_of_a_user."""
+        of_user = (
             select(payment_methods)
             .where(payment_methods.c.user_id == user_id, payment_methods.c.removed_at.is_(None))
             .order_by(payment_methods.c.created_at.desc(), payment_methods.c.id.desc())
         )
-        return [_method(row) for row in await self._transaction.execute(wanted)]
+        return [_method(row) for row in await self._transaction.execute(of_user)]
 
-    async def find(self, user_id: UserId, method_id: MethodId) -> SavedMethod | None:
-        """By primary key; None for somebody else's or a removed one."""
-        wanted = select(payment_methods).where(
+    async def find(self, user_id: UserId, method_id: PaymentMethodId) -> SavedPaymentMethod | None:
+        """Finds a saved method by primary key; None if it is another user's or removed."""
+        found = select(payment_methods).where(
             payment_methods.c.id == method_id,
             payment_methods.c.user_id == user_id,
             payment_methods.c.removed_at.is_(None),
         )
-        row = (await self._transaction.execute(wanted)).first()
+        row = (await self._transaction.execute(found)).first()
         return None if row is None else _method(row)
 
-    async def remove(self, user_id: UserId, method_id: MethodId, at: datetime, due: datetime) -> SavedMethod | None:
-        """From now on nobody sees it; None for somebody else's or a removed one."""
-        changed = (
+    async def mark_removed(
+        self, user_id: UserId, method_id: PaymentMethodId, at: datetime, next_check_at: datetime
+    ) -> bool:
+        """Hides a saved method; returns False if it is another user's or removed already."""
+        removed = (
             update(payment_methods)
             .where(
                 payment_methods.c.id == method_id,
                 payment_methods.c.user_id == user_id,
                 payment_methods.c.removed_at.is_(None),
             )
-            .values(removed_at=at, next_check_at=due)
-            .returning(payment_methods)
+            .values(removed_at=at, next_check_at=next_check_at)
+            .returning(payment_methods.c.id)
         )
-        row = (await self._transaction.execute(changed)).first()
-        return None if row is None else _method(row)
+        return (await self._transaction.execute(removed)).first() is not None
 
-    async def ref_of_removed(self, method_id: MethodId) -> str | None:
-        """By primary key; None once it is forgotten."""
-        wanted = select(payment_methods.c.provider_ref).where(
+    async def find_ref_of_removed(self, method_id: PaymentMethodId) -> str | None:
+        """Finds the provider's reference of a removed method, by primary key; None once the row is deleted."""
+        ref = select(payment_methods.c.provider_ref).where(
             payment_methods.c.id == method_id, payment_methods.c.removed_at.is_not(None)
         )
-        return await self._transaction.scalar(wanted)
+        return await self._transaction.scalar(ref)
 
-    async def forget(self, method_id: MethodId) -> None:
-        """Once it is detached. One that was saved again meanwhile stays."""
+    async def delete_removed(self, method_id: PaymentMethodId) -> None:
+        """Deletes a removed method, after it was detached. It stays if it was saved again in the time between."""
         await self._transaction.execute(
             delete(payment_methods).where(payment_methods.c.id == method_id, payment_methods.c.removed_at.is_not(None))
         )
@@ -116,9 +120,9 @@ def _customer(row: Row[Any]) -> Customer:
     return Customer(UserId(row.user_id), row.provider_ref, row.erased_at is not None)
 
 
-def _method(row: Row[Any]) -> SavedMethod:
-    return SavedMethod(
-        id=MethodId(row.id),
+def _method(row: Row[Any]) -> SavedPaymentMethod:
+    return SavedPaymentMethod(
+        id=PaymentMethodId(row.id),
         user_id=UserId(row.user_id),
         ref=row.provider_ref,
         brand=row.brand,
