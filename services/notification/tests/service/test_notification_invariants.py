@@ -1,4 +1,4 @@
-"""What must be true of the books, what is measured of them, and what is forgotten in time."""
+"""The invariants of the database, the metrics that are read from it, and the pruning of the history."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -10,10 +10,10 @@ from chassis.database.invariants import InvariantMonitor, load_invariants
 from chassis.types.ids import uuid7
 from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from notification_harness import Notifications, World, address_of, placed, running
+from notification_harness import Environment, RunningService, address_of, order_placed, running_service
 from notification_service.app import SCHEMA, build
 from notification_service.domain.notifications import Kind, Template
-from notification_service.service.history import History
+from notification_service.service.history import NotificationHistory
 
 NOTIFICATION = (
     "INSERT INTO notifications (id, cause, user_id, channel, template, template_version, facts, status, reason,"
@@ -31,7 +31,7 @@ def attempt(number: int, outcome: str) -> str:
     return ATTEMPT.replace("{number}", str(number)).replace("{outcome}", outcome)
 
 
-BREACHES = {
+VIOLATIONS = {
     "nothing_is_sent_more_than_twice": [
         row("failed", "'test'"),
         *(attempt(number, outcome) for number, outcome in ((1, "'unknown'"), (2, "NULL"), (3, "'accepted'"))),
@@ -44,61 +44,65 @@ BREACHES = {
 
 
 @pytest.fixture
-async def database(lone_world: World) -> AsyncIterator[Database]:
-    made = Database(lone_world.database, SCHEMA)
+async def database(isolated_env: Environment) -> AsyncIterator[Database]:
+    made = Database(isolated_env.database, SCHEMA)
     yield made
     await made.close()
 
 
-async def broken(database: Database) -> set[str]:
-    books = InvariantMonitor(database, "notification_service")
-    return {invariant.name for invariant in load_invariants("notification_service") if await books.broken(invariant)}
+async def violated(database: Database) -> set[str]:
+    monitor = InvariantMonitor(database, "notification_service")
+    return {invariant.name for invariant in load_invariants("notification_service") if await monitor.broken(invariant)}
 
 
-def test_each_invariant_has_its_breach() -> None:
-    assert {invariant.name for invariant in load_invariants("notification_service")} == set(BREACHES)
+def test_each_invariant_has_a_violation_here() -> None:
+    assert {invariant.name for invariant in load_invariants("notification_service")} == set(VIOLATIONS)
 
 
-@pytest.mark.parametrize("name", BREACHES)
-async def test_a_breach_is_found_and_nothing_else(lone_world: World, database: Database, name: str) -> None:
-    assert await broken(database) == set()
-    breach = str(uuid7())
-    async with lone_world.sql() as sql:
-        for statement in BREACHES[name]:
-            await sql.execute(statement.replace("{id}", breach))
+@pytest.mark.parametrize("name", VIOLATIONS)
+async def test_each_violation_is_found_by_its_invariant_alone(
+    isolated_env: Environment, database: Database, name: str
+) -> None:
+    assert await violated(database) == set()
+    notification_id = str(uuid7())
+    async with isolated_env.sql() as sql:
+        for statement in VIOLATIONS[name]:
+            await sql.execute(statement.replace("{id}", notification_id))
 
-    assert await broken(database) == {name}
+    assert await violated(database) == {name}
 
 
 @pytest.mark.parametrize("kept", ["facts", "preference"])
-async def test_whatever_is_kept_of_an_erased_account_is_found(lone_world: World, database: Database, kept: str) -> None:
-    async with lone_world.sql() as sql:
+async def test_any_data_of_an_erased_account_violates_the_invariant(
+    isolated_env: Environment, database: Database, kept: str
+) -> None:
+    async with isolated_env.sql() as sql:
         await sql.execute("INSERT INTO erased_accounts VALUES (1, now())")
         if kept == "facts":
             await sql.execute(row("failed", "'test'", '{"order_id": "x"}').replace("{id}", str(uuid7())))
         else:
             await sql.execute("INSERT INTO preferences VALUES (1, 'order_updates', 'email', false)")
 
-    assert await broken(database) == {"erased_accounts_keep_nothing"}
+    assert await violated(database) == {"erased_accounts_keep_nothing"}
 
 
-async def test_the_service_leaves_its_books_in_order(notifications: Notifications, user: int) -> None:
-    await notifications.world.tell(placed(user))
-    await notifications.world.settled(user, "sent")
-    database = Database(notifications.world.database, SCHEMA)
+async def test_the_invariants_hold_after_a_delivery(service: RunningService, user: int) -> None:
+    await service.env.publish(order_placed(user))
+    await service.env.wait_for_status(user, "sent")
+    database = Database(service.env.database, SCHEMA)
 
-    assert await broken(database) == set()
+    assert await violated(database) == set()
     await database.close()
 
 
-async def test_what_waits_and_what_is_dead_is_measured(lone_world: World, database: Database) -> None:
+async def test_pending_and_failed_notifications_are_measured(isolated_env: Environment, database: Database) -> None:
     now = datetime.now(UTC)
-    async with lone_world.sql() as sql:
+    async with isolated_env.sql() as sql:
         for status, reason in (("pending", "NULL"), ("pending", "NULL"), ("failed", "'test'")):
             await sql.execute(row(status, reason).replace("{id}", str(uuid7())))
         await sql.execute("UPDATE notifications SET waiting_since = $1", now - timedelta(seconds=90))
 
-    await History(database, timedelta(days=1), lambda: now).measure()
+    await NotificationHistory(database, timedelta(days=1), lambda: now).update_metrics()
 
     def value(name: str) -> float | None:
         return prometheus_client.REGISTRY.get_sample_value(name)
@@ -108,38 +112,38 @@ async def test_what_waits_and_what_is_dead_is_measured(lone_world: World, databa
     assert value("notifications_dead") == 1
 
 
-async def test_each_try_is_counted(notifications: Notifications, user: int) -> None:
+async def test_each_attempt_is_counted(service: RunningService, user: int) -> None:
     def counted(outcome: str) -> float:
         labels = {"template": "order_placed", "channel": "email", "outcome": outcome}
         return prometheus_client.REGISTRY.get_sample_value("notifications_sent_total", labels) or 0
 
     before = counted("transient"), counted("accepted")
-    notifications.world.mailbox.at_rcpt[address_of(user)].append("451 later")
-    await notifications.world.tell(placed(user))
-    await notifications.world.settled(user, "sent")
+    service.env.mailbox.rcpt_replies[address_of(user)].append("451 later")
+    await service.env.publish(order_placed(user))
+    await service.env.wait_for_status(user, "sent")
 
     assert (counted("transient"), counted("accepted")) == (before[0] + 1, before[1] + 1)
 
 
-async def test_old_history_is_forgotten_and_what_waits_is_not(lone_world: World, database: Database) -> None:
+async def test_old_notifications_are_pruned_unless_pending(isolated_env: Environment, database: Database) -> None:
     now = datetime.now(UTC)
-    async with lone_world.sql() as sql:
-        old, fresh, waiting = (str(uuid7()) for _ in range(3))
-        for id_, status in ((old, "sent"), (fresh, "sent"), (waiting, "pending")):
+    async with isolated_env.sql() as sql:
+        old, recent, pending = (str(uuid7()) for _ in range(3))
+        for id_, status in ((old, "sent"), (recent, "sent"), (pending, "pending")):
             await sql.execute(row(status).replace("{id}", id_))
         await sql.execute(attempt(1, "'accepted'").replace("{id}", old))
         aged = "UPDATE notifications SET created_at = $1 WHERE id <> $2::text::uuid"
-        await sql.execute(aged, now - timedelta(days=31), fresh)
+        await sql.execute(aged, now - timedelta(days=31), recent)
 
-        await History(database, timedelta(days=30), lambda: now).prune()
+        await NotificationHistory(database, timedelta(days=30), lambda: now).prune()
 
         left = {str(kept["id"]) for kept in await sql.fetch("SELECT id FROM notifications")}
-        assert left == {fresh, waiting}
+        assert left == {recent, pending}
         assert await sql.fetchval("SELECT count(*) FROM attempts") == 0
 
 
-async def test_the_index_of_urgent_mails_knows_each_of_them(lone_world: World) -> None:
-    async with lone_world.sql() as sql:
+async def test_the_index_of_urgent_mails_has_every_security_template(isolated_env: Environment) -> None:
+    async with isolated_env.sql() as sql:
         index = await sql.fetchval("SELECT pg_get_indexdef('notifications_urgent'::regclass)")
 
     assert {each for each in Template if f"'{each}'" in index} == {
@@ -147,10 +151,10 @@ async def test_the_index_of_urgent_mails_knows_each_of_them(lone_world: World) -
     }
 
 
-async def test_the_database_refuses_a_second_notification_of_one_cause(lone_world: World) -> None:
+async def test_the_database_refuses_a_second_notification_for_one_cause(isolated_env: Environment) -> None:
     import asyncpg
 
-    async with lone_world.sql() as sql:
+    async with isolated_env.sql() as sql:
         await sql.execute(row("sent").replace("{id}", "01990000-0000-7000-8000-000000000001"))
         with pytest.raises(asyncpg.UniqueViolationError):
             await sql.execute(
@@ -160,22 +164,22 @@ async def test_the_database_refuses_a_second_notification_of_one_cause(lone_worl
             )
 
 
-async def test_grpc_serves_health_and_nothing_else(lone_world: World) -> None:
-    service = await build(lone_world.settings())
+async def test_grpc_serves_health(isolated_env: Environment) -> None:
+    service = await build(isolated_env.settings())
     assert service.rpc is not None
     await service.rpc.start()
     async with aio.insecure_channel(f"127.0.0.1:{service.rpc.port}") as channel:
-        answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
-    assert answer.status == health_pb2.HealthCheckResponse.SERVING
+        response = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
+    assert response.status == health_pb2.HealthCheckResponse.SERVING
     await service.rpc.stop(0)
     for close in service.closers:
         await close()
 
 
-async def test_preferences_survive_a_restart(lone_world: World) -> None:
-    async with running(lone_world) as service:
-        await service.prefer(1, email=False)
-    async with running(lone_world) as service:
-        answer = await service.http.get("/api/v1/notifications/preferences", headers=service.bearer(1))
+async def test_preferences_survive_a_restart(isolated_env: Environment) -> None:
+    async with running_service(isolated_env) as service:
+        await service.set_preferences(1, email=False)
+    async with running_service(isolated_env) as service:
+        response = await service.http.get("/api/v1/notifications/preferences", headers=service.bearer(1))
 
-    assert answer.json()["data"]["order_updates"]["email"] is False
+    assert response.json()["data"]["order_updates"]["email"] is False

@@ -1,6 +1,6 @@
-"""Accounts that were erased while the provider's ids of their messages were kept: an id leads back to number and text.
+"""Clears the provider's ids of the messages to erased accounts: such an id leads to the number and the text of an SMS.
 
-Changes rows alone: the release before this one goes on working on it.
+It only changes rows: the previous release works on this schema.
 """
 
 from alembic import op

@@ -1,11 +1,11 @@
 import pytest
-from gateway_service.domain.compressing import accepts_gzip, compressed, is_compressible, varying
+from gateway_service.domain.compression import accepts_gzip, gzip_headers, is_compressible, with_vary
 
 JSON = (b"content-type", b"application/json; charset=utf-8")
 LONG = (b"content-length", b"1024")
 
 
-def test_json_of_some_size_is_compressible() -> None:
+def test_json_of_a_minimum_size_is_compressible() -> None:
     assert is_compressible(200, [JSON, LONG])
     assert is_compressible(404, [(b"content-type", b"application/problem+json"), LONG])
 
@@ -24,7 +24,7 @@ def test_json_of_some_size_is_compressible() -> None:
         (304, [JSON, LONG]),
     ],
 )
-def test_what_is_small_encoded_partial_or_no_json_is_left_alone(
+def test_small_encoded_partial_and_other_responses_are_not_compressible(
     status: int, headers: list[tuple[bytes, bytes]]
 ) -> None:
     assert not is_compressible(status, headers)
@@ -49,16 +49,16 @@ def test_what_is_small_encoded_partial_or_no_json_is_left_alone(
         (b"gzip;q=much", False),
     ],
 )
-def test_what_a_caller_accepts_is_respected(accepted: bytes, is_accepted: bool) -> None:
+def test_gzip_is_used_only_if_the_caller_accepts_it(accepted: bytes, is_accepted: bool) -> None:
     assert accepts_gzip(accepted) is is_accepted
 
 
-def test_the_headers_of_a_compressed_answer() -> None:
+def test_a_compressed_response_has_a_weak_etag_and_no_length() -> None:
     headers = [JSON, LONG, (b"etag", b'"a"'), (b"vary", b"Origin")]
-    assert compressed(varying(headers)) == [
+    assert gzip_headers(with_vary(headers)) == [
         JSON,
         (b"etag", b'W/"a"'),
         (b"vary", b"Origin, Accept-Encoding"),
         (b"content-encoding", b"gzip"),
     ]
-    assert compressed([(b"etag", b'W/"a"')])[0] == (b"etag", b'W/"a"')
+    assert gzip_headers([(b"etag", b'W/"a"')])[0] == (b"etag", b'W/"a"')

@@ -1,6 +1,6 @@
-"""The queue of the mails that protect an account, which are sent before all others.
+"""Adds the index of the mails that protect an account, which are sent before all others.
 
-Only adds: the release before this one goes on working on it.
+It only adds: the previous release works on this schema.
 """
 
 import sqlalchemy as sa

@@ -1,11 +1,11 @@
 import pytest
-from gateway_service.domain.callers import Caller
-from gateway_service.domain.forwarding import has_body, request_headers, response_headers
+from gateway_service.domain.client_address import ClientAddress
+from gateway_service.domain.headers import has_body, request_headers, response_headers
 
-CALLER = Caller("10.0.0.9", "http", "shop.example.com", "10.0.0.9")
+CLIENT = ClientAddress("10.0.0.9", "http", "shop.example.com", "10.0.0.9")
 
 
-def test_what_concerns_one_connection_is_not_passed_on() -> None:
+def test_headers_of_the_connection_are_removed_from_requests() -> None:
     received = [
         (b"host", b"shop.example.com"),
         (b"connection", b"keep-alive, X-Private"),
@@ -19,7 +19,7 @@ def test_what_concerns_one_connection_is_not_passed_on() -> None:
         (b"accept", b"*/*"),
         (b"authorization", b"Bearer x"),
     ]
-    sent = dict(request_headers(received, CALLER, {}))
+    sent = dict(request_headers(received, CLIENT, {}))
     assert sent == {
         "accept": "*/*",
         "authorization": "Bearer x",
@@ -29,10 +29,10 @@ def test_what_concerns_one_connection_is_not_passed_on() -> None:
     }
 
 
-def test_services_learn_the_way_that_was_found_to_be_true() -> None:
-    caller = Caller("1.2.3.4", "https", "shop", "1.2.3.4, 10.0.0.9")
+def test_upstreams_receive_the_verified_forwarded_headers() -> None:
+    client = ClientAddress("1.2.3.4", "https", "shop", "1.2.3.4, 10.0.0.9")
     received = [(b"x-forwarded-for", b"9.9.9.9"), (b"x-forwarded-proto", b"gopher"), (b"x-forwarded-host", b"evil")]
-    sent = dict(request_headers(received, caller, {}))
+    sent = dict(request_headers(received, client, {}))
     assert sent == {
         "x-forwarded-for": "1.2.3.4, 10.0.0.9",
         "x-forwarded-proto": "https",
@@ -59,18 +59,18 @@ def test_services_learn_the_way_that_was_found_to_be_true() -> None:
         b"remote-user",
     ],
 )
-def test_claims_of_an_identity_are_not_passed_on(name: bytes) -> None:
-    assert name.decode() not in dict(request_headers([(name, b"admin")], CALLER, {}))
+def test_headers_that_state_an_identity_are_removed(name: bytes) -> None:
+    assert name.decode() not in dict(request_headers([(name, b"admin")], CLIENT, {}))
 
 
-def test_what_services_read_is_passed_on() -> None:
+def test_headers_that_services_read_are_forwarded() -> None:
     received = [
         (b"idempotency-key", b"k"),
         (b"cart-token", b"c"),
         (b"stripe-signature", b"s"),
         (b"authorization", b"B"),
     ]
-    assert list(dict(request_headers(received, CALLER, {})).items())[:4] == [
+    assert list(dict(request_headers(received, CLIENT, {})).items())[:4] == [
         ("idempotency-key", "k"),
         ("cart-token", "c"),
         ("stripe-signature", "s"),
@@ -78,23 +78,23 @@ def test_what_services_read_is_passed_on() -> None:
     ]
 
 
-def test_the_callers_trace_and_request_id_are_replaced_by_ours() -> None:
+def test_the_callers_trace_and_request_id_are_replaced() -> None:
     received = [(b"traceparent", b"theirs"), (b"x-request-id", b"theirs")]
-    sent = dict(request_headers(received, CALLER, {"traceparent": "ours", "x-request-id": "ours"}))
+    sent = dict(request_headers(received, CLIENT, {"traceparent": "ours", "x-request-id": "ours"}))
     assert (sent["traceparent"], sent["x-request-id"]) == ("ours", "ours")
 
 
-def test_a_header_that_is_given_twice_is_passed_on_twice() -> None:
+def test_a_repeated_header_is_forwarded_repeatedly() -> None:
     received = [(b"accept", b"a"), (b"accept", b"b")]
-    assert [value for name, value in request_headers(received, CALLER, {}) if name == "accept"] == ["a", "b"]
+    assert [value for name, value in request_headers(received, CLIENT, {}) if name == "accept"] == ["a", "b"]
 
 
-def test_header_values_beyond_ascii_do_no_harm() -> None:
-    sent = dict(request_headers([(b"x-name", "Zoë".encode()), (b"x-old", b"Zo\xeb")], CALLER, {}))
+def test_header_values_that_are_not_ascii_are_decoded() -> None:
+    sent = dict(request_headers([(b"x-name", "Zoë".encode()), (b"x-old", b"Zo\xeb")], CLIENT, {}))
     assert (sent["x-name"], sent["x-old"]) == ("Zoë", "Zoë")
 
 
-def test_answers_keep_their_headers_but_those_of_one_connection() -> None:
+def test_headers_of_the_connection_are_removed_from_responses() -> None:
     received = [
         (b"Content-Type", b"text/plain"),
         (b"Set-Cookie", b"a=1"),
@@ -113,7 +113,7 @@ def test_answers_keep_their_headers_but_those_of_one_connection() -> None:
     ]
 
 
-def test_no_redirection_leads_to_an_address_inside_the_cluster() -> None:
+def test_redirects_do_not_contain_an_upstreams_address() -> None:
     def location(value: bytes) -> bytes:
         return dict(response_headers([(b"location", value)], "http://shop-user:8081"))[b"location"]
 
@@ -122,7 +122,7 @@ def test_no_redirection_leads_to_an_address_inside_the_cluster() -> None:
     assert location(b"http://shop-user:80810/x") == b"http://shop-user:80810/x"
 
 
-def test_a_body_is_announced() -> None:
+def test_a_request_has_a_body_if_its_headers_say_so() -> None:
     assert has_body([(b"content-length", b"1")])
     assert has_body([(b"transfer-encoding", b"chunked")])
     assert not has_body([(b"content-length", b"0")])

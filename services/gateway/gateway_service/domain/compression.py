@@ -1,24 +1,25 @@
-"""Which answers are compressed, and what their headers say then (RFC 9110, sections 8.4 and 12.5.3). Pure.
+"""Decides which responses are compressed, and sets their headers (RFC 9110, sections 8.4 and 12.5.3).
 
-Only what is read, is JSON, and has some size: compressing costs time, and saves nothing below a packet. Never an answer that
-may hold a secret: its length would tell of it to who can put words of their own beside it (BREACH).
+Only JSON responses of some size are compressed: compression costs time, and saves nothing below the size of a packet. A
+response that may contain a secret is never compressed: its length would reveal the secret to an attacker who can place
+text of their own next to it (BREACH).
 """
 
 from functools import lru_cache
 
 MIN_BYTES = 1024
 _TYPES = (b"application/json", b"application/problem+json")
-_UNTOUCHED = (204, 206, 304)
+_EXCLUDED_STATUSES = (204, 206, 304)
 
 Headers = list[tuple[bytes, bytes]]
 
 
 def is_compressible(status: int, headers: Headers) -> bool:
-    """Whether an answer would be compressed for who accepts it."""
+    """Returns whether a response is compressed for callers that accept it."""
     values = dict(headers)
     length = values.get(b"content-length", b"0")
     return (
-        status not in _UNTOUCHED
+        status not in _EXCLUDED_STATUSES
         and b"content-encoding" not in values
         and b"no-transform" not in values.get(b"cache-control", b"")
         and values.get(b"content-type", b"").partition(b";")[0].strip().lower() in _TYPES
@@ -27,25 +28,25 @@ def is_compressible(status: int, headers: Headers) -> bool:
     )
 
 
-def varying(headers: Headers) -> Headers:
-    """The headers, saying that the answer depends on what the caller accepts."""
+def with_vary(headers: Headers) -> Headers:
+    """Returns the headers with a Vary header, because the response depends on Accept-Encoding."""
     varies_on = [value for name, value in headers if name == b"vary"]
     others = [header for header in headers if header[0] != b"vary"]
     return [*others, (b"vary", b", ".join([*varies_on, b"Accept-Encoding"]))]
 
 
-def compressed(headers: Headers) -> Headers:
-    """The headers of the same answer in gzip: of unknown length, and no longer equal to the original byte by byte."""
+def gzip_headers(headers: Headers) -> Headers:
+    """Returns the headers of the same response in gzip: without a length, and with a weak ETag."""
     kept = [(name, _weak(value) if name == b"etag" else value) for name, value in headers if name != b"content-length"]
     return [*kept, (b"content-encoding", b"gzip")]
 
 
 @lru_cache(256)
 def accepts_gzip(accepted: bytes) -> bool:
-    """Reads an Accept-Encoding; none at all means that nothing was said for gzip."""
+    """Returns whether an Accept-Encoding header accepts gzip. An empty header does not."""
     weights: dict[bytes, float] = {}
     for part in accepted.lower().split(b","):
-        name, *parameters = (word.strip() for word in part.split(b";"))
+        name, *parameters = (token.strip() for token in part.split(b";"))
         weights[name] = _weight(parameters)
     gzip = weights.get(b"gzip", weights.get(b"x-gzip", weights.get(b"*", 0.0)))
     return gzip > 0 and gzip >= weights.get(b"identity", 0.0)

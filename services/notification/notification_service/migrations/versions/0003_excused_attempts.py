@@ -1,6 +1,6 @@
-"""Tries that ended for a reason which says nothing about their message, and so do not count.
+"""Adds `attempts.excused`: attempts that failed for a reason unrelated to their message do not count.
 
-Only adds, without rewriting a row: what the release before this one writes counts, as it did.
+It only adds a column, without rewriting a row. Attempts that the previous release writes count, as before.
 """
 
 import sqlalchemy as sa
