@@ -53,7 +53,7 @@ async def _exchange(broker_url: str, name: str) -> AsyncIterator[aio_pika.abc.Ab
         yield await channel.get_exchange(name)
 
 
-async def next_message(broker_url: str, queue_name: str, within: float = 30.0) -> bytes:
+async def take_message(broker_url: str, queue_name: str, within: float = 30.0) -> bytes:
     """The next message of a queue, taken off it."""
     async with asyncio.timeout(within), await aio_pika.connect(broker_url) as connection:
         queue = await (await connection.channel()).get_queue(queue_name)
@@ -71,6 +71,6 @@ async def recorded_events(broker_url: str, service: str) -> AsyncIterator[Callab
         await declare_queue(await connection.channel(), service)
 
     async def next_event() -> Event:
-        return events.decode(await next_message(broker_url, service))
+        return events.decode(await take_message(broker_url, service))
 
     yield next_event

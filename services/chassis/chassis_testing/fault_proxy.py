@@ -21,25 +21,25 @@ class FaultProxy:
         self.port = free_port()
         self.delay = 0.0
 
-    def aim(self, host: str, port: int) -> None:
+    def retarget(self, host: str, port: int) -> None:
         """Where new connections lead from now on."""
         self._target = (host, port)
 
-    async def mend(self) -> None:
+    async def restore(self) -> None:
         """Accepts connections, from the beginning or after a cut."""
         self._server = await asyncio.start_server(self._forward, "127.0.0.1", self.port)
 
-    async def drop(self) -> None:
+    async def reset_connections(self) -> None:
         """Ends every connection in the middle of what it carries; new ones are accepted."""
         for writer in self._writers:
             writer.transport.abort()
         self._writers.clear()
 
-    async def cut(self) -> None:
+    async def sever(self) -> None:
         """Ends every connection and refuses new ones."""
         if self._server is not None:
             self._server.close()
-        await self.drop()
+        await self.reset_connections()
 
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -66,8 +66,8 @@ class FaultProxy:
 @asynccontextmanager
 async def fault_proxy(host: str, port: int) -> AsyncIterator[FaultProxy]:
     line = FaultProxy(host, port)
-    await line.mend()
+    await line.restore()
     try:
         yield line
     finally:
-        await line.cut()
+        await line.sever()

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import httpx
-from chassis.runtime.process import Service, end
+from chassis.runtime.process import Service, cancel_all
 from starlette.types import ASGIApp
 
 
@@ -32,7 +32,7 @@ async def run_service(service: Service) -> AsyncIterator[RunningService]:
     finally:
         if service.rpc is not None:
             await service.rpc.stop(0)
-        await end(*loops)
+        await cancel_all(*loops)
         for close in service.closers:
             await close()
 

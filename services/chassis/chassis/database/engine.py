@@ -58,7 +58,7 @@ class Database:
             yield connection
 
     @asynccontextmanager
-    async def report(self) -> AsyncIterator[AsyncConnection]:
+    async def begin_report(self) -> AsyncIterator[AsyncConnection]:
         """As `begin`, for what reads much and nobody waits for: a statement may take minutes, and one at a time runs."""
         async with self._begin(self._reports) as connection:
             yield connection

@@ -61,7 +61,7 @@ class InvariantMonitor:
         self._asked_for = 0.0
         """Seconds that the queries of a look took. To wait for a database that is away burdens none."""
 
-    async def watch(self) -> None:
+    async def run(self) -> None:
         """Looks again and again: every half minute, and less often where that would be more than a twentieth of the time.
 
         A look that fails tells how the database is, not how long the books are: the next one follows as soon as ever, and
@@ -87,7 +87,7 @@ class InvariantMonitor:
         failed: DatabaseUnavailable | None = None
         for invariant in self._invariants:
             try:
-                rows = await self.broken(invariant)
+                rows = await self.violations(invariant)
             except DatabaseUnavailable as error:
                 log.warning("an invariant could not be looked at", invariant=invariant.name, reason=str(error))
                 failed = error
@@ -99,9 +99,9 @@ class InvariantMonitor:
             raise failed
         CHECKED.set_to_current_time()
 
-    async def broken(self, invariant: Invariant) -> list[dict[str, object]]:
+    async def violations(self, invariant: Invariant) -> list[dict[str, object]]:
         """The rows that break it. All of a query sees one snapshot."""
-        async with self._database.report() as transaction:
+        async with self._database.begin_report() as transaction:
             began = time.monotonic()
             try:
                 found = await transaction.execute(text(invariant.query))

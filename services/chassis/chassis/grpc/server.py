@@ -54,7 +54,7 @@ class GrpcServer:
         await self._server.start()
         await self._health.set("", health_pb2.HealthCheckResponse.SERVING)
 
-    async def retire(self) -> None:
+    async def drain(self) -> None:
         """Tells health watchers to go elsewhere, while calls are still answered."""
         await self._health.enter_graceful_shutdown()
 

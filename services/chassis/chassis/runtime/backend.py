@@ -50,7 +50,7 @@ class Backend:
         `handlers`, and the pruning of its inbox. `on_commit` is called after each handler's commit; by default it wakes
         the relay. Raises ValueError unless there is a handler for each event that the topology sends to this service.
         """
-        loops: dict[str, Loop] = {"invariants": InvariantMonitor(self.database, f"{self._service}_service").watch}
+        loops: dict[str, Loop] = {"invariants": InvariantMonitor(self.database, f"{self._service}_service").run}
         if load_topology().produced_by(self._service):
             loops["relay"] = self.outbox.relay
         inbox = Inbox(self._service, self.database, handlers, on_commit=on_commit or self.outbox.wake)

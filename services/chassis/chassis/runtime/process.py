@@ -98,7 +98,7 @@ async def run(service: Service, settings: ServiceSettings, parts: frozenset[str]
     log.info("draining", seconds=settings.shutdown_drain_seconds)
     service.ready.stop()
     if service.rpc is not None:
-        await service.rpc.retire()
+        await service.rpc.drain()
     await asyncio.sleep(settings.shutdown_drain_seconds)
 
     server.should_exit = True
@@ -106,13 +106,13 @@ async def run(service: Service, settings: ServiceSettings, parts: frozenset[str]
         await serving
     if service.rpc is not None:
         await service.rpc.stop(_GRACE_SECONDS)
-    await end(*background)
+    await cancel_all(*background)
     for close in service.closers:
         await close()
     log.info("stopped")
 
 
-async def end(*tasks: asyncio.Task[None]) -> None:
+async def cancel_all(*tasks: asyncio.Task[None]) -> None:
     """Cancels until every task has ended. Once is not always enough: before Python 3.12 `wait_for`, with which libraries connect, can
     lose a cancellation that comes together with its result (python/cpython#86296), and a consumer would never stop.
     """

@@ -19,10 +19,10 @@ from chassis.messaging.broker import Broker
 from chassis.messaging.events import Event
 from chassis.messaging.inbox import Inbox, handles
 from chassis.messaging.outbox import Outbox
-from chassis.runtime.process import end
+from chassis.runtime.process import cancel_all
 from chassis.settings import DatabaseSettings
 from chassis.types.ids import uuid7
-from chassis_testing.broker import new_vhost, next_message, publish_events
+from chassis_testing.broker import new_vhost, publish_events, take_message
 from chassis_testing.databases import empty_database
 from chassis_testing.fault_proxy import FaultProxy, fault_proxy
 from chassis_testing.waiting import eventually
@@ -119,7 +119,7 @@ async def test_an_event_is_sent_if_and_only_if_its_transaction_commits(world: Wo
 
     async with world.database.begin() as transaction:
         assert (await transaction.scalars(text("SELECT order_id FROM effects"))).all() == [str(kept)]
-    await end(task, consumer.task)
+    await cancel_all(task, consumer.task)
 
 
 async def test_events_wait_while_the_broker_is_away_and_none_is_lost(world: World) -> None:
@@ -128,15 +128,15 @@ async def test_events_wait_while_the_broker_is_away_and_none_is_lost(world: Worl
     await cancel(world, relay, uuid7())
     await eventually(lambda: _is(world, "effects", 1))
 
-    await world.broker_cable.cut()
+    await world.broker_cable.sever()
     for _ in range(150):
         await cancel(world, relay, uuid7())
     assert await count(world, "outbox") == 150
-    await world.broker_cable.mend()
+    await world.broker_cable.restore()
 
     await eventually(lambda: _is(world, "effects", 151))
     assert await count(world, "outbox") == 0
-    await end(task, consumer.task)
+    await cancel_all(task, consumer.task)
 
 
 async def test_an_event_delivered_twice_takes_effect_once(world: World) -> None:
@@ -152,7 +152,7 @@ async def test_an_event_delivered_twice_takes_effect_once(world: World) -> None:
     await cancel(world, relay, uuid7())
     await eventually(lambda: _is(world, "inbox", 3))
     assert await count(world, "effects") == 3
-    await end(task, consumer.task)
+    await cancel_all(task, consumer.task)
 
 
 async def test_what_was_received_is_remembered_for_a_month(world: World) -> None:
@@ -171,7 +171,7 @@ async def test_what_was_received_is_remembered_for_a_month(world: World) -> None
 
     async with world.database.begin() as transaction:
         assert (await transaction.scalars(text("SELECT event_id FROM inbox"))).all() == [young]
-    await end(task, consumer.task)
+    await cancel_all(task, consumer.task)
 
 
 async def test_however_much_is_old_all_of_it_is_forgotten(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,7 +185,7 @@ async def test_however_much_is_old_all_of_it_is_forgotten(world: World, monkeypa
     await consumer.inbox.prune()
 
     assert await count(world, "inbox") == 0
-    await end(consumer.task)
+    await cancel_all(consumer.task)
 
 
 async def test_a_consumer_whose_queue_was_deleted_begins_anew(world: World) -> None:
@@ -200,7 +200,7 @@ async def test_a_consumer_whose_queue_was_deleted_begins_anew(world: World) -> N
     await cancel(world, relay, uuid7())
 
     await eventually(lambda: _is(world, "effects", 2))
-    await end(task, consumer.task)
+    await cancel_all(task, consumer.task)
 
 
 async def test_an_event_that_comes_before_the_schema_waits_for_it(world: World) -> None:
@@ -220,7 +220,7 @@ async def test_an_event_that_comes_before_the_schema_waits_for_it(world: World) 
 
     await eventually(lambda: _is(world, "effects", 1))
     assert _given_back() == before
-    await end(task, consumer.task)
+    await cancel_all(task, consumer.task)
 
 
 async def test_the_first_event_that_is_not_taken_ends_its_batch(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,7 +246,7 @@ async def test_the_first_event_that_is_not_taken_ends_its_batch(world: World, mo
         return len(ended) >= 3
 
     await eventually(has_ended)
-    await end(task)
+    await cancel_all(task)
 
 
 async def test_a_failed_effect_leaves_nothing_and_is_tried_again(world: World) -> None:
@@ -258,7 +258,7 @@ async def test_a_failed_effect_leaves_nothing_and_is_tried_again(world: World) -
 
     assert consumer.deliveries == 4
     assert await count(world, "inbox") == 1
-    await end(task, consumer.task)
+    await cancel_all(task, consumer.task)
 
 
 async def test_an_effect_that_always_fails_ends_in_the_dead_letters(world: World) -> None:
@@ -268,11 +268,11 @@ async def test_an_effect_that_always_fails_ends_in_the_dead_letters(world: World
     await cancel(world, relay, order)
 
     await eventually(lambda: _is(world, "outbox", 0))
-    dead = await next_message(world.broker_url, "inventory.dead")
+    dead = await take_message(world.broker_url, "inventory.dead")
 
     assert str(order).encode() in dead
     assert await count(world, "effects") == 0
-    await end(task, consumer.task)
+    await cancel_all(task, consumer.task)
 
 
 async def test_two_relays_send_each_event_once(world: World) -> None:
@@ -284,7 +284,7 @@ async def test_two_relays_send_each_event_once(world: World) -> None:
     await eventually(lambda: _is(world, "effects", 250))
 
     assert consumer.deliveries == 250
-    await end(first, second, consumer.task)
+    await cancel_all(first, second, consumer.task)
 
 
 async def test_a_database_that_is_away_is_said_so_and_comes_back_by_itself() -> None:
@@ -293,12 +293,12 @@ async def test_a_database_that_is_away_is_said_so_and_comes_back_by_itself() -> 
         async with database.begin() as transaction:
             assert await transaction.scalar(text("SELECT 1")) == 1
 
-        await line.cut()
+        await line.sever()
         for _ in range(3):
             with pytest.raises(DatabaseUnavailable):
                 async with database.begin() as transaction:
                     await transaction.execute(text("SELECT 1"))
-        await line.mend()
+        await line.restore()
 
         async with database.begin() as transaction:
             assert await transaction.scalar(text("SELECT 1")) == 1

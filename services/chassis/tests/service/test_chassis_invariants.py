@@ -97,7 +97,7 @@ async def _pauses(database: Database, package: str, looks: int) -> list[float]:
         await rests.put(seconds)
         await asyncio.sleep(0)
 
-    watching = asyncio.create_task(InvariantMonitor(database, package, rest).watch())
+    watching = asyncio.create_task(InvariantMonitor(database, package, rest).run())
     pauses = [await rests.get() for _ in range(looks)]
     watching.cancel()
     await asyncio.wait([watching])

@@ -24,17 +24,17 @@ async def test_a_call_waits_for_a_neighbour_that_is_being_replaced() -> None:
         host, port = address.split(":")
         async with fault_proxy(host, int(port)) as line, open_channel(f"127.0.0.1:{line.port}") as channel:
             await ask(channel, 5)
-            await line.cut()
+            await line.sever()
             waiting = asyncio.create_task(ask(channel, 10))
             await _refused(line)
-            await line.mend()
+            await line.restore()
 
             assert (await waiting).user_id == 7
 
 
 async def test_a_neighbour_that_stays_away_is_said_so_at_the_deadline() -> None:
     async with fault_proxy("127.0.0.1", 1) as line, open_channel(f"127.0.0.1:{line.port}") as channel:
-        await line.cut()
+        await line.sever()
         began = time.monotonic()
         with pytest.raises(NeighbourUnavailable):
             await ask(channel, 0.3)

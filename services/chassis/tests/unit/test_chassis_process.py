@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from chassis.errors import DatabaseUnavailable
 from chassis.runtime import process
-from chassis.runtime.process import end, repeat_every
+from chassis.runtime.process import cancel_all, repeat_every
 
 
 async def test_what_is_done_once_a_day_is_not_put_off_by_a_day(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,6 +44,6 @@ async def test_a_task_that_lost_a_cancellation_ends_all_the_same(monkeypatch: py
     await began.wait()
 
     async with asyncio.timeout(30):
-        await end(consuming)
+        await cancel_all(consuming)
 
     assert (lost, consuming.cancelled()) == (1, True)

@@ -251,11 +251,11 @@ async def test_requests_pass_while_redis_is_away_and_the_metric_says_so(
         settings = {"redis_url": f"redis://127.0.0.1:{line.port}{server.path}", "rate_limits": "read=2/3600"}
         async with gateway_before(upstream_url, clock, **settings) as gateway:
             assert await statuses(gateway, PRODUCTS, 3) == [200, 200, 429]
-            await line.cut()
+            await line.sever()
             before = metric("rate_limiter_unavailable_total")
             assert await statuses(gateway, PRODUCTS, 10) == [200] * 10
             assert metric("rate_limiter_unavailable_total") == before + 10
-            await line.mend()
+            await line.restore()
             clock.now += 1.0  # Redis is asked again
             assert await statuses(gateway, PRODUCTS, 2) == [429, 429]
             assert metric("rate_limiter_unavailable_total") == before + 10

@@ -103,7 +103,8 @@ async def broken(database: Database) -> dict[str, list[dict[str, object]]]:
     """The rows that break each invariant, of those that are broken."""
     books = invariants.InvariantMonitor(database, "inventory_service")
     found = {
-        invariant.name: await books.broken(invariant) for invariant in invariants.load_invariants("inventory_service")
+        invariant.name: await books.violations(invariant)
+        for invariant in invariants.load_invariants("inventory_service")
     }
     return {name: rows for name, rows in found.items() if rows}
 

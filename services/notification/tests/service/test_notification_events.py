@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from chassis.messaging.events import Event
 from chassis.types.ids import uuid7
-from chassis_testing.broker import next_message, publish_raw
+from chassis_testing.broker import publish_raw, take_message
 from google.protobuf.message import Message
 from notification_harness import (
     AT,
@@ -176,4 +176,4 @@ async def test_events_that_leave_things_out_are_still_told(notifications: Notifi
 async def test_what_nobody_can_read_goes_to_the_dead_letters(notifications: Notifications) -> None:
     await publish_raw(notifications.world.broker_url, "ecommerce.events", "order.placed.v1", b"{}")
 
-    assert await next_message(notifications.world.broker_url, "notification.dead") == b"{}"
+    assert await take_message(notifications.world.broker_url, "notification.dead") == b"{}"

@@ -295,7 +295,7 @@ async def test_a_database_that_is_away_for_a_moment_causes_no_second_mail(
             raise
 
     async def cut_the_cable(_server: aiosmtpd.smtp.SMTP) -> str:
-        await world.cable.cut()
+        await world.cable.sever()
         return "250 OK"
 
     monkeypatch.setattr(Sending, "_conclude", observed)
@@ -303,7 +303,7 @@ async def test_a_database_that_is_away_for_a_moment_causes_no_second_mail(
     await world.tell(placed(user))
 
     await was_away.wait()
-    await world.cable.mend()
+    await world.cable.restore()
 
     await world.settled(user, "sent")
     assert len(world.mailbox.to(user)) == 1

@@ -15,7 +15,7 @@ async def running_service() -> AsyncIterator[Order]:
         yield service
         database = Database(service.database, SCHEMA)
         books = InvariantMonitor(database, "order_service")
-        broken = {each.name: await books.broken(each) for each in invariants.load_invariants("order_service")}
+        broken = {each.name: await books.violations(each) for each in invariants.load_invariants("order_service")}
         await database.close()
         assert {name: rows for name, rows in broken.items() if rows} == {}
 

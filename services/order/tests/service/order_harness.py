@@ -328,4 +328,4 @@ async def _collecting(broker_url: str) -> AsyncIterator[list[Event]]:
     try:
         yield published
     finally:
-        await process.end(consuming)
+        await process.cancel_all(consuming)

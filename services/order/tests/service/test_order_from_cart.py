@@ -89,12 +89,12 @@ async def test_a_refused_cart_may_be_changed_and_ordered_under_the_same_key(orde
 async def test_a_key_that_was_cut_off_goes_on_with_the_cart_of_its_first_request(order: Order) -> None:
     """What was reserved is what is ordered, whatever came into the cart meanwhile."""
     await order.put_in(308, 1, 1)
-    order.inventory.after_reserving = order.cable.cut
+    order.inventory.after_reserving = order.cable.sever
     try:
         cut_off = await order.order_cart(308, key="checkout")
     finally:
         order.inventory.after_reserving = None
-        await order.cable.mend()
+        await order.cable.restore()
     await order.put_in(308, 1, 1)
     await order.put_in(308, 2, 1)
 

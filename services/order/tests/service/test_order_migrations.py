@@ -43,7 +43,7 @@ async def migrate_to(settings: DatabaseSettings, revision: str) -> None:
 async def broken(settings: DatabaseSettings) -> list[str]:
     database = Database(settings, SCHEMA)
     books = InvariantMonitor(database, "order_service")
-    found = [each.name for each in invariants.load_invariants("order_service") if await books.broken(each)]
+    found = [each.name for each in invariants.load_invariants("order_service") if await books.violations(each)]
     await database.close()
     return found
 

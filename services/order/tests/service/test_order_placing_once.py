@@ -74,13 +74,13 @@ async def test_a_refused_order_may_be_tried_again_under_its_key(order: Order) ->
 
 
 async def test_a_database_that_dies_after_the_reservation_loses_nothing(order: Order) -> None:
-    order.inventory.after_reserving = order.cable.cut
+    order.inventory.after_reserving = order.cable.sever
     before = set(order.inventory.reserved)
     try:
         cut_off = await order.place(38, (1, 1), key="checkout-1")
     finally:
         order.inventory.after_reserving = None
-        await order.cable.mend()
+        await order.cable.restore()
     assert (cut_off.status_code, cut_off.json()["code"]) == (503, "database_unavailable")
     assert await order.orders_of(38) == []
     (reserved,) = set(order.inventory.reserved) - before
@@ -107,12 +107,12 @@ async def test_an_inventory_that_dies_after_the_reservation_loses_nothing(order:
 
 
 async def test_stock_stays_on_hold_where_nobody_knows_whether_the_order_was_stored(order: Order) -> None:
-    order.inventory.after_reserving = order.cable.cut
+    order.inventory.after_reserving = order.cable.sever
     before = set(order.inventory.reserved)
     try:
         cut_off = await order.place(41, (1, 1))
     finally:
-        await order.cable.mend()
+        await order.cable.restore()
 
     (reserved,) = set(order.inventory.reserved) - before
     assert (cut_off.status_code, reserved in order.inventory.released) == (503, False)

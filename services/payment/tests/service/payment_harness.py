@@ -199,7 +199,9 @@ class Payments:
         database = Database(self.database, SCHEMA)
         books = InvariantMonitor(database, "payment_service")
         try:
-            found = {invariant.name: await books.broken(invariant) for invariant in load_invariants("payment_service")}
+            found = {
+                invariant.name: await books.violations(invariant) for invariant in load_invariants("payment_service")
+            }
         finally:
             await database.close()
         return {name: rows for name, rows in found.items() if rows}
@@ -257,4 +259,4 @@ async def _collecting(broker_url: str) -> AsyncIterator[list[Event]]:
     try:
         yield published
     finally:
-        await process.end(consuming)
+        await process.cancel_all(consuming)

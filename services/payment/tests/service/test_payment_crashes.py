@@ -13,7 +13,7 @@ from stripe_double import StripeDouble
 
 
 async def dies(striped: Payments, stripe: StripeDouble, after: str) -> None:
-    stripe.after[after] = striped.cable.cut
+    stripe.after[after] = striped.cable.sever
 
 
 async def test_an_intent_that_was_made_and_not_stored_is_the_same_one_later(
@@ -24,7 +24,7 @@ async def test_an_intent_that_was_made_and_not_stored_is_the_same_one_later(
 
     answer = await striped.begin(51, order_id, key="crash-create", payment_method=VISA, confirm=True)
     assert (answer.status_code, answer.json()["code"]) == (503, "database_unavailable")
-    await striped.cable.mend()
+    await striped.cable.restore()
     again = await striped.begin(51, order_id, key="crash-create", payment_method=VISA, confirm=True)
 
     assert again.json()["data"]["status"] == "completed"
@@ -41,7 +41,7 @@ async def test_a_charge_whose_answer_was_not_stored_is_settled_by_the_sweeper(
 
     answer = await striped.confirm(51, payment["id"])
     assert answer.status_code == 503
-    await striped.cable.mend()
+    await striped.cable.restore()
 
     await striped.becomes(payment["id"], "completed")
     assert stripe.charges_of(payment["id"]) == 1
@@ -56,7 +56,7 @@ async def test_a_decline_whose_answer_was_not_stored_is_settled_by_the_sweeper(
     await dies(striped, stripe, after=operation)
 
     await striped.confirm(51, payment["id"], DECLINED)
-    await striped.cable.mend()
+    await striped.cable.restore()
 
     failed = await striped.becomes(payment["id"], "failed")
     assert failed["failure"] == {"code": "card_declined", "reason": "generic_decline"}
@@ -83,7 +83,7 @@ async def test_a_confirmation_is_not_made_again_when_stripe_has_forgotten_its_ke
     await dies(striped, stripe, after="confirm_intent")
     await striped.confirm(51, payment["id"])
     stripe.forget_keys()
-    await striped.cable.mend()
+    await striped.cable.restore()
 
     await striped.becomes(payment["id"], "completed")
     assert stripe.charges_of(payment["id"]) == 1
@@ -100,7 +100,7 @@ async def test_a_refund_whose_answer_was_not_stored_is_given_once(
     assert (answer.status_code, answer.json()["data"]["status"]) == (201, "pending")
     if is_forgotten:
         stripe.forget_keys()
-    await striped.cable.mend()
+    await striped.cable.restore()
     again = await striped.refund(payment["id"], key=f"crash-refund-{is_forgotten}", amount=300)
 
     assert again.status_code == 201
@@ -156,7 +156,7 @@ async def test_a_cancelled_payment_whose_cancellation_was_not_stored_fails(
     await dies(striped, stripe, after="cancel_intent")
 
     assert (await striped.cancel(53, payment["id"])).status_code == 503
-    await striped.cable.mend()
+    await striped.cable.restore()
 
     assert (await striped.becomes(payment["id"], "failed"))["failure"]["code"] == "cancelled"
 

@@ -131,21 +131,21 @@ async def test_a_refund_that_is_refused_again_and_again_is_noticed(
     await put_refund(sql, payment_id, 1000, "failed")
     await sql.execute("UPDATE refunds SET reason = 'order_cancelled'")
     await sql.execute("UPDATE payments SET updated_at = now()")
-    assert not await kept.broken(promise), "it was first tried a moment ago"
+    assert not await kept.violations(promise), "it was first tried a moment ago"
 
     await sql.execute("UPDATE refunds SET created_at = now() - interval '11 minutes'")
 
-    assert [row["id"] for row in await kept.broken(promise)] == [payment_id]
+    assert [row["id"] for row in await kept.violations(promise)] == [payment_id]
 
 
 @pytest.mark.parametrize("name", [invariant.name for invariant in load_invariants("payment_service")])
 async def test_each_invariant_finds_what_breaks_it(books: tuple[SqlConnection, InvariantMonitor], name: str) -> None:
     sql, kept = books
-    assert all([not await kept.broken(invariant) for invariant in load_invariants("payment_service")])
+    assert all([not await kept.violations(invariant) for invariant in load_invariants("payment_service")])
 
     await globals()[f"break_{name}"](sql)
 
-    found = {invariant.name: len(await kept.broken(invariant)) for invariant in load_invariants("payment_service")}
+    found = {invariant.name: len(await kept.violations(invariant)) for invariant in load_invariants("payment_service")}
     assert {broken for broken, rows in found.items() if rows} == {name}
 
 
@@ -153,7 +153,7 @@ async def test_a_refund_that_no_row_tells_of_is_found(books: tuple[SqlConnection
     sql, kept = books
     await put_payment(sql, status="partially_refunded", refunded=2)
 
-    found = [invariant.name for invariant in load_invariants("payment_service") if await kept.broken(invariant)]
+    found = [invariant.name for invariant in load_invariants("payment_service") if await kept.violations(invariant)]
 
     assert found == ["refunds_sum_up"]
 

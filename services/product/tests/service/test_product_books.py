@@ -53,7 +53,7 @@ async def broken(shop: Shop) -> dict[str, int]:
     database = Database(shop.settings, SCHEMA)
     books = invariants.InvariantMonitor(database, "product_service")
     try:
-        found = {i.name: await books.broken(i) for i in invariants.load_invariants("product_service")}
+        found = {i.name: await books.violations(i) for i in invariants.load_invariants("product_service")}
         return {name: len(rows) for name, rows in found.items() if rows}
     finally:
         await database.close()

@@ -81,10 +81,10 @@ async def test_a_page_goes_without_its_variants_where_the_database_is_away(shop:
     await shop.settled()
 
     cable = FaultProxy(shop.settings.db_host, shop.settings.db_port)
-    await cable.mend()
+    await cable.restore()
     async with another(shop, db_host="127.0.0.1", db_port=cable.port) as process:
         whole = await process.details(first["id"])
         assert len(whole["variants"]) == 1
-        await cable.cut()
+        await cable.sever()
 
         assert await process.details(first["id"]) == {**whole, "variants": None, "degraded": ["variants"]}

@@ -128,7 +128,7 @@ async def broken(database: Database) -> dict[str, list[dict[str, object]]]:
     """The rows that break each invariant, of those that are broken."""
     books = invariants.InvariantMonitor(database, "review_service")
     found = {
-        invariant.name: await books.broken(invariant) for invariant in invariants.load_invariants("review_service")
+        invariant.name: await books.violations(invariant) for invariant in invariants.load_invariants("review_service")
     }
     return {name: rows for name, rows in found.items() if rows}
 

@@ -4,7 +4,7 @@ import asyncio
 import random
 
 import pytest
-from chassis_testing.broker import next_message, publish_raw
+from chassis_testing.broker import publish_raw, take_message
 from review_harness import Shop, a_product, a_user, away
 
 
@@ -133,4 +133,4 @@ async def test_answers_tell_nothing_of_people_but_their_name(shop: Shop) -> None
 async def test_a_message_nobody_can_read_goes_to_the_dead_letters(shop: Shop) -> None:
     await publish_raw(shop.broker_url, "ecommerce.events", "user.erased.v1", b"{}")
 
-    assert await next_message(shop.broker_url, "review.dead") == b"{}"
+    assert await take_message(shop.broker_url, "review.dead") == b"{}"

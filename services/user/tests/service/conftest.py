@@ -62,6 +62,8 @@ def first_admin(serving_users: Users) -> dict[str, str]:
 async def _books_are_in_order(settings: Settings) -> None:
     database = Database(settings, SCHEMA)
     books = InvariantMonitor(database, "user_service")
-    broken = {invariant.name: await books.broken(invariant) for invariant in invariants.load_invariants("user_service")}
+    broken = {
+        invariant.name: await books.violations(invariant) for invariant in invariants.load_invariants("user_service")
+    }
     await database.close()
     assert broken == {name: [] for name in broken}

@@ -63,7 +63,7 @@ async def broken(settings: DatabaseSettings) -> set[str]:
     database = Database(settings, SCHEMA)
     books = InvariantMonitor(database, "user_service")
     found = {
-        invariant.name for invariant in invariants.load_invariants("user_service") if await books.broken(invariant)
+        invariant.name for invariant in invariants.load_invariants("user_service") if await books.violations(invariant)
     }
     await database.close()
     return found

@@ -23,7 +23,7 @@ async def test_a_close_before_the_opening_is_a_breach() -> None:
             )
         [invariant] = invariants.load_invariants("sample_service")
 
-        broken = await invariants.InvariantMonitor(database, "sample_service").broken(invariant)
+        broken = await invariants.InvariantMonitor(database, "sample_service").violations(invariant)
 
         await database.close()
         assert (invariant.name, len(broken)) == ("nothing_is_closed_before_it_is_opened", 1)
