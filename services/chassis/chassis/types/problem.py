@@ -1,4 +1,4 @@
-"""Problems: what an error looks like to a client (RFC 9457), and how OpenAPI documents describe that."""
+"""Problems: what a client sees of an error (RFC 9457), and how OpenAPI documents describe it."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -41,11 +41,11 @@ PROBLEM_SCHEMA: Mapping[str, object] = {
         "type": {"type": "string"},
         "title": {"type": "string"},
         "status": {"type": "integer"},
-        "code": {"type": "string", "description": "stable; what programs read"},
-        "detail": {"type": "string", "description": "what happened and what to do; what people read"},
+        "code": {"type": "string", "description": "Stable identifier of the kind of error, for programs"},
+        "detail": {"type": "string", "description": "What happened and what to do about it, for people"},
         "errors": {
             "type": "array",
-            "description": "of `invalid_field`: what is wrong with which",
+            "description": "With the code `invalid_field`: each invalid field, and why it is invalid",
             "items": {
                 "title": "FieldError",
                 "type": "object",
@@ -56,4 +56,4 @@ PROBLEM_SCHEMA: Mapping[str, object] = {
     },
     "additionalProperties": True,
 }
-"""JSON Schema. Some codes have members of their own."""
+"""The JSON Schema of a problem document. Some codes have further members."""

@@ -164,8 +164,8 @@ async def test_what_was_received_is_remembered_for_a_month(world: World) -> None
     async with world.database.begin() as transaction:
         old, young = (await transaction.scalars(text("SELECT event_id FROM inbox"))).all()
         received = text("UPDATE inbox SET received_at = now() - CAST(:age AS interval) WHERE event_id = :id")
-        await transaction.execute(received, {"age": inbox.MEMORY + timedelta(hours=1), "id": old})
-        await transaction.execute(received, {"age": inbox.MEMORY - timedelta(hours=1), "id": young})
+        await transaction.execute(received, {"age": inbox.RETENTION + timedelta(hours=1), "id": old})
+        await transaction.execute(received, {"age": inbox.RETENTION - timedelta(hours=1), "id": young})
 
     await consumer.inbox.prune()
 
@@ -175,7 +175,7 @@ async def test_what_was_received_is_remembered_for_a_month(world: World) -> None
 
 
 async def test_however_much_is_old_all_of_it_is_forgotten(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inbox, "_BATCH", 10)
+    monkeypatch.setattr(inbox, "_PRUNE_BATCH", 10)
     async with world.database.begin() as transaction:
         await transaction.execute(
             text("INSERT INTO inbox SELECT gen_random_uuid(), now() - interval '1 year' FROM generate_series(1, 25)")

@@ -21,7 +21,7 @@ SLOW = "SELECT pg_sleep(1)"
 @pytest.fixture
 async def books_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Database]:
     """A database whose statements may take a tenth of a second."""
-    monkeypatch.setattr(engine, "_STATEMENT_SECONDS", 0.1)
+    monkeypatch.setattr(engine, "_STATEMENT_TIMEOUT_SECONDS", 0.1)
     async with empty_database() as settings:
         opened = Database(settings, "0001")
         yield opened
@@ -78,8 +78,8 @@ async def test_who_waited_for_a_database_in_vain_looks_again_as_soon_as_ever(pac
 async def test_who_is_cut_off_looks_again_as_soon_as_ever_and_then_only_as_books_that_long_allow(
     monkeypatch: pytest.MonkeyPatch, package: str
 ) -> None:
-    monkeypatch.setattr(engine, "_REPORT_SECONDS", 0.8)
-    monkeypatch.setattr(invariants, "_LEISURE", 100)
+    monkeypatch.setattr(engine, "_REPORT_TIMEOUT_SECONDS", 0.8)
+    monkeypatch.setattr(invariants, "_PAUSE_FACTOR", 100)
     async with empty_database() as settings:
         hasty = Database(settings, "0001")
         pauses = await _pauses(hasty, package, 2)

@@ -9,7 +9,7 @@ from chassis.runtime.process import cancel_all, repeat_every
 
 
 async def test_what_is_done_once_a_day_is_not_put_off_by_a_day(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process, "_PUT_OFF_SECONDS", 0.0)
+    monkeypatch.setattr(process, "_OUTAGE_RETRY_SECONDS", 0.0)
     tried, done = 0, asyncio.Event()
 
     async def prune() -> None:
@@ -28,7 +28,7 @@ async def test_what_is_done_once_a_day_is_not_put_off_by_a_day(monkeypatch: pyte
 
 
 async def test_a_task_that_lost_a_cancellation_ends_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process, "_AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(process, "_CANCEL_INTERVAL_SECONDS", 0.01)
     began, lost = asyncio.Event(), 0
 
     async def consume() -> None:
