@@ -12,7 +12,7 @@ from shop_e2e.metrics import DOCUMENT, ROOT
 
 _SAYING = """
 import sys, threading
-from chassis import logs, tracing
+from chassis.observability import logs, tracing
 logs.configure("order", "shop", "INFO")
 log = logs.get_logger("order_service")
 if sys.argv[1] == "alone":
