@@ -46,6 +46,11 @@ async def running_service(database: DatabaseSettings) -> AsyncIterator[SampleCli
     issuer = TokenIssuer()
     users = FakeUserService(issuer)
     async with grpc_server(lambda server: user_pb2_grpc.add_UserServiceServicer_to_server(users, server)) as user_grpc:
-        settings = Settings(**database.model_dump(), user_grpc=user_grpc, grpc_port=0)
+        settings = Settings(
+            **database.model_dump(),
+            user_grpc=user_grpc,
+            grpc_port=0,
+            rabbitmq_url="amqp://127.0.0.1",  # unused: the service neither publishes nor consumes events
+        )
         async with run_service(await build(settings)) as service:
             yield SampleClient(service.http, issuer, database)
