@@ -47,7 +47,7 @@ class Environment(BaseModel):
 
 
 class DatabaseSettings(Environment):
-    """How to connect to the service's database."""
+    """The address of the service's database, and the limits of its connections."""
 
     db_host: Annotated[str, Field(min_length=1)]
     """The host name of the PostgreSQL server."""
@@ -69,7 +69,7 @@ class DatabaseSettings(Environment):
 
 
 class LogSettings(Environment):
-    """What every process writes to its log."""
+    """The settings of a process's log."""
 
     log_level: str = "INFO"
     """The least severe level that is logged: DEBUG, INFO, WARNING, ERROR or CRITICAL."""

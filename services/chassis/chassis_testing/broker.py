@@ -25,9 +25,8 @@ async def new_vhost() -> AsyncIterator[str]:
     async with httpx.AsyncClient(
         base_url=management,
         auth=(broker.username or "", broker.password or ""),
-        limits=httpx.Limits(
-            max_keepalive_connections=0
-        ),  # the server may close an idle connection while it is used again
+        # No connection is reused: the server may close an idle one at that moment.
+        limits=httpx.Limits(max_keepalive_connections=0),
     ) as client:
         (await client.put(f"/api/vhosts/{vhost}")).raise_for_status()
         try:

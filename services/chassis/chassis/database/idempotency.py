@@ -26,7 +26,7 @@ _keys = tables.idempotency_keys(MetaData())
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What a key stands for: the resource with this id, created by the request with this fingerprint."""
+    """The resource that a key stands for: its id, and the fingerprint of the request that created it."""
 
     resource_id: UUID
     fingerprint: str

@@ -1,4 +1,4 @@
-"""What gRPC client and server agree on beside the contracts: a problem's trailers, method names and timestamps."""
+"""Conventions of gRPC client and server beside the contracts: a problem's trailers, method names, timestamps."""
 
 from datetime import datetime
 

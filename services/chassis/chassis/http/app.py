@@ -16,7 +16,7 @@ from chassis.types.problem import ProblemTable
 
 
 class Readiness:
-    """Whether this process accepts traffic: each of its own checks passes, and it is not stopping.
+    """Reports whether this process accepts traffic: each of its own checks passes, and it is not stopping.
 
     The availability of neighbours does not matter.
     """

@@ -80,7 +80,7 @@ class Outbox:
         async with self._database.begin() as transaction:
             rows = (await transaction.execute(oldest)).all()
             backlog, lag = (await transaction.execute(_BACKLOG_AND_LAG)).one()
-            _export(backlog, lag)  # before publishing, which fails while the broker is away
+            _export(backlog, lag)  # before publishing, which fails while the broker is unavailable
             if rows:
                 await _run_all(self._publish(row.type, row.id, row.body) for row in rows)
                 await transaction.execute(delete(_outbox).where(_outbox.c.sequence.in_([row.sequence for row in rows])))

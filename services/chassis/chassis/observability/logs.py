@@ -41,7 +41,7 @@ def configure(service: str, tenant: str, level: str) -> None:
     root.setLevel(level.upper())
     for verbose in ("aio_pika", "aiormq", "alembic", "uvicorn.error", "sqlalchemy"):
         logging.getLogger(verbose).setLevel(logging.WARNING)
-    # chassis.messaging.broker already logs that the broker is away.
+    # chassis.messaging.broker already logs that the broker is unavailable.
     logging.getLogger("aiormq.connection").setLevel(logging.CRITICAL)
 
 

@@ -1,4 +1,4 @@
-"""What every service with a database is built on: its database, broker and outbox, and the background loops on them."""
+"""The base of every service with a database: its database, broker and outbox, and the background loops on them."""
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta

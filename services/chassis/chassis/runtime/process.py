@@ -36,7 +36,7 @@ log = logs.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What a composition root returns: everything that runs, and how it is closed."""
+    """The result of a composition root: everything that runs, and how it is closed."""
 
     http: ASGIApp
     ready: Readiness
@@ -55,7 +55,7 @@ class Program(Generic[_S]):
     build: Callable[[_S], Awaitable[Service]]
 
     def serve(self, parts: frozenset[str]) -> None:
-        """Runs `parts` of the service (of http, grpc and background) until the process is told to stop."""
+        """Runs `parts` of the service (of http, grpc and background) until the process gets a signal to stop."""
         settings = load(self.settings)
         logs.configure(self.name, settings.tenant, settings.log_level)
         tracing.configure(self.name, settings.service_version, settings.tenant, settings.otel_exporter_otlp_endpoint)

@@ -7,7 +7,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What a client sees of a kind of error: an HTTP status and a stable code."""
+    """The HTTP status and the stable code that a client sees for a kind of error."""
 
     status: int
     code: str
@@ -17,7 +17,7 @@ class Problem:
 
 
 ProblemTable = Mapping[type[Exception], Problem]
-"""A service's domain errors and what a client sees of each. HTTP and gRPC both read it."""
+"""The problem of each of a service's domain errors, for HTTP and gRPC."""
 
 
 def problem_document(problem: Problem, detail: str, **members: object) -> dict[str, object]:

@@ -236,7 +236,7 @@ async def test_the_first_event_that_cannot_be_published_ends_its_batch(
     async def publish(_broker: Broker, _key: str, _event_id: UUID, _body: bytes) -> None:
         if not ended:
             ended.append("first")
-            raise BrokerUnavailable("away")
+            raise BrokerUnavailable("unavailable")
         try:
             await asyncio.Event().wait()
         finally:

@@ -16,7 +16,7 @@ async def test_a_daily_action_is_retried_soon_after_an_outage(monkeypatch: pytes
         nonlocal attempts
         attempts += 1
         if attempts < 3:
-            raise DatabaseUnavailable("away")
+            raise DatabaseUnavailable("unavailable")
         done.set()
 
     pruning = asyncio.ensure_future(repeat_every(86_400.0, prune)())

@@ -38,7 +38,7 @@ class SampleRepository:
         await self._transaction.execute(insert(samples).values(asdict(sample)))
 
     async def update(self, sample: Sample) -> None:
-        """Writes a sample, whose row must be locked."""
+        """Writes a sample. Its row must be locked."""
         await self._transaction.execute(update(samples).where(samples.c.id == sample.id).values(asdict(sample)))
 
     async def _first(self, query: Select[Any]) -> Sample | None:
