@@ -62,7 +62,7 @@ async def test_a_refused_login_is_an_outage_that_does_not_reveal_its_reason() ->
 
 async def test_an_exhausted_pool_raises_database_unavailable() -> None:
     async with empty_database() as settings:
-        database = Database(settings.model_copy(update={"db_pool_size": 1, "db_connect_timeout_seconds": 0.05}), "none")
+        database = Database(settings.model_copy(update={"db_pool_size": 1, "db_connect_timeout_seconds": 0.5}), "none")
         async with database.begin():
             with pytest.raises(DatabaseUnavailable, match="every connection"):
                 async with database.begin():
