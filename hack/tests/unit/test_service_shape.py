@@ -10,15 +10,13 @@ from pathlib import Path
 import pytest
 from chassis.messaging.topology import load_topology
 
-SERVICES = Path(__file__).parents[3]
+SERVICES = Path(__file__).parents[3] / "services"
 PACKAGES = [*sorted(SERVICES.glob("*/*_service")), SERVICES / "chassis/template/sample_service"]
 
 TOP_MODULES = {"__init__", "__main__", "app", "settings"}
 HANDLERS = {"__init__", "schemas", "grpc", "consumers", "problems", "dependencies"}
-OTHER_HANDLERS = {
-    "gateway": "it forwards requests to the services, so that its handlers are a proxy and not resources of its own",
-}
-"""Services that may have other modules in handlers/, and why."""
+BACKENDS = [package for package in PACKAGES if package.name != "gateway_service"]
+"""Every package but the gateway, whose handlers are a proxy and not resources of its own, and which has no database."""
 SCHEMA_BASES = {"BaseModel", "RequestBody", "ResponseBody"}
 STUB = re.compile(r"\b\w+_pb2_grpc\.\w+Stub\(")
 
@@ -52,10 +50,6 @@ class Package:
     def name(self) -> str:
         return self.folder.name.removesuffix("_service")
 
-    @property
-    def has_database(self) -> bool:
-        return (self.folder / "migrations").is_dir()
-
     def has(self, path: str) -> bool:
         return (self.folder / path).exists()
 
@@ -69,6 +63,11 @@ class Package:
 
 @pytest.fixture(params=PACKAGES, ids=lambda folder: folder.name)
 def package(request: pytest.FixtureRequest) -> Package:
+    return Package(request.param)
+
+
+@pytest.fixture(params=BACKENDS, ids=lambda folder: folder.name)
+def backend(request: pytest.FixtureRequest) -> Package:
     return Package(request.param)
 
 
@@ -92,32 +91,25 @@ def test_each_setting_is_described(package: Package) -> None:
     assert undescribed == []
 
 
-def test_handlers_has_no_module_without_a_known_purpose(package: Package) -> None:
-    if package.name in OTHER_HANDLERS:
-        pytest.skip(OTHER_HANDLERS[package.name])
-
-    assert {path.stem for path in (package.folder / "handlers").glob("*.py")} <= HANDLERS
+def test_handlers_has_no_module_without_a_known_purpose(backend: Package) -> None:
+    assert {path.stem for path in (backend.folder / "handlers").glob("*.py")} <= HANDLERS
 
 
-def test_a_service_with_a_database_has_the_layers_from_http_to_tables(package: Package) -> None:
-    if not package.has_database:
-        pytest.skip("it has no database")
-    resources = package.modules("handlers/http")
+def test_a_backend_has_the_layers_from_http_to_tables(backend: Package) -> None:
+    resources = backend.modules("handlers/http")
 
-    assert package.module("app.py").defines("SCHEMA")
+    assert backend.module("app.py").defines("SCHEMA")
     assert resources
     assert [module.path.name for module in resources if not module.defines("routes")] == []
     for path in ("handlers/schemas.py", "domain/errors.py", "repository/tables.py", "invariants.sql"):
-        assert package.has(path), path
-    assert package.modules("service")
+        assert backend.has(path), path
+    assert backend.modules("service")
 
 
-def test_only_schemas_defines_bodies_of_requests_and_responses(package: Package) -> None:
-    if package.name in OTHER_HANDLERS:
-        pytest.skip(OTHER_HANDLERS[package.name])
+def test_only_schemas_defines_bodies_of_requests_and_responses(backend: Package) -> None:
     elsewhere = [
-        f"{module.path.relative_to(package.folder)}: {found.name}"
-        for module in (*package.modules("handlers"), *package.modules("handlers/http"))
+        f"{module.path.relative_to(backend.folder)}: {found.name}"
+        for module in (*backend.modules("handlers"), *backend.modules("handlers/http"))
         for found in module.classes
         if module.path.name != "schemas.py" and _bases_of(found) & SCHEMA_BASES
     ]
