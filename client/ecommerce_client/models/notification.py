@@ -37,7 +37,7 @@ The kinds of notifications that a user switches on and off. `security` cannot be
 
 class OrderUpdates(BaseModel):
     """
-    Whether the user receives updates on their orders, by channel.
+    The channels on which the user receives updates on their orders.
     """
 
     model_config = ConfigDict(
@@ -70,7 +70,7 @@ A pending notification that is no longer needed is `cancelled`, and is never sen
 
 class StockAlerts(BaseModel):
     """
-    Whether a seller receives alerts on low stock, by channel.
+    The channels on which a seller receives alerts on low stock.
     """
 
     model_config = ConfigDict(

@@ -1,5 +1,4 @@
-"""The authorization access_matrix: every method of every path, requested by every kind of caller, as the gateway's route table
-says.
+"""The authorization matrix: every method of every path, requested by every kind of caller.
 
 Each cell is a test: a route and a caller. A caller without one of the route's roles is refused by the gateway (401
 without a token, 403 with the wrong role); a caller who does not own the object is refused by the service (403 or 404);
