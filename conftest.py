@@ -29,7 +29,7 @@ settings.load_profile("patient")
 
 @pytest.fixture(scope="session")
 def find_tool() -> Callable[[str], str]:
-    """Finds a command by its variable (HELM), on PATH, or where hack/cluster/host-tools puts it. Fails the test otherwise."""
+    """Finds a command by its variable (HELM), on PATH, or where hack/cluster/host-tools puts it; else fails."""
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
     kept = Path(os.environ.get("HOST_TOOLS", cache / "ecommerce-tools"))
 

@@ -27,24 +27,10 @@ WORDS = {
     "tidings": "changes",
 }
 """Words that this repository does not use, and what to write instead."""
-PREPOSITIONS = frozenset(
-    {"to", "of", "for", "with", "without", "in", "by", "from", "on", "until", "unless", "whether", "where", "as"}
-    | {
-        "under",
-        "beside",
-        "besides",
-        "into",
-        "through",
-        "than",
-        "like",
-        "along",
-        "within",
-        "upon",
-        "per",
-        "so",
-        "and",
-        "or",
-    }
+_PREPOSITION = re.compile(
+    "to|of|for|with|without|in|by|from|on|until|unless|whether|where|as|under|beside|besides|into|through|than|like|along"
+    "|within|upon|per|so|and|or",
+    re.IGNORECASE,
 )
 """First words that make a docstring a fragment."""
 MAX_SUBJECT = 72
@@ -79,7 +65,7 @@ def check(path: str, text: str) -> Iterator[str]:
             yield f"{path}:{number}: {found[0]!r}: write {WORDS[found[0].lower()]}"
     if path.endswith(".py"):
         for number, first in _docstrings(text):
-            if first.lower() in PREPOSITIONS and not _GENERATED.match(path):
+            if _PREPOSITION.fullmatch(first) and not _GENERATED.match(path):
                 yield f"{path}:{number}: a docstring begins with {first!r}: write a sentence that says what it does"
 
 
