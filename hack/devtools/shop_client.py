@@ -60,8 +60,8 @@ class Shop:
     async def register(self, role: Literal["customer", "seller"] = "customer") -> Person:
         """Registers a new user."""
         email, password = f"{role}-{uuid.uuid4().hex[:12]}@example.com", uuid.uuid4().hex
-        wanted = RegisterRequest(email=email, password=password, role=role)
-        return self._person(password, await self.api.user.register(wanted))
+        body = RegisterRequest(email=email, password=password, role=role)
+        return self._person(password, await self.api.user.register(body))
 
     async def log_in(self, email: str, password: str) -> Person:
         return self._person(password, await self.api.user.login(LoginRequest(email=email, password=password)))
@@ -113,18 +113,18 @@ class Person:
     async def create_product(self, category_id: int, amount: int = 1290, name: str = "Espresso cup") -> int:
         """Creates a product and returns its id; `amount` is in cents of USD."""
         price = Price(amount=amount, currency="USD")
-        wanted = ProductRequest(name=name, description="Porcelain, 80 ml", price=price, category_id=category_id)
-        return (await self.api.product.add_product(wanted)).id
+        body = ProductRequest(name=name, description="Porcelain, 80 ml", price=price, category_id=category_id)
+        return (await self.api.product.add_product(body)).id
 
     async def order(self, *items: tuple[int, int], key: str | None = None) -> OrderResponse:
         """Places an order of (product id, quantity) pairs."""
-        wanted = [OrderItemRequest(product_id=product, quantity=quantity) for product, quantity in items]
-        return await self.api.order.place_order(OrderRequest(items=wanted), idempotency_key=key)
+        body = [OrderItemRequest(product_id=product, quantity=quantity) for product, quantity in items]
+        return await self.api.order.place_order(OrderRequest(items=body), idempotency_key=key)
 
     async def pay(self, order_id: uuid.UUID, card: str = "pm_card_visa", key: str | None = None) -> PaymentResponse:
         """Pays an order in one call. Raises ProblemError 402 if the card is declined."""
-        wanted = PaymentRequest(order_id=order_id, payment_method=card, confirm=True)
-        return await self.api.payment.begin_payment(wanted, idempotency_key=key)
+        body = PaymentRequest(order_id=order_id, payment_method=card, confirm=True)
+        return await self.api.payment.begin_payment(body, idempotency_key=key)
 
     async def buy(self, *items: tuple[int, int]) -> OrderResponse:
         """Places an order, pays it, and waits until it is confirmed."""

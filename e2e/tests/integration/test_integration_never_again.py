@@ -133,7 +133,7 @@ async def test_products_stock_and_users_are_written_only_with_permission(shop: S
     seller, product = await shop.stocked_product(admin, 5)
     other_seller, customer = await shop.register("seller"), await shop.register()
     category = (await shop.api.product.get_details(product)).product.category_id
-    wanted = {
+    changed_product = {
         "name": "Mine now",
         "description": "",
         "price": {"amount": 1, "currency": "USD"},
@@ -142,7 +142,7 @@ async def test_products_stock_and_users_are_written_only_with_permission(shop: S
 
     for other in (customer, other_seller):
         for method, path, body in (
-            ("PUT", f"/products/{product}", wanted),
+            ("PUT", f"/products/{product}", changed_product),
             ("DELETE", f"/products/{product}", None),
             ("PUT", f"/inventory/{product}", {"quantity": 0}),
             ("PUT", f"/users/{seller.id}", {"display_name": "Another name"}),
@@ -152,7 +152,7 @@ async def test_products_stock_and_users_are_written_only_with_permission(shop: S
         ):
             status, _ = await refused(other, method, path, body)
             assert status in (403, 404), f"{method} {path}: {status}"
-    assert (await refused(customer, "POST", "/products", wanted))[0] == 403
+    assert (await refused(customer, "POST", "/products", changed_product))[0] == 403
     assert (await shop.stock(product)).on_hand == 5
 
 
