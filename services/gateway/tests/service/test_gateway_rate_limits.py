@@ -262,10 +262,10 @@ async def test_requests_pass_uncounted_while_redis_is_unavailable(
 
 
 async def test_an_unresponsive_redis_delays_few_requests(open_gateway: OpenGateway, upstream_url: str) -> None:
-    clock, limiter = Clock(), {"rate_limits": "", "limits_deadline_seconds": 0.2}
+    clock, limits = Clock(), {"rate_limits": "", "limits_deadline_seconds": 0.2}
     async with (
         unresponsive_redis() as redis,
-        open_gateway(upstream_url, clock, redis_url=redis.url, **limiter) as gateway,
+        open_gateway(upstream_url, clock, redis_url=redis.url, **limits) as gateway,
     ):
         in_sequence = [await gateway.get(PRODUCTS) for _ in range(30)]
         assert {response.status_code for response in in_sequence} == {200}

@@ -33,7 +33,7 @@ def routes(history: NotificationHistory, auth: Authenticator) -> APIRouter:
     @router.get(
         "/dead",
         summary="List the failed notifications",
-        description="Newest first. For admins.",
+        description="Newest first.",
         dependencies=only_admins,
     )
     async def list_dead(paging: PageQuery) -> PageOf[NotificationResponse]:
