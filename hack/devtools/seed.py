@@ -26,7 +26,6 @@ from uuid import UUID, uuid4
 import httpx
 from ecommerce_client import Client, ProblemError
 from ecommerce_client.models.order import OrderAnswer
-from ecommerce_client.models.product import ListedAnswer
 from ecommerce_client.models.review import ReviewResponse
 
 from devtools import consistency

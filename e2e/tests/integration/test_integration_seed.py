@@ -10,12 +10,10 @@ from pathlib import Path
 
 import pytest
 from ecommerce_client.models.product import ListedProductResponse
-from shop_e2e import books
-from shop_e2e.assortment import assortment
 from shop_e2e.client import Person, Shop
 from shop_e2e.mailbox import Mailbox
 from shop_e2e.stack import Stack
-from shop_e2e.trial import admin_of, on_trial
+from shop_e2e.trial import admin_of
 
 _PRODUCTS, _CUSTOMERS, _ORDERS = 12, 5, 40
 

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from chassis.database import cache
+from chassis.database import redis_client
 from chassis.observability import logs
 from prometheus_client import Counter
 from redis.asyncio import Redis
@@ -41,7 +41,7 @@ log = logs.get_logger(__name__)
 
 
 def connect(url: str) -> Redis:
-    return cache.connect(url, _CONNECTIONS)
+    return redis_client.connect(url, _CONNECTIONS)
 
 
 _Reply = tuple[int, int]

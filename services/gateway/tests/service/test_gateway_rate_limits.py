@@ -251,11 +251,11 @@ async def test_requests_pass_uncounted_while_redis_is_unavailable(
         settings = {"redis_url": f"redis://127.0.0.1:{proxy.port}{server.path}", "rate_limits": "read=2/3600"}
         async with open_gateway(upstream_url, clock, **settings) as gateway:
             assert await statuses(gateway, PRODUCTS, 3) == [200, 200, 429]
-            await proxy.cut()
+            await proxy.sever()
             before = metric("rate_limiter_unavailable_total")
             assert await statuses(gateway, PRODUCTS, 10) == [200] * 10
             assert metric("rate_limiter_unavailable_total") == before + 10
-            await proxy.mend()
+            await proxy.restore()
             clock.now += 1.0  # the cooldown of the circuit breaker
             assert await statuses(gateway, PRODUCTS, 2) == [429, 429]
             assert metric("rate_limiter_unavailable_total") == before + 10

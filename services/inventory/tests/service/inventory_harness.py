@@ -111,7 +111,8 @@ async def violations(database: Database) -> dict[str, list[dict[str, object]]]:
     """Returns the rows that violate each invariant, for the violated ones alone."""
     monitor = invariants.InvariantMonitor(database, "inventory_service")
     rows_by_name = {
-        invariant.name: await monitor.broken(invariant) for invariant in invariants.load_invariants("inventory_service")
+        invariant.name: await monitor.violations(invariant)
+        for invariant in invariants.load_invariants("inventory_service")
     }
     return {name: rows for name, rows in rows_by_name.items() if rows}
 

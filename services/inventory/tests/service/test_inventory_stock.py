@@ -10,7 +10,7 @@ from chassis.grpc.client import call
 from chassis.messaging.events import Event
 from chassis.messaging.topology import load_topology
 from chassis.types.ids import uuid7
-from chassis_testing.broker import next_message, publish_events, publish_raw, recorded_events
+from chassis_testing.broker import publish_events, publish_raw, recorded_events, take_message
 from chassis_testing.databases import connect_to
 from chassis_testing.waiting import eventually
 from google.protobuf.message import Message
@@ -205,7 +205,7 @@ async def test_events_replayed_and_shuffled_change_nothing(inventory: Inventory)
 async def test_a_malformed_message_goes_to_the_dead_letter_queue(inventory: Inventory) -> None:
     await publish_raw(inventory.broker_url, load_topology().exchange, "order.placed.v1", b"{}")
 
-    dead = await next_message(inventory.broker_url, "inventory.dead")
+    dead = await take_message(inventory.broker_url, "inventory.dead")
 
     assert dead == b"{}"
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from chassis.messaging.events import Event
 from chassis.types.ids import uuid7
-from chassis_testing.broker import next_message, publish_raw
+from chassis_testing.broker import publish_raw, take_message
 from google.protobuf.message import Message
 from notification_harness import (
     AT,
@@ -190,4 +190,4 @@ async def test_events_with_missing_fields_cause_mails(service: RunningService, u
 async def test_a_malformed_event_is_dead_lettered(service: RunningService) -> None:
     await publish_raw(service.env.broker_url, "ecommerce.events", "order.placed.v1", b"{}")
 
-    assert await next_message(service.env.broker_url, "notification.dead") == b"{}"
+    assert await take_message(service.env.broker_url, "notification.dead") == b"{}"

@@ -297,7 +297,7 @@ async def test_a_short_database_outage_causes_no_second_mail(
             raise
 
     async def cut_database(_server: aiosmtpd.smtp.SMTP) -> str:
-        await env.database_proxy.cut()
+        await env.database_proxy.sever()
         return "250 OK"
 
     monkeypatch.setattr(DeliveryService, "_conclude", observed)
@@ -305,7 +305,7 @@ async def test_a_short_database_outage_causes_no_second_mail(
     await env.publish(order_placed(user))
 
     await was_unavailable.wait()
-    await env.database_proxy.mend()
+    await env.database_proxy.restore()
 
     await env.wait_for_status(user, "sent")
     assert len(env.mailbox.to(user)) == 1

@@ -294,10 +294,10 @@ class OrderApp:
 
     async def cut_database(self) -> None:
         """Cuts the service's connections to its database, and refuses new ones."""
-        await self.database_proxy.cut()
+        await self.database_proxy.sever()
 
     async def restore_database(self) -> None:
-        await self.database_proxy.mend()
+        await self.database_proxy.restore()
 
     def sql(self) -> AbstractAsyncContextManager[SqlConnection]:
         return connect_to(self.database)
@@ -348,13 +348,13 @@ async def _collecting(broker_url: str) -> AsyncIterator[list[Event]]:
     try:
         yield published
     finally:
-        await process.end(consuming)
+        await process.cancel_all(consuming)
 
 
 async def find_violations(settings: DatabaseSettings) -> dict[str, list[dict[str, object]]]:
     """Returns the rows that violate an invariant of the order database, by invariant."""
     database = Database(settings, SCHEMA)
     monitor = InvariantMonitor(database, "order_service")
-    rows = {each.name: await monitor.broken(each) for each in load_invariants("order_service")}
+    rows = {each.name: await monitor.violations(each) for each in load_invariants("order_service")}
     await database.close()
     return {name: violations for name, violations in rows.items() if violations}

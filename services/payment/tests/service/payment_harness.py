@@ -200,17 +200,17 @@ class Payments:
         monitor = InvariantMonitor(database, "payment_service")
         try:
             found = {
-                invariant.name: await monitor.broken(invariant) for invariant in load_invariants("payment_service")
+                invariant.name: await monitor.violations(invariant) for invariant in load_invariants("payment_service")
             }
         finally:
             await database.close()
         return {name: rows for name, rows in found.items() if rows}
 
     async def disconnect_database(self) -> None:
-        await self.database_proxy.cut()
+        await self.database_proxy.sever()
 
     async def reconnect_database(self) -> None:
-        await self.database_proxy.mend()
+        await self.database_proxy.restore()
 
     def sql(self) -> AbstractAsyncContextManager[SqlConnection]:
         return connect_to(self.database)

@@ -132,11 +132,11 @@ async def test_a_refund_that_is_refused_repeatedly_violates_an_invariant(
     await insert_refund(sql, payment_id, 1000, "failed")
     await sql.execute("UPDATE refunds SET reason = 'order_cancelled'")
     await sql.execute("UPDATE payments SET updated_at = now()")
-    assert not await monitor.broken(invariant), "the first attempt was a moment ago"
+    assert not await monitor.violations(invariant), "the first attempt was a moment ago"
 
     await sql.execute("UPDATE refunds SET created_at = now() - interval '11 minutes'")
 
-    assert [row["id"] for row in await monitor.broken(invariant)] == [payment_id]
+    assert [row["id"] for row in await monitor.violations(invariant)] == [payment_id]
 
 
 @pytest.mark.parametrize("name", [invariant.name for invariant in load_invariants("payment_service")])
@@ -144,11 +144,13 @@ async def test_each_invariant_finds_its_violation(
     unconstrained: tuple[SqlConnection, InvariantMonitor], name: str
 ) -> None:
     sql, monitor = unconstrained
-    assert all([not await monitor.broken(invariant) for invariant in load_invariants("payment_service")])
+    assert all([not await monitor.violations(invariant) for invariant in load_invariants("payment_service")])
 
     await globals()[f"violate_{name}"](sql)
 
-    found = {invariant.name: len(await monitor.broken(invariant)) for invariant in load_invariants("payment_service")}
+    found = {
+        invariant.name: len(await monitor.violations(invariant)) for invariant in load_invariants("payment_service")
+    }
     assert {violated for violated, rows in found.items() if rows} == {name}
 
 
@@ -158,7 +160,7 @@ async def test_a_refunded_amount_without_a_refund_violates_an_invariant(
     sql, monitor = unconstrained
     await insert_payment(sql, status="partially_refunded", refunded=2)
 
-    found = [invariant.name for invariant in load_invariants("payment_service") if await monitor.broken(invariant)]
+    found = [invariant.name for invariant in load_invariants("payment_service") if await monitor.violations(invariant)]
 
     assert found == ["refunds_sum_up"]
 

@@ -21,7 +21,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
-from chassis.database import cache
+from chassis.database import redis_client
 from chassis.observability import logs
 from chassis.types.ids import ProductId, UserId
 from chassis.types.money import Money
@@ -55,7 +55,7 @@ log = logs.get_logger(__name__)
 
 
 def connect(url: str) -> Redis:
-    return cache.connect(url, _CONNECTIONS, decode_responses=True)
+    return redis_client.connect(url, _CONNECTIONS, decode_responses=True)
 
 
 _Reply = TypeVar("_Reply")

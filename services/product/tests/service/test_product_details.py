@@ -91,10 +91,10 @@ async def test_details_omit_variants_while_the_database_is_unavailable(catalogue
     await catalogue.wait_until_consumed()
 
     proxy = FaultProxy(catalogue.settings.db_host, catalogue.settings.db_port)
-    await proxy.mend()
+    await proxy.restore()
     async with another_process(catalogue, db_host="127.0.0.1", db_port=proxy.port) as process:
         whole = await process.get_details(first["id"])
         assert len(whole["variants"]) == 1
-        await proxy.cut()
+        await proxy.sever()
 
         assert await process.get_details(first["id"]) == {**whole, "variants": None, "degraded": ["variants"]}

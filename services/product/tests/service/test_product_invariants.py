@@ -55,7 +55,7 @@ async def count_violations(catalogue: Catalogue) -> dict[str, int]:
     database = Database(catalogue.settings, SCHEMA)
     monitor = invariants.InvariantMonitor(database, "product_service")
     try:
-        found = {i.name: await monitor.broken(i) for i in invariants.load_invariants("product_service")}
+        found = {i.name: await monitor.violations(i) for i in invariants.load_invariants("product_service")}
         return {name: len(rows) for name, rows in found.items() if rows}
     finally:
         await database.close()

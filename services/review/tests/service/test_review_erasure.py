@@ -4,7 +4,7 @@ import asyncio
 import random
 
 import pytest
-from chassis_testing.broker import next_message, publish_raw
+from chassis_testing.broker import publish_raw, take_message
 from review_harness import RunningReviewService, new_product, new_user, unavailable
 
 
@@ -138,4 +138,4 @@ async def test_responses_contain_nothing_about_authors_but_id_and_name(service: 
 async def test_a_malformed_message_goes_to_the_dead_letter_queue(service: RunningReviewService) -> None:
     await publish_raw(service.broker_url, "ecommerce.events", "user.erased.v1", b"{}")
 
-    assert await next_message(service.broker_url, "review.dead") == b"{}"
+    assert await take_message(service.broker_url, "review.dead") == b"{}"

@@ -46,7 +46,7 @@ async def _assert_invariants_hold(settings: Settings) -> None:
     database = Database(settings, SCHEMA)
     monitor = InvariantMonitor(database, "user_service")
     broken = {
-        invariant.name: await monitor.broken(invariant) for invariant in invariants.load_invariants("user_service")
+        invariant.name: await monitor.violations(invariant) for invariant in invariants.load_invariants("user_service")
     }
     await database.close()
     assert broken == {name: [] for name in broken}

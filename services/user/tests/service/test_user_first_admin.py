@@ -69,12 +69,12 @@ async def test_replicas_that_start_before_the_database_register_one_admin_once_i
 ) -> None:
     monkeypatch.setattr(first_admin_module, "_RETRY_SECONDS", 0.05)
     async with empty_database() as empty, fault_proxy(empty.db_host, empty.db_port) as proxy:
-        await proxy.cut()
+        await proxy.sever()
         database = Database(empty.model_copy(update={"db_host": "127.0.0.1", "db_port": proxy.port}), SCHEMA)
         replicas = [replica(database, passwords) for _ in range(3)]
         registering = [asyncio.ensure_future(one.run()) for one in replicas]
         assert not await database.is_ready()
-        await proxy.mend()
+        await proxy.restore()
         assert not await database.is_ready()
         assert not any([await one.is_registered() for one in replicas])
         await migrate("user_service", empty)

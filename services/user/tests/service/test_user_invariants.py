@@ -63,7 +63,9 @@ async def broken(settings: DatabaseSettings) -> set[str]:
     opened = Database(settings, SCHEMA)
     monitor = InvariantMonitor(opened, "user_service")
     found = {
-        invariant.name for invariant in invariants.load_invariants("user_service") if await monitor.broken(invariant)
+        invariant.name
+        for invariant in invariants.load_invariants("user_service")
+        if await monitor.violations(invariant)
     }
     await opened.close()
     return found

@@ -20,13 +20,13 @@ def test_a_multiple_is_exact(amount: int, quantity: int) -> None:
     assert Money(amount, "JPY") * quantity == Money(amount * quantity, "JPY")
 
 
-def test_currencies_do_not_mix() -> None:
+def test_amounts_of_two_currencies_cannot_be_added() -> None:
     with pytest.raises(CurrencyMismatch, match="cannot add EUR to USD"):
         Money(1, "USD") + Money(1, "EUR")
 
 
 @pytest.mark.parametrize(("amount", "currency"), [(-1, "USD"), (2**53, "USD"), (1, "usd"), (1, "USDT"), (1, "")])
-def test_what_is_no_money_cannot_be_made(amount: int, currency: str) -> None:
+def test_invalid_money_cannot_be_constructed(amount: int, currency: str) -> None:
     with pytest.raises(ValueError, match=r"currency|amount"):
         Money(amount, currency)
 

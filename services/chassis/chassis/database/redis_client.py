@@ -1,4 +1,7 @@
-"""Redis, for the services that ask for `chassis[cache]`. What is in it may go at any time: its users do without."""
+"""The Redis client of services that depend on `chassis[cache]`.
+
+Redis may lose its data at any time; its users must cope.
+"""
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
@@ -6,8 +9,10 @@ from redis.backoff import NoBackoff
 
 
 def connect(url: str, connections: int, *, decode_responses: bool = False) -> Redis:
-    """A client that connects on first use and repeats nothing. Its user sets the deadlines: the client's own cost a task
-    per command, and swallow cancellations before Python 3.12.
+    """Returns a client that connects on first use and never retries.
+
+    The caller sets the deadlines: the client's own cost a task per command, and swallow cancellations before Python
+    3.12.
     """
     pool = BlockingConnectionPool.from_url(
         url,

@@ -1,4 +1,4 @@
-"""Tokens: verified by everybody, forged by nobody, and still verified while user is away."""
+"""Access tokens: forged ones are refused, and valid ones are verified even while the user service is unavailable."""
 
 import base64
 import hmac
@@ -11,17 +11,17 @@ from chassis_testing.tokens import TokenIssuer
 
 
 class Keys:
-    """The user service's key set, which may be away."""
+    """The key set of a user service, which may be unavailable. It counts how often it is fetched."""
 
     def __init__(self, *issuers: TokenIssuer) -> None:
         self.issuers = list(issuers)
-        self.asked = 0
-        self.is_away = False
+        self.fetches = 0
+        self.is_unavailable = False
 
     async def __call__(self) -> str:
-        self.asked += 1
-        if self.is_away:
-            raise NeighbourUnavailable("away")
+        self.fetches += 1
+        if self.is_unavailable:
+            raise NeighbourUnavailable("unavailable")
         return self.issuers[-1].jwks()
 
 
@@ -38,7 +38,7 @@ def clock() -> Clock:
     return Clock()
 
 
-async def test_a_valid_token_proves_user_and_role(clock: Clock) -> None:
+async def test_a_valid_token_gives_user_and_role(clock: Clock) -> None:
     issuer = TokenIssuer()
 
     principal = await TokenVerifier(Keys(issuer), clock).verify(issuer.token(7, Role.SELLER))
@@ -74,7 +74,7 @@ def _base64(part: dict[str, object]) -> str:
     return base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=")
 
 
-async def test_an_expired_token_says_so(clock: Clock) -> None:
+async def test_an_expired_token_is_refused_as_expired(clock: Clock) -> None:
     issuer = TokenIssuer()
 
     with pytest.raises(ProblemError) as refusal:
@@ -83,28 +83,28 @@ async def test_an_expired_token_says_so(clock: Clock) -> None:
     assert refusal.value.problem.code == "token_expired"
 
 
-async def test_tokens_are_verified_while_user_is_away(clock: Clock) -> None:
+async def test_tokens_are_verified_while_the_user_service_is_unavailable(clock: Clock) -> None:
     issuer = TokenIssuer()
     keys = Keys(issuer)
     verifier = TokenVerifier(keys, clock)
     await verifier.verify(issuer.token(7))
 
-    keys.is_away = True
+    keys.is_unavailable = True
     clock.now += 3600
 
     assert (await verifier.verify(issuer.token(7))).user_id == 7
 
 
-async def test_without_any_key_the_answer_is_unavailable_not_unauthenticated(clock: Clock) -> None:
+async def test_without_any_key_verification_is_unavailable_not_unauthenticated(clock: Clock) -> None:
     issuer = TokenIssuer()
     keys = Keys(issuer)
-    keys.is_away = True
+    keys.is_unavailable = True
 
     with pytest.raises(NeighbourUnavailable):
         await TokenVerifier(keys, clock).verify(issuer.token(7))
 
 
-async def test_a_new_key_is_found_and_unknown_keys_do_not_flood_user(clock: Clock) -> None:
+async def test_a_new_key_is_fetched_once_however_many_unknown_keys_arrive(clock: Clock) -> None:
     old, new, forger = TokenIssuer("old"), TokenIssuer("new"), TokenIssuer("forged")
     keys = Keys(old)
     verifier = TokenVerifier(keys, clock)
@@ -116,4 +116,4 @@ async def test_a_new_key_is_found_and_unknown_keys_do_not_flood_user(clock: Cloc
     for _ in range(100):
         with pytest.raises(ProblemError):
             await verifier.verify(forger.token(7))
-    assert keys.asked == 2
+    assert keys.fetches == 2
