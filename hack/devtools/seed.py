@@ -25,7 +25,8 @@ from uuid import UUID, uuid4
 
 import httpx
 from ecommerce_client import Client, ProblemError
-from ecommerce_client.models.order import OrderAnswer
+from ecommerce_client.models.order import OrderResponse
+from ecommerce_client.models.product import ListedProductResponse
 from ecommerce_client.models.review import ReviewResponse
 
 from devtools import consistency
@@ -245,7 +246,7 @@ class Seeder:
         purchase.
         """
         everything = await self._admin.all_of(lambda api: api.order.list_orders(all_=True))
-        placed: dict[int, deque[OrderAnswer]] = defaultdict(deque)
+        placed: dict[int, deque[OrderResponse]] = defaultdict(deque)
         for order in sorted(everything, key=lambda order: order.id):
             placed[order.buyer_id].append(order)
         turns: dict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -264,7 +265,7 @@ class Seeder:
 
         await _each("orders", [partial(sell, number, one) for number, one in enumerate(self._wanted.purchases)])
 
-    async def _place(self, buyer: Account, purchase: Purchase) -> OrderAnswer:
+    async def _place(self, buyer: Account, purchase: Purchase) -> OrderResponse:
         person, key = await buyer.person(), str(uuid4())
         items = [(self._products[product], quantity) for product, quantity in purchase.lines.items()]
         return await retry(lambda: person.order(*items, key=key), _TIMEOUT_SECONDS)

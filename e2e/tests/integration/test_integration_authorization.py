@@ -1,5 +1,4 @@
-"""The authorization matrix: every method of every path, requested by every kind of caller, as the gateway's route table
-says.
+"""The authorization matrix: every method of every path, requested by every kind of caller.
 
 Each cell is a test: a route and a caller. A caller without one of the route's roles is refused by the gateway (401
 without a token, 403 with the wrong role); a caller who does not own the object is refused by the service (403 or 404);
@@ -12,8 +11,8 @@ from dataclasses import dataclass, field
 
 import httpx
 import pytest
+from devtools.shop_client import Json, Person, Shop
 from gateway_service.domain.routes import AccessRule, Ownership, Role, access_matrix
-from shop_e2e.client import Json, Person, Shop
 
 _CALLERS = ("anonymous", "customer", "seller", "admin", "owner")
 _SELLERS_OWN = ("{product_id}",)
@@ -34,7 +33,7 @@ class World:
     bodies: dict[tuple[str, str], Json] = field(default_factory=dict)
 
     async def ask(self, cell: AccessRule, caller: str) -> httpx.Response:
-        """What the gateway answers to a good request of the row."""
+        """Sends a valid request for the route through the gateway and returns the answer."""
         headers = {} if caller == "anonymous" else self.people[caller].headers
         path = cell.path.format(**self.ids)
         url = f"{self.shop.url}{path}"
@@ -139,7 +138,7 @@ def _bodies(product: int, category: int, order: uuid.UUID) -> dict[tuple[str, st
 
 
 def cells() -> Iterator[tuple[AccessRule, str]]:
-    """Every row, asked by everybody; by an owner where things are owned."""
+    """Yields every route with every caller, and with an owner where objects are owned."""
     for cell in access_matrix():
         for caller in _CALLERS:
             if caller != "owner" or cell.ownership is Ownership.OWNER:
@@ -151,8 +150,8 @@ def _named(cell: AccessRule, caller: str) -> str:
 
 
 @pytest.mark.parametrize(("cell", "caller"), [pytest.param(c, who, id=_named(c, who)) for c, who in cells()])
-async def test_everybody_may_do_what_the_table_says_and_nothing_else(
-    shop: Shop, admin: Person, strangers: dict[str, Person], shared: dict[str, World], cell: AccessRule, caller: str
+async def test_every_caller_may_do_exactly_what_the_route_table_says(
+    shop: Shop, admin: Person, other_users: dict[str, Person], shared: dict[str, World], cell: AccessRule, caller: str
 ) -> None:
     changes_account = cell.path.startswith("/api/v1/users/") and cell.method != "GET" and caller != "anonymous"
     changes = cell.ownership is Ownership.OWNER and cell.method != "GET" and caller in ("admin", "owner")
@@ -174,7 +173,7 @@ async def test_everybody_may_do_what_the_table_says_and_nothing_else(
         assert answer.status_code != 403 or answer.json()["code"] != "forbidden", answer.text
 
 
-def _strangers(cell: AccessRule) -> set[str]:
-    """Who asks for what is not theirs."""
+def _callers_without_ownership(cell: AccessRule) -> set[str]:
+    """Registers callers who own none of the objects."""
     kept_from_admins = any(part in cell.path for part in _NOT_EVEN_ADMINS)
     return {"customer", "seller"} | ({"admin"} if kept_from_admins else set())
