@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import httpx
 import pytest
 from ecommerce_client import Client, ProblemError
-from ecommerce_client.models.inventory import CountRequest
+from ecommerce_client.models.inventory import SetStockRequest
 from ecommerce_client.models.user import ProfileRequest
 
 _URL = "http://shop.example"
@@ -60,7 +60,7 @@ async def test_a_token_is_sent_only_by_the_client_that_has_it() -> None:
     shop = Double(data(stock(1)), data(stock(1)))
     guest = shop.client()
 
-    await guest.with_token("ada's").inventory.set_stock(1, CountRequest(quantity=5))
+    await guest.with_token("ada's").inventory.set_stock(1, SetStockRequest(quantity=5))
     await guest.inventory.get_stock(1)
 
     assert [request.headers.get("authorization") for request in shop.asked] == ["Bearer ada's", None]

@@ -92,8 +92,7 @@ def test_optional_parameters_are_keywords_and_sent_under_their_own_names() -> No
 
     assert (
         "do(self, *, from_: datetime | None=None, all_: bool | None=None, idempotency_key: str | None=None)"
-        " -> list[shop.Cup]"
-        in method
+        " -> list[shop.Cup]" in method
     )
     assert "query={'from': from_, 'all': all_}, headers={'Idempotency-Key': idempotency_key}" in method
     assert "`idempotency_key`: one per intent" in method

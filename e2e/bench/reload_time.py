@@ -23,9 +23,9 @@ TARGET_SECONDS = 5.0
 PATIENCE_SECONDS = 60
 STOP_SECONDS = 180
 ROOT = Path(__file__).resolve().parents[2]
-HANDLER = ROOT / "services/product/product_service/handlers/http.py"
-BEFORE = "page, total = await categories.page(paging.offset, paging.limit)"
-AFTER = "page, total = (await categories.page(paging.offset, paging.limit))[0], {total}"
+HANDLER = ROOT / "services/product/product_service/handlers/http/categories.py"
+BEFORE = "page, total = await categories.list_trees(paging.offset, paging.limit)"
+AFTER = "page, total = (await categories.list_trees(paging.offset, paging.limit))[0], {total}"
 URL = "http://localhost:18080/api/v1/categories"
 
 

@@ -25,9 +25,9 @@ from uuid import UUID, uuid4
 
 import httpx
 from ecommerce_client import Client, ProblemError
-from ecommerce_client.models.order import OrderAnswer
-from ecommerce_client.models.product import ListedAnswer
-from ecommerce_client.models.review import ReviewAnswer
+from ecommerce_client.models.order import OrderResponse
+from ecommerce_client.models.product import ListedProductResponse
+from ecommerce_client.models.review import ReviewResponse
 
 from devtools import consistency
 from devtools.backdating import History, backdate
@@ -246,7 +246,7 @@ class Seeder:
         purchase.
         """
         everything = await self._admin.all_of(lambda api: api.order.list_orders(all_=True))
-        placed: dict[int, deque[OrderAnswer]] = defaultdict(deque)
+        placed: dict[int, deque[OrderResponse]] = defaultdict(deque)
         for order in sorted(everything, key=lambda order: order.id):
             placed[order.buyer_id].append(order)
         turns: dict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -265,7 +265,7 @@ class Seeder:
 
         await _each("orders", [partial(sell, number, one) for number, one in enumerate(self._wanted.purchases)])
 
-    async def _place(self, buyer: Account, purchase: Purchase) -> OrderAnswer:
+    async def _place(self, buyer: Account, purchase: Purchase) -> OrderResponse:
         person, key = await buyer.person(), str(uuid4())
         items = [(self._products[product], quantity) for product, quantity in purchase.lines.items()]
         return await retry(lambda: person.order(*items, key=key), _TIMEOUT_SECONDS)
@@ -340,11 +340,11 @@ class Seeder:
         await _each("reviews", [partial(hear, review) for review in self._wanted.reviews_to_write])
 
 
-def _products_of(seller: int, api: Client) -> AsyncIterable[ListedAnswer]:
+def _products_of(seller: int, api: Client) -> AsyncIterable[ListedProductResponse]:
     return api.product.list_products(seller_id=seller)
 
 
-def _reviews_of(product: int, api: Client) -> AsyncIterable[ReviewAnswer]:
+def _reviews_of(product: int, api: Client) -> AsyncIterable[ReviewResponse]:
     return api.review.list_reviews(product)
 
 

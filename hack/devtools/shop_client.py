@@ -12,11 +12,11 @@ import httpx
 from chassis_testing.waiting import eventually
 from ecommerce_client import Client, ProblemError
 from ecommerce_client.models import Price
-from ecommerce_client.models.inventory import CountRequest, StockAnswer
-from ecommerce_client.models.order import OrderAnswer, OrderRequest, OrderStatus, WantedItem
-from ecommerce_client.models.payment import PaymentAnswer, PaymentRequest
+from ecommerce_client.models.inventory import SetStockRequest, StockResponse
+from ecommerce_client.models.order import OrderItemRequest, OrderRequest, OrderResponse, OrderStatus
+from ecommerce_client.models.payment import PaymentRequest, PaymentResponse
 from ecommerce_client.models.product import CategoryRequest, ProductRequest
-from ecommerce_client.models.user import LoginRequest, RegisterRequest, TokensAnswer, UserRequest
+from ecommerce_client.models.user import LoginRequest, RegisterRequest, TokensResponse, UserRequest
 
 Json = dict[str, Any]
 
@@ -66,7 +66,7 @@ class Shop:
     async def log_in(self, email: str, password: str) -> Person:
         return self._person(password, await self.api.user.login(LoginRequest(email=email, password=password)))
 
-    def _person(self, password: str, tokens: TokensAnswer) -> Person:
+    def _person(self, password: str, tokens: TokensResponse) -> Person:
         return Person(self, tokens.user.email, password, tokens.access_token, tokens.user.id)
 
     async def another_admin(self, admin: Person) -> Person:
@@ -75,7 +75,7 @@ class Shop:
         await admin.api.user.put_user(person.id, UserRequest(role="admin"))
         return await self.log_in(person.email, person.password)
 
-    async def stock(self, product_id: int) -> StockAnswer:
+    async def stock(self, product_id: int) -> StockResponse:
         return await self.api.inventory.get_stock(product_id)
 
     async def stocked_product(self, admin: Person, quantity: int) -> tuple[Person, int]:
@@ -85,7 +85,7 @@ class Shop:
         category = await admin.api.product.add_category(CategoryRequest(name=f"Category {uuid.uuid4().hex[:8]}"))
         seller = await self.register("seller")
         product = await seller.create_product(category.id)
-        await seller.api.inventory.set_stock(product, CountRequest(quantity=quantity))
+        await seller.api.inventory.set_stock(product, SetStockRequest(quantity=quantity))
         return seller, product
 
 
@@ -116,25 +116,25 @@ class Person:
         wanted = ProductRequest(name=name, description="Porcelain, 80 ml", price=price, category_id=category_id)
         return (await self.api.product.add_product(wanted)).id
 
-    async def order(self, *items: tuple[int, int], key: str | None = None) -> OrderAnswer:
+    async def order(self, *items: tuple[int, int], key: str | None = None) -> OrderResponse:
         """Places an order of (product id, quantity) pairs."""
-        wanted = [WantedItem(product_id=product, quantity=quantity) for product, quantity in items]
+        wanted = [OrderItemRequest(product_id=product, quantity=quantity) for product, quantity in items]
         return await self.api.order.place_order(OrderRequest(items=wanted), idempotency_key=key)
 
-    async def pay(self, order_id: uuid.UUID, card: str = "pm_card_visa", key: str | None = None) -> PaymentAnswer:
+    async def pay(self, order_id: uuid.UUID, card: str = "pm_card_visa", key: str | None = None) -> PaymentResponse:
         """Pays an order in one call. Raises ProblemError 402 if the card is declined."""
         wanted = PaymentRequest(order_id=order_id, payment_method=card, confirm=True)
         return await self.api.payment.begin_payment(wanted, idempotency_key=key)
 
-    async def buy(self, *items: tuple[int, int]) -> OrderAnswer:
+    async def buy(self, *items: tuple[int, int]) -> OrderResponse:
         """Places an order, pays it, and waits until it is confirmed."""
         order = await self.order(*items)
         await self.pay(order.id)
         return await self.order_becomes(order.id, "confirmed")
 
-    async def order_becomes(self, order_id: uuid.UUID, status: OrderStatus, within: float = 30.0) -> OrderAnswer:
+    async def order_becomes(self, order_id: uuid.UUID, status: OrderStatus, within: float = 30.0) -> OrderResponse:
         """Waits until the order has a status, which may come with an event, and returns the order."""
-        seen: list[OrderAnswer] = []
+        seen: list[OrderResponse] = []
 
         async def has_become() -> bool:
             seen[:] = [await self.api.order.get_order(order_id)]
@@ -146,6 +146,6 @@ class Person:
     async def cancel(self, order_id: uuid.UUID) -> None:
         await self.api.order.cancel_order(order_id)
 
-    async def orders(self) -> list[OrderAnswer]:
+    async def orders(self) -> list[OrderResponse]:
         """Returns all orders of this user, newest first."""
         return [order async for order in self.api.order.list_orders()]

@@ -1,1 +1,2 @@
-collect_ignore = ["template"]  # its tests are run where a service is made of it: e2e/tests/unit/test_new_service.py
+# e2e/tests/integration/test_integration_new_service.py runs the template's tests, in a service made from it.
+collect_ignore = ["template"]

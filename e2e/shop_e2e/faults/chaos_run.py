@@ -111,7 +111,7 @@ async def run_chaos(
         lines, proxied_ports = await _lines(closing)
         stack = await closing.enter_async_context(isolated_stack("fire", logs, box, proxied_ports=proxied_ports))
         for service in (name for name, kind in SERVICES.items() if kind.grpc):
-            lines[service].aim("127.0.0.1", stack.plan.ports[service].grpc)
+            lines[service].retarget("127.0.0.1", stack.plan.ports[service].grpc)
         shop = await closing.enter_async_context(Shop(stack.url, timeout=30))
         admin = await admin_of(stack, shop)
         tally = await ChaosRun(stack, shop, admin, lines, orders, seed, buyers, fault_interval, say).run_chaos()
@@ -242,14 +242,14 @@ class ChaosRun:
 
     async def _drop(self, chance: random.Random) -> None:
         self.tally.faults["connections dropped on a line"] += 1
-        await self.lines[chance.choice(list(self.lines))].drop()
+        await self.lines[chance.choice(list(self.lines))].reset_connections()
 
     async def _cut(self, chance: random.Random) -> None:
         self.tally.faults["lines cut"] += 1
         victim = self.lines[chance.choice(list(self.lines))]
-        await victim.cut()
+        await victim.sever()
         await asyncio.sleep(chance.uniform(0.2, 3))
-        await victim.mend()
+        await victim.restore()
 
     async def _delay(self, chance: random.Random) -> None:
         self.tally.faults["lines slowed down"] += 1
@@ -269,8 +269,8 @@ class ChaosRun:
     async def _heal(self) -> None:
         for mended in self.lines.values():
             mended.delay = 0.0
-            await mended.cut()
-            await mended.mend()
+            await mended.sever()
+            await mended.restore()
         for service in SERVICES:
             if not self.stack.runs(service):
                 await self.stack.start(service)

@@ -35,7 +35,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 _PROVIDERS = {
     "payment": ("payment_service.clients.simulated", "SimulatedProvider"),
-    "notification": ("notification_service.clients.mail", "SmtpMailer"),
+    "notification": ("notification_service.clients.mail", "SmtpMailSender"),
 }
 """Calls that leave the shop: each public coroutine of the class is a crash point."""
 

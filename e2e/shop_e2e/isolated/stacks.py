@@ -42,7 +42,7 @@ async def isolated_stack(
         "gateway": {"RATE_LIMITS": "off"},
         "notification": {**smtp, **soon, "SHOP_URL": "https://shop.example.com"},
         "order": {"RESERVATION_HOLD_SECONDS": "3", "ORDER_TTL_SECONDS": "86400"},
-        "payment": {"PROVIDER_DEADLINE_SECONDS": "3", "SWEEP_PATIENCE_SECONDS": "4"},
+        "payment": {"PROVIDER_DEADLINE_SECONDS": "3", "SWEEP_AFTER_SECONDS": "4"},
     }
     plan = Plan(
         name=f"{name}-{uuid.uuid4().hex[:8]}",

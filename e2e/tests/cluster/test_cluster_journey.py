@@ -10,7 +10,7 @@ from devtools.shop_client import Person, Shop
 from ecommerce_client import ProblemError
 from ecommerce_client.models import Money
 from ecommerce_client.models import product as product_models
-from ecommerce_client.models.inventory import StockAnswer
+from ecommerce_client.models.inventory import StockResponse
 from ecommerce_client.models.review import ReviewRequest
 from shop_e2e.cluster.kubectl import Namespace, eventually
 from shop_e2e.cluster.shops import DATABASES
@@ -54,11 +54,11 @@ async def test_the_whole_journey_through_the_gateway(namespace: Namespace, shop:
     assert details.degraded == []
     assert details.seller
     assert details.seller.id == seller.id
-    assert details.stock == product_models.StockAnswer(available=8)
-    assert details.rating == product_models.RatingAnswer(average=4, count=1)
+    assert details.stock == product_models.StockResponse(available=8)
+    assert details.rating == product_models.RatingResponse(average=4, count=1)
 
     await customer.cancel(order.id)
-    await _stock_becomes(shop, product, StockAnswer(product_id=product, on_hand=10, reserved=0, available=10))
+    await _stock_becomes(shop, product, StockResponse(product_id=product, on_hand=10, reserved=0, available=10))
 
 
 async def test_an_order_of_another_user_is_not_found(shop: Shop, admin: Person) -> None:
@@ -100,7 +100,7 @@ def test_events_reach_every_consumer_and_none_is_dead_lettered(namespace: Namesp
     assert {"inventory", "inventory.dead", "order", "order.dead"} <= set(queues())
 
 
-async def _stock_becomes(shop: Shop, product: int, expected: StockAnswer) -> None:
+async def _stock_becomes(shop: Shop, product: int, expected: StockResponse) -> None:
     async def is_so() -> bool:
         return await shop.stock(product) == expected
 

@@ -1,4 +1,4 @@
-"""The authorization matrix: every method of every path, requested by every kind of caller, as the gateway's route table
+"""The authorization access_matrix: every method of every path, requested by every kind of caller, as the gateway's route table
 says.
 
 Each cell is a test: a route and a caller. A caller without one of the route's roles is refused by the gateway (401
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import httpx
 import pytest
 from devtools.shop_client import Json, Person, Shop
-from gateway_service.domain.routes import Cell, Ownership, Role, matrix
+from gateway_service.domain.routes import AccessRule, Ownership, Role, access_matrix
 
 _CALLERS = ("anonymous", "customer", "seller", "admin", "owner")
 _SELLERS_OWN = ("{product_id}",)
@@ -33,7 +33,7 @@ class World:
     ids: dict[str, object]
     bodies: dict[tuple[str, str], Json] = field(default_factory=dict)
 
-    async def ask(self, cell: Cell, caller: str) -> httpx.Response:
+    async def ask(self, cell: AccessRule, caller: str) -> httpx.Response:
         """Sends a valid request for the route through the gateway and returns the answer."""
         headers = {} if caller == "anonymous" else self.people[caller].headers
         path = cell.path.format(**self.ids)
@@ -138,21 +138,21 @@ def _bodies(product: int, category: int, order: uuid.UUID) -> dict[tuple[str, st
     }
 
 
-def cells() -> Iterator[tuple[Cell, str]]:
+def cells() -> Iterator[tuple[AccessRule, str]]:
     """Yields every route with every caller, and with an owner where objects are owned."""
-    for cell in matrix():
+    for cell in access_matrix():
         for caller in _CALLERS:
             if caller != "owner" or cell.ownership is Ownership.OWNER:
                 yield cell, caller
 
 
-def _named(cell: Cell, caller: str) -> str:
+def _named(cell: AccessRule, caller: str) -> str:
     return f"{cell.method} {cell.path} by {caller}"
 
 
 @pytest.mark.parametrize(("cell", "caller"), [pytest.param(c, who, id=_named(c, who)) for c, who in cells()])
 async def test_every_caller_may_do_exactly_what_the_route_table_says(
-    shop: Shop, admin: Person, other_users: dict[str, Person], shared: dict[str, World], cell: Cell, caller: str
+    shop: Shop, admin: Person, other_users: dict[str, Person], shared: dict[str, World], cell: AccessRule, caller: str
 ) -> None:
     changes_account = cell.path.startswith("/api/v1/users/") and cell.method != "GET" and caller != "anonymous"
     changes = cell.ownership is Ownership.OWNER and cell.method != "GET" and caller in ("admin", "owner")
@@ -174,7 +174,7 @@ async def test_every_caller_may_do_exactly_what_the_route_table_says(
         assert answer.status_code != 403 or answer.json()["code"] != "forbidden", answer.text
 
 
-def _callers_without_ownership(cell: Cell) -> set[str]:
+def _callers_without_ownership(cell: AccessRule) -> set[str]:
     """Registers callers who own none of the objects."""
     kept_from_admins = any(part in cell.path for part in _NOT_EVEN_ADMINS)
     return {"customer", "seller"} | ({"admin"} if kept_from_admins else set())

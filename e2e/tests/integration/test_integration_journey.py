@@ -10,7 +10,7 @@ from devtools.shop_client import Person, Shop
 from devtools.stack import Stack
 from ecommerce_client import ProblemError
 from ecommerce_client.models import Money, product
-from ecommerce_client.models.inventory import CountRequest, StockAnswer
+from ecommerce_client.models.inventory import SetStockRequest, StockResponse
 from ecommerce_client.models.product import CategoryRequest
 from ecommerce_client.models.review import ReviewRequest
 from ecommerce_client.models.user import LoginRequest, RefreshRequest, RegisterRequest
@@ -25,7 +25,7 @@ async def test_from_registration_to_a_refund(shop: Shop, admin: Person, mails: M
     category = await admin.api.product.add_category(CategoryRequest(name=f"Coffee {uuid.uuid4().hex[:8]}"))
     seller = await shop.register("seller")
     cup = await seller.create_product(category.id, amount=1290)
-    stocked = await seller.api.inventory.set_stock(cup, CountRequest(quantity=25))
+    stocked = await seller.api.inventory.set_stock(cup, SetStockRequest(quantity=25))
     assert (stocked.on_hand, stocked.reserved, stocked.available) == (25, 0, 25)
 
     page = await shop.api.product.list_products(category=category.id, page=1, limit=10)
@@ -34,8 +34,8 @@ async def test_from_registration_to_a_refund(shop: Shop, admin: Person, mails: M
     assert details.product.price == Money(amount=1290, currency="USD")
     assert details.seller
     assert details.seller.id == seller.id
-    assert details.stock == product.StockAnswer(available=25)
-    assert details.rating == product.RatingAnswer(average=0, count=0)
+    assert details.stock == product.StockResponse(available=25)
+    assert details.rating == product.RatingResponse(average=0, count=0)
     assert details.degraded == []
 
     with pytest.raises(ProblemError) as too_early:
@@ -46,7 +46,7 @@ async def test_from_registration_to_a_refund(shop: Shop, admin: Person, mails: M
     assert order.total == Money(amount=2580, currency="USD")
     assert await ada.orders() == [order]
     assert await ada.api.order.get_order(order.id) == order
-    assert await shop.stock(cup) == StockAnswer(product_id=cup, on_hand=25, reserved=2, available=23)
+    assert await shop.stock(cup) == StockResponse(product_id=cup, on_hand=25, reserved=2, available=23)
 
     paid = await ada.pay(order.id)
     assert (paid.status, paid.amount) == ("completed", order.total)
@@ -56,7 +56,7 @@ async def test_from_registration_to_a_refund(shop: Shop, admin: Person, mails: M
     await ada.api.review.add_review(cup, ReviewRequest(rating=4, text="Keeps its warmth"))
     (review,) = [found async for found in shop.api.review.list_reviews(cup)]
     assert (review.author_id, review.rating) == (ada.id, 4)
-    assert (await shop.api.product.get_details(cup)).rating == product.RatingAnswer(average=4, count=1)
+    assert (await shop.api.product.get_details(cup)).rating == product.RatingResponse(average=4, count=1)
 
     await ada.cancel(order.id)
     await ada.order_becomes(order.id, "cancelled")
@@ -74,7 +74,7 @@ async def test_from_registration_to_a_refund(shop: Shop, admin: Person, mails: M
 async def stock_is(shop: Shop, product_id: int, on_hand: int, reserved: int) -> None:
     """Waits until the stock has this value: cancellations arrive as events."""
     available = on_hand - reserved
-    expected = StockAnswer(product_id=product_id, on_hand=on_hand, reserved=reserved, available=available)
+    expected = StockResponse(product_id=product_id, on_hand=on_hand, reserved=reserved, available=available)
 
     async def it_is() -> bool:
         return await shop.stock(product_id) == expected
@@ -131,7 +131,7 @@ async def test_a_product_page_is_degraded_but_served_while_reviews_are_down(
         await stack.start("review")
 
     assert (without.rating, without.degraded) == (None, ["rating"])
-    assert without.stock == product.StockAnswer(available=3)
+    assert without.stock == product.StockResponse(available=3)
     assert refused.value.status == 503
     assert refused.value.code in ("upstream_unavailable", "upstream_resting")
 

@@ -13,7 +13,7 @@ from devtools import consistency
 from devtools.catalogue import seed_data
 from devtools.shop_client import Person, Shop
 from devtools.stack import Stack
-from ecommerce_client.models.product import ListedAnswer
+from ecommerce_client.models.product import ListedProductResponse
 from shop_e2e.api.mailbox import Mailbox
 from shop_e2e.isolated.stacks import admin_of, isolated_stack
 
@@ -156,7 +156,7 @@ async def _run(*arguments: str, password: str) -> asyncio.subprocess.Process:
     )
 
 
-async def _seeded_products(shop: Shop, admin: Person) -> list[ListedAnswer]:
+async def _seeded_products(shop: Shop, admin: Person) -> list[ListedProductResponse]:
     sellers = {user.email: user.id async for user in admin.api.user.list_users()}
     departments = ("kitchen", "living", "office", "outdoors", "play")
     return [

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
-from pydantic.alias_generators import to_camel
+from pydantic import ConfigDict, Field, ValidationError
 
+from platform_operator.api.schema import Model, rule, rules
+from platform_operator.api.shop_settings import ShopSettings
 from platform_operator.errors import InvalidSpecError
 
 SERVICES = ("gateway", "user", "product", "inventory", "order", "payment", "notification", "review")
@@ -34,15 +35,6 @@ MAX_NAME_LENGTH = 30
 into the 63 of a label, with some to spare."""
 
 
-def rule(cel: str, message: str, field_path: str = "") -> dict[str, str]:
-    """Returns a validation rule of the CRD: CEL over `self`, and a message that says what to write instead."""
-    return {"rule": cel, "message": message} | ({"fieldPath": field_path} if field_path else {})
-
-
-def _rules(*rules: dict[str, str], **schema: JsonValue) -> dict[str, Any]:
-    return {"x-kubernetes-validations": list(rules), **schema}
-
-
 def _quoted(names: tuple[str, ...]) -> str:
     return "[" + ", ".join(f"'{name}'" for name in names) + "]"
 
@@ -51,7 +43,7 @@ def _quantity(name: str, example: str, *more: dict[str, str]) -> Any:
     return Field(
         default=None,
         max_length=20,
-        json_schema_extra=_rules(
+        json_schema_extra=rules(
             rule("isQuantity(self)", f"{name} must be a Kubernetes quantity: write for example {example}"), *more
         ),
     )
@@ -71,12 +63,6 @@ StorageSize: TypeAlias = Annotated[
     ),
 ]
 ObjectName: TypeAlias = Annotated[str, Field(min_length=1, max_length=253)]
-
-
-class Model(BaseModel):
-    """The base of all parts of the spec: camel case names, immutable, unknown fields ignored."""
-
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
 
 
 class SecretRef(Model):
@@ -103,7 +89,7 @@ class Autoscaling(Model):
     """Autoscaling of one service by processor use."""
 
     model_config = ConfigDict(
-        json_schema_extra=_rules(
+        json_schema_extra=rules(
             rule(
                 "!has(self.min) || !has(self.max) || self.min <= self.max",
                 "autoscaling.min must not exceed autoscaling.max: raise max or lower min",
@@ -128,7 +114,7 @@ class Service(Model):
     """Settings of one service that differ from the profile."""
 
     model_config = ConfigDict(
-        json_schema_extra=_rules(
+        json_schema_extra=rules(
             rule(
                 "!has(self.replicas) || !has(self.autoscaling) || !has(self.autoscaling.enabled)"
                 " || !self.autoscaling.enabled",
@@ -169,7 +155,7 @@ class Storage(Model):
         default=None,
         max_length=253,
         description="Storage class. Default: the cluster's default class.",
-        json_schema_extra=_rules(
+        json_schema_extra=rules(
             rule(
                 "self == oldSelf",
                 "storageClassName of existing volumes cannot change: keep it, or create a new platform",
@@ -200,7 +186,7 @@ class Databases(Model):
     """The databases of the services, one each."""
 
     model_config = ConfigDict(
-        json_schema_extra=_rules(
+        json_schema_extra=rules(
             rule(
                 "self.provider in ['builtin', 'cnpg', 'external']",
                 "databases.provider must be builtin or external",
@@ -268,7 +254,7 @@ class Cache(Model):
     """The Redis of the shop."""
 
     model_config = ConfigDict(
-        json_schema_extra=_rules(
+        json_schema_extra=rules(
             rule("self.provider in ['builtin', 'external']", "cache.provider must be builtin or external", ".provider"),
             *_secret_rules("cache", "external", "REDIS_URL"),
             _port_rule("cache"),
@@ -287,7 +273,7 @@ class Broker(Model):
     """The RabbitMQ of the shop."""
 
     model_config = ConfigDict(
-        json_schema_extra=_rules(
+        json_schema_extra=rules(
             rule(
                 "self.provider in ['builtin', 'rabbitmq-operator', 'external']",
                 "broker.provider must be builtin or external",
@@ -332,7 +318,7 @@ class Ingress(Model):
     """Access from outside the cluster, by an Ingress or a Gateway."""
 
     model_config = ConfigDict(
-        json_schema_extra=_rules(
+        json_schema_extra=rules(
             rule(
                 "!self.enabled || (has(self.host) && self.host != '')",
                 "ingress.enabled needs ingress.host: write the DNS name of the shop",
@@ -356,7 +342,7 @@ class Ingress(Model):
         default=None,
         max_length=253,
         description="DNS name of the shop.",
-        json_schema_extra=_rules(
+        json_schema_extra=rules(
             rule(
                 "self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')",
                 "ingress.host must be a DNS name without scheme, port or path: write for example shop.example.com",
@@ -376,7 +362,7 @@ class Payments(Model):
     """The payment provider."""
 
     model_config = ConfigDict(
-        json_schema_extra=_rules(
+        json_schema_extra=rules(
             rule(
                 "self.provider in ['simulated', 'stripe']", "payments.provider must be simulated or stripe", ".provider"
             ),
@@ -397,7 +383,7 @@ class Smtp(Model):
     """A mail server."""
 
     model_config = ConfigDict(
-        json_schema_extra=_rules(
+        json_schema_extra=rules(
             rule(
                 "has(self.host)",
                 "notifications.smtp needs host: write the name of the mail server, for example smtp.example.com",
@@ -421,7 +407,7 @@ class Smtp(Model):
         default=None,
         max_length=253,
         description="Name of the mail server.",
-        json_schema_extra=_rules(
+        json_schema_extra=rules(
             rule(
                 "self.matches('^[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?$')",
                 "notifications.smtp.host must be a name without scheme or port: write for example "
@@ -436,7 +422,7 @@ class Smtp(Model):
         alias="from",
         max_length=320,
         description="Address that mails come from.",
-        json_schema_extra=_rules(
+        json_schema_extra=rules(
             rule(
                 "self.matches('^[^@ ]+@[^@ ]+$')",
                 "notifications.smtp.from must be a mail address: write for example shop@example.com",
@@ -453,7 +439,7 @@ class Sms(Model):
     """The provider of text messages."""
 
     model_config = ConfigDict(
-        json_schema_extra=_rules(
+        json_schema_extra=rules(
             rule("self.provider in ['log', 'twilio']", "notifications.sms.provider must be log or twilio", ".provider"),
             *_secret_rules("notifications.sms", "twilio", "TWILIO_ACCOUNT_SID, TWILIO_AUTH_TOKEN and TWILIO_FROM"),
         )
@@ -508,7 +494,7 @@ class Spec(Model):
     """The desired state of a platform. Every field has a default: `spec: {}` is a working shop."""
 
     model_config = ConfigDict(
-        json_schema_extra=_rules(
+        json_schema_extra=rules(
             rule("self.profile in ['small', 'medium', 'large']", "profile must be small, medium or large", ".profile"),
             rule(
                 "self.deletionPolicy in ['Retain', 'Delete']",
@@ -528,7 +514,7 @@ class Spec(Model):
         default=None,
         max_length=128,
         description="Image tag of the services. Default: the operator's own version.",
-        json_schema_extra=_rules(
+        json_schema_extra=rules(
             rule(
                 "self.matches('^[A-Za-z0-9_][A-Za-z0-9_.-]*$')",
                 "version must be an image tag of letters, digits, _ . and -: write for example 1.4.2",
@@ -544,6 +530,7 @@ class Spec(Model):
     services: dict[str, Service] = Field(
         default={}, max_length=8, description="Settings that differ from the profile, by service."
     )
+    settings: ShopSettings = Field(default=ShopSettings(), description="Settings of the services themselves.")
     databases: Databases = Field(default=Databases(), description="PostgreSQL databases of the services.")
     cache: Cache = Field(default=Cache(), description="Redis.")
     broker: Broker = Field(default=Broker(), description="RabbitMQ.")

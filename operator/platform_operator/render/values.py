@@ -104,8 +104,14 @@ def _service(platform: str, name: str, spec: Spec, profile: Profile, stores: Pro
         **_resources(service.resources, profile.service),
         **scale,
         "env": {**_pool_size(name, spec, scale, stores), **service.env},
+        **_settings(name, spec),
         **_existing_secrets(platform, name, spec),
     }
+
+
+def _settings(name: str, spec: Spec) -> ChartValues:
+    settings = spec.settings.of(name)
+    return {"settings": settings} if settings else {}
 
 
 def _pool_size(name: str, spec: Spec, scale: ChartValues, stores: Profile) -> dict[str, str]:

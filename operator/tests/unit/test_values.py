@@ -156,3 +156,14 @@ def test_the_small_shop_fits_the_budget_with_all_eight_services_and_seven_databa
     sizes = [small.service] * 8 + [small.database] * 7 + [small.cache, small.broker]
     assert sum(int(size.cpu.removesuffix("m")) for size in sizes) <= 1500
     assert sum(int(size.memory.removesuffix("Mi")) for size in sizes) <= 3 * 1024
+
+
+def test_settings_of_a_service_are_passed_to_its_chart() -> None:
+    rates = {"USD": {"amount": 499, "freeFrom": 5000}, "EUR": {"amount": 450}}
+    made = of({"settings": {"order": {"shippingRates": rates, "orderTtlSeconds": 600}}})
+
+    assert made["order"]["settings"] == {"shippingRates": rates, "orderTtlSeconds": 600}
+
+
+def test_a_service_without_settings_keeps_the_defaults_of_its_chart() -> None:
+    assert not any("settings" in part for part in of({}).values())

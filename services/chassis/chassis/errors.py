@@ -1,4 +1,4 @@
-"""Every error that the chassis raises, and the problem that a client sees of those which any service may raise."""
+"""The errors that the chassis raises, and the problems that a client sees of those which any service may raise."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from chassis.types.problem import Problem, ProblemTable
 
 
 class ProblemError(Exception):
-    """An error that an HTTP handler raises directly, with its problem."""
+    """An error that carries its own problem, which an HTTP handler raises directly."""
 
     def __init__(self, problem: Problem, detail: str, **members: object) -> None:
         super().__init__(detail)
@@ -15,11 +15,11 @@ class ProblemError(Exception):
 
 
 class NeighbourUnavailable(Exception):
-    """Another service did not answer in time. Nothing was changed here; the call may be repeated."""
+    """Another service did not answer in time. This service has changed nothing; the call may be repeated."""
 
 
 class NeighbourRefused(Exception):
-    """Another service refused a call. `code` is the stable code of its problem, `members` the further members of it."""
+    """Another service refused a call. `code` is the stable code of its problem, `members` are the further members."""
 
     def __init__(self, code: str, detail: str, members: dict[str, Any]) -> None:
         super().__init__(detail)
@@ -30,28 +30,31 @@ class NeighbourRefused(Exception):
 class DatabaseUnavailable(Exception):
     """The database is down, restarting, not migrated, or out of connections.
 
-    The transaction is rolled back, unless only the answer to its commit was lost.
+    The transaction was rolled back, unless only the answer to its commit was lost.
     """
 
 
 class BrokerUnavailable(Exception):
-    """The broker is down, or did not confirm a message. The event stays in the outbox."""
+    """The broker is down or did not confirm a message. The event stays in the outbox."""
 
 
 class MalformedEvent(Exception):
-    """No consumer can ever read this message: it is dead-lettered at once."""
+    """The message is not an event that any consumer can read. It is dead-lettered at once."""
 
 
 class UnknownEvent(Exception):
-    """This release does not know the event: a newer release subscribed to it, and runs beside this one or was rolled back to it."""
+    """This release does not know the event type.
+
+    A newer release has subscribed to it, and runs beside this one or was rolled back to it.
+    """
 
 
 class IdempotencyKeyReused(Exception):
-    """An idempotency key was sent again with another request."""
+    """An idempotency key was sent again with a different request."""
 
 
 class SettingsError(Exception):
-    """The environment does not make valid settings; the message is one line that names each variable."""
+    """The environment has no valid settings. The message is one line that names each invalid variable."""
 
 
 _RETRY_SOON = {"Retry-After": "1"}
@@ -60,7 +63,7 @@ COMMON_PROBLEMS: ProblemTable = {
     DatabaseUnavailable: Problem(503, "database_unavailable", _RETRY_SOON),
     IdempotencyKeyReused: Problem(422, "idempotency_key_reused"),
 }
-"""Problems that every service may answer with. A dependency that is down is never the caller's fault and never a 500."""
+"""Problems that any service may answer with. A dependency that is down is a 503: not the caller's error, not a bug."""
 
 
 def find_problem(error: Exception, table: ProblemTable) -> Problem | None:

@@ -1,6 +1,7 @@
-"""Settings come from the environment alone. What is missing or malformed stops the start with one line that names it.
+"""Settings, read from the environment only. An invalid environment stops the start, with one line that says why.
 
-A secret may come in a file instead, as Docker mounts them: `JWT_SECRET_FILE` names the one whose content is `JWT_SECRET`.
+A secret may also be in a file, as Docker mounts secrets: `JWT_SECRET_FILE` is the path of the file with the value of
+`JWT_SECRET`.
 """
 
 import os
@@ -15,96 +16,106 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from chassis.errors import SettingsError
 
 
-def _address(value: str) -> str:
+def _validate_address(value: str) -> str:
     host, _, port = value.rpartition(":")
     if not host or not port.isdigit():
         raise ValueError("write host:port")
     return value
 
 
-def _url(*schemes: str) -> AfterValidator:
-    def check(value: str) -> str:
+def _url_validator(*schemes: str) -> AfterValidator:
+    def validate(value: str) -> str:
         parts = urlsplit(value)
         if parts.scheme not in schemes or not parts.hostname:
             raise ValueError(f"write {schemes[0]}://host:port")
         return value
 
-    return AfterValidator(check)
+    return AfterValidator(validate)
 
 
-Address = Annotated[str, AfterValidator(_address)]
-HttpUrl = Annotated[str, _url("http", "https")]
-RedisUrl = Annotated[str, _url("redis", "rediss", "unix")]
-AmqpUrl = Annotated[str, _url("amqp", "amqps")]
+Address = Annotated[str, AfterValidator(_validate_address)]
+HttpUrl = Annotated[str, _url_validator("http", "https")]
+RedisUrl = Annotated[str, _url_validator("redis", "rediss", "unix")]
+AmqpUrl = Annotated[str, _url_validator("amqp", "amqps")]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
 class Environment(BaseModel):
-    """A group of settings: the field `db_host` is the variable `DB_HOST`."""
+    """A group of settings. The field `db_host` is read from the variable `DB_HOST`."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 class DatabaseSettings(Environment):
+    """The address of the service's database, and the limits of its connections."""
+
     db_host: Annotated[str, Field(min_length=1)]
+    """The host name of the PostgreSQL server."""
     db_port: Port = 5432
+    """The port of the PostgreSQL server. The default is PostgreSQL's own."""
     db_user: Annotated[str, Field(min_length=1)]
+    """The role that the service logs in as."""
     db_password: str
+    """The password of that role."""
     db_name: Annotated[str, Field(min_length=1)]
+    """The name of the service's own database."""
     db_pool_size: Annotated[int, Field(ge=1, le=100)] = 10
-    """Connections one process holds at most."""
+    """The largest number of connections that one process holds for its transactions."""
     db_connect_timeout_seconds: Annotated[float, Field(gt=0, le=60)] = 3.0
-    """How long a request waits for a free connection, and that for the server to let it in; then it is answered 503."""
+    """How long a request waits for a free connection, and a new connection for the server, in seconds.
+
+    After that the request is answered with 503.
+    """
 
 
 class LogSettings(Environment):
-    """What every process says of itself in its log."""
+    """The settings of a process's log."""
 
     log_level: str = "INFO"
+    """The least severe level that is logged: DEBUG, INFO, WARNING, ERROR or CRITICAL."""
     tenant: str = "local"
+    """The name of the platform that the process belongs to, which each log line and trace carries."""
 
 
 class ServiceSettings(LogSettings):
-    """What every service reads."""
+    """The settings of every service."""
 
     http_port: Port = 8080
+    """The port of the HTTP API."""
     metrics_port: Port = 9464
+    """The port of the Prometheus metrics. The default is that of OpenTelemetry's Prometheus exporter."""
     shutdown_drain_seconds: Annotated[float, Field(ge=0, le=60)] = 5.0
-    """How long a stopping process still serves, so that endpoints and clients stop choosing it first."""
+    """How long a stopping process still accepts requests, in seconds.
+
+    In that time the endpoints and the clients learn that they have to use another pod.
+    """
     otel_exporter_otlp_endpoint: HttpUrl | None = None
+    """The URL of the OTLP collector that receives the traces. Without it no trace is exported."""
     service_version: str = "dev"
+    """The version of the service, for the OpenAPI document and the traces."""
 
 
 class MigrationSettings(LogSettings, DatabaseSettings):
-    """All that bringing a database to the newest schema needs: no provider, no broker, no neighbour."""
+    """The settings of a migration: the database and the log, but no payment provider, no broker, no other service."""
 
 
 class BackendSettings(ServiceSettings, DatabaseSettings):
-    """What every service with a database and gRPC reads."""
+    """The settings of every service with a database and gRPC."""
 
     grpc_port: Port
+    """The port of the gRPC server."""
     rabbitmq_url: Annotated[AmqpUrl, Field(repr=False)]
+    """The URL of the broker, with its user, password and virtual host."""
 
 
 _S = TypeVar("_S", bound=Environment)
 
 
-def read(settings: type[_S], environment: Mapping[str, str]) -> _S:
-    """Raises SettingsError."""
-    try:
-        return settings.model_validate(
-            {name: value for name in settings.model_fields if (value := _value(name.upper(), environment))}
-        )
-    except ValidationError as error:
-        raise SettingsError(
-            "; ".join(
-                _complaint("/".join(map(str, e["loc"])), e["type"], e["msg"]) for e in error.errors(include_input=False)
-            )
-        ) from None
-
-
 def load(settings: type[_S]) -> _S:
-    """The process's settings; where the environment has none, one line on stderr and exit code 78 (EX_CONFIG of sysexits.h)."""
+    """Returns the settings of this process.
+
+    Where the environment is invalid, writes one line to stderr and exits with code 78 (EX_CONFIG of sysexits.h).
+    """
     try:
         return read(settings, os.environ)
     except SettingsError as error:
@@ -112,8 +123,21 @@ def load(settings: type[_S]) -> _S:
         raise SystemExit(os.EX_CONFIG) from None
 
 
+def read(settings: type[_S], environment: Mapping[str, str]) -> _S:
+    """Returns the settings that an environment has. Raises SettingsError."""
+    try:
+        return settings.model_validate(
+            {name: value for name in settings.model_fields if (value := _value(name.upper(), environment))}
+        )
+    except ValidationError as error:
+        messages = [
+            _message("/".join(map(str, e["loc"])), e["type"], e["msg"]) for e in error.errors(include_input=False)
+        ]
+        raise SettingsError("; ".join(messages)) from None
+
+
 def _value(variable: str, environment: Mapping[str, str]) -> str:
-    """Empty where it is not set. Raises SettingsError."""
+    """Returns the value of a variable or of its file, empty where neither is set. Raises SettingsError."""
     value, file = environment.get(variable, ""), environment.get(f"{variable}_FILE", "")
     if not file:
         return value
@@ -125,8 +149,8 @@ def _value(variable: str, environment: Mapping[str, str]) -> str:
         raise SettingsError(f"{variable}_FILE names no file that can be read: {file}") from None
 
 
-def _complaint(field: str, kind: str, message: str) -> str:
+def _message(field: str, error_type: str, message: str) -> str:
     variable = field.upper()
-    if kind == "missing":
+    if error_type == "missing":
         return f"{variable} is not set"
     return f"{variable} is malformed: {message.removeprefix('Value error, ')}"

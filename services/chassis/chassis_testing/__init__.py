@@ -1,1 +1,4 @@
-"""Test support for services: real servers, fakes of neighbours, a fault proxy. In no image."""
+"""Test support for services: databases, a virtual host of the broker, fakes of neighbours, a fault proxy.
+
+In no image.
+"""

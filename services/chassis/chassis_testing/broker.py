@@ -1,4 +1,4 @@
-"""A virtual host of RabbitMQ for each test, and the events that a test publishes and receives there."""
+"""A RabbitMQ virtual host for each test, and the events that the test publishes and receives on it."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -18,14 +18,15 @@ from chassis_testing.environment import environment_variable
 
 @asynccontextmanager
 async def new_vhost() -> AsyncIterator[str]:
-    """An AMQP URL with a virtual host of its own, so that tests share no queue; removed afterwards."""
+    """Creates a virtual host, so that tests share no queue, and gives its AMQP URL. Removes it afterwards."""
     broker = urlsplit(environment_variable("TEST_RABBITMQ_URL"))
     management = environment_variable("TEST_RABBITMQ_MANAGEMENT_URL")
     vhost = f"test-{uuid4().hex[:12]}"
     async with httpx.AsyncClient(
         base_url=management,
         auth=(broker.username or "", broker.password or ""),
-        limits=httpx.Limits(max_keepalive_connections=0),  # the server ends an idle connection as it is used again
+        # No connection is reused: the server may close an idle one at that moment.
+        limits=httpx.Limits(max_keepalive_connections=0),
     ) as client:
         (await client.put(f"/api/vhosts/{vhost}")).raise_for_status()
         try:
@@ -35,13 +36,14 @@ async def new_vhost() -> AsyncIterator[str]:
 
 
 async def publish_events(broker_url: str, sent: Sequence[Event]) -> None:
-    """Sends events as their producer's relay would, one after the other."""
+    """Publishes events in sequence, as the outbox relay of their producer does."""
     async with _exchange(broker_url, load_topology().exchange) as exchange:
         for event in sent:
             await exchange.publish(aio_pika.Message(events.encode(event)), event.type.name)
 
 
 async def publish_raw(broker_url: str, exchange: str, routing_key: str, body: bytes) -> None:
+    """Publishes a message with any body."""
     async with _exchange(broker_url, exchange) as opened:
         await opened.publish(aio_pika.Message(body), routing_key)
 
@@ -53,24 +55,27 @@ async def _exchange(broker_url: str, name: str) -> AsyncIterator[aio_pika.abc.Ab
         yield await channel.get_exchange(name)
 
 
-async def next_message(broker_url: str, queue_name: str, within: float = 30.0) -> bytes:
-    """The next message of a queue, taken off it."""
+async def take_message(broker_url: str, queue_name: str, within: float = 30.0) -> bytes:
+    """Takes the next message from a queue and returns its body. Raises TimeoutError after `within` seconds."""
     async with asyncio.timeout(within), await aio_pika.connect(broker_url) as connection:
         queue = await (await connection.channel()).get_queue(queue_name)
         async with queue.iterator() as messages:
             async for message in messages:
                 await message.ack()
                 return message.body
-    raise LookupError(f"nothing came on {queue_name}")
+    raise LookupError(f"the queue {queue_name} was closed")
 
 
 @asynccontextmanager
 async def recorded_events(broker_url: str, service: str) -> AsyncIterator[Callable[[], Awaitable[Event]]]:
-    """Stands in for a consumer: declares its queue first, so that nothing sent from now on is missed."""
+    """Records the events sent to a service that does not run. Gives a function that takes and returns the next one.
+
+    The queue of the service is declared first, so that no event is missed that is published from then on.
+    """
     async with await aio_pika.connect(broker_url) as connection:
         await declare_queue(await connection.channel(), service)
 
     async def next_event() -> Event:
-        return events.decode(await next_message(broker_url, service))
+        return events.decode(await take_message(broker_url, service))
 
     yield next_event

@@ -1,4 +1,4 @@
-"""PostgreSQL databases for tests: one of its own for each, dropped afterwards."""
+"""PostgreSQL databases for tests: each test has its own, which is dropped afterwards."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,12 +14,14 @@ from chassis.settings import DatabaseSettings
 from chassis_testing.environment import environment_variable
 
 SqlConnection: TypeAlias = PoolConnectionProxy
-"""To a database."""
+"""A connection to a test's database."""
+
+_pools: dict[str, asyncpg.Pool] = {}
 
 
 @asynccontextmanager
 async def migrated_database(package: str) -> AsyncIterator[DatabaseSettings]:
-    """A database of its own with a service's schema; dropped afterwards."""
+    """Creates a database with a service's schema, and drops it afterwards."""
     async with empty_database() as settings:
         await migrate(package, settings)
         yield settings
@@ -27,7 +29,7 @@ async def migrated_database(package: str) -> AsyncIterator[DatabaseSettings]:
 
 @asynccontextmanager
 async def empty_database() -> AsyncIterator[DatabaseSettings]:
-    """A database of its own without any table; dropped afterwards."""
+    """Creates a database without tables, and drops it afterwards."""
     server = urlsplit(environment_variable("TEST_POSTGRES_DSN"))
     name = f"test_{uuid4().hex}"
     admin = await asyncpg.connect(environment_variable("TEST_POSTGRES_DSN"))
@@ -39,7 +41,7 @@ async def empty_database() -> AsyncIterator[DatabaseSettings]:
             db_user=server.username or "",
             db_password=server.password or "",
             db_name=name,
-            db_connect_timeout_seconds=30,  # a busy machine is not a full pool
+            db_connect_timeout_seconds=30,  # a slow machine must not look like a full pool
         )
     finally:
         if name in _pools:
@@ -48,13 +50,11 @@ async def empty_database() -> AsyncIterator[DatabaseSettings]:
         await admin.close()
 
 
-_pools: dict[str, asyncpg.Pool] = {}
-
-
 @asynccontextmanager
 async def connect_to(database: DatabaseSettings) -> AsyncIterator[SqlConnection]:
-    """A test's own connection to such a database, past the service. It goes back to a pool, since opening one costs more than most
-    of what is asked of it.
+    """Gives a connection to a test's database that does not go through the service.
+
+    Connections are pooled, because opening one takes longer than most of what a test does with it.
     """
     name = database.db_name
     if name not in _pools:

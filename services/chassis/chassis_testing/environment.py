@@ -1,9 +1,10 @@
-"""Addresses of the test servers that `make test-env-up` starts and prints. A missing one fails the test."""
+"""The addresses of the test servers, which `make test-env-up` starts. A test fails if one is missing."""
 
 import os
 
 
 def environment_variable(name: str) -> str:
+    """Returns the value of a variable. Raises LookupError if it is not set."""
     try:
         return os.environ[name]
     except KeyError:

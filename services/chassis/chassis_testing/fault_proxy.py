@@ -8,10 +8,21 @@ from contextlib import asynccontextmanager
 from chassis_testing.ports import free_port
 
 
-class FaultProxy:
-    """A TCP connection to a server that a test can cut, mend and slow down.
+@asynccontextmanager
+async def fault_proxy(host: str, port: int) -> AsyncIterator["FaultProxy"]:
+    """Runs a proxy to `host:port` that accepts connections."""
+    proxy = FaultProxy(host, port)
+    await proxy.restore()
+    try:
+        yield proxy
+    finally:
+        await proxy.sever()
 
-    `delay` is how long each piece takes on its way at most, in seconds.
+
+class FaultProxy:
+    """A TCP proxy that a test can sever, restore and slow down. It refuses connections until `restore` is called.
+
+    `delay` is the longest time that each chunk is delayed, in seconds.
     """
 
     def __init__(self, host: str, port: int) -> None:
@@ -21,53 +32,45 @@ class FaultProxy:
         self.port = free_port()
         self.delay = 0.0
 
-    def aim(self, host: str, port: int) -> None:
-        """Where new connections lead from now on."""
+    def retarget(self, host: str, port: int) -> None:
+        """Forwards new connections to another server from now on."""
         self._target = (host, port)
 
-    async def mend(self) -> None:
-        """Accepts connections, from the beginning or after a cut."""
+    async def restore(self) -> None:
+        """Accepts connections, at first or after `sever`."""
         self._server = await asyncio.start_server(self._forward, "127.0.0.1", self.port)
 
-    async def drop(self) -> None:
-        """Ends every connection in the middle of what it carries; new ones are accepted."""
+    async def reset_connections(self) -> None:
+        """Ends every connection at once, in the middle of what it transmits, and accepts new ones."""
         for writer in self._writers:
             writer.transport.abort()
         self._writers.clear()
 
-    async def cut(self) -> None:
+    async def sever(self) -> None:
         """Ends every connection and refuses new ones."""
         if self._server is not None:
             self._server.close()
-        await self.drop()
+        await self.reset_connections()
 
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            far_reader, far_writer = await asyncio.open_connection(*self._target)
+            target_reader, target_writer = await asyncio.open_connection(*self._target)
         except OSError:
             writer.transport.abort()
             return
-        ends = {writer, far_writer}
-        self._writers |= ends
-        await asyncio.gather(self._pump(reader, far_writer), self._pump(far_reader, writer), return_exceptions=True)
-        self._writers -= ends
+        writers = {writer, target_writer}
+        self._writers |= writers
+        await asyncio.gather(
+            self._copy(reader, target_writer), self._copy(target_reader, writer), return_exceptions=True
+        )
+        self._writers -= writers
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while chunk := await reader.read(65536):
                 if self.delay:
-                    await asyncio.sleep(random.uniform(0, self.delay))  # noqa: S311 - no secret
+                    await asyncio.sleep(random.uniform(0, self.delay))  # noqa: S311 - not a secret
                 writer.write(chunk)
                 await writer.drain()
         finally:
             writer.close()
-
-
-@asynccontextmanager
-async def fault_proxy(host: str, port: int) -> AsyncIterator[FaultProxy]:
-    line = FaultProxy(host, port)
-    await line.mend()
-    try:
-        yield line
-    finally:
-        await line.cut()

@@ -1,4 +1,4 @@
-"""Fakes of neighbours at the gRPC boundary."""
+"""Fakes of other services at the gRPC boundary."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -10,7 +10,7 @@ from chassis_testing.tokens import TokenIssuer
 
 
 class FakeUserService(user_pb2_grpc.UserServiceServicer):
-    """The user service at its gRPC boundary: one key, and users that are called by their number."""
+    """A fake of the user service: it has one signing key, and every user exists, with a name made of the user's id."""
 
     def __init__(self, issuer: TokenIssuer) -> None:
         self._issuer = issuer
@@ -37,7 +37,7 @@ class FakeUserService(user_pb2_grpc.UserServiceServicer):
 
 @asynccontextmanager
 async def grpc_server(*registrations: Callable[[aio.Server], None]) -> AsyncIterator[str]:
-    """A real gRPC server for fakes of neighbours; gives its address."""
+    """Runs a real gRPC server for fakes of other services, and gives its address."""
     server = aio.server()
     for register in registrations:
         register(server)

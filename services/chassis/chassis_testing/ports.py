@@ -1,4 +1,4 @@
-"""Free TCP ports for the servers of a test run."""
+"""Free TCP ports for the servers of a test run. Processes that run side by side never get the same one."""
 
 import fcntl
 import os
@@ -8,26 +8,27 @@ import tempfile
 from pathlib import Path
 
 _PORTS = range(20_000, 30_000)
-"""Below what the kernel gives to outgoing connections, so that a server which is down for a moment finds its port free again."""
-_claims: list[int] = []
+"""The ports below those of outgoing connections, so that a server which restarts finds its port free again."""
+_locks: list[int] = []
+"""Open file descriptors. Each locks the file of one port until the process ends."""
 
 
 def free_port() -> int:
-    """A port of this machine that nobody listens on, and that nobody else is given here before this process ends."""
-    claims = Path(tempfile.gettempdir()) / "ecommerce-test-ports"
-    claims.mkdir(exist_ok=True)
+    """Returns a port that no process of this machine listens on, and that no one else gets until this process ends."""
+    folder = Path(tempfile.gettempdir()) / "ecommerce-test-ports"
+    folder.mkdir(exist_ok=True)
     while True:
-        port = random.choice(_PORTS)  # noqa: S311 - no secret
-        claim = os.open(claims / str(port), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o666)
-        if _is_granted(claim) and _is_free(port):
-            _claims.append(claim)
+        port = random.choice(_PORTS)  # noqa: S311 - not a secret
+        lock = os.open(folder / str(port), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o666)
+        if _is_acquired(lock) and _is_free(port):
+            _locks.append(lock)
             return port
-        os.close(claim)
+        os.close(lock)
 
 
-def _is_granted(claim: int) -> bool:
+def _is_acquired(lock: int) -> bool:
     try:
-        fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True

@@ -1,4 +1,4 @@
-"""Access tokens that a test signs with a key of its own."""
+"""Access tokens, which a test signs with its own key."""
 
 import json
 import time
@@ -10,13 +10,14 @@ from jwt.algorithms import OKPAlgorithm
 
 
 class TokenIssuer:
-    """Signs access tokens as the user service would, with a key of the test's own."""
+    """Signs access tokens as the user service does, with a new key."""
 
     def __init__(self, kid: str = "test") -> None:
         self._key = Ed25519PrivateKey.generate()
         self._kid = kid
 
     def jwks(self) -> str:
+        """Returns the JSON Web Key Set with the public key."""
         public = OKPAlgorithm.to_jwk(self._key.public_key(), as_dict=True)
         return json.dumps({"keys": [{**public, "kid": self._kid, "alg": ALGORITHM, "use": "sig"}]})
 

@@ -1,1 +1,1 @@
-"""The one entry: routing, authentication, documentation of everything."""
+"""The entry point of the shop: routing, authentication, rate limits, and the merged API documentation."""

@@ -1,1 +1,1 @@
-"""Stock and its reservations."""
+"""The inventory service: stock, its ledger and the reservations of orders."""

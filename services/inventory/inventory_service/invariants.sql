@@ -1,7 +1,7 @@
--- What must always be true of stock. Each query gives the rows that break its promise.
+-- The invariants of stock. Each query returns the rows that violate its invariant.
 
 -- invariant: stock_is_never_oversold
--- No more is reserved than there is, and nothing is below zero.
+-- No more units are reserved than are on hand, and no number is below zero.
 SELECT product_id, on_hand, reserved FROM stock WHERE reserved < 0 OR on_hand < reserved;
 
 -- invariant: reserved_is_what_open_reservations_hold
@@ -17,14 +17,14 @@ LEFT JOIN (
 WHERE stock.reserved <> coalesce(held.quantity, 0);
 
 -- invariant: stock_is_the_sum_of_its_movements
--- What came less what went is what is there.
+-- The stock on hand is the units that came minus the units that left.
 SELECT product_id, stock.on_hand, coalesce(moved.delta, 0) AS moved
 FROM stock
 LEFT JOIN (SELECT product_id, sum(delta) AS delta FROM movements GROUP BY product_id) AS moved USING (product_id)
 WHERE stock.on_hand <> coalesce(moved.delta, 0);
 
 -- invariant: each_movement_follows_the_one_before
--- A movement leaves what the one before it left, and its delta.
+-- The stock after a movement is the stock after the movement before it, plus its delta.
 SELECT id, product_id, delta, on_hand, on_hand_before
 FROM (
     SELECT *, coalesce(lag(on_hand) OVER (PARTITION BY product_id ORDER BY id), 0) AS on_hand_before FROM movements
@@ -32,7 +32,7 @@ FROM (
 WHERE on_hand <> on_hand_before + delta;
 
 -- invariant: committed_lines_are_sold_once
--- Each line of a committed reservation has its one sale in the ledger, and none of it came back.
+-- Each line of a committed reservation has exactly one movement in the ledger, its sale, and none of it came back.
 SELECT order_id, product_id, quantity, count(movements.id) AS movements, sum(delta) AS delta
 FROM reservations
 JOIN reservation_lines USING (order_id)
@@ -42,7 +42,7 @@ GROUP BY order_id, product_id, quantity
 HAVING count(movements.id) <> 1 OR sum(delta) <> -quantity;
 
 -- invariant: only_committed_orders_keep_units
--- Whatever an order took that is not committed is back.
+-- All units that an order took are back on hand unless its reservation is committed.
 SELECT order_id, movements.product_id, status, sum(delta) AS delta
 FROM movements LEFT JOIN reservations USING (order_id)
 WHERE order_id IS NOT NULL AND status IS DISTINCT FROM 'committed'
@@ -53,5 +53,5 @@ HAVING sum(delta) <> 0;
 SELECT order_id, status FROM reservations WHERE is_cancelled AND status IN ('pending', 'committed');
 
 -- invariant: lapsed_holds_are_given_back
--- Within five minutes: sooner by far, unless this service is down.
+-- No pending reservation is overdue by more than five minutes. Expiry takes seconds unless this service is down.
 SELECT order_id, held_until FROM reservations WHERE status = 'pending' AND held_until < now() - interval '5 minutes';

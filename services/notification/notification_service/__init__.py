@@ -1,1 +1,1 @@
-"""E-mail, SMS, templates, delivery history."""
+"""Sends mails and SMS from templates, and keeps the history of their delivery."""

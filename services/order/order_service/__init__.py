@@ -1,1 +1,1 @@
-"""Orders and their state machine."""
+"""The order service: orders and their state machine, shopping carts, address books and sales reports."""

@@ -14,17 +14,17 @@ from chassis.types.ids import uuid7
 from order_service.clients.inventory import GrpcInventory
 from order_service.clients.products import GrpcProducts
 from order_service.domain.carts import CartToken
-from order_service.handlers import addresses, analytics, carts, orders
-from order_service.handlers.callers import Callers
-from order_service.handlers.events import effects
+from order_service.handlers.consumers import event_handlers
+from order_service.handlers.dependencies import CallerDependencies
 from order_service.handlers.grpc import OrderServicer
+from order_service.handlers.http import addresses, analytics, carts, orders
 from order_service.handlers.problems import PROBLEMS
-from order_service.service.addresses import AddressBooks
-from order_service.service.carts import Carts
-from order_service.service.journal import Journal
-from order_service.service.orders import Ordering
-from order_service.service.placing import Placing, Terms
-from order_service.service.sales import Sales
+from order_service.service.addresses import AddressService
+from order_service.service.carts import CartService
+from order_service.service.orders import OrderService
+from order_service.service.placement import OrderPlacement, PlacementPolicy
+from order_service.service.published_events import OrderEvents
+from order_service.service.sales import SalesReports
 from order_service.settings import Settings
 
 SCHEMA = "0003"
@@ -33,50 +33,48 @@ _HOUR = 3600.0
 
 async def build(settings: Settings) -> Service:
     backend = Backend("order", settings, SCHEMA)
-    database, outbox = backend.database, backend.outbox
+    database = backend.database
     users, product_channel, inventory_channel = (
         open_channel(address) for address in (settings.user_grpc, settings.product_grpc, settings.inventory_grpc)
     )
-    products, inventory = (
-        GrpcProducts(product_channel),
-        GrpcInventory(inventory_channel, settings.look_deadline_seconds),
-    )
+    products = GrpcProducts(product_channel)
+    inventory = GrpcInventory(inventory_channel, settings.look_deadline_seconds)
 
-    journal = Journal(outbox, uuid7)
-    placing = Placing(database, journal, products, inventory, _terms(settings), backend.now, uuid7)
-    ordering = Ordering(database, journal, backend.now)
-    shopping = Carts(database, products, inventory, backend.now, uuid7, _new_token)
-    sales = Sales(database, backend.now)
-    books = AddressBooks(database, backend.now, uuid7)
+    events = OrderEvents(backend.outbox, uuid7)
+    placement = OrderPlacement(database, events, products, inventory, _policy(settings), backend.now, uuid7)
+    order_service = OrderService(database, events, backend.now)
+    cart_service = CartService(database, products, inventory, backend.now, uuid7, _new_cart_token)
+    address_service = AddressService(database, backend.now, uuid7)
+    reports = SalesReports(database, backend.now)
 
     auth = Authenticator(TokenVerifier(fetch_keys_from(users)))
-    callers = Callers(auth, shopping)
+    callers = CallerDependencies(auth, cart_service)
     ready = Readiness(database.is_ready)
     routers = [
-        orders.routes(placing, ordering, callers, auth),
-        carts.routes(shopping, callers),
-        addresses.routes(books, callers),
-        analytics.routes(sales, auth),
+        orders.routes(placement, order_service, callers, auth),
+        carts.routes(cart_service, callers),
+        addresses.routes(address_service, callers),
+        analytics.routes(reports, auth),
     ]
     return Service(
         http=create_app("Orders", settings.service_version, routers, PROBLEMS, ready),
         ready=ready,
-        rpc=GrpcServer(settings.grpc_port, PROBLEMS, [OrderServicer(ordering).register]),
+        rpc=GrpcServer(settings.grpc_port, PROBLEMS, [OrderServicer(order_service).register]),
         background={
-            **backend.loops(effects(ordering, sales), prunes_idempotency_keys=True),
-            "expiry": repeat_every(settings.expiry_sweep_seconds, ordering.expire),
-            "carts": repeat_every(_HOUR, shopping.forget_untouched),
+            **backend.loops(event_handlers(order_service, reports), prunes_idempotency_keys=True),
+            "expiry": repeat_every(settings.expiry_sweep_seconds, order_service.expire_unpaid),
+            "carts": repeat_every(_HOUR, cart_service.prune_guest_carts),
         },
         closers=(users.close, product_channel.close, inventory_channel.close, backend.close),
     )
 
 
-def _terms(settings: Settings) -> Terms:
-    hold, payable = settings.reservation_hold_seconds, settings.order_ttl_seconds
-    return Terms(timedelta(seconds=hold), timedelta(seconds=payable), settings.tariff)
+def _policy(settings: Settings) -> PlacementPolicy:
+    hold, ttl = settings.reservation_hold_seconds, settings.order_ttl_seconds
+    return PlacementPolicy(timedelta(seconds=hold), timedelta(seconds=ttl), settings.pricing)
 
 
-def _new_token() -> CartToken:
+def _new_cart_token() -> CartToken:
     return CartToken(secrets.token_urlsafe(32))
 
 

@@ -1,14 +1,14 @@
--- What must always be true of the books of orders. Each query gives the rows that break its promise.
+-- The invariants of the order database. Each query returns the rows that violate its invariant.
 
 -- invariant: order_total_is_its_parts
--- What an order costs is what its items, shipping and tax come to.
+-- An order's total is the sum of its items, shipping and tax.
 SELECT o.id AS order_id, o.total_amount, coalesce(sum(i.quantity * i.unit_amount), 0) AS items
 FROM orders o LEFT JOIN order_items i ON i.order_id = o.id
 GROUP BY o.id
 HAVING o.total_amount <> coalesce(sum(i.quantity * i.unit_amount), 0) + o.shipping_amount + o.tax_amount;
 
 -- invariant: confirmed_order_is_paid
--- Whoever has an order confirmed has paid what it costs, no more and no less.
+-- A confirmed order is paid in full, no more and no less.
 SELECT o.id AS order_id, o.status, o.total_amount, coalesce(sum(p.amount), 0) AS paid
 FROM orders o LEFT JOIN payments p ON p.order_id = o.id
 WHERE o.status IN ('confirmed', 'processing', 'shipped', 'delivered')
@@ -16,7 +16,7 @@ GROUP BY o.id
 HAVING coalesce(sum(p.amount), 0) <> o.total_amount;
 
 -- invariant: history_ends_with_status
--- An order's history begins with pending, and its last line is what the order is.
+-- An order's history begins with pending and ends with the order's status.
 SELECT o.id AS order_id, o.status, h.statuses
 FROM orders o
 LEFT JOIN (
@@ -25,7 +25,7 @@ LEFT JOIN (
 WHERE h.statuses IS NULL OR h.statuses[1] <> 'pending' OR h.statuses[cardinality(h.statuses)] <> o.status;
 
 -- invariant: history_follows_the_states
--- Each step of an order is one that the state machine knows.
+-- Each status change of an order is one that the state machine allows.
 SELECT h.order_id, h.previous, h.status
 FROM (
     SELECT order_id, status, lag(status) OVER (PARTITION BY order_id ORDER BY position) AS previous FROM order_history
@@ -38,26 +38,26 @@ WHERE h.previous IS NOT NULL
   AND NOT ((h.previous, h.status) = ('processing', 'cancelled') AND o.cancel_reason = 'out_of_stock');
 
 -- invariant: cancelled_order_has_a_reason
--- An order that is cancelled says why, and no other does.
+-- A cancelled order has a reason, and no other order has one.
 SELECT id AS order_id, status, cancel_reason
 FROM orders
 WHERE (status = 'cancelled') <> (cancel_reason IS NOT NULL);
 
 -- invariant: pending_order_is_not_past_its_expiry
--- An order that nobody paid is cancelled when its time is over; five minutes are what a sweep may be late.
+-- An unpaid order is cancelled when it expires; the sweep that does it may be five minutes late.
 SELECT id AS order_id, expires_at
 FROM orders
 WHERE status = 'pending' AND expires_at < now() - interval '5 minutes';
 
 -- invariant: refunds_are_within_payments
--- Nobody gets back more than they paid. A refund may be heard of before its payment, but not for long.
+-- A payment's refunds are not larger than the payment. A refund may be received up to 15 minutes before its payment.
 SELECT r.payment_id, p.amount AS paid, sum(r.amount) AS refunded
 FROM refunds r LEFT JOIN payments p ON p.id = r.payment_id
 GROUP BY r.payment_id, p.amount
 HAVING sum(r.amount) > p.amount OR (p.amount IS NULL AND max(r.refunded_at) < now() - interval '15 minutes');
 
 -- invariant: sales_agree_with_orders
--- What the sales figures hold of an order is what it cost, and there are none of an order that was never confirmed.
+-- The recorded sales of an order add up to its total, and an order that was never confirmed has none.
 SELECT s.order_id, o.total_amount, sum(s.amount) AS sold
 FROM sales s LEFT JOIN orders o ON o.id = s.order_id
 GROUP BY s.order_id, o.total_amount
@@ -65,14 +65,14 @@ HAVING o.total_amount IS DISTINCT FROM sum(s.amount)
     OR NOT EXISTS (SELECT FROM order_history h WHERE h.order_id = s.order_id AND h.status = 'confirmed');
 
 -- invariant: confirmed_orders_are_in_the_sales
--- Every order that was confirmed is in the sales figures, fifteen minutes later at most.
+-- The sale of a confirmed order is recorded at most fifteen minutes after the confirmation.
 SELECT h.order_id, h.at AS confirmed_at
 FROM order_history h
 WHERE h.status = 'confirmed' AND h.at < now() - interval '15 minutes'
   AND NOT EXISTS (SELECT FROM sales s WHERE s.order_id = h.order_id);
 
 -- invariant: erased_buyer_left_no_address
--- Of somebody who was erased there is no cart, no address book, and no address in an order that has come to its end.
+-- An erased buyer has no cart, no address book, and no address in an order that is finished.
 SELECT b.id AS buyer_id
 FROM buyers b
 WHERE b.erased_at IS NOT NULL

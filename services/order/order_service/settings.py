@@ -1,4 +1,4 @@
-"""What this service reads from its environment."""
+"""The settings that this service reads from its environment."""
 
 from collections.abc import Mapping
 from typing import Annotated
@@ -6,44 +6,50 @@ from typing import Annotated
 from chassis.settings import Address, BackendSettings
 from pydantic import BaseModel, ConfigDict, Field, Json
 
-from order_service.domain.charges import BASIS_POINTS, FlatRate, FlatRates, PercentageByCountry, Tariff
+from order_service.domain.pricing import BASIS_POINTS, FlatRate, FlatRates, PercentageByCountry, PricingRules
 
 _Currency = Annotated[str, Field(pattern="^[A-Z]{3}$")]
 _Country = Annotated[str, Field(pattern="^[A-Z]{2}$")]
 _Amount = Annotated[int, Field(ge=0, le=1_000_000_000_00)]
+_BasisPoints = Annotated[int, Field(ge=0, le=BASIS_POINTS)]
 
 
 class ShippingRate(BaseModel):
-    """Minor units of its currency."""
+    """The shipping rate of one currency, in its minor units."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     amount: _Amount
-    free_from: _Amount | None = None
+    """What shipping an order costs."""
+    free_from: Annotated[_Amount | None, Field(alias="freeFrom")] = None
+    """The subtotal from which shipping is free; by default it never is."""
 
 
 class Settings(BackendSettings):
+    """The settings of the order service."""
+
     user_grpc: Address
+    """The user service as host:port; its public keys verify access tokens."""
     product_grpc: Address
+    """The product service as host:port; it gives names and prices."""
     inventory_grpc: Address
+    """The inventory service as host:port; it reserves stock."""
     reservation_hold_seconds: Annotated[float, Field(gt=0, le=600)] = 60.0
-    """How long stock is set aside for an order that is being placed; a crash in between holds it no longer than this."""
+    """How long stock is reserved for an order that is being placed, in seconds; after a crash it is free that soon."""
     order_ttl_seconds: Annotated[float, Field(gt=0, le=30 * 86_400)] = 1800.0
-    """How long an order may stay unpaid."""
+    """How long an order may stay unpaid before it is cancelled, in seconds."""
     expiry_sweep_seconds: float = 1.0
-    """How often unpaid orders whose time is over are looked for."""
+    """Seconds between two searches for unpaid orders to cancel."""
     look_deadline_seconds: Annotated[float, Field(gt=0)] = 0.5
-    """How long showing a cart waits for what is in stock; without it the cart is shown all the same."""
+    """How long getting a cart waits for inventory, in seconds; then the cart is returned without availability."""
     shipping_rates: Json[Mapping[_Currency, ShippingRate]] = Field(default_factory=dict)
-    """JSON, by currency, like {"USD": {"amount": 499, "free_from": 5000}}; free where it says nothing."""
-    tax_basis_points: Json[Mapping[_Country, Annotated[int, Field(ge=0, le=BASIS_POINTS)]]] = Field(
-        default_factory=dict
-    )
-    """JSON, by country, like {"DE": 1900}: hundredths of a percent of goods and shipping; none where it says nothing."""
+    """Shipping rates by currency: JSON like {"USD": {"amount": 499, "freeFrom": 5000}}; free in other currencies."""
+    tax_basis_points: Json[Mapping[_Country, _BasisPoints]] = Field(default_factory=dict)
+    """Tax on goods and shipping by country in hundredths of a percent: JSON like {"DE": 1900}; none elsewhere."""
     home_country: _Country | None = None
-    """Where an order without an address is taxed."""
+    """The country in which an order without an address is taxed; by default such an order is not taxed."""
 
     @property
-    def tariff(self) -> Tariff:
+    def pricing(self) -> PricingRules:
         rates = {currency: FlatRate(rate.amount, rate.free_from) for currency, rate in self.shipping_rates.items()}
-        return Tariff(FlatRates(rates), PercentageByCountry(self.tax_basis_points, self.home_country))
+        return PricingRules(FlatRates(rates), PercentageByCountry(self.tax_basis_points, self.home_country))

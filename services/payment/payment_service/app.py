@@ -3,7 +3,6 @@
 import random
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import Annotated, Literal
 
 from chassis.grpc.client import open_channel
 from chassis.grpc.server import GrpcServer
@@ -11,85 +10,72 @@ from chassis.http.app import Readiness, create_app
 from chassis.http.authentication import Authenticator, TokenVerifier, fetch_keys_from
 from chassis.runtime.backend import Backend
 from chassis.runtime.process import Program, Service, repeat_every
-from chassis.settings import Address, BackendSettings, HttpUrl
 from chassis.types.ids import uuid7
-from pydantic import Field, ValidationInfo, field_validator
-from pydantic_core import PydanticCustomError
 
 from payment_service.clients.orders import GrpcOrders
 from payment_service.clients.provider import Provider
 from payment_service.clients.simulated import SimulatedProvider
-from payment_service.clients.webhooks import StripeWebhooks
-from payment_service.handlers.events import effects
-from payment_service.handlers.http import method_routes, routes, webhook_routes
+from payment_service.clients.webhooks import StripeWebhookParser
+from payment_service.handlers.consumers import event_handlers
+from payment_service.handlers.http import payment_methods, payments, webhooks
 from payment_service.handlers.problems import PROBLEMS
-from payment_service.service.paying import Paying
-from payment_service.service.refunding import Refunding
-from payment_service.service.settling import Settlement, Tools
-from payment_service.service.sweeping import Sweeper
-from payment_service.service.wallets import Wallets
-from payment_service.service.webhooks import Webhooks
+from payment_service.service.checkout import CheckoutService
+from payment_service.service.order_cancellation import OrderCancellation
+from payment_service.service.payment_methods import PaymentMethodService
+from payment_service.service.payment_reconciler import PaymentReconciler
+from payment_service.service.payments import PaymentQueries
+from payment_service.service.published_events import PublishedEvents
+from payment_service.service.refund_reconciler import RefundReconciler
+from payment_service.service.refunds import RefundService
+from payment_service.service.sweeper import PaymentSweeper
+from payment_service.service.webhooks import WebhookService
+from payment_service.settings import Settings
 
 SCHEMA = "0001"
-_HOUR = 3600.0
-
-
-class Settings(BackendSettings):
-    user_grpc: Address
-    order_grpc: Address
-    payment_provider: Literal["simulated", "stripe"]
-    """`simulated` moves no money: for development and demonstration."""
-    stripe_secret_key: Annotated[str | None, Field(repr=False, validate_default=True)] = None
-    stripe_webhook_secret: Annotated[str | None, Field(repr=False, validate_default=True)] = None
-    stripe_api_base: HttpUrl | None = None
-    stripe_webhook_tolerance_seconds: Annotated[int, Field(ge=1, le=3600)] = 300
-    provider_deadline_seconds: Annotated[float, Field(gt=0, le=60)] = 10.0
-    """How long a call of the provider may take, its repetitions included."""
-    sweep_seconds: Annotated[float, Field(gt=0, le=60)] = 1.0
-    """How often what is due is looked for."""
-    sweep_patience_seconds: Annotated[float, Field(gt=0, le=3600)] = 15.0
-    """How long a request may work on a payment or refund by itself; longer than the provider's deadline."""
-
-    @field_validator("stripe_secret_key", "stripe_webhook_secret")
-    @classmethod
-    def _stripe_needs_it(cls, value: str | None, info: ValidationInfo) -> str | None:
-        if value is None and info.data.get("payment_provider") == "stripe":
-            raise PydanticCustomError("missing", "needed where PAYMENT_PROVIDER is stripe")
-        return value
+_WEBHOOK_PRUNE_SECONDS = 3600.0
 
 
 async def build(settings: Settings) -> Service:
     backend = Backend("payment", settings, SCHEMA)
-    database, outbox = backend.database, backend.outbox
+    database, now = backend.database, backend.now
     users, orders = open_channel(settings.user_grpc), open_channel(settings.order_grpc)
     provider, close_provider = _provider(settings, backend)
-    patience = timedelta(seconds=settings.sweep_patience_seconds)
-    tools = Tools(database, outbox, provider, backend.now, uuid7, patience)
-    settlement, wallets = Settlement(tools), Wallets(tools)
-    paying, refunding = Paying(tools, settlement, GrpcOrders(orders)), Refunding(tools, settlement)
-    webhooks = Webhooks(
-        tools, StripeWebhooks(settings.stripe_webhook_secret, settings.stripe_webhook_tolerance_seconds)
-    )
-    sweeper = Sweeper(tools, settlement, wallets, random.random)
+    sweep_after = timedelta(seconds=settings.sweep_after_seconds)
+
+    events = PublishedEvents(backend.outbox, uuid7)
+    refund_reconciler = RefundReconciler(database, provider, events, now, uuid7, sweep_after)
+    reconciler = PaymentReconciler(database, provider, events, refund_reconciler, now)
+    checkout = CheckoutService(database, GrpcOrders(orders), reconciler, now, uuid7, sweep_after)
+    queries = PaymentQueries(database, provider)
+    refunds = RefundService(database, refund_reconciler, now, uuid7, sweep_after)
+    methods = PaymentMethodService(database, provider, now, uuid7, sweep_after)
+    parser = StripeWebhookParser(settings.stripe_webhook_secret, settings.stripe_webhook_tolerance_seconds)
+    webhook_service = WebhookService(database, parser, now)
+    cancellation = OrderCancellation(refund_reconciler, now)
+    sweeper = PaymentSweeper(database, reconciler, refund_reconciler, methods, now, random.random)
+
     auth = Authenticator(TokenVerifier(fetch_keys_from(users)))
     ready = Readiness(database.is_ready)
-    routers = [routes(paying, refunding, auth), method_routes(wallets, auth), webhook_routes(webhooks)]
-
+    routers = [
+        payments.routes(checkout, queries, refunds, auth),
+        payment_methods.routes(methods, auth),
+        webhooks.routes(webhook_service),
+    ]
     return Service(
         http=create_app("Payments", settings.service_version, routers, PROBLEMS, ready),
         ready=ready,
         rpc=GrpcServer(settings.grpc_port, PROBLEMS, []),
         background={
-            **backend.loops(effects(settlement, wallets), prunes_idempotency_keys=True),
+            **backend.loops(event_handlers(cancellation, methods), prunes_idempotency_keys=True),
             "sweeper": repeat_every(settings.sweep_seconds, sweeper.sweep),
-            "webhooks": repeat_every(_HOUR, webhooks.forget),
+            "webhooks": repeat_every(_WEBHOOK_PRUNE_SECONDS, webhook_service.prune),
         },
         closers=(users.close, orders.close, close_provider, backend.close),
     )
 
 
 def _provider(settings: Settings, backend: Backend) -> tuple[Provider, Callable[[], Awaitable[None]]]:
-    """Stripe's library is imported by those alone who use it: it costs memory."""
+    """Builds the provider's adapter. Stripe's library is imported only if it is used, since it costs memory."""
     if settings.payment_provider == "stripe":
         from payment_service.clients.stripe import StripeProvider
 

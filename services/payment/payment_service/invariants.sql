@@ -1,26 +1,27 @@
--- What must always be true of payments. Each query returns what breaks it.
+-- The invariants of payments. Each query returns the rows that violate one.
 
 -- invariant: refunds_within_captured
--- No more goes back than was captured.
-SELECT id, captured, refunded, refunding FROM payments WHERE refunded + refunding > captured OR refunded < 0 OR refunding < 0;
+-- No more is refunded than was captured.
+SELECT id, captured, refunded, refunding FROM payments
+WHERE refunded + refunding > captured OR refunded < 0 OR refunding < 0;
 
 -- invariant: one_live_payment_per_order
 -- An order is never charged twice.
 SELECT order_id, count(*) AS live FROM payments WHERE status <> 'failed' GROUP BY order_id HAVING count(*) > 1;
 
 -- invariant: completed_is_captured
--- A completed payment has captured just its amount, any other nothing.
+-- A completed payment has captured exactly its amount, any other payment nothing.
 SELECT id, status, amount, captured FROM payments
 WHERE captured <> CASE WHEN status IN ('completed', 'partially_refunded', 'refunded') THEN amount ELSE 0 END;
 
 -- invariant: status_tells_what_was_refunded
--- A payment is refunded when all went back, partially when some did.
+-- A payment is refunded if all of it was refunded, and partially refunded if a part was.
 SELECT id, status, captured, refunded FROM payments
 WHERE (status = 'refunded') <> (captured > 0 AND refunded = captured)
    OR (status = 'partially_refunded') <> (refunded > 0 AND refunded < captured);
 
 -- invariant: refunds_sum_up
--- What a payment says it gave back, or is giving back, is the sum of its refunds.
+-- What a payment has refunded, and is refunding, is the sum of its refunds.
 SELECT p.id, p.refunded, p.refunding, r.succeeded, r.pending
 FROM payments p
 JOIN (
@@ -35,18 +36,19 @@ SELECT id, refunded, refunding, 0, 0 FROM payments p
 WHERE refunded + refunding > 0 AND NOT EXISTS (SELECT FROM refunds WHERE payment_id = p.id);
 
 -- invariant: refunds_in_the_currency_of_their_payment
--- Money goes back in the currency in which it came.
+-- A refund has the currency of its payment.
 SELECT r.id, r.currency, p.currency AS paid_in FROM refunds r JOIN payments p ON p.id = r.payment_id
 WHERE r.currency <> p.currency;
 
 -- invariant: cancelled_orders_are_refunded
--- Ten minutes after an order was cancelled, nothing that was paid for it is still here. Where the provider refuses to give it back,
--- that is tried again, which changes the payment: what counts is when it was first tried.
+-- Ten minutes after an order was cancelled, all that was paid for it is refunded. A refund that the provider refuses is tried
+-- again, which updates the payment: so the time of the first attempt counts.
 SELECT p.id, p.order_id, p.captured, p.refunded, o.cancelled_at
 FROM payments p JOIN orders o ON o.id = p.order_id
 WHERE o.cancelled_at < now() - interval '10 minutes'
-  AND COALESCE((SELECT min(r.created_at) FROM refunds r WHERE r.payment_id = p.id AND r.reason = 'order_cancelled'), p.updated_at)
-      < now() - interval '10 minutes'
+  AND COALESCE(
+          (SELECT min(r.created_at) FROM refunds r WHERE r.payment_id = p.id AND r.reason = 'order_cancelled'), p.updated_at
+      ) < now() - interval '10 minutes'
   AND p.captured > p.refunded;
 
 -- invariant: cancelled_orders_are_not_charged
@@ -56,11 +58,11 @@ FROM payments p JOIN orders o ON o.id = p.order_id
 WHERE o.cancelled_at < now() - interval '10 minutes' AND p.status IN ('pending', 'processing');
 
 -- invariant: open_payments_are_watched
--- What the provider may still change is looked at again.
+-- Every payment that the provider may still change is scheduled for a check.
 SELECT id, status, next_check_at FROM payments
 WHERE status IN ('pending', 'processing') AND (next_check_at IS NULL OR next_check_at < now() - interval '10 minutes');
 
 -- invariant: pending_refunds_are_watched
--- A refund on its way is looked at again.
+-- Every pending refund is scheduled for a check.
 SELECT id, payment_id, next_check_at FROM refunds
 WHERE status = 'pending' AND (next_check_at IS NULL OR next_check_at < now() - interval '10 minutes');

@@ -1,1 +1,1 @@
-"""The catalogue: categories, products, and the product page."""
+"""The product catalogue: categories, products, search, and the product page."""

@@ -1,7 +1,6 @@
 """The composition root: builds the whole service by hand."""
 
 import time
-from typing import Annotated
 from uuid import uuid4
 
 from chassis.grpc.client import open_channel
@@ -10,73 +9,66 @@ from chassis.http.app import Readiness, create_app
 from chassis.http.authentication import Authenticator, TokenVerifier, fetch_keys_from
 from chassis.runtime.backend import Backend
 from chassis.runtime.process import Program, Service, repeat_every
-from chassis.settings import Address, BackendSettings, RedisUrl
 from chassis.types.ids import uuid7
-from pydantic import Field
 
-from product_service.clients.neighbours import Neighbours
-from product_service.handlers.events import effects
+from product_service.clients.inventory import GrpcInventory
+from product_service.clients.reviews import GrpcReviews
+from product_service.clients.users import GrpcUsers
+from product_service.handlers.consumers import event_handlers
 from product_service.handlers.grpc import ProductServicer
-from product_service.handlers.http import category_routes, finding_routes, product_routes
+from product_service.handlers.http import categories, products, recommendations, search
 from product_service.handlers.problems import PROBLEMS
 from product_service.repository.cache import ProductCache, connect
-from product_service.service.categories import Categories
-from product_service.service.details import ProductPages
-from product_service.service.products import Products
-from product_service.service.recommendations import Recommending
-from product_service.service.search import Finding
-from product_service.service.sellers import Sellers
+from product_service.service.categories import CategoryService
+from product_service.service.details import ProductDetailsService
+from product_service.service.products import ProductService
+from product_service.service.published_events import PublishedEvents
+from product_service.service.recommendations import RecommendationService
+from product_service.service.search import SearchService
+from product_service.service.sellers import SellerService
+from product_service.settings import Settings
 
 SCHEMA = "0003"
 
 
-class Settings(BackendSettings):
-    user_grpc: Address
-    redis_url: RedisUrl
-    inventory_grpc: Address
-    review_grpc: Address
-    part_deadline_seconds: Annotated[float, Field(gt=0)] = 0.5
-    """How long a product page waits for a part that a neighbour has; without it the page is given all the same."""
-    cache_deadline_seconds: Annotated[float, Field(gt=0)] = 0.1
-    """How long Redis may take for one command before the database is read instead."""
-    cache_catch_up_seconds: float = 0.5
-    """How often deletions that Redis did not confirm are repeated."""
-    withdrawal_sweep_seconds: float = 1.0
-    """How often products of sellers whose accounts were erased are looked for."""
-    words_sweep_seconds: float = 86_400.0
-    """How often words are looked for that no product has any more."""
-
-
 async def build(settings: Settings) -> Service:
     backend = Backend("product", settings, SCHEMA)
-    database, outbox = backend.database, backend.outbox
+    database = backend.database
     cache = ProductCache(
         connect(settings.redis_url), settings.tenant, settings.cache_deadline_seconds, uuid4, time.monotonic
     )
     users, inventory, reviews = (
         open_channel(address) for address in (settings.user_grpc, settings.inventory_grpc, settings.review_grpc)
     )
-    products = Products(database, outbox, cache, backend.now, uuid7)
-    sellers = Sellers(database, products, backend.now)
-    pages = ProductPages(products, Neighbours(users, inventory, reviews, settings.part_deadline_seconds))
-    finding = Finding(database)
+    deadline = settings.part_deadline_seconds
+    events = PublishedEvents(backend.outbox, backend.now, uuid7)
+    product_service = ProductService(database, events, cache, backend.now)
+    seller_service = SellerService(database, events, product_service, backend.now)
+    search_service = SearchService(database)
+    details_service = ProductDetailsService(
+        product_service,
+        GrpcUsers(users, deadline),
+        GrpcInventory(inventory, deadline),
+        GrpcReviews(reviews, deadline),
+    )
     auth = Authenticator(TokenVerifier(fetch_keys_from(users)))
     routers = [
-        category_routes(Categories(database), auth),
-        finding_routes(finding, Recommending(database, products)),
-        product_routes(products, pages, auth),
+        categories.routes(CategoryService(database), auth),
+        search.routes(search_service),
+        recommendations.routes(RecommendationService(database, product_service)),
+        products.routes(product_service, details_service, auth),
     ]
     ready = Readiness(database.is_ready)
 
     return Service(
         http=create_app("Product", settings.service_version, routers, PROBLEMS, ready),
         ready=ready,
-        rpc=GrpcServer(settings.grpc_port, PROBLEMS, [ProductServicer(products).register]),
+        rpc=GrpcServer(settings.grpc_port, PROBLEMS, [ProductServicer(product_service).register]),
         background={
-            **backend.loops(effects(products, sellers)),
-            "cache": repeat_every(settings.cache_catch_up_seconds, cache.catch_up),
-            "withdrawal": repeat_every(settings.withdrawal_sweep_seconds, sellers.withdraw),
-            "words": repeat_every(settings.words_sweep_seconds, finding.forget_words),
+            **backend.loops(event_handlers(product_service, seller_service)),
+            "cache": repeat_every(settings.cache_catch_up_seconds, cache.retry_evictions),
+            "withdrawal": repeat_every(settings.withdrawal_sweep_seconds, seller_service.clean_up_erased_sellers),
+            "words": repeat_every(settings.words_sweep_seconds, search_service.prune_vocabulary),
         },
         closers=(users.close, inventory.close, reviews.close, cache.close, backend.close),
     )

@@ -1,1 +1,1 @@
-"""Reviews and ratings."""
+"""The review service: reviews of products, their moderation, helpful votes and ratings."""

@@ -1,21 +1,21 @@
--- What must always be true of users. Each query returns the rows that break it.
+-- The invariants of users. Each query returns the rows that break one.
 
 -- invariant: a_shop_keeps_an_admin
--- Once there was an admin, there is an active one. Along users_admins.
+-- A shop which has, or once had, an admin has an active one. Reads through users_admins.
 SELECT count(*) AS admins_once
 FROM users
 WHERE role = 'admin' OR was_admin
 HAVING count(*) > 0 AND NOT bool_or(role = 'admin' AND is_active);
 
 -- invariant: who_may_not_log_in_has_no_session
--- Deactivating and erasing end all sessions, and none is opened afterwards. Along users_inactive.
+-- Deactivation and erasure end all sessions, and none is opened afterwards. Reads through users_inactive.
 SELECT users.id AS user_id, sessions.id AS session_id
 FROM users
 JOIN sessions ON sessions.user_id = users.id
 WHERE NOT users.is_active AND sessions.expires_at > now();
 
 -- invariant: one_mail_request_is_open_for_each_purpose
--- A newer request takes the place of the one before.
+-- A newer request replaces the one before.
 SELECT user_id, purpose, count(*) AS open
 FROM mail_requests
 WHERE used_at IS NULL AND replaced_at IS NULL
@@ -23,21 +23,21 @@ GROUP BY user_id, purpose
 HAVING count(*) > 1;
 
 -- invariant: who_may_not_log_in_has_no_mail_request
--- No token sets the password or the address of an account that is deactivated or erased. Along users_inactive.
+-- No mail token may set the password or the address of a deactivated or erased account. Reads through users_inactive.
 SELECT users.id AS user_id, mail_requests.id AS request_id
 FROM users
 JOIN mail_requests ON mail_requests.user_id = users.id
 WHERE NOT users.is_active AND mail_requests.used_at IS NULL AND mail_requests.replaced_at IS NULL;
 
 -- invariant: an_address_belongs_to_one_account
--- Whatever its case. Along users_by_email.
+-- Addresses are compared without case. Reads through users_by_email.
 SELECT min(id) AS one_id, max(id) AS another_id
 FROM users
 GROUP BY lower(email)
 HAVING count(*) > 1;
 
 -- invariant: nothing_is_left_of_an_erased_user
--- The id remains, for what refers to it.
+-- Only the id remains, since other services refer to it.
 SELECT users.id AS user_id
 FROM users
 WHERE erased_at IS NOT NULL

@@ -1,1 +1,1 @@
-"""One PostgreSQL per service, and what every service stores in it."""
+"""The PostgreSQL database of a service, what every service stores in it, and the Redis client."""

@@ -1,6 +1,7 @@
-"""Idempotency keys (draft-ietf-httpapi-idempotency-key-header): one key of a caller stands for one resource, however often and
-however much at once a request is sent. What is made under a key gets its id from the claim, so that everything after it can be
-idempotent by that id.
+"""Idempotency keys (draft-ietf-httpapi-idempotency-key-header).
+
+A key of a caller stands for one resource, however many requests with it are sent, even at the same time. The resource
+gets its id from the claim of the key, so that each later step can be idempotent by that id.
 """
 
 import hashlib
@@ -20,41 +21,46 @@ from chassis.types.ids import UserId
 
 Key = NewType("Key", str)
 
+_keys = tables.idempotency_keys(MetaData())
+
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What a key stands for: the resource with this id, made from the request with this fingerprint."""
+    """The resource that a key stands for: its id, and the fingerprint of the request that created it."""
 
     resource_id: UUID
     fingerprint: str
 
     def resolve(self, held: "Claim") -> UUID:
-        """The id to go on with, where `held` is the claim that came first. Raises KeyReused."""
+        """Returns the id of the resource to use, where `held` is the first claim of the key.
+
+        Raises IdempotencyKeyReused.
+        """
         if held.fingerprint != self.fingerprint:
             raise IdempotencyKeyReused(
-                "this Idempotency-Key came with another request before: send a new key, or the first body again"
+                "this Idempotency-Key was sent with a different request before: send a new key, or the first body again"
             )
         return held.resource_id
 
 
 def fingerprint(request: object) -> str:
-    """Equal for requests that mean the same; `request` is what they mean, as JSON values."""
+    """Returns a hash of a request's meaning, given as JSON values.
+
+    Requests with the same meaning have the same hash.
+    """
     return hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
 
 
-_keys = tables.idempotency_keys(MetaData())
-
-
 class KeyRepository:
-    """Reads and writes within one transaction."""
+    """The idempotency keys of a service, within one transaction."""
 
     def __init__(self, transaction: AsyncConnection) -> None:
         self._transaction = transaction
 
     async def claim(self, owner_id: UserId, key: Key, claim: Claim, at: datetime) -> Claim:
-        """The claim that the key stands for: this one, or the one that came first. Its row is locked.
+        """Stores a claim unless the key has one already. Returns the first claim of the key, with its row locked.
 
-        The update changes nothing: it makes PostgreSQL return the row that was there, whoever has put it there meanwhile.
+        The update changes nothing. It makes PostgreSQL return an existing row, even one that was inserted concurrently.
         """
         new = insert(_keys).values(
             owner_id=owner_id, key=key, fingerprint=claim.fingerprint, resource_id=claim.resource_id, created_at=at
@@ -66,5 +72,5 @@ class KeyRepository:
         return Claim(row.resource_id, row.fingerprint)
 
     async def prune(self, before: datetime) -> None:
-        """Along idempotency_keys_by_age."""
+        """Deletes the keys that were created before a time, through the index idempotency_keys_by_age."""
         await self._transaction.execute(delete(_keys).where(_keys.c.created_at < before))

@@ -1,7 +1,7 @@
-"""What must always be true of a service's books, as SQL: each query returns the rows that break it, and none is the truth.
+"""Invariants: conditions that a service's data must always meet, as SQL queries for the rows that violate them.
 
-A service ships them as `<package>/invariants.sql`: statements that each follow a line `-- invariant: <name>`, with the promise in
-the comments below it. `broken` runs them; the process does so now and then and exports what it finds.
+A service ships them as `<package>/invariants.sql`: statements that each follow a line `-- invariant: <name>` and, in
+comments below it, a description. InvariantMonitor runs the queries periodically and exports how many rows they return.
 """
 
 import asyncio
@@ -18,39 +18,35 @@ from chassis.database.engine import Database
 from chassis.errors import DatabaseUnavailable
 from chassis.observability import logs
 
-VIOLATIONS = Gauge(
-    "business_invariant_violations", "Rows that break an invariant of this service's books", ["invariant"]
-)
-CHECKED = Gauge("business_invariants_checked_timestamp_seconds", "When the invariants were last looked at")
-PAUSE = Gauge("business_invariants_pause_seconds", "How long after a look at the invariants the next one begins")
+VIOLATIONS = Gauge("business_invariant_violations", "Rows that violate an invariant of this service", ["invariant"])
+CHECKED = Gauge("business_invariants_checked_timestamp_seconds", "When the invariants were last checked")
+PAUSE = Gauge("business_invariants_pause_seconds", "Time between a check of the invariants and the next one")
 
-_EVERY_SECONDS = 30.0
-_LEISURE = 20
-"""Books grow for years: whoever looks at all of them rests twenty times as long as that took."""
+_MINIMUM_PAUSE_SECONDS = 30.0
+_PAUSE_FACTOR = 20
+"""A pause lasts this many times as long as the queries did, because tables grow and the load of the checks must not."""
 
 _HEADING = re.compile(r"^-- invariant: ([a-z][a-z0-9_]*)$", re.MULTILINE)
+
 log = logs.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Invariant:
+    """A query that returns the rows which violate a condition."""
+
     name: str
     query: str
 
 
 def load_invariants(package: str) -> list[Invariant]:
-    """The invariants that a package ships, in the order of its file."""
+    """Returns the invariants that a package ships, in the order of its file."""
     parts = _HEADING.split((importlib.resources.files(package) / "invariants.sql").read_text())
     return [Invariant(name, query.strip()) for name, query in zip(parts[1::2], parts[2::2], strict=True)]
 
 
-def pause_after(seconds: float) -> float:
-    """How long to rest, in seconds, from a look whose queries took so many."""
-    return max(_EVERY_SECONDS, _LEISURE * seconds)
-
-
 class InvariantMonitor:
-    """A service's books, and what must be true of them."""
+    """Checks the invariants of a service periodically."""
 
     def __init__(
         self, database: Database, package: str, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
@@ -58,38 +54,43 @@ class InvariantMonitor:
         self._database = database
         self._invariants = load_invariants(package)
         self._sleep = sleep
-        self._asked_for = 0.0
-        """Seconds that the queries of a look took. To wait for a database that is away burdens none."""
+        self._query_seconds = 0.0
+        """How long the queries of the current check took.
 
-    async def watch(self) -> None:
-        """Looks again and again: every half minute, and less often where that would be more than a twentieth of the time.
+        It excludes the time to connect, which is no load on a database.
+        """
 
-        A look that fails tells how the database is, not how long the books are: the next one follows as soon as ever, and
-        rests as long as its queries took only if it fails as well.
+    async def run(self) -> None:
+        """Checks for ever: each half minute, or less often where the queries would take more than 1/20 of the time.
+
+        The first check that fails is repeated after the minimum pause, because a failure says that the database is
+        unavailable, not that the tables are large. If the next one fails too, the pause depends on its query time
+        again.
         """
         failures = 0
         while True:
-            self._asked_for = 0.0
+            self._query_seconds = 0.0
             try:
                 await self.check()
                 failures = 0
-            except DatabaseUnavailable:  # said already
+            except DatabaseUnavailable:  # `check` has logged it
                 failures += 1
-            pause = _EVERY_SECONDS if failures == 1 else pause_after(self._asked_for)
+            pause = _MINIMUM_PAUSE_SECONDS if failures == 1 else pause_after(self._query_seconds)
             PAUSE.set(pause)
             await self._sleep(pause)
 
     async def check(self) -> None:
-        """Exports how many rows break each invariant, and logs the first of them. One that cannot be looked at does not hide the rest.
+        """Exports how many rows violate each invariant, and logs the first row of each that is violated.
 
-        Raises DatabaseUnavailable.
+        An invariant that cannot be checked does not prevent the check of the others. Raises DatabaseUnavailable
+        afterwards.
         """
         failed: DatabaseUnavailable | None = None
         for invariant in self._invariants:
             try:
-                rows = await self.broken(invariant)
+                rows = await self.violations(invariant)
             except DatabaseUnavailable as error:
-                log.warning("an invariant could not be looked at", invariant=invariant.name, reason=str(error))
+                log.warning("an invariant could not be checked", invariant=invariant.name, reason=str(error))
                 failed = error
                 continue
             VIOLATIONS.labels(invariant.name).set(len(rows))
@@ -99,12 +100,17 @@ class InvariantMonitor:
             raise failed
         CHECKED.set_to_current_time()
 
-    async def broken(self, invariant: Invariant) -> list[dict[str, object]]:
-        """The rows that break it. All of a query sees one snapshot."""
-        async with self._database.report() as transaction:
+    async def violations(self, invariant: Invariant) -> list[dict[str, object]]:
+        """Returns the rows that violate an invariant, from one snapshot of the database. Raises DatabaseUnavailable."""
+        async with self._database.begin_report() as transaction:
             began = time.monotonic()
             try:
                 found = await transaction.execute(text(invariant.query))
                 return [dict(row) for row in found.mappings()]
             finally:
-                self._asked_for += time.monotonic() - began
+                self._query_seconds += time.monotonic() - began
+
+
+def pause_after(query_seconds: float) -> float:
+    """Returns how long to pause after a check, in seconds, from how long its queries took."""
+    return max(_MINIMUM_PAUSE_SECONDS, _PAUSE_FACTOR * query_seconds)

@@ -1,4 +1,4 @@
-"""Migrations: Alembic, shipped inside each service's package, run by one process at a time."""
+"""Migrations by Alembic, which each service ships inside its package. One process at a time runs them."""
 
 import asyncio
 import importlib.resources
@@ -16,23 +16,57 @@ from chassis.database.engine import database_url
 from chassis.observability import logs
 from chassis.settings import DatabaseSettings
 
-_LOCK = 0x65_63_6F_6D  # any number all services agree on: each has a database of its own
+_LOCK = 0x65_63_6F_6D  # any number that is the same in all processes: each service has a database of its own
+
 log = logs.get_logger(__name__)
 
 
-async def migrate(package: str, settings: DatabaseSettings, patience: float = 120.0) -> None:
-    """Brings the database to the newest schema. Waits `patience` seconds for the database; idempotent; safe to run twice at once."""
+async def migrate(package: str, settings: DatabaseSettings, timeout_seconds: float = 120.0) -> None:
+    """Migrates the database to the newest schema that the package ships.
+
+    Waits up to `timeout_seconds` for the database to accept connections. Idempotent, also when two processes run it at
+    once.
+    """
     engine = create_async_engine(database_url(settings), connect_args={"timeout": 3})
     try:
-        await _answers(engine, time.monotonic() + patience)
+        await _wait_until_reachable(engine, deadline=time.monotonic() + timeout_seconds)
         async with engine.begin() as connection:
             await connection.run_sync(_upgrade, package)
-        log.info("the schema is current", revision=newest_revision(package))
+        log.info("the schema is current", revision=_newest_revision(package))
     finally:
         await engine.dispose()
 
 
-async def _answers(engine: AsyncEngine, deadline: float) -> None:
+def run_environment() -> None:
+    """Runs the migrations that Alembic has chosen. Each package's `migrations/env.py` calls it."""
+    connection = context.config.attributes["connection"]
+    context.configure(connection=connection, transactional_ddl=True)
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+def create_event_tables() -> None:
+    """Creates the outbox and the inbox, in a service's first migration."""
+    _create(tables.outbox, tables.inbox)
+
+
+def create_idempotency_keys() -> None:
+    """Creates the table of idempotency keys, in a migration of a service that accepts them."""
+    _create(tables.idempotency_keys)
+
+
+def _create(*table_factories: Callable[[MetaData], Table]) -> None:
+    metadata = MetaData()
+    for add_table in table_factories:
+        add_table(metadata)
+    metadata.create_all(op.get_bind(), checkfirst=False)
+
+
+async def _wait_until_reachable(engine: AsyncEngine, deadline: float) -> None:
+    """Returns once the database accepts a connection.
+
+    Raises the last error after the deadline, by the monotonic clock.
+    """
     while True:
         try:
             async with engine.connect():
@@ -44,44 +78,19 @@ async def _answers(engine: AsyncEngine, deadline: float) -> None:
         await asyncio.sleep(1)
 
 
-def newest_revision(package: str) -> str:
-    """The newest revision that a package ships."""
-    revision = ScriptDirectory.from_config(_config(package)).get_current_head()
-    if revision is None:
-        raise LookupError(f"{package} ships no migration")
-    return revision
-
-
-def run_environment() -> None:
-    """What every package's `migrations/env.py` does."""
-    connection = context.config.attributes["connection"]
-    context.configure(connection=connection, transactional_ddl=True)
-    with context.begin_transaction():
-        context.run_migrations()
-
-
-def create_event_tables() -> None:
-    """The outbox and the inbox, for a service's first migration."""
-    _create(tables.outbox, tables.inbox)
-
-
-def create_idempotency_keys() -> None:
-    """The keys, for the migration of a service that honours them."""
-    _create(tables.idempotency_keys)
-
-
-def _create(*additions: Callable[[MetaData], Table]) -> None:
-    metadata = MetaData()
-    for add in additions:
-        add(metadata)
-    metadata.create_all(op.get_bind(), checkfirst=False)
-
-
 def _upgrade(connection: Connection, package: str) -> None:
     connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
     config = _config(package)
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
+
+
+def _newest_revision(package: str) -> str:
+    """Returns the newest revision that a package ships. Raises LookupError if it ships none."""
+    revision = ScriptDirectory.from_config(_config(package)).get_current_head()
+    if revision is None:
+        raise LookupError(f"{package} ships no migration")
+    return revision
 
 
 def _config(package: str) -> Config:

@@ -1,4 +1,4 @@
-"""The tables that services have of the chassis: for their metadata, and for the migrations that make them."""
+"""The chassis' tables in a service's database, for the service's metadata and for the migrations that create them."""
 
 from sqlalchemy import (
     BigInteger,
@@ -16,7 +16,7 @@ from sqlalchemy import (
 
 
 def outbox(metadata: MetaData) -> Table:
-    """See chassis.messaging.outbox."""
+    """Adds the table of chassis.messaging.outbox: events that are not yet published."""
     return Table(
         "outbox",
         metadata,
@@ -29,7 +29,7 @@ def outbox(metadata: MetaData) -> Table:
 
 
 def inbox(metadata: MetaData) -> Table:
-    """See chassis.messaging.inbox."""
+    """Adds the table of chassis.messaging.inbox: the ids of events that were received."""
     return Table(
         "inbox",
         metadata,
@@ -39,7 +39,7 @@ def inbox(metadata: MetaData) -> Table:
 
 
 def idempotency_keys(metadata: MetaData) -> Table:
-    """See chassis.idempotency."""
+    """Adds the table of chassis.database.idempotency: the keys that callers have sent."""
     return Table(
         "idempotency_keys",
         metadata,

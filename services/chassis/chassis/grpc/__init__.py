@@ -1,1 +1,1 @@
-"""gRPC between services."""
+"""The client and the server of gRPC calls between services."""

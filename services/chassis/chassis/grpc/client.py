@@ -1,4 +1,4 @@
-"""gRPC between services: every call has a deadline, carries the trace, and fails as a typed error."""
+"""The client of gRPC calls between services. Each call has a deadline and a trace, and fails as a typed error."""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -12,12 +12,14 @@ from chassis.grpc.wire import CODE_KEY, MEMBERS_KEY, method_name
 from chassis.observability import logs, tracing
 
 DEADLINE_SECONDS = 4.0
-"""The deadline of a call that names none: two, one after the other, end before the gateway gives a request up."""
+"""The default deadline of a call: two calls in sequence end before the gateway's own deadline for a request."""
 
-# While a neighbour's pods are replaced, the addresses a client knows may all be gone until it has looked again: a call waits for
-# that, within its deadline. One that broke off goes again, to another pod if there is one: every call of shopapi may be repeated.
-# gRPC stops that by itself towards a neighbour that answers hardly any.
-# https://github.com/grpc/grpc/blob/master/doc/wait-for-ready.md, https://github.com/grpc/proposal/blob/master/A6-client-retries.md
+# While a neighbour's pods are replaced, none of the addresses that a client knows may be valid until it resolves the
+# name again: a call waits for that, within its deadline. A call that fails as UNAVAILABLE is retried, on another pod if
+# there is one: each method of shopapi is safe to retry. gRPC itself throttles the retries to a server that fails most
+# of its calls.
+# https://github.com/grpc/grpc/blob/master/doc/wait-for-ready.md
+# https://github.com/grpc/proposal/blob/master/A6-client-retries.md
 _SERVICE_CONFIG = {
     "methodConfig": [
         {
@@ -34,8 +36,8 @@ _SERVICE_CONFIG = {
     ],
     "retryThrottling": {"maxTokens": 20, "tokenRatio": 0.5},
 }
-# Clients resolve the headless Service and spread calls over its pods; a server ends connections now and then, so that
-# clients look again and find new pods.
+# Clients resolve the headless Service and balance calls over its pods. Servers close each connection after a minute, so
+# that clients resolve the name again and find new pods.
 _CHANNEL_OPTIONS = [
     ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
     ("grpc.lb_policy_name", "round_robin"),
@@ -43,32 +45,35 @@ _CHANNEL_OPTIONS = [
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 2_000),
 ]
-_UNANSWERED = (
+_UNAVAILABLE_STATUSES = (
     grpc.StatusCode.UNAVAILABLE,
     grpc.StatusCode.DEADLINE_EXCEEDED,
     grpc.StatusCode.CANCELLED,
     grpc.StatusCode.RESOURCE_EXHAUSTED,
 )
 
+_Reply = TypeVar("_Reply")
+
 log = logs.get_logger(__name__)
 
 
 def open_channel(address: str) -> aio.Channel:
-    """A channel to `host:port`; connects on first use, balances over all pods behind the name."""
+    """Returns a channel to `host:port` that connects on first use and balances over all pods behind the name."""
     return aio.insecure_channel(
         f"dns:///{address}", options=_CHANNEL_OPTIONS, interceptors=[ClientTracingInterceptor()]
     )
 
 
-_Reply = TypeVar("_Reply")
-
-
 async def call(method: Callable[..., Awaitable[_Reply]], request: object, deadline: float = DEADLINE_SECONDS) -> _Reply:
-    """One call, answered within `deadline` seconds. Raises NeighbourUnavailable, or NeighbourRefused where the neighbour refused."""
+    """Calls a method and returns its reply.
+
+    Raises NeighbourUnavailable if the neighbour does not answer within `deadline` seconds, NeighbourRefused if it
+    answers with a problem.
+    """
     try:
         return await method(request, timeout=deadline)
     except aio.AioRpcError as error:
-        failure = _typed(error)
+        failure = _typed_error(error)
         if isinstance(failure, NeighbourUnavailable):
             log.warning(
                 "a neighbour did not answer",
@@ -79,9 +84,9 @@ async def call(method: Callable[..., Awaitable[_Reply]], request: object, deadli
         raise failure from error
 
 
-def _typed(error: aio.AioRpcError) -> NeighbourUnavailable | NeighbourRefused:
+def _typed_error(error: aio.AioRpcError) -> NeighbourUnavailable | NeighbourRefused:
     trailer = dict(error.trailing_metadata() or ())
-    if error.code() in _UNANSWERED:
+    if error.code() in _UNAVAILABLE_STATUSES:
         return NeighbourUnavailable("a part of the shop did not answer in time; try again in a moment")
     if CODE_KEY not in trailer:
         return NeighbourUnavailable("a part of the shop failed; try again in a moment")
@@ -90,6 +95,8 @@ def _typed(error: aio.AioRpcError) -> NeighbourUnavailable | NeighbourRefused:
 
 
 class ClientTracingInterceptor(aio.UnaryUnaryClientInterceptor):
+    """Opens a span for each call, and sends its trace and request id as metadata."""
+
     async def intercept_unary_unary(self, continuation: Any, details: aio.ClientCallDetails, request: Any) -> Any:
         with tracing.tracer.start_as_current_span(method_name(details.method), kind=tracing.SpanKind.CLIENT):
             metadata = aio.Metadata(*(details.metadata or ()), *tracing.inject().items())
@@ -97,5 +104,5 @@ class ClientTracingInterceptor(aio.UnaryUnaryClientInterceptor):
                 details.method, details.timeout, metadata, details.credentials, details.wait_for_ready
             )
             call = await continuation(traced, request)
-            await call  # so that the span lasts as long as the call
+            await call  # the span ends when the call does
             return call

@@ -1,4 +1,4 @@
-"""The gRPC side of a service: measured, traced, and errors sent as statuses with the code of their problem."""
+"""The gRPC server of a service. It measures and traces calls, and answers errors with the code of their problem."""
 
 import json
 import time
@@ -40,10 +40,10 @@ log = logs.get_logger(__name__)
 
 
 class GrpcServer:
-    """The gRPC side of a service, with the standard health service beside it."""
+    """The gRPC server of a service, with the standard health service."""
 
     def __init__(self, port: int, table: ProblemTable, registrations: Sequence[Callable[[aio.Server], None]]) -> None:
-        self._server = aio.server(interceptors=[_ServerInterceptor(table)], options=_SERVER_OPTIONS)
+        self._server = aio.server(interceptors=[_CallInterceptor(table)], options=_SERVER_OPTIONS)
         self._health = health.aio.HealthServicer()
         for register in registrations:
             register(self._server)
@@ -54,16 +54,17 @@ class GrpcServer:
         await self._server.start()
         await self._health.set("", health_pb2.HealthCheckResponse.SERVING)
 
-    async def retire(self) -> None:
-        """Tells health watchers to go elsewhere, while calls are still answered."""
+    async def drain(self) -> None:
+        """Reports NOT_SERVING to health checks, while calls are still answered."""
         await self._health.enter_graceful_shutdown()
 
     async def stop(self, grace: float) -> None:
+        """Refuses new calls, and cancels those that take longer than `grace` seconds."""
         await self._server.stop(grace)
 
 
-class _ServerInterceptor(aio.ServerInterceptor):
-    """Measures, continues the trace, and turns errors into statuses."""
+class _CallInterceptor(aio.ServerInterceptor):
+    """Measures each call, continues its trace, and answers errors with a status."""
 
     def __init__(self, table: ProblemTable) -> None:
         self._table = table
@@ -81,23 +82,19 @@ class _ServerInterceptor(aio.ServerInterceptor):
                 try:
                     return await handler.unary_unary(request, context)
                 except Exception as error:
-                    status, detail, trailer = self._refusal(error)
+                    status, detail, trailer = self._status_of(error)
                 finally:
                     seconds = time.perf_counter() - started
                     SERVER_SECONDS.labels(method, status.name).observe(seconds, tracing.exemplar())
-                    _log(method, status, seconds)
+                    log.info("call", rpc=method, status=status.name, milliseconds=round(seconds * 1000, 1))
                 return await context.abort(status, detail, trailer)
 
         return grpc.unary_unary_rpc_method_handler(answer, handler.request_deserializer, handler.response_serializer)
 
-    def _refusal(self, error: Exception) -> tuple[grpc.StatusCode, str, tuple[tuple[str, str | bytes], ...]]:
+    def _status_of(self, error: Exception) -> tuple[grpc.StatusCode, str, tuple[tuple[str, str | bytes], ...]]:
         problem = find_problem(error, self._table)
         if problem is None:
             log.error("unforeseen error", exc_info=error)
-            return grpc.StatusCode.INTERNAL, "an unforeseen error; it is logged with the trace id", ()
+            return grpc.StatusCode.INTERNAL, "an unexpected error, which is logged with the trace id", ()
         members = json.dumps(dict(problem.members(error))).encode()
         return _STATUS_OF_HTTP[problem.status], str(error), ((CODE_KEY, problem.code), (MEMBERS_KEY, members))
-
-
-def _log(method: str, status: grpc.StatusCode, seconds: float) -> None:
-    log.info("call", rpc=method, status=status.name, milliseconds=round(seconds * 1000, 1))

@@ -1,4 +1,4 @@
-"""What gRPC client and server agree on beside the contracts: the trailers of a problem, the name of a method, timestamps."""
+"""Conventions of gRPC client and server beside the contracts: a problem's trailers, method names, timestamps."""
 
 from datetime import datetime
 
@@ -8,12 +8,13 @@ CODE_KEY = "problem-code"
 MEMBERS_KEY = "problem-members-bin"
 
 
-def method_name(full: str | bytes) -> str:
-    return (full.decode() if isinstance(full, bytes) else full).lstrip("/")
+def method_name(path: str | bytes) -> str:
+    """Returns the name of a method, `package.Service/Method`, from the path that gRPC calls it by."""
+    return (path.decode() if isinstance(path, bytes) else path).lstrip("/")
 
 
 def timestamp(at: datetime) -> Timestamp:
-    """`at` must know its time zone."""
-    written = Timestamp()
-    written.FromDatetime(at)
-    return written
+    """Returns a time as protobuf has it. `at` must have a time zone."""
+    message = Timestamp()
+    message.FromDatetime(at)
+    return message

@@ -1,1 +1,1 @@
-"""The HTTP side of a service."""
+"""The HTTP side of a service: its application, middleware, schemas, problem responses and access tokens."""

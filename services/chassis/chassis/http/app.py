@@ -1,4 +1,4 @@
-"""The HTTP side of a service: FastAPI with problem documents, probes and documentation."""
+"""The HTTP application of a service: FastAPI with problem documents, probes and documentation."""
 
 import importlib.resources
 from collections.abc import Awaitable, Callable, Sequence
@@ -16,13 +16,17 @@ from chassis.types.problem import ProblemTable
 
 
 class Readiness:
-    """Whether this process wants traffic: its own parts answer, and it is not stopping. Neighbours do not count."""
+    """Reports whether this process accepts traffic: each of its own checks passes, and it is not stopping.
+
+    The availability of neighbours does not matter.
+    """
 
     def __init__(self, *checks: Callable[[], Awaitable[bool]]) -> None:
         self._checks = checks
         self._stopping = False
 
     def stop(self) -> None:
+        """Makes the process unready for good."""
         self._stopping = True
 
     async def __call__(self) -> bool:
@@ -32,26 +36,26 @@ class Readiness:
 def create_app(
     title: str, version: str, routers: Sequence[APIRouter], table: ProblemTable, ready: Readiness
 ) -> ASGIApp:
-    """The whole ASGI application of a service. `table` says what its domain errors look like outside."""
+    """Returns the ASGI application of a service. `table` has the problems of its domain errors."""
     api = FastAPI(
         title=title,
         version=version,
         docs_url=None,
         redoc_url=None,
         separate_input_output_schemas=False,
-        generate_unique_id_function=lambda route: route.name,  # what generated clients call their methods
+        generate_unique_id_function=lambda route: route.name,  # the method names of generated clients
         responses={"4XX": openapi_problem("RFC 9457 problem")},
     )
-    parts = [_probes(ready), *routers]
-    add_error_handlers(api, table, [route for router in parts for route in router.routes])
+    all_routers = [_probes(ready), *routers]
+    add_error_handlers(api, table, [route for router in all_routers for route in router.routes])
     show_documentation(api, title)
-    for router in parts:
+    for router in all_routers:
         api.include_router(router)
     return RequestMiddleware(api, table)
 
 
 def show_documentation(api: FastAPI, title: str) -> None:
-    """Swagger UI at /swagger/, its assets from this process."""
+    """Serves Swagger UI at /swagger/, with its assets from this process."""
     assets = importlib.resources.files("fastapi_offline") / "static"
     api.mount("/swagger/assets", StaticFiles(directory=str(assets)))
 
@@ -73,14 +77,14 @@ def show_documentation(api: FastAPI, title: str) -> None:
 def _probes(ready: Readiness) -> APIRouter:
     router = APIRouter(tags=["operations"])
 
-    @router.get("/health", summary="Liveness: the process answers")
+    @router.get("/health", summary="Check liveness", description="Answers as long as the process runs.")
     async def health() -> dict[str, str]:
         return {"status": "ok"}
 
-    @router.get("/ready", summary="Readiness: the process wants traffic")
+    @router.get("/ready", summary="Check readiness", description="Answers 503 while the process must not get traffic.")
     async def readiness() -> dict[str, str]:
         if not await ready():
-            raise ProblemError(NOT_READY, "this process is starting, stopping, or waits for its database")
+            raise ProblemError(NOT_READY, "this process is starting or stopping, or waits for its database")
         return {"status": "ready"}
 
     return router

@@ -1,4 +1,7 @@
-"""Access tokens: every service verifies them by itself, with the public keys that the user service publishes. No header is trusted."""
+"""Access tokens: every service verifies them itself, with the public keys that the user service publishes.
+
+No other header proves who the caller is.
+"""
 
 import asyncio
 import time
@@ -18,9 +21,9 @@ from chassis.types.problem import Problem
 
 ALGORITHM = "EdDSA"
 ISSUER = "ecommerce"
-_KEYS_AGE_SECONDS = 300.0
-_REFRESH_SECONDS = 5.0
-"""Tokens with unknown keys cannot make us ask more often than this."""
+_KEYS_MAX_AGE_SECONDS = 300.0
+_REFRESH_INTERVAL_SECONDS = 5.0
+"""The shortest time between two fetches of the keys, however many tokens with unknown keys arrive."""
 
 UNAUTHENTICATED = Problem(401, "unauthenticated", {"WWW-Authenticate": "Bearer"})
 TOKEN_EXPIRED = Problem(401, "token_expired", {"WWW-Authenticate": 'Bearer error="invalid_token"'})
@@ -35,7 +38,7 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who is calling, as their token proves."""
+    """The authenticated caller, as the access token proves."""
 
     user_id: UserId
     role: Role
@@ -49,7 +52,7 @@ FetchKeys = Callable[[], Awaitable[str]]
 
 
 def fetch_keys_from(channel: aio.Channel) -> FetchKeys:
-    """Fetches the JSON Web Key Set from the user service."""
+    """Returns a function that fetches the JSON Web Key Set (RFC 7517) from the user service."""
     stub = user_pb2_grpc.UserServiceStub(channel)
 
     async def fetch() -> str:
@@ -59,7 +62,10 @@ def fetch_keys_from(channel: aio.Channel) -> FetchKeys:
 
 
 class TokenVerifier:
-    """Verifies signature, issuer and expiry (RFC 7519). Keys are kept, so tokens are verified while user is away."""
+    """Verifies the signature, issuer and expiry of access tokens (RFC 7519).
+
+    The keys are cached, so that tokens are verified while the user service is unavailable.
+    """
 
     def __init__(self, fetch: FetchKeys, clock: Callable[[], float] = time.monotonic) -> None:
         self._fetch = fetch
@@ -69,7 +75,10 @@ class TokenVerifier:
         self._fetching = asyncio.Lock()
 
     async def verify(self, token: str) -> Principal:
-        """Raises ProblemError 401, or NeighbourUnavailable where no key was ever fetched."""
+        """Returns the caller of a token.
+
+        Raises ProblemError 401, or NeighbourUnavailable if no key was ever fetched.
+        """
         try:
             key = await self._key(str(jwt.get_unverified_header(token).get("kid", "")))
             claims = jwt.decode(
@@ -81,21 +90,20 @@ class TokenVerifier:
                 TOKEN_EXPIRED, "the access token has expired: refresh it at POST /auth/refresh"
             ) from None
         except (jwt.InvalidTokenError, KeyError, ValueError):
-            raise ProblemError(
-                UNAUTHENTICATED, "the access token is not one of ours: log in at POST /auth/login"
-            ) from None
+            raise ProblemError(UNAUTHENTICATED, "the access token is invalid: log in at POST /auth/login") from None
 
     async def _key(self, kid: str) -> jwt.PyJWK:
-        """Raises KeyError for a key that user does not publish."""
+        """Raises KeyError for a key that the user service does not publish."""
         age = self._clock() - self._fetched_at
-        if age > _KEYS_AGE_SECONDS or (kid not in self._keys and age > _REFRESH_SECONDS):
+        if age > _KEYS_MAX_AGE_SECONDS or (kid not in self._keys and age > _REFRESH_INTERVAL_SECONDS):
             await self._refresh()
         return self._keys[kid]
 
     async def _refresh(self) -> None:
-        asked_at = self._clock()
+        """Fetches the keys, unless a concurrent call has just done so."""
+        called_at = self._clock()
         async with self._fetching:
-            if self._fetched_at >= asked_at:
+            if self._fetched_at >= called_at:
                 return
             try:
                 published = jwt.PyJWKSet.from_json(await self._fetch())
@@ -108,29 +116,31 @@ class TokenVerifier:
 
 
 class Authenticator:
-    """FastAPI dependencies over a verifier."""
+    """FastAPI dependencies that authenticate the caller of a request."""
 
     def __init__(self, verifier: TokenVerifier) -> None:
         self._verifier = verifier
 
     async def required(self, request: Request) -> Principal:
-        """The caller; 401 without a valid token."""
+        """Returns the caller. Raises ProblemError 401 without a valid token."""
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token:
             raise ProblemError(UNAUTHENTICATED, "send an access token: Authorization: Bearer <token>")
         return await self._verifier.verify(token.strip())
 
     async def optional(self, request: Request) -> Principal | None:
-        """The caller, or None where no token was sent; 401 for a bad one."""
+        """Returns the caller, or None if no token was sent. Raises ProblemError 401 for an invalid token."""
         return await self.required(request) if "authorization" in request.headers else None
 
     def role(self, *allowed: Role) -> Callable[[Request], Awaitable[Principal]]:
-        """The caller, whose role must be one of `allowed`; else 403."""
+        """Returns a dependency for the caller, which raises ProblemError 403 unless the caller has an allowed role."""
 
         async def check(request: Request) -> Principal:
             principal = await self.required(request)
             if principal.role not in allowed:
-                raise ProblemError(FORBIDDEN, f"this needs the role {' or '.join(allowed)}; yours is {principal.role}")
+                raise ProblemError(
+                    FORBIDDEN, f"this requires the role {' or '.join(allowed)}; yours is {principal.role}"
+                )
             return principal
 
         return check

@@ -1,5 +1,6 @@
-"""The middleware around every request: request id, trace, size limit, measurement, and an answer to unexpected errors."""
+"""The middleware around every request, and the one that drains a stopping process."""
 
+import asyncio
 import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -24,12 +25,11 @@ MAX_BODY_BYTES = 1024 * 1024
 REQUEST_ID = tracing.REQUEST_ID.encode()
 _PROBES = ("/health", "/ready")
 
-
 log = logs.get_logger(__name__)
 
 
 class RequestMiddleware:
-    """What surrounds every request: its id, its trace, its size limit, its measurement, and an answer to what nobody foresaw."""
+    """Surrounds each request with its id, trace, body limit, metrics and log line, and answers unexpected errors."""
 
     def __init__(self, inner: ASGIApp, table: ProblemTable) -> None:
         self._inner = inner
@@ -39,43 +39,78 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self._inner(scope, receive, send)
             return
-        headers: Mapping[bytes, bytes] = dict(scope["headers"])
-        exchange = _Exchange(headers, receive, send)
-        started = time.perf_counter()
-        with _span(scope, headers, exchange.request_id) as span:
-            await self._answer(scope, exchange)
-            route = _route(scope)
-            seconds = time.perf_counter() - started
-            _describe(span, scope["method"], route, exchange.status)
-            SERVER_SECONDS.labels(scope["method"], route, exchange.status).observe(seconds, tracing.exemplar())
-            _log(scope, route, exchange.status, seconds)
+        exchange = _Exchange(scope, receive, send)
+        with _open_span(exchange) as span:
+            await self._respond(exchange)
+            seconds = exchange.seconds()
+            _describe(span, exchange)
+            _measure(exchange, seconds)
+            _log(exchange, seconds)
 
-    async def _answer(self, scope: Scope, exchange: "_Exchange") -> None:
+    async def _respond(self, exchange: "_Exchange") -> None:
+        """Calls the application.
+
+        An error that it does not handle is logged, and answered unless the response has begun.
+        """
         try:
-            await self._inner(scope, exchange.receive, exchange.send)
+            await self._inner(exchange.scope, exchange.receive, exchange.send)
         except Exception:
-            log.exception("unforeseen error", method=scope["method"], path=scope["path"])
+            log.exception("unforeseen error", method=exchange.method, path=exchange.path)
             if exchange.status is None:
-                await internal_error()(scope, exchange.receive, exchange.send)
+                await internal_error()(exchange.scope, exchange.receive, exchange.send)
+
+
+class DrainMiddleware:
+    """Closes each connection after its response, once the process is draining.
+
+    Clients that keep connections open then use another pod for their next request. They send none on a connection that
+    is being closed.
+    """
+
+    def __init__(self, inner: ASGIApp, draining: asyncio.Event) -> None:
+        self._inner = inner
+        self._draining = draining
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_and_close(message: Message) -> None:
+            if message["type"] == "http.response.start" and self._draining.is_set():
+                message = {**message, "headers": [*message["headers"], (b"connection", b"close")]}
+            await send(message)
+
+        await self._inner(scope, receive, send_and_close)
 
 
 class _Exchange:
-    """One request and its answer, counted as they pass."""
+    """One request and its response. Limits the body of the request, and adds the request id to the response."""
 
-    def __init__(self, headers: Mapping[bytes, bytes], receive: Receive, send: Send) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.scope = scope
+        self.method: str = scope["method"]
+        self.path: str = scope["path"]
+        self.headers: Mapping[bytes, bytes] = dict(scope["headers"])
+        self.request_id = _valid_request_id(self.headers.get(REQUEST_ID, b"")) or str(uuid7()).encode()
+        self.status: int | None = None
         self._receive = receive
         self._send = send
-        self._received = 0
-        self.request_id = _acceptable(headers.get(REQUEST_ID, b"")) or str(uuid7()).encode()
-        length = headers.get(b"content-length", b"0")
-        self._declared_length = int(length) if length.isdigit() else 0
-        self.status: int | None = None
+        self._started = time.perf_counter()
+        self._received_bytes = 0
+        length = self.headers.get(b"content-length", b"0")
+        self._declared_bytes = int(length) if length.isdigit() else 0
+
+    @property
+    def route(self) -> str:
+        """The path template of the route, so that metrics have few labels; `unmatched` before or without a match."""
+        return str(getattr(self.scope.get("route"), "path", "unmatched"))
+
+    def seconds(self) -> float:
+        """Returns the time since the request was received."""
+        return time.perf_counter() - self._started
 
     async def receive(self) -> Message:
         message = await self._receive()
-        self._received += len(message.get("body", b""))
-        if max(self._received, self._declared_length) > MAX_BODY_BYTES:
-            raise HTTPException(413, f"a body has at most {MAX_BODY_BYTES} bytes")
+        self._received_bytes += len(message.get("body", b""))
+        if max(self._received_bytes, self._declared_bytes) > MAX_BODY_BYTES:
+            raise HTTPException(413, f"the body must have at most {MAX_BODY_BYTES} bytes")
         return message
 
     async def send(self, message: Message) -> None:
@@ -85,36 +120,46 @@ class _Exchange:
         await self._send(message)
 
 
-def _acceptable(request_id: bytes) -> bytes:
-    """A caller's request id, if it is one: up to 128 visible ASCII characters."""
+def _valid_request_id(request_id: bytes) -> bytes:
+    """Returns a caller's request id if it has at most 128 visible ASCII characters, else nothing."""
     is_visible = all(0x21 <= character <= 0x7E for character in request_id)
     return request_id if is_visible and len(request_id) <= 128 else b""
 
 
-def _route(scope: Scope) -> str:
-    """The route's template, so that labels stay few; `unmatched` where there is none."""
-    return str(getattr(scope.get("route"), "path", "unmatched"))
-
-
-def _span(scope: Scope, headers: Mapping[bytes, bytes], request_id: bytes) -> AbstractContextManager[Span]:
-    """A probe is nobody's request, and has none."""
-    if scope["path"] in _PROBES:
+def _open_span(exchange: _Exchange) -> AbstractContextManager[Span]:
+    """Opens the span of a request, in the trace of its caller. Probes have none: no one reads their traces."""
+    if exchange.path in _PROBES:
         return trace.use_span(trace.INVALID_SPAN)
-    caller = {name.decode("latin-1"): v.decode("latin-1") for name, v in headers.items() if name.startswith(b"trace")}
-    carrier = {**caller, tracing.REQUEST_ID: request_id.decode()}
-    return tracing.continue_trace(scope["method"], tracing.SpanKind.SERVER, carrier)
+    carrier = {
+        name.decode("latin-1"): value.decode("latin-1")
+        for name, value in exchange.headers.items()
+        if name.startswith(b"trace")
+    }
+    carrier[tracing.REQUEST_ID] = exchange.request_id.decode()
+    return tracing.continue_trace(exchange.method, tracing.SpanKind.SERVER, carrier)
 
 
-def _describe(span: Span, method: str, route: str, status: int | None) -> None:
-    """By OpenTelemetry's conventions for HTTP: https://opentelemetry.io/docs/specs/semconv/http/http-spans/."""
-    span.update_name(f"{method} {route}")
-    span.set_attributes({"http.request.method": method, "http.route": route})
-    if status is not None:
-        span.set_attribute("http.response.status_code", status)
-        if status >= 500:
+def _describe(span: Span, exchange: _Exchange) -> None:
+    """Follows OpenTelemetry's conventions for HTTP: https://opentelemetry.io/docs/specs/semconv/http/http-spans/."""
+    span.update_name(f"{exchange.method} {exchange.route}")
+    span.set_attributes({"http.request.method": exchange.method, "http.route": exchange.route})
+    if exchange.status is not None:
+        span.set_attribute("http.response.status_code", exchange.status)
+        if exchange.status >= 500:
             span.set_status(trace.StatusCode.ERROR)
 
 
-def _log(scope: Scope, route: str, status: int | None, seconds: float) -> None:
-    if route not in _PROBES:
-        log.info("request", method=scope["method"], route=route, status=status, milliseconds=round(seconds * 1000, 1))
+def _measure(exchange: _Exchange, seconds: float) -> None:
+    labels = (exchange.method, exchange.route, exchange.status)
+    SERVER_SECONDS.labels(*labels).observe(seconds, tracing.exemplar())
+
+
+def _log(exchange: _Exchange, seconds: float) -> None:
+    if exchange.route not in _PROBES:
+        log.info(
+            "request",
+            method=exchange.method,
+            route=exchange.route,
+            status=exchange.status,
+            milliseconds=round(seconds * 1000, 1),
+        )

@@ -20,44 +20,53 @@ INVALID_FIELD = Problem(422, "invalid_field")
 NOT_READY = Problem(503, "not_ready", {"Retry-After": "1"})
 INTERNAL = Problem(500, "internal")
 BODY_TOO_LARGE = Problem(413, "body_too_large")
-_BY_STATUS = {
+_PROBLEMS_BY_STATUS = {
     problem.status: problem
     for problem in (MALFORMED_JSON, Problem(404, "no_such_route"), Problem(405, "method_not_allowed"), BODY_TOO_LARGE)
 }
 
 
 def openapi_problem(description: str) -> dict[str, Any]:
-    """How an OpenAPI document describes an answer that is a problem."""
+    """Returns the OpenAPI description of a response that is a problem."""
     return {"description": description, "content": {PROBLEM_MEDIA_TYPE: {"schema": PROBLEM_SCHEMA}}}
 
 
 def problem_response(problem: Problem, detail: str, **members: object) -> JSONResponse:
+    """Returns the response for a problem, with further members of its document."""
     return JSONResponse(
         problem_document(problem, detail, **members), problem.status, dict(problem.headers), PROBLEM_MEDIA_TYPE
     )
 
 
+def internal_error() -> JSONResponse:
+    """Returns the response for an unexpected error, which names the trace that its log line has."""
+    trace_id = trace.format_trace_id(trace.get_current_span().get_span_context().trace_id)
+    return problem_response(INTERNAL, f"an unexpected error, which is logged as trace {trace_id}")
+
+
 def add_error_handlers(api: FastAPI, table: ProblemTable, routes: Sequence[BaseRoute]) -> None:
+    """Makes the application answer every error with a problem: those of `table`, the common and the framework's."""
+
     @api.exception_handler(RequestValidationError)
-    async def invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
-        return _invalid(error)
+    async def invalid_request(_request: Request, error: RequestValidationError) -> JSONResponse:
+        return _invalid_request(error)
 
     @api.exception_handler(HTTPException)
-    async def refused(request: Request, error: HTTPException) -> JSONResponse:
+    async def http_error(request: Request, error: HTTPException) -> JSONResponse:
         headers = {"Allow": _methods(routes, request.scope)} if error.status_code == 405 else error.headers or {}
-        problem = _BY_STATUS.get(error.status_code) or Problem(error.status_code, "refused")
+        problem = _PROBLEMS_BY_STATUS.get(error.status_code) or Problem(error.status_code, "refused")
         return problem_response(replace(problem, headers=headers), str(error.detail))
 
     @api.exception_handler(Exception)
-    async def unforeseen(_request: Request, _error: Exception) -> JSONResponse:
-        return internal_error()  # and Starlette raises the error again, for Edge to log
+    async def unexpected_error(_request: Request, _error: Exception) -> JSONResponse:
+        return internal_error()  # Starlette raises the error again, so that RequestMiddleware logs it
 
-    kinds: set[type[Exception]] = {ProblemError, *COMMON_PROBLEMS, *table}
-    for kind in kinds:
-        api.add_exception_handler(kind, _foreseen(table))
+    error_classes: set[type[Exception]] = {ProblemError, *COMMON_PROBLEMS, *table}
+    for error_class in error_classes:
+        api.add_exception_handler(error_class, _expected_error_handler(table))
 
 
-def _foreseen(table: ProblemTable) -> Callable[[Request, Exception], Awaitable[JSONResponse]]:
+def _expected_error_handler(table: ProblemTable) -> Callable[[Request, Exception], Awaitable[JSONResponse]]:
     async def answer(_request: Request, error: Exception) -> JSONResponse:
         problem = find_problem(error, table)
         if problem is None:
@@ -68,31 +77,30 @@ def _foreseen(table: ProblemTable) -> Callable[[Request, Exception], Awaitable[J
     return answer
 
 
-def _invalid(error: RequestValidationError) -> JSONResponse:
-    complaints = error.errors()
-    if any(complaint["type"] == "json_invalid" for complaint in complaints):
+def _invalid_request(error: RequestValidationError) -> JSONResponse:
+    errors = error.errors()
+    if any(each["type"] == "json_invalid" for each in errors):
         return problem_response(MALFORMED_JSON, "the body is not JSON")
     fields = [
-        {"field": ".".join(str(part) for part in c["loc"][1:]) or str(c["loc"][0]), "message": _plain(c["msg"])}
-        for c in complaints
+        {"field": ".".join(map(str, each["loc"][1:])) or str(each["loc"][0]), "message": _message(each["msg"])}
+        for each in errors
     ]
     summary = "; ".join(f"{field['field']}: {field['message']}" for field in fields[:5])
     return problem_response(INVALID_FIELD, summary, errors=fields)
 
 
-def _plain(message: str) -> str:
-    text = message.removeprefix("Value error, ")
-    return text[:1].lower() + text[1:]
+def _message(pydantic_message: str) -> str:
+    message = pydantic_message.removeprefix("Value error, ")
+    return message[:1].lower() + message[1:]
 
 
 def _methods(routes: Sequence[BaseRoute], scope: Scope) -> str:
-    """What a path can be asked for: its methods are on routes of their own, of which Starlette names only the first."""
+    """Returns the methods that a path allows, as the Allow header has them.
+
+    Each method is a route of its own, and Starlette names only the method of the first. Of several path templates that
+    match, the one with the fewest parameters counts.
+    """
     matching = [route for route in routes if isinstance(route, Route) and route.matches(scope)[0] is not Match.NONE]
-    spelt_out = min((route.path for route in matching), key=lambda path: path.count("{"), default="")
-    methods = {method for route in matching if route.path == spelt_out for method in route.methods or ()}
+    most_specific = min((route.path for route in matching), key=lambda path: path.count("{"), default="")
+    methods = {method for route in matching if route.path == most_specific for method in route.methods or ()}
     return ", ".join(sorted(methods))
-
-
-def internal_error() -> JSONResponse:
-    trace_id = trace.format_trace_id(trace.get_current_span().get_span_context().trace_id)
-    return problem_response(INTERNAL, f"an unforeseen error; it is logged as trace {trace_id}")

@@ -1,4 +1,4 @@
-"""Shapes that every API shares. Requests refuse unknown fields and wrong types; answers are `{"data": …}`."""
+"""Schemas that every HTTP API shares. Requests reject unknown fields and wrong types; responses are `{"data": …}`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,46 +10,50 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from chassis.types import money
 from chassis.types.ids import MAX_ID
 
+_MAX_FIELDS = 100
 
-def _storable(value: str) -> str:
+
+def _validate_storable(value: str) -> str:
     if "\x00" in value or any("\ud800" <= character <= "\udfff" for character in value):
         raise ValueError("must not contain the character U+0000 or half a surrogate pair")
     return value
 
 
-StorableText = Annotated[str, AfterValidator(_storable)]
+StorableText = Annotated[str, AfterValidator(_validate_storable)]
 """A string that PostgreSQL can store."""
 
 
-def _whole(value: object) -> object:
+def _whole_number(value: object) -> object:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-Whole = BeforeValidator(_whole)
-"""Takes what JSON Schema calls an integer: 2.0 is one, "2" and true are not. Comes after a Field, whose bounds it would hide."""
+Whole = BeforeValidator(_whole_number)
+"""Accepts what JSON Schema calls an integer: 2.0, but not "2" or true.
+
+In an annotation it comes after Field, because it hides the bounds from what follows.
+"""
 Id = Annotated[int, Field(ge=1, le=MAX_ID), Whole]
 PathId = Annotated[int, Path(ge=1, le=MAX_ID)]
 Quantity = Annotated[int, Field(ge=1, le=1_000_000), Whole]
-_MOST_FIELDS = 100
 
 
 class RequestBody(BaseModel):
-    """What a caller sends."""
+    """The body of a request."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     @model_validator(mode="before")
     @classmethod
-    def _few(cls, sent: object) -> object:
-        """Each unknown field is a complaint of its own, and a body has room for a hundred thousand."""
-        parts = (sent, *sent.values()) if isinstance(sent, Mapping) else ()
-        if any(isinstance(part, Mapping) and len(part) > _MOST_FIELDS for part in parts):
-            raise ValueError(f"no object may have more than {_MOST_FIELDS} fields")
-        return sent
+    def _limit_fields(cls, body: object) -> object:
+        """Rejects objects of very many fields, because each unknown one is an error of its own in the response."""
+        parts = (body, *body.values()) if isinstance(body, Mapping) else ()
+        if any(isinstance(part, Mapping) and len(part) > _MAX_FIELDS for part in parts):
+            raise ValueError(f"no object may have more than {_MAX_FIELDS} fields")
+        return body
 
 
 class ResponseBody(BaseModel):
-    """What a caller gets; made from domain objects by attribute."""
+    """The body of a response, which is built from the attributes of domain objects."""
 
     model_config = ConfigDict(from_attributes=True, frozen=True)
 
@@ -57,8 +61,12 @@ class ResponseBody(BaseModel):
 class Price(RequestBody):
     """Money in a request: at least one minor unit."""
 
-    amount: Annotated[int, Field(ge=1, le=1_000_000_000_00, examples=[249999]), Whole]
-    currency: Annotated[str, Field(pattern="^[A-Z]{3}$", examples=["USD"])]
+    amount: Annotated[
+        int,
+        Field(ge=1, le=1_000_000_000_00, examples=[249999], description="In minor units: cents of USD, whole JPY"),
+        Whole,
+    ]
+    currency: Annotated[str, Field(pattern="^[A-Z]{3}$", examples=["USD"], description="ISO 4217 code")]
 
     def to_money(self) -> money.Money:
         return money.Money(self.amount, self.currency)
@@ -67,27 +75,31 @@ class Price(RequestBody):
 class Money(ResponseBody):
     """Integer minor units of an ISO 4217 currency."""
 
-    amount: int
-    currency: str
+    amount: int = Field(description="In minor units: cents of USD, whole JPY")
+    currency: str = Field(description="ISO 4217 code")
 
 
 _T = TypeVar("_T")
 
 
 class Data(BaseModel, Generic[_T]):
+    """A response with one result."""
+
     data: _T
 
 
 class PageOf(BaseModel, Generic[_T]):
+    """A response with one page of a list."""
+
     data: Sequence[_T]
-    page: int
-    limit: int
-    total: int
+    page: int = Field(description="Number of this page, from 1")
+    limit: int = Field(description="Largest number of items on a page")
+    total: int = Field(description="Number of items on all pages")
 
 
 @dataclass(frozen=True, slots=True)
 class Paging:
-    """One page of a list: `page` counts from 1."""
+    """The page of a list that a request asks for: `page` counts from 1, `limit` is the number of items on a page."""
 
     page: int
     limit: int
@@ -98,7 +110,8 @@ class Paging:
 
 
 def _paging(
-    page: Annotated[int, Query(ge=1, le=10_000)] = 1, limit: Annotated[int, Query(ge=1, le=100)] = 10
+    page: Annotated[int, Query(ge=1, le=10_000, description="Number of the page, from 1")] = 1,
+    limit: Annotated[int, Query(ge=1, le=100, description="Largest number of items on the page")] = 10,
 ) -> Paging:
     return Paging(page, limit)
 
@@ -112,6 +125,6 @@ KeyHeader = Annotated[
         min_length=1,
         max_length=255,
         pattern=r"^[\x21-\x7E]+$",
-        description="one per intent: repeated requests with the same key take effect once",
+        description="A key of the caller's choice. Repeated requests with the same key take effect once.",
     ),
 ]

@@ -1,1 +1,1 @@
-"""Events between services: outbox, broker, inbox."""
+"""Events between services: the topology, the outbox that sends them, the broker, and the inbox that receives them."""

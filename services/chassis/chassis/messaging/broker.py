@@ -1,4 +1,7 @@
-"""RabbitMQ: publishing with confirms, consuming with at-least-once delivery. Reconnects by itself, for ever, with jitter."""
+"""RabbitMQ: publishing with confirms, consuming with at-least-once delivery.
+
+Reconnects for ever, with backoff and jitter.
+"""
 
 import asyncio
 import random
@@ -16,15 +19,13 @@ from chassis.messaging.topology import load_topology
 from chassis.observability import logs, tracing
 
 CONNECTED = Gauge("broker_connected", "1 while this process has a connection to the broker")
-REDELIVERED = Counter(
-    "broker_delivery_failures_total", "Deliveries whose effect failed, and that the broker repeats", ["type"]
-)
+REDELIVERED = Counter("broker_delivery_failures_total", "Failed deliveries, which the broker repeats", ["type"])
 
-_CONNECT_SECONDS = 5
-_CONFIRM_SECONDS = 5
+_CONNECT_TIMEOUT_SECONDS = 5
+_CONFIRM_TIMEOUT_SECONDS = 5
 _PREFETCH = 20
-_NEWER_RELEASE_SECONDS = 5
-_ERRORS = (
+_UNKNOWN_EVENT_PAUSE_SECONDS = 5
+_OUTAGE_ERRORS = (
     aio_pika.exceptions.AMQPError,
     aio_pika.exceptions.ChannelInvalidStateError,
     OSError,
@@ -32,11 +33,13 @@ _ERRORS = (
     RuntimeError,
 )
 
+Receive = Callable[[Event], Awaitable[None]]
+
 log = logs.get_logger(__name__)
 
 
 class Broker:
-    """One connection for publishing and one for consuming, so that a blocked publisher cannot stop the consumer."""
+    """Publishes on one connection and consumes on another, so that a blocked publisher cannot stop the consumer."""
 
     def __init__(self, url: str, service: str) -> None:
         self._url = url
@@ -46,7 +49,7 @@ class Broker:
         self._connecting = asyncio.Lock()
 
     async def publish(self, routing_key: str, event_id: UUID, body: bytes) -> None:
-        """Returns once the broker has confirmed that it keeps the message. Raises BrokerUnavailable."""
+        """Returns once the broker has confirmed that it has stored the message. Raises BrokerUnavailable."""
         message = aio_pika.Message(
             body,
             message_id=str(event_id),
@@ -56,36 +59,33 @@ class Broker:
         exchange = None
         try:
             exchange = await self._open_exchange()
-            async with asyncio.timeout(_CONFIRM_SECONDS):
+            async with asyncio.timeout(_CONFIRM_TIMEOUT_SECONDS):
                 await exchange.publish(message, routing_key, mandatory=True)
-        except _ERRORS as error:
+        except _OUTAGE_ERRORS as error:
             if exchange is self._exchange:
-                self._exchange = (
-                    None  # its channel may be dead while its connection seems open: the next one starts afresh
-                )
+                # The channel may be dead while its connection seems open, so the next call opens both again.
+                self._exchange = None
             raise BrokerUnavailable(f"the broker did not take {routing_key}: {error!r}") from error
 
-    async def consume(self, receive: Callable[[Event], Awaitable[None]]) -> None:
-        """Delivers this service's events to `receive` for ever; an exception from it returns the message to the broker."""
+    async def consume(self, receive: Receive) -> None:
+        """Delivers this service's events to `receive` for ever.
 
-        async def deliver(message: AbstractIncomingMessage) -> None:
-            await _deliver(message, receive)
-
+        An exception from it returns the message to the broker.
+        """
         attempt = 0
         while True:
             try:
-                connection = await aio_pika.connect(self._url, timeout=_CONNECT_SECONDS)
-                async with connection:
+                async with await aio_pika.connect(self._url, timeout=_CONNECT_TIMEOUT_SECONDS) as connection:
                     channel = await connection.channel()
                     await channel.set_qos(prefetch_count=_PREFETCH)
-                    queue = await self._declare(channel)
+                    queue = await declare_queue(channel, self._service)
                     attempt = 0
                     CONNECTED.set(1)
-                    await queue.consume(deliver)
-                    await _lost(connection, channel)
-            except _ERRORS as error:
+                    await queue.consume(_delivery(receive))
+                    await _wait_until_lost(connection, channel)
+            except _OUTAGE_ERRORS as error:
                 if (task := asyncio.current_task()) is not None and task.cancelling():
-                    raise  # closing failed while this loop was being ended
+                    raise  # closing the connection failed while this task was being cancelled
                 log.warning("the broker is away", reason=repr(error))
             finally:
                 CONNECTED.set(0)
@@ -100,37 +100,24 @@ class Broker:
         async with self._connecting:
             if self._exchange is None:
                 await self.close()
-                self._connection = await aio_pika.connect(self._url, timeout=_CONNECT_SECONDS)
+                self._connection = await aio_pika.connect(self._url, timeout=_CONNECT_TIMEOUT_SECONDS)
                 channel = await self._connection.channel(publisher_confirms=True, on_return_raises=True)
-                self._exchange = await self._declare_for_publishing(channel)
+                self._exchange = await self._declare_exchange(channel)
             return self._exchange
 
-    async def _declare_for_publishing(self, channel: AbstractChannel) -> AbstractExchange:
-        """Declares the queue of every consumer as well: an event that is sent before its consumer ever ran must wait, not vanish."""
+    async def _declare_exchange(self, channel: AbstractChannel) -> AbstractExchange:
+        """Declares the exchange and the queues of all its consumers.
+
+        An event that is sent before its consumer has ever run must wait in a queue, not be lost.
+        """
         topology = load_topology()
-        consumers = {c for e in topology.events.values() if e.producer == self._service for c in e.consumers}
-        for consumer in sorted(consumers):
+        for consumer in sorted(topology.consumers_of(self._service)):
             await declare_queue(channel, consumer)
         return await channel.get_exchange(topology.exchange)
 
-    async def _declare(self, channel: AbstractChannel) -> AbstractQueue:
-        return await declare_queue(channel, self._service)
-
-
-async def _lost(connection: AbstractConnection, channel: AbstractChannel) -> None:
-    """Returns when the connection or its channel has ended, or the broker delivers no more, because somebody deleted the queue.
-
-    `closed()` of either only knows ends that we asked for.
-    """
-    lost = asyncio.Event()
-    (await channel.get_underlay_channel()).on_consumer_cancel_callbacks.add(lambda *_: lost.set())
-    for part in (connection, channel):
-        part.close_callbacks.add(lambda *_: lost.set())
-    await lost.wait()
-
 
 async def declare_queue(channel: AbstractChannel, service: str) -> AbstractQueue:
-    """A service's quorum queue, its dead letters and its bindings, all from the topology. Idempotent."""
+    """Declares a service's quorum queue, its dead letters and its bindings, as the topology has them. Idempotent."""
     topology = load_topology()
     exchange = await channel.declare_exchange(topology.exchange, aio_pika.ExchangeType.TOPIC, durable=True)
     dead = await channel.declare_exchange(topology.dead_letter_exchange, aio_pika.ExchangeType.DIRECT, durable=True)
@@ -151,41 +138,60 @@ async def declare_queue(channel: AbstractChannel, service: str) -> AbstractQueue
     return queue
 
 
-async def _deliver(message: AbstractIncomingMessage, receive: Callable[[Event], Awaitable[None]]) -> None:
-    """Acknowledges after the effect is stored, never before. What cannot be read goes to the dead letters at once."""
-    try:
-        event = events.decode(message.body)
-    except MalformedEvent as error:
-        log.error("event refused", reason=str(error), message_id=message.message_id)  # noqa: TRY400 - the sender's fault, our trace says nothing
-        await message.reject(requeue=False)
-        return
-    except UnknownEvent as error:
-        await _leave(message, error)
-        return
-    with tracing.continue_trace(f"{event.type.name} process", tracing.SpanKind.CONSUMER, event.trace):
+async def _wait_until_lost(connection: AbstractConnection, channel: AbstractChannel) -> None:
+    """Returns when the connection or the channel has ended, or the broker has cancelled the consumer.
+
+    The broker cancels it when the queue is deleted. `closed()` of either reports only what this process closes itself.
+    """
+    lost = asyncio.Event()
+    (await channel.get_underlay_channel()).on_consumer_cancel_callbacks.add(lambda *_: lost.set())
+    for resource in (connection, channel):
+        resource.close_callbacks.add(lambda *_: lost.set())
+    await lost.wait()
+
+
+def _delivery(receive: Receive) -> Callable[[AbstractIncomingMessage], Awaitable[None]]:
+    async def deliver(message: AbstractIncomingMessage) -> None:
+        """Acknowledges a message after its effect is stored, never before. A malformed one is dead-lettered at once."""
         try:
-            await _once_everything_answers(receive, event)
+            event = events.decode(message.body)
+        except MalformedEvent as error:
+            log.error("event refused", reason=str(error), message_id=message.message_id)  # noqa: TRY400 - the error is the sender's
+            await message.reject(requeue=False)
         except UnknownEvent as error:
-            await _leave(message, error)
-        except Exception:
-            log.exception(
-                "event failed, the broker delivers it again", event_type=event.type.name, event_id=str(event.id)
-            )
-            REDELIVERED.labels(event.type.name).inc()
-            await message.reject(requeue=True)
+            await _requeue_unknown(message, error)
         else:
-            await message.ack()
+            with tracing.continue_trace(f"{event.type.name} process", tracing.SpanKind.CONSUMER, event.trace):
+                await _process(message, event, receive)
+
+    return deliver
 
 
-async def _leave(message: AbstractIncomingMessage, error: UnknownEvent) -> None:
-    """To the pods of a newer release, after a pause: the delivery limit is as many pauses, and then it is kept as a dead letter."""
+async def _process(message: AbstractIncomingMessage, event: Event, receive: Receive) -> None:
+    try:
+        await _receive_once_available(receive, event)
+    except UnknownEvent as error:
+        await _requeue_unknown(message, error)
+    except Exception:
+        log.exception("event failed, the broker delivers it again", event_type=event.type.name, event_id=str(event.id))
+        REDELIVERED.labels(event.type.name).inc()
+        await message.reject(requeue=True)
+    else:
+        await message.ack()
+
+
+async def _requeue_unknown(message: AbstractIncomingMessage, error: UnknownEvent) -> None:
+    """Returns a message to the broker after a pause, for the pods of a newer release.
+
+    The delivery limit allows that many such pauses. Then the broker moves the message to the dead letters.
+    """
     log.warning("event left to a newer release", reason=str(error), message_id=message.message_id)
-    await asyncio.sleep(_NEWER_RELEASE_SECONDS)
+    await asyncio.sleep(_UNKNOWN_EVENT_PAUSE_SECONDS)
     await message.reject(requeue=True)
 
 
-async def _once_everything_answers(receive: Callable[[Event], Awaitable[None]], event: Event) -> None:
-    """A database or neighbour that is away is waited for here: it must not use up the deliveries that a faulty event gets."""
+async def _receive_once_available(receive: Receive, event: Event) -> None:
+    """Retries while the database or a neighbour is unavailable: an outage must not use up the delivery limit."""
     while True:
         try:
             await receive(event)

@@ -1,4 +1,4 @@
-"""Events as they travel: CloudEvents 1.0 in structured JSON mode, and the topology that producers and consumers share."""
+"""Events as they are transmitted: CloudEvents 1.0 in structured JSON mode."""
 
 import json
 from collections.abc import Mapping
@@ -13,10 +13,13 @@ from chassis.errors import MalformedEvent, UnknownEvent
 from chassis.messaging.topology import EventType, load_topology
 from chassis.observability import tracing
 
+_ATTRIBUTES = {"traceparent": "traceparent", "tracestate": "tracestate", tracing.REQUEST_ID: "requestid"}
+"""The CloudEvents attribute for each key of a trace carrier. Names of attributes have letters and digits only."""
+
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One event: who it is about (`subject`), what happened (`payload`), and the trace and request it belongs to, as `inject` gave them."""
+    """One event: what it is about (`subject`), what happened (`payload`), and the carrier of its trace."""
 
     id: UUID
     subject: str
@@ -29,12 +32,8 @@ class Event:
         return load_topology().type_of(self.payload)
 
 
-_ATTRIBUTES = {"traceparent": "traceparent", "tracestate": "tracestate", tracing.REQUEST_ID: "requestid"}
-"""What a trace is carried as: the names of CloudEvents' attributes are letters and digits alone."""
-
-
 def encode(event: Event) -> bytes:
-    """The JSON of a CloudEvent. Zero values are written out: a quantity of 0 must not vanish."""
+    """Returns the JSON of a CloudEvent. It includes zero values: a quantity of 0 must not be missing."""
     return json.dumps(
         {
             "specversion": "1.0",
@@ -53,26 +52,28 @@ def encode(event: Event) -> bytes:
 
 
 def decode(body: bytes) -> Event:
-    """Raises MalformedEvent, UnknownEvent. Fields that a newer producer added are ignored."""
+    """Returns the event of a message, without fields that a newer producer added.
+
+    Raises MalformedEvent, UnknownEvent.
+    """
     try:
         document = json.loads(body)
-        kind = load_topology().events.get(document["type"])
-        if kind is None:
+        event_type = load_topology().events.get(document["type"])
+        if event_type is None:
             raise UnknownEvent(f"{document['type']} is not in shopapi/topology.toml")
-        payload = ParseDict(document["data"], kind.payload(), ignore_unknown_fields=True)
         return Event(
             UUID(document["id"]),
             document["subject"],
             datetime.fromisoformat(document["time"]),
-            payload,
+            ParseDict(document["data"], event_type.payload(), ignore_unknown_fields=True),
             _trace_in(document),
         )
     except (ValueError, KeyError, TypeError, ParseError) as error:
-        raise MalformedEvent(f"not a CloudEvent of ours: {error!r}") from error
+        raise MalformedEvent(f"the message is not a CloudEvent of this platform: {error!r}") from error
 
 
 def trace_of(body: bytes) -> dict[str, str]:
-    """The trace and request of an event that `encode` wrote."""
+    """Returns the trace carrier of an event that `encode` wrote."""
     return _trace_in(json.loads(body))
 
 

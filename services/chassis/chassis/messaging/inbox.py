@@ -18,63 +18,66 @@ from chassis.messaging.events import Event
 from chassis.messaging.topology import load_topology
 from chassis.observability import logs
 
-CONSUMED = Counter("inbox_consumed_total", "Events that took effect, or were seen before", ["type", "outcome"])
+CONSUMED = Counter("inbox_consumed_total", "Events that took effect, or had been received before", ["type", "outcome"])
 
-MEMORY = timedelta(days=30)
-"""How long a redelivery is recognized: longer than anybody leaves a dead letter lying before putting it back."""
-PRUNE_SECONDS = 86_400.0
-_BATCH = 10_000
+RETENTION = timedelta(days=30)
+"""How long a redelivery is recognized: longer than operators leave dead letters before requeueing them."""
+PRUNE_INTERVAL_SECONDS = 86_400.0
+_PRUNE_BATCH = 10_000
 
+_inbox = tables.inbox(MetaData())
 _P = TypeVar("_P", bound=Message)
+
+log = logs.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class EventHandler:
-    """What a payload does, inside the transaction that also remembers its event. Made by `when`."""
+    """The effect of one event type, applied in the transaction that also stores the event's id.
+
+    Created by `handles`.
+    """
 
     event_type: str
     apply: Callable[[AsyncConnection, Any], Awaitable[None]]
 
 
 def handles(payload: type[_P], apply: Callable[[AsyncConnection, _P], Awaitable[None]]) -> EventHandler:
+    """Returns the handler of the event type that has this payload."""
     return EventHandler(load_topology().type_of(payload()).name, apply)
 
 
-log = logs.get_logger(__name__)
-
-
-_inbox = tables.inbox(MetaData())
-
-
 class Inbox:
+    """Applies each event that a service receives exactly once."""
+
     def __init__(
         self,
         service: str,
         database: Database,
-        effects: Sequence[EventHandler],
+        handlers: Sequence[EventHandler],
         on_commit: Callable[[], None] = lambda: None,
     ) -> None:
-        """`on_commit` is called after each effect's commit. Raises ValueError unless there is an effect for each event that the
-        topology sends to this service.
+        """`on_commit` is called after the commit of each event's effect.
+
+        Raises ValueError unless there is a handler for each event type that the topology sends to this service.
         """
         self._database = database
         self._on_commit = on_commit
-        self._effects = {effect.event_type: effect for effect in effects}
-        if set(self._effects) != set(load_topology().consumed_by(service)):
+        self._handlers = {handler.event_type: handler for handler in handlers}
+        if set(self._handlers) != set(load_topology().consumed_by(service)):
             raise ValueError(
-                f"{service} handles {sorted(self._effects)}, which is not what shopapi/topology.toml sends it"
+                f"{service} handles {sorted(self._handlers)}, but shopapi/topology.toml sends it other event types"
             )
 
     async def receive(self, event: Event) -> None:
-        """Raises UnknownEvent, and what the effect raises: then nothing is stored, and the broker delivers again."""
-        effect = self._effects.get(event.type.name)
-        if effect is None:
+        """Applies an event, unless it was applied before.
+
+        Raises UnknownEvent, and whatever the handler raises. Then nothing is stored, and the broker delivers again.
+        """
+        handler = self._handlers.get(event.type.name)
+        if handler is None:
             raise UnknownEvent(f"{event.type.name} is not for this service")
-        remember = insert(_inbox).values(event_id=event.id).on_conflict_do_nothing().returning(_inbox.c.event_id)
-        async with self._database.begin() as transaction:
-            is_new = (await transaction.execute(remember)).first() is not None
-            if is_new:
-                await effect.apply(transaction, event.payload)
+        is_new = await self._apply_once(handler, event)
         if is_new:
             self._on_commit()
         CONSUMED.labels(event.type.name, "applied" if is_new else "duplicate").inc()
@@ -87,9 +90,18 @@ class Inbox:
         )
 
     async def prune(self) -> None:
-        """Events that were received longer ago than MEMORY, some at a time: however many there are, no statement takes long."""
-        old = select(_inbox.c.event_id).where(_inbox.c.received_at < func.now() - MEMORY).limit(_BATCH)
-        gone = _BATCH
-        while gone == _BATCH:
+        """Deletes the ids of events that are older than RETENTION, in batches, so that no statement takes long."""
+        old = select(_inbox.c.event_id).where(_inbox.c.received_at < func.now() - RETENTION).limit(_PRUNE_BATCH)
+        deleted = _PRUNE_BATCH
+        while deleted == _PRUNE_BATCH:
             async with self._database.begin() as transaction:
-                gone = (await transaction.execute(delete(_inbox).where(_inbox.c.event_id.in_(old)))).rowcount
+                deleted = (await transaction.execute(delete(_inbox).where(_inbox.c.event_id.in_(old)))).rowcount
+
+    async def _apply_once(self, handler: EventHandler, event: Event) -> bool:
+        """Returns whether the event was new, and so was applied."""
+        store_id = insert(_inbox).values(event_id=event.id).on_conflict_do_nothing().returning(_inbox.c.event_id)
+        async with self._database.begin() as transaction:
+            is_new = (await transaction.execute(store_id)).first() is not None
+            if is_new:
+                await handler.apply(transaction, event.payload)
+        return is_new

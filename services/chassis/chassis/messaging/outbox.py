@@ -1,4 +1,4 @@
-"""The transactional outbox: an event is written in the transaction that caused it, and published afterwards, at least once."""
+"""The transactional outbox: an event is stored in the transaction that caused it, then published at least once."""
 
 import asyncio
 from collections.abc import Coroutine, Iterable
@@ -22,13 +22,18 @@ LAG = Gauge("outbox_lag_seconds", "Age of the oldest event that is not yet publi
 PUBLISHED = Counter("outbox_published_total", "Events published and confirmed by the broker", ["type"])
 
 _BATCH = 100
-_IDLE_SECONDS = 1.0
-"""How often the table is looked at without a hint: what a crashed process left is published this soon."""
+_POLL_SECONDS = 1.0
+"""How often the relay reads the table without a wake-up.
 
-log = logs.get_logger(__name__)
-
+Events of a process that has crashed wait at most this long.
+"""
 
 _outbox = tables.outbox(MetaData())
+_BACKLOG_AND_LAG = select(
+    func.count(), func.coalesce(func.extract("epoch", func.now() - func.min(_outbox.c.recorded_at)), 0)
+).select_from(_outbox)
+
+log = logs.get_logger(__name__)
 
 
 class Outbox:
@@ -37,46 +42,50 @@ class Outbox:
     def __init__(self, database: Database, broker: Broker) -> None:
         self._database = database
         self._broker = broker
-        self._hint = asyncio.Event()
+        self._woken = asyncio.Event()
 
     async def record(
         self, transaction: AsyncConnection, event_id: UUID, subject: str, payload: Message, at: datetime
     ) -> None:
-        """Part of the caller's transaction: the event exists if and only if the transaction commits."""
+        """Stores an event in the caller's transaction: it is published if and only if that commits."""
         event = events.Event(event_id, subject, at, payload, tracing.inject())
         await transaction.execute(insert(_outbox).values(id=event.id, type=event.type.name, body=events.encode(event)))
 
     def wake(self) -> None:
-        """Says that a transaction with events has just committed, so that the relay need not wait."""
-        self._hint.set()
+        """Makes the relay publish at once. Called after the commit of a transaction with events."""
+        self._woken.set()
 
     async def relay(self) -> None:
-        """Publishes for ever. Several processes may relay one table: each takes rows that no other holds."""
+        """Publishes for ever. Several processes may relay one table: each takes the rows that no other has locked."""
         while True:
-            self._hint.clear()
+            self._woken.clear()
             try:
                 while await self._publish_batch() == _BATCH:
                     pass
             except (BrokerUnavailable, DatabaseUnavailable) as error:
                 log.warning("events wait in the outbox", reason=str(error))
             try:
-                async with asyncio.timeout(_IDLE_SECONDS):
-                    await self._hint.wait()
+                async with asyncio.timeout(_POLL_SECONDS):
+                    await self._woken.wait()
             except TimeoutError:
                 continue
 
     async def _publish_batch(self) -> int:
-        """One transaction: lock the oldest rows, publish, delete what the broker confirmed. A crash in between publishes twice."""
+        """Publishes the oldest rows and returns how many, in one transaction.
+
+        The rows are locked, published, and deleted once the broker has confirmed all. After a crash they are published
+        again.
+        """
         oldest = select(_outbox).order_by(_outbox.c.sequence).limit(_BATCH).with_for_update(skip_locked=True)
         async with self._database.begin() as transaction:
             rows = (await transaction.execute(oldest)).all()
-            backlog, lag = (await transaction.execute(_WAITING)).one()
-            _show(backlog, lag)  # already now: while the broker is away nothing comes after this
+            backlog, lag = (await transaction.execute(_BACKLOG_AND_LAG)).one()
+            _export(backlog, lag)  # before publishing, which fails while the broker is unavailable
             if rows:
-                await _all(self._publish(row.type, row.id, row.body) for row in rows)
+                await _run_all(self._publish(row.type, row.id, row.body) for row in rows)
                 await transaction.execute(delete(_outbox).where(_outbox.c.sequence.in_([row.sequence for row in rows])))
-        left = backlog - len(rows)
-        _show(left, lag if left else 0)
+        remaining = backlog - len(rows)
+        _export(remaining, lag if remaining else 0)
         for row in rows:
             PUBLISHED.labels(row.type).inc()
         return len(rows)
@@ -86,21 +95,19 @@ class Outbox:
             await self._broker.publish(event_type, event_id, body)
 
 
-async def _all(publishing: Iterable[Coroutine[None, None, None]]) -> None:
-    """Side by side; the first that fails ends the others, so that none of them goes on when its rows are no longer locked."""
+def _export(backlog: int, lag_seconds: float) -> None:
+    BACKLOG.set(backlog)
+    LAG.set(lag_seconds)
+
+
+async def _run_all(coroutines: Iterable[Coroutine[None, None, None]]) -> None:
+    """Runs coroutines concurrently.
+
+    The first error cancels the others, so that none publishes a row that is unlocked again.
+    """
     try:
         async with asyncio.TaskGroup() as group:
-            for one in publishing:
-                group.create_task(one)
+            for coroutine in coroutines:
+                group.create_task(coroutine)
     except ExceptionGroup as failed:
         raise failed.exceptions[0] from None
-
-
-def _show(backlog: int, lag: float) -> None:
-    BACKLOG.set(backlog)
-    LAG.set(lag)
-
-
-_WAITING = select(
-    func.count(), func.coalesce(func.extract("epoch", func.now() - func.min(_outbox.c.recorded_at)), 0)
-).select_from(_outbox)

@@ -12,7 +12,7 @@ from shopapi.events.v1 import events_pb2
 
 @dataclass(frozen=True, slots=True)
 class EventType:
-    """One row of shopapi/topology.toml. `name` is both the CloudEvents type and the routing key."""
+    """One event type of shopapi/topology.toml. `name` is both the CloudEvents type and the routing key."""
 
     name: str
     producer: str
@@ -22,19 +22,28 @@ class EventType:
 
 @dataclass(frozen=True, slots=True)
 class Topology:
+    """The exchanges of the broker, and which service produces and consumes which event types."""
+
     exchange: str
     dead_letter_exchange: str
     delivery_limit: int
+    """How often the delivery of one message may fail before it goes to the dead letters."""
     events: Mapping[str, EventType]
 
     def consumed_by(self, service: str) -> list[str]:
+        """Returns the names of the event types that a service consumes."""
         return [event.name for event in self.events.values() if service in event.consumers]
 
     def produced_by(self, service: str) -> list[str]:
+        """Returns the names of the event types that a service produces."""
         return [event.name for event in self.events.values() if event.producer == service]
 
+    def consumers_of(self, producer: str) -> set[str]:
+        """Returns the services that consume any event of a producer."""
+        return {c for event in self.events.values() if event.producer == producer for c in event.consumers}
+
     def type_of(self, payload: Message) -> EventType:
-        """Raises LookupError for a message that is no event."""
+        """Returns the event type of a payload. Raises LookupError for a message that is not the payload of an event."""
         for event in self.events.values():
             if isinstance(payload, event.payload):
                 return event
@@ -43,6 +52,7 @@ class Topology:
 
 @cache
 def load_topology() -> Topology:
+    """Returns the topology of shopapi/topology.toml."""
     content = tomllib.loads((importlib.resources.files("shopapi") / "topology.toml").read_text())
     events = {
         name: EventType(name, row["producer"], getattr(events_pb2, row["payload"]), tuple(row["consumers"]))

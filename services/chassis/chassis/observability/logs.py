@@ -1,4 +1,4 @@
-"""Logs are JSON, one event a line, with the trace they belong to. Never a password, token or card."""
+"""Logs: one JSON object a line, with the ids of its trace. Passwords, tokens and card numbers are never logged."""
 
 import logging
 import sys
@@ -9,13 +9,13 @@ from structlog.typing import EventDict, WrappedLogger
 
 
 def configure(service: str, tenant: str, level: str) -> None:
-    """Sends structlog and the standard library's loggers to stdout in one shape."""
+    """Sends what structlog and the standard library's loggers log to stdout, in one format."""
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
-        _always(service=service, tenant=tenant),  # also in threads of libraries, which have no context of ours
+        _add_fields(service=service, tenant=tenant),  # not context variables: threads of libraries have none of them
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
-        _trace_ids,
+        _add_trace_ids,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     structlog.configure(
@@ -39,26 +39,26 @@ def configure(service: str, tenant: str, level: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    for chatty in ("aio_pika", "aiormq", "alembic", "uvicorn.error", "sqlalchemy"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
-    logging.getLogger("aiormq.connection").setLevel(
-        logging.CRITICAL
-    )  # a broker that is away is reported once, by chassis.broker
+    for verbose in ("aio_pika", "aiormq", "alembic", "uvicorn.error", "sqlalchemy"):
+        logging.getLogger(verbose).setLevel(logging.WARNING)
+    # chassis.messaging.broker already logs that the broker is unavailable.
+    logging.getLogger("aiormq.connection").setLevel(logging.CRITICAL)
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:
+    """Returns the logger of a module."""
     logger: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(name)
     return logger
 
 
-def _always(**fields: str) -> structlog.typing.Processor:
+def _add_fields(**fields: str) -> structlog.typing.Processor:
     def add(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
         return {**fields, **event}
 
     return add
 
 
-def _trace_ids(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+def _add_trace_ids(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     context = trace.get_current_span().get_span_context()
     if context.is_valid:
         event["trace_id"] = trace.format_trace_id(context.trace_id)

@@ -1,4 +1,4 @@
-"""Traces by OpenTelemetry, in W3C trace context, through HTTP, gRPC and events. Exported only where an OTLP endpoint is set."""
+"""Traces by OpenTelemetry, with W3C trace context in HTTP, gRPC and events. They are exported if an endpoint is set."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,16 +10,20 @@ from opentelemetry.trace import Span, SpanKind
 from structlog.contextvars import bound_contextvars, get_contextvars
 
 REQUEST_ID = "x-request-id"
+"""The header that carries the id of a request, and its key in the carriers of `inject` and `continue_trace`."""
 _EXPORT_SECONDS = 3
-"""How long a batch may take, retries and all. A process that stops sends four at most, and has to be gone before it is killed."""
+"""How long the export of a batch may take, retries included. A stopping process exports four at most, and must end
+before it is killed.
+"""
 
 tracer = trace.get_tracer("chassis")
 
 
 def configure(service: str, version: str, tenant: str, endpoint: str | None) -> None:
-    """Without an endpoint, a trace that begins here is not recorded: it has its ids, for the log, and costs next to nothing.
+    """Sets the process's tracer provider, which exports to the OTLP `endpoint`.
 
-    With one, `OTEL_TRACES_SAMPLER` says which are; by default all.
+    Without an endpoint, a trace that begins here is not recorded: it has ids, for the log, and costs almost nothing.
+    With one, `OTEL_TRACES_SAMPLER` decides which traces are recorded; by default all are.
     """
     provider = TracerProvider(
         sampler=sampling.DEFAULT_OFF if endpoint is None else None,
@@ -35,7 +39,7 @@ def configure(service: str, version: str, tenant: str, endpoint: str | None) -> 
 
 
 def inject() -> dict[str, str]:
-    """What leads back here from whatever this causes: `traceparent`, and the request's id as REQUEST_ID; each where there is one."""
+    """Returns a carrier of the current trace (`traceparent`) and request id (REQUEST_ID), each only if there is one."""
     carrier: dict[str, str] = {}
     propagate.inject(carrier)
     request_id = get_contextvars().get("request_id")
@@ -44,7 +48,7 @@ def inject() -> dict[str, str]:
 
 @contextmanager
 def continue_trace(name: str, kind: SpanKind, carrier: Mapping[str, str]) -> Iterator[Span]:
-    """A span that goes on where `inject` filled the carrier, with the request's id in each line that is logged within."""
+    """Opens a span that continues the trace of a carrier, which `inject` filled. Its log lines have the request id."""
     request = {"request_id": carrier[REQUEST_ID]} if REQUEST_ID in carrier else {}
     with (
         tracer.start_as_current_span(name, propagate.extract(carrier), kind) as span,
@@ -54,12 +58,12 @@ def continue_trace(name: str, kind: SpanKind, carrier: Mapping[str, str]) -> Ite
 
 
 def is_recorded() -> bool:
-    """Whether what happens now belongs to a trace that somebody keeps."""
+    """Returns whether the current span is recorded."""
     return trace.get_current_span().is_recording()
 
 
 def exemplar() -> dict[str, str] | None:
-    """The trace that a measurement is an example of, as its labels; none where nobody keeps it."""
+    """Returns the labels of an exemplar that links a measurement to the current trace, or None if it is not sampled."""
     context = trace.get_current_span().get_span_context()
     return {"trace_id": trace.format_trace_id(context.trace_id)} if context.trace_flags.sampled else None
 

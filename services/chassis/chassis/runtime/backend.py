@@ -1,21 +1,19 @@
-"""What every service with a database is built on: its database, its broker, its outbox, and the loops that run on them."""
+"""The base of every service with a database: its database, broker and outbox, and the background loops on them."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from chassis.database.engine import Database
 from chassis.database.idempotency import KeyRepository
 from chassis.database.invariants import InvariantMonitor
 from chassis.messaging.broker import Broker
-from chassis.messaging.inbox import PRUNE_SECONDS, EventHandler, Inbox
+from chassis.messaging.inbox import PRUNE_INTERVAL_SECONDS, EventHandler, Inbox
 from chassis.messaging.outbox import Outbox
 from chassis.messaging.topology import load_topology
-from chassis.runtime.process import repeat_every
+from chassis.runtime.process import Loop, repeat_every
 from chassis.settings import BackendSettings
 
-Loop = Callable[[], Awaitable[None]]
-
-_KEY_PRUNE_SECONDS = 3600.0
+_KEY_PRUNE_INTERVAL_SECONDS = 3600.0
 _KEY_RETENTION = timedelta(days=7)
 """How long an idempotency key is kept: longer than any client repeats a request."""
 
@@ -44,21 +42,22 @@ class Backend:
         on_commit: Callable[[], None] | None = None,
         prunes_idempotency_keys: bool = False,
     ) -> dict[str, Loop]:
-        """Returns the background loops by name: invariants, and what the service's rows in the topology call for.
+        """Returns the background loops by name: the invariant monitor, and those that the service's topology requires.
 
-        A service that publishes events gets the outbox relay; one that consumes them gets the consumer, which runs
+        A service that publishes events has the outbox relay. One that consumes events has the consumer, which runs
         `handlers`, and the pruning of its inbox. `on_commit` is called after each handler's commit; by default it wakes
-        the relay. Raises ValueError unless there is a handler for each event that the topology sends to this service.
+        the relay. Raises ValueError unless there is a handler for each event type that the topology sends to this
+        service.
         """
-        loops: dict[str, Loop] = {"invariants": InvariantMonitor(self.database, f"{self._service}_service").watch}
+        loops: dict[str, Loop] = {"invariants": InvariantMonitor(self.database, f"{self._service}_service").run}
         if load_topology().produced_by(self._service):
             loops["relay"] = self.outbox.relay
         inbox = Inbox(self._service, self.database, handlers, on_commit=on_commit or self.outbox.wake)
         if handlers:
             loops["consumer"] = lambda: self.broker.consume(inbox.receive)
-            loops["inbox"] = repeat_every(PRUNE_SECONDS, inbox.prune)
+            loops["inbox"] = repeat_every(PRUNE_INTERVAL_SECONDS, inbox.prune)
         if prunes_idempotency_keys:
-            loops["idempotency keys"] = repeat_every(_KEY_PRUNE_SECONDS, self.prune_idempotency_keys)
+            loops["idempotency keys"] = repeat_every(_KEY_PRUNE_INTERVAL_SECONDS, self.prune_idempotency_keys)
         return loops
 
     async def prune_idempotency_keys(self) -> None:
@@ -67,6 +66,6 @@ class Backend:
             await KeyRepository(transaction).prune(before=self.now() - _KEY_RETENTION)
 
     async def close(self) -> None:
-        """Closes the connections to broker and database. Comes after the loops have ended."""
+        """Closes the connections to the broker and the database, after the loops have ended."""
         await self.broker.close()
         await self.database.close()

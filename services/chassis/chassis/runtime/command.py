@@ -1,5 +1,6 @@
-"""`python -m <package> serve|migrate`: what a service's process is asked to do. Each imports only what it needs, since a migration is
-over in less time than a service takes to load.
+"""The command line of a service: `python -m <package> serve|migrate`.
+
+Each command imports only what it needs, because a migration takes less time than a service takes to import.
 """
 
 import argparse
@@ -18,33 +19,40 @@ log = logs.get_logger(__name__)
 
 
 def run(package: str, arguments: Sequence[str] | None = None) -> None:
-    """The command of a package whose `app` has the PROGRAM to serve, and whose `migrations` make its database, if it has one."""
+    """Runs the command line of a package.
+
+    `serve` runs the PROGRAM of the package's `app`. `migrate` runs its `migrations`, and exists only if it has some.
+    """
     service = package.removesuffix("_service")
-    parser = argparse.ArgumentParser(prog=package, description=f"The {service} service.")
-    verbs = parser.add_subparsers(dest="verb", required=True)
-    serve = verbs.add_parser("serve", help="serve HTTP and gRPC, relay and consume events")
-    serve.add_argument(
-        "--only", type=_parts, default=_PARTS, metavar="PARTS", help=f"of {','.join(_PARTS)}, what this process runs"
-    )
-    if importlib.util.find_spec(f"{package}.migrations") is not None:
-        verbs.add_parser("migrate", help="bring the database to the newest schema; idempotent")
-    chosen = parser.parse_args(arguments)
-    if chosen.verb == "migrate":
+    chosen = _parser(service, package).parse_args(arguments)
+    if chosen.command == "migrate":
         _migrate(service, package)
     else:
         importlib.import_module(f"{package}.app").PROGRAM.serve(frozenset(chosen.only))
+
+
+def _parser(service: str, package: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=package, description=f"Run or migrate the {service} service.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    serve = commands.add_parser("serve", help="serve HTTP and gRPC, publish and consume events")
+    serve.add_argument(
+        "--only", type=_parts, default=_PARTS, metavar="PARTS", help=f"run only these of {','.join(_PARTS)}"
+    )
+    if importlib.util.find_spec(f"{package}.migrations") is not None:
+        commands.add_parser("migrate", help="migrate the database to the newest schema; idempotent")
+    return parser
 
 
 def _parts(value: str) -> Sequence[str]:
     parts = value.split(",")
     unknown = sorted(set(parts) - set(_PARTS))
     if unknown:
-        raise argparse.ArgumentTypeError(f"{', '.join(unknown)}: choose of {', '.join(_PARTS)}")
+        raise argparse.ArgumentTypeError(f"{', '.join(unknown)}: choose from {', '.join(_PARTS)}")
     return parts
 
 
 def _migrate(service: str, package: str) -> None:
-    from chassis.database.migrations import migrate  # Alembic is needed here alone, and costs memory
+    from chassis.database.migrations import migrate  # only here, because Alembic costs a serving process memory
 
     settings = load(MigrationSettings)
     logs.configure(service, settings.tenant, settings.log_level)

@@ -1,4 +1,4 @@
-"""The life of a service's process: start everything, serve, and on SIGTERM leave without dropping a request."""
+"""The life of a service's process: start, serve, and on SIGTERM stop without dropping a request."""
 
 import asyncio
 import contextlib
@@ -10,66 +10,52 @@ from typing import Generic, TypeVar
 import prometheus_client
 import uvicorn
 import uvloop
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from chassis.errors import DatabaseUnavailable
 from chassis.grpc.server import GrpcServer
 from chassis.http.app import Readiness
+from chassis.http.middleware import DrainMiddleware
 from chassis.observability import logs, tracing
 from chassis.settings import ServiceSettings, load
 
+Loop = Callable[[], Awaitable[None]]
+"""A background task that runs until it is cancelled."""
+
 _GRACE_SECONDS = 15
-"""How long a request that was accepted may still take while the process stops."""
-_AGAIN_SECONDS = 10.0
-"""More than any loop takes to finish what it has begun."""
-_PUT_OFF_SECONDS = 30.0
+"""How long an accepted request may still take while the process stops."""
+_CANCEL_INTERVAL_SECONDS = 10.0
+"""How long a cancelled task has until it is cancelled again: more than any loop needs to finish its current step."""
+_OUTAGE_RETRY_SECONDS = 30.0
+"""The longest time until an action is retried that failed because the database was unavailable."""
+
+_S = TypeVar("_S", bound=ServiceSettings)
 
 log = logs.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What a composition root hands over: everything that runs, and how it is closed."""
+    """The result of a composition root: everything that runs, and how it is closed."""
 
     http: ASGIApp
     ready: Readiness
     rpc: GrpcServer | None = None
-    background: Mapping[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
-    """Loops by name, each run until the process stops: relay, consumer, sweepers."""
+    background: Mapping[str, Loop] = field(default_factory=dict)
+    """Loops by name, which run until the process stops: outbox relay, event consumer, periodic jobs."""
     closers: Sequence[Callable[[], Awaitable[None]]] = ()
-
-
-def repeat_every(seconds: float, action: Callable[[], Awaitable[object]]) -> Callable[[], Awaitable[None]]:
-    """A loop for `background` that repeats an action. While the database is away it waits: readiness says so. What is done once a day
-    is then not put off by a day.
-    """
-
-    async def loop() -> None:
-        while True:
-            try:
-                await action()
-            except DatabaseUnavailable as error:
-                log.info("put off", reason=str(error))
-                await asyncio.sleep(min(seconds, _PUT_OFF_SECONDS))
-            else:
-                await asyncio.sleep(seconds)
-
-    return loop
-
-
-_S = TypeVar("_S", bound=ServiceSettings)
 
 
 @dataclass(frozen=True, slots=True)
 class Program(Generic[_S]):
-    """What `python -m <package> serve` runs; see chassis.command."""
+    """A service that `python -m <package> serve` runs; see chassis.runtime.command."""
 
     name: str
     settings: type[_S]
     build: Callable[[_S], Awaitable[Service]]
 
     def serve(self, parts: frozenset[str]) -> None:
-        """Until the process is told to stop. `parts`: which of http, grpc and background."""
+        """Runs `parts` of the service (of http, grpc and background) until the process gets a signal to stop."""
         settings = load(self.settings)
         logs.configure(self.name, settings.tenant, settings.log_level)
         tracing.configure(self.name, settings.service_version, settings.tenant, settings.otel_exporter_otlp_endpoint)
@@ -77,54 +63,77 @@ class Program(Generic[_S]):
 
     async def _serve(self, settings: _S, parts: frozenset[str]) -> None:
         service = await self.build(settings)
-        # Its thread ends with the process, and is not waited for.
-        prometheus_client.start_http_server(settings.metrics_port)
+        prometheus_client.start_http_server(settings.metrics_port)  # its thread is a daemon: it ends with the process
         await run(service, settings, parts)
 
 
+def repeat_every(seconds: float, action: Callable[[], Awaitable[object]]) -> Loop:
+    """Returns a background loop that repeats an action.
+
+    While the database is unavailable, which readiness reports, the action is retried at least twice a minute, so that a
+    daily action is not delayed by a day.
+    """
+
+    async def loop() -> None:
+        while True:
+            try:
+                await action()
+            except DatabaseUnavailable as error:
+                log.info("postponed until the database is available", reason=str(error))
+                await asyncio.sleep(min(seconds, _OUTAGE_RETRY_SECONDS))
+            else:
+                await asyncio.sleep(seconds)
+
+    return loop
+
+
 async def run(service: Service, settings: ServiceSettings, parts: frozenset[str]) -> None:
-    """Until SIGTERM or SIGINT. Then: not ready, still serving while clients go elsewhere; finish what was accepted; close."""
+    """Runs a service until SIGTERM or SIGINT, then stops it gracefully.
+
+    It becomes unready but serves until clients use other pods, finishes the requests that it has accepted, and closes.
+    """
     stopping = _stop_signal()
-    background = [
-        asyncio.create_task(_for_ever(n, loop)) for n, loop in service.background.items() if "background" in parts
-    ]
-    server = _http_server(_parting(service.http, stopping), settings.http_port)
-    serving = asyncio.create_task(server.serve()) if "http" in parts else None
-    if service.rpc is not None and "grpc" in parts:
+    loops = _start_loops(service.background) if "background" in parts else []
+    http = _HttpServer(DrainMiddleware(service.http, draining=stopping), settings.http_port)
+    if "http" in parts:
+        http.start()
+    if "grpc" in parts and service.rpc is not None:
         await service.rpc.start()
     log.info("serving", http_port=settings.http_port, grpc_port=service.rpc.port if service.rpc else None)
 
-    await _first(stopping.wait(), serving)
-    log.info("draining", seconds=settings.shutdown_drain_seconds)
-    service.ready.stop()
-    if service.rpc is not None:
-        await service.rpc.retire()
-    await asyncio.sleep(settings.shutdown_drain_seconds)
-
-    server.should_exit = True
-    if serving is not None:
-        await serving
-    if service.rpc is not None:
-        await service.rpc.stop(_GRACE_SECONDS)
-    await end(*background)
-    for close in service.closers:
-        await close()
+    await http.wait_until_ended_or(stopping)
+    await _drain(service, settings.shutdown_drain_seconds)
+    await _stop(service, http, loops)
     log.info("stopped")
 
 
-async def end(*tasks: asyncio.Task[None]) -> None:
-    """Cancels until every task has ended. Once is not always enough: before Python 3.12 `wait_for`, with which libraries connect, can
-    lose a cancellation that comes together with its result (python/cpython#86296), and a consumer would never stop.
+async def cancel_all(*tasks: asyncio.Task[None]) -> None:
+    """Cancels tasks until every one has ended.
+
+    Once is not always enough: before Python 3.12 `wait_for`, with which libraries connect, can lose a cancellation that
+    arrives together with its result (python/cpython#86296). A consumer would then never stop.
     """
     pending = set(tasks)
     while pending:
         for task in pending:
             task.cancel()
-        _, pending = await asyncio.wait(pending, timeout=_AGAIN_SECONDS)
+        _, pending = await asyncio.wait(pending, timeout=_CANCEL_INTERVAL_SECONDS)
 
 
-async def _for_ever(name: str, loop: Callable[[], Awaitable[None]]) -> None:
-    """A loop that ends or fails is started again, and said so."""
+def _stop_signal() -> asyncio.Event:
+    """Returns an event that SIGTERM and SIGINT set."""
+    event = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, event.set)
+    return event
+
+
+def _start_loops(loops: Mapping[str, Loop]) -> list[asyncio.Task[None]]:
+    return [asyncio.create_task(_run_for_ever(name, loop)) for name, loop in loops.items()]
+
+
+async def _run_for_ever(name: str, loop: Loop) -> None:
+    """Starts a loop again whenever it ends or fails. A failure is logged."""
     while True:
         try:
             await loop()
@@ -133,54 +142,61 @@ async def _for_ever(name: str, loop: Callable[[], Awaitable[None]]) -> None:
         await asyncio.sleep(1)
 
 
-async def _first(stopping: Awaitable[object], serving: asyncio.Task[None] | None) -> None:
-    waiting = asyncio.ensure_future(stopping)
-    await asyncio.wait([waiting, *([serving] if serving else [])], return_when=asyncio.FIRST_COMPLETED)
-    waiting.cancel()
+async def _drain(service: Service, seconds: float) -> None:
+    """Makes the process unready, and serves on until clients and endpoints no longer use it."""
+    log.info("draining", seconds=seconds)
+    service.ready.stop()
+    if service.rpc is not None:
+        await service.rpc.drain()
+    await asyncio.sleep(seconds)
 
 
-def _stop_signal() -> asyncio.Event:
-    event = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, event.set)
-    return event
+async def _stop(service: Service, http: "_HttpServer", loops: Sequence[asyncio.Task[None]]) -> None:
+    """Finishes the requests that were accepted, ends the loops, and closes connections."""
+    await http.stop()
+    if service.rpc is not None:
+        await service.rpc.stop(_GRACE_SECONDS)
+    await cancel_all(*loops)
+    for close in service.closers:
+        await close()
 
 
-def _parting(app: ASGIApp, stopping: asyncio.Event) -> ASGIApp:
-    """Once this process is stopping, each answer also ends its connection: a client that keeps connections goes elsewhere
-    for its next request, and none sends one on a connection that is being closed.
-    """
+class _HttpServer(uvicorn.Server):
+    """Serves an application with uvicorn, in a task."""
 
-    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_and_part(message: Message) -> None:
-            if message["type"] == "http.response.start" and stopping.is_set():
-                message = {**message, "headers": [*message["headers"], (b"connection", b"close")]}
-            await send(message)
-
-        await app(scope, receive, send_and_part)
-
-    return serve
-
-
-def _http_server(app: ASGIApp, port: int) -> uvicorn.Server:
-    return _Uvicorn(
-        uvicorn.Config(
-            app,
-            host="0.0.0.0",
-            port=port,
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,  # whom a request comes from is the gateway's to judge
-            timeout_keep_alive=75,
-            timeout_graceful_shutdown=_GRACE_SECONDS,
+    def __init__(self, app: ASGIApp, port: int) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                host="0.0.0.0",
+                port=port,
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,  # only the gateway decides which address a request comes from
+                timeout_keep_alive=75,
+                timeout_graceful_shutdown=_GRACE_SECONDS,
+            )
         )
-    )
+        self._serving: asyncio.Task[None] | None = None
 
+    def start(self) -> None:
+        self._serving = asyncio.create_task(self.serve())
 
-class _Uvicorn(uvicorn.Server):
+    async def wait_until_ended_or(self, event: asyncio.Event) -> None:
+        """Returns once the event is set, or the server has ended by itself: its port is in use, for example."""
+        waiting = asyncio.create_task(event.wait())
+        await asyncio.wait([waiting, *([self._serving] if self._serving else [])], return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+
+    async def stop(self) -> None:
+        """Finishes accepted requests and ends. Raises what the server has failed with."""
+        self.should_exit = True
+        if self._serving is not None:
+            await self._serving
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Signals are this module's: the drain comes before the server stops."""
+        """Leaves signals to `run`, because the drain comes before the server stops."""
         yield

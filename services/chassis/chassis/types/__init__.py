@@ -1,1 +1,1 @@
-"""Types that every domain uses: money, identifiers, the shape of an error. Standard library only."""
+"""Types that every domain uses: money, identifiers and problems. Standard library only."""

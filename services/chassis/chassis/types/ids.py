@@ -1,4 +1,4 @@
-"""Identifiers. Users, products and categories are 64-bit integers; what is made at a distance from its database is a UUIDv7."""
+"""Identifiers: 64-bit integers for users, products and categories; UUIDv7 for what gets its id outside its database."""
 
 import secrets
 import time
@@ -10,10 +10,11 @@ ProductId = NewType("ProductId", int)
 OrderId = NewType("OrderId", UUID)
 
 MAX_ID = 2**63 - 1
+"""The largest value of PostgreSQL's bigint."""
 
 
 def uuid7() -> UUID:
-    """A time-ordered UUID (RFC 9562, section 5.7): new rows land at the end of their index."""
+    """Returns a time-ordered UUID (RFC 9562, section 5.7), so that new rows are added at the end of their index."""
     milliseconds = time.time_ns() // 1_000_000
     value = milliseconds << 80 | 0x7 << 76 | secrets.randbits(12) << 64 | 0b10 << 62 | secrets.randbits(62)
     return UUID(int=value)

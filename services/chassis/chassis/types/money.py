@@ -1,4 +1,4 @@
-"""Money as integer minor units. There is no float anywhere on its way."""
+"""Money as integer minor units. No amount is ever a float."""
 
 import re
 from collections.abc import Iterable
@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 _CURRENCY = re.compile(r"[A-Z]{3}")
 MAX_AMOUNT = 2**53 - 1
-"""What JSON readers in every language hold exactly (RFC 8259, section 6)."""
+"""The largest integer that JSON readers in every language represent exactly (RFC 8259, section 6)."""
 
 
 class CurrencyMismatch(ValueError):
-    """Two currencies met in one sum."""
+    """Amounts of two currencies were added."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +22,9 @@ class Money:
 
     def __post_init__(self) -> None:
         if not _CURRENCY.fullmatch(self.currency):
-            raise ValueError(f"{self.currency!r} is no ISO 4217 currency: write three capitals, like USD")
+            raise ValueError(f"{self.currency!r} is not an ISO 4217 currency: write three capital letters, such as USD")
         if not 0 <= self.amount <= MAX_AMOUNT:
-            raise ValueError(f"an amount lies between 0 and {MAX_AMOUNT} minor units, not {self.amount}")
+            raise ValueError(f"an amount must be between 0 and {MAX_AMOUNT} minor units, not {self.amount}")
 
     def __add__(self, other: "Money") -> "Money":
         if other.currency != self.currency:
@@ -36,7 +36,7 @@ class Money:
 
 
 def total(amounts: Iterable[Money]) -> Money:
-    """The sum of one or more amounts of one currency. Raises CurrencyMismatch."""
+    """Returns the sum of one or more amounts of one currency. Raises CurrencyMismatch."""
     first, *rest = amounts
     for amount in rest:
         first += amount

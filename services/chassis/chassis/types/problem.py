@@ -1,4 +1,4 @@
-"""Problems: what an error looks like to a client (RFC 9457), and how OpenAPI documents describe that."""
+"""Problems: what a client sees of an error (RFC 9457), and how OpenAPI documents describe it."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What a client sees of a kind of error: an HTTP status and a stable code."""
+    """The HTTP status and the stable code that a client sees for a kind of error."""
 
     status: int
     code: str
@@ -17,7 +17,7 @@ class Problem:
 
 
 ProblemTable = Mapping[type[Exception], Problem]
-"""A service's domain errors and what a client sees of each. HTTP and gRPC both read it."""
+"""The problem of each of a service's domain errors, for HTTP and gRPC."""
 
 
 def problem_document(problem: Problem, detail: str, **members: object) -> dict[str, object]:
@@ -41,11 +41,11 @@ PROBLEM_SCHEMA: Mapping[str, object] = {
         "type": {"type": "string"},
         "title": {"type": "string"},
         "status": {"type": "integer"},
-        "code": {"type": "string", "description": "stable; what programs read"},
-        "detail": {"type": "string", "description": "what happened and what to do; what people read"},
+        "code": {"type": "string", "description": "Stable identifier of the kind of error, for programs"},
+        "detail": {"type": "string", "description": "What happened and what to do about it, for people"},
         "errors": {
             "type": "array",
-            "description": "of `invalid_field`: what is wrong with which",
+            "description": "With the code `invalid_field`: each invalid field, and why it is invalid",
             "items": {
                 "title": "FieldError",
                 "type": "object",
@@ -56,4 +56,4 @@ PROBLEM_SCHEMA: Mapping[str, object] = {
     },
     "additionalProperties": True,
 }
-"""JSON Schema. Some codes have members of their own."""
+"""The JSON Schema of a problem document. Some codes have further members."""

@@ -1,1 +1,1 @@
-"""Samples."""
+"""The sample service: samples, which their owner opens and closes."""

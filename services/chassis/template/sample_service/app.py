@@ -1,4 +1,4 @@
-"""The composition root: builds the whole service by hand."""
+"""The composition root: builds the service from its settings."""
 
 from chassis.grpc.client import open_channel
 from chassis.grpc.server import GrpcServer
@@ -6,30 +6,26 @@ from chassis.http.app import Readiness, create_app
 from chassis.http.authentication import Authenticator, TokenVerifier, fetch_keys_from
 from chassis.runtime.backend import Backend
 from chassis.runtime.process import Program, Service
-from chassis.settings import Address, BackendSettings
 from chassis.types.ids import uuid7
 
-from sample_service.handlers.http import routes
+from sample_service.handlers.http import samples
 from sample_service.handlers.problems import PROBLEMS
-from sample_service.service.samples import Samples
+from sample_service.service.samples import SampleService
+from sample_service.settings import Settings
 
 SCHEMA = "0001"
-
-
-class Settings(BackendSettings):
-    user_grpc: Address
-    """Where the public keys that verify access tokens come from."""
+"""The newest Alembic revision in `migrations`."""
 
 
 async def build(settings: Settings) -> Service:
     backend = Backend("sample", settings, SCHEMA)
     users = open_channel(settings.user_grpc)
-    samples = Samples(backend.database, backend.now, uuid7)
     auth = Authenticator(TokenVerifier(fetch_keys_from(users)))
+    service = SampleService(backend.database, backend.now, uuid7)
     ready = Readiness(backend.database.is_ready)
 
     return Service(
-        http=create_app("Sample", settings.service_version, [routes(samples, auth)], PROBLEMS, ready),
+        http=create_app("Sample", settings.service_version, [samples.routes(service, auth)], PROBLEMS, ready),
         ready=ready,
         rpc=GrpcServer(settings.grpc_port, PROBLEMS, []),
         background=backend.loops(),

@@ -1,4 +1,4 @@
-"""Books are looked at again and again, however long they are, and without wearing the database out."""
+"""Invariants are checked periodically, however large the tables are, and without overloading the database."""
 
 import asyncio
 import socket
@@ -19,9 +19,9 @@ SLOW = "SELECT pg_sleep(1)"
 
 
 @pytest.fixture
-async def books_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Database]:
-    """A database whose statements may take a tenth of a second."""
-    monkeypatch.setattr(engine, "_STATEMENT_SECONDS", 0.1)
+async def database(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Database]:
+    """A database whose ordinary statements time out after a tenth of a second."""
+    monkeypatch.setattr(engine, "_STATEMENT_TIMEOUT_SECONDS", 0.1)
     async with empty_database() as settings:
         opened = Database(settings, "0001")
         yield opened
@@ -30,8 +30,8 @@ async def books_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIter
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """One that ships an invariant which takes a second, and holds."""
-    folder = tmp_path / "long_books"
+    """A package that ships one invariant, which holds, and takes a second to check."""
+    folder = tmp_path / "slow_invariant"
     folder.mkdir()
     (folder / "__init__.py").touch()
     (folder / "invariants.sql").write_text(f"-- invariant: takes_long\n{SLOW} WHERE false OR pg_sleep(1) IS NULL;\n")
@@ -39,28 +39,28 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return folder.name
 
 
-async def test_books_may_take_longer_to_look_at_than_a_request_may(books_of: Database, package: str) -> None:
+async def test_a_check_may_take_longer_than_an_ordinary_statement(database: Database, package: str) -> None:
     with pytest.raises(DatabaseUnavailable):
-        async with books_of.begin() as transaction:
+        async with database.begin() as transaction:
             await transaction.execute(text(SLOW))
 
-    await InvariantMonitor(books_of, package).check()
+    await InvariantMonitor(database, package).check()
 
     assert REGISTRY.get_sample_value("business_invariant_violations", {"invariant": "takes_long"}) == 0
 
 
-async def test_who_looks_at_long_books_rests_long(books_of: Database, package: str) -> None:
-    pauses = await _pauses(books_of, package, 2)
+async def test_the_pause_grows_with_the_duration_of_the_check(database: Database, package: str) -> None:
+    pauses = await pauses_after(2, database, package)
 
     assert min(pauses) >= invariants.pause_after(1.0)
     assert REGISTRY.get_sample_value("business_invariants_pause_seconds") in pauses
     assert [invariants.pause_after(seconds) for seconds in (0.1, 1.5, 60)] == [30, 30, 1200]
 
 
-async def test_who_waited_for_a_database_in_vain_looks_again_as_soon_as_ever(package: str) -> None:
-    """All services wait where a node starts anew: none is blind for minutes because it waited for seconds."""
+async def test_waiting_for_an_unavailable_database_does_not_lengthen_the_pause(package: str) -> None:
+    """All services wait while a node restarts. None may skip its checks for minutes because it waited for seconds."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        waiting = DatabaseSettings(
+        settings = DatabaseSettings(
             db_host="127.0.0.1",
             db_port=silent.getsockname()[1],
             db_user="shop",
@@ -68,37 +68,37 @@ async def test_who_waited_for_a_database_in_vain_looks_again_as_soon_as_ever(pac
             db_name="shop",
             db_connect_timeout_seconds=2,
         )
-        unanswered = Database(waiting, "0001")
-        pauses = await _pauses(unanswered, package, 3)
-        await unanswered.close()
+        unavailable = Database(settings, "0001")
+        pauses = await pauses_after(3, unavailable, package)
+        await unavailable.close()
 
     assert pauses == [invariants.pause_after(0)] * 3
 
 
-async def test_who_is_cut_off_looks_again_as_soon_as_ever_and_then_only_as_books_that_long_allow(
+async def test_only_the_second_timeout_in_sequence_lengthens_the_pause(
     monkeypatch: pytest.MonkeyPatch, package: str
 ) -> None:
-    monkeypatch.setattr(engine, "_REPORT_SECONDS", 0.8)
-    monkeypatch.setattr(invariants, "_LEISURE", 100)
+    monkeypatch.setattr(engine, "_REPORT_TIMEOUT_SECONDS", 0.8)
+    monkeypatch.setattr(invariants, "_PAUSE_FACTOR", 100)
     async with empty_database() as settings:
-        hasty = Database(settings, "0001")
-        pauses = await _pauses(hasty, package, 2)
-        await hasty.close()
+        impatient = Database(settings, "0001")
+        pauses = await pauses_after(2, impatient, package)
+        await impatient.close()
 
     assert pauses[0] == invariants.pause_after(0)
     assert pauses[1] >= invariants.pause_after(0.8) > pauses[0]
 
 
-async def _pauses(database: Database, package: str, looks: int) -> list[float]:
-    """The rest after each of so many looks, which follow each other at once."""
-    rests: asyncio.Queue[float] = asyncio.Queue()
+async def pauses_after(checks: int, database: Database, package: str) -> list[float]:
+    """Returns the pause after each of several checks, in seconds, without pausing."""
+    requested: asyncio.Queue[float] = asyncio.Queue()
 
-    async def rest(seconds: float) -> None:
-        await rests.put(seconds)
+    async def sleep(seconds: float) -> None:
+        await requested.put(seconds)
         await asyncio.sleep(0)
 
-    watching = asyncio.create_task(InvariantMonitor(database, package, rest).watch())
-    pauses = [await rests.get() for _ in range(looks)]
-    watching.cancel()
-    await asyncio.wait([watching])
+    monitoring = asyncio.create_task(InvariantMonitor(database, package, sleep).run())
+    pauses = [await requested.get() for _ in range(checks)]
+    monitoring.cancel()
+    await asyncio.wait([monitoring])
     return pauses

@@ -1,4 +1,4 @@
-"""What surrounds every request."""
+"""The HTTP application of a service: problems, validation, request ids, probes and documentation."""
 
 from collections.abc import AsyncIterator
 
@@ -30,12 +30,12 @@ JSON = {"Content-Type": "application/json"}
 
 
 @pytest.fixture
-async def service() -> AsyncIterator[httpx.AsyncClient]:
+async def client() -> AsyncIterator[httpx.AsyncClient]:
     router = APIRouter()
     errors = {
         "taken": Taken("the name is taken: choose another"),
         "neighbour": NeighbourUnavailable("try again"),
-        "database": DatabaseUnavailable("away"),
+        "database": DatabaseUnavailable("unavailable"),
         "bug": RuntimeError("secret detail"),
     }
 
@@ -60,8 +60,8 @@ async def service() -> AsyncIterator[httpx.AsyncClient]:
         return {"id": thing_id, "offset": paging.offset}
 
     ready = Readiness()
-    async with http_client(create_app("Test", "1", [router], {Taken: Problem(409, "taken")}, ready)) as caller:
-        yield caller
+    async with http_client(create_app("Test", "1", [router], {Taken: Problem(409, "taken")}, ready)) as client:
+        yield client
 
 
 @pytest.mark.parametrize(
@@ -73,17 +73,17 @@ async def service() -> AsyncIterator[httpx.AsyncClient]:
         ("bug", 500, "internal"),
     ],
 )
-async def test_an_error_is_a_problem_document_with_a_stable_code(
-    service: httpx.AsyncClient, kind: str, status: int, code: str
+async def test_every_error_is_a_problem_document_with_a_stable_code(
+    client: httpx.AsyncClient, kind: str, status: int, code: str
 ) -> None:
-    answer = await service.get(f"/fail/{kind}")
+    response = await client.get(f"/fail/{kind}")
 
-    assert answer.status_code == status
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert answer.json()["code"] == code
-    assert answer.json()["status"] == status
-    assert "secret" not in answer.text
-    assert (answer.headers.get("retry-after") == "1") == (status == 503)
+    assert response.status_code == status
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.json()["code"] == code
+    assert response.json()["status"] == status
+    assert "secret" not in response.text
+    assert (response.headers.get("retry-after") == "1") == (status == 503)
 
 
 @pytest.mark.parametrize(
@@ -101,91 +101,91 @@ async def test_an_error_is_a_problem_document_with_a_stable_code(
     ],
     ids=lambda value: str(value)[:30],
 )
-async def test_a_bad_body_is_refused_with_a_stable_code(
-    service: httpx.AsyncClient, body: bytes, status: int, code: str
+async def test_an_invalid_body_is_refused_with_a_stable_code(
+    client: httpx.AsyncClient, body: bytes, status: int, code: str
 ) -> None:
-    answer = await service.post("/names", content=body, headers={"Content-Type": "application/json"})
+    response = await client.post("/names", content=body, headers=JSON)
 
-    assert (answer.status_code, answer.json()["code"]) == (status, code)
+    assert (response.status_code, response.json()["code"]) == (status, code)
 
 
-@pytest.mark.parametrize("inside", [False, True])
-async def test_a_body_of_unknown_fields_is_one_complaint_and_not_a_hundred_thousand(
-    service: httpx.AsyncClient, inside: bool
-) -> None:
+@pytest.mark.parametrize("nested", [False, True])
+async def test_an_object_of_very_many_fields_is_refused_with_one_error(client: httpx.AsyncClient, nested: bool) -> None:
     fields = {f"a{number}": 0 for number in range(50_000)}
-    answer = await service.post("/names", json={"name": fields} if inside else fields)
+    response = await client.post("/names", json={"name": fields} if nested else fields)
 
-    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_field")
-    assert answer.json()["errors"] == [{"field": "body", "message": "no object may have more than 100 fields"}]
+    assert (response.status_code, response.json()["code"]) == (422, "invalid_field")
+    assert response.json()["errors"] == [{"field": "body", "message": "no object may have more than 100 fields"}]
 
 
-async def test_a_body_without_a_declared_length_is_limited_too(service: httpx.AsyncClient) -> None:
+async def test_a_body_without_content_length_is_limited(client: httpx.AsyncClient) -> None:
     async def endless() -> AsyncIterator[bytes]:
         for _ in range(MAX_BODY_BYTES // 1000 + 2):
             yield b" " * 1000
 
-    answer = await service.post("/names", content=endless(), headers={"Content-Type": "application/json"})
+    response = await client.post("/names", content=endless(), headers=JSON)
 
-    assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
+    assert (response.status_code, response.json()["code"]) == (413, "body_too_large")
 
 
 @pytest.mark.parametrize(
     "path", ["/things/0", f"/things/{MAX_ID + 1}", "/things/1?page=0", "/things/1?limit=101", "/things/1?page=9e9"]
 )
-async def test_what_cannot_exist_is_a_bad_field(service: httpx.AsyncClient, path: str) -> None:
-    answer = await service.get(path)
+async def test_a_parameter_out_of_range_is_an_invalid_field(client: httpx.AsyncClient, path: str) -> None:
+    response = await client.get(path)
 
-    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_field")
+    assert (response.status_code, response.json()["code"]) == (422, "invalid_field")
 
 
 @pytest.mark.parametrize(
     ("method", "path", "status", "code"),
     [("GET", "/no", 404, "no_such_route"), ("PUT", "/names", 405, "method_not_allowed")],
 )
-async def test_an_unknown_route_is_a_problem_too(
-    service: httpx.AsyncClient, method: str, path: str, status: int, code: str
+async def test_an_unknown_route_or_method_is_a_problem(
+    client: httpx.AsyncClient, method: str, path: str, status: int, code: str
 ) -> None:
-    answer = await service.request(method, path)
+    response = await client.request(method, path)
 
-    assert (answer.status_code, answer.json()["code"]) == (status, code)
+    assert (response.status_code, response.json()["code"]) == (status, code)
 
 
-async def test_a_refused_method_names_all_that_the_path_can_be_asked_for(service: httpx.AsyncClient) -> None:
-    answer = await service.put("/names")
+async def test_a_refused_method_names_all_allowed_methods(client: httpx.AsyncClient) -> None:
+    response = await client.put("/names")
 
-    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, POST")
+    assert (response.status_code, response.headers["allow"]) == (405, "GET, POST")
 
 
 @pytest.mark.parametrize(
     ("quantity", "status"), [("2", 200), ("2.0", 200), ("2.5", 422), ('"2"', 422), ("true", 422), ("1e400", 422)]
 )
-async def test_an_integer_is_what_json_schema_calls_one(service: httpx.AsyncClient, quantity: str, status: int) -> None:
-    answer = await service.post("/counts", content=f'{{"quantity": {quantity}}}', headers=JSON)
+async def test_an_integer_is_what_json_schema_calls_integer(
+    client: httpx.AsyncClient, quantity: str, status: int
+) -> None:
+    response = await client.post("/counts", content=f'{{"quantity": {quantity}}}', headers=JSON)
 
-    assert answer.status_code == status
+    assert response.status_code == status
 
 
 @pytest.mark.parametrize(("sent", "kept"), [("abc-1", True), ("a b", False), ("x" * 129, False)])
-async def test_a_request_keeps_its_id_if_it_has_a_good_one(service: httpx.AsyncClient, sent: str, kept: bool) -> None:
-    answer = await service.get("/health", headers={"X-Request-Id": sent})
+async def test_a_valid_request_id_is_kept(client: httpx.AsyncClient, sent: str, kept: bool) -> None:
+    response = await client.get("/health", headers={"X-Request-Id": sent})
 
-    assert (answer.headers["x-request-id"] == sent) == kept
-    assert answer.headers["x-request-id"]
+    assert (response.headers["x-request-id"] == sent) == kept
+    assert response.headers["x-request-id"]
 
 
-async def test_a_stopping_process_is_alive_and_not_ready() -> None:
+async def test_a_stopping_process_is_alive_but_not_ready() -> None:
     ready = Readiness()
-    async with http_client(create_app("Test", "1", [], {}, ready)) as caller:
-        assert (await caller.get("/ready")).status_code == 200
+    async with http_client(create_app("Test", "1", [], {}, ready)) as client:
+        assert (await client.get("/ready")).status_code == 200
         ready.stop()
-        assert (await caller.get("/ready")).json()["code"] == "not_ready"
-        assert (await caller.get("/health")).status_code == 200
+        assert (await client.get("/ready")).json()["code"] == "not_ready"
+        assert (await client.get("/health")).status_code == 200
 
 
-async def test_the_documentation_needs_no_other_host(service: httpx.AsyncClient) -> None:
-    page = await service.get("/swagger/")
+async def test_the_documentation_loads_nothing_from_other_hosts(client: httpx.AsyncClient) -> None:
+    page = await client.get("/swagger/")
 
     assert "//cdn" not in page.text
     for asset in ("swagger-ui-bundle.js", "swagger-ui.css", "favicon.png"):
-        assert (await service.get(f"/swagger/assets/{asset}")).status_code == 200
+        assert (await client.get(f"/swagger/assets/{asset}")).status_code == 200

@@ -1,4 +1,4 @@
-"""What an idempotency key stands for."""
+"""An idempotency key stands for one resource and one request."""
 
 from uuid import UUID
 
@@ -7,7 +7,7 @@ from chassis.database.idempotency import Claim, fingerprint
 from chassis.errors import IdempotencyKeyReused
 
 
-def test_a_key_goes_on_with_the_first_resource_and_refuses_another_request() -> None:
+def test_a_repeated_key_resolves_to_the_first_resource_unless_the_request_differs() -> None:
     first, second, other = (Claim(UUID(int=n), body) for n, body in ((1, "a"), (2, "a"), (3, "b")))
 
     assert second.resolve(first) == first.resource_id
@@ -15,6 +15,6 @@ def test_a_key_goes_on_with_the_first_resource_and_refuses_another_request() -> 
         other.resolve(first)
 
 
-def test_the_fingerprint_knows_what_is_meant_not_how_it_is_written() -> None:
+def test_the_fingerprint_ignores_the_order_of_fields_but_no_value() -> None:
     assert fingerprint({"a": 1, "b": [2]}) == fingerprint({"b": [2], "a": 1})
     assert fingerprint({"a": 1}) != fingerprint({"a": 2})

@@ -1,3 +1,5 @@
+"""Free ports: no two processes get the same one."""
+
 import subprocess
 import sys
 import tempfile
@@ -6,7 +8,7 @@ from pathlib import Path
 import pytest
 from chassis_testing import ports
 
-_ASK_TWICE = """
+_TAKE_TWO = """
 from chassis_testing import ports
 ports._PORTS = range(19_990, 19_993)
 print(ports.free_port(), ports.free_port(), flush=True)
@@ -14,12 +16,12 @@ input()
 """
 
 
-def test_a_port_is_given_to_one_process_until_that_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_port_is_given_to_one_process_until_it_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ports, "_PORTS", range(19_990, 19_993))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
     with subprocess.Popen(
-        [sys.executable, "-c", _ASK_TWICE],
+        [sys.executable, "-c", _TAKE_TWO],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -1,4 +1,4 @@
-"""A process with a bad environment does not start, and says in one line why."""
+"""A process with an invalid environment does not start, and writes one line that says why."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ class Backend(BackendSettings):
     user_grpc: Address
 
 
-def test_a_complete_environment_is_read() -> None:
+def test_a_complete_environment_gives_settings() -> None:
     settings = read(Backend, {**COMPLETE, "DB_PORT": "6432", "UNRELATED": "x"})
 
     assert (settings.db_host, settings.db_port, settings.user_grpc) == ("db", 6432, "user:9091")
@@ -42,7 +42,7 @@ def test_a_malformed_variable_is_named(variable: str, value: str) -> None:
         read(Backend, {**COMPLETE, variable: value})
 
 
-def test_a_secret_may_come_in_a_file(tmp_path: Path) -> None:
+def test_a_secret_may_be_read_from_a_file(tmp_path: Path) -> None:
     file = tmp_path / "password"
     file.write_text("from a file\n")
 
@@ -52,18 +52,18 @@ def test_a_secret_may_come_in_a_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("password", "complaint"),
+    ("password", "message"),
     [
         ("", "^DB_PASSWORD_FILE names no file that can be read: /nowhere$"),
         ("hunter2", "^DB_PASSWORD and DB_PASSWORD_FILE are both set"),
     ],
 )
-def test_a_file_that_cannot_be_meant_is_named(password: str, complaint: str) -> None:
-    with pytest.raises(SettingsError, match=complaint):
+def test_an_ambiguous_or_unreadable_file_is_named(password: str, message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
         read(Backend, {**COMPLETE, "DB_PASSWORD": password, "DB_PASSWORD_FILE": "/nowhere"})
 
 
-def test_the_start_stops_with_one_line_and_an_exit_code(
+def test_an_invalid_environment_ends_the_start_with_one_line_and_an_exit_code(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for variable, value in {**COMPLETE, "DB_HOST": "", "DB_PORT": "x", "DB_PASSWORD": "hunter2"}.items():

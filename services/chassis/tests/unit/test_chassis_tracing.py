@@ -1,4 +1,4 @@
-"""What a request leaves to follow it by: ids in its log lines, and examples of what was measured."""
+"""Traces: log lines have trace ids, spans describe requests, and metrics have exemplars."""
 
 import contextlib
 import json
@@ -22,7 +22,7 @@ OPENMETRICS = {"Accept": "application/openmetrics-text; version=1.0.0"}
 PLAIN = {"Accept": "text/plain; version=0.0.4"}
 
 
-def service() -> httpx.AsyncClient:
+def new_client() -> httpx.AsyncClient:
     router = APIRouter()
 
     @router.get("/cups")
@@ -33,13 +33,13 @@ def service() -> httpx.AsyncClient:
 
 
 async def request_cups() -> None:
-    async with service() as caller:
-        await caller.get("/cups")
+    async with new_client() as client:
+        await client.get("/cups")
 
 
 @contextlib.contextmanager
 def metrics() -> Iterator[str]:
-    """The URL of this process's metrics, served as a service serves them."""
+    """Serves the metrics of this process as a service does, and gives their URL."""
     server, thread = prometheus_client.start_http_server(0, addr="127.0.0.1")
     try:
         yield f"http://127.0.0.1:{server.server_port}/metrics"
@@ -49,26 +49,26 @@ def metrics() -> Iterator[str]:
         thread.join()
 
 
-async def test_a_latency_has_its_trace_as_an_example_where_the_format_has_examples(
+async def test_a_latency_has_its_trace_as_exemplar_in_openmetrics_only(
     spans: InMemorySpanExporter,
 ) -> None:
     await request_cups()
     labels = 'http_request_method="GET",http_response_status_code="200",http_route="/cups"'
-    example = f'# {{trace_id="{trace_id(only(spans))}"}}'
+    exemplar = f'# {{trace_id="{trace_id(only(spans))}"}}'
 
     with metrics() as url:
         async with httpx.AsyncClient() as prometheus:
             detailed, plain = [await prometheus.get(url, headers=accept) for accept in (OPENMETRICS, PLAIN)]
 
     assert detailed.headers["content-type"].startswith("application/openmetrics-text")
-    (line,) = (line for line in detailed.text.splitlines() if example in line)
+    (line,) = (line for line in detailed.text.splitlines() if exemplar in line)
     assert line.startswith(f"http_server_request_duration_seconds_bucket{{{labels},le=")
     assert plain.headers["content-type"].startswith("text/plain")
     assert f"http_server_request_duration_seconds_count{{{labels}}}" in plain.text
-    assert example not in plain.text
+    assert exemplar not in plain.text
 
 
-async def test_a_request_span_says_how_it_was_answered(spans: InMemorySpanExporter) -> None:
+async def test_a_request_span_has_route_and_status(spans: InMemorySpanExporter) -> None:
     await request_cups()
 
     span = only(spans)
@@ -79,14 +79,14 @@ async def test_a_request_span_says_how_it_was_answered(spans: InMemorySpanExport
 
 
 @pytest.mark.parametrize("path", ["/health", "/ready"])
-async def test_a_probe_is_nobodys_trace(spans: InMemorySpanExporter, path: str) -> None:
-    async with service() as caller:
-        assert (await caller.get(path)).status_code == 200
+async def test_a_probe_has_no_span(spans: InMemorySpanExporter, path: str) -> None:
+    async with new_client() as client:
+        assert (await client.get(path)).status_code == 200
 
     assert spans.get_finished_spans() == ()
 
 
-def test_what_follows_has_the_trace_and_the_request_of_its_cause(spans: InMemorySpanExporter) -> None:
+def test_an_effect_continues_the_trace_and_request_id_of_its_cause(spans: InMemorySpanExporter) -> None:
     with (
         bound_contextvars(request_id="r-1"),
         tracing.tracer.start_as_current_span("cause") as cause,
@@ -104,19 +104,25 @@ def test_what_follows_has_the_trace_and_the_request_of_its_cause(spans: InMemory
     assert (parent.trace_id, parent.span_id) == (context.trace_id, context.span_id)
 
 
-def test_a_shop_without_a_collector_logs_trace_ids_gives_no_examples_and_loads_no_exporter() -> None:
-    saying = (
-        "import sys; from chassis.observability import logs, tracing;"
-        "logs.configure('order', 'shop', 'INFO'); tracing.configure('order', '1', 'shop', None);"
-        "following = tracing.continue_trace('effect', tracing.SpanKind.SERVER, {'x-request-id': 'r-1'}); following.__enter__();"
-        "logs.get_logger('order_service').info('request', example=tracing.exemplar(), is_recorded=tracing.is_recorded(),"
-        " loaded=[name for name in sys.modules if name.startswith(('opentelemetry.exporter', 'requests'))])"
+def test_without_a_collector_logs_have_trace_ids_but_nothing_is_recorded_or_exported() -> None:
+    script = """
+import sys
+from chassis.observability import logs, tracing
+logs.configure("order", "shop", "INFO")
+tracing.configure("order", "1", "shop", None)
+with tracing.continue_trace("effect", tracing.SpanKind.SERVER, {"x-request-id": "r-1"}):
+    logs.get_logger("order_service").info(
+        "request",
+        example=tracing.exemplar(),
+        is_recorded=tracing.is_recorded(),
+        loaded=[name for name in sys.modules if name.startswith(("opentelemetry.exporter", "requests"))],
     )
-    said = json.loads(subprocess.run([sys.executable, "-c", saying], check=True, capture_output=True, text=True).stdout)
+"""
+    line = json.loads(subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout)
 
-    assert (len(said["trace_id"]), len(said["span_id"])) == (32, 16)
-    assert said["request_id"] == "r-1"
-    assert (said["example"], said["is_recorded"], said["loaded"]) == (None, False, [])
+    assert (len(line["trace_id"]), len(line["span_id"])) == (32, 16)
+    assert line["request_id"] == "r-1"
+    assert (line["example"], line["is_recorded"], line["loaded"]) == (None, False, [])
 
 
 def only(spans: InMemorySpanExporter) -> ReadableSpan:

@@ -1,11 +1,11 @@
-"""Why a request got no answer from a service."""
+"""The errors of this service: why a request got no response from an upstream."""
 
 import math
 from collections.abc import Mapping, Sequence
 
 
 class GatewayError(Exception):
-    """The root of this service's errors. `headers` belong to the answer that tells of it."""
+    """The root of this service's errors. `headers` are added to the response."""
 
     headers: Mapping[str, str] = {}
 
@@ -14,11 +14,11 @@ class NoSuchRoute(GatewayError):
     """No service serves this path."""
 
     def __init__(self) -> None:
-        super().__init__("nothing is served at this path: see /swagger/ for what is")
+        super().__init__("no service serves this path: see /swagger/ for the paths that exist")
 
 
 class MethodNotAllowed(GatewayError):
-    """The path is served, and not with this method. `allowed` are those it has."""
+    """The path does not have this method. `allowed` are the methods that it has."""
 
     def __init__(self, method: str, allowed: Sequence[str]) -> None:
         self.headers = {"Allow": ", ".join(allowed)}
@@ -26,63 +26,66 @@ class MethodNotAllowed(GatewayError):
 
 
 class RoleNotAllowed(GatewayError):
-    """Who calls has a role that can never do this, whatever it is about."""
+    """The caller's role never allows this request, whatever object it is about."""
 
     def __init__(self, role: str, allowed: Sequence[str]) -> None:
         super().__init__(f"this needs the role {' or '.join(allowed)}; yours is {role}")
 
 
 class TooManyRequests(GatewayError):
-    """The caller has used up what a policy grants."""
+    """The caller has used up the quota of a rate limit policy."""
 
     def __init__(self, policy: str, seconds: float) -> None:
         wait = max(1, math.ceil(seconds))
         self.headers = {"Retry-After": str(wait)}
-        super().__init__(f"the limit for {policy} requests is used up: come again in {wait} s")
+        super().__init__(f"the limit for {policy} requests is used up: try again in {wait} s")
 
 
 class UpstreamUnavailable(GatewayError):
-    """A service did not take the request, or ended the connection before it answered."""
+    """The upstream did not accept the request, or closed the connection before it responded."""
 
     def __init__(self, upstream: str) -> None:
         super().__init__(f"the {upstream} service is not answering: try again in a moment")
 
 
-class UpstreamResting(GatewayError):
-    """A service has failed too often just now, and is not asked for a moment. Nothing was sent to it."""
+class CircuitOpen(GatewayError):
+    """The upstream has failed too often recently, so the circuit breaker sends it no requests.
+
+    Nothing was sent to it.
+    """
 
     def __init__(self, upstream: str, seconds: float) -> None:
         wait = max(1, math.ceil(seconds))
         self.headers = {"Retry-After": str(wait)}
-        super().__init__(f"the {upstream} service has failed too often just now: try again in {wait} s")
+        super().__init__(f"the {upstream} service has failed too often recently: try again in {wait} s")
 
 
 class UpstreamBusy(GatewayError):
-    """As many requests as a service may have at once are under way. Nothing was sent to it."""
+    """The upstream has as many concurrent requests as it may have. Nothing was sent to it."""
 
     def __init__(self, upstream: str) -> None:
-        super().__init__(f"the {upstream} service has as many requests as it can take: try again in a moment")
+        super().__init__(f"the {upstream} service has too many concurrent requests: try again in a moment")
 
 
 class UpstreamTimeout(GatewayError):
-    """A service took the request and did not answer in time; what was asked for may yet happen."""
+    """The upstream accepted the request and did not respond in time. It may still execute the request."""
 
     def __init__(self, upstream: str, seconds: float) -> None:
         super().__init__(
-            f"the {upstream} service did not answer within {seconds:g} s: what was asked for may yet happen, "
-            "so look before you repeat it"
+            f"the {upstream} service did not answer within {seconds:g} s: it may still execute the request, "
+            "so check before you repeat it"
         )
 
 
-class CallerTooSlow(GatewayError):
-    """The request's body did not come to its end in time."""
+class RequestBodyTimeout(GatewayError):
+    """The caller did not send the whole request body in time."""
 
     def __init__(self, seconds: float) -> None:
-        super().__init__(f"the body was not all sent within {seconds:g} s")
+        super().__init__(f"the request body was not complete within {seconds:g} s")
 
 
-class CallerGone(GatewayError):
-    """The caller hung up before the end of the request; nobody reads an answer."""
+class CallerDisconnected(GatewayError):
+    """The caller closed the connection before the end of the request, so no one reads the response."""
 
     def __init__(self) -> None:
-        super().__init__("the caller ended the connection before the end of the body")
+        super().__init__("the caller closed the connection before the end of the body")

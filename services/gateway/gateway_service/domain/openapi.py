@@ -1,4 +1,4 @@
-"""One OpenAPI 3.1 document out of many. Pure."""
+"""Merges the OpenAPI documents of all services into one OpenAPI 3.1 document."""
 
 import re
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from typing import Any
 
 from chassis.types.problem import PROBLEM_SCHEMA
 
-from gateway_service.domain.routes import ANYBODY, ROUTES, USERS, Ownership, Route, Upstream
+from gateway_service.domain.routes import AUTHENTICATED, PUBLIC, ROUTES, Ownership, Route, Upstream
 
 Document = dict[str, Any]
 
@@ -15,17 +15,17 @@ _BEARER = {
     "type": "http",
     "scheme": "bearer",
     "bearerFormat": "JWT",
-    "description": "The `access_token` that `POST /api/v1/auth/login` answers.",
+    "description": "The `access_token` in the response of `POST /api/v1/auth/login`.",
 }
-_NEEDS_TOKEN: list[Document] = [{"bearer": []}]
-_MAY_HAVE_TOKEN: list[Document] = [{}, {"bearer": []}]
-_SHARED = frozenset({"Money", "Price"})
-"""Schemas that services have from the chassis: they mean the same everywhere, and are one here."""
+_TOKEN_REQUIRED: list[Document] = [{"bearer": []}]
+_TOKEN_OPTIONAL: list[Document] = [{}, {"bearer": []}]
+_COMMON_SCHEMAS = frozenset({"Money", "Price"})
+"""The schemas that services share through the chassis. They have the same meaning everywhere, and appear once."""
 _VARIABLE = re.compile(r"\{[^}]*\}")
 
 
-def merged(documents: Mapping[Upstream, Document | None], title: str, version: str) -> Document:
-    """What the gateway serves of each service. A service without a document is named in the description."""
+def merge_documents(documents: Mapping[Upstream, Document | None], title: str, version: str) -> Document:
+    """Returns the document of all operations that the gateway serves. Services without a document are listed in it."""
     paths: Document = {}
     schemas: Document = {"Problem": {**PROBLEM_SCHEMA, "description": "RFC 9457 problem"}}
     for upstream, document in documents.items():
@@ -43,18 +43,18 @@ def merged(documents: Mapping[Upstream, Document | None], title: str, version: s
 
 def _description(documents: Mapping[Upstream, Document | None]) -> str:
     text = (
-        'Answers are `{"data": …}`, errors are RFC 9457 problems with a stable `code`. '
-        "`/api/…` without a version is another name of `/api/v1/…`. "
-        "`RateLimit-Policy` and `RateLimit` say how often one may ask, and what is left of it."
+        'Responses are `{"data": …}`, errors are RFC 9457 problems with a stable `code`. '
+        "`/api/…` without a version is an alias of `/api/v1/…`. "
+        "The headers `RateLimit-Policy` and `RateLimit` state the caller's quota, and how much of it remains."
     )
-    away = [upstream.value for upstream, document in documents.items() if document is None]
-    return f"{text}\n\nNot shown, because it is not answering: {', '.join(away)}." if away else text
+    missing = [upstream.value for upstream, document in documents.items() if document is None]
+    return f"{text}\n\nMissing, because the service does not respond: {', '.join(missing)}." if missing else text
 
 
-_SHAPES: Mapping[tuple[str, str], Route] = {
+_ROUTES_BY_PATTERN: Mapping[tuple[str, str], Route] = {
     (route.method.lower(), _VARIABLE.sub("{}", route.path)): route for route in ROUTES
 }
-"""Rows by method and path, whatever a service calls the variables in it."""
+"""The routes by method and path pattern, in which variables have no names: a service may name them differently."""
 
 
 def _paths(upstream: Upstream, document: Document) -> Document:
@@ -63,11 +63,11 @@ def _paths(upstream: Upstream, document: Document) -> Document:
 
 
 def _item(upstream: Upstream, path: str, item: Document) -> Document:
-    """Of a path, the methods that the gateway serves, with what all of them share; empty where there are none."""
-    shape = _VARIABLE.sub("{}", path)
+    """Returns the operations of a path that the gateway serves, and what they share; empty if it serves none."""
+    pattern = _VARIABLE.sub("{}", path)
     operations = {}
     for method, operation in item.items():
-        route = _SHAPES.get((method, shape))
+        route = _ROUTES_BY_PATTERN.get((method, pattern))
         if route is not None and route.upstream is upstream:
             operations[method] = _operation(route, operation)
     shared = {key: _qualified(item[key], upstream) for key in ("summary", "description", "parameters") if key in item}
@@ -75,31 +75,35 @@ def _item(upstream: Upstream, path: str, item: Document) -> Document:
 
 
 def _operation(route: Route, operation: Document) -> Document:
-    own_id = operation.get("operationId") or f"{route.method.lower()}{_VARIABLE.sub('', route.path).replace('/', '_')}"
+    operation_id = (
+        operation.get("operationId") or f"{route.method.lower()}{_VARIABLE.sub('', route.path).replace('/', '_')}"
+    )
     renamed: Document = _qualified(operation, route.upstream)
     result = renamed | {
-        "operationId": f"{route.upstream}.{own_id}",
-        "responses": {**_refusals(route), **renamed.get("responses", {})},
+        "operationId": f"{route.upstream}.{operation_id}",
+        "responses": {**_gateway_responses(route), **renamed.get("responses", {})},
     }
     if not route.is_public:
-        return result | {"security": _NEEDS_TOKEN, "description": _described(renamed, route)}
-    return result | {"security": _MAY_HAVE_TOKEN} if route.ownership is Ownership.SELF else _without(result, "security")
+        return result | {"security": _TOKEN_REQUIRED, "description": _described(renamed, route)}
+    return result | {"security": _TOKEN_OPTIONAL} if route.ownership is Ownership.SELF else _without(result, "security")
 
 
 def _described(operation: Document, route: Route) -> str:
-    who = "" if route.roles == USERS else f"For {' and '.join(f'{role}s' for role in sorted(route.roles))} alone."
-    return " ".join(filter(None, (operation.get("description", ""), who)))
+    roles = (
+        "" if route.roles == AUTHENTICATED else f"Only for {' and '.join(f'{role}s' for role in sorted(route.roles))}."
+    )
+    return " ".join(filter(None, (operation.get("description", ""), roles)))
 
 
 def _without(operation: Document, key: str) -> Document:
     return {name: value for name, value in operation.items() if name != key}
 
 
-def _refusals(route: Route) -> Document:
-    """What the gateway answers in place of the service."""
+def _gateway_responses(route: Route) -> Document:
+    """Returns the error responses of the gateway itself."""
     statuses = ["429", "503"]
-    if route.roles != ANYBODY:
-        statuses += ["401"] if route.roles == USERS else ["401", "403"]
+    if route.roles != PUBLIC:
+        statuses += ["401"] if route.roles == AUTHENTICATED else ["401", "403"]
     return {status: {"$ref": f"#/components/responses/{_NAMES[status]}"} for status in sorted(statuses)}
 
 
@@ -109,13 +113,13 @@ def _schemas(upstream: Upstream, document: Document) -> Document:
 
 
 def _name(schema: str, upstream: Upstream) -> str:
-    return schema if schema in _SHARED else f"{upstream}.{schema}"
+    return schema if schema in _COMMON_SCHEMAS else f"{upstream}.{schema}"
 
 
 def _qualified(node: Any, upstream: Upstream) -> Any:
-    """The same JSON, its references to schemas led by the service's name, so that two services may use one name for two things.
+    """Adds the service's name to all references to schemas, so that two services may use one name for two schemas.
 
-    A problem, which each service spells out, becomes a reference, too.
+    The schema of a problem, which each service has inline, becomes a reference too.
     """
     match node:
         case dict() if node == PROBLEM_SCHEMA:
@@ -130,7 +134,7 @@ def _qualified(node: Any, upstream: Upstream) -> Any:
             return node
 
 
-def _refusal(description: str, *headers: str) -> Document:
+def _error_response(description: str, *headers: str) -> Document:
     return {
         "description": description,
         "headers": {name: {"schema": {"type": "string"}} for name in headers},
@@ -140,14 +144,16 @@ def _refusal(description: str, *headers: str) -> Document:
 
 _NAMES = {"401": "Unauthenticated", "403": "Forbidden", "429": "TooManyRequests", "503": "Unavailable"}
 _RESPONSES: Document = {
-    "Unauthenticated": _refusal("`unauthenticated` or `token_expired`: send a valid access token.", "WWW-Authenticate"),
-    "Forbidden": _refusal("`forbidden`: this is for other roles."),
-    "TooManyRequests": _refusal(
-        "`too_many_requests`: come again after `Retry-After` seconds.", "Retry-After", "RateLimit", "RateLimit-Policy"
+    "Unauthenticated": _error_response(
+        "`unauthenticated` or `token_expired`: send a valid access token.", "WWW-Authenticate"
     ),
-    "Unavailable": _refusal(
-        "`upstream_unavailable`, `upstream_resting`, `upstream_busy`: nothing was done. "
-        "`upstream_timeout`: what was asked for may yet happen.",
+    "Forbidden": _error_response("`forbidden`: your role may not make this request."),
+    "TooManyRequests": _error_response(
+        "`too_many_requests`: try again after `Retry-After` seconds.", "Retry-After", "RateLimit", "RateLimit-Policy"
+    ),
+    "Unavailable": _error_response(
+        "`upstream_unavailable`, `upstream_resting`, `upstream_busy`: the request was not executed. "
+        "`upstream_timeout`: the request may still be executed.",
         "Retry-After",
     ),
 }

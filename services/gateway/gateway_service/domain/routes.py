@@ -1,7 +1,7 @@
-"""Everything the shop answers: each method of each path, which service, who may ask, how often. Pure.
+"""The routes of the gateway: for each method of each path the upstream, the roles that may call it, and its rate limit.
 
-What is not in the table is not served. The roles are the coarse half of authorization: who is not among them can never do
-this, and troubles no service. Whose thing it is, each service decides for itself.
+A request that is not in the table is not served. The roles are the first half of authorization: a caller without one of
+them may never make this request, and it reaches no upstream. The other half is ownership, which each service checks.
 """
 
 from collections.abc import Sequence
@@ -10,10 +10,12 @@ from enum import StrEnum
 from urllib.parse import unquote
 
 from gateway_service.domain.errors import MethodNotAllowed, NoSuchRoute
-from gateway_service.domain.limits import Policy
+from gateway_service.domain.rate_limits import RateLimitPolicy
 
 
 class Upstream(StrEnum):
+    """The services behind the gateway."""
+
     USER = "user"
     PRODUCT = "product"
     ORDER = "order"
@@ -24,7 +26,7 @@ class Upstream(StrEnum):
 
 
 class Role(StrEnum):
-    """Whom a token says its bearer is, or nobody in particular."""
+    """The role of a caller: the one in its access token, or `anonymous` without a valid token."""
 
     ANONYMOUS = "anonymous"
     CUSTOMER = "customer"
@@ -33,20 +35,22 @@ class Role(StrEnum):
 
 
 class Ownership(StrEnum):
-    """How far an answer depends on who asks, beyond their role."""
+    """Whether a response depends on the identity of the caller, beyond its role."""
 
     NONE = "none"
-    """Not at all."""
+    """It does not."""
     SELF = "self"
-    """It is about the caller: their cart, their orders, a review in their name."""
+    """The request is about the caller's own objects: its cart, its orders, a review in its name."""
     OWNER = "owner"
-    """The request names a thing that belongs to somebody, who alone may (besides an admin, where the row admits them)."""
+    """The request names an object that only its owner may access (and an admin, if the service allows that)."""
 
 
 Roles = frozenset[Role]
-ANYBODY: Roles = frozenset(Role)
-USERS: Roles = ANYBODY - {Role.ANONYMOUS}
-SELLERS: Roles = frozenset({Role.SELLER, Role.ADMIN})
+PUBLIC: Roles = frozenset(Role)
+"""Every caller, with or without a token."""
+AUTHENTICATED: Roles = PUBLIC - {Role.ANONYMOUS}
+"""Every caller with a valid token."""
+SELLERS_AND_ADMINS: Roles = frozenset({Role.SELLER, Role.ADMIN})
 ADMINS: Roles = frozenset({Role.ADMIN})
 
 V1 = "/api/v1"
@@ -54,112 +58,112 @@ V1 = "/api/v1"
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One method of one path."""
+    """One method of one path: a row of the table."""
 
     method: str
     path: str
     upstream: Upstream
     roles: Roles
     ownership: Ownership = Ownership.NONE
-    policy: Policy | None = None
-    """None until made whole: what changes nothing is read, the rest is written."""
-    bears_secrets: bool = False
-    """Its answer may hold a token or a client secret, so it is neither stored nor compressed."""
+    policy: RateLimitPolicy | None = None
+    """None: `read` for GET, and `write` for other methods."""
+    contains_secrets: bool = False
+    """Whether the response may contain a token or a client secret: then it is neither stored nor compressed."""
 
     @property
     def is_public(self) -> bool:
         return Role.ANONYMOUS in self.roles
 
     @property
-    def limit(self) -> Policy:
-        return self.policy or (Policy.READ if self.method == "GET" else Policy.WRITE)
+    def rate_limit_policy(self) -> RateLimitPolicy:
+        return self.policy or (RateLimitPolicy.READ if self.method == "GET" else RateLimitPolicy.WRITE)
 
 
 def _rows() -> Sequence[Route]:
     user, product, order, inventory = Upstream.USER, Upstream.PRODUCT, Upstream.ORDER, Upstream.INVENTORY
     review, payment, notification = Upstream.REVIEW, Upstream.PAYMENT, Upstream.NOTIFICATION
     none, own, owner = Ownership.NONE, Ownership.SELF, Ownership.OWNER
-    auth = Policy.AUTH
+    auth = RateLimitPolicy.AUTH
     return (
-        Route("GET", "/.well-known/jwks.json", user, ANYBODY),
-        Route("POST", f"{V1}/auth/register", user, ANYBODY, none, auth, bears_secrets=True),
-        Route("POST", f"{V1}/auth/login", user, ANYBODY, none, auth, bears_secrets=True),
-        Route("POST", f"{V1}/auth/refresh", user, ANYBODY, none, bears_secrets=True),
-        Route("POST", f"{V1}/auth/logout", user, ANYBODY, none, bears_secrets=True),
-        Route("POST", f"{V1}/auth/forgot-password", user, ANYBODY, none, auth, bears_secrets=True),
-        Route("POST", f"{V1}/auth/reset-password", user, ANYBODY, none, auth, bears_secrets=True),
-        Route("POST", f"{V1}/auth/verify-email", user, ANYBODY, none, auth, bears_secrets=True),
-        Route("GET", f"{V1}/users/me", user, USERS, own),
-        Route("PUT", f"{V1}/users/me", user, USERS, own),
-        Route("DELETE", f"{V1}/users/me", user, USERS, own),
-        Route("POST", f"{V1}/users/me/email", user, USERS, own, auth),
-        Route("POST", f"{V1}/users/me/verify-email", user, USERS, own, auth),
-        Route("POST", f"{V1}/users/me/password", user, USERS, own, auth),
-        Route("GET", f"{V1}/users/me/sessions", user, USERS, own),
-        Route("DELETE", f"{V1}/users/me/sessions/{{session_id}}", user, USERS, owner),
-        Route("GET", f"{V1}/users/me/export", user, USERS, own),
+        Route("GET", "/.well-known/jwks.json", user, PUBLIC),
+        Route("POST", f"{V1}/auth/register", user, PUBLIC, none, auth, contains_secrets=True),
+        Route("POST", f"{V1}/auth/login", user, PUBLIC, none, auth, contains_secrets=True),
+        Route("POST", f"{V1}/auth/refresh", user, PUBLIC, none, contains_secrets=True),
+        Route("POST", f"{V1}/auth/logout", user, PUBLIC, none, contains_secrets=True),
+        Route("POST", f"{V1}/auth/forgot-password", user, PUBLIC, none, auth, contains_secrets=True),
+        Route("POST", f"{V1}/auth/reset-password", user, PUBLIC, none, auth, contains_secrets=True),
+        Route("POST", f"{V1}/auth/verify-email", user, PUBLIC, none, auth, contains_secrets=True),
+        Route("GET", f"{V1}/users/me", user, AUTHENTICATED, own),
+        Route("PUT", f"{V1}/users/me", user, AUTHENTICATED, own),
+        Route("DELETE", f"{V1}/users/me", user, AUTHENTICATED, own),
+        Route("POST", f"{V1}/users/me/email", user, AUTHENTICATED, own, auth),
+        Route("POST", f"{V1}/users/me/verify-email", user, AUTHENTICATED, own, auth),
+        Route("POST", f"{V1}/users/me/password", user, AUTHENTICATED, own, auth),
+        Route("GET", f"{V1}/users/me/sessions", user, AUTHENTICATED, own),
+        Route("DELETE", f"{V1}/users/me/sessions/{{session_id}}", user, AUTHENTICATED, owner),
+        Route("GET", f"{V1}/users/me/export", user, AUTHENTICATED, own),
         Route("GET", f"{V1}/users", user, ADMINS),
-        Route("GET", f"{V1}/users/{{user_id}}", user, USERS, owner),
-        Route("PUT", f"{V1}/users/{{user_id}}", user, USERS, owner),
-        Route("DELETE", f"{V1}/users/{{user_id}}", user, USERS, owner),
-        Route("GET", f"{V1}/products", product, ANYBODY),
-        Route("POST", f"{V1}/products", product, SELLERS, own),
-        Route("GET", f"{V1}/products/suggest", product, ANYBODY),
-        Route("GET", f"{V1}/products/{{product_id}}", product, ANYBODY),
-        Route("PUT", f"{V1}/products/{{product_id}}", product, SELLERS, owner),
-        Route("DELETE", f"{V1}/products/{{product_id}}", product, SELLERS, owner),
-        Route("GET", f"{V1}/products/{{product_id}}/recommendations", product, ANYBODY),
-        Route("GET", f"{V1}/products/{{product_id}}/reviews", review, ANYBODY),
-        Route("POST", f"{V1}/products/{{product_id}}/reviews", review, USERS, own),
-        Route("GET", f"{V1}/products/{{product_id}}/rating", review, ANYBODY),
-        Route("GET", f"{V1}/categories", product, ANYBODY),
+        Route("GET", f"{V1}/users/{{user_id}}", user, AUTHENTICATED, owner),
+        Route("PUT", f"{V1}/users/{{user_id}}", user, AUTHENTICATED, owner),
+        Route("DELETE", f"{V1}/users/{{user_id}}", user, AUTHENTICATED, owner),
+        Route("GET", f"{V1}/products", product, PUBLIC),
+        Route("POST", f"{V1}/products", product, SELLERS_AND_ADMINS, own),
+        Route("GET", f"{V1}/products/suggest", product, PUBLIC),
+        Route("GET", f"{V1}/products/{{product_id}}", product, PUBLIC),
+        Route("PUT", f"{V1}/products/{{product_id}}", product, SELLERS_AND_ADMINS, owner),
+        Route("DELETE", f"{V1}/products/{{product_id}}", product, SELLERS_AND_ADMINS, owner),
+        Route("GET", f"{V1}/products/{{product_id}}/recommendations", product, PUBLIC),
+        Route("GET", f"{V1}/products/{{product_id}}/reviews", review, PUBLIC),
+        Route("POST", f"{V1}/products/{{product_id}}/reviews", review, AUTHENTICATED, own),
+        Route("GET", f"{V1}/products/{{product_id}}/rating", review, PUBLIC),
+        Route("GET", f"{V1}/categories", product, PUBLIC),
         Route("POST", f"{V1}/categories", product, ADMINS),
         Route("PUT", f"{V1}/categories/{{category_id}}", product, ADMINS),
         Route("DELETE", f"{V1}/categories/{{category_id}}", product, ADMINS),
         Route("GET", f"{V1}/reviews", review, ADMINS),
-        Route("PUT", f"{V1}/reviews/{{review_id}}", review, USERS, owner),
-        Route("DELETE", f"{V1}/reviews/{{review_id}}", review, USERS, owner),
-        Route("POST", f"{V1}/reviews/{{review_id}}/helpful", review, USERS, own),
-        Route("DELETE", f"{V1}/reviews/{{review_id}}/helpful", review, USERS, own),
+        Route("PUT", f"{V1}/reviews/{{review_id}}", review, AUTHENTICATED, owner),
+        Route("DELETE", f"{V1}/reviews/{{review_id}}", review, AUTHENTICATED, owner),
+        Route("POST", f"{V1}/reviews/{{review_id}}/helpful", review, AUTHENTICATED, own),
+        Route("DELETE", f"{V1}/reviews/{{review_id}}/helpful", review, AUTHENTICATED, own),
         Route("PUT", f"{V1}/reviews/{{review_id}}/moderation", review, ADMINS),
-        Route("GET", f"{V1}/cart", order, ANYBODY, own),
-        Route("POST", f"{V1}/cart", order, ANYBODY, own, bears_secrets=True),
-        Route("DELETE", f"{V1}/cart", order, ANYBODY, own),
-        Route("PUT", f"{V1}/cart/{{product_id}}", order, ANYBODY, own, bears_secrets=True),
-        Route("DELETE", f"{V1}/cart/{{product_id}}", order, ANYBODY, own),
-        Route("GET", f"{V1}/orders", order, USERS, own),
-        Route("POST", f"{V1}/orders", order, USERS, own),
-        Route("GET", f"{V1}/orders/{{order_id}}", order, USERS, owner),
-        Route("DELETE", f"{V1}/orders/{{order_id}}", order, USERS, owner),
+        Route("GET", f"{V1}/cart", order, PUBLIC, own),
+        Route("POST", f"{V1}/cart", order, PUBLIC, own, contains_secrets=True),
+        Route("DELETE", f"{V1}/cart", order, PUBLIC, own),
+        Route("PUT", f"{V1}/cart/{{product_id}}", order, PUBLIC, own, contains_secrets=True),
+        Route("DELETE", f"{V1}/cart/{{product_id}}", order, PUBLIC, own),
+        Route("GET", f"{V1}/orders", order, AUTHENTICATED, own),
+        Route("POST", f"{V1}/orders", order, AUTHENTICATED, own),
+        Route("GET", f"{V1}/orders/{{order_id}}", order, AUTHENTICATED, owner),
+        Route("DELETE", f"{V1}/orders/{{order_id}}", order, AUTHENTICATED, owner),
         Route("PUT", f"{V1}/orders/{{order_id}}/status", order, ADMINS),
-        Route("GET", f"{V1}/addresses", order, USERS, own),
-        Route("POST", f"{V1}/addresses", order, USERS, own),
-        Route("PUT", f"{V1}/addresses/{{address_id}}", order, USERS, owner),
-        Route("DELETE", f"{V1}/addresses/{{address_id}}", order, USERS, owner),
-        Route("GET", f"{V1}/analytics/sales", order, SELLERS, own),
-        Route("GET", f"{V1}/analytics/top-products", order, SELLERS, own),
-        Route("GET", f"{V1}/analytics/conversion", order, SELLERS, own),
-        Route("GET", f"{V1}/inventory/{{product_id}}", inventory, ANYBODY),
-        Route("POST", f"{V1}/inventory/check-availability", inventory, ANYBODY, none, Policy.READ),
-        Route("PUT", f"{V1}/inventory/{{product_id}}", inventory, SELLERS, owner),
-        Route("POST", f"{V1}/inventory/{{product_id}}/adjustments", inventory, SELLERS, owner),
-        Route("GET", f"{V1}/inventory/{{product_id}}/history", inventory, SELLERS, owner),
-        Route("GET", f"{V1}/payments", payment, USERS, own, bears_secrets=True),
-        Route("POST", f"{V1}/payments", payment, USERS, owner, bears_secrets=True),
-        Route("GET", f"{V1}/payments/{{payment_id}}", payment, USERS, owner, bears_secrets=True),
-        Route("GET", f"{V1}/payments/order/{{order_id}}", payment, USERS, owner, bears_secrets=True),
-        Route("POST", f"{V1}/payments/{{payment_id}}/confirm", payment, USERS, owner, bears_secrets=True),
-        Route("POST", f"{V1}/payments/{{payment_id}}/cancel", payment, USERS, owner, bears_secrets=True),
+        Route("GET", f"{V1}/addresses", order, AUTHENTICATED, own),
+        Route("POST", f"{V1}/addresses", order, AUTHENTICATED, own),
+        Route("PUT", f"{V1}/addresses/{{address_id}}", order, AUTHENTICATED, owner),
+        Route("DELETE", f"{V1}/addresses/{{address_id}}", order, AUTHENTICATED, owner),
+        Route("GET", f"{V1}/analytics/sales", order, SELLERS_AND_ADMINS, own),
+        Route("GET", f"{V1}/analytics/top-products", order, SELLERS_AND_ADMINS, own),
+        Route("GET", f"{V1}/analytics/conversion", order, SELLERS_AND_ADMINS, own),
+        Route("GET", f"{V1}/inventory/{{product_id}}", inventory, PUBLIC),
+        Route("POST", f"{V1}/inventory/check-availability", inventory, PUBLIC, none, RateLimitPolicy.READ),
+        Route("PUT", f"{V1}/inventory/{{product_id}}", inventory, SELLERS_AND_ADMINS, owner),
+        Route("POST", f"{V1}/inventory/{{product_id}}/adjustments", inventory, SELLERS_AND_ADMINS, owner),
+        Route("GET", f"{V1}/inventory/{{product_id}}/history", inventory, SELLERS_AND_ADMINS, owner),
+        Route("GET", f"{V1}/payments", payment, AUTHENTICATED, own, contains_secrets=True),
+        Route("POST", f"{V1}/payments", payment, AUTHENTICATED, owner, contains_secrets=True),
+        Route("GET", f"{V1}/payments/{{payment_id}}", payment, AUTHENTICATED, owner, contains_secrets=True),
+        Route("GET", f"{V1}/payments/order/{{order_id}}", payment, AUTHENTICATED, owner, contains_secrets=True),
+        Route("POST", f"{V1}/payments/{{payment_id}}/confirm", payment, AUTHENTICATED, owner, contains_secrets=True),
+        Route("POST", f"{V1}/payments/{{payment_id}}/cancel", payment, AUTHENTICATED, owner, contains_secrets=True),
         Route("POST", f"{V1}/payments/{{payment_id}}/refund", payment, ADMINS),
-        Route("GET", f"{V1}/payments/{{payment_id}}/refunds", payment, USERS, owner),
-        Route("GET", f"{V1}/payment-methods", payment, USERS, own),
-        Route("POST", f"{V1}/payment-methods", payment, USERS, own, bears_secrets=True),
-        Route("DELETE", f"{V1}/payment-methods/{{payment_method_id}}", payment, USERS, owner),
-        Route("POST", f"{V1}/webhooks/stripe", payment, ANYBODY, none, Policy.WEBHOOK),
-        Route("POST", f"{V1}/webhooks/twilio", notification, ANYBODY, none, Policy.WEBHOOK),
-        Route("GET", f"{V1}/notifications", notification, USERS, own),
-        Route("GET", f"{V1}/notifications/preferences", notification, USERS, own),
-        Route("PUT", f"{V1}/notifications/preferences", notification, USERS, own),
+        Route("GET", f"{V1}/payments/{{payment_id}}/refunds", payment, AUTHENTICATED, owner),
+        Route("GET", f"{V1}/payment-methods", payment, AUTHENTICATED, own),
+        Route("POST", f"{V1}/payment-methods", payment, AUTHENTICATED, own, contains_secrets=True),
+        Route("DELETE", f"{V1}/payment-methods/{{payment_method_id}}", payment, AUTHENTICATED, owner),
+        Route("POST", f"{V1}/webhooks/stripe", payment, PUBLIC, none, RateLimitPolicy.WEBHOOK),
+        Route("POST", f"{V1}/webhooks/twilio", notification, PUBLIC, none, RateLimitPolicy.WEBHOOK),
+        Route("GET", f"{V1}/notifications", notification, AUTHENTICATED, own),
+        Route("GET", f"{V1}/notifications/preferences", notification, AUTHENTICATED, own),
+        Route("PUT", f"{V1}/notifications/preferences", notification, AUTHENTICATED, own),
         Route("GET", f"{V1}/notifications/dead", notification, ADMINS),
         Route("POST", f"{V1}/notifications/{{notification_id}}/retry", notification, ADMINS),
     )
@@ -169,8 +173,8 @@ ROUTES = _rows()
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
-    """One line of the authorization matrix."""
+class AccessRule:
+    """A row of the authorization matrix: which roles may make a request, and whether they must own its object."""
 
     method: str
     path: str
@@ -178,38 +182,38 @@ class Cell:
     ownership: Ownership
 
 
-def matrix() -> list[Cell]:
-    """Who may ask for what: what tests of authorization are generated from."""
-    return [Cell(route.method, route.path, route.roles, route.ownership) for route in ROUTES]
+def access_matrix() -> list[AccessRule]:
+    """Returns the access rule of every route. Tests of authorization are generated from them."""
+    return [AccessRule(route.method, route.path, route.roles, route.ownership) for route in ROUTES]
 
 
 @dataclass(slots=True)
 class _Node:
-    """A place in the tree of paths: the methods that end here, and the segments that go on."""
+    """A node in the tree of paths: the routes that end here by method, and the next segments."""
 
     methods: dict[str, Route] = field(default_factory=dict)
-    named: dict[str, "_Node"] = field(default_factory=dict)
+    literals: dict[str, "_Node"] = field(default_factory=dict)
     variable: "_Node | None" = None
 
 
-class Table:
-    """Finds rows by their path, where a segment that is spelt out comes before `{one}` that is not."""
+class RouteTable:
+    """Finds routes by path. A literal segment comes before a `{variable}`."""
 
     def __init__(self, routes: Sequence[Route] = ROUTES) -> None:
         self._root = _Node()
         for route in routes:
-            self._place(route.path.split("/")).methods[route.method] = route
+            self._insert(route.path.split("/")).methods[route.method] = route
 
     def find(self, method: str, path: str) -> Route:
-        """HEAD is answered as GET is. Raises NoSuchRoute, MethodNotAllowed."""
+        """Returns the route of a request; for HEAD that of GET. Raises NoSuchRoute, MethodNotAllowed."""
         methods = self.methods(path)
         route = methods.get("GET" if method == "HEAD" else method)
         if route is None:
-            raise MethodNotAllowed(method, _allowed(methods))
+            raise MethodNotAllowed(method, _allowed_methods(methods))
         return route
 
     def methods(self, path: str) -> dict[str, Route]:
-        """Raises NoSuchRoute. One slash at the end makes no difference."""
+        """Returns the routes of a path by method. A slash at the end of the path is ignored. Raises NoSuchRoute."""
         segments = path.split("/")
         if segments[-1] == "":
             segments.pop()
@@ -218,14 +222,14 @@ class Table:
             raise NoSuchRoute
         return node.methods
 
-    def _place(self, segments: Sequence[str]) -> _Node:
+    def _insert(self, segments: Sequence[str]) -> _Node:
         node = self._root
         for segment in segments:
             if segment.startswith("{"):
                 node.variable = node.variable or _Node()
                 node = node.variable
             else:
-                node = node.named.setdefault(segment, _Node())
+                node = node.literals.setdefault(segment, _Node())
         return node
 
 
@@ -233,26 +237,26 @@ def _descend(node: _Node, segments: Sequence[str], depth: int) -> _Node | None:
     if depth == len(segments):
         return node if node.methods else None
     segment = segments[depth]
-    following = node.named.get(segment)
-    found = None if following is None else _descend(following, segments, depth + 1)
+    literal = node.literals.get(segment)
+    found = None if literal is None else _descend(literal, segments, depth + 1)
     if found is None and node.variable is not None and segment:
         return _descend(node.variable, segments, depth + 1)
     return found
 
 
-def _allowed(methods: dict[str, Route]) -> list[str]:
+def _allowed_methods(methods: dict[str, Route]) -> list[str]:
     with_head = {*methods, "OPTIONS", *(["HEAD"] if "GET" in methods else [])}
     return sorted(with_head)
 
 
-def versioned(path: str) -> str:
-    """`/api/...` is another name of `/api/v1/...`."""
+def with_version(path: str) -> str:
+    """Returns the versioned path: `/api/...` is an alias of `/api/v1/...`."""
     if not path.startswith("/api/") or path.startswith("/api/v1/"):
         return path
     first = path[5:].partition("/")[0]
     return path if first[:1] == "v" and first[1:].isdigit() else f"{V1}/{path[5:]}"
 
 
-def as_served(path: str) -> str:
-    """A path as services read it, without its escapes: what is decided here and there is decided on the same."""
+def decode_path(path: str) -> str:
+    """Decodes percent-escapes as the services do, so that the gateway authorizes the path that the service serves."""
     return unquote(path) if "%" in path else path

@@ -1,16 +1,16 @@
-"""What this service's errors look like outside."""
+"""Maps the errors of this service to problems."""
 
 from chassis.types.problem import Problem, ProblemTable
 
 from gateway_service.domain.errors import (
-    CallerGone,
-    CallerTooSlow,
+    CallerDisconnected,
+    CircuitOpen,
     MethodNotAllowed,
     NoSuchRoute,
+    RequestBodyTimeout,
     RoleNotAllowed,
     TooManyRequests,
     UpstreamBusy,
-    UpstreamResting,
     UpstreamTimeout,
     UpstreamUnavailable,
 )
@@ -22,10 +22,10 @@ PROBLEMS: ProblemTable = {
     MethodNotAllowed: Problem(405, "method_not_allowed"),
     RoleNotAllowed: Problem(403, "forbidden"),
     TooManyRequests: Problem(429, "too_many_requests"),
-    CallerGone: Problem(400, "caller_gone"),
-    CallerTooSlow: Problem(408, "request_timeout"),
+    CallerDisconnected: Problem(400, "caller_gone"),
+    RequestBodyTimeout: Problem(408, "request_timeout"),
     UpstreamUnavailable: Problem(503, "upstream_unavailable", _RETRY_SOON),
-    UpstreamResting: Problem(503, "upstream_resting", _RETRY_SOON),
+    CircuitOpen: Problem(503, "upstream_resting", _RETRY_SOON),
     UpstreamBusy: Problem(503, "upstream_busy", _RETRY_SOON),
     UpstreamTimeout: Problem(503, "upstream_timeout", _RETRY_SOON),
 }

@@ -1,4 +1,4 @@
-"""Requests passed on to services, answers passed back: as streams, at the level of ASGI."""
+"""Forwards requests to the upstreams and their responses to the callers, as streams, at the level of ASGI."""
 
 import asyncio
 import string
@@ -14,181 +14,196 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from gateway_service.clients.upstreams import Outbound, Upstreams
-from gateway_service.domain import compressing
+from gateway_service.clients.upstream_client import UpstreamClient, UpstreamRequest
+from gateway_service.domain import compression
 from gateway_service.domain.errors import (
-    CallerGone,
-    CallerTooSlow,
+    CallerDisconnected,
     GatewayError,
     MethodNotAllowed,
+    RequestBodyTimeout,
     UpstreamTimeout,
     UpstreamUnavailable,
 )
-from gateway_service.domain.forwarding import has_body, header, request_headers, response_headers
-from gateway_service.domain.routes import Route, Table, Upstream, as_served, versioned
+from gateway_service.domain.headers import has_body, header, request_headers, response_headers
+from gateway_service.domain.routes import Route, RouteTable, Upstream, decode_path, with_version
+from gateway_service.handlers.access_control import AccessControl
 from gateway_service.handlers.problems import PROBLEMS
-from gateway_service.handlers.sentry import Sentry
-from gateway_service.service.admission import Admission
+from gateway_service.service.admission import AdmissionControl
 
-_NOT_STORED = (b"cache-control", b"no-store")
+_NO_STORE = (b"cache-control", b"no-store")
 _COMPRESSION_LEVEL = 5
-_GZIP = 16 + zlib.MAX_WBITS
+_GZIP_WBITS = 16 + zlib.MAX_WBITS
 
 log = logs.get_logger(__name__)
 
 
 class Proxy:
+    """Forwards the requests that are in the route table."""
+
     def __init__(
-        self, upstreams: Upstreams, admissions: Mapping[Upstream, Admission], sentry: Sentry, deadline: float
+        self,
+        client: UpstreamClient,
+        admissions: Mapping[Upstream, AdmissionControl],
+        access: AccessControl,
+        deadline: float,
     ) -> None:
-        """`deadline` is how many seconds an answer may take, from the first byte of the request to the last of the answer."""
-        self._upstreams = upstreams
+        """`deadline` is in seconds: first for the start of the request body, then for the whole exchange."""
+        self._client = client
         self._admissions = admissions
-        self._sentry = sentry
+        self._access = access
         self._deadline = deadline
-        self._table = Table()
+        self._table = RouteTable()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        answer = _Answer(scope, send)
+        writer = _ResponseWriter(scope, send)
         try:
-            await self._pass_on(scope, receive, answer)
+            await self._forward(scope, receive, writer)
         except Exception as error:
             refusal = _refusal(error, scope["method"])
             if refusal is None:
                 raise
-            if not answer.has_begun:
-                await refusal(scope, receive, answer.send)
+            if not writer.has_started:
+                await refusal(scope, receive, writer.send)
                 return
-            # Leaving the answer unfinished makes the server end the connection, so that no part is taken for the whole.
-            log.warning("an answer broke off", path=scope["path"], reason=str(error))
+            # An incomplete response makes the server close the connection, so the caller does not take it for complete.
+            log.warning("a response was not completed", path=scope["path"], reason=str(error))
 
-    async def _pass_on(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
-        path = versioned(scope["raw_path"].decode("ascii"))
-        route = self._table.find(scope["method"], as_served(path))
-        scope["route"] = answer.route = route
-        await self._sentry.admit(scope, route, answer.added)
+    async def _forward(self, scope: Scope, receive: Receive, writer: "_ResponseWriter") -> None:
+        path = with_version(scope["raw_path"].decode("ascii"))
+        route = self._table.find(scope["method"], decode_path(path))
+        scope["route"] = writer.route = route
+        await self._access.admit(scope, route, writer.added_headers)
         try:
             async with asyncio.timeout(self._deadline):
                 body = await _open_body(receive) if has_body(scope["headers"]) else None
         except TimeoutError as error:
-            raise CallerTooSlow(self._deadline) from error
-        await self._exchange(_outbound(scope, path, route, body), answer)
+            raise RequestBodyTimeout(self._deadline) from error
+        await self._exchange(_upstream_request(scope, path, route, body), writer)
 
-    async def _exchange(self, outbound: Outbound, answer: "_Answer") -> None:
-        """The upstream has failed where it owes an answer; not where the caller dawdles, or hangs up.
+    async def _exchange(self, request: UpstreamRequest, writer: "_ResponseWriter") -> None:
+        """Sends the request and relays the response. A slow or disconnected caller is no failure of the upstream.
 
-        A head alone is no answer: an upstream that dies before the first piece of its body has failed.
+        A response head alone does not count as a success: an upstream that dies before the first piece of its body has
+        failed.
         """
-        upstream, body = outbound.upstream, outbound.body
+        upstream, body = request.upstream, request.body
         async with self._admissions[upstream].slot() as attempt:
             try:
-                async with asyncio.timeout(self._deadline), await self._upstreams.send(outbound) as received:
+                async with asyncio.timeout(self._deadline), await self._client.send(request) as received:
                     first = await received.content.readany()
                     attempt.succeeded()
-                    await answer.relay(received, first, self._upstreams.base(upstream))
+                    await writer.relay(received, first, self._client.base_url(upstream))
             except (UpstreamUnavailable, aiohttp.ClientError) as error:
-                if isinstance(body, _Body) and body.failure is not None:
+                if isinstance(body, _RequestBody) and body.failure is not None:
                     raise body.failure from None
                 attempt.failed()
                 raise UpstreamUnavailable(upstream) from error
             except TimeoutError as error:
-                if isinstance(body, _Body) and not body.is_over:
-                    raise CallerTooSlow(self._deadline) from error
+                if isinstance(body, _RequestBody) and not body.is_complete:
+                    raise RequestBodyTimeout(self._deadline) from error
                 attempt.failed()
                 raise UpstreamTimeout(upstream, self._deadline) from error
 
 
-class _Answer:
-    """What the caller is sent, and whether any of it was."""
+class _ResponseWriter:
+    """Writes the response to the caller, and knows whether it has started."""
 
     def __init__(self, scope: Scope, send: Send) -> None:
         self._scope = scope
         self._send = send
         self.route: Route | None = None
-        self.added: list[tuple[bytes, bytes]] = []
-        """Headers that the gateway has to tell, whoever answers."""
-        self.has_begun = False
+        self.added_headers: list[tuple[bytes, bytes]] = []
+        """Headers that the gateway adds to every response, its own or an upstream's."""
+        self.has_started = False
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self.has_begun = True
-            message = {**message, "headers": self._completed(message["headers"])}
+            self.has_started = True
+            message = {**message, "headers": self._complete_headers(message["headers"])}
         await self._send(message)
 
-    async def relay(self, received: aiohttp.ClientResponse, first: bytes, base: str) -> None:
-        """Passes each piece on as it comes, the head with the `first`. Raises aiohttp.ClientError where the upstream breaks off."""
-        headers = response_headers(received.raw_headers, base)
-        squeeze = None
-        if self._may_be_compressed() and compressing.is_compressible(received.status, headers):
-            headers = compressing.varying(headers)
-            if compressing.accepts_gzip(header(self._scope["headers"], b"accept-encoding")):
-                headers = compressing.compressed(headers)
-                squeeze = zlib.compressobj(_COMPRESSION_LEVEL, zlib.DEFLATED, _GZIP)
-        await self.send({"type": "http.response.start", "status": received.status, "headers": headers})
-        await self._relay_body(first, received.content, squeeze)
+    async def relay(self, received: aiohttp.ClientResponse, first: bytes, base_url: str) -> None:
+        """Relays the head with the `first` piece of the body, and then each piece as it arrives.
 
-    async def _relay_body(self, piece: bytes, content: aiohttp.StreamReader, squeeze: "zlib._Compress | None") -> None:
-        """`piece` and what follows it. To HEAD, the same answer without its body."""
-        is_wanted = self._scope["method"] != "HEAD"
+        Raises aiohttp.ClientError if the upstream breaks the connection.
+        """
+        headers = response_headers(received.raw_headers, base_url)
+        compressor = None
+        if self._may_be_compressed() and compression.is_compressible(received.status, headers):
+            headers = compression.with_vary(headers)
+            if compression.accepts_gzip(header(self._scope["headers"], b"accept-encoding")):
+                headers = compression.gzip_headers(headers)
+                compressor = zlib.compressobj(_COMPRESSION_LEVEL, zlib.DEFLATED, _GZIP_WBITS)
+        await self.send({"type": "http.response.start", "status": received.status, "headers": headers})
+        await self._relay_body(first, received.content, compressor)
+
+    async def _relay_body(
+        self, piece: bytes, content: aiohttp.StreamReader, compressor: "zlib._Compress | None"
+    ) -> None:
+        """Relays `piece` and the rest of the body. The response to HEAD has no body."""
+        sends_body = self._scope["method"] != "HEAD"
         while True:
-            is_over = content.at_eof()
-            if squeeze is not None and is_wanted:
-                piece = squeeze.compress(piece) + (squeeze.flush() if is_over else b"")
-            if is_over or (piece and is_wanted):
+            is_complete = content.at_eof()
+            if compressor is not None and sends_body:
+                piece = compressor.compress(piece) + (compressor.flush() if is_complete else b"")
+            if is_complete or (piece and sends_body):
                 await self.send(
-                    {"type": "http.response.body", "body": piece if is_wanted else b"", "more_body": not is_over}
+                    {"type": "http.response.body", "body": piece if sends_body else b"", "more_body": not is_complete}
                 )
-            if is_over:
+            if is_complete:
                 return
             piece = await content.readany()
 
     def _may_be_compressed(self) -> bool:
-        return self.route is not None and self.route.method == "GET" and not self.route.bears_secrets
+        return self.route is not None and self.route.method == "GET" and not self.route.contains_secrets
 
-    def _completed(self, headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-        is_for_all = self.route is not None and self.route.is_public and self._may_be_compressed()
-        is_said = is_for_all or any(name == b"cache-control" for name, _ in headers)
-        return [*headers, *self.added, *([] if is_said else [_NOT_STORED])]
+    def _complete_headers(self, headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        may_be_stored = self.route is not None and self.route.is_public and self._may_be_compressed()
+        has_cache_control = any(name == b"cache-control" for name, _ in headers)
+        return [*headers, *self.added_headers, *([] if may_be_stored or has_cache_control else [_NO_STORE])]
 
 
-class _Body:
-    """A request's body as it comes in. The client library wraps what goes wrong in reading it, so `failure` keeps that."""
+class _RequestBody:
+    """The body of a request, read as it arrives.
+
+    `failure` keeps the error of reading it, which the HTTP client wraps.
+    """
 
     def __init__(self, first: bytes, receive: Receive) -> None:
         self._first = first
         self._receive = receive
         self.failure: Exception | None = None
-        self.is_over = False
+        self.is_complete = False
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         yield self._first
-        while not self.is_over:
+        while not self.is_complete:
             try:
                 message = await _receive(self._receive)
-            except (HTTPException, CallerGone) as error:
+            except (HTTPException, CallerDisconnected) as error:
                 self.failure = error
                 raise
-            self.is_over = not message.get("more_body", False)
+            self.is_complete = not message.get("more_body", False)
             yield message.get("body", b"")
 
 
-async def _open_body(receive: Receive) -> bytes | _Body:
-    """The whole body where it came in one piece, as it mostly does. Raises HTTPException 413, CallerGone."""
+async def _open_body(receive: Receive) -> bytes | _RequestBody:
+    """Returns the whole body if it arrived in one piece, as most do. Raises HTTPException 413, CallerDisconnected."""
     message = await _receive(receive)
     first: bytes = message.get("body", b"")
-    return _Body(first, receive) if message.get("more_body", False) else first
+    return _RequestBody(first, receive) if message.get("more_body", False) else first
 
 
 async def _receive(receive: Receive) -> Message:
     message = await receive()
     if message["type"] == "http.disconnect":
-        raise CallerGone
+        raise CallerDisconnected
     return message
 
 
-def _outbound(scope: Scope, path: str, route: Route, body: bytes | _Body | None) -> Outbound:
-    headers = request_headers(scope["headers"], scope["caller"], tracing.inject())
-    return Outbound(route.upstream, route.method, _target(path, scope["query_string"]), headers, body)
+def _upstream_request(scope: Scope, path: str, route: Route, body: bytes | _RequestBody | None) -> UpstreamRequest:
+    headers = request_headers(scope["headers"], scope["client_address"], tracing.inject())
+    return UpstreamRequest(route.upstream, route.method, _target(path, scope["query_string"]), headers, body)
 
 
 def _target(path: str, query: bytes) -> str:
@@ -196,9 +211,10 @@ def _target(path: str, query: bytes) -> str:
 
 
 def _refusal(error: Exception, method: str) -> Response | None:
+    """Returns the response for an error; None if it is unexpected."""
     if isinstance(error, MethodNotAllowed) and method == "OPTIONS":
         return Response(status_code=204, headers=dict(error.headers))
-    if isinstance(error, HTTPException):  # the edge's limit on bodies
+    if isinstance(error, HTTPException):  # the middleware's limit on the size of bodies
         return problem_response(BODY_TOO_LARGE, error.detail)
     problem = find_problem(error, PROBLEMS)
     if problem is None:

@@ -1,42 +1,40 @@
-"""How many requests a service has at once, and whether it is asked at all: its slots and its circuit breaker."""
+"""Admission control: limits the concurrent requests to an upstream, and sends it none while its circuit is open."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from chassis.observability import logs
 from prometheus_client import Counter, Gauge
 
-from gateway_service.domain.breaking import Attempt, Breaker, Rule
-from gateway_service.domain.errors import UpstreamBusy, UpstreamResting
+from gateway_service.domain.circuit_breaker import Attempt, BreakerPolicy, CircuitBreaker
+from gateway_service.domain.errors import CircuitOpen, UpstreamBusy
 from gateway_service.domain.routes import Upstream
 
-IN_FLIGHT = Gauge("upstream_requests_in_flight", "Requests that a service has at the moment", ["upstream"])
-CIRCUIT = Gauge("upstream_circuit_state", "0 closed, 1 half-open (one request tries), 2 open", ["upstream"])
+IN_FLIGHT = Gauge("upstream_requests_in_flight", "Requests that an upstream is processing", ["upstream"])
+CIRCUIT = Gauge("upstream_circuit_state", "0 closed, 1 half-open (one request is the probe), 2 open", ["upstream"])
 REFUSED = Counter("upstream_refused_total", "Requests not sent: reason resting or busy", ["upstream", "reason"])
 
-_WAIT_SECONDS = 1.0
-"""For a free slot, before the caller is told to come again."""
-
-log = logs.get_logger(__name__)
+_SLOT_TIMEOUT_SECONDS = 1.0
+"""How long a request waits for a free slot before it is refused."""
 
 
-class Admission:
-    """To one service."""
+class AdmissionControl:
+    """Limits concurrency and breaks the circuit for one upstream."""
 
-    def __init__(self, upstream: Upstream, slots: int, rule: Rule, clock: Callable[[], float]) -> None:
+    def __init__(self, upstream: Upstream, slots: int, policy: BreakerPolicy, clock: Callable[[], float]) -> None:
+        """`slots` is how many requests may be sent at once."""
         self._upstream = upstream
         self._slots = asyncio.Semaphore(slots)
-        self._breaker = Breaker(rule, clock)
+        self._breaker = CircuitBreaker(policy, clock)
         self._in_flight = IN_FLIGHT.labels(upstream)
         self._circuit = CIRCUIT.labels(upstream)
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[Attempt]:
-        """For one request, which tells the attempt how it went. Raises UpstreamResting, UpstreamBusy."""
+        """Holds a slot for one request, whose result is reported to the attempt. Raises CircuitOpen, UpstreamBusy."""
         attempt = self._admit()
         try:
-            await self._take_slot()
+            await self._acquire_slot()
             self._in_flight.inc()
             try:
                 yield attempt
@@ -47,12 +45,12 @@ class Admission:
             attempt.abandoned()
             self._circuit.set(self._breaker.state)
 
-    async def _take_slot(self) -> None:
+    async def _acquire_slot(self) -> None:
         if not self._slots.locked():
             await self._slots.acquire()
             return
         try:
-            async with asyncio.timeout(_WAIT_SECONDS):
+            async with asyncio.timeout(_SLOT_TIMEOUT_SECONDS):
                 await self._slots.acquire()
         except TimeoutError:
             REFUSED.labels(self._upstream, "busy").inc()
@@ -62,6 +60,6 @@ class Admission:
         attempt = self._breaker.admit()
         if attempt is None:
             REFUSED.labels(self._upstream, "resting").inc()
-            raise UpstreamResting(self._upstream, self._breaker.rest)
+            raise CircuitOpen(self._upstream, self._breaker.remaining_cooldown)
         self._circuit.set(self._breaker.state)
         return attempt

@@ -1,18 +1,20 @@
-"""The documentation of everything, put together from what the services say of themselves."""
+"""Serves the merged OpenAPI document, from the documents of all upstreams."""
 
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Sequence
 
-from gateway_service.domain.openapi import Document, merged
+from gateway_service.domain.openapi import Document, merge_documents
 from gateway_service.domain.routes import Upstream
 
-_FRESH_SECONDS = 30.0
-_INCOMPLETE_SECONDS = 3.0
-"""How soon a service that did not answer is asked again."""
+_MAX_AGE_SECONDS = 30.0
+_INCOMPLETE_MAX_AGE_SECONDS = 3.0
+"""The maximum age of a document in which an upstream is missing."""
 
 
 class Documentation:
+    """Caches the merged document."""
+
     def __init__(
         self,
         title: str,
@@ -26,20 +28,25 @@ class Documentation:
         self._fetch = fetch
         self._clock = clock
         self._documents: dict[Upstream, Document | None] = dict.fromkeys(upstreams)
-        self._stale_at = float("-inf")
-        self._fetching = asyncio.Lock()
+        self._expires_at = float("-inf")
+        self._refreshing = asyncio.Lock()
         self._merged = b""
 
     async def current(self) -> bytes:
-        """OpenAPI as JSON text, not older than half a minute. A service that went away is shown as it was last seen."""
-        async with self._fetching:
-            if self._clock() >= self._stale_at:
+        """Returns the document as JSON, at most 30 s old.
+
+        For an upstream that does not respond, its last document is used.
+        """
+        async with self._refreshing:
+            if self._clock() >= self._expires_at:
                 await self._refresh()
         return self._merged
 
     async def _refresh(self) -> None:
-        answers = await asyncio.gather(*(self._fetch(upstream) for upstream in self._documents))
-        for upstream, document in zip(self._documents, answers, strict=True):
+        fetched = await asyncio.gather(*(self._fetch(upstream) for upstream in self._documents))
+        for upstream, document in zip(self._documents, fetched, strict=True):
             self._documents[upstream] = document or self._documents[upstream]
-        self._merged = json.dumps(merged(self._documents, self._title, self._version), ensure_ascii=False).encode()
-        self._stale_at = self._clock() + (_FRESH_SECONDS if all(answers) else _INCOMPLETE_SECONDS)
+        self._merged = json.dumps(
+            merge_documents(self._documents, self._title, self._version), ensure_ascii=False
+        ).encode()
+        self._expires_at = self._clock() + (_MAX_AGE_SECONDS if all(fetched) else _INCOMPLETE_MAX_AGE_SECONDS)

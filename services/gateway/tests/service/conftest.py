@@ -10,13 +10,13 @@ from chassis_testing.tokens import TokenIssuer
 
 sys.path.insert(0, str(Path(__file__).parent))  # for the harness
 
-from gateway_harness import Open, Upstream, opener, serve
+from gateway_harness import FakeUpstream, OpenGateway, gateway_opener, serve
 from shopapi.user.v1 import user_pb2_grpc
 
 
 @pytest.fixture
-def refused() -> Iterator[socket.socket]:
-    """A port that refuses connections until somebody listens on it."""
+def refusing_socket() -> Iterator[socket.socket]:
+    """A bound socket, whose port refuses connections until a test listens on it."""
     with socket.socket() as bound:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(("127.0.0.1", 0))
@@ -36,29 +36,31 @@ async def user_grpc(issuer: TokenIssuer) -> AsyncIterator[str]:
 
 
 @pytest.fixture(scope="session")
-async def served() -> AsyncIterator[tuple[Upstream, str]]:
-    upstream = Upstream()
+async def upstream_server() -> AsyncIterator[tuple[FakeUpstream, str]]:
+    upstream = FakeUpstream()
     async with serve(upstream) as url:
         yield upstream, url
 
 
 @pytest.fixture
-def upstream(served: tuple[Upstream, str]) -> Upstream:
-    served[0].reset()
-    return served[0]
+def upstream(upstream_server: tuple[FakeUpstream, str]) -> FakeUpstream:
+    upstream_server[0].reset()
+    return upstream_server[0]
 
 
 @pytest.fixture
-def upstream_url(served: tuple[Upstream, str], upstream: Upstream) -> str:
-    return served[1]
+def upstream_url(upstream_server: tuple[FakeUpstream, str], upstream: FakeUpstream) -> str:
+    return upstream_server[1]
 
 
 @pytest.fixture(scope="session")
-def gateway_before(user_grpc: str) -> Open:
-    return opener(user_grpc)
+def open_gateway(user_grpc: str) -> OpenGateway:
+    return gateway_opener(user_grpc)
 
 
 @pytest.fixture(scope="session")
-async def gateway(gateway_before: Open, served: tuple[Upstream, str]) -> AsyncIterator[httpx.AsyncClient]:
-    async with gateway_before(served[1]) as client:
+async def gateway(
+    open_gateway: OpenGateway, upstream_server: tuple[FakeUpstream, str]
+) -> AsyncIterator[httpx.AsyncClient]:
+    async with open_gateway(upstream_server[1]) as client:
         yield client

@@ -1,4 +1,4 @@
-"""A gateway and the services behind it, each served by a real server on a port of its own."""
+"""Runs a gateway and a fake upstream, each on a real server with a port of its own."""
 
 import asyncio
 import contextlib
@@ -11,8 +11,9 @@ from uuid import uuid4
 import httpx
 import uvicorn
 from chassis_testing.environment import environment_variable
-from gateway_service.app import Settings, build
+from gateway_service.app import build
 from gateway_service.domain.routes import Upstream as Service
+from gateway_service.settings import Settings
 from prometheus_client import REGISTRY
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -21,8 +22,8 @@ JSON = (b"content-type", b"application/json")
 
 
 @dataclass(slots=True)
-class Seen:
-    """One request, as a service saw it."""
+class ReceivedRequest:
+    """A request, as the upstream received it."""
 
     method: str
     target: str
@@ -30,38 +31,38 @@ class Seen:
     body: bytes
     connection: tuple[str, int]
 
-    def header(self, wanted: str) -> list[str]:
-        return [value for name, value in self.headers if name == wanted]
+    def header(self, name: str) -> list[str]:
+        return [value for received_name, value in self.headers if received_name == name]
 
 
 Behaviour = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
-class Upstream:
-    """A service that does as the test says, and remembers what it was asked."""
+class FakeUpstream:
+    """A fake of every service: handles requests as the test says, and keeps them."""
 
     def __init__(self) -> None:
-        self.seen: list[Seen] = []
-        self.behaviour: Behaviour = self.answer
+        self.requests: list[ReceivedRequest] = []
+        self.behaviour: Behaviour = self.respond
 
     def reset(self) -> None:
-        self.seen.clear()
-        self.behaviour = self.answer
+        self.requests.clear()
+        self.behaviour = self.respond
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self.behaviour(scope, receive, send)
 
-    async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def respond(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self.read(scope, receive)
         await reply(send, 200, b'{"data":"it works"}', JSON)
 
-    def always(self, status: int, body: bytes, *headers: tuple[bytes, bytes]) -> None:
-        async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+    def respond_with(self, status: int, body: bytes, *headers: tuple[bytes, bytes]) -> None:
+        async def respond(scope: Scope, receive: Receive, send: Send) -> None:
             await self.read(scope, receive)
             length = (b"content-length", str(len(body)).encode())
             await reply(send, status, b"" if scope["method"] == "HEAD" else body, length, *headers)
 
-        self.behaviour = answer
+        self.behaviour = respond
 
     async def read(self, scope: Scope, receive: Receive) -> None:
         body, is_over = b"", False
@@ -70,8 +71,8 @@ class Upstream:
             body += message.get("body", b"")
             is_over = not message.get("more_body", False)
         query = scope["query_string"].decode()
-        self.seen.append(
-            Seen(
+        self.requests.append(
+            ReceivedRequest(
                 scope["method"],
                 scope["raw_path"].decode() + (f"?{query}" if query else ""),
                 [(name.decode(), value.decode()) for name, value in scope["headers"]],
@@ -87,7 +88,7 @@ async def reply(send: Send, status: int, body: bytes, *headers: tuple[bytes, byt
 
 
 async def hang(_scope: Scope, receive: Receive, _send: Send) -> None:
-    """Never answers."""
+    """Never responds."""
     while (await receive())["type"] != "http.disconnect":
         pass
 
@@ -100,7 +101,7 @@ class _Server(uvicorn.Server):
 
 @asynccontextmanager
 async def serve(app: ASGIApp) -> AsyncIterator[str]:
-    """The app behind a real server; gives its base URL."""
+    """Runs an application on a real server. Returns its base URL."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         config = uvicorn.Config(app, lifespan="off", log_config=None, timeout_graceful_shutdown=1, proxy_headers=False)
@@ -117,33 +118,34 @@ async def serve(app: ASGIApp) -> AsyncIterator[str]:
 
 
 @dataclass(slots=True)
-class Wire:
-    """A server below HTTP: it may die whenever it likes. Counts the requests that reach it."""
+class RawServer:
+    """A server of raw TCP connections, which may close at any point. Keeps the requests that reach it."""
 
     url: str = ""
     requests: list[bytes] = field(default_factory=list)
 
 
 @asynccontextmanager
-async def wire(*answers: bytes, until: asyncio.Event | None = None) -> AsyncIterator[Wire]:
-    """Each request reads its head, gets the next of `answers` (the last one for ever), and then the connection ends: at once, or
-    when `until` is set.
+async def raw_server(*responses: bytes, until: asyncio.Event | None = None) -> AsyncIterator[RawServer]:
+    """Runs a server that answers each request head with the next of `responses`, the last one repeatedly.
+
+    Then it closes the connection: at once, or when `until` is set.
     """
-    line = Wire()
+    raw = RawServer()
 
     async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
-            line.requests.append(await reader.readuntil(b"\r\n\r\n"))
-            writer.write(answers[min(len(line.requests), len(answers)) - 1])
+            raw.requests.append(await reader.readuntil(b"\r\n\r\n"))
+            writer.write(responses[min(len(raw.requests), len(responses)) - 1])
             await writer.drain()
             if until is not None:
                 await until.wait()
         writer.close()
 
     server = await asyncio.start_server(converse, "127.0.0.1", 0)
-    line.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    raw.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     try:
-        yield line
+        yield raw
     finally:
         server.close()
 
@@ -154,7 +156,7 @@ def url_of(bound: socket.socket) -> str:
 
 @dataclass(slots=True)
 class Clock:
-    """Seconds that pass when the test says so."""
+    """A clock that the test advances, in seconds."""
 
     now: float = 1000.0
 
@@ -162,11 +164,11 @@ class Clock:
         return self.now
 
 
-Open = Callable[..., contextlib.AbstractAsyncContextManager[httpx.AsyncClient]]
+OpenGateway = Callable[..., contextlib.AbstractAsyncContextManager[httpx.AsyncClient]]
 
 
-def opener(user_grpc: str) -> Open:
-    """Opens a gateway before the given service, which plays all of them, and gives a client of it."""
+def gateway_opener(user_grpc: str) -> OpenGateway:
+    """Returns a function that opens a gateway with one upstream for all services, and returns a client for it."""
 
     @asynccontextmanager
     async def open_gateway(
@@ -175,9 +177,9 @@ def opener(user_grpc: str) -> Open:
         values = {
             "user_grpc": user_grpc,
             "redis_url": environment_variable("TEST_REDIS_URL"),
-            "tenant": uuid4().hex,  # counts in the shared Redis are this gateway's own
+            "tenant": uuid4().hex,  # separates the counts of this gateway in the shared Redis
             "rate_limits": "off",
-            "limits_deadline_seconds": 5,  # a machine that is short of time makes no test of counting fail
+            "limits_deadline_seconds": 5,  # so that no test of counting fails on a slow machine
             "upstream_deadline_seconds": DEADLINE,
             **{f"{name}_url": url for name in Service},
             **settings,
@@ -193,11 +195,11 @@ def opener(user_grpc: str) -> Open:
     return open_gateway
 
 
-def problem(answer: httpx.Response, status: int) -> str:
-    assert answer.status_code == status, answer.text
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert answer.json()["status"] == status
-    return str(answer.json()["code"])
+def problem(response: httpx.Response, status: int) -> str:
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.json()["status"] == status
+    return str(response.json()["code"])
 
 
 def metric(name: str, **labels: str) -> float:

@@ -1,4 +1,4 @@
-"""Who may call what, what is told to browsers, and what is never compressed, stored or believed."""
+"""Access control, security headers, caching and compression of the gateway."""
 
 import gzip
 import json
@@ -9,14 +9,14 @@ import httpx
 import pytest
 from chassis.http import authentication
 from chassis_testing.tokens import TokenIssuer
-from gateway_harness import JSON, Open, Upstream, problem
+from gateway_harness import JSON, FakeUpstream, OpenGateway, problem
 from gateway_service.domain.routes import ROUTES, Role, Route
 
 LONG = json.dumps({"data": ["an espresso cup of porcelain"] * 100}).encode()
 
 
 def paths(route: Route) -> list[str]:
-    """A path of a row, and its other name."""
+    """Returns a path of a route, and its unversioned alias."""
     path = re.sub(r"\{\w+\}", "1", route.path)
     return [path, path.replace("/api/v1/", "/api/")] if path.startswith("/api/") else [path]
 
@@ -29,33 +29,35 @@ def bearer(issuer: TokenIssuer, role: Role) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.path}")
-async def test_each_row_of_the_table_lets_its_roles_through_and_nobody_else(
-    gateway: httpx.AsyncClient, upstream: Upstream, issuer: TokenIssuer, route: Route
+async def test_each_route_admits_its_roles_and_no_other(
+    gateway: httpx.AsyncClient, upstream: FakeUpstream, issuer: TokenIssuer, route: Route
 ) -> None:
     for path in paths(route):
         for role in Role:
-            upstream.seen.clear()
-            answer = await gateway.request(route.method, path, headers=bearer(issuer, role))
+            upstream.requests.clear()
+            response = await gateway.request(route.method, path, headers=bearer(issuer, role))
             if role in route.roles:
-                assert answer.status_code == 200, (path, role)
-                assert upstream.seen[0].target == paths(route)[0]
+                assert response.status_code == 200, (path, role)
+                assert upstream.requests[0].target == paths(route)[0]
             else:
                 expected = (401, "unauthenticated") if role is Role.ANONYMOUS else (403, "forbidden")
-                assert problem(answer, expected[0]) == expected[1], (path, role)
-                assert not upstream.seen
+                assert problem(response, expected[0]) == expected[1], (path, role)
+                assert not upstream.requests
 
 
-async def test_a_role_is_taken_from_the_token_alone(
-    gateway: httpx.AsyncClient, upstream: Upstream, issuer: TokenIssuer
+async def test_the_role_comes_only_from_the_token(
+    gateway: httpx.AsyncClient, upstream: FakeUpstream, issuer: TokenIssuer
 ) -> None:
-    claims = {"X-User-Id": "1", "X-User-Role": "admin", "X-Role": "admin", "X-Forwarded-User": "admin"}
-    assert problem(await gateway.get("/api/v1/users", headers=claims), 401) == "unauthenticated"
-    assert problem(await gateway.get("/api/v1/users", headers=issuer.bearer(7) | claims), 403) == "forbidden"
-    assert not upstream.seen
+    identity_headers = {"X-User-Id": "1", "X-User-Role": "admin", "X-Role": "admin", "X-Forwarded-User": "admin"}
+    assert problem(await gateway.get("/api/v1/users", headers=identity_headers), 401) == "unauthenticated"
+    assert problem(await gateway.get("/api/v1/users", headers=issuer.bearer(7) | identity_headers), 403) == "forbidden"
+    assert not upstream.requests
 
 
-async def test_headers_that_claim_an_identity_reach_no_service(gateway: httpx.AsyncClient, upstream: Upstream) -> None:
-    claims = {
+async def test_headers_that_state_an_identity_reach_no_service(
+    gateway: httpx.AsyncClient, upstream: FakeUpstream
+) -> None:
+    identity_headers = {
         "X-User-Id": "1",
         "X-User-Role": "admin",
         "X-Authenticated-Userid": "1",
@@ -67,26 +69,26 @@ async def test_headers_that_claim_an_identity_reach_no_service(gateway: httpx.As
         "X-Private": "1",
         "TE": "trailers",
     }
-    kept = {"Idempotency-Key": "k-1", "Cart-Token": "t-1", "Stripe-Signature": "t=1,v1=2"}
-    await gateway.post("/api/v1/webhooks/stripe", content=b"{}", headers=claims | kept)
-    names = {name for name, _ in upstream.seen[0].headers}
-    assert not names & {name.lower() for name in claims} - {"connection"}
-    assert {name.lower() for name in kept} <= names
+    forwarded = {"Idempotency-Key": "k-1", "Cart-Token": "t-1", "Stripe-Signature": "t=1,v1=2"}
+    await gateway.post("/api/v1/webhooks/stripe", content=b"{}", headers=identity_headers | forwarded)
+    names = {name for name, _ in upstream.requests[0].headers}
+    assert not names & {name.lower() for name in identity_headers} - {"connection"}
+    assert {name.lower() for name in forwarded} <= names
 
 
-async def test_a_webhooks_body_arrives_byte_by_byte(gateway: httpx.AsyncClient, upstream: Upstream) -> None:
+async def test_the_body_of_a_webhook_is_forwarded_unchanged(gateway: httpx.AsyncClient, upstream: FakeUpstream) -> None:
     body = b'{ "id" : "evt_1",\r\n\t"caf\xc3\xa9":"\\u00e9" }\n'
     await gateway.post("/api/v1/webhooks/stripe", content=body, headers={"Content-Type": "application/json"})
-    assert upstream.seen[0].body == body
+    assert upstream.requests[0].body == body
 
 
-async def test_a_guest_has_a_cart_and_a_bad_token_there_is_for_the_service_to_judge(
-    gateway: httpx.AsyncClient, upstream: Upstream
+async def test_an_invalid_token_on_a_public_route_is_forwarded_to_the_service(
+    gateway: httpx.AsyncClient, upstream: FakeUpstream
 ) -> None:
     headers = {"Cart-Token": "t-1", "Authorization": "Bearer nonsense"}
     assert (await gateway.get("/api/v1/cart", headers=headers)).status_code == 200
-    assert upstream.seen[0].header("authorization") == ["Bearer nonsense"]
-    assert upstream.seen[0].header("cart-token") == ["t-1"]
+    assert upstream.requests[0].header("authorization") == ["Bearer nonsense"]
+    assert upstream.requests[0].header("cart-token") == ["t-1"]
 
 
 @pytest.mark.parametrize(
@@ -100,38 +102,40 @@ async def test_a_guest_has_a_cart_and_a_bad_token_there_is_for_the_service_to_ju
         ("PUT", "/api/v1/payments/1", "GET, HEAD, OPTIONS"),
     ],
 )
-async def test_a_wrong_method_is_told_the_right_ones(
-    gateway: httpx.AsyncClient, upstream: Upstream, method: str, path: str, allowed: str
+async def test_a_wrong_method_is_refused_with_the_allowed_methods(
+    gateway: httpx.AsyncClient, upstream: FakeUpstream, method: str, path: str, allowed: str
 ) -> None:
-    answer = await gateway.request(method, path)
-    assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
+    response = await gateway.request(method, path)
+    assert (response.status_code, response.headers["allow"]) == (405, allowed)
     if method != "HEAD":
-        assert problem(answer, 405) == "method_not_allowed"
-    assert not upstream.seen
+        assert problem(response, 405) == "method_not_allowed"
+    assert not upstream.requests
 
 
-async def test_options_tell_the_methods(gateway: httpx.AsyncClient, upstream: Upstream) -> None:
-    answer = await gateway.options("/api/v1/cart")
-    assert (answer.status_code, answer.headers["allow"]) == (204, "DELETE, GET, HEAD, OPTIONS, POST")
-    assert not upstream.seen
+async def test_options_returns_the_allowed_methods(gateway: httpx.AsyncClient, upstream: FakeUpstream) -> None:
+    response = await gateway.options("/api/v1/cart")
+    assert (response.status_code, response.headers["allow"]) == (204, "DELETE, GET, HEAD, OPTIONS, POST")
+    assert not upstream.requests
 
 
-async def test_an_escaped_slash_leads_past_no_check(
-    gateway: httpx.AsyncClient, upstream: Upstream, issuer: TokenIssuer
+async def test_an_escaped_slash_does_not_bypass_access_control(
+    gateway: httpx.AsyncClient, upstream: FakeUpstream, issuer: TokenIssuer
 ) -> None:
-    """Services read it as a slash: so does the table."""
-    answer = await gateway.put("/api/v1/reviews/1%2Fmoderation", headers=issuer.bearer(7), json={})
-    assert problem(answer, 403) == "forbidden"
-    answer = await gateway.get("/api/v1/notifications%2Fdead", headers=issuer.bearer(7))
-    assert problem(answer, 403) == "forbidden"
-    assert not upstream.seen
+    """Services decode it to a slash, and so does the route table."""
+    response = await gateway.put("/api/v1/reviews/1%2Fmoderation", headers=issuer.bearer(7), json={})
+    assert problem(response, 403) == "forbidden"
+    response = await gateway.get("/api/v1/notifications%2Fdead", headers=issuer.bearer(7))
+    assert problem(response, 403) == "forbidden"
+    assert not upstream.requests
 
 
-# What browsers and caches are told
+# Security and cache headers
 
 
 @pytest.mark.parametrize("path", ["/", "/api/v1/products", "/api/v1/users/me", "/nothing", "/openapi.json", "/health"])
-async def test_browsers_are_told_to_be_careful(gateway: httpx.AsyncClient, upstream: Upstream, path: str) -> None:
+async def test_every_response_has_the_security_headers(
+    gateway: httpx.AsyncClient, upstream: FakeUpstream, path: str
+) -> None:
     headers = (await gateway.get(path)).headers
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["x-frame-options"] == "DENY"
@@ -141,85 +145,87 @@ async def test_browsers_are_told_to_be_careful(gateway: httpx.AsyncClient, upstr
     assert "strict-transport-security" not in headers
 
 
-async def test_who_came_by_https_is_told_to_stay(
-    gateway: httpx.AsyncClient, gateway_before: Open, upstream_url: str
+async def test_hsts_is_sent_only_over_https(
+    gateway: httpx.AsyncClient, open_gateway: OpenGateway, upstream_url: str
 ) -> None:
     over_https = {"X-Forwarded-Proto": "https"}
-    assert "strict-transport-security" not in (await gateway.get("/", headers=over_https)).headers  # nobody we know
-    async with gateway_before(upstream_url, trusted_proxies="127.0.0.1") as behind_a_proxy:
+    assert (
+        "strict-transport-security" not in (await gateway.get("/", headers=over_https)).headers
+    )  # the peer is not trusted
+    async with open_gateway(upstream_url, trusted_proxies="127.0.0.1") as behind_a_proxy:
         for path in ("/", "/api/v1/products", "/nothing"):
-            answer = await behind_a_proxy.get(path, headers=over_https)
-            assert answer.headers["strict-transport-security"] == "max-age=31536000"
+            response = await behind_a_proxy.get(path, headers=over_https)
+            assert response.headers["strict-transport-security"] == "max-age=31536000"
         assert "strict-transport-security" not in (await behind_a_proxy.get("/")).headers
 
 
-async def test_what_is_somebodys_own_is_not_stored_on_the_way(
-    gateway: httpx.AsyncClient, upstream: Upstream, issuer: TokenIssuer
+async def test_responses_about_the_caller_are_not_stored(
+    gateway: httpx.AsyncClient, upstream: FakeUpstream, issuer: TokenIssuer
 ) -> None:
     for method, path in (("GET", "/api/v1/users/me"), ("POST", "/api/v1/auth/login"), ("GET", "/api/v1/orders")):
-        answer = await gateway.request(method, path, headers=issuer.bearer(7))
-        assert answer.headers["cache-control"] == "no-store"
+        response = await gateway.request(method, path, headers=issuer.bearer(7))
+        assert response.headers["cache-control"] == "no-store"
     assert (await gateway.get("/api/v1/orders")).headers["cache-control"] == "no-store"
     assert "cache-control" not in (await gateway.get("/api/v1/products")).headers
-    upstream.always(200, b"{}", JSON, (b"cache-control", b"private, max-age=5"))
-    answer = await gateway.get("/api/v1/users/me", headers=issuer.bearer(7))
-    assert answer.headers.get_list("cache-control") == ["private, max-age=5"]
+    upstream.respond_with(200, b"{}", JSON, (b"cache-control", b"private, max-age=5"))
+    response = await gateway.get("/api/v1/users/me", headers=issuer.bearer(7))
+    assert response.headers.get_list("cache-control") == ["private, max-age=5"]
 
 
 # HEAD
 
 
 @pytest.mark.parametrize("path", ["/health", "/ready", "/", "/openapi.json", "/swagger/", "/api/v1/products"])
-async def test_head_says_what_get_would(gateway: httpx.AsyncClient, upstream: Upstream, path: str) -> None:
+async def test_head_returns_the_headers_of_get(gateway: httpx.AsyncClient, upstream: FakeUpstream, path: str) -> None:
     got, head = await gateway.get(path), await gateway.head(path)
     assert (head.status_code, head.content) == (200, b"")
-    changing = {"date", "x-request-id", "transfer-encoding"}
-    assert {n: v for n, v in head.headers.items() if n not in changing} == {
-        n: v for n, v in got.headers.items() if n not in changing
+    varying = {"date", "x-request-id", "transfer-encoding"}
+    assert {n: v for n, v in head.headers.items() if n not in varying} == {
+        n: v for n, v in got.headers.items() if n not in varying
     }
 
 
-async def test_the_document_can_only_be_read(gateway: httpx.AsyncClient) -> None:
-    answer = await gateway.post("/openapi.json")
-    assert problem(answer, 405) == "method_not_allowed"
-    assert answer.headers["allow"] == "GET, HEAD"
+async def test_the_openapi_document_is_read_only(gateway: httpx.AsyncClient) -> None:
+    response = await gateway.post("/openapi.json")
+    assert problem(response, 405) == "method_not_allowed"
+    assert response.headers["allow"] == "GET, HEAD"
 
 
 # Compression
 
 
-async def test_long_json_is_compressed_for_who_accepts_it(gateway: httpx.AsyncClient, upstream: Upstream) -> None:
-    upstream.always(200, LONG, JSON, (b"etag", b'"v1"'))
-    async with gateway.stream("GET", "/api/v1/products", headers={"Accept-Encoding": "br, gzip"}) as answer:
-        raw = b"".join([piece async for piece in answer.aiter_raw()])
+async def test_long_json_is_compressed_if_the_caller_accepts_it(
+    gateway: httpx.AsyncClient, upstream: FakeUpstream
+) -> None:
+    upstream.respond_with(200, LONG, JSON, (b"etag", b'"v1"'))
+    async with gateway.stream("GET", "/api/v1/products", headers={"Accept-Encoding": "br, gzip"}) as response:
+        raw = b"".join([piece async for piece in response.aiter_raw()])
     assert gzip.decompress(raw) == LONG
     assert len(raw) < len(LONG) / 5
-    assert answer.headers["content-encoding"] == "gzip"
-    assert answer.headers["vary"] == "Accept-Encoding"
-    assert answer.headers["etag"] == 'W/"v1"'
-    assert "content-length" not in answer.headers
+    assert response.headers["content-encoding"] == "gzip"
+    assert response.headers["vary"] == "Accept-Encoding"
+    assert response.headers["etag"] == 'W/"v1"'
+    assert "content-length" not in response.headers
 
 
 @pytest.mark.parametrize("accepted", ["identity", "gzip;q=0", "br"])
-async def test_who_does_not_accept_it_gets_json_as_it_is(
-    gateway: httpx.AsyncClient, upstream: Upstream, accepted: str
+async def test_json_is_not_compressed_if_the_caller_does_not_accept_it(
+    gateway: httpx.AsyncClient, upstream: FakeUpstream, accepted: str
 ) -> None:
-    upstream.always(200, LONG, JSON)
-    answer = await gateway.get("/api/v1/products", headers={"Accept-Encoding": accepted})
-    assert answer.content == LONG
-    assert "content-encoding" not in answer.headers
-    assert answer.headers["content-length"] == str(len(LONG))
-    assert answer.headers["vary"] == "Accept-Encoding"
+    upstream.respond_with(200, LONG, JSON)
+    response = await gateway.get("/api/v1/products", headers={"Accept-Encoding": accepted})
+    assert response.content == LONG
+    assert "content-encoding" not in response.headers
+    assert response.headers["content-length"] == str(len(LONG))
+    assert response.headers["vary"] == "Accept-Encoding"
 
 
-async def test_a_long_answer_in_many_pieces_is_one_compressed_answer(
-    gateway: httpx.AsyncClient, upstream: Upstream
-) -> None:
+async def test_a_streamed_response_is_compressed_as_one(gateway: httpx.AsyncClient, upstream: FakeUpstream) -> None:
     body = json.dumps({"data": list(range(200_000))}).encode()
-    upstream.always(200, body, JSON)
+    upstream.respond_with(200, body, JSON)
     for _ in range(2):
-        answer = await gateway.get("/api/v1/products", headers={"Accept-Encoding": "gzip"})
-        assert answer.content == body
+        response = await gateway.get("/api/v1/products", headers={"Accept-Encoding": "gzip"})
+        assert response.content == body
 
 
 @pytest.mark.parametrize(
@@ -231,12 +237,12 @@ async def test_a_long_answer_in_many_pieces_is_one_compressed_answer(
         (zlib.compress(LONG * 20, wbits=31), (JSON, (b"content-encoding", b"gzip"))),
     ],
 )
-async def test_what_is_small_foreign_or_compressed_already_is_left_alone(
-    gateway: httpx.AsyncClient, upstream: Upstream, body: bytes, headers: tuple[tuple[bytes, bytes], ...]
+async def test_small_other_and_compressed_responses_are_not_compressed(
+    gateway: httpx.AsyncClient, upstream: FakeUpstream, body: bytes, headers: tuple[tuple[bytes, bytes], ...]
 ) -> None:
-    upstream.always(200, body, *headers)
-    async with gateway.stream("GET", "/api/v1/products", headers={"Accept-Encoding": "gzip"}) as answer:
-        assert b"".join([piece async for piece in answer.aiter_raw()]) == body
+    upstream.respond_with(200, body, *headers)
+    async with gateway.stream("GET", "/api/v1/products", headers={"Accept-Encoding": "gzip"}) as response:
+        assert b"".join([piece async for piece in response.aiter_raw()]) == body
 
 
 @pytest.mark.parametrize(
@@ -249,17 +255,19 @@ async def test_what_is_small_foreign_or_compressed_already_is_left_alone(
         ("POST", "/api/v1/orders"),
     ],
 )
-async def test_answers_that_may_hold_secrets_are_never_compressed(
-    gateway: httpx.AsyncClient, upstream: Upstream, issuer: TokenIssuer, method: str, path: str
+async def test_responses_that_may_contain_secrets_are_never_compressed(
+    gateway: httpx.AsyncClient, upstream: FakeUpstream, issuer: TokenIssuer, method: str, path: str
 ) -> None:
-    upstream.always(200, LONG, JSON)
+    upstream.respond_with(200, LONG, JSON)
     headers = issuer.bearer(7) | {"Accept-Encoding": "gzip"}
-    answer = await gateway.request(method, path, headers=headers)
-    assert "content-encoding" not in answer.headers
-    assert answer.content == LONG
+    response = await gateway.request(method, path, headers=headers)
+    assert "content-encoding" not in response.headers
+    assert response.content == LONG
 
 
-async def test_head_says_that_get_would_be_compressed(gateway: httpx.AsyncClient, upstream: Upstream) -> None:
-    upstream.always(200, LONG, JSON)
-    answer = await gateway.head("/api/v1/products", headers={"Accept-Encoding": "gzip"})
-    assert (answer.headers["content-encoding"], answer.content) == ("gzip", b"")
+async def test_head_has_the_headers_of_a_compressed_response(
+    gateway: httpx.AsyncClient, upstream: FakeUpstream
+) -> None:
+    upstream.respond_with(200, LONG, JSON)
+    response = await gateway.head("/api/v1/products", headers={"Accept-Encoding": "gzip"})
+    assert (response.headers["content-encoding"], response.content) == ("gzip", b"")

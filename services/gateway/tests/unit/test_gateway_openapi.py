@@ -4,21 +4,21 @@ import re
 from typing import Any
 
 from chassis.types.problem import PROBLEM_SCHEMA
-from gateway_service.domain.openapi import Document, merged
+from gateway_service.domain.openapi import Document, merge_documents
 from gateway_service.domain.routes import ROUTES, Upstream
 from gateway_service.service.documentation import Documentation
 
 
 def document(*paths: str, method: str = "get") -> Document:
-    """What a service says of itself: each path answers an `Answer`, which holds a `Money`."""
-    reference = {"$ref": "#/components/schemas/Answer"}
+    """Returns the document of a service. The response of each path is a `Page`, which contains a `Money`."""
+    reference = {"$ref": "#/components/schemas/Page"}
     operation = {"operationId": "do", "responses": {"200": {"content": {"application/json": {"schema": reference}}}}}
     return {
         "openapi": "3.1.0",
         "paths": {path: {method: operation} for path in ("/health", "/ready", *paths)},
         "components": {
             "schemas": {
-                "Answer": {"properties": {"price": {"$ref": "#/components/schemas/Money"}}},
+                "Page": {"properties": {"price": {"$ref": "#/components/schemas/Money"}}},
                 "Money": {"title": "Money"},
             }
         },
@@ -46,7 +46,7 @@ def resolves(reference: str, document: Any) -> bool:
 
 
 def every_service() -> dict[Upstream, Document | None]:
-    """Documents that have all of the table, each variable under another name than the table's."""
+    """Returns documents with all routes, in which each path variable has another name than in the route table."""
     documents: dict[Upstream, Document | None] = {}
     for upstream in Upstream:
         paths: Document = {}
@@ -67,74 +67,80 @@ def operations(result: Document) -> dict[tuple[str, str], Document]:
     }
 
 
-def test_all_of_the_table_is_shown_with_an_id_of_its_own() -> None:
-    result = merged(every_service(), "Shop", "1")
+def test_every_route_is_documented_with_a_unique_operation_id() -> None:
+    result = merge_documents(every_service(), "Shop", "1")
     shown = operations(result)
     assert len(shown) == len(ROUTES)
     assert len({operation["operationId"] for operation in shown.values()}) == len(ROUTES)
     assert all(resolves(reference, result) for reference in references(result))
 
 
-def test_what_the_gateway_answers_itself_is_shown() -> None:
-    shown = operations(merged(every_service(), "Shop", "1"))
+def test_error_responses_of_the_gateway_are_documented() -> None:
+    shown = operations(merge_documents(every_service(), "Shop", "1"))
     assert set(shown["GET", "/api/v1/products"]["responses"]) == {"200", "429", "503"}
     assert set(shown["GET", "/api/v1/users/me"]["responses"]) == {"200", "401", "429", "503"}
     assert set(shown["POST", "/api/v1/categories"]["responses"]) == {"200", "401", "403", "429", "503"}
-    assert shown["POST", "/api/v1/products"]["description"] == "For admins and sellers alone."
+    assert shown["POST", "/api/v1/products"]["description"] == "Only for admins and sellers."
 
 
-def test_where_guests_may_a_token_is_an_option() -> None:
-    shown = operations(merged(every_service(), "Shop", "1"))
+def test_a_token_is_optional_on_public_routes_about_the_caller() -> None:
+    shown = operations(merge_documents(every_service(), "Shop", "1"))
     assert shown["GET", "/api/v1/cart"]["security"] == [{}, {"bearer": []}]
     assert "security" not in shown["POST", "/api/v1/auth/login"]
 
 
-def test_only_what_the_gateway_serves_is_shown() -> None:
-    result = merged({Upstream.USER: document("/api/v1/users/me", "/internal", "/api/v1/products")}, "Shop", "1")
+def test_only_routes_of_the_gateway_are_documented() -> None:
+    result = merge_documents(
+        {Upstream.USER: document("/api/v1/users/me", "/internal", "/api/v1/products")}, "Shop", "1"
+    )
     assert list(result["paths"]) == ["/api/v1/users/me"]
 
 
-def test_two_services_may_use_one_name_and_share_what_is_the_chassis() -> None:
-    result = merged({Upstream.USER: document("/api/v1/users"), Upstream.ORDER: document("/api/v1/orders")}, "Shop", "1")
+def test_schema_names_are_qualified_except_those_of_the_chassis() -> None:
+    result = merge_documents(
+        {Upstream.USER: document("/api/v1/users"), Upstream.ORDER: document("/api/v1/orders")}, "Shop", "1"
+    )
     schemas = result["components"]["schemas"]
-    assert set(schemas) == {"Problem", "Money", "user.Answer", "order.Answer"}
+    assert set(schemas) == {"Problem", "Money", "user.Page", "order.Page"}
     assert all(resolves(reference, result) for reference in references(result))
     operations = [item["get"]["operationId"] for item in result["paths"].values()]
     assert operations == ["user.do", "order.do"]
 
 
-def test_a_problem_that_services_spell_out_is_described_once() -> None:
+def test_inline_problem_schemas_become_references() -> None:
     own = document("/api/v1/users")
     responses = own["paths"]["/api/v1/users"]["get"]["responses"]
     responses["4XX"] = {"content": {"application/problem+json": {"schema": dict(PROBLEM_SCHEMA)}}}
-    answers = operations(merged({Upstream.USER: own}, "Shop", "1"))["GET", "/api/v1/users"]["responses"]
-    assert references(answers["4XX"]) == {"#/components/schemas/Problem"}
+    responses = operations(merge_documents({Upstream.USER: own}, "Shop", "1"))["GET", "/api/v1/users"]["responses"]
+    assert references(responses["4XX"]) == {"#/components/schemas/Problem"}
 
 
-def test_operations_that_need_a_token_say_so() -> None:
+def test_operations_that_need_a_token_are_marked() -> None:
     product = document("/api/v1/products/{product_id}") | {}
     assert (
         "security"
-        not in merged({Upstream.PRODUCT: product}, "Shop", "1")["paths"]["/api/v1/products/{product_id}"]["get"]
+        not in merge_documents({Upstream.PRODUCT: product}, "Shop", "1")["paths"]["/api/v1/products/{product_id}"][
+            "get"
+        ]
     )
     changing = document("/api/v1/products/{product_id}", method="put")
-    result = merged({Upstream.PRODUCT: changing}, "Shop", "1")
+    result = merge_documents({Upstream.PRODUCT: changing}, "Shop", "1")
     assert result["paths"]["/api/v1/products/{product_id}"]["put"]["security"] == [{"bearer": []}]
     assert "bearer" in result["components"]["securitySchemes"]
 
 
-def test_a_service_that_is_away_is_named() -> None:
-    result = merged({Upstream.USER: document("/api/v1/users"), Upstream.ORDER: None}, "Shop", "1")
-    assert "not answering: order." in result["info"]["description"]
+def test_a_service_that_does_not_respond_is_named() -> None:
+    result = merge_documents({Upstream.USER: document("/api/v1/users"), Upstream.ORDER: None}, "Shop", "1")
+    assert "does not respond: order." in result["info"]["description"]
     assert list(result["paths"]) == ["/api/v1/users"]
 
 
 class Shop:
-    """Services whose documents can be asked for, and that can go away."""
+    """Fake upstreams with documents, which a test can remove."""
 
     def __init__(self) -> None:
         self.now = 0.0
-        self.asked = 0
+        self.fetches = 0
         self.documents: dict[Upstream, Document | None] = {
             Upstream.USER: document("/api/v1/users"),
             Upstream.ORDER: document("/api/v1/orders"),
@@ -142,7 +148,7 @@ class Shop:
         self.documentation = Documentation("Shop", "1", tuple(self.documents), self.fetch, lambda: self.now)
 
     async def fetch(self, upstream: Upstream) -> Document | None:
-        self.asked += 1
+        self.fetches += 1
         await asyncio.sleep(0)
         return self.documents[upstream]
 
@@ -150,18 +156,18 @@ class Shop:
         return set(json.loads(await self.documentation.current())["paths"])
 
 
-async def test_many_readers_ask_each_service_once_in_half_a_minute() -> None:
+async def test_each_document_is_fetched_once_in_half_a_minute() -> None:
     shop = Shop()
     await asyncio.gather(*(shop.paths() for _ in range(10)))
     shop.now = 29.0
     await shop.paths()
-    assert shop.asked == 2
+    assert shop.fetches == 2
     shop.now = 31.0
     await shop.paths()
-    assert shop.asked == 4
+    assert shop.fetches == 4
 
 
-async def test_a_service_that_goes_away_stays_documented() -> None:
+async def test_a_service_that_stops_responding_stays_documented() -> None:
     shop = Shop()
     await shop.paths()
     shop.documents[Upstream.ORDER] = None
@@ -169,7 +175,7 @@ async def test_a_service_that_goes_away_stays_documented() -> None:
     assert await shop.paths() == {"/api/v1/users", "/api/v1/orders"}
 
 
-async def test_a_service_that_comes_late_is_documented_soon() -> None:
+async def test_a_service_that_starts_late_is_documented_soon() -> None:
     shop = Shop()
     late, shop.documents[Upstream.ORDER] = shop.documents[Upstream.ORDER], None
     assert await shop.paths() == {"/api/v1/users"}

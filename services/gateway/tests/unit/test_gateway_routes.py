@@ -2,24 +2,24 @@ import re
 
 import pytest
 from gateway_service.domain.errors import MethodNotAllowed, NoSuchRoute
-from gateway_service.domain.limits import Policy
+from gateway_service.domain.rate_limits import RateLimitPolicy
 from gateway_service.domain.routes import (
     ADMINS,
-    ANYBODY,
+    AUTHENTICATED,
+    PUBLIC,
     ROUTES,
-    SELLERS,
-    USERS,
+    SELLERS_AND_ADMINS,
     Ownership,
     Role,
     Route,
-    Table,
+    RouteTable,
     Upstream,
-    as_served,
-    matrix,
-    versioned,
+    access_matrix,
+    decode_path,
+    with_version,
 )
 
-TABLE = Table()
+TABLE = RouteTable()
 
 
 def example(path: str) -> str:
@@ -44,7 +44,7 @@ def example(path: str) -> str:
         ("GET", "/api/v1/notifications", Upstream.NOTIFICATION),
     ],
 )
-def test_each_path_has_its_service(method: str, path: str, upstream: Upstream) -> None:
+def test_each_path_is_routed_to_its_service(method: str, path: str, upstream: Upstream) -> None:
     assert TABLE.find(method, path).upstream is upstream
 
 
@@ -64,24 +64,24 @@ def test_each_path_has_its_service(method: str, path: str, upstream: Upstream) -
         "/api/v1/users/../products",
     ],
 )
-def test_what_no_service_serves_has_no_route(path: str) -> None:
+def test_an_unknown_path_has_no_route(path: str) -> None:
     with pytest.raises(NoSuchRoute):
         TABLE.find("GET", path)
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.path}")
-def test_no_route_hides_behind_another(route: Route) -> None:
+def test_no_route_is_shadowed_by_another(route: Route) -> None:
     assert TABLE.find(route.method, example(route.path)) is route
     assert TABLE.find(route.method, example(route.path) + "/") is route
 
 
-def test_a_segment_that_is_spelt_out_comes_first() -> None:
+def test_a_literal_segment_comes_before_a_variable() -> None:
     assert TABLE.find("GET", "/api/v1/users/me").path == "/api/v1/users/me"
     assert TABLE.find("GET", "/api/v1/payments/order/1").path == "/api/v1/payments/order/{order_id}"
     assert TABLE.find("POST", "/api/v1/inventory/check-availability").ownership is Ownership.NONE
 
 
-def test_a_method_that_a_path_has_not_is_told_from_those_it_has() -> None:
+def test_a_wrong_method_is_refused_with_the_allowed_methods() -> None:
     with pytest.raises(MethodNotAllowed) as refused:
         TABLE.find("PATCH", "/api/v1/orders")
     assert refused.value.headers["Allow"] == "GET, HEAD, OPTIONS, POST"
@@ -90,11 +90,11 @@ def test_a_method_that_a_path_has_not_is_told_from_those_it_has() -> None:
     assert refused.value.headers["Allow"] == "OPTIONS, POST"
 
 
-def test_head_is_a_get() -> None:
+def test_head_has_the_route_of_get() -> None:
     assert TABLE.find("HEAD", "/api/v1/products") is TABLE.find("GET", "/api/v1/products")
 
 
-def test_reading_the_catalogue_a_guests_cart_logging_in_and_the_providers_calls_are_all_that_is_public() -> None:
+def test_only_catalogue_guest_cart_authentication_and_webhooks_are_public() -> None:
     public = {f"{route.method} {route.path.removeprefix('/api/v1')}" for route in ROUTES if route.is_public}
     assert public == {
         "GET /.well-known/jwks.json",
@@ -124,7 +124,7 @@ def test_reading_the_catalogue_a_guests_cart_logging_in_and_the_providers_calls_
     }
 
 
-def test_what_only_admins_do() -> None:
+def test_only_these_routes_are_reserved_for_admins() -> None:
     for_admins = {f"{route.method} {route.path.removeprefix('/api/v1')}" for route in ROUTES if route.roles == ADMINS}
     assert for_admins == {
         "GET /users",
@@ -140,22 +140,24 @@ def test_what_only_admins_do() -> None:
     }
 
 
-def test_every_role_set_is_one_of_four_and_admins_are_in_all() -> None:
-    assert {route.roles for route in ROUTES} == {ANYBODY, USERS, SELLERS, ADMINS}
+def test_every_route_has_one_of_four_role_sets_and_admits_admins() -> None:
+    assert {route.roles for route in ROUTES} == {PUBLIC, AUTHENTICATED, SELLERS_AND_ADMINS, ADMINS}
     assert all(Role.ADMIN in route.roles for route in ROUTES)
 
 
-def test_the_matrix_has_every_row_of_the_table_once() -> None:
-    cells = matrix()
-    assert len({(cell.method, cell.path) for cell in cells}) == len(cells) == len(ROUTES)
-    assert {cell.ownership for cell in cells} == set(Ownership)
-    (placing,) = [cell for cell in cells if (cell.method, cell.path) == ("POST", "/api/v1/orders")]
-    assert (placing.roles, placing.ownership) == (USERS, Ownership.SELF)
+def test_the_access_matrix_has_every_route_once() -> None:
+    rules = access_matrix()
+    assert len({(rule.method, rule.path) for rule in rules}) == len(rules) == len(ROUTES)
+    assert {rule.ownership for rule in rules} == set(Ownership)
+    (place_order,) = [rule for rule in rules if (rule.method, rule.path) == ("POST", "/api/v1/orders")]
+    assert (place_order.roles, place_order.ownership) == (AUTHENTICATED, Ownership.SELF)
 
 
-def test_whatever_tries_a_password_or_sends_a_mail_counts_as_such() -> None:
-    tight = {route.path.removeprefix("/api/v1") for route in ROUTES if route.limit is Policy.AUTH}
-    assert tight == {
+def test_routes_that_check_a_password_or_send_a_mail_have_the_auth_limit() -> None:
+    limited = {
+        route.path.removeprefix("/api/v1") for route in ROUTES if route.rate_limit_policy is RateLimitPolicy.AUTH
+    }
+    assert limited == {
         "/auth/register",
         "/auth/login",
         "/auth/forgot-password",
@@ -167,8 +169,8 @@ def test_whatever_tries_a_password_or_sends_a_mail_counts_as_such() -> None:
     }
 
 
-def test_answers_with_tokens_or_client_secrets_are_marked() -> None:
-    marked = {route.path.removeprefix("/api/v1").split("/")[1] for route in ROUTES if route.bears_secrets}
+def test_routes_with_tokens_or_client_secrets_are_marked() -> None:
+    marked = {route.path.removeprefix("/api/v1").split("/")[1] for route in ROUTES if route.contains_secrets}
     assert marked == {"auth", "cart", "payments", "payment-methods"}
 
 
@@ -185,13 +187,13 @@ def test_answers_with_tokens_or_client_secrets_are_marked() -> None:
         ("/x/api/products", "/x/api/products"),
     ],
 )
-def test_a_path_without_a_version_means_the_first(path: str, full: str) -> None:
-    assert versioned(path) == full
+def test_a_path_without_a_version_is_an_alias_of_version_1(path: str, full: str) -> None:
+    assert with_version(path) == full
 
 
-def test_a_path_is_read_as_services_read_it() -> None:
-    """An escaped slash is one to them: what is decided here must not be about another path."""
-    assert as_served("/api/v1/users/1%2Fpassword") == "/api/v1/users/1/password"
-    assert as_served("/api/v1/products/a%20b") == "/api/v1/products/a b"
+def test_a_path_is_decoded_as_services_decode_it() -> None:
+    """Services decode an escaped slash, so the gateway must not authorize another path than they serve."""
+    assert decode_path("/api/v1/users/1%2Fpassword") == "/api/v1/users/1/password"
+    assert decode_path("/api/v1/products/a%20b") == "/api/v1/products/a b"
     with pytest.raises(NoSuchRoute):
-        TABLE.find("GET", as_served("/api/v1/orders/1%2F2"))
+        TABLE.find("GET", decode_path("/api/v1/orders/1%2F2"))

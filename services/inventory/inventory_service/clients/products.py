@@ -1,4 +1,4 @@
-"""What this service asks the product service."""
+"""The client of the product service."""
 
 from typing import Protocol
 
@@ -13,7 +13,7 @@ from inventory_service.domain.errors import UnknownProduct
 
 class Products(Protocol):
     async def seller_of(self, product_id: ProductId) -> UserId:
-        """Raises UnknownProduct."""
+        """Returns the seller of a product. Raises UnknownProduct."""
 
 
 class GrpcProducts:
@@ -22,9 +22,9 @@ class GrpcProducts:
 
     async def seller_of(self, product_id: ProductId) -> UserId:
         try:
-            answer = await call(self._stub.GetSeller, product_pb2.GetSellerRequest(product_id=product_id))
+            response = await call(self._stub.GetSeller, product_pb2.GetSellerRequest(product_id=product_id))
         except NeighbourRefused as problem:
             if problem.code == "unknown_product":
                 raise UnknownProduct(product_id) from None
             raise
-        return UserId(answer.seller_id)
+        return UserId(response.seller_id)

@@ -1,4 +1,4 @@
-"""What can go wrong with stock."""
+"""The errors of stock and reservations."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ class InventoryError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Shortage:
-    """A product of which less is available than wanted."""
+    """A product with fewer units available than a request wants."""
 
     product_id: ProductId
     wanted: int
@@ -20,7 +20,7 @@ class Shortage:
 
 
 class OutOfStock(InventoryError):
-    """Not every line could be reserved, so none was."""
+    """At least one line of an order could not be reserved, so none was."""
 
     def __init__(self, shortages: Sequence[Shortage]) -> None:
         products = ", ".join(f"product {s.product_id} ({s.available} left, {s.wanted} wanted)" for s in shortages)
@@ -29,27 +29,27 @@ class OutOfStock(InventoryError):
 
 
 class BelowReserved(InventoryError):
-    """The new stock would not cover what orders already hold."""
+    """The new stock would be less than what is reserved for orders."""
 
-    def __init__(self, product_id: ProductId, reserved: int, wanted: int) -> None:
+    def __init__(self, product_id: ProductId, reserved: int, on_hand: int) -> None:
         super().__init__(
-            f"orders hold {reserved} of product {product_id}, and {wanted} would be left: "
+            f"orders hold {reserved} of product {product_id}, and {on_hand} would be left: "
             f"set the stock to {reserved} or more, or cancel orders first"
         )
 
 
 class TooMuchStock(InventoryError):
-    """More than the books are made for."""
+    """The new stock would exceed the most units that a product may have."""
 
-    def __init__(self, product_id: ProductId, most: int) -> None:
-        super().__init__(f"there cannot be more than {most} of product {product_id}: adjust it by less")
+    def __init__(self, product_id: ProductId, maximum: int) -> None:
+        super().__init__(f"there cannot be more than {maximum} of product {product_id}: adjust it by less")
 
 
 class NotTheSeller(InventoryError):
-    """Stock is set, and its history read, by who sells the product, or by an admin."""
+    """The caller neither sells the product nor is an admin: only these set its stock and read its history."""
 
     def __init__(self, product_id: ProductId) -> None:
-        super().__init__(f"product {product_id} is sold by somebody else")
+        super().__init__(f"product {product_id} is sold by another seller")
 
 
 class UnknownProduct(InventoryError):

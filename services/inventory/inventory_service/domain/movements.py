@@ -1,4 +1,4 @@
-"""The ledger: each change of what is on hand is a movement, and all of a product's movements add up to its stock."""
+"""The stock ledger: each change of a product's stock on hand is a movement, and its movements add up to its stock."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,45 +8,45 @@ from uuid import UUID
 
 from chassis.types.ids import OrderId, ProductId, UserId
 
-from inventory_service.domain.stock import Change
+from inventory_service.domain.stock import StockChange
 
 
 class MovementKind(StrEnum):
     SET = "set"
-    """A count found another number."""
+    """The seller or an admin set the stock on hand to another number."""
     ADJUST = "adjust"
     SALE = "sale"
     RETURN = "return"
-    """A cancelled order's sale came back."""
+    """The units of a cancelled order came back."""
 
 
 @dataclass(frozen=True, slots=True)
-class Cause:
-    """Why stock moves, and who moved it: a seller or admin, or an order."""
+class MovementCause:
+    """Why units moved, and on behalf of which user (a seller or an admin) or order."""
 
     kind: MovementKind
     actor_id: UserId | None = None
     order_id: OrderId | None = None
     reason: str | None = None
     adjustment_id: UUID | None = None
-    """What a repeated request finds its adjustment by."""
+    """Identifies an adjustment, so that a repeated request finds the one that it made."""
 
 
 @dataclass(frozen=True, slots=True)
 class Movement:
-    """`delta` units came or went, which left `on_hand`."""
+    """An entry of the ledger: `delta` units came (or left, below zero), which left `on_hand` units."""
 
     product_id: ProductId
     delta: int
     on_hand: int
     at: datetime
-    cause: Cause
+    cause: MovementCause
     id: int | None = None
-    """The ledger's own; None before it is written."""
+    """Assigned by the database; None before the movement is stored."""
 
 
-def movements(changes: Sequence[Change], cause: Cause, at: datetime) -> list[Movement]:
-    """What the ledger says of these changes: nothing of one that leaves as much on hand as there was."""
+def movements_of(changes: Sequence[StockChange], cause: MovementCause, at: datetime) -> list[Movement]:
+    """Returns the ledger entries of these changes: none for a change that leaves the stock on hand as it was."""
     return [
         Movement(change.after.product_id, delta, change.after.on_hand, at, cause)
         for change in changes

@@ -1,7 +1,8 @@
-"""What an order holds of the stock. Pure.
+"""The reservation of stock for an order. Pure.
 
-Its events may come in any order and more than once; where they end depends only on which came: a cancelled order holds nothing,
-one that is confirmed and not cancelled has taken its stock, any other holds it until its time is over.
+The events of an order may arrive in any order and more than once. The final state depends only on which of them
+arrived: a cancelled order holds no stock, a confirmed order that is not cancelled has its stock sold, any other order
+holds its stock until the reservation expires.
 """
 
 from dataclasses import dataclass
@@ -13,9 +14,9 @@ from chassis.types.ids import OrderId
 
 class ReservationStatus(StrEnum):
     PENDING = "pending"
-    """Its stock is set aside."""
+    """The order's units are reserved."""
     COMMITTED = "committed"
-    """Its stock has left the shelf."""
+    """The order's units are sold: they are no longer on hand."""
     RELEASED = "released"
     EXPIRED = "expired"
 
@@ -26,13 +27,13 @@ class Reservation:
     status: ReservationStatus
     held_until: datetime
     is_cancelled: bool = False
-    """The order itself is cancelled, and not just its hold given back: nothing can reserve for it again."""
+    """Whether the order itself is cancelled, not only its stock released: then nothing is reserved for it again."""
 
     @property
     def holds_stock(self) -> bool:
         return self.status is ReservationStatus.PENDING
 
     @property
-    def is_settled(self) -> bool:
-        """Neither a placed nor a confirmed order, nor a call to reserve, has anything left to do."""
+    def is_committed_or_cancelled(self) -> bool:
+        """Whether a placed or a confirmed order, or a call to reserve, changes nothing any more."""
         return self.is_cancelled or self.status is ReservationStatus.COMMITTED

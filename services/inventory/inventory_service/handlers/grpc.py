@@ -1,4 +1,4 @@
-"""Stock over gRPC."""
+"""Stock and reservations over gRPC."""
 
 from datetime import UTC, datetime
 from uuid import UUID
@@ -12,12 +12,12 @@ from shopapi.inventory.v1 import inventory_pb2 as pb
 from shopapi.inventory.v1 import inventory_pb2_grpc
 
 from inventory_service.domain.stock import Line, Stock
-from inventory_service.service.reservations import Reservations
-from inventory_service.service.stock import StockKeeping
+from inventory_service.service.reservations import ReservationService
+from inventory_service.service.stock import StockService
 
 
 class InventoryServicer(inventory_pb2_grpc.InventoryServiceServicer):
-    def __init__(self, stock: StockKeeping, reservations: Reservations) -> None:
+    def __init__(self, stock: StockService, reservations: ReservationService) -> None:
         self._stock = stock
         self._reservations = reservations
 
@@ -46,9 +46,9 @@ def _stock(stock: Stock) -> pb.GetStockResponse:
     )
 
 
-def _order_id(written: str) -> OrderId:
+def _order_id(text: str) -> OrderId:
     try:
-        return OrderId(UUID(written))
+        return OrderId(UUID(text))
     except ValueError:
         raise ProblemError(INVALID_FIELD, "order_id: must be a UUID") from None
 
@@ -59,8 +59,8 @@ def _lines(request: pb.ReserveRequest) -> list[Line]:
     return [Line(ProductId(line.product_id), line.quantity) for line in request.lines]
 
 
-def _time(written: Timestamp) -> datetime:
+def _time(timestamp: Timestamp) -> datetime:
     try:
-        return written.ToDatetime(UTC)
+        return timestamp.ToDatetime(UTC)
     except (ValueError, OverflowError):
         raise ProblemError(INVALID_FIELD, "until: must be a time between the years 1 and 9999") from None

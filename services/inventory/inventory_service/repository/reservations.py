@@ -21,30 +21,30 @@ class ReservationRepository:
         self._transaction = transaction
 
     async def lock_or_create(self, new: Reservation) -> Reservation:
-        """The order's reservation, its row locked: `new` itself where there was none."""
-        return await self.create(new) or await self._locked(new.order_id)
+        """Returns the order's reservation, its row locked: `new` itself where it was created by this call."""
+        return await self.create(new) or await self._lock_existing(new.order_id)
 
     async def create(self, new: Reservation) -> Reservation | None:
-        """None where the order has one already."""
-        once = insert(reservations).values(
+        """Returns None where the order has a reservation already."""
+        insertion = insert(reservations).values(
             order_id=new.order_id, status=new.status, held_until=new.held_until, is_cancelled=new.is_cancelled
         )
-        made = await self._transaction.execute(once.on_conflict_do_nothing().returning(reservations.c.order_id))
-        return new if made.first() else None
+        created = await self._transaction.execute(insertion.on_conflict_do_nothing().returning(reservations.c.order_id))
+        return new if created.first() else None
 
     async def lock(self, order_id: OrderId) -> Reservation | None:
-        wanted = select(reservations).where(reservations.c.order_id == order_id).with_for_update(key_share=True)
-        row = (await self._transaction.execute(wanted)).first()
+        query = select(reservations).where(reservations.c.order_id == order_id).with_for_update(key_share=True)
+        row = (await self._transaction.execute(query)).first()
         return None if row is None else _reservation(row)
 
-    async def _locked(self, order_id: OrderId) -> Reservation:
-        found = await self.lock(order_id)
-        if found is None:
+    async def _lock_existing(self, order_id: OrderId) -> Reservation:
+        reservation = await self.lock(order_id)
+        if reservation is None:
             raise LookupError(f"the reservation of order {order_id} vanished: nothing ever deletes one")
-        return found
+        return reservation
 
-    async def hold(self, order_id: OrderId, until: datetime) -> None:
-        """Makes the reservation pending, at least until then. Its row must be locked."""
+    async def extend(self, order_id: OrderId, until: datetime) -> None:
+        """Makes the reservation pending, at least until the given time. Its row must be locked."""
         later = func.greatest(reservations.c.held_until, until)
         await self._transaction.execute(
             update(reservations)
@@ -53,43 +53,46 @@ class ReservationRepository:
         )
 
     async def close(self, orders: Sequence[OrderId], status: ReservationStatus) -> None:
-        """Ends the reservations. Their rows must be locked."""
+        """Sets the final status of the reservations. Their rows must be locked."""
         await self._transaction.execute(
             update(reservations).where(reservations.c.order_id.in_(orders)).values(status=status)
         )
 
     async def cancel(self, order_id: OrderId) -> None:
-        """Ends the reservation for good. Its row must be locked."""
+        """Ends the reservation, and marks its order as cancelled. Its row must be locked."""
         await self._transaction.execute(
             update(reservations)
             .where(reservations.c.order_id == order_id)
             .values(status=ReservationStatus.RELEASED, is_cancelled=True)
         )
 
-    async def lock_lapsed(self, at: datetime, limit: int) -> list[OrderId]:
-        """Pending reservations whose time is over, locked; those that somebody else has locked are left to them."""
-        wanted = (
+    async def lock_overdue(self, at: datetime, limit: int) -> list[OrderId]:
+        """Locks and returns pending reservations whose time is over; skips those that another transaction has locked.
+
+        Reads along reservations_by_expiry.
+        """
+        query = (
             select(reservations.c.order_id)
             .where(reservations.c.status == ReservationStatus.PENDING, reservations.c.held_until <= at)
             .order_by(reservations.c.held_until)
             .limit(limit)
             .with_for_update(key_share=True, skip_locked=True)
         )
-        return list((await self._transaction.scalars(wanted)).all())
+        return list((await self._transaction.scalars(query)).all())
 
     async def lines(self, orders: Sequence[OrderId]) -> list[Line]:
-        """What these orders hold together: one line per product, in product order."""
-        wanted = (
+        """Returns the sum of these orders' lines: one line per product, in product order."""
+        query = (
             select(reservation_lines.c.product_id, func.sum(reservation_lines.c.quantity).label("quantity"))
             .where(reservation_lines.c.order_id.in_(orders))
             .group_by(reservation_lines.c.product_id)
             .order_by(reservation_lines.c.product_id)
         )
-        rows = await self._transaction.execute(wanted)
+        rows = await self._transaction.execute(query)
         return [Line(ProductId(row.product_id), int(row.quantity)) for row in rows]
 
     async def add_lines(self, order_id: OrderId, lines: Sequence[Line]) -> None:
-        """To a reservation that has none."""
+        """Adds lines to a reservation that has none."""
         rows = [{"order_id": order_id, "product_id": line.product_id, "quantity": line.quantity} for line in lines]
         await self._transaction.execute(insert(reservation_lines), rows)
 

@@ -1,4 +1,4 @@
-"""Statements on stock and its ledger. Locks: whoever needs more than one row takes them in product order."""
+"""Statements on stock and its ledger. Locks: a transaction that needs several rows locks them in product order."""
 
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from sqlalchemy import Row, Select, bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from inventory_service.domain.movements import Cause, Movement, MovementKind
+from inventory_service.domain.movements import Movement, MovementCause, MovementKind
 from inventory_service.domain.stock import Stock
 from inventory_service.repository.tables import movements, stock
 
@@ -18,21 +18,21 @@ class StockRepository:
     """Reads and writes within one transaction."""
 
     def __init__(self, transaction: AsyncConnection, low_stock_threshold: int) -> None:
-        """`low_stock_threshold` is that of products which have none of their own."""
+        """`low_stock_threshold`, in units, applies to products without a threshold of their own."""
         self._transaction = transaction
         self._low_stock_threshold = low_stock_threshold
 
     async def stocks(self, products: Collection[ProductId]) -> dict[ProductId, Stock]:
-        """By primary key, without a lock."""
+        """Reads stock by primary key, without a lock."""
         return await self._read(select(stock).where(stock.c.product_id.in_(products)))
 
     async def lock_stocks(self, products: Collection[ProductId]) -> dict[ProductId, Stock]:
-        """By primary key, each row locked, in product order."""
-        wanted = select(stock).where(stock.c.product_id.in_(products)).order_by(stock.c.product_id)
-        return await self._read(wanted.with_for_update(key_share=True))
+        """Reads stock by primary key and locks each row, in product order."""
+        query = select(stock).where(stock.c.product_id.in_(products)).order_by(stock.c.product_id)
+        return await self._read(query.with_for_update(key_share=True))
 
     async def lock_or_create(self, product_id: ProductId) -> Stock:
-        """A product's stock, its row locked, and made where there was none."""
+        """Returns a product's stock, its row locked; creates the row where there is none."""
         locked = await self.lock_stocks([product_id])
         if not locked:
             await self._transaction.execute(
@@ -41,25 +41,25 @@ class StockRepository:
             locked = await self.lock_stocks([product_id])
         return locked[product_id]
 
-    async def lock_unannounced(self, limit: int) -> list[Stock]:
-        """Products of whose availability the shop was told something else, locked. Reads the whole table."""
-        wanted = (
+    async def lock_unpublished(self, limit: int) -> list[Stock]:
+        """Locks and returns products whose last published availability is out of date. Reads the whole table."""
+        query = (
             select(stock)
             .where((stock.c.on_hand > stock.c.reserved) != stock.c.announced)
             .order_by(stock.c.product_id)
             .limit(limit)
             .with_for_update(key_share=True, skip_locked=True)
         )
-        return list((await self._read(wanted)).values())
+        return list((await self._read(query)).values())
 
     async def store(self, stocks: Sequence[Stock]) -> None:
-        """The rows must be locked."""
+        """Writes units, published availability and revision. The rows must be locked."""
         rows = [
             {
                 "product": changed.product_id,
                 "on_hand": changed.on_hand,
                 "reserved": changed.reserved,
-                "announced": changed.announced,
+                "announced": changed.published_as_available,
                 "revision": changed.revision,
             }
             for changed in stocks
@@ -67,15 +67,15 @@ class StockRepository:
         by_id = stock.c.product_id == bindparam("product")
         await self._transaction.execute(update(stock).where(by_id), rows)
 
-    async def store_terms(self, product_id: ProductId, seller_id: UserId, low_stock_threshold: int | None) -> None:
-        """Who sells a product, and below what its stock is low; None leaves that. The row must be locked."""
+    async def store_seller(self, product_id: ProductId, seller_id: UserId, low_stock_threshold: int | None) -> None:
+        """Writes a product's seller and low-stock threshold; None leaves the threshold. The row must be locked."""
         columns: dict[str, int] = {"seller_id": seller_id}
         if low_stock_threshold is not None:
             columns["low_stock_threshold"] = low_stock_threshold
         await self._transaction.execute(update(stock).where(stock.c.product_id == product_id).values(columns))
 
-    async def append(self, moved: Sequence[Movement]) -> None:
-        """To the ledger. The products' rows must be locked: so the ids of a product's movements are in the order of its history."""
+    async def append(self, entries: Sequence[Movement]) -> None:
+        """Appends to the ledger. The stock rows must be locked, so that movement ids follow each product's history."""
         rows = [
             {
                 "product_id": movement.product_id,
@@ -88,12 +88,12 @@ class StockRepository:
                 "adjustment_id": movement.cause.adjustment_id,
                 "at": movement.at,
             }
-            for movement in moved
+            for movement in entries
         ]
         await self._transaction.execute(insert(movements), rows)
 
     async def history(self, product_id: ProductId, offset: int, limit: int) -> tuple[list[Movement], int]:
-        """Newest first, along movements_by_product; and how many there are."""
+        """Returns one page, newest first, along movements_by_product, and the total number of movements."""
         of_product = movements.c.product_id == product_id
         page = select(movements).where(of_product).order_by(movements.c.id.desc()).offset(offset).limit(limit)
         rows = (await self._transaction.execute(page)).all()
@@ -101,12 +101,12 @@ class StockRepository:
         return [_movement(row) for row in rows], total or 0
 
     async def adjustment(self, adjustment_id: UUID) -> Movement:
-        """One that exists, along one_movement_of_an_adjustment."""
-        wanted = select(movements).where(movements.c.adjustment_id == adjustment_id)
-        return _movement((await self._transaction.execute(wanted)).one())
+        """Returns an adjustment that exists, along one_movement_of_an_adjustment."""
+        query = select(movements).where(movements.c.adjustment_id == adjustment_id)
+        return _movement((await self._transaction.execute(query)).one())
 
-    async def _read(self, wanted: Select[Any]) -> dict[ProductId, Stock]:
-        return {row.product_id: self._stock(row) for row in await self._transaction.execute(wanted)}
+    async def _read(self, query: Select[Any]) -> dict[ProductId, Stock]:
+        return {row.product_id: self._stock(row) for row in await self._transaction.execute(query)}
 
     def _stock(self, row: Row[Any]) -> Stock:
         threshold = row.low_stock_threshold
@@ -116,13 +116,13 @@ class StockRepository:
             reserved=row.reserved,
             low_stock_threshold=self._low_stock_threshold if threshold is None else threshold,
             seller_id=None if row.seller_id is None else UserId(row.seller_id),
-            announced=row.announced,
+            published_as_available=row.announced,
             revision=row.revision,
         )
 
 
 def _movement(row: Row[Any]) -> Movement:
-    cause = Cause(
+    cause = MovementCause(
         kind=MovementKind(row.kind),
         actor_id=None if row.actor_id is None else UserId(row.actor_id),
         order_id=None if row.order_id is None else OrderId(row.order_id),

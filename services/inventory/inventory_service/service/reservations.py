@@ -1,198 +1,210 @@
-"""The use cases of orders: what they set aside, take off the shelf and give back. One transaction each.
+"""The use cases of orders: they reserve stock, sell it and give it back. One transaction each.
 
-Every one may be repeated, and an order's events may come in any order: `domain/reservations.py` says where they end.
+Each of them may be repeated, and the events of an order may arrive in any order: `domain/reservations.py` says which
+state they end in.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from uuid import UUID
 
 from chassis.database.engine import Database
-from chassis.grpc.wire import timestamp
-from chassis.messaging.outbox import Outbox
 from chassis.observability import logs
 from chassis.types.ids import OrderId, ProductId
 from prometheus_client import Counter
-from shopapi.events.v1.events_pb2 import ReservationRejected
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from inventory_service.domain.errors import OutOfStock
-from inventory_service.domain.movements import Cause, MovementKind
+from inventory_service.domain.movements import MovementCause, MovementKind
 from inventory_service.domain.reservations import Reservation, ReservationStatus
-from inventory_service.domain.stock import Change, Line, Stock, ensure_covered, merged
+from inventory_service.domain.stock import Line, Stock, StockChange, ensure_available, merge_lines
 from inventory_service.repository.reservations import ReservationRepository
-from inventory_service.service.books import Books
+from inventory_service.service.published_events import PublishedEvents
+from inventory_service.service.stock_ledger import StockLedger
 
 STOCK_OUTS = Counter("inventory_stock_outs_total", "Reservations refused for lack of stock")
-LAPSED = Counter("inventory_reservations_lapsed_total", "Reservations whose time was over")
-REJECTED = Counter("inventory_reservations_rejected_total", "Orders whose stock was gone when their event came")
+EXPIRED = Counter("inventory_reservations_lapsed_total", "Reservations that expired")
+REJECTED = Counter("inventory_reservations_rejected_total", "Orders rejected because their stock was gone")
 
-_SWEEP = 100
-_Step = Callable[[Stock, int], Stock]
-"""What happens to a product's stock, for so many units of it."""
+_BATCH = 100
+_StockOperation = Callable[[Stock, int], Stock]
+"""A method of Stock that changes it by a number of units, such as `Stock.reserve`."""
 
 log = logs.get_logger(__name__)
 
 
-class Reservations:
+class ReservationService:
     def __init__(
-        self,
-        database: Database,
-        outbox: Outbox,
-        books: Books,
-        now: Callable[[], datetime],
-        new_id: Callable[[], UUID],
+        self, database: Database, ledger: StockLedger, events: PublishedEvents, now: Callable[[], datetime]
     ) -> None:
         self._database = database
-        self._outbox = outbox
-        self._books = books
+        self._ledger = ledger
+        self._events = events
         self._now = now
-        self._new_id = new_id
 
-    async def reserve(self, order_id: OrderId, wanted: Sequence[Line], until: datetime) -> None:
-        """Sets every line aside or none. Repeating it for an order changes nothing. Raises OutOfStock."""
+    async def reserve(self, order_id: OrderId, requested: Sequence[Line], until: datetime) -> None:
+        """Reserves every line or none. Repeating it for an order changes nothing. Raises OutOfStock."""
         try:
             async with self._database.begin() as transaction:
-                has_news = await self._hold(transaction, order_id, wanted, until)
+                has_events = await self._reserve(transaction, order_id, requested, until)
         except OutOfStock:
             STOCK_OUTS.inc()
             raise
-        if has_news:
-            self._outbox.wake()
+        if has_events:
+            self._events.wake_relay()
 
     async def release(self, order_id: OrderId) -> None:
-        """Gives back what is set aside for an order; one that holds none is left as it is."""
-        has_news = False
+        """Makes the units that are reserved for an order available again; changes nothing where none are."""
+        has_events = False
         async with self._database.begin() as transaction:
             reservations = ReservationRepository(transaction)
-            held = await reservations.lock(order_id)
-            if held is not None and held.holds_stock:
-                has_news = await self._give_back(transaction, [order_id])
+            reservation = await reservations.lock(order_id)
+            if reservation is not None and reservation.holds_stock:
+                has_events = await self._release(transaction, [order_id])
                 await reservations.close([order_id], ReservationStatus.RELEASED)
-        if has_news:
-            self._outbox.wake()
+        if has_events:
+            self._events.wake_relay()
 
-    async def placed_within(
+    async def reserve_placed_order(
         self, transaction: AsyncConnection, order_id: OrderId, lines: Sequence[Line], until: datetime
     ) -> None:
-        """The order exists: holds its stock until the order's own expiry. A hold that lapsed before this was known is
-        taken again; where the stock is gone by now, the order hears of it.
+        """Extends the reservation of a placed order to the order's own expiry.
+
+        Reserves again where the reservation expired before this event arrived; where the stock is gone by then,
+        publishes that the reservation is rejected.
         """
         try:
-            await self._hold(transaction, order_id, lines, until)
+            await self._reserve(transaction, order_id, lines, until)
         except OutOfStock:
             await self._reject(transaction, order_id)
 
-    async def confirmed_within(self, transaction: AsyncConnection, order_id: OrderId, lines: Sequence[Line]) -> None:
-        """The order is paid: its stock leaves the shelf. As with `placed_within` where it has lapsed."""
+    async def sell_confirmed_order(
+        self, transaction: AsyncConnection, order_id: OrderId, lines: Sequence[Line]
+    ) -> None:
+        """Takes the units of a paid order from the stock on hand.
+
+        Where its reservation expired, takes available units; where the stock is gone, publishes that the reservation
+        is rejected.
+        """
         try:
             await self._sell(transaction, order_id, lines)
         except OutOfStock:
             await self._reject(transaction, order_id)
 
-    async def cancelled_within(self, transaction: AsyncConnection, order_id: OrderId) -> None:
-        """The order is cancelled: what it holds or has taken is back, and no other event of it has an effect any more."""
+    async def release_cancelled_order(self, transaction: AsyncConnection, order_id: OrderId) -> None:
+        """Gives back what a cancelled order reserved or bought. No event of the order has an effect after this one."""
         reservations = ReservationRepository(transaction)
         cancelled = Reservation(order_id, ReservationStatus.RELEASED, self._now(), is_cancelled=True)
-        held = await reservations.lock(order_id) or await reservations.lock_or_create(cancelled)
-        if held.is_cancelled:
+        reservation = await reservations.lock(order_id) or await reservations.lock_or_create(cancelled)
+        if reservation.is_cancelled:
             return
-        if held.holds_stock:
-            await self._give_back(transaction, [order_id])
-        elif held.status is ReservationStatus.COMMITTED:
+        if reservation.holds_stock:
+            await self._release(transaction, [order_id])
+        elif reservation.status is ReservationStatus.COMMITTED:
             await self._restock(transaction, order_id)
         await reservations.cancel(order_id)
 
-    async def expire(self) -> None:
-        """Gives back what lapsed reservations hold."""
-        while await self._expire_some() == _SWEEP:
+    async def expire_overdue(self) -> None:
+        """Ends the reservations whose time is over, and makes their units available again."""
+        while await self._expire_batch() == _BATCH:
             pass
 
-    async def _expire_some(self) -> int:
-        """All rows of stock are locked at once, in product order, as everywhere: two sweeps cannot wait for each other."""
-        has_news = False
+    async def _expire_batch(self) -> int:
+        """Returns how many reservations expired.
+
+        Locks all stock rows at once, in product order, as every use case does: two sweeps cannot deadlock.
+        """
+        has_events = False
         async with self._database.begin() as transaction:
             reservations = ReservationRepository(transaction)
-            lapsed = await reservations.lock_lapsed(self._now(), _SWEEP)
-            if lapsed:
-                has_news = await self._give_back(transaction, lapsed)
-                await reservations.close(lapsed, ReservationStatus.EXPIRED)
-        if has_news:
-            self._outbox.wake()
-        LAPSED.inc(len(lapsed))
-        return len(lapsed)
+            overdue = await reservations.lock_overdue(self._now(), _BATCH)
+            if overdue:
+                has_events = await self._release(transaction, overdue)
+                await reservations.close(overdue, ReservationStatus.EXPIRED)
+        if has_events:
+            self._events.wake_relay()
+        EXPIRED.inc(len(overdue))
+        return len(overdue)
 
-    async def _hold(
-        self, transaction: AsyncConnection, order_id: OrderId, wanted: Sequence[Line], until: datetime
+    async def _reserve(
+        self, transaction: AsyncConnection, order_id: OrderId, requested: Sequence[Line], until: datetime
     ) -> bool:
-        """Whether there is an event for the relay. Raises OutOfStock: then the reservation's row may be new, and nothing else."""
+        """Returns whether an event was recorded. Raises OutOfStock: then at most an empty reservation was stored."""
         reservations, new = ReservationRepository(transaction), Reservation(order_id, ReservationStatus.PENDING, until)
-        held, has_news = await reservations.lock_or_create(new), False
-        if held.is_settled:
+        reservation, has_events = await reservations.lock_or_create(new), False
+        if reservation.is_committed_or_cancelled:
             return False
-        if held is new or not held.holds_stock:
-            lines = merged(wanted)
-            has_news = await self._take(transaction, lines, Stock.set_aside)
-            await _note(reservations, order_id, lines, is_new=held is new)
-        if held is not new:
-            await reservations.hold(order_id, until)
-        return has_news
+        if reservation is new or not reservation.holds_stock:
+            lines = merge_lines(requested)
+            has_events = await self._take(transaction, lines, Stock.reserve)
+            await _store_lines(reservations, order_id, lines, is_new=reservation is new)
+        if reservation is not new:
+            await reservations.extend(order_id, until)
+        return has_events
 
-    async def _sell(self, transaction: AsyncConnection, order_id: OrderId, wanted: Sequence[Line]) -> None:
-        """What is set aside, or else what can be had now. Raises OutOfStock, as `_hold` does."""
+    async def _sell(self, transaction: AsyncConnection, order_id: OrderId, requested: Sequence[Line]) -> None:
+        """Sells the units reserved for the order, or else available ones. Raises OutOfStock, as `_reserve` does."""
         reservations = ReservationRepository(transaction)
         new = Reservation(order_id, ReservationStatus.PENDING, self._now())
-        held = await reservations.lock(order_id) or await reservations.lock_or_create(new)
-        if held.is_settled:
+        reservation = await reservations.lock(order_id) or await reservations.lock_or_create(new)
+        if reservation.is_committed_or_cancelled:
             return
-        cause = Cause(MovementKind.SALE, order_id=order_id)
-        if held is not new and held.holds_stock:
-            await self._move(transaction, await reservations.lines([order_id]), Stock.sold, cause)
+        cause = MovementCause(MovementKind.SALE, order_id=order_id)
+        if reservation is not new and reservation.holds_stock:
+            await self._change(transaction, await reservations.lines([order_id]), Stock.sell_reserved, cause)
         else:
-            lines = merged(wanted)
-            await self._take(transaction, lines, Stock.sold_at_once, cause)
-            await _note(reservations, order_id, lines, is_new=held is new)
+            lines = merge_lines(requested)
+            await self._take(transaction, lines, Stock.sell_unreserved, cause)
+            await _store_lines(reservations, order_id, lines, is_new=reservation is new)
         await reservations.close([order_id], ReservationStatus.COMMITTED)
 
-    async def _give_back(self, transaction: AsyncConnection, orders: Sequence[OrderId]) -> bool:
-        return await self._move(transaction, await ReservationRepository(transaction).lines(orders), Stock.freed)
+    async def _release(self, transaction: AsyncConnection, orders: Sequence[OrderId]) -> bool:
+        return await self._change(transaction, await ReservationRepository(transaction).lines(orders), Stock.release)
 
     async def _restock(self, transaction: AsyncConnection, order_id: OrderId) -> None:
         lines = await ReservationRepository(transaction).lines([order_id])
-        await self._move(transaction, lines, Stock.returned, Cause(MovementKind.RETURN, order_id=order_id))
+        cause = MovementCause(MovementKind.RETURN, order_id=order_id)
+        await self._change(transaction, lines, Stock.restock, cause)
 
     async def _take(
-        self, transaction: AsyncConnection, lines: Sequence[Line], step: _Step, cause: Cause | None = None
+        self,
+        transaction: AsyncConnection,
+        lines: Sequence[Line],
+        operation: _StockOperation,
+        cause: MovementCause | None = None,
     ) -> bool:
-        """Every line or none. Raises OutOfStock before anything is written."""
-        stocks = await self._locked(transaction, lines)
-        ensure_covered(lines, stocks)
-        return await self._books.write(transaction, _changes(lines, stocks, step), cause)
+        """Takes every line from the available units, or none. Raises OutOfStock before anything is written."""
+        stocks = await self._lock_stocks(transaction, lines)
+        ensure_available(lines, stocks)
+        return await self._ledger.record(transaction, _changes(lines, stocks, operation), cause)
 
-    async def _move(
-        self, transaction: AsyncConnection, lines: Sequence[Line], step: _Step, cause: Cause | None = None
+    async def _change(
+        self,
+        transaction: AsyncConnection,
+        lines: Sequence[Line],
+        operation: _StockOperation,
+        cause: MovementCause | None = None,
     ) -> bool:
-        stocks = await self._locked(transaction, lines)
-        return await self._books.write(transaction, _changes(lines, stocks, step), cause)
+        stocks = await self._lock_stocks(transaction, lines)
+        return await self._ledger.record(transaction, _changes(lines, stocks, operation), cause)
 
-    async def _locked(self, transaction: AsyncConnection, lines: Sequence[Line]) -> Mapping[ProductId, Stock]:
-        return await self._books.stock(transaction).lock_stocks([line.product_id for line in lines])
+    async def _lock_stocks(self, transaction: AsyncConnection, lines: Sequence[Line]) -> Mapping[ProductId, Stock]:
+        return await self._ledger.repository(transaction).lock_stocks([line.product_id for line in lines])
 
     async def _reject(self, transaction: AsyncConnection, order_id: OrderId) -> None:
         await ReservationRepository(transaction).close([order_id], ReservationStatus.EXPIRED)
-        now = self._now()
-        payload = ReservationRejected(order_id=str(order_id), rejected_at=timestamp(now))
-        await self._outbox.record(transaction, self._new_id(), str(order_id), payload, now)
+        await self._events.reservation_rejected(transaction, order_id, self._now())
         REJECTED.inc()
         log.warning("the stock of an order is gone", order_id=str(order_id))
 
 
-def _changes(lines: Sequence[Line], stocks: Mapping[ProductId, Stock], step: _Step) -> list[Change]:
-    return [Change(stocks[line.product_id], step(stocks[line.product_id], line.quantity)) for line in lines]
+def _changes(lines: Sequence[Line], stocks: Mapping[ProductId, Stock], operation: _StockOperation) -> list[StockChange]:
+    return [StockChange(stocks[line.product_id], operation(stocks[line.product_id], line.quantity)) for line in lines]
 
 
-async def _note(reservations: ReservationRepository, order_id: OrderId, lines: Sequence[Line], *, is_new: bool) -> None:
-    """What the order's reservation is of."""
+async def _store_lines(
+    reservations: ReservationRepository, order_id: OrderId, lines: Sequence[Line], *, is_new: bool
+) -> None:
+    """Replaces the lines of the order's reservation; one that is new has none to remove."""
     if not is_new:
         await reservations.remove_lines(order_id)
     await reservations.add_lines(order_id, lines)

@@ -1,4 +1,4 @@
-"""The use cases of who reads and who sets stock, one transaction each."""
+"""The use cases that read and set stock, one transaction each."""
 
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
@@ -9,87 +9,91 @@ from chassis.database.engine import Database
 from chassis.database.idempotency import Claim, KeyRepository
 from chassis.http.authentication import Principal
 from chassis.http.schemas import Paging
-from chassis.messaging.outbox import Outbox
 from chassis.types.ids import ProductId, UserId
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from inventory_service.clients.products import Products
 from inventory_service.domain.errors import NotTheSeller, Shortage
-from inventory_service.domain.movements import Cause, Movement, MovementKind
-from inventory_service.domain.stock import Change, Line, Stock, merged, shortages
-from inventory_service.service.books import Books
+from inventory_service.domain.movements import Movement, MovementCause, MovementKind
+from inventory_service.domain.stock import Line, Stock, StockChange, find_shortages, merge_lines
+from inventory_service.service.published_events import PublishedEvents
+from inventory_service.service.stock_ledger import StockLedger
 
 _BATCH = 100
 
 
-class StockKeeping:
+class StockService:
     def __init__(
         self,
         database: Database,
-        outbox: Outbox,
         products: Products,
-        books: Books,
+        ledger: StockLedger,
+        events: PublishedEvents,
         now: Callable[[], datetime],
         new_id: Callable[[], UUID],
     ) -> None:
         self._database = database
-        self._outbox = outbox
         self._products = products
-        self._books = books
+        self._ledger = ledger
+        self._events = events
         self._now = now
         self._new_id = new_id
 
     async def stock_of(self, product_id: ProductId) -> Stock:
-        """Zeros for a product whose stock was never set."""
+        """Returns zeros for a product whose stock was never set."""
         (stock,) = await self.stocks_of([product_id])
         return stock
 
     async def stocks_of(self, product_ids: Collection[ProductId]) -> list[Stock]:
-        """One for each product; zeros where it was never set."""
+        """Returns the stock of each product, with zeros where it was never set."""
         async with self._database.begin() as transaction:
-            stocks = await self._books.stock(transaction).stocks(product_ids)
+            stocks = await self._ledger.repository(transaction).stocks(product_ids)
         return [stocks.get(product_id, Stock(product_id)) for product_id in product_ids]
 
-    async def shortages(self, wanted: Sequence[Line]) -> list[Shortage]:
-        """What of a basket could not be had now; nothing is reserved."""
-        lines = merged(wanted)
+    async def shortages(self, requested: Sequence[Line]) -> list[Shortage]:
+        """Returns the products with fewer units available than requested. Reserves nothing."""
+        lines = merge_lines(requested)
         async with self._database.begin() as transaction:
-            stocks = await self._books.stock(transaction).stocks([line.product_id for line in lines])
-        return shortages(lines, stocks)
+            stocks = await self._ledger.repository(transaction).stocks([line.product_id for line in lines])
+        return find_shortages(lines, stocks)
 
     async def history(self, principal: Principal, product_id: ProductId, paging: Paging) -> tuple[list[Movement], int]:
-        """One page of a product's movements, newest first, and how many there are. Raises UnknownProduct, NotTheSeller."""
-        if not principal.is_admin:  # an admin also looks into what the catalogue has given up
-            await self._seller(principal, product_id)
-        async with self._database.begin() as transaction:
-            return await self._books.stock(transaction).history(product_id, paging.offset, paging.limit)
+        """Returns one page of a product's movements, newest first, and their total number.
 
-    async def count(
+        Raises UnknownProduct, NotTheSeller.
+        """
+        if not principal.is_admin:  # an admin also reads the history of a product that left the catalogue
+            await self._authorized_seller(principal, product_id)
+        async with self._database.begin() as transaction:
+            return await self._ledger.repository(transaction).history(product_id, paging.offset, paging.limit)
+
+    async def set_stock(
         self, principal: Principal, product_id: ProductId, on_hand: int, low_stock_threshold: int | None
     ) -> Stock:
-        """Sets what is in the warehouse, and below what the seller wants to know; None leaves that.
+        """Sets the units on hand and the low-stock threshold of the product; None leaves the threshold.
 
         Raises UnknownProduct, NotTheSeller, BelowReserved.
         """
-        seller_id = await self._seller(principal, product_id)
+        seller_id = await self._authorized_seller(principal, product_id)
         async with self._database.begin() as transaction:
-            before = await self._books.stock(transaction).lock_or_create(product_id)
-            change = Change(before, before.on_terms(seller_id, low_stock_threshold).counted(on_hand))
-            await self._books.stock(transaction).store_terms(product_id, seller_id, low_stock_threshold)
-            cause = Cause(MovementKind.SET, actor_id=principal.user_id)
-            has_news = await self._books.write(transaction, [change], cause)
-        if has_news:
-            self._outbox.wake()
+            repository = self._ledger.repository(transaction)
+            before = await repository.lock_or_create(product_id)
+            change = StockChange(before, before.with_seller(seller_id, low_stock_threshold).with_on_hand(on_hand))
+            await repository.store_seller(product_id, seller_id, low_stock_threshold)
+            cause = MovementCause(MovementKind.SET, actor_id=principal.user_id)
+            has_events = await self._ledger.record(transaction, [change], cause)
+        if has_events:
+            self._events.wake_relay()
         return change.after
 
-    async def adjust(
+    async def adjust_stock(
         self, principal: Principal, product_id: ProductId, delta: int, reason: str, key: idempotency.Key | None
     ) -> Movement:
-        """Adds to what is in the warehouse, or takes from it: once, however often it is asked for under one key.
+        """Adds units to the stock on hand, or takes units away. Requests with the same key take effect once.
 
-        Raises KeyReused, UnknownProduct, NotTheSeller, BelowReserved, TooMuchStock.
+        Raises IdempotencyKeyReused, UnknownProduct, NotTheSeller, BelowReserved, TooMuchStock.
         """
-        seller_id, has_news = await self._seller(principal, product_id), False
+        seller_id, has_events = await self._authorized_seller(principal, product_id), False
         claim = Claim(self._new_id(), idempotency.fingerprint([product_id, delta, reason]))
         async with self._database.begin() as transaction:
             adjustment_id = claim.resource_id
@@ -97,31 +101,41 @@ class StockKeeping:
                 held = await KeyRepository(transaction).claim(principal.user_id, key, claim, self._now())
                 adjustment_id = claim.resolve(held)
             if adjustment_id == claim.resource_id:
-                cause = Cause(MovementKind.ADJUST, principal.user_id, reason=reason, adjustment_id=adjustment_id)
-                has_news = await self._adjust(transaction, product_id, seller_id, delta, cause)
-            adjustment = await self._books.stock(transaction).adjustment(adjustment_id)
-        if has_news:
-            self._outbox.wake()
+                cause = MovementCause(
+                    MovementKind.ADJUST, principal.user_id, reason=reason, adjustment_id=adjustment_id
+                )
+                has_events = await self._adjust(transaction, product_id, seller_id, delta, cause)
+            adjustment = await self._ledger.repository(transaction).adjustment(adjustment_id)
+        if has_events:
+            self._events.wake_relay()
         return adjustment
 
-    async def announce(self) -> None:
-        """Tells the shop of products that it has not heard of: those in stock since before it was told anything."""
+    async def publish_missing_availability(self) -> None:
+        """Publishes the availability of products whose last event says otherwise, or that never had one.
+
+        These are products whose stock was set by a release that published no such event.
+        """
         async with self._database.begin() as transaction:
-            stocks = await self._books.stock(transaction).lock_unannounced(_BATCH)
-            has_news = await self._books.write(transaction, [Change(stock, stock) for stock in stocks])
-        if has_news:
-            self._outbox.wake()
+            stocks = await self._ledger.repository(transaction).lock_unpublished(_BATCH)
+            has_events = await self._ledger.record(transaction, [StockChange(stock, stock) for stock in stocks])
+        if has_events:
+            self._events.wake_relay()
 
     async def _adjust(
-        self, transaction: AsyncConnection, product_id: ProductId, seller_id: UserId, delta: int, cause: Cause
+        self, transaction: AsyncConnection, product_id: ProductId, seller_id: UserId, delta: int, cause: MovementCause
     ) -> bool:
-        before = await self._books.stock(transaction).lock_or_create(product_id)
-        change = Change(before, before.on_terms(seller_id, None).adjusted(delta))
-        await self._books.stock(transaction).store_terms(product_id, seller_id, None)
-        return await self._books.write(transaction, [change], cause)
+        """Returns whether an event was recorded. Raises BelowReserved, TooMuchStock."""
+        repository = self._ledger.repository(transaction)
+        before = await repository.lock_or_create(product_id)
+        change = StockChange(before, before.with_seller(seller_id, None).adjust(delta))
+        await repository.store_seller(product_id, seller_id, None)
+        return await self._ledger.record(transaction, [change], cause)
 
-    async def _seller(self, principal: Principal, product_id: ProductId) -> UserId:
-        """Who sells a product, which must be the caller or of no matter to an admin. Raises UnknownProduct, NotTheSeller."""
+    async def _authorized_seller(self, principal: Principal, product_id: ProductId) -> UserId:
+        """Returns the seller of a product, if that is the caller or the caller is an admin.
+
+        Raises UnknownProduct, NotTheSeller.
+        """
         seller_id = await self._products.seller_of(product_id)
         if seller_id != principal.user_id and not principal.is_admin:
             raise NotTheSeller(product_id)

@@ -8,8 +8,9 @@ from chassis_testing.databases import migrated_database
 from chassis_testing.neighbours import FakeUserService, grpc_server
 from chassis_testing.services import run_service
 from chassis_testing.tokens import TokenIssuer
-from inventory_harness import FakeProducts, Inventory, Warehouse, broken, warehouse_of
-from inventory_service.app import SCHEMA, Settings, build
+from inventory_harness import FakeProducts, Inventory, UseCases, open_use_cases, violations
+from inventory_service.app import SCHEMA, build
+from inventory_service.settings import Settings
 from shopapi.inventory.v1 import inventory_pb2_grpc
 from shopapi.product.v1 import product_pb2_grpc
 from shopapi.user.v1 import user_pb2_grpc
@@ -37,28 +38,28 @@ async def running_inventory() -> AsyncIterator[tuple[Inventory, Database]]:
         async with run_service(await build(settings)) as service:
             channel = open_channel(f"127.0.0.1:{service.rpc_port}")
             stub = inventory_pb2_grpc.InventoryServiceStub(channel)
-            past_the_service = Database(database, SCHEMA)
-            yield Inventory(service.http, stub, issuer, broker_url, database), past_the_service
-            await past_the_service.close()
+            own_connections = Database(database, SCHEMA)
+            yield Inventory(service.http, stub, issuer, broker_url, database), own_connections
+            await own_connections.close()
             await channel.close()
 
 
 @pytest.fixture
 async def inventory(running_inventory: tuple[Inventory, Database]) -> AsyncIterator[Inventory]:
-    """The running service, whose books are looked at after the test."""
+    """The running service. Its invariants are checked after each test."""
     service, database = running_inventory
     yield service
-    assert await broken(database) == {}
+    assert await violations(database) == {}
 
 
 @pytest.fixture(scope="session")
-async def all_of_warehouse() -> AsyncIterator[Warehouse]:
-    async with migrated_database("inventory_service") as settings, warehouse_of(settings) as warehouse:
-        yield warehouse
+async def shared_use_cases() -> AsyncIterator[UseCases]:
+    async with migrated_database("inventory_service") as settings, open_use_cases(settings) as use_cases:
+        yield use_cases
 
 
 @pytest.fixture
-async def warehouse(all_of_warehouse: Warehouse) -> AsyncIterator[Warehouse]:
-    """The use cases on a database of their own, whose books are looked at after the test."""
-    yield all_of_warehouse
-    assert await broken(all_of_warehouse.database) == {}
+async def use_cases(shared_use_cases: UseCases) -> AsyncIterator[UseCases]:
+    """The use cases on a database of their own. Its invariants are checked after each test."""
+    yield shared_use_cases
+    assert await violations(shared_use_cases.database) == {}

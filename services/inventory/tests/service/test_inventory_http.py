@@ -1,4 +1,4 @@
-"""What callers of the inventory API may rely on."""
+"""The HTTP and gRPC API: permissions, validation and error codes."""
 
 import json
 
@@ -12,17 +12,17 @@ from inventory_harness import SELLER, Inventory
 from shopapi.inventory.v1.inventory_pb2 import ReleaseRequest, ReserveLine, ReserveRequest
 
 
-async def test_a_product_without_stock_answers_zeros(inventory: Inventory) -> None:
+async def test_a_product_without_stock_has_zero_units(inventory: Inventory) -> None:
     assert await inventory.stock(999) == {"product_id": 999, "on_hand": 0, "reserved": 0, "available": 0}
 
 
-async def test_availability_names_what_lacks_and_reserves_nothing(inventory: Inventory) -> None:
-    await inventory.count(990, 2)
+async def test_an_availability_check_names_each_shortage_and_reserves_nothing(inventory: Inventory) -> None:
+    await inventory.set_stock(990, 2)
     items = [{"product_id": 990, "quantity": 2}, {"product_id": 990, "quantity": 1}]
 
-    answer = await inventory.http.post("/api/v1/inventory/check-availability", json={"items": items})
+    response = await inventory.http.post("/api/v1/inventory/check-availability", json={"items": items})
 
-    assert answer.json()["data"] == {
+    assert response.json()["data"] == {
         "available": False,
         "shortages": [{"product_id": 990, "wanted": 3, "available": 2}],
     }
@@ -44,9 +44,9 @@ async def test_only_the_seller_or_an_admin_sets_stock(
 ) -> None:
     headers = inventory.issuer.bearer(user, role)
 
-    answer = await inventory.http.put(f"/api/v1/inventory/{product}", json={"quantity": 1}, headers=headers)
+    response = await inventory.http.put(f"/api/v1/inventory/{product}", json={"quantity": 1}, headers=headers)
 
-    assert (answer.status_code, answer.json().get("code")) == (status, code)
+    assert (response.status_code, response.json().get("code")) == (status, code)
 
 
 @pytest.mark.parametrize(
@@ -66,13 +66,13 @@ async def test_only_the_seller_or_an_admin_sets_stock(
     ],
     ids=lambda value: str(value)[:40],
 )
-async def test_bad_input_gets_a_stable_code(inventory: Inventory, body: str, status: int, code: str) -> None:
+async def test_a_bad_request_body_gets_a_stable_code(inventory: Inventory, body: str, status: int, code: str) -> None:
     headers = {**inventory.seller, "Content-Type": "application/json"}
 
-    answer = await inventory.http.put("/api/v1/inventory/1", content=body, headers=headers)
+    response = await inventory.http.put("/api/v1/inventory/1", content=body, headers=headers)
 
-    assert (answer.status_code, answer.json()["code"]) == (status, code)
-    assert answer.headers["content-type"] == "application/problem+json"
+    assert (response.status_code, response.json()["code"]) == (status, code)
+    assert response.headers["content-type"] == "application/problem+json"
 
 
 @pytest.mark.parametrize(
@@ -100,27 +100,27 @@ async def test_bad_input_gets_a_stable_code(inventory: Inventory, body: str, sta
 async def test_a_bad_adjustment_is_refused(inventory: Inventory, body: dict[str, object]) -> None:
     headers = {**inventory.seller, "Content-Type": "application/json"}
 
-    answer = await inventory.http.post("/api/v1/inventory/1/adjustments", content=json.dumps(body), headers=headers)
+    response = await inventory.http.post("/api/v1/inventory/1/adjustments", content=json.dumps(body), headers=headers)
 
-    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_field")
+    assert (response.status_code, response.json()["code"]) == (422, "invalid_field")
 
 
 @pytest.mark.parametrize("threshold", [-1, "5", 1.5, True, 10**30])
 async def test_a_bad_threshold_is_refused(inventory: Inventory, threshold: object) -> None:
     body = {"quantity": 1, "low_stock_threshold": threshold}
 
-    answer = await inventory.http.put("/api/v1/inventory/1", json=body, headers=inventory.seller)
+    response = await inventory.http.put("/api/v1/inventory/1", json=body, headers=inventory.seller)
 
-    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "low_stock_threshold")
+    assert (response.status_code, response.json()["errors"][0]["field"]) == (422, "low_stock_threshold")
 
 
 @pytest.mark.parametrize("key", ["", "x" * 256, "a b", "\u00e4".encode().decode("latin-1")], ids=ascii)
 async def test_a_bad_key_is_refused(inventory: Inventory, key: str) -> None:
     body, headers = {"delta": 1, "reason": "found"}, {**inventory.seller, "Idempotency-Key": key.encode("latin-1")}
 
-    answer = await inventory.http.post("/api/v1/inventory/1/adjustments", json=body, headers=headers)  # type: ignore[arg-type]
+    response = await inventory.http.post("/api/v1/inventory/1/adjustments", json=body, headers=headers)  # type: ignore[arg-type]
 
-    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_field")
+    assert (response.status_code, response.json()["code"]) == (422, "invalid_field")
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ async def test_a_bad_key_is_refused(inventory: Inventory, key: str) -> None:
         (SELLER, Role.SELLER, 1000, 404, "unknown_product"),
         (SELLER, Role.SELLER, 981, 200, None),
         (1, Role.ADMIN, 981, 200, None),
-        (1, Role.ADMIN, 1000, 200, None),  # one that the catalogue has given up
+        (1, Role.ADMIN, 1000, 200, None),  # a product that left the catalogue
     ],
 )
 async def test_only_the_seller_or_an_admin_reads_the_history(
@@ -139,9 +139,9 @@ async def test_only_the_seller_or_an_admin_reads_the_history(
 ) -> None:
     headers = inventory.issuer.bearer(user, role)
 
-    answer = await inventory.http.get(f"/api/v1/inventory/{product}/history", headers=headers)
+    response = await inventory.http.get(f"/api/v1/inventory/{product}/history", headers=headers)
 
-    assert (answer.status_code, answer.json().get("code")) == (status, code)
+    assert (response.status_code, response.json().get("code")) == (status, code)
 
 
 @pytest.mark.parametrize(
@@ -159,31 +159,31 @@ async def test_only_the_seller_or_an_admin_adjusts_stock(
 ) -> None:
     body, headers = {"delta": 1, "reason": "found"}, inventory.issuer.bearer(user, role)
 
-    answer = await inventory.http.post(f"/api/v1/inventory/{product}/adjustments", json=body, headers=headers)
+    response = await inventory.http.post(f"/api/v1/inventory/{product}/adjustments", json=body, headers=headers)
 
-    assert (answer.status_code, answer.json().get("code")) == (status, code)
+    assert (response.status_code, response.json().get("code")) == (status, code)
 
 
-async def test_nobody_unknown_reads_the_history_or_adjusts(inventory: Inventory) -> None:
-    answers = [
+async def test_reading_the_history_and_adjusting_need_a_token(inventory: Inventory) -> None:
+    responses = [
         await inventory.http.get("/api/v1/inventory/1/history"),
         await inventory.http.post("/api/v1/inventory/1/adjustments", json={"delta": 1, "reason": "found"}),
     ]
 
-    assert [(answer.status_code, answer.json()["code"]) for answer in answers] == [(401, "unauthenticated")] * 2
+    assert [(response.status_code, response.json()["code"]) for response in responses] == [(401, "unauthenticated")] * 2
 
 
-AN_ORDER, SOON = UNKNOWN_ID, Timestamp(seconds=4_000_000_000)
+AN_ORDER, LATER = UNKNOWN_ID, Timestamp(seconds=4_000_000_000)
 
 
 @pytest.mark.parametrize(
     "request_",
     [
-        ReserveRequest(order_id="", lines=[ReserveLine(product_id=1, quantity=1)], until=SOON),
-        ReserveRequest(order_id="x", lines=[ReserveLine(product_id=1, quantity=1)], until=SOON),
-        ReserveRequest(order_id=AN_ORDER, until=SOON),
-        ReserveRequest(order_id=AN_ORDER, lines=[ReserveLine(product_id=1)], until=SOON),
-        ReserveRequest(order_id=AN_ORDER, lines=[ReserveLine(product_id=1, quantity=-1)], until=SOON),
+        ReserveRequest(order_id="", lines=[ReserveLine(product_id=1, quantity=1)], until=LATER),
+        ReserveRequest(order_id="x", lines=[ReserveLine(product_id=1, quantity=1)], until=LATER),
+        ReserveRequest(order_id=AN_ORDER, until=LATER),
+        ReserveRequest(order_id=AN_ORDER, lines=[ReserveLine(product_id=1)], until=LATER),
+        ReserveRequest(order_id=AN_ORDER, lines=[ReserveLine(product_id=1, quantity=-1)], until=LATER),
         ReserveRequest(
             order_id=AN_ORDER, lines=[ReserveLine(product_id=1, quantity=1)], until=Timestamp(seconds=2**60)
         ),
@@ -191,7 +191,7 @@ AN_ORDER, SOON = UNKNOWN_ID, Timestamp(seconds=4_000_000_000)
     ],
     ids=lambda request: " ".join(str(request).split())[:60],
 )
-async def test_a_bad_call_is_refused(inventory: Inventory, request_: ReserveRequest | ReleaseRequest) -> None:
+async def test_a_bad_grpc_request_is_refused(inventory: Inventory, request_: ReserveRequest | ReleaseRequest) -> None:
     method = inventory.rpc.Reserve if isinstance(request_, ReserveRequest) else inventory.rpc.Release
 
     with pytest.raises(NeighbourRefused) as refusal:
@@ -202,27 +202,27 @@ async def test_a_bad_call_is_refused(inventory: Inventory, request_: ReserveRequ
 
 @pytest.mark.parametrize("product", ["0", "-1", "x", str(2**63), "1.5"])
 async def test_an_identifier_that_cannot_exist_is_refused(inventory: Inventory, product: str) -> None:
-    answer = await inventory.http.get(f"/api/v1/inventory/{product}")
+    response = await inventory.http.get(f"/api/v1/inventory/{product}")
 
-    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_field")
-    assert answer.json()["errors"][0]["field"] == "product_id"
+    assert (response.status_code, response.json()["code"]) == (422, "invalid_field")
+    assert response.json()["errors"][0]["field"] == "product_id"
 
 
 @pytest.mark.parametrize("token", ["", "x", "a.b.c"])
-async def test_a_token_that_is_not_ours_is_refused(inventory: Inventory, token: str) -> None:
-    answer = await inventory.http.put(
+async def test_an_invalid_token_is_refused(inventory: Inventory, token: str) -> None:
+    response = await inventory.http.put(
         "/api/v1/inventory/1", json={"quantity": 1}, headers={"Authorization": f"Bearer {token}"}
     )
 
-    assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")
+    assert (response.status_code, response.json()["code"]) == (401, "unauthenticated")
 
 
 async def test_an_expired_token_is_refused(inventory: Inventory) -> None:
     headers = inventory.issuer.bearer(SELLER, Role.SELLER, expires_in=-1)
 
-    answer = await inventory.http.put("/api/v1/inventory/1", json={"quantity": 1}, headers=headers)
+    response = await inventory.http.put("/api/v1/inventory/1", json={"quantity": 1}, headers=headers)
 
-    assert (answer.status_code, answer.json()["code"]) == (401, "token_expired")
+    assert (response.status_code, response.json()["code"]) == (401, "token_expired")
 
 
 async def test_probes_and_documentation_answer(inventory: Inventory) -> None:

@@ -1,4 +1,4 @@
-"""Where an order's stock ends depends only on what happened to the order: not on the order of its events, nor on how often each came."""
+"""The final state of an order's stock depends only on which events arrived, not on their order or their number."""
 
 import itertools
 import random
@@ -7,170 +7,172 @@ from uuid import UUID
 
 import pytest
 from chassis.types.ids import uuid7
-from inventory_harness import Warehouse
+from inventory_harness import UseCases
 
-ON_HAND, WANTED = 10, 3
-BEGINNINGS = ["nothing", "held", "lapsed", "released"]
+ON_HAND, QUANTITY = 10, 3
+INITIAL_STATES = ["nothing", "reserved", "expired", "released"]
 EVENTS = ["placed", "confirmed", "cancelled"]
 SEQUENCES = [
     sequence for length in (1, 2, 3) for sequence in itertools.product(EVENTS, repeat=length)
-]  # each order of every set, with replays
+]  # each order of every set, with repetitions
 
 
-def the_end(happened: set[str]) -> tuple[str, int, int]:
-    """Status, on hand and reserved."""
-    if "cancelled" in happened:
+def expected_state(events: set[str]) -> tuple[str, int, int]:
+    """Returns the status, the units on hand and the reserved units."""
+    if "cancelled" in events:
         return "released", ON_HAND, 0
-    if "confirmed" in happened:
-        return "committed", ON_HAND - WANTED, 0
-    return "pending", ON_HAND, WANTED
+    if "confirmed" in events:
+        return "committed", ON_HAND - QUANTITY, 0
+    return "pending", ON_HAND, QUANTITY
 
 
-async def begin(warehouse: Warehouse, beginning: str, order: UUID, line: tuple[int, int]) -> None:
-    if beginning != "nothing":
-        await warehouse.reserve(order, line)
-    if beginning == "lapsed":
-        await warehouse.lapse()
-    if beginning == "released":
-        await warehouse.release(order)
+async def prepare(use_cases: UseCases, initial_state: str, order: UUID, line: tuple[int, int]) -> None:
+    if initial_state != "nothing":
+        await use_cases.reserve(order, line)
+    if initial_state == "expired":
+        await use_cases.expire_reservations()
+    if initial_state == "released":
+        await use_cases.release(order)
 
 
-async def happen(warehouse: Warehouse, what: str, order: UUID, line: tuple[int, int]) -> None:
-    match what:
+async def perform(use_cases: UseCases, step: str, order: UUID, line: tuple[int, int]) -> None:
+    match step:
         case "placed":
-            await warehouse.placed(order, line)
+            await use_cases.receive_placed(order, line)
         case "confirmed":
-            await warehouse.confirmed(order, line)
+            await use_cases.receive_confirmed(order, line)
         case "cancelled":
-            await warehouse.cancelled(order)
+            await use_cases.receive_cancelled(order)
         case "reserve":
-            await warehouse.reserve(order, line)
-        case "lapse":
-            await warehouse.lapse()
+            await use_cases.reserve(order, line)
+        case "expire":
+            await use_cases.expire_reservations()
 
 
-async def ended(warehouse: Warehouse, order: UUID, product: int) -> tuple[str | None, int, int]:
-    return await warehouse.status(order), *await warehouse.figures(product)
+async def final_state(use_cases: UseCases, order: UUID, product: int) -> tuple[str | None, int, int]:
+    return await use_cases.status(order), *await use_cases.units(product)
 
 
-@pytest.mark.parametrize("beginning", BEGINNINGS)
-async def test_events_in_any_order_and_repeated_end_in_the_same_books(warehouse: Warehouse, beginning: str) -> None:
+@pytest.mark.parametrize("initial_state", INITIAL_STATES)
+async def test_events_in_any_order_and_repeated_end_in_the_same_state(use_cases: UseCases, initial_state: str) -> None:
     for sequence in SEQUENCES:
-        order, product = uuid7(), next(warehouse.products)
-        await warehouse.set(product, ON_HAND)
-        await begin(warehouse, beginning, order, (product, WANTED))
+        order, product = uuid7(), use_cases.new_product()
+        await use_cases.set_stock(product, ON_HAND)
+        await prepare(use_cases, initial_state, order, (product, QUANTITY))
 
         for event in sequence:
-            await happen(warehouse, event, order, (product, WANTED))
+            await perform(use_cases, event, order, (product, QUANTITY))
 
-        assert await ended(warehouse, order, product) == the_end(set(sequence)), sequence
-        assert await warehouse.counted(order) == {}, sequence
+        assert await final_state(use_cases, order, product) == expected_state(set(sequence)), sequence
+        assert await use_cases.event_counts(order) == {}, sequence
 
 
 @pytest.mark.parametrize("seed", range(20))
-async def test_late_calls_and_lapsed_holds_in_between_change_nothing(warehouse: Warehouse, seed: int) -> None:
+async def test_late_calls_and_expiry_in_between_do_not_change_the_final_state(use_cases: UseCases, seed: int) -> None:
     chance = random.Random(seed)
     orders: dict[UUID, tuple[int, Sequence[str]]] = {}
     for _ in range(5):
-        product = next(warehouse.products)
-        await warehouse.set(product, ON_HAND)
-        # what placed holds has a time: it must come after the last lapse, as an order's own expiry does
-        mixed = [chance.choice([*EVENTS, "reserve", "lapse"]) for _ in range(8)]
+        product = use_cases.new_product()
+        await use_cases.set_stock(product, ON_HAND)
+        # a placed order's reservation expires too: its event must come after the last expiry
+        mixed = [chance.choice([*EVENTS, "reserve", "expire"]) for _ in range(8)]
         orders[uuid7()] = product, [*mixed, chance.choice(EVENTS)]
 
     for order, (product, sequence) in orders.items():
-        for what in sequence:
-            await happen(warehouse, what, order, (product, WANTED))
-        assert await ended(warehouse, order, product) == the_end(set(sequence)), sequence
+        for step in sequence:
+            await perform(use_cases, step, order, (product, QUANTITY))
+        assert await final_state(use_cases, order, product) == expected_state(set(sequence)), sequence
 
 
-async def test_a_cancelled_order_never_holds_stock_again(warehouse: Warehouse) -> None:
-    order, product = uuid7(), next(warehouse.products)
-    await warehouse.set(product, 1)
+async def test_a_cancelled_order_never_holds_stock_again(use_cases: UseCases) -> None:
+    order, product = uuid7(), use_cases.new_product()
+    await use_cases.set_stock(product, 1)
 
-    await warehouse.cancelled(order)
-    await warehouse.reserve(order, (product, 1))
-    await warehouse.placed(order, (product, 1))
-    await warehouse.confirmed(order, (product, 1))
+    await use_cases.receive_cancelled(order)
+    await use_cases.reserve(order, (product, 1))
+    await use_cases.receive_placed(order, (product, 1))
+    await use_cases.receive_confirmed(order, (product, 1))
 
-    assert await ended(warehouse, order, product) == ("released", 1, 0)
-
-
-async def test_the_same_delivery_twice_takes_effect_once(warehouse: Warehouse) -> None:
-    order, product, event = uuid7(), next(warehouse.products), uuid7()
-    await warehouse.set(product, 10)
-    await warehouse.reserve(order, (product, 3))
-
-    await warehouse.confirmed(order, (product, 3), event_id=event)
-    await warehouse.confirmed(order, (product, 3), event_id=event)
-
-    assert await warehouse.figures(product) == (7, 0)
-    assert await warehouse.moves(product) == [("set", 10, 10), ("sale", -3, 7)]
+    assert await final_state(use_cases, order, product) == ("released", 1, 0)
 
 
-async def test_a_sale_and_its_return_are_both_in_the_ledger(warehouse: Warehouse) -> None:
-    order, product, other = uuid7(), next(warehouse.products), next(warehouse.products)
-    await warehouse.set(product, 10)
-    await warehouse.set(other, 1)
-    await warehouse.reserve(order, (product, 3), (other, 1))
+async def test_the_same_delivery_twice_takes_effect_once(use_cases: UseCases) -> None:
+    order, product, event = uuid7(), use_cases.new_product(), uuid7()
+    await use_cases.set_stock(product, 10)
+    await use_cases.reserve(order, (product, 3))
 
-    await warehouse.confirmed(order, (product, 3), (other, 1))
-    await warehouse.cancelled(order)
+    await use_cases.receive_confirmed(order, (product, 3), event_id=event)
+    await use_cases.receive_confirmed(order, (product, 3), event_id=event)
 
-    assert await warehouse.moves(product) == [("set", 10, 10), ("sale", -3, 7), ("return", 3, 10)]
-    assert await warehouse.moves(other) == [("set", 1, 1), ("sale", -1, 0), ("return", 1, 1)]
-
-
-async def test_a_hold_that_lapsed_and_was_not_yet_swept_is_still_the_order_s(warehouse: Warehouse) -> None:
-    order, product = uuid7(), next(warehouse.products)
-    await warehouse.set(product, 1)
-    await warehouse.reserve(order, (product, 1), seconds=-1)
-
-    await warehouse.confirmed(order, (product, 1))
-
-    assert await ended(warehouse, order, product) == ("committed", 0, 0)
+    assert await use_cases.units(product) == (7, 0)
+    assert await use_cases.movements(product) == [("set", 10, 10), ("sale", -3, 7)]
 
 
-async def test_a_paid_order_whose_hold_lapsed_takes_its_stock_all_the_same(warehouse: Warehouse) -> None:
-    order, product = uuid7(), next(warehouse.products)
-    await warehouse.set(product, 1)
-    await warehouse.reserve(order, (product, 1))
-    await warehouse.lapse()
+async def test_a_sale_and_its_return_are_both_in_the_ledger(use_cases: UseCases) -> None:
+    order, product, other = uuid7(), use_cases.new_product(), use_cases.new_product()
+    await use_cases.set_stock(product, 10)
+    await use_cases.set_stock(other, 1)
+    await use_cases.reserve(order, (product, 3), (other, 1))
 
-    await warehouse.confirmed(order, (product, 1))
+    await use_cases.receive_confirmed(order, (product, 3), (other, 1))
+    await use_cases.receive_cancelled(order)
 
-    assert await ended(warehouse, order, product) == ("committed", 0, 0)
-    assert await warehouse.counted(order) == {}
-
-
-@pytest.mark.parametrize("beginning", ["nothing", "lapsed"])
-async def test_a_paid_order_whose_stock_is_gone_is_rejected_whole(warehouse: Warehouse, beginning: str) -> None:
-    order, faster, gone, left = uuid7(), uuid7(), next(warehouse.products), next(warehouse.products)
-    await warehouse.set(gone, 1)
-    await warehouse.set(left, 1)
-    if beginning == "lapsed":
-        await warehouse.reserve(order, (gone, 1), (left, 1))
-        await warehouse.lapse()
-    await warehouse.reserve(faster, (gone, 1))
-
-    await warehouse.confirmed(order, (gone, 1), (left, 1))
-
-    assert await warehouse.counted(order) == {"ReservationRejected": 1}
-    assert await warehouse.figures(left) == (1, 0)
-    assert await ended(warehouse, order, gone) == ("expired", 1, 1)
-
-    await warehouse.cancelled(order)
-    assert await ended(warehouse, order, gone) == ("released", 1, 1)
+    assert await use_cases.movements(product) == [("set", 10, 10), ("sale", -3, 7), ("return", 3, 10)]
+    assert await use_cases.movements(other) == [("set", 1, 1), ("sale", -1, 0), ("return", 1, 1)]
 
 
-async def test_one_sweep_of_many_holds_gives_back_them_all(warehouse: Warehouse) -> None:
-    first, second = next(warehouse.products), next(warehouse.products)
-    await warehouse.set(first, 300)
-    await warehouse.set(second, 300)
+async def test_an_overdue_reservation_that_is_not_yet_expired_still_belongs_to_its_order(use_cases: UseCases) -> None:
+    order, product = uuid7(), use_cases.new_product()
+    await use_cases.set_stock(product, 1)
+    await use_cases.reserve(order, (product, 1), seconds=-1)
+
+    await use_cases.receive_confirmed(order, (product, 1))
+
+    assert await final_state(use_cases, order, product) == ("committed", 0, 0)
+
+
+async def test_a_paid_order_with_an_expired_reservation_takes_available_stock(use_cases: UseCases) -> None:
+    order, product = uuid7(), use_cases.new_product()
+    await use_cases.set_stock(product, 1)
+    await use_cases.reserve(order, (product, 1))
+    await use_cases.expire_reservations()
+
+    await use_cases.receive_confirmed(order, (product, 1))
+
+    assert await final_state(use_cases, order, product) == ("committed", 0, 0)
+    assert await use_cases.event_counts(order) == {}
+
+
+@pytest.mark.parametrize("initial_state", ["nothing", "expired"])
+async def test_a_paid_order_without_enough_stock_is_rejected_as_a_whole(
+    use_cases: UseCases, initial_state: str
+) -> None:
+    order, faster, scarce, plenty = uuid7(), uuid7(), use_cases.new_product(), use_cases.new_product()
+    await use_cases.set_stock(scarce, 1)
+    await use_cases.set_stock(plenty, 1)
+    if initial_state == "expired":
+        await use_cases.reserve(order, (scarce, 1), (plenty, 1))
+        await use_cases.expire_reservations()
+    await use_cases.reserve(faster, (scarce, 1))
+
+    await use_cases.receive_confirmed(order, (scarce, 1), (plenty, 1))
+
+    assert await use_cases.event_counts(order) == {"ReservationRejected": 1}
+    assert await use_cases.units(plenty) == (1, 0)
+    assert await final_state(use_cases, order, scarce) == ("expired", 1, 1)
+
+    await use_cases.receive_cancelled(order)
+    assert await final_state(use_cases, order, scarce) == ("released", 1, 1)
+
+
+async def test_one_sweep_expires_more_reservations_than_one_batch(use_cases: UseCases) -> None:
+    first, second = use_cases.new_product(), use_cases.new_product()
+    await use_cases.set_stock(first, 300)
+    await use_cases.set_stock(second, 300)
     for _ in range(125):  # more than one batch
-        await warehouse.reserve(uuid7(), (second, 1), (first, 2))
+        await use_cases.reserve(uuid7(), (second, 1), (first, 2))
 
-    await warehouse.lapse()
+    await use_cases.expire_reservations()
 
-    assert await warehouse.figures(first) == (300, 0)
-    assert await warehouse.figures(second) == (300, 0)
+    assert await use_cases.units(first) == (300, 0)
+    assert await use_cases.units(second) == (300, 0)

@@ -3,26 +3,26 @@
 import pytest
 from chassis.types.ids import ProductId
 from inventory_service.domain.errors import BelowReserved, OutOfStock, Shortage
-from inventory_service.domain.stock import Line, Stock, ensure_covered, merged
+from inventory_service.domain.stock import Line, Stock, ensure_available, merge_lines
 
 APPLES, PEARS = ProductId(1), ProductId(2)
 
 
-def test_lines_of_one_product_are_added_up_and_sorted() -> None:
-    assert merged([Line(PEARS, 1), Line(APPLES, 2), Line(PEARS, 3)]) == [Line(APPLES, 2), Line(PEARS, 4)]
+def test_lines_of_one_product_are_merged_and_sorted() -> None:
+    assert merge_lines([Line(PEARS, 1), Line(APPLES, 2), Line(PEARS, 3)]) == [Line(APPLES, 2), Line(PEARS, 4)]
 
 
-def test_every_product_that_lacks_is_named() -> None:
+def test_out_of_stock_names_every_shortage() -> None:
     with pytest.raises(OutOfStock) as refusal:
-        ensure_covered([Line(APPLES, 3), Line(PEARS, 1)], {APPLES: Stock(APPLES, on_hand=4, reserved=2)})
+        ensure_available([Line(APPLES, 3), Line(PEARS, 1)], {APPLES: Stock(APPLES, on_hand=4, reserved=2)})
 
     assert refusal.value.shortages == (Shortage(APPLES, 3, 2), Shortage(PEARS, 1, 0))
 
 
-def test_stock_that_just_covers_is_enough() -> None:
-    ensure_covered([Line(APPLES, 2)], {APPLES: Stock(APPLES, on_hand=4, reserved=2)})
+def test_exactly_enough_stock_is_enough() -> None:
+    ensure_available([Line(APPLES, 2)], {APPLES: Stock(APPLES, on_hand=4, reserved=2)})
 
 
-def test_a_count_below_what_is_reserved_is_refused() -> None:
+def test_stock_below_what_is_reserved_is_refused() -> None:
     with pytest.raises(BelowReserved, match="set the stock to 2 or more"):
-        Stock(APPLES, on_hand=4, reserved=2).counted(1)
+        Stock(APPLES, on_hand=4, reserved=2).with_on_hand(1)

@@ -1,4 +1,4 @@
-"""What a step of stock says to the ledger, the seller and the shop, without a server."""
+"""A change of stock decides the movements in the ledger and the events to publish, without a server."""
 
 from datetime import UTC, datetime
 
@@ -7,95 +7,100 @@ from chassis.types.ids import OrderId, ProductId, UserId, uuid7
 from hypothesis import given
 from hypothesis import strategies as st
 from inventory_service.domain.errors import BelowReserved
-from inventory_service.domain.movements import Cause, MovementKind, movements
+from inventory_service.domain.movements import MovementCause, MovementKind, movements_of
 from inventory_service.domain.reservations import Reservation, ReservationStatus
-from inventory_service.domain.stock import Change, Stock
+from inventory_service.domain.stock import Stock, StockChange
 
 APPLES, NOON = ProductId(1), datetime(2025, 1, 1, 12, tzinfo=UTC)
-FULL = Stock(APPLES, on_hand=10, low_stock_threshold=5, seller_id=UserId(7), announced=True, revision=3)
-BY_HAND = Cause(MovementKind.SET)
+FULL = Stock(APPLES, on_hand=10, low_stock_threshold=5, seller_id=UserId(7), published_as_available=True, revision=3)
+SET_BY_SELLER = MovementCause(MovementKind.SET)
 
 
 @pytest.mark.parametrize(
     ("after", "delta"),
     [
-        (FULL.counted(12), 2),
-        (FULL.adjusted(-4), -4),
-        (FULL.set_aside(2).sold(2), -2),
-        (FULL.sold_at_once(2), -2),
-        (FULL.returned(1), 1),
+        (FULL.with_on_hand(12), 2),
+        (FULL.adjust(-4), -4),
+        (FULL.reserve(2).sell_reserved(2), -2),
+        (FULL.sell_unreserved(2), -2),
+        (FULL.restock(1), 1),
     ],
 )
-def test_what_changes_the_shelf_is_a_movement(after: Stock, delta: int) -> None:
-    [moved] = movements([Change(FULL, after)], BY_HAND, NOON)
+def test_a_change_of_stock_on_hand_is_a_movement(after: Stock, delta: int) -> None:
+    [movement] = movements_of([StockChange(FULL, after)], SET_BY_SELLER, NOON)
 
-    assert (moved.product_id, moved.delta, moved.on_hand, moved.at) == (APPLES, delta, 10 + delta, NOON)
+    assert (movement.product_id, movement.delta, movement.on_hand, movement.at) == (APPLES, delta, 10 + delta, NOON)
 
 
-@pytest.mark.parametrize("after", [FULL, FULL.set_aside(3), FULL.set_aside(3).freed(3), FULL.on_terms(UserId(8), 1)])
-def test_what_leaves_the_shelf_as_it_was_is_none(after: Stock) -> None:
-    assert movements([Change(FULL, after)], BY_HAND, NOON) == []
+@pytest.mark.parametrize("after", [FULL, FULL.reserve(3), FULL.reserve(3).release(3), FULL.with_seller(UserId(8), 1)])
+def test_a_change_that_moves_no_unit_is_no_movement(after: Stock) -> None:
+    assert movements_of([StockChange(FULL, after)], SET_BY_SELLER, NOON) == []
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "is_fall"),
+    ("before", "after", "becomes_low"),
     [(10, 5, False), (10, 4, True), (5, 4, True), (4, 3, False), (4, 5, False), (0, 4, False), (5, 0, True)],
 )
-def test_a_fall_is_from_the_threshold_to_below_it(before: int, after: int, is_fall: bool) -> None:
-    assert Change(FULL.counted(before), FULL.counted(after)).is_fall is is_fall
+def test_stock_becomes_low_when_it_falls_below_its_threshold(before: int, after: int, becomes_low: bool) -> None:
+    assert StockChange(FULL.with_on_hand(before), FULL.with_on_hand(after)).becomes_low is becomes_low
 
 
 @pytest.mark.parametrize(
-    ("announced", "available", "is_news"), [(True, 1, False), (True, 0, True), (False, 0, False), (False, 3, True)]
+    ("published_as_available", "available", "changes_published"),
+    [(True, 1, False), (True, 0, True), (False, 0, False), (False, 3, True)],
 )
-def test_news_is_what_the_shop_was_not_told(announced: bool, available: int, is_news: bool) -> None:
-    before = Stock(APPLES, on_hand=7, announced=announced)
-    change = Change(before, before.set_aside(7 - available))
+def test_availability_is_published_when_the_last_event_says_otherwise(
+    published_as_available: bool, available: int, changes_published: bool
+) -> None:
+    before = Stock(APPLES, on_hand=7, published_as_available=published_as_available)
+    change = StockChange(before, before.reserve(7 - available))
 
-    assert change.is_news is is_news
-    assert change.result.announced is (available > 0)
-    assert not Change(change.result, change.result).is_news
-
-
-def test_each_change_is_a_revision() -> None:
-    assert Change(FULL, FULL.set_aside(1)).result.revision == FULL.revision + 1
+    assert change.changes_published_availability is changes_published
+    assert change.result.published_as_available is (available > 0)
+    assert not StockChange(change.result, change.result).changes_published_availability
 
 
-steps = st.lists(st.tuples(st.sampled_from(["count", "adjust", "hold", "free", "sell", "return"]), st.integers(-9, 9)))
+def test_each_change_is_a_new_revision() -> None:
+    assert StockChange(FULL, FULL.reserve(1)).result.revision == FULL.revision + 1
+
+
+steps = st.lists(
+    st.tuples(st.sampled_from(["set", "adjust", "reserve", "release", "sell", "return"]), st.integers(-9, 9))
+)
 
 
 @given(steps)
-def test_movements_add_up_to_the_stock_whatever_happens(taken: list[tuple[str, int]]) -> None:
-    stock, moved = Stock(APPLES), 0
-    for step, number in taken:
+def test_movements_always_add_up_to_the_stock(performed: list[tuple[str, int]]) -> None:
+    stock, total = Stock(APPLES), 0
+    for step, number in performed:
         try:
-            after = one_step(stock, step, number)
+            after = apply_step(stock, step, number)
         except BelowReserved:
             continue
-        moved += sum(movement.delta for movement in movements([Change(stock, after)], BY_HAND, NOON))
-        stock = Change(stock, after).result
-        assert 0 <= stock.reserved <= stock.on_hand == moved
+        total += sum(movement.delta for movement in movements_of([StockChange(stock, after)], SET_BY_SELLER, NOON))
+        stock = StockChange(stock, after).result
+        assert 0 <= stock.reserved <= stock.on_hand == total
 
 
-def one_step(stock: Stock, step: str, number: int) -> Stock:
+def apply_step(stock: Stock, step: str, number: int) -> Stock:
     units = abs(number)
     match step:
-        case "count":
-            return stock.counted(units)
+        case "set":
+            return stock.with_on_hand(units)
         case "adjust":
-            return stock.adjusted(number)
-        case "hold":
-            return stock.set_aside(min(units, stock.available))
-        case "free":
-            return stock.freed(min(units, stock.reserved))
+            return stock.adjust(number)
+        case "reserve":
+            return stock.reserve(min(units, stock.available))
+        case "release":
+            return stock.release(min(units, stock.reserved))
         case "sell":
-            return stock.sold(min(units, stock.reserved))
+            return stock.sell_reserved(min(units, stock.reserved))
         case _:
-            return stock.returned(units)
+            return stock.restock(units)
 
 
 @pytest.mark.parametrize(
-    ("status", "is_cancelled", "holds", "settled"),
+    ("status", "is_cancelled", "holds_stock", "committed_or_cancelled"),
     [
         (ReservationStatus.PENDING, False, True, False),
         (ReservationStatus.COMMITTED, False, False, True),
@@ -104,9 +109,9 @@ def one_step(stock: Stock, step: str, number: int) -> Stock:
         (ReservationStatus.RELEASED, True, False, True),
     ],
 )
-def test_what_a_reservation_still_waits_for(
-    status: ReservationStatus, is_cancelled: bool, holds: bool, settled: bool
+def test_the_status_of_a_reservation_decides_what_is_left_to_do(
+    status: ReservationStatus, is_cancelled: bool, holds_stock: bool, committed_or_cancelled: bool
 ) -> None:
     reservation = Reservation(OrderId(uuid7()), status, NOON, is_cancelled)
 
-    assert (reservation.holds_stock, reservation.is_settled) == (holds, settled)
+    assert (reservation.holds_stock, reservation.is_committed_or_cancelled) == (holds_stock, committed_or_cancelled)

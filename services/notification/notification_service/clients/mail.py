@@ -1,9 +1,10 @@
-"""E-mail: the port, SMTP (RFC 5321, with STARTTLS of RFC 3207), and a log for shops without a mail server.
+"""Sends mails: by SMTP (RFC 5321, with STARTTLS of RFC 3207), or to the log alone for shops without a mail server.
 
-SMTP cannot make a hand-over exact: when a connection breaks after the last byte and before the server's 250, or this process dies
-after the 250 and before its commit, nobody here knows whether the mail is on its way. Such a mail is sent once more and then no
-more (domain/delivery.py). Every copy carries the same Message-ID, made from the notification's id, so that mail servers and
-readers which look at it show one, and whoever looks for copies can tell them apart from two notifications.
+SMTP has no exactly-once delivery: if a connection breaks after the last byte and before the server's 250, or this
+process dies after the 250 and before its commit, this service does not know whether the mail was accepted. Such a mail
+is sent once more, and never a third time (domain/delivery.py). Every copy has the same Message-ID, made from the
+notification's id. So mail servers and readers that compare Message-IDs show one mail, and a duplicate can be told apart
+from a second notification.
 """
 
 import asyncio
@@ -22,18 +23,17 @@ from uuid import UUID
 import aiosmtplib
 from chassis.observability import logs
 
-from notification_service.domain.delivery import ACCEPTED, Outcome, Result, away
+from notification_service.domain.delivery import ACCEPTED, Outcome, SendResult, provider_unavailable
 
 _POLICY = SMTP_POLICY.clone(cte_type="7bit")
-_READ_SECONDS = 15.0
-"""How long the server may take for one answer."""
+_TIMEOUT_SECONDS = 15.0
 
 log = logs.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """A letter ready to be sent. `repr` shows nothing that must not be in a log."""
+    """A rendered mail. Its `repr` shows nothing that must not be logged."""
 
     id: UUID
     template: str
@@ -45,23 +45,25 @@ class Mail:
     at: datetime
 
 
-class Mailer(Protocol):
-    async def send(self, mail: Mail) -> Outcome:
-        """Never raises for what a server or a network does: that is an outcome."""
+class MailSender(Protocol):
+    """Hands mails to a provider."""
+
+    async def send(self, mail: Mail) -> SendResult:
+        """Sends a mail. Never raises for a failure of the server or the network: that is a result."""
 
 
-class LogMailer:
-    """Tells the log that a mail was made. Neither its address nor a word of it: mails carry secrets."""
+class LogMailSender:
+    """Logs that a mail was rendered, without its address and its content: mails contain secrets."""
 
-    async def send(self, mail: Mail) -> Outcome:
-        log.info(
-            "a mail was made and not sent: SMTP_HOST is unset", notification_id=str(mail.id), template=mail.template
-        )
+    async def send(self, mail: Mail) -> SendResult:
+        log.info("mail not sent: SMTP_HOST is unset", notification_id=str(mail.id), template=mail.template)
         return ACCEPTED
 
 
 @dataclass(frozen=True, slots=True)
 class SmtpServer:
+    """The address of an SMTP server, and how to log in to it."""
+
     host: str
     port: int
     starttls: bool
@@ -70,31 +72,31 @@ class SmtpServer:
     ca_file: str | None = None
 
 
-class SmtpMailer:
-    """One connection a mail: nothing to keep alive, and no mail waits for another's."""
+class SmtpMailSender:
+    """Sends mails over SMTP, each on its own connection: none is kept alive, and no mail waits for another."""
 
-    def __init__(self, server: SmtpServer, sender: str, shop: str, seconds: float = _READ_SECONDS) -> None:
-        """`seconds` is for one answer of the server, four times that for a whole conversation."""
+    def __init__(self, server: SmtpServer, sender: str, shop: str, timeout: float = _TIMEOUT_SECONDS) -> None:
+        """`timeout` is in seconds, for one reply of the server; a whole session has four times that."""
         self._server = server
         self._tls = ssl.create_default_context(cafile=server.ca_file) if server.starttls else None
         name, self._address = parseaddr(sender)
         self._from = Address(name or shop, addr_spec=self._address)
-        self._seconds = seconds
+        self._timeout = timeout
 
-    async def send(self, mail: Mail) -> Outcome:
+    async def send(self, mail: Mail) -> SendResult:
         try:
             message = self._message(mail)
-        except (ValueError, IndexError, MessageError):  # what the parser of addresses says of those that are none
-            return Outcome(Result.PERMANENT, "malformed_address")
-        conversation = _Conversation()
+        except (ValueError, IndexError, MessageError):  # the address parser raises all of these for malformed addresses
+            return SendResult(Outcome.PERMANENT, "malformed_address")
+        session = _Session()
         try:
-            async with asyncio.timeout(4 * self._seconds):
-                await self._hand_over(mail.recipient, message, conversation)
+            async with asyncio.timeout(4 * self._timeout):
+                await self._transmit(mail.recipient, message, session)
         except (aiosmtplib.SMTPException, OSError, EOFError, TimeoutError, ValueError) as error:
-            return _outcome(error, conversation.is_decided)
+            return _failure_result(error, session.is_outcome_known)
         return ACCEPTED
 
-    async def _hand_over(self, recipient: str, message: EmailMessage, conversation: "_Conversation") -> None:
+    async def _transmit(self, recipient: str, message: EmailMessage, session: "_Session") -> None:
         client = aiosmtplib.SMTP(
             hostname=self._server.host,
             port=self._server.port,
@@ -102,8 +104,8 @@ class SmtpMailer:
             tls_context=self._tls,
             username=self._server.user,
             password=self._server.password,
-            timeout=self._seconds,
-            local_hostname=_own_name(),
+            timeout=self._timeout,
+            local_hostname=_local_hostname(),
         )
         try:
             await client.connect()
@@ -112,75 +114,81 @@ class SmtpMailer:
                 raise aiosmtplib.SMTPRecipientRefused(553, "the server does not know SMTPUTF8", "")
             await client.mail(self._address, options=["SMTPUTF8"] if needs_utf8 else [])
             await client.rcpt(recipient, encoding="utf-8" if needs_utf8 else "ascii")
-            conversation.is_decided = False
-            await client.data(_bytes(message, needs_utf8))
-            conversation.is_decided = True
+            session.is_outcome_known = False
+            await client.data(_serialize(message, needs_utf8))
+            session.is_outcome_known = True
             await _quit(client)
         finally:
             client.close()
 
     def _message(self, mail: Mail) -> EmailMessage:
-        """Headers are typed: a line end in one of them raises ValueError, so nobody adds a header or a recipient."""
+        """Builds the MIME message.
+
+        Headers are typed: a line end in one raises ValueError, which prevents header injection.
+        """
         message = EmailMessage(policy=_POLICY)
         message["From"] = self._from
         message["To"] = Address(addr_spec=mail.recipient)
         message["Subject"] = mail.subject
         message["Date"] = format_datetime(mail.at)
         message["Message-ID"] = f"<{mail.id}@{self._from.domain}>"
-        message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no out-of-office answers, please
+        message["Auto-Submitted"] = "auto-generated"  # RFC 3834: suppresses out-of-office replies
         message.set_content(mail.text)
         message.add_alternative(mail.html, subtype="html")
-        message["Content-Language"] = mail.locale  # at the end: content takes such headers with it
+        message["Content-Language"] = mail.locale  # last: set_content removes Content-* headers
         return message
 
 
 @dataclass(slots=True)
-class _Conversation:
-    """Whether the server has said what becomes of the message; not so from its first byte to the answer after its last."""
+class _Session:
+    """The state of one SMTP session."""
 
-    is_decided: bool = True
+    is_outcome_known: bool = True
+    """False from the first byte of the message until the server's reply after the last one."""
 
 
 async def _quit(client: aiosmtplib.SMTP) -> None:
-    """The mail is accepted: what happens to the farewell is nobody's concern."""
+    """Sends QUIT. The mail is accepted by then, so errors are ignored."""
     try:
         await client.quit(timeout=1)
     except (aiosmtplib.SMTPException, OSError, TimeoutError):
         return
 
 
-def _outcome(error: Exception, is_decided: bool) -> Outcome:
-    """What a failed conversation means for the mail. A recipient or a message that is refused (5xx) will be refused again, one
-    that is put off (4xx) may be taken later. A refused login or sender is our configuration, which somebody may mend.
+def _failure_result(error: Exception, is_outcome_known: bool) -> SendResult:
+    """Returns what a failed SMTP session means for the mail.
+
+    A recipient or a message that is rejected (5xx) will be rejected again, one that is deferred (4xx) may be accepted
+    later. A rejected login or sender is an error of our configuration, which an operator may correct.
     """
     match error:
         case aiosmtplib.SMTPRecipientRefused() | aiosmtplib.SMTPDataError() if error.code >= 500:
-            return Outcome(Result.PERMANENT, f"smtp_{error.code}")
+            return SendResult(Outcome.PERMANENT, f"smtp_{error.code}")
         case aiosmtplib.SMTPRecipientRefused() | aiosmtplib.SMTPDataError() if error.code > 0:
-            return Outcome(Result.TRANSIENT, f"smtp_{error.code}")
-        case _ if not is_decided:
-            return Outcome(Result.UNKNOWN, "connection_lost")
+            return SendResult(Outcome.TRANSIENT, f"smtp_{error.code}")
+        case _ if not is_outcome_known:
+            return SendResult(Outcome.UNKNOWN, "connection_lost")
         case aiosmtplib.SMTPAuthenticationError():
-            return away(f"smtp_login_{error.code}")
+            return provider_unavailable(f"smtp_login_{error.code}")
         case aiosmtplib.SMTPResponseException() if error.code > 0:
-            return away(f"smtp_{error.code}")
+            return provider_unavailable(f"smtp_{error.code}")
         case ssl.SSLError():
-            return away("tls")
+            return provider_unavailable("tls")
         case TimeoutError():
-            return away("timeout")
+            return provider_unavailable("timeout")
         case aiosmtplib.SMTPNotSupported():
-            return away("not_supported")
+            return provider_unavailable("not_supported")
         case ValueError():
-            return Outcome(Result.PERMANENT, "malformed_address")
+            return SendResult(Outcome.PERMANENT, "malformed_address")
         case _:
-            return away("connection")
+            return provider_unavailable("connection")
 
 
-def _bytes(message: EmailMessage, utf8: bool) -> bytes:
+def _serialize(message: EmailMessage, utf8: bool) -> bytes:
     return message.as_bytes(policy=_POLICY.clone(utf8=utf8))
 
 
-def _own_name() -> str:
-    """For EHLO; asking DNS for more would block."""
+def _local_hostname() -> str:
+    """Returns the name for EHLO, without a DNS query, which would block."""
     name = socket.gethostname()
     return name if name.isascii() and name.replace("-", "").replace(".", "").isalnum() else "localhost"

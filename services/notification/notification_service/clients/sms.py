@@ -1,4 +1,4 @@
-"""Text messages: the port, a log for shops without a provider, and an account with Twilio.
+"""Sends SMS: through a provider, or to the log alone for shops without one. Twilio's account and its signatures.
 
 https://www.twilio.com/docs/usage/security#validating-requests
 """
@@ -13,14 +13,14 @@ from uuid import UUID
 
 from chassis.observability import logs
 
-from notification_service.domain.delivery import ACCEPTED, Outcome
+from notification_service.domain.delivery import ACCEPTED, SendResult
 
 log = logs.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
-    """A text message ready to be sent. `repr` shows nothing that must not be in a log."""
+class Sms:
+    """A rendered SMS. Its `repr` shows nothing that must not be logged."""
 
     id: UUID
     template: str
@@ -28,41 +28,43 @@ class Text:
     body: str = field(repr=False)
 
 
-class Texter(Protocol):
-    async def send(self, text: Text) -> Outcome:
-        """Never raises for what a provider or a network does: that is an outcome."""
+class SmsSender(Protocol):
+    """Hands SMS to a provider."""
+
+    async def send(self, sms: Sms) -> SendResult:
+        """Sends an SMS. Never raises for a failure of the provider or the network: that is a result."""
 
     async def close(self) -> None: ...
 
 
-class LogTexter:
-    """Tells the log that a text message was made, and nothing of it."""
+class LogSmsSender:
+    """Logs that an SMS was rendered, without its number and its content."""
 
-    async def send(self, text: Text) -> Outcome:
-        log.info(
-            "a text was made and not sent: SMS_PROVIDER is log", notification_id=str(text.id), template=text.template
-        )
+    async def send(self, sms: Sms) -> SendResult:
+        log.info("SMS not sent: SMS_PROVIDER is log", notification_id=str(sms.id), template=sms.template)
         return ACCEPTED
 
     async def close(self) -> None:
-        """It keeps nothing open."""
+        """Does nothing: no connection is open."""
 
 
 @dataclass(frozen=True, slots=True)
 class TwilioAccount:
+    """The credentials and the sender of a Twilio account."""
+
     sid: str
     auth_token: str = field(repr=False)
     sender: str
     """A number in E.164, or the id of a messaging service (MG…)."""
     base: str = "https://api.twilio.com"
     status_callback: str | None = None
-    """Where Twilio tells what became of a message; unset, it is not asked to."""
+    """The URL to which Twilio reports the status of messages; None: it does not report."""
 
-    def callback_for(self, notification_id: UUID) -> str:
+    def callback_url(self, notification_id: UUID) -> str:
         return f"{self.status_callback}?notification_id={notification_id}"
 
-    def has_signed(self, signature: str, notification_id: UUID, form: Mapping[str, str]) -> bool:
-        """Whether a callback is Twilio's: HMAC-SHA1 over its URL and its sorted parameters, with our token as the key."""
-        content = self.callback_for(notification_id) + "".join(f"{name}{form[name]}" for name in sorted(form))
+    def verify_signature(self, signature: str, notification_id: UUID, form: Mapping[str, str]) -> bool:
+        """Returns whether Twilio signed a callback: HMAC-SHA1 of URL and sorted parameters, keyed with our token."""
+        content = self.callback_url(notification_id) + "".join(f"{name}{form[name]}" for name in sorted(form))
         expected = hmac.new(self.auth_token.encode(), content.encode(), hashlib.sha1).digest()
         return hmac.compare_digest(base64.b64encode(expected), signature.encode())

@@ -1,4 +1,4 @@
-"""What this service asks the user service: where somebody is reached, and the secrets that a mail carries."""
+"""Calls the user service: for the contact of a recipient, and for the one-time token that a mail contains."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -14,7 +14,7 @@ from notification_service.domain.errors import RecipientGone, TokenGone
 
 @dataclass(frozen=True, slots=True)
 class Contact:
-    """Known while a message is made, and never stored. `repr` shows nothing of it."""
+    """The addresses of a user. Used while a message is rendered, never stored; its `repr` shows nothing of it."""
 
     email: str
     display_name: str
@@ -27,36 +27,41 @@ class Contact:
 
 @dataclass(frozen=True, slots=True)
 class MailToken:
-    """A one-time token, and the one address that it may be sent to: a new one is proved before it is its user's."""
+    """A one-time token, and the only address that it may be sent to.
+
+    A new address is verified before it becomes the user's, so it may differ from the address in the contact.
+    """
 
     token: str
     email: str
 
 
 class Users(Protocol):
+    """The user service, as this service uses it."""
+
     async def contact(self, user_id: UserId) -> Contact:
-        """Raises RecipientGone, NeighbourUnavailable."""
+        """Returns the contact of a user. Raises RecipientGone, NeighbourUnavailable."""
 
     async def mail_token(self, request_id: str) -> MailToken:
-        """Raises TokenGone, NeighbourUnavailable."""
+        """Returns the token of a request for a mail. Raises TokenGone, NeighbourUnavailable."""
 
 
 class GrpcUsers:
-    """The contract knows one refusal of either call: NOT_FOUND."""
+    """Calls the user service over gRPC. The contract has one refusal for both calls: NOT_FOUND."""
 
     def __init__(self, channel: aio.Channel) -> None:
         self._stub = user_pb2_grpc.UserServiceStub(channel)
 
     async def contact(self, user_id: UserId) -> Contact:
         try:
-            answer = await call(self._stub.GetContact, user_pb2.GetContactRequest(user_id=user_id))
-        except NeighbourRefused as problem:
-            raise RecipientGone(str(problem)) from None
-        return Contact(answer.email, answer.display_name, answer.locale, answer.phone)
+            response = await call(self._stub.GetContact, user_pb2.GetContactRequest(user_id=user_id))
+        except NeighbourRefused as refusal:
+            raise RecipientGone(str(refusal)) from None
+        return Contact(response.email, response.display_name, response.locale, response.phone)
 
     async def mail_token(self, request_id: str) -> MailToken:
         try:
-            answer = await call(self._stub.GetMailToken, user_pb2.GetMailTokenRequest(request_id=request_id))
-        except NeighbourRefused as problem:
-            raise TokenGone(str(problem)) from None
-        return MailToken(answer.token, answer.email)
+            response = await call(self._stub.GetMailToken, user_pb2.GetMailTokenRequest(request_id=request_id))
+        except NeighbourRefused as refusal:
+            raise TokenGone(str(refusal)) from None
+        return MailToken(response.token, response.email)

@@ -1,6 +1,8 @@
-"""What can go wrong with notifications."""
+"""The errors of this service."""
 
 from uuid import UUID
+
+from notification_service.domain.notifications import Reason
 
 
 class NotificationError(Exception):
@@ -8,47 +10,51 @@ class NotificationError(Exception):
 
 
 class UnknownNotification(NotificationError):
-    """There is no such notification."""
+    """No notification has this id."""
 
     def __init__(self, notification_id: UUID) -> None:
         super().__init__(f"there is no notification {notification_id}")
 
 
-class NotDead(NotificationError):
-    """Only what has failed for good is sent again by hand."""
+class NotificationNotFailed(NotificationError):
+    """The notification cannot be retried, because it has not failed."""
 
     def __init__(self, notification_id: UUID, status: str) -> None:
         super().__init__(f"notification {notification_id} is {status}: only a failed one can be retried")
 
 
 class AccountErased(NotificationError):
-    """The account is gone, and with it all that was kept for it."""
+    """The account was erased, with all data of it in this service."""
 
     def __init__(self) -> None:
-        super().__init__("this account was erased: nothing is kept for it")
+        super().__init__("this account was erased: nothing is stored for it")
 
 
-class HistoryOfAnother(NotificationError):
-    """Somebody asks for what was sent to somebody else."""
+class HistoryForbidden(NotificationError):
+    """A caller who is not an admin asked for the notifications of another user."""
 
     def __init__(self) -> None:
-        super().__init__("only an admin may read what was sent to others: leave user_id out to read your own")
+        super().__init__("only an admin may read another user's notifications: leave user_id out to read your own")
 
 
 class RecipientGone(NotificationError):
-    """The user service knows no such account (any more)."""
+    """The user service does not know the account, or no longer."""
 
 
 class TokenGone(NotificationError):
-    """The request that a mail was to carry the token of is used, replaced or too old."""
+    """The one-time token that a mail was to contain was used, replaced or has expired."""
 
 
-class Unwanted(NotificationError):
-    """The recipient has switched this off since, or has no address on this channel."""
+class ChannelUnavailable(NotificationError):
+    """The recipient has switched this channel off since the notification was stored, or has no address on it."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 class ForgedCallback(NotificationError):
-    """A provider's callback whose signature is not the provider's."""
+    """The signature of a provider's callback is not the provider's."""
 
     def __init__(self) -> None:
-        super().__init__("the signature does not fit: this callback is not from our provider")
+        super().__init__("the signature does not match: this callback is not from our provider")

@@ -1,4 +1,4 @@
-"""A notification: one message to one person on one channel about one thing that happened, and the states it goes through. Pure."""
+"""A notification: one message to one user, on one channel, about one event in the shop; and its states."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from uuid import UUID
 from chassis.types.ids import UserId
 
 Facts = Mapping[str, object]
-"""What a template tells, as JSON values: identifiers, amounts, times. Never a secret, an address or the name of a person."""
+"""The values for a template, as JSON: ids, amounts, times. Never a secret, an address or the name of a person."""
 
 
 class Channel(StrEnum):
@@ -18,7 +18,7 @@ class Channel(StrEnum):
 
 
 class Kind(StrEnum):
-    """What people switch on and off."""
+    """The kinds of notifications that a user switches on and off. `security` cannot be switched off."""
 
     SECURITY = "security"
     ORDER_UPDATES = "order_updates"
@@ -45,8 +45,11 @@ class Template(StrEnum):
         return (Channel.EMAIL, Channel.SMS) if self is Template.ORDER_SHIPPED else (Channel.EMAIL,)
 
     @property
-    def is_void_without_token(self) -> bool:
-        """Whether the mail is about its link and nothing else. A welcome also welcomes those who have proven their address."""
+    def requires_token(self) -> bool:
+        """Whether the mail has no purpose without its link.
+
+        A welcome is also sent to users whose address is verified.
+        """
         return self in (Template.EMAIL_VERIFICATION, Template.PASSWORD_RESET)
 
 
@@ -59,7 +62,10 @@ _KINDS = {
 
 
 class Status(StrEnum):
-    """`pending → sent → delivered | failed`. A pending one that nobody needs any more is `cancelled`, and is never sent."""
+    """`pending → sent → delivered | failed`.
+
+    A pending notification that is no longer needed is `cancelled`, and is never sent.
+    """
 
     PENDING = "pending"
     SENT = "sent"
@@ -69,7 +75,7 @@ class Status(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why a notification is cancelled, or failed without a last word of the carrier."""
+    """Why a notification was cancelled, or failed without an error of the provider."""
 
     ERASED = "erased"
     RECIPIENT_GONE = "recipient_gone"
@@ -83,10 +89,10 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """What happened, to whom it is told and with which template.
+    """The event in the shop that causes a notification, the user who is notified, and the template.
 
-    `key` names the fact itself (an order's shipment, a refund), not the event that told it: one event delivered twice and two
-    events about one fact both make one notification.
+    `key` identifies what happened (the shipment of an order, a refund), not the event message that reported it: one
+    message that is delivered twice and two messages about the same fact both cause one notification.
     """
 
     key: str
@@ -97,7 +103,10 @@ class Cause:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One try to hand a message to its carrier. No outcome: begun, and not (yet) known how it ended."""
+    """One attempt to hand a message to its provider.
+
+    Without an outcome it has begun, and its end is not known (yet).
+    """
 
     number: int
     at: datetime
@@ -107,6 +116,8 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Notification:
+    """A notification with its attempts."""
+
     id: UUID
     user_id: UserId
     channel: Channel
@@ -116,10 +127,10 @@ class Notification:
     status: Status
     reason: str | None
     round: int
-    """1, and one more with each time that an admin said to try again."""
+    """1, and one more with each retry by an admin."""
     created_at: datetime
     waiting_since: datetime
-    """When its round began."""
+    """When its current round began."""
     due_at: datetime
     sent_at: datetime | None
     attempts: Sequence[Attempt] = field(default_factory=tuple)

@@ -1,7 +1,7 @@
-"""Who wants to hear what, and how. Pure.
+"""Which kinds of notifications a user receives, and on which channels.
 
-Mail about one's orders and one's stock is on until it is switched off, text messages are off until somebody asks for them, and
-what protects an account cannot be switched off.
+Mails about a user's orders and stock are on by default, SMS are off by default, and mails that protect an account
+cannot be switched off.
 """
 
 from collections.abc import Mapping
@@ -18,11 +18,12 @@ _DEFAULTS: Mapping[tuple[Kind, Channel], bool] = {
 
 @dataclass(frozen=True, slots=True)
 class Preferences:
-    """What somebody chose; for the rest the defaults hold."""
+    """The choices of one user. The defaults apply to everything else."""
 
-    chosen: Mapping[tuple[Kind, Channel], bool]
+    choices: Mapping[tuple[Kind, Channel], bool]
 
-    def wants(self, kind: Kind, channel: Channel) -> bool:
+    def allow(self, kind: Kind, channel: Channel) -> bool:
+        """Returns whether notifications of this kind are sent on this channel."""
         if kind is Kind.SECURITY:
             return channel is Channel.EMAIL
-        return self.chosen.get((kind, channel), _DEFAULTS.get((kind, channel), False))
+        return self.choices.get((kind, channel), _DEFAULTS.get((kind, channel), False))

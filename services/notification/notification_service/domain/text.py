@@ -1,24 +1,24 @@
-"""Other people's words, made fit to stand in a line of a message. Pure."""
+"""Makes text that users and sellers have written safe for one line of a message."""
 
 import re
 import unicodedata
 
 _LINK_LIKE = re.compile(r"https?:|www\.|[^\s.]\.[^\s.]|[@/\\<>\[\]{}|]", re.IGNORECASE)
-_MAX_NAME = 60
-_MAX_LINE = 200
+_MAX_NAME_LENGTH = 60
+_MAX_LINE_LENGTH = 200
 
 
-def one_line(text: str, longest: int = _MAX_LINE) -> str:
-    """Without control and formatting characters (line ends, reversed writing), of bounded length."""
+def single_line(text: str, max_length: int = _MAX_LINE_LENGTH) -> str:
+    """Removes control and formatting characters (line ends, reversed writing), and cuts the text at `max_length`."""
     spaced = "".join(" " if unicodedata.category(c) in ("Cc", "Zl", "Zp") else c for c in text)
     plain = " ".join("".join(c for c in spaced if unicodedata.category(c) not in ("Cf", "Cs", "Co", "Cn")).split())
-    return plain if len(plain) <= longest else plain[: longest - 1] + "…"
+    return plain if len(plain) <= max_length else plain[: max_length - 1] + "…"
 
 
-def salutation(display_name: str) -> str:
-    """A name to greet with; empty for what is no name.
+def greeting_name(display_name: str) -> str:
+    """Returns the name for the greeting of a mail; empty if the display name is too long or looks like a link.
 
-    Anybody can register with somebody else's address and an advertisement as their name: our mail must not carry it.
+    Anyone can register with another person's address and an advertisement as their name: our mail must not carry it.
     """
-    name = one_line(display_name, _MAX_NAME + 1)
-    return "" if len(name) > _MAX_NAME or _LINK_LIKE.search(name) else name
+    name = single_line(display_name, _MAX_NAME_LENGTH + 1)
+    return "" if len(name) > _MAX_NAME_LENGTH or _LINK_LIKE.search(name) else name

@@ -1,19 +1,19 @@
-"""What this service's errors look like outside."""
+"""Maps the errors of this service to problems."""
 
 from chassis.types.problem import Problem, ProblemTable
 
 from notification_service.domain.errors import (
     AccountErased,
     ForgedCallback,
-    HistoryOfAnother,
-    NotDead,
+    HistoryForbidden,
+    NotificationNotFailed,
     UnknownNotification,
 )
 
 PROBLEMS: ProblemTable = {
     UnknownNotification: Problem(404, "unknown_notification"),
-    NotDead: Problem(409, "not_failed"),
+    NotificationNotFailed: Problem(409, "not_failed"),
     AccountErased: Problem(409, "account_erased"),
-    HistoryOfAnother: Problem(403, "forbidden"),
+    HistoryForbidden: Problem(403, "forbidden"),
     ForgedCallback: Problem(403, "forged_callback"),
 }

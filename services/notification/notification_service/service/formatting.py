@@ -1,4 +1,4 @@
-"""Amounts and times as people of a locale write them."""
+"""Formats amounts and times for a locale."""
 
 import re
 from copy import copy
@@ -8,21 +8,21 @@ from babel import Locale
 from babel.dates import format_date, format_time
 from chassis.types.money import Money
 
-from notification_service.domain.currencies import digits, in_major_units
+from notification_service.domain.currencies import decimals, to_major_units
 
-_TOUCHING = re.compile(r"(?<=[^\W\d_])(?=\d)|(?<=\d)(?=[^\W\d_])")
-"""Where a currency that is written in letters meets a digit: there stands a space (UTS 35, part 3, currencySpacing)."""
+_LETTER_DIGIT_BOUNDARY = re.compile(r"(?<=[^\W\d_])(?=\d)|(?<=\d)(?=[^\W\d_])")
+"""Where the letters of a currency code meet a digit. A space belongs there (UTS 35, part 3, currencySpacing)."""
 
 
-def money(amount: Money, locale: Locale) -> str:
-    """`$2,499.99`, `2.499,99 €`, `￥1,200`: the locale's pattern with as many decimals as the currency has."""
+def format_money(amount: Money, locale: Locale) -> str:
+    """Formats an amount with the locale's pattern and the currency's decimals: `$2,499.99`, `2.499,99 €`, `￥1,200`."""
     pattern = copy(locale.currency_formats["standard"])
-    pattern.frac_prec = (digits(amount.currency),) * 2
-    written = str(pattern.apply(in_major_units(amount), locale, currency=amount.currency, currency_digits=False))
-    return _TOUCHING.sub("\u00a0", written)
+    pattern.frac_prec = (decimals(amount.currency),) * 2
+    text = str(pattern.apply(to_major_units(amount), locale, currency=amount.currency, currency_digits=False))
+    return _LETTER_DIGIT_BOUNDARY.sub("\u00a0", text)
 
 
-def moment(at: datetime, locale: Locale) -> str:
-    """With its time zone, since we do not know the reader's: `Nov 22, 2026, 4:05 PM UTC`."""
+def format_datetime(at: datetime, locale: Locale) -> str:
+    """Formats a time with its time zone, since the reader's is not known: `Nov 22, 2026, 4:05 PM UTC`."""
     time = format_time(at, "short", locale=locale).replace("\u202f", "\u00a0")
     return f"{format_date(at, 'medium', locale=locale)}, {time} UTC"

@@ -1,6 +1,6 @@
-"""What was told to whom and what became of it: for the people themselves, for admins, for carriers that report back."""
+"""The history of notifications: for users, for admins who retry failed ones, and for metrics."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -10,91 +10,73 @@ from chassis.http.schemas import Paging
 from chassis.types.ids import UserId
 from prometheus_client import Gauge
 
-from notification_service.domain.errors import AccountErased, HistoryOfAnother, NotDead, UnknownNotification
-from notification_service.domain.notifications import Channel, Kind, Notification, Status
-from notification_service.domain.preferences import Preferences
+from notification_service.domain.errors import HistoryForbidden, NotificationNotFailed, UnknownNotification
+from notification_service.domain.notifications import Notification, Status
 from notification_service.repository.notifications import NotificationRepository
-from notification_service.repository.recipients import RecipientRepository
 
 BACKLOG = Gauge("notifications_backlog", "Notifications that are pending")
 OLDEST = Gauge("notifications_oldest_pending_seconds", "Age of the oldest notification that is pending")
-DEAD = Gauge("notifications_dead", "Notifications that failed for good and that nobody has retried")
-_PRUNED_AT_ONCE = 1000
-_ARRIVED = ("delivered", "read")
-_LOST = ("failed", "undelivered")
+FAILED = Gauge("notifications_dead", "Notifications that failed permanently and were not retried")
+_PRUNE_BATCH = 1000
 
 
-class History:
+class NotificationHistory:
+    """Lists, retries, measures and prunes notifications."""
+
     def __init__(self, database: Database, retention: timedelta, now: Callable[[], datetime]) -> None:
+        """`retention` is how long notifications are kept after they were created."""
         self._database = database
         self._retention = retention
         self._now = now
 
-    async def told_to(
+    async def list_for_user(
         self, caller: Principal, user_id: UserId | None, paging: Paging
     ) -> tuple[Sequence[Notification], int]:
-        """Newest first; one's own unless an admin asks for another's. Raises HistoryOfAnother."""
-        if user_id is not None and user_id != caller.user_id and not caller.is_admin:
-            raise HistoryOfAnother
-        whose = caller.user_id if user_id is None else user_id
-        async with self._database.begin() as transaction:
-            return await NotificationRepository(transaction).page_of(whose, paging.offset, paging.limit)
+        """Returns a page of a user's notifications, newest first, and how many they are.
 
-    async def dead(self, paging: Paging) -> tuple[Sequence[Notification], int]:
-        """What failed for good, newest first."""
+        Without `user_id` they are the caller's own. Raises HistoryForbidden if a caller who is not an admin asks for
+        those of another user.
+        """
+        if user_id is not None and user_id != caller.user_id and not caller.is_admin:
+            raise HistoryForbidden
+        recipient = caller.user_id if user_id is None else user_id
         async with self._database.begin() as transaction:
-            return await NotificationRepository(transaction).page_of_dead(paging.offset, paging.limit)
+            return await NotificationRepository(transaction).page_of_user(recipient, paging.offset, paging.limit)
+
+    async def list_failed(self, paging: Paging) -> tuple[Sequence[Notification], int]:
+        """Returns a page of the failed notifications, newest first, and how many they are."""
+        async with self._database.begin() as transaction:
+            return await NotificationRepository(transaction).page_of_failed(paging.offset, paging.limit)
 
     async def retry(self, notification_id: UUID) -> Notification:
-        """Everything anew for one that failed. Raises UnknownNotification, NotDead."""
+        """Starts a new round of attempts for a failed notification.
+
+        Raises UnknownNotification, NotificationNotFailed.
+        """
         async with self._database.begin() as transaction:
             repository = NotificationRepository(transaction)
             notification = await repository.lock(notification_id)
             if notification is None:
                 raise UnknownNotification(notification_id)
             if notification.status is not Status.FAILED:
-                raise NotDead(notification_id, notification.status)
-            await repository.revive(notification_id, self._now())
-            revived = await repository.lock(notification_id)
-        if revived is None:
+                raise NotificationNotFailed(notification_id, notification.status)
+            await repository.start_round(notification_id, self._now())
+            restarted = await repository.lock(notification_id)
+        if restarted is None:
             raise UnknownNotification(notification_id)
-        return revived
+        return restarted
 
-    async def carrier_says(self, notification_id: UUID, provider_id: str, status: str) -> None:
-        """A carrier reports what became of a message, of which a notification may have had several. One that arrived is enough;
-        what became of one that is not its last changes nothing else, and nor do repeated reports.
-        """
-        async with self._database.begin() as transaction:
-            repository = NotificationRepository(transaction)
-            if status in _ARRIVED:
-                await repository.confirm(notification_id, self._now())
-            elif status in _LOST:
-                await repository.give_up(notification_id, provider_id)
-
-    async def preferences(self, user_id: UserId) -> Preferences:
-        async with self._database.begin() as transaction:
-            return await RecipientRepository(transaction).preferences(user_id)
-
-    async def choose(self, user_id: UserId, chosen: Mapping[tuple[Kind, Channel], bool]) -> Preferences:
-        """Raises AccountErased."""
-        async with self._database.begin() as transaction:
-            recipients = RecipientRepository(transaction)
-            if not await recipients.hold(user_id):
-                raise AccountErased
-            await recipients.choose(user_id, chosen)
-            return await recipients.preferences(user_id)
-
-    async def measure(self) -> None:
+    async def update_metrics(self) -> None:
         async with self._database.begin() as transaction:
             backlog = await NotificationRepository(transaction).backlog(self._now())
         BACKLOG.set(backlog.pending)
         OLDEST.set(backlog.oldest_seconds)
-        DEAD.set(backlog.dead)
+        FAILED.set(backlog.failed)
 
     async def prune(self) -> None:
-        """Forgets what is over and older than the retention."""
-        pruned = _PRUNED_AT_ONCE
-        while pruned == _PRUNED_AT_ONCE:
+        """Deletes notifications that are older than the retention and not pending, a batch per transaction."""
+        pruned = _PRUNE_BATCH
+        while pruned == _PRUNE_BATCH:
             async with self._database.begin() as transaction:
                 before = self._now() - self._retention
-                pruned = await NotificationRepository(transaction).prune(before, _PRUNED_AT_ONCE)
+                pruned = await NotificationRepository(transaction).prune(before, _PRUNE_BATCH)

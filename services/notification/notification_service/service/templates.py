@@ -1,7 +1,8 @@
-"""The templates that the package ships, as `templates/<name>/v<n>/<locale>.<part>`, rendered in a sandbox and escaped.
+"""Loads and renders the templates of the package, which are the files `templates/<name>/v<n>/<locale>.<part>`.
 
-A notification keeps the version that it was stored with, so that a release changes none that waits. A locale falls back to its
-language, and that to English. Everything is read at the start: a missing part fails there, not in the night.
+Templates run in a sandbox, and HTML is escaped. A notification keeps the template version that it was stored with, so a
+release does not change pending notifications. A locale falls back to its language, and the language to English. All
+templates are read when the service starts, so a missing part stops the start.
 """
 
 import importlib.resources
@@ -22,7 +23,7 @@ _VERSION = re.compile(r"v([1-9][0-9]*)")
 
 
 @dataclass(frozen=True, slots=True)
-class Edition:
+class LocalizedTemplate:
     """One version of a template in one language."""
 
     template: Template
@@ -33,9 +34,11 @@ class Edition:
         return f"{self.template}/v{self.version}/{self.locale}.{part}"
 
 
-class Catalogue:
+class TemplateLibrary:
+    """All templates, in every version and language."""
+
     def __init__(self, folder: Traversable | None = None) -> None:
-        """Raises LookupError for a template without every part in English."""
+        """Loads the templates of a folder. Raises LookupError for a template that lacks a part in English."""
         self._sources = dict(_sources(folder or importlib.resources.files("notification_service") / "templates"))
         self._environment = ImmutableSandboxedEnvironment(
             loader=DictLoader(self._sources),
@@ -45,58 +48,59 @@ class Catalogue:
             lstrip_blocks=True,
             auto_reload=False,
         )
-        self._newest = {template: self._newest_of(template) for template in Template}
+        self._latest_versions = {template: self._find_latest_version(template) for template in Template}
 
-    def newest(self, template: Template) -> int:
-        """The version that is stored with new notifications."""
-        return self._newest[template]
+    def latest_version(self, template: Template) -> int:
+        """Returns the version for new notifications."""
+        return self._latest_versions[template]
 
-    def editions(self) -> list[Edition]:
-        """Everything that is shipped."""
+    def all(self) -> list[LocalizedTemplate]:
+        """Returns every template in each of its versions and languages."""
         found = {
             (Template(name), int(version[1:]), file.split(".")[0])
             for name, version, file in (path.split("/") for path in self._sources)
             if name in set(Template)
         }
-        return [Edition(*each) for each in sorted(found)]
+        return [LocalizedTemplate(*each) for each in sorted(found)]
 
-    def edition(self, template: Template, version: int, locale: str) -> Edition:
-        """The one that fits a reader best. `locale` is a BCP 47 tag, or what somebody took for one."""
+    def localize(self, template: Template, version: int, locale: str) -> LocalizedTemplate:
+        """Returns the translation that fits a locale best. `locale` is a BCP 47 tag, or any other text."""
         language = locale.replace("_", "-").split("-")[0].lower()
         for candidate in (locale.replace("_", "-"), language):
-            edition = Edition(template, version, candidate)
-            if edition.path("txt") in self._sources:
-                return edition
-        return Edition(template, version, DEFAULT_LOCALE)
+            localized = LocalizedTemplate(template, version, candidate)
+            if localized.path("txt") in self._sources:
+                return localized
+        return LocalizedTemplate(template, version, DEFAULT_LOCALE)
 
-    def render(self, edition: Edition, part: str, values: Mapping[str, object]) -> str:
-        return self._environment.get_template(edition.path(part)).render(values)
+    def render(self, localized: LocalizedTemplate, part: str, values: Mapping[str, object]) -> str:
+        """Renders one part of a template. Raises jinja2.UndefinedError if a value is missing."""
+        return self._environment.get_template(localized.path(part)).render(values)
 
-    def _newest_of(self, template: Template) -> int:
-        versions = [edition.version for edition in self.editions() if edition.template is template]
+    def _find_latest_version(self, template: Template) -> int:
+        versions = [localized.version for localized in self.all() if localized.template is template]
         if not versions:
-            raise LookupError(f"no template {template} is shipped")
-        newest = max(versions)
+            raise LookupError(f"there is no template {template}")
+        latest = max(versions)
         for part in (part for channel in template.channels for part in _PARTS[channel]):
-            path = Edition(template, newest, DEFAULT_LOCALE).path(part)
+            path = LocalizedTemplate(template, latest, DEFAULT_LOCALE).path(part)
             if path not in self._sources:
                 raise LookupError(f"the template {path} is missing")
-        return newest
+        return latest
 
 
-def reader_locale(edition: Edition, wanted: str) -> Locale:
-    """How numbers and dates are written beside an edition's words: as in the reader's region, where the language is theirs."""
+def formatting_locale(localized: LocalizedTemplate, locale: str) -> Locale:
+    """Returns the locale for numbers and dates: the reader's, with its region, if it has the template's language."""
     try:
-        locale = Locale.parse(wanted.replace("_", "-"), sep="-")
+        parsed = Locale.parse(locale.replace("_", "-"), sep="-")
     except (ValueError, UnknownLocaleError, TypeError):
-        return Locale.parse(edition.locale, sep="-")
-    return locale if locale.language == edition.locale.split("-")[0] else Locale.parse(edition.locale, sep="-")
+        return Locale.parse(localized.locale, sep="-")
+    return parsed if parsed.language == localized.locale.split("-")[0] else Locale.parse(localized.locale, sep="-")
 
 
 def _sources(folder: Traversable) -> Iterator[tuple[str, str]]:
     for template in folder.iterdir():
         for version in template.iterdir():
             if not _VERSION.fullmatch(version.name):
-                raise LookupError(f"{template.name}/{version.name} is no version: call it v1, v2, …")
+                raise LookupError(f"{template.name}/{version.name} is not a version: name it v1, v2, …")
             for file in version.iterdir():
                 yield f"{template.name}/{version.name}/{file.name}", file.read_text(encoding="utf-8")

@@ -2,38 +2,38 @@ import itertools
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from notification_harness import Notifications, World, running, world
+from notification_harness import Environment, RunningService, environment, running_service
 
 _USERS = itertools.count(100)
 
 
 @pytest.fixture(scope="session")
-async def around(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
-    async with world(tmp_path_factory.mktemp("mail")) as made:
-        yield made
+async def shared_env(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Environment]:
+    async with environment(tmp_path_factory.mktemp("mail")) as env:
+        yield env
 
 
 @pytest.fixture(scope="session")
-async def running_service(around: World) -> AsyncIterator[Notifications]:
-    async with running(around) as service:
+async def shared_service(shared_env: Environment) -> AsyncIterator[RunningService]:
+    async with running_service(shared_env) as service:
         yield service
 
 
 @pytest.fixture
-def notifications(running_service: Notifications) -> Iterator[Notifications]:
-    """The service, its neighbours answering again after each test."""
-    yield running_service
-    running_service.world.users.is_away = False
+def service(shared_service: RunningService) -> Iterator[RunningService]:
+    """The running service. After each test the user service is available again."""
+    yield shared_service
+    shared_service.env.users.is_unavailable = False
 
 
 @pytest.fixture
-async def lone_world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
-    """A world that no service runs in yet, for one test."""
-    async with world(tmp_path_factory.mktemp("mail")) as made:
-        yield made
+async def isolated_env(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Environment]:
+    """An environment for one test, in which no service runs yet."""
+    async with environment(tmp_path_factory.mktemp("mail")) as env:
+        yield env
 
 
 @pytest.fixture
 def user() -> int:
-    """Somebody whom no other test knows."""
+    """The id of a user that no other test uses."""
     return next(_USERS)

@@ -1,6 +1,4 @@
-"""The notification service as its tests drive it: a real SMTP server that can misbehave, a double of Twilio, and users at the
-gRPC boundary.
-"""
+"""Runs the notification service for tests, with a real SMTP server that can fail, a fake Twilio and fake users."""
 
 import asyncio
 import ssl
@@ -25,6 +23,7 @@ from chassis.database.engine import Database
 from chassis.grpc.wire import CODE_KEY, timestamp
 from chassis.http.authentication import Role
 from chassis.messaging.events import Event
+from chassis.runtime.backend import utc_now
 from chassis.settings import DatabaseSettings
 from chassis.types.ids import uuid7
 from chassis_testing.broker import new_vhost, publish_events, recorded_events
@@ -40,10 +39,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from google.protobuf.message import Message
 from grpc import aio
-from notification_service.app import SCHEMA, Settings, build
+from notification_service.app import SCHEMA, build
 from notification_service.domain.notifications import Cause
-from notification_service.service.notifying import Notifying
-from notification_service.service.templates import Catalogue
+from notification_service.service.notification_recorder import NotificationRecorder
+from notification_service.service.templates import TemplateLibrary
+from notification_service.settings import Settings
 from shopapi.events.v1 import events_pb2 as pb
 from shopapi.money.v1 import money_pb2
 from shopapi.user.v1 import user_pb2, user_pb2_grpc
@@ -58,26 +58,26 @@ AT = datetime(2026, 11, 22, 16, 5, tzinfo=UTC)
 
 
 class FakeUsers(FakeUserService):
-    """Users as the user service tells of them; `user<n>@example.com` until a test says otherwise."""
+    """A fake user service. User n has the address `user<n>@example.com` unless a test sets another contact."""
 
     def __init__(self, issuer: TokenIssuer) -> None:
         super().__init__(issuer)
-        self.is_away = False
+        self.is_unavailable = False
         self.contacts: dict[int, dict[str, str]] = {}
         self.gone: set[int] = set()
         self.used: set[str] = set()
-        self.asked = 0
-        self.meanwhile: dict[int, Callable[[], Awaitable[None]]] = {}
-        """What happens while the service waits for somebody's contact."""
+        self.contact_calls = 0
+        self.during_contact: dict[int, Callable[[], Awaitable[None]]] = {}
+        """What the fake does, by user, before it answers the next call for that user's contact."""
 
     async def GetContact(  # noqa: N802 - the contract's name
         self, request: user_pb2.GetContactRequest, context: Any
     ) -> user_pb2.GetContactResponse:
-        self.asked += 1
-        if request.user_id in self.meanwhile:
-            await self.meanwhile.pop(request.user_id)()
-        if self.is_away:
-            await context.abort(grpc.StatusCode.UNAVAILABLE, "away")
+        self.contact_calls += 1
+        if request.user_id in self.during_contact:
+            await self.during_contact.pop(request.user_id)()
+        if self.is_unavailable:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "unavailable")
         if request.user_id in self.gone:
             await context.abort(grpc.StatusCode.NOT_FOUND, "no such user", ((CODE_KEY, "unknown_user"),))
         known = {"email": address_of(request.user_id), "display_name": f"User {request.user_id}", "locale": "en"}
@@ -88,17 +88,17 @@ class FakeUsers(FakeUserService):
     ) -> user_pb2.GetMailTokenResponse:
         if request.request_id in self.used:
             await context.abort(grpc.StatusCode.NOT_FOUND, "used", ((CODE_KEY, "unknown_request"),))
-        return user_pb2.GetMailTokenResponse(token=token_of(request.request_id), email=_proving[request.request_id])
+        return user_pb2.GetMailTokenResponse(token=token_of(request.request_id), email=_addresses[request.request_id])
 
 
-_proving: dict[str, str] = {}
-"""Request of a token → the address that it proves."""
+_addresses: dict[str, str] = {}
+"""The address that the token of a request verifies, by the request's id."""
 
 
-def _request(user: int, request_id: str | None) -> str:
-    made = request_id or str(uuid7())
-    _proving[made] = address_of(user)
-    return made
+def _token_request(user: int, request_id: str | None) -> str:
+    request_id = request_id or str(uuid7())
+    _addresses[request_id] = address_of(user)
+    return request_id
 
 
 def address_of(user: int) -> str:
@@ -109,45 +109,45 @@ def token_of(request_id: str) -> str:
     return f"secret-{request_id}-token"
 
 
-Deed = Callable[[SMTP], Awaitable[str]]
-"""What the server does with a message in place of accepting it; gives its answer."""
+DataHandler = Callable[[SMTP], Awaitable[str]]
+"""Replaces the server's acceptance of a message, and returns the server's reply."""
 
 
 @dataclass
 class Mailbox:
-    """What a mail server accepted, and how it treats the next mails to somebody."""
+    """The mails that a mail server received, and how it handles the next mails to an address."""
 
     port: int
     ca_file: str
     mails: list[tuple[str, EmailMessage]] = field(default_factory=list)
-    at_rcpt: dict[str, deque[str]] = field(default_factory=lambda: defaultdict(deque))
-    at_data: dict[str, deque[Deed]] = field(default_factory=lambda: defaultdict(deque))
+    rcpt_replies: dict[str, deque[str]] = field(default_factory=lambda: defaultdict(deque))
+    data_handlers: dict[str, deque[DataHandler]] = field(default_factory=lambda: defaultdict(deque))
     was_encrypted: bool = False
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def handle_RCPT(  # noqa: N802 - aiosmtpd's name
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
-        if self.at_rcpt[address]:
-            return self.at_rcpt[address].popleft()
+        if self.rcpt_replies[address]:
+            return self.rcpt_replies[address].popleft()
         envelope.rcpt_tos.append(address)
         return "250 OK"
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802 - aiosmtpd's name
         (address,) = envelope.rcpt_tos
         self.was_encrypted = session.ssl is not None
-        deed = self.at_data[address].popleft() if self.at_data[address] else None
+        handler = self.data_handlers[address].popleft() if self.data_handlers[address] else None
         assert isinstance(envelope.content, bytes)
         message = message_from_bytes(envelope.content, policy=policy.default)
         assert isinstance(message, EmailMessage)
         self.mails.append((address, message))
-        return await deed(server) if deed else "250 OK"
+        return await handler(server) if handler else "250 OK"
 
     def to(self, user: int) -> list[EmailMessage]:
         return [message for address, message in self.mails if address == address_of(user)]
 
-    async def drop(self, server: SMTP) -> str:
-        """Took the mail, and the line breaks before the client hears of it."""
+    async def disconnect(self, server: SMTP) -> str:
+        """Accepts the mail, but breaks the connection before the reply."""
         assert isinstance(server.transport, asyncio.WriteTransport)
         server.transport.abort()
         return "250 OK"
@@ -157,16 +157,16 @@ class Mailbox:
         return "250 OK"
 
 
-def says(answer: str) -> Deed:
-    async def deed(_server: SMTP) -> str:
-        return answer
+def reply(text: str) -> DataHandler:
+    async def handler(_server: SMTP) -> str:
+        return text
 
-    return deed
+    return handler
 
 
 @asynccontextmanager
 async def mail_server(folder: Path, starttls: bool = True) -> AsyncIterator[Mailbox]:
-    """A real SMTP server that insists on STARTTLS and AUTH; or that offers neither."""
+    """Runs a real SMTP server that requires STARTTLS and AUTH, or that offers neither."""
     ca_file, context = certificate(folder)
     mailbox = Mailbox(0, ca_file)
     options: dict[str, Any] = {}
@@ -190,11 +190,11 @@ def _login(
 
 
 def certificate(folder: Path) -> tuple[str, ssl.SSLContext]:
-    """A certificate for 127.0.0.1 that signs itself: the file to trust, and the server's context."""
+    """Creates a self-signed certificate for 127.0.0.1. Returns the file to trust and the server's context."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "mail.test")])
     now = datetime.now(UTC)
-    made = (
+    built = (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
@@ -207,7 +207,7 @@ def certificate(folder: Path) -> tuple[str, ssl.SSLContext]:
         .sign(key, hashes.SHA256())
     )
     chain, private = folder / "mail.crt", folder / "mail.key"
-    chain.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    chain.write_bytes(built.public_bytes(serialization.Encoding.PEM))
     private.write_bytes(
         key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
@@ -218,13 +218,15 @@ def certificate(folder: Path) -> tuple[str, ssl.SSLContext]:
 
 @dataclass
 class FakeTwilio:
-    """Twilio's Messages resource, as documented: what it was asked, and how it answers the next request for a number."""
+    """Twilio's Messages resource, as documented: the requests that it received, and its next responses by number."""
 
     base: str = ""
     messages: list[dict[str, str]] = field(default_factory=list)
     refused_logins: int = 0
-    answers: dict[str, deque[tuple[int, dict[str, object]] | None]] = field(default_factory=lambda: defaultdict(deque))
-    """A status and a body; None breaks the line after the request was read."""
+    responses: dict[str, deque[tuple[int, dict[str, object]] | None]] = field(
+        default_factory=lambda: defaultdict(deque)
+    )
+    """Each a status and a body; None breaks the connection after the request was read."""
 
     async def create(self, request: web.Request) -> web.StreamResponse:
         form = dict(parse_qsl(await request.text()))
@@ -232,12 +234,12 @@ class FakeTwilio:
             self.refused_logins += 1
             return web.json_response({"code": 20003, "message": "Authenticate", "status": 401}, status=401)
         self.messages.append(form)
-        answer = self.answers[form["To"]].popleft() if self.answers[form["To"]] else (201, {"sid": "SM1"})
-        if answer is None:
+        response = self.responses[form["To"]].popleft() if self.responses[form["To"]] else (201, {"sid": "SM1"})
+        if response is None:
             assert request.transport is not None
             request.transport.close()
             return web.Response()
-        status, body = answer
+        status, body = response
         return web.json_response({**body, "status": status}, status=status)
 
     def to(self, number: str) -> list[dict[str, str]]:
@@ -261,24 +263,26 @@ async def twilio_server() -> AsyncIterator[FakeTwilio]:
 
 
 @dataclass(frozen=True)
-class World:
-    """What surrounds the service: its database and broker, its neighbours, its carriers."""
+class Environment:
+    """Everything that the service connects to: its database, broker, neighbours and providers."""
 
     issuer: TokenIssuer
     users: FakeUsers
     mailbox: Mailbox
     twilio: FakeTwilio
     database: DatabaseSettings
-    cable: FaultProxy
+    database_proxy: FaultProxy
     broker_url: str
     neighbours: str
+    now: Callable[[], datetime] = utc_now
+    """The service's clock."""
 
     def settings(self, **changes: object) -> Settings:
-        """Quick to retry. Its database is behind the cable."""
+        """Returns settings with short delays, with the database behind the fault proxy."""
         values: dict[str, object] = {
             **self.database.model_dump(),
             "db_host": "127.0.0.1",
-            "db_port": self.cable.port,
+            "db_port": self.database_proxy.port,
             "rabbitmq_url": self.broker_url,
             "user_grpc": self.neighbours,
             "grpc_port": 0,
@@ -320,15 +324,13 @@ class World:
         async with self.sql() as sql:
             return [(row["outcome"], row["error"]) for row in await sql.fetch(query, user)]
 
-    async def tell(self, *payloads: Message) -> list[Event]:
-        """Publishes, and waits until each event was received."""
-        told = [Event(uuid7(), "", datetime.now(UTC), payload, {}) for payload in payloads]
-        await self.deliver(told)
-        return told
+    async def publish(self, *payloads: Message) -> None:
+        """Publishes events, and waits until the service has received them."""
+        await self.publish_events([Event(uuid7(), "", datetime.now(UTC), payload, {}) for payload in payloads])
 
-    async def deliver(self, told: Sequence[Event]) -> None:
-        await publish_events(self.broker_url, told)
-        ids = {event.id for event in told}
+    async def publish_events(self, events: Sequence[Event]) -> None:
+        await publish_events(self.broker_url, events)
+        ids = {event.id for event in events}
 
         async def all_are_received() -> bool:
             async with self.sql() as sql:
@@ -338,83 +340,83 @@ class World:
         await eventually(all_are_received)
 
     async def store(self, *causes: Cause) -> None:
-        """What the service would have stored, without a service that sends it."""
+        """Stores notifications while no service runs that would send them."""
         database = Database(self.database, SCHEMA)
-        notifying = Notifying(Catalogue(), lambda: datetime.now(UTC), uuid7)
+        recorder = NotificationRecorder(TemplateLibrary(), utc_now, uuid7)
         async with database.begin() as transaction:
             for cause in causes:
-                await notifying.store_within(transaction, cause)
+                await recorder.record(transaction, cause)
         await database.close()
 
-    async def tried(self, user: int, count: int) -> None:
-        """Waits until a user's messages were tried this often, and none of them is being tried."""
+    async def wait_for_attempts(self, user: int, count: int) -> None:
+        """Waits until a user's messages have had this many attempts, and none of them is running."""
 
-        async def are_tried() -> bool:
+        async def have_ended() -> bool:
             outcomes = [outcome for outcome, _error in await self.attempts(user)]
             return len(outcomes) >= count and None not in outcomes
 
-        await eventually(are_tried)
+        await eventually(have_ended)
 
-    async def settled(self, user: int, status: str, count: int = 1) -> list[Any]:
-        """Waits until a user has this many notifications, all in this state."""
+    async def wait_for_status(self, user: int, status: str, count: int = 1) -> list[Any]:
+        """Waits until a user has this many notifications, all with this status. Returns their rows."""
 
-        async def is_settled() -> bool:
+        async def have_status() -> bool:
             rows = await self.rows(user)
             return len(rows) == count and {row["status"] for row in rows} == {status}
 
-        await eventually(is_settled)
+        await eventually(have_status)
         return await self.rows(user)
 
 
 @dataclass(frozen=True)
-class Notifications:
-    """The running service in its world."""
+class RunningService:
+    """The service, as it runs in an environment."""
 
     http: httpx.AsyncClient
-    world: World
+    env: Environment
 
     def bearer(self, user: int, role: Role = Role.CUSTOMER) -> dict[str, str]:
-        return self.world.issuer.bearer(user, role)
+        return self.env.issuer.bearer(user, role)
 
     @property
     def admin(self) -> dict[str, str]:
         return self.bearer(ADMIN, Role.ADMIN)
 
-    async def of(self, user: int) -> list[dict[str, Any]]:
-        answer = await self.http.get("/api/v1/notifications?limit=100", headers=self.bearer(user))
-        assert answer.status_code == 200, answer.text
-        listed: list[dict[str, Any]] = answer.json()["data"]
+    async def notifications_of(self, user: int) -> list[dict[str, Any]]:
+        response = await self.http.get("/api/v1/notifications?limit=100", headers=self.bearer(user))
+        assert response.status_code == 200, response.text
+        listed: list[dict[str, Any]] = response.json()["data"]
         return listed
 
-    async def prefer(self, user: int, email: bool = True, sms: bool = False, stock: bool = True) -> None:
+    async def set_preferences(self, user: int, email: bool = True, sms: bool = False, stock: bool = True) -> None:
         body = {"order_updates": {"email": email, "sms": sms}, "stock_alerts": {"email": stock}}
-        answer = await self.http.put("/api/v1/notifications/preferences", json=body, headers=self.bearer(user))
-        assert answer.status_code == 200, answer.text
+        response = await self.http.put("/api/v1/notifications/preferences", json=body, headers=self.bearer(user))
+        assert response.status_code == 200, response.text
 
 
 @asynccontextmanager
-async def world(folder: Path) -> AsyncIterator[World]:
+async def environment(folder: Path) -> AsyncIterator[Environment]:
     issuer = TokenIssuer()
     users = FakeUsers(issuer)
     async with (
         migrated_database("notification_service") as database,
-        fault_proxy(database.db_host, database.db_port) as cable,
+        fault_proxy(database.db_host, database.db_port) as database_proxy,
         new_vhost() as broker_url,
         recorded_events(broker_url, "notification"),
         mail_server(folder) as mailbox,
         twilio_server() as twilio,
-        grpc_server(_serving(users)) as neighbours,
+        grpc_server(_adds(users)) as neighbours,
     ):
-        yield World(issuer, users, mailbox, twilio, database, cable, broker_url, neighbours)
+        yield Environment(issuer, users, mailbox, twilio, database, database_proxy, broker_url, neighbours)
 
 
 @asynccontextmanager
-async def running(around: World, **changes: object) -> AsyncIterator[Notifications]:
-    async with run_service(await build(around.settings(**changes))) as service:
-        yield Notifications(service.http, around)
+async def running_service(env: Environment, **changes: object) -> AsyncIterator[RunningService]:
+    async with run_service(await build(env.settings(**changes), env.now)) as service:
+        yield RunningService(service.http, env)
 
 
-def _serving(users: FakeUsers) -> Callable[[aio.Server], None]:
+def _adds(users: FakeUsers) -> Callable[[aio.Server], None]:
     return lambda server: user_pb2_grpc.add_UserServiceServicer_to_server(users, server)
 
 
@@ -422,7 +424,7 @@ def euros(amount: int) -> money_pb2.Money:
     return money_pb2.Money(amount=amount, currency="EUR")
 
 
-def placed(user: int, order_id: str | None = None, name: str = "Lamp") -> pb.OrderPlaced:
+def order_placed(user: int, order_id: str | None = None, name: str = "Lamp") -> pb.OrderPlaced:
     line = pb.OrderLine(product_id=5, quantity=2, unit_price=euros(1250), name=name, seller_id=7)
     return pb.OrderPlaced(
         order_id=order_id or str(uuid7()),
@@ -434,20 +436,20 @@ def placed(user: int, order_id: str | None = None, name: str = "Lamp") -> pb.Ord
     )
 
 
-def confirmed(user: int) -> pb.OrderConfirmed:
+def order_confirmed(user: int) -> pb.OrderConfirmed:
     line = pb.OrderLine(product_id=5, quantity=2, unit_price=euros(1250), name="Lamp", seller_id=7)
     return pb.OrderConfirmed(
         order_id=str(uuid7()), buyer_id=user, lines=[line], total=euros(2500), confirmed_at=timestamp(AT)
     )
 
 
-def shipped(user: int) -> pb.OrderShipped:
+def order_shipped(user: int) -> pb.OrderShipped:
     return pb.OrderShipped(
         order_id=str(uuid7()), buyer_id=user, carrier="DHL", tracking_number="JD0123", shipped_at=timestamp(AT)
     )
 
 
-def cancelled(user: int) -> pb.OrderCancelled:
+def order_cancelled(user: int) -> pb.OrderCancelled:
     return pb.OrderCancelled(
         order_id=str(uuid7()),
         buyer_id=user,
@@ -457,7 +459,7 @@ def cancelled(user: int) -> pb.OrderCancelled:
     )
 
 
-def refunded(user: int) -> pb.PaymentRefunded:
+def payment_refunded(user: int) -> pb.PaymentRefunded:
     return pb.PaymentRefunded(
         refund_id=str(uuid7()),
         payment_id=str(uuid7()),
@@ -469,28 +471,32 @@ def refunded(user: int) -> pb.PaymentRefunded:
     )
 
 
-def low(user: int, at: datetime = AT) -> pb.StockLow:
+def stock_low(user: int, at: datetime = AT) -> pb.StockLow:
     return pb.StockLow(product_id=77, seller_id=user, available=2, threshold=5, at=timestamp(at))
 
 
-def registered(user: int, request_id: str | None = None) -> pb.UserRegistered:
-    return pb.UserRegistered(user_id=user, request_id=_request(user, request_id), registered_at=timestamp(AT))
+def user_registered(user: int, request_id: str | None = None) -> pb.UserRegistered:
+    return pb.UserRegistered(user_id=user, request_id=_token_request(user, request_id), registered_at=timestamp(AT))
 
 
-def verification(user: int, request_id: str | None = None) -> pb.EmailVerificationRequested:
-    return pb.EmailVerificationRequested(user_id=user, request_id=_request(user, request_id), expires_at=timestamp(AT))
+def verification_requested(user: int, request_id: str | None = None) -> pb.EmailVerificationRequested:
+    return pb.EmailVerificationRequested(
+        user_id=user, request_id=_token_request(user, request_id), expires_at=timestamp(AT)
+    )
 
 
-def reset(user: int, request_id: str | None = None) -> pb.PasswordResetRequested:
-    return pb.PasswordResetRequested(user_id=user, request_id=_request(user, request_id), expires_at=timestamp(AT))
+def reset_requested(user: int, request_id: str | None = None) -> pb.PasswordResetRequested:
+    return pb.PasswordResetRequested(
+        user_id=user, request_id=_token_request(user, request_id), expires_at=timestamp(AT)
+    )
 
 
-def erased(user: int) -> pb.UserErased:
+def user_erased(user: int) -> pb.UserErased:
     return pb.UserErased(user_id=user, erased_at=timestamp(AT))
 
 
-def words(message: EmailMessage, kind: str) -> str:
-    """The text or the HTML of a mail."""
+def body_of(message: EmailMessage, kind: str) -> str:
+    """Returns the text (`plain`) or the HTML (`html`) of a mail."""
     part = message.get_body((kind,))
     assert part is not None
     content: str = part.get_content()
@@ -498,5 +504,5 @@ def words(message: EmailMessage, kind: str) -> str:
 
 
 def id_of(message: EmailMessage) -> UUID:
-    """The notification that a mail's Message-ID names."""
+    """Returns the id of a mail's notification, which is in its Message-ID."""
     return UUID(str(message["Message-ID"]).strip("<>").partition("@")[0])

@@ -1,4 +1,4 @@
-"""A process that is killed, for real: what it was sending is taken up by the next, and no mail goes out more than twice."""
+"""Kills processes of the service with SIGKILL: another process continues, and no mail is sent more than twice."""
 
 import asyncio
 import os
@@ -12,13 +12,11 @@ from chassis.messaging.events import Event
 from chassis.types.ids import uuid7
 from chassis_testing.broker import publish_events
 from chassis_testing.waiting import eventually
-from notification_harness import AT, World, address_of, id_of, placed
+from notification_harness import AT, Environment, address_of, id_of, order_placed
 
 
-def environment(world: World, lease: float) -> dict[str, str]:
-    settings = world.settings(
-        send_lease_seconds=lease, smtp_timeout_seconds=5, metrics_port=0, shutdown_drain_seconds=0
-    )
+def variables(env: Environment, lease: float) -> dict[str, str]:
+    settings = env.settings(send_lease_seconds=lease, smtp_timeout_seconds=5, metrics_port=0, shutdown_drain_seconds=0)
     values = {name: value for name, value in settings.model_dump().items() if value is not None}
     return {
         **{name: value for name, value in os.environ.items() if not name.startswith("SMTP_")},
@@ -30,10 +28,10 @@ def environment(world: World, lease: float) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def process(world: World, lease: float = 3) -> AsyncIterator[asyncio.subprocess.Process]:
-    """The service as it is started in a pod, without its HTTP side."""
+async def process(env: Environment, lease: float = 3) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Starts the service as in a pod, but without HTTP and gRPC."""
     started = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "notification_service", "serve", "--only", "background", env=environment(world, lease),
+        sys.executable, "-m", "notification_service", "serve", "--only", "background", env=variables(env, lease),
         stdout=asyncio.subprocess.DEVNULL,
     )  # fmt: skip
     try:
@@ -44,81 +42,81 @@ async def process(world: World, lease: float = 3) -> AsyncIterator[asyncio.subpr
         await started.wait()
 
 
-async def killed_after_acceptance(world: World, user: int) -> None:
-    """The next mail to somebody is taken, and its sender is dead before it hears so."""
-    async with process(world) as sender:
+async def killed_after_acceptance(env: Environment, user: int) -> None:
+    """Runs a process that is killed after the mail server has received the next mail to a user, before its reply."""
+    async with process(env) as sender:
 
         async def kill(_server: aiosmtpd.smtp.SMTP) -> str:
             sender.send_signal(signal.SIGKILL)
             await sender.wait()
             return "250 OK"
 
-        world.mailbox.at_data[address_of(user)].append(kill)
+        env.mailbox.data_handlers[address_of(user)].append(kill)
         async with asyncio.timeout(30):
             assert await sender.wait() == -signal.SIGKILL
 
 
-async def test_a_mail_of_a_killed_process_comes_at_most_twice_and_is_recognizable(lone_world: World) -> None:
-    await publish_events(lone_world.broker_url, [_event(1)])
+async def test_a_mail_of_a_killed_process_is_sent_at_most_twice_with_one_message_id(isolated_env: Environment) -> None:
+    await publish_events(isolated_env.broker_url, [_event(1)])
 
-    await killed_after_acceptance(lone_world, 1)
-    async with process(lone_world):
-        await _over(lone_world, 1, "sent")
+    await killed_after_acceptance(isolated_env, 1)
+    async with process(isolated_env):
+        await _wait_for_status(isolated_env, 1, "sent")
 
-    (row,) = await lone_world.rows(1)
-    assert [id_of(mail) for mail in lone_world.mailbox.to(1)] == [row["id"]] * 2
-    assert await lone_world.attempts(1) == [(None, None), ("accepted", None)]
+    (row,) = await isolated_env.rows(1)
+    assert [id_of(mail) for mail in isolated_env.mailbox.to(1)] == [row["id"]] * 2
+    assert await isolated_env.attempts(1) == [(None, None), ("accepted", None)]
 
 
-async def test_a_mail_whose_senders_keep_dying_is_left_to_an_admin(lone_world: World) -> None:
-    await publish_events(lone_world.broker_url, [_event(2)])
+async def test_a_mail_fails_after_two_processes_were_killed_while_sending_it(isolated_env: Environment) -> None:
+    await publish_events(isolated_env.broker_url, [_event(2)])
 
-    await killed_after_acceptance(lone_world, 2)
-    await killed_after_acceptance(lone_world, 2)
-    async with process(lone_world):
-        await _over(lone_world, 2, "failed")
+    await killed_after_acceptance(isolated_env, 2)
+    await killed_after_acceptance(isolated_env, 2)
+    async with process(isolated_env):
+        await _wait_for_status(isolated_env, 2, "failed")
 
-    (row,) = await lone_world.rows(2)
+    (row,) = await isolated_env.rows(2)
     assert row["reason"] == "outcome_unknown"
-    assert [id_of(mail) for mail in lone_world.mailbox.to(2)] == [row["id"]] * 2
+    assert [id_of(mail) for mail in isolated_env.mailbox.to(2)] == [row["id"]] * 2
 
 
-async def test_a_process_that_stops_in_peace_leaves_nothing_behind(lone_world: World) -> None:
-    await publish_events(lone_world.broker_url, [_event(3)])
+async def test_a_terminated_process_exits_without_sending_a_mail_twice(isolated_env: Environment) -> None:
+    await publish_events(isolated_env.broker_url, [_event(3)])
 
-    async with process(lone_world) as sender:
-        await _over(lone_world, 3, "sent")
+    async with process(isolated_env) as sender:
+        await _wait_for_status(isolated_env, 3, "sent")
         sender.terminate()
         async with asyncio.timeout(20):
             assert await sender.wait() == 0
 
-    assert len(lone_world.mailbox.to(3)) == 1
+    assert len(isolated_env.mailbox.to(3)) == 1
 
 
-async def test_a_mail_that_is_with_its_carrier_is_settled_before_the_process_ends(lone_world: World) -> None:
-    await publish_events(lone_world.broker_url, [_event(4)])
+async def test_a_terminated_process_stores_the_result_of_the_mail_that_it_is_sending(isolated_env: Environment) -> None:
+    await publish_events(isolated_env.broker_url, [_event(4)])
 
-    async with process(lone_world, lease=20) as sender:
+    async with process(isolated_env, lease=20) as sender:
 
         async def accept_late(_server: aiosmtpd.smtp.SMTP) -> str:
             sender.terminate()
             await asyncio.wait({asyncio.ensure_future(sender.wait())}, timeout=3)
             return "250 OK"
 
-        lone_world.mailbox.at_data[address_of(4)].append(accept_late)
+        isolated_env.mailbox.data_handlers[address_of(4)].append(accept_late)
         async with asyncio.timeout(30):
             assert await sender.wait() == 0
 
-    assert await lone_world.attempts(4) == [("accepted", None)]
-    assert len(lone_world.mailbox.to(4)) == 1
+    assert await isolated_env.attempts(4) == [("accepted", None)]
+    assert len(isolated_env.mailbox.to(4)) == 1
 
 
 def _event(user: int) -> Event:
-    return Event(uuid7(), "", AT, placed(user), {})
+    return Event(uuid7(), "", AT, order_placed(user), {})
 
 
-async def _over(world: World, user: int, status: str) -> None:
-    async def is_over() -> bool:
-        return [row["status"] for row in await world.rows(user)] == [status]
+async def _wait_for_status(env: Environment, user: int, status: str) -> None:
+    async def has_status() -> bool:
+        return [row["status"] for row in await env.rows(user)] == [status]
 
-    await eventually(is_over, within=60)
+    await eventually(has_status, within=60)

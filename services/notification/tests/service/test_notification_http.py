@@ -1,4 +1,4 @@
-"""What callers of the notification API may rely on."""
+"""The HTTP API of the notification service."""
 
 import json
 from typing import Any
@@ -9,13 +9,13 @@ from chassis.http.authentication import Role
 from chassis_testing.ids import UNKNOWN_ID
 from notification_harness import (
     ADMIN,
-    Notifications,
+    RunningService,
     address_of,
-    low,
-    placed,
-    registered,
-    reset,
-    shipped,
+    order_placed,
+    order_shipped,
+    reset_requested,
+    stock_low,
+    user_registered,
 )
 
 DEFAULTS = {
@@ -25,15 +25,15 @@ DEFAULTS = {
 }
 
 
-async def test_one_sees_what_was_sent_to_one_newest_first_without_its_words(
-    notifications: Notifications, user: int
+async def test_a_user_lists_their_notifications_newest_first_without_their_text(
+    service: RunningService, user: int
 ) -> None:
-    order = placed(user)
-    await notifications.world.tell(reset(user))
-    await notifications.world.tell(order)
-    await notifications.world.settled(user, "sent", count=2)
+    order = order_placed(user)
+    await service.env.publish(reset_requested(user))
+    await service.env.publish(order)
+    await service.env.wait_for_status(user, "sent", count=2)
 
-    newest, oldest = await notifications.of(user)
+    newest, oldest = await service.notifications_of(user)
 
     assert [newest["template"], oldest["template"]] == ["order_placed", "password_reset"]
     assert newest["order_id"] == order.order_id
@@ -49,78 +49,80 @@ async def test_one_sees_what_was_sent_to_one_newest_first_without_its_words(
     assert address_of(user) not in json.dumps([newest, oldest])
 
 
-async def test_lists_are_paged(notifications: Notifications, user: int) -> None:
-    await notifications.world.tell(*(placed(user) for _ in range(3)))
-    headers = notifications.bearer(user)
+async def test_lists_are_paged(service: RunningService, user: int) -> None:
+    await service.env.publish(*(order_placed(user) for _ in range(3)))
+    headers = service.bearer(user)
 
-    first = (await notifications.http.get("/api/v1/notifications?limit=2", headers=headers)).json()
-    second = (await notifications.http.get("/api/v1/notifications?limit=2&page=2", headers=headers)).json()
+    first = (await service.http.get("/api/v1/notifications?limit=2", headers=headers)).json()
+    second = (await service.http.get("/api/v1/notifications?limit=2&page=2", headers=headers)).json()
 
     assert (len(first["data"]), first["page"], first["limit"], first["total"]) == (2, 1, 2, 3)
     assert len({each["id"] for each in first["data"] + second["data"]}) == 3
 
 
-async def test_nobody_reads_what_was_sent_to_others_but_an_admin(notifications: Notifications, user: int) -> None:
-    await notifications.world.tell(placed(user))
+async def test_only_an_admin_lists_the_notifications_of_another_user(service: RunningService, user: int) -> None:
+    await service.env.publish(order_placed(user))
     path = f"/api/v1/notifications?user_id={user}"
 
-    assert (await notifications.http.get(path)).status_code == 401
+    assert (await service.http.get(path)).status_code == 401
     for role in (Role.CUSTOMER, Role.SELLER):
-        refused = await notifications.http.get(path, headers=notifications.bearer(user + 90_000, role))
+        refused = await service.http.get(path, headers=service.bearer(user + 90_000, role))
         assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
-    assert (await notifications.http.get(path, headers=notifications.admin)).json()["total"] == 1
-    assert (await notifications.http.get(path, headers=notifications.bearer(user))).json()["total"] == 1
-    assert await notifications.of(user + 90_000) == []
+    assert (await service.http.get(path, headers=service.admin)).json()["total"] == 1
+    assert (await service.http.get(path, headers=service.bearer(user))).json()["total"] == 1
+    assert await service.notifications_of(user + 90_000) == []
 
 
 @pytest.mark.parametrize(
     ("method", "path"), [("GET", "/api/v1/notifications/dead"), ("POST", f"/api/v1/notifications/{UNKNOWN_ID}/retry")]
 )
-async def test_dead_letters_are_for_admins(notifications: Notifications, user: int, method: str, path: str) -> None:
-    assert (await notifications.http.request(method, path)).status_code == 401
+async def test_only_an_admin_lists_and_retries_failed_notifications(
+    service: RunningService, user: int, method: str, path: str
+) -> None:
+    assert (await service.http.request(method, path)).status_code == 401
     for role in (Role.CUSTOMER, Role.SELLER):
-        answer = await notifications.http.request(method, path, headers=notifications.bearer(user, role))
-        assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+        response = await service.http.request(method, path, headers=service.bearer(user, role))
+        assert (response.status_code, response.json()["code"]) == (403, "forbidden")
 
 
-async def test_only_what_failed_can_be_retried(notifications: Notifications, user: int) -> None:
-    await notifications.world.tell(placed(user))
-    (row,) = await notifications.world.settled(user, "sent")
+async def test_only_a_failed_notification_can_be_retried(service: RunningService, user: int) -> None:
+    await service.env.publish(order_placed(user))
+    (row,) = await service.env.wait_for_status(user, "sent")
 
     async def retry(notification_id: object) -> tuple[int, str]:
         path = f"/api/v1/notifications/{notification_id}/retry"
-        answer = await notifications.http.post(path, headers=notifications.admin)
-        return answer.status_code, answer.json()["code"]
+        response = await service.http.post(path, headers=service.admin)
+        return response.status_code, response.json()["code"]
 
     assert await retry(row["id"]) == (409, "not_failed")
     assert await retry(uuid4()) == (404, "unknown_notification")
     assert await retry("x") == (422, "invalid_field")
-    assert len(notifications.world.mailbox.to(user)) == 1
+    assert len(service.env.mailbox.to(user)) == 1
 
 
-async def preferences(notifications: Notifications, user: int) -> dict[str, Any]:
-    answer = await notifications.http.get("/api/v1/notifications/preferences", headers=notifications.bearer(user))
-    chosen: dict[str, Any] = answer.json()["data"]
+async def preferences(service: RunningService, user: int) -> dict[str, Any]:
+    response = await service.http.get("/api/v1/notifications/preferences", headers=service.bearer(user))
+    chosen: dict[str, Any] = response.json()["data"]
     return chosen
 
 
-async def put(notifications: Notifications, user: int, body: object) -> tuple[int, dict[str, Any]]:
+async def put(service: RunningService, user: int, body: object) -> tuple[int, dict[str, Any]]:
     content = body if isinstance(body, str) else json.dumps(body)
-    headers = notifications.bearer(user) | {"Content-Type": "application/json"}
-    answer = await notifications.http.put("/api/v1/notifications/preferences", content=content, headers=headers)
-    return answer.status_code, answer.json()
+    headers = service.bearer(user) | {"Content-Type": "application/json"}
+    response = await service.http.put("/api/v1/notifications/preferences", content=content, headers=headers)
+    return response.status_code, response.json()
 
 
-async def test_preferences_are_ones_own_and_what_one_put(notifications: Notifications, user: int) -> None:
-    assert await preferences(notifications, user) == DEFAULTS
+async def test_preferences_are_stored_per_user(service: RunningService, user: int) -> None:
+    assert await preferences(service, user) == DEFAULTS
     chosen = {**DEFAULTS, "order_updates": {"email": False, "sms": True}}
 
-    assert await put(notifications, user, chosen) == (200, {"data": chosen})
-    assert await preferences(notifications, user) == chosen
-    assert await put(notifications, user, DEFAULTS) == (200, {"data": DEFAULTS})
-    assert await preferences(notifications, user + 90_000) == DEFAULTS
+    assert await put(service, user, chosen) == (200, {"data": chosen})
+    assert await preferences(service, user) == chosen
+    assert await put(service, user, DEFAULTS) == (200, {"data": DEFAULTS})
+    assert await preferences(service, user + 90_000) == DEFAULTS
     for method in ("GET", "PUT"):
-        anonymous = await notifications.http.request(method, "/api/v1/notifications/preferences", json=DEFAULTS)
+        anonymous = await service.http.request(method, "/api/v1/notifications/preferences", json=DEFAULTS)
         assert anonymous.status_code == 401
 
 
@@ -140,65 +142,67 @@ async def test_preferences_are_ones_own_and_what_one_put(notifications: Notifica
     ],
     ids=str,
 )
-async def test_a_bad_choice_is_refused_and_names_the_field(
-    notifications: Notifications, user: int, body: object, status: int, field: str | None
+async def test_invalid_preferences_are_refused_with_the_name_of_the_field(
+    service: RunningService, user: int, body: object, status: int, field: str | None
 ) -> None:
-    answered, document = await put(notifications, user, body)
+    answered, document = await put(service, user, body)
 
     assert answered == status
     if field is not None:
         assert field in {error["field"] for error in document["errors"]}
-    assert await preferences(notifications, user) == DEFAULTS
+    assert await preferences(service, user) == DEFAULTS
 
 
-async def test_what_is_switched_off_is_not_sent_but_what_protects_the_account_is(
-    notifications: Notifications, user: int
+async def test_mails_are_not_sent_when_switched_off_except_those_that_protect_the_account(
+    service: RunningService, user: int
 ) -> None:
-    await notifications.prefer(user, email=False, stock=False)
+    await service.set_preferences(user, email=False, stock=False)
 
-    await notifications.world.tell(placed(user), shipped(user), low(user), registered(user), reset(user))
+    await service.env.publish(
+        order_placed(user), order_shipped(user), stock_low(user), user_registered(user), reset_requested(user)
+    )
 
-    rows = await notifications.world.settled(user, "sent", count=2)
+    rows = await service.env.wait_for_status(user, "sent", count=2)
     assert {row["template"] for row in rows} == {"welcome", "password_reset"}
 
 
-async def test_what_is_switched_off_before_it_goes_out_does_not_go_out(notifications: Notifications, user: int) -> None:
-    world = notifications.world
-    world.users.is_away = True
-    await world.tell(placed(user))
-    await notifications.prefer(user, email=False)
-    world.users.is_away = False
+async def test_a_pending_mail_is_cancelled_when_its_kind_is_switched_off(service: RunningService, user: int) -> None:
+    env = service.env
+    env.users.is_unavailable = True
+    await env.publish(order_placed(user))
+    await service.set_preferences(user, email=False)
+    env.users.is_unavailable = False
 
-    (row,) = await world.settled(user, "cancelled")
+    (row,) = await env.wait_for_status(user, "cancelled")
 
     assert row["reason"] == "switched_off"
-    assert world.mailbox.to(user) == []
+    assert env.mailbox.to(user) == []
 
 
 @pytest.mark.parametrize(
     "query",
     ["user_id=0", "user_id=x", f"user_id={2**63}", "page=0", "limit=101", "page=10001", "limit=-1", "user_id=1%00"],
 )
-async def test_bad_queries_are_refused(notifications: Notifications, query: str) -> None:
-    answer = await notifications.http.get(f"/api/v1/notifications?{query}", headers=notifications.admin)
+async def test_invalid_query_parameters_are_refused(service: RunningService, query: str) -> None:
+    response = await service.http.get(f"/api/v1/notifications?{query}", headers=service.admin)
 
-    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_field")
+    assert (response.status_code, response.json()["code"]) == (422, "invalid_field")
 
 
-async def test_an_answer_about_a_retried_one_is_what_the_list_shows(notifications: Notifications, user: int) -> None:
-    world = notifications.world
-    world.mailbox.at_rcpt[address_of(user)].append("550 no")
-    await world.tell(placed(user))
-    (row,) = await world.settled(user, "failed")
+async def test_a_retry_returns_the_notification_with_the_fields_of_the_list(service: RunningService, user: int) -> None:
+    env = service.env
+    env.mailbox.rcpt_replies[address_of(user)].append("550 no")
+    await env.publish(order_placed(user))
+    (row,) = await env.wait_for_status(user, "failed")
 
     path = f"/api/v1/notifications/{row['id']}/retry"
-    answer = await notifications.http.post(path, headers=notifications.bearer(ADMIN, Role.ADMIN))
+    response = await service.http.post(path, headers=service.bearer(ADMIN, Role.ADMIN))
 
-    assert answer.status_code == 200
-    assert UUID(answer.json()["data"]["id"]) == row["id"]
-    assert answer.json()["data"].keys() == (await notifications.of(user))[0].keys()
+    assert response.status_code == 200
+    assert UUID(response.json()["data"]["id"]) == row["id"]
+    assert response.json()["data"].keys() == (await service.notifications_of(user))[0].keys()
 
 
-async def test_probes_and_documentation_answer(notifications: Notifications) -> None:
+async def test_probes_and_documentation_answer(service: RunningService) -> None:
     for path in ("/health", "/ready", "/swagger/", "/openapi.json"):
-        assert (await notifications.http.get(path)).status_code == 200, path
+        assert (await service.http.get(path)).status_code == 200, path

@@ -1,4 +1,4 @@
-"""The new schema takes over what is there, and serves the release before it."""
+"""The migrations convert existing rows, and the previous release works on the new schema."""
 
 import pytest
 from alembic import command
@@ -6,15 +6,18 @@ from chassis.database import migrations
 from chassis.types.ids import uuid7
 from chassis_testing.databases import connect_to, empty_database
 
-TEXT = (
-    "INSERT INTO notifications (id, cause, user_id, channel, template, template_version, facts, status, created_at, due_at,"
-    " provider_id) VALUES ($1, 'test', $2, 'sms', 'order_shipped', 1, '{}', 'sent', now(), now(), 'SM1')"
+SMS = (
+    "INSERT INTO notifications (id, cause, user_id, channel, template, template_version, facts, status, created_at,"
+    " due_at, provider_id) VALUES ($1, 'test', $2, 'sms', 'order_shipped', 1, '{}', 'sent', now(), now(), 'SM1')"
 )
-ATTEMPT = "INSERT INTO attempts (notification_id, number, round, at, outcome, error) VALUES ($1, $2, 1, now(), 'transient', 'tls')"
-ERASED, THERE = 1, 2
+ATTEMPT = (
+    "INSERT INTO attempts (notification_id, number, round, at, outcome, error)"
+    " VALUES ($1, $2, 1, now(), 'transient', 'tls')"
+)
+ERASED, EXISTING = 1, 2
 
 
-async def test_the_texts_of_who_was_erased_are_forgotten_and_the_tries_of_the_release_before_count(
+async def test_provider_ids_of_erased_accounts_are_cleared_and_attempts_of_the_previous_release_count(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with empty_database() as settings:
@@ -22,17 +25,17 @@ async def test_the_texts_of_who_was_erased_are_forgotten_and_the_tries_of_the_re
         with monkeypatch.context() as patch:
             patch.setattr(command, "upgrade", lambda config, _head: upgrade(config, "0001"))
             await migrations.migrate("notification_service", settings)
-        ids = {user: uuid7() for user in (ERASED, THERE)}
+        ids = {user: uuid7() for user in (ERASED, EXISTING)}
         async with connect_to(settings) as sql:
-            for user, text in ids.items():
-                await sql.execute(TEXT, text, user)
-            await sql.execute(ATTEMPT, ids[THERE], 1)
+            for user, notification_id in ids.items():
+                await sql.execute(SMS, notification_id, user)
+            await sql.execute(ATTEMPT, ids[EXISTING], 1)
             await sql.execute("INSERT INTO erased_accounts VALUES ($1, now())", ERASED)
 
             await migrations.migrate("notification_service", settings)
-            await sql.execute(ATTEMPT, ids[THERE], 2)
+            await sql.execute(ATTEMPT, ids[EXISTING], 2)
 
             kept = {row["user_id"]: row["provider_id"] for row in await sql.fetch("SELECT * FROM notifications")}
             excused = [row["excused"] for row in await sql.fetch("SELECT excused FROM attempts")]
-    assert kept == {ERASED: None, THERE: "SM1"}
+    assert kept == {ERASED: None, EXISTING: "SM1"}
     assert excused == [False, False]

@@ -1,4 +1,4 @@
-"""Text messages through Twilio's REST API, and what it reports back."""
+"""SMS through Twilio's REST API, and its status callbacks."""
 
 import base64
 import hashlib
@@ -10,19 +10,19 @@ import pytest
 from notification_harness import (
     CALLBACK,
     TWILIO_TOKEN,
-    Notifications,
-    World,
-    placed,
-    running,
-    shipped,
+    Environment,
+    RunningService,
+    order_placed,
+    order_shipped,
+    running_service,
 )
 
 
 @pytest.fixture
-async def reader(notifications: Notifications, user: int) -> int:
-    """Somebody with a phone, who wants text messages and no mail."""
-    notifications.world.users.contacts[user] = {"phone": number_of(user)}
-    await notifications.prefer(user, email=False, sms=True)
+async def sms_user(service: RunningService, user: int) -> int:
+    """The id of a user with a phone number who has switched SMS on and mails off."""
+    service.env.users.contacts[user] = {"phone": number_of(user)}
+    await service.set_preferences(user, email=False, sms=True)
     return user
 
 
@@ -31,48 +31,48 @@ def number_of(user: int) -> str:
 
 
 async def report(
-    notifications: Notifications, notification_id: UUID, status: str, sid: str = "SM1", token: str = TWILIO_TOKEN
+    service: RunningService, notification_id: UUID, status: str, sid: str = "SM1", token: str = TWILIO_TOKEN
 ) -> httpx.Response:
-    """As Twilio calls back about the message `sid`, signed with `token`."""
+    """Sends the status callback that Twilio sends for the message `sid`, signed with `token`."""
     form = {"MessageSid": sid, "MessageStatus": status, "To": "+491510000000", "ErrorCode": ""}
     signed = f"{CALLBACK}?notification_id={notification_id}" + "".join(f"{name}{form[name]}" for name in sorted(form))
     digest = hmac.new(token.encode(), signed.encode(), hashlib.sha1).digest()
-    return await notifications.http.post(
+    return await service.http.post(
         f"/api/v1/webhooks/twilio?notification_id={notification_id}",
         data=form,
         headers={"X-Twilio-Signature": base64.b64encode(digest).decode()},
     )
 
 
-async def test_a_shipment_is_told_by_text_message_to_who_wants_that(notifications: Notifications, reader: int) -> None:
-    world = notifications.world
-    await world.tell(shipped(reader), placed(reader))
+async def test_a_shipment_is_reported_by_sms_if_switched_on(service: RunningService, sms_user: int) -> None:
+    env = service.env
+    await env.publish(order_shipped(sms_user), order_placed(sms_user))
 
-    (row,) = await world.settled(reader, "sent")
+    (row,) = await env.wait_for_status(sms_user, "sent")
     assert (row["channel"], row["template"], row["provider_id"]) == ("sms", "order_shipped", "SM1")
-    (message,) = world.twilio.to(number_of(reader))
+    (message,) = env.twilio.to(number_of(sms_user))
     assert message["From"] == "+15550001111"
     assert message["StatusCallback"] == f"{CALLBACK}?notification_id={row['id']}"
     for essential in ("Nordlicht", "DHL", "JD0123", "https://shop.example/orders/"):
         assert essential in message["Body"]
 
 
-async def test_no_text_message_goes_to_who_never_asked_for_one(notifications: Notifications, user: int) -> None:
-    notifications.world.users.contacts[user] = {"phone": number_of(user)}
+async def test_no_sms_is_sent_unless_switched_on(service: RunningService, user: int) -> None:
+    service.env.users.contacts[user] = {"phone": number_of(user)}
 
-    await notifications.world.tell(shipped(user))
+    await service.env.publish(order_shipped(user))
 
-    (row,) = await notifications.world.settled(user, "sent")
+    (row,) = await service.env.wait_for_status(user, "sent")
     assert row["channel"] == "email"
-    assert notifications.world.twilio.to(number_of(user)) == []
+    assert service.env.twilio.to(number_of(user)) == []
 
 
-async def test_who_has_no_phone_gets_no_text_message(notifications: Notifications, reader: int) -> None:
-    notifications.world.users.contacts[reader] = {}
+async def test_an_sms_is_cancelled_if_the_user_has_no_phone_number(service: RunningService, sms_user: int) -> None:
+    service.env.users.contacts[sms_user] = {}
 
-    await notifications.world.tell(shipped(reader))
+    await service.env.publish(order_shipped(sms_user))
 
-    (row,) = await notifications.world.settled(reader, "cancelled")
+    (row,) = await service.env.wait_for_status(sms_user, "cancelled")
     assert row["reason"] == "no_phone"
 
 
@@ -80,20 +80,22 @@ async def test_who_has_no_phone_gets_no_text_message(notifications: Notification
     ("status", "code", "error"),
     [(400, 21211, "twilio_21211"), (400, 21610, "twilio_21610"), (404, 20404, "twilio_20404")],
 )
-async def test_a_number_that_cannot_be_reached_is_dead_at_once(
-    notifications: Notifications, reader: int, status: int, code: int, error: str
+async def test_an_unreachable_number_fails_at_once(
+    service: RunningService, sms_user: int, status: int, code: int, error: str
 ) -> None:
-    world = notifications.world
-    world.twilio.answers[number_of(reader)].append((status, {"code": code, "message": f"{number_of(reader)} is bad"}))
+    env = service.env
+    env.twilio.responses[number_of(sms_user)].append(
+        (status, {"code": code, "message": f"{number_of(sms_user)} is bad"})
+    )
 
-    await world.tell(shipped(reader))
+    await env.publish(order_shipped(sms_user))
 
-    await world.settled(reader, "failed")
-    assert await world.attempts(reader) == [("permanent", error)]
+    await env.wait_for_status(sms_user, "failed")
+    assert await env.attempts(sms_user) == [("permanent", error)]
 
 
 @pytest.mark.parametrize(
-    ("answer", "attempt"),
+    ("response", "attempt"),
     [
         ((429, {"code": 20429}), ("transient", "twilio_20429")),
         ((500, {"code": 20500}), ("transient", "twilio_20500")),
@@ -101,195 +103,195 @@ async def test_a_number_that_cannot_be_reached_is_dead_at_once(
         (None, ("unknown", "connection_lost")),
     ],
 )
-async def test_what_passes_at_the_provider_is_tried_again(
-    notifications: Notifications,
-    reader: int,
-    answer: tuple[int, dict[str, object]] | None,
+async def test_transient_failures_of_the_provider_are_retried(
+    service: RunningService,
+    sms_user: int,
+    response: tuple[int, dict[str, object]] | None,
     attempt: tuple[str, str],
 ) -> None:
-    world = notifications.world
-    world.twilio.answers[number_of(reader)].append(answer)
+    env = service.env
+    env.twilio.responses[number_of(sms_user)].append(response)
 
-    await world.tell(shipped(reader))
+    await env.publish(order_shipped(sms_user))
 
-    await world.settled(reader, "sent")
-    assert await world.attempts(reader) == [attempt, ("accepted", None)]
+    await env.wait_for_status(sms_user, "sent")
+    assert await env.attempts(sms_user) == [attempt, ("accepted", None)]
 
 
-async def test_a_text_message_goes_out_at_most_twice(notifications: Notifications, reader: int) -> None:
-    world = notifications.world
-    world.twilio.answers[number_of(reader)].extend([None] * 5)
+async def test_an_sms_is_sent_at_most_twice(service: RunningService, sms_user: int) -> None:
+    env = service.env
+    env.twilio.responses[number_of(sms_user)].extend([None] * 5)
 
-    await world.tell(shipped(reader))
+    await env.publish(order_shipped(sms_user))
 
-    (row,) = await world.settled(reader, "failed")
+    (row,) = await env.wait_for_status(sms_user, "failed")
     assert row["reason"] == "outcome_unknown"
-    assert len(world.twilio.to(number_of(reader))) == 2
+    assert len(env.twilio.to(number_of(sms_user))) == 2
 
 
-async def test_a_wrong_token_of_ours_costs_no_message_its_tries(lone_world: World) -> None:
-    lone_world.users.contacts[1] = {"phone": number_of(1)}
-    async with running(lone_world, send_attempts=2, twilio_auth_token="wrong") as service:
-        await service.prefer(1, email=False, sms=True)
-        await lone_world.tell(shipped(1))
-        await lone_world.tried(1, 3)
-    assert set(await lone_world.attempts(1)) == {("transient", "twilio_20003")}
+async def test_attempts_with_a_wrong_token_of_ours_do_not_count(isolated_env: Environment) -> None:
+    isolated_env.users.contacts[1] = {"phone": number_of(1)}
+    async with running_service(isolated_env, send_attempts=2, twilio_auth_token="wrong") as service:
+        await service.set_preferences(1, email=False, sms=True)
+        await isolated_env.publish(order_shipped(1))
+        await isolated_env.wait_for_attempts(1, 3)
+    assert set(await isolated_env.attempts(1)) == {("transient", "twilio_20003")}
 
-    async with running(lone_world):
-        await lone_world.settled(1, "sent")
+    async with running_service(isolated_env):
+        await isolated_env.wait_for_status(1, "sent")
 
-    assert len(lone_world.twilio.to(number_of(1))) == 1
+    assert len(isolated_env.twilio.to(number_of(1))) == 1
 
 
-@pytest.mark.parametrize(("status", "end"), [(429, "sent"), (500, "failed"), (503, "failed")])
-async def test_a_text_that_was_surely_not_taken_is_tried_without_end_and_any_other_is_not(
-    notifications: Notifications, reader: int, status: int, end: str
+@pytest.mark.parametrize(("status", "final"), [(429, "sent"), (500, "failed"), (503, "failed")])
+async def test_attempts_count_unless_the_provider_certainly_sent_nothing(
+    service: RunningService, sms_user: int, status: int, final: str
 ) -> None:
-    world = notifications.world
-    world.twilio.answers[number_of(reader)].extend([(status, {})] * 4)  # one more than would be tried
+    env = service.env
+    env.twilio.responses[number_of(sms_user)].extend([(status, {})] * 4)  # one more than SEND_ATTEMPTS
 
-    await world.tell(shipped(reader))
+    await env.publish(order_shipped(sms_user))
 
-    await world.settled(reader, end)
+    await env.wait_for_status(sms_user, final)
     refused = ("transient", f"http_{status}")
-    assert await world.attempts(reader) == ([refused] * 4 + [("accepted", None)] if end == "sent" else [refused] * 3)
+    assert await env.attempts(sms_user) == ([refused] * 4 + [("accepted", None)] if final == "sent" else [refused] * 3)
 
 
-async def test_what_the_carrier_delivered_is_delivered_for_good(notifications: Notifications, reader: int) -> None:
-    world = notifications.world
-    await world.tell(shipped(reader))
-    (row,) = await world.settled(reader, "sent")
+async def test_a_delivered_sms_stays_delivered(service: RunningService, sms_user: int) -> None:
+    env = service.env
+    await env.publish(order_shipped(sms_user))
+    (row,) = await env.wait_for_status(sms_user, "sent")
 
     statuses = []
-    for told in ("sent", "delivered", "delivered", "undelivered"):
-        assert (await report(notifications, row["id"], told)).status_code == 204
-        statuses.append((await world.rows(reader))[0]["status"])
+    for reported in ("sent", "delivered", "delivered", "undelivered"):
+        assert (await report(service, row["id"], reported)).status_code == 204
+        statuses.append((await env.rows(sms_user))[0]["status"])
 
     assert statuses == ["sent", "delivered", "delivered", "delivered"]
 
 
-@pytest.mark.parametrize("told", ["undelivered", "failed"])
-async def test_what_the_carrier_lost_is_dead(notifications: Notifications, reader: int, told: str) -> None:
-    world = notifications.world
-    await world.tell(shipped(reader))
-    (row,) = await world.settled(reader, "sent")
+@pytest.mark.parametrize("reported", ["undelivered", "failed"])
+async def test_an_undelivered_sms_fails(service: RunningService, sms_user: int, reported: str) -> None:
+    env = service.env
+    await env.publish(order_shipped(sms_user))
+    (row,) = await env.wait_for_status(sms_user, "sent")
 
-    await report(notifications, row["id"], told)
-    await report(notifications, row["id"], "sent")
+    await report(service, row["id"], reported)
+    await report(service, row["id"], "sent")
 
-    (row,) = await world.rows(reader)
+    (row,) = await env.rows(sms_user)
     assert (row["status"], row["reason"]) == ("failed", "undelivered")
 
 
-async def test_what_arrived_after_all_is_delivered(notifications: Notifications, reader: int) -> None:
-    world = notifications.world
-    await world.tell(shipped(reader))
-    (row,) = await world.settled(reader, "sent")
+async def test_an_sms_reported_delivered_after_undelivered_is_delivered(service: RunningService, sms_user: int) -> None:
+    env = service.env
+    await env.publish(order_shipped(sms_user))
+    (row,) = await env.wait_for_status(sms_user, "sent")
 
-    await report(notifications, row["id"], "undelivered")
-    await report(notifications, row["id"], "delivered")
+    await report(service, row["id"], "undelivered")
+    await report(service, row["id"], "delivered")
 
-    (row,) = await world.rows(reader)
+    (row,) = await env.rows(sms_user)
     assert (row["status"], row["reason"]) == ("delivered", None)
 
 
-async def test_a_report_decides_over_its_own_message_alone(notifications: Notifications, reader: int) -> None:
-    """The line broke off under the first try, which Twilio took as SM1 nonetheless."""
-    world = notifications.world
-    world.twilio.answers[number_of(reader)].extend([None, (201, {"sid": "SM2"})])
-    await world.tell(shipped(reader))
-    (row,) = await world.settled(reader, "sent")
+async def test_a_callback_applies_only_to_its_own_message(service: RunningService, sms_user: int) -> None:
+    """The connection broke during the first attempt, but Twilio accepted it as SM1."""
+    env = service.env
+    env.twilio.responses[number_of(sms_user)].extend([None, (201, {"sid": "SM2"})])
+    await env.publish(order_shipped(sms_user))
+    (row,) = await env.wait_for_status(sms_user, "sent")
 
     statuses = []
-    for told, sid in (("undelivered", "SM1"), ("delivered", "SM2")):
-        await report(notifications, row["id"], told, sid)
-        statuses.append((await world.rows(reader))[0]["status"])
+    for reported, sid in (("undelivered", "SM1"), ("delivered", "SM2")):
+        await report(service, row["id"], reported, sid)
+        statuses.append((await env.rows(sms_user))[0]["status"])
 
     assert statuses == ["sent", "delivered"]
 
 
-async def test_a_repeated_report_of_an_earlier_round_does_not_stop_the_next(
-    notifications: Notifications, reader: int
+async def test_a_repeated_callback_of_an_earlier_round_does_not_stop_the_next(
+    service: RunningService, sms_user: int
 ) -> None:
-    world = notifications.world
-    world.twilio.answers[number_of(reader)].extend([(201, {"sid": "SM1"}), (201, {"sid": "SM2"})])
-    await world.tell(shipped(reader))
-    (row,) = await world.settled(reader, "sent")
-    await report(notifications, row["id"], "undelivered", "SM1")
-    world.users.is_away = True
-    again = await notifications.http.post(f"/api/v1/notifications/{row['id']}/retry", headers=notifications.admin)
+    env = service.env
+    env.twilio.responses[number_of(sms_user)].extend([(201, {"sid": "SM1"}), (201, {"sid": "SM2"})])
+    await env.publish(order_shipped(sms_user))
+    (row,) = await env.wait_for_status(sms_user, "sent")
+    await report(service, row["id"], "undelivered", "SM1")
+    env.users.is_unavailable = True
+    again = await service.http.post(f"/api/v1/notifications/{row['id']}/retry", headers=service.admin)
     assert again.json()["data"]["status"] == "pending"
 
-    await report(notifications, row["id"], "undelivered", "SM1")
+    await report(service, row["id"], "undelivered", "SM1")
 
-    world.users.is_away = False
-    (row,) = await world.settled(reader, "sent")
+    env.users.is_unavailable = False
+    (row,) = await env.wait_for_status(sms_user, "sent")
     assert row["provider_id"] == "SM2"
-    assert len(world.twilio.to(number_of(reader))) == 2
+    assert len(env.twilio.to(number_of(sms_user))) == 2
 
 
-async def test_a_message_that_is_lost_before_our_own_commit_is_dead(lone_world: World) -> None:
-    """Twilio took it as SM1; we know of a try, and not how it ended."""
-    lone_world.users.contacts[1] = {"phone": number_of(1)}
-    lone_world.twilio.answers[number_of(1)].append(None)
-    async with running(lone_world, send_retry_seconds=3600) as service:
-        await service.prefer(1, email=False, sms=True)
-        await lone_world.tell(shipped(1))
-        await lone_world.tried(1, 1)
-        (row,) = await lone_world.rows(1)
+async def test_an_sms_reported_undelivered_before_its_attempt_is_committed_fails(isolated_env: Environment) -> None:
+    """Twilio accepted it as SM1; the service has an attempt without a known outcome."""
+    isolated_env.users.contacts[1] = {"phone": number_of(1)}
+    isolated_env.twilio.responses[number_of(1)].append(None)
+    async with running_service(isolated_env, send_retry_seconds=3600) as service:
+        await service.set_preferences(1, email=False, sms=True)
+        await isolated_env.publish(order_shipped(1))
+        await isolated_env.wait_for_attempts(1, 1)
+        (row,) = await isolated_env.rows(1)
 
         await report(service, row["id"], "undelivered", "SM1")
 
-        (row,) = await lone_world.rows(1)
+        (row,) = await isolated_env.rows(1)
         assert (row["status"], row["reason"]) == ("failed", "undelivered")
 
 
-async def test_a_report_that_comes_before_our_own_commit_counts(notifications: Notifications, reader: int) -> None:
-    world = notifications.world
-    world.users.is_away = True
-    await world.tell(shipped(reader))
-    (row,) = await world.rows(reader)
+async def test_an_sms_reported_delivered_while_pending_is_delivered(service: RunningService, sms_user: int) -> None:
+    env = service.env
+    env.users.is_unavailable = True
+    await env.publish(order_shipped(sms_user))
+    (row,) = await env.rows(sms_user)
 
-    await report(notifications, row["id"], "delivered")
+    await report(service, row["id"], "delivered")
 
-    world.users.is_away = False
-    await world.settled(reader, "delivered")
-    assert world.twilio.to(number_of(reader)) == []
+    env.users.is_unavailable = False
+    await env.wait_for_status(sms_user, "delivered")
+    assert env.twilio.to(number_of(sms_user)) == []
 
 
-async def test_a_forged_report_changes_nothing(notifications: Notifications, reader: int) -> None:
-    await notifications.world.tell(shipped(reader))
-    (row,) = await notifications.world.settled(reader, "sent")
+async def test_a_forged_callback_is_refused(service: RunningService, sms_user: int) -> None:
+    await service.env.publish(order_shipped(sms_user))
+    (row,) = await service.env.wait_for_status(sms_user, "sent")
 
-    forged = await report(notifications, row["id"], "delivered", token="guessed")
+    forged = await report(service, row["id"], "delivered", token="guessed")
 
     assert (forged.status_code, forged.json()["code"]) == (403, "forged_callback")
-    assert (await notifications.world.rows(reader))[0]["status"] == "sent"
-    unsigned = await notifications.http.post(f"/api/v1/webhooks/twilio?notification_id={row['id']}", data={})
+    assert (await service.env.rows(sms_user))[0]["status"] == "sent"
+    unsigned = await service.http.post(f"/api/v1/webhooks/twilio?notification_id={row['id']}", data={})
     assert unsigned.status_code == 422
 
 
-async def test_a_report_about_nothing_of_ours_is_taken_and_forgotten(notifications: Notifications) -> None:
-    assert (await report(notifications, uuid4(), "delivered")).status_code == 204
+async def test_a_callback_for_an_unknown_notification_is_ignored(service: RunningService) -> None:
+    assert (await report(service, uuid4(), "delivered")).status_code == 204
 
 
-async def test_a_shop_that_asks_for_no_reports_takes_none(lone_world: World) -> None:
-    async with running(lone_world, twilio_status_callback=None) as service:
-        answer = await report(service, uuid4(), "delivered")
+async def test_callbacks_are_refused_without_a_callback_url(isolated_env: Environment) -> None:
+    async with running_service(isolated_env, twilio_status_callback=None) as service:
+        response = await report(service, uuid4(), "delivered")
 
-    assert (answer.status_code, answer.json()["code"]) == (404, "no_such_route")
+    assert (response.status_code, response.json()["code"]) == (404, "no_such_route")
 
 
-async def test_without_a_provider_the_log_says_that_a_text_was_made_and_nothing_of_it(
-    lone_world: World, capsys: pytest.CaptureFixture[str]
+async def test_without_a_provider_an_sms_is_logged_without_its_content(
+    isolated_env: Environment, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    lone_world.users.contacts[1] = {"phone": number_of(1)}
-    async with running(lone_world, sms_provider="log") as service:
-        await service.prefer(1, email=False, sms=True)
-        await lone_world.tell(shipped(1))
-        await lone_world.settled(1, "sent")
+    isolated_env.users.contacts[1] = {"phone": number_of(1)}
+    async with running_service(isolated_env, sms_provider="log") as service:
+        await service.set_preferences(1, email=False, sms=True)
+        await isolated_env.publish(order_shipped(1))
+        await isolated_env.wait_for_status(1, "sent")
 
     logged = "".join(capsys.readouterr())
-    assert "a text was made and not sent" in logged
+    assert "SMS not sent" in logged
     assert number_of(1) not in logged
     assert "JD0123" not in logged

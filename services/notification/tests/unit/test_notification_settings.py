@@ -1,9 +1,9 @@
-"""What stops a start, and with which line."""
+"""Which settings stop the start of the service, and with which error."""
 
 import pytest
 from chassis.errors import SettingsError
 from chassis.settings import read
-from notification_service.app import Settings
+from notification_service.settings import Settings
 
 COMPLETE = {
     "DB_HOST": "db",
@@ -18,14 +18,14 @@ SMTP = {"SMTP_HOST": "mail", "SMTP_FROM": "shop@example.com", "SMTP_USER": "u", 
 TWILIO = {"SMS_PROVIDER": "twilio", "TWILIO_ACCOUNT_SID": "AC1", "TWILIO_AUTH_TOKEN": "t", "TWILIO_FROM": "+1555"}
 
 
-def test_little_is_enough() -> None:
+def test_mail_and_sms_are_optional() -> None:
     settings = read(Settings, COMPLETE)
 
     assert (settings.smtp_host, settings.sms_provider, settings.smtp_starttls) == (None, "log", True)
 
 
 @pytest.mark.parametrize("extra", [SMTP, SMTP | {"SMTP_FROM": "The shop <shop@example.com>"}, TWILIO])
-def test_what_is_whole_is_taken(extra: dict[str, str]) -> None:
+def test_complete_settings_are_accepted(extra: dict[str, str]) -> None:
     read(Settings, COMPLETE | extra)
 
 
@@ -49,14 +49,14 @@ def test_what_is_whole_is_taken(extra: dict[str, str]) -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_what_is_not_stops_the_start_with_one_line(extra: dict[str, str], line: str) -> None:
-    with pytest.raises(SettingsError) as refusal:
+def test_invalid_settings_are_refused_with_one_line(extra: dict[str, str], line: str) -> None:
+    with pytest.raises(SettingsError) as refused:
         read(Settings, COMPLETE | extra)
 
-    assert str(refusal.value).startswith(line)
-    assert "\n" not in str(refusal.value)
-    assert "secret-word" not in str(refusal.value)
+    assert str(refused.value).startswith(line)
+    assert "\n" not in str(refused.value)
+    assert "secret-word" not in str(refused.value)
 
 
-def test_settings_that_are_shown_show_no_secret() -> None:
+def test_the_repr_of_settings_shows_no_secret() -> None:
     assert "secret-word" not in repr(read(Settings, COMPLETE | SMTP))

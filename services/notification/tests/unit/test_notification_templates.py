@@ -1,4 +1,4 @@
-"""Every template in every language, with what a shop really sends and with what an attacker would like it to send."""
+"""Renders every template in every language, with ordinary and with hostile values."""
 
 import re
 from datetime import UTC, datetime
@@ -14,13 +14,13 @@ from chassis.types.ids import UserId
 from chassis.types.money import Money
 from jinja2 import UndefinedError
 from jinja2.exceptions import SecurityError
-from notification_service.clients.mail import Mail, SmtpMailer, SmtpServer, _bytes
+from notification_service.clients.mail import Mail, SmtpMailSender, SmtpServer, _serialize
 from notification_service.clients.users import Contact, MailToken
 from notification_service.domain.errors import TokenGone
 from notification_service.domain.notifications import Channel, Facts, Notification, Status, Template
-from notification_service.service.composing import Composer, Shop
-from notification_service.service.formatting import moment, money
-from notification_service.service.templates import Catalogue, Edition, reader_locale
+from notification_service.service.formatting import format_datetime, format_money
+from notification_service.service.message_renderer import MessageRenderer, Shop
+from notification_service.service.templates import LocalizedTemplate, TemplateLibrary, formatting_locale
 
 AT = datetime(2026, 11, 22, 16, 5, tzinfo=UTC)
 ORDER = "01990000-0000-7000-8000-00000000abcd"
@@ -63,18 +63,18 @@ AMOUNTS = {
     "en": {"{total}": "€2,504.98", "{line}": "€2,499.98", "{extra}": "€4.95"},
     "de": {"{total}": "2.504,98\xa0€", "{line}": "2.499,98\xa0€", "{extra}": "4,95\xa0€"},
 }
-CATALOGUE = Catalogue()
+LIBRARY = TemplateLibrary()
 
 
 class FakeUsers:
-    def __init__(self, is_live: bool = True) -> None:
-        self._is_live = is_live
+    def __init__(self, has_tokens: bool = True) -> None:
+        self._has_tokens = has_tokens
 
     async def contact(self, user_id: UserId) -> Contact:
         raise NotImplementedError
 
     async def mail_token(self, request_id: str) -> MailToken:
-        if not self._is_live:
+        if not self._has_tokens:
             raise TokenGone
         return MailToken("to ken", "new@example.com")
 
@@ -84,22 +84,22 @@ def notification(template: Template, facts: Facts, channel: Channel = Channel.EM
 
 
 async def mail(template: Template, locale: str = "en", name: str = "Anna", facts: Facts | None = None) -> Mail:
-    composer = Composer(CATALOGUE, FakeUsers(), Shop("Nordlicht", "https://shop.example/"))
+    renderer = MessageRenderer(LIBRARY, FakeUsers(), Shop("Nordlicht", "https://shop.example/"))
     contact = Contact("anna@example.com", name, locale, "+491510000000")
-    return await composer.mail(notification(template, facts or FACTS[template]), contact, AT)
+    return await renderer.mail(notification(template, facts or FACTS[template]), contact, AT)
 
 
-async def test_a_token_goes_to_the_address_that_it_proves_and_nothing_else_does() -> None:
+async def test_a_mail_with_a_token_goes_to_the_address_that_the_token_verifies() -> None:
     assert (await mail(Template.EMAIL_VERIFICATION)).recipient == "new@example.com"
     assert (await mail(Template.ORDER_PLACED)).recipient == "anna@example.com"
 
 
-class Reader(HTMLParser):
-    """What somebody sees of a page, and the tags it is made of; fails on tags that do not nest."""
+class PageParser(HTMLParser):
+    """Collects the visible text, the tags and the links of a page, and fails if tags do not nest."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
-        self.seen, self.tags, self.links, self._open = "", set[str](), set[str](), list[str]()
+        self.text, self.tags, self.links, self._open = "", set[str](), set[str](), list[str]()
         self.feed(page)
         self.close()
         assert self._open == []
@@ -114,84 +114,84 @@ class Reader(HTMLParser):
         assert self._open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        self.seen += data
+        self.text += data
 
 
-def test_every_template_is_there_in_every_language() -> None:
-    shipped = {(edition.template, edition.locale) for edition in CATALOGUE.editions()}
+def test_every_template_exists_in_every_language() -> None:
+    shipped = {(localized.template, localized.locale) for localized in LIBRARY.all()}
     assert shipped == {(template, locale) for template in Template for locale in ("en", "de")}
     assert set(FACTS) == set(ESSENTIALS) == set(Template)
 
 
-@pytest.mark.parametrize("edition", CATALOGUE.editions(), ids=lambda e: f"{e.template}-v{e.version}-{e.locale}")
-async def test_text_and_html_both_hold_the_essentials_and_escape_the_rest(edition: Edition) -> None:
-    made = await mail(edition.template, edition.locale)
+@pytest.mark.parametrize("localized", LIBRARY.all(), ids=lambda t: f"{t.template}-v{t.version}-{t.locale}")
+async def test_text_and_html_contain_the_essentials_and_escape_the_rest(localized: LocalizedTemplate) -> None:
+    rendered = await mail(localized.template, localized.locale)
 
-    reader = Reader(made.html)
-    for essential in ESSENTIALS[edition.template]:
-        wanted = AMOUNTS[edition.locale].get(essential, essential)
-        assert wanted in made.text, wanted
-        assert wanted in reader.seen or wanted in " ".join(reader.links), wanted
-    assert "Anna" in made.text
-    assert "Anna" in reader.seen
-    assert "script" not in reader.tags
-    assert all(link.startswith("https://shop.example") for link in reader.links)
-    assert "49" not in re.findall(r"Pay here: (\S+)", made.text)
-    for words in (made.subject, made.text, reader.seen):
-        assert "None" not in words
-        assert "\u202e" not in words
-        assert "\x00" not in words
-    assert "\nBcc" not in made.text
-    assert "\n\nPay here" not in made.text
-    assert "\n\n\n" not in made.text
-    assert "\n" not in made.subject
-    assert made.subject == made.subject.strip() != ""
+    page = PageParser(rendered.html)
+    for essential in ESSENTIALS[localized.template]:
+        expected = AMOUNTS[localized.locale].get(essential, essential)
+        assert expected in rendered.text, expected
+        assert expected in page.text or expected in " ".join(page.links), expected
+    assert "Anna" in rendered.text
+    assert "Anna" in page.text
+    assert "script" not in page.tags
+    assert all(link.startswith("https://shop.example") for link in page.links)
+    assert "49" not in re.findall(r"Pay here: (\S+)", rendered.text)
+    for text in (rendered.subject, rendered.text, page.text):
+        assert "None" not in text
+        assert "\u202e" not in text
+        assert "\x00" not in text
+    assert "\nBcc" not in rendered.text
+    assert "\n\nPay here" not in rendered.text
+    assert "\n\n\n" not in rendered.text
+    assert "\n" not in rendered.subject
+    assert rendered.subject == rendered.subject.strip() != ""
 
 
 @pytest.mark.parametrize("locale", ["en", "de"])
-async def test_a_text_message_holds_the_essentials_in_few_words(locale: str) -> None:
-    composer = Composer(CATALOGUE, FakeUsers(), Shop("Nordlicht", "https://shop.example"))
+async def test_an_sms_contains_the_essentials_and_is_short(locale: str) -> None:
+    renderer = MessageRenderer(LIBRARY, FakeUsers(), Shop("Nordlicht", "https://shop.example"))
     facts = {**FACTS[Template.ORDER_SHIPPED], "carrier": "DHL"}
     contact = Contact("anna@example.com", "Anna", locale, "+491510000000")
 
-    text = await composer.text(notification(Template.ORDER_SHIPPED, facts, Channel.SMS), contact)
+    sms = await renderer.sms(notification(Template.ORDER_SHIPPED, facts, Channel.SMS), contact)
 
-    assert text.recipient == "+491510000000"
+    assert sms.recipient == "+491510000000"
     for essential in ("Nordlicht", "DHL", "JD01", f"https://shop.example/orders/{ORDER}"):
-        assert essential in text.body
-    assert len(text.body) < 200
+        assert essential in sms.body
+    assert len(sms.body) < 200
 
 
 @pytest.mark.parametrize("optional", ["carrier", "tracking_number", "shipped_at"])
-async def test_what_is_not_known_is_left_out(optional: str) -> None:
+async def test_unknown_facts_are_left_out(optional: str) -> None:
     facts = dict(FACTS[Template.ORDER_SHIPPED])
     facts[optional] = None if optional.endswith("_at") else ""
 
-    made = await mail(Template.ORDER_SHIPPED, facts=facts)
+    rendered = await mail(Template.ORDER_SHIPPED, facts=facts)
 
     label = {"carrier": "Carrier", "tracking_number": "Tracking number", "shipped_at": "Shipped"}[optional]
-    assert label not in made.text
-    assert label not in Reader(made.html).seen
+    assert label not in rendered.text
+    assert label not in PageParser(rendered.html).text
 
 
-async def test_a_fact_that_is_missing_fails_instead_of_leaving_a_hole() -> None:
+async def test_a_missing_fact_fails_the_rendering() -> None:
     with pytest.raises(UndefinedError):
         await mail(Template.ORDER_SHIPPED, facts={"order_id": ORDER})
 
 
-async def test_a_mail_that_is_about_its_link_is_not_made_without_one() -> None:
-    composer = Composer(CATALOGUE, FakeUsers(is_live=False), Shop("Nordlicht", "https://shop.example"))
+async def test_a_mail_that_requires_a_token_is_not_rendered_without_one() -> None:
+    renderer = MessageRenderer(LIBRARY, FakeUsers(has_tokens=False), Shop("Nordlicht", "https://shop.example"))
     contact = Contact("anna@example.com", "Anna", "en", "")
 
     for template in (Template.PASSWORD_RESET, Template.EMAIL_VERIFICATION):
         with pytest.raises(TokenGone):
-            await composer.mail(notification(template, FACTS[template]), contact, AT)
-    welcome = await composer.mail(notification(Template.WELCOME, FACTS[Template.WELCOME]), contact, AT)
+            await renderer.mail(notification(template, FACTS[template]), contact, AT)
+    welcome = await renderer.mail(notification(Template.WELCOME, FACTS[Template.WELCOME]), contact, AT)
     assert "token" not in welcome.text
 
 
 @pytest.mark.parametrize(
-    ("wanted", "edition", "numbers"),
+    ("locale", "language", "formatting"),
     [
         ("de", "de", "de"),
         ("de-AT", "de", "de_AT"),
@@ -204,36 +204,38 @@ async def test_a_mail_that_is_about_its_link_is_not_made_without_one() -> None:
         ("xx-\x00", "en", "en"),
     ],
 )
-def test_a_locale_falls_back_to_its_language_and_that_to_english(wanted: str, edition: str, numbers: str) -> None:
-    found = CATALOGUE.edition(Template.WELCOME, 1, wanted)
+def test_a_locale_falls_back_to_its_language_and_the_language_to_english(
+    locale: str, language: str, formatting: str
+) -> None:
+    localized = LIBRARY.localize(Template.WELCOME, 1, locale)
 
-    assert found.locale == edition
-    assert str(reader_locale(found, wanted)) == numbers
+    assert localized.locale == language
+    assert str(formatting_locale(localized, locale)) == formatting
 
 
-def test_a_waiting_notification_keeps_the_version_it_was_stored_with(tmp_path: Path) -> None:
+def test_a_pending_notification_keeps_its_template_version(tmp_path: Path) -> None:
     for template in Template:
         for version in ("v1", "v2") if template is Template.STOCK_LOW else ("v1",):
             folder = tmp_path / template / version
             folder.mkdir(parents=True)
             for part in ("subject.txt", "txt", "html", "sms.txt"):
                 (folder / f"en.{part}").write_text(version)
-    catalogue = Catalogue(tmp_path)
+    library = TemplateLibrary(tmp_path)
 
-    assert catalogue.newest(Template.STOCK_LOW) == 2
-    assert catalogue.render(catalogue.edition(Template.STOCK_LOW, 1, "de"), "txt", {}) == "v1"
+    assert library.latest_version(Template.STOCK_LOW) == 2
+    assert library.render(library.localize(Template.STOCK_LOW, 1, "de"), "txt", {}) == "v1"
 
 
-def test_a_template_that_lacks_a_part_stops_the_start(tmp_path: Path) -> None:
-    with pytest.raises(LookupError, match="no template welcome"):
-        Catalogue(tmp_path)
+def test_a_template_without_a_part_stops_the_start(tmp_path: Path) -> None:
+    with pytest.raises(LookupError, match="there is no template welcome"):
+        TemplateLibrary(tmp_path)
     (tmp_path / "welcome" / "v1").mkdir(parents=True)
     (tmp_path / "welcome" / "v1" / "en.txt").write_text("")
     with pytest.raises(LookupError, match=r"welcome/v1/en.subject.txt is missing"):
-        Catalogue(tmp_path)
+        TemplateLibrary(tmp_path)
     (tmp_path / "welcome" / "latest").mkdir()
-    with pytest.raises(LookupError, match="latest is no version"):
-        Catalogue(tmp_path)
+    with pytest.raises(LookupError, match="latest is not a version"):
+        TemplateLibrary(tmp_path)
 
 
 def test_templates_run_in_a_sandbox(tmp_path: Path) -> None:
@@ -242,14 +244,14 @@ def test_templates_run_in_a_sandbox(tmp_path: Path) -> None:
         folder.mkdir(parents=True)
         for part in ("subject.txt", "txt", "html", "sms.txt"):
             (folder / f"en.{part}").write_text("{{ ().__class__.__bases__[0].__subclasses__() }}")
-    catalogue = Catalogue(tmp_path)
+    library = TemplateLibrary(tmp_path)
 
     with pytest.raises(SecurityError):
-        catalogue.render(Edition(Template.WELCOME, 1, "en"), "txt", {})
+        library.render(LocalizedTemplate(Template.WELCOME, 1, "en"), "txt", {})
 
 
 @pytest.mark.parametrize(
-    ("amount", "currency", "locale", "written"),
+    ("amount", "currency", "locale", "formatted"),
     [
         (249999, "USD", "en", "$2,499.99"),
         (249999, "EUR", "de", "2.499,99\xa0€"),
@@ -258,52 +260,52 @@ def test_templates_run_in_a_sandbox(tmp_path: Path) -> None:
         (1234, "KWD", "en", "KWD\xa01.234"),
         (5, "USD", "en", "$0.05"),
         (0, "USD", "en", "$0.00"),
-        (150, "AFN", "en", "AFN\xa01.50"),  # written without decimals by locale data, yet of 100 puls
+        (150, "AFN", "en", "AFN\xa01.50"),  # locale data has no decimals, but an afghani has 100 puls
         (1500, "IQD", "en", "IQD\xa01.500"),
         (2**53 - 1, "USD", "en", "$90,071,992,547,409.91"),
     ],
 )
-def test_money_is_written_with_the_decimals_of_its_currency(
-    amount: int, currency: str, locale: str, written: str
+def test_money_is_formatted_with_the_decimals_of_its_currency(
+    amount: int, currency: str, locale: str, formatted: str
 ) -> None:
-    assert money(Money(amount, currency), Locale.parse(locale)) == written
+    assert format_money(Money(amount, currency), Locale.parse(locale)) == formatted
 
 
-def test_times_are_written_with_their_zone() -> None:
-    assert moment(AT, Locale.parse("en")) == "Nov 22, 2026, 4:05\xa0PM UTC"
-    assert moment(AT, Locale.parse("de")) == "22.11.2026, 16:05 UTC"
+def test_times_are_formatted_with_their_zone() -> None:
+    assert format_datetime(AT, Locale.parse("en")) == "Nov 22, 2026, 4:05\xa0PM UTC"
+    assert format_datetime(AT, Locale.parse("de")) == "22.11.2026, 16:05 UTC"
 
 
-def letter(subject: str = "Hello", recipient: str = "anna@example.com") -> EmailMessage:
-    mailer = SmtpMailer(SmtpServer("mail.test", 25, starttls=False), "noreply@shop.example", "Shop, Ltd. <x>")
-    made = mailer._message(Mail(UUID(ORDER), "welcome", recipient, subject, "text\n", "<p>html</p>", "en", AT))
-    parsed = message_from_bytes(_bytes(made, utf8=False), policy=policy.default)
+def parsed_mail(subject: str = "Hello", recipient: str = "anna@example.com") -> EmailMessage:
+    sender = SmtpMailSender(SmtpServer("mail.test", 25, starttls=False), "noreply@shop.example", "Shop, Ltd. <x>")
+    message = sender._message(Mail(UUID(ORDER), "welcome", recipient, subject, "text\n", "<p>html</p>", "en", AT))
+    parsed = message_from_bytes(_serialize(message, utf8=False), policy=policy.default)
     assert isinstance(parsed, EmailMessage)
     return parsed
 
 
 @pytest.mark.parametrize("line_end", ["\r\n", "\n", "\r"])
-def test_no_header_can_be_smuggled_in(line_end: str) -> None:
-    smuggled = f"x{line_end}Bcc: all@example.com"
+def test_no_header_can_be_injected(line_end: str) -> None:
+    injected = f"x{line_end}Bcc: all@example.com"
     with pytest.raises(ValueError, match="linefeed or carriage return"):
-        letter(subject=smuggled)
+        parsed_mail(subject=injected)
     with pytest.raises((ValueError, IndexError)):
-        letter(recipient=f"anna@example.com{line_end}Bcc: all@example.com")
+        parsed_mail(recipient=f"anna@example.com{line_end}Bcc: all@example.com")
 
 
-def test_a_letter_is_seven_bit_clean_and_whole() -> None:
-    made = letter(subject="Grüße für Sie")
+def test_a_mail_is_seven_bit_and_complete() -> None:
+    rendered = parsed_mail(subject="Grüße für Sie")
 
-    assert made["Subject"] == "Grüße für Sie"
-    assert made["From"] == '"Shop, Ltd. <x>" <noreply@shop.example>'
-    assert made["Message-ID"] == f"<{ORDER}@shop.example>"
-    assert {part.get_content_type() for part in made.walk()} == {"multipart/alternative", "text/plain", "text/html"}
-    assert made.as_bytes().isascii()
+    assert rendered["Subject"] == "Grüße für Sie"
+    assert rendered["From"] == '"Shop, Ltd. <x>" <noreply@shop.example>'
+    assert rendered["Message-ID"] == f"<{ORDER}@shop.example>"
+    assert {part.get_content_type() for part in rendered.walk()} == {"multipart/alternative", "text/plain", "text/html"}
+    assert rendered.as_bytes().isascii()
 
 
-def test_what_is_logged_of_a_mail_shows_nothing_of_it() -> None:
-    made = Mail(UUID(ORDER), "welcome", "anna@example.com", "subject", "text", "html", "en", AT)
+def test_the_repr_of_a_mail_and_a_contact_shows_no_content() -> None:
+    rendered = Mail(UUID(ORDER), "welcome", "anna@example.com", "subject", "text", "html", "en", AT)
 
     for secret in ("anna", "subject", "text", "html"):
-        assert secret not in repr(made)
+        assert secret not in repr(rendered)
     assert "anna" not in repr(Contact("anna@example.com", "anna", "en", "anna"))

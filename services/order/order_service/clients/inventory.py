@@ -1,4 +1,4 @@
-"""What this service asks the inventory service."""
+"""The inventory service: reserves and releases stock, and says what is available."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -12,29 +12,29 @@ from grpc import aio
 from shopapi.inventory.v1 import inventory_pb2, inventory_pb2_grpc
 
 from order_service.domain.errors import OutOfStock, Shortage
-from order_service.domain.orders import Line
+from order_service.domain.items import Line
 
 
 class Inventory(Protocol):
     async def reserve(self, order_id: OrderId, lines: Sequence[Line], until: datetime) -> None:
-        """Sets every line aside or none; idempotent by order id. Raises OutOfStock."""
+        """Reserves every line for the order, or none; idempotent by order id. Raises OutOfStock."""
 
     async def release(self, order_id: OrderId) -> None:
-        """Gives back what is set aside for an order; none is fine."""
+        """Releases what is reserved for an order; does nothing if there is no reservation."""
 
     async def available(self, product_ids: Sequence[ProductId]) -> dict[ProductId, int]:
-        """Units of each that may be ordered now."""
+        """Returns the number of units of each product that can be ordered now."""
 
 
 class GrpcInventory:
-    def __init__(self, channel: aio.Channel, look_deadline: float) -> None:
-        """`look_deadline`: seconds that `available` may take."""
-        self._deadline = look_deadline
+    def __init__(self, channel: aio.Channel, available_deadline: float) -> None:
+        """`available_deadline` is the time in seconds that `available` may take."""
+        self._available_deadline = available_deadline
         self._stub = inventory_pb2_grpc.InventoryServiceStub(channel)
 
     async def reserve(self, order_id: OrderId, lines: Sequence[Line], until: datetime) -> None:
-        wanted = [inventory_pb2.ReserveLine(product_id=line.product_id, quantity=line.quantity) for line in lines]
-        request = inventory_pb2.ReserveRequest(order_id=str(order_id), lines=wanted, until=timestamp(until))
+        reserved = [inventory_pb2.ReserveLine(product_id=line.product_id, quantity=line.quantity) for line in lines]
+        request = inventory_pb2.ReserveRequest(order_id=str(order_id), lines=reserved, until=timestamp(until))
         try:
             await call(self._stub.Reserve, request)
         except NeighbourRefused as problem:
@@ -47,8 +47,8 @@ class GrpcInventory:
 
     async def available(self, product_ids: Sequence[ProductId]) -> dict[ProductId, int]:
         request = inventory_pb2.GetStocksRequest(product_ids=product_ids)
-        answer = await call(self._stub.GetStocks, request, self._deadline)
-        return {ProductId(stock.product_id): stock.available for stock in answer.stocks}
+        response = await call(self._stub.GetStocks, request, self._available_deadline)
+        return {ProductId(stock.product_id): stock.available for stock in response.stocks}
 
 
 def _shortages(problem: NeighbourRefused) -> list[Shortage]:

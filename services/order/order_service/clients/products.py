@@ -1,4 +1,4 @@
-"""What this service asks the product service."""
+"""The product service: says at which names and prices products are offered."""
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol
@@ -9,12 +9,12 @@ from chassis.types.money import Money
 from grpc import aio
 from shopapi.product.v1 import product_pb2, product_pb2_grpc
 
-from order_service.domain.orders import Offer
+from order_service.domain.items import Offer
 
 
 class Products(Protocol):
     async def offers(self, product_ids: Sequence[ProductId]) -> Mapping[ProductId, Offer]:
-        """What is on sale of these; unknown products are left out."""
+        """Returns the current offers of these products; unknown products are left out."""
 
 
 class GrpcProducts:
@@ -22,10 +22,10 @@ class GrpcProducts:
         self._stub = product_pb2_grpc.ProductServiceStub(channel)
 
     async def offers(self, product_ids: Sequence[ProductId]) -> Mapping[ProductId, Offer]:
-        answer = await call(self._stub.GetPrices, product_pb2.GetPricesRequest(product_ids=product_ids))
-        return {ProductId(priced.product_id): _offer(priced) for priced in answer.products}
+        response = await call(self._stub.GetPrices, product_pb2.GetPricesRequest(product_ids=product_ids))
+        return {ProductId(product.product_id): _offer(product) for product in response.products}
 
 
-def _offer(priced: product_pb2.PricedProduct) -> Offer:
-    price = Money(priced.price.amount, priced.price.currency)
-    return Offer(ProductId(priced.product_id), priced.name, price, UserId(priced.seller_id))
+def _offer(product: product_pb2.PricedProduct) -> Offer:
+    price = Money(product.price.amount, product.price.currency)
+    return Offer(ProductId(product.product_id), product.name, price, UserId(product.seller_id))

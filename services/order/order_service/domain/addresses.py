@@ -1,4 +1,4 @@
-"""Where an order goes to. Pure."""
+"""The addresses that orders are shipped to."""
 
 from dataclasses import dataclass
 from typing import NewType
@@ -7,12 +7,12 @@ from uuid import UUID
 AddressId = NewType("AddressId", UUID)
 
 MAX_ADDRESSES = 50
-"""How many one buyer keeps."""
+"""The number of addresses that one buyer's address book may hold."""
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """As it is written on a parcel. `country` is two letters of ISO 3166-1."""
+    """A postal address as it is written on a parcel. `country` is two letters of ISO 3166-1."""
 
     recipient: str
     line1: str
@@ -25,8 +25,8 @@ class Address:
 
 
 @dataclass(frozen=True, slots=True)
-class KnownAddress:
-    """One that a buyer keeps in their address book."""
+class SavedAddress:
+    """An address in a buyer's address book."""
 
     id: AddressId
     address: Address

@@ -1,4 +1,4 @@
-"""A cart: what somebody may order later. It holds products and quantities; names and prices are the catalogue's, always. Pure."""
+"""Shopping carts. A cart holds products and quantities; names and prices always come from the catalogue."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,25 +6,34 @@ from datetime import timedelta
 from typing import NewType
 from uuid import UUID
 
-from chassis.types.ids import ProductId
+from chassis.types.ids import ProductId, UserId
 from chassis.types.money import Money
 
-from order_service.domain.orders import Line, Offer
+from order_service.domain.items import Line, Offer
 
 CartId = NewType("CartId", UUID)
 CartToken = NewType("CartToken", str)
-"""What a guest proves their cart with: 256 random bits in base64url, kept as a hash alone."""
+"""The secret that gives a guest access to a cart: 256 random bits in base64url, stored only as a hash."""
 
 MAX_LINES = 100
 MAX_QUANTITY = 1_000_000
-GUEST_CART_KEPT = timedelta(days=30)
-"""How long a guest's cart is kept that nobody touches."""
+GUEST_CART_LIFETIME = timedelta(days=30)
+"""How long a guest's cart is kept after its last use."""
+
+
+@dataclass(frozen=True, slots=True)
+class CartOwner:
+    """The owner of a cart: a logged-in buyer, or a guest, who has a cart token once they have a cart."""
+
+    buyer_id: UserId | None
+    token: CartToken | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class CartLine:
-    """A line as the shop would sell it now. Without an offer the product is not for sale; `available` is None where inventory
-    did not answer.
+    """A line of a cart as the shop would sell it now.
+
+    A product without an offer is not for sale; `available` is None if inventory did not answer.
     """
 
     product_id: ProductId
@@ -42,7 +51,7 @@ class CartLine:
 
     @property
     def total(self) -> Money | None:
-        """None also for more than an amount of money can be."""
+        """The price of the line; None if it has no offer, or if the total is larger than Money can hold."""
         try:
             return None if self.offer is None else self.offer.price * self.quantity
         except ValueError:
@@ -51,49 +60,54 @@ class CartLine:
 
 @dataclass(frozen=True, slots=True)
 class Cart:
-    """`cart_token` is set when it is a guest's first look at a new cart."""
+    """A cart as the shop would sell it now. `cart_token` is set only when a guest's cart has just been created."""
 
     lines: tuple[CartLine, ...]
     cart_token: CartToken | None = None
 
     @property
     def totals(self) -> tuple[Money, ...]:
-        """One per currency; a sum that is more than an amount of money can be is left out."""
-        sums: dict[str, int] = {}
+        """One total per currency; a total that is larger than Money can hold is left out."""
+        amounts: dict[str, int] = {}
         for line in self.lines:
             if line.offer is not None:
                 price = line.offer.price
-                sums[price.currency] = sums.get(price.currency, 0) + price.amount * line.quantity
-        return tuple(found for currency in sorted(sums) if (found := _money(sums[currency], currency)) is not None)
+                amounts[price.currency] = amounts.get(price.currency, 0) + price.amount * line.quantity
+        totals = (_money(amounts[currency], currency) for currency in sorted(amounts))
+        return tuple(total for total in totals if total is not None)
 
 
-def priced(
+def price_lines(
     lines: Sequence[Line], offers: Mapping[ProductId, Offer], stock: Mapping[ProductId, int] | None
 ) -> tuple[CartLine, ...]:
-    """Lines as the shop would sell them now; `stock` is None where nobody knows it."""
+    """Returns the lines as the shop would sell them now; `stock` is None if it is unknown."""
 
-    def available(line: Line) -> bool | None:
+    def is_available(line: Line) -> bool | None:
         if line.product_id not in offers:
             return False
         return None if stock is None else stock.get(line.product_id, 0) >= line.quantity
 
     return tuple(
-        CartLine(line.product_id, line.quantity, offers.get(line.product_id), available(line)) for line in lines
+        CartLine(line.product_id, line.quantity, offers.get(line.product_id), is_available(line)) for line in lines
     )
 
 
-def fitting(held: Sequence[Line], coming: Sequence[Line]) -> list[Line]:
-    """What of a guest's cart goes into a user's: quantities add, and of new products as many as there is room for, first come first."""
-    known = {line.product_id for line in held}
-    added = [line for line in coming if line.product_id in known]
-    new = [line for line in coming if line.product_id not in known]
-    return added + new[: max(0, MAX_LINES - len(known))]
+def select_lines_to_merge(buyers_lines: Sequence[Line], guests_lines: Sequence[Line]) -> list[Line]:
+    """Returns the lines of a guest's cart that fit into the buyer's cart.
+
+    All lines of products that the buyer's cart already holds fit, since their quantities are added up; of the other
+    lines the first ones, up to MAX_LINES.
+    """
+    held = {line.product_id for line in buyers_lines}
+    known = [line for line in guests_lines if line.product_id in held]
+    new = [line for line in guests_lines if line.product_id not in held]
+    return known + new[: max(0, MAX_LINES - len(held))]
 
 
-def covers(held: Sequence[Line], wanted: Sequence[Line]) -> bool:
-    """Whether all that is wanted is still in a cart."""
-    quantities = {line.product_id: line.quantity for line in held}
-    return all(quantities.get(line.product_id, 0) >= line.quantity for line in wanted)
+def contains_lines(cart_lines: Sequence[Line], ordered: Sequence[Line]) -> bool:
+    """Returns whether a cart holds at least the ordered quantity of each product."""
+    quantities = {line.product_id: line.quantity for line in cart_lines}
+    return all(quantities.get(line.product_id, 0) >= line.quantity for line in ordered)
 
 
 def _money(amount: int, currency: str) -> Money | None:

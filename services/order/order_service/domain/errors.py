@@ -1,4 +1,4 @@
-"""What can go wrong with orders, carts and addresses."""
+"""The errors of orders, carts, addresses and sales reports."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ class OrderError(Exception):
 
 
 class UnknownProducts(OrderError):
-    """The catalogue does not sell everything that is wanted."""
+    """Some of the requested products are not in the catalogue."""
 
     def __init__(self, product_ids: Sequence[ProductId]) -> None:
         super().__init__(f"there is no product {', '.join(map(str, product_ids))}: order without it")
@@ -21,7 +21,7 @@ class UnknownProducts(OrderError):
 
 
 class MixedCurrencies(OrderError):
-    """The products are priced in more than one currency, so that there is no total."""
+    """The products are priced in more than one currency, so there is no total."""
 
     def __init__(self, currencies: Sequence[str]) -> None:
         super().__init__(f"these products are priced in {' and '.join(currencies)}: place an order for each currency")
@@ -29,18 +29,18 @@ class MixedCurrencies(OrderError):
 
 
 class TotalTooLarge(OrderError):
-    """The total is more than an amount of money can be."""
+    """The total is larger than Money can hold."""
 
     def __init__(self) -> None:
-        super().__init__("the total is larger than any order may be: order fewer, or in several orders")
+        super().__init__("the total is larger than the largest possible order: order less, or in several orders")
 
 
 @dataclass(frozen=True, slots=True)
 class Shortage:
-    """A product of which less is available than wanted."""
+    """A product of which fewer units are available than requested."""
 
     product_id: ProductId
-    wanted: int
+    requested: int
     available: int
 
 
@@ -48,94 +48,97 @@ class OutOfStock(OrderError):
     """Not every line could be reserved, so none was."""
 
     def __init__(self, shortages: Sequence[Shortage]) -> None:
-        products = ", ".join(f"product {s.product_id} ({s.available} left, {s.wanted} wanted)" for s in shortages)
+        products = ", ".join(f"product {s.product_id} ({s.available} left, {s.requested} requested)" for s in shortages)
         super().__init__(f"too little stock of {products}: order fewer")
         self.shortages = tuple(shortages)
 
 
 class UnknownOrder(OrderError):
-    """There is no such order, or it is somebody else's: who asks must not learn which."""
+    """There is no such order, or it is another buyer's: the caller must not learn which."""
 
     def __init__(self, order_id: OrderId | str) -> None:
         super().__init__(f"you have no order {order_id}")
 
 
 class IllegalTransition(OrderError):
-    """The order cannot go from where it is to where it is wanted."""
+    """The state machine does not allow the requested status after the order's current one."""
 
-    def __init__(self, order_id: OrderId, status: str, wanted: str, following: Sequence[str]) -> None:
-        way = f"from there it goes to {' or '.join(following)}" if following else "that is where it ends"
-        super().__init__(f"order {order_id} is {status} and cannot become {wanted}: {way}")
+    def __init__(self, order_id: OrderId, status: str, requested: str, next_statuses: Sequence[str]) -> None:
+        allowed = f"it can become {' or '.join(next_statuses)}" if next_statuses else "this status is final"
+        super().__init__(f"order {order_id} is {status} and cannot become {requested}: {allowed}")
 
 
 class NotCancellable(IllegalTransition):
-    """The order is on its way."""
+    """The order is being processed already, or has been shipped or delivered."""
 
     def __init__(self, order_id: OrderId, status: str) -> None:
-        OrderError.__init__(self, f"order {order_id} is {status}: only a pending or confirmed one can be cancelled")
+        OrderError.__init__(self, f"order {order_id} is {status}: only a pending or confirmed order can be cancelled")
 
 
 class AlreadyShipped(IllegalTransition):
-    """The order has left the house, with another parcel than this one."""
+    """The order was shipped with another carrier or tracking number."""
 
     def __init__(self, order_id: OrderId) -> None:
-        OrderError.__init__(self, f"order {order_id} is shipped already, by another carrier or tracking number")
+        OrderError.__init__(self, f"order {order_id} is shipped already, with another carrier or tracking number")
 
 
-class NotItsPrice(OrderError):
-    """A payment came in for another amount than the order costs."""
+class WrongAmountPaid(OrderError):
+    """A payment was captured for another amount than the order costs."""
 
     def __init__(self, order_id: OrderId, paid: Money, total: Money) -> None:
         super().__init__(
-            f"order {order_id} costs {total.amount} {total.currency}, and {paid.amount} {paid.currency} were paid"
+            f"order {order_id} costs {total.amount} {total.currency}, but {paid.amount} {paid.currency} were paid"
         )
 
 
 class CartEmpty(OrderError):
-    """An order without items is placed from the cart, and there is nothing in it."""
+    """An order without items is placed from the cart, and the cart is empty."""
 
     def __init__(self) -> None:
-        super().__init__("your cart is empty: put something in it, or send items")
+        super().__init__("your cart is empty: add a product to it, or send items")
 
 
 class CartFull(OrderError):
-    """A cart holds only so many products."""
+    """The cart holds the largest allowed number of products already."""
 
     def __init__(self, limit: int) -> None:
-        super().__init__(f"a cart holds {limit} products at most: order some, or take some out")
+        super().__init__(f"a cart holds at most {limit} products: order or remove some first")
 
 
 class CartChanged(OrderError):
-    """Something that was being ordered has left the cart meanwhile."""
+    """A product was removed from the cart while the cart was being ordered."""
 
     def __init__(self) -> None:
-        super().__init__("your cart changed while it was being ordered: look at it, and order again")
+        super().__init__("your cart changed while it was being ordered: check it, and order again")
 
 
 class UnknownAddress(OrderError):
-    """There is no such address, or it is somebody else's."""
+    """There is no such address, or it is another buyer's."""
 
     def __init__(self, address_id: UUID) -> None:
         super().__init__(f"you have no address {address_id}")
 
 
-class NoSuchAddressToShipTo(UnknownAddress):
-    """The same, said of a member of an order."""
+class UnknownShippingAddress(UnknownAddress):
+    """The address that an order request refers to does not exist, or is another buyer's."""
 
 
 class AddressBookFull(OrderError):
-    """A buyer keeps only so many addresses."""
+    """The address book holds the largest allowed number of addresses already."""
 
     def __init__(self, limit: int) -> None:
-        super().__init__(f"an address book holds {limit} addresses at most: delete one first")
+        super().__init__(f"an address book holds at most {limit} addresses: delete one first")
 
 
 class AccountErased(OrderError):
-    """The account is gone, and nothing is kept for it any more; its last access token may live some minutes longer."""
+    """The account was erased, and nothing is stored for it any more.
+
+    Its last access token may stay valid for some minutes.
+    """
 
     def __init__(self, user_id: UserId) -> None:
         super().__init__(f"account {user_id} was erased: register again to order")
 
 
-class BadRange(OrderError):
-    """Figures are asked for a time that makes no sense, or for too long a one."""
+class InvalidTimeRange(OrderError):
+    """A sales report is requested for a time range that is empty or too long."""

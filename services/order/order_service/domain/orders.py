@@ -1,25 +1,18 @@
-"""An order: what it costs, and the states it goes through. Pure."""
+"""Orders: their state machine, their history, and what was paid and refunded for them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
 from chassis.types import money
-from chassis.types.ids import OrderId, ProductId, UserId
+from chassis.types.ids import OrderId, UserId
 from chassis.types.money import Money
 
 from order_service.domain.addresses import Address
-from order_service.domain.charges import Tariff
-from order_service.domain.errors import (
-    AlreadyShipped,
-    IllegalTransition,
-    MixedCurrencies,
-    NotCancellable,
-    NotItsPrice,
-    TotalTooLarge,
-    UnknownProducts,
-)
+from order_service.domain.errors import AlreadyShipped, IllegalTransition, NotCancellable, WrongAmountPaid
+from order_service.domain.items import Item
+from order_service.domain.pricing import PricingRules, price_order
 
 
 class OrderStatus(StrEnum):
@@ -30,19 +23,19 @@ class OrderStatus(StrEnum):
     DELIVERED = "delivered"
     CANCELLED = "cancelled"
 
-    def may_become(self, status: "OrderStatus") -> bool:
-        return status in _NEXT[self]
+    def can_become(self, status: "OrderStatus") -> bool:
+        return status in _NEXT_STATUSES[self]
 
     @property
-    def following(self) -> tuple["OrderStatus", ...]:
-        return _NEXT[self]
+    def next_statuses(self) -> tuple["OrderStatus", ...]:
+        return _NEXT_STATUSES[self]
 
     @property
     def is_final(self) -> bool:
-        return not _NEXT[self]
+        return not _NEXT_STATUSES[self]
 
 
-_NEXT: Mapping[OrderStatus, tuple[OrderStatus, ...]] = {
+_NEXT_STATUSES: Mapping[OrderStatus, tuple[OrderStatus, ...]] = {
     OrderStatus.PENDING: (OrderStatus.CONFIRMED, OrderStatus.CANCELLED),
     OrderStatus.CONFIRMED: (OrderStatus.PROCESSING, OrderStatus.CANCELLED),
     OrderStatus.PROCESSING: (OrderStatus.SHIPPED,),
@@ -50,8 +43,8 @@ _NEXT: Mapping[OrderStatus, tuple[OrderStatus, ...]] = {
     OrderStatus.DELIVERED: (),
     OrderStatus.CANCELLED: (),
 }
-PAID = frozenset({OrderStatus.CONFIRMED, OrderStatus.PROCESSING, OrderStatus.SHIPPED, OrderStatus.DELIVERED})
-FINAL = frozenset(status for status in OrderStatus if status.is_final)
+PAID_STATUSES = frozenset({OrderStatus.CONFIRMED, OrderStatus.PROCESSING, OrderStatus.SHIPPED, OrderStatus.DELIVERED})
+FINAL_STATUSES = frozenset(status for status in OrderStatus if status.is_final)
 
 
 class CancelReason(StrEnum):
@@ -62,16 +55,16 @@ class CancelReason(StrEnum):
 
 
 class Actor(StrEnum):
-    """Who moved an order on."""
+    """The party that changed an order's status."""
 
     BUYER = "buyer"
     ADMIN = "admin"
     SYSTEM = "system"
 
 
-_CANNOT_GO_ON = frozenset({(OrderStatus.PROCESSING, CancelReason.OUT_OF_STOCK)})
-"""Nobody cancels what is being packed, except that there is nothing to pack."""
-_CANCELLED_BY: Mapping[CancelReason, Actor] = {
+_EXCEPTIONAL_CANCELLATIONS = frozenset({(OrderStatus.PROCESSING, CancelReason.OUT_OF_STOCK)})
+"""An order in processing is being packed and cannot be cancelled, except when there is no stock to pack."""
+_CANCELLING_ACTORS: Mapping[CancelReason, Actor] = {
     CancelReason.BUYER: Actor.BUYER,
     CancelReason.EXPIRED: Actor.SYSTEM,
     CancelReason.ADMIN: Actor.ADMIN,
@@ -80,41 +73,8 @@ _CANCELLED_BY: Mapping[CancelReason, Actor] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """So many units of a product, as the buyer wants them."""
-
-    product_id: ProductId
-    quantity: int
-
-
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """A product as its seller offers it now."""
-
-    product_id: ProductId
-    name: str
-    price: Money
-    seller_id: UserId
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """A line of an order, at the name and price it was ordered for."""
-
-    product_id: ProductId
-    name: str
-    quantity: int
-    unit_price: Money
-    seller_id: UserId
-
-    @property
-    def total(self) -> Money:
-        return self.unit_price * self.quantity
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One line of an order's history: what it became, when, and through whom."""
+class StatusChange:
+    """One entry of an order's history: the status it reached, when, and through which actor."""
 
     status: OrderStatus
     at: datetime
@@ -122,8 +82,8 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Parcel:
-    """How a shipped order travels, as far as is known."""
+class Shipment:
+    """How a shipped order travels, as far as it is known."""
 
     carrier: str | None = None
     tracking_number: str | None = None
@@ -131,7 +91,7 @@ class Parcel:
 
 @dataclass(frozen=True, slots=True)
 class Payment:
-    """Captured by the provider; the id is the payment service's, opaque to us."""
+    """A payment that the provider captured; the id is the payment service's and opaque to this service."""
 
     id: str
     amount: Money
@@ -140,7 +100,7 @@ class Payment:
 
 @dataclass(frozen=True, slots=True)
 class Refund:
-    """Given back by the provider; the ids are the payment service's."""
+    """A refund that the provider made; the ids are the payment service's."""
 
     id: str
     payment_id: str
@@ -149,8 +109,8 @@ class Refund:
 
 
 @dataclass(frozen=True, slots=True)
-class Settlement:
-    """What was paid for an order, and what of it was given back."""
+class PaymentSummary:
+    """The sum of what was paid for an order, and of what was refunded."""
 
     paid: Money
     refunded: Money
@@ -158,7 +118,10 @@ class Settlement:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """Pending until it is paid, at the latest at `expires_at`. `total` is what the items, shipping and tax come to."""
+    """An order, pending until it is paid, at the latest at `expires_at`.
+
+    `total` is the items, shipping and tax together.
+    """
 
     id: OrderId
     buyer_id: UserId
@@ -168,12 +131,12 @@ class Order:
     total: Money
     created_at: datetime
     expires_at: datetime
-    history: tuple[Step, ...]
+    history: tuple[StatusChange, ...]
     shipping_address: Address | None = None
     status: OrderStatus = OrderStatus.PENDING
     cancel_reason: CancelReason | None = None
-    shipment: Parcel | None = None
-    payment: Settlement | None = None
+    shipment: Shipment | None = None
+    payment: PaymentSummary | None = None
 
     @property
     def subtotal(self) -> Money:
@@ -184,104 +147,67 @@ class Order:
         cls,
         order_id: OrderId,
         buyer_id: UserId,
-        lines: Sequence[Line],
-        offers: Mapping[ProductId, Offer],
+        items: tuple[Item, ...],
+        rules: PricingRules,
         at: datetime,
         expires_at: datetime,
-        tariff: Tariff = Tariff(),  # noqa: B008 - frozen
         shipping_address: Address | None = None,
     ) -> "Order":
-        """A new order of merged lines. Raises UnknownProducts, MixedCurrencies, TotalTooLarge."""
-        items = _items(lines, offers)
+        """Returns a new, pending order. Raises MixedCurrencies, TotalTooLarge."""
         country = None if shipping_address is None else shipping_address.country
-        shipping, tax, total = _charged(items, tariff, country)
-        history = (Step(OrderStatus.PENDING, at, Actor.BUYER),)
-        return cls(order_id, buyer_id, items, shipping, tax, total, at, expires_at, history, shipping_address)
+        price = price_order(items, country, rules)
+        history = (StatusChange(OrderStatus.PENDING, at, Actor.BUYER),)
+        return cls(
+            order_id, buyer_id, items, price.shipping, price.tax, price.total, at, expires_at, history, shipping_address
+        )
 
     def is_payable(self, at: datetime) -> bool:
         return self.status is OrderStatus.PENDING and at < self.expires_at
 
-    def paid(self, amount: Money, at: datetime) -> "Order":
-        """A pending order that is paid is confirmed; any other stays as it is. Raises NotItsPrice."""
+    def confirm(self, paid: Money, at: datetime) -> "Order":
+        """Returns a pending order as confirmed by a payment, any other order unchanged. Raises WrongAmountPaid."""
         if self.status is not OrderStatus.PENDING:
             return self
-        if amount != self.total:
-            raise NotItsPrice(self.id, amount, self.total)
-        return self._become(OrderStatus.CONFIRMED, Actor.SYSTEM, at)
+        if paid != self.total:
+            raise WrongAmountPaid(self.id, paid, self.total)
+        return self._reach(OrderStatus.CONFIRMED, Actor.SYSTEM, at)
 
-    def moved(self, status: OrderStatus, at: datetime, parcel: Parcel | None = None) -> "Order":
-        """What an admin makes of it; what it is already stays as it is.
+    def change_status(self, status: OrderStatus, at: datetime, shipment: Shipment | None = None) -> "Order":
+        """Returns the order in the status that an admin chose; an order that has it already is returned unchanged.
 
-        Raises IllegalTransition: what an order costs is paid by its payment alone, so nobody confirms it by hand.
+        Raises IllegalTransition, also for `confirmed`: only a payment confirms an order.
         """
         if status is OrderStatus.CANCELLED:
-            return self.cancelled(CancelReason.ADMIN, at)
+            return self.cancel(CancelReason.ADMIN, at)
         if status is self.status:
-            return self._again(parcel)
-        if status is OrderStatus.CONFIRMED:
-            raise self._refusal(status)
-        return replace(self._become(status, Actor.ADMIN, at), shipment=self.shipment if parcel is None else parcel)
+            self._ensure_same_shipment(shipment)
+            return self
+        if status is OrderStatus.CONFIRMED or not self.status.can_become(status):
+            raise IllegalTransition(self.id, self.status, status, self.status.next_statuses)
+        return replace(self._reach(status, Actor.ADMIN, at), shipment=shipment or self.shipment)
 
-    def cancelled(self, reason: CancelReason, at: datetime) -> "Order":
-        """One that is cancelled already stays as it is, with its first reason. Raises NotCancellable."""
+    def cancel(self, reason: CancelReason, at: datetime) -> "Order":
+        """Returns the cancelled order; one that is cancelled already keeps its first reason. Raises NotCancellable."""
         if self.status is OrderStatus.CANCELLED:
             return self
-        if not (self.status.may_become(OrderStatus.CANCELLED) or (self.status, reason) in _CANNOT_GO_ON):
+        is_allowed = self.status.can_become(OrderStatus.CANCELLED)
+        if not is_allowed and (self.status, reason) not in _EXCEPTIONAL_CANCELLATIONS:
             raise NotCancellable(self.id, self.status)
-        return replace(self._step(OrderStatus.CANCELLED, _CANCELLED_BY[reason], at), cancel_reason=reason)
+        return replace(self._reach(OrderStatus.CANCELLED, _CANCELLING_ACTORS[reason], at), cancel_reason=reason)
 
-    def _become(self, status: OrderStatus, by: Actor, at: datetime) -> "Order":
-        if not self.status.may_become(status):
-            raise self._refusal(status)
-        return self._step(status, by, at)
+    def _reach(self, status: OrderStatus, by: Actor, at: datetime) -> "Order":
+        return replace(self, status=status, history=(*self.history, StatusChange(status, at, by)))
 
-    def _step(self, status: OrderStatus, by: Actor, at: datetime) -> "Order":
-        return replace(self, status=status, history=(*self.history, Step(status, at, by)))
-
-    def _again(self, parcel: Parcel | None) -> "Order":
-        if parcel is not None and parcel != self.shipment:
+    def _ensure_same_shipment(self, shipment: Shipment | None) -> None:
+        if shipment is not None and shipment != self.shipment:
             raise AlreadyShipped(self.id)
-        return self
-
-    def _refusal(self, status: OrderStatus) -> IllegalTransition:
-        return IllegalTransition(self.id, self.status, status, self.status.following)
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """Which orders to list; None leaves it open."""
+class OrderQuery:
+    """The orders to list; a field that is None does not restrict them."""
 
     buyer_id: UserId | None = None
     status: OrderStatus | None = None
     placed_from: datetime | None = None
     placed_before: datetime | None = None
-
-
-def merged(lines: Sequence[Line]) -> list[Line]:
-    """One line per product, in product order."""
-    quantities: dict[ProductId, int] = {}
-    for line in lines:
-        quantities[line.product_id] = quantities.get(line.product_id, 0) + line.quantity
-    return [Line(product_id, quantities[product_id]) for product_id in sorted(quantities)]
-
-
-def _items(lines: Sequence[Line], offers: Mapping[ProductId, Offer]) -> tuple[Item, ...]:
-    unknown = [line.product_id for line in lines if line.product_id not in offers]
-    if unknown:
-        raise UnknownProducts(unknown)
-    chosen = [(offers[line.product_id], line.quantity) for line in lines]
-    return tuple(Item(offer.product_id, offer.name, count, offer.price, offer.seller_id) for offer, count in chosen)
-
-
-def _charged(items: Sequence[Item], tariff: Tariff, country: str | None) -> tuple[Money, Money, Money]:
-    """Shipping, tax, and the total."""
-    currencies = sorted({item.unit_price.currency for item in items})
-    if len(currencies) > 1:
-        raise MixedCurrencies(currencies)
-    try:
-        subtotal = money.total(item.total for item in items)
-        shipping = tariff.shipping.cost(subtotal, country)
-        tax = tariff.tax.due(subtotal + shipping, country)
-        return shipping, tax, subtotal + shipping + tax
-    except ValueError:
-        raise TotalTooLarge from None

@@ -1,4 +1,4 @@
-"""What this service's errors look like outside, over HTTP and gRPC alike."""
+"""Which problem each error of this service becomes, over HTTP and gRPC alike."""
 
 from collections.abc import Mapping
 
@@ -7,26 +7,26 @@ from chassis.types.problem import Problem, ProblemTable
 from order_service.domain.errors import (
     AccountErased,
     AddressBookFull,
-    BadRange,
     CartChanged,
     CartEmpty,
     CartFull,
     IllegalTransition,
+    InvalidTimeRange,
     MixedCurrencies,
-    NoSuchAddressToShipTo,
     NotCancellable,
     OutOfStock,
     TotalTooLarge,
     UnknownAddress,
     UnknownOrder,
     UnknownProducts,
+    UnknownShippingAddress,
 )
 
 
 def _shortages(error: OutOfStock) -> Mapping[str, object]:
     return {
         "products": [
-            {"product_id": s.product_id, "wanted": s.wanted, "available": s.available} for s in error.shortages
+            {"product_id": s.product_id, "wanted": s.requested, "available": s.available} for s in error.shortages
         ]
     }
 
@@ -49,10 +49,10 @@ PROBLEMS: ProblemTable = {
     IllegalTransition: Problem(409, "illegal_transition"),
     NotCancellable: Problem(409, "not_cancellable"),
     OutOfStock: Problem(409, "out_of_stock", members=_shortages),
-    BadRange: Problem(422, "bad_range"),
+    InvalidTimeRange: Problem(422, "bad_range"),
     CartEmpty: Problem(422, "cart_empty"),
     MixedCurrencies: Problem(422, "mixed_currencies", members=_currencies),
-    NoSuchAddressToShipTo: Problem(422, "unknown_address"),
+    UnknownShippingAddress: Problem(422, "unknown_address"),
     TotalTooLarge: Problem(422, "total_too_large"),
     UnknownProducts: Problem(422, "unknown_product", members=_products),
 }

@@ -1,4 +1,7 @@
-"""Statements on buyers and their address books. Locks: a buyer's row, before anything else that is theirs is written."""
+"""Statements on buyers and their address books.
+
+A buyer's row is locked before anything else of the buyer is written.
+"""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -10,7 +13,7 @@ from sqlalchemy import ColumnElement, and_, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from order_service.domain.addresses import Address, AddressId, KnownAddress
+from order_service.domain.addresses import Address, AddressId, SavedAddress
 from order_service.repository.tables import addresses, buyers
 
 
@@ -21,50 +24,56 @@ class BuyerRepository:
         self._transaction = transaction
 
     async def lock(self, buyer_id: UserId) -> bool:
-        """Locks the buyer's row, made here where there was none. Says whether the buyer may have anything: False once they are erased."""
+        """Locks the buyer's row, creating it if needed.
+
+        Returns False if the buyer was erased: then nothing may be stored for them.
+        """
         new = insert(buyers).values(id=buyer_id)
         held = new.on_conflict_do_update(index_elements=[buyers.c.id], set_={"id": new.excluded.id})
         return await self._transaction.scalar(held.returning(buyers.c.erased_at)) is None
 
     async def is_erased(self, buyer_id: UserId) -> bool:
-        """By primary key, without a lock."""
+        """Reads by primary key, without a lock."""
         return await self._transaction.scalar(select(buyers.c.erased_at).where(buyers.c.id == buyer_id)) is not None
 
     async def erase(self, buyer_id: UserId, at: datetime) -> None:
-        """For ever, and the address book with it, along addresses_of_a_buyer. The row must be locked."""
+        """Marks the buyer as erased for good and deletes the address book; uses the index addresses_of_a_buyer.
+
+        The row must be locked.
+        """
         erased_at = func.coalesce(buyers.c.erased_at, at)
         await self._transaction.execute(update(buyers).where(buyers.c.id == buyer_id).values(erased_at=erased_at))
         await self._transaction.execute(delete(addresses).where(addresses.c.buyer_id == buyer_id))
 
-    async def addresses(self, buyer_id: UserId) -> Sequence[KnownAddress]:
-        """Oldest first, along addresses_of_a_buyer."""
-        wanted = (
+    async def addresses(self, buyer_id: UserId) -> Sequence[SavedAddress]:
+        """Returns the address book, oldest address first; uses the index addresses_of_a_buyer."""
+        query = (
             select(addresses).where(addresses.c.buyer_id == buyer_id).order_by(addresses.c.created_at, addresses.c.id)
         )
-        return [_known(row.id, row.address) for row in await self._transaction.execute(wanted)]
+        return [_saved_address(row.id, row.address) for row in await self._transaction.execute(query)]
 
     async def address(self, buyer_id: UserId, address_id: AddressId) -> Address | None:
-        """By primary key; None also for somebody else's."""
-        found = await self._transaction.scalar(select(addresses.c.address).where(_own(buyer_id, address_id)))
-        return None if found is None else Address(**found)
+        """Reads by primary key; returns None also for another buyer's address."""
+        stored = await self._transaction.scalar(select(addresses.c.address).where(_own(buyer_id, address_id)))
+        return None if stored is None else Address(**stored)
 
     async def count_addresses(self, buyer_id: UserId) -> int:
-        """Along addresses_of_a_buyer."""
-        wanted = select(func.count()).select_from(addresses).where(addresses.c.buyer_id == buyer_id)
-        return await self._transaction.scalar(wanted) or 0
+        """Counts with the index addresses_of_a_buyer."""
+        query = select(func.count()).select_from(addresses).where(addresses.c.buyer_id == buyer_id)
+        return await self._transaction.scalar(query) or 0
 
-    async def add_address(self, buyer_id: UserId, known: KnownAddress, at: datetime) -> None:
-        """The buyer's row must be locked."""
-        new = insert(addresses).values(id=known.id, buyer_id=buyer_id, address=asdict(known.address), created_at=at)
+    async def add_address(self, buyer_id: UserId, saved: SavedAddress, at: datetime) -> None:
+        """Adds an address to the address book. The buyer's row must be locked."""
+        new = insert(addresses).values(id=saved.id, buyer_id=buyer_id, address=asdict(saved.address), created_at=at)
         await self._transaction.execute(new)
 
-    async def change_address(self, buyer_id: UserId, known: KnownAddress) -> bool:
-        """By primary key; False where the buyer has none such. The buyer's row must be locked."""
-        changed = update(addresses).where(_own(buyer_id, known.id)).values(address=asdict(known.address))
+    async def change_address(self, buyer_id: UserId, saved: SavedAddress) -> bool:
+        """Updates by primary key; returns False if the buyer has no such address. The buyer's row must be locked."""
+        changed = update(addresses).where(_own(buyer_id, saved.id)).values(address=asdict(saved.address))
         return (await self._transaction.execute(changed.returning(addresses.c.id))).first() is not None
 
     async def remove_address(self, buyer_id: UserId, address_id: AddressId) -> bool:
-        """By primary key; False where the buyer has none such."""
+        """Deletes by primary key; returns False if the buyer has no such address."""
         removed = delete(addresses).where(_own(buyer_id, address_id)).returning(addresses.c.id)
         return (await self._transaction.execute(removed)).first() is not None
 
@@ -73,5 +82,5 @@ def _own(buyer_id: UserId, address_id: AddressId) -> ColumnElement[bool]:
     return and_(addresses.c.id == address_id, addresses.c.buyer_id == buyer_id)
 
 
-def _known(address_id: Any, written: dict[str, str | None]) -> KnownAddress:
-    return KnownAddress(AddressId(address_id), Address(**written))  # type: ignore[arg-type]  # as asdict wrote it
+def _saved_address(address_id: Any, stored: dict[str, str | None]) -> SavedAddress:
+    return SavedAddress(AddressId(address_id), Address(**stored))  # type: ignore[arg-type]  # as asdict wrote it

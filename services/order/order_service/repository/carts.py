@@ -1,4 +1,8 @@
-"""Statements on carts. Locks: a guest's cart, then a buyer's row, then the buyer's cart; lines change under their cart's lock."""
+"""Statements on carts.
+
+Locks are taken in this order: a guest's cart, the buyer's row, the buyer's cart. Lines change only while their cart is
+locked.
+"""
 
 import hashlib
 from collections.abc import Sequence
@@ -12,7 +16,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from order_service.domain.carts import MAX_QUANTITY, CartId, CartToken
-from order_service.domain.orders import Line
+from order_service.domain.items import Line
 from order_service.repository.tables import cart_drafts, cart_lines, carts, idempotency_keys
 
 
@@ -22,125 +26,137 @@ class CartRepository:
     def __init__(self, transaction: AsyncConnection) -> None:
         self._transaction = transaction
 
-    async def of_buyer(self, buyer_id: UserId) -> CartId | None:
-        """Along the unique owner, without a lock."""
+    async def find_of_buyer(self, buyer_id: UserId) -> CartId | None:
+        """Reads by the unique owner, without a lock."""
         return _cart_id(await self._transaction.scalar(select(carts.c.id).where(carts.c.owner_id == buyer_id)))
 
     async def lock_of_buyer(self, buyer_id: UserId) -> CartId | None:
-        wanted = select(carts.c.id).where(carts.c.owner_id == buyer_id).with_for_update()
-        return _cart_id(await self._transaction.scalar(wanted))
+        """Locks the buyer's cart, found by its unique owner."""
+        query = select(carts.c.id).where(carts.c.owner_id == buyer_id).with_for_update()
+        return _cart_id(await self._transaction.scalar(query))
 
     async def ensure_of_buyer(self, buyer_id: UserId, new_id: UUID, at: datetime) -> CartId:
-        """The buyer's cart, locked, made here where there was none. The buyer's row must be locked."""
+        """Locks the buyer's cart, creating it if needed. The buyer's row must be locked."""
         new = insert(carts).values(id=new_id, owner_id=buyer_id, touched_at=at)
         held = new.on_conflict_do_update(index_elements=[carts.c.owner_id], set_={"touched_at": at})
         return CartId((await self._transaction.execute(held.returning(carts.c.id))).scalar_one())
 
     async def add_of_guest(self, token: CartToken, new_id: UUID, at: datetime) -> CartId:
+        """Creates a guest's cart."""
         await self._transaction.execute(insert(carts).values(id=new_id, token_hash=_hash(token), touched_at=at))
         return CartId(new_id)
 
-    async def of_guest(self, token: CartToken, touched_since: datetime) -> CartId | None:
-        """Along the unique hash, without a lock; None for one that nobody touched for too long."""
-        return _cart_id(await self._transaction.scalar(select(carts.c.id).where(_guests(token, touched_since))))
+    async def find_of_guest(self, token: CartToken, touched_since: datetime) -> CartId | None:
+        """Reads by the unique hash, without a lock; returns None for a cart last used before `touched_since`."""
+        return _cart_id(await self._transaction.scalar(select(carts.c.id).where(_of_guest(token, touched_since))))
 
     async def lock_of_guest(self, token: CartToken, touched_since: datetime) -> CartId | None:
-        wanted = select(carts.c.id).where(_guests(token, touched_since)).with_for_update()
-        return _cart_id(await self._transaction.scalar(wanted))
+        """Locks a guest's cart; returns None for a cart last used before `touched_since`."""
+        query = select(carts.c.id).where(_of_guest(token, touched_since)).with_for_update()
+        return _cart_id(await self._transaction.scalar(query))
 
-    async def touch(self, cart_id: CartId, at: datetime, unless_since: datetime) -> None:
-        """Says that somebody still wants it."""
-        stale = and_(carts.c.id == cart_id, carts.c.touched_at < unless_since)
+    async def touch(self, cart_id: CartId, at: datetime, if_before: datetime) -> None:
+        """Records that the cart is still in use, if its last recorded use was before `if_before`."""
+        stale = and_(carts.c.id == cart_id, carts.c.touched_at < if_before)
         await self._transaction.execute(update(carts).where(stale).values(touched_at=at))
 
     async def remove(self, cart_id: CartId) -> None:
-        """With its lines."""
+        """Deletes a cart with its lines."""
         await self._transaction.execute(delete(carts).where(carts.c.id == cart_id))
 
     async def remove_of_buyer(self, buyer_id: UserId) -> None:
+        """Deletes the buyer's cart with its lines."""
         await self._transaction.execute(delete(carts).where(carts.c.owner_id == buyer_id))
 
-    async def remove_untouched(self, since: datetime) -> None:
-        """Guests' carts, along guest_carts_by_age."""
-        idle = and_(carts.c.token_hash.is_not(None), carts.c.touched_at < since)
+    async def prune_guest_carts(self, before: datetime) -> None:
+        """Deletes guests' carts that were last used before `before`; uses the index guest_carts_by_age."""
+        idle = and_(carts.c.token_hash.is_not(None), carts.c.touched_at < before)
         await self._transaction.execute(delete(carts).where(idle))
 
     async def lines(self, cart_id: CartId) -> list[Line]:
-        """In the order in which they were put in."""
-        wanted = select(cart_lines).where(cart_lines.c.cart_id == cart_id).order_by(cart_lines.c.position)
-        return [Line(ProductId(row.product_id), row.quantity) for row in await self._transaction.execute(wanted)]
+        """Returns the lines in the order in which they were added."""
+        query = select(cart_lines).where(cart_lines.c.cart_id == cart_id).order_by(cart_lines.c.position)
+        return [Line(ProductId(row.product_id), row.quantity) for row in await self._transaction.execute(query)]
 
-    async def add(self, cart_id: CartId, lines: Sequence[Line]) -> None:
-        """Quantities add, up to what a line may hold. The cart must be locked."""
+    async def add_lines(self, cart_id: CartId, lines: Sequence[Line]) -> None:
+        """Adds the quantities to those in the cart, up to MAX_QUANTITY. The cart must be locked."""
         new = insert(cart_lines)
-        more = func.least(cart_lines.c.quantity + new.excluded.quantity, MAX_QUANTITY)
+        sum_ = func.least(cart_lines.c.quantity + new.excluded.quantity, MAX_QUANTITY)
         added = new.on_conflict_do_update(
-            index_elements=[cart_lines.c.cart_id, cart_lines.c.product_id], set_={"quantity": more}
+            index_elements=[cart_lines.c.cart_id, cart_lines.c.product_id], set_={"quantity": sum_}
         )
         await self._transaction.execute(added, _rows(cart_id, lines))
 
-    async def put(self, cart_id: CartId, lines: Sequence[Line]) -> None:
-        """Sets quantities. The cart must be locked."""
+    async def set_quantities(self, cart_id: CartId, lines: Sequence[Line]) -> None:
+        """Sets the quantities of the lines, adding lines that are missing. The cart must be locked."""
         new = insert(cart_lines)
-        put = new.on_conflict_do_update(
+        replaced = new.on_conflict_do_update(
             index_elements=[cart_lines.c.cart_id, cart_lines.c.product_id], set_={"quantity": new.excluded.quantity}
         )
-        await self._transaction.execute(put, _rows(cart_id, lines))
+        await self._transaction.execute(replaced, _rows(cart_id, lines))
 
-    async def take(self, cart_id: CartId, lines: Sequence[Line]) -> None:
-        """Out of the cart, which must be locked and hold as much; what came in meanwhile stays."""
+    async def subtract_lines(self, cart_id: CartId, lines: Sequence[Line]) -> None:
+        """Subtracts the quantities from the cart, which must be locked and hold as much; additional units stay."""
         for line in lines:
-            theirs = and_(cart_lines.c.cart_id == cart_id, cart_lines.c.product_id == line.product_id)
-            await self._transaction.execute(delete(cart_lines).where(theirs, cart_lines.c.quantity <= line.quantity))
+            own = _line(cart_id, line.product_id)
+            await self._transaction.execute(delete(cart_lines).where(own, cart_lines.c.quantity <= line.quantity))
             await self._transaction.execute(
-                update(cart_lines).where(theirs).values(quantity=cart_lines.c.quantity - line.quantity)
+                update(cart_lines).where(own).values(quantity=cart_lines.c.quantity - line.quantity)
             )
 
-    async def take_out(self, cart_id: CartId, product_id: ProductId) -> None:
-        theirs = and_(cart_lines.c.cart_id == cart_id, cart_lines.c.product_id == product_id)
-        await self._transaction.execute(delete(cart_lines).where(theirs))
+    async def remove_line(self, cart_id: CartId, product_id: ProductId) -> None:
+        """Deletes by primary key. The cart must be locked."""
+        await self._transaction.execute(delete(cart_lines).where(_line(cart_id, product_id)))
 
-    async def empty(self, cart_id: CartId) -> None:
+    async def remove_lines(self, cart_id: CartId) -> None:
+        """Deletes all lines of the cart, which must be locked."""
         await self._transaction.execute(delete(cart_lines).where(cart_lines.c.cart_id == cart_id))
 
 
-class DraftRepository:
-    """What an idempotency key ordered from a cart: the cart may change, what the key stands for may not. Locks: the key's row."""
+class CartSnapshotRepository:
+    """Stores what was in the cart at an idempotency key's first request.
+
+    The cart may change afterwards, what the key orders may not. Its lock is the key's row.
+    """
 
     def __init__(self, transaction: AsyncConnection) -> None:
         self._transaction = transaction
 
     async def find(self, order_id: OrderId) -> list[Line] | None:
-        """By primary key."""
-        written = await self._transaction.scalar(select(cart_drafts.c.lines).where(cart_drafts.c.order_id == order_id))
-        return None if written is None else [Line(ProductId(product), quantity) for product, quantity in written]
+        """Reads by primary key."""
+        stored = await self._transaction.scalar(select(cart_drafts.c.lines).where(cart_drafts.c.order_id == order_id))
+        return None if stored is None else [Line(ProductId(product), quantity) for product, quantity in stored]
 
     async def add(self, order_id: OrderId, lines: Sequence[Line]) -> None:
-        """The key's row must be locked; the draft goes with it."""
-        written = [[line.product_id, line.quantity] for line in lines]
-        await self._transaction.execute(insert(cart_drafts).values(order_id=order_id, lines=written))
+        """Stores a snapshot, which is deleted with its key. The key's row must be locked."""
+        stored = [[line.product_id, line.quantity] for line in lines]
+        await self._transaction.execute(insert(cart_drafts).values(order_id=order_id, lines=stored))
 
     async def lock_key(self, order_id: OrderId) -> bool:
-        """Along the unique resource; False where the key stands for nothing any more."""
-        wanted = select(idempotency_keys.c.key).where(idempotency_keys.c.resource_id == order_id).with_for_update()
-        return await self._transaction.scalar(wanted) is not None
+        """Locks the key, found by its unique resource; returns False if no key stands for this order id any more."""
+        query = select(idempotency_keys.c.key).where(idempotency_keys.c.resource_id == order_id).with_for_update()
+        return await self._transaction.scalar(query) is not None
 
-    async def let_go(self, order_id: OrderId) -> None:
-        """The key may stand for another order from now on. Its row must be locked."""
+    async def release_key(self, order_id: OrderId) -> None:
+        """Deletes the key with its snapshot, so that it may stand for another order. Its row must be locked."""
         await self._transaction.execute(delete(idempotency_keys).where(idempotency_keys.c.resource_id == order_id))
 
 
-def _guests(token: CartToken, touched_since: datetime) -> ColumnElement[bool]:
+def _of_guest(token: CartToken, touched_since: datetime) -> ColumnElement[bool]:
     return and_(carts.c.token_hash == _hash(token), carts.c.touched_at >= touched_since)
 
 
+def _line(cart_id: CartId, product_id: ProductId) -> ColumnElement[bool]:
+    return and_(cart_lines.c.cart_id == cart_id, cart_lines.c.product_id == product_id)
+
+
 def _hash(token: CartToken) -> bytes:
-    """A token is random enough to need no salt."""
+    """Returns the stored form of a token, which is random enough to need no salt."""
     return hashlib.sha256(token.encode()).digest()
 
 
-def _cart_id(found: Any) -> CartId | None:
-    return None if found is None else CartId(found)
+def _cart_id(value: Any) -> CartId | None:
+    return None if value is None else CartId(value)
 
 
 def _rows(cart_id: CartId, lines: Sequence[Line]) -> list[dict[str, object]]:

@@ -1,4 +1,7 @@
-"""Statements on orders and what belongs to them. Locks: an order's row; its items never change, the rest changes under that lock."""
+"""Statements on orders, their items, history, payments and refunds.
+
+Items never change; everything else changes only while the order's row is locked.
+"""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -13,20 +16,20 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from order_service.domain.addresses import Address
+from order_service.domain.items import Item
 from order_service.domain.orders import (
-    FINAL,
-    PAID,
+    FINAL_STATUSES,
+    PAID_STATUSES,
     Actor,
     CancelReason,
-    Item,
     Order,
+    OrderQuery,
     OrderStatus,
-    Parcel,
     Payment,
+    PaymentSummary,
     Refund,
-    Settlement,
-    Step,
-    Wanted,
+    Shipment,
+    StatusChange,
 )
 from order_service.repository.tables import order_history, order_items, orders, payments, refunds
 
@@ -38,7 +41,10 @@ class OrderRepository:
         self._transaction = transaction
 
     async def add_once(self, order: Order) -> Order:
-        """The order that is stored under this id now: this very one, or the one that came first, for which this waits."""
+        """Stores the order unless one with its id is stored; returns the stored one.
+
+        Waits for a concurrent transaction with the same id.
+        """
         new = insert(orders).values(
             id=order.id,
             buyer_id=order.buyer_id,
@@ -60,64 +66,67 @@ class OrderRepository:
         return order
 
     async def find(self, order_id: OrderId) -> Order | None:
-        """By primary key, without a lock."""
+        """Reads by primary key, without a lock."""
         return await self._one(select(orders).where(orders.c.id == order_id))
 
     async def lock(self, order_id: OrderId) -> Order | None:
-        """By primary key, its row locked."""
+        """Reads by primary key and locks the row."""
         return await self._one(select(orders).where(orders.c.id == order_id).with_for_update())
 
-    async def lock_lapsed(self, at: datetime, limit: int) -> list[Order]:
-        """Pending orders whose time is over, locked; those that somebody else has locked are left to them. Along orders_by_expiry."""
-        wanted = (
+    async def lock_expired(self, at: datetime, limit: int) -> list[Order]:
+        """Locks pending orders that have expired, skipping those that another transaction has locked.
+
+        Uses the index orders_by_expiry.
+        """
+        query = (
             select(orders)
             .where(orders.c.status == OrderStatus.PENDING, orders.c.expires_at <= at)
             .order_by(orders.c.expires_at)
             .limit(limit)
             .with_for_update(skip_locked=True)
         )
-        return await self._all(wanted)
+        return await self._all(query)
 
-    async def page(self, wanted: Wanted, offset: int, limit: int) -> list[Order]:
-        """Newest first, along orders_of_a_buyer, orders_by_status or orders_by_time."""
+    async def page(self, query: OrderQuery, offset: int, limit: int) -> list[Order]:
+        """Returns one page of orders, newest first; uses orders_of_a_buyer, orders_by_status or orders_by_time."""
         rows = (
             select(orders)
-            .where(_matches(wanted))
+            .where(_matches(query))
             .order_by(orders.c.created_at.desc(), orders.c.id.desc())
             .offset(offset)
             .limit(limit)
         )
         return await self._all(rows)
 
-    async def count(self, wanted: Wanted) -> int:
-        """Along the same indexes."""
-        return await self._transaction.scalar(select(func.count()).select_from(orders).where(_matches(wanted))) or 0
+    async def count(self, query: OrderQuery) -> int:
+        """Counts with the same indexes as `page`."""
+        return await self._transaction.scalar(select(func.count()).select_from(orders).where(_matches(query))) or 0
 
     async def store_change(self, before: Order, after: Order) -> None:
-        """What may change of an order. The row must be locked."""
-        parcel = after.shipment or Parcel()
+        """Stores the columns and the history that differ from `before`. The row must be locked."""
+        shipment = after.shipment or Shipment()
         await self._transaction.execute(
             update(orders)
             .where(orders.c.id == after.id)
             .values(
                 status=after.status,
                 cancel_reason=after.cancel_reason,
-                carrier=parcel.carrier,
-                tracking_number=parcel.tracking_number,
+                carrier=shipment.carrier,
+                tracking_number=shipment.tracking_number,
                 shipping_address=None if after.shipping_address is None else asdict(after.shipping_address),
             )
         )
         await self._add_history(after, since=len(before.history))
 
     async def add_payment(self, order_id: OrderId, payment: Payment) -> None:
-        """Once, by primary key."""
+        """Stores a payment once, by primary key."""
         new = insert(payments).values(
             id=payment.id, order_id=order_id, amount=payment.amount.amount, completed_at=payment.at
         )
         await self._transaction.execute(new.on_conflict_do_nothing())
 
     async def add_refund(self, order_id: OrderId, refund: Refund) -> None:
-        """Once, by primary key."""
+        """Stores a refund once, by primary key."""
         new = insert(refunds).values(
             id=refund.id,
             payment_id=refund.payment_id,
@@ -127,62 +136,73 @@ class OrderRepository:
         )
         await self._transaction.execute(new.on_conflict_do_nothing())
 
-    async def blank_addresses(self, buyer_id: UserId) -> None:
-        """Of the buyer's finished orders, along orders_of_a_buyer. Waits for who is just finishing one."""
-        theirs = and_(orders.c.buyer_id == buyer_id, orders.c.shipping_address.is_not(None))
-        await self._transaction.execute(select(orders.c.id).where(theirs).order_by(orders.c.id).with_for_update())
+    async def redact_addresses(self, buyer_id: UserId) -> None:
+        """Deletes the addresses of the buyer's finished orders; uses the index orders_of_a_buyer.
+
+        Locks all orders with an address first, to wait for a transaction that is just finishing one.
+        """
+        addressed = and_(orders.c.buyer_id == buyer_id, orders.c.shipping_address.is_not(None))
+        await self._transaction.execute(select(orders.c.id).where(addressed).order_by(orders.c.id).with_for_update())
         await self._transaction.execute(
-            update(orders).where(theirs, orders.c.status.in_(FINAL)).values(shipping_address=None)
+            update(orders).where(addressed, orders.c.status.in_(FINAL_STATUSES)).values(shipping_address=None)
         )
 
     async def has_bought(self, buyer_id: UserId, product_id: ProductId) -> bool:
-        """Along orders_of_a_buyer, then the items' primary key: a buyer has fewer orders than a product has buyers."""
-        wanted = (
+        """Returns whether the buyer has the product in a paid order.
+
+        Uses orders_of_a_buyer, then the items' primary key: a buyer has fewer orders than a product has buyers.
+        """
+        purchases = (
             select(order_items.c.order_id)
             .join(orders, orders.c.id == order_items.c.order_id)
             .where(
                 orders.c.buyer_id == buyer_id,
-                orders.c.status.in_(PAID),
+                orders.c.status.in_(PAID_STATUSES),
                 order_items.c.product_id == product_id,
             )
         )
-        return bool(await self._transaction.scalar(select(exists(wanted))))
+        return bool(await self._transaction.scalar(select(exists(purchases))))
 
     async def _add_history(self, order: Order, since: int) -> None:
         rows = [
-            {"order_id": order.id, "position": position, "status": step.status, "at": step.at, "by": step.by}
-            for position, step in enumerate(order.history)
+            {"order_id": order.id, "position": position, "status": change.status, "at": change.at, "by": change.by}
+            for position, change in enumerate(order.history)
             if position >= since
         ]
         await self._transaction.execute(insert(order_history), rows)
 
-    async def _one(self, wanted: Select[Any]) -> Order | None:
-        found = await self._all(wanted)
+    async def _one(self, query: Select[Any]) -> Order | None:
+        found = await self._all(query)
         return found[0] if found else None
 
-    async def _all(self, wanted: Select[Any]) -> list[Order]:
-        """Read after the rows are locked, so that what belongs to them is as new as they are."""
-        rows = (await self._transaction.execute(wanted)).all()
+    async def _all(self, query: Select[Any]) -> list[Order]:
+        """Returns the orders that the query selects.
+
+        Items, history and payments are read after the query, which may have waited for the locks of the orders' rows.
+        """
+        rows = (await self._transaction.execute(query)).all()
         ids = [row.id for row in rows]
-        items = await self._of(ids, select(order_items).order_by(order_items.c.product_id), order_items.c.order_id)
-        history = await self._of(
+        items = await self._rows_by_order(
+            ids, select(order_items).order_by(order_items.c.product_id), order_items.c.order_id
+        )
+        history = await self._rows_by_order(
             ids, select(order_history).order_by(order_history.c.position), order_history.c.order_id
         )
-        settled = await self._settled(ids)
-        return [_order(row, items[row.id], history[row.id], settled.get(row.id)) for row in rows]
+        paid = await self._payment_sums(ids)
+        return [_order(row, items[row.id], history[row.id], paid.get(row.id)) for row in rows]
 
-    async def _of(
-        self, order_ids: Sequence[OrderId], wanted: Select[Any], key: ColumnElement[Any]
+    async def _rows_by_order(
+        self, order_ids: Sequence[OrderId], query: Select[Any], key: ColumnElement[Any]
     ) -> dict[OrderId, list[Row[Any]]]:
-        """By order, along the primary key of what belongs to it."""
-        found: dict[OrderId, list[Row[Any]]] = defaultdict(list)
+        """Returns the selected rows by order id, read by primary key."""
+        rows: dict[OrderId, list[Row[Any]]] = defaultdict(list)
         if order_ids:
-            for row in await self._transaction.execute(wanted.where(key.in_(order_ids))):
-                found[row.order_id].append(row)
-        return found
+            for row in await self._transaction.execute(query.where(key.in_(order_ids))):
+                rows[row.order_id].append(row)
+        return rows
 
-    async def _settled(self, order_ids: Sequence[OrderId]) -> dict[OrderId, Row[Any]]:
-        """What was paid and given back, along payments_of_an_order and refunds_of_an_order."""
+    async def _payment_sums(self, order_ids: Sequence[OrderId]) -> dict[OrderId, Row[Any]]:
+        """Returns what was paid and refunded by order id; uses payments_of_an_order and refunds_of_an_order."""
         zero: ColumnElement[int] = literal_column("0")
         movements = union_all(
             select(payments.c.order_id, payments.c.amount.label("paid"), zero.label("refunded")).where(
@@ -199,16 +219,16 @@ class OrderRepository:
         return {row.order_id: row for row in rows}
 
 
-def _matches(wanted: Wanted) -> ColumnElement[bool]:
+def _matches(query: OrderQuery) -> ColumnElement[bool]:
     conditions: list[ColumnElement[bool]] = [true()]
-    if wanted.buyer_id is not None:
-        conditions.append(orders.c.buyer_id == wanted.buyer_id)
-    if wanted.status is not None:
-        conditions.append(orders.c.status == wanted.status)
-    if wanted.placed_from is not None:
-        conditions.append(orders.c.created_at >= wanted.placed_from)
-    if wanted.placed_before is not None:
-        conditions.append(orders.c.created_at < wanted.placed_before)
+    if query.buyer_id is not None:
+        conditions.append(orders.c.buyer_id == query.buyer_id)
+    if query.status is not None:
+        conditions.append(orders.c.status == query.status)
+    if query.placed_from is not None:
+        conditions.append(orders.c.created_at >= query.placed_from)
+    if query.placed_before is not None:
+        conditions.append(orders.c.created_at < query.placed_before)
     return and_(*conditions)
 
 
@@ -223,7 +243,7 @@ def _item_row(order_id: OrderId, item: Item) -> dict[str, object]:
     }
 
 
-def _order(row: Row[Any], items: Sequence[Row[Any]], history: Sequence[Row[Any]], settled: Row[Any] | None) -> Order:
+def _order(row: Row[Any], items: Sequence[Row[Any]], history: Sequence[Row[Any]], paid: Row[Any] | None) -> Order:
     currency = row.currency
     return Order(
         id=OrderId(row.id),
@@ -243,23 +263,23 @@ def _order(row: Row[Any], items: Sequence[Row[Any]], history: Sequence[Row[Any]]
         total=Money(row.total_amount, currency),
         created_at=row.created_at,
         expires_at=row.expires_at,
-        history=tuple(Step(OrderStatus(step.status), step.at, Actor(step.by)) for step in history),
+        history=tuple(StatusChange(OrderStatus(each.status), each.at, Actor(each.by)) for each in history),
         shipping_address=None if row.shipping_address is None else Address(**row.shipping_address),
         status=OrderStatus(row.status),
         cancel_reason=None if row.cancel_reason is None else CancelReason(row.cancel_reason),
-        shipment=_parcel(row),
-        payment=_settlement(settled, currency),
+        shipment=_shipment(row),
+        payment=_payment_summary(paid, currency),
     )
 
 
-def _parcel(row: Row[Any]) -> Parcel | None:
+def _shipment(row: Row[Any]) -> Shipment | None:
     is_known = row.carrier is not None or row.tracking_number is not None
-    return Parcel(row.carrier, row.tracking_number) if is_known else None
+    return Shipment(row.carrier, row.tracking_number) if is_known else None
 
 
-def _settlement(settled: Row[Any] | None, currency: str) -> Settlement | None:
-    """What was given back was paid before, even where the news of it comes later."""
-    if settled is None:
+def _payment_summary(sums: Row[Any] | None, currency: str) -> PaymentSummary | None:
+    """Returns what was paid and refunded; a refund received before its payment counts as paid, too."""
+    if sums is None:
         return None
-    refunded = int(settled.refunded)
-    return Settlement(Money(max(int(settled.paid), refunded), currency), Money(refunded, currency))
+    refunded = int(sums.refunded)
+    return PaymentSummary(Money(max(int(sums.paid), refunded), currency), Money(refunded, currency))

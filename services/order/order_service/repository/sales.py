@@ -1,4 +1,7 @@
-"""Statements on the sales figures. Rows are facts that never change: what was sold, and what was given back of it."""
+"""Statements on recorded sales, and the sales reports made from them.
+
+A recorded sale never changes; refunds are rows of their own.
+"""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -10,22 +13,29 @@ from sqlalchemy import ColumnElement, Subquery, and_, case, func, literal_column
 from sqlalchemy.dialects.postgresql import aggregate_order_by, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from order_service.domain.orders import Item, OrderStatus
-from order_service.domain.sales import Conversion, Figures, Interval, Span, Sum, TopProduct
+from order_service.domain.items import Item
+from order_service.domain.orders import OrderStatus
+from order_service.domain.sales import Conversion, Interval, IntervalSales, MoneySum, TimeRange, TopProduct
 from order_service.repository.tables import order_history, order_items, orders, refunds, sales
 
 _CHARGES = ProductId(0)
-"""The product of a row that is shipping and tax; no product has that id."""
+"""The product id of a row for shipping and tax; no product has this id."""
 
 
 class SalesRepository:
-    """Reads and writes within one transaction. Where a seller is named, only what they sold counts."""
+    """Reads and writes within one transaction.
+
+    Reports for a seller count only what that seller sold; a seller of None means all.
+    """
 
     def __init__(self, transaction: AsyncConnection) -> None:
         self._transaction = transaction
 
     async def add(self, order_id: OrderId, items: Sequence[Item], charges: Money, at: datetime) -> None:
-        """Once, by primary key. `charges` are shipping and tax, so that the rows of an order add up to its total."""
+        """Records a sale once, by primary key.
+
+        `charges` are shipping and tax, so that the rows of an order add up to its total.
+        """
         rows = [
             _row(order_id, item.product_id, item.seller_id, item.name, item.quantity, item.total, at) for item in items
         ]
@@ -33,10 +43,13 @@ class SalesRepository:
             rows.append(_row(order_id, _CHARGES, UserId(0), "shipping and tax", 0, charges, at))
         await self._transaction.execute(insert(sales).on_conflict_do_nothing(), rows)
 
-    async def figures(self, span: Span, interval: Interval, seller_id: UserId | None) -> list[Figures]:
-        """Per interval and currency, where anything happened. Along sales_by_time or sales_of_a_seller, and refunds_by_time."""
-        movements = union_all(_sold(span, interval, seller_id), _given_back(span, interval, seller_id)).subquery()
-        wanted = (
+    async def by_interval(self, period: TimeRange, interval: Interval, seller_id: UserId | None) -> list[IntervalSales]:
+        """Returns the intervals and currencies with a sale or refund.
+
+        Uses the indexes sales_by_time or sales_of_a_seller, and refunds_by_time.
+        """
+        movements = union_all(_sold(period, interval, seller_id), _refunded(period, interval, seller_id)).subquery()
+        query = (
             select(
                 movements.c.start,
                 movements.c.currency,
@@ -48,12 +61,15 @@ class SalesRepository:
             .group_by(movements.c.start, movements.c.currency)
             .order_by(movements.c.start, movements.c.currency)
         )
-        return [_figures(row) for row in await self._transaction.execute(wanted)]
+        return [_interval_sales(row) for row in await self._transaction.execute(query)]
 
-    async def top_products(self, span: Span, limit: int, seller_id: UserId | None) -> list[TopProduct]:
-        """Most units first, each at its newest name. Along sales_by_time or sales_of_a_seller."""
+    async def top_products(self, period: TimeRange, limit: int, seller_id: UserId | None) -> list[TopProduct]:
+        """Returns the products with most units sold first, each at its newest name.
+
+        Uses the index sales_by_time or sales_of_a_seller.
+        """
         units = func.sum(sales.c.quantity)
-        wanted = (
+        query = (
             select(
                 sales.c.product_id,
                 func.array_agg(aggregate_order_by(sales.c.name, sales.c.sold_at.desc()))[1].label("name"),
@@ -62,31 +78,31 @@ class SalesRepository:
                 func.sum(sales.c.amount).label("revenue"),
                 sales.c.currency,
             )
-            .where(_within(span, seller_id), sales.c.product_id != _CHARGES)
+            .where(_within(period, seller_id), sales.c.product_id != _CHARGES)
             .group_by(sales.c.product_id, sales.c.currency)
             .order_by(units.desc(), sales.c.product_id, sales.c.currency)
             .limit(limit)
         )
-        return [_top(row) for row in await self._transaction.execute(wanted)]
+        return [_top_product(row) for row in await self._transaction.execute(query)]
 
-    async def conversion(self, span: Span, seller_id: UserId | None) -> Conversion:
-        """Along orders_by_time, and a seller's items."""
+    async def conversion(self, period: TimeRange, seller_id: UserId | None) -> Conversion:
+        """Counts with the index orders_by_time, and with order_items_of_a_seller if a seller is given."""
         confirmed = and_(order_history.c.order_id == orders.c.id, order_history.c.status == OrderStatus.CONFIRMED)
-        wanted = (
+        query = (
             select(func.count(), func.count(order_history.c.order_id))
             .select_from(orders.outerjoin(order_history, confirmed))
-            .where(orders.c.created_at >= span.start, orders.c.created_at < span.end)
+            .where(orders.c.created_at >= period.start, orders.c.created_at < period.end)
         )
         if seller_id is not None:
-            theirs = select(order_items.c.order_id).where(
+            sellers = select(order_items.c.order_id).where(
                 order_items.c.seller_id == seller_id, order_items.c.order_id == orders.c.id
             )
-            wanted = wanted.where(theirs.exists())
-        placed, paid = (await self._transaction.execute(wanted)).one()
+            query = query.where(sellers.exists())
+        placed, paid = (await self._transaction.execute(query)).one()
         return Conversion(placed, paid)
 
 
-def _sold(span: Span, interval: Interval, seller_id: UserId | None) -> Any:
+def _sold(period: TimeRange, interval: Interval, seller_id: UserId | None) -> Any:
     start = _start_of(interval, sales.c.sold_at)
     return (
         select(
@@ -97,16 +113,18 @@ def _sold(span: Span, interval: Interval, seller_id: UserId | None) -> Any:
             func.sum(sales.c.amount).label("revenue"),
             literal_column("0").label("refunds"),
         )
-        .where(_within(span, seller_id))
+        .where(_within(period, seller_id))
         .group_by(start, sales.c.currency)
     )
 
 
-def _given_back(span: Span, interval: Interval, seller_id: UserId | None) -> Any:
-    """Of orders that were sold. A refund is a seller's in the share that they have in the order; halves of a unit of money
-    are rounded once per row of the answer.
+def _refunded(period: TimeRange, interval: Interval, seller_id: UserId | None) -> Any:
+    """Selects the refunds of recorded sales.
+
+    A seller's part of a refund is the seller's share of the order; fractions of a minor unit are rounded once per
+    reported row.
     """
-    shares = _shares(span, seller_id)
+    shares = _shares(period, seller_id)
     start = _start_of(interval, refunds.c.refunded_at)
     return (
         select(
@@ -115,35 +133,40 @@ def _given_back(span: Span, interval: Interval, seller_id: UserId | None) -> Any
             literal_column("0"),
             literal_column("0"),
             literal_column("0"),
-            func.round(func.sum(refunds.c.amount * shares.c.theirs / shares.c.everything)),
+            func.round(func.sum(refunds.c.amount * shares.c.sellers / shares.c.total)),
         )
         .join(shares, shares.c.order_id == refunds.c.order_id)
-        .where(refunds.c.refunded_at >= span.start, refunds.c.refunded_at < span.end, shares.c.theirs > 0)
+        .where(refunds.c.refunded_at >= period.start, refunds.c.refunded_at < period.end, shares.c.sellers > 0)
         .group_by(start, shares.c.currency)
     )
 
 
-def _shares(span: Span, seller_id: UserId | None) -> Subquery:
-    """Of each order that something was given back for: what a seller has in it, and what it came to. Along the sales' primary key."""
-    is_theirs: ColumnElement[Any] = (
+def _shares(period: TimeRange, seller_id: UserId | None) -> Subquery:
+    """Selects the seller's amount and the total of each order with a refund in the period.
+
+    Uses the primary key of sales.
+    """
+    sellers_amount: ColumnElement[Any] = (
         sales.c.amount if seller_id is None else case((sales.c.seller_id == seller_id, sales.c.amount), else_=0)
     )
-    touched = select(refunds.c.order_id).where(refunds.c.refunded_at >= span.start, refunds.c.refunded_at < span.end)
+    refunded = select(refunds.c.order_id).where(
+        refunds.c.refunded_at >= period.start, refunds.c.refunded_at < period.end
+    )
     return (
         select(
             sales.c.order_id,
             sales.c.currency,
-            func.sum(is_theirs).label("theirs"),
-            func.nullif(func.sum(sales.c.amount), 0).label("everything"),
+            func.sum(sellers_amount).label("sellers"),
+            func.nullif(func.sum(sales.c.amount), 0).label("total"),
         )
-        .where(sales.c.order_id.in_(touched))
+        .where(sales.c.order_id.in_(refunded))
         .group_by(sales.c.order_id, sales.c.currency)
         .subquery()
     )
 
 
-def _within(span: Span, seller_id: UserId | None) -> ColumnElement[bool]:
-    within = and_(sales.c.sold_at >= span.start, sales.c.sold_at < span.end)
+def _within(period: TimeRange, seller_id: UserId | None) -> ColumnElement[bool]:
+    within = and_(sales.c.sold_at >= period.start, sales.c.sold_at < period.end)
     return within if seller_id is None else and_(within, sales.c.seller_id == seller_id)
 
 
@@ -166,16 +189,16 @@ def _row(
     }
 
 
-def _figures(row: Any) -> Figures:
-    return Figures(
+def _interval_sales(row: Any) -> IntervalSales:
+    return IntervalSales(
         row.start,
         int(row.orders),
         int(row.units),
-        Sum(int(row.revenue), row.currency),
-        Sum(int(row.refunds), row.currency),
+        MoneySum(int(row.revenue), row.currency),
+        MoneySum(int(row.refunds), row.currency),
     )
 
 
-def _top(row: Any) -> TopProduct:
-    revenue = Sum(int(row.revenue), row.currency)
+def _top_product(row: Any) -> TopProduct:
+    revenue = MoneySum(int(row.revenue), row.currency)
     return TopProduct(ProductId(row.product_id), row.name, row.orders, int(row.units), revenue)

@@ -1,4 +1,4 @@
-"""The tables as the queries see them; the migrations make them."""
+"""The tables as the statements see them; the migrations create them."""
 
 from chassis.database import tables
 from sqlalchemy import BigInteger, Column, DateTime, LargeBinary, MetaData, SmallInteger, Table, Text, Uuid

@@ -1,7 +1,7 @@
-"""The use cases of carts. Whoever edits one at the same time waits for its lock, so that nothing is lost."""
+"""The use cases of shopping carts. Concurrent changes of one cart wait for its lock, so that none is lost."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -13,27 +13,28 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from order_service.clients.inventory import Inventory
 from order_service.clients.products import Products
-from order_service.domain.carts import GUEST_CART_KEPT, MAX_LINES, Cart, CartId, CartToken, fitting, priced
+from order_service.domain.carts import (
+    GUEST_CART_LIFETIME,
+    MAX_LINES,
+    Cart,
+    CartId,
+    CartOwner,
+    CartToken,
+    price_lines,
+    select_lines_to_merge,
+)
 from order_service.domain.errors import AccountErased, CartFull, UnknownProducts
-from order_service.domain.orders import Line
+from order_service.domain.items import Line
 from order_service.repository.buyers import BuyerRepository
 from order_service.repository.carts import CartRepository
 
-_TOUCHED_EVERY = timedelta(hours=1)
-"""How often looking at a guest's cart is written down."""
+_TOUCH_INTERVAL = timedelta(hours=1)
+"""How often reading a guest's cart is recorded as use, at most."""
 
 log = logs.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Shopper:
-    """Whose cart it is: a buyer's, or else that of a guest, by their token if they have one."""
-
-    buyer_id: UserId | None
-    token: CartToken | None = None
-
-
-class Carts:
+class CartService:
     def __init__(
         self,
         database: Database,
@@ -50,115 +51,121 @@ class Carts:
         self._new_id = new_id
         self._new_token = new_token
 
-    async def look(self, shopper: Shopper) -> Cart:
-        """What is in it, as the shop would sell it now. Nobody's cart is empty."""
+    async def get_cart(self, owner: CartOwner) -> Cart:
+        """Returns the cart as the shop would sell it now; an empty one for an owner without a cart."""
         async with self._database.begin() as transaction:
             repository = CartRepository(transaction)
-            cart_id = await self._find(repository, shopper)
+            cart_id = await self._find(repository, owner)
             lines = [] if cart_id is None else await repository.lines(cart_id)
-        return await self._priced(lines)
+        return await self._price(lines)
 
-    async def add(self, shopper: Shopper, line: Line) -> Cart:
-        """Quantities add. Raises UnknownProducts, CartFull, AccountErased."""
-        return await self._edit(shopper, line, CartRepository.add)
+    async def add_line(self, owner: CartOwner, line: Line) -> Cart:
+        """Adds the line's quantity to that in the cart. Raises UnknownProducts, CartFull, AccountErased."""
+        return await self._change(owner, line, CartRepository.add_lines)
 
-    async def put(self, shopper: Shopper, line: Line) -> Cart:
-        """Sets a line's quantity. Raises UnknownProducts, CartFull, AccountErased."""
-        return await self._edit(shopper, line, CartRepository.put)
+    async def set_quantity(self, owner: CartOwner, line: Line) -> Cart:
+        """Sets the quantity of a product. Raises UnknownProducts, CartFull, AccountErased."""
+        return await self._change(owner, line, CartRepository.set_quantities)
 
-    async def take_out(self, shopper: Shopper, product_id: ProductId) -> None:
-        """What is not in it is taken out already."""
+    async def remove_line(self, owner: CartOwner, product_id: ProductId) -> None:
+        """Removes a product from the cart; does nothing if the cart does not hold it."""
         async with self._database.begin() as transaction:
             repository = CartRepository(transaction)
-            cart_id = await self._lock(repository, shopper)
+            cart_id = await self._lock(repository, owner)
             if cart_id is not None:
-                await repository.take_out(cart_id, product_id)
+                await repository.remove_line(cart_id, product_id)
 
-    async def empty(self, shopper: Shopper) -> None:
+    async def empty_cart(self, owner: CartOwner) -> None:
         async with self._database.begin() as transaction:
             repository = CartRepository(transaction)
-            cart_id = await self._lock(repository, shopper)
+            cart_id = await self._lock(repository, owner)
             if cart_id is not None:
-                await repository.empty(cart_id)
+                await repository.remove_lines(cart_id)
 
-    async def merge(self, buyer_id: UserId, token: CartToken) -> None:
-        """What was put into a cart before logging in goes into the buyer's own; the guest's cart is gone. Once,
-        however often it is asked for.
+    async def merge_guest_cart(self, buyer_id: UserId, token: CartToken) -> None:
+        """Moves the lines of the cart that the buyer filled before logging in into the buyer's own cart.
+
+        The guest's cart is deleted, so merging it again does nothing.
         """
         async with self._database.begin() as transaction:
             repository = CartRepository(transaction)
-            guests = await repository.lock_of_guest(token, self._still_kept())
-            if guests is None or not await BuyerRepository(transaction).lock(buyer_id):
+            guests_cart = await repository.lock_of_guest(token, self._oldest_use())
+            if guests_cart is None or not await BuyerRepository(transaction).lock(buyer_id):
                 return
-            own = await repository.ensure_of_buyer(buyer_id, self._new_id(), self._now())
-            coming = fitting(await repository.lines(own), await repository.lines(guests))
-            if coming:
-                await repository.add(own, coming)
-            await repository.remove(guests)
-        log.info("guest cart merged", lines=len(coming))
+            buyers_cart = await repository.ensure_of_buyer(buyer_id, self._new_id(), self._now())
+            merged = select_lines_to_merge(await repository.lines(buyers_cart), await repository.lines(guests_cart))
+            if merged:
+                await repository.add_lines(buyers_cart, merged)
+            await repository.remove(guests_cart)
+        log.info("guest cart merged", lines=len(merged))
 
-    async def forget_untouched(self) -> None:
+    async def prune_guest_carts(self) -> None:
+        """Deletes guests' carts that have not been used for GUEST_CART_LIFETIME."""
         async with self._database.begin() as transaction:
-            await CartRepository(transaction).remove_untouched(self._still_kept())
+            await CartRepository(transaction).prune_guest_carts(self._oldest_use())
 
-    async def _edit(
+    async def _change(
         self,
-        shopper: Shopper,
+        owner: CartOwner,
         line: Line,
-        edit: Callable[[CartRepository, CartId, Sequence[Line]], Awaitable[None]],
+        change: Callable[[CartRepository, CartId, Sequence[Line]], Awaitable[None]],
     ) -> Cart:
         if line.product_id not in await self._products.offers([line.product_id]):
             raise UnknownProducts([line.product_id])
         async with self._database.begin() as transaction:
             repository = CartRepository(transaction)
-            cart_id, new_token = await self._ensure(transaction, shopper)
-            await edit(repository, cart_id, [line])
+            cart_id, new_token = await self._ensure(transaction, owner)
+            await change(repository, cart_id, [line])
             lines = await repository.lines(cart_id)
             if len(lines) > MAX_LINES:
                 raise CartFull(MAX_LINES)
-        return replace(await self._priced(lines), cart_token=new_token)
+        return replace(await self._price(lines), cart_token=new_token)
 
-    async def _ensure(self, transaction: AsyncConnection, shopper: Shopper) -> tuple[CartId, CartToken | None]:
-        """The shopper's cart, locked, and the token of a guest's new one."""
+    async def _ensure(self, transaction: AsyncConnection, owner: CartOwner) -> tuple[CartId, CartToken | None]:
+        """Locks the owner's cart, creating it if needed. Returns a token for a guest's new cart."""
+        if owner.buyer_id is not None:
+            return await self._ensure_of_buyer(transaction, owner.buyer_id), None
         repository, now = CartRepository(transaction), self._now()
-        if shopper.buyer_id is not None:
-            if not await BuyerRepository(transaction).lock(shopper.buyer_id):
-                raise AccountErased(shopper.buyer_id)
-            return await repository.ensure_of_buyer(shopper.buyer_id, self._new_id(), now), None
-        held = await self._lock(repository, shopper)
+        held = await self._lock(repository, owner)
         if held is not None:
-            await repository.touch(held, now, unless_since=now)
+            await repository.touch(held, now, if_before=now)
             return held, None
         token = self._new_token()
         return await repository.add_of_guest(token, self._new_id(), now), token
 
-    async def _find(self, repository: CartRepository, shopper: Shopper) -> CartId | None:
-        if shopper.buyer_id is not None:
-            return await repository.of_buyer(shopper.buyer_id)
-        if shopper.token is None:
+    async def _ensure_of_buyer(self, transaction: AsyncConnection, buyer_id: UserId) -> CartId:
+        if not await BuyerRepository(transaction).lock(buyer_id):
+            raise AccountErased(buyer_id)
+        return await CartRepository(transaction).ensure_of_buyer(buyer_id, self._new_id(), self._now())
+
+    async def _find(self, repository: CartRepository, owner: CartOwner) -> CartId | None:
+        if owner.buyer_id is not None:
+            return await repository.find_of_buyer(owner.buyer_id)
+        if owner.token is None:
             return None
-        found = await repository.of_guest(shopper.token, self._still_kept())
-        if found is not None:
-            await repository.touch(found, self._now(), unless_since=self._now() - _TOUCHED_EVERY)
-        return found
+        cart_id = await repository.find_of_guest(owner.token, self._oldest_use())
+        if cart_id is not None:
+            await repository.touch(cart_id, self._now(), if_before=self._now() - _TOUCH_INTERVAL)
+        return cart_id
 
-    async def _lock(self, repository: CartRepository, shopper: Shopper) -> CartId | None:
-        if shopper.buyer_id is not None:
-            return await repository.lock_of_buyer(shopper.buyer_id)
-        return None if shopper.token is None else await repository.lock_of_guest(shopper.token, self._still_kept())
+    async def _lock(self, repository: CartRepository, owner: CartOwner) -> CartId | None:
+        if owner.buyer_id is not None:
+            return await repository.lock_of_buyer(owner.buyer_id)
+        return None if owner.token is None else await repository.lock_of_guest(owner.token, self._oldest_use())
 
-    async def _priced(self, lines: Sequence[Line]) -> Cart:
+    async def _price(self, lines: Sequence[Line]) -> Cart:
         if not lines:
             return Cart(())
         offers = await self._products.offers([line.product_id for line in lines])
-        return Cart(priced(lines, offers, await self._stock(list(offers))))
+        return Cart(price_lines(lines, offers, await self._stock(list(offers))))
 
     async def _stock(self, product_ids: Sequence[ProductId]) -> dict[ProductId, int] | None:
-        """What is available of each; None where inventory does not answer: a cart is worth showing without."""
+        """Returns the available units of each product; None if inventory fails, since a cart is useful without them."""
         try:
             return await self._inventory.available(product_ids)
         except (NeighbourUnavailable, NeighbourRefused):
             return None
 
-    def _still_kept(self) -> datetime:
-        return self._now() - GUEST_CART_KEPT
+    def _oldest_use(self) -> datetime:
+        """Returns the time since which a guest's cart must have been used to be kept."""
+        return self._now() - GUEST_CART_LIFETIME

@@ -1,4 +1,7 @@
-"""Forgetting a person. Their orders stay, since the books need them; what says where the person lives goes."""
+"""The erasure of a buyer's personal data.
+
+Orders stay, since the shop's accounts need them; addresses and the cart go.
+"""
 
 from datetime import datetime
 
@@ -10,10 +13,14 @@ from order_service.repository.carts import CartRepository
 from order_service.repository.orders import OrderRepository
 
 
-async def erase_within(transaction: AsyncConnection, user_id: UserId, at: datetime) -> None:
-    """Cart and address book now, addresses of finished orders now, those of running ones when they finish (Journal.moved does that)."""
+async def erase_buyer(transaction: AsyncConnection, buyer_id: UserId, at: datetime) -> None:
+    """Deletes the buyer's cart, address book and the addresses of finished orders.
+
+    The address of an order that is not finished is deleted when it finishes: OrderService does that with the last
+    status change.
+    """
     buyers = BuyerRepository(transaction)
-    await buyers.lock(user_id)
-    await buyers.erase(user_id, at)
-    await CartRepository(transaction).remove_of_buyer(user_id)
-    await OrderRepository(transaction).blank_addresses(user_id)
+    await buyers.lock(buyer_id)
+    await buyers.erase(buyer_id, at)
+    await CartRepository(transaction).remove_of_buyer(buyer_id)
+    await OrderRepository(transaction).redact_addresses(buyer_id)

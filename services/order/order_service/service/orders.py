@@ -1,6 +1,7 @@
-"""What becomes of an order once it is placed. One transaction each, which locks the order's row."""
+"""The use cases of placed orders. Each is one transaction, which locks the order's row before it changes the order."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 
 from chassis.database.engine import Database
@@ -11,78 +12,91 @@ from chassis.types.ids import OrderId, ProductId, UserId
 from prometheus_client import Counter
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from order_service.domain.errors import NotItsPrice, UnknownOrder
-from order_service.domain.orders import CancelReason, Order, OrderStatus, Parcel, Payment, Refund, Wanted
+from order_service.domain.errors import UnknownOrder, WrongAmountPaid
+from order_service.domain.orders import CancelReason, Order, OrderQuery, OrderStatus, Payment, Refund, Shipment
+from order_service.repository.buyers import BuyerRepository
 from order_service.repository.orders import OrderRepository
-from order_service.service.journal import Journal
+from order_service.service.published_events import OrderEvents
 
+MOVED = Counter("orders_moved_total", "Orders that reached a status after they were placed", ["status"])
+CANCELLED = Counter("orders_cancelled_total", "Orders that were cancelled", ["reason"])
 MISPAID = Counter(
-    "orders_mispaid_total", "Payments for another amount than their order costs; each wants a person's eye"
+    "orders_mispaid_total", "Payments and refunds that do not match their order; each needs a manual check"
 )
-_SWEEP = 100
+_EXPIRY_BATCH = 100
 
 log = logs.get_logger(__name__)
 
 
-class Ordering:
-    def __init__(self, database: Database, journal: Journal, now: Callable[[], datetime]) -> None:
+class OrderService:
+    def __init__(self, database: Database, events: OrderEvents, now: Callable[[], datetime]) -> None:
         self._database = database
-        self._journal = journal
+        self._events = events
         self._now = now
 
-    async def order(self, principal: Principal, order_id: OrderId) -> Order:
-        """Raises UnknownOrder, also for somebody else's."""
+    async def get_order(self, principal: Principal, order_id: OrderId) -> Order:
+        """Raises UnknownOrder, also for another buyer's order."""
         async with self._database.begin() as transaction:
-            found = await OrderRepository(transaction).find(order_id)
-        return _visible(found, principal, order_id)
+            order = await OrderRepository(transaction).find(order_id)
+        return _visible(order, principal, order_id)
 
-    async def orders(self, wanted: Wanted, paging: Paging) -> tuple[list[Order], int]:
-        """One page of orders, newest first, and how many there are. Who may want what is the caller's to check."""
+    async def list_orders(self, query: OrderQuery, paging: Paging) -> tuple[list[Order], int]:
+        """Returns one page of orders, newest first, and the total number of orders that match.
+
+        The caller of this method checks that the user may see what the query selects.
+        """
         async with self._database.begin() as transaction:
             repository = OrderRepository(transaction)
-            page = await repository.page(wanted, paging.offset, paging.limit)
-            return page, await repository.count(wanted)
+            page = await repository.page(query, paging.offset, paging.limit)
+            return page, await repository.count(query)
 
-    async def payable(self, order_id: OrderId) -> tuple[Order, bool]:
-        """An order, and whether it may be paid now. Raises UnknownOrder."""
+    async def get_payable(self, order_id: OrderId) -> tuple[Order, bool]:
+        """Returns an order, and whether it can be paid now. Raises UnknownOrder."""
         async with self._database.begin() as transaction:
-            found = _known(await OrderRepository(transaction).find(order_id), order_id)
-        return found, found.is_payable(self._now())
+            order = _existing(await OrderRepository(transaction).find(order_id), order_id)
+        return order, order.is_payable(self._now())
 
     async def has_bought(self, buyer_id: UserId, product_id: ProductId) -> bool:
-        """Whether a user has a product in an order that is paid and was not cancelled."""
+        """Returns whether the buyer has the product in an order that is paid and not cancelled."""
         async with self._database.begin() as transaction:
             return await OrderRepository(transaction).has_bought(buyer_id, product_id)
 
-    async def cancel(self, principal: Principal, order_id: OrderId) -> None:
-        """Cancelling again changes nothing. Raises UnknownOrder, NotCancellable."""
+    async def cancel_order(self, principal: Principal, order_id: OrderId) -> None:
+        """Cancels the order; does nothing if it is cancelled already. Raises UnknownOrder, NotCancellable."""
         async with self._database.begin() as transaction:
             order = _visible(await OrderRepository(transaction).lock(order_id), principal, order_id)
             reason = CancelReason.BUYER if order.buyer_id == principal.user_id else CancelReason.ADMIN
-            await self._journal.moved(transaction, order, order.cancelled(reason, self._now()))
-        self._journal.wake()
+            await self._store_change(transaction, order, order.cancel(reason, self._now()))
+        self._events.wake()
 
-    async def move(self, order_id: OrderId, status: OrderStatus, parcel: Parcel | None) -> Order:
-        """For admins. Moving to where it is already changes nothing. Raises UnknownOrder, IllegalTransition."""
+    async def change_status(self, order_id: OrderId, status: OrderStatus, shipment: Shipment | None) -> Order:
+        """Changes the status as an admin; does nothing if the order has it already.
+
+        Raises UnknownOrder, IllegalTransition.
+        """
         async with self._database.begin() as transaction:
-            order = _known(await OrderRepository(transaction).lock(order_id), order_id)
-            moved = await self._journal.moved(transaction, order, order.moved(status, self._now(), parcel))
-        self._journal.wake()
-        return moved
+            order = _existing(await OrderRepository(transaction).lock(order_id), order_id)
+            changed = order.change_status(status, self._now(), shipment)
+            stored = await self._store_change(transaction, order, changed)
+        self._events.wake()
+        return stored
 
-    async def expire(self) -> int:
-        """Cancels orders that were not paid in time; says how many."""
+    async def expire_unpaid(self) -> int:
+        """Cancels orders that were not paid in time, and returns how many."""
         now = self._now()
         async with self._database.begin() as transaction:
-            lapsed = await OrderRepository(transaction).lock_lapsed(now, _SWEEP)
-            for order in lapsed:
-                await self._journal.moved(transaction, order, order.cancelled(CancelReason.EXPIRED, now))
-        if lapsed:
-            self._journal.wake()
-        return len(lapsed)
+            expired = await OrderRepository(transaction).lock_expired(now, _EXPIRY_BATCH)
+            for order in expired:
+                await self._store_change(transaction, order, order.cancel(CancelReason.EXPIRED, now))
+        if expired:
+            self._events.wake()
+        return len(expired)
 
-    async def paid_within(self, transaction: AsyncConnection, order_id: OrderId, payment: Payment) -> None:
-        """Confirms a pending order. One that was cancelled meanwhile stays so: payment gives the money back when it hears of that."""
+    async def record_payment(self, transaction: AsyncConnection, order_id: OrderId, payment: Payment) -> None:
+        """Records a captured payment, and confirms the order if it is pending.
+
+        An order that has been cancelled stays so: the payment service refunds it when it receives the cancellation.
+        """
         repository = OrderRepository(transaction)
         order = await repository.lock(order_id)
         if order is None or payment.amount.currency != order.total.currency:
@@ -90,14 +104,10 @@ class Ordering:
             log.error("a payment fits no order", order_id=str(order_id), payment_id=payment.id)
             return
         await repository.add_payment(order_id, payment)
-        try:
-            await self._journal.moved(transaction, order, order.paid(payment.amount, self._now()))
-        except NotItsPrice as error:
-            MISPAID.inc()
-            log.error("order not confirmed", order_id=str(order_id), payment_id=payment.id, reason=str(error))  # noqa: TRY400 - the sender's fault, our trace says nothing
+        await self._confirm(transaction, order, payment)
 
-    async def refunded_within(self, transaction: AsyncConnection, order_id: OrderId, refund: Refund) -> None:
-        """Records it, whatever the order's status, and whether or not its payment was heard of."""
+    async def record_refund(self, transaction: AsyncConnection, order_id: OrderId, refund: Refund) -> None:
+        """Records a refund, whatever the order's status, and whether or not its payment has been received."""
         repository = OrderRepository(transaction)
         order = await repository.lock(order_id)
         if order is None or refund.amount.currency != order.total.currency:
@@ -106,19 +116,44 @@ class Ordering:
             return
         await repository.add_refund(order_id, refund)
 
-    async def reject_within(self, transaction: AsyncConnection, order_id: OrderId) -> None:
-        """Inventory could not keep the stock: the hold had lapsed, and somebody else has it now.
+    async def cancel_out_of_stock(self, transaction: AsyncConnection, order_id: OrderId) -> None:
+        """Cancels an order after its reservation expired and its stock was reserved for another buyer.
 
-        Raises NotCancellable of what was shipped: the stock was there after all, and a person must look.
+        Raises NotCancellable if the order was shipped: then the stock was there after all, and an operator must look at
+        it.
         """
         order = await OrderRepository(transaction).lock(order_id)
         if order is None:
             log.warning("stock rejected for an order that was never stored", order_id=str(order_id))
             return
-        await self._journal.moved(transaction, order, order.cancelled(CancelReason.OUT_OF_STOCK, self._now()))
+        await self._store_change(transaction, order, order.cancel(CancelReason.OUT_OF_STOCK, self._now()))
+
+    async def _confirm(self, transaction: AsyncConnection, order: Order, payment: Payment) -> None:
+        try:
+            confirmed = order.confirm(payment.amount, self._now())
+        except WrongAmountPaid as error:
+            MISPAID.inc()
+            log.error("order not confirmed", order_id=str(order.id), payment_id=payment.id, reason=str(error))
+            return
+        await self._store_change(transaction, order, confirmed)
+
+    async def _store_change(self, transaction: AsyncConnection, before: Order, after: Order) -> Order:
+        """Stores a status change with its history and event, and returns the order as it is stored.
+
+        Does nothing if `after` is `before`. The order's row must be locked. When the order of an erased buyer reaches
+        its final status, its address is deleted.
+        """
+        if after is before:
+            return before
+        if after.status.is_final and await BuyerRepository(transaction).is_erased(after.buyer_id):
+            after = replace(after, shipping_address=None)
+        await OrderRepository(transaction).store_change(before, after)
+        await self._events.record_status_change(transaction, after)
+        _report_status_change(after)
+        return after
 
 
-def _known(order: Order | None, order_id: OrderId) -> Order:
+def _existing(order: Order | None, order_id: OrderId) -> Order:
     if order is None:
         raise UnknownOrder(order_id)
     return order
@@ -128,3 +163,10 @@ def _visible(order: Order | None, principal: Principal, order_id: OrderId) -> Or
     if order is None or (order.buyer_id != principal.user_id and not principal.is_admin):
         raise UnknownOrder(order_id)
     return order
+
+
+def _report_status_change(order: Order) -> None:
+    MOVED.labels(order.status).inc()
+    if order.status is OrderStatus.CANCELLED:
+        CANCELLED.labels(order.cancel_reason).inc()
+    log.info("order moved", order_id=str(order.id), status=order.status, reason=order.cancel_reason)

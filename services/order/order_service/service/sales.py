@@ -1,4 +1,4 @@
-"""The sales figures: fed by events, asked by sellers and admins."""
+"""Sales reports for sellers and admins, and the recording of the sales that they are made from."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -9,46 +9,48 @@ from chassis.types.ids import OrderId, UserId
 from chassis.types.money import Money, total
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from order_service.domain.orders import Item
-from order_service.domain.sales import Conversion, Figures, Interval, Span, TopProduct
+from order_service.domain.items import Item
+from order_service.domain.sales import Conversion, Interval, IntervalSales, TimeRange, TopProduct
 from order_service.repository.sales import SalesRepository
 
 
-class Sales:
+class SalesReports:
+    """Reports what was sold: to a seller only the seller's own sales, to an admin everything."""
+
     def __init__(self, database: Database, now: Callable[[], datetime]) -> None:
         self._database = database
         self._now = now
 
-    async def sold_within(
+    async def record_sale(
         self, transaction: AsyncConnection, order_id: OrderId, items: Sequence[Item], paid: Money, at: datetime
     ) -> None:
-        """An order was confirmed. What was paid beyond its items is shipping and tax."""
+        """Records the sale of a confirmed order. What was paid beyond its items is shipping and tax."""
         charges = Money(paid.amount - total(item.total for item in items).amount, paid.currency)
         await SalesRepository(transaction).add(order_id, items, charges, at)
 
-    async def figures(
+    async def report_sales(
         self, principal: Principal, start: datetime | None, end: datetime | None, interval: Interval
-    ) -> list[Figures]:
-        """Raises BadRange."""
-        span = Span.of(start, end, self._now(), interval)
+    ) -> list[IntervalSales]:
+        """Returns what was sold and refunded per interval and currency. Raises InvalidTimeRange."""
+        period = TimeRange.resolve(start, end, self._now(), interval)
         async with self._database.begin() as transaction:
-            return await SalesRepository(transaction).figures(span, interval, _seller(principal))
+            return await SalesRepository(transaction).by_interval(period, interval, _seller(principal))
 
-    async def top_products(
+    async def report_top_products(
         self, principal: Principal, start: datetime | None, end: datetime | None, limit: int
     ) -> list[TopProduct]:
-        """Raises BadRange."""
-        span = Span.of(start, end, self._now(), Interval.DAY)
+        """Returns the products of which most units were sold. Raises InvalidTimeRange."""
+        period = TimeRange.resolve(start, end, self._now(), Interval.DAY)
         async with self._database.begin() as transaction:
-            return await SalesRepository(transaction).top_products(span, limit, _seller(principal))
+            return await SalesRepository(transaction).top_products(period, limit, _seller(principal))
 
-    async def conversion(self, principal: Principal, start: datetime | None, end: datetime | None) -> Conversion:
-        """Raises BadRange."""
-        span = Span.of(start, end, self._now(), Interval.DAY)
+    async def report_conversion(self, principal: Principal, start: datetime | None, end: datetime | None) -> Conversion:
+        """Returns how many of the orders placed were paid. Raises InvalidTimeRange."""
+        period = TimeRange.resolve(start, end, self._now(), Interval.DAY)
         async with self._database.begin() as transaction:
-            return await SalesRepository(transaction).conversion(span, _seller(principal))
+            return await SalesRepository(transaction).conversion(period, _seller(principal))
 
 
 def _seller(principal: Principal) -> UserId | None:
-    """A seller sees what is theirs, an admin everything."""
+    """Returns the seller that a report is restricted to; None for an admin."""
     return None if principal.is_admin else principal.user_id

@@ -1,33 +1,25 @@
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from chassis.database import invariants
-from chassis.database.engine import Database
-from chassis.database.invariants import InvariantMonitor
-from order_harness import Order, running_order
-from order_service.app import SCHEMA
+from order_harness import OrderApp, find_violations, running_app
 
 
 @pytest.fixture(scope="session")
-async def running_service() -> AsyncIterator[Order]:
-    """Whatever the tests have done to it, its books are true in the end."""
-    async with running_order() as service:
-        yield service
-        database = Database(service.database, SCHEMA)
-        books = InvariantMonitor(database, "order_service")
-        broken = {each.name: await books.broken(each) for each in invariants.load_invariants("order_service")}
-        await database.close()
-        assert {name: rows for name, rows in broken.items() if rows} == {}
+async def shared_app() -> AsyncIterator[OrderApp]:
+    """The order service that all tests share; after them, its database must violate no invariant."""
+    async with running_app() as app:
+        yield app
+        assert await find_violations(app.database) == {}
 
 
 @pytest.fixture
-def order(running_service: Order) -> Iterator[Order]:
-    """The service, its neighbours answering and well stocked again after each test."""
-    yield running_service
-    running_service.products.is_away = False
-    running_service.inventory.is_away = False
-    running_service.inventory.loses_answers = False
-    running_service.inventory.after_reserving = None
-    running_service.inventory.left.clear()
-    running_service.products.repriced.clear()
-    running_service.products.gone.clear()
+def app(shared_app: OrderApp) -> Iterator[OrderApp]:
+    """The order service; its neighbours are available and well stocked again after each test."""
+    yield shared_app
+    shared_app.products.is_unavailable = False
+    shared_app.products.prices.clear()
+    shared_app.products.withdrawn.clear()
+    shared_app.inventory.is_unavailable = False
+    shared_app.inventory.loses_responses = False
+    shared_app.inventory.after_reserving = None
+    shared_app.inventory.stock.clear()

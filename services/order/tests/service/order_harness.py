@@ -1,4 +1,4 @@
-"""The order service as its tests drive it, with fakes of product and inventory at the gRPC boundary."""
+"""Runs the order service for its tests, with fakes of the product and inventory services at the gRPC boundary."""
 
 import asyncio
 import json
@@ -11,6 +11,8 @@ from uuid import UUID
 
 import grpc
 import httpx
+from chassis.database.engine import Database
+from chassis.database.invariants import InvariantMonitor, load_invariants
 from chassis.grpc.client import open_channel
 from chassis.grpc.wire import CODE_KEY, MEMBERS_KEY, timestamp
 from chassis.http.authentication import Role
@@ -27,7 +29,7 @@ from chassis_testing.services import run_service
 from chassis_testing.tokens import TokenIssuer
 from chassis_testing.waiting import eventually
 from grpc import aio
-from order_service.app import build
+from order_service.app import SCHEMA, build
 from order_service.settings import Settings
 from shopapi.events.v1.events_pb2 import PaymentCompleted, PaymentRefunded, ReservationRejected, UserErased
 from shopapi.inventory.v1 import inventory_pb2, inventory_pb2_grpc
@@ -37,31 +39,33 @@ from shopapi.product.v1 import product_pb2, product_pb2_grpc
 from shopapi.user.v1 import user_pb2_grpc
 
 ADMIN = 1
-PRECIOUS = 999
-EURO = 1000
-UNKNOWN = 2000
+EXPENSIVE_PRODUCT = 999
+EURO_PRODUCT = 1000
+UNKNOWN_PRODUCT = 2000
 SELLER, OTHER_SELLER = 7, 8
 
 
 @dataclass
 class FakeProducts(product_pb2_grpc.ProductServiceServicer):
-    """The product service at its gRPC boundary: product n costs n dollars, from 1000 on n euros, 999 a fortune; 2000 is unknown.
-    Products that end in 9 are OTHER_SELLER's.
+    """A product service in which product n costs n dollars, or n euros from EURO_PRODUCT on.
+
+    EXPENSIVE_PRODUCT costs a billion dollars, and there are no products from UNKNOWN_PRODUCT on. Products that end
+    in 9 are OTHER_SELLER's. `prices` overrides prices in minor units, and `withdrawn` products are not for sale.
     """
 
-    is_away: bool = False
-    repriced: dict[int, int] = field(default_factory=dict)
-    gone: set[int] = field(default_factory=set)
+    is_unavailable: bool = False
+    prices: dict[int, int] = field(default_factory=dict)
+    withdrawn: set[int] = field(default_factory=set)
 
     async def GetPrices(  # noqa: N802 - the contract's name
         self, request: product_pb2.GetPricesRequest, context: aio.ServicerContext[Any, Any]
     ) -> product_pb2.GetPricesResponse:
-        if self.is_away:
-            await context.abort(grpc.StatusCode.UNAVAILABLE, "away")
-        known = [product for product in request.product_ids if product < UNKNOWN and product not in self.gone]
-        return product_pb2.GetPricesResponse(
-            products=[_priced(product, self.repriced.get(product)) for product in known]
-        )
+        if self.is_unavailable:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "unavailable")
+        known = [
+            product for product in request.product_ids if product < UNKNOWN_PRODUCT and product not in self.withdrawn
+        ]
+        return product_pb2.GetPricesResponse(products=[_priced(product, self.prices.get(product)) for product in known])
 
     async def GetSeller(self, request: object, context: object) -> product_pb2.GetSellerResponse:  # noqa: N802 - the contract's name
         raise NotImplementedError
@@ -69,22 +73,25 @@ class FakeProducts(product_pb2_grpc.ProductServiceServicer):
 
 def _priced(product: int, amount: int | None) -> product_pb2.PricedProduct:
     if amount is None:
-        amount = 10**11 if product == PRECIOUS else product * 100
-    price = money_pb2.Money(amount=amount, currency="EUR" if product >= EURO else "USD")
+        amount = 10**11 if product == EXPENSIVE_PRODUCT else product * 100
+    price = money_pb2.Money(amount=amount, currency="EUR" if product >= EURO_PRODUCT else "USD")
     seller = OTHER_SELLER if product % 10 == 9 else SELLER
     return product_pb2.PricedProduct(product_id=product, name=f"Product {product}", price=price, seller_id=seller)
 
 
 @dataclass
 class FakeInventory(inventory_pb2_grpc.InventoryServiceServicer):
-    """The inventory service at its gRPC boundary: plenty of everything, but of what `left` names."""
+    """An inventory service with plenty of every product, except of those in `stock`.
 
-    left: dict[int, int] = field(default_factory=dict)
-    is_away: bool = False
-    reserved: dict[UUID, dict[int, int]] = field(default_factory=dict)
+    `after_reserving` is called before a reservation is answered; `loses_responses` then answers with an error.
+    """
+
+    stock: dict[int, int] = field(default_factory=dict)
+    is_unavailable: bool = False
+    reservations: dict[UUID, dict[int, int]] = field(default_factory=dict)
     released: list[UUID] = field(default_factory=list)
     after_reserving: Callable[[], Awaitable[None]] | None = None
-    loses_answers: bool = False
+    loses_responses: bool = False
 
     async def GetStock(self, request: object, context: object) -> inventory_pb2.GetStockResponse:  # noqa: N802 - the contract's name
         raise NotImplementedError
@@ -92,32 +99,32 @@ class FakeInventory(inventory_pb2_grpc.InventoryServiceServicer):
     async def GetStocks(  # noqa: N802 - the contract's name
         self, request: inventory_pb2.GetStocksRequest, context: aio.ServicerContext[Any, Any]
     ) -> inventory_pb2.GetStocksResponse:
-        if self.is_away:
-            await context.abort(grpc.StatusCode.UNAVAILABLE, "away")
-        left = {product: self.left.get(product, 1_000_000) for product in request.product_ids}
+        if self.is_unavailable:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "unavailable")
+        stock = {product: self.stock.get(product, 1_000_000) for product in request.product_ids}
         stocks = [
             inventory_pb2.GetStockResponse(product_id=product, on_hand=units, available=units)
-            for product, units in left.items()
+            for product, units in stock.items()
         ]
         return inventory_pb2.GetStocksResponse(stocks=stocks)
 
     async def Reserve(  # noqa: N802 - the contract's name
         self, request: inventory_pb2.ReserveRequest, context: aio.ServicerContext[Any, Any]
     ) -> inventory_pb2.ReserveResponse:
-        if self.is_away:
-            await context.abort(grpc.StatusCode.UNAVAILABLE, "away")
-        wanted = {line.product_id: line.quantity for line in request.lines}
-        lacking = [product for product, quantity in wanted.items() if self.left.get(product, quantity) < quantity]
-        if lacking:
-            shortages = [{"product_id": p, "wanted": wanted[p], "available": self.left[p]} for p in lacking]
+        if self.is_unavailable:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "unavailable")
+        requested = {line.product_id: line.quantity for line in request.lines}
+        short = [product for product, quantity in requested.items() if self.stock.get(product, quantity) < quantity]
+        if short:
+            shortages = [{"product_id": p, "wanted": requested[p], "available": self.stock[p]} for p in short]
             members = json.dumps({"products": shortages}).encode()
             trailer = ((CODE_KEY, "out_of_stock"), (MEMBERS_KEY, members))
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "too little stock", trailer)
-        self.reserved[UUID(request.order_id)] = wanted
+        self.reservations[UUID(request.order_id)] = requested
         if self.after_reserving is not None:
             await self.after_reserving()
-        if self.loses_answers:
-            await context.abort(grpc.StatusCode.UNAVAILABLE, "killed before it could answer")
+        if self.loses_responses:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "the response was lost")
         return inventory_pb2.ReserveResponse()
 
     async def Release(self, request: inventory_pb2.ReleaseRequest, context: object) -> inventory_pb2.ReleaseResponse:  # noqa: N802 - the contract's name
@@ -161,8 +168,8 @@ def erasure_of(user_id: int) -> Event:
 
 
 @dataclass(frozen=True)
-class Order:
-    """The running service: HTTP in process, gRPC over loopback, its relay and consumer on the real broker."""
+class OrderApp:
+    """The running order service: HTTP in process, gRPC over loopback, its relay and consumer on the real broker."""
 
     http: httpx.AsyncClient
     rpc: order_pb2_grpc.OrderServiceStub
@@ -170,28 +177,34 @@ class Order:
     products: FakeProducts
     inventory: FakeInventory
     database: DatabaseSettings
-    cable: FaultProxy
+    database_proxy: FaultProxy
     broker_url: str
     published: list[Event]
 
     def bearer(self, buyer: int, role: Role = Role.CUSTOMER) -> dict[str, str]:
         return self.issuer.bearer(buyer, role)
 
-    async def place(self, buyer: int, *lines: tuple[int, int], key: str | None = None) -> httpx.Response:
+    async def order_items(self, buyer: int, *lines: tuple[int, int], key: str | None = None) -> httpx.Response:
+        """Posts an order of products in quantities."""
         items = [{"product_id": product, "quantity": quantity} for product, quantity in lines]
-        headers = self.bearer(buyer) | ({} if key is None else {"Idempotency-Key": key})
-        return await self.http.post("/api/v1/orders", json={"items": items}, headers=headers)
+        return await self.post_order(buyer, key, items=items)
 
-    async def placed(self, buyer: int, *lines: tuple[int, int]) -> dict[str, Any]:
-        answer = await self.place(buyer, *lines)
-        assert answer.status_code == 201, answer.text
-        order: dict[str, Any] = answer.json()["data"]
+    async def place_order(self, buyer: int, *lines: tuple[int, int]) -> dict[str, Any]:
+        """Places an order of products in quantities, and returns it."""
+        response = await self.order_items(buyer, *lines)
+        assert response.status_code == 201, response.text
+        order: dict[str, Any] = response.json()["data"]
         return order
+
+    async def post_order(self, buyer: int, key: str | None = None, **body: object) -> httpx.Response:
+        """Posts an order with these fields, or without a body: then it is an order of the buyer's cart."""
+        headers = self.bearer(buyer) | ({} if key is None else {"Idempotency-Key": key})
+        return await self.http.post("/api/v1/orders", headers=headers, **({"json": body} if body else {}))  # type: ignore[arg-type]
 
     async def get(self, order_id: str, buyer: int, role: Role = Role.CUSTOMER) -> httpx.Response:
         return await self.http.get(f"/api/v1/orders/{order_id}", headers=self.bearer(buyer, role))
 
-    async def cart(
+    async def request_cart(
         self,
         method: str,
         path: str = "",
@@ -202,64 +215,62 @@ class Order:
         headers = ({} if buyer is None else self.bearer(buyer)) | ({} if token is None else {"Cart-Token": token})
         return await self.http.request(method, f"/api/v1/cart{path}", json=body, headers=headers)
 
-    async def put_in(self, buyer: int | None, product: int, quantity: int, token: str | None = None) -> httpx.Response:
-        answer = await self.cart("POST", "", {"product_id": product, "quantity": quantity}, buyer, token)
-        assert answer.status_code == 201, answer.text
-        return answer
+    async def add_to_cart(
+        self, buyer: int | None, product: int, quantity: int, token: str | None = None
+    ) -> httpx.Response:
+        response = await self.request_cart("POST", "", {"product_id": product, "quantity": quantity}, buyer, token)
+        assert response.status_code == 201, response.text
+        return response
 
-    async def in_cart(self, buyer: int | None = None, token: str | None = None) -> dict[int, int]:
-        """Quantities by product."""
-        lines = (await self.cart("GET", buyer=buyer, token=token)).json()["data"]["lines"]
+    async def cart_quantities(self, buyer: int | None = None, token: str | None = None) -> dict[int, int]:
+        """Returns the quantities in a cart by product."""
+        lines = (await self.request_cart("GET", buyer=buyer, token=token)).json()["data"]["lines"]
         return {line["product_id"]: line["quantity"] for line in lines}
 
-    async def guest(self, *lines: tuple[int, int]) -> str:
-        """The token of a guest with this in their cart."""
+    async def fill_guest_cart(self, *lines: tuple[int, int]) -> str:
+        """Fills the cart of a new guest, and returns its token."""
         (product, quantity), *more = lines
-        token: str = (await self.put_in(None, product, quantity)).headers["Cart-Token"]
+        token: str = (await self.add_to_cart(None, product, quantity)).headers["Cart-Token"]
         for product, quantity in more:
-            await self.put_in(None, product, quantity, token)
+            await self.add_to_cart(None, product, quantity, token)
         return token
-
-    async def order_cart(self, buyer: int, key: str | None = None, **body: object) -> httpx.Response:
-        """Without a body, unless there is something to say."""
-        headers = self.bearer(buyer) | ({} if key is None else {"Idempotency-Key": key})
-        return await self.http.post("/api/v1/orders", headers=headers, **({"json": body} if body else {}))  # type: ignore[arg-type]
 
     async def cancel(self, order_id: str, buyer: int, role: Role = Role.CUSTOMER) -> httpx.Response:
         return await self.http.delete(f"/api/v1/orders/{order_id}", headers=self.bearer(buyer, role))
 
     async def orders_of(self, buyer: int) -> list[dict[str, Any]]:
-        answer = await self.http.get("/api/v1/orders?limit=100", headers=self.bearer(buyer))
-        orders: list[dict[str, Any]] = answer.json()["data"]
+        response = await self.http.get("/api/v1/orders?limit=100", headers=self.bearer(buyer))
+        orders: list[dict[str, Any]] = response.json()["data"]
         return orders
 
     async def pay(self, order: dict[str, Any], payment_id: str | None = None, amount: int | None = None) -> None:
-        """As the payment service tells that it has captured what an order costs; waits until it was received."""
-        await self.tell(payment_of(order, payment_id, amount))
+        """Publishes that a payment of the order was captured, and waits until the service has received it."""
+        await self.publish(payment_of(order, payment_id, amount))
 
-    async def confirmed(self, buyer: int, *lines: tuple[int, int]) -> dict[str, Any]:
-        """An order that is placed and paid."""
-        placed = await self.placed(buyer, *lines)
+    async def place_confirmed_order(self, buyer: int, *lines: tuple[int, int]) -> dict[str, Any]:
+        """Places an order and pays for it."""
+        placed = await self.place_order(buyer, *lines)
         await self.pay(placed)
         order: dict[str, Any] = (await self.get(placed["id"], buyer)).json()["data"]
         assert order["status"] == "confirmed"
         return order
 
-    async def move(self, order_id: str, status: str, **more: object) -> httpx.Response:
-        path, body = f"/api/v1/orders/{order_id}/status", {"status": status} | more
+    async def put_status(self, order_id: str, status: str, **fields: object) -> httpx.Response:
+        path, body = f"/api/v1/orders/{order_id}/status", {"status": status} | fields
         return await self.http.put(path, json=body, headers=self.bearer(ADMIN, Role.ADMIN))
 
-    async def moved(self, order_id: str, *statuses: str) -> None:
+    async def change_status(self, order_id: str, *statuses: str) -> None:
+        """Changes the status of an order as an admin, step by step."""
         for status in statuses:
-            answer = await self.move(order_id, status)
-            assert answer.status_code == 200, answer.text
+            response = await self.put_status(order_id, status)
+            assert response.status_code == 200, response.text
 
-    async def tell(self, *told: Event) -> None:
-        """Publishes, and waits until each event was received."""
-        await publish_events(self.broker_url, told)
-        await self.received({event.id for event in told})
+    async def publish(self, *deliveries: Event) -> None:
+        """Publishes events, and waits until the service has received each of them."""
+        await publish_events(self.broker_url, deliveries)
+        await self.wait_until_received({event.id for event in deliveries})
 
-    async def received(self, ids: set[UUID]) -> None:
+    async def wait_until_received(self, ids: set[UUID]) -> None:
         async with self.sql() as sql:
 
             async def all_are_received() -> bool:
@@ -268,26 +279,33 @@ class Order:
 
             await eventually(all_are_received)
 
-    def about(self, order_id: str) -> list[Event]:
-        """What this service published about an order, in the order of its arrival, each event once."""
-        ours = (e for e in self.published if e.subject == order_id and e.type.producer == "order")
-        return list({event.id: event for event in ours}.values())
+    def events_about(self, order_id: str) -> list[Event]:
+        """Returns the events that this service published about an order, in the order of their arrival, each once."""
+        own = (e for e in self.published if e.subject == order_id and e.type.producer == "order")
+        return list({event.id: event for event in own}.values())
 
-    async def heard(self, order_id: str, *types: str) -> None:
-        """Waits until just these events were published about an order."""
+    async def wait_for_events(self, order_id: str, *types: str) -> None:
+        """Waits until exactly these events have been published about an order."""
 
-        async def all_are_there() -> bool:
-            return sorted(event.type.name for event in self.about(order_id)) == sorted(types)
+        async def all_are_published() -> bool:
+            return sorted(event.type.name for event in self.events_about(order_id)) == sorted(types)
 
-        await eventually(all_are_there)
+        await eventually(all_are_published)
+
+    async def cut_database(self) -> None:
+        """Cuts the service's connections to its database, and refuses new ones."""
+        await self.database_proxy.sever()
+
+    async def restore_database(self) -> None:
+        await self.database_proxy.restore()
 
     def sql(self) -> AbstractAsyncContextManager[SqlConnection]:
         return connect_to(self.database)
 
 
 @asynccontextmanager
-async def running_order(**chosen: object) -> AsyncIterator[Order]:
-    """The order service over a fresh database and virtual host, its events collected as notification receives them."""
+async def running_app(**overrides: object) -> AsyncIterator[OrderApp]:
+    """Runs the order service on a new database and virtual host, and records what it sends to notification."""
     issuer, products, inventory = TokenIssuer(), FakeProducts(), FakeInventory()
     async with (
         migrated_database("order_service") as database,
@@ -298,22 +316,24 @@ async def running_order(**chosen: object) -> AsyncIterator[Order]:
             lambda server: inventory_pb2_grpc.add_InventoryServiceServicer_to_server(inventory, server),
         ) as neighbours,
         _collecting(broker_url) as published,
-        fault_proxy(database.db_host, database.db_port) as cable,
+        fault_proxy(database.db_host, database.db_port) as database_proxy,
     ):
         settings = Settings(
-            **(database.model_dump() | chosen | {"db_host": "127.0.0.1", "db_port": cable.port}),
+            **(database.model_dump() | overrides | {"db_host": "127.0.0.1", "db_port": database_proxy.port}),
             rabbitmq_url=broker_url,
             user_grpc=neighbours,
             product_grpc=neighbours,
             inventory_grpc=neighbours,
             grpc_port=0,
             expiry_sweep_seconds=0.05,
-            look_deadline_seconds=5,  # a busy machine is not a slow neighbour
+            look_deadline_seconds=5,  # a busy machine must not look like a slow neighbour
         )
         async with run_service(await build(settings)) as service:
             channel = open_channel(f"127.0.0.1:{service.rpc_port}")
             stub = order_pb2_grpc.OrderServiceStub(channel)
-            yield Order(service.http, stub, issuer, products, inventory, database, cable, broker_url, published)
+            yield OrderApp(
+                service.http, stub, issuer, products, inventory, database, database_proxy, broker_url, published
+            )
             await channel.close()
 
 
@@ -328,4 +348,13 @@ async def _collecting(broker_url: str) -> AsyncIterator[list[Event]]:
     try:
         yield published
     finally:
-        await process.end(consuming)
+        await process.cancel_all(consuming)
+
+
+async def find_violations(settings: DatabaseSettings) -> dict[str, list[dict[str, object]]]:
+    """Returns the rows that violate an invariant of the order database, by invariant."""
+    database = Database(settings, SCHEMA)
+    monitor = InvariantMonitor(database, "order_service")
+    rows = {each.name: await monitor.violations(each) for each in load_invariants("order_service")}
+    await database.close()
+    return {name: violations for name, violations in rows.items() if violations}

@@ -1,4 +1,4 @@
-"""Whose orders who may list, and how they are chosen."""
+"""Listing orders: which caller may see which orders, and the filters."""
 
 from typing import Any
 from uuid import uuid4
@@ -6,55 +6,55 @@ from uuid import uuid4
 import httpx
 import pytest
 from chassis.http.authentication import Role
-from order_harness import ADMIN, Order
+from order_harness import ADMIN, OrderApp
 
 
-async def listed(order: Order, query: str, user: int = ADMIN, role: Role = Role.ADMIN) -> httpx.Response:
-    return await order.http.get(f"/api/v1/orders?limit=100&{query}", headers=order.bearer(user, role))
+async def list_orders(app: OrderApp, query: str, user: int = ADMIN, role: Role = Role.ADMIN) -> httpx.Response:
+    return await app.http.get(f"/api/v1/orders?limit=100&{query}", headers=app.bearer(user, role))
 
 
-async def ids(order: Order, query: str, user: int = ADMIN, role: Role = Role.ADMIN) -> list[str]:
-    answer = await listed(order, query, user, role)
-    assert answer.status_code == 200, answer.text
-    found: list[dict[str, Any]] = answer.json()["data"]
-    assert answer.json()["total"] >= len(found)
-    return [each["id"] for each in found]
+async def list_ids(app: OrderApp, query: str, user: int = ADMIN, role: Role = Role.ADMIN) -> list[str]:
+    response = await list_orders(app, query, user, role)
+    assert response.status_code == 200, response.text
+    orders: list[dict[str, Any]] = response.json()["data"]
+    assert response.json()["total"] >= len(orders)
+    return [each["id"] for each in orders]
 
 
-async def test_an_admin_lists_everybodys_orders_newest_first(order: Order) -> None:
-    placed = [(await order.placed(buyer, (1, 1)))["id"] for buyer in (601, 602, 601)]
+async def test_an_admin_lists_the_orders_of_all_buyers_newest_first(app: OrderApp) -> None:
+    placed = [(await app.place_order(buyer, (1, 1)))["id"] for buyer in (601, 602, 601)]
 
-    everybody = await ids(order, "all=true")
+    listed = await list_ids(app, "all=true")
 
-    assert everybody[:3] == placed[::-1]
-    assert await ids(order, "") == []
-    assert await ids(order, "buyer_id=601") == [placed[2], placed[0]]
-    assert await ids(order, "all=true&buyer_id=602") == [placed[1]]
+    assert listed[:3] == placed[::-1]
+    assert await list_ids(app, "") == []
+    assert await list_ids(app, "buyer_id=601") == [placed[2], placed[0]]
+    assert await list_ids(app, "all=true&buyer_id=602") == [placed[1]]
 
 
-async def test_orders_are_chosen_by_status_and_time(order: Order) -> None:
-    first, second, third = [await order.placed(603, (1, 1)) for _ in range(3)]
-    await order.cancel(second["id"], 603)
+async def test_orders_are_filtered_by_status_and_time(app: OrderApp) -> None:
+    first, second, third = [await app.place_order(603, (1, 1)) for _ in range(3)]
+    await app.cancel(second["id"], 603)
 
-    assert await ids(order, "buyer_id=603&status=cancelled") == [second["id"]]
-    assert await ids(order, "buyer_id=603&status=pending") == [third["id"], first["id"]]
+    assert await list_ids(app, "buyer_id=603&status=cancelled") == [second["id"]]
+    assert await list_ids(app, "buyer_id=603&status=pending") == [third["id"], first["id"]]
     start, end = first["created_at"], third["created_at"]
-    assert await ids(order, f"buyer_id=603&from={start}&to={end}") == [second["id"], first["id"]]
-    assert await ids(order, f"from={second['created_at']}", 603, Role.CUSTOMER) == [third["id"], second["id"]]
+    assert await list_ids(app, f"buyer_id=603&from={start}&to={end}") == [second["id"], first["id"]]
+    assert await list_ids(app, f"from={second['created_at']}", 603, Role.CUSTOMER) == [third["id"], second["id"]]
 
 
 @pytest.mark.parametrize("role", [Role.CUSTOMER, Role.SELLER])
 @pytest.mark.parametrize("query", ["all=true", "buyer_id=605", "all=true&buyer_id=604"])
-async def test_others_orders_are_for_admins(order: Order, role: Role, query: str) -> None:
-    answer = await listed(order, query, 604, role)
+async def test_only_admins_list_other_buyers_orders(app: OrderApp, role: Role, query: str) -> None:
+    response = await list_orders(app, query, 604, role)
 
-    assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+    assert (response.status_code, response.json()["code"]) == (403, "forbidden")
 
 
-async def test_one_may_say_that_ones_own_are_ones_own(order: Order) -> None:
-    placed = await order.placed(606, (1, 1))
+async def test_a_buyer_may_filter_by_their_own_id(app: OrderApp) -> None:
+    placed = await app.place_order(606, (1, 1))
 
-    assert await ids(order, "all=false&buyer_id=606", 606, Role.CUSTOMER) == [placed["id"]]
+    assert await list_ids(app, "all=false&buyer_id=606", 606, Role.CUSTOMER) == [placed["id"]]
 
 
 @pytest.mark.parametrize(
@@ -75,13 +75,13 @@ async def test_one_may_say_that_ones_own_are_ones_own(order: Order) -> None:
         "limit=101",
     ],
 )
-async def test_a_bad_choice_is_a_bad_field(order: Order, query: str) -> None:
-    answer = await order.http.get(f"/api/v1/orders?{query}", headers=order.bearer(ADMIN, Role.ADMIN))
+async def test_an_invalid_filter_is_an_invalid_field(app: OrderApp, query: str) -> None:
+    response = await app.http.get(f"/api/v1/orders?{query}", headers=app.bearer(ADMIN, Role.ADMIN))
 
-    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_field")
+    assert (response.status_code, response.json()["code"]) == (422, "invalid_field")
 
 
-MATRIX = [
+STATUS_BY_ROLE = [
     ("GET", "/orders", 200, 200, 200),
     ("GET", "/orders/{order}", 404, 404, 200),
     ("DELETE", "/orders/{order}", 404, 404, 204),
@@ -94,27 +94,28 @@ MATRIX = [
 ]
 
 
-@pytest.mark.parametrize(("method", "path", "customer", "seller", "admin"), MATRIX)
-async def test_every_door_knows_whom_it_lets_in(
-    order: Order, method: str, path: str, customer: int, seller: int, admin: int
+@pytest.mark.parametrize(("method", "path", "customer", "seller", "admin"), STATUS_BY_ROLE)
+async def test_each_route_admits_only_its_roles(
+    app: OrderApp, method: str, path: str, customer: int, seller: int, admin: int
 ) -> None:
-    placed = await order.placed(607, (1, 1))
+    placed = await app.place_order(607, (1, 1))
     address = {"recipient": "A", "line1": "B", "city": "C", "country": "DE"}
-    known = await order.http.post("/api/v1/addresses", json=address, headers=order.bearer(607))
+    known = await app.http.post("/api/v1/addresses", json=address, headers=app.bearer(607))
     path = "/api/v1" + path.format(order=placed["id"], address=known.json()["data"]["id"])
     body = {"status": "shipped"} if method == "PUT" else None
 
-    async def ask(headers: dict[str, str]) -> int:
-        return (await order.http.request(method, path, json=body, headers=headers)).status_code
+    async def status_for(headers: dict[str, str]) -> int:
+        return (await app.http.request(method, path, json=body, headers=headers)).status_code
 
-    assert await ask({}) == 401
-    assert await ask(order.bearer(608)) == customer
-    assert await ask(order.bearer(608, Role.SELLER)) == seller
-    assert await ask(order.bearer(608, Role.ADMIN)) == admin
+    assert await status_for({}) == 401
+    assert await status_for(app.bearer(608)) == customer
+    assert await status_for(app.bearer(608, Role.SELLER)) == seller
+    assert await status_for(app.bearer(608, Role.ADMIN)) == admin
 
 
-async def test_an_unknown_id_of_anything_is_a_404(order: Order) -> None:
-    headers = order.bearer(ADMIN, Role.ADMIN)
+async def test_an_unknown_id_answers_404(app: OrderApp) -> None:
+    headers = app.bearer(ADMIN, Role.ADMIN)
 
-    for path in (f"/orders/{uuid4()}", f"/addresses/{uuid4()}"):
-        assert (await order.http.delete(f"/api/v1{path}", headers=headers)).status_code == 404
+    for path, code in ((f"/orders/{uuid4()}", "unknown_order"), (f"/addresses/{uuid4()}", "unknown_address")):
+        response = await app.http.delete(f"/api/v1{path}", headers=headers)
+        assert (response.status_code, response.json()["code"]) == (404, code)

@@ -1,8 +1,8 @@
-"""What the database itself refuses, whatever a program does."""
+"""The constraints that the database itself enforces."""
 
 import asyncpg
 import pytest
-from order_harness import Order
+from order_harness import OrderApp
 
 ORDER = (
     "INSERT INTO orders (id, buyer_id, status, cancel_reason, total_amount, currency, created_at, expires_at)"
@@ -33,9 +33,9 @@ ITEM = (
         (ITEM.format(quantity=1, amount=-1), "order_items_unit_amount_check"),
     ],
 )
-async def test_the_database_holds_the_invariants(order: Order, statement: str, constraint: str) -> None:
-    await order.placed(61, (1, 1))
-    async with order.sql() as sql:
+async def test_the_database_refuses_invalid_rows(app: OrderApp, statement: str, constraint: str) -> None:
+    await app.place_order(61, (1, 1))
+    async with app.sql() as sql:
         with pytest.raises(asyncpg.CheckViolationError) as refusal:
             await sql.execute(statement)
 

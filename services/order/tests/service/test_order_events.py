@@ -1,4 +1,4 @@
-"""What orders tell, and what they are told: on a real RabbitMQ."""
+"""Published and consumed events, on a real RabbitMQ."""
 
 import random
 from datetime import UTC, datetime, timedelta
@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 from chassis.types.ids import uuid7
-from order_harness import SELLER, Order, rejection_of
+from order_harness import SELLER, OrderApp, rejection_of
 from shopapi.events.v1.events_pb2 import (
     CANCEL_REASON_BUYER,
     CANCEL_REASON_EXPIRED,
@@ -16,11 +16,11 @@ from shopapi.events.v1.events_pb2 import (
 )
 
 
-async def test_a_placed_order_is_announced_whole(order: Order) -> None:
-    placed = await order.placed(51, (2, 3), (1, 1))
+async def test_the_placed_event_describes_the_whole_order(app: OrderApp) -> None:
+    placed = await app.place_order(51, (2, 3), (1, 1))
 
-    await order.heard(placed["id"], "order.placed.v1")
-    (event,) = order.about(placed["id"])
+    await app.wait_for_events(placed["id"], "order.placed.v1")
+    (event,) = app.events_about(placed["id"])
     payload = event.payload
     assert isinstance(payload, OrderPlaced)
     assert (payload.order_id, payload.buyer_id) == (placed["id"], 51)
@@ -33,66 +33,66 @@ async def test_a_placed_order_is_announced_whole(order: Order) -> None:
     assert payload.expires_at.ToDatetime(UTC) == datetime.fromisoformat(placed["expires_at"])
 
 
-async def test_a_cancelled_order_is_announced_once_with_its_reason(order: Order) -> None:
-    placed = await order.placed(52, (1, 1))
-    await order.cancel(placed["id"], 52)
-    await order.cancel(placed["id"], 52)
+async def test_a_cancellation_is_published_once_with_its_reason(app: OrderApp) -> None:
+    placed = await app.place_order(52, (1, 1))
+    await app.cancel(placed["id"], 52)
+    await app.cancel(placed["id"], 52)
 
-    assert await reason_of(order, placed["id"]) == CANCEL_REASON_BUYER
+    assert await reason_of(app, placed["id"]) == CANCEL_REASON_BUYER
 
 
-async def reason_of(order: Order, order_id: str) -> int:
-    """Why an order was cancelled, as its one event tells."""
-    await order.heard(order_id, "order.placed.v1", "order.cancelled.v1")
-    (payload,) = (e.payload for e in order.about(order_id) if isinstance(e.payload, OrderCancelled))
+async def reason_of(app: OrderApp, order_id: str) -> int:
+    """Returns the reason of an order's one cancellation event."""
+    await app.wait_for_events(order_id, "order.placed.v1", "order.cancelled.v1")
+    (payload,) = (e.payload for e in app.events_about(order_id) if isinstance(e.payload, OrderCancelled))
     assert payload.order_id == order_id
     assert abs(payload.cancelled_at.ToDatetime(UTC) - datetime.now(UTC)) < timedelta(minutes=1)
     return payload.reason
 
 
-async def test_an_order_that_is_not_paid_in_time_is_cancelled(order: Order) -> None:
-    lapsed, open_ = await order.placed(53, (1, 1)), await order.placed(53, (1, 1))
-    paid = await order.placed(53, (1, 1))
-    await order.pay(paid)
-    async with order.sql() as sql:
+async def test_an_order_that_is_not_paid_in_time_is_cancelled(app: OrderApp) -> None:
+    expired, open_ = await app.place_order(53, (1, 1)), await app.place_order(53, (1, 1))
+    paid = await app.place_order(53, (1, 1))
+    await app.pay(paid)
+    async with app.sql() as sql:
         await sql.execute(
             "UPDATE orders SET expires_at = $1 WHERE id = ANY($2)",
             datetime.now(UTC) - timedelta(seconds=1),
-            [UUID(lapsed["id"]), UUID(paid["id"])],
+            [UUID(expired["id"]), UUID(paid["id"])],
         )
 
-    assert await reason_of(order, lapsed["id"]) == CANCEL_REASON_EXPIRED
-    statuses = {found["id"]: found["status"] for found in await order.orders_of(53)}
-    assert statuses == {lapsed["id"]: "cancelled", open_["id"]: "pending", paid["id"]: "confirmed"}
+    assert await reason_of(app, expired["id"]) == CANCEL_REASON_EXPIRED
+    statuses = {found["id"]: found["status"] for found in await app.orders_of(53)}
+    assert statuses == {expired["id"]: "cancelled", open_["id"]: "pending", paid["id"]: "confirmed"}
 
 
-async def test_an_order_whose_stock_is_gone_is_cancelled(order: Order) -> None:
-    placed = await order.placed(54, (1, 1))
+async def test_an_order_without_stock_is_cancelled(app: OrderApp) -> None:
+    placed = await app.place_order(54, (1, 1))
 
-    await order.tell(rejection_of(placed["id"]))
+    await app.publish(rejection_of(placed["id"]))
 
-    assert (await order.get(placed["id"], 54)).json()["data"]["status"] == "cancelled"
-    assert await reason_of(order, placed["id"]) == CANCEL_REASON_OUT_OF_STOCK
+    assert (await app.get(placed["id"], 54)).json()["data"]["status"] == "cancelled"
+    assert await reason_of(app, placed["id"]) == CANCEL_REASON_OUT_OF_STOCK
 
 
 @pytest.mark.parametrize("seed", range(5))
-async def test_replayed_and_shuffled_events_change_nothing(order: Order, seed: int) -> None:
-    chance = random.Random(seed)
-    hit, cancelled, spared = [await order.placed(55, (1, 1)) for _ in range(3)]
-    await order.cancel(cancelled["id"], 55)
+async def test_replayed_and_shuffled_rejections_cancel_each_order_once(app: OrderApp, seed: int) -> None:
+    rng = random.Random(seed)
+    rejected, cancelled, untouched = [await app.place_order(55, (1, 1)) for _ in range(3)]
+    await app.cancel(cancelled["id"], 55)
     events = [
-        rejection_of(hit["id"]),
-        rejection_of(hit["id"]),
+        rejection_of(rejected["id"]),
+        rejection_of(rejected["id"]),
         rejection_of(cancelled["id"]),
         rejection_of(str(uuid7())),
     ]
-    told = events * 3
-    chance.shuffle(told)
+    deliveries = events * 3
+    rng.shuffle(deliveries)
 
-    await order.tell(*told)
+    await app.publish(*deliveries)
 
-    statuses = {found["id"]: found["status"] for found in await order.orders_of(55)}
-    assert (statuses[hit["id"]], statuses[spared["id"]]) == ("cancelled", "pending")
-    assert await reason_of(order, hit["id"]) == CANCEL_REASON_OUT_OF_STOCK
-    assert await reason_of(order, cancelled["id"]) == CANCEL_REASON_BUYER
-    await order.heard(spared["id"], "order.placed.v1")
+    statuses = {found["id"]: found["status"] for found in await app.orders_of(55)}
+    assert (statuses[rejected["id"]], statuses[untouched["id"]]) == ("cancelled", "pending")
+    assert await reason_of(app, rejected["id"]) == CANCEL_REASON_OUT_OF_STOCK
+    assert await reason_of(app, cancelled["id"]) == CANCEL_REASON_BUYER
+    await app.wait_for_events(untouched["id"], "order.placed.v1")

@@ -1,233 +1,233 @@
-"""An order of what is in the cart: placed once, the cart emptied with it, and nothing lost that was put in meanwhile."""
+"""Ordering a cart: it is ordered once and emptied in the same transaction, and products added during that are kept."""
 
 import asyncio
 import random
 from uuid import UUID
 
 import pytest
-from order_harness import Order, erasure_of
+from order_harness import OrderApp, erasure_of
 
 SEEDS = range(20)
 
 
-def lines_of(placed: dict[str, list[dict[str, int]]]) -> dict[int, int]:
+def quantities_of(placed: dict[str, list[dict[str, int]]]) -> dict[int, int]:
     return {item["product_id"]: item["quantity"] for item in placed["items"]}
 
 
-async def test_a_cart_becomes_an_order_and_is_empty_then(order: Order) -> None:
-    await order.put_in(301, 2, 3)
-    await order.put_in(301, 1, 1)
+async def test_ordering_a_cart_empties_it(app: OrderApp) -> None:
+    await app.add_to_cart(301, 2, 3)
+    await app.add_to_cart(301, 1, 1)
 
-    answer = await order.order_cart(301)
+    response = await app.post_order(301)
 
-    assert answer.status_code == 201
-    placed = answer.json()["data"]
-    assert lines_of(placed) == {1: 1, 2: 3}
+    assert response.status_code == 201
+    placed = response.json()["data"]
+    assert quantities_of(placed) == {1: 1, 2: 3}
     assert placed["total"] == {"amount": 700, "currency": "USD"}
-    assert await order.in_cart(301) == {}
-    assert order.inventory.reserved[UUID(placed["id"])] == {1: 1, 2: 3}
-    await order.heard(placed["id"], "order.placed.v1")
+    assert await app.cart_quantities(301) == {}
+    assert app.inventory.reservations[UUID(placed["id"])] == {1: 1, 2: 3}
+    await app.wait_for_events(placed["id"], "order.placed.v1")
 
 
-async def test_an_order_takes_the_prices_of_its_own_moment(order: Order) -> None:
-    await order.put_in(302, 1, 2)
-    order.products.repriced[1] = 999
+async def test_a_cart_is_ordered_at_current_prices(app: OrderApp) -> None:
+    await app.add_to_cart(302, 1, 2)
+    app.products.prices[1] = 999
 
-    assert (await order.order_cart(302)).json()["data"]["total"]["amount"] == 1998
+    assert (await app.post_order(302)).json()["data"]["total"]["amount"] == 1998
 
 
 @pytest.mark.parametrize("body", [{}, {"items": None}])
-async def test_an_empty_cart_is_no_order(order: Order, body: dict[str, None]) -> None:
-    answer = await order.order_cart(303, key=f"empty-{len(body)}", **body)
+async def test_an_empty_cart_cannot_be_ordered(app: OrderApp, body: dict[str, None]) -> None:
+    response = await app.post_order(303, key=f"empty-{len(body)}", **body)
 
-    assert (answer.status_code, answer.json()["code"]) == (422, "cart_empty")
-    await order.put_in(303, 1, 1)
-    assert (await order.order_cart(303, key=f"empty-{len(body)}")).status_code == 201
-
-
-async def test_items_that_are_sent_leave_the_cart_alone(order: Order) -> None:
-    await order.put_in(304, 1, 1)
-
-    await order.placed(304, (1, 1))
-
-    assert await order.in_cart(304) == {1: 1}
+    assert (response.status_code, response.json()["code"]) == (422, "cart_empty")
+    await app.add_to_cart(303, 1, 1)
+    assert (await app.post_order(303, key=f"empty-{len(body)}")).status_code == 201
 
 
-async def test_the_same_key_later_gives_the_same_order_of_a_cart_that_is_gone(order: Order) -> None:
-    await order.put_in(305, 1, 1)
-    first = await order.order_cart(305, key="checkout")
-    again = await order.order_cart(305, key="checkout")
-    await order.put_in(305, 2, 1)
-    much_later = await order.order_cart(305, key="checkout")
+async def test_ordering_sent_items_leaves_the_cart_unchanged(app: OrderApp) -> None:
+    await app.add_to_cart(304, 1, 1)
 
-    assert {answer.text for answer in (first, again, much_later)} == {first.text}
-    assert await order.in_cart(305) == {2: 1}
-    assert len(await order.orders_of(305)) == 1
+    await app.place_order(304, (1, 1))
+
+    assert await app.cart_quantities(304) == {1: 1}
 
 
-async def test_a_key_of_items_is_no_key_of_a_cart(order: Order) -> None:
-    await order.place(306, (1, 1), key="checkout")
-    await order.put_in(306, 1, 1)
+async def test_the_same_key_returns_the_same_order_after_the_cart_changed(app: OrderApp) -> None:
+    await app.add_to_cart(305, 1, 1)
+    first = await app.post_order(305, key="checkout")
+    again = await app.post_order(305, key="checkout")
+    await app.add_to_cart(305, 2, 1)
+    later = await app.post_order(305, key="checkout")
 
-    answer = await order.order_cart(306, key="checkout")
+    assert {response.text for response in (first, again, later)} == {first.text}
+    assert await app.cart_quantities(305) == {2: 1}
+    assert len(await app.orders_of(305)) == 1
 
-    assert (answer.status_code, answer.json()["code"]) == (422, "idempotency_key_reused")
+
+async def test_a_key_used_for_items_cannot_order_the_cart(app: OrderApp) -> None:
+    await app.order_items(306, (1, 1), key="checkout")
+    await app.add_to_cart(306, 1, 1)
+
+    response = await app.post_order(306, key="checkout")
+
+    assert (response.status_code, response.json()["code"]) == (422, "idempotency_key_reused")
 
 
-async def test_a_refused_cart_may_be_changed_and_ordered_under_the_same_key(order: Order) -> None:
-    order.inventory.left[4] = 1
-    await order.put_in(307, 4, 2)
-    refused = await order.order_cart(307, key="checkout")
-    await order.cart("PUT", "/4", {"quantity": 1}, buyer=307)
+async def test_a_refused_cart_can_be_changed_and_ordered_under_the_same_key(app: OrderApp) -> None:
+    app.inventory.stock[4] = 1
+    await app.add_to_cart(307, 4, 2)
+    refused = await app.post_order(307, key="checkout")
+    await app.request_cart("PUT", "/4", {"quantity": 1}, buyer=307)
 
-    accepted = await order.order_cart(307, key="checkout")
+    accepted = await app.post_order(307, key="checkout")
 
     assert (refused.status_code, refused.json()["code"], accepted.status_code) == (409, "out_of_stock", 201)
-    assert lines_of(accepted.json()["data"]) == {4: 1}
+    assert quantities_of(accepted.json()["data"]) == {4: 1}
 
 
-async def test_a_key_that_was_cut_off_goes_on_with_the_cart_of_its_first_request(order: Order) -> None:
-    """What was reserved is what is ordered, whatever came into the cart meanwhile."""
-    await order.put_in(308, 1, 1)
-    order.inventory.after_reserving = order.cable.cut
+async def test_a_retry_after_a_database_failure_orders_the_cart_of_the_first_request(app: OrderApp) -> None:
+    """The order holds what was reserved, not the products that were added to the cart since then."""
+    await app.add_to_cart(308, 1, 1)
+    app.inventory.after_reserving = app.cut_database
     try:
-        cut_off = await order.order_cart(308, key="checkout")
+        interrupted = await app.post_order(308, key="checkout")
     finally:
-        order.inventory.after_reserving = None
-        await order.cable.mend()
-    await order.put_in(308, 1, 1)
-    await order.put_in(308, 2, 1)
+        app.inventory.after_reserving = None
+        await app.restore_database()
+    await app.add_to_cart(308, 1, 1)
+    await app.add_to_cart(308, 2, 1)
 
-    finished = await order.order_cart(308, key="checkout")
+    finished = await app.post_order(308, key="checkout")
 
-    assert (cut_off.status_code, finished.status_code) == (503, 201)
+    assert (interrupted.status_code, finished.status_code) == (503, 201)
     placed = finished.json()["data"]
-    assert lines_of(placed) == order.inventory.reserved[UUID(placed["id"])] == {1: 1}
-    assert await order.in_cart(308) == {1: 1, 2: 1}
+    assert quantities_of(placed) == app.inventory.reservations[UUID(placed["id"])] == {1: 1}
+    assert await app.cart_quantities(308) == {1: 1, 2: 1}
 
 
-async def test_what_is_taken_out_while_it_is_being_ordered_is_not_ordered(order: Order) -> None:
-    async def take_out() -> None:
-        order.inventory.after_reserving = None
-        await order.cart("DELETE", "/1", buyer=309)
+async def test_a_product_removed_while_the_cart_is_ordered_is_not_ordered(app: OrderApp) -> None:
+    async def remove_product() -> None:
+        app.inventory.after_reserving = None
+        await app.request_cart("DELETE", "/1", buyer=309)
 
-    await order.put_in(309, 1, 1)
-    await order.put_in(309, 2, 1)
-    before = set(order.inventory.reserved)
-    order.inventory.after_reserving = take_out
+    await app.add_to_cart(309, 1, 1)
+    await app.add_to_cart(309, 2, 1)
+    before = set(app.inventory.reservations)
+    app.inventory.after_reserving = remove_product
 
-    refused = await order.order_cart(309, key="checkout")
+    refused = await app.post_order(309, key="checkout")
 
     assert (refused.status_code, refused.json()["code"]) == (409, "cart_changed")
-    (reserved,) = set(order.inventory.reserved) - before
-    assert reserved in order.inventory.released
-    assert (await order.orders_of(309), await order.in_cart(309)) == ([], {2: 1})
-    accepted = await order.order_cart(309, key="checkout")
-    assert (accepted.status_code, lines_of(accepted.json()["data"])) == (201, {2: 1})
+    (reserved,) = set(app.inventory.reservations) - before
+    assert reserved in app.inventory.released
+    assert (await app.orders_of(309), await app.cart_quantities(309)) == ([], {2: 1})
+    accepted = await app.post_order(309, key="checkout")
+    assert (accepted.status_code, quantities_of(accepted.json()["data"])) == (201, {2: 1})
     assert accepted.json()["data"]["id"] != str(reserved)
 
 
-async def test_what_is_put_in_while_it_is_being_ordered_stays_in_the_cart(order: Order) -> None:
-    async def put_more_in() -> None:
-        order.inventory.after_reserving = None
-        await order.put_in(310, 1, 4)
-        await order.put_in(310, 2, 1)
+async def test_a_product_added_while_the_cart_is_ordered_stays_in_the_cart(app: OrderApp) -> None:
+    async def add_more() -> None:
+        app.inventory.after_reserving = None
+        await app.add_to_cart(310, 1, 4)
+        await app.add_to_cart(310, 2, 1)
 
-    await order.put_in(310, 1, 1)
-    order.inventory.after_reserving = put_more_in
+    await app.add_to_cart(310, 1, 1)
+    app.inventory.after_reserving = add_more
 
-    placed = (await order.order_cart(310)).json()["data"]
+    placed = (await app.post_order(310)).json()["data"]
 
-    assert (lines_of(placed), await order.in_cart(310)) == ({1: 1}, {1: 4, 2: 1})
-
-
-async def test_an_erased_account_orders_nothing(order: Order) -> None:
-    await order.put_in(311, 1, 1)
-    await order.tell(erasure_of(311))
-
-    for answer in (await order.order_cart(311), await order.place(311, (1, 1))):
-        assert (answer.status_code, answer.json()["code"]) == (403, "account_erased")
-    answer = await order.cart("POST", body={"product_id": 1, "quantity": 1}, buyer=311)
-    assert (answer.status_code, answer.json()["code"]) == (403, "account_erased")
+    assert (quantities_of(placed), await app.cart_quantities(310)) == ({1: 1}, {1: 4, 2: 1})
 
 
-async def test_one_key_fifty_times_at_once_is_one_order_and_the_cart_emptied_once(order: Order) -> None:
-    await order.put_in(312, 1, 5)
-    await order.put_in(312, 2, 1)
-    before = set(order.inventory.reserved)
+async def test_an_erased_account_cannot_order(app: OrderApp) -> None:
+    await app.add_to_cart(311, 1, 1)
+    await app.publish(erasure_of(311))
 
-    async def put_more_in() -> None:
-        order.inventory.after_reserving = None
-        await order.put_in(312, 1, 5)
+    for response in (await app.post_order(311), await app.order_items(311, (1, 1))):
+        assert (response.status_code, response.json()["code"]) == (403, "account_erased")
+    response = await app.request_cart("POST", body={"product_id": 1, "quantity": 1}, buyer=311)
+    assert (response.status_code, response.json()["code"]) == (403, "account_erased")
 
-    order.inventory.after_reserving = put_more_in
-    answers = await asyncio.gather(*(order.order_cart(312, key="checkout") for _ in range(50)))
 
-    assert {answer.status_code for answer in answers} == {201}
-    assert len({answer.text for answer in answers}) == 1
-    (stored,) = await order.orders_of(312)
-    assert lines_of(stored) == {1: 5, 2: 1}
-    assert set(order.inventory.reserved) - before == {UUID(stored["id"])}
-    assert await order.in_cart(312) == {1: 5}
-    await order.heard(stored["id"], "order.placed.v1")
+async def test_fifty_concurrent_requests_under_one_key_order_the_cart_once(app: OrderApp) -> None:
+    await app.add_to_cart(312, 1, 5)
+    await app.add_to_cart(312, 2, 1)
+    before = set(app.inventory.reservations)
+
+    async def add_more() -> None:
+        app.inventory.after_reserving = None
+        await app.add_to_cart(312, 1, 5)
+
+    app.inventory.after_reserving = add_more
+    responses = await asyncio.gather(*(app.post_order(312, key="checkout") for _ in range(50)))
+
+    assert {response.status_code for response in responses} == {201}
+    assert len({response.text for response in responses}) == 1
+    (stored,) = await app.orders_of(312)
+    assert quantities_of(stored) == {1: 5, 2: 1}
+    assert set(app.inventory.reservations) - before == {UUID(stored["id"])}
+    assert await app.cart_quantities(312) == {1: 5}
+    await app.wait_for_events(stored["id"], "order.placed.v1")
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-async def test_one_cart_is_ordered_once_by_many_at_once_whatever_their_keys(order: Order, seed: int) -> None:
-    chance, buyer = random.Random(seed), 3000 + seed
-    await order.put_in(buyer, 1, 2)
-    keys: list[str | None] = [chance.choice([None, "a", "b", "c"]) for _ in range(8)]
-    before = set(order.inventory.reserved)
+async def test_concurrent_requests_with_different_keys_order_the_cart_once(app: OrderApp, seed: int) -> None:
+    rng, buyer = random.Random(seed), 3000 + seed
+    await app.add_to_cart(buyer, 1, 2)
+    keys: list[str | None] = [rng.choice([None, "a", "b", "c"]) for _ in range(8)]
+    before = set(app.inventory.reservations)
 
-    answers = await asyncio.gather(*(order.order_cart(buyer, key=key) for key in keys))
+    responses = await asyncio.gather(*(app.post_order(buyer, key=key) for key in keys))
 
-    assert {answer.status_code for answer in answers} <= {201, 409, 422}
-    (stored,) = await order.orders_of(buyer)
-    assert {answer.json()["data"]["id"] for answer in answers if answer.status_code == 201} == {stored["id"]}
-    refused = {answer.json()["code"] for answer in answers if answer.status_code != 201}
+    assert {response.status_code for response in responses} <= {201, 409, 422}
+    (stored,) = await app.orders_of(buyer)
+    assert {response.json()["data"]["id"] for response in responses if response.status_code == 201} == {stored["id"]}
+    refused = {response.json()["code"] for response in responses if response.status_code != 201}
     assert refused <= {"cart_changed", "cart_empty"}
-    others = set(order.inventory.reserved) - before - {UUID(stored["id"])}
-    assert others <= set(order.inventory.released)
-    assert await order.in_cart(buyer) == {}
+    others = set(app.inventory.reservations) - before - {UUID(stored["id"])}
+    assert others <= set(app.inventory.released)
+    assert await app.cart_quantities(buyer) == {}
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-async def test_ordering_and_editing_at_once_lose_and_double_nothing(order: Order, seed: int) -> None:
-    chance, buyer = random.Random(seed), 3100 + seed
-    await order.put_in(buyer, 1, 1)
-    added = [(chance.randint(1, 3), chance.randint(1, 5)) for _ in range(6)]
-    work = [order.put_in(buyer, product, quantity) for product, quantity in added]
-    work += [order.order_cart(buyer, key=f"key-{n}") for n in range(3)]
-    chance.shuffle(work)
+async def test_concurrent_orders_and_cart_changes_neither_lose_nor_duplicate_units(app: OrderApp, seed: int) -> None:
+    rng, buyer = random.Random(seed), 3100 + seed
+    await app.add_to_cart(buyer, 1, 1)
+    added = [(rng.randint(1, 3), rng.randint(1, 5)) for _ in range(6)]
+    requests = [app.add_to_cart(buyer, product, quantity) for product, quantity in added]
+    requests += [app.post_order(buyer, key=f"key-{n}") for n in range(3)]
+    rng.shuffle(requests)
 
-    await asyncio.gather(*work)
+    await asyncio.gather(*requests)
 
     expected = {1: 1}
     for product, quantity in added:
         expected[product] = expected.get(product, 0) + quantity
-    found = dict(await order.in_cart(buyer))
-    for placed in await order.orders_of(buyer):
-        for product, quantity in lines_of(placed).items():
+    found = dict(await app.cart_quantities(buyer))
+    for placed in await app.orders_of(buyer):
+        for product, quantity in quantities_of(placed).items():
             found[product] = found.get(product, 0) + quantity
-        assert order.inventory.reserved[UUID(placed["id"])] == lines_of(placed)
+        assert app.inventory.reservations[UUID(placed["id"])] == quantities_of(placed)
     assert found == expected
 
 
-async def test_who_finds_their_key_let_go_by_another_request_begins_again_under_it(order: Order) -> None:
-    await order.put_in(313, 4, 1)
-    before = set(order.inventory.reserved)
+async def test_placement_is_repeated_if_a_concurrent_request_released_the_key(app: OrderApp) -> None:
+    await app.add_to_cart(313, 4, 1)
+    before = set(app.inventory.reservations)
 
-    async def refuse_another() -> None:
-        order.inventory.after_reserving = None
-        order.inventory.left[4] = 0
-        assert (await order.order_cart(313, key="checkout")).status_code == 409
-        del order.inventory.left[4]
+    async def refuse_concurrent_request() -> None:
+        app.inventory.after_reserving = None
+        app.inventory.stock[4] = 0
+        assert (await app.post_order(313, key="checkout")).status_code == 409
+        del app.inventory.stock[4]
 
-    order.inventory.after_reserving = refuse_another
-    placed = await order.order_cart(313, key="checkout")
-    again = await order.order_cart(313, key="checkout")
+    app.inventory.after_reserving = refuse_concurrent_request
+    placed = await app.post_order(313, key="checkout")
+    again = await app.post_order(313, key="checkout")
 
     assert (placed.status_code, again.text) == (201, placed.text)
-    (stored,) = await order.orders_of(313)
-    (given_up,) = set(order.inventory.reserved) - before - {UUID(stored["id"])}
-    assert given_up in order.inventory.released
+    (stored,) = await app.orders_of(313)
+    (abandoned,) = set(app.inventory.reservations) - before - {UUID(stored["id"])}
+    assert abandoned in app.inventory.released

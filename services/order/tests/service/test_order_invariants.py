@@ -1,21 +1,22 @@
-"""The invariants: silent about true books, and each loud about the lie it is for."""
+"""The invariants: valid data violates none of them, and each finds the violations that it is for."""
 
 from collections.abc import AsyncIterator
 
 import pytest
-from chassis.database import invariants
 from chassis.database.engine import Database
-from chassis.database.invariants import InvariantMonitor
-from chassis_testing.databases import migrated_database
+from chassis.database.invariants import InvariantMonitor, load_invariants
+from chassis.settings import DatabaseSettings
+from chassis_testing.databases import connect_to, migrated_database
+from order_harness import find_violations
 from order_service.app import SCHEMA
 from prometheus_client import REGISTRY
-from sqlalchemy import text
 
-GOOD_BOOKS = """
+VALID_DATA = """
 INSERT INTO buyers (id, erased_at) VALUES (1, NULL), (2, now());
-INSERT INTO orders (id, buyer_id, status, cancel_reason, total_amount, shipping_amount, tax_amount, currency, created_at, expires_at)
-VALUES ('00000000-0000-0000-0000-000000000001', 1, 'pending', NULL, 230, 20, 10, 'USD', now(), now() + interval '1 hour'),
-       ('00000000-0000-0000-0000-000000000002', 1, 'confirmed', NULL, 200, 0, 0, 'USD', now(), now() + interval '1 hour'),
+INSERT INTO orders (id, buyer_id, status, cancel_reason, total_amount, shipping_amount, tax_amount, currency,
+                    created_at, expires_at)
+VALUES ('00000000-0000-0000-0000-000000000001', 1, 'pending', NULL, 230, 20, 10, 'USD', now(), now() + '1 hour'),
+       ('00000000-0000-0000-0000-000000000002', 1, 'confirmed', NULL, 200, 0, 0, 'USD', now(), now() + '1 hour'),
        ('00000000-0000-0000-0000-000000000003', 2, 'cancelled', 'expired', 200, 0, 0, 'USD', now(), now());
 INSERT INTO order_items (order_id, product_id, seller_id, name, quantity, unit_amount)
 SELECT id, 7, 7, 'Cup', 2, 100 FROM orders;
@@ -26,11 +27,11 @@ INSERT INTO payments (id, order_id, amount, completed_at)
 VALUES ('p', '00000000-0000-0000-0000-000000000002', 200, now());
 INSERT INTO refunds (id, payment_id, order_id, amount, refunded_at)
 VALUES ('r', 'p', '00000000-0000-0000-0000-000000000002', 50, now()),
-       ('early', 'unheard', '00000000-0000-0000-0000-000000000003', 50, now());
+       ('early', 'not-received', '00000000-0000-0000-0000-000000000003', 50, now());
 INSERT INTO sales (order_id, product_id, seller_id, name, quantity, amount, currency, sold_at)
 VALUES ('00000000-0000-0000-0000-000000000002', 7, 7, 'Cup', 2, 200, 'USD', now());
 """
-LIES = {
+VIOLATIONS = {
     "order_total_is_its_parts": [
         "UPDATE orders SET tax_amount = 11 WHERE status = 'pending'",
         "DELETE FROM order_items",
@@ -49,7 +50,8 @@ LIES = {
         "UPDATE order_history SET status = 'delivered' WHERE status = 'confirmed'",
     ],
     "cancelled_order_has_a_reason": [
-        "ALTER TABLE orders DROP CONSTRAINT only_a_cancelled_order_has_a_reason; UPDATE orders SET cancel_reason = NULL",
+        "ALTER TABLE orders DROP CONSTRAINT only_a_cancelled_order_has_a_reason;"
+        " UPDATE orders SET cancel_reason = NULL",
     ],
     "pending_order_is_not_past_its_expiry": ["UPDATE orders SET expires_at = now() - interval '6 minutes'"],
     "refunds_are_within_payments": [
@@ -73,44 +75,42 @@ LIES = {
 
 
 @pytest.fixture
-async def database() -> AsyncIterator[Database]:
+async def settings() -> AsyncIterator[DatabaseSettings]:
+    """A database with valid data."""
     async with migrated_database("order_service") as settings:
-        database = Database(settings, SCHEMA)
-        await run(database, GOOD_BOOKS)
-        yield database
-        await database.close()
+        await run(settings, VALID_DATA)
+        yield settings
 
 
-async def run(database: Database, statements: str) -> None:
-    async with database.begin() as transaction:
-        for statement in filter(str.strip, statements.split(";")):
-            await transaction.execute(text(statement))
+async def run(settings: DatabaseSettings, statements: str) -> None:
+    """Executes the statements in one transaction."""
+    async with connect_to(settings) as sql:
+        await sql.execute(statements)
 
 
-async def broken(database: Database) -> set[str]:
-    books = InvariantMonitor(database, "order_service")
-    return {each.name for each in invariants.load_invariants("order_service") if await books.broken(each)}
+def test_every_invariant_has_a_violation_to_find() -> None:
+    assert {each.name for each in load_invariants("order_service")} == set(VIOLATIONS)
 
 
-def test_every_invariant_has_its_lie() -> None:
-    assert {each.name for each in invariants.load_invariants("order_service")} == set(LIES)
+async def test_valid_data_violates_no_invariant(settings: DatabaseSettings) -> None:
+    assert await find_violations(settings) == {}
 
 
-async def test_good_books_break_no_invariant(database: Database) -> None:
-    assert await broken(database) == set()
+@pytest.mark.parametrize(
+    ("invariant", "violation"), [(name, each) for name, statements in VIOLATIONS.items() for each in statements]
+)
+async def test_each_invariant_finds_its_violations(settings: DatabaseSettings, invariant: str, violation: str) -> None:
+    await run(settings, violation)
+
+    assert invariant in await find_violations(settings)
 
 
-@pytest.mark.parametrize(("invariant", "lie"), [(name, lie) for name, lies in LIES.items() for lie in lies])
-async def test_each_invariant_finds_its_lie(database: Database, invariant: str, lie: str) -> None:
-    await run(database, lie)
-
-    assert invariant in await broken(database)
-
-
-async def test_what_is_broken_is_measured(database: Database) -> None:
-    await run(database, "DELETE FROM sales")
+async def test_violations_are_exported_as_metrics(settings: DatabaseSettings) -> None:
+    await run(settings, "DELETE FROM sales")
+    database = Database(settings, SCHEMA)
 
     await InvariantMonitor(database, "order_service").check()
+    await database.close()
 
     def violations(invariant: str) -> float | None:
         return REGISTRY.get_sample_value("business_invariant_violations", {"invariant": invariant})

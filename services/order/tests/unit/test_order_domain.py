@@ -1,5 +1,6 @@
-"""What an order costs, and the states it may go through."""
+"""What an order costs, and the states that it goes through."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -14,11 +15,13 @@ from order_service.domain.errors import (
     IllegalTransition,
     MixedCurrencies,
     NotCancellable,
-    NotItsPrice,
     TotalTooLarge,
     UnknownProducts,
+    WrongAmountPaid,
 )
-from order_service.domain.orders import Actor, CancelReason, Line, Offer, Order, OrderStatus, Parcel, Step, merged
+from order_service.domain.items import Line, Offer, merge_lines, price_items
+from order_service.domain.orders import Actor, CancelReason, Order, OrderStatus, Shipment, StatusChange
+from order_service.domain.pricing import PricingRules
 
 NOW = datetime(2025, 1, 1, tzinfo=UTC)
 LATER = NOW + timedelta(minutes=30)
@@ -32,9 +35,13 @@ def offer(product: int, amount: int, currency: str = "USD") -> Offer:
     return Offer(ProductId(product), f"Product {product}", Money(amount, currency), SELLER)
 
 
-def place(wanted: list[tuple[int, int]], *offers: Offer) -> Order:
-    chosen = [Line(ProductId(product), quantity) for product, quantity in wanted]
-    return Order.place(ID, BUYER, chosen, {o.product_id: o for o in offers}, NOW, LATER)
+def place(quantities: list[tuple[int, int]], *offers: Offer) -> Order:
+    requested = [Line(ProductId(product), quantity) for product, quantity in quantities]
+    return place_lines(requested, {offer.product_id: offer for offer in offers})
+
+
+def place_lines(requested: Sequence[Line], offers: Mapping[ProductId, Offer]) -> Order:
+    return Order.place(ID, BUYER, price_items(requested, offers), PricingRules(), NOW, LATER)
 
 
 def order_in(status: OrderStatus) -> Order:
@@ -43,15 +50,15 @@ def order_in(status: OrderStatus) -> Order:
 
 
 @given(lines)
-def test_merging_keeps_every_unit_and_names_each_product_once_in_order(wanted: list[Line]) -> None:
-    result = merged(wanted)
+def test_merged_lines_keep_every_unit_with_one_line_per_product_in_order(requested: list[Line]) -> None:
+    result = merge_lines(requested)
 
     products = [line.product_id for line in result]
     assert products == sorted(set(products))
     assert {line.product_id: line.quantity for line in result} == {
-        product: sum(line.quantity for line in wanted if line.product_id == product) for product in products
+        product: sum(line.quantity for line in requested if line.product_id == product) for product in products
     }
-    assert merged(result) == result
+    assert merge_lines(result) == result
 
 
 def test_a_new_order_is_pending_and_costs_the_sum_of_its_lines() -> None:
@@ -64,31 +71,31 @@ def test_a_new_order_is_pending_and_costs_the_sum_of_its_lines() -> None:
 
 
 @given(lines, st.lists(st.integers(0, 100_000_000_000), min_size=5, max_size=5))
-def test_the_total_is_the_sum_of_the_items_or_refused(wanted: list[Line], prices: list[int]) -> None:
-    chosen = merged(wanted)
+def test_the_total_is_the_sum_of_the_items_or_refused(requested: list[Line], prices: list[int]) -> None:
+    merged = merge_lines(requested)
     offers = {ProductId(n): offer(n, amount) for n, amount in enumerate(prices, 1)}
-    expected = sum(line.quantity * prices[line.product_id - 1] for line in chosen)
+    expected = sum(line.quantity * prices[line.product_id - 1] for line in merged)
 
     if expected <= MAX_AMOUNT:
-        assert Order.place(ID, BUYER, chosen, offers, NOW, LATER).total == Money(expected, "USD")
+        assert place_lines(merged, offers).total == Money(expected, "USD")
     else:
         with pytest.raises(TotalTooLarge):
-            Order.place(ID, BUYER, chosen, offers, NOW, LATER)
+            place_lines(merged, offers)
 
 
-def test_an_unknown_product_refuses_the_order_by_name() -> None:
+def test_unknown_products_are_refused_by_id() -> None:
     with pytest.raises(UnknownProducts, match="no product 2, 3") as refusal:
         place([(1, 1), (2, 1), (3, 1)], offer(1, 100))
     assert refusal.value.product_ids == (2, 3)
 
 
-def test_two_currencies_refuse_the_order_by_name() -> None:
+def test_mixed_currencies_are_refused_by_name() -> None:
     with pytest.raises(MixedCurrencies, match="EUR and USD"):
         place([(1, 1), (2, 1)], offer(1, 100), offer(2, 100, "EUR"))
 
 
 @pytest.mark.parametrize(
-    ("status", "following"),
+    ("status", "next_statuses"),
     [
         (OrderStatus.PENDING, {OrderStatus.CONFIRMED, OrderStatus.CANCELLED}),
         (OrderStatus.CONFIRMED, {OrderStatus.PROCESSING, OrderStatus.CANCELLED}),
@@ -98,8 +105,8 @@ def test_two_currencies_refuse_the_order_by_name() -> None:
         (OrderStatus.CANCELLED, set()),
     ],
 )
-def test_the_state_machine_is_the_designs(status: OrderStatus, following: set[OrderStatus]) -> None:
-    assert {other for other in OrderStatus if status.may_become(other)} == following
+def test_the_state_machine_allows_these_transitions(status: OrderStatus, next_statuses: set[OrderStatus]) -> None:
+    assert {other for other in OrderStatus if status.can_become(other)} == next_statuses
 
 
 @pytest.mark.parametrize("status", [OrderStatus.PENDING, OrderStatus.CONFIRMED])
@@ -112,60 +119,60 @@ def test_the_state_machine_is_the_designs(status: OrderStatus, following: set[Or
         (CancelReason.OUT_OF_STOCK, Actor.SYSTEM),
     ],
 )
-def test_an_order_that_is_not_on_its_way_can_be_cancelled(status: OrderStatus, reason: CancelReason, by: Actor) -> None:
-    cancelled = order_in(status).cancelled(reason, LATER)
+def test_a_pending_or_confirmed_order_can_be_cancelled(status: OrderStatus, reason: CancelReason, by: Actor) -> None:
+    cancelled = order_in(status).cancel(reason, LATER)
 
     assert (cancelled.status, cancelled.cancel_reason) == (OrderStatus.CANCELLED, reason)
-    assert cancelled.history[-1] == Step(OrderStatus.CANCELLED, LATER, by)
+    assert cancelled.history[-1] == StatusChange(OrderStatus.CANCELLED, LATER, by)
 
 
 @pytest.mark.parametrize("status", [OrderStatus.PROCESSING, OrderStatus.SHIPPED, OrderStatus.DELIVERED])
-def test_an_order_on_its_way_cannot_be_cancelled(status: OrderStatus) -> None:
+def test_an_order_in_processing_or_later_cannot_be_cancelled(status: OrderStatus) -> None:
     with pytest.raises(NotCancellable, match=status):
-        order_in(status).cancelled(CancelReason.BUYER, LATER)
+        order_in(status).cancel(CancelReason.BUYER, LATER)
 
 
-def test_an_order_in_processing_whose_stock_is_gone_is_cancelled() -> None:
-    cancelled = order_in(OrderStatus.PROCESSING).cancelled(CancelReason.OUT_OF_STOCK, LATER)
+def test_an_order_in_processing_without_stock_can_be_cancelled() -> None:
+    cancelled = order_in(OrderStatus.PROCESSING).cancel(CancelReason.OUT_OF_STOCK, LATER)
 
     assert (cancelled.status, cancelled.cancel_reason) == (OrderStatus.CANCELLED, CancelReason.OUT_OF_STOCK)
 
 
 @pytest.mark.parametrize("status", [OrderStatus.SHIPPED, OrderStatus.DELIVERED])
-def test_an_order_that_left_is_not_cancelled_for_want_of_stock(status: OrderStatus) -> None:
+def test_a_shipped_order_is_not_cancelled_for_lack_of_stock(status: OrderStatus) -> None:
     with pytest.raises(NotCancellable, match=status):
-        order_in(status).cancelled(CancelReason.OUT_OF_STOCK, LATER)
+        order_in(status).cancel(CancelReason.OUT_OF_STOCK, LATER)
 
 
 def test_cancelling_again_keeps_the_first_reason() -> None:
     order = order_in(OrderStatus.CANCELLED)
 
-    assert order.cancelled(CancelReason.EXPIRED, LATER) is order
+    assert order.cancel(CancelReason.EXPIRED, LATER) is order
 
 
-def test_a_payment_of_what_it_costs_confirms_a_pending_order() -> None:
+def test_a_payment_of_the_total_confirms_a_pending_order() -> None:
     order = order_in(OrderStatus.PENDING)
 
-    paid = order.paid(order.total, LATER)
+    paid = order.confirm(order.total, LATER)
 
     assert paid.status is OrderStatus.CONFIRMED
-    assert paid.history == (*order.history, Step(OrderStatus.CONFIRMED, LATER, Actor.SYSTEM))
+    assert paid.history == (*order.history, StatusChange(OrderStatus.CONFIRMED, LATER, Actor.SYSTEM))
 
 
 @pytest.mark.parametrize("status", [status for status in OrderStatus if status is not OrderStatus.PENDING])
-def test_a_payment_changes_nothing_but_a_pending_order(status: OrderStatus) -> None:
+def test_a_payment_changes_only_a_pending_order(status: OrderStatus) -> None:
     order = order_in(status)
 
-    assert order.paid(order.total, LATER) is order
+    assert order.confirm(order.total, LATER) is order
 
 
 @pytest.mark.parametrize("amount", [Money(99, "USD"), Money(101, "USD"), Money(100, "EUR")])
-def test_another_amount_than_the_total_confirms_nothing(amount: Money) -> None:
-    with pytest.raises(NotItsPrice, match="costs 100 USD"):
-        order_in(OrderStatus.PENDING).paid(amount, LATER)
+def test_a_payment_of_another_amount_confirms_nothing(amount: Money) -> None:
+    with pytest.raises(WrongAmountPaid, match="costs 100 USD"):
+        order_in(OrderStatus.PENDING).confirm(amount, LATER)
 
 
-ADMINS = {
+ADMIN_TRANSITIONS = {
     (OrderStatus.PENDING, OrderStatus.CANCELLED),
     (OrderStatus.CONFIRMED, OrderStatus.CANCELLED),
     (OrderStatus.CONFIRMED, OrderStatus.PROCESSING),
@@ -175,34 +182,34 @@ ADMINS = {
 
 
 @pytest.mark.parametrize("status", OrderStatus)
-@pytest.mark.parametrize("wanted", OrderStatus)
-def test_an_admin_moves_an_order_along_the_state_machine_and_never_confirms_one(
-    status: OrderStatus, wanted: OrderStatus
+@pytest.mark.parametrize("requested", OrderStatus)
+def test_an_admin_changes_statuses_along_the_state_machine_and_never_confirms(
+    status: OrderStatus, requested: OrderStatus
 ) -> None:
     order = order_in(status)
 
-    if status is wanted:
-        assert order.moved(wanted, LATER) is order
-    elif (status, wanted) in ADMINS:
-        assert order.moved(wanted, LATER).history[-1] == Step(wanted, LATER, Actor.ADMIN)
+    if status is requested:
+        assert order.change_status(requested, LATER) is order
+    elif (status, requested) in ADMIN_TRANSITIONS:
+        assert order.change_status(requested, LATER).history[-1] == StatusChange(requested, LATER, Actor.ADMIN)
     else:
         with pytest.raises(IllegalTransition, match=status):
-            order.moved(wanted, LATER)
+            order.change_status(requested, LATER)
 
 
-def test_what_is_shipped_keeps_its_first_parcel() -> None:
-    parcel = Parcel("DHL", "123")
-    shipped = order_in(OrderStatus.PROCESSING).moved(OrderStatus.SHIPPED, LATER, parcel)
+def test_a_shipped_order_keeps_its_first_shipment() -> None:
+    shipment = Shipment("DHL", "123")
+    shipped = order_in(OrderStatus.PROCESSING).change_status(OrderStatus.SHIPPED, LATER, shipment)
 
-    assert shipped.shipment == parcel
-    assert shipped.moved(OrderStatus.SHIPPED, LATER) is shipped
-    assert shipped.moved(OrderStatus.SHIPPED, LATER, Parcel("DHL", "123")) is shipped
+    assert shipped.shipment == shipment
+    assert shipped.change_status(OrderStatus.SHIPPED, LATER) is shipped
+    assert shipped.change_status(OrderStatus.SHIPPED, LATER, Shipment("DHL", "123")) is shipped
     with pytest.raises(AlreadyShipped):
-        shipped.moved(OrderStatus.SHIPPED, LATER, Parcel("DHL", "124"))
-    assert shipped.moved(OrderStatus.DELIVERED, LATER).shipment == parcel
+        shipped.change_status(OrderStatus.SHIPPED, LATER, Shipment("DHL", "124"))
+    assert shipped.change_status(OrderStatus.DELIVERED, LATER).shipment == shipment
 
 
-def test_only_a_pending_order_that_has_not_expired_may_be_paid() -> None:
+def test_only_a_pending_order_that_has_not_expired_can_be_paid() -> None:
     assert order_in(OrderStatus.PENDING).is_payable(LATER - timedelta(seconds=1))
     assert not order_in(OrderStatus.PENDING).is_payable(LATER)
     assert not order_in(OrderStatus.CONFIRMED).is_payable(NOW)

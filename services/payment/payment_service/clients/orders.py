@@ -1,4 +1,4 @@
-"""What this service asks the order service."""
+"""The order service: what an order costs, and whether it may be paid."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -14,7 +14,7 @@ from payment_service.domain.errors import UnknownOrder
 
 
 @dataclass(frozen=True, slots=True)
-class Payable:
+class PayableOrder:
     """What an order costs, and whether it may be paid now."""
 
     order_id: OrderId
@@ -25,20 +25,20 @@ class Payable:
 
 
 class Orders(Protocol):
-    async def payable(self, order_id: OrderId) -> Payable:
-        """Raises UnknownOrder."""
+    async def get_payable(self, order_id: OrderId) -> PayableOrder:
+        """Returns what the order costs. Raises UnknownOrder."""
 
 
 class GrpcOrders:
     def __init__(self, channel: aio.Channel) -> None:
         self._stub = order_pb2_grpc.OrderServiceStub(channel)
 
-    async def payable(self, order_id: OrderId) -> Payable:
+    async def get_payable(self, order_id: OrderId) -> PayableOrder:
         try:
-            answer = await call(self._stub.GetPayable, order_pb2.GetPayableRequest(order_id=str(order_id)))
-        except NeighbourRefused as problem:
-            if problem.code == "unknown_order":
+            response = await call(self._stub.GetPayable, order_pb2.GetPayableRequest(order_id=str(order_id)))
+        except NeighbourRefused as refusal:
+            if refusal.code == "unknown_order":
                 raise UnknownOrder(order_id) from None
             raise
-        total = Money(answer.total.amount, answer.total.currency)
-        return Payable(order_id, UserId(answer.buyer_id), total, answer.is_payable, answer.status)
+        total = Money(response.total.amount, response.total.currency)
+        return PayableOrder(order_id, UserId(response.buyer_id), total, response.is_payable, response.status)

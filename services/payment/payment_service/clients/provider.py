@@ -1,41 +1,38 @@
-"""The port to whoever moves the money. Two adapters speak it: `stripe` and `simulated`.
+"""The port to the payment provider. Its adapters are `stripe` and `simulated`.
 
-Every call has a deadline and may be repeated: what it makes is known to the provider by our id. Each raises ProviderUnavailable where
-nobody can say what the provider did, and ProviderRefused where it did nothing.
+Every call has a deadline and may be repeated: the provider knows everything that it created by our id. Each call raises
+ProviderUnavailable where its outcome is unknown, and ProviderRefused where the provider did nothing.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Protocol
 
 from chassis.types.ids import UserId
 from chassis.types.money import Money
 
 from payment_service.domain.intents import Intent
-from payment_service.domain.payments import Method, Payment, Refund
-
-
-class RefundState(StrEnum):
-    PENDING = "pending"
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
+from payment_service.domain.payment_methods import PaymentMethod
+from payment_service.domain.payments import Payment, Refund, RefundStatus
 
 
 @dataclass(frozen=True, slots=True)
 class ProviderRefund:
-    """A refund as the provider sees it. `made_as` is our id of it; None where other hands made it, in the provider's dashboard."""
+    """A refund as the provider sees it.
+
+    `refund_id` is our id of it; None if it was made in the provider's dashboard.
+    """
 
     id: str
-    state: RefundState
+    status: RefundStatus
     amount: Money
     reason: str | None = None
-    made_as: str | None = None
+    refund_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class SavedCard:
-    """A payment method that the provider keeps for a customer: its reference, and what may be shown of it."""
+    """A payment method that the provider keeps for a customer: its reference, and the details that may be shown."""
 
     ref: str
     brand: str
@@ -49,40 +46,48 @@ class Provider(Protocol):
     def name(self) -> str: ...
 
     async def create_intent(self, payment: Payment) -> Intent:
-        """The payment's intent, made now or before; nothing is charged."""
+        """Returns the payment's intent, created now or by an earlier call; nothing is charged."""
 
-    async def intent(self, intent_id: str) -> Intent:
-        """As it is now."""
+    async def get_intent(self, intent_id: str) -> Intent:
+        """Returns the intent in its current state."""
 
-    async def confirm(self, payment: Payment, intent_id: str, method: Method) -> Intent:
-        """Charges once, however often it is called. Raises Declined, InvalidMethod."""
+    async def confirm_intent(self, payment: Payment, intent_id: str, method: PaymentMethod) -> Intent:
+        """Charges the method once, however often it is called. Raises CardDeclined, InvalidPaymentMethod."""
 
-    async def resume(self, intent_id: str) -> Intent:
-        """The customer says that they did what the next action asked for."""
+    async def resume_intent(self, intent_id: str) -> Intent:
+        """Continues after the customer has done what the next action required."""
 
-    async def cancel(self, intent_id: str) -> Intent:
-        """As it is afterwards: succeeded, where the charge was faster."""
+    async def cancel_intent(self, intent_id: str) -> Intent:
+        """Cancels the intent, and returns its state after that: succeeded, if the charge was faster."""
 
-    async def refund(self, refund: Refund, intent_id: str, *, is_repeated: bool) -> ProviderRefund:
-        """Gives back once, however often it is called; `is_repeated` looks first for what an earlier call has done.
+    async def create_refund(self, refund: Refund, intent_id: str, *, is_repeated: bool) -> ProviderRefund:
+        """Pays a refund once, however often it is called.
 
-        A refusal is for good: no call before this one, and none on its way, has given anything back.
+        With `is_repeated` it first looks for the refund of an earlier call.
+
+        A refusal is final: no earlier call, and none that is still under way, has paid anything back.
         """
 
-    async def refund_state(self, provider_ref: str) -> ProviderRefund:
-        """As it is now. Never raises ProviderRefused: what cannot be looked at is not known to have failed."""
+    async def get_refund(self, provider_ref: str) -> ProviderRefund:
+        """Returns the refund in its current state.
 
-    async def refunds(self, intent_id: str) -> Sequence[ProviderRefund]:
-        """All of an intent, whoever made them. Never raises ProviderRefused."""
+        Never raises ProviderRefused: a refund that cannot be retrieved is not known to have failed.
+        """
+
+    async def list_refunds(self, intent_id: str) -> Sequence[ProviderRefund]:
+        """Lists all refunds of an intent, also those made in the provider's dashboard. Never raises ProviderRefused."""
 
     async def create_customer(self, user_id: UserId) -> str:
-        """The reference of this user's customer, made now or before. Holds no personal data."""
+        """Returns the reference of the user's customer, created now or by an earlier call.
 
-    async def attach(self, customer: str, method: str) -> SavedCard:
-        """Raises Declined, InvalidMethod."""
+        It holds no personal data.
+        """
 
-    async def detach(self, method: str) -> None:
-        """One that is detached already stays so."""
+    async def attach_method(self, customer: str, method: str) -> SavedCard:
+        """Saves a payment method for a customer. Raises CardDeclined, InvalidPaymentMethod."""
+
+    async def detach_method(self, method: str) -> None:
+        """Removes a saved payment method. Does nothing if it is detached already."""
 
     async def erase_customer(self, customer: str) -> None:
-        """With all that is saved for them; one that is gone already stays so."""
+        """Deletes a customer with all that is saved for them. Does nothing if it is deleted already."""

@@ -1,14 +1,15 @@
-"""A provider for development: cards by the names of Stripe's test payment methods, each with its one outcome.
+"""A simulated provider for development, with the test cards of Stripe, each of which has a fixed behaviour.
 
-https://docs.stripe.com/testing. It plays the far side, so it keeps books of its own, in tables of its own in the payments database:
-they survive a restart, and the rest of this service reads them through the port alone.
+The cards are named like Stripe's test payment methods: https://docs.stripe.com/testing. The provider stands in for a
+remote system, so it keeps its own records, in its own tables of the payments database: they survive a restart, and
+the rest of this service reads them through the port only.
 """
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
+from enum import Enum, auto
 from typing import Any
 from uuid import uuid4
 
@@ -19,10 +20,12 @@ from sqlalchemy import BigInteger, Column, DateTime, MetaData, Row, Select, Tabl
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from payment_service.clients.provider import ProviderRefund, RefundState, SavedCard
-from payment_service.domain.errors import Declined, InvalidMethod, ProviderRefused, ProviderUnavailable
+from payment_service.clients.provider import ProviderRefund, SavedCard
+from payment_service.domain.errors import CardDeclined, InvalidPaymentMethod, ProviderRefused, ProviderUnavailable
+from payment_service.domain.failures import Failure, FailureCode
 from payment_service.domain.intents import Intent, IntentState, NextAction
-from payment_service.domain.payments import Failure, FailureCode, Method, Payment, Refund
+from payment_service.domain.payment_methods import PaymentMethod
+from payment_service.domain.payments import Payment, Refund, RefundStatus
 
 _metadata = MetaData()
 
@@ -53,19 +56,20 @@ _refunds = Table(
 )
 
 
-class _Outcome(StrEnum):
-    PAYS = "pays"
-    DECLINES = "declines"
-    ASKS = "asks"
-    """Wants the customer to authenticate, and then pays."""
-    ASKS_AND_DECLINES = "asks_and_declines"
-    PAYS_AND_REFUNDS_LATE = "pays_and_refunds_late"
+class _Behaviour(Enum):
+    SUCCEEDS = auto()
+    DECLINES = auto()
+    AUTHENTICATES = auto()
+    """Requires the customer to authenticate, and then succeeds."""
+    AUTHENTICATES_AND_DECLINES = auto()
+    REFUNDS_LATE = auto()
+    """Succeeds; its refunds are pending until they are retrieved."""
 
 
 @dataclass(frozen=True, slots=True)
 class _TestCard:
     last4: str
-    outcome: _Outcome = _Outcome.PAYS
+    behaviour: _Behaviour = _Behaviour.SUCCEEDS
     reason: str | None = None
     brand: str = "visa"
 
@@ -76,22 +80,24 @@ _CARDS: Mapping[str, _TestCard] = {
     "pm_card_mastercard": _TestCard("4444", brand="mastercard"),
     "pm_card_amex": _TestCard("8431", brand="amex"),
     "pm_card_discover": _TestCard("9424", brand="discover"),
-    "pm_card_chargeDeclined": _TestCard("0002", _Outcome.DECLINES, "generic_decline"),
-    "pm_card_visa_chargeDeclined": _TestCard("0002", _Outcome.DECLINES, "generic_decline"),
-    "pm_card_chargeDeclinedInsufficientFunds": _TestCard("9995", _Outcome.DECLINES, "insufficient_funds"),
-    "pm_card_visa_chargeDeclinedInsufficientFunds": _TestCard("9995", _Outcome.DECLINES, "insufficient_funds"),
-    "pm_card_visa_chargeDeclinedLostCard": _TestCard("9987", _Outcome.DECLINES, "generic_decline"),
-    "pm_card_visa_chargeDeclinedStolenCard": _TestCard("9979", _Outcome.DECLINES, "generic_decline"),
-    "pm_card_visa_chargeDeclinedVelocityLimitExceeded": _TestCard("6975", _Outcome.DECLINES, "card_velocity_exceeded"),
-    "pm_card_chargeDeclinedExpiredCard": _TestCard("0069", _Outcome.DECLINES, "expired_card"),
-    "pm_card_chargeDeclinedIncorrectCvc": _TestCard("0127", _Outcome.DECLINES, "incorrect_cvc"),
-    "pm_card_chargeDeclinedProcessingError": _TestCard("0119", _Outcome.DECLINES, "processing_error"),
-    "pm_card_chargeCustomerFail": _TestCard("0341", _Outcome.DECLINES, "generic_decline"),
-    "pm_card_authenticationRequired": _TestCard("3184", _Outcome.ASKS),
-    "pm_card_authenticationRequiredChargeDeclinedInsufficientFunds": _TestCard(
-        "3178", _Outcome.ASKS_AND_DECLINES, "insufficient_funds"
+    "pm_card_chargeDeclined": _TestCard("0002", _Behaviour.DECLINES, "generic_decline"),
+    "pm_card_visa_chargeDeclined": _TestCard("0002", _Behaviour.DECLINES, "generic_decline"),
+    "pm_card_chargeDeclinedInsufficientFunds": _TestCard("9995", _Behaviour.DECLINES, "insufficient_funds"),
+    "pm_card_visa_chargeDeclinedInsufficientFunds": _TestCard("9995", _Behaviour.DECLINES, "insufficient_funds"),
+    "pm_card_visa_chargeDeclinedLostCard": _TestCard("9987", _Behaviour.DECLINES, "generic_decline"),
+    "pm_card_visa_chargeDeclinedStolenCard": _TestCard("9979", _Behaviour.DECLINES, "generic_decline"),
+    "pm_card_visa_chargeDeclinedVelocityLimitExceeded": _TestCard(
+        "6975", _Behaviour.DECLINES, "card_velocity_exceeded"
     ),
-    "pm_card_pendingRefund": _TestCard("7726", _Outcome.PAYS_AND_REFUNDS_LATE),
+    "pm_card_chargeDeclinedExpiredCard": _TestCard("0069", _Behaviour.DECLINES, "expired_card"),
+    "pm_card_chargeDeclinedIncorrectCvc": _TestCard("0127", _Behaviour.DECLINES, "incorrect_cvc"),
+    "pm_card_chargeDeclinedProcessingError": _TestCard("0119", _Behaviour.DECLINES, "processing_error"),
+    "pm_card_chargeCustomerFail": _TestCard("0341", _Behaviour.DECLINES, "generic_decline"),
+    "pm_card_authenticationRequired": _TestCard("3184", _Behaviour.AUTHENTICATES),
+    "pm_card_authenticationRequiredChargeDeclinedInsufficientFunds": _TestCard(
+        "3178", _Behaviour.AUTHENTICATES_AND_DECLINES, "insufficient_funds"
+    ),
+    "pm_card_pendingRefund": _TestCard("7726", _Behaviour.REFUNDS_LATE),
 }
 
 
@@ -109,153 +115,153 @@ class SimulatedProvider:
             payment_id=payment.id,
             amount=payment.amount.amount,
             currency=payment.amount.currency,
-            state=IntentState.AWAITING,
+            state=IntentState.AWAITING_CONFIRMATION,
             client_secret=f"{intent_id}_secret_{secrets.token_hex(16)}",
             created_at=self._now(),
         )
         async with self._database.begin() as transaction:
             await transaction.execute(new.on_conflict_do_nothing())
-            return _intent(await _locked(transaction, intent_id))
+            return _intent(await _lock(transaction, intent_id))
 
-    async def intent(self, intent_id: str) -> Intent:
+    async def get_intent(self, intent_id: str) -> Intent:
         async with self._database.begin() as transaction:
-            return _intent(await _found(transaction, intent_id))
+            return _intent(await _find(transaction, intent_id))
 
-    async def confirm(self, payment: Payment, intent_id: str, method: Method) -> Intent:
+    async def confirm_intent(self, payment: Payment, intent_id: str, method: PaymentMethod) -> Intent:
         card = _card_of(method.ref)
         async with self._database.begin() as transaction:
-            row = await _locked(transaction, intent_id)
-            if row.state == IntentState.AWAITING and row.failure_code is None:
+            row = await _lock(transaction, intent_id)
+            if row.state == IntentState.AWAITING_CONFIRMATION and row.failure_code is None:
                 row = await _charge(transaction, intent_id, method.ref, card)
-        if row.state == IntentState.AWAITING and row.failure_code is not None:
-            raise Declined(Failure(FailureCode(row.failure_code), row.failure_reason))
+        if row.state == IntentState.AWAITING_CONFIRMATION and row.failure_code is not None:
+            raise CardDeclined(Failure(FailureCode(row.failure_code), row.failure_reason))
         return _intent(row)
 
-    async def resume(self, intent_id: str) -> Intent:
+    async def resume_intent(self, intent_id: str) -> Intent:
         async with self._database.begin() as transaction:
-            row = await _locked(transaction, intent_id)
-            if row.state == IntentState.ACTION:
-                row = await _authenticated(transaction, row)
+            row = await _lock(transaction, intent_id)
+            if row.state == IntentState.REQUIRES_ACTION:
+                row = await _authenticate(transaction, row)
             return _intent(row)
 
-    async def cancel(self, intent_id: str) -> Intent:
+    async def cancel_intent(self, intent_id: str) -> Intent:
         async with self._database.begin() as transaction:
-            row = await _locked(transaction, intent_id)
-            if row.state in (IntentState.AWAITING, IntentState.ACTION):
-                row = await _changed(transaction, intent_id, state=IntentState.CANCELED)
+            row = await _lock(transaction, intent_id)
+            if row.state in (IntentState.AWAITING_CONFIRMATION, IntentState.REQUIRES_ACTION):
+                row = await _update(transaction, intent_id, state=IntentState.CANCELED)
             return _intent(row)
 
-    async def refund(self, refund: Refund, intent_id: str, *, is_repeated: bool) -> ProviderRefund:
+    async def create_refund(self, refund: Refund, intent_id: str, *, is_repeated: bool) -> ProviderRefund:
         async with self._database.begin() as transaction:
-            intent = await _locked(transaction, intent_id)
-            made = select(_refunds).where(_refunds.c.refund_id == refund.id)
-            if (row := (await transaction.execute(made)).first()) is not None:
+            intent = await _lock(transaction, intent_id)
+            existing = select(_refunds).where(_refunds.c.refund_id == refund.id)
+            if (row := (await transaction.execute(existing)).first()) is not None:
                 return _refund(row, intent.currency)
-            given_back = select(func.coalesce(func.sum(_refunds.c.amount), 0)).where(_refunds.c.intent_id == intent_id)
-            left = intent.amount - (await transaction.scalar(given_back) or 0)
-            if intent.state != IntentState.SUCCEEDED or refund.amount.amount > left:
+            refunded = select(func.coalesce(func.sum(_refunds.c.amount), 0)).where(_refunds.c.intent_id == intent_id)
+            remaining = intent.amount - (await transaction.scalar(refunded) or 0)
+            if intent.state != IntentState.SUCCEEDED or refund.amount.amount > remaining:
                 raise ProviderRefused(Failure(FailureCode.REFUSED_BY_PROVIDER, "amount_too_large"))
-            is_late = _card_of(intent.method).outcome is _Outcome.PAYS_AND_REFUNDS_LATE
+            is_late = _card_of(intent.method).behaviour is _Behaviour.REFUNDS_LATE
             new = insert(_refunds).values(
                 id=f"re_sim_{refund.id.hex}",
                 refund_id=refund.id,
                 intent_id=intent_id,
                 amount=refund.amount.amount,
-                state=RefundState.PENDING if is_late else RefundState.SUCCEEDED,
+                state=RefundStatus.PENDING if is_late else RefundStatus.SUCCEEDED,
                 created_at=self._now(),
             )
             return _refund((await transaction.execute(new.returning(_refunds))).one(), intent.currency)
 
-    async def refund_state(self, provider_ref: str) -> ProviderRefund:
-        """A refund that was pending has succeeded by the time somebody asks again."""
-        done = update(_refunds).where(_refunds.c.id == provider_ref).values(state=RefundState.SUCCEEDED)
+    async def get_refund(self, provider_ref: str) -> ProviderRefund:
+        """Returns the refund; one that was pending succeeds now."""
+        done = update(_refunds).where(_refunds.c.id == provider_ref).values(state=RefundStatus.SUCCEEDED)
         async with self._database.begin() as transaction:
             row = (await transaction.execute(done.returning(_refunds))).first()
             if row is None:
-                raise ProviderUnavailable(f"the simulated provider knows no refund {provider_ref}")
-            intent = await _found(transaction, row.intent_id)
+                raise ProviderUnavailable(f"the simulated provider has no refund {provider_ref}")
+            intent = await _find(transaction, row.intent_id)
             return _refund(row, intent.currency)
 
-    async def refunds(self, intent_id: str) -> Sequence[ProviderRefund]:
+    async def list_refunds(self, intent_id: str) -> Sequence[ProviderRefund]:
         async with self._database.begin() as transaction:
-            intent = await _found(transaction, intent_id)
-            made = await transaction.execute(select(_refunds).where(_refunds.c.intent_id == intent_id))
-            return [_refund(row, intent.currency) for row in made]
+            intent = await _find(transaction, intent_id)
+            rows = await transaction.execute(select(_refunds).where(_refunds.c.intent_id == intent_id))
+            return [_refund(row, intent.currency) for row in rows]
 
     async def create_customer(self, user_id: UserId) -> str:
         return f"cus_sim_{user_id}"
 
-    async def attach(self, customer: str, method: str) -> SavedCard:
-        """As with Stripe, each saving of a test card makes a payment method of its own."""
+    async def attach_method(self, customer: str, method: str) -> SavedCard:
+        """Saves a test card. As with Stripe, each call creates a payment method of its own."""
         card = _card_of(method)
-        if card.reason is not None and method != "pm_card_chargeCustomerFail" and card.outcome is _Outcome.DECLINES:
-            raise Declined(Failure(FailureCode.CARD_DECLINED, card.reason))
+        if card.reason is not None and method != "pm_card_chargeCustomerFail" and card.behaviour is _Behaviour.DECLINES:
+            raise CardDeclined(Failure(FailureCode.CARD_DECLINED, card.reason))
         return SavedCard(f"{method}:{uuid4().hex}", card.brand, card.last4, 12, self._now().year + 5)
 
-    async def detach(self, method: str) -> None:
-        """A saved card is its reference: who forgets that has forgotten the card."""
+    async def detach_method(self, method: str) -> None:
+        """Does nothing: a saved card is nothing but its reference."""
 
     async def erase_customer(self, customer: str) -> None:
-        """Nothing is kept for a customer."""
+        """Does nothing: nothing is stored for a customer."""
 
     async def close(self) -> None:
-        """Its connections are the database's."""
+        """Does nothing: its connections are the database's."""
 
 
 def _card_of(method: str) -> _TestCard:
-    """By the test card's name, of a saved one too. Raises InvalidMethod."""
+    """Returns the test card by its name, or by the reference of a saved one. Raises InvalidPaymentMethod."""
     card = _CARDS.get(method.partition(":")[0])
     if card is None:
-        raise InvalidMethod(Failure(FailureCode.INVALID_PAYMENT_METHOD, "resource_missing"))
+        raise InvalidPaymentMethod(Failure(FailureCode.INVALID_PAYMENT_METHOD, "resource_missing"))
     return card
 
 
 async def _charge(transaction: AsyncConnection, intent_id: str, method: str, card: _TestCard) -> Row[Any]:
-    """The row must be locked."""
-    if card.outcome is _Outcome.DECLINES:
-        return await _changed(
+    """Charges a card, or lets it fail, as the test card behaves. The row must be locked."""
+    if card.behaviour is _Behaviour.DECLINES:
+        return await _update(
             transaction, intent_id, method=method, failure_code=FailureCode.CARD_DECLINED, failure_reason=card.reason
         )
-    asks = card.outcome in (_Outcome.ASKS, _Outcome.ASKS_AND_DECLINES)
-    state = IntentState.ACTION if asks else IntentState.SUCCEEDED
-    return await _changed(transaction, intent_id, method=method, state=state)
+    authenticates = card.behaviour in (_Behaviour.AUTHENTICATES, _Behaviour.AUTHENTICATES_AND_DECLINES)
+    state = IntentState.REQUIRES_ACTION if authenticates else IntentState.SUCCEEDED
+    return await _update(transaction, intent_id, method=method, state=state)
 
 
-async def _authenticated(transaction: AsyncConnection, row: Row[Any]) -> Row[Any]:
-    """The row must be locked."""
+async def _authenticate(transaction: AsyncConnection, row: Row[Any]) -> Row[Any]:
+    """Continues after the customer has authenticated. The row must be locked."""
     card = _card_of(row.method)
-    if card.outcome is _Outcome.ASKS:
-        return await _changed(transaction, row.id, state=IntentState.SUCCEEDED)
-    return await _changed(
+    if card.behaviour is _Behaviour.AUTHENTICATES:
+        return await _update(transaction, row.id, state=IntentState.SUCCEEDED)
+    return await _update(
         transaction,
         row.id,
-        state=IntentState.AWAITING,
+        state=IntentState.AWAITING_CONFIRMATION,
         failure_code=FailureCode.CARD_DECLINED,
         failure_reason=card.reason,
     )
 
 
-async def _changed(transaction: AsyncConnection, intent_id: str, **values: str | None) -> Row[Any]:
-    changed = update(_intents).where(_intents.c.id == intent_id).values(**values).returning(_intents)
-    row: Row[Any] = (await transaction.execute(changed)).one()
+async def _update(transaction: AsyncConnection, intent_id: str, **values: str | None) -> Row[Any]:
+    statement = update(_intents).where(_intents.c.id == intent_id).values(**values).returning(_intents)
+    row: Row[Any] = (await transaction.execute(statement)).one()
     return row
 
 
-async def _locked(transaction: AsyncConnection, intent_id: str) -> Row[Any]:
+async def _lock(transaction: AsyncConnection, intent_id: str) -> Row[Any]:
     return await _one(transaction, intent_id, is_locked=True)
 
 
-async def _found(transaction: AsyncConnection, intent_id: str) -> Row[Any]:
+async def _find(transaction: AsyncConnection, intent_id: str) -> Row[Any]:
     return await _one(transaction, intent_id, is_locked=False)
 
 
 async def _one(transaction: AsyncConnection, intent_id: str, *, is_locked: bool) -> Row[Any]:
-    wanted: Select[Any] = select(_intents).where(_intents.c.id == intent_id)
+    statement: Select[Any] = select(_intents).where(_intents.c.id == intent_id)
     if is_locked:
-        wanted = wanted.with_for_update()
-    row: Row[Any] | None = (await transaction.execute(wanted)).first()
+        statement = statement.with_for_update()
+    row: Row[Any] | None = (await transaction.execute(statement)).first()
     if row is None:
-        raise ProviderUnavailable(f"the simulated provider knows no intent {intent_id}")
+        raise ProviderUnavailable(f"the simulated provider has no intent {intent_id}")
     return row
 
 
@@ -267,9 +273,9 @@ def _intent(row: Row[Any]) -> Intent:
         received=Money(row.amount, row.currency) if state is IntentState.SUCCEEDED else None,
         failure=None if row.failure_code is None else Failure(FailureCode(row.failure_code), row.failure_reason),
         client_secret=row.client_secret,
-        next_action=NextAction("confirm_again") if state is IntentState.ACTION else None,
+        next_action=NextAction("confirm_again") if state is IntentState.REQUIRES_ACTION else None,
     )
 
 
 def _refund(row: Row[Any], currency: str) -> ProviderRefund:
-    return ProviderRefund(row.id, RefundState(row.state), Money(row.amount, currency), made_as=str(row.refund_id))
+    return ProviderRefund(row.id, RefundStatus(row.state), Money(row.amount, currency), refund_id=str(row.refund_id))

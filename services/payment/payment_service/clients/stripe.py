@@ -1,8 +1,16 @@
-"""Stripe, through its own SDK. https://docs.stripe.com/api/payment_intents, /refunds, /idempotent_requests, /errors
+"""The adapter to Stripe, which uses Stripe's own SDK.
 
-Idempotency keys are our ids. Stripe forgets a key after a day, so whatever is repeated later looks first at what is there: an intent
-by its id, a refund by the id in its metadata. Creating and confirming are two calls, so that the id of an intent is stored before
-anything can be charged. The SDK sends the API version that it was made for, so a newer SDK is a newer API: read Stripe's changelog first.
+https://docs.stripe.com/api/payment_intents, /refunds, /idempotent_requests, /errors
+
+Idempotency keys are our ids. Stripe deletes a key after a day, so a call that is repeated later first looks for what
+an earlier one created: an intent by its id, a refund by our id in its metadata. Creating and confirming an intent are
+two calls, so that its id is stored before anything can be charged.
+
+A call that Stripe answers late (timeout) or not at all raises ProviderUnavailable: its outcome is unknown until the
+client repeats the request or the sweeper asks again.
+
+The SDK sends the API version that it was made for, so a newer SDK uses a newer API: read Stripe's changelog before
+updating it.
 """
 
 import asyncio
@@ -18,10 +26,12 @@ from chassis.types.ids import UserId
 from chassis.types.money import Money
 from prometheus_client import Histogram
 
-from payment_service.clients.provider import ProviderRefund, RefundState, SavedCard
-from payment_service.domain.errors import Declined, InvalidMethod, ProviderRefused, ProviderUnavailable
+from payment_service.clients.provider import ProviderRefund, SavedCard
+from payment_service.domain.errors import CardDeclined, InvalidPaymentMethod, ProviderRefused, ProviderUnavailable
+from payment_service.domain.failures import Failure, FailureCode
 from payment_service.domain.intents import Intent, IntentState, NextAction
-from payment_service.domain.payments import Failure, FailureCode, Method, Payment, Refund
+from payment_service.domain.payment_methods import PaymentMethod
+from payment_service.domain.payments import Payment, Refund, RefundStatus
 
 CALL_SECONDS = Histogram(
     "payment_provider_call_duration_seconds", "Time until the provider answered", ["operation", "outcome"],
@@ -29,27 +39,30 @@ CALL_SECONDS = Histogram(
 )  # fmt: skip
 
 _RETRIES = 2
-"""By the SDK, with backoff, jitter and the same idempotency key: of connections that broke, conflicts and server errors."""
-_PAGE = 100
+"""How often the SDK repeats a call after a broken connection, a conflict or a server error.
+
+It does so with backoff, jitter and the same idempotency key.
+"""
+_PAGE_SIZE = 100
 _UNEXPECTED_STATE = "payment_intent_unexpected_state"
-_GONE = "resource_missing"
+_RESOURCE_MISSING = "resource_missing"
 
-# What tells a thief that the card is known as stolen is not passed on. https://docs.stripe.com/declines/codes
-_KEPT_TO_OURSELVES = frozenset({"fraudulent", "lost_card", "merchant_blacklist", "pickup_card", "stolen_card"})
+# Decline codes that would reveal to a thief that the card is reported as stolen. https://docs.stripe.com/declines/codes
+_UNDISCLOSED_DECLINE_CODES = frozenset({"fraudulent", "lost_card", "merchant_blacklist", "pickup_card", "stolen_card"})
 
-_STATES = {
-    "requires_payment_method": IntentState.AWAITING,
-    "requires_confirmation": IntentState.AWAITING,
-    "requires_action": IntentState.ACTION,
+_INTENT_STATES = {
+    "requires_payment_method": IntentState.AWAITING_CONFIRMATION,
+    "requires_confirmation": IntentState.AWAITING_CONFIRMATION,
+    "requires_action": IntentState.REQUIRES_ACTION,
     "processing": IntentState.PROCESSING,
     "requires_capture": IntentState.PROCESSING,
     "succeeded": IntentState.SUCCEEDED,
     "canceled": IntentState.CANCELED,
 }
-_REFUND_STATES = {
-    "succeeded": RefundState.SUCCEEDED,
-    "failed": RefundState.FAILED,
-    "canceled": RefundState.FAILED,
+_REFUND_STATUSES = {
+    "succeeded": RefundStatus.SUCCEEDED,
+    "failed": RefundStatus.FAILED,
+    "canceled": RefundStatus.FAILED,
 }
 
 log = logs.get_logger(__name__)
@@ -59,9 +72,9 @@ class StripeProvider:
     name = "stripe"
 
     def __init__(self, secret_key: str, api_base: str | None, deadline: float) -> None:
-        """`deadline`: seconds that a call may take, the SDK's own repetitions included."""
+        """`deadline` is how many seconds a call may take, the SDK's own retries included."""
         stripe.enable_telemetry = False  # it would write into the home directory, which is read-only
-        logging.getLogger("stripe").setLevel(logging.WARNING)  # below that it writes whole answers, with client secrets
+        logging.getLogger("stripe").setLevel(logging.WARNING)  # at INFO it logs whole responses, with client secrets
         self._deadline = deadline
         self._transport = stripe.AIOHTTPClient(timeout=aiohttp.ClientTimeout(total=deadline))
         self._stripe = stripe.StripeClient(
@@ -72,8 +85,8 @@ class StripeProvider:
         ).v1
 
     async def create_intent(self, payment: Payment) -> Intent:
-        async with self._calling("create_intent"):
-            made = await self._stripe.payment_intents.create_async(
+        async with self._call("create_intent"):
+            created = await self._stripe.payment_intents.create_async(
                 {
                     "amount": payment.amount.amount,
                     "currency": payment.amount.currency.lower(),
@@ -82,44 +95,45 @@ class StripeProvider:
                 },
                 {"idempotency_key": str(payment.id)},
             )
-        return _intent(made)
+        return _intent(created)
 
-    async def intent(self, intent_id: str) -> Intent:
-        async with self._looking("retrieve_intent"):
+    async def get_intent(self, intent_id: str) -> Intent:
+        async with self._read("retrieve_intent"):
             return _intent(await self._stripe.payment_intents.retrieve_async(intent_id))
 
-    async def confirm(self, payment: Payment, intent_id: str, method: Method) -> Intent:
+    async def confirm_intent(self, payment: Payment, intent_id: str, method: PaymentMethod) -> Intent:
         intents = self._stripe.payment_intents
         try:
-            async with self._calling("confirm"):
+            async with self._call("confirm"):
                 if method.customer is not None:
                     await intents.update_async(intent_id, {"customer": method.customer})
                 options: stripe.RequestOptions = {"idempotency_key": f"{payment.id}-confirm"}
                 return _intent(await intents.confirm_async(intent_id, {"payment_method": method.ref}, options))
         except ProviderRefused as refusal:
             if refusal.failure.reason == _UNEXPECTED_STATE:
-                return await self.intent(intent_id)  # it was confirmed before, or is cancelled
+                return await self.get_intent(intent_id)  # it was confirmed before, or is canceled
             raise
 
-    async def resume(self, intent_id: str) -> Intent:
-        return await self.intent(intent_id)  # Stripe knows by itself when its customer has acted
+    async def resume_intent(self, intent_id: str) -> Intent:
+        return await self.get_intent(intent_id)  # Stripe itself notices when the customer has acted
 
-    async def cancel(self, intent_id: str) -> Intent:
+    async def cancel_intent(self, intent_id: str) -> Intent:
         try:
-            async with self._calling("cancel"):
+            async with self._call("cancel"):
                 return _intent(await self._stripe.payment_intents.cancel_async(intent_id))
         except ProviderRefused as refusal:
             if refusal.failure.reason == _UNEXPECTED_STATE:
-                return await self.intent(intent_id)
+                return await self.get_intent(intent_id)
             raise
 
-    async def refund(self, refund: Refund, intent_id: str, *, is_repeated: bool) -> ProviderRefund:
-        if is_repeated:  # the answer may have been lost: a new idempotency key must not pay it again
-            for made in await self.refunds(intent_id):
-                if made.made_as == str(refund.id):
-                    return made
-        async with self._calling("refund"):
-            made_now = await self._stripe.refunds.create_async(
+    async def create_refund(self, refund: Refund, intent_id: str, *, is_repeated: bool) -> ProviderRefund:
+        if is_repeated:
+            # The response of an earlier call may be lost, and Stripe may have deleted its key: never pay twice.
+            for existing in await self.list_refunds(intent_id):
+                if existing.refund_id == str(refund.id):
+                    return existing
+        async with self._call("refund"):
+            created = await self._stripe.refunds.create_async(
                 {
                     "payment_intent": intent_id,
                     "amount": refund.amount.amount,
@@ -127,133 +141,146 @@ class StripeProvider:
                 },
                 {"idempotency_key": str(refund.id)},
             )
-        return _refund(made_now)
+        return _refund(created)
 
-    async def refund_state(self, provider_ref: str) -> ProviderRefund:
-        async with self._looking("retrieve_refund"):
+    async def get_refund(self, provider_ref: str) -> ProviderRefund:
+        async with self._read("retrieve_refund"):
             return _refund(await self._stripe.refunds.retrieve_async(provider_ref))
 
-    async def refunds(self, intent_id: str) -> Sequence[ProviderRefund]:
-        async with self._looking("list_refunds"):
-            listed = await self._stripe.refunds.list_async({"payment_intent": intent_id, "limit": _PAGE})
-            return [_refund(made) async for made in listed.auto_paging_iter()]
+    async def list_refunds(self, intent_id: str) -> Sequence[ProviderRefund]:
+        async with self._read("list_refunds"):
+            listed = await self._stripe.refunds.list_async({"payment_intent": intent_id, "limit": _PAGE_SIZE})
+            return [_refund(refund) async for refund in listed.auto_paging_iter()]
 
     async def create_customer(self, user_id: UserId) -> str:
-        async with self._calling("create_customer"):
-            made = await self._stripe.customers.create_async(
+        async with self._call("create_customer"):
+            created = await self._stripe.customers.create_async(
                 {"metadata": {"user_id": str(user_id)}}, {"idempotency_key": f"customer-{user_id}"}
             )
-        return made.id
+        return created.id
 
-    async def attach(self, customer: str, method: str) -> SavedCard:
-        async with self._calling("attach"):
+    async def attach_method(self, customer: str, method: str) -> SavedCard:
+        async with self._call("attach"):
             return _card(await self._stripe.payment_methods.attach_async(method, {"customer": customer}))
 
-    async def detach(self, method: str) -> None:
+    async def detach_method(self, method: str) -> None:
         try:
-            async with self._calling("detach"):
+            async with self._call("detach"):
                 await self._stripe.payment_methods.detach_async(method)
         except ProviderRefused as refusal:
             log.info("a payment method was detached already", reason=refusal.failure.reason)
 
     async def erase_customer(self, customer: str) -> None:
         try:
-            async with self._calling("erase_customer"):
+            async with self._call("erase_customer"):
                 await self._stripe.customers.delete_async(customer)
         except ProviderRefused as refusal:
-            if refusal.failure.reason != _GONE:
+            if refusal.failure.reason != _RESOURCE_MISSING:
                 raise
 
     async def close(self) -> None:
         await self._transport.close_async()  # type: ignore[no-untyped-call]  # the SDK gives it no types
 
     @asynccontextmanager
-    async def _looking(self, operation: str) -> AsyncIterator[None]:
-        """A call that only looks: one that Stripe refuses says nothing about what is there."""
+    async def _read(self, operation: str) -> AsyncIterator[None]:
+        """Makes a call that only reads.
+
+        Raises ProviderUnavailable also if Stripe refuses it: that says nothing about what exists.
+        """
         try:
-            async with self._calling(operation):
+            async with self._call(operation):
                 yield
         except ProviderRefused as refusal:
-            log.error("the provider does not let us look", operation=operation, reason=refusal.failure.reason)  # noqa: TRY400 - it says enough
-            raise ProviderUnavailable("the payment provider does not say what it did; try again in a moment") from None
+            log.error("the provider refused a read", operation=operation, reason=refusal.failure.reason)  # noqa: TRY400
+            raise ProviderUnavailable(
+                "the payment provider does not report what it did; try again in a moment"
+            ) from None
 
     @asynccontextmanager
-    async def _calling(self, operation: str) -> AsyncIterator[None]:
-        """One call within the deadline, measured, its errors typed. What Stripe wrote stays out of the chain: it may hold secrets."""
+    async def _call(self, operation: str) -> AsyncIterator[None]:
+        """Makes one call within the deadline, measures it and translates its errors.
+
+        Stripe's own exception is not chained: its text may hold secrets.
+        """
         started, outcome = asyncio.get_running_loop().time(), "answered"
         try:
             async with asyncio.timeout(self._deadline):
                 yield
         except stripe.CardError as error:
             outcome = "declined"
-            raise Declined(Failure(FailureCode.CARD_DECLINED, _decline_reason(error))) from None
+            raise CardDeclined(Failure(FailureCode.CARD_DECLINED, _decline_reason(error))) from None
         except stripe.InvalidRequestError as error:
             outcome = "refused"
             raise _refusal(error, operation) from None
         except (stripe.StripeError, aiohttp.ClientError, TimeoutError) as error:
-            outcome = "unavailable"
-            log.warning("the provider did not answer", operation=operation, reason=_described(error))
+            outcome = "unavailable"  # also after a timeout: what Stripe did is unknown
+            log.warning("the provider did not answer", operation=operation, reason=_describe(error))
             raise ProviderUnavailable("the payment provider did not answer; try again in a moment") from None
         finally:
             CALL_SECONDS.labels(operation, outcome).observe(asyncio.get_running_loop().time() - started)
 
 
-def _intent(made: stripe.PaymentIntent) -> Intent:
-    problem = made.last_payment_error
+def _intent(intent: stripe.PaymentIntent) -> Intent:
+    error = intent.last_payment_error
     return Intent(
-        id=made.id,
-        state=_STATES.get(made.status, IntentState.PROCESSING),
-        received=Money(made.amount_received, made.currency.upper()) if made.status == "succeeded" else None,
-        failure=None if problem is None else _last_failure(problem),
-        client_secret=made.client_secret,
-        next_action=None if made.next_action is None else _next_action(made.next_action),
+        id=intent.id,
+        state=_INTENT_STATES.get(intent.status, IntentState.PROCESSING),
+        received=Money(intent.amount_received, intent.currency.upper()) if intent.status == "succeeded" else None,
+        failure=None if error is None else _last_failure(error),
+        client_secret=intent.client_secret,
+        next_action=None if intent.next_action is None else _next_action(intent.next_action),
     )
 
 
-def _last_failure(problem: stripe.PaymentIntent.LastPaymentError) -> Failure:
-    code, decline = getattr(problem, "code", None), getattr(problem, "decline_code", None)
+def _last_failure(error: stripe.PaymentIntent.LastPaymentError) -> Failure:
+    code, decline = getattr(error, "code", None), getattr(error, "decline_code", None)
     if code == "payment_intent_authentication_failure":
         return Failure(FailureCode.AUTHENTICATION_FAILED, code)
-    return Failure(FailureCode.CARD_DECLINED, _discreet(decline or code))
+    return Failure(FailureCode.CARD_DECLINED, _disclosed_reason(decline or code))
 
 
-def _next_action(wanted: stripe.PaymentIntent.NextAction) -> NextAction:
-    redirect = getattr(wanted, "redirect_to_url", None)
-    return NextAction(wanted.type, None if redirect is None else redirect.url)
+def _next_action(action: stripe.PaymentIntent.NextAction) -> NextAction:
+    redirect = getattr(action, "redirect_to_url", None)
+    return NextAction(action.type, None if redirect is None else redirect.url)
 
 
-def _refund(made: stripe.Refund) -> ProviderRefund:
-    state = _REFUND_STATES.get(made.status or "", RefundState.PENDING)
-    reason = getattr(made, "failure_reason", None)
-    metadata = made.metadata.to_dict() if made.metadata is not None else {}
-    return ProviderRefund(made.id, state, Money(made.amount, made.currency.upper()), reason, metadata.get("refund_id"))
+def _refund(refund: stripe.Refund) -> ProviderRefund:
+    status = _REFUND_STATUSES.get(refund.status or "", RefundStatus.PENDING)
+    reason = getattr(refund, "failure_reason", None)
+    metadata = refund.metadata.to_dict() if refund.metadata is not None else {}
+    return ProviderRefund(
+        refund.id, status, Money(refund.amount, refund.currency.upper()), reason, metadata.get("refund_id")
+    )
 
 
 def _card(method: stripe.PaymentMethod) -> SavedCard:
     card = method.card
     if card is None:
-        raise InvalidMethod(Failure(FailureCode.INVALID_PAYMENT_METHOD, "not_a_card"))
+        raise InvalidPaymentMethod(Failure(FailureCode.INVALID_PAYMENT_METHOD, "not_a_card"))
     return SavedCard(method.id, card.brand, card.last4 or "", card.exp_month, card.exp_year)
 
 
 def _decline_reason(error: stripe.CardError) -> str | None:
     details = error.error
     decline = None if details is None else getattr(details, "decline_code", None)
-    return _discreet(cast("str | None", decline) or error.code)
+    return _disclosed_reason(cast("str | None", decline) or error.code)
 
 
-def _discreet(reason: str | None) -> str | None:
-    return "generic_decline" if reason in _KEPT_TO_OURSELVES else reason
+def _disclosed_reason(reason: str | None) -> str | None:
+    return "generic_decline" if reason in _UNDISCLOSED_DECLINE_CODES else reason
 
 
 def _refusal(error: stripe.InvalidRequestError, operation: str) -> ProviderRefused:
-    """Where a method was sent, and nothing else is wrong, it is the method that Stripe does not take."""
+    """Returns the error of a refused request.
+
+    If a method was sent and no other parameter is wrong, Stripe refuses the method.
+    """
     reason = error.code or "invalid_request"
     if operation in ("confirm", "attach") and reason != _UNEXPECTED_STATE and error.param not in ("intent", "customer"):
-        return InvalidMethod(Failure(FailureCode.INVALID_PAYMENT_METHOD, reason))
+        return InvalidPaymentMethod(Failure(FailureCode.INVALID_PAYMENT_METHOD, reason))
     return ProviderRefused(Failure(FailureCode.REFUSED_BY_PROVIDER, reason))
 
 
-def _described(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     status = getattr(error, "http_status", None)
     return f"{type(error).__name__} {status}" if status else type(error).__name__

@@ -1,4 +1,4 @@
-"""Stripe's webhooks: whether one is Stripe's, and what it is about. https://docs.stripe.com/webhooks/signature"""
+"""Verifies and parses Stripe's webhooks. https://docs.stripe.com/webhooks/signature"""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -6,12 +6,15 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from payment_service.domain.errors import BadSignature, MalformedWebhook, WebhooksNotConfigured
+from payment_service.domain.errors import InvalidSignature, MalformedWebhook, WebhooksNotConfigured
 
 
 @dataclass(frozen=True, slots=True)
-class Hint:
-    """Ask the provider about these; all None for an event that concerns nothing of ours."""
+class WebhookEvent:
+    """The payment or refund that a webhook concerns; all of them are None if it concerns none of ours.
+
+    A webhook only says what to check at the provider, never what became of it.
+    """
 
     event_id: str
     event_type: str
@@ -21,37 +24,40 @@ class Hint:
     refund_ref: str | None = None
 
 
-class StripeWebhooks:
+class StripeWebhookParser:
     def __init__(self, secret: str | None, tolerance: int) -> None:
-        """`tolerance`: seconds that a signature is good for, so that a stolen one soon is not."""
+        """`tolerance` is how many seconds a signature is valid, so that a stolen one soon expires."""
         self._secret = secret
         self._tolerance = tolerance
 
-    def read(self, body: bytes, signature: str | None) -> Hint:
-        """Raises WebhooksNotConfigured, BadSignature, MalformedWebhook."""
+    def parse(self, body: bytes, signature: str | None) -> WebhookEvent:
+        """Verifies the signature and returns the event.
+
+        Raises WebhooksNotConfigured, InvalidSignature, MalformedWebhook.
+        """
         if self._secret is None:
             raise WebhooksNotConfigured("no webhook secret is set: set STRIPE_WEBHOOK_SECRET")
-        import stripe  # only who is told a secret needs it, and it costs memory
+        import stripe  # costs memory, and is not needed without a secret
 
         try:
             stripe.WebhookSignature.verify_header(body, signature, self._secret, self._tolerance)
         except (stripe.SignatureVerificationError, ValueError):
-            raise BadSignature("the Stripe-Signature does not fit the body, or is too old") from None
+            raise InvalidSignature("the Stripe-Signature does not match the body, or is too old") from None
         try:
-            return _hint(_Event.model_validate_json(body))
+            return _webhook_event(_Event.model_validate_json(body))
         except ValidationError:
-            raise MalformedWebhook("the body is no event of Stripe's") from None
+            raise MalformedWebhook("the body is not a Stripe event") from None
 
 
 _Token = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[\x21-\x7E]+$")]
 
 
-class _Part(BaseModel):
+class _StripeModel(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
-class _Object(_Part):
-    """A PaymentIntent, a Refund, a Charge, or something that is not ours."""
+class _Object(_StripeModel):
+    """A PaymentIntent, a Refund, a Charge, or an object of another type."""
 
     kind: Annotated[str, Field(alias="object")] = ""
     id: str = ""
@@ -59,40 +65,42 @@ class _Object(_Part):
     metadata: dict[str, str] | None = None
 
 
-class _Data(_Part):
+class _Data(_StripeModel):
     object: _Object
 
 
-class _Event(_Part):
+class _Event(_StripeModel):
     id: _Token
     type: _Token
     data: _Data
 
 
-def _hint(event: _Event) -> Hint:
-    about, metadata = event.data.object, event.data.object.metadata or {}
-    if about.kind == "payment_intent":
-        return Hint(event.id, event.type, payment_id=_uuid(metadata.get("payment_id")), intent_id=_known(about.id))
-    if about.kind == "refund":
-        return Hint(
+def _webhook_event(event: _Event) -> WebhookEvent:
+    subject, metadata = event.data.object, event.data.object.metadata or {}
+    if subject.kind == "payment_intent":
+        return WebhookEvent(
+            event.id, event.type, payment_id=_uuid(metadata.get("payment_id")), intent_id=_storable(subject.id)
+        )
+    if subject.kind == "refund":
+        return WebhookEvent(
             event.id,
             event.type,
             refund_id=_uuid(metadata.get("refund_id")),
-            refund_ref=_known(about.id),
-            intent_id=_known(about.payment_intent),
+            refund_ref=_storable(subject.id),
+            intent_id=_storable(subject.payment_intent),
         )
-    if about.kind == "charge":
-        return Hint(event.id, event.type, intent_id=_known(about.payment_intent))
-    return Hint(event.id, event.type)
+    if subject.kind == "charge":
+        return WebhookEvent(event.id, event.type, intent_id=_storable(subject.payment_intent))
+    return WebhookEvent(event.id, event.type)
 
 
-def _uuid(written: str | None) -> UUID | None:
+def _uuid(text: str | None) -> UUID | None:
     try:
-        return None if written is None else UUID(written)
+        return None if text is None else UUID(text)
     except ValueError:
         return None
 
 
-def _known(reference: str | None) -> str | None:
-    """A reference that the database could hold."""
+def _storable(reference: str | None) -> str | None:
+    """Returns the reference if PostgreSQL can store it, else None."""
     return reference if reference and "\x00" not in reference and reference.isascii() else None

@@ -1,10 +1,8 @@
-"""What can go wrong with payments."""
+"""The errors of this service: those of its use cases, and those of calls to the payment provider."""
 
-from typing import TYPE_CHECKING
 from uuid import UUID
 
-if TYPE_CHECKING:
-    from payment_service.domain.payments import Failure
+from payment_service.domain.failures import Failure
 
 
 class PaymentError(Exception):
@@ -12,28 +10,28 @@ class PaymentError(Exception):
 
 
 class UnknownOrder(PaymentError):
-    """There is no such order, or it is somebody else's: who asks must not learn which."""
+    """There is no such order, or it is another user's: the caller must not learn which."""
 
     def __init__(self, order_id: UUID) -> None:
         super().__init__(f"you have no order {order_id}")
 
 
 class UnknownPayment(PaymentError):
-    """There is no such payment, or it is somebody else's."""
+    """There is no such payment, or it is another user's."""
 
     def __init__(self, payment_id: UUID) -> None:
         super().__init__(f"you have no payment {payment_id}")
 
 
 class NoPaymentOfOrder(UnknownPayment):
-    """Nobody has begun to pay the order, or it is somebody else's."""
+    """The order has no payment yet, or it is another user's."""
 
     def __init__(self, order_id: UUID) -> None:
         PaymentError.__init__(self, f"you have no payment of order {order_id}: begin one at POST /payments")
 
 
-class UnknownMethod(PaymentError):
-    """There is no such saved payment method, or it is somebody else's."""
+class UnknownPaymentMethod(PaymentError):
+    """There is no such saved payment method, or it is another user's."""
 
     def __init__(self, method_id: UUID) -> None:
         super().__init__(f"you have no saved payment method {method_id}")
@@ -51,7 +49,9 @@ class PaymentExists(PaymentError):
     """The order has a live payment already."""
 
     def __init__(self, order_id: UUID, payment_id: UUID) -> None:
-        super().__init__(f"order {order_id} has payment {payment_id} already: go on with that one, or cancel it first")
+        super().__init__(
+            f"order {order_id} has payment {payment_id} already: continue that payment, or cancel it first"
+        )
         self.payment_id = payment_id
 
 
@@ -64,8 +64,8 @@ class PaymentInProgress(PaymentError):
         )
 
 
-class MethodRequired(PaymentError):
-    """Nobody has said yet what to charge."""
+class PaymentMethodRequired(PaymentError):
+    """The payment has no payment method yet."""
 
     def __init__(self, payment_id: UUID) -> None:
         super().__init__(f"payment {payment_id} has no payment method yet: send payment_method or payment_method_id")
@@ -74,7 +74,7 @@ class MethodRequired(PaymentError):
 class PaymentDeclined(PaymentError):
     """The card was not charged."""
 
-    def __init__(self, payment_id: UUID, failure: "Failure") -> None:
+    def __init__(self, payment_id: UUID, failure: Failure) -> None:
         super().__init__(
             f"payment {payment_id} was declined ({failure.reason or failure.code}): pay with another method"
         )
@@ -82,18 +82,19 @@ class PaymentDeclined(PaymentError):
         self.reason = failure.reason or str(failure.code)
 
 
-class MethodRefused(PaymentError):
+class PaymentMethodRefused(PaymentError):
     """The provider knows no such payment method, or it cannot be used here."""
 
     def __init__(self, reason: str | None) -> None:
         super().__init__(
-            f"the provider does not take this payment method ({reason or 'unknown'}): use another one, in a new payment"
+            f"the provider does not accept this payment method ({reason or 'unknown'}): "
+            "use another one, in a new payment"
         )
         self.reason = reason
 
 
 class PaymentRefused(PaymentError):
-    """The provider does not take this payment, whatever the method."""
+    """The provider does not accept this payment with any method."""
 
     def __init__(self, payment_id: UUID, reason: str | None) -> None:
         super().__init__(f"the provider refused payment {payment_id} ({reason or 'it gave no reason'})")
@@ -122,7 +123,7 @@ class NotRefundable(PaymentError):
 
 
 class RefundExceedsCaptured(PaymentError):
-    """More than what is left of the captured amount."""
+    """The refund is larger than what is left of the captured amount."""
 
     def __init__(self, payment_id: UUID, amount: int, refundable: int) -> None:
         super().__init__(f"of payment {payment_id} {refundable} minor units can be refunded, not {amount}")
@@ -130,33 +131,33 @@ class RefundExceedsCaptured(PaymentError):
 
 
 class RefundRefused(PaymentError):
-    """The provider does not give this money back."""
+    """The provider does not pay this refund."""
 
     def __init__(self, refund_id: UUID, reason: str | None) -> None:
         super().__init__(f"the provider refused refund {refund_id} ({reason or 'it gave no reason'})")
         self.reason = reason
 
 
-class TooManyMethods(PaymentError):
-    """One user keeps only so many payment methods."""
+class TooManyPaymentMethods(PaymentError):
+    """The user has saved as many payment methods as one user may."""
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"you have {limit} saved payment methods already: delete one first")
 
 
 class AccountErased(PaymentError):
-    """The account is gone; nothing is saved for it."""
+    """The account was erased; nothing is saved for it."""
 
     def __init__(self) -> None:
         super().__init__("this account was erased: nothing can be saved for it")
 
 
-class BadSignature(PaymentError):
+class InvalidSignature(PaymentError):
     """The webhook was not signed by the provider, or too long ago."""
 
 
 class MalformedWebhook(PaymentError):
-    """The webhook is signed, and yet no event."""
+    """The webhook is signed, but is not an event."""
 
 
 class WebhooksNotConfigured(PaymentError):
@@ -164,24 +165,27 @@ class WebhooksNotConfigured(PaymentError):
 
 
 class ProviderError(Exception):
-    """The root of what a provider may answer."""
+    """The root of the errors that a call to the provider raises."""
 
 
 class ProviderUnavailable(ProviderError):
-    """The provider did not answer in time, or not in a way that says what it did. The call may be repeated under its key."""
+    """The outcome of the call is unknown: the provider answered late, not at all, or without saying what it did.
+
+    The call may be repeated under its key.
+    """
 
 
 class ProviderRefused(ProviderError):
-    """The provider understood, and did nothing."""
+    """The provider understood the call, and did nothing."""
 
-    def __init__(self, failure: "Failure") -> None:
+    def __init__(self, failure: Failure) -> None:
         super().__init__(failure.reason or str(failure.code))
         self.failure = failure
 
 
-class Declined(ProviderRefused):
-    """The card's bank said no."""
+class CardDeclined(ProviderRefused):
+    """The bank that issued the card refused the charge."""
 
 
-class InvalidMethod(ProviderRefused):
+class InvalidPaymentMethod(ProviderRefused):
     """There is no such payment method, or not for this customer."""

@@ -1,17 +1,18 @@
-"""A payment as its provider sees it, and what to do about the difference. Pure."""
+"""A payment as the provider sees it, and the step that brings the payment and its intent together. Pure."""
 
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum, auto
 
 from chassis.types.money import Money
 
-from payment_service.domain.payments import Failure, FailureCode, Payment, PaymentStatus
+from payment_service.domain.failures import Failure, FailureCode
+from payment_service.domain.payments import Payment, PaymentStatus
 
 
 class IntentState(StrEnum):
-    AWAITING = "awaiting"
+    AWAITING_CONFIRMATION = "awaiting"
     """Not confirmed, or declined: nothing is charged, and it can be confirmed."""
-    ACTION = "action"
+    REQUIRES_ACTION = "action"
     """The customer must do something first, such as 3-D Secure."""
     PROCESSING = "processing"
     SUCCEEDED = "succeeded"
@@ -20,7 +21,7 @@ class IntentState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class NextAction:
-    """What the customer must do; `redirect_url` where it is done on another page."""
+    """What the customer must do; `redirect_url` is set where it is done on another page."""
 
     type: str
     redirect_url: str | None = field(default=None, repr=False)
@@ -28,7 +29,10 @@ class NextAction:
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """`received` is what was captured. `failure` says why the last confirmation was in vain."""
+    """The provider's record of a payment.
+
+    `received` is what was captured; `failure` is why the last confirmation failed.
+    """
 
     id: str
     state: IntentState
@@ -39,34 +43,42 @@ class Intent:
 
 
 class Step(Enum):
+    """What to do next about an open payment."""
+
     WAIT = auto()
-    PROCESS = auto()
-    """Record that money is under way."""
+    RECORD_PROCESSING = auto()
+    """Record that the provider is processing the charge."""
     CONFIRM = auto()
     CLOSE = auto()
     """Record the failure; the intent is cancelled next."""
-    CANCEL = auto()
+    CANCEL_INTENT = auto()
     FAIL = auto()
     COMPLETE = auto()
-    INVESTIGATE = auto()
-    """The provider has captured something else than the order costs: for people to look at."""
+    REPORT_DISCREPANCY = auto()
+    """The provider captured another amount than the order costs: an operator must look at it."""
 
 
 def next_step(payment: Payment, intent: Intent) -> Step:
-    """What brings an open payment and its intent together. The intent is what counts: states follow it, never the other way."""
+    """Returns the step that brings an open payment in line with its intent.
+
+    The payment follows the intent, never the reverse.
+    """
     if intent.state is IntentState.SUCCEEDED:
-        return Step.COMPLETE if intent.received == payment.amount else Step.INVESTIGATE
+        return Step.COMPLETE if intent.received == payment.amount else Step.REPORT_DISCREPANCY
     if intent.state is IntentState.CANCELED:
         return Step.FAIL
     if payment.is_closing:
-        return Step.CANCEL
+        return Step.CANCEL_INTENT
     if payment.status is PaymentStatus.PENDING:
-        return Step.PROCESS if intent.state is IntentState.PROCESSING else Step.WAIT
-    if intent.state is IntentState.AWAITING:
+        return Step.RECORD_PROCESSING if intent.state is IntentState.PROCESSING else Step.WAIT
+    if intent.state is IntentState.AWAITING_CONFIRMATION:
         return Step.CONFIRM if intent.failure is None and payment.method is not None else Step.CLOSE
     return Step.WAIT
 
 
-def why_failed(payment: Payment, intent: Intent) -> Failure:
-    """An intent that nobody here wanted dead was cancelled at the provider, by hand or for its age."""
+def failure_of(payment: Payment, intent: Intent) -> Failure:
+    """Returns why a payment fails: the failure recorded first, or else the intent's.
+
+    An intent that was canceled with neither was canceled at the provider, by hand or for its age.
+    """
     return payment.failure or intent.failure or Failure(FailureCode.CANCELLED, "by_provider")

@@ -1,15 +1,15 @@
-"""A payment and its refunds: what may become of them. Pure.
+"""Payments and refunds, and their state machines. Pure.
 
     pending → processing → completed → partially_refunded → refunded
     pending | processing → failed
 
-A payment fails only once its intent at the provider is dead: one that has a failure and is still open is *closing*, and nothing can
-be captured behind the back of a failed payment.
+A payment that has a failure but is still open is *closing*. It becomes failed only after its intent at the provider
+was cancelled, so that the provider can never capture a failed payment.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NewType
 from uuid import UUID
@@ -18,6 +18,8 @@ from chassis.types.ids import OrderId, UserId
 from chassis.types.money import Money
 
 from payment_service.domain.errors import NotCancellable, NotRefundable, RefundExceedsCaptured
+from payment_service.domain.failures import Failure
+from payment_service.domain.payment_methods import PaymentMethod
 
 PaymentId = NewType("PaymentId", UUID)
 RefundId = NewType("RefundId", UUID)
@@ -32,15 +34,16 @@ class PaymentStatus(StrEnum):
     REFUNDED = "refunded"
 
     def may_become(self, status: "PaymentStatus") -> bool:
-        return status in _NEXT[self]
+        """Returns whether the state machine has this transition."""
+        return status in _TRANSITIONS[self]
 
     @property
     def is_open(self) -> bool:
-        """Whether the provider may still capture."""
+        """Returns whether the provider may still capture."""
         return self in (PaymentStatus.PENDING, PaymentStatus.PROCESSING)
 
 
-_NEXT: Mapping[PaymentStatus, frozenset[PaymentStatus]] = {
+_TRANSITIONS: Mapping[PaymentStatus, frozenset[PaymentStatus]] = {
     PaymentStatus.PENDING: frozenset({PaymentStatus.PROCESSING, PaymentStatus.COMPLETED, PaymentStatus.FAILED}),
     PaymentStatus.PROCESSING: frozenset({PaymentStatus.COMPLETED, PaymentStatus.FAILED}),
     PaymentStatus.COMPLETED: frozenset({PaymentStatus.PARTIALLY_REFUNDED, PaymentStatus.REFUNDED}),
@@ -50,34 +53,12 @@ _NEXT: Mapping[PaymentStatus, frozenset[PaymentStatus]] = {
 }
 
 
-class FailureCode(StrEnum):
-    CARD_DECLINED = "card_declined"
-    AUTHENTICATION_FAILED = "authentication_failed"
-    INVALID_PAYMENT_METHOD = "invalid_payment_method"
-    REFUSED_BY_PROVIDER = "refused_by_provider"
-    CANCELLED = "cancelled"
-    ORDER_CANCELLED = "order_cancelled"
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why a payment failed. `reason` is the provider's finer code, such as insufficient_funds."""
-
-    code: FailureCode
-    reason: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Method:
-    """What is charged, by the provider's reference; `customer` where it is saved with one."""
-
-    ref: str = field(repr=False)
-    customer: str | None = field(default=None, repr=False)
-
-
 @dataclass(frozen=True, slots=True)
 class Payment:
-    """`amount` is what the order costs. Of it `captured` was taken, `refunded` given back, `refunding` is on its way back."""
+    """The payment of an order. All amounts are minor units of `amount`, which is what the order costs.
+
+    `captured` was charged; of it, `refunded` was paid back, and `refunding` is set aside for pending refunds.
+    """
 
     id: PaymentId
     order_id: OrderId
@@ -88,7 +69,7 @@ class Payment:
     updated_at: datetime
     status: PaymentStatus = PaymentStatus.PENDING
     intent_id: str | None = None
-    method: Method | None = None
+    method: PaymentMethod | None = None
     failure: Failure | None = None
     captured: int = 0
     refunded: int = 0
@@ -100,6 +81,7 @@ class Payment:
 
     @property
     def is_closing(self) -> bool:
+        """Returns whether it has a failure, but its intent may still be alive at the provider."""
         return self.is_open and self.failure is not None
 
     @property
@@ -108,35 +90,39 @@ class Payment:
 
     @property
     def refundable(self) -> int:
+        """Returns what can still be refunded, in minor units."""
         return self.captured - self.refunded - self.refunding
 
     def with_intent(self, intent_id: str, at: datetime) -> "Payment":
         return replace(self, intent_id=intent_id, updated_at=at)
 
-    def confirmed(self, method: Method, at: datetime) -> "Payment":
-        """From here on the provider may charge `method`."""
+    def confirmed(self, method: PaymentMethod, at: datetime) -> "Payment":
+        """Records that the provider may charge `method` from now on."""
         return replace(self._become(PaymentStatus.PROCESSING, at), method=method)
 
     def processing(self, at: datetime) -> "Payment":
         return self._become(PaymentStatus.PROCESSING, at)
 
     def closing(self, failure: Failure, at: datetime) -> "Payment":
-        """It shall fail; the first reason stays. Raises NotCancellable for one that is settled."""
+        """Records why it is to fail; the first failure stays. Raises NotCancellable if it is not open any more."""
         if not self.is_open:
             raise NotCancellable(self.id, self.status)
         return self if self.failure is not None else replace(self, failure=failure, updated_at=at)
 
     def failed(self, failure: Failure, at: datetime) -> "Payment":
-        """The method is forgotten with it: nobody needs it any more."""
+        """Fails the payment, with the failure that was recorded first.
+
+        The method is not needed any more and is removed.
+        """
         return replace(self._become(PaymentStatus.FAILED, at), failure=self.failure or failure, method=None)
 
     def completed(self, at: datetime) -> "Payment":
-        """Money that was captured counts, even where somebody wanted the payment closed meanwhile."""
-        settled = self._become(PaymentStatus.COMPLETED, at)
-        return replace(settled, captured=self.amount.amount, failure=None, method=None)
+        """Records that its amount was captured. That counts even if the payment was closing: its failure is removed."""
+        completed = self._become(PaymentStatus.COMPLETED, at)
+        return replace(completed, captured=self.amount.amount, failure=None, method=None)
 
     def with_refund(self, amount: int, at: datetime) -> "Payment":
-        """Sets `amount` aside for a refund. Raises NotRefundable, RefundExceedsCaptured."""
+        """Sets `amount` minor units aside for a refund. Raises NotRefundable, RefundExceedsCaptured."""
         if self.captured == 0:
             raise NotRefundable(self.id, self.status)
         if not 0 < amount <= self.refundable:
@@ -145,8 +131,8 @@ class Payment:
 
     def refund_succeeded(self, amount: int, at: datetime) -> "Payment":
         refunded = self.refunded + amount
-        whole = PaymentStatus.REFUNDED if refunded == self.captured else PaymentStatus.PARTIALLY_REFUNDED
-        return replace(self._become(whole, at), refunded=refunded, refunding=self.refunding - amount)
+        status = PaymentStatus.REFUNDED if refunded == self.captured else PaymentStatus.PARTIALLY_REFUNDED
+        return replace(self._become(status, at), refunded=refunded, refunding=self.refunding - amount)
 
     def refund_failed(self, amount: int, at: datetime) -> "Payment":
         return replace(self, refunding=self.refunding - amount, updated_at=at)
@@ -165,7 +151,10 @@ class RefundStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Refund:
-    """`requested_by` is the admin who wanted it; None where an order's cancellation did, or other hands made it at the provider."""
+    """A refund of a payment, or of a part of it.
+
+    `requested_by` is the admin who requested it; None if the order was cancelled, or if it was made at the provider.
+    """
 
     id: RefundId
     payment_id: PaymentId
@@ -183,3 +172,11 @@ class Refund:
 
     def failed(self, reason: str | None, at: datetime) -> "Refund":
         return replace(self, status=RefundStatus.FAILED, failure_reason=reason, settled_at=at)
+
+
+def refund_retry_delay(refused: int) -> timedelta:
+    """Returns how long to wait before a refund that the provider refused is tried again: from five minutes up to a day.
+
+    `refused` is how many refunds of the payment it had refused before.
+    """
+    return min(timedelta(minutes=5 * 2.0 ** min(refused, 20)), timedelta(days=1))

@@ -1,7 +1,9 @@
-"""What this service's errors look like outside, over HTTP and gRPC alike."""
+"""The problems that this service's errors are reported as, over HTTP and gRPC alike."""
 
 from collections.abc import Mapping
+from typing import Any
 
+from chassis.http.problems import openapi_problem
 from chassis.types.problem import Problem, ProblemTable
 
 from payment_service.domain import errors
@@ -15,7 +17,9 @@ def _declined(error: errors.PaymentDeclined) -> Mapping[str, object]:
     return {"payment_id": str(error.payment_id), "reason": error.reason}
 
 
-def _reason(error: errors.MethodRefused | errors.PaymentRefused | errors.RefundRefused) -> Mapping[str, object]:
+def _reason(
+    error: errors.PaymentMethodRefused | errors.PaymentRefused | errors.RefundRefused,
+) -> Mapping[str, object]:
     return {"reason": error.reason}
 
 
@@ -28,12 +32,12 @@ def _refundable(error: errors.RefundExceedsCaptured) -> Mapping[str, object]:
 
 
 PROBLEMS: ProblemTable = {
-    errors.BadSignature: Problem(400, "invalid_signature"),
+    errors.InvalidSignature: Problem(400, "invalid_signature"),
     errors.MalformedWebhook: Problem(400, "malformed_webhook"),
     errors.PaymentDeclined: Problem(402, "card_declined", members=_declined),
     errors.UnknownOrder: Problem(404, "unknown_order"),
     errors.UnknownPayment: Problem(404, "unknown_payment"),
-    errors.UnknownMethod: Problem(404, "unknown_payment_method"),
+    errors.UnknownPaymentMethod: Problem(404, "unknown_payment_method"),
     errors.WebhooksNotConfigured: Problem(404, "webhooks_not_configured"),
     errors.OrderNotPayable: Problem(409, "order_not_payable", members=_order_status),
     errors.PaymentExists: Problem(409, "payment_exists", members=_payment_id),
@@ -44,10 +48,20 @@ PROBLEMS: ProblemTable = {
     errors.NotRefundable: Problem(409, "not_refundable"),
     errors.RefundExceedsCaptured: Problem(409, "refund_exceeds_captured", members=_refundable),
     errors.RefundRefused: Problem(409, "refund_refused", members=_reason),
-    errors.TooManyMethods: Problem(409, "too_many_payment_methods"),
+    errors.TooManyPaymentMethods: Problem(409, "too_many_payment_methods"),
     errors.AccountErased: Problem(409, "account_erased"),
-    errors.MethodRequired: Problem(422, "payment_method_required"),
-    errors.MethodRefused: Problem(422, "invalid_payment_method", members=_reason),
+    errors.PaymentMethodRequired: Problem(422, "payment_method_required"),
+    errors.PaymentMethodRefused: Problem(422, "invalid_payment_method", members=_reason),
     errors.ProviderUnavailable: Problem(503, "provider_unavailable", {"Retry-After": "1"}),
     errors.ProviderRefused: Problem(503, "provider_unavailable", {"Retry-After": "1"}),
 }
+
+UNAVAILABLE = (
+    503,
+    "a service or the payment provider is unavailable; repeat the request with the same Idempotency-Key",
+)
+
+
+def problem_responses(*problems: tuple[int, str]) -> dict[int | str, dict[str, Any]]:
+    """Returns the OpenAPI responses for problems, given as status and description. Every route has 4XX beside them."""
+    return {status: openapi_problem(description) for status, description in problems}

@@ -1,4 +1,7 @@
-"""Statements on payments, and on orders as payments see them. Locks: an order's row first, then its payments, then their refunds."""
+"""Statements on payments, and on the orders that they pay.
+
+Locks: an order's row first, then its payments, then their refunds.
+"""
 
 from datetime import datetime
 from typing import Any
@@ -9,14 +12,9 @@ from sqlalchemy import Row, Select, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from payment_service.domain.payments import (
-    Failure,
-    FailureCode,
-    Method,
-    Payment,
-    PaymentId,
-    PaymentStatus,
-)
+from payment_service.domain.failures import Failure, FailureCode
+from payment_service.domain.payment_methods import PaymentMethod
+from payment_service.domain.payments import Payment, PaymentId, PaymentStatus
 from payment_service.repository.tables import orders, payments
 
 
@@ -27,87 +25,90 @@ class PaymentRepository:
         self._transaction = transaction
 
     async def lock_order(self, order_id: OrderId) -> bool:
-        """Locks the order's row, made here where there was none. Whether the order is cancelled."""
+        """Locks the order's row, which it inserts if there is none. Returns whether the order is cancelled."""
         await self._transaction.execute(insert(orders).values(id=order_id).on_conflict_do_nothing())
-        wanted = select(orders.c.cancelled_at).where(orders.c.id == order_id).with_for_update()
-        return await self._transaction.scalar(wanted) is not None
+        cancelled_at = select(orders.c.cancelled_at).where(orders.c.id == order_id).with_for_update()
+        return await self._transaction.scalar(cancelled_at) is not None
 
     async def cancel_order(self, order_id: OrderId, at: datetime) -> None:
-        """The first time stays. The row must be locked."""
+        """Records when the order was cancelled; the first time stays. The row must be locked."""
         first = func.coalesce(orders.c.cancelled_at, at)
         await self._transaction.execute(update(orders).where(orders.c.id == order_id).values(cancelled_at=first))
 
-    async def add(self, payment: Payment, due: datetime) -> None:
-        """The order's row must be locked."""
+    async def add(self, payment: Payment, next_check_at: datetime) -> None:
+        """Inserts a payment. The order's row must be locked."""
         await self._transaction.execute(
-            insert(payments).values(id=payment.id, next_check_at=due, **_values(payment), **_origin(payment))
+            insert(payments).values(
+                id=payment.id, next_check_at=next_check_at, **_mutable_values(payment), **_immutable_values(payment)
+            )
         )
 
     async def store(self, payment: Payment) -> None:
-        """The row must be locked."""
-        await self._transaction.execute(update(payments).where(payments.c.id == payment.id).values(**_values(payment)))
+        """Stores the columns that change. The row must be locked."""
+        await self._transaction.execute(
+            update(payments).where(payments.c.id == payment.id).values(**_mutable_values(payment))
+        )
 
     async def find(self, payment_id: PaymentId) -> Payment | None:
-        """By primary key, without a lock."""
+        """Finds a payment by primary key, without a lock."""
         return await self._one(select(payments).where(payments.c.id == payment_id))
 
     async def lock(self, payment_id: PaymentId) -> Payment:
-        """By primary key, its row locked; of a payment that is known to exist."""
+        """Locks and returns a payment, by primary key. Raises LookupError if it does not exist."""
         found = await self._one(select(payments).where(payments.c.id == payment_id).with_for_update())
         if found is None:
-            raise LookupError(f"payment {payment_id} has vanished")
+            raise LookupError(f"payment {payment_id} does not exist any more")
         return found
 
-    async def lock_of_order(self, order_id: OrderId) -> list[Payment]:
-        """All payments of an order, locked, oldest first. The order's row must be locked."""
-        wanted = select(payments).where(payments.c.order_id == order_id).order_by(payments.c.created_at)
-        return await self._all(wanted.with_for_update())
+    async def lock_all_of_order(self, order_id: OrderId) -> list[Payment]:
+        """Locks and returns all payments of an order, oldest first. The order's row must be locked."""
+        all_of_order = select(payments).where(payments.c.order_id == order_id).order_by(payments.c.created_at)
+        return await self._all(all_of_order.with_for_update())
 
-    async def live_of_order(self, order_id: OrderId) -> Payment | None:
-        """Along one_live_payment_per_order."""
+    async def find_live_of_order(self, order_id: OrderId) -> Payment | None:
+        """Finds the payment of an order that has not failed. Along one_live_payment_per_order."""
         return await self._one(
             select(payments).where(payments.c.order_id == order_id, payments.c.status != PaymentStatus.FAILED)
         )
 
-    async def latest_of_order(self, order_id: OrderId) -> Payment | None:
-        """The live payment, or else the last one that failed; along payments_of_an_order."""
+    async def find_latest_of_order(self, order_id: OrderId) -> Payment | None:
+        """Finds the live payment of an order, or else the last one that failed. Along payments_of_an_order."""
         is_failed = payments.c.status == PaymentStatus.FAILED
-        wanted = select(payments).where(payments.c.order_id == order_id)
-        return await self._one(wanted.order_by(is_failed, payments.c.created_at.desc()).limit(1))
+        of_order = select(payments).where(payments.c.order_id == order_id)
+        return await self._one(of_order.order_by(is_failed, payments.c.created_at.desc()).limit(1))
 
-    async def page_of(self, buyer_id: UserId, offset: int, limit: int) -> list[Payment]:
-        """A buyer's payments, newest first, along payments_of_a_buyer."""
-        wanted = (
+    async def list_of_buyer(self, buyer_id: UserId, offset: int, limit: int) -> list[Payment]:
+        """Lists a buyer's payments, newest first. Along payments_of_a_buyer."""
+        page = (
             select(payments)
             .where(payments.c.buyer_id == buyer_id)
             .order_by(payments.c.created_at.desc(), payments.c.id.desc())
             .offset(offset)
             .limit(limit)
         )
-        return await self._all(wanted)
+        return await self._all(page)
 
-    async def count_of(self, buyer_id: UserId) -> int:
-        """Along payments_of_a_buyer."""
-        wanted = select(func.count()).select_from(payments).where(payments.c.buyer_id == buyer_id)
-        return await self._transaction.scalar(wanted) or 0
+    async def count_of_buyer(self, buyer_id: UserId) -> int:
+        """Counts a buyer's payments. Along payments_of_a_buyer."""
+        count = select(func.count()).select_from(payments).where(payments.c.buyer_id == buyer_id)
+        return await self._transaction.scalar(count) or 0
 
-    async def by_intent(self, intent_id: str) -> PaymentId | None:
-        """By the intent's unique index."""
+    async def find_id_by_intent(self, intent_id: str) -> PaymentId | None:
+        """Finds a payment's id by its intent, along the unique index of intent_id."""
         return await self._transaction.scalar(select(payments.c.id).where(payments.c.intent_id == intent_id))
 
     async def is_order_cancelled(self, order_id: OrderId) -> bool:
         return await self._transaction.scalar(select(orders.c.cancelled_at).where(orders.c.id == order_id)) is not None
 
-    async def _one(self, wanted: Select[Any]) -> Payment | None:
-        row = (await self._transaction.execute(wanted)).first()
+    async def _one(self, statement: Select[Any]) -> Payment | None:
+        row = (await self._transaction.execute(statement)).first()
         return None if row is None else _payment(row)
 
-    async def _all(self, wanted: Select[Any]) -> list[Payment]:
-        return [_payment(row) for row in await self._transaction.execute(wanted)]
+    async def _all(self, statement: Select[Any]) -> list[Payment]:
+        return [_payment(row) for row in await self._transaction.execute(statement)]
 
 
-def _origin(payment: Payment) -> dict[str, object]:
-    """What never changes."""
+def _immutable_values(payment: Payment) -> dict[str, object]:
     return {
         "order_id": payment.order_id,
         "buyer_id": payment.buyer_id,
@@ -118,7 +119,7 @@ def _origin(payment: Payment) -> dict[str, object]:
     }
 
 
-def _values(payment: Payment) -> dict[str, object]:
+def _mutable_values(payment: Payment) -> dict[str, object]:
     method, failure = payment.method, payment.failure
     return {
         "status": payment.status,
@@ -145,7 +146,7 @@ def _payment(row: Row[Any]) -> Payment:
         updated_at=row.updated_at,
         status=PaymentStatus(row.status),
         intent_id=row.intent_id,
-        method=None if row.method_ref is None else Method(row.method_ref, row.customer_ref),
+        method=None if row.method_ref is None else PaymentMethod(row.method_ref, row.customer_ref),
         failure=None if row.failure_code is None else Failure(FailureCode(row.failure_code), row.failure_reason),
         captured=row.captured,
         refunded=row.refunded,

@@ -18,8 +18,8 @@ class RefundRepository:
     def __init__(self, transaction: AsyncConnection) -> None:
         self._transaction = transaction
 
-    async def add(self, refund: Refund, due: datetime) -> None:
-        """The payment's row must be locked."""
+    async def add(self, refund: Refund, next_check_at: datetime) -> None:
+        """Inserts a refund. The payment's row must be locked."""
         await self._transaction.execute(
             insert(refunds).values(
                 id=refund.id,
@@ -31,38 +31,38 @@ class RefundRepository:
                 requested_by=refund.requested_by,
                 provider_ref=refund.provider_ref,
                 created_at=refund.created_at,
-                next_check_at=due,
+                next_check_at=next_check_at,
             )
         )
 
     async def find(self, refund_id: RefundId) -> Refund | None:
-        """By primary key, without a lock."""
+        """Finds a refund by primary key, without a lock."""
         row = (await self._transaction.execute(select(refunds).where(refunds.c.id == refund_id))).first()
         return None if row is None else _refund(row)
 
     async def lock(self, refund_id: RefundId) -> Refund:
-        """By primary key, its row locked; of a refund that is known to exist."""
-        wanted = select(refunds).where(refunds.c.id == refund_id).with_for_update()
-        return _refund((await self._transaction.execute(wanted)).one())
+        """Locks and returns a refund that exists, by primary key."""
+        locked = select(refunds).where(refunds.c.id == refund_id).with_for_update()
+        return _refund((await self._transaction.execute(locked)).one())
 
-    async def of_payment(self, payment_id: PaymentId) -> list[Refund]:
-        """Newest first, along refunds_of_a_payment."""
-        wanted = (
+    async def list_of_payment(self, payment_id: PaymentId) -> list[Refund]:
+        """Lists the refunds of a payment, newest first. Along refunds_of_a_payment."""
+        of_payment = (
             select(refunds)
             .where(refunds.c.payment_id == payment_id)
             .order_by(refunds.c.created_at.desc(), refunds.c.id.desc())
         )
-        return [_refund(row) for row in await self._transaction.execute(wanted)]
+        return [_refund(row) for row in await self._transaction.execute(of_payment)]
 
     async def count_refused(self, payment_id: PaymentId) -> int:
-        """How many of a payment's refunds have failed; along refunds_of_a_payment."""
+        """Counts the refunds of a payment that the provider refused. Along refunds_of_a_payment."""
         refused = select(func.count()).where(
             refunds.c.payment_id == payment_id, refunds.c.status == RefundStatus.FAILED
         )
         return (await self._transaction.execute(refused)).scalar_one()
 
     async def store(self, refund: Refund) -> None:
-        """The row must be locked."""
+        """Stores the columns that change. The row must be locked."""
         changed = update(refunds).where(refunds.c.id == refund.id)
         await self._transaction.execute(
             changed.values(
@@ -73,14 +73,14 @@ class RefundRepository:
             )
         )
 
-    async def forget_reasons_of(self, buyer_id: UserId) -> None:
-        """What people wrote of a buyer; along payments_of_a_buyer."""
-        theirs = select(payments.c.id).where(payments.c.buyer_id == buyer_id)
-        written = update(refunds).where(refunds.c.payment_id.in_(theirs), refunds.c.requested_by.is_not(None))
-        await self._transaction.execute(written.values(reason=None))
+    async def erase_reasons_of_buyer(self, buyer_id: UserId) -> None:
+        """Erases the reasons that admins wrote for a buyer's refunds. Along payments_of_a_buyer."""
+        of_buyer = select(payments.c.id).where(payments.c.buyer_id == buyer_id)
+        by_admins = update(refunds).where(refunds.c.payment_id.in_(of_buyer), refunds.c.requested_by.is_not(None))
+        await self._transaction.execute(by_admins.values(reason=None))
 
-    async def by_provider_ref(self, provider_ref: str) -> RefundId | None:
-        """By its unique index."""
+    async def find_id_by_provider_ref(self, provider_ref: str) -> RefundId | None:
+        """Finds a refund's id by the provider's reference, along its unique index."""
         return await self._transaction.scalar(select(refunds.c.id).where(refunds.c.provider_ref == provider_ref))
 
 

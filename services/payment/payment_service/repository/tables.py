@@ -1,4 +1,4 @@
-"""The tables as the queries see them; the migrations make them. The simulated provider's are its own."""
+"""The tables as the queries see them; the migrations create them. The simulated provider declares its own tables."""
 
 from chassis.database import tables
 from sqlalchemy import BigInteger, Column, DateTime, Integer, MetaData, Table, Text, Uuid

@@ -1,4 +1,4 @@
-"""Statements on webhooks that were received."""
+"""Statements on the webhook events that were received."""
 
 from datetime import datetime
 
@@ -15,12 +15,12 @@ class WebhookRepository:
     def __init__(self, transaction: AsyncConnection) -> None:
         self._transaction = transaction
 
-    async def remember(self, event_id: str, event_type: str, at: datetime) -> bool:
-        """Whether the event is new."""
+    async def record(self, event_id: str, event_type: str, at: datetime) -> bool:
+        """Records an event, and returns whether it is new."""
         new = insert(webhooks).values(event_id=event_id, type=event_type, received_at=at)
         inserted = await self._transaction.execute(new.on_conflict_do_nothing().returning(webhooks.c.event_id))
         return inserted.first() is not None
 
-    async def forget(self, before: datetime) -> None:
-        """Along webhooks_by_age."""
+    async def prune(self, before: datetime) -> None:
+        """Deletes the events that were received before `before`. Along webhooks_by_age."""
         await self._transaction.execute(delete(webhooks).where(webhooks.c.received_at < before))

@@ -1,102 +1,119 @@
-"""What the provider tells by itself. A webhook is a hint: it says which payment to ask about, never what became of it.
+"""The use cases of the provider's webhooks.
 
-So webhooks may be lost, repeated and come in any order: what counts is what the provider answers when it is asked.
+A webhook is a hint: it says which payment to check, never what became of it.
+
+So webhooks may be lost, repeated and reordered: only what the provider answers to a call counts.
 """
 
-from datetime import timedelta
+from collections.abc import Callable
+from datetime import datetime, timedelta
 
+from chassis.database.engine import Database
 from chassis.observability import logs
+from prometheus_client import Counter
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from payment_service.clients.webhooks import Hint, StripeWebhooks
-from payment_service.domain.errors import BadSignature, MalformedWebhook
+from payment_service.clients.webhooks import StripeWebhookParser, WebhookEvent
+from payment_service.domain.errors import InvalidSignature, MalformedWebhook
 from payment_service.domain.payments import Payment, PaymentId, PaymentStatus, Refund, RefundId, RefundStatus
-from payment_service.repository import due
+from payment_service.repository.check_schedule import PAYMENT_CHECKS, REFUND_CHECKS
 from payment_service.repository.payments import PaymentRepository
 from payment_service.repository.refunds import RefundRepository
-from payment_service.repository.tables import payments, refunds
 from payment_service.repository.webhooks import WebhookRepository
-from payment_service.service import measures
-from payment_service.service.settling import Tools
+from payment_service.service.refund_reconciler import DISCREPANCIES
 
-_KEPT = timedelta(days=30)
-"""Stripe repeats a webhook for three days."""
+WEBHOOKS = Counter("payment_webhooks_total", "Webhooks of the provider, by outcome", ["outcome"])
+
+_RETENTION = timedelta(days=30)
+"""How long an event id is kept to recognise repetitions. Stripe repeats a webhook for three days."""
 _REFUND_FAILED = "refund.failed"
 
 log = logs.get_logger(__name__)
 
 
-class Webhooks:
-    def __init__(self, tools: Tools, reader: StripeWebhooks) -> None:
-        self._tools = tools
-        self._reader = reader
+class WebhookService:
+    def __init__(self, database: Database, parser: StripeWebhookParser, now: Callable[[], datetime]) -> None:
+        self._database = database
+        self._parser = parser
+        self._now = now
 
     async def receive(self, body: bytes, signature: str | None) -> None:
-        """Stored before it is answered; the sweeper asks the provider. Raises WebhooksNotConfigured, BadSignature, MalformedWebhook."""
+        """Stores a webhook's event before it is acknowledged; the sweeper then asks the provider.
+
+        Raises WebhooksNotConfigured, InvalidSignature, MalformedWebhook.
+        """
         try:
-            hint = self._reader.read(body, signature)
-        except (BadSignature, MalformedWebhook):
-            measures.WEBHOOKS.labels("refused").inc()
+            webhook = self._parser.parse(body, signature)
+        except (InvalidSignature, MalformedWebhook):
+            WEBHOOKS.labels("refused").inc()
             raise
-        async with self._tools.database.begin() as transaction:
-            now = self._tools.now()
-            is_new = await WebhookRepository(transaction).remember(hint.event_id, hint.event_type, now)
-            outcome = await self._follow(transaction, hint) if is_new else "repeated"
-        measures.WEBHOOKS.labels(outcome).inc()
-        log.info("webhook received", event_id=hint.event_id, event_type=hint.event_type, outcome=outcome)
+        async with self._database.begin() as transaction:
+            now = self._now()
+            is_new = await WebhookRepository(transaction).record(webhook.event_id, webhook.event_type, now)
+            outcome = await self._schedule_check(transaction, webhook) if is_new else "repeated"
+        WEBHOOKS.labels(outcome).inc()
+        log.info("webhook received", event_id=webhook.event_id, event_type=webhook.event_type, outcome=outcome)
 
-    async def forget(self) -> None:
-        """Longer kept than anybody repeats them."""
-        async with self._tools.database.begin() as transaction:
-            await WebhookRepository(transaction).forget(before=self._tools.now() - _KEPT)
+    async def prune(self) -> None:
+        """Deletes events that are so old that the provider repeats them no more."""
+        async with self._database.begin() as transaction:
+            await WebhookRepository(transaction).prune(before=self._now() - _RETENTION)
 
-    async def _follow(self, transaction: AsyncConnection, hint: Hint) -> str:
-        follow = self._follow_payment if hint.refund_ref is None else self._follow_refund
-        return "followed" if await follow(transaction, hint) else "ignored"
+    async def _schedule_check(self, transaction: AsyncConnection, webhook: WebhookEvent) -> str:
+        schedule = self._schedule_payment_check if webhook.refund_ref is None else self._schedule_refund_check
+        return "followed" if await schedule(transaction, webhook) else "ignored"
 
-    async def _follow_payment(self, transaction: AsyncConnection, hint: Hint) -> bool:
-        payment = await _payment_of(transaction, hint)
+    async def _schedule_payment_check(self, transaction: AsyncConnection, webhook: WebhookEvent) -> bool:
+        payment = await _find_payment(transaction, webhook)
         if payment is None or payment.status is PaymentStatus.FAILED:
             return False
         if payment.is_open:
-            await due.hasten(transaction, payments.c.id, payment.id, self._tools.now())
+            await PAYMENT_CHECKS.reschedule(transaction, payment.id, self._now())
         return True
 
-    async def _follow_refund(self, transaction: AsyncConnection, hint: Hint) -> bool:
-        repository = RefundRepository(transaction)
-        refund_id = None if hint.refund_id is None else RefundId(hint.refund_id)
-        if refund_id is None and hint.refund_ref is not None:
-            refund_id = await repository.by_provider_ref(hint.refund_ref)
-        refund = None if refund_id is None else await repository.find(refund_id)
+    async def _schedule_refund_check(self, transaction: AsyncConnection, webhook: WebhookEvent) -> bool:
+        refund = await _find_refund(transaction, webhook)
         if refund is None:
-            return await self._follow_other_hands(transaction, hint)
+            return await self._schedule_refund_import(transaction, webhook)
         if refund.status is RefundStatus.PENDING:
-            await due.hasten(transaction, refunds.c.id, refund.id, self._tools.now())
-        _complain_of_reversal(refund, hint)
+            await REFUND_CHECKS.reschedule(transaction, refund.id, self._now())
+        _report_reversal(refund, webhook)
         return True
 
-    async def _follow_other_hands(self, transaction: AsyncConnection, hint: Hint) -> bool:
-        """A refund that was not made here: the sweeper asks what else was given back of its payment, and before that, if that is
-        not known yet, whether it was captured.
+    async def _schedule_refund_import(self, transaction: AsyncConnection, webhook: WebhookEvent) -> bool:
+        """Schedules a check of the payment of a refund that was not made here.
+
+        The sweeper then imports it, after it has found out whether the payment was captured, if that is not known yet.
         """
-        payment = await _payment_of(transaction, hint)
+        payment = await _find_payment(transaction, webhook)
         if payment is None:
             return False
-        await due.hasten(transaction, payments.c.id, payment.id, self._tools.now())
+        await PAYMENT_CHECKS.reschedule(transaction, payment.id, self._now())
         return True
 
 
-async def _payment_of(transaction: AsyncConnection, hint: Hint) -> Payment | None:
-    """The intent's metadata finds its payment even before the intent's id is stored."""
+async def _find_payment(transaction: AsyncConnection, webhook: WebhookEvent) -> Payment | None:
+    """Finds the payment by its id in the event, which works before the intent's id is stored, or by its intent."""
     repository = PaymentRepository(transaction)
-    payment_id = None if hint.payment_id is None else PaymentId(hint.payment_id)
-    if payment_id is None and hint.intent_id is not None:
-        payment_id = await repository.by_intent(hint.intent_id)
+    payment_id = None if webhook.payment_id is None else PaymentId(webhook.payment_id)
+    if payment_id is None and webhook.intent_id is not None:
+        payment_id = await repository.find_id_by_intent(webhook.intent_id)
     return None if payment_id is None else await repository.find(payment_id)
 
 
-def _complain_of_reversal(refund: Refund, hint: Hint) -> None:
-    """A bank may send money back days after its refund succeeded: what was told then cannot be untold, so people must look."""
-    if refund.status is RefundStatus.SUCCEEDED and hint.event_type == _REFUND_FAILED:
-        measures.DISCREPANCIES.inc()
-        log.error("a refund that had succeeded came back", refund_id=str(refund.id), payment_id=str(refund.payment_id))
+async def _find_refund(transaction: AsyncConnection, webhook: WebhookEvent) -> Refund | None:
+    repository = RefundRepository(transaction)
+    refund_id = None if webhook.refund_id is None else RefundId(webhook.refund_id)
+    if refund_id is None and webhook.refund_ref is not None:
+        refund_id = await repository.find_id_by_provider_ref(webhook.refund_ref)
+    return None if refund_id is None else await repository.find(refund_id)
+
+
+def _report_reversal(refund: Refund, webhook: WebhookEvent) -> None:
+    """Reports a refund that failed after it had succeeded, for an operator to look at.
+
+    A bank may return the money days later; the published event that the refund succeeded cannot be revoked.
+    """
+    if refund.status is RefundStatus.SUCCEEDED and webhook.event_type == _REFUND_FAILED:
+        DISCREPANCIES.inc()
+        log.error("a refund failed after it had succeeded", refund_id=str(refund.id), payment_id=str(refund.payment_id))

@@ -1,46 +1,46 @@
 from collections.abc import AsyncIterator
 
 import pytest
-from payment_harness import Payments, running_payments
-from stripe_double import StripeDouble, running_double
+from payment_harness import Payments, run_payments
+from stripe_double import StripeDouble, run_stripe_double
 
 
 @pytest.fixture(scope="session")
 async def simulated_service() -> AsyncIterator[Payments]:
-    async with running_payments() as service:
+    async with run_payments() as service:
         yield service
 
 
 @pytest.fixture(scope="session")
-async def double() -> AsyncIterator[StripeDouble]:
-    async with running_double() as stripe:
+async def stripe_server() -> AsyncIterator[StripeDouble]:
+    async with run_stripe_double() as stripe:
         yield stripe
 
 
 @pytest.fixture(scope="session")
-async def striped_service(double: StripeDouble) -> AsyncIterator[Payments]:
-    async with running_payments(double) as service:
+async def stripe_service(stripe_server: StripeDouble) -> AsyncIterator[Payments]:
+    async with run_payments(stripe_server) as service:
         yield service
 
 
 @pytest.fixture
 async def payments(simulated_service: Payments) -> AsyncIterator[Payments]:
-    """The service with the simulated provider. Whatever a test does to it, its books agree afterwards."""
+    """The service with the simulated provider. Its invariants must hold after every test."""
     yield simulated_service
-    simulated_service.orders.is_away = False
-    assert await simulated_service.broken_invariants() == {}
+    simulated_service.orders.is_unavailable = False
+    assert await simulated_service.find_violations() == {}
 
 
 @pytest.fixture
-async def stripe(double: StripeDouble) -> AsyncIterator[StripeDouble]:
-    """Stripe as it documents itself, answering again after each test."""
-    yield double
-    double.recover()
+async def stripe(stripe_server: StripeDouble) -> AsyncIterator[StripeDouble]:
+    """The double of Stripe. Its faults are reset after every test."""
+    yield stripe_server
+    stripe_server.reset()
 
 
 @pytest.fixture
-async def striped(striped_service: Payments, stripe: StripeDouble) -> AsyncIterator[Payments]:
-    """The service with Stripe. Whatever a test does to it, its books agree afterwards."""
-    yield striped_service
-    striped_service.orders.is_away = False
-    assert await striped_service.broken_invariants() == {}
+async def stripe_payments(stripe_service: Payments, stripe: StripeDouble) -> AsyncIterator[Payments]:
+    """The service with Stripe. Its invariants must hold after every test."""
+    yield stripe_service
+    stripe_service.orders.is_unavailable = False
+    assert await stripe_service.find_violations() == {}

@@ -1,4 +1,4 @@
-"""The payment service as its tests drive it, with fakes of user and order at the gRPC boundary and a provider of choice."""
+"""Runs the payment service for tests, with fakes of the user and order services and either provider."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -16,7 +16,6 @@ from chassis.grpc.wire import CODE_KEY
 from chassis.http.authentication import Role
 from chassis.messaging.broker import Broker
 from chassis.messaging.events import Event
-from chassis.runtime import process
 from chassis.settings import DatabaseSettings
 from chassis.types.ids import uuid7
 from chassis_testing.broker import new_vhost, publish_events, recorded_events
@@ -28,37 +27,38 @@ from chassis_testing.tokens import TokenIssuer
 from chassis_testing.waiting import eventually
 from google.protobuf.message import Message
 from grpc import aio
-from payment_service.app import SCHEMA, Settings, build
+from payment_service.app import SCHEMA, build
+from payment_service.settings import Settings
 from shopapi.events.v1.events_pb2 import CANCEL_REASON_BUYER, OrderCancelled, PaymentCompleted, PaymentRefunded
 from shopapi.money.v1 import money_pb2
 from shopapi.order.v1 import order_pb2, order_pb2_grpc
 from shopapi.user.v1 import user_pb2_grpc
-from stripe_double import SECRET, StripeDouble
+from stripe_double import WEBHOOK_SECRET, StripeDouble
 
 ADMIN = 1
 VISA = "pm_card_visa"
 DECLINED = "pm_card_chargeDeclined"
-ASKS = "pm_card_authenticationRequired"
+REQUIRES_ACTION = "pm_card_authenticationRequired"
 
 
 @dataclass
 class FakeOrders(order_pb2_grpc.OrderServiceServicer):
-    """The order service at its gRPC boundary: orders cost what a test says; whom it has not heard of is unknown."""
+    """A fake of the order service's gRPC API. It knows the orders that a test has placed."""
 
-    known: dict[str, order_pb2.GetPayableResponse] = field(default_factory=dict)
-    is_away: bool = False
+    orders: dict[str, order_pb2.GetPayableResponse] = field(default_factory=dict)
+    is_unavailable: bool = False
 
     def place(self, buyer: int, amount: int = 10_000, currency: str = "USD") -> str:
         order_id = str(uuid7())
         total = money_pb2.Money(amount=amount, currency=currency)
-        self.known[order_id] = order_pb2.GetPayableResponse(
+        self.orders[order_id] = order_pb2.GetPayableResponse(
             order_id=order_id, buyer_id=buyer, total=total, is_payable=True, status="pending"
         )
         return order_id
 
     def close(self, order_id: str, status: str) -> None:
-        self.known[order_id].is_payable = False
-        self.known[order_id].status = status
+        self.orders[order_id].is_payable = False
+        self.orders[order_id].status = status
 
     async def HasBought(self, request: object, context: object) -> order_pb2.HasBoughtResponse:  # noqa: N802 - the contract's name
         raise NotImplementedError
@@ -66,9 +66,9 @@ class FakeOrders(order_pb2_grpc.OrderServiceServicer):
     async def GetPayable(  # noqa: N802 - the contract's name
         self, request: order_pb2.GetPayableRequest, context: aio.ServicerContext[Any, Any]
     ) -> order_pb2.GetPayableResponse:
-        if self.is_away:
-            await context.abort(grpc.StatusCode.UNAVAILABLE, "away")
-        found = self.known.get(request.order_id)
+        if self.is_unavailable:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "unavailable")
+        found = self.orders.get(request.order_id)
         if found is None:
             await context.abort(grpc.StatusCode.NOT_FOUND, "no such order", ((CODE_KEY, "unknown_order"),))
         assert found is not None
@@ -77,13 +77,13 @@ class FakeOrders(order_pb2_grpc.OrderServiceServicer):
 
 @dataclass(frozen=True)
 class Payments:
-    """The running service: HTTP in process, its relay, consumer and sweeper on the real broker and database."""
+    """The running service: HTTP in process; relay, consumer and sweeper with a real broker and database."""
 
     http: httpx.AsyncClient
     issuer: TokenIssuer
     orders: FakeOrders
     database: DatabaseSettings
-    cable: FaultProxy
+    database_proxy: FaultProxy
     broker_url: str
     published: list[Event]
 
@@ -107,18 +107,19 @@ class Payments:
     async def delete(self, path: str, user: int) -> httpx.Response:
         return await self.http.delete(f"/api/v1{path}", headers=self.bearer(user))
 
-    async def begin(self, user: int, order_id: str, key: str | None = None, **body: Any) -> httpx.Response:
+    async def post_payment(self, user: int, order_id: str, key: str | None = None, **body: Any) -> httpx.Response:
         return await self.post("/payments", user, {"order_id": order_id, **body}, key)
 
-    async def begun(self, user: int, amount: int = 10_000, **body: Any) -> dict[str, Any]:
-        """A payment of a new order."""
-        answer = await self.begin(user, self.orders.place(user, amount), **body)
-        assert answer.status_code == 201, answer.text
-        payment: dict[str, Any] = answer.json()["data"]
+    async def begin_payment(self, user: int, amount: int = 10_000, **body: Any) -> dict[str, Any]:
+        """Begins a payment of a new order, and returns it."""
+        response = await self.post_payment(user, self.orders.place(user, amount), **body)
+        assert response.status_code == 201, response.text
+        payment: dict[str, Any] = response.json()["data"]
         return payment
 
-    async def paid(self, user: int, amount: int = 10_000, method: str = VISA) -> dict[str, Any]:
-        payment = await self.begun(user, amount, payment_method=method, confirm=True)
+    async def complete_payment(self, user: int, amount: int = 10_000, method: str = VISA) -> dict[str, Any]:
+        """Pays a new order, and returns its payment."""
+        payment = await self.begin_payment(user, amount, payment_method=method, confirm=True)
         assert payment["status"] == "completed", payment
         return payment
 
@@ -133,33 +134,32 @@ class Payments:
     async def refund(self, payment_id: str, key: str | None = None, **body: object) -> httpx.Response:
         return await self.post(f"/payments/{payment_id}/refund", ADMIN, body, key, Role.ADMIN)
 
-    async def payment(self, payment_id: str) -> dict[str, Any]:
-        answer = await self.get(f"/payments/{payment_id}", ADMIN, Role.ADMIN)
-        assert answer.status_code == 200, answer.text
-        payment: dict[str, Any] = answer.json()["data"]
+    async def get_payment(self, payment_id: str) -> dict[str, Any]:
+        response = await self.get(f"/payments/{payment_id}", ADMIN, Role.ADMIN)
+        assert response.status_code == 200, response.text
+        payment: dict[str, Any] = response.json()["data"]
         return payment
 
-    async def refunds(self, payment_id: str) -> list[dict[str, Any]]:
-        answer = await self.get(f"/payments/{payment_id}/refunds", ADMIN, Role.ADMIN)
-        refunds: list[dict[str, Any]] = answer.json()["data"]
+    async def list_refunds(self, payment_id: str) -> list[dict[str, Any]]:
+        response = await self.get(f"/payments/{payment_id}/refunds", ADMIN, Role.ADMIN)
+        refunds: list[dict[str, Any]] = response.json()["data"]
         return refunds
 
-    async def becomes(self, payment_id: str, status: str, within: float = 15.0) -> dict[str, Any]:
-        """Waits until a payment has a status; for what the sweeper does."""
+    async def wait_for_status(self, payment_id: str, status: str, within: float = 15.0) -> dict[str, Any]:
+        """Waits until the sweeper has brought a payment to a status, and returns it. `within` is in seconds."""
 
-        async def has_become() -> bool:
-            return bool((await self.payment(payment_id))["status"] == status)
+        async def has_status() -> bool:
+            return bool((await self.get_payment(payment_id))["status"] == status)
 
-        await eventually(has_become, within)
-        return await self.payment(payment_id)
+        await eventually(has_status, within)
+        return await self.get_payment(payment_id)
 
-    async def tell(self, *payloads: Message) -> list[Event]:
-        """Publishes as the producers' relays would, and waits until each event was received."""
-        sent = [Event(uuid7(), "test", datetime.now(UTC), payload, {}) for payload in payloads]
-        await self.publish(sent)
-        return sent
+    async def deliver_events(self, *payloads: Message) -> None:
+        """Publishes new events with these payloads, and waits until the service has received each."""
+        await self.publish([Event(uuid7(), "test", datetime.now(UTC), payload, {}) for payload in payloads])
 
     async def publish(self, sent: Sequence[Event]) -> None:
+        """Publishes events as their producer's relay would, and waits until the service has received each."""
         await publish_events(self.broker_url, sent)
         ids = list({event.id for event in sent})
 
@@ -169,52 +169,60 @@ class Payments:
 
         await eventually(all_are_received)
 
-    def about(self, order_id: str) -> list[Message]:
-        """What was published about an order, in the order of its arrival, each event once."""
+    def events_of_order(self, order_id: str) -> list[Message]:
+        """Returns the events that were published about an order, in the order of their arrival, each once."""
         return list({event.id: event.payload for event in self.published if event.subject == order_id}.values())
 
-    async def heard(self, order_id: str, *kinds: type[Message]) -> list[Message]:
-        """Waits until just these events were published about an order."""
-        wanted = sorted(kind.__name__ for kind in kinds)
+    async def wait_for_events(self, order_id: str, *types: type[Message]) -> list[Message]:
+        """Waits until exactly events of these types were published about an order, and returns them."""
+        expected = sorted(event_type.__name__ for event_type in types)
 
-        async def all_are_there() -> bool:
-            return sorted(type(payload).__name__ for payload in self.about(order_id)) == wanted
+        async def are_published() -> bool:
+            return sorted(type(payload).__name__ for payload in self.events_of_order(order_id)) == expected
 
         try:
-            await eventually(all_are_there)
+            await eventually(are_published)
         except TimeoutError:
-            raise AssertionError(f"heard {self.about(order_id)}, not {wanted}") from None
-        return self.about(order_id)
+            raise AssertionError(f"published: {self.events_of_order(order_id)}, expected: {expected}") from None
+        return self.events_of_order(order_id)
 
-    async def charged(self, payment_id: str) -> int:
-        """How often the simulated provider has charged."""
+    async def count_charges(self, payment_id: str) -> int:
+        """Returns how often the simulated provider has charged a payment."""
         async with self.sql() as sql:
             count = await sql.fetchval(
                 "SELECT count(*) FROM simulated_intents WHERE payment_id = $1 AND state = 'succeeded'", UUID(payment_id)
             )
             return int(count)
 
-    async def broken_invariants(self) -> dict[str, list[dict[str, object]]]:
-        """What the service's own queries find."""
+    async def find_violations(self) -> dict[str, list[dict[str, object]]]:
+        """Returns the rows that violate the service's invariants, by the invariant's name."""
         database = Database(self.database, SCHEMA)
-        books = InvariantMonitor(database, "payment_service")
+        monitor = InvariantMonitor(database, "payment_service")
         try:
-            found = {invariant.name: await books.broken(invariant) for invariant in load_invariants("payment_service")}
+            found = {
+                invariant.name: await monitor.violations(invariant) for invariant in load_invariants("payment_service")
+            }
         finally:
             await database.close()
         return {name: rows for name, rows in found.items() if rows}
+
+    async def disconnect_database(self) -> None:
+        await self.database_proxy.sever()
+
+    async def reconnect_database(self) -> None:
+        await self.database_proxy.restore()
 
     def sql(self) -> AbstractAsyncContextManager[SqlConnection]:
         return connect_to(self.database)
 
 
-def cancelled(order_id: str) -> OrderCancelled:
+def order_cancelled(order_id: str) -> OrderCancelled:
     return OrderCancelled(order_id=order_id, reason=CANCEL_REASON_BUYER)
 
 
 @asynccontextmanager
-async def running_payments(stripe: StripeDouble | None = None) -> AsyncIterator[Payments]:
-    """The payment service over a fresh database and virtual host, its events collected as order would receive them."""
+async def run_payments(stripe: StripeDouble | None = None) -> AsyncIterator[Payments]:
+    """Runs the service with a new database and virtual host, and collects its events as the order service does."""
     issuer, orders = TokenIssuer(), FakeOrders()
     async with (
         migrated_database("payment_service") as database,
@@ -224,29 +232,29 @@ async def running_payments(stripe: StripeDouble | None = None) -> AsyncIterator[
             lambda server: order_pb2_grpc.add_OrderServiceServicer_to_server(orders, server),
         ) as neighbours,
         recorded_events(broker_url, "payment"),
-        _collecting(broker_url) as published,
-        fault_proxy(database.db_host, database.db_port) as cable,
+        _collect_events(broker_url) as published,
+        fault_proxy(database.db_host, database.db_port) as database_proxy,
     ):
         settings = Settings(
-            **(database.model_dump() | {"db_host": "127.0.0.1", "db_port": cable.port}),
+            **(database.model_dump() | {"db_host": "127.0.0.1", "db_port": database_proxy.port}),
             rabbitmq_url=broker_url,
             user_grpc=neighbours,
             order_grpc=neighbours,
             grpc_port=0,
             payment_provider="simulated" if stripe is None else "stripe",
             stripe_secret_key="sk_test_of_the_tests",
-            stripe_webhook_secret=None if stripe is None else SECRET,
-            stripe_api_base=None if stripe is None else stripe.base,
+            stripe_webhook_secret=None if stripe is None else WEBHOOK_SECRET,
+            stripe_api_base=None if stripe is None else stripe.base_url,
             provider_deadline_seconds=3.0,
             sweep_seconds=0.05,
-            sweep_patience_seconds=0.5,
+            sweep_after_seconds=0.5,
         )
         async with run_service(await build(settings)) as service:
-            yield Payments(service.http, issuer, orders, database, cable, broker_url, published)
+            yield Payments(service.http, issuer, orders, database, database_proxy, broker_url, published)
 
 
 @asynccontextmanager
-async def _collecting(broker_url: str) -> AsyncIterator[list[Event]]:
+async def _collect_events(broker_url: str) -> AsyncIterator[list[Event]]:
     published: list[Event] = []
 
     async def receive(event: Event) -> None:
@@ -257,4 +265,5 @@ async def _collecting(broker_url: str) -> AsyncIterator[list[Event]]:
     try:
         yield published
     finally:
-        await process.end(consuming)
+        consuming.cancel()
+        await asyncio.gather(consuming, return_exceptions=True)

@@ -1,8 +1,9 @@
-"""Stripe as it documents itself, in the states that stripe-mock, which remembers nothing, cannot reach.
+"""A double of Stripe which behaves as Stripe documents.
 
-https://docs.stripe.com/api/payment_intents, /api/refunds, /api/errors, /api/idempotent_requests. On purpose it refunds whatever it is
-told to, and, where `is_careless`, charges whatever it is told to confirm: that a customer pays once is for the service under test to
-see to. What protects then is only that the same idempotency key never does a thing twice.
+It has the states that stripe-mock, which stores nothing, cannot reach. https://docs.stripe.com/api/payment_intents,
+/api/refunds, /api/errors, /api/idempotent_requests. It deliberately accepts every refund, and with
+`charges_repeatedly` every confirmation: that a customer pays once is the responsibility of the service under test.
+Then the only protection is that one idempotency key takes effect once.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ from typing import Any
 import stripe
 from aiohttp import web
 
-SECRET = "whsec_of_the_tests"
+WEBHOOK_SECRET = "whsec_of_the_tests"
 
 _DECLINES = {
     "pm_card_chargeDeclined": ("card_declined", "generic_decline"),
@@ -27,37 +28,40 @@ _DECLINES = {
 _KNOWN = {"pm_card_visa", "pm_card_authenticationRequired", "pm_card_pendingRefund", *_DECLINES}
 _CANCELLABLE = ("requires_payment_method", "requires_confirmation", "requires_action")
 
-Answer = tuple[int, dict[str, Any]]
+Response = tuple[int, dict[str, Any]]
 
 
 @dataclass
 class StripeDouble:
-    """By operation: `loses`, those that take effect and whose answers never arrive; `late`, how many seconds they take to reach it;
-    `slow`, how many their answers take.
+    """The state of the double, and its faults by operation.
+
+    `lost_responses` are operations that take effect, but whose responses never arrive. `request_delays` and
+    `response_delays` are in seconds, before and after an operation takes effect. `hooks` run once after it took
+    effect, before the response.
     """
 
-    base: str = ""
+    base_url: str = ""
     intents: dict[str, dict[str, Any]] = field(default_factory=dict)
     refunds: dict[str, dict[str, Any]] = field(default_factory=dict)
     customers: dict[str, list[str]] = field(default_factory=dict)
     charges: list[str] = field(default_factory=list)
-    is_away: bool = False
-    loses: set[str] = field(default_factory=set)
-    late: dict[str, float] = field(default_factory=dict)
-    slow: dict[str, float] = field(default_factory=dict)
-    is_careless: bool = False
-    late_refunds: bool = False
+    is_unavailable: bool = False
+    lost_responses: set[str] = field(default_factory=set)
+    request_delays: dict[str, float] = field(default_factory=dict)
+    response_delays: dict[str, float] = field(default_factory=dict)
+    charges_repeatedly: bool = False
+    keeps_refunds_pending: bool = False
     refuses_refunds: bool = False
     refuses_intents: bool = False
-    after: dict[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
+    hooks: dict[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
     requests: list[tuple[str, str]] = field(default_factory=list)
-    _kept: dict[str, tuple[str, str, Answer]] = field(default_factory=dict)
-    _running: set[str] = field(default_factory=set)
+    _responses: dict[str, tuple[str, str, Response]] = field(default_factory=dict)
+    _keys_in_use: set[str] = field(default_factory=set)
     _numbers: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
 
-    def forget_keys(self) -> None:
-        """As Stripe does after a day."""
-        self._kept.clear()
+    def delete_idempotency_keys(self) -> None:
+        """Deletes the idempotency keys, as Stripe does after a day."""
+        self._responses.clear()
 
     def intent_of(self, payment_id: str) -> dict[str, Any]:
         (found,) = (i for i in self.intents.values() if i["metadata"]["payment_id"] == payment_id)
@@ -70,7 +74,7 @@ class StripeDouble:
         return sum(r["amount"] for r in self.refunds.values() if r["metadata"].get("payment_id") == payment_id)
 
     def authenticate(self, payment_id: str, *, succeeds: bool = True) -> None:
-        """The customer passes 3-D Secure, or does not."""
+        """Acts as the customer who passes 3-D Secure, or fails."""
         intent = self.intent_of(payment_id)
         if succeeds:
             self._charge(intent)
@@ -79,74 +83,77 @@ class StripeDouble:
             intent.update(status="requires_payment_method", next_action=None, last_payment_error=error)
 
     def pay_in_browser(self, payment_id: str) -> None:
-        """The customer confirms with Stripe.js."""
+        """Acts as the customer who confirms with Stripe.js."""
         self._charge(self.intent_of(payment_id))
 
     def refund_in_dashboard(self, payment_id: str, amount: int) -> dict[str, Any]:
-        """Somebody of the merchant's gives money back without asking the shop."""
+        """Acts as an employee who makes a refund in Stripe's dashboard, and returns the refund."""
         intent = self.intent_of(payment_id)
         form = {"payment_intent": intent["id"], "amount": str(amount)}
         _, refund = self._make_refund(form)
         return refund
 
-    def event(self, kind: str, about: dict[str, Any]) -> bytes:
+    def event(self, event_type: str, subject: dict[str, Any]) -> bytes:
+        """Returns the body of a webhook."""
         number = next(self._numbers)
         return json.dumps(
-            {"id": f"evt_{number}", "object": "event", "type": kind, "created": 1, "data": {"object": about}}
+            {"id": f"evt_{number}", "object": "event", "type": event_type, "created": 1, "data": {"object": subject}}
         ).encode()
 
-    def recover(self) -> None:
-        """Answers as it should again."""
-        self.is_away = self.is_careless = self.late_refunds = self.refuses_refunds = self.refuses_intents = False
-        self.loses.clear()
-        self.late.clear()
-        self.slow.clear()
-        self.after.clear()
+    def reset(self) -> None:
+        """Removes all faults."""
+        self.is_unavailable = self.charges_repeatedly = self.keeps_refunds_pending = self.refuses_refunds = (
+            self.refuses_intents
+        ) = False
+        self.lost_responses.clear()
+        self.request_delays.clear()
+        self.response_delays.clear()
+        self.hooks.clear()
 
-    async def answer(self, request: web.Request) -> web.StreamResponse:
+    async def handle(self, request: web.Request) -> web.StreamResponse:
         operation = request.match_info.route.name or ""
         form = dict((await request.post()).items())
         self.requests.append((operation, request.headers.get("Idempotency-Key", "")))
-        if operation in self.late:
-            await asyncio.sleep(self.late[operation])
-        if self.is_away:
-            return web.json_response({"error": {"type": "api_error", "message": "away"}}, status=503)
-        status, body = await self._once(request, operation, form)
-        if (hook := self.after.pop(operation, None)) is not None:
+        if operation in self.request_delays:
+            await asyncio.sleep(self.request_delays[operation])
+        if self.is_unavailable:
+            return web.json_response({"error": {"type": "api_error", "message": "unavailable"}}, status=503)
+        status, body = await self._respond_once(request, operation, form)
+        if (hook := self.hooks.pop(operation, None)) is not None:
             await hook()
-        if operation in self.slow:
-            await asyncio.sleep(self.slow[operation])
-        if operation in self.loses and request.transport is not None:
+        if operation in self.response_delays:
+            await asyncio.sleep(self.response_delays[operation])
+        if operation in self.lost_responses and request.transport is not None:
             request.transport.abort()
         return web.json_response(body, status=status, headers={"Request-Id": f"req_{next(self._numbers)}"})
 
-    async def _once(self, request: web.Request, operation: str, form: dict[str, Any]) -> Answer:
-        """What Stripe keeps under an idempotency key is the first answer, errors of the card included; conflicts are not kept."""
+    async def _respond_once(self, request: web.Request, operation: str, form: dict[str, Any]) -> Response:
+        """Returns the first response of an idempotency key again, card errors included; conflicts are not stored."""
         key = request.headers.get("Idempotency-Key", "")
         if request.method != "POST" or not key:
-            return await self._do(request, operation, form)
-        if key in self._running:
+            return await self._execute(request, operation, form)
+        if key in self._keys_in_use:
             return 409, {"error": {"type": "idempotency_error", "code": "idempotency_key_in_use", "message": "busy"}}
-        if key in self._kept:
-            path, sent, answer = self._kept[key]
+        if key in self._responses:
+            path, sent, response = self._responses[key]
             if (path, sent) != (request.path, repr(sorted(form.items()))):
                 return 400, {"error": {"type": "idempotency_error", "message": "other parameters"}}
-            return answer
-        self._running.add(key)
+            return response
+        self._keys_in_use.add(key)
         try:
-            answer = await self._do(request, operation, form)
+            response = await self._execute(request, operation, form)
         finally:
-            self._running.discard(key)
-        self._kept[key] = (request.path, repr(sorted(form.items())), answer)
-        return answer
+            self._keys_in_use.discard(key)
+        self._responses[key] = (request.path, repr(sorted(form.items())), response)
+        return response
 
-    async def _do(self, request: web.Request, operation: str, form: dict[str, Any]) -> Answer:
-        await asyncio.sleep(0)  # so that requests at once meet here
+    async def _execute(self, request: web.Request, operation: str, form: dict[str, Any]) -> Response:
+        await asyncio.sleep(0)  # lets concurrent requests interleave
         reference = request.match_info.get("id", "")
-        result: Answer = getattr(self, f"_{operation}")(reference, form, request)
+        result: Response = getattr(self, f"_{operation}")(reference, form, request)
         return json.loads(json.dumps(result[0])), json.loads(json.dumps(result[1]))
 
-    def _create_intent(self, _id: str, form: dict[str, Any], _request: web.Request) -> Answer:
+    def _create_intent(self, _id: str, form: dict[str, Any], _request: web.Request) -> Response:
         if any(name.startswith("payment_method_types") for name in form):
             return _invalid("payment_method_types_no_longer_supported", "payment_method_types")  # since 2026-09-30
         if self.refuses_intents:
@@ -168,16 +175,16 @@ class StripeDouble:
         self.intents[intent["id"]] = intent
         return 200, intent
 
-    def _get_intent(self, reference: str, _form: dict[str, Any], _request: web.Request) -> Answer:
+    def _get_intent(self, reference: str, _form: dict[str, Any], _request: web.Request) -> Response:
         return 200, self.intents[reference]
 
-    def _update_intent(self, reference: str, form: dict[str, Any], _request: web.Request) -> Answer:
+    def _update_intent(self, reference: str, form: dict[str, Any], _request: web.Request) -> Response:
         self.intents[reference].update(customer=form["customer"])
         return 200, self.intents[reference]
 
-    def _confirm_intent(self, reference: str, form: dict[str, Any], _request: web.Request) -> Answer:
+    def _confirm_intent(self, reference: str, form: dict[str, Any], _request: web.Request) -> Response:
         intent, method = self.intents[reference], form["payment_method"]
-        if intent["status"] == "canceled" or (intent["status"] == "succeeded" and not self.is_careless):
+        if intent["status"] == "canceled" or (intent["status"] == "succeeded" and not self.charges_repeatedly):
             return _unexpected(intent)
         owner = next((customer for customer, methods in self.customers.items() if method in methods), None)
         if method not in _KNOWN and (owner is None or owner != intent["customer"]):
@@ -197,50 +204,50 @@ class StripeDouble:
         self.charges.append(intent["id"])
         intent.update(status="succeeded", amount_received=intent["amount"], next_action=None)
 
-    def _cancel_intent(self, reference: str, _form: dict[str, Any], _request: web.Request) -> Answer:
+    def _cancel_intent(self, reference: str, _form: dict[str, Any], _request: web.Request) -> Response:
         intent = self.intents[reference]
         if intent["status"] not in _CANCELLABLE:
             return _unexpected(intent)
         intent.update(status="canceled", next_action=None)
         return 200, intent
 
-    def _create_refund(self, _id: str, form: dict[str, Any], _request: web.Request) -> Answer:
+    def _create_refund(self, _id: str, form: dict[str, Any], _request: web.Request) -> Response:
         if self.refuses_refunds:
             return _invalid("charge_disputed", "payment_intent")
         return self._make_refund(form)
 
-    def _make_refund(self, form: dict[str, Any]) -> Answer:
+    def _make_refund(self, form: dict[str, Any]) -> Response:
         refund = {
             "id": f"re_{next(self._numbers)}",
             "object": "refund",
             "amount": int(form["amount"]),
             "currency": self.intents[form["payment_intent"]]["currency"],
             "payment_intent": form["payment_intent"],
-            "status": "pending" if self.late_refunds else "succeeded",
+            "status": "pending" if self.keeps_refunds_pending else "succeeded",
             "metadata": _metadata(form),
         }
         self.refunds[refund["id"]] = refund
         return 200, refund
 
-    def _list_refunds(self, _id: str, _form: dict[str, Any], request: web.Request) -> Answer:
-        wanted = request.query["payment_intent"]
-        found = [refund for refund in self.refunds.values() if refund["payment_intent"] == wanted]
+    def _list_refunds(self, _id: str, _form: dict[str, Any], request: web.Request) -> Response:
+        intent_id = request.query["payment_intent"]
+        found = [refund for refund in self.refunds.values() if refund["payment_intent"] == intent_id]
         return 200, {"object": "list", "url": "/v1/refunds", "has_more": False, "data": found}
 
-    def _get_refund(self, reference: str, _form: dict[str, Any], _request: web.Request) -> Answer:
+    def _get_refund(self, reference: str, _form: dict[str, Any], _request: web.Request) -> Response:
         return 200, self.refunds[reference]
 
-    def _create_customer(self, _id: str, form: dict[str, Any], _request: web.Request) -> Answer:
+    def _create_customer(self, _id: str, form: dict[str, Any], _request: web.Request) -> Response:
         reference = f"cus_{next(self._numbers)}"
         self.customers[reference] = []
         return 200, {"id": reference, "object": "customer", "metadata": _metadata(form)}
 
-    def _delete_customer(self, reference: str, _form: dict[str, Any], _request: web.Request) -> Answer:
+    def _delete_customer(self, reference: str, _form: dict[str, Any], _request: web.Request) -> Response:
         if self.customers.pop(reference, None) is None:
             return _invalid("resource_missing", "id", status=404)
         return 200, {"id": reference, "object": "customer", "deleted": True}
 
-    def _attach(self, reference: str, form: dict[str, Any], _request: web.Request) -> Answer:
+    def _attach(self, reference: str, form: dict[str, Any], _request: web.Request) -> Response:
         if reference not in _KNOWN:
             return _invalid("resource_missing", "payment_method", status=404)
         saved = f"pm_saved_{next(self._numbers)}"
@@ -248,7 +255,7 @@ class StripeDouble:
         card = {"brand": "visa", "last4": "4242", "exp_month": 4, "exp_year": 2044}
         return 200, {"id": saved, "object": "payment_method", "type": "card", "card": card}
 
-    def _detach(self, reference: str, _form: dict[str, Any], _request: web.Request) -> Answer:
+    def _detach(self, reference: str, _form: dict[str, Any], _request: web.Request) -> Response:
         for methods in self.customers.values():
             if reference in methods:
                 methods.remove(reference)
@@ -256,13 +263,14 @@ class StripeDouble:
         return _invalid("payment_method_unexpected_state", "payment_method")
 
 
-def sign(body: bytes, secret: str = SECRET, at: int | None = None) -> dict[str, str]:
+def sign(body: bytes, secret: str = WEBHOOK_SECRET, at: int | None = None) -> dict[str, str]:
+    """Returns the headers of a webhook, signed at a Unix time, by default now."""
     header: str = stripe.WebhookSignature.generate_signature_header(body.decode(), secret, at)
     return {"Stripe-Signature": header, "Content-Type": "application/json"}
 
 
 @asynccontextmanager
-async def running_double() -> AsyncIterator[StripeDouble]:
+async def run_stripe_double() -> AsyncIterator[StripeDouble]:
     double = StripeDouble()
     app = web.Application()
     for method, path, name in [
@@ -279,12 +287,12 @@ async def running_double() -> AsyncIterator[StripeDouble]:
         ("POST", "/v1/payment_methods/{id}/attach", "attach"),
         ("POST", "/v1/payment_methods/{id}/detach", "detach"),
     ]:
-        app.router.add_route(method, path, double.answer, name=name)
+        app.router.add_route(method, path, double.handle, name=name)
     runner = web.AppRunner(app)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
-    double.base = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    double.base_url = f"http://127.0.0.1:{runner.addresses[0][1]}"
     try:
         yield double
     finally:
@@ -296,10 +304,10 @@ def _metadata(form: dict[str, Any]) -> dict[str, str]:
     return {name[len(prefix) : -1]: value for name, value in form.items() if name.startswith(prefix)}
 
 
-def _invalid(code: str, param: str, status: int = 400) -> Answer:
+def _invalid(code: str, param: str, status: int = 400) -> Response:
     return status, {"error": {"type": "invalid_request_error", "code": code, "param": param, "message": "No."}}
 
 
-def _unexpected(intent: dict[str, Any]) -> Answer:
+def _unexpected(intent: dict[str, Any]) -> Response:
     error = {"type": "invalid_request_error", "code": "payment_intent_unexpected_state", "message": "Too late."}
     return 400, {"error": {**error, "payment_intent": intent}}

@@ -1,31 +1,31 @@
-"""What a process that dies between any two steps leaves behind is finished without help, and nothing twice.
+"""Crash recovery: the service itself finishes work that was interrupted between any two steps, and does nothing twice.
 
-The process dies for its database: at the chosen moment the cable is cut, so that nothing which comes after can be stored.
+A crash is simulated by disconnecting the database at the chosen step, so that nothing can be stored after it.
 """
 
 from uuid import UUID
 
 import pytest
 from chassis_testing.waiting import eventually
-from payment_harness import DECLINED, VISA, Payments, cancelled
+from payment_harness import DECLINED, VISA, Payments, order_cancelled
 from shopapi.events.v1.events_pb2 import PaymentCompleted, PaymentRefunded
 from stripe_double import StripeDouble
 
 
-async def dies(striped: Payments, stripe: StripeDouble, after: str) -> None:
-    stripe.after[after] = striped.cable.cut
+def crash_after(operation: str, stripe_payments: Payments, stripe: StripeDouble) -> None:
+    stripe.hooks[operation] = stripe_payments.disconnect_database
 
 
-async def test_an_intent_that_was_made_and_not_stored_is_the_same_one_later(
-    striped: Payments, stripe: StripeDouble
+async def test_an_intent_that_was_created_but_not_stored_is_reused(
+    stripe_payments: Payments, stripe: StripeDouble
 ) -> None:
-    order_id = striped.orders.place(51)
-    await dies(striped, stripe, after="create_intent")
+    order_id = stripe_payments.orders.place(51)
+    crash_after("create_intent", stripe_payments, stripe)
 
-    answer = await striped.begin(51, order_id, key="crash-create", payment_method=VISA, confirm=True)
-    assert (answer.status_code, answer.json()["code"]) == (503, "database_unavailable")
-    await striped.cable.mend()
-    again = await striped.begin(51, order_id, key="crash-create", payment_method=VISA, confirm=True)
+    response = await stripe_payments.post_payment(51, order_id, key="crash-create", payment_method=VISA, confirm=True)
+    assert (response.status_code, response.json()["code"]) == (503, "database_unavailable")
+    await stripe_payments.reconnect_database()
+    again = await stripe_payments.post_payment(51, order_id, key="crash-create", payment_method=VISA, confirm=True)
 
     assert again.json()["data"]["status"] == "completed"
     payment_id = again.json()["data"]["id"]
@@ -33,166 +33,169 @@ async def test_an_intent_that_was_made_and_not_stored_is_the_same_one_later(
     assert stripe.intent_of(payment_id)["metadata"]["order_id"] == order_id
 
 
-async def test_a_charge_whose_answer_was_not_stored_is_settled_by_the_sweeper(
-    striped: Payments, stripe: StripeDouble
+async def test_a_charge_whose_response_was_not_stored_is_completed_by_the_sweeper(
+    stripe_payments: Payments, stripe: StripeDouble
 ) -> None:
-    payment = await striped.begun(51)
-    await dies(striped, stripe, after="confirm_intent")
+    payment = await stripe_payments.begin_payment(51)
+    crash_after("confirm_intent", stripe_payments, stripe)
 
-    answer = await striped.confirm(51, payment["id"])
-    assert answer.status_code == 503
-    await striped.cable.mend()
+    response = await stripe_payments.confirm(51, payment["id"])
+    assert (response.status_code, response.json()["code"]) == (503, "database_unavailable")
+    await stripe_payments.reconnect_database()
 
-    await striped.becomes(payment["id"], "completed")
+    await stripe_payments.wait_for_status(payment["id"], "completed")
     assert stripe.charges_of(payment["id"]) == 1
-    await striped.heard(payment["order_id"], PaymentCompleted)
+    await stripe_payments.wait_for_events(payment["order_id"], PaymentCompleted)
 
 
 @pytest.mark.parametrize("operation", ["confirm_intent", "cancel_intent"])
-async def test_a_decline_whose_answer_was_not_stored_is_settled_by_the_sweeper(
-    striped: Payments, stripe: StripeDouble, operation: str
+async def test_a_decline_whose_response_was_not_stored_is_recorded_by_the_sweeper(
+    stripe_payments: Payments, stripe: StripeDouble, operation: str
 ) -> None:
-    payment = await striped.begun(51)
-    await dies(striped, stripe, after=operation)
+    payment = await stripe_payments.begin_payment(51)
+    crash_after(operation, stripe_payments, stripe)
 
-    await striped.confirm(51, payment["id"], DECLINED)
-    await striped.cable.mend()
+    await stripe_payments.confirm(51, payment["id"], DECLINED)
+    await stripe_payments.reconnect_database()
 
-    failed = await striped.becomes(payment["id"], "failed")
+    failed = await stripe_payments.wait_for_status(payment["id"], "failed")
     assert failed["failure"] == {"code": "card_declined", "reason": "generic_decline"}
     assert stripe.intent_of(payment["id"])["status"] == "canceled"
 
 
 async def test_a_confirmation_that_never_reached_the_provider_is_made_by_the_sweeper(
-    striped: Payments, stripe: StripeDouble
+    stripe_payments: Payments, stripe: StripeDouble
 ) -> None:
-    payment = await striped.begun(51)
-    async with striped.sql() as sql:
+    payment = await stripe_payments.begin_payment(51)
+    async with stripe_payments.sql() as sql:
         await sql.execute(
             "UPDATE payments SET status = 'processing', method_ref = $1 WHERE id = $2", VISA, UUID(payment["id"])
         )
 
-    await striped.becomes(payment["id"], "completed")
+    await stripe_payments.wait_for_status(payment["id"], "completed")
     assert stripe.charges_of(payment["id"]) == 1
 
 
-async def test_a_confirmation_is_not_made_again_when_stripe_has_forgotten_its_key(
-    striped: Payments, stripe: StripeDouble
+async def test_a_confirmation_is_not_repeated_after_stripe_deleted_its_key(
+    stripe_payments: Payments, stripe: StripeDouble
 ) -> None:
-    payment = await striped.begun(51)
-    await dies(striped, stripe, after="confirm_intent")
-    await striped.confirm(51, payment["id"])
-    stripe.forget_keys()
-    await striped.cable.mend()
+    payment = await stripe_payments.begin_payment(51)
+    crash_after("confirm_intent", stripe_payments, stripe)
+    await stripe_payments.confirm(51, payment["id"])
+    stripe.delete_idempotency_keys()
+    await stripe_payments.reconnect_database()
 
-    await striped.becomes(payment["id"], "completed")
+    await stripe_payments.wait_for_status(payment["id"], "completed")
     assert stripe.charges_of(payment["id"]) == 1
 
 
-@pytest.mark.parametrize("is_forgotten", [False, True])
-async def test_a_refund_whose_answer_was_not_stored_is_given_once(
-    striped: Payments, stripe: StripeDouble, is_forgotten: bool
+@pytest.mark.parametrize("is_key_deleted", [False, True])
+async def test_a_refund_whose_response_was_not_stored_is_paid_once(
+    stripe_payments: Payments, stripe: StripeDouble, is_key_deleted: bool
 ) -> None:
-    payment = await striped.paid(52, 1000)
-    await dies(striped, stripe, after="create_refund")
+    payment = await stripe_payments.complete_payment(52, 1000)
+    crash_after("create_refund", stripe_payments, stripe)
 
-    answer = await striped.refund(payment["id"], key=f"crash-refund-{is_forgotten}", amount=300)
-    assert (answer.status_code, answer.json()["data"]["status"]) == (201, "pending")
-    if is_forgotten:
-        stripe.forget_keys()
-    await striped.cable.mend()
-    again = await striped.refund(payment["id"], key=f"crash-refund-{is_forgotten}", amount=300)
+    response = await stripe_payments.refund(payment["id"], key=f"crash-refund-{is_key_deleted}", amount=300)
+    assert (response.status_code, response.json()["data"]["status"]) == (201, "pending")
+    if is_key_deleted:
+        stripe.delete_idempotency_keys()
+    await stripe_payments.reconnect_database()
+    again = await stripe_payments.refund(payment["id"], key=f"crash-refund-{is_key_deleted}", amount=300)
 
     assert again.status_code == 201
-    assert (await striped.becomes(payment["id"], "partially_refunded"))["refunded"]["amount"] == 300
+    assert (await stripe_payments.wait_for_status(payment["id"], "partially_refunded"))["refunded"]["amount"] == 300
     assert stripe.refunded_of(payment["id"]) == 300
-    await striped.heard(payment["order_id"], PaymentCompleted, PaymentRefunded)
+    await stripe_payments.wait_for_events(payment["order_id"], PaymentCompleted, PaymentRefunded)
 
 
 async def test_a_refund_that_never_reached_the_provider_is_made_by_the_sweeper(
-    striped: Payments, stripe: StripeDouble
+    stripe_payments: Payments, stripe: StripeDouble
 ) -> None:
-    payment = await striped.paid(52, 1000)
-    stripe.is_away = True
+    payment = await stripe_payments.complete_payment(52, 1000)
+    stripe.is_unavailable = True
 
-    answer = await striped.refund(payment["id"], amount=300)
+    response = await stripe_payments.refund(payment["id"], amount=300)
 
-    assert (answer.status_code, answer.json()["data"]["status"]) == (201, "pending")
-    stripe.recover()
-    await striped.becomes(payment["id"], "partially_refunded")
+    assert (response.status_code, response.json()["data"]["status"]) == (201, "pending")
+    stripe.reset()
+    await stripe_payments.wait_for_status(payment["id"], "partially_refunded")
     assert stripe.refunded_of(payment["id"]) == 300
 
 
-async def test_a_refund_called_twice_is_one_refund(striped: Payments, stripe: StripeDouble) -> None:
-    payment = await striped.paid(52, 1000)
-    stripe.loses = {"create_refund", "list_refunds"}
+async def test_a_refund_whose_response_was_lost_is_paid_once(stripe_payments: Payments, stripe: StripeDouble) -> None:
+    payment = await stripe_payments.complete_payment(52, 1000)
+    stripe.lost_responses = {"create_refund", "list_refunds"}
 
-    answer = await striped.refund(payment["id"], amount=300)
+    response = await stripe_payments.refund(payment["id"], amount=300)
 
-    assert (answer.status_code, answer.json()["data"]["status"]) == (201, "pending")
-    stripe.recover()
-    await striped.becomes(payment["id"], "partially_refunded")
+    assert (response.status_code, response.json()["data"]["status"]) == (201, "pending")
+    stripe.reset()
+    await stripe_payments.wait_for_status(payment["id"], "partially_refunded")
     assert stripe.refunded_of(payment["id"]) == 300
 
 
-async def test_a_refund_that_request_and_sweeper_make_at_once_is_one_refund(
-    striped: Payments, stripe: StripeDouble
+async def test_a_refund_that_request_and_sweeper_make_concurrently_is_paid_once(
+    stripe_payments: Payments, stripe: StripeDouble
 ) -> None:
-    payment = await striped.paid(52, 1000)
-    stripe.late["create_refund"] = 1.5
+    payment = await stripe_payments.complete_payment(52, 1000)
+    stripe.request_delays["create_refund"] = 1.5
 
-    await striped.refund(payment["id"], amount=300)
+    await stripe_payments.refund(payment["id"], amount=300)
 
-    refund_id = (await striped.refunds(payment["id"]))[0]["id"]
+    refund_id = (await stripe_payments.list_refunds(payment["id"]))[0]["id"]
     assert stripe.requests.count(("create_refund", refund_id)) > 1
-    await striped.becomes(payment["id"], "partially_refunded")
+    await stripe_payments.wait_for_status(payment["id"], "partially_refunded")
     assert stripe.refunded_of(payment["id"]) == 300
 
 
 async def test_a_cancelled_payment_whose_cancellation_was_not_stored_fails(
-    striped: Payments, stripe: StripeDouble
+    stripe_payments: Payments, stripe: StripeDouble
 ) -> None:
-    payment = await striped.begun(53)
-    await dies(striped, stripe, after="cancel_intent")
+    payment = await stripe_payments.begin_payment(53)
+    crash_after("cancel_intent", stripe_payments, stripe)
 
-    assert (await striped.cancel(53, payment["id"])).status_code == 503
-    await striped.cable.mend()
+    response = await stripe_payments.cancel(53, payment["id"])
+    assert (response.status_code, response.json()["code"]) == (503, "database_unavailable")
+    await stripe_payments.reconnect_database()
 
-    assert (await striped.becomes(payment["id"], "failed"))["failure"]["code"] == "cancelled"
+    assert (await stripe_payments.wait_for_status(payment["id"], "failed"))["failure"]["code"] == "cancelled"
 
 
-async def test_a_cancelled_order_is_refunded_though_the_provider_is_away_for_a_while(
-    striped: Payments, stripe: StripeDouble
+async def test_a_cancelled_order_is_refunded_after_the_provider_was_unavailable(
+    stripe_payments: Payments, stripe: StripeDouble
 ) -> None:
-    payment = await striped.paid(53, 1000)
-    stripe.is_away = True
+    payment = await stripe_payments.complete_payment(53, 1000)
+    stripe.is_unavailable = True
 
-    await striped.tell(cancelled(payment["order_id"]))
+    await stripe_payments.deliver_events(order_cancelled(payment["order_id"]))
 
-    async def is_on_its_way() -> bool:
-        async with striped.sql() as sql:
+    async def was_attempted() -> bool:
+        async with stripe_payments.sql() as sql:
             return bool(
                 await sql.fetchval("SELECT attempts > 0 FROM refunds WHERE payment_id = $1", UUID(payment["id"]))
             )
 
-    await eventually(is_on_its_way)
-    assert (await striped.payment(payment["id"]))["status"] == "completed"
-    stripe.recover()
-    await striped.becomes(payment["id"], "refunded")
+    await eventually(was_attempted)
+    assert (await stripe_payments.get_payment(payment["id"]))["status"] == "completed"
+    stripe.reset()
+    await stripe_payments.wait_for_status(payment["id"], "refunded")
     assert stripe.refunded_of(payment["id"]) == 1000
 
 
-async def test_a_method_that_could_not_be_detached_is_detached_later(striped: Payments, stripe: StripeDouble) -> None:
-    method = (await striped.post("/payment-methods", 54, {"payment_method": VISA})).json()["data"]
-    kept = next(reversed(stripe.customers.values()))
-    stripe.is_away = True
+async def test_a_method_that_could_not_be_detached_is_detached_later(
+    stripe_payments: Payments, stripe: StripeDouble
+) -> None:
+    method = (await stripe_payments.post("/payment-methods", 54, {"payment_method": VISA})).json()["data"]
+    saved = next(reversed(stripe.customers.values()))
+    stripe.is_unavailable = True
 
-    assert (await striped.delete(f"/payment-methods/{method['id']}", 54)).status_code == 204
-    assert (await striped.get("/payment-methods", 54)).json()["data"] == []
-    assert len(kept) == 1
-    stripe.recover()
+    assert (await stripe_payments.delete(f"/payment-methods/{method['id']}", 54)).status_code == 204
+    assert (await stripe_payments.get("/payment-methods", 54)).json()["data"] == []
+    assert len(saved) == 1
+    stripe.reset()
 
     async def is_detached() -> bool:
-        return kept == []
+        return saved == []
 
     await eventually(is_detached)

@@ -1,4 +1,4 @@
-"""What may become of a payment, and what brings it and its intent together."""
+"""The state machine of payments, and the steps that bring a payment in line with its intent."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -10,25 +10,27 @@ from chassis.types.money import Money
 from hypothesis import given
 from hypothesis import strategies as st
 from payment_service.domain.errors import NotCancellable, NotRefundable, RefundExceedsCaptured
-from payment_service.domain.intents import Intent, IntentState, NextAction, Step, next_step, why_failed
-from payment_service.domain.pacing import pause, pause_of_refunds
-from payment_service.domain.payments import Failure, FailureCode, Method, Payment, PaymentId, PaymentStatus
+from payment_service.domain.failures import Failure, FailureCode
+from payment_service.domain.intents import Intent, IntentState, NextAction, Step, failure_of, next_step
+from payment_service.domain.payment_methods import PaymentMethod
+from payment_service.domain.payments import Payment, PaymentId, PaymentStatus, refund_retry_delay
+from payment_service.service.sweeper import retry_delay
 
 NOW = datetime(2025, 1, 1, tzinfo=UTC)
 LATER = NOW + timedelta(minutes=1)
 PRICE = Money(1000, "USD")
-CARD = Method("pm_card_visa")
+CARD = PaymentMethod("pm_card_visa")
 DECLINED = Failure(FailureCode.CARD_DECLINED, "insufficient_funds")
 NEW = Payment(PaymentId(UUID(int=1)), OrderId(UUID(int=2)), UserId(3), PRICE, "simulated", NOW, NOW, intent_id="pi_1")
 
 
 def intent(state: IntentState, **values: object) -> Intent:
     received = PRICE if state is IntentState.SUCCEEDED else None
-    return replace(Intent("pi_1", state, received), **values)  # type: ignore[arg-type]  # of a test's choice
+    return replace(Intent("pi_1", state, received), **values)  # type: ignore[arg-type]  # any field of an Intent
 
 
 @pytest.mark.parametrize(
-    ("status", "following"),
+    ("status", "successors"),
     [
         (PaymentStatus.PENDING, {PaymentStatus.PROCESSING, PaymentStatus.COMPLETED, PaymentStatus.FAILED}),
         (PaymentStatus.PROCESSING, {PaymentStatus.COMPLETED, PaymentStatus.FAILED}),
@@ -38,27 +40,27 @@ def intent(state: IntentState, **values: object) -> Intent:
         (PaymentStatus.FAILED, set()),
     ],
 )
-def test_the_state_machine_is_the_designs(status: PaymentStatus, following: set[PaymentStatus]) -> None:
-    assert {other for other in PaymentStatus if status.may_become(other)} == following
+def test_the_state_machine_has_exactly_these_transitions(status: PaymentStatus, successors: set[PaymentStatus]) -> None:
+    assert {other for other in PaymentStatus if status.may_become(other)} == successors
 
 
-def test_a_completed_payment_has_captured_its_amount_and_forgets_the_method() -> None:
+def test_a_completed_payment_has_captured_its_amount_and_has_no_method() -> None:
     paid = NEW.confirmed(CARD, NOW).completed(LATER)
 
     assert (paid.status, paid.captured, paid.method, paid.updated_at) == (PaymentStatus.COMPLETED, 1000, None, LATER)
 
 
-def test_a_payment_goes_nowhere_from_where_it_ends() -> None:
+def test_a_failed_payment_never_changes() -> None:
     failed = NEW.failed(DECLINED, NOW)
 
-    for move in (failed.completed, failed.processing):
+    for transition in (failed.completed, failed.processing):
         with pytest.raises(ValueError, match="is failed and cannot become"):
-            move(LATER)
+            transition(LATER)
     with pytest.raises(NotCancellable):
         failed.closing(DECLINED, LATER)
 
 
-def test_the_first_reason_for_a_failure_stays() -> None:
+def test_the_first_failure_stays() -> None:
     closing = NEW.closing(DECLINED, NOW)
 
     assert closing.closing(Failure(FailureCode.ORDER_CANCELLED), LATER) is closing
@@ -66,31 +68,31 @@ def test_the_first_reason_for_a_failure_stays() -> None:
     assert (closing.is_closing, closing.is_confirmable) == (True, False)
 
 
-def test_money_that_came_counts_though_the_payment_was_closing() -> None:
+def test_a_closing_payment_is_completed_if_its_amount_was_captured() -> None:
     paid = NEW.closing(Failure(FailureCode.ORDER_CANCELLED), NOW).completed(LATER)
 
     assert (paid.status, paid.failure, paid.captured) == (PaymentStatus.COMPLETED, None, 1000)
 
 
 @given(st.lists(st.tuples(st.integers(-5, 700), st.booleans()), max_size=20))
-def test_refunds_never_exceed_what_was_captured(wanted: list[tuple[int, bool]]) -> None:
+def test_refunds_never_exceed_what_was_captured(attempts: list[tuple[int, bool]]) -> None:
     payment = NEW.completed(NOW)
-    given_back = 0
-    for amount, succeeds in wanted:
+    refunded = 0
+    for amount, succeeds in attempts:
         try:
             payment = payment.with_refund(amount, NOW)
         except RefundExceedsCaptured as refusal:
-            assert amount < 1 or amount > 1000 - given_back
-            assert refusal.refundable == 1000 - given_back  # noqa: PT017 - in a loop of many
+            assert amount < 1 or amount > 1000 - refunded
+            assert refusal.refundable == 1000 - refunded  # noqa: PT017 - in a loop
             continue
         payment = payment.refund_succeeded(amount, NOW) if succeeds else payment.refund_failed(amount, NOW)
-        given_back += amount if succeeds else 0
-    assert (payment.refunded, payment.refunding) == (given_back, 0)
+        refunded += amount if succeeds else 0
+    assert (payment.refunded, payment.refunding) == (refunded, 0)
     expected = {0: PaymentStatus.COMPLETED, 1000: PaymentStatus.REFUNDED}
-    assert payment.status is expected.get(given_back, PaymentStatus.PARTIALLY_REFUNDED)
+    assert payment.status is expected.get(refunded, PaymentStatus.PARTIALLY_REFUNDED)
 
 
-def test_what_is_on_its_way_back_counts_as_gone() -> None:
+def test_a_pending_refund_reduces_the_refundable_amount() -> None:
     payment = NEW.completed(NOW).with_refund(600, NOW)
 
     assert payment.refundable == 400
@@ -98,7 +100,7 @@ def test_what_is_on_its_way_back_counts_as_gone() -> None:
         payment.with_refund(401, NOW)
 
 
-def test_nothing_goes_back_that_never_came() -> None:
+def test_a_payment_that_was_not_captured_is_not_refundable() -> None:
     with pytest.raises(NotRefundable, match="pending"):
         NEW.with_refund(1, NOW)
 
@@ -108,57 +110,59 @@ CLOSING = PROCESSING.closing(DECLINED, NOW)
 
 
 @pytest.mark.parametrize(
-    ("payment", "seen", "expected"),
+    ("payment", "observed", "expected"),
     [
-        (NEW, intent(IntentState.AWAITING), Step.WAIT),
-        (NEW, intent(IntentState.AWAITING, failure=DECLINED), Step.WAIT),
-        (NEW, intent(IntentState.ACTION), Step.WAIT),
-        (NEW, intent(IntentState.PROCESSING), Step.PROCESS),
+        (NEW, intent(IntentState.AWAITING_CONFIRMATION), Step.WAIT),
+        (NEW, intent(IntentState.AWAITING_CONFIRMATION, failure=DECLINED), Step.WAIT),
+        (NEW, intent(IntentState.REQUIRES_ACTION), Step.WAIT),
+        (NEW, intent(IntentState.PROCESSING), Step.RECORD_PROCESSING),
         (NEW, intent(IntentState.SUCCEEDED), Step.COMPLETE),
         (NEW, intent(IntentState.CANCELED), Step.FAIL),
-        (PROCESSING, intent(IntentState.AWAITING), Step.CONFIRM),
-        (PROCESSING, intent(IntentState.AWAITING, failure=DECLINED), Step.CLOSE),
-        (PROCESSING, intent(IntentState.ACTION), Step.WAIT),
+        (PROCESSING, intent(IntentState.AWAITING_CONFIRMATION), Step.CONFIRM),
+        (PROCESSING, intent(IntentState.AWAITING_CONFIRMATION, failure=DECLINED), Step.CLOSE),
+        (PROCESSING, intent(IntentState.REQUIRES_ACTION), Step.WAIT),
         (PROCESSING, intent(IntentState.PROCESSING), Step.WAIT),
         (PROCESSING, intent(IntentState.SUCCEEDED), Step.COMPLETE),
         (PROCESSING, intent(IntentState.CANCELED), Step.FAIL),
-        (CLOSING, intent(IntentState.AWAITING), Step.CANCEL),
-        (CLOSING, intent(IntentState.ACTION), Step.CANCEL),
-        (CLOSING, intent(IntentState.PROCESSING), Step.CANCEL),
+        (CLOSING, intent(IntentState.AWAITING_CONFIRMATION), Step.CANCEL_INTENT),
+        (CLOSING, intent(IntentState.REQUIRES_ACTION), Step.CANCEL_INTENT),
+        (CLOSING, intent(IntentState.PROCESSING), Step.CANCEL_INTENT),
         (CLOSING, intent(IntentState.SUCCEEDED), Step.COMPLETE),
         (CLOSING, intent(IntentState.CANCELED), Step.FAIL),
-        (PROCESSING, intent(IntentState.SUCCEEDED, received=Money(999, "USD")), Step.INVESTIGATE),
-        (PROCESSING, intent(IntentState.SUCCEEDED, received=Money(1000, "EUR")), Step.INVESTIGATE),
+        (PROCESSING, intent(IntentState.SUCCEEDED, received=Money(999, "USD")), Step.REPORT_DISCREPANCY),
+        (PROCESSING, intent(IntentState.SUCCEEDED, received=Money(1000, "EUR")), Step.REPORT_DISCREPANCY),
     ],
     ids=str,
 )
-def test_the_provider_decides_what_comes_next(payment: Payment, seen: Intent, expected: Step) -> None:
-    assert next_step(payment, seen) is expected
+def test_the_intent_decides_the_next_step(payment: Payment, observed: Intent, expected: Step) -> None:
+    assert next_step(payment, observed) is expected
 
 
-def test_why_a_payment_failed_is_what_was_known_first() -> None:
+def test_a_payment_fails_with_its_first_failure() -> None:
     other = Failure(FailureCode.AUTHENTICATION_FAILED)
 
-    assert why_failed(CLOSING, intent(IntentState.CANCELED, failure=other)) == DECLINED
-    assert why_failed(PROCESSING, intent(IntentState.CANCELED, failure=other)) == other
-    assert why_failed(PROCESSING, intent(IntentState.CANCELED)) == Failure(FailureCode.CANCELLED, "by_provider")
+    assert failure_of(CLOSING, intent(IntentState.CANCELED, failure=other)) == DECLINED
+    assert failure_of(PROCESSING, intent(IntentState.CANCELED, failure=other)) == other
+    assert failure_of(PROCESSING, intent(IntentState.CANCELED)) == Failure(FailureCode.CANCELLED, "by_provider")
 
 
-def test_secrets_do_not_show_in_what_is_printed() -> None:
-    secret = Intent("pi_1", IntentState.ACTION, None, None, "the_secret", NextAction("redirect", "https://the_secret"))
+def test_secrets_are_not_in_the_repr() -> None:
+    secret = Intent(
+        "pi_1", IntentState.REQUIRES_ACTION, None, None, "the_secret", NextAction("redirect", "https://the_secret")
+    )
 
     assert "the_secret" not in repr(secret) + repr(PROCESSING)
     assert "pm_card_visa" not in repr(PROCESSING)
 
 
 @given(st.integers(0, 10_000), st.floats(0, 1))
-def test_pauses_grow_and_end(attempts: int, chance: float) -> None:
-    assert timedelta(seconds=1) <= pause(attempts, chance) <= timedelta(minutes=5)
-    assert pause(attempts, chance) <= pause(attempts + 1, chance)
+def test_retry_delays_grow_up_to_a_limit(attempts: int, jitter: float) -> None:
+    assert timedelta(seconds=1) <= retry_delay(attempts, jitter) <= timedelta(minutes=5)
+    assert retry_delay(attempts, jitter) <= retry_delay(attempts + 1, jitter)
 
 
-def test_a_refund_is_tried_again_ever_more_rarely() -> None:
-    assert [pause_of_refunds(refused) for refused in (0, 1, 2, 100)] == [
+def test_refund_retry_delays_grow_up_to_a_day() -> None:
+    assert [refund_retry_delay(refused) for refused in (0, 1, 2, 100)] == [
         timedelta(minutes=5),
         timedelta(minutes=10),
         timedelta(minutes=20),

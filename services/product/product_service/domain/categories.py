@@ -1,4 +1,4 @@
-"""Categories: what products are filed under. They make a tree. Pure."""
+"""Categories of products, which form a tree. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,16 +8,16 @@ from typing import Literal, NewType
 CategoryId = NewType("CategoryId", int)
 
 MAX_DEPTH = 10
-"""Levels of the tree: what a page of it can show, and a program can read without fear for its stack."""
+"""Levels that the tree has at most: a page can show that many, and a recursive program does not overflow its stack."""
 
 
-class Unsaid(Enum):
-    """What a request leaves out, where leaving out differs from saying that there is none."""
+class Unset(Enum):
+    """The type of a field that a request leaves out, where that differs from null."""
 
-    UNSAID = "unsaid"
+    UNSET = "unset"
 
 
-UNSAID: Literal[Unsaid.UNSAID] = Unsaid.UNSAID
+UNSET: Literal[Unset.UNSET] = Unset.UNSET
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,35 +28,39 @@ class Category:
 
 
 @dataclass(frozen=True, slots=True)
-class Branch:
-    """A category and all that is below it, each level by name."""
+class CategoryTree:
+    """A category with all its descendants, each level sorted by name."""
 
     id: CategoryId
     name: str
     parent_id: CategoryId | None
-    children: tuple["Branch", ...]
+    children: tuple["CategoryTree", ...]
 
 
-def branches(roots: Sequence[Category], below: Sequence[Category]) -> list[Branch]:
-    """The trees of these roots, out of the categories that are somewhere below them. Siblings keep the order they come in."""
+def build_trees(roots: Sequence[Category], descendants: Sequence[Category]) -> list[CategoryTree]:
+    """Builds the tree of each root from the descendants of all of them. Siblings keep the order of `descendants`."""
     children: dict[CategoryId | None, list[Category]] = {}
-    for category in below:
+    for category in descendants:
         children.setdefault(category.parent_id, []).append(category)
 
-    def grown(category: Category) -> Branch:
-        return Branch(category.id, category.name, category.parent_id, tuple(map(grown, children.get(category.id, ()))))
+    def build(category: Category) -> CategoryTree:
+        subtrees = tuple(map(build, children.get(category.id, ())))
+        return CategoryTree(category.id, category.name, category.parent_id, subtrees)
 
-    return [grown(root) for root in roots]
+    return [build(root) for root in roots]
 
 
-def with_subtrees(
+def add_up_subtrees(
     counts: Mapping[CategoryId, int], parents: Mapping[CategoryId, CategoryId | None]
 ) -> dict[CategoryId, int]:
-    """How many there are in each category or below it, from how many are in each itself. `parents` has every category."""
+    """Returns the count of each category with its descendants, given the count of each category alone.
+
+    `parents` has every category.
+    """
     totals: dict[CategoryId, int] = {}
     for category_id, count in counts.items():
-        above: CategoryId | None = category_id
-        while above is not None:
-            totals[above] = totals.get(above, 0) + count
-            above = parents.get(above)
+        ancestor: CategoryId | None = category_id
+        while ancestor is not None:
+            totals[ancestor] = totals.get(ancestor, 0) + count
+            ancestor = parents.get(ancestor)
     return totals

@@ -1,11 +1,11 @@
-"""The product page: the product, its variants, and what the neighbours know of it."""
+"""Product details: the product, its variants, and what other services know about it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from chassis.types.ids import UserId
 
-from product_service.domain.products import Listing, Product, Rating
+from product_service.domain.products import ListedProduct, Product, Rating
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,23 +16,23 @@ class Seller:
 
 @dataclass(frozen=True, slots=True)
 class Stock:
-    """Units that may be ordered now."""
+    """The units that can be ordered now."""
 
     available: int
 
 
 @dataclass(frozen=True, slots=True)
-class Details:
-    """A part is None where it did not come in time."""
+class ProductDetails:
+    """A product with the parts that other services have. A part is None if it did not arrive in time."""
 
     product: Product
     seller: Seller | None
     stock: Stock | None
     rating: Rating | None
-    variants: Sequence[Listing] | None = ()
+    variants: Sequence[ListedProduct] | None = ()
 
     @property
     def degraded(self) -> list[str]:
-        """The parts that are missing."""
+        """The names of the missing parts."""
         parts = {"seller": self.seller, "stock": self.stock, "rating": self.rating, "variants": self.variants}
         return [name for name, part in parts.items() if part is None]

@@ -1,118 +1,118 @@
-"""What can go wrong in the catalogue."""
+"""The domain errors of the product service."""
 
 from chassis.types.ids import ProductId
 
 from product_service.domain.categories import MAX_DEPTH, CategoryId
-from product_service.domain.lists import COUNTED
 from product_service.domain.products import MAX_VARIANTS
+from product_service.domain.search import MAX_COUNTED
 
 
-class CatalogueError(Exception):
-    """The root of this service's errors."""
+class ProductServiceError(Exception):
+    """The base class of this service's errors."""
 
 
-class UnknownProduct(CatalogueError):
-    """No such product, or one that is sold no more."""
+class UnknownProduct(ProductServiceError):
+    """The product does not exist or was deleted."""
 
     def __init__(self, product_id: ProductId) -> None:
         super().__init__(f"there is no product {product_id}")
 
 
-class NotTheSeller(CatalogueError):
-    """A product is changed by who sells it, or by an admin."""
+class NotTheSeller(ProductServiceError):
+    """The caller is neither the seller of the product nor an admin."""
 
     def __init__(self, product_id: ProductId) -> None:
-        super().__init__(f"product {product_id} is sold by somebody else")
+        super().__init__(f"product {product_id} belongs to another seller")
 
 
-class UnknownCategory(CatalogueError):
-    """No such category."""
+class UnknownCategory(ProductServiceError):
+    """The category does not exist."""
 
     def __init__(self, category_id: CategoryId) -> None:
         super().__init__(f"there is no category {category_id}")
 
 
-class UnknownCategoryOfProduct(CatalogueError):
-    """A product was to be put where there is nothing."""
+class UnknownCategoryOfProduct(ProductServiceError):
+    """The category that a product was to be put into does not exist."""
 
     def __init__(self, category_id: CategoryId) -> None:
         super().__init__(f"category_id: there is no category {category_id}; choose one of GET /categories")
 
 
-class CategoryExists(CatalogueError):
-    """Names of categories are unique, whatever their case."""
+class CategoryExists(ProductServiceError):
+    """A sibling has the same name. Names of siblings are unique regardless of case."""
 
     def __init__(self, name: str) -> None:
         super().__init__(f"there is a category {name!r} already: choose another name")
 
 
-class CategoryInUse(CatalogueError):
-    """Products are sold in the category, or it has others below it."""
+class CategoryInUse(ProductServiceError):
+    """The category cannot be deleted because it has products or subcategories."""
 
     def __init__(self, category_id: CategoryId) -> None:
-        super().__init__(f"category {category_id} has products or categories below it: move or delete them first")
+        super().__init__(f"category {category_id} has products or subcategories: move or delete them first")
 
 
-class UnknownParent(CatalogueError):
-    """A category was to be put below nothing."""
+class UnknownParent(ProductServiceError):
+    """The parent that a category was to be put under does not exist."""
 
     def __init__(self, parent_id: CategoryId) -> None:
         super().__init__(f"parent_id: there is no category {parent_id}; choose one of GET /categories, or null")
 
 
-class CategoryCycle(CatalogueError):
-    """A category was to be put below itself."""
+class CategoryCycle(ProductServiceError):
+    """The category was to be moved below itself."""
 
     def __init__(self, category_id: CategoryId, parent_id: CategoryId) -> None:
         super().__init__(
-            f"category {parent_id} is category {category_id} or below it: choose a parent elsewhere in the tree"
+            f"category {parent_id} is category {category_id} or a descendant of it: choose a parent elsewhere"
         )
 
 
-class CategoryTooDeep(CatalogueError):
-    """The tree of categories would get more levels than it may have."""
+class CategoryTooDeep(ProductServiceError):
+    """The tree of categories would have more than MAX_DEPTH levels."""
 
     def __init__(self, parent_id: CategoryId) -> None:
         super().__init__(
-            f"below category {parent_id} the tree would have more than {MAX_DEPTH} levels: put it higher up"
+            f"below category {parent_id} the tree would have more than {MAX_DEPTH} levels: choose a parent higher up"
         )
 
 
-class UnknownGroup(CatalogueError):
-    """A product was to be a variant of nothing, or of what somebody else sells."""
+class UnknownGroup(ProductServiceError):
+    """The group that a product was to join does not exist or belongs to another seller."""
 
     def __init__(self, group_id: ProductId) -> None:
         super().__init__(
-            f"group_id: product {group_id} heads no group of this seller's; give the group_id of a variant, or the id of a "
-            "product that is in no group"
+            f"group_id: product {group_id} heads no group of this seller; give the group_id of a variant, or the id "
+            "of a product that is in no group"
         )
 
 
-class VariantExists(CatalogueError):
-    """Variants differ in their options."""
+class VariantExists(ProductServiceError):
+    """Another variant of the group has the same options."""
 
     def __init__(self, group_id: ProductId) -> None:
+        super().__init__(f"options: group {group_id} has a variant with these options already: give different options")
+
+
+class TooManyVariants(ProductServiceError):
+    """The group of variants is full."""
+
+    def __init__(self, group_id: ProductId) -> None:
+        super().__init__(f"group {group_id} has {MAX_VARIANTS} variants, the maximum: start another group")
+
+
+class PageTooDeep(ProductServiceError):
+    """The page number lies beyond the part of a list that can be paged by number."""
+
+    def __init__(self) -> None:
         super().__init__(
-            f"options: group {group_id} has a variant with these options already: say what sets this one apart"
+            f"pages have numbers up to product {MAX_COUNTED}: follow `next` from there, or narrow the list"
         )
 
 
-class TooManyVariants(CatalogueError):
-    """A group of variants is full."""
-
-    def __init__(self, group_id: ProductId) -> None:
-        super().__init__(f"group {group_id} has {MAX_VARIANTS} variants, as many as it may: begin another group")
-
-
-class PageTooDeep(CatalogueError):
-    """Pages are found by number near the beginning of a list only."""
+class BadCursor(ProductServiceError):
+    """The cursor is malformed, or belongs to a list with another sort order."""
 
     def __init__(self) -> None:
-        super().__init__(f"pages have numbers up to product {COUNTED}: follow `next` from there, or narrow the list")
-
-
-class BadCursor(CatalogueError):
-    """A place in a list that no list of this order has."""
-
-    def __init__(self) -> None:
-        super().__init__("cursor: send `next` of an answer as it came, with the same sort, or leave it out")
+        super().__init__("cursor: send `next` of a response unchanged, with the same sort, or leave it out")

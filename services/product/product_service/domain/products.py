@@ -1,4 +1,4 @@
-"""Products, and what a seller says of them. Pure."""
+"""Products and their content. Pure."""
 
 import re
 import unicodedata
@@ -9,29 +9,29 @@ from datetime import datetime
 from chassis.types.ids import ProductId, UserId
 from chassis.types.money import Money
 
-from product_service.domain.categories import UNSAID, CategoryId, Unsaid
+from product_service.domain.categories import UNSET, CategoryId, Unset
 
 MAX_VARIANTS = 100
-"""How many products a group has at most: whoever looks at one of them is shown the others."""
+"""Products that a group has at most: the page of one product shows all the others."""
 _SLUG_CHARACTERS = 80
 
 
 @dataclass(frozen=True, slots=True)
-class Description:
-    """All that a seller says of a product. What is said of variants may be left out, and then stays as it is."""
+class ProductContent:
+    """Everything that a seller enters about a product. `group_id` and `options` stay unchanged if they are unset."""
 
     name: str
-    text: str
+    description: str
     price: Money
     category_id: CategoryId
     images: tuple[str, ...] = ()
-    group_id: ProductId | Unsaid | None = UNSAID
-    options: Mapping[str, str] | Unsaid = UNSAID
+    group_id: ProductId | Unset | None = UNSET
+    options: Mapping[str, str] | Unset = UNSET
 
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """One thing that can be ordered. Those with the same `group_id` are variants of one another, told apart by `options`."""
+    """An item that can be ordered. Products with the same `group_id` are variants, which differ in their `options`."""
 
     id: ProductId
     seller_id: UserId
@@ -52,15 +52,15 @@ class Product:
 
 @dataclass(frozen=True, slots=True)
 class Rating:
-    """Mean of 1 to 5 stars; 0 when nobody has rated."""
+    """The mean of 1 to 5 stars, 0 without ratings; and the number of ratings."""
 
     average: float
     count: int
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
-    """A product as lists show it, with what other services have told of it."""
+class ListedProduct:
+    """A product as lists show it, with its stock and rating as other services last reported them."""
 
     product: Product
     in_stock: bool
@@ -68,7 +68,7 @@ class Listing:
 
 
 def slug(name: str, product_id: ProductId) -> str:
-    """The name in lower-case ASCII words, ended by the id, which makes it unique: `cafe-creme-7`."""
+    """Returns the name in lower-case ASCII words, followed by the id, which makes it unique: `cafe-creme-7`."""
     ascii_name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
     words = "-".join(re.findall(r"[a-z0-9]+", ascii_name))[:_SLUG_CHARACTERS].strip("-")
     return f"{words}-{product_id}" if words else str(product_id)

@@ -1,13 +1,13 @@
-"""What else a shopper may like. Pure."""
+"""Product recommendations. Pure."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
-from product_service.domain.products import Listing
+from product_service.domain.products import ListedProduct
 
 
 class Reason(StrEnum):
-    """Why a product is recommended, the better reason first."""
+    """Why a product is recommended, the strongest reason first."""
 
     BOUGHT_TOGETHER = "bought_together"
     POPULAR_IN_CATEGORY = "popular_in_category"
@@ -16,5 +16,5 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Recommendation:
-    listing: Listing
+    listed: ListedProduct
     reason: Reason

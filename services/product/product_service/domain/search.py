@@ -1,67 +1,131 @@
-"""What somebody searches for: its words, and which words they may have meant. Pure."""
+"""Product search: filters, sort orders, result pages, pagination cursors and facets. Pure."""
 
-import string
-import unicodedata
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
 
-MAX_WORDS = 16
-"""What is written beyond that is not searched for."""
-MIN_LETTERS, MAX_LETTERS = 4, 40
-"""Shorter words would be taken for too many others, longer ones are no words."""
-MAX_CORRECTED = 4
-"""Who misspells more words than that is not understood."""
-_BARE = {**dict.fromkeys(map(ord, string.punctuation), " "), **dict.fromkeys(range(0x300, 0x370))}
-"""Punctuation parts words, accents go: both as search_text() does it."""
+from chassis.types.ids import UserId
+
+from product_service.domain.categories import CategoryId
+from product_service.domain.products import ListedProduct
+from product_service.domain.search_terms import SearchTerms
+
+MAX_COUNTED = 10_000
+"""Results are counted, ranked and paged by number up to this one; a cursor leads on to the end."""
+
+PRICE_STEPS = (1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000)
+"""The boundaries between price ranges, in minor units."""
+
+
+class Sort(StrEnum):
+    """The order of a list. Prices are compared in minor units, regardless of their currency."""
+
+    RELEVANCE = "relevance"
+    NEWEST = "newest"
+    PRICE_ASC = "price_asc"
+    PRICE_DESC = "price_desc"
+    RATING = "rating"
+    POPULAR = "popular"
+    NAME = "name"
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """Words in lower case and without accents, of which none has punctuation; or, where nothing else was written, punctuation."""
+class ProductFilter:
+    """The products that a list shows; a field that is None does not restrict it.
 
-    words: tuple[str, ...]
-    symbols: tuple[str, ...] = ()
-
-    @property
-    def text(self) -> str:
-        return " ".join(self.words)
-
-
-def question(said: str) -> Question | None:
-    """What `said` asks for; None where it says nothing. As the database's search_text() has it."""
-    decomposed = unicodedata.normalize("NFKD", said).lower()
-    words = [word for word in decomposed.translate(_BARE).split() if any(map(str.isalnum, word))]
-    if words:
-        return Question(tuple(words[:MAX_WORDS]))
-    symbols = sorted(set("".join(said.split())))
-    return Question((), tuple(symbols[:MAX_WORDS])) if symbols else None
-
-
-def may_be_misspelt(written: str) -> bool:
-    """Whether it is worth looking for a word that was meant by this one."""
-    return MIN_LETTERS <= len(written) <= MAX_LETTERS
-
-
-def meant(written: str, known: Iterable[str]) -> list[str]:
-    """Of the words that are known, those that may have been meant: one mistake in four to seven letters, two in more. A mistake is a
-    letter too many, too few, another one, or two that changed places.
+    A category includes its descendants. The price range includes both ends.
     """
-    if not may_be_misspelt(written):
-        return []
-    allowed = 1 if len(written) < 8 else 2
-    near = [(distance(written, word), word) for word in known if abs(len(word) - len(written)) <= allowed]
-    return [word for mistakes, word in sorted(near) if mistakes <= allowed]
+
+    category_id: CategoryId | None = None
+    terms: SearchTerms | None = None
+    min_price: int | None = None
+    max_price: int | None = None
+    currency: str | None = None
+    in_stock: bool | None = None
+    seller_id: UserId | None = None
+    min_rating: float | None = None
 
 
-def distance(one: str, other: str) -> int:
-    """How many mistakes lie between two words (optimal string alignment)."""
-    before: list[int] = []
-    row = list(range(len(other) + 1))
-    for i, letter in enumerate(one, 1):
-        earlier, before, row = before, row, [i]
-        for j, wanted in enumerate(other, 1):
-            cost = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (letter != wanted))
-            if i > 1 and j > 1 and letter == other[j - 2] and one[i - 2] == wanted:
-                cost = min(cost, earlier[j - 2] + 1)
-            row.append(cost)
-    return row[-1]
+SortKey = tuple[str | int | float | datetime, ...]
+"""The values that determine a product's place in a sort order, the id last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """The position where the page with number `page` begins: after the product with this key in this order."""
+
+    sort: Sort
+    key: SortKey
+    page: int
+
+
+@dataclass(frozen=True, slots=True)
+class PageRequest:
+    """The page of `limit` results behind the cursor `after`, or else the page with this number, counted from 1."""
+
+    number: int
+    limit: int
+    after: Cursor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PriceRange:
+    """The number of products that cost from `min_price` to below `max_price`, which is None for the last range."""
+
+    currency: str
+    min_price: int
+    max_price: int | None
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class CategoryCount:
+    """The number of products in a category or its descendants."""
+
+    category_id: CategoryId
+    name: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class StockCount:
+    in_stock: bool
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Facets:
+    """The number of products that each choice would show: those that pass every filter except the facet's own."""
+
+    categories: Sequence[CategoryCount]
+    price_ranges: Sequence[PriceRange]
+    in_stock: Sequence[StockCount]
+
+
+@dataclass(frozen=True, slots=True)
+class ResultPage:
+    """One page of results. `total` is counted up to MAX_COUNTED; if it is not exact, there are more."""
+
+    products: Sequence[ListedProduct]
+    number: int
+    total: int
+    total_is_exact: bool
+    next: Cursor | None
+    facets: Facets | None = None
+
+
+def effective_sort(filters: ProductFilter, sort: Sort | None) -> Sort:
+    """Returns the order of a list that requests `sort` or, if None, does not request any.
+
+    Without search terms there is no relevance: such a list is sorted by age, the newest first.
+    """
+    if filters.terms is None:
+        return Sort.NEWEST if sort in (None, Sort.RELEVANCE) else sort
+    return sort or Sort.RELEVANCE
+
+
+def price_range(currency: str, step: int, count: int) -> PriceRange:
+    """Returns the range that ends at `step` of PRICE_STEPS; the last range has no end."""
+    lowest = PRICE_STEPS[step - 1] if step > 0 else 0
+    return PriceRange(currency, lowest, PRICE_STEPS[step] if step < len(PRICE_STEPS) else None, count)

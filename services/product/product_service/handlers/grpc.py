@@ -1,4 +1,4 @@
-"""The catalogue over gRPC."""
+"""The gRPC service of the catalogue."""
 
 from chassis.types.ids import ProductId
 from grpc import aio
@@ -7,26 +7,26 @@ from shopapi.product.v1 import product_pb2 as pb
 from shopapi.product.v1 import product_pb2_grpc
 
 from product_service.domain.products import Product
-from product_service.service.products import Products
+from product_service.service.products import ProductService
 
 
 class ProductServicer(product_pb2_grpc.ProductServiceServicer):
-    def __init__(self, products: Products) -> None:
+    def __init__(self, products: ProductService) -> None:
         self._products = products
 
     def register(self, server: aio.Server) -> None:
         product_pb2_grpc.add_ProductServiceServicer_to_server(self, server)
 
     async def GetPrices(self, request: pb.GetPricesRequest, context: object) -> pb.GetPricesResponse:  # noqa: N802 - the contract's name
-        found = await self._products.prices([ProductId(product_id) for product_id in request.product_ids])
-        return pb.GetPricesResponse(products=[_priced(product) for product in found])
+        found = await self._products.get_prices([ProductId(product_id) for product_id in request.product_ids])
+        return pb.GetPricesResponse(products=[_priced_product(product) for product in found])
 
     async def GetSeller(self, request: pb.GetSellerRequest, context: object) -> pb.GetSellerResponse:  # noqa: N802 - the contract's name
-        seller_id = await self._products.seller_of(ProductId(request.product_id))
+        seller_id = await self._products.get_seller_id(ProductId(request.product_id))
         return pb.GetSellerResponse(product_id=request.product_id, seller_id=seller_id)
 
 
-def _priced(product: Product) -> pb.PricedProduct:
+def _priced_product(product: Product) -> pb.PricedProduct:
     return pb.PricedProduct(
         product_id=product.id,
         name=product.name,

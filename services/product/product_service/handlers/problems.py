@@ -1,4 +1,4 @@
-"""What this service's errors look like outside, over HTTP and gRPC alike."""
+"""The problems that HTTP and gRPC clients see for the domain errors."""
 
 from chassis.types.problem import Problem, ProblemTable
 

@@ -1,14 +1,16 @@
-"""Products in Redis, so that a page costs the database nothing. What costs money never comes from here.
+"""The product cache in Redis, which saves database reads for product pages. Prices to charge never come from it.
 
-Who finds nothing takes a lease: puts a token of its own where the product would be, reads the database, and then replaces the
-token, if it still is there, by what it read. Who changes a product deletes whatever is there, once the change is committed:
-a product as it was, or the lease of a reader who may be about to put that back. So who was told that a change is stored never
-sees the product as it was before, in whatever order readers and writers arrive, and whatever Redis forgets meanwhile. A process
-that dies between the two has written product.changed with the change: whoever receives that deletes for it.
+A reader that finds nothing takes a lease: it stores a token of its own in place of the product, reads the database, and
+then replaces the token, if it is still there, by the product. A writer deletes the entry after its commit, be it the
+old product or the lease of a reader that may be about to store the old product. So a client whose change was confirmed
+never reads the product as it was before, in whatever order readers and writers arrive, and even if Redis loses entries.
+If a process dies between commit and deletion, the product.changed event that it recorded with the change makes its
+recipient delete the entry.
 
-Redis may be away or hang: reads go to the database, and do not ask again for a moment. A deletion that Redis did not confirm
-is overdue: this process reads that product from the database, and repeats the deletion until Redis takes it or whatever was
-there has lapsed. Only another process that reaches Redis while this one does not can meet the old entry, for its 60 s at most.
+Redis may be down or hang: then readers use the database, and do not try Redis again during a cooldown. A deletion that
+Redis did not confirm is pending: until it is confirmed, or any old entry has expired, this process reads that product
+from the database, and retries the deletion. Only another process that reaches Redis while this one does not can read
+the old entry, and only until that expires after 60 s.
 """
 
 import asyncio
@@ -19,7 +21,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
-from chassis.database import cache
+from chassis.database import redis_client
 from chassis.observability import logs
 from chassis.types.ids import ProductId, UserId
 from chassis.types.money import Money
@@ -33,17 +35,17 @@ from product_service.domain.products import Product
 LOOKUPS = Counter(
     "product_cache_lookups_total", "Products looked for in the cache: hit, miss, or passed_by", ["result"]
 )
-FAILURES = Counter("product_cache_failures_total", "Commands that Redis did not carry out in time")
+FAILURES = Counter("product_cache_failures_total", "Commands that Redis did not complete in time")
 
 LIFETIME_SECONDS = 60
 _LEASE_SECONDS = 5
-"""Longer than a read takes. While a lease is there, other readers read for themselves."""
-_REST_SECONDS = 1.0
-"""How long a cache that failed is left alone by readers."""
+"""Longer than a read takes. While a lease exists, other readers do not store what they read."""
+_COOLDOWN_SECONDS = 1.0
+"""How long readers do not use Redis after it failed."""
 _FORMAT = 2
-"""Part of every key: raise it with the shape of an entry, so that processes of two releases do not read each other's."""
+"""Part of every key. Raise it when the format of entries changes, so that no release reads entries of another."""
 _CONNECTIONS = 20
-_REDEEM = """
+_REPLACE_LEASE = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
 return 1
@@ -53,7 +55,7 @@ log = logs.get_logger(__name__)
 
 
 def connect(url: str) -> Redis:
-    return cache.connect(url, _CONNECTIONS, decode_responses=True)
+    return redis_client.connect(url, _CONNECTIONS, decode_responses=True)
 
 
 _Reply = TypeVar("_Reply")
@@ -63,43 +65,46 @@ class ProductCache:
     def __init__(
         self, redis: Redis, prefix: str, deadline: float, new_token: Callable[[], UUID], clock: Callable[[], float]
     ) -> None:
-        """`prefix` keeps shops on one Redis apart; a command has `deadline` seconds; `clock` counts seconds and never goes back."""
+        """`prefix` separates shops that share a Redis.
+
+        `deadline` limits each command, in seconds; `clock` is monotonic and counts seconds.
+        """
         self._redis = redis
         self._prefix = f"{prefix}:product:{_FORMAT}:"
         self._deadline = deadline
         self._new_token = new_token
         self._clock = clock
-        self._redeem = redis.register_script(_REDEEM)
-        self._resting_until = float("-inf")
-        self._overdue: dict[ProductId, float] = {}
+        self._replace_lease = redis.register_script(_REPLACE_LEASE)
+        self._cooldown_until = float("-inf")
+        self._pending: dict[ProductId, float] = {}
 
     async def find(self, product_id: ProductId, read: Callable[[], Awaitable[Product]]) -> Product:
-        """The product from Redis, or else from `read`, whose errors pass through and are not kept."""
-        if product_id in self._overdue or self._is_resting():
+        """Returns the product from Redis, or else from `read`. Errors of `read` are raised and not cached."""
+        if product_id in self._pending or self._is_cooling_down():
             LOOKUPS.labels("passed_by").inc()
             return await read()
         key = self._key(product_id)
-        held = await self._attempt(self._redis.get(key))
-        if held is not None and not _is_lease(held):
+        entry = await self._attempt(self._redis.get(key))
+        if entry is not None and not _is_lease(entry):
             LOOKUPS.labels("hit").inc()
-            return decode(str(held))
+            return decode(str(entry))
         LOOKUPS.labels("miss").inc()
-        lease = None if held is not None or self._is_resting() else await self._lease(key)
+        lease = None if entry is not None or self._is_cooling_down() else await self._take_lease(key)
         product = await read()
         if lease is not None:
-            await self._attempt(self._redeem([key], [lease, encode(product), LIFETIME_SECONDS]))
+            await self._attempt(self._replace_lease([key], [lease, encode(product), LIFETIME_SECONDS]))
         return product
 
-    async def forget(self, product_id: ProductId) -> None:
-        """To be called when a change is committed: from now on nobody finds here what was before."""
-        self._overdue[product_id] = self._clock() + LIFETIME_SECONDS
+    async def evict(self, product_id: ProductId) -> None:
+        """Deletes the entry of a changed product. Must be called after the commit. The old entry is not used again."""
+        self._pending[product_id] = self._clock() + LIFETIME_SECONDS
         await self._delete(product_id)
 
-    async def catch_up(self) -> None:
-        """Repeats the deletions that are overdue, until Redis fails again."""
-        for product_id, lapsed_at in list(self._overdue.items()):
-            if self._clock() >= lapsed_at:
-                del self._overdue[product_id]
+    async def retry_evictions(self) -> None:
+        """Retries the pending deletions, until Redis fails again."""
+        for product_id, expires_at in list(self._pending.items()):
+            if self._clock() >= expires_at:
+                del self._pending[product_id]
             elif not await self._delete(product_id):
                 return
 
@@ -107,41 +112,42 @@ class ProductCache:
         await self._redis.aclose()
         await self._redis.connection_pool.disconnect()
 
-    async def _lease(self, key: str) -> str | None:
-        """None where another reader was faster, or Redis is away."""
+    async def _take_lease(self, key: str) -> str | None:
+        """Returns the token of a new lease, None if another reader was faster or Redis is unavailable."""
         token = f"lease {self._new_token()}"
         taken = await self._attempt(self._redis.set(key, token, nx=True, ex=_LEASE_SECONDS))
         return token if taken else None
 
     async def _delete(self, product_id: ProductId) -> bool:
-        since = self._overdue.get(product_id)
+        """Returns whether Redis confirmed the deletion."""
+        before = self._pending.get(product_id)
         if await self._attempt(self._redis.delete(self._key(product_id))) is None:
             return False
-        if self._overdue.get(product_id) == since:
-            self._overdue.pop(product_id, None)
+        if self._pending.get(product_id) == before:
+            self._pending.pop(product_id, None)
         return True
 
     async def _attempt(self, command: Awaitable[_Reply]) -> _Reply | None:
-        """None where Redis did not carry the command out in time."""
+        """Returns the reply, None if Redis did not complete the command in time."""
         try:
             async with asyncio.timeout(self._deadline):
                 return await command
         except (RedisError, OSError, TimeoutError) as error:
             FAILURES.inc()
-            if not self._is_resting():
-                log.warning("the cache does not answer; reading from the database", reason=repr(error))
-            self._resting_until = self._clock() + _REST_SECONDS
+            if not self._is_cooling_down():
+                log.warning("product cache unavailable, reading from the database", reason=repr(error))
+            self._cooldown_until = self._clock() + _COOLDOWN_SECONDS
             return None
 
     def _key(self, product_id: ProductId) -> str:
         return f"{self._prefix}{product_id}"
 
-    def _is_resting(self) -> bool:
-        return self._clock() < self._resting_until
+    def _is_cooling_down(self) -> bool:
+        return self._clock() < self._cooldown_until
 
 
-def _is_lease(held: object) -> bool:
-    return str(held).startswith("lease ")
+def _is_lease(entry: object) -> bool:
+    return str(entry).startswith("lease ")
 
 
 def encode(product: Product) -> str:

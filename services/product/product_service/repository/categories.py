@@ -1,16 +1,22 @@
-"""Statements on categories. Who changes the shape of the tree waits for whoever else does: moves are rare, and a cycle is for ever."""
+"""Queries on categories. Changes of the tree's shape are serialized: moves are rare, and a cycle would be permanent."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Row, delete, func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from product_service.domain.categories import Branch, Category, CategoryId, branches
+from product_service.domain.categories import Category, CategoryId, CategoryTree, build_trees
 from product_service.domain.errors import CategoryExists, CategoryInUse, UnknownCategory, UnknownParent
-from product_service.repository.tables import categories, products
-from product_service.repository.violations import broken_reference_is, duplicate_is
+from product_service.repository.tables import (
+    categories,
+    products,
+    raise_on_duplicate,
+    raise_on_missing_reference,
+)
 
-_TREE_LOCK = 0x74_72_65_65  # any number that nothing else in this database locks
+_TREE_LOCK = 0x74_72_65_65  # an arbitrary number, unique among the advisory locks of this database
 
 
 class CategoryRepository:
@@ -19,73 +25,81 @@ class CategoryRepository:
     def __init__(self, transaction: AsyncConnection) -> None:
         self._transaction = transaction
 
-    async def page(self, offset: int, limit: int) -> tuple[list[Branch], int]:
-        """Trees, by the names of their roots; and how many there are in all."""
+    async def list_trees(self, offset: int, limit: int) -> tuple[list[CategoryTree], int]:
+        """Returns a page of category trees, sorted by the names of their roots; and the number of all roots."""
         by_name = func.lower(categories.c.name), categories.c.id
         roots_only = categories.c.parent_id.is_(None)
-        wanted = select(categories).where(roots_only).order_by(*by_name).offset(offset).limit(limit)
-        roots = [_category(row) for row in await self._transaction.execute(wanted)]
-        below = await self._transaction.execute(_BELOW, {"roots": [root.id for root in roots]})
+        page = select(categories).where(roots_only).order_by(*by_name).offset(offset).limit(limit)
+        roots = [_category(row) for row in await self._transaction.execute(page)]
+        descendants = await self._transaction.execute(_DESCENDANTS, {"roots": [root.id for root in roots]})
         total = await self._transaction.scalar(select(func.count()).select_from(categories).where(roots_only))
-        return branches(roots, [_category(row) for row in below]), total or 0
+        return build_trees(roots, [_category(row) for row in descendants]), total or 0
 
-    async def all(self) -> list[Category]:
-        """Every category there is, in no order."""
+    async def list_all(self) -> list[Category]:
+        """Returns all categories, in no particular order."""
         return [_category(row) for row in await self._transaction.execute(select(categories))]
 
     async def subtree(self, category_id: CategoryId) -> list[CategoryId]:
-        """A category and all that are below it; none where there is no such category."""
+        """Returns a category and all its descendants; nothing if the category does not exist."""
         return [CategoryId(found) for found in await self._transaction.scalars(_SUBTREE, {"category_id": category_id})]
 
     async def lock_tree(self) -> None:
-        """Until the end of the transaction nobody else moves a category."""
+        """Keeps other transactions from moving categories until this one ends, with an advisory lock."""
         await self._transaction.execute(select(func.pg_advisory_xact_lock(_TREE_LOCK)))
 
     async def find(self, category_id: CategoryId) -> Category | None:
-        """By primary key."""
+        """Reads by primary key."""
         row = (await self._transaction.execute(select(categories).where(categories.c.id == category_id))).first()
         return None if row is None else _category(row)
 
     async def depth(self, category_id: CategoryId) -> int:
-        """How many levels there are from the root down to a category, itself among them; 0 where there is no such category."""
+        """Returns the number of levels from the root to a category, both included; 0 if the category does not exist."""
         return await self._transaction.scalar(_DEPTH, {"category_id": category_id}) or 0
 
     async def height(self, category_id: CategoryId) -> int:
-        """How many levels a category's tree has, itself among them."""
+        """Returns the number of levels of a category's tree, including its own."""
         return await self._transaction.scalar(_HEIGHT, {"category_id": category_id}) or 0
 
     async def add(self, name: str, parent_id: CategoryId | None) -> Category:
         """Raises CategoryExists, by the index on names; UnknownParent, by the foreign key."""
         new = insert(categories).values(name=name, parent_id=parent_id).returning(categories)
-        with duplicate_is(CategoryExists(name)), broken_reference_is(UnknownParent(parent_id or CategoryId(0))):
+        with _raise_on_conflict(name, parent_id):
             return _category((await self._transaction.execute(new)).one())
 
-    async def store(self, category: Category) -> None:
+    async def update(self, category: Category) -> None:
         """Raises CategoryExists, UnknownParent."""
-        stored = update(categories).where(categories.c.id == category.id)
-        new = stored.values(name=category.name, parent_id=category.parent_id)
-        parent_id = category.parent_id or CategoryId(0)
-        with duplicate_is(CategoryExists(category.name)), broken_reference_is(UnknownParent(parent_id)):
-            await self._transaction.execute(new)
+        row = update(categories).where(categories.c.id == category.id)
+        changed = row.values(name=category.name, parent_id=category.parent_id)
+        with _raise_on_conflict(category.name, category.parent_id):
+            await self._transaction.execute(changed)
 
-    async def remove(self, category_id: CategoryId) -> None:
-        """Raises UnknownCategory, CategoryInUse. A product or category that is put here meanwhile holds its row, and wins. Deleted
-        products leave the category first.
+    async def delete(self, category_id: CategoryId) -> None:
+        """Removes the deleted products from a category, then deletes it. Raises UnknownCategory, CategoryInUse.
+
+        A product or subcategory that is added concurrently locks the category's row: the deletion then fails.
         """
         deleted_products = products.c.category_id == category_id, products.c.deleted_at.is_not(None)
         await self._transaction.execute(update(products).where(*deleted_products).values(category_id=None))
-        removed = delete(categories).where(categories.c.id == category_id).returning(categories.c.id)
-        with broken_reference_is(CategoryInUse(category_id)):
-            found = await self._transaction.execute(removed)
+        deleted = delete(categories).where(categories.c.id == category_id).returning(categories.c.id)
+        with raise_on_missing_reference(CategoryInUse(category_id)):
+            found = await self._transaction.execute(deleted)
         if found.first() is None:
             raise UnknownCategory(category_id)
+
+
+@contextmanager
+def _raise_on_conflict(name: str, parent_id: CategoryId | None) -> Iterator[None]:
+    """Raises CategoryExists, by the index on names; UnknownParent, by the foreign key."""
+    no_parent = UnknownParent(parent_id or CategoryId(0))
+    with raise_on_duplicate(CategoryExists(name)), raise_on_missing_reference(no_parent):
+        yield
 
 
 def _category(row: Row[Any]) -> Category:
     return Category(CategoryId(row.id), row.name, None if row.parent_id is None else CategoryId(row.parent_id))
 
 
-_BELOW = text("""
+_DESCENDANTS = text("""
     WITH RECURSIVE below AS (
         SELECT * FROM categories WHERE parent_id = ANY(:roots)
         UNION
@@ -117,4 +131,4 @@ _HEIGHT = text("""
     )
     SELECT max(level) FROM below
 """)
-"""All go along categories_by_parent or the primary key. There are no cycles; UNION, or the bound, would end one all the same."""
+"""All use the index categories_by_parent or the primary key. UNION, or the bound, would terminate even on a cycle."""

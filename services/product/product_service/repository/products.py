@@ -1,6 +1,10 @@
-"""Statements on products. A change locks its row first, several rows in the order of their ids; deleted rows stay, and are never shown."""
+"""Queries on products.
+
+A change locks its row first, several rows in the order of their ids. Deleted rows are kept, but never shown.
+"""
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any
 
@@ -11,12 +15,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from product_service.domain.categories import CategoryId
 from product_service.domain.errors import UnknownCategoryOfProduct, VariantExists
-from product_service.domain.products import MAX_VARIANTS, Description, Listing, Product, Rating
-from product_service.repository.tables import products
-from product_service.repository.violations import broken_reference_is, duplicate_is
+from product_service.domain.products import MAX_VARIANTS, ListedProduct, Product, ProductContent, Rating
+from product_service.repository.tables import products, raise_on_duplicate, raise_on_missing_reference
 
-LIVE = products.c.deleted_at.is_(None)
-SAID: tuple[ColumnElement[Any], ...] = (
+NOT_DELETED = products.c.deleted_at.is_(None)
+PRODUCT_COLUMNS: tuple[ColumnElement[Any], ...] = (
     products.c.id,
     products.c.seller_id,
     products.c.category_id,
@@ -30,9 +33,9 @@ SAID: tuple[ColumnElement[Any], ...] = (
     products.c.created_at,
     products.c.updated_at,
 )
-"""What makes a product; the rest of the row is for finding it."""
-LISTED: tuple[ColumnElement[Any], ...] = (
-    *SAID,
+"""The columns of a Product; the others of the row serve lists and search."""
+LISTED_COLUMNS: tuple[ColumnElement[Any], ...] = (
+    *PRODUCT_COLUMNS,
     products.c.in_stock,
     products.c.rating_average,
     products.c.rating_count,
@@ -46,93 +49,103 @@ class ProductRepository:
         self._transaction = transaction
 
     async def find(self, product_id: ProductId) -> Product | None:
-        """By primary key."""
-        row = (await self._transaction.execute(select(*SAID).where(products.c.id == product_id, LIVE))).first()
-        return None if row is None else product_of(row)
+        """Reads by primary key."""
+        query = select(*PRODUCT_COLUMNS).where(products.c.id == product_id, NOT_DELETED)
+        row = (await self._transaction.execute(query)).first()
+        return None if row is None else to_product(row)
 
     async def find_all(self, product_ids: Sequence[ProductId]) -> list[Product]:
-        """By primary key, in one statement whatever their number; unknown and deleted ones are left out."""
-        one_of_them = products.c.id == any_(literal(product_ids, ARRAY(BigInteger)))
-        rows = await self._transaction.execute(select(*SAID).where(one_of_them, LIVE))
-        return [product_of(row) for row in rows]
+        """Reads any number of products by primary key, in one statement. Unknown and deleted ones are left out."""
+        is_one_of_them = products.c.id == any_(literal(product_ids, ARRAY(BigInteger)))
+        rows = await self._transaction.execute(select(*PRODUCT_COLUMNS).where(is_one_of_them, NOT_DELETED))
+        return [to_product(row) for row in rows]
 
     async def lock(self, product_id: ProductId) -> Product | None:
-        """By primary key, its row locked."""
+        """Reads by primary key and locks the row."""
         return (await self._lock(products.c.id == product_id)).get(product_id)
 
     async def lock_with_group(
         self, product_id: ProductId | None, group_id: ProductId
     ) -> tuple[Product | None, list[Product]]:
-        """A product; the group that it is to join: its members, and the product that the group is named for. All rows locked, in one
-        statement and the order of their ids, so that nobody waits in a circle.
+        """Locks a product and the group that it is to join.
+
+        The group consists of its members and the product whose id is the group's. One statement locks all rows in the
+        order of their ids, which avoids deadlocks.
         """
         in_group = or_(products.c.id == group_id, products.c.group_id == group_id)
         locked = await self._lock(or_(in_group, products.c.id == (product_id or group_id)))
         group = [product for product in locked.values() if group_id in (product.id, product.group_id)]
         return None if product_id is None else locked.get(product_id), group
 
-    async def size_of_group(self, group_id: ProductId) -> int:
-        """How many members a group has, along variants_differ. Its rows must be locked, in a statement before this one: who joined
-        while that one waited is counted here, and nobody joins from now on.
+    async def count_variants(self, group_id: ProductId) -> int:
+        """Returns the number of a group's members, along the index variants_differ.
+
+        An earlier statement must have locked the group's rows: then this one counts a member that joined while the lock
+        was awaited, and no other can join from now on.
         """
-        members = select(func.count()).where(products.c.group_id == group_id, LIVE)
+        members = select(func.count()).where(products.c.group_id == group_id, NOT_DELETED)
         return await self._transaction.scalar(members) or 0
 
-    async def variants(self, group_id: ProductId, besides: ProductId) -> list[Listing]:
-        """The members of a group but for one, along variants_differ: the oldest MAX_VARIANTS, the oldest first."""
-        wanted = select(*LISTED).where(products.c.group_id == group_id, products.c.id != besides, LIVE)
-        oldest = wanted.order_by(products.c.id).limit(MAX_VARIANTS)
-        return [listing_of(row) for row in await self._transaction.execute(oldest)]
+    async def list_variants(self, group_id: ProductId, excluding: ProductId) -> list[ListedProduct]:
+        """Returns the oldest MAX_VARIANTS members of a group except one, by age, along the index variants_differ."""
+        members = select(*LISTED_COLUMNS).where(
+            products.c.group_id == group_id, products.c.id != excluding, NOT_DELETED
+        )
+        oldest = members.order_by(products.c.id).limit(MAX_VARIANTS)
+        return [to_listed_product(row) for row in await self._transaction.execute(oldest)]
 
     async def add(
         self,
         seller_id: UserId,
-        said: Description,
+        content: ProductContent,
         group_id: ProductId | None,
         options: Mapping[str, str],
         at: datetime,
     ) -> Product:
-        """Raises UnknownCategoryOfProduct, by the foreign key; VariantExists, by the index on variants."""
-        values = {**_columns(said), "group_id": group_id, "options": dict(options)}
+        """Raises UnknownCategoryOfProduct, by the foreign key; VariantExists, by the index variants_differ."""
+        values = {**_columns(content), "group_id": group_id, "options": dict(options)}
         new = insert(products).values(**values, seller_id=seller_id, created_at=at, updated_at=at)
-        with broken_reference_is(UnknownCategoryOfProduct(said.category_id)), _no_twin_in(group_id):
-            return product_of((await self._transaction.execute(new.returning(*SAID))).one())
+        with _raise_on_unknown_category(content.category_id), _raise_on_equal_options(group_id):
+            return to_product((await self._transaction.execute(new.returning(*PRODUCT_COLUMNS))).one())
 
     async def revise(
         self,
         product_id: ProductId,
-        said: Description,
+        content: ProductContent,
         group_id: ProductId | None,
         options: Mapping[str, str],
         at: datetime,
     ) -> Product:
-        """The row must be locked. Raises UnknownCategoryOfProduct, VariantExists."""
-        values = {**_columns(said), "group_id": group_id, "options": dict(options)}
+        """Replaces the content. The row must be locked. Raises UnknownCategoryOfProduct, VariantExists."""
+        values = {**_columns(content), "group_id": group_id, "options": dict(options)}
         revised = update(products).where(products.c.id == product_id).values(**values, updated_at=at)
-        with broken_reference_is(UnknownCategoryOfProduct(said.category_id)), _no_twin_in(group_id):
-            return product_of((await self._transaction.execute(revised.returning(*SAID))).one())
+        with _raise_on_unknown_category(content.category_id), _raise_on_equal_options(group_id):
+            return to_product((await self._transaction.execute(revised.returning(*PRODUCT_COLUMNS))).one())
 
-    async def found_group(self, product_id: ProductId, at: datetime) -> None:
-        """Makes a product the first of the group that is named for it. The row must be locked."""
-        founded = update(products).where(products.c.id == product_id).values(group_id=product_id, updated_at=at)
-        with _no_twin_in(product_id):
-            await self._transaction.execute(founded)
+    async def start_group(self, product_id: ProductId, at: datetime) -> None:
+        """Makes a product the first member of the group with its id. The row must be locked. Raises VariantExists."""
+        started = update(products).where(products.c.id == product_id).values(group_id=product_id, updated_at=at)
+        with _raise_on_equal_options(product_id):
+            await self._transaction.execute(started)
 
     async def delete(self, product_ids: Sequence[ProductId], at: datetime) -> None:
-        """The rows must be locked; they stay, for the orders that name them, and keep their words while their seller has an account."""
+        """Marks products as deleted. The rows must be locked.
+
+        They are kept for the orders that refer to them, and keep their texts as long as their seller has an account.
+        """
         await self._transaction.execute(update(products).where(products.c.id.in_(product_ids)).values(deleted_at=at))
 
-    async def silence(self, product_ids: Sequence[ProductId]) -> None:
-        """Takes all words of deleted products. The rows must be locked; they stay, for the figures that name them."""
-        wordless = update(products).values(name="", description="", images=[], options={})
-        await self._transaction.execute(wordless.where(products.c.id.in_(product_ids)))
+    async def redact(self, product_ids: Sequence[ProductId]) -> None:
+        """Removes all texts of deleted products. The rows must be locked; they are kept for the statistics."""
+        redacted = update(products).values(name="", description="", images=[], options={})
+        await self._transaction.execute(redacted.where(products.c.id.in_(product_ids)))
 
-    async def _lock(self, which: Any) -> dict[ProductId, Product]:
-        wanted = select(*SAID).where(which, LIVE).order_by(products.c.id).with_for_update()
-        return {ProductId(row.id): product_of(row) for row in await self._transaction.execute(wanted)}
+    async def _lock(self, condition: ColumnElement[bool]) -> dict[ProductId, Product]:
+        query = select(*PRODUCT_COLUMNS).where(condition, NOT_DELETED).order_by(products.c.id).with_for_update()
+        return {ProductId(row.id): to_product(row) for row in await self._transaction.execute(query)}
 
 
-def product_of(row: Row[Any]) -> Product:
+def to_product(row: Row[Any]) -> Product:
     return Product(
         id=ProductId(row.id),
         seller_id=UserId(row.seller_id),
@@ -148,20 +161,24 @@ def product_of(row: Row[Any]) -> Product:
     )
 
 
-def listing_of(row: Row[Any]) -> Listing:
-    return Listing(product_of(row), row.in_stock, Rating(row.rating_average, row.rating_count))
+def to_listed_product(row: Row[Any]) -> ListedProduct:
+    return ListedProduct(to_product(row), row.in_stock, Rating(row.rating_average, row.rating_count))
 
 
-def _columns(said: Description) -> dict[str, object]:
+def _columns(content: ProductContent) -> dict[str, object]:
     return {
-        "name": said.name,
-        "description": said.text,
-        "price_amount": said.price.amount,
-        "price_currency": said.price.currency,
-        "category_id": said.category_id,
-        "images": list(said.images),
+        "name": content.name,
+        "description": content.description,
+        "price_amount": content.price.amount,
+        "price_currency": content.price.currency,
+        "category_id": content.category_id,
+        "images": list(content.images),
     }
 
 
-def _no_twin_in(group_id: ProductId | None) -> Any:
-    return duplicate_is(VariantExists(group_id or ProductId(0)))
+def _raise_on_unknown_category(category_id: CategoryId) -> AbstractContextManager[None]:
+    return raise_on_missing_reference(UnknownCategoryOfProduct(category_id))
+
+
+def _raise_on_equal_options(group_id: ProductId | None) -> AbstractContextManager[None]:
+    return raise_on_duplicate(VariantExists(group_id or ProductId(0)))

@@ -1,6 +1,6 @@
-"""Statements that find products. What is found is narrowed along products_by_words, and paged along the index of its order.
+"""Queries that search for products. Terms use the index products_by_words, pages the index of their order.
 
-Texts that come from outside are parameters throughout. Words reach to_tsquery() without punctuation, so none of them is an operator.
+All user input is passed as parameters. Words reach to_tsquery() without punctuation, so none of them is an operator.
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,22 +37,31 @@ from sqlalchemy.dialects.postgresql import TSQUERY
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from product_service.domain.categories import CategoryId
-from product_service.domain.lists import COUNTED, PRICE_STEPS, Key, PriceRange, Sort, StockCount, Wanted, price_range
-from product_service.domain.products import Listing
-from product_service.domain.search import MAX_CORRECTED, Question, may_be_misspelt, meant
-from product_service.repository.products import LISTED, LIVE, listing_of
+from product_service.domain.products import ListedProduct
+from product_service.domain.search import (
+    MAX_COUNTED,
+    PRICE_STEPS,
+    PriceRange,
+    ProductFilter,
+    Sort,
+    SortKey,
+    StockCount,
+    price_range,
+)
+from product_service.domain.search_terms import MAX_CORRECTED_WORDS, SearchTerms, find_corrections, is_correctable
+from product_service.repository.products import LISTED_COLUMNS, NOT_DELETED, to_listed_product
 from product_service.repository.tables import products, search_words
 
-_SIMILAR = 0.2
-"""Trigrams that two words must share to be looked at: less than any that `meant` accepts have, but for the shortest."""
-_CANDIDATES = 30
-_SUGGESTED_FROM = 200
-"""How many names suggestions are chosen from, at most."""
+_MIN_SIMILARITY = 0.2
+"""Trigram similarity of candidates for a correction: below that of any correction except the shortest."""
+_MAX_CANDIDATES = 30
+_MAX_SUGGESTION_CANDIDATES = 200
+"""The number of names that suggestions are chosen from, at most."""
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    """What a search was understood as: a tsquery, the same for names alone, and whether words were taken for others."""
+class Interpretation:
+    """The meaning of search terms: a tsquery for all texts, one for names alone, and whether words were corrected."""
 
     anywhere: str
     in_name: str
@@ -62,20 +71,20 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """What a list asks for, as the database understands it: the reading of its words, the whole of its category."""
+    """The filters of a query, with the search terms interpreted and the category's descendants looked up."""
 
-    wanted: Wanted
-    reading: Reading | None
+    filters: ProductFilter
+    interpretation: Interpretation | None
     categories: Sequence[CategoryId] | None
 
     @property
-    def are_none(self) -> bool:
-        return self.reading is None and self.wanted == Wanted()
+    def are_empty(self) -> bool:
+        return self.interpretation is None and self.filters == ProductFilter()
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
-    """What facets are made of: how many products there are in each category itself, in each price range, in stock and out of it."""
+class FacetCounts:
+    """The number of products in each category without its descendants, in each price range, and by availability."""
 
     by_category: Mapping[CategoryId, int]
     by_price: Sequence[PriceRange]
@@ -88,168 +97,176 @@ class SearchRepository:
     def __init__(self, transaction: AsyncConnection) -> None:
         self._transaction = transaction
 
-    async def prepare(self) -> None:
-        """Statements are planned for what they ask for, since how to find a word depends on how many products have it; and a search keeps
-        to one processor.
+    async def configure(self) -> None:
+        """Configures the planner for this transaction.
+
+        Statements are planned for their actual parameters, since how best to find a word depends on how many products
+        have it; and a search uses one processor.
         """
-        await self._transaction.execute(_PREPARE, {"similar": str(_SIMILAR)})
+        await self._transaction.execute(_CONFIGURE, {"similarity": str(_MIN_SIMILARITY)})
 
-    async def read(self, question: Question) -> Reading:
-        """The words as they were written, the last one perhaps not to its end."""
-        return await self._understood(question, {})
+    async def interpret(self, terms: SearchTerms) -> Interpretation:
+        """Interprets the words as written; the last one may be incomplete."""
+        return await self._interpret(terms, {})
 
-    async def read_again(self, question: Question, written: Reading) -> Reading:
-        """Where no product has all the words as they were written: each that no product has as one that a name has and that may have
-        been meant.
+    async def interpret_corrected(self, terms: SearchTerms, as_written: Interpretation) -> Interpretation:
+        """Corrects each word that no product has to similar words of product names.
 
-        No plan may expect to come upon such a product soon by going through all of them: there may be none.
+        Returns `as_written` if some product has all the words, or there is no correction.
         """
-        if not any(map(may_be_misspelt, question.words)):
-            return written
-        await self._transaction.execute(_BITMAPS_ONLY)
-        is_found = await self._transaction.scalar(select(_some_product_has(_read(written.anywhere))))
-        meant_by = {} if is_found else await self._meant_by(question)
-        await self._transaction.execute(_ANY_PLAN)
-        return await self._understood(question, meant_by) if any(meant_by.values()) else written
+        if not any(map(is_correctable, terms.words)):
+            return as_written
+        # A plan that scans all products in the hope of an early match would be slow: there may be none.
+        await self._transaction.execute(_BITMAP_SCANS_ONLY)
+        is_found = await self._transaction.scalar(select(_exists(_tsquery_literal(as_written.anywhere))))
+        corrections = {} if is_found else await self._find_corrections(terms)
+        await self._transaction.execute(_ALL_SCANS)
+        return await self._interpret(terms, corrections) if any(corrections.values()) else as_written
 
     async def count(self, conditions: Conditions) -> int:
-        """How many there are; COUNTED + 1 stands for more than COUNTED."""
-        some = select(literal(1)).where(*_narrowed(conditions)).limit(COUNTED + 1).subquery()
+        """Returns the number of matching products; MAX_COUNTED + 1 means more than MAX_COUNTED."""
+        some = select(literal(1)).where(*_where(conditions)).limit(MAX_COUNTED + 1).subquery()
         return await self._transaction.scalar(select(func.count()).select_from(some)) or 0
 
-    async def page(
-        self, conditions: Conditions, sort: Sort, after: Key | None, offset: int, limit: int, *, is_counted: bool
-    ) -> list[tuple[Listing, Key]]:
-        """Products in order, each with its key; from behind the key `after`, or else from `offset`. Where all that fit were counted, they
-        are found first and sorted then: going through an index in its order until enough of them came might go through all of it.
-        Else only ids and keys are gone through on the way there: where an index has the order, it is read alone.
+    async def find_page(
+        self, conditions: Conditions, sort: Sort, after: SortKey | None, offset: int, limit: int, *, is_counted: bool
+    ) -> list[tuple[ListedProduct, SortKey]]:
+        """Returns sorted products with their sort keys, starting after the key `after`, or else at `offset`.
+
+        If all matches could be counted (`is_counted`), they are found first and then sorted: to scan the index of the
+        order until there are enough matches might scan all of it. Otherwise only ids and keys are read up to the page:
+        from the index alone, if there is one for the order.
         """
         source, order = _ordered(conditions, sort, is_counted)
         names = [f"key_{number}" for number in range(len(order.columns))]
         source = source.add_columns(*(key.label(name) for name, key in zip(names, order.columns, strict=True)))
         if after is not None:
-            source = source.where(order.behind(after))
-        if is_counted and not conditions.are_none:
+            source = source.where(order.after(after))
+        if is_counted and not conditions.are_empty:
             found = source.cte("found").prefix_with("MATERIALIZED")
-            few = select(found).order_by(*(order.directed(found.c[name]) for name in names))
+            page = select(found).order_by(*(order.directed(found.c[name]) for name in names))
         else:
-            few = source.order_by(*map(order.directed, order.columns))
-        page = few.offset(offset).limit(limit).subquery("page")
-        keys = [page.c[name] for name in names]
+            page = source.order_by(*map(order.directed, order.columns))
+        ids = page.offset(offset).limit(limit).subquery("page")
+        keys = [ids.c[name] for name in names]
         rows = await self._transaction.execute(
-            select(*LISTED, *keys).join(page, page.c.id == products.c.id).order_by(*map(order.directed, keys))
+            select(*LISTED_COLUMNS, *keys).join(ids, ids.c.id == products.c.id).order_by(*map(order.directed, keys))
         )
-        return [(listing_of(row), tuple(row[len(LISTED) :])) for row in rows]
+        return [(to_listed_product(row), tuple(row[len(LISTED_COLUMNS) :])) for row in rows]
 
-    async def count_choices(self, conditions: Conditions) -> Counts:
-        """What fits all conditions, but for the one on what it is counted by. Goes through the products once, along products_by_facet
-        where no others narrow the list.
+    async def count_facets(self, conditions: Conditions) -> FacetCounts:
+        """Counts the products for each facet that meet every condition except the facet's own.
+
+        Scans the products once: along the index products_by_facet, if only facets restrict the list.
         """
-        wanted = conditions.wanted
-        others = replace(wanted, min_price=None, max_price=None, in_stock=None)
+        filters = conditions.filters
+        others = replace(filters, min_price=None, max_price=None, in_stock=None)
         cells = (
             select(
                 products.c.category_id,
                 products.c.price_currency,
                 _PRICE_STEP.label("step"),
                 products.c.in_stock,
-                and_(true(), *_of_category(conditions.categories)).label("fits_category"),
-                and_(true(), *_of_price(wanted)).label("fits_price"),
+                and_(true(), *_category_conditions(conditions.categories)).label("matches_category"),
+                and_(true(), *_price_conditions(filters)).label("matches_price"),
                 func.count().label("products"),
             )
-            .where(*_narrowed(Conditions(others, conditions.reading, None)))
+            .where(*_where(Conditions(others, conditions.interpretation, None)))
             .group_by(*map(literal_column, "123456"))
             .cte("cells")
         )
-        fits_stock = and_(true(), *([] if wanted.in_stock is None else [cells.c.in_stock.is_(wanted.in_stock)]))
-        fits_category, fits_price = cells.c.fits_category, cells.c.fits_price
+        stock = [] if filters.in_stock is None else [cells.c.in_stock.is_(filters.in_stock)]
+        matches_stock = and_(true(), *stock)
+        matches_category, matches_price = cells.c.matches_category, cells.c.matches_price
         columns = (cells.c.category_id, cells.c.price_currency, cells.c.step, cells.c.in_stock)
-        counted_by = {
-            columns[:1]: fits_price & fits_stock,
-            columns[1:3]: fits_category & fits_stock,
-            columns[3:]: fits_category & fits_price,
+        conditions_by_facet = {
+            columns[:1]: matches_price & matches_stock,
+            columns[1:3]: matches_category & matches_stock,
+            columns[3:]: matches_category & matches_price,
         }
         counts = [
             select(
-                *(column if column in chosen else cast(null(), column.type) for column in columns),
+                *(column if column in facet else cast(null(), column.type) for column in columns),
                 cast(func.sum(cells.c.products), BigInteger),
             )
-            .where(fitting)
-            .group_by(*chosen)
-            for chosen, fitting in counted_by.items()
+            .where(condition)
+            .group_by(*facet)
+            for facet, condition in conditions_by_facet.items()
         ]
         rows = (await self._transaction.execute(union_all(*counts))).all()
         priced = sorted((currency, step, count) for _, currency, step, _, count in rows if currency is not None)
-        return Counts(
+        return FacetCounts(
             by_category={CategoryId(category): count for category, _, _, _, count in rows if category is not None},
             by_price=[price_range(*choice) for choice in priced],
             by_stock=[StockCount(in_stock, count) for _, _, _, in_stock, count in rows if in_stock is not None],
         )
 
-    async def names_from(self, beginning: str) -> list[tuple[str, int]]:
-        """Names that begin so, along products_by_plain_name; and how often they were ordered."""
+    async def find_names_starting_with(self, prefix: str) -> list[tuple[str, int]]:
+        """Returns names with this prefix and their numbers of orders, along the index products_by_plain_name."""
         plain_name = func.search_text(products.c.name)
-        wanted = (
+        query = (
             select(products.c.name, products.c.orders_count)
-            .where(LIVE, plain_name.like(beginning + "%"))
+            .where(NOT_DELETED, plain_name.like(prefix + "%"))
             .order_by(text("search_text(products.name) USING ~<~"))
-            .limit(_SUGGESTED_FROM)
+            .limit(_MAX_SUGGESTION_CANDIDATES)
         )
-        return [(row.name, row.orders_count) for row in await self._transaction.execute(wanted)]
+        return [(row.name, row.orders_count) for row in await self._transaction.execute(query)]
 
-    async def names_with(self, reading: Reading) -> list[tuple[str, int]]:
-        """Names with these words, the most popular first; and how often they were ordered."""
-        await self._transaction.execute(_BITMAPS_ONLY)
+    async def find_names_containing(self, interpretation: Interpretation) -> list[tuple[str, int]]:
+        """Returns names with these words and their numbers of orders, the most popular first."""
+        await self._transaction.execute(_BITMAP_SCANS_ONLY)
         some = (
             select(products.c.name, products.c.orders_count, products.c.id)
-            .where(LIVE, _has(_read(reading.in_name)))
-            .limit(_SUGGESTED_FROM * 10)
+            .where(NOT_DELETED, _matches(_tsquery_literal(interpretation.in_name)))
+            .limit(_MAX_SUGGESTION_CANDIDATES * 10)
             .subquery()
         )
-        best_known = select(some.c.name, some.c.orders_count).order_by(some.c.orders_count.desc(), some.c.id.desc())
-        rows = (await self._transaction.execute(best_known.limit(_SUGGESTED_FROM))).all()
-        await self._transaction.execute(_ANY_PLAN)
+        by_popularity = select(some.c.name, some.c.orders_count).order_by(some.c.orders_count.desc(), some.c.id.desc())
+        rows = (await self._transaction.execute(by_popularity.limit(_MAX_SUGGESTION_CANDIDATES))).all()
+        await self._transaction.execute(_ALL_SCANS)
         return [(row.name, row.orders_count) for row in rows]
 
-    async def forget_words(self, after: str, limit: int) -> str | None:
-        """Of the next so many words that may be meant by misspelt ones, those that no product has; then the last of the words that it
-        looked at, or None where no more come. Whoever is about to teach some is waited for, and waits: none is forgotten unseen.
+    async def prune_vocabulary(self, after: str, limit: int) -> str | None:
+        """Deletes those of the next `limit` words after this one that no product has.
+
+        Returns the last of the words that were checked, or None if no more follow. Locks the vocabulary against
+        transactions that add words, so that no word is deleted that a concurrent transaction uses.
         """
-        await self._transaction.execute(_LEARN_NO_WORDS)
+        await self._transaction.execute(_LOCK_VOCABULARY)
         word = search_words.c.word
         words = (await self._transaction.scalars(select(word).where(word > after).order_by(word).limit(limit))).all()
-        is_said = _some_product_has(func.plainto_tsquery(literal_column("'simple'"), word))
-        await self._transaction.execute(delete(search_words).where(word.in_(words), not_(is_said)))
+        is_used = _exists(func.plainto_tsquery(literal_column("'simple'"), word))
+        await self._transaction.execute(delete(search_words).where(word.in_(words), not_(is_used)))
         return words[-1] if len(words) == limit else None
 
-    async def _understood(self, question: Question, meant_by: Mapping[str, Sequence[str]]) -> Reading:
-        anywhere, in_name = (_tsquery(question, meant_by, in_name=in_name) for in_name in (False, True))
+    async def _interpret(self, terms: SearchTerms, corrections: Mapping[str, Sequence[str]]) -> Interpretation:
+        anywhere, in_name = (_tsquery(terms, corrections, in_name=in_name) for in_name in (False, True))
         row = (await self._transaction.execute(select(cast(anywhere, Text), cast(in_name, Text)))).one()
-        meaning = " ".join((meant_by.get(word) or [word])[0] for word in question.words)
-        return Reading(row[0], row[1], meaning, is_corrected=bool(meant_by))
+        text = " ".join((corrections.get(word) or [word])[0] for word in terms.words)
+        return Interpretation(row[0], row[1], text, is_corrected=bool(corrections))
 
-    async def _meant_by(self, question: Question) -> dict[str, list[str]]:
-        """By each word that no product has what may have been meant by it: of the first MAX_CORRECTED of them."""
-        found: dict[str, list[str]] = {}
-        for word in filter(may_be_misspelt, dict.fromkeys(question.words)):
-            as_written = _one_word(word, _flags(word == question.words[-1]))
-            if not await self._transaction.scalar(select(_some_product_has(as_written))):
-                found[word] = await self._similar(word)
-            if len(found) == MAX_CORRECTED:
+    async def _find_corrections(self, terms: SearchTerms) -> dict[str, list[str]]:
+        """Returns the corrections of the words that no product has, of the first MAX_CORRECTED_WORDS of them."""
+        corrections: dict[str, list[str]] = {}
+        for word in filter(is_correctable, dict.fromkeys(terms.words)):
+            as_written = _word_tsquery(word, _flags(word == terms.words[-1]))
+            if not await self._transaction.scalar(select(_exists(as_written))):
+                corrections[word] = await self._find_similar(word)
+            if len(corrections) == MAX_CORRECTED_WORDS:
                 break
-        return found
+        return corrections
 
-    async def _similar(self, word: str) -> list[str]:
-        """Along search_words_by_trigram."""
-        likeness = func.similarity(search_words.c.word, word)
-        wanted = select(search_words.c.word).where(search_words.c.word.op("%")(word))
-        nearest = wanted.order_by(likeness.desc(), search_words.c.word).limit(_CANDIDATES)
-        return meant(word, (await self._transaction.scalars(nearest)).all())
+    async def _find_similar(self, word: str) -> list[str]:
+        """Looks up corrections of a word in the vocabulary, along the index search_words_by_trigram."""
+        similarity = func.similarity(search_words.c.word, word)
+        similar = select(search_words.c.word).where(search_words.c.word.op("%")(word))
+        nearest = similar.order_by(similarity.desc(), search_words.c.word).limit(_MAX_CANDIDATES)
+        return find_corrections(word, (await self._transaction.scalars(nearest)).all())
 
 
 @dataclass(frozen=True, slots=True)
 class _Order:
-    """An order that is an index, read forwards or backwards. The id keeps pages from overlapping where the rest is equal."""
+    """An order that an index has, read forwards or backwards. The id keeps pages of equal rows from overlapping."""
 
     columns: tuple[ColumnElement[Any], ...]
     is_descending: bool
@@ -257,18 +274,16 @@ class _Order:
     def directed(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
         return column.desc() if self.is_descending else column.asc()
 
-    def behind(self, key: Key) -> ColumnElement[bool]:
-        ours, theirs = (
-            tuple_(*self.columns),
-            tuple_(*(literal(v, c.type) for v, c in zip(key, self.columns, strict=True))),
-        )
-        return ours < theirs if self.is_descending else ours > theirs
+    def after(self, key: SortKey) -> ColumnElement[bool]:
+        row = tuple_(*self.columns)
+        bound = tuple_(*(literal(v, c.type) for v, c in zip(key, self.columns, strict=True)))
+        return row < bound if self.is_descending else row > bound
 
 
 _ORDERS: Mapping[Sort, _Order] = {
     Sort.NEWEST: _Order((products.c.created_at, products.c.id), True),
-    Sort.CHEAPEST: _Order((products.c.price_amount, products.c.id), False),
-    Sort.DEAREST: _Order((products.c.price_amount, products.c.id), True),
+    Sort.PRICE_ASC: _Order((products.c.price_amount, products.c.id), False),
+    Sort.PRICE_DESC: _Order((products.c.price_amount, products.c.id), True),
     Sort.RATING: _Order((products.c.rating_average, products.c.rating_count, products.c.id), True),
     Sort.POPULAR: _Order((products.c.orders_count, products.c.id), True),
     Sort.NAME: _Order((func.lower(products.c.name), products.c.id), False),
@@ -276,55 +291,61 @@ _ORDERS: Mapping[Sort, _Order] = {
 
 
 def _ordered(conditions: Conditions, sort: Sort, is_counted: bool) -> tuple[Select[Any], _Order]:
-    """The ids of a list, and its order."""
-    if sort is not Sort.RELEVANCE or conditions.reading is None:
-        return select(products.c.id).where(*_narrowed(conditions)), _ORDERS[sort]
-    scored = select(products.c.id, _score(conditions.reading).label("score")).where(*_narrowed(conditions))
-    ranked = (scored if is_counted else _best_known(scored, conditions.reading)).subquery("ranked")
+    """Returns a query for the ids of the matching products, and their order."""
+    if sort is not Sort.RELEVANCE or conditions.interpretation is None:
+        return select(products.c.id).where(*_where(conditions)), _ORDERS[sort]
+    scored = select(products.c.id, _score(conditions.interpretation).label("score")).where(*_where(conditions))
+    ranked = (scored if is_counted else _preselect(scored, conditions.interpretation)).subquery("ranked")
     return select(ranked.c.id), _Order((ranked.c.score, ranked.c.id), True)
 
 
-def _score(reading: Reading) -> ColumnElement[float]:
-    """Below 1 for how well and where the words fit (name before description, in PostgreSQL's own weights), 1 more where the name has
-    them all, 1 more where it is them: who fills a description with words does not come before who sells the thing.
+def _score(interpretation: Interpretation) -> ColumnElement[float]:
+    """Returns the relevance of a product.
+
+    It is the rank of the match below 1 (names before descriptions, in PostgreSQL's own weights), plus 1 if the name
+    contains all the words, plus 1 if the name consists of them. So a product whose description is stuffed with words
+    never comes before a product that is named so.
     """
-    fits = cast(func.ts_rank(products.c.search, _read(reading.anywhere)), Double)
-    is_in_name = cast(_has(_read(reading.in_name)), Integer)
-    is_the_name = cast(func.search_text(products.c.name) == reading.text, Integer)
-    return fits + is_in_name + is_the_name
+    rank = cast(func.ts_rank(products.c.search, _tsquery_literal(interpretation.anywhere)), Double)
+    is_in_name = cast(_matches(_tsquery_literal(interpretation.in_name)), Integer)
+    is_the_name = cast(func.search_text(products.c.name) == interpretation.text, Integer)
+    return rank + is_in_name + is_the_name
 
 
-def _best_known(scored: Select[Any], reading: Reading) -> CompoundSelect[Any]:
-    """Of too many to rank, the most ordered; and whatever has the words for its name, along products_by_plain_name."""
-    most_ordered = _ORDERS[Sort.POPULAR]
-    best_known = scored.order_by(*map(most_ordered.directed, most_ordered.columns)).limit(COUNTED)
-    so_named = scored.where(func.search_text(products.c.name) == reading.text).limit(COUNTED)
-    return union(select(best_known.subquery()), select(so_named.subquery()))
+def _preselect(scored: Select[Any], interpretation: Interpretation) -> CompoundSelect[Any]:
+    """Selects the products to rank if there are too many: the most popular, and those with exactly this name.
+
+    The latter are found along the index products_by_plain_name.
+    """
+    popularity = _ORDERS[Sort.POPULAR]
+    most_popular = scored.order_by(*map(popularity.directed, popularity.columns)).limit(MAX_COUNTED)
+    same_name = scored.where(func.search_text(products.c.name) == interpretation.text).limit(MAX_COUNTED)
+    return union(select(most_popular.subquery()), select(same_name.subquery()))
 
 
-def _narrowed(conditions: Conditions) -> list[ColumnElement[bool]]:
-    wanted = conditions.wanted
-    narrowed: list[ColumnElement[bool]] = [LIVE, *_of_category(conditions.categories), *_of_price(wanted)]
-    if conditions.reading is not None:
-        narrowed.append(_has(_read(conditions.reading.anywhere)))
-    if wanted.currency is not None:
-        narrowed.append(products.c.price_currency == wanted.currency)
-    if wanted.in_stock is not None:
-        narrowed.append(products.c.in_stock.is_(wanted.in_stock))
-    if wanted.seller_id is not None:
-        narrowed.append(products.c.seller_id == wanted.seller_id)
-    if wanted.min_rating is not None:
-        narrowed.append(products.c.rating_average >= wanted.min_rating)
-    return narrowed
+def _where(conditions: Conditions) -> list[ColumnElement[bool]]:
+    filters = conditions.filters
+    where = [NOT_DELETED, *_category_conditions(conditions.categories), *_price_conditions(filters)]
+    if conditions.interpretation is not None:
+        where.append(_matches(_tsquery_literal(conditions.interpretation.anywhere)))
+    if filters.currency is not None:
+        where.append(products.c.price_currency == filters.currency)
+    if filters.in_stock is not None:
+        where.append(products.c.in_stock.is_(filters.in_stock))
+    if filters.seller_id is not None:
+        where.append(products.c.seller_id == filters.seller_id)
+    if filters.min_rating is not None:
+        where.append(products.c.rating_average >= filters.min_rating)
+    return where
 
 
-def _of_category(categories: Sequence[CategoryId] | None) -> list[ColumnElement[bool]]:
+def _category_conditions(categories: Sequence[CategoryId] | None) -> list[ColumnElement[bool]]:
     return [] if categories is None else [products.c.category_id == any_(literal(categories, ARRAY(BigInteger)))]
 
 
-def _of_price(wanted: Wanted) -> list[ColumnElement[bool]]:
-    at_least = [] if wanted.min_price is None else [products.c.price_amount >= wanted.min_price]
-    at_most = [] if wanted.max_price is None else [products.c.price_amount <= wanted.max_price]
+def _price_conditions(filters: ProductFilter) -> list[ColumnElement[bool]]:
+    at_least = [] if filters.min_price is None else [products.c.price_amount >= filters.min_price]
+    at_most = [] if filters.max_price is None else [products.c.price_amount <= filters.max_price]
     return at_least + at_most
 
 
@@ -332,29 +353,29 @@ _PRICE_STEP = func.width_bucket(products.c.price_amount, literal(list(PRICE_STEP
 _Tsquery = ColumnElement[Any]
 
 
-def _tsquery(question: Question, meant_by: Mapping[str, Sequence[str]], *, in_name: bool) -> _Tsquery:
-    """What has all the words, each as one that was meant by it where there are any; the last word may be the beginning of one."""
-    if not question.words:
-        return _read(" & ".join(map(_quoted, question.symbols)))
-    last = len(question.words) - 1
+def _tsquery(terms: SearchTerms, corrections: Mapping[str, Sequence[str]], *, in_name: bool) -> _Tsquery:
+    """Returns a query for all the words, each replaced by any of its corrections; the last word may be a prefix."""
+    if not terms.words:
+        return _tsquery_literal(" & ".join(map(_quote, terms.symbols)))
+    last = len(terms.words) - 1
     words = [
-        _any_of([_one_word(other, _flags(False, in_name)) for other in meant_by[word]])
-        if meant_by.get(word)
-        else _one_word(word, _flags(number == last, in_name))
-        for number, word in enumerate(question.words)
+        _any_of([_word_tsquery(other, _flags(False, in_name)) for other in corrections[word]])
+        if corrections.get(word)
+        else _word_tsquery(word, _flags(number == last, in_name))
+        for number, word in enumerate(terms.words)
     ]
     return reduce(lambda one, other: one.op("&&", return_type=TSQUERY())(other), words)
 
 
-def _one_word(word: str, flags: str) -> _Tsquery:
-    """A word as it is written, or with the stem that it has in English."""
-    quoted = _quoted(word) + flags
+def _word_tsquery(word: str, flags: str) -> _Tsquery:
+    """Returns a query for a word as written, or with its English stem."""
+    quoted = _quote(word) + flags
     return _any_of([func.to_tsquery(literal_column(f"'{config}'"), quoted) for config in ("simple", "english")])
 
 
-def _flags(is_beginning: bool, in_name: bool = False) -> str:
-    """After a word of a tsquery. Words of a name have the weights A and B."""
-    flags = "*" * is_beginning + "AB" * in_name
+def _flags(is_prefix: bool, in_name: bool = False) -> str:
+    """Returns the suffix of a word of a tsquery. Words of a name have the weights A and B."""
+    flags = "*" * is_prefix + "AB" * in_name
     return f":{flags}" if flags else ""
 
 
@@ -362,30 +383,31 @@ def _any_of(queries: Sequence[_Tsquery]) -> _Tsquery:
     return reduce(lambda one, other: one.op("||", return_type=TSQUERY())(other), queries)
 
 
-def _quoted(lexeme: str) -> str:
-    """As a tsquery is written: nothing between the quotes is an operator."""
+def _quote(lexeme: str) -> str:
+    """Quotes a lexeme for a tsquery: nothing between the quotes is an operator."""
     return "'" + lexeme.replace("\\", "\\\\").replace("'", "''") + "'"
 
 
-def _read(tsquery: str) -> _Tsquery:
+def _tsquery_literal(tsquery: str) -> _Tsquery:
     return cast(literal(tsquery, Text), TSQUERY)
 
 
-def _has(tsquery: _Tsquery) -> ColumnElement[bool]:
+def _matches(tsquery: _Tsquery) -> ColumnElement[bool]:
     return products.c.search.bool_op("@@")(tsquery)
 
 
-def _some_product_has(tsquery: _Tsquery) -> ColumnElement[bool]:
-    return select(literal(1)).where(LIVE, _has(tsquery)).exists()
+def _exists(tsquery: _Tsquery) -> ColumnElement[bool]:
+    """Returns a condition that is true if any product matches."""
+    return select(literal(1)).where(NOT_DELETED, _matches(tsquery)).exists()
 
 
-_PREPARE = text(
+_CONFIGURE = text(
     "SELECT set_config('plan_cache_mode', 'force_custom_plan', true),"
     " set_config('max_parallel_workers_per_gather', '0', true),"
-    " set_config('pg_trgm.similarity_threshold', :similar, true)"
+    " set_config('pg_trgm.similarity_threshold', :similarity, true)"
 )
-_LEARN_NO_WORDS = text("LOCK TABLE search_words IN SHARE ROW EXCLUSIVE MODE")
+_LOCK_VOCABULARY = text("LOCK TABLE search_words IN SHARE ROW EXCLUSIVE MODE")
 _OTHER_SCANS = ("enable_seqscan", "enable_indexscan", "enable_indexonlyscan")
-_BITMAPS_ONLY, _ANY_PLAN = (
+_BITMAP_SCANS_ONLY, _ALL_SCANS = (
     select(*(func.set_config(scan, value, literal_column("true")) for scan in _OTHER_SCANS)) for value in ("off", "on")
 )

@@ -1,8 +1,13 @@
-"""The tables as the queries see them; the migrations make them."""
+"""The tables that the migrations create, and the mapping of violated constraints to domain errors."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from asyncpg.exceptions import ForeignKeyViolationError, UniqueViolationError
 from chassis.database import tables
 from sqlalchemy import ARRAY, BigInteger, Boolean, Column, Computed, DateTime, Double, MetaData, Table, Text
 from sqlalchemy.dialects.postgresql import JSONB, TSVECTOR
+from sqlalchemy.exc import IntegrityError
 
 metadata = MetaData()
 
@@ -39,7 +44,7 @@ products = Table(
     Column("rating_average", Double, Computed("rating_stars / rating_count")),
     Column("orders_count", BigInteger, nullable=False),
 )
-"""From `search` on, nothing is said by sellers: it is computed, or told by other services."""
+"""The columns from `search` on do not come from sellers: they are computed, or reported by other services."""
 
 search_words = Table("search_words", metadata, Column("word", Text, primary_key=True))
 
@@ -60,3 +65,28 @@ erased_sellers = Table(
 
 tables.outbox(metadata)
 tables.inbox(metadata)
+
+
+@contextmanager
+def raise_on_duplicate(domain_error: Exception) -> Iterator[None]:
+    """Raises `domain_error` if a statement violates a unique index."""
+    with _translate(UniqueViolationError, domain_error):
+        yield
+
+
+@contextmanager
+def raise_on_missing_reference(domain_error: Exception) -> Iterator[None]:
+    """Raises `domain_error` if a statement violates a foreign key."""
+    with _translate(ForeignKeyViolationError, domain_error):
+        yield
+
+
+@contextmanager
+def _translate(violation: type[Exception], domain_error: Exception) -> Iterator[None]:
+    """Raises `domain_error` in place of the violation. It must end the transaction, which PostgreSQL has aborted."""
+    try:
+        yield
+    except IntegrityError as error:
+        if error.orig is not None and isinstance(error.orig.__cause__, violation):
+            raise domain_error from error
+        raise

@@ -1,133 +1,109 @@
-"""The use cases of single products, one transaction each. Whoever wants to know of a change hears product.changed; the cache learns of
-it at once as well, and again by that event, in case that this process does not live to tell it.
+"""The use cases of single products, one transaction each.
+
+Each change publishes product.changed. The cache evicts a changed product at once after the commit, and again when that
+event arrives, in case this process dies between the commit and the eviction.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from uuid import UUID
 
 from chassis.database.engine import Database
-from chassis.grpc.wire import timestamp
 from chassis.http.authentication import Principal
-from chassis.messaging.outbox import Outbox
 from chassis.types.ids import ProductId, UserId
-from shopapi.events.v1.events_pb2 import ProductChanged
-from sqlalchemy.ext.asyncio import AsyncConnection
 
-from product_service.domain.categories import UNSAID
+from product_service.domain.categories import UNSET, Unset
 from product_service.domain.errors import NotTheSeller, TooManyVariants, UnknownGroup, UnknownProduct
-from product_service.domain.products import MAX_VARIANTS, Description, Listing, Product
+from product_service.domain.products import MAX_VARIANTS, ListedProduct, Product, ProductContent
 from product_service.repository.cache import ProductCache
 from product_service.repository.products import ProductRepository
+from product_service.service.published_events import PublishedEvents
 
 
-class Products:
+class ProductService:
     def __init__(
-        self,
-        database: Database,
-        outbox: Outbox,
-        cache: ProductCache,
-        now: Callable[[], datetime],
-        new_id: Callable[[], UUID],
+        self, database: Database, events: PublishedEvents, cache: ProductCache, now: Callable[[], datetime]
     ) -> None:
         self._database = database
-        self._outbox = outbox
+        self._events = events
         self._cache = cache
         self._now = now
-        self._new_id = new_id
 
-    async def product(self, product_id: ProductId) -> Product:
-        """For showing: from the cache where it can be. Raises UnknownProduct."""
-        return await self._cache.find(product_id, lambda: self._stored(product_id))
+    async def get(self, product_id: ProductId) -> Product:
+        """Returns a product for display, from the cache if possible. Raises UnknownProduct."""
+        return await self._cache.find(product_id, lambda: self._read(product_id))
 
-    async def prices(self, product_ids: Sequence[ProductId]) -> Sequence[Product]:
-        """For charging: as they are stored now. Unknown products are left out."""
+    async def get_prices(self, product_ids: Sequence[ProductId]) -> Sequence[Product]:
+        """Returns products for charging, as they are stored now. Unknown products are left out."""
         async with self._database.begin() as transaction:
             return await ProductRepository(transaction).find_all(product_ids)
 
-    async def seller_of(self, product_id: ProductId) -> UserId:
+    async def get_seller_id(self, product_id: ProductId) -> UserId:
         """Raises UnknownProduct."""
-        return (await self._stored(product_id)).seller_id
+        return (await self._read(product_id)).seller_id
 
-    async def variants(self, product: Product) -> Sequence[Listing]:
-        """The other members of a product's group, the oldest first."""
+    async def get_variants(self, product: Product) -> Sequence[ListedProduct]:
+        """Returns the other members of a product's group, the oldest first."""
         if product.group_id is None:
             return []
         async with self._database.begin() as transaction:
-            return await ProductRepository(transaction).variants(product.group_id, besides=product.id)
+            return await ProductRepository(transaction).list_variants(product.group_id, excluding=product.id)
 
-    async def add(self, seller: Principal, said: Description) -> Product:
-        """Raises UnknownCategoryOfProduct, UnknownGroup, TooManyVariants, VariantExists."""
-        group_id = None if said.group_id is UNSAID else said.group_id
-        options: Mapping[str, str] = {} if said.options is UNSAID else said.options
+    async def add(self, seller: Principal, content: ProductContent) -> Product:
+        """Adds a product. Raises UnknownCategoryOfProduct, UnknownGroup, TooManyVariants, VariantExists."""
+        group_id = None if content.group_id is UNSET else content.group_id
+        options: Mapping[str, str] = {} if content.options is UNSET else content.options
         async with self._database.begin() as transaction:
             repository = ProductRepository(transaction)
-            founder = None
+            head = None
             if group_id is not None:
                 _, group = await repository.lock_with_group(None, group_id)
-                founder = founder_of(group_id, group, seller.user_id)
-                await _make_sure_of_room(repository, group_id)
-            if founder is not None:
-                await repository.found_group(founder, self._now())
-            added = await repository.add(seller.user_id, said, group_id, options, self._now())
-            await self.tell_within(transaction, [added.id, *([founder] if founder else [])])
-        await self.after(founder)
+                head = find_new_head(group_id, group, seller.user_id)
+                await _ensure_capacity(repository, group_id)
+            if head is not None:
+                await repository.start_group(head, self._now())
+            added = await repository.add(seller.user_id, content, group_id, options, self._now())
+            await self._events.record_product_changed(transaction, [added.id, *([head] if head else [])])
+        await self.after_commit(head)
         return added
 
-    async def revise(self, principal: Principal, product_id: ProductId, said: Description) -> Product:
-        """Replaces all that is said of a product. Raises UnknownProduct, NotTheSeller, UnknownCategoryOfProduct, UnknownGroup,
-        TooManyVariants, VariantExists.
+    async def revise(self, principal: Principal, product_id: ProductId, content: ProductContent) -> Product:
+        """Replaces the content of a product.
+
+        Raises UnknownProduct, NotTheSeller, UnknownCategoryOfProduct, UnknownGroup, TooManyVariants, VariantExists.
         """
         async with self._database.begin() as transaction:
             repository = ProductRepository(transaction)
-            founder = None
-            if said.group_id is UNSAID or said.group_id is None:
-                product = _own(await repository.lock(product_id), product_id, principal)
-                group_id = product.group_id if said.group_id is UNSAID else None
-            else:
-                group_id = said.group_id
-                found, group = await repository.lock_with_group(product_id, group_id)
-                product = _own(found, product_id, principal)
-                founder = founder_of(group_id, group, product.seller_id)
-                if product.group_id != group_id:
-                    await _make_sure_of_room(repository, group_id)
-            if founder is not None and founder != product_id:
-                await repository.found_group(founder, self._now())
-            options = product.options if said.options is UNSAID else said.options
-            revised = await repository.revise(product_id, said, group_id, options, self._now())
-            await self.tell_within(transaction, sorted({product_id, founder or product_id}))
-        await self.after(product_id, founder)
+            product, group_id, head = await _lock_for_revision(repository, principal, product_id, content.group_id)
+            if head is not None and head != product_id:
+                await repository.start_group(head, self._now())
+            options = product.options if content.options is UNSET else content.options
+            revised = await repository.revise(product_id, content, group_id, options, self._now())
+            await self._events.record_product_changed(transaction, sorted({product_id, head or product_id}))
+        await self.after_commit(product_id, head)
         return revised
 
     async def delete(self, principal: Principal, product_id: ProductId) -> None:
         """Raises UnknownProduct, NotTheSeller."""
         async with self._database.begin() as transaction:
             repository = ProductRepository(transaction)
-            _own(await repository.lock(product_id), product_id, principal)
+            _ensure_owned(await repository.lock(product_id), product_id, principal)
             await repository.delete([product_id], self._now())
-            await self.tell_within(transaction, [product_id])
-        await self.after(product_id)
+            await self._events.record_product_changed(transaction, [product_id])
+        await self.after_commit(product_id)
 
-    async def tell_within(self, transaction: AsyncConnection, product_ids: Sequence[ProductId]) -> None:
-        """Says with the transaction that these products are not as they were."""
-        now = self._now()
-        for product_id in product_ids:
-            changed = ProductChanged(product_id=product_id, changed_at=timestamp(now))
-            await self._outbox.record(transaction, self._new_id(), str(product_id), changed, now)
+    async def evict(self, product_id: ProductId) -> None:
+        """Removes a changed product from the cache."""
+        await self._cache.evict(product_id)
 
-    async def forget(self, product_id: ProductId) -> None:
-        """Nobody finds it in the cache as it was."""
-        await self._cache.forget(product_id)
-
-    async def after(self, *changed: ProductId | None) -> None:
-        """What follows a commit. All of it happens without this, too, but later."""
-        self._outbox.wake()
+    async def after_commit(self, *changed: ProductId | None) -> None:
+        """Publishes recorded events and evicts the changed products. Without this call both happen too, but later."""
+        self._events.wake_relay()
         for product_id in changed:
             if product_id is not None:
-                await self._cache.forget(product_id)
+                await self._cache.evict(product_id)
 
-    async def _stored(self, product_id: ProductId) -> Product:
-        """Raises UnknownProduct."""
+    async def _read(self, product_id: ProductId) -> Product:
+        """Reads a product from the database. Raises UnknownProduct."""
         async with self._database.begin() as transaction:
             product = await ProductRepository(transaction).find(product_id)
         if product is None:
@@ -135,27 +111,48 @@ class Products:
         return product
 
 
-def founder_of(group_id: ProductId, group: Sequence[Product], seller_id: UserId) -> ProductId | None:
-    """The product that becomes the first of its group when another joins; None where there is a group already. `group` has the group's
-    members and the product it is named for. Raises UnknownGroup, also for what somebody else sells.
+def find_new_head(group_id: ProductId, group: Sequence[Product], seller_id: UserId) -> ProductId | None:
+    """Returns the product that becomes the first member of its group when another joins it, None if the group exists.
+
+    `group` has the members of the group and the product whose id is the group's. Raises UnknownGroup, also if any of
+    them belongs to another seller.
     """
     if not group or any(product.seller_id != seller_id for product in group):
         raise UnknownGroup(group_id)
     if any(product.group_id == group_id for product in group):
         return None
     if any(product.group_id is not None for product in group):
-        raise UnknownGroup(group_id)  # it is in another group, which has a name of its own
+        raise UnknownGroup(group_id)  # the product is a member of another group, which has its own id
     return group_id
 
 
-async def _make_sure_of_room(repository: ProductRepository, group_id: ProductId) -> None:
-    """For one more member of a group, whose rows must be locked. Raises TooManyVariants."""
-    if await repository.size_of_group(group_id) >= MAX_VARIANTS:
+async def _lock_for_revision(
+    repository: ProductRepository, principal: Principal, product_id: ProductId, requested: ProductId | Unset | None
+) -> tuple[Product, ProductId | None, ProductId | None]:
+    """Locks a product, and the group that the request moves it to.
+
+    Returns the product, its group after the revision, and the product that becomes the head of that group, if any.
+    Raises UnknownProduct, NotTheSeller, UnknownGroup, TooManyVariants.
+    """
+    if requested is UNSET or requested is None:
+        product = _ensure_owned(await repository.lock(product_id), product_id, principal)
+        return product, product.group_id if requested is UNSET else None, None
+    found, group = await repository.lock_with_group(product_id, requested)
+    product = _ensure_owned(found, product_id, principal)
+    head = find_new_head(requested, group, product.seller_id)
+    if product.group_id != requested:
+        await _ensure_capacity(repository, requested)
+    return product, requested, head
+
+
+async def _ensure_capacity(repository: ProductRepository, group_id: ProductId) -> None:
+    """Raises TooManyVariants if a group has no room for another member. The group's rows must be locked."""
+    if await repository.count_variants(group_id) >= MAX_VARIANTS:
         raise TooManyVariants(group_id)
 
 
-def _own(product: Product | None, product_id: ProductId, principal: Principal) -> Product:
-    """Raises UnknownProduct, NotTheSeller."""
+def _ensure_owned(product: Product | None, product_id: ProductId, principal: Principal) -> Product:
+    """Returns the product if the principal may change it. Raises UnknownProduct, NotTheSeller."""
     if product is None:
         raise UnknownProduct(product_id)
     if product.seller_id != principal.user_id and not principal.is_admin:

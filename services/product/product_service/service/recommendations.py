@@ -1,38 +1,41 @@
-"""What else a shopper may like: from this service's own books alone, so that no neighbour can take it away."""
+"""Product recommendations, from this service's own database alone: they depend on no other service."""
 
 from collections.abc import Sequence
 
 from chassis.database.engine import Database
 from chassis.types.ids import ProductId
 
-from product_service.domain.products import Listing
+from product_service.domain.products import ListedProduct
 from product_service.domain.recommendations import Reason, Recommendation
-from product_service.repository.figures import FigureRepository
-from product_service.service.products import Products
+from product_service.repository.statistics import StatisticsRepository
+from product_service.service.products import ProductService
 
 
-class Recommending:
-    def __init__(self, database: Database, products: Products) -> None:
+class RecommendationService:
+    def __init__(self, database: Database, products: ProductService) -> None:
         self._database = database
         self._products = products
 
-    async def beside(self, product_id: ProductId, limit: int) -> list[Recommendation]:
-        """What was bought together with a product, then what is popular in its category, then what is popular. Raises UnknownProduct."""
-        product = await self._products.product(product_id)
+    async def recommend(self, product_id: ProductId, limit: int) -> list[Recommendation]:
+        """Returns what was bought together with a product, then what is popular in its category, then what is popular.
+
+        Raises UnknownProduct.
+        """
+        product = await self._products.get(product_id)
         chosen: list[Recommendation] = []
 
-        def choose(listings: Sequence[Listing], reason: Reason) -> None:
-            chosen.extend(Recommendation(listing, reason) for listing in listings)
+        def choose(found: Sequence[ListedProduct], reason: Reason) -> None:
+            chosen.extend(Recommendation(listed, reason) for listed in found)
 
-        def seen() -> list[ProductId]:
-            return [product_id, *(recommendation.listing.product.id for recommendation in chosen)]
+        def excluded() -> list[ProductId]:
+            return [product_id, *(recommendation.listed.product.id for recommendation in chosen)]
 
         async with self._database.begin() as transaction:
-            figures = FigureRepository(transaction)
-            choose(await figures.bought_with(product_id, limit), Reason.BOUGHT_TOGETHER)
+            statistics = StatisticsRepository(transaction)
+            choose(await statistics.list_bought_together(product_id, limit), Reason.BOUGHT_TOGETHER)
             if len(chosen) < limit:
-                popular = await figures.popular(limit - len(chosen), seen(), product.category_id)
+                popular = await statistics.list_popular(limit - len(chosen), excluded(), product.category_id)
                 choose(popular, Reason.POPULAR_IN_CATEGORY)
             if len(chosen) < limit:
-                choose(await figures.popular(limit - len(chosen), seen()), Reason.POPULAR)
+                choose(await statistics.list_popular(limit - len(chosen), excluded()), Reason.POPULAR)
         return chosen

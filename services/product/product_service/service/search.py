@@ -1,4 +1,7 @@
-"""Finding products: lists, facets, suggestions. One transaction each, so that all of an answer is of one reading of the words."""
+"""Product search: lists, facets and suggestions.
+
+Each use case is one transaction, so that all parts of a response use the same interpretation of the words.
+"""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -7,12 +10,22 @@ from chassis.database.engine import Database
 from prometheus_client import Counter
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from product_service.domain.categories import with_subtrees
+from product_service.domain.categories import add_up_subtrees
 from product_service.domain.errors import PageTooDeep
-from product_service.domain.lists import COUNTED, CategoryCount, Facets, Page, Position, Sort, Wanted
-from product_service.domain.search import Question
+from product_service.domain.search import (
+    MAX_COUNTED,
+    CategoryCount,
+    Cursor,
+    Facets,
+    PageRequest,
+    ProductFilter,
+    ResultPage,
+    Sort,
+    effective_sort,
+)
+from product_service.domain.search_terms import SearchTerms
 from product_service.repository.categories import CategoryRepository
-from product_service.repository.search import Conditions, Reading, SearchRepository
+from product_service.repository.search import Conditions, Interpretation, SearchRepository
 
 SEARCHES = Counter(
     "product_searches_total",
@@ -20,88 +33,99 @@ SEARCHES = Counter(
     ["outcome"],
 )
 
-_WORDS_AT_ONCE = 200
+_PRUNE_BATCH = 200
 
 
-class Finding:
+class SearchService:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def page(
-        self, wanted: Wanted, sort: Sort | None, number: int, limit: int, after: Position | None, *, with_facets: bool
-    ) -> Page:
-        """The page behind `after`, or else the one with this number. In the order of `sort`: relevance where there are words and it says
-        nothing else, newest first where it says nothing or there are no words to be relevant to. Raises PageTooDeep.
-        """
-        order = order_of(wanted, sort)
+    async def search(
+        self, filters: ProductFilter, sort: Sort | None, request: PageRequest, *, with_facets: bool
+    ) -> ResultPage:
+        """Returns a page of the products that pass the filters, sorted by `effective_sort`. Raises PageTooDeep."""
+        order = effective_sort(filters, sort)
         async with self._database.begin() as transaction:
             repository = SearchRepository(transaction)
-            await repository.prepare()
-            conditions, total = await self._understood(transaction, wanted)
-            offset = 0 if after else (number - 1) * limit
-            if offset >= COUNTED and total > COUNTED:
+            await repository.configure()
+            conditions, total = await self._interpret(transaction, filters)
+            offset = 0 if request.after else (request.number - 1) * request.limit
+            if offset >= MAX_COUNTED and total > MAX_COUNTED:
                 raise PageTooDeep
-            rows = await repository.page(
-                conditions, order, after.key if after else None, offset, limit + 1, is_counted=total <= COUNTED
+            rows = await repository.find_page(
+                conditions,
+                order,
+                request.after.key if request.after else None,
+                offset,
+                request.limit + 1,
+                is_counted=total <= MAX_COUNTED,
             )
             facets = await self._facets(transaction, conditions) if with_facets else None
-        if conditions.reading is not None and after is None:
-            _count(conditions.reading, total)
-        shown = after.page if after else number
-        return Page(
-            listings=[listing for listing, _ in rows[:limit]],
-            number=shown,
-            total=min(total, COUNTED),
-            total_is_exact=total <= COUNTED,
-            next=Position(order, rows[limit - 1][1], shown + 1) if len(rows) > limit else None,
+        if conditions.interpretation is not None and request.after is None:
+            _count_search(conditions.interpretation, total)
+        number = request.after.page if request.after else request.number
+        return ResultPage(
+            products=[listed for listed, _ in rows[: request.limit]],
+            number=number,
+            total=min(total, MAX_COUNTED),
+            total_is_exact=total <= MAX_COUNTED,
+            next=Cursor(order, rows[request.limit - 1][1], number + 1) if len(rows) > request.limit else None,
             facets=facets,
         )
 
-    async def suggestions(self, question: Question, limit: int) -> list[str]:
-        """Names that begin as it is written, then those that have all the words, then, where there are none, those that have the words
-        that may have been meant. Each time the most popular first.
+    async def suggest(self, terms: SearchTerms, limit: int) -> list[str]:
+        """Returns names that begin with the terms as written, then those that contain all of them.
+
+        If there are none, returns the names that contain the corrected terms. Each group is sorted by popularity.
         """
         async with self._database.begin() as transaction:
             repository = SearchRepository(transaction)
-            await repository.prepare()
-            names = _best(await repository.names_from(question.text)) if question.words else []
+            await repository.configure()
+            names = _by_popularity(await repository.find_names_starting_with(terms.text)) if terms.words else []
             if len(names) < limit:
-                written = await repository.read(question)
-                found = await repository.names_with(written)
+                as_written = await repository.interpret(terms)
+                found = await repository.find_names_containing(as_written)
                 if not names and not found:
-                    found = await repository.names_with(await repository.read_again(question, written))
+                    corrected = await repository.interpret_corrected(terms, as_written)
+                    found = await repository.find_names_containing(corrected)
                 names += [name for name, _ in found]
-        return _distinct(names)[:limit]
+        return _unique(names)[:limit]
 
-    async def forget_words(self) -> None:
-        """Words that no product has any more, since it was renamed or deleted, some at a time: to take another for one of them finds
-        nothing, and they may be of somebody whose account was erased.
+    async def prune_vocabulary(self) -> None:
+        """Deletes the words that no product has any more, because it was renamed or deleted, in batches.
+
+        A misspelt word that is corrected to one of them finds nothing, and they may stem from a user whose account was
+        erased.
         """
         after: str | None = ""
         while after is not None:
             async with self._database.begin() as transaction:
-                after = await SearchRepository(transaction).forget_words(after, _WORDS_AT_ONCE)
+                after = await SearchRepository(transaction).prune_vocabulary(after, _PRUNE_BATCH)
 
-    async def _understood(self, transaction: AsyncConnection, wanted: Wanted) -> tuple[Conditions, int]:
-        """The conditions, and how many products fit them. What is not found as it was written is read again: the words mean the same
-        whatever else narrows the list.
+    async def _interpret(self, transaction: AsyncConnection, filters: ProductFilter) -> tuple[Conditions, int]:
+        """Returns the conditions of a search and the number of products that meet them.
+
+        Terms that find nothing as written are corrected, independently of the other filters.
         """
         repository, categories = SearchRepository(transaction), None
-        if wanted.category_id is not None:
-            categories = await CategoryRepository(transaction).subtree(wanted.category_id)
-        written = None if wanted.question is None else await repository.read(wanted.question)
-        conditions = Conditions(wanted, written, categories)
+        if filters.category_id is not None:
+            categories = await CategoryRepository(transaction).subtree(filters.category_id)
+        as_written = None if filters.terms is None else await repository.interpret(filters.terms)
+        conditions = Conditions(filters, as_written, categories)
         total = await repository.count(conditions)
-        if total > 0 or wanted.question is None or written is None:
+        if total > 0 or filters.terms is None or as_written is None:
             return conditions, total
-        again = replace(conditions, reading=await repository.read_again(wanted.question, written))
-        return again, 0 if again == conditions else await repository.count(again)
+        corrected = await repository.interpret_corrected(filters.terms, as_written)
+        if corrected == as_written:
+            return conditions, 0
+        conditions = replace(conditions, interpretation=corrected)
+        return conditions, await repository.count(conditions)
 
     async def _facets(self, transaction: AsyncConnection, conditions: Conditions) -> Facets:
-        counts = await SearchRepository(transaction).count_choices(conditions)
-        categories = {category.id: category for category in await CategoryRepository(transaction).all()}
+        counts = await SearchRepository(transaction).count_facets(conditions)
+        categories = {category.id: category for category in await CategoryRepository(transaction).list_all()}
         parents = {category.id: category.parent_id for category in categories.values()}
-        totals = with_subtrees(counts.by_category, parents)
+        totals = add_up_subtrees(counts.by_category, parents)
         return Facets(
             categories=[
                 CategoryCount(category_id, categories[category_id].name, count)
@@ -112,24 +136,17 @@ class Finding:
         )
 
 
-def order_of(wanted: Wanted, sort: Sort | None) -> Sort:
-    """The order of a list that asks for `sort`, or for none."""
-    if wanted.question is None:
-        return Sort.NEWEST if sort in (None, Sort.RELEVANCE) else sort
-    return sort or Sort.RELEVANCE
+def _count_search(interpretation: Interpretation, total: int) -> None:
+    SEARCHES.labels("nothing" if total == 0 else "corrected" if interpretation.is_corrected else "as_written").inc()
 
 
-def _count(reading: Reading, total: int) -> None:
-    SEARCHES.labels("nothing" if total == 0 else "corrected" if reading.is_corrected else "as_written").inc()
-
-
-def _best(names: Sequence[tuple[str, int]]) -> list[str]:
-    """The most popular first, in the order they came where they are equally so."""
+def _by_popularity(names: Sequence[tuple[str, int]]) -> list[str]:
+    """Sorts names by their number of orders, the highest first; names with the same number keep their order."""
     return [name for name, _ in sorted(names, key=lambda named: -named[1])]
 
 
-def _distinct(names: Sequence[str]) -> list[str]:
-    """Each once, whatever its case."""
+def _unique(names: Sequence[str]) -> list[str]:
+    """Removes names that differ from an earlier one only in case."""
     first: dict[str, str] = {}
     for name in names:
         first.setdefault(name.casefold(), name)

@@ -1,4 +1,4 @@
-"""What becomes of the products of somebody whose account is erased: nobody can buy them any more, and nothing is left of their words."""
+"""Deletes and redacts the products of sellers whose accounts were erased."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -10,50 +10,64 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from product_service.repository.products import ProductRepository
 from product_service.repository.sellers import SellerRepository
-from product_service.service.products import Products
+from product_service.service.products import ProductService
+from product_service.service.published_events import PublishedEvents
 
 WITHDRAWN = Counter("product_withdrawn_total", "Products deleted because their seller's account was erased")
 
 _BATCH = 100
-_WATCHED = timedelta(days=1)
-"""For so long, an access token that was given out before the erasure might still add products: far longer than any is valid."""
+_WATCH_PERIOD = timedelta(days=1)
+"""How long erased sellers are checked for new products: far longer than an access token issued before is valid."""
 
 
-class Sellers:
-    def __init__(self, database: Database, products: Products, now: Callable[[], datetime]) -> None:
+class SellerService:
+    def __init__(
+        self,
+        database: Database,
+        events: PublishedEvents,
+        products: ProductService,
+        now: Callable[[], datetime],
+    ) -> None:
         self._database = database
+        self._events = events
         self._products = products
         self._now = now
 
-    async def erased_within(self, transaction: AsyncConnection, user_id: UserId) -> None:
-        """From now on, `withdraw` deletes what this user sells, and what they said of it: in batches, since it may be much."""
-        await SellerRepository(transaction).remember_erased(user_id, self._now())
+    async def record_erasure(self, transaction: AsyncConnection, user_id: UserId) -> None:
+        """Records that a user's account was erased: `clean_up_erased_sellers` then handles the user's products.
 
-    async def withdraw(self) -> int:
-        """Deletes products of sellers whose accounts are erased, until none is left; says how many there were. Then takes the words of
-        all that were deleted, whoever did it: what others deal with is gone first.
+        They are not deleted here, since there may be many.
+        """
+        await SellerRepository(transaction).add_erased(user_id, self._now())
+
+    async def clean_up_erased_sellers(self) -> int:
+        """Deletes the products of erased sellers in batches until none is left, and returns their number.
+
+        Then redacts all their deleted products, including those that the seller or an admin deleted. The deletion comes
+        first because other services depend on it.
         """
         total = 0
-        while deleted := await self._withdraw_some():
+        while deleted := await self._delete_batch():
             total += deleted
-        while await self._silence_some():
+        while await self._redact_batch():
             pass
         return total
 
-    async def _withdraw_some(self) -> int:
+    async def _delete_batch(self) -> int:
         now = self._now()
         async with self._database.begin() as transaction:
-            left_behind = await SellerRepository(transaction).lock_left_behind(now - _WATCHED, _BATCH)
-            if left_behind:
-                await ProductRepository(transaction).delete(left_behind, now)
-                await self._products.tell_within(transaction, left_behind)
-        await self._products.after(*left_behind)
-        WITHDRAWN.inc(len(left_behind))
-        return len(left_behind)
+            product_ids = await SellerRepository(transaction).lock_undeleted_products(now - _WATCH_PERIOD, _BATCH)
+            if product_ids:
+                await ProductRepository(transaction).delete(product_ids, now)
+                await self._events.record_product_changed(transaction, product_ids)
+        await self._products.after_commit(*product_ids)
+        WITHDRAWN.inc(len(product_ids))
+        return len(product_ids)
 
-    async def _silence_some(self) -> int:
+    async def _redact_batch(self) -> int:
+        since = self._now() - _WATCH_PERIOD
         async with self._database.begin() as transaction:
-            still_saying = await SellerRepository(transaction).lock_still_saying(self._now() - _WATCHED, _BATCH)
-            if still_saying:
-                await ProductRepository(transaction).silence(still_saying)
-        return len(still_saying)
+            product_ids = await SellerRepository(transaction).lock_unredacted_products(since, _BATCH)
+            if product_ids:
+                await ProductRepository(transaction).redact(product_ids)
+        return len(product_ids)

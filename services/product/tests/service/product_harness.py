@@ -1,4 +1,4 @@
-"""The product service as its tests drive it, with fakes of its neighbours at the gRPC boundary and a line to Redis that can fail."""
+"""Runs the product service for its tests, with fakes of other services at the gRPC boundary and a proxy to Redis."""
 
 import asyncio
 import contextlib
@@ -25,7 +25,8 @@ from chassis_testing.services import run_service
 from chassis_testing.tokens import TokenIssuer
 from google.protobuf.message import Message
 from grpc import aio
-from product_service.app import Settings, build
+from product_service.app import build
+from product_service.settings import Settings
 from prometheus_client import REGISTRY
 from shopapi.inventory.v1 import inventory_pb2, inventory_pb2_grpc
 from shopapi.product.v1 import product_pb2_grpc
@@ -39,26 +40,26 @@ _numbers = itertools.count(1)
 
 
 @dataclass
-class Neighbours:
-    """How user, inventory and review answer: by part of the page, what to do instead of answering at once."""
+class FakeNeighbours:
+    """The faults of the fake services: by part of the product details, what to do before the response."""
 
-    before: dict[str, Callable[[aio.ServicerContext[Any, Any]], Awaitable[None]]] = field(default_factory=dict)
+    faults: dict[str, Callable[[aio.ServicerContext[Any, Any]], Awaitable[None]]] = field(default_factory=dict)
 
-    async def meet(self, part: str, context: aio.ServicerContext[Any, Any]) -> None:
-        if part in self.before:
-            await self.before[part](context)
-
-
-async def away(context: aio.ServicerContext[Any, Any]) -> None:
-    await context.abort(grpc.StatusCode.UNAVAILABLE, "away")
+    async def inject_fault(self, part: str, context: aio.ServicerContext[Any, Any]) -> None:
+        if part in self.faults:
+            await self.faults[part](context)
 
 
-async def broken(context: aio.ServicerContext[Any, Any]) -> None:
-    await context.abort(grpc.StatusCode.INTERNAL, "broken")
+async def unavailable(context: aio.ServicerContext[Any, Any]) -> None:
+    await context.abort(grpc.StatusCode.UNAVAILABLE, "unavailable")
 
 
-async def unknown(context: aio.ServicerContext[Any, Any]) -> None:
-    await context.abort(grpc.StatusCode.NOT_FOUND, "unknown")
+async def internal_error(context: aio.ServicerContext[Any, Any]) -> None:
+    await context.abort(grpc.StatusCode.INTERNAL, "internal error")
+
+
+async def not_found(context: aio.ServicerContext[Any, Any]) -> None:
+    await context.abort(grpc.StatusCode.NOT_FOUND, "not found")
 
 
 async def slow(_context: aio.ServicerContext[Any, Any]) -> None:
@@ -66,25 +67,25 @@ async def slow(_context: aio.ServicerContext[Any, Any]) -> None:
 
 
 class FakeUsers(FakeUserService):
-    def __init__(self, issuer: TokenIssuer, neighbours: Neighbours) -> None:
+    def __init__(self, issuer: TokenIssuer, neighbours: FakeNeighbours) -> None:
         super().__init__(issuer)
         self._neighbours = neighbours
 
     async def GetUser(self, request: user_pb2.GetUserRequest, context: Any) -> user_pb2.GetUserResponse:  # noqa: N802
-        await self._neighbours.meet("seller", context)
+        await self._neighbours.inject_fault("seller", context)
         return await super().GetUser(request, context)
 
 
 class FakeInventory(inventory_pb2_grpc.InventoryServiceServicer):
-    """Of every product, as many are available as its number says."""
+    """A fake inventory service in which each product has as many units as its id says."""
 
-    def __init__(self, neighbours: Neighbours) -> None:
+    def __init__(self, neighbours: FakeNeighbours) -> None:
         self._neighbours = neighbours
 
     async def GetStock(  # noqa: N802 - the contract's name
         self, request: inventory_pb2.GetStockRequest, context: aio.ServicerContext[Any, Any]
     ) -> inventory_pb2.GetStockResponse:
-        await self._neighbours.meet("stock", context)
+        await self._neighbours.inject_fault("stock", context)
         return inventory_pb2.GetStockResponse(product_id=request.product_id, available=request.product_id)
 
     async def GetStocks(self, request: object, context: object) -> inventory_pb2.GetStocksResponse:  # noqa: N802 - the contract's name
@@ -98,18 +99,18 @@ class FakeInventory(inventory_pb2_grpc.InventoryServiceServicer):
 
 
 class FakeReviews(review_pb2_grpc.ReviewServiceServicer):
-    def __init__(self, neighbours: Neighbours) -> None:
+    def __init__(self, neighbours: FakeNeighbours) -> None:
         self._neighbours = neighbours
 
     async def GetAvgRating(  # noqa: N802 - the contract's name
         self, request: review_pb2.GetAvgRatingRequest, context: aio.ServicerContext[Any, Any]
     ) -> review_pb2.GetAvgRatingResponse:
-        await self._neighbours.meet("rating", context)
+        await self._neighbours.inject_fault("rating", context)
         return review_pb2.GetAvgRatingResponse(product_id=request.product_id, average=4.5, count=2)
 
 
-class Line:
-    """A line to a server that can hang (nothing passes, nothing closes) and be restored."""
+class StallingProxy:
+    """A TCP proxy to a server that can stall (nothing passes, nothing closes) and resume."""
 
     def __init__(self, host: str, port: int) -> None:
         self._upstream = host, port
@@ -117,14 +118,14 @@ class Line:
         self._flowing.set()
         self._pumps: set[asyncio.Task[None]] = set()
 
-    def hang(self) -> None:
+    def stall(self) -> None:
         self._flowing.clear()
 
-    def restore(self) -> None:
+    def resume(self) -> None:
         self._flowing.set()
 
     @asynccontextmanager
-    async def listening(self) -> AsyncIterator[str]:
+    async def listen(self) -> AsyncIterator[str]:
         server = await asyncio.start_server(self._connect, "127.0.0.1", 0)
         host, port = server.sockets[0].getsockname()
         try:
@@ -154,22 +155,22 @@ class Line:
 
 
 @asynccontextmanager
-async def redis_line() -> AsyncIterator[tuple[Line, str]]:
-    """A line to the test Redis, and its URL."""
+async def redis_proxy() -> AsyncIterator[tuple[StallingProxy, str]]:
+    """Runs a proxy to the test Redis; yields it and its URL."""
     server = urlsplit(environment_variable("TEST_REDIS_URL"))
-    line = Line(server.hostname or "", server.port or 6379)
-    async with line.listening() as address:
-        yield line, f"redis://{address}{server.path}"
+    proxy = StallingProxy(server.hostname or "", server.port or 6379)
+    async with proxy.listen() as address:
+        yield proxy, f"redis://{address}{server.path}"
 
 
 @dataclass(frozen=True)
-class Shop:
-    """The running service: HTTP in process, gRPC over loopback."""
+class Catalogue:
+    """The running product service: HTTP in process, gRPC over loopback."""
 
     http: httpx.AsyncClient
     rpc: product_pb2_grpc.ProductServiceStub
     issuer: TokenIssuer
-    neighbours: Neighbours
+    neighbours: FakeNeighbours
     settings: Settings
 
     @property
@@ -180,63 +181,64 @@ class Shop:
     def seller(self) -> dict[str, str]:
         return self.issuer.bearer(SELLER, Role.SELLER)
 
-    async def category(self, name: str | None = None, parent: int | None = None) -> int:
+    async def add_category(self, name: str | None = None, parent: int | None = None) -> int:
         body = {"name": name or f"Category {next(_numbers)}", "parent_id": parent}
-        answer = await self.http.post("/api/v1/categories", json=body, headers=self.admin)
-        assert answer.status_code == 201, answer.text
-        category_id: int = answer.json()["data"]["id"]
+        response = await self.http.post("/api/v1/categories", json=body, headers=self.admin)
+        assert response.status_code == 201, response.text
+        category_id: int = response.json()["data"]["id"]
         return category_id
 
-    async def product(self, **fields: object) -> dict[str, Any]:
-        """A new product, once its product.changed was heard: that takes nothing out of the cache any more."""
-        answer = await self.http.post("/api/v1/products", json=await self.body(**fields), headers=self.seller)
-        assert answer.status_code == 201, answer.text
-        product: dict[str, Any] = answer.json()["data"]
-        await self.settled()
+    async def add_product(self, **fields: object) -> dict[str, Any]:
+        """Adds a product and waits until its product.changed is consumed, which could evict it from the cache later."""
+        response = await self.http.post("/api/v1/products", json=await self.product_body(**fields), headers=self.seller)
+        assert response.status_code == 201, response.text
+        product: dict[str, Any] = response.json()["data"]
+        await self.wait_until_consumed()
         return product
 
-    async def body(self, **fields: object) -> dict[str, Any]:
-        """A product as a request says it, with an own category where none is given."""
-        category_id = fields.pop("category_id", None) or await self.category()
+    async def product_body(self, **fields: object) -> dict[str, Any]:
+        """Returns a request body for a product, in a new category unless one is given."""
+        category_id = fields.pop("category_id", None) or await self.add_category()
         price = {"amount": fields.pop("amount", 1290), "currency": "USD"}
         return {"name": "Espresso cup", "description": "80 ml", "price": price, "category_id": category_id, **fields}
 
-    async def revise(self, product: dict[str, Any], amount: int) -> None:
-        body = await self.body(category_id=product["category_id"], amount=amount)
-        answer = await self.http.put(f"/api/v1/products/{product['id']}", json=body, headers=self.seller)
-        assert answer.status_code == 200, answer.text
+    async def revise_product(self, product: dict[str, Any], amount: int) -> None:
+        body = await self.product_body(category_id=product["category_id"], amount=amount)
+        response = await self.http.put(f"/api/v1/products/{product['id']}", json=body, headers=self.seller)
+        assert response.status_code == 200, response.text
 
-    async def listed(self, **query: object) -> dict[str, Any]:
-        answer = await self.http.get("/api/v1/products", params={"limit": 100, **query})  # type: ignore[dict-item]  # any plain value
-        assert answer.status_code == 200, answer.text
-        listed: dict[str, Any] = answer.json()
+    async def list_products(self, **query: object) -> dict[str, Any]:
+        response = await self.http.get("/api/v1/products", params={"limit": 100, **query})  # type: ignore[dict-item]  # any plain value
+        assert response.status_code == 200, response.text
+        listed: dict[str, Any] = response.json()
         return listed
 
-    async def names(self, **query: object) -> list[str]:
-        """Of the products that a list shows, in its order."""
-        return [product["name"] for product in (await self.listed(**query))["data"]]
+    async def list_names(self, **query: object) -> list[str]:
+        """Returns the names of listed products, in the order of the list."""
+        return [product["name"] for product in (await self.list_products(**query))["data"]]
 
-    async def details(self, product_id: int) -> dict[str, Any]:
-        answer = await self.http.get(f"/api/v1/products/{product_id}")
-        assert answer.status_code == 200, answer.text
-        details: dict[str, Any] = answer.json()["data"]
+    async def get_details(self, product_id: int) -> dict[str, Any]:
+        response = await self.http.get(f"/api/v1/products/{product_id}")
+        assert response.status_code == 200, response.text
+        details: dict[str, Any] = response.json()["data"]
         return details
 
-    async def shown_price(self, product_id: int) -> int:
-        amount: int = (await self.details(product_id))["product"]["price"]["amount"]
+    async def displayed_price(self, product_id: int) -> int:
+        amount: int = (await self.get_details(product_id))["product"]["price"]["amount"]
         return amount
 
-    async def settled(self) -> None:
-        """Returns when the service has heard all that it said."""
-        looks = 0
+    async def wait_until_consumed(self) -> None:
+        """Waits until the service has consumed all events that it published."""
+        idle_checks = 0
         async with asyncio.timeout(30):
-            while looks < 2:
+            while idle_checks < 2:
                 waiting = await self.rows("SELECT FROM outbox LIMIT 1")
-                looks = 0 if waiting or _heard() < _said() else looks + 1
+                is_idle = not waiting and _consumed() >= _published()
+                idle_checks = idle_checks + 1 if is_idle else 0
                 await asyncio.sleep(0.005)
 
-    async def hear(self, *payloads: Message, times: int = 1) -> None:
-        """Receives events as the broker delivers them, each so often; returns when all have taken effect."""
+    async def deliver_events(self, *payloads: Message, times: int = 1) -> None:
+        """Publishes each event `times` times; returns when the service has consumed all of them."""
         at = datetime.now(UTC)
         sent = [Event(uuid7(), "test", at, payload, {}) for payload in payloads]
         async with self.connection() as connection:
@@ -246,34 +248,34 @@ class Shop:
                     await asyncio.sleep(0.01)
 
     async def execute(self, statement: str, *arguments: object) -> None:
-        """In the database, behind the service's back."""
+        """Executes a statement directly in the service's database."""
         async with self.connection() as connection:
             await connection.execute(statement, *arguments)
 
     async def rows(self, query: str, *arguments: object) -> list[tuple[Any, ...]]:
-        """From the database, behind the service's back."""
+        """Returns rows directly from the service's database."""
         async with self.connection() as connection:
             return [tuple(row) for row in await connection.fetch(query, *arguments)]
 
     def connection(self) -> AbstractAsyncContextManager[SqlConnection]:
-        """Of the tests' own to the database."""
+        """Opens a connection to the service's database."""
         return connect_to(self.settings)
 
 
 _RECEIVED = "SELECT count(*) FROM inbox WHERE event_id = ANY($1)"
 
 
-def _said() -> float:
+def _published() -> float:
     return sum(_samples("outbox_published_total", type=_CHANGED))
 
 
-def _heard() -> float:
+def _consumed() -> float:
     outcomes = ("applied", "duplicate")
     return sum(value for o in outcomes for value in _samples("inbox_consumed_total", type=_CHANGED, outcome=o))
 
 
 def _samples(name: str, **labels: str) -> Iterator[float]:
-    """Of one metric: to collect them all, as `get_sample_value` does, takes longer than most requests."""
+    """Yields the samples of one metric. `get_sample_value` collects all metrics, which is slower than most requests."""
     for metric in REGISTRY.restricted_registry([name]).collect():
         yield from (sample.value for sample in metric.samples if sample.name == name and sample.labels == labels)
 
@@ -282,8 +284,8 @@ _CHANGED = "product.changed.v1"
 
 
 @asynccontextmanager
-async def shop_with_neighbours(database: DatabaseSettings) -> AsyncIterator[Shop]:
-    issuer, neighbours = TokenIssuer(), Neighbours()
+async def catalogue_with_neighbours(database: DatabaseSettings) -> AsyncIterator[Catalogue]:
+    issuer, neighbours = TokenIssuer(), FakeNeighbours()
     async with (
         new_vhost() as broker_url,
         grpc_server(
@@ -294,33 +296,35 @@ async def shop_with_neighbours(database: DatabaseSettings) -> AsyncIterator[Shop
     ):
         settings = Settings(
             **database.model_dump(),
-            tenant=database.db_name,  # entries in the shared Redis are this run's own
+            tenant=database.db_name,  # keeps its entries in the shared Redis apart
             redis_url=environment_variable("TEST_REDIS_URL"),
             rabbitmq_url=broker_url,
             user_grpc=address,
             inventory_grpc=address,
             review_grpc=address,
             grpc_port=0,
-            part_deadline_seconds=3,  # a busy machine is not a slow neighbour
+            part_deadline_seconds=3,  # even a busy machine responds in time
             cache_deadline_seconds=5,
             cache_catch_up_seconds=0.05,
             withdrawal_sweep_seconds=0.05,
         )
-        async with running_shop(settings, issuer, neighbours) as shop:
-            yield shop
+        async with run_catalogue(settings, issuer, neighbours) as catalogue:
+            yield catalogue
 
 
 @asynccontextmanager
-async def another(shop: Shop, **changes: object) -> AsyncIterator[Shop]:
-    """One more process of the same shop, with other settings."""
-    settings = shop.settings.model_copy(update=changes)
-    async with running_shop(settings, shop.issuer, shop.neighbours) as other:
+async def another_process(catalogue: Catalogue, **changes: object) -> AsyncIterator[Catalogue]:
+    """Runs another process of the same service with changed settings."""
+    settings = catalogue.settings.model_copy(update=changes)
+    async with run_catalogue(settings, catalogue.issuer, catalogue.neighbours) as other:
         yield other
 
 
 @asynccontextmanager
-async def running_shop(settings: Settings, issuer: TokenIssuer, neighbours: Neighbours) -> AsyncIterator[Shop]:
+async def run_catalogue(
+    settings: Settings, issuer: TokenIssuer, neighbours: FakeNeighbours
+) -> AsyncIterator[Catalogue]:
     async with run_service(await build(settings)) as service:
         channel = open_channel(f"127.0.0.1:{service.rpc_port}")
-        yield Shop(service.http, product_pb2_grpc.ProductServiceStub(channel), issuer, neighbours, settings)
+        yield Catalogue(service.http, product_pb2_grpc.ProductServiceStub(channel), issuer, neighbours, settings)
         await channel.close()

@@ -1,4 +1,4 @@
-"""Pages come from Redis, are never older than what their reader knows, and do not need Redis."""
+"""Products are cached in Redis, never older than what their reader knows; the service also works without Redis."""
 
 import asyncio
 import time
@@ -12,7 +12,7 @@ from chassis.grpc.client import call
 from chassis.types.ids import ProductId
 from chassis.types.money import Money
 from chassis_testing.waiting import eventually
-from product_harness import Shop, another, redis_line
+from product_harness import Catalogue, another_process, redis_proxy
 from product_service.domain.errors import UnknownProduct
 from product_service.domain.products import Product
 from product_service.repository.cache import LIFETIME_SECONDS, ProductCache, connect, decode, encode
@@ -20,7 +20,7 @@ from prometheus_client import REGISTRY
 from redis.asyncio import Redis
 from shopapi.product.v1.product_pb2 import GetPricesRequest
 
-NOBODY = "redis://127.0.0.1:1/0"
+UNREACHABLE = "redis://127.0.0.1:1/0"
 
 
 def lookups(result: str) -> float:
@@ -32,113 +32,115 @@ def failures() -> float:
 
 
 @pytest.fixture
-async def redis(shop: Shop) -> AsyncIterator[Redis]:
-    client = connect(shop.settings.redis_url)
+async def redis(catalogue: Catalogue) -> AsyncIterator[Redis]:
+    client = connect(catalogue.settings.redis_url)
     yield client
     await client.aclose()
     await client.connection_pool.disconnect()
 
 
 @pytest.fixture
-def cache(shop: Shop, redis: Redis) -> ProductCache:
-    """The cache as another process of the shop has it."""
-    return ProductCache(redis, shop.settings.tenant, shop.settings.cache_deadline_seconds, uuid4, time.monotonic)
+def cache(catalogue: Catalogue, redis: Redis) -> ProductCache:
+    """The cache of another process of the service."""
+    return ProductCache(
+        redis, catalogue.settings.tenant, catalogue.settings.cache_deadline_seconds, uuid4, time.monotonic
+    )
 
 
-def key(shop: Shop, product: dict[str, Any]) -> str:
-    return f"{shop.settings.tenant}:product:2:{product['id']}"
+def cache_key(catalogue: Catalogue, product: dict[str, Any]) -> str:
+    return f"{catalogue.settings.tenant}:product:2:{product['id']}"
 
 
-async def held(shop: Shop, redis: Redis, product: dict[str, Any]) -> Product | None:
-    """What Redis has of a product."""
-    entry = await redis.get(key(shop, product))
+async def cached_entry(catalogue: Catalogue, redis: Redis, product: dict[str, Any]) -> Product | None:
+    """Returns the entry of a product in Redis."""
+    entry = await redis.get(cache_key(catalogue, product))
     return None if entry is None else decode(str(entry))
 
 
-async def seen(shop: Shop, redis: Redis, product: dict[str, Any]) -> Product:
-    """A product that Redis has, since it was shown."""
-    await shop.details(product["id"])
-    entry = await held(shop, redis, product)
+async def cache_product(catalogue: Catalogue, redis: Redis, product: dict[str, Any]) -> Product:
+    """Reads a product, so that it is cached, and returns the entry."""
+    await catalogue.get_details(product["id"])
+    entry = await cached_entry(catalogue, redis, product)
     assert entry is not None
     return entry
 
 
-async def test_a_page_that_was_read_costs_the_database_nothing(shop: Shop) -> None:
-    product = await shop.product(amount=100)
-    await shop.details(product["id"])
-    await shop.execute("UPDATE products SET price_amount = 999 WHERE id = $1", product["id"])
+async def test_a_cached_product_is_not_read_from_the_database(catalogue: Catalogue) -> None:
+    product = await catalogue.add_product(amount=100)
+    await catalogue.get_details(product["id"])
+    await catalogue.execute("UPDATE products SET price_amount = 999 WHERE id = $1", product["id"])
 
     hits = lookups("hit")
-    assert await shop.shown_price(product["id"]) == 100
+    assert await catalogue.displayed_price(product["id"]) == 100
     assert lookups("hit") == hits + 1
 
 
-async def test_an_entry_lapses(shop: Shop, redis: Redis) -> None:
-    product = await shop.product()
-    await seen(shop, redis, product)
+async def test_an_entry_expires(catalogue: Catalogue, redis: Redis) -> None:
+    product = await catalogue.add_product()
+    await cache_product(catalogue, redis, product)
 
-    assert 0 < await redis.ttl(key(shop, product)) <= LIFETIME_SECONDS
-
-
-async def test_a_price_that_is_charged_never_comes_from_the_cache(shop: Shop, redis: Redis) -> None:
-    product = await shop.product(amount=100)
-    cheaper = replace(await seen(shop, redis, product), price=Money(1, "USD"))
-    await redis.set(key(shop, product), encode(cheaper), ex=LIFETIME_SECONDS)
-    assert await shop.shown_price(product["id"]) == 1
-
-    answer = await call(shop.rpc.GetPrices, GetPricesRequest(product_ids=[product["id"]]))
-
-    assert answer.products[0].price.amount == 100
+    assert 0 < await redis.ttl(cache_key(catalogue, product)) <= LIFETIME_SECONDS
 
 
-async def test_a_reader_who_was_overtaken_cannot_put_the_old_product_back(
-    shop: Shop, cache: ProductCache, redis: Redis
+async def test_a_price_that_is_charged_never_comes_from_the_cache(catalogue: Catalogue, redis: Redis) -> None:
+    product = await catalogue.add_product(amount=100)
+    cheaper = replace(await cache_product(catalogue, redis, product), price=Money(1, "USD"))
+    await redis.set(cache_key(catalogue, product), encode(cheaper), ex=LIFETIME_SECONDS)
+    assert await catalogue.displayed_price(product["id"]) == 1
+
+    response = await call(catalogue.rpc.GetPrices, GetPricesRequest(product_ids=[product["id"]]))
+
+    assert response.products[0].price.amount == 100
+
+
+async def test_a_slow_reader_does_not_cache_an_old_product(
+    catalogue: Catalogue, cache: ProductCache, redis: Redis
 ) -> None:
-    product = await shop.product(amount=100)
-    before = await seen(shop, redis, product)
-    await redis.delete(key(shop, product))
+    product = await catalogue.add_product(amount=100)
+    before = await cache_product(catalogue, redis, product)
+    await redis.delete(cache_key(catalogue, product))
 
-    async def read_and_be_overtaken() -> Product:
-        await shop.revise(product, amount=200)
+    async def read_during_a_change() -> Product:
+        await catalogue.revise_product(product, amount=200)
         return before
 
-    assert await cache.find(before.id, read_and_be_overtaken) == before
-    assert await shop.shown_price(product["id"]) == 200
+    assert await cache.find(before.id, read_during_a_change) == before
+    assert await catalogue.displayed_price(product["id"]) == 200
 
 
-async def test_a_reader_who_was_overtaken_cannot_bring_a_deleted_product_back(
-    shop: Shop, cache: ProductCache, redis: Redis
+async def test_a_slow_reader_does_not_cache_a_deleted_product(
+    catalogue: Catalogue, cache: ProductCache, redis: Redis
 ) -> None:
-    product = await shop.product()
-    before = await seen(shop, redis, product)
-    await redis.delete(key(shop, product))
+    product = await catalogue.add_product()
+    before = await cache_product(catalogue, redis, product)
+    await redis.delete(cache_key(catalogue, product))
 
-    async def read_and_be_overtaken() -> Product:
-        await shop.http.delete(f"/api/v1/products/{product['id']}", headers=shop.seller)
+    async def read_during_a_change() -> Product:
+        await catalogue.http.delete(f"/api/v1/products/{product['id']}", headers=catalogue.seller)
         return before
 
-    await cache.find(before.id, read_and_be_overtaken)
+    await cache.find(before.id, read_during_a_change)
 
-    assert (await shop.http.get(f"/api/v1/products/{product['id']}")).status_code == 404
+    assert (await catalogue.http.get(f"/api/v1/products/{product['id']}")).status_code == 404
 
 
-async def test_a_redis_that_forgot_takes_nothing_from_who_read_before(
-    shop: Shop, cache: ProductCache, redis: Redis
+async def test_a_reader_without_its_lease_caches_nothing(
+    catalogue: Catalogue, cache: ProductCache, redis: Redis
 ) -> None:
-    product = await shop.product()
-    before = await seen(shop, redis, product)
-    await redis.delete(key(shop, product))
+    product = await catalogue.add_product()
+    before = await cache_product(catalogue, redis, product)
+    await redis.delete(cache_key(catalogue, product))
 
     async def read_while_redis_restarts() -> Product:
-        await redis.delete(key(shop, product))
+        await redis.delete(cache_key(catalogue, product))
         return before
 
     await cache.find(before.id, read_while_redis_restarts)
 
-    assert await held(shop, redis, product) is None
+    assert await cached_entry(catalogue, redis, product) is None
 
 
-async def test_an_unknown_product_is_not_remembered(shop: Shop, cache: ProductCache) -> None:
+async def test_an_unknown_product_is_not_cached(catalogue: Catalogue, cache: ProductCache) -> None:
     product_id = ProductId(987654321)
 
     async def find_nothing() -> Product:
@@ -149,113 +151,119 @@ async def test_an_unknown_product_is_not_remembered(shop: Shop, cache: ProductCa
             await cache.find(product_id, find_nothing)
 
 
-async def test_who_changed_a_price_sees_it_among_many_readers(shop: Shop, redis: Redis) -> None:
-    product = await shop.product(amount=1)
-    async with another(shop) as other:
+async def test_a_price_change_is_visible_at_once_among_many_readers(catalogue: Catalogue, redis: Redis) -> None:
+    product = await catalogue.add_product(amount=1)
+    async with another_process(catalogue) as other:
 
-        async def read_and_make_redis_forget(process: Shop) -> None:
+        async def read_and_delete_entry(process: Catalogue) -> None:
             while True:
-                await process.shown_price(product["id"])
-                await redis.delete(key(shop, product))
+                await process.displayed_price(product["id"])
+                await redis.delete(cache_key(catalogue, product))
 
-        readers = [asyncio.create_task(read_and_make_redis_forget(process)) for process in (shop, other) * 3]
+        readers = [asyncio.create_task(read_and_delete_entry(process)) for process in (catalogue, other) * 3]
         try:
             for amount in range(2, 12):
-                await shop.revise(product, amount)
-                assert [await process.shown_price(product["id"]) for process in (shop, other)] == [amount] * 2
+                await catalogue.revise_product(product, amount)
+                assert [await process.displayed_price(product["id"]) for process in (catalogue, other)] == [amount] * 2
         finally:
             for reader in readers:
                 reader.cancel()
             await asyncio.gather(*readers, return_exceptions=True)
 
 
-async def test_a_shop_whose_redis_is_down_serves_from_the_database(shop: Shop) -> None:
-    async with another(shop, redis_url=NOBODY) as uncached:
+async def test_the_service_works_without_redis(catalogue: Catalogue) -> None:
+    async with another_process(catalogue, redis_url=UNREACHABLE) as uncached:
         failed = failures()
-        product = await uncached.product(amount=100)
-        assert await uncached.shown_price(product["id"]) == 100
-        await uncached.revise(product, amount=200)
-        assert await uncached.shown_price(product["id"]) == 200
+        product = await uncached.add_product(amount=100)
+        assert await uncached.displayed_price(product["id"]) == 100
+        await uncached.revise_product(product, amount=200)
+        assert await uncached.displayed_price(product["id"]) == 200
         assert (await uncached.http.get("/ready")).status_code == 200
         assert failures() > failed
 
 
-async def test_a_redis_that_hangs_does_not_hold_up_pages(shop: Shop) -> None:
-    product = await shop.product(amount=100)
-    async with redis_line() as (line, url), another(shop, redis_url=url, cache_deadline_seconds=0.1) as process:
+async def test_a_hanging_redis_does_not_delay_pages(catalogue: Catalogue) -> None:
+    product = await catalogue.add_product(amount=100)
+    async with (
+        redis_proxy() as (proxy, url),
+        another_process(catalogue, redis_url=url, cache_deadline_seconds=0.1) as process,
+    ):
 
         async def comes_from_redis() -> bool:
             hits = lookups("hit")
-            await process.shown_price(product["id"])
+            await process.displayed_price(product["id"])
             return lookups("hit") > hits
 
         await eventually(comes_from_redis)
-        line.hang()
+        proxy.stall()
         failed, passed_by, started = failures(), lookups("passed_by"), time.monotonic()
 
         for _ in range(20):
-            assert await process.shown_price(product["id"]) == 100
+            assert await process.displayed_price(product["id"]) == 100
 
         waited = failures() - failed
         assert waited >= 1
         assert waited + lookups("passed_by") - passed_by == 20
-        assert waited <= 1 + (time.monotonic() - started)  # one page in a second, while the others pass it by
+        assert waited <= 1 + (time.monotonic() - started)  # one attempt per second; the other pages bypass Redis
 
 
-async def test_a_change_that_redis_missed_is_seen_at_once_and_by_everybody_soon(shop: Shop) -> None:
-    product = await shop.product(amount=100)
-    async with redis_line() as (line, url), another(shop, redis_url=url, cache_deadline_seconds=1) as process:
-        assert await process.shown_price(product["id"]) == 100
-        line.hang()
-        await process.revise(product, amount=200)
-        assert await process.shown_price(product["id"]) == 200
+async def test_a_change_that_redis_missed_is_visible_here_at_once_and_elsewhere_soon(catalogue: Catalogue) -> None:
+    product = await catalogue.add_product(amount=100)
+    async with (
+        redis_proxy() as (proxy, url),
+        another_process(catalogue, redis_url=url, cache_deadline_seconds=1) as process,
+    ):
+        assert await process.displayed_price(product["id"]) == 100
+        proxy.stall()
+        await process.revise_product(product, amount=200)
+        assert await process.displayed_price(product["id"]) == 200
 
-        line.restore()
-        assert await process.shown_price(product["id"]) == 200
+        proxy.resume()
+        assert await process.displayed_price(product["id"]) == 200
 
-        async def others_see_it() -> bool:
-            return await shop.shown_price(product["id"]) == 200
+        async def other_process_shows_it() -> bool:
+            return await catalogue.displayed_price(product["id"]) == 200
 
-        await eventually(others_see_it)
+        await eventually(other_process_shows_it)
 
 
-async def test_a_product_whose_deletion_is_overdue_is_not_taken_from_redis(shop: Shop, redis: Redis) -> None:
-    before = await seen(shop, redis, await shop.product())
+async def test_a_product_with_a_pending_eviction_is_not_read_from_redis(catalogue: Catalogue, redis: Redis) -> None:
+    before = await cache_product(catalogue, redis, await catalogue.add_product())
     after = replace(before, price=Money(1, "USD"))
 
     async def read() -> Product:
         return after
 
-    async with redis_line() as (line, url):
+    async with redis_proxy() as (proxy, url):
         client, now = connect(url), [0.0]
-        unlucky = ProductCache(client, shop.settings.tenant, 2, uuid4, lambda: now[0])
-        line.hang()
-        await unlucky.forget(before.id)
-        line.restore()
-        now[0] += 2  # Redis is asked again
-        assert await unlucky.find(before.id, read) == after
+        cache = ProductCache(client, catalogue.settings.tenant, 2, uuid4, lambda: now[0])
+        proxy.stall()
+        await cache.evict(before.id)
+        proxy.resume()
+        now[0] += 2  # ends the cooldown
+        assert await cache.find(before.id, read) == after
 
-        await unlucky.catch_up()
+        await cache.retry_evictions()
 
-        assert await unlucky.find(before.id, read) == after
-        assert await unlucky.find(before.id, no_read) == after
-        await unlucky.close()
-
-
-async def no_read() -> Product:
-    raise AssertionError("Redis has it")
+        assert await cache.find(before.id, read) == after
+        assert await cache.find(before.id, fail_to_read) == after
+        await cache.close()
 
 
-async def test_a_deletion_is_not_repeated_for_ever(shop: Shop) -> None:
-    client, now = connect(NOBODY), [0.0]
-    unlucky = ProductCache(client, shop.settings.tenant, 0.1, uuid4, lambda: now[0])
-    await unlucky.forget(ProductId(1))
+async def fail_to_read() -> Product:
+    raise AssertionError("the product must come from Redis")
+
+
+async def test_a_pending_eviction_expires(catalogue: Catalogue) -> None:
+    client, now = connect(UNREACHABLE), [0.0]
+    cache = ProductCache(client, catalogue.settings.tenant, 0.1, uuid4, lambda: now[0])
+    await cache.evict(ProductId(1))
 
     failed = failures()
-    await unlucky.catch_up()
+    await cache.retry_evictions()
     assert failures() == failed + 1
 
     now[0] += LIFETIME_SECONDS
-    await unlucky.catch_up()
+    await cache.retry_evictions()
     assert failures() == failed + 1
-    await unlucky.close()
+    await cache.close()

@@ -1,33 +1,34 @@
-"""What callers of the categories may rely on."""
+"""Categories over HTTP."""
 
 import asyncio
 
 import pytest
 from chassis.http.authentication import Role
-from product_harness import ADMIN, CUSTOMER, SELLER, Shop
+from product_harness import ADMIN, CUSTOMER, SELLER, Catalogue
 
 
-async def test_a_category_is_made_renamed_and_removed(shop: Shop) -> None:
-    made = await shop.http.post("/api/v1/categories", json={"name": " Tea "}, headers=shop.admin)
-    category = made.json()["data"]
-    assert (made.status_code, category["name"]) == (201, "Tea")
+async def test_a_category_is_added_renamed_and_deleted(catalogue: Catalogue) -> None:
+    added = await catalogue.http.post("/api/v1/categories", json={"name": " Tea "}, headers=catalogue.admin)
+    category = added.json()["data"]
+    assert (added.status_code, category["name"]) == (201, "Tea")
 
     path = f"/api/v1/categories/{category['id']}"
-    renamed = await shop.http.put(path, json={"name": "Teas"}, headers=shop.admin)
+    renamed = await catalogue.http.put(path, json={"name": "Teas"}, headers=catalogue.admin)
     assert (renamed.status_code, renamed.json()["data"]) == (200, {**category, "name": "Teas"})
 
-    assert (await shop.http.delete(path, headers=shop.admin)).status_code == 204
-    assert (await shop.http.delete(path, headers=shop.admin)).json()["code"] == "unknown_category"
+    assert (await catalogue.http.delete(path, headers=catalogue.admin)).status_code == 204
+    deleted = await catalogue.http.delete(path, headers=catalogue.admin)
+    assert (deleted.status_code, deleted.json()["code"]) == (404, "unknown_category")
 
 
-async def test_categories_are_listed_by_name(shop: Shop) -> None:
+async def test_categories_are_listed_by_name(catalogue: Catalogue) -> None:
     for name in ("Zithers", "accordions", "Banjos"):
-        await shop.category(name)
+        await catalogue.add_category(name)
 
     names, total = list[str](), 1
     while len(names) < total:
         page = len(names) // 100 + 1
-        listed = (await shop.http.get(f"/api/v1/categories?limit=100&page={page}")).json()
+        listed = (await catalogue.http.get(f"/api/v1/categories?limit=100&page={page}")).json()
         assert (listed["page"], listed["limit"], len(listed["data"])) == (
             page,
             100,
@@ -42,67 +43,69 @@ async def test_categories_are_listed_by_name(shop: Shop) -> None:
     ]
 
 
-async def test_a_name_is_taken_once_whatever_its_case(shop: Shop) -> None:
-    answers = await asyncio.gather(
+async def test_a_category_name_is_unique_regardless_of_case(catalogue: Catalogue) -> None:
+    responses = await asyncio.gather(
         *(
-            shop.http.post("/api/v1/categories", json={"name": name}, headers=shop.admin)
+            catalogue.http.post("/api/v1/categories", json={"name": name}, headers=catalogue.admin)
             for name in ("Cups", "cups", "CUPS", " Cups ") * 3
         )
     )
 
-    assert sorted(answer.status_code for answer in answers) == [201] + [409] * 11
-    assert {answer.json().get("code") for answer in answers if answer.status_code == 409} == {"category_exists"}
+    assert sorted(response.status_code for response in responses) == [201] + [409] * 11
+    assert {response.json().get("code") for response in responses if response.status_code == 409} == {"category_exists"}
 
 
-async def test_a_category_cannot_take_the_name_of_another(shop: Shop) -> None:
-    await shop.category("Saucers")
-    mine = await shop.category()
+async def test_a_category_cannot_take_the_name_of_another(catalogue: Catalogue) -> None:
+    await catalogue.add_category("Saucers")
+    mine = await catalogue.add_category()
 
-    answer = await shop.http.put(f"/api/v1/categories/{mine}", json={"name": "saucers"}, headers=shop.admin)
+    response = await catalogue.http.put(f"/api/v1/categories/{mine}", json={"name": "saucers"}, headers=catalogue.admin)
 
-    assert (answer.status_code, answer.json()["code"]) == (409, "category_exists")
+    assert (response.status_code, response.json()["code"]) == (409, "category_exists")
 
 
-async def test_a_category_with_products_stays(shop: Shop) -> None:
-    product = await shop.product()
+async def test_a_category_with_products_cannot_be_deleted(catalogue: Catalogue) -> None:
+    product = await catalogue.add_product()
     path = f"/api/v1/categories/{product['category_id']}"
 
-    refused = await shop.http.delete(path, headers=shop.admin)
+    refused = await catalogue.http.delete(path, headers=catalogue.admin)
     assert (refused.status_code, refused.json()["code"]) == (409, "category_in_use")
 
-    assert (await shop.http.delete(f"/api/v1/products/{product['id']}", headers=shop.seller)).status_code == 204
-    assert (await shop.http.delete(path, headers=shop.admin)).status_code == 204
+    assert (
+        await catalogue.http.delete(f"/api/v1/products/{product['id']}", headers=catalogue.seller)
+    ).status_code == 204
+    assert (await catalogue.http.delete(path, headers=catalogue.admin)).status_code == 204
 
 
-async def test_a_category_is_never_lost_under_a_product_that_is_added_meanwhile(shop: Shop) -> None:
+async def test_a_category_is_not_deleted_while_a_product_is_added(catalogue: Catalogue) -> None:
     for _ in range(10):
-        category = await shop.category()
-        body = await shop.body(category_id=category)
+        category = await catalogue.add_category()
+        body = await catalogue.product_body(category_id=category)
         added, removed = await asyncio.gather(
-            shop.http.post("/api/v1/products", json=body, headers=shop.seller),
-            shop.http.delete(f"/api/v1/categories/{category}", headers=shop.admin),
+            catalogue.http.post("/api/v1/products", json=body, headers=catalogue.seller),
+            catalogue.http.delete(f"/api/v1/categories/{category}", headers=catalogue.admin),
         )
         assert (added.status_code, removed.status_code) in [(201, 409), (422, 204)]
 
 
 @pytest.mark.parametrize(("user", "role"), [(CUSTOMER, Role.CUSTOMER), (SELLER, Role.SELLER)])
-async def test_only_an_admin_changes_categories(shop: Shop, user: int, role: Role) -> None:
-    category, headers = await shop.category(), shop.issuer.bearer(user, role)
+async def test_only_an_admin_changes_categories(catalogue: Catalogue, user: int, role: Role) -> None:
+    category, headers = await catalogue.add_category(), catalogue.issuer.bearer(user, role)
 
-    answers = [
-        await shop.http.post("/api/v1/categories", json={"name": "Mine"}, headers=headers),
-        await shop.http.put(f"/api/v1/categories/{category}", json={"name": "Mine"}, headers=headers),
-        await shop.http.delete(f"/api/v1/categories/{category}", headers=headers),
+    responses = [
+        await catalogue.http.post("/api/v1/categories", json={"name": "Mine"}, headers=headers),
+        await catalogue.http.put(f"/api/v1/categories/{category}", json={"name": "Mine"}, headers=headers),
+        await catalogue.http.delete(f"/api/v1/categories/{category}", headers=headers),
     ]
 
-    assert [(answer.status_code, answer.json()["code"]) for answer in answers] == [(403, "forbidden")] * 3
+    assert [(response.status_code, response.json()["code"]) for response in responses] == [(403, "forbidden")] * 3
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE"])
-async def test_an_unknown_category_is_not_found(shop: Shop, method: str) -> None:
-    headers = shop.issuer.bearer(ADMIN, Role.ADMIN)
+async def test_an_unknown_category_is_not_found(catalogue: Catalogue, method: str) -> None:
+    headers = catalogue.issuer.bearer(ADMIN, Role.ADMIN)
     body = {"name": "Nothing"} if method == "PUT" else None
 
-    answer = await shop.http.request(method, "/api/v1/categories/987654321", json=body, headers=headers)
+    response = await catalogue.http.request(method, "/api/v1/categories/987654321", json=body, headers=headers)
 
-    assert (answer.status_code, answer.json()["code"]) == (404, "unknown_category")
+    assert (response.status_code, response.json()["code"]) == (404, "unknown_category")

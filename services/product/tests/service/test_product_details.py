@@ -1,4 +1,4 @@
-"""The product page: three neighbours asked at once, and never lost with any of them."""
+"""Product details call three services in parallel, and are available without any of them."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -7,15 +7,25 @@ from typing import Any
 import pytest
 from chassis_testing.fault_proxy import FaultProxy
 from grpc import aio
-from product_harness import PARTS, SELLER, SLOW_SECONDS, Shop, another, away, broken, slow, unknown
+from product_harness import (
+    PARTS,
+    SELLER,
+    SLOW_SECONDS,
+    Catalogue,
+    another_process,
+    internal_error,
+    not_found,
+    slow,
+    unavailable,
+)
 
-NOBODY = "127.0.0.1:1"
+UNREACHABLE = "127.0.0.1:1"
 
 
-async def test_a_page_has_the_product_its_seller_its_stock_and_its_rating(shop: Shop) -> None:
-    product = await shop.product()
+async def test_details_have_product_seller_stock_and_rating(catalogue: Catalogue) -> None:
+    product = await catalogue.add_product()
 
-    assert await shop.details(product["id"]) == {
+    assert await catalogue.get_details(product["id"]) == {
         "product": product,
         "seller": {"id": SELLER, "name": f"User {SELLER}"},
         "stock": {"available": product["id"]},
@@ -25,66 +35,66 @@ async def test_a_page_has_the_product_its_seller_its_stock_and_its_rating(shop: 
     }
 
 
-async def test_neighbours_are_asked_in_parallel(shop: Shop) -> None:
-    product, everybody = await shop.product(), asyncio.Barrier(len(PARTS))
+async def test_other_services_are_called_in_parallel(catalogue: Catalogue) -> None:
+    product, barrier = await catalogue.add_product(), asyncio.Barrier(len(PARTS))
 
-    async def wait_for_the_others(_context: aio.ServicerContext[Any, Any]) -> None:
-        await everybody.wait()
+    async def wait_for_all_calls(_context: aio.ServicerContext[Any, Any]) -> None:
+        await barrier.wait()
 
-    shop.neighbours.before.update(dict.fromkeys(PARTS, wait_for_the_others))
+    catalogue.neighbours.faults.update(dict.fromkeys(PARTS, wait_for_all_calls))
 
-    assert (await shop.details(product["id"]))["degraded"] == []
+    assert (await catalogue.get_details(product["id"]))["degraded"] == []
 
 
 @pytest.mark.parametrize("part", PARTS)
-@pytest.mark.parametrize("trouble", [away, broken, unknown, slow], ids=lambda trouble: trouble.__name__)
-async def test_a_page_goes_without_the_part_of_a_neighbour_in_trouble(
-    shop: Shop, part: str, trouble: Callable[[aio.ServicerContext[Any, Any]], Awaitable[None]]
+@pytest.mark.parametrize("fault", [unavailable, internal_error, not_found, slow], ids=lambda fault: fault.__name__)
+async def test_details_omit_the_part_of_a_failing_service(
+    catalogue: Catalogue, part: str, fault: Callable[[aio.ServicerContext[Any, Any]], Awaitable[None]]
 ) -> None:
-    product = await shop.product()
-    whole = await shop.details(product["id"])
-    shop.neighbours.before[part] = trouble
+    product = await catalogue.add_product()
+    whole = await catalogue.get_details(product["id"])
+    catalogue.neighbours.faults[part] = fault
 
-    async with asyncio.timeout(SLOW_SECONDS):  # so nobody waited for the slow one
-        page = await shop.details(product["id"])
+    async with asyncio.timeout(SLOW_SECONDS):  # shorter than the slow service takes
+        page = await catalogue.get_details(product["id"])
 
     assert page == {**whole, part: None, "degraded": [part]}
 
 
-async def test_a_page_survives_all_its_neighbours(shop: Shop) -> None:
-    product = await shop.product()
-    lost = {**dict.fromkeys(PARTS), "product": product, "variants": [], "degraded": list(PARTS)}
+async def test_details_survive_the_failure_of_all_other_services(catalogue: Catalogue) -> None:
+    product = await catalogue.add_product()
+    expected = {**dict.fromkeys(PARTS), "product": product, "variants": [], "degraded": list(PARTS)}
 
-    shop.neighbours.before.update(dict.fromkeys(PARTS, slow))
-    assert await shop.details(product["id"]) == lost
+    catalogue.neighbours.faults.update(dict.fromkeys(PARTS, slow))
+    assert await catalogue.get_details(product["id"]) == expected
 
-    nowhere = {"user_grpc": NOBODY, "inventory_grpc": NOBODY, "review_grpc": NOBODY}
-    async with another(shop, **nowhere) as lonely:
-        assert await lonely.details(product["id"]) == lost
-        assert (await lonely.http.get("/ready")).status_code == 200
-
-
-async def test_a_neighbour_that_comes_back_is_shown_again(shop: Shop) -> None:
-    product = await shop.product()
-    shop.neighbours.before["stock"] = away
-    assert (await shop.details(product["id"]))["degraded"] == ["stock"]
-
-    shop.neighbours.before.clear()
-
-    assert (await shop.details(product["id"]))["degraded"] == []
+    unreachable = {"user_grpc": UNREACHABLE, "inventory_grpc": UNREACHABLE, "review_grpc": UNREACHABLE}
+    async with another_process(catalogue, **unreachable) as isolated:
+        assert await isolated.get_details(product["id"]) == expected
+        assert (await isolated.http.get("/ready")).status_code == 200
 
 
-async def test_a_page_goes_without_its_variants_where_the_database_is_away(shop: Shop) -> None:
-    first = await shop.product()
-    body = await shop.body(group_id=first["id"], options={"size": "M"})
-    await shop.http.post("/api/v1/products", json=body, headers=shop.seller)
-    await shop.settled()
+async def test_a_part_returns_when_its_service_recovers(catalogue: Catalogue) -> None:
+    product = await catalogue.add_product()
+    catalogue.neighbours.faults["stock"] = unavailable
+    assert (await catalogue.get_details(product["id"]))["degraded"] == ["stock"]
 
-    cable = FaultProxy(shop.settings.db_host, shop.settings.db_port)
-    await cable.mend()
-    async with another(shop, db_host="127.0.0.1", db_port=cable.port) as process:
-        whole = await process.details(first["id"])
+    catalogue.neighbours.faults.clear()
+
+    assert (await catalogue.get_details(product["id"]))["degraded"] == []
+
+
+async def test_details_omit_variants_while_the_database_is_unavailable(catalogue: Catalogue) -> None:
+    first = await catalogue.add_product()
+    body = await catalogue.product_body(group_id=first["id"], options={"size": "M"})
+    await catalogue.http.post("/api/v1/products", json=body, headers=catalogue.seller)
+    await catalogue.wait_until_consumed()
+
+    proxy = FaultProxy(catalogue.settings.db_host, catalogue.settings.db_port)
+    await proxy.restore()
+    async with another_process(catalogue, db_host="127.0.0.1", db_port=proxy.port) as process:
+        whole = await process.get_details(first["id"])
         assert len(whole["variants"]) == 1
-        await cable.cut()
+        await proxy.sever()
 
-        assert await process.details(first["id"]) == {**whole, "variants": None, "degraded": ["variants"]}
+        assert await process.get_details(first["id"]) == {**whole, "variants": None, "degraded": ["variants"]}

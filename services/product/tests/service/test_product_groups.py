@@ -1,4 +1,4 @@
-"""Variants: products of their own, tied by a group, told apart by their options."""
+"""Variants are separate products that share a group and differ in their options."""
 
 import asyncio
 import random
@@ -7,159 +7,164 @@ from typing import Any
 import httpx
 import pytest
 from chassis.http.authentication import Role
-from product_harness import ADMIN, OTHER_SELLER, Shop
+from product_harness import ADMIN, OTHER_SELLER, Catalogue
 from product_service.domain.products import MAX_VARIANTS
 
 
-async def add(shop: Shop, group: int | None, options: dict[str, str], **fields: object) -> httpx.Response:
-    body = await shop.body(group_id=group, options=options, **fields)
-    return await shop.http.post("/api/v1/products", json=body, headers=shop.seller)
+async def add(catalogue: Catalogue, group: int | None, options: dict[str, str], **fields: object) -> httpx.Response:
+    body = await catalogue.product_body(group_id=group, options=options, **fields)
+    return await catalogue.http.post("/api/v1/products", json=body, headers=catalogue.seller)
 
 
-async def revise(shop: Shop, product: dict[str, Any], **fields: object) -> httpx.Response:
-    body = await shop.body(category_id=product["category_id"], **fields)
-    return await shop.http.put(f"/api/v1/products/{product['id']}", json=body, headers=shop.seller)
+async def revise(catalogue: Catalogue, product: dict[str, Any], **fields: object) -> httpx.Response:
+    body = await catalogue.product_body(category_id=product["category_id"], **fields)
+    return await catalogue.http.put(f"/api/v1/products/{product['id']}", json=body, headers=catalogue.seller)
 
 
-async def siblings(shop: Shop, product: int) -> list[int]:
-    return [variant["id"] for variant in (await shop.details(product))["variants"]]
+async def list_variants(catalogue: Catalogue, product: int) -> list[int]:
+    return [variant["id"] for variant in (await catalogue.get_details(product))["variants"]]
 
 
-async def test_variants_list_each_other(shop: Shop) -> None:
-    small = await shop.product(options={"size": "S"})
-    medium = (await add(shop, small["id"], {"size": "M"}, amount=1490)).json()["data"]
-    large = (await add(shop, small["id"], {"size": "L"})).json()["data"]
-    await shop.settled()
+async def test_variants_list_each_other(catalogue: Catalogue) -> None:
+    small = await catalogue.add_product(options={"size": "S"})
+    medium = (await add(catalogue, small["id"], {"size": "M"}, amount=1490)).json()["data"]
+    large = (await add(catalogue, small["id"], {"size": "L"})).json()["data"]
+    await catalogue.wait_until_consumed()
 
     assert (medium["group_id"], medium["options"]) == (small["id"], {"size": "M"})
-    page = await shop.details(small["id"])
+    page = await catalogue.get_details(small["id"])
     assert page["product"]["group_id"] == small["id"]
     assert page["variants"] == [
         {**variant, "in_stock": False, "rating": {"average": 0, "count": 0}} for variant in (medium, large)
     ]
-    assert await siblings(shop, medium["id"]) == [small["id"], large["id"]]
+    assert await list_variants(catalogue, medium["id"]) == [small["id"], large["id"]]
 
 
-async def test_a_variant_is_ordered_by_its_own_price(shop: Shop) -> None:
-    small = await shop.product(amount=1000)
-    medium = (await add(shop, small["id"], {"size": "M"}, amount=1490)).json()["data"]
+async def test_a_variant_has_its_own_price(catalogue: Catalogue) -> None:
+    small = await catalogue.add_product(amount=1000)
+    medium = (await add(catalogue, small["id"], {"size": "M"}, amount=1490)).json()["data"]
 
-    assert [await shop.shown_price(product["id"]) for product in (small, medium)] == [1000, 1490]
+    assert [await catalogue.displayed_price(product["id"]) for product in (small, medium)] == [1000, 1490]
 
 
-async def test_a_deleted_variant_leaves_the_group_which_stays(shop: Shop) -> None:
-    first = await shop.product()
-    second = (await add(shop, first["id"], {"size": "M"})).json()["data"]
+async def test_a_group_survives_the_deletion_of_a_variant(catalogue: Catalogue) -> None:
+    first = await catalogue.add_product()
+    second = (await add(catalogue, first["id"], {"size": "M"})).json()["data"]
 
-    await shop.http.delete(f"/api/v1/products/{first['id']}", headers=shop.seller)
-    third = await add(shop, first["id"], {"size": "L"})
+    await catalogue.http.delete(f"/api/v1/products/{first['id']}", headers=catalogue.seller)
+    third = await add(catalogue, first["id"], {"size": "L"})
 
     assert third.status_code == 201
-    assert await siblings(shop, second["id"]) == [third.json()["data"]["id"]]
-    assert (await add(shop, first["id"], {})).status_code == 201
+    assert await list_variants(catalogue, second["id"]) == [third.json()["data"]["id"]]
+    assert (await add(catalogue, first["id"], {})).status_code == 201
 
 
-async def test_what_a_revision_does_not_say_of_variants_stays(shop: Shop) -> None:
-    first = await shop.product(options={"size": "S"})
-    second = (await add(shop, first["id"], {"size": "M"})).json()["data"]
+async def test_a_revision_keeps_group_and_options_that_it_leaves_out(catalogue: Catalogue) -> None:
+    first = await catalogue.add_product(options={"size": "S"})
+    second = (await add(catalogue, first["id"], {"size": "M"})).json()["data"]
 
-    await revise(shop, second, name="Renamed")
-    page = await shop.details(second["id"])
+    await revise(catalogue, second, name="Renamed")
+    page = await catalogue.get_details(second["id"])
     assert (page["product"]["group_id"], page["product"]["options"]) == (first["id"], {"size": "M"})
 
-    assert (await revise(shop, second, options={"size": "XL"})).json()["data"]["group_id"] == first["id"]
-    parted = (await revise(shop, second, group_id=None)).json()["data"]
-    assert (parted["group_id"], parted["options"]) == (None, {"size": "XL"})
-    assert await siblings(shop, first["id"]) == []
+    assert (await revise(catalogue, second, options={"size": "XL"})).json()["data"]["group_id"] == first["id"]
+    removed = (await revise(catalogue, second, group_id=None)).json()["data"]
+    assert (removed["group_id"], removed["options"]) == (None, {"size": "XL"})
+    assert await list_variants(catalogue, first["id"]) == []
 
 
-async def test_a_product_joins_a_group_later_or_begins_one(shop: Shop) -> None:
-    first, second = await shop.product(), await shop.product()
+async def test_an_existing_product_can_join_or_start_a_group(catalogue: Catalogue) -> None:
+    first, second = await catalogue.add_product(), await catalogue.add_product()
 
-    assert (await revise(shop, first, group_id=first["id"], options={"size": "S"})).status_code == 200
-    joined = await revise(shop, second, group_id=first["id"], options={"size": "M"})
+    assert (await revise(catalogue, first, group_id=first["id"], options={"size": "S"})).status_code == 200
+    joined = await revise(catalogue, second, group_id=first["id"], options={"size": "M"})
 
     assert joined.json()["data"]["group_id"] == first["id"]
-    assert await siblings(shop, first["id"]) == [second["id"]]
+    assert await list_variants(catalogue, first["id"]) == [second["id"]]
 
 
-async def test_variants_differ(shop: Shop) -> None:
-    first = await shop.product(options={"size": "S", "color": "red"})
-    same = await add(shop, first["id"], {"color": "red", "size": "S"})
+async def test_variants_have_different_options(catalogue: Catalogue) -> None:
+    first = await catalogue.add_product(options={"size": "S", "color": "red"})
+    same = await add(catalogue, first["id"], {"color": "red", "size": "S"})
     assert (same.status_code, same.json()["code"]) == (409, "variant_exists")
 
-    other = (await add(shop, first["id"], {"color": "red", "size": "M"})).json()["data"]
-    revised = await revise(shop, other, options={"size": "S", "color": "red"})
+    other = (await add(catalogue, first["id"], {"color": "red", "size": "M"})).json()["data"]
+    revised = await revise(catalogue, other, options={"size": "S", "color": "red"})
     assert (revised.status_code, revised.json()["code"]) == (409, "variant_exists")
 
 
-async def test_a_group_is_of_one_seller(shop: Shop) -> None:
-    mine = await shop.product()
-    other = shop.issuer.bearer(OTHER_SELLER, Role.SELLER)
-    body = await shop.body(group_id=mine["id"], options={"size": "M"})
+async def test_a_group_has_one_seller(catalogue: Catalogue) -> None:
+    mine = await catalogue.add_product()
+    other = catalogue.issuer.bearer(OTHER_SELLER, Role.SELLER)
+    body = await catalogue.product_body(group_id=mine["id"], options={"size": "M"})
 
-    answers = [
-        await shop.http.post("/api/v1/products", json=body, headers=other),
-        await shop.http.post("/api/v1/products", json=body, headers=shop.issuer.bearer(ADMIN, Role.ADMIN)),
+    responses = [
+        await catalogue.http.post("/api/v1/products", json=body, headers=other),
+        await catalogue.http.post("/api/v1/products", json=body, headers=catalogue.issuer.bearer(ADMIN, Role.ADMIN)),
     ]
-    theirs = (await shop.http.post("/api/v1/products", json=await shop.body(), headers=other)).json()["data"]
-    answers.append(await revise(shop, mine, group_id=theirs["id"]))
+    theirs = (await catalogue.http.post("/api/v1/products", json=await catalogue.product_body(), headers=other)).json()[
+        "data"
+    ]
+    responses.append(await revise(catalogue, mine, group_id=theirs["id"]))
 
-    assert [(answer.status_code, answer.json()["code"]) for answer in answers] == [(422, "unknown_group")] * 3
-    assert (await shop.details(mine["id"]))["product"]["group_id"] is None
+    assert [(response.status_code, response.json()["code"]) for response in responses] == [(422, "unknown_group")] * 3
+    assert (await catalogue.get_details(mine["id"]))["product"]["group_id"] is None
 
 
-async def test_a_group_is_named_for_the_product_that_began_it(shop: Shop) -> None:
-    first = await shop.product()
-    second = (await add(shop, first["id"], {"size": "M"})).json()["data"]
-    gone = await shop.product()
-    await shop.http.delete(f"/api/v1/products/{gone['id']}", headers=shop.seller)
+async def test_a_group_has_the_id_of_the_product_that_started_it(catalogue: Catalogue) -> None:
+    first = await catalogue.add_product()
+    second = (await add(catalogue, first["id"], {"size": "M"})).json()["data"]
+    gone = await catalogue.add_product()
+    await catalogue.http.delete(f"/api/v1/products/{gone['id']}", headers=catalogue.seller)
 
     for group in (second["id"], gone["id"], 987654321):
-        answer = await add(shop, group, {"size": "L"})
-        assert (answer.status_code, answer.json()["code"]) == (422, "unknown_group")
+        response = await add(catalogue, group, {"size": "L"})
+        assert (response.status_code, response.json()["code"]) == (422, "unknown_group")
 
 
-async def grow(shop: Shop, first: dict[str, Any], members: int) -> None:
-    """Brings the group of this product to so many members, behind the service's back."""
-    await shop.execute("UPDATE products SET group_id = id WHERE id = $1", first["id"])
-    await shop.execute(
-        "INSERT INTO products (seller_id, category_id, name, description, price_amount, price_currency, images, group_id, options,"
-        " created_at, updated_at)"
+async def fill_group(catalogue: Catalogue, first: dict[str, Any], members: int) -> None:
+    """Adds members to the group of this product up to this number, directly in the database."""
+    await catalogue.execute("UPDATE products SET group_id = id WHERE id = $1", first["id"])
+    await catalogue.execute(
+        "INSERT INTO products (seller_id, category_id, name, description, price_amount, price_currency, images,"
+        " group_id, options, created_at, updated_at)"
         " SELECT seller_id, category_id, name, description, price_amount, price_currency, images, id,"
-        " jsonb_build_object('n', n::text), created_at, updated_at FROM products, generate_series(2, $2) AS n WHERE id = $1",
+        " jsonb_build_object('n', n::text), created_at, updated_at"
+        " FROM products, generate_series(2, $2) AS n WHERE id = $1",
         first["id"],
         members,
     )
 
 
-async def test_a_full_group_takes_no_more_variants_and_lets_its_own_be_revised(shop: Shop) -> None:
-    first, other = await shop.product(), await shop.product()
-    await grow(shop, first, MAX_VARIANTS)
+async def test_a_full_group_refuses_new_variants_but_allows_revisions(catalogue: Catalogue) -> None:
+    first, other = await catalogue.add_product(), await catalogue.add_product()
+    await fill_group(catalogue, first, MAX_VARIANTS)
 
-    answers = [await add(shop, first["id"], {"n": "new"}), await revise(shop, other, group_id=first["id"])]
+    responses = [await add(catalogue, first["id"], {"n": "new"}), await revise(catalogue, other, group_id=first["id"])]
 
-    assert [(answer.status_code, answer.json()["code"]) for answer in answers] == [(409, "too_many_variants")] * 2
-    assert (await revise(shop, first, group_id=first["id"], options={"n": "old"})).status_code == 200
-    assert (await revise(shop, first, group_id=None)).status_code == 200
-    assert (await add(shop, first["id"], {"n": "new"})).status_code == 201
-
-
-async def test_the_last_place_in_a_group_is_taken_once(shop: Shop) -> None:
-    first = await shop.product()
-    await grow(shop, first, MAX_VARIANTS - 1)
-
-    answers = await asyncio.gather(*(add(shop, first["id"], {"new": str(n)}) for n in range(8)))
-
-    assert sorted(answer.status_code for answer in answers) == [201] + [409] * 7
-    assert len(await siblings(shop, first["id"])) == MAX_VARIANTS - 1
+    assert [(response.status_code, response.json()["code"]) for response in responses] == [
+        (409, "too_many_variants")
+    ] * 2
+    assert (await revise(catalogue, first, group_id=first["id"], options={"n": "old"})).status_code == 200
+    assert (await revise(catalogue, first, group_id=None)).status_code == 200
+    assert (await add(catalogue, first["id"], {"n": "new"})).status_code == 201
 
 
-async def test_a_page_shows_a_hundred_variants_whatever_the_group_has(shop: Shop) -> None:
-    first = await shop.product()
-    await grow(shop, first, MAX_VARIANTS + 50)
+async def test_the_last_place_in_a_group_is_taken_once(catalogue: Catalogue) -> None:
+    first = await catalogue.add_product()
+    await fill_group(catalogue, first, MAX_VARIANTS - 1)
 
-    assert len(await siblings(shop, first["id"])) == MAX_VARIANTS
+    responses = await asyncio.gather(*(add(catalogue, first["id"], {"new": str(n)}) for n in range(8)))
+
+    assert sorted(response.status_code for response in responses) == [201] + [409] * 7
+    assert len(await list_variants(catalogue, first["id"])) == MAX_VARIANTS - 1
+
+
+async def test_details_show_a_hundred_variants_at_most(catalogue: Catalogue) -> None:
+    first = await catalogue.add_product()
+    await fill_group(catalogue, first, MAX_VARIANTS + 50)
+
+    assert len(await list_variants(catalogue, first["id"])) == MAX_VARIANTS
 
 
 @pytest.mark.parametrize(
@@ -185,40 +190,44 @@ async def test_a_page_shows_a_hundred_variants_whatever_the_group_has(shop: Shop
     ],
     ids=lambda value: ascii(value)[:30],
 )
-async def test_a_bad_variant_is_named(shop: Shop, field: str, value: object) -> None:
-    body = {**await shop.body(), field: value}
+async def test_an_invalid_field_of_a_variant_is_reported(catalogue: Catalogue, field: str, value: object) -> None:
+    body = {**await catalogue.product_body(), field: value}
 
-    answer = await shop.http.post("/api/v1/products", json=body, headers=shop.seller)
+    response = await catalogue.http.post("/api/v1/products", json=body, headers=catalogue.seller)
 
-    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_field")
-    assert answer.json()["errors"][0]["field"].split(".")[0] == field
+    assert (response.status_code, response.json()["code"]) == (422, "invalid_field")
+    assert response.json()["errors"][0]["field"].split(".")[0] == field
 
 
-async def test_the_longest_options_are_kept(shop: Shop) -> None:
+async def test_the_longest_options_are_stored(catalogue: Catalogue) -> None:
     options = {f"{n}" + "ü" * 49: "\U0001f642" * 100 for n in range(10)}
-    first = await shop.product(options=options)
+    first = await catalogue.add_product(options=options)
 
-    assert (await add(shop, first["id"], options)).json()["code"] == "variant_exists"
-    assert (await shop.details(first["id"]))["product"]["options"] == options
+    repeated = await add(catalogue, first["id"], options)
+    assert (repeated.status_code, repeated.json()["code"]) == (409, "variant_exists")
+    assert (await catalogue.get_details(first["id"]))["product"]["options"] == options
 
 
 @pytest.mark.parametrize("seed", range(10))
-async def test_groups_joined_from_all_sides_at_once_stay_groups(shop: Shop, seed: int) -> None:
+async def test_concurrent_changes_of_groups_keep_variants_different(catalogue: Catalogue, seed: int) -> None:
     print(f"seed {seed}")  # noqa: T201 - shown where the test fails
     chance = random.Random(seed)
-    products = [await shop.product() for _ in range(4)]
+    products = [await catalogue.add_product() for _ in range(4)]
     ids = [product["id"] for product in products]
 
-    wishes = [
-        revise(shop, chance.choice(products), group_id=chance.choice(ids), options={"n": str(chance.randint(1, 3))})
+    revisions = [
+        revise(
+            catalogue, chance.choice(products), group_id=chance.choice(ids), options={"n": str(chance.randint(1, 3))}
+        )
         for _ in range(12)
     ]
-    twins = [add(shop, ids[0], {"n": "new"}) for _ in range(3)]
-    answers = await asyncio.gather(*wishes, *twins)
+    additions = [add(catalogue, ids[0], {"n": "new"}) for _ in range(3)]
+    responses = await asyncio.gather(*revisions, *additions)
 
-    assert {answer.status_code for answer in answers} <= {200, 201, 409, 422}
-    assert sum(answer.status_code == 201 for answer in answers) <= 1
-    rows = await shop.rows(
+    outcomes = {(response.status_code, response.json().get("code")) for response in responses}
+    assert outcomes <= {(200, None), (201, None), (409, "variant_exists"), (422, "unknown_group")}
+    assert sum(response.status_code == 201 for response in responses) <= 1
+    rows = await catalogue.rows(
         "SELECT group_id, options FROM products WHERE group_id = ANY($1) AND deleted_at IS NULL", ids
     )
     assert len(set(rows)) == len(rows)

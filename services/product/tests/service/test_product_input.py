@@ -1,4 +1,4 @@
-"""Whatever callers send, they get an answer that a program can read, and never a 500."""
+"""Invalid input gets a machine-readable problem document, never a 500."""
 
 import json
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from chassis.http.authentication import Role
-from product_harness import SELLER, Shop
+from product_harness import SELLER, Catalogue
 
 
 @pytest.mark.parametrize(
@@ -58,26 +58,26 @@ from product_harness import SELLER, Shop
     ],
     ids=lambda value: ascii(value)[:40],
 )
-async def test_a_bad_field_of_a_product_is_named(shop: Shop, field: str, value: object) -> None:
-    body = json.dumps({**await shop.body(), field: value})
-    headers = {**shop.seller, "Content-Type": "application/json"}
+async def test_an_invalid_field_of_a_product_is_reported(catalogue: Catalogue, field: str, value: object) -> None:
+    body = json.dumps({**await catalogue.product_body(), field: value})
+    headers = {**catalogue.seller, "Content-Type": "application/json"}
 
-    answer = await shop.http.post("/api/v1/products", content=body, headers=headers)
+    response = await catalogue.http.post("/api/v1/products", content=body, headers=headers)
 
-    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_field")
-    assert answer.headers["content-type"] == "application/problem+json"
+    assert (response.status_code, response.json()["code"]) == (422, "invalid_field")
+    assert response.headers["content-type"] == "application/problem+json"
     if field.isascii():
-        assert answer.json()["errors"][0]["field"].split(".")[0] == field
+        assert response.json()["errors"][0]["field"].split(".")[0] == field
 
 
 @pytest.mark.parametrize("field", ["name", "price", "category_id"])
-async def test_a_product_needs_its_fields(shop: Shop, field: str) -> None:
-    body = await shop.body()
+async def test_a_missing_field_of_a_product_is_reported(catalogue: Catalogue, field: str) -> None:
+    body = await catalogue.product_body()
     del body[field]
 
-    answer = await shop.http.post("/api/v1/products", json=body, headers=shop.seller)
+    response = await catalogue.http.post("/api/v1/products", json=body, headers=catalogue.seller)
 
-    assert (answer.status_code, answer.json()["errors"]) == (422, [{"field": field, "message": "field required"}])
+    assert (response.status_code, response.json()["errors"]) == (422, [{"field": field, "message": "field required"}])
 
 
 @pytest.mark.parametrize(
@@ -96,20 +96,22 @@ async def test_a_product_needs_its_fields(shop: Shop, field: str) -> None:
     ids=lambda value: ascii(value)[:30],
 )
 @pytest.mark.parametrize("path", ["/api/v1/categories", "/api/v1/products"])
-async def test_a_bad_body_gets_a_stable_code(shop: Shop, path: str, body: str, status: int, code: str) -> None:
-    headers = {**shop.admin, "Content-Type": "application/json"}
+async def test_an_invalid_body_gets_a_stable_code(
+    catalogue: Catalogue, path: str, body: str, status: int, code: str
+) -> None:
+    headers = {**catalogue.admin, "Content-Type": "application/json"}
     sent = body.encode("utf-8", "surrogateescape")
 
-    answer = await shop.http.post(path, content=sent, headers=headers)
+    response = await catalogue.http.post(path, content=sent, headers=headers)
 
-    assert (answer.status_code, answer.json()["code"]) == (status, code)
+    assert (response.status_code, response.json()["code"]) == (status, code)
 
 
 @pytest.mark.parametrize("name", ["", " ", "x" * 101, 1, None, "a\x00b", ["x"]], ids=lambda value: ascii(value)[:20])
-async def test_a_bad_name_of_a_category_is_refused(shop: Shop, name: object) -> None:
-    answer = await shop.http.post("/api/v1/categories", json={"name": name}, headers=shop.admin)
+async def test_an_invalid_category_name_is_reported(catalogue: Catalogue, name: object) -> None:
+    response = await catalogue.http.post("/api/v1/categories", json={"name": name}, headers=catalogue.admin)
 
-    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "name")
+    assert (response.status_code, response.json()["errors"][0]["field"]) == (422, "name")
 
 
 @pytest.mark.parametrize(
@@ -137,28 +139,28 @@ async def test_a_bad_name_of_a_category_is_refused(shop: Shop, name: object) -> 
     ],
     ids=lambda value: ascii(value)[:30],
 )
-async def test_a_bad_parameter_is_named(shop: Shop, parameter: str, value: str) -> None:
-    answer = await shop.http.get("/api/v1/products", params={parameter: value})
+async def test_a_bad_parameter_is_named(catalogue: Catalogue, parameter: str, value: str) -> None:
+    response = await catalogue.http.get("/api/v1/products", params={parameter: value})
 
-    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_field")
-    assert answer.json()["errors"][0]["field"] == parameter
+    assert (response.status_code, response.json()["code"]) == (422, "invalid_field")
+    assert response.json()["errors"][0]["field"] == parameter
 
 
-async def test_a_query_that_is_no_text_finds_nothing(shop: Shop) -> None:
-    answer = await shop.http.get("/api/v1/products?q=%ff%fe%ed%a0%80")
+async def test_a_query_that_is_not_utf8_finds_nothing(catalogue: Catalogue) -> None:
+    response = await catalogue.http.get("/api/v1/products?q=%ff%fe%ed%a0%80")
 
-    assert (answer.status_code, answer.json()["data"]) == (200, [])
+    assert (response.status_code, response.json()["data"]) == (200, [])
 
 
 @pytest.mark.parametrize("number", ["0", "-1", "x", str(2**63), "9" * 5000, "1%00"])
 @pytest.mark.parametrize("kind", ["products", "categories"])
-async def test_an_identifier_that_cannot_exist_is_refused(shop: Shop, kind: str, number: str) -> None:
-    answer = await shop.http.delete(f"/api/v1/{kind}/{number}", headers=shop.admin)
+async def test_an_identifier_that_cannot_exist_is_refused(catalogue: Catalogue, kind: str, number: str) -> None:
+    response = await catalogue.http.delete(f"/api/v1/{kind}/{number}", headers=catalogue.admin)
 
-    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_field")
+    assert (response.status_code, response.json()["code"]) == (422, "invalid_field")
 
 
-Headers = Callable[[Shop], dict[str, str]]
+Headers = Callable[[Catalogue], dict[str, str]]
 
 
 @pytest.mark.parametrize(
@@ -166,14 +168,14 @@ Headers = Callable[[Shop], dict[str, str]]
     [
         (lambda _shop: {}, "unauthenticated"),
         (lambda _shop: {"Authorization": "Bearer a.b.c"}, "unauthenticated"),
-        (lambda shop: type(shop.issuer)().bearer(SELLER, Role.ADMIN), "unauthenticated"),
-        (lambda shop: shop.issuer.bearer(SELLER, Role.ADMIN, expires_in=-1), "token_expired"),
+        (lambda catalogue: type(catalogue.issuer)().bearer(SELLER, Role.ADMIN), "unauthenticated"),
+        (lambda catalogue: catalogue.issuer.bearer(SELLER, Role.ADMIN, expires_in=-1), "token_expired"),
     ],
     ids=["none", "nonsense", "forged", "expired"],
 )
-async def test_changes_need_a_valid_token(shop: Shop, headers: Headers, code: str) -> None:
-    product = await shop.product()
-    body: dict[str, Any] = await shop.body(category_id=product["category_id"])
+async def test_changes_need_a_valid_token(catalogue: Catalogue, headers: Headers, code: str) -> None:
+    product = await catalogue.add_product()
+    body: dict[str, Any] = await catalogue.product_body(category_id=product["category_id"])
     path, category = f"/api/v1/products/{product['id']}", f"/api/v1/categories/{product['category_id']}"
     calls = [
         ("POST", "/api/v1/products", body),
@@ -185,10 +187,10 @@ async def test_changes_need_a_valid_token(shop: Shop, headers: Headers, code: st
     ]
 
     for method, address, sent in calls:
-        answer = await shop.http.request(method, address, json=sent, headers=headers(shop))
-        assert (answer.status_code, answer.json()["code"]) == (401, code), (method, address)
+        response = await catalogue.http.request(method, address, json=sent, headers=headers(catalogue))
+        assert (response.status_code, response.json()["code"]) == (401, code), (method, address)
 
 
-async def test_probes_and_documentation_answer(shop: Shop) -> None:
+async def test_probes_and_documentation_answer(catalogue: Catalogue) -> None:
     for path in ("/health", "/ready", "/swagger/", "/openapi.json"):
-        assert (await shop.http.get(path)).status_code == 200, path
+        assert (await catalogue.http.get(path)).status_code == 200, path

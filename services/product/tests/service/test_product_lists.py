@@ -1,4 +1,4 @@
-"""Lists show what is asked for, all of it, once, in order; and count it right."""
+"""Lists show all matching products, once and in order, and count them correctly."""
 
 import random
 from collections import Counter
@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from product_harness import Shop
-from product_service.domain.lists import PRICE_STEPS
+from product_harness import Catalogue
+from product_service.domain.search import PRICE_STEPS
 
 
 @dataclass(frozen=True)
@@ -30,15 +30,15 @@ class Item:
 
 @dataclass(frozen=True)
 class Market:
-    """Forty products in a tree of categories, as they are stored."""
+    """Forty products in a tree of categories, as the database has them."""
 
     root: int
     names: dict[int, str]
     parents: dict[int, int | None]
     items: list[Item]
 
-    def is_below(self, category: int | None, above: int) -> bool:
-        while category is not None and category != above:
+    def is_below(self, category: int | None, ancestor: int) -> bool:
+        while category is not None and category != ancestor:
             category = self.parents[category]
         return category is not None
 
@@ -47,13 +47,13 @@ WORDS = ("red", "green", "mug", "plate", "bowl")
 
 
 @pytest.fixture(scope="module")
-async def market(running_service: Shop) -> AsyncIterator[Market]:
-    shop, seed = running_service, 2025
+async def market(running_service: Catalogue) -> AsyncIterator[Market]:
+    catalogue, seed = running_service, 2025
     print(f"seed {seed}")  # noqa: T201 - shown where a test fails
     chance = random.Random(seed)
-    root = await shop.category("Market")
-    left, right = await shop.category("Left", root), await shop.category("Right", root)
-    far = await shop.category("Far left", left)
+    root = await catalogue.add_category("Market")
+    left, right = await catalogue.add_category("Left", root), await catalogue.add_category("Right", root)
+    far = await catalogue.add_category("Far left", left)
     parents = {root: None, left: root, right: root, far: left}
     names = {root: "Market", left: "Left", right: "Right", far: "Far left"}
     items = []
@@ -64,10 +64,11 @@ async def market(running_service: Shop) -> AsyncIterator[Market]:
         price = chance.choice([1, 999, 1000, 1001, 2499, 2500, 9_999, 10_000, 1_000_000, 5_000_000])
         category, currency = chance.choice([root, left, right, far, far]), chance.choice(["USD", "USD", "EUR"])
         in_stock, seller, orders = chance.random() < 0.5, chance.choice([7, 8]), chance.choice([0, 0, 3, 4, 9])
-        ((product_id,),) = await shop.rows(
-            "INSERT INTO products (seller_id, category_id, name, description, price_amount, price_currency, images, created_at,"
-            " updated_at, in_stock, rating_stars, rating_count, orders_count)"
-            " VALUES ($1, $2, $3, '', $4, $5, '{}', now() - make_interval(secs => $6), now(), $7, $8, $9, $10) RETURNING id",
+        ((product_id,),) = await catalogue.rows(
+            "INSERT INTO products (seller_id, category_id, name, description, price_amount, price_currency, images,"
+            " created_at, updated_at, in_stock, rating_stars, rating_count, orders_count)"
+            " VALUES ($1, $2, $3, '', $4, $5, '{}', now() - make_interval(secs => $6), now(), $7, $8, $9, $10)"
+            " RETURNING id",
             *(seller, category, name, price, currency, age // 2, in_stock, stars, ratings, orders),
         )
         rating = stars / ratings if ratings else 0.0
@@ -75,7 +76,7 @@ async def market(running_service: Shop) -> AsyncIterator[Market]:
             Item(product_id, category, name, price, currency, in_stock, seller, rating, ratings, orders, age // 2)
         )
     yield Market(root, names, parents, items)
-    await shop.execute("UPDATE products SET deleted_at = now() WHERE id = ANY($1)", [item.id for item in items])
+    await catalogue.execute("UPDATE products SET deleted_at = now() WHERE id = ANY($1)", [item.id for item in items])
 
 
 ORDERS: dict[str, Callable[[Item], tuple[Any, ...]]] = {
@@ -88,7 +89,7 @@ ORDERS: dict[str, Callable[[Item], tuple[Any, ...]]] = {
 QUERIES = st.fixed_dictionaries(
     {},
     optional={
-        "place": st.integers(0, 3),
+        "category_index": st.integers(0, 3),
         "q": st.sampled_from([*WORDS, "red mug", "marketware", "markteware bowl", "nothing"]),
         "min_price": st.sampled_from([0, 999, 1000, 2500, 10_000]),
         "max_price": st.sampled_from([0, 999, 1000, 2500, 1_000_000]),
@@ -100,7 +101,7 @@ QUERIES = st.fixed_dictionaries(
 )
 
 
-def fits(market: Market, item: Item, query: dict[str, Any]) -> bool:
+def matches(market: Market, item: Item, query: dict[str, Any]) -> bool:
     words = query.get("q", "").replace("markteware", "marketware").split()
     return (
         market.is_below(item.category, query["category"])
@@ -113,10 +114,10 @@ def fits(market: Market, item: Item, query: dict[str, Any]) -> bool:
     )
 
 
-def asked(market: Market, query: dict[str, Any]) -> dict[str, Any]:
-    """The query, in a category of the market."""
-    place = list(market.names)[query.get("place", 0)]
-    return {**{name: value for name, value in query.items() if name != "place"}, "category": place}
+def in_market(market: Market, query: dict[str, Any]) -> dict[str, Any]:
+    """Returns the query, restricted to a category of the market."""
+    category = list(market.names)[query.get("category_index", 0)]
+    return {**{name: value for name, value in query.items() if name != "category_index"}, "category": category}
 
 
 thorough = settings(max_examples=40)
@@ -124,22 +125,22 @@ thorough = settings(max_examples=40)
 
 @thorough
 @given(query=QUERIES, sort=st.sampled_from(sorted(ORDERS)), limit=st.integers(1, 50))
-async def test_a_list_shows_all_that_fits_in_order(
-    running_service: Shop, market: Market, query: dict[str, Any], sort: str, limit: int
+async def test_a_list_shows_all_matches_in_order(
+    running_service: Catalogue, market: Market, query: dict[str, Any], sort: str, limit: int
 ) -> None:
-    query = asked(market, query)
-    expected = [item.id for item in sorted(market.items, key=ORDERS[sort]) if fits(market, item, query)]
+    query = in_market(market, query)
+    expected = [item.id for item in sorted(market.items, key=ORDERS[sort]) if matches(market, item, query)]
 
     by_number, by_cursor = [], []
     for page in range(1, len(expected) // limit + 2):
-        answer = await running_service.listed(**query, sort=sort, limit=limit, page=page)
-        assert (answer["total"], answer["total_is_exact"], answer["page"]) == (len(expected), True, page)
-        by_number += [product["id"] for product in answer["data"]]
+        response = await running_service.list_products(**query, sort=sort, limit=limit, page=page)
+        assert (response["total"], response["total_is_exact"], response["page"]) == (len(expected), True, page)
+        by_number += [product["id"] for product in response["data"]]
     cursor: str | None = ""
     while cursor is not None:
-        answer = await running_service.listed(**query, sort=sort, limit=limit, cursor=cursor)
-        by_cursor += [product["id"] for product in answer["data"]]
-        cursor = answer["next"]
+        response = await running_service.list_products(**query, sort=sort, limit=limit, cursor=cursor)
+        by_cursor += [product["id"] for product in response["data"]]
+        cursor = response["next"]
 
     assert by_number == by_cursor == expected
 
@@ -147,70 +148,70 @@ async def test_a_list_shows_all_that_fits_in_order(
 @thorough
 @given(query=QUERIES)
 async def test_facets_count_what_each_choice_would_show(
-    running_service: Shop, market: Market, query: dict[str, Any]
+    running_service: Catalogue, market: Market, query: dict[str, Any]
 ) -> None:
-    query = asked(market, query)
+    query = in_market(market, query)
 
-    facets = (await running_service.listed(**query, facets="true", limit=1))["facets"]
+    facets = (await running_service.list_products(**query, facets="true", limit=1))["facets"]
 
-    def fitting(*left_out: str) -> list[Item]:
+    def matching(*left_out: str) -> list[Item]:
         kept = {name: value for name, value in query.items() if name not in left_out}
-        return [item for item in market.items if fits(market, item, {"category": market.root, **kept})]
+        return [item for item in market.items if matches(market, item, {"category": market.root, **kept})]
 
-    anywhere = fitting("category")
+    anywhere = matching("category")
     below = {c: sum(market.is_below(item.category, c) for item in anywhere) for c in market.names}
     ours = [facet for facet in facets["categories"] if facet["category_id"] in market.names]
     assert {facet["category_id"]: facet["count"] for facet in ours} == {c: n for c, n in below.items() if n}
     assert all(facet["name"] == market.names[facet["category_id"]] for facet in ours)
 
     prices = Counter(
-        (item.currency, sum(item.price >= step for step in PRICE_STEPS)) for item in fitting("min_price", "max_price")
+        (item.currency, sum(item.price >= step for step in PRICE_STEPS)) for item in matching("min_price", "max_price")
     )
     steps = [0, *PRICE_STEPS, None]
     assert facets["price_ranges"] == [
         {"currency": currency, "min_price": steps[step], "max_price": steps[step + 1], "count": n}
         for (currency, step), n in sorted(prices.items())
     ]
-    stock = Counter(item.in_stock for item in fitting("in_stock"))
+    stock = Counter(item.in_stock for item in matching("in_stock"))
     assert facets["in_stock"] == [{"in_stock": s, "count": stock[s]} for s in (True, False) if stock[s]]
 
 
-async def test_facets_are_counted_when_asked_for(shop: Shop, market: Market) -> None:
-    assert "facets" not in await shop.listed(category=market.root)
+async def test_facets_are_returned_only_on_request(catalogue: Catalogue, market: Market) -> None:
+    assert "facets" not in await catalogue.list_products(category=market.root)
 
 
-async def test_relevance_is_paged_without_overlap(shop: Shop, market: Market) -> None:
-    whole = [product["id"] for product in (await shop.listed(category=market.root, q="marketware"))["data"]]
+async def test_pages_by_relevance_do_not_overlap(catalogue: Catalogue, market: Market) -> None:
+    whole = [product["id"] for product in (await catalogue.list_products(category=market.root, q="marketware"))["data"]]
     assert len(whole) == 40
 
     by_number, by_cursor = [], []
     for page in range(1, 7):
-        answer = await shop.listed(category=market.root, q="marketware", limit=7, page=page)
-        by_number += [product["id"] for product in answer["data"]]
+        response = await catalogue.list_products(category=market.root, q="marketware", limit=7, page=page)
+        by_number += [product["id"] for product in response["data"]]
     cursor: str | None = ""
     while cursor is not None:
-        answer = await shop.listed(category=market.root, q="marketware", limit=7, cursor=cursor)
-        by_cursor += [product["id"] for product in answer["data"]]
-        cursor = answer["next"]
+        response = await catalogue.list_products(category=market.root, q="marketware", limit=7, cursor=cursor)
+        by_cursor += [product["id"] for product in response["data"]]
+        cursor = response["next"]
 
     assert by_number == by_cursor == whole
 
 
-async def test_a_list_shows_stock_and_rating(shop: Shop, market: Market) -> None:
-    for product in (await shop.listed(category=market.root))["data"]:
+async def test_a_list_shows_stock_and_rating(catalogue: Catalogue, market: Market) -> None:
+    for product in (await catalogue.list_products(category=market.root))["data"]:
         (item,) = (item for item in market.items if item.id == product["id"])
         assert product["in_stock"] is item.in_stock
         assert product["rating"] == {"average": pytest.approx(item.rating), "count": item.ratings}
 
 
-async def test_who_follows_a_cursor_meets_nothing_twice_though_products_come_and_go(shop: Shop) -> None:
-    category = await shop.category()
-    made = [await shop.product(category_id=category, name=f"Cup {n}") for n in range(4)]
-    first = await shop.listed(category=category, limit=2)
+async def test_a_cursor_repeats_no_product_despite_additions_and_deletions(catalogue: Catalogue) -> None:
+    category = await catalogue.add_category()
+    cups = [await catalogue.add_product(category_id=category, name=f"Cup {n}") for n in range(4)]
+    first = await catalogue.list_products(category=category, limit=2)
 
-    await shop.product(category_id=category, name="New cup")
-    await shop.http.delete(f"/api/v1/products/{made[3]['id']}", headers=shop.seller)
-    second = await shop.listed(category=category, limit=2, cursor=first["next"])
+    await catalogue.add_product(category_id=category, name="New cup")
+    await catalogue.http.delete(f"/api/v1/products/{cups[3]['id']}", headers=catalogue.seller)
+    second = await catalogue.list_products(category=category, limit=2, cursor=first["next"])
 
     assert [product["name"] for product in first["data"] + second["data"]] == ["Cup 3", "Cup 2", "Cup 1", "Cup 0"]
     assert (second["page"], second["next"]) == (2, None)
@@ -234,20 +235,21 @@ async def test_who_follows_a_cursor_meets_nothing_twice_though_products_come_and
         ("cursor", "WyJuYW1lIiwxLCJhIiwxXQ"),
     ],
 )
-async def test_a_bad_parameter_of_a_list_is_named(shop: Shop, parameter: str, value: str) -> None:
-    answer = await shop.http.get("/api/v1/products", params={parameter: value})
+async def test_an_invalid_parameter_of_a_list_is_reported(catalogue: Catalogue, parameter: str, value: str) -> None:
+    response = await catalogue.http.get("/api/v1/products", params={parameter: value})
 
-    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_field"), answer.text
-    assert answer.json()["errors"][0]["field"] == parameter
+    assert (response.status_code, response.json()["code"]) == (422, "invalid_field"), response.text
+    assert response.json()["errors"][0]["field"] == parameter
 
 
 @pytest.fixture(scope="module")
-async def masses(running_service: Shop) -> AsyncIterator[int]:
-    """A category of 10,050 products with one word in common, all in the descriptions."""
-    category = await running_service.category("Masses")
+async def long_list(running_service: Catalogue) -> AsyncIterator[int]:
+    """A category of 10,050 products, all with the same word in their descriptions."""
+    category = await running_service.add_category("Long list")
     await running_service.execute(
-        "INSERT INTO products (seller_id, category_id, name, description, price_amount, price_currency, images, created_at, updated_at,"
-        " orders_count) SELECT 7, $1, 'Thing ' || n, 'massware', 100 + n, 'USD', '{}', now(), now(), n"
+        "INSERT INTO products (seller_id, category_id, name, description, price_amount, price_currency, images,"
+        " created_at, updated_at, orders_count)"
+        " SELECT 7, $1, 'Thing ' || n, 'massware', 100 + n, 'USD', '{}', now(), now(), n"
         " FROM generate_series(1, 10050) AS n",
         category,
     )
@@ -255,37 +257,38 @@ async def masses(running_service: Shop) -> AsyncIterator[int]:
     await running_service.execute("DELETE FROM products WHERE category_id = $1", category)
 
 
-async def test_a_list_is_counted_and_paged_by_number_so_far_and_read_to_its_end_by_cursor(
-    shop: Shop, masses: int
+async def test_a_long_list_is_counted_and_numbered_to_a_limit_and_read_to_its_end_by_cursor(
+    catalogue: Catalogue, long_list: int
 ) -> None:
-    last = await shop.listed(category=masses, sort="price_asc", page=100)
+    last = await catalogue.list_products(category=long_list, sort="price_asc", page=100)
     assert (last["total"], last["total_is_exact"], len(last["data"])) == (10_000, False, 100)
     assert last["data"][-1]["price"]["amount"] == 10_100
 
-    refused = await shop.http.get(
-        "/api/v1/products", params={"category": masses, "page": 101, "limit": 100, "sort": "price_asc"}
+    refused = await catalogue.http.get(
+        "/api/v1/products", params={"category": long_list, "page": 101, "limit": 100, "sort": "price_asc"}
     )
     assert (refused.status_code, refused.json()["code"]) == (404, "page_too_deep")
 
-    rest = await shop.listed(category=masses, sort="price_asc", cursor=last["next"])
+    rest = await catalogue.list_products(category=long_list, sort="price_asc", cursor=last["next"])
     assert [product["price"]["amount"] for product in rest["data"]] == list(range(10_101, 10_151))
     assert (rest["page"], rest["next"]) == (101, None)
 
 
-async def test_a_page_behind_the_end_of_a_list_is_empty(shop: Shop, market: Market) -> None:
-    answer = await shop.listed(category=market.root, page=10_000, limit=100)
+async def test_a_page_beyond_the_end_of_a_list_is_empty(catalogue: Catalogue, market: Market) -> None:
+    response = await catalogue.list_products(category=market.root, page=10_000, limit=100)
 
-    assert (answer["data"], answer["total"], answer["next"]) == ([], 40, None)
+    assert (response["data"], response["total"], response["next"]) == ([], 40, None)
 
 
-async def test_the_name_itself_comes_first_among_more_than_can_be_ranked(shop: Shop, masses: int) -> None:
-    await shop.execute(
-        "INSERT INTO products (seller_id, category_id, name, description, price_amount, price_currency, images, created_at, updated_at)"
+async def test_an_exact_name_comes_first_among_too_many_matches_to_rank(catalogue: Catalogue, long_list: int) -> None:
+    await catalogue.execute(
+        "INSERT INTO products"
+        " (seller_id, category_id, name, description, price_amount, price_currency, images, created_at, updated_at)"
         " VALUES (7, $1, 'Massware', '', 1, 'USD', '{}', now(), now())",
-        masses,
+        long_list,
     )
 
-    found = await shop.listed(category=masses, q="massware", limit=3)
+    found = await catalogue.list_products(category=long_list, q="massware", limit=3)
 
     assert [product["name"] for product in found["data"]] == ["Massware", "Thing 10050", "Thing 10049"]
     assert (found["total"], found["total_is_exact"]) == (10_000, False)

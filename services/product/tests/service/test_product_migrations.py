@@ -1,4 +1,4 @@
-"""The new schema takes over what is there, and serves the release before it."""
+"""The upgrade keeps existing data, and the previous release works on the new schema."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,17 +9,18 @@ import pytest
 from alembic import command
 from chassis.database import migrations
 from chassis_testing.databases import connect_to, empty_database
-from product_harness import Shop, shop_with_neighbours
+from product_harness import Catalogue, catalogue_with_neighbours
 
 OLD_INSERT = (
-    "INSERT INTO products (seller_id, category_id, name, description, price_amount, price_currency, images, created_at, updated_at)"
+    "INSERT INTO products"
+    " (seller_id, category_id, name, description, price_amount, price_currency, images, created_at, updated_at)"
     " VALUES ($1, 1, $2, $3, 100, 'USD', '{}', now(), now())"
 )
 
 
 @asynccontextmanager
-async def shop_from(revision: str, *statements: tuple[Any, ...]) -> AsyncIterator[Shop]:
-    """A shop that was there before the new schema, with what these statements wrote: each with its arguments."""
+async def upgraded_catalogue(revision: str, *statements: tuple[Any, ...]) -> AsyncIterator[Catalogue]:
+    """Upgrades a database from this revision, where the statements were executed, each with its arguments."""
     async with empty_database() as settings:
         upgrade = command.upgrade
         with pytest.MonkeyPatch.context() as patch:
@@ -30,48 +31,50 @@ async def shop_from(revision: str, *statements: tuple[Any, ...]) -> AsyncIterato
             for statement in statements:
                 await connection.execute(*statement)
         await migrations.migrate("product_service", settings)
-        async with shop_with_neighbours(settings) as shop:
-            yield shop
+        async with catalogue_with_neighbours(settings) as catalogue:
+            yield catalogue
 
 
 @pytest.fixture
-async def taken_over() -> AsyncIterator[Shop]:
-    async with shop_from("0001", (OLD_INSERT, 7, "Brûlée torch 100%", "The flames")) as shop:
-        yield shop
+async def upgraded() -> AsyncIterator[Catalogue]:
+    async with upgraded_catalogue("0001", (OLD_INSERT, 7, "Brûlée torch 100%", "The flames")) as catalogue:
+        yield catalogue
 
 
-async def test_what_erased_sellers_left_before_has_no_words_any_more() -> None:
-    async with shop_from(
+async def test_the_upgrade_redacts_products_of_sellers_erased_before() -> None:
+    async with upgraded_catalogue(
         "0002",
         (OLD_INSERT, 41, "Anna's", "by Anna"),
         (OLD_INSERT, 7, "Cup", ""),
         ("UPDATE products SET deleted_at = now()",),
         ("INSERT INTO erased_sellers VALUES (41, now() - interval '1 year')",),
-    ) as shop:
-        said = await shop.rows("SELECT seller_id, name, description, search::text FROM products ORDER BY seller_id")
+    ) as catalogue:
+        rows = await catalogue.rows(
+            "SELECT seller_id, name, description, search::text FROM products ORDER BY seller_id"
+        )
 
-    assert said == [(7, "Cup", "", "'cup':1A,2B"), (41, "", "", "")]
+    assert rows == [(7, "Cup", "", "'cup':1A,2B"), (41, "", "", "")]
 
 
-async def test_what_was_there_is_found_by_its_words_and_by_misspelt_ones(taken_over: Shop) -> None:
+async def test_products_from_before_the_upgrade_are_found_by_correct_and_misspelt_words(upgraded: Catalogue) -> None:
     for q in ("brulee", "flame", "brulle", "%"):
-        assert await taken_over.names(q=q) == ["Brûlée torch 100%"], q
+        assert await upgraded.list_names(q=q) == ["Brûlée torch 100%"], q
 
 
-async def test_what_the_release_before_writes_meanwhile_is_found_as_well(taken_over: Shop) -> None:
-    await taken_over.execute(OLD_INSERT, 7, "Percolator", "")
-    await taken_over.execute("UPDATE products SET name = 'Samovar', updated_at = now() WHERE name LIKE 'Br%'")
+async def test_products_that_the_previous_release_writes_after_the_upgrade_are_found(upgraded: Catalogue) -> None:
+    await upgraded.execute(OLD_INSERT, 7, "Percolator", "")
+    await upgraded.execute("UPDATE products SET name = 'Samovar', updated_at = now() WHERE name LIKE 'Br%'")
 
-    assert await taken_over.names(q="percolater") == ["Percolator"]
-    assert await taken_over.names(q="samowar") == ["Samovar"]
-    assert await taken_over.names(q="brulee") == []
+    assert await upgraded.list_names(q="percolater") == ["Percolator"]
+    assert await upgraded.list_names(q="samowar") == ["Samovar"]
+    assert await upgraded.list_names(q="brulee") == []
 
 
-async def test_the_release_before_still_refuses_what_it_refused(taken_over: Shop) -> None:
-    child = await taken_over.category("Child", parent=1)
+async def test_constraints_still_hold_for_the_previous_release(upgraded: Catalogue) -> None:
+    child = await upgraded.add_category("Child", parent=1)
 
     with pytest.raises(asyncpg.UniqueViolationError):
-        await taken_over.execute("INSERT INTO categories (name) VALUES ('OLD')")
+        await upgraded.execute("INSERT INTO categories (name) VALUES ('OLD')")
     with pytest.raises(asyncpg.ForeignKeyViolationError):
-        await taken_over.execute("DELETE FROM categories WHERE id = 1")
-    await taken_over.execute("DELETE FROM categories WHERE id = $1", child)
+        await upgraded.execute("DELETE FROM categories WHERE id = 1")
+    await upgraded.execute("DELETE FROM categories WHERE id = $1", child)

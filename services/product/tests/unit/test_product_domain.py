@@ -1,4 +1,4 @@
-"""What is decided about products, without a server."""
+"""Slugs, product details, and the format of cache entries."""
 
 from datetime import UTC, datetime
 
@@ -6,7 +6,7 @@ import pytest
 from chassis.types.ids import ProductId, UserId
 from chassis.types.money import Money
 from product_service.domain.categories import CategoryId
-from product_service.domain.details import Details, Seller, Stock
+from product_service.domain.details import ProductDetails, Seller, Stock
 from product_service.domain.products import Product, Rating, slug
 from product_service.repository.cache import decode, encode
 
@@ -36,29 +36,29 @@ CUP = Product(
         ("y" * 79 + " z", "y" * 79 + "-7"),
     ],
 )
-def test_a_slug_is_the_name_in_plain_words_and_the_id(name: str, expected: str) -> None:
+def test_a_slug_is_the_ascii_name_and_the_id(name: str, expected: str) -> None:
     assert slug(name, ProductId(7)) == expected
 
 
-def test_a_page_names_exactly_the_parts_that_are_missing() -> None:
+def test_degraded_names_exactly_the_missing_parts() -> None:
     seller, stock, rating = Seller(UserId(2), "Ann"), Stock(5), Rating(4.5, 2)
 
-    assert Details(CUP, seller, stock, rating).degraded == []
-    assert Details(CUP, None, stock, None).degraded == ["seller", "rating"]
-    assert Details(CUP, seller, None, rating).degraded == ["stock"]
-    assert Details(CUP, seller, stock, rating, variants=None).degraded == ["variants"]
+    assert ProductDetails(CUP, seller, stock, rating).degraded == []
+    assert ProductDetails(CUP, None, stock, None).degraded == ["seller", "rating"]
+    assert ProductDetails(CUP, seller, None, rating).degraded == ["stock"]
+    assert ProductDetails(CUP, seller, stock, rating, variants=None).degraded == ["variants"]
 
 
-def test_an_empty_stock_is_a_part_that_came() -> None:
-    assert Details(CUP, Seller(UserId(2), ""), Stock(0), Rating(0.0, 0)).degraded == []
+def test_a_stock_of_zero_is_not_a_missing_part() -> None:
+    assert ProductDetails(CUP, Seller(UserId(2), ""), Stock(0), Rating(0.0, 0)).degraded == []
 
 
-def test_a_cached_product_comes_back_as_it_was() -> None:
+def test_a_decoded_cache_entry_equals_the_encoded_product() -> None:
     assert decode(encode(CUP)) == CUP
 
 
-def test_a_cached_product_has_the_shape_of_its_format() -> None:
-    """Where this changes, raise the cache's _FORMAT: the release before this one reads the same Redis."""
+def test_the_format_of_cache_entries_is_unchanged() -> None:
+    """If this test has to change, raise the cache's _FORMAT: the previous release reads the same Redis."""
     assert encode(CUP) == (
         '{"id":7,"seller_id":2,"category_id":3,"name":"Caf\\u00e9 Cr\\u00e8me","description":"Porcelain, 80 ml",'
         '"price":{"amount":1290,"currency":"USD"},"images":["https://example.com/cup.jpg"],'

@@ -1,4 +1,4 @@
-"""Who may join which group of variants."""
+"""The rules for joining a group of variants."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -9,7 +9,7 @@ from chassis.types.money import Money
 from product_service.domain.categories import CategoryId
 from product_service.domain.errors import UnknownGroup
 from product_service.domain.products import Product
-from product_service.service.products import founder_of
+from product_service.service.products import find_new_head
 
 SELLER, OTHER = UserId(7), UserId(8)
 SHIRT = Product(
@@ -27,17 +27,17 @@ HEAD = replace(SHIRT, group_id=SHIRT.id)
 MEMBER = replace(SHIRT, id=ProductId(2), group_id=SHIRT.id)
 
 
-def test_the_first_to_be_joined_begins_the_group() -> None:
-    assert founder_of(SHIRT.id, [SHIRT], SELLER) == SHIRT.id
+def test_the_first_product_that_is_joined_becomes_the_head_of_a_group() -> None:
+    assert find_new_head(SHIRT.id, [SHIRT], SELLER) == SHIRT.id
 
 
-def test_a_group_that_there_is_is_joined() -> None:
-    assert founder_of(SHIRT.id, [HEAD, MEMBER], SELLER) is None
+def test_joining_an_existing_group_makes_no_new_head() -> None:
+    assert find_new_head(SHIRT.id, [HEAD, MEMBER], SELLER) is None
 
 
-def test_a_group_outlives_the_product_it_is_named_for() -> None:
-    assert founder_of(SHIRT.id, [MEMBER], SELLER) is None
-    assert founder_of(SHIRT.id, [replace(SHIRT, group_id=None), MEMBER], SELLER) is None
+def test_a_group_exists_without_the_product_that_started_it() -> None:
+    assert find_new_head(SHIRT.id, [MEMBER], SELLER) is None
+    assert find_new_head(SHIRT.id, [replace(SHIRT, group_id=None), MEMBER], SELLER) is None
 
 
 @pytest.mark.parametrize(
@@ -48,8 +48,8 @@ def test_a_group_outlives_the_product_it_is_named_for() -> None:
         [HEAD, replace(MEMBER, seller_id=OTHER)],
         [replace(SHIRT, group_id=ProductId(9))],
     ],
-    ids=["nothing", "somebody else's", "in part somebody else's", "in another group"],
+    ids=["empty", "of another seller", "partly of another seller", "member of another group"],
 )
-def test_what_is_no_group_of_the_seller_is_not_joined(group: list[Product]) -> None:
+def test_a_group_that_is_not_the_sellers_cannot_be_joined(group: list[Product]) -> None:
     with pytest.raises(UnknownGroup):
-        founder_of(SHIRT.id, group, SELLER)
+        find_new_head(SHIRT.id, group, SELLER)

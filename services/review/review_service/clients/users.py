@@ -1,9 +1,10 @@
-"""What this service asks the user service."""
+"""The client of the user service, with a cache of user names."""
 
 import asyncio
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from typing import Protocol
 
 from chassis.errors import NeighbourRefused, NeighbourUnavailable
 from chassis.grpc.client import call
@@ -11,55 +12,64 @@ from chassis.types.ids import UserId
 from grpc import aio
 from shopapi.user.v1 import user_pb2, user_pb2_grpc
 
-_NAMES_AGE_SECONDS = 60.0
-_MOST_NAMES = 10_000
+_CACHE_TTL_SECONDS = 60.0
+_MAX_CACHED_NAMES = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Names:
-    """What users call themselves. None of one that is unknown; `is_complete` says whether all could be asked for."""
+class UserNames:
+    """The display names of users; None for a user who does not exist."""
 
     by_user: dict[UserId, str | None]
     is_complete: bool
+    """False where some names could not be read from the user service."""
 
 
-class Users:
-    """Names are kept for a minute: a page of reviews asks for as many as it has authors, and they hardly change."""
+class Users(Protocol):
+    async def names_of(self, users: Collection[UserId]) -> UserNames:
+        """Returns the display names of users, without those that cannot be read in time. Raises nothing."""
+
+    def forget(self, user: UserId) -> None:
+        """Removes a user's name from the cache."""
+
+
+class GrpcUsers:
+    """Caches names for a minute: a page of reviews needs as many as it has authors, and they hardly change."""
 
     def __init__(self, channel: aio.Channel, deadline: float, clock: Callable[[], float] = time.monotonic) -> None:
-        """An answer is waited for `deadline` seconds."""
+        """`deadline` is that of one call, in seconds."""
         self._deadline = deadline
         self._stub = user_pb2_grpc.UserServiceStub(channel)
         self._clock = clock
-        self._kept: dict[UserId, tuple[float, str | None]] = {}
+        self._cache: dict[UserId, tuple[float, str | None]] = {}
 
-    async def names_of(self, users: Collection[UserId]) -> Names:
-        """Asks for all of them at once; who is not known in time is left out. Raises nothing."""
-        wanted = set(users)
-        oldest = self._clock() - _NAMES_AGE_SECONDS
-        names = {user: kept[1] for user in wanted if (kept := self._kept.get(user)) is not None and kept[0] > oldest}
-        missing = sorted(wanted - set(names))
-        answers = await asyncio.gather(*map(self._name_of, missing), return_exceptions=True)
-        for user, answer in zip(missing, answers, strict=True):
-            if isinstance(answer, NeighbourUnavailable):
+    async def names_of(self, users: Collection[UserId]) -> UserNames:
+        """Reads all names that are not cached at the same time."""
+        requested = set(users)
+        oldest = self._clock() - _CACHE_TTL_SECONDS
+        names = {user: entry[1] for user in requested if (entry := self._cache.get(user)) and entry[0] > oldest}
+        missing = sorted(requested - set(names))
+        results = await asyncio.gather(*map(self._read_name, missing), return_exceptions=True)
+        for user, result in zip(missing, results, strict=True):
+            if isinstance(result, NeighbourUnavailable):
                 continue
-            if isinstance(answer, BaseException):
-                raise answer
-            names[user] = answer
-            self._keep(user, answer)
-        return Names(names, is_complete=len(names) == len(wanted))
+            if isinstance(result, BaseException):
+                raise result
+            names[user] = result
+            self._store(user, result)
+        return UserNames(names, is_complete=len(names) == len(requested))
 
     def forget(self, user: UserId) -> None:
-        self._kept.pop(user, None)
+        self._cache.pop(user, None)
 
-    async def _name_of(self, user: UserId) -> str | None:
+    async def _read_name(self, user: UserId) -> str | None:
         try:
-            answer = await call(self._stub.GetUser, user_pb2.GetUserRequest(user_id=user), self._deadline)
-        except NeighbourRefused:  # unknown, or refused: nobody whom we could name
+            response = await call(self._stub.GetUser, user_pb2.GetUserRequest(user_id=user), self._deadline)
+        except NeighbourRefused:  # the user does not exist, or the request is refused: either way there is no name
             return None
-        return answer.display_name
+        return response.display_name
 
-    def _keep(self, user: UserId, name: str | None) -> None:
-        if len(self._kept) >= _MOST_NAMES:
-            self._kept.clear()
-        self._kept[user] = self._clock(), name
+    def _store(self, user: UserId, name: str | None) -> None:
+        if len(self._cache) >= _MAX_CACHED_NAMES:
+            self._cache.clear()
+        self._cache[user] = self._clock(), name

@@ -1,4 +1,4 @@
-"""What can go wrong with reviews."""
+"""The errors of reviews and votes."""
 
 from chassis.types.ids import ProductId
 
@@ -17,49 +17,49 @@ class UnknownProduct(ReviewError):
 
 
 class UnknownReview(ReviewError):
-    """No such review."""
+    """There is no such review, or its author removed it, or the caller cannot see it."""
 
     def __init__(self, review_id: ReviewId) -> None:
         super().__init__(f"there is no review {review_id}")
 
 
 class NotABuyer(ReviewError):
-    """Only who has ordered a product may review it."""
+    """The caller has not bought the product: only buyers may review it."""
 
     def __init__(self, product_id: ProductId) -> None:
         super().__init__(f"you have not ordered product {product_id}: only its buyers may review it")
 
 
 class OwnProduct(ReviewError):
-    """Nobody reviews what they sell."""
+    """The caller sells the product: sellers may not review what they sell."""
 
     def __init__(self, product_id: ProductId) -> None:
         super().__init__(f"you sell product {product_id}: leave its reviews to others")
 
 
 class AlreadyReviewed(ReviewError):
-    """One review of a product each."""
+    """The caller has reviewed the product already: there is one review per product and author."""
 
     def __init__(self, product_id: ProductId) -> None:
         super().__init__(f"you have reviewed product {product_id} already: change that review at PUT /reviews/{{id}}")
 
 
 class NotTheAuthor(ReviewError):
-    """A review is changed by who wrote it."""
+    """The caller did not write the review: only its author may change it."""
 
     def __init__(self, review_id: ReviewId) -> None:
-        super().__init__(f"review {review_id} is somebody else's")
+        super().__init__(f"review {review_id} was written by another user")
 
 
 class OwnReview(ReviewError):
-    """Nobody finds their own review helpful."""
+    """The caller wrote the review: authors may not vote for their own reviews."""
 
     def __init__(self, review_id: ReviewId) -> None:
         super().__init__(f"review {review_id} is your own: leave the vote to others")
 
 
 class ErasedAccount(ReviewError):
-    """An access token that outlives its account: nothing is written any more."""
+    """The caller's account was erased, but the access token is still valid: such a caller may write nothing."""
 
     def __init__(self) -> None:
         super().__init__("this account was erased: log in with another one")

@@ -1,4 +1,4 @@
-"""Reviews, and the rating they add up to. Pure."""
+"""Reviews and the ratings that they add up to. Pure."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,13 +12,13 @@ ReviewId = NewType("ReviewId", int)
 
 class ReviewStatus(StrEnum):
     PENDING = "pending"
-    """Waits for an admin to look at it."""
+    """The review is hidden until an admin moderates it."""
     APPROVED = "approved"
     REJECTED = "rejected"
 
     @property
-    def when_revised(self) -> "ReviewStatus":
-        """What was rejected may be better now: somebody has to look."""
+    def after_revision(self) -> "ReviewStatus":
+        """A rejected review that is revised must be moderated again; any other keeps its status."""
         return ReviewStatus.PENDING if self is ReviewStatus.REJECTED else self
 
 
@@ -30,8 +30,8 @@ class Sort(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Opinion:
-    """What a buyer says of a product: 1 to 5 stars, and words if there are any."""
+class ReviewContent:
+    """What an author writes: 1 to 5 stars, and optionally a title and a text."""
 
     rating: int
     title: str | None = None
@@ -48,45 +48,60 @@ class Review:
     text: str | None
     status: ReviewStatus
     moderation_reason: str | None
-    """Why it is hidden; None for one that is shown."""
+    """Why the review is hidden; None where it is shown."""
     helpful_count: int
     created_at: datetime
     updated_at: datetime
     removed_at: datetime | None
-    """When its author last removed it while it was hidden."""
+    """When its author last removed the review while it was hidden."""
 
     @property
     def is_removed(self) -> bool:
-        """Whether its author has not said anything since then: a revision, by whatever release, has a time of its own."""
+        """Whether the author has removed the review and not revised it since.
+
+        A revision, by any release, changes `updated_at` alone.
+        """
         return self.removed_at == self.updated_at
 
     @property
     def shown_rating(self) -> int | None:
-        """What it counts in its product's rating: nothing unless it is shown."""
+        """The stars that count in the product's rating; None for a hidden review."""
         return self.rating if self.status is ReviewStatus.APPROVED else None
 
 
 @dataclass(frozen=True, slots=True)
 class Rating:
-    """`count` reviews of a product gave `sum` stars. Also a difference of two ratings, to be added to one."""
+    """The rating of a product: `count` reviews with `sum` stars in total. Also the difference of two ratings."""
 
     count: int = 0
     sum: int = 0
 
     @property
     def average(self) -> float:
-        """To two decimals; 0 where nobody has rated."""
+        """The average in stars, rounded to two decimals; 0 without reviews."""
         return round(self.sum / self.count, 2) if self.count else 0.0
 
 
-def difference(before: int | None, after: int | None) -> Rating:
-    """What one review's change from `before` to `after` stars adds; None is no review, or one that is not shown."""
+def rating_difference(before: int | None, after: int | None) -> Rating:
+    """Returns what a rating gains when one review changes from `before` to `after` stars.
+
+    None stands for no review or a hidden one.
+    """
     return Rating((after is not None) - (before is not None), (after or 0) - (before or 0))
 
 
 @dataclass(frozen=True, slots=True)
-class Distribution:
-    """A product's rating, and how many gave 1, 2, 3, 4 and 5 stars."""
+class RatingDistribution:
+    """The rating of a product, and how many reviews have 1, 2, 3, 4 and 5 stars."""
 
     rating: Rating = Rating()
     counts: tuple[int, ...] = (0, 0, 0, 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class RatingRevision:
+    """The rating of a product after a change, with the number of that change."""
+
+    product_id: ProductId
+    rating: Rating
+    revision: int

@@ -1,4 +1,4 @@
-"""What this service's errors look like outside, over HTTP and gRPC alike."""
+"""The problems that this service's errors become, over HTTP and gRPC alike."""
 
 from chassis.types.problem import Problem, ProblemTable
 

@@ -1,4 +1,7 @@
-"""Statements on reviews and their votes. Locks: an author against their erasure, then a review's row, then its product's rating."""
+"""Statements on reviews and their votes.
+
+Locks: first the advisory lock of the author's erasure, then the review's row, then the row of its product's rating.
+"""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -9,8 +12,8 @@ from sqlalchemy import ColumnElement, Row, delete, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from review_service.domain.errors import AlreadyReviewed
-from review_service.domain.reviews import Opinion, Review, ReviewId, ReviewStatus, Sort
+from review_service.domain.errors import AlreadyReviewed, ErasedAccount, UnknownReview
+from review_service.domain.reviews import Review, ReviewContent, ReviewId, ReviewStatus, Sort
 from review_service.repository.tables import erased_users, helpful_votes, reviews
 
 _NEWEST = (reviews.c.created_at.desc(), reviews.c.id.desc())
@@ -23,115 +26,133 @@ _ORDERS: dict[Sort, tuple[ColumnElement[Any], ...]] = {
 
 
 class ReviewRepository:
-    """Reads and writes within one transaction. Who changes what is shown also calls `RatingRepository.change`, in the same one."""
+    """Reads and writes within one transaction.
+
+    A transaction that changes shown stars also calls `RatingRepository.apply_change`.
+    """
 
     def __init__(self, transaction: AsyncConnection) -> None:
         self._transaction = transaction
 
-    async def shown(
+    async def list_shown(
         self, product_id: ProductId, sort: Sort, min_rating: int, offset: int, limit: int
     ) -> tuple[Sequence[Review], int]:
-        """A page of what everybody may read, each order by its index; and how many there are in all."""
-        wanted = [reviews.c.product_id == product_id, reviews.c.status == ReviewStatus.APPROVED]
+        """Returns a page of the shown reviews of a product and their total number. Each order has an index."""
+        conditions = [reviews.c.product_id == product_id, reviews.c.status == ReviewStatus.APPROVED]
         if min_rating > 1:
-            wanted.append(reviews.c.rating >= min_rating)
-        return await self._page(wanted, _ORDERS[sort], offset, limit)
+            conditions.append(reviews.c.rating >= min_rating)
+        return await self._page(conditions, _ORDERS[sort], offset, limit)
 
-    async def by_status(self, status: ReviewStatus, offset: int, limit: int) -> tuple[Sequence[Review], int]:
-        """Of all products, newest first, but for those that their authors removed; hidden ones along reviews_hidden."""
-        is_there = reviews.c.removed_at.is_distinct_from(reviews.c.updated_at)
-        return await self._page([reviews.c.status == status, is_there], _NEWEST, offset, limit)
+    async def list_by_status(self, status: ReviewStatus, offset: int, limit: int) -> tuple[Sequence[Review], int]:
+        """Returns a page of the reviews with a status and their total number, newest first.
+
+        Leaves out reviews that their authors removed. Reads hidden ones along reviews_hidden.
+        """
+        not_removed = reviews.c.removed_at.is_distinct_from(reviews.c.updated_at)
+        return await self._page([reviews.c.status == status, not_removed], _NEWEST, offset, limit)
 
     async def _page(
-        self, wanted: Sequence[ColumnElement[bool]], order: Sequence[ColumnElement[Any]], offset: int, limit: int
+        self, conditions: Sequence[ColumnElement[bool]], order: Sequence[ColumnElement[Any]], offset: int, limit: int
     ) -> tuple[Sequence[Review], int]:
-        page = select(reviews).where(*wanted).order_by(*order).offset(offset).limit(limit)
+        page = select(reviews).where(*conditions).order_by(*order).offset(offset).limit(limit)
         rows = (await self._transaction.execute(page)).all()
-        total = await self._transaction.scalar(select(func.count()).select_from(reviews).where(*wanted))
+        total = await self._transaction.scalar(select(func.count()).select_from(reviews).where(*conditions))
         return [_review(row) for row in rows], total or 0
 
-    async def add(self, product_id: ProductId, author_id: UserId, said: Opinion, at: datetime) -> Review:
-        """Raises AlreadyReviewed; waits for a review that the author adds at the same time."""
+    async def add(self, product_id: ProductId, author_id: UserId, content: ReviewContent, at: datetime) -> Review:
+        """Adds a review. Waits for a concurrent one of the same author. Raises AlreadyReviewed."""
         new = insert(reviews).values(
-            product_id=product_id, author_id=author_id, **_columns(said), created_at=at, updated_at=at
+            product_id=product_id, author_id=author_id, **_columns(content), created_at=at, updated_at=at
         )
-        once = new.on_conflict_do_nothing(constraint="one_review_of_a_product_each").returning(reviews)
-        added = (await self._transaction.execute(once)).first()
+        insertion = new.on_conflict_do_nothing(constraint="one_review_of_a_product_each").returning(reviews)
+        added = (await self._transaction.execute(insertion)).first()
         if added is None:
             raise AlreadyReviewed(product_id)
         return _review(added)
 
-    async def lock(self, review_id: ReviewId) -> Review | None:
-        """By primary key, its row locked."""
-        wanted = select(reviews).where(reviews.c.id == review_id).with_for_update()
-        row = (await self._transaction.execute(wanted)).first()
-        return None if row is None else _review(row)
+    async def lock(self, review_id: ReviewId) -> Review:
+        """Reads a review by primary key and locks its row. Raises UnknownReview."""
+        query = select(reviews).where(reviews.c.id == review_id).with_for_update()
+        row = (await self._transaction.execute(query)).first()
+        if row is None:
+            raise UnknownReview(review_id)
+        return _review(row)
 
-    async def revise(self, review_id: ReviewId, said: Opinion, status: ReviewStatus, at: datetime) -> Review:
-        """The row must be locked."""
-        changed = update(reviews).values(**_columns(said), status=status, updated_at=at)
-        return await self._changed(changed.where(reviews.c.id == review_id).returning(reviews))
+    async def revise(self, review_id: ReviewId, content: ReviewContent, status: ReviewStatus, at: datetime) -> Review:
+        """Replaces the content of a review. Its row must be locked."""
+        changed = update(reviews).values(**_columns(content), status=status, updated_at=at)
+        return await self._update(changed.where(reviews.c.id == review_id).returning(reviews))
 
     async def moderate(self, review_id: ReviewId, status: ReviewStatus, reason: str | None) -> Review:
-        """The row must be locked."""
+        """Writes the status of a review and the reason. Its row must be locked."""
         changed = update(reviews).values(status=status, moderation_reason=reason)
-        return await self._changed(changed.where(reviews.c.id == review_id).returning(reviews))
+        return await self._update(changed.where(reviews.c.id == review_id).returning(reviews))
 
-    async def remove(self, review_id: ReviewId) -> None:
-        """Its votes go with it. The row must be locked."""
+    async def delete(self, review_id: ReviewId) -> None:
+        """Deletes a review with its votes. Its row must be locked."""
         await self._transaction.execute(delete(reviews).where(reviews.c.id == review_id))
 
-    async def blank(self, review_id: ReviewId, at: datetime) -> None:
-        """Takes its words, and keeps it as the one review that its author may write of the product. The row must be locked."""
-        blank = update(reviews).values(
+    async def redact(self, review_id: ReviewId, at: datetime) -> None:
+        """Deletes a review's title and text, and keeps it as the one review that its author may write of the product.
+
+        Its row must be locked.
+        """
+        redaction = update(reviews).values(
             title=None, text=None, status=ReviewStatus.REJECTED, updated_at=at, removed_at=at
         )
-        await self._transaction.execute(blank.where(reviews.c.id == review_id))
+        await self._transaction.execute(redaction.where(reviews.c.id == review_id))
 
-    async def vote(self, review_id: ReviewId, user_id: UserId, at: datetime) -> bool:
-        """Whether this is the user's first vote for it. The review's row must be locked."""
+    async def add_vote(self, review_id: ReviewId, user_id: UserId, at: datetime) -> bool:
+        """Returns False where the user has voted for the review already. The review's row must be locked."""
         new = insert(helpful_votes).values(review_id=review_id, user_id=user_id, created_at=at)
         return (await self._transaction.execute(new.on_conflict_do_nothing())).rowcount == 1
 
-    async def unvote(self, review_id: ReviewId, user_id: UserId) -> bool:
-        """Whether there was a vote. The review's row must be locked."""
-        theirs = helpful_votes.c.review_id == review_id, helpful_votes.c.user_id == user_id
-        return (await self._transaction.execute(delete(helpful_votes).where(*theirs))).rowcount == 1
+    async def remove_vote(self, review_id: ReviewId, user_id: UserId) -> bool:
+        """Returns whether there was a vote. The review's row must be locked."""
+        vote = helpful_votes.c.review_id == review_id, helpful_votes.c.user_id == user_id
+        return (await self._transaction.execute(delete(helpful_votes).where(*vote))).rowcount == 1
 
-    async def count_votes(self, review_id: ReviewId, more: int) -> Review:
-        """The row must be locked."""
-        changed = update(reviews).values(helpful_count=reviews.c.helpful_count + more)
-        return await self._changed(changed.where(reviews.c.id == review_id).returning(reviews))
+    async def change_helpful_count(self, review_id: ReviewId, by: int) -> Review:
+        """Adds `by` votes to the count of a review. Its row must be locked."""
+        changed = update(reviews).values(helpful_count=reviews.c.helpful_count + by)
+        return await self._update(changed.where(reviews.c.id == review_id).returning(reviews))
 
-    async def hold_off_erasure(self, user_id: UserId) -> bool:
-        """Whether the account is still there. If so, its erasure waits until this transaction ends, and erases what it wrote."""
+    async def block_erasure(self, user_id: UserId) -> None:
+        """Delays the erasure of an account until this transaction ends.
+
+        The erasure then also covers what this transaction writes. Raises ErasedAccount for an account erased already.
+        """
         await self._transaction.execute(select(func.pg_advisory_xact_lock_shared(user_id)))
-        gone = await self._transaction.scalar(select(erased_users.c.user_id).where(erased_users.c.user_id == user_id))
-        return gone is None
+        erased = await self._transaction.scalar(select(erased_users.c.user_id).where(erased_users.c.user_id == user_id))
+        if erased is not None:
+            raise ErasedAccount
 
     async def erase(self, user_id: UserId, at: datetime) -> None:
-        """A user's words and votes, now and for ever; the stars stay. Waits for what they are writing at this moment."""
+        """Deletes the titles, texts and votes of a user, and refuses later ones; the stars remain.
+
+        Waits for the user's transactions that have blocked the erasure.
+        """
         await self._transaction.execute(select(func.pg_advisory_xact_lock(user_id)))
         await self._transaction.execute(
             insert(erased_users).values(user_id=user_id, erased_at=at).on_conflict_do_nothing()
         )
-        theirs = reviews.c.author_id == user_id
-        voted_for = reviews.c.id.in_(select(helpful_votes.c.review_id).where(helpful_votes.c.user_id == user_id))
-        touched = select(reviews.c.id).where(or_(theirs, voted_for)).order_by(reviews.c.id).with_for_update()
-        await self._transaction.execute(touched)
-        silenced = update(reviews).where(theirs).values(title=None, text=None, moderation_reason=None)
-        await self._transaction.execute(silenced)
-        withdrawn = delete(helpful_votes).where(helpful_votes.c.user_id == user_id).returning(helpful_votes.c.review_id)
-        votes = withdrawn.cte("withdrawn")
-        fewer = update(reviews).where(reviews.c.id == votes.c.review_id)
-        await self._transaction.execute(fewer.values(helpful_count=reviews.c.helpful_count - 1))
+        is_author = reviews.c.author_id == user_id
+        has_vote = reviews.c.id.in_(select(helpful_votes.c.review_id).where(helpful_votes.c.user_id == user_id))
+        affected = select(reviews.c.id).where(or_(is_author, has_vote)).order_by(reviews.c.id).with_for_update()
+        await self._transaction.execute(affected)
+        redacted = update(reviews).where(is_author).values(title=None, text=None, moderation_reason=None)
+        await self._transaction.execute(redacted)
+        removed = delete(helpful_votes).where(helpful_votes.c.user_id == user_id).returning(helpful_votes.c.review_id)
+        votes = removed.cte("removed")
+        recounted = update(reviews).where(reviews.c.id == votes.c.review_id)
+        await self._transaction.execute(recounted.values(helpful_count=reviews.c.helpful_count - 1))
 
-    async def _changed(self, statement: Any) -> Review:
+    async def _update(self, statement: Any) -> Review:
         return _review((await self._transaction.execute(statement)).one())
 
 
-def _columns(said: Opinion) -> dict[str, object]:
-    return {"rating": said.rating, "title": said.title, "text": said.text}
+def _columns(content: ReviewContent) -> dict[str, object]:
+    return {"rating": content.rating, "title": content.title, "text": content.text}
 
 
 def _review(row: Row[Any]) -> Review:

@@ -1,4 +1,4 @@
-"""The tables as the queries see them; the migrations make them."""
+"""The tables that the statements use. The migrations create them."""
 
 from chassis.database import tables
 from sqlalchemy import BigInteger, Column, DateTime, MetaData, SmallInteger, Table, Text

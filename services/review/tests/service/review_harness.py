@@ -1,4 +1,4 @@
-"""The review service as its tests drive it, with fakes of product and order at the gRPC boundary."""
+"""The running review service as tests call it, with fakes of its neighbours at the gRPC boundary."""
 
 import asyncio
 import itertools
@@ -28,7 +28,8 @@ from chassis_testing.services import run_service
 from chassis_testing.tokens import TokenIssuer
 from chassis_testing.waiting import eventually
 from grpc import aio
-from review_service.app import SCHEMA, Settings, build
+from review_service.app import SCHEMA, build
+from review_service.settings import Settings
 from shopapi.events.v1.events_pb2 import RatingChanged, UserErased
 from shopapi.order.v1 import order_pb2, order_pb2_grpc
 from shopapi.product.v1 import product_pb2, product_pb2_grpc
@@ -37,11 +38,11 @@ from shopapi.user.v1 import user_pb2, user_pb2_grpc
 
 ADMIN, SELLER = 1, 7
 NO_BUYERS_FROM = 1_000_000
-"""Users from this number on have ordered nothing."""
+"""Users with this number or a higher one have ordered nothing."""
 NO_USERS_FROM = 500_000
-"""Users from this number on do not exist, though they have ordered."""
+"""Users with this number or a higher one do not exist, though they have ordered."""
 UNKNOWN_FROM = 10_000
-"""Products from this number on do not exist."""
+"""Products with this number or a higher one do not exist."""
 
 Context = aio.ServicerContext[Any, Any]
 _products = itertools.count(1)
@@ -53,6 +54,7 @@ class FakeProducts(product_pb2_grpc.ProductServiceServicer):
     """The product service at its gRPC boundary: seller 7 sells every product below 10,000."""
 
     before: Callable[[Context], Awaitable[None]] | None = None
+    """Called before each call is answered; may abort it."""
 
     async def GetPrices(self, request: object, context: object) -> product_pb2.GetPricesResponse:  # noqa: N802 - the contract's name
         raise NotImplementedError
@@ -69,7 +71,7 @@ class FakeProducts(product_pb2_grpc.ProductServiceServicer):
 
 @dataclass
 class FakeOrders(order_pb2_grpc.OrderServiceServicer):
-    """The order service at its gRPC boundary: everybody below user 1,000,000 has ordered everything."""
+    """The order service at its gRPC boundary: every user below 1,000,000 has ordered every product."""
 
     before: Callable[[Context], Awaitable[None]] | None = None
 
@@ -91,50 +93,51 @@ class FakeUsers(FakeUserService):
         super().__init__(issuer)
         self.before: Callable[[Context], Awaitable[None]] | None = None
         self.erased: set[int] = set()
-        self.asked = 0
+        self.calls = 0
 
     async def GetUser(  # noqa: N802 - the contract's name
         self, request: user_pb2.GetUserRequest, context: object
     ) -> user_pb2.GetUserResponse:
-        self.asked += 1
+        self.calls += 1
         if self.before is not None:
             await self.before(context)  # type: ignore[arg-type]
         if request.user_id >= NO_USERS_FROM:
-            await away_for_good(context)  # type: ignore[arg-type]
+            await unknown_user(context)  # type: ignore[arg-type]
         if request.user_id in self.erased:
             return user_pb2.GetUserResponse(user_id=request.user_id, display_name="Deleted user")
         return await super().GetUser(request, context)
 
 
-async def away_for_good(context: Context) -> None:
+async def unknown_user(context: Context) -> None:
     await context.abort(grpc.StatusCode.NOT_FOUND, "no such user", ((CODE_KEY, "unknown_user"),))
 
 
-async def away(context: Context) -> None:
-    await context.abort(grpc.StatusCode.UNAVAILABLE, "away")
+async def unavailable(context: Context) -> None:
+    await context.abort(grpc.StatusCode.UNAVAILABLE, "unavailable")
 
 
-def a_product() -> int:
-    """One that no other test reviews."""
+def new_product() -> int:
+    """Returns a product that no other test reviews."""
     return next(_products)
 
 
-def a_user() -> int:
-    """One that no other test knows."""
+def new_user() -> int:
+    """Returns a user that no other test uses."""
     return next(_users)
 
 
-async def broken(database: Database) -> dict[str, list[dict[str, object]]]:
-    """The rows that break each invariant, of those that are broken."""
-    books = invariants.InvariantMonitor(database, "review_service")
-    found = {
-        invariant.name: await books.broken(invariant) for invariant in invariants.load_invariants("review_service")
+async def violations(database: Database) -> dict[str, list[dict[str, object]]]:
+    """Returns the rows that violate each invariant, for the violated ones alone."""
+    monitor = invariants.InvariantMonitor(database, "review_service")
+    rows_by_name = {
+        invariant.name: await monitor.violations(invariant)
+        for invariant in invariants.load_invariants("review_service")
     }
-    return {name: rows for name, rows in found.items() if rows}
+    return {name: rows for name, rows in rows_by_name.items() if rows}
 
 
 @dataclass(frozen=True)
-class Shop:
+class RunningReviewService:
     """The running service: HTTP in process, gRPC over loopback, its relay and consumer on the real broker."""
 
     http: httpx.AsyncClient
@@ -143,23 +146,23 @@ class Shop:
     users: FakeUsers
     products: FakeProducts
     orders: FakeOrders
-    database: DatabaseSettings
-    books: Database
+    database_settings: DatabaseSettings
+    database: Database
     broker_url: str
-    told: dict[int, list[RatingChanged]] = field(default_factory=dict)
-    """What the shop was told of each product, as far as it was looked at."""
+    received: dict[int, list[RatingChanged]] = field(default_factory=dict)
+    """The rating events that were taken from the queue so far, by product."""
 
     def bearer(self, user: int, role: Role = Role.CUSTOMER) -> dict[str, str]:
         return self.issuer.bearer(user, role)
 
-    async def post(self, product: int, author: int, rating: int = 5, **words: object) -> httpx.Response:
-        body, headers = {"rating": rating, **words}, self.bearer(author)
+    async def post(self, product: int, author: int, rating: int = 5, **content: object) -> httpx.Response:
+        body, headers = {"rating": rating, **content}, self.bearer(author)
         return await self.http.post(f"/api/v1/products/{product}/reviews", json=body, headers=headers)
 
-    async def review(self, product: int, author: int, rating: int = 5, **words: object) -> dict[str, Any]:
-        answer = await self.post(product, author, rating, **words)
-        assert answer.status_code == 201, answer.text
-        review: dict[str, Any] = answer.json()["data"]
+    async def review(self, product: int, author: int, rating: int = 5, **content: object) -> dict[str, Any]:
+        response = await self.post(product, author, rating, **content)
+        assert response.status_code == 201, response.text
+        review: dict[str, Any] = response.json()["data"]
         return review
 
     async def put(self, review: int, author: int, rating: int, role: Role = Role.CUSTOMER) -> httpx.Response:
@@ -170,15 +173,15 @@ class Shop:
         return await self.http.delete(f"/api/v1/reviews/{review}", headers=self.bearer(author, role))
 
     async def listed(self, product: int, **query: object) -> list[dict[str, Any]]:
-        answer = await self.http.get(f"/api/v1/products/{product}/reviews", params={"limit": 100, **query})  # type: ignore[dict-item]
-        assert answer.status_code == 200, answer.text
-        document: dict[str, Any] = answer.json()
+        response = await self.http.get(f"/api/v1/products/{product}/reviews", params={"limit": 100, **query})  # type: ignore[dict-item]
+        assert response.status_code == 200, response.text
+        document: dict[str, Any] = response.json()
         assert document["total"] == len(document["data"])
         listed: list[dict[str, Any]] = document["data"]
         return listed
 
     async def distribution(self, product: int) -> list[int]:
-        """How many gave 1, 2, 3, 4 and 5 stars."""
+        """Returns how many reviews have 1, 2, 3, 4 and 5 stars, and checks that the average over gRPC is the same."""
         data = (await self.http.get(f"/api/v1/products/{product}/rating")).json()["data"]
         assert (data["average"], data["count"]) == await self.rating(product)
         return [data["distribution"][str(stars)] for stars in range(1, 6)]
@@ -193,22 +196,22 @@ class Shop:
         body, headers = {"status": status, "reason": reason}, self.bearer(ADMIN, Role.ADMIN)
         return await self.http.put(f"/api/v1/reviews/{review}/moderation", json=body, headers=headers)
 
-    async def queued(self, status: str) -> list[int]:
-        """The newest reviews of a status, as an admin sees them."""
+    async def listed_by_status(self, status: str) -> list[int]:
+        """Returns the newest reviews with a status, as an admin sees them."""
         headers = self.bearer(ADMIN, Role.ADMIN)
-        answer = await self.http.get("/api/v1/reviews", params={"status": status, "limit": 100}, headers=headers)
-        assert answer.status_code == 200, answer.text
-        return [review["id"] for review in answer.json()["data"]]
+        response = await self.http.get("/api/v1/reviews", params={"status": status, "limit": 100}, headers=headers)
+        assert response.status_code == 200, response.text
+        return [review["id"] for review in response.json()["data"]]
 
     async def erase(self, *users: int) -> Sequence[Event]:
-        """Their accounts are gone, and this service has heard of it."""
+        """Erases the users' accounts, and waits until this service has handled the events."""
         self.users.erased.update(users)
         sent = [Event(uuid7(), str(user), datetime.now(UTC), UserErased(user_id=user), {}) for user in users]
         await self.deliver(sent)
         return sent
 
     async def deliver(self, sent: Sequence[Event]) -> None:
-        """Returns when each has taken effect."""
+        """Publishes events, and waits until each has taken effect."""
         await publish_events(self.broker_url, sent)
         async with self.connection() as connection:
 
@@ -219,37 +222,37 @@ class Shop:
 
             await eventually(all_are_stored)
 
-    async def told_until(self, product: int, revision: int) -> list[RatingChanged]:
-        """What the shop was told of a product's rating, by revision; waits for this one, and for nothing after it."""
+    async def rating_events(self, product: int, revision: int) -> list[RatingChanged]:
+        """Returns the published events of a product's rating by revision, up to the one with this revision at least."""
         async with asyncio.timeout(30), await aio_pika.connect(self.broker_url) as connection:
             channel = await connection.channel()
-            await channel.set_qos(prefetch_count=1)  # what comes after it stays in the queue
+            await channel.set_qos(prefetch_count=1)  # later events stay in the queue
             async with (await channel.get_queue("product")).iterator() as messages:
-                while revision not in {told.revision for told in self.told.get(product, [])}:
+                while revision not in {event.revision for event in self.received.get(product, [])}:
                     message = await anext(messages)
                     await message.ack()
                     try:
                         payload = events.decode(message.body).payload
-                    except MalformedEvent:  # a test's, for the dead letters
+                    except MalformedEvent:  # published by the test of the dead-letter queue
                         continue
                     if isinstance(payload, RatingChanged):
-                        self.told.setdefault(payload.product_id, []).append(payload)
-        return sorted(self.told[product], key=lambda told: told.revision)
+                        self.received.setdefault(payload.product_id, []).append(payload)
+        return sorted(self.received[product], key=lambda event: event.revision)
 
     async def rating(self, product: int) -> tuple[float, int]:
-        """As the product page gets it."""
-        answer = await call(self.rpc.GetAvgRating, review_pb2.GetAvgRatingRequest(product_id=product))
-        return answer.average, answer.count
+        """Returns the average and the number of reviews, as the product service reads them over gRPC."""
+        response = await call(self.rpc.GetAvgRating, review_pb2.GetAvgRatingRequest(product_id=product))
+        return response.average, response.count
 
     def connection(self) -> AbstractAsyncContextManager[SqlConnection]:
-        """To the database, past the service."""
-        return connect_to(self.database)
+        """Opens a connection to the service's database."""
+        return connect_to(self.database_settings)
 
 
 @asynccontextmanager
-async def running_shop(database: DatabaseSettings) -> AsyncIterator[Shop]:
+async def run_review_service(database_settings: DatabaseSettings) -> AsyncIterator[RunningReviewService]:
     issuer, products, orders = TokenIssuer(), FakeProducts(), FakeOrders()
-    users, books = FakeUsers(issuer), Database(database, SCHEMA)
+    users, database = FakeUsers(issuer), Database(database_settings, SCHEMA)
     async with (
         new_vhost() as broker_url,
         grpc_server(
@@ -260,7 +263,7 @@ async def running_shop(database: DatabaseSettings) -> AsyncIterator[Shop]:
         recorded_events(broker_url, "product"),
     ):
         settings = Settings(
-            **database.model_dump(),
+            **database_settings.model_dump(),
             rabbitmq_url=broker_url,
             user_grpc=address,
             product_grpc=address,
@@ -271,6 +274,8 @@ async def running_shop(database: DatabaseSettings) -> AsyncIterator[Shop]:
         async with run_service(await build(settings)) as service:
             channel = open_channel(f"127.0.0.1:{service.rpc_port}")
             stub = review_pb2_grpc.ReviewServiceStub(channel)
-            yield Shop(service.http, stub, issuer, users, products, orders, database, books, broker_url)
+            yield RunningReviewService(
+                service.http, stub, issuer, users, products, orders, database_settings, database, broker_url
+            )
             await channel.close()
-            await books.close()
+            await database.close()

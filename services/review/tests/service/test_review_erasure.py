@@ -1,120 +1,125 @@
-"""An erased account says nothing any more; its stars count on, and everybody's votes still add up."""
+"""Erasing an account deletes its texts and votes; its stars still count, and vote counts stay correct."""
 
 import asyncio
 import random
 
 import pytest
-from chassis_testing.broker import next_message, publish_raw
-from review_harness import Shop, a_product, a_user, away
+from chassis_testing.broker import publish_raw, take_message
+from review_harness import RunningReviewService, new_product, new_user, unavailable
 
 
-async def test_words_and_votes_of_an_erased_account_are_gone_and_its_stars_stay(shop: Shop) -> None:
-    product, author, other = a_product(), a_user(), a_user()
-    theirs = await shop.review(product, author, rating=2, title="Mine", text="I live at 1 Main Street")
-    others = await shop.review(product, other, rating=4, title="Fine")
-    await shop.vote(others["id"], author)
-    await shop.vote(theirs["id"], other)
-    await shop.moderate(theirs["id"], "pending", "names an address")
-    await shop.moderate(theirs["id"], "approved")
+async def test_texts_and_votes_of_an_erased_account_are_deleted_and_its_stars_stay(
+    service: RunningReviewService,
+) -> None:
+    product, author, other = new_product(), new_user(), new_user()
+    review = await service.review(product, author, rating=2, title="Mine", text="I live at 1 Main Street")
+    others = await service.review(product, other, rating=4, title="Fine")
+    await service.vote(others["id"], author)
+    await service.vote(review["id"], other)
+    await service.moderate(review["id"], "pending", "names an address")
+    await service.moderate(review["id"], "approved")
 
-    await shop.erase(author)
+    await service.erase(author)
 
-    left = {review["id"]: review for review in await shop.listed(product)}
-    assert (left[theirs["id"]]["title"], left[theirs["id"]]["text"], left[theirs["id"]]["rating"]) == (None, None, 2)
-    assert left[theirs["id"]]["author_name"] == "Deleted user"
-    assert [left[theirs["id"]]["helpful_count"], left[others["id"]]["helpful_count"]] == [1, 0]
-    assert left[others["id"]]["title"] == "Fine"
-    assert await shop.distribution(product) == [0, 1, 0, 1, 0]
-
-
-async def test_an_erasure_that_comes_again_changes_nothing(shop: Shop) -> None:
-    product, author, voter = a_product(), a_user(), a_user()
-    review = await shop.review(product, author, text="mine")
-    await shop.vote(review["id"], voter)
-
-    sent = await shop.erase(voter, author)
-    await shop.deliver([*sent, *reversed(sent)])
-    await shop.erase(author, voter)
-
-    [left] = await shop.listed(product)
-    assert (left["text"], left["helpful_count"]) == (None, 0)
+    listed = {one["id"]: one for one in await service.listed(product)}
+    redacted = listed[review["id"]]
+    assert (redacted["title"], redacted["text"], redacted["rating"]) == (None, None, 2)
+    assert redacted["author_name"] == "Deleted user"
+    assert [redacted["helpful_count"], listed[others["id"]]["helpful_count"]] == [1, 0]
+    assert listed[others["id"]]["title"] == "Fine"
+    assert await service.distribution(product) == [0, 1, 0, 1, 0]
 
 
-async def test_a_token_that_outlives_its_account_writes_nothing(shop: Shop) -> None:
-    product, author = a_product(), a_user()
-    review, others = await shop.review(product, author, text="mine"), await shop.review(product, a_user())
-    await shop.erase(author)
+async def test_a_repeated_erasure_changes_nothing(service: RunningReviewService) -> None:
+    product, author, voter = new_product(), new_user(), new_user()
+    review = await service.review(product, author, text="mine")
+    await service.vote(review["id"], voter)
 
-    answers = [
-        await shop.post(a_product(), author, text="mine again"),
-        await shop.put(review["id"], author, rating=1),
-        await shop.vote(others["id"], author),
+    sent = await service.erase(voter, author)
+    await service.deliver([*sent, *reversed(sent)])
+    await service.erase(author, voter)
+
+    [redacted] = await service.listed(product)
+    assert (redacted["text"], redacted["helpful_count"]) == (None, 0)
+
+
+async def test_a_valid_token_of_an_erased_account_can_write_nothing(service: RunningReviewService) -> None:
+    product, author = new_product(), new_user()
+    review, others = await service.review(product, author, text="mine"), await service.review(product, new_user())
+    await service.erase(author)
+
+    responses = [
+        await service.post(new_product(), author, text="mine again"),
+        await service.put(review["id"], author, rating=1),
+        await service.vote(others["id"], author),
     ]
 
-    assert [(answer.status_code, answer.json()["code"]) for answer in answers] == [(403, "account_erased")] * 3
-    assert (await shop.delete(review["id"], author)).status_code == 204
+    assert [(response.status_code, response.json()["code"]) for response in responses] == [(403, "account_erased")] * 3
+    assert (await service.delete(review["id"], author)).status_code == 204
 
 
 @pytest.mark.parametrize("seed", range(20))
-async def test_nothing_written_while_an_account_is_erased_outlives_it(shop: Shop, seed: int) -> None:
-    """The fixture finds words and votes of erased accounts."""
-    chance, author, other = random.Random(seed), a_user(), a_user()
-    products = [a_product() for _ in range(4)]
-    review = await shop.review(products[0], author, text="mine")
-    others = await shop.review(products[1], other)
-    doing = [
-        shop.erase(author),
-        *(shop.post(product, author, text="mine") for product in products[1:]),
-        *(shop.put(review["id"], author, rating=3) for _ in range(2)),
-        *(shop.vote(others["id"], author) for _ in range(2)),
-        *(shop.vote(review["id"], voter) for voter in (other, a_user())),
+async def test_nothing_written_during_an_erasure_remains(service: RunningReviewService, seed: int) -> None:
+    """The fixture finds texts and votes of erased accounts."""
+    chance, author, other = random.Random(seed), new_user(), new_user()
+    products = [new_product() for _ in range(4)]
+    review = await service.review(products[0], author, text="mine")
+    others = await service.review(products[1], other)
+    calls = [
+        service.erase(author),
+        *(service.post(product, author, text="mine") for product in products[1:]),
+        *(service.put(review["id"], author, rating=3) for _ in range(2)),
+        *(service.vote(others["id"], author) for _ in range(2)),
+        *(service.vote(review["id"], voter) for voter in (other, new_user())),
     ]
-    chance.shuffle(doing)
+    chance.shuffle(calls)
 
-    answers = await asyncio.gather(*doing)
+    responses = await asyncio.gather(*calls)
 
-    statuses = {answer.status_code for answer in answers if hasattr(answer, "status_code")}
+    statuses = {response.status_code for response in responses if hasattr(response, "status_code")}
     assert statuses <= {200, 201, 403}
 
 
-async def test_names_are_asked_for_once_a_minute(shop: Shop) -> None:
-    product, author = a_product(), a_user()
-    await shop.review(product, author)
-    asked = shop.users.asked
+async def test_names_are_cached(service: RunningReviewService) -> None:
+    product, author = new_product(), new_user()
+    await service.review(product, author)
+    calls = service.users.calls
 
-    names = [review["author_name"] for _ in range(3) for review in await shop.listed(product)]
+    names = [review["author_name"] for _ in range(3) for review in await service.listed(product)]
 
     assert names == [f"User {author}"] * 3
-    assert shop.users.asked == asked
+    assert service.users.calls == calls
 
 
-async def test_reviews_are_read_without_names_while_users_are_away(shop: Shop) -> None:
-    product, known, unknown = a_product(), a_user(), a_user()
-    await shop.review(product, known)
-    shop.users.before = away
-    await shop.review(product, unknown)
+async def test_reviews_are_listed_without_names_while_the_user_service_is_unavailable(
+    service: RunningReviewService,
+) -> None:
+    product, known, unknown = new_product(), new_user(), new_user()
+    await service.review(product, known)
+    service.users.before = unavailable
+    await service.review(product, unknown)
 
-    answer = await shop.http.get(f"/api/v1/products/{product}/reviews")
+    response = await service.http.get(f"/api/v1/products/{product}/reviews")
 
-    assert answer.status_code == 200
-    assert answer.json()["degraded"] == ["authors"]
-    assert [review["author_name"] for review in answer.json()["data"]] == [None, f"User {known}"]
-
-
-async def test_an_author_whom_nobody_knows_has_no_name(shop: Shop) -> None:
-    product = a_product()
-    await shop.review(product, author=500_000)
-
-    answer = await shop.http.get(f"/api/v1/products/{product}/reviews")
-
-    assert (answer.json()["data"][0]["author_name"], answer.json()["degraded"]) == (None, [])
+    assert response.status_code == 200
+    assert response.json()["degraded"] == ["authors"]
+    assert [review["author_name"] for review in response.json()["data"]] == [None, f"User {known}"]
 
 
-async def test_answers_tell_nothing_of_people_but_their_name(shop: Shop) -> None:
-    product = a_product()
-    await shop.review(product, author=10)
+async def test_an_author_who_does_not_exist_has_no_name(service: RunningReviewService) -> None:
+    product = new_product()
+    await service.review(product, author=500_000)
 
-    assert set((await shop.listed(product))[0]) == {
+    response = await service.http.get(f"/api/v1/products/{product}/reviews")
+
+    assert (response.json()["data"][0]["author_name"], response.json()["degraded"]) == (None, [])
+
+
+async def test_responses_contain_nothing_about_authors_but_id_and_name(service: RunningReviewService) -> None:
+    product = new_product()
+    await service.review(product, author=10)
+
+    assert set((await service.listed(product))[0]) == {
         "id",
         "product_id",
         "author_id",
@@ -130,7 +135,7 @@ async def test_answers_tell_nothing_of_people_but_their_name(shop: Shop) -> None
     }
 
 
-async def test_a_message_nobody_can_read_goes_to_the_dead_letters(shop: Shop) -> None:
-    await publish_raw(shop.broker_url, "ecommerce.events", "user.erased.v1", b"{}")
+async def test_a_malformed_message_goes_to_the_dead_letter_queue(service: RunningReviewService) -> None:
+    await publish_raw(service.broker_url, "ecommerce.events", "user.erased.v1", b"{}")
 
-    assert await next_message(shop.broker_url, "review.dead") == b"{}"
+    assert await take_message(service.broker_url, "review.dead") == b"{}"

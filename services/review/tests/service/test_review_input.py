@@ -1,10 +1,10 @@
-"""Whatever callers send, they get an answer that a program can read, and never a 500."""
+"""Every invalid request is refused with a status and code that a program can read, and never with a 500."""
 
 import json
 
 import pytest
 from chassis_testing.tokens import TokenIssuer
-from review_harness import Shop, a_product
+from review_harness import RunningReviewService, new_product
 
 
 @pytest.mark.parametrize(
@@ -31,21 +31,21 @@ from review_harness import Shop, a_product
     ],
     ids=lambda value: ascii(value)[:30],
 )
-async def test_a_bad_field_is_named(shop: Shop, field: str, value: object) -> None:
-    product = a_product()
-    review = await shop.review(product, author=10)
-    body, headers = json.dumps({"rating": 5, field: value}), {**shop.bearer(11), "Content-Type": "application/json"}
+async def test_a_bad_field_is_named(service: RunningReviewService, field: str, value: object) -> None:
+    product = new_product()
+    review = await service.review(product, author=10)
+    body, headers = json.dumps({"rating": 5, field: value}), {**service.bearer(11), "Content-Type": "application/json"}
 
-    answers = [
-        await shop.http.post(f"/api/v1/products/{product}/reviews", content=body, headers=headers),
-        await shop.http.put(f"/api/v1/reviews/{review['id']}", content=body, headers=headers),
+    responses = [
+        await service.http.post(f"/api/v1/products/{product}/reviews", content=body, headers=headers),
+        await service.http.put(f"/api/v1/reviews/{review['id']}", content=body, headers=headers),
     ]
 
-    for answer in answers:
-        assert (answer.status_code, answer.json()["code"]) == (422, "invalid_field")
-        assert answer.headers["content-type"] == "application/problem+json"
+    for response in responses:
+        assert (response.status_code, response.json()["code"]) == (422, "invalid_field")
+        assert response.headers["content-type"] == "application/problem+json"
         if field.isascii():
-            assert answer.json()["errors"][0]["field"] == field
+            assert response.json()["errors"][0]["field"] == field
 
 
 @pytest.mark.parametrize(
@@ -62,52 +62,54 @@ async def test_a_bad_field_is_named(shop: Shop, field: str, value: object) -> No
     ],
     ids=lambda value: ascii(value)[:30],
 )
-async def test_a_bad_body_gets_a_stable_code(shop: Shop, body: bytes, status: int, code: str) -> None:
-    headers = {**shop.bearer(10), "Content-Type": "application/json"}
+async def test_a_bad_body_gets_a_stable_code(
+    service: RunningReviewService, body: bytes, status: int, code: str
+) -> None:
+    headers = {**service.bearer(10), "Content-Type": "application/json"}
 
-    answer = await shop.http.post(f"/api/v1/products/{a_product()}/reviews", content=body, headers=headers)
+    response = await service.http.post(f"/api/v1/products/{new_product()}/reviews", content=body, headers=headers)
 
-    assert (answer.status_code, answer.json()["code"]) == (status, code)
+    assert (response.status_code, response.json()["code"]) == (status, code)
 
 
 @pytest.mark.parametrize("number", ["0", "-1", "x", str(2**63), "9" * 5000, "1%00"])
-async def test_an_identifier_that_cannot_exist_is_refused(shop: Shop, number: str) -> None:
-    answers = [
-        await shop.http.get(f"/api/v1/products/{number}/reviews"),
-        await shop.http.delete(f"/api/v1/reviews/{number}", headers=shop.bearer(10)),
+async def test_an_identifier_that_cannot_exist_is_refused(service: RunningReviewService, number: str) -> None:
+    responses = [
+        await service.http.get(f"/api/v1/products/{number}/reviews"),
+        await service.http.delete(f"/api/v1/reviews/{number}", headers=service.bearer(10)),
     ]
 
-    assert [(answer.status_code, answer.json()["code"]) for answer in answers] == [(422, "invalid_field")] * 2
+    assert [(response.status_code, response.json()["code"]) for response in responses] == [(422, "invalid_field")] * 2
 
 
 @pytest.mark.parametrize("query", ["page=0", "page=x", "page=10001", "limit=0", "limit=101", f"limit={'9' * 5000}"])
-async def test_absurd_paging_is_refused(shop: Shop, query: str) -> None:
-    answer = await shop.http.get(f"/api/v1/products/{a_product()}/reviews?{query}")
+async def test_absurd_paging_is_refused(service: RunningReviewService, query: str) -> None:
+    response = await service.http.get(f"/api/v1/products/{new_product()}/reviews?{query}")
 
-    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, query.partition("=")[0])
+    assert (response.status_code, response.json()["errors"][0]["field"]) == (422, query.partition("=")[0])
 
 
 @pytest.mark.parametrize("kind", ["none", "nonsense", "forged", "expired"])
-async def test_writing_needs_a_valid_token(shop: Shop, kind: str) -> None:
-    product = a_product()
-    review = await shop.review(product, author=10)
+async def test_writing_needs_a_valid_token(service: RunningReviewService, kind: str) -> None:
+    product = new_product()
+    review = await service.review(product, author=10)
     headers = {
         "none": {},
         "nonsense": {"Authorization": "Bearer a.b.c"},
         "forged": TokenIssuer().bearer(10),
-        "expired": shop.issuer.bearer(10, expires_in=-1),
+        "expired": service.issuer.bearer(10, expires_in=-1),
     }[kind]
     code = "token_expired" if kind == "expired" else "unauthenticated"
 
-    answers = [
-        await shop.http.post(f"/api/v1/products/{product}/reviews", json={"rating": 5}, headers=headers),
-        await shop.http.put(f"/api/v1/reviews/{review['id']}", json={"rating": 5}, headers=headers),
-        await shop.http.delete(f"/api/v1/reviews/{review['id']}", headers=headers),
+    responses = [
+        await service.http.post(f"/api/v1/products/{product}/reviews", json={"rating": 5}, headers=headers),
+        await service.http.put(f"/api/v1/reviews/{review['id']}", json={"rating": 5}, headers=headers),
+        await service.http.delete(f"/api/v1/reviews/{review['id']}", headers=headers),
     ]
 
-    assert [(answer.status_code, answer.json()["code"]) for answer in answers] == [(401, code)] * 3
+    assert [(response.status_code, response.json()["code"]) for response in responses] == [(401, code)] * 3
 
 
-async def test_probes_and_documentation_answer(shop: Shop) -> None:
+async def test_probes_and_documentation_answer(service: RunningReviewService) -> None:
     for path in ("/health", "/ready", "/swagger/", "/openapi.json"):
-        assert (await shop.http.get(path)).status_code == 200, path
+        assert (await service.http.get(path)).status_code == 200, path

@@ -1,4 +1,4 @@
-"""Whatever is done at once, ratings and counts are what reviews and votes add up to. Each race is run twenty times, seeds in the names."""
+"""Concurrent writes keep ratings and vote counts correct. Each race runs twenty times; the seed is in its name."""
 
 import asyncio
 import random
@@ -7,94 +7,102 @@ from typing import Any
 
 import httpx
 import pytest
-from review_harness import Shop, a_product
+from review_harness import RunningReviewService, new_product
 
 SEEDS = range(20)
 
 
-async def at_once(chance: random.Random, doing: list[Awaitable[httpx.Response]]) -> list[int]:
-    chance.shuffle(doing)
-    return sorted(answer.status_code for answer in await asyncio.gather(*doing))
+async def run_concurrently(chance: random.Random, calls: list[Awaitable[httpx.Response]]) -> list[int]:
+    """Runs the calls at the same time, started in random order. Returns the sorted statuses."""
+    chance.shuffle(calls)
+    return sorted(response.status_code for response in await asyncio.gather(*calls))
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-async def test_ten_posts_of_one_buyer_at_once_are_one_review(shop: Shop, seed: int) -> None:
-    chance, product = random.Random(seed), a_product()
+async def test_ten_concurrent_posts_of_one_buyer_create_one_review(service: RunningReviewService, seed: int) -> None:
+    chance, product = random.Random(seed), new_product()
 
-    statuses = await at_once(chance, [shop.post(product, 10, rating=chance.randint(1, 5)) for _ in range(10)])
+    statuses = await run_concurrently(
+        chance, [service.post(product, 10, rating=chance.randint(1, 5)) for _ in range(10)]
+    )
 
     assert statuses == [201] + [409] * 9
-    assert len(await shop.listed(product)) == 1
-    assert (await shop.told_until(product, revision=1))[-1].count == 1
+    assert len(await service.listed(product)) == 1
+    assert (await service.rating_events(product, revision=1))[-1].count == 1
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-async def test_reviews_of_twenty_buyers_at_once_are_all_told_of_in_turn(shop: Shop, seed: int) -> None:
-    chance, product = random.Random(seed), a_product()
+async def test_concurrent_reviews_of_twenty_buyers_are_all_published_in_order(
+    service: RunningReviewService, seed: int
+) -> None:
+    chance, product = random.Random(seed), new_product()
     stars = {author: chance.randint(1, 5) for author in range(10, 30)}
 
-    statuses = await at_once(chance, [shop.post(product, author, rating) for author, rating in stars.items()])
+    statuses = await run_concurrently(
+        chance, [service.post(product, author, rating) for author, rating in stars.items()]
+    )
 
     assert statuses == [201] * 20
-    assert await shop.distribution(product) == [list(stars.values()).count(rating) for rating in range(1, 6)]
-    told = await shop.told_until(product, revision=20)
-    while len(told) < 20:  # the broker keeps no order between messages of several batches
-        told = await shop.told_until(product, revision=min(set(range(1, 21)) - {news.revision for news in told}))
-    assert [news.revision for news in told] == list(range(1, 21))
-    assert [news.count for news in told] == list(range(1, 21))
-    assert told[-1].stars == sum(stars.values())
+    assert await service.distribution(product) == [list(stars.values()).count(rating) for rating in range(1, 6)]
+    events = await service.rating_events(product, revision=20)
+    while len(events) < 20:  # the broker keeps no order between messages of several batches
+        missing = set(range(1, 21)) - {event.revision for event in events}
+        events = await service.rating_events(product, revision=min(missing))
+    assert [event.revision for event in events] == list(range(1, 21))
+    assert [event.count for event in events] == list(range(1, 21))
+    assert events[-1].stars == sum(stars.values())
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-async def test_votes_at_once_are_each_counted_once(shop: Shop, seed: int) -> None:
-    chance, product = random.Random(seed), a_product()
-    review = await shop.review(product, author=10)
+async def test_concurrent_votes_are_each_counted_once(service: RunningReviewService, seed: int) -> None:
+    chance, product = random.Random(seed), new_product()
+    review = await service.review(product, author=10)
     voters = range(11, 19)
-    await shop.vote(review["id"], 11)
+    await service.vote(review["id"], 11)
 
-    statuses = await at_once(
+    statuses = await run_concurrently(
         chance,
         [
-            *(shop.vote(review["id"], voter) for voter in voters for _ in range(2)),
-            *(shop.unvote(review["id"], 99) for _ in range(3)),
+            *(service.vote(review["id"], voter) for voter in voters for _ in range(2)),
+            *(service.unvote(review["id"], 99) for _ in range(3)),
         ],
     )
 
     assert statuses == [200] * 16 + [204] * 3
-    assert [review["helpful_count"] for review in await shop.listed(product)] == [8]
+    assert [review["helpful_count"] for review in await service.listed(product)] == [8]
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-async def test_everything_at_once_keeps_the_books(shop: Shop, seed: int) -> None:
-    """The fixture looks at every invariant afterwards; here what the shop was told last is compared as well."""
+async def test_invariants_hold_after_concurrent_writes_of_every_kind(service: RunningReviewService, seed: int) -> None:
+    """The fixture checks every invariant afterwards; this also compares the last published rating."""
     chance = random.Random(seed)
-    products = [a_product(), a_product()]
-    reviews = [await shop.review(product, author) for product in products for author in range(10, 14)]
+    products = [new_product(), new_product()]
+    reviews = [await service.review(product, author) for product in products for author in range(10, 14)]
 
-    statuses = await at_once(chance, [a_write(shop, chance, products, reviews) for _ in range(40)])
+    statuses = await run_concurrently(chance, [random_write(service, chance, products, reviews) for _ in range(40)])
 
     assert set(statuses) <= {200, 201, 204, 403, 404, 409}
     for product in products:
-        async with shop.connection() as connection:
+        async with service.connection() as connection:
             last = await connection.fetchrow("SELECT revision, count, sum FROM ratings WHERE product_id = $1", product)
-        told = {news.revision: news for news in await shop.told_until(product, last["revision"])}
-        assert (told[last["revision"]].count, told[last["revision"]].stars) == (last["count"], last["sum"])
+        events = {event.revision: event for event in await service.rating_events(product, last["revision"])}
+        assert (events[last["revision"]].count, events[last["revision"]].stars) == (last["count"], last["sum"])
 
 
-def a_write(
-    shop: Shop, chance: random.Random, products: list[int], reviews: list[dict[str, Any]]
+def random_write(
+    service: RunningReviewService, chance: random.Random, products: list[int], reviews: list[dict[str, Any]]
 ) -> Awaitable[httpx.Response]:
     review, rating, user = chance.choice(reviews), chance.randint(1, 5), chance.randint(10, 20)
     match chance.randrange(7):
         case 0:
-            return shop.post(chance.choice(products), user, rating)
+            return service.post(chance.choice(products), user, rating)
         case 1 | 2:
-            return shop.put(review["id"], review["author_id"], rating)
+            return service.put(review["id"], review["author_id"], rating)
         case 3:
-            return shop.moderate(review["id"], chance.choice(["approved", "pending", "rejected"]))
+            return service.moderate(review["id"], chance.choice(["approved", "pending", "rejected"]))
         case 4:
-            return shop.vote(review["id"], user)
+            return service.vote(review["id"], user)
         case 5:
-            return shop.unvote(review["id"], user)
+            return service.unvote(review["id"], user)
         case _:
-            return shop.delete(review["id"], review["author_id"])
+            return service.delete(review["id"], review["author_id"])

@@ -1,19 +1,19 @@
-"""What readers and writers of reviews may rely on."""
+"""Writing, revising, removing and listing reviews."""
 
 import asyncio
 from datetime import datetime, timedelta
 
 import pytest
 from chassis.http.authentication import Role
-from review_harness import ADMIN, NO_BUYERS_FROM, SELLER, UNKNOWN_FROM, Shop, a_product, away
+from review_harness import ADMIN, NO_BUYERS_FROM, SELLER, UNKNOWN_FROM, RunningReviewService, new_product, unavailable
 
 
-async def test_a_review_is_shown_as_it_was_written(shop: Shop) -> None:
-    product = a_product()
+async def test_a_review_is_shown_as_it_was_written(service: RunningReviewService) -> None:
+    product = new_product()
 
-    review = await shop.review(product, author=10, rating=4, title="Warm", text="Keeps the coffee warm")
+    review = await service.review(product, author=10, rating=4, title="Warm", text="Keeps the coffee warm")
 
-    listed = (await shop.http.get(f"/api/v1/products/{product}/reviews")).json()
+    listed = (await service.http.get(f"/api/v1/products/{product}/reviews")).json()
     assert listed == {"data": [review], "page": 1, "limit": 10, "total": 1, "degraded": []}
     written_at = datetime.fromisoformat(review.pop("created_at"))
     assert written_at.utcoffset() == timedelta(0)
@@ -32,133 +32,136 @@ async def test_a_review_is_shown_as_it_was_written(shop: Shop) -> None:
     }
 
 
-async def test_stars_are_enough(shop: Shop) -> None:
-    review = await shop.review(a_product(), author=10, rating=1)
+async def test_stars_are_enough(service: RunningReviewService) -> None:
+    review = await service.review(new_product(), author=10, rating=1)
 
     assert (review["title"], review["text"]) == (None, None)
 
 
-async def test_reviews_are_paged_newest_first(shop: Shop) -> None:
-    product = a_product()
+async def test_reviews_are_paged_newest_first(service: RunningReviewService) -> None:
+    product = new_product()
     for author in range(10, 15):
-        await shop.review(product, author)
+        await service.review(product, author)
 
     pages = [
-        (await shop.http.get(f"/api/v1/products/{product}/reviews?page={page}&limit=2")).json() for page in (1, 2, 3, 4)
+        (await service.http.get(f"/api/v1/products/{product}/reviews?page={page}&limit=2")).json()
+        for page in (1, 2, 3, 4)
     ]
 
     assert [[review["author_id"] for review in page["data"]] for page in pages] == [[14, 13], [12, 11], [10], []]
     assert [page["total"] for page in pages] == [5] * 4
 
 
-async def test_only_buyers_review(shop: Shop) -> None:
-    answer = await shop.post(a_product(), author=NO_BUYERS_FROM)
+async def test_only_buyers_review_a_product(service: RunningReviewService) -> None:
+    response = await service.post(new_product(), author=NO_BUYERS_FROM)
 
-    assert (answer.status_code, answer.json()["code"]) == (403, "not_a_buyer")
-
-
-async def test_sellers_do_not_review_what_they_sell(shop: Shop) -> None:
-    answer = await shop.post(a_product(), author=SELLER)
-
-    assert (answer.status_code, answer.json()["code"]) == (403, "own_product")
+    assert (response.status_code, response.json()["code"]) == (403, "not_a_buyer")
 
 
-async def test_a_product_is_reviewed_once_by_each(shop: Shop) -> None:
-    product = a_product()
-    await shop.review(product, author=10)
+async def test_sellers_do_not_review_what_they_sell(service: RunningReviewService) -> None:
+    response = await service.post(new_product(), author=SELLER)
 
-    answer = await shop.post(product, author=10)
-
-    assert (answer.status_code, answer.json()["code"]) == (409, "already_reviewed")
+    assert (response.status_code, response.json()["code"]) == (403, "own_product")
 
 
-async def test_a_product_is_reviewed_once_even_when_asked_twenty_times_at_once(shop: Shop) -> None:
-    product = a_product()
+async def test_an_author_reviews_a_product_once(service: RunningReviewService) -> None:
+    product = new_product()
+    await service.review(product, author=10)
 
-    answers = await asyncio.gather(*(shop.post(product, author=10, rating=4) for _ in range(20)))
+    response = await service.post(product, author=10)
 
-    assert sorted(answer.status_code for answer in answers) == [201] + [409] * 19
-    assert {answer.json()["code"] for answer in answers if answer.status_code == 409} == {"already_reviewed"}
-    assert await shop.rating(product) == (4.0, 1)
-
-
-async def test_who_removed_a_review_may_write_another(shop: Shop) -> None:
-    product = a_product()
-    review = await shop.review(product, author=10, rating=1)
-    assert (await shop.delete(review["id"], author=10)).status_code == 204
-
-    await shop.review(product, author=10, rating=5)
-
-    assert await shop.rating(product) == (5.0, 1)
+    assert (response.status_code, response.json()["code"]) == (409, "already_reviewed")
 
 
-async def test_an_author_replaces_a_review(shop: Shop) -> None:
-    review = await shop.review(a_product(), author=10, rating=2, title="Cold", text="Too soon")
+async def test_twenty_concurrent_posts_of_one_author_create_one_review(service: RunningReviewService) -> None:
+    product = new_product()
 
-    answer = await shop.put(review["id"], author=10, rating=5)
+    responses = await asyncio.gather(*(service.post(product, author=10, rating=4) for _ in range(20)))
 
-    revised = answer.json()["data"]
-    assert answer.status_code == 200
+    assert sorted(response.status_code for response in responses) == [201] + [409] * 19
+    assert {response.json()["code"] for response in responses if response.status_code == 409} == {"already_reviewed"}
+    assert await service.rating(product) == (4.0, 1)
+
+
+async def test_an_author_who_removed_a_review_may_write_another(service: RunningReviewService) -> None:
+    product = new_product()
+    review = await service.review(product, author=10, rating=1)
+    assert (await service.delete(review["id"], author=10)).status_code == 204
+
+    await service.review(product, author=10, rating=5)
+
+    assert await service.rating(product) == (5.0, 1)
+
+
+async def test_an_author_replaces_a_review(service: RunningReviewService) -> None:
+    review = await service.review(new_product(), author=10, rating=2, title="Cold", text="Too soon")
+
+    response = await service.put(review["id"], author=10, rating=5)
+
+    revised = response.json()["data"]
+    assert response.status_code == 200
     assert (revised["rating"], revised["title"], revised["text"]) == (5, None, None)
     assert revised["created_at"] == review["created_at"]
     assert revised["updated_at"] > review["updated_at"]
 
 
-async def test_another_s_review_is_left_alone(shop: Shop) -> None:
-    product = a_product()
-    review = await shop.review(product, author=10, rating=2)
+async def test_only_the_author_changes_a_review(service: RunningReviewService) -> None:
+    product = new_product()
+    review = await service.review(product, author=10, rating=2)
 
-    answers = [
-        await shop.put(review["id"], author=11, rating=5),
-        await shop.delete(review["id"], author=11),
-        await shop.put(review["id"], author=SELLER, rating=5, role=Role.SELLER),
-        await shop.delete(review["id"], author=SELLER, role=Role.SELLER),
-        await shop.put(review["id"], author=ADMIN, rating=5, role=Role.ADMIN),
+    responses = [
+        await service.put(review["id"], author=11, rating=5),
+        await service.delete(review["id"], author=11),
+        await service.put(review["id"], author=SELLER, rating=5, role=Role.SELLER),
+        await service.delete(review["id"], author=SELLER, role=Role.SELLER),
+        await service.put(review["id"], author=ADMIN, rating=5, role=Role.ADMIN),
     ]
 
-    assert [(answer.status_code, answer.json()["code"]) for answer in answers] == [(403, "not_the_author")] * 5
-    assert await shop.rating(product) == (2.0, 1)
+    assert [(response.status_code, response.json()["code"]) for response in responses] == [(403, "not_the_author")] * 5
+    assert await service.rating(product) == (2.0, 1)
 
 
-async def test_an_admin_may_remove_a_review(shop: Shop) -> None:
-    product = a_product()
-    review = await shop.review(product, author=10)
+async def test_an_admin_may_remove_a_review(service: RunningReviewService) -> None:
+    product = new_product()
+    review = await service.review(product, author=10)
 
-    assert (await shop.delete(review["id"], author=ADMIN, role=Role.ADMIN)).status_code == 204
-    assert (await shop.http.get(f"/api/v1/products/{product}/reviews")).json()["data"] == []
-
-
-async def test_an_unknown_review_is_not_found(shop: Shop) -> None:
-    answers = [await shop.put(2**63 - 1, author=10, rating=5), await shop.delete(2**63 - 1, author=10)]
-
-    assert [(answer.status_code, answer.json()["code"]) for answer in answers] == [(404, "unknown_review")] * 2
+    assert (await service.delete(review["id"], author=ADMIN, role=Role.ADMIN)).status_code == 204
+    assert (await service.http.get(f"/api/v1/products/{product}/reviews")).json()["data"] == []
 
 
-async def test_an_unknown_product_has_no_reviews(shop: Shop) -> None:
+async def test_an_unknown_review_is_not_found(service: RunningReviewService) -> None:
+    responses = [await service.put(2**63 - 1, author=10, rating=5), await service.delete(2**63 - 1, author=10)]
+
+    assert [(response.status_code, response.json()["code"]) for response in responses] == [(404, "unknown_review")] * 2
+
+
+async def test_an_unknown_product_has_no_reviews(service: RunningReviewService) -> None:
     path = f"/api/v1/products/{UNKNOWN_FROM}/reviews"
 
-    answers = [await shop.http.get(path), await shop.post(UNKNOWN_FROM, author=10)]
+    responses = [await service.http.get(path), await service.post(UNKNOWN_FROM, author=10)]
 
-    assert [(answer.status_code, answer.json()["code"]) for answer in answers] == [(404, "unknown_product")] * 2
+    assert [(response.status_code, response.json()["code"]) for response in responses] == [(404, "unknown_product")] * 2
 
 
-async def test_reviews_are_read_while_the_catalogue_is_away(shop: Shop) -> None:
-    product = a_product()
-    review = await shop.review(product, author=10)
-    shop.products.before = away
+async def test_reviews_are_listed_while_the_product_service_is_unavailable(service: RunningReviewService) -> None:
+    product = new_product()
+    review = await service.review(product, author=10)
+    service.products.before = unavailable
 
-    answer = await shop.http.get(f"/api/v1/products/{product}/reviews")
+    response = await service.http.get(f"/api/v1/products/{product}/reviews")
 
-    assert (answer.status_code, answer.json()["data"]) == (200, [review])
+    assert (response.status_code, response.json()["data"]) == (200, [review])
 
 
 @pytest.mark.parametrize("neighbour", ["products", "orders"])
-async def test_no_review_is_taken_unchecked(shop: Shop, neighbour: str) -> None:
-    product = a_product()
-    getattr(shop, neighbour).before = away
+async def test_a_review_is_refused_while_a_neighbour_is_unavailable(
+    service: RunningReviewService, neighbour: str
+) -> None:
+    product = new_product()
+    getattr(service, neighbour).before = unavailable
 
-    answer = await shop.post(product, author=10)
+    response = await service.post(product, author=10)
 
-    assert (answer.status_code, answer.json()["code"]) == (503, "neighbour_unavailable")
-    assert answer.headers["Retry-After"] == "1"
-    assert await shop.rating(product) == (0.0, 0)
+    assert (response.status_code, response.json()["code"]) == (503, "neighbour_unavailable")
+    assert response.headers["Retry-After"] == "1"
+    assert await service.rating(product) == (0.0, 0)

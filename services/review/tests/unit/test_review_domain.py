@@ -1,9 +1,9 @@
-"""How reviews add up, without a server."""
+"""The arithmetic of ratings, without a server."""
 
 import random
 
 import pytest
-from review_service.domain.reviews import Rating, difference
+from review_service.domain.reviews import Rating, rating_difference
 
 
 @pytest.mark.parametrize(
@@ -14,14 +14,14 @@ def test_an_average_has_two_decimals_at_most(rating: Rating, average: float) -> 
     assert rating.average == average
 
 
-def test_a_change_adds_what_it_changes() -> None:
-    assert difference(None, 4) == Rating(1, 4)
-    assert difference(4, 1) == Rating(0, -3)
-    assert difference(4, 4) == Rating(0, 0)
-    assert difference(4, None) == Rating(-1, -4)
+def test_a_changed_review_adds_the_difference_of_its_stars() -> None:
+    assert rating_difference(None, 4) == Rating(1, 4)
+    assert rating_difference(4, 1) == Rating(0, -3)
+    assert rating_difference(4, 4) == Rating(0, 0)
+    assert rating_difference(4, None) == Rating(-1, -4)
 
 
-def test_differences_add_up_to_the_rating_whatever_happens() -> None:
+def test_differences_always_add_up_to_the_rating() -> None:
     seed = random.randrange(2**32)
     chance = random.Random(seed)
     stars: dict[int, int] = {}
@@ -29,7 +29,7 @@ def test_differences_add_up_to_the_rating_whatever_happens() -> None:
 
     for _ in range(2_000):
         author, after = chance.randrange(20), chance.choice([None, 1, 2, 3, 4, 5])
-        added = difference(stars.pop(author, None), after)
+        added = rating_difference(stars.pop(author, None), after)
         count, total = count + added.count, total + added.sum
         if after is not None:
             stars[author] = after

@@ -1,4 +1,4 @@
-"""What people may have of their data: a copy of all of it, and its end."""
+"""Export and erasure of a user's data."""
 
 import asyncio
 import json
@@ -11,7 +11,7 @@ from chassis.grpc.client import call, open_channel
 from chassis.messaging.outbox import Outbox
 from shopapi.events.v1.events_pb2 import PasswordResetRequested, UserErased, UserRegistered
 from shopapi.user.v1 import user_pb2, user_pb2_grpc
-from user_harness import PASSWORD, Users, at_once, dice, problem
+from user_harness import PASSWORD, Users, problem_code, run_concurrently, seeded_random
 
 
 async def contact(users: Users, user_id: int) -> user_pb2.GetContactResponse:
@@ -20,36 +20,36 @@ async def contact(users: Users, user_id: int) -> user_pb2.GetContactResponse:
         return await call(stub.GetContact, user_pb2.GetContactRequest(user_id=user_id))
 
 
-async def shown_name(users: Users, user_id: int) -> str:
+async def public_name(users: Users, user_id: int) -> str:
     async with open_channel(users.rpc_address) as channel:
         stub = user_pb2_grpc.UserServiceStub(channel)
         return (await call(stub.GetUser, user_pb2.GetUserRequest(user_id=user_id))).display_name
 
 
-async def traces(users: Users, *needles: str) -> list[str]:
-    """The tables in which any of these strings can be found."""
+async def tables_containing(users: Users, *needles: str) -> list[str]:
+    """Returns the tables which contain any of these strings."""
     async with users.sql() as sql:
         tables = ["users", "sessions", "mail_requests", "login_failures", "outbox"]
         dumps = {table: str([dict(row) for row in await sql.fetch(f"SELECT * FROM {table}")]) for table in tables}  # noqa: S608
     return [table for table, dump in dumps.items() if any(needle in dump for needle in needles)]
 
 
-async def test_an_export_has_all_that_is_held_and_nothing_secret(users: Users) -> None:
+async def test_an_export_has_all_stored_data_and_no_secret(users: Users) -> None:
     ada = await users.register(display_name="Ada", locale="en-GB")
     await users.http.put("/api/v1/users/me", json={"phone": "+4915112345678"}, headers=ada.bearer)
-    await users.logged_in(ada.email, **{"User-Agent": "Shop/1.0 (phone)"})
-    await users.forgot(ada.email)
+    await users.new_session(ada.email, **{"User-Agent": "Shop/1.0 (phone)"})
+    await users.request_reset(ada.email)
     await users.log_in(ada.email, "a guess, a guess")
 
     answer = await users.http.get("/api/v1/users/me/export", headers=ada.bearer)
     assert answer.headers["cache-control"] == "no-store"
     assert answer.headers["content-disposition"] == f'attachment; filename="user-{ada.id}.json"'
-    held = answer.json()["data"]
-    assert held["account"] == ada.tokens["user"] | {"phone": "+4915112345678"}
-    assert {session["user_agent"] for session in held["sessions"]} >= {"Shop/1.0 (phone)"}
-    assert [request["purpose"] for request in held["mail_requests"]] == ["reset_password", "verify_email"]
-    assert {request["email"] for request in held["mail_requests"]} == {ada.email}
-    assert held["failures"]["count"] == 1
+    export = answer.json()["data"]
+    assert export["account"] == ada.tokens["user"] | {"phone": "+4915112345678"}
+    assert {session["user_agent"] for session in export["sessions"]} >= {"Shop/1.0 (phone)"}
+    assert [request["purpose"] for request in export["mail_requests"]] == ["reset_password", "verify_email"]
+    assert {request["email"] for request in export["mail_requests"]} == {ada.email}
+    assert export["failures"]["count"] == 1
     async with users.sql() as sql:
         password_hash = await sql.fetchval("SELECT password_hash FROM users WHERE id = $1", ada.id)
         digests = [
@@ -59,34 +59,34 @@ async def test_an_export_has_all_that_is_held_and_nothing_secret(users: Users) -
         assert secret not in answer.text
 
 
-async def test_an_export_leaves_out_no_column_but_those_named_here(users: Users) -> None:
-    """Who adds a column decides whether people see it."""
-    kept_back = {
-        "users": {"password_hash", "was_admin", "erased_at", "email_verified_at"},  # the last is shown as a yes or no
+async def test_every_column_is_exported_or_listed_as_not_exported(users: Users) -> None:
+    """A new column must be exported or listed here."""
+    not_exported = {
+        "users": {"password_hash", "was_admin", "erased_at", "email_verified_at"},  # the last is exported as a boolean
         "sessions": {"user_id", "digest"},
         "mail_requests": {"user_id"},
-        "login_failures": {"address_digest", "failures"},  # shown as count
+        "login_failures": {"address_digest", "failures"},  # exported as count
     }
     ada = await users.register()
     await users.log_in(ada.email, "a guess, a guess")
-    held = (await users.http.get("/api/v1/users/me/export", headers=ada.bearer)).json()["data"]
-    shown = {
-        "users": held["account"],
-        "sessions": held["sessions"][0],
-        "mail_requests": held["mail_requests"][0],
-        "login_failures": held["failures"],
+    export = (await users.http.get("/api/v1/users/me/export", headers=ada.bearer)).json()["data"]
+    exported = {
+        "users": export["account"],
+        "sessions": export["sessions"][0],
+        "mail_requests": export["mail_requests"][0],
+        "login_failures": export["failures"],
     }
     async with users.sql() as sql:
-        for table, hidden in kept_back.items():
+        for table, hidden in not_exported.items():
             columns = "SELECT column_name FROM information_schema.columns WHERE table_name = $1"
-            assert {row["column_name"] for row in await sql.fetch(columns, table)} - hidden <= shown[table].keys()
+            assert {row["column_name"] for row in await sql.fetch(columns, table)} - hidden <= exported[table].keys()
 
 
-async def test_of_who_is_erased_nothing_is_left_but_the_number(users: Users) -> None:
-    ada = await users.register(display_name="Ada Lovelace", locale="de-AT")
+async def test_only_the_id_of_an_erased_user_is_left(users: Users) -> None:
+    ada = await users.register(display_name="Ada Lovelace", locale="gsw-LI")
     await users.http.put("/api/v1/users/me", json={"phone": "+4366012345678"}, headers=ada.bearer)
-    elsewhere = await users.logged_in(ada.email, **{"User-Agent": "Ada's own phone"})
-    await users.forgot(ada.email)
+    elsewhere = await users.new_session(ada.email, **{"User-Agent": "Ada's own phone"})
+    await users.request_reset(ada.email)
     await users.log_in(ada.email, "a guess, a guess")
     token = await users.mailed_token(ada.id, UserRegistered)
     resetting = await users.mailed_token(ada.id, PasswordResetRequested)
@@ -94,95 +94,98 @@ async def test_of_who_is_erased_nothing_is_left_but_the_number(users: Users) -> 
     answer = await users.http.delete("/api/v1/users/me", headers=ada.bearer)
     assert (answer.status_code, answer.content) == (204, b"")
 
-    assert await traces(users, ada.email, "Lovelace", "+4366012345678", "Ada's own phone", "de-AT") == []
-    [erased] = await users.told_of(ada.id, UserErased)
+    assert await tables_containing(users, ada.email, "Lovelace", "+4366012345678", "Ada's own phone", "gsw-LI") == []
+    [erased] = await users.payloads(ada.id, UserErased)
     assert erased.user_id == ada.id
     for person in (ada, elsewhere):
         assert not await users.is_logged_in(person)
-        assert problem(await users.refresh(person.tokens["refresh_token"]), 401) == "invalid_refresh_token"
-    assert problem(await users.log_in(ada.email), 401) == "wrong_credentials"
-    assert problem(await users.log_in(f"erased:{ada.id}"), 422) == "invalid_field"
-    assert problem(await users.verify(token), 401) == "invalid_mail_token"
-    assert problem(await users.reset(resetting, "an entirely new password"), 401) == "invalid_mail_token"
-    assert (await users.forgot(ada.email)).status_code == 202
-    assert await shown_name(users, ada.id) == "Deleted user"
+        assert problem_code(await users.refresh(person.tokens["refresh_token"]), 401) == "invalid_refresh_token"
+    assert problem_code(await users.log_in(ada.email), 401) == "wrong_credentials"
+    assert problem_code(await users.log_in(f"erased:{ada.id}"), 422) == "invalid_field"
+    assert problem_code(await users.verify(token), 401) == "invalid_mail_token"
+    assert problem_code(await users.reset(resetting, "an entirely new password"), 401) == "invalid_mail_token"
+    assert (await users.request_reset(ada.email)).status_code == 202
+    assert await public_name(users, ada.id) == "Deleted user"
     with pytest.raises(NeighbourRefused) as refused:
         await contact(users, ada.id)
     assert isinstance(refused.value.__cause__, grpc.aio.AioRpcError)
     assert refused.value.__cause__.code() is grpc.StatusCode.NOT_FOUND
 
 
-async def test_the_address_of_who_is_erased_is_free_and_the_newcomer_is_somebody_else(users: Users) -> None:
+async def test_the_address_of_an_erased_user_can_be_registered_by_another_user(users: Users) -> None:
     ada = await users.register()
     await users.http.delete("/api/v1/users/me", headers=ada.bearer)
-    newcomer = await users.register(email=ada.email)
-    assert newcomer.id != ada.id
+    new_owner = await users.register(email=ada.email)
+    assert new_owner.id != ada.id
     assert not await users.is_logged_in(ada)
-    assert await shown_name(users, ada.id) == "Deleted user"
+    assert await public_name(users, ada.id) == "Deleted user"
 
 
-async def test_admins_erase_others_and_no_longer_find_them(users: Users) -> None:
-    admin, ada = await users.admin(), await users.register(display_name="Ada")
+async def test_an_account_erased_by_an_admin_is_no_longer_found(users: Users) -> None:
+    admin, ada = await users.new_admin(), await users.register(display_name="Ada")
     path = f"/api/v1/users/{ada.id}"
     assert (await users.http.delete(path, headers=admin.bearer)).status_code == 204
-    assert problem(await users.http.get(path, headers=admin.bearer), 404) == "unknown_user"
-    assert problem(await users.http.put(path, json={"role": "seller"}, headers=admin.bearer), 404) == "unknown_user"
-    assert problem(await users.http.delete(path, headers=admin.bearer), 404) == "unknown_user"
+    assert problem_code(await users.http.get(path, headers=admin.bearer), 404) == "unknown_user"
+    assert (
+        problem_code(await users.http.put(path, json={"role": "seller"}, headers=admin.bearer), 404) == "unknown_user"
+    )
+    assert problem_code(await users.http.delete(path, headers=admin.bearer), 404) == "unknown_user"
     listed = await users.http.get("/api/v1/users?q=erased", headers=admin.bearer)
     assert ada.id not in {person["id"] for person in listed.json()["data"]}
-    assert len(await users.told_of(ada.id, UserErased)) == 1
+    assert len(await users.payloads(ada.id, UserErased)) == 1
 
 
-async def test_erasing_by_ones_own_number_is_the_same(users: Users) -> None:
+async def test_users_can_erase_their_account_by_its_id(users: Users) -> None:
     ada = await users.register()
     assert (await users.http.delete(f"/api/v1/users/{ada.id}", headers=ada.bearer)).status_code == 204
-    assert len(await users.told_of(ada.id, UserErased)) == 1
+    assert len(await users.payloads(ada.id, UserErased)) == 1
 
 
 @pytest.mark.parametrize("_round", range(20))
-async def test_who_is_erased_many_times_at_once_is_erased_once(users: Users, _round: int) -> None:
-    chance, ada = dice(), await users.register()
+async def test_concurrent_erasures_erase_an_account_once(users: Users, _round: int) -> None:
+    rng, ada = seeded_random(), await users.register()
     path = f"/api/v1/users/{ada.id}"
-    answers = await at_once(
-        chance,
+    answers = await run_concurrently(
+        rng,
         *[lambda: users.http.delete(path, headers=ada.bearer)] * 5,
         lambda: users.refresh(ada.tokens["refresh_token"]),
         lambda: users.log_in(ada.email),
     )
     assert [answer.status_code for answer in answers[:5]].count(204) == 1
-    assert {answer.status_code for answer in answers} <= {204, 401, 404, 200}
-    assert len(await users.told_of(ada.id, UserErased)) == 1
+    assert {answer.status_code for answer in answers[:5]} <= {204, 401, 404}
+    assert {answer.status_code for answer in answers[5:]} <= {200, 401}
+    assert len(await users.payloads(ada.id, UserErased)) == 1
     async with users.sql() as sql:
         assert await sql.fetchval("SELECT count(*) FROM sessions WHERE user_id = $1", ada.id) == 0
 
 
-async def test_nobody_is_erased_unless_the_others_are_told(users: Users, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_account_is_erased_unless_its_event_is_recorded(users: Users, monkeypatch: pytest.MonkeyPatch) -> None:
     ada = await users.register()
 
     async def fail(*_arguments: object) -> None:
-        raise DatabaseUnavailable("away")
+        raise DatabaseUnavailable("down")
 
     with monkeypatch.context() as broken:
         broken.setattr(Outbox, "record", fail)
         answer = await users.http.delete("/api/v1/users/me", headers=ada.bearer)
-        assert problem(answer, 503) == "database_unavailable"
+        assert problem_code(answer, 503) == "database_unavailable"
     assert await users.is_logged_in(ada)
     assert (await users.http.delete("/api/v1/users/me", headers=ada.bearer)).status_code == 204
 
 
-async def test_a_login_that_began_before_the_erasure_opens_no_session_after_it(
+async def test_a_login_started_before_an_erasure_opens_no_session_after_it(
     users: Users, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ada = await users.register()
-    held = users.hold_verification(monkeypatch)
+    paused = users.pause_after_verification(monkeypatch)
     login = asyncio.ensure_future(users.log_in(ada.email))
-    await held.reached.wait()
+    await paused.reached.wait()
     assert (await users.http.delete("/api/v1/users/me", headers=ada.bearer)).status_code == 204
-    held.release.set()
-    assert problem(await login, 401) == "wrong_credentials"
+    paused.release.set()
+    assert problem_code(await login, 401) == "wrong_credentials"
 
 
-async def test_whoever_writes_to_people_learns_how(users: Users) -> None:
+async def test_the_contact_of_a_user_has_what_a_mail_needs(users: Users) -> None:
     ada = await users.register(display_name="Ada", locale="de-AT")
     expected: dict[str, Any] = {"user_id": ada.id, "email": ada.email, "display_name": "Ada", "locale": "de-AT"}
     assert await contact(users, ada.id) == user_pb2.GetContactResponse(**expected)
@@ -193,8 +196,8 @@ async def test_whoever_writes_to_people_learns_how(users: Users) -> None:
     assert refused.value.code == "unknown_user"
 
 
-async def test_what_everybody_may_see_of_a_user_is_a_name(users: Users) -> None:
+async def test_only_the_name_of_a_user_is_public(users: Users) -> None:
     ada = await users.register()
-    assert await shown_name(users, ada.id) == f"User {ada.id}"
+    assert await public_name(users, ada.id) == f"User {ada.id}"
     keys = (await users.http.get("/.well-known/jwks.json")).text
     assert ada.email not in json.dumps(keys)

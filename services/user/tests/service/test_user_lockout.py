@@ -1,88 +1,97 @@
-"""Guessing passwords: counted whatever comes at once, slowed down, and no wiser for it."""
+"""Lockout after wrong passwords: all are counted, and the answers do not reveal whether an account exists."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
 import pytest
-from user_harness import PASSWORD, Users, at_once, dice, fresh_email, fresh_users, problem, quick_hashes
-from user_service.service.passwords import Passwords
+from user_harness import (
+    PASSWORD,
+    Users,
+    fast_hashes,
+    new_email,
+    new_user_service,
+    problem_code,
+    run_concurrently,
+    seeded_random,
+)
+from user_service.service.passwords import PasswordHasher
 
-GUESS = "a guess, a guess"
+WRONG = "a guess, a guess"
 
 
-async def failures_of_the_newest(users: Users) -> int:
+async def latest_failure_count(users: Users) -> int:
     async with users.sql() as sql:
         return int(await sql.fetchval("SELECT failures FROM login_failures ORDER BY last_at DESC LIMIT 1"))
 
 
 @pytest.fixture(scope="module")
-async def patient() -> AsyncIterator[Users]:
-    """A service that bears a hundred wrong passwords."""
+async def lenient() -> AsyncIterator[Users]:
+    """A service that allows a hundred wrong passwords."""
     async with AsyncExitStack() as stack:
-        with quick_hashes():
-            users = await stack.enter_async_context(fresh_users(login_failures_allowed=100))
+        with fast_hashes():
+            users = await stack.enter_async_context(new_user_service(login_failures_allowed=100))
         yield users
 
 
 @pytest.mark.parametrize("_round", range(20))
-async def test_of_many_wrong_passwords_at_once_each_is_counted(patient: Users, _round: int) -> None:
-    chance = dice()
-    email = (await patient.register()).email if _round % 2 else fresh_email()
-    answers = await at_once(chance, *[lambda: patient.log_in(email, GUESS)] * 20)
+async def test_concurrent_wrong_passwords_are_all_counted(lenient: Users, _round: int) -> None:
+    rng = seeded_random()
+    email = (await lenient.register()).email if _round % 2 else new_email()
+    answers = await run_concurrently(rng, *[lambda: lenient.log_in(email, WRONG)] * 20)
     assert {answer.status_code for answer in answers} == {401}
-    assert await failures_of_the_newest(patient) == 20
+    assert await latest_failure_count(lenient) == 20
 
 
 @pytest.mark.parametrize("_round", range(20))
-async def test_of_many_wrong_passwords_at_once_five_are_answered(users: Users, _round: int) -> None:
-    chance = dice()
-    email = (await users.register()).email if _round % 2 else fresh_email()
-    answers = await at_once(chance, *[lambda: users.log_in(email, GUESS)] * 20)
+async def test_only_five_of_many_concurrent_wrong_passwords_are_checked(users: Users, _round: int) -> None:
+    rng = seeded_random()
+    email = (await users.register()).email if _round % 2 else new_email()
+    answers = await run_concurrently(rng, *[lambda: users.log_in(email, WRONG)] * 20)
     assert sorted(answer.status_code for answer in answers) == [401] * 5 + [429] * 15
 
 
-async def test_right_passwords_at_once_are_all_let_in(users: Users) -> None:
-    chance, ada = dice(), await users.register()
-    answers = await at_once(chance, *[lambda: users.log_in(ada.email)] * 20)
+async def test_concurrent_logins_with_the_right_password_all_succeed(users: Users) -> None:
+    rng, ada = seeded_random(), await users.register()
+    answers = await run_concurrently(rng, *[lambda: users.log_in(ada.email)] * 20)
     assert {answer.status_code for answer in answers} == {200}
 
 
-async def test_a_locked_account_is_closed_to_the_right_password_too(users: Users) -> None:
+async def test_a_locked_account_refuses_the_right_password_too(users: Users) -> None:
     ada = await users.register()
     for _ in range(5):
-        assert problem(await users.log_in(ada.email, GUESS), 401) == "wrong_credentials"
-    for password in (PASSWORD, GUESS):
+        assert problem_code(await users.log_in(ada.email, WRONG), 401) == "wrong_credentials"
+    for password in (PASSWORD, WRONG):
         answer = await users.log_in(ada.email, password)
-        assert problem(answer, 429) == "too_many_attempts"
+        assert problem_code(answer, 429) == "too_many_attempts"
         assert 25 <= int(answer.headers["retry-after"]) <= 30
-    assert await users.is_logged_in(ada)  # whoever is in already stays in
+    assert await users.is_logged_in(ada)  # an open session is not affected
 
 
-async def test_a_right_password_that_was_looked_at_before_the_lock_is_not_told_after_it(
+async def test_a_password_verified_before_the_lock_is_refused_after_it(
     users: Users, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ada = await users.register()
-    held = users.hold_verification(monkeypatch)
+    paused = users.pause_after_verification(monkeypatch)
     login = asyncio.ensure_future(users.log_in(ada.email))
-    await held.reached.wait()
+    await paused.reached.wait()
     for _ in range(5):
-        assert (await users.log_in(ada.email, GUESS)).status_code == 401
-    held.release.set()
-    assert problem(await login, 429) == "too_many_attempts"
+        assert (await users.log_in(ada.email, WRONG)).status_code == 401
+    paused.release.set()
+    assert problem_code(await login, 429) == "too_many_attempts"
 
 
-async def test_each_further_failure_doubles_the_wait_for_known_and_unknown_alike(users: Users) -> None:
+async def test_each_further_failure_doubles_the_wait_for_known_and_unknown_addresses(users: Users) -> None:
     histories = []
-    for email in ((await users.register()).email, fresh_email()):
+    for email in ((await users.register()).email, new_email()):
         users.clock.ahead *= 0
         for _ in range(4):
-            assert (await users.log_in(email, GUESS)).status_code == 401
+            assert (await users.log_in(email, WRONG)).status_code == 401
         history = []
         for _ in range(7):
-            assert (await users.log_in(email, GUESS)).status_code == 401
-            refused = await users.log_in(email, GUESS)
-            assert problem(refused, 429) == "too_many_attempts"
+            assert (await users.log_in(email, WRONG)).status_code == 401
+            refused = await users.log_in(email, WRONG)
+            assert problem_code(refused, 429) == "too_many_attempts"
             wait = round(int(refused.headers["retry-after"]) + 2, -1)
             history.append((wait, refused.json()["code"], refused.json()["detail"].split(":")[0]))
             users.clock.ahead += users.clock.minute * wait / 60
@@ -91,47 +100,54 @@ async def test_each_further_failure_doubles_the_wait_for_known_and_unknown_alike
     assert histories[0] == histories[1]
 
 
-async def test_who_gets_in_starts_anew(users: Users) -> None:
+async def test_a_login_resets_the_count_of_failures(users: Users) -> None:
     ada = await users.register()
     for _ in range(3):
         for _ in range(4):
-            assert (await users.log_in(ada.email, GUESS)).status_code == 401
+            assert (await users.log_in(ada.email, WRONG)).status_code == 401
         assert (await users.log_in(ada.email)).status_code == 200
 
 
-async def test_failures_are_forgotten_after_an_hour_of_rest(users: Users) -> None:
+async def test_failures_no_longer_count_after_an_hour(users: Users) -> None:
     ada = await users.register()
     for _ in range(5):
-        await users.log_in(ada.email, GUESS)
+        await users.log_in(ada.email, WRONG)
     users.clock.ahead += 61 * users.clock.minute
-    assert (await users.log_in(ada.email, GUESS)).status_code == 401
-    assert await failures_of_the_newest(users) == 1
+    assert (await users.log_in(ada.email, WRONG)).status_code == 401
+    assert await latest_failure_count(users) == 1
     assert (await users.log_in(ada.email)).status_code == 200
 
 
-async def test_time_tells_no_known_unknown_or_locked_address_from_another(
+async def test_a_known_an_unknown_and_a_locked_address_cost_one_hash_each(
     users: Users, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a login takes is its hash: each does one, whosever it is (test_who_has_no_account_costs_as_much_as_who_has_one)."""
-    hashed: list[str] = []
-    matches = Passwords._matches
+    """The hash takes most of a login's time.
 
-    def note(self: Passwords, password: str, password_hash: str) -> bool:
+    See also test_verifying_for_an_unknown_account_takes_as_long_as_for_a_known_one.
+    """
+    hashed: list[str] = []
+    matches = PasswordHasher._matches
+
+    def record(self: PasswordHasher, password: str, password_hash: str) -> bool:
         hashed.append(password)
         return matches(self, password, password_hash)
 
-    monkeypatch.setattr(Passwords, "_matches", note)
+    monkeypatch.setattr(PasswordHasher, "_matches", record)
     known, locked = (await users.register()).email, (await users.register()).email
     for _ in range(5):
-        await users.log_in(locked, GUESS)
-    for email in (known, fresh_email(), locked):
+        await users.log_in(locked, WRONG)
+    for email, status, code in (
+        (known, 401, "wrong_credentials"),
+        (new_email(), 401, "wrong_credentials"),
+        (locked, 429, "too_many_attempts"),
+    ):
         hashed.clear()
-        assert (await users.log_in(email, GUESS)).status_code in (401, 429)
-        assert hashed == [GUESS]
+        assert problem_code(await users.log_in(email, WRONG), status) == code
+        assert hashed == [WRONG]
 
 
-async def test_no_address_is_kept_for_a_failure(users: Users) -> None:
-    email = fresh_email()
-    await users.log_in(email, GUESS)
+async def test_a_failure_is_stored_without_its_address(users: Users) -> None:
+    email = new_email()
+    await users.log_in(email, WRONG)
     async with users.sql() as sql:
         assert email not in str(await sql.fetch("SELECT * FROM login_failures"))

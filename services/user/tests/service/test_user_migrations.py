@@ -1,4 +1,4 @@
-"""A release migrates before its pods are replaced: the code before it works on the new schema, and loses nothing by it."""
+"""Migrations run before the pods are replaced, so the release before must work on the new schema and lose no data."""
 
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
@@ -11,7 +11,7 @@ from chassis.settings import DatabaseSettings
 from chassis_testing.databases import connect_to, empty_database, migrated_database
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
-from user_harness import fresh_email, quick_hashes, serving, settings_for
+from user_harness import fast_hashes, new_email, serving, settings_for
 
 NOW = datetime.now(UTC)
 ADD_USER = (
@@ -33,10 +33,10 @@ async def migrate_to(settings: DatabaseSettings, revision: str) -> None:
     await engine.dispose()
 
 
-async def test_who_registered_before_is_still_there_afterwards() -> None:
+async def test_a_migration_keeps_registered_users() -> None:
     async with empty_database() as settings:
         await migrate_to(settings, "0001")
-        email = fresh_email()
+        email = new_email()
         async with connect_to(settings) as sql:
             user_id = await sql.fetchval(ADD_USER, email, "a hash", "seller", NOW)
             await sql.execute(ADD_SESSION, uuid4(), user_id, b"digest", NOW + timedelta(days=1))
@@ -48,8 +48,8 @@ async def test_who_registered_before_is_still_there_afterwards() -> None:
         assert (row["email_verified_at"], row["erased_at"], row["was_admin"]) == (None, None, False)
 
 
-async def test_the_code_before_this_schema_works_on_it() -> None:
-    """Its statements, as the first release sends them."""
+async def test_the_code_of_the_release_before_works_on_this_schema() -> None:
+    """Runs the statements of the first release."""
     async with migrated_database("user_service") as settings, connect_to(settings) as sql:
         user_id = await sql.fetchval(ADD_USER, "old@example.com", "a hash", "customer", NOW)
         session_id = uuid4()
@@ -61,13 +61,13 @@ async def test_the_code_before_this_schema_works_on_it() -> None:
         assert await sql.execute("DELETE FROM sessions WHERE expires_at <= $1", NOW) == "DELETE 1"
 
 
-async def test_a_session_of_the_code_before_goes_on() -> None:
+async def test_a_session_of_the_release_before_can_be_refreshed() -> None:
     async with migrated_database("user_service") as settings:
-        with quick_hashes():
+        with fast_hashes():
             serving_users = serving(settings_for(settings))
             async with serving_users as users:
                 ada = await users.register()
-                async with users.sql() as sql:  # as it was written without the columns that are new
+                async with users.sql() as sql:  # as the release before wrote it, without the new columns
                     await sql.execute(
                         "UPDATE sessions SET created_at = DEFAULT, last_used_at = DEFAULT, user_agent = NULL"
                     )

@@ -1,4 +1,4 @@
-"""The service as a process: it starts, does all that people ask of it, stops, and has written nothing secret."""
+"""The service as a process: it starts, serves, stops, and logs no secret."""
 
 import asyncio
 import os
@@ -18,7 +18,7 @@ from chassis_testing.ports import free_port
 from chassis_testing.waiting import eventually
 from shopapi.events.v1.events_pb2 import PasswordResetRequested, UserRegistered
 from shopapi.user.v1 import user_pb2, user_pb2_grpc
-from user_harness import ADMIN_EMAIL, ADMIN_PASSWORD, SECRET, fresh_email, is_ready
+from user_harness import ADMIN_EMAIL, ADMIN_PASSWORD, SECRET, is_ready, new_email
 
 PASSWORD, NEW = "the-first-password", "the-second-password"
 
@@ -30,7 +30,7 @@ class Running:
     process: asyncio.subprocess.Process
     broker: str
 
-    async def log_after_its_end(self) -> str:
+    async def stop_and_read_log(self) -> str:
         self.process.send_signal(signal.SIGTERM)
         output, _ = await asyncio.wait_for(self.process.communicate(), 20)
         assert self.process.returncode == 0
@@ -69,9 +69,9 @@ async def started() -> AsyncIterator[Running]:
                 await process.communicate()
 
 
-async def test_nothing_secret_and_nobodys_address_is_ever_logged() -> None:
+async def test_no_secret_and_no_address_is_logged() -> None:
     async with started() as running, recorded_events(running.broker, "notification") as next_event:
-        http, email, other = running.http, fresh_email(), fresh_email()
+        http, email, other = running.http, new_email(), new_email()
 
         async def post(path: str, expected: int, **body: str) -> httpx.Response:
             answer = await http.post(f"/api/v1/{path}", json=body)
@@ -100,7 +100,7 @@ async def test_nothing_secret_and_nobodys_address_is_ever_logged() -> None:
         await post("auth/login", 401, email=other, password="a-wrong-password")
         await http.post("/api/v1/auth/login", content=b'{"password": "a-wrong-password", ')
         await http.get(f"/api/v1/users?q={email}", headers={"Authorization": f"Bearer {renewed['access_token']}"})
-        log = await running.log_after_its_end()
+        log = await running.stop_and_read_log()
 
     secrets = [PASSWORD, NEW, "a-wrong-password", ADMIN_PASSWORD, SECRET, verifying, resetting, "argon2"]
     secrets += [tokens["access_token"], tokens["refresh_token"], renewed["access_token"], renewed["refresh_token"]]
@@ -116,7 +116,7 @@ async def test_nothing_secret_and_nobodys_address_is_ever_logged() -> None:
 
 
 @pytest.mark.parametrize("missing", ["JWT_SECRET", "RABBITMQ_URL"])
-async def test_a_process_without_its_settings_says_which_and_ends(missing: str) -> None:
+async def test_a_process_without_a_setting_names_it_and_exits(missing: str) -> None:
     environment = {"PATH": os.environ["PATH"], "JWT_SECRET": SECRET, "RABBITMQ_URL": "amqp://broker/", "DB_HOST": "db"}
     environment |= {"DB_USER": "u", "DB_PASSWORD": "p", "DB_NAME": "n", "GRPC_PORT": "0"}
     environment.pop(missing)

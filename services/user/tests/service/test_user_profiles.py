@@ -1,19 +1,19 @@
-"""What people say of themselves, and who may change it."""
+"""Profiles of users, and who may change them."""
 
 import json
 from typing import Any
 
 import pytest
-from user_harness import Users, problem
+from user_harness import Users, problem_code
 
 
-async def test_a_new_account_speaks_english_is_active_and_has_still_to_prove_its_address(users: Users) -> None:
+async def test_a_new_account_is_active_in_english_and_not_yet_verified(users: Users) -> None:
     shown = (await users.register()).tokens["user"]
     assert (shown["locale"], shown["phone"], shown["is_active"], shown["email_verified"]) == ("en", None, True, False)
     assert (await users.register(locale="DE-at")).tokens["user"]["locale"] == "de-AT"
 
 
-async def test_what_is_left_out_of_a_profile_stays_as_it_is(users: Users) -> None:
+async def test_fields_left_out_of_a_profile_are_not_changed(users: Users) -> None:
     ada = await users.register(display_name="Ada")
 
     async def put(**profile: str | None) -> dict[str, Any]:
@@ -66,16 +66,16 @@ async def test_what_is_left_out_of_a_profile_stays_as_it_is(users: Users) -> Non
         ("id", 1),
     ],
 )
-async def test_a_bad_profile_is_refused_and_the_field_named(users: Users, field: str, value: object) -> None:
+async def test_an_invalid_profile_field_is_refused_and_named(users: Users, field: str, value: object) -> None:
     ada = await users.register()
     headers = {**ada.bearer, "Content-Type": "application/json"}
     answer = await users.http.put("/api/v1/users/me", content=json.dumps({field: value}), headers=headers)
-    assert problem(answer, 422) == "invalid_field"
+    assert problem_code(answer, 422) == "invalid_field"
     assert answer.json()["errors"][0]["field"] == field
     assert (await users.http.get("/api/v1/users/me", headers=ada.bearer)).json()["data"] == ada.tokens["user"]
 
 
-async def test_nobody_raises_their_own_role(users: Users) -> None:
+async def test_a_user_cannot_change_their_own_role(users: Users) -> None:
     for role in ("customer", "seller"):
         eve = await users.register(role=role)
         for body in (
@@ -85,11 +85,11 @@ async def test_nobody_raises_their_own_role(users: Users) -> None:
             {"display_name": "E", "role": "admin"},
         ):
             answer = await users.http.put(f"/api/v1/users/{eve.id}", json=body, headers=eve.bearer)
-            assert problem(answer, 403) == "forbidden"
+            assert problem_code(answer, 403) == "forbidden"
         assert (await users.http.get("/api/v1/users/me", headers=eve.bearer)).json()["data"] == eve.tokens["user"]
 
 
-async def test_nobody_changes_or_erases_another(users: Users) -> None:
+async def test_a_user_cannot_get_change_or_erase_another(users: Users) -> None:
     ada, eve = await users.register(), await users.register(role="seller")
     path = f"/api/v1/users/{ada.id}"
     for answer in (
@@ -98,11 +98,11 @@ async def test_nobody_changes_or_erases_another(users: Users) -> None:
         await users.http.put(path, json={"role": "seller"}, headers=eve.bearer),
         await users.http.delete(path, headers=eve.bearer),
     ):
-        assert problem(answer, 404) == "unknown_user"
+        assert problem_code(answer, 404) == "unknown_user"
     assert (await users.http.get("/api/v1/users/me", headers=ada.bearer)).json()["data"] == ada.tokens["user"]
 
 
-async def test_one_changes_ones_own_profile_by_number_too(users: Users) -> None:
+async def test_users_can_change_their_profile_by_their_id(users: Users) -> None:
     ada = await users.register()
     answer = await users.http.put(f"/api/v1/users/{ada.id}", json={"display_name": "Ada"}, headers=ada.bearer)
     assert answer.json()["data"] == ada.tokens["user"] | {"display_name": "Ada"}

@@ -1,6 +1,7 @@
-"""What time does to sessions, on a clock of the test's own."""
+"""Expiry of sessions, on a clock that the test sets."""
 
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -9,16 +10,19 @@ from chassis.database.engine import Database
 from chassis.messaging.broker import Broker
 from chassis.messaging.outbox import Outbox
 from chassis.types.ids import uuid7
-from user_service.app import SCHEMA, Settings
+from user_service.app import SCHEMA
 from user_service.domain.accounts import Email, NewAccount, Role
 from user_service.domain.errors import InvalidRefreshToken
-from user_service.domain.lockout import Backoff
-from user_service.domain.mail import MailTerms
-from user_service.service.gate import Gate
-from user_service.service.mail import MailedTokens
-from user_service.service.passwords import Passwords
-from user_service.service.sessions import Sessions, Tokens
+from user_service.domain.lockout import LockoutPolicy
+from user_service.domain.mail_tokens import MailTokenPolicy
+from user_service.service.login_guard import LoginGuard
+from user_service.service.mail_tokens import MailTokens
+from user_service.service.passwords import PasswordHasher
+from user_service.service.published_events import PublishedEvents
+from user_service.service.registration import RegistrationService
+from user_service.service.sessions import SessionService, Tokens
 from user_service.service.signing import Signer
+from user_service.settings import Settings
 
 DAY = timedelta(days=1)
 
@@ -36,40 +40,45 @@ def clock() -> Clock:
     return Clock()
 
 
+@dataclass(frozen=True)
+class Services:
+    sessions: SessionService
+    registration: RegistrationService
+
+    async def register(self) -> Tokens:
+        new = NewAccount(Email(f"{uuid4().hex}@example.com"), Role.CUSTOMER)
+        return await self.registration.register(new, "a password")
+
+
 @pytest.fixture
-async def sessions(settings: Settings, clock: Clock) -> AsyncIterator[Sessions]:
-    database, passwords = Database(settings, SCHEMA), Passwords()
-    outbox = Outbox(database, Broker(settings.rabbitmq_url, "user"))
+async def services(settings: Settings, clock: Clock) -> AsyncIterator[Services]:
+    database, passwords = Database(settings, SCHEMA), PasswordHasher()
+    events = PublishedEvents(Outbox(database, Broker(settings.rabbitmq_url, "user")), uuid7)
     signer = Signer(settings.jwt_secret, timedelta(minutes=15), uuid7)
-    gate = Gate(database, passwords, Backoff(5, DAY, DAY), b"key", clock)
-    mailed = MailedTokens(database, outbox, passwords, gate, MailTerms(DAY, DAY, 5, DAY), b"key", clock, uuid7, 0)
-    yield Sessions(
-        database, outbox, passwords, gate, mailed, signer, DAY, clock, uuid7, lambda n: uuid4().bytes * (n // 16)
-    )
+    guard = LoginGuard(database, passwords, LockoutPolicy(5, DAY, DAY), b"key", clock)
+    mail_tokens = MailTokens(database, guard, MailTokenPolicy(DAY, DAY, 5, DAY), b"key", clock, uuid7)
+    sessions = SessionService(database, guard, signer, DAY, clock, lambda n: uuid4().bytes * (n // 16))
+    yield Services(sessions, RegistrationService(database, passwords, sessions, mail_tokens, events, clock))
     await passwords.close()
     await database.close()
 
 
-async def register(sessions: Sessions) -> Tokens:
-    return await sessions.register(NewAccount(Email(f"{uuid4().hex}@example.com"), Role.CUSTOMER), "a password")
-
-
-async def test_a_session_lives_on_while_it_is_refreshed(sessions: Sessions, clock: Clock) -> None:
-    token = (await register(sessions)).refresh_token
+async def test_a_session_lives_on_while_it_is_refreshed(services: Services, clock: Clock) -> None:
+    token = (await services.register()).refresh_token
     for _ in range(3):
         clock.at += DAY * 0.9
-        token = (await sessions.refresh(token)).refresh_token
+        token = (await services.sessions.refresh(token)).refresh_token
     clock.at += DAY
     with pytest.raises(InvalidRefreshToken):
-        await sessions.refresh(token)
+        await services.sessions.refresh(token)
 
 
-async def test_sessions_that_are_over_are_forgotten(sessions: Sessions, clock: Clock) -> None:
-    over = await register(sessions)
+async def test_expired_sessions_are_deleted(services: Services, clock: Clock) -> None:
+    expired = await services.register()
     clock.at += DAY / 2
-    running = await register(sessions)
+    active = await services.register()
     clock.at += DAY / 2
-    assert await sessions.sweep() >= 1
+    assert await services.sessions.delete_expired() >= 1
     with pytest.raises(InvalidRefreshToken):
-        await sessions.refresh(over.refresh_token)
-    assert (await sessions.refresh(running.refresh_token)).user == running.user
+        await services.sessions.refresh(expired.refresh_token)
+    assert (await services.sessions.refresh(active.refresh_token)).user == active.user

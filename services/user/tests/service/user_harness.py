@@ -1,4 +1,4 @@
-"""What the tests of the user service share: people who use it, and looks behind its counter."""
+"""The harness of the user service's tests: its clients, its database and its events."""
 
 import asyncio
 import random
@@ -22,20 +22,22 @@ from chassis.types.ids import UserId
 from chassis_testing.databases import SqlConnection, connect_to, migrated_database
 from chassis_testing.services import http_client
 from google.protobuf.message import Message
-from user_service.app import Settings, build
+from user_service.app import build
 from user_service.domain.accounts import Email
-from user_service.domain.mail import MailRequest, Purpose, token_for
+from user_service.domain.mail_tokens import MailRequest, Purpose, derive_mail_token
 from user_service.service import passwords as hashing
-from user_service.service.passwords import Passwords
-from user_service.service.signing import key_for
+from user_service.service.passwords import PasswordHasher
+from user_service.service.signing import derive_key
+from user_service.settings import Settings
 
 PASSWORD = "correct horse battery staple"
 ADMIN_EMAIL, ADMIN_PASSWORD = "admin@example.com", "an admin's password"
 SECRET = "0123456789abcdef0123456789abcdef"
+UNREACHABLE_BROKER = "amqp://guest@127.0.0.1:1/"
 
 
 class Clock:
-    """The service's time: the real one, moved on by the test."""
+    """The real time, moved on by the test."""
 
     minute = timedelta(minutes=1)
 
@@ -46,37 +48,37 @@ class Clock:
         return datetime.now(UTC) + self.ahead
 
 
-def dice() -> random.Random:
-    """Chance whose seed is printed, so that a race that was lost can be run again."""
+def seeded_random() -> random.Random:
+    """Returns a random generator and prints its seed, so that a failed race can be repeated."""
     seed = secrets.randbits(32)
     print(f"seed {seed}")  # noqa: T201 - shown with the failure
     return random.Random(seed)
 
 
-async def at_once(chance: random.Random, *calls: Callable[[], Awaitable[httpx.Response]]) -> list[httpx.Response]:
-    """The answers to calls that start within a few milliseconds, in an order of chance."""
+async def run_concurrently(rng: random.Random, *calls: Callable[[], Awaitable[httpx.Response]]) -> list[httpx.Response]:
+    """Returns the answers to calls that start within a few milliseconds, in random order."""
 
     async def call(start: Callable[[], Awaitable[httpx.Response]], after: float) -> httpx.Response:
         await asyncio.sleep(after)
         return await start()
 
-    return await asyncio.gather(*(call(start, chance.uniform(0, 0.004)) for start in calls))
+    return await asyncio.gather(*(call(start, rng.uniform(0, 0.004)) for start in calls))
 
 
 async def is_ready(http: httpx.AsyncClient) -> bool:
-    """Which includes that the first admin may log in."""
+    """Returns whether the service is ready, which includes that the first admin is registered."""
     try:
         return (await http.get("/ready")).is_success
     except httpx.TransportError:
         return False
 
 
-def fresh_email() -> str:
+def new_email() -> str:
     return f"{uuid4().hex}@example.com"
 
 
-def problem(answer: httpx.Response, status: int) -> str:
-    """The code of a problem that was answered with this status."""
+def problem_code(answer: httpx.Response, status: int) -> str:
+    """Returns the code of a problem, which must have this status."""
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.json()["status"] == status
@@ -85,7 +87,7 @@ def problem(answer: httpx.Response, status: int) -> str:
 
 @dataclass(frozen=True)
 class Person:
-    """Somebody with an account, and a session in it."""
+    """A user with an account and a session."""
 
     tokens: dict[str, Any]
     password: str
@@ -104,17 +106,17 @@ class Person:
 
 
 @dataclass
-class Held:
-    """Something that waits between two steps: it was `reached`, and goes on after `release`."""
+class PausedCall:
+    """A call which waits between two steps: `reached` is set when it waits, and `release` lets it continue."""
 
     reached: asyncio.Event = field(default_factory=asyncio.Event)
     release: asyncio.Event = field(default_factory=asyncio.Event)
-    is_taken: bool = False
+    is_used: bool = False
 
 
 @dataclass(frozen=True)
 class Users:
-    """The user service, as people meet it, with its database in sight."""
+    """The user service's API, database and events."""
 
     http: httpx.AsyncClient
     settings: Settings
@@ -127,7 +129,7 @@ class Users:
         return f"127.0.0.1:{self.service.rpc.port}"
 
     async def register(self, **fields: str) -> Person:
-        body = {"email": fresh_email(), "password": PASSWORD, **fields}
+        body = {"email": new_email(), "password": PASSWORD, **fields}
         answer = await self.http.post("/api/v1/auth/register", json=body)
         assert answer.status_code == 201, answer.text
         return Person(answer.json()["data"], body["password"])
@@ -136,63 +138,65 @@ class Users:
         credentials = {"email": email, "password": password}
         return await self.http.post("/api/v1/auth/login", json=credentials, headers=headers)
 
-    async def logged_in(self, email: str, password: str = PASSWORD, **headers: str) -> Person:
+    async def new_session(self, email: str, password: str = PASSWORD, **headers: str) -> Person:
         answer = await self.log_in(email, password, **headers)
         assert answer.status_code == 200, answer.text
         return Person(answer.json()["data"], password)
 
-    async def admin(self) -> Person:
-        """An admin of the test's own; made by SQL, since the first one belongs to all tests."""
+    async def new_admin(self) -> Person:
+        """Returns an admin for this test alone; made by SQL, since all tests share the first admin."""
         person = await self.register()
         async with self.sql() as sql:
             await sql.execute("UPDATE users SET role = 'admin' WHERE id = $1", person.id)
-        return await self.logged_in(person.email)
+        return await self.new_session(person.email)
 
     async def refresh(self, token: str) -> httpx.Response:
         return await self.http.post("/api/v1/auth/refresh", json={"refresh_token": token})
 
     async def is_logged_in(self, person: Person) -> bool:
-        """Whether their access token still opens anything here."""
+        """Returns whether the access token of this user is accepted."""
         answer = await self.http.get("/api/v1/users/me", headers=person.bearer)
-        assert answer.status_code in (200, 401), answer.text
-        return answer.status_code == 200
+        if answer.status_code == 200:
+            return True
+        assert problem_code(answer, 401) == "session_ended"
+        return False
 
     async def seconds(self, answer: Awaitable[httpx.Response]) -> float:
-        """How long an answer takes."""
+        """Returns how long an answer takes."""
         started = time.perf_counter()
         await answer
         return time.perf_counter() - started
 
-    def hold_verification(self, monkeypatch: pytest.MonkeyPatch) -> "Held":
-        """The next password that is verified is held just after it; those that follow are not."""
-        held, verify = Held(), Passwords.verify
+    def pause_after_verification(self, monkeypatch: pytest.MonkeyPatch) -> PausedCall:
+        """Pauses the next verification of a password after it was done; later ones are not paused."""
+        paused, verify = PausedCall(), PasswordHasher.verify
 
-        async def hold(passwords: Passwords, password: str, password_hash: str | None) -> bool:
-            is_first, held.is_taken = not held.is_taken, True
+        async def verify_and_wait(passwords: PasswordHasher, password: str, password_hash: str | None) -> bool:
+            is_first, paused.is_used = not paused.is_used, True
             is_right = await verify(passwords, password, password_hash)
             if is_first:
-                held.reached.set()
-                await held.release.wait()
+                paused.reached.set()
+                await paused.release.wait()
             return is_right
 
-        monkeypatch.setattr(Passwords, "verify", hold)
-        return held
+        monkeypatch.setattr(PasswordHasher, "verify", verify_and_wait)
+        return paused
 
-    def hold_before(self, monkeypatch: pytest.MonkeyPatch, owner: type[object], method: str) -> "Held":
-        """The next call of a method is held before it begins; those that follow are not."""
-        held, call = Held(), getattr(owner, method)
+    def pause_before(self, monkeypatch: pytest.MonkeyPatch, owner: type[object], method: str) -> PausedCall:
+        """Pauses the next call of a method before it begins; later ones are not paused."""
+        paused, call = PausedCall(), getattr(owner, method)
 
-        async def hold(*arguments: object) -> object:
-            is_first, held.is_taken = not held.is_taken, True
+        async def wait_and_call(*arguments: object) -> object:
+            is_first, paused.is_used = not paused.is_used, True
             if is_first:
-                held.reached.set()
-                await held.release.wait()
+                paused.reached.set()
+                await paused.release.wait()
             return await call(*arguments)
 
-        monkeypatch.setattr(owner, method, hold)
-        return held
+        monkeypatch.setattr(owner, method, wait_and_call)
+        return paused
 
-    async def forgot(self, email: str) -> httpx.Response:
+    async def request_reset(self, email: str) -> httpx.Response:
         return await self.http.post("/api/v1/auth/forgot-password", json={"email": email})
 
     async def reset(self, token: str, password: str) -> httpx.Response:
@@ -204,20 +208,20 @@ class Users:
     def sql(self) -> AbstractAsyncContextManager[SqlConnection]:
         return connect_to(self.settings)
 
-    async def told(self, user_id: int) -> list[Event]:
-        """The events about a user that wait in the outbox, the oldest first."""
+    async def events_about(self, user_id: int) -> list[Event]:
+        """Returns the events about a user in the outbox, the oldest first."""
         async with self.sql() as sql:
             rows = await sql.fetch("SELECT body FROM outbox ORDER BY sequence")
-        every = [events.decode(row["body"]) for row in rows]
-        return [event for event in every if event.subject == str(user_id)]
+        decoded = [events.decode(row["body"]) for row in rows]
+        return [event for event in decoded if event.subject == str(user_id)]
 
-    async def told_of(self, user_id: int, kind: type[Message]) -> list[Any]:
-        """The payloads of one kind."""
-        return [event.payload for event in await self.told(user_id) if isinstance(event.payload, kind)]
+    async def payloads(self, user_id: int, kind: type[Message]) -> list[Any]:
+        """Returns the payloads of one kind of event about a user."""
+        return [event.payload for event in await self.events_about(user_id) if isinstance(event.payload, kind)]
 
     async def mailed_token(self, user_id: int, kind: type[Message]) -> str:
-        """The token of the newest request of a kind, as its mail has it."""
-        newest = (await self.told_of(user_id, kind))[-1]
+        """Returns the token of the newest request of a kind, as its mail has it."""
+        newest = (await self.payloads(user_id, kind))[-1]
         return await self.token_of(newest.request_id)
 
     async def token_of(self, request_id: str) -> str:
@@ -236,26 +240,26 @@ class Users:
             row["created_at"],
             row["expires_at"],
         )
-        key = key_for("mailed tokens v1", self.settings.jwt_secret)
-        return token_for(request, Email(row["own_email"]), row["password_hash"], key).text()
+        key = derive_key("mailed tokens v1", self.settings.jwt_secret)
+        return derive_mail_token(request, Email(row["own_email"]), row["password_hash"], key).text()
 
 
 def settings_for(database: DatabaseSettings, **others: Any) -> Settings:
-    """A service on this database; nothing is published unless the test names a broker."""
-    made = {"grpc_port": 0, "jwt_secret": SECRET, "rabbitmq_url": "amqp://nobody@127.0.0.1:1/"}
-    return Settings(**{**database.model_dump(), **made, **others})
+    """Returns settings for a service on this database. Nothing is published unless the test names a broker."""
+    defaults = {"grpc_port": 0, "jwt_secret": SECRET, "rabbitmq_url": UNREACHABLE_BROKER}
+    return Settings(**{**database.model_dump(), **defaults, **others})
 
 
 @contextmanager
-def quick_hashes() -> Iterator[None]:
-    """A service that is built meanwhile hashes passwords in a millisecond, which makes them as weak."""
+def fast_hashes() -> Iterator[None]:
+    """Makes services that are built in this block hash passwords weakly, in a millisecond."""
     with mock.patch.multiple(hashing, _PASSES=1, _MEMORY_KIB=256):
         yield
 
 
 @asynccontextmanager
 async def serving(settings: Settings) -> AsyncIterator[Users]:
-    """HTTP and gRPC, without anything in the background: what is told stays in the outbox, to be looked at."""
+    """Serves HTTP and gRPC without background loops, so that events stay in the outbox for the test."""
     clock = Clock()
     service = await build(settings, clock)
     assert service.rpc is not None
@@ -270,7 +274,7 @@ async def serving(settings: Settings) -> AsyncIterator[Users]:
 
 
 @asynccontextmanager
-async def fresh_users(**others: Any) -> AsyncIterator[Users]:
-    """A user service on a database of its own."""
+async def new_user_service(**others: Any) -> AsyncIterator[Users]:
+    """Serves a user service on a database of its own."""
     async with migrated_database("user_service") as database, serving(settings_for(database, **others)) as users:
         yield users

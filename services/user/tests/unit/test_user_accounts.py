@@ -3,18 +3,18 @@ from datetime import UTC, datetime
 import pytest
 from chassis.types.ids import UserId
 from user_service.domain.accounts import (
+    AccessUpdate,
     Account,
     Email,
     Role,
-    Standing,
-    address_of_erased,
-    name_of,
-    normal_email,
-    normal_locale,
-    normal_name,
-    normal_password,
-    normal_phone,
-    typed_password,
+    erased_email,
+    normalize_email,
+    normalize_locale,
+    normalize_name,
+    normalize_new_password,
+    normalize_password,
+    normalize_phone,
+    public_name,
 )
 
 
@@ -27,8 +27,8 @@ from user_service.domain.accounts import (
         ("a@xn--bcher-kva.example", "a@xn--bcher-kva.example"),
     ],
 )
-def test_spellings_of_one_mailbox_have_one_form(written: str, normal: str) -> None:
-    assert normal_email(written) == normal
+def test_spellings_of_one_mailbox_are_normalized_to_one_form(written: str, normal: str) -> None:
+    assert normalize_email(written) == normal
 
 
 @pytest.mark.parametrize(
@@ -52,49 +52,49 @@ def test_spellings_of_one_mailbox_have_one_form(written: str, normal: str) -> No
         f"ada@{'a.' * 130}com",
     ],
 )
-def test_what_no_mail_server_takes_is_no_address(written: str) -> None:
+def test_an_address_that_no_mail_server_accepts_is_refused(written: str) -> None:
     with pytest.raises(ValueError, match="write an e-mail address"):
-        normal_email(written)
+        normalize_email(written)
 
 
 @pytest.mark.parametrize("password", ["a" * 8, "a" * 128, "пароль-пароль", "🔑" * 8, "        "])
-def test_any_eight_characters_make_a_password(password: str) -> None:
-    assert normal_password(password) == typed_password(password)
+def test_any_eight_characters_are_a_valid_password(password: str) -> None:
+    assert normalize_new_password(password) == normalize_password(password)
 
 
 @pytest.mark.parametrize("password", ["", "a" * 7, "a" * 129, "🔑" * 7, "with\x00nul..", "surrogate \ud800"])
-def test_other_passwords_are_refused(password: str) -> None:
+def test_passwords_of_another_length_or_with_control_characters_are_refused(password: str) -> None:
     with pytest.raises(ValueError, match=r"8 to 128 characters|no control characters"):
-        normal_password(password)
+        normalize_new_password(password)
 
 
-def test_a_password_is_the_same_from_every_keyboard() -> None:
-    assert normal_password("cafe\u0301-crème") == typed_password("caf\u00e9-crème")
+def test_a_password_is_the_same_however_the_keyboard_encodes_it() -> None:
+    assert normalize_new_password("cafe\u0301-crème") == normalize_password("caf\u00e9-crème")
 
 
 @pytest.mark.parametrize("name", ["", "   ", "a" * 101, "two\nlines", "\x00", "bell\x07", "a\u2028b"])
-def test_a_name_is_one_line_that_can_be_shown(name: str) -> None:
+def test_a_name_that_is_empty_too_long_or_not_one_line_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="a name has"):
-        normal_name(name)
+        normalize_name(name)
 
 
-def test_what_is_too_long_to_be_a_name_is_not_even_normalized(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_text_too_long_for_a_name_is_refused_before_it_is_normalized(monkeypatch: pytest.MonkeyPatch) -> None:
     def normalize(_form: str, text: str) -> str:
-        raise AssertionError(f"{len(text)} characters were put in order")
+        raise AssertionError(f"{len(text)} characters were normalized")
 
     with monkeypatch.context() as patched:
         patched.setattr("unicodedata.normalize", normalize)
         with pytest.raises(ValueError, match="a name has"):
-            normal_name("a" + "\u0300" * 500_000 + "\u0316" * 500_000)
+            normalize_name("a" + "\u0300" * 500_000 + "\u0316" * 500_000)
 
 
-def test_a_name_loses_the_spaces_around_it() -> None:
-    assert normal_name("  Ada Lovelace ") == "Ada Lovelace"
+def test_spaces_around_a_name_are_removed() -> None:
+    assert normalize_name("  Ada Lovelace ") == "Ada Lovelace"
 
 
-def test_who_gives_no_name_is_shown_by_number() -> None:
-    assert name_of(UserId(7), None) == "User 7"
-    assert name_of(UserId(7), "Ada") == "Ada"
+def test_a_user_without_a_name_is_shown_by_their_id() -> None:
+    assert public_name(UserId(7), None) == "User 7"
+    assert public_name(UserId(7), "Ada") == "Ada"
 
 
 @pytest.mark.parametrize(
@@ -109,29 +109,29 @@ def test_who_gives_no_name_is_shown_by_number() -> None:
         ("sr-LATN", "sr-Latn"),
     ],
 )
-def test_language_tags_have_one_case(written: str, normal: str) -> None:
-    assert normal_locale(written) == normal
+def test_language_tags_are_normalized_to_one_case(written: str, normal: str) -> None:
+    assert normalize_locale(written) == normal
 
 
 @pytest.mark.parametrize(
     "written", ["", "e", "engl", "en_US", "en-", "-US", "en-USA", "en-US-x", "en\n", " en", "ен", "e1"]
 )
-def test_what_is_no_language_tag_is_refused(written: str) -> None:
+def test_an_invalid_language_tag_is_refused(written: str) -> None:
     with pytest.raises(ValueError, match="write a language tag"):
-        normal_locale(written)
+        normalize_locale(written)
 
 
 @pytest.mark.parametrize("written", ["+4915112345678", "+12125550123", "+1234567", "+" + "9" * 15])
-def test_numbers_of_the_world_are_taken(written: str) -> None:
-    assert normal_phone(written) == written
+def test_international_phone_numbers_are_accepted(written: str) -> None:
+    assert normalize_phone(written) == written
 
 
 @pytest.mark.parametrize(
     "written", ["", "+", "015112345678", "+0151123456", "+123456", "+" + "9" * 16, "+49 151", "+49151\n", "+٤٩١٥١١٢٣٤٥"]
 )
-def test_what_is_no_number_of_the_world_is_refused(written: str) -> None:
+def test_an_invalid_phone_number_is_refused(written: str) -> None:
     with pytest.raises(ValueError, match="write a telephone number"):
-        normal_phone(written)
+        normalize_phone(written)
 
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -139,22 +139,26 @@ CUSTOMER = Account(UserId(7), Email("ada@example.com"), Role.CUSTOMER, "Ada", NO
 
 
 @pytest.mark.parametrize(
-    ("standing", "role", "is_active", "is_out"),
+    ("update", "role", "is_active", "must_log_in_again"),
     [
-        (Standing(), Role.CUSTOMER, True, False),
-        (Standing(Role.CUSTOMER, True), Role.CUSTOMER, True, False),
-        (Standing(Role.ADMIN), Role.ADMIN, True, True),
-        (Standing(is_active=False), Role.CUSTOMER, False, True),
-        (Standing(Role.SELLER, False), Role.SELLER, False, True),
+        (AccessUpdate(), Role.CUSTOMER, True, False),
+        (AccessUpdate(Role.CUSTOMER, True), Role.CUSTOMER, True, False),
+        (AccessUpdate(Role.ADMIN), Role.ADMIN, True, True),
+        (AccessUpdate(is_active=False), Role.CUSTOMER, False, True),
+        (AccessUpdate(Role.SELLER, False), Role.SELLER, False, True),
     ],
 )
-def test_whose_role_or_activity_changes_must_log_in_again(
-    standing: Standing, role: Role, is_active: bool, is_out: bool
+def test_a_user_must_log_in_again_after_a_change_of_role_or_a_deactivation(
+    update: AccessUpdate, role: Role, is_active: bool, must_log_in_again: bool
 ) -> None:
-    managed = CUSTOMER.managed(standing)
-    assert (managed.role, managed.is_active, CUSTOMER.loses_access_to(managed)) == (role, is_active, is_out)
+    changed = CUSTOMER.with_access(update)
+    assert (changed.role, changed.is_active, CUSTOMER.must_log_in_again(changed)) == (
+        role,
+        is_active,
+        must_log_in_again,
+    )
 
 
-def test_what_stands_for_an_erased_address_is_none() -> None:
+def test_the_placeholder_for_an_erased_address_is_not_a_valid_address() -> None:
     with pytest.raises(ValueError, match="write an e-mail address"):
-        normal_email(address_of_erased(UserId(7)))
+        normalize_email(erased_email(UserId(7)))

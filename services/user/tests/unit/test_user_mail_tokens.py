@@ -6,7 +6,7 @@ import pytest
 from chassis.types.ids import UserId
 from user_service.domain.accounts import Email
 from user_service.domain.errors import InvalidMailToken, TooManyMails
-from user_service.domain.mail import MailRequest, MailToken, Purpose, parse_mail_token, token_for
+from user_service.domain.mail_tokens import MailRequest, MailToken, Purpose, derive_mail_token, parse_mail_token
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 ADA, NEW = Email("ada@example.com"), Email("new@example.com")
@@ -16,13 +16,13 @@ HASH, KEY = "$argon2id$v=19$…", b"k" * 32
 
 
 def token(request: MailRequest = RESET, email: Email = ADA, password_hash: str = HASH, key: bytes = KEY) -> MailToken:
-    return token_for(request, email, password_hash, key)
+    return derive_mail_token(request, email, password_hash, key)
 
 
-def test_a_token_is_the_same_whenever_it_is_made() -> None:
+def test_deriving_a_token_again_gives_the_same_token() -> None:
     assert token() == token()
     assert parse_mail_token(token().text()) == token()
-    assert parse_mail_token(token().text()).belongs_to(token())
+    assert parse_mail_token(token().text()).matches(token())
 
 
 @pytest.mark.parametrize(
@@ -37,31 +37,31 @@ def test_a_token_is_the_same_whenever_it_is_made() -> None:
         token(key=b"another"),
     ],
 )
-def test_a_token_is_bound_to_all_that_it_may_change(other: MailToken) -> None:
-    assert not other.belongs_to(token())
-    assert not MailToken(RESET.id, other.code).belongs_to(token())
+def test_a_token_is_bound_to_everything_that_it_may_change(other: MailToken) -> None:
+    assert not other.matches(token())
+    assert not MailToken(RESET.id, other.code).matches(token())
 
 
-def test_a_token_that_verifies_outlives_another_password() -> None:
-    assert token(VERIFY, password_hash="another").belongs_to(token(VERIFY))
+def test_a_verification_token_stays_valid_after_a_change_of_the_password() -> None:
+    assert token(VERIFY, password_hash="another").matches(token(VERIFY))
 
 
 @pytest.mark.parametrize(
     "text", ["", "x", "é", token().text()[:-4], token().text() + "AAAA", "!" * 64, "\x00" * 64, token().text() + "\n"]
 )
-def test_what_is_no_token_is_refused(text: str) -> None:
+def test_a_malformed_token_is_refused(text: str) -> None:
     with pytest.raises(InvalidMailToken):
         parse_mail_token(text)
 
 
-def test_a_request_lives_until_it_is_used_replaced_or_too_old() -> None:
-    assert RESET.is_live(NOW)
-    assert not RESET.is_live(NOW + timedelta(hours=1))
-    assert not replace(RESET, used_at=NOW).is_live(NOW)
-    assert not replace(RESET, replaced_at=NOW).is_live(NOW)
+def test_a_request_is_valid_until_it_is_used_replaced_or_expired() -> None:
+    assert RESET.is_valid(NOW)
+    assert not RESET.is_valid(NOW + timedelta(hours=1))
+    assert not replace(RESET, used_at=NOW).is_valid(NOW)
+    assert not replace(RESET, replaced_at=NOW).is_valid(NOW)
 
 
-def test_no_token_is_printed() -> None:
+def test_a_token_is_not_part_of_its_repr() -> None:
     assert token().code.hex() not in repr(token())
     assert repr(token().code) not in repr(token())
 
@@ -69,5 +69,5 @@ def test_no_token_is_printed() -> None:
 @pytest.mark.parametrize(
     ("wait", "seconds"), [(timedelta(0), 1), (timedelta(seconds=0.1), 1), (timedelta(minutes=1.01), 61)]
 )
-def test_who_comes_again_when_told_is_not_too_early(wait: timedelta, seconds: int) -> None:
+def test_retry_after_is_rounded_up_to_whole_seconds(wait: timedelta, seconds: int) -> None:
     assert TooManyMails(wait).retry_after == seconds

@@ -1,7 +1,7 @@
 import pytest
 from chassis.errors import SettingsError
 from chassis.settings import read
-from user_service.app import Settings
+from user_service.settings import Settings
 
 COMPLETE = {
     "DB_HOST": "db",
@@ -14,7 +14,7 @@ COMPLETE = {
 }
 
 
-def test_neither_redis_nor_an_admin_is_needed() -> None:
+def test_redis_and_an_admin_are_optional() -> None:
     settings = read(Settings, COMPLETE)
     assert settings.access_token_seconds == 900
     assert settings.admin_email is None
@@ -32,14 +32,14 @@ def test_neither_redis_nor_an_admin_is_needed() -> None:
         ({"ADMIN_EMAIL": "a@example.com", "ADMIN_PASSWORD": "short"}, "ADMIN_PASSWORD is malformed: a password has"),
     ],
 )
-def test_what_is_malformed_is_named(changed: dict[str, str], complaint: str) -> None:
+def test_a_missing_or_malformed_setting_is_named(changed: dict[str, str], complaint: str) -> None:
     with pytest.raises(SettingsError) as refused:
         read(Settings, COMPLETE | changed)
     assert complaint in str(refused.value)
     assert "\n" not in str(refused.value)
 
 
-def test_no_secret_is_printed_with_the_settings() -> None:
+def test_secrets_are_not_part_of_the_repr() -> None:
     secrets = {"ADMIN_EMAIL": "a@example.com", "ADMIN_PASSWORD": "an admin's password"}
     printed = repr(read(Settings, COMPLETE | secrets))
     assert "0123456789abcdef" not in printed

@@ -22,13 +22,13 @@ def signer(secret: str = SECRET, seconds: float = 900) -> Signer:
     return Signer(secret, timedelta(seconds=seconds), uuid7)
 
 
-def test_every_service_verifies_what_is_signed_here() -> None:
+def test_every_service_can_verify_a_signed_token() -> None:
     token = signer().access_token(SELLER, SESSION, datetime.now(UTC))
-    principal = asyncio.run(TokenVerifier(signer().published).verify(token))
+    principal = asyncio.run(TokenVerifier(signer().fetch_jwks).verify(token))
     assert (principal.user_id, principal.role) == (SELLER.id, Role.SELLER)
 
 
-def test_claims_are_those_that_verifiers_need() -> None:
+def test_the_claims_are_those_that_verifiers_need() -> None:
     at = datetime(2026, 1, 1, tzinfo=UTC)
     claims = jwt.decode(signer().access_token(SELLER, SESSION, at), options={"verify_signature": False})
     assert claims.keys() == {"iss", "sub", "sid", "role", "iat", "exp", "jti"}
@@ -37,7 +37,7 @@ def test_claims_are_those_that_verifiers_need() -> None:
     assert claims["exp"] - claims["iat"] == 900
 
 
-def test_replicas_with_one_secret_publish_one_key_and_others_another() -> None:
+def test_replicas_with_the_same_secret_publish_the_same_key() -> None:
     assert signer().jwks == signer().jwks
     assert signer().jwks != signer(SECRET + "!").jwks
 
@@ -53,8 +53,8 @@ def test_the_key_is_named_by_its_thumbprint() -> None:
     assert _thumbprint(key) == "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"
 
 
-def test_another_secret_signs_nothing_that_is_accepted() -> None:
+def test_a_token_signed_with_another_secret_is_refused() -> None:
     forged = signer(SECRET + "!").access_token(SELLER, SESSION, datetime.now(UTC))
     with pytest.raises(ProblemError) as refused:
-        asyncio.run(TokenVerifier(signer().published).verify(forged))
+        asyncio.run(TokenVerifier(signer().fetch_jwks).verify(forged))
     assert refused.value.problem.code == "unauthenticated"

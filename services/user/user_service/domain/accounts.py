@@ -1,4 +1,4 @@
-"""People with an account: what their e-mail address, password and name may be. Pure."""
+"""Accounts: users, their roles, and the rules for e-mail addresses, passwords and names."""
 
 import re
 import unicodedata
@@ -10,7 +10,7 @@ from typing import NewType
 from chassis.types.ids import UserId
 
 Email = NewType("Email", str)
-"""An address in its normal form; two spellings of one mailbox have the same."""
+"""An e-mail address in its normal form, so that two spellings of one mailbox are equal."""
 
 _LOCAL = r"[a-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[a-z0-9!#$%&'*+/=?^_`{|}~-]+)*"
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
@@ -18,7 +18,7 @@ _ADDRESS = re.compile(rf"(?=.{{3,254}}$)(?=.{{1,64}}@){_LOCAL}@(?:{_LABEL}\.)+(?
 EMAIL_PATTERN = rf"^\s*(?=[^@]{{1,64}}@)(?=\S{{3,254}}\s*$){_LOCAL}@(?:{_LABEL}\.)+(?!\d+\s*$){_LABEL}\s*$".replace(
     "a-z", "A-Za-z"
 )
-"""The same, as callers may write it."""
+"""The same rule for addresses before they are normalized: spaces around the address and any case are allowed."""
 
 Locale = NewType("Locale", str)
 """A language tag (BCP 47) in its usual case: `en`, `de-AT`, `zh-Hant-TW`."""
@@ -27,7 +27,7 @@ Phone = NewType("Phone", str)
 
 DEFAULT_LOCALE = Locale("en")
 LOCALE_PATTERN = "^[A-Za-z]{2,3}(-[A-Za-z]{4})?(-([A-Za-z]{2}|[0-9]{3}))?$"
-"""Language, script, region: what people have of BCP 47 (RFC 5646), without its variants and extensions."""
+"""Language, script and region of BCP 47 (RFC 5646). Variants and extensions are not supported."""
 PHONE_PATTERN = "^\\+[1-9][0-9]{6,14}$"
 """At most 15 digits (ITU-T E.164, 6)."""
 
@@ -35,10 +35,10 @@ _CONTROLS = r"\u0000-\u001f\u007f-\u009f\u2028\u2029"
 PASSWORD_PATTERN = f"^[^{_CONTROLS}]*$"
 NAME_PATTERN = rf"^[^{_CONTROLS}]*[^\s{_CONTROLS}][^{_CONTROLS}]*$"
 NAME_MAX = 100
-_SPACED_NAME_MAX = 1000
-"""With the spaces around it: nobody's name keeps the process busy."""
+_UNTRIMMED_NAME_MAX = 1000
+"""The maximum length before surrounding spaces are removed, so that normalizing a name never blocks the process."""
 PASSWORD_MIN, PASSWORD_MAX = 8, 128
-"""Characters (NIST SP 800-63B, 5.1.1.2). Any of Unicode's will do; no composition is asked for."""
+"""The length in Unicode characters (NIST SP 800-63B, 5.1.1.2). No rule demands certain kinds of characters."""
 
 DELETED_NAME = "Deleted user"
 
@@ -51,7 +51,7 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A user as they and admins may see them; the password's hash is not part of it."""
+    """A user as they and admins see them. The password's hash is not part of it."""
 
     id: UserId
     email: Email
@@ -67,19 +67,22 @@ class Account:
     def is_active_admin(self) -> bool:
         return self.role is Role.ADMIN and self.is_active
 
-    def managed(self, standing: "Standing") -> "Account":
-        """As an admin wants them to stand."""
-        is_active = self.is_active if standing.is_active is None else standing.is_active
-        return replace(self, role=standing.role or self.role, is_active=is_active)
+    def with_access(self, update: "AccessUpdate") -> "Account":
+        """Returns the account after an admin's change of its access."""
+        is_active = self.is_active if update.is_active is None else update.is_active
+        return replace(self, role=update.role or self.role, is_active=is_active)
 
-    def loses_access_to(self, changed: "Account") -> bool:
-        """Whether sessions that were opened before a change must end: they carry a role, and a right to be here."""
+    def must_log_in_again(self, changed: "Account") -> bool:
+        """Returns whether a change to `changed` ends the open sessions.
+
+        A session carries the role, and needs an active account.
+        """
         return changed.role is not self.role or not changed.is_active
 
 
 @dataclass(frozen=True, slots=True)
 class NewAccount:
-    """An account before the database gave it its id."""
+    """An account which has no id from the database yet."""
 
     email: Email
     role: Role
@@ -88,42 +91,44 @@ class NewAccount:
 
 
 @dataclass(frozen=True, slots=True)
-class Profile:
-    """What people say of themselves, as far as it changes: a field that is not in `changed` stays as it is."""
+class ProfileUpdate:
+    """A user's change of their profile. Only the fields named in `changed` are written."""
 
     changed: frozenset[str] = frozenset()
-    """Of display_name, locale, phone."""
+    """A subset of display_name, locale, phone."""
     display_name: str | None = None
-    """None: shown by number."""
+    """None: the public name is made from the id."""
     locale: Locale = DEFAULT_LOCALE
     phone: Phone | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """What admins decide about an account; None leaves a part as it is."""
+class AccessUpdate:
+    """An admin's change of an account's role or activity. None leaves a field as it is."""
 
     role: Role | None = None
     is_active: bool | None = None
 
     @property
-    def is_unchanged(self) -> bool:
+    def is_empty(self) -> bool:
         return self.role is None and self.is_active is None
 
 
 @dataclass(frozen=True, slots=True)
-class Search:
-    """Which accounts an admin looks for: all that agree with every part that is given."""
+class AccountSearch:
+    """An admin's search for accounts: those which match every field that is given."""
 
     text: str | None = None
-    """Part of the address or the name, in any case."""
+    """Part of the e-mail address or the name, in any case."""
     role: Role | None = None
     is_active: bool | None = None
 
 
-def normal_email(text: str) -> Email:
-    """Raises ValueError for what is not an address of the shape that mail servers accept (RFC 5321, without quoted
-    local parts and without the characters of RFC 6531).
+def normalize_email(text: str) -> Email:
+    """Returns the normal form of an address.
+
+    Raises ValueError for one that mail servers would not accept (RFC 5321, without quoted local parts and without the
+    characters of RFC 6531).
     """
     address = text.strip().lower()
     if not _ADDRESS.fullmatch(address):
@@ -131,59 +136,60 @@ def normal_email(text: str) -> Email:
     return Email(address)
 
 
-def normal_password(text: str) -> str:
-    """A new password in the form that is hashed. Raises ValueError."""
+def normalize_new_password(text: str) -> str:
+    """Checks a new password and returns it in the form that is hashed. Raises ValueError."""
     if not PASSWORD_MIN <= len(text) <= PASSWORD_MAX:
         raise ValueError(f"a password has {PASSWORD_MIN} to {PASSWORD_MAX} characters")
-    if any(unicodedata.category(character) in _UNWRITABLE for character in text):
+    if any(unicodedata.category(character) in _FORBIDDEN_CATEGORIES for character in text):
         raise ValueError("a password has no control characters")
-    return typed_password(text)
+    return normalize_password(text)
 
 
-def typed_password(text: str) -> str:
-    """One form for what keyboards write in several ways: NFKC, as NIST SP 800-63B (5.1.1.2) asks for."""
+def normalize_password(text: str) -> str:
+    """Returns one form for characters which keyboards encode differently: NFKC, as NIST SP 800-63B (5.1.1.2) asks."""
     return unicodedata.normalize("NFKC", text)
 
 
-def normal_name(text: str) -> str:
-    """A name as it is shown: without spaces around it, one line. Raises ValueError.
+def normalize_name(text: str) -> str:
+    """Returns a name as it is displayed: one line, without surrounding spaces. Raises ValueError.
 
-    Its length is looked at first: to put many combining marks in order takes a time that grows with the square of their number.
+    The length is checked first: ordering many combining marks takes time that grows with the square of their number.
     """
-    name = unicodedata.normalize("NFC", text).strip() if len(text) <= _SPACED_NAME_MAX else ""
+    name = unicodedata.normalize("NFC", text).strip() if len(text) <= _UNTRIMMED_NAME_MAX else ""
     if not 1 <= len(name) <= NAME_MAX:
         raise ValueError(f"a name has 1 to {NAME_MAX} characters")
-    if any(unicodedata.category(character) in _UNWRITABLE for character in text):
+    if any(unicodedata.category(character) in _FORBIDDEN_CATEGORIES for character in text):
         raise ValueError("a name has no control characters")
     return name
 
 
-def normal_locale(text: str) -> Locale:
-    """In the case that RFC 5646, 2.1.1 recommends. Raises ValueError."""
+def normalize_locale(text: str) -> Locale:
+    """Returns a language tag in the case that RFC 5646, 2.1.1 recommends. Raises ValueError."""
     if not re.fullmatch(LOCALE_PATTERN, text, re.ASCII):
         raise ValueError("write a language tag, like en, de-AT or zh-Hant-TW")
     language, *rest = text.split("-")
     return Locale("-".join([language.lower(), *(_SUBTAG_CASE[len(part)](part) for part in rest)]))
 
 
-def normal_phone(text: str) -> Phone:
-    """Raises ValueError."""
+def normalize_phone(text: str) -> Phone:
+    """Returns a telephone number of the form E.164. Raises ValueError."""
     if not re.fullmatch(PHONE_PATTERN, text, re.ASCII):
         raise ValueError("write a telephone number with its country's code and digits alone, like +4915112345678")
     return Phone(text)
 
 
 _SUBTAG_CASE = {2: str.upper, 3: str.upper, 4: str.title}
-"""By length: a region, a region of digits, a script."""
-_UNWRITABLE = {"Cc", "Cs", "Zl", "Zp"}
-"""Categories of Unicode: controls, halves of surrogate pairs (which UTF-8 cannot carry), line and paragraph ends."""
+"""The case by length: a region, a region of digits, a script."""
+_FORBIDDEN_CATEGORIES = {"Cc", "Cs", "Zl", "Zp"}
+"""Unicode categories: controls, halves of surrogate pairs (which UTF-8 cannot encode), line and paragraph separators.
+"""
 
 
-def name_of(user_id: UserId, display_name: str | None) -> str:
-    """What others see of somebody who gave no name: nothing that identifies a person."""
+def public_name(user_id: UserId, display_name: str | None) -> str:
+    """Returns the name that other users see. Without a display name it identifies no person."""
     return display_name or f"User {user_id}"
 
 
-def address_of_erased(user_id: UserId) -> str:
-    """What stands in the place of an erased account's address: unique, and nothing that anybody can register."""
+def erased_email(user_id: UserId) -> str:
+    """Returns the placeholder for an erased account's address: unique, and no address that can be registered."""
     return f"erased:{user_id}"

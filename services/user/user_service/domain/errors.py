@@ -1,4 +1,4 @@
-"""What can go wrong with users and their sessions."""
+"""Errors of users, their sessions and their mail tokens."""
 
 from datetime import timedelta
 from math import ceil
@@ -12,21 +12,21 @@ class UserError(Exception):
 
 
 class EmailTaken(UserError):
-    """There is an account with this e-mail address."""
+    """An account with this e-mail address exists."""
 
     def __init__(self) -> None:
         super().__init__("there is an account with this e-mail address: log in at POST /auth/login, or use another")
 
 
 class WrongCredentials(UserError):
-    """No account has this e-mail address and this password. It does not say which of them is wrong."""
+    """No account has this e-mail address and this password. The error does not say which of them is wrong."""
 
     def __init__(self) -> None:
         super().__init__("no account has this e-mail address and this password")
 
 
 class InvalidRefreshToken(UserError):
-    """The refresh token belongs to no session: it was never ours, or its session has ended."""
+    """The refresh token belongs to no session: this service never issued it, or its session has ended."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -35,100 +35,100 @@ class InvalidRefreshToken(UserError):
 
 
 class RefreshTokenReused(UserError):
-    """A refresh token was used a second time, so somebody else may hold it: its session is ended (RFC 9700, 4.14.2)."""
+    """A refresh token was used a second time and may be stolen, so its session was ended (RFC 9700, 4.14.2)."""
 
     def __init__(self) -> None:
         super().__init__("the refresh token was used before, so its session is ended: log in at POST /auth/login")
 
 
 class UnknownUser(UserError):
-    """There is no such user, or the caller may not know of them."""
+    """The user does not exist, or the caller may not know that they do."""
 
     def __init__(self, user_id: UserId) -> None:
         super().__init__(f"there is no user {user_id}")
 
 
 class TooBusy(UserError):
-    """More passwords wait for their hash than can be hashed in time."""
+    """More passwords wait to be hashed than can be hashed in time."""
 
     def __init__(self) -> None:
         super().__init__("too many people register and log in right now: try again in a moment")
 
 
 class NotAllowed(UserError):
-    """Only an admin may do this, and the caller is none, or no longer."""
+    """The operation is for admins, and the caller is not an admin, or is no longer one."""
 
     def __init__(self) -> None:
-        super().__init__("only an admin may decide about roles, activity and other people's accounts")
+        super().__init__("only an admin may change roles and activity, or manage other people's accounts")
 
 
 class LastAdmin(UserError):
-    """Without this admin there would be none."""
+    """The operation would leave the shop without an active admin."""
 
     def __init__(self, user_id: UserId) -> None:
         super().__init__(f"user {user_id} is the last active admin: make another one first")
 
 
-class Deactivated(UserError):
+class AccountDeactivated(UserError):
     """The password is right, but an admin has deactivated the account."""
 
     def __init__(self) -> None:
-        super().__init__("this account is deactivated: ask the shop")
+        super().__init__("this account is deactivated: contact the shop")
 
 
 class SessionEnded(UserError):
-    """The access token is still good elsewhere for a while, but its session or account is over."""
+    """The access token is not expired and other services still accept it, but its session or its account has ended."""
 
     def __init__(self) -> None:
         super().__init__("the session of this access token has ended: log in at POST /auth/login")
 
 
 class UnknownSession(UserError):
-    """There is no such session, or it is somebody else's."""
+    """The session does not exist, or belongs to another user."""
 
     def __init__(self, session_id: UUID) -> None:
         super().__init__(f"you have no session {session_id}")
 
 
 class UnknownMailRequest(UserError):
-    """There is nothing to mail: the request was never made, or is used, replaced or too old."""
+    """No mail is to be sent: the request was never made, or it is used, replaced or expired."""
 
     def __init__(self) -> None:
-        super().__init__("there is no such request, or it is used, replaced or too old: send nothing")
+        super().__init__("there is no such request, or it is used, replaced or expired: send nothing")
 
 
 class InvalidMailToken(UserError):
-    """A mailed token that is not ours, or not good any more. It does not say which."""
+    """The mail token was not issued by this service, or is no longer valid. The error does not say which."""
 
     def __init__(self) -> None:
-        super().__init__("the token is wrong, used or too old: ask for a new mail")
+        super().__init__("the token is wrong, used or expired: request a new mail")
 
 
 class AlreadyVerified(UserError):
-    """There is no address left to verify."""
+    """The account has no e-mail address left to verify."""
 
     def __init__(self) -> None:
-        super().__init__("your e-mail address is verified, and no other waits to be")
+        super().__init__("your e-mail address is verified, and no new address waits for verification")
 
 
-class TooMany(UserError):
-    """Something was tried too often. `wait` is how long to leave it."""
+class RateLimited(UserError):
+    """A limited operation was requested too often. `wait` is the time until the next attempt is allowed."""
 
     def __init__(self, what: str, wait: timedelta) -> None:
         self.retry_after = max(1, ceil(wait.total_seconds()))
-        """In whole seconds, as Retry-After wants it."""
+        """The wait in whole seconds, as the Retry-After header takes it."""
         super().__init__(f"{what}: try again in {self.retry_after} s")
 
 
-class TooManyAttempts(TooMany):
-    """Too many wrong passwords for an address, whether or not there is an account with it."""
+class TooManyAttempts(RateLimited):
+    """Too many wrong passwords were sent for an e-mail address, whether or not an account has it."""
 
     def __init__(self, wait: timedelta) -> None:
         super().__init__("too many wrong passwords for this e-mail address", wait)
 
 
-class TooManyMails(TooMany):
-    """An account may ask for so many mails and no more."""
+class TooManyMails(RateLimited):
+    """The account has requested as many mails as it may within the window."""
 
     def __init__(self, wait: timedelta) -> None:
-        super().__init__("too many mails were asked for", wait)
+        super().__init__("too many mails were requested", wait)

@@ -1,7 +1,7 @@
-"""How long an address must wait after too many wrong passwords. Pure.
+"""Lockout of an e-mail address after too many wrong passwords.
 
-Failures are counted by a digest of the address as it was typed, whether or not an account has it: the answers for both are the
-same, and no address of a stranger is kept.
+Failures are counted by a digest of the address as it was typed, whether or not an account has it. So the answers do not
+reveal whether an account exists, and no address of a person without an account is stored.
 """
 
 import hashlib
@@ -12,47 +12,54 @@ from typing import NewType
 
 from user_service.domain.accounts import Email
 
-AddressDigest = NewType("AddressDigest", bytes)
+EmailDigest = NewType("EmailDigest", bytes)
 
-_MOST_DOUBLINGS = 32
-"""Beyond every ceiling that makes sense, and short of an overflow."""
+_MAX_DOUBLINGS = 32
+"""Beyond every maximum wait that makes sense, and too few to overflow a timedelta."""
 
 
 @dataclass(frozen=True, slots=True)
-class Backoff:
-    """`allowed` failures in a row are free; from then on each doubles the wait, from `first` up to `longest`."""
+class LockoutPolicy:
+    """Decides how long an address is locked.
+
+    `allowed` failures in a row lock it for `initial_wait`; each further one doubles the wait, up to `max_wait`.
+    """
 
     allowed: int
-    first: timedelta
-    longest: timedelta
+    initial_wait: timedelta
+    max_wait: timedelta
 
     @property
-    def remembered(self) -> timedelta:
-        """How long after the last failure the count begins anew: well after the longest wait, or else waiting would clear it."""
-        return 4 * self.longest
+    def retention(self) -> timedelta:
+        """How long failures count after the last one.
 
-    def after(self, failures: int) -> timedelta:
-        """The wait once there were so many failures in a row."""
+        It is much longer than the maximum wait, since otherwise waiting out a lock would reset the count.
+        """
+        return 4 * self.max_wait
+
+    def wait_after(self, failures: int) -> timedelta:
+        """Returns how long to lock the address after this number of failures in a row."""
         if failures < self.allowed:
             return timedelta(0)
-        doublings = min(failures - self.allowed, _MOST_DOUBLINGS)
-        return min(self.longest, self.first * (1 << doublings))
+        doublings = min(failures - self.allowed, _MAX_DOUBLINGS)
+        return min(self.max_wait, self.initial_wait * (1 << doublings))
 
 
 @dataclass(frozen=True, slots=True)
-class Failures:
-    """What is counted against an address."""
+class LoginFailures:
+    """Wrong passwords in a row for one e-mail address."""
 
     count: int
     last_at: datetime
     locked_until: datetime | None
 
-    def wait(self, at: datetime) -> timedelta | None:
-        """How long the address is still locked; None where it is not."""
+    def remaining_lock(self, at: datetime) -> timedelta | None:
+        """Returns how long the address is still locked, or None if it is not."""
         if self.locked_until is None or self.locked_until <= at:
             return None
         return self.locked_until - at
 
 
-def digest_of(email: Email, key: bytes) -> AddressDigest:
-    return AddressDigest(hmac.digest(key, email.encode(), hashlib.sha256))
+def email_digest(email: Email, key: bytes) -> EmailDigest:
+    """Returns the HMAC-SHA-256 under which failures for an address are stored."""
+    return EmailDigest(hmac.digest(key, email.encode(), hashlib.sha256))

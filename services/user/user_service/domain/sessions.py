@@ -1,7 +1,7 @@
-"""Sessions: a family of refresh tokens of which only the newest is good. Pure.
+"""Sessions: each is a family of refresh tokens of which only the newest is valid.
 
-A refresh token is 16 bytes that name its session and 32 bytes (256 bits) of secret. The session keeps the hash of the
-newest secret alone, so any other secret for a session that exists was good once: it is being used again.
+A refresh token is the 16 bytes of its session's id and 32 bytes (256 bits) of secret. The session stores only the hash
+of the newest secret, so any other secret for an existing session was valid once: the token is being reused.
 """
 
 import base64
@@ -19,14 +19,14 @@ from chassis.types.ids import UserId
 from user_service.domain.errors import InvalidRefreshToken
 
 Digest = NewType("Digest", bytes)
-_NAME_BYTES, SECRET_BYTES = 16, 32
+_ID_BYTES, SECRET_BYTES = 16, 32
 _USER_AGENT_MAX = 200
 MAX_SESSIONS = 100
-"""Of one user at once: more than anybody has devices, and few enough to list."""
+"""The maximum per user at once: more devices than a person has, and few enough to list."""
 
 
-class Verdict(Enum):
-    GOOD = auto()
+class RefreshTokenState(Enum):
+    VALID = auto()
     EXPIRED = auto()
     REUSED = auto()
 
@@ -40,12 +40,13 @@ class Session:
     created_at: datetime
     last_used_at: datetime
     user_agent: str | None = None
-    """What the client called itself when it logged in, so that people know their sessions apart."""
+    """The client's name at login, so that users can tell their sessions apart."""
 
-    def judge(self, presented: "RefreshToken", at: datetime) -> Verdict:
+    def state_of(self, presented: "RefreshToken", at: datetime) -> RefreshTokenState:
+        """Returns the state of a token which names this session."""
         if not hmac.compare_digest(self.digest, presented.digest):
-            return Verdict.REUSED
-        return Verdict.GOOD if at < self.expires_at else Verdict.EXPIRED
+            return RefreshTokenState.REUSED
+        return RefreshTokenState.VALID if at < self.expires_at else RefreshTokenState.EXPIRED
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -55,25 +56,28 @@ class RefreshToken:
 
     @property
     def digest(self) -> Digest:
-        """What is stored. The secret is random, so a fast hash will do."""
+        """The stored form. A fast hash is enough, since the secret is random."""
         return Digest(hashlib.sha256(self.secret).digest())
 
     def text(self) -> str:
         return base64.urlsafe_b64encode(self.session_id.bytes + self.secret).decode()
 
 
-def readable_user_agent(header: str | None) -> str | None:
-    """What is kept of a User-Agent header: its printable ASCII (RFC 9110, 10.1.5), and not all of a long one."""
+def printable_user_agent(header: str | None) -> str | None:
+    """Returns the printable ASCII of a User-Agent header (RFC 9110, 10.1.5), cut to 200 characters.
+
+    Returns None if nothing is left.
+    """
     text = "".join(character for character in header or "" if " " <= character <= "~").strip()
     return text[:_USER_AGENT_MAX] or None
 
 
 def parse_refresh_token(text: str) -> RefreshToken:
-    """Raises InvalidRefreshToken."""
+    """Raises InvalidRefreshToken if the text does not have the form of a token."""
     try:
         token = base64.b64decode(text.encode("ascii"), b"-_", validate=True)
     except (UnicodeEncodeError, binascii.Error):
         raise InvalidRefreshToken from None
-    if len(token) != _NAME_BYTES + SECRET_BYTES:
+    if len(token) != _ID_BYTES + SECRET_BYTES:
         raise InvalidRefreshToken
-    return RefreshToken(UUID(bytes=token[:_NAME_BYTES]), token[_NAME_BYTES:])
+    return RefreshToken(UUID(bytes=token[:_ID_BYTES]), token[_ID_BYTES:])

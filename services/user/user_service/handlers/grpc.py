@@ -1,4 +1,4 @@
-"""What other services may ask about users."""
+"""The gRPC API, with which other services read users, contacts, mail tokens and signing keys."""
 
 from uuid import UUID
 
@@ -8,15 +8,15 @@ from shopapi.user.v1 import user_pb2 as pb
 from shopapi.user.v1 import user_pb2_grpc
 
 from user_service.domain.errors import UnknownMailRequest
-from user_service.service.accounts import Accounts
-from user_service.service.mail import MailedTokens
+from user_service.service.accounts import AccountService
+from user_service.service.mail_tokens import MailTokens
 from user_service.service.signing import Signer
 
 
 class UserServicer(user_pb2_grpc.UserServiceServicer):
-    def __init__(self, accounts: Accounts, mailed: MailedTokens, signer: Signer) -> None:
+    def __init__(self, accounts: AccountService, mail_tokens: MailTokens, signer: Signer) -> None:
         self._accounts = accounts
-        self._mailed = mailed
+        self._mail_tokens = mail_tokens
         self._signer = signer
 
     def register(self, server: aio.Server) -> None:
@@ -24,7 +24,7 @@ class UserServicer(user_pb2_grpc.UserServiceServicer):
 
     async def GetUser(self, request: pb.GetUserRequest, context: object) -> pb.GetUserResponse:  # noqa: N802 - the contract's name
         user_id = UserId(request.user_id)
-        return pb.GetUserResponse(user_id=user_id, display_name=await self._accounts.shown_name(user_id))
+        return pb.GetUserResponse(user_id=user_id, display_name=await self._accounts.public_name(user_id))
 
     async def GetContact(self, request: pb.GetContactRequest, context: object) -> pb.GetContactResponse:  # noqa: N802 - the contract's name
         account = await self._accounts.get(UserId(request.user_id))
@@ -39,8 +39,8 @@ class UserServicer(user_pb2_grpc.UserServiceServicer):
     async def GetMailToken(  # noqa: N802 - the contract's name
         self, request: pb.GetMailTokenRequest, context: object
     ) -> pb.GetMailTokenResponse:
-        letter = await self._mailed.letter(_request_id(request.request_id))
-        return pb.GetMailTokenResponse(token=letter.token.text(), email=letter.email)
+        issued = await self._mail_tokens.issue(_request_id(request.request_id))
+        return pb.GetMailTokenResponse(token=issued.token.text(), email=issued.email)
 
     async def GetSigningKeys(  # noqa: N802 - the contract's name
         self, request: pb.GetSigningKeysRequest, context: object
@@ -49,7 +49,7 @@ class UserServicer(user_pb2_grpc.UserServiceServicer):
 
 
 def _request_id(text: str) -> UUID:
-    """Raises UnknownMailRequest for what is no id: nothing was ever asked for under it."""
+    """Raises UnknownMailRequest if the text is not an id, since no request can have it."""
     try:
         return UUID(text)
     except ValueError:

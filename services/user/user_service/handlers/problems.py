@@ -1,4 +1,4 @@
-"""What this service's errors look like outside, over HTTP and gRPC alike."""
+"""Maps this service's errors to problems, for HTTP and gRPC."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,17 +8,17 @@ from chassis.errors import ProblemError
 from chassis.types.problem import Problem, ProblemTable
 
 from user_service.domain.errors import (
+    AccountDeactivated,
     AlreadyVerified,
-    Deactivated,
     EmailTaken,
     InvalidMailToken,
     InvalidRefreshToken,
     LastAdmin,
     NotAllowed,
+    RateLimited,
     RefreshTokenReused,
     SessionEnded,
     TooBusy,
-    TooMany,
     TooManyAttempts,
     TooManyMails,
     UnknownMailRequest,
@@ -30,7 +30,7 @@ from user_service.domain.errors import (
 PROBLEMS: ProblemTable = {
     EmailTaken: Problem(409, "email_taken"),
     WrongCredentials: Problem(401, "wrong_credentials"),
-    Deactivated: Problem(403, "account_deactivated"),
+    AccountDeactivated: Problem(403, "account_deactivated"),
     InvalidRefreshToken: Problem(401, "invalid_refresh_token"),
     RefreshTokenReused: Problem(401, "refresh_token_reused"),
     SessionEnded: Problem(401, "session_ended", {"WWW-Authenticate": 'Bearer error="invalid_token"'}),
@@ -44,17 +44,17 @@ PROBLEMS: ProblemTable = {
     TooBusy: Problem(503, "too_busy", {"Retry-After": "3"}),
 }
 
-_TOO_MANY: ProblemTable = {
+_RATE_LIMITED: ProblemTable = {
     TooManyAttempts: Problem(429, "too_many_attempts"),
     TooManyMails: Problem(429, "too_many_mails"),
 }
 
 
 @contextmanager
-def telling_when_to_retry() -> Iterator[None]:
-    """What was tried too often answers 429, with a Retry-After of its own (RFC 9110, 10.2.3)."""
+def retry_after_header() -> Iterator[None]:
+    """Answers RateLimited errors with 429 and the Retry-After header (RFC 9110, 10.2.3) of the error."""
     try:
         yield
-    except TooMany as error:
-        problem = replace(_TOO_MANY[type(error)], headers={"Retry-After": str(error.retry_after)})
+    except RateLimited as error:
+        problem = replace(_RATE_LIMITED[type(error)], headers={"Retry-After": str(error.retry_after)})
         raise ProblemError(problem, str(error)) from error

@@ -1,24 +1,25 @@
-"""What callers send and get."""
+"""The HTTP API's models: request and response bodies, query filters and their field types."""
 
 from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
 from chassis.http.authentication import Role
-from chassis.http.schemas import RequestBody, ResponseBody, StorableText
+from chassis.http.schemas import Data, RequestBody, ResponseBody, StorableText
+from fastapi import Depends, Header, Query
 from pydantic import AfterValidator, Field
 
 from user_service.domain import accounts as domain
-from user_service.domain.mail import Purpose
+from user_service.domain.mail_tokens import Purpose
 
 Email = Annotated[
     domain.Email,
-    AfterValidator(domain.normal_email),
+    AfterValidator(domain.normalize_email),
     Field(examples=["ada@example.com"], json_schema_extra={"pattern": domain.EMAIL_PATTERN}),
 ]
 NewPassword = Annotated[
     str,
-    AfterValidator(domain.normal_password),
+    AfterValidator(domain.normalize_new_password),
     Field(
         examples=["correct horse battery staple"],
         json_schema_extra={
@@ -36,28 +37,46 @@ Password = Annotated[
         examples=["correct horse battery staple"],
         json_schema_extra={"format": "password"},
     ),
-    AfterValidator(domain.typed_password),
+    AfterValidator(domain.normalize_password),
 ]
 DisplayName = Annotated[
     StorableText,
-    AfterValidator(domain.normal_name),
+    AfterValidator(domain.normalize_name),
     Field(examples=["Ada"], json_schema_extra={"pattern": domain.NAME_PATTERN, "maxLength": domain.NAME_MAX}),
 ]
 Locale = Annotated[
     domain.Locale,
-    AfterValidator(domain.normal_locale),
+    AfterValidator(domain.normalize_locale),
     Field(
         examples=["en", "de-AT"],
-        description="a language tag (BCP 47)",
+        description="a language tag (BCP 47), which decides the language of mails",
         json_schema_extra={"pattern": domain.LOCALE_PATTERN},
     ),
 ]
 Phone = Annotated[
     domain.Phone,
-    AfterValidator(domain.normal_phone),
-    Field(examples=["+4915112345678"], description="E.164", json_schema_extra={"pattern": domain.PHONE_PATTERN}),
+    AfterValidator(domain.normalize_phone),
+    Field(
+        examples=["+4915112345678"],
+        description="a telephone number of the form E.164",
+        json_schema_extra={"pattern": domain.PHONE_PATTERN},
+    ),
 ]
 TokenText = Annotated[str, Field(max_length=256)]
+UserAgentHeader = Annotated[str | None, Header(description="shown in the user's list of sessions")]
+
+
+def _account_search(
+    q: Annotated[
+        StorableText | None, Query(max_length=100, description="part of the e-mail address or the name, in any case")
+    ] = None,
+    role: Annotated[domain.Role | None, Query(description="only users with this role")] = None,
+    is_active: Annotated[bool | None, Query(description="only users who are active, or deactivated")] = None,
+) -> domain.AccountSearch:
+    return domain.AccountSearch(q, role, is_active)
+
+
+SearchQuery = Annotated[domain.AccountSearch, Depends(_account_search)]
 
 
 class RegisterRequest(RequestBody):
@@ -91,25 +110,25 @@ class VerifyEmailRequest(RequestBody):
 
 
 class ProfileRequest(RequestBody):
-    """What is left out stays as it is."""
+    """Fields which are left out are not changed."""
 
-    display_name: DisplayName | None = Field(None, description="null: shown by number")
+    display_name: DisplayName | None = Field(None, description="null removes the name: the user is shown by their id")
     locale: Locale = domain.DEFAULT_LOCALE
-    phone: Phone | None = Field(None, description="null: forgotten")
+    phone: Phone | None = Field(None, description="null removes the number")
 
-    def to_profile(self) -> domain.Profile:
+    def to_profile_update(self) -> domain.ProfileUpdate:
         given = self.model_fields_set & ProfileRequest.model_fields.keys()
-        return domain.Profile(frozenset(given), self.display_name, self.locale, self.phone)
+        return domain.ProfileUpdate(frozenset(given), self.display_name, self.locale, self.phone)
 
 
 class UserRequest(ProfileRequest):
-    """What is left out stays as it is. `role` and `is_active` are for admins to decide."""
+    """Fields which are left out are not changed. Only an admin may send `role` and `is_active`."""
 
     role: Annotated[domain.Role | None, Field(strict=False)] = None
     is_active: bool | None = None
 
-    def to_standing(self) -> domain.Standing:
-        return domain.Standing(self.role, self.is_active)
+    def to_access_update(self) -> domain.AccessUpdate:
+        return domain.AccessUpdate(self.role, self.is_active)
 
 
 class ChangePasswordRequest(RequestBody):
@@ -122,7 +141,7 @@ class ChangeEmailRequest(RequestBody):
     current_password: Password
 
 
-class UserAnswer(ResponseBody):
+class UserResponse(ResponseBody):
     id: int
     email: str
     email_verified: bool
@@ -134,23 +153,21 @@ class UserAnswer(ResponseBody):
     created_at: datetime
 
 
-class TokensAnswer(ResponseBody):
-    """`expires_in` is in seconds, of the access token."""
-
+class TokensResponse(ResponseBody):
     access_token: str
     refresh_token: str
     token_type: Literal["Bearer"] = "Bearer"  # noqa: S105 - no secret
-    expires_in: int
-    user: UserAnswer
+    expires_in: int = Field(description="seconds until the access token expires")
+    user: UserResponse
 
 
-class AcceptedAnswer(ResponseBody):
-    """What was asked for happens by mail, if it can."""
+class AcceptedResponse(ResponseBody):
+    """The request was accepted; a mail follows if there is one to send."""
 
     status: Literal["accepted"] = "accepted"
 
 
-class HeldSessionAnswer(ResponseBody):
+class StoredSessionResponse(ResponseBody):
     id: UUID
     created_at: datetime
     last_used_at: datetime
@@ -158,12 +175,11 @@ class HeldSessionAnswer(ResponseBody):
     user_agent: str | None
 
 
-class SessionAnswer(HeldSessionAnswer):
-    current: bool
-    """Whether this request comes from it."""
+class SessionResponse(StoredSessionResponse):
+    current: bool = Field(description="whether this request was made with this session")
 
 
-class MailRequestAnswer(ResponseBody):
+class MailRequestResponse(ResponseBody):
     id: UUID
     purpose: Purpose
     email: str
@@ -173,18 +189,25 @@ class MailRequestAnswer(ResponseBody):
     replaced_at: datetime | None
 
 
-class FailuresAnswer(ResponseBody):
-    """Wrong passwords in a row."""
+class LoginFailuresResponse(ResponseBody):
+    """Wrong passwords in a row for the user's e-mail address."""
 
     count: int
     last_at: datetime
     locked_until: datetime | None
 
 
-class ExportAnswer(ResponseBody):
-    """All that is held about a user, but for hashes of what is secret."""
+class ExportResponse(ResponseBody):
+    """All data stored about a user, except hashes of secrets."""
 
-    account: UserAnswer
-    sessions: list[HeldSessionAnswer]
-    mail_requests: list[MailRequestAnswer]
-    failures: FailuresAnswer | None
+    account: UserResponse
+    sessions: list[StoredSessionResponse]
+    mail_requests: list[MailRequestResponse]
+    failures: LoginFailuresResponse | None
+
+
+ACCEPTED = Data[AcceptedResponse](data=AcceptedResponse())
+
+
+def user_response(account: domain.Account) -> Data[UserResponse]:
+    return Data(data=UserResponse.model_validate(account))

@@ -1,4 +1,4 @@
-"""Statements on users. Who changes an account locks its row first, and everything else of that account after it."""
+"""Statements on accounts. A transaction which changes an account locks its row first, then the account's other rows."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,20 +14,20 @@ from user_service.domain.accounts import (
     DEFAULT_LOCALE,
     DELETED_NAME,
     Account,
+    AccountSearch,
     Email,
     Locale,
     NewAccount,
     Phone,
-    Profile,
+    ProfileUpdate,
     Role,
-    Search,
-    address_of_erased,
-    name_of,
+    erased_email,
+    public_name,
 )
 from user_service.domain.errors import EmailTaken
 from user_service.repository.tables import users
 
-_SEEN = (
+_ACCOUNT_COLUMNS = (
     users.c.id,
     users.c.email,
     users.c.role,
@@ -38,9 +38,9 @@ _SEEN = (
     users.c.is_active,
     users.c.email_verified_at,
 )
-_NO_PASSWORD = "!"  # noqa: S105 - no hash has this shape, so nothing verifies against it
+_NO_PASSWORD = "!"  # noqa: S105 - no hash has this form, so no password matches it
 _ADMINS_LOCK = 0x61_64_6D_69_6E
-"""Orders all that makes admins fewer. Always the last lock that a transaction takes."""
+"""The advisory lock of transactions which reduce the number of admins. It is always the last lock that they take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Credentials:
 
 
 class AccountRepository:
-    """Reads and writes within one transaction. An erased account is not found, except by its name."""
+    """Reads and writes accounts within one transaction. Erased accounts are not found; only their public name is."""
 
     def __init__(self, transaction: AsyncConnection) -> None:
         self._transaction = transaction
@@ -58,7 +58,10 @@ class AccountRepository:
     async def add(
         self, new: NewAccount, password_hash: str, at: datetime, verified_at: datetime | None = None
     ) -> Credentials | None:
-        """None where the address is taken; the index `users_by_email` decides between two at once."""
+        """Inserts an account; returns None if the address is taken.
+
+        The index `users_by_email` decides between concurrent registrations.
+        """
         row = insert(users).values(
             email=new.email,
             password_hash=password_hash,
@@ -68,49 +71,59 @@ class AccountRepository:
             email_verified_at=verified_at,
             created_at=at,
         )
-        return await self._credentials(row.on_conflict_do_nothing().returning(*_SEEN, users.c.password_hash))
+        return await self._credentials(row.on_conflict_do_nothing().returning(*_ACCOUNT_COLUMNS, users.c.password_hash))
 
-    async def by_email(self, email: Email) -> Credentials | None:
-        """By the index `users_by_email`, without a lock."""
-        return await self._credentials(select(*_SEEN, users.c.password_hash).where(func.lower(users.c.email) == email))
+    async def find_by_email(self, email: Email) -> Credentials | None:
+        """Reads through the index `users_by_email`, without a lock."""
+        return await self._credentials(
+            select(*_ACCOUNT_COLUMNS, users.c.password_hash).where(func.lower(users.c.email) == email)
+        )
 
-    async def by_id(self, user_id: UserId) -> Account | None:
-        """By primary key, without a lock."""
-        row = (await self._transaction.execute(select(*_SEEN).where(_is(user_id)))).first()
+    async def find(self, user_id: UserId) -> Account | None:
+        """Reads by primary key, without a lock."""
+        row = (await self._transaction.execute(select(*_ACCOUNT_COLUMNS).where(_has_id(user_id)))).first()
         return _account(row) if row else None
 
-    async def find(self, user_id: UserId) -> Credentials | None:
-        """By primary key, without a lock."""
-        return await self._credentials(select(*_SEEN, users.c.password_hash).where(_is(user_id)))
+    async def find_credentials(self, user_id: UserId) -> Credentials | None:
+        """Reads by primary key, without a lock."""
+        return await self._credentials(select(*_ACCOUNT_COLUMNS, users.c.password_hash).where(_has_id(user_id)))
 
     async def lock(self, user_id: UserId) -> Credentials | None:
-        """By primary key. Two that would change one account come one after the other; readers do not wait."""
-        wanted = select(*_SEEN, users.c.password_hash).where(_is(user_id))
-        return await self._credentials(wanted.with_for_update(key_share=True))
+        """Locks the row by primary key.
 
-    async def shown_name(self, user_id: UserId) -> str | None:
-        """What everybody may see, also of an erased account; None for one that never was."""
-        wanted = select(users.c.display_name, users.c.erased_at).where(users.c.id == user_id)
-        row = (await self._transaction.execute(wanted)).first()
+        Transactions which change one account run one after the other; readers do not wait.
+        """
+        query = select(*_ACCOUNT_COLUMNS, users.c.password_hash).where(_has_id(user_id))
+        return await self._credentials(query.with_for_update(key_share=True))
+
+    async def public_name(self, user_id: UserId) -> str | None:
+        """Returns the name that other users see, also of an erased account; None if the user never existed."""
+        query = select(users.c.display_name, users.c.erased_at).where(users.c.id == user_id)
+        row = (await self._transaction.execute(query)).first()
         if row is None:
             return None
-        return DELETED_NAME if row.erased_at is not None else name_of(user_id, row.display_name)
+        return DELETED_NAME if row.erased_at is not None else public_name(user_id, row.display_name)
 
-    async def change_profile(self, user_id: UserId, profile: Profile) -> Account | None:
-        """Takes the lock of the row by itself."""
+    async def update_profile(self, user_id: UserId, profile: ProfileUpdate) -> Account | None:
+        """Writes the changed fields of a profile; returns None for an unknown user.
+
+        The caller needs no lock on the row.
+        """
         values = {field: getattr(profile, field) for field in sorted(profile.changed)}
         if not values:
-            return await self.by_id(user_id)
+            return await self.find(user_id)
         row = (
-            await self._transaction.execute(update(users).where(_is(user_id)).values(values).returning(*_SEEN))
+            await self._transaction.execute(
+                update(users).where(_has_id(user_id)).values(values).returning(*_ACCOUNT_COLUMNS)
+            )
         ).first()
         return _account(row) if row else None
 
-    async def set_standing(self, account: Account) -> None:
-        """The row must be locked. Who stops being an admin is remembered to have been one."""
+    async def set_access(self, account: Account) -> None:
+        """Stores role and activity, and records whether the account was an admin before. The row must be locked."""
         await self._transaction.execute(
             update(users)
-            .where(_is(account.id))
+            .where(_has_id(account.id))
             .values(
                 role=account.role,
                 is_active=account.is_active,
@@ -119,39 +132,48 @@ class AccountRepository:
         )
 
     async def set_password(self, user_id: UserId, password_hash: str) -> None:
-        """The row must be locked."""
-        await self._transaction.execute(update(users).where(_is(user_id)).values(password_hash=password_hash))
+        """Stores the hash of a new password. The row must be locked."""
+        await self._transaction.execute(update(users).where(_has_id(user_id)).values(password_hash=password_hash))
 
     async def set_verified_email(self, user_id: UserId, email: Email, at: datetime) -> None:
-        """The row must be locked. Raises EmailTaken, which leaves the transaction fit for nothing but its end."""
-        changed = update(users).where(_is(user_id)).values(email=email, email_verified_at=at)
+        """Stores a verified address.
+
+        The row must be locked. Raises EmailTaken; the transaction can only be rolled back then.
+        """
+        statement = update(users).where(_has_id(user_id)).values(email=email, email_verified_at=at)
         try:
-            await self._transaction.execute(changed)
+            await self._transaction.execute(statement)
         except IntegrityError:
             raise EmailTaken from None
 
-    async def is_taken(self, email: Email) -> bool:
-        """By the index `users_by_email`."""
+    async def is_email_taken(self, email: Email) -> bool:
+        """Reads through the index `users_by_email`."""
         return await self._transaction.scalar(select(users.c.id).where(func.lower(users.c.email) == email)) is not None
 
     async def has_another_active_admin(self, user_id: UserId) -> bool:
-        """Along `users_admins`. Whoever asks next waits for the end of this transaction, and then sees what it did."""
-        await self._transaction.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _ADMINS_LOCK})
-        other = select(users.c.id).where(_IS_ACTIVE_ADMIN, users.c.id != user_id).limit(1)
-        return await self._transaction.scalar(other) is not None
+        """Returns whether another active admin exists, through `users_admins`.
 
-    async def has_had_an_admin(self) -> bool:
-        """Along `users_admins`."""
-        one = select(users.c.id).where(or_(users.c.role == Role.ADMIN, users.c.was_admin)).limit(1)
-        return await self._transaction.scalar(one) is not None
+        The next caller waits until this transaction ends, and then sees its changes.
+        """
+        await self._transaction.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _ADMINS_LOCK})
+        query = select(users.c.id).where(_IS_ACTIVE_ADMIN, users.c.id != user_id).limit(1)
+        return await self._transaction.scalar(query) is not None
+
+    async def has_ever_had_admin(self) -> bool:
+        """Returns whether the shop has, or once had, an admin; reads through `users_admins`."""
+        query = select(users.c.id).where(or_(users.c.role == Role.ADMIN, users.c.was_admin)).limit(1)
+        return await self._transaction.scalar(query) is not None
 
     async def erase(self, user_id: UserId, at: datetime) -> None:
-        """The row must be locked. The id remains, for what refers to it; the address is free again."""
+        """Erases all personal data of an account.
+
+        The row must be locked. The id remains, since other services refer to it; the address can be registered again.
+        """
         await self._transaction.execute(
             update(users)
-            .where(_is(user_id))
+            .where(_has_id(user_id))
             .values(
-                email=address_of_erased(user_id),
+                email=erased_email(user_id),
                 password_hash=_NO_PASSWORD,
                 role=Role.CUSTOMER,
                 was_admin=or_(users.c.was_admin, users.c.role == Role.ADMIN),
@@ -164,13 +186,16 @@ class AccountRepository:
             )
         )
 
-    async def page(self, search: Search, offset: int, limit: int) -> tuple[list[Account], int]:
-        """In the order of registration, by primary key; with how many there are in all. A search for text reads the table."""
-        found = _matching(search)
+    async def search(self, search: AccountSearch, offset: int, limit: int) -> tuple[list[Account], int]:
+        """Returns one page in the order of registration (by primary key), and the total.
+
+        A search for text reads the whole table.
+        """
+        matches = _matches(search)
         rows = await self._transaction.execute(
-            select(*_SEEN).where(found).order_by(users.c.id).offset(offset).limit(limit)
+            select(*_ACCOUNT_COLUMNS).where(matches).order_by(users.c.id).offset(offset).limit(limit)
         )
-        total = await self._transaction.scalar(select(func.count()).select_from(users).where(found))
+        total = await self._transaction.scalar(select(func.count()).select_from(users).where(matches))
         return [_account(row) for row in rows], total or 0
 
     async def _credentials(self, statement: Any) -> Credentials | None:
@@ -181,15 +206,15 @@ class AccountRepository:
 _IS_ACTIVE_ADMIN = and_(users.c.role == Role.ADMIN, users.c.is_active)
 
 
-def _is(user_id: UserId) -> ColumnElement[bool]:
+def _has_id(user_id: UserId) -> ColumnElement[bool]:
     return and_(users.c.id == user_id, users.c.erased_at.is_(None))
 
 
-def _matching(search: Search) -> ColumnElement[bool]:
+def _matches(search: AccountSearch) -> ColumnElement[bool]:
     conditions: list[ColumnElement[bool]] = [users.c.erased_at.is_(None)]
     if search.text:
-        parts = (users.c.email, users.c.display_name)
-        conditions.append(or_(*(part.icontains(search.text, autoescape=True) for part in parts)))
+        columns = (users.c.email, users.c.display_name)
+        conditions.append(or_(*(column.icontains(search.text, autoescape=True) for column in columns)))
     if search.role is not None:
         conditions.append(users.c.role == search.role)
     if search.is_active is not None:
@@ -203,7 +228,7 @@ def _account(row: Row[*tuple[Any, ...]]) -> Account:
         user_id,
         Email(row.email),
         Role(row.role),
-        name_of(user_id, row.display_name),
+        public_name(user_id, row.display_name),
         row.created_at,
         Locale(row.locale),
         Phone(row.phone) if row.phone is not None else None,

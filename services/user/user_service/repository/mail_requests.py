@@ -1,4 +1,7 @@
-"""Statements on requests for mailed tokens. Who writes here holds the lock of the account's row, which orders them."""
+"""Statements on mail requests.
+
+A transaction which writes them holds the lock of the account's row, which orders them.
+"""
 
 from datetime import datetime
 from typing import Any
@@ -9,20 +12,20 @@ from sqlalchemy import Row, and_, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from user_service.domain.accounts import Account, Email
-from user_service.domain.mail import MailRequest, Purpose
+from user_service.domain.mail_tokens import MailRequest, Purpose
 from user_service.repository.tables import mail_requests
 
 _IS_OPEN = and_(mail_requests.c.used_at.is_(None), mail_requests.c.replaced_at.is_(None))
 
 
 class MailRequestRepository:
-    """Reads and writes within one transaction."""
+    """Reads and writes mail requests within one transaction."""
 
     def __init__(self, transaction: AsyncConnection) -> None:
         self._transaction = transaction
 
     async def add(self, request: MailRequest) -> None:
-        """The index `one_open_mail_request` refuses a second open one."""
+        """Inserts a request. The index `one_open_mail_request` rejects a second open one for its user and purpose."""
         await self._transaction.execute(
             insert(mail_requests).values(
                 id=request.id,
@@ -35,57 +38,57 @@ class MailRequestRepository:
         )
 
     async def find(self, request_id: UUID) -> MailRequest | None:
-        """By primary key, without a lock."""
+        """Reads by primary key, without a lock."""
         row = (await self._transaction.execute(select(mail_requests).where(mail_requests.c.id == request_id))).first()
         return _request(row) if row else None
 
-    async def open_of(self, user_id: UserId, purpose: Purpose) -> MailRequest | None:
-        """By the index `one_open_mail_request`; it may be too old."""
-        wanted = select(mail_requests).where(
+    async def find_open(self, user_id: UserId, purpose: Purpose) -> MailRequest | None:
+        """Returns the open request, which may have expired; reads through the index `one_open_mail_request`."""
+        query = select(mail_requests).where(
             mail_requests.c.user_id == user_id, mail_requests.c.purpose == purpose, _IS_OPEN
         )
-        row = (await self._transaction.execute(wanted)).first()
+        row = (await self._transaction.execute(query)).first()
         return _request(row) if row else None
 
-    async def of(self, user_id: UserId) -> list[MailRequest]:
-        """The newest first."""
-        wanted = select(mail_requests).where(mail_requests.c.user_id == user_id)
-        rows = await self._transaction.execute(wanted.order_by(mail_requests.c.created_at.desc()))
+    async def list_for_user(self, user_id: UserId) -> list[MailRequest]:
+        """Returns the user's requests, the newest first."""
+        query = select(mail_requests).where(mail_requests.c.user_id == user_id)
+        rows = await self._transaction.execute(query.order_by(mail_requests.c.created_at.desc()))
         return [_request(row) for row in rows]
 
-    async def made_since(self, user_id: UserId, purpose: Purpose, since: datetime) -> list[datetime]:
-        """When, the oldest first; along `mail_requests_of_a_user`."""
-        made = select(mail_requests.c.created_at).where(
+    async def creation_times(self, user_id: UserId, purpose: Purpose, since: datetime) -> list[datetime]:
+        """Returns when the requests since then were made, the oldest first; reads through `mail_requests_of_a_user`."""
+        query = select(mail_requests.c.created_at).where(
             mail_requests.c.user_id == user_id, mail_requests.c.purpose == purpose, mail_requests.c.created_at > since
         )
-        return list(await self._transaction.scalars(made.order_by(mail_requests.c.created_at)))
+        return list(await self._transaction.scalars(query.order_by(mail_requests.c.created_at)))
 
-    async def use(self, request_id: UUID, at: datetime) -> None:
+    async def mark_used(self, request_id: UUID, at: datetime) -> None:
         await self._transaction.execute(
             update(mail_requests).where(mail_requests.c.id == request_id).values(used_at=at)
         )
 
-    async def replace_open_of(self, user_id: UserId, at: datetime, *purposes: Purpose) -> None:
-        """What is open for these purposes is good no longer."""
-        replaced = update(mail_requests).where(
+    async def replace_open(self, user_id: UserId, at: datetime, *purposes: Purpose) -> None:
+        """Invalidates the open requests for these purposes."""
+        statement = update(mail_requests).where(
             mail_requests.c.user_id == user_id, mail_requests.c.purpose.in_(purposes), _IS_OPEN
         )
-        await self._transaction.execute(replaced.values(replaced_at=at))
+        await self._transaction.execute(statement.values(replaced_at=at))
 
-    async def replace_changes_of(self, account: Account, at: datetime) -> None:
-        """What is open for any address but the account's own is good no longer."""
-        replaced = update(mail_requests).where(
+    async def replace_email_changes(self, account: Account, at: datetime) -> None:
+        """Invalidates the open requests for an address other than the account's own."""
+        statement = update(mail_requests).where(
             mail_requests.c.user_id == account.id, mail_requests.c.email != account.email, _IS_OPEN
         )
-        await self._transaction.execute(replaced.values(replaced_at=at))
+        await self._transaction.execute(statement.values(replaced_at=at))
 
-    async def forget_of(self, user_id: UserId) -> None:
+    async def delete_for_user(self, user_id: UserId) -> None:
         await self._transaction.execute(delete(mail_requests).where(mail_requests.c.user_id == user_id))
 
-    async def forget_expired(self, before: datetime) -> int:
-        """Along `mail_requests_by_expiry`."""
-        old = delete(mail_requests).where(mail_requests.c.expires_at < before)
-        return (await self._transaction.execute(old)).rowcount
+    async def delete_expired(self, before: datetime) -> int:
+        """Deletes requests which expired before `before`, through `mail_requests_by_expiry`; returns how many."""
+        statement = delete(mail_requests).where(mail_requests.c.expires_at < before)
+        return (await self._transaction.execute(statement)).rowcount
 
 
 def _request(row: Row[*tuple[Any, ...]]) -> MailRequest:

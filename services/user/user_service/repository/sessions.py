@@ -1,4 +1,4 @@
-"""Statements on sessions. A session is one row, and its lock orders all that happens to it."""
+"""Statements on sessions. A session is one row; the lock of that row orders all its changes."""
 
 from datetime import datetime
 from typing import Any
@@ -13,7 +13,7 @@ from user_service.repository.tables import sessions
 
 
 class SessionRepository:
-    """Reads and writes within one transaction."""
+    """Reads and writes sessions within one transaction."""
 
     def __init__(self, transaction: AsyncConnection) -> None:
         self._transaction = transaction
@@ -31,49 +31,53 @@ class SessionRepository:
         await self._transaction.execute(row)
 
     async def lock(self, session_id: UUID) -> Session | None:
-        """By primary key, the row locked."""
-        wanted = select(sessions).where(sessions.c.id == session_id).with_for_update()
-        row = (await self._transaction.execute(wanted)).first()
+        """Reads by primary key, and locks the row."""
+        query = select(sessions).where(sessions.c.id == session_id).with_for_update()
+        row = (await self._transaction.execute(query)).first()
         return _session(row) if row else None
 
     async def rotate(self, session_id: UUID, digest: Digest, at: datetime, expires_at: datetime) -> None:
-        """The row must be locked."""
-        renewed = update(sessions).where(sessions.c.id == session_id)
-        await self._transaction.execute(renewed.values(digest=digest, last_used_at=at, expires_at=expires_at))
+        """Replaces the refresh token and extends the session. The row must be locked."""
+        statement = update(sessions).where(sessions.c.id == session_id)
+        await self._transaction.execute(statement.values(digest=digest, last_used_at=at, expires_at=expires_at))
 
-    async def is_live(self, session_id: UUID, user_id: UserId, at: datetime) -> bool:
-        """By primary key, without a lock."""
-        live = select(sessions.c.id).where(
+    async def is_active(self, session_id: UUID, user_id: UserId, at: datetime) -> bool:
+        """Reads by primary key, without a lock."""
+        query = select(sessions.c.id).where(
             sessions.c.id == session_id, sessions.c.user_id == user_id, sessions.c.expires_at > at
         )
-        return await self._transaction.scalar(live) is not None
+        return await self._transaction.scalar(query) is not None
 
-    async def live_of(self, user_id: UserId, at: datetime) -> list[Session]:
-        """The last used one first; by the index on `user_id`."""
-        live = select(sessions).where(sessions.c.user_id == user_id, sessions.c.expires_at > at)
-        rows = await self._transaction.execute(live.order_by(sessions.c.last_used_at.desc(), sessions.c.id))
+    async def list_active(self, user_id: UserId, at: datetime) -> list[Session]:
+        """Returns the user's sessions, the last used first; reads through the index on `user_id`."""
+        query = select(sessions).where(sessions.c.user_id == user_id, sessions.c.expires_at > at)
+        rows = await self._transaction.execute(query.order_by(sessions.c.last_used_at.desc(), sessions.c.id))
         return [_session(row) for row in rows]
 
     async def end(self, session_id: UUID) -> None:
         await self._transaction.execute(delete(sessions).where(sessions.c.id == session_id))
 
-    async def end_one_of(self, user_id: UserId, session_id: UUID) -> bool:
-        """Whether this user had it."""
-        ended = delete(sessions).where(sessions.c.id == session_id, sessions.c.user_id == user_id)
-        return (await self._transaction.execute(ended)).rowcount > 0
+    async def end_for_user(self, user_id: UserId, session_id: UUID) -> bool:
+        """Ends a session of this user; returns whether there was one."""
+        statement = delete(sessions).where(sessions.c.id == session_id, sessions.c.user_id == user_id)
+        return (await self._transaction.execute(statement)).rowcount > 0
 
-    async def end_all_of(self, user_id: UserId, spared: UUID | None = None) -> None:
-        """The account's row must be locked, so that none is opened meanwhile. By the index on `user_id`."""
-        ended = delete(sessions).where(sessions.c.user_id == user_id)
-        await self._transaction.execute(ended if spared is None else ended.where(sessions.c.id != spared))
+    async def end_all(self, user_id: UserId, keep: UUID | None = None) -> None:
+        """Ends the user's sessions except `keep`.
 
-    async def end_oldest_of(self, user_id: UserId, most: int) -> None:
-        """Leaves the `most` that were used last. The account's row must be locked."""
+        The account's row must be locked, so that none is opened at the same time. Deletes through the index on
+        `user_id`.
+        """
+        statement = delete(sessions).where(sessions.c.user_id == user_id)
+        await self._transaction.execute(statement if keep is None else statement.where(sessions.c.id != keep))
+
+    async def end_least_recently_used(self, user_id: UserId, keep: int) -> None:
+        """Ends all but the `keep` sessions that were used last. The account's row must be locked."""
         by_use = select(sessions.c.id).where(sessions.c.user_id == user_id).order_by(sessions.c.last_used_at.desc())
-        await self._transaction.execute(delete(sessions).where(sessions.c.id.in_(by_use.offset(most))))
+        await self._transaction.execute(delete(sessions).where(sessions.c.id.in_(by_use.offset(keep))))
 
     async def end_expired(self, at: datetime) -> int:
-        """By the index on `expires_at`."""
+        """Deletes expired sessions through the index on `expires_at`; returns how many."""
         return (await self._transaction.execute(delete(sessions).where(sessions.c.expires_at <= at))).rowcount
 
 

@@ -1,4 +1,4 @@
-"""The tables as the queries see them; the migrations make them."""
+"""The tables for the queries; the migrations create them."""
 
 from chassis.database import tables
 from sqlalchemy import (

@@ -1,4 +1,4 @@
-"""Password hashes: argon2id, off the event loop, so many at once and no more."""
+"""Password hashes: argon2id, computed off the event loop, with bounded concurrency and memory."""
 
 import asyncio
 import ctypes
@@ -6,39 +6,42 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from argon2 import PasswordHasher
+import argon2
 from argon2.exceptions import VerifyMismatchError
 
 from user_service.domain.errors import TooBusy
 
 # OWASP's Password Storage Cheat Sheet gives settings of equal strength that trade memory for time. This one keeps
-# _AT_ONCE hashes inside the memory that a service may have.
+# _CONCURRENCY hashes inside the memory that a service may have.
 _MEMORY_KIB, _PASSES, _LANES = 9216, 4, 1
-_AT_ONCE = 2
-_QUEUE = 64
-"""About three seconds of work. Who comes later is told to come again instead of waiting past every deadline."""
+_CONCURRENCY = 2
+_MAX_WAITING = 64
+"""About three seconds of work. A further request is refused with TooBusy instead of waiting past every deadline."""
 
 _M_MMAP_THRESHOLD = -3
-"""Of mallopt(3)."""
+"""The parameter of mallopt(3)."""
 
 _T = TypeVar("_T")
 
 
-class Passwords:
+class PasswordHasher:
     def __init__(self) -> None:
-        self._hasher = PasswordHasher(time_cost=_PASSES, memory_cost=_MEMORY_KIB, parallelism=_LANES)
-        _give_memory_back()
-        self._threads = ThreadPoolExecutor(_AT_ONCE, "argon2")
+        self._argon2 = argon2.PasswordHasher(time_cost=_PASSES, memory_cost=_MEMORY_KIB, parallelism=_LANES)
+        _return_freed_memory()
+        self._threads = ThreadPoolExecutor(_CONCURRENCY, "argon2")
         self._waiting = 0
-        self._nobody = self._hasher.hash("of nobody")
+        self._dummy_hash = self._argon2.hash("dummy password")
 
     async def hash(self, password: str) -> str:
-        """Raises TooBusy."""
-        return await self._run(lambda: self._hasher.hash(password))
+        """Returns the hash of a password. Raises TooBusy."""
+        return await self._run(lambda: self._argon2.hash(password))
 
     async def verify(self, password: str, password_hash: str | None) -> bool:
-        """False for None, after as much work as for a real hash, so that time does not tell who has an account. Raises TooBusy."""
-        matches = await self._run(lambda: self._matches(password, password_hash or self._nobody))
+        """Returns whether the password matches the hash; False for None. Raises TooBusy.
+
+        None costs as much work as a real hash, so that the time does not reveal who has an account.
+        """
+        matches = await self._run(lambda: self._matches(password, password_hash or self._dummy_hash))
         return matches and password_hash is not None
 
     async def close(self) -> None:
@@ -46,12 +49,12 @@ class Passwords:
 
     def _matches(self, password: str, password_hash: str) -> bool:
         try:
-            return self._hasher.verify(password_hash, password)
+            return self._argon2.verify(password_hash, password)
         except VerifyMismatchError:
             return False
 
     async def _run(self, work: Callable[[], _T]) -> _T:
-        if self._waiting >= _QUEUE:
+        if self._waiting >= _MAX_WAITING:
             raise TooBusy
         self._waiting += 1
         try:
@@ -60,9 +63,11 @@ class Passwords:
             self._waiting -= 1
 
 
-def _give_memory_back() -> None:
-    """Left to itself, glibc keeps a freed block of a hash's size for the next hash, in each thread: that is a fifth of this
-    process's memory. Blocks above a fixed threshold go back to the system at once.
+def _return_freed_memory() -> None:
+    """Makes glibc return freed blocks of a hash's size to the system at once.
+
+    By default each thread keeps one for its next hash, which is a fifth of this process's memory; a fixed threshold
+    turns that off.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:

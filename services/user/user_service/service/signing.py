@@ -1,4 +1,7 @@
-"""Access tokens: JSON Web Tokens (RFC 7519), signed with Ed25519 (RFC 8037), so that every service can verify and none can forge."""
+"""Access tokens: JSON Web Tokens (RFC 7519), signed with Ed25519 (RFC 8037).
+
+Every service can verify them with the public key, and none can forge one.
+"""
 
 import base64
 import hashlib
@@ -18,22 +21,25 @@ from user_service.domain.accounts import Account
 _PURPOSE = "ecommerce access tokens v1"
 
 
-def key_for(purpose: str, secret: str) -> bytes:
-    """A key for one purpose; who learns one learns nothing of the secret, nor of the others (HKDF, RFC 5869)."""
+def derive_key(purpose: str, secret: str) -> bytes:
+    """Derives a key for one purpose (HKDF, RFC 5869). A leaked key reveals neither the secret nor the other keys."""
     return HKDF(hashes.SHA256(), length=32, salt=None, info=purpose.encode()).derive(secret.encode())
 
 
 class Signer:
-    """The key pair that a secret stands for: every replica derives the same, and so does the next start."""
+    """Signs access tokens with a key pair that is derived from a secret.
+
+    So every replica has the same key pair, and keeps it after a restart.
+    """
 
     def __init__(self, secret: str, lifetime: timedelta, new_id: Callable[[], UUID]) -> None:
         self.lifetime = lifetime
         self._new_id = new_id
-        self._key = Ed25519PrivateKey.from_private_bytes(key_for(_PURPOSE, secret))
+        self._key = Ed25519PrivateKey.from_private_bytes(derive_key(_PURPOSE, secret))
         public = {"crv": "Ed25519", "kty": "OKP", "x": _base64(self._key.public_key().public_bytes_raw())}
         self._kid = _thumbprint(public)
         self.jwks = json.dumps({"keys": [{**public, "kid": self._kid, "use": "sig", "alg": ALGORITHM}]})
-        """The JSON Web Key Set (RFC 7517) to publish."""
+        """The published JSON Web Key Set (RFC 7517)."""
 
     def access_token(self, account: Account, session_id: UUID, at: datetime) -> str:
         claims = {
@@ -47,13 +53,16 @@ class Signer:
         }
         return jwt.encode(claims, self._key, ALGORITHM, headers={"kid": self._kid})
 
-    async def published(self) -> str:
-        """The key set, as a token verifier fetches it."""
+    async def fetch_jwks(self) -> str:
+        """Returns the key set, in the form that a `TokenVerifier` needs."""
         return self.jwks
 
 
 def _thumbprint(key: dict[str, str]) -> str:
-    """RFC 7638: SHA-256 of the required members, in the order of their names, without spaces."""
+    """Returns the thumbprint of a key (RFC 7638).
+
+    It is the SHA-256 of the required members, in the order of their names, without spaces.
+    """
     return _base64(hashlib.sha256(json.dumps(key, sort_keys=True, separators=(",", ":")).encode()).digest())
 
 

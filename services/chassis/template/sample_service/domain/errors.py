@@ -1,10 +1,10 @@
-"""What can go wrong with samples."""
+"""The errors of the sample service."""
 
 from uuid import UUID
 
 
 class SampleError(Exception):
-    """The root of this service's errors."""
+    """The base class of this service's errors."""
 
 
 class UnknownSample(SampleError):
@@ -15,7 +15,7 @@ class UnknownSample(SampleError):
 
 
 class AlreadyClosed(SampleError):
-    """What is closed stays as it is."""
+    """A sample that is closed cannot be changed."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"{name!r} is closed already: open another one")
+        super().__init__(f"{name!r} is already closed: open another one")

@@ -1,4 +1,4 @@
-"""Samples: opened by their owner, and closed once. Pure."""
+"""Samples, which their owner opens, and closes once."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -19,13 +19,15 @@ class Sample:
     name: str
     created_at: datetime
     closed_at: datetime | None
+    """When it was closed, or None while it is open."""
 
     @classmethod
     def open(cls, sample_id: SampleId, owner_id: UserId, name: str, *, at: datetime) -> "Sample":
+        """Returns a new open sample."""
         return cls(sample_id, owner_id, name, created_at=at, closed_at=None)
 
     def close(self, *, at: datetime) -> "Sample":
-        """Raises AlreadyClosed."""
+        """Returns the sample, closed. Raises AlreadyClosed."""
         if self.closed_at is not None:
             raise AlreadyClosed(self.name)
         return replace(self, closed_at=at)

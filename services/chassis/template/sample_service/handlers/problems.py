@@ -1,4 +1,4 @@
-"""What this service's errors look like outside, over HTTP and gRPC alike."""
+"""The problems that clients see of this service's errors, over HTTP and gRPC."""
 
 from chassis.types.problem import Problem, ProblemTable
 

@@ -13,38 +13,41 @@ from sample_service.domain.samples import Sample, SampleId
 from sample_service.repository.samples import SampleRepository
 
 
-class Samples:
+class SampleService:
+    """Opens, lists and closes the samples of an owner."""
+
     def __init__(self, database: Database, now: Callable[[], datetime], new_id: Callable[[], UUID]) -> None:
         self._database = database
         self._now = now
         self._new_id = new_id
 
-    async def page(self, owner_id: UserId, paging: Paging) -> tuple[Sequence[Sample], int]:
-        """Some of an owner's, newest first, and how many there are in all."""
+    async def list_page(self, owner_id: UserId, paging: Paging) -> tuple[Sequence[Sample], int]:
+        """Returns one page of an owner's samples, newest first, and the number of all of them."""
         async with self._database.begin() as transaction:
-            return await SampleRepository(transaction).page_of(owner_id, paging.offset, paging.limit)
+            return await SampleRepository(transaction).list_page(owner_id, paging.offset, paging.limit)
 
     async def get(self, owner_id: UserId, sample_id: SampleId) -> Sample:
-        """Raises UnknownSample, also where it is somebody else's."""
+        """Returns a sample. Raises UnknownSample, also if it has another owner."""
         async with self._database.begin() as transaction:
-            return _found(await SampleRepository(transaction).get(owner_id, sample_id), sample_id)
+            return _known(await SampleRepository(transaction).get(owner_id, sample_id), sample_id)
 
     async def open(self, owner_id: UserId, name: str) -> Sample:
+        """Stores a new sample and returns it."""
         sample = Sample.open(SampleId(self._new_id()), owner_id, name, at=self._now())
         async with self._database.begin() as transaction:
             await SampleRepository(transaction).add(sample)
         return sample
 
     async def close(self, owner_id: UserId, sample_id: SampleId) -> Sample:
-        """Raises UnknownSample, AlreadyClosed."""
+        """Closes a sample and returns it. Raises UnknownSample, AlreadyClosed."""
         async with self._database.begin() as transaction:
-            samples = SampleRepository(transaction)
-            closed = _found(await samples.lock(owner_id, sample_id), sample_id).close(at=self._now())
-            await samples.store(closed)
+            repository = SampleRepository(transaction)
+            closed = _known(await repository.lock(owner_id, sample_id), sample_id).close(at=self._now())
+            await repository.update(closed)
         return closed
 
 
-def _found(sample: Sample | None, sample_id: SampleId) -> Sample:
+def _known(sample: Sample | None, sample_id: SampleId) -> Sample:
     if sample is None:
         raise UnknownSample(sample_id)
     return sample

@@ -2,10 +2,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 from chassis_testing.databases import migrated_database
-from sample_harness import Samples, running_service
+from sample_harness import SampleClient, running_service
 
 
 @pytest.fixture(scope="session")
-async def samples() -> AsyncIterator[Samples]:
-    async with migrated_database("sample_service") as database, running_service(database) as service:
-        yield service
+async def client() -> AsyncIterator[SampleClient]:
+    async with migrated_database("sample_service") as database, running_service(database) as running:
+        yield running

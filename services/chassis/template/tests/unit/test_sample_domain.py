@@ -1,4 +1,4 @@
-"""The life of samples, without a server."""
+"""The life of samples."""
 
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -12,13 +12,13 @@ NOW = datetime(2026, 1, 2, tzinfo=UTC)
 OPEN = Sample.open(SampleId(UUID(int=1)), UserId(10), "First", at=NOW)
 
 
-def test_closing_says_when_and_changes_nothing_else() -> None:
+def test_closing_sets_the_time_and_changes_nothing_else() -> None:
     closed = OPEN.close(at=NOW + timedelta(days=1))
 
     assert closed.closed_at == NOW + timedelta(days=1)
     assert (closed.id, closed.owner_id, closed.name, closed.created_at) == (OPEN.id, 10, "First", NOW)
 
 
-def test_what_is_closed_is_not_closed_again() -> None:
+def test_a_closed_sample_cannot_be_closed_again() -> None:
     with pytest.raises(AlreadyClosed, match="First"):
         OPEN.close(at=NOW).close(at=NOW)

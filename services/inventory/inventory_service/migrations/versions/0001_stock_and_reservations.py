@@ -1,4 +1,4 @@
-"""Stock, reservations, outbox, inbox."""
+"""Creates the tables of stock, reservations, outbox and inbox."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,6 +1,6 @@
-"""The ledger, thresholds and sellers of low stock, what the shop was told of availability, cancelled orders, idempotency keys.
+"""Adds the ledger, low-stock thresholds and sellers, the published availability, cancelled orders and idempotency keys.
 
-The code before this one goes on working on this schema: what it counts, the trigger writes into the ledger.
+The release before this one keeps working on this schema: a trigger writes the stock that it sets into the ledger.
 """
 
 import sqlalchemy as sa
@@ -15,7 +15,7 @@ INSERT INTO movements (product_id, kind, delta, on_hand, reason, at)
 SELECT product_id, 'set', on_hand, on_hand, 'on hand when the ledger began', now() FROM stock WHERE on_hand > 0
 """
 
-# Deferred: it sees what the transaction leaves, whichever of stock and movement was written first.
+# Deferred: it sees the state at the end of the transaction, no matter whether stock or movement was written first.
 BALANCE = """
 CREATE FUNCTION balance_ledger() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

@@ -1,4 +1,4 @@
-"""Notifications, their attempts, preferences, erased accounts, inbox."""
+"""Creates the tables of notifications, attempts, preferences, erased accounts and the inbox."""
 
 import sqlalchemy as sa
 from alembic import op

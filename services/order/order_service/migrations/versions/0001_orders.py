@@ -1,4 +1,4 @@
-"""Orders, their items, idempotency keys, outbox, inbox."""
+"""Creates orders, their items, idempotency keys, outbox and inbox."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""The keys as every service keeps them."""
+"""Renames the columns of idempotency keys to those that every service has."""
 
 from alembic import op
 

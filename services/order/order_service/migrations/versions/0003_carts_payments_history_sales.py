@@ -1,7 +1,7 @@
-"""Carts, addresses, an order's history, its payments, charges and parcel, and the sales figures.
+"""Adds carts, addresses, an order's history, its payments, charges and shipment, and recorded sales.
 
-Everything is added beside what is there, so that the code of 0002 goes on working: what it does not write has a default, and where
-it changes a status, the database writes the history.
+Everything is added beside the existing columns, so that the code of 0002 keeps working: columns that
+it does not write have a default, and when it changes a status, the database writes the history.
 """
 
 import sqlalchemy as sa
@@ -32,7 +32,7 @@ def _extend_orders() -> None:
     op.create_check_constraint("order_charges", "orders", "shipping_amount >= 0 AND tax_amount >= 0")
     op.create_index("orders_by_time", "orders", ["created_at", "id"])
     op.create_index("orders_by_status", "orders", ["status", "created_at", "id"])
-    # 0: from before sellers were recorded
+    # 0: an item that was stored before sellers were recorded
     op.add_column("order_items", sa.Column("seller_id", sa.BigInteger, nullable=False, server_default="0"))
     op.create_index("order_items_of_a_seller", "order_items", ["seller_id", "order_id"])
 
@@ -88,7 +88,7 @@ def _create_payments() -> None:
     op.create_table(
         "refunds",
         sa.Column("id", sa.Text, primary_key=True),
-        # no foreign key: a refund may be heard of before its payment
+        # no foreign key: a refund may be received before its payment
         sa.Column("payment_id", sa.Text, nullable=False),
         sa.Column("order_id", sa.Uuid, sa.ForeignKey("orders.id", ondelete="CASCADE"), nullable=False),
         sa.Column("amount", _AMOUNT, sa.CheckConstraint("amount >= 0"), nullable=False),
@@ -152,7 +152,7 @@ def _create_sales() -> None:
     op.create_table(
         "sales",
         sa.Column("order_id", sa.Uuid, primary_key=True),
-        # 0: shipping and tax
+        # 0 stands for shipping and tax
         sa.Column("product_id", sa.BigInteger, primary_key=True, autoincrement=False),
         sa.Column("seller_id", sa.BigInteger, nullable=False),
         sa.Column("name", sa.Text, nullable=False),

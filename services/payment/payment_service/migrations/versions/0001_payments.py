@@ -1,4 +1,4 @@
-"""Payments, refunds, orders as payments see them, saved methods, webhooks, the simulated provider's books, keys, outbox, inbox."""
+"""Payments, refunds, orders, saved methods, webhooks, the simulated provider's records, keys, outbox, inbox."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -14,7 +14,7 @@ def upgrade() -> None:
     _orders()
     _payments()
     _refunds()
-    _wallets()
+    _payment_methods()
     _simulated()
     op.create_table(
         "webhooks",
@@ -109,7 +109,7 @@ def _refunds() -> None:
     op.create_index("refunds_due", "refunds", ["next_check_at"], postgresql_where=sa.text("next_check_at IS NOT NULL"))
 
 
-def _wallets() -> None:
+def _payment_methods() -> None:
     op.create_table(
         "customers",
         sa.Column("user_id", sa.BigInteger, primary_key=True, autoincrement=False),

@@ -1,4 +1,4 @@
-"""Categories and products."""
+"""Creates categories and products."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,7 +1,7 @@
-"""Search, a tree of categories, variants, what other services tell of products, outbox, inbox.
+"""Adds search, the tree of categories, variants, product statistics, outbox and inbox.
 
-Only adds: the release before this one goes on working on it. `search` is computed for every product there is, which rewrites the table
-under its lock: about 25 s for each 100,000 products.
+It only adds, so the previous release keeps working on this schema. `search` is computed for every existing product,
+which rewrites the table under its lock: about 25 s for each 100,000 products.
 """
 
 from alembic import op
@@ -12,17 +12,17 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
-    op.execute("CREATE EXTENSION IF NOT EXISTS pg_trgm")  # trusted: whoever owns the database may
+    op.execute("CREATE EXTENSION IF NOT EXISTS pg_trgm")  # trusted: the owner of the database may create it
     _make_text_searchable()
     op.execute(_PRODUCT_COLUMNS)
-    for statement in (*_PRODUCT_INDEXES, *_WORDS, *_CATEGORY_TREE, *_READ_MODELS):
+    for statement in (*_PRODUCT_INDEXES, *_VOCABULARY, *_CATEGORY_TREE, *_STATISTICS):
         op.execute(statement)
     create_event_tables()
 
 
 def _make_text_searchable() -> None:
     op.execute(
-        # Without case and accents, and words apart from what is between them: `Café-Crème` is `cafe creme`.
+        # Removes case and accents, and replaces punctuation by blanks: `Café-Crème` becomes `cafe creme`.
         r"""
         CREATE FUNCTION search_text(said text) RETURNS text LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
         RETURN regexp_replace(
@@ -33,8 +33,8 @@ def _make_text_searchable() -> None:
         """
     )
     op.execute(
-        # `simple` keeps each word as it is written, stop words and brands too; `english` adds its stem, so that `cups` finds `cup`.
-        # Punctuation of a name is kept as lexemes of its own, for who searches for nothing else.
+        # `simple` keeps each word as written, including stop words and brands; `english` adds its stem, so that `cups`
+        # finds `cup`. Punctuation of a name becomes separate lexemes, for searches that consist of nothing else.
         """
         CREATE FUNCTION search_document(name text, description text) RETURNS tsvector
         LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
@@ -70,15 +70,18 @@ _PRODUCT_INDEXES = (
     "CREATE INDEX products_by_plain_name ON products (search_text(name) text_pattern_ops) WHERE deleted_at IS NULL",
     "CREATE INDEX products_by_rating ON products (rating_average, rating_count, id) WHERE deleted_at IS NULL",
     "CREATE INDEX products_by_popularity ON products (orders_count, id) WHERE deleted_at IS NULL",
-    "CREATE INDEX products_by_popularity_in_category ON products (category_id, orders_count, id) WHERE deleted_at IS NULL",
+    "CREATE INDEX products_by_popularity_in_category ON products (category_id, orders_count, id)"
+    " WHERE deleted_at IS NULL",
     "CREATE INDEX products_by_seller ON products (seller_id, id) WHERE deleted_at IS NULL",
-    "CREATE INDEX products_by_facet ON products (category_id, price_currency, price_amount, in_stock) WHERE deleted_at IS NULL",
+    "CREATE INDEX products_by_facet ON products (category_id, price_currency, price_amount, in_stock)"
+    " WHERE deleted_at IS NULL",
     "CREATE UNIQUE INDEX variants_differ ON products (group_id, md5(options::text))"
     " WHERE group_id IS NOT NULL AND deleted_at IS NULL",
 )
 
-_WORDS = (
-    # What names are made of: where a misspelt word is looked up. A trigger keeps it, so that it knows what any release writes.
+_VOCABULARY = (
+    # The vocabulary of product names, for the correction of misspelt words. A trigger maintains it, so that it also
+    # has the words of products that the previous release writes.
     "CREATE TABLE search_words (word text PRIMARY KEY)",
     """
     CREATE FUNCTION remember_search_words() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -105,13 +108,13 @@ _CATEGORY_TREE = (
     "ALTER TABLE categories ADD COLUMN parent_id bigint REFERENCES categories,"
     " ADD CONSTRAINT no_category_is_its_own_parent CHECK (parent_id <> id)",
     "CREATE INDEX categories_by_parent ON categories (parent_id)",
-    # Looser than the index it replaces: every name that was refused among roots still is.
+    # Weaker than the index it replaces: names that were refused among roots still are.
     "CREATE UNIQUE INDEX names_are_unique_among_siblings ON categories (coalesce(parent_id, 0), lower(name))",
     "DROP INDEX category_names_are_unique",
 )
 
-_READ_MODELS = (
-    # How many paid orders had both products; each pair is here in both directions.
+_STATISTICS = (
+    # The number of paid orders that contain both products; each pair is stored in both directions.
     """
     CREATE TABLE co_purchases (
         product_id bigint NOT NULL,

@@ -1,4 +1,4 @@
-"""Reviews, and the ratings they add up to."""
+"""Creates the tables of reviews and of the ratings that they add up to."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,7 +1,8 @@
-"""Moderation, helpful votes, distributions of ratings, accounts that are gone, outbox and inbox.
+"""Adds moderation, helpful votes, the distributions of ratings, erased accounts, outbox and inbox.
 
-The code before this one goes on working on this schema: it knows no distribution, and what its writes leave out is mended by
-`Reviews.mend`, as is telling the shop of ratings that are older than its events.
+The release before this one keeps working on this schema. It does not write distributions:
+`RatingService.repair_ratings` adds what its writes leave out, and publishes the ratings that are older than their
+events.
 """
 
 import sqlalchemy as sa

@@ -1,7 +1,7 @@
-"""When an author removed a review that was hidden.
+"""Adds the time when an author removed a review that was hidden.
 
-Only adds: the release before this one goes on working on it. What that revises is not removed any more, since a revision has a time of
-its own.
+The release before this one keeps working on this schema. A review that it revises no longer counts as removed, since a
+revision changes `updated_at`.
 """
 
 import sqlalchemy as sa

@@ -1,4 +1,4 @@
-"""Users and their sessions."""
+"""Creates users and their sessions."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,7 @@
-"""Profiles, standing, erasure, mailed tokens, wrong passwords, outbox. Adds alone: the code before it goes on working."""
+"""Adds profiles, activity, erasure, mail requests, login failures and the outbox.
+
+The migration only adds: the code of the release before it keeps working.
+"""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Samples."""
+"""Create the table of samples."""
 
 import sqlalchemy as sa
 from alembic import op

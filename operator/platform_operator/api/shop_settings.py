@@ -1,0 +1,133 @@
+"""The part of a spec that sets the services' own settings: docs/settings.md describes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from platform_operator.api.schema import Model, rule, rules
+
+
+def _seconds(at_least: int, at_most: int, description: str) -> Any:
+    return Field(default=None, ge=at_least, le=at_most, description=description)
+
+
+def _list(description: str, most: int, example: str) -> Any:
+    return Field(default=None, max_length=most, description=f"{description}, for example {example}.")
+
+
+Entry = Annotated[str, Field(min_length=1, max_length=253)]
+BasisPoints = Annotated[int, Field(ge=0, le=10_000)]
+
+
+class GatewaySettings(Model):
+    """Settings of the gateway."""
+
+    rate_limits: str | None = Field(
+        default=None,
+        max_length=512,
+        description="`off`, or the limits that differ from the defaults: auth=30/60,read=off means 30 in 60 seconds "
+        "and no limit.",
+    )
+    trusted_proxies: list[Entry] | None = _list(
+        "Networks whose X-Forwarded-* headers say where a request comes from", 32, "10.0.0.0/8"
+    )
+    cors_origins: list[Entry] | None = _list(
+        "Origins of web pages that may call the API", 32, "https://shop.example.com"
+    )
+
+
+class UserSettings(Model):
+    """Settings of accounts, sessions and logins."""
+
+    access_token_seconds: int | None = _seconds(1, 86_400, "Lifetime of an access token.")
+    refresh_token_seconds: int | None = _seconds(1, 31_536_000, "Lifetime of a session that is not refreshed.")
+    verification_token_seconds: int | None = _seconds(60, 2_592_000, "Lifetime of an e-mail verification token.")
+    reset_token_seconds: int | None = _seconds(60, 86_400, "Lifetime of a password reset token.")
+    mails_per_hour: int | None = Field(default=None, ge=1, le=1000, description="Mails of a kind per account and hour.")
+    login_failures_allowed: int | None = Field(
+        default=None, ge=1, le=100, description="Wrong passwords in a row before an address must wait."
+    )
+    login_wait_seconds: int | None = _seconds(1, 3600, "First wait after too many wrong passwords; it doubles.")
+    login_wait_max_seconds: int | None = _seconds(1, 86_400, "Longest wait after wrong passwords.")
+
+
+class InventorySettings(Model):
+    """Settings of the stock."""
+
+    low_stock_threshold: int | None = Field(
+        default=None, ge=0, le=1_000_000, description="Stock below which a product is low, unless its seller says so."
+    )
+
+
+class ShippingRate(Model):
+    """A flat rate in minor units of its currency."""
+
+    amount: int = Field(ge=0, le=100_000_000_000, description="Price of shipping an order.")
+    free_from: int | None = Field(
+        default=None, ge=0, le=100_000_000_000, description="Subtotal from which shipping is free."
+    )
+
+
+class OrderSettings(Model):
+    """Settings of orders and their prices."""
+
+    order_ttl_seconds: int | None = _seconds(1, 2_592_000, "How long an order may stay unpaid.")
+    shipping_rates: dict[str, ShippingRate] | None = Field(
+        default=None,
+        max_length=200,
+        description="Shipping rates by currency. Shipping is free in other currencies.",
+        json_schema_extra=rules(
+            rule(
+                "self.all(currency, currency.matches('^[A-Z]{3}$'))",
+                "shippingRates must have ISO 4217 currencies as keys: write for example USD",
+            )
+        ),
+    )
+    tax_basis_points: dict[str, BasisPoints] | None = Field(
+        default=None,
+        max_length=250,
+        description="Tax rates by country in hundredths of a percent. Other countries are not taxed.",
+        json_schema_extra=rules(
+            rule(
+                "self.all(country, country.matches('^[A-Z]{2}$'))",
+                "taxBasisPoints must have ISO 3166-1 countries as keys: write for example DE",
+            )
+        ),
+    )
+    home_country: str | None = Field(
+        default=None,
+        max_length=2,
+        description="Country whose tax an order without an address pays.",
+        json_schema_extra=rules(
+            rule("self.matches('^[A-Z]{2}$')", "homeCountry must be an ISO 3166-1 country: write for example DE")
+        ),
+    )
+
+
+class NotificationSettings(Model):
+    """Settings of mails and text messages."""
+
+    history_retention_days: int | None = Field(
+        default=None, ge=1, le=3650, description="How long sent messages are kept."
+    )
+    send_give_up_hours: int | None = Field(
+        default=None, ge=1, le=720, description="How long a message is retried while its carrier is down."
+    )
+
+
+class ShopSettings(Model):
+    """Settings of the services, by service. Each is called like its variable in docs/settings.md."""
+
+    gateway: GatewaySettings = Field(default=GatewaySettings(), description="Access to the API.")
+    user: UserSettings = Field(default=UserSettings(), description="Accounts, sessions and logins.")
+    inventory: InventorySettings = Field(default=InventorySettings(), description="Stock.")
+    order: OrderSettings = Field(default=OrderSettings(), description="Orders and their prices.")
+    notification: NotificationSettings = Field(default=NotificationSettings(), description="Messages to customers.")
+
+    def of(self, service: str) -> Mapping[str, Any]:
+        """Returns a service's settings that are set, as its chart takes them."""
+        chosen: Model | None = getattr(self, service, None)
+        return {} if chosen is None else chosen.model_dump(by_alias=True, exclude_none=True)

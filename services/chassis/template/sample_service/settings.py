@@ -1,0 +1,8 @@
+"""The settings of the service."""
+
+from chassis.settings import Address, BackendSettings
+
+
+class Settings(BackendSettings):
+    user_grpc: Address
+    """The gRPC address of the user service, `host:port`, which has the keys that verify access tokens."""

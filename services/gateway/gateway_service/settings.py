@@ -1,0 +1,63 @@
+"""The settings of the gateway, read from environment variables."""
+
+from collections.abc import Callable
+from typing import Annotated
+
+from chassis.settings import Address, HttpUrl, RedisUrl, ServiceSettings
+from pydantic import AfterValidator, Field
+
+from gateway_service.domain.client_address import TrustedProxies
+from gateway_service.domain.rate_limits import parse_quotas
+from gateway_service.domain.routes import Upstream
+
+
+def _parsed_by(parse: Callable[[str], object]) -> AfterValidator:
+    """Validates a text by parsing it. The setting keeps the text."""
+
+    def check(text: str) -> str:
+        parse(text)
+        return text
+
+    return AfterValidator(check)
+
+
+class Settings(ServiceSettings):
+    user_grpc: Address
+    """The gRPC address of the user service, for the public keys that verify access tokens."""
+    user_url: HttpUrl
+    """The URL of the user service."""
+    product_url: HttpUrl
+    """The URL of the product service."""
+    order_url: HttpUrl
+    """The URL of the order service."""
+    inventory_url: HttpUrl
+    """The URL of the inventory service."""
+    review_url: HttpUrl
+    """The URL of the review service."""
+    payment_url: HttpUrl
+    """The URL of the payment service."""
+    notification_url: HttpUrl
+    """The URL of the notification service."""
+    redis_url: RedisUrl
+    """The URL of the Redis that counts requests for all replicas together."""
+    upstream_deadline_seconds: Annotated[float, Field(gt=0, le=60)] = 10.0
+    """How long a response may take, retries included; and before that, how long the start of a request body."""
+    upstream_slots: Annotated[int, Field(ge=1, le=10_000)] = 256
+    """How many requests one process sends to one service at once."""
+    rate_limits: Annotated[str, _parsed_by(parse_quotas)] = ""
+    """`off`, or the quotas that differ from the defaults in domain/rate_limits.py.
+
+    auth=30/60,read=off means 30 requests in 60 seconds for `auth`, and no limit for `read`.
+    """
+    limits_deadline_seconds: Annotated[float, Field(gt=0, le=10)] = 0.25
+    """How long Redis may take to count a request before the request passes uncounted.
+
+    The default is long enough that a gateway which is short of processor time does not take Redis for unavailable.
+    """
+    trusted_proxies: Annotated[str, _parsed_by(TrustedProxies)] = ""
+    """The networks of proxies whose X-Forwarded-* headers are believed, separated by commas; none by default."""
+    cors_origins: str = ""
+    """The origins of web pages that may call the API, separated by commas, or `*`; none by default."""
+
+    def base_urls(self) -> dict[Upstream, str]:
+        return {upstream: str(getattr(self, f"{upstream}_url")) for upstream in Upstream}

@@ -1,0 +1,17 @@
+"""The settings of the inventory service."""
+
+from typing import Annotated
+
+from chassis.settings import Address, BackendSettings
+from pydantic import Field
+
+
+class Settings(BackendSettings):
+    user_grpc: Address
+    """Address (host:port) of the user service, which serves the keys that verify access tokens."""
+    product_grpc: Address
+    """Address (host:port) of the product service, which knows the seller of each product."""
+    expiry_sweep_seconds: float = 1.0
+    """Seconds between two searches for expired reservations."""
+    low_stock_threshold: Annotated[int, Field(ge=0)] = 5
+    """Units available below which stock is low, for products without a threshold of their own."""

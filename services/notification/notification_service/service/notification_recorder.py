@@ -1,0 +1,58 @@
+"""Stores notifications in the transaction that consumes their event. Nothing is sent here."""
+
+from collections.abc import Callable
+from datetime import datetime
+from uuid import UUID
+
+from chassis.types.ids import UserId
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from notification_service.domain.notifications import Cause, Channel, Notification, Reason, Status
+from notification_service.repository.notifications import NotificationRepository
+from notification_service.repository.recipients import RecipientRepository
+from notification_service.service.templates import TemplateLibrary
+
+
+class NotificationRecorder:
+    """Records what the events of the shop mean for this service."""
+
+    def __init__(self, templates: TemplateLibrary, now: Callable[[], datetime], new_id: Callable[[], UUID]) -> None:
+        self._templates = templates
+        self._now = now
+        self._new_id = new_id
+
+    async def record(self, transaction: AsyncConnection, cause: Cause) -> None:
+        """Stores one notification per channel that the preferences allow, unless one exists for this cause.
+
+        For an erased account it is stored cancelled and without facts, as if the erasure had come after it.
+        """
+        recipients = RecipientRepository(transaction)
+        exists = await recipients.lock_account(cause.user_id)
+        preferences = await recipients.preferences(cause.user_id)
+        for channel in cause.template.channels:
+            if preferences.allow(cause.template.kind, channel):
+                notification = self._notification(cause, channel, exists)
+                await NotificationRepository(transaction).add_once(notification, cause.key)
+
+    async def erase_account(self, transaction: AsyncConnection, user_id: UserId) -> None:
+        """Deletes the data of an account, and cancels the notifications that are still to be sent to it."""
+        await RecipientRepository(transaction).erase(user_id, self._now())
+        await NotificationRepository(transaction).redact_user(user_id)
+
+    def _notification(self, cause: Cause, channel: Channel, recipient_exists: bool) -> Notification:
+        now = self._now()
+        return Notification(
+            id=self._new_id(),
+            user_id=cause.user_id,
+            channel=channel,
+            template=cause.template,
+            template_version=self._templates.latest_version(cause.template),
+            facts=cause.facts if recipient_exists else {},
+            status=Status.PENDING if recipient_exists else Status.CANCELLED,
+            reason=None if recipient_exists else Reason.ERASED,
+            round=1,
+            created_at=now,
+            waiting_since=now,
+            due_at=now,
+            sent_at=None,
+        )

@@ -1,0 +1,100 @@
+"""What an order costs: the total of its items, shipping and tax.
+
+The rules for shipping and tax are protocols with one simple implementation each.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from chassis.types import money
+from chassis.types.money import Money
+
+from order_service.domain.errors import MixedCurrencies, TotalTooLarge
+from order_service.domain.items import Item
+
+BASIS_POINTS = 10_000
+"""The number of basis points in a whole: 1900 basis points are 19 %."""
+
+
+class ShippingRule(Protocol):
+    def cost(self, subtotal: Money, country: str | None) -> Money:
+        """Returns the cost of shipping goods for `subtotal`; `country` is None if the order has no address."""
+
+
+class TaxRule(Protocol):
+    def due(self, taxable: Money, country: str | None) -> Money:
+        """Returns the tax on goods and shipping together; `country` is None if the order has no address."""
+
+
+@dataclass(frozen=True, slots=True)
+class FlatRate:
+    """A shipping rate of `amount` minor units, which is waived for a subtotal of `free_from` minor units or more."""
+
+    amount: int
+    free_from: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FlatRates:
+    """A shipping rule with one flat rate per currency; shipping is free in a currency without a rate."""
+
+    rates: Mapping[str, FlatRate] = field(default_factory=dict)
+
+    def cost(self, subtotal: Money, country: str | None) -> Money:
+        rate = self.rates.get(subtotal.currency, FlatRate(0))
+        is_free = rate.free_from is not None and subtotal.amount >= rate.free_from
+        return Money(0 if is_free else rate.amount, subtotal.currency)
+
+
+@dataclass(frozen=True, slots=True)
+class PercentageByCountry:
+    """A tax rule: `basis_points` of the taxable amount by country, rounded half to even.
+
+    `home` is the country of an order without an address.
+    """
+
+    basis_points: Mapping[str, int] = field(default_factory=dict)
+    home: str | None = None
+
+    def due(self, taxable: Money, country: str | None) -> Money:
+        rate = self.basis_points.get(country or self.home or "", 0)
+        return Money(divide_half_even(taxable.amount * rate, BASIS_POINTS), taxable.currency)
+
+
+@dataclass(frozen=True, slots=True)
+class PricingRules:
+    """The shipping and tax rules of a shop. By default an order costs what its items cost."""
+
+    shipping: ShippingRule = FlatRates()
+    tax: TaxRule = PercentageByCountry()
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What an order costs: `total` is the items' subtotal, shipping and tax together."""
+
+    shipping: Money
+    tax: Money
+    total: Money
+
+
+def price_order(items: Sequence[Item], country: str | None, rules: PricingRules) -> Price:
+    """Returns what the items, their shipping and their tax cost. Raises MixedCurrencies, TotalTooLarge."""
+    currencies = sorted({item.unit_price.currency for item in items})
+    if len(currencies) > 1:
+        raise MixedCurrencies(currencies)
+    try:
+        subtotal = money.total(item.total for item in items)
+        shipping = rules.shipping.cost(subtotal, country)
+        tax = rules.tax.due(subtotal + shipping, country)
+        return Price(shipping, tax, subtotal + shipping + tax)
+    except ValueError:
+        raise TotalTooLarge from None
+
+
+def divide_half_even(numerator: int, denominator: int) -> int:
+    """Returns the quotient of two integers that are not negative, rounded half to even."""
+    quotient, remainder = divmod(numerator, denominator)
+    is_up = 2 * remainder > denominator or (2 * remainder == denominator and quotient % 2 == 1)
+    return quotient + is_up

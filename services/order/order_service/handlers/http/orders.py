@@ -1,0 +1,82 @@
+"""The HTTP routes of orders."""
+
+from typing import Annotated
+from uuid import UUID
+
+from chassis.database import idempotency
+from chassis.errors import ProblemError
+from chassis.http.authentication import FORBIDDEN, Authenticator, Principal, Role
+from chassis.http.schemas import Data, KeyHeader, PageOf, PageQuery
+from chassis.types.ids import OrderId, UserId
+from fastapi import APIRouter, Depends, Response
+
+from order_service.domain.orders import OrderQuery
+from order_service.handlers.dependencies import CallerDependencies
+from order_service.handlers.schemas import OrderFilter, OrderRequest, OrderResponse, StatusChangeRequest
+from order_service.service.orders import OrderService
+from order_service.service.placement import OrderPlacement, PlacementRequest
+
+_PREFIX = "/api/v1/orders"
+
+
+def routes(
+    placement: OrderPlacement, orders: OrderService, callers: CallerDependencies, auth: Authenticator
+) -> APIRouter:
+    router = APIRouter(prefix=_PREFIX, tags=["orders"])
+    Caller = Annotated[Principal, Depends(callers.buyer())]  # noqa: N806 - a type
+    Admin = Annotated[Principal, Depends(auth.role(Role.ADMIN))]  # noqa: N806 - a type
+
+    @router.post("", status_code=201, summary="Place an order, from the caller's cart unless items are sent")
+    async def place_order(
+        caller: Caller, response: Response, request: OrderRequest | None = None, key: KeyHeader = None
+    ) -> Data[OrderResponse]:
+        requested = PlacementRequest(None) if request is None else request.to_placement_request()
+        order = await placement.place_order(caller.user_id, requested, None if key is None else idempotency.Key(key))
+        response.headers["Location"] = f"{_PREFIX}/{order.id}"
+        return Data(data=OrderResponse.model_validate(order))
+
+    @router.get(
+        "",
+        summary="List the caller's orders, newest first",
+        description="Admins list the orders of all buyers with all=true, and those of one buyer with buyer_id.",
+    )
+    async def list_orders(
+        caller: Caller, paging: PageQuery, filters: Annotated[OrderFilter, Depends()]
+    ) -> PageOf[OrderResponse]:
+        page, total = await orders.list_orders(_permitted_query(filters, caller), paging)
+        data = [OrderResponse.model_validate(order) for order in page]
+        return PageOf(data=data, page=paging.page, limit=paging.limit, total=total)
+
+    @router.get("/{order_id}", summary="Get an order")
+    async def get_order(order_id: UUID, caller: Caller) -> Data[OrderResponse]:
+        return Data(data=OrderResponse.model_validate(await orders.get_order(caller, OrderId(order_id))))
+
+    @router.put("/{order_id}/status", summary="Change the status of an order; for admins")
+    async def move_order(order_id: UUID, request: StatusChangeRequest, _admin: Admin) -> Data[OrderResponse]:
+        changed = await orders.change_status(OrderId(order_id), request.status, request.to_shipment())
+        return Data(data=OrderResponse.model_validate(changed))
+
+    @router.delete(
+        "/{order_id}",
+        status_code=204,
+        summary="Cancel an order",
+        description="Its stock is released, and what was paid is refunded.",
+    )
+    async def cancel_order(order_id: UUID, caller: Caller) -> None:
+        await orders.cancel_order(caller, OrderId(order_id))
+
+    return router
+
+
+def _permitted_query(filters: OrderFilter, caller: Principal) -> OrderQuery:
+    """Returns the query for the caller's own orders, for an admin also for others'.
+
+    Raises a 403 problem for other callers.
+    """
+    is_own = not filters.all_buyers and filters.buyer_id in (None, caller.user_id)
+    if not is_own and not caller.is_admin:
+        raise ProblemError(FORBIDDEN, "only admins list other buyers' orders: leave out all and buyer_id")
+    buyer_id = filters.buyer_id if filters.all_buyers or filters.buyer_id is not None else caller.user_id
+    return OrderQuery(
+        None if buyer_id is None else UserId(buyer_id), filters.status, filters.placed_from, filters.placed_before
+    )

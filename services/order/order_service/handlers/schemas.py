@@ -1,0 +1,275 @@
+"""The request bodies, response bodies and query parameters of the HTTP API."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated
+from uuid import UUID
+
+from chassis.http.schemas import Id, Money, Quantity, RequestBody, ResponseBody, StorableText
+from chassis.types.ids import MAX_ID, ProductId
+from fastapi import Query
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
+
+from order_service.domain.addresses import Address, AddressId
+from order_service.domain.items import Line
+from order_service.domain.orders import Actor, CancelReason, OrderStatus, Shipment
+from order_service.domain.sales import EARLIEST_YEAR, LATEST_YEAR
+from order_service.service.placement import PlacementRequest
+
+_AddressLine = Annotated[StorableText, Field(min_length=1, max_length=200, pattern=r"\S")]
+_ShipmentText = Annotated[StorableText, StringConstraints(min_length=1, max_length=100)]
+
+
+def _in_utc(value: datetime) -> datetime:
+    if not EARLIEST_YEAR <= value.year <= LATEST_YEAR:
+        raise ValueError(f"write a time between the years {EARLIEST_YEAR} and {LATEST_YEAR}")
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+QueryTime = Annotated[
+    datetime,
+    AfterValidator(_in_utc),
+    Field(description="RFC 3339; a date without a time is its first moment in UTC", examples=["2025-01-01T00:00:00Z"]),
+]
+
+
+class AddressRequest(RequestBody):
+    """A postal address as it is written on a parcel."""
+
+    recipient: Annotated[_AddressLine, Field(examples=["Ada Lovelace"])]
+    line1: Annotated[_AddressLine, Field(examples=["12 St James's Square"])]
+    line2: _AddressLine | None = None
+    city: Annotated[_AddressLine, Field(examples=["London"])]
+    region: _AddressLine | None = None
+    postal_code: Annotated[StorableText, Field(min_length=1, max_length=20)] | None = None
+    country: Annotated[str, Field(pattern="^[A-Z]{2}$", description="ISO 3166-1 alpha-2", examples=["GB"])]
+    phone: Annotated[StorableText, Field(min_length=1, max_length=40)] | None = None
+
+    def to_address(self) -> Address:
+        return Address(**self.model_dump())
+
+
+class AddressResponse(ResponseBody):
+    """A postal address as it is written on a parcel."""
+
+    recipient: str
+    line1: str
+    line2: str | None
+    city: str
+    region: str | None
+    postal_code: str | None
+    country: str
+    phone: str | None
+
+
+class SavedAddressResponse(AddressResponse):
+    """An address in the caller's address book."""
+
+    id: UUID
+
+
+class CartItemRequest(RequestBody):
+    """A product to add to the cart; its quantity is added to that in the cart."""
+
+    product_id: Id
+    quantity: Quantity
+
+
+class QuantityRequest(RequestBody):
+    """The new quantity of a product in the cart."""
+
+    quantity: Quantity
+
+
+class CartLineResponse(ResponseBody):
+    """A line of a cart as the shop would sell it now. A product that is no longer for sale has no name and price."""
+
+    product_id: int
+    quantity: int
+    name: str | None
+    unit_price: Money | None
+    total: Annotated[Money | None, Field(description="null also if it is larger than the largest possible order")]
+    available: Annotated[
+        bool | None,
+        Field(
+            description="true if it is for sale and enough of it in stock; null if the stock is unknown at the moment"
+        ),
+    ]
+
+
+class CartResponse(ResponseBody):
+    """A cart at current prices."""
+
+    lines: list[CartLineResponse]
+    totals: Annotated[
+        list[Money], Field(description="one total per currency, of what is for sale, before shipping and tax")
+    ]
+    cart_token: Annotated[
+        str | None, Field(description="set for a guest's new cart: send it as Cart-Token with the following requests")
+    ]
+
+
+class OrderItemRequest(RequestBody):
+    """A product to order; its name and price come from the catalogue."""
+
+    product_id: Id
+    quantity: Quantity
+
+
+_OrderItems = Annotated[list[OrderItemRequest], Field(min_length=1, max_length=100)]
+_AddressId = Annotated[UUID, Field(strict=False)]
+
+
+class OrderRequest(RequestBody):
+    """What to order, and where to ship it.
+
+    Names and prices come from the catalogue; lines of one product are added up.
+    """
+
+    items: Annotated[_OrderItems | None, Field(description="by default what is in the caller's cart")] = None
+    shipping_address: Annotated[AddressRequest | None, Field(description="not together with address_id")] = None
+    address_id: Annotated[
+        _AddressId | None, Field(description="of the address book; not together with shipping_address")
+    ] = None
+
+    @model_validator(mode="after")
+    def _has_one_address(self) -> "OrderRequest":
+        if self.shipping_address is not None and self.address_id is not None:
+            raise ValueError("send shipping_address or address_id, not both")
+        return self
+
+    def to_placement_request(self) -> PlacementRequest:
+        items = self.items
+        lines = None if items is None else tuple(Line(ProductId(item.product_id), item.quantity) for item in items)
+        return PlacementRequest(lines, self._ship_to())
+
+    def _ship_to(self) -> Address | AddressId | None:
+        if self.shipping_address is not None:
+            return self.shipping_address.to_address()
+        return None if self.address_id is None else AddressId(self.address_id)
+
+
+class StatusChangeRequest(RequestBody):
+    """The next status of an order. A carrier and a tracking number may be sent only with `shipped`."""
+
+    status: Annotated[OrderStatus, Field(strict=False)]
+    carrier: _ShipmentText | None = None
+    tracking_number: _ShipmentText | None = None
+
+    @model_validator(mode="after")
+    def _has_shipment_only_if_shipped(self) -> "StatusChangeRequest":
+        if self.status is not OrderStatus.SHIPPED and self.to_shipment() is not None:
+            raise ValueError("carrier and tracking_number belong to the status shipped")
+        return self
+
+    def to_shipment(self) -> Shipment | None:
+        if self.carrier is None and self.tracking_number is None:
+            return None
+        return Shipment(self.carrier, self.tracking_number)
+
+
+class OrderItemResponse(ResponseBody):
+    """An item of an order, at the name and price for which it was ordered."""
+
+    product_id: int
+    name: str
+    quantity: int
+    unit_price: Money
+    total: Money
+
+
+class StatusChangeResponse(ResponseBody):
+    """One entry of an order's history."""
+
+    status: OrderStatus
+    at: datetime
+    by: Actor
+
+
+class ShipmentResponse(ResponseBody):
+    """How a shipped order travels."""
+
+    carrier: str | None
+    tracking_number: str | None
+
+
+class PaymentSummaryResponse(ResponseBody):
+    """The sum of what was paid for an order, and of what was refunded."""
+
+    paid: Money
+    refunded: Money
+
+
+class OrderResponse(ResponseBody):
+    """An order.
+
+    A pending order is cancelled automatically at `expires_at`. `total` is subtotal, shipping and tax together.
+    """
+
+    id: UUID
+    buyer_id: int
+    status: OrderStatus
+    items: list[OrderItemResponse]
+    subtotal: Money
+    shipping: Money
+    tax: Money
+    total: Money
+    shipping_address: AddressResponse | None
+    shipment: Annotated[ShipmentResponse | None, Field(description="set once the order is shipped, if it is known")]
+    payment: Annotated[PaymentSummaryResponse | None, Field(description="set once anything was paid")]
+    cancel_reason: CancelReason | None
+    history: list[StatusChangeResponse]
+    created_at: datetime
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class OrderFilter:
+    """The query parameters that select the orders to list."""
+
+    all_buyers: Annotated[bool, Query(alias="all", description="list the orders of all buyers; for admins")] = False
+    buyer_id: Annotated[int | None, Query(ge=1, le=MAX_ID, description="list this buyer's orders; for admins")] = None
+    status: Annotated[OrderStatus | None, Query(description="list only orders with this status")] = None
+    placed_from: Annotated[
+        QueryTime | None, Query(alias="from", description="list only orders placed at this time or later")
+    ] = None
+    placed_before: Annotated[
+        QueryTime | None, Query(alias="to", description="list only orders placed before this time")
+    ] = None
+
+
+class IntervalSalesResponse(ResponseBody):
+    """What was sold and refunded in one interval and currency; `start` is the interval's first moment in UTC."""
+
+    start: datetime
+    orders: int
+    units: int
+    revenue: Money
+    refunds: Money
+
+
+class TopProductResponse(ResponseBody):
+    """How often one product was ordered and sold, in one currency."""
+
+    product_id: int
+    name: str
+    orders: int
+    units: int
+    revenue: Money
+
+
+class ConversionResponse(ResponseBody):
+    """How many of the orders placed in the time range were paid; `rate` is null if none was placed."""
+
+    placed: int
+    paid: int
+    rate: float | None
+
+
+RangeStart = Annotated[
+    QueryTime | None,
+    Query(alias="from", description="start of the time range, included; by default 30 days before `to`"),
+]
+RangeEnd = Annotated[
+    QueryTime | None, Query(alias="to", description="end of the time range, not included; by default now")
+]

@@ -1,0 +1,21 @@
+"""The reasons for which a payment fails."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class FailureCode(StrEnum):
+    CARD_DECLINED = "card_declined"
+    AUTHENTICATION_FAILED = "authentication_failed"
+    INVALID_PAYMENT_METHOD = "invalid_payment_method"
+    REFUSED_BY_PROVIDER = "refused_by_provider"
+    CANCELLED = "cancelled"
+    ORDER_CANCELLED = "order_cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a payment failed. `reason` is the provider's finer code, such as insufficient_funds."""
+
+    code: FailureCode
+    reason: str | None = None

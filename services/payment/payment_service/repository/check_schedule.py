@@ -1,0 +1,70 @@
+"""The schedule of checks with the provider: `next_check_at` is when a row is checked next, NULL for never.
+
+Along each table's `…_due`.
+"""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any, Generic, TypeVar
+from uuid import UUID
+
+from sqlalchemy import Column, Table, Update, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from payment_service.repository.tables import customers, payment_methods, payments, refunds
+
+_Key = TypeVar("_Key", UUID, int)
+
+
+class CheckSchedule(Generic[_Key]):
+    """The checks of one table's rows. Its methods read and write within the caller's transaction."""
+
+    def __init__(self, table: Table, key: "Column[_Key]") -> None:
+        self._table = table
+        self._key: Column[Any] = key
+
+    async def claim(
+        self, transaction: AsyncConnection, now: datetime, limit: int, delay: Callable[[int], timedelta]
+    ) -> list[tuple[_Key, int]]:
+        """Claims rows that are due, and returns their keys and how often they were claimed before.
+
+        Each row is due again after `delay(attempts)`, in case this process dies. Rows that another process is claiming
+        are skipped.
+        """
+        columns = self._table.c
+        due = (
+            select(self._key, columns.attempts)
+            .where(columns.next_check_at <= now)
+            .order_by(columns.next_check_at)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        )
+        claimed = [(row[0], row.attempts) for row in await transaction.execute(due)]
+        for key, attempts in claimed:
+            await transaction.execute(
+                self._update(key).values(next_check_at=now + delay(attempts), attempts=attempts + 1)
+            )
+        return claimed
+
+    async def reschedule(self, transaction: AsyncConnection, key: _Key, at: datetime) -> None:
+        """Makes a row due at `at`, and its delays short again."""
+        await transaction.execute(self._update(key).values(next_check_at=at, attempts=0))
+
+    async def clear_unless_rescheduled(self, transaction: AsyncConnection, key: _Key, now: datetime) -> None:
+        """Clears `next_check_at` unless the row was rescheduled after it was claimed."""
+        columns = self._table.c
+        is_not_rescheduled = or_(columns.attempts > 0, columns.next_check_at > now)
+        await transaction.execute(self._update(key).where(is_not_rescheduled).values(next_check_at=None, attempts=0))
+
+    async def clear(self, transaction: AsyncConnection, key: _Key) -> None:
+        """Clears `next_check_at`: the row is not checked again."""
+        await transaction.execute(self._update(key).values(next_check_at=None, attempts=0))
+
+    def _update(self, key: Any) -> Update:
+        return update(self._table).where(self._key == key)
+
+
+PAYMENT_CHECKS: CheckSchedule[UUID] = CheckSchedule(payments, payments.c.id)
+REFUND_CHECKS: CheckSchedule[UUID] = CheckSchedule(refunds, refunds.c.id)
+PAYMENT_METHOD_CHECKS: CheckSchedule[UUID] = CheckSchedule(payment_methods, payment_methods.c.id)
+CUSTOMER_CHECKS: CheckSchedule[int] = CheckSchedule(customers, customers.c.user_id)

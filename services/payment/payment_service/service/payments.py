@@ -1,0 +1,90 @@
+"""The queries of payments."""
+
+from dataclasses import dataclass
+
+from chassis.database.engine import Database
+from chassis.http.authentication import Principal
+from chassis.http.schemas import Paging
+from chassis.observability import logs
+from chassis.types.ids import OrderId, UserId
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from payment_service.clients.provider import Provider
+from payment_service.domain.errors import NoPaymentOfOrder, ProviderError, UnknownPayment
+from payment_service.domain.intents import Intent, NextAction
+from payment_service.domain.payments import Payment, PaymentId
+from payment_service.repository.payments import PaymentRepository
+
+log = logs.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentView:
+    """A payment as its buyer sees it: while it is open, with what their browser needs to continue it."""
+
+    payment: Payment
+    intent: Intent | None = None
+
+    @property
+    def client_secret(self) -> str | None:
+        return self.intent.client_secret if self.intent is not None and self._can_continue else None
+
+    @property
+    def next_action(self) -> NextAction | None:
+        return self.intent.next_action if self.intent is not None and self._can_continue else None
+
+    @property
+    def _can_continue(self) -> bool:
+        return self.payment.is_open and not self.payment.is_closing
+
+
+class PaymentQueries:
+    def __init__(self, database: Database, provider: Provider) -> None:
+        self._database = database
+        self._provider = provider
+
+    async def get(self, principal: Principal, payment_id: PaymentId) -> PaymentView:
+        """Returns a payment that the caller may see. Raises UnknownPayment."""
+        async with self._database.begin() as transaction:
+            payment = await find_visible_within(transaction, principal, payment_id)
+        return await self._view(principal, payment)
+
+    async def get_of_order(self, principal: Principal, order_id: OrderId) -> PaymentView:
+        """Returns the live payment of an order, or else the last one that failed. Raises NoPaymentOfOrder."""
+        async with self._database.begin() as transaction:
+            payment = await PaymentRepository(transaction).find_latest_of_order(order_id)
+        if payment is None or not _may_see(principal, payment):
+            raise NoPaymentOfOrder(order_id)
+        return await self._view(principal, payment)
+
+    async def list_of_buyer(self, buyer_id: UserId, paging: Paging) -> tuple[list[Payment], int]:
+        """Returns one page of a buyer's payments, newest first, and how many there are in all."""
+        async with self._database.begin() as transaction:
+            repository = PaymentRepository(transaction)
+            page = await repository.list_of_buyer(buyer_id, paging.offset, paging.limit)
+            return page, await repository.count_of_buyer(buyer_id)
+
+    async def _view(self, principal: Principal, payment: Payment) -> PaymentView:
+        """Adds the intent, for the buyer only.
+
+        It is stored at the provider only, so without an answer it is left out.
+        """
+        if not payment.is_open or payment.intent_id is None or payment.buyer_id != principal.user_id:
+            return PaymentView(payment)
+        try:
+            return PaymentView(payment, await self._provider.get_intent(payment.intent_id))
+        except ProviderError as error:
+            log.warning("an open payment is shown without its intent", payment_id=str(payment.id), reason=str(error))
+            return PaymentView(payment)
+
+
+async def find_visible_within(transaction: AsyncConnection, principal: Principal, payment_id: PaymentId) -> Payment:
+    """Returns a payment that the caller may see: their own, or any for an admin. Raises UnknownPayment."""
+    payment = await PaymentRepository(transaction).find(payment_id)
+    if payment is None or not _may_see(principal, payment):
+        raise UnknownPayment(payment_id)
+    return payment
+
+
+def _may_see(principal: Principal, payment: Payment) -> bool:
+    return payment.buyer_id == principal.user_id or principal.is_admin

@@ -1,0 +1,50 @@
+"""The settings of the payment service, read from the environment."""
+
+from typing import Annotated, Literal
+
+from chassis.settings import Address, BackendSettings, HttpUrl
+from pydantic import Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
+
+
+class Settings(BackendSettings):
+    user_grpc: Address
+    """host:port of the user service's gRPC API, which has the keys that access tokens are verified with."""
+    order_grpc: Address
+    """host:port of the order service's gRPC API, which says what an order costs and whether it may be paid."""
+    payment_provider: Literal["simulated", "stripe"]
+    """The payment provider.
+
+    `simulated` moves no money: it is for development and demonstration. There is no default, so that it is never used
+    by mistake.
+    """
+    stripe_secret_key: Annotated[str | None, Field(repr=False, validate_default=True)] = None
+    """The secret key of the Stripe account; required with the provider `stripe`."""
+    stripe_webhook_secret: Annotated[str | None, Field(repr=False, validate_default=True)] = None
+    """The secret that Stripe signs webhooks with; required with the provider `stripe`.
+
+    Without it webhooks are refused.
+    """
+    stripe_api_base: HttpUrl | None = None
+    """The base URL of Stripe's API, if it is not Stripe's own: for tests."""
+    stripe_webhook_tolerance_seconds: Annotated[int, Field(ge=1, le=3600)] = 300
+    """How many seconds a webhook's signature is valid. The default is Stripe's own."""
+    provider_deadline_seconds: Annotated[float, Field(gt=0, le=60)] = 10.0
+    """How many seconds a call to the provider may take, its retries included.
+
+    After this timeout its outcome is unknown.
+    """
+    sweep_seconds: Annotated[float, Field(gt=0, le=60)] = 1.0
+    """How many seconds lie between two sweeps, which look for payments and refunds that are due for a check."""
+    sweep_after_seconds: Annotated[float, Field(gt=0, le=3600)] = 15.0
+    """How many seconds a payment or refund is left to its request before the sweeper checks it.
+
+    It must be longer than PROVIDER_DEADLINE_SECONDS, so that a call of the request has ended by then.
+    """
+
+    @field_validator("stripe_secret_key", "stripe_webhook_secret")
+    @classmethod
+    def _require_for_stripe(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is None and info.data.get("payment_provider") == "stripe":
+            raise PydanticCustomError("missing", "is required if PAYMENT_PROVIDER is stripe")
+        return value

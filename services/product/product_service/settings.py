@@ -1,0 +1,29 @@
+"""The settings of the product service."""
+
+from typing import Annotated
+
+from chassis.settings import Address, BackendSettings, RedisUrl
+from pydantic import Field
+
+
+class Settings(BackendSettings):
+    """The environment variables of the product service, beside those of every service with a database."""
+
+    user_grpc: Address
+    """The gRPC address of the user service, which has token keys and the names of sellers: `host:port`."""
+    inventory_grpc: Address
+    """The gRPC address of the inventory service, which has the stock of products: `host:port`."""
+    review_grpc: Address
+    """The gRPC address of the review service, which has the ratings of products: `host:port`."""
+    redis_url: RedisUrl
+    """The Redis that holds the product cache."""
+    part_deadline_seconds: Annotated[float, Field(gt=0)] = 0.5
+    """How long product details wait for a part that another service has, in seconds. A late part is left out."""
+    cache_deadline_seconds: Annotated[float, Field(gt=0)] = 0.1
+    """How long Redis may take for one command, in seconds, before the database is read instead."""
+    cache_catch_up_seconds: float = 0.5
+    """How often evictions that Redis did not confirm are retried, in seconds."""
+    withdrawal_sweep_seconds: float = 1.0
+    """How often products of erased sellers are looked up and deleted, in seconds."""
+    words_sweep_seconds: float = 86_400.0
+    """How often words that no product has any more are deleted from the search vocabulary, in seconds: daily."""

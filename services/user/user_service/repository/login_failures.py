@@ -1,0 +1,65 @@
+"""Statements on login failures.
+
+Counting is one statement which locks its row, so concurrent failures are all counted.
+"""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, case, delete, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from user_service.domain.lockout import EmailDigest, LoginFailures
+from user_service.repository.tables import login_failures
+
+
+class LoginFailureRepository:
+    """Reads and writes login failures within one transaction."""
+
+    def __init__(self, transaction: AsyncConnection) -> None:
+        self._transaction = transaction
+
+    async def find(self, email: EmailDigest) -> LoginFailures | None:
+        """Reads by primary key, without a lock."""
+        row = (await self._transaction.execute(_select(email))).first()
+        return _failures(row) if row else None
+
+    async def lock(self, email: EmailDigest) -> LoginFailures | None:
+        """Reads by primary key, and locks the row."""
+        row = (await self._transaction.execute(_select(email).with_for_update())).first()
+        return _failures(row) if row else None
+
+    async def add(self, email: EmailDigest, at: datetime, stale_before: datetime) -> LoginFailures:
+        """Counts one more failure, or the first if the last one was before `stale_before`.
+
+        The row stays locked; `locked_until` is not changed.
+        """
+        first = insert(login_failures).values(address_digest=email, failures=1, last_at=at)
+        count = case((login_failures.c.last_at < stale_before, 1), else_=login_failures.c.failures + 1)
+        statement = first.on_conflict_do_update(
+            index_elements=[login_failures.c.address_digest], set_={"failures": count, "last_at": at}
+        )
+        return _failures((await self._transaction.execute(statement.returning(login_failures))).one())
+
+    async def set_lock(self, email: EmailDigest, until: datetime) -> None:
+        """Locks the address until then. The row must be locked."""
+        row = update(login_failures).where(login_failures.c.address_digest == email)
+        await self._transaction.execute(row.values(locked_until=until))
+
+    async def clear(self, email: EmailDigest) -> None:
+        await self._transaction.execute(delete(login_failures).where(login_failures.c.address_digest == email))
+
+    async def delete_before(self, before: datetime) -> int:
+        """Deletes through the index on `last_at`; returns how many."""
+        return (
+            await self._transaction.execute(delete(login_failures).where(login_failures.c.last_at < before))
+        ).rowcount
+
+
+def _select(email: EmailDigest) -> Any:
+    return select(login_failures).where(login_failures.c.address_digest == email)
+
+
+def _failures(row: Row[*tuple[Any, ...]]) -> LoginFailures:
+    return LoginFailures(row.failures, row.last_at, row.locked_until)

@@ -1,0 +1,59 @@
+"""Settings of the user service."""
+
+from typing import Annotated
+
+from chassis.settings import BackendSettings
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
+
+from user_service.domain.accounts import Email, normalize_email, normalize_new_password
+
+_SECRET_BYTES = 32
+
+
+def _require_long_secret(secret: str) -> str:
+    if len(secret.encode()) < _SECRET_BYTES:
+        raise ValueError(f"write {_SECRET_BYTES} bytes or more, such as `openssl rand -base64 48` makes")
+    return secret
+
+
+class Settings(BackendSettings):
+    jwt_secret: Annotated[str, AfterValidator(_require_long_secret), Field(repr=False)]
+    """The secret from which all keys are derived.
+
+    They are the key that signs access tokens, and those for mail tokens and for the digests of e-mail addresses.
+    """
+    access_token_seconds: Annotated[int, Field(ge=1, le=86_400)] = 900
+    """How long an access token is valid.
+
+    Other services accept it until then even if its session has ended, so it is short.
+    """
+    refresh_token_seconds: Annotated[int, Field(ge=1, le=31_536_000)] = 2_592_000
+    """How long a session lives without being refreshed: 30 days."""
+    verification_token_seconds: Annotated[int, Field(ge=60, le=2_592_000)] = 259_200
+    """How long a mailed token that verifies an e-mail address is valid: 3 days."""
+    reset_token_seconds: Annotated[int, Field(ge=60, le=86_400)] = 3600
+    """How long a mailed token that resets a password is valid. It opens the account, so it is short."""
+    mails_per_hour: Annotated[int, Field(ge=1, le=1000)] = 5
+    """How many mails for one purpose an account may request per hour."""
+    login_failures_allowed: Annotated[int, Field(ge=1, le=100)] = 5
+    """How many wrong passwords in a row lock an e-mail address; each further one doubles the wait."""
+    login_wait_seconds: Annotated[int, Field(ge=1, le=3600)] = 30
+    """How long the first lock of an e-mail address lasts."""
+    login_wait_max_seconds: Annotated[int, Field(ge=1, le=86_400)] = 900
+    """The longest that an e-mail address is locked, however many wrong passwords follow."""
+    admin_email: Annotated[Email, AfterValidator(normalize_email)] | None = None
+    """The e-mail address of the first admin, who is registered while the shop has never had one.
+
+    Needs `admin_password`.
+    """
+    admin_password: Annotated[
+        Annotated[str, AfterValidator(normalize_new_password)] | None, Field(repr=False, validate_default=True)
+    ] = None
+    """The password of the first admin. It is used once, for the registration."""
+
+    @field_validator("admin_password")
+    @classmethod
+    def _require_email_and_password(cls, password: str | None, others: ValidationInfo) -> str | None:
+        if (password is None) != (others.data.get("admin_email") is None):
+            raise ValueError("set both ADMIN_EMAIL and ADMIN_PASSWORD, or neither")
+        return password
