@@ -13,8 +13,9 @@ class InventoryOperations:
 
     async def get_stock(self, product_id: int) -> inventory.StockResponse:
         """Get the stock of a product."""
-        return await self._connection.data(
-            inventory.StockResponse, Call("GET", "/api/v1/inventory/{product_id}", values={"product_id": product_id})
+        return await self._connection.fetch_data(
+            inventory.StockResponse,
+            Call("GET", "/api/v1/inventory/{product_id}", path_values={"product_id": product_id}),
         )
 
     async def set_stock(self, product_id: int, body: inventory.SetStockRequest) -> inventory.ManagedStockResponse:
@@ -22,9 +23,9 @@ class InventoryOperations:
 
         Sets the units on hand and, if given, the low-stock threshold. Sellers do so for their products. Only for admins and sellers.
         """
-        return await self._connection.data(
+        return await self._connection.fetch_data(
             inventory.ManagedStockResponse,
-            Call("PUT", "/api/v1/inventory/{product_id}", values={"product_id": product_id}, body=body),
+            Call("PUT", "/api/v1/inventory/{product_id}", path_values={"product_id": product_id}, body=body),
         )
 
     async def check_availability(self, body: inventory.AvailabilityRequest) -> inventory.AvailabilityResponse:
@@ -32,7 +33,7 @@ class InventoryOperations:
 
         Lists the products with too few units available. Reserves nothing.
         """
-        return await self._connection.data(
+        return await self._connection.fetch_data(
             inventory.AvailabilityResponse, Call("POST", "/api/v1/inventory/check-availability", body=body)
         )
 
@@ -45,12 +46,12 @@ class InventoryOperations:
 
         `idempotency_key`: A key of the caller's choice. Repeated requests with the same key take effect once.
         """
-        return await self._connection.data(
+        return await self._connection.fetch_data(
             inventory.MovementResponse,
             Call(
                 "POST",
                 "/api/v1/inventory/{product_id}/adjustments",
-                values={"product_id": product_id},
+                path_values={"product_id": product_id},
                 headers={"Idempotency-Key": idempotency_key},
                 body=body,
             ),
@@ -72,7 +73,7 @@ class InventoryOperations:
             Call(
                 "GET",
                 "/api/v1/inventory/{product_id}/history",
-                values={"product_id": product_id},
+                path_values={"product_id": product_id},
                 query={"page": page, "limit": limit},
             ),
         )

@@ -51,19 +51,23 @@ class NotificationOperations:
 
         Only for admins.
         """
-        return await self._connection.data(
+        return await self._connection.fetch_data(
             notification.NotificationResponse,
-            Call("POST", "/api/v1/notifications/{notification_id}/retry", values={"notification_id": notification_id}),
+            Call(
+                "POST",
+                "/api/v1/notifications/{notification_id}/retry",
+                path_values={"notification_id": notification_id},
+            ),
         )
 
     async def get_preferences(self) -> notification.PreferencesDocument:
         """Get the caller's notification preferences."""
-        return await self._connection.data(
+        return await self._connection.fetch_data(
             notification.PreferencesDocument, Call("GET", "/api/v1/notifications/preferences")
         )
 
     async def put_preferences(self, body: notification.PreferencesDocument) -> notification.PreferencesDocument:
         """Update the caller's notification preferences."""
-        return await self._connection.data(
+        return await self._connection.fetch_data(
             notification.PreferencesDocument, Call("PUT", "/api/v1/notifications/preferences", body=body)
         )

@@ -26,7 +26,7 @@ class OrderOperations:
         `idempotency_key`: A key of the caller's choice. Repeated requests with the same key take effect once.
         `cart_token`: a guest's cart; with an access token, that cart is merged into the caller's own and deleted
         """
-        return await self._connection.data(
+        return await self._connection.fetch_data(
             order.OrderResponse,
             Call(
                 "POST",
@@ -85,9 +85,14 @@ class OrderOperations:
 
         `cart_token`: a guest's cart; with an access token, that cart is merged into the caller's own and deleted
         """
-        return await self._connection.data(
+        return await self._connection.fetch_data(
             order.OrderResponse,
-            Call("GET", "/api/v1/orders/{order_id}", values={"order_id": order_id}, headers={"Cart-Token": cart_token}),
+            Call(
+                "GET",
+                "/api/v1/orders/{order_id}",
+                path_values={"order_id": order_id},
+                headers={"Cart-Token": cart_token},
+            ),
         )
 
     async def cancel_order(self, order_id: UUID, *, cart_token: str | None = None) -> None:
@@ -97,9 +102,12 @@ class OrderOperations:
 
         `cart_token`: a guest's cart; with an access token, that cart is merged into the caller's own and deleted
         """
-        await self._connection.nothing(
+        await self._connection.send(
             Call(
-                "DELETE", "/api/v1/orders/{order_id}", values={"order_id": order_id}, headers={"Cart-Token": cart_token}
+                "DELETE",
+                "/api/v1/orders/{order_id}",
+                path_values={"order_id": order_id},
+                headers={"Cart-Token": cart_token},
             )
         )
 
@@ -108,9 +116,9 @@ class OrderOperations:
 
         Only for admins.
         """
-        return await self._connection.data(
+        return await self._connection.fetch_data(
             order.OrderResponse,
-            Call("PUT", "/api/v1/orders/{order_id}/status", values={"order_id": order_id}, body=body),
+            Call("PUT", "/api/v1/orders/{order_id}/status", path_values={"order_id": order_id}, body=body),
         )
 
     async def get_cart(self, *, cart_token: str | None = None) -> order.CartResponse:
@@ -118,7 +126,7 @@ class OrderOperations:
 
         `cart_token`: a guest's cart; with an access token, that cart is merged into the caller's own and deleted
         """
-        return await self._connection.data(
+        return await self._connection.fetch_data(
             order.CartResponse, Call("GET", "/api/v1/cart", headers={"Cart-Token": cart_token})
         )
 
@@ -127,7 +135,7 @@ class OrderOperations:
 
         `cart_token`: a guest's cart; with an access token, that cart is merged into the caller's own and deleted
         """
-        return await self._connection.data(
+        return await self._connection.fetch_data(
             order.CartResponse, Call("POST", "/api/v1/cart", headers={"Cart-Token": cart_token}, body=body)
         )
 
@@ -136,7 +144,7 @@ class OrderOperations:
 
         `cart_token`: a guest's cart; with an access token, that cart is merged into the caller's own and deleted
         """
-        await self._connection.nothing(Call("DELETE", "/api/v1/cart", headers={"Cart-Token": cart_token}))
+        await self._connection.send(Call("DELETE", "/api/v1/cart", headers={"Cart-Token": cart_token}))
 
     async def set_cart_quantity(
         self, product_id: int, body: order.QuantityRequest, *, cart_token: str | None = None
@@ -147,12 +155,12 @@ class OrderOperations:
 
         `cart_token`: a guest's cart; with an access token, that cart is merged into the caller's own and deleted
         """
-        return await self._connection.data(
+        return await self._connection.fetch_data(
             order.CartResponse,
             Call(
                 "PUT",
                 "/api/v1/cart/{product_id}",
-                values={"product_id": product_id},
+                path_values={"product_id": product_id},
                 headers={"Cart-Token": cart_token},
                 body=body,
             ),
@@ -163,11 +171,11 @@ class OrderOperations:
 
         `cart_token`: a guest's cart; with an access token, that cart is merged into the caller's own and deleted
         """
-        await self._connection.nothing(
+        await self._connection.send(
             Call(
                 "DELETE",
                 "/api/v1/cart/{product_id}",
-                values={"product_id": product_id},
+                path_values={"product_id": product_id},
                 headers={"Cart-Token": cart_token},
             )
         )
@@ -177,7 +185,7 @@ class OrderOperations:
 
         `cart_token`: a guest's cart; with an access token, that cart is merged into the caller's own and deleted
         """
-        return await self._connection.data(
+        return await self._connection.fetch_data(
             list[order.SavedAddressResponse], Call("GET", "/api/v1/addresses", headers={"Cart-Token": cart_token})
         )
 
@@ -188,7 +196,7 @@ class OrderOperations:
 
         `cart_token`: a guest's cart; with an access token, that cart is merged into the caller's own and deleted
         """
-        return await self._connection.data(
+        return await self._connection.fetch_data(
             order.SavedAddressResponse, Call("POST", "/api/v1/addresses", headers={"Cart-Token": cart_token}, body=body)
         )
 
@@ -201,12 +209,12 @@ class OrderOperations:
 
         `cart_token`: a guest's cart; with an access token, that cart is merged into the caller's own and deleted
         """
-        return await self._connection.data(
+        return await self._connection.fetch_data(
             order.SavedAddressResponse,
             Call(
                 "PUT",
                 "/api/v1/addresses/{address_id}",
-                values={"address_id": address_id},
+                path_values={"address_id": address_id},
                 headers={"Cart-Token": cart_token},
                 body=body,
             ),
@@ -217,11 +225,11 @@ class OrderOperations:
 
         `cart_token`: a guest's cart; with an access token, that cart is merged into the caller's own and deleted
         """
-        await self._connection.nothing(
+        await self._connection.send(
             Call(
                 "DELETE",
                 "/api/v1/addresses/{address_id}",
-                values={"address_id": address_id},
+                path_values={"address_id": address_id},
                 headers={"Cart-Token": cart_token},
             )
         )
@@ -237,7 +245,7 @@ class OrderOperations:
         `to`: end of the time range, not included; by default now
         `interval`: the interval by which sales are grouped; weeks begin on Mondays
         """
-        return await self._connection.data(
+        return await self._connection.fetch_data(
             list[order.IntervalSalesResponse],
             Call("GET", "/api/v1/analytics/sales", query={"from": from_, "to": to, "interval": interval}),
         )
@@ -253,7 +261,7 @@ class OrderOperations:
         `to`: end of the time range, not included; by default now
         `limit`: the largest number of products to list
         """
-        return await self._connection.data(
+        return await self._connection.fetch_data(
             list[order.TopProductResponse],
             Call("GET", "/api/v1/analytics/top-products", query={"from": from_, "to": to, "limit": limit}),
         )
@@ -268,6 +276,6 @@ class OrderOperations:
         `from_`: start of the time range, included; by default 30 days before `to`
         `to`: end of the time range, not included; by default now
         """
-        return await self._connection.data(
+        return await self._connection.fetch_data(
             order.ConversionResponse, Call("GET", "/api/v1/analytics/conversion", query={"from": from_, "to": to})
         )

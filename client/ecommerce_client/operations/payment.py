@@ -20,7 +20,7 @@ class PaymentOperations:
 
         `idempotency_key`: A key of the caller's choice. Repeated requests with the same key take effect once.
         """
-        return await self._connection.data(
+        return await self._connection.fetch_data(
             payment.PaymentResponse,
             Call("POST", "/api/v1/payments", headers={"Idempotency-Key": idempotency_key}, body=body),
         )
@@ -41,28 +41,30 @@ class PaymentOperations:
 
     async def get_payment_of_order(self, order_id: UUID) -> payment.PaymentResponse:
         """Get the payment of an order: the live one, or the last that failed."""
-        return await self._connection.data(
-            payment.PaymentResponse, Call("GET", "/api/v1/payments/order/{order_id}", values={"order_id": order_id})
+        return await self._connection.fetch_data(
+            payment.PaymentResponse,
+            Call("GET", "/api/v1/payments/order/{order_id}", path_values={"order_id": order_id}),
         )
 
     async def get_payment(self, payment_id: UUID) -> payment.PaymentResponse:
         """Get a payment."""
-        return await self._connection.data(
-            payment.PaymentResponse, Call("GET", "/api/v1/payments/{payment_id}", values={"payment_id": payment_id})
+        return await self._connection.fetch_data(
+            payment.PaymentResponse,
+            Call("GET", "/api/v1/payments/{payment_id}", path_values={"payment_id": payment_id}),
         )
 
     async def confirm_payment(self, payment_id: UUID, body: payment.ConfirmRequest) -> payment.PaymentResponse:
         """Charge a payment, once."""
-        return await self._connection.data(
+        return await self._connection.fetch_data(
             payment.PaymentResponse,
-            Call("POST", "/api/v1/payments/{payment_id}/confirm", values={"payment_id": payment_id}, body=body),
+            Call("POST", "/api/v1/payments/{payment_id}/confirm", path_values={"payment_id": payment_id}, body=body),
         )
 
     async def cancel_payment(self, payment_id: UUID) -> payment.PaymentResponse:
         """Cancel a payment that is not paid; its status becomes failed."""
-        return await self._connection.data(
+        return await self._connection.fetch_data(
             payment.PaymentResponse,
-            Call("POST", "/api/v1/payments/{payment_id}/cancel", values={"payment_id": payment_id}),
+            Call("POST", "/api/v1/payments/{payment_id}/cancel", path_values={"payment_id": payment_id}),
         )
 
     async def refund_payment(
@@ -74,12 +76,12 @@ class PaymentOperations:
 
         `idempotency_key`: A key of the caller's choice. Repeated requests with the same key take effect once.
         """
-        return await self._connection.data(
+        return await self._connection.fetch_data(
             payment.RefundResponse,
             Call(
                 "POST",
                 "/api/v1/payments/{payment_id}/refund",
-                values={"payment_id": payment_id},
+                path_values={"payment_id": payment_id},
                 headers={"Idempotency-Key": idempotency_key},
                 body=body,
             ),
@@ -87,23 +89,25 @@ class PaymentOperations:
 
     async def list_refunds(self, payment_id: UUID) -> list[payment.RefundResponse]:
         """List the refunds of a payment, newest first."""
-        return await self._connection.data(
+        return await self._connection.fetch_data(
             list[payment.RefundResponse],
-            Call("GET", "/api/v1/payments/{payment_id}/refunds", values={"payment_id": payment_id}),
+            Call("GET", "/api/v1/payments/{payment_id}/refunds", path_values={"payment_id": payment_id}),
         )
 
     async def list_methods(self) -> list[payment.PaymentMethodResponse]:
         """List the caller's saved payment methods, newest first."""
-        return await self._connection.data(list[payment.PaymentMethodResponse], Call("GET", "/api/v1/payment-methods"))
+        return await self._connection.fetch_data(
+            list[payment.PaymentMethodResponse], Call("GET", "/api/v1/payment-methods")
+        )
 
     async def save_method(self, body: payment.PaymentMethodRequest) -> payment.PaymentMethodResponse:
         """Save a payment method."""
-        return await self._connection.data(
+        return await self._connection.fetch_data(
             payment.PaymentMethodResponse, Call("POST", "/api/v1/payment-methods", body=body)
         )
 
     async def remove_method(self, method_id: UUID) -> None:
         """Delete a saved payment method."""
-        await self._connection.nothing(
-            Call("DELETE", "/api/v1/payment-methods/{method_id}", values={"method_id": method_id})
+        await self._connection.send(
+            Call("DELETE", "/api/v1/payment-methods/{method_id}", path_values={"method_id": method_id})
         )

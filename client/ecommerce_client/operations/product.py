@@ -32,16 +32,18 @@ class ProductOperations:
 
         Only for admins.
         """
-        return await self._connection.data(product.CategoryResponse, Call("POST", "/api/v1/categories", body=body))
+        return await self._connection.fetch_data(
+            product.CategoryResponse, Call("POST", "/api/v1/categories", body=body)
+        )
 
     async def revise_category(self, category_id: int, body: product.CategoryRequest) -> product.CategoryResponse:
         """Rename or move a category.
 
         Only for admins.
         """
-        return await self._connection.data(
+        return await self._connection.fetch_data(
             product.CategoryResponse,
-            Call("PUT", "/api/v1/categories/{category_id}", values={"category_id": category_id}, body=body),
+            Call("PUT", "/api/v1/categories/{category_id}", path_values={"category_id": category_id}, body=body),
         )
 
     async def remove_category(self, category_id: int) -> None:
@@ -49,8 +51,8 @@ class ProductOperations:
 
         Only for admins.
         """
-        await self._connection.nothing(
-            Call("DELETE", "/api/v1/categories/{category_id}", values={"category_id": category_id})
+        await self._connection.send(
+            Call("DELETE", "/api/v1/categories/{category_id}", path_values={"category_id": category_id})
         )
 
     def list_products(
@@ -120,7 +122,7 @@ class ProductOperations:
 
         Only for admins and sellers.
         """
-        return await self._connection.data(product.ProductResponse, Call("POST", "/api/v1/products", body=body))
+        return await self._connection.fetch_data(product.ProductResponse, Call("POST", "/api/v1/products", body=body))
 
     async def suggest(self, *, q: str, limit: int | None = None) -> list[product.SuggestionResponse]:
         """Suggest product names for a search that is being typed.
@@ -128,7 +130,7 @@ class ProductOperations:
         `q`: the text typed so far
         `limit`: the maximum number of suggestions
         """
-        return await self._connection.data(
+        return await self._connection.fetch_data(
             list[product.SuggestionResponse], Call("GET", "/api/v1/products/suggest", query={"q": q, "limit": limit})
         )
 
@@ -139,21 +141,21 @@ class ProductOperations:
 
         `limit`: the maximum number of products
         """
-        return await self._connection.data(
+        return await self._connection.fetch_data(
             list[product.RecommendedProductResponse],
             Call(
                 "GET",
                 "/api/v1/products/{product_id}/recommendations",
-                values={"product_id": product_id},
+                path_values={"product_id": product_id},
                 query={"limit": limit},
             ),
         )
 
     async def get_details(self, product_id: int) -> product.ProductDetailsResponse:
         """Get a product with its variants, seller, stock and rating."""
-        return await self._connection.data(
+        return await self._connection.fetch_data(
             product.ProductDetailsResponse,
-            Call("GET", "/api/v1/products/{product_id}", values={"product_id": product_id}),
+            Call("GET", "/api/v1/products/{product_id}", path_values={"product_id": product_id}),
         )
 
     async def revise_product(self, product_id: int, body: product.ProductRequest) -> product.ProductResponse:
@@ -161,9 +163,9 @@ class ProductOperations:
 
         Only for admins and sellers.
         """
-        return await self._connection.data(
+        return await self._connection.fetch_data(
             product.ProductResponse,
-            Call("PUT", "/api/v1/products/{product_id}", values={"product_id": product_id}, body=body),
+            Call("PUT", "/api/v1/products/{product_id}", path_values={"product_id": product_id}, body=body),
         )
 
     async def delete_product(self, product_id: int) -> None:
@@ -171,6 +173,6 @@ class ProductOperations:
 
         Only for admins and sellers.
         """
-        await self._connection.nothing(
-            Call("DELETE", "/api/v1/products/{product_id}", values={"product_id": product_id})
+        await self._connection.send(
+            Call("DELETE", "/api/v1/products/{product_id}", path_values={"product_id": product_id})
         )

@@ -35,7 +35,7 @@ class ReviewOperations:
             Call(
                 "GET",
                 "/api/v1/products/{product_id}/reviews",
-                values={"product_id": product_id},
+                path_values={"product_id": product_id},
                 query={"sort": sort, "min_rating": min_rating, "page": page, "limit": limit},
             ),
         )
@@ -45,16 +45,16 @@ class ReviewOperations:
 
         The caller must have bought the product, and may review it once.
         """
-        return await self._connection.data(
+        return await self._connection.fetch_data(
             review.ReviewResponse,
-            Call("POST", "/api/v1/products/{product_id}/reviews", values={"product_id": product_id}, body=body),
+            Call("POST", "/api/v1/products/{product_id}/reviews", path_values={"product_id": product_id}, body=body),
         )
 
     async def get_rating(self, product_id: int) -> review.RatingResponse:
         """Get the rating of a product."""
-        return await self._connection.data(
+        return await self._connection.fetch_data(
             review.RatingResponse,
-            Call("GET", "/api/v1/products/{product_id}/rating", values={"product_id": product_id}),
+            Call("GET", "/api/v1/products/{product_id}/rating", path_values={"product_id": product_id}),
         )
 
     async def revise_review(self, review_id: int, body: review.ReviewRequest) -> review.ReviewResponse:
@@ -62,9 +62,9 @@ class ReviewOperations:
 
         For its author. A rejected review is pending again, until an admin moderates it.
         """
-        return await self._connection.data(
+        return await self._connection.fetch_data(
             review.ReviewResponse,
-            Call("PUT", "/api/v1/reviews/{review_id}", values={"review_id": review_id}, body=body),
+            Call("PUT", "/api/v1/reviews/{review_id}", path_values={"review_id": review_id}, body=body),
         )
 
     async def remove_review(self, review_id: int) -> None:
@@ -72,21 +72,22 @@ class ReviewOperations:
 
         For its author and admins. When the author removes a hidden review, its title and text are deleted, but it remains the one review that the author may write of the product. If the author replaces it, it is pending again, until an admin moderates it.
         """
-        await self._connection.nothing(Call("DELETE", "/api/v1/reviews/{review_id}", values={"review_id": review_id}))
+        await self._connection.send(Call("DELETE", "/api/v1/reviews/{review_id}", path_values={"review_id": review_id}))
 
     async def find_helpful(self, review_id: int) -> review.ReviewResponse:
         """Vote for a review as helpful.
 
         A second vote of the same user changes nothing.
         """
-        return await self._connection.data(
-            review.ReviewResponse, Call("POST", "/api/v1/reviews/{review_id}/helpful", values={"review_id": review_id})
+        return await self._connection.fetch_data(
+            review.ReviewResponse,
+            Call("POST", "/api/v1/reviews/{review_id}/helpful", path_values={"review_id": review_id}),
         )
 
     async def find_no_longer_helpful(self, review_id: int) -> None:
         """Take back a helpful vote."""
-        await self._connection.nothing(
-            Call("DELETE", "/api/v1/reviews/{review_id}/helpful", values={"review_id": review_id})
+        await self._connection.send(
+            Call("DELETE", "/api/v1/reviews/{review_id}/helpful", path_values={"review_id": review_id})
         )
 
     def list_reviews_by_status(
@@ -111,7 +112,7 @@ class ReviewOperations:
 
         Approved reviews are shown, all others are hidden. Only for admins.
         """
-        return await self._connection.data(
+        return await self._connection.fetch_data(
             review.ReviewResponse,
-            Call("PUT", "/api/v1/reviews/{review_id}/moderation", values={"review_id": review_id}, body=body),
+            Call("PUT", "/api/v1/reviews/{review_id}/moderation", path_values={"review_id": review_id}, body=body),
         )

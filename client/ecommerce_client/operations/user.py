@@ -20,7 +20,7 @@ class UserOperations:
 
         `user_agent`: shown in the user's list of sessions
         """
-        return await self._connection.data(
+        return await self._connection.fetch_data(
             user.TokensResponse, Call("POST", "/api/v1/auth/register", headers={"user-agent": user_agent}, body=body)
         )
 
@@ -31,7 +31,7 @@ class UserOperations:
 
         `user_agent`: shown in the user's list of sessions
         """
-        return await self._connection.data(
+        return await self._connection.fetch_data(
             user.TokensResponse, Call("POST", "/api/v1/auth/login", headers={"user-agent": user_agent}, body=body)
         )
 
@@ -40,18 +40,18 @@ class UserOperations:
 
         A refresh token can be used once. A second use ends its session.
         """
-        return await self._connection.data(user.TokensResponse, Call("POST", "/api/v1/auth/refresh", body=body))
+        return await self._connection.fetch_data(user.TokensResponse, Call("POST", "/api/v1/auth/refresh", body=body))
 
     async def logout(self, body: user.RefreshRequest) -> None:
         """Log out: end the session of a refresh token."""
-        await self._connection.nothing(Call("POST", "/api/v1/auth/logout", body=body))
+        await self._connection.send(Call("POST", "/api/v1/auth/logout", body=body))
 
     async def forgot_password(self, body: user.ForgotPasswordRequest) -> user.AcceptedResponse:
         """Request a password reset.
 
         Mails a token if an account has the e-mail address. The answer is the same for every address.
         """
-        return await self._connection.data(
+        return await self._connection.fetch_data(
             user.AcceptedResponse, Call("POST", "/api/v1/auth/forgot-password", body=body)
         )
 
@@ -60,64 +60,66 @@ class UserOperations:
 
         Ends all sessions of the user.
         """
-        await self._connection.nothing(Call("POST", "/api/v1/auth/reset-password", body=body))
+        await self._connection.send(Call("POST", "/api/v1/auth/reset-password", body=body))
 
     async def verify_email(self, body: user.VerifyEmailRequest) -> None:
         """Verify an e-mail address with a mailed token.
 
         Verifies the address of a new account, or completes a change of the address.
         """
-        await self._connection.nothing(Call("POST", "/api/v1/auth/verify-email", body=body))
+        await self._connection.send(Call("POST", "/api/v1/auth/verify-email", body=body))
 
     async def get_me(self) -> user.UserResponse:
         """Get the current user."""
-        return await self._connection.data(user.UserResponse, Call("GET", "/api/v1/users/me"))
+        return await self._connection.fetch_data(user.UserResponse, Call("GET", "/api/v1/users/me"))
 
     async def put_me(self, body: user.ProfileRequest) -> user.UserResponse:
         """Update the current user's profile."""
-        return await self._connection.data(user.UserResponse, Call("PUT", "/api/v1/users/me", body=body))
+        return await self._connection.fetch_data(user.UserResponse, Call("PUT", "/api/v1/users/me", body=body))
 
     async def delete_me(self) -> None:
         """Erase the current user's account permanently."""
-        await self._connection.nothing(Call("DELETE", "/api/v1/users/me"))
+        await self._connection.send(Call("DELETE", "/api/v1/users/me"))
 
     async def change_password(self, body: user.ChangePasswordRequest) -> None:
         """Change the current user's password.
 
         Ends all other sessions of the user.
         """
-        await self._connection.nothing(Call("POST", "/api/v1/users/me/password", body=body))
+        await self._connection.send(Call("POST", "/api/v1/users/me/password", body=body))
 
     async def change_email(self, body: user.ChangeEmailRequest) -> user.AcceptedResponse:
         """Change the current user's e-mail address.
 
         Mails a token to the new address, which replaces the old one once it is verified.
         """
-        return await self._connection.data(user.AcceptedResponse, Call("POST", "/api/v1/users/me/email", body=body))
+        return await self._connection.fetch_data(
+            user.AcceptedResponse, Call("POST", "/api/v1/users/me/email", body=body)
+        )
 
     async def send_verification(self) -> user.AcceptedResponse:
         """Request another verification mail.
 
         Mails a token to the new e-mail address, or else to the account's own, if it is not verified yet.
         """
-        return await self._connection.data(user.AcceptedResponse, Call("POST", "/api/v1/users/me/verify-email"))
+        return await self._connection.fetch_data(user.AcceptedResponse, Call("POST", "/api/v1/users/me/verify-email"))
 
     async def list_sessions(self) -> list[user.SessionResponse]:
         """List the current user's sessions.
 
         The last used session comes first.
         """
-        return await self._connection.data(list[user.SessionResponse], Call("GET", "/api/v1/users/me/sessions"))
+        return await self._connection.fetch_data(list[user.SessionResponse], Call("GET", "/api/v1/users/me/sessions"))
 
     async def end_session(self, session_id: UUID) -> None:
         """End a session of the current user."""
-        await self._connection.nothing(
-            Call("DELETE", "/api/v1/users/me/sessions/{session_id}", values={"session_id": session_id})
+        await self._connection.send(
+            Call("DELETE", "/api/v1/users/me/sessions/{session_id}", path_values={"session_id": session_id})
         )
 
     async def export_me(self) -> user.ExportResponse:
         """Export all data stored about the current user."""
-        return await self._connection.data(user.ExportResponse, Call("GET", "/api/v1/users/me/export"))
+        return await self._connection.fetch_data(user.ExportResponse, Call("GET", "/api/v1/users/me/export"))
 
     def list_users(
         self,
@@ -153,8 +155,8 @@ class UserOperations:
 
         An admin may get any user, others only themselves.
         """
-        return await self._connection.data(
-            user.UserResponse, Call("GET", "/api/v1/users/{user_id}", values={"user_id": user_id})
+        return await self._connection.fetch_data(
+            user.UserResponse, Call("GET", "/api/v1/users/{user_id}", path_values={"user_id": user_id})
         )
 
     async def put_user(self, user_id: int, body: user.UserRequest) -> user.UserResponse:
@@ -162,8 +164,8 @@ class UserOperations:
 
         An admin may update any user, including role and activity; others only their own profile.
         """
-        return await self._connection.data(
-            user.UserResponse, Call("PUT", "/api/v1/users/{user_id}", values={"user_id": user_id}, body=body)
+        return await self._connection.fetch_data(
+            user.UserResponse, Call("PUT", "/api/v1/users/{user_id}", path_values={"user_id": user_id}, body=body)
         )
 
     async def delete_user(self, user_id: int) -> None:
@@ -171,8 +173,8 @@ class UserOperations:
 
         An admin may erase any account, others only their own.
         """
-        await self._connection.nothing(Call("DELETE", "/api/v1/users/{user_id}", values={"user_id": user_id}))
+        await self._connection.send(Call("DELETE", "/api/v1/users/{user_id}", path_values={"user_id": user_id}))
 
     async def signing_keys(self) -> dict[str, object]:
         """Get the public keys that verify access tokens (RFC 7517)."""
-        return await self._connection.whole(dict[str, object], Call("GET", "/.well-known/jwks.json"))
+        return await self._connection.fetch(dict[str, object], Call("GET", "/.well-known/jwks.json"))
