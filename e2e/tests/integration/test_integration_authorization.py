@@ -18,6 +18,8 @@ _CALLERS = ("anonymous", "customer", "seller", "admin", "owner")
 _SELLERS_OWN = ("{product_id}",)
 """Paths of objects that belong to a seller; every other owned object belongs to a customer."""
 _EVERYTHING = "{payment_id}{review_id}{address_id}{session_id}{payment_method_id}"
+_PUBLIC_OBJECTS = {"{product_id}": "not_the_seller", "{review_id}": "not_the_author"}
+"""The codes with which changes of public objects are refused, by the path's parameter."""
 _NOT_EVEN_ADMINS = ("{session_id}", "{address_id}", "{payment_method_id}")
 """Objects that an admin must not access either."""
 
@@ -167,10 +169,18 @@ async def test_every_caller_may_do_exactly_what_the_route_table_says(
     elif caller in set(Role) and Role(caller) not in cell.roles:
         assert answer.status_code == 403, answer.text
     elif cell.ownership is Ownership.OWNER and caller in _callers_without_ownership(cell):
-        assert answer.status_code in (403, 404), answer.text
+        assert (answer.status_code, answer.json()["code"]) in _ownership_refusals(cell.path), answer.text
     elif caller != "anonymous":
         assert answer.status_code != 401, answer.text
         assert answer.status_code != 403 or answer.json()["code"] != "forbidden", answer.text
+
+
+def _ownership_refusals(path: str) -> set[tuple[int, str]]:
+    """Returns the refusal for an object that the caller does not own: a private one is answered as if it did not exist."""
+    for parameter, code in _PUBLIC_OBJECTS.items():
+        if parameter in path:
+            return {(403, code)}
+    return {(404, f"unknown_{kind}") for kind in ("address", "order", "payment", "payment_method", "session", "user")}
 
 
 def _callers_without_ownership(cell: AccessRule) -> set[str]:

@@ -140,18 +140,18 @@ async def test_products_stock_and_users_are_written_only_with_permission(shop: S
         "category_id": category,
     }
 
-    for other in (customer, other_seller):
-        for method, path, body in (
-            ("PUT", f"/products/{product}", changed_product),
-            ("DELETE", f"/products/{product}", None),
-            ("PUT", f"/inventory/{product}", {"quantity": 0}),
-            ("PUT", f"/users/{seller.id}", {"display_name": "Another name"}),
-            ("DELETE", f"/users/{seller.id}", None),
-            ("PUT", f"/users/{other.id}", {"role": "admin"}),
-            ("POST", "/categories", {"name": "Mine"}),
+    for other, refusal in ((customer, (403, "forbidden")), (other_seller, (403, "not_the_seller"))):
+        for method, path, body, expected in (
+            ("PUT", f"/products/{product}", changed_product, refusal),
+            ("DELETE", f"/products/{product}", None, refusal),
+            ("PUT", f"/inventory/{product}", {"quantity": 0}, refusal),
+            ("PUT", f"/users/{seller.id}", {"display_name": "Another name"}, (404, "unknown_user")),
+            ("DELETE", f"/users/{seller.id}", None, (404, "unknown_user")),
+            ("PUT", f"/users/{other.id}", {"role": "admin"}, (403, "forbidden")),
+            ("POST", "/categories", {"name": "Mine"}, (403, "forbidden")),
         ):
-            assert await refused(other, method, path, body) == (403, code), f"{method} {path}"
-    assert (await refused(customer, "POST", "/products", changed_product))[0] == 403
+            assert await refused(other, method, path, body) == expected, f"{method} {path}"
+    assert await refused(customer, "POST", "/products", changed_product) == (403, "forbidden")
     assert (await shop.stock(product)).on_hand == 5
 
 
