@@ -176,7 +176,7 @@ async def test_every_caller_may_do_exactly_what_the_route_table_says(
 
 
 def _ownership_refusals(path: str) -> set[tuple[int, str]]:
-    """Returns the refusal for an object that the caller does not own: a private one is answered as if it did not exist."""
+    """Returns the refusals for an object of another user; a private one is answered as if it did not exist."""
     for parameter, code in _PUBLIC_OBJECTS.items():
         if parameter in path:
             return {(403, code)}
