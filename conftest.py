@@ -1,7 +1,7 @@
-"""What all tests share. Keeps the standard library's `operator` where it is:
+"""Configures all tests, and keeps the standard library's `operator` importable.
 
-pytest's importlib mode calls a test of the folder operator/ `operator.tests.unit.test_…` and, unless the module `operator` looks like a
-package, puts an empty one in its place, for every test. operator/tests/unit/test_standard_library.py checks that it does not.
+pytest's importlib mode names a test of the folder operator/ `operator.tests.unit.test_…`. Unless the module `operator`
+looks like a package, pytest replaces it by an empty one. operator/tests/unit/test_standard_library.py checks this.
 """
 
 import fcntl
@@ -22,14 +22,14 @@ vars(operator)["__path__"] = []
 # Plain tracebacks: structlog's default draws frames around every local variable, which takes seconds.
 structlog.configure(processors=[structlog.processors.format_exc_info, structlog.processors.KeyValueRenderer()])
 
-# A machine that is short of time is no fault of what is tested.
+# A slow machine is not a failure of the tested code.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")
 def find_tool() -> Callable[[str], str]:
-    """A command's path, by its variable (HELM), from PATH or from where hack/cluster/host-tools leaves it; else the test fails."""
+    """Finds a command by its variable (HELM), on PATH, or where hack/cluster/host-tools puts it; else fails."""
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
     kept = Path(os.environ.get("HOST_TOOLS", cache / "ecommerce-tools"))
 
@@ -44,7 +44,7 @@ def find_tool() -> Callable[[str], str]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Tests run side by side, but nothing else happens on the cluster during one that is marked `undisturbed`."""
+    """Runs cluster tests in parallel, except those marked `undisturbed`, which run alone."""
     if item.get_closest_marker("cluster") is None:
         return (yield)
     with _on_the_cluster(undisturbed=item.get_closest_marker("undisturbed") is not None):

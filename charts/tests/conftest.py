@@ -1,4 +1,4 @@
-"""Charts as the tests see them: built once, rendered by Helm, each rendering kept."""
+"""Fixtures that build the charts once and render them with Helm, each set of arguments once."""
 
 import functools
 import subprocess
@@ -17,7 +17,7 @@ CHARTS = Path(__file__).resolve().parents[1]
 
 @pytest.fixture(scope="session")
 def helm(find_tool: Callable[[str], str]) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs Helm on charts whose dependencies are built; does not check the outcome."""
+    """Builds the dependencies of the charts; the returned function runs Helm and does not check its exit code."""
     subprocess.run([CHARTS / "build"], check=True, capture_output=True)
     command = find_tool("helm")
 
@@ -31,7 +31,7 @@ def helm(find_tool: Callable[[str], str]) -> Callable[..., subprocess.CompletedP
 
 @pytest.fixture(scope="session")
 def render(helm: Callable[..., subprocess.CompletedProcess[str]]) -> Render:
-    """`render(chart, *helm's arguments, release="shop")`: the manifests; the same arguments are rendered once."""
+    """Returns `render(chart, *helm_arguments, release="shop")`, which returns the manifests and caches them."""
 
     @functools.cache
     def rendered(chart: str, *arguments: str, release: str = "shop") -> list[Manifest]:
@@ -45,7 +45,7 @@ def render(helm: Callable[..., subprocess.CompletedProcess[str]]) -> Render:
 
 @pytest.fixture(scope="session")
 def secrets(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A file of random secrets for the platform."""
+    """Returns the path of a values file with random secrets for the platform."""
     path = tmp_path_factory.mktemp("values") / "secrets.yaml"
     path.write_text(subprocess.run([CHARTS / "secrets"], check=True, capture_output=True, text=True).stdout)
     return str(path)
@@ -53,11 +53,11 @@ def secrets(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="session")
 def kubectl(find_tool: Callable[[str], str]) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs kubectl against the kind cluster; does not check the outcome."""
+    """Returns a function that runs kubectl on the kind cluster and does not check its exit code."""
     command = find_tool("kubectl")
 
     def run(*arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-        whole = [command, "--context", "kind-ecommerce", *arguments]
-        return subprocess.run(whole, input=stdin, check=False, capture_output=True, text=True, timeout=180)
+        full = [command, "--context", "kind-ecommerce", *arguments]
+        return subprocess.run(full, input=stdin, check=False, capture_output=True, text=True, timeout=180)
 
     return run

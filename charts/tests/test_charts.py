@@ -1,4 +1,4 @@
-"""What every rendering of the charts keeps to, whatever the values."""
+"""Tests that hold for every rendering of the charts, whatever the values."""
 
 import json
 import re
@@ -22,7 +22,7 @@ WITH_DATABASE = tuple(name for name in SERVICES if name != "gateway")
 LABEL = "app.kubernetes.io/"
 WAVE = "platform.ecommerce.dev/wave"
 
-ALONE = {
+STANDALONE = {
     "gateway": {"cache.existingSecret": "cache"},
     "user": {
         "database.existingSecret": "db",
@@ -61,14 +61,14 @@ ALONE = {
     "monitoring": {"global.monitoring.prometheus": "true"},
 }
 AUTOSCALING = {f"{service}.autoscaling.enabled": "true" for service in SERVICES}
-EXISTING = {
+EXISTING_SECRETS = {
     **{f"{service}-db.existingSecret": f"shop-{service}-db" for service in WITH_DATABASE},
     **{f"{store}.existingSecret": f"shop-{store}" for store in ("redis", "rabbitmq")},
     "user.jwt.existingSecret": "shop-jwt",
     "user.admin.existingSecret": "shop-admin",
 }
-OUTSIDE = {
-    **EXISTING,
+EXTERNAL_DATABASES = {
+    **EXISTING_SECRETS,
     **{f"{service}-db.enabled": "false" for service in WITH_DATABASE},
     **{f"{service}.database.existingSecret": f"outside-{service}" for service in WITH_DATABASE},
 }
@@ -82,16 +82,16 @@ PROVIDERS = {
     "notification.sms.provider": "twilio",
     "notification.sms.existingSecret": "twilio",
 }
-WHOLE: dict[str, dict[str, str]] = {
+PLATFORM_CASES: dict[str, dict[str, str]] = {
     "defaults": {},
     "autoscaling": AUTOSCALING,
     "ingress": {"ingress.enabled": "true", "ingress.host": "shop.example.com", "ingress.tls.secretName": "tls"},
     "gateway api": {"gatewayApi.enabled": "true", "gatewayApi.parentRef.name": "edge"},
     "no policies": {"global.networkPolicies.enabled": "false"},
-    "watched by its own": {"global.monitoring.prometheus": "true", "monitoring.operator": "operator.operators.svc"},
-    "watched by a shared one": {"global.monitoring.serviceMonitors": "true", "global.monitoring.alerts": "true"},
-    "existing secrets": EXISTING,
-    "databases outside": OUTSIDE,
+    "own prometheus": {"global.monitoring.prometheus": "true", "monitoring.operator": "operator.operators.svc"},
+    "shared prometheus": {"global.monitoring.serviceMonitors": "true", "global.monitoring.alerts": "true"},
+    "existing secrets": EXISTING_SECRETS,
+    "external databases": EXTERNAL_DATABASES,
     "providers": PROVIDERS,
     "delete": {"global.deletionPolicy": "Delete", "global.storageClassName": "fast"},
     "images": {
@@ -102,57 +102,60 @@ WHOLE: dict[str, dict[str, str]] = {
 }
 
 
-def settings(values: dict[str, str]) -> list[str]:
-    """Values as Helm's arguments."""
+def set_arguments(values: dict[str, str]) -> list[str]:
+    """Returns the `--set` arguments of Helm for values by path."""
     return [argument for name, value in values.items() for argument in ("--set", f"{name}={value}")]
 
 
-@pytest.fixture(params=[*(f"alone: {chart}" for chart in ALONE), *(f"platform: {case}" for case in WHOLE)])
+CASES = [*(f"alone: {chart}" for chart in STANDALONE), *(f"platform: {case}" for case in PLATFORM_CASES)]
+
+
+@pytest.fixture(params=CASES)
 def manifests(request: pytest.FixtureRequest, render: Render, secrets: str) -> list[Manifest]:
-    """Each chart by itself, then the platform with each set of values."""
+    """Renders each chart alone, then the platform with each set of values."""
     kind, _, case = str(request.param).partition(": ")
     if kind == "alone":
-        return render(case, *settings(ALONE[case]))
-    return whole(render, secrets, WHOLE[case])
+        return render(case, *set_arguments(STANDALONE[case]))
+    return render_platform(render, secrets, PLATFORM_CASES[case])
 
 
-def whole(render: Render, secrets: str, values: dict[str, str], release: str = "shop") -> list[Manifest]:
-    """The platform; its secrets from a file unless the values name existing ones."""
+def render_platform(render: Render, secrets: str, values: dict[str, str], release: str = "shop") -> list[Manifest]:
+    """Renders the platform, with secrets from the file unless the values name existing ones."""
     file = () if "user.jwt.existingSecret" in values else ("--values", secrets)
-    return render("platform", *file, *settings(values), release=release)
+    return render("platform", *file, *set_arguments(values), release=release)
 
 
 def of_kind(manifests: list[Manifest], *kinds: str) -> list[Manifest]:
-    """Those manifests that are of the kinds."""
+    """Returns the manifests of these kinds."""
     return [manifest for manifest in manifests if manifest["kind"] in kinds]
 
 
 def named(manifests: list[Manifest], kind: str, name: str) -> Manifest:
-    """The one manifest of that kind and name."""
+    """Returns the one manifest of this kind and name."""
     (found,) = [manifest for manifest in of_kind(manifests, kind) if manifest["metadata"]["name"] == name]
     return found
 
 
 def pods(manifests: list[Manifest]) -> Iterator[tuple[str, Manifest]]:
-    """Every pod template with its owner's name."""
+    """Yields every pod template with the name of its owner."""
     for manifest in of_kind(manifests, "Deployment", "StatefulSet", "Job"):
         yield manifest["metadata"]["name"], manifest["spec"]["template"]
 
 
 def containers(manifests: list[Manifest]) -> Iterator[tuple[str, Manifest]]:
-    """Every container with its pod's owner's name."""
+    """Yields every container with the name of the owner of its pod."""
     for name, pod in pods(manifests):
         for container in pod["spec"].get("initContainers", []) + pod["spec"]["containers"]:
             yield name, container
 
 
 def values_of(chart: str) -> Any:
-    """A chart's own values."""
+    """Returns the values.yaml of a chart."""
     return yaml.safe_load((CHARTS / chart / "values.yaml").read_text())
 
 
 def matches(selector: Manifest, labels: dict[str, str]) -> bool:
-    """Whether a label selector takes these labels."""
+    """Returns whether a label selector matches these labels."""
     exact = all(labels.get(key) == value for key, value in selector.get("matchLabels", {}).items())
     return exact and all(labels.get(rule["key"]) in rule["values"] for rule in selector.get("matchExpressions", []))
 
@@ -174,7 +177,7 @@ def test_every_object_has_the_recommended_labels_and_its_wave(manifests: list[Ma
 
 
 def wave(manifest: Manifest) -> int:
-    """The wave that the operator applies an object in."""
+    """Returns the wave in which the operator applies an object."""
     if manifest["kind"] == "Deployment":
         return 4 if manifest["metadata"]["labels"][f"{LABEL}component"] == "gateway" else 3
     if manifest["kind"] == "StatefulSet":
@@ -196,7 +199,7 @@ def test_no_two_objects_share_a_name(manifests: list[Manifest]) -> None:
 
 
 def test_the_longest_release_name_gives_valid_object_names(render: Render, secrets: str) -> None:
-    for manifest in whole(render, secrets, AUTOSCALING, release="r" * 30):
+    for manifest in render_platform(render, secrets, AUTOSCALING, release="r" * 30):
         assert len(manifest["metadata"]["name"]) <= (52 if manifest["kind"] == "StatefulSet" else 63)
 
 
@@ -205,36 +208,36 @@ NAMES = (
     *("global.image.pullSecrets[0]", "global.storageClassName", "global.managedBy", "notification.smtp.host"),
     *("payment.stripe.existingSecret", "notification.smtp.existingSecret", "notification.sms.existingSecret"),
 )
-WITH_EVERY_NAME = settings({
-    **WHOLE["watched by its own"], **WHOLE["watched by a shared one"], **PROVIDERS, **AUTOSCALING,
+WITH_EVERY_NAME = set_arguments({
+    **PLATFORM_CASES["own prometheus"], **PLATFORM_CASES["shared prometheus"], **PROVIDERS, **AUTOSCALING,
     "ingress.enabled": "true", "gatewayApi.enabled": "true",
 })  # fmt: skip
 
 
 @pytest.mark.parametrize("word", ["no", "on", "off", "yes", "true", "false", "1e3", "2026-01-01"])
 def test_a_release_name_that_yaml_reads_as_another_type_stays_a_string(render: Render, secrets: str, word: str) -> None:
-    def shapes(word: str) -> dict[str, Any]:
+    def types_by_object(word: str) -> dict[str, Any]:
         release = "shop" if word[0].isdigit() else word
         names = [f"--set-string={path}={word}" for path in NAMES]
         chosen = (*WITH_EVERY_NAME, *names, f"--namespace={word}")
         manifests = render("platform", "--values", secrets, *chosen, release=release)
-        return {identity(manifest, release): shape(manifest) for manifest in manifests}
+        return {identity(manifest, release): value_types(manifest) for manifest in manifests}
 
-    assert shapes(word) == shapes("word")
+    assert types_by_object(word) == types_by_object("word")
 
 
 def identity(manifest: Manifest, release: str) -> str:
-    """A manifest's kind and name, without the release's and a migration's hash."""
+    """Returns the kind and name of a manifest, without the release name and the hash of a migration."""
     name = manifest["metadata"]["name"].removeprefix(f"{release}-")
     return f"{manifest['kind']} {re.sub('-migrate-[0-9a-f]{8}$', '-migrate', name)}"
 
 
-def shape(value: Any) -> Any:
-    """The type of every value in a manifest, and in the file of Prometheus' that it holds."""
+def value_types(value: Any) -> Any:
+    """Returns the manifest, or a Prometheus configuration in it, with each value replaced by its type."""
     if isinstance(value, list):
-        return [shape(one) for one in value]
+        return [value_types(one) for one in value]
     if isinstance(value, dict):
-        return {key: shape(yaml.safe_load(one) if key == "prometheus.yml" else one) for key, one in value.items()}
+        return {key: value_types(yaml.safe_load(one) if key == "prometheus.yml" else one) for key, one in value.items()}
     return type(value).__name__
 
 
@@ -247,7 +250,7 @@ def test_the_same_values_give_the_same_bytes(helm: Helm, secrets: str) -> None:
 def test_templates_depend_on_neither_cluster_nor_time() -> None:
     banned = re.compile(
         r"\b(lookup|rand\w+|shuffle|uuidv4|now|gen\w*(?:Cert|CA|Key|Password)\w*|htpasswd|bcrypt)\b"
-        r"|\.(?:Capabilities|Release\.Is\w+|Release\.Revision)|\(values "  # `values` has no order
+        r"|\.(?:Capabilities|Release\.Is\w+|Release\.Revision)|\(values "  # `values` returns them in no fixed order
     )
     comment_or_string = re.compile(r'/\*.*?\*/|"[^"\n]*"', re.DOTALL)
     for template in CHARTS.glob("*/templates/*"):
@@ -255,8 +258,8 @@ def test_templates_depend_on_neither_cluster_nor_time() -> None:
 
 
 def test_the_operator_renders_the_same_objects_except_for_the_manager_label(render: Render, secrets: str) -> None:
-    by_helm = whole(render, secrets, EXISTING)
-    by_operator = whole(render, secrets, {**EXISTING, "global.managedBy": "ecommerce-operator"})
+    by_helm = render_platform(render, secrets, EXISTING_SECRETS)
+    by_operator = render_platform(render, secrets, {**EXISTING_SECRETS, "global.managedBy": "ecommerce-operator"})
     text = json.dumps(by_helm).replace('managed-by": "Helm"', 'managed-by": "ecommerce-operator"')
     assert json.loads(text) == by_operator
 
@@ -299,20 +302,20 @@ def test_every_server_has_its_three_probes(manifests: list[Manifest]) -> None:
 
 
 def test_the_small_shop_requests_no_more_than_its_budget(render: Render, secrets: str) -> None:
-    manifests = of_kind(whole(render, secrets, {}), "Deployment", "StatefulSet")
-    asked = [container["resources"]["requests"] for _, container in containers(manifests)]
-    assert len(asked) == len(SERVICES) + len(WITH_DATABASE) + 2
-    assert sum(millicores(requests["cpu"]) for requests in asked) <= 1500
-    assert sum(mebibytes(requests["memory"]) for requests in asked) <= 3 * 1024
+    manifests = of_kind(render_platform(render, secrets, {}), "Deployment", "StatefulSet")
+    requested = [container["resources"]["requests"] for _, container in containers(manifests)]
+    assert len(requested) == len(SERVICES) + len(WITH_DATABASE) + 2
+    assert sum(millicores(requests["cpu"]) for requests in requested) <= 1500
+    assert sum(mebibytes(requests["memory"]) for requests in requested) <= 3 * 1024
 
 
 def millicores(quantity: str) -> float:
-    """A quantity of processor time."""
+    """Returns a quantity of processor time in millicores."""
     return float(quantity.removesuffix("m")) if quantity.endswith("m") else 1000 * float(quantity)
 
 
 def mebibytes(quantity: str) -> float:
-    """A quantity of memory, in the units that the charts use."""
+    """Returns a quantity of memory in MiB; knows the units that the charts use."""
     return float(quantity[:-2]) * {"Mi": 1, "Gi": 1024}[quantity[-2:]]
 
 
@@ -320,9 +323,8 @@ def mebibytes(quantity: str) -> float:
     ("memory", "buffers", "connections"), [("256Mi", "32MB", 60), ("1Gi", "128MB", 240), ("512M", "61MB", 114)]
 )
 def test_a_database_grows_with_its_memory(render: Render, memory: str, buffers: str, connections: int) -> None:
-    (database,) = of_kind(
-        render("postgres", *settings({**ALONE["postgres"], "resources.limits.memory": memory})), "StatefulSet"
-    )
+    values = {**STANDALONE["postgres"], "resources.limits.memory": memory}
+    (database,) = of_kind(render("postgres", *set_arguments(values)), "StatefulSet")
     arguments = database["spec"]["template"]["spec"]["containers"][0]["args"]
     assert {f"shared_buffers={buffers}", f"max_connections={connections}"} <= set(arguments)
 
@@ -331,7 +333,7 @@ def test_a_database_grows_with_its_memory(render: Render, memory: str, buffers: 
 
 
 def test_an_autoscaled_deployment_sets_no_replicas(render: Render, secrets: str) -> None:
-    manifests = whole(render, secrets, AUTOSCALING)
+    manifests = render_platform(render, secrets, AUTOSCALING)
     scaled = {manifest["spec"]["scaleTargetRef"]["name"] for manifest in of_kind(manifests, "HorizontalPodAutoscaler")}
     assert scaled == {f"shop-{service}" for service in SERVICES}
     assert not [deployment for deployment in of_kind(manifests, "Deployment") if "replicas" in deployment["spec"]]
@@ -355,22 +357,22 @@ def test_every_selector_matches_the_pods_of_its_component_and_no_migration(manif
         selector = manifest["spec"]["selector"]
         selector = selector.get("matchLabels", selector)
         assert selector.keys() == {f"{LABEL}instance", f"{LABEL}component"}
-        taken = [
+        selected = [
             name for name, pod in templates.items() if matches({"matchLabels": selector}, pod["metadata"]["labels"])
         ]
         served = re.sub("-(grpc|pods)$", "", manifest["metadata"]["name"])
-        assert taken == [name for name in templates if name == served]
+        assert selected == [name for name in templates if name == served]
 
 
 def test_grpc_services_are_headless(render: Render, secrets: str) -> None:
-    services = of_kind(whole(render, secrets, {}), "Service")
+    services = of_kind(render_platform(render, secrets, {}), "Service")
     grpc = {service["metadata"]["name"] for service in services if service["spec"].get("clusterIP") == "None"}
     assert grpc == {f"shop-{service}-grpc" for service in WITH_DATABASE}
 
 
 def test_a_migration_runs_again_only_when_its_image_or_settings_change(render: Render, secrets: str) -> None:
     def jobs(values: dict[str, str]) -> frozenset[str]:
-        names = {str(job["metadata"]["name"]) for job in of_kind(whole(render, secrets, values), "Job")}
+        names = {str(job["metadata"]["name"]) for job in of_kind(render_platform(render, secrets, values), "Job")}
         assert len(names) == len(WITH_DATABASE)
         assert all(re.fullmatch(r"shop-[a-z]+-migrate-[0-9a-f]{8}", name) for name in names)
         return frozenset(names)
@@ -380,17 +382,17 @@ def test_a_migration_runs_again_only_when_its_image_or_settings_change(render: R
         AUTOSCALING,
         {"order.replicas": "3", "order.env.LOG_LEVEL": "DEBUG", "global.managedBy": "ecommerce-operator"},
     ]
-    other = [{"global.image.tag": "next"}, {"global.image.registry": "registry.example.com"}, OUTSIDE]
+    other = [{"global.image.tag": "next"}, {"global.image.registry": "registry.example.com"}, EXTERNAL_DATABASES]
     assert len({jobs(values) for values in same}) == 1
     assert not any(jobs({}) & jobs(values) for values in other)
     assert len({jobs(values) for values in [{}, *other]}) == 4
 
 
 def test_volumes_are_retained_unless_the_deletion_policy_is_delete(render: Render, secrets: str) -> None:
-    for values, policy, storage_class in (({}, "Retain", None), (WHOLE["delete"], "Delete", "fast")):
+    for values, policy, storage_class in (({}, "Retain", None), (PLATFORM_CASES["delete"], "Delete", "fast")):
         kept = [
             s["spec"]
-            for s in of_kind(whole(render, secrets, values), "StatefulSet")
+            for s in of_kind(render_platform(render, secrets, values), "StatefulSet")
             if "volumeClaimTemplates" in s["spec"]
         ]
         assert len(kept) == len(WITH_DATABASE) + 1
@@ -402,26 +404,26 @@ def test_volumes_are_retained_unless_the_deletion_policy_is_delete(render: Rende
         )
 
 
-# What a service is told.
+# Environment of the services.
 
 
 def test_each_service_gets_exactly_its_variables(render: Render, secrets: str) -> None:
-    manifests = whole(render, secrets, {})
+    manifests = render_platform(render, secrets, {})
     database = {"DB_HOST", "DB_PORT", "DB_USER", "DB_PASSWORD", "DB_NAME"}
     common = {"TENANT", "SERVICE_VERSION", "LOG_LEVEL", "HTTP_PORT", "METRICS_PORT"}
-    served = common | database | {"GRPC_PORT", "RABBITMQ_URL"}
+    shared = common | database | {"GRPC_PORT", "RABBITMQ_URL"}
     urls = {f"{service.upper()}_URL" for service in WITH_DATABASE}
-    recorded = {
+    expected = {
         "gateway": common | urls | {"USER_GRPC", "REDIS_URL"},
-        "user": served | {"JWT_SECRET", "ADMIN_EMAIL", "ADMIN_PASSWORD"},
-        "product": served | {"USER_GRPC", "REDIS_URL", "INVENTORY_GRPC", "REVIEW_GRPC"},
-        "inventory": served | {"USER_GRPC", "PRODUCT_GRPC"},
-        "order": served | {"USER_GRPC", "PRODUCT_GRPC", "INVENTORY_GRPC"},
-        "payment": served | {"USER_GRPC", "ORDER_GRPC", "PAYMENT_PROVIDER"},
-        "notification": served | {"USER_GRPC", "SMS_PROVIDER", "SHOP_NAME", "SHOP_URL"},
-        "review": served | {"USER_GRPC", "PRODUCT_GRPC", "ORDER_GRPC"},
+        "user": shared | {"JWT_SECRET", "ADMIN_EMAIL", "ADMIN_PASSWORD"},
+        "product": shared | {"USER_GRPC", "REDIS_URL", "INVENTORY_GRPC", "REVIEW_GRPC"},
+        "inventory": shared | {"USER_GRPC", "PRODUCT_GRPC"},
+        "order": shared | {"USER_GRPC", "PRODUCT_GRPC", "INVENTORY_GRPC"},
+        "payment": shared | {"USER_GRPC", "ORDER_GRPC", "PAYMENT_PROVIDER"},
+        "notification": shared | {"USER_GRPC", "SMS_PROVIDER", "SHOP_NAME", "SHOP_URL"},
+        "review": shared | {"USER_GRPC", "PRODUCT_GRPC", "ORDER_GRPC"},
     }
-    for service, names in recorded.items():
+    for service, names in expected.items():
         deployment = named(manifests, "Deployment", f"shop-{service}")
         env = deployment["spec"]["template"]["spec"]["containers"][0]["env"]
         assert sorted(variable["name"] for variable in env) == sorted(names), service
@@ -434,27 +436,27 @@ def test_each_service_gets_exactly_its_variables(render: Render, secrets: str) -
 
 
 def env_of(manifests: list[Manifest], service: str) -> dict[str, Any]:
-    """What a service is told, by name: a value, or a Secret and its key."""
+    """Returns the environment of a service by variable: a value, or the name and key of a Secret."""
     deployment = named(manifests, "Deployment", f"shop-{service}")
     env = deployment["spec"]["template"]["spec"]["containers"][0]["env"]
     return {v["name"]: v["value"] if "value" in v else tuple(v["valueFrom"]["secretKeyRef"].values()) for v in env}
 
 
 def test_payment_gets_its_provider_and_only_the_secrets_of_stripe(render: Render, secrets: str) -> None:
-    assert env_of(whole(render, secrets, {}), "payment")["PAYMENT_PROVIDER"] == "simulated"
-    recorded = env_of(whole(render, secrets, PROVIDERS), "payment")
-    assert recorded["PAYMENT_PROVIDER"] == "stripe"
-    assert {name: value for name, value in recorded.items() if name.startswith("STRIPE_")} == {
+    assert env_of(render_platform(render, secrets, {}), "payment")["PAYMENT_PROVIDER"] == "simulated"
+    env = env_of(render_platform(render, secrets, PROVIDERS), "payment")
+    assert env["PAYMENT_PROVIDER"] == "stripe"
+    assert {name: value for name, value in env.items() if name.startswith("STRIPE_")} == {
         "STRIPE_SECRET_KEY": ("stripe", "STRIPE_SECRET_KEY"),
         "STRIPE_WEBHOOK_SECRET": ("stripe", "STRIPE_WEBHOOK_SECRET"),
     }
 
 
 def test_notification_gets_its_mail_server_and_sms_provider(render: Render, secrets: str) -> None:
-    alone = env_of(whole(render, secrets, {}), "notification")
+    alone = env_of(render_platform(render, secrets, {}), "notification")
     assert (alone["SHOP_NAME"], alone["SHOP_URL"]) == ("shop", "http://shop-gateway.tests.svc:8080")
-    recorded = env_of(whole(render, secrets, PROVIDERS), "notification")
-    assert {name: value for name, value in recorded.items() if name.startswith(("SMTP_", "SMS_", "TWILIO_"))} == {
+    env = env_of(render_platform(render, secrets, PROVIDERS), "notification")
+    assert {name: value for name, value in env.items() if name.startswith(("SMTP_", "SMS_", "TWILIO_"))} == {
         "SMTP_HOST": "mail.example.com",
         "SMTP_PORT": "2525",
         "SMTP_FROM": "shop@example.com",
@@ -465,14 +467,13 @@ def test_notification_gets_its_mail_server_and_sms_provider(render: Render, secr
         **{f"TWILIO_{key}": ("twilio", f"TWILIO_{key}") for key in ("ACCOUNT_SID", "AUTH_TOKEN", "FROM")},
     }
 
-    reachable = env_of(
-        whole(render, secrets, {**PROVIDERS, "notification.shop.url": "https://shop.example.com/"}), "notification"
-    )
+    public = {**PROVIDERS, "notification.shop.url": "https://shop.example.com/"}
+    reachable = env_of(render_platform(render, secrets, public), "notification")
     assert reachable["TWILIO_STATUS_CALLBACK"] == "https://shop.example.com/api/v1/webhooks/twilio"
 
 
 def test_every_address_names_a_service_and_one_of_its_ports(render: Render, secrets: str) -> None:
-    manifests = whole(render, secrets, {})
+    manifests = render_platform(render, secrets, {})
     ports = {
         f"{service['metadata']['name']}:{port['port']}"
         for service in of_kind(manifests, "Service")
@@ -489,21 +490,21 @@ def test_every_address_names_a_service_and_one_of_its_ports(render: Render, secr
 
 
 def test_env_of_the_values_overrides_the_chart_but_never_a_secret(render: Render, helm: Helm) -> None:
-    values = {**ALONE["order"], "env.USER_GRPC": "elsewhere:1", "env.EXTRA": "yes"}
-    (deployment,) = of_kind(render("order", *settings(values)), "Deployment")
+    values = {**STANDALONE["order"], "env.USER_GRPC": "elsewhere:1", "env.EXTRA": "yes"}
+    (deployment,) = of_kind(render("order", *set_arguments(values)), "Deployment")
     env = {v["name"]: v.get("value") for v in deployment["spec"]["template"]["spec"]["containers"][0]["env"]}
     assert (env["USER_GRPC"], env["EXTRA"]) == ("elsewhere:1", "yes")
-    refused = helm("template", "shop", "order", *settings({**ALONE["order"], "env.DB_PASSWORD": "x"}))
-    assert "env.DB_PASSWORD of order comes from a Secret" in refused.stderr
+    refused = helm("template", "shop", "order", *set_arguments({**STANDALONE["order"], "env.DB_PASSWORD": "x"}))
+    assert "env.DB_PASSWORD of order is read from a Secret" in refused.stderr
 
 
 # Secrets.
 
 
 def test_every_secret_key_that_a_pod_reads_exists(render: Render, secrets: str) -> None:
-    manifests = whole(render, secrets, {})
+    manifests = render_platform(render, secrets, {})
     made = {(s["metadata"]["name"], key) for s in of_kind(manifests, "Secret") for key in s["data"]}
-    assert {name for name, _ in made} == set(EXISTING.values())
+    assert {name for name, _ in made} == set(EXISTING_SECRETS.values())
     read = {
         (variable["valueFrom"]["secretKeyRef"]["name"], variable["valueFrom"]["secretKeyRef"]["key"])
         for _, container in containers(manifests)
@@ -514,13 +515,13 @@ def test_every_secret_key_that_a_pod_reads_exists(render: Render, secrets: str) 
 
 
 def test_existing_secrets_are_used_and_none_is_created(render: Render, secrets: str) -> None:
-    manifests = whole(render, secrets, EXISTING)
+    manifests = render_platform(render, secrets, EXISTING_SECRETS)
     assert not of_kind(manifests, "Secret")
-    assert len(manifests) == len(whole(render, secrets, {})) - len(EXISTING)
+    assert len(manifests) == len(render_platform(render, secrets, {})) - len(EXISTING_SECRETS)
 
 
 def test_no_secret_is_in_arguments_or_plain_values(render: Render, secrets: str) -> None:
-    manifests = whole(render, secrets, {})
+    manifests = render_platform(render, secrets, {})
     words = re.findall(r"[A-Za-z0-9]{32,}", Path(secrets).read_text())
     assert len(words) == 11
     rest = json.dumps([manifest for manifest in manifests if manifest["kind"] != "Secret"])
@@ -534,11 +535,11 @@ def test_random_secrets_are_long_alphanumeric_and_unique(secrets: str) -> None:
     assert not mine & theirs
 
 
-# Who may speak to whom.
+# Network policies.
 
 
 def test_network_policies_allow_exactly_the_designed_connections_at_both_ends(render: Render, secrets: str) -> None:
-    manifests = whole(render, secrets, {})
+    manifests = render_platform(render, secrets, {})
     gateway = {("gateway", f"{service}:http") for service in WITH_DATABASE}
     jwks = {(service, "user:grpc") for service in SERVICES if service != "user"}
     grpc = {
@@ -554,13 +555,13 @@ def test_network_policies_allow_exactly_the_designed_connections_at_both_ends(re
     databases = {(f"{service}{job}", f"{service}-db:postgres") for service in WITH_DATABASE for job in ("", "-migrate")}
     cache = {(service, "redis:redis") for service in ("gateway", "product")}
     broker = {(service, "rabbitmq:amqp") for service in WITH_DATABASE}
-    designed = gateway | jwks | grpc | databases | cache | broker
-    assert ways(manifests, "ingress", "from") == designed
-    assert ways(manifests, "egress", "to") == designed
+    expected = gateway | jwks | grpc | databases | cache | broker
+    assert allowed_connections(manifests, "ingress", "from") == expected
+    assert allowed_connections(manifests, "egress", "to") == expected
 
 
-def ways(manifests: list[Manifest], direction: str, side: str) -> set[tuple[str, str]]:
-    """(client, server:port) for each way that the policies of one direction open between components."""
+def allowed_connections(manifests: list[Manifest], direction: str, side: str) -> set[tuple[str, str]]:
+    """Returns (client, server:port) for each connection that the policies of a direction allow between components."""
     found = set()
     for policy in of_kind(manifests, "NetworkPolicy"):
         own = policy["spec"]["podSelector"]["matchLabels"].get(f"{LABEL}component")
@@ -578,14 +579,14 @@ def ways(manifests: list[Manifest], direction: str, side: str) -> set[tuple[str,
 
 
 def port_name(manifests: list[Manifest], component: str, port: str | int) -> str:
-    """A port of a component by its name."""
+    """Returns the name of a port of a component."""
     (pod,) = [pod for name, pod in pods(manifests) if name == f"shop-{component}"]
     names = {p["containerPort"]: p["name"] for p in pod["spec"]["containers"][0]["ports"]}
     return str(names.get(port, port))
 
 
 def test_only_the_gateway_accepts_connections_from_anywhere(render: Render, secrets: str) -> None:
-    policies = of_kind(whole(render, secrets, {}), "NetworkPolicy")
+    policies = of_kind(render_platform(render, secrets, {}), "NetworkPolicy")
     open_to_all = {
         policy["metadata"]["name"]: rule["ports"]
         for policy in policies
@@ -600,20 +601,20 @@ def test_only_the_gateway_accepts_connections_from_anywhere(render: Render, secr
 def test_only_payment_and_notification_connect_to_the_internet_and_only_to_their_providers(
     render: Render, secrets: str
 ) -> None:
-    def outside(values: dict[str, str]) -> dict[str, list[int]]:
+    def external_ports(values: dict[str, str]) -> dict[str, list[int]]:
         return {
             policy["metadata"]["name"]: sorted(rule["ports"][0]["port"] for rule in open_rules)
-            for policy in of_kind(whole(render, secrets, values), "NetworkPolicy")
+            for policy in of_kind(render_platform(render, secrets, values), "NetworkPolicy")
             if (open_rules := [rule for rule in policy["spec"].get("egress", []) if "to" not in rule])
         }
 
-    assert outside({}) == {}
-    assert outside(PROVIDERS) == {"shop-payment": [443], "shop-notification": [443, 2525]}
+    assert external_ports({}) == {}
+    assert external_ports(PROVIDERS) == {"shop-payment": [443], "shop-notification": [443, 2525]}
     doubles = {
         "payment.env.STRIPE_API_BASE": "http://double:12111",
         "notification.env.TWILIO_API_BASE": "http://double:81",
     }
-    assert outside({**PROVIDERS, **doubles}) == {"shop-payment": [12111], "shop-notification": [81, 2525]}
+    assert external_ports({**PROVIDERS, **doubles}) == {"shop-payment": [12111], "shop-notification": [81, 2525]}
 
 
 def test_metrics_are_reachable_only_from_the_monitoring_and_operator_namespaces(render: Render, secrets: str) -> None:
@@ -623,7 +624,7 @@ def test_metrics_are_reachable_only_from_the_monitoring_and_operator_namespaces(
     ):
         rules = {
             policy["metadata"]["name"]: rule["from"]
-            for policy in of_kind(whole(render, secrets, values), "NetworkPolicy")
+            for policy in of_kind(render_platform(render, secrets, values), "NetworkPolicy")
             for rule in policy["spec"].get("ingress", [])
             if rule["ports"] == [{"port": "metrics", "protocol": "TCP"}]
         }
@@ -633,11 +634,11 @@ def test_metrics_are_reachable_only_from_the_monitoring_and_operator_namespaces(
 
 
 def test_pods_reach_the_cluster_dns_and_its_node_local_cache(render: Render, secrets: str) -> None:
-    names = [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]
-    policies = of_kind(whole(render, secrets, WHOLE["watched by its own"]), "NetworkPolicy")
-    asking = [rule for policy in policies for rule in policy["spec"].get("egress", []) if rule["ports"] == names]
-    assert len(asking) == len(SERVICES) + len(WITH_DATABASE) + len(("rabbitmq", "monitoring"))
-    for rule in asking:
+    dns_ports = [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]
+    policies = of_kind(render_platform(render, secrets, PLATFORM_CASES["own prometheus"]), "NetworkPolicy")
+    dns_rules = [rule for policy in policies for rule in policy["spec"].get("egress", []) if rule["ports"] == dns_ports]
+    assert len(dns_rules) == len(SERVICES) + len(WITH_DATABASE) + len(("rabbitmq", "monitoring"))
+    for rule in dns_rules:
         pods, *addresses = rule["to"]
         assert pods["podSelector"] == {"matchLabels": {"k8s-app": "kube-dns"}}
         assert [peer["ipBlock"]["cidr"] for peer in addresses] == ["169.254.20.10/32", "169.254.169.254/32"]
@@ -647,13 +648,13 @@ def test_every_pod_is_denied_connections_that_no_policy_allows(manifests: list[M
     policies = of_kind(manifests, "NetworkPolicy")
     for name, pod in pods(manifests):
         labels = pod["metadata"]["labels"]
-        taken = [policy for policy in policies if matches(policy["spec"]["podSelector"], labels)]
-        assert taken or not policies, name
-        assert all(policy["spec"]["policyTypes"] == ["Ingress", "Egress"] for policy in taken)
+        selected = [policy for policy in policies if matches(policy["spec"]["podSelector"], labels)]
+        assert selected or not policies, name
+        assert all(policy["spec"]["policyTypes"] == ["Ingress", "Egress"] for policy in selected)
 
 
 def test_an_external_store_is_reached_by_its_port(render: Render, secrets: str) -> None:
-    policy = named(whole(render, secrets, OUTSIDE), "NetworkPolicy", "shop-order")
+    policy = named(render_platform(render, secrets, EXTERNAL_DATABASES), "NetworkPolicy", "shop-order")
     assert {"ports": [{"port": 5432, "protocol": "TCP"}]} in policy["spec"]["egress"]
 
 
@@ -667,54 +668,61 @@ def test_an_external_store_is_reached_by_its_port(render: Render, secrets: str) 
 )
 def test_traces_may_be_sent_to_the_configured_collector(render: Render, secrets: str, endpoint: str, port: int) -> None:
     values = {"order.env.OTEL_EXPORTER_OTLP_ENDPOINT": endpoint}
-    policy = named(whole(render, secrets, values), "NetworkPolicy", "shop-order")
+    policy = named(render_platform(render, secrets, values), "NetworkPolicy", "shop-order")
     assert {"ports": [{"port": port, "protocol": "TCP"}]} in policy["spec"]["egress"]
 
 
 # Monitoring.
 
 
-def prometheus(manifests: list[Manifest]) -> dict[str, Any]:
-    """The files of the shop's own Prometheus."""
+def prometheus_files(manifests: list[Manifest]) -> dict[str, Any]:
+    """Returns the files of the Prometheus of the shop, by name."""
     files: dict[str, Any] = named(manifests, "ConfigMap", "shop-monitoring")["data"]
     return files
 
 
 def test_the_shops_own_prometheus_may_scrape_every_exporter(render: Render, secrets: str) -> None:
-    manifests = whole(render, secrets, WHOLE["watched by its own"])
+    manifests = render_platform(render, secrets, PLATFORM_CASES["own prometheus"])
     with_metrics = {
         name.removeprefix("shop-"): port["containerPort"]
         for name, pod in pods(of_kind(manifests, "Deployment", "StatefulSet"))
         for port in pod["spec"]["containers"][0]["ports"]
         if port["name"] == "metrics" and name != "shop-monitoring"
     }
-    jobs = yaml.safe_load(prometheus(manifests)["prometheus.yml"])["scrape_configs"]
+    jobs = yaml.safe_load(prometheus_files(manifests)["prometheus.yml"])["scrape_configs"]
     found = {job["job_name"]: job["dns_sd_configs"][0] for job in jobs if "dns_sd_configs" in job}
     assert {name: found[name]["port"] for name in with_metrics} == with_metrics
     assert found.keys() == {*with_metrics, "queues", "operator"}
     for name in with_metrics:
         (address,) = found[name]["names"]
         assert named(manifests, "Service", address.removesuffix(".tests.svc"))["spec"]["publishNotReadyAddresses"]
-    designed = {("monitoring", f"{name}:metrics") for name in with_metrics}
-    assert {way for way in ways(manifests, "egress", "to") if way[0] == "monitoring"} == designed
-    assert {way for way in ways(manifests, "ingress", "from") if way[0] == "monitoring"} >= designed
+
+    def connections_of_prometheus(direction: str, side: str) -> set[tuple[str, str]]:
+        allowed = allowed_connections(manifests, direction, side)
+        return {(client, server) for client, server in allowed if client == "monitoring"}
+
+    expected = {("monitoring", f"{name}:metrics") for name in with_metrics}
+    assert connections_of_prometheus("egress", "to") == expected
+    assert connections_of_prometheus("ingress", "from") >= expected
 
 
 def test_the_rules_are_those_of_the_manifests_with_the_configured_runbook_urls(render: Render, secrets: str) -> None:
     rules = CHARTS.parent / "manifests/observability/rules"
-    values = WHOLE["watched by its own"]
-    files = prometheus(whole(render, secrets, values))
+    values = PLATFORM_CASES["own prometheus"]
+    files = prometheus_files(render_platform(render, secrets, values))
     assert {name: yaml.safe_load(files[name]) for name in files if name != "prometheus.yml"} == {
         path.name: yaml.safe_load(path.read_text()) for path in rules.glob("*.yaml")
     }
-    elsewhere = prometheus(whole(render, secrets, {**values, "monitoring.runbooks": "https://git.example.com/shop/"}))
+    elsewhere = prometheus_files(
+        render_platform(render, secrets, {**values, "monitoring.runbooks": "https://git.example.com/shop/"})
+    )
     alerts = re.findall(r"runbook_url: (\S+)", json.dumps(elsewhere))
     assert alerts
     assert all(alert.startswith("https://git.example.com/shop/docs/operations.md#") for alert in alerts)
 
 
 def test_a_shared_prometheus_gets_rules_narrowed_to_one_shop(render: Render, secrets: str) -> None:
-    manifests = whole(render, secrets, WHOLE["watched by a shared one"])
+    manifests = render_platform(render, secrets, PLATFORM_CASES["shared prometheus"])
     (rules,) = of_kind(manifests, "PrometheusRule")
     for expression in [rule["expr"] for group in rules["spec"]["groups"] for rule in group["rules"]]:
         selectors = re.findall(r"\{[^}]*\}", expression)
@@ -727,8 +735,8 @@ def test_a_shared_prometheus_gets_rules_narrowed_to_one_shop(render: Render, sec
 
 
 def test_a_shop_with_its_own_and_a_shared_prometheus_is_scraped_once_by_each(render: Render, secrets: str) -> None:
-    both = WHOLE["watched by its own"] | WHOLE["watched by a shared one"]
-    manifests = whole(render, secrets, both)
+    both = PLATFORM_CASES["own prometheus"] | PLATFORM_CASES["shared prometheus"]
+    manifests = render_platform(render, secrets, both)
     services = [m for m in of_kind(manifests, "Service") if "metrics" in {p.get("name") for p in m["spec"]["ports"]}]
     for monitor in of_kind(manifests, "ServiceMonitor"):
         scraped = [
@@ -737,11 +745,11 @@ def test_a_shop_with_its_own_and_a_shared_prometheus_is_scraped_once_by_each(ren
         assert scraped == [monitor["metadata"]["name"]]
 
 
-# The way in.
+# Ingress.
 
 
 def test_the_ingress_leads_to_the_gateway(render: Render, secrets: str) -> None:
-    ingress = named(whole(render, secrets, WHOLE["ingress"]), "Ingress", "shop-gateway")
+    ingress = named(render_platform(render, secrets, PLATFORM_CASES["ingress"]), "Ingress", "shop-gateway")
     (rule,) = ingress["spec"]["rules"]
     backend = {"service": {"name": "shop-gateway", "port": {"name": "http"}}}
     assert rule == {
@@ -749,36 +757,43 @@ def test_the_ingress_leads_to_the_gateway(render: Render, secrets: str) -> None:
         "http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": backend}]},
     }
     assert ingress["spec"]["tls"] == [{"secretName": "tls", "hosts": ["shop.example.com"]}]
-    route = named(whole(render, secrets, WHOLE["gateway api"]), "HTTPRoute", "shop-gateway")
+    route = named(render_platform(render, secrets, PLATFORM_CASES["gateway api"]), "HTTPRoute", "shop-gateway")
     assert route["spec"]["rules"][0]["backendRefs"][0]["name"] == "shop-gateway"
     assert route["spec"]["parentRefs"][0]["name"] == "edge"
 
 
-# Refusals.
+# Refused values.
 
 REFUSED = {
-    "user.jwt.secret=": "user.jwt has no secret: set user.jwt.existingSecret to the name of a Secret with the keys JWT_SECRET",
+    "user.jwt.secret=": "user.jwt has no secret: set user.jwt.existingSecret to the name of a Secret with the keys"
+    " JWT_SECRET",
     "user.jwt.secret=short": "user.jwt.secret is too short: it needs 32 characters or more",
     "order-db.password=": "order-db has no secret: set order-db.existingSecret",
     "order-db.existingSecret=x": "order-db.existingSecret and order-db.password are both set: leave one of them empty",
-    "redis.password=0123456789abcde/": "redis.password goes into a URL: use only A-Z a-z 0-9 . _ ~ -",
-    "redis.enabled=false": "redis is disabled: set gateway.cache.existingSecret to the Secret of the store to use instead",
+    "redis.password=0123456789abcde/": "redis.password becomes part of a URL: use only A-Z a-z 0-9 . _ ~ -",
+    "redis.enabled=false": "redis is disabled: set gateway.cache.existingSecret to the Secret of the store to use"
+    " instead",
     "order.database.existingSecret=x": 'order.database.existingSecret is "x" but order-db.existingSecret is ""',
-    "order.database.password=0123456789abcdef": "order.database.password leads past order-db: set order-db.enabled to false",
-    "payment.provider=stripe": "payment.stripe has no secret: set payment.stripe.existingSecret to the name of a Secret with the keys "
-    "STRIPE_SECRET_KEY, STRIPE_WEBHOOK_SECRET, or payment.stripe.secretKey to a value; Stripe's dashboard has both",
+    "order.database.password=0123456789abcdef": "order.database.password names another store than order-db, which is"
+    " enabled: set order-db.enabled to false",
+    "payment.provider=stripe": "payment.stripe has no secret: set payment.stripe.existingSecret to the name of a Secret"
+    " with the keys STRIPE_SECRET_KEY, STRIPE_WEBHOOK_SECRET, or payment.stripe.secretKey to a value; Stripe's"
+    " dashboard shows both",
     "payment.provider=stripe,payment.stripe.secretKey=sk": "payment.stripe.webhookSecret is empty: set it too",
     "payment.provider=cash": "at '/provider': value must be one of 'simulated', 'stripe'",
-    "notification.smtp.host=mail": "notification.smtp.from is empty: set it to the address that the shop's mails come from",
-    "notification.smtp.password=x": "notification.smtp.user is empty: set it too; who runs the mail server knows it",
-    "notification.smtp.existingSecret=x,notification.smtp.startTls=false": "notification.smtp.startTls is false, and the password would "
-    "go over the wire in the clear: set it to true, or configure no login",
-    "notification.sms.provider=twilio": "notification.sms has no secret: set notification.sms.existingSecret to the name of a Secret with "
-    "the keys TWILIO_ACCOUNT_SID, TWILIO_AUTH_TOKEN, TWILIO_FROM",
+    "notification.smtp.host=mail": "notification.smtp.from is empty: set it to the sender address of the shop's mails",
+    "notification.smtp.password=x": "notification.smtp.user is empty: set it too; ask the administrator of the mail"
+    " server",
+    "notification.smtp.existingSecret=x,notification.smtp.startTls=false": "notification.smtp.startTls is false, and"
+    " the password would be sent unencrypted: set it to true, or set no login",
+    "notification.sms.provider=twilio": "notification.sms has no secret: set notification.sms.existingSecret to the"
+    " name of a Secret with the keys TWILIO_ACCOUNT_SID, TWILIO_AUTH_TOKEN, TWILIO_FROM",
     "global.networkPolicies.metricsFrom=null": "missing property 'metricsFrom'",
-    "gateway.enabled=false,ingress.enabled=true": "lead to the gateway, which is disabled: set gateway.enabled to true",
+    "gateway.enabled=false,ingress.enabled=true": "route to the gateway, which is disabled: set gateway.enabled to"
+    " true",
     "gatewayApi.enabled=true": "set gatewayApi.parentRef.name to the Gateway",
-    "order.autoscaling.enabled=true,order.autoscaling.max=1,order.autoscaling.min=2": "autoscaling.max (1) is less than",
+    "order.autoscaling.enabled=true,order.autoscaling.max=1,order.autoscaling.min=2": "autoscaling.max (1) is less"
+    " than",
     "order.replcas=2": "additional properties 'replcas' not allowed",
     "gateway.database.password=x": "additional properties 'database' not allowed",
     "payments.x=1": "additional properties 'payments' not allowed",
@@ -786,6 +801,7 @@ REFUSED = {
     "order.resources.limits.memory=1x": "at '/resources/limits/memory': '1x' does not match pattern",
     "global.deletionPolicy=Keep": "value must be one of 'Retain', 'Delete'",
 }
+"""The error message, or a part of it, by `--set` argument."""
 
 
 @pytest.mark.parametrize("setting", REFUSED)
@@ -802,15 +818,16 @@ def test_a_chart_alone_does_not_render_without_its_secrets(helm: Helm, chart: st
 
 def test_a_release_name_that_gives_invalid_object_names_is_refused(helm: Helm, secrets: str) -> None:
     for release in ("r" * 31, "1shop", "shop.eu"):
-        assert "is no prefix for the names" in helm("template", release, "platform", "--values", secrets).stderr
+        done = helm("template", release, "platform", "--values", secrets)
+        assert "gives invalid names of Services and Jobs" in done.stderr
 
 
 # The charts themselves.
 
 
-@pytest.mark.parametrize("chart", [*ALONE, "platform"])
+@pytest.mark.parametrize("chart", [*STANDALONE, "platform"])
 def test_helm_lint_reports_nothing(helm: Helm, secrets: str, chart: str) -> None:
-    values = ["--values", secrets] if chart == "platform" else settings(ALONE[chart])
+    values = ["--values", secrets] if chart == "platform" else set_arguments(STANDALONE[chart])
     done = helm("lint", "--strict", "--quiet", chart, *values)
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -847,12 +864,12 @@ def test_a_chart_alone_has_the_platforms_defaults() -> None:
     for component, chart in charts.items():
         alone = values_of(chart)
         here = {key: value for key, value in platform[component].items() if key not in own}
-        assert here == {key: subset(alone[key], value) for key, value in here.items()}, component
-        assert subset(platform["global"], alone["global"]) == alone["global"], component
+        assert here == {key: restrict(alone[key], value) for key, value in here.items()}, component
+        assert restrict(platform["global"], alone["global"]) == alone["global"], component
 
 
-def subset(values: Any, like: Any) -> Any:
-    """Those values whose keys are in the other, at every depth."""
+def restrict(values: Any, like: Any) -> Any:
+    """Returns the values whose keys are also in `like`, at every depth."""
     if not isinstance(values, dict) or not isinstance(like, dict) or not like:
         return values
-    return {key: subset(value, like[key]) for key, value in values.items() if key in like}
+    return {key: restrict(value, like[key]) for key, value in values.items() if key in like}

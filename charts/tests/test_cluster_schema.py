@@ -1,4 +1,4 @@
-"""The charts on a real API server: it accepts every field, and every pod its Pod Security level."""
+"""Tests that a real API server accepts every field of the charts, and every pod at its Pod Security level."""
 
 import json
 import subprocess
@@ -14,7 +14,7 @@ Helm: TypeAlias = Callable[..., subprocess.CompletedProcess[str]]
 
 pytestmark = pytest.mark.cluster
 
-OPTIONAL = {"HTTPRoute", "ServiceMonitor"}  # their CRDs are not the cluster's own
+OPTIONAL = {"HTTPRoute", "ServiceMonitor"}  # their CRDs are not installed in every cluster
 CASES = {
     "defaults": (),
     "everything": (
@@ -35,7 +35,7 @@ CASES = {
 
 @pytest.fixture
 def namespace(kubectl: Kubectl) -> Iterator[str]:
-    """A namespace of its own that admits restricted pods only, gone afterwards."""
+    """Creates a namespace that admits only restricted pods, and deletes it after the test."""
     name = f"charts-{uuid.uuid4().hex[:8]}"
     created = kubectl("create", "namespace", name)
     assert created.returncode == 0, f"no cluster answers, run `make up`: {created.stderr}"
@@ -57,27 +57,30 @@ def test_the_api_server_accepts_every_object_without_a_warning(
     apply = ("apply", "--server-side", "--dry-run=server", "--validate=strict", "--output=json", "--filename=-")
     done = kubectl("--namespace", namespace, *apply, stdin=document)
     assert (done.returncode, done.stderr) == (0, "")
-    for sent, kept in zip(manifests, json.loads(done.stdout)["items"], strict=True):
-        assert list(differences(sent, kept)) == [], sent["metadata"]["name"]
+    for sent, stored in zip(manifests, json.loads(done.stdout)["items"], strict=True):
+        assert list(differences(sent, stored)) == [], sent["metadata"]["name"]
 
 
-def differences(sent: object, kept: object, path: str = "") -> Iterator[str]:
-    """Where what was sent is not what is kept; what the API server adds is no difference."""
-    if isinstance(sent, dict) and isinstance(kept, dict):
+def differences(sent: object, stored: object, path: str = "") -> Iterator[str]:
+    """Yields each path where the stored object differs from the sent one; ignores fields that the API server adds."""
+    if isinstance(sent, dict) and isinstance(stored, dict):
         for key, value in sent.items():
-            yield from differences(value, kept.get(key), f"{path}.{key}")
-    elif isinstance(sent, list) and isinstance(kept, list) and len(sent) == len(kept):
-        for index, (one, other) in enumerate(zip(sent, kept, strict=True)):
+            yield from differences(value, stored.get(key), f"{path}.{key}")
+    elif isinstance(sent, list) and isinstance(stored, list) and len(sent) == len(stored):
+        for index, (one, other) in enumerate(zip(sent, stored, strict=True)):
             yield from differences(one, other, f"{path}[{index}]")
-    elif sent != kept:
-        yield f"{path}: sent {sent!r}, kept {kept!r}"
+    elif sent != stored:
+        yield f"{path}: sent {sent!r}, stored {stored!r}"
 
 
 @pytest.mark.parametrize(
     ("values", "says"),
     [
         ("gateway.enabled=true", "port-forward service/shop-gateway 8080:http"),
-        ("ingress.enabled=true,ingress.host=shop.example.com", "Look at it: http://shop.example.com/swagger/"),
+        (
+            "ingress.enabled=true,ingress.host=shop.example.com",
+            "Open its API documentation: http://shop.example.com/swagger/",
+        ),
         (
             "ingress.enabled=true,ingress.host=a.example.com,ingress.tls.secretName=tls",
             "https://a.example.com/swagger/",

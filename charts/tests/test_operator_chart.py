@@ -1,4 +1,4 @@
-"""The chart that installs the operator."""
+"""Tests of the chart that installs the operator."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +13,7 @@ RULES = Path(__file__).resolve().parents[2] / "manifests/observability/rules"
 
 
 def of_kind(manifests: list[Manifest], kind: str) -> list[Manifest]:
-    """Those manifests that are of the kind."""
+    """Returns the manifests of this kind."""
     return [manifest for manifest in manifests if manifest["kind"] == kind]
 
 

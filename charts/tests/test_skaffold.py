@@ -1,4 +1,4 @@
-"""skaffold.yaml gives the charts what they take, for every service."""
+"""Tests that skaffold.yaml builds every service and passes the charts the values that they take."""
 
 import re
 import tomllib
@@ -16,15 +16,15 @@ ROOT = Path(__file__).resolve().parents[2]
 CONFIG = yaml.safe_load((ROOT / "skaffold.yaml").read_text())
 DEV, PROD = CONFIG["profiles"]
 SERVICES = set(tomllib.loads((ROOT / "proto/shopapi/services.toml").read_text()))
-RULES = {"dev": (DEV, DEV), "prod": (CONFIG, PROD)}
-"""By profile: where its images are built, and where it deploys them."""
+PROFILES = {"dev": (DEV, DEV), "prod": (CONFIG, PROD)}
+"""The parts of skaffold.yaml that build the images and that deploy them, by profile."""
 
 
-@pytest.mark.parametrize("profile", RULES)
+@pytest.mark.parametrize("profile", PROFILES)
 def test_each_service_runs_the_image_that_skaffold_has_built(
     profile: str, render: Render, secrets: str, tmp_path: Path
 ) -> None:
-    building, deploying = RULES[profile]
+    building, deploying = PROFILES[profile]
     (release,) = deploying["deploy"]["helm"]["releases"]
     overrides = tmp_path / "overrides.yaml"
     overrides.write_text(yaml.safe_dump(release["overrides"]))
@@ -50,10 +50,10 @@ def test_an_image_is_rebuilt_when_a_file_changes_that_its_dockerfile_copies(arti
 
 
 def test_a_service_that_restarts_often_stays_ready_in_development(render: Render, secrets: str, tmp_path: Path) -> None:
-    usual, development = (_looks_in_vain(render, secrets, *settings) for settings in ((), (_overrides(tmp_path),)))
+    usual, development = (_seconds_until_unready(render, secrets, *values) for values in ((), (_overrides(tmp_path),)))
 
     assert usual == {10}
-    assert development == {60}, "seconds: longer than any two starts, and all between them"
+    assert development == {60}, "longer than two starts and the time between them"
 
 
 def _overrides(folder: Path) -> str:
@@ -63,9 +63,9 @@ def _overrides(folder: Path) -> str:
     return f"--values={file}"
 
 
-def _looks_in_vain(render: Render, secrets: str, *settings: str) -> set[int]:
-    """After how many seconds a service that is not ready gets no more requests."""
-    shop = render("platform", f"--values={secrets}", *settings)
+def _seconds_until_unready(render: Render, secrets: str, *values: str) -> set[int]:
+    """Returns the seconds of failed probes after which a pod gets no more requests."""
+    shop = render("platform", f"--values={secrets}", *values)
     containers = [one["spec"]["template"]["spec"]["containers"][0] for one in shop if _is_service(one)]
     probes = [container["readinessProbe"] for container in containers]
     return {probe["failureThreshold"] * probe["periodSeconds"] for probe in probes}
@@ -76,7 +76,7 @@ def test_development_uses_only_the_cluster_on_this_machine() -> None:
 
 
 def _variable(image: str) -> str:
-    """What skaffold calls a built image in a template."""
+    """Returns the template variable in which skaffold passes a built image."""
     return "{{.IMAGE_FULLY_QUALIFIED_" + image.translate(str.maketrans("/-.:", "____")) + "}}"
 
 

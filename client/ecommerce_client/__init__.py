@@ -1,4 +1,4 @@
-"""A shop's API, typed: `Client` has a method for every operation, and raises `ProblemError` for every error that the shop answers."""
+"""A typed client of a shop: `Client` has a method for every operation, which raises `ProblemError` for errors."""
 
 from ecommerce_client.client import Client
 from ecommerce_client.errors import ProblemError

@@ -1,4 +1,4 @@
-"""How operations reach a shop."""
+"""Sends the requests of operations to a shop."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,40 +17,41 @@ Values = Mapping[str, object]
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request. Whatever is None in it is not sent."""
+    """One request. A value that is None is not sent."""
 
     method: str
     path: str
-    """A template, whose `{order_id}` is filled in from `values`."""
-    values: Values = field(default_factory=dict)
+    """A template like `/orders/{order_id}`, which is filled in from `path_values`."""
+    path_values: Values = field(default_factory=dict)
     query: Values = field(default_factory=dict)
     headers: Values = field(default_factory=dict)
     body: BaseModel | None = None
-    """Its fields that were set, null among them: the shop tells null from left out."""
+    """Only its fields that were set are sent, null included, because the shop distinguishes null from omitted."""
 
 
 class Connection:
-    """A shop's address, the connections to it, and who asks."""
+    """The URL of a shop, the HTTP connections to it, and the access token of the caller."""
 
     def __init__(self, url: str, http: httpx.AsyncClient, token: str | None) -> None:
         self.url = url.rstrip("/")
         self.http = http
         self._authorization = f"Bearer {token}" if token else None
 
-    async def nothing(self, call: Call) -> None:
-        """For answers without a body."""
-        await self._send(call)
+    async def send(self, call: Call) -> None:
+        """Sends a request whose response has no body."""
+        await self._request(call)
 
-    async def whole(self, kind: type[_T], call: Call) -> _T:
-        return TypeAdapter(kind).validate_json((await self._send(call)).content)
+    async def fetch(self, kind: type[_T], call: Call) -> _T:
+        """Returns the body of the response."""
+        return TypeAdapter(kind).validate_json((await self._request(call)).content)
 
-    async def data(self, kind: type[_T], call: Call) -> _T:
-        """What an answer `{"data": …}` holds."""
-        return TypeAdapter(kind).validate_python((await self._send(call)).json()["data"])
+    async def fetch_data(self, kind: type[_T], call: Call) -> _T:
+        """Returns the member `data` of a response `{"data": …}`."""
+        return TypeAdapter(kind).validate_python((await self._request(call)).json()["data"])
 
-    async def _send(self, call: Call) -> httpx.Response:
-        """Raises ProblemError, or httpx.TransportError where there is no answer."""
-        path = call.path.format_map({name: quote(_text(value), safe="") for name, value in call.values.items()})
+    async def _request(self, call: Call) -> httpx.Response:
+        """Raises ProblemError, or httpx.TransportError if there is no response."""
+        path = call.path.format_map({name: quote(_text(value), safe="") for name, value in call.path_values.items()})
         headers = _present({"Authorization": self._authorization, **call.headers})
         content = None
         if call.body is not None:
@@ -69,6 +70,6 @@ def _present(values: Values) -> dict[str, str]:
 
 
 def _text(value: object) -> str:
-    """As JSON writes it: `true`, times in RFC 3339."""
+    """Returns a value in the notation of JSON: `true`, times in RFC 3339."""
     plain = to_jsonable_python(value)
     return str(plain).lower() if isinstance(plain, bool) else str(plain)

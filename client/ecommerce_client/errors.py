@@ -1,4 +1,4 @@
-"""What a shop says no with."""
+"""The error that operations raise."""
 
 import httpx
 from pydantic import ValidationError
@@ -7,18 +7,19 @@ from ecommerce_client.models import Problem
 
 
 class ProblemError(Exception):
-    """The shop answered with an error: an RFC 9457 problem. docs/api/errors.md says of every `code` what to do.
+    """The shop returned an error: an RFC 9457 problem. docs/api/errors.md describes what to do for each `code`.
 
-    Where something in front of the shop answered, which knows no codes, `code` is empty, and `problem.type` is `about:blank`.
+    If the error comes from a proxy in front of the shop, which knows no codes, `code` is empty and `problem.type` is
+    `about:blank`.
     """
 
     def __init__(self, response: httpx.Response) -> None:
         self.problem = _problem(response)
-        """All that the shop says of it; `model_extra` has the members that belong to its code alone."""
+        """The whole problem; `model_extra` has the members that only its code has."""
         self.status = response.status_code
         self.code = self.problem.code
         self.retry_after = _seconds(response.headers.get("retry-after", ""))
-        """How long to wait, in seconds; 0 where the shop does not say."""
+        """Seconds to wait before a retry; 0 if the shop does not send it."""
         request = response.request
         super().__init__(f"{request.method} {request.url.path}: {self.status} {self.code}: {self.problem.detail}")
 
@@ -32,5 +33,5 @@ def _problem(response: httpx.Response) -> Problem:
 
 
 def _seconds(retry_after: str) -> float:
-    """Of a `Retry-After`; one that is a date counts as not said: shops send seconds."""
+    """Returns the seconds of a `Retry-After` header; 0 for a date, which shops do not send."""
     return float(retry_after) if retry_after.isdigit() else 0.0

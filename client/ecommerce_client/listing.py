@@ -1,4 +1,4 @@
-"""Lists, which the shop answers page by page."""
+"""Lists, which the shop returns page by page."""
 
 from collections.abc import AsyncIterator, Generator, Sequence
 from dataclasses import replace
@@ -6,12 +6,12 @@ from typing import Any, Generic, Protocol, TypeVar, cast, runtime_checkable
 
 from ecommerce_client.connection import Call, Connection, Values
 
-MOST = 100
-"""Items on the largest page that a shop gives."""
+MAX_LIMIT = 100
+"""The number of items on the largest page that a shop returns."""
 
 
 class Page(Protocol):
-    """What every page has."""
+    """The fields that every page has."""
 
     @property
     def data(self) -> Sequence[object]: ...
@@ -24,8 +24,8 @@ class Page(Protocol):
 
 
 @runtime_checkable
-class Linked(Protocol):
-    """A page that names the one that follows."""
+class CursorPage(Protocol):
+    """A page with a cursor for the next page."""
 
     @property
     def next(self) -> str | None: ...
@@ -36,7 +36,7 @@ ItemT = TypeVar("ItemT")
 
 
 class Listing(Generic[PageT, ItemT]):
-    """`await` it for one page; `async for` over it for every item from that page on, however many pages there are.
+    """A list of items. `await` returns one page; `async for` yields every item from that page on, on all later pages.
 
     Both raise ProblemError.
     """
@@ -50,20 +50,20 @@ class Listing(Generic[PageT, ItemT]):
         return self._fetch(self._call.query).__await__()
 
     async def __aiter__(self) -> AsyncIterator[ItemT]:
-        query: Values | None = {**self._call.query, "limit": self._call.query.get("limit") or MOST}
+        query: Values | None = {**self._call.query, "limit": self._call.query.get("limit") or MAX_LIMIT}
         while query is not None:
             page = await self._fetch(query)
             for item in cast("Sequence[ItemT]", page.data):
                 yield item
-            query = following(page, query)
+            query = next_query(page, query)
 
     async def _fetch(self, query: Values) -> PageT:
-        return await self._connection.whole(self._kind, replace(self._call, query=query))
+        return await self._connection.fetch(self._kind, replace(self._call, query=query))
 
 
-def following(page: Page, query: Values) -> Values | None:
-    """What to ask for after a page: behind its last item where it says how, else its number's successor; None after the last."""
-    if isinstance(page, Linked):
+def next_query(page: Page, query: Values) -> Values | None:
+    """Returns the query of the next page, by cursor if the page has one, else by page number; None after the last."""
+    if isinstance(page, CursorPage):
         return None if page.next is None else {**query, "page": None, "cursor": page.next}
     is_last = page.page * page.limit >= page.total or not page.data
     return None if is_last else {**query, "page": page.page + 1}

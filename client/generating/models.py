@@ -1,4 +1,4 @@
-"""The schemas of an OpenAPI document as Pydantic models, which datamodel-code-generator writes."""
+"""Generates Pydantic models from the schemas of an OpenAPI document, with datamodel-code-generator."""
 
 import json
 import subprocess
@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, Final
 
-from generating.reading import Json, wrapped
+from generating.reading import Json, data_schema
 
 _STYLE: Final = (
     *("--input-file-type", "openapi", "--openapi-scopes", "schemas", "--output-model-type", "pydantic_v2.BaseModel"),
@@ -16,19 +16,20 @@ _STYLE: Final = (
     *("--use-schema-description", "--use-field-description", "--use-title-as-name"),
     *("--disable-timestamp", "--formatters", "ruff-format"),
 )
-_THE_SHOPS_TO_HOLD: Final = frozenset(
+_CHECKED_BY_SHOP: Final = frozenset(
     {"minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems", "pattern", "not", "examples"}
 )
+"""Keywords that models omit, because the shop checks them."""
 
 
 def models(schemas: Json, header: str) -> dict[str, str]:
-    """Generates the modules of models/: one for each service, and shared models in `__init__`."""
-    wanted = {name: without_title(plain(schema)) for name, schema in schemas.items() if wrapped(schema) is None}
+    """Returns the text of each module of models/: one for each service, and shared models in `__init__`."""
+    kept = {name: without_title(simplified(schema)) for name, schema in schemas.items() if data_schema(schema) is None}
     document = {
         "openapi": "3.1.0",
         "info": {"title": "", "version": ""},
         "paths": {},
-        "components": {"schemas": wanted},
+        "components": {"schemas": kept},
     }
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "document.json", Path(folder) / "models"
@@ -38,26 +39,26 @@ def models(schemas: Json, header: str) -> dict[str, str]:
         return {path.name: path.read_text() for path in sorted(target.glob("*.py"))}
 
 
-def plain(schema: Any) -> Any:
-    """The schema without what is the shop's to hold, and without the titles that only repeat a field's name."""
+def simplified(schema: Any) -> Any:
+    """Returns a schema without keywords that the shop checks and without titles, which repeat the names of fields."""
     match schema:
         case {"properties": dict(properties), **rest}:
-            fields = {name: without_title(plain(field)) for name, field in properties.items()}
-            return {**plain(rest), "properties": fields}
+            fields = {name: without_title(simplified(field)) for name, field in properties.items()}
+            return {**simplified(rest), "properties": fields}
         case dict():
             return {
-                name: plain(part)
+                name: simplified(part)
                 for name, part in schema.items()
-                if name not in _THE_SHOPS_TO_HOLD and not is_secret(name, part)
+                if name not in _CHECKED_BY_SHOP and not is_secret(name, part)
             }
         case list():
-            return [plain(part) for part in schema]
+            return [simplified(part) for part in schema]
         case _:
             return schema
 
 
 def is_secret(name: str, part: object) -> bool:
-    """`format: password` would become a SecretStr, which is sent as asterisks."""
+    """Returns whether a keyword is `format: password`, which would become a SecretStr, which is sent as asterisks."""
     return (name, part) == ("format", "password")
 
 

@@ -1,4 +1,4 @@
-"""What an OpenAPI document says of its operations, as plain values."""
+"""Reads the operations of an OpenAPI document."""
 
 import builtins
 import json
@@ -21,8 +21,8 @@ SCALARS: Final = {
 }
 
 
-class InexpressibleError(Exception):
-    """The document has something that the client has no words for yet: teach `generating`."""
+class UnsupportedSchemaError(Exception):
+    """The document has a schema that this generator does not support yet: extend client/generating."""
 
 
 def with_python_names(document: Json) -> Json:
@@ -39,7 +39,7 @@ def with_python_names(document: Json) -> Json:
 @dataclass(frozen=True, slots=True)
 class Parameter:
     name: str
-    """As it is sent."""
+    """The name in the request."""
     place: str
     """path, query or header"""
     type: str
@@ -57,12 +57,12 @@ class Parameter:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    way: str
-    """The method of Connection that reads it; `pages` where it is one of a list's."""
+class Response:
+    method: str
+    """The method of Connection that reads it; `list` if it is a page of a list."""
     type: str = "None"
     item: str = ""
-    """Of a list: the type of what is in it."""
+    """The type of an item, for a list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +71,14 @@ class Operation:
     name: str
     method: str
     path: str
-    text: Sequence[str]
-    """What it does, in paragraphs."""
+    description: Sequence[str]
+    """Paragraphs."""
     parameters: Sequence[Parameter]
-    answer: Answer
+    response: Response
 
 
 def operations_of(document: Json) -> Iterator[Operation]:
-    """In the document's order; webhooks left out."""
+    """Yields the operations, without webhooks, in the order of the document."""
     schemas = document["components"]["schemas"]
     for path, item in document["paths"].items():
         for method in [key for key in item if key in METHODS]:
@@ -87,13 +87,15 @@ def operations_of(document: Json) -> Iterator[Operation]:
 
 
 def operation_of(path: str, method: str, item: Json, schemas: Json) -> Operation:
-    """A path's method; what all methods of the path share belongs to it."""
+    """Returns the operation of a method of a path, with the parameters that all methods of the path share."""
     described = item[method]
     service, _, name = described["operationId"].partition(".")
-    text = [described[part] for part in ("summary", "description") if described.get(part)]
+    description = [described[part] for part in ("summary", "description") if described.get(part)]
     given = [*item.get("parameters", ()), *described.get("parameters", ())]
     parameters = [*map(parameter, given), *body(described)]
-    return Operation(service, name, method.upper(), path, text, parameters, answer(described["responses"], schemas))
+    return Operation(
+        service, name, method.upper(), path, description, parameters, response(described["responses"], schemas)
+    )
 
 
 def parameter(described: Json) -> Parameter:
@@ -104,33 +106,33 @@ def parameter(described: Json) -> Parameter:
 
 
 def body(operation: Json) -> Iterator[Parameter]:
-    """The request's body, if it has one, as the parameter that it is of a method."""
+    """Yields the body of the request, if it has one, as a parameter of the method."""
     if request := operation.get("requestBody"):
         match request["content"]:
             case {"application/json": {"schema": dict(sent)}}:
                 schema = without_null(sent)
             case content:
-                raise InexpressibleError(f"{operation['operationId']} takes {', '.join(content)}, not JSON")
+                raise UnsupportedSchemaError(f"{operation['operationId']} takes {', '.join(content)}, not JSON")
         yield Parameter("body", "body", type_of(schema), request.get("required", False), "")
 
 
-def answer(responses: Json, schemas: Json) -> Answer:
-    """The one that is no error."""
+def response(responses: Json, schemas: Json) -> Response:
+    """Returns the response of success."""
     (success,) = (response for status, response in responses.items() if status.startswith("2"))
     if "content" not in success:
-        return Answer("nothing")
+        return Response("send")
     (content,) = success["content"].values()
     kind = type_of(content["schema"])
     schema = schemas.get(content["schema"].get("$ref", "").rpartition("/")[2], {})
-    if (inner := wrapped(schema)) is not None:
-        return Answer("data", type_of(inner))
+    if (inner := data_schema(schema)) is not None:
+        return Response("fetch_data", type_of(inner))
     if {"data", "page", "limit", "total"} <= schema.get("properties", {}).keys():
-        return Answer("pages", kind, type_of(schema["properties"]["data"]["items"]))
-    return Answer("whole", kind)
+        return Response("list", kind, type_of(schema["properties"]["data"]["items"]))
+    return Response("fetch", kind)
 
 
 def without_null(schema: Json) -> Json:
-    """An optional parameter is left out, not sent as null."""
+    """Returns the schema without null, because an optional parameter is omitted, not sent as null."""
     match schema:
         case {"anyOf": [dict(only), {"type": "null"}]}:
             return only
@@ -139,7 +141,7 @@ def without_null(schema: Json) -> Json:
 
 
 def type_of(schema: Json) -> str:
-    """The Python type of a parameter or an answer. Raises InexpressibleError."""
+    """Returns the Python type of a parameter or a response. Raises UnsupportedSchemaError."""
     match schema:
         case {"$ref": str(reference)}:
             name = reference.rpartition("/")[2]
@@ -153,10 +155,10 @@ def type_of(schema: Json) -> str:
         case {"type": str(kind)} if (kind, schema.get("format")) in SCALARS:
             return SCALARS[kind, schema.get("format")]
         case _:
-            raise InexpressibleError(f"no type for {json.dumps(schema)}")
+            raise UnsupportedSchemaError(f"no type for {json.dumps(schema)}")
 
 
-def wrapped(schema: Json) -> Json | None:
-    """What an answer's `data` is, if the schema is `{"data": …}` and no more."""
+def data_schema(schema: Json) -> Json | None:
+    """Returns the schema of `data` if that is the only property of a schema, else None."""
     properties = schema.get("properties", {})
     return properties["data"] if properties.keys() == {"data"} else None

@@ -1,4 +1,4 @@
-"""Operations as Python modules."""
+"""Renders operations as Python modules."""
 
 import json
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ def all_operations(services: Sequence[str]) -> str:
 
 
 class Operations:
-    """Everything that can be asked of a shop, by the service that answers."""
+    """The operations of a shop, by the service that performs them."""
 
     def __init__(self, connection: Connection) -> None:
 {members}
@@ -48,47 +48,47 @@ def class_name(service: str) -> str:
 
 
 def method_text(operation: Operation) -> str:
-    """One method; its signature is the operation's, its body the call."""
-    answer, call = operation.answer, call_text(operation)
+    """Returns the method of an operation, whose body is the call."""
+    response, call = operation.response, call_text(operation)
     signature = f"{operation.name}(self{arguments(operation)})"
-    match answer.way:
-        case "pages":
-            head = f"def {signature} -> Listing[{answer.type}, {answer.item}]:"
-            last = f"return Listing(self._connection, {answer.type}, {call})"
-        case "nothing":
+    match response.method:
+        case "list":
+            head = f"def {signature} -> Listing[{response.type}, {response.item}]:"
+            last = f"return Listing(self._connection, {response.type}, {call})"
+        case "send":
             head = f"async def {signature} -> None:"
-            last = f"await self._connection.nothing({call})"
-        case way:
-            head = f"async def {signature} -> {answer.type}:"
-            last = f"return await self._connection.{way}({answer.type}, {call})"
+            last = f"await self._connection.send({call})"
+        case method:
+            head = f"async def {signature} -> {response.type}:"
+            last = f"return await self._connection.{method}({response.type}, {call})"
     return f"    {head}\n{docstring(operation)}        {last}"
 
 
 def arguments(operation: Operation) -> str:
-    """The path's and the body by position, since every call has them; the others by name."""
-    positional = [given for place in ("path", "body") for given in of(operation, place)]
-    named = [given for place in ("query", "header") for given in of(operation, place)]
+    """Returns the arguments of a method: path and body by position, since every call has them, others by keyword."""
+    positional = [given for place in ("path", "body") for given in parameters_in(operation, place)]
+    named = [given for place in ("query", "header") for given in parameters_in(operation, place)]
     declared = [given.declared for given in positional] + (["*"] if named else []) + [given.declared for given in named]
     return "".join(f", {one}" for one in declared)
 
 
-def of(operation: Operation, place: str) -> list[Parameter]:
+def parameters_in(operation: Operation, place: str) -> list[Parameter]:
     return [given for given in operation.parameters if given.place == place]
 
 
 def call_text(operation: Operation) -> str:
     parts = [f'"{operation.method}"', f'"{operation.path}"']
-    for place, member in (("path", "values"), ("query", "query"), ("header", "headers")):
-        if sent := of(operation, place):
+    for place, member in (("path", "path_values"), ("query", "query"), ("header", "headers")):
+        if sent := parameters_in(operation, place):
             parts.append(f"{member}={{{', '.join(f'{json.dumps(one.name)}: {one.argument}' for one in sent)}}}")
-    parts += ["body=body" for _ in of(operation, "body")]
+    parts += ["body=body" for _ in parameters_in(operation, "body")]
     return f"Call({', '.join(parts)})"
 
 
 def docstring(operation: Operation) -> str:
-    """What the operation does, then what its arguments mean where that is said."""
-    meant = [f"`{one.argument}`: {one.description}" for one in operation.parameters if one.description]
-    paragraphs = [*operation.text, *(["\n".join(meant)] if meant else [])]
+    """Returns the description of an operation, then those of its arguments."""
+    described = [f"`{one.argument}`: {one.description}" for one in operation.parameters if one.description]
+    paragraphs = [*operation.description, *(["\n".join(described)] if described else [])]
     if not paragraphs:
         return ""
     first, *more = "\n\n".join(paragraphs).replace("\\", "\\\\").split("\n")

@@ -1,4 +1,4 @@
-"""The client, against a double of a shop."""
+"""Tests of the client against a fake shop."""
 
 import json
 import uuid
@@ -13,17 +13,17 @@ from ecommerce_client.models.user import ProfileRequest
 _URL = "http://shop.example"
 
 
-class Double:
-    """A shop that answers what it is told to, and keeps what it was asked."""
+class FakeShop:
+    """A shop that returns the given responses in order, and records requests."""
 
-    def __init__(self, *answers: httpx.Response) -> None:
-        self._answers = list(answers)
-        self.asked: list[httpx.Request] = []
-        self.http = httpx.AsyncClient(transport=httpx.MockTransport(self._answer))
+    def __init__(self, *responses: httpx.Response) -> None:
+        self._responses = list(responses)
+        self.requests: list[httpx.Request] = []
+        self.http = httpx.AsyncClient(transport=httpx.MockTransport(self._respond))
 
-    def _answer(self, request: httpx.Request) -> httpx.Response:
-        self.asked.append(request)
-        return self._answers.pop(0)
+    def _respond(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        return self._responses.pop(0)
 
     def client(self) -> Client:
         return Client(f"{_URL}/", http=self.http)
@@ -38,65 +38,65 @@ def stock(product: int) -> dict[str, int]:
 
 
 def movements(page: int, limit: int, total: int) -> httpx.Response:
-    """That page of a ledger of `total` lines, numbered from 0."""
+    """Returns a page of a stock ledger of `total` movements, whose ids begin at 0."""
     numbers = range((page - 1) * limit, min(page * limit, total))
-    nobody = {"actor_id": None, "order_id": None, "reason": None}
-    line = {"product_id": 7, "kind": "sale", "delta": -1, "on_hand": 5, "at": "2026-01-31T09:30:00Z", **nobody}
-    lines = [{"id": number, **line} for number in numbers]
-    return httpx.Response(200, json={"data": lines, "page": page, "limit": limit, "total": total})
+    unset = {"actor_id": None, "order_id": None, "reason": None}
+    movement = {"product_id": 7, "kind": "sale", "delta": -1, "on_hand": 5, "at": "2026-01-31T09:30:00Z", **unset}
+    items = [{"id": number, **movement} for number in numbers]
+    return httpx.Response(200, json={"data": items, "page": page, "limit": limit, "total": total})
 
 
 async def test_a_response_is_a_model_that_ignores_unknown_fields() -> None:
-    shop = Double(data({**stock(7), "came_later": True}))
+    shop = FakeShop(data({**stock(7), "added_later": True}))
 
     found = await shop.client().inventory.get_stock(7)
 
     assert (found.product_id, found.available) == (7, 3)
-    assert str(shop.asked[0].url) == f"{_URL}/api/v1/inventory/7"
-    assert "authorization" not in shop.asked[0].headers
+    assert str(shop.requests[0].url) == f"{_URL}/api/v1/inventory/7"
+    assert "authorization" not in shop.requests[0].headers
 
 
 async def test_a_token_is_sent_only_by_the_client_that_has_it() -> None:
-    shop = Double(data(stock(1)), data(stock(1)))
+    shop = FakeShop(data(stock(1)), data(stock(1)))
     guest = shop.client()
 
     await guest.with_token("ada's").inventory.set_stock(1, SetStockRequest(quantity=5))
     await guest.inventory.get_stock(1)
 
-    assert [request.headers.get("authorization") for request in shop.asked] == ["Bearer ada's", None]
-    assert json.loads(shop.asked[0].content) == {"quantity": 5}
+    assert [request.headers.get("authorization") for request in shop.requests] == ["Bearer ada's", None]
+    assert json.loads(shop.requests[0].content) == {"quantity": 5}
 
 
 async def test_unset_fields_are_not_sent_and_null_is() -> None:
     me = {"id": 1, "email": "ada@example.com", "role": "customer", "display_name": "Ada", "locale": "en", "phone": None}
     user = {**me, "email_verified": True, "is_active": True, "created_at": "2026-01-31T09:30:00Z"}
-    shop = Double(data(user))
+    shop = FakeShop(data(user))
 
     await shop.client().user.put_me(ProfileRequest(phone=None))
 
-    assert json.loads(shop.asked[0].content) == {"phone": None}
+    assert json.loads(shop.requests[0].content) == {"phone": None}
 
 
 async def test_parameters_are_encoded_as_json_and_omitted_if_none() -> None:
-    shop = Double(data([]))
+    shop = FakeShop(data([]))
 
     await shop.client().order.get_sales(from_=datetime(2026, 1, 31, tzinfo=UTC), interval="week")
 
-    assert dict(shop.asked[0].url.params) == {"from": "2026-01-31T00:00:00Z", "interval": "week"}
+    assert dict(shop.requests[0].url.params) == {"from": "2026-01-31T00:00:00Z", "interval": "week"}
 
 
 async def test_a_response_without_a_body_is_none() -> None:
-    shop = Double(httpx.Response(204))
+    shop = FakeShop(httpx.Response(204))
 
     await shop.client().order.cancel_order(uuid.UUID(int=1))
 
-    assert (shop.asked[0].method, shop.asked[0].url.path) == ("DELETE", f"/api/v1/orders/{uuid.UUID(int=1)}")
+    assert (shop.requests[0].method, shop.requests[0].url.path) == ("DELETE", f"/api/v1/orders/{uuid.UUID(int=1)}")
 
 
 async def test_a_problem_is_an_exception_with_its_code() -> None:
     field = {"field": "items.0.quantity", "message": "too few"}
     problem = {"type": "urn:x", "title": "Invalid field", "status": 422, "code": "invalid_field", "detail": "too few"}
-    shop = Double(httpx.Response(422, json={**problem, "errors": [field], "shortages": [7]}))
+    shop = FakeShop(httpx.Response(422, json={**problem, "errors": [field], "shortages": [7]}))
 
     with pytest.raises(ProblemError, match="GET /api/v1/cart: 422 invalid_field: too few") as raised:
         await shop.client().order.get_cart()
@@ -108,7 +108,7 @@ async def test_a_problem_is_an_exception_with_its_code() -> None:
 
 
 async def test_an_error_without_a_problem_document_has_no_code() -> None:
-    shop = Double(httpx.Response(502, text="<h1>Bad gateway</h1>", headers={"Retry-After": "3"}))
+    shop = FakeShop(httpx.Response(502, text="<h1>Bad gateway</h1>", headers={"Retry-After": "3"}))
 
     with pytest.raises(ProblemError) as raised:
         await shop.client().order.get_cart()
@@ -119,21 +119,21 @@ async def test_an_error_without_a_problem_document_has_no_code() -> None:
 
 
 async def test_awaiting_a_listing_returns_one_page() -> None:
-    shop = Double(movements(page=2, limit=2, total=5))
+    shop = FakeShop(movements(page=2, limit=2, total=5))
 
     page = await shop.client().inventory.get_history(7, page=2, limit=2)
 
     assert [movement.id for movement in page.data] == [2, 3]
-    assert (page.total, dict(shop.asked[0].url.params)) == (5, {"page": "2", "limit": "2"})
+    assert (page.total, dict(shop.requests[0].url.params)) == (5, {"page": "2", "limit": "2"})
 
 
 async def test_iterating_a_listing_fetches_all_pages_at_the_largest_size() -> None:
-    shop = Double(movements(1, 100, 250), movements(2, 100, 250), movements(3, 100, 250))
+    shop = FakeShop(movements(1, 100, 250), movements(2, 100, 250), movements(3, 100, 250))
 
     found = [movement.id async for movement in shop.client().inventory.get_history(7)]
 
     assert found == list(range(250))
-    assert [dict(request.url.params) for request in shop.asked] == [
+    assert [dict(request.url.params) for request in shop.requests] == [
         {"limit": "100"},
         {"limit": "100", "page": "2"},
         {"limit": "100", "page": "3"},
@@ -142,26 +142,26 @@ async def test_iterating_a_listing_fetches_all_pages_at_the_largest_size() -> No
 
 async def test_iterating_a_listing_follows_its_cursor() -> None:
     page: dict[str, object] = {"data": [], "page": 1, "limit": 100, "total": 9, "total_is_exact": True}
-    shop = Double(*(httpx.Response(200, json={**page, "next": behind}) for behind in ("behind-7", None)))
+    shop = FakeShop(*(httpx.Response(200, json={**page, "next": cursor}) for cursor in ("after-7", None)))
 
     assert [product async for product in shop.client().product.list_products(q="cup")] == []
-    assert [dict(request.url.params) for request in shop.asked] == [
+    assert [dict(request.url.params) for request in shop.requests] == [
         {"q": "cup", "limit": "100"},
-        {"q": "cup", "limit": "100", "cursor": "behind-7"},
+        {"q": "cup", "limit": "100", "cursor": "after-7"},
     ]
 
 
 async def test_an_error_on_a_later_page_is_raised_during_iteration() -> None:
-    shop = Double(movements(1, 100, 250), httpx.Response(503))
+    shop = FakeShop(movements(1, 100, 250), httpx.Response(503))
 
     with pytest.raises(ProblemError):
         async for _ in shop.client().inventory.get_history(7):
             pass
-    assert len(shop.asked) == 2
+    assert len(shop.requests) == 2
 
 
 async def test_connections_are_closed_by_their_opener() -> None:
-    shop = Double()
+    shop = FakeShop()
     async with shop.client() as brought, Client(_URL) as own:
         pass
 

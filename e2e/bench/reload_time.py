@@ -32,17 +32,17 @@ URL = "http://localhost:18080/api/v1/categories"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5, help="changes to time [%(default)s]")
-    parser.add_argument("--patience", type=int, default=1800, help="seconds for the shop to come up [%(default)s]")
+    parser.add_argument("--timeout", type=int, default=1800, help="seconds for the shop to come up [%(default)s]")
     chosen = parser.parse_args()
     log = Path(tempfile.mkdtemp(prefix="reload-time-")) / "skaffold.log"
     print(f"starting skaffold dev; its log is {log}", flush=True)
-    with skaffold(log, chosen.patience), unchanged(HANDLER) as original:
+    with skaffold(log, chosen.timeout), unchanged(HANDLER) as original:
         times = [timed(original, number, chosen.rounds) for number in range(1, chosen.rounds + 1)]
     print(f"\nmedian {statistics.median(times):.1f} s, slowest {max(times):.1f} s (target {TARGET_SECONDS:.0f} s)")
 
 
 @contextlib.contextmanager
-def skaffold(log: Path, patience: int) -> Iterator[None]:
+def skaffold(log: Path, timeout: int) -> Iterator[None]:
     """Runs `skaffold dev` until the block ends, then interrupts it as Ctrl-C does."""
     watching = threading.Event()
     with subprocess.Popen(
@@ -55,7 +55,7 @@ def skaffold(log: Path, patience: int) -> Iterator[None]:
     ) as process:
         threading.Thread(target=follow, args=(process, log, watching), daemon=True).start()
         try:
-            if not watching.wait(patience) or process.poll() is not None:
+            if not watching.wait(timeout) or process.poll() is not None:
                 sys.exit(f"skaffold dev does not watch for changes: read {log}")
             yield
         finally:

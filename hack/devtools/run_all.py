@@ -218,9 +218,9 @@ def _shown(path: Path) -> str:
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
-def check_free(wanted: Mapping[str, Ports]) -> None:
+def check_free(ports_of: Mapping[str, Ports]) -> None:
     """Raises StackError that names the first port which is in use."""
-    for service, ports in wanted.items():
+    for service, ports in ports_of.items():
         for port in (ports.http, ports.grpc, ports.metrics):
             if not _is_free(port):
                 raise StackError(

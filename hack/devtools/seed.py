@@ -25,7 +25,8 @@ from uuid import UUID, uuid4
 
 import httpx
 from ecommerce_client import Client, ProblemError
-from ecommerce_client.models.order import OrderAnswer
+from ecommerce_client.models.order import OrderResponse
+from ecommerce_client.models.product import ListedProductResponse
 from ecommerce_client.models.review import ReviewResponse
 
 from devtools import consistency
@@ -87,8 +88,8 @@ class Account:
 
     async def register(self, name: str, role: str) -> int:
         """Registers the account and returns its id."""
-        wanted = {"email": self.email, "password": self.password, "display_name": name, "role": role}
-        tokens = await retry(lambda: self.shop.call("POST", "/auth/register", wanted), _TIMEOUT_SECONDS)
+        body = {"email": self.email, "password": self.password, "display_name": name, "role": role}
+        tokens = await retry(lambda: self.shop.call("POST", "/auth/register", body), _TIMEOUT_SECONDS)
         self._person = Person(self.shop, self.email, self.password, tokens["access_token"], tokens["user"]["id"])
         self._since = time.monotonic()
         return self._person.id
@@ -126,13 +127,13 @@ class ProductImages:
 class Seeder:
     """One seeding run. Each step creates what is missing."""
 
-    def __init__(self, admin: Account, wanted: SeedData, pictures: ProductImages) -> None:
+    def __init__(self, admin: Account, data: SeedData, pictures: ProductImages) -> None:
         self._shop = admin.shop
         self._admin = admin
-        self._wanted = wanted
+        self._data = data
         self._pictures = pictures
         self._sellers = {name: self._account(f"{name.lower()}@example.com") for name in DEPARTMENTS}
-        self._buyers = [self._account(customer.email) for customer in wanted.customers]
+        self._buyers = [self._account(customer.email) for customer in data.customers]
         self._ids: dict[str, int] = {}
         """Account ids, by e-mail address."""
         self._subcategories: dict[str, int] = {}
@@ -156,12 +157,12 @@ class Seeder:
 
     def history(self) -> History:
         """Returns the historical times of what `run` has created."""
-        purchases, opening = self._wanted.purchases, min(purchase.at for purchase in self._wanted.purchases)
+        purchases, opening = self._data.purchases, min(purchase.at for purchase in self._data.purchases)
         return History(
             orders={self._orders[number]: purchase.at for number, purchase in enumerate(purchases)},
             reviews={
                 (self._products[review.product], self._ids[self._buyers[review.customer].email]): review.at
-                for review in self._wanted.reviews_to_write
+                for review in self._data.reviews_to_write
             },
             products={product: opening - timedelta(hours=6 + number) for number, product in self._products.items()},
             users={
@@ -179,7 +180,7 @@ class Seeder:
         sellers = [(account, name, "seller") for name, account in self._sellers.items()]
         buyers = [
             (account, customer.name, "customer")
-            for account, customer in zip(self._buyers, self._wanted.customers, strict=True)
+            for account, customer in zip(self._buyers, self._data.customers, strict=True)
         ]
 
         async def register_account(account: Account, name: str, role: str) -> bool:
@@ -225,11 +226,11 @@ class Seeder:
                 self._products[product.number] = product_id
                 if await seller.all_of(lambda api: api.inventory.get_history(product_id)):
                     return False
-            stock = {"quantity": self._wanted.stock_of(product)}
+            stock = {"quantity": self._data.stock_of(product)}
             await seller.call("PUT", f"/inventory/{self._products[product.number]}", stock)
             return True
 
-        await _each("products", [partial(create_product, product) for product in self._wanted.products])
+        await _each("products", [partial(create_product, product) for product in self._data.products])
 
     def _described(self, product: SeedProduct) -> Json:
         return {
@@ -245,7 +246,7 @@ class Seeder:
         purchase.
         """
         everything = await self._admin.all_of(lambda api: api.order.list_orders(all_=True))
-        placed: dict[int, deque[OrderAnswer]] = defaultdict(deque)
+        placed: dict[int, deque[OrderResponse]] = defaultdict(deque)
         for order in sorted(everything, key=lambda order: order.id):
             placed[order.buyer_id].append(order)
         turns: dict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -262,9 +263,9 @@ class Seeder:
             await self._complete(buyer, order.id, purchase.outcome)
             return is_new
 
-        await _each("orders", [partial(sell, number, one) for number, one in enumerate(self._wanted.purchases)])
+        await _each("orders", [partial(sell, number, one) for number, one in enumerate(self._data.purchases)])
 
-    async def _place(self, buyer: Account, purchase: Purchase) -> OrderAnswer:
+    async def _place(self, buyer: Account, purchase: Purchase) -> OrderResponse:
         person, key = await buyer.person(), str(uuid4())
         items = [(self._products[product], quantity) for product, quantity in purchase.lines.items()]
         return await retry(lambda: person.order(*items, key=key), _TIMEOUT_SECONDS)
@@ -297,7 +298,7 @@ class Seeder:
             order = self._orders[number]
             return await self._advance(order, status[order], purchase)
 
-        await _each("deliveries", [partial(deliver, number, one) for number, one in enumerate(self._wanted.purchases)])
+        await _each("deliveries", [partial(deliver, number, one) for number, one in enumerate(self._data.purchases)])
 
     async def _advance(self, order: UUID, status: str, purchase: Purchase) -> bool:
         if purchase.outcome is PurchaseOutcome.RETURNED and status == "confirmed":
@@ -325,7 +326,7 @@ class Seeder:
     async def _write_reviews(self) -> None:
         authors = {
             product: {review.author_id for review in await self._admin.all_of(partial(_reviews_of, product))}
-            for product in {self._products[review.product] for review in self._wanted.reviews_to_write}
+            for product in {self._products[review.product] for review in self._data.reviews_to_write}
         }
 
         async def hear(review: SeedReview) -> bool:
@@ -336,7 +337,7 @@ class Seeder:
             await buyer.call("POST", f"/products/{product}/reviews", printed)
             return True
 
-        await _each("reviews", [partial(hear, review) for review in self._wanted.reviews_to_write])
+        await _each("reviews", [partial(hear, review) for review in self._data.reviews_to_write])
 
 
 def _products_of(seller: int, api: Client) -> AsyncIterable[ListedProductResponse]:
@@ -426,12 +427,12 @@ async def _seed(chosen: argparse.Namespace) -> None:
         )
     stack = _stack(chosen.history) if chosen.history else None
     until = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
-    wanted = seed_data(chosen.seed, chosen.products, chosen.customers, chosen.orders, until)
+    data = seed_data(chosen.seed, chosen.products, chosen.customers, chosen.orders, until)
     print(f"seeding {chosen.url}: a year until {until:%Y-%m-%d %H:%M} UTC", flush=True)
     async with Shop(chosen.url) as shop:
         await shop.call("GET", "/categories")
         seeding = Seeder(
-            Account(shop, chosen.admin_email, password), wanted, ProductImages(chosen.pictures, chosen.pictures_url)
+            Account(shop, chosen.admin_email, password), data, ProductImages(chosen.pictures, chosen.pictures_url)
         )
         await seeding.run()
         if stack is not None:
@@ -456,9 +457,10 @@ async def _backdate(stack: Stack, history: History) -> None:
         await backdate(stack, history)
         inconsistencies = await kept.inconsistencies()
     if inconsistencies:
-        raise SeedError("the books do not agree any more: " + "; ".join(map(str, inconsistencies)))
+        raise SeedError("the data is not consistent any more: " + "; ".join(map(str, inconsistencies)))
     print(
-        f"  {'history':12} {len(history.orders):5} orders in a year; the books agree {time.monotonic() - began:4.0f} s"
+        f"  {'history':12} {len(history.orders):5} orders in a year; the data is consistent"
+        f" {time.monotonic() - began:4.0f} s"
     )
 
 

@@ -13,10 +13,10 @@ from chassis_testing.waiting import eventually
 from ecommerce_client import Client, ProblemError
 from ecommerce_client.models import Price
 from ecommerce_client.models.inventory import SetStockRequest, StockResponse
-from ecommerce_client.models.order import OrderAnswer, OrderRequest, OrderStatus, WantedItem
-from ecommerce_client.models.payment import PaymentAnswer, PaymentRequest
+from ecommerce_client.models.order import OrderItemRequest, OrderRequest, OrderResponse, OrderStatus
+from ecommerce_client.models.payment import PaymentRequest, PaymentResponse
 from ecommerce_client.models.product import CategoryRequest, ProductRequest
-from ecommerce_client.models.user import LoginRequest, RegisterRequest, TokensAnswer, UserRequest
+from ecommerce_client.models.user import LoginRequest, RegisterRequest, TokensResponse, UserRequest
 
 Json = dict[str, Any]
 
@@ -60,13 +60,13 @@ class Shop:
     async def register(self, role: Literal["customer", "seller"] = "customer") -> Person:
         """Registers a new user."""
         email, password = f"{role}-{uuid.uuid4().hex[:12]}@example.com", uuid.uuid4().hex
-        wanted = RegisterRequest(email=email, password=password, role=role)
-        return self._person(password, await self.api.user.register(wanted))
+        body = RegisterRequest(email=email, password=password, role=role)
+        return self._person(password, await self.api.user.register(body))
 
     async def log_in(self, email: str, password: str) -> Person:
         return self._person(password, await self.api.user.login(LoginRequest(email=email, password=password)))
 
-    def _person(self, password: str, tokens: TokensAnswer) -> Person:
+    def _person(self, password: str, tokens: TokensResponse) -> Person:
         return Person(self, tokens.user.email, password, tokens.access_token, tokens.user.id)
 
     async def another_admin(self, admin: Person) -> Person:
@@ -113,28 +113,28 @@ class Person:
     async def create_product(self, category_id: int, amount: int = 1290, name: str = "Espresso cup") -> int:
         """Creates a product and returns its id; `amount` is in cents of USD."""
         price = Price(amount=amount, currency="USD")
-        wanted = ProductRequest(name=name, description="Porcelain, 80 ml", price=price, category_id=category_id)
-        return (await self.api.product.add_product(wanted)).id
+        body = ProductRequest(name=name, description="Porcelain, 80 ml", price=price, category_id=category_id)
+        return (await self.api.product.add_product(body)).id
 
-    async def order(self, *items: tuple[int, int], key: str | None = None) -> OrderAnswer:
+    async def order(self, *items: tuple[int, int], key: str | None = None) -> OrderResponse:
         """Places an order of (product id, quantity) pairs."""
-        wanted = [WantedItem(product_id=product, quantity=quantity) for product, quantity in items]
-        return await self.api.order.place_order(OrderRequest(items=wanted), idempotency_key=key)
+        body = [OrderItemRequest(product_id=product, quantity=quantity) for product, quantity in items]
+        return await self.api.order.place_order(OrderRequest(items=body), idempotency_key=key)
 
-    async def pay(self, order_id: uuid.UUID, card: str = "pm_card_visa", key: str | None = None) -> PaymentAnswer:
+    async def pay(self, order_id: uuid.UUID, card: str = "pm_card_visa", key: str | None = None) -> PaymentResponse:
         """Pays an order in one call. Raises ProblemError 402 if the card is declined."""
-        wanted = PaymentRequest(order_id=order_id, payment_method=card, confirm=True)
-        return await self.api.payment.begin_payment(wanted, idempotency_key=key)
+        body = PaymentRequest(order_id=order_id, payment_method=card, confirm=True)
+        return await self.api.payment.begin_payment(body, idempotency_key=key)
 
-    async def buy(self, *items: tuple[int, int]) -> OrderAnswer:
+    async def buy(self, *items: tuple[int, int]) -> OrderResponse:
         """Places an order, pays it, and waits until it is confirmed."""
         order = await self.order(*items)
         await self.pay(order.id)
         return await self.order_becomes(order.id, "confirmed")
 
-    async def order_becomes(self, order_id: uuid.UUID, status: OrderStatus, within: float = 30.0) -> OrderAnswer:
+    async def order_becomes(self, order_id: uuid.UUID, status: OrderStatus, within: float = 30.0) -> OrderResponse:
         """Waits until the order has a status, which may come with an event, and returns the order."""
-        seen: list[OrderAnswer] = []
+        seen: list[OrderResponse] = []
 
         async def has_become() -> bool:
             seen[:] = [await self.api.order.get_order(order_id)]
@@ -146,6 +146,6 @@ class Person:
     async def cancel(self, order_id: uuid.UUID) -> None:
         await self.api.order.cancel_order(order_id)
 
-    async def orders(self) -> list[OrderAnswer]:
+    async def orders(self) -> list[OrderResponse]:
         """Returns all orders of this user, newest first."""
         return [order async for order in self.api.order.list_orders()]

@@ -1,6 +1,6 @@
 #!/bin/bash
-# First start of compose's PostgreSQL: for each service a role, and a database that no other role may enter.
-# Passwords: <ROLE>_DB_PASSWORD, else /run/secrets/<role>_db_password.
+# Runs on the first start of PostgreSQL under Compose. Creates a role for each service, and a database to which no other
+# role may connect. Passwords are read from <ROLE>_DB_PASSWORD, or else from /run/secrets/<role>_db_password.
 set -o errexit -o nounset -o pipefail
 
 for database in users_db products_db inventory_db orders_db payments_db notifications_db reviews_db; do
@@ -8,7 +8,8 @@ for database in users_db products_db inventory_db orders_db payments_db notifica
   given=${role^^}_DB_PASSWORD
   password=${!given:-$(cat "/run/secrets/${role}_db_password")}
   export PASSWORD=$password
-  psql --quiet -v ON_ERROR_STOP=1 --username "${POSTGRES_USER:-postgres}" --dbname postgres -v role="$role" -v database="$database" <<'SQL'
+  psql --quiet -v ON_ERROR_STOP=1 --username "${POSTGRES_USER:-postgres}" --dbname postgres \
+    -v role="$role" -v database="$database" <<'SQL'
 \getenv password PASSWORD
 CREATE ROLE :"role" LOGIN PASSWORD :'password';
 CREATE DATABASE :"database" OWNER :"role";

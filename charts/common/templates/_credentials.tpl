@@ -1,103 +1,172 @@
 {{/*
-What a service must be told in secret, as a map: for each of database, cache, broker, jwt and admin that its values have,
-and for each of stripe, smtp and sms that it uses,
-  secret: the Secret's name        keys: the keys in it, which are also the environment variables' names
-  make:   the Secret's content, where this chart makes it
-  store:  the component that the Secret leads to, and its port; component empty: somewhere outside the platform
+The secrets that a service reads, as a map: one entry for each of database, cache, broker, jwt and admin that its values
+have, and for each of stripe, smtp and sms that it uses. An entry has
+  secret:  the name of the Secret
+  keys:    the keys of the Secret, which are also the names of the environment variables
+  content: the content of the Secret, if this chart creates it
+  store:   the component that the Secret leads to, and its port; the component is empty for a store outside the platform
 */}}
 {{- define "common.credentials" -}}
 {{- $platform := include "common.platform" . -}}
 {{- $fullname := include "common.fullname" . -}}
-{{- $values := .Values -}}
-{{- with $values.database }}
+{{- with .Values.database }}
+{{- $name := printf "%s-db" $fullname }}
+{{- $content := dict
+  "DB_HOST" (.host | default $name)
+  "DB_PORT" (.port | toString)
+  "DB_USER" .user
+  "DB_PASSWORD" .password
+  "DB_NAME" .name
+}}
+{{- $credential := dict
+  "root" $
+  "path" "database"
+  "values" .
+  "field" "password"
+  "minLength" 16
+  "createdSecret" $name
+  "storeSecret" $name
+  "content" $content
+}}
+{{- $component := printf "%s-db" (include "common.component" $) }}
+{{- $store := dict "root" $ "values" . "storeSecret" $name "component" $component }}
 database:
-  {{- $name := printf "%s-db" $fullname }}
-  {{- $make := dict "DB_HOST" (.host | default $name) "DB_PORT" (.port | toString) "DB_USER" .user "DB_PASSWORD" .password "DB_NAME" .name }}
-  {{- include "common.credential" (dict "root" $ "path" "database" "from" . "field" "password" "least" 16 "own" $name "store" $name "make" $make) | nindent 2 }}
-  {{- include "common.credentialStore" (dict "root" $ "from" . "store" $name "component" (printf "%s-db" (include "common.component" $))) | nindent 2 }}
+  {{- include "common.credential" $credential | nindent 2 }}
+  {{- include "common.credentialStore" $store | nindent 2 }}
 {{- end }}
-{{- with $values.cache }}
+{{- with .Values.cache }}
+{{- $credential := dict
+  "root" $
+  "path" "cache"
+  "values" .
+  "field" "url"
+  "createdSecret" (printf "%s-cache" $fullname)
+  "storeSecret" (printf "%s-redis" $platform)
+  "content" (dict "REDIS_URL" .url)
+}}
+{{- $store := dict "root" $ "values" . "storeSecret" $credential.storeSecret "component" "redis" }}
 cache:
-  {{- $store := printf "%s-redis" $platform }}
-  {{- include "common.credential" (dict "root" $ "path" "cache" "from" . "field" "url" "own" (printf "%s-cache" $fullname) "store" $store "make" (dict "REDIS_URL" .url)) | nindent 2 }}
-  {{- include "common.credentialStore" (dict "root" $ "from" . "store" $store "component" "redis") | nindent 2 }}
+  {{- include "common.credential" $credential | nindent 2 }}
+  {{- include "common.credentialStore" $store | nindent 2 }}
 {{- end }}
-{{- with $values.broker }}
+{{- with .Values.broker }}
+{{- $credential := dict
+  "root" $
+  "path" "broker"
+  "values" .
+  "field" "url"
+  "createdSecret" (printf "%s-broker" $fullname)
+  "storeSecret" (printf "%s-rabbitmq" $platform)
+  "content" (dict "RABBITMQ_URL" .url)
+}}
+{{- $store := dict "root" $ "values" . "storeSecret" $credential.storeSecret "component" "rabbitmq" }}
 broker:
-  {{- $store := printf "%s-rabbitmq" $platform }}
-  {{- include "common.credential" (dict "root" $ "path" "broker" "from" . "field" "url" "own" (printf "%s-broker" $fullname) "store" $store "make" (dict "RABBITMQ_URL" .url)) | nindent 2 }}
-  {{- include "common.credentialStore" (dict "root" $ "from" . "store" $store "component" "rabbitmq") | nindent 2 }}
+  {{- include "common.credential" $credential | nindent 2 }}
+  {{- include "common.credentialStore" $store | nindent 2 }}
 {{- end }}
-{{- with $values.jwt }}
+{{- with .Values.jwt }}
+{{- $credential := dict
+  "root" $
+  "path" "jwt"
+  "values" .
+  "field" "secret"
+  "minLength" 32
+  "createdSecret" (printf "%s-jwt" $platform)
+  "content" (dict "JWT_SECRET" .secret)
+}}
 jwt:
-  {{- include "common.credential" (dict "root" $ "path" "jwt" "from" . "field" "secret" "least" 32 "own" (printf "%s-jwt" $platform) "make" (dict "JWT_SECRET" .secret)) | nindent 2 }}
+  {{- include "common.credential" $credential | nindent 2 }}
 {{- end }}
-{{- with $values.admin }}
+{{- with .Values.admin }}
+{{- $credential := dict
+  "root" $
+  "path" "admin"
+  "values" .
+  "field" "password"
+  "minLength" 12
+  "createdSecret" (printf "%s-admin" $platform)
+  "content" (dict "ADMIN_EMAIL" .email "ADMIN_PASSWORD" .password)
+}}
 admin:
-  {{- include "common.credential" (dict "root" $ "path" "admin" "from" . "field" "password" "least" 12 "own" (printf "%s-admin" $platform) "make" (dict "ADMIN_EMAIL" .email "ADMIN_PASSWORD" .password)) | nindent 2 }}
+  {{- include "common.credential" $credential | nindent 2 }}
 {{- end }}
-{{- with include "common.outsideCredentials" . }}
+{{- with include "common.externalCredentials" . }}
 {{ . }}
 {{- end }}
 {{- end -}}
 
 {{/*
-One secret: the existing one, the one that this chart makes from a value, or the one that the store of the same platform
-makes; a chart that stands alone has no such store and must be told. Takes root, path (of the values), from (the values),
-field (the one that is secret), least (its shortest length), also (fields that come with it), source (where to get them), own
-(the name of what this chart makes), store (of what the store makes), make (the content).
+One secret: an existing one, or one that this chart creates from a value, or the one that the store of the same platform
+creates. A chart that is installed alone has no such store and needs one of the first two. Takes
+  root
+  path:          the path of the values
+  values:        the values
+  field:         the field of the values that is secret
+  minLength:     the shortest allowed length of that field
+  required:      further fields that must be set together with it
+  source:        where to get the values, for error messages
+  createdSecret: the name of the Secret that this chart creates
+  storeSecret:   the name of the Secret that the store creates
+  content:       the content of the Secret
 */}}
 {{- define "common.credential" -}}
-{{- $component := include "common.component" .root -}}
-{{- $given := get .from .field -}}
-{{- $path := include "common.path" . -}}
-{{- $source := .source | default "charts/secrets prints random ones" -}}
+{{- $given := get .values .field -}}
+{{- $path := include "common.valuePath" . -}}
+{{- $source := .source | default "charts/secrets prints random values" -}}
 {{- $existing := printf "%s.existingSecret" $path | trimPrefix "." -}}
 {{- $field := printf "%s.%s" $path .field | trimPrefix "." -}}
-{{- if and .from.existingSecret $given -}}
+{{- $keys := keys .content | sortAlpha -}}
+{{- if and .values.existingSecret $given -}}
 {{- fail (printf "%s and %s are both set: leave one of them empty" $existing $field) -}}
-{{- else if .from.existingSecret -}}
-secret: {{ .from.existingSecret | quote }}
+{{- else if .values.existingSecret -}}
+secret: {{ .values.existingSecret | quote }}
 {{- else if $given -}}
-{{- if lt (len $given) (.least | default 1) -}}
-{{- fail (printf "%s is too short: it needs %d characters or more; %s" $field .least $source) -}}
+{{- if lt (len $given) (.minLength | default 1) -}}
+{{- fail (printf "%s is too short: it needs %d characters or more; %s" $field .minLength $source) -}}
 {{- end -}}
-{{- range .also -}}
-{{- if not (get $.from .) -}}
-{{- fail (printf "%s is set but %s is empty: set it too; %s" $field (printf "%s.%s" $path .) $source) -}}
+{{- range .required -}}
+{{- if not (get $.values .) -}}
+{{- fail (printf "%s is set but %s.%s is empty: set it too; %s" $field $path . $source) -}}
 {{- end -}}
 {{- end -}}
-secret: {{ .own }}
-make: {{ toJson .make }}
-{{- else if and .store (not .root.Chart.IsRoot) -}}
-secret: {{ .store }}
+secret: {{ .createdSecret }}
+content: {{ toJson .content }}
+{{- else if and .storeSecret (not .root.Chart.IsRoot) -}}
+secret: {{ .storeSecret }}
 {{- else -}}
-{{- fail (printf "%s has no secret: set %s to the name of a Secret with the keys %s, or %s to a value; %s" ($path | default $component) $existing (keys .make | sortAlpha | join ", ") $field $source) -}}
+{{- $missing := printf "%s has no secret" ($path | default (include "common.component" .root)) -}}
+{{- $advice := printf "set %s to the name of a Secret with the keys %s" $existing (join ", " $keys) -}}
+{{- fail (printf "%s: %s, or %s to a value; %s" $missing $advice $field $source) -}}
 {{- end }}
-keys: {{ keys .make | sortAlpha | toJson }}
+keys: {{ toJson $keys }}
 {{- end -}}
 
-{{/* Where a value is set: after the component, unless the chart is installed alone. Takes root and path. */}}
-{{- define "common.path" -}}
+{{/* The path of a value: after the component, unless the chart is installed alone. Takes root and path. */}}
+{{- define "common.valuePath" -}}
 {{- ternary .path (printf "%s.%s" (include "common.component" .root) .path) .root.Chart.IsRoot | trimSuffix "." -}}
 {{- end -}}
 
-{{/* Where a store's Secret leads. A Secret of another name than our own store's may lead anywhere. */}}
+{{/*
+The store that a Secret leads to. A Secret of another name than the platform's own is assumed to lead to a store
+outside. Takes root, values, storeSecret and component.
+*/}}
 {{- define "common.credentialStore" -}}
-{{- $ours := and (not .from.host) (not .from.url) (eq (.from.existingSecret | default .store) .store) -}}
-store: { component: {{ ternary .component "" $ours | quote }}, port: {{ .from.port }} }
+{{- $hasOwnName := eq (.values.existingSecret | default .storeSecret) .storeSecret -}}
+{{- $isOwn := and (not .values.host) (not .values.url) $hasOwnName -}}
+store: { component: {{ ternary .component "" $isOwn | quote }}, port: {{ .values.port }} }
 {{- end -}}
 
-{{/* The Secrets that this chart makes. */}}
+{{/* The Secrets that this chart creates. */}}
 {{- define "common.secrets" -}}
 {{- range $kind, $credential := include "common.credentials" . | fromYaml }}
-{{- with $credential.make }}
+{{- with $credential.content }}
 ---
-{{ include "common.secret" (dict "root" $ "name" $credential.secret "make" .) }}
+{{ include "common.secret" (dict "root" $ "name" $credential.secret "content" .) }}
 {{- end }}
 {{- end }}
 {{- end -}}
 
+{{/* Takes root, name and content. */}}
 {{- define "common.secret" -}}
 apiVersion: v1
 kind: Secret
@@ -105,14 +174,17 @@ metadata:
   {{- include "common.metadata" (dict "root" .root "name" .name "wave" 0) | nindent 2 }}
 type: Opaque
 data:
-  {{- range $key, $value := .make }}
+  {{- range $key, $value := .content }}
   {{ $key }}: {{ $value | b64enc }}
   {{- end }}
 {{- end -}}
 
-{{/* Refuses a value that a URL would have to escape: not every client unescapes it alike. Takes root and field. */}}
-{{- define "common.urlSafe" -}}
+{{/*
+Refuses a value that would have to be escaped in a URL, since clients unescape differently. Takes root and field.
+*/}}
+{{- define "common.requireUrlSafe" -}}
 {{- if not (regexMatch "^[A-Za-z0-9._~-]*$" (get .root.Values .field)) -}}
-{{- fail (printf "%s.%s goes into a URL: use only A-Z a-z 0-9 . _ ~ -" (include "common.component" .root) .field) -}}
+{{- $path := printf "%s.%s" (include "common.component" .root) .field -}}
+{{- fail (printf "%s becomes part of a URL: use only A-Z a-z 0-9 . _ ~ -" $path) -}}
 {{- end -}}
 {{- end -}}

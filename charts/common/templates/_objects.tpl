@@ -1,4 +1,4 @@
-{{/* Objects that services and stores have alike. */}}
+{{/* Objects that both services and stores have. */}}
 {{- define "common.serviceAccount" -}}
 apiVersion: v1
 kind: ServiceAccount
@@ -7,7 +7,7 @@ metadata:
 automountServiceAccountToken: false
 {{- end -}}
 
-{{/* One pod at a time may be evicted; one that is not ready serves nobody and may always be. */}}
+{{/* One pod at a time may be evicted. A pod that is not ready serves no requests and may always be evicted. */}}
 {{- define "common.pdb" -}}
 apiVersion: policy/v1
 kind: PodDisruptionBudget
@@ -35,12 +35,15 @@ spec:
     - { name: metrics, port: {{ .Values.ports.metrics }}, targetPort: metrics, protocol: TCP, appProtocol: http }
 {{- end -}}
 
-{{/* Headless: gRPC connections live long, so clients resolve every ready pod and balance over them. */}}
+{{/*
+Headless: gRPC connections are long-lived, so clients resolve all ready pods and balance requests between them.
+*/}}
 {{- define "common.grpcService" -}}
 apiVersion: v1
 kind: Service
 metadata:
-  {{- include "common.metadata" (dict "root" . "name" (printf "%s-grpc" (include "common.fullname" .)) "wave" 0) | nindent 2 }}
+  {{- $name := printf "%s-grpc" (include "common.fullname" .) }}
+  {{- include "common.metadata" (dict "root" . "name" $name "wave" 0) | nindent 2 }}
 spec:
   type: ClusterIP
   clusterIP: None
@@ -50,7 +53,7 @@ spec:
     - { name: grpc, port: {{ .Values.ports.grpc }}, targetPort: grpc, protocol: TCP, appProtocol: grpc }
 {{- end -}}
 
-{{/* Takes root, and queues, the family of the metrics that a broker tells of each queue only when asked. */}}
+{{/* Takes root, and queueMetrics, the family of per-queue metrics, which RabbitMQ returns only on request. */}}
 {{- define "common.serviceMonitor" -}}
 apiVersion: monitoring.coreos.com/v1
 kind: ServiceMonitor
@@ -65,18 +68,18 @@ spec:
     - port: metrics
       path: /metrics
       interval: 30s
-      {{- include "common.scrapedLabels" . | nindent 6 }}
-    {{- with .queues }}
+      {{- include "common.scrapeRelabelings" . | nindent 6 }}
+    {{- with .queueMetrics }}
     - port: metrics
       path: /metrics/detailed
       params: { family: [{{ . }}] }
       interval: 30s
-      {{- include "common.scrapedLabels" $ | nindent 6 }}
+      {{- include "common.scrapeRelabelings" $ | nindent 6 }}
     {{- end }}
 {{- end -}}
 
-{{/* What rules and dashboards go by, besides namespace. */}}
-{{- define "common.scrapedLabels" -}}
+{{/* The labels, besides namespace, that rules and dashboards select by. */}}
+{{- define "common.scrapeRelabelings" -}}
 relabelings:
   - { targetLabel: platform, replacement: {{ include "common.platform" .root | quote }} }
   - { targetLabel: component, replacement: {{ include "common.component" .root }} }

@@ -1,4 +1,4 @@
-{{/* The part of a pod's spec that the restricted Pod Security level asks for. Takes root and uid. */}}
+{{/* The part of a pod spec that the restricted Pod Security level requires. Takes root and uid. */}}
 {{- define "common.podSecurity" -}}
 {{- with ((.root.Values.global).image).pullSecrets }}
 imagePullSecrets:
@@ -25,13 +25,13 @@ securityContext:
   capabilities: { drop: [ALL] }
 {{- end -}}
 
-{{/* Image and pull policy of a container. */}}
+{{/* The image and pull policy of a container. */}}
 {{- define "common.containerImage" -}}
 image: {{ include "common.image" . }}
 imagePullPolicy: {{ ((.Values.global).image).pullPolicy | default "IfNotPresent" }}
 {{- end -}}
 
-{{/* Ports of a container, by name. Takes a map of name to number. */}}
+{{/* The ports of a container. Takes a map of names to port numbers. */}}
 {{- define "common.containerPorts" -}}
 {{- range $name, $port := . }}
 - { name: {{ $name }}, containerPort: {{ $port }}, protocol: TCP }
@@ -48,13 +48,23 @@ topologySpreadConstraints:
         {{- include "common.selectorLabels" (dict "root" .) | nindent 8 }}
 {{- end -}}
 
-{{/* A quantity of memory in whole MiB, so that a store's own limits can follow from its container's. */}}
+{{/* A quantity of memory in whole MiB, from which the limits in a store's own configuration are derived. */}}
 {{- define "common.mebibytes" -}}
-{{- $units := dict "" 0.00000095367431640625 "k" 0.00095367431640625 "Ki" 0.0009765625 "M" 0.95367431640625 "Mi" 1.0 "G" 953.67431640625 "Gi" 1024.0 "T" 953674.31640625 "Ti" 1048576.0 -}}
+{{- $units := dict
+  "" 0.00000095367431640625
+  "k" 0.00095367431640625
+  "Ki" 0.0009765625
+  "M" 0.95367431640625
+  "Mi" 1.0
+  "G" 953.67431640625
+  "Gi" 1024.0
+  "T" 953674.31640625
+  "Ti" 1048576.0
+-}}
 {{- $number := regexFind "^[0-9.]+" (toString .) -}}
 {{- $unit := trimPrefix $number (toString .) -}}
 {{- if or (not $number) (not (hasKey $units $unit)) -}}
-{{- fail (printf "resources.limits.memory: %q is no quantity of memory: write 256Mi or 1Gi" (toString .)) -}}
+{{- fail (printf "resources.limits.memory: %q is not a quantity of memory: use one like 256Mi or 1Gi" (toString .)) -}}
 {{- end -}}
 {{- mulf (float64 $number) (get $units $unit) | floor | int -}}
 {{- end -}}

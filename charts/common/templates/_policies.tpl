@@ -1,4 +1,7 @@
-{{/* The head of a NetworkPolicy: what it selects may do what the rules after it say, and nothing else. Takes root; name and component where they differ. */}}
+{{/*
+The start of a NetworkPolicy, which allows its pods only what the rules after it allow. Takes root; name and component
+where they differ from the chart's own.
+*/}}
 {{- define "common.networkPolicy" -}}
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
@@ -11,7 +14,10 @@ spec:
   policyTypes: [Ingress, Egress]
 {{- end -}}
 
-{{/* Who may come to a service: the gateway by HTTP (anybody, if it is the gateway), its callers by gRPC; and whom it may go to. */}}
+{{/*
+The connections of a service. The gateway may connect to it by HTTP (any client, if it is the gateway itself), its
+callers by gRPC. It may connect to its stores, its neighbours, its routes and external services.
+*/}}
 {{- define "common.serviceNetworkPolicy" -}}
 {{ include "common.networkPolicy" (dict "root" .) }}
   ingress:
@@ -42,7 +48,7 @@ spec:
     {{- range $name, $port := .Values.routes }}
     {{- include "common.egress" (dict "root" $ "component" $name "port" $port) | nindent 4 }}
     {{- end }}
-    {{- range include "common.outsidePorts" . | fromYamlArray | uniq }}
+    {{- range include "common.externalPorts" . | fromYamlArray | uniq }}
     {{- include "common.egress" (dict "root" $ "port" .) | nindent 4 }}
     {{- end }}
     {{- with .Values.networkPolicy.extraEgress }}
@@ -50,16 +56,21 @@ spec:
     {{- end }}
 {{- end -}}
 
-{{/* A migration goes to its database; nobody comes to it. */}}
+{{/* A migration connects to its database, and nothing connects to it. */}}
 {{- define "common.migrationNetworkPolicy" -}}
 {{- $store := (get (include "common.credentials" . | fromYaml) "database").store -}}
-{{ include "common.networkPolicy" (dict "root" . "name" (printf "%s-migrate" (include "common.fullname" .)) "component" (printf "%s-migrate" (include "common.component" .))) }}
+{{- $name := printf "%s-migrate" (include "common.fullname" .) -}}
+{{- $component := printf "%s-migrate" (include "common.component" .) -}}
+{{ include "common.networkPolicy" (dict "root" . "name" $name "component" $component) }}
   egress:
     {{- include "common.dnsEgress" . | nindent 4 }}
     {{- include "common.egress" (dict "root" . "component" $store.component "port" $store.port) | nindent 4 }}
 {{- end -}}
 
-{{/* Who may come to a store: its clients (every pod of the namespace where none is named), and Prometheus if it has metrics. */}}
+{{/*
+The connections to a store: from its clients (from every pod of the namespace if its values name none), and from
+Prometheus if it has metrics.
+*/}}
 {{- define "common.storeNetworkPolicy" -}}
 {{ include "common.networkPolicy" (dict "root" .) }}
   ingress:
@@ -75,6 +86,7 @@ spec:
     {{- end }}
 {{- end -}}
 
+{{/* The pods of components of the platform. Takes root and components. */}}
 {{- define "common.peers" -}}
 - podSelector:
     matchLabels:
@@ -83,19 +95,23 @@ spec:
       - { key: app.kubernetes.io/component, operator: In, values: {{ toJson .components }} }
 {{- end -}}
 
-{{/* Who may read figures: Prometheus, the shop's own too, and the operator, which says in a platform's status what they mean. */}}
+{{/*
+The readers of metrics: Prometheus, the shop's own included, and the operator, which reports in the status of a platform
+what they mean.
+*/}}
 {{- define "common.metricsIngress" -}}
 - ports: [{ port: metrics, protocol: TCP }]
   from:
+    {{- $namespaces := toJson .Values.global.networkPolicies.metricsFrom }}
     - namespaceSelector:
         matchExpressions:
-          - { key: kubernetes.io/metadata.name, operator: In, values: {{ toJson .Values.global.networkPolicies.metricsFrom }} }
+          - { key: kubernetes.io/metadata.name, operator: In, values: {{ $namespaces }} }
     {{- if ((.Values.global).monitoring).prometheus }}
     {{- include "common.peers" (dict "root" . "components" (list "monitoring")) | nindent 4 }}
     {{- end }}
 {{- end -}}
 
-{{/* To a component of the platform; to anywhere, where none is named. */}}
+{{/* Connections to a component of the platform, or to any address. Takes root, port, and component for the first. */}}
 {{- define "common.egress" -}}
 - ports: [{ port: {{ .port }}, protocol: TCP }]
   {{- if .component }}
@@ -104,7 +120,10 @@ spec:
   {{- end }}
 {{- end -}}
 
-{{/* The cluster's DNS; and where a node answers instead of its pods, NodeLocal DNSCache and GKE's Cloud DNS, which are no pods to a policy. */}}
+{{/*
+The DNS of the cluster. NodeLocal DNSCache and Cloud DNS of GKE answer on the node, which a policy does not select as a
+pod: these need their addresses.
+*/}}
 {{- define "common.dnsEgress" -}}
 - ports: [{ port: 53, protocol: UDP }, { port: 53, protocol: TCP }]
   to:

@@ -1,4 +1,4 @@
-{{/* Everything that a service of the platform is made of; what it is, its values say. */}}
+{{/* All objects of a service. Its values define what distinguishes it from others. */}}
 {{- define "common.service" -}}
 {{ include "common.serviceAccount" . }}
 {{ include "common.secrets" . }}
@@ -38,7 +38,7 @@
 apiVersion: apps/v1
 kind: Deployment
 metadata:
-  {{- /* What routes to the others goes last. */}}
+  {{- /* The gateway routes to the other services, so it is applied after them. */}}
   {{- include "common.metadata" (dict "root" . "wave" (ternary 4 3 (hasKey .Values "routes"))) | nindent 2 }}
 spec:
   {{- if not .Values.autoscaling.enabled }}
@@ -77,7 +77,10 @@ spec:
         - { name: tmp, emptyDir: { sizeLimit: 64Mi } }
 {{- end -}}
 
-{{/* `/ready` asks the database, `/health` nothing: a pod without its database is kept from traffic, not killed. */}}
+{{/*
+`/ready` checks the database, `/health` does not: a pod that cannot reach its database gets no traffic but is not
+restarted.
+*/}}
 {{- define "common.serviceProbes" -}}
 startupProbe:
   httpGet: { path: /health, port: http }
@@ -97,22 +100,34 @@ readinessProbe:
 {{- end -}}
 
 {{/*
-What a service is told: in the open its ports, its neighbours, what its routes lead to and how to reach whom it needs outside,
-with `extra` over them; the rest from Secrets. Takes root and extra.
+The environment of a service: the addresses of its ports, neighbours, routes and external services and its settings,
+which `extra` overrides; secrets are read from Secrets. Takes root and extra.
 */}}
 {{- define "common.env" -}}
 {{- $platform := include "common.platform" .root -}}
 {{- $credentials := include "common.credentials" .root | fromYaml -}}
-{{- $env := dict "TENANT" $platform "SERVICE_VERSION" (include "common.version" .root) "LOG_LEVEL" ((.root.Values.global).logLevel | default "INFO") -}}
-{{- range $name, $port := .root.Values.ports }}{{ $_ := set $env (printf "%s_PORT" (upper $name)) $port }}{{ end -}}
-{{- range $name, $port := .root.Values.neighbours }}{{ $_ := set $env (printf "%s_GRPC" (upper $name)) (printf "%s-%s-grpc:%v" $platform $name $port) }}{{ end -}}
-{{- range $name, $port := .root.Values.routes }}{{ $_ := set $env (printf "%s_URL" (upper $name)) (printf "http://%s-%s:%v" $platform $name $port) }}{{ end -}}
-{{- $outside := include "common.outsideSettings" .root | fromYaml -}}
+{{- $env := dict
+  "TENANT" $platform
+  "SERVICE_VERSION" (include "common.version" .root)
+  "LOG_LEVEL" ((.root.Values.global).logLevel | default "INFO")
+-}}
+{{- range $name, $port := .root.Values.ports -}}
+{{- $_ := set $env (printf "%s_PORT" (upper $name)) $port -}}
+{{- end -}}
+{{- range $name, $port := .root.Values.neighbours -}}
+{{- $_ := set $env (printf "%s_GRPC" (upper $name)) (printf "%s-%s-grpc:%v" $platform $name $port) -}}
+{{- end -}}
+{{- range $name, $port := .root.Values.routes -}}
+{{- $_ := set $env (printf "%s_URL" (upper $name)) (printf "http://%s-%s:%v" $platform $name $port) -}}
+{{- end -}}
+{{- $external := include "common.externalSettings" .root | fromYaml -}}
 {{- $settings := include "common.settings" .root | fromYaml -}}
-{{- $env = mergeOverwrite $env $outside $settings (deepCopy .extra) -}}
+{{- $env = mergeOverwrite $env $external $settings (deepCopy .extra) -}}
 {{- range $kind, $credential := $credentials }}
 {{- range $credential.keys }}
-{{- if hasKey $env . }}{{ fail (printf "env.%s of %s comes from a Secret: set %s.existingSecret instead" . $.root.Chart.Name $kind) }}{{ end }}
+{{- if hasKey $env . }}
+{{- fail (printf "env.%s of %s is read from a Secret: set %s.existingSecret instead" . $.root.Chart.Name $kind) }}
+{{- end }}
 {{- end }}
 {{- end }}
 {{- range $name, $value := $env }}
@@ -128,7 +143,8 @@ with `extra` over them; the rest from Secrets. Takes root and extra.
 {{- end -}}
 
 {{/*
-The values `settings` as environment variables: orderTtlSeconds is ORDER_TTL_SECONDS. Lists are joined by commas, maps are JSON.
+`settings` of the values as environment variables: orderTtlSeconds becomes ORDER_TTL_SECONDS. Lists are joined with
+commas, maps are written as JSON.
 */}}
 {{- define "common.settings" -}}
 {{- range $name, $value := .Values.settings }}
@@ -139,7 +155,10 @@ The values `settings` as environment variables: orderTtlSeconds is ORDER_TTL_SEC
 {{- end }}
 {{- end -}}
 
-{{/* Migrates the database. Named by its content: a Job cannot be changed, and the same migration need not run again. */}}
+{{/*
+The Job that migrates the database. Its name contains a hash of its content, because a Job cannot be changed and the
+same migration need not run again.
+*/}}
 {{- define "common.migrationJob" -}}
 {{- $spec := include "common.migrationSpec" . -}}
 apiVersion: batch/v1
@@ -158,7 +177,7 @@ activeDeadlineSeconds: 600
 template:
   metadata:
     labels:
-      {{- /* A component of its own, so that no Service takes it for a server. */}}
+      {{- /* A separate component, so that no Service selects this pod. */}}
       {{- include "common.podLabels" (dict "root" . "component" $component) | nindent 6 }}
   spec:
     {{- include "common.podSecurity" (dict "root" . "uid" 10001) | trim | nindent 4 }}
@@ -178,7 +197,7 @@ template:
       - { name: tmp, emptyDir: { sizeLimit: 64Mi } }
 {{- end -}}
 
-{{/* Its database, and nothing that changes more often than the schema. */}}
+{{/* The environment of a migration: its database, and nothing that changes more often than the schema. */}}
 {{- define "common.migrationEnv" -}}
 {{- $database := (include "common.credentials" . | fromYaml).database -}}
 - name: LOG_LEVEL
@@ -202,7 +221,9 @@ spec:
     kind: Deployment
     name: {{ include "common.fullname" . }}
   {{- with .Values.autoscaling }}
-  {{- if lt (int .max) (int .min) }}{{ fail (printf "%s: autoscaling.max (%v) is less than autoscaling.min (%v)" $.Chart.Name .max .min) }}{{ end }}
+  {{- if lt (int .max) (int .min) }}
+  {{- fail (printf "%s: autoscaling.max (%v) is less than autoscaling.min (%v)" $.Chart.Name .max .min) }}
+  {{- end }}
   minReplicas: {{ .min }}
   maxReplicas: {{ .max }}
   metrics:

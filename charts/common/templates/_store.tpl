@@ -1,16 +1,21 @@
 {{/*
-Everything that a store is made of: one pod with a volume, behind a Service. Takes root; container and volumes, the names of
-templates for what only this store has; credential, a template for the Secret's content; files, one for a ConfigMap's; started,
-one for a command that tells when it has started; egress, one for the rules of where it goes; queues, the family of the
-metrics that it has of each queue; wave, where it is not a store's.
+All objects of a store: one pod with a volume, behind a Service. Takes
+  root
+  container, volumes: the names of templates for the parts of the pod that only this store has
+  credential:         the name of a template for the content of its Secret
+  files:              the name of a template for the content of its ConfigMap
+  startupCommand:     the name of a template for a command that succeeds once the store has started
+  egress:             the name of a template for the rules that allow its outgoing connections
+  queueMetrics:       the family of its per-queue metrics
+  wave:               where it differs from that of stores
 */}}
 {{- define "common.store" -}}
 {{ include "common.serviceAccount" .root }}
 {{- if .credential }}
 {{- $credential := include "common.storeCredential" . | fromYaml }}
-{{- with $credential.make }}
+{{- with $credential.content }}
 ---
-{{ include "common.secret" (dict "root" $.root "name" $credential.secret "make" .) }}
+{{ include "common.secret" (dict "root" $.root "name" $credential.secret "content" .) }}
 {{- end }}
 {{- end }}
 {{- if .files }}
@@ -37,17 +42,26 @@ metrics that it has of each queue; wave, where it is not a store's.
 {{- end }}
 {{- end -}}
 
-{{/* The store's Secret: the existing one, or the one that it makes under its own name. */}}
+{{/* The Secret of a store: an existing one, or one that its chart creates under its own name. */}}
 {{- define "common.storeCredential" -}}
-{{- include "common.credential" (dict "root" .root "path" "" "from" .root.Values "field" "password" "least" 16 "own" (include "common.fullname" .root) "make" (include .credential .root | fromYaml)) -}}
+{{- $credential := dict
+  "root" .root
+  "path" ""
+  "values" .root.Values
+  "field" "password"
+  "minLength" 16
+  "createdSecret" (include "common.fullname" .root)
+  "content" (include .credential .root | fromYaml)
+-}}
+{{- include "common.credential" $credential -}}
 {{- end -}}
 
 {{- define "common.storeSecretName" -}}
 {{- .Values.existingSecret | default (include "common.fullname" .) -}}
 {{- end -}}
 
-{{/* One key of the store's Secret as an environment variable. Takes root, name, key. */}}
-{{- define "common.storeEnv" -}}
+{{/* An environment variable with the value of one key of the store's Secret. Takes root, name and key. */}}
+{{- define "common.storeSecretEnv" -}}
 - name: {{ .name }}
   valueFrom: { secretKeyRef: { name: {{ include "common.storeSecretName" .root | quote }}, key: {{ .key }} } }
 {{- end -}}
@@ -101,7 +115,7 @@ spec:
       {{- include "common.podSecurity" (dict "root" .root "uid" 999) | trim | nindent 6 }}
       terminationGracePeriodSeconds: 60
       containers:
-        - name: {{ include "common.chart" .root }}
+        - name: {{ include "common.chartName" .root }}
           {{- include "common.containerImage" .root | nindent 10 }}
           ports:
             {{- include "common.containerPorts" .root.Values.ports | trim | nindent 12 }}
@@ -120,7 +134,7 @@ spec:
     - metadata:
         name: data
         labels:
-          {{- include "common.identity" (dict "root" $root) | nindent 10 }}
+          {{- include "common.stableLabels" (dict "root" $root) | nindent 10 }}
       spec:
         accessModes: [ReadWriteOnce]
         {{- with .storageClassName | default ($root.Values.global).storageClassName }}
@@ -131,14 +145,14 @@ spec:
 {{- end -}}
 
 {{/*
-A store opens its port when it has started, so a connection is enough, and does not kill a database that takes its time to
-recover. A store that can tell better when it has started says so by a command; not again and again, since each costs as
-much processor time as an idle store in ten seconds.
+A store opens its port when it has started, so the probes only open a connection; this does not kill a database that
+takes long to recover. A store for which that is not exact enough has a command for its startup probe. The other probes
+do not run it, because each run costs as much processor time as an idle store uses in ten seconds.
 */}}
 {{- define "common.storeProbes" -}}
 startupProbe:
-  {{- if .started }}
-  exec: { command: {{ include .started .root | fromYamlArray | toJson }} }
+  {{- with .startupCommand }}
+  exec: { command: {{ include . $.root | fromYamlArray | toJson }} }
   {{- else }}
   tcpSocket: { port: {{ .root.Values.serve }} }
   {{- end }}

@@ -1,4 +1,4 @@
-{{/* The rules, as their files in a ConfigMap, with where runbooks are. */}}
+{{/* The content of the ConfigMap: the configuration of Prometheus and its rule files. */}}
 {{- define "monitoring.files" -}}
 prometheus.yml: |
   {{- include "monitoring.config" . | nindent 2 }}
@@ -8,13 +8,19 @@ prometheus.yml: |
 {{- end }}
 {{- end -}}
 
+{{/* A rule file whose runbook URLs begin with the value `runbooks`. Takes root and path. */}}
 {{- define "monitoring.rules" -}}
-{{- .root.Files.Get .path | replace "runbook_url: docs/" (printf "runbook_url: %sdocs/" .root.Values.runbooks) | trim -}}
+{{- $url := printf "runbook_url: %sdocs/" .root.Values.runbooks -}}
+{{- .root.Files.Get .path | replace "runbook_url: docs/" $url | trim -}}
 {{- end -}}
 
-{{/* Labels as the ServiceMonitors have them. The broker tells the length of each queue only when asked. */}}
+{{/*
+The configuration of Prometheus. Series get the same labels as through the ServiceMonitors. RabbitMQ returns the length
+of each queue only on request.
+*/}}
 {{- define "monitoring.config" -}}
 {{- $platform := include "common.platform" . -}}
+{{- $labels := dict "namespace" .Release.Namespace "platform" $platform -}}
 global:
   scrape_interval: {{ .Values.interval }}
   evaluation_interval: {{ .Values.interval }}
@@ -24,35 +30,41 @@ scrape_configs:
   - job_name: monitoring
     static_configs: [{ targets: ["localhost:{{ .Values.ports.metrics }}"] }]
     relabel_configs:
-      {{- include "monitoring.label" (dict "namespace" .Release.Namespace "platform" $platform "component" "monitoring") | trim | nindent 6 }}
+      {{- include "monitoring.relabelings" (merge (dict "component" "monitoring") $labels) | trim | nindent 6 }}
   {{- range $component, $port := .Values.targets }}
+  {{- $name := printf "%s-%s-pods.%s.svc" $platform $component $.Release.Namespace }}
   - job_name: {{ $component }}
-    {{- include "monitoring.pods" (dict "name" (printf "%s-%s-pods.%s.svc" $platform $component $.Release.Namespace) "port" $port) | nindent 4 }}
+    {{- include "monitoring.discovery" (dict "name" $name "port" $port) | nindent 4 }}
     relabel_configs:
-      {{- include "monitoring.label" (dict "namespace" $.Release.Namespace "platform" $platform "component" $component) | trim | nindent 6 }}
+      {{- include "monitoring.relabelings" (merge (dict "component" $component) $labels) | trim | nindent 6 }}
   {{- end }}
+  {{- $rabbitmq := printf "%s-rabbitmq-pods.%s.svc" $platform .Release.Namespace }}
   - job_name: queues
     metrics_path: /metrics/detailed
     params: { family: [queue_coarse_metrics] }
-    {{- include "monitoring.pods" (dict "name" (printf "%s-rabbitmq-pods.%s.svc" $platform .Release.Namespace) "port" .Values.targets.rabbitmq) | nindent 4 }}
+    {{- include "monitoring.discovery" (dict "name" $rabbitmq "port" .Values.targets.rabbitmq) | nindent 4 }}
     relabel_configs:
-      {{- include "monitoring.label" (dict "namespace" .Release.Namespace "platform" $platform "component" "rabbitmq") | trim | nindent 6 }}
+      {{- include "monitoring.relabelings" (merge (dict "component" "rabbitmq") $labels) | trim | nindent 6 }}
   {{- with .Values.operator }}
   - job_name: operator
-    honor_labels: true # what the operator says of a platform bears that platform's labels
-    {{- include "monitoring.pods" (dict "name" . "port" 9464) | nindent 4 }}
+    honor_labels: true # the operator's series about a platform have the labels of that platform
+    {{- include "monitoring.discovery" (dict "name" . "port" 9464) | nindent 4 }}
     relabel_configs:
-      {{- include "monitoring.label" (dict "namespace" (splitList "." . | rest | first) "component" "operator") | trim | nindent 6 }}
-    metric_relabel_configs: # other shops are others' to see
-      - { source_labels: [namespace, platform], regex: "{{ $.Release.Namespace }};{{ $platform }}|[^;]*;", action: keep }
+      {{- $operatorLabels := dict "namespace" (splitList "." . | rest | first) "component" "operator" }}
+      {{- include "monitoring.relabelings" $operatorLabels | trim | nindent 6 }}
+    {{- $own := printf "%s;%s" $.Release.Namespace $platform }}
+    metric_relabel_configs: # keep only series about this shop and about the operator itself
+      - { source_labels: [namespace, platform], regex: "{{ $own }}|[^;]*;", action: keep }
   {{- end }}
 {{- end -}}
 
-{{- define "monitoring.pods" -}}
+{{/* Discovers the pods behind a DNS name. Takes name and port. */}}
+{{- define "monitoring.discovery" -}}
 dns_sd_configs: [{ names: [{{ .name }}], type: A, port: {{ .port }}, refresh_interval: 15s }]
 {{- end -}}
 
-{{- define "monitoring.label" -}}
+{{/* Sets labels on all series of a job. Takes a map of names to values. */}}
+{{- define "monitoring.relabelings" -}}
 {{- range $name, $value := . }}
 - { target_label: {{ $name }}, replacement: {{ $value | quote }} }
 {{- end }}
@@ -86,12 +98,17 @@ volumeMounts:
 {{- end }}
 {{- end -}}
 
-{{/* The pods of a component by name, ready or not: one that is not is what an alert is for. Takes root, component, port. */}}
-{{- define "monitoring.podsService" -}}
+{{/*
+A headless Service through which Prometheus finds the pods of a component. It includes pods that are not ready, since
+alerts are about those. Takes root, component and port.
+*/}}
+{{- define "monitoring.discoveryService" -}}
 apiVersion: v1
 kind: Service
 metadata:
-  {{- include "common.metadata" (dict "root" .root "name" (printf "%s-%s-pods" (include "common.platform" .root) .component) "component" (printf "%s-pods" .component) "wave" 0) | nindent 2 }}
+  {{- $name := printf "%s-%s-pods" (include "common.platform" .root) .component }}
+  {{- $component := printf "%s-pods" .component }}
+  {{- include "common.metadata" (dict "root" .root "name" $name "component" $component "wave" 0) | nindent 2 }}
 spec:
   type: ClusterIP
   clusterIP: None
@@ -103,11 +120,11 @@ spec:
 {{- end -}}
 
 {{/*
-The rules narrowed to one namespace: in a Prometheus that all shops share, each has its own. Those on the operator itself, whose
-series are of another namespace, are charts/operator's.
+A PrometheusRule with the rules narrowed to the namespace of the shop, because shops that share a Prometheus have a rule
+set each. The rules about the operator, whose series belong to another namespace, are in charts/operator.
 */}}
 {{- define "monitoring.prometheusRule" -}}
-{{- $own := printf "${1}{namespace=%q," .Release.Namespace -}}
+{{- $selector := printf "${1}{namespace=%q," .Release.Namespace -}}
 apiVersion: monitoring.coreos.com/v1
 kind: PrometheusRule
 metadata:
@@ -118,7 +135,7 @@ spec:
     {{- if ne (base $path) "operator.yaml" }}
     {{- range (include "monitoring.rules" (dict "root" $ "path" $path) | fromYaml).groups }}
     {{- range .rules }}
-    {{- $_ := set . "expr" (regexReplaceAll "([a-zA-Z0-9_:])\\{" .expr $own) }}
+    {{- $_ := set . "expr" (regexReplaceAll "([a-zA-Z0-9_:])\\{" .expr $selector) }}
     {{- end }}
     - {{- toYaml . | nindent 6 }}
     {{- end }}

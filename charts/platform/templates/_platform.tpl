@@ -1,41 +1,58 @@
-{{/* What leads to the gateway belongs to it. */}}
-{{- define "platform.gateway" -}}
+{{/* The metadata of objects that route to the gateway: they belong to its component. */}}
+{{- define "platform.gatewayMetadata" -}}
 name: {{ include "common.platform" . }}-gateway
 component: gateway
 chart: gateway
 {{- end -}}
 
 {{/*
-What no chart can see alone: that each service and the store that it uses speak of the same Secret. A store that is off
-leaves its services to be told where another one is.
+Checks across charts: each service and its store must use the same Secret, and a service whose store is disabled must
+name the Secret of another one.
 */}}
 {{- define "platform.validate" -}}
 {{- $values := .Values -}}
 {{- $platform := include "common.platform" . -}}
 {{- if and (or .Values.ingress.enabled .Values.gatewayApi.enabled) (not .Values.gateway.enabled) -}}
-{{- fail "ingress and gatewayApi lead to the gateway, which is disabled: set gateway.enabled to true" -}}
+{{- fail "ingress and gatewayApi route to the gateway, which is disabled: set gateway.enabled to true" -}}
 {{- end -}}
-{{- range $service, $of := $values -}}
-{{- if and (kindIs "map" $of) (hasKey $of "neighbours") $of.enabled -}}
-{{- range $kind, $store := dict "database" (printf "%s-db" $service) "cache" "redis" "broker" "rabbitmq" -}}
-{{- with get $of $kind -}}
-{{- include "platform.validateStore" (dict "platform" $platform "path" (printf "%s.%s" $service $kind) "credential" . "storeName" $store "store" (get $values $store)) -}}
+{{- range $component, $settings := $values -}}
+{{- if and (kindIs "map" $settings) (hasKey $settings "neighbours") $settings.enabled -}}
+{{- range $kind, $storeName := dict "database" (printf "%s-db" $component) "cache" "redis" "broker" "rabbitmq" -}}
+{{- with get $settings $kind -}}
+{{- $arguments := dict
+  "platform" $platform
+  "path" (printf "%s.%s" $component $kind)
+  "credential" .
+  "storeName" $storeName
+  "store" (get $values $storeName)
+-}}
+{{- include "platform.validateStore" $arguments -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
 
+{{/*
+Takes platform, the name of the release; path and credential, the values with which a service names the Secret of its
+store; storeName and store, the name and the values of that store.
+*/}}
 {{- define "platform.validateStore" -}}
 {{- $default := printf "%s-%s" .platform .storeName -}}
 {{- $given := .credential.password | default .credential.url -}}
+{{- $serviceSecret := .credential.existingSecret | default "" -}}
+{{- $storeSecret := .store.existingSecret | default "" -}}
 {{- if not .store.enabled -}}
-{{- if not (or .credential.existingSecret $given) -}}
+{{- if not (or $serviceSecret $given) -}}
 {{- fail (printf "%s is disabled: set %s.existingSecret to the Secret of the store to use instead" .storeName .path) -}}
 {{- end -}}
 {{- else if $given -}}
-{{- fail (printf "%s.%s leads past %s: set %s.enabled to false, or leave it empty" .path (ternary "password" "url" (not (empty .credential.password))) .storeName .storeName) -}}
-{{- else if ne (.credential.existingSecret | default $default) (.store.existingSecret | default $default) -}}
-{{- fail (printf "%s.existingSecret is %q but %s.existingSecret is %q: both must name the same Secret (empty: %s)" .path (.credential.existingSecret | default "") .storeName (.store.existingSecret | default "") $default) -}}
+{{- $field := printf "%s.%s" .path (ternary "password" "url" (not (empty .credential.password))) -}}
+{{- $advice := printf "set %s.enabled to false, or leave %s empty" .storeName $field -}}
+{{- fail (printf "%s names another store than %s, which is enabled: %s" $field .storeName $advice) -}}
+{{- else if ne ($serviceSecret | default $default) ($storeSecret | default $default) -}}
+{{- $advice := printf "both must name the same Secret (empty: %s)" $default -}}
+{{- $format := "%s.existingSecret is %q but %s.existingSecret is %q: %s" -}}
+{{- fail (printf $format .path $serviceSecret .storeName $storeSecret $advice) -}}
 {{- end -}}
 {{- end -}}

@@ -15,9 +15,9 @@ args:
   {{- end }}
 env:
   {{- range $name, $key := dict "POSTGRES_USER" "DB_USER" "POSTGRES_PASSWORD" "DB_PASSWORD" "POSTGRES_DB" "DB_NAME" }}
-  {{- include "common.storeEnv" (dict "root" $ "name" $name "key" $key) | nindent 2 }}
+  {{- include "common.storeSecretEnv" (dict "root" $ "name" $name "key" $key) | nindent 2 }}
   {{- end }}
-  {{- /* Not the volume itself: initdb wants a directory that is empty and its own. */}}
+  {{- /* A directory inside the volume, since initdb requires an empty directory that its user owns. */}}
   - { name: PGDATA, value: /var/lib/postgresql/data/pgdata }
 volumeMounts:
   - { name: data, mountPath: /var/lib/postgresql/data }
@@ -25,7 +25,7 @@ volumeMounts:
   - { name: tmp, mountPath: /tmp }
 {{- end -}}
 
-{{/* 256Mi gives 32MB of buffers and 60 connections; more memory gives more of both. */}}
+{{/* Buffers and connections grow with the memory limit: 256Mi gives 32MB of buffers and 60 connections. */}}
 {{- define "postgres.parameters" -}}
 {{- $memory := include "common.mebibytes" (((.Values.resources).limits).memory | default "256Mi") | int -}}
 {{- $sized := dict
@@ -38,8 +38,11 @@ volumeMounts:
 {{- mergeOverwrite $sized (deepCopy .Values.parameters) | toYaml -}}
 {{- end -}}
 
-{{/* Over TCP: the server that the first start initialises with listens on its socket only, and must not be taken for it. */}}
-{{- define "postgres.started" -}}
+{{/*
+Connects by TCP, because the temporary server that initialises the database on the first start listens only on a Unix
+socket and must not count as started.
+*/}}
+{{- define "postgres.startupCommand" -}}
 - sh
 - -c
 - exec pg_isready -q -h 127.0.0.1 -p {{ .Values.ports.postgres }} -U "$POSTGRES_USER" -d "$POSTGRES_DB" -t 4

@@ -1,12 +1,13 @@
 {{- define "rabbitmq.credential" -}}
-{{- include "common.urlSafe" (dict "root" . "field" "password") -}}
-{{- include "common.urlSafe" (dict "root" . "field" "username") -}}
+{{- include "common.requireUrlSafe" (dict "root" . "field" "password") -}}
+{{- include "common.requireUrlSafe" (dict "root" . "field" "username") -}}
 RABBITMQ_USER: {{ .Values.username | quote }}
 RABBITMQ_PASSWORD: {{ .Values.password | quote }}
-RABBITMQ_URL: {{ printf "amqp://%s:%s@%s:%v/" .Values.username .Values.password (include "common.fullname" .) .Values.ports.amqp | quote }}
+{{- $host := include "common.fullname" . }}
+RABBITMQ_URL: {{ printf "amqp://%s:%s@%s:%v/" .Values.username .Values.password $host .Values.ports.amqp | quote }}
 {{- end -}}
 
-{{/* The image's own conf.d stays: the file joins it as the last. */}}
+{{/* One more file in the image's conf.d, which RabbitMQ reads last. */}}
 {{- define "rabbitmq.files" -}}
 {{- $memory := include "common.mebibytes" (((.Values.resources).limits).memory | default "512Mi") | int -}}
 90-platform.conf: |
@@ -27,9 +28,9 @@ RABBITMQ_URL: {{ printf "amqp://%s:%s@%s:%v/" .Values.username .Values.password 
 {{- define "rabbitmq.container" -}}
 env:
   {{- range $name, $key := dict "RABBITMQ_DEFAULT_USER" "RABBITMQ_USER" "RABBITMQ_DEFAULT_PASS" "RABBITMQ_PASSWORD" }}
-  {{- include "common.storeEnv" (dict "root" $ "name" $name "key" $key) | nindent 2 }}
+  {{- include "common.storeSecretEnv" (dict "root" $ "name" $name "key" $key) | nindent 2 }}
   {{- end }}
-  {{- /* Erlang's schedulers sleep when they have nothing to do; by default they spin. */}}
+  {{- /* Makes idle schedulers of Erlang sleep; by default they spin. */}}
   - { name: RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS, value: "+sbwt none +sbwtdcpu none +sbwtdio none" }
 volumeMounts:
   - { name: data, mountPath: /var/lib/rabbitmq }

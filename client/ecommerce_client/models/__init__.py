@@ -27,15 +27,15 @@ class Problem(BaseModel):
     status: int
     code: str
     """
-    stable; what programs read
+    Stable identifier of the kind of error, for programs
     """
     detail: str
     """
-    what happened and what to do; what people read
+    What happened and what to do about it, for people
     """
     errors: list[FieldError] | None = None
     """
-    of `invalid_field`: what is wrong with which
+    With the code `invalid_field`: each invalid field, and why it is invalid
     """
 
 
@@ -48,7 +48,13 @@ class Money(BaseModel):
         frozen=True,
     )
     amount: int
+    """
+    In minor units: cents of USD, whole JPY
+    """
     currency: str
+    """
+    ISO 4217 code
+    """
 
 
 class Price(BaseModel):
@@ -61,4 +67,10 @@ class Price(BaseModel):
         frozen=True,
     )
     amount: int
+    """
+    In minor units: cents of USD, whole JPY
+    """
     currency: str
+    """
+    ISO 4217 code
+    """

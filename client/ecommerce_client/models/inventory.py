@@ -16,29 +16,14 @@ class AdjustmentRequest(BaseModel):
     )
     delta: int
     """
-    units that came, or went where it is below 0
+    units that came, or left where it is below 0
     """
     reason: str
 
 
-class CountRequest(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-    )
-    quantity: int
+class ManagedStockResponse(BaseModel):
     """
-    the new on_hand
-    """
-    low_stock_threshold: int | None = None
-    """
-    tell me once less than this is available
-    """
-
-
-class KeptStockAnswer(BaseModel):
-    """
-    Stock as who keeps it sees it.
+    Stock as its seller and admins see it.
     """
 
     model_config = ConfigDict(
@@ -54,57 +39,9 @@ class KeptStockAnswer(BaseModel):
 MovementKind = TypeAliasType("MovementKind", Literal["set", "adjust", "sale", "return"])
 
 
-class ShortageAnswer(BaseModel):
-    model_config = ConfigDict(
-        frozen=True,
-    )
-    product_id: int
-    wanted: int
-    available: int
-
-
-class StockAnswer(BaseModel):
+class MovementResponse(BaseModel):
     """
-    Units: `available` is what may be ordered now.
-    """
-
-    model_config = ConfigDict(
-        frozen=True,
-    )
-    product_id: int
-    on_hand: int
-    reserved: int
-    available: int
-
-
-class WantedItem(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-    )
-    product_id: int
-    quantity: int
-
-
-class AvailabilityAnswer(BaseModel):
-    model_config = ConfigDict(
-        frozen=True,
-    )
-    available: bool
-    shortages: list[ShortageAnswer]
-
-
-class AvailabilityRequest(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-    )
-    items: list[WantedItem]
-
-
-class MovementAnswer(BaseModel):
-    """
-    One line of the ledger: `on_hand` is what this movement left.
+    An entry of the stock ledger: `on_hand` is the stock after this movement.
     """
 
     model_config = ConfigDict(
@@ -116,16 +53,103 @@ class MovementAnswer(BaseModel):
     delta: int
     on_hand: int
     actor_id: int | None
+    """
+    the user who set or adjusted the stock; null for an order
+    """
     order_id: UUID | None
+    """
+    the order of a sale or a return; null for all others
+    """
     reason: str | None
+    """
+    the reason that an adjustment was given
+    """
     at: AwareDatetime
 
 
-class PageOfMovementAnswer(BaseModel):
+class PageOfMovementResponse(BaseModel):
     model_config = ConfigDict(
         frozen=True,
     )
-    data: list[MovementAnswer]
+    data: list[MovementResponse]
     page: int
+    """
+    Number of this page, from 1
+    """
     limit: int
+    """
+    Largest number of items on a page
+    """
     total: int
+    """
+    Number of items on all pages
+    """
+
+
+class RequestedItem(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+    )
+    product_id: int
+    quantity: int
+
+
+class SetStockRequest(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+    )
+    quantity: int
+    """
+    the new on_hand
+    """
+    low_stock_threshold: int | None = None
+    """
+    the seller is notified once fewer units than this are available; null leaves it unchanged
+    """
+
+
+class ShortageResponse(BaseModel):
+    model_config = ConfigDict(
+        frozen=True,
+    )
+    product_id: int
+    wanted: int
+    """
+    units in the request
+    """
+    available: int
+
+
+class StockResponse(BaseModel):
+    """
+    Units of a product: `available` is how many can be ordered now.
+    """
+
+    model_config = ConfigDict(
+        frozen=True,
+    )
+    product_id: int
+    on_hand: int
+    reserved: int
+    available: int
+
+
+class AvailabilityRequest(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+    )
+    items: list[RequestedItem]
+
+
+class AvailabilityResponse(BaseModel):
+    model_config = ConfigDict(
+        frozen=True,
+    )
+    available: bool
+    """
+    whether all items could be ordered now
+    """
+    shortages: list[ShortageResponse]

@@ -9,9 +9,9 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from typing_extensions import TypeAliasType
 
 
-class AttemptAnswer(BaseModel):
+class AttemptResponse(BaseModel):
     """
-    One try. Without an outcome: begun, and not known how it ended.
+    One attempt to send a message. Without an outcome it has begun, and its end is not known.
     """
 
     model_config = ConfigDict(
@@ -21,6 +21,9 @@ class AttemptAnswer(BaseModel):
     at: AwareDatetime
     outcome: Literal["accepted", "transient", "permanent", "unknown"] | None
     error: str | None
+    """
+    The class of the error, like `smtp_451`
+    """
 
 
 Channel = TypeAliasType("Channel", Literal["email", "sms"])
@@ -28,11 +31,15 @@ Channel = TypeAliasType("Channel", Literal["email", "sms"])
 
 Kind = TypeAliasType("Kind", Literal["security", "order_updates", "stock_alerts"])
 """
-What people switch on and off.
+The kinds of notifications that a user switches on and off. `security` cannot be switched off.
 """
 
 
 class OrderUpdates(BaseModel):
+    """
+    The channels on which the user receives updates on their orders.
+    """
+
     model_config = ConfigDict(
         extra="forbid",
         frozen=True,
@@ -43,7 +50,7 @@ class OrderUpdates(BaseModel):
 
 class Security(BaseModel):
     """
-    What protects the account cannot be switched off.
+    Mails that protect the account, which cannot be switched off.
     """
 
     model_config = ConfigDict(
@@ -55,11 +62,17 @@ class Security(BaseModel):
 
 Status = TypeAliasType("Status", Literal["pending", "sent", "delivered", "failed", "cancelled"])
 """
-`pending → sent → delivered | failed`. A pending one that nobody needs any more is `cancelled`, and is never sent.
+`pending → sent → delivered | failed`.
+
+A pending notification that is no longer needed is `cancelled`, and is never sent.
 """
 
 
 class StockAlerts(BaseModel):
+    """
+    The channels on which a seller receives alerts on low stock.
+    """
+
     model_config = ConfigDict(
         extra="forbid",
         frozen=True,
@@ -83,9 +96,9 @@ Template = TypeAliasType(
 )
 
 
-class NotificationAnswer(BaseModel):
+class NotificationResponse(BaseModel):
     """
-    What was sent, about what, and what became of it; never its words, for they may hold secrets.
+    A notification and its state, without the text of its message, which may contain secrets.
     """
 
     model_config = ConfigDict(
@@ -98,26 +111,38 @@ class NotificationAnswer(BaseModel):
     channel: Channel
     status: Status
     reason: str | None
+    """
+    Why it was cancelled or has failed
+    """
     order_id: UUID | None
     product_id: int | None
     created_at: AwareDatetime
     sent_at: AwareDatetime | None
-    attempts: list[AttemptAnswer]
+    attempts: list[AttemptResponse]
 
 
-class PageOfNotificationAnswer(BaseModel):
+class PageOfNotificationResponse(BaseModel):
     model_config = ConfigDict(
         frozen=True,
     )
-    data: list[NotificationAnswer]
+    data: list[NotificationResponse]
     page: int
+    """
+    Number of this page, from 1
+    """
     limit: int
+    """
+    Largest number of items on a page
+    """
     total: int
+    """
+    Number of items on all pages
+    """
 
 
 class PreferencesDocument(BaseModel):
     """
-    Text messages need a phone number in one's profile.
+    The preferences of a user. SMS are sent only if the user's profile has a phone number.
     """
 
     model_config = ConfigDict(

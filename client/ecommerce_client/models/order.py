@@ -12,27 +12,13 @@ from . import Money
 
 Actor = TypeAliasType("Actor", Literal["buyer", "admin", "system"])
 """
-Who moved an order on.
+The party that changed an order's status.
 """
-
-
-class AddressAnswer(BaseModel):
-    model_config = ConfigDict(
-        frozen=True,
-    )
-    recipient: str
-    line1: str
-    line2: str | None
-    city: str
-    region: str | None
-    postal_code: str | None
-    country: str
-    phone: str | None
 
 
 class AddressRequest(BaseModel):
     """
-    As it is written on a parcel.
+    A postal address as it is written on a parcel.
     """
 
     model_config = ConfigDict(
@@ -52,10 +38,32 @@ class AddressRequest(BaseModel):
     phone: str | None = None
 
 
+class AddressResponse(BaseModel):
+    """
+    A postal address as it is written on a parcel.
+    """
+
+    model_config = ConfigDict(
+        frozen=True,
+    )
+    recipient: str
+    line1: str
+    line2: str | None
+    city: str
+    region: str | None
+    postal_code: str | None
+    country: str
+    phone: str | None
+
+
 CancelReason = TypeAliasType("CancelReason", Literal["buyer", "expired", "admin", "out_of_stock"])
 
 
 class CartItemRequest(BaseModel):
+    """
+    A product to add to the cart; its quantity is added to that in the cart.
+    """
+
     model_config = ConfigDict(
         extra="forbid",
         frozen=True,
@@ -64,9 +72,9 @@ class CartItemRequest(BaseModel):
     quantity: int
 
 
-class CartLineAnswer(BaseModel):
+class CartLineResponse(BaseModel):
     """
-    As the shop would sell it now. What is not for sale any more has no name and price.
+    A line of a cart as the shop would sell it now. A product that is no longer for sale has no name and price.
     """
 
     model_config = ConfigDict(
@@ -78,17 +86,36 @@ class CartLineAnswer(BaseModel):
     unit_price: Money | None
     total: Money | None
     """
-    null also where it is more than any order may be
+    null also if it is larger than the largest possible order
     """
     available: bool | None
     """
-    for sale, and enough of it in stock; null where the stock is not known at the moment
+    true if it is for sale and enough of it in stock; null if the stock is unknown at the moment
     """
 
 
-class ConversionAnswer(BaseModel):
+class CartResponse(BaseModel):
     """
-    Of the orders placed in the span, how many were paid; `rate` is null where none was placed.
+    A cart at current prices.
+    """
+
+    model_config = ConfigDict(
+        frozen=True,
+    )
+    lines: list[CartLineResponse]
+    totals: list[Money]
+    """
+    one total per currency, of what is for sale, before shipping and tax
+    """
+    cart_token: str | None
+    """
+    set for a guest's new cart: send it as Cart-Token with the following requests
+    """
+
+
+class ConversionResponse(BaseModel):
+    """
+    How many of the orders placed in the time range were paid; `rate` is null if none was placed.
     """
 
     model_config = ConfigDict(
@@ -99,9 +126,15 @@ class ConversionAnswer(BaseModel):
     rate: float | None
 
 
-class FiguresAnswer(BaseModel):
+Interval = TypeAliasType("Interval", Literal["day", "week", "month"])
+"""
+The intervals that a report may be divided into. Weeks begin on Mondays (ISO 8601).
+"""
+
+
+class IntervalSalesResponse(BaseModel):
     """
-    One interval and currency in which anything was sold or given back; `start` is the interval's first moment in UTC.
+    What was sold and refunded in one interval and currency; `start` is the interval's first moment in UTC.
     """
 
     model_config = ConfigDict(
@@ -114,13 +147,24 @@ class FiguresAnswer(BaseModel):
     refunds: Money
 
 
-Interval = TypeAliasType("Interval", Literal["day", "week", "month"])
-"""
-Weeks begin on Mondays (ISO 8601).
-"""
+class OrderItemRequest(BaseModel):
+    """
+    A product to order; its name and price come from the catalogue.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+    )
+    product_id: int
+    quantity: int
 
 
-class ItemAnswer(BaseModel):
+class OrderItemResponse(BaseModel):
+    """
+    An item of an order, at the name and price for which it was ordered.
+    """
+
     model_config = ConfigDict(
         frozen=True,
     )
@@ -131,7 +175,66 @@ class ItemAnswer(BaseModel):
     total: Money
 
 
-class KnownAddressAnswer(BaseModel):
+class OrderRequest(BaseModel):
+    """
+    What to order, and where to ship it.
+
+    Names and prices come from the catalogue; lines of one product are added up.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+    )
+    items: list[OrderItemRequest] | None = None
+    """
+    by default what is in the caller's cart
+    """
+    shipping_address: AddressRequest | None = None
+    """
+    not together with address_id
+    """
+    address_id: UUID | None = None
+    """
+    of the address book; not together with shipping_address
+    """
+
+
+OrderStatus = TypeAliasType(
+    "OrderStatus",
+    Literal["pending", "confirmed", "processing", "shipped", "delivered", "cancelled"],
+)
+
+
+class PaymentSummaryResponse(BaseModel):
+    """
+    The sum of what was paid for an order, and of what was refunded.
+    """
+
+    model_config = ConfigDict(
+        frozen=True,
+    )
+    paid: Money
+    refunded: Money
+
+
+class QuantityRequest(BaseModel):
+    """
+    The new quantity of a product in the cart.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+    )
+    quantity: int
+
+
+class SavedAddressResponse(BaseModel):
+    """
+    An address in the caller's address book.
+    """
+
     model_config = ConfigDict(
         frozen=True,
     )
@@ -146,13 +249,11 @@ class KnownAddressAnswer(BaseModel):
     id: UUID
 
 
-OrderStatus = TypeAliasType(
-    "OrderStatus",
-    Literal["pending", "confirmed", "processing", "shipped", "delivered", "cancelled"],
-)
+class ShipmentResponse(BaseModel):
+    """
+    How a shipped order travels.
+    """
 
-
-class ParcelAnswer(BaseModel):
     model_config = ConfigDict(
         frozen=True,
     )
@@ -160,25 +261,9 @@ class ParcelAnswer(BaseModel):
     tracking_number: str | None
 
 
-class QuantityRequest(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-    )
-    quantity: int
-
-
-class SettlementAnswer(BaseModel):
-    model_config = ConfigDict(
-        frozen=True,
-    )
-    paid: Money
-    refunded: Money
-
-
-class StatusRequest(BaseModel):
+class StatusChangeRequest(BaseModel):
     """
-    Where an order goes next. A carrier and a tracking number belong to `shipped` alone.
+    The next status of an order. A carrier and a tracking number may be sent only with `shipped`.
     """
 
     model_config = ConfigDict(
@@ -190,7 +275,11 @@ class StatusRequest(BaseModel):
     tracking_number: str | None = None
 
 
-class StepAnswer(BaseModel):
+class StatusChangeResponse(BaseModel):
+    """
+    One entry of an order's history.
+    """
+
     model_config = ConfigDict(
         frozen=True,
     )
@@ -199,7 +288,11 @@ class StepAnswer(BaseModel):
     by: Actor
 
 
-class TopProductAnswer(BaseModel):
+class TopProductResponse(BaseModel):
+    """
+    How often one product was ordered and sold, in one currency.
+    """
+
     model_config = ConfigDict(
         frozen=True,
     )
@@ -210,33 +303,11 @@ class TopProductAnswer(BaseModel):
     revenue: Money
 
 
-class WantedItem(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-    )
-    product_id: int
-    quantity: int
+class OrderResponse(BaseModel):
+    """
+    An order.
 
-
-class CartAnswer(BaseModel):
-    model_config = ConfigDict(
-        frozen=True,
-    )
-    lines: list[CartLineAnswer]
-    totals: list[Money]
-    """
-    one per currency, of what is for sale, before shipping and tax
-    """
-    cart_token: str | None
-    """
-    of a guest's new cart: send it as Cart-Token from now on
-    """
-
-
-class OrderAnswer(BaseModel):
-    """
-    A pending order is cancelled by itself at `expires_at`. `total` is subtotal, shipping and tax together.
+    A pending order is cancelled automatically at `expires_at`. `total` is subtotal, shipping and tax together.
     """
 
     model_config = ConfigDict(
@@ -245,46 +316,40 @@ class OrderAnswer(BaseModel):
     id: UUID
     buyer_id: int
     status: OrderStatus
-    items: list[ItemAnswer]
+    items: list[OrderItemResponse]
     subtotal: Money
     shipping: Money
     tax: Money
     total: Money
-    shipping_address: AddressAnswer | None
-    shipment: ParcelAnswer | None
+    shipping_address: AddressResponse | None
+    shipment: ShipmentResponse | None
     """
-    how it travels, once it is shipped and known
+    set once the order is shipped, if it is known
     """
-    payment: SettlementAnswer | None
+    payment: PaymentSummaryResponse | None
     """
-    once anything was paid
+    set once anything was paid
     """
     cancel_reason: CancelReason | None
-    history: list[StepAnswer]
+    history: list[StatusChangeResponse]
     created_at: AwareDatetime
     expires_at: AwareDatetime
 
 
-class OrderRequest(BaseModel):
-    """
-    What to buy: items, or without them what is in the cart. Names and prices come from the catalogue. Lines of one product are
-    taken together. Where to: an address, or the id of one in the address book, or neither.
-    """
-
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-    )
-    items: list[WantedItem] | None = None
-    shipping_address: AddressRequest | None = None
-    address_id: UUID | None = None
-
-
-class PageOfOrderAnswer(BaseModel):
+class PageOfOrderResponse(BaseModel):
     model_config = ConfigDict(
         frozen=True,
     )
-    data: list[OrderAnswer]
+    data: list[OrderResponse]
     page: int
+    """
+    Number of this page, from 1
+    """
     limit: int
+    """
+    Largest number of items on a page
+    """
     total: int
+    """
+    Number of items on all pages
+    """

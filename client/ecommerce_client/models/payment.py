@@ -13,7 +13,9 @@ from . import Money
 
 class ConfirmRequest(BaseModel):
     """
-    What to charge. Without a method: the one that the payment was begun with, or to go on after a next action.
+    The payment method to charge.
+
+    Without one, the payment's own is charged, or the payment is continued after its next action.
     """
 
     model_config = ConfigDict(
@@ -23,7 +25,7 @@ class ConfirmRequest(BaseModel):
     payment_method: str | None = None
     payment_method_id: UUID | None = None
     """
-    one that was saved
+    the id of one of the caller's saved payment methods
     """
 
 
@@ -40,7 +42,56 @@ FailureCode = TypeAliasType(
 )
 
 
-class MethodAnswer(BaseModel):
+class FailureResponse(BaseModel):
+    """
+    Why a payment failed.
+    """
+
+    model_config = ConfigDict(
+        frozen=True,
+    )
+    code: FailureCode
+    reason: str | None
+    """
+    the provider's finer code, such as insufficient_funds
+    """
+
+
+class NextActionResponse(BaseModel):
+    """
+    What the customer must do before the payment can continue.
+    """
+
+    model_config = ConfigDict(
+        frozen=True,
+    )
+    type: str
+    redirect_url: str | None
+    """
+    the page to do it on, if it is another page
+    """
+
+
+class PaymentMethodRequest(BaseModel):
+    """
+    The payment method to save.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+    )
+    payment_method: str
+    """
+    the provider's id of a payment method, as its form in the browser returns it
+    """
+
+
+class PaymentMethodResponse(BaseModel):
+    """
+    A saved payment method.
+    """
+
     model_config = ConfigDict(
         frozen=True,
     )
@@ -52,32 +103,9 @@ class MethodAnswer(BaseModel):
     created_at: AwareDatetime
 
 
-class MethodRequest(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-    )
-    payment_method: str
-    """
-    the provider's name of a payment method, as its own form in the browser gives it
-    """
-
-
-class NextActionAnswer(BaseModel):
-    """
-    What the customer must do before the payment goes on.
-    """
-
-    model_config = ConfigDict(
-        frozen=True,
-    )
-    type: str
-    redirect_url: str | None
-
-
 class PaymentRequest(BaseModel):
     """
-    What to pay for; how much is the order's to say. With `confirm` it is charged at once.
+    The order to pay; its amount is what the order costs.
     """
 
     model_config = ConfigDict(
@@ -87,10 +115,13 @@ class PaymentRequest(BaseModel):
     payment_method: str | None = None
     payment_method_id: UUID | None = None
     """
-    one that was saved
+    the id of one of the caller's saved payment methods
     """
     order_id: UUID
     confirm: bool | None = False
+    """
+    charge the payment method at once
+    """
 
 
 PaymentStatus = TypeAliasType(
@@ -99,16 +130,9 @@ PaymentStatus = TypeAliasType(
 )
 
 
-class Received(BaseModel):
-    model_config = ConfigDict(
-        frozen=True,
-    )
-    received: bool | None = True
-
-
 class RefundRequest(BaseModel):
     """
-    Without an amount, all that is left.
+    The amount to refund; without one, all that is left.
     """
 
     model_config = ConfigDict(
@@ -120,26 +144,28 @@ class RefundRequest(BaseModel):
     minor units
     """
     reason: str | None = None
+    """
+    why it is refunded; the buyer can read it
+    """
 
 
 RefundStatus = TypeAliasType("RefundStatus", Literal["pending", "succeeded", "failed"])
 
 
-class FailureAnswer(BaseModel):
+class WebhookResponse(BaseModel):
     """
-    Why a payment failed; `reason` is finer, and the provider's.
+    The acknowledgement of a webhook.
     """
 
     model_config = ConfigDict(
         frozen=True,
     )
-    code: FailureCode
-    reason: str | None
+    received: bool | None = True
 
 
-class PaymentAnswer(BaseModel):
+class PaymentResponse(BaseModel):
     """
-    `client_secret` and `next_action` are for the buyer's browser, and shown to the buyer alone while the payment is open.
+    A payment. `client_secret` and `next_action` are shown to its buyer only, and only while it is open.
     """
 
     model_config = ConfigDict(
@@ -148,20 +174,32 @@ class PaymentAnswer(BaseModel):
     id: UUID
     order_id: UUID
     amount: Money
+    """
+    what the order costs
+    """
     status: PaymentStatus
     provider: str
     captured: Money
+    """
+    what was charged
+    """
     refunded: Money
-    failure: FailureAnswer | None
+    """
+    what was refunded of it
+    """
+    failure: FailureResponse | None
     client_secret: str | None
-    next_action: NextActionAnswer | None
+    """
+    for the provider's script in the buyer's browser
+    """
+    next_action: NextActionResponse | None
     created_at: AwareDatetime
     updated_at: AwareDatetime
 
 
-class RefundAnswer(BaseModel):
+class RefundResponse(BaseModel):
     """
-    A pending refund is finished by itself.
+    A refund. A pending one is finished without another request.
     """
 
     model_config = ConfigDict(
@@ -174,13 +212,25 @@ class RefundAnswer(BaseModel):
     reason: str | None
     created_at: AwareDatetime
     settled_at: AwareDatetime | None
+    """
+    when it succeeded or failed
+    """
 
 
-class PageOfPaymentAnswer(BaseModel):
+class PageOfPaymentResponse(BaseModel):
     model_config = ConfigDict(
         frozen=True,
     )
-    data: list[PaymentAnswer]
+    data: list[PaymentResponse]
     page: int
+    """
+    Number of this page, from 1
+    """
     limit: int
+    """
+    Largest number of items on a page
+    """
     total: int
+    """
+    Number of items on all pages
+    """

@@ -10,32 +10,9 @@ from typing_extensions import TypeAliasType
 from . import Money, Price
 
 
-class BranchAnswer(BaseModel):
+class CategoryCountResponse(BaseModel):
     """
-    A category with all that is below it, each level by name.
-    """
-
-    model_config = ConfigDict(
-        frozen=True,
-    )
-    id: int
-    name: str
-    parent_id: int | None
-    children: list[BranchAnswer]
-
-
-class CategoryAnswer(BaseModel):
-    model_config = ConfigDict(
-        frozen=True,
-    )
-    id: int
-    name: str
-    parent_id: int | None
-
-
-class CategoryCountAnswer(BaseModel):
-    """
-    `count` has what is below the category in it.
+    `count` includes the products of the category's descendants.
     """
 
     model_config = ConfigDict(
@@ -48,7 +25,7 @@ class CategoryCountAnswer(BaseModel):
 
 class CategoryRequest(BaseModel):
     """
-    `parent_id`: null makes it a root. Left out, a new category is a root, and another stays where it is.
+    `parent_id` null makes the category a root. If left out, a new category is a root, an existing one stays.
     """
 
     model_config = ConfigDict(
@@ -59,19 +36,51 @@ class CategoryRequest(BaseModel):
     parent_id: int | None = None
 
 
-class PageOfBranchAnswer(BaseModel):
+class CategoryResponse(BaseModel):
     model_config = ConfigDict(
         frozen=True,
     )
-    data: list[BranchAnswer]
-    page: int
-    limit: int
-    total: int
+    id: int
+    name: str
+    parent_id: int | None
 
 
-class PriceRangeAnswer(BaseModel):
+class CategoryTreeResponse(BaseModel):
     """
-    From `min_price` to below `max_price`, which is null for the last range; in minor units.
+    A category with all its descendants, each level sorted by name.
+    """
+
+    model_config = ConfigDict(
+        frozen=True,
+    )
+    id: int
+    name: str
+    parent_id: int | None
+    children: list[CategoryTreeResponse]
+
+
+class PageOfCategoryTreeResponse(BaseModel):
+    model_config = ConfigDict(
+        frozen=True,
+    )
+    data: list[CategoryTreeResponse]
+    page: int
+    """
+    Number of this page, from 1
+    """
+    limit: int
+    """
+    Largest number of items on a page
+    """
+    total: int
+    """
+    Number of items on all pages
+    """
+
+
+class PriceRangeResponse(BaseModel):
+    """
+    The range from `min_price` to below `max_price`, which is null for the last range; in minor units.
     """
 
     model_config = ConfigDict(
@@ -83,28 +92,12 @@ class PriceRangeAnswer(BaseModel):
     count: int
 
 
-class ProductAnswer(BaseModel):
-    model_config = ConfigDict(
-        frozen=True,
-    )
-    id: int
-    name: str
-    slug: str
-    description: str
-    price: Money
-    category_id: int
-    seller_id: int
-    images: list[str]
-    group_id: int | None
-    options: dict[str, str]
-    created_at: AwareDatetime
-    updated_at: AwareDatetime
-
-
 class ProductRequest(BaseModel):
     """
-    `group_id` makes a product a variant: that of another variant, or the id of a product of the same seller's that has none yet, and
-    so becomes the first; null parts it from its group. `options` tell variants apart. Left out, either stays as it is.
+    `group_id` makes the product a variant of others, and `options` distinguish it from them.
+
+    Give the `group_id` of another variant, or the id of a product of the same seller that has no group yet and then
+    becomes the first variant; null removes the product from its group. If either field is left out, it stays unchanged.
     """
 
     model_config = ConfigDict(
@@ -120,9 +113,27 @@ class ProductRequest(BaseModel):
     options: dict[str, str] | None = Field(None, max_length=10)
 
 
-class RatingAnswer(BaseModel):
+class ProductResponse(BaseModel):
+    model_config = ConfigDict(
+        frozen=True,
+    )
+    id: int
+    name: str
+    slug: str
+    description: str
+    price: Money
+    category_id: int
+    seller_id: int
+    images: list[str]
+    group_id: int | None
+    options: dict[str, str]
+    created_at: AwareDatetime
+    updated_at: AwareDatetime
+
+
+class RatingResponse(BaseModel):
     """
-    `average` is the mean of 1 to 5 stars; 0 when nobody has rated.
+    `average` is the mean of 1 to 5 stars; 0 without ratings.
     """
 
     model_config = ConfigDict(
@@ -134,11 +145,11 @@ class RatingAnswer(BaseModel):
 
 Reason = TypeAliasType("Reason", Literal["bought_together", "popular_in_category", "popular"])
 """
-Why a product is recommended, the better reason first.
+Why a product is recommended, the strongest reason first.
 """
 
 
-class RecommendedAnswer(BaseModel):
+class RecommendedProductResponse(BaseModel):
     model_config = ConfigDict(
         frozen=True,
     )
@@ -155,11 +166,11 @@ class RecommendedAnswer(BaseModel):
     created_at: AwareDatetime
     updated_at: AwareDatetime
     in_stock: bool
-    rating: RatingAnswer
+    rating: RatingResponse
     reason: Reason
 
 
-class SellerAnswer(BaseModel):
+class SellerResponse(BaseModel):
     model_config = ConfigDict(
         frozen=True,
     )
@@ -172,18 +183,11 @@ Sort = TypeAliasType(
     Literal["relevance", "newest", "price_asc", "price_desc", "rating", "popular", "name"],
 )
 """
-The order of a list. Prices are compared in minor units, whatever their currency.
+The order of a list. Prices are compared in minor units, regardless of their currency.
 """
 
 
-class StockAnswer(BaseModel):
-    model_config = ConfigDict(
-        frozen=True,
-    )
-    available: int
-
-
-class StockCountAnswer(BaseModel):
+class StockCountResponse(BaseModel):
     model_config = ConfigDict(
         frozen=True,
     )
@@ -191,29 +195,36 @@ class StockCountAnswer(BaseModel):
     count: int
 
 
-class SuggestionAnswer(BaseModel):
+class StockResponse(BaseModel):
+    model_config = ConfigDict(
+        frozen=True,
+    )
+    available: int
+
+
+class SuggestionResponse(BaseModel):
     model_config = ConfigDict(
         frozen=True,
     )
     text: str
 
 
-class FacetsAnswer(BaseModel):
+class FacetsResponse(BaseModel):
     """
-    How many products each choice would show: those that fit all the list's conditions but the one on the facet itself.
+    The number of products that each choice would show: those that pass every filter except the facet's own.
     """
 
     model_config = ConfigDict(
         frozen=True,
     )
-    categories: list[CategoryCountAnswer]
-    price_ranges: list[PriceRangeAnswer]
-    in_stock: list[StockCountAnswer]
+    categories: list[CategoryCountResponse]
+    price_ranges: list[PriceRangeResponse]
+    in_stock: list[StockCountResponse]
 
 
-class ListedAnswer(BaseModel):
+class ListedProductResponse(BaseModel):
     """
-    A product as lists show it. Stock and rating follow the services that own them within moments.
+    A product as lists show it. Stock and rating lag behind the services that own them by moments.
     """
 
     model_config = ConfigDict(
@@ -232,40 +243,53 @@ class ListedAnswer(BaseModel):
     created_at: AwareDatetime
     updated_at: AwareDatetime
     in_stock: bool
-    rating: RatingAnswer
+    rating: RatingResponse
 
 
-class ProductList(BaseModel):
+class ProductDetailsResponse(BaseModel):
     """
-    `next` is the cursor of the page that follows, null on the last. `total` is counted up to 10000, and says whether that is exact.
-    """
+    A part whose service does not answer in time is null, and named in `degraded`.
 
-    model_config = ConfigDict(
-        frozen=True,
-    )
-    data: list[ListedAnswer]
-    page: int
-    limit: int
-    total: int
-    total_is_exact: bool
-    next: str | None
-    facets: FacetsAnswer | None = None
-
-
-class DetailsAnswer(BaseModel):
-    """
-    A part whose service does not answer in time is null, and named in `degraded`. `variants` are the others of the product's group.
+    `variants` are the other products of the product's group.
     """
 
     model_config = ConfigDict(
         frozen=True,
     )
-    product: ProductAnswer
-    seller: SellerAnswer | None
-    stock: StockAnswer | None
-    rating: RatingAnswer | None
-    variants: list[ListedAnswer] | None
+    product: ProductResponse
+    seller: SellerResponse | None
+    stock: StockResponse | None
+    rating: RatingResponse | None
+    variants: list[ListedProductResponse] | None
     degraded: list[str]
 
 
-BranchAnswer.model_rebuild()
+class ProductListResponse(BaseModel):
+    """
+    `next` is the cursor of the next page, null on the last page.
+
+    `total` is counted up to 10000; `total_is_exact` is false if there are more.
+    """
+
+    model_config = ConfigDict(
+        frozen=True,
+    )
+    data: list[ListedProductResponse]
+    page: int
+    """
+    Number of this page, from 1
+    """
+    limit: int
+    """
+    Largest number of items on a page
+    """
+    total: int
+    """
+    Number of items on all pages
+    """
+    total_is_exact: bool
+    next: str | None
+    facets: FacetsResponse | None = None
+
+
+CategoryTreeResponse.model_rebuild()

@@ -8,19 +8,19 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 from typing_extensions import TypeAliasType
 
 
-class RatingAnswer(BaseModel):
+class RatingResponse(BaseModel):
     model_config = ConfigDict(
         frozen=True,
     )
     product_id: int
     average: float
     """
-    of 1 to 5 stars, to two decimals; 0 where nobody has rated
+    1 to 5 stars, rounded to two decimals; 0 without reviews
     """
     count: int
     distribution: dict[str, int]
     """
-    how many gave 1 to 5 stars
+    the number of reviews by their stars, 1 to 5
     """
 
 
@@ -55,7 +55,7 @@ class ModerationRequest(BaseModel):
     """
 
 
-class ReviewAnswer(BaseModel):
+class ReviewResponse(BaseModel):
     model_config = ConfigDict(
         frozen=True,
     )
@@ -64,7 +64,7 @@ class ReviewAnswer(BaseModel):
     author_id: int
     author_name: str | None
     """
-    null where it cannot be known now
+    null where it is unknown or cannot be read now
     """
     rating: int
     title: str | None
@@ -74,7 +74,13 @@ class ReviewAnswer(BaseModel):
     only approved reviews are shown and counted
     """
     moderation_reason: str | None
+    """
+    why an admin hid the review, for its author
+    """
     helpful_count: int
+    """
+    how many users find the review helpful
+    """
     created_at: AwareDatetime
     updated_at: AwareDatetime
 
@@ -83,11 +89,20 @@ class ReviewPage(BaseModel):
     model_config = ConfigDict(
         frozen=True,
     )
-    data: list[ReviewAnswer]
+    data: list[ReviewResponse]
     page: int
+    """
+    Number of this page, from 1
+    """
     limit: int
+    """
+    Largest number of items on a page
+    """
     total: int
+    """
+    Number of items on all pages
+    """
     degraded: list[str]
     """
-    parts that are missing: authors
+    parts that are incomplete: `authors` where names are missing
     """

@@ -9,9 +9,9 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 from typing_extensions import TypeAliasType
 
 
-class AcceptedAnswer(BaseModel):
+class AcceptedResponse(BaseModel):
     """
-    What was asked for happens by mail, if it can.
+    The request was accepted; a mail follows if there is one to send.
     """
 
     model_config = ConfigDict(
@@ -38,19 +38,6 @@ class ChangePasswordRequest(BaseModel):
     new_password: str
 
 
-class FailuresAnswer(BaseModel):
-    """
-    Wrong passwords in a row.
-    """
-
-    model_config = ConfigDict(
-        frozen=True,
-    )
-    count: int
-    last_at: AwareDatetime
-    locked_until: AwareDatetime | None
-
-
 class ForgotPasswordRequest(BaseModel):
     model_config = ConfigDict(
         extra="forbid",
@@ -59,15 +46,17 @@ class ForgotPasswordRequest(BaseModel):
     email: str
 
 
-class HeldSessionAnswer(BaseModel):
+class LoginFailuresResponse(BaseModel):
+    """
+    Wrong passwords in a row for the user's e-mail address.
+    """
+
     model_config = ConfigDict(
         frozen=True,
     )
-    id: UUID
-    created_at: AwareDatetime
-    last_used_at: AwareDatetime
-    expires_at: AwareDatetime
-    user_agent: str | None
+    count: int
+    last_at: AwareDatetime
+    locked_until: AwareDatetime | None
 
 
 class LoginRequest(BaseModel):
@@ -81,7 +70,7 @@ class LoginRequest(BaseModel):
 
 class ProfileRequest(BaseModel):
     """
-    What is left out stays as it is.
+    Fields which are left out are not changed.
     """
 
     model_config = ConfigDict(
@@ -90,15 +79,15 @@ class ProfileRequest(BaseModel):
     )
     display_name: str | None = None
     """
-    null: shown by number
+    null removes the name: the user is shown by their id
     """
     locale: str | None = "en"
     """
-    a language tag (BCP 47)
+    a language tag (BCP 47), which decides the language of mails
     """
     phone: str | None = None
     """
-    null: forgotten
+    null removes the number
     """
 
 
@@ -124,7 +113,7 @@ class RegisterRequest(BaseModel):
     display_name: str | None = None
     locale: str | None = "en"
     """
-    a language tag (BCP 47)
+    a language tag (BCP 47), which decides the language of mails
     """
 
 
@@ -140,7 +129,7 @@ class ResetPasswordRequest(BaseModel):
 Role = TypeAliasType("Role", Literal["customer", "seller", "admin"])
 
 
-class SessionAnswer(BaseModel):
+class SessionResponse(BaseModel):
     model_config = ConfigDict(
         frozen=True,
     )
@@ -150,9 +139,48 @@ class SessionAnswer(BaseModel):
     expires_at: AwareDatetime
     user_agent: str | None
     current: bool
+    """
+    whether this request was made with this session
+    """
 
 
-class UserAnswer(BaseModel):
+class StoredSessionResponse(BaseModel):
+    model_config = ConfigDict(
+        frozen=True,
+    )
+    id: UUID
+    created_at: AwareDatetime
+    last_used_at: AwareDatetime
+    expires_at: AwareDatetime
+    user_agent: str | None
+
+
+class UserRequest(BaseModel):
+    """
+    Fields which are left out are not changed. Only an admin may send `role` and `is_active`.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+    )
+    display_name: str | None = None
+    """
+    null removes the name: the user is shown by their id
+    """
+    locale: str | None = "en"
+    """
+    a language tag (BCP 47), which decides the language of mails
+    """
+    phone: str | None = None
+    """
+    null removes the number
+    """
+    role: Role | None = None
+    is_active: bool | None = None
+
+
+class UserResponse(BaseModel):
     model_config = ConfigDict(
         frozen=True,
     )
@@ -167,31 +195,6 @@ class UserAnswer(BaseModel):
     created_at: AwareDatetime
 
 
-class UserRequest(BaseModel):
-    """
-    What is left out stays as it is. `role` and `is_active` are for admins to decide.
-    """
-
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-    )
-    display_name: str | None = None
-    """
-    null: shown by number
-    """
-    locale: str | None = "en"
-    """
-    a language tag (BCP 47)
-    """
-    phone: str | None = None
-    """
-    null: forgotten
-    """
-    role: Role | None = None
-    is_active: bool | None = None
-
-
 class VerifyEmailRequest(BaseModel):
     model_config = ConfigDict(
         extra="forbid",
@@ -200,7 +203,7 @@ class VerifyEmailRequest(BaseModel):
     token: str
 
 
-class MailRequestAnswer(BaseModel):
+class MailRequestResponse(BaseModel):
     model_config = ConfigDict(
         frozen=True,
     )
@@ -213,21 +216,26 @@ class MailRequestAnswer(BaseModel):
     replaced_at: AwareDatetime | None
 
 
-class PageOfUserAnswer(BaseModel):
+class PageOfUserResponse(BaseModel):
     model_config = ConfigDict(
         frozen=True,
     )
-    data: list[UserAnswer]
+    data: list[UserResponse]
     page: int
+    """
+    Number of this page, from 1
+    """
     limit: int
+    """
+    Largest number of items on a page
+    """
     total: int
-
-
-class TokensAnswer(BaseModel):
     """
-    `expires_in` is in seconds, of the access token.
+    Number of items on all pages
     """
 
+
+class TokensResponse(BaseModel):
     model_config = ConfigDict(
         frozen=True,
     )
@@ -235,18 +243,21 @@ class TokensAnswer(BaseModel):
     refresh_token: str
     token_type: Literal["Bearer"] = "Bearer"
     expires_in: int
-    user: UserAnswer
-
-
-class ExportAnswer(BaseModel):
     """
-    All that is held about a user, but for hashes of what is secret.
+    seconds until the access token expires
+    """
+    user: UserResponse
+
+
+class ExportResponse(BaseModel):
+    """
+    All data stored about a user, except hashes of secrets.
     """
 
     model_config = ConfigDict(
         frozen=True,
     )
-    account: UserAnswer
-    sessions: list[HeldSessionAnswer]
-    mail_requests: list[MailRequestAnswer]
-    failures: FailuresAnswer | None
+    account: UserResponse
+    sessions: list[StoredSessionResponse]
+    mail_requests: list[MailRequestResponse]
+    failures: LoginFailuresResponse | None

@@ -11,7 +11,7 @@ from ecommerce_client.operations.user import UserOperations
 
 
 class Operations:
-    """Everything that can be asked of a shop, by the service that answers."""
+    """The operations of a shop, by the service that performs them."""
 
     def __init__(self, connection: Connection) -> None:
         self.user = UserOperations(connection)

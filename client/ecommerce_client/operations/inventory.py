@@ -11,43 +11,47 @@ class InventoryOperations:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def get_stock(self, product_id: int) -> inventory.StockAnswer:
-        """Stock of a product."""
-        return await self._connection.data(
-            inventory.StockAnswer, Call("GET", "/api/v1/inventory/{product_id}", values={"product_id": product_id})
+    async def get_stock(self, product_id: int) -> inventory.StockResponse:
+        """Get the stock of a product."""
+        return await self._connection.fetch_data(
+            inventory.StockResponse,
+            Call("GET", "/api/v1/inventory/{product_id}", path_values={"product_id": product_id}),
         )
 
-    async def set_stock(self, product_id: int, body: inventory.CountRequest) -> inventory.KeptStockAnswer:
-        """Set what is in the warehouse.
+    async def set_stock(self, product_id: int, body: inventory.SetStockRequest) -> inventory.ManagedStockResponse:
+        """Set the stock of a product.
 
-        For admins and sellers alone.
+        Sets the units on hand and, if given, the low-stock threshold. Sellers do so for their products. Only for admins and sellers.
         """
-        return await self._connection.data(
-            inventory.KeptStockAnswer,
-            Call("PUT", "/api/v1/inventory/{product_id}", values={"product_id": product_id}, body=body),
+        return await self._connection.fetch_data(
+            inventory.ManagedStockResponse,
+            Call("PUT", "/api/v1/inventory/{product_id}", path_values={"product_id": product_id}, body=body),
         )
 
-    async def check_availability(self, body: inventory.AvailabilityRequest) -> inventory.AvailabilityAnswer:
-        """Whether a basket could be ordered now; reserves nothing."""
-        return await self._connection.data(
-            inventory.AvailabilityAnswer, Call("POST", "/api/v1/inventory/check-availability", body=body)
+    async def check_availability(self, body: inventory.AvailabilityRequest) -> inventory.AvailabilityResponse:
+        """Check whether items could be ordered now.
+
+        Lists the products with too few units available. Reserves nothing.
+        """
+        return await self._connection.fetch_data(
+            inventory.AvailabilityResponse, Call("POST", "/api/v1/inventory/check-availability", body=body)
         )
 
     async def adjust_stock(
         self, product_id: int, body: inventory.AdjustmentRequest, *, idempotency_key: str | None = None
-    ) -> inventory.MovementAnswer:
-        """Add to what is in the warehouse, or take from it.
+    ) -> inventory.MovementResponse:
+        """Adjust the stock of a product.
 
-        For admins and sellers alone.
+        Adds units to the stock on hand, or takes units away. Sellers adjust their own products. Only for admins and sellers.
 
-        `idempotency_key`: one per intent: repeated requests with the same key take effect once
+        `idempotency_key`: A key of the caller's choice. Repeated requests with the same key take effect once.
         """
-        return await self._connection.data(
-            inventory.MovementAnswer,
+        return await self._connection.fetch_data(
+            inventory.MovementResponse,
             Call(
                 "POST",
                 "/api/v1/inventory/{product_id}/adjustments",
-                values={"product_id": product_id},
+                path_values={"product_id": product_id},
                 headers={"Idempotency-Key": idempotency_key},
                 body=body,
             ),
@@ -55,18 +59,21 @@ class InventoryOperations:
 
     def get_history(
         self, product_id: int, *, page: int | None = None, limit: int | None = None
-    ) -> Listing[inventory.PageOfMovementAnswer, inventory.MovementAnswer]:
-        """What came and went, newest first: its seller, or an admin.
+    ) -> Listing[inventory.PageOfMovementResponse, inventory.MovementResponse]:
+        """List the stock movements of a product.
 
-        For admins and sellers alone.
+        Newest first. Sellers read the history of their own products. Only for admins and sellers.
+
+        `page`: Number of the page, from 1
+        `limit`: Largest number of items on the page
         """
         return Listing(
             self._connection,
-            inventory.PageOfMovementAnswer,
+            inventory.PageOfMovementResponse,
             Call(
                 "GET",
                 "/api/v1/inventory/{product_id}/history",
-                values={"product_id": product_id},
+                path_values={"product_id": product_id},
                 query={"page": page, "limit": limit},
             ),
         )

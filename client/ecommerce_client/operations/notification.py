@@ -15,45 +15,59 @@ class NotificationOperations:
 
     def list_notifications(
         self, *, user_id: int | None = None, page: int | None = None, limit: int | None = None
-    ) -> Listing[notification.PageOfNotificationAnswer, notification.NotificationAnswer]:
-        """What was sent to one, newest first; an admin may ask for anybody's."""
+    ) -> Listing[notification.PageOfNotificationResponse, notification.NotificationResponse]:
+        """List the caller's notifications.
+
+        Newest first. An admin may list those of another user.
+
+        `user_id`: The user whose notifications are listed; only an admin may name another user
+        `page`: Number of the page, from 1
+        `limit`: Largest number of items on the page
+        """
         return Listing(
             self._connection,
-            notification.PageOfNotificationAnswer,
+            notification.PageOfNotificationResponse,
             Call("GET", "/api/v1/notifications", query={"user_id": user_id, "page": page, "limit": limit}),
-        )
-
-    async def get_preferences(self) -> notification.PreferencesDocument:
-        """What one is told, and how."""
-        return await self._connection.data(
-            notification.PreferencesDocument, Call("GET", "/api/v1/notifications/preferences")
-        )
-
-    async def put_preferences(self, body: notification.PreferencesDocument) -> notification.PreferencesDocument:
-        """Choose what one is told, and how."""
-        return await self._connection.data(
-            notification.PreferencesDocument, Call("PUT", "/api/v1/notifications/preferences", body=body)
         )
 
     def list_dead(
         self, *, page: int | None = None, limit: int | None = None
-    ) -> Listing[notification.PageOfNotificationAnswer, notification.NotificationAnswer]:
-        """What failed for good, newest first.
+    ) -> Listing[notification.PageOfNotificationResponse, notification.NotificationResponse]:
+        """List the failed notifications.
 
-        For admins alone.
+        Newest first. Only for admins.
+
+        `page`: Number of the page, from 1
+        `limit`: Largest number of items on the page
         """
         return Listing(
             self._connection,
-            notification.PageOfNotificationAnswer,
+            notification.PageOfNotificationResponse,
             Call("GET", "/api/v1/notifications/dead", query={"page": page, "limit": limit}),
         )
 
-    async def retry_notification(self, notification_id: UUID) -> notification.NotificationAnswer:
-        """Try a failed one again.
+    async def retry_notification(self, notification_id: UUID) -> notification.NotificationResponse:
+        """Retry a failed notification.
 
-        For admins alone.
+        Only for admins.
         """
-        return await self._connection.data(
-            notification.NotificationAnswer,
-            Call("POST", "/api/v1/notifications/{notification_id}/retry", values={"notification_id": notification_id}),
+        return await self._connection.fetch_data(
+            notification.NotificationResponse,
+            Call(
+                "POST",
+                "/api/v1/notifications/{notification_id}/retry",
+                path_values={"notification_id": notification_id},
+            ),
+        )
+
+    async def get_preferences(self) -> notification.PreferencesDocument:
+        """Get the caller's notification preferences."""
+        return await self._connection.fetch_data(
+            notification.PreferencesDocument, Call("GET", "/api/v1/notifications/preferences")
+        )
+
+    async def put_preferences(self, body: notification.PreferencesDocument) -> notification.PreferencesDocument:
+        """Update the caller's notification preferences."""
+        return await self._connection.fetch_data(
+            notification.PreferencesDocument, Call("PUT", "/api/v1/notifications/preferences", body=body)
         )

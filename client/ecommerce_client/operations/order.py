@@ -20,14 +20,14 @@ class OrderOperations:
         *,
         idempotency_key: str | None = None,
         cart_token: str | None = None,
-    ) -> order.OrderAnswer:
-        """Place an order, of the cart unless items are sent.
+    ) -> order.OrderResponse:
+        """Place an order, from the caller's cart unless items are sent.
 
-        `idempotency_key`: one per intent: repeated requests with the same key take effect once
-        `cart_token`: a guest's cart; with an access token, that cart is merged into one's own and is gone
+        `idempotency_key`: A key of the caller's choice. Repeated requests with the same key take effect once.
+        `cart_token`: a guest's cart; with an access token, that cart is merged into the caller's own and deleted
         """
-        return await self._connection.data(
-            order.OrderAnswer,
+        return await self._connection.fetch_data(
+            order.OrderResponse,
             Call(
                 "POST",
                 "/api/v1/orders",
@@ -47,17 +47,23 @@ class OrderOperations:
         from_: datetime | None = None,
         to: datetime | None = None,
         cart_token: str | None = None,
-    ) -> Listing[order.PageOfOrderAnswer, order.OrderAnswer]:
-        """One's orders, newest first; for admins everybody's with all=true.
+    ) -> Listing[order.PageOfOrderResponse, order.OrderResponse]:
+        """List the caller's orders, newest first.
 
-        `all_`: everybody's; for admins
-        `buyer_id`: whose; for admins
-        `to`: placed before
-        `cart_token`: a guest's cart; with an access token, that cart is merged into one's own and is gone
+        Admins list the orders of all buyers with all=true, and those of one buyer with buyer_id.
+
+        `page`: Number of the page, from 1
+        `limit`: Largest number of items on the page
+        `all_`: list the orders of all buyers; for admins
+        `buyer_id`: list this buyer's orders; for admins
+        `status`: list only orders with this status
+        `from_`: list only orders placed at this time or later
+        `to`: list only orders placed before this time
+        `cart_token`: a guest's cart; with an access token, that cart is merged into the caller's own and deleted
         """
         return Listing(
             self._connection,
-            order.PageOfOrderAnswer,
+            order.PageOfOrderResponse,
             Call(
                 "GET",
                 "/api/v1/orders",
@@ -74,185 +80,202 @@ class OrderOperations:
             ),
         )
 
-    async def get_order(self, order_id: UUID, *, cart_token: str | None = None) -> order.OrderAnswer:
-        """One order.
+    async def get_order(self, order_id: UUID, *, cart_token: str | None = None) -> order.OrderResponse:
+        """Get an order.
 
-        `cart_token`: a guest's cart; with an access token, that cart is merged into one's own and is gone
+        `cart_token`: a guest's cart; with an access token, that cart is merged into the caller's own and deleted
         """
-        return await self._connection.data(
-            order.OrderAnswer,
-            Call("GET", "/api/v1/orders/{order_id}", values={"order_id": order_id}, headers={"Cart-Token": cart_token}),
+        return await self._connection.fetch_data(
+            order.OrderResponse,
+            Call(
+                "GET",
+                "/api/v1/orders/{order_id}",
+                path_values={"order_id": order_id},
+                headers={"Cart-Token": cart_token},
+            ),
         )
 
     async def cancel_order(self, order_id: UUID, *, cart_token: str | None = None) -> None:
-        """Cancel an order; its stock goes back, and what was paid.
+        """Cancel an order.
 
-        `cart_token`: a guest's cart; with an access token, that cart is merged into one's own and is gone
+        Its stock is released, and what was paid is refunded.
+
+        `cart_token`: a guest's cart; with an access token, that cart is merged into the caller's own and deleted
         """
-        await self._connection.nothing(
+        await self._connection.send(
             Call(
-                "DELETE", "/api/v1/orders/{order_id}", values={"order_id": order_id}, headers={"Cart-Token": cart_token}
+                "DELETE",
+                "/api/v1/orders/{order_id}",
+                path_values={"order_id": order_id},
+                headers={"Cart-Token": cart_token},
             )
         )
 
-    async def move_order(self, order_id: UUID, body: order.StatusRequest) -> order.OrderAnswer:
-        """Move an order on; for admins.
+    async def move_order(self, order_id: UUID, body: order.StatusChangeRequest) -> order.OrderResponse:
+        """Change the status of an order; for admins.
 
-        For admins alone.
+        Only for admins.
         """
-        return await self._connection.data(
-            order.OrderAnswer, Call("PUT", "/api/v1/orders/{order_id}/status", values={"order_id": order_id}, body=body)
+        return await self._connection.fetch_data(
+            order.OrderResponse,
+            Call("PUT", "/api/v1/orders/{order_id}/status", path_values={"order_id": order_id}, body=body),
         )
 
-    async def get_cart(self, *, cart_token: str | None = None) -> order.CartAnswer:
-        """One's cart, at the prices of this moment.
+    async def get_cart(self, *, cart_token: str | None = None) -> order.CartResponse:
+        """Get the caller's cart at current prices.
 
-        `cart_token`: a guest's cart; with an access token, that cart is merged into one's own and is gone
+        `cart_token`: a guest's cart; with an access token, that cart is merged into the caller's own and deleted
         """
-        return await self._connection.data(
-            order.CartAnswer, Call("GET", "/api/v1/cart", headers={"Cart-Token": cart_token})
+        return await self._connection.fetch_data(
+            order.CartResponse, Call("GET", "/api/v1/cart", headers={"Cart-Token": cart_token})
         )
 
-    async def add_to_cart(self, body: order.CartItemRequest, *, cart_token: str | None = None) -> order.CartAnswer:
-        """Put more of a product in.
+    async def add_to_cart(self, body: order.CartItemRequest, *, cart_token: str | None = None) -> order.CartResponse:
+        """Add a product to the cart.
 
-        `cart_token`: a guest's cart; with an access token, that cart is merged into one's own and is gone
+        `cart_token`: a guest's cart; with an access token, that cart is merged into the caller's own and deleted
         """
-        return await self._connection.data(
-            order.CartAnswer, Call("POST", "/api/v1/cart", headers={"Cart-Token": cart_token}, body=body)
+        return await self._connection.fetch_data(
+            order.CartResponse, Call("POST", "/api/v1/cart", headers={"Cart-Token": cart_token}, body=body)
         )
 
     async def empty_cart(self, *, cart_token: str | None = None) -> None:
-        """Empty one's cart.
+        """Empty the cart.
 
-        `cart_token`: a guest's cart; with an access token, that cart is merged into one's own and is gone
+        `cart_token`: a guest's cart; with an access token, that cart is merged into the caller's own and deleted
         """
-        await self._connection.nothing(Call("DELETE", "/api/v1/cart", headers={"Cart-Token": cart_token}))
+        await self._connection.send(Call("DELETE", "/api/v1/cart", headers={"Cart-Token": cart_token}))
 
     async def set_cart_quantity(
         self, product_id: int, body: order.QuantityRequest, *, cart_token: str | None = None
-    ) -> order.CartAnswer:
-        """Set a product's quantity.
+    ) -> order.CartResponse:
+        """Set the quantity of a product in the cart.
 
-        `cart_token`: a guest's cart; with an access token, that cart is merged into one's own and is gone
+        Adds the product if the cart does not hold it.
+
+        `cart_token`: a guest's cart; with an access token, that cart is merged into the caller's own and deleted
         """
-        return await self._connection.data(
-            order.CartAnswer,
+        return await self._connection.fetch_data(
+            order.CartResponse,
             Call(
                 "PUT",
                 "/api/v1/cart/{product_id}",
-                values={"product_id": product_id},
+                path_values={"product_id": product_id},
                 headers={"Cart-Token": cart_token},
                 body=body,
             ),
         )
 
     async def take_out_of_cart(self, product_id: int, *, cart_token: str | None = None) -> None:
-        """Take a product out.
+        """Remove a product from the cart.
 
-        `cart_token`: a guest's cart; with an access token, that cart is merged into one's own and is gone
+        `cart_token`: a guest's cart; with an access token, that cart is merged into the caller's own and deleted
         """
-        await self._connection.nothing(
+        await self._connection.send(
             Call(
                 "DELETE",
                 "/api/v1/cart/{product_id}",
-                values={"product_id": product_id},
+                path_values={"product_id": product_id},
                 headers={"Cart-Token": cart_token},
             )
         )
 
-    async def list_addresses(self, *, cart_token: str | None = None) -> list[order.KnownAddressAnswer]:
-        """One's address book.
+    async def list_addresses(self, *, cart_token: str | None = None) -> list[order.SavedAddressResponse]:
+        """List the caller's address book.
 
-        `cart_token`: a guest's cart; with an access token, that cart is merged into one's own and is gone
+        `cart_token`: a guest's cart; with an access token, that cart is merged into the caller's own and deleted
         """
-        return await self._connection.data(
-            list[order.KnownAddressAnswer], Call("GET", "/api/v1/addresses", headers={"Cart-Token": cart_token})
+        return await self._connection.fetch_data(
+            list[order.SavedAddressResponse], Call("GET", "/api/v1/addresses", headers={"Cart-Token": cart_token})
         )
 
     async def add_address(
         self, body: order.AddressRequest, *, cart_token: str | None = None
-    ) -> order.KnownAddressAnswer:
-        """Keep an address.
+    ) -> order.SavedAddressResponse:
+        """Add an address to the caller's address book.
 
-        `cart_token`: a guest's cart; with an access token, that cart is merged into one's own and is gone
+        `cart_token`: a guest's cart; with an access token, that cart is merged into the caller's own and deleted
         """
-        return await self._connection.data(
-            order.KnownAddressAnswer, Call("POST", "/api/v1/addresses", headers={"Cart-Token": cart_token}, body=body)
+        return await self._connection.fetch_data(
+            order.SavedAddressResponse, Call("POST", "/api/v1/addresses", headers={"Cart-Token": cart_token}, body=body)
         )
 
     async def change_address(
         self, address_id: UUID, body: order.AddressRequest, *, cart_token: str | None = None
-    ) -> order.KnownAddressAnswer:
-        """Change an address; orders keep the one they were placed with.
+    ) -> order.SavedAddressResponse:
+        """Change an address of the caller's address book.
 
-        `cart_token`: a guest's cart; with an access token, that cart is merged into one's own and is gone
+        Orders keep the address that they were placed with.
+
+        `cart_token`: a guest's cart; with an access token, that cart is merged into the caller's own and deleted
         """
-        return await self._connection.data(
-            order.KnownAddressAnswer,
+        return await self._connection.fetch_data(
+            order.SavedAddressResponse,
             Call(
                 "PUT",
                 "/api/v1/addresses/{address_id}",
-                values={"address_id": address_id},
+                path_values={"address_id": address_id},
                 headers={"Cart-Token": cart_token},
                 body=body,
             ),
         )
 
     async def remove_address(self, address_id: UUID, *, cart_token: str | None = None) -> None:
-        """Forget an address.
+        """Delete an address of the caller's address book.
 
-        `cart_token`: a guest's cart; with an access token, that cart is merged into one's own and is gone
+        `cart_token`: a guest's cart; with an access token, that cart is merged into the caller's own and deleted
         """
-        await self._connection.nothing(
+        await self._connection.send(
             Call(
                 "DELETE",
                 "/api/v1/addresses/{address_id}",
-                values={"address_id": address_id},
+                path_values={"address_id": address_id},
                 headers={"Cart-Token": cart_token},
             )
         )
 
     async def get_sales(
         self, *, from_: datetime | None = None, to: datetime | None = None, interval: order.Interval | None = None
-    ) -> list[order.FiguresAnswer]:
-        """What was sold, per interval and currency; a seller sees their own lines alone.
+    ) -> list[order.IntervalSalesResponse]:
+        """List sales and refunds by interval and currency.
 
-        For admins and sellers alone.
+        A seller sees only their own sales, an admin all sales. Only for admins and sellers.
 
-        `from_`: included; 30 days before `to` unless said
-        `to`: not included; now unless said
+        `from_`: start of the time range, included; by default 30 days before `to`
+        `to`: end of the time range, not included; by default now
+        `interval`: the interval by which sales are grouped; weeks begin on Mondays
         """
-        return await self._connection.data(
-            list[order.FiguresAnswer],
+        return await self._connection.fetch_data(
+            list[order.IntervalSalesResponse],
             Call("GET", "/api/v1/analytics/sales", query={"from": from_, "to": to, "interval": interval}),
         )
 
     async def get_top_products(
         self, *, from_: datetime | None = None, to: datetime | None = None, limit: int | None = None
-    ) -> list[order.TopProductAnswer]:
-        """What sold most, by units.
+    ) -> list[order.TopProductResponse]:
+        """List the products of which most units were sold.
 
-        For admins and sellers alone.
+        A seller sees only their own products, an admin all products. Only for admins and sellers.
 
-        `from_`: included; 30 days before `to` unless said
-        `to`: not included; now unless said
+        `from_`: start of the time range, included; by default 30 days before `to`
+        `to`: end of the time range, not included; by default now
+        `limit`: the largest number of products to list
         """
-        return await self._connection.data(
-            list[order.TopProductAnswer],
+        return await self._connection.fetch_data(
+            list[order.TopProductResponse],
             Call("GET", "/api/v1/analytics/top-products", query={"from": from_, "to": to, "limit": limit}),
         )
 
     async def get_conversion(
         self, *, from_: datetime | None = None, to: datetime | None = None
-    ) -> order.ConversionAnswer:
-        """How many of the orders placed were paid.
+    ) -> order.ConversionResponse:
+        """Count the orders that were placed and paid.
 
-        For admins and sellers alone.
+        A seller sees only orders with their own products, an admin all orders. Only for admins and sellers.
 
-        `from_`: included; 30 days before `to` unless said
-        `to`: not included; now unless said
+        `from_`: start of the time range, included; by default 30 days before `to`
+        `to`: end of the time range, not included; by default now
         """
-        return await self._connection.data(
-            order.ConversionAnswer, Call("GET", "/api/v1/analytics/conversion", query={"from": from_, "to": to})
+        return await self._connection.fetch_data(
+            order.ConversionResponse, Call("GET", "/api/v1/analytics/conversion", query={"from": from_, "to": to})
         )

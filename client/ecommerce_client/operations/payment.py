@@ -15,89 +15,99 @@ class PaymentOperations:
 
     async def begin_payment(
         self, body: payment.PaymentRequest, *, idempotency_key: str | None = None
-    ) -> payment.PaymentAnswer:
-        """Begin to pay an order.
+    ) -> payment.PaymentResponse:
+        """Begin a payment of an order.
 
-        `idempotency_key`: one per intent: repeated requests with the same key take effect once
+        `idempotency_key`: A key of the caller's choice. Repeated requests with the same key take effect once.
         """
-        return await self._connection.data(
-            payment.PaymentAnswer,
+        return await self._connection.fetch_data(
+            payment.PaymentResponse,
             Call("POST", "/api/v1/payments", headers={"Idempotency-Key": idempotency_key}, body=body),
         )
 
     def list_payments(
         self, *, page: int | None = None, limit: int | None = None
-    ) -> Listing[payment.PageOfPaymentAnswer, payment.PaymentAnswer]:
-        """One's payments, newest first."""
+    ) -> Listing[payment.PageOfPaymentResponse, payment.PaymentResponse]:
+        """List the caller's payments, newest first.
+
+        `page`: Number of the page, from 1
+        `limit`: Largest number of items on the page
+        """
         return Listing(
             self._connection,
-            payment.PageOfPaymentAnswer,
+            payment.PageOfPaymentResponse,
             Call("GET", "/api/v1/payments", query={"page": page, "limit": limit}),
         )
 
-    async def get_payment_of_order(self, order_id: UUID) -> payment.PaymentAnswer:
-        """The payment of an order: the live one, or the last that failed."""
-        return await self._connection.data(
-            payment.PaymentAnswer, Call("GET", "/api/v1/payments/order/{order_id}", values={"order_id": order_id})
+    async def get_payment_of_order(self, order_id: UUID) -> payment.PaymentResponse:
+        """Get the payment of an order: the live one, or the last that failed."""
+        return await self._connection.fetch_data(
+            payment.PaymentResponse,
+            Call("GET", "/api/v1/payments/order/{order_id}", path_values={"order_id": order_id}),
         )
 
-    async def get_payment(self, payment_id: UUID) -> payment.PaymentAnswer:
-        """One payment."""
-        return await self._connection.data(
-            payment.PaymentAnswer, Call("GET", "/api/v1/payments/{payment_id}", values={"payment_id": payment_id})
+    async def get_payment(self, payment_id: UUID) -> payment.PaymentResponse:
+        """Get a payment."""
+        return await self._connection.fetch_data(
+            payment.PaymentResponse,
+            Call("GET", "/api/v1/payments/{payment_id}", path_values={"payment_id": payment_id}),
         )
 
-    async def confirm_payment(self, payment_id: UUID, body: payment.ConfirmRequest) -> payment.PaymentAnswer:
-        """Charge it, once."""
-        return await self._connection.data(
-            payment.PaymentAnswer,
-            Call("POST", "/api/v1/payments/{payment_id}/confirm", values={"payment_id": payment_id}, body=body),
+    async def confirm_payment(self, payment_id: UUID, body: payment.ConfirmRequest) -> payment.PaymentResponse:
+        """Charge a payment, once."""
+        return await self._connection.fetch_data(
+            payment.PaymentResponse,
+            Call("POST", "/api/v1/payments/{payment_id}/confirm", path_values={"payment_id": payment_id}, body=body),
         )
 
-    async def cancel_payment(self, payment_id: UUID) -> payment.PaymentAnswer:
-        """Give it up before it is paid; it has failed then."""
-        return await self._connection.data(
-            payment.PaymentAnswer,
-            Call("POST", "/api/v1/payments/{payment_id}/cancel", values={"payment_id": payment_id}),
+    async def cancel_payment(self, payment_id: UUID) -> payment.PaymentResponse:
+        """Cancel a payment that is not paid; its status becomes failed."""
+        return await self._connection.fetch_data(
+            payment.PaymentResponse,
+            Call("POST", "/api/v1/payments/{payment_id}/cancel", path_values={"payment_id": payment_id}),
         )
 
     async def refund_payment(
         self, payment_id: UUID, body: payment.RefundRequest, *, idempotency_key: str | None = None
-    ) -> payment.RefundAnswer:
-        """Give back part or all that is left.
+    ) -> payment.RefundResponse:
+        """Refund a part of a payment, or all that is left.
 
-        For admins alone.
+        Only for admins.
 
-        `idempotency_key`: one per intent: repeated requests with the same key take effect once
+        `idempotency_key`: A key of the caller's choice. Repeated requests with the same key take effect once.
         """
-        return await self._connection.data(
-            payment.RefundAnswer,
+        return await self._connection.fetch_data(
+            payment.RefundResponse,
             Call(
                 "POST",
                 "/api/v1/payments/{payment_id}/refund",
-                values={"payment_id": payment_id},
+                path_values={"payment_id": payment_id},
                 headers={"Idempotency-Key": idempotency_key},
                 body=body,
             ),
         )
 
-    async def list_refunds(self, payment_id: UUID) -> list[payment.RefundAnswer]:
-        """What was given back, newest first."""
-        return await self._connection.data(
-            list[payment.RefundAnswer],
-            Call("GET", "/api/v1/payments/{payment_id}/refunds", values={"payment_id": payment_id}),
+    async def list_refunds(self, payment_id: UUID) -> list[payment.RefundResponse]:
+        """List the refunds of a payment, newest first."""
+        return await self._connection.fetch_data(
+            list[payment.RefundResponse],
+            Call("GET", "/api/v1/payments/{payment_id}/refunds", path_values={"payment_id": payment_id}),
         )
 
-    async def list_methods(self) -> list[payment.MethodAnswer]:
-        """One's saved payment methods, newest first."""
-        return await self._connection.data(list[payment.MethodAnswer], Call("GET", "/api/v1/payment-methods"))
+    async def list_methods(self) -> list[payment.PaymentMethodResponse]:
+        """List the caller's saved payment methods, newest first."""
+        return await self._connection.fetch_data(
+            list[payment.PaymentMethodResponse], Call("GET", "/api/v1/payment-methods")
+        )
 
-    async def save_method(self, body: payment.MethodRequest) -> payment.MethodAnswer:
+    async def save_method(self, body: payment.PaymentMethodRequest) -> payment.PaymentMethodResponse:
         """Save a payment method."""
-        return await self._connection.data(payment.MethodAnswer, Call("POST", "/api/v1/payment-methods", body=body))
+        return await self._connection.fetch_data(
+            payment.PaymentMethodResponse, Call("POST", "/api/v1/payment-methods", body=body)
+        )
 
     async def remove_method(self, method_id: UUID) -> None:
-        """Forget a payment method."""
-        await self._connection.nothing(
-            Call("DELETE", "/api/v1/payment-methods/{method_id}", values={"method_id": method_id})
+        """Delete a saved payment method."""
+        await self._connection.send(
+            Call("DELETE", "/api/v1/payment-methods/{method_id}", path_values={"method_id": method_id})
         )

@@ -13,41 +13,46 @@ class ProductOperations:
 
     def list_categories(
         self, *, page: int | None = None, limit: int | None = None
-    ) -> Listing[product.PageOfBranchAnswer, product.BranchAnswer]:
-        """Categories as trees, by name.
+    ) -> Listing[product.PageOfCategoryTreeResponse, product.CategoryTreeResponse]:
+        """List categories as trees, sorted by name.
 
-        A page of roots, each with all that is below it; `total` counts roots.
+        Returns a page of root categories, each with all its descendants; `total` counts the roots.
+
+        `page`: Number of the page, from 1
+        `limit`: Largest number of items on the page
         """
         return Listing(
             self._connection,
-            product.PageOfBranchAnswer,
+            product.PageOfCategoryTreeResponse,
             Call("GET", "/api/v1/categories", query={"page": page, "limit": limit}),
         )
 
-    async def add_category(self, body: product.CategoryRequest) -> product.CategoryAnswer:
+    async def add_category(self, body: product.CategoryRequest) -> product.CategoryResponse:
         """Add a category.
 
-        For admins alone.
+        Only for admins.
         """
-        return await self._connection.data(product.CategoryAnswer, Call("POST", "/api/v1/categories", body=body))
+        return await self._connection.fetch_data(
+            product.CategoryResponse, Call("POST", "/api/v1/categories", body=body)
+        )
 
-    async def revise_category(self, category_id: int, body: product.CategoryRequest) -> product.CategoryAnswer:
+    async def revise_category(self, category_id: int, body: product.CategoryRequest) -> product.CategoryResponse:
         """Rename or move a category.
 
-        For admins alone.
+        Only for admins.
         """
-        return await self._connection.data(
-            product.CategoryAnswer,
-            Call("PUT", "/api/v1/categories/{category_id}", values={"category_id": category_id}, body=body),
+        return await self._connection.fetch_data(
+            product.CategoryResponse,
+            Call("PUT", "/api/v1/categories/{category_id}", path_values={"category_id": category_id}, body=body),
         )
 
     async def remove_category(self, category_id: int) -> None:
-        """Remove an empty category.
+        """Delete an empty category.
 
-        For admins alone.
+        Only for admins.
         """
-        await self._connection.nothing(
-            Call("DELETE", "/api/v1/categories/{category_id}", values={"category_id": category_id})
+        await self._connection.send(
+            Call("DELETE", "/api/v1/categories/{category_id}", path_values={"category_id": category_id})
         )
 
     def list_products(
@@ -66,25 +71,31 @@ class ProductOperations:
         in_stock: bool | None = None,
         seller_id: int | None = None,
         min_rating: float | None = None,
-    ) -> Listing[product.ProductList, product.ListedAnswer]:
-        """Find products.
+    ) -> Listing[product.ProductListResponse, product.ListedProductResponse]:
+        """Search for products.
 
-        Pages have numbers, up to product 10000 of a list. To read on, and to read much, follow `next`: such a page begins right behind
-        the last product of the one before, whatever was added or deleted since, and costs the same however deep it is.
+        Pages have numbers, up to product 10000 of a list. To read beyond that, or to read many pages, follow `next`.
 
-        `sort`: default: relevance where there is q, else newest; price and -price are older names of price_*
-        `facets`: count the choices, too
-        `cursor`: `next` of the page before; goes before `page`
-        `category`: the id of one; what is below it, too
-        `q`: words of name or description
-        `min_price`: in minor units
-        `max_price`: in minor units
-        `in_stock`: false: only what is out of it
-        `min_rating`: average of stars
+        Such a page begins right after the last product of the previous one, regardless of products that were added or
+        deleted since then, and costs the same at any depth.
+
+        `sort`: default: relevance if q is given, else newest; price and -price are older names of price_asc and price_desc
+        `facets`: true: also return the facets, with counts
+        `cursor`: `next` of the previous page; takes precedence over `page`
+        `page`: Number of the page, from 1
+        `limit`: Largest number of items on the page
+        `category`: the id of a category, which includes its descendants
+        `q`: words of the name or description
+        `min_price`: the minimum price in minor units, inclusive
+        `max_price`: the maximum price in minor units, inclusive
+        `currency`: ISO 4217 code of the price
+        `in_stock`: true: only products in stock; false: only those out of stock
+        `seller_id`: the id of the seller
+        `min_rating`: the minimum average of stars
         """
         return Listing(
             self._connection,
-            product.ProductList,
+            product.ProductListResponse,
             Call(
                 "GET",
                 "/api/v1/products",
@@ -106,58 +117,62 @@ class ProductOperations:
             ),
         )
 
-    async def add_product(self, body: product.ProductRequest) -> product.ProductAnswer:
-        """Sell a product.
+    async def add_product(self, body: product.ProductRequest) -> product.ProductResponse:
+        """Add a product, sold by the caller.
 
-        For admins and sellers alone.
+        Only for admins and sellers.
         """
-        return await self._connection.data(product.ProductAnswer, Call("POST", "/api/v1/products", body=body))
+        return await self._connection.fetch_data(product.ProductResponse, Call("POST", "/api/v1/products", body=body))
 
-    async def suggest(self, *, q: str, limit: int | None = None) -> list[product.SuggestionAnswer]:
-        """Names of products for what is being typed.
+    async def suggest(self, *, q: str, limit: int | None = None) -> list[product.SuggestionResponse]:
+        """Suggest product names for a search that is being typed.
 
-        `q`: what is written so far
+        `q`: the text typed so far
+        `limit`: the maximum number of suggestions
         """
-        return await self._connection.data(
-            list[product.SuggestionAnswer], Call("GET", "/api/v1/products/suggest", query={"q": q, "limit": limit})
+        return await self._connection.fetch_data(
+            list[product.SuggestionResponse], Call("GET", "/api/v1/products/suggest", query={"q": q, "limit": limit})
         )
 
-    async def recommend(self, product_id: int, *, limit: int | None = None) -> list[product.RecommendedAnswer]:
-        """What else a shopper may like.
+    async def recommend(self, product_id: int, *, limit: int | None = None) -> list[product.RecommendedProductResponse]:
+        """Recommend products to buyers of a product.
 
-        What was bought together with it, then what is popular in its category, then what is popular.
+        Returns what was bought together with it, then what is popular in its category, then what is popular.
+
+        `limit`: the maximum number of products
         """
-        return await self._connection.data(
-            list[product.RecommendedAnswer],
+        return await self._connection.fetch_data(
+            list[product.RecommendedProductResponse],
             Call(
                 "GET",
                 "/api/v1/products/{product_id}/recommendations",
-                values={"product_id": product_id},
+                path_values={"product_id": product_id},
                 query={"limit": limit},
             ),
         )
 
-    async def get_details(self, product_id: int) -> product.DetailsAnswer:
-        """A product with its variants, seller, stock and rating."""
-        return await self._connection.data(
-            product.DetailsAnswer, Call("GET", "/api/v1/products/{product_id}", values={"product_id": product_id})
+    async def get_details(self, product_id: int) -> product.ProductDetailsResponse:
+        """Get a product with its variants, seller, stock and rating."""
+        return await self._connection.fetch_data(
+            product.ProductDetailsResponse,
+            Call("GET", "/api/v1/products/{product_id}", path_values={"product_id": product_id}),
         )
 
-    async def revise_product(self, product_id: int, body: product.ProductRequest) -> product.ProductAnswer:
-        """Replace what is said of a product.
+    async def revise_product(self, product_id: int, body: product.ProductRequest) -> product.ProductResponse:
+        """Replace the content of a product.
 
-        For admins and sellers alone.
+        Only for admins and sellers.
         """
-        return await self._connection.data(
-            product.ProductAnswer,
-            Call("PUT", "/api/v1/products/{product_id}", values={"product_id": product_id}, body=body),
+        return await self._connection.fetch_data(
+            product.ProductResponse,
+            Call("PUT", "/api/v1/products/{product_id}", path_values={"product_id": product_id}, body=body),
         )
 
     async def delete_product(self, product_id: int) -> None:
-        """Stop selling a product.
+        """Delete a product.
 
-        For admins and sellers alone.
+        Only for admins and sellers.
         """
-        await self._connection.nothing(
-            Call("DELETE", "/api/v1/products/{product_id}", values={"product_id": product_id})
+        await self._connection.send(
+            Call("DELETE", "/api/v1/products/{product_id}", path_values={"product_id": product_id})
         )

@@ -19,64 +19,87 @@ class ReviewOperations:
         min_rating: int | None = None,
         page: int | None = None,
         limit: int | None = None,
-    ) -> Listing[review.ReviewPage, review.ReviewAnswer]:
-        """Reviews of a product."""
+    ) -> Listing[review.ReviewPage, review.ReviewResponse]:
+        """List the reviews of a product.
+
+        Contains approved reviews alone.
+
+        `sort`: the order of the reviews; reviews of one rank come newest first
+        `min_rating`: only reviews with at least this many stars
+        `page`: Number of the page, from 1
+        `limit`: Largest number of items on the page
+        """
         return Listing(
             self._connection,
             review.ReviewPage,
             Call(
                 "GET",
                 "/api/v1/products/{product_id}/reviews",
-                values={"product_id": product_id},
+                path_values={"product_id": product_id},
                 query={"sort": sort, "min_rating": min_rating, "page": page, "limit": limit},
             ),
         )
 
-    async def add_review(self, product_id: int, body: review.ReviewRequest) -> review.ReviewAnswer:
-        """Review a product that one has bought."""
-        return await self._connection.data(
-            review.ReviewAnswer,
-            Call("POST", "/api/v1/products/{product_id}/reviews", values={"product_id": product_id}, body=body),
+    async def add_review(self, product_id: int, body: review.ReviewRequest) -> review.ReviewResponse:
+        """Review a product.
+
+        The caller must have bought the product, and may review it once.
+        """
+        return await self._connection.fetch_data(
+            review.ReviewResponse,
+            Call("POST", "/api/v1/products/{product_id}/reviews", path_values={"product_id": product_id}, body=body),
         )
 
-    async def get_rating(self, product_id: int) -> review.RatingAnswer:
-        """What a product's reviews add up to."""
-        return await self._connection.data(
-            review.RatingAnswer, Call("GET", "/api/v1/products/{product_id}/rating", values={"product_id": product_id})
+    async def get_rating(self, product_id: int) -> review.RatingResponse:
+        """Get the rating of a product."""
+        return await self._connection.fetch_data(
+            review.RatingResponse,
+            Call("GET", "/api/v1/products/{product_id}/rating", path_values={"product_id": product_id}),
         )
 
-    async def revise_review(self, review_id: int, body: review.ReviewRequest) -> review.ReviewAnswer:
-        """Replace one's review."""
-        return await self._connection.data(
-            review.ReviewAnswer, Call("PUT", "/api/v1/reviews/{review_id}", values={"review_id": review_id}, body=body)
+    async def revise_review(self, review_id: int, body: review.ReviewRequest) -> review.ReviewResponse:
+        """Replace a review.
+
+        For its author. A rejected review is pending again, until an admin moderates it.
+        """
+        return await self._connection.fetch_data(
+            review.ReviewResponse,
+            Call("PUT", "/api/v1/reviews/{review_id}", path_values={"review_id": review_id}, body=body),
         )
 
     async def remove_review(self, review_id: int) -> None:
-        """Remove a review: its author, or an admin.
+        """Remove a review.
 
-        A hidden one that its author removes loses its words, and stays the only one they may write: replace it, and an admin looks
-        at it again.
+        For its author and admins. When the author removes a hidden review, its title and text are deleted, but it remains the one review that the author may write of the product. If the author replaces it, it is pending again, until an admin moderates it.
         """
-        await self._connection.nothing(Call("DELETE", "/api/v1/reviews/{review_id}", values={"review_id": review_id}))
+        await self._connection.send(Call("DELETE", "/api/v1/reviews/{review_id}", path_values={"review_id": review_id}))
 
-    async def find_helpful(self, review_id: int) -> review.ReviewAnswer:
-        """Find a review helpful; once, however often it is said."""
-        return await self._connection.data(
-            review.ReviewAnswer, Call("POST", "/api/v1/reviews/{review_id}/helpful", values={"review_id": review_id})
+    async def find_helpful(self, review_id: int) -> review.ReviewResponse:
+        """Vote for a review as helpful.
+
+        A second vote of the same user changes nothing.
+        """
+        return await self._connection.fetch_data(
+            review.ReviewResponse,
+            Call("POST", "/api/v1/reviews/{review_id}/helpful", path_values={"review_id": review_id}),
         )
 
     async def find_no_longer_helpful(self, review_id: int) -> None:
-        """Take that back."""
-        await self._connection.nothing(
-            Call("DELETE", "/api/v1/reviews/{review_id}/helpful", values={"review_id": review_id})
+        """Take back a helpful vote."""
+        await self._connection.send(
+            Call("DELETE", "/api/v1/reviews/{review_id}/helpful", path_values={"review_id": review_id})
         )
 
     def list_reviews_by_status(
         self, *, status: review.ReviewStatus | None = None, page: int | None = None, limit: int | None = None
-    ) -> Listing[review.ReviewPage, review.ReviewAnswer]:
-        """Reviews of all products by their status, newest first: for admins.
+    ) -> Listing[review.ReviewPage, review.ReviewResponse]:
+        """List reviews by status.
 
-        For admins alone.
+        Contains reviews of all products, newest first. Only for admins.
+
+        `status`: only reviews with this status
+        `page`: Number of the page, from 1
+        `limit`: Largest number of items on the page
         """
         return Listing(
             self._connection,
@@ -84,12 +107,12 @@ class ReviewOperations:
             Call("GET", "/api/v1/reviews", query={"status": status, "page": page, "limit": limit}),
         )
 
-    async def moderate_review(self, review_id: int, body: review.ModerationRequest) -> review.ReviewAnswer:
-        """Show or hide a review: an admin.
+    async def moderate_review(self, review_id: int, body: review.ModerationRequest) -> review.ReviewResponse:
+        """Moderate a review.
 
-        For admins alone.
+        Approved reviews are shown, all others are hidden. Only for admins.
         """
-        return await self._connection.data(
-            review.ReviewAnswer,
-            Call("PUT", "/api/v1/reviews/{review_id}/moderation", values={"review_id": review_id}, body=body),
+        return await self._connection.fetch_data(
+            review.ReviewResponse,
+            Call("PUT", "/api/v1/reviews/{review_id}/moderation", path_values={"review_id": review_id}, body=body),
         )

@@ -13,75 +13,113 @@ class UserOperations:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def register(self, body: user.RegisterRequest, *, user_agent: str | None = None) -> user.TokensAnswer:
-        """Register; e-mail and password suffice."""
-        return await self._connection.data(
-            user.TokensAnswer, Call("POST", "/api/v1/auth/register", headers={"user-agent": user_agent}, body=body)
+    async def register(self, body: user.RegisterRequest, *, user_agent: str | None = None) -> user.TokensResponse:
+        """Register an account.
+
+        Opens a session too, and mails a token to verify the e-mail address.
+
+        `user_agent`: shown in the user's list of sessions
+        """
+        return await self._connection.fetch_data(
+            user.TokensResponse, Call("POST", "/api/v1/auth/register", headers={"user-agent": user_agent}, body=body)
         )
 
-    async def login(self, body: user.LoginRequest, *, user_agent: str | None = None) -> user.TokensAnswer:
-        """Log in; too many wrong passwords make the address wait (429)."""
-        return await self._connection.data(
-            user.TokensAnswer, Call("POST", "/api/v1/auth/login", headers={"user-agent": user_agent}, body=body)
+    async def login(self, body: user.LoginRequest, *, user_agent: str | None = None) -> user.TokensResponse:
+        """Log in.
+
+        Too many wrong passwords lock the e-mail address for a while (429, with Retry-After).
+
+        `user_agent`: shown in the user's list of sessions
+        """
+        return await self._connection.fetch_data(
+            user.TokensResponse, Call("POST", "/api/v1/auth/login", headers={"user-agent": user_agent}, body=body)
         )
 
-    async def refresh(self, body: user.RefreshRequest) -> user.TokensAnswer:
-        """New tokens for a refresh token, which is good once."""
-        return await self._connection.data(user.TokensAnswer, Call("POST", "/api/v1/auth/refresh", body=body))
+    async def refresh(self, body: user.RefreshRequest) -> user.TokensResponse:
+        """Exchange a refresh token for new tokens.
+
+        A refresh token can be used once. A second use ends its session.
+        """
+        return await self._connection.fetch_data(user.TokensResponse, Call("POST", "/api/v1/auth/refresh", body=body))
 
     async def logout(self, body: user.RefreshRequest) -> None:
-        """End the session of a refresh token."""
-        await self._connection.nothing(Call("POST", "/api/v1/auth/logout", body=body))
+        """Log out: end the session of a refresh token."""
+        await self._connection.send(Call("POST", "/api/v1/auth/logout", body=body))
 
-    async def forgot_password(self, body: user.ForgotPasswordRequest) -> user.AcceptedAnswer:
-        """Have a token mailed; the same answer for every address."""
-        return await self._connection.data(user.AcceptedAnswer, Call("POST", "/api/v1/auth/forgot-password", body=body))
+    async def forgot_password(self, body: user.ForgotPasswordRequest) -> user.AcceptedResponse:
+        """Request a password reset.
 
-    async def reset_password(self, body: user.ResetPasswordRequest) -> None:
-        """A new password for a mailed token; ends all sessions."""
-        await self._connection.nothing(Call("POST", "/api/v1/auth/reset-password", body=body))
-
-    async def verify_email(self, body: user.VerifyEmailRequest) -> None:
-        """Prove an address, the first or a new one, by a mailed token."""
-        await self._connection.nothing(Call("POST", "/api/v1/auth/verify-email", body=body))
-
-    async def get_me(self) -> user.UserAnswer:
-        """Oneself."""
-        return await self._connection.data(user.UserAnswer, Call("GET", "/api/v1/users/me"))
-
-    async def put_me(self, body: user.ProfileRequest) -> user.UserAnswer:
-        """Change how one is shown to others, written to and reached."""
-        return await self._connection.data(user.UserAnswer, Call("PUT", "/api/v1/users/me", body=body))
-
-    async def delete_me(self) -> None:
-        """Erase one's account, for ever."""
-        await self._connection.nothing(Call("DELETE", "/api/v1/users/me"))
-
-    async def change_password(self, body: user.ChangePasswordRequest) -> None:
-        """Change one's password; ends all other sessions."""
-        await self._connection.nothing(Call("POST", "/api/v1/users/me/password", body=body))
-
-    async def change_email(self, body: user.ChangeEmailRequest) -> user.AcceptedAnswer:
-        """Change one's address, once the new one is verified by a mailed token."""
-        return await self._connection.data(user.AcceptedAnswer, Call("POST", "/api/v1/users/me/email", body=body))
-
-    async def send_verification(self) -> user.AcceptedAnswer:
-        """Have the token that verifies one's address mailed again."""
-        return await self._connection.data(user.AcceptedAnswer, Call("POST", "/api/v1/users/me/verify-email"))
-
-    async def list_sessions(self) -> list[user.SessionAnswer]:
-        """Where one is logged in, the last used first."""
-        return await self._connection.data(list[user.SessionAnswer], Call("GET", "/api/v1/users/me/sessions"))
-
-    async def end_session(self, session_id: UUID) -> None:
-        """Log out somewhere."""
-        await self._connection.nothing(
-            Call("DELETE", "/api/v1/users/me/sessions/{session_id}", values={"session_id": session_id})
+        Mails a token if an account has the e-mail address. The answer is the same for every address.
+        """
+        return await self._connection.fetch_data(
+            user.AcceptedResponse, Call("POST", "/api/v1/auth/forgot-password", body=body)
         )
 
-    async def export_me(self) -> user.ExportAnswer:
-        """All that is held about oneself."""
-        return await self._connection.data(user.ExportAnswer, Call("GET", "/api/v1/users/me/export"))
+    async def reset_password(self, body: user.ResetPasswordRequest) -> None:
+        """Reset the password with a mailed token.
+
+        Ends all sessions of the user.
+        """
+        await self._connection.send(Call("POST", "/api/v1/auth/reset-password", body=body))
+
+    async def verify_email(self, body: user.VerifyEmailRequest) -> None:
+        """Verify an e-mail address with a mailed token.
+
+        Verifies the address of a new account, or completes a change of the address.
+        """
+        await self._connection.send(Call("POST", "/api/v1/auth/verify-email", body=body))
+
+    async def get_me(self) -> user.UserResponse:
+        """Get the current user."""
+        return await self._connection.fetch_data(user.UserResponse, Call("GET", "/api/v1/users/me"))
+
+    async def put_me(self, body: user.ProfileRequest) -> user.UserResponse:
+        """Update the current user's profile."""
+        return await self._connection.fetch_data(user.UserResponse, Call("PUT", "/api/v1/users/me", body=body))
+
+    async def delete_me(self) -> None:
+        """Erase the current user's account permanently."""
+        await self._connection.send(Call("DELETE", "/api/v1/users/me"))
+
+    async def change_password(self, body: user.ChangePasswordRequest) -> None:
+        """Change the current user's password.
+
+        Ends all other sessions of the user.
+        """
+        await self._connection.send(Call("POST", "/api/v1/users/me/password", body=body))
+
+    async def change_email(self, body: user.ChangeEmailRequest) -> user.AcceptedResponse:
+        """Change the current user's e-mail address.
+
+        Mails a token to the new address, which replaces the old one once it is verified.
+        """
+        return await self._connection.fetch_data(
+            user.AcceptedResponse, Call("POST", "/api/v1/users/me/email", body=body)
+        )
+
+    async def send_verification(self) -> user.AcceptedResponse:
+        """Request another verification mail.
+
+        Mails a token to the new e-mail address, or else to the account's own, if it is not verified yet.
+        """
+        return await self._connection.fetch_data(user.AcceptedResponse, Call("POST", "/api/v1/users/me/verify-email"))
+
+    async def list_sessions(self) -> list[user.SessionResponse]:
+        """List the current user's sessions.
+
+        The last used session comes first.
+        """
+        return await self._connection.fetch_data(list[user.SessionResponse], Call("GET", "/api/v1/users/me/sessions"))
+
+    async def end_session(self, session_id: UUID) -> None:
+        """End a session of the current user."""
+        await self._connection.send(
+            Call("DELETE", "/api/v1/users/me/sessions/{session_id}", path_values={"session_id": session_id})
+        )
+
+    async def export_me(self) -> user.ExportResponse:
+        """Export all data stored about the current user."""
+        return await self._connection.fetch_data(user.ExportResponse, Call("GET", "/api/v1/users/me/export"))
 
     def list_users(
         self,
@@ -91,16 +129,20 @@ class UserOperations:
         q: str | None = None,
         role: user.Role | None = None,
         is_active: bool | None = None,
-    ) -> Listing[user.PageOfUserAnswer, user.UserAnswer]:
-        """All users, for an admin.
+    ) -> Listing[user.PageOfUserResponse, user.UserResponse]:
+        """List all users.
 
-        For admins alone.
+        Only for admins. Only for admins.
 
-        `q`: part of the address or the name
+        `page`: Number of the page, from 1
+        `limit`: Largest number of items on the page
+        `q`: part of the e-mail address or the name, in any case
+        `role`: only users with this role
+        `is_active`: only users who are active, or deactivated
         """
         return Listing(
             self._connection,
-            user.PageOfUserAnswer,
+            user.PageOfUserResponse,
             Call(
                 "GET",
                 "/api/v1/users",
@@ -108,22 +150,31 @@ class UserOperations:
             ),
         )
 
-    async def get_user(self, user_id: int) -> user.UserAnswer:
-        """A user: oneself, or anybody for an admin."""
-        return await self._connection.data(
-            user.UserAnswer, Call("GET", "/api/v1/users/{user_id}", values={"user_id": user_id})
+    async def get_user(self, user_id: int) -> user.UserResponse:
+        """Get a user.
+
+        An admin may get any user, others only themselves.
+        """
+        return await self._connection.fetch_data(
+            user.UserResponse, Call("GET", "/api/v1/users/{user_id}", path_values={"user_id": user_id})
         )
 
-    async def put_user(self, user_id: int, body: user.UserRequest) -> user.UserAnswer:
-        """Change a user: oneself, or anybody for an admin, who also decides on role and activity."""
-        return await self._connection.data(
-            user.UserAnswer, Call("PUT", "/api/v1/users/{user_id}", values={"user_id": user_id}, body=body)
+    async def put_user(self, user_id: int, body: user.UserRequest) -> user.UserResponse:
+        """Update a user.
+
+        An admin may update any user, including role and activity; others only their own profile.
+        """
+        return await self._connection.fetch_data(
+            user.UserResponse, Call("PUT", "/api/v1/users/{user_id}", path_values={"user_id": user_id}, body=body)
         )
 
     async def delete_user(self, user_id: int) -> None:
-        """Erase an account, for ever: one's own, or any for an admin."""
-        await self._connection.nothing(Call("DELETE", "/api/v1/users/{user_id}", values={"user_id": user_id}))
+        """Erase a user's account permanently.
+
+        An admin may erase any account, others only their own.
+        """
+        await self._connection.send(Call("DELETE", "/api/v1/users/{user_id}", path_values={"user_id": user_id}))
 
     async def signing_keys(self) -> dict[str, object]:
-        """The public keys that verify access tokens (RFC 7517)."""
-        return await self._connection.whole(dict[str, object], Call("GET", "/.well-known/jwks.json"))
+        """Get the public keys that verify access tokens (RFC 7517)."""
+        return await self._connection.fetch(dict[str, object], Call("GET", "/.well-known/jwks.json"))

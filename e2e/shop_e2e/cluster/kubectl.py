@@ -121,8 +121,8 @@ def create_namespace(name: str) -> Namespace:
 
 def delete_namespace(name: str, *, wait: bool = True) -> None:
     """Deletes a namespace and waits until it is gone, about 40 s for a shop; with `wait=False` it returns at once."""
-    patience = "--timeout=180s" if wait else "--wait=false"
-    Namespace("default").kubectl("delete", "namespace", name, "--ignore-not-found", patience, timeout=200)
+    waiting = "--timeout=180s" if wait else "--wait=false"
+    Namespace("default").kubectl("delete", "namespace", name, "--ignore-not-found", waiting, timeout=200)
 
 
 def eventually(check: Callable[[], object], within: float, what: str) -> None:

@@ -84,13 +84,15 @@ class Report:
 
     def __str__(self) -> str:
         charged_twice = sum(
-            len(finding.rows) for finding in self.inconsistencies if finding.what == consistency.CHARGED_TWICE
+            len(inconsistency.rows)
+            for inconsistency in self.inconsistencies
+            if inconsistency.what == consistency.CHARGED_TWICE
         )
         rows = [
             *self.tally.rows(),
             ("orders lost", len(self.lost)),
             ("orders charged twice", charged_twice),
-            ("disagreements between books", len(self.inconsistencies)),
+            ("inconsistencies between services", len(self.inconsistencies)),
         ]
         width = max(len(name) for name, _ in rows)
         lines = [f"{name:<{width}}  {count:>7}" for name, count in rows]
@@ -108,45 +110,41 @@ async def run_chaos(
     """Runs an isolated stack on the test servers under injected faults; see ChaosRun."""
     async with AsyncExitStack() as closing:
         box = await closing.enter_async_context(mailbox())
-        lines, proxied_ports = await _lines(closing)
-        stack = await closing.enter_async_context(isolated_stack("fire", logs, box, proxied_ports=proxied_ports))
+        proxies, proxied_ports = await _open_proxies(closing)
+        stack = await closing.enter_async_context(isolated_stack("chaos", logs, box, proxied_ports=proxied_ports))
         for service in (name for name, kind in SERVICES.items() if kind.grpc):
-            lines[service].retarget("127.0.0.1", stack.plan.ports[service].grpc)
+            proxies[service].retarget("127.0.0.1", stack.plan.ports[service].grpc)
         shop = await closing.enter_async_context(Shop(stack.url, timeout=30))
         admin = await admin_of(stack, shop)
-        tally = await ChaosRun(stack, shop, admin, lines, orders, seed, buyers, fault_interval, say).run_chaos()
-        say("the fire is out; waiting for the shop to come to rest")
+        tally = await ChaosRun(stack, shop, admin, proxies, orders, seed, buyers, fault_interval, say).run_chaos()
+        say("all faults are undone; waiting until the shop has finished its work")
         opened = await closing.enter_async_context(consistency.open_checker(stack))
-        with suppress(AssertionError):  # what then still disagrees is the report's to tell
+        with suppress(AssertionError):  # the report names the inconsistencies that are left
             await opened.wait_until_consistent(_DRAIN_SECONDS)
         return Report(seed, tally, await opened.lost(tally.accepted), await opened.inconsistencies())
 
 
-async def _lines(closing: AsyncExitStack) -> tuple[dict[str, FaultProxy], dict[str, int]]:
-    """Opens fault proxies to the servers and to every service's gRPC, and returns the ports through which they are
-    reached.
-    """
+async def _open_proxies(closing: AsyncExitStack) -> tuple[dict[str, FaultProxy], dict[str, int]]:
+    """Opens fault proxies to the servers and to every service's gRPC. Returns them, and their ports by name."""
     environment = Servers.from_environment()
     targets = {"postgres": urlsplit(environment.postgres), "rabbitmq": urlsplit(environment.rabbitmq)}
-    lines = {
+    proxies = {
         name: await closing.enter_async_context(fault_proxy(target.hostname or "", target.port or 0))
         for name, target in targets.items()
     }
     for service in (name for name, kind in SERVICES.items() if kind.grpc):
-        lines[service] = await closing.enter_async_context(fault_proxy("127.0.0.1", 0))
-    return lines, {name: opened.port for name, opened in lines.items()}
+        proxies[service] = await closing.enter_async_context(fault_proxy("127.0.0.1", 0))
+    return proxies, {name: proxy.port for name, proxy in proxies.items()}
 
 
 @dataclass
 class ChaosRun:
-    """`orders` attempts by `buyers` at the same time, under faults at random moments. `seed` determines everything but
-    time.
-    """
+    """`orders` attempts by `buyers` at the same time, under faults at random times that `seed` determines."""
 
     stack: Stack
     shop: Shop
     admin: Person
-    lines: dict[str, FaultProxy]
+    proxies: dict[str, FaultProxy]
     orders: int
     seed: int
     buyers: int
@@ -160,26 +158,24 @@ class ChaosRun:
         """Runs all attempts under faults. Every part of the shop runs again when this returns."""
         self.say(f"seed {self.seed}: {self.orders} orders by {self.buyers} buyers")
         began = time.monotonic()
-        # Stock for nine in ten attempts, so that the last units are fought for as well.
+        # There is stock for nine in ten attempts, so that buyers compete for the last units.
         for _ in range(10):
             _, product = await self.shop.stocked_product(self.admin, max(1, self.orders * 9 // 100))
             self.products.append(product)
         attempts = iter(range(self.orders))
-        is_out = asyncio.Event()
-        faults = asyncio.create_task(self._inject_faults(is_out))
+        finished = asyncio.Event()
+        faults = asyncio.create_task(self._inject_faults(finished))
         try:
             await asyncio.gather(*(self._shop_for(attempts) for _ in range(self.buyers)))
         finally:
-            is_out.set()
+            finished.set()
             await faults
-            await self._heal()
+            await self._undo_faults()
         self.tally.seconds = time.monotonic() - began
         return self.tally
 
     async def _shop_for(self, attempts: Iterator[int]) -> None:
-        """Runs one buyer after the other. Each takes attempts from the common queue, and ends before their access token
-        expires.
-        """
+        """Runs one buyer after the other. Each takes attempts from the common queue until the access token is old."""
         for visited, number in enumerate(attempts):
             if visited % _VISIT == 0:
                 person = await retry(self.shop.register, _RETRY_TIMEOUT_SECONDS)
@@ -194,83 +190,92 @@ class ChaosRun:
         chance = random.Random(f"{self.seed}/{number}")
         product, intention = chance.choice(self.products), chance.random()
         try:
-            order = await self._insist(lambda: person.order((product, 1), key=f"order-{number}"))
+            order = await self._retry(lambda: person.order((product, 1), key=f"order-{number}"))
         except ProblemError as refusal:
             if refusal.code != "out_of_stock":
                 raise
             self.tally.sold_out += 1
             return
-        self.tally.accepted[str(order.id)] = await self._go_on(person, order.id, number, intention)
+        self.tally.accepted[str(order.id)] = await self._pay_or_cancel(person, order.id, number, intention)
 
-    async def _go_on(self, person: Person, order: UUID, number: int, intention: float) -> str:
+    async def _pay_or_cancel(self, person: Person, order: UUID, number: int, intention: float) -> str:
         if intention < 0.1:
             return "left unpaid"
         if intention < 0.2:
-            await self._insist(lambda: person.cancel(order))
+            await self._retry(lambda: person.cancel(order))
             return "cancelled"
         if intention < 0.3:
-            with suppress(ProblemError):  # what a declined card is for
-                await self._insist(lambda: person.pay(order, "pm_card_chargeDeclined", key=f"declined-{number}"))
+            with suppress(ProblemError):  # the card is declined, as intended
+                await self._retry(lambda: person.pay(order, "pm_card_chargeDeclined", key=f"declined-{number}"))
             self.tally.declined += 1
-        await self._insist(
+        await self._retry(
             lambda: person.pay(order, key=f"payment-{number}"),
-            passing={"payment_exists"},  # the declined one, while a death keeps the shop from closing it
+            passing={"payment_exists"},  # the declined payment, until the shop has closed it
         )
         if intention < 0.4:
-            await self._insist(lambda: person.cancel(order))
+            await self._retry(lambda: person.cancel(order))
             return "paid and cancelled"
         return "paid"
 
-    async def _insist(self, call: Callable[[], Awaitable[_T]], passing: Collection[str] = ()) -> _T:
+    async def _retry(self, call: Callable[[], Awaitable[_T]], passing: Collection[str] = ()) -> _T:
         return await retry(call, _RETRY_TIMEOUT_SECONDS, passing=passing)
 
-    async def _inject_faults(self, is_out: asyncio.Event) -> None:
+    async def _inject_faults(self, finished: asyncio.Event) -> None:
         """Injects one fault after the other; each is undone before the next one and before the end."""
         chance = random.Random(self.seed)
-        while await run_unless_set(
-            is_out, asyncio.sleep(chance.uniform(self.fault_interval / 4, self.fault_interval), result=True)
-        ):
-            kind = chance.choices(("kill", "drop", "cut", "delay", "database", "broker"), (8, 4, 2, 2, 1, 1))[0]
-            await getattr(self, f"_{kind}")(chance)
+        faults = {
+            self._kill_service: 8,
+            self._reset_connections: 4,
+            self._sever_connections: 2,
+            self._slow_connections: 2,
+            self._crash_database: 1,
+            self._restart_broker: 1,
+        }
+        while await run_unless_set(finished, self._pause(chance)):
+            (inject,) = chance.choices(list(faults), list(faults.values()))
+            await inject(chance)
 
-    async def _kill(self, chance: random.Random) -> None:
+    async def _pause(self, chance: random.Random) -> bool:
+        return await asyncio.sleep(chance.uniform(self.fault_interval / 4, self.fault_interval), result=True)
+
+    async def _kill_service(self, chance: random.Random) -> None:
         service = chance.choice(list(SERVICES))
         self.tally.faults[f"kills of {service}"] += 1
         await self.stack.kill(service)
         await asyncio.sleep(chance.uniform(0, 1))
         await self.stack.start(service)
 
-    async def _drop(self, chance: random.Random) -> None:
-        self.tally.faults["connections dropped on a line"] += 1
-        await self.lines[chance.choice(list(self.lines))].reset_connections()
+    async def _reset_connections(self, chance: random.Random) -> None:
+        self.tally.faults["connections reset"] += 1
+        await self.proxies[chance.choice(list(self.proxies))].reset_connections()
 
-    async def _cut(self, chance: random.Random) -> None:
-        self.tally.faults["lines cut"] += 1
-        victim = self.lines[chance.choice(list(self.lines))]
+    async def _sever_connections(self, chance: random.Random) -> None:
+        self.tally.faults["connections severed"] += 1
+        victim = self.proxies[chance.choice(list(self.proxies))]
         await victim.sever()
         await asyncio.sleep(chance.uniform(0.2, 3))
         await victim.restore()
 
-    async def _delay(self, chance: random.Random) -> None:
-        self.tally.faults["lines slowed down"] += 1
-        victim = self.lines[chance.choice(list(self.lines))]
+    async def _slow_connections(self, chance: random.Random) -> None:
+        self.tally.faults["connections slowed down"] += 1
+        victim = self.proxies[chance.choice(list(self.proxies))]
         victim.delay = chance.uniform(0.01, 0.1)
         await asyncio.sleep(chance.uniform(1, 3))
         victim.delay = 0.0
 
-    async def _database(self, _chance: random.Random) -> None:
+    async def _crash_database(self, _chance: random.Random) -> None:
         self.tally.faults["crashes of the database server"] += 1
         await server_faults.crash_database(self.stack.servers.postgres)
 
-    async def _broker(self, _chance: random.Random) -> None:
+    async def _restart_broker(self, _chance: random.Random) -> None:
         self.tally.faults["restarts of the broker"] += 1
         await server_faults.restart_broker(self.stack.servers.rabbitmq)
 
-    async def _heal(self) -> None:
-        for mended in self.lines.values():
-            mended.delay = 0.0
-            await mended.sever()
-            await mended.restore()
+    async def _undo_faults(self) -> None:
+        for proxy in self.proxies.values():
+            proxy.delay = 0.0
+            await proxy.sever()
+            await proxy.restore()
         for service in SERVICES:
             if not self.stack.runs(service):
                 await self.stack.start(service)
@@ -288,7 +293,7 @@ def main() -> None:
     )
     parser.add_argument("--seed", type=int, default=random.randrange(2**32), help="of a run to repeat [a new one]")
     chosen = parser.parse_args()
-    logs = Path(tempfile.mkdtemp(prefix="fire-logs-"))
+    logs = Path(tempfile.mkdtemp(prefix="chaos-logs-"))
     report = asyncio.run(run_chaos(chosen.orders, chosen.seed, logs, print, chosen.buyers, chosen.fault_interval))
     print(report)
     sys.exit(bool(report.inconsistencies or report.lost))

@@ -54,8 +54,8 @@ async def test_the_whole_journey_through_the_gateway(namespace: Namespace, shop:
     assert details.degraded == []
     assert details.seller
     assert details.seller.id == seller.id
-    assert details.stock == product_models.StockAnswer(available=8)
-    assert details.rating == product_models.RatingAnswer(average=4, count=1)
+    assert details.stock == product_models.StockResponse(available=8)
+    assert details.rating == product_models.RatingResponse(average=4, count=1)
 
     await customer.cancel(order.id)
     await _stock_becomes(shop, product, StockResponse(product_id=product, on_hand=10, reserved=0, available=10))

@@ -21,7 +21,7 @@ def as_found(namespace: Namespace) -> Iterator[None]:
     """Brings the cluster to the state that the tutorial starts from, and restores it afterwards, whatever the tutorial
     did.
     """
-    eventually(lambda: _holds_all_promises(namespace), 90, "the operator has read the shop's books")
+    eventually(lambda: _holds_all_promises(namespace), 90, "the operator has checked the shop's invariants")
     spec = namespace.get("ecp", "shop")["spec"]
     yield
     delete_namespace(_SECOND_TENANT)

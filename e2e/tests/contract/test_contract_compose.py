@@ -111,14 +111,14 @@ def test_every_prometheus_target_has_the_labels_that_rules_select(job: Mapping[s
 def test_prometheus_of_compose_scrapes_the_targets_of_the_chart() -> None:
     jobs = PROMETHEUS["scrape_configs"]
     chart: Mapping[str, int] = yaml.safe_load((_ROOT / "charts/monitoring/values.yaml").read_text())["targets"]
-    wanted = {(f"{component}:{port}", "/metrics", "") for component, port in chart.items()}
-    wanted.add((f"rabbitmq:{chart['rabbitmq']}", "/metrics/detailed", "queue_coarse_metrics"))
+    expected = {(f"{component}:{port}", "/metrics", "") for component, port in chart.items()}
+    expected.add((f"rabbitmq:{chart['rabbitmq']}", "/metrics/detailed", "queue_coarse_metrics"))
 
     assert {
         (address, job.get("metrics_path", "/metrics"), *job.get("params", {"family": [""]})["family"])
         for job in jobs
         for address, _ in targets(job)
-    } == wanted
+    } == expected
 
 
 def targets(job: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, str]]]:

@@ -121,10 +121,10 @@ def _watched(scenario: dict[str, Any], alert: dict[str, Any]) -> bool:
     silence proves nothing.
     """
     recorded = _recorded()
-    read, wanted = set(metrics.metric_names(alert["expr"])), set[str]()
+    read, pending = set(metrics.metric_names(alert["expr"])), set[str]()
     while read:
         name = read.pop()
-        read |= metrics.metric_names(recorded[name]) if name in recorded and name not in wanted else set()
-        wanted.add(name)
+        read |= metrics.metric_names(recorded[name]) if name in recorded and name not in pending else set()
+        pending.add(name)
     present = {re.split("[{ ]", series["series"])[0] for series in scenario["input_series"]}
-    return bool(wanted & present)
+    return bool(pending & present)

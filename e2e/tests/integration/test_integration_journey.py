@@ -34,8 +34,8 @@ async def test_from_registration_to_a_refund(shop: Shop, admin: Person, mails: M
     assert details.product.price == Money(amount=1290, currency="USD")
     assert details.seller
     assert details.seller.id == seller.id
-    assert details.stock == product.StockAnswer(available=25)
-    assert details.rating == product.RatingAnswer(average=0, count=0)
+    assert details.stock == product.StockResponse(available=25)
+    assert details.rating == product.RatingResponse(average=0, count=0)
     assert details.degraded == []
 
     with pytest.raises(ProblemError) as too_early:
@@ -56,7 +56,7 @@ async def test_from_registration_to_a_refund(shop: Shop, admin: Person, mails: M
     await ada.api.review.add_review(cup, ReviewRequest(rating=4, text="Keeps its warmth"))
     (review,) = [found async for found in shop.api.review.list_reviews(cup)]
     assert (review.author_id, review.rating) == (ada.id, 4)
-    assert (await shop.api.product.get_details(cup)).rating == product.RatingAnswer(average=4, count=1)
+    assert (await shop.api.product.get_details(cup)).rating == product.RatingResponse(average=4, count=1)
 
     await ada.cancel(order.id)
     await ada.order_becomes(order.id, "cancelled")
@@ -131,7 +131,7 @@ async def test_a_product_page_is_degraded_but_served_while_reviews_are_down(
         await stack.start("review")
 
     assert (without.rating, without.degraded) == (None, ["rating"])
-    assert without.stock == product.StockAnswer(available=3)
+    assert without.stock == product.StockResponse(available=3)
     assert refused.value.status == 503
     assert refused.value.code in ("upstream_unavailable", "upstream_resting")
 

@@ -8,9 +8,9 @@ import asyncpg
 import httpx
 import pytest
 from chassis_testing.waiting import eventually
+from devtools.shop_client import Person, Shop
+from devtools.stack import Stack
 from ecommerce_client.models.inventory import StockResponse
-from shop_e2e.client import Person, Shop
-from shop_e2e.stack import Stack
 
 
 @pytest.mark.parametrize("_round", range(20))

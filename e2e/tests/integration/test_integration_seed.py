@@ -9,11 +9,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from devtools import consistency
+from devtools.catalogue import seed_data
+from devtools.shop_client import Person, Shop
+from devtools.stack import Stack
 from ecommerce_client.models.product import ListedProductResponse
-from shop_e2e.client import Person, Shop
-from shop_e2e.mailbox import Mailbox
-from shop_e2e.stack import Stack
-from shop_e2e.trial import admin_of
+from shop_e2e.api.mailbox import Mailbox
+from shop_e2e.isolated.stacks import admin_of, isolated_stack
 
 _PRODUCTS, _CUSTOMERS, _ORDERS = 12, 5, 40
 

@@ -65,8 +65,8 @@ async def traced_order(traced: Stack, traces: Collector) -> TracedOrder:
         admin = await admin_of(traced, shop)
         _seller, product = await shop.stocked_product(admin, 5)
         buyer = await shop.register()
-        wanted = {"items": [{"product_id": product, "quantity": 2}]}
-        await buyer.call("POST", "/orders", wanted, {"X-Request-ID": request_id})
+        body = {"items": [{"product_id": product, "quantity": 2}]}
+        await buyer.call("POST", "/orders", body, {"X-Request-ID": request_id})
 
     seen = [TracedOrder([], [])]
 

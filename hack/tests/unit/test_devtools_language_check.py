@@ -51,3 +51,10 @@ def test_a_subject_without_an_area_or_of_more_than_72_characters_is_refused(subj
 )
 def test_a_subject_that_names_an_area_passes(subject: str) -> None:
     assert list(check_subject(subject)) == []
+
+
+@pytest.mark.parametrize("path", ["hack/cluster/up", "Makefile", "charts/common/templates/_names.tpl", "compose.yaml"])
+def test_a_line_of_more_than_120_characters_is_refused_where_ruff_does_not_look(path: str) -> None:
+    (complaint,) = check(path, f"# {'a' * 119}\n# {'a' * 118}\n")
+
+    assert complaint.startswith(f"{path}:1: 121 characters")

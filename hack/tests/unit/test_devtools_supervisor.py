@@ -41,8 +41,8 @@ class FakeStack:
 
 
 @dataclass
-class Supervised:
-    tending: Supervisor
+class SupervisedShop:
+    supervisor: Supervisor
     stack: FakeStack
     printed: list[str]
     pauses: asyncio.Queue[float]
@@ -59,7 +59,7 @@ class Supervised:
 
 
 @asynccontextmanager
-async def supervisor(*broken: str) -> AsyncIterator[Supervised]:
+async def supervised_shop(*broken: str) -> AsyncIterator[SupervisedShop]:
     """A supervisor with both services started; pauses last until `resume` is set."""
     stack, printed, pauses, resume = FakeStack(broken=set(broken)), list[str](), asyncio.Queue[float](), asyncio.Event()
 
@@ -68,17 +68,17 @@ async def supervisor(*broken: str) -> AsyncIterator[Supervised]:
         await resume.wait()
         resume.clear()
 
-    tending = Supervisor(stack, SERVICES, lambda service, text: printed.append(f"{service}: {text}"), pause)
-    await tending.start(*SERVICES)
-    supervisor = Supervised(tending, stack, printed, pauses, resume)
-    assert await supervisor.recorded(2) == ["start order", "start user"]
-    yield supervisor
-    await tending.stop()
+    tested = Supervisor(stack, SERVICES, lambda service, text: printed.append(f"{service}: {text}"), pause)
+    await tested.start(*SERVICES)
+    shop = SupervisedShop(tested, stack, printed, pauses, resume)
+    assert await shop.recorded(2) == ["start order", "start user"]
+    yield shop
+    await tested.stop()
 
 
 async def test_a_change_of_one_service_restarts_only_that_service() -> None:
-    async with supervisor() as shop:
-        shop.tending.handle_change(Change(frozenset({"order"})))
+    async with supervised_shop() as shop:
+        shop.supervisor.handle_change(Change(frozenset({"order"})))
 
         assert await shop.recorded(2) == ["stop order", "start order"]
         assert shop.stack.recorded.empty()
@@ -86,41 +86,41 @@ async def test_a_change_of_one_service_restarts_only_that_service() -> None:
 
 
 async def test_a_change_of_shared_code_restarts_all_services() -> None:
-    async with supervisor() as shop:
-        shop.tending.handle_change(Change(frozenset(SERVICES)))
+    async with supervised_shop() as shop:
+        shop.supervisor.handle_change(Change(frozenset(SERVICES)))
 
         assert sorted(await shop.recorded(4)) == ["start order", "start user", "stop order", "stop user"]
 
 
 async def test_a_new_migration_is_run_before_the_service_starts() -> None:
-    async with supervisor() as shop:
-        shop.tending.handle_change(Change(frozenset({"order"}), frozenset({"order"})))
+    async with supervised_shop() as shop:
+        shop.supervisor.handle_change(Change(frozenset({"order"}), frozenset({"order"})))
 
         assert await shop.recorded(3) == ["stop order", "migrate order", "start order"]
 
 
 async def test_a_service_that_exits_is_reported_and_restarted_after_a_pause() -> None:
-    async with supervisor() as shop:
+    async with supervised_shop() as shop:
         shop.stack.ends["user"].put_nowait(-9)
 
         assert await shop.paused() == 1
         assert shop.printed == ["user: ended with status -9; starts again in 1 s, or when its source changes"]
-        assert shop.tending.running() == {"order"}
+        assert shop.supervisor.running() == {"order"}
         shop.resume.set()
         assert await shop.recorded(2) == ["stop user", "start user"]
 
 
 async def test_a_service_that_cannot_start_is_retried_with_growing_pauses() -> None:
-    async with supervisor("order") as shop:
+    async with supervised_shop("order") as shop:
         for seconds in (1, 2, 4):
             assert await shop.paused() == seconds
             shop.resume.set()
             assert await shop.recorded(2) == ["stop order", "start order"]
         assert await shop.paused() == 8
-        assert shop.tending.running() == {"user"}
+        assert shop.supervisor.running() == {"user"}
 
         shop.stack.broken.clear()
-        shop.tending.handle_change(Change(frozenset({"order"})))
+        shop.supervisor.handle_change(Change(frozenset({"order"})))
 
         assert await shop.recorded(2) == ["stop order", "start order"]
 

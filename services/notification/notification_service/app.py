@@ -20,7 +20,7 @@ from notification_service.handlers.consumers import event_handlers
 from notification_service.handlers.http import callbacks, notifications, preferences
 from notification_service.handlers.problems import PROBLEMS
 from notification_service.service.delivery import DeliveryService, SendLimits
-from notification_service.service.delivery_reports import DeliveryReports
+from notification_service.service.delivery_reports import DeliveryReportService
 from notification_service.service.history import NotificationHistory
 from notification_service.service.message_dispatcher import MessageDispatcher, Senders
 from notification_service.service.message_renderer import MessageRenderer, Shop
@@ -60,7 +60,7 @@ async def build(settings: Settings, now: Callable[[], datetime] = utc_now) -> Se
     routers = [
         notifications.routes(history, auth),
         preferences.routes(PreferenceService(database), auth),
-        callbacks.routes(DeliveryReports(database, now), account),
+        callbacks.routes(DeliveryReportService(database, now), account),
     ]
     handlers = event_handlers(NotificationRecorder(templates, now, uuid7))
     return Service(

@@ -24,7 +24,7 @@ class Settings(BackendSettings):
     smtp_port: Port = 587
     """The port of the mail server. The default is the submission port of RFC 6409."""
     smtp_starttls: bool = True
-    """Whether the connection must be encrypted with STARTTLS before anything is sent."""
+    """True if the connection must be encrypted with STARTTLS before anything is sent."""
     smtp_ca_file: str | None = None
     """A file of certificates that verify the mail server's. Unset: the system's certificates."""
     smtp_user: str | None = None

@@ -44,10 +44,11 @@ Global___CancelReason: _TypeAlias = CancelReason  # noqa: Y015
 
 @_typing.final
 class OrderPlaced(_message.Message):
-    """Payloads of the events on the exchange: the `data` of a CloudEvent, as proto3 JSON. Who sends and who reads each is in topology.toml.
-    None carries an address, a name of a person, or a secret: who needs one asks the service that owns it.
+    """Payloads of the events on the exchange: the `data` of a CloudEvent, as proto3 JSON. topology.toml has the producer
+    and the consumers of each. No payload contains an address, the name of a person, or a secret: a consumer that needs
+    one calls the service that owns it.
 
-    order.placed.v1: an order is stored and its stock reserved until expires_at.
+    order.placed.v1: an order was stored and its stock reserved until expires_at.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -122,7 +123,7 @@ Global___OrderLine: _TypeAlias = OrderLine  # noqa: Y015
 
 @_typing.final
 class OrderConfirmed(_message.Message):
-    """order.confirmed.v1: an order is paid in full; its stock leaves the shelf."""
+    """order.confirmed.v1: an order was paid in full; its reserved stock is sold."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -158,7 +159,7 @@ Global___OrderConfirmed: _TypeAlias = OrderConfirmed  # noqa: Y015
 
 @_typing.final
 class OrderShipped(_message.Message):
-    """order.shipped.v1: an order has left the house."""
+    """order.shipped.v1: the seller has shipped an order."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -170,7 +171,7 @@ class OrderShipped(_message.Message):
     order_id: _builtins.str
     buyer_id: _builtins.int
     carrier: _builtins.str
-    """Empty where the seller names none."""
+    """Empty if the seller names none."""
     tracking_number: _builtins.str
     @_builtins.property
     def shipped_at(self) -> _timestamp_pb2.Timestamp: ...
@@ -193,7 +194,7 @@ Global___OrderShipped: _TypeAlias = OrderShipped  # noqa: Y015
 
 @_typing.final
 class OrderCancelled(_message.Message):
-    """order.cancelled.v1: an order will not be fulfilled; its stock goes back, and what was paid for it too."""
+    """order.cancelled.v1: an order was cancelled; its stock is released and its payment refunded."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -228,7 +229,7 @@ Global___OrderCancelled: _TypeAlias = OrderCancelled  # noqa: Y015
 
 @_typing.final
 class PaymentCompleted(_message.Message):
-    """payment.completed.v1: the provider has captured what an order costs."""
+    """payment.completed.v1: the provider has captured the total of an order."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -263,7 +264,7 @@ Global___PaymentCompleted: _TypeAlias = PaymentCompleted  # noqa: Y015
 
 @_typing.final
 class PaymentRefunded(_message.Message):
-    """payment.refunded.v1: the provider has given back part or all of a payment."""
+    """payment.refunded.v1: the provider has refunded part or all of a payment."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -282,7 +283,7 @@ class PaymentRefunded(_message.Message):
     def amount(self) -> _money_pb2.Money: ...
     @_builtins.property
     def refunded_total(self) -> _money_pb2.Money:
-        """Of the payment, this refund included."""
+        """The total of all refunds of the payment, this one included."""
 
     @_builtins.property
     def refunded_at(self) -> _timestamp_pb2.Timestamp: ...
@@ -307,8 +308,8 @@ Global___PaymentRefunded: _TypeAlias = PaymentRefunded  # noqa: Y015
 
 @_typing.final
 class ReservationRejected(_message.Message):
-    """reservation.rejected.v1: an order's hold lapsed before its order.placed or order.confirmed arrived, and the stock is gone: the
-    order cannot be kept.
+    """reservation.rejected.v1: the reservation of an order expired before its order.placed or order.confirmed arrived, and
+    the stock is sold: the order cannot be fulfilled.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -334,7 +335,7 @@ Global___ReservationRejected: _TypeAlias = ReservationRejected  # noqa: Y015
 
 @_typing.final
 class StockLow(_message.Message):
-    """stock.low.v1: what is available of a product fell below its threshold. Sent once per fall."""
+    """stock.low.v1: the available stock of a product fell below its threshold. Sent once each time it falls below."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -368,7 +369,7 @@ Global___StockLow: _TypeAlias = StockLow  # noqa: Y015
 
 @_typing.final
 class AvailabilityChanged(_message.Message):
-    """stock.availability_changed.v1: a product came into stock or went out of it."""
+    """stock.availability_changed.v1: a product came into stock or went out of stock."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -378,7 +379,7 @@ class AvailabilityChanged(_message.Message):
     product_id: _builtins.int
     is_available: _builtins.bool
     revision: _builtins.int
-    """Grows with every change of the product's stock: a smaller one is older news."""
+    """Grows with every change of the product's stock; a consumer ignores an event with a smaller one than it has."""
     def __init__(
         self,
         *,
@@ -421,7 +422,7 @@ Global___ProductChanged: _TypeAlias = ProductChanged  # noqa: Y015
 
 @_typing.final
 class RatingChanged(_message.Message):
-    """rating.changed.v1: the reviews of a product that are shown have changed."""
+    """rating.changed.v1: the visible reviews of a product have changed."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -431,10 +432,11 @@ class RatingChanged(_message.Message):
     REVISION_FIELD_NUMBER: _builtins.int
     product_id: _builtins.int
     stars: _builtins.int
-    """Sum of the stars of all shown reviews, and how many those are."""
+    """The sum of the stars of all visible reviews."""
     count: _builtins.int
+    """The number of visible reviews."""
     revision: _builtins.int
-    """Grows with every change: a smaller one is older news."""
+    """Grows with every change; a consumer ignores an event with a smaller one than it has."""
     def __init__(
         self,
         *,
@@ -453,7 +455,7 @@ Global___RatingChanged: _TypeAlias = RatingChanged  # noqa: Y015
 
 @_typing.final
 class UserRegistered(_message.Message):
-    """user.registered.v1: somebody made an account. request_id is for the token that verifies their address."""
+    """user.registered.v1: an account was created. request_id identifies the token that verifies its address."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -481,7 +483,7 @@ Global___UserRegistered: _TypeAlias = UserRegistered  # noqa: Y015
 
 @_typing.final
 class EmailVerificationRequested(_message.Message):
-    """user.email_verification_requested.v1: a user wants to prove their address, the first or a new one."""
+    """user.email_verification_requested.v1: a user asked to verify an e-mail address, the first or a new one."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -509,7 +511,7 @@ Global___EmailVerificationRequested: _TypeAlias = EmailVerificationRequested  # 
 
 @_typing.final
 class PasswordResetRequested(_message.Message):
-    """user.password_reset_requested.v1: somebody says that they forgot this user's password."""
+    """user.password_reset_requested.v1: a password reset was requested for this user."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -537,7 +539,7 @@ Global___PasswordResetRequested: _TypeAlias = PasswordResetRequested  # noqa: Y0
 
 @_typing.final
 class UserErased(_message.Message):
-    """user.erased.v1: an account was erased: whoever keeps personal data of it erases that too."""
+    """user.erased.v1: an account was erased; each consumer erases the personal data that it has of it."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

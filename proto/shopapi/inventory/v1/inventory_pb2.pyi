@@ -119,7 +119,7 @@ class ReserveRequest(_message.Message):
     def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReserveLine]: ...
     @_builtins.property
     def until(self) -> _timestamp_pb2.Timestamp:
-        """When the hold lapses by itself."""
+        """When the reservation expires."""
 
     def __init__(
         self,

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class InventoryServiceStub:
-    """Stock and its reservations.
+    """Reads and reserves stock.
     """
 
     def __init__(self, channel):
@@ -58,32 +58,33 @@ class InventoryServiceStub:
 
 
 class InventoryServiceServicer:
-    """Stock and its reservations.
+    """Reads and reserves stock.
     """
 
     def GetStock(self, request, context):
-        """A product that never had stock set answers zeros.
+        """Returns the stock of a product; zeros if its stock was never set.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetStocks(self, request, context):
-        """The stock of many products in one call, each once, as GetStock answers it.
+        """Returns the stock of many products in one call, each once, as GetStock returns it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Reserve(self, request, context):
-        """Reserves every line or none. Idempotent by order id. FAILED_PRECONDITION (code out_of_stock) names the products that lack.
+        """Reserves every line or none. Idempotent by order id. FAILED_PRECONDITION (code out_of_stock) names the products
+        that are short.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Release(self, request, context):
-        """Gives an order's reservation back; one that is gone already, or never was, is fine.
+        """Releases the reservation of an order; succeeds too if it is already released or never existed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -121,7 +122,7 @@ def add_InventoryServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class InventoryService:
-    """Stock and its reservations.
+    """Reads and reserves stock.
     """
 
     @staticmethod

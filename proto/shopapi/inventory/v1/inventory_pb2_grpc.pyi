@@ -13,20 +13,22 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class InventoryServiceStub:
-    """Stock and its reservations."""
+    """Reads and reserves stock."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetStock: _aio.UnaryUnaryMultiCallable[_inventory_pb2.GetStockRequest, _inventory_pb2.GetStockResponse]
-    """A product that never had stock set answers zeros."""
+    """Returns the stock of a product; zeros if its stock was never set."""
     GetStocks: _aio.UnaryUnaryMultiCallable[_inventory_pb2.GetStocksRequest, _inventory_pb2.GetStocksResponse]
-    """The stock of many products in one call, each once, as GetStock answers it."""
+    """Returns the stock of many products in one call, each once, as GetStock returns it."""
     Reserve: _aio.UnaryUnaryMultiCallable[_inventory_pb2.ReserveRequest, _inventory_pb2.ReserveResponse]
-    """Reserves every line or none. Idempotent by order id. FAILED_PRECONDITION (code out_of_stock) names the products that lack."""
+    """Reserves every line or none. Idempotent by order id. FAILED_PRECONDITION (code out_of_stock) names the products
+    that are short.
+    """
     Release: _aio.UnaryUnaryMultiCallable[_inventory_pb2.ReleaseRequest, _inventory_pb2.ReleaseResponse]
-    """Gives an order's reservation back; one that is gone already, or never was, is fine."""
+    """Releases the reservation of an order; succeeds too if it is already released or never existed."""
 
 class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Stock and its reservations."""
+    """Reads and reserves stock."""
 
     @_abc_1.abstractmethod
     def GetStock(
@@ -34,7 +36,7 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _inventory_pb2.GetStockRequest,
         context: _aio.ServicerContext[_inventory_pb2.GetStockRequest, _abc.Awaitable[_inventory_pb2.GetStockResponse]],
     ) -> _abc.Awaitable[_inventory_pb2.GetStockResponse]:
-        """A product that never had stock set answers zeros."""
+        """Returns the stock of a product; zeros if its stock was never set."""
 
     @_abc_1.abstractmethod
     def GetStocks(
@@ -42,7 +44,7 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _inventory_pb2.GetStocksRequest,
         context: _aio.ServicerContext[_inventory_pb2.GetStocksRequest, _abc.Awaitable[_inventory_pb2.GetStocksResponse]],
     ) -> _abc.Awaitable[_inventory_pb2.GetStocksResponse]:
-        """The stock of many products in one call, each once, as GetStock answers it."""
+        """Returns the stock of many products in one call, each once, as GetStock returns it."""
 
     @_abc_1.abstractmethod
     def Reserve(
@@ -50,7 +52,9 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _inventory_pb2.ReserveRequest,
         context: _aio.ServicerContext[_inventory_pb2.ReserveRequest, _abc.Awaitable[_inventory_pb2.ReserveResponse]],
     ) -> _abc.Awaitable[_inventory_pb2.ReserveResponse]:
-        """Reserves every line or none. Idempotent by order id. FAILED_PRECONDITION (code out_of_stock) names the products that lack."""
+        """Reserves every line or none. Idempotent by order id. FAILED_PRECONDITION (code out_of_stock) names the products
+        that are short.
+        """
 
     @_abc_1.abstractmethod
     def Release(
@@ -58,6 +62,6 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _inventory_pb2.ReleaseRequest,
         context: _aio.ServicerContext[_inventory_pb2.ReleaseRequest, _abc.Awaitable[_inventory_pb2.ReleaseResponse]],
     ) -> _abc.Awaitable[_inventory_pb2.ReleaseResponse]:
-        """Gives an order's reservation back; one that is gone already, or never was, is fine."""
+        """Releases the reservation of an order; succeeds too if it is already released or never existed."""
 
 def add_InventoryServiceServicer_to_server(servicer: InventoryServiceServicer, server: _aio.Server) -> None: ...

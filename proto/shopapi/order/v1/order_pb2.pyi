@@ -94,7 +94,7 @@ class GetPayableResponse(_message.Message):
     is_payable: _builtins.bool
     """Only a pending order that has not expired may be paid."""
     status: _builtins.str
-    """As in the order's own answers: pending, confirmed, ..."""
+    """The status as the HTTP API returns it: pending, confirmed, ..."""
     @_builtins.property
     def total(self) -> _money_pb2.Money: ...
     @_builtins.property

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class OrderServiceStub:
-    """What other services may ask about orders.
+    """Answers questions of other services about orders.
     """
 
     def __init__(self, channel):
@@ -48,18 +48,18 @@ class OrderServiceStub:
 
 
 class OrderServiceServicer:
-    """What other services may ask about orders.
+    """Answers questions of other services about orders.
     """
 
     def HasBought(self, request, context):
-        """Whether a user has a product in an order that is paid and was not cancelled.
+        """Returns whether a user has a product in an order that is paid and not cancelled.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetPayable(self, request, context):
-        """What an order costs, and whether it may be paid now. NOT_FOUND for an unknown one.
+        """Returns the total of an order, and whether it may be paid now. NOT_FOUND for an unknown one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -87,7 +87,7 @@ def add_OrderServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class OrderService:
-    """What other services may ask about orders.
+    """Answers questions of other services about orders.
     """
 
     @staticmethod

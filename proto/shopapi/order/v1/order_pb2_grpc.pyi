@@ -13,16 +13,16 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class OrderServiceStub:
-    """What other services may ask about orders."""
+    """Answers questions of other services about orders."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     HasBought: _aio.UnaryUnaryMultiCallable[_order_pb2.HasBoughtRequest, _order_pb2.HasBoughtResponse]
-    """Whether a user has a product in an order that is paid and was not cancelled."""
+    """Returns whether a user has a product in an order that is paid and not cancelled."""
     GetPayable: _aio.UnaryUnaryMultiCallable[_order_pb2.GetPayableRequest, _order_pb2.GetPayableResponse]
-    """What an order costs, and whether it may be paid now. NOT_FOUND for an unknown one."""
+    """Returns the total of an order, and whether it may be paid now. NOT_FOUND for an unknown one."""
 
 class OrderServiceServicer(metaclass=_abc_1.ABCMeta):
-    """What other services may ask about orders."""
+    """Answers questions of other services about orders."""
 
     @_abc_1.abstractmethod
     def HasBought(
@@ -30,7 +30,7 @@ class OrderServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _order_pb2.HasBoughtRequest,
         context: _aio.ServicerContext[_order_pb2.HasBoughtRequest, _abc.Awaitable[_order_pb2.HasBoughtResponse]],
     ) -> _abc.Awaitable[_order_pb2.HasBoughtResponse]:
-        """Whether a user has a product in an order that is paid and was not cancelled."""
+        """Returns whether a user has a product in an order that is paid and not cancelled."""
 
     @_abc_1.abstractmethod
     def GetPayable(
@@ -38,6 +38,6 @@ class OrderServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _order_pb2.GetPayableRequest,
         context: _aio.ServicerContext[_order_pb2.GetPayableRequest, _abc.Awaitable[_order_pb2.GetPayableResponse]],
     ) -> _abc.Awaitable[_order_pb2.GetPayableResponse]:
-        """What an order costs, and whether it may be paid now. NOT_FOUND for an unknown one."""
+        """Returns the total of an order, and whether it may be paid now. NOT_FOUND for an unknown one."""
 
 def add_OrderServiceServicer_to_server(servicer: OrderServiceServicer, server: _aio.Server) -> None: ...

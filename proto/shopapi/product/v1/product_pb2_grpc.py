@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class ProductServiceStub:
-    """The catalogue, as other services need it.
+    """Reads the catalogue for other services.
     """
 
     def __init__(self, channel):
@@ -48,18 +48,18 @@ class ProductServiceStub:
 
 
 class ProductServiceServicer:
-    """The catalogue, as other services need it.
+    """Reads the catalogue for other services.
     """
 
     def GetPrices(self, request, context):
-        """Prices, names and sellers of many products in one call; unknown products are left out of the answer.
+        """Returns prices, names and sellers of many products in one call; omits unknown products.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetSeller(self, request, context):
-        """Who sells a product. NOT_FOUND for an unknown or deleted one.
+        """Returns the seller of a product. NOT_FOUND for an unknown or deleted one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -87,7 +87,7 @@ def add_ProductServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ProductService:
-    """The catalogue, as other services need it.
+    """Reads the catalogue for other services.
     """
 
     @staticmethod

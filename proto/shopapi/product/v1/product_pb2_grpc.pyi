@@ -13,16 +13,16 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ProductServiceStub:
-    """The catalogue, as other services need it."""
+    """Reads the catalogue for other services."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetPrices: _aio.UnaryUnaryMultiCallable[_product_pb2.GetPricesRequest, _product_pb2.GetPricesResponse]
-    """Prices, names and sellers of many products in one call; unknown products are left out of the answer."""
+    """Returns prices, names and sellers of many products in one call; omits unknown products."""
     GetSeller: _aio.UnaryUnaryMultiCallable[_product_pb2.GetSellerRequest, _product_pb2.GetSellerResponse]
-    """Who sells a product. NOT_FOUND for an unknown or deleted one."""
+    """Returns the seller of a product. NOT_FOUND for an unknown or deleted one."""
 
 class ProductServiceServicer(metaclass=_abc_1.ABCMeta):
-    """The catalogue, as other services need it."""
+    """Reads the catalogue for other services."""
 
     @_abc_1.abstractmethod
     def GetPrices(
@@ -30,7 +30,7 @@ class ProductServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _product_pb2.GetPricesRequest,
         context: _aio.ServicerContext[_product_pb2.GetPricesRequest, _abc.Awaitable[_product_pb2.GetPricesResponse]],
     ) -> _abc.Awaitable[_product_pb2.GetPricesResponse]:
-        """Prices, names and sellers of many products in one call; unknown products are left out of the answer."""
+        """Returns prices, names and sellers of many products in one call; omits unknown products."""
 
     @_abc_1.abstractmethod
     def GetSeller(
@@ -38,6 +38,6 @@ class ProductServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _product_pb2.GetSellerRequest,
         context: _aio.ServicerContext[_product_pb2.GetSellerRequest, _abc.Awaitable[_product_pb2.GetSellerResponse]],
     ) -> _abc.Awaitable[_product_pb2.GetSellerResponse]:
-        """Who sells a product. NOT_FOUND for an unknown or deleted one."""
+        """Returns the seller of a product. NOT_FOUND for an unknown or deleted one."""
 
 def add_ProductServiceServicer_to_server(servicer: ProductServiceServicer, server: _aio.Server) -> None: ...

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class ReviewServiceStub:
-    """Ratings, as the product page shows them.
+    """Reads the ratings that product pages show.
     """
 
     def __init__(self, channel):
@@ -43,11 +43,11 @@ class ReviewServiceStub:
 
 
 class ReviewServiceServicer:
-    """Ratings, as the product page shows them.
+    """Reads the ratings that product pages show.
     """
 
     def GetAvgRating(self, request, context):
-        """A product without reviews answers count 0.
+        """Returns the average rating of a product; count is 0 without reviews.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -70,7 +70,7 @@ def add_ReviewServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ReviewService:
-    """Ratings, as the product page shows them.
+    """Reads the ratings that product pages show.
     """
 
     @staticmethod

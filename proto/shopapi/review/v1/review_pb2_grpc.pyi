@@ -13,14 +13,14 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ReviewServiceStub:
-    """Ratings, as the product page shows them."""
+    """Reads the ratings that product pages show."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetAvgRating: _aio.UnaryUnaryMultiCallable[_review_pb2.GetAvgRatingRequest, _review_pb2.GetAvgRatingResponse]
-    """A product without reviews answers count 0."""
+    """Returns the average rating of a product; count is 0 without reviews."""
 
 class ReviewServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Ratings, as the product page shows them."""
+    """Reads the ratings that product pages show."""
 
     @_abc_1.abstractmethod
     def GetAvgRating(
@@ -28,6 +28,6 @@ class ReviewServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _review_pb2.GetAvgRatingRequest,
         context: _aio.ServicerContext[_review_pb2.GetAvgRatingRequest, _abc.Awaitable[_review_pb2.GetAvgRatingResponse]],
     ) -> _abc.Awaitable[_review_pb2.GetAvgRatingResponse]:
-        """A product without reviews answers count 0."""
+        """Returns the average rating of a product; count is 0 without reviews."""
 
 def add_ReviewServiceServicer_to_server(servicer: ReviewServiceServicer, server: _aio.Server) -> None: ...

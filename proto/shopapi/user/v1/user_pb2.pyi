@@ -91,7 +91,7 @@ class GetContactResponse(_message.Message):
     locale: _builtins.str
     """A BCP 47 language tag, such as "en" or "de"."""
     phone: _builtins.str
-    """E.164, such as "+4915112345678"; empty where they gave none."""
+    """E.164, such as "+4915112345678"; empty if the user gave none."""
     def __init__(
         self,
         *,
@@ -137,7 +137,7 @@ class GetMailTokenResponse(_message.Message):
     EMAIL_FIELD_NUMBER: _builtins.int
     token: _builtins.str
     email: _builtins.str
-    """Where it is to be sent, and nowhere else: a new address that is being proved is not yet the account's."""
+    """The only address to send the token to. It is not yet the account's address if a new one is being verified."""
     def __init__(
         self,
         *,

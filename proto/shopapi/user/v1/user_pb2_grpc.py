@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class UserServiceStub:
-    """What other services may ask about users.
+    """Reads users for other services.
     """
 
     def __init__(self, channel):
@@ -58,33 +58,33 @@ class UserServiceStub:
 
 
 class UserServiceServicer:
-    """What other services may ask about users.
+    """Reads users for other services.
     """
 
     def GetUser(self, request, context):
-        """What everybody may see of a user. NOT_FOUND for an unknown one.
+        """Returns the public part of a user. NOT_FOUND for an unknown one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetContact(self, request, context):
-        """Where a user is reached: for whoever writes to them. NOT_FOUND for an unknown or erased one.
+        """Returns the addresses of a user, to send messages to. NOT_FOUND for an unknown or erased one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetMailToken(self, request, context):
-        """The one-time token that a request to reset a password or to verify an address made, so that neither database nor broker holds
-        it. NOT_FOUND once it is used, replaced or too old.
+        """Returns the one-time token of a request to reset a password or to verify an address. It is fetched here so that
+        neither a database nor the broker stores it. NOT_FOUND once it is used, replaced or expired.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetSigningKeys(self, request, context):
-        """The public keys that verify access tokens, as a JSON Web Key Set (RFC 7517).
+        """Returns the public keys that verify access tokens, as a JSON Web Key Set (RFC 7517).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -122,7 +122,7 @@ def add_UserServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class UserService:
-    """What other services may ask about users.
+    """Reads users for other services.
     """
 
     @staticmethod

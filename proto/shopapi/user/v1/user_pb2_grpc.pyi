@@ -13,22 +13,22 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class UserServiceStub:
-    """What other services may ask about users."""
+    """Reads users for other services."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetUser: _aio.UnaryUnaryMultiCallable[_user_pb2.GetUserRequest, _user_pb2.GetUserResponse]
-    """What everybody may see of a user. NOT_FOUND for an unknown one."""
+    """Returns the public part of a user. NOT_FOUND for an unknown one."""
     GetContact: _aio.UnaryUnaryMultiCallable[_user_pb2.GetContactRequest, _user_pb2.GetContactResponse]
-    """Where a user is reached: for whoever writes to them. NOT_FOUND for an unknown or erased one."""
+    """Returns the addresses of a user, to send messages to. NOT_FOUND for an unknown or erased one."""
     GetMailToken: _aio.UnaryUnaryMultiCallable[_user_pb2.GetMailTokenRequest, _user_pb2.GetMailTokenResponse]
-    """The one-time token that a request to reset a password or to verify an address made, so that neither database nor broker holds
-    it. NOT_FOUND once it is used, replaced or too old.
+    """Returns the one-time token of a request to reset a password or to verify an address. It is fetched here so that
+    neither a database nor the broker stores it. NOT_FOUND once it is used, replaced or expired.
     """
     GetSigningKeys: _aio.UnaryUnaryMultiCallable[_user_pb2.GetSigningKeysRequest, _user_pb2.GetSigningKeysResponse]
-    """The public keys that verify access tokens, as a JSON Web Key Set (RFC 7517)."""
+    """Returns the public keys that verify access tokens, as a JSON Web Key Set (RFC 7517)."""
 
 class UserServiceServicer(metaclass=_abc_1.ABCMeta):
-    """What other services may ask about users."""
+    """Reads users for other services."""
 
     @_abc_1.abstractmethod
     def GetUser(
@@ -36,7 +36,7 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _user_pb2.GetUserRequest,
         context: _aio.ServicerContext[_user_pb2.GetUserRequest, _abc.Awaitable[_user_pb2.GetUserResponse]],
     ) -> _abc.Awaitable[_user_pb2.GetUserResponse]:
-        """What everybody may see of a user. NOT_FOUND for an unknown one."""
+        """Returns the public part of a user. NOT_FOUND for an unknown one."""
 
     @_abc_1.abstractmethod
     def GetContact(
@@ -44,7 +44,7 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _user_pb2.GetContactRequest,
         context: _aio.ServicerContext[_user_pb2.GetContactRequest, _abc.Awaitable[_user_pb2.GetContactResponse]],
     ) -> _abc.Awaitable[_user_pb2.GetContactResponse]:
-        """Where a user is reached: for whoever writes to them. NOT_FOUND for an unknown or erased one."""
+        """Returns the addresses of a user, to send messages to. NOT_FOUND for an unknown or erased one."""
 
     @_abc_1.abstractmethod
     def GetMailToken(
@@ -52,8 +52,8 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _user_pb2.GetMailTokenRequest,
         context: _aio.ServicerContext[_user_pb2.GetMailTokenRequest, _abc.Awaitable[_user_pb2.GetMailTokenResponse]],
     ) -> _abc.Awaitable[_user_pb2.GetMailTokenResponse]:
-        """The one-time token that a request to reset a password or to verify an address made, so that neither database nor broker holds
-        it. NOT_FOUND once it is used, replaced or too old.
+        """Returns the one-time token of a request to reset a password or to verify an address. It is fetched here so that
+        neither a database nor the broker stores it. NOT_FOUND once it is used, replaced or expired.
         """
 
     @_abc_1.abstractmethod
@@ -62,6 +62,6 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _user_pb2.GetSigningKeysRequest,
         context: _aio.ServicerContext[_user_pb2.GetSigningKeysRequest, _abc.Awaitable[_user_pb2.GetSigningKeysResponse]],
     ) -> _abc.Awaitable[_user_pb2.GetSigningKeysResponse]:
-        """The public keys that verify access tokens, as a JSON Web Key Set (RFC 7517)."""
+        """Returns the public keys that verify access tokens, as a JSON Web Key Set (RFC 7517)."""
 
 def add_UserServiceServicer_to_server(servicer: UserServiceServicer, server: _aio.Server) -> None: ...

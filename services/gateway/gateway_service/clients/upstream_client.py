@@ -22,7 +22,7 @@ from gateway_service.domain.openapi import Document
 from gateway_service.domain.routes import Upstream
 
 _CONNECT_SECONDS = 1.0
-"""For name resolution and connecting together."""
+"""The limit for name resolution and connecting together."""
 _IDLE_SECONDS = 3.0
 _DOCUMENT_SECONDS = 2.0
 _RETRY_DELAYS = (0.05, 0.1, 0.2, 0.4, 0.8)

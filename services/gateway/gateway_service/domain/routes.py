@@ -35,7 +35,7 @@ class Role(StrEnum):
 
 
 class Ownership(StrEnum):
-    """Whether a response depends on the identity of the caller, beyond its role."""
+    """True if a response depends on the identity of the caller, beyond its role."""
 
     NONE = "none"
     """It does not."""
@@ -68,7 +68,7 @@ class Route:
     policy: RateLimitPolicy | None = None
     """None: `read` for GET, and `write` for other methods."""
     contains_secrets: bool = False
-    """Whether the response may contain a token or a client secret: then it is neither stored nor compressed."""
+    """True if the response may contain a token or a client secret: then it is neither stored nor compressed."""
 
     @property
     def is_public(self) -> bool:

@@ -27,7 +27,7 @@ class Reservation:
     status: ReservationStatus
     held_until: datetime
     is_cancelled: bool = False
-    """Whether the order itself is cancelled, not only its stock released: then nothing is reserved for it again."""
+    """True if the order itself is cancelled, not only its stock released: then nothing is reserved for it again."""
 
     @property
     def holds_stock(self) -> bool:
@@ -35,5 +35,5 @@ class Reservation:
 
     @property
     def is_committed_or_cancelled(self) -> bool:
-        """Whether a placed or a confirmed order, or a call to reserve, changes nothing any more."""
+        """True if a placed or a confirmed order, or a call to reserve, changes nothing any more."""
         return self.is_cancelled or self.status is ReservationStatus.COMMITTED

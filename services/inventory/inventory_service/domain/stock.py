@@ -25,7 +25,7 @@ class Stock:
     seller_id: UserId | None = None
     """None where the stock was last set by a release that did not store sellers."""
     published_as_available: bool = False
-    """Whether the last published event says that units are available."""
+    """True if the last published event says that units are available."""
     revision: int = 0
     """Grows with every change."""
 
@@ -91,12 +91,12 @@ class StockChange:
 
     @property
     def becomes_low(self) -> bool:
-        """Whether stock fell below its threshold. Stock that is low already must first reach its threshold again."""
+        """True if stock fell below its threshold. Stock that is low already must first reach its threshold again."""
         return self.after.is_low and not self.before.is_low
 
     @property
     def changes_published_availability(self) -> bool:
-        """Whether the last published event no longer says whether units are available."""
+        """True if the last published event no longer says whether units are available."""
         return self.after.is_available is not self.before.published_as_available
 
     @property

@@ -46,7 +46,7 @@ class Template(StrEnum):
 
     @property
     def requires_token(self) -> bool:
-        """Whether the mail has no purpose without its link.
+        """Returns whether the mail has no purpose without its link.
 
         A welcome is also sent to users whose address is verified.
         """

@@ -48,14 +48,14 @@ class NotificationResponse(ResponseBody):
 
 
 class OrderUpdates(RequestBody):
-    """Whether the user receives updates on their orders, by channel."""
+    """The channels on which the user receives updates on their orders."""
 
     email: bool
     sms: bool
 
 
 class StockAlerts(RequestBody):
-    """Whether a seller receives alerts on low stock, by channel."""
+    """The channels on which a seller receives alerts on low stock."""
 
     email: bool
 

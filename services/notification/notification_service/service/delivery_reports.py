@@ -12,7 +12,7 @@ _DELIVERED = ("delivered", "read")
 _UNDELIVERED = ("failed", "undelivered")
 
 
-class DeliveryReports:
+class DeliveryReportService:
     """Stores which messages were delivered and which were not."""
 
     def __init__(self, database: Database, now: Callable[[], datetime]) -> None:

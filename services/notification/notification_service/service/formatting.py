@@ -11,7 +11,7 @@ from chassis.types.money import Money
 from notification_service.domain.currencies import decimals, to_major_units
 
 _LETTER_DIGIT_BOUNDARY = re.compile(r"(?<=[^\W\d_])(?=\d)|(?<=\d)(?=[^\W\d_])")
-"""Where the letters of a currency code meet a digit. A space belongs there (UTS 35, part 3, currencySpacing)."""
+"""The place between a currency code and a digit, which gets a space (UTS 35, part 3, currencySpacing)."""
 
 
 def format_money(amount: Money, locale: Locale) -> str:

@@ -123,7 +123,7 @@ async def test_stock_stays_reserved_if_it_is_unknown_whether_the_order_was_store
 async def test_an_order_that_cannot_be_stored_is_not_published_and_its_stock_is_released(
     app: OrderApp, has_key: bool, is_released: bool, table: str
 ) -> None:
-    """Under a key the stock is not released, since another request may hold the same reservation: it expires."""
+    """The stock of a request with a key is not released, since another request may hold the reservation: it expires."""
     before = set(app.inventory.reservations)
     async with app.sql() as sql:
         await sql.execute(

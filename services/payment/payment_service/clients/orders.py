@@ -15,7 +15,7 @@ from payment_service.domain.errors import UnknownOrder
 
 @dataclass(frozen=True, slots=True)
 class PayableOrder:
-    """What an order costs, and whether it may be paid now."""
+    """The total of an order, and whether it may be paid now."""
 
     order_id: OrderId
     buyer_id: UserId

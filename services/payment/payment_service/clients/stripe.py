@@ -39,7 +39,7 @@ CALL_SECONDS = Histogram(
 )  # fmt: skip
 
 _RETRIES = 2
-"""How often the SDK repeats a call after a broken connection, a conflict or a server error.
+"""The number of times that the SDK repeats a call after a broken connection, a conflict or a server error.
 
 It does so with backoff, jitter and the same idempotency key.
 """

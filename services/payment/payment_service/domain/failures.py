@@ -15,7 +15,7 @@ class FailureCode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a payment failed. `reason` is the provider's finer code, such as insufficient_funds."""
+    """The reason for which a payment failed. `reason` is the provider's finer code, such as insufficient_funds."""
 
     code: FailureCode
     reason: str | None = None

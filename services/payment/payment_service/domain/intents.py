@@ -21,7 +21,7 @@ class IntentState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class NextAction:
-    """What the customer must do; `redirect_url` is set where it is done on another page."""
+    """The action that the customer must take; `redirect_url` is set if it takes place on another page."""
 
     type: str
     redirect_url: str | None = field(default=None, repr=False)
@@ -43,7 +43,7 @@ class Intent:
 
 
 class Step(Enum):
-    """What to do next about an open payment."""
+    """The next step for an open payment."""
 
     WAIT = auto()
     RECORD_PROCESSING = auto()

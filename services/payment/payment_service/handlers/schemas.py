@@ -23,7 +23,7 @@ PaymentMethodReference = Annotated[
 
 
 class _PaymentMethodFields(RequestBody):
-    """At most one of the two may be sent."""
+    """The fields that name a payment method; at most one of the two may be sent."""
 
     payment_method: PaymentMethodReference | None = None
     payment_method_id: Annotated[
@@ -78,14 +78,14 @@ class PaymentMethodRequest(RequestBody):
 
 
 class FailureResponse(ResponseBody):
-    """Why a payment failed."""
+    """The reason for which a payment failed."""
 
     code: FailureCode
     reason: Annotated[str | None, Field(description="the provider's finer code, such as insufficient_funds")]
 
 
 class NextActionResponse(ResponseBody):
-    """What the customer must do before the payment can continue."""
+    """The action that the customer must take before the payment can continue."""
 
     type: str
     redirect_url: Annotated[str | None, Field(description="the page to do it on, if it is another page")]

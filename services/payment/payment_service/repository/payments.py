@@ -1,6 +1,7 @@
 """Statements on payments, and on the orders that they pay.
 
-Locks: an order's row first, then its payments, then their refunds.
+Locks: an order's row first, then its payments, then their refunds. An order is locked also where only its payment is
+updated twice in a transaction: PostgreSQL then locks the order to check the foreign key, and would do so too late.
 """
 
 from datetime import datetime

@@ -106,8 +106,9 @@ class CheckoutService:
         Raises UnknownPayment, NotCancellable, ProviderUnavailable.
         """
         async with self._database.begin() as transaction:
-            await find_visible_within(transaction, principal, payment_id)
+            found = await find_visible_within(transaction, principal, payment_id)
             repository = PaymentRepository(transaction)
+            await repository.lock_order(found.order_id)
             payment = await repository.lock(payment_id)
             if payment.status is not PaymentStatus.FAILED:
                 now = self._now()
@@ -209,6 +210,7 @@ class CheckoutService:
         await self._get_payable(payment.buyer_id, payment.order_id)
         async with self._database.begin() as transaction:
             repository = PaymentRepository(transaction)
+            await repository.lock_order(payment.order_id)
             locked = await repository.lock(payment.id)
             if not locked.is_confirmable:
                 return locked, None  # a concurrent request was faster: retrieve the intent instead of confirming again

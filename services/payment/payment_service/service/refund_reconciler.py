@@ -7,6 +7,7 @@ from uuid import UUID
 
 from chassis.database.engine import Database
 from chassis.observability import logs
+from chassis.types.ids import OrderId
 from chassis.types.money import Money
 from prometheus_client import Counter
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -66,7 +67,7 @@ class RefundReconciler:
         except ProviderRefused as refusal:
             reason = refusal.failure.reason
             answer = ProviderRefund(refund.provider_ref or "", RefundStatus.FAILED, refund.amount, reason)
-        return await self._record(refund, answer)
+        return await self._record(payment.order_id, refund, answer)
 
     async def import_provider_refunds(self, payment: Payment) -> None:
         """Records the refunds of a captured payment that were made in the provider's dashboard.
@@ -98,14 +99,16 @@ class RefundReconciler:
             return await self._provider.create_refund(refund, intent_id, is_repeated=is_repeated)
         return await self._provider.get_refund(refund.provider_ref)
 
-    async def _record(self, refund: Refund, answer: ProviderRefund) -> Refund:
+    async def _record(self, order_id: OrderId, refund: Refund, answer: ProviderRefund) -> Refund:
         """Stores the provider's answer and its event in one transaction, unless another process already has."""
         if answer.amount != refund.amount:
             DISCREPANCIES.inc()
             log.error("the provider refunds another amount", refund_id=str(refund.id), amount=str(answer.amount))
             raise ProviderUnavailable("the payment provider reports another amount; an operator must look at it")
         async with self._database.begin() as transaction:
-            payment = await PaymentRepository(transaction).lock(refund.payment_id)
+            repository = PaymentRepository(transaction)
+            await repository.lock_order(order_id)
+            payment = await repository.lock(refund.payment_id)
             refund = await RefundRepository(transaction).lock(refund.id)
             if refund.status is not RefundStatus.PENDING:
                 return refund

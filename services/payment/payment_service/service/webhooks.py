@@ -25,7 +25,7 @@ from payment_service.service.refund_reconciler import DISCREPANCIES
 WEBHOOKS = Counter("payment_webhooks_total", "Webhooks of the provider, by outcome", ["outcome"])
 
 _RETENTION = timedelta(days=30)
-"""How long an event id is kept to recognise repetitions. Stripe repeats a webhook for three days."""
+"""The time for which an event id is kept to recognise repetitions. Stripe repeats a webhook for three days."""
 _REFUND_FAILED = "refund.failed"
 
 log = logs.get_logger(__name__)

@@ -5,6 +5,7 @@ import random
 from collections.abc import Awaitable, Callable
 
 import pytest
+from chassis_testing.waiting import eventually
 from payment_harness import DECLINED, VISA, Payments, order_cancelled
 from shopapi.events.v1.events_pb2 import PaymentCompleted
 from stripe_double import StripeDouble
@@ -106,6 +107,31 @@ async def test_concurrent_requests_begin_one_payment_per_order(payments: Payment
     responses = await asyncio.gather(*(payments.post_payment(44, order_id, key=f"{seed}-{n}") for n in range(20)))
 
     assert sorted(response.status_code for response in responses) == [201] + [409] * 19
+
+
+@pytest.mark.parametrize("action", ["confirm", "cancel"])
+async def test_a_request_locks_the_order_before_its_payment(payments: Payments, action: str) -> None:
+    """The sweeper and the consumer do so too: in the other order they and a request could deadlock."""
+    payment = await payments.begin_payment(46)
+    async with payments.sql() as sql, payments.sql() as observer:
+        await sql.execute(
+            "UPDATE payments SET next_check_at = now() + interval '5 minutes' WHERE id = $1", payment["id"]
+        )
+        await sql.execute("BEGIN")
+        await sql.execute("SELECT FROM orders WHERE id = $1 FOR UPDATE", payment["order_id"])
+        request = asyncio.create_task(getattr(payments, action)(46, payment["id"]))
+
+        async def is_waiting() -> bool:
+            waiting = (
+                "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+            )
+            return bool(await observer.fetchval(waiting))
+
+        await eventually(is_waiting)
+        await sql.execute("SELECT FROM payments WHERE id = $1 FOR UPDATE NOWAIT", payment["id"])
+        await sql.execute("ROLLBACK")
+
+    assert (await request).status_code == 200
 
 
 @pytest.mark.parametrize("seed", SEEDS)

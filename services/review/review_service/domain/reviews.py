@@ -57,7 +57,7 @@ class Review:
 
     @property
     def is_removed(self) -> bool:
-        """Whether the author has removed the review and not revised it since.
+        """True if the author has removed the review and not revised it since.
 
         A revision, by any release, changes `updated_at` alone.
         """

@@ -12,12 +12,12 @@ from fastapi import APIRouter, Request
 from notification_service.clients.sms import TwilioAccount
 from notification_service.domain.errors import ForgedCallback
 from notification_service.handlers.schemas import NotificationQuery, SignatureHeader
-from notification_service.service.delivery_reports import DeliveryReports
+from notification_service.service.delivery_reports import DeliveryReportService
 
 _CALLBACKS_DISABLED = Problem(404, "no_such_route")
 
 
-def routes(reports: DeliveryReports, twilio: TwilioAccount | None) -> APIRouter:
+def routes(reports: DeliveryReportService, twilio: TwilioAccount | None) -> APIRouter:
     """Returns the routes. Without an account or its callback URL, every callback is answered with 404."""
     router = APIRouter(prefix="/api/v1/webhooks", tags=["webhooks"])
 
