@@ -1,6 +1,6 @@
 #!/bin/bash
-# First start of compose's PostgreSQL: for each service a role, and a database that no other role may enter.
-# Passwords: <ROLE>_DB_PASSWORD, else /run/secrets/<role>_db_password.
+# Runs at the first start of compose's PostgreSQL: creates for each service a role, and a database to which no other
+# role can connect. Passwords: <ROLE>_DB_PASSWORD, else /run/secrets/<role>_db_password.
 set -o errexit -o nounset -o pipefail
 
 for database in users_db products_db inventory_db orders_db payments_db notifications_db reviews_db; do
@@ -8,7 +8,8 @@ for database in users_db products_db inventory_db orders_db payments_db notifica
   given=${role^^}_DB_PASSWORD
   password=${!given:-$(cat "/run/secrets/${role}_db_password")}
   export PASSWORD=$password
-  psql --quiet -v ON_ERROR_STOP=1 --username "${POSTGRES_USER:-postgres}" --dbname postgres -v role="$role" -v database="$database" <<'SQL'
+  psql --quiet -v ON_ERROR_STOP=1 --username "${POSTGRES_USER:-postgres}" --dbname postgres \
+    -v role="$role" -v database="$database" <<'SQL'
 \getenv password PASSWORD
 CREATE ROLE :"role" LOGIN PASSWORD :'password';
 CREATE DATABASE :"database" OWNER :"role";
