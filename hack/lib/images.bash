@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# Sourced: pulls images if a public registry answers. Whether it does is exported as PUBLIC_REGISTRY, so that the timeout
-# occurs only once.
+# Sourced: pulls images if a public registry answers. Whether it does is exported as PUBLIC_REGISTRY, so that the
+# timeout occurs only once.
 
 # shellcheck disable=SC2034  # for the scripts that source this
 node_image=kindest/node:v1.35.4 # its tag is the version of Kubernetes

@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# Sourced by user-facing scripts: checks the platform, prints one line per step, and one line of advice when a step fails.
+# Sourced by user-facing scripts: checks the platform, prints one line per step, and one line of advice when a step
+# fails.
 
 if [[ $(uname -s) != Linux ]] || ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] < 404)); then
   echo "this needs Linux with bash 4.4 or later, not $(uname -s) with bash $BASH_VERSION (see README.md)" >&2
