@@ -164,8 +164,7 @@ constraints: $(UV) ## newest versions of all dependencies: constraints.txt and t
 	$(UV) lock
 	$(EXPORT) --all-packages --output-file constraints.txt
 	$(EXPORT) --no-dev --output-file services/requirements.txt \
-	  $(foreach member,$(SERVICE_MEMBERS),--package \
-	    $$(sed -n 's/^name = "\(.*\)"/\1/p' $(member)/pyproject.toml))
+	  $(addprefix --package ,$(patsubst chassis-service,chassis,$(notdir $(SERVICE_MEMBERS:=-service))))
 	$(EXPORT) --no-dev --output-file operator/requirements.txt --package platform-operator
 
 host-tools:

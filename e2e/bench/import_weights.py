@@ -2,7 +2,7 @@
 """Measures what each library of the images costs a process that imports it: processor time and resident memory.
 
 Each is imported three times in a process of its own. The table has the smallest figures without Python itself;
-what two libraries share counts for both.
+dependencies that two libraries share count for both.
 """
 
 import argparse

@@ -19,15 +19,15 @@ TARGET = 1.3
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3, help="of each [%(default)s]")
+    parser.add_argument("--rounds", type=int, default=3, help="measurements of each method [%(default)s]")
     rounds = parser.parse_args().rounds
-    ways = {"helm install": by_helm, "EcommercePlatform": by_operator}
-    times: dict[str, list[float]] = {way: [] for way in ways}
+    methods = {"helm install": by_helm, "EcommercePlatform": by_operator}
+    times: dict[str, list[float]] = {method: [] for method in methods}
     for number in range(1, rounds + 1):
-        for way, install in ways.items():
-            times[way].append(timed(install))
-            print(f"round {number} of {rounds}: {way:18} {times[way][-1]:6.1f} s", flush=True)
-    helm, operator = (statistics.median(times[way]) for way in ways)
+        for method, install in methods.items():
+            times[method].append(timed(install))
+            print(f"round {number} of {rounds}: {method:18} {times[method][-1]:6.1f} s", flush=True)
+    helm, operator = (statistics.median(times[method]) for method in methods)
     print(
         f"\nmedian: helm install {helm:.1f} s, EcommercePlatform {operator:.1f} s,"
         f" ratio {operator / helm:.2f} (target {TARGET})"

@@ -1,4 +1,5 @@
-// What build-images builds: one recipe for every service, as it ships and as `skaffold dev` runs it; one for the operator.
+// The targets of build-images: one recipe for every service, as it ships and as `skaffold dev` runs it, and one for the
+// operator.
 variable "VERSION" { default = "dev" }
 variable "REGISTRY" { default = "localhost:5001" }
 variable "SERVICES" { default = "" } // separated by commas

@@ -1,5 +1,9 @@
 # shellcheck shell=bash
-# Sourced: finds out whether a registry answers. The result is exported as PUBLIC_REGISTRY, so that the timeout occurs only once.
+# Sourced: pulls images if a public registry answers. Whether it does is exported as PUBLIC_REGISTRY, so that the
+# timeout occurs only once.
+
+# shellcheck disable=SC2034  # for the scripts that source this
+node_image=kindest/node:v1.35.4 # its tag is the version of Kubernetes
 
 have_image() { # name; whether it is on the engine or could be pulled
   docker image inspect "$1" >/dev/null 2>&1 && return
@@ -15,6 +19,6 @@ registry_answers() {
   [[ $PUBLIC_REGISTRY == present ]]
 }
 
-pushed() { # name; whether the local registry has it
+is_pushed() { # name; whether the local registry has it
   timeout 10 docker manifest inspect --insecure "$1" >/dev/null 2>&1
 }

@@ -1,6 +1,6 @@
 #!/bin/bash
-# Runs on the first start of PostgreSQL under Compose. Creates a role for each service, and a database to which no other
-# role may connect. Passwords are read from <ROLE>_DB_PASSWORD, or else from /run/secrets/<role>_db_password.
+# Runs at the first start of compose's PostgreSQL: creates for each service a role, and a database to which no other
+# role can connect. Passwords: <ROLE>_DB_PASSWORD, else /run/secrets/<role>_db_password.
 set -o errexit -o nounset -o pipefail
 
 for database in users_db products_db inventory_db orders_db payments_db notifications_db reviews_db; do

@@ -78,10 +78,10 @@ def test_a_new_service_is_registered_wherever_other_services_are(repository: Pat
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["Coupon"], "'Coupon' is no name: write 2 to 20 lower-case letters and digits"),
-        (["gift-card"], "'gift-card' is no name"),
-        (["9lives"], "'9lives' is no name"),
-        (["../order"], "'../order' is no name"),
+        (["Coupon"], "'Coupon' is not a valid name: write 2 to 20 lower-case letters and digits"),
+        (["gift-card"], "'gift-card' is not a valid name"),
+        (["9lives"], "'9lives' is not a valid name"),
+        (["../order"], "'../order' is not a valid name"),
         (["chassis"], "services/chassis exists already"),
         (["class"], "choose another name"),
         (["router"], "choose another name"),

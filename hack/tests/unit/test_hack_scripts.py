@@ -2,12 +2,15 @@
 
 import os
 import shlex
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 _HACK = Path(__file__).parents[2]
+_ROOT = _HACK.parent
 _NOTED = """#!/bin/bash
 echo "${{0##*/}} $*" >> {calls}
 case "$*" in {cases}
@@ -38,9 +41,9 @@ class Machine:
         script.write_text(_NOTED.format(calls=shlex.quote(str(self._calls)), cases=cases))
         script.chmod(0o755)
 
-    def run(self, script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [str(_HACK / script), *arguments]
-        return subprocess.run(command, env=self._environment, capture_output=True, text=True, check=False)
+    def run(self, script: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        command, environment = [str(_HACK / script), *arguments], self._environment | variables
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
     def called(self, what: str) -> bool:
         return any(what in call for call in self._calls.read_text().splitlines())
@@ -141,3 +144,34 @@ def test_only_images_that_the_registry_lacks_are_pushed(machine: Machine) -> Non
     assert machine.run("images/store-images", "--push").returncode == 0
     assert machine.called("docker push -q localhost:5001/library/redis:8")
     assert not machine.called("docker push -q localhost:5001/library/postgres:17")
+
+
+def test_compose_writes_every_secret_that_compose_prod_mounts(machine: Machine, tmp_path: Path) -> None:
+    class Loader(yaml.SafeLoader):
+        """Reads `!reset` as nothing."""
+
+    Loader.add_constructor("!reset", lambda *_: None)
+    mounted = yaml.load((_ROOT / "compose.prod.yaml").read_text(), Loader)["secrets"]  # noqa: S506 - a SafeLoader
+
+    assert machine.run("compose/compose", "secrets", SECRETS=str(tmp_path / "secrets")).returncode == 0
+    assert {file.name for file in (tmp_path / "secrets").iterdir()} == set(mounted)
+
+
+def test_the_stripe_mock_image_has_the_version_of_its_go_module(machine: Machine) -> None:
+    _, _, version = machine.run("compose/stripe-mock").stdout.strip().partition(":")
+
+    module = (_HACK / "cluster/toolchain/stripe-mock/go.mod").read_text()
+    assert f"require github.com/stripe/stripe-mock {version}" in module.splitlines()
+
+
+def test_charts_build_puts_the_dependencies_of_every_chart_in_place(tmp_path: Path) -> None:
+    shutil.copytree(_ROOT / "charts", tmp_path / "charts", ignore=shutil.ignore_patterns("charts", "tests"))
+    shutil.copytree(_ROOT / "manifests/observability/rules", tmp_path / "manifests/observability/rules")
+    (tmp_path / "charts/order/charts/removed").mkdir(parents=True)
+
+    subprocess.run([tmp_path / "charts/build"], check=True, capture_output=True)
+
+    for description in (tmp_path / "charts").glob("*/Chart.yaml"):
+        dependencies = yaml.safe_load(description.read_text()).get("dependencies", [])
+        sources = {dependency["repository"].removeprefix("file://../") for dependency in dependencies}
+        assert {folder.name for folder in description.parent.glob("charts/*")} == sources, description
