@@ -44,7 +44,7 @@ FailureCode = TypeAliasType(
 
 class FailureResponse(BaseModel):
     """
-    Why a payment failed.
+    The reason for which a payment failed.
     """
 
     model_config = ConfigDict(
@@ -59,7 +59,7 @@ class FailureResponse(BaseModel):
 
 class NextActionResponse(BaseModel):
     """
-    What the customer must do before the payment can continue.
+    The action that the customer must take before the payment can continue.
     """
 
     model_config = ConfigDict(

@@ -93,7 +93,7 @@ def test_the_full_sample_has_every_available_field() -> None:
 
 def mismatches(value: Any, schema: dict[str, Any], path: str = "spec") -> Iterator[str]:
     """Yields where a value does not match a structural schema."""
-    python = {"object": dict, "string": str, "integer": int, "boolean": bool}[schema["type"]]
+    python = {"object": dict, "string": str, "integer": int, "boolean": bool, "array": list}[schema["type"]]
     if not isinstance(value, python):
         yield f"{path} is not of type {schema['type']}"
     elif isinstance(value, dict):
@@ -104,6 +104,9 @@ def mismatches(value: Any, schema: dict[str, Any], path: str = "spec") -> Iterat
                 yield f"{path}.{name} is unknown"
             else:
                 yield from mismatches(inner, known, f"{path}.{name}")
+    elif isinstance(value, list):
+        for number, inner in enumerate(value):
+            yield from mismatches(inner, schema["items"], f"{path}[{number}]")
 
 
 def test_the_schema_check_of_the_samples_finds_errors() -> None:
