@@ -37,7 +37,7 @@ def _run() -> int:
 
 
 def _crd() -> int:
-    from platform_operator.api.crd import crd_yaml
+    from platform_operator.api.crd_generator import crd_yaml
 
     print(crd_yaml(), end="")
     return 0

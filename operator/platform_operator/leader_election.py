@@ -126,8 +126,9 @@ class LeaderElector:
         return True
 
     async def _adopt_own_renewal(self) -> None:
-        """Reads the Lease after a conflict. If a renewal of this very process is stored, the next one builds upon it.
+        """Reads the Lease after a conflict.
 
+        If a renewal of this very process is stored, the next renewal uses its resourceVersion.
         Raises LeadershipLostError otherwise. The holder's name alone is no proof: a restarted process has the same one.
         """
         try:

@@ -19,7 +19,7 @@ from platform_operator.cache.store import Cache
 from platform_operator.client import KubernetesClient
 from platform_operator.errors import ApiError, InvalidSpecError, RenderError, RenderTimeoutError
 from platform_operator.invariants.scrape_results import ScrapeResult
-from platform_operator.plan.changes import Change
+from platform_operator.plan.comparison import Change
 from platform_operator.plan.inventory import DesiredObject, Inventory
 from platform_operator.plan.planner import Plan, make_plan
 from platform_operator.plan.readiness import Refusal

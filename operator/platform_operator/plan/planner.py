@@ -8,7 +8,7 @@ from itertools import groupby
 
 from platform_operator.api.kinds import ObjectId
 from platform_operator.cache.observed import Children, ObservedObject
-from platform_operator.plan.changes import Change, compare
+from platform_operator.plan.comparison import Change, compare
 from platform_operator.plan.inventory import DesiredObject, Inventory
 from platform_operator.plan.readiness import Blocker, blocker
 

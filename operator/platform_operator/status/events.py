@@ -14,7 +14,7 @@ from platform_operator.api.conditions import ConditionReason
 from platform_operator.api.kinds import PLATFORM, Manifest
 from platform_operator.cache.observed import Platform
 from platform_operator.invariants.conditions import INVARIANT_CONDITIONS
-from platform_operator.plan.changes import Change
+from platform_operator.plan.comparison import Change
 
 REPAIR_EVENT_INTERVAL = timedelta(hours=1)
 """The same repair of an object is reported once in each interval, so that a fight over a field does not flood the

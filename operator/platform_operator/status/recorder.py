@@ -12,7 +12,7 @@ from platform_operator.api.kinds import EVENT, Manifest
 from platform_operator.cache.observed import Platform
 from platform_operator.client import KubernetesClient
 from platform_operator.errors import ApiError
-from platform_operator.plan.changes import Change
+from platform_operator.plan.comparison import Change
 from platform_operator.status.events import repair_event, transition_event
 
 logger = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from kubernetes.aio.client.api_client import ApiClient
 
-from platform_operator.api.crd import crd
+from platform_operator.api.crd_generator import crd
 from platform_operator.api.kinds import Kind
 from platform_operator.client import KubernetesClient, connect
 from platform_operator.errors import ApiError

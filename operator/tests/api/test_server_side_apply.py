@@ -12,7 +12,7 @@ from platform_operator.api.kinds import CHILD_KINDS, HANDOVER_MANAGER, LABEL_COM
 from platform_operator.api.spec import parse
 from platform_operator.cache.observed import observe
 from platform_operator.client import KubernetesClient
-from platform_operator.plan.changes import compare
+from platform_operator.plan.comparison import compare
 from platform_operator.plan.inventory import DesiredObject, Inventory
 from platform_operator.render.helm import Helm
 from platform_operator.render.renderer import Renderer

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import yaml
 
-from platform_operator.api.crd import crd, crd_yaml
+from platform_operator.api.crd_generator import crd, crd_yaml
 from platform_operator.api.kinds import PLATFORM, PlatformKey
 from platform_operator.api.spec import MAX_NAME_LENGTH, SERVICES, parse
 from platform_operator.render.values import Installation, chart_values

@@ -9,7 +9,7 @@ from platform_operator.api.spec import WITH_DATABASE, parse
 from platform_operator.cache.observed import Children, ObservedObject, Platform
 from platform_operator.errors import ApiError, InvalidSpecError, RenderError
 from platform_operator.invariants.scrape_results import ScrapeResult, ServiceMetrics
-from platform_operator.plan.changes import Change, ChangeReason
+from platform_operator.plan.comparison import Change, ChangeReason
 from platform_operator.plan.inventory import DesiredObject
 from platform_operator.plan.planner import Plan
 from platform_operator.plan.readiness import Blocker, Refusal

@@ -11,7 +11,7 @@ import pytest
 from platform_operator.api.kinds import FIELD_MANAGER, HANDOVER_MANAGER, ObjectId
 from platform_operator.cache.managed_fields import MAX_FOREIGN_FIELDS, MAX_PATH_LENGTH, readable_path
 from platform_operator.cache.observed import ObservedObject, observe
-from platform_operator.plan.changes import Change, ChangeReason, compare
+from platform_operator.plan.comparison import Change, ChangeReason, compare
 from platform_operator.plan.inventory import DesiredObject, Inventory
 
 Fields = dict[str, Any]
