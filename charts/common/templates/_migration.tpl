@@ -1,0 +1,60 @@
+{{/*
+A failed migration: the Job retries it (backoffLimit) until its deadline. Then the operator reports
+Degraded=MigrationFailed and applies nothing that comes after it, and the pods of the previous release keep serving. See
+MigrationFailed in docs/operations.md.
+*/}}
+
+{{/*
+The Job that migrates the database. Its name contains a hash of its content, because a Job cannot be changed and the
+same migration need not run again.
+*/}}
+{{- define "common.migrationJob" -}}
+{{- $spec := include "common.migrationSpec" . -}}
+apiVersion: batch/v1
+kind: Job
+metadata:
+  {{- $name := printf "%s-migrate-%s" (include "common.fullname" .) (sha256sum $spec | trunc 8) }}
+  {{- include "common.metadata" (dict "root" . "name" $name "wave" 2) | nindent 2 }}
+spec:
+  {{- $spec | nindent 2 }}
+{{- end -}}
+
+{{- define "common.migrationSpec" -}}
+{{- $component := printf "%s-migrate" (include "common.component" .) -}}
+backoffLimit: 6
+activeDeadlineSeconds: 600
+template:
+  metadata:
+    labels:
+      {{- /* A separate component, so that no Service selects this pod. */}}
+      {{- include "common.podLabels" (dict "root" . "component" $component) | nindent 6 }}
+  spec:
+    {{- include "common.podSecurity" (dict "root" . "uid" 10001) | trim | nindent 4 }}
+    restartPolicy: Never
+    containers:
+      - name: migrate
+        {{- include "common.containerImage" . | nindent 8 }}
+        args: [migrate]
+        env:
+          {{- include "common.migrationEnv" . | trim | nindent 10 }}
+        resources:
+          {{- toYaml .Values.migration.resources | nindent 10 }}
+        {{- include "common.containerSecurity" . | nindent 8 }}
+        volumeMounts:
+          - { name: tmp, mountPath: /tmp }
+    volumes:
+      - { name: tmp, emptyDir: { sizeLimit: 64Mi } }
+{{- end -}}
+
+{{/* The environment of a migration: its database, and nothing that changes more often than the schema. */}}
+{{- define "common.migrationEnv" -}}
+{{- $database := (include "common.credentials" . | fromYaml).database -}}
+- name: LOG_LEVEL
+  value: {{ ((.Values.global).logLevel | default "INFO") | quote }}
+- name: TENANT
+  value: {{ include "common.platform" . | quote }}
+{{- range $database.keys }}
+- name: {{ . }}
+  valueFrom: { secretKeyRef: { name: {{ $database.secret | quote }}, key: {{ . }} } }
+{{- end }}
+{{- end -}}
