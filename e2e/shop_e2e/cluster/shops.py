@@ -37,7 +37,7 @@ def node_port(platform_name: str, port: int) -> Object:
     return {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": {"name": "reached"},
+        "metadata": {"name": "gateway-node-port"},
         "spec": {
             "type": "NodePort",
             "selector": gateway,

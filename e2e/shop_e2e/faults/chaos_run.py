@@ -38,7 +38,7 @@ from shop_e2e.api.mailbox import mailbox
 from shop_e2e.faults import server_faults
 from shop_e2e.isolated.stacks import admin_of, isolated_stack
 
-_VISIT = 25
+_ATTEMPTS_PER_BUYER = 25
 """The attempts of one buyer."""
 _RETRY_TIMEOUT_SECONDS = 240.0
 """How long a buyer retries a request: longer than any injected outage."""
@@ -177,7 +177,7 @@ class ChaosRun:
     async def _shop_for(self, attempts: Iterator[int]) -> None:
         """Runs one buyer after the other. Each takes attempts from the common queue until the access token is old."""
         for visited, number in enumerate(attempts):
-            if visited % _VISIT == 0:
+            if visited % _ATTEMPTS_PER_BUYER == 0:
                 person = await retry(self.shop.register, _RETRY_TIMEOUT_SECONDS)
             await self._attempt(person, number)
             if number % 500 == 499:

@@ -13,7 +13,7 @@ async def crash_database(dsn: str) -> None:
     try:
         with contextlib.suppress(asyncpg.ConnectionDoesNotExistError):
             await connection.execute(f"COPY (SELECT 1) TO PROGRAM 'kill -9 {connection.get_server_pid()}'")
-            raise LookupError("a process of the database server outlived its death")
+            raise LookupError("the database process survived SIGKILL")
     finally:
         connection.terminate()
 

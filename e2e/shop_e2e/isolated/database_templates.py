@@ -20,7 +20,7 @@ _LOCK = 0x74_65_6D_70
 
 async def copy_databases(stack: Stack) -> None:
     """Gives a new stack the databases that `Stack.migrate` would. Raises StackError."""
-    origin = Stack(replace(stack.plan, name=_PREFIX + _migrations()), stack.servers)
+    origin = Stack(replace(stack.plan, name=_PREFIX + _migrations_digest()), stack.servers)
     connection = await asyncpg.connect(stack.servers.postgres)
     try:
         await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
@@ -52,7 +52,7 @@ async def _drop(connection: asyncpg.Connection, templates: set[str]) -> None:
         await connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
-def _migrations() -> str:
-    """Names everything that a migration may import, libraries included."""
+def _migrations_digest() -> str:
+    """Returns a digest of everything that a migration may import, libraries included."""
     packages = [f"services/{service}/{service}_service" for service, kind in SERVICES.items() if kind.database]
     return content_digest(_ROOT, "constraints.txt", "services/chassis/chassis", *packages)

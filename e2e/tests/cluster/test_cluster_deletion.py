@@ -13,7 +13,7 @@ EVERYTHING = (
     "all,serviceaccounts,secrets,configmaps,networkpolicies,poddisruptionbudgets,"
     "persistentvolumeclaims,horizontalpodautoscalers,ingresses"
 )
-OF_THE_NAMESPACE = {"ServiceAccount/default", "ConfigMap/kube-root-ca.crt", "Service/reached"}
+OF_THE_NAMESPACE = {"ServiceAccount/default", "ConfigMap/kube-root-ca.crt", "Service/gateway-node-port"}
 
 
 @pytest.fixture

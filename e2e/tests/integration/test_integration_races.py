@@ -1,4 +1,4 @@
-"""Concurrent requests sell nothing twice and charge no customer twice."""
+"""Concurrent orders never oversell, and one idempotency key places one order."""
 
 import asyncio
 from collections import Counter
