@@ -36,7 +36,7 @@ CRD := crds/ecommerceplatform.yaml
 help: ## list the targets
 	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  %-16s %s\n", $$1, $$2}'
 
-up: ## a kind cluster, the operator, a shop, and an order placed in it; needs nothing installed
+up: ## a kind cluster, the operator, a shop, and an order placed in it
 	@hack/cluster/up
 
 down: ## remove the cluster, its registry and the test servers
