@@ -11,8 +11,8 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
+from devtools.content_digest import list_files
 from devtools.metrics_reference import ROOT
 
 WORDS = {
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--commits", metavar="RANGE", help="check the subjects of these commits as well, like origin/main.."
     )
     chosen = parser.parse_args(arguments)
-    complaints = [complaint for path in _files() for complaint in check(path.relative_to(ROOT).as_posix(), _text(path))]
+    complaints = [complaint for path, text in _files() for complaint in check(path, text)]
     if chosen.commits:
         complaints += [complaint for subject in _subjects(chosen.commits) for complaint in check_subject(subject)]
     for complaint in complaints:
@@ -95,16 +95,12 @@ def _docstrings(text: str) -> Iterator[tuple[int, str]]:
                     yield statement.lineno, docstring.split(maxsplit=1)[0].strip(",:`")
 
 
-def _files() -> Iterator[Path]:
-    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate"]
-    names = subprocess.run(listed, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split("\0")
-    return (
-        ROOT / name for name in sorted(filter(None, names)) if not _SKIPPED.search(name) and (ROOT / name).is_file()
-    )
-
-
-def _text(path: Path) -> str:
-    return path.read_text(errors="replace")
+def _files() -> Iterator[tuple[str, str]]:
+    """Yields the path and the text of every file that is checked."""
+    for file in list_files(ROOT):
+        path = file.relative_to(ROOT).as_posix()
+        if not _SKIPPED.search(path):
+            yield path, file.read_text(errors="replace")
 
 
 def _subjects(commits: str) -> list[str]:

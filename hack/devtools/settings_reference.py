@@ -116,9 +116,9 @@ def settings_of(service: str) -> type[shared.ServiceSettings]:
 
 def rows(settings: type[shared.ServiceSettings], service: str) -> list[Setting]:
     """Returns the settings of a class, inherited ones included. Raises LookupError for one without a docstring."""
-    meanings = _meanings(settings)
+    meanings, schema = _meanings(settings), settings.model_json_schema()["properties"]
     return [
-        Setting(name.upper(), _type(settings, name), _default(field), meanings[name], set_by(name.upper(), service))
+        Setting(name.upper(), _type(schema[name]), _default(field), meanings[name], set_by(name.upper(), service))
         for name, field in settings.model_fields.items()
     ]
 
@@ -167,10 +167,8 @@ def _docstrings(owner: type) -> Iterator[tuple[str, str]]:
                 yield name, " ".join(text.split())
 
 
-def _type(settings: type[shared.ServiceSettings], name: str) -> str:
+def _type(definition: Mapping[str, Any]) -> str:
     """Returns the type with its bounds, as pydantic's JSON schema has them."""
-    schema = settings.model_json_schema()
-    definition: Mapping[str, Any] = schema["properties"][name]
     options = [option for option in definition.get("anyOf", [definition]) if option.get("type") != "null"]
     shown = {_plain_type(option) for option in options}
     return " or ".join(sorted(shown))
