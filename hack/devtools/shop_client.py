@@ -44,7 +44,7 @@ class Shop:
             raise ProblemError(response)
         return response.json()["data"] if response.content else None
 
-    async def answers(self, within: float = 30.0) -> None:
+    async def wait_until_healthy(self, within: float = 30.0) -> None:
         """Waits until requests get through the gateway to its services: the cluster's routing lags behind readiness."""
 
         async def is_open() -> bool:

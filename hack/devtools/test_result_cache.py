@@ -43,26 +43,25 @@ def suite_of(nodeid: str) -> str | None:
 
 
 class TestResultCache:
-    def __init__(self, config: pytest.Config, memory: Path) -> None:
+    def __init__(self, config: pytest.Config, folder: Path) -> None:
         self._config = config
         suites = [f"services/{tests.parent.name}" for tests in sorted((config.rootpath / "services").glob("*/tests"))]
-        given = f"{sys.version} {platform.platform()} {config.option.markexpr}"
+        environment = f"{sys.version} {platform.platform()} {config.option.markexpr}"
         self._files = {
             # of the contents at the start: what changes while tests run has not passed them
-            suite: memory
-            / f"{suite.replace('/', '-')}-{_named(given, content_digest(config.rootpath, suite, *SHARED))}"
+            suite: folder / _file_name(suite, environment, content_digest(config.rootpath, suite, *SHARED))
             for suite in suites
         }
-        self._remembered = {suite: int(file.read_text()) for suite, file in self._files.items() if file.exists()}
+        self._cached = {suite: int(file.read_text()) for suite, file in self._files.items() if file.exists()}
         self._passed: Counter[str] = Counter()
         self._failed: set[str] = set()
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        left_out = [item for item in items if suite_of(item.nodeid) in self._remembered]
+        left_out = [item for item in items if suite_of(item.nodeid) in self._cached]
         if left_out:
             self._config.hook.pytest_deselected(items=left_out)
-            items[:] = [item for item in items if suite_of(item.nodeid) not in self._remembered]
+            items[:] = [item for item in items if suite_of(item.nodeid) not in self._cached]
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         suite = suite_of(report.nodeid)
@@ -83,9 +82,9 @@ class TestResultCache:
                 self._files[suite].write_text(str(tests))
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        for suite, tests in self._remembered.items():
+        for suite, tests in self._cached.items():
             if self._is_selected(suite):
-                terminalreporter.write_line(f"{suite} is as it was when its {tests} tests passed: not run again")
+                terminalreporter.write_line(f"{suite} is unchanged and its {tests} tests passed: not run again")
 
     def _is_partial(self) -> bool:
         return any(self._config.getoption(option, default=None) for option in ("keyword", "maxfail", "lf"))
@@ -97,5 +96,6 @@ class TestResultCache:
         return any(tests.is_relative_to(path) for path in asked)
 
 
-def _named(*parts: str) -> str:
-    return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:20]
+def _file_name(suite: str, environment: str, content: str) -> str:
+    digest = hashlib.sha256(f"{environment} {content}".encode()).hexdigest()
+    return f"{suite.replace('/', '-')}-{digest[:20]}"

@@ -25,12 +25,12 @@ async def test_a_restored_shop_has_the_state_of_its_backup(
     kept = await customer.buy((product, 1))
 
     await run([functions, back_up], environment, _WITHIN)
-    await shop.answers()
+    await shop.wait_until_healthy()
     await customer.buy((product, 2))
     late_comer = await shop.register()
     await run([functions, restore], environment, _WITHIN)
 
-    await shop.answers()
+    await shop.wait_until_healthy()
     assert [order.id for order in await customer.orders()] == [kept.id]
     assert (await shop.stock(product)).available == 9
     with pytest.raises(ProblemError, match="wrong_credentials"):

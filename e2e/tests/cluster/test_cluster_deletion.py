@@ -26,7 +26,7 @@ async def test_a_deleted_platform_leaves_what_its_deletion_policy_says(namespace
     namespace.apply(shops.platform("kept", deletionPolicy="Retain"), shops.node_port("kept", 30081))
     namespace.wait_ready("kept")
     async with Shop("http://127.0.0.1:18081") as shop:
-        await shop.answers()
+        await shop.wait_until_healthy()
         customer = await shop.register()
 
     namespace.kubectl("delete", "ecp", "kept", "--wait")
@@ -40,7 +40,7 @@ async def test_a_deleted_platform_leaves_what_its_deletion_policy_says(namespace
     namespace.apply(shops.platform("kept", deletionPolicy="Delete"))
     namespace.wait_ready("kept")
     async with Shop("http://127.0.0.1:18081") as shop:
-        await shop.answers()
+        await shop.wait_until_healthy()
         assert (await shop.log_in(customer.email, customer.password)).id == customer.id
     assert kept <= _left(namespace), "the volumes and credentials were created again"
 

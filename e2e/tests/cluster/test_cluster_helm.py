@@ -23,7 +23,7 @@ async def test_helm_install_alone_creates_a_shop_that_takes_an_order(namespace: 
 
     admin = namespace.secret("mine-admin")
     async with Shop("http://127.0.0.1:18082") as shop:
-        await shop.answers()
+        await shop.wait_until_healthy()
         _, product = await shop.stocked_product(await shop.log_in(admin["ADMIN_EMAIL"], admin["ADMIN_PASSWORD"]), 5)
         order = await (await shop.register()).order((product, 2))
     assert order.status == "pending"

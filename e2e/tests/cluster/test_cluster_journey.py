@@ -24,7 +24,7 @@ def test_a_platform_becomes_ready_and_its_status_is_correct(namespace: Namespace
     status = platform["status"]
     conditions = {condition["type"]: condition["status"] for condition in status["conditions"]}
 
-    business = ("BooksAgree", "EventsFlow", "NobodyChargedTwice", "NothingOversold")
+    business = ("InvariantsHold", "EventsDelivered", "NoDoubleCharge", "NothingOversold")
     assert conditions == {
         "Ready": "True",
         "Progressing": "False",

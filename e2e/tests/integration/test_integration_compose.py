@@ -67,7 +67,7 @@ def _admin_password(folder: Path) -> str:
 
 async def test_an_order_is_placed_paid_and_confirmed(composed: Composed) -> None:
     async with Shop(f"http://127.0.0.1:{_GATEWAY}") as shop:
-        await shop.answers()
+        await shop.wait_until_healthy()
         admin = await shop.log_in("admin@example.com", composed.admin_password)
         _, product = await shop.stocked_product(admin, 5)
         customer = await shop.register()

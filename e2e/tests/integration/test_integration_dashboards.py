@@ -91,7 +91,9 @@ def _operator_metrics() -> Iterator[int]:
 
 
 def _reconcile_again_and_again(done: threading.Event) -> None:
-    conditions = [{"type": type_, "status": "True"} for type_ in ("Ready", "Progressing", "Degraded", "EventsFlow")]
+    conditions = [
+        {"type": type_, "status": "True"} for type_ in ("Ready", "Progressing", "Degraded", "EventsDelivered")
+    ]
     of_operator.LEADING.set(1)
     while not done.wait(0.2):
         of_operator.export_platform(PlatformKey("shop", "shop"), {"conditions": conditions, "invariants": []})

@@ -57,7 +57,7 @@ def test_passed_tests_are_deselected_and_reported(run: Callable[..., pytest.RunR
     again = run()
 
     again.assert_outcomes(passed=1, deselected=2)
-    again.stdout.fnmatch_lines(["services/order is as it was when its 1 tests passed: not run again"])
+    again.stdout.fnmatch_lines(["services/order is unchanged and its 1 tests passed: not run again"])
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import yaml
 
 _HACK = Path(__file__).parents[2]
 _ROOT = _HACK.parent
-_NOTED = """#!/bin/bash
+_RECORDING_COMMAND = """#!/bin/bash
 echo "${{0##*/}} $*" >> {calls}
 case "$*" in {cases}
 esac
@@ -32,20 +32,20 @@ class Machine:
             "XDG_CACHE_HOME": str(folder / "cache"),
         }
         for command in ("docker", "kind", "kubectl", "helm"):
-            self.has(command)
+            self.replace_command(command)
 
-    def has(self, command: str, **answers: str) -> None:
+    def replace_command(self, command: str, **answers: str) -> None:
         """Replaces a command. `answers` has shell commands by a word of the arguments."""
         cases = "".join(f"\n*{word}*) {answer} ;;" for word, answer in answers.items())
         script = self._commands / command
-        script.write_text(_NOTED.format(calls=shlex.quote(str(self._calls)), cases=cases))
+        script.write_text(_RECORDING_COMMAND.format(calls=shlex.quote(str(self._calls)), cases=cases))
         script.chmod(0o755)
 
     def run(self, script: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         command, environment = [str(_HACK / script), *arguments], self._environment | variables
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
-    def called(self, what: str) -> bool:
+    def was_called(self, what: str) -> bool:
         return any(what in call for call in self._calls.read_text().splitlines())
 
 
@@ -55,33 +55,33 @@ def machine(tmp_path: Path) -> Machine:
 
 
 def test_down_removes_the_registry_that_up_created(machine: Machine) -> None:
-    machine.has("docker", Labels="echo registry")
+    machine.replace_command("docker", Labels="echo registry")
 
     assert machine.run("cluster/down").returncode == 0
-    assert machine.called("docker rm --force --volumes kind-registry")
+    assert machine.was_called("docker rm --force --volumes kind-registry")
 
 
 def test_down_leaves_a_registry_of_the_same_name_that_it_did_not_create(machine: Machine) -> None:
     done = machine.run("cluster/down")
 
     assert done.returncode == 0
-    assert not machine.called("docker rm --force --volumes kind-registry")
+    assert not machine.was_called("docker rm --force --volumes kind-registry")
     assert "kind-registry stays" in done.stdout
 
 
 def test_the_registry_is_created_with_the_label_that_down_looks_for(machine: Machine) -> None:
-    machine.has("docker", container="exit 1")
+    machine.replace_command("docker", container="exit 1")
 
     assert machine.run("cluster/local-registry").returncode == 0
-    assert machine.called("--label ecommerce-platform=registry")
+    assert machine.was_called("--label ecommerce-platform=registry")
 
 
 def test_an_existing_registry_on_port_5001_is_used(machine: Machine) -> None:
-    machine.has("docker", PortBindings="""echo '{"5000/tcp":[{"HostIp":"127.0.0.1","HostPort":"5001"}]}'""")
+    machine.replace_command("docker", PortBindings="""echo '{"5000/tcp":[{"HostIp":"127.0.0.1","HostPort":"5001"}]}'""")
 
     assert machine.run("cluster/local-registry").returncode == 0
-    assert machine.called("docker start kind-registry")
-    assert not machine.called("docker run")
+    assert machine.was_called("docker start kind-registry")
+    assert not machine.was_called("docker run")
 
 
 def test_an_existing_registry_on_another_port_is_refused_with_advice(machine: Machine) -> None:
@@ -90,19 +90,19 @@ def test_an_existing_registry_on_another_port_is_refused_with_advice(machine: Ma
     assert done.returncode == 1
     assert "docker rename kind-registry" in done.stderr
     assert len(done.stderr.splitlines()) == 1
-    assert not machine.called("docker start")
+    assert not machine.was_called("docker start")
 
 
 def test_compose_down_removes_the_containers_of_all_profiles(machine: Machine) -> None:
     assert machine.run("compose/compose", "down").returncode == 0
-    assert machine.called("--profile * down --volumes")
+    assert machine.was_called("--profile * down --volumes")
 
 
 @pytest.mark.parametrize(
     "script", ["cluster/up", "compose/test-env", "compose/compose", "cluster/down", "images/build-images"]
 )
 def test_a_machine_without_linux_is_refused_in_one_line(machine: Machine, script: str) -> None:
-    machine.has("uname", s="echo Darwin")
+    machine.replace_command("uname", s="echo Darwin")
 
     done = machine.run(script, "--no-operator")
 
@@ -112,38 +112,38 @@ def test_a_machine_without_linux_is_refused_in_one_line(machine: Machine, script
 
 
 def test_images_are_pushed_to_the_given_registry(machine: Machine) -> None:
-    machine.has("docker", manifest="exit 1", bake="env | grep ^REGISTRY=")
+    machine.replace_command("docker", manifest="exit 1", bake="env | grep ^REGISTRY=")
 
     done = machine.run("images/build-images", "--to", "registry.example.com/shop", "operator")
 
     assert done.returncode == 0
     assert "REGISTRY=registry.example.com/shop" in done.stdout
-    assert machine.called("docker push --quiet registry.example.com/shop/ecommerce/operator:")
+    assert machine.was_called("docker push --quiet registry.example.com/shop/ecommerce/operator:")
 
 
 def test_a_stand_in_image_is_rebuilt_when_its_recipe_changes(machine: Machine) -> None:
-    machine.has("docker", recipe="echo of-before")
+    machine.replace_command("docker", recipe="echo of-before")
 
     assert machine.run("images/store-images").returncode == 0
-    assert machine.called("docker build -q -f")
+    assert machine.was_called("docker build -q -f")
 
 
 def test_current_stand_in_images_and_official_images_are_not_rebuilt(machine: Machine) -> None:
     summed = ["bash", "-c", "cat stores/* | sha256sum | cut -c 1-12"]
     recipe = subprocess.run(summed, check=True, capture_output=True, text=True, cwd=_HACK / "images").stdout.strip()
-    machine.has("docker", recipe=f"[[ $* == *redis* ]] || echo {recipe}")
+    machine.replace_command("docker", recipe=f"[[ $* == *redis* ]] || echo {recipe}")
 
     assert machine.run("images/store-images").returncode == 0
-    assert not machine.called("docker build")
+    assert not machine.was_called("docker build")
 
 
 def test_only_images_that_the_registry_lacks_are_pushed(machine: Machine) -> None:
     pushed_before = 'name=${@: -1}; [[ $name == redis* ]] || echo "[\\"localhost:5001/library/${name%:*}@sha256:1\\"]"'
-    machine.has("docker", RepoDigests=pushed_before)
+    machine.replace_command("docker", RepoDigests=pushed_before)
 
     assert machine.run("images/store-images", "--push").returncode == 0
-    assert machine.called("docker push -q localhost:5001/library/redis:8")
-    assert not machine.called("docker push -q localhost:5001/library/postgres:17")
+    assert machine.was_called("docker push -q localhost:5001/library/redis:8")
+    assert not machine.was_called("docker push -q localhost:5001/library/postgres:17")
 
 
 def test_compose_writes_every_secret_that_compose_prod_mounts(machine: Machine, tmp_path: Path) -> None:

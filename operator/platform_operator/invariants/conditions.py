@@ -24,19 +24,19 @@ class InvariantCondition:
 
 _STOCK = InvariantCondition("NothingOversold", ("inventory",), "No stock is oversold", "Stock is inconsistent")
 _PAYMENTS = InvariantCondition(
-    "NobodyChargedTwice",
+    "NoDoubleCharge",
     ("payment",),
     "No customer is charged twice or without an order",
     "Payments are inconsistent",
 )
 _OTHERS = InvariantCondition(
-    "BooksAgree",
+    "InvariantsHold",
     tuple(name for name in WITH_DATABASE if name not in (*_STOCK.services, *_PAYMENTS.services)),
     "The invariants of the other services hold",
     "Invariants of other services are broken",
 )
 _EVENTS = InvariantCondition(
-    "EventsFlow", (), "Every event reaches its consumers", "Events do not reach their consumers"
+    "EventsDelivered", (), "Every event reaches its consumers", "Events do not reach their consumers"
 )
 INVARIANT_CONDITIONS = (_STOCK, _PAYMENTS, _OTHERS, _EVENTS)
 
@@ -83,7 +83,7 @@ def _with_advice(type_: str, status: bool | None, text: str, first: Row, platfor
     An operator of another version may have stored it, with another reason.
     """
     stored = first.get("reason")
-    reason = ConditionReason(stored) if stored in _REASONS else ConditionReason.NOT_READ_YET
+    reason = ConditionReason(stored) if stored in _REASONS else ConditionReason.NOT_SCRAPED
     return Condition(type_, status, reason, f"{text}. {_advice(first, reason, platform)}".strip())
 
 
@@ -93,14 +93,14 @@ _REASONS = frozenset(ConditionReason)
 def _advice(row: Row, reason: ConditionReason, platform: PlatformKey) -> str:
     server, kubectl = f"{platform.name}-{row['service']}", f"kubectl -n {platform.namespace}"
     match reason:
-        case ConditionReason.NOT_READ_YET:
+        case ConditionReason.NOT_SCRAPED:
             return ""
         case ConditionReason.INVARIANT_BROKEN:
             return (
                 f"To see which rows: {kubectl} logs deployment/{server} | grep {row['name']}; "
                 "the service's invariants.sql has the query."
             )
-        case ConditionReason.EVENTS_WAIT:
+        case ConditionReason.EVENTS_DELAYED:
             return (
                 f"To see why the broker does not accept them: {kubectl} logs deployment/{server} | grep outbox, "
                 f"and {kubectl} get pods -l app.kubernetes.io/component={BROKER}"

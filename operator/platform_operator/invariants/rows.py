@@ -40,7 +40,7 @@ def _rows_of(source: str, stored: list[Row], result: ScrapeResult | None, now: f
     if result is not None and result.metrics is not None:
         return _current(source, result.metrics)
     if result is None or now - result.since < STALE_AFTER:
-        return stored or [_unknown(source, ALL_INVARIANTS, ConditionReason.NOT_READ_YET)]
+        return stored or [_unknown(source, ALL_INVARIANTS, ConditionReason.NOT_SCRAPED)]
     names = [row["name"] for row in stored] or [ALL_INVARIANTS]
     return [_unknown(source, name, result.failure) for name in names]
 
@@ -72,7 +72,7 @@ def _published(source: str, lag: float) -> Row:
     if lag <= MAX_LAG:
         return _holds(source, EVENTS_PUBLISHED)
     text = f"events wait longer than {MAX_LAG:.0f} s to be published"
-    return _broken(source, EVENTS_PUBLISHED, ConditionReason.EVENTS_WAIT, text)
+    return _broken(source, EVENTS_PUBLISHED, ConditionReason.EVENTS_DELAYED, text)
 
 
 def _holds(source: str, name: str) -> Row:
@@ -92,7 +92,7 @@ def _row(source: str, name: str, state: InvariantState, reason: ConditionReason,
 
 
 _UNKNOWN_MESSAGES = {
-    ConditionReason.NOT_READ_YET: "its metrics have not been read yet",
+    ConditionReason.NOT_SCRAPED: "its metrics have not been read yet",
     ConditionReason.UNREACHABLE: "its metrics cannot be read",
     ConditionReason.NOT_CHECKED: "it has not checked its invariants for some time",
     ConditionReason.NOT_EXPORTED: "it exports no invariants",

@@ -48,7 +48,7 @@ class ScrapeResult:
     since: float
     """When the metrics were scraped, or when scraping began to fail, in seconds of the epoch."""
     metrics: ServiceMetrics | None = None
-    failure: ConditionReason = ConditionReason.NOT_READ_YET
+    failure: ConditionReason = ConditionReason.NOT_SCRAPED
 
 
 def sources(spec: Spec) -> tuple[str, ...]:

@@ -64,7 +64,7 @@ def ready_condition(result: PassResult, degraded: Condition, ready_services: int
 def progressing_condition(result: PassResult, degraded: Condition, *, paused: bool) -> Condition:
     if paused:
         return Condition("Progressing", False, ConditionReason.PAUSED, _PAUSED)
-    if degraded.status and degraded.reason is not ConditionReason.TAKES_TOO_LONG:
+    if degraded.status and degraded.reason is not ConditionReason.PROGRESS_DEADLINE_EXCEEDED:
         message = "Stopped until the failure that condition Degraded reports is resolved."
         return Condition("Progressing", False, degraded.reason, message)
     if result.converged:
@@ -85,7 +85,7 @@ _WAVE_REASONS = {
 def _progress(result: PassResult) -> tuple[ConditionReason, str]:
     if result.error is not None:
         message = f"The API server did not carry out a request: {result.error}. The operator retries."
-        return ConditionReason.INTERRUPTED, message
+        return ConditionReason.REQUEST_FAILED, message
     plan = result.plan
     if plan is None or plan.blocked_wave is None:
         return ConditionReason.APPLYING, "Objects are being applied."
@@ -170,7 +170,7 @@ def _failed(key: PlatformKey, part: Blocker, pods: str) -> Condition:
 
 def _takes_too_long(key: PlatformKey, part: Blocker, pods: str) -> Condition:
     return _degraded(
-        ConditionReason.TAKES_TOO_LONG,
+        ConditionReason.PROGRESS_DEADLINE_EXCEEDED,
         f"{part.id} {part.message} after more than {PROGRESS_DEADLINE.seconds // 60} minutes.{pods} "
         f"Read kubectl -n {key.namespace} describe {part.id.kind.lower()} {part.id.name} and describe its pods."
         f"{_delete_pod_advice(key, part)}",

@@ -41,7 +41,7 @@ _INVARIANTS = frozenset(condition.type for condition in INVARIANT_CONDITIONS)
 
 def _is_changed_invariant(condition: Mapping[str, Any], known: Mapping[str, Any] | None) -> bool:
     """An invariant that breaks, holds again or becomes Unknown is reported. That those of a new shop hold is not."""
-    if known is None or known["reason"] == ConditionReason.NOT_READ_YET:
+    if known is None or known["reason"] == ConditionReason.NOT_SCRAPED:
         return bool(condition["status"] == "False")
     return bool(condition["status"] != known["status"])
 

@@ -112,7 +112,7 @@ def _database(platform: str, name: str, spec: Spec, observed: Children) -> Statu
     return {"name": f"{name}-db", "provider": provider, "ready": ready}
 
 
-_KEPT_WHEN_INTERRUPTED = ("Ready", "Degraded")
+_KEPT_WHEN_A_REQUEST_FAILED = ("Ready", "Degraded")
 
 
 def _stored_conditions(
@@ -127,7 +127,7 @@ def _stored_conditions(
     known = {c["type"]: c for c in platform.status.get("conditions", ())}
     kept = {
         type_: known[type_]
-        for type_ in _KEPT_WHEN_INTERRUPTED
+        for type_ in _KEPT_WHEN_A_REQUEST_FAILED
         if interrupted and type_ in known and known[type_]["observedGeneration"] == platform.generation
     }
     return [kept.get(one.type) or _dated(one, known.get(one.type), platform, now) for one in conditions]

@@ -55,11 +55,11 @@ def conditions(
 
 
 HOLDING: dict[str, tuple[bool | None, ConditionReason]] = dict.fromkeys(
-    ("NothingOversold", "NobodyChargedTwice", "BooksAgree", "EventsFlow"), (True, ConditionReason.ALL_HOLD)
+    ("NothingOversold", "NoDoubleCharge", "InvariantsHold", "EventsDelivered"), (True, ConditionReason.ALL_HOLD)
 )
-CONDITION_OF = dict.fromkeys(WITH_DATABASE, "BooksAgree") | {
+CONDITION_OF = dict.fromkeys(WITH_DATABASE, "InvariantsHold") | {
     "inventory": "NothingOversold",
-    "payment": "NobodyChargedTwice",
+    "payment": "NoDoubleCharge",
 }
 
 # Metrics.
@@ -163,7 +163,7 @@ def test_a_broken_invariant_makes_only_the_condition_of_its_service_false(servic
 @pytest.mark.parametrize("failure", [ConditionReason.UNREACHABLE, ConditionReason.NOT_CHECKED])
 def test_a_service_that_cannot_be_scraped_makes_its_condition_unknown(service: str, failure: ConditionReason) -> None:
     unknown: tuple[bool | None, ConditionReason] = (None, failure)
-    expected = HOLDING | {CONDITION_OF[service]: unknown, "EventsFlow": unknown}
+    expected = HOLDING | {CONDITION_OF[service]: unknown, "EventsDelivered": unknown}
     assert conditions(scraped(**{service: failure})) == expected
     known_before = invariant_rows([], scraped(), ALL, NOW)
     assert conditions(scraped(**{service: failure}), known_before) == expected
@@ -171,7 +171,7 @@ def test_a_service_that_cannot_be_scraped_makes_its_condition_unknown(service: s
 
 def test_broken_outweighs_unknown() -> None:
     results = scraped(user=ConditionReason.UNREACHABLE, order=BROKEN)
-    assert conditions(results)["BooksAgree"] == (False, ConditionReason.INVARIANT_BROKEN)
+    assert conditions(results)["InvariantsHold"] == (False, ConditionReason.INVARIANT_BROKEN)
 
 
 @pytest.mark.parametrize(
@@ -179,25 +179,25 @@ def test_broken_outweighs_unknown() -> None:
     [
         (0.0, (True, ConditionReason.ALL_HOLD)),
         (MAX_LAG, (True, ConditionReason.ALL_HOLD)),
-        (MAX_LAG + 0.1, (False, ConditionReason.EVENTS_WAIT)),
+        (MAX_LAG + 0.1, (False, ConditionReason.EVENTS_DELAYED)),
     ],
 )
 def test_events_that_wait_too_long_make_only_eventsflow_false(
     lag: float, expected: tuple[bool, ConditionReason]
 ) -> None:
-    assert conditions(scraped(order=ServiceMetrics({"a": 0}, NOW, lag))) == HOLDING | {"EventsFlow": expected}
+    assert conditions(scraped(order=ServiceMetrics({"a": 0}, NOW, lag))) == HOLDING | {"EventsDelivered": expected}
 
 
 def test_dead_letters_make_eventsflow_false() -> None:
     results = scraped(rabbitmq=ServiceMetrics(dead_letters={"order.dead": 2, "payment.dead": 0, "review.dead": 1}))
-    assert conditions(results) == HOLDING | {"EventsFlow": (False, ConditionReason.DEAD_LETTERS)}
-    message = summed_up(invariant_rows([], results, ALL, NOW))["EventsFlow"].message
+    assert conditions(results) == HOLDING | {"EventsDelivered": (False, ConditionReason.DEAD_LETTERS)}
+    message = summed_up(invariant_rows([], results, ALL, NOW))["EventsDelivered"].message
     assert "order.dead holds 2, review.dead holds 1" in message
 
 
 def test_a_broker_that_cannot_be_scraped_makes_only_eventsflow_unknown() -> None:
     assert conditions(scraped(rabbitmq=ConditionReason.UNREACHABLE)) == HOLDING | {
-        "EventsFlow": (None, ConditionReason.UNREACHABLE)
+        "EventsDelivered": (None, ConditionReason.UNREACHABLE)
     }
 
 
@@ -210,9 +210,9 @@ def test_missing_invariants_of_stock_and_payments_are_unknown(service: str) -> N
 def test_a_service_without_invariants_breaks_none() -> None:
     assert conditions(scraped(user=ServiceMetrics(lag=0.0), notification=ServiceMetrics())) == HOLDING
     without_invariants = dict.fromkeys(
-        (name for name in WITH_DATABASE if CONDITION_OF[name] == "BooksAgree"), ServiceMetrics()
+        (name for name in WITH_DATABASE if CONDITION_OF[name] == "InvariantsHold"), ServiceMetrics()
     )
-    assert conditions(scraped(**without_invariants))["BooksAgree"] == (None, ConditionReason.NOT_EXPORTED)
+    assert conditions(scraped(**without_invariants))["InvariantsHold"] == (None, ConditionReason.NOT_EXPORTED)
 
 
 def test_every_service_belongs_to_exactly_one_condition() -> None:
@@ -253,7 +253,7 @@ def test_every_combination_of_metrics_gives_four_conditions_with_advice(stored: 
 
 
 def test_a_broken_invariant_says_where_to_find_the_rows() -> None:
-    message = summed_up(invariant_rows([], scraped(payment=BROKEN), ALL, NOW))["NobodyChargedTwice"].message
+    message = summed_up(invariant_rows([], scraped(payment=BROKEN), ALL, NOW))["NoDoubleCharge"].message
     assert "kubectl -n market logs deployment/shop-payment | grep ledger_balances" in message
 
 
@@ -288,11 +288,11 @@ def test_a_service_that_is_scraped_again_replaces_unknown_rows_at_once() -> None
 def test_before_the_first_scrape_each_source_has_an_unknown_row() -> None:
     unread = invariant_rows([], {}, ALL, NOW)
     assert [(row["service"], row["state"], row["reason"]) for row in unread] == [
-        (source, "Unknown", "NotReadYet") for source in ALL
+        (source, "Unknown", "NotScraped") for source in ALL
     ]
     results = {name: one for name, one in scraped().items() if name != "review"}
-    assert conditions(results)["EventsFlow"] == (None, ConditionReason.NOT_READ_YET)
-    assert conditions(results)["BooksAgree"] == (None, ConditionReason.NOT_READ_YET)
+    assert conditions(results)["EventsDelivered"] == (None, ConditionReason.NOT_SCRAPED)
+    assert conditions(results)["InvariantsHold"] == (None, ConditionReason.NOT_SCRAPED)
     assert conditions(results)["NothingOversold"] == (True, ConditionReason.ALL_HOLD)
 
 
@@ -307,4 +307,4 @@ def test_rows_stored_by_another_version_of_the_operator_are_accepted() -> None:
         {"service": "payment", "name": "ledger_balances", "state": "Unknown"},
     ]
     made = conditions({}, stored)
-    assert (made["BooksAgree"][0], made["NobodyChargedTwice"][0]) == (False, None)
+    assert (made["InvariantsHold"][0], made["NoDoubleCharge"][0]) == (False, None)

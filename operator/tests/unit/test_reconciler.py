@@ -441,7 +441,7 @@ async def test_each_wave_has_its_own_deadline(cluster: FakeCluster) -> None:
     assert cluster.condition("Degraded") == ("False", "Healthy")
     cluster.now += timedelta(seconds=1)
     await cluster.reconcile()
-    assert cluster.condition("Degraded") == ("True", "TakesTooLong")
+    assert cluster.condition("Degraded") == ("True", "ProgressDeadlineExceeded")
     assert "Job shop-order-migrate-1 has not finished after more than 5 minutes." in cluster.message("Degraded")
 
 
@@ -579,7 +579,7 @@ async def test_objects_applied_beside_a_failed_one_are_not_applied_again(cluster
     cluster.server.apply = failing  # type: ignore[method-assign]
     with pytest.raises(ApiError, match="failed calling webhook"):
         await cluster.reconcile()
-    assert cluster.condition("Progressing") == ("True", "Interrupted")
+    assert cluster.condition("Progressing") == ("True", "RequestFailed")
     assert "failed calling webhook" in cluster.message("Progressing")
     cluster.server.apply = apply  # type: ignore[method-assign]
     await cluster.reconcile()

@@ -24,7 +24,7 @@ WAITING = Plan((), (), 3, (Blocker(ObjectId("StatefulSet", "shop-order-db"), 1, 
 FAILED = Plan((), (), 3, (Blocker(ObjectId("Job", "shop-order-migrate-1"), 2, "BackoffLimitExceeded", failed=True),))
 
 
-INVARIANTS = ("NothingOversold", "NobodyChargedTwice", "BooksAgree", "EventsFlow")
+INVARIANTS = ("NothingOversold", "NoDoubleCharge", "InvariantsHold", "EventsDelivered")
 
 
 def status(
@@ -114,7 +114,7 @@ def test_every_failure_says_what_to_do(result: PassResult, reason: str, advice: 
 def test_a_wave_blocked_beyond_the_deadline_makes_the_platform_degraded() -> None:
     assert conditions(status(PassResult(WAITING), blocked_for=PROGRESS_DEADLINE))["Degraded"] == (
         "True",
-        "TakesTooLong",
+        "ProgressDeadlineExceeded",
     )
     made = status(PassResult(WAITING), blocked_for=PROGRESS_DEADLINE - timedelta(seconds=1))
     assert conditions(made)["Degraded"] == ("False", "Healthy")
@@ -234,8 +234,8 @@ def test_status_that_follows_from_the_spec_stays_while_the_spec_is_invalid() -> 
 def test_a_transient_error_of_the_api_server_does_not_degrade_a_shop() -> None:
     made = status(PassResult(error=ApiError(500, "InternalError", "failed calling webhook")))
     assert conditions(made) == {
-        "Ready": ("False", "Interrupted"),
-        "Progressing": ("True", "Interrupted"),
+        "Ready": ("False", "RequestFailed"),
+        "Progressing": ("True", "RequestFailed"),
         "Degraded": ("False", "Healthy"),
     }
     assert "failed calling webhook" in message(made, "Ready")
@@ -251,8 +251,8 @@ def test_an_unanswered_request_leaves_ready_and_degraded_unchanged(result: PassR
     same = status(unanswered, replace(PLATFORM, status=before))
     changed = status(unanswered, replace(PLATFORM, status=before, generation=PLATFORM.generation + 1))
 
-    assert conditions(same) == {**parts, "Progressing": ("True", "Interrupted")}
-    assert conditions(changed)["Ready"] == ("False", "Interrupted")
+    assert conditions(same) == {**parts, "Progressing": ("True", "RequestFailed")}
+    assert conditions(changed)["Ready"] == ("False", "RequestFailed")
 
 
 def test_a_broken_invariant_is_reported_and_leaves_a_shop_ready() -> None:
@@ -262,9 +262,9 @@ def test_a_broken_invariant_is_reported_and_leaves_a_shop_ready() -> None:
         "Progressing": ("False", "Stable"),
         "Degraded": ("False", "Healthy"),
         "NothingOversold": ("False", "InvariantBroken"),
-        "NobodyChargedTwice": ("True", "AllHold"),
-        "BooksAgree": ("True", "AllHold"),
-        "EventsFlow": ("True", "AllHold"),
+        "NoDoubleCharge": ("True", "AllHold"),
+        "InvariantsHold": ("True", "AllHold"),
+        "EventsDelivered": ("True", "AllHold"),
     }
     broken = [row for row in made["invariants"] if row["state"] == "Broken"]
     assert [(row["service"], row["name"], row["violations"]) for row in broken] == [("inventory", "ledger_balances", 2)]
@@ -272,7 +272,7 @@ def test_a_broken_invariant_is_reported_and_leaves_a_shop_ready() -> None:
 
 def test_unknown_invariants_of_a_new_shop_are_not_reported() -> None:
     made = status(PassResult(WAITING))
-    assert {every_condition(made)[type_] for type_ in INVARIANTS} == {("Unknown", "NotReadYet")}
+    assert {every_condition(made)[type_] for type_ in INVARIANTS} == {("Unknown", "NotScraped")}
     known = status(PassResult(WAITING), replace(PLATFORM, status=made), scraped=scraped())
     assert {every_condition(known)[type_] for type_ in INVARIANTS} == {("True", "AllHold")}
     reported = [*changed_conditions(PLATFORM, made), *changed_conditions(replace(PLATFORM, status=made), known)]
@@ -299,13 +299,13 @@ def test_an_invariant_that_breaks_or_holds_again_is_reported() -> None:
     holding = replace(PLATFORM, status=status(PassResult(CONVERGED), scraped=scraped()))
     wrong = status(PassResult(CONVERGED), holding, scraped=scraped(payment=1, order=1))
     broken, reported = replace(PLATFORM, status=wrong), [*changed_conditions(holding, wrong)]
-    assert [condition["type"] for condition in reported] == ["NobodyChargedTwice", "BooksAgree"]
+    assert [condition["type"] for condition in reported] == ["NoDoubleCharge", "InvariantsHold"]
     assert {transition_event(PLATFORM, condition, "operator-1", NOW)["type"] for condition in reported} == {"Warning"}
     assert [
         *changed_conditions(broken, status(PassResult(CONVERGED), broken, scraped=scraped(payment=5, order=1)))
     ] == [], "there is no transition"
     restored = [*changed_conditions(broken, status(PassResult(CONVERGED), broken, scraped=scraped()))]
-    assert [condition["type"] for condition in restored] == ["NobodyChargedTwice", "BooksAgree"]
+    assert [condition["type"] for condition in restored] == ["NoDoubleCharge", "InvariantsHold"]
     assert {transition_event(PLATFORM, condition, "operator-1", NOW)["type"] for condition in restored} == {"Normal"}
 
 

@@ -12,13 +12,13 @@ SHOP = PlatformKey("shop", "shop")
 INSTALLATION = Installation("1.0", "registry:5000", "registry:5000/library/", "operators", ("key",))
 
 
-def of(spec: dict[str, Any]) -> ChartValues:
+def values_for(spec: dict[str, Any]) -> ChartValues:
     parsed = parse(spec)
     return chart_values(SHOP, parsed, INSTALLATION, parsed.profile)
 
 
 def test_an_empty_spec_is_the_small_shop_at_the_operators_version() -> None:
-    made = of({})
+    made = values_for({})
     assert made["global"]["image"] == {"registry": "registry:5000", "tag": "1.0", "pullSecrets": ["key"]}
     assert made["order"]["replicas"] == 1
     assert not made["order"]["autoscaling"]["enabled"]
@@ -26,39 +26,39 @@ def test_an_empty_spec_is_the_small_shop_at_the_operators_version() -> None:
 
 
 def test_the_spec_chooses_the_version() -> None:
-    assert of({"version": "2.0"})["global"]["image"]["tag"] == "2.0"
+    assert values_for({"version": "2.0"})["global"]["image"]["tag"] == "2.0"
 
 
 @pytest.mark.parametrize(("profile", "bounds"), [("medium", (2, 4)), ("large", (3, 10))])
 def test_larger_profiles_have_autoscaling(profile: str, bounds: tuple[int, int]) -> None:
-    scaling = of({"profile": profile})["order"]["autoscaling"]
+    scaling = values_for({"profile": profile})["order"]["autoscaling"]
     assert scaling == {"enabled": True, "min": bounds[0], "max": bounds[1], "targetCPUUtilization": 70}
 
 
 def test_fixed_replicas_switch_the_profiles_autoscaling_off() -> None:
-    order = of({"profile": "large", "services": {"order": {"replicas": 2}}})["order"]
+    order = values_for({"profile": "large", "services": {"order": {"replicas": 2}}})["order"]
     assert (order["replicas"], order["autoscaling"]["enabled"]) == (2, False)
 
 
 @pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.parametrize("bounds", [{}, {"min": 5}, {"max": 1}, {"min": 2, "max": 2}, {"min": 50}])
 def test_bounds_of_autoscaling_never_cross(profile: str, bounds: dict[str, int]) -> None:
-    scaling = of({"profile": profile, "services": {"order": {"autoscaling": {"enabled": True, **bounds}}}})["order"][
-        "autoscaling"
-    ]
+    scaling = values_for({"profile": profile, "services": {"order": {"autoscaling": {"enabled": True, **bounds}}}})[
+        "order"
+    ]["autoscaling"]
     assert 1 <= scaling["min"] <= scaling["max"]
     assert bounds.items() <= scaling.items()
 
 
 def test_monitoring_follows_the_spec_and_includes_the_operator() -> None:
-    assert of({})["global"]["monitoring"] == {"prometheus": False, "serviceMonitors": False, "alerts": False}
-    watched = of({"monitoring": {"enabled": True, "alerts": True}})
+    assert values_for({})["global"]["monitoring"] == {"prometheus": False, "serviceMonitors": False, "alerts": False}
+    watched = values_for({"monitoring": {"enabled": True, "alerts": True}})
     assert watched["global"]["monitoring"] == {"prometheus": True, "serviceMonitors": False, "alerts": True}
     assert watched["monitoring"] == {"operator": "ecommerce-operator-pods.operators.svc"}
 
 
 def test_the_spec_overrides_resources_field_by_field() -> None:
-    order = of({"services": {"order": {"resources": {"limits": {"memory": "1Gi"}}}}})["order"]
+    order = values_for({"services": {"order": {"resources": {"limits": {"memory": "1Gi"}}}}})["order"]
     assert order["resources"] == {"requests": {"cpu": "50m", "memory": "112Mi"}, "limits": {"memory": "1Gi"}}
 
 
@@ -66,7 +66,7 @@ def test_stores_keep_the_profile_they_were_made_with_until_the_spec_states_their
     made = chart_values(SHOP, parse({"profile": "large"}), INSTALLATION, "small")
     assert made["order"]["autoscaling"]["min"] == PROFILES["large"].scale[0]
     assert [made[store] for store in ("order-db", "redis", "rabbitmq")] == [
-        of({})[store] for store in ("order-db", "redis", "rabbitmq")
+        values_for({})[store] for store in ("order-db", "redis", "rabbitmq")
     ]
     stated = parse({"profile": "large", "databases": {"storage": {"size": "5Gi"}}})
     assert chart_values(SHOP, stated, INSTALLATION, "small")["order-db"]["storage"]["size"] == "5Gi"
@@ -74,7 +74,7 @@ def test_stores_keep_the_profile_they_were_made_with_until_the_spec_states_their
 
 def test_external_stores_are_referenced_and_not_created() -> None:
     databases = {name: {"secretRef": {"name": f"their-{name}"}} for name in WITH_DATABASE}
-    made = of({
+    made = values_for({
         "databases": {"provider": "external", "external": databases},
         "cache": {"provider": "external", "secretRef": {"name": "their-redis"}},
         "broker": {"provider": "external", "secretRef": {"name": "their-rabbit"}},
@@ -90,7 +90,7 @@ def test_external_stores_are_referenced_and_not_created() -> None:
 def test_an_external_store_may_have_its_own_port() -> None:
     databases: dict[str, Any] = {name: {"secretRef": {"name": "db"}} for name in WITH_DATABASE}
     databases["order"] = {**databases["order"], "port": 25060}
-    made = of({
+    made = values_for({
         "databases": {"provider": "external", "external": databases},
         "cache": {"provider": "external", "secretRef": {"name": "redis"}, "port": 25061},
         "broker": {"provider": "external", "secretRef": {"name": "rabbit"}, "port": 5671},
@@ -102,14 +102,14 @@ def test_an_external_store_may_have_its_own_port() -> None:
 
 
 def test_by_default_payments_are_simulated_and_messages_only_logged() -> None:
-    made = of({})
+    made = values_for({})
     assert (made["payment"]["provider"], made["payment"]["stripe"]) == ("simulated", {"existingSecret": ""})
     assert made["notification"]["smtp"] == {"host": ""}
     assert made["notification"]["sms"] == {"provider": "log", "existingSecret": ""}
 
 
 def test_providers_get_the_secrets_they_need() -> None:
-    made = of({
+    made = values_for({
         "payments": {"provider": "stripe", "secretRef": {"name": "stripe"}},
         "notifications": {
             "smtp": {"host": "mail.example", "from": "shop@example.com", "port": 2525, "secretRef": {"name": "mail"}},
@@ -128,22 +128,22 @@ def test_providers_get_the_secrets_they_need() -> None:
 
 
 def test_links_in_mails_have_the_url_of_the_shop() -> None:
-    assert of({})["notification"]["shop"]["url"] == "http://shop-gateway.shop.svc:8080"
-    reached = of({"ingress": {"enabled": True, "host": "a.example", "tls": {"secretName": "t"}}})
+    assert values_for({})["notification"]["shop"]["url"] == "http://shop-gateway.shop.svc:8080"
+    reached = values_for({"ingress": {"enabled": True, "host": "a.example", "tls": {"secretName": "t"}}})
     assert reached["notification"]["shop"]["url"] == "https://a.example"
 
 
 def test_the_operators_own_namespace_may_read_metrics() -> None:
-    assert of({})["global"]["networkPolicies"]["metricsFrom"] == ["monitoring", "operators"]
+    assert values_for({})["global"]["networkPolicies"]["metricsFrom"] == ["monitoring", "operators"]
 
 
 def test_a_gateway_replaces_the_ingress() -> None:
-    made = of({"ingress": {"enabled": True, "host": "a.example", "gateway": {"name": "public"}}})
+    made = values_for({"ingress": {"enabled": True, "host": "a.example", "gateway": {"name": "public"}}})
     assert (made["ingress"]["enabled"], made["gatewayApi"]["enabled"]) == (False, True)
 
 
 def test_the_deletion_policy_reaches_the_volumes() -> None:
-    assert of({"deletionPolicy": "Delete"})["global"]["deletionPolicy"] == "Delete"
+    assert values_for({"deletionPolicy": "Delete"})["global"]["deletionPolicy"] == "Delete"
 
 
 def test_an_invalid_spec_that_was_stored_is_refused_with_the_path_of_the_field() -> None:
@@ -160,10 +160,10 @@ def test_the_small_shop_fits_the_budget_with_all_eight_services_and_seven_databa
 
 def test_settings_of_a_service_are_passed_to_its_chart() -> None:
     rates = {"USD": {"amount": 499, "freeFrom": 5000}, "EUR": {"amount": 450}}
-    made = of({"settings": {"order": {"shippingRates": rates, "orderTtlSeconds": 600}}})
+    made = values_for({"settings": {"order": {"shippingRates": rates, "orderTtlSeconds": 600}}})
 
     assert made["order"]["settings"] == {"shippingRates": rates, "orderTtlSeconds": 600}
 
 
 def test_a_service_without_settings_keeps_the_defaults_of_its_chart() -> None:
-    assert not any("settings" in part for part in of({}).values())
+    assert not any("settings" in part for part in values_for({}).values())

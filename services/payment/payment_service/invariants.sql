@@ -14,7 +14,7 @@ SELECT order_id, count(*) AS live FROM payments WHERE status <> 'failed' GROUP B
 SELECT id, status, amount, captured FROM payments
 WHERE captured <> CASE WHEN status IN ('completed', 'partially_refunded', 'refunded') THEN amount ELSE 0 END;
 
--- invariant: status_tells_what_was_refunded
+-- invariant: status_matches_refunds
 -- A payment is refunded if all of it was refunded, and partially refunded if a part was.
 SELECT id, status, captured, refunded FROM payments
 WHERE (status = 'refunded') <> (captured > 0 AND refunded = captured)
@@ -57,12 +57,12 @@ SELECT p.id, p.order_id, p.status, o.cancelled_at
 FROM payments p JOIN orders o ON o.id = p.order_id
 WHERE o.cancelled_at < now() - interval '10 minutes' AND p.status IN ('pending', 'processing');
 
--- invariant: open_payments_are_watched
+-- invariant: open_payments_have_a_next_check
 -- Every payment that the provider may still change is scheduled for a check.
 SELECT id, status, next_check_at FROM payments
 WHERE status IN ('pending', 'processing') AND (next_check_at IS NULL OR next_check_at < now() - interval '10 minutes');
 
--- invariant: pending_refunds_are_watched
+-- invariant: pending_refunds_have_a_next_check
 -- Every pending refund is scheduled for a check.
 SELECT id, payment_id, next_check_at FROM refunds
 WHERE status = 'pending' AND (next_check_at IS NULL OR next_check_at < now() - interval '10 minutes');

@@ -13,7 +13,7 @@ SELECT group_id, min(seller_id) AS seller_id, max(seller_id) AS other_seller_id
 FROM products WHERE group_id IS NOT NULL AND deleted_at IS NULL
 GROUP BY group_id HAVING min(seller_id) <> max(seller_id);
 
--- invariant: ratings_can_be
+-- invariant: ratings_are_between_one_and_five
 -- The average rating is between one and five stars.
 SELECT id AS product_id, rating_stars, rating_count FROM products
 WHERE deleted_at IS NULL AND (rating_average > 5 OR rating_average < 1 AND rating_count <> 0);
@@ -37,7 +37,7 @@ SELECT products.id AS product_id, seller_id
 FROM erased_sellers JOIN products ON products.seller_id = erased_sellers.user_id AND products.deleted_at IS NULL
 WHERE erased_sellers.received_at < now() - interval '5 minutes';
 
--- invariant: erased_sellers_say_nothing
+-- invariant: erased_sellers_have_no_text
 -- Five minutes after a seller's account was erased, none of the seller's deleted products has texts.
 SELECT products.id AS product_id, seller_id
 FROM erased_sellers JOIN products

@@ -33,11 +33,11 @@ SELECT id, author_id FROM reviews JOIN helpful_votes ON review_id = id AND user_
 -- A moderation reason is for the author and admins alone: no public review has one.
 SELECT id, status FROM reviews WHERE status = 'approved' AND moderation_reason IS NOT NULL;
 
--- invariant: removed_reviews_say_nothing
+-- invariant: removed_reviews_have_no_text
 -- A review that its author removed while it was hidden has no title or text and is not shown, until the author revises it.
 SELECT id, status FROM reviews WHERE removed_at = updated_at AND (status <> 'rejected' OR title IS NOT NULL OR text IS NOT NULL);
 
--- invariant: erased_accounts_say_nothing
+-- invariant: erased_accounts_have_no_text
 -- No title, text or vote is left of an erased account.
 SELECT user_id, id AS review_id FROM erased_users JOIN reviews ON author_id = user_id WHERE title IS NOT NULL OR text IS NOT NULL
 UNION ALL

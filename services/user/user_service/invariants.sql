@@ -7,7 +7,7 @@ FROM users
 WHERE role = 'admin' OR was_admin
 HAVING count(*) > 0 AND NOT bool_or(role = 'admin' AND is_active);
 
--- invariant: who_may_not_log_in_has_no_session
+-- invariant: inactive_users_have_no_session
 -- Deactivation and erasure end all sessions, and none is opened afterwards. Reads through users_inactive.
 SELECT users.id AS user_id, sessions.id AS session_id
 FROM users
@@ -22,7 +22,7 @@ WHERE used_at IS NULL AND replaced_at IS NULL
 GROUP BY user_id, purpose
 HAVING count(*) > 1;
 
--- invariant: who_may_not_log_in_has_no_mail_request
+-- invariant: inactive_users_have_no_mail_request
 -- No mail token may set the password or the address of a deactivated or erased account. Reads through users_inactive.
 SELECT users.id AS user_id, mail_requests.id AS request_id
 FROM users

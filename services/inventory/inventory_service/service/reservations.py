@@ -22,7 +22,7 @@ from inventory_service.service.published_events import PublishedEvents
 from inventory_service.service.stock_ledger import StockLedger
 
 STOCK_OUTS = Counter("inventory_stock_outs_total", "Reservations refused for lack of stock")
-EXPIRED = Counter("inventory_reservations_lapsed_total", "Reservations that expired")
+EXPIRED = Counter("inventory_reservations_expired_total", "Reservations that expired")
 REJECTED = Counter("inventory_reservations_rejected_total", "Orders rejected because their stock was gone")
 
 _BATCH = 100

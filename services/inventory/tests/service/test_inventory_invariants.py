@@ -19,7 +19,7 @@ VIOLATIONS = {
     "committed_lines_are_sold_once": "DELETE FROM movements WHERE kind = 'sale'",
     "only_committed_orders_keep_units": "UPDATE reservations SET status = 'expired' WHERE status = 'committed'",
     "cancelled_orders_hold_nothing": "UPDATE reservations SET is_cancelled = true WHERE status = 'committed'",
-    "lapsed_holds_are_given_back": "UPDATE reservations SET held_until = now() - interval '6 minutes'",
+    "expired_reservations_are_released": "UPDATE reservations SET held_until = now() - interval '6 minutes'",
 }
 
 

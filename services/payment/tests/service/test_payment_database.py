@@ -90,7 +90,7 @@ async def violate_completed_is_captured(sql: SqlConnection) -> None:
     await insert_payment(sql, captured=999)
 
 
-async def violate_status_tells_what_was_refunded(sql: SqlConnection) -> None:
+async def violate_status_matches_refunds(sql: SqlConnection) -> None:
     await insert_refund(sql, await insert_payment(sql, refunded=1000), 1000, "succeeded")
 
 
@@ -113,11 +113,11 @@ async def violate_cancelled_orders_are_not_charged(sql: SqlConnection) -> None:
     await cancel_order_long_ago(sql, payment_id)
 
 
-async def violate_open_payments_are_watched(sql: SqlConnection) -> None:
+async def violate_open_payments_have_a_next_check(sql: SqlConnection) -> None:
     await insert_payment(sql, status="processing", captured=0)
 
 
-async def violate_pending_refunds_are_watched(sql: SqlConnection) -> None:
+async def violate_pending_refunds_have_a_next_check(sql: SqlConnection) -> None:
     await insert_refund(sql, await insert_payment(sql, refunding=5), 5, "pending")
     await sql.execute("UPDATE refunds SET next_check_at = NULL")
 

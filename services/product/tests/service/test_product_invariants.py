@@ -21,7 +21,7 @@ VIOLATIONS = {
         "UPDATE products SET group_id = (SELECT min(id) FROM products), options = jsonb_build_object('n', id::text)",
         "UPDATE products SET seller_id = 8 WHERE id = (SELECT max(id) FROM products)",
     ],
-    "ratings_can_be": ["UPDATE products SET rating_stars = 11, rating_count = 2"],
+    "ratings_are_between_one_and_five": ["UPDATE products SET rating_stars = 11, rating_count = 2"],
     "co_purchases_go_both_ways": [
         "UPDATE products SET orders_count = 5",
         "INSERT INTO co_purchases SELECT min(id), max(id), 1 FROM products",
@@ -33,7 +33,7 @@ VIOLATIONS = {
     "erased_sellers_sell_nothing": [
         "INSERT INTO erased_sellers VALUES (7, now() - interval '2 days')",
     ],
-    "erased_sellers_say_nothing": [
+    "erased_sellers_have_no_text": [
         "UPDATE products SET deleted_at = now()",
         "INSERT INTO erased_sellers VALUES (7, now() - interval '2 days')",
     ],
@@ -77,7 +77,7 @@ async def test_an_invariant_finds_its_violation(small_catalogue: Catalogue, name
 
 async def test_the_service_exports_invariant_violations(small_catalogue: Catalogue) -> None:
     async def is_exported() -> bool:
-        labels = {"invariant": "ratings_can_be"}
+        labels = {"invariant": "ratings_are_between_one_and_five"}
         return REGISTRY.get_sample_value("business_invariant_violations", labels) is not None
 
     await eventually(is_exported)

@@ -24,11 +24,11 @@ VIOLATIONS = {
     "helpful_counts_are_votes": ["UPDATE reviews SET helpful_count = 2", "DELETE FROM helpful_votes"],
     "no_author_votes_for_their_own_review": ["UPDATE helpful_votes SET user_id = 10"],
     "shown_reviews_have_no_reason_to_be_hidden": ["UPDATE reviews SET moderation_reason = 'insults'"],
-    "removed_reviews_say_nothing": [
+    "removed_reviews_have_no_text": [
         "UPDATE reviews SET removed_at = updated_at, title = NULL, text = NULL",
         "UPDATE reviews SET removed_at = updated_at, status = 'rejected'",
     ],
-    "erased_accounts_say_nothing": [
+    "erased_accounts_have_no_text": [
         "INSERT INTO erased_users VALUES (10, now())",
         "INSERT INTO erased_users VALUES (11, now())",
     ],

@@ -31,9 +31,9 @@ VIOLATIONS: dict[str, list[tuple[str, ...]]] = {
         (ROOT, "UPDATE users SET is_active = false"),
         (ADA, "UPDATE users SET was_admin = true"),
     ],
-    "who_may_not_log_in_has_no_session": [(ADA, SESSION, DEACTIVATE)],
+    "inactive_users_have_no_session": [(ADA, SESSION, DEACTIVATE)],
     "one_mail_request_is_open_for_each_purpose": [("DROP INDEX one_open_mail_request", ADA, REQUEST, REQUEST)],
-    "who_may_not_log_in_has_no_mail_request": [(ADA, REQUEST, DEACTIVATE)],
+    "inactive_users_have_no_mail_request": [(ADA, REQUEST, DEACTIVATE)],
     "an_address_belongs_to_one_account": [
         ("DROP INDEX users_by_email", ADA, USER.format(id=2, email="ADA@example.com", role="seller"))
     ],

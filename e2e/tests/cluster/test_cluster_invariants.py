@@ -27,11 +27,11 @@ async def test_a_broken_invariant_is_in_the_status_until_it_holds_again(
     _sql(namespace, "payment", f"UPDATE payments SET status = 'partially_refunded' WHERE order_id = '{order.id}'")
     try:
         await asyncio.to_thread(_becomes, namespace, "NothingOversold", "False")
-        await asyncio.to_thread(_becomes, namespace, "NobodyChargedTwice", "False")
-        stock, money = _condition(namespace, "NothingOversold"), _condition(namespace, "NobodyChargedTwice")
+        await asyncio.to_thread(_becomes, namespace, "NoDoubleCharge", "False")
+        stock, money = _condition(namespace, "NothingOversold"), _condition(namespace, "NoDoubleCharge")
         assert "reserved_is_what_open_reservations_hold" in stock["message"]
-        assert "status_tells_what_was_refunded" in money["message"]
-        assert (_condition(namespace, "BooksAgree")["status"], _condition(namespace, "Ready")["status"]) == (
+        assert "status_matches_refunds" in money["message"]
+        assert (_condition(namespace, "InvariantsHold")["status"], _condition(namespace, "Ready")["status"]) == (
             "True",
             "True",
         )
@@ -40,7 +40,7 @@ async def test_a_broken_invariant_is_in_the_status_until_it_holds_again(
         _sql(namespace, "payment", f"UPDATE payments SET status = 'completed' WHERE order_id = '{order.id}'")
 
     await asyncio.to_thread(_becomes, namespace, "NothingOversold", "True")
-    await asyncio.to_thread(_becomes, namespace, "NobodyChargedTwice", "True")
+    await asyncio.to_thread(_becomes, namespace, "NoDoubleCharge", "True")
 
 
 async def test_two_gateways_share_one_rate_limit(namespace: Namespace, shop: Shop) -> None:
