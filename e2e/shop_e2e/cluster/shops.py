@@ -12,6 +12,8 @@ _TINY = {"requests": {"cpu": "10m"}}
 _OPEN = {"resources": _TINY, "env": {"RATE_LIMITS": "off"}}
 """All of a test's users come from one address."""
 DATABASES = tuple(f"{service}-db" for service, kind in SERVICES.items() if kind.database)
+SAMPLE_NODE_PORT = 30080
+"""The node port of the sample shop, see hack/cluster/manifests/gateway-nodeport.yaml."""
 STORES = (*DATABASES, "redis", "rabbitmq")
 
 
@@ -32,7 +34,9 @@ def platform(name: str, **spec: object) -> Object:
 
 
 def node_port(platform_name: str, port: int) -> Object:
-    """Returns a Service that exposes a shop's gateway: node ports 30081 to 30084 are 127.0.0.1:18081 to 18084."""
+    """Returns a Service that exposes a shop's gateway on a node port that hack/cluster/kind.yaml maps; see
+    gateway_url.
+    """
     gateway = {"app.kubernetes.io/instance": platform_name, "app.kubernetes.io/component": "gateway"}
     return {
         "apiVersion": "v1",
@@ -44,6 +48,12 @@ def node_port(platform_name: str, port: int) -> Object:
             "ports": [{"port": 8080, "targetPort": 8080, "nodePort": port}],
         },
     }
+
+
+def gateway_url(port: int = SAMPLE_NODE_PORT) -> str:
+    """Returns the URL on this machine of the gateway that a node port exposes."""
+    address = command("docker", "port", f"{CONTEXT.removeprefix('kind-')}-control-plane", f"{port}/tcp")
+    return f"http://{address.split()[0]}"
 
 
 def helm_install(namespace: Namespace, release: str) -> None:

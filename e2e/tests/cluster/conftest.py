@@ -2,12 +2,10 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from devtools.shop_client import Person, Shop
+from shop_e2e.cluster import shops
 from shop_e2e.cluster.kubectl import Namespace
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
-
-URL = "http://127.0.0.1:8080"
-
 
 _WITH_SHOPS_OF_THEIR_OWN = ("test_cluster_deletion.py", "test_cluster_helm.py")
 
@@ -53,7 +51,7 @@ def namespace(lifted_limits: None) -> Namespace:
 
 @pytest.fixture
 async def shop(namespace: Namespace) -> AsyncIterator[Shop]:
-    async with Shop(URL) as gateway:
+    async with Shop(shops.gateway_url()) as gateway:
         yield gateway
 
 

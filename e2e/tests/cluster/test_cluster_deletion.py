@@ -25,7 +25,7 @@ def namespace() -> Iterator[Namespace]:
 async def test_a_deleted_platform_leaves_what_its_deletion_policy_says(namespace: Namespace) -> None:
     namespace.apply(shops.platform("kept", deletionPolicy="Retain"), shops.node_port("kept", 30081))
     namespace.wait_ready("kept")
-    async with Shop("http://127.0.0.1:18081") as shop:
+    async with Shop(shops.gateway_url(30081)) as shop:
         await shop.wait_until_healthy()
         customer = await shop.register()
 
@@ -39,7 +39,7 @@ async def test_a_deleted_platform_leaves_what_its_deletion_policy_says(namespace
 
     namespace.apply(shops.platform("kept", deletionPolicy="Delete"))
     namespace.wait_ready("kept")
-    async with Shop("http://127.0.0.1:18081") as shop:
+    async with Shop(shops.gateway_url(30081)) as shop:
         await shop.wait_until_healthy()
         assert (await shop.log_in(customer.email, customer.password)).id == customer.id
     assert kept <= _left(namespace), "the volumes and credentials were created again"

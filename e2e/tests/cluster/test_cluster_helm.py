@@ -22,7 +22,7 @@ async def test_helm_install_alone_creates_a_shop_that_takes_an_order(namespace: 
     shops.helm_install(namespace, "mine")
 
     admin = namespace.secret("mine-admin")
-    async with Shop("http://127.0.0.1:18082") as shop:
+    async with Shop(shops.gateway_url(30082)) as shop:
         await shop.wait_until_healthy()
         _, product = await shop.stocked_product(await shop.log_in(admin["ADMIN_EMAIL"], admin["ADMIN_PASSWORD"]), 5)
         order = await (await shop.register()).order((product, 2))

@@ -3,6 +3,7 @@
 import os
 import shlex
 import shutil
+import socket
 import subprocess
 from pathlib import Path
 
@@ -175,3 +176,28 @@ def test_charts_build_puts_the_dependencies_of_every_chart_in_place(tmp_path: Pa
         dependencies = yaml.safe_load(description.read_text()).get("dependencies", [])
         sources = {dependency["repository"].removeprefix("file://../") for dependency in dependencies}
         assert {folder.name for folder in description.parent.glob("charts/*")} == sources, description
+
+
+def test_a_port_in_use_is_named_with_its_process_before_anything_is_built(machine: Machine) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+
+        done = machine.run("cluster/up", HTTP_PORT=str(port))
+
+    assert done.returncode == 1
+    assert f"port {port} is used by {_process_name()} (process {os.getpid()})" in done.stdout
+    assert f"HTTP_PORT={port + 1000} make up" in done.stdout
+    assert not machine.was_called("docker build")
+    assert not machine.was_called("kind create")
+
+
+def test_a_port_of_the_projects_own_cluster_is_no_conflict(machine: Machine) -> None:
+    machine.replace_command("docker", publish="echo ecommerce-control-plane")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        done = machine.run("cluster/free-ports", f"{listener.getsockname()[1]}:HTTP_PORT")
+
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def _process_name() -> str:
+    return Path("/proc/self/comm").read_text().strip()
