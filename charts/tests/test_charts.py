@@ -286,6 +286,21 @@ def test_every_pod_meets_the_restricted_level(manifests: list[Manifest]) -> None
         assert not any("hostPort" in port for port in container.get("ports", []))
 
 
+def test_assigned_user_ids_are_left_out_of_every_pod(render: Render, secrets: str) -> None:
+    ids = {"runAsUser", "runAsGroup", "fsGroup"}
+    assigned = render_platform(render, secrets, {"global.pods.userIds": "Assigned"})
+    for name, pod in pods(assigned):
+        assert pod["spec"]["securityContext"]["runAsNonRoot"] is True, name
+        assert not ids & pod["spec"]["securityContext"].keys(), name
+
+
+def test_fields_of_the_pod_security_context_are_replaced(render: Render, secrets: str) -> None:
+    replaced = render_platform(render, secrets, {"global.pods.securityContext.runAsUser": "1000650000"})
+    for name, pod in pods(replaced):
+        context = pod["spec"]["securityContext"]
+        assert (context["runAsUser"], context["runAsNonRoot"]) == (1000650000, True), name
+
+
 def test_every_container_has_requests_and_limits(manifests: list[Manifest]) -> None:
     for name, container in containers(manifests):
         assert container["resources"]["requests"].keys() >= {"cpu", "memory"}, name

@@ -37,7 +37,7 @@ _PREPOSITION = re.compile(
 MAX_SUBJECT = 72
 MAX_LINE = 120
 _WORD = re.compile(rf"\b({'|'.join(WORDS)})\b", re.IGNORECASE)
-_SUBJECT = re.compile(r"[a-z0-9][a-z0-9-]*(, [a-z0-9-]+)*: [a-z].*[^.]")
+_SUBJECT = re.compile(r"[a-z0-9][a-z0-9_-]*(, [a-z0-9_-]+)*: [a-z].*[^.]")
 _WRAPPED = re.compile(r"(^|/)(Makefile|[\w.-]*Dockerfile|[\w-]+)$|\.(bash|sh|tpl|yaml|toml|proto|hcl)$")
 """Files whose lines are counted: scripts, templates, manifests. Ruff counts those of Python."""
 _UNWRAPPED = re.compile(r"^(charts/operator/files/|crds/|docs/api/|skaffold\.yaml)")

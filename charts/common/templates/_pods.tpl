@@ -10,12 +10,20 @@ serviceAccountName: {{ include "common.fullname" .root }}
 automountServiceAccountToken: false
 enableServiceLinks: false
 securityContext:
-  runAsNonRoot: true
-  runAsUser: {{ .uid }}
-  runAsGroup: {{ .uid }}
-  fsGroup: {{ .uid }}
-  fsGroupChangePolicy: OnRootMismatch
-  seccompProfile: { type: RuntimeDefault }
+  {{- include "common.podSecurityContext" . | nindent 2 }}
+{{- end -}}
+
+{{- define "common.podSecurityContext" -}}
+{{- $pods := (.root.Values.global).pods | default dict -}}
+{{- $context := dict
+  "runAsNonRoot" true
+  "fsGroupChangePolicy" "OnRootMismatch"
+  "seccompProfile" (dict "type" "RuntimeDefault")
+-}}
+{{- if ne $pods.userIds "Assigned" -}}
+{{- $context = merge $context (dict "runAsUser" .uid "runAsGroup" .uid "fsGroup" .uid) -}}
+{{- end -}}
+{{- mergeOverwrite $context (deepCopy ($pods.securityContext | default dict)) | toYaml -}}
 {{- end -}}
 
 {{- define "common.containerSecurity" -}}

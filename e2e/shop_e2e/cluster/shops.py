@@ -14,6 +14,8 @@ _OPEN = {"resources": _TINY, "env": {"RATE_LIMITS": "off"}}
 DATABASES = tuple(f"{service}-db" for service, kind in SERVICES.items() if kind.database)
 SAMPLE_NODE_PORT = 30080
 """The node port of the sample shop, see hack/cluster/manifests/gateway-nodeport.yaml."""
+ASSIGNED_USER = {"runAsUser": 1000650000, "runAsGroup": 0, "fsGroup": 1000650000}
+"""Ids as OpenShift's restricted-v2 assigns them: a user that no image knows, with group 0."""
 STORES = (*DATABASES, "redis", "rabbitmq")
 
 
@@ -57,8 +59,10 @@ def gateway_url(port: int = SAMPLE_NODE_PORT) -> str:
 
 
 def helm_install(namespace: Namespace, release: str) -> None:
-    """Installs a shop by Helm, without the operator: the sample's images, new secrets. Returns when it is ready."""
-    settings = "".join(f" --set-string={key}={value}" for key, value in _chart_settings().items())
+    """Installs a shop by Helm, without the operator: the sample's images, new secrets, and pods that run under
+    ASSIGNED_USER. Returns when it is ready.
+    """
+    settings = "".join(f" --set={key}={value}" for key, value in _chart_settings().items())
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as values:
         values.write(command(str(_CHARTS / "secrets")))
         values.flush()
@@ -73,5 +77,6 @@ def _chart_settings() -> dict[str, str]:
         "global.image.registry": image.split("/")[0],
         "global.image.tag": image.rpartition(":")[2],
         "global.storeRegistry": "localhost:5001/library/",
+        **{f"global.pods.securityContext.{field}": str(number) for field, number in ASSIGNED_USER.items()},
         **{f"{part}.resources.requests.cpu": "10m" for part in (*SERVICES, *STORES)},
     }

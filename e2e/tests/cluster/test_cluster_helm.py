@@ -1,5 +1,6 @@
 """The charts install a working shop without the operator."""
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -27,3 +28,9 @@ async def test_helm_install_alone_creates_a_shop_that_takes_an_order(namespace: 
         _, product = await shop.stocked_product(await shop.log_in(admin["ADMIN_EMAIL"], admin["ADMIN_PASSWORD"]), 5)
         order = await (await shop.register()).order((product, 2))
     assert order.status == "pending"
+    assert _users(namespace) == {shops.ASSIGNED_USER["runAsUser"]}, "the images run under any user id"
+
+
+def _users(namespace: Namespace) -> set[int]:
+    pods = json.loads(namespace.kubectl("get", "pods", "--output", "json"))["items"]
+    return {pod["spec"]["securityContext"]["runAsUser"] for pod in pods}

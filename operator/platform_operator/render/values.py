@@ -88,6 +88,7 @@ def _global(spec: Spec, installation: Installation) -> ChartValues:
             "enabled": spec.network_policies.enabled,
             "metricsFrom": [_PROMETHEUS, installation.namespace],
         },
+        "pods": {"userIds": spec.pods.user_ids},
         "monitoring": {
             "prometheus": spec.monitoring.enabled,
             "serviceMonitors": spec.monitoring.service_monitors,

@@ -142,6 +142,11 @@ def test_a_gateway_replaces_the_ingress() -> None:
     assert (made["ingress"]["enabled"], made["gatewayApi"]["enabled"]) == (False, True)
 
 
+def test_user_ids_may_be_left_to_the_cluster() -> None:
+    assert values_for({})["global"]["pods"] == {"userIds": "Fixed"}
+    assert values_for({"pods": {"userIds": "Assigned"}})["global"]["pods"] == {"userIds": "Assigned"}
+
+
 def test_the_deletion_policy_reaches_the_volumes() -> None:
     assert values_for({"deletionPolicy": "Delete"})["global"]["deletionPolicy"] == "Delete"
 
