@@ -1,7 +1,7 @@
 """Events from their transaction to their effect in another service: none is lost, and none is applied twice."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
@@ -15,14 +15,14 @@ from chassis.database import pruning, tables
 from chassis.database.engine import Database
 from chassis.errors import BrokerUnavailable, ResendRefused
 from chassis.messaging import inbox, resend
-from chassis.messaging.broker import Broker
+from chassis.messaging.broker import Broker, retry_exchange
 from chassis.messaging.events import Event
 from chassis.messaging.inbox import Inbox, handles
 from chassis.messaging.outbox import Outbox
 from chassis.messaging.resend import MAX_AGE, Selection
 from chassis.runtime.process import cancel_all
 from chassis.types.ids import uuid7
-from chassis_testing.broker import new_vhost, publish_events, take_message
+from chassis_testing.broker import new_vhost, publish_events, publish_raw, take_message
 from chassis_testing.databases import empty_database
 from chassis_testing.fault_proxy import FaultProxy, fault_proxy
 from chassis_testing.waiting import eventually
@@ -81,11 +81,15 @@ async def record_cancellation(backend: Backend, outbox: Outbox, order_id: UUID) 
     outbox.wake()
 
 
-class Consumer:
-    """A consumer that inserts a row for each event, and fails the first `failures` times."""
+RETRY_DELAYS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3)
 
-    def __init__(self, backend: Backend, failures: int = 0) -> None:
+
+class Consumer:
+    """A consumer that inserts a row for each event, and fails the first `failures` times, or for some orders always."""
+
+    def __init__(self, backend: Backend, failures: int = 0, retry_delays: Sequence[float] = RETRY_DELAYS) -> None:
         self.failures = failures
+        self.fails_always: set[str] = set()
         self.deliveries = 0
         self.inbox = Inbox(
             "inventory",
@@ -96,13 +100,13 @@ class Consumer:
                 handles(OrderConfirmed, self._ignore),
             ],
         )
-        broker = Broker(backend.broker_url, "inventory")
+        broker = Broker(backend.broker_url, "inventory", retry_delays)
         self.task = asyncio.create_task(broker.consume(self.inbox.receive))
 
     async def _apply(self, transaction: AsyncConnection, order: OrderCancelled) -> None:
         self.deliveries += 1
         await transaction.execute(text("INSERT INTO effects VALUES (:id)"), {"id": order.order_id})
-        if self.deliveries <= self.failures:
+        if self.deliveries <= self.failures or order.order_id in self.fails_always:
             raise RuntimeError("the effect failed")
 
     async def _ignore(self, transaction: AsyncConnection, order: OrderPlaced | OrderConfirmed) -> None:
@@ -358,13 +362,17 @@ async def test_the_first_event_that_cannot_be_published_ends_its_batch(
 
 async def test_an_effect_that_fails_is_rolled_back_and_retried(backend: Backend) -> None:
     outbox, relay = backend.start_relay()
-    consumer = Consumer(backend, failures=3)
+    consumer = Consumer(backend, failures=5)
     await record_cancellation(backend, outbox, uuid7())
 
     await backend.wait_for_rows("effects", 1)
 
-    assert consumer.deliveries == 4
+    assert consumer.deliveries == 6
     assert await backend.count("inbox") == 1
+    async with await aio_pika.connect(backend.broker_url) as connection:
+        names = ["inventory.dead", *(f"inventory.retry.{round(delay * 1000)}" for delay in RETRY_DELAYS[:5])]
+        for name in names:
+            assert await message_count(connection, name) == 0, name
     await cancel_all(relay, consumer.task)
 
 
@@ -378,7 +386,98 @@ async def test_an_event_that_always_fails_becomes_a_dead_letter(backend: Backend
     dead = await take_message(backend.broker_url, "inventory.dead")
 
     assert str(order).encode() in dead
+    assert consumer.deliveries == len(RETRY_DELAYS) + 1
     assert await backend.count("effects") == 0
+    await cancel_all(relay, consumer.task)
+
+
+async def test_an_event_that_waits_for_its_retry_does_not_delay_others(backend: Backend) -> None:
+    outbox, relay = backend.start_relay()
+    consumer = Consumer(backend, retry_delays=[3600])
+    failing = [uuid7() for _ in range(30)]  # more than a consumer gets at a time
+    consumer.fails_always = {str(order) for order in failing}
+    for order in [*failing, uuid7()]:
+        await record_cancellation(backend, outbox, order)
+
+    await backend.wait_for_rows("effects", 1)
+
+    async with await aio_pika.connect(backend.broker_url) as connection:
+
+        async def all_wait() -> bool:
+            return await message_count(connection, "inventory.retry.3600000") == len(failing)
+
+        await eventually(all_wait)
+    assert consumer.deliveries == len(failing) + 1
+    await cancel_all(relay, consumer.task)
+
+
+async def test_the_retries_of_an_event_are_counted_across_restarts_of_its_consumer(backend: Backend) -> None:
+    outbox, relay = backend.start_relay()
+    first = Consumer(backend, failures=10**6, retry_delays=[2, 0.05])
+    await record_cancellation(backend, outbox, uuid7())
+
+    async with await aio_pika.connect(backend.broker_url) as connection:
+
+        async def waits() -> bool:
+            try:
+                return await message_count(connection, "inventory.retry.2000") == 1
+            except ChannelNotFoundEntity:
+                return False
+
+        await eventually(waits)
+    await cancel_all(first.task)
+    second = Consumer(backend, failures=10**6, retry_delays=[2, 0.05])
+
+    await take_message(backend.broker_url, "inventory.dead")
+
+    assert first.deliveries + second.deliveries == 3
+    await cancel_all(relay, second.task)
+
+
+async def test_an_event_that_was_moved_back_from_the_dead_letters_is_retried_again(backend: Backend) -> None:
+    outbox, relay = backend.start_relay()
+    consumer = Consumer(backend, failures=5, retry_delays=[0.05, 0.1])
+    await record_cancellation(backend, outbox, uuid7())
+
+    await move_back(backend.broker_url, "inventory")
+
+    await backend.wait_for_rows("effects", 1)
+    assert consumer.deliveries == 6
+    await cancel_all(relay, consumer.task)
+
+
+async def test_an_event_of_a_newer_release_is_retried_until_a_consumer_knows_it(backend: Backend) -> None:
+    consumer = Consumer(backend, retry_delays=[0.05])
+    async with await aio_pika.connect(backend.broker_url) as connection:
+        await eventually(lambda: has_consumer(connection, "inventory"))
+    unknown = b'{"type": "stock.counted.v1"}'
+
+    await publish_raw(backend.broker_url, retry_exchange("inventory"), "inventory", unknown)
+
+    assert await take_message(backend.broker_url, "inventory.dead") == unknown
+    async with await aio_pika.connect(backend.broker_url) as connection:
+        assert await message_count(connection, "inventory.retry.50") == 0
+    await cancel_all(consumer.task)
+
+
+async def test_a_queue_of_the_release_before_is_used_as_it_is(backend: Backend) -> None:
+    async with await aio_pika.connect(backend.broker_url) as connection:
+        await (await connection.channel()).declare_queue(
+            "inventory",
+            durable=True,
+            arguments={
+                "x-queue-type": "quorum",
+                "x-delivery-limit": 10,
+                "x-dead-letter-exchange": "ecommerce.dead",
+                "x-dead-letter-routing-key": "inventory",
+            },
+        )
+    outbox, relay = backend.start_relay()
+    consumer = Consumer(backend, failures=1)
+
+    await record_cancellation(backend, outbox, uuid7())
+
+    await backend.wait_for_rows("effects", 1)
     await cancel_all(relay, consumer.task)
 
 
@@ -429,6 +528,26 @@ def has_consumed(expected: float) -> Callable[[], Awaitable[bool]]:
         return consumed_events() >= expected
 
     return is_reached
+
+
+async def move_back(broker_url: str, service: str) -> None:
+    """Moves the next dead letter into the service's queue with all its headers, as a shovel does."""
+    async with await aio_pika.connect(broker_url) as connection:
+        await eventually(lambda: has_consumer(connection, service))
+        channel = await connection.channel()
+        queue = await channel.get_queue(f"{service}.dead")
+        async with queue.iterator() as messages:
+            async for message in messages:
+                again = aio_pika.Message(message.body, headers=message.headers, message_id=message.message_id)
+                await channel.default_exchange.publish(again, service)
+                await message.ack()
+                return
+
+
+async def message_count(connection: AbstractConnection, queue: str) -> int:
+    """Returns how many messages wait in a queue."""
+    declared = await (await connection.channel()).declare_queue(queue, passive=True)
+    return declared.declaration_result.message_count or 0
 
 
 async def has_consumer(connection: AbstractConnection, queue: str) -> bool:
