@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 
-from sqlalchemy import Column, ColumnElement, Delete, column, delete, func, select
+from sqlalchemy import Column, ColumnClause, ColumnElement, Delete, column, delete, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis.database.engine import Database
@@ -37,7 +37,7 @@ def delete_oldest(
     It reads through an index that begins with `age`, and leaves rows that another transaction has locked. The rows are
     found by their place (ctid), so that their number does not depend on the planner's estimates.
     """
-    place = column("ctid")
+    place: ColumnClause[str] = column("ctid")
     oldest = select(place).select_from(age.table).where(age < before, *conditions).order_by(age).limit(limit)
     places = func.array(oldest.with_for_update(skip_locked=True).scalar_subquery())
     return delete(age.table).where(place == func.any(places))
