@@ -115,20 +115,22 @@ def _resend(service: str, package: str, chosen: argparse.Namespace) -> None:
     except ResendRefused as error:
         sys.stderr.write(f"{package} resend: {error}\n")
         raise SystemExit(2) from None
+    settings = load(MigrationSettings)
+    logs.configure(service, settings.tenant, settings.log_level)
     try:
-        total = asyncio.run(_resend_all(selection))
+        total = asyncio.run(_resend_all(settings, selection))
     except DatabaseUnavailable as error:
         sys.stderr.write(f"{package} resend: {error}; run the command again\n")
         raise SystemExit(1) from None
     sys.stdout.write(f"{service}: {total} events are in the outbox again\n")
 
 
-async def _resend_all(selection: "Selection") -> int:
+async def _resend_all(settings: MigrationSettings, selection: "Selection") -> int:
     """Resends all events and returns how many. Writes its progress to stderr."""
     from chassis.database.engine import Database
     from chassis.messaging.resend import resend
 
-    database = Database(load(MigrationSettings), schema="")
+    database = Database(settings, schema="")
     total = 0
     try:
         async for moved in resend(database, selection):

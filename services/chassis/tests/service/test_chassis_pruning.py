@@ -8,7 +8,6 @@ from chassis.database import pruning
 from chassis.database.engine import Database
 from chassis_testing.databases import empty_database
 from sqlalchemy import Column, DateTime, Index, Integer, MetaData, Table, text
-from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 NOW = datetime.now(UTC)
@@ -79,8 +78,8 @@ async def test_a_row_in_use_is_left(database: Database) -> None:
 
 async def test_a_batch_is_read_along_the_index_and_deleted_by_place(database: Database) -> None:
     statement = pruning.delete_oldest(VISITS.c.at, NOW - timedelta(days=30), 100)
-    compiled = statement.compile(dialect=postgresql.dialect(), compile_kwargs={"literal_binds": True})
     async with database.begin() as transaction:
+        compiled = statement.compile(dialect=transaction.dialect, compile_kwargs={"literal_binds": True})
         await transaction.execute(text("INSERT INTO visits SELECT n, now() FROM generate_series(100, 9999) n"))
         await transaction.execute(text("ANALYZE visits"))
         plan = "\n".join(await transaction.scalars(text(f"EXPLAIN {compiled}")))
