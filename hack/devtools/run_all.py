@@ -17,6 +17,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from secrets import token_urlsafe
 
+from chassis.messaging.topology import load_topology
+
 from devtools.file_watcher import changes
 from devtools.services import SERVICES
 from devtools.stack import Plan, Ports, Servers, Stack, StackError, design_ports, free_ports
@@ -82,6 +84,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         if chosen.verb == "migrate":
             asyncio.run(_migrate(plan, chosen.service))
+        elif chosen.verb == "resend":
+            asyncio.run(_resend(plan, chosen))
         else:
             asyncio.run(_run_until_interrupted(_with_options(plan, chosen), folder, chosen))
     except StackError as error:
@@ -105,6 +109,10 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--logs", type=Path, metavar="FOLDER", help="of one log a service [.shop/<name>/logs]")
     migrate = verbs.add_parser("migrate", help="bring the databases to their newest schema; makes missing ones")
     migrate.add_argument("--service", choices=_WITH_DATABASE, metavar="SERVICE", help="this one's alone")
+    resend = verbs.add_parser("resend", help="publish the events of all services again; `resend` of each service")
+    resend.add_argument("--since", required=True, metavar="TIME", help="the start, like 2026-01-31T08:00:00Z")
+    resend.add_argument("--until", metavar="TIME", help="the end, which is excluded; by default now")
+    resend.add_argument("--type", metavar="TYPE", choices=load_topology().events, help="only this event type")
     return parser
 
 
@@ -126,6 +134,15 @@ async def _migrate(plan: Plan, service: str | None) -> None:
     chosen = [service] if service else _WITH_DATABASE
     await Stack(plan, Servers.from_environment()).migrate(*chosen)
     print(f"current: the databases of {', '.join(chosen)}")
+
+
+async def _resend(plan: Plan, chosen: argparse.Namespace) -> None:
+    options = {"--since": chosen.since, "--until": chosen.until, "--type": chosen.type}
+    arguments = [part for name, value in options.items() if value for part in (name, value)]
+    stack = Stack(plan, Servers.from_environment())
+    events = load_topology().events.values()
+    for service in sorted({event.producer for event in events if chosen.type in (None, event.name)}):
+        await stack.resend(service, arguments)
 
 
 async def _run_until_interrupted(plan: Plan, folder: Folder, chosen: argparse.Namespace) -> None:

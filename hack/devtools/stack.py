@@ -221,6 +221,14 @@ class Stack:
         await self._create_databases(*chosen)
         await asyncio.gather(*(self._migrate(service) for service in chosen))
 
+    async def resend(self, service: str, arguments: Sequence[str]) -> None:
+        """Runs a service's `resend` command, which writes to this process's output. Raises StackError."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", f"{service}_service", "resend", *arguments, env=self.environment_of(service)
+        )
+        if await process.wait() != 0:
+            raise StackError(f"the events of {service} were not resent")
+
     async def remove(self) -> None:
         """Undoes `prepare` and `migrate`: drops the data of every stack of this name."""
         connection = await asyncpg.connect(self.servers.postgres)

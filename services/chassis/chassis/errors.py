@@ -49,6 +49,10 @@ class UnknownEvent(Exception):
     """
 
 
+class ResendRefused(Exception):
+    """Events cannot be resent with these arguments. The message says why, and what to choose instead."""
+
+
 class IdempotencyKeyReused(Exception):
     """An idempotency key was sent again with a different request."""
 

@@ -96,7 +96,7 @@ class ServiceSettings(LogSettings):
 
 
 class MigrationSettings(LogSettings, DatabaseSettings):
-    """The settings of a migration: the database and the log, but no payment provider, no broker, no other service."""
+    """The settings of a migration and of a resend: the database and the log, but no broker and no other service."""
 
 
 class BackendSettings(ServiceSettings, DatabaseSettings):
@@ -106,6 +106,11 @@ class BackendSettings(ServiceSettings, DatabaseSettings):
     """The port of the gRPC server."""
     rabbitmq_url: Annotated[AmqpUrl, Field(repr=False)]
     """The URL of the broker, with its user, password and virtual host."""
+    outbox_retention_seconds: Annotated[float, Field(gt=0, le=29 * 86_400)] = 7 * 86_400.0
+    """How long events are kept after the broker has confirmed them, so that they can be resent, in seconds.
+
+    At most 29 days: consumers recognize an event that they have received for 30 days.
+    """
 
 
 _S = TypeVar("_S", bound=Environment)

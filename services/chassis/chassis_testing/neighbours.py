@@ -18,6 +18,12 @@ class FakeUserService(user_pb2_grpc.UserServiceServicer):
     async def GetUser(self, request: user_pb2.GetUserRequest, context: object) -> user_pb2.GetUserResponse:  # noqa: N802
         return user_pb2.GetUserResponse(user_id=request.user_id, display_name=f"User {request.user_id}")
 
+    async def GetUserNames(  # noqa: N802
+        self, request: user_pb2.GetUserNamesRequest, context: object
+    ) -> user_pb2.GetUserNamesResponse:
+        users = [user_pb2.GetUserResponse(user_id=user, display_name=f"User {user}") for user in request.user_ids]
+        return user_pb2.GetUserNamesResponse(users=users)
+
     async def GetContact(self, request: user_pb2.GetContactRequest, context: object) -> user_pb2.GetContactResponse:  # noqa: N802
         user_id = request.user_id
         return user_pb2.GetContactResponse(

@@ -29,7 +29,7 @@ from notification_service.service.preferences import PreferenceService
 from notification_service.service.templates import TemplateLibrary
 from notification_service.settings import Settings
 
-SCHEMA = "0004"
+SCHEMA = "0005"
 _PRUNE_SECONDS = 3600.0
 _MEASURE_SECONDS = 5.0
 _MAX_RETRY_DELAY = timedelta(hours=1)

@@ -27,7 +27,7 @@ from order_service.service.published_events import OrderEvents
 from order_service.service.sales import SalesReports
 from order_service.settings import Settings
 
-SCHEMA = "0003"
+SCHEMA = "0004"
 _HOUR = 3600.0
 
 

@@ -24,7 +24,7 @@ from review_service.service.reviews import ReviewService
 from review_service.service.votes import VoteService
 from review_service.settings import Settings
 
-SCHEMA = "0003"
+SCHEMA = "0004"
 _RATING_REPAIR_SECONDS = 10.0
 
 

@@ -30,7 +30,7 @@ from user_service.service.sessions import SessionService
 from user_service.service.signing import Signer, derive_key
 from user_service.settings import Settings
 
-SCHEMA = "0002"
+SCHEMA = "0003"
 _SWEEP_SECONDS = 3600
 _RESET_REQUEST_SECONDS = 0.3
 """The minimum response time of a password reset request: several times what the work takes if there is an account."""

@@ -40,6 +40,11 @@ class UserServiceStub:
                 request_serializer=shopapi_dot_user_dot_v1_dot_user__pb2.GetUserRequest.SerializeToString,
                 response_deserializer=shopapi_dot_user_dot_v1_dot_user__pb2.GetUserResponse.FromString,
                 _registered_method=True)
+        self.GetUserNames = channel.unary_unary(
+                '/shopapi.user.v1.UserService/GetUserNames',
+                request_serializer=shopapi_dot_user_dot_v1_dot_user__pb2.GetUserNamesRequest.SerializeToString,
+                response_deserializer=shopapi_dot_user_dot_v1_dot_user__pb2.GetUserNamesResponse.FromString,
+                _registered_method=True)
         self.GetContact = channel.unary_unary(
                 '/shopapi.user.v1.UserService/GetContact',
                 request_serializer=shopapi_dot_user_dot_v1_dot_user__pb2.GetContactRequest.SerializeToString,
@@ -63,6 +68,13 @@ class UserServiceServicer:
 
     def GetUser(self, request, context):
         """Returns the public part of a user. NOT_FOUND for an unknown one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetUserNames(self, request, context):
+        """Returns the names of users that others see, without users that do not exist. At most 1000 users.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -97,6 +109,11 @@ def add_UserServiceServicer_to_server(servicer, server):
                     servicer.GetUser,
                     request_deserializer=shopapi_dot_user_dot_v1_dot_user__pb2.GetUserRequest.FromString,
                     response_serializer=shopapi_dot_user_dot_v1_dot_user__pb2.GetUserResponse.SerializeToString,
+            ),
+            'GetUserNames': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetUserNames,
+                    request_deserializer=shopapi_dot_user_dot_v1_dot_user__pb2.GetUserNamesRequest.FromString,
+                    response_serializer=shopapi_dot_user_dot_v1_dot_user__pb2.GetUserNamesResponse.SerializeToString,
             ),
             'GetContact': grpc.unary_unary_rpc_method_handler(
                     servicer.GetContact,
@@ -142,6 +159,33 @@ class UserService:
             '/shopapi.user.v1.UserService/GetUser',
             shopapi_dot_user_dot_v1_dot_user__pb2.GetUserRequest.SerializeToString,
             shopapi_dot_user_dot_v1_dot_user__pb2.GetUserResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetUserNames(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shopapi.user.v1.UserService/GetUserNames',
+            shopapi_dot_user_dot_v1_dot_user__pb2.GetUserNamesRequest.SerializeToString,
+            shopapi_dot_user_dot_v1_dot_user__pb2.GetUserNamesResponse.FromString,
             options,
             channel_credentials,
             insecure,

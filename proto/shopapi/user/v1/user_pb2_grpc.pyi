@@ -18,6 +18,8 @@ class UserServiceStub:
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetUser: _aio.UnaryUnaryMultiCallable[_user_pb2.GetUserRequest, _user_pb2.GetUserResponse]
     """Returns the public part of a user. NOT_FOUND for an unknown one."""
+    GetUserNames: _aio.UnaryUnaryMultiCallable[_user_pb2.GetUserNamesRequest, _user_pb2.GetUserNamesResponse]
+    """Returns the names of users that others see, without users that do not exist. At most 1000 users."""
     GetContact: _aio.UnaryUnaryMultiCallable[_user_pb2.GetContactRequest, _user_pb2.GetContactResponse]
     """Returns the addresses of a user, to send messages to. NOT_FOUND for an unknown or erased one."""
     GetMailToken: _aio.UnaryUnaryMultiCallable[_user_pb2.GetMailTokenRequest, _user_pb2.GetMailTokenResponse]
@@ -37,6 +39,14 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_user_pb2.GetUserRequest, _abc.Awaitable[_user_pb2.GetUserResponse]],
     ) -> _abc.Awaitable[_user_pb2.GetUserResponse]:
         """Returns the public part of a user. NOT_FOUND for an unknown one."""
+
+    @_abc_1.abstractmethod
+    def GetUserNames(
+        self,
+        request: _user_pb2.GetUserNamesRequest,
+        context: _aio.ServicerContext[_user_pb2.GetUserNamesRequest, _abc.Awaitable[_user_pb2.GetUserNamesResponse]],
+    ) -> _abc.Awaitable[_user_pb2.GetUserNamesResponse]:
+        """Returns the names of users that others see, without users that do not exist. At most 1000 users."""
 
     @_abc_1.abstractmethod
     def GetContact(

@@ -4,6 +4,8 @@ A use case opens one transaction with `begin()`.
 """
 
 import asyncio
+import math
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any
@@ -11,7 +13,7 @@ from typing import Any
 import asyncpg
 from opentelemetry.trace import StatusCode
 from prometheus_client import Gauge
-from sqlalchemy import URL, Engine, event, exc, text
+from sqlalchemy import URL, Engine, NullPool, event, exc, text
 from sqlalchemy.engine import ExecutionContext
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -25,7 +27,10 @@ ANSWERED = Gauge(
     "db_client_answered_timestamp_seconds", "When the database last finished a transaction of this process"
 )
 
-_READY_TIMEOUT_SECONDS = 3
+_READY_TIMEOUT_SECONDS = 2.5
+"""Less than the timeout of the readiness probe in charts/common."""
+_ANSWER_VALID_SECONDS = 5.0
+"""How long the end of a transaction proves that the database answers."""
 _STATEMENT_TIMEOUT_SECONDS = 10
 _REPORT_TIMEOUT_SECONDS = 300
 _OUTAGE_ERRORS = (
@@ -53,6 +58,10 @@ class Database:
         self._schema = schema
         self._engine = _create_engine(settings, settings.db_pool_size, _STATEMENT_TIMEOUT_SECONDS)
         self._reports = _create_engine(settings, 1, _REPORT_TIMEOUT_SECONDS)
+        self._probes = _create_unpooled_engine(settings)
+        self._probing = asyncio.Lock()
+        self._has_schema = False
+        self._answered_at = -math.inf
         _trace_statements(self._engine.sync_engine, settings.db_name)
         POOL_SIZE.set(settings.db_pool_size)
         POOL_IN_USE.set_function(lambda: float(self._engine.pool.checkedout()))  # type: ignore[attr-defined]  # the queue pool has it
@@ -79,17 +88,32 @@ class Database:
         """Returns whether the database answers and has the schema that this code was written for, or a later one.
 
         A release migrates before its pods replace the old ones, so each schema must also work with the code before it.
+
+        It does not wait for the pool: under load all pods would become unready at once, though the database answers.
+        While transactions end, nothing is asked. Otherwise one caller at a time asks, on a connection of its own.
         """
         try:
-            async with asyncio.timeout(_READY_TIMEOUT_SECONDS), self.begin() as connection:
-                revisions = await connection.scalars(text("SELECT version_num FROM alembic_version"))
-                return any(revision >= self._schema for revision in revisions)
-        except (DatabaseUnavailable, exc.ProgrammingError, TimeoutError):
+            async with asyncio.timeout(_READY_TIMEOUT_SECONDS), self._probing:
+                has_answered = time.monotonic() - self._answered_at < _ANSWER_VALID_SECONDS
+                return (self._has_schema and has_answered) or await self._probe()
+        except TimeoutError:
             return False
 
     async def close(self) -> None:
-        await self._engine.dispose()
-        await self._reports.dispose()
+        for engine in (self._engine, self._reports, self._probes):
+            await engine.dispose()
+
+    async def _probe(self) -> bool:
+        """Asks the database for its schema. A server that has no connection left is busy, and so it answers."""
+        try:
+            async with self._begin(self._probes) as connection:
+                revisions = await connection.scalars(text("SELECT version_num FROM alembic_version"))
+                self._has_schema = any(revision >= self._schema for revision in revisions)
+        except DatabaseUnavailable as error:
+            return self._has_schema and _is_server_full(error)
+        except exc.ProgrammingError:
+            return False
+        return self._has_schema
 
     @asynccontextmanager
     async def _begin(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
@@ -99,6 +123,7 @@ class Database:
                 async with connection.begin():
                     yield connection
                 ANSWERED.set_to_current_time()
+                self._answered_at = time.monotonic()
 
     async def _connect(self, engine: AsyncEngine, stack: AsyncExitStack) -> AsyncConnection:
         """Returns a connection of the pool, which `stack` gives back.
@@ -138,6 +163,12 @@ def _create_engine(settings: DatabaseSettings, connections: int, statement_timeo
     )
 
 
+def _create_unpooled_engine(settings: DatabaseSettings) -> AsyncEngine:
+    """Returns an engine that opens a connection for each transaction and closes it afterwards."""
+    connect_args = {"timeout": _READY_TIMEOUT_SECONDS, "command_timeout": _READY_TIMEOUT_SECONDS}
+    return create_async_engine(database_url(settings), poolclass=NullPool, connect_args=connect_args)
+
+
 @contextmanager
 def _outages_as_database_unavailable() -> Iterator[None]:
     """Raises DatabaseUnavailable instead of the driver's errors that mean an outage or a missing migration."""
@@ -146,7 +177,7 @@ def _outages_as_database_unavailable() -> Iterator[None]:
     except exc.DBAPIError as error:
         if error.connection_invalidated or _is_outage(error.orig):
             raise DatabaseUnavailable("the database is not answering") from error
-        if isinstance(_driver_error(error.orig), _SCHEMA_TOO_OLD_ERRORS):
+        if isinstance(driver_error(error.orig), _SCHEMA_TOO_OLD_ERRORS):
             raise DatabaseUnavailable("the database is not migrated to what this version needs") from error
         raise
     except _OUTAGE_ERRORS as error:
@@ -154,12 +185,19 @@ def _outages_as_database_unavailable() -> Iterator[None]:
 
 
 def _is_outage(error: BaseException | None) -> bool:
-    cause = _driver_error(error)
+    cause = driver_error(error)
     # asyncpg reports a value that it cannot encode as an InterfaceError too: that is a bug of the service.
     return isinstance(cause, _OUTAGE_ERRORS) and not isinstance(cause, ValueError)
 
 
-def _driver_error(error: BaseException | None) -> BaseException | None:
+def _is_server_full(error: DatabaseUnavailable) -> bool:
+    """Returns whether the server refused a connection because all that it allows are in use."""
+    cause = error.__cause__
+    refusal = driver_error(cause.orig) if isinstance(cause, exc.DBAPIError) else cause
+    return isinstance(refusal, asyncpg.TooManyConnectionsError)
+
+
+def driver_error(error: BaseException | None) -> BaseException | None:
     """Returns the error of asyncpg that SQLAlchemy's dialect has wrapped."""
     return error.__cause__ if error is not None else None
 

@@ -11,11 +11,12 @@ from datetime import datetime
 from typing import NewType
 from uuid import UUID
 
-from sqlalchemy import MetaData, delete
+from sqlalchemy import MetaData
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis.database import tables
+from chassis.database.pruning import delete_oldest
 from chassis.errors import IdempotencyKeyReused
 from chassis.types.ids import UserId
 
@@ -71,6 +72,9 @@ class KeyRepository:
         row = (await self._transaction.execute(held)).one()
         return Claim(row.resource_id, row.fingerprint)
 
-    async def prune(self, before: datetime) -> None:
-        """Deletes the keys that were created before a time, through the index idempotency_keys_by_age."""
-        await self._transaction.execute(delete(_keys).where(_keys.c.created_at < before))
+    async def prune(self, before: datetime, limit: int) -> int:
+        """Deletes the `limit` oldest of the keys that were created before a time, along idempotency_keys_by_age.
+
+        Returns how many it deleted.
+        """
+        return (await self._transaction.execute(delete_oldest(_keys.c.created_at, before, limit))).rowcount

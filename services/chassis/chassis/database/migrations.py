@@ -1,38 +1,51 @@
-"""Migrations by Alembic, which each service ships inside its package. One process at a time runs them."""
+"""Migrations by Alembic, which each service ships inside its package. One process at a time runs them.
+
+Each migration has a transaction of its own, and waits a few seconds for a lock at most: behind a lock that waits, every
+request on the table waits too. A migration that did not get its lock is retried.
+"""
 
 import asyncio
 import importlib.resources
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
+import asyncpg
 from alembic import command, context, op
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, MetaData, Table, text
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy import Connection, MetaData, Table, exc, text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from chassis.database import tables
-from chassis.database.engine import database_url
+from chassis.database.engine import database_url, driver_error
 from chassis.observability import logs
 from chassis.settings import DatabaseSettings
 
 _LOCK = 0x65_63_6F_6D  # any number that is the same in all processes: each service has a database of its own
+_LOCK_TIMEOUT = "5s"
+_POLL_SECONDS = 1.0
 
 log = logs.get_logger(__name__)
 
 
-async def migrate(package: str, settings: DatabaseSettings, timeout_seconds: float = 120.0) -> None:
-    """Migrates the database to the newest schema that the package ships.
+async def migrate(
+    package: str, settings: DatabaseSettings, timeout_seconds: float = 120.0, revision: str = "head"
+) -> None:
+    """Migrates the database to the newest schema that the package ships, or to an older `revision`.
 
-    Waits up to `timeout_seconds` for the database to accept connections. Idempotent, also when two processes run it at
-    once.
+    Waits up to `timeout_seconds` for the database to accept connections, for another process that migrates it, and for
+    locks on its tables. Idempotent, also when two processes run it at once.
     """
-    engine = create_async_engine(database_url(settings), connect_args={"timeout": 3})
+    engine = create_async_engine(
+        database_url(settings), connect_args={"timeout": 3, "server_settings": {"lock_timeout": _LOCK_TIMEOUT}}
+    )
+    deadline = time.monotonic() + timeout_seconds
     try:
-        await _wait_until_reachable(engine, deadline=time.monotonic() + timeout_seconds)
-        async with engine.begin() as connection:
-            await connection.run_sync(_upgrade, package)
-        log.info("the schema is current", revision=_newest_revision(package))
+        await _wait_until_reachable(engine, deadline)
+        async with _exclusive_connection(engine, deadline) as connection:
+            await _upgrade_once_unlocked(connection, package, revision, deadline)
+        log.info("the schema is current", revision=_newest_revision(package) if revision == "head" else revision)
     finally:
         await engine.dispose()
 
@@ -40,19 +53,48 @@ async def migrate(package: str, settings: DatabaseSettings, timeout_seconds: flo
 def run_environment() -> None:
     """Runs the migrations that Alembic has chosen. Each package's `migrations/env.py` calls it."""
     connection = context.config.attributes["connection"]
-    context.configure(connection=connection, transactional_ddl=True)
+    context.configure(connection=connection, transactional_ddl=True, transaction_per_migration=True)
     with context.begin_transaction():
         context.run_migrations()
 
 
 def create_event_tables() -> None:
-    """Creates the outbox and the inbox, in a service's first migration."""
-    _create(tables.outbox, tables.inbox)
+    """Creates the outbox, its published events and the inbox, in a service's first migration."""
+    _create(tables.outbox, tables.outbox_published, tables.inbox)
 
 
 def create_idempotency_keys() -> None:
     """Creates the table of idempotency keys, in a migration of a service that accepts them."""
     _create(tables.idempotency_keys)
+
+
+def keep_published_events() -> None:
+    """Adds the table of published events, in a migration of a service whose first migration is older than the table.
+
+    The release before this one keeps working: it deletes the events that it publishes, so they cannot be resent.
+    """
+    op.execute("ALTER TABLE outbox ADD COLUMN IF NOT EXISTS resent_at timestamp with time zone")
+    metadata = MetaData()
+    tables.outbox_published(metadata)
+    metadata.create_all(op.get_bind())
+
+
+def index_inbox_by_age() -> None:
+    """Adds the index through which the inbox is pruned, in a migration of a service whose inbox is older than it."""
+    create_index_concurrently("inbox_by_age", "inbox", "received_at")
+
+
+def create_index_concurrently(name: str, table: str, columns: str) -> None:
+    """Creates an index without blocking writes to its table, outside of the migration's transaction.
+
+    It waits for every transaction that is older, so without a lock timeout. An index of this name is dropped first: it
+    may be what a migration that was interrupted left, which PostgreSQL does not use.
+    """
+    with op.get_context().autocommit_block():
+        op.execute("SET lock_timeout = 0")
+        op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
+        op.execute(f"CREATE INDEX CONCURRENTLY {name} ON {table} ({columns})")
+        op.execute(f"SET lock_timeout = '{_LOCK_TIMEOUT}'")
 
 
 def _create(*table_factories: Callable[[MetaData], Table]) -> None:
@@ -75,14 +117,46 @@ async def _wait_until_reachable(engine: AsyncEngine, deadline: float) -> None:
             if time.monotonic() > deadline:
                 raise
             log.info("waiting for the database", host=engine.url.host, reason=str(error))
-        await asyncio.sleep(1)
+        await asyncio.sleep(_POLL_SECONDS)
 
 
-def _upgrade(connection: Connection, package: str) -> None:
-    connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+@asynccontextmanager
+async def _exclusive_connection(engine: AsyncEngine, deadline: float) -> AsyncIterator[AsyncConnection]:
+    """Opens the only connection that migrates the database. Raises TimeoutError after the deadline.
+
+    It polls for the lock. A statement that waits for it would be an open transaction, for which CREATE INDEX
+    CONCURRENTLY of the process that migrates would wait: a deadlock.
+    """
+    async with engine.connect() as connection:
+        while not await connection.scalar(text("SELECT pg_try_advisory_lock(:lock)"), {"lock": _LOCK}):
+            await connection.rollback()
+            if time.monotonic() > deadline:
+                raise TimeoutError("another process has been migrating the database for too long")
+            await asyncio.sleep(_POLL_SECONDS)
+        await connection.commit()
+        yield connection  # the end of the session releases the lock
+
+
+async def _upgrade_once_unlocked(connection: AsyncConnection, package: str, revision: str, deadline: float) -> None:
+    """Migrates, and tries again while a table is locked. Raises the last error after the deadline."""
+    while True:
+        try:
+            await connection.run_sync(_upgrade, package, revision)
+        except exc.DBAPIError as error:
+            await connection.rollback()
+            is_locked = isinstance(driver_error(error.orig), asyncpg.LockNotAvailableError)
+            if not is_locked or time.monotonic() > deadline:
+                raise
+            log.info("waiting for a lock on a table", reason=str(error.orig))
+            await asyncio.sleep(_POLL_SECONDS)
+        else:
+            return
+
+
+def _upgrade(connection: Connection, package: str, revision: str) -> None:
     config = _config(package)
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    command.upgrade(config, revision)
 
 
 def _newest_revision(package: str) -> str:

@@ -16,7 +16,10 @@ from sqlalchemy import (
 
 
 def outbox(metadata: MetaData) -> Table:
-    """Adds the table of chassis.messaging.outbox: events that are not yet published."""
+    """Adds the table of chassis.messaging.outbox: events that are not yet published.
+
+    `resent_at` is set for an event that was published before and is to be published again.
+    """
     return Table(
         "outbox",
         metadata,
@@ -25,6 +28,25 @@ def outbox(metadata: MetaData) -> Table:
         Column("type", Text, nullable=False),
         Column("body", LargeBinary, nullable=False),
         Column("recorded_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+        Column("resent_at", DateTime(timezone=True), nullable=True),
+    )
+
+
+def outbox_published(metadata: MetaData) -> Table:
+    """Adds the second table of chassis.messaging.outbox: events that the broker has confirmed, until they are pruned.
+
+    A table of its own keeps the outbox as small as the backlog (docs/adr/0025).
+    """
+    return Table(
+        "outbox_published",
+        metadata,
+        Column("sequence", BigInteger, primary_key=True, autoincrement=False),
+        Column("id", Uuid, nullable=False),
+        Column("type", Text, nullable=False),
+        Column("body", LargeBinary, nullable=False),
+        Column("recorded_at", DateTime(timezone=True), nullable=False),
+        Column("published_at", DateTime(timezone=True), nullable=False),
+        Index("outbox_published_by_age", "published_at", "sequence"),
     )
 
 
@@ -35,6 +57,7 @@ def inbox(metadata: MetaData) -> Table:
         metadata,
         Column("event_id", Uuid, primary_key=True),
         Column("received_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+        Index("inbox_by_age", "received_at"),
     )
 
 

@@ -5,7 +5,8 @@ Reconnects for ever, with backoff and jitter.
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from uuid import UUID
 
 import aio_pika
@@ -19,12 +20,13 @@ from chassis.messaging.topology import load_topology
 from chassis.observability import logs, tracing
 
 CONNECTED = Gauge("broker_connected", "1 while this process has a connection to the broker")
-REDELIVERED = Counter("broker_delivery_failures_total", "Failed deliveries, which the broker repeats", ["type"])
+FAILED = Counter("broker_delivery_failures_total", "Events whose handler failed, which are delivered again", ["type"])
 
 _CONNECT_TIMEOUT_SECONDS = 5
 _CONFIRM_TIMEOUT_SECONDS = 5
 _PREFETCH = 20
-_UNKNOWN_EVENT_PAUSE_SECONDS = 5
+_RETRIES = "x-retries"
+"""The header that counts how often a message has waited after a failure."""
 _OUTAGE_ERRORS = (
     aio_pika.exceptions.AMQPError,
     aio_pika.exceptions.ChannelInvalidStateError,
@@ -41,11 +43,15 @@ log = logs.get_logger(__name__)
 class Broker:
     """Publishes on one connection and consumes on another, so that a blocked publisher cannot stop the consumer."""
 
-    def __init__(self, url: str, service: str) -> None:
+    def __init__(self, url: str, service: str, retry_delays_seconds: Sequence[float] | None = None) -> None:
+        """`retry_delays_seconds` replaces the delays of the topology."""
         self._url = url
         self._service = service
+        self._retry_delays = (
+            load_topology().retry_delays_seconds if retry_delays_seconds is None else retry_delays_seconds
+        )
         self._connection: AbstractConnection | None = None
-        self._exchange: AbstractExchange | None = None
+        self._channel: AbstractChannel | None = None
         self._connecting = asyncio.Lock()
 
     async def publish(self, routing_key: str, event_id: UUID, body: bytes) -> None:
@@ -56,21 +62,14 @@ class Broker:
             content_type="application/cloudevents+json",
             delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
         )
-        exchange = None
-        try:
-            exchange = await self._open_exchange()
-            async with asyncio.timeout(_CONFIRM_TIMEOUT_SECONDS):
-                await exchange.publish(message, routing_key, mandatory=True)
-        except _OUTAGE_ERRORS as error:
-            if exchange is self._exchange:
-                # The channel may be dead while its connection seems open, so the next call opens both again.
-                self._exchange = None
-            raise BrokerUnavailable(f"the broker did not take {routing_key}: {error!r}") from error
+        async with self._publishing(routing_key) as channel:
+            exchange = await channel.get_exchange(load_topology().exchange, ensure=False)
+            await exchange.publish(message, routing_key, mandatory=True)
 
     async def consume(self, receive: Receive) -> None:
         """Delivers this service's events to `receive` for ever.
 
-        An exception from it returns the message to the broker.
+        After an exception from it, the message is delivered again, with growing delays.
         """
         attempt = 0
         while True:
@@ -81,7 +80,7 @@ class Broker:
                     queue = await declare_queue(channel, self._service)
                     attempt = 0
                     CONNECTED.set(1)
-                    await queue.consume(_delivery(receive))
+                    await queue.consume(self._delivery(receive))
                     await _wait_until_lost(connection, channel)
             except _OUTAGE_ERRORS as error:
                 if (task := asyncio.current_task()) is not None and task.cancelling():
@@ -96,28 +95,130 @@ class Broker:
         if self._connection is not None:
             await self._connection.close()
 
-    async def _open_exchange(self) -> AbstractExchange:
+    @asynccontextmanager
+    async def _publishing(self, what: str) -> AsyncIterator[AbstractChannel]:
+        """Opens the channel for publishing if needed. The block must end within the confirm timeout.
+
+        Raises BrokerUnavailable.
+        """
+        channel = None
+        try:
+            channel = await self._open_channel()
+            async with asyncio.timeout(_CONFIRM_TIMEOUT_SECONDS):
+                yield channel
+        except _OUTAGE_ERRORS as error:
+            if channel is self._channel:
+                # The channel may be dead while its connection seems open, so the next call opens both again.
+                self._channel = None
+            raise BrokerUnavailable(f"the broker did not take {what}: {error!r}") from error
+
+    async def _open_channel(self) -> AbstractChannel:
         async with self._connecting:
-            if self._exchange is None:
+            if self._channel is None:
                 await self.close()
                 self._connection = await aio_pika.connect(self._url, timeout=_CONNECT_TIMEOUT_SECONDS)
                 channel = await self._connection.channel(publisher_confirms=True, on_return_raises=True)
-                self._exchange = await self._declare_exchange(channel)
-            return self._exchange
+                await self._declare_consumers(channel)
+                self._channel = channel
+            return self._channel
 
-    async def _declare_exchange(self, channel: AbstractChannel) -> AbstractExchange:
-        """Declares the exchange and the queues of all its consumers.
+    async def _declare_consumers(self, channel: AbstractChannel) -> None:
+        """Declares the queues of all consumers of this service's events, and their exchange.
 
         An event that is sent before its consumer has ever run must wait in a queue, not be lost.
         """
         topology = load_topology()
         for consumer in sorted(topology.consumers_of(self._service)):
             await declare_queue(channel, consumer)
-        return await channel.get_exchange(topology.exchange)
+
+    def _delivery(self, receive: Receive) -> Callable[[AbstractIncomingMessage], Awaitable[None]]:
+        async def deliver(message: AbstractIncomingMessage) -> None:
+            """Acknowledges a message after its effect is stored, never before. Dead-letters a malformed one at once."""
+            try:
+                event = events.decode(message.body)
+            except MalformedEvent as error:
+                log.error("event refused", reason=str(error), message_id=message.message_id)  # noqa: TRY400 - the error is the sender's
+                await message.reject(requeue=False)
+            except UnknownEvent as error:
+                await self._leave_to_newer_release(message, error)
+            else:
+                with tracing.continue_trace(f"{event.type.name} process", tracing.SpanKind.CONSUMER, event.trace):
+                    await self._process(message, event, receive)
+
+        return deliver
+
+    async def _process(self, message: AbstractIncomingMessage, event: Event, receive: Receive) -> None:
+        try:
+            await _receive_once_available(receive, event)
+        except UnknownEvent as error:
+            await self._leave_to_newer_release(message, error)
+        except Exception:
+            log.exception("event failed", event_type=event.type.name, event_id=str(event.id))
+            FAILED.labels(event.type.name).inc()
+            await self._retry_later(message)
+        else:
+            await message.ack()
+
+    async def _leave_to_newer_release(self, message: AbstractIncomingMessage, error: UnknownEvent) -> None:
+        log.warning("event left to a newer release", reason=str(error), message_id=message.message_id)
+        await self._retry_later(message)
+
+    async def _retry_later(self, message: AbstractIncomingMessage) -> None:
+        """Moves a message to the waiting queue of its next delay, or to the dead letters after the last one.
+
+        It is acknowledged once the broker has confirmed the copy that waits. A crash in between makes two of it, which
+        the inbox recognizes.
+        """
+        retries = self._retries_of(message)
+        if retries >= len(self._retry_delays):
+            await message.reject(requeue=False)
+            return
+        while True:
+            try:
+                await self._publish_retry(message, self._retry_delays[retries], retries + 1)
+            except BrokerUnavailable as error:
+                log.warning("event waits for its retry", message_id=message.message_id, reason=str(error))
+                await asyncio.sleep(random.uniform(0.5, 1.5))  # noqa: S311 - jitter
+            else:
+                await message.ack()
+                return
+
+    async def _publish_retry(self, message: AbstractIncomingMessage, delay_seconds: float, retries: int) -> None:
+        waiting = aio_pika.Message(
+            message.body,
+            message_id=message.message_id,
+            content_type=message.content_type,
+            delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
+            headers={_RETRIES: retries},
+        )
+        async with self._publishing(f"the retry of {message.message_id}") as channel:
+            queue = await _declare_waiting_queue(channel, self._service, round(delay_seconds * 1000))
+            exchange = await channel.get_exchange(retry_exchange(self._service), ensure=False)
+            await exchange.publish(waiting, queue.name, mandatory=True)
+
+    def _retries_of(self, message: AbstractIncomingMessage) -> int:
+        """Returns how often a message has waited, 0 for one that was moved back from the dead letters.
+
+        The broker writes the queue that a message was last moved from into the first entry of its header x-death.
+        """
+        deaths = message.headers.get("x-death")
+        last = deaths[0] if isinstance(deaths, list) and deaths else None
+        retries = message.headers.get(_RETRIES)
+        if not isinstance(last, dict) or not isinstance(retries, int):
+            return 0
+        return retries if str(last.get("queue")).startswith(f"{retry_exchange(self._service)}.") else 0
+
+
+def retry_exchange(service: str) -> str:
+    """Returns the name of the exchange of a service's waiting queues, and of what returns from them to its queue."""
+    return f"{service}.retry"
 
 
 async def declare_queue(channel: AbstractChannel, service: str) -> AbstractQueue:
-    """Declares a service's quorum queue, its dead letters and its bindings, as the topology has them. Idempotent."""
+    """Declares a service's quorum queue, its dead letters and its bindings, as the topology has them. Idempotent.
+
+    The arguments of the queue must stay as they are: RabbitMQ refuses the declaration of a queue with other ones.
+    """
     topology = load_topology()
     exchange = await channel.declare_exchange(topology.exchange, aio_pika.ExchangeType.TOPIC, durable=True)
     dead = await channel.declare_exchange(topology.dead_letter_exchange, aio_pika.ExchangeType.DIRECT, durable=True)
@@ -135,6 +236,33 @@ async def declare_queue(channel: AbstractChannel, service: str) -> AbstractQueue
     )
     for event_type in topology.consumed_by(service):
         await queue.bind(exchange, event_type)
+    await queue.bind(await _declare_retry_exchange(channel, service), service)
+    return queue
+
+
+async def _declare_retry_exchange(channel: AbstractChannel, service: str) -> AbstractExchange:
+    return await channel.declare_exchange(retry_exchange(service), aio_pika.ExchangeType.DIRECT, durable=True)
+
+
+async def _declare_waiting_queue(channel: AbstractChannel, service: str, milliseconds: int) -> AbstractQueue:
+    """Declares the queue from which messages return to the service's queue after that time. Idempotent.
+
+    Its name has the delay, so that other delays in a later release are other queues. A message leaves it only when the
+    service's queue has it (dead letters at least once).
+    """
+    queue = await channel.declare_queue(
+        f"{retry_exchange(service)}.{milliseconds}",
+        durable=True,
+        arguments={
+            "x-queue-type": "quorum",
+            "x-message-ttl": milliseconds,
+            "x-dead-letter-exchange": retry_exchange(service),
+            "x-dead-letter-routing-key": service,
+            "x-dead-letter-strategy": "at-least-once",
+            "x-overflow": "reject-publish",
+        },
+    )
+    await queue.bind(await _declare_retry_exchange(channel, service), queue.name)
     return queue
 
 
@@ -150,48 +278,8 @@ async def _wait_until_lost(connection: AbstractConnection, channel: AbstractChan
     await lost.wait()
 
 
-def _delivery(receive: Receive) -> Callable[[AbstractIncomingMessage], Awaitable[None]]:
-    async def deliver(message: AbstractIncomingMessage) -> None:
-        """Acknowledges a message after its effect is stored, never before. A malformed one is dead-lettered at once."""
-        try:
-            event = events.decode(message.body)
-        except MalformedEvent as error:
-            log.error("event refused", reason=str(error), message_id=message.message_id)  # noqa: TRY400 - the error is the sender's
-            await message.reject(requeue=False)
-        except UnknownEvent as error:
-            await _requeue_unknown(message, error)
-        else:
-            with tracing.continue_trace(f"{event.type.name} process", tracing.SpanKind.CONSUMER, event.trace):
-                await _process(message, event, receive)
-
-    return deliver
-
-
-async def _process(message: AbstractIncomingMessage, event: Event, receive: Receive) -> None:
-    try:
-        await _receive_once_available(receive, event)
-    except UnknownEvent as error:
-        await _requeue_unknown(message, error)
-    except Exception:
-        log.exception("event failed, the broker delivers it again", event_type=event.type.name, event_id=str(event.id))
-        REDELIVERED.labels(event.type.name).inc()
-        await message.reject(requeue=True)
-    else:
-        await message.ack()
-
-
-async def _requeue_unknown(message: AbstractIncomingMessage, error: UnknownEvent) -> None:
-    """Returns a message to the broker after a pause, for the pods of a newer release.
-
-    The delivery limit allows that many such pauses. Then the broker moves the message to the dead letters.
-    """
-    log.warning("event left to a newer release", reason=str(error), message_id=message.message_id)
-    await asyncio.sleep(_UNKNOWN_EVENT_PAUSE_SECONDS)
-    await message.reject(requeue=True)
-
-
 async def _receive_once_available(receive: Receive, event: Event) -> None:
-    """Retries while the database or a neighbour is unavailable: an outage must not use up the delivery limit."""
+    """Retries while the database or a neighbour is unavailable: an outage must not use up the retries."""
     while True:
         try:
             await receive(event)

@@ -7,11 +7,11 @@ from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 from prometheus_client import Counter
-from sqlalchemy import MetaData, delete, func, select
+from sqlalchemy import MetaData, func
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from chassis.database import tables
+from chassis.database import pruning, tables
 from chassis.database.engine import Database
 from chassis.errors import UnknownEvent
 from chassis.messaging.events import Event
@@ -21,9 +21,12 @@ from chassis.observability import logs
 CONSUMED = Counter("inbox_consumed_total", "Events that took effect, or had been received before", ["type", "outcome"])
 
 RETENTION = timedelta(days=30)
-"""How long a redelivery is recognized: longer than operators leave dead letters before requeueing them."""
+"""How long a redelivery is recognized.
+
+It is longer than operators leave dead letters before requeueing them, and than any producer keeps published events, so
+that an event that is resent (chassis.messaging.resend) has no effect a second time.
+"""
 PRUNE_INTERVAL_SECONDS = 86_400.0
-_PRUNE_BATCH = 10_000
 
 _inbox = tables.inbox(MetaData())
 _P = TypeVar("_P", bound=Message)
@@ -90,12 +93,13 @@ class Inbox:
         )
 
     async def prune(self) -> None:
-        """Deletes the ids of events that are older than RETENTION, in batches, so that no statement takes long."""
-        old = select(_inbox.c.event_id).where(_inbox.c.received_at < func.now() - RETENTION).limit(_PRUNE_BATCH)
-        deleted = _PRUNE_BATCH
-        while deleted == _PRUNE_BATCH:
-            async with self._database.begin() as transaction:
-                deleted = (await transaction.execute(delete(_inbox).where(_inbox.c.event_id.in_(old)))).rowcount
+        """Deletes the ids of events that were received longer ago than RETENTION, along inbox_by_age."""
+
+        async def prune_batch(transaction: AsyncConnection, limit: int) -> int:
+            oldest = pruning.delete_oldest(_inbox.c.received_at, func.now() - RETENTION, limit)
+            return (await transaction.execute(oldest)).rowcount
+
+        await pruning.prune_in_batches(self._database, prune_batch)
 
     async def _apply_once(self, handler: EventHandler, event: Event) -> bool:
         """Returns whether the event was new, and so was applied."""

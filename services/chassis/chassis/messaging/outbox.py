@@ -1,23 +1,27 @@
-"""The transactional outbox: an event is stored in the transaction that caused it, then published at least once."""
+"""The transactional outbox: an event is stored in the transaction that caused it, then published at least once.
+
+A published event is kept for a time in a second table, from which chassis.messaging.resend takes it again.
+"""
 
 import asyncio
-from collections.abc import Coroutine, Iterable
-from datetime import datetime
+from collections.abc import Coroutine, Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from google.protobuf.message import Message
 from prometheus_client import Counter, Gauge
-from sqlalchemy import MetaData, delete, func, insert, select
+from sqlalchemy import Insert, MetaData, Row, delete, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from chassis.database import tables
+from chassis.database import pruning, tables
 from chassis.database.engine import Database
 from chassis.errors import BrokerUnavailable, DatabaseUnavailable
 from chassis.messaging import events
 from chassis.messaging.broker import Broker
 from chassis.observability import logs, tracing
 
-BACKLOG = Gauge("outbox_backlog", "Events that are written and not yet published")
+BACKLOG = Gauge("outbox_backlog", "Events that are written and not yet published, counted up to 10000")
 LAG = Gauge("outbox_lag_seconds", "Age of the oldest event that is not yet published")
 PUBLISHED = Counter("outbox_published_total", "Events published and confirmed by the broker", ["type"])
 
@@ -28,10 +32,19 @@ _POLL_SECONDS = 1.0
 Events of a process that has crashed wait at most this long.
 """
 
+_BACKLOG_LIMIT = 10_000
+PRUNE_INTERVAL_SECONDS = 3600.0
+
 _outbox = tables.outbox(MetaData())
-_BACKLOG_AND_LAG = select(
-    func.count(), func.coalesce(func.extract("epoch", func.now() - func.min(_outbox.c.recorded_at)), 0)
-).select_from(_outbox)
+_published = tables.outbox_published(MetaData())
+_OLDEST = select(_outbox).order_by(_outbox.c.sequence).limit(_BATCH).with_for_update(skip_locked=True)
+_BACKLOG = select(func.count()).select_from(select(_outbox.c.sequence).limit(_BACKLOG_LIMIT).subquery())
+_LAG = (
+    select(func.extract("epoch", func.now() - func.coalesce(_outbox.c.resent_at, _outbox.c.recorded_at)))
+    .order_by(_outbox.c.sequence)
+    .limit(1)
+)
+"""The age of the oldest row, locked or not. A resent event waits since it was marked, not since it was recorded."""
 
 log = logs.get_logger(__name__)
 
@@ -70,20 +83,30 @@ class Outbox:
             except TimeoutError:
                 continue
 
+    async def prune(self, retention: timedelta) -> None:
+        """Deletes the events that were published longer ago than `retention`, along outbox_published_by_age."""
+
+        async def prune_batch(transaction: AsyncConnection, limit: int) -> int:
+            published_at = _published.c.published_at
+            oldest = pruning.delete_oldest(published_at, func.now() - retention, limit)
+            return (await transaction.execute(oldest)).rowcount
+
+        await pruning.prune_in_batches(self._database, prune_batch)
+
     async def _publish_batch(self) -> int:
         """Publishes the oldest rows and returns how many, in one transaction.
 
-        The rows are locked, published, and deleted once the broker has confirmed all. After a crash they are published
-        again.
+        The rows are locked, published, and moved to outbox_published once the broker has confirmed all. After a crash
+        they are published again.
         """
-        oldest = select(_outbox).order_by(_outbox.c.sequence).limit(_BATCH).with_for_update(skip_locked=True)
         async with self._database.begin() as transaction:
-            rows = (await transaction.execute(oldest)).all()
-            backlog, lag = (await transaction.execute(_BACKLOG_AND_LAG)).one()
+            rows = (await transaction.execute(_OLDEST)).all()
+            backlog = (await transaction.execute(_BACKLOG)).scalar_one()
+            lag = (await transaction.execute(_LAG)).scalar_one_or_none() or 0
             _export(backlog, lag)  # before publishing, which fails while the broker is unavailable
             if rows:
                 await _run_all(self._publish(row.type, row.id, row.body) for row in rows)
-                await transaction.execute(delete(_outbox).where(_outbox.c.sequence.in_([row.sequence for row in rows])))
+                await transaction.execute(_move_to_published(rows))
         remaining = backlog - len(rows)
         _export(remaining, lag if remaining else 0)
         for row in rows:
@@ -93,6 +116,20 @@ class Outbox:
     async def _publish(self, event_type: str, event_id: UUID, body: bytes) -> None:
         with tracing.continue_trace(f"{event_type} publish", tracing.SpanKind.PRODUCER, events.trace_of(body)):
             await self._broker.publish(event_type, event_id, body)
+
+
+def _move_to_published(rows: Sequence[Row[Any]]) -> Insert:
+    """Returns the statement that moves rows of the outbox: each event is in exactly one of the two tables."""
+    columns = ("sequence", "id", "type", "body", "recorded_at")
+    moved = (
+        delete(_outbox)
+        .where(_outbox.c.sequence.in_([row.sequence for row in rows]))
+        .returning(*(_outbox.c[name] for name in columns))
+        .cte("moved")
+    )
+    return insert(_published).from_select(
+        [*columns, "published_at"], select(*(moved.c[name] for name in columns), func.now())
+    )
 
 
 def _export(backlog: int, lag_seconds: float) -> None:

@@ -26,8 +26,10 @@ class Topology:
 
     exchange: str
     dead_letter_exchange: str
+    retry_delays_seconds: tuple[float, ...]
+    """How long a message waits after each failure of its handler. After one failure more it is a dead letter."""
     delivery_limit: int
-    """How often the delivery of one message may fail before it goes to the dead letters."""
+    """How often the consumer of a message may die before it goes to the dead letters."""
     events: Mapping[str, EventType]
 
     def consumed_by(self, service: str) -> list[str]:
@@ -58,4 +60,10 @@ def load_topology() -> Topology:
         name: EventType(name, row["producer"], getattr(events_pb2, row["payload"]), tuple(row["consumers"]))
         for name, row in content["events"].items()
     }
-    return Topology(content["exchange"], content["dead_letter_exchange"], content["delivery_limit"], events)
+    return Topology(
+        content["exchange"],
+        content["dead_letter_exchange"],
+        tuple(content["retry_delays_seconds"]),
+        content["delivery_limit"],
+        events,
+    )

@@ -6,8 +6,10 @@ from datetime import UTC, datetime, timedelta
 from chassis.database.engine import Database
 from chassis.database.idempotency import KeyRepository
 from chassis.database.invariants import InvariantMonitor
+from chassis.database.pruning import prune_in_batches
+from chassis.messaging import inbox, outbox
 from chassis.messaging.broker import Broker
-from chassis.messaging.inbox import PRUNE_INTERVAL_SECONDS, EventHandler, Inbox
+from chassis.messaging.inbox import EventHandler, Inbox
 from chassis.messaging.outbox import Outbox
 from chassis.messaging.topology import load_topology
 from chassis.runtime.process import Loop, repeat_every
@@ -34,6 +36,7 @@ class Backend:
         self.broker = Broker(settings.rabbitmq_url, service)
         self.outbox = Outbox(self.database, self.broker)
         self.now = now
+        self._outbox_retention = timedelta(seconds=settings.outbox_retention_seconds)
 
     def loops(
         self,
@@ -44,26 +47,33 @@ class Backend:
     ) -> dict[str, Loop]:
         """Returns the background loops by name: the invariant monitor, and those that the service's topology requires.
 
-        A service that publishes events has the outbox relay. One that consumes events has the consumer, which runs
-        `handlers`, and the pruning of its inbox. `on_commit` is called after each handler's commit; by default it wakes
-        the relay. Raises ValueError unless there is a handler for each event type that the topology sends to this
-        service.
+        A service that publishes events has the outbox relay and the pruning of its published events. One that consumes
+        events has the consumer, which runs `handlers`, and the pruning of its inbox. `on_commit` is called after each
+        handler's commit; by default it wakes the relay. Raises ValueError unless there is a handler for each event type
+        that the topology sends to this service.
         """
         loops: dict[str, Loop] = {"invariants": InvariantMonitor(self.database, f"{self._service}_service").run}
         if load_topology().produced_by(self._service):
             loops["relay"] = self.outbox.relay
-        inbox = Inbox(self._service, self.database, handlers, on_commit=on_commit or self.outbox.wake)
+            loops["outbox"] = repeat_every(outbox.PRUNE_INTERVAL_SECONDS, self.prune_published_events)
+        own_inbox = Inbox(self._service, self.database, handlers, on_commit=on_commit or self.outbox.wake)
         if handlers:
-            loops["consumer"] = lambda: self.broker.consume(inbox.receive)
-            loops["inbox"] = repeat_every(PRUNE_INTERVAL_SECONDS, inbox.prune)
+            loops["consumer"] = lambda: self.broker.consume(own_inbox.receive)
+            loops["inbox"] = repeat_every(inbox.PRUNE_INTERVAL_SECONDS, own_inbox.prune)
         if prunes_idempotency_keys:
             loops["idempotency keys"] = repeat_every(_KEY_PRUNE_INTERVAL_SECONDS, self.prune_idempotency_keys)
         return loops
 
+    async def prune_published_events(self) -> None:
+        """Deletes the events that were published longer ago than OUTBOX_RETENTION_SECONDS."""
+        await self.outbox.prune(self._outbox_retention)
+
     async def prune_idempotency_keys(self) -> None:
         """Deletes the keys that are older than a week."""
-        async with self.database.begin() as transaction:
-            await KeyRepository(transaction).prune(before=self.now() - _KEY_RETENTION)
+        before = self.now() - _KEY_RETENTION
+        await prune_in_batches(
+            self.database, lambda transaction, limit: KeyRepository(transaction).prune(before, limit)
+        )
 
     async def close(self) -> None:
         """Closes the connections to the broker and the database, after the loops have ended."""

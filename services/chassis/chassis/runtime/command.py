@@ -1,4 +1,4 @@
-"""The command line of a service: `python -m <package> serve|migrate`.
+"""The command line of a service: `python -m <package> serve|migrate|resend`.
 
 Each command imports only what it needs, because a migration takes less time than a service takes to import.
 """
@@ -9,9 +9,14 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, NoReturn
 
 from chassis.observability import logs
 from chassis.settings import MigrationSettings, load
+
+if TYPE_CHECKING:
+    from chassis.messaging.resend import Selection
 
 _PARTS = ("http", "grpc", "background")
 
@@ -22,17 +27,27 @@ def run(package: str, arguments: Sequence[str] | None = None) -> None:
     """Runs the command line of a package.
 
     `serve` runs the PROGRAM of the package's `app`. `migrate` runs its `migrations`, and exists only if it has some.
+    `resend` publishes events again, and exists only if the package publishes some.
     """
     service = package.removesuffix("_service")
     chosen = _parser(service, package).parse_args(arguments)
     if chosen.command == "migrate":
         _migrate(service, package)
+    elif chosen.command == "resend":
+        _resend(service, package, chosen)
     else:
         importlib.import_module(f"{package}.app").PROGRAM.serve(frozenset(chosen.only))
 
 
+class _Parser(argparse.ArgumentParser):
+    """Reports what is wrong with the arguments in one line, as the settings do."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}\n")
+
+
 def _parser(service: str, package: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=package, description=f"Run or migrate the {service} service.")
+    parser = _Parser(prog=package, description=f"Run or migrate the {service} service, or resend its events.")
     commands = parser.add_subparsers(dest="command", required=True)
     serve = commands.add_parser("serve", help="serve HTTP and gRPC, publish and consume events")
     serve.add_argument(
@@ -40,7 +55,32 @@ def _parser(service: str, package: str) -> argparse.ArgumentParser:
     )
     if importlib.util.find_spec(f"{package}.migrations") is not None:
         commands.add_parser("migrate", help="migrate the database to the newest schema; idempotent")
+    if importlib.util.find_spec(f"{package}.service.published_events") is not None:
+        _add_resend(commands)
     return parser
+
+
+def _add_resend(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    resend = commands.add_parser(
+        "resend",
+        help="publish events again that the broker has lost; idempotent",
+        description="Publishes the events again that the broker confirmed in a period, with the same ids: a consumer "
+        "that has received one ignores it. The serving processes publish them; this command does not wait for that. "
+        "Exits with 0 when all are in the outbox, with 2 if the arguments are wrong, with 1 if the database fails.",
+    )
+    resend.add_argument("--since", type=_time, required=True, help="the start, like 2026-01-31T08:00:00Z")
+    resend.add_argument("--until", type=_time, help="the end, which is excluded; by default now")
+    resend.add_argument("--type", metavar="TYPE", help="only this event type, like order.placed.v1; by default all")
+
+
+def _time(value: str) -> datetime:
+    try:
+        time = datetime.fromisoformat(value)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{value} is no time: write 2026-01-31T08:00:00Z") from None
+    if time.tzinfo is None:
+        raise argparse.ArgumentTypeError(f"{value} has no time zone: write {value}Z for UTC")
+    return time
 
 
 def _parts(value: str) -> Sequence[str]:
@@ -62,3 +102,40 @@ def _migrate(service: str, package: str) -> None:
         log.exception("migration failed")
         sys.stderr.write(f"migration failed: {error}\n")
         raise SystemExit(1) from None
+
+
+def _resend(service: str, package: str, chosen: argparse.Namespace) -> None:
+    from chassis.errors import DatabaseUnavailable, ResendRefused  # only here, as what `migrate` imports
+    from chassis.messaging.resend import Selection
+
+    now = datetime.now(UTC)
+    selection = Selection(chosen.since, chosen.until or now, chosen.type)
+    try:
+        selection.validate(service, now)
+    except ResendRefused as error:
+        sys.stderr.write(f"{package} resend: {error}\n")
+        raise SystemExit(2) from None
+    settings = load(MigrationSettings)
+    logs.configure(service, settings.tenant, settings.log_level)
+    try:
+        total = asyncio.run(_resend_all(settings, selection))
+    except DatabaseUnavailable as error:
+        sys.stderr.write(f"{package} resend: {error}; run the command again\n")
+        raise SystemExit(1) from None
+    sys.stdout.write(f"{service}: {total} events are in the outbox again\n")
+
+
+async def _resend_all(settings: MigrationSettings, selection: "Selection") -> int:
+    """Resends all events and returns how many. Writes its progress to stderr."""
+    from chassis.database.engine import Database
+    from chassis.messaging.resend import resend
+
+    database = Database(settings, schema="")
+    total = 0
+    try:
+        async for moved in resend(database, selection):
+            total += moved
+            sys.stderr.write(f"{total} events\n")
+    finally:
+        await database.close()
+    return total

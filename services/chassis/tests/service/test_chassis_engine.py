@@ -1,16 +1,23 @@
 """The database connection: outages become DatabaseUnavailable, and statements are traced without their values."""
 
+import asyncio
+import math
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from uuid import uuid4
 
 import pytest
 from chassis.database.engine import Database
 from chassis.errors import DatabaseUnavailable
+from chassis.http.app import Readiness, create_app
 from chassis.observability import tracing
-from chassis_testing.databases import empty_database
+from chassis_testing.databases import SqlConnection, connect_to, empty_database
 from chassis_testing.fault_proxy import fault_proxy
+from chassis_testing.services import http_client
+from chassis_testing.waiting import eventually
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from sqlalchemy import Column, Integer, MetaData, Table, Text, insert, select, text
+from sqlalchemy import Column, Integer, MetaData, Table, Text, event, insert, select, text
 from sqlalchemy.exc import DBAPIError
 
 CUPS = Table("cups", MetaData(), Column("id", Integer, primary_key=True), Column("name", Text))
@@ -48,6 +55,87 @@ async def test_a_value_that_cannot_be_stored_is_not_an_outage(database: Database
     with pytest.raises(DBAPIError):
         async with database.begin() as transaction:
             await transaction.execute(text("SELECT CAST(:number AS int)"), {"number": 2**31})
+
+
+async def test_a_busy_pool_is_ready_and_a_database_that_is_away_is_not() -> None:
+    async with empty_database() as settings, fault_proxy(settings.db_host, settings.db_port) as proxy:
+        proxied = settings.model_copy(update={"db_host": "127.0.0.1", "db_port": proxy.port, "db_pool_size": 2})
+        busy, idle = Database(proxied, "0001"), Database(proxied, "0001")
+        await create_revision(busy, "0001")
+        ready = Readiness(busy.is_ready)
+        async with http_client(create_app("Test", "1", [], {}, ready)) as client, busy.begin(), busy.begin():
+            forget_answers(busy)
+            assert (await client.get("/ready")).status_code == 200
+
+            await proxy.sever()
+
+            async def is_unready() -> bool:
+                return (await client.get("/ready")).status_code == 503
+
+            await eventually(is_unready)
+            assert not await idle.is_ready()
+            await proxy.restore()
+            assert (await client.get("/ready")).status_code == 200
+        await busy.close()
+        await idle.close()
+
+
+async def test_while_transactions_end_readiness_asks_nothing(database: Database) -> None:
+    await create_revision(database, "none")
+    assert await database.is_ready()
+    statements: list[str] = []
+    event.listen(database._probes.sync_engine, "before_cursor_execute", lambda *call: statements.append(call[2]))
+
+    async with database.begin():
+        pass
+    assert all(await asyncio.gather(*(database.is_ready() for _ in range(20))))
+    assert statements == []
+
+    forget_answers(database)
+    assert all(await asyncio.gather(*(database.is_ready() for _ in range(20))))
+    assert statements == ["SELECT version_num FROM alembic_version"]
+
+
+async def test_a_server_without_a_free_connection_is_ready_once_its_schema_was_seen() -> None:
+    async with empty_database() as settings, connect_to(settings) as sql, role_of_one_connection(sql) as role:
+        await sql.execute("CREATE TABLE alembic_version AS SELECT '0001' AS version_num")
+        await sql.execute(f"GRANT SELECT ON alembic_version TO {role}")
+        limited = settings.model_copy(update={"db_user": role, "db_password": "secret"})
+        database, unseen = Database(limited, "0001"), Database(limited, "0001")
+        assert await database.is_ready()
+        await eventually(lambda: has_no_connection(sql, role))
+        async with database.begin():
+            forget_answers(database)
+            assert await database.is_ready()
+            assert not await unseen.is_ready()
+        await database.close()
+        await unseen.close()
+
+
+@asynccontextmanager
+async def role_of_one_connection(sql: SqlConnection) -> AsyncIterator[str]:
+    role = f"test_{uuid4().hex}"
+    await sql.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'secret' CONNECTION LIMIT 1")
+    try:
+        yield role
+    finally:
+        await sql.execute(f"DROP OWNED BY {role}")
+        await sql.execute(f"DROP ROLE {role}")
+
+
+async def has_no_connection(sql: SqlConnection, role: str) -> bool:
+    return not await sql.fetchval("SELECT count(*) FROM pg_stat_activity WHERE usename = $1", role)
+
+
+async def create_revision(database: Database, revision: str) -> None:
+    async with database.begin() as transaction:
+        statement = "CREATE TABLE alembic_version AS SELECT CAST(:revision AS text) AS version_num"
+        await transaction.execute(text(statement), {"revision": revision})
+
+
+def forget_answers(database: Database) -> None:
+    """Makes the last transaction so long ago that it proves nothing."""
+    database._answered_at = -math.inf
 
 
 async def test_a_refused_login_is_an_outage_that_does_not_reveal_its_reason() -> None:

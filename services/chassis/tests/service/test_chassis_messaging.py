@@ -1,7 +1,7 @@
 """Events from their transaction to their effect in another service: none is lost, and none is applied twice."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
@@ -11,17 +11,18 @@ import aio_pika
 import pytest
 from aio_pika.abc import AbstractConnection
 from aio_pika.exceptions import ChannelNotFoundEntity
-from chassis.database import tables
+from chassis.database import pruning, tables
 from chassis.database.engine import Database
-from chassis.errors import BrokerUnavailable
-from chassis.messaging import inbox
-from chassis.messaging.broker import Broker
+from chassis.errors import BrokerUnavailable, ResendRefused
+from chassis.messaging import inbox, resend
+from chassis.messaging.broker import Broker, retry_exchange
 from chassis.messaging.events import Event
 from chassis.messaging.inbox import Inbox, handles
 from chassis.messaging.outbox import Outbox
+from chassis.messaging.resend import MAX_AGE, Selection
 from chassis.runtime.process import cancel_all
 from chassis.types.ids import uuid7
-from chassis_testing.broker import new_vhost, publish_events, take_message
+from chassis_testing.broker import new_vhost, publish_events, publish_raw, take_message
 from chassis_testing.databases import empty_database
 from chassis_testing.fault_proxy import FaultProxy, fault_proxy
 from chassis_testing.waiting import eventually
@@ -60,6 +61,7 @@ async def backend() -> AsyncIterator[Backend]:
         database = Database(settings, "none")
         metadata = MetaData()
         tables.outbox(metadata)
+        tables.outbox_published(metadata)
         tables.inbox(metadata)
         async with database.begin() as transaction:
             await transaction.run_sync(metadata.create_all)
@@ -79,11 +81,15 @@ async def record_cancellation(backend: Backend, outbox: Outbox, order_id: UUID) 
     outbox.wake()
 
 
-class Consumer:
-    """A consumer that inserts a row for each event, and fails the first `failures` times."""
+RETRY_DELAYS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3)
 
-    def __init__(self, backend: Backend, failures: int = 0) -> None:
+
+class Consumer:
+    """A consumer that inserts a row for each event, and fails the first `failures` times, or for some orders always."""
+
+    def __init__(self, backend: Backend, failures: int = 0, retry_delays: Sequence[float] = RETRY_DELAYS) -> None:
         self.failures = failures
+        self.fails_always: set[str] = set()
         self.deliveries = 0
         self.inbox = Inbox(
             "inventory",
@@ -94,13 +100,13 @@ class Consumer:
                 handles(OrderConfirmed, self._ignore),
             ],
         )
-        broker = Broker(backend.broker_url, "inventory")
+        broker = Broker(backend.broker_url, "inventory", retry_delays)
         self.task = asyncio.create_task(broker.consume(self.inbox.receive))
 
     async def _apply(self, transaction: AsyncConnection, order: OrderCancelled) -> None:
         self.deliveries += 1
         await transaction.execute(text("INSERT INTO effects VALUES (:id)"), {"id": order.order_id})
-        if self.deliveries <= self.failures:
+        if self.deliveries <= self.failures or order.order_id in self.fails_always:
             raise RuntimeError("the effect failed")
 
     async def _ignore(self, transaction: AsyncConnection, order: OrderPlaced | OrderConfirmed) -> None:
@@ -177,7 +183,7 @@ async def test_the_inbox_keeps_event_ids_for_a_month(backend: Backend) -> None:
 
 
 async def test_pruning_deletes_more_than_one_batch(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inbox, "_PRUNE_BATCH", 10)
+    monkeypatch.setattr(pruning, "BATCH", 10)
     async with backend.database.begin() as transaction:
         await transaction.execute(
             text("INSERT INTO inbox SELECT gen_random_uuid(), now() - interval '1 year' FROM generate_series(1, 25)")
@@ -188,6 +194,108 @@ async def test_pruning_deletes_more_than_one_batch(backend: Backend, monkeypatch
 
     assert await backend.count("inbox") == 0
     await cancel_all(consumer.task)
+
+
+async def test_events_that_a_queue_has_lost_take_effect_once_however_often_they_are_resent(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resend, "_BATCH", 10)
+    outbox, relay = backend.start_relay()
+    received = await lose_all_but_the_first_event(backend, outbox, count=25)
+    consumer = Consumer(backend)
+
+    for _ in range(2):
+        before, now = consumed_events(), datetime.now(UTC)
+        assert await resend_all(backend, Selection(now - timedelta(hours=1), now)) == 25
+        await eventually(has_consumed(before + 25))
+        await backend.wait_for_rows("outbox_published", 25)
+
+    async with backend.database.begin() as transaction:
+        effects = (await transaction.scalars(text("SELECT order_id FROM effects"))).all()
+    assert len(effects) == len(set(effects)) == 25
+    assert received in effects
+    assert await backend.count("outbox") == 0
+    await cancel_all(relay, consumer.task)
+
+
+async def test_only_events_of_the_period_and_of_the_type_are_resent(backend: Backend) -> None:
+    outbox, relay = backend.start_relay()
+    for _ in range(3):
+        await record_cancellation(backend, outbox, uuid7())
+    await backend.wait_for_rows("outbox_published", 3)
+    await cancel_all(relay)
+    now = datetime.now(UTC)
+    published = [now - timedelta(hours=3), now - timedelta(hours=2), now - timedelta(hours=1)]
+    async with backend.database.begin() as transaction:
+        sequences = (await transaction.scalars(text("SELECT sequence FROM outbox_published ORDER BY 1"))).all()
+        for sequence, at in zip(sequences, published, strict=True):
+            row = {"at": at, "sequence": sequence}
+            await transaction.execute(
+                text("UPDATE outbox_published SET published_at = :at WHERE sequence = :sequence"), row
+            )
+
+    assert await resend_all(backend, Selection(published[0], now, "order.placed.v1")) == 0
+    assert await resend_all(backend, Selection(published[1], published[2], "order.cancelled.v1")) == 1
+
+    assert await backend.count("outbox") == 1
+    async with backend.database.begin() as transaction:
+        kept = (await transaction.scalars(text("SELECT sequence FROM outbox_published ORDER BY 1"))).all()
+    assert kept == [sequences[0], sequences[2]]
+
+
+async def test_an_event_that_consumers_may_have_forgotten_is_not_resent(backend: Backend) -> None:
+    outbox, relay = backend.start_relay()
+    await record_cancellation(backend, outbox, uuid7())
+    await backend.wait_for_rows("outbox_published", 1)
+    async with backend.database.begin() as transaction:
+        recorded = text("UPDATE outbox_published SET recorded_at = now() - CAST(:age AS interval)")
+        await transaction.execute(recorded, {"age": MAX_AGE + timedelta(minutes=1)})
+
+    now = datetime.now(UTC)
+    assert await resend_all(backend, Selection(now - timedelta(days=1), now)) == 0
+    with pytest.raises(ResendRefused, match="too long ago"):
+        Selection(now - MAX_AGE - timedelta(seconds=1), now).validate("order", now)
+    Selection(now - MAX_AGE, now).validate("order", now)
+    await cancel_all(relay)
+
+
+async def test_a_resent_event_waits_since_it_was_marked(backend: Backend) -> None:
+    outbox, relay = backend.start_relay()
+    await record_cancellation(backend, outbox, uuid7())
+    await backend.wait_for_rows("outbox_published", 1)
+    await backend.broker_proxy.sever()
+    async with backend.database.begin() as transaction:
+        await transaction.execute(text("UPDATE outbox_published SET recorded_at = now() - interval '5 days'"))
+    before = datetime.now(UTC)
+    await resend_all(backend, Selection(before - timedelta(hours=1), before))
+
+    async def is_measured() -> bool:
+        return REGISTRY.get_sample_value("outbox_backlog") == 1
+
+    await eventually(is_measured)
+    waited = (datetime.now(UTC) - before).total_seconds()
+    assert 0 <= (REGISTRY.get_sample_value("outbox_lag_seconds") or 0) <= waited + 1
+    await cancel_all(relay)
+
+
+async def test_published_events_are_kept_for_their_retention(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pruning, "BATCH", 2)
+    outbox, relay = backend.start_relay()
+    for _ in range(6):
+        await record_cancellation(backend, outbox, uuid7())
+    await backend.wait_for_rows("outbox_published", 6)
+    async with backend.database.begin() as transaction:
+        await transaction.execute(
+            text(
+                "UPDATE outbox_published SET published_at = now() - interval '8 days' WHERE sequence <> "
+                "(SELECT max(sequence) FROM outbox_published)"
+            )
+        )
+
+    await outbox.prune(timedelta(days=7))
+
+    assert await backend.count("outbox_published") == 1
+    await cancel_all(relay)
 
 
 async def test_a_consumer_declares_its_queue_again_after_it_was_deleted(backend: Backend) -> None:
@@ -254,13 +362,17 @@ async def test_the_first_event_that_cannot_be_published_ends_its_batch(
 
 async def test_an_effect_that_fails_is_rolled_back_and_retried(backend: Backend) -> None:
     outbox, relay = backend.start_relay()
-    consumer = Consumer(backend, failures=3)
+    consumer = Consumer(backend, failures=5)
     await record_cancellation(backend, outbox, uuid7())
 
     await backend.wait_for_rows("effects", 1)
 
-    assert consumer.deliveries == 4
+    assert consumer.deliveries == 6
     assert await backend.count("inbox") == 1
+    async with await aio_pika.connect(backend.broker_url) as connection:
+        names = ["inventory.dead", *(f"inventory.retry.{round(delay * 1000)}" for delay in RETRY_DELAYS[:5])]
+        for name in names:
+            assert await message_count(connection, name) == 0, name
     await cancel_all(relay, consumer.task)
 
 
@@ -274,7 +386,98 @@ async def test_an_event_that_always_fails_becomes_a_dead_letter(backend: Backend
     dead = await take_message(backend.broker_url, "inventory.dead")
 
     assert str(order).encode() in dead
+    assert consumer.deliveries == len(RETRY_DELAYS) + 1
     assert await backend.count("effects") == 0
+    await cancel_all(relay, consumer.task)
+
+
+async def test_an_event_that_waits_for_its_retry_does_not_delay_others(backend: Backend) -> None:
+    outbox, relay = backend.start_relay()
+    consumer = Consumer(backend, retry_delays=[3600])
+    failing = [uuid7() for _ in range(30)]  # more than a consumer gets at a time
+    consumer.fails_always = {str(order) for order in failing}
+    for order in [*failing, uuid7()]:
+        await record_cancellation(backend, outbox, order)
+
+    await backend.wait_for_rows("effects", 1)
+
+    async with await aio_pika.connect(backend.broker_url) as connection:
+
+        async def all_wait() -> bool:
+            return await message_count(connection, "inventory.retry.3600000") == len(failing)
+
+        await eventually(all_wait)
+    assert consumer.deliveries == len(failing) + 1
+    await cancel_all(relay, consumer.task)
+
+
+async def test_the_retries_of_an_event_are_counted_across_restarts_of_its_consumer(backend: Backend) -> None:
+    outbox, relay = backend.start_relay()
+    first = Consumer(backend, failures=10**6, retry_delays=[2, 0.05])
+    await record_cancellation(backend, outbox, uuid7())
+
+    async with await aio_pika.connect(backend.broker_url) as connection:
+
+        async def waits() -> bool:
+            try:
+                return await message_count(connection, "inventory.retry.2000") == 1
+            except ChannelNotFoundEntity:
+                return False
+
+        await eventually(waits)
+    await cancel_all(first.task)
+    second = Consumer(backend, failures=10**6, retry_delays=[2, 0.05])
+
+    await take_message(backend.broker_url, "inventory.dead")
+
+    assert first.deliveries + second.deliveries == 3
+    await cancel_all(relay, second.task)
+
+
+async def test_an_event_that_was_moved_back_from_the_dead_letters_is_retried_again(backend: Backend) -> None:
+    outbox, relay = backend.start_relay()
+    consumer = Consumer(backend, failures=5, retry_delays=[0.05, 0.1])
+    await record_cancellation(backend, outbox, uuid7())
+
+    await move_back(backend.broker_url, "inventory")
+
+    await backend.wait_for_rows("effects", 1)
+    assert consumer.deliveries == 6
+    await cancel_all(relay, consumer.task)
+
+
+async def test_an_event_of_a_newer_release_is_retried_until_a_consumer_knows_it(backend: Backend) -> None:
+    consumer = Consumer(backend, retry_delays=[0.05])
+    async with await aio_pika.connect(backend.broker_url) as connection:
+        await eventually(lambda: has_consumer(connection, "inventory"))
+    unknown = b'{"type": "stock.counted.v1"}'
+
+    await publish_raw(backend.broker_url, retry_exchange("inventory"), "inventory", unknown)
+
+    assert await take_message(backend.broker_url, "inventory.dead") == unknown
+    async with await aio_pika.connect(backend.broker_url) as connection:
+        assert await message_count(connection, "inventory.retry.50") == 0
+    await cancel_all(consumer.task)
+
+
+async def test_a_queue_of_the_release_before_is_used_as_it_is(backend: Backend) -> None:
+    async with await aio_pika.connect(backend.broker_url) as connection:
+        await (await connection.channel()).declare_queue(
+            "inventory",
+            durable=True,
+            arguments={
+                "x-queue-type": "quorum",
+                "x-delivery-limit": 10,
+                "x-dead-letter-exchange": "ecommerce.dead",
+                "x-dead-letter-routing-key": "inventory",
+            },
+        )
+    outbox, relay = backend.start_relay()
+    consumer = Consumer(backend, failures=1)
+
+    await record_cancellation(backend, outbox, uuid7())
+
+    await backend.wait_for_rows("effects", 1)
     await cancel_all(relay, consumer.task)
 
 
@@ -288,6 +491,63 @@ async def test_two_relays_send_each_event_once(backend: Backend) -> None:
 
     assert consumer.deliveries == 250
     await cancel_all(first, second, consumer.task)
+
+
+async def lose_all_but_the_first_event(backend: Backend, outbox: Outbox, count: int) -> str:
+    """Publishes events of which one takes effect, and purges the others' queue. Returns the order that was received."""
+    consumer = Consumer(backend)
+    received = uuid7()
+    await record_cancellation(backend, outbox, received)
+    await backend.wait_for_rows("effects", 1)
+    await cancel_all(consumer.task)
+    async with backend.database.begin() as transaction:
+        for _ in range(count - 1):
+            order = str(uuid7())
+            await outbox.record(transaction, uuid7(), order, OrderCancelled(order_id=order), datetime.now(UTC))
+    outbox.wake()
+    await backend.wait_for_rows("outbox_published", count)
+    async with await aio_pika.connect(backend.broker_url) as connection:
+        queue = await (await connection.channel()).get_queue("inventory")
+        await queue.purge()
+    return str(received)
+
+
+async def resend_all(backend: Backend, selection: Selection) -> int:
+    return sum([moved async for moved in resend.resend(backend.database, selection)])
+
+
+def consumed_events() -> float:
+    """Returns how many deliveries took effect or were recognized as duplicates."""
+    outcomes = ("applied", "duplicate")
+    labels = [{"type": "order.cancelled.v1", "outcome": outcome} for outcome in outcomes]
+    return sum(REGISTRY.get_sample_value("inbox_consumed_total", row) or 0 for row in labels)
+
+
+def has_consumed(expected: float) -> Callable[[], Awaitable[bool]]:
+    async def is_reached() -> bool:
+        return consumed_events() >= expected
+
+    return is_reached
+
+
+async def move_back(broker_url: str, service: str) -> None:
+    """Moves the next dead letter into the service's queue with all its headers, as a shovel does."""
+    async with await aio_pika.connect(broker_url) as connection:
+        await eventually(lambda: has_consumer(connection, service))
+        channel = await connection.channel()
+        queue = await channel.get_queue(f"{service}.dead")
+        async with queue.iterator() as messages:
+            async for message in messages:
+                again = aio_pika.Message(message.body, headers=message.headers, message_id=message.message_id)
+                await channel.default_exchange.publish(again, service)
+                await message.ack()
+                return
+
+
+async def message_count(connection: AbstractConnection, queue: str) -> int:
+    """Returns how many messages wait in a queue."""
+    declared = await (await connection.channel()).declare_queue(queue, passive=True)
+    return declared.declaration_result.message_count or 0
 
 
 async def has_consumer(connection: AbstractConnection, queue: str) -> bool:

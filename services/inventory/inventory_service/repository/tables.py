@@ -50,5 +50,6 @@ movements = Table(
 )
 
 tables.outbox(metadata)
+tables.outbox_published(metadata)
 tables.inbox(metadata)
 tables.idempotency_keys(metadata)

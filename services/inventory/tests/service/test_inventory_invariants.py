@@ -62,9 +62,8 @@ async def test_stock_from_before_the_ledger_is_the_first_movement() -> None:
             await connection.execute(
                 text("INSERT INTO reservation_lines VALUES (:pending, 1, 3)"), {"pending": pending}
             )
-        async with engine.begin() as connection:
-            await connection.run_sync(upgrade, "head")
         await engine.dispose()
+        await migrations.migrate("inventory_service", settings)
 
         async with open_use_cases(settings) as use_cases:
             assert await violations(use_cases.database) == {}

@@ -9,8 +9,9 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from chassis.database.pruning import delete_oldest
 from chassis.types.ids import UserId
-from sqlalchemy import ColumnElement, Row, ScalarSelect, and_, delete, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, Row, ScalarSelect, and_, exists, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -207,14 +208,9 @@ class NotificationRepository:
 
         Returns how many it deleted. Along notifications_by_age.
         """
-        old = (
-            select(notifications.c.id)
-            .where(notifications.c.status != Status.PENDING, notifications.c.created_at < before)
-            .order_by(notifications.c.created_at)
-            .limit(limit)
-        )
-        deleted = delete(notifications).where(notifications.c.id.in_(old)).returning(notifications.c.id)
-        return len((await self._transaction.execute(deleted)).all())
+        is_done = notifications.c.status != Status.PENDING
+        oldest = delete_oldest(notifications.c.created_at, before, limit, is_done)
+        return (await self._transaction.execute(oldest)).rowcount
 
     async def _attempt_counts(self, notification_id: UUID, round_: int) -> AttemptCounts:
         counts = select(

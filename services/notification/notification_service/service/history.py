@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from chassis.database.engine import Database
+from chassis.database.pruning import prune_in_batches
 from chassis.http.authentication import Principal
 from chassis.http.schemas import Paging
 from chassis.types.ids import UserId
@@ -17,7 +18,6 @@ from notification_service.repository.notifications import NotificationRepository
 BACKLOG = Gauge("notifications_backlog", "Notifications that are pending")
 OLDEST = Gauge("notifications_oldest_pending_seconds", "Age of the oldest notification that is pending")
 FAILED = Gauge("notifications_dead", "Notifications that failed permanently and were not retried")
-_PRUNE_BATCH = 1000
 
 
 class NotificationHistory:
@@ -75,8 +75,7 @@ class NotificationHistory:
 
     async def prune(self) -> None:
         """Deletes notifications that are older than the retention and not pending, a batch per transaction."""
-        pruned = _PRUNE_BATCH
-        while pruned == _PRUNE_BATCH:
-            async with self._database.begin() as transaction:
-                before = self._now() - self._retention
-                pruned = await NotificationRepository(transaction).prune(before, _PRUNE_BATCH)
+        before = self._now() - self._retention
+        await prune_in_batches(
+            self._database, lambda transaction, limit: NotificationRepository(transaction).prune(before, limit)
+        )

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from chassis.database.pruning import delete_oldest
 from chassis.types.ids import OrderId, ProductId, UserId
 from sqlalchemy import ColumnElement, and_, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
@@ -68,10 +69,13 @@ class CartRepository:
         """Deletes the buyer's cart with its lines."""
         await self._transaction.execute(delete(carts).where(carts.c.owner_id == buyer_id))
 
-    async def prune_guest_carts(self, before: datetime) -> None:
-        """Deletes guests' carts that were last used before `before`; uses the index guest_carts_by_age."""
-        idle = and_(carts.c.token_hash.is_not(None), carts.c.touched_at < before)
-        await self._transaction.execute(delete(carts).where(idle))
+    async def prune_guest_carts(self, before: datetime, limit: int) -> int:
+        """Deletes the `limit` guests' carts that were idle longest, of those that were last used before `before`.
+
+        Returns how many it deleted. A cart that a request has locked is in use, so it stays. Along guest_carts_by_age.
+        """
+        oldest = delete_oldest(carts.c.touched_at, before, limit, carts.c.token_hash.is_not(None))
+        return (await self._transaction.execute(oldest)).rowcount
 
     async def lines(self, cart_id: CartId) -> list[Line]:
         """Returns the lines in the order in which they were added."""

@@ -120,4 +120,5 @@ sales = Table(
 
 idempotency_keys = tables.idempotency_keys(metadata)
 tables.outbox(metadata)
+tables.outbox_published(metadata)
 tables.inbox(metadata)

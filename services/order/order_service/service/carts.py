@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from chassis.database.engine import Database
+from chassis.database.pruning import prune_in_batches
 from chassis.errors import NeighbourRefused, NeighbourUnavailable
 from chassis.observability import logs
 from chassis.types.ids import ProductId, UserId
@@ -101,8 +102,10 @@ class CartService:
 
     async def prune_guest_carts(self) -> None:
         """Deletes guests' carts that have not been used for GUEST_CART_LIFETIME."""
-        async with self._database.begin() as transaction:
-            await CartRepository(transaction).prune_guest_carts(self._oldest_use())
+        before = self._oldest_use()
+        await prune_in_batches(
+            self._database, lambda transaction, limit: CartRepository(transaction).prune_guest_carts(before, limit)
+        )
 
     async def _change(
         self,

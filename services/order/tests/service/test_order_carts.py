@@ -281,7 +281,7 @@ async def test_only_idle_carts_of_guests_are_pruned(app: OrderApp) -> None:
     database = Database(app.database, SCHEMA)
 
     async with database.begin() as transaction:
-        await CartRepository(transaction).prune_guest_carts(datetime.now(UTC) - GUEST_CART_LIFETIME)
+        await CartRepository(transaction).prune_guest_carts(datetime.now(UTC) - GUEST_CART_LIFETIME, limit=100)
     await database.close()
 
     async with app.sql() as sql:

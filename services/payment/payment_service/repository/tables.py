@@ -90,4 +90,5 @@ webhooks = Table(
 
 tables.idempotency_keys(metadata)
 tables.outbox(metadata)
+tables.outbox_published(metadata)
 tables.inbox(metadata)

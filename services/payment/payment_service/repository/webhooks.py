@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import delete
+from chassis.database.pruning import delete_oldest
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -21,6 +21,9 @@ class WebhookRepository:
         inserted = await self._transaction.execute(new.on_conflict_do_nothing().returning(webhooks.c.event_id))
         return inserted.first() is not None
 
-    async def prune(self, before: datetime) -> None:
-        """Deletes the events that were received before `before`. Along webhooks_by_age."""
-        await self._transaction.execute(delete(webhooks).where(webhooks.c.received_at < before))
+    async def prune(self, before: datetime, limit: int) -> int:
+        """Deletes the `limit` oldest events that were received before `before`; returns how many.
+
+        Along webhooks_by_age.
+        """
+        return (await self._transaction.execute(delete_oldest(webhooks.c.received_at, before, limit))).rowcount

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from chassis.database.engine import Database
+from chassis.database.pruning import prune_in_batches
 from chassis.observability import logs
 from prometheus_client import Counter
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -56,8 +57,10 @@ class WebhookService:
 
     async def prune(self) -> None:
         """Deletes events that are so old that the provider repeats them no more."""
-        async with self._database.begin() as transaction:
-            await WebhookRepository(transaction).prune(before=self._now() - _RETENTION)
+        before = self._now() - _RETENTION
+        await prune_in_batches(
+            self._database, lambda transaction, limit: WebhookRepository(transaction).prune(before, limit)
+        )
 
     async def _schedule_check(self, transaction: AsyncConnection, webhook: WebhookEvent) -> str:
         schedule = self._schedule_payment_check if webhook.refund_ref is None else self._schedule_refund_check

@@ -64,6 +64,7 @@ erased_sellers = Table(
 )
 
 tables.outbox(metadata)
+tables.outbox_published(metadata)
 tables.inbox(metadata)
 
 

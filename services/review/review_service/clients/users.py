@@ -1,8 +1,7 @@
 """The client of the user service, with a cache of user names."""
 
-import asyncio
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -44,30 +43,33 @@ class GrpcUsers:
         self._cache: dict[UserId, tuple[float, str | None]] = {}
 
     async def names_of(self, users: Collection[UserId]) -> UserNames:
-        """Reads all names that are not cached at the same time."""
+        """Reads all names that are not cached with one call."""
         requested = set(users)
         oldest = self._clock() - _CACHE_TTL_SECONDS
         names = {user: entry[1] for user in requested if (entry := self._cache.get(user)) and entry[0] > oldest}
         missing = sorted(requested - set(names))
-        results = await asyncio.gather(*map(self._read_name, missing), return_exceptions=True)
-        for user, result in zip(missing, results, strict=True):
-            if isinstance(result, NeighbourUnavailable):
-                continue
-            if isinstance(result, BaseException):
-                raise result
-            names[user] = result
-            self._store(user, result)
+        if missing:
+            names |= await self._read_names(missing)
         return UserNames(names, is_complete=len(names) == len(requested))
 
     def forget(self, user: UserId) -> None:
         self._cache.pop(user, None)
 
-    async def _read_name(self, user: UserId) -> str | None:
+    async def _read_names(self, users: Sequence[UserId]) -> dict[UserId, str | None]:
+        """Returns and caches the names of users, None for those that do not exist; nothing without an answer in time.
+
+        The release before this one of the user service has no such method, so during an upgrade it does not answer.
+        """
+        request = user_pb2.GetUserNamesRequest(user_ids=users)
         try:
-            response = await call(self._stub.GetUser, user_pb2.GetUserRequest(user_id=user), self._deadline)
-        except NeighbourRefused:  # the user does not exist, or the request is refused: either way there is no name
-            return None
-        return response.display_name
+            response = await call(self._stub.GetUserNames, request, self._deadline)
+        except (NeighbourUnavailable, NeighbourRefused):
+            return {}
+        known = {user.user_id: user.display_name for user in response.users}
+        names = {user: known.get(user) for user in users}
+        for user, name in names.items():
+            self._store(user, name)
+        return names
 
     def _store(self, user: UserId, name: str | None) -> None:
         if len(self._cache) >= _MAX_CACHED_NAMES:

@@ -48,4 +48,5 @@ erased_users = Table(
 )
 
 tables.outbox(metadata)
+tables.outbox_published(metadata)
 tables.inbox(metadata)

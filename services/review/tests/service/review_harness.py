@@ -95,21 +95,17 @@ class FakeUsers(FakeUserService):
         self.erased: set[int] = set()
         self.calls = 0
 
-    async def GetUser(  # noqa: N802 - the contract's name
-        self, request: user_pb2.GetUserRequest, context: object
-    ) -> user_pb2.GetUserResponse:
+    async def GetUserNames(  # noqa: N802 - the contract's name
+        self, request: user_pb2.GetUserNamesRequest, context: object
+    ) -> user_pb2.GetUserNamesResponse:
         self.calls += 1
         if self.before is not None:
             await self.before(context)  # type: ignore[arg-type]
-        if request.user_id >= NO_USERS_FROM:
-            await unknown_user(context)  # type: ignore[arg-type]
-        if request.user_id in self.erased:
-            return user_pb2.GetUserResponse(user_id=request.user_id, display_name="Deleted user")
-        return await super().GetUser(request, context)
-
-
-async def unknown_user(context: Context) -> None:
-    await context.abort(grpc.StatusCode.NOT_FOUND, "no such user", ((CODE_KEY, "unknown_user"),))
+        existing = [user for user in request.user_ids if user < NO_USERS_FROM]
+        names = {user: "Deleted user" if user in self.erased else f"User {user}" for user in existing}
+        return user_pb2.GetUserNamesResponse(
+            users=[user_pb2.GetUserResponse(user_id=user, display_name=name) for user, name in names.items()]
+        )
 
 
 async def unavailable(context: Context) -> None:

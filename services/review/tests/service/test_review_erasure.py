@@ -91,6 +91,28 @@ async def test_names_are_cached(service: RunningReviewService) -> None:
     assert service.users.calls == calls
 
 
+async def test_the_names_of_a_whole_page_are_read_with_one_call(service: RunningReviewService) -> None:
+    product, authors = new_product(), [new_user() for _ in range(30)]
+    async with service.connection() as connection:
+        await connection.executemany(
+            "INSERT INTO reviews (product_id, author_id, rating, created_at, updated_at) "
+            "VALUES ($1, $2, 5, now(), now())",
+            [(product, author) for author in authors],
+        )
+        await connection.execute(
+            "INSERT INTO ratings (product_id, count, sum, stars_1, stars_2, stars_3, stars_4, stars_5, revision) "
+            "VALUES ($1, 30, 150, 0, 0, 0, 0, 30, 1)",
+            product,
+        )
+    calls = service.users.calls
+
+    response = await service.http.get(f"/api/v1/products/{product}/reviews?limit=100")
+
+    names = {review["author_name"] for review in response.json()["data"]}
+    assert names == {f"User {author}" for author in authors}
+    assert service.users.calls == calls + 1
+
+
 async def test_reviews_are_listed_without_names_while_the_user_service_is_unavailable(
     service: RunningReviewService,
 ) -> None:

@@ -78,9 +78,8 @@ async def upgrade_database(settings: DatabaseSettings, *inserts: str) -> None:
         await connection.run_sync(upgrade, "0001")
         for statement in inserts:
             await connection.execute(text(statement))
-    async with engine.begin() as connection:
-        await connection.run_sync(upgrade, "head")
     await engine.dispose()
+    await migrations.migrate("review_service", settings)
 
 
 async def test_existing_ratings_get_distributions_and_are_published() -> None:

@@ -48,6 +48,13 @@ class UnknownUser(UserError):
         super().__init__(f"there is no user {user_id}")
 
 
+class TooManyUsers(UserError):
+    """One call asks for more users than it may."""
+
+    def __init__(self, count: int, limit: int) -> None:
+        super().__init__(f"{count} users in one call are too many: ask for at most {limit}")
+
+
 class TooBusy(UserError):
     """More passwords wait to be hashed than can be hashed in time."""
 

@@ -26,6 +26,14 @@ class UserServicer(user_pb2_grpc.UserServiceServicer):
         user_id = UserId(request.user_id)
         return pb.GetUserResponse(user_id=user_id, display_name=await self._accounts.public_name(user_id))
 
+    async def GetUserNames(  # noqa: N802 - the contract's name
+        self, request: pb.GetUserNamesRequest, context: object
+    ) -> pb.GetUserNamesResponse:
+        names = await self._accounts.public_names([UserId(user_id) for user_id in request.user_ids])
+        return pb.GetUserNamesResponse(
+            users=[pb.GetUserResponse(user_id=user_id, display_name=name) for user_id, name in names.items()]
+        )
+
     async def GetContact(self, request: pb.GetContactRequest, context: object) -> pb.GetContactResponse:  # noqa: N802 - the contract's name
         account = await self._accounts.get(UserId(request.user_id))
         return pb.GetContactResponse(

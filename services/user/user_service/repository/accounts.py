@@ -1,5 +1,6 @@
 """Statements on accounts. A transaction which changes an account locks its row first, then the account's other rows."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -96,13 +97,13 @@ class AccountRepository:
         query = select(*_ACCOUNT_COLUMNS, users.c.password_hash).where(_has_id(user_id))
         return await self._credentials(query.with_for_update(key_share=True))
 
-    async def public_name(self, user_id: UserId) -> str | None:
-        """Returns the name that other users see, also of an erased account; None if the user never existed."""
-        query = select(users.c.display_name, users.c.erased_at).where(users.c.id == user_id)
-        row = (await self._transaction.execute(query)).first()
-        if row is None:
-            return None
-        return DELETED_NAME if row.erased_at is not None else public_name(user_id, row.display_name)
+    async def public_names(self, user_ids: Sequence[UserId]) -> dict[UserId, str]:
+        """Returns the names that other users see, also of erased accounts, without users that never existed."""
+        query = select(users.c.id, users.c.display_name, users.c.erased_at).where(users.c.id.in_(user_ids))
+        return {
+            UserId(row.id): DELETED_NAME if row.erased_at is not None else public_name(UserId(row.id), row.display_name)
+            for row in await self._transaction.execute(query)
+        }
 
     async def update_profile(self, user_id: UserId, profile: ProfileUpdate) -> Account | None:
         """Writes the changed fields of a profile; returns None for an unknown user.

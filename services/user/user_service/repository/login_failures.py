@@ -6,6 +6,7 @@ Counting is one statement which locks its row, so concurrent failures are all co
 from datetime import datetime
 from typing import Any
 
+from chassis.database.pruning import delete_oldest
 from sqlalchemy import Row, case, delete, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -50,11 +51,9 @@ class LoginFailureRepository:
     async def clear(self, email: EmailDigest) -> None:
         await self._transaction.execute(delete(login_failures).where(login_failures.c.address_digest == email))
 
-    async def delete_before(self, before: datetime) -> int:
-        """Deletes through the index on `last_at`; returns how many."""
-        return (
-            await self._transaction.execute(delete(login_failures).where(login_failures.c.last_at < before))
-        ).rowcount
+    async def delete_before(self, before: datetime, limit: int) -> int:
+        """Deletes the `limit` oldest failures through the index on `last_at`; returns how many."""
+        return (await self._transaction.execute(delete_oldest(login_failures.c.last_at, before, limit))).rowcount
 
 
 def _select(email: EmailDigest) -> Any:

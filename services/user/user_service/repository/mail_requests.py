@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from chassis.database.pruning import delete_oldest
 from chassis.types.ids import UserId
 from sqlalchemy import Row, and_, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -85,10 +86,12 @@ class MailRequestRepository:
     async def delete_for_user(self, user_id: UserId) -> None:
         await self._transaction.execute(delete(mail_requests).where(mail_requests.c.user_id == user_id))
 
-    async def delete_expired(self, before: datetime) -> int:
-        """Deletes requests which expired before `before`, through `mail_requests_by_expiry`; returns how many."""
-        statement = delete(mail_requests).where(mail_requests.c.expires_at < before)
-        return (await self._transaction.execute(statement)).rowcount
+    async def delete_expired(self, before: datetime, limit: int) -> int:
+        """Deletes the `limit` oldest requests which expired before `before`; returns how many.
+
+        Deletes through `mail_requests_by_expiry`.
+        """
+        return (await self._transaction.execute(delete_oldest(mail_requests.c.expires_at, before, limit))).rowcount
 
 
 def _request(row: Row[*tuple[Any, ...]]) -> MailRequest:

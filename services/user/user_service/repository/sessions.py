@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from chassis.database.pruning import delete_oldest
 from chassis.types.ids import UserId
 from sqlalchemy import Row, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -76,9 +77,9 @@ class SessionRepository:
         by_use = select(sessions.c.id).where(sessions.c.user_id == user_id).order_by(sessions.c.last_used_at.desc())
         await self._transaction.execute(delete(sessions).where(sessions.c.id.in_(by_use.offset(keep))))
 
-    async def end_expired(self, at: datetime) -> int:
-        """Deletes expired sessions through the index on `expires_at`; returns how many."""
-        return (await self._transaction.execute(delete(sessions).where(sessions.c.expires_at <= at))).rowcount
+    async def end_expired(self, at: datetime, limit: int) -> int:
+        """Deletes the `limit` sessions that expired first, through the index on `expires_at`; returns how many."""
+        return (await self._transaction.execute(delete_oldest(sessions.c.expires_at, at, limit))).rowcount
 
 
 def _session(row: Row[*tuple[Any, ...]]) -> Session:

@@ -69,3 +69,4 @@ login_failures = Table(
 )
 
 tables.outbox(metadata)
+tables.outbox_published(metadata)

@@ -1,6 +1,6 @@
 """Management of accounts: profiles, access, passwords, export and erasure. One transaction per use case."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -11,7 +11,7 @@ from chassis.types.ids import UserId
 from prometheus_client import Counter
 
 from user_service.domain.accounts import AccessUpdate, Account, AccountSearch, Email, NewAccount, ProfileUpdate, Role
-from user_service.domain.errors import LastAdmin, NotAllowed, UnknownUser
+from user_service.domain.errors import LastAdmin, NotAllowed, TooManyUsers, UnknownUser
 from user_service.domain.lockout import LoginFailures
 from user_service.domain.mail_tokens import MailRequest, Purpose
 from user_service.domain.sessions import Session
@@ -25,6 +25,9 @@ from user_service.service.published_events import PublishedEvents
 
 PASSWORD_CHANGES = Counter("user_password_changes_total", "Passwords that were changed with the current password")
 ERASURES = Counter("user_erasures_total", "Accounts that were erased")
+
+MAX_NAMES = 1000
+"""How many names one call may ask for: more than any page of another service has."""
 
 log = logs.get_logger(__name__)
 
@@ -61,11 +64,20 @@ class AccountService:
 
     async def public_name(self, user_id: UserId) -> str:
         """Returns the name that other users see, also of an erased user. Raises UnknownUser."""
-        async with self._database.begin() as transaction:
-            name = await AccountRepository(transaction).public_name(user_id)
-        if name is None:
+        names = await self.public_names([user_id])
+        if user_id not in names:
             raise UnknownUser(user_id)
-        return name
+        return names[user_id]
+
+    async def public_names(self, user_ids: Sequence[UserId]) -> Mapping[UserId, str]:
+        """Returns the names that other users see, also of erased users, without users that never existed.
+
+        Raises TooManyUsers.
+        """
+        if len(user_ids) > MAX_NAMES:
+            raise TooManyUsers(len(user_ids), MAX_NAMES)
+        async with self._database.begin() as transaction:
+            return await AccountRepository(transaction).public_names(user_ids)
 
     async def search(self, search: AccountSearch, offset: int, limit: int) -> tuple[Sequence[Account], int]:
         """Returns one page of accounts in the order of registration, and the total."""

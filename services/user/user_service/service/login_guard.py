@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from chassis.database.engine import Database
+from chassis.database.pruning import prune_in_batches
 from prometheus_client import Counter
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -88,8 +89,10 @@ class LoginGuard:
 
     async def delete_expired(self) -> int:
         """Deletes failures that no longer count; returns how many."""
-        async with self._database.begin() as transaction:
-            return await LoginFailureRepository(transaction).delete_before(self._now() - self._policy.retention)
+        before = self._now() - self._policy.retention
+        return await prune_in_batches(
+            self._database, lambda transaction, limit: LoginFailureRepository(transaction).delete_before(before, limit)
+        )
 
     def digest(self, email: Email) -> EmailDigest:
         return email_digest(email, self._key)

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from chassis.database.engine import Database
+from chassis.database.pruning import prune_in_batches
 from prometheus_client import Counter
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -101,8 +102,10 @@ class MailTokens:
 
     async def delete_expired(self) -> int:
         """Deletes requests one day after their tokens expired; returns how many."""
-        async with self._database.begin() as transaction:
-            return await MailRequestRepository(transaction).delete_expired(self._now() - _KEPT_AFTER_EXPIRY)
+        before = self._now() - _KEPT_AFTER_EXPIRY
+        return await prune_in_batches(
+            self._database, lambda transaction, limit: MailRequestRepository(transaction).delete_expired(before, limit)
+        )
 
     def _token(self, request: MailRequest, owner: Credentials) -> MailToken:
         return derive_mail_token(request, owner.account.email, owner.password_hash, self._key)

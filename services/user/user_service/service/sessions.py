@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
 from chassis.database.engine import Database
+from chassis.database.pruning import prune_in_batches
 from chassis.types.ids import UserId
 from prometheus_client import Counter
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -140,8 +141,10 @@ class SessionService:
 
     async def delete_expired(self) -> int:
         """Deletes expired sessions; returns how many."""
-        async with self._database.begin() as transaction:
-            return await SessionRepository(transaction).end_expired(self._now())
+        now = self._now()
+        return await prune_in_batches(
+            self._database, lambda transaction, limit: SessionRepository(transaction).end_expired(now, limit)
+        )
 
     async def _rotate(
         self, transaction: AsyncConnection, presented: RefreshToken
