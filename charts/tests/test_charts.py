@@ -417,7 +417,7 @@ def test_each_service_gets_exactly_its_variables(render: Render, secrets: str) -
         "gateway": common | urls | {"USER_GRPC", "REDIS_URL"},
         "user": shared | {"JWT_SECRET", "ADMIN_EMAIL", "ADMIN_PASSWORD"},
         "product": shared | {"USER_GRPC", "REDIS_URL", "INVENTORY_GRPC", "REVIEW_GRPC"},
-        "inventory": shared | {"USER_GRPC", "PRODUCT_GRPC"},
+        "inventory": shared | {"USER_GRPC", "PRODUCT_GRPC", "ORDER_GRPC"},
         "order": shared | {"USER_GRPC", "PRODUCT_GRPC", "INVENTORY_GRPC"},
         "payment": shared | {"USER_GRPC", "ORDER_GRPC", "PAYMENT_PROVIDER"},
         "notification": shared | {"USER_GRPC", "SMS_PROVIDER", "SHOP_NAME", "SHOP_URL"},
@@ -549,7 +549,12 @@ def test_network_policies_allow_exactly_the_designed_connections_at_both_ends(re
             ("order", "product:grpc"),
             ("order", "inventory:grpc"),
         ),
-        *(("inventory", "product:grpc"), ("review", "product:grpc"), ("review", "order:grpc")),
+        *(
+            ("inventory", "product:grpc"),
+            ("inventory", "order:grpc"),
+            ("review", "product:grpc"),
+            ("review", "order:grpc"),
+        ),
         ("payment", "order:grpc"),
     }
     databases = {(f"{service}{job}", f"{service}-db:postgres") for service in WITH_DATABASE for job in ("", "-migrate")}

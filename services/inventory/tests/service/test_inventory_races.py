@@ -66,7 +66,7 @@ async def test_concurrent_events_of_an_order_end_in_the_same_state_as_sequential
         *(use_cases.receive_confirmed(order, (product, 3)) for _ in range(4)),
         *(use_cases.receive_placed(order, (product, 3)) for _ in range(4)),
         *(use_cases.receive_cancelled(order) for _ in range(4) if cancelled),
-        use_cases.reservations.expire_overdue(),
+        use_cases.expiry.expire_overdue(),
         use_cases.reserve(order, (product, 3)),
     )
 
@@ -118,7 +118,7 @@ def random_action(
         lambda: use_cases.release(order),
         lambda: use_cases.receive_confirmed(order, *lines),
         lambda: use_cases.receive_cancelled(order),
-        use_cases.reservations.expire_overdue,
+        use_cases.expiry.expire_overdue,
     ]
     return chance.choice(actions)
 
@@ -134,7 +134,7 @@ async def test_sweeps_and_reservations_of_the_same_products_do_not_deadlock(use_
 
     await run_concurrently(
         chance,
-        *(use_cases.reservations.expire_overdue() for _ in range(3)),
+        *(use_cases.expiry.expire_overdue() for _ in range(3)),
         *(use_cases.reserve(uuid7(), *((product, 1) for product in chance.sample(products, 4))) for _ in range(10)),
     )
 

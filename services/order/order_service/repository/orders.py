@@ -87,6 +87,12 @@ class OrderRepository:
         )
         return await self._all(query)
 
+    async def statuses(self, order_ids: Sequence[OrderId]) -> dict[OrderId, tuple[OrderStatus, datetime]]:
+        """Returns the status and the expiry of each of these orders that is stored, by primary key, without a lock."""
+        query = select(orders.c.id, orders.c.status, orders.c.expires_at).where(orders.c.id.in_(order_ids))
+        rows = await self._transaction.execute(query)
+        return {OrderId(row.id): (OrderStatus(row.status), row.expires_at) for row in rows}
+
     async def page(self, query: OrderQuery, offset: int, limit: int) -> list[Order]:
         """Returns one page of orders, newest first; uses orders_of_a_buyer, orders_by_status or orders_by_time."""
         rows = (

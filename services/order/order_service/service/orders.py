@@ -1,6 +1,6 @@
 """The use cases of placed orders. Each is one transaction, which locks the order's row before it changes the order."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -60,6 +60,11 @@ class OrderService:
         """Returns whether the buyer has the product in an order that is paid and not cancelled."""
         async with self._database.begin() as transaction:
             return await OrderRepository(transaction).has_bought(buyer_id, product_id)
+
+    async def get_statuses(self, order_ids: Sequence[OrderId]) -> Mapping[OrderId, tuple[OrderStatus, datetime]]:
+        """Returns the status and the expiry of each of these orders that is stored."""
+        async with self._database.begin() as transaction:
+            return await OrderRepository(transaction).statuses(order_ids)
 
     async def cancel_order(self, principal: Principal, order_id: OrderId) -> None:
         """Cancels the order; does nothing if it is cancelled already. Raises UnknownOrder, NotCancellable."""

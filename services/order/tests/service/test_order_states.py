@@ -15,7 +15,16 @@ from chassis.messaging.events import Event
 from chassis_testing.ids import UNKNOWN_ID
 from order_harness import ADMIN, SELLER, OrderApp, payment_of, refund_of, rejection_of
 from shopapi.events.v1.events_pb2 import OrderCancelled, OrderConfirmed, OrderShipped
-from shopapi.order.v1.order_pb2 import GetPayableRequest, GetPayableResponse
+from shopapi.order.v1.order_pb2 import (
+    ORDER_STATE_CANCELLED,
+    ORDER_STATE_OPEN,
+    ORDER_STATE_PAID,
+    ORDER_STATE_UNKNOWN,
+    GetOrderStatesRequest,
+    GetOrderStatesResponse,
+    GetPayableRequest,
+    GetPayableResponse,
+)
 
 SEEDS = range(20)
 
@@ -353,3 +362,30 @@ async def test_an_unknown_order_cannot_be_paid(app: OrderApp, order_id: str) -> 
     with pytest.raises(grpc.aio.AioRpcError) as error:
         await app.rpc.GetPayable(GetPayableRequest(order_id=order_id))
     assert error.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+async def test_get_order_states_tells_unknown_open_paid_and_cancelled_orders_apart(app: OrderApp) -> None:
+    open_, paid = await app.place_order(419, (1, 1)), await app.place_confirmed_order(419, (1, 1))
+    shipped, cancelled = await app.place_confirmed_order(419, (1, 1)), await app.place_order(419, (1, 1))
+    await app.change_status(shipped["id"], "processing", "shipped")
+    await app.cancel(cancelled["id"], 419)
+
+    ids = [open_["id"], paid["id"], shipped["id"], cancelled["id"], UNKNOWN_ID, open_["id"]]
+    response: GetOrderStatesResponse = await call(app.rpc.GetOrderStates, GetOrderStatesRequest(order_ids=ids))
+
+    assert [(found.order_id, found.state) for found in response.orders] == [
+        (open_["id"], ORDER_STATE_OPEN),
+        (paid["id"], ORDER_STATE_PAID),
+        (shipped["id"], ORDER_STATE_PAID),
+        (cancelled["id"], ORDER_STATE_CANCELLED),
+        (UNKNOWN_ID, ORDER_STATE_UNKNOWN),
+    ]
+    assert response.orders[0].expires_at.ToDatetime(UTC) == datetime.fromisoformat(open_["expires_at"])
+    assert not response.orders[1].HasField("expires_at")
+
+
+@pytest.mark.parametrize("order_ids", [["x"], [""], [UNKNOWN_ID] * 101])
+async def test_the_states_of_too_many_or_malformed_ids_are_refused(app: OrderApp, order_ids: list[str]) -> None:
+    with pytest.raises(NeighbourRefused) as refusal:
+        await call(app.rpc.GetOrderStates, GetOrderStatesRequest(order_ids=order_ids))
+    assert refusal.value.code == "invalid_field"

@@ -63,6 +63,9 @@ class FakeOrders(order_pb2_grpc.OrderServiceServicer):
     async def HasBought(self, request: object, context: object) -> order_pb2.HasBoughtResponse:  # noqa: N802 - the contract's name
         raise NotImplementedError
 
+    async def GetOrderStates(self, request: object, context: object) -> order_pb2.GetOrderStatesResponse:  # noqa: N802 - the contract's name
+        raise NotImplementedError
+
     async def GetPayable(  # noqa: N802 - the contract's name
         self, request: order_pb2.GetPayableRequest, context: aio.ServicerContext[Any, Any]
     ) -> order_pb2.GetPayableResponse:
