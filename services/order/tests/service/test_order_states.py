@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -27,6 +27,8 @@ from shopapi.order.v1.order_pb2 import (
 )
 
 SEEDS = range(20)
+PAYMENT_MARGIN_SECONDS = 30
+"""How long after its expiry payment is asked about an order."""
 
 
 async def get_order(app: OrderApp, placed: dict[str, Any]) -> dict[str, Any]:
@@ -300,9 +302,7 @@ async def test_a_concurrent_cancellation_and_payment_end_consistently(app: Order
 async def test_a_concurrent_expiry_and_payment_end_consistently(app: OrderApp, seed: int) -> None:
     rng = random.Random(seed)
     placed = await app.place_order(415, (1, 1))
-    expires_at = datetime.now(UTC) + timedelta(seconds=rng.random() * 0.06)
-    async with app.sql() as sql:
-        await sql.execute("UPDATE orders SET expires_at = $1 WHERE id = $2", expires_at, UUID(placed["id"]))
+    await app.expire(placed["id"], seconds_ago=PAYMENT_MARGIN_SECONDS - rng.random() * 0.06)
 
     await app.pay(placed)
     await asyncio.sleep(0.1)  # longer than the expiry and a sweep: nothing more may happen
