@@ -432,8 +432,8 @@ def test_each_service_gets_exactly_its_variables(render: Render, secrets: str) -
         "gateway": common | urls | {"USER_GRPC", "REDIS_URL"},
         "user": shared | {"JWT_SECRET", "ADMIN_EMAIL", "ADMIN_PASSWORD"},
         "product": shared | {"USER_GRPC", "REDIS_URL", "INVENTORY_GRPC", "REVIEW_GRPC"},
-        "inventory": shared | {"USER_GRPC", "PRODUCT_GRPC"},
-        "order": shared | {"USER_GRPC", "PRODUCT_GRPC", "INVENTORY_GRPC"},
+        "inventory": shared | {"USER_GRPC", "PRODUCT_GRPC", "ORDER_GRPC"},
+        "order": shared | {"USER_GRPC", "PRODUCT_GRPC", "INVENTORY_GRPC", "PAYMENT_GRPC"},
         "payment": shared | {"USER_GRPC", "ORDER_GRPC", "PAYMENT_PROVIDER"},
         "notification": shared | {"USER_GRPC", "SMS_PROVIDER", "SHOP_NAME", "SHOP_URL"},
         "review": shared | {"USER_GRPC", "PRODUCT_GRPC", "ORDER_GRPC"},
@@ -563,8 +563,14 @@ def test_network_policies_allow_exactly_the_designed_connections_at_both_ends(re
             ("product", "review:grpc"),
             ("order", "product:grpc"),
             ("order", "inventory:grpc"),
+            ("order", "payment:grpc"),
         ),
-        *(("inventory", "product:grpc"), ("review", "product:grpc"), ("review", "order:grpc")),
+        *(
+            ("inventory", "product:grpc"),
+            ("inventory", "order:grpc"),
+            ("review", "product:grpc"),
+            ("review", "order:grpc"),
+        ),
         ("payment", "order:grpc"),
     }
     databases = {(f"{service}{job}", f"{service}-db:postgres") for service in WITH_DATABASE for job in ("", "-migrate")}

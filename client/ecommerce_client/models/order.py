@@ -307,7 +307,8 @@ class OrderResponse(BaseModel):
     """
     An order.
 
-    A pending order is cancelled automatically at `expires_at`. `total` is subtotal, shipping and tax together.
+    A pending order can be paid until shortly before `expires_at`, by default 30 seconds, and is cancelled
+    automatically after it, unless its payment is in process. `total` is subtotal, shipping and tax together.
     """
 
     model_config = ConfigDict(

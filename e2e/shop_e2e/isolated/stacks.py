@@ -24,12 +24,13 @@ async def isolated_stack(
     launcher: str | None = None,
     proxied_ports: Mapping[str, int] | None = None,
     everywhere: Mapping[str, str] | None = None,
+    settings: Mapping[str, Mapping[str, str]] | None = None,
 ) -> AsyncIterator[Stack]:
     """Runs a shop whose mails go to `box`, and removes it at the end of the block. Raises StackError.
 
     Leases and retries take seconds instead of minutes, so that tests need not wait for recovery; unpaid orders outlive
     a test, and rate limits are off since all requests come from one address. `everywhere` has additional variables for
-    every service.
+    every service, `settings` those of single services.
     """
     smtp = {
         "SMTP_HOST": "127.0.0.1",
@@ -49,7 +50,10 @@ async def isolated_stack(
         logs=logs,
         ports=free_ports(),
         redis_database=random.randrange(2, 16),
-        settings={service: {**(everywhere or {}), **of_one.get(service, {})} for service in SERVICES},
+        settings={
+            service: {**(everywhere or {}), **of_one.get(service, {}), **(settings or {}).get(service, {})}
+            for service in SERVICES
+        },
         launcher=launcher,
         proxied_ports=proxied_ports or {},
     )

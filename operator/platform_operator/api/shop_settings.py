@@ -75,6 +75,9 @@ class OrderSettings(Model):
     """Settings of orders and their prices."""
 
     order_ttl_seconds: int | None = _seconds(1, 2_592_000, "How long an order may stay unpaid.")
+    payment_wait_seconds: int | None = _seconds(
+        0, 2_592_000, "How long an expired order still waits for a payment that is in process."
+    )
     shipping_rates: dict[str, ShippingRate] | None = Field(
         default=None,
         max_length=200,

@@ -8,11 +8,13 @@ from chassis.runtime.backend import Backend
 from chassis.runtime.process import Program, Service, repeat_every
 from chassis.types.ids import uuid7
 
+from inventory_service.clients.orders import GrpcOrders
 from inventory_service.clients.products import GrpcProducts
 from inventory_service.handlers.consumers import event_handlers
 from inventory_service.handlers.grpc import InventoryServicer
 from inventory_service.handlers.http import movements, stock
 from inventory_service.handlers.problems import PROBLEMS
+from inventory_service.service.expiry import ReservationExpiry
 from inventory_service.service.published_events import PublishedEvents
 from inventory_service.service.reservations import ReservationService
 from inventory_service.service.stock import StockService
@@ -26,11 +28,14 @@ _ANNOUNCEMENT_SECONDS = 10.0
 async def build(settings: Settings) -> Service:
     backend = Backend("inventory", settings, SCHEMA)
     database, now = backend.database, backend.now
-    users, products = open_channel(settings.user_grpc), open_channel(settings.product_grpc)
+    users, products, orders = (
+        open_channel(address) for address in (settings.user_grpc, settings.product_grpc, settings.order_grpc)
+    )
     events = PublishedEvents(backend.outbox, uuid7)
     ledger = StockLedger(events, settings.low_stock_threshold, now)
     stock_service = StockService(database, GrpcProducts(products), ledger, events, now, uuid7)
     reservations = ReservationService(database, ledger, events, now)
+    expiry = ReservationExpiry(database, reservations, GrpcOrders(orders), events, now)
     auth = Authenticator(TokenVerifier(fetch_keys_from(users)))
     routers = [stock.routes(stock_service, auth), movements.routes(stock_service, auth)]
     ready = Readiness(database.is_ready)
@@ -41,10 +46,10 @@ async def build(settings: Settings) -> Service:
         rpc=GrpcServer(settings.grpc_port, PROBLEMS, [InventoryServicer(stock_service, reservations).register]),
         background={
             **backend.loops(event_handlers(reservations), prunes_idempotency_keys=True),
-            "expiry": repeat_every(settings.expiry_sweep_seconds, reservations.expire_overdue),
+            "expiry": repeat_every(settings.expiry_sweep_seconds, expiry.expire_overdue),
             "announcements": repeat_every(_ANNOUNCEMENT_SECONDS, stock_service.publish_missing_availability),
         },
-        closers=(users.close, products.close, backend.close),
+        closers=(users.close, products.close, orders.close, backend.close),
     )
 
 

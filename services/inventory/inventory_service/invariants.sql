@@ -53,5 +53,6 @@ HAVING sum(delta) <> 0;
 SELECT order_id, status FROM reservations WHERE is_cancelled AND status IN ('pending', 'committed');
 
 -- invariant: expired_reservations_are_released
--- No pending reservation is overdue by more than five minutes. Expiry takes seconds unless this service is down.
+-- No pending reservation is overdue by more than five minutes. Expiry takes seconds unless this service or order, which
+-- is asked before, is down.
 SELECT order_id, held_until FROM reservations WHERE status = 'pending' AND held_until < now() - interval '5 minutes';

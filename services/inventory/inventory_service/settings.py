@@ -11,7 +11,9 @@ class Settings(BackendSettings):
     """Address (host:port) of the user service, which serves the keys that verify access tokens."""
     product_grpc: Address
     """Address (host:port) of the product service, which knows the seller of each product."""
+    order_grpc: Address
+    """Address (host:port) of the order service, which knows the order of each reservation."""
     expiry_sweep_seconds: float = 1.0
-    """Seconds between two searches for expired reservations."""
+    """Seconds between two searches for overdue reservations."""
     low_stock_threshold: Annotated[int, Field(ge=0)] = 5
     """Units available below which stock is low, for products without a threshold of their own."""

@@ -12,6 +12,7 @@ from chassis.runtime.process import Program, Service, repeat_every
 from chassis.types.ids import uuid7
 
 from order_service.clients.inventory import GrpcInventory
+from order_service.clients.payments import GrpcPayments
 from order_service.clients.products import GrpcProducts
 from order_service.domain.carts import CartToken
 from order_service.handlers.consumers import event_handlers
@@ -21,6 +22,7 @@ from order_service.handlers.http import addresses, analytics, carts, orders
 from order_service.handlers.problems import PROBLEMS
 from order_service.service.addresses import AddressService
 from order_service.service.carts import CartService
+from order_service.service.expiry import OrderExpiry
 from order_service.service.orders import OrderService
 from order_service.service.placement import OrderPlacement, PlacementPolicy
 from order_service.service.published_events import OrderEvents
@@ -34,15 +36,18 @@ _HOUR = 3600.0
 async def build(settings: Settings) -> Service:
     backend = Backend("order", settings, SCHEMA)
     database = backend.database
-    users, product_channel, inventory_channel = (
-        open_channel(address) for address in (settings.user_grpc, settings.product_grpc, settings.inventory_grpc)
+    users, product_channel, inventory_channel, payment_channel = (
+        open_channel(address)
+        for address in (settings.user_grpc, settings.product_grpc, settings.inventory_grpc, settings.payment_grpc)
     )
     products = GrpcProducts(product_channel)
     inventory = GrpcInventory(inventory_channel, settings.look_deadline_seconds)
 
     events = OrderEvents(backend.outbox, uuid7)
     placement = OrderPlacement(database, events, products, inventory, _policy(settings), backend.now, uuid7)
-    order_service = OrderService(database, events, backend.now)
+    order_service = OrderService(database, events, settings.expiry, backend.now)
+    payments = GrpcPayments(payment_channel)
+    expiry = OrderExpiry(database, order_service, payments, events, settings.expiry, backend.now)
     cart_service = CartService(database, products, inventory, backend.now, uuid7, _new_cart_token)
     address_service = AddressService(database, backend.now, uuid7)
     reports = SalesReports(database, backend.now)
@@ -62,10 +67,10 @@ async def build(settings: Settings) -> Service:
         rpc=GrpcServer(settings.grpc_port, PROBLEMS, [OrderServicer(order_service).register]),
         background={
             **backend.loops(event_handlers(order_service, reports), prunes_idempotency_keys=True),
-            "expiry": repeat_every(settings.expiry_sweep_seconds, order_service.expire_unpaid),
+            "expiry": repeat_every(settings.expiry_sweep_seconds, expiry.expire_unpaid),
             "carts": repeat_every(_HOUR, cart_service.prune_guest_carts),
         },
-        closers=(users.close, product_channel.close, inventory_channel.close, backend.close),
+        closers=(users.close, product_channel.close, inventory_channel.close, payment_channel.close, backend.close),
     )
 
 

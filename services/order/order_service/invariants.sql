@@ -44,10 +44,13 @@ FROM orders
 WHERE (status = 'cancelled') <> (cancel_reason IS NOT NULL);
 
 -- invariant: pending_order_is_not_past_its_expiry
--- An unpaid order is cancelled when it expires; the sweep that does it may be five minutes late.
-SELECT id AS order_id, expires_at
+-- An unpaid order is cancelled after it expires, unless its payment is in process: then payment is asked again at
+-- expiry_check_at. The sweep that does it may be five minutes late, or later while payment does not answer. Between
+-- expires_at and the first question lies a margin of at most ten minutes.
+SELECT id AS order_id, expires_at, expiry_check_at
 FROM orders
-WHERE status = 'pending' AND expires_at < now() - interval '5 minutes';
+WHERE status = 'pending'
+  AND coalesce(expiry_check_at, expires_at + interval '10 minutes') < now() - interval '5 minutes';
 
 -- invariant: refunds_are_within_payments
 -- A payment's refunds are not larger than the payment. A refund may be received up to 15 minutes before its payment.

@@ -1,11 +1,13 @@
 """The settings that this service reads from its environment."""
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Annotated
 
 from chassis.settings import Address, BackendSettings
 from pydantic import BaseModel, ConfigDict, Field, Json
 
+from order_service.domain.expiry import ExpiryPolicy
 from order_service.domain.pricing import BASIS_POINTS, FlatRate, FlatRates, PercentageByCountry, PricingRules
 
 _Currency = Annotated[str, Field(pattern="^[A-Z]{3}$")]
@@ -34,10 +36,22 @@ class Settings(BackendSettings):
     """The product service as host:port; it gives names and prices."""
     inventory_grpc: Address
     """The inventory service as host:port; it reserves stock."""
+    payment_grpc: Address
+    """The payment service as host:port; it says what is paid before an unpaid order expires."""
     reservation_hold_seconds: Annotated[float, Field(gt=0, le=600)] = 60.0
     """How long stock is reserved for an order that is being placed, in seconds; after a crash it is free that soon."""
     order_ttl_seconds: Annotated[float, Field(gt=0, le=30 * 86_400)] = 1800.0
     """How long an order may stay unpaid before it is cancelled, in seconds."""
+    payment_margin_seconds: Annotated[float, Field(ge=0, le=600)] = 30.0
+    """How long before its expiry an order ceases to be payable, and how long after it payment is asked, in seconds.
+
+    At most a quarter of ORDER_TTL_SECONDS takes effect.
+    """
+    payment_wait_seconds: Annotated[float, Field(ge=0, le=30 * 86_400)] = 86_400.0
+    """How long after its expiry an order still waits for a payment that is in process, in seconds.
+
+    Then it is cancelled, and what is captured later is refunded.
+    """
     expiry_sweep_seconds: float = 1.0
     """Seconds between two searches for unpaid orders to cancel."""
     look_deadline_seconds: Annotated[float, Field(gt=0)] = 0.5
@@ -48,6 +62,11 @@ class Settings(BackendSettings):
     """Tax on goods and shipping by country in hundredths of a percent: JSON like {"DE": 1900}; none elsewhere."""
     home_country: _Country | None = None
     """The country in which an order without an address is taxed; by default such an order is not taxed."""
+
+    @property
+    def expiry(self) -> ExpiryPolicy:
+        margin = min(self.payment_margin_seconds, self.order_ttl_seconds / 4)
+        return ExpiryPolicy(timedelta(seconds=margin), timedelta(seconds=self.payment_wait_seconds))
 
     @property
     def pricing(self) -> PricingRules:

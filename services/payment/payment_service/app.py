@@ -17,12 +17,14 @@ from payment_service.clients.provider import Provider
 from payment_service.clients.simulated import SimulatedProvider
 from payment_service.clients.webhooks import StripeWebhookParser
 from payment_service.handlers.consumers import event_handlers
+from payment_service.handlers.grpc import PaymentServicer
 from payment_service.handlers.http import payment_methods, payments, webhooks
 from payment_service.handlers.problems import PROBLEMS
 from payment_service.service.checkout import CheckoutService
 from payment_service.service.order_cancellation import OrderCancellation
 from payment_service.service.payment_methods import PaymentMethodService
 from payment_service.service.payment_reconciler import PaymentReconciler
+from payment_service.service.payment_states import PaymentStates
 from payment_service.service.payments import PaymentQueries
 from payment_service.service.published_events import PublishedEvents
 from payment_service.service.refund_reconciler import RefundReconciler
@@ -47,6 +49,7 @@ async def build(settings: Settings) -> Service:
     reconciler = PaymentReconciler(database, provider, events, refund_reconciler, now)
     checkout = CheckoutService(database, GrpcOrders(orders), reconciler, now, uuid7, sweep_after)
     queries = PaymentQueries(database, provider)
+    states = PaymentStates(database, reconciler, now)
     refunds = RefundService(database, refund_reconciler, now, uuid7, sweep_after)
     methods = PaymentMethodService(database, provider, now, uuid7, sweep_after)
     parser = StripeWebhookParser(settings.stripe_webhook_secret, settings.stripe_webhook_tolerance_seconds)
@@ -64,7 +67,7 @@ async def build(settings: Settings) -> Service:
     return Service(
         http=create_app("Payments", settings.service_version, routers, PROBLEMS, ready),
         ready=ready,
-        rpc=GrpcServer(settings.grpc_port, PROBLEMS, []),
+        rpc=GrpcServer(settings.grpc_port, PROBLEMS, [PaymentServicer(states).register]),
         background={
             **backend.loops(event_handlers(cancellation, methods), prunes_idempotency_keys=True),
             "sweeper": repeat_every(settings.sweep_seconds, sweeper.sweep),

@@ -26,13 +26,15 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from shopapi.money.v1 import money_pb2 as shopapi_dot_money_dot_v1_dot_money__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cshopapi/order/v1/order.proto\x12\x10shopapi.order.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cshopapi/money/v1/money.proto\"7\n\x10HasBoughtRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\x03\x12\x12\n\nproduct_id\x18\x02 \x01(\x03\"\'\n\x11HasBoughtResponse\x12\x12\n\nhas_bought\x18\x01 \x01(\x08\"%\n\x11GetPayableRequest\x12\x10\n\x08order_id\x18\x01 \x01(\t\"\xb4\x01\n\x12GetPayableResponse\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x10\n\x08\x62uyer_id\x18\x02 \x01(\x03\x12&\n\x05total\x18\x03 \x01(\x0b\x32\x17.shopapi.money.v1.Money\x12\x12\n\nis_payable\x18\x04 \x01(\x08\x12\x0e\n\x06status\x18\x05 \x01(\t\x12.\n\nexpires_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\xbd\x01\n\x0cOrderService\x12T\n\tHasBought\x12\".shopapi.order.v1.HasBoughtRequest\x1a#.shopapi.order.v1.HasBoughtResponse\x12W\n\nGetPayable\x12#.shopapi.order.v1.GetPayableRequest\x1a$.shopapi.order.v1.GetPayableResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cshopapi/order/v1/order.proto\x12\x10shopapi.order.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cshopapi/money/v1/money.proto\"7\n\x10HasBoughtRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\x03\x12\x12\n\nproduct_id\x18\x02 \x01(\x03\"\'\n\x11HasBoughtResponse\x12\x12\n\nhas_bought\x18\x01 \x01(\x08\"%\n\x11GetPayableRequest\x12\x10\n\x08order_id\x18\x01 \x01(\t\"\xb4\x01\n\x12GetPayableResponse\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x10\n\x08\x62uyer_id\x18\x02 \x01(\x03\x12&\n\x05total\x18\x03 \x01(\x0b\x32\x17.shopapi.money.v1.Money\x12\x12\n\nis_payable\x18\x04 \x01(\x08\x12\x0e\n\x06status\x18\x05 \x01(\t\x12.\n\nexpires_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"*\n\x15GetOrderStatesRequest\x12\x11\n\torder_ids\x18\x01 \x03(\t\"H\n\x16GetOrderStatesResponse\x12.\n\x06orders\x18\x01 \x03(\x0b\x32\x1e.shopapi.order.v1.StateOfOrder\"}\n\x0cStateOfOrder\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12+\n\x05state\x18\x02 \x01(\x0e\x32\x1c.shopapi.order.v1.OrderState\x12.\n\nexpires_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\x89\x01\n\nOrderState\x12\x1b\n\x17ORDER_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13ORDER_STATE_UNKNOWN\x10\x01\x12\x14\n\x10ORDER_STATE_OPEN\x10\x02\x12\x14\n\x10ORDER_STATE_PAID\x10\x03\x12\x19\n\x15ORDER_STATE_CANCELLED\x10\x04\x32\xa2\x02\n\x0cOrderService\x12T\n\tHasBought\x12\".shopapi.order.v1.HasBoughtRequest\x1a#.shopapi.order.v1.HasBoughtResponse\x12W\n\nGetPayable\x12#.shopapi.order.v1.GetPayableRequest\x1a$.shopapi.order.v1.GetPayableResponse\x12\x63\n\x0eGetOrderStates\x12\'.shopapi.order.v1.GetOrderStatesRequest\x1a(.shopapi.order.v1.GetOrderStatesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'shopapi.order.v1.order_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_ORDERSTATE']._serialized_start=679
+  _globals['_ORDERSTATE']._serialized_end=816
   _globals['_HASBOUGHTREQUEST']._serialized_start=113
   _globals['_HASBOUGHTREQUEST']._serialized_end=168
   _globals['_HASBOUGHTRESPONSE']._serialized_start=170
@@ -41,6 +43,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETPAYABLEREQUEST']._serialized_end=248
   _globals['_GETPAYABLERESPONSE']._serialized_start=251
   _globals['_GETPAYABLERESPONSE']._serialized_end=431
-  _globals['_ORDERSERVICE']._serialized_start=434
-  _globals['_ORDERSERVICE']._serialized_end=623
+  _globals['_GETORDERSTATESREQUEST']._serialized_start=433
+  _globals['_GETORDERSTATESREQUEST']._serialized_end=475
+  _globals['_GETORDERSTATESRESPONSE']._serialized_start=477
+  _globals['_GETORDERSTATESRESPONSE']._serialized_end=549
+  _globals['_STATEOFORDER']._serialized_start=551
+  _globals['_STATEOFORDER']._serialized_end=676
+  _globals['_ORDERSERVICE']._serialized_start=819
+  _globals['_ORDERSERVICE']._serialized_end=1109
 # @@protoc_insertion_point(module_scope)

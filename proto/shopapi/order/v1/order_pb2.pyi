@@ -3,9 +3,12 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from shopapi.money.v1 import money_pb2 as _money_pb2
 import builtins as _builtins
 import sys
@@ -17,6 +20,31 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _OrderState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _OrderStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OrderState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ORDER_STATE_UNSPECIFIED: _OrderState.ValueType  # 0
+    ORDER_STATE_UNKNOWN: _OrderState.ValueType  # 1
+    """No such order is stored, and none will be under a reservation that has expired."""
+    ORDER_STATE_OPEN: _OrderState.ValueType  # 2
+    """The order is not paid yet, as far as the order service knows."""
+    ORDER_STATE_PAID: _OrderState.ValueType  # 3
+    ORDER_STATE_CANCELLED: _OrderState.ValueType  # 4
+
+class OrderState(_OrderState, metaclass=_OrderStateEnumTypeWrapper): ...
+
+ORDER_STATE_UNSPECIFIED: OrderState.ValueType  # 0
+ORDER_STATE_UNKNOWN: OrderState.ValueType  # 1
+"""No such order is stored, and none will be under a reservation that has expired."""
+ORDER_STATE_OPEN: OrderState.ValueType  # 2
+"""The order is not paid yet, as far as the order service knows."""
+ORDER_STATE_PAID: OrderState.ValueType  # 3
+ORDER_STATE_CANCELLED: OrderState.ValueType  # 4
+Global___OrderState: _TypeAlias = OrderState  # noqa: Y015
 
 @_typing.final
 class HasBoughtRequest(_message.Message):
@@ -92,7 +120,7 @@ class GetPayableResponse(_message.Message):
     order_id: _builtins.str
     buyer_id: _builtins.int
     is_payable: _builtins.bool
-    """Only a pending order that has not expired may be paid."""
+    """Only a pending order may be paid, until a margin before it expires."""
     status: _builtins.str
     """The status as the HTTP API returns it: pending, confirmed, ..."""
     @_builtins.property
@@ -116,3 +144,75 @@ class GetPayableResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetPayableResponse: _TypeAlias = GetPayableResponse  # noqa: Y015
+
+@_typing.final
+class GetOrderStatesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDER_IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def order_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """UUIDs."""
+
+    def __init__(
+        self,
+        *,
+        order_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["order_ids", b"order_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetOrderStatesRequest: _TypeAlias = GetOrderStatesRequest  # noqa: Y015
+
+@_typing.final
+class GetOrderStatesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def orders(self) -> _containers.RepeatedCompositeFieldContainer[Global___StateOfOrder]: ...
+    def __init__(
+        self,
+        *,
+        orders: _abc.Iterable[Global___StateOfOrder] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["orders", b"orders"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetOrderStatesResponse: _TypeAlias = GetOrderStatesResponse  # noqa: Y015
+
+@_typing.final
+class StateOfOrder(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDER_ID_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    order_id: _builtins.str
+    state: Global___OrderState.ValueType
+    @_builtins.property
+    def expires_at(self) -> _timestamp_pb2.Timestamp:
+        """When the order expires if it is not paid; set for an open order alone. An order whose payment is in process stays
+        open after that time.
+        """
+
+    def __init__(
+        self,
+        *,
+        order_id: _builtins.str = ...,
+        state: Global___OrderState.ValueType = ...,
+        expires_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at", "order_id", b"order_id", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StateOfOrder: _TypeAlias = StateOfOrder  # noqa: Y015

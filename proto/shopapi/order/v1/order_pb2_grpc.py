@@ -45,6 +45,11 @@ class OrderServiceStub:
                 request_serializer=shopapi_dot_order_dot_v1_dot_order__pb2.GetPayableRequest.SerializeToString,
                 response_deserializer=shopapi_dot_order_dot_v1_dot_order__pb2.GetPayableResponse.FromString,
                 _registered_method=True)
+        self.GetOrderStates = channel.unary_unary(
+                '/shopapi.order.v1.OrderService/GetOrderStates',
+                request_serializer=shopapi_dot_order_dot_v1_dot_order__pb2.GetOrderStatesRequest.SerializeToString,
+                response_deserializer=shopapi_dot_order_dot_v1_dot_order__pb2.GetOrderStatesResponse.FromString,
+                _registered_method=True)
 
 
 class OrderServiceServicer:
@@ -65,6 +70,13 @@ class OrderServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetOrderStates(self, request, context):
+        """Returns the state of each of these orders, each once. INVALID_ARGUMENT for more than 100.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_OrderServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -77,6 +89,11 @@ def add_OrderServiceServicer_to_server(servicer, server):
                     servicer.GetPayable,
                     request_deserializer=shopapi_dot_order_dot_v1_dot_order__pb2.GetPayableRequest.FromString,
                     response_serializer=shopapi_dot_order_dot_v1_dot_order__pb2.GetPayableResponse.SerializeToString,
+            ),
+            'GetOrderStates': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetOrderStates,
+                    request_deserializer=shopapi_dot_order_dot_v1_dot_order__pb2.GetOrderStatesRequest.FromString,
+                    response_serializer=shopapi_dot_order_dot_v1_dot_order__pb2.GetOrderStatesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -134,6 +151,33 @@ class OrderService:
             '/shopapi.order.v1.OrderService/GetPayable',
             shopapi_dot_order_dot_v1_dot_order__pb2.GetPayableRequest.SerializeToString,
             shopapi_dot_order_dot_v1_dot_order__pb2.GetPayableResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetOrderStates(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shopapi.order.v1.OrderService/GetOrderStates',
+            shopapi_dot_order_dot_v1_dot_order__pb2.GetOrderStatesRequest.SerializeToString,
+            shopapi_dot_order_dot_v1_dot_order__pb2.GetOrderStatesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -20,6 +20,8 @@ class OrderServiceStub:
     """Returns whether a user has a product in an order that is paid and not cancelled."""
     GetPayable: _aio.UnaryUnaryMultiCallable[_order_pb2.GetPayableRequest, _order_pb2.GetPayableResponse]
     """Returns the total of an order, and whether it may be paid now. NOT_FOUND for an unknown one."""
+    GetOrderStates: _aio.UnaryUnaryMultiCallable[_order_pb2.GetOrderStatesRequest, _order_pb2.GetOrderStatesResponse]
+    """Returns the state of each of these orders, each once. INVALID_ARGUMENT for more than 100."""
 
 class OrderServiceServicer(metaclass=_abc_1.ABCMeta):
     """Answers questions of other services about orders."""
@@ -39,5 +41,13 @@ class OrderServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_order_pb2.GetPayableRequest, _abc.Awaitable[_order_pb2.GetPayableResponse]],
     ) -> _abc.Awaitable[_order_pb2.GetPayableResponse]:
         """Returns the total of an order, and whether it may be paid now. NOT_FOUND for an unknown one."""
+
+    @_abc_1.abstractmethod
+    def GetOrderStates(
+        self,
+        request: _order_pb2.GetOrderStatesRequest,
+        context: _aio.ServicerContext[_order_pb2.GetOrderStatesRequest, _abc.Awaitable[_order_pb2.GetOrderStatesResponse]],
+    ) -> _abc.Awaitable[_order_pb2.GetOrderStatesResponse]:
+        """Returns the state of each of these orders, each once. INVALID_ARGUMENT for more than 100."""
 
 def add_OrderServiceServicer_to_server(servicer: OrderServiceServicer, server: _aio.Server) -> None: ...

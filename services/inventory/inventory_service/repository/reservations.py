@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from chassis.types.ids import OrderId, ProductId
-from sqlalchemy import Row, delete, func, select, update
+from sqlalchemy import ColumnElement, Row, and_, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -66,16 +66,27 @@ class ReservationRepository:
             .values(status=ReservationStatus.RELEASED, is_cancelled=True)
         )
 
-    async def lock_overdue(self, at: datetime, limit: int) -> list[OrderId]:
-        """Locks and returns pending reservations whose time is over; skips those that another transaction has locked.
+    async def list_overdue(self, at: datetime, limit: int) -> dict[OrderId, datetime]:
+        """Returns pending reservations whose time is over and when it ended, the oldest first, without a lock.
 
         Reads along reservations_by_expiry.
         """
         query = (
-            select(reservations.c.order_id)
-            .where(reservations.c.status == ReservationStatus.PENDING, reservations.c.held_until <= at)
+            select(reservations.c.order_id, reservations.c.held_until)
+            .where(_is_overdue(at))
             .order_by(reservations.c.held_until)
             .limit(limit)
+        )
+        return {OrderId(row.order_id): row.held_until for row in await self._transaction.execute(query)}
+
+    async def lock_overdue(self, orders: Sequence[OrderId], at: datetime) -> list[OrderId]:
+        """Locks and returns those of these reservations that are still pending and overdue.
+
+        Skips those that another transaction has locked.
+        """
+        query = (
+            select(reservations.c.order_id)
+            .where(reservations.c.order_id.in_(orders), _is_overdue(at))
             .with_for_update(key_share=True, skip_locked=True)
         )
         return list((await self._transaction.scalars(query)).all())
@@ -98,6 +109,10 @@ class ReservationRepository:
 
     async def remove_lines(self, order_id: OrderId) -> None:
         await self._transaction.execute(delete(reservation_lines).where(reservation_lines.c.order_id == order_id))
+
+
+def _is_overdue(at: datetime) -> ColumnElement[bool]:
+    return and_(reservations.c.status == ReservationStatus.PENDING, reservations.c.held_until <= at)
 
 
 def _reservation(row: Row[Any]) -> Reservation:

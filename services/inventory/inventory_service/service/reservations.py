@@ -22,10 +22,8 @@ from inventory_service.service.published_events import PublishedEvents
 from inventory_service.service.stock_ledger import StockLedger
 
 STOCK_OUTS = Counter("inventory_stock_outs_total", "Reservations refused for lack of stock")
-EXPIRED = Counter("inventory_reservations_expired_total", "Reservations that expired")
 REJECTED = Counter("inventory_reservations_rejected_total", "Orders rejected because their stock was gone")
 
-_BATCH = 100
 _StockOperation = Callable[[Stock, int], Stock]
 """A method of Stock that changes it by a number of units, such as `Stock.reserve`."""
 
@@ -103,27 +101,22 @@ class ReservationService:
             await self._restock(transaction, order_id)
         await reservations.cancel(order_id)
 
-    async def expire_overdue(self) -> None:
-        """Ends the reservations whose time is over, and makes their units available again."""
-        while await self._expire_batch() == _BATCH:
-            pass
+    async def end_overdue(
+        self, transaction: AsyncConnection, unknown: Sequence[OrderId], cancelled: Sequence[OrderId]
+    ) -> bool:
+        """Makes the units of pending reservations available again; returns whether an event was recorded.
 
-    async def _expire_batch(self) -> int:
-        """Returns how many reservations expired.
-
-        Locks all stock rows at once, in product order, as every use case does: two sweeps cannot deadlock.
+        `unknown` are the reservations without an order, `cancelled` those of cancelled orders. Their rows must be
+        locked. Locks all stock rows at once, in product order, as every use case does: two sweeps cannot deadlock.
         """
-        has_events = False
-        async with self._database.begin() as transaction:
-            reservations = ReservationRepository(transaction)
-            overdue = await reservations.lock_overdue(self._now(), _BATCH)
-            if overdue:
-                has_events = await self._release(transaction, overdue)
-                await reservations.close(overdue, ReservationStatus.EXPIRED)
-        if has_events:
-            self._events.wake_relay()
-        EXPIRED.inc(len(overdue))
-        return len(overdue)
+        if not unknown and not cancelled:
+            return False
+        reservations = ReservationRepository(transaction)
+        has_events = await self._release(transaction, [*unknown, *cancelled])
+        await reservations.close(unknown, ReservationStatus.EXPIRED)
+        for order_id in cancelled:
+            await reservations.cancel(order_id)
+        return has_events
 
     async def _reserve(
         self, transaction: AsyncConnection, order_id: OrderId, requested: Sequence[Line], until: datetime

@@ -2,7 +2,7 @@
 
 import itertools
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -13,7 +13,8 @@ import grpc
 import httpx
 from chassis.database import invariants
 from chassis.database.engine import Database
-from chassis.grpc.wire import CODE_KEY
+from chassis.errors import NeighbourUnavailable
+from chassis.grpc.wire import CODE_KEY, timestamp
 from chassis.http.authentication import Principal, Role
 from chassis.http.schemas import Paging
 from chassis.messaging import events
@@ -28,14 +29,17 @@ from google.protobuf.message import Message
 from grpc import aio
 from inventory_service.app import SCHEMA
 from inventory_service.domain.movements import Movement
+from inventory_service.domain.reservations import OrderStanding, OrderState
 from inventory_service.domain.stock import Line, Stock
 from inventory_service.handlers.consumers import event_handlers
+from inventory_service.service.expiry import ReservationExpiry
 from inventory_service.service.published_events import PublishedEvents
 from inventory_service.service.reservations import ReservationService
 from inventory_service.service.stock import StockService
 from inventory_service.service.stock_ledger import StockLedger
 from shopapi.events.v1.events_pb2 import OrderCancelled, OrderConfirmed, OrderLine, OrderPlaced
 from shopapi.inventory.v1 import inventory_pb2_grpc
+from shopapi.order.v1 import order_pb2, order_pb2_grpc
 from shopapi.product.v1 import product_pb2, product_pb2_grpc
 from sqlalchemy import text
 
@@ -64,6 +68,30 @@ class FakeProducts(product_pb2_grpc.ProductServiceServicer):
         return product_pb2.GetSellerResponse(product_id=request.product_id, seller_id=SELLER)
 
 
+class FakeOrderService(order_pb2_grpc.OrderServiceServicer):
+    """The order service at its gRPC boundary: it knows the orders in `open_orders`, and no other."""
+
+    def __init__(self) -> None:
+        self.open_orders: set[str] = set()
+
+    async def HasBought(self, request: object, context: object) -> order_pb2.HasBoughtResponse:  # noqa: N802 - the contract's name
+        raise NotImplementedError
+
+    async def GetPayable(self, request: object, context: object) -> order_pb2.GetPayableResponse:  # noqa: N802 - the contract's name
+        raise NotImplementedError
+
+    async def GetOrderStates(  # noqa: N802 - the contract's name
+        self, request: order_pb2.GetOrderStatesRequest, context: object
+    ) -> order_pb2.GetOrderStatesResponse:
+        return order_pb2.GetOrderStatesResponse(orders=map(self._state, request.order_ids))
+
+    def _state(self, order_id: str) -> order_pb2.StateOfOrder:
+        if order_id not in self.open_orders:
+            return order_pb2.StateOfOrder(order_id=order_id, state=order_pb2.ORDER_STATE_UNKNOWN)
+        expires_at = timestamp(datetime.now(UTC) + timedelta(hours=1))
+        return order_pb2.StateOfOrder(order_id=order_id, state=order_pb2.ORDER_STATE_OPEN, expires_at=expires_at)
+
+
 @dataclass(frozen=True)
 class Inventory:
     """The running service: HTTP in process, gRPC over loopback, its relay and consumer on the real broker."""
@@ -71,6 +99,7 @@ class Inventory:
     http: httpx.AsyncClient
     rpc: inventory_pb2_grpc.InventoryServiceStub
     issuer: TokenIssuer
+    orders: FakeOrderService
     broker_url: str
     database: DatabaseSettings
 
@@ -129,6 +158,28 @@ class AllProductsKnown:
 
 
 @dataclass
+class KnownOrders:
+    """An order service that knows the orders in `standings_by_order`, and no other.
+
+    `before_answering` is called before a question is answered.
+    """
+
+    standings_by_order: dict[UUID, OrderStanding] = field(default_factory=dict)
+    is_unavailable: bool = False
+    before_answering: Callable[[], Awaitable[None]] | None = None
+    questions: list[Sequence[OrderId]] = field(default_factory=list)
+
+    async def standings(self, order_ids: Sequence[OrderId]) -> Mapping[OrderId, OrderStanding]:
+        self.questions.append(order_ids)
+        if self.is_unavailable:
+            raise NeighbourUnavailable("unavailable")
+        if self.before_answering is not None:
+            await self.before_answering()
+        unknown = OrderStanding(OrderState.UNKNOWN)
+        return {order: self.standings_by_order.get(order, unknown) for order in order_ids}
+
+
+@dataclass
 class UseCases:
     """The use cases on a real database, with a clock that tests move; no loop runs in the background."""
 
@@ -136,6 +187,7 @@ class UseCases:
     elapsed: timedelta = timedelta()
     """How far the clock is ahead of the real time."""
     products: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+    orders: KnownOrders = field(default_factory=KnownOrders)
     outbox: Outbox = field(init=False)
 
     def __post_init__(self) -> None:
@@ -143,6 +195,7 @@ class UseCases:
         events = PublishedEvents(self.outbox, uuid7)
         ledger = StockLedger(events, DEFAULT_THRESHOLD, self.now)
         self.reservations = ReservationService(self.database, ledger, events, self.now)
+        self.expiry = ReservationExpiry(self.database, self.reservations, self.orders, events, self.now)
         self.stock = StockService(self.database, AllProductsKnown(), ledger, events, self.now, uuid7)
         self.inbox = Inbox("inventory", self.database, event_handlers(self.reservations))
 
@@ -169,7 +222,7 @@ class UseCases:
     async def expire_reservations(self) -> None:
         """Moves the clock by an hour and expires the reservations that are overdue then."""
         self.elapsed += timedelta(hours=1)
-        await self.reservations.expire_overdue()
+        await self.expiry.expire_overdue()
 
     async def receive_placed(self, order: UUID, *lines: tuple[int, int], event_id: UUID | None = None) -> None:
         payload = OrderPlaced(order_id=str(order), lines=_lines(lines))

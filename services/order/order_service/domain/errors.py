@@ -112,6 +112,13 @@ class CartChanged(OrderError):
         super().__init__("your cart changed while it was being ordered: check it, and order again")
 
 
+class PlacementTooSlow(OrderError):
+    """The reservation ended before the order could be stored, in every attempt."""
+
+    def __init__(self) -> None:
+        super().__init__("the shop was too slow to keep your products reserved, and has ordered nothing: try again")
+
+
 class UnknownAddress(OrderError):
     """There is no such address, or it is another buyer's."""
 

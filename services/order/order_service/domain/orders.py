@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from chassis.types import money
@@ -161,8 +161,9 @@ class Order:
             order_id, buyer_id, items, price.shipping, price.tax, price.total, at, expires_at, history, shipping_address
         )
 
-    def is_payable(self, at: datetime) -> bool:
-        return self.status is OrderStatus.PENDING and at < self.expires_at
+    def is_payable(self, at: datetime, margin: timedelta) -> bool:
+        """Returns whether it may be paid: while it is pending, until `margin` before it expires."""
+        return self.status is OrderStatus.PENDING and at < self.expires_at - margin
 
     def confirm(self, paid: Money, at: datetime) -> "Order":
         """Returns a pending order as confirmed by a payment, any other order unchanged. Raises WrongAmountPaid."""

@@ -15,6 +15,7 @@ from order_service.domain.errors import (
     MixedCurrencies,
     NotCancellable,
     OutOfStock,
+    PlacementTooSlow,
     TotalTooLarge,
     UnknownAddress,
     UnknownOrder,
@@ -55,4 +56,5 @@ PROBLEMS: ProblemTable = {
     UnknownShippingAddress: Problem(422, "unknown_address"),
     TotalTooLarge: Problem(422, "total_too_large"),
     UnknownProducts: Problem(422, "unknown_product", members=_products),
+    PlacementTooSlow: Problem(503, "placement_too_slow", {"Retry-After": "1"}),
 }

@@ -203,7 +203,8 @@ class PaymentSummaryResponse(ResponseBody):
 class OrderResponse(ResponseBody):
     """An order.
 
-    A pending order is cancelled automatically at `expires_at`. `total` is subtotal, shipping and tax together.
+    A pending order can be paid until shortly before `expires_at`, by default 30 seconds, and is cancelled
+    automatically after it, unless its payment is in process. `total` is subtotal, shipping and tax together.
     """
 
     id: UUID

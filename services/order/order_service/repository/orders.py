@@ -11,7 +11,20 @@ from typing import Any
 
 from chassis.types.ids import OrderId, ProductId, UserId
 from chassis.types.money import Money
-from sqlalchemy import ColumnElement, Row, Select, and_, exists, func, literal_column, select, true, union_all, update
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    Select,
+    and_,
+    exists,
+    func,
+    literal_column,
+    or_,
+    select,
+    true,
+    union_all,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -73,19 +86,36 @@ class OrderRepository:
         """Reads by primary key and locks the row."""
         return await self._one(select(orders).where(orders.c.id == order_id).with_for_update())
 
-    async def lock_expired(self, at: datetime, limit: int) -> list[Order]:
-        """Locks pending orders that have expired, skipping those that another transaction has locked.
+    async def list_expired(self, last_expiry: datetime, at: datetime, limit: int) -> dict[OrderId, datetime]:
+        """Returns pending orders that have expired with their expiry, the oldest first, without a lock.
 
-        Uses the index orders_by_expiry.
+        Those that are postponed beyond `at` are left out. Uses the index orders_by_expiry.
         """
         query = (
-            select(orders)
-            .where(orders.c.status == OrderStatus.PENDING, orders.c.expires_at <= at)
+            select(orders.c.id, orders.c.expires_at)
+            .where(_is_expired(last_expiry, at))
             .order_by(orders.c.expires_at)
             .limit(limit)
-            .with_for_update(skip_locked=True)
         )
-        return await self._all(query)
+        return {OrderId(row.id): row.expires_at for row in await self._transaction.execute(query)}
+
+    async def lock_expired(self, order_ids: Sequence[OrderId], last_expiry: datetime, at: datetime) -> list[Order]:
+        """Locks those of these orders that `list_expired` would still return.
+
+        Skips those that another transaction has locked.
+        """
+        query = select(orders).where(orders.c.id.in_(order_ids), _is_expired(last_expiry, at))
+        return await self._all(query.with_for_update(skip_locked=True))
+
+    async def postpone_expiry(self, order_id: OrderId, until: datetime) -> None:
+        """Sets the time before which an expired order is not asked about again. The row must be locked."""
+        await self._transaction.execute(update(orders).where(orders.c.id == order_id).values(expiry_check_at=until))
+
+    async def statuses(self, order_ids: Sequence[OrderId]) -> dict[OrderId, tuple[OrderStatus, datetime]]:
+        """Returns the status and the expiry of each of these orders that is stored, by primary key, without a lock."""
+        query = select(orders.c.id, orders.c.status, orders.c.expires_at).where(orders.c.id.in_(order_ids))
+        rows = await self._transaction.execute(query)
+        return {OrderId(row.id): (OrderStatus(row.status), row.expires_at) for row in rows}
 
     async def page(self, query: OrderQuery, offset: int, limit: int) -> list[Order]:
         """Returns one page of orders, newest first; uses orders_of_a_buyer, orders_by_status or orders_by_time."""
@@ -217,6 +247,11 @@ class OrderRepository:
         ).group_by(movements.c.order_id)
         rows: Iterable[Row[Any]] = await self._transaction.execute(sums) if order_ids else ()
         return {row.order_id: row for row in rows}
+
+
+def _is_expired(last_expiry: datetime, at: datetime) -> ColumnElement[bool]:
+    is_due = or_(orders.c.expiry_check_at.is_(None), orders.c.expiry_check_at <= at)
+    return and_(orders.c.status == OrderStatus.PENDING, orders.c.expires_at <= last_expiry, is_due)
 
 
 def _matches(query: OrderQuery) -> ColumnElement[bool]:

@@ -22,6 +22,7 @@ orders = Table(
     Column("tracking_number", Text),
     Column("created_at", DateTime(timezone=True), nullable=False),
     Column("expires_at", DateTime(timezone=True), nullable=False),
+    Column("expiry_check_at", DateTime(timezone=True)),
 )
 
 order_items = Table(

@@ -1,6 +1,6 @@
 """The use cases of placed orders. Each is one transaction, which locks the order's row before it changes the order."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -13,6 +13,7 @@ from prometheus_client import Counter
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from order_service.domain.errors import UnknownOrder, WrongAmountPaid
+from order_service.domain.expiry import ExpiryPolicy
 from order_service.domain.orders import CancelReason, Order, OrderQuery, OrderStatus, Payment, Refund, Shipment
 from order_service.repository.buyers import BuyerRepository
 from order_service.repository.orders import OrderRepository
@@ -23,15 +24,17 @@ CANCELLED = Counter("orders_cancelled_total", "Orders that were cancelled", ["re
 MISPAID = Counter(
     "orders_mispaid_total", "Payments and refunds that do not match their order; each needs a manual check"
 )
-_EXPIRY_BATCH = 100
 
 log = logs.get_logger(__name__)
 
 
 class OrderService:
-    def __init__(self, database: Database, events: OrderEvents, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, database: Database, events: OrderEvents, expiry: ExpiryPolicy, now: Callable[[], datetime]
+    ) -> None:
         self._database = database
         self._events = events
+        self._expiry = expiry
         self._now = now
 
     async def get_order(self, principal: Principal, order_id: OrderId) -> Order:
@@ -54,12 +57,17 @@ class OrderService:
         """Returns an order, and whether it can be paid now. Raises UnknownOrder."""
         async with self._database.begin() as transaction:
             order = _existing(await OrderRepository(transaction).find(order_id), order_id)
-        return order, order.is_payable(self._now())
+        return order, order.is_payable(self._now(), self._expiry.margin)
 
     async def has_bought(self, buyer_id: UserId, product_id: ProductId) -> bool:
         """Returns whether the buyer has the product in an order that is paid and not cancelled."""
         async with self._database.begin() as transaction:
             return await OrderRepository(transaction).has_bought(buyer_id, product_id)
+
+    async def get_statuses(self, order_ids: Sequence[OrderId]) -> Mapping[OrderId, tuple[OrderStatus, datetime]]:
+        """Returns the status and the expiry of each of these orders that is stored."""
+        async with self._database.begin() as transaction:
+            return await OrderRepository(transaction).statuses(order_ids)
 
     async def cancel_order(self, principal: Principal, order_id: OrderId) -> None:
         """Cancels the order; does nothing if it is cancelled already. Raises UnknownOrder, NotCancellable."""
@@ -81,16 +89,9 @@ class OrderService:
         self._events.wake()
         return stored
 
-    async def expire_unpaid(self) -> int:
-        """Cancels orders that were not paid in time, and returns how many."""
-        now = self._now()
-        async with self._database.begin() as transaction:
-            expired = await OrderRepository(transaction).lock_expired(now, _EXPIRY_BATCH)
-            for order in expired:
-                await self._store_change(transaction, order, order.cancel(CancelReason.EXPIRED, now))
-        if expired:
-            self._events.wake()
-        return len(expired)
+    async def cancel_unpaid(self, transaction: AsyncConnection, order: Order) -> None:
+        """Cancels an order that has expired. Its row must be locked. The payment service closes its open payment."""
+        await self._store_change(transaction, order, order.cancel(CancelReason.EXPIRED, self._now()))
 
     async def record_payment(self, transaction: AsyncConnection, order_id: OrderId, payment: Payment) -> None:
         """Records a captured payment, and confirms the order if it is pending.

@@ -21,7 +21,14 @@ from order_service.clients.inventory import Inventory
 from order_service.clients.products import Products
 from order_service.domain.addresses import Address, AddressId
 from order_service.domain.carts import contains_lines
-from order_service.domain.errors import AccountErased, CartChanged, CartEmpty, OrderError, UnknownShippingAddress
+from order_service.domain.errors import (
+    AccountErased,
+    CartChanged,
+    CartEmpty,
+    OrderError,
+    PlacementTooSlow,
+    UnknownShippingAddress,
+)
 from order_service.domain.items import Line, merge_lines, price_items
 from order_service.domain.orders import Order
 from order_service.domain.pricing import PricingRules
@@ -34,6 +41,8 @@ PLACED = Counter("orders_placed_total", "Orders that were placed")
 REVENUE = Counter("orders_revenue_minor_units_total", "Totals of the orders that were placed", ["currency"])
 
 _ATTEMPTS = 3
+_COMMIT_MARGIN = timedelta(seconds=15)
+"""More than a statement may take, and the difference between the clocks of two nodes."""
 
 log = logs.get_logger(__name__)
 
@@ -45,6 +54,13 @@ class PlacementPolicy:
     reservation_hold: timedelta
     order_ttl: timedelta
     pricing: PricingRules = PricingRules()
+
+    def is_reserved_for_storing(self, order: Order, at: datetime) -> bool:
+        """Returns whether the order's stock is reserved for longer than a transaction that begins now takes to commit.
+
+        Once the reservation is over, inventory asks for the order and releases the stock of one that is not stored.
+        """
+        return at < order.created_at + self.reservation_hold - min(_COMMIT_MARGIN, self.reservation_hold / 3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +101,10 @@ class _KeyReleased(Exception):
     """A concurrent request under the same key was refused, and has released the key that this attempt works under."""
 
 
+class _ReservationEnded(Exception):
+    """The reservation ended, or is about to, before the order was stored."""
+
+
 class OrderPlacement:
     def __init__(
         self,
@@ -112,8 +132,9 @@ class OrderPlacement:
         reservation is undone by the reservation's expiry.
 
         Raises IdempotencyKeyReused, UnknownProducts, MixedCurrencies, TotalTooLarge, OutOfStock, CartEmpty,
-        CartChanged, UnknownShippingAddress, AccountErased.
+        CartChanged, UnknownShippingAddress, AccountErased, PlacementTooSlow.
         """
+        failure: OrderError = CartChanged()
         for _ in range(_ATTEMPTS):
             attempt = await self._begin(buyer_id, request, key)
             if isinstance(attempt, Order):
@@ -123,7 +144,11 @@ class OrderPlacement:
                 return await self._store_or_release(attempt, order)
             except _KeyReleased:
                 log.info("placement is repeated", order_id=str(attempt.order_id))
-        raise CartChanged
+                failure = CartChanged()
+            except _ReservationEnded:
+                log.warning("placement is repeated after its reservation ended", order_id=str(attempt.order_id))
+                failure = PlacementTooSlow()
+        raise failure
 
     async def _begin(
         self, buyer_id: UserId, request: PlacementRequest, key: idempotency.Key | None
@@ -185,7 +210,10 @@ class OrderPlacement:
             raise
 
     async def _store(self, attempt: _Attempt, order: Order) -> Order:
-        """Returns the stored order: this one, or the one that a request under the same key has stored first."""
+        """Returns the stored order: this one, or the one that a request under the same key has stored first.
+
+        Raises _ReservationEnded as the last step before the commit, so that no time is left for the stock to be sold.
+        """
         async with self._database.begin() as transaction:
             if attempt.is_key_releasable and not await CartSnapshotRepository(transaction).lock_key(order.id):
                 raise _KeyReleased
@@ -195,6 +223,8 @@ class OrderPlacement:
             await self._events.record_placed(transaction, order)
             if attempt.is_from_cart:
                 await _take_from_cart(transaction, attempt)
+            if not self._policy.is_reserved_for_storing(order, self._now()):
+                raise _ReservationEnded
         self._events.wake()
         _report_placed(order)
         return order

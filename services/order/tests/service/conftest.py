@@ -23,3 +23,6 @@ def app(shared_app: OrderApp) -> Iterator[OrderApp]:
     shared_app.inventory.loses_responses = False
     shared_app.inventory.after_reserving = None
     shared_app.inventory.stock.clear()
+    shared_app.payments.is_unavailable = False
+    shared_app.payments.before_answering = None
+    shared_app.payments.states.clear()

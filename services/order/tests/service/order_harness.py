@@ -5,7 +5,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -35,6 +35,7 @@ from shopapi.events.v1.events_pb2 import PaymentCompleted, PaymentRefunded, Rese
 from shopapi.inventory.v1 import inventory_pb2, inventory_pb2_grpc
 from shopapi.money.v1 import money_pb2
 from shopapi.order.v1 import order_pb2_grpc
+from shopapi.payment.v1 import payment_pb2, payment_pb2_grpc
 from shopapi.product.v1 import product_pb2, product_pb2_grpc
 from shopapi.user.v1 import user_pb2_grpc
 
@@ -132,6 +133,49 @@ class FakeInventory(inventory_pb2_grpc.InventoryServiceServicer):
         return inventory_pb2.ReleaseResponse()
 
 
+@dataclass
+class FakePayments(payment_pb2_grpc.PaymentServiceServicer):
+    """A payment service that has the payments in `states`, and none of any other order.
+
+    `before_answering` is called before a question is answered.
+    """
+
+    states: dict[str, payment_pb2.StateOfPayment] = field(default_factory=dict)
+    is_unavailable: bool = False
+    before_answering: Callable[[], Awaitable[None]] | None = None
+    asked: list[str] = field(default_factory=list)
+
+    async def GetPaymentStates(  # noqa: N802 - the contract's name
+        self, request: payment_pb2.GetPaymentStatesRequest, context: aio.ServicerContext[Any, Any]
+    ) -> payment_pb2.GetPaymentStatesResponse:
+        self.asked += request.order_ids
+        if self.is_unavailable:
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED, "unavailable")
+        if self.before_answering is not None:
+            await self.before_answering()
+        return payment_pb2.GetPaymentStatesResponse(orders=map(self._state, request.order_ids))
+
+    def capture(self, order: dict[str, Any], payment_id: str, amount: int | None = None) -> None:
+        """Makes the order's payment known as captured, although no event says so."""
+        paid = order["total"] | ({} if amount is None else {"amount": amount})
+        captured = payment_pb2.CapturedPayment(
+            payment_id=payment_id, amount=money_pb2.Money(**paid), completed_at=timestamp(datetime.now(UTC))
+        )
+        self.states[order["id"]] = payment_pb2.StateOfPayment(
+            order_id=order["id"], state=payment_pb2.PAYMENT_STATE_CAPTURED, captured=captured
+        )
+
+    def process(self, order: dict[str, Any]) -> None:
+        """Makes the order's payment known as in process."""
+        self.states[order["id"]] = payment_pb2.StateOfPayment(
+            order_id=order["id"], state=payment_pb2.PAYMENT_STATE_IN_PROCESS
+        )
+
+    def _state(self, order_id: str) -> payment_pb2.StateOfPayment:
+        none = payment_pb2.StateOfPayment(order_id=order_id, state=payment_pb2.PAYMENT_STATE_NONE)
+        return self.states.get(order_id, none)
+
+
 def payment_of(order: dict[str, Any], payment_id: str | None = None, amount: int | None = None) -> Event:
     paid = order["total"] | ({} if amount is None else {"amount": amount})
     payload = PaymentCompleted(
@@ -176,6 +220,7 @@ class OrderApp:
     issuer: TokenIssuer
     products: FakeProducts
     inventory: FakeInventory
+    payments: FakePayments
     database: DatabaseSettings
     database_proxy: FaultProxy
     broker_url: str
@@ -259,6 +304,14 @@ class OrderApp:
         path, body = f"/api/v1/orders/{order_id}/status", {"status": status} | fields
         return await self.http.put(path, json=body, headers=self.bearer(ADMIN, Role.ADMIN))
 
+    async def expire(self, *order_ids: str, seconds_ago: float = 60) -> None:
+        """Makes orders expire some seconds ago: by default long enough for payment to be asked."""
+        expires_at = datetime.now(UTC) - timedelta(seconds=seconds_ago)
+        async with self.sql() as sql:
+            await sql.execute(
+                "UPDATE orders SET expires_at = $1 WHERE id = ANY($2)", expires_at, [UUID(each) for each in order_ids]
+            )
+
     async def change_status(self, order_id: str, *statuses: str) -> None:
         """Changes the status of an order as an admin, step by step."""
         for status in statuses:
@@ -306,7 +359,7 @@ class OrderApp:
 @asynccontextmanager
 async def running_app(**overrides: object) -> AsyncIterator[OrderApp]:
     """Runs the order service on a new database and virtual host, and records what it sends to notification."""
-    issuer, products, inventory = TokenIssuer(), FakeProducts(), FakeInventory()
+    issuer, products, inventory, payments = TokenIssuer(), FakeProducts(), FakeInventory(), FakePayments()
     async with (
         migrated_database("order_service") as database,
         new_vhost() as broker_url,
@@ -314,6 +367,7 @@ async def running_app(**overrides: object) -> AsyncIterator[OrderApp]:
             lambda server: user_pb2_grpc.add_UserServiceServicer_to_server(FakeUserService(issuer), server),
             lambda server: product_pb2_grpc.add_ProductServiceServicer_to_server(products, server),
             lambda server: inventory_pb2_grpc.add_InventoryServiceServicer_to_server(inventory, server),
+            lambda server: payment_pb2_grpc.add_PaymentServiceServicer_to_server(payments, server),
         ) as neighbours,
         _collecting(broker_url) as published,
         fault_proxy(database.db_host, database.db_port) as database_proxy,
@@ -324,6 +378,7 @@ async def running_app(**overrides: object) -> AsyncIterator[OrderApp]:
             user_grpc=neighbours,
             product_grpc=neighbours,
             inventory_grpc=neighbours,
+            payment_grpc=neighbours,
             grpc_port=0,
             expiry_sweep_seconds=0.05,
             look_deadline_seconds=5,  # a busy machine must not look like a slow neighbour
@@ -332,7 +387,16 @@ async def running_app(**overrides: object) -> AsyncIterator[OrderApp]:
             channel = open_channel(f"127.0.0.1:{service.rpc_port}")
             stub = order_pb2_grpc.OrderServiceStub(channel)
             yield OrderApp(
-                service.http, stub, issuer, products, inventory, database, database_proxy, broker_url, published
+                service.http,
+                stub,
+                issuer,
+                products,
+                inventory,
+                payments,
+                database,
+                database_proxy,
+                broker_url,
+                published,
             )
             await channel.close()
 

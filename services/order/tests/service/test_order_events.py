@@ -2,7 +2,6 @@
 
 import random
 from datetime import UTC, datetime, timedelta
-from uuid import UUID
 
 import pytest
 from chassis.types.ids import uuid7
@@ -54,12 +53,7 @@ async def test_an_order_that_is_not_paid_in_time_is_cancelled(app: OrderApp) -> 
     expired, open_ = await app.place_order(53, (1, 1)), await app.place_order(53, (1, 1))
     paid = await app.place_order(53, (1, 1))
     await app.pay(paid)
-    async with app.sql() as sql:
-        await sql.execute(
-            "UPDATE orders SET expires_at = $1 WHERE id = ANY($2)",
-            datetime.now(UTC) - timedelta(seconds=1),
-            [UUID(expired["id"]), UUID(paid["id"])],
-        )
+    await app.expire(expired["id"], paid["id"])
 
     assert await reason_of(app, expired["id"]) == CANCEL_REASON_EXPIRED
     statuses = {found["id"]: found["status"] for found in await app.orders_of(53)}

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -15,9 +15,20 @@ from chassis.messaging.events import Event
 from chassis_testing.ids import UNKNOWN_ID
 from order_harness import ADMIN, SELLER, OrderApp, payment_of, refund_of, rejection_of
 from shopapi.events.v1.events_pb2 import OrderCancelled, OrderConfirmed, OrderShipped
-from shopapi.order.v1.order_pb2 import GetPayableRequest, GetPayableResponse
+from shopapi.order.v1.order_pb2 import (
+    ORDER_STATE_CANCELLED,
+    ORDER_STATE_OPEN,
+    ORDER_STATE_PAID,
+    ORDER_STATE_UNKNOWN,
+    GetOrderStatesRequest,
+    GetOrderStatesResponse,
+    GetPayableRequest,
+    GetPayableResponse,
+)
 
 SEEDS = range(20)
+PAYMENT_MARGIN_SECONDS = 30
+"""How long after its expiry payment is asked about an order."""
 
 
 async def get_order(app: OrderApp, placed: dict[str, Any]) -> dict[str, Any]:
@@ -291,9 +302,7 @@ async def test_a_concurrent_cancellation_and_payment_end_consistently(app: Order
 async def test_a_concurrent_expiry_and_payment_end_consistently(app: OrderApp, seed: int) -> None:
     rng = random.Random(seed)
     placed = await app.place_order(415, (1, 1))
-    expires_at = datetime.now(UTC) + timedelta(seconds=rng.random() * 0.06)
-    async with app.sql() as sql:
-        await sql.execute("UPDATE orders SET expires_at = $1 WHERE id = $2", expires_at, UUID(placed["id"]))
+    await app.expire(placed["id"], seconds_ago=PAYMENT_MARGIN_SECONDS - rng.random() * 0.06)
 
     await app.pay(placed)
     await asyncio.sleep(0.1)  # longer than the expiry and a sweep: nothing more may happen
@@ -353,3 +362,30 @@ async def test_an_unknown_order_cannot_be_paid(app: OrderApp, order_id: str) -> 
     with pytest.raises(grpc.aio.AioRpcError) as error:
         await app.rpc.GetPayable(GetPayableRequest(order_id=order_id))
     assert error.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+async def test_get_order_states_tells_unknown_open_paid_and_cancelled_orders_apart(app: OrderApp) -> None:
+    open_, paid = await app.place_order(419, (1, 1)), await app.place_confirmed_order(419, (1, 1))
+    shipped, cancelled = await app.place_confirmed_order(419, (1, 1)), await app.place_order(419, (1, 1))
+    await app.change_status(shipped["id"], "processing", "shipped")
+    await app.cancel(cancelled["id"], 419)
+
+    ids = [open_["id"], paid["id"], shipped["id"], cancelled["id"], UNKNOWN_ID, open_["id"]]
+    response: GetOrderStatesResponse = await call(app.rpc.GetOrderStates, GetOrderStatesRequest(order_ids=ids))
+
+    assert [(found.order_id, found.state) for found in response.orders] == [
+        (open_["id"], ORDER_STATE_OPEN),
+        (paid["id"], ORDER_STATE_PAID),
+        (shipped["id"], ORDER_STATE_PAID),
+        (cancelled["id"], ORDER_STATE_CANCELLED),
+        (UNKNOWN_ID, ORDER_STATE_UNKNOWN),
+    ]
+    assert response.orders[0].expires_at.ToDatetime(UTC) == datetime.fromisoformat(open_["expires_at"])
+    assert not response.orders[1].HasField("expires_at")
+
+
+@pytest.mark.parametrize("order_ids", [["x"], [""], [UNKNOWN_ID] * 101])
+async def test_the_states_of_too_many_or_malformed_ids_are_refused(app: OrderApp, order_ids: list[str]) -> None:
+    with pytest.raises(NeighbourRefused) as refusal:
+        await call(app.rpc.GetOrderStates, GetOrderStatesRequest(order_ids=order_ids))
+    assert refusal.value.code == "invalid_field"

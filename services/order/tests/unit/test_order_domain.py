@@ -19,6 +19,7 @@ from order_service.domain.errors import (
     UnknownProducts,
     WrongAmountPaid,
 )
+from order_service.domain.expiry import ExpiryPolicy
 from order_service.domain.items import Line, Offer, merge_lines, price_items
 from order_service.domain.orders import Actor, CancelReason, Order, OrderStatus, Shipment, StatusChange
 from order_service.domain.pricing import PricingRules
@@ -209,7 +210,21 @@ def test_a_shipped_order_keeps_its_first_shipment() -> None:
     assert shipped.change_status(OrderStatus.DELIVERED, LATER).shipment == shipment
 
 
-def test_only_a_pending_order_that_has_not_expired_can_be_paid() -> None:
-    assert order_in(OrderStatus.PENDING).is_payable(LATER - timedelta(seconds=1))
-    assert not order_in(OrderStatus.PENDING).is_payable(LATER)
-    assert not order_in(OrderStatus.CONFIRMED).is_payable(NOW)
+def test_only_a_pending_order_can_be_paid_and_not_in_the_last_moments_before_its_expiry() -> None:
+    margin = timedelta(seconds=30)
+    assert order_in(OrderStatus.PENDING).is_payable(LATER - timedelta(seconds=31), margin)
+    assert not order_in(OrderStatus.PENDING).is_payable(LATER - timedelta(seconds=30), margin)
+    assert not order_in(OrderStatus.CONFIRMED).is_payable(NOW, margin)
+
+
+def test_an_order_waits_for_a_payment_in_process_with_growing_delays_until_the_longest_wait() -> None:
+    policy, order = ExpiryPolicy(timedelta(seconds=30), timedelta(hours=1)), order_in(OrderStatus.PENDING)
+
+    def delay_after(waited: timedelta) -> timedelta | None:
+        at = order.expires_at + waited
+        next_check = policy.next_check(order, at)
+        return None if next_check is None else next_check - at
+
+    delays = [delay_after(timedelta(seconds=seconds)) for seconds in (0, 30, 120, 3600)]
+    assert delays == [timedelta(seconds=seconds) for seconds in (5, 7.5, 30, 300)]
+    assert delay_after(timedelta(hours=1, seconds=30)) is None

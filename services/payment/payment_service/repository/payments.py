@@ -4,6 +4,7 @@ Locks: an order's row first, then its payments, then their refunds. An order is 
 updated twice in a transaction: PostgreSQL then locks the order to check the foreign key, and would do so too late.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -71,6 +72,11 @@ class PaymentRepository:
         return await self._one(
             select(payments).where(payments.c.order_id == order_id, payments.c.status != PaymentStatus.FAILED)
         )
+
+    async def list_live_of_orders(self, order_ids: Sequence[OrderId]) -> list[Payment]:
+        """Lists the payments of these orders that have not failed. Along one_live_payment_per_order."""
+        is_live = payments.c.status != PaymentStatus.FAILED
+        return await self._all(select(payments).where(payments.c.order_id.in_(order_ids), is_live))
 
     async def find_latest_of_order(self, order_id: OrderId) -> Payment | None:
         """Finds the live payment of an order, or else the last one that failed. Along payments_of_an_order."""

@@ -12,6 +12,7 @@ import grpc
 import httpx
 from chassis.database.engine import Database
 from chassis.database.invariants import InvariantMonitor, load_invariants
+from chassis.grpc.client import open_channel
 from chassis.grpc.wire import CODE_KEY
 from chassis.http.authentication import Role
 from chassis.messaging.broker import Broker
@@ -32,6 +33,7 @@ from payment_service.settings import Settings
 from shopapi.events.v1.events_pb2 import CANCEL_REASON_BUYER, OrderCancelled, PaymentCompleted, PaymentRefunded
 from shopapi.money.v1 import money_pb2
 from shopapi.order.v1 import order_pb2, order_pb2_grpc
+from shopapi.payment.v1 import payment_pb2_grpc
 from shopapi.user.v1 import user_pb2_grpc
 from stripe_double import WEBHOOK_SECRET, StripeDouble
 
@@ -63,6 +65,9 @@ class FakeOrders(order_pb2_grpc.OrderServiceServicer):
     async def HasBought(self, request: object, context: object) -> order_pb2.HasBoughtResponse:  # noqa: N802 - the contract's name
         raise NotImplementedError
 
+    async def GetOrderStates(self, request: object, context: object) -> order_pb2.GetOrderStatesResponse:  # noqa: N802 - the contract's name
+        raise NotImplementedError
+
     async def GetPayable(  # noqa: N802 - the contract's name
         self, request: order_pb2.GetPayableRequest, context: aio.ServicerContext[Any, Any]
     ) -> order_pb2.GetPayableResponse:
@@ -80,6 +85,7 @@ class Payments:
     """The running service: HTTP in process; relay, consumer and sweeper with a real broker and database."""
 
     http: httpx.AsyncClient
+    rpc: payment_pb2_grpc.PaymentServiceStub
     issuer: TokenIssuer
     orders: FakeOrders
     database: DatabaseSettings
@@ -250,7 +256,10 @@ async def run_payments(stripe: StripeDouble | None = None) -> AsyncIterator[Paym
             sweep_after_seconds=0.5,
         )
         async with run_service(await build(settings)) as service:
-            yield Payments(service.http, issuer, orders, database, database_proxy, broker_url, published)
+            channel = open_channel(f"127.0.0.1:{service.rpc_port}")
+            stub = payment_pb2_grpc.PaymentServiceStub(channel)
+            yield Payments(service.http, stub, issuer, orders, database, database_proxy, broker_url, published)
+            await channel.close()
 
 
 @asynccontextmanager

@@ -82,6 +82,9 @@ class FakeOrders(order_pb2_grpc.OrderServiceServicer):
             await self.before(context)
         return order_pb2.HasBoughtResponse(has_bought=request.user_id < NO_BUYERS_FROM)
 
+    async def GetOrderStates(self, request: object, context: object) -> order_pb2.GetOrderStatesResponse:  # noqa: N802 - the contract's name
+        raise NotImplementedError
+
     async def GetPayable(self, request: object, context: object) -> order_pb2.GetPayableResponse:  # noqa: N802 - the contract's name
         raise NotImplementedError
 

@@ -1,0 +1,144 @@
+"""The expiry of reservations: the order service is asked before a reservation ends.
+
+A reservation is overdue by this service's clock. Whether it may end depends on its order, whose events may be late:
+the broker may be unavailable for longer than any reservation lasts.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+
+from chassis.database.engine import Database
+from chassis.errors import NeighbourRefused, NeighbourUnavailable
+from chassis.observability import logs
+from chassis.types.ids import OrderId
+from prometheus_client import Counter, Gauge
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from inventory_service.clients.orders import Orders
+from inventory_service.domain.reservations import OrderStanding, OrderState, extended_until
+from inventory_service.repository.reservations import ReservationRepository
+from inventory_service.service.published_events import PublishedEvents
+from inventory_service.service.reservations import ReservationService
+
+EXPIRED = Counter("inventory_reservations_lapsed_total", "Reservations that expired")
+EXTENDED = Counter("inventory_reservations_extended_total", "Overdue reservations that were kept for an open order")
+SOLD = Counter(
+    "inventory_reservations_sold_without_event_total", "Overdue reservations of paid orders, sold before the event came"
+)
+UNANSWERED = Gauge(
+    "inventory_reservations_unanswered_seconds",
+    "How long the oldest overdue reservation waits for the order service to answer; 0 if it answers",
+)
+
+_BATCH = 100
+
+log = logs.get_logger(__name__)
+
+
+class ReservationExpiry:
+    def __init__(
+        self,
+        database: Database,
+        reservations: ReservationService,
+        orders: Orders,
+        events: PublishedEvents,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._database = database
+        self._reservations = reservations
+        self._orders = orders
+        self._events = events
+        self._now = now
+
+    async def expire_overdue(self) -> None:
+        """Ends the overdue reservations that no order needs any more, extends those of open orders, sells paid ones.
+
+        If the order service does not answer, all stay as they are until the next sweep.
+        """
+        while await self._sweep_batch() == _BATCH:
+            pass
+
+    async def _sweep_batch(self) -> int:
+        """Returns how many reservations were ended, extended or sold."""
+        async with self._database.begin() as transaction:
+            overdue = await ReservationRepository(transaction).list_overdue(self._now(), _BATCH)
+        if not overdue:
+            UNANSWERED.set(0)
+            return 0
+        standings = await self._standings(list(overdue))
+        _report_unanswered(overdue, standings, self._now())
+        return await self._decide(standings) if standings else 0
+
+    async def _standings(self, overdue: Sequence[OrderId]) -> Mapping[OrderId, OrderStanding]:
+        """Asks the order service, while no transaction is open. Empty if it does not answer."""
+        try:
+            return await self._orders.standings(overdue)
+        except (NeighbourUnavailable, NeighbourRefused) as error:
+            log.warning(
+                "overdue reservations are kept until order answers", reservations=len(overdue), reason=str(error)
+            )
+            return {}
+
+    async def _decide(self, standings: Mapping[OrderId, OrderStanding]) -> int:
+        """Returns how many reservations were ended, extended or sold.
+
+        A reservation that was extended, ended or locked since the question is left alone.
+        """
+        paid = [order for order, standing in standings.items() if standing.state is OrderState.PAID]
+        others = {order: standing for order, standing in standings.items() if standing.state is not OrderState.PAID}
+        sold = [await self._sell(order) for order in paid]
+        return sum(sold) + await self._end_or_extend(others)
+
+    async def _sell(self, order_id: OrderId) -> bool:
+        """Sells the units of a paid order as its event would, which has no effect when it arrives.
+
+        One transaction for each order: stock rows are locked in product order within an order, not across orders.
+        """
+        async with self._database.begin() as transaction:
+            repository = ReservationRepository(transaction)
+            if not await repository.lock_overdue([order_id], self._now()):
+                return False
+            lines = await repository.lines([order_id])
+            await self._reservations.sell_confirmed_order(transaction, order_id, lines)
+        self._events.wake_relay()
+        SOLD.inc()
+        log.info("reservation sold before its order's event arrived", order_id=str(order_id))
+        return True
+
+    async def _end_or_extend(self, standings: Mapping[OrderId, OrderStanding]) -> int:
+        now = self._now()
+        async with self._database.begin() as transaction:
+            locked = await ReservationRepository(transaction).lock_overdue(list(standings), now)
+            has_events = await self._end(transaction, locked, standings)
+            await self._extend(transaction, locked, standings, now)
+        if has_events:
+            self._events.wake_relay()
+        return len(locked)
+
+    async def _end(
+        self, transaction: AsyncConnection, locked: Sequence[OrderId], standings: Mapping[OrderId, OrderStanding]
+    ) -> bool:
+        """Returns whether an event was recorded."""
+        unknown = [order for order in locked if standings[order].state is OrderState.UNKNOWN]
+        cancelled = [order for order in locked if standings[order].state is OrderState.CANCELLED]
+        EXPIRED.inc(len(unknown) + len(cancelled))
+        return await self._reservations.end_overdue(transaction, unknown, cancelled)
+
+    async def _extend(
+        self,
+        transaction: AsyncConnection,
+        locked: Sequence[OrderId],
+        standings: Mapping[OrderId, OrderStanding],
+        now: datetime,
+    ) -> None:
+        for order in locked:
+            if standings[order].state is OrderState.OPEN:
+                await ReservationRepository(transaction).extend(order, extended_until(standings[order], now))
+                EXTENDED.inc()
+
+
+def _report_unanswered(
+    overdue: Mapping[OrderId, datetime], standings: Mapping[OrderId, OrderStanding], at: datetime
+) -> None:
+    waiting = [at - held_until for order, held_until in overdue.items() if order not in standings]
+    UNANSWERED.set(max(waiting).total_seconds() if waiting else 0)

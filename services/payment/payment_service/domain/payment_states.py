@@ -1,0 +1,47 @@
+"""The state of an order's payment, as the order service needs it before an unpaid order expires. Pure."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from payment_service.domain.intents import Intent, IntentState
+from payment_service.domain.payments import Payment
+
+_ACTION_TIMEOUT = timedelta(minutes=15)
+"""How long the customer may take for an action such as 3-D Secure while an order waits for its payment."""
+
+
+class PaymentState(StrEnum):
+    NONE = "none"
+    """Nothing is captured, and nothing will be unless the buyer confirms a payment."""
+    IN_PROCESS = "in_process"
+    """The provider may capture, or its answer is not known."""
+    CAPTURED = "captured"
+    """The total was captured, whether or not it was refunded since."""
+
+
+@dataclass(frozen=True, slots=True)
+class OrderPayment:
+    """The state of an order's payment, and the payment if it is captured."""
+
+    state: PaymentState
+    captured: Payment | None = None
+
+    @classmethod
+    def of(cls, payment: Payment, intent: Intent | None, at: datetime) -> "OrderPayment":
+        """Describes a payment, given its intent as the provider has it now; None if it has none."""
+        state = _state(payment, intent, at)
+        return cls(state, payment if state is PaymentState.CAPTURED else None)
+
+
+def _state(payment: Payment, intent: Intent | None, at: datetime) -> PaymentState:
+    if payment.captured:
+        return PaymentState.CAPTURED
+    if not payment.is_open:
+        return PaymentState.NONE
+    intent_state = IntentState.AWAITING_CONFIRMATION if intent is None else intent.state
+    if payment.is_confirmable and intent_state is IntentState.AWAITING_CONFIRMATION:
+        return PaymentState.NONE
+    if intent_state is IntentState.REQUIRES_ACTION and at >= payment.updated_at + _ACTION_TIMEOUT:
+        return PaymentState.NONE
+    return PaymentState.IN_PROCESS
