@@ -20,7 +20,7 @@ from inventory_service.repository.reservations import ReservationRepository
 from inventory_service.service.published_events import PublishedEvents
 from inventory_service.service.reservations import ReservationService
 
-EXPIRED = Counter("inventory_reservations_lapsed_total", "Reservations that expired")
+EXPIRED = Counter("inventory_reservations_expired_total", "Reservations that expired")
 EXTENDED = Counter("inventory_reservations_extended_total", "Overdue reservations that were kept for an open order")
 SOLD = Counter(
     "inventory_reservations_sold_without_event_total", "Overdue reservations of paid orders, sold before the event came"
