@@ -9,7 +9,6 @@ from babel.dates import format_date, format_time
 from chassis.types.currencies import decimals, major_units
 from chassis.types.money import Money
 
-
 _LETTER_DIGIT_BOUNDARY = re.compile(r"(?<=[^\W\d_])(?=\d)|(?<=\d)(?=[^\W\d_])")
 """The place between a currency code and a digit, which gets a space (UTS 35, part 3, currencySpacing)."""
 

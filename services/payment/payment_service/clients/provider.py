@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from chassis.types.charges import ChargeRules
 from chassis.types.ids import UserId
 from chassis.types.money import Money
 
@@ -44,6 +45,10 @@ class SavedCard:
 class Provider(Protocol):
     @property
     def name(self) -> str: ...
+
+    @property
+    def charge_rules(self) -> ChargeRules:
+        """The amounts that it can charge and refund."""
 
     async def create_intent(self, payment: Payment) -> Intent:
         """Returns the payment's intent, created now or by an earlier call; nothing is charged."""

@@ -14,6 +14,7 @@ from typing import Any
 from uuid import uuid4
 
 from chassis.database.engine import Database
+from chassis.types.charges import ProviderName, charge_rules
 from chassis.types.ids import UserId
 from chassis.types.money import Money
 from sqlalchemy import BigInteger, Column, DateTime, MetaData, Row, Select, Table, Text, Uuid, func, select, update
@@ -102,7 +103,8 @@ _CARDS: Mapping[str, _TestCard] = {
 
 
 class SimulatedProvider:
-    name = "simulated"
+    name = ProviderName.SIMULATED
+    charge_rules = charge_rules(ProviderName.SIMULATED)
 
     def __init__(self, database: Database, now: Callable[[], datetime]) -> None:
         self._database = database

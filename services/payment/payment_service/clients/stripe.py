@@ -22,6 +22,7 @@ from typing import cast
 import aiohttp
 import stripe
 from chassis.observability import logs
+from chassis.types.charges import NotChargeable, ProviderName, charge_rules
 from chassis.types.ids import UserId
 from chassis.types.money import Money
 from prometheus_client import Histogram
@@ -65,11 +66,14 @@ _REFUND_STATUSES = {
     "canceled": RefundStatus.FAILED,
 }
 
+_RULES = charge_rules(ProviderName.STRIPE)
+
 log = logs.get_logger(__name__)
 
 
 class StripeProvider:
-    name = "stripe"
+    name = ProviderName.STRIPE
+    charge_rules = _RULES
 
     def __init__(self, secret_key: str, api_base: str | None, deadline: float) -> None:
         """`deadline` is how many seconds a call may take, the SDK's own retries included."""
@@ -88,7 +92,7 @@ class StripeProvider:
         async with self._call("create_intent"):
             created = await self._stripe.payment_intents.create_async(
                 {
-                    "amount": payment.amount.amount,
+                    "amount": _units(payment.amount),
                     "currency": payment.amount.currency.lower(),
                     "allowed_payment_method_types": ["card"],
                     "metadata": {"payment_id": str(payment.id), "order_id": str(payment.order_id)},
@@ -136,7 +140,7 @@ class StripeProvider:
             created = await self._stripe.refunds.create_async(
                 {
                     "payment_intent": intent_id,
-                    "amount": refund.amount.amount,
+                    "amount": _units(refund.amount),
                     "metadata": {"refund_id": str(refund.id), "payment_id": str(refund.payment_id)},
                 },
                 {"idempotency_key": str(refund.id)},
@@ -225,11 +229,27 @@ def _intent(intent: stripe.PaymentIntent) -> Intent:
     return Intent(
         id=intent.id,
         state=_INTENT_STATES.get(intent.status, IntentState.PROCESSING),
-        received=Money(intent.amount_received, intent.currency.upper()) if intent.status == "succeeded" else None,
+        received=_received(intent) if intent.status == "succeeded" else None,
         failure=None if error is None else _last_failure(error),
         client_secret=intent.client_secret,
         next_action=None if intent.next_action is None else _next_action(intent.next_action),
     )
+
+
+def _units(amount: Money) -> int:
+    """Returns an amount in Stripe's units. Raises ProviderRefused if Stripe cannot represent it."""
+    try:
+        return _RULES.to_units(amount)
+    except NotChargeable:
+        raise ProviderRefused(Failure(FailureCode.REFUSED_BY_PROVIDER, "invalid_amount")) from None
+
+
+def _received(intent: stripe.PaymentIntent) -> Money | None:
+    """Returns what was captured; None for an amount that is no whole minor units, and so is no amount of ours."""
+    try:
+        return _RULES.from_units(intent.amount_received, intent.currency.upper())
+    except NotChargeable:
+        return None
 
 
 def _last_failure(error: stripe.PaymentIntent.LastPaymentError) -> Failure:
