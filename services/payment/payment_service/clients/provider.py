@@ -21,12 +21,13 @@ from payment_service.domain.payments import Payment, Refund, RefundStatus
 class ProviderRefund:
     """A refund as the provider sees it.
 
-    `refund_id` is our id of it; None if it was made in the provider's dashboard.
+    `refund_id` is our id of it; None if it was made in the provider's dashboard. `amount` is None if minor units cannot
+    represent it.
     """
 
     id: str
     status: RefundStatus
-    amount: Money
+    amount: Money | None
     reason: str | None = None
     refund_id: str | None = None
 

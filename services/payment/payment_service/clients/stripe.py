@@ -229,7 +229,7 @@ def _intent(intent: stripe.PaymentIntent) -> Intent:
     return Intent(
         id=intent.id,
         state=_INTENT_STATES.get(intent.status, IntentState.PROCESSING),
-        received=_received(intent) if intent.status == "succeeded" else None,
+        received=_money(intent.amount_received, intent.currency) if intent.status == "succeeded" else None,
         failure=None if error is None else _last_failure(error),
         client_secret=intent.client_secret,
         next_action=None if intent.next_action is None else _next_action(intent.next_action),
@@ -244,10 +244,10 @@ def _units(amount: Money) -> int:
         raise ProviderRefused(Failure(FailureCode.REFUSED_BY_PROVIDER, "invalid_amount")) from None
 
 
-def _received(intent: stripe.PaymentIntent) -> Money | None:
-    """Returns what was captured; None for an amount that is no whole minor units, and so is no amount of ours."""
+def _money(units: int, currency: str) -> Money | None:
+    """Returns an amount that Stripe reports; None for one that minor units cannot represent, so that it is not ours."""
     try:
-        return _RULES.from_units(intent.amount_received, intent.currency.upper())
+        return _RULES.from_units(units, currency.upper())
     except NotChargeable:
         return None
 
@@ -268,9 +268,7 @@ def _refund(refund: stripe.Refund) -> ProviderRefund:
     status = _REFUND_STATUSES.get(refund.status or "", RefundStatus.PENDING)
     reason = getattr(refund, "failure_reason", None)
     metadata = refund.metadata.to_dict() if refund.metadata is not None else {}
-    return ProviderRefund(
-        refund.id, status, Money(refund.amount, refund.currency.upper()), reason, metadata.get("refund_id")
-    )
+    return ProviderRefund(refund.id, status, _money(refund.amount, refund.currency), reason, metadata.get("refund_id"))
 
 
 def _card(method: stripe.PaymentMethod) -> SavedCard:

@@ -2,6 +2,8 @@
 
 from uuid import UUID
 
+from chassis.types.charges import NotChargeable
+
 from payment_service.domain.failures import Failure
 
 
@@ -43,6 +45,13 @@ class OrderNotPayable(PaymentError):
     def __init__(self, order_id: UUID, status: str) -> None:
         super().__init__(f"order {order_id} is {status} and cannot be paid now: place a new one")
         self.status = status
+
+
+class TotalNotChargeable(PaymentError):
+    """The provider cannot charge what the order costs: the order service took the order under other rules."""
+
+    def __init__(self, order_id: UUID, reason: NotChargeable) -> None:
+        super().__init__(f"order {order_id} cannot be paid: {reason}")
 
 
 class PaymentExists(PaymentError):
@@ -128,6 +137,13 @@ class RefundExceedsCaptured(PaymentError):
     def __init__(self, payment_id: UUID, amount: int, refundable: int) -> None:
         super().__init__(f"of payment {payment_id} {refundable} minor units can be refunded, not {amount}")
         self.refundable = refundable
+
+
+class RefundNotPossible(PaymentError):
+    """The provider cannot represent the amount to refund."""
+
+    def __init__(self, payment_id: UUID, reason: NotChargeable) -> None:
+        super().__init__(f"of payment {payment_id} this amount cannot be refunded: {reason}")
 
 
 class RefundRefused(PaymentError):

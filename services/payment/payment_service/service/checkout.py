@@ -12,6 +12,7 @@ from chassis.database.engine import Database
 from chassis.database.idempotency import Claim, KeyRepository
 from chassis.http.authentication import Principal
 from chassis.observability import logs
+from chassis.types.charges import NotChargeable
 from chassis.types.ids import OrderId, UserId
 
 from payment_service.clients.orders import Orders, PayableOrder
@@ -26,6 +27,7 @@ from payment_service.domain.errors import (
     PaymentMethodRefused,
     PaymentMethodRequired,
     PaymentRefused,
+    TotalNotChargeable,
     UnknownOrder,
     UnknownPayment,
     UnknownPaymentMethod,
@@ -72,7 +74,7 @@ class CheckoutService:
     ) -> PaymentView:
         """Returns the payment of the idempotency key, or a new one. Its amount is the order's.
 
-        Raises IdempotencyKeyReused, UnknownOrder, OrderNotPayable, PaymentExists, UnknownPaymentMethod, and with
+        Raises IdempotencyKeyReused, UnknownOrder, OrderNotPayable, TotalNotChargeable, PaymentExists, UnknownPaymentMethod, and with
         `confirm` the errors of `confirm`.
         """
         payment_id, stored = await self._claim(buyer_id, order_id, choice, confirm, key)
@@ -145,6 +147,7 @@ class CheckoutService:
         self, payment_id: PaymentId, buyer_id: UserId, order_id: OrderId, choice: PaymentMethodChoice | None
     ) -> Payment:
         order = await self._get_payable(buyer_id, order_id)
+        self._check_chargeable(order)
         method = None if choice is None else await self._resolve(buyer_id, choice)
         now = self._now()
         provider = self._reconciler.provider_name
@@ -173,6 +176,13 @@ class CheckoutService:
         if not order.is_payable or order.total.amount == 0:
             raise OrderNotPayable(order_id, order.status)
         return order
+
+    def _check_chargeable(self, order: PayableOrder) -> None:
+        """Raises TotalNotChargeable."""
+        try:
+            self._reconciler.charge_rules.check(order.total)
+        except NotChargeable as reason:
+            raise TotalNotChargeable(order.order_id, reason) from None
 
     async def _resolve(self, buyer_id: UserId, choice: PaymentMethodChoice) -> PaymentMethod:
         """Returns the method that the buyer chose. Raises UnknownPaymentMethod, also if it is another user's."""

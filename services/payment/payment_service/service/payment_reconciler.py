@@ -15,6 +15,7 @@ from datetime import datetime
 
 from chassis.database.engine import Database
 from chassis.observability import logs
+from chassis.types.charges import ChargeRules
 from prometheus_client import Counter
 
 from payment_service.clients.provider import Provider
@@ -55,6 +56,10 @@ class PaymentReconciler:
     @property
     def provider_name(self) -> str:
         return self._provider.name
+
+    @property
+    def charge_rules(self) -> ChargeRules:
+        return self._provider.charge_rules
 
     async def ensure_intent(self, payment: Payment) -> tuple[Payment, Intent | None]:
         """Returns the payment with its intent at the provider, which is created if there is none.

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from chassis.database.engine import Database
 from chassis.observability import logs
+from chassis.types.charges import ChargeRules
 from chassis.types.ids import OrderId
 from chassis.types.money import Money
 from prometheus_client import Counter
@@ -49,6 +50,10 @@ class RefundReconciler:
         self._now = now
         self._new_id = new_id
         self._sweep_after = sweep_after
+
+    @property
+    def charge_rules(self) -> ChargeRules:
+        return self._provider.charge_rules
 
     async def reconcile(self, refund: Refund, *, is_repeated: bool) -> Refund:
         """Pays a pending refund at the provider, or asks what became of it, and returns it as it is then.

@@ -10,10 +10,11 @@ from chassis.database.idempotency import Claim, KeyRepository
 from chassis.errors import DatabaseUnavailable
 from chassis.http.authentication import Principal
 from chassis.observability import logs
+from chassis.types.charges import NotChargeable
 from chassis.types.ids import UserId
 from chassis.types.money import Money
 
-from payment_service.domain.errors import ProviderUnavailable, RefundRefused, UnknownPayment
+from payment_service.domain.errors import ProviderUnavailable, RefundNotPossible, RefundRefused, UnknownPayment
 from payment_service.domain.payments import PaymentId, Refund, RefundId, RefundStatus
 from payment_service.repository.payments import PaymentRepository
 from payment_service.repository.refunds import RefundRepository
@@ -50,7 +51,8 @@ class RefundService:
         """Refunds `amount` minor units, or all that is left.
 
         The refund is pending if the provider processes it later or its outcome is unknown: the sweeper finishes it.
-        Raises IdempotencyKeyReused, UnknownPayment, NotRefundable, RefundExceedsCaptured, RefundRefused.
+        Raises IdempotencyKeyReused, UnknownPayment, NotRefundable, RefundExceedsCaptured, RefundNotPossible,
+        RefundRefused.
         """
         refund, is_new = await self._record(admin_id, payment_id, amount, reason, key)
         try:
@@ -90,7 +92,15 @@ class RefundService:
                 raise UnknownPayment(payment_id)
             payment = await repository.lock(payment_id)
             money = Money(payment.refundable if amount is None else amount, payment.amount.currency)
+            self._check_representable(payment_id, money)
             refund = Refund(refund_id, payment_id, money, now, reason, admin_id)
             await add_refund_within(transaction, payment, refund, next_check_at=now + self._sweep_after)
         log.info("refund requested", refund_id=str(refund.id), payment_id=str(payment_id))
         return refund, True
+
+    def _check_representable(self, payment_id: PaymentId, amount: Money) -> None:
+        """Raises RefundNotPossible."""
+        try:
+            self._reconciler.charge_rules.to_units(amount)
+        except NotChargeable as reason:
+            raise RefundNotPossible(payment_id, reason) from None
