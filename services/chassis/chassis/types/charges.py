@@ -76,7 +76,7 @@ class ChargeRules:
     def check(self, amount: Money) -> None:
         """Raises CurrencyNotChargeable, AmountNotChargeable, ChargeTooSmall, ChargeTooLarge."""
         units = self.to_units(amount)
-        minimum = self.minimums.get(amount.currency, 1)
+        minimum = self.minimums.get(amount.currency, 0)
         if units < minimum:
             raise ChargeTooSmall(amount, self.from_units(minimum, amount.currency))
         if self.maximum is not None and units > self.maximum:

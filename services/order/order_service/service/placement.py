@@ -111,8 +111,8 @@ class OrderPlacement:
         give one order, and an attempt that was stopped halfway is finished by the next request. A crash after the
         reservation is undone by the reservation's expiry.
 
-        Raises IdempotencyKeyReused, UnknownProducts, MixedCurrencies, TotalTooLarge, OutOfStock, CartEmpty,
-        CartChanged, UnknownShippingAddress, AccountErased.
+        Raises IdempotencyKeyReused, UnknownProducts, MixedCurrencies, TotalTooLarge, TotalTooSmall, TotalNotChargeable,
+        OutOfStock, CartEmpty, CartChanged, UnknownShippingAddress, AccountErased.
         """
         for _ in range(_ATTEMPTS):
             attempt = await self._begin(buyer_id, request, key)

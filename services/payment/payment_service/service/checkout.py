@@ -74,8 +74,8 @@ class CheckoutService:
     ) -> PaymentView:
         """Returns the payment of the idempotency key, or a new one. Its amount is the order's.
 
-        Raises IdempotencyKeyReused, UnknownOrder, OrderNotPayable, TotalNotChargeable, PaymentExists, UnknownPaymentMethod, and with
-        `confirm` the errors of `confirm`.
+        Raises IdempotencyKeyReused, UnknownOrder, OrderNotPayable, TotalNotChargeable, PaymentExists,
+        UnknownPaymentMethod, and with `confirm` the errors of `confirm`.
         """
         payment_id, stored = await self._claim(buyer_id, order_id, choice, confirm, key)
         if stored is None:

@@ -1,0 +1,42 @@
+"""The settings of the order service."""
+
+import pytest
+from chassis.errors import SettingsError
+from chassis.settings import read
+from order_service.settings import Settings
+
+ENVIRONMENT = {
+    "DB_HOST": "db",
+    "DB_USER": "orders",
+    "DB_PASSWORD": "secret",
+    "DB_NAME": "orders_db",
+    "GRPC_PORT": "9095",
+    "RABBITMQ_URL": "amqp://broker",
+    "USER_GRPC": "user:9091",
+    "PRODUCT_GRPC": "product:9094",
+    "INVENTORY_GRPC": "inventory:9092",
+}
+
+
+def settings_with(**variables: str) -> Settings:
+    return read(Settings, ENVIRONMENT | variables)
+
+
+def test_without_a_list_the_shop_sells_in_every_currency() -> None:
+    assert {"USD", "KWD", "ISK"} < settings_with().offered_currencies
+    assert settings_with(CURRENCIES=" USD, EUR ").offered_currencies == {"USD", "EUR"}
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "message"),
+    [
+        ("CURRENCIES", "USD,ZZZ", "'ZZZ' is no currency of ISO 4217"),
+        ("CURRENCIES", "usd", "'usd' is no currency"),
+        ("SHIPPING_RATES", '{"XXX": {"amount": 1}}', "'XXX' is no currency"),
+        ("SHIPPING_RATES", '{"SEK": {"amount": 1}}', "CURRENCIES is USD,EUR, without SEK"),
+        ("PAYMENT_PROVIDER", "cash", "PAYMENT_PROVIDER is malformed"),
+    ],
+)
+def test_a_currency_that_the_shop_does_not_sell_in_stops_the_start(variable: str, value: str, message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        settings_with(**{"CURRENCIES": "USD,EUR", variable: value})
