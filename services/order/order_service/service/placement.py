@@ -189,6 +189,8 @@ class OrderPlacement:
         async with self._database.begin() as transaction:
             if attempt.is_key_releasable and not await CartSnapshotRepository(transaction).lock_key(order.id):
                 raise _KeyReleased
+            if not await BuyerRepository(transaction).lock(order.buyer_id):
+                raise AccountErased(order.buyer_id)  # while stock was reserved: nothing may be stored any more
             stored = await OrderRepository(transaction).add_once(order)
             if stored is not order:
                 return stored

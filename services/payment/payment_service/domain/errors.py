@@ -162,10 +162,13 @@ class TooManyPaymentMethods(PaymentError):
 
 
 class AccountErased(PaymentError):
-    """The account was erased; nothing is saved for it."""
+    """The account was erased: nothing is saved or charged for it.
+
+    Its last access token may be valid for some minutes.
+    """
 
     def __init__(self) -> None:
-        super().__init__("this account was erased: nothing can be saved for it")
+        super().__init__("this account was erased: register again to pay")
 
 
 class InvalidSignature(PaymentError):

@@ -17,6 +17,7 @@ from chassis.types.ids import OrderId, UserId
 
 from payment_service.clients.orders import Orders, PayableOrder
 from payment_service.domain.errors import (
+    AccountErased,
     NotCancellable,
     NotConfirmable,
     OrderNotPayable,
@@ -74,9 +75,10 @@ class CheckoutService:
     ) -> PaymentView:
         """Returns the payment of the idempotency key, or a new one. Its amount is the order's.
 
-        Raises IdempotencyKeyReused, UnknownOrder, OrderNotPayable, TotalNotChargeable, PaymentExists,
-        UnknownPaymentMethod, and with `confirm` the errors of `confirm`.
+        Raises AccountErased, IdempotencyKeyReused, UnknownOrder, OrderNotPayable, TotalNotChargeable,
+        PaymentExists, UnknownPaymentMethod, and with `confirm` the errors of `confirm`.
         """
+        await self._ensure_not_erased(buyer_id)
         payment_id, stored = await self._claim(buyer_id, order_id, choice, confirm, key)
         if stored is None:
             stored = await self._create(payment_id, buyer_id, order_id, choice)
@@ -90,10 +92,11 @@ class CheckoutService:
     async def confirm(self, buyer_id: UserId, payment_id: PaymentId, choice: PaymentMethodChoice | None) -> PaymentView:
         """Charges the payment once, however often and however concurrently it is called.
 
-        Raises UnknownPayment, UnknownPaymentMethod, PaymentMethodRequired, OrderNotPayable, PaymentInProgress,
-        NotConfirmable, PaymentDeclined, PaymentMethodRefused, PaymentRefused; and ProviderUnavailable if the outcome
-        is unknown, which the same call or the sweeper finds out later.
+        Raises AccountErased, UnknownPayment, UnknownPaymentMethod, PaymentMethodRequired, OrderNotPayable,
+        PaymentInProgress, NotConfirmable, PaymentDeclined, PaymentMethodRefused, PaymentRefused; and
+        ProviderUnavailable if the outcome is unknown, which the same call or the sweeper finds out later.
         """
+        await self._ensure_not_erased(buyer_id)
         async with self._database.begin() as transaction:
             payment = await PaymentRepository(transaction).find(payment_id)
         if payment is None or payment.buyer_id != buyer_id:
@@ -121,6 +124,17 @@ class CheckoutService:
         if payment.captured:
             raise NotCancellable(payment.id, payment.status)
         return payment
+
+    async def _ensure_not_erased(self, buyer_id: UserId) -> None:
+        """Raises AccountErased.
+
+        An erasure that is recorded after this check does not have to be noticed here: with the account the order
+        service cancels the order, whose payments are then closed or refunded.
+        """
+        async with self._database.begin() as transaction:
+            customer = await PaymentMethodRepository(transaction).find_customer(buyer_id)
+        if customer is not None and customer.is_erased:
+            raise AccountErased
 
     async def _claim(
         self,
