@@ -90,7 +90,7 @@ class ChargeRules:
         """
         if amount.currency not in self.currencies:
             raise CurrencyNotChargeable(amount.currency)
-        ours, theirs = 10 ** decimals(amount.currency), 10 ** self._decimals(amount.currency)
+        ours, theirs = _ten_to(decimals(amount.currency)), _ten_to(self._decimals(amount.currency))
         units, rest = divmod(amount.amount * theirs, ours)
         multiple = self.multiples.get(amount.currency, 1)
         if rest or units % multiple:
@@ -102,7 +102,7 @@ class ChargeRules:
 
         Raises NotChargeable if minor units cannot represent it, such as a fraction of a króna.
         """
-        ours, theirs = 10 ** decimals(currency), 10 ** self._decimals(currency)
+        ours, theirs = _ten_to(decimals(currency)), _ten_to(self._decimals(currency))
         amount, rest = divmod(units * ours, theirs)
         if rest:
             raise NotChargeable(f"{units} units of {currency} at the payment provider are no whole minor units")
@@ -115,6 +115,10 @@ class ChargeRules:
 def charge_rules(provider: ProviderName) -> ChargeRules:
     """Returns the rules of a provider. The simulated one charges every amount in every currency."""
     return _STRIPE if provider is ProviderName.STRIPE else _SIMULATED
+
+
+def _ten_to(exponent: int) -> int:
+    return int(10**exponent)
 
 
 def _text(amount: Money) -> str:

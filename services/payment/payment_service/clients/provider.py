@@ -7,6 +7,7 @@ ProviderUnavailable where its outcome is unknown, and ProviderRefused where the 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
+from uuid import UUID
 
 from chassis.types.charges import ChargeRules
 from chassis.types.ids import UserId
@@ -83,10 +84,10 @@ class Provider(Protocol):
     async def list_refunds(self, intent_id: str) -> Sequence[ProviderRefund]:
         """Lists all refunds of an intent, also those made in the provider's dashboard. Never raises ProviderRefused."""
 
-    async def create_customer(self, user_id: UserId) -> str:
+    async def create_customer(self, user_id: UserId, shop_id: UUID) -> str:
         """Returns the reference of the user's customer, created now or by an earlier call.
 
-        It holds no personal data.
+        Shops that share an account of the provider have different ids. The customer holds no personal data.
         """
 
     async def attach_method(self, customer: str, method: str) -> SavedCard:

@@ -18,6 +18,7 @@ import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import cast
+from uuid import UUID
 
 import aiohttp
 import stripe
@@ -156,10 +157,11 @@ class StripeProvider:
             listed = await self._stripe.refunds.list_async({"payment_intent": intent_id, "limit": _PAGE_SIZE})
             return [_refund(refund) async for refund in listed.auto_paging_iter()]
 
-    async def create_customer(self, user_id: UserId) -> str:
+    async def create_customer(self, user_id: UserId, shop_id: UUID) -> str:
         async with self._call("create_customer"):
             created = await self._stripe.customers.create_async(
-                {"metadata": {"user_id": str(user_id)}}, {"idempotency_key": f"customer-{user_id}"}
+                {"metadata": {"user_id": str(user_id), "shop_id": str(shop_id)}},
+                {"idempotency_key": f"{shop_id}-customer-{user_id}"},
             )
         return created.id
 

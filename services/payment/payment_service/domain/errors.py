@@ -110,6 +110,15 @@ class PaymentRefused(PaymentError):
         self.reason = reason
 
 
+class WrongAmountCaptured(PaymentError):
+    """The provider captured another amount than the order costs."""
+
+    def __init__(self, payment_id: UUID) -> None:
+        super().__init__(
+            f"payment {payment_id} has failed: the provider charged another amount, which is refunded; begin a new one"
+        )
+
+
 class NotConfirmable(PaymentError):
     """The payment was closed before it was confirmed."""
 

@@ -45,6 +45,7 @@ PROBLEMS: ProblemTable = {
     errors.PaymentExists: Problem(409, "payment_exists", members=_payment_id),
     errors.PaymentInProgress: Problem(409, "payment_in_progress"),
     errors.PaymentRefused: Problem(409, "payment_refused", members=_reason),
+    errors.WrongAmountCaptured: Problem(409, "wrong_amount"),
     errors.NotConfirmable: Problem(409, "not_confirmable"),
     errors.NotCancellable: Problem(409, "not_cancellable"),
     errors.NotRefundable: Problem(409, "not_refundable"),

@@ -32,6 +32,7 @@ from payment_service.domain.errors import (
     UnknownOrder,
     UnknownPayment,
     UnknownPaymentMethod,
+    WrongAmountCaptured,
 )
 from payment_service.domain.failures import Failure, FailureCode
 from payment_service.domain.intents import Intent, IntentState
@@ -121,7 +122,7 @@ class CheckoutService:
                 await repository.store(payment)
                 await PAYMENT_CHECKS.reschedule(transaction, payment.id, now + self._sweep_after)
         payment, _ = await self._reconciler.reconcile(payment)
-        if payment.captured:
+        if payment.captured and not payment.is_wrongly_captured:
             raise NotCancellable(payment.id, payment.status)
         return payment
 
@@ -165,7 +166,9 @@ class CheckoutService:
         method = None if choice is None else await self._resolve(buyer_id, choice)
         now = self._now()
         provider = self._reconciler.provider_name
-        payment = Payment(payment_id, order_id, buyer_id, order.total, provider, now, now, method=method)
+        payment = Payment(
+            payment_id, order_id, buyer_id, order.total, provider, now, now, method=method, pay_until=order.expires_at
+        )
         async with self._database.begin() as transaction:
             repository = PaymentRepository(transaction)
             is_order_cancelled = await repository.lock_order(order_id)
@@ -271,5 +274,7 @@ def _error_of(payment_id: PaymentId, failure: Failure) -> PaymentError:
             return PaymentMethodRefused(failure.reason)
         case FailureCode.REFUSED_BY_PROVIDER:
             return PaymentRefused(payment_id, failure.reason)
+        case FailureCode.WRONG_AMOUNT:
+            return WrongAmountCaptured(payment_id)
         case FailureCode.CANCELLED | FailureCode.ORDER_CANCELLED:
             return NotConfirmable(payment_id, failure.code)

@@ -41,7 +41,7 @@ class StripeDouble:
 
     `lost_responses` are operations that take effect, but whose responses never arrive. `request_delays` and
     `response_delays` are in seconds, before and after an operation takes effect. `hooks` run once after it took
-    effect, before the response.
+    effect, before the response. An operation in `blocked` waits for its event.
     """
 
     base_url: str = ""
@@ -56,6 +56,8 @@ class StripeDouble:
     charges_repeatedly: bool = False
     keeps_refunds_pending: bool = False
     refuses_refunds: bool = False
+    refuses_excessive_refunds: bool = False
+    blocked: dict[str, asyncio.Event] = field(default_factory=dict)
     refuses_intents: bool = False
     hooks: dict[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
     requests: list[tuple[str, str]] = field(default_factory=list)
@@ -108,7 +110,8 @@ class StripeDouble:
         """Removes all faults."""
         self.is_unavailable = self.charges_repeatedly = self.keeps_refunds_pending = self.refuses_refunds = (
             self.refuses_intents
-        ) = False
+        ) = self.refuses_excessive_refunds = False
+        self.blocked.clear()
         self.lost_responses.clear()
         self.request_delays.clear()
         self.response_delays.clear()
@@ -118,6 +121,8 @@ class StripeDouble:
         operation = request.match_info.route.name or ""
         form = dict((await request.post()).items())
         self.requests.append((operation, request.headers.get("Idempotency-Key", "")))
+        if operation in self.blocked:
+            await self.blocked[operation].wait()
         if operation in self.request_delays:
             await asyncio.sleep(self.request_delays[operation])
         if self.is_unavailable:
@@ -222,7 +227,13 @@ class StripeDouble:
             return _invalid("charge_disputed", "payment_intent")
         if int(form["amount"]) % _MULTIPLES.get(self.intents[form["payment_intent"]]["currency"], 1):
             return _invalid("parameter_invalid_integer", "amount")
+        if self.refuses_excessive_refunds and int(form["amount"]) > self._refundable(form["payment_intent"]):
+            return _invalid("charge_already_refunded", "amount")
         return self._make_refund(form)
+
+    def _refundable(self, intent_id: str) -> int:
+        refunded = sum(int(r["amount"]) for r in self.refunds.values() if r["payment_intent"] == intent_id)
+        return int(self.intents[intent_id]["amount_received"]) - refunded
 
     def _make_refund(self, form: dict[str, Any]) -> Response:
         refund = {
