@@ -1,6 +1,7 @@
 """The operator's list of currencies, which it has for its CRD, is that of the services."""
 
 from chassis.types.currencies import DECIMALS
+
 from platform_operator.api.shop_settings import CURRENCIES
 
 
