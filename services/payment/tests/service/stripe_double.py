@@ -41,7 +41,7 @@ class StripeDouble:
 
     `lost_responses` are operations that take effect, but whose responses never arrive. `request_delays` and
     `response_delays` are in seconds, before and after an operation takes effect. `hooks` run once after it took
-    effect, before the response. An operation in `blocked` waits for its event.
+    effect, before the response.
     """
 
     base_url: str = ""
@@ -57,7 +57,6 @@ class StripeDouble:
     keeps_refunds_pending: bool = False
     refuses_refunds: bool = False
     refuses_excessive_refunds: bool = False
-    blocked: dict[str, asyncio.Event] = field(default_factory=dict)
     refuses_intents: bool = False
     hooks: dict[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
     requests: list[tuple[str, str]] = field(default_factory=list)
@@ -111,7 +110,6 @@ class StripeDouble:
         self.is_unavailable = self.charges_repeatedly = self.keeps_refunds_pending = self.refuses_refunds = (
             self.refuses_intents
         ) = self.refuses_excessive_refunds = False
-        self.blocked.clear()
         self.lost_responses.clear()
         self.request_delays.clear()
         self.response_delays.clear()
@@ -121,8 +119,6 @@ class StripeDouble:
         operation = request.match_info.route.name or ""
         form = dict((await request.post()).items())
         self.requests.append((operation, request.headers.get("Idempotency-Key", "")))
-        if operation in self.blocked:
-            await self.blocked[operation].wait()
         if operation in self.request_delays:
             await asyncio.sleep(self.request_delays[operation])
         if self.is_unavailable:

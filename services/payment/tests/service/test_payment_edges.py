@@ -8,6 +8,8 @@ import pytest
 from chassis.grpc.wire import timestamp
 from chassis_testing.waiting import eventually
 from payment_harness import REQUIRES_ACTION, VISA, Payments, order_cancelled
+from payment_service.clients.stripe import StripeProvider
+from payment_service.domain.intents import Intent
 from shopapi.events.v1.events_pb2 import PaymentCompleted, PaymentRefunded
 from stripe_double import StripeDouble, sign
 
@@ -162,19 +164,24 @@ async def test_a_waiting_payment_is_asked_for_once_and_then_when_its_order_expir
 
 
 async def test_a_refund_does_not_wait_for_the_checks_of_payments(
-    stripe_payments: Payments, stripe: StripeDouble
+    stripe_payments: Payments, stripe: StripeDouble, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    paid = await stripe_payments.complete_payment(89, 1000)
-    waiting = [await stripe_payments.begin_payment(89) for _ in range(3)]
-    answered = asyncio.Event()
-    stripe.blocked["get_intent"] = answered
+    paid, waiting = await stripe_payments.complete_payment(89, 1000), await stripe_payments.begin_payment(89)
+    get_intent, is_asked, may_answer = StripeProvider.get_intent, asyncio.Event(), asyncio.Event()
+
+    async def get_and_wait(self: StripeProvider, intent_id: str) -> Intent:
+        is_asked.set()
+        await may_answer.wait()
+        return await get_intent(self, intent_id)
+
+    monkeypatch.setattr(StripeProvider, "get_intent", get_and_wait)
+    await make_due(stripe_payments, waiting["id"])
+    await is_asked.wait()
     try:
-        for payment in waiting:
-            await make_due(stripe_payments, payment["id"])
         await stripe_payments.deliver_events(order_cancelled(paid["order_id"]))
-        await stripe_payments.wait_for_status(paid["id"], "refunded", within=2.5)  # a check of a payment takes 3 s
+        await stripe_payments.wait_for_status(paid["id"], "refunded")
     finally:
-        answered.set()
+        may_answer.set()
 
 
 async def test_at_most_twenty_methods_are_saved_at_once(stripe_payments: Payments, stripe: StripeDouble) -> None:
