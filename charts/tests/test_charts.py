@@ -74,6 +74,7 @@ EXTERNAL_DATABASES = {
 }
 PROVIDERS = {
     "payment.provider": "stripe",
+    "global.settings.paymentProvider": "stripe",
     "payment.stripe.existingSecret": "stripe",
     "notification.smtp.host": "mail.example.com",
     "notification.smtp.port": "2525",
@@ -450,6 +451,16 @@ def test_each_service_gets_exactly_its_variables(render: Render, secrets: str) -
             assert migrating == {"LOG_LEVEL", "TENANT", "DB_HOST", "DB_PORT", "DB_USER", "DB_PASSWORD", "DB_NAME"}
 
 
+def test_settings_of_the_shop_reach_every_service(render: Render, secrets: str) -> None:
+    chosen = {"global.settings.currencies": "{USD,EUR}", "order.settings.orderTtlSeconds": "600"}
+    manifests = render_platform(render, secrets, PROVIDERS | chosen)
+
+    for service in ("order", "product"):
+        assert env_of(manifests, service)["CURRENCIES"] == "USD,EUR"
+    order = env_of(manifests, "order")
+    assert (order["PAYMENT_PROVIDER"], order["ORDER_TTL_SECONDS"]) == ("stripe", "600")
+
+
 def env_of(manifests: list[Manifest], service: str) -> dict[str, Any]:
     """Returns the environment of a service by variable: a value, or the name and key of a Secret."""
     deployment = named(manifests, "Deployment", f"shop-{service}")
@@ -801,6 +812,10 @@ REFUSED = {
     " with the keys STRIPE_SECRET_KEY, STRIPE_WEBHOOK_SECRET, or payment.stripe.secretKey to a value; Stripe's"
     " dashboard shows both",
     "payment.provider=stripe,payment.stripe.secretKey=sk": "payment.stripe.webhookSecret is empty: set it too",
+    "payment.provider=stripe,payment.stripe.existingSecret=stripe": 'payment.provider is "stripe", but '
+    'global.settings.paymentProvider is "simulated": set both to the same provider',
+    "global.settings.currencies={USD,ZZZ}": "at '/global/settings/currencies/1'",
+    "order.settings.shippingRates.XXX.amount=1": "'XXX'",
     "payment.provider=cash": "at '/provider': value must be one of 'simulated', 'stripe'",
     "notification.smtp.host=mail": "notification.smtp.from is empty: set it to the sender address of the shop's mails",
     "notification.smtp.password=x": "notification.smtp.user is empty: set it too; ask the administrator of the mail"

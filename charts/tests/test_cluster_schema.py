@@ -24,7 +24,10 @@ CASES = {
             for service in ("gateway", "user", "product", "inventory", "order", "payment", "notification", "review")
             for argument in ("--set", f"{service}.autoscaling.enabled=true")
         ),
-        *("--set", "payment.provider=stripe,payment.stripe.existingSecret=stripe"),
+        *(
+            "--set",
+            "payment.provider=stripe,global.settings.paymentProvider=stripe,payment.stripe.existingSecret=stripe",
+        ),
         *("--set", "notification.smtp.host=mail.example.com,notification.smtp.from=shop@example.com"),
         *("--set", "notification.smtp.existingSecret=smtp"),
         *("--set", "notification.sms.provider=twilio,notification.sms.existingSecret=twilio"),

@@ -32,7 +32,7 @@ variable. `env` is `<service>.env` of the chart and `spec.services.<service>.env
 
 """
 _BY_CHART = "the chart"
-_SET_BY: Mapping[str, tuple[str, str]] = {
+_SET_BY: Mapping[str, tuple[str, ...]] = {
     "LOG_LEVEL": ("global.logLevel", ""),
     "DB_HOST": ("<service>.database", "spec.databases"),
     "DB_PORT": ("<service>.database", "spec.databases"),
@@ -45,7 +45,8 @@ _SET_BY: Mapping[str, tuple[str, str]] = {
     "JWT_SECRET": ("user.jwt", "the Secret <name>-jwt"),
     "ADMIN_EMAIL": ("user.admin", "the Secret <name>-admin"),
     "ADMIN_PASSWORD": ("user.admin", "the Secret <name>-admin"),
-    "PAYMENT_PROVIDER": ("payment.provider", "spec.payments.provider"),
+    "PAYMENT_PROVIDER": ("payment.provider", "global.settings.paymentProvider", "spec.payments.provider"),
+    "CURRENCIES": ("global.settings.currencies", "spec.settings.currencies"),
     "STRIPE_SECRET_KEY": ("payment.stripe", "spec.payments.secretRef"),
     "STRIPE_WEBHOOK_SECRET": ("payment.stripe", "spec.payments.secretRef"),
     "SHOP_NAME": ("notification.shop.name", ""),

@@ -144,10 +144,10 @@ which `extra` overrides; secrets are read from Secrets. Takes root and extra.
 
 {{/*
 `settings` of the values as environment variables: orderTtlSeconds becomes ORDER_TTL_SECONDS. Lists are joined with
-commas, maps are written as JSON.
+commas, maps are written as JSON. `global.settings` has those that are the same in every service.
 */}}
 {{- define "common.settings" -}}
-{{- range $name, $value := .Values.settings }}
+{{- range $name, $value := merge (dict) (.Values.settings | default dict) ((.Values.global).settings | default dict) }}
 {{- if kindIs "slice" $value }}{{ $value = join "," $value }}{{ end }}
 {{- if kindIs "map" $value }}{{ $value = toJson $value }}{{ end }}
 {{- if kindIs "float64" $value }}{{ if eq (floor $value) $value }}{{ $value = int64 $value }}{{ end }}{{ end }}

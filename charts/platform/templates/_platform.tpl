@@ -7,13 +7,18 @@ chart: gateway
 
 {{/*
 Checks across charts: each service and its store must use the same Secret, and a service whose store is disabled must
-name the Secret of another one.
+name the Secret of another one. The services must agree on the payment provider, since orders are refused by its rules.
 */}}
 {{- define "platform.validate" -}}
 {{- $values := .Values -}}
 {{- $platform := include "common.platform" . -}}
 {{- if and (or .Values.ingress.enabled .Values.gatewayApi.enabled) (not .Values.gateway.enabled) -}}
 {{- fail "ingress and gatewayApi route to the gateway, which is disabled: set gateway.enabled to true" -}}
+{{- end -}}
+{{- $provider := (.Values.global.settings).paymentProvider | default "simulated" -}}
+{{- if ne $provider .Values.payment.provider -}}
+{{- $format := "payment.provider is %q, but global.settings.paymentProvider is %q: set both to the same provider" -}}
+{{- fail (printf $format .Values.payment.provider $provider) -}}
 {{- end -}}
 {{- range $component, $settings := $values -}}
 {{- if and (kindIs "map" $settings) (hasKey $settings "neighbours") $settings.enabled -}}

@@ -72,5 +72,5 @@ class Price(BaseModel):
     """
     currency: str
     """
-    ISO 4217 code
+    A currency of the shop: ISO 4217
     """

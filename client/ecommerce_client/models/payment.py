@@ -38,6 +38,7 @@ FailureCode = TypeAliasType(
         "refused_by_provider",
         "cancelled",
         "order_cancelled",
+        "wrong_amount",
     ],
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from uuid import UUID
 
 from ecommerce_client.connection import Call, Connection
@@ -26,17 +27,50 @@ class PaymentOperations:
         )
 
     def list_payments(
-        self, *, page: int | None = None, limit: int | None = None
+        self,
+        *,
+        page: int | None = None,
+        limit: int | None = None,
+        all_: bool | None = None,
+        buyer_id: int | None = None,
+        order_id: UUID | None = None,
+        status: payment.PaymentStatus | None = None,
+        provider_ref: str | None = None,
+        from_: datetime | None = None,
+        to: datetime | None = None,
     ) -> Listing[payment.PageOfPaymentResponse, payment.PaymentResponse]:
         """List the caller's payments, newest first.
 
+        Admins list the payments of all buyers with all=true, and those of one buyer with buyer_id.
+
         `page`: Number of the page, from 1
         `limit`: Largest number of items on the page
+        `all_`: list the payments of all buyers; for admins
+        `buyer_id`: list this buyer's payments; for admins
+        `order_id`: list only payments of this order
+        `status`: list only payments with this status
+        `provider_ref`: list only the payment with this id at the provider
+        `from_`: list only payments begun at this time or later
+        `to`: list only payments begun before this time
         """
         return Listing(
             self._connection,
             payment.PageOfPaymentResponse,
-            Call("GET", "/api/v1/payments", query={"page": page, "limit": limit}),
+            Call(
+                "GET",
+                "/api/v1/payments",
+                query={
+                    "page": page,
+                    "limit": limit,
+                    "all": all_,
+                    "buyer_id": buyer_id,
+                    "order_id": order_id,
+                    "status": status,
+                    "provider_ref": provider_ref,
+                    "from": from_,
+                    "to": to,
+                },
+            ),
         )
 
     async def get_payment_of_order(self, order_id: UUID) -> payment.PaymentResponse:

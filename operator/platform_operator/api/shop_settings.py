@@ -18,6 +18,17 @@ def _list(description: str, most: int, example: str) -> Any:
     return Field(default=None, max_length=most, description=f"{description}, for example {example}.")
 
 
+CURRENCIES = """
+    AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BHD BIF BMD BND BOB BRL BSD BTN BWP BYN BZD CAD CDF CHF CLP CNY
+    COP CRC CUP CVE CZK DJF DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GNF GTQ GYD HKD HNL HTG HUF IDR
+    ILS INR IQD IRR ISK JMD JOD JPY KES KGS KHR KMF KPW KRW KWD KYD KZT LAK LBP LKR LRD LSL LYD MAD MDL MGA MKD MMK
+    MNT MOP MRU MUR MVR MWK MXN MYR MZN NAD NGN NIO NOK NPR NZD OMR PAB PEN PGK PHP PKR PLN PYG QAR RON RSD RUB RWF
+    SAR SBD SCR SDG SEK SGD SHP SLE SOS SRD SSP STN SVC SYP SZL THB TJS TMT TND TOP TRY TTD TWD TZS UAH UGX USD UYU
+    UZS VED VES VND VUV WST XAF XCD XCG XOF XPF YER ZAR ZMW ZWG
+"""
+"""The currencies of ISO 4217, as `chassis.types.currencies` has them; hack/tests/unit compares the two."""
+_CURRENCIES = ", ".join(f"'{code}'" for code in CURRENCIES.split())
+
 Entry = Annotated[str, Field(min_length=1, max_length=253)]
 BasisPoints = Annotated[int, Field(ge=0, le=10_000)]
 
@@ -84,7 +95,7 @@ class OrderSettings(Model):
         description="Shipping rates by currency. Shipping is free in other currencies.",
         json_schema_extra=rules(
             rule(
-                "self.all(currency, currency.matches('^[A-Z]{3}$'))",
+                f"self.all(currency, currency in [{_CURRENCIES}])",
                 "shippingRates must have ISO 4217 currencies as keys: write for example USD",
             )
         ),
@@ -122,8 +133,20 @@ class NotificationSettings(Model):
 
 
 class ShopSettings(Model):
-    """Settings of the services, by service. Each is called like its variable in docs/settings.md."""
+    """Settings of the services: those of the whole shop, then by service. Each is called like its variable in
+    docs/settings.md."""
 
+    currencies: list[Entry] | None = Field(
+        default=None,
+        max_length=200,
+        description="Currencies in which the shop sells, for example EUR. Without it, every currency of ISO 4217.",
+        json_schema_extra=rules(
+            rule(
+                f"self.all(currency, currency in [{_CURRENCIES}])",
+                "settings.currencies must be currencies of ISO 4217: write for example USD",
+            )
+        ),
+    )
     gateway: GatewaySettings = Field(default=GatewaySettings(), description="Access to the API.")
     user: UserSettings = Field(default=UserSettings(), description="Accounts, sessions and logins.")
     inventory: InventorySettings = Field(default=InventorySettings(), description="Stock.")

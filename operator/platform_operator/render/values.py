@@ -82,6 +82,7 @@ def _global(spec: Spec, installation: Installation) -> ChartValues:
             "tag": spec.version or installation.version,
             "pullSecrets": list(installation.pull_secrets),
         },
+        **_shop_settings(spec),
         "storeRegistry": installation.store_registry,
         "deletionPolicy": spec.deletion_policy,
         "networkPolicies": {
@@ -95,6 +96,14 @@ def _global(spec: Spec, installation: Installation) -> ChartValues:
             "alerts": spec.monitoring.alerts,
         },
     }
+
+
+def _shop_settings(spec: Spec) -> ChartValues:
+    """Returns the settings that are the same in every service. Those that have their defaults are left out."""
+    currencies, provider = spec.settings.currencies, spec.payments.provider
+    settings = {"currencies": currencies} if currencies else {}
+    settings |= {"paymentProvider": provider} if provider != "simulated" else {}
+    return {"settings": settings} if settings else {}
 
 
 def _service(platform: str, name: str, spec: Spec, profile: Profile, stores: Profile) -> ChartValues:

@@ -170,5 +170,13 @@ def test_settings_of_a_service_are_passed_to_its_chart() -> None:
     assert made["order"]["settings"] == {"shippingRates": rates, "orderTtlSeconds": 600}
 
 
+def test_settings_of_the_shop_are_passed_to_every_chart() -> None:
+    stripe = {"provider": "stripe", "secretRef": {"name": "stripe"}}
+    made = of({"settings": {"currencies": ["EUR", "USD"]}, "payments": stripe})
+
+    assert made["global"]["settings"] == {"currencies": ["EUR", "USD"], "paymentProvider": "stripe"}
+    assert "settings" not in of({"settings": {"order": {"orderTtlSeconds": 600}}})["global"]
+
+
 def test_a_service_without_settings_keeps_the_defaults_of_its_chart() -> None:
     assert not any("settings" in part for part in values_for({}).values())

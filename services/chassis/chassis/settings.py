@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Annotated, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from chassis.errors import SettingsError
+from chassis.types.currencies import DECIMALS
 
 
 def _validate_address(value: str) -> str:
@@ -93,6 +94,28 @@ class ServiceSettings(LogSettings):
     """The URL of the OTLP collector that receives the traces. Without it no trace is exported."""
     service_version: str = "dev"
     """The version of the service, for the OpenAPI document and the traces."""
+
+
+def validate_currency(code: str) -> str:
+    """Returns the code if it is a currency of ISO 4217. Raises ValueError."""
+    if code not in DECIMALS:
+        raise ValueError(f"{code[:20]!r} is no currency of ISO 4217: write for example USD")
+    return code
+
+
+def _split(value: object) -> object:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+class CurrencySettings(Environment):
+    """The currencies of the shop: settings that have to be the same in every service."""
+
+    currencies: Annotated[tuple[Annotated[str, AfterValidator(validate_currency)], ...], BeforeValidator(_split)] = ()
+    """The currencies in which the shop sells, separated by commas: USD,EUR. Without it, every currency of ISO 4217."""
+
+    @property
+    def offered_currencies(self) -> frozenset[str]:
+        return frozenset(self.currencies or DECIMALS)
 
 
 class MigrationSettings(LogSettings, DatabaseSettings):

@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated
 
-from chassis.settings import Address, BackendSettings
-from pydantic import BaseModel, ConfigDict, Field, Json
+from chassis.settings import Address, BackendSettings, CurrencySettings, validate_currency
+from chassis.types.charges import ProviderName, charge_rules
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Json, ValidationInfo, field_validator
 
 from order_service.domain.expiry import ExpiryPolicy
 from order_service.domain.pricing import BASIS_POINTS, FlatRate, FlatRates, PercentageByCountry, PricingRules
 
-_Currency = Annotated[str, Field(pattern="^[A-Z]{3}$")]
+_Currency = Annotated[str, AfterValidator(validate_currency)]
 _Country = Annotated[str, Field(pattern="^[A-Z]{2}$")]
 _Amount = Annotated[int, Field(ge=0, le=1_000_000_000_00)]
 _BasisPoints = Annotated[int, Field(ge=0, le=BASIS_POINTS)]
@@ -27,7 +28,7 @@ class ShippingRate(BaseModel):
     """The subtotal from which shipping is free; by default it never is."""
 
 
-class Settings(BackendSettings):
+class Settings(BackendSettings, CurrencySettings):
     """The settings of the order service."""
 
     user_grpc: Address
@@ -63,6 +64,22 @@ class Settings(BackendSettings):
     home_country: _Country | None = None
     """The country in which an order without an address is taxed; by default such an order is not taxed."""
 
+    payment_provider: ProviderName = ProviderName.SIMULATED
+    """The payment provider, as the payment service has it: a total that it cannot charge is refused."""
+
+    @field_validator("shipping_rates")
+    @classmethod
+    def _are_in_currencies_of_the_shop(
+        cls, rates: Mapping[str, ShippingRate], known: ValidationInfo
+    ) -> Mapping[str, ShippingRate]:
+        offered = known.data.get("currencies") or rates
+        unknown = sorted(rates.keys() - offered)
+        if unknown:
+            raise ValueError(
+                f"CURRENCIES is {','.join(offered)}, without {', '.join(unknown)}: add it, or remove its rate"
+            )
+        return rates
+
     @property
     def expiry(self) -> ExpiryPolicy:
         margin = min(self.payment_margin_seconds, self.order_ttl_seconds / 4)
@@ -71,4 +88,5 @@ class Settings(BackendSettings):
     @property
     def pricing(self) -> PricingRules:
         rates = {currency: FlatRate(rate.amount, rate.free_from) for currency, rate in self.shipping_rates.items()}
-        return PricingRules(FlatRates(rates), PercentageByCountry(self.tax_basis_points, self.home_country))
+        tax = PercentageByCountry(self.tax_basis_points, self.home_country)
+        return PricingRules(FlatRates(rates), tax, charge_rules(self.payment_provider))

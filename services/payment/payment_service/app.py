@@ -48,7 +48,7 @@ async def build(settings: Settings) -> Service:
     refund_reconciler = RefundReconciler(database, provider, events, now, uuid7, sweep_after)
     reconciler = PaymentReconciler(database, provider, events, refund_reconciler, now)
     checkout = CheckoutService(database, GrpcOrders(orders), reconciler, now, uuid7, sweep_after)
-    queries = PaymentQueries(database, provider)
+    queries = PaymentQueries(database, provider, now)
     states = PaymentStates(database, reconciler, now)
     refunds = RefundService(database, refund_reconciler, now, uuid7, sweep_after)
     methods = PaymentMethodService(database, provider, now, uuid7, sweep_after)
@@ -70,7 +70,9 @@ async def build(settings: Settings) -> Service:
         rpc=GrpcServer(settings.grpc_port, PROBLEMS, [PaymentServicer(states).register]),
         background={
             **backend.loops(event_handlers(cancellation, methods), prunes_idempotency_keys=True),
-            "sweeper": repeat_every(settings.sweep_seconds, sweeper.sweep),
+            "payment_sweeper": repeat_every(settings.sweep_seconds, sweeper.sweep_payments),
+            "refund_sweeper": repeat_every(settings.sweep_seconds, sweeper.sweep_refunds),
+            "method_sweeper": repeat_every(settings.sweep_seconds, sweeper.sweep_methods),
             "webhooks": repeat_every(_WEBHOOK_PRUNE_SECONDS, webhook_service.prune),
         },
         closers=(users.close, orders.close, close_provider, backend.close),

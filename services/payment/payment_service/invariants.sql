@@ -10,15 +10,25 @@ WHERE refunded + refunding > captured OR refunded < 0 OR refunding < 0;
 SELECT order_id, count(*) AS live FROM payments WHERE status <> 'failed' GROUP BY order_id HAVING count(*) > 1;
 
 -- invariant: completed_is_captured
--- A completed payment has captured exactly its amount, any other payment nothing.
+-- A completed payment has captured exactly its amount, an open one nothing. A failed one has captured nothing or a wrong
+-- amount, which is refunded.
 SELECT id, status, amount, captured FROM payments
-WHERE captured <> CASE WHEN status IN ('completed', 'partially_refunded', 'refunded') THEN amount ELSE 0 END;
+WHERE captured <> CASE WHEN status IN ('completed', 'partially_refunded', 'refunded') THEN amount ELSE 0 END
+  AND status <> 'failed';
+
+-- invariant: wrong_captures_are_refunded
+-- Ten minutes after a wrong amount was captured, all of it is refunded.
+SELECT p.id, p.order_id, p.captured, p.refunded FROM payments p
+WHERE p.status = 'failed' AND p.captured > p.refunded
+  AND COALESCE((SELECT min(r.created_at) FROM refunds r WHERE r.payment_id = p.id), p.updated_at)
+      < now() - interval '10 minutes';
 
 -- invariant: status_matches_refunds
 -- A payment is refunded if all of it was refunded, and partially refunded if a part was.
 SELECT id, status, captured, refunded FROM payments
-WHERE (status = 'refunded') <> (captured > 0 AND refunded = captured)
-   OR (status = 'partially_refunded') <> (refunded > 0 AND refunded < captured);
+WHERE status <> 'failed'
+  AND ((status = 'refunded') <> (captured > 0 AND refunded = captured)
+       OR (status = 'partially_refunded') <> (refunded > 0 AND refunded < captured));
 
 -- invariant: refunds_sum_up
 -- What a payment has refunded, and is refunding, is the sum of its refunds.

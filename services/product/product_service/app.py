@@ -42,7 +42,7 @@ async def build(settings: Settings) -> Service:
     )
     deadline = settings.part_deadline_seconds
     events = PublishedEvents(backend.outbox, backend.now, uuid7)
-    product_service = ProductService(database, events, cache, backend.now)
+    product_service = ProductService(database, events, cache, settings.offered_currencies, backend.now)
     seller_service = SellerService(database, events, product_service, backend.now)
     search_service = SearchService(database)
     details_service = ProductDetailsService(

@@ -2,11 +2,11 @@
 
 from typing import Annotated
 
-from chassis.settings import Address, BackendSettings, RedisUrl
+from chassis.settings import Address, BackendSettings, CurrencySettings, RedisUrl
 from pydantic import Field
 
 
-class Settings(BackendSettings):
+class Settings(BackendSettings, CurrencySettings):
     """The environment variables of the product service, beside those of every service with a database."""
 
     user_grpc: Address

@@ -66,7 +66,10 @@ class Price(RequestBody):
         Field(ge=1, le=1_000_000_000_00, examples=[249999], description="In minor units: cents of USD, whole JPY"),
         Whole,
     ]
-    currency: Annotated[str, Field(pattern="^[A-Z]{3}$", examples=["USD"], description="ISO 4217 code")]
+    currency: Annotated[
+        str, Field(pattern="^[A-Z]{3}$", examples=["USD"], description="A currency of the shop: ISO 4217")
+    ]
+    """Only its form is checked here: whether the shop sells in it, the service knows that stores the price."""
 
     def to_money(self) -> money.Money:
         return money.Money(self.amount, self.currency)

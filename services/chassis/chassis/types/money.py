@@ -15,7 +15,11 @@ class CurrencyMismatch(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Money:
-    """An amount in minor units (cents of USD, whole JPY) of an ISO 4217 currency."""
+    """An amount in minor units (cents of USD, whole JPY) of an ISO 4217 currency.
+
+    Only the form of the code is checked here: an amount that was stored in a currency withdrawn since then can still be
+    read. Where an amount enters the shop, `chassis.types.currencies` decides.
+    """
 
     amount: int
     currency: str

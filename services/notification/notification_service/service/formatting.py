@@ -6,9 +6,8 @@ from datetime import datetime
 
 from babel import Locale
 from babel.dates import format_date, format_time
+from chassis.types.currencies import decimals, major_units
 from chassis.types.money import Money
-
-from notification_service.domain.currencies import decimals, to_major_units
 
 _LETTER_DIGIT_BOUNDARY = re.compile(r"(?<=[^\W\d_])(?=\d)|(?<=\d)(?=[^\W\d_])")
 """The place between a currency code and a digit, which gets a space (UTS 35, part 3, currencySpacing)."""
@@ -18,7 +17,11 @@ def format_money(amount: Money, locale: Locale) -> str:
     """Formats an amount with the locale's pattern and the currency's decimals: `$2,499.99`, `2.499,99 €`, `￥1,200`."""
     pattern = copy(locale.currency_formats["standard"])
     pattern.frac_prec = (decimals(amount.currency),) * 2
-    text = str(pattern.apply(to_major_units(amount), locale, currency=amount.currency, currency_digits=False))
+    text = str(
+        pattern.apply(
+            major_units(amount.amount, amount.currency), locale, currency=amount.currency, currency_digits=False
+        )
+    )
     return _LETTER_DIGIT_BOUNDARY.sub("\u00a0", text)
 
 

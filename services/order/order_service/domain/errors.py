@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
+from chassis.types.charges import NotChargeable
+from chassis.types.currencies import major_units
 from chassis.types.ids import OrderId, ProductId, UserId
 from chassis.types.money import Money
 
@@ -29,10 +31,27 @@ class MixedCurrencies(OrderError):
 
 
 class TotalTooLarge(OrderError):
-    """The total is larger than Money can hold."""
+    """The total is larger than Money can hold, or than the payment provider can charge."""
 
     def __init__(self) -> None:
         super().__init__("the total is larger than the largest possible order: order less, or in several orders")
+
+
+class TotalTooSmall(OrderError):
+    """The total is smaller than the payment provider's minimum, so the order could never be paid."""
+
+    def __init__(self, total: Money, minimum: Money) -> None:
+        super().__init__(
+            f"the total is {_text(total)}, and the smallest possible payment is {_text(minimum)}: order more"
+        )
+        self.minimum = minimum
+
+
+class TotalNotChargeable(OrderError):
+    """The payment provider takes no payments in the currency, or cannot represent the total."""
+
+    def __init__(self, reason: NotChargeable) -> None:
+        super().__init__(f"this order could not be paid: {reason}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,3 +168,7 @@ class AccountErased(OrderError):
 
 class InvalidTimeRange(OrderError):
     """A sales report is requested for a time range that is empty or too long."""
+
+
+def _text(amount: Money) -> str:
+    return f"{major_units(amount.amount, amount.currency)} {amount.currency}"

@@ -8,9 +8,17 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from chassis.types import money
+from chassis.types.charges import (
+    ChargeRules,
+    ChargeTooLarge,
+    ChargeTooSmall,
+    NotChargeable,
+    ProviderName,
+    charge_rules,
+)
 from chassis.types.money import Money
 
-from order_service.domain.errors import MixedCurrencies, TotalTooLarge
+from order_service.domain.errors import MixedCurrencies, TotalNotChargeable, TotalTooLarge, TotalTooSmall
 from order_service.domain.items import Item
 
 BASIS_POINTS = 10_000
@@ -64,10 +72,14 @@ class PercentageByCountry:
 
 @dataclass(frozen=True, slots=True)
 class PricingRules:
-    """The shipping and tax rules of a shop. By default an order costs what its items cost."""
+    """The shipping and tax rules of a shop, and what its payment provider can charge.
+
+    By default an order costs what its items cost, and every total can be charged.
+    """
 
     shipping: ShippingRule = FlatRates()
     tax: TaxRule = PercentageByCountry()
+    charges: ChargeRules = charge_rules(ProviderName.SIMULATED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +92,11 @@ class Price:
 
 
 def price_order(items: Sequence[Item], country: str | None, rules: PricingRules) -> Price:
-    """Returns what the items, their shipping and their tax cost. Raises MixedCurrencies, TotalTooLarge."""
+    """Returns what the items, their shipping and their tax cost.
+
+    Raises MixedCurrencies, TotalTooLarge, TotalTooSmall, TotalNotChargeable: an order that could never be paid is not
+    taken.
+    """
     currencies = sorted({item.unit_price.currency for item in items})
     if len(currencies) > 1:
         raise MixedCurrencies(currencies)
@@ -88,9 +104,22 @@ def price_order(items: Sequence[Item], country: str | None, rules: PricingRules)
         subtotal = money.total(item.total for item in items)
         shipping = rules.shipping.cost(subtotal, country)
         tax = rules.tax.due(subtotal + shipping, country)
-        return Price(shipping, tax, subtotal + shipping + tax)
+        price = Price(shipping, tax, subtotal + shipping + tax)
     except ValueError:
         raise TotalTooLarge from None
+    _check_chargeable(price.total, rules.charges)
+    return price
+
+
+def _check_chargeable(total: Money, charges: ChargeRules) -> None:
+    try:
+        charges.check(total)
+    except ChargeTooSmall as reason:
+        raise TotalTooSmall(total, reason.minimum) from None
+    except ChargeTooLarge:
+        raise TotalTooLarge from None
+    except NotChargeable as reason:
+        raise TotalNotChargeable(reason) from None
 
 
 def divide_half_even(numerator: int, denominator: int) -> int:

@@ -43,7 +43,7 @@ def event_handlers(orders: OrderService, reports: SalesReports) -> Sequence[Even
         await orders.cancel_out_of_stock(transaction, _order_id(event.order_id))
 
     async def user_erased(transaction: AsyncConnection, event: UserErased) -> None:
-        await erase_buyer(transaction, UserId(event.user_id), event.erased_at.ToDatetime(UTC))
+        await erase_buyer(transaction, orders, UserId(event.user_id), event.erased_at.ToDatetime(UTC))
 
     return [
         handles(OrderConfirmed, order_confirmed),

@@ -16,7 +16,9 @@ from order_service.domain.errors import (
     NotCancellable,
     OutOfStock,
     PlacementTooSlow,
+    TotalNotChargeable,
     TotalTooLarge,
+    TotalTooSmall,
     UnknownAddress,
     UnknownOrder,
     UnknownProducts,
@@ -40,6 +42,10 @@ def _currencies(error: MixedCurrencies) -> Mapping[str, object]:
     return {"currencies": list(error.currencies)}
 
 
+def _minimum(error: TotalTooSmall) -> Mapping[str, object]:
+    return {"minimum": {"amount": error.minimum.amount, "currency": error.minimum.currency}}
+
+
 PROBLEMS: ProblemTable = {
     AccountErased: Problem(403, "account_erased"),
     UnknownAddress: Problem(404, "unknown_address"),
@@ -54,7 +60,9 @@ PROBLEMS: ProblemTable = {
     CartEmpty: Problem(422, "cart_empty"),
     MixedCurrencies: Problem(422, "mixed_currencies", members=_currencies),
     UnknownShippingAddress: Problem(422, "unknown_address"),
+    TotalNotChargeable: Problem(422, "total_not_chargeable"),
     TotalTooLarge: Problem(422, "total_too_large"),
+    TotalTooSmall: Problem(422, "total_too_small", members=_minimum),
     UnknownProducts: Problem(422, "unknown_product", members=_products),
     PlacementTooSlow: Problem(503, "placement_too_slow", {"Retry-After": "1"}),
 }

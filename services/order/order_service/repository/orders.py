@@ -117,6 +117,11 @@ class OrderRepository:
         rows = await self._transaction.execute(query)
         return {OrderId(row.id): (OrderStatus(row.status), row.expires_at) for row in rows}
 
+    async def lock_pending_of_buyer(self, buyer_id: UserId) -> list[Order]:
+        """Locks the buyer's pending orders, in the order of their ids; uses the index orders_of_a_buyer."""
+        pending = select(orders).where(orders.c.buyer_id == buyer_id, orders.c.status == OrderStatus.PENDING)
+        return await self._all(pending.order_by(orders.c.id).with_for_update())
+
     async def page(self, query: OrderQuery, offset: int, limit: int) -> list[Order]:
         """Returns one page of orders, newest first; uses orders_of_a_buyer, orders_by_status or orders_by_time."""
         rows = (

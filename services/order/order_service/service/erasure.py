@@ -1,6 +1,6 @@
 """The erasure of a buyer's personal data.
 
-Orders stay, since the shop's accounts need them; addresses and the cart go.
+Paid orders stay, since the shop's accounts need them; unpaid ones are cancelled; addresses and the cart go.
 """
 
 from datetime import datetime
@@ -11,10 +11,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from order_service.repository.buyers import BuyerRepository
 from order_service.repository.carts import CartRepository
 from order_service.repository.orders import OrderRepository
+from order_service.service.orders import OrderService
 
 
-async def erase_buyer(transaction: AsyncConnection, buyer_id: UserId, at: datetime) -> None:
-    """Deletes the buyer's cart, address book and the addresses of finished orders.
+async def erase_buyer(transaction: AsyncConnection, orders: OrderService, buyer_id: UserId, at: datetime) -> None:
+    """Cancels the buyer's unpaid orders; deletes the cart, the address book and the addresses of finished orders.
 
     The address of an order that is not finished is deleted when it finishes: OrderService does that with the last
     status change.
@@ -22,5 +23,6 @@ async def erase_buyer(transaction: AsyncConnection, buyer_id: UserId, at: dateti
     buyers = BuyerRepository(transaction)
     await buyers.lock(buyer_id)
     await buyers.erase(buyer_id, at)
+    await orders.cancel_unpaid_within(transaction, buyer_id)
     await CartRepository(transaction).remove_of_buyer(buyer_id)
     await OrderRepository(transaction).redact_addresses(buyer_id)

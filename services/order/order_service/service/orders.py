@@ -54,10 +54,14 @@ class OrderService:
             return page, await repository.count(query)
 
     async def get_payable(self, order_id: OrderId) -> tuple[Order, bool]:
-        """Returns an order, and whether it can be paid now. Raises UnknownOrder."""
+        """Returns an order, and whether it can be paid now; not after its buyer's account was erased.
+
+        Raises UnknownOrder.
+        """
         async with self._database.begin() as transaction:
             order = _existing(await OrderRepository(transaction).find(order_id), order_id)
-        return order, order.is_payable(self._now(), self._expiry.margin)
+            is_erased = await BuyerRepository(transaction).is_erased(order.buyer_id)
+        return order, order.is_payable(self._now(), self._expiry.margin) and not is_erased
 
     async def has_bought(self, buyer_id: UserId, product_id: ProductId) -> bool:
         """Returns whether the buyer has the product in an order that is paid and not cancelled."""
@@ -116,6 +120,14 @@ class OrderService:
             log.error("a refund fits no order", order_id=str(order_id), refund_id=refund.id)
             return
         await repository.add_refund(order_id, refund)
+
+    async def cancel_unpaid_within(self, transaction: AsyncConnection, buyer_id: UserId) -> None:
+        """Cancels the buyer's orders that are not paid yet, so that their stock is free.
+
+        The buyer's row must be locked.
+        """
+        for order in await OrderRepository(transaction).lock_pending_of_buyer(buyer_id):
+            await self._store_change(transaction, order, order.cancel(CancelReason.BUYER, self._now()))
 
     async def cancel_out_of_stock(self, transaction: AsyncConnection, order_id: OrderId) -> None:
         """Cancels an order after its reservation expired and its stock was reserved for another buyer.

@@ -131,8 +131,8 @@ class OrderPlacement:
         give one order, and an attempt that was stopped halfway is finished by the next request. A crash after the
         reservation is undone by the reservation's expiry.
 
-        Raises IdempotencyKeyReused, UnknownProducts, MixedCurrencies, TotalTooLarge, OutOfStock, CartEmpty,
-        CartChanged, UnknownShippingAddress, AccountErased, PlacementTooSlow.
+        Raises IdempotencyKeyReused, UnknownProducts, MixedCurrencies, TotalTooLarge, TotalTooSmall, TotalNotChargeable,
+        OutOfStock, CartEmpty, CartChanged, UnknownShippingAddress, AccountErased, PlacementTooSlow.
         """
         failure: OrderError = CartChanged()
         for _ in range(_ATTEMPTS):
@@ -217,6 +217,8 @@ class OrderPlacement:
         async with self._database.begin() as transaction:
             if attempt.is_key_releasable and not await CartSnapshotRepository(transaction).lock_key(order.id):
                 raise _KeyReleased
+            if not await BuyerRepository(transaction).lock(order.buyer_id):
+                raise AccountErased(order.buyer_id)  # while stock was reserved: nothing may be stored any more
             stored = await OrderRepository(transaction).add_once(order)
             if stored is not order:
                 return stored

@@ -5,12 +5,13 @@ from fractions import Fraction
 from uuid import UUID
 
 import pytest
+from chassis.types.charges import ProviderName, charge_rules
 from chassis.types.ids import OrderId, ProductId, UserId
 from chassis.types.money import MAX_AMOUNT, Money
 from hypothesis import given
 from hypothesis import strategies as st
 from order_service.domain.addresses import Address
-from order_service.domain.errors import TotalTooLarge
+from order_service.domain.errors import TotalNotChargeable, TotalTooLarge, TotalTooSmall
 from order_service.domain.items import Item
 from order_service.domain.orders import Order
 from order_service.domain.pricing import FlatRate, FlatRates, PercentageByCountry, PricingRules, divide_half_even
@@ -69,3 +70,26 @@ def test_tax_is_rounded_half_to_even(amount: int, rate: int) -> None:
 def test_charges_that_make_the_total_too_large_are_refused(amount: int) -> None:
     with pytest.raises(TotalTooLarge):
         order_of(amount, SHOP, GERMANY)
+
+
+STRIPE = PricingRules(FlatRates({"USD": FlatRate(10)}), charges=charge_rules(ProviderName.STRIPE))
+
+
+def test_a_total_below_the_providers_minimum_is_refused() -> None:
+    with pytest.raises(TotalTooSmall, match=r"the total is 0.49 USD, and the smallest possible payment is 0.50 USD"):
+        order_of(39, STRIPE)
+
+    assert order_of(40, STRIPE).total == usd(50)  # shipping counts too
+    assert order_of(1, PricingRules()).total == usd(1)
+
+
+def test_a_total_above_the_providers_maximum_is_refused() -> None:
+    with pytest.raises(TotalTooLarge):
+        order_of(10**12, STRIPE)
+
+
+@pytest.mark.parametrize("price", [Money(5124, "KWD"), Money(150, "MGA"), Money(5000, "LYD"), Money(5000, "ZZZ")])
+def test_a_total_that_the_provider_cannot_charge_is_refused_and_not_rounded(price: Money) -> None:
+    items = (Item(ProductId(1), "Cup", 1, price, UserId(7)),)
+    with pytest.raises(TotalNotChargeable, match="this order could not be paid"):
+        Order.place(OrderId(UUID(int=1)), UserId(3), items, STRIPE, NOW, NOW)

@@ -1,6 +1,7 @@
 """The order service: what an order costs, and whether it may be paid."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Protocol
 
 from chassis.errors import NeighbourRefused
@@ -15,13 +16,14 @@ from payment_service.domain.errors import UnknownOrder
 
 @dataclass(frozen=True, slots=True)
 class PayableOrder:
-    """The total of an order, and whether it may be paid now."""
+    """The total of an order, and whether it may be paid now: at the latest until `expires_at`."""
 
     order_id: OrderId
     buyer_id: UserId
     total: Money
     is_payable: bool
     status: str
+    expires_at: datetime | None = None
 
 
 class Orders(Protocol):
@@ -41,4 +43,7 @@ class GrpcOrders:
                 raise UnknownOrder(order_id) from None
             raise
         total = Money(response.total.amount, response.total.currency)
-        return PayableOrder(order_id, UserId(response.buyer_id), total, response.is_payable, response.status)
+        expires_at = response.expires_at.ToDatetime(UTC) if response.HasField("expires_at") else None
+        return PayableOrder(
+            order_id, UserId(response.buyer_id), total, response.is_payable, response.status, expires_at
+        )

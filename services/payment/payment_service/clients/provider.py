@@ -7,7 +7,9 @@ ProviderUnavailable where its outcome is unknown, and ProviderRefused where the 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
+from uuid import UUID
 
+from chassis.types.charges import ChargeRules
 from chassis.types.ids import UserId
 from chassis.types.money import Money
 
@@ -20,12 +22,13 @@ from payment_service.domain.payments import Payment, Refund, RefundStatus
 class ProviderRefund:
     """A refund as the provider sees it.
 
-    `refund_id` is our id of it; None if it was made in the provider's dashboard.
+    `refund_id` is our id of it; None if it was made in the provider's dashboard. `amount` is None if minor units cannot
+    represent it.
     """
 
     id: str
     status: RefundStatus
-    amount: Money
+    amount: Money | None
     reason: str | None = None
     refund_id: str | None = None
 
@@ -44,6 +47,10 @@ class SavedCard:
 class Provider(Protocol):
     @property
     def name(self) -> str: ...
+
+    @property
+    def charge_rules(self) -> ChargeRules:
+        """The amounts that it can charge and refund."""
 
     async def create_intent(self, payment: Payment) -> Intent:
         """Returns the payment's intent, created now or by an earlier call; nothing is charged."""
@@ -77,10 +84,10 @@ class Provider(Protocol):
     async def list_refunds(self, intent_id: str) -> Sequence[ProviderRefund]:
         """Lists all refunds of an intent, also those made in the provider's dashboard. Never raises ProviderRefused."""
 
-    async def create_customer(self, user_id: UserId) -> str:
+    async def create_customer(self, user_id: UserId, shop_id: UUID) -> str:
         """Returns the reference of the user's customer, created now or by an earlier call.
 
-        It holds no personal data.
+        Shops that share an account of the provider have different ids. The customer holds no personal data.
         """
 
     async def attach_method(self, customer: str, method: str) -> SavedCard:

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, auto
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from chassis.database.engine import Database
+from chassis.types.charges import ProviderName, charge_rules
 from chassis.types.ids import UserId
 from chassis.types.money import Money
 from sqlalchemy import BigInteger, Column, DateTime, MetaData, Row, Select, Table, Text, Uuid, func, select, update
@@ -102,7 +103,8 @@ _CARDS: Mapping[str, _TestCard] = {
 
 
 class SimulatedProvider:
-    name = "simulated"
+    name = ProviderName.SIMULATED
+    charge_rules = charge_rules(ProviderName.SIMULATED)
 
     def __init__(self, database: Database, now: Callable[[], datetime]) -> None:
         self._database = database
@@ -188,7 +190,7 @@ class SimulatedProvider:
             rows = await transaction.execute(select(_refunds).where(_refunds.c.intent_id == intent_id))
             return [_refund(row, intent.currency) for row in rows]
 
-    async def create_customer(self, user_id: UserId) -> str:
+    async def create_customer(self, user_id: UserId, shop_id: UUID) -> str:
         return f"cus_sim_{user_id}"
 
     async def attach_method(self, customer: str, method: str) -> SavedCard:

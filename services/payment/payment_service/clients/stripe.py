@@ -18,10 +18,12 @@ import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import cast
+from uuid import UUID
 
 import aiohttp
 import stripe
 from chassis.observability import logs
+from chassis.types.charges import NotChargeable, ProviderName, charge_rules
 from chassis.types.ids import UserId
 from chassis.types.money import Money
 from prometheus_client import Histogram
@@ -65,11 +67,14 @@ _REFUND_STATUSES = {
     "canceled": RefundStatus.FAILED,
 }
 
+_RULES = charge_rules(ProviderName.STRIPE)
+
 log = logs.get_logger(__name__)
 
 
 class StripeProvider:
-    name = "stripe"
+    name = ProviderName.STRIPE
+    charge_rules = _RULES
 
     def __init__(self, secret_key: str, api_base: str | None, deadline: float) -> None:
         """`deadline` is how many seconds a call may take, the SDK's own retries included."""
@@ -88,7 +93,7 @@ class StripeProvider:
         async with self._call("create_intent"):
             created = await self._stripe.payment_intents.create_async(
                 {
-                    "amount": payment.amount.amount,
+                    "amount": _units(payment.amount),
                     "currency": payment.amount.currency.lower(),
                     "allowed_payment_method_types": ["card"],
                     "metadata": {"payment_id": str(payment.id), "order_id": str(payment.order_id)},
@@ -136,7 +141,7 @@ class StripeProvider:
             created = await self._stripe.refunds.create_async(
                 {
                     "payment_intent": intent_id,
-                    "amount": refund.amount.amount,
+                    "amount": _units(refund.amount),
                     "metadata": {"refund_id": str(refund.id), "payment_id": str(refund.payment_id)},
                 },
                 {"idempotency_key": str(refund.id)},
@@ -152,10 +157,11 @@ class StripeProvider:
             listed = await self._stripe.refunds.list_async({"payment_intent": intent_id, "limit": _PAGE_SIZE})
             return [_refund(refund) async for refund in listed.auto_paging_iter()]
 
-    async def create_customer(self, user_id: UserId) -> str:
+    async def create_customer(self, user_id: UserId, shop_id: UUID) -> str:
         async with self._call("create_customer"):
             created = await self._stripe.customers.create_async(
-                {"metadata": {"user_id": str(user_id)}}, {"idempotency_key": f"customer-{user_id}"}
+                {"metadata": {"user_id": str(user_id), "shop_id": str(shop_id)}},
+                {"idempotency_key": f"{shop_id}-customer-{user_id}"},
             )
         return created.id
 
@@ -225,11 +231,27 @@ def _intent(intent: stripe.PaymentIntent) -> Intent:
     return Intent(
         id=intent.id,
         state=_INTENT_STATES.get(intent.status, IntentState.PROCESSING),
-        received=Money(intent.amount_received, intent.currency.upper()) if intent.status == "succeeded" else None,
+        received=_money(intent.amount_received, intent.currency) if intent.status == "succeeded" else None,
         failure=None if error is None else _last_failure(error),
         client_secret=intent.client_secret,
         next_action=None if intent.next_action is None else _next_action(intent.next_action),
     )
+
+
+def _units(amount: Money) -> int:
+    """Returns an amount in Stripe's units. Raises ProviderRefused if Stripe cannot represent it."""
+    try:
+        return _RULES.to_units(amount)
+    except NotChargeable:
+        raise ProviderRefused(Failure(FailureCode.REFUSED_BY_PROVIDER, "invalid_amount")) from None
+
+
+def _money(units: int, currency: str) -> Money | None:
+    """Returns an amount that Stripe reports; None for one that minor units cannot represent, so that it is not ours."""
+    try:
+        return _RULES.from_units(units, currency.upper())
+    except NotChargeable:
+        return None
 
 
 def _last_failure(error: stripe.PaymentIntent.LastPaymentError) -> Failure:
@@ -248,9 +270,7 @@ def _refund(refund: stripe.Refund) -> ProviderRefund:
     status = _REFUND_STATUSES.get(refund.status or "", RefundStatus.PENDING)
     reason = getattr(refund, "failure_reason", None)
     metadata = refund.metadata.to_dict() if refund.metadata is not None else {}
-    return ProviderRefund(
-        refund.id, status, Money(refund.amount, refund.currency.upper()), reason, metadata.get("refund_id")
-    )
+    return ProviderRefund(refund.id, status, _money(refund.amount, refund.currency), reason, metadata.get("refund_id"))
 
 
 def _card(method: stripe.PaymentMethod) -> SavedCard:

@@ -2,6 +2,8 @@
 
 from uuid import UUID
 
+from chassis.types.charges import NotChargeable
+
 from payment_service.domain.failures import Failure
 
 
@@ -43,6 +45,13 @@ class OrderNotPayable(PaymentError):
     def __init__(self, order_id: UUID, status: str) -> None:
         super().__init__(f"order {order_id} is {status} and cannot be paid now: place a new one")
         self.status = status
+
+
+class TotalNotChargeable(PaymentError):
+    """The provider cannot charge what the order costs: the order service took the order under other rules."""
+
+    def __init__(self, order_id: UUID, reason: NotChargeable) -> None:
+        super().__init__(f"order {order_id} cannot be paid: {reason}")
 
 
 class PaymentExists(PaymentError):
@@ -101,6 +110,15 @@ class PaymentRefused(PaymentError):
         self.reason = reason
 
 
+class WrongAmountCaptured(PaymentError):
+    """The provider captured another amount than the order costs."""
+
+    def __init__(self, payment_id: UUID) -> None:
+        super().__init__(
+            f"payment {payment_id} has failed: the provider charged another amount, which is refunded; begin a new one"
+        )
+
+
 class NotConfirmable(PaymentError):
     """The payment was closed before it was confirmed."""
 
@@ -130,6 +148,13 @@ class RefundExceedsCaptured(PaymentError):
         self.refundable = refundable
 
 
+class RefundNotPossible(PaymentError):
+    """The provider cannot represent the amount to refund."""
+
+    def __init__(self, payment_id: UUID, reason: NotChargeable) -> None:
+        super().__init__(f"of payment {payment_id} this amount cannot be refunded: {reason}")
+
+
 class RefundRefused(PaymentError):
     """The provider does not pay this refund."""
 
@@ -146,10 +171,13 @@ class TooManyPaymentMethods(PaymentError):
 
 
 class AccountErased(PaymentError):
-    """The account was erased; nothing is saved for it."""
+    """The account was erased: nothing is saved or charged for it.
+
+    Its last access token may be valid for some minutes.
+    """
 
     def __init__(self) -> None:
-        super().__init__("this account was erased: nothing can be saved for it")
+        super().__init__("this account was erased: register again to pay")
 
 
 class InvalidSignature(PaymentError):

@@ -11,6 +11,8 @@ class FailureCode(StrEnum):
     REFUSED_BY_PROVIDER = "refused_by_provider"
     CANCELLED = "cancelled"
     ORDER_CANCELLED = "order_cancelled"
+    WRONG_AMOUNT = "wrong_amount"
+    """The provider captured another amount than the order costs; it is refunded."""
 
 
 @dataclass(frozen=True, slots=True)

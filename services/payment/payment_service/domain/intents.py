@@ -54,8 +54,8 @@ class Step(Enum):
     CANCEL_INTENT = auto()
     FAIL = auto()
     COMPLETE = auto()
-    REPORT_DISCREPANCY = auto()
-    """The provider captured another amount than the order costs: an operator must look at it."""
+    REJECT_CAPTURE = auto()
+    """Record that another amount was captured than the order costs; it is refunded, and the payment has failed."""
 
 
 def next_step(payment: Payment, intent: Intent) -> Step:
@@ -64,7 +64,7 @@ def next_step(payment: Payment, intent: Intent) -> Step:
     The payment follows the intent, never the reverse.
     """
     if intent.state is IntentState.SUCCEEDED:
-        return Step.COMPLETE if intent.received == payment.amount else Step.REPORT_DISCREPANCY
+        return Step.COMPLETE if intent.received == payment.amount else Step.REJECT_CAPTURE
     if intent.state is IntentState.CANCELED:
         return Step.FAIL
     if payment.is_closing:

@@ -3,6 +3,8 @@
     pending → processing → completed → partially_refunded → refunded
     pending | processing → failed
 
+A failed payment has captured nothing, except one of which the provider captured a wrong amount: that is refunded.
+
 A payment that has a failure but is still open is *closing*. It becomes failed only after its intent at the provider
 was cancelled, so that the provider can never capture a failed payment.
 """
@@ -18,7 +20,7 @@ from chassis.types.ids import OrderId, UserId
 from chassis.types.money import Money
 
 from payment_service.domain.errors import NotCancellable, NotRefundable, RefundExceedsCaptured
-from payment_service.domain.failures import Failure
+from payment_service.domain.failures import Failure, FailureCode
 from payment_service.domain.payment_methods import PaymentMethod
 
 PaymentId = NewType("PaymentId", UUID)
@@ -57,7 +59,8 @@ _TRANSITIONS: Mapping[PaymentStatus, frozenset[PaymentStatus]] = {
 class Payment:
     """The payment of an order. All amounts are minor units of `amount`, which is what the order costs.
 
-    `captured` was charged; of it, `refunded` was paid back, and `refunding` is set aside for pending refunds.
+    `captured` was charged; of it, `refunded` was paid back, and `refunding` is set aside for pending refunds. After
+    `pay_until` its order is no longer payable.
     """
 
     id: PaymentId
@@ -74,6 +77,7 @@ class Payment:
     captured: int = 0
     refunded: int = 0
     refunding: int = 0
+    pay_until: datetime | None = None
 
     @property
     def is_open(self) -> bool:
@@ -87,6 +91,11 @@ class Payment:
     @property
     def is_confirmable(self) -> bool:
         return self.status is PaymentStatus.PENDING and self.failure is None
+
+    @property
+    def is_wrongly_captured(self) -> bool:
+        """Returns whether a wrong amount was captured, all of which must be refunded."""
+        return self.status is PaymentStatus.FAILED and self.captured > 0
 
     @property
     def refundable(self) -> int:
@@ -121,6 +130,11 @@ class Payment:
         completed = self._become(PaymentStatus.COMPLETED, at)
         return replace(completed, captured=self.amount.amount, failure=None, method=None)
 
+    def captured_wrongly(self, received: int, at: datetime) -> "Payment":
+        """Fails the payment because another amount was captured: `received` minor units, all of which is refundable."""
+        failed = self._become(PaymentStatus.FAILED, at)
+        return replace(failed, captured=received, failure=Failure(FailureCode.WRONG_AMOUNT), method=None)
+
     def with_refund(self, amount: int, at: datetime) -> "Payment":
         """Sets `amount` minor units aside for a refund. Raises NotRefundable, RefundExceedsCaptured."""
         if self.captured == 0:
@@ -131,8 +145,14 @@ class Payment:
 
     def refund_succeeded(self, amount: int, at: datetime) -> "Payment":
         refunded = self.refunded + amount
+        if self.is_wrongly_captured:
+            return replace(self, refunded=refunded, refunding=self.refunding - amount, updated_at=at)
         status = PaymentStatus.REFUNDED if refunded == self.captured else PaymentStatus.PARTIALLY_REFUNDED
         return replace(self._become(status, at), refunded=refunded, refunding=self.refunding - amount)
+
+    def refund_corrected(self, amount: int, actual: int, at: datetime) -> "Payment":
+        """Sets aside what the provider refunds, `actual`, instead of `amount`. Raises RefundExceedsCaptured."""
+        return self.refund_failed(amount, at).with_refund(actual, at)
 
     def refund_failed(self, amount: int, at: datetime) -> "Payment":
         return replace(self, refunding=self.refunding - amount, updated_at=at)
@@ -141,6 +161,18 @@ class Payment:
         if not self.status.may_become(status):
             raise ValueError(f"payment {self.id} is {self.status} and cannot become {status}")
         return replace(self, status=status, updated_at=at)
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentQuery:
+    """The payments to list; a field that is None does not restrict them. `provider_ref` is the provider's own id."""
+
+    buyer_id: UserId | None = None
+    order_id: OrderId | None = None
+    status: PaymentStatus | None = None
+    provider_ref: str | None = None
+    begun_from: datetime | None = None
+    begun_before: datetime | None = None
 
 
 class RefundStatus(StrEnum):
@@ -166,6 +198,10 @@ class Refund:
     provider_ref: str | None = None
     failure_reason: str | None = None
     settled_at: datetime | None = None
+
+    def corrected(self, amount: Money) -> "Refund":
+        """Takes over the amount that the provider refunds."""
+        return replace(self, amount=amount)
 
     def succeeded(self, at: datetime) -> "Refund":
         return replace(self, status=RefundStatus.SUCCEEDED, settled_at=at)

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
-from sqlalchemy import Column, Table, Update, or_, select, update
+from sqlalchemy import Column, ColumnElement, Table, Update, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from payment_service.repository.tables import customers, payment_methods, payments, refunds
@@ -52,13 +52,22 @@ class CheckSchedule(Generic[_Key]):
 
     async def clear_unless_rescheduled(self, transaction: AsyncConnection, key: _Key, now: datetime) -> None:
         """Clears `next_check_at` unless the row was rescheduled after it was claimed."""
-        columns = self._table.c
-        is_not_rescheduled = or_(columns.attempts > 0, columns.next_check_at > now)
-        await transaction.execute(self._update(key).where(is_not_rescheduled).values(next_check_at=None, attempts=0))
+        cleared = self._update(key).where(self._is_not_rescheduled(now))
+        await transaction.execute(cleared.values(next_check_at=None, attempts=0))
+
+    async def postpone_unless_rescheduled(
+        self, transaction: AsyncConnection, key: _Key, now: datetime, until: datetime
+    ) -> None:
+        """Makes a row due at `until` unless it was rescheduled after it was claimed."""
+        postponed = self._update(key).where(self._is_not_rescheduled(now))
+        await transaction.execute(postponed.values(next_check_at=until, attempts=0))
 
     async def clear(self, transaction: AsyncConnection, key: _Key) -> None:
         """Clears `next_check_at`: the row is not checked again."""
         await transaction.execute(self._update(key).values(next_check_at=None, attempts=0))
+
+    def _is_not_rescheduled(self, now: datetime) -> "ColumnElement[bool]":
+        return or_(self._table.c.attempts > 0, self._table.c.next_check_at > now)
 
     def _update(self, key: Any) -> Update:
         return update(self._table).where(self._key == key)

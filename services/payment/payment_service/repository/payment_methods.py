@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from chassis.types.ids import UserId
 from sqlalchemy import Row, delete, func, select, update
@@ -9,7 +10,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from payment_service.domain.payment_methods import Customer, PaymentMethodId, SavedPaymentMethod
-from payment_service.repository.tables import customers, payment_methods
+from payment_service.repository.tables import customers, payment_methods, shop
 
 
 class PaymentMethodRepository:
@@ -28,6 +29,30 @@ class PaymentMethodRepository:
         """Finds a user's customer row by primary key, without a lock."""
         row = (await self._transaction.execute(select(customers).where(customers.c.user_id == user_id))).first()
         return None if row is None else _customer(row)
+
+    async def shop_id(self) -> UUID:
+        """Returns the random id of this shop, which tells its customers from those of other shops at one provider."""
+        shop_id: UUID = (await self._transaction.execute(select(shop.c.id))).scalar_one()
+        return shop_id
+
+    async def count_of_user(self, user_id: UserId) -> int:
+        """Counts a user's saved methods. Along payment_methods_of_a_user."""
+        saved = select(func.count()).where(payment_methods.c.user_id == user_id, payment_methods.c.removed_at.is_(None))
+        return (await self._transaction.execute(saved)).scalar_one()
+
+    async def add_removed(self, method: SavedPaymentMethod, at: datetime) -> None:
+        """Stores a method as removed, for the sweeper to detach it. One that is saved already stays as it is."""
+        new = insert(payment_methods).values(**_values(method), removed_at=at, next_check_at=at)
+        await self._transaction.execute(new.on_conflict_do_nothing(index_elements=[payment_methods.c.provider_ref]))
+
+    async def is_saved(self, user_id: UserId, ref: str) -> bool:
+        """Returns whether the user has saved the method with this reference, along its unique index."""
+        saved = select(payment_methods.c.id).where(
+            payment_methods.c.provider_ref == ref,
+            payment_methods.c.user_id == user_id,
+            payment_methods.c.removed_at.is_(None),
+        )
+        return await self._transaction.scalar(saved) is not None
 
     async def store_customer_ref(self, user_id: UserId, ref: str | None) -> None:
         """Stores the provider's reference of a customer. The row must be locked."""
@@ -51,16 +76,7 @@ class PaymentMethodRepository:
 
     async def add(self, method: SavedPaymentMethod) -> SavedPaymentMethod:
         """Stores a method, and returns it; or returns the method that was saved under its reference before."""
-        new = insert(payment_methods).values(
-            id=method.id,
-            user_id=method.user_id,
-            provider_ref=method.ref,
-            brand=method.brand,
-            last4=method.last4,
-            exp_month=method.exp_month,
-            exp_year=method.exp_year,
-            created_at=method.created_at,
-        )
+        new = insert(payment_methods).values(**_values(method))
         stored = new.on_conflict_do_update(
             index_elements=[payment_methods.c.provider_ref],
             set_={"removed_at": None, "next_check_at": None},
@@ -118,6 +134,19 @@ class PaymentMethodRepository:
 
 def _customer(row: Row[Any]) -> Customer:
     return Customer(UserId(row.user_id), row.provider_ref, row.erased_at is not None)
+
+
+def _values(method: SavedPaymentMethod) -> dict[str, object]:
+    return {
+        "id": method.id,
+        "user_id": method.user_id,
+        "provider_ref": method.ref,
+        "brand": method.brand,
+        "last4": method.last4,
+        "exp_month": method.exp_month,
+        "exp_year": method.exp_year,
+        "created_at": method.created_at,
+    }
 
 
 def _method(row: Row[Any]) -> SavedPaymentMethod:

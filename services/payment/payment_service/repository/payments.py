@@ -10,13 +10,13 @@ from typing import Any
 
 from chassis.types.ids import OrderId, UserId
 from chassis.types.money import Money
-from sqlalchemy import Row, Select, func, select, update
+from sqlalchemy import ColumnElement, Row, Select, and_, func, select, true, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from payment_service.domain.failures import Failure, FailureCode
 from payment_service.domain.payment_methods import PaymentMethod
-from payment_service.domain.payments import Payment, PaymentId, PaymentStatus
+from payment_service.domain.payments import Payment, PaymentId, PaymentQuery, PaymentStatus
 from payment_service.repository.tables import orders, payments
 
 
@@ -84,20 +84,23 @@ class PaymentRepository:
         of_order = select(payments).where(payments.c.order_id == order_id)
         return await self._one(of_order.order_by(is_failed, payments.c.created_at.desc()).limit(1))
 
-    async def list_of_buyer(self, buyer_id: UserId, offset: int, limit: int) -> list[Payment]:
-        """Lists a buyer's payments, newest first. Along payments_of_a_buyer."""
+    async def page(self, query: PaymentQuery, offset: int, limit: int) -> list[Payment]:
+        """Returns one page of payments, newest first.
+
+        Along payments_of_a_buyer, payments_of_an_order, payments_by_status, payments_by_time or the index of intent_id.
+        """
         page = (
             select(payments)
-            .where(payments.c.buyer_id == buyer_id)
+            .where(_matches(query))
             .order_by(payments.c.created_at.desc(), payments.c.id.desc())
             .offset(offset)
             .limit(limit)
         )
         return await self._all(page)
 
-    async def count_of_buyer(self, buyer_id: UserId) -> int:
-        """Counts a buyer's payments. Along payments_of_a_buyer."""
-        count = select(func.count()).select_from(payments).where(payments.c.buyer_id == buyer_id)
+    async def count(self, query: PaymentQuery) -> int:
+        """Counts with the same indexes as `page`."""
+        count = select(func.count()).select_from(payments).where(_matches(query))
         return await self._transaction.scalar(count) or 0
 
     async def find_id_by_intent(self, intent_id: str) -> PaymentId | None:
@@ -115,6 +118,22 @@ class PaymentRepository:
         return [_payment(row) for row in await self._transaction.execute(statement)]
 
 
+def _matches(query: PaymentQuery) -> ColumnElement[bool]:
+    columns = payments.c
+    equal = [
+        (columns.buyer_id, query.buyer_id),
+        (columns.order_id, query.order_id),
+        (columns.status, query.status),
+        (columns.intent_id, query.provider_ref),
+    ]
+    conditions = [column == value for column, value in equal if value is not None]
+    if query.begun_from is not None:
+        conditions.append(columns.created_at >= query.begun_from)
+    if query.begun_before is not None:
+        conditions.append(columns.created_at < query.begun_before)
+    return and_(true(), *conditions)
+
+
 def _immutable_values(payment: Payment) -> dict[str, object]:
     return {
         "order_id": payment.order_id,
@@ -123,6 +142,7 @@ def _immutable_values(payment: Payment) -> dict[str, object]:
         "currency": payment.amount.currency,
         "provider": payment.provider,
         "created_at": payment.created_at,
+        "pay_until": payment.pay_until,
     }
 
 
@@ -158,4 +178,5 @@ def _payment(row: Row[Any]) -> Payment:
         captured=row.captured,
         refunded=row.refunded,
         refunding=row.refunding,
+        pay_until=row.pay_until,
     )

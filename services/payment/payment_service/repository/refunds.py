@@ -67,6 +67,7 @@ class RefundRepository:
         await self._transaction.execute(
             changed.values(
                 status=refund.status,
+                amount=refund.amount.amount,
                 provider_ref=refund.provider_ref,
                 failure_reason=refund.failure_reason,
                 settled_at=refund.settled_at,

@@ -30,6 +30,7 @@ payments = Table(
     Column("captured", BigInteger, nullable=False),
     Column("refunded", BigInteger, nullable=False),
     Column("refunding", BigInteger, nullable=False),
+    Column("pay_until", DateTime(timezone=True)),
     Column("created_at", DateTime(timezone=True), nullable=False),
     Column("updated_at", DateTime(timezone=True), nullable=False),
     Column("next_check_at", DateTime(timezone=True)),
@@ -79,6 +80,8 @@ payment_methods = Table(
     Column("next_check_at", DateTime(timezone=True)),
     Column("attempts", Integer, nullable=False, server_default="0"),
 )
+
+shop = Table("shop", metadata, Column("id", Uuid, primary_key=True))
 
 webhooks = Table(
     "webhooks",

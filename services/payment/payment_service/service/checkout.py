@@ -12,10 +12,12 @@ from chassis.database.engine import Database
 from chassis.database.idempotency import Claim, KeyRepository
 from chassis.http.authentication import Principal
 from chassis.observability import logs
+from chassis.types.charges import NotChargeable
 from chassis.types.ids import OrderId, UserId
 
 from payment_service.clients.orders import Orders, PayableOrder
 from payment_service.domain.errors import (
+    AccountErased,
     NotCancellable,
     NotConfirmable,
     OrderNotPayable,
@@ -26,9 +28,11 @@ from payment_service.domain.errors import (
     PaymentMethodRefused,
     PaymentMethodRequired,
     PaymentRefused,
+    TotalNotChargeable,
     UnknownOrder,
     UnknownPayment,
     UnknownPaymentMethod,
+    WrongAmountCaptured,
 )
 from payment_service.domain.failures import Failure, FailureCode
 from payment_service.domain.intents import Intent, IntentState
@@ -72,9 +76,10 @@ class CheckoutService:
     ) -> PaymentView:
         """Returns the payment of the idempotency key, or a new one. Its amount is the order's.
 
-        Raises IdempotencyKeyReused, UnknownOrder, OrderNotPayable, PaymentExists, UnknownPaymentMethod, and with
-        `confirm` the errors of `confirm`.
+        Raises AccountErased, IdempotencyKeyReused, UnknownOrder, OrderNotPayable, TotalNotChargeable,
+        PaymentExists, UnknownPaymentMethod, and with `confirm` the errors of `confirm`.
         """
+        await self._ensure_not_erased(buyer_id)
         payment_id, stored = await self._claim(buyer_id, order_id, choice, confirm, key)
         if stored is None:
             stored = await self._create(payment_id, buyer_id, order_id, choice)
@@ -88,10 +93,11 @@ class CheckoutService:
     async def confirm(self, buyer_id: UserId, payment_id: PaymentId, choice: PaymentMethodChoice | None) -> PaymentView:
         """Charges the payment once, however often and however concurrently it is called.
 
-        Raises UnknownPayment, UnknownPaymentMethod, PaymentMethodRequired, OrderNotPayable, PaymentInProgress,
-        NotConfirmable, PaymentDeclined, PaymentMethodRefused, PaymentRefused; and ProviderUnavailable if the outcome
-        is unknown, which the same call or the sweeper finds out later.
+        Raises AccountErased, UnknownPayment, UnknownPaymentMethod, PaymentMethodRequired, OrderNotPayable,
+        PaymentInProgress, NotConfirmable, PaymentDeclined, PaymentMethodRefused, PaymentRefused; and
+        ProviderUnavailable if the outcome is unknown, which the same call or the sweeper finds out later.
         """
+        await self._ensure_not_erased(buyer_id)
         async with self._database.begin() as transaction:
             payment = await PaymentRepository(transaction).find(payment_id)
         if payment is None or payment.buyer_id != buyer_id:
@@ -116,9 +122,20 @@ class CheckoutService:
                 await repository.store(payment)
                 await PAYMENT_CHECKS.reschedule(transaction, payment.id, now + self._sweep_after)
         payment, _ = await self._reconciler.reconcile(payment)
-        if payment.captured:
+        if payment.captured and not payment.is_wrongly_captured:
             raise NotCancellable(payment.id, payment.status)
         return payment
+
+    async def _ensure_not_erased(self, buyer_id: UserId) -> None:
+        """Raises AccountErased.
+
+        An erasure that is recorded after this check does not have to be noticed here: with the account the order
+        service cancels the order, whose payments are then closed or refunded.
+        """
+        async with self._database.begin() as transaction:
+            customer = await PaymentMethodRepository(transaction).find_customer(buyer_id)
+        if customer is not None and customer.is_erased:
+            raise AccountErased
 
     async def _claim(
         self,
@@ -145,10 +162,13 @@ class CheckoutService:
         self, payment_id: PaymentId, buyer_id: UserId, order_id: OrderId, choice: PaymentMethodChoice | None
     ) -> Payment:
         order = await self._get_payable(buyer_id, order_id)
+        self._check_chargeable(order)
         method = None if choice is None else await self._resolve(buyer_id, choice)
         now = self._now()
         provider = self._reconciler.provider_name
-        payment = Payment(payment_id, order_id, buyer_id, order.total, provider, now, now, method=method)
+        payment = Payment(
+            payment_id, order_id, buyer_id, order.total, provider, now, now, method=method, pay_until=order.expires_at
+        )
         async with self._database.begin() as transaction:
             repository = PaymentRepository(transaction)
             is_order_cancelled = await repository.lock_order(order_id)
@@ -173,6 +193,13 @@ class CheckoutService:
         if not order.is_payable or order.total.amount == 0:
             raise OrderNotPayable(order_id, order.status)
         return order
+
+    def _check_chargeable(self, order: PayableOrder) -> None:
+        """Raises TotalNotChargeable."""
+        try:
+            self._reconciler.charge_rules.check(order.total)
+        except NotChargeable as reason:
+            raise TotalNotChargeable(order.order_id, reason) from None
 
     async def _resolve(self, buyer_id: UserId, choice: PaymentMethodChoice) -> PaymentMethod:
         """Returns the method that the buyer chose. Raises UnknownPaymentMethod, also if it is another user's."""
@@ -247,5 +274,7 @@ def _error_of(payment_id: PaymentId, failure: Failure) -> PaymentError:
             return PaymentMethodRefused(failure.reason)
         case FailureCode.REFUSED_BY_PROVIDER:
             return PaymentRefused(payment_id, failure.reason)
+        case FailureCode.WRONG_AMOUNT:
+            return WrongAmountCaptured(payment_id)
         case FailureCode.CANCELLED | FailureCode.ORDER_CANCELLED:
             return NotConfirmable(payment_id, failure.code)

@@ -111,14 +111,14 @@ class PaymentMethodService:
         async with self._database.begin() as transaction:
             repository = PaymentMethodRepository(transaction)
             customer = await repository.lock_customer(user_id)
-            count = len(await repository.list_of_user(user_id))
+            count, shop_id = await repository.count_of_user(user_id), await repository.shop_id()
         if customer.is_erased:
             raise AccountErased
         if count >= MAX_SAVED_METHODS:
             raise TooManyPaymentMethods(MAX_SAVED_METHODS)
         if customer.ref is not None:
             return customer.ref
-        return await self._store_customer(user_id, await self._provider.create_customer(user_id))
+        return await self._store_customer(user_id, await self._provider.create_customer(user_id, shop_id))
 
     async def _store_customer(self, user_id: UserId, ref: str) -> str:
         async with self._database.begin() as transaction:
@@ -147,10 +147,23 @@ class PaymentMethodService:
         async with self._database.begin() as transaction:
             repository = PaymentMethodRepository(transaction)
             customer = await repository.lock_customer(user_id)
+            stored = None
             if customer.is_erased:
                 await CUSTOMER_CHECKS.reschedule(transaction, user_id, now)
-            else:
+            elif await _has_room(repository, user_id, card.ref):
                 stored = await repository.add(new)
+            else:
+                await repository.add_removed(new, now)  # it is attached already: the sweeper detaches it
         if customer.is_erased:
             raise AccountErased
+        if stored is None:
+            raise TooManyPaymentMethods(MAX_SAVED_METHODS)
         return stored
+
+
+async def _has_room(repository: PaymentMethodRepository, user_id: UserId, ref: str) -> bool:
+    """Returns whether the user may have the method: it is theirs already, or there are fewer than the limit.
+
+    The customer's row must be locked.
+    """
+    return await repository.is_saved(user_id, ref) or await repository.count_of_user(user_id) < MAX_SAVED_METHODS

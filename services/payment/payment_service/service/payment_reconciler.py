@@ -15,6 +15,8 @@ from datetime import datetime
 
 from chassis.database.engine import Database
 from chassis.observability import logs
+from chassis.types.charges import ChargeRules
+from chassis.types.money import Money
 from prometheus_client import Counter
 
 from payment_service.clients.provider import Provider
@@ -33,6 +35,9 @@ FAILURES = Counter("payment_failures_total", "Payments that failed, by reason", 
 
 _MAX_STEPS = 6
 """How many steps one reconciliation takes at most. A payment needs four: confirm, close, cancel the intent, fail."""
+
+_FINAL_STATES = frozenset({IntentState.SUCCEEDED, IntentState.CANCELED})
+_WRONG_AMOUNT = "wrong_amount"
 
 log = logs.get_logger(__name__)
 
@@ -55,6 +60,10 @@ class PaymentReconciler:
     @property
     def provider_name(self) -> str:
         return self._provider.name
+
+    @property
+    def charge_rules(self) -> ChargeRules:
+        return self._provider.charge_rules
 
     async def ensure_intent(self, payment: Payment) -> tuple[Payment, Intent | None]:
         """Returns the payment with its intent at the provider, which is created if there is none.
@@ -95,8 +104,8 @@ class PaymentReconciler:
             if step is Step.WAIT:
                 return payment, intent
             payment, intent = await self._take(step, payment, intent)
-            if step is Step.REPORT_DISCREPANCY:
-                return payment, intent
+            if step is Step.CANCEL_INTENT and intent.state not in _FINAL_STATES:
+                return payment, intent  # it cannot be cancelled now, since it is being charged: ask again later
         log.error("a payment needs too many steps", payment_id=str(payment.id), status=payment.status)
         return payment, intent
 
@@ -124,16 +133,37 @@ class PaymentReconciler:
             return payment, await self._confirm(payment, intent)
         if step is Step.CANCEL_INTENT:
             return payment, await self._provider.cancel_intent(intent.id)
-        if step is Step.REPORT_DISCREPANCY:
-            DISCREPANCIES.inc()
-            log.error(
-                "the provider captured another amount",
-                payment_id=str(payment.id),
-                amount=str(payment.amount),
-                captured=str(intent.received),
-            )
-            return payment, intent
+        if step is Step.REJECT_CAPTURE:
+            return await self._reject_capture(payment, intent.received), intent
         return await self._record(payment, step, failure_of(payment, intent)), intent
+
+    async def _reject_capture(self, payment: Payment, received: Money | None) -> Payment:
+        """Fails a payment of which another amount was captured, and records the refund of all that was captured.
+
+        An amount in another currency, or of no whole minor units, is left to an operator.
+        """
+        is_refundable = received is not None and received.currency == payment.amount.currency
+        amount = received.amount if received is not None and is_refundable else 0
+        async with self._database.begin() as transaction:
+            repository = PaymentRepository(transaction)
+            await repository.lock_order(payment.order_id)
+            before = await repository.lock(payment.id)
+            if not before.is_open:
+                return before
+            after = before.captured_wrongly(amount, self._now())
+            await repository.store(after)
+            await PAYMENT_CHECKS.clear(transaction, after.id)
+            await self._refunds.refund_remainder_within(transaction, after, _WRONG_AMOUNT)
+        DISCREPANCIES.inc()
+        log.error(
+            "the provider captured another amount",
+            payment_id=str(payment.id),
+            amount=str(payment.amount),
+            captured=str(received),
+            is_refunded=is_refundable,
+        )
+        _count(Step.REJECT_CAPTURE, after)
+        return after
 
     async def _confirm(self, payment: Payment, intent: Intent) -> Intent:
         """Confirms the intent. If the provider refuses, nothing was charged, and the intent has a failure."""

@@ -1,19 +1,24 @@
 """The queries of payments."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 
 from chassis.database.engine import Database
 from chassis.http.authentication import Principal
 from chassis.http.schemas import Paging
 from chassis.observability import logs
-from chassis.types.ids import OrderId, UserId
+from chassis.types.ids import OrderId
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from payment_service.clients.provider import Provider
 from payment_service.domain.errors import NoPaymentOfOrder, ProviderError, UnknownPayment
-from payment_service.domain.intents import Intent, NextAction
-from payment_service.domain.payments import Payment, PaymentId
+from payment_service.domain.intents import Intent, NextAction, Step, next_step
+from payment_service.domain.payments import Payment, PaymentId, PaymentQuery
+from payment_service.repository.check_schedule import PAYMENT_CHECKS
 from payment_service.repository.payments import PaymentRepository
+
+_ENDINGS = frozenset({Step.COMPLETE, Step.FAIL, Step.REJECT_CAPTURE})
 
 log = logs.get_logger(__name__)
 
@@ -39,9 +44,10 @@ class PaymentView:
 
 
 class PaymentQueries:
-    def __init__(self, database: Database, provider: Provider) -> None:
+    def __init__(self, database: Database, provider: Provider, now: Callable[[], datetime]) -> None:
         self._database = database
         self._provider = provider
+        self._now = now
 
     async def get(self, principal: Principal, payment_id: PaymentId) -> PaymentView:
         """Returns a payment that the caller may see. Raises UnknownPayment."""
@@ -57,25 +63,32 @@ class PaymentQueries:
             raise NoPaymentOfOrder(order_id)
         return await self._view(principal, payment)
 
-    async def list_of_buyer(self, buyer_id: UserId, paging: Paging) -> tuple[list[Payment], int]:
-        """Returns one page of a buyer's payments, newest first, and how many there are in all."""
+    async def list_payments(self, query: PaymentQuery, paging: Paging) -> tuple[list[Payment], int]:
+        """Returns one page of payments, newest first, and how many match.
+
+        The caller of this method checks that the user may see what the query selects.
+        """
         async with self._database.begin() as transaction:
             repository = PaymentRepository(transaction)
-            page = await repository.list_of_buyer(buyer_id, paging.offset, paging.limit)
-            return page, await repository.count_of_buyer(buyer_id)
+            page = await repository.page(query, paging.offset, paging.limit)
+            return page, await repository.count(query)
 
     async def _view(self, principal: Principal, payment: Payment) -> PaymentView:
-        """Adds the intent, for the buyer only.
+        """Adds the intent, for the buyer only; if it shows that something happened, the sweeper records that next.
 
         It is stored at the provider only, so without an answer it is left out.
         """
         if not payment.is_open or payment.intent_id is None or payment.buyer_id != principal.user_id:
             return PaymentView(payment)
         try:
-            return PaymentView(payment, await self._provider.get_intent(payment.intent_id))
+            intent = await self._provider.get_intent(payment.intent_id)
         except ProviderError as error:
             log.warning("an open payment is shown without its intent", payment_id=str(payment.id), reason=str(error))
             return PaymentView(payment)
+        if next_step(payment, intent) in _ENDINGS:
+            async with self._database.begin() as transaction:
+                await PAYMENT_CHECKS.reschedule(transaction, payment.id, self._now())
+        return PaymentView(payment, intent)
 
 
 async def find_visible_within(transaction: AsyncConnection, principal: Principal, payment_id: PaymentId) -> Payment:

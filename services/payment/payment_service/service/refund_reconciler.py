@@ -7,13 +7,14 @@ from uuid import UUID
 
 from chassis.database.engine import Database
 from chassis.observability import logs
+from chassis.types.charges import ChargeRules
 from chassis.types.ids import OrderId
 from chassis.types.money import Money
 from prometheus_client import Counter
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from payment_service.clients.provider import Provider, ProviderRefund
-from payment_service.domain.errors import ProviderRefused, ProviderUnavailable
+from payment_service.domain.errors import ProviderRefused, RefundExceedsCaptured
 from payment_service.domain.payments import Payment, Refund, RefundId, RefundStatus, refund_retry_delay
 from payment_service.repository.check_schedule import PAYMENT_CHECKS, REFUND_CHECKS
 from payment_service.repository.payments import PaymentRepository
@@ -27,7 +28,9 @@ DISCREPANCIES = Counter(
     "Payments and refunds on which the provider and this service disagree; an operator must look at each",
 )
 
+ORDER_CANCELLED = "order_cancelled"
 _MADE_AT_PROVIDER = "made_at_the_provider"
+_WRONG_AMOUNT = "wrong_amount"
 
 log = logs.get_logger(__name__)
 
@@ -49,6 +52,10 @@ class RefundReconciler:
         self._now = now
         self._new_id = new_id
         self._sweep_after = sweep_after
+
+    @property
+    def charge_rules(self) -> ChargeRules:
+        return self._provider.charge_rules
 
     async def reconcile(self, refund: Refund, *, is_repeated: bool) -> Refund:
         """Pays a pending refund at the provider, or asks what became of it, and returns it as it is then.
@@ -82,7 +89,9 @@ class RefundReconciler:
                 if imported is not None:
                     await self.reconcile(imported, is_repeated=True)
 
-    async def refund_remainder_within(self, transaction: AsyncConnection, payment: Payment) -> None:
+    async def refund_remainder_within(
+        self, transaction: AsyncConnection, payment: Payment, reason: str = ORDER_CANCELLED
+    ) -> None:
         """Records a refund of all that is left of a captured payment; the sweeper pays it at once.
 
         Its row must be locked.
@@ -91,7 +100,7 @@ class RefundReconciler:
             return
         now = self._now()
         amount = Money(payment.refundable, payment.amount.currency)
-        refund = Refund(RefundId(self._new_id()), payment.id, amount, now, reason="order_cancelled")
+        refund = Refund(RefundId(self._new_id()), payment.id, amount, now, reason=reason)
         await add_refund_within(transaction, payment, refund, next_check_at=now)
 
     async def _call_provider(self, refund: Refund, intent_id: str, *, is_repeated: bool) -> ProviderRefund:
@@ -101,10 +110,6 @@ class RefundReconciler:
 
     async def _record(self, order_id: OrderId, refund: Refund, answer: ProviderRefund) -> Refund:
         """Stores the provider's answer and its event in one transaction, unless another process already has."""
-        if answer.amount != refund.amount:
-            DISCREPANCIES.inc()
-            log.error("the provider refunds another amount", refund_id=str(refund.id), amount=str(answer.amount))
-            raise ProviderUnavailable("the payment provider reports another amount; an operator must look at it")
         async with self._database.begin() as transaction:
             repository = PaymentRepository(transaction)
             await repository.lock_order(order_id)
@@ -123,10 +128,13 @@ class RefundReconciler:
         """Applies the provider's answer to a pending refund and its payment. Both rows must be locked."""
         now = self._now()
         refund = replace(refund, provider_ref=answer.id or None)
+        if answer.amount != refund.amount:
+            payment, refund, answer = self._correct(payment, refund, answer, now)
         if answer.status is RefundStatus.SUCCEEDED:
             refund = refund.succeeded(now)
             payment = payment.refund_succeeded(refund.amount.amount, now)
-            await self._events.record_payment_refunded(transaction, payment, refund, now)
+            if not payment.is_wrongly_captured:  # no one was told that it was captured either
+                await self._events.record_payment_refunded(transaction, payment, refund, now)
         elif answer.status is RefundStatus.FAILED:
             refund = refund.failed(answer.reason, now)
             payment = payment.refund_failed(refund.amount.amount, now)
@@ -137,25 +145,56 @@ class RefundReconciler:
             await REFUND_CHECKS.clear(transaction, refund.id)
         return refund
 
+    def _correct(
+        self, payment: Payment, refund: Refund, answer: ProviderRefund, now: datetime
+    ) -> tuple[Payment, Refund, ProviderRefund]:
+        """Takes over the amount that the provider refunds, and reports it for an operator to look at.
+
+        A refund whose amount cannot be one of this payment has failed.
+        """
+        DISCREPANCIES.inc()
+        log.error("the provider refunds another amount", refund_id=str(refund.id), amount=str(answer.amount))
+        if answer.amount is not None and answer.amount.currency == refund.amount.currency:
+            try:
+                corrected = payment.refund_corrected(refund.amount.amount, answer.amount.amount, now)
+            except RefundExceedsCaptured:
+                pass
+            else:
+                return corrected, refund.corrected(answer.amount), answer
+        return payment, refund, replace(answer, status=RefundStatus.FAILED, reason=_WRONG_AMOUNT)
+
     async def _retry_within(self, transaction: AsyncConnection, payment: Payment, now: datetime) -> None:
-        """Schedules another refund if the order was cancelled: its money must go back, however long that takes."""
-        if await PaymentRepository(transaction).is_order_cancelled(payment.order_id):
+        """Schedules another refund if all of the payment must go back, however long that takes.
+
+        The first one follows at once: the check of the payment finds the refunds that were made at the provider, for
+        which too little was left.
+        """
+        if payment.is_wrongly_captured or await PaymentRepository(transaction).is_order_cancelled(payment.order_id):
             refused = await RefundRepository(transaction).count_refused(payment.id)
-            await PAYMENT_CHECKS.reschedule(transaction, payment.id, now + refund_retry_delay(refused))
+            delay = refund_retry_delay(refused - 1) if refused else timedelta()
+            await PAYMENT_CHECKS.reschedule(transaction, payment.id, now + delay)
 
     async def _import(self, payment: Payment, made: ProviderRefund) -> Refund | None:
-        """Records a refund that was made at the provider, as pending; returns None if it is recorded already."""
+        """Records a refund that was made at the provider, as pending.
+
+        Returns None if it is recorded already, or if its amount cannot be one of this payment: that is reported, for an
+        operator to look at, and does not hold up other refunds.
+        """
         now = self._now()
         async with self._database.begin() as transaction:
             payment = await PaymentRepository(transaction).lock(payment.id)
             if await RefundRepository(transaction).find_id_by_provider_ref(made.id) is not None:
                 return None
-            if made.amount.currency != payment.amount.currency or made.amount.amount > payment.refundable:
+            if (
+                made.amount is None
+                or made.amount.currency != payment.amount.currency
+                or made.amount.amount > payment.refundable
+            ):
                 DISCREPANCIES.inc()
                 log.error(
                     "the provider refunded more than is left of a payment", payment_id=str(payment.id), refund=made.id
                 )
-                raise ProviderUnavailable("the payment provider reports another amount; an operator must look at it")
+                return None
             refund = Refund(
                 RefundId(self._new_id()), payment.id, made.amount, now, _MADE_AT_PROVIDER, provider_ref=made.id
             )

@@ -1,7 +1,8 @@
 """The sweeper checks the rows that are due with the provider, and so finishes what no request finishes.
 
 That is work which a crash or an unknown outcome interrupted, which an event caused, or which a webhook reported.
-Several processes may sweep one database: each claims rows that no other has claimed, for a limited time.
+Payments, refunds and saved methods are swept independently of each other, so that a refund never waits for the checks
+of payments. Several processes may sweep one database: each claims rows that no other has claimed, for a limited time.
 """
 
 import asyncio
@@ -17,7 +18,7 @@ from chassis.types.ids import UserId
 
 from payment_service.domain.errors import ProviderError
 from payment_service.domain.payment_methods import PaymentMethodId
-from payment_service.domain.payments import PaymentId, RefundId
+from payment_service.domain.payments import Payment, PaymentId, RefundId
 from payment_service.repository.check_schedule import (
     CUSTOMER_CHECKS,
     PAYMENT_CHECKS,
@@ -58,25 +59,32 @@ class PaymentSweeper:
         self._methods = methods
         self._now = now
         self._jitter = jitter
-        self._slots = asyncio.Semaphore(_CONCURRENCY)
 
-    async def sweep(self) -> None:
-        """Checks every row that is due. A row that fails is due again after a delay."""
+    async def sweep_payments(self) -> None:
+        """Checks every payment that is due. A row that fails is due again after a delay, here and below."""
         await self._sweep(PAYMENT_CHECKS, self._check_payment)
+
+    async def sweep_refunds(self) -> None:
         await self._sweep(REFUND_CHECKS, self._check_refund)
+
+    async def sweep_methods(self) -> None:
+        """Checks every saved method and every customer that is due."""
         await self._sweep(PAYMENT_METHOD_CHECKS, self._check_method)
         await self._sweep(CUSTOMER_CHECKS, self._check_customer)
 
     async def _sweep(self, schedule: "CheckSchedule[_Key]", check: Callable[[_Key], Awaitable[None]]) -> None:
+        slots = asyncio.Semaphore(_CONCURRENCY)
         while True:
             async with self._database.begin() as transaction:
                 claimed = await schedule.claim(transaction, self._now(), _BATCH, self._retry_delay)
-            await asyncio.gather(*(self._check(row, attempts, check) for row, attempts in claimed))
+            await asyncio.gather(*(self._check(slots, row, attempts, check) for row, attempts in claimed))
             if len(claimed) < _BATCH:
                 return
 
-    async def _check(self, row: _Key, attempts: int, check: Callable[[_Key], Awaitable[None]]) -> None:
-        async with self._slots:
+    async def _check(
+        self, slots: asyncio.Semaphore, row: _Key, attempts: int, check: Callable[[_Key], Awaitable[None]]
+    ) -> None:
+        async with slots:
             try:
                 await check(row)
             except (ProviderError, DatabaseUnavailable) as error:
@@ -100,11 +108,23 @@ class PaymentSweeper:
             payment = await repository.lock(found.id)
             if not payment.is_open:
                 await PAYMENT_CHECKS.clear_unless_rescheduled(transaction, payment.id, self._now())
-                if is_order_cancelled:
+                if is_order_cancelled or payment.is_wrongly_captured:
                     await self._refunds.refund_remainder_within(transaction, payment)
         if payment.is_open:
             payment, _ = await self._payments.reconcile(payment)
             await self._refunds.import_provider_refunds(payment)
+            await self._postpone(payment)
+
+    async def _postpone(self, payment: Payment) -> None:
+        """Leaves a payment that waits for its buyer alone until its order expires, or until a hint comes before that.
+
+        A hint is a webhook or a request. A closing payment is checked until it has failed.
+        """
+        now = self._now()
+        if not payment.is_open or payment.is_closing or payment.pay_until is None or payment.pay_until <= now:
+            return
+        async with self._database.begin() as transaction:
+            await PAYMENT_CHECKS.postpone_unless_rescheduled(transaction, payment.id, now, payment.pay_until)
 
     async def _check_refund(self, refund_id: UUID) -> None:
         """Reconciles a refund as a repetition, since its request may have reached the provider already."""

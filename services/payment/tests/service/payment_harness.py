@@ -116,16 +116,20 @@ class Payments:
     async def post_payment(self, user: int, order_id: str, key: str | None = None, **body: Any) -> httpx.Response:
         return await self.post("/payments", user, {"order_id": order_id, **body}, key)
 
-    async def begin_payment(self, user: int, amount: int = 10_000, **body: Any) -> dict[str, Any]:
+    async def begin_payment(
+        self, user: int, amount: int = 10_000, currency: str = "USD", **body: Any
+    ) -> dict[str, Any]:
         """Begins a payment of a new order, and returns it."""
-        response = await self.post_payment(user, self.orders.place(user, amount), **body)
+        response = await self.post_payment(user, self.orders.place(user, amount, currency), **body)
         assert response.status_code == 201, response.text
         payment: dict[str, Any] = response.json()["data"]
         return payment
 
-    async def complete_payment(self, user: int, amount: int = 10_000, method: str = VISA) -> dict[str, Any]:
+    async def complete_payment(
+        self, user: int, amount: int = 10_000, method: str = VISA, currency: str = "USD"
+    ) -> dict[str, Any]:
         """Pays a new order, and returns its payment."""
-        payment = await self.begin_payment(user, amount, payment_method=method, confirm=True)
+        payment = await self.begin_payment(user, amount, currency, payment_method=method, confirm=True)
         assert payment["status"] == "completed", payment
         return payment
 

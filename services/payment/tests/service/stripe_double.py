@@ -26,6 +26,10 @@ _DECLINES = {
     "pm_card_chargeDeclinedExpiredCard": ("expired_card", None),
 }
 _KNOWN = {"pm_card_visa", "pm_card_authenticationRequired", "pm_card_pendingRefund", *_DECLINES}
+_MINIMUMS = {"usd": 50, "eur": 50, "gbp": 30, "jpy": 50, "huf": 17_500, "isk": 1, "ugx": 1, "mga": 1, "kwd": 1}
+"""The smallest charge of the currencies that the tests use, in Stripe's units; the double takes no other currency."""
+_MULTIPLES = {"isk": 100, "ugx": 100, "kwd": 10}
+_MAXIMUM = 999_999_999_999
 _CANCELLABLE = ("requires_payment_method", "requires_confirmation", "requires_action")
 
 Response = tuple[int, dict[str, Any]]
@@ -52,6 +56,7 @@ class StripeDouble:
     charges_repeatedly: bool = False
     keeps_refunds_pending: bool = False
     refuses_refunds: bool = False
+    refuses_excessive_refunds: bool = False
     refuses_intents: bool = False
     hooks: dict[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
     requests: list[tuple[str, str]] = field(default_factory=list)
@@ -104,7 +109,7 @@ class StripeDouble:
         """Removes all faults."""
         self.is_unavailable = self.charges_repeatedly = self.keeps_refunds_pending = self.refuses_refunds = (
             self.refuses_intents
-        ) = False
+        ) = self.refuses_excessive_refunds = False
         self.lost_responses.clear()
         self.request_delays.clear()
         self.response_delays.clear()
@@ -158,6 +163,8 @@ class StripeDouble:
             return _invalid("payment_method_types_no_longer_supported", "payment_method_types")  # since 2026-09-30
         if self.refuses_intents:
             return _invalid("amount_too_small", "amount")
+        if (refusal := _refuse_amount(form["currency"], int(form["amount"]))) is not None:
+            return refusal
         number = next(self._numbers)
         intent = {
             "id": f"pi_{number}",
@@ -214,7 +221,15 @@ class StripeDouble:
     def _create_refund(self, _id: str, form: dict[str, Any], _request: web.Request) -> Response:
         if self.refuses_refunds:
             return _invalid("charge_disputed", "payment_intent")
+        if int(form["amount"]) % _MULTIPLES.get(self.intents[form["payment_intent"]]["currency"], 1):
+            return _invalid("parameter_invalid_integer", "amount")
+        if self.refuses_excessive_refunds and int(form["amount"]) > self._refundable(form["payment_intent"]):
+            return _invalid("charge_already_refunded", "amount")
         return self._make_refund(form)
+
+    def _refundable(self, intent_id: str) -> int:
+        refunded = sum(int(r["amount"]) for r in self.refunds.values() if r["payment_intent"] == intent_id)
+        return int(self.intents[intent_id]["amount_received"]) - refunded
 
     def _make_refund(self, form: dict[str, Any]) -> Response:
         refund = {
@@ -306,6 +321,20 @@ def _metadata(form: dict[str, Any]) -> dict[str, str]:
 
 def _invalid(code: str, param: str, status: int = 400) -> Response:
     return status, {"error": {"type": "invalid_request_error", "code": code, "param": param, "message": "No."}}
+
+
+def _refuse_amount(currency: str, amount: int) -> Response | None:
+    """Returns the refusal of an amount in Stripe's units, None if Stripe charges it: docs.stripe.com/currencies.
+
+    A wrong unit is noticed only here: a króna that was sent as one hundredth is below the minimum or no multiple.
+    """
+    if currency not in _MINIMUMS:
+        return _invalid("invalid_currency", "currency")
+    if amount % _MULTIPLES.get(currency, 1):
+        return _invalid("parameter_invalid_integer", "amount")
+    if amount < _MINIMUMS[currency]:
+        return _invalid("amount_too_small", "amount")
+    return _invalid("amount_too_large", "amount") if amount > _MAXIMUM else None
 
 
 def _unexpected(intent: dict[str, Any]) -> Response:

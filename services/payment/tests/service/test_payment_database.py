@@ -90,6 +90,10 @@ async def violate_completed_is_captured(sql: SqlConnection) -> None:
     await insert_payment(sql, captured=999)
 
 
+async def violate_wrong_captures_are_refunded(sql: SqlConnection) -> None:
+    await insert_payment(sql, status="failed", captured=999)
+
+
 async def violate_status_matches_refunds(sql: SqlConnection) -> None:
     await insert_refund(sql, await insert_payment(sql, refunded=1000), 1000, "succeeded")
 

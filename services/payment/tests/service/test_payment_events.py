@@ -170,10 +170,30 @@ async def test_saved_methods_and_refund_reasons_of_an_erased_user_are_erased(
     assert (await stripe_payments.get("/payment-methods", 75)).json()["data"] == []
     assert [refund["reason"] for refund in await stripe_payments.list_refunds(payment["id"])] == [None]
     refused = await stripe_payments.post("/payment-methods", 75, {"payment_method": VISA})
-    assert (refused.status_code, refused.json()["code"]) == (409, "account_erased")
+    assert (refused.status_code, refused.json()["code"]) == (403, "account_erased")
 
 
 async def test_an_erased_user_without_saved_methods_cannot_save_one(payments: Payments) -> None:
     await payments.deliver_events(UserErased(user_id=76))
 
     assert (await payments.post("/payment-methods", 76, {"payment_method": VISA})).json()["code"] == "account_erased"
+
+
+async def test_an_erased_user_neither_begins_nor_confirms_a_payment(
+    stripe_payments: Payments, stripe: StripeDouble
+) -> None:
+    begun = await stripe_payments.begin_payment(77)
+    await stripe_payments.deliver_events(UserErased(user_id=77))
+    asked = len(stripe.requests)
+
+    responses = [
+        await stripe_payments.post_payment(77, begun["order_id"], payment_method=VISA, confirm=True),
+        await stripe_payments.post_payment(77, stripe_payments.orders.place(77)),
+        await stripe_payments.confirm(77, begun["id"]),
+        await stripe_payments.confirm(77, begun["id"], None),
+        await stripe_payments.post("/payment-methods", 77, {"payment_method": VISA}),
+    ]
+
+    assert [(r.status_code, r.json()["code"]) for r in responses] == [(403, "account_erased")] * 5
+    assert not {"create_intent", "confirm_intent", "attach"} & {operation for operation, _ in stripe.requests[asked:]}
+    assert stripe.charges_of(begun["id"]) == 0

@@ -59,7 +59,7 @@ async def test_the_adapter_creates_and_retrieves_refunds(provider: StripeProvide
 
 
 async def test_the_adapter_attaches_and_detaches_methods_of_customers(provider: StripeProvider) -> None:
-    customer = await provider.create_customer(UserId(3))
+    customer = await provider.create_customer(UserId(3), uuid7())
     card = await provider.attach_method(customer, "pm_card_visa")
 
     assert customer.startswith("cus_")

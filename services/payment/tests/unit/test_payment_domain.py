@@ -129,8 +129,8 @@ CLOSING = PROCESSING.closing(DECLINED, NOW)
         (CLOSING, intent(IntentState.PROCESSING), Step.CANCEL_INTENT),
         (CLOSING, intent(IntentState.SUCCEEDED), Step.COMPLETE),
         (CLOSING, intent(IntentState.CANCELED), Step.FAIL),
-        (PROCESSING, intent(IntentState.SUCCEEDED, received=Money(999, "USD")), Step.REPORT_DISCREPANCY),
-        (PROCESSING, intent(IntentState.SUCCEEDED, received=Money(1000, "EUR")), Step.REPORT_DISCREPANCY),
+        (PROCESSING, intent(IntentState.SUCCEEDED, received=Money(999, "USD")), Step.REJECT_CAPTURE),
+        (PROCESSING, intent(IntentState.SUCCEEDED, received=Money(1000, "EUR")), Step.REJECT_CAPTURE),
     ],
     ids=str,
 )

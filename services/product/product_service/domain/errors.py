@@ -1,5 +1,7 @@
 """The domain errors of the product service."""
 
+from collections.abc import Collection
+
 from chassis.types.ids import ProductId
 
 from product_service.domain.categories import MAX_DEPTH, CategoryId
@@ -16,6 +18,14 @@ class UnknownProduct(ProductServiceError):
 
     def __init__(self, product_id: ProductId) -> None:
         super().__init__(f"there is no product {product_id}")
+
+
+class CurrencyNotOffered(ProductServiceError):
+    """The shop does not sell in the currency of a price."""
+
+    def __init__(self, currency: str, offered: Collection[str]) -> None:
+        super().__init__(f"price: the shop does not sell in {currency}; it sells in {', '.join(sorted(offered))}")
+        self.offered = sorted(offered)
 
 
 class NotTheSeller(ProductServiceError):

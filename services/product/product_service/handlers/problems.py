@@ -8,6 +8,7 @@ from product_service.domain.errors import (
     CategoryExists,
     CategoryInUse,
     CategoryTooDeep,
+    CurrencyNotOffered,
     NotTheSeller,
     PageTooDeep,
     TooManyVariants,
@@ -21,6 +22,7 @@ from product_service.domain.errors import (
 
 PROBLEMS: ProblemTable = {
     UnknownProduct: Problem(404, "unknown_product"),
+    CurrencyNotOffered: Problem(422, "currency_not_offered", members=lambda error: {"currencies": list(error.offered)}),
     NotTheSeller: Problem(403, "not_the_seller"),
     UnknownCategory: Problem(404, "unknown_category"),
     UnknownCategoryOfProduct: Problem(422, "unknown_category"),

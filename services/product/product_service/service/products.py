@@ -4,7 +4,7 @@ Each change publishes product.changed. The cache evicts a changed product at onc
 event arrives, in case this process dies between the commit and the eviction.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 
 from chassis.database.engine import Database
@@ -12,7 +12,13 @@ from chassis.http.authentication import Principal
 from chassis.types.ids import ProductId, UserId
 
 from product_service.domain.categories import UNSET, Unset
-from product_service.domain.errors import NotTheSeller, TooManyVariants, UnknownGroup, UnknownProduct
+from product_service.domain.errors import (
+    CurrencyNotOffered,
+    NotTheSeller,
+    TooManyVariants,
+    UnknownGroup,
+    UnknownProduct,
+)
 from product_service.domain.products import MAX_VARIANTS, ListedProduct, Product, ProductContent
 from product_service.repository.cache import ProductCache
 from product_service.repository.products import ProductRepository
@@ -21,11 +27,18 @@ from product_service.service.published_events import PublishedEvents
 
 class ProductService:
     def __init__(
-        self, database: Database, events: PublishedEvents, cache: ProductCache, now: Callable[[], datetime]
+        self,
+        database: Database,
+        events: PublishedEvents,
+        cache: ProductCache,
+        currencies: Collection[str],
+        now: Callable[[], datetime],
     ) -> None:
+        """`currencies` are those in which the shop sells."""
         self._database = database
         self._events = events
         self._cache = cache
+        self._currencies = currencies
         self._now = now
 
     async def get(self, product_id: ProductId) -> Product:
@@ -49,7 +62,11 @@ class ProductService:
             return await ProductRepository(transaction).list_variants(product.group_id, excluding=product.id)
 
     async def add(self, seller: Principal, content: ProductContent) -> Product:
-        """Adds a product. Raises UnknownCategoryOfProduct, UnknownGroup, TooManyVariants, VariantExists."""
+        """Adds a product.
+
+        Raises CurrencyNotOffered, UnknownCategoryOfProduct, UnknownGroup, TooManyVariants, VariantExists.
+        """
+        self._check_currency(content)
         group_id = None if content.group_id is UNSET else content.group_id
         options: Mapping[str, str] = {} if content.options is UNSET else content.options
         async with self._database.begin() as transaction:
@@ -69,8 +86,10 @@ class ProductService:
     async def revise(self, principal: Principal, product_id: ProductId, content: ProductContent) -> Product:
         """Replaces the content of a product.
 
-        Raises UnknownProduct, NotTheSeller, UnknownCategoryOfProduct, UnknownGroup, TooManyVariants, VariantExists.
+        Raises CurrencyNotOffered, UnknownProduct, NotTheSeller, UnknownCategoryOfProduct, UnknownGroup,
+        TooManyVariants, VariantExists.
         """
+        self._check_currency(content)
         async with self._database.begin() as transaction:
             repository = ProductRepository(transaction)
             product, group_id, head = await _lock_for_revision(repository, principal, product_id, content.group_id)
@@ -109,6 +128,11 @@ class ProductService:
         if product is None:
             raise UnknownProduct(product_id)
         return product
+
+    def _check_currency(self, content: ProductContent) -> None:
+        """Raises CurrencyNotOffered."""
+        if content.price.currency not in self._currencies:
+            raise CurrencyNotOffered(content.price.currency, self._currencies)
 
 
 def find_new_head(group_id: ProductId, group: Sequence[Product], seller_id: UserId) -> ProductId | None:

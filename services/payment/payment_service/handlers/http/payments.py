@@ -4,17 +4,19 @@ from typing import Annotated
 from uuid import UUID
 
 from chassis.database import idempotency
-from chassis.http.authentication import Authenticator, Principal, Role
+from chassis.errors import ProblemError
+from chassis.http.authentication import FORBIDDEN, Authenticator, Principal, Role
 from chassis.http.schemas import Data, KeyHeader, Money, PageOf, PageQuery
-from chassis.types.ids import OrderId
+from chassis.types.ids import OrderId, UserId
 from fastapi import APIRouter, Depends, Response
 
-from payment_service.domain.payments import Payment, PaymentId
+from payment_service.domain.payments import Payment, PaymentId, PaymentQuery
 from payment_service.handlers.problems import UNAVAILABLE, problem_responses
 from payment_service.handlers.schemas import (
     ConfirmRequest,
     FailureResponse,
     NextActionResponse,
+    PaymentFilter,
     PaymentRequest,
     PaymentResponse,
     RefundRequest,
@@ -45,9 +47,15 @@ def routes(
         response.headers["Location"] = f"{_PREFIX}/{view.payment.id}"
         return Data(data=_payment_response(view))
 
-    @router.get("", summary="List the caller's payments, newest first")
-    async def list_payments(caller: Caller, paging: PageQuery) -> PageOf[PaymentResponse]:
-        page, total = await payments.list_of_buyer(caller.user_id, paging)
+    @router.get(
+        "",
+        summary="List the caller's payments, newest first",
+        description="Admins list the payments of all buyers with all=true, and those of one buyer with buyer_id.",
+    )
+    async def list_payments(
+        caller: Caller, paging: PageQuery, filters: Annotated[PaymentFilter, Depends()]
+    ) -> PageOf[PaymentResponse]:
+        page, total = await payments.list_payments(_permitted_query(filters, caller), paging)
         data = [_payment_response(PaymentView(payment)) for payment in page]
         return PageOf(data=data, page=paging.page, limit=paging.limit, total=total)
 
@@ -81,6 +89,25 @@ def routes(
         return Data(data=[RefundResponse.model_validate(refund) for refund in found])
 
     return router
+
+
+def _permitted_query(filters: PaymentFilter, caller: Principal) -> PaymentQuery:
+    """Returns the query for the caller's own payments, for an admin also for others'.
+
+    Raises a 403 problem for other callers.
+    """
+    is_own = not filters.all_buyers and filters.buyer_id in (None, caller.user_id)
+    if not is_own and not caller.is_admin:
+        raise ProblemError(FORBIDDEN, "only admins list other buyers' payments: leave out all and buyer_id")
+    buyer_id = filters.buyer_id if filters.all_buyers or filters.buyer_id is not None else caller.user_id
+    return PaymentQuery(
+        None if buyer_id is None else UserId(buyer_id),
+        None if filters.order_id is None else OrderId(filters.order_id),
+        filters.status,
+        filters.provider_ref,
+        filters.begun_from,
+        filters.begun_before,
+    )
 
 
 def _key(header: str | None) -> idempotency.Key | None:
