@@ -33,7 +33,7 @@ from payment_service.service.sweeper import PaymentSweeper
 from payment_service.service.webhooks import WebhookService
 from payment_service.settings import Settings
 
-SCHEMA = "0002"
+SCHEMA = "0003"
 _WEBHOOK_PRUNE_SECONDS = 3600.0
 
 

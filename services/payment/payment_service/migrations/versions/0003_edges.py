@@ -6,8 +6,8 @@ Everything is an extension: the code of 0001 runs on it. The two indexes block w
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "0003"
+down_revision = "0002"
 
 _CAPTURED = "a_completed_payment_has_captured_its_amount"
 
