@@ -27,7 +27,7 @@ from order_service.service.published_events import OrderEvents
 from order_service.service.sales import SalesReports
 from order_service.settings import Settings
 
-SCHEMA = "0003"
+SCHEMA = "0004"
 _HOUR = 3600.0
 
 
@@ -64,6 +64,7 @@ async def build(settings: Settings) -> Service:
             **backend.loops(event_handlers(order_service, reports), prunes_idempotency_keys=True),
             "expiry": repeat_every(settings.expiry_sweep_seconds, order_service.expire_unpaid),
             "carts": repeat_every(_HOUR, cart_service.prune_guest_carts),
+            "cart keys": repeat_every(_HOUR, cart_service.prune_keys),
         },
         closers=(users.close, product_channel.close, inventory_channel.close, backend.close),
     )

@@ -35,6 +35,17 @@ class TotalTooLarge(OrderError):
         super().__init__("the total is larger than the largest possible order: order less, or in several orders")
 
 
+class TotalChanged(OrderError):
+    """The order costs another total than the buyer expects."""
+
+    def __init__(self, expected: Money, total: Money) -> None:
+        super().__init__(
+            f"the order costs {total.amount} {total.currency}, not {expected.amount} {expected.currency}:"
+            " show the buyer the new total, and order again with it as expected_total"
+        )
+        self.total = total
+
+
 @dataclass(frozen=True, slots=True)
 class Shortage:
     """A product of which fewer units are available than requested."""

@@ -10,7 +10,13 @@ from chassis.types.ids import OrderId, UserId
 from chassis.types.money import Money
 
 from order_service.domain.addresses import Address
-from order_service.domain.errors import AlreadyShipped, IllegalTransition, NotCancellable, WrongAmountPaid
+from order_service.domain.errors import (
+    AlreadyShipped,
+    IllegalTransition,
+    NotCancellable,
+    TotalChanged,
+    WrongAmountPaid,
+)
 from order_service.domain.items import Item
 from order_service.domain.pricing import PricingRules, price_order
 
@@ -160,6 +166,11 @@ class Order:
         return cls(
             order_id, buyer_id, items, price.shipping, price.tax, price.total, at, expires_at, history, shipping_address
         )
+
+    def ensure_total(self, expected: Money | None) -> None:
+        """Raises TotalChanged unless the order costs what the buyer expects; None stands for no expectation."""
+        if expected is not None and expected != self.total:
+            raise TotalChanged(expected, self.total)
 
     def is_payable(self, at: datetime) -> bool:
         return self.status is OrderStatus.PENDING and at < self.expires_at

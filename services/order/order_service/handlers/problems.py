@@ -15,6 +15,7 @@ from order_service.domain.errors import (
     MixedCurrencies,
     NotCancellable,
     OutOfStock,
+    TotalChanged,
     TotalTooLarge,
     UnknownAddress,
     UnknownOrder,
@@ -39,6 +40,10 @@ def _currencies(error: MixedCurrencies) -> Mapping[str, object]:
     return {"currencies": list(error.currencies)}
 
 
+def _total(error: TotalChanged) -> Mapping[str, object]:
+    return {"total": {"amount": error.total.amount, "currency": error.total.currency}}
+
+
 PROBLEMS: ProblemTable = {
     AccountErased: Problem(403, "account_erased"),
     UnknownAddress: Problem(404, "unknown_address"),
@@ -49,6 +54,7 @@ PROBLEMS: ProblemTable = {
     IllegalTransition: Problem(409, "illegal_transition"),
     NotCancellable: Problem(409, "not_cancellable"),
     OutOfStock: Problem(409, "out_of_stock", members=_shortages),
+    TotalChanged: Problem(409, "total_changed", members=_total),
     InvalidTimeRange: Problem(422, "bad_range"),
     CartEmpty: Problem(422, "cart_empty"),
     MixedCurrencies: Problem(422, "mixed_currencies", members=_currencies),

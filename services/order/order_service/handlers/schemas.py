@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
 
-from chassis.http.schemas import Id, Money, Quantity, RequestBody, ResponseBody, StorableText
+from chassis.http.schemas import Id, Money, Quantity, RequestBody, ResponseBody, StorableText, Whole
+from chassis.types import money
 from chassis.types.ids import MAX_ID, ProductId
 from fastapi import Query
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
@@ -116,6 +117,18 @@ class OrderItemRequest(RequestBody):
     quantity: Quantity
 
 
+class ExpectedTotal(RequestBody):
+    """The total that the buyer agreed to."""
+
+    amount: Annotated[
+        int, Field(ge=0, le=money.MAX_AMOUNT, examples=[249999], description="In minor units: cents of USD"), Whole
+    ]
+    currency: Annotated[str, Field(pattern="^[A-Z]{3}$", examples=["USD"], description="ISO 4217 code")]
+
+    def to_money(self) -> money.Money:
+        return money.Money(self.amount, self.currency)
+
+
 _OrderItems = Annotated[list[OrderItemRequest], Field(min_length=1, max_length=100)]
 _AddressId = Annotated[UUID, Field(strict=False)]
 
@@ -131,6 +144,10 @@ class OrderRequest(RequestBody):
     address_id: Annotated[
         _AddressId | None, Field(description="of the address book; not together with shipping_address")
     ] = None
+    expected_total: Annotated[
+        ExpectedTotal | None,
+        Field(description="nothing is ordered if the order, with shipping and tax, costs another total"),
+    ] = None
 
     @model_validator(mode="after")
     def _has_one_address(self) -> "OrderRequest":
@@ -141,7 +158,8 @@ class OrderRequest(RequestBody):
     def to_placement_request(self) -> PlacementRequest:
         items = self.items
         lines = None if items is None else tuple(Line(ProductId(item.product_id), item.quantity) for item in items)
-        return PlacementRequest(lines, self._ship_to())
+        expected = None if self.expected_total is None else self.expected_total.to_money()
+        return PlacementRequest(lines, self._ship_to(), expected)
 
     def _ship_to(self) -> Address | AddressId | None:
         if self.shipping_address is not None:

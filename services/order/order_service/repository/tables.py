@@ -98,6 +98,15 @@ cart_lines = Table(
     Column("quantity", BigInteger, nullable=False),
 )
 
+cart_keys = Table(
+    "cart_keys",
+    metadata,
+    Column("cart_id", Uuid, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("fingerprint", Text, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+)
+
 cart_drafts = Table(
     "cart_drafts",
     metadata,

@@ -6,7 +6,8 @@ from uuid import UUID
 from chassis.database import idempotency
 from chassis.errors import ProblemError
 from chassis.http.authentication import FORBIDDEN, Authenticator, Principal, Role
-from chassis.http.schemas import Data, KeyHeader, PageOf, PageQuery
+from chassis.http.problems import openapi_problem
+from chassis.http.schemas import Data, KeyHeader, Money, PageOf, PageQuery
 from chassis.types.ids import OrderId, UserId
 from fastapi import APIRouter, Depends, Response
 
@@ -17,6 +18,11 @@ from order_service.service.orders import OrderService
 from order_service.service.placement import OrderPlacement, PlacementRequest
 
 _PREFIX = "/api/v1/orders"
+_NOT_PLACED = openapi_problem(
+    "`total_changed`: the order costs `total`, not what was expected; `out_of_stock`, `cart_changed`. Nothing was"
+    " ordered, and the Idempotency-Key of a request with `expected_total` may be sent again with another one.",
+    total=Money.model_json_schema(),
+)
 
 
 def routes(
@@ -26,7 +32,12 @@ def routes(
     Caller = Annotated[Principal, Depends(callers.buyer())]  # noqa: N806 - a type
     Admin = Annotated[Principal, Depends(auth.role(Role.ADMIN))]  # noqa: N806 - a type
 
-    @router.post("", status_code=201, summary="Place an order, from the caller's cart unless items are sent")
+    @router.post(
+        "",
+        status_code=201,
+        summary="Place an order, from the caller's cart unless items are sent",
+        responses={409: _NOT_PLACED},
+    )
     async def place_order(
         caller: Caller, response: Response, request: OrderRequest | None = None, key: KeyHeader = None
     ) -> Data[OrderResponse]:

@@ -1,0 +1,19 @@
+"""Adds the idempotency keys of carts."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0004"
+down_revision = "0003"
+
+
+def upgrade() -> None:
+    op.execute("SET LOCAL lock_timeout = '3s'")  # a foreign key locks its table: fail and retry rather than stop it
+    op.create_table(
+        "cart_keys",
+        sa.Column("cart_id", sa.Uuid, sa.ForeignKey("carts.id", ondelete="CASCADE"), primary_key=True),
+        sa.Column("key", sa.Text, primary_key=True),
+        sa.Column("fingerprint", sa.Text, nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+    )
+    op.create_index("cart_keys_by_age", "cart_keys", ["created_at"])
