@@ -35,7 +35,7 @@ WHERE h.previous IS NOT NULL
     ('pending', 'confirmed'), ('pending', 'cancelled'), ('confirmed', 'processing'), ('confirmed', 'cancelled'),
     ('processing', 'shipped'), ('shipped', 'delivered')
   )
-  AND NOT ((h.previous, h.status) = ('processing', 'cancelled') AND o.cancel_reason = 'out_of_stock');
+  AND NOT ((h.previous, h.status) = ('processing', 'cancelled') AND o.cancel_reason IN ('admin', 'out_of_stock'));
 
 -- invariant: cancelled_order_has_a_reason
 -- A cancelled order has a reason, and no other order has one.

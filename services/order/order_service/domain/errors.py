@@ -80,10 +80,23 @@ class IllegalTransition(OrderError):
 
 
 class NotCancellable(IllegalTransition):
-    """The order is being processed already, or has been shipped or delivered."""
+    """The order has been shipped; or it is being processed, and its buyer wants to cancel it."""
 
     def __init__(self, order_id: OrderId, status: str) -> None:
-        OrderError.__init__(self, f"order {order_id} is {status}: only a pending or confirmed order can be cancelled")
+        OrderError.__init__(
+            self,
+            f"order {order_id} is {status}: its buyer can cancel it until it is being processed, an admin until it is"
+            " shipped",
+        )
+
+
+class OrderRefunded(OrderError):
+    """All that was paid for the order was refunded, so it must not be processed or shipped."""
+
+    def __init__(self, order_id: OrderId) -> None:
+        super().__init__(
+            f"all that was paid for order {order_id} was refunded: cancel the order, or record that it was paid again"
+        )
 
 
 class AlreadyShipped(IllegalTransition):

@@ -14,6 +14,7 @@ from order_service.domain.errors import (
     AlreadyShipped,
     IllegalTransition,
     NotCancellable,
+    OrderRefunded,
     TotalChanged,
     WrongAmountPaid,
 )
@@ -44,7 +45,7 @@ class OrderStatus(StrEnum):
 _NEXT_STATUSES: Mapping[OrderStatus, tuple[OrderStatus, ...]] = {
     OrderStatus.PENDING: (OrderStatus.CONFIRMED, OrderStatus.CANCELLED),
     OrderStatus.CONFIRMED: (OrderStatus.PROCESSING, OrderStatus.CANCELLED),
-    OrderStatus.PROCESSING: (OrderStatus.SHIPPED,),
+    OrderStatus.PROCESSING: (OrderStatus.SHIPPED, OrderStatus.CANCELLED),
     OrderStatus.SHIPPED: (OrderStatus.DELIVERED,),
     OrderStatus.DELIVERED: (),
     OrderStatus.CANCELLED: (),
@@ -68,8 +69,10 @@ class Actor(StrEnum):
     SYSTEM = "system"
 
 
-_EXCEPTIONAL_CANCELLATIONS = frozenset({(OrderStatus.PROCESSING, CancelReason.OUT_OF_STOCK)})
-"""An order in processing is being packed and cannot be cancelled, except when there is no stock to pack."""
+_CANCELLING_UNTIL_SHIPPED = frozenset({CancelReason.ADMIN, CancelReason.OUT_OF_STOCK})
+"""The reasons that cancel an order in processing, too: it is being packed, which the shop can stop, the buyer not."""
+_FULFILMENT = frozenset({OrderStatus.PROCESSING, OrderStatus.SHIPPED})
+"""The statuses in which the shop works for its money: an order that was refunded does not reach them."""
 _CANCELLING_ACTORS: Mapping[CancelReason, Actor] = {
     CancelReason.BUYER: Actor.BUYER,
     CancelReason.EXPIRED: Actor.SYSTEM,
@@ -120,6 +123,11 @@ class PaymentSummary:
 
     paid: Money
     refunded: Money
+
+    @property
+    def is_refunded(self) -> bool:
+        """Returns whether nothing is left of what was paid."""
+        return 0 < self.paid.amount <= self.refunded.amount
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +194,7 @@ class Order:
     def change_status(self, status: OrderStatus, at: datetime, shipment: Shipment | None = None) -> "Order":
         """Returns the order in the status that an admin chose; an order that has it already is returned unchanged.
 
-        Raises IllegalTransition, also for `confirmed`: only a payment confirms an order.
+        Raises IllegalTransition, also for `confirmed`, since only a payment confirms an order; and OrderRefunded.
         """
         if status is OrderStatus.CANCELLED:
             return self.cancel(CancelReason.ADMIN, at)
@@ -195,14 +203,16 @@ class Order:
             return self
         if status is OrderStatus.CONFIRMED or not self.status.can_become(status):
             raise IllegalTransition(self.id, self.status, status, self.status.next_statuses)
+        if status in _FULFILMENT and self.payment is not None and self.payment.is_refunded:
+            raise OrderRefunded(self.id)
         return replace(self._reach(status, Actor.ADMIN, at), shipment=shipment or self.shipment)
 
     def cancel(self, reason: CancelReason, at: datetime) -> "Order":
         """Returns the cancelled order; one that is cancelled already keeps its first reason. Raises NotCancellable."""
         if self.status is OrderStatus.CANCELLED:
             return self
-        is_allowed = self.status.can_become(OrderStatus.CANCELLED)
-        if not is_allowed and (self.status, reason) not in _EXCEPTIONAL_CANCELLATIONS:
+        is_packed = self.status is OrderStatus.PROCESSING and reason not in _CANCELLING_UNTIL_SHIPPED
+        if is_packed or not self.status.can_become(OrderStatus.CANCELLED):
             raise NotCancellable(self.id, self.status)
         return replace(self._reach(OrderStatus.CANCELLED, _CANCELLING_ACTORS[reason], at), cancel_reason=reason)
 

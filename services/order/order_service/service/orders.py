@@ -65,14 +65,14 @@ class OrderService:
         """Cancels the order; does nothing if it is cancelled already. Raises UnknownOrder, NotCancellable."""
         async with self._database.begin() as transaction:
             order = _visible(await OrderRepository(transaction).lock(order_id), principal, order_id)
-            reason = CancelReason.BUYER if order.buyer_id == principal.user_id else CancelReason.ADMIN
+            reason = CancelReason.ADMIN if principal.is_admin else CancelReason.BUYER
             await self._store_change(transaction, order, order.cancel(reason, self._now()))
         self._events.wake()
 
     async def change_status(self, order_id: OrderId, status: OrderStatus, shipment: Shipment | None) -> Order:
         """Changes the status as an admin; does nothing if the order has it already.
 
-        Raises UnknownOrder, IllegalTransition.
+        Raises UnknownOrder, IllegalTransition, OrderRefunded.
         """
         async with self._database.begin() as transaction:
             order = _existing(await OrderRepository(transaction).lock(order_id), order_id)

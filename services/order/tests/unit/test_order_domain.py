@@ -15,12 +15,13 @@ from order_service.domain.errors import (
     IllegalTransition,
     MixedCurrencies,
     NotCancellable,
+    OrderRefunded,
     TotalTooLarge,
     UnknownProducts,
     WrongAmountPaid,
 )
 from order_service.domain.items import Line, Offer, merge_lines, price_items
-from order_service.domain.orders import Actor, CancelReason, Order, OrderStatus, Shipment, StatusChange
+from order_service.domain.orders import Actor, CancelReason, Order, OrderStatus, PaymentSummary, Shipment, StatusChange
 from order_service.domain.pricing import PricingRules
 
 NOW = datetime(2025, 1, 1, tzinfo=UTC)
@@ -99,7 +100,7 @@ def test_mixed_currencies_are_refused_by_name() -> None:
     [
         (OrderStatus.PENDING, {OrderStatus.CONFIRMED, OrderStatus.CANCELLED}),
         (OrderStatus.CONFIRMED, {OrderStatus.PROCESSING, OrderStatus.CANCELLED}),
-        (OrderStatus.PROCESSING, {OrderStatus.SHIPPED}),
+        (OrderStatus.PROCESSING, {OrderStatus.SHIPPED, OrderStatus.CANCELLED}),
         (OrderStatus.SHIPPED, {OrderStatus.DELIVERED}),
         (OrderStatus.DELIVERED, set()),
         (OrderStatus.CANCELLED, set()),
@@ -127,21 +128,40 @@ def test_a_pending_or_confirmed_order_can_be_cancelled(status: OrderStatus, reas
 
 
 @pytest.mark.parametrize("status", [OrderStatus.PROCESSING, OrderStatus.SHIPPED, OrderStatus.DELIVERED])
-def test_an_order_in_processing_or_later_cannot_be_cancelled(status: OrderStatus) -> None:
+def test_a_buyer_cannot_cancel_an_order_in_processing_or_later(status: OrderStatus) -> None:
     with pytest.raises(NotCancellable, match=status):
         order_in(status).cancel(CancelReason.BUYER, LATER)
 
 
-def test_an_order_in_processing_without_stock_can_be_cancelled() -> None:
-    cancelled = order_in(OrderStatus.PROCESSING).cancel(CancelReason.OUT_OF_STOCK, LATER)
+@pytest.mark.parametrize("reason", [CancelReason.ADMIN, CancelReason.OUT_OF_STOCK])
+def test_the_shop_can_cancel_an_order_until_it_is_shipped(reason: CancelReason) -> None:
+    cancelled = order_in(OrderStatus.PROCESSING).cancel(reason, LATER)
 
-    assert (cancelled.status, cancelled.cancel_reason) == (OrderStatus.CANCELLED, CancelReason.OUT_OF_STOCK)
+    assert (cancelled.status, cancelled.cancel_reason) == (OrderStatus.CANCELLED, reason)
+    for status in (OrderStatus.SHIPPED, OrderStatus.DELIVERED):
+        with pytest.raises(NotCancellable, match=status):
+            order_in(status).cancel(reason, LATER)
 
 
-@pytest.mark.parametrize("status", [OrderStatus.SHIPPED, OrderStatus.DELIVERED])
-def test_a_shipped_order_is_not_cancelled_for_lack_of_stock(status: OrderStatus) -> None:
-    with pytest.raises(NotCancellable, match=status):
-        order_in(status).cancel(CancelReason.OUT_OF_STOCK, LATER)
+@pytest.mark.parametrize(
+    ("paid", "refunded", "is_refunded"), [(100, 0, False), (100, 99, False), (100, 100, True), (0, 0, False)]
+)
+def test_an_order_whose_payments_are_refunded_is_neither_processed_nor_shipped(
+    paid: int, refunded: int, is_refunded: bool
+) -> None:
+    payment = PaymentSummary(Money(paid, "USD"), Money(refunded, "USD"))
+    for status, requested in (
+        (OrderStatus.CONFIRMED, OrderStatus.PROCESSING),
+        (OrderStatus.PROCESSING, OrderStatus.SHIPPED),
+    ):
+        order = replace(order_in(status), payment=payment)
+        if is_refunded:
+            with pytest.raises(OrderRefunded):
+                order.change_status(requested, LATER)
+        else:
+            assert order.change_status(requested, LATER).status is requested
+    assert replace(order_in(OrderStatus.SHIPPED), payment=payment).change_status(OrderStatus.DELIVERED, LATER)
+    assert replace(order_in(OrderStatus.PROCESSING), payment=payment).change_status(OrderStatus.CANCELLED, LATER)
 
 
 def test_cancelling_again_keeps_the_first_reason() -> None:
@@ -175,6 +195,7 @@ def test_a_payment_of_another_amount_confirms_nothing(amount: Money) -> None:
 ADMIN_TRANSITIONS = {
     (OrderStatus.PENDING, OrderStatus.CANCELLED),
     (OrderStatus.CONFIRMED, OrderStatus.CANCELLED),
+    (OrderStatus.PROCESSING, OrderStatus.CANCELLED),
     (OrderStatus.CONFIRMED, OrderStatus.PROCESSING),
     (OrderStatus.PROCESSING, OrderStatus.SHIPPED),
     (OrderStatus.SHIPPED, OrderStatus.DELIVERED),

@@ -62,7 +62,12 @@ def routes(
     async def get_order(order_id: UUID, caller: Caller) -> Data[OrderResponse]:
         return Data(data=OrderResponse.model_validate(await orders.get_order(caller, OrderId(order_id))))
 
-    @router.put("/{order_id}/status", summary="Change the status of an order; for admins")
+    @router.put(
+        "/{order_id}/status",
+        summary="Change the status of an order; for admins",
+        description="An order whose payments were refunded is neither processed nor shipped (`order_refunded`) until"
+        " it is paid again; an admin can cancel it.",
+    )
     async def move_order(order_id: UUID, request: StatusChangeRequest, _admin: Admin) -> Data[OrderResponse]:
         changed = await orders.change_status(OrderId(order_id), request.status, request.to_shipment())
         return Data(data=OrderResponse.model_validate(changed))
@@ -71,7 +76,8 @@ def routes(
         "/{order_id}",
         status_code=204,
         summary="Cancel an order",
-        description="Its stock is released, and what was paid is refunded.",
+        description="Its stock is released, and what was paid is refunded. A buyer can cancel an order until it is"
+        " being processed, an admin until it is shipped.",
     )
     async def cancel_order(order_id: UUID, caller: Caller) -> None:
         await orders.cancel_order(caller, OrderId(order_id))
