@@ -103,7 +103,18 @@ class AlreadyShipped(IllegalTransition):
     """The order was shipped with another carrier or tracking number."""
 
     def __init__(self, order_id: OrderId) -> None:
-        OrderError.__init__(self, f"order {order_id} is shipped already, with another carrier or tracking number")
+        OrderError.__init__(
+            self,
+            f"order {order_id} is shipped already, with another carrier or tracking number: correct them with"
+            f" PUT /orders/{order_id}/shipment",
+        )
+
+
+class NotShipped(OrderError):
+    """The order is not on its way, so it has no shipment to correct."""
+
+    def __init__(self, order_id: OrderId, status: str) -> None:
+        super().__init__(f"order {order_id} is {status}: only the shipment of a shipped order can be corrected")
 
 
 class WrongAmountPaid(OrderError):

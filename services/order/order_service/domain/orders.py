@@ -14,6 +14,7 @@ from order_service.domain.errors import (
     AlreadyShipped,
     IllegalTransition,
     NotCancellable,
+    NotShipped,
     OrderRefunded,
     TotalChanged,
     WrongAmountPaid,
@@ -99,6 +100,15 @@ class Shipment:
 
 
 @dataclass(frozen=True, slots=True)
+class FormerShipment:
+    """What was recorded of a shipment until it was corrected."""
+
+    carrier: str | None
+    tracking_number: str | None
+    replaced_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Payment:
     """A payment that the provider captured; the id is the payment service's and opaque to this service."""
 
@@ -150,6 +160,7 @@ class Order:
     status: OrderStatus = OrderStatus.PENDING
     cancel_reason: CancelReason | None = None
     shipment: Shipment | None = None
+    former_shipments: tuple[FormerShipment, ...] = ()
     payment: PaymentSummary | None = None
 
     @property
@@ -206,6 +217,16 @@ class Order:
         if status in _FULFILMENT and self.payment is not None and self.payment.is_refunded:
             raise OrderRefunded(self.id)
         return replace(self._reach(status, Actor.ADMIN, at), shipment=shipment or self.shipment)
+
+    def correct_shipment(self, shipment: Shipment, at: datetime) -> "Order":
+        """Returns a shipped order with another shipment, which keeps the former one. Raises NotShipped."""
+        if self.status is not OrderStatus.SHIPPED:
+            raise NotShipped(self.id, self.status)
+        former = self.shipment or Shipment()
+        if shipment == former:
+            return self
+        replaced = FormerShipment(former.carrier, former.tracking_number, at)
+        return replace(self, shipment=shipment, former_shipments=(*self.former_shipments, replaced))
 
     def cancel(self, reason: CancelReason, at: datetime) -> "Order":
         """Returns the cancelled order; one that is cancelled already keeps its first reason. Raises NotCancellable."""

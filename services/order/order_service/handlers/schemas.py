@@ -186,6 +186,22 @@ class StatusChangeRequest(RequestBody):
         return Shipment(self.carrier, self.tracking_number)
 
 
+class ShipmentRequest(RequestBody):
+    """The carrier and the tracking number of a shipped order; what is left out is unknown."""
+
+    carrier: _ShipmentText | None = None
+    tracking_number: _ShipmentText | None = None
+
+    @model_validator(mode="after")
+    def _is_known(self) -> "ShipmentRequest":
+        if self.carrier is None and self.tracking_number is None:
+            raise ValueError("send carrier, tracking_number or both")
+        return self
+
+    def to_shipment(self) -> Shipment:
+        return Shipment(self.carrier, self.tracking_number)
+
+
 class OrderItemResponse(ResponseBody):
     """An item of an order, at the name and price for which it was ordered."""
 
@@ -211,6 +227,12 @@ class ShipmentResponse(ResponseBody):
     tracking_number: str | None
 
 
+class FormerShipmentResponse(ShipmentResponse):
+    """What was recorded of a shipment until it was corrected."""
+
+    replaced_at: datetime
+
+
 class PaymentSummaryResponse(ResponseBody):
     """The sum of what was paid for an order, and of what was refunded."""
 
@@ -234,6 +256,7 @@ class OrderResponse(ResponseBody):
     total: Money
     shipping_address: AddressResponse | None
     shipment: Annotated[ShipmentResponse | None, Field(description="set once the order is shipped, if it is known")]
+    former_shipments: Annotated[list[FormerShipmentResponse], Field(description="what was corrected, oldest first")]
     payment: Annotated[PaymentSummaryResponse | None, Field(description="set once anything was paid")]
     cancel_reason: CancelReason | None
     history: list[StatusChangeResponse]

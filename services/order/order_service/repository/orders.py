@@ -22,6 +22,7 @@ from order_service.domain.orders import (
     PAID_STATUSES,
     Actor,
     CancelReason,
+    FormerShipment,
     Order,
     OrderQuery,
     OrderStatus,
@@ -113,6 +114,7 @@ class OrderRepository:
                 cancel_reason=after.cancel_reason,
                 carrier=shipment.carrier,
                 tracking_number=shipment.tracking_number,
+                former_shipments=[_former_shipment_json(former) for former in after.former_shipments],
                 shipping_address=None if after.shipping_address is None else asdict(after.shipping_address),
             )
         )
@@ -169,7 +171,8 @@ class OrderRepository:
             for position, change in enumerate(order.history)
             if position >= since
         ]
-        await self._transaction.execute(insert(order_history), rows)
+        if rows:
+            await self._transaction.execute(insert(order_history), rows)
 
     async def _one(self, query: Select[Any]) -> Order | None:
         found = await self._all(query)
@@ -268,6 +271,7 @@ def _order(row: Row[Any], items: Sequence[Row[Any]], history: Sequence[Row[Any]]
         status=OrderStatus(row.status),
         cancel_reason=None if row.cancel_reason is None else CancelReason(row.cancel_reason),
         shipment=_shipment(row),
+        former_shipments=tuple(_former_shipment(stored) for stored in row.former_shipments),
         payment=_payment_summary(paid, currency),
     )
 
@@ -275,6 +279,15 @@ def _order(row: Row[Any], items: Sequence[Row[Any]], history: Sequence[Row[Any]]
 def _shipment(row: Row[Any]) -> Shipment | None:
     is_known = row.carrier is not None or row.tracking_number is not None
     return Shipment(row.carrier, row.tracking_number) if is_known else None
+
+
+def _former_shipment_json(former: FormerShipment) -> dict[str, str | None]:
+    return asdict(former) | {"replaced_at": former.replaced_at.isoformat()}
+
+
+def _former_shipment(stored: dict[str, str]) -> FormerShipment:
+    replaced_at = datetime.fromisoformat(stored["replaced_at"])
+    return FormerShipment(stored["carrier"], stored["tracking_number"], replaced_at)
 
 
 def _payment_summary(sums: Row[Any] | None, currency: str) -> PaymentSummary | None:

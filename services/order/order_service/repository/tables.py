@@ -20,6 +20,7 @@ orders = Table(
     Column("shipping_address", JSONB(none_as_null=True)),
     Column("carrier", Text),
     Column("tracking_number", Text),
+    Column("former_shipments", JSONB, nullable=False, server_default="[]"),
     Column("created_at", DateTime(timezone=True), nullable=False),
     Column("expires_at", DateTime(timezone=True), nullable=False),
 )

@@ -81,6 +81,21 @@ class OrderService:
         self._events.wake()
         return stored
 
+    async def correct_shipment(self, order_id: OrderId, shipment: Shipment) -> Order:
+        """Corrects the shipment of a shipped order, and publishes it again; does nothing if it is the same.
+
+        Raises UnknownOrder, NotShipped.
+        """
+        async with self._database.begin() as transaction:
+            repository, now = OrderRepository(transaction), self._now()
+            order = _existing(await repository.lock(order_id), order_id)
+            corrected = order.correct_shipment(shipment, now)
+            if corrected is not order:
+                await repository.store_change(order, corrected)
+                await self._events.record_shipment_correction(transaction, corrected, now)
+        self._events.wake()
+        return corrected
+
     async def expire_unpaid(self) -> int:
         """Cancels orders that were not paid in time, and returns how many."""
         now = self._now()

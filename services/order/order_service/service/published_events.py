@@ -40,6 +40,10 @@ class OrderEvents:
         if payload is not None:
             await self._record(transaction, order, payload, at)
 
+    async def record_shipment_correction(self, transaction: AsyncConnection, order: Order, at: datetime) -> None:
+        shipped_at = next(change.at for change in order.history if change.status is OrderStatus.SHIPPED)
+        await self._record(transaction, order, _order_shipped(order, shipped_at), at)
+
     def wake(self) -> None:
         """Wakes the outbox relay; to be called after the commit of a transaction that recorded events."""
         self._outbox.wake()
@@ -88,6 +92,7 @@ def _order_shipped(order: Order, at: datetime) -> pb.OrderShipped:
         carrier=shipment.carrier or "",
         tracking_number=shipment.tracking_number or "",
         shipped_at=timestamp(at),
+        correction=len(order.former_shipments),
     )
 
 

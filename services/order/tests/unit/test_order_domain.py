@@ -15,13 +15,23 @@ from order_service.domain.errors import (
     IllegalTransition,
     MixedCurrencies,
     NotCancellable,
+    NotShipped,
     OrderRefunded,
     TotalTooLarge,
     UnknownProducts,
     WrongAmountPaid,
 )
 from order_service.domain.items import Line, Offer, merge_lines, price_items
-from order_service.domain.orders import Actor, CancelReason, Order, OrderStatus, PaymentSummary, Shipment, StatusChange
+from order_service.domain.orders import (
+    Actor,
+    CancelReason,
+    FormerShipment,
+    Order,
+    OrderStatus,
+    PaymentSummary,
+    Shipment,
+    StatusChange,
+)
 from order_service.domain.pricing import PricingRules
 
 NOW = datetime(2025, 1, 1, tzinfo=UTC)
@@ -228,6 +238,23 @@ def test_a_shipped_order_keeps_its_first_shipment() -> None:
     with pytest.raises(AlreadyShipped):
         shipped.change_status(OrderStatus.SHIPPED, LATER, Shipment("DHL", "124"))
     assert shipped.change_status(OrderStatus.DELIVERED, LATER).shipment == shipment
+
+
+def test_a_corrected_shipment_keeps_the_former_ones() -> None:
+    shipped = order_in(OrderStatus.PROCESSING).change_status(OrderStatus.SHIPPED, NOW, Shipment("DHL", "123"))
+
+    corrected = shipped.correct_shipment(Shipment("DHL", "124"), LATER)
+
+    assert corrected.shipment == Shipment("DHL", "124")
+    assert corrected.former_shipments == (FormerShipment("DHL", "123", LATER),)
+    assert corrected.history == shipped.history
+    assert corrected.correct_shipment(Shipment("DHL", "124"), LATER) is corrected
+
+
+@pytest.mark.parametrize("status", [status for status in OrderStatus if status is not OrderStatus.SHIPPED])
+def test_only_the_shipment_of_a_shipped_order_is_corrected(status: OrderStatus) -> None:
+    with pytest.raises(NotShipped, match=status):
+        order_in(status).correct_shipment(Shipment("DHL", "124"), LATER)
 
 
 def test_only_a_pending_order_that_has_not_expired_can_be_paid() -> None:

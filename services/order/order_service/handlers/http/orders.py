@@ -13,7 +13,13 @@ from fastapi import APIRouter, Depends, Response
 
 from order_service.domain.orders import OrderQuery
 from order_service.handlers.dependencies import CallerDependencies
-from order_service.handlers.schemas import OrderFilter, OrderRequest, OrderResponse, StatusChangeRequest
+from order_service.handlers.schemas import (
+    OrderFilter,
+    OrderRequest,
+    OrderResponse,
+    ShipmentRequest,
+    StatusChangeRequest,
+)
 from order_service.service.orders import OrderService
 from order_service.service.placement import OrderPlacement, PlacementRequest
 
@@ -71,6 +77,15 @@ def routes(
     async def move_order(order_id: UUID, request: StatusChangeRequest, _admin: Admin) -> Data[OrderResponse]:
         changed = await orders.change_status(OrderId(order_id), request.status, request.to_shipment())
         return Data(data=OrderResponse.model_validate(changed))
+
+    @router.put(
+        "/{order_id}/shipment",
+        summary="Correct the shipment of a shipped order; for admins",
+        description="The former carrier and tracking number are kept, and the buyer gets a mail with the new ones.",
+    )
+    async def correct_shipment(order_id: UUID, request: ShipmentRequest, _admin: Admin) -> Data[OrderResponse]:
+        corrected = await orders.correct_shipment(OrderId(order_id), request.to_shipment())
+        return Data(data=OrderResponse.model_validate(corrected))
 
     @router.delete(
         "/{order_id}",

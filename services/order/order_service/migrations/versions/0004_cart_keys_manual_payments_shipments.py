@@ -1,4 +1,7 @@
-"""Adds the idempotency keys of carts."""
+"""Adds the idempotency keys of carts, manual payments, and the former shipments of an order.
+
+Everything is added beside the existing columns, so that the code of 0003 keeps working.
+"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -17,3 +20,5 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
     )
     op.create_index("cart_keys_by_age", "cart_keys", ["created_at"])
+    former_shipments = sa.Column("former_shipments", sa.dialects.postgresql.JSONB, nullable=False, server_default="[]")
+    op.add_column("orders", former_shipments)
