@@ -158,6 +158,40 @@ class OrderConfirmed(_message.Message):
 Global___OrderConfirmed: _TypeAlias = OrderConfirmed  # noqa: Y015
 
 @_typing.final
+class OrderPaidManually(_message.Message):
+    """order.paid_manually.v1: an admin recorded that an order was paid without the provider. Whatever the provider captures
+    for it is paid twice, and refunded.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDER_ID_FIELD_NUMBER: _builtins.int
+    BUYER_ID_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    PAID_AT_FIELD_NUMBER: _builtins.int
+    order_id: _builtins.str
+    buyer_id: _builtins.int
+    @_builtins.property
+    def amount(self) -> _money_pb2.Money: ...
+    @_builtins.property
+    def paid_at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        order_id: _builtins.str = ...,
+        buyer_id: _builtins.int = ...,
+        amount: _money_pb2.Money | None = ...,
+        paid_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "paid_at", b"paid_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "buyer_id", b"buyer_id", "order_id", b"order_id", "paid_at", b"paid_at"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OrderPaidManually: _TypeAlias = OrderPaidManually  # noqa: Y015
+
+@_typing.final
 class OrderShipped(_message.Message):
     """order.shipped.v1: the seller has shipped an order."""
 

@@ -117,6 +117,13 @@ class NotShipped(OrderError):
         super().__init__(f"order {order_id} is {status}: only the shipment of a shipped order can be corrected")
 
 
+class AlreadyPaid(OrderError):
+    """The order is paid, so another payment of it must not be recorded."""
+
+    def __init__(self, order_id: OrderId) -> None:
+        super().__init__(f"order {order_id} is paid already: refund that payment before you record another one")
+
+
 class WrongAmountPaid(OrderError):
     """A payment was captured for another amount than the order costs."""
 

@@ -11,6 +11,7 @@ from chassis.types.money import Money
 
 from order_service.domain.addresses import Address
 from order_service.domain.errors import (
+    AlreadyPaid,
     AlreadyShipped,
     IllegalTransition,
     NotCancellable,
@@ -128,8 +129,21 @@ class Refund:
 
 
 @dataclass(frozen=True, slots=True)
+class ManualPayment:
+    """A payment of an order's total that the provider does not know of, such as a bank transfer.
+
+    `reason` is what the admin `recorded_by` wrote about it.
+    """
+
+    amount: Money
+    reason: str
+    recorded_by: UserId
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class PaymentSummary:
-    """The sum of what was paid for an order, and of what was refunded."""
+    """The sum of what was paid for an order, manually too, and of what was refunded."""
 
     paid: Money
     refunded: Money
@@ -162,6 +176,7 @@ class Order:
     shipment: Shipment | None = None
     former_shipments: tuple[FormerShipment, ...] = ()
     payment: PaymentSummary | None = None
+    manual_payment: ManualPayment | None = None
 
     @property
     def subtotal(self) -> Money:
@@ -201,6 +216,26 @@ class Order:
         if paid != self.total:
             raise WrongAmountPaid(self.id, paid, self.total)
         return self._reach(OrderStatus.CONFIRMED, Actor.SYSTEM, at)
+
+    def pay_manually(self, reason: str, recorded_by: UserId, at: datetime) -> "Order":
+        """Returns the order with a manual payment of its total, which confirms a pending order.
+
+        An order whose payments were refunded is paid again, and keeps its status. An order that was paid manually for
+        the same reason is returned unchanged. Raises AlreadyPaid; IllegalTransition for a cancelled order.
+        """
+        if self.manual_payment is not None and self.manual_payment.reason == reason:
+            return self
+        if self.status is OrderStatus.CANCELLED:
+            raise IllegalTransition(self.id, self.status, OrderStatus.CONFIRMED, self.status.next_statuses)
+        is_pending = self.status is OrderStatus.PENDING
+        if not is_pending and (self.payment is None or not self.payment.is_refunded):
+            raise AlreadyPaid(self.id)
+        before = self.payment or PaymentSummary(self.total * 0, self.total * 0)
+        return replace(
+            self._reach(OrderStatus.CONFIRMED, Actor.ADMIN, at) if is_pending else self,
+            payment=replace(before, paid=before.paid + self.total),
+            manual_payment=ManualPayment(self.total, reason, recorded_by, at),
+        )
 
     def change_status(self, status: OrderStatus, at: datetime, shipment: Shipment | None = None) -> "Order":
         """Returns the order in the status that an admin chose; an order that has it already is returned unchanged.

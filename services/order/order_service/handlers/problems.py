@@ -7,6 +7,7 @@ from chassis.types.problem import Problem, ProblemTable
 from order_service.domain.errors import (
     AccountErased,
     AddressBookFull,
+    AlreadyPaid,
     CartChanged,
     CartEmpty,
     CartFull,
@@ -51,6 +52,7 @@ PROBLEMS: ProblemTable = {
     UnknownAddress: Problem(404, "unknown_address"),
     UnknownOrder: Problem(404, "unknown_order"),
     AddressBookFull: Problem(409, "address_book_full"),
+    AlreadyPaid: Problem(409, "already_paid"),
     CartChanged: Problem(409, "cart_changed"),
     CartFull: Problem(409, "cart_full"),
     IllegalTransition: Problem(409, "illegal_transition"),

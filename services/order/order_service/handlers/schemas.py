@@ -202,6 +202,21 @@ class ShipmentRequest(RequestBody):
         return Shipment(self.carrier, self.tracking_number)
 
 
+class ManualPaymentRequest(RequestBody):
+    """The reason for which an order counts as paid."""
+
+    reason: Annotated[
+        StorableText,
+        Field(
+            min_length=1,
+            max_length=500,
+            pattern=r"\S",
+            description="how it was paid; the buyer can read it",
+            examples=["bank transfer of 4 March, reference 1017"],
+        ),
+    ]
+
+
 class OrderItemResponse(ResponseBody):
     """An item of an order, at the name and price for which it was ordered."""
 
@@ -233,8 +248,17 @@ class FormerShipmentResponse(ShipmentResponse):
     replaced_at: datetime
 
 
+class ManualPaymentResponse(ResponseBody):
+    """A payment of the whole order that the payment provider does not know of, such as a bank transfer."""
+
+    amount: Money
+    reason: str
+    recorded_by: Annotated[int, Field(description="the admin's user id")]
+    at: datetime
+
+
 class PaymentSummaryResponse(ResponseBody):
-    """The sum of what was paid for an order, and of what was refunded."""
+    """The sum of what was paid for an order, manually too, and of what the payment provider refunded."""
 
     paid: Money
     refunded: Money
@@ -258,6 +282,7 @@ class OrderResponse(ResponseBody):
     shipment: Annotated[ShipmentResponse | None, Field(description="set once the order is shipped, if it is known")]
     former_shipments: Annotated[list[FormerShipmentResponse], Field(description="what was corrected, oldest first")]
     payment: Annotated[PaymentSummaryResponse | None, Field(description="set once anything was paid")]
+    manual_payment: Annotated[ManualPaymentResponse | None, Field(description="set if an admin recorded one")]
     cancel_reason: CancelReason | None
     history: list[StatusChangeResponse]
     created_at: datetime

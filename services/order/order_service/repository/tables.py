@@ -55,6 +55,16 @@ payments = Table(
     Column("completed_at", DateTime(timezone=True), nullable=False),
 )
 
+manual_payments = Table(
+    "manual_payments",
+    metadata,
+    Column("order_id", Uuid, primary_key=True),
+    Column("amount", BigInteger, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("recorded_by", BigInteger, nullable=False),
+    Column("paid_at", DateTime(timezone=True), nullable=False),
+)
+
 refunds = Table(
     "refunds",
     metadata,

@@ -20,6 +20,7 @@ from order_service.service.published_events import OrderEvents
 
 MOVED = Counter("orders_moved_total", "Orders that reached a status after they were placed", ["status"])
 CANCELLED = Counter("orders_cancelled_total", "Orders that were cancelled", ["reason"])
+REVENUE = Counter("orders_revenue_minor_units_total", "Totals of the orders that were paid", ["currency"])
 MISPAID = Counter(
     "orders_mispaid_total", "Payments and refunds that do not match their order; each needs a manual check"
 )
@@ -80,6 +81,25 @@ class OrderService:
             stored = await self._store_change(transaction, order, changed)
         self._events.wake()
         return stored
+
+    async def record_manual_payment(self, admin_id: UserId, order_id: OrderId, reason: str) -> Order:
+        """Records that the order was paid without the provider; does nothing if it is recorded with this reason.
+
+        Payments through the provider are closed or refunded by the payment service, which receives the event.
+
+        Raises UnknownOrder, AlreadyPaid, IllegalTransition.
+        """
+        async with self._database.begin() as transaction:
+            repository = OrderRepository(transaction)
+            order = _existing(await repository.lock(order_id), order_id)
+            paid = order.pay_manually(reason, admin_id, self._now())
+            if paid.manual_payment is not None and paid is not order:
+                await repository.add_manual_payment(order_id, paid.manual_payment)
+                await self._events.record_paid_manually(transaction, paid, paid.manual_payment)
+            if paid.status is not order.status:
+                await self._store_change(transaction, order, paid)
+        self._events.wake()
+        return paid
 
     async def correct_shipment(self, order_id: OrderId, shipment: Shipment) -> Order:
         """Corrects the shipment of a shipped order, and publishes it again; does nothing if it is the same.
@@ -184,6 +204,8 @@ def _visible(order: Order | None, principal: Principal, order_id: OrderId) -> Or
 
 def _report_status_change(order: Order) -> None:
     MOVED.labels(order.status).inc()
+    if order.status is OrderStatus.CONFIRMED:
+        REVENUE.labels(order.total.currency).inc(order.total.amount)
     if order.status is OrderStatus.CANCELLED:
         CANCELLED.labels(order.cancel_reason).inc()
     log.info("order moved", order_id=str(order.id), status=order.status, reason=order.cancel_reason)

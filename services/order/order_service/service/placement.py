@@ -39,7 +39,6 @@ from order_service.repository.orders import OrderRepository
 from order_service.service.published_events import OrderEvents
 
 PLACED = Counter("orders_placed_total", "Orders that were placed")
-REVENUE = Counter("orders_revenue_minor_units_total", "Totals of the orders that were placed", ["currency"])
 
 _ATTEMPTS = 3
 
@@ -300,5 +299,4 @@ async def _take_from_cart(transaction: AsyncConnection, attempt: _Attempt) -> No
 
 def _report_placed(order: Order) -> None:
     PLACED.inc()
-    REVENUE.labels(order.total.currency).inc(order.total.amount)
     log.info("order placed", order_id=str(order.id))

@@ -310,7 +310,10 @@ class OrderApp:
 
 @asynccontextmanager
 async def running_app(**overrides: object) -> AsyncIterator[OrderApp]:
-    """Runs the order service on a new database and virtual host, and records what it sends to notification."""
+    """Runs the order service on a new database and virtual host, and records its events.
+
+    These are the events that notification or payment receives.
+    """
     issuer, products, inventory = TokenIssuer(), FakeProducts(), FakeInventory()
     async with (
         migrated_database("order_service") as database,
@@ -349,11 +352,11 @@ async def _collecting(broker_url: str) -> AsyncIterator[list[Event]]:
     async def receive(event: Event) -> None:
         published.append(event)
 
-    consuming = asyncio.create_task(Broker(broker_url, "notification").consume(receive))
+    consuming = [asyncio.create_task(Broker(broker_url, each).consume(receive)) for each in ("notification", "payment")]
     try:
         yield published
     finally:
-        await process.cancel_all(consuming)
+        await process.cancel_all(*consuming)
 
 
 async def find_violations(settings: DatabaseSettings) -> dict[str, list[dict[str, object]]]:

@@ -265,8 +265,17 @@ async def test_business_metrics_are_counted(app: OrderApp) -> None:
         ]
         return tuple(REGISTRY.get_sample_value(name, labels) or 0 for name, labels in samples)
 
+    def counted() -> list[float]:
+        return [now - then for now, then in zip(counters(), before, strict=True)]
+
     before = counters()
     placed = await app.place_order(28, (EURO_PRODUCT, 2))
-    await app.cancel(placed["id"], 28)
+    assert counted() == [1, 0, 0]  # revenue is what was paid, not what was ordered
 
-    assert [now - then for now, then in zip(counters(), before, strict=True)] == [1, 200_000, 1]
+    await app.pay(placed)
+    await app.cancel(placed["id"], 28)
+    assert counted() == [1, 200_000, 1]
+
+    paid_manually = await app.place_order(28, (EURO_PRODUCT, 1))
+    await app.put(paid_manually["id"], "manual-payment", reason="cash")
+    assert counted() == [2, 300_000, 1]

@@ -11,6 +11,7 @@ from chassis.types.money import MAX_AMOUNT, Money
 from hypothesis import given
 from hypothesis import strategies as st
 from order_service.domain.errors import (
+    AlreadyPaid,
     AlreadyShipped,
     IllegalTransition,
     MixedCurrencies,
@@ -26,6 +27,7 @@ from order_service.domain.orders import (
     Actor,
     CancelReason,
     FormerShipment,
+    ManualPayment,
     Order,
     OrderStatus,
     PaymentSummary,
@@ -238,6 +240,41 @@ def test_a_shipped_order_keeps_its_first_shipment() -> None:
     with pytest.raises(AlreadyShipped):
         shipped.change_status(OrderStatus.SHIPPED, LATER, Shipment("DHL", "124"))
     assert shipped.change_status(OrderStatus.DELIVERED, LATER).shipment == shipment
+
+
+def test_a_manual_payment_confirms_a_pending_order() -> None:
+    order = order_in(OrderStatus.PENDING)
+
+    paid = order.pay_manually("bank transfer", UserId(1), LATER)
+
+    assert paid.history[-1] == StatusChange(OrderStatus.CONFIRMED, LATER, Actor.ADMIN)
+    assert paid.manual_payment == ManualPayment(order.total, "bank transfer", UserId(1), LATER)
+    assert paid.payment == PaymentSummary(order.total, Money(0, "USD"))
+    assert paid.pay_manually("bank transfer", UserId(2), LATER) is paid
+    with pytest.raises(AlreadyPaid):
+        paid.pay_manually("cash", UserId(1), LATER)
+
+
+@pytest.mark.parametrize("status", [OrderStatus.CONFIRMED, OrderStatus.PROCESSING, OrderStatus.SHIPPED])
+def test_a_manual_payment_pays_a_refunded_order_again(status: OrderStatus) -> None:
+    order = replace(order_in(status), payment=PaymentSummary(Money(100, "USD"), Money(100, "USD")))
+
+    paid = order.pay_manually("cash", UserId(1), LATER)
+
+    assert (paid.status, paid.history) == (status, order.history)
+    assert paid.payment == PaymentSummary(Money(200, "USD"), Money(100, "USD"))
+    assert not paid.payment.is_refunded
+    with pytest.raises(AlreadyPaid):
+        paid.pay_manually("cash again", UserId(1), LATER)
+
+
+def test_a_paid_or_cancelled_order_is_not_paid_manually() -> None:
+    with pytest.raises(AlreadyPaid):
+        replace(
+            order_in(OrderStatus.CONFIRMED), payment=PaymentSummary(Money(100, "USD"), Money(99, "USD"))
+        ).pay_manually("cash", UserId(1), LATER)
+    with pytest.raises(IllegalTransition, match="cancelled"):
+        order_in(OrderStatus.CANCELLED).pay_manually("cash", UserId(1), LATER)
 
 
 def test_a_corrected_shipment_keeps_the_former_ones() -> None:

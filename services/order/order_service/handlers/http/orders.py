@@ -14,6 +14,7 @@ from fastapi import APIRouter, Depends, Response
 from order_service.domain.orders import OrderQuery
 from order_service.handlers.dependencies import CallerDependencies
 from order_service.handlers.schemas import (
+    ManualPaymentRequest,
     OrderFilter,
     OrderRequest,
     OrderResponse,
@@ -79,6 +80,16 @@ def routes(
         return Data(data=OrderResponse.model_validate(changed))
 
     @router.put(
+        "/{order_id}/manual-payment",
+        summary="Record that an order was paid without the payment provider; for admins",
+        description="By bank transfer, in cash or by invoice, in full. It confirms a pending order, and pays an order"
+        " again whose payments were refunded. If such an order is cancelled, return the money by hand.",
+    )
+    async def record_manual_payment(order_id: UUID, request: ManualPaymentRequest, admin: Admin) -> Data[OrderResponse]:
+        paid = await orders.record_manual_payment(admin.user_id, OrderId(order_id), request.reason)
+        return Data(data=OrderResponse.model_validate(paid))
+
+    @router.put(
         "/{order_id}/shipment",
         summary="Correct the shipment of a shipped order; for admins",
         description="The former carrier and tracking number are kept, and the buyer gets a mail with the new ones.",
@@ -91,8 +102,8 @@ def routes(
         "/{order_id}",
         status_code=204,
         summary="Cancel an order",
-        description="Its stock is released, and what was paid is refunded. A buyer can cancel an order until it is"
-        " being processed, an admin until it is shipped.",
+        description="Its stock is released, and what was paid is refunded, except a manual payment. A buyer can cancel"
+        " an order until it is being processed, an admin until it is shipped.",
     )
     async def cancel_order(order_id: UUID, caller: Caller) -> None:
         await orders.cancel_order(caller, OrderId(order_id))

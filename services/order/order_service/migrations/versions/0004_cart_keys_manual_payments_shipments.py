@@ -20,5 +20,13 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
     )
     op.create_index("cart_keys_by_age", "cart_keys", ["created_at"])
+    op.create_table(
+        "manual_payments",
+        sa.Column("order_id", sa.Uuid, sa.ForeignKey("orders.id", ondelete="CASCADE"), primary_key=True),
+        sa.Column("amount", sa.BigInteger, sa.CheckConstraint("amount > 0"), nullable=False),
+        sa.Column("reason", sa.Text, nullable=False),
+        sa.Column("recorded_by", sa.BigInteger, nullable=False),
+        sa.Column("paid_at", sa.DateTime(timezone=True), nullable=False),
+    )
     former_shipments = sa.Column("former_shipments", sa.dialects.postgresql.JSONB, nullable=False, server_default="[]")
     op.add_column("orders", former_shipments)
