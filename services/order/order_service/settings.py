@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from typing import Annotated
 
 from chassis.settings import Address, BackendSettings
-from pydantic import BaseModel, ConfigDict, Field, Json
+from chassis.types.countries import check_country
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Json
 
 from order_service.domain.pricing import BASIS_POINTS, FlatRate, FlatRates, PercentageByCountry, PricingRules
 
 _Currency = Annotated[str, Field(pattern="^[A-Z]{3}$")]
-_Country = Annotated[str, Field(pattern="^[A-Z]{2}$")]
+_Country = Annotated[str, Field(pattern="^[A-Z]{2}$"), AfterValidator(check_country)]
 _Amount = Annotated[int, Field(ge=0, le=1_000_000_000_00)]
 _BasisPoints = Annotated[int, Field(ge=0, le=BASIS_POINTS)]
 
@@ -47,7 +48,7 @@ class Settings(BackendSettings):
     tax_basis_points: Json[Mapping[_Country, _BasisPoints]] = Field(default_factory=dict)
     """Tax on goods and shipping by country in hundredths of a percent: JSON like {"DE": 1900}; none elsewhere."""
     home_country: _Country | None = None
-    """The country in which an order without an address is taxed; by default such an order is not taxed."""
+    """The country in which an order without an address is taxed; with taxes and without it, orders need an address."""
 
     @property
     def pricing(self) -> PricingRules:

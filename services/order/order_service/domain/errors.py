@@ -165,6 +165,17 @@ class UnknownShippingAddress(UnknownAddress):
     """The address that an order request refers to does not exist, or is another buyer's."""
 
 
+class UnknownCountry(OrderError):
+    """The country of a saved address is not in ISO 3166-1."""
+
+
+class AddressRequired(OrderError):
+    """The shop taxes orders by the country that they are shipped to, and the order has no address."""
+
+    def __init__(self) -> None:
+        super().__init__("the tax depends on the country: send shipping_address or address_id")
+
+
 class AddressBookFull(OrderError):
     """The address book holds the largest allowed number of addresses already."""
 

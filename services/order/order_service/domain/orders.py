@@ -193,7 +193,7 @@ class Order:
         expires_at: datetime,
         shipping_address: Address | None = None,
     ) -> "Order":
-        """Returns a new, pending order. Raises MixedCurrencies, TotalTooLarge."""
+        """Returns a new, pending order. Raises MixedCurrencies, TotalTooLarge, AddressRequired."""
         country = None if shipping_address is None else shipping_address.country
         price = price_order(items, country, rules)
         history = (StatusChange(OrderStatus.PENDING, at, Actor.BUYER),)

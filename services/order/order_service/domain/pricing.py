@@ -10,7 +10,7 @@ from typing import Protocol
 from chassis.types import money
 from chassis.types.money import Money
 
-from order_service.domain.errors import MixedCurrencies, TotalTooLarge
+from order_service.domain.errors import AddressRequired, MixedCurrencies, TotalTooLarge
 from order_service.domain.items import Item
 
 BASIS_POINTS = 10_000
@@ -24,7 +24,10 @@ class ShippingRule(Protocol):
 
 class TaxRule(Protocol):
     def due(self, taxable: Money, country: str | None) -> Money:
-        """Returns the tax on goods and shipping together; `country` is None if the order has no address."""
+        """Returns the tax on goods and shipping together; `country` is None if the order has no address.
+
+        Raises AddressRequired if the tax depends on the country.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +54,18 @@ class FlatRates:
 class PercentageByCountry:
     """A tax rule: `basis_points` of the taxable amount by country, rounded half to even.
 
-    `home` is the country of an order without an address.
+    `home` is the country of an order without an address. A shop that has taxes and no home country refuses such an
+    order: otherwise a buyer would save the tax by leaving the address out.
     """
 
     basis_points: Mapping[str, int] = field(default_factory=dict)
     home: str | None = None
 
     def due(self, taxable: Money, country: str | None) -> Money:
-        rate = self.basis_points.get(country or self.home or "", 0)
+        taxed_in = country or self.home
+        if taxed_in is None and self.basis_points:
+            raise AddressRequired
+        rate = 0 if taxed_in is None else self.basis_points.get(taxed_in, 0)
         return Money(divide_half_even(taxable.amount * rate, BASIS_POINTS), taxable.currency)
 
 
@@ -80,7 +87,10 @@ class Price:
 
 
 def price_order(items: Sequence[Item], country: str | None, rules: PricingRules) -> Price:
-    """Returns what the items, their shipping and their tax cost. Raises MixedCurrencies, TotalTooLarge."""
+    """Returns what the items, their shipping and their tax cost.
+
+    Raises MixedCurrencies, TotalTooLarge, AddressRequired.
+    """
     currencies = sorted({item.unit_price.currency for item in items})
     if len(currencies) > 1:
         raise MixedCurrencies(currencies)

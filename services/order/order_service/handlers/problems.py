@@ -7,6 +7,7 @@ from chassis.types.problem import Problem, ProblemTable
 from order_service.domain.errors import (
     AccountErased,
     AddressBookFull,
+    AddressRequired,
     AlreadyPaid,
     CartChanged,
     CartEmpty,
@@ -21,6 +22,7 @@ from order_service.domain.errors import (
     TotalChanged,
     TotalTooLarge,
     UnknownAddress,
+    UnknownCountry,
     UnknownOrder,
     UnknownProducts,
     UnknownShippingAddress,
@@ -62,9 +64,11 @@ PROBLEMS: ProblemTable = {
     OutOfStock: Problem(409, "out_of_stock", members=_shortages),
     TotalChanged: Problem(409, "total_changed", members=_total),
     InvalidTimeRange: Problem(422, "bad_range"),
+    AddressRequired: Problem(422, "address_required"),
     CartEmpty: Problem(422, "cart_empty"),
     MixedCurrencies: Problem(422, "mixed_currencies", members=_currencies),
     UnknownShippingAddress: Problem(422, "unknown_address"),
+    UnknownCountry: Problem(422, "unknown_country"),
     TotalTooLarge: Problem(422, "total_too_large"),
     UnknownProducts: Problem(422, "unknown_product", members=_products),
 }

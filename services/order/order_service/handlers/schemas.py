@@ -7,6 +7,7 @@ from uuid import UUID
 
 from chassis.http.schemas import Id, Money, Quantity, RequestBody, ResponseBody, StorableText, Whole
 from chassis.types import money
+from chassis.types.countries import check_country
 from chassis.types.ids import MAX_ID, ProductId
 from fastapi import Query
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
@@ -43,7 +44,11 @@ class AddressRequest(RequestBody):
     city: Annotated[_AddressLine, Field(examples=["London"])]
     region: _AddressLine | None = None
     postal_code: Annotated[StorableText, Field(min_length=1, max_length=20)] | None = None
-    country: Annotated[str, Field(pattern="^[A-Z]{2}$", description="ISO 3166-1 alpha-2", examples=["GB"])]
+    country: Annotated[
+        str,
+        Field(pattern="^[A-Z]{2}$", description="ISO 3166-1 alpha-2", examples=["GB"]),
+        AfterValidator(check_country),
+    ]
     phone: Annotated[StorableText, Field(min_length=1, max_length=40)] | None = None
 
     def to_address(self) -> Address:

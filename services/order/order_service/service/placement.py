@@ -129,7 +129,7 @@ class OrderPlacement:
         reservation is undone by the reservation's expiry.
 
         Raises IdempotencyKeyReused, UnknownProducts, MixedCurrencies, TotalTooLarge, TotalChanged, OutOfStock,
-        CartEmpty, CartChanged, UnknownShippingAddress, AccountErased.
+        CartEmpty, CartChanged, UnknownShippingAddress, UnknownCountry, AddressRequired, AccountErased.
         """
         for _ in range(_ATTEMPTS):
             attempt = await self._begin(buyer_id, request, key)
@@ -256,7 +256,7 @@ class OrderPlacement:
 async def _shipping_address(
     transaction: AsyncConnection, buyer_id: UserId, ship_to: Address | AddressId | None
 ) -> Address | None:
-    """Raises AccountErased, UnknownShippingAddress."""
+    """Raises AccountErased, UnknownShippingAddress, UnknownCountry."""
     buyers = BuyerRepository(transaction)
     if await buyers.is_erased(buyer_id):
         raise AccountErased(buyer_id)
@@ -265,6 +265,7 @@ async def _shipping_address(
     address = await buyers.address(buyer_id, ship_to)
     if address is None:
         raise UnknownShippingAddress(ship_to)
+    address.ensure_known_country()
     return address
 
 

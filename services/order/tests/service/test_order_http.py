@@ -37,6 +37,8 @@ async def test_an_order_takes_names_and_prices_from_the_catalogue(app: OrderApp)
         "total": usd(700),
         "shipping_address": None,
         "shipment": None,
+        "former_shipments": [],
+        "manual_payment": None,
         "payment": None,
         "cancel_reason": None,
         "history": [{"status": "pending", "at": placed["created_at"], "by": "buyer"}],

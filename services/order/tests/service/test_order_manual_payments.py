@@ -104,12 +104,3 @@ async def test_an_invalid_manual_payment_is_an_invalid_field(app: OrderApp, body
     response = await app.put(placed["id"], "manual-payment", **body)
 
     assert (response.status_code, response.json()["code"]) == (422, "invalid_field")
-
-
-async def test_only_an_admin_records_a_manual_payment(app: OrderApp) -> None:
-    placed = await app.place_order(1407, (1, 1))
-
-    response = await app.put(placed["id"], "manual-payment", user=1407, reason="I have paid, believe me")
-
-    assert (response.status_code, response.json()["code"]) == (403, "forbidden")
-    assert (await app.get(placed["id"], 1407)).json()["data"]["status"] == "pending"
