@@ -56,6 +56,10 @@ VIOLATIONS = {
     ],
     "history_follows_the_states": [
         "UPDATE order_history SET status = 'delivered' WHERE status = 'confirmed'",
+        "INSERT INTO order_history SELECT order_id, 2, 'processing', now(), 'admin' FROM payments WHERE id = 'p'"
+        " UNION ALL SELECT order_id, 3, 'cancelled', now(), 'buyer' FROM payments WHERE id = 'p';"
+        " UPDATE orders SET status = 'cancelled', cancel_reason = 'buyer' FROM payments p"
+        " WHERE p.id = 'p' AND orders.id = p.order_id",
     ],
     "cancelled_order_has_a_reason": [
         "ALTER TABLE orders DROP CONSTRAINT only_a_cancelled_order_has_a_reason;"
@@ -123,5 +127,5 @@ async def test_violations_are_exported_as_metrics(settings: DatabaseSettings) ->
     def violations(invariant: str) -> float | None:
         return REGISTRY.get_sample_value("business_invariant_violations", {"invariant": invariant})
 
-    assert violations("confirmed_orders_are_in_the_sales") == 1
+    assert violations("confirmed_orders_are_in_the_sales") == 2
     assert violations("order_total_is_its_parts") == 0
