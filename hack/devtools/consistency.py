@@ -106,9 +106,7 @@ class ConsistencyChecker:
         return [finding for finding in found if finding.rows]
 
     async def _between_services(self) -> list[Inconsistency]:
-        orders = {
-            row["id"]: row for row in await self._of["order"].fetch("SELECT id, status, total_amount FROM orders")
-        }
+        orders = {row["id"]: row for row in await self._of["order"].fetch(_ORDERS)}
         inconsistencies = [
             Inconsistency("order and payment", CHARGED_TWICE, await self._of["payment"].fetch(_CHARGED_TWICE)),
             Inconsistency("order and payment", "money kept is not what orders cost", await self._money(orders)),
@@ -121,7 +119,7 @@ class ConsistencyChecker:
         kept: dict[object, int] = defaultdict(int)
         for row in await self._of["payment"].fetch("SELECT order_id, captured - refunded AS kept FROM payments"):
             kept[row["order_id"]] += row["kept"]
-        owed = {number: order["total_amount"] if order["status"] in _PAID else 0 for number, order in orders.items()}
+        owed = {number: order["owed"] if order["status"] in _PAID else 0 for number, order in orders.items()}
         return [
             (str(number), {"owed": owed.get(number), "kept": kept.get(number, 0)})
             for number in owed.keys() | kept.keys()
@@ -154,6 +152,10 @@ _UNFINISHED = (
 _CHARGED_TWICE = (
     "SELECT order_id, count(*) FROM payments WHERE captured > refunded GROUP BY order_id HAVING count(*) > 1"
 )
+_ORDERS = """
+    SELECT o.id, o.status, o.total_amount - coalesce(m.amount, 0) AS owed
+    FROM orders o LEFT JOIN manual_payments m ON m.order_id = o.id
+"""
 _RESERVATIONS = "SELECT order_id, status FROM reservations"
 _LEFT_STOCK = """
     SELECT product_id, -sum(delta)::bigint AS units FROM movements WHERE kind IN ('sale', 'return')

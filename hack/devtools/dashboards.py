@@ -140,7 +140,7 @@ BUSINESS = Dashboard(
             Panel("Orders", "Placed, confirmed and cancelled in an hour.", "short",
                   {"placed": rate("orders_placed_total", seconds=_HOUR),
                    "{{status}}": rate("orders_moved_total", "status", seconds=_HOUR)}),
-            Panel("Revenue", "Of the orders placed, an hour, in minor units of each currency.", "short",
+            Panel("Revenue", "Of the orders paid, an hour, in minor units of each currency.", "short",
                   {"{{currency}}": rate("orders_revenue_minor_units_total", "currency", seconds=_HOUR)}),
             Panel("Money received", "Captured an hour, in minor units of each currency.", "short",
                   {"{{currency}}": rate("payments_captured_minor_units_total", "currency", seconds=_HOUR)}),

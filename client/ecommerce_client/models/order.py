@@ -126,6 +126,38 @@ class ConversionResponse(BaseModel):
     rate: float | None
 
 
+class ExpectedTotal(BaseModel):
+    """
+    The total that the buyer agreed to.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+    )
+    amount: int
+    """
+    In minor units: cents of USD
+    """
+    currency: str
+    """
+    ISO 4217 code
+    """
+
+
+class FormerShipmentResponse(BaseModel):
+    """
+    What was recorded of a shipment until it was corrected.
+    """
+
+    model_config = ConfigDict(
+        frozen=True,
+    )
+    carrier: str | None
+    tracking_number: str | None
+    replaced_at: AwareDatetime
+
+
 Interval = TypeAliasType("Interval", Literal["day", "week", "month"])
 """
 The intervals that a report may be divided into. Weeks begin on Mondays (ISO 8601).
@@ -145,6 +177,38 @@ class IntervalSalesResponse(BaseModel):
     units: int
     revenue: Money
     refunds: Money
+
+
+class ManualPaymentRequest(BaseModel):
+    """
+    The reason for which an order counts as paid.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+    )
+    reason: str
+    """
+    how it was paid; the buyer can read it
+    """
+
+
+class ManualPaymentResponse(BaseModel):
+    """
+    A payment of the whole order that the payment provider does not know of, such as a bank transfer.
+    """
+
+    model_config = ConfigDict(
+        frozen=True,
+    )
+    amount: Money
+    reason: str
+    recorded_by: int
+    """
+    the admin's user id
+    """
+    at: AwareDatetime
 
 
 class OrderItemRequest(BaseModel):
@@ -198,6 +262,10 @@ class OrderRequest(BaseModel):
     """
     of the address book; not together with shipping_address
     """
+    expected_total: ExpectedTotal | None = None
+    """
+    nothing is ordered if the order, with shipping and tax, costs another total
+    """
 
 
 OrderStatus = TypeAliasType(
@@ -208,7 +276,7 @@ OrderStatus = TypeAliasType(
 
 class PaymentSummaryResponse(BaseModel):
     """
-    The sum of what was paid for an order, and of what was refunded.
+    The sum of what was paid for an order, manually too, and of what the payment provider refunded.
     """
 
     model_config = ConfigDict(
@@ -247,6 +315,19 @@ class SavedAddressResponse(BaseModel):
     country: str
     phone: str | None
     id: UUID
+
+
+class ShipmentRequest(BaseModel):
+    """
+    The carrier and the tracking number of a shipped order; what is left out is unknown.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+    )
+    carrier: str | None = None
+    tracking_number: str | None = None
 
 
 class ShipmentResponse(BaseModel):
@@ -327,9 +408,17 @@ class OrderResponse(BaseModel):
     """
     set once the order is shipped, if it is known
     """
+    former_shipments: list[FormerShipmentResponse]
+    """
+    what was corrected, oldest first
+    """
     payment: PaymentSummaryResponse | None
     """
     set once anything was paid
+    """
+    manual_payment: ManualPaymentResponse | None
+    """
+    set if an admin recorded one
     """
     cancel_reason: CancelReason | None
     history: list[StatusChangeResponse]

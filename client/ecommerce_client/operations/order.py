@@ -98,7 +98,7 @@ class OrderOperations:
     async def cancel_order(self, order_id: UUID, *, cart_token: str | None = None) -> None:
         """Cancel an order.
 
-        Its stock is released, and what was paid is refunded.
+        Its stock is released, and what was paid is refunded, except a manual payment. A buyer can cancel an order until it is being processed, an admin until it is shipped.
 
         `cart_token`: a guest's cart; with an access token, that cart is merged into the caller's own and deleted
         """
@@ -114,11 +114,31 @@ class OrderOperations:
     async def move_order(self, order_id: UUID, body: order.StatusChangeRequest) -> order.OrderResponse:
         """Change the status of an order; for admins.
 
-        Only for admins.
+        An order whose payments were refunded is neither processed nor shipped (`order_refunded`) until it is paid again; an admin can cancel it. Only for admins.
         """
         return await self._connection.fetch_data(
             order.OrderResponse,
             Call("PUT", "/api/v1/orders/{order_id}/status", path_values={"order_id": order_id}, body=body),
+        )
+
+    async def record_manual_payment(self, order_id: UUID, body: order.ManualPaymentRequest) -> order.OrderResponse:
+        """Record that an order was paid without the payment provider; for admins.
+
+        By bank transfer, in cash or by invoice, in full. It confirms a pending order, and pays an order again whose payments were refunded. If such an order is cancelled, return the money by hand. Only for admins.
+        """
+        return await self._connection.fetch_data(
+            order.OrderResponse,
+            Call("PUT", "/api/v1/orders/{order_id}/manual-payment", path_values={"order_id": order_id}, body=body),
+        )
+
+    async def correct_shipment(self, order_id: UUID, body: order.ShipmentRequest) -> order.OrderResponse:
+        """Correct the shipment of a shipped order; for admins.
+
+        The former carrier and tracking number are kept, and the buyer gets a mail with the new ones. Only for admins.
+        """
+        return await self._connection.fetch_data(
+            order.OrderResponse,
+            Call("PUT", "/api/v1/orders/{order_id}/shipment", path_values={"order_id": order_id}, body=body),
         )
 
     async def get_cart(self, *, cart_token: str | None = None) -> order.CartResponse:
@@ -130,13 +150,22 @@ class OrderOperations:
             order.CartResponse, Call("GET", "/api/v1/cart", headers={"Cart-Token": cart_token})
         )
 
-    async def add_to_cart(self, body: order.CartItemRequest, *, cart_token: str | None = None) -> order.CartResponse:
+    async def add_to_cart(
+        self, body: order.CartItemRequest, *, idempotency_key: str | None = None, cart_token: str | None = None
+    ) -> order.CartResponse:
         """Add a product to the cart.
 
+        `idempotency_key`: A key of the caller's choice. Repeated requests with the same key take effect once.
         `cart_token`: a guest's cart; with an access token, that cart is merged into the caller's own and deleted
         """
         return await self._connection.fetch_data(
-            order.CartResponse, Call("POST", "/api/v1/cart", headers={"Cart-Token": cart_token}, body=body)
+            order.CartResponse,
+            Call(
+                "POST",
+                "/api/v1/cart",
+                headers={"Idempotency-Key": idempotency_key, "Cart-Token": cart_token},
+                body=body,
+            ),
         )
 
     async def empty_cart(self, *, cart_token: str | None = None) -> None:

@@ -125,6 +125,8 @@ def _bodies(product: int, category: int, order: uuid.UUID) -> dict[tuple[str, st
             ("PUT", "/cart/{product_id}", {"quantity": 2}),
             ("POST", "/orders", {"items": [{"product_id": product, "quantity": 1}]}),
             ("PUT", "/orders/{order_id}/status", {"status": "cancelled"}),
+            ("PUT", "/orders/{order_id}/shipment", {"tracking_number": "JD01"}),
+            ("PUT", "/orders/{order_id}/manual-payment", {"reason": "cash"}),
             ("POST", "/addresses", _ADDRESS),
             ("PUT", "/addresses/{address_id}", _ADDRESS),
             ("POST", "/inventory/check-availability", {"items": [{"product_id": product, "quantity": 1}]}),

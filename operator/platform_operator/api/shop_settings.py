@@ -114,7 +114,8 @@ class OrderSettings(Model):
     home_country: str | None = Field(
         default=None,
         max_length=2,
-        description="Country whose tax an order without an address pays.",
+        description="Country whose tax an order without an address pays. With taxes and without it, such an order is "
+        "refused.",
         json_schema_extra=rules(
             rule("self.matches('^[A-Z]{2}$')", "homeCountry must be an ISO 3166-1 country: write for example DE")
         ),

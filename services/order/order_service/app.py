@@ -69,6 +69,7 @@ async def build(settings: Settings) -> Service:
             **backend.loops(event_handlers(order_service, reports), prunes_idempotency_keys=True),
             "expiry": repeat_every(settings.expiry_sweep_seconds, expiry.expire_unpaid),
             "carts": repeat_every(_HOUR, cart_service.prune_guest_carts),
+            "cart keys": repeat_every(_HOUR, cart_service.prune_keys),
         },
         closers=(users.close, product_channel.close, inventory_channel.close, payment_channel.close, backend.close),
     )

@@ -8,12 +8,22 @@ GROUP BY o.id
 HAVING o.total_amount <> coalesce(sum(i.quantity * i.unit_amount), 0) + o.shipping_amount + o.tax_amount;
 
 -- invariant: confirmed_order_is_paid
--- A confirmed order is paid in full, no more and no less.
-SELECT o.id AS order_id, o.status, o.total_amount, coalesce(sum(p.amount), 0) AS paid
-FROM orders o LEFT JOIN payments p ON p.order_id = o.id
+-- A confirmed order is paid in full, no more and no less: by its payments, or by a manual payment instead of them.
+SELECT o.id AS order_id, o.status, o.total_amount, coalesce(m.amount, sum(p.amount), 0) AS paid
+FROM orders o LEFT JOIN payments p ON p.order_id = o.id LEFT JOIN manual_payments m ON m.order_id = o.id
 WHERE o.status IN ('confirmed', 'processing', 'shipped', 'delivered')
-GROUP BY o.id
-HAVING coalesce(sum(p.amount), 0) <> o.total_amount;
+GROUP BY o.id, m.amount
+HAVING coalesce(m.amount, sum(p.amount), 0) <> o.total_amount;
+
+-- invariant: manually_paid_order_is_not_paid_twice
+-- Fifteen minutes after an order was paid manually, all that was paid for it through the provider is refunded.
+SELECT m.order_id, p.paid, coalesce(r.refunded, 0) AS refunded
+FROM manual_payments m
+JOIN LATERAL (
+    SELECT sum(amount) AS paid, max(completed_at) AS completed_at FROM payments WHERE order_id = m.order_id
+) p ON true
+JOIN LATERAL (SELECT sum(amount) AS refunded FROM refunds WHERE order_id = m.order_id) r ON true
+WHERE p.paid > coalesce(r.refunded, 0) AND greatest(p.completed_at, m.paid_at) < now() - interval '15 minutes';
 
 -- invariant: history_ends_with_status
 -- An order's history begins with pending and ends with the order's status.
@@ -35,7 +45,7 @@ WHERE h.previous IS NOT NULL
     ('pending', 'confirmed'), ('pending', 'cancelled'), ('confirmed', 'processing'), ('confirmed', 'cancelled'),
     ('processing', 'shipped'), ('shipped', 'delivered')
   )
-  AND NOT ((h.previous, h.status) = ('processing', 'cancelled') AND o.cancel_reason = 'out_of_stock');
+  AND NOT ((h.previous, h.status) = ('processing', 'cancelled') AND o.cancel_reason IN ('admin', 'out_of_stock'));
 
 -- invariant: cancelled_order_has_a_reason
 -- A cancelled order has a reason, and no other order has one.

@@ -6,13 +6,14 @@ from typing import Annotated
 
 from chassis.settings import Address, BackendSettings, CurrencySettings, validate_currency
 from chassis.types.charges import ProviderName, charge_rules
+from chassis.types.countries import check_country
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Json, ValidationInfo, field_validator
 
 from order_service.domain.expiry import ExpiryPolicy
 from order_service.domain.pricing import BASIS_POINTS, FlatRate, FlatRates, PercentageByCountry, PricingRules
 
 _Currency = Annotated[str, AfterValidator(validate_currency)]
-_Country = Annotated[str, Field(pattern="^[A-Z]{2}$")]
+_Country = Annotated[str, Field(pattern="^[A-Z]{2}$"), AfterValidator(check_country)]
 _Amount = Annotated[int, Field(ge=0, le=1_000_000_000_00)]
 _BasisPoints = Annotated[int, Field(ge=0, le=BASIS_POINTS)]
 
@@ -62,7 +63,7 @@ class Settings(BackendSettings, CurrencySettings):
     tax_basis_points: Json[Mapping[_Country, _BasisPoints]] = Field(default_factory=dict)
     """Tax on goods and shipping by country in hundredths of a percent: JSON like {"DE": 1900}; none elsewhere."""
     home_country: _Country | None = None
-    """The country in which an order without an address is taxed; by default such an order is not taxed."""
+    """The country in which an order without an address is taxed; with taxes and without it, orders need an address."""
 
     payment_provider: ProviderName = ProviderName.SIMULATED
     """The payment provider, as the payment service has it: a total that it cannot charge is refused."""

@@ -158,6 +158,40 @@ class OrderConfirmed(_message.Message):
 Global___OrderConfirmed: _TypeAlias = OrderConfirmed  # noqa: Y015
 
 @_typing.final
+class OrderPaidManually(_message.Message):
+    """order.paid_manually.v1: an admin recorded that an order was paid without the provider. Whatever the provider captures
+    for it is paid twice, and refunded.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDER_ID_FIELD_NUMBER: _builtins.int
+    BUYER_ID_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    PAID_AT_FIELD_NUMBER: _builtins.int
+    order_id: _builtins.str
+    buyer_id: _builtins.int
+    @_builtins.property
+    def amount(self) -> _money_pb2.Money: ...
+    @_builtins.property
+    def paid_at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        order_id: _builtins.str = ...,
+        buyer_id: _builtins.int = ...,
+        amount: _money_pb2.Money | None = ...,
+        paid_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "paid_at", b"paid_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "buyer_id", b"buyer_id", "order_id", b"order_id", "paid_at", b"paid_at"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OrderPaidManually: _TypeAlias = OrderPaidManually  # noqa: Y015
+
+@_typing.final
 class OrderShipped(_message.Message):
     """order.shipped.v1: the seller has shipped an order."""
 
@@ -168,11 +202,14 @@ class OrderShipped(_message.Message):
     CARRIER_FIELD_NUMBER: _builtins.int
     TRACKING_NUMBER_FIELD_NUMBER: _builtins.int
     SHIPPED_AT_FIELD_NUMBER: _builtins.int
+    CORRECTION_FIELD_NUMBER: _builtins.int
     order_id: _builtins.str
     buyer_id: _builtins.int
     carrier: _builtins.str
     """Empty if the seller names none."""
     tracking_number: _builtins.str
+    correction: _builtins.int
+    """0 when the order is shipped. Each correction of its shipment publishes the event again, with a larger number."""
     @_builtins.property
     def shipped_at(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
@@ -183,10 +220,11 @@ class OrderShipped(_message.Message):
         carrier: _builtins.str = ...,
         tracking_number: _builtins.str = ...,
         shipped_at: _timestamp_pb2.Timestamp | None = ...,
+        correction: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["shipped_at", b"shipped_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["buyer_id", b"buyer_id", "carrier", b"carrier", "order_id", b"order_id", "shipped_at", b"shipped_at", "tracking_number", b"tracking_number"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["buyer_id", b"buyer_id", "carrier", b"carrier", "correction", b"correction", "order_id", b"order_id", "shipped_at", b"shipped_at", "tracking_number", b"tracking_number"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

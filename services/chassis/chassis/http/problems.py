@@ -1,6 +1,6 @@
 """Errors over HTTP: every error becomes a problem document (RFC 9457)."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -26,9 +26,14 @@ _PROBLEMS_BY_STATUS = {
 }
 
 
-def openapi_problem(description: str) -> dict[str, Any]:
-    """Returns the OpenAPI description of a response that is a problem."""
-    return {"description": description, "content": {PROBLEM_MEDIA_TYPE: {"schema": PROBLEM_SCHEMA}}}
+def openapi_problem(description: str, **members: Mapping[str, object]) -> dict[str, Any]:
+    """Returns the OpenAPI description of a response that is a problem.
+
+    `members` are the JSON Schemas of the further members that some of its codes have.
+    """
+    further = {"type": "object", "properties": members}
+    schema = {"allOf": [PROBLEM_SCHEMA, further]} if members else PROBLEM_SCHEMA
+    return {"description": description, "content": {PROBLEM_MEDIA_TYPE: {"schema": schema}}}
 
 
 def problem_response(problem: Problem, detail: str, **members: object) -> JSONResponse:

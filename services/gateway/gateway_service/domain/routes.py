@@ -136,6 +136,8 @@ def _rows() -> Sequence[Route]:
         Route("GET", f"{V1}/orders/{{order_id}}", order, AUTHENTICATED, owner),
         Route("DELETE", f"{V1}/orders/{{order_id}}", order, AUTHENTICATED, owner),
         Route("PUT", f"{V1}/orders/{{order_id}}/status", order, ADMINS),
+        Route("PUT", f"{V1}/orders/{{order_id}}/shipment", order, ADMINS),
+        Route("PUT", f"{V1}/orders/{{order_id}}/manual-payment", order, ADMINS),
         Route("GET", f"{V1}/addresses", order, AUTHENTICATED, own),
         Route("POST", f"{V1}/addresses", order, AUTHENTICATED, own),
         Route("PUT", f"{V1}/addresses/{{address_id}}", order, AUTHENTICATED, owner),

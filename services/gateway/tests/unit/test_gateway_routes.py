@@ -134,6 +134,8 @@ def test_only_these_routes_are_reserved_for_admins() -> None:
         "GET /reviews",
         "PUT /reviews/{review_id}/moderation",
         "PUT /orders/{order_id}/status",
+        "PUT /orders/{order_id}/shipment",
+        "PUT /orders/{order_id}/manual-payment",
         "POST /payments/{payment_id}/refund",
         "GET /notifications/dead",
         "POST /notifications/{notification_id}/retry",

@@ -97,7 +97,8 @@ def order_shipped(order: pb.OrderShipped) -> Cause:
         "tracking_number": order.tracking_number,
         "shipped_at": _timestamp(order.shipped_at),
     }
-    return Cause(f"order.shipped:{order.order_id}", UserId(order.buyer_id), Template.ORDER_SHIPPED, facts)
+    correction = f":{order.correction}" if order.correction else ""
+    return Cause(f"order.shipped:{order.order_id}{correction}", UserId(order.buyer_id), Template.ORDER_SHIPPED, facts)
 
 
 def order_cancelled(order: pb.OrderCancelled) -> Cause:

@@ -91,6 +91,18 @@ async def test_two_events_about_one_fact_cause_one_mail(service: RunningService,
     assert len(service.env.mailbox.to(user)) == 1
 
 
+async def test_each_correction_of_a_shipment_causes_one_mail(service: RunningService, user: int) -> None:
+    shipped, corrected = order_shipped(user), order_shipped(user)
+    corrected.order_id, corrected.tracking_number, corrected.correction = shipped.order_id, "JD0124", 1
+
+    await service.env.publish(shipped, corrected, corrected, shipped)
+
+    await service.env.wait_for_status(user, "sent", count=2)
+    mails = [str(mail) for mail in service.env.mailbox.to(user)]
+    assert len(mails) == 2
+    assert sum("JD0124" in mail for mail in mails) == 1
+
+
 async def test_low_stock_of_a_product_is_reported_once_a_day(service: RunningService, user: int) -> None:
     midnight = AT.replace(hour=0, minute=0)
     low_stock = [stock_low(user, midnight + timedelta(hours=2 * n)) for n in range(10)]

@@ -54,6 +54,17 @@ class TotalNotChargeable(OrderError):
         super().__init__(f"this order could not be paid: {reason}")
 
 
+class TotalChanged(OrderError):
+    """The order costs another total than the buyer expects."""
+
+    def __init__(self, expected: Money, total: Money) -> None:
+        super().__init__(
+            f"the order costs {total.amount} {total.currency}, not {expected.amount} {expected.currency}:"
+            " show the buyer the new total, and order again with it as expected_total"
+        )
+        self.total = total
+
+
 @dataclass(frozen=True, slots=True)
 class Shortage:
     """A product of which fewer units are available than requested."""
@@ -88,17 +99,48 @@ class IllegalTransition(OrderError):
 
 
 class NotCancellable(IllegalTransition):
-    """The order is being processed already, or has been shipped or delivered."""
+    """The order has been shipped; or it is being processed, and its buyer wants to cancel it."""
 
     def __init__(self, order_id: OrderId, status: str) -> None:
-        OrderError.__init__(self, f"order {order_id} is {status}: only a pending or confirmed order can be cancelled")
+        OrderError.__init__(
+            self,
+            f"order {order_id} is {status}: its buyer can cancel it until it is being processed, an admin until it is"
+            " shipped",
+        )
+
+
+class OrderRefunded(OrderError):
+    """All that was paid for the order was refunded, so it must not be processed or shipped."""
+
+    def __init__(self, order_id: OrderId) -> None:
+        super().__init__(
+            f"all that was paid for order {order_id} was refunded: cancel the order, or record that it was paid again"
+        )
 
 
 class AlreadyShipped(IllegalTransition):
     """The order was shipped with another carrier or tracking number."""
 
     def __init__(self, order_id: OrderId) -> None:
-        OrderError.__init__(self, f"order {order_id} is shipped already, with another carrier or tracking number")
+        OrderError.__init__(
+            self,
+            f"order {order_id} is shipped already, with another carrier or tracking number: correct them with"
+            f" PUT /orders/{order_id}/shipment",
+        )
+
+
+class NotShipped(OrderError):
+    """The order is not on its way, so it has no shipment to correct."""
+
+    def __init__(self, order_id: OrderId, status: str) -> None:
+        super().__init__(f"order {order_id} is {status}: only the shipment of a shipped order can be corrected")
+
+
+class AlreadyPaid(OrderError):
+    """The order is paid, so another payment of it must not be recorded."""
+
+    def __init__(self, order_id: OrderId) -> None:
+        super().__init__(f"order {order_id} is paid already: refund that payment before you record another one")
 
 
 class WrongAmountPaid(OrderError):
@@ -147,6 +189,17 @@ class UnknownAddress(OrderError):
 
 class UnknownShippingAddress(UnknownAddress):
     """The address that an order request refers to does not exist, or is another buyer's."""
+
+
+class UnknownCountry(OrderError):
+    """The country of a saved address is not in ISO 3166-1."""
+
+
+class AddressRequired(OrderError):
+    """The shop taxes orders by the country that they are shipped to, and the order has no address."""
+
+    def __init__(self) -> None:
+        super().__init__("the tax depends on the country: send shipping_address or address_id")
 
 
 class AddressBookFull(OrderError):

@@ -10,7 +10,16 @@ from chassis.types.ids import OrderId, UserId
 from chassis.types.money import Money
 
 from order_service.domain.addresses import Address
-from order_service.domain.errors import AlreadyShipped, IllegalTransition, NotCancellable, WrongAmountPaid
+from order_service.domain.errors import (
+    AlreadyPaid,
+    AlreadyShipped,
+    IllegalTransition,
+    NotCancellable,
+    NotShipped,
+    OrderRefunded,
+    TotalChanged,
+    WrongAmountPaid,
+)
 from order_service.domain.items import Item
 from order_service.domain.pricing import PricingRules, price_order
 
@@ -38,7 +47,7 @@ class OrderStatus(StrEnum):
 _NEXT_STATUSES: Mapping[OrderStatus, tuple[OrderStatus, ...]] = {
     OrderStatus.PENDING: (OrderStatus.CONFIRMED, OrderStatus.CANCELLED),
     OrderStatus.CONFIRMED: (OrderStatus.PROCESSING, OrderStatus.CANCELLED),
-    OrderStatus.PROCESSING: (OrderStatus.SHIPPED,),
+    OrderStatus.PROCESSING: (OrderStatus.SHIPPED, OrderStatus.CANCELLED),
     OrderStatus.SHIPPED: (OrderStatus.DELIVERED,),
     OrderStatus.DELIVERED: (),
     OrderStatus.CANCELLED: (),
@@ -62,8 +71,10 @@ class Actor(StrEnum):
     SYSTEM = "system"
 
 
-_EXCEPTIONAL_CANCELLATIONS = frozenset({(OrderStatus.PROCESSING, CancelReason.OUT_OF_STOCK)})
-"""An order in processing is being packed and cannot be cancelled, except when there is no stock to pack."""
+_CANCELLING_UNTIL_SHIPPED = frozenset({CancelReason.ADMIN, CancelReason.OUT_OF_STOCK})
+"""The reasons that cancel an order in processing, too: it is being packed, which the shop can stop, the buyer not."""
+_FULFILMENT = frozenset({OrderStatus.PROCESSING, OrderStatus.SHIPPED})
+"""The statuses in which the shop works for its money: an order that was refunded does not reach them."""
 _CANCELLING_ACTORS: Mapping[CancelReason, Actor] = {
     CancelReason.BUYER: Actor.BUYER,
     CancelReason.EXPIRED: Actor.SYSTEM,
@@ -90,6 +101,15 @@ class Shipment:
 
 
 @dataclass(frozen=True, slots=True)
+class FormerShipment:
+    """What was recorded of a shipment until it was corrected."""
+
+    carrier: str | None
+    tracking_number: str | None
+    replaced_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Payment:
     """A payment that the provider captured; the id is the payment service's and opaque to this service."""
 
@@ -109,11 +129,29 @@ class Refund:
 
 
 @dataclass(frozen=True, slots=True)
+class ManualPayment:
+    """A payment of an order's total that the provider does not know of, such as a bank transfer.
+
+    `reason` is what the admin `recorded_by` wrote about it.
+    """
+
+    amount: Money
+    reason: str
+    recorded_by: UserId
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class PaymentSummary:
-    """The sum of what was paid for an order, and of what was refunded."""
+    """The sum of what was paid for an order, manually too, and of what was refunded."""
 
     paid: Money
     refunded: Money
+
+    @property
+    def is_refunded(self) -> bool:
+        """Returns whether nothing is left of what was paid."""
+        return 0 < self.paid.amount <= self.refunded.amount
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +174,9 @@ class Order:
     status: OrderStatus = OrderStatus.PENDING
     cancel_reason: CancelReason | None = None
     shipment: Shipment | None = None
+    former_shipments: tuple[FormerShipment, ...] = ()
     payment: PaymentSummary | None = None
+    manual_payment: ManualPayment | None = None
 
     @property
     def subtotal(self) -> Money:
@@ -165,6 +205,11 @@ class Order:
         """Returns whether it may be paid: while it is pending, until `margin` before it expires."""
         return self.status is OrderStatus.PENDING and at < self.expires_at - margin
 
+    def ensure_total(self, expected: Money | None) -> None:
+        """Raises TotalChanged unless the order costs what the buyer expects; None stands for no expectation."""
+        if expected is not None and expected != self.total:
+            raise TotalChanged(expected, self.total)
+
     def confirm(self, paid: Money, at: datetime) -> "Order":
         """Returns a pending order as confirmed by a payment, any other order unchanged. Raises WrongAmountPaid."""
         if self.status is not OrderStatus.PENDING:
@@ -173,10 +218,30 @@ class Order:
             raise WrongAmountPaid(self.id, paid, self.total)
         return self._reach(OrderStatus.CONFIRMED, Actor.SYSTEM, at)
 
+    def pay_manually(self, reason: str, recorded_by: UserId, at: datetime) -> "Order":
+        """Returns the order with a manual payment of its total, which confirms a pending order.
+
+        An order whose payments were refunded is paid again, and keeps its status. An order that was paid manually for
+        the same reason is returned unchanged. Raises AlreadyPaid; IllegalTransition for a cancelled order.
+        """
+        if self.manual_payment is not None and self.manual_payment.reason == reason:
+            return self
+        if self.status is OrderStatus.CANCELLED:
+            raise IllegalTransition(self.id, self.status, OrderStatus.CONFIRMED, self.status.next_statuses)
+        is_pending = self.status is OrderStatus.PENDING
+        if not is_pending and (self.payment is None or not self.payment.is_refunded):
+            raise AlreadyPaid(self.id)
+        before = self.payment or PaymentSummary(self.total * 0, self.total * 0)
+        return replace(
+            self._reach(OrderStatus.CONFIRMED, Actor.ADMIN, at) if is_pending else self,
+            payment=replace(before, paid=before.paid + self.total),
+            manual_payment=ManualPayment(self.total, reason, recorded_by, at),
+        )
+
     def change_status(self, status: OrderStatus, at: datetime, shipment: Shipment | None = None) -> "Order":
         """Returns the order in the status that an admin chose; an order that has it already is returned unchanged.
 
-        Raises IllegalTransition, also for `confirmed`: only a payment confirms an order.
+        Raises IllegalTransition, also for `confirmed`, since only a payment confirms an order; and OrderRefunded.
         """
         if status is OrderStatus.CANCELLED:
             return self.cancel(CancelReason.ADMIN, at)
@@ -185,14 +250,26 @@ class Order:
             return self
         if status is OrderStatus.CONFIRMED or not self.status.can_become(status):
             raise IllegalTransition(self.id, self.status, status, self.status.next_statuses)
+        if status in _FULFILMENT and self.payment is not None and self.payment.is_refunded:
+            raise OrderRefunded(self.id)
         return replace(self._reach(status, Actor.ADMIN, at), shipment=shipment or self.shipment)
+
+    def correct_shipment(self, shipment: Shipment, at: datetime) -> "Order":
+        """Returns a shipped order with another shipment, which keeps the former one. Raises NotShipped."""
+        if self.status is not OrderStatus.SHIPPED:
+            raise NotShipped(self.id, self.status)
+        former = self.shipment or Shipment()
+        if shipment == former:
+            return self
+        replaced = FormerShipment(former.carrier, former.tracking_number, at)
+        return replace(self, shipment=shipment, former_shipments=(*self.former_shipments, replaced))
 
     def cancel(self, reason: CancelReason, at: datetime) -> "Order":
         """Returns the cancelled order; one that is cancelled already keeps its first reason. Raises NotCancellable."""
         if self.status is OrderStatus.CANCELLED:
             return self
-        is_allowed = self.status.can_become(OrderStatus.CANCELLED)
-        if not is_allowed and (self.status, reason) not in _EXCEPTIONAL_CANCELLATIONS:
+        is_packed = self.status is OrderStatus.PROCESSING and reason not in _CANCELLING_UNTIL_SHIPPED
+        if is_packed or not self.status.can_become(OrderStatus.CANCELLED):
             raise NotCancellable(self.id, self.status)
         return replace(self._reach(OrderStatus.CANCELLED, _CANCELLING_ACTORS[reason], at), cancel_reason=reason)
 

@@ -18,7 +18,13 @@ from chassis.types.charges import (
 )
 from chassis.types.money import Money
 
-from order_service.domain.errors import MixedCurrencies, TotalNotChargeable, TotalTooLarge, TotalTooSmall
+from order_service.domain.errors import (
+    AddressRequired,
+    MixedCurrencies,
+    TotalNotChargeable,
+    TotalTooLarge,
+    TotalTooSmall,
+)
 from order_service.domain.items import Item
 
 BASIS_POINTS = 10_000
@@ -32,7 +38,10 @@ class ShippingRule(Protocol):
 
 class TaxRule(Protocol):
     def due(self, taxable: Money, country: str | None) -> Money:
-        """Returns the tax on goods and shipping together; `country` is None if the order has no address."""
+        """Returns the tax on goods and shipping together; `country` is None if the order has no address.
+
+        Raises AddressRequired if the tax depends on the country.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +68,18 @@ class FlatRates:
 class PercentageByCountry:
     """A tax rule: `basis_points` of the taxable amount by country, rounded half to even.
 
-    `home` is the country of an order without an address.
+    `home` is the country of an order without an address. A shop that has taxes and no home country refuses such an
+    order: otherwise a buyer would save the tax by leaving the address out.
     """
 
     basis_points: Mapping[str, int] = field(default_factory=dict)
     home: str | None = None
 
     def due(self, taxable: Money, country: str | None) -> Money:
-        rate = self.basis_points.get(country or self.home or "", 0)
+        taxed_in = country or self.home
+        if taxed_in is None and self.basis_points:
+            raise AddressRequired
+        rate = 0 if taxed_in is None else self.basis_points.get(taxed_in, 0)
         return Money(divide_half_even(taxable.amount * rate, BASIS_POINTS), taxable.currency)
 
 
@@ -94,8 +107,8 @@ class Price:
 def price_order(items: Sequence[Item], country: str | None, rules: PricingRules) -> Price:
     """Returns what the items, their shipping and their tax cost.
 
-    Raises MixedCurrencies, TotalTooLarge, TotalTooSmall, TotalNotChargeable: an order that could never be paid is not
-    taken.
+    Raises MixedCurrencies, AddressRequired, TotalTooLarge, TotalTooSmall, TotalNotChargeable: an order that could never
+    be paid is not taken.
     """
     currencies = sorted({item.unit_price.currency for item in items})
     if len(currencies) > 1:

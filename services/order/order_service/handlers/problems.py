@@ -7,6 +7,8 @@ from chassis.types.problem import Problem, ProblemTable
 from order_service.domain.errors import (
     AccountErased,
     AddressBookFull,
+    AddressRequired,
+    AlreadyPaid,
     CartChanged,
     CartEmpty,
     CartFull,
@@ -14,12 +16,16 @@ from order_service.domain.errors import (
     InvalidTimeRange,
     MixedCurrencies,
     NotCancellable,
+    NotShipped,
+    OrderRefunded,
     OutOfStock,
     PlacementTooSlow,
     TotalNotChargeable,
+    TotalChanged,
     TotalTooLarge,
     TotalTooSmall,
     UnknownAddress,
+    UnknownCountry,
     UnknownOrder,
     UnknownProducts,
     UnknownShippingAddress,
@@ -46,21 +52,31 @@ def _minimum(error: TotalTooSmall) -> Mapping[str, object]:
     return {"minimum": {"amount": error.minimum.amount, "currency": error.minimum.currency}}
 
 
+def _total(error: TotalChanged) -> Mapping[str, object]:
+    return {"total": {"amount": error.total.amount, "currency": error.total.currency}}
+
+
 PROBLEMS: ProblemTable = {
     AccountErased: Problem(403, "account_erased"),
     UnknownAddress: Problem(404, "unknown_address"),
     UnknownOrder: Problem(404, "unknown_order"),
     AddressBookFull: Problem(409, "address_book_full"),
+    AlreadyPaid: Problem(409, "already_paid"),
     CartChanged: Problem(409, "cart_changed"),
     CartFull: Problem(409, "cart_full"),
     IllegalTransition: Problem(409, "illegal_transition"),
     NotCancellable: Problem(409, "not_cancellable"),
+    NotShipped: Problem(409, "not_shipped"),
+    OrderRefunded: Problem(409, "order_refunded"),
     OutOfStock: Problem(409, "out_of_stock", members=_shortages),
+    TotalChanged: Problem(409, "total_changed", members=_total),
     InvalidTimeRange: Problem(422, "bad_range"),
+    AddressRequired: Problem(422, "address_required"),
     CartEmpty: Problem(422, "cart_empty"),
     MixedCurrencies: Problem(422, "mixed_currencies", members=_currencies),
     UnknownShippingAddress: Problem(422, "unknown_address"),
     TotalNotChargeable: Problem(422, "total_not_chargeable"),
+    UnknownCountry: Problem(422, "unknown_country"),
     TotalTooLarge: Problem(422, "total_too_large"),
     TotalTooSmall: Problem(422, "total_too_small", members=_minimum),
     UnknownProducts: Problem(422, "unknown_product", members=_products),

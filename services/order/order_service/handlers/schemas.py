@@ -5,7 +5,9 @@ from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
 
-from chassis.http.schemas import Id, Money, Quantity, RequestBody, ResponseBody, StorableText
+from chassis.http.schemas import Id, Money, Quantity, RequestBody, ResponseBody, StorableText, Whole
+from chassis.types import money
+from chassis.types.countries import check_country
 from chassis.types.ids import MAX_ID, ProductId
 from fastapi import Query
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
@@ -42,7 +44,11 @@ class AddressRequest(RequestBody):
     city: Annotated[_AddressLine, Field(examples=["London"])]
     region: _AddressLine | None = None
     postal_code: Annotated[StorableText, Field(min_length=1, max_length=20)] | None = None
-    country: Annotated[str, Field(pattern="^[A-Z]{2}$", description="ISO 3166-1 alpha-2", examples=["GB"])]
+    country: Annotated[
+        str,
+        Field(pattern="^[A-Z]{2}$", description="ISO 3166-1 alpha-2", examples=["GB"]),
+        AfterValidator(check_country),
+    ]
     phone: Annotated[StorableText, Field(min_length=1, max_length=40)] | None = None
 
     def to_address(self) -> Address:
@@ -116,6 +122,18 @@ class OrderItemRequest(RequestBody):
     quantity: Quantity
 
 
+class ExpectedTotal(RequestBody):
+    """The total that the buyer agreed to."""
+
+    amount: Annotated[
+        int, Field(ge=0, le=money.MAX_AMOUNT, examples=[249999], description="In minor units: cents of USD"), Whole
+    ]
+    currency: Annotated[str, Field(pattern="^[A-Z]{3}$", examples=["USD"], description="ISO 4217 code")]
+
+    def to_money(self) -> money.Money:
+        return money.Money(self.amount, self.currency)
+
+
 _OrderItems = Annotated[list[OrderItemRequest], Field(min_length=1, max_length=100)]
 _AddressId = Annotated[UUID, Field(strict=False)]
 
@@ -131,6 +149,10 @@ class OrderRequest(RequestBody):
     address_id: Annotated[
         _AddressId | None, Field(description="of the address book; not together with shipping_address")
     ] = None
+    expected_total: Annotated[
+        ExpectedTotal | None,
+        Field(description="nothing is ordered if the order, with shipping and tax, costs another total"),
+    ] = None
 
     @model_validator(mode="after")
     def _has_one_address(self) -> "OrderRequest":
@@ -141,7 +163,8 @@ class OrderRequest(RequestBody):
     def to_placement_request(self) -> PlacementRequest:
         items = self.items
         lines = None if items is None else tuple(Line(ProductId(item.product_id), item.quantity) for item in items)
-        return PlacementRequest(lines, self._ship_to())
+        expected = None if self.expected_total is None else self.expected_total.to_money()
+        return PlacementRequest(lines, self._ship_to(), expected)
 
     def _ship_to(self) -> Address | AddressId | None:
         if self.shipping_address is not None:
@@ -166,6 +189,37 @@ class StatusChangeRequest(RequestBody):
         if self.carrier is None and self.tracking_number is None:
             return None
         return Shipment(self.carrier, self.tracking_number)
+
+
+class ShipmentRequest(RequestBody):
+    """The carrier and the tracking number of a shipped order; what is left out is unknown."""
+
+    carrier: _ShipmentText | None = None
+    tracking_number: _ShipmentText | None = None
+
+    @model_validator(mode="after")
+    def _is_known(self) -> "ShipmentRequest":
+        if self.carrier is None and self.tracking_number is None:
+            raise ValueError("send carrier, tracking_number or both")
+        return self
+
+    def to_shipment(self) -> Shipment:
+        return Shipment(self.carrier, self.tracking_number)
+
+
+class ManualPaymentRequest(RequestBody):
+    """The reason for which an order counts as paid."""
+
+    reason: Annotated[
+        StorableText,
+        Field(
+            min_length=1,
+            max_length=500,
+            pattern=r"\S",
+            description="how it was paid; the buyer can read it",
+            examples=["bank transfer of 4 March, reference 1017"],
+        ),
+    ]
 
 
 class OrderItemResponse(ResponseBody):
@@ -193,8 +247,23 @@ class ShipmentResponse(ResponseBody):
     tracking_number: str | None
 
 
+class FormerShipmentResponse(ShipmentResponse):
+    """What was recorded of a shipment until it was corrected."""
+
+    replaced_at: datetime
+
+
+class ManualPaymentResponse(ResponseBody):
+    """A payment of the whole order that the payment provider does not know of, such as a bank transfer."""
+
+    amount: Money
+    reason: str
+    recorded_by: Annotated[int, Field(description="the admin's user id")]
+    at: datetime
+
+
 class PaymentSummaryResponse(ResponseBody):
-    """The sum of what was paid for an order, and of what was refunded."""
+    """The sum of what was paid for an order, manually too, and of what the payment provider refunded."""
 
     paid: Money
     refunded: Money
@@ -217,7 +286,9 @@ class OrderResponse(ResponseBody):
     total: Money
     shipping_address: AddressResponse | None
     shipment: Annotated[ShipmentResponse | None, Field(description="set once the order is shipped, if it is known")]
+    former_shipments: Annotated[list[FormerShipmentResponse], Field(description="what was corrected, oldest first")]
     payment: Annotated[PaymentSummaryResponse | None, Field(description="set once anything was paid")]
+    manual_payment: Annotated[ManualPaymentResponse | None, Field(description="set if an admin recorded one")]
     cancel_reason: CancelReason | None
     history: list[StatusChangeResponse]
     created_at: datetime

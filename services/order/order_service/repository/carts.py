@@ -10,15 +10,17 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from chassis.database import idempotency
+from chassis.database.idempotency import Claim
 from chassis.database.pruning import delete_oldest
 from chassis.types.ids import OrderId, ProductId, UserId
-from sqlalchemy import ColumnElement, and_, delete, func, select, update
+from sqlalchemy import ColumnElement, Uuid, and_, delete, func, literal, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from order_service.domain.carts import MAX_QUANTITY, CartId, CartToken
 from order_service.domain.items import Line
-from order_service.repository.tables import cart_drafts, cart_lines, carts, idempotency_keys
+from order_service.repository.tables import cart_drafts, cart_keys, cart_lines, carts, idempotency_keys
 
 
 class CartRepository:
@@ -115,6 +117,40 @@ class CartRepository:
     async def remove_lines(self, cart_id: CartId) -> None:
         """Deletes all lines of the cart, which must be locked."""
         await self._transaction.execute(delete(cart_lines).where(cart_lines.c.cart_id == cart_id))
+
+
+class CartKeyRepository:
+    """The idempotency keys that additions to carts were sent with. They change only while their cart is locked."""
+
+    def __init__(self, transaction: AsyncConnection) -> None:
+        self._transaction = transaction
+
+    async def claim(self, cart_id: CartId, key: idempotency.Key, fingerprint: str, at: datetime) -> bool:
+        """Stores the first use of a key. Returns False if the same request used it before.
+
+        The cart must be locked. Raises IdempotencyKeyReused.
+        """
+        new = insert(cart_keys).values(cart_id=cart_id, key=key, fingerprint=fingerprint, created_at=at)
+        stored = await self._transaction.execute(new.on_conflict_do_nothing().returning(cart_keys.c.key))
+        if stored.first() is not None:
+            return True
+        own = and_(cart_keys.c.cart_id == cart_id, cart_keys.c.key == key)
+        held = (await self._transaction.execute(select(cart_keys.c.fingerprint).where(own))).scalar_one()
+        Claim(cart_id, fingerprint).resolve(Claim(cart_id, held))
+        return False
+
+    async def copy(self, source: CartId, target: CartId) -> None:
+        """Adds the keys of one cart to another, which keeps its own. Both carts must be locked."""
+        keys = select(literal(target, Uuid), cart_keys.c.key, cart_keys.c.fingerprint, cart_keys.c.created_at)
+        new = insert(cart_keys).from_select(list(cart_keys.c.keys()), keys.where(cart_keys.c.cart_id == source))
+        await self._transaction.execute(new.on_conflict_do_nothing())
+
+    async def prune(self, before: datetime, limit: int) -> int:
+        """Deletes up to `limit` keys that are older than `before`, and returns how many; uses cart_keys_by_age."""
+        primary_key = (cart_keys.c.cart_id, cart_keys.c.key)
+        old = select(*primary_key).where(cart_keys.c.created_at < before).order_by(cart_keys.c.created_at).limit(limit)
+        deleted = await self._transaction.execute(delete(cart_keys).where(tuple_(*primary_key).in_(old)))
+        return deleted.rowcount
 
 
 class CartSnapshotRepository:

@@ -35,6 +35,8 @@ from order_service.domain.orders import (
     PAID_STATUSES,
     Actor,
     CancelReason,
+    FormerShipment,
+    ManualPayment,
     Order,
     OrderQuery,
     OrderStatus,
@@ -44,7 +46,7 @@ from order_service.domain.orders import (
     Shipment,
     StatusChange,
 )
-from order_service.repository.tables import order_history, order_items, orders, payments, refunds
+from order_service.repository.tables import manual_payments, order_history, order_items, orders, payments, refunds
 
 
 class OrderRepository:
@@ -148,6 +150,7 @@ class OrderRepository:
                 cancel_reason=after.cancel_reason,
                 carrier=shipment.carrier,
                 tracking_number=shipment.tracking_number,
+                former_shipments=[_former_shipment_json(former) for former in after.former_shipments],
                 shipping_address=None if after.shipping_address is None else asdict(after.shipping_address),
             )
         )
@@ -159,6 +162,17 @@ class OrderRepository:
             id=payment.id, order_id=order_id, amount=payment.amount.amount, completed_at=payment.at
         )
         await self._transaction.execute(new.on_conflict_do_nothing())
+
+    async def add_manual_payment(self, order_id: OrderId, payment: ManualPayment) -> None:
+        """Stores the manual payment of an order, which has none. The order's row must be locked."""
+        new = insert(manual_payments).values(
+            order_id=order_id,
+            amount=payment.amount.amount,
+            reason=payment.reason,
+            recorded_by=payment.recorded_by,
+            paid_at=payment.at,
+        )
+        await self._transaction.execute(new)
 
     async def add_refund(self, order_id: OrderId, refund: Refund) -> None:
         """Stores a refund once, by primary key."""
@@ -204,7 +218,8 @@ class OrderRepository:
             for position, change in enumerate(order.history)
             if position >= since
         ]
-        await self._transaction.execute(insert(order_history), rows)
+        if rows:
+            await self._transaction.execute(insert(order_history), rows)
 
     async def _one(self, query: Select[Any]) -> Order | None:
         found = await self._all(query)
@@ -224,7 +239,9 @@ class OrderRepository:
             ids, select(order_history).order_by(order_history.c.position), order_history.c.order_id
         )
         paid = await self._payment_sums(ids)
-        return [_order(row, items[row.id], history[row.id], paid.get(row.id)) for row in rows]
+        paid_manually = [order_id for order_id, sums in paid.items() if sums.manual]
+        manual = await self._rows_by_order(paid_manually, select(manual_payments), manual_payments.c.order_id)
+        return [_order(row, items[row.id], history[row.id], paid.get(row.id), manual[row.id]) for row in rows]
 
     async def _rows_by_order(
         self, order_ids: Sequence[OrderId], query: Select[Any], key: ColumnElement[Any]
@@ -237,18 +254,25 @@ class OrderRepository:
         return rows
 
     async def _payment_sums(self, order_ids: Sequence[OrderId]) -> dict[OrderId, Row[Any]]:
-        """Returns what was paid and refunded by order id; uses payments_of_an_order and refunds_of_an_order."""
+        """Returns what was paid, refunded and paid manually by order id.
+
+        Uses payments_of_an_order, refunds_of_an_order and the primary key of manual_payments.
+        """
         zero: ColumnElement[int] = literal_column("0")
         movements = union_all(
-            select(payments.c.order_id, payments.c.amount.label("paid"), zero.label("refunded")).where(
-                payments.c.order_id.in_(order_ids)
+            select(
+                payments.c.order_id, payments.c.amount.label("paid"), zero.label("refunded"), zero.label("manual")
+            ).where(payments.c.order_id.in_(order_ids)),
+            select(refunds.c.order_id, zero, refunds.c.amount, zero).where(refunds.c.order_id.in_(order_ids)),
+            select(manual_payments.c.order_id, zero, zero, manual_payments.c.amount).where(
+                manual_payments.c.order_id.in_(order_ids)
             ),
-            select(refunds.c.order_id, zero, refunds.c.amount).where(refunds.c.order_id.in_(order_ids)),
         ).subquery()
         sums = select(
             movements.c.order_id,
             func.sum(movements.c.paid).label("paid"),
             func.sum(movements.c.refunded).label("refunded"),
+            func.sum(movements.c.manual).label("manual"),
         ).group_by(movements.c.order_id)
         rows: Iterable[Row[Any]] = await self._transaction.execute(sums) if order_ids else ()
         return {row.order_id: row for row in rows}
@@ -283,7 +307,13 @@ def _item_row(order_id: OrderId, item: Item) -> dict[str, object]:
     }
 
 
-def _order(row: Row[Any], items: Sequence[Row[Any]], history: Sequence[Row[Any]], paid: Row[Any] | None) -> Order:
+def _order(
+    row: Row[Any],
+    items: Sequence[Row[Any]],
+    history: Sequence[Row[Any]],
+    paid: Row[Any] | None,
+    manual: Sequence[Row[Any]],
+) -> Order:
     currency = row.currency
     return Order(
         id=OrderId(row.id),
@@ -308,7 +338,9 @@ def _order(row: Row[Any], items: Sequence[Row[Any]], history: Sequence[Row[Any]]
         status=OrderStatus(row.status),
         cancel_reason=None if row.cancel_reason is None else CancelReason(row.cancel_reason),
         shipment=_shipment(row),
+        former_shipments=tuple(_former_shipment(stored) for stored in row.former_shipments),
         payment=_payment_summary(paid, currency),
+        manual_payment=_manual_payment(manual[0], currency) if manual else None,
     )
 
 
@@ -317,9 +349,23 @@ def _shipment(row: Row[Any]) -> Shipment | None:
     return Shipment(row.carrier, row.tracking_number) if is_known else None
 
 
+def _former_shipment_json(former: FormerShipment) -> dict[str, str | None]:
+    return asdict(former) | {"replaced_at": former.replaced_at.isoformat()}
+
+
+def _former_shipment(stored: dict[str, str]) -> FormerShipment:
+    replaced_at = datetime.fromisoformat(stored["replaced_at"])
+    return FormerShipment(stored["carrier"], stored["tracking_number"], replaced_at)
+
+
 def _payment_summary(sums: Row[Any] | None, currency: str) -> PaymentSummary | None:
     """Returns what was paid and refunded; a refund received before its payment counts as paid, too."""
     if sums is None:
         return None
     refunded = int(sums.refunded)
-    return PaymentSummary(Money(max(int(sums.paid), refunded), currency), Money(refunded, currency))
+    paid = max(int(sums.paid), refunded) + int(sums.manual)
+    return PaymentSummary(Money(paid, currency), Money(refunded, currency))
+
+
+def _manual_payment(row: Row[Any], currency: str) -> ManualPayment:
+    return ManualPayment(Money(row.amount, currency), row.reason, UserId(row.recorded_by), row.paid_at)

@@ -20,6 +20,7 @@ orders = Table(
     Column("shipping_address", JSONB(none_as_null=True)),
     Column("carrier", Text),
     Column("tracking_number", Text),
+    Column("former_shipments", JSONB, nullable=False, server_default="[]"),
     Column("created_at", DateTime(timezone=True), nullable=False),
     Column("expires_at", DateTime(timezone=True), nullable=False),
     Column("expiry_check_at", DateTime(timezone=True)),
@@ -53,6 +54,16 @@ payments = Table(
     Column("order_id", Uuid, nullable=False),
     Column("amount", BigInteger, nullable=False),
     Column("completed_at", DateTime(timezone=True), nullable=False),
+)
+
+manual_payments = Table(
+    "manual_payments",
+    metadata,
+    Column("order_id", Uuid, primary_key=True),
+    Column("amount", BigInteger, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("recorded_by", BigInteger, nullable=False),
+    Column("paid_at", DateTime(timezone=True), nullable=False),
 )
 
 refunds = Table(
@@ -97,6 +108,15 @@ cart_lines = Table(
     Column("product_id", BigInteger, primary_key=True),
     Column("position", BigInteger, nullable=False),
     Column("quantity", BigInteger, nullable=False),
+)
+
+cart_keys = Table(
+    "cart_keys",
+    metadata,
+    Column("cart_id", Uuid, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("fingerprint", Text, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
 )
 
 cart_drafts = Table(

@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from chassis.database import idempotency
 from chassis.database.engine import Database
 from chassis.database.pruning import prune_in_batches
 from chassis.errors import NeighbourRefused, NeighbourUnavailable
@@ -27,10 +28,13 @@ from order_service.domain.carts import (
 from order_service.domain.errors import AccountErased, CartFull, UnknownProducts
 from order_service.domain.items import Line
 from order_service.repository.buyers import BuyerRepository
-from order_service.repository.carts import CartRepository
+from order_service.repository.carts import CartKeyRepository, CartRepository
 
 _TOUCH_INTERVAL = timedelta(hours=1)
 """How often reading a guest's cart is recorded as use, at most."""
+_KEY_RETENTION = timedelta(days=7)
+"""How long the idempotency key of an addition is kept: longer than any client repeats a request."""
+_KEY_PRUNE_BATCH = 10_000
 
 log = logs.get_logger(__name__)
 
@@ -60,9 +64,14 @@ class CartService:
             lines = [] if cart_id is None else await repository.lines(cart_id)
         return await self._price(lines)
 
-    async def add_line(self, owner: CartOwner, line: Line) -> Cart:
-        """Adds the line's quantity to that in the cart. Raises UnknownProducts, CartFull, AccountErased."""
-        return await self._change(owner, line, CartRepository.add_lines)
+    async def add_line(self, owner: CartOwner, line: Line, key: idempotency.Key | None = None) -> Cart:
+        """Adds the line's quantity to that in the cart, under one key once, and returns the cart as it is then.
+
+        A key belongs to the cart that it was sent for, so that a guest without a cart gets a new one each time.
+
+        Raises UnknownProducts, CartFull, AccountErased, IdempotencyKeyReused.
+        """
+        return await self._change(owner, line, CartRepository.add_lines, key)
 
     async def set_quantity(self, owner: CartOwner, line: Line) -> Cart:
         """Sets the quantity of a product. Raises UnknownProducts, CartFull, AccountErased."""
@@ -97,6 +106,7 @@ class CartService:
             merged = select_lines_to_merge(await repository.lines(buyers_cart), await repository.lines(guests_cart))
             if merged:
                 await repository.add_lines(buyers_cart, merged)
+            await CartKeyRepository(transaction).copy(guests_cart, buyers_cart)
             await repository.remove(guests_cart)
         log.info("guest cart merged", lines=len(merged))
 
@@ -107,22 +117,37 @@ class CartService:
             self._database, lambda transaction, limit: CartRepository(transaction).prune_guest_carts(before, limit)
         )
 
+    async def prune_keys(self) -> None:
+        """Deletes the idempotency keys that are older than a week, in batches."""
+        before, deleted = self._now() - _KEY_RETENTION, _KEY_PRUNE_BATCH
+        while deleted == _KEY_PRUNE_BATCH:
+            async with self._database.begin() as transaction:
+                deleted = await CartKeyRepository(transaction).prune(before, _KEY_PRUNE_BATCH)
+
     async def _change(
         self,
         owner: CartOwner,
         line: Line,
         change: Callable[[CartRepository, CartId, Sequence[Line]], Awaitable[None]],
+        key: idempotency.Key | None = None,
     ) -> Cart:
-        if line.product_id not in await self._products.offers([line.product_id]):
-            raise UnknownProducts([line.product_id])
+        offers = await self._products.offers([line.product_id])
         async with self._database.begin() as transaction:
             repository = CartRepository(transaction)
             cart_id, new_token = await self._ensure(transaction, owner)
-            await change(repository, cart_id, [line])
+            if key is None or await self._claim(transaction, cart_id, line, key):
+                if line.product_id not in offers:
+                    raise UnknownProducts([line.product_id])
+                await change(repository, cart_id, [line])
             lines = await repository.lines(cart_id)
             if len(lines) > MAX_LINES:
                 raise CartFull(MAX_LINES)
         return replace(await self._price(lines), cart_token=new_token)
+
+    async def _claim(self, transaction: AsyncConnection, cart_id: CartId, line: Line, key: idempotency.Key) -> bool:
+        """Returns whether the key is new. Raises IdempotencyKeyReused if it was sent with another line."""
+        fingerprint = idempotency.fingerprint(["add", line.product_id, line.quantity])
+        return await CartKeyRepository(transaction).claim(cart_id, key, fingerprint, self._now())
 
     async def _ensure(self, transaction: AsyncConnection, owner: CartOwner) -> tuple[CartId, CartToken | None]:
         """Locks the owner's cart, creating it if needed. Returns a token for a guest's new cart."""

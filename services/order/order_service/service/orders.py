@@ -21,6 +21,7 @@ from order_service.service.published_events import OrderEvents
 
 MOVED = Counter("orders_moved_total", "Orders that reached a status after they were placed", ["status"])
 CANCELLED = Counter("orders_cancelled_total", "Orders that were cancelled", ["reason"])
+REVENUE = Counter("orders_revenue_minor_units_total", "Totals of the orders that were paid", ["currency"])
 MISPAID = Counter(
     "orders_mispaid_total", "Payments and refunds that do not match their order; each needs a manual check"
 )
@@ -77,14 +78,14 @@ class OrderService:
         """Cancels the order; does nothing if it is cancelled already. Raises UnknownOrder, NotCancellable."""
         async with self._database.begin() as transaction:
             order = _visible(await OrderRepository(transaction).lock(order_id), principal, order_id)
-            reason = CancelReason.BUYER if order.buyer_id == principal.user_id else CancelReason.ADMIN
+            reason = CancelReason.ADMIN if principal.is_admin else CancelReason.BUYER
             await self._store_change(transaction, order, order.cancel(reason, self._now()))
         self._events.wake()
 
     async def change_status(self, order_id: OrderId, status: OrderStatus, shipment: Shipment | None) -> Order:
         """Changes the status as an admin; does nothing if the order has it already.
 
-        Raises UnknownOrder, IllegalTransition.
+        Raises UnknownOrder, IllegalTransition, OrderRefunded.
         """
         async with self._database.begin() as transaction:
             order = _existing(await OrderRepository(transaction).lock(order_id), order_id)
@@ -96,6 +97,40 @@ class OrderService:
     async def cancel_unpaid(self, transaction: AsyncConnection, order: Order) -> None:
         """Cancels an order that has expired. Its row must be locked. The payment service closes its open payment."""
         await self._store_change(transaction, order, order.cancel(CancelReason.EXPIRED, self._now()))
+
+    async def record_manual_payment(self, admin_id: UserId, order_id: OrderId, reason: str) -> Order:
+        """Records that the order was paid without the provider; does nothing if it is recorded with this reason.
+
+        Payments through the provider are closed or refunded by the payment service, which receives the event.
+
+        Raises UnknownOrder, AlreadyPaid, IllegalTransition.
+        """
+        async with self._database.begin() as transaction:
+            repository = OrderRepository(transaction)
+            order = _existing(await repository.lock(order_id), order_id)
+            paid = order.pay_manually(reason, admin_id, self._now())
+            if paid.manual_payment is not None and paid is not order:
+                await repository.add_manual_payment(order_id, paid.manual_payment)
+                await self._events.record_paid_manually(transaction, paid, paid.manual_payment)
+            if paid.status is not order.status:
+                await self._store_change(transaction, order, paid)
+        self._events.wake()
+        return paid
+
+    async def correct_shipment(self, order_id: OrderId, shipment: Shipment) -> Order:
+        """Corrects the shipment of a shipped order, and publishes it again; does nothing if it is the same.
+
+        Raises UnknownOrder, NotShipped.
+        """
+        async with self._database.begin() as transaction:
+            repository, now = OrderRepository(transaction), self._now()
+            order = _existing(await repository.lock(order_id), order_id)
+            corrected = order.correct_shipment(shipment, now)
+            if corrected is not order:
+                await repository.store_change(order, corrected)
+                await self._events.record_shipment_correction(transaction, corrected, now)
+        self._events.wake()
+        return corrected
 
     async def record_payment(self, transaction: AsyncConnection, order_id: OrderId, payment: Payment) -> None:
         """Records a captured payment, and confirms the order if it is pending.
@@ -182,6 +217,8 @@ def _visible(order: Order | None, principal: Principal, order_id: OrderId) -> Or
 
 def _report_status_change(order: Order) -> None:
     MOVED.labels(order.status).inc()
+    if order.status is OrderStatus.CONFIRMED:
+        REVENUE.labels(order.total.currency).inc(order.total.amount)
     if order.status is OrderStatus.CANCELLED:
         CANCELLED.labels(order.cancel_reason).inc()
     log.info("order moved", order_id=str(order.id), status=order.status, reason=order.cancel_reason)

@@ -14,6 +14,7 @@ from chassis.database.idempotency import Claim, KeyRepository
 from chassis.errors import DatabaseUnavailable, NeighbourRefused, NeighbourUnavailable
 from chassis.observability import logs
 from chassis.types.ids import OrderId, UserId
+from chassis.types.money import Money
 from prometheus_client import Counter
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -27,6 +28,7 @@ from order_service.domain.errors import (
     CartEmpty,
     OrderError,
     PlacementTooSlow,
+    TotalChanged,
     UnknownShippingAddress,
 )
 from order_service.domain.items import Line, merge_lines, price_items
@@ -38,7 +40,6 @@ from order_service.repository.orders import OrderRepository
 from order_service.service.published_events import OrderEvents
 
 PLACED = Counter("orders_placed_total", "Orders that were placed")
-REVENUE = Counter("orders_revenue_minor_units_total", "Totals of the orders that were placed", ["currency"])
 
 _ATTEMPTS = 3
 _COMMIT_MARGIN = timedelta(seconds=15)
@@ -65,19 +66,25 @@ class PlacementPolicy:
 
 @dataclass(frozen=True, slots=True)
 class PlacementRequest:
-    """What a buyer orders, and where it is shipped. Without lines it is what is in the buyer's cart."""
+    """What a buyer orders, where it is shipped, and what the buyer expects to pay for it.
+
+    Without lines it is what is in the buyer's cart.
+    """
 
     lines: tuple[Line, ...] | None
     ship_to: Address | AddressId | None = None
+    expected_total: Money | None = None
 
     @property
     def canonical_form(self) -> object:
         """The request as JSON values, equal for requests that mean the same; the key's fingerprint is made of it."""
         lines = "cart" if self.lines is None else [[line.product_id, line.quantity] for line in merge_lines(self.lines)]
-        if self.ship_to is None:
-            return lines
-        ship_to = asdict(self.ship_to) if isinstance(self.ship_to, Address) else str(self.ship_to)
-        return {"lines": lines, "ship_to": ship_to}
+        form: dict[str, object] = {}
+        if self.ship_to is not None:
+            form["ship_to"] = asdict(self.ship_to) if isinstance(self.ship_to, Address) else str(self.ship_to)
+        if self.expected_total is not None:
+            form["expected_total"] = asdict(self.expected_total)
+        return {"lines": lines} | form if form else lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +95,17 @@ class _Attempt:
     buyer_id: UserId
     lines: Sequence[Line]
     ship_to: Address | None
+    expected_total: Money | None
     is_from_cart: bool
     has_key: bool
 
     @property
     def is_key_releasable(self) -> bool:
-        """True for an order of the cart under a key: after a refusal, the same key may order the changed cart."""
-        return self.is_from_cart and self.has_key
+        """Returns whether, after a refusal, the same key may stand for another request.
+
+        It may order the changed cart, or what it ordered before with the new total.
+        """
+        return self.has_key and (self.is_from_cart or self.expected_total is not None)
 
 
 class _KeyReleased(Exception):
@@ -132,7 +143,8 @@ class OrderPlacement:
         reservation is undone by the reservation's expiry.
 
         Raises IdempotencyKeyReused, UnknownProducts, MixedCurrencies, TotalTooLarge, TotalTooSmall, TotalNotChargeable,
-        OutOfStock, CartEmpty, CartChanged, UnknownShippingAddress, AccountErased, PlacementTooSlow.
+        TotalChanged, OutOfStock, CartEmpty, CartChanged, UnknownShippingAddress, UnknownCountry, AddressRequired,
+        AccountErased, PlacementTooSlow.
         """
         failure: OrderError = CartChanged()
         for _ in range(_ATTEMPTS):
@@ -161,7 +173,15 @@ class OrderPlacement:
                 return stored
             ship_to = await _shipping_address(transaction, buyer_id, request.ship_to)
             lines = request.lines or await _cart_lines(transaction, buyer_id, order_id, key is not None)
-            return _Attempt(order_id, buyer_id, merge_lines(lines), ship_to, request.lines is None, key is not None)
+            return _Attempt(
+                order_id,
+                buyer_id,
+                merge_lines(lines),
+                ship_to,
+                request.expected_total,
+                is_from_cart=request.lines is None,
+                has_key=key is not None,
+            )
 
     async def _claim_order_id(
         self, transaction: AsyncConnection, buyer_id: UserId, request: PlacementRequest, key: idempotency.Key | None
@@ -182,6 +202,10 @@ class OrderPlacement:
             order = await self._price(attempt)
             held_until = order.created_at + self._policy.reservation_hold
             await self._inventory.reserve(order.id, attempt.lines, until=held_until)
+        except TotalChanged:
+            if await self._release_key(attempt):  # an earlier attempt under the key may have reserved stock
+                await self._release_stock(attempt.order_id)
+            raise
         except OrderError:
             await self._release_key(attempt)
             raise
@@ -190,9 +214,11 @@ class OrderPlacement:
     async def _price(self, attempt: _Attempt) -> Order:
         offers = await self._products.offers([line.product_id for line in attempt.lines])
         items, now, policy = price_items(attempt.lines, offers), self._now(), self._policy
-        return Order.place(
+        order = Order.place(
             attempt.order_id, attempt.buyer_id, items, policy.pricing, now, now + policy.order_ttl, attempt.ship_to
         )
+        order.ensure_total(attempt.expected_total)
+        return order
 
     async def _store_or_release(self, attempt: _Attempt, order: Order) -> Order:
         """Stores the order, or releases its stock where it is certain that this order is not stored and will not be."""
@@ -231,18 +257,20 @@ class OrderPlacement:
         _report_placed(order)
         return order
 
-    async def _release_key(self, attempt: _Attempt) -> None:
-        """Releases the key of a refused cart unless its order is stored, so that the key may order the changed cart.
+    async def _release_key(self, attempt: _Attempt) -> bool:
+        """Releases the key of a refused request, if it may stand for another one and its order is not stored.
 
-        A concurrent request under the key finds it released, and stores nothing.
+        Returns whether it was released. A concurrent request under the key finds that, and stores nothing.
         """
         if not attempt.is_key_releasable:
-            return
+            return False
         async with self._database.begin() as transaction:
             snapshots = CartSnapshotRepository(transaction)
             is_held = await snapshots.lock_key(attempt.order_id)
-            if is_held and await OrderRepository(transaction).find(attempt.order_id) is None:
-                await snapshots.release_key(attempt.order_id)
+            if not is_held or await OrderRepository(transaction).find(attempt.order_id) is not None:
+                return False
+            await snapshots.release_key(attempt.order_id)
+            return True
 
     async def _release_stock(self, order_id: OrderId) -> None:
         """Releases the reservation at once; if inventory does not answer, the reservation expires."""
@@ -255,7 +283,7 @@ class OrderPlacement:
 async def _shipping_address(
     transaction: AsyncConnection, buyer_id: UserId, ship_to: Address | AddressId | None
 ) -> Address | None:
-    """Raises AccountErased, UnknownShippingAddress."""
+    """Raises AccountErased, UnknownShippingAddress, UnknownCountry."""
     buyers = BuyerRepository(transaction)
     if await buyers.is_erased(buyer_id):
         raise AccountErased(buyer_id)
@@ -264,6 +292,7 @@ async def _shipping_address(
     address = await buyers.address(buyer_id, ship_to)
     if address is None:
         raise UnknownShippingAddress(ship_to)
+    address.ensure_known_country()
     return address
 
 
@@ -298,5 +327,4 @@ async def _take_from_cart(transaction: AsyncConnection, attempt: _Attempt) -> No
 
 def _report_placed(order: Order) -> None:
     PLACED.inc()
-    REVENUE.labels(order.total.currency).inc(order.total.amount)
     log.info("order placed", order_id=str(order.id))

@@ -13,7 +13,7 @@ from shopapi.money.v1 import money_pb2
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from order_service.domain.items import Item
-from order_service.domain.orders import CancelReason, Order, OrderStatus, Shipment
+from order_service.domain.orders import CancelReason, ManualPayment, Order, OrderStatus, Shipment
 
 _REASONS = {
     CancelReason.BUYER: pb.CANCEL_REASON_BUYER,
@@ -39,6 +39,19 @@ class OrderEvents:
         payload = _status_event(order, at)
         if payload is not None:
             await self._record(transaction, order, payload, at)
+
+    async def record_paid_manually(self, transaction: AsyncConnection, order: Order, payment: ManualPayment) -> None:
+        payload = pb.OrderPaidManually(
+            order_id=str(order.id),
+            buyer_id=order.buyer_id,
+            amount=_money(payment.amount),
+            paid_at=timestamp(payment.at),
+        )
+        await self._record(transaction, order, payload, payment.at)
+
+    async def record_shipment_correction(self, transaction: AsyncConnection, order: Order, at: datetime) -> None:
+        shipped_at = next(change.at for change in order.history if change.status is OrderStatus.SHIPPED)
+        await self._record(transaction, order, _order_shipped(order, shipped_at), at)
 
     def wake(self) -> None:
         """Wakes the outbox relay; to be called after the commit of a transaction that recorded events."""
@@ -88,6 +101,7 @@ def _order_shipped(order: Order, at: datetime) -> pb.OrderShipped:
         carrier=shipment.carrier or "",
         tracking_number=shipment.tracking_number or "",
         shipped_at=timestamp(at),
+        correction=len(order.former_shipments),
     )
 
 

@@ -312,6 +312,11 @@ class OrderApp:
                 "UPDATE orders SET expires_at = $1 WHERE id = ANY($2)", expires_at, [UUID(each) for each in order_ids]
             )
 
+    async def put(self, order_id: str, path: str, **body: object) -> httpx.Response:
+        """Puts a body to a path below an order, as an admin."""
+        headers = self.bearer(ADMIN, Role.ADMIN)
+        return await self.http.put(f"/api/v1/orders/{order_id}/{path}", json=body, headers=headers)
+
     async def change_status(self, order_id: str, *statuses: str) -> None:
         """Changes the status of an order as an admin, step by step."""
         for status in statuses:
@@ -358,7 +363,10 @@ class OrderApp:
 
 @asynccontextmanager
 async def running_app(**overrides: object) -> AsyncIterator[OrderApp]:
-    """Runs the order service on a new database and virtual host, and records what it sends to notification."""
+    """Runs the order service on a new database and virtual host, and records its events.
+
+    These are the events that notification or payment receives.
+    """
     issuer, products, inventory, payments = TokenIssuer(), FakeProducts(), FakeInventory(), FakePayments()
     async with (
         migrated_database("order_service") as database,
@@ -408,11 +416,11 @@ async def _collecting(broker_url: str) -> AsyncIterator[list[Event]]:
     async def receive(event: Event) -> None:
         published.append(event)
 
-    consuming = asyncio.create_task(Broker(broker_url, "notification").consume(receive))
+    consuming = [asyncio.create_task(Broker(broker_url, each).consume(receive)) for each in ("notification", "payment")]
     try:
         yield published
     finally:
-        await process.cancel_all(consuming)
+        await process.cancel_all(*consuming)
 
 
 async def find_violations(settings: DatabaseSettings) -> dict[str, list[dict[str, object]]]:

@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 from order_harness import OrderApp, erasure_of, running_app
+from pydantic import ValidationError
 
 ADA = {
     "recipient": "Ada Lovelace",
@@ -79,6 +80,8 @@ async def test_addresses_need_a_token(app: OrderApp, method: str) -> None:
         {"line1": 1},
         {"country": "Germany"},
         {"country": "de"},
+        {"country": "ZZ"},
+        {"country": "UK"},
         {"postal_code": "1" * 21},
         {"planet": "Earth"},
     ],
@@ -216,3 +219,46 @@ async def test_shipping_and_tax_follow_the_settings_and_are_part_of_the_total() 
                 "SELECT shipping_amount, tax_amount FROM orders WHERE id = $1", UUID(british["id"])
             )
         assert tuple(stored) == (499, 300)
+
+
+async def test_a_wrong_country_is_refused_with_the_right_one(app: OrderApp) -> None:
+    british = ADA | {"country": "UK"}
+    saved = await request_addresses(app, 960, "POST", body=british)
+    placed = await app.post_order(960, items=[{"product_id": 1, "quantity": 1}], shipping_address=british)
+
+    for response, field in ((saved, "country"), (placed, "shipping_address.country")):
+        assert (response.status_code, response.json()["code"]) == (422, "invalid_field")
+        (error,) = response.json()["errors"]
+        assert error["field"] == field
+        assert error["message"].endswith("write GB")
+
+
+async def test_no_order_is_shipped_to_an_unknown_country_of_the_address_book(app: OrderApp) -> None:
+    """Addresses were stored before countries were checked."""
+    saved = (await request_addresses(app, 961, "POST", body=ADA)).json()["data"]
+    async with app.sql() as sql:
+        await sql.execute('UPDATE addresses SET address = address || \'{"country": "ZZ"}\' WHERE buyer_id = 961')
+
+    listed = await list_addresses(app, 961)
+    refused = await app.post_order(961, items=[{"product_id": 1, "quantity": 1}], address_id=saved["id"])
+
+    assert listed[0]["country"] == "ZZ"
+    assert (refused.status_code, refused.json()["code"]) == (422, "unknown_country")
+
+
+async def test_an_order_without_an_address_is_refused_if_taxes_have_no_home_country() -> None:
+    async with running_app(tax_basis_points=json.dumps({"DE": 1900})) as app:
+        items = [{"product_id": 10, "quantity": 1}]
+        refused = await app.post_order(1, items=items)
+        abroad = await app.post_order(1, items=items, shipping_address=ADA)
+
+        assert (refused.status_code, refused.json()["code"]) == (422, "address_required")
+        assert abroad.json()["data"]["tax"]["amount"] == 0
+        assert len(app.inventory.reservations) == 1
+
+
+@pytest.mark.parametrize("setting", [{"home_country": "UK"}, {"tax_basis_points": '{"ZZ": 100}'}])
+async def test_a_setting_names_known_countries(setting: dict[str, str]) -> None:
+    with pytest.raises(ValidationError, match="is not a country of ISO 3166-1"):
+        async with running_app(**setting):
+            pass

@@ -86,6 +86,8 @@ STATUS_BY_ROLE = [
     ("GET", "/orders/{order}", 404, 404, 200),
     ("DELETE", "/orders/{order}", 404, 404, 204),
     ("PUT", "/orders/{order}/status", 403, 403, 409),
+    ("PUT", "/orders/{order}/shipment", 403, 403, 422),
+    ("PUT", "/orders/{order}/manual-payment", 403, 403, 422),
     ("GET", "/analytics/sales", 403, 200, 200),
     ("GET", "/analytics/top-products", 403, 200, 200),
     ("GET", "/analytics/conversion", 403, 200, 200),

@@ -37,6 +37,8 @@ async def test_an_order_takes_names_and_prices_from_the_catalogue(app: OrderApp)
         "total": usd(700),
         "shipping_address": None,
         "shipment": None,
+        "former_shipments": [],
+        "manual_payment": None,
         "payment": None,
         "cancel_reason": None,
         "history": [{"status": "pending", "at": placed["created_at"], "by": "buyer"}],
@@ -265,8 +267,17 @@ async def test_business_metrics_are_counted(app: OrderApp) -> None:
         ]
         return tuple(REGISTRY.get_sample_value(name, labels) or 0 for name, labels in samples)
 
+    def counted() -> list[float]:
+        return [now - then for now, then in zip(counters(), before, strict=True)]
+
     before = counters()
     placed = await app.place_order(28, (EURO_PRODUCT, 2))
-    await app.cancel(placed["id"], 28)
+    assert counted() == [1, 0, 0]  # revenue is what was paid, not what was ordered
 
-    assert [now - then for now, then in zip(counters(), before, strict=True)] == [1, 200_000, 1]
+    await app.pay(placed)
+    await app.cancel(placed["id"], 28)
+    assert counted() == [1, 200_000, 1]
+
+    paid_manually = await app.place_order(28, (EURO_PRODUCT, 1))
+    await app.put(paid_manually["id"], "manual-payment", reason="cash")
+    assert counted() == [2, 300_000, 1]

@@ -29,6 +29,8 @@ JUNK: list[object] = [
 PATHS: list[tuple[str, str]] = [
     ("POST", "/orders"),
     ("PUT", "/orders/{id}/status"),
+    ("PUT", "/orders/{id}/shipment"),
+    ("PUT", "/orders/{id}/manual-payment"),
     ("POST", "/cart"),
     ("PUT", "/cart/{id}"),
     ("POST", "/addresses"),
@@ -37,6 +39,7 @@ PATHS: list[tuple[str, str]] = [
 FIELDS = [
     *("items", "shipping_address", "address_id", "product_id", "quantity", "status", "carrier", "tracking_number"),
     *("recipient", "line1", "line2", "city", "region", "postal_code", "country", "phone", "unknown"),
+    *("expected_total", "reason"),
 ]
 IDS = ["1", "0", "-1", str(2**63), "00000000-0000-0000-0000-000000000000", "%00", "%ff", "x" * 300, "☃"]
 
@@ -102,6 +105,8 @@ async def test_the_openapi_document_lists_paths_and_parameters(app: OrderApp) ->
         "/api/v1/orders",
         "/api/v1/orders/{order_id}",
         "/api/v1/orders/{order_id}/status",
+        "/api/v1/orders/{order_id}/shipment",
+        "/api/v1/orders/{order_id}/manual-payment",
         "/api/v1/cart",
         "/api/v1/cart/{product_id}",
         "/api/v1/addresses",

@@ -40,7 +40,7 @@ async def own_app() -> AsyncIterator[OrderApp]:
 @pytest.fixture
 async def app(own_app: OrderApp) -> OrderApp:
     async with own_app.sql() as sql:
-        await sql.execute("TRUNCATE sales, orders, order_items, order_history, payments, refunds")
+        await sql.execute("TRUNCATE sales, orders, order_items, order_history, payments, manual_payments, refunds")
     return own_app
 
 
@@ -290,3 +290,23 @@ async def test_an_invalid_limit_is_an_invalid_field(app: OrderApp, limit: str) -
     response = await get_report(app, "top-products", f"limit={limit}")
 
     assert (response.status_code, response.json()["code"]) == (422, "invalid_field")
+
+
+async def test_an_order_that_was_paid_manually_is_sold_once_and_returned_when_it_is_cancelled(app: OrderApp) -> None:
+    """A refund through the provider that a manual payment replaced is none: the shop has the order's money."""
+    pending, refunded = [await app.place_order(520, (1, 1)) for _ in range(2)]
+    await app.pay(refunded, "payment-520")
+    await app.publish(refund_of(refunded, "payment-520", 100))
+    for order in (pending, refunded):
+        assert (await app.put(order["id"], "manual-payment", reason="cash")).status_code == 200
+
+    async def figures() -> list[tuple[int, int, int]]:
+        return [(orders, revenue, refunds) for _, orders, _, revenue, refunds, _ in await get_sales(app)]
+
+    async def both_are_sold() -> bool:
+        return await figures() == [(2, 200, 0)]
+
+    await eventually(both_are_sold)
+    await app.put_status(refunded["id"], "cancelled")
+
+    assert await figures() == [(2, 200, 100)]

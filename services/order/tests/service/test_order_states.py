@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import grpc
+import httpx
 import pytest
 from chassis.errors import NeighbourRefused
 from chassis.grpc.client import call
@@ -120,6 +121,52 @@ async def test_an_order_cancelled_by_an_admin_has_that_reason(app: OrderApp) -> 
     payload = app.events_about(placed["id"])[-1].payload
     assert isinstance(payload, OrderCancelled)
     assert (payload.total.amount, payload.total.currency) == (100, "USD")
+
+
+@pytest.mark.parametrize("route", ["status", "delete"])
+async def test_an_admin_cancels_an_order_until_it_is_shipped(app: OrderApp, route: str) -> None:
+    async def cancel(order_id: str) -> httpx.Response:
+        if route == "status":
+            return await app.put_status(order_id, "cancelled")
+        return await app.cancel(order_id, ADMIN, Role.ADMIN)
+
+    packed, shipped = [await app.place_confirmed_order(417, (1, 1)) for _ in range(2)]
+    await app.change_status(packed["id"], "processing")
+    await app.change_status(shipped["id"], "processing", "shipped")
+
+    by_buyer = await app.cancel(packed["id"], 417)
+    by_admin, again, too_late = [await cancel(order["id"]) for order in (packed, packed, shipped)]
+
+    assert (by_buyer.status_code, by_buyer.json()["code"]) == (409, "not_cancellable")
+    assert by_admin.is_success
+    assert again.is_success
+    assert (too_late.status_code, too_late.json()["code"]) == (409, "not_cancellable")
+    found = await get_order(app, packed)
+    assert (found["cancel_reason"], status_changes(found)[-1]) == ("admin", ("cancelled", "admin"))
+    await app.wait_for_events(packed["id"], "order.placed.v1", "order.confirmed.v1", "order.cancelled.v1")
+
+
+@pytest.mark.parametrize("statuses", [(), ("processing",)])
+async def test_a_refunded_order_is_not_fulfilled(app: OrderApp, statuses: tuple[str, ...]) -> None:
+    placed = await app.place_order(418, (1, 1))
+    await app.pay(placed, "payment-418" + "".join(statuses))
+    await app.change_status(placed["id"], *statuses)
+    following = "shipped" if statuses else "processing"
+    await app.publish(refund_of(placed, "payment-418" + "".join(statuses), 100))
+
+    refused = await app.put_status(placed["id"], following)
+    cancelled = await app.put_status(placed["id"], "cancelled")
+
+    assert (refused.status_code, refused.json()["code"]) == (409, "order_refunded")
+    assert (cancelled.status_code, cancelled.json()["data"]["status"]) == (200, "cancelled")
+
+
+async def test_a_partial_refund_does_not_stop_an_order(app: OrderApp) -> None:
+    placed = await app.place_order(419, (1, 1))
+    await app.pay(placed, "payment-419")
+    await app.publish(refund_of(placed, "payment-419", 99))
+
+    await app.change_status(placed["id"], "processing", "shipped")
 
 
 @pytest.mark.parametrize("role", [Role.CUSTOMER, Role.SELLER])

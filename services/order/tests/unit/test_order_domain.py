@@ -11,17 +11,30 @@ from chassis.types.money import MAX_AMOUNT, Money
 from hypothesis import given
 from hypothesis import strategies as st
 from order_service.domain.errors import (
+    AlreadyPaid,
     AlreadyShipped,
     IllegalTransition,
     MixedCurrencies,
     NotCancellable,
+    NotShipped,
+    OrderRefunded,
     TotalTooLarge,
     UnknownProducts,
     WrongAmountPaid,
 )
 from order_service.domain.expiry import ExpiryPolicy
 from order_service.domain.items import Line, Offer, merge_lines, price_items
-from order_service.domain.orders import Actor, CancelReason, Order, OrderStatus, Shipment, StatusChange
+from order_service.domain.orders import (
+    Actor,
+    CancelReason,
+    FormerShipment,
+    ManualPayment,
+    Order,
+    OrderStatus,
+    PaymentSummary,
+    Shipment,
+    StatusChange,
+)
 from order_service.domain.pricing import PricingRules
 
 NOW = datetime(2025, 1, 1, tzinfo=UTC)
@@ -100,7 +113,7 @@ def test_mixed_currencies_are_refused_by_name() -> None:
     [
         (OrderStatus.PENDING, {OrderStatus.CONFIRMED, OrderStatus.CANCELLED}),
         (OrderStatus.CONFIRMED, {OrderStatus.PROCESSING, OrderStatus.CANCELLED}),
-        (OrderStatus.PROCESSING, {OrderStatus.SHIPPED}),
+        (OrderStatus.PROCESSING, {OrderStatus.SHIPPED, OrderStatus.CANCELLED}),
         (OrderStatus.SHIPPED, {OrderStatus.DELIVERED}),
         (OrderStatus.DELIVERED, set()),
         (OrderStatus.CANCELLED, set()),
@@ -128,21 +141,40 @@ def test_a_pending_or_confirmed_order_can_be_cancelled(status: OrderStatus, reas
 
 
 @pytest.mark.parametrize("status", [OrderStatus.PROCESSING, OrderStatus.SHIPPED, OrderStatus.DELIVERED])
-def test_an_order_in_processing_or_later_cannot_be_cancelled(status: OrderStatus) -> None:
+def test_a_buyer_cannot_cancel_an_order_in_processing_or_later(status: OrderStatus) -> None:
     with pytest.raises(NotCancellable, match=status):
         order_in(status).cancel(CancelReason.BUYER, LATER)
 
 
-def test_an_order_in_processing_without_stock_can_be_cancelled() -> None:
-    cancelled = order_in(OrderStatus.PROCESSING).cancel(CancelReason.OUT_OF_STOCK, LATER)
+@pytest.mark.parametrize("reason", [CancelReason.ADMIN, CancelReason.OUT_OF_STOCK])
+def test_the_shop_can_cancel_an_order_until_it_is_shipped(reason: CancelReason) -> None:
+    cancelled = order_in(OrderStatus.PROCESSING).cancel(reason, LATER)
 
-    assert (cancelled.status, cancelled.cancel_reason) == (OrderStatus.CANCELLED, CancelReason.OUT_OF_STOCK)
+    assert (cancelled.status, cancelled.cancel_reason) == (OrderStatus.CANCELLED, reason)
+    for status in (OrderStatus.SHIPPED, OrderStatus.DELIVERED):
+        with pytest.raises(NotCancellable, match=status):
+            order_in(status).cancel(reason, LATER)
 
 
-@pytest.mark.parametrize("status", [OrderStatus.SHIPPED, OrderStatus.DELIVERED])
-def test_a_shipped_order_is_not_cancelled_for_lack_of_stock(status: OrderStatus) -> None:
-    with pytest.raises(NotCancellable, match=status):
-        order_in(status).cancel(CancelReason.OUT_OF_STOCK, LATER)
+@pytest.mark.parametrize(
+    ("paid", "refunded", "is_refunded"), [(100, 0, False), (100, 99, False), (100, 100, True), (0, 0, False)]
+)
+def test_an_order_whose_payments_are_refunded_is_neither_processed_nor_shipped(
+    paid: int, refunded: int, is_refunded: bool
+) -> None:
+    payment = PaymentSummary(Money(paid, "USD"), Money(refunded, "USD"))
+    for status, requested in (
+        (OrderStatus.CONFIRMED, OrderStatus.PROCESSING),
+        (OrderStatus.PROCESSING, OrderStatus.SHIPPED),
+    ):
+        order = replace(order_in(status), payment=payment)
+        if is_refunded:
+            with pytest.raises(OrderRefunded):
+                order.change_status(requested, LATER)
+        else:
+            assert order.change_status(requested, LATER).status is requested
+    assert replace(order_in(OrderStatus.SHIPPED), payment=payment).change_status(OrderStatus.DELIVERED, LATER)
+    assert replace(order_in(OrderStatus.PROCESSING), payment=payment).change_status(OrderStatus.CANCELLED, LATER)
 
 
 def test_cancelling_again_keeps_the_first_reason() -> None:
@@ -176,6 +208,7 @@ def test_a_payment_of_another_amount_confirms_nothing(amount: Money) -> None:
 ADMIN_TRANSITIONS = {
     (OrderStatus.PENDING, OrderStatus.CANCELLED),
     (OrderStatus.CONFIRMED, OrderStatus.CANCELLED),
+    (OrderStatus.PROCESSING, OrderStatus.CANCELLED),
     (OrderStatus.CONFIRMED, OrderStatus.PROCESSING),
     (OrderStatus.PROCESSING, OrderStatus.SHIPPED),
     (OrderStatus.SHIPPED, OrderStatus.DELIVERED),
@@ -208,6 +241,58 @@ def test_a_shipped_order_keeps_its_first_shipment() -> None:
     with pytest.raises(AlreadyShipped):
         shipped.change_status(OrderStatus.SHIPPED, LATER, Shipment("DHL", "124"))
     assert shipped.change_status(OrderStatus.DELIVERED, LATER).shipment == shipment
+
+
+def test_a_manual_payment_confirms_a_pending_order() -> None:
+    order = order_in(OrderStatus.PENDING)
+
+    paid = order.pay_manually("bank transfer", UserId(1), LATER)
+
+    assert paid.history[-1] == StatusChange(OrderStatus.CONFIRMED, LATER, Actor.ADMIN)
+    assert paid.manual_payment == ManualPayment(order.total, "bank transfer", UserId(1), LATER)
+    assert paid.payment == PaymentSummary(order.total, Money(0, "USD"))
+    assert paid.pay_manually("bank transfer", UserId(2), LATER) is paid
+    with pytest.raises(AlreadyPaid):
+        paid.pay_manually("cash", UserId(1), LATER)
+
+
+@pytest.mark.parametrize("status", [OrderStatus.CONFIRMED, OrderStatus.PROCESSING, OrderStatus.SHIPPED])
+def test_a_manual_payment_pays_a_refunded_order_again(status: OrderStatus) -> None:
+    order = replace(order_in(status), payment=PaymentSummary(Money(100, "USD"), Money(100, "USD")))
+
+    paid = order.pay_manually("cash", UserId(1), LATER)
+
+    assert (paid.status, paid.history) == (status, order.history)
+    assert paid.payment == PaymentSummary(Money(200, "USD"), Money(100, "USD"))
+    assert not paid.payment.is_refunded
+    with pytest.raises(AlreadyPaid):
+        paid.pay_manually("cash again", UserId(1), LATER)
+
+
+def test_a_paid_or_cancelled_order_is_not_paid_manually() -> None:
+    with pytest.raises(AlreadyPaid):
+        replace(
+            order_in(OrderStatus.CONFIRMED), payment=PaymentSummary(Money(100, "USD"), Money(99, "USD"))
+        ).pay_manually("cash", UserId(1), LATER)
+    with pytest.raises(IllegalTransition, match="cancelled"):
+        order_in(OrderStatus.CANCELLED).pay_manually("cash", UserId(1), LATER)
+
+
+def test_a_corrected_shipment_keeps_the_former_ones() -> None:
+    shipped = order_in(OrderStatus.PROCESSING).change_status(OrderStatus.SHIPPED, NOW, Shipment("DHL", "123"))
+
+    corrected = shipped.correct_shipment(Shipment("DHL", "124"), LATER)
+
+    assert corrected.shipment == Shipment("DHL", "124")
+    assert corrected.former_shipments == (FormerShipment("DHL", "123", LATER),)
+    assert corrected.history == shipped.history
+    assert corrected.correct_shipment(Shipment("DHL", "124"), LATER) is corrected
+
+
+@pytest.mark.parametrize("status", [status for status in OrderStatus if status is not OrderStatus.SHIPPED])
+def test_only_the_shipment_of_a_shipped_order_is_corrected(status: OrderStatus) -> None:
+    with pytest.raises(NotShipped, match=status):
+        order_in(status).correct_shipment(Shipment("DHL", "124"), LATER)
 
 
 def test_only_a_pending_order_can_be_paid_and_not_in_the_last_moments_before_its_expiry() -> None:

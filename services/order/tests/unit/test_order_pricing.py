@@ -11,7 +11,7 @@ from chassis.types.money import MAX_AMOUNT, Money
 from hypothesis import given
 from hypothesis import strategies as st
 from order_service.domain.addresses import Address
-from order_service.domain.errors import TotalNotChargeable, TotalTooLarge, TotalTooSmall
+from order_service.domain.errors import AddressRequired, TotalNotChargeable, TotalTooLarge, TotalTooSmall
 from order_service.domain.items import Item
 from order_service.domain.orders import Order
 from order_service.domain.pricing import FlatRate, FlatRates, PercentageByCountry, PricingRules, divide_half_even
@@ -59,6 +59,12 @@ def test_a_rate_without_a_threshold_is_never_free_and_a_currency_without_a_rate_
 @pytest.mark.parametrize(("country", "tax"), [("DE", 190), ("FR", 55), ("US", 0), (None, 55)])
 def test_tax_depends_on_the_country_and_defaults_to_the_home_country(country: str | None, tax: int) -> None:
     assert SHOP.tax.due(usd(1000), country) == usd(tax)
+
+
+def test_an_order_without_an_address_is_untaxed_only_in_a_shop_without_taxes() -> None:
+    assert PercentageByCountry().due(usd(1000), None) == usd(0)
+    with pytest.raises(AddressRequired, match="send shipping_address"):
+        PercentageByCountry({"DE": 1900}).due(usd(1000), None)
 
 
 @given(st.integers(0, MAX_AMOUNT), st.integers(0, 10_000))

@@ -1,4 +1,4 @@
-"""The use case of an order that was cancelled: its payments are closed or refunded."""
+"""The use case of an order that was cancelled or paid manually: its payments are closed or refunded."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -17,8 +17,12 @@ class OrderCancellation:
         self._refunds = refunds
         self._now = now
 
-    async def record_within(self, transaction: AsyncConnection, order_id: OrderId) -> None:
-        """Records the cancellation, which closes open payments and refunds captured ones.
+    async def record_within(
+        self, transaction: AsyncConnection, order_id: OrderId, code: FailureCode = FailureCode.ORDER_CANCELLED
+    ) -> None:
+        """Records that nothing may be captured for the order: closes open payments, for `code`, and refunds others.
+
+        An order that was paid manually is recorded as a cancelled one, too.
 
         The provider is not called here: the sweeper does that next.
         """
@@ -27,7 +31,7 @@ class OrderCancellation:
         await repository.cancel_order(order_id, now)
         for payment in await repository.lock_all_of_order(order_id):
             if payment.is_open:
-                await repository.store(payment.closing(Failure(FailureCode.ORDER_CANCELLED), now))
+                await repository.store(payment.closing(Failure(code), now))
                 await PAYMENT_CHECKS.reschedule(transaction, payment.id, now)
             else:
                 await self._refunds.refund_remainder_within(transaction, payment)

@@ -30,7 +30,13 @@ from google.protobuf.message import Message
 from grpc import aio
 from payment_service.app import SCHEMA, build
 from payment_service.settings import Settings
-from shopapi.events.v1.events_pb2 import CANCEL_REASON_BUYER, OrderCancelled, PaymentCompleted, PaymentRefunded
+from shopapi.events.v1.events_pb2 import (
+    CANCEL_REASON_BUYER,
+    OrderCancelled,
+    OrderPaidManually,
+    PaymentCompleted,
+    PaymentRefunded,
+)
 from shopapi.money.v1 import money_pb2
 from shopapi.order.v1 import order_pb2, order_pb2_grpc
 from shopapi.payment.v1 import payment_pb2_grpc
@@ -224,6 +230,10 @@ class Payments:
 
     def sql(self) -> AbstractAsyncContextManager[SqlConnection]:
         return connect_to(self.database)
+
+
+def order_paid_manually(order_id: str) -> OrderPaidManually:
+    return OrderPaidManually(order_id=order_id)
 
 
 def order_cancelled(order_id: str) -> OrderCancelled:

@@ -8,7 +8,7 @@ import pytest
 from chassis.messaging.events import Event
 from chassis.types.ids import uuid7
 from chassis_testing.waiting import eventually
-from payment_harness import REQUIRES_ACTION, VISA, Payments, order_cancelled
+from payment_harness import REQUIRES_ACTION, VISA, Payments, order_cancelled, order_paid_manually
 from shopapi.events.v1.events_pb2 import PaymentCompleted, PaymentRefunded, UserErased
 from stripe_double import StripeDouble
 
@@ -41,6 +41,19 @@ async def test_a_cancelled_order_is_refunded_in_full(stripe_payments: Payments, 
     assert (refunded.payment_id, refunded.buyer_id) == (payment["id"], 71)
     assert (refunded.amount.amount, refunded.refunded_total.amount) == (1000, 1000)
     assert (await stripe_payments.list_refunds(payment["id"]))[0]["reason"] == "order_cancelled"
+
+
+async def test_nothing_is_captured_or_kept_for_an_order_that_was_paid_manually(
+    stripe_payments: Payments, stripe: StripeDouble
+) -> None:
+    pending, captured = await stripe_payments.begin_payment(79), await stripe_payments.complete_payment(79, 1000)
+
+    await stripe_payments.deliver_events(*(order_paid_manually(each["order_id"]) for each in (pending, captured)))
+
+    failed = await stripe_payments.wait_for_status(pending["id"], "failed")
+    assert failed["failure"] == {"code": "cancelled", "reason": None}
+    assert stripe.intent_of(pending["id"])["status"] == "canceled"
+    await stripe_payments.wait_for_status(captured["id"], "refunded")
 
 
 async def test_only_the_rest_of_a_partially_refunded_payment_is_refunded(payments: Payments) -> None:

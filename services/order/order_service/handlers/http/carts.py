@@ -2,7 +2,8 @@
 
 from typing import Annotated
 
-from chassis.http.schemas import Data, PathId
+from chassis.database import idempotency
+from chassis.http.schemas import Data, KeyHeader, PathId
 from chassis.types.ids import ProductId
 from fastapi import APIRouter, Depends, Response
 
@@ -26,9 +27,11 @@ def routes(carts: CartService, callers: CallerDependencies) -> APIRouter:
         return Data(data=CartResponse.model_validate(await carts.get_cart(owner)))
 
     @router.post("", status_code=201, summary="Add a product to the cart", responses={201: {"headers": _NEW_CART}})
-    async def add_to_cart(request: CartItemRequest, owner: Owner, response: Response) -> Data[CartResponse]:
-        cart = await carts.add_line(owner, Line(ProductId(request.product_id), request.quantity))
-        return _render(cart, response)
+    async def add_to_cart(
+        request: CartItemRequest, owner: Owner, response: Response, key: KeyHeader = None
+    ) -> Data[CartResponse]:
+        line = Line(ProductId(request.product_id), request.quantity)
+        return _render(await carts.add_line(owner, line, None if key is None else idempotency.Key(key)), response)
 
     @router.put(
         "/{product_id}",
