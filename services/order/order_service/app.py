@@ -29,7 +29,7 @@ from order_service.service.published_events import OrderEvents
 from order_service.service.sales import SalesReports
 from order_service.settings import Settings
 
-SCHEMA = "0005"
+SCHEMA = "0006"
 _HOUR = 3600.0
 
 

@@ -6,8 +6,8 @@ Everything is added beside the existing columns, so that the code of 0003 keeps 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0004"
-down_revision = "0003"
+revision = "0006"
+down_revision = "0005"
 
 
 def upgrade() -> None:
