@@ -14,7 +14,7 @@ from enum import StrEnum
 from chassis.types.ids import OrderId
 
 _NEXT_CHECK = timedelta(seconds=30)
-"""How long after an order's expiry, or after the last answer, the order service is asked again."""
+"""How long after an order's expiry, or after the last answer, the order service is asked about it again."""
 
 
 class ReservationStatus(StrEnum):
@@ -52,7 +52,7 @@ class OrderState(StrEnum):
     OPEN = "open"
     """It may still be paid, or its payment is in process."""
     PAID = "paid"
-    """Its event is on the way."""
+    """Its event is late or lost."""
     CANCELLED = "cancelled"
 
 
@@ -64,10 +64,6 @@ class OrderStanding:
     expires_at: datetime | None = None
 
 
-def extended_until(order: OrderStanding, at: datetime) -> datetime | None:
-    """Returns until when an overdue reservation is kept for its order; None if the order needs it no more."""
-    if order.state is OrderState.PAID:
-        return at + _NEXT_CHECK
-    if order.state is OrderState.OPEN:
-        return max(order.expires_at or at, at) + _NEXT_CHECK
-    return None
+def extended_until(order: OrderStanding, at: datetime) -> datetime:
+    """Returns until when the overdue reservation of an open order is kept."""
+    return max(order.expires_at or at, at) + _NEXT_CHECK

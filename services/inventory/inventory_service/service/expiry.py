@@ -21,8 +21,9 @@ from inventory_service.service.published_events import PublishedEvents
 from inventory_service.service.reservations import ReservationService
 
 EXPIRED = Counter("inventory_reservations_lapsed_total", "Reservations that expired")
-EXTENDED = Counter(
-    "inventory_reservations_extended_total", "Overdue reservations kept because of their order's state", ["state"]
+EXTENDED = Counter("inventory_reservations_extended_total", "Overdue reservations that were kept for an open order")
+SOLD = Counter(
+    "inventory_reservations_sold_without_event_total", "Overdue reservations of paid orders, sold before the event came"
 )
 UNANSWERED = Gauge(
     "inventory_reservations_unanswered_seconds",
@@ -50,7 +51,7 @@ class ReservationExpiry:
         self._now = now
 
     async def expire_overdue(self) -> None:
-        """Ends the overdue reservations that no order needs any more, and extends the others.
+        """Ends the overdue reservations that no order needs any more, extends those of open orders, sells paid ones.
 
         If the order service does not answer, all stay as they are until the next sweep.
         """
@@ -58,7 +59,7 @@ class ReservationExpiry:
             pass
 
     async def _sweep_batch(self) -> int:
-        """Returns how many reservations were ended or extended."""
+        """Returns how many reservations were ended, extended or sold."""
         async with self._database.begin() as transaction:
             overdue = await ReservationRepository(transaction).list_overdue(self._now(), _BATCH)
         if not overdue:
@@ -79,10 +80,32 @@ class ReservationExpiry:
             return {}
 
     async def _decide(self, standings: Mapping[OrderId, OrderStanding]) -> int:
-        """Returns how many reservations were ended or extended.
+        """Returns how many reservations were ended, extended or sold.
 
         A reservation that was extended, ended or locked since the question is left alone.
         """
+        paid = [order for order, standing in standings.items() if standing.state is OrderState.PAID]
+        others = {order: standing for order, standing in standings.items() if standing.state is not OrderState.PAID}
+        sold = [await self._sell(order) for order in paid]
+        return sum(sold) + await self._end_or_extend(others)
+
+    async def _sell(self, order_id: OrderId) -> bool:
+        """Sells the units of a paid order as its event would, which has no effect when it arrives.
+
+        One transaction for each order: stock rows are locked in product order within an order, not across orders.
+        """
+        async with self._database.begin() as transaction:
+            repository = ReservationRepository(transaction)
+            if not await repository.lock_overdue([order_id], self._now()):
+                return False
+            lines = await repository.lines([order_id])
+            await self._reservations.sell_confirmed_order(transaction, order_id, lines)
+        self._events.wake_relay()
+        SOLD.inc()
+        log.info("reservation sold before its order's event arrived", order_id=str(order_id))
+        return True
+
+    async def _end_or_extend(self, standings: Mapping[OrderId, OrderStanding]) -> int:
         now = self._now()
         async with self._database.begin() as transaction:
             locked = await ReservationRepository(transaction).lock_overdue(list(standings), now)
@@ -109,10 +132,9 @@ class ReservationExpiry:
         now: datetime,
     ) -> None:
         for order in locked:
-            until = extended_until(standings[order], now)
-            if until is not None:
-                await ReservationRepository(transaction).extend(order, until)
-                EXTENDED.labels(standings[order].state).inc()
+            if standings[order].state is OrderState.OPEN:
+                await ReservationRepository(transaction).extend(order, extended_until(standings[order], now))
+                EXTENDED.inc()
 
 
 def _report_unanswered(

@@ -10,6 +10,7 @@ import pytest
 from chassis.types.ids import uuid7
 from inventory_harness import UseCases
 from inventory_service.domain.errors import InventoryError, OutOfStock
+from inventory_service.domain.reservations import OrderStanding, OrderState
 
 SEEDS = range(20)
 
@@ -139,3 +140,25 @@ async def test_sweeps_and_reservations_of_the_same_products_do_not_deadlock(use_
     )
 
     assert [await use_cases.units(product) for product in products] == [(1_000, 10)] * 4
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+async def test_concurrent_sweeps_sell_each_paid_order_once_and_do_not_deadlock(use_cases: UseCases, seed: int) -> None:
+    chance = random.Random(seed)
+    products = [use_cases.new_product() for _ in range(4)]
+    for product in products:
+        await use_cases.set_stock(product, 1_000)
+    for _ in range(10):
+        order = uuid7()
+        await use_cases.reserve(order, *((product, 1) for product in chance.sample(products, 2)), seconds=-1)
+        use_cases.orders.standings_by_order[order] = OrderStanding(OrderState.PAID)
+
+    await run_concurrently(
+        chance,
+        *(use_cases.expiry.expire_overdue() for _ in range(3)),
+        *(use_cases.reserve(uuid7(), *((product, 1) for product in chance.sample(products, 4))) for _ in range(10)),
+    )
+    await use_cases.expiry.expire_overdue()
+
+    units = [await use_cases.units(product) for product in products]
+    assert (sum(on_hand for on_hand, _ in units), [reserved for _, reserved in units]) == (4_000 - 20, [10] * 4)
