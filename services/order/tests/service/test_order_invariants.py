@@ -65,7 +65,7 @@ VIOLATIONS = {
         "ALTER TABLE orders DROP CONSTRAINT only_a_cancelled_order_has_a_reason;"
         " UPDATE orders SET cancel_reason = NULL",
     ],
-    "pending_order_is_not_past_its_expiry": ["UPDATE orders SET expires_at = now() - interval '6 minutes'"],
+    "pending_order_is_not_past_its_expiry": ["UPDATE orders SET expires_at = now() - interval '16 minutes'"],
     "refunds_are_within_payments": [
         "UPDATE refunds SET amount = 201 WHERE id = 'r'",
         "INSERT INTO refunds SELECT 'r2', payment_id, order_id, 151, now() FROM refunds WHERE id = 'r'",
