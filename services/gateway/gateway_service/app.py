@@ -24,6 +24,7 @@ from gateway_service.handlers.problems import PROBLEMS
 from gateway_service.handlers.proxy import Proxy
 from gateway_service.handlers.router import Router
 from gateway_service.service.admission import AdmissionControl
+from gateway_service.service.caller_limits import CallerLimits
 from gateway_service.service.documentation import Documentation
 from gateway_service.settings import Settings
 
@@ -47,7 +48,13 @@ async def build(settings: Settings, clock: Callable[[], float] = time.monotonic)
     }
     documentation = Documentation(TITLE, version, tuple(Upstream), client.document, clock)
     ready = Readiness()
-    proxy = Proxy(client, admissions, AccessControl(auth, limiter), settings.upstream_deadline_seconds)
+    proxy = Proxy(
+        client,
+        admissions,
+        AccessControl(auth, limiter),
+        CallerLimits(settings.caller_slots),
+        settings.upstream_deadline_seconds,
+    )
 
     router = Router(
         TrustedProxies(settings.trusted_proxies),
