@@ -56,8 +56,9 @@ async def build(settings: Settings, clock: Callable[[], float] = time.monotonic)
         settings.upstream_deadline_seconds,
     )
 
+    proxies = TrustedProxies(settings.trusted_proxies)
     router = Router(
-        TrustedProxies(settings.trusted_proxies),
+        proxies,
         own_pages=create_app(TITLE, version, [root_routes(TITLE, version)], PROBLEMS, ready),
         openapi=RequestMiddleware(openapi_app(documentation.current), PROBLEMS),
         proxy=RequestMiddleware(proxy, PROBLEMS),
@@ -65,6 +66,7 @@ async def build(settings: Settings, clock: Callable[[], float] = time.monotonic)
     return Service(
         http=_with_cors(settings.cors_origins, router),
         ready=ready,
+        is_proxy=proxies.is_trusted,
         closers=(client.close, limiter.close, users.close),
     )
 

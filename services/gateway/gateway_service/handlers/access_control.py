@@ -2,11 +2,11 @@
 
 from chassis.errors import NeighbourUnavailable, ProblemError
 from chassis.http.authentication import Authenticator, Principal
+from chassis.types.addresses import network_key
 from starlette.requests import Request
 from starlette.types import Scope
 
 from gateway_service.clients.rate_limiter import RateLimiter
-from gateway_service.domain.client_address import rate_limit_key
 from gateway_service.domain.errors import RoleNotAllowed, TooManyRequests
 from gateway_service.domain.rate_limits import RateLimitPolicy
 from gateway_service.domain.routes import Role, Route
@@ -64,4 +64,4 @@ class AccessControl:
 
 def _caller_key(scope: Scope, principal: Principal | None) -> str:
     """Returns what a caller's requests are counted under: the user's id, or without a valid token the address."""
-    return f"user:{principal.user_id}" if principal else f"address:{rate_limit_key(scope['client_address'].address)}"
+    return f"user:{principal.user_id}" if principal else f"address:{network_key(scope['client_address'].address)}"
