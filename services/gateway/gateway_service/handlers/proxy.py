@@ -158,7 +158,7 @@ class _ResponseWriter:
         return self.route is not None and self.route.method == "GET" and not self.route.contains_secrets
 
     def _complete_headers(self, headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-        may_be_stored = self.route is not None and self.route.is_public and self._may_be_compressed()
+        may_be_stored = self.route is not None and self.route.may_be_stored
         has_cache_control = any(name == b"cache-control" for name, _ in headers)
         return [*headers, *self.added_headers, *([] if may_be_stored or has_cache_control else [_NO_STORE])]
 
