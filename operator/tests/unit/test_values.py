@@ -142,6 +142,12 @@ def test_a_gateway_replaces_the_ingress() -> None:
     assert (made["ingress"]["enabled"], made["gatewayApi"]["enabled"]) == (False, True)
 
 
+def test_the_namespaces_of_proxies_reach_the_gateway() -> None:
+    assert of({})["gateway"]["proxyNamespaces"] == []
+    made = of({"ingress": {"enabled": True, "host": "a.example", "proxyNamespaces": ["ingress-nginx"]}})
+    assert made["gateway"]["proxyNamespaces"] == ["ingress-nginx"]
+
+
 def test_the_deletion_policy_reaches_the_volumes() -> None:
     assert of({"deletionPolicy": "Delete"})["global"]["deletionPolicy"] == "Delete"
 

@@ -22,6 +22,8 @@ class ClientAddress:
     host: str
     forwarded_for: str
     """The address of the client and of each proxy after it, the nearest last."""
+    ignores_headers: bool = False
+    """True if the request has X-Forwarded-* headers of a peer that is not trusted."""
 
 
 class TrustedProxies:
@@ -40,7 +42,7 @@ class TrustedProxies:
         }
         host = stated.get(b"host", "")
         if not self.is_trusted(peer):
-            return ClientAddress(peer, scheme, host, peer)
+            return ClientAddress(peer, scheme, host, peer, not stated.keys().isdisjoint(_FORWARDED_HEADERS))
         chain = [
             part.strip() for name, value in headers if name == _FORWARDED_HEADERS[0] for part in _text(value).split(",")
         ]

@@ -17,6 +17,12 @@ def test_headers_of_an_untrusted_peer_are_ignored() -> None:
         "gateway",
         "198.51.100.1",
     )
+    assert client.ignores_headers
+
+
+def test_no_header_is_ignored_where_there_is_none_or_the_peer_is_trusted() -> None:
+    assert not TrustedProxies("").client_address("198.51.100.1", "http", [(b"host", b"gateway")]).ignores_headers
+    assert not TrustedProxies("10.0.0.0/8").client_address("10.1.2.3", "http", FORWARDED).ignores_headers
 
 
 def test_headers_of_a_trusted_proxy_are_believed() -> None:
