@@ -16,8 +16,8 @@ spec:
 
 {{/*
 The connections of a service. The gateway may connect to it by HTTP, its callers by gRPC. To the gateway itself any
-client may connect, or the pods of proxyNamespaces alone. A service may connect to its stores, its neighbours, its routes
-and external services.
+client may connect, or the pods of proxyNamespaces alone. It may connect to its stores, its neighbours, its routes and
+external services.
 */}}
 {{- define "common.serviceNetworkPolicy" -}}
 {{ include "common.networkPolicy" (dict "root" .) }}
