@@ -780,6 +780,29 @@ def test_a_shop_with_its_own_and_a_shared_prometheus_is_scraped_once_by_each(ren
 # Ingress.
 
 
+def test_only_the_pods_of_proxies_reach_a_gateway_that_believes_them(render: Render, secrets: str) -> None:
+    namespaces = {"gateway.proxyNamespaces": "{ingress-nginx,edge}"}
+    open_to_all = render_platform(render, secrets, {})
+    closed = render_platform(render, secrets, namespaces)
+    without_policies = render_platform(render, secrets, namespaces | {"global.networkPolicies.enabled": "false"})
+    explicit = render_platform(render, secrets, namespaces | {"gateway.settings.trustedProxies": "{10.1.0.0/16}"})
+
+    (rule, _metrics) = named(closed, "NetworkPolicy", "shop-gateway")["spec"]["ingress"]
+    (peer,) = rule["from"]
+    (expression,) = peer["namespaceSelector"]["matchExpressions"]
+    assert (expression["key"], expression["values"]) == ("kubernetes.io/metadata.name", ["ingress-nginx", "edge"])
+    assert "10.0.0.0/8" in environment(closed)["TRUSTED_PROXIES"].split(",")
+    assert environment(explicit)["TRUSTED_PROXIES"] == "10.1.0.0/16"
+    for believing_no_one in (open_to_all, without_policies):
+        assert "TRUSTED_PROXIES" not in environment(believing_no_one)
+
+
+def environment(manifests: list[Manifest]) -> dict[str, str]:
+    """Returns the environment of the gateway, without what it reads from Secrets."""
+    (pod,) = [pod for name, pod in pods(manifests) if name == "shop-gateway"]
+    return {entry["name"]: entry["value"] for entry in pod["spec"]["containers"][0]["env"] if "value" in entry}
+
+
 def test_the_ingress_leads_to_the_gateway(render: Render, secrets: str) -> None:
     ingress = named(render_platform(render, secrets, PLATFORM_CASES["ingress"]), "Ingress", "shop-gateway")
     (rule,) = ingress["spec"]["rules"]

@@ -15,8 +15,9 @@ spec:
 {{- end -}}
 
 {{/*
-The connections of a service. The gateway may connect to it by HTTP (any client, if it is the gateway itself), its
-callers by gRPC. It may connect to its stores, its neighbours, its routes and external services.
+The connections of a service. The gateway may connect to it by HTTP, its callers by gRPC. To the gateway itself any
+client may connect, or the pods of proxyNamespaces alone. It may connect to its stores, its neighbours, its routes and
+external services.
 */}}
 {{- define "common.serviceNetworkPolicy" -}}
 {{ include "common.networkPolicy" (dict "root" .) }}
@@ -25,6 +26,11 @@ callers by gRPC. It may connect to its stores, its neighbours, its routes and ex
       {{- if not .Values.routes }}
       from:
         {{- include "common.peers" (dict "root" . "components" (list "gateway")) | nindent 8 }}
+      {{- else if .Values.proxyNamespaces }}
+      from:
+        - namespaceSelector:
+            matchExpressions:
+              - { key: kubernetes.io/metadata.name, operator: In, values: {{ toJson .Values.proxyNamespaces }} }
       {{- end }}
     {{- if and .Values.ports.grpc .Values.callers }}
     - ports: [{ port: grpc, protocol: TCP }]

@@ -121,6 +121,10 @@ which `extra` overrides; secrets are read from Secrets. Takes root and extra.
 {{- $_ := set $env (printf "%s_URL" (upper $name)) (printf "http://%s-%s:%v" $platform $name $port) -}}
 {{- end -}}
 {{- $external := include "common.externalSettings" .root | fromYaml -}}
+{{- /* Pods have addresses from private ranges, and only those of proxyNamespaces can connect: docs/adr/0023. */ -}}
+{{- if and .root.Values.proxyNamespaces .root.Values.global.networkPolicies.enabled -}}
+{{- $_ := set $env "TRUSTED_PROXIES" "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,100.64.0.0/10,fc00::/7" -}}
+{{- end -}}
 {{- $settings := include "common.settings" .root | fromYaml -}}
 {{- $env = mergeOverwrite $env $external $settings (deepCopy .extra) -}}
 {{- range $kind, $credential := $credentials }}

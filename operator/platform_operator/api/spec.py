@@ -63,6 +63,7 @@ StorageSize: TypeAlias = Annotated[
     ),
 ]
 ObjectName: TypeAlias = Annotated[str, Field(min_length=1, max_length=253)]
+NamespaceName: TypeAlias = Annotated[str, Field(max_length=63, pattern="^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
 
 
 class SecretRef(Model):
@@ -355,6 +356,12 @@ class Ingress(Model):
     tls: Tls | None = Field(default=None, description="Certificate for the host.")
     gateway: ParentGateway | None = Field(
         default=None, description="Gateway of the Gateway API. Creates an HTTPRoute instead of an Ingress."
+    )
+    proxy_namespaces: list[NamespaceName] | None = Field(
+        default=None,
+        max_length=8,
+        description="Namespaces of the pods of the ingress controller or Gateway. Only these may connect to the shop, "
+        "and their X-Forwarded-* headers say where a request comes from. Without it all callers share one rate limit.",
     )
 
 

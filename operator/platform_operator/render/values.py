@@ -61,6 +61,7 @@ def chart_values(platform: PlatformKey, spec: Spec, installation: Installation, 
         "monitoring": {"operator": f"{_OPERATOR_PODS}.{installation.namespace}.svc"},
         **_ingress(spec),
     }
+    values["gateway"] |= {"proxyNamespaces": spec.ingress.proxy_namespaces or []}
     values["payment"] |= _payments(spec)
     values["notification"] |= _notifications(platform, spec)
     return values

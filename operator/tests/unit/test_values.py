@@ -147,6 +147,12 @@ def test_user_ids_may_be_left_to_the_cluster() -> None:
     assert values_for({"pods": {"userIds": "Assigned"}})["global"]["pods"] == {"userIds": "Assigned"}
 
 
+def test_the_namespaces_of_proxies_reach_the_gateway() -> None:
+    assert values_for({})["gateway"]["proxyNamespaces"] == []
+    made = values_for({"ingress": {"enabled": True, "host": "a.example", "proxyNamespaces": ["ingress-nginx"]}})
+    assert made["gateway"]["proxyNamespaces"] == ["ingress-nginx"]
+
+
 def test_the_deletion_policy_reaches_the_volumes() -> None:
     assert values_for({"deletionPolicy": "Delete"})["global"]["deletionPolicy"] == "Delete"
 
@@ -172,10 +178,10 @@ def test_settings_of_a_service_are_passed_to_its_chart() -> None:
 
 def test_settings_of_the_shop_are_passed_to_every_chart() -> None:
     stripe = {"provider": "stripe", "secretRef": {"name": "stripe"}}
-    made = of({"settings": {"currencies": ["EUR", "USD"]}, "payments": stripe})
+    made = values_for({"settings": {"currencies": ["EUR", "USD"]}, "payments": stripe})
 
     assert made["global"]["settings"] == {"currencies": ["EUR", "USD"], "paymentProvider": "stripe"}
-    assert "settings" not in of({"settings": {"order": {"orderTtlSeconds": 600}}})["global"]
+    assert "settings" not in values_for({"settings": {"order": {"orderTtlSeconds": 600}}})["global"]
 
 
 def test_a_service_without_settings_keeps_the_defaults_of_its_chart() -> None:

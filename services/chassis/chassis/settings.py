@@ -83,6 +83,13 @@ class ServiceSettings(LogSettings):
 
     http_port: Port = 8080
     """The port of the HTTP API."""
+    http_max_connections: Annotated[int, Field(ge=1, le=100_000)] = 1000
+    """How many connections the HTTP API of one process has. A new one takes the place of the longest idle one."""
+    http_max_connections_per_address: Annotated[int, Field(ge=1, le=100_000)] = 300
+    """How many of them one address has, or one IPv6 /64, unless it is a trusted proxy.
+
+    A gateway opens up to `UPSTREAM_SLOTS` connections to a service.
+    """
     metrics_port: Port = 9464
     """The port of the Prometheus metrics. The default is that of OpenTelemetry's Prometheus exporter."""
     shutdown_drain_seconds: Annotated[float, Field(ge=0, le=60)] = 5.0

@@ -9,8 +9,6 @@ from chassis.http.app import Readiness, create_app
 from chassis.http.authentication import Authenticator, TokenVerifier, fetch_keys_from
 from chassis.http.middleware import RequestMiddleware
 from chassis.runtime.process import Program, Service
-from starlette.middleware.cors import CORSMiddleware
-from starlette.types import ASGIApp
 
 from gateway_service.clients.rate_limiter import RateLimiter, connect
 from gateway_service.clients.upstream_client import UpstreamClient
@@ -19,11 +17,13 @@ from gateway_service.domain.client_address import TrustedProxies
 from gateway_service.domain.rate_limits import parse_quotas
 from gateway_service.domain.routes import Upstream
 from gateway_service.handlers.access_control import AccessControl
+from gateway_service.handlers.cors import with_cors
 from gateway_service.handlers.own_pages import openapi_app, root_routes
 from gateway_service.handlers.problems import PROBLEMS
 from gateway_service.handlers.proxy import Proxy
 from gateway_service.handlers.router import Router
 from gateway_service.service.admission import AdmissionControl
+from gateway_service.service.caller_limits import CallerLimits
 from gateway_service.service.documentation import Documentation
 from gateway_service.settings import Settings
 
@@ -47,32 +47,26 @@ async def build(settings: Settings, clock: Callable[[], float] = time.monotonic)
     }
     documentation = Documentation(TITLE, version, tuple(Upstream), client.document, clock)
     ready = Readiness()
-    proxy = Proxy(client, admissions, AccessControl(auth, limiter), settings.upstream_deadline_seconds)
+    proxy = Proxy(
+        client,
+        admissions,
+        AccessControl(auth, limiter),
+        CallerLimits(settings.caller_slots),
+        settings.upstream_deadline_seconds,
+    )
 
+    proxies = TrustedProxies(settings.trusted_proxies)
     router = Router(
-        TrustedProxies(settings.trusted_proxies),
-        own_pages=create_app(TITLE, version, [root_routes(TITLE, version)], PROBLEMS, ready),
-        openapi=RequestMiddleware(openapi_app(documentation.current), PROBLEMS),
-        proxy=RequestMiddleware(proxy, PROBLEMS),
+        proxies,
+        own_pages=create_app(TITLE, version, [root_routes(TITLE, version)], PROBLEMS, ready, is_public=True),
+        openapi=RequestMiddleware(openapi_app(documentation.current), PROBLEMS, is_public=True),
+        proxy=RequestMiddleware(proxy, PROBLEMS, is_public=True),
     )
     return Service(
-        http=_with_cors(settings.cors_origins, router),
+        http=with_cors(settings.cors_origins, router),
         ready=ready,
+        is_proxy=proxies.is_trusted,
         closers=(client.close, limiter.close, users.close),
-    )
-
-
-def _with_cors(origins: str, app: ASGIApp) -> ASGIApp:
-    """Allows cross-origin requests from the origins in the settings."""
-    allowed = [origin.strip() for origin in origins.split(",") if origin.strip()]
-    if not allowed:
-        return app
-    return CORSMiddleware(
-        app,
-        allow_origins=allowed,
-        allow_methods=["GET", "POST", "PUT", "DELETE"],
-        allow_headers=["Authorization", "Cart-Token", "Content-Type", "Idempotency-Key", "X-Request-Id"],
-        expose_headers=["Cart-Token", "RateLimit", "RateLimit-Policy", "Retry-After", "X-Request-Id"],
     )
 
 

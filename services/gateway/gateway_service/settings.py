@@ -41,9 +41,11 @@ class Settings(ServiceSettings):
     redis_url: RedisUrl
     """The URL of the Redis that counts requests for all replicas together."""
     upstream_deadline_seconds: Annotated[float, Field(gt=0, le=60)] = 10.0
-    """How long a response may take, retries included; and before that, how long the start of a request body."""
+    """How long a response may take, retries included; and before that, how long the request body."""
     upstream_slots: Annotated[int, Field(ge=1, le=10_000)] = 256
     """How many requests one process sends to one service at once."""
+    caller_slots: Annotated[int, Field(ge=1, le=10_000)] = 64
+    """How many requests of one user, or of one address without a valid token, one process handles at once."""
     rate_limits: Annotated[str, _parsed_by(parse_quotas)] = ""
     """`off`, or the quotas that differ from the defaults in domain/rate_limits.py.
 

@@ -34,9 +34,18 @@ class Readiness:
 
 
 def create_app(
-    title: str, version: str, routers: Sequence[APIRouter], table: ProblemTable, ready: Readiness
+    title: str,
+    version: str,
+    routers: Sequence[APIRouter],
+    table: ProblemTable,
+    ready: Readiness,
+    *,
+    is_public: bool = False,
 ) -> ASGIApp:
-    """Returns the ASGI application of a service. `table` has the problems of its domain errors."""
+    """Returns the ASGI application of a service. `table` has the problems of its domain errors.
+
+    `is_public` tells that its requests come from outside the shop.
+    """
     api = FastAPI(
         title=title,
         version=version,
@@ -51,7 +60,7 @@ def create_app(
     show_documentation(api, title)
     for router in all_routers:
         api.include_router(router)
-    return RequestMiddleware(api, table)
+    return RequestMiddleware(api, table, is_public=is_public)
 
 
 def show_documentation(api: FastAPI, title: str) -> None:

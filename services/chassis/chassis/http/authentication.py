@@ -16,18 +16,26 @@ from shopapi.user.v1 import user_pb2, user_pb2_grpc
 
 from chassis.errors import NeighbourRefused, NeighbourUnavailable, ProblemError
 from chassis.grpc.client import call
+from chassis.observability import logs
 from chassis.types.ids import UserId
 from chassis.types.problem import Problem
 
 ALGORITHM = "EdDSA"
 ISSUER = "ecommerce"
+_KEYS_REFRESH_AGE_SECONDS = 150.0
+"""The age of the keys at which the next caller starts a fetch, and does not wait for it."""
 _KEYS_MAX_AGE_SECONDS = 300.0
+"""The age of the keys from which on callers wait for a fetch."""
 _REFRESH_INTERVAL_SECONDS = 5.0
 """The shortest time between two fetches of the keys, however many tokens with unknown keys arrive."""
+_RETRY_INTERVAL_SECONDS = 1.0
+"""The shortest time between two fetches after one that failed."""
 
 UNAUTHENTICATED = Problem(401, "unauthenticated", {"WWW-Authenticate": "Bearer"})
 TOKEN_EXPIRED = Problem(401, "token_expired", {"WWW-Authenticate": 'Bearer error="invalid_token"'})
 FORBIDDEN = Problem(403, "forbidden")
+
+log = logs.get_logger(__name__)
 
 
 class Role(StrEnum):
@@ -62,25 +70,18 @@ def fetch_keys_from(channel: aio.Channel) -> FetchKeys:
 
 
 class TokenVerifier:
-    """Verifies the signature, issuer and expiry of access tokens (RFC 7519).
-
-    The keys are cached, so that tokens are verified while the user service is unavailable.
-    """
+    """Verifies the signature, issuer and expiry of access tokens (RFC 7519)."""
 
     def __init__(self, fetch: FetchKeys, clock: Callable[[], float] = time.monotonic) -> None:
-        self._fetch = fetch
-        self._clock = clock
-        self._keys: dict[str, jwt.PyJWK] = {}
-        self._fetched_at = float("-inf")
-        self._fetching = asyncio.Lock()
+        self._keys = KeySet(fetch, clock)
 
     async def verify(self, token: str) -> Principal:
         """Returns the caller of a token.
 
-        Raises ProblemError 401, or NeighbourUnavailable if no key was ever fetched.
+        Raises ProblemError 401, or NeighbourUnavailable if the key of the token is unknown and cannot be fetched.
         """
         try:
-            key = await self._key(str(jwt.get_unverified_header(token).get("kid", "")))
+            key = await self._keys.key(str(jwt.get_unverified_header(token).get("kid", "")))
             claims = jwt.decode(
                 token, key, algorithms=[ALGORITHM], issuer=ISSUER, options={"require": ["exp", "sub", "role"]}
             )
@@ -92,27 +93,60 @@ class TokenVerifier:
         except (jwt.InvalidTokenError, KeyError, ValueError):
             raise ProblemError(UNAUTHENTICATED, "the access token is invalid: log in at POST /auth/login") from None
 
-    async def _key(self, kid: str) -> jwt.PyJWK:
-        """Raises KeyError for a key that the user service does not publish."""
-        age = self._clock() - self._fetched_at
-        if age > _KEYS_MAX_AGE_SECONDS or (kid not in self._keys and age > _REFRESH_INTERVAL_SECONDS):
-            await self._refresh()
+
+class KeySet:
+    """The public keys of the user service, cached, so that tokens are verified while it is unavailable.
+
+    All callers share one fetch. They wait for it only if the keys in the cache are too old or do not include theirs,
+    and never after a fetch that has failed: then it is repeated in the background. So a caller waits for at most one
+    fetch, however long the user service is unavailable.
+    """
+
+    def __init__(self, fetch: FetchKeys, clock: Callable[[], float]) -> None:
+        """`clock` returns seconds, and never goes back."""
+        self._fetch = fetch
+        self._clock = clock
+        self._keys: dict[str, jwt.PyJWK] = {}
+        self._fetched_at = float("-inf")
+        self._attempted_at = float("-inf")
+        self._has_failed = False
+        """True if the last fetch failed."""
+        self._fetching: asyncio.Task[None] | None = None
+
+    async def key(self, kid: str) -> jwt.PyJWK:
+        """Raises KeyError for a key that the user service does not publish, NeighbourUnavailable if that is unknown."""
+        fetching = self._fetching or self._start_fetch(kid)
+        if fetching is not None and not self._has_failed and self._must_wait(kid):
+            await asyncio.shield(fetching)  # the others still wait for it when one caller is gone
+        if kid not in self._keys and self._has_failed:
+            raise NeighbourUnavailable("tokens cannot be verified yet; try again in a moment")
         return self._keys[kid]
 
+    def _start_fetch(self, kid: str) -> "asyncio.Task[None] | None":
+        """Starts a fetch in the background if one is due."""
+        now = self._clock()
+        interval = _RETRY_INTERVAL_SECONDS if self._has_failed else _REFRESH_INTERVAL_SECONDS
+        is_stale = now - self._fetched_at > _KEYS_REFRESH_AGE_SECONDS or kid not in self._keys
+        if is_stale and now - self._attempted_at > interval:
+            self._fetching = asyncio.create_task(self._refresh())
+        return self._fetching
+
+    def _must_wait(self, kid: str) -> bool:
+        return kid not in self._keys or self._clock() - self._fetched_at > _KEYS_MAX_AGE_SECONDS
+
     async def _refresh(self) -> None:
-        """Fetches the keys, unless a concurrent call has just done so."""
-        called_at = self._clock()
-        async with self._fetching:
-            if self._fetched_at >= called_at:
-                return
-            try:
-                published = jwt.PyJWKSet.from_json(await self._fetch())
-            except (NeighbourUnavailable, NeighbourRefused):
-                if not self._keys:
-                    raise NeighbourUnavailable("tokens cannot be verified yet; try again in a moment") from None
-            else:
-                self._keys = {key.key_id: key for key in published.keys if key.key_id}
+        try:
+            published = jwt.PyJWKSet.from_json(await self._fetch())
+        except (NeighbourUnavailable, NeighbourRefused, jwt.PyJWTError, ValueError) as error:
+            log.warning("the signing keys could not be fetched", reason=str(error))
+            self._has_failed = True
+        else:
+            self._keys = {key.key_id: key for key in published.keys if key.key_id}
             self._fetched_at = self._clock()
+            self._has_failed = False
+        finally:
+            self._attempted_at = self._clock()
+            self._fetching = None
 
 
 class Authenticator:

@@ -31,16 +31,18 @@ log = logs.get_logger(__name__)
 class RequestMiddleware:
     """Surrounds each request with its id, trace, body limit, metrics and log line, and answers unexpected errors."""
 
-    def __init__(self, inner: ASGIApp, table: ProblemTable) -> None:
+    def __init__(self, inner: ASGIApp, table: ProblemTable, *, is_public: bool = False) -> None:
+        """`is_public` tells that requests come from outside the shop, whose traces are not continued."""
         self._inner = inner
         self._table = table
+        self._is_public = is_public
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._inner(scope, receive, send)
             return
         exchange = _Exchange(scope, receive, send)
-        with _open_span(exchange) as span:
+        with _open_span(exchange, self._is_public) as span:
             await self._respond(exchange)
             seconds = exchange.seconds()
             _describe(span, exchange)
@@ -126,8 +128,11 @@ def _valid_request_id(request_id: bytes) -> bytes:
     return request_id if is_visible and len(request_id) <= 128 else b""
 
 
-def _open_span(exchange: _Exchange) -> AbstractContextManager[Span]:
-    """Opens the span of a request, in the trace of its caller. Probes have none: no one reads their traces."""
+def _open_span(exchange: _Exchange, is_public: bool) -> AbstractContextManager[Span]:
+    """Opens the span of a request, in the trace of its caller unless that is outside the shop.
+
+    Probes have none: no one reads their traces.
+    """
     if exchange.path in _PROBES:
         return trace.use_span(trace.INVALID_SPAN)
     carrier = {
@@ -136,7 +141,8 @@ def _open_span(exchange: _Exchange) -> AbstractContextManager[Span]:
         if name.startswith(b"trace")
     }
     carrier[tracing.REQUEST_ID] = exchange.request_id.decode()
-    return tracing.continue_trace(exchange.method, tracing.SpanKind.SERVER, carrier)
+    open_trace = tracing.begin_trace if is_public else tracing.continue_trace
+    return open_trace(exchange.method, tracing.SpanKind.SERVER, carrier)
 
 
 def _describe(span: Span, exchange: _Exchange) -> None:

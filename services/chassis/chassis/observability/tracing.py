@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from opentelemetry import propagate, trace
+from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider, sampling
 from opentelemetry.trace import Span, SpanKind
@@ -49,12 +50,32 @@ def inject() -> dict[str, str]:
 @contextmanager
 def continue_trace(name: str, kind: SpanKind, carrier: Mapping[str, str]) -> Iterator[Span]:
     """Opens a span that continues the trace of a carrier, which `inject` filled. Its log lines have the request id."""
-    request = {"request_id": carrier[REQUEST_ID]} if REQUEST_ID in carrier else {}
     with (
         tracer.start_as_current_span(name, propagate.extract(carrier), kind) as span,
-        bound_contextvars(**request),
+        bound_contextvars(**_request_id(carrier)),
     ):
         yield span
+
+
+@contextmanager
+def begin_trace(name: str, kind: SpanKind, carrier: Mapping[str, str]) -> Iterator[Span]:
+    """Opens a span that begins a trace, with a link to that of a carrier from outside the shop.
+
+    Such a carrier is not trusted: it could add spans to a trace of the shop, or decide which requests are sampled
+    (W3C Trace Context, section 4.2). Log lines have the request id.
+    """
+    outside = trace.get_current_span(propagate.extract(carrier)).get_span_context()
+    with (
+        tracer.start_as_current_span(
+            name, Context(), kind, links=[trace.Link(outside)] if outside.is_valid else None
+        ) as span,
+        bound_contextvars(**_request_id(carrier)),
+    ):
+        yield span
+
+
+def _request_id(carrier: Mapping[str, str]) -> dict[str, str]:
+    return {"request_id": carrier[REQUEST_ID]} if REQUEST_ID in carrier else {}
 
 
 def is_recorded() -> bool:
@@ -68,4 +89,14 @@ def exemplar() -> dict[str, str] | None:
     return {"trace_id": trace.format_trace_id(context.trace_id)} if context.trace_flags.sampled else None
 
 
-__all__ = ["REQUEST_ID", "SpanKind", "configure", "continue_trace", "exemplar", "inject", "is_recorded", "tracer"]
+__all__ = [
+    "REQUEST_ID",
+    "SpanKind",
+    "begin_trace",
+    "configure",
+    "continue_trace",
+    "exemplar",
+    "inject",
+    "is_recorded",
+    "tracer",
+]

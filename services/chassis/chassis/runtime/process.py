@@ -1,21 +1,21 @@
 """The life of a service's process: start, serve, and on SIGTERM stop without dropping a request."""
 
 import asyncio
-import contextlib
 import signal
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 import prometheus_client
-import uvicorn
 import uvloop
 from starlette.types import ASGIApp
 
 from chassis.errors import DatabaseUnavailable
 from chassis.grpc.server import GrpcServer
 from chassis.http.app import Readiness
+from chassis.http.connections import ConnectionLimits
 from chassis.http.middleware import DrainMiddleware
+from chassis.http.server import HttpServer, no_proxy
 from chassis.observability import logs, tracing
 from chassis.settings import ServiceSettings, load
 
@@ -40,6 +40,8 @@ class Service:
 
     http: ASGIApp
     ready: Readiness
+    is_proxy: Callable[[str], bool] = no_proxy
+    """Tells the addresses of proxies, which may have any number of HTTP connections."""
     rpc: GrpcServer | None = None
     background: Mapping[str, Loop] = field(default_factory=dict)
     """Loops by name, which run until the process stops: outbox relay, event consumer, periodic jobs."""
@@ -94,7 +96,13 @@ async def run(service: Service, settings: ServiceSettings, parts: frozenset[str]
     """
     stopping = _stop_signal()
     loops = _start_loops(service.background) if "background" in parts else []
-    http = _HttpServer(DrainMiddleware(service.http, draining=stopping), settings.http_port)
+    http = HttpServer(
+        DrainMiddleware(service.http, draining=stopping),
+        settings.http_port,
+        ConnectionLimits(settings.http_max_connections, settings.http_max_connections_per_address),
+        is_proxy=service.is_proxy,
+        grace_seconds=_GRACE_SECONDS,
+    )
     if "http" in parts:
         http.start()
     if "grpc" in parts and service.rpc is not None:
@@ -151,7 +159,7 @@ async def _drain(service: Service, seconds: float) -> None:
     await asyncio.sleep(seconds)
 
 
-async def _stop(service: Service, http: "_HttpServer", loops: Sequence[asyncio.Task[None]]) -> None:
+async def _stop(service: Service, http: HttpServer, loops: Sequence[asyncio.Task[None]]) -> None:
     """Finishes the requests that were accepted, ends the loops, and closes connections."""
     await http.stop()
     if service.rpc is not None:
@@ -159,44 +167,3 @@ async def _stop(service: Service, http: "_HttpServer", loops: Sequence[asyncio.T
     await cancel_all(*loops)
     for close in service.closers:
         await close()
-
-
-class _HttpServer(uvicorn.Server):
-    """Serves an application with uvicorn, in a task."""
-
-    def __init__(self, app: ASGIApp, port: int) -> None:
-        super().__init__(
-            uvicorn.Config(
-                app,
-                host="0.0.0.0",
-                port=port,
-                lifespan="off",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                proxy_headers=False,  # only the gateway decides which address a request comes from
-                timeout_keep_alive=75,
-                timeout_graceful_shutdown=_GRACE_SECONDS,
-            )
-        )
-        self._serving: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        self._serving = asyncio.create_task(self.serve())
-
-    async def wait_until_ended_or(self, event: asyncio.Event) -> None:
-        """Returns once the event is set, or the server has ended by itself: its port is in use, for example."""
-        waiting = asyncio.create_task(event.wait())
-        await asyncio.wait([waiting, *([self._serving] if self._serving else [])], return_when=asyncio.FIRST_COMPLETED)
-        waiting.cancel()
-
-    async def stop(self) -> None:
-        """Finishes accepted requests and ends. Raises what the server has failed with."""
-        self.should_exit = True
-        if self._serving is not None:
-            await self._serving
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leaves signals to `run`, because the drain comes before the server stops."""
-        yield

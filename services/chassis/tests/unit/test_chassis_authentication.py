@@ -1,5 +1,6 @@
 """Access tokens: forged ones are refused, and valid ones are verified even while the user service is unavailable."""
 
+import asyncio
 import base64
 import hmac
 import json
@@ -8,6 +9,7 @@ import pytest
 from chassis.errors import NeighbourUnavailable, ProblemError
 from chassis.http.authentication import ISSUER, Role, TokenVerifier
 from chassis_testing.tokens import TokenIssuer
+from chassis_testing.waiting import eventually
 
 
 class Keys:
@@ -17,12 +19,22 @@ class Keys:
         self.issuers = list(issuers)
         self.fetches = 0
         self.is_unavailable = False
+        self.responds = asyncio.Event()
+        """A fetch ends once it is set: cleared, it stands for a service that does not respond until the deadline."""
+        self.responds.set()
 
     async def __call__(self) -> str:
         self.fetches += 1
+        await self.responds.wait()
         if self.is_unavailable:
             raise NeighbourUnavailable("unavailable")
         return self.issuers[-1].jwks()
+
+    async def until_fetched(self, times: int) -> None:
+        async def has_fetched() -> bool:
+            return self.fetches == times
+
+        await eventually(has_fetched)
 
 
 class Clock:
@@ -117,3 +129,122 @@ async def test_a_new_key_is_fetched_once_however_many_unknown_keys_arrive(clock:
         with pytest.raises(ProblemError):
             await verifier.verify(forger.token(7))
     assert keys.fetches == 2
+
+
+@pytest.mark.parametrize("is_unavailable", [True, False])
+async def test_callers_share_one_fetch(clock: Clock, is_unavailable: bool) -> None:
+    issuer = TokenIssuer()
+    keys = Keys(issuer)
+    keys.is_unavailable = is_unavailable
+    keys.responds.clear()
+    verifier = TokenVerifier(keys, clock)
+
+    callers = [asyncio.ensure_future(verifier.verify(issuer.token(7))) for _ in range(5)]
+    await keys.until_fetched(1)
+    clock.now += 4
+    keys.responds.set()
+    results = await asyncio.gather(*callers, return_exceptions=True)
+
+    assert keys.fetches == 1
+    assert [isinstance(result, NeighbourUnavailable) for result in results] == [is_unavailable] * 5
+
+
+async def test_a_caller_that_is_gone_does_not_end_the_fetch_of_the_others(clock: Clock) -> None:
+    issuer = TokenIssuer()
+    keys = Keys(issuer)
+    keys.responds.clear()
+    verifier = TokenVerifier(keys, clock)
+    first, second = (asyncio.ensure_future(verifier.verify(issuer.token(7))) for _ in range(2))
+    await keys.until_fetched(1)
+
+    first.cancel()
+    await asyncio.wait([first])
+    keys.responds.set()
+
+    assert (await second).user_id == 7
+    assert (first.cancelled(), keys.fetches) == (True, 1)
+
+
+async def test_after_a_failed_fetch_no_caller_waits_and_the_fetch_is_repeated_in_the_background(clock: Clock) -> None:
+    issuer = TokenIssuer()
+    keys = Keys(issuer)
+    keys.is_unavailable = True
+    verifier = TokenVerifier(keys, clock)
+    with pytest.raises(NeighbourUnavailable):
+        await verifier.verify(issuer.token(7))
+
+    keys.responds.clear()
+    for _ in range(5):
+        with pytest.raises(NeighbourUnavailable):
+            await verifier.verify(issuer.token(7))
+    assert keys.fetches == 1
+    clock.now += 2
+    for _ in range(5):
+        with pytest.raises(NeighbourUnavailable):
+            await verifier.verify(issuer.token(7))
+    await keys.until_fetched(2)
+    keys.is_unavailable = False
+    keys.responds.set()
+
+    async def is_verified() -> bool:
+        try:
+            return (await verifier.verify(issuer.token(7))).user_id == 7
+        except NeighbourUnavailable:
+            return False
+
+    await eventually(is_verified)
+    assert keys.fetches == 2
+
+
+async def test_keys_are_refreshed_in_the_background_before_they_are_too_old(clock: Clock) -> None:
+    issuer = TokenIssuer()
+    keys = Keys(issuer)
+    verifier = TokenVerifier(keys, clock)
+    await verifier.verify(issuer.token(7))
+
+    keys.responds.clear()
+    clock.now += 200
+
+    assert [(await verifier.verify(issuer.token(7))).user_id for _ in range(3)] == [7, 7, 7]
+    await keys.until_fetched(2)
+
+
+async def test_a_key_that_is_no_longer_published_is_refused_once_the_keys_are_too_old(clock: Clock) -> None:
+    old, new = TokenIssuer("old"), TokenIssuer("new")
+    keys = Keys(old)
+    verifier = TokenVerifier(keys, clock)
+    await verifier.verify(old.token(7))
+
+    keys.issuers.append(new)
+    clock.now += 301
+
+    with pytest.raises(ProblemError) as refusal:
+        await verifier.verify(old.token(7))
+    assert refusal.value.problem.code == "unauthenticated"
+
+
+async def test_known_keys_verify_at_once_while_the_user_service_does_not_respond(clock: Clock) -> None:
+    issuer = TokenIssuer()
+    keys = Keys(issuer)
+    verifier = TokenVerifier(keys, clock)
+    await verifier.verify(issuer.token(7))
+    keys.is_unavailable = True
+    clock.now += 301
+    assert (await verifier.verify(issuer.token(7))).user_id == 7
+
+    keys.responds.clear()
+    clock.now += 3600
+
+    assert [(await verifier.verify(issuer.token(7))).user_id for _ in range(3)] == [7, 7, 7]
+
+
+async def test_an_unknown_key_is_not_invalid_while_the_keys_cannot_be_fetched(clock: Clock) -> None:
+    old, new = TokenIssuer("old"), TokenIssuer("new")
+    keys = Keys(old)
+    verifier = TokenVerifier(keys, clock)
+    await verifier.verify(old.token(7))
+    keys.is_unavailable = True
+    clock.now += 6
+
+    with pytest.raises(NeighbourUnavailable):
+        await verifier.verify(new.token(7))

@@ -104,6 +104,25 @@ def test_an_effect_continues_the_trace_and_request_id_of_its_cause(spans: InMemo
     assert (parent.trace_id, parent.span_id) == (context.trace_id, context.span_id)
 
 
+@pytest.mark.parametrize("is_public", [True, False])
+async def test_a_trace_is_continued_inside_the_shop_and_linked_from_outside(
+    spans: InMemorySpanExporter, is_public: bool
+) -> None:
+    theirs = "0af7651916cd43dd8448eb211c80319c"
+    app = create_app("Test", "1", [], {}, Readiness(), is_public=is_public)
+
+    async with http_client(app) as client:
+        await client.get("/cups", headers={"traceparent": f"00-{theirs}-b7ad6b7169203331-00"})
+
+    if is_public:  # their decision against sampling has no effect either
+        span = only(spans)
+        assert trace_id(span) != theirs
+        assert [format_trace_id(link.context.trace_id) for link in span.links] == [theirs]
+        assert span.parent is None
+    else:
+        assert spans.get_finished_spans() == ()
+
+
 def test_without_a_collector_logs_have_trace_ids_but_nothing_is_recorded_or_exported() -> None:
     script = """
 import sys

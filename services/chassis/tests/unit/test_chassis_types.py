@@ -1,7 +1,8 @@
-"""Money and identifiers."""
+"""Money, identifiers and addresses."""
 
 import pytest
 from chassis.types import money
+from chassis.types.addresses import network_key
 from chassis.types.ids import uuid7
 from chassis.types.money import CurrencyMismatch, Money
 from hypothesis import given
@@ -38,3 +39,16 @@ def test_uuid7_is_version_7_and_ordered_by_time(monkeypatch: pytest.MonkeyPatch)
 
     assert (first.version, first.variant) == (7, "specified in RFC 4122")
     assert first < second
+
+
+def test_an_ipv4_mapped_address_has_the_key_of_the_ipv4_address() -> None:
+    assert network_key("::ffff:203.0.113.7") == network_key("203.0.113.7") == "203.0.113.7"
+
+
+def test_the_ipv6_addresses_of_a_subscriber_share_a_key() -> None:
+    assert network_key("2001:db8:1:2:aaaa::1") == network_key("2001:db8:1:2:bbbb::2") == "2001:db8:1:2::/64"
+    assert network_key("2001:db8:1:3::1") != network_key("2001:db8:1:2::1")
+
+
+def test_malformed_addresses_share_a_key() -> None:
+    assert network_key("") == network_key("testclient") == "unknown"

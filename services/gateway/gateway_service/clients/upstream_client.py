@@ -11,7 +11,7 @@ During a rollout, no request may be lost and none may take effect twice. So:
 """
 
 import asyncio
-from collections.abc import AsyncIterable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import aiohttp
@@ -39,7 +39,7 @@ class UpstreamRequest:
     method: str
     target: str
     headers: list[tuple[str, str]]
-    body: bytes | AsyncIterable[bytes] | None
+    body: bytes | None
 
 
 class UpstreamClient:
@@ -101,6 +101,4 @@ class UpstreamClient:
 
 
 def _may_retry(request: UpstreamRequest, error: aiohttp.ClientError) -> bool:
-    if isinstance(error, _NOTHING_SENT):
-        return True
-    return request.method in _REPEATABLE and not isinstance(request.body, AsyncIterable)
+    return isinstance(error, _NOTHING_SENT) or request.method in _REPEATABLE

@@ -3,12 +3,13 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import ip_network
+
+from chassis.types.addresses import parse_address
 
 RawHeaders = Iterable[tuple[bytes, bytes]]
 """Names in lower case."""
 
-_Address = IPv4Address | IPv6Address
 _FORWARDED_HEADERS = (b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host")
 
 
@@ -21,6 +22,8 @@ class ClientAddress:
     host: str
     forwarded_for: str
     """The address of the client and of each proxy after it, the nearest last."""
+    ignores_headers: bool = False
+    """True if the request has X-Forwarded-* headers of a peer that is not trusted."""
 
 
 class TrustedProxies:
@@ -29,7 +32,8 @@ class TrustedProxies:
     def __init__(self, networks: str = "") -> None:
         """`networks` are separated by commas, like 10.0.0.0/8,fd00::/8. Raises ValueError if one is malformed."""
         self._networks = tuple(ip_network(part.strip()) for part in networks.split(",") if part.strip())
-        self._is_trusted = lru_cache(1024)(self._is_in_networks)
+        self.is_trusted = lru_cache(1024)(self._is_in_networks)
+        """Tells whether an address is in these networks."""
 
     def client_address(self, peer: str, scheme: str, headers: RawHeaders) -> ClientAddress:
         """Returns the address of the client. The headers of a peer that is not trusted are ignored."""
@@ -37,8 +41,8 @@ class TrustedProxies:
             name: value.decode("latin-1") for name, value in headers if name in _FORWARDED_HEADERS or name == b"host"
         }
         host = stated.get(b"host", "")
-        if not self._is_trusted(peer):
-            return ClientAddress(peer, scheme, host, peer)
+        if not self.is_trusted(peer):
+            return ClientAddress(peer, scheme, host, peer, not stated.keys().isdisjoint(_FORWARDED_HEADERS))
         chain = [
             part.strip() for name, value in headers if name == _FORWARDED_HEADERS[0] for part in _text(value).split(",")
         ]
@@ -54,34 +58,16 @@ class TrustedProxies:
         """Returns the nearest address that is not a trusted proxy's. A malformed address ends the search."""
         nearest = peer
         for address in reversed(chain):
-            if _parse(address) is None:
+            if parse_address(address) is None:
                 return nearest
             nearest = address
-            if not self._is_trusted(address):
+            if not self.is_trusted(address):
                 return nearest
         return nearest
 
     def _is_in_networks(self, text: str) -> bool:
-        address = _parse(text)
+        address = parse_address(text)
         return address is not None and any(address in network for network in self._networks)
-
-
-@lru_cache(4096)
-def rate_limit_key(address: str) -> str:
-    """Returns what is counted as one client: an IPv4 address, or the /64 that an IPv6 subscriber has."""
-    parsed = _parse(address)
-    if isinstance(parsed, IPv6Address):
-        return str(IPv6Network((parsed, 64), strict=False))
-    return str(parsed or "unknown")
-
-
-def _parse(text: str) -> _Address | None:
-    """Parses an address; None if it is malformed. An IPv4-mapped IPv6 address becomes the IPv4 address."""
-    try:
-        address = ip_address(text)
-    except ValueError:
-        return None
-    return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address
 
 
 def _text(octets: bytes) -> str:

@@ -41,6 +41,27 @@ class TooManyRequests(GatewayError):
         super().__init__(f"the limit for {policy} requests is used up: try again in {wait} s")
 
 
+class BodyNotAllowed(GatewayError):
+    """A GET or HEAD request has a body, which has no meaning there (RFC 9110, section 9.3.1)."""
+
+    def __init__(self, method: str) -> None:
+        super().__init__(f"a {method} request has no body: send it without Content-Length and Transfer-Encoding")
+
+
+class TooManyConcurrentRequests(GatewayError):
+    """The unfinished requests of the caller occupy as much of this gateway as one caller may have."""
+
+    def __init__(self) -> None:
+        super().__init__("too many of your requests are unfinished: wait for their responses, then try again")
+
+
+class GatewayBusy(GatewayError):
+    """The request bodies of all callers occupy as much memory as they may have."""
+
+    def __init__(self) -> None:
+        super().__init__("too many requests with a body are unfinished: try again in a moment")
+
+
 class UpstreamUnavailable(GatewayError):
     """The upstream did not accept the request, or closed the connection before it responded."""
 

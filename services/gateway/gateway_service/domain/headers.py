@@ -17,7 +17,7 @@ _HOP_BY_HOP = frozenset(
         b"upgrade",
     }
 )
-_REPLACED_IN_REQUESTS = frozenset({b"host", b"expect", b"traceparent", b"tracestate", b"x-request-id"})
+_REPLACED_IN_REQUESTS = frozenset({b"baggage", b"host", b"expect", b"traceparent", b"tracestate", b"x-request-id"})
 """The gateway sets its own values for the upstream. It has answered `Expect` itself."""
 _IDENTITY_HEADERS = frozenset(
     {

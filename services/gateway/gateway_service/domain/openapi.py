@@ -149,10 +149,14 @@ _RESPONSES: Document = {
     ),
     "Forbidden": _error_response("`forbidden`: your role may not make this request."),
     "TooManyRequests": _error_response(
-        "`too_many_requests`: try again after `Retry-After` seconds.", "Retry-After", "RateLimit", "RateLimit-Policy"
+        "`too_many_requests`: try again after `Retry-After` seconds. `too_many_concurrent_requests`: too many of your "
+        "requests are unfinished.",
+        "Retry-After",
+        "RateLimit",
+        "RateLimit-Policy",
     ),
     "Unavailable": _error_response(
-        "`upstream_unavailable`, `upstream_resting`, `upstream_busy`: the request was not executed. "
+        "`upstream_unavailable`, `upstream_resting`, `upstream_busy`, `gateway_busy`: the request was not executed. "
         "`upstream_timeout`: the request may still be executed.",
         "Retry-After",
     ),

@@ -75,6 +75,12 @@ class Route:
         return Role.ANONYMOUS in self.roles
 
     @property
+    def may_be_stored(self) -> bool:
+        """True if caches may store the response: it is the same for every caller, and contains no secret."""
+        is_for_everyone = self.is_public and self.ownership is Ownership.NONE
+        return self.method == "GET" and is_for_everyone and not self.contains_secrets
+
+    @property
     def rate_limit_policy(self) -> RateLimitPolicy:
         return self.policy or (RateLimitPolicy.READ if self.method == "GET" else RateLimitPolicy.WRITE)
 

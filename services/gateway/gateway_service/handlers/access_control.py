@@ -2,11 +2,11 @@
 
 from chassis.errors import NeighbourUnavailable, ProblemError
 from chassis.http.authentication import Authenticator, Principal
+from chassis.types.addresses import network_key
 from starlette.requests import Request
 from starlette.types import Scope
 
 from gateway_service.clients.rate_limiter import RateLimiter
-from gateway_service.domain.client_address import rate_limit_key
 from gateway_service.domain.errors import RoleNotAllowed, TooManyRequests
 from gateway_service.domain.rate_limits import RateLimitPolicy
 from gateway_service.domain.routes import Role, Route
@@ -21,8 +21,8 @@ class AccessControl:
         self._auth = auth
         self._limiter = limiter
 
-    async def admit(self, scope: Scope, route: Route, response_headers: Headers) -> None:
-        """Adds the rate limit headers to `response_headers`.
+    async def admit(self, scope: Scope, route: Route, response_headers: Headers) -> str:
+        """Returns the key that the caller is counted under. Adds the rate limit headers to `response_headers`.
 
         Raises ProblemError 401, NeighbourUnavailable, TooManyRequests, RoleNotAllowed.
         """
@@ -34,6 +34,7 @@ class AccessControl:
         await self._count(scope, route.rate_limit_policy, principal, response_headers)
         if principal is not None and Role(principal.role) not in route.roles:
             raise RoleNotAllowed(principal.role, sorted(route.roles))
+        return _caller_key(scope, principal)
 
     async def _authenticate(self, scope: Scope, route: Route) -> Principal | None:
         """Returns the caller; None for an anonymous one. On public routes an invalid token is treated as anonymous.
@@ -54,11 +55,13 @@ class AccessControl:
     async def _count(
         self, scope: Scope, policy: RateLimitPolicy, principal: Principal | None, response_headers: Headers
     ) -> None:
-        """Counts the request of a user under the user's id, and any other request under the client's address."""
-        address = scope["client_address"].address
-        key = f"user:{principal.user_id}" if principal else f"address:{rate_limit_key(address)}"
-        decision = await self._limiter.count(policy, key)
+        decision = await self._limiter.count(policy, _caller_key(scope, principal))
         if decision is not None:
             response_headers.extend(decision.headers())
             if not decision.is_allowed:
                 raise TooManyRequests(policy, decision.retry_after)
+
+
+def _caller_key(scope: Scope, principal: Principal | None) -> str:
+    """Returns what a caller's requests are counted under: the user's id, or without a valid token the address."""
+    return f"user:{principal.user_id}" if principal else f"address:{network_key(scope['client_address'].address)}"

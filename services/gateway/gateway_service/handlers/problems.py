@@ -1,14 +1,18 @@
 """Maps the errors of this service to problems."""
 
+from chassis.http.protocol import REQUEST_TIMEOUT
 from chassis.types.problem import Problem, ProblemTable
 
 from gateway_service.domain.errors import (
+    BodyNotAllowed,
     CallerDisconnected,
     CircuitOpen,
+    GatewayBusy,
     MethodNotAllowed,
     NoSuchRoute,
     RequestBodyTimeout,
     RoleNotAllowed,
+    TooManyConcurrentRequests,
     TooManyRequests,
     UpstreamBusy,
     UpstreamTimeout,
@@ -22,8 +26,11 @@ PROBLEMS: ProblemTable = {
     MethodNotAllowed: Problem(405, "method_not_allowed"),
     RoleNotAllowed: Problem(403, "forbidden"),
     TooManyRequests: Problem(429, "too_many_requests"),
+    TooManyConcurrentRequests: Problem(429, "too_many_concurrent_requests", _RETRY_SOON),
+    BodyNotAllowed: Problem(400, "body_not_allowed"),
     CallerDisconnected: Problem(400, "caller_gone"),
-    RequestBodyTimeout: Problem(408, "request_timeout"),
+    RequestBodyTimeout: REQUEST_TIMEOUT,
+    GatewayBusy: Problem(503, "gateway_busy", _RETRY_SOON),
     UpstreamUnavailable: Problem(503, "upstream_unavailable", _RETRY_SOON),
     CircuitOpen: Problem(503, "upstream_resting", _RETRY_SOON),
     UpstreamBusy: Problem(503, "upstream_busy", _RETRY_SOON),

@@ -1,9 +1,9 @@
-"""Forwards requests to the upstreams and their responses to the callers, as streams, at the level of ASGI."""
+"""Forwards requests to the upstreams, and streams their responses to the callers, at the level of ASGI."""
 
 import asyncio
 import string
 import zlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from urllib.parse import quote_from_bytes
 
 import aiohttp
@@ -17,6 +17,7 @@ from starlette.types import Message, Receive, Scope, Send
 from gateway_service.clients.upstream_client import UpstreamClient, UpstreamRequest
 from gateway_service.domain import compression
 from gateway_service.domain.errors import (
+    BodyNotAllowed,
     CallerDisconnected,
     GatewayError,
     MethodNotAllowed,
@@ -29,6 +30,7 @@ from gateway_service.domain.routes import Route, RouteTable, Upstream, decode_pa
 from gateway_service.handlers.access_control import AccessControl
 from gateway_service.handlers.problems import PROBLEMS
 from gateway_service.service.admission import AdmissionControl
+from gateway_service.service.caller_limits import CallerLimits, CallerSlot
 
 _NO_STORE = (b"cache-control", b"no-store")
 _COMPRESSION_LEVEL = 5
@@ -45,12 +47,14 @@ class Proxy:
         client: UpstreamClient,
         admissions: Mapping[Upstream, AdmissionControl],
         access: AccessControl,
+        limits: CallerLimits,
         deadline: float,
     ) -> None:
-        """`deadline` is in seconds: first for the start of the request body, then for the whole exchange."""
+        """`deadline` is in seconds: first for the request body, then for the exchange with the upstream."""
         self._client = client
         self._admissions = admissions
         self._access = access
+        self._limits = limits
         self._deadline = deadline
         self._table = RouteTable()
 
@@ -72,21 +76,21 @@ class Proxy:
         path = with_version(scope["raw_path"].decode("ascii"))
         route = self._table.find(scope["method"], decode_path(path))
         scope["route"] = writer.route = route
-        await self._access.admit(scope, route, writer.added_headers)
-        try:
-            async with asyncio.timeout(self._deadline):
-                body = await _open_body(receive) if has_body(scope["headers"]) else None
-        except TimeoutError as error:
-            raise RequestBodyTimeout(self._deadline) from error
-        await self._exchange(_upstream_request(scope, path, route, body), writer)
+        key = await self._access.admit(scope, route, writer.added_headers)
+        sends_body = has_body(scope["headers"])
+        if sends_body and route.method == "GET":
+            raise BodyNotAllowed(scope["method"])
+        async with self._limits.slot(key) as slot:
+            body = await _read_body(receive, slot, self._deadline) if sends_body else None
+            await self._exchange(_upstream_request(scope, path, route, body), writer)
 
     async def _exchange(self, request: UpstreamRequest, writer: "_ResponseWriter") -> None:
-        """Sends the request and relays the response. A slow or disconnected caller is no failure of the upstream.
+        """Sends the request and relays the response. A slow caller is no failure of the upstream.
 
         A response head alone does not count as a success: an upstream that dies before the first piece of its body has
         failed.
         """
-        upstream, body = request.upstream, request.body
+        upstream = request.upstream
         async with self._admissions[upstream].slot() as attempt:
             try:
                 async with asyncio.timeout(self._deadline), await self._client.send(request) as received:
@@ -94,13 +98,9 @@ class Proxy:
                     attempt.succeeded()
                     await writer.relay(received, first, self._client.base_url(upstream))
             except (UpstreamUnavailable, aiohttp.ClientError) as error:
-                if isinstance(body, _RequestBody) and body.failure is not None:
-                    raise body.failure from None
                 attempt.failed()
                 raise UpstreamUnavailable(upstream) from error
             except TimeoutError as error:
-                if isinstance(body, _RequestBody) and not body.is_complete:
-                    raise RequestBodyTimeout(self._deadline) from error
                 attempt.failed()
                 raise UpstreamTimeout(upstream, self._deadline) from error
 
@@ -158,40 +158,29 @@ class _ResponseWriter:
         return self.route is not None and self.route.method == "GET" and not self.route.contains_secrets
 
     def _complete_headers(self, headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-        may_be_stored = self.route is not None and self.route.is_public and self._may_be_compressed()
+        may_be_stored = self.route is not None and self.route.may_be_stored
         has_cache_control = any(name == b"cache-control" for name, _ in headers)
         return [*headers, *self.added_headers, *([] if may_be_stored or has_cache_control else [_NO_STORE])]
 
 
-class _RequestBody:
-    """The body of a request, read as it arrives.
+async def _read_body(receive: Receive, slot: CallerSlot, deadline: float) -> bytes:
+    """Reads the whole body before anything is sent, so that a caller that sends slowly holds no slot of an upstream.
 
-    `failure` keeps the error of reading it, which the HTTP client wraps.
+    Raises HTTPException 413, CallerDisconnected, RequestBodyTimeout, TooManyConcurrentRequests, GatewayBusy.
     """
-
-    def __init__(self, first: bytes, receive: Receive) -> None:
-        self._first = first
-        self._receive = receive
-        self.failure: Exception | None = None
-        self.is_complete = False
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        yield self._first
-        while not self.is_complete:
-            try:
-                message = await _receive(self._receive)
-            except (HTTPException, CallerDisconnected) as error:
-                self.failure = error
-                raise
-            self.is_complete = not message.get("more_body", False)
-            yield message.get("body", b"")
-
-
-async def _open_body(receive: Receive) -> bytes | _RequestBody:
-    """Returns the whole body if it arrived in one piece, as most do. Raises HTTPException 413, CallerDisconnected."""
-    message = await _receive(receive)
-    first: bytes = message.get("body", b"")
-    return _RequestBody(first, receive) if message.get("more_body", False) else first
+    pieces: list[bytes] = []
+    is_complete = False
+    try:
+        async with asyncio.timeout(deadline):
+            while not is_complete:
+                message = await _receive(receive)
+                piece = message.get("body", b"")
+                slot.reserve(len(piece))
+                pieces.append(piece)
+                is_complete = not message.get("more_body", False)
+    except TimeoutError as error:
+        raise RequestBodyTimeout(deadline) from error
+    return b"".join(pieces)
 
 
 async def _receive(receive: Receive) -> Message:
@@ -201,7 +190,7 @@ async def _receive(receive: Receive) -> Message:
     return message
 
 
-def _upstream_request(scope: Scope, path: str, route: Route, body: bytes | _RequestBody | None) -> UpstreamRequest:
+def _upstream_request(scope: Scope, path: str, route: Route, body: bytes | None) -> UpstreamRequest:
     headers = request_headers(scope["headers"], scope["client_address"], tracing.inject())
     return UpstreamRequest(route.upstream, route.method, _target(path, scope["query_string"]), headers, body)
 

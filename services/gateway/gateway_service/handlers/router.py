@@ -1,11 +1,16 @@
 """Routes each request to one of the gateway's applications, after it has found the client's address."""
 
+from prometheus_client import Counter
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway_service.domain.client_address import TrustedProxies
 from gateway_service.handlers.own_pages import OPENAPI_PATH
 from gateway_service.handlers.security_headers import security_headers, with_headers
 
+IGNORED = Counter(
+    "forwarded_headers_ignored_total",
+    "Requests whose X-Forwarded-* headers were ignored, because their peer is no trusted proxy",
+)
 _OWN_PATHS = ("/health", "/ready", "/swagger")
 
 
@@ -25,6 +30,8 @@ class Router:
         peer = scope["client"][0] if scope["client"] else ""
         client = self._proxies.client_address(peer, scope["scheme"], scope["headers"])
         scope["client_address"] = client
+        if client.ignores_headers:
+            IGNORED.inc()
         send = with_headers(security_headers(path, client.scheme), send)
         if path == OPENAPI_PATH:
             await _with_head(self._openapi)(scope, receive, send)

@@ -1,6 +1,5 @@
 """Admission control: limits the concurrent requests to an upstream, and sends it none while its circuit is open."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -9,13 +8,11 @@ from prometheus_client import Counter, Gauge
 from gateway_service.domain.circuit_breaker import Attempt, BreakerPolicy, CircuitBreaker
 from gateway_service.domain.errors import CircuitOpen, UpstreamBusy
 from gateway_service.domain.routes import Upstream
+from gateway_service.service.slots import Slots
 
 IN_FLIGHT = Gauge("upstream_requests_in_flight", "Requests that an upstream is processing", ["upstream"])
 CIRCUIT = Gauge("upstream_circuit_state", "0 closed, 1 half-open (one request is the probe), 2 open", ["upstream"])
 REFUSED = Counter("upstream_refused_total", "Requests not sent: reason resting or busy", ["upstream", "reason"])
-
-_SLOT_TIMEOUT_SECONDS = 1.0
-"""How long a request waits for a free slot before it is refused."""
 
 
 class AdmissionControl:
@@ -24,7 +21,7 @@ class AdmissionControl:
     def __init__(self, upstream: Upstream, slots: int, policy: BreakerPolicy, clock: Callable[[], float]) -> None:
         """`slots` is how many requests may be sent at once."""
         self._upstream = upstream
-        self._slots = asyncio.Semaphore(slots)
+        self._slots = Slots(slots)
         self._breaker = CircuitBreaker(policy, clock)
         self._in_flight = IN_FLIGHT.labels(upstream)
         self._circuit = CIRCUIT.labels(upstream)
@@ -34,7 +31,9 @@ class AdmissionControl:
         """Holds a slot for one request, whose result is reported to the attempt. Raises CircuitOpen, UpstreamBusy."""
         attempt = self._admit()
         try:
-            await self._acquire_slot()
+            if not await self._slots.acquire():
+                REFUSED.labels(self._upstream, "busy").inc()
+                raise UpstreamBusy(self._upstream)
             self._in_flight.inc()
             try:
                 yield attempt
@@ -44,17 +43,6 @@ class AdmissionControl:
         finally:
             attempt.abandoned()
             self._circuit.set(self._breaker.state)
-
-    async def _acquire_slot(self) -> None:
-        if not self._slots.locked():
-            await self._slots.acquire()
-            return
-        try:
-            async with asyncio.timeout(_SLOT_TIMEOUT_SECONDS):
-                await self._slots.acquire()
-        except TimeoutError:
-            REFUSED.labels(self._upstream, "busy").inc()
-            raise UpstreamBusy(self._upstream) from None
 
     def _admit(self) -> Attempt:
         attempt = self._breaker.admit()

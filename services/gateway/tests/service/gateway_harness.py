@@ -3,13 +3,14 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from uuid import uuid4
 
 import httpx
-import uvicorn
+from chassis.http.connections import ConnectionLimits
+from chassis.http.server import HttpServer, no_proxy
 from chassis_testing.environment import environment_variable
 from gateway_service.app import build
 from gateway_service.domain.routes import Upstream as Service
@@ -93,25 +94,18 @@ async def hang(_scope: Scope, receive: Receive, _send: Send) -> None:
         pass
 
 
-class _Server(uvicorn.Server):
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
 @asynccontextmanager
-async def serve(app: ASGIApp) -> AsyncIterator[str]:
+async def serve(app: ASGIApp, is_proxy: Callable[[str], bool] = no_proxy) -> AsyncIterator[str]:
     """Runs an application on a real server. Returns its base URL."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        config = uvicorn.Config(app, lifespan="off", log_config=None, timeout_graceful_shutdown=1, proxy_headers=False)
-        server = _Server(config)
+        server = HttpServer(app, 0, ConnectionLimits(), is_proxy=is_proxy, grace_seconds=1)
         serving = asyncio.ensure_future(server.serve([listener]))
         async with asyncio.timeout(30):
             while not server.started:  # noqa: ASYNC110 - the server has no event for it
                 await asyncio.sleep(0.01)
         try:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+            yield url_of(listener)
         finally:
             server.should_exit = True
             await serving
@@ -186,7 +180,10 @@ def gateway_opener(user_grpc: str) -> OpenGateway:
         }
         service = await build(Settings.model_validate(values), **({} if clock is None else {"clock": clock}))
         try:
-            async with serve(service.http) as base, httpx.AsyncClient(base_url=base, timeout=10) as client:
+            async with (
+                serve(service.http, service.is_proxy) as base,
+                httpx.AsyncClient(base_url=base, timeout=10) as client,
+            ):
                 yield client
         finally:
             for close in service.closers:

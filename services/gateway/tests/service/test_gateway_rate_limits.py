@@ -132,12 +132,14 @@ async def test_forbidden_requests_are_counted(
 async def test_a_forwarded_address_is_ignored_unless_the_proxy_is_trusted(
     open_gateway: OpenGateway, upstream: FakeUpstream, upstream_url: str
 ) -> None:
+    before = metric("forwarded_headers_ignored_total")
     async with open_gateway(upstream_url, rate_limits="read=2/600") as gateway:
         for number, status in enumerate((200, 200, 429)):
             headers = {"X-Forwarded-For": f"203.0.113.{number}", "X-Real-IP": "203.0.113.9", "Forwarded": "for=9.9.9.9"}
             assert (await gateway.get(PRODUCTS, headers=headers)).status_code == status
     assert {tuple(seen.header("x-forwarded-for")) for seen in upstream.requests} == {("127.0.0.1",)}
     assert not any(seen.header("x-real-ip") or seen.header("forwarded") for seen in upstream.requests)
+    assert metric("forwarded_headers_ignored_total") == before + 3
 
 
 async def test_behind_a_trusted_proxy_each_address_has_its_own_quota(

@@ -8,7 +8,7 @@ import pytest
 from chassis_testing.tokens import TokenIssuer
 from chassis_testing.waiting import eventually
 from gateway_harness import Clock, FakeUpstream, OpenGateway, hang, metric, problem, raw_server, url_of
-from gateway_service.service import admission
+from gateway_service.service import slots
 from starlette.types import Receive, Scope, Send
 
 PRODUCTS = "/api/v1/products"
@@ -136,7 +136,7 @@ async def test_a_service_gets_no_more_than_its_limit_of_concurrent_requests(
     issuer: TokenIssuer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(admission, "_SLOT_TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr(slots, "_SLOT_TIMEOUT_SECONDS", 0.1)
     arrived, may_respond = asyncio.Semaphore(0), asyncio.Event()
     at_once = most = 0
 
@@ -205,7 +205,7 @@ async def test_a_slow_reader_does_not_hold_its_slot_forever(
         assert (await gateway.get(PRODUCTS)).status_code == 200  # the circuit did not open
 
 
-async def test_a_caller_that_disconnects_during_the_probe_does_not_block_the_circuit(
+async def test_a_caller_that_disconnects_before_its_body_is_complete_is_not_the_probe(
     open_gateway: OpenGateway, upstream: FakeUpstream, upstream_url: str
 ) -> None:
     clock = Clock()

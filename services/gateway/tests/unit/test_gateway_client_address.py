@@ -1,5 +1,5 @@
 import pytest
-from gateway_service.domain.client_address import TrustedProxies, rate_limit_key
+from gateway_service.domain.client_address import TrustedProxies
 
 FORWARDED = [
     (b"host", b"gateway"),
@@ -17,6 +17,12 @@ def test_headers_of_an_untrusted_peer_are_ignored() -> None:
         "gateway",
         "198.51.100.1",
     )
+    assert client.ignores_headers
+
+
+def test_no_header_is_ignored_where_there_is_none_or_the_peer_is_trusted() -> None:
+    assert not TrustedProxies("").client_address("198.51.100.1", "http", [(b"host", b"gateway")]).ignores_headers
+    assert not TrustedProxies("10.0.0.0/8").client_address("10.1.2.3", "http", FORWARDED).ignores_headers
 
 
 def test_headers_of_a_trusted_proxy_are_believed() -> None:
@@ -60,16 +66,6 @@ def test_the_scheme_is_that_of_the_nearest_proxy() -> None:
 
 def test_an_ipv4_mapped_address_is_an_ipv4_address() -> None:
     assert TrustedProxies("10.0.0.0/8").client_address("::ffff:10.0.0.1", "http", FORWARDED).address == "203.0.113.7"
-    assert rate_limit_key("::ffff:203.0.113.7") == rate_limit_key("203.0.113.7") == "203.0.113.7"
-
-
-def test_the_ipv6_addresses_of_a_subscriber_share_a_rate_limit_key() -> None:
-    assert rate_limit_key("2001:db8:1:2:aaaa::1") == rate_limit_key("2001:db8:1:2:bbbb::2") == "2001:db8:1:2::/64"
-    assert rate_limit_key("2001:db8:1:3::1") != rate_limit_key("2001:db8:1:2::1")
-
-
-def test_malformed_addresses_share_a_rate_limit_key() -> None:
-    assert rate_limit_key("") == rate_limit_key("testclient") == "unknown"
 
 
 @pytest.mark.parametrize("text", ["10.0.0.1/8", "10.0.0.0/33", "localhost", "10.0.0.0/8;fd00::/8"])

@@ -199,3 +199,9 @@ def test_a_path_is_decoded_as_services_decode_it() -> None:
     assert decode_path("/api/v1/products/a%20b") == "/api/v1/products/a b"
     with pytest.raises(NoSuchRoute):
         TABLE.find("GET", decode_path("/api/v1/orders/1%2F2"))
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.path}")
+def test_only_responses_that_are_the_same_for_every_caller_may_be_stored(route: Route) -> None:
+    is_the_callers = route.ownership is not Ownership.NONE or Role.ANONYMOUS not in route.roles
+    assert route.may_be_stored is not (is_the_callers or route.contains_secrets or route.method != "GET")
