@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from chassis.settings import BackendSettings
+from chassis.settings import BackendSettings, RedisUrl
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from user_service.domain.accounts import Email, normalize_email, normalize_new_password
@@ -17,15 +17,17 @@ def _require_long_secret(secret: str) -> str:
 
 
 class Settings(BackendSettings):
+    redis_url: RedisUrl
+    """The Redis in which the gateway looks for sessions that have ended."""
     jwt_secret: Annotated[str, AfterValidator(_require_long_secret), Field(repr=False)]
     """The secret from which all keys are derived.
 
     They are the key that signs access tokens, and those for mail tokens and for the digests of e-mail addresses.
     """
     access_token_seconds: Annotated[int, Field(ge=1, le=86_400)] = 900
-    """How long an access token is valid.
+    """How long an access token is valid, but not longer than its session.
 
-    Other services accept it until then even if its session has ended, so it is short.
+    If the gateway's Redis is unavailable, it is accepted until then even if its session has ended, so it is short.
     """
     refresh_token_seconds: Annotated[int, Field(ge=1, le=31_536_000)] = 2_592_000
     """How long a session lives without being refreshed: 30 days."""

@@ -62,6 +62,13 @@ class NotAllowed(UserError):
         super().__init__("only an admin may change roles and activity, or manage other people's accounts")
 
 
+class PasswordRequired(UserError):
+    """An account's own user tried to erase it without its password."""
+
+    def __init__(self) -> None:
+        super().__init__("erase your own account at DELETE /users/me, with your password as current_password")
+
+
 class LastAdmin(UserError):
     """The operation would leave the shop without an active admin."""
 
@@ -77,7 +84,7 @@ class AccountDeactivated(UserError):
 
 
 class SessionEnded(UserError):
-    """The access token is not expired and other services still accept it, but its session or its account has ended."""
+    """The access token is not expired, but its session or its account has ended."""
 
     def __init__(self) -> None:
         super().__init__("the session of this access token has ended: log in at POST /auth/login")

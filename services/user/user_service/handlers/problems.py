@@ -15,6 +15,7 @@ from user_service.domain.errors import (
     InvalidRefreshToken,
     LastAdmin,
     NotAllowed,
+    PasswordRequired,
     RateLimited,
     RefreshTokenReused,
     SessionEnded,
@@ -40,6 +41,7 @@ PROBLEMS: ProblemTable = {
     InvalidMailToken: Problem(401, "invalid_mail_token"),
     AlreadyVerified: Problem(409, "already_verified"),
     NotAllowed: Problem(403, "forbidden"),
+    PasswordRequired: Problem(403, "password_required"),
     LastAdmin: Problem(409, "last_admin"),
     TooBusy: Problem(503, "too_busy", {"Retry-After": "3"}),
 }

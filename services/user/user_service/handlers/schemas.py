@@ -141,6 +141,10 @@ class ChangeEmailRequest(RequestBody):
     current_password: Password
 
 
+class EraseRequest(RequestBody):
+    current_password: Password
+
+
 class UserResponse(ResponseBody):
     id: int
     email: str

@@ -46,6 +46,14 @@ sessions = Table(
     Column("user_agent", Text),
 )
 
+ended_sessions = Table(
+    "ended_sessions",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("ended_at", DateTime(timezone=True), nullable=False),
+    Column("published_at", DateTime(timezone=True)),
+)
+
 mail_requests = Table(
     "mail_requests",
     metadata,

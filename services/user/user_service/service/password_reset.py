@@ -16,6 +16,7 @@ from user_service.domain.mail_tokens import Purpose, parse_mail_token
 from user_service.repository.accounts import AccountRepository, Credentials
 from user_service.repository.mail_requests import MailRequestRepository
 from user_service.repository.sessions import SessionRepository
+from user_service.service.ended_sessions import EndedSessions
 from user_service.service.login_guard import LoginGuard
 from user_service.service.mail_tokens import MAIL_REQUESTS, MailTokens
 from user_service.service.passwords import PasswordHasher
@@ -34,6 +35,7 @@ class PasswordResetService:
         guard: LoginGuard,
         mail_tokens: MailTokens,
         events: PublishedEvents,
+        ended: EndedSessions,
         now: Callable[[], datetime],
         minimum_seconds: float,
     ) -> None:
@@ -43,6 +45,7 @@ class PasswordResetService:
         self._guard = guard
         self._mail_tokens = mail_tokens
         self._events = events
+        self._ended = ended
         self._now = now
         self._minimum_seconds = minimum_seconds
 
@@ -68,10 +71,11 @@ class PasswordResetService:
         async with self._database.begin() as transaction:
             request, account = await self._mail_tokens.validate(transaction, presented, Purpose.RESET_PASSWORD)
             await AccountRepository(transaction).set_password(account.id, password_hash)
-            await SessionRepository(transaction).end_all(account.id)
+            ended = await SessionRepository(transaction).end_all(account.id, self._now())
             await MailRequestRepository(transaction).replace_email_changes(account, self._now())
             await self._guard.clear_failures(transaction, account.email)
             await self._mail_tokens.redeem(transaction, request, account)
+        await self._ended.publish(ended)
         PASSWORD_RESETS.inc()
         log.info("a password was reset", user_id=account.id)
 

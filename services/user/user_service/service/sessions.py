@@ -30,6 +30,7 @@ from user_service.domain.sessions import (
 )
 from user_service.repository.accounts import AccountRepository
 from user_service.repository.sessions import SessionRepository
+from user_service.service.ended_sessions import EndedSessions
 from user_service.service.login_guard import LoginGuard
 from user_service.service.signing import Signer
 
@@ -52,6 +53,7 @@ class SessionService:
         database: Database,
         guard: LoginGuard,
         signer: Signer,
+        ended: EndedSessions,
         lifetime: timedelta,
         now: Callable[[], datetime],
         random_bytes: Callable[[int], bytes],
@@ -60,34 +62,40 @@ class SessionService:
         self._database = database
         self._guard = guard
         self._signer = signer
+        self._ended = ended
         self._lifetime = lifetime
         self._now = now
         self._random_bytes = random_bytes
 
     async def log_in(self, email: Email, password: str, user_agent: str | None = None) -> Tokens:
-        """Opens a session. Raises WrongCredentials, TooManyAttempts, AccountDeactivated, TooBusy."""
+        """Opens a session; of MAX_SESSIONS it ends the least recently used one.
+
+        Raises WrongCredentials, TooManyAttempts, AccountDeactivated, TooBusy.
+        """
         try:
             verified = await self._guard.verify(email, password)
             async with self._database.begin() as transaction:
                 account = await self._guard.authorize(transaction, verified)
+                ended = await SessionRepository(transaction).end_least_recently_used(
+                    account.id, MAX_SESSIONS - 1, self._now()
+                )
                 tokens = await self.open(transaction, account, user_agent)
         except (WrongCredentials, TooManyAttempts, AccountDeactivated) as refusal:
             LOGINS.labels(_OUTCOMES[type(refusal)]).inc()
             raise
+        await self._ended.publish(ended)
         LOGINS.labels("accepted").inc()
         return tokens
 
     async def open(self, transaction: AsyncConnection, account: Account, user_agent: str | None) -> Tokens:
-        """Opens a session; of MAX_SESSIONS it ends the least recently used one.
+        """Opens a session.
 
         The account's row must be locked, or new, so that a transaction which ends all sessions cannot miss this one.
         """
         now = self._now()
         token = RefreshToken(uuid4(), self._random_bytes(SECRET_BYTES))
         session = Session(token.session_id, account.id, token.digest, now + self._lifetime, now, now, user_agent)
-        repository = SessionRepository(transaction)
-        await repository.end_least_recently_used(account.id, keep=MAX_SESSIONS - 1)
-        await repository.add(session)
+        await SessionRepository(transaction).add(session)
         return self._tokens(account, token, now)
 
     async def refresh(self, refresh_token: str) -> Tokens:
@@ -95,6 +103,8 @@ class SessionService:
         presented = parse_refresh_token(refresh_token)
         async with self._database.begin() as transaction:
             state, tokens = await self._rotate(transaction, presented)
+        if state is not None and tokens is None:
+            await self._ended.publish([presented.session_id])
         if state is RefreshTokenState.REUSED:  # raised after the commit, since a rollback would keep the session
             REUSES.inc()
             raise RefreshTokenReused
@@ -109,7 +119,8 @@ class SessionService:
         except InvalidRefreshToken:
             return
         async with self._database.begin() as transaction:
-            await SessionRepository(transaction).end(presented.session_id)
+            ended = await SessionRepository(transaction).end(presented.session_id, self._now())
+        await self._ended.publish(ended)
 
     async def authenticate(self, user_id: UserId, session_id: UUID | None) -> Account:
         """Returns the account of an access token as it is now, not as it was when the token was signed.
@@ -135,13 +146,15 @@ class SessionService:
     async def end(self, user_id: UserId, session_id: UUID) -> None:
         """Ends a session of the user. Raises UnknownSession, also if the session is another user's."""
         async with self._database.begin() as transaction:
-            if not await SessionRepository(transaction).end_for_user(user_id, session_id):
-                raise UnknownSession(session_id)
+            ended = await SessionRepository(transaction).end_for_user(user_id, session_id, self._now())
+        if not ended:
+            raise UnknownSession(session_id)
+        await self._ended.publish(ended)
 
     async def delete_expired(self) -> int:
         """Deletes expired sessions; returns how many."""
         async with self._database.begin() as transaction:
-            return await SessionRepository(transaction).end_expired(self._now())
+            return await SessionRepository(transaction).delete_expired(self._now())
 
     async def _rotate(
         self, transaction: AsyncConnection, presented: RefreshToken
@@ -157,7 +170,7 @@ class SessionService:
         state = session.state_of(presented, now)
         account = await AccountRepository(transaction).find(session.user_id)
         if state is not RefreshTokenState.VALID or account is None or not account.is_active:
-            await repository.end(session.id)
+            await repository.end(session.id, now)
             return state, None
         new = RefreshToken(session.id, self._random_bytes(SECRET_BYTES))
         await repository.rotate(session.id, new.digest, now, now + self._lifetime)

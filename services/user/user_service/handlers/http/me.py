@@ -13,6 +13,7 @@ from user_service.handlers.schemas import (
     AcceptedResponse,
     ChangeEmailRequest,
     ChangePasswordRequest,
+    EraseRequest,
     ExportResponse,
     ProfileRequest,
     SessionResponse,
@@ -42,9 +43,15 @@ def routes(
     async def put_me(request: ProfileRequest, caller: authenticated) -> Data[UserResponse]:
         return user_response(await accounts.update_profile(caller.account.id, request.to_profile_update()))
 
-    @router.delete("", status_code=204, summary="Erase the current user's account permanently")
-    async def delete_me(caller: authenticated) -> None:
-        await accounts.erase(caller.account.id, caller.account.id)
+    @router.delete(
+        "",
+        status_code=204,
+        summary="Erase the current user's account permanently",
+        description="Needs the password, so that a stolen access token cannot erase the account.",
+    )
+    async def delete_me(request: EraseRequest, caller: authenticated) -> None:
+        with retry_after_header():
+            await accounts.erase_own(caller.account.id, request.current_password)
 
     @router.post(
         "/password",
