@@ -12,7 +12,7 @@ from chassis.runtime.process import Program, Service, repeat_every
 from chassis.types.ids import uuid7
 
 from user_service.clients.ended_session_store import EndedSessionStore, connect
-from user_service.domain.lockout import LockoutPolicy
+from user_service.domain.lockout import LockoutPolicies, LockoutPolicy
 from user_service.domain.mail_tokens import MailTokenPolicy
 from user_service.handlers.dependencies import CallerDependencies
 from user_service.handlers.grpc import UserServicer
@@ -52,7 +52,7 @@ async def build(settings: Settings, now: Callable[[], datetime] = utc_now) -> Se
     address_key, mail_key = (
         derive_key(purpose, settings.jwt_secret) for purpose in ("addresses v1", "mailed tokens v1")
     )
-    guard = LoginGuard(database, passwords, _lockout_policy(settings), address_key, now)
+    guard = LoginGuard(database, passwords, _lockout_policies(settings), address_key, now)
     mail_tokens = MailTokens(database, guard, _mail_token_policy(settings), mail_key, now, uuid7)
     sessions = SessionService(database, guard, signer, ended, session_lifetime, now, secrets.token_bytes)
     registration = RegistrationService(database, passwords, sessions, mail_tokens, events, now)
@@ -92,12 +92,13 @@ async def build(settings: Settings, now: Callable[[], datetime] = utc_now) -> Se
     )
 
 
-def _lockout_policy(settings: Settings) -> LockoutPolicy:
-    initial, longest = settings.login_wait_seconds, settings.login_wait_max_seconds
-    return LockoutPolicy(
-        allowed=settings.login_failures_allowed,
-        initial_wait=timedelta(seconds=initial),
-        max_wait=timedelta(seconds=max(initial, longest)),
+def _lockout_policies(settings: Settings) -> LockoutPolicies:
+    initial = timedelta(seconds=settings.login_wait_seconds)
+    longest = max(initial, timedelta(seconds=settings.login_wait_max_seconds))
+    allowed = max(settings.login_failures_allowed, settings.login_failures_account_allowed)
+    return LockoutPolicies(
+        network=LockoutPolicy(settings.login_failures_allowed, initial, longest),
+        account=LockoutPolicy(allowed, initial, max_wait=initial),
     )
 
 

@@ -38,7 +38,15 @@ class Settings(BackendSettings):
     mails_per_hour: Annotated[int, Field(ge=1, le=1000)] = 5
     """How many mails for one purpose an account may request per hour."""
     login_failures_allowed: Annotated[int, Field(ge=1, le=100)] = 5
-    """How many wrong passwords in a row lock an e-mail address; each further one doubles the wait."""
+    """How many wrong passwords in a row from one network (/24 or /64) lock an e-mail address there.
+
+    Each further one doubles the wait.
+    """
+    login_failures_account_allowed: Annotated[int, Field(ge=1, le=10_000)] = 100
+    """How many wrong passwords in a row from all networks lock an e-mail address for networks it has never used.
+
+    Each further one makes them wait for `login_wait_seconds` again.
+    """
     login_wait_seconds: Annotated[int, Field(ge=1, le=3600)] = 30
     """How long the first lock of an e-mail address lasts."""
     login_wait_max_seconds: Annotated[int, Field(ge=1, le=86_400)] = 900

@@ -16,7 +16,7 @@ from chassis_testing.waiting import eventually
 from user_harness import UNREACHABLE_BROKER
 from user_service.app import SCHEMA
 from user_service.domain.accounts import Email, NewAccount, Role
-from user_service.domain.lockout import LockoutPolicy
+from user_service.domain.lockout import LockoutPolicies, LockoutPolicy
 from user_service.repository.accounts import AccountRepository, Credentials
 from user_service.service import first_admin as first_admin_module
 from user_service.service.accounts import AccountService
@@ -46,7 +46,7 @@ async def database() -> AsyncIterator[Database]:
 
 def accounts_in(database: Database, passwords: PasswordHasher) -> AccountService:
     policy = LockoutPolicy(5, timedelta(seconds=30), timedelta(minutes=15))
-    guard = LoginGuard(database, passwords, policy, b"key", _now)
+    guard = LoginGuard(database, passwords, LockoutPolicies(policy, policy), b"key", _now)
     events = PublishedEvents(Outbox(database, Broker(UNREACHABLE_BROKER, "user")), uuid7)
     return AccountService(database, passwords, guard, events, _now)
 

@@ -5,14 +5,29 @@ its Redis is unavailable; this service has the accounts and the sessions, so it 
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 from uuid import UUID
 
 from chassis.http.authentication import Authenticator
-from fastapi import Request
+from fastapi import Depends, Request
 
 from user_service.domain.accounts import Account
+from user_service.domain.devices import Client, network_of
 from user_service.domain.errors import NotAllowed
+from user_service.domain.sessions import printable_user_agent
 from user_service.service.sessions import SessionService
+
+
+def client_of(request: Request) -> Client:
+    """Returns where a request comes from.
+
+    The gateway sets X-Real-IP and removes that of its callers. Without it the network is unknown.
+    """
+    user_agent = printable_user_agent(request.headers.get("user-agent"))
+    return Client(network_of(request.headers.get("x-real-ip")), user_agent)
+
+
+RequestClient = Annotated[Client, Depends(client_of)]
 
 
 @dataclass(frozen=True, slots=True)

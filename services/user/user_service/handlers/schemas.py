@@ -6,7 +6,7 @@ from uuid import UUID
 
 from chassis.http.authentication import Role
 from chassis.http.schemas import Data, RequestBody, ResponseBody, StorableText
-from fastapi import Depends, Header, Query
+from fastapi import Depends, Query
 from pydantic import AfterValidator, Field
 
 from user_service.domain import accounts as domain
@@ -63,7 +63,6 @@ Phone = Annotated[
     ),
 ]
 TokenText = Annotated[str, Field(max_length=256)]
-UserAgentHeader = Annotated[str | None, Header(description="shown in the user's list of sessions")]
 
 
 def _account_search(
@@ -201,6 +200,13 @@ class LoginFailuresResponse(ResponseBody):
     locked_until: datetime | None
 
 
+class DeviceResponse(ResponseBody):
+    """A program on a network with which the user has logged in. Which ones they are is stored as digests alone."""
+
+    first_used_at: datetime
+    last_used_at: datetime
+
+
 class ExportResponse(ResponseBody):
     """All data stored about a user, except hashes of secrets."""
 
@@ -208,6 +214,7 @@ class ExportResponse(ResponseBody):
     sessions: list[StoredSessionResponse]
     mail_requests: list[MailRequestResponse]
     failures: LoginFailuresResponse | None
+    devices: list[DeviceResponse]
 
 
 ACCEPTED = Data[AcceptedResponse](data=AcceptedResponse())

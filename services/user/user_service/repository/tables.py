@@ -67,10 +67,21 @@ mail_requests = Table(
     Column("replaced_at", DateTime(timezone=True)),
 )
 
+devices = Table(
+    "devices",
+    metadata,
+    Column("user_id", BigInteger, primary_key=True),
+    Column("network_digest", LargeBinary, primary_key=True),
+    Column("program_digest", LargeBinary, primary_key=True),
+    Column("first_used_at", DateTime(timezone=True), nullable=False),
+    Column("last_used_at", DateTime(timezone=True), nullable=False),
+)
+
 login_failures = Table(
     "login_failures",
     metadata,
     Column("address_digest", LargeBinary, primary_key=True),
+    Column("account_digest", LargeBinary),
     Column("failures", Integer, nullable=False),
     Column("last_at", DateTime(timezone=True), nullable=False),
     Column("locked_until", DateTime(timezone=True)),

@@ -12,11 +12,13 @@ from prometheus_client import Counter
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from user_service.domain.accounts import AccessUpdate, Account, AccountSearch, Email, NewAccount, ProfileUpdate, Role
+from user_service.domain.devices import Client, DeviceUse
 from user_service.domain.errors import LastAdmin, NotAllowed, PasswordRequired, UnknownUser
 from user_service.domain.lockout import LoginFailures
 from user_service.domain.mail_tokens import MailRequest, Purpose
 from user_service.domain.sessions import Session
 from user_service.repository.accounts import AccountRepository
+from user_service.repository.devices import DeviceRepository
 from user_service.repository.login_failures import LoginFailureRepository
 from user_service.repository.mail_requests import MailRequestRepository
 from user_service.repository.sessions import SessionRepository
@@ -39,6 +41,7 @@ class AccountExport:
     sessions: Sequence[Session]
     mail_requests: Sequence[MailRequest]
     failures: LoginFailures | None
+    devices: Sequence[DeviceUse]
 
 
 class AccountService:
@@ -115,7 +118,9 @@ class AccountService:
             )
         return updated
 
-    async def change_password(self, user_id: UserId, session_id: UUID | None, current: str, new: str) -> None:
+    async def change_password(
+        self, user_id: UserId, session_id: UUID | None, current: str, new: str, client: Client
+    ) -> None:
         """Changes a password and ends all sessions but `session_id`.
 
         Mail tokens which reset the old password, or are for an address that is to replace the account's, become
@@ -124,7 +129,7 @@ class AccountService:
         Raises UnknownUser, WrongCredentials, TooManyAttempts, TooBusy.
         """
         account = await self.get(user_id)
-        verified = await self._guard.verify(account.email, current)
+        verified = await self._guard.verify(account.email, current, client)
         password_hash = await self._passwords.hash(new)
         async with self._database.begin() as transaction:
             await self._guard.authorize(transaction, verified)
@@ -145,14 +150,15 @@ class AccountService:
                 await SessionRepository(transaction).list_active(user_id, self._now()),
                 await MailRequestRepository(transaction).list_for_user(user_id),
                 await LoginFailureRepository(transaction).find(self._guard.digest(account.email)),
+                await DeviceRepository(transaction).list_for_user(user_id),
             )
 
-    async def erase_own(self, user_id: UserId, password: str) -> None:
+    async def erase_own(self, user_id: UserId, password: str, client: Client) -> None:
         """Erases a user's own account.
 
         Raises UnknownUser, WrongCredentials, TooManyAttempts, TooBusy, LastAdmin.
         """
-        verified = await self._guard.verify((await self.get(user_id)).email, password)
+        verified = await self._guard.verify((await self.get(user_id)).email, password, client)
         async with self._database.begin() as transaction:
             account = await self._guard.authorize(transaction, verified)
             if account.is_active_admin:
@@ -205,6 +211,7 @@ class AccountService:
         await self._guard.clear_failures(transaction, account.email)
         ended = await SessionRepository(transaction).end_all(account.id, now)
         await MailRequestRepository(transaction).delete_for_user(account.id)
+        await DeviceRepository(transaction).delete_for_user(account.id)
         await AccountRepository(transaction).erase(account.id, now)
         await self._events.record_erasure(transaction, account.id, now)
         return ended

@@ -7,6 +7,7 @@ from chassis.database.engine import Database
 from prometheus_client import Counter
 
 from user_service.domain.accounts import NewAccount
+from user_service.domain.devices import Client
 from user_service.domain.errors import EmailTaken
 from user_service.domain.mail_tokens import Purpose
 from user_service.repository.accounts import AccountRepository
@@ -35,7 +36,7 @@ class RegistrationService:
         self._events = events
         self._now = now
 
-    async def register(self, new: NewAccount, password: str, user_agent: str | None = None) -> Tokens:
+    async def register(self, new: NewAccount, password: str, client: Client) -> Tokens:
         """Creates an account, its first session and the request to verify its address. Raises EmailTaken, TooBusy."""
         password_hash = await self._passwords.hash(password)
         async with self._database.begin() as transaction:
@@ -43,7 +44,7 @@ class RegistrationService:
             if added is None:
                 raise EmailTaken
             account = added.account
-            tokens = await self._sessions.open(transaction, account, user_agent)
+            tokens = await self._sessions.open(transaction, account, client)
             request = await self._mail_tokens.request(transaction, account, Purpose.VERIFY_EMAIL, account.email)
             await self._events.record_registration(transaction, account, request)
         self._events.wake_relay()

@@ -11,6 +11,7 @@ from prometheus_client import Counter
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from user_service.domain.accounts import Account, Email
+from user_service.domain.devices import Client
 from user_service.domain.errors import (
     AccountDeactivated,
     InvalidRefreshToken,
@@ -67,19 +68,19 @@ class SessionService:
         self._now = now
         self._random_bytes = random_bytes
 
-    async def log_in(self, email: Email, password: str, user_agent: str | None = None) -> Tokens:
+    async def log_in(self, email: Email, password: str, client: Client) -> Tokens:
         """Opens a session; of MAX_SESSIONS it ends the least recently used one.
 
         Raises WrongCredentials, TooManyAttempts, AccountDeactivated, TooBusy.
         """
         try:
-            verified = await self._guard.verify(email, password)
+            verified = await self._guard.verify(email, password, client)
             async with self._database.begin() as transaction:
                 account = await self._guard.authorize(transaction, verified)
                 ended = await SessionRepository(transaction).end_least_recently_used(
                     account.id, MAX_SESSIONS - 1, self._now()
                 )
-                tokens = await self.open(transaction, account, user_agent)
+                tokens = await self.open(transaction, account, client)
         except (WrongCredentials, TooManyAttempts, AccountDeactivated) as refusal:
             LOGINS.labels(_OUTCOMES[type(refusal)]).inc()
             raise
@@ -87,15 +88,16 @@ class SessionService:
         LOGINS.labels("accepted").inc()
         return tokens
 
-    async def open(self, transaction: AsyncConnection, account: Account, user_agent: str | None) -> Tokens:
-        """Opens a session.
+    async def open(self, transaction: AsyncConnection, account: Account, client: Client) -> Tokens:
+        """Opens a session, and remembers the device.
 
         The account's row must be locked, or new, so that a transaction which ends all sessions cannot miss this one.
         """
         now = self._now()
         token = RefreshToken(uuid4(), self._random_bytes(SECRET_BYTES))
-        session = Session(token.session_id, account.id, token.digest, now + self._lifetime, now, now, user_agent)
+        session = Session(token.session_id, account.id, token.digest, now + self._lifetime, now, now, client.user_agent)
         await SessionRepository(transaction).add(session)
+        await self._guard.remember_device(transaction, account, client)
         return self._tokens(account, token, now)
 
     async def refresh(self, refresh_token: str) -> Tokens:
