@@ -54,8 +54,8 @@ async def build(settings: Settings, now: Callable[[], datetime] = utc_now) -> Se
     )
     guard = LoginGuard(database, passwords, _lockout_policies(settings), address_key, now)
     mail_tokens = MailTokens(database, guard, _mail_token_policy(settings), mail_key, now, uuid7)
-    sessions = SessionService(database, guard, signer, ended, session_lifetime, now, secrets.token_bytes)
-    registration = RegistrationService(database, passwords, sessions, mail_tokens, events, now)
+    sessions = SessionService(database, guard, signer, events, ended, session_lifetime, now, secrets.token_bytes)
+    registration = RegistrationService(database, passwords, guard, sessions, mail_tokens, events, now)
     password_reset = PasswordResetService(
         database, passwords, guard, mail_tokens, events, ended, now, _RESET_REQUEST_SECONDS
     )

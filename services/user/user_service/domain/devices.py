@@ -24,7 +24,7 @@ _VERSION = re.compile(r"[0-9][0-9._]*")
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """Where a request comes from. `user_agent` is the program's own statement, which may be wrong."""
+    """The origin of a request. `user_agent` is the program's own statement, which may be wrong."""
 
     network: Network = UNKNOWN_NETWORK
     user_agent: str | None = None

@@ -14,7 +14,7 @@ from user_service.domain.accounts import Email
 from user_service.domain.devices import Network
 
 EmailDigest = NewType("EmailDigest", bytes)
-"""Under which failures for an address are stored, those from all networks or those from one."""
+"""The key of the failures for an address, those from all networks or those from one."""
 
 _MAX_DOUBLINGS = 32
 """Beyond every maximum wait that makes sense, and too few to overflow a timedelta."""

@@ -190,6 +190,7 @@ class MailRequestResponse(ResponseBody):
     expires_at: datetime
     used_at: datetime | None
     replaced_at: datetime | None
+    replaced_email: str | None
 
 
 class LoginFailuresResponse(ResponseBody):

@@ -65,6 +65,7 @@ mail_requests = Table(
     Column("expires_at", DateTime(timezone=True), nullable=False),
     Column("used_at", DateTime(timezone=True)),
     Column("replaced_at", DateTime(timezone=True)),
+    Column("replaced_email", Text),
 )
 
 devices = Table(

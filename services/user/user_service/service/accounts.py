@@ -137,6 +137,8 @@ class AccountService:
             ended = await SessionRepository(transaction).end_all(user_id, self._now(), keep=session_id)
             await MailRequestRepository(transaction).replace_open(user_id, self._now(), Purpose.RESET_PASSWORD)
             await MailRequestRepository(transaction).replace_email_changes(account, self._now())
+            await self._events.record_password_change(transaction, user_id, self._now())
+        self._events.wake_relay()
         await self._ended.publish(ended)
         PASSWORD_CHANGES.inc()
         log.info("a password was changed", user_id=user_id)

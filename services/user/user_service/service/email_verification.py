@@ -78,6 +78,9 @@ class EmailVerificationService:
         async with self._database.begin() as transaction:
             request, account = await self._mail_tokens.validate(transaction, presented, Purpose.VERIFY_EMAIL)
             await self._mail_tokens.redeem(transaction, request, account)
+            if request.email != account.email:
+                await self._events.record_email_change(transaction, request, self._now())
+        self._events.wake_relay()
         EMAILS_VERIFIED.inc()
 
     async def _request(self, transaction: AsyncConnection, account: Account, email: Email) -> None:

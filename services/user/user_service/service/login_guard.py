@@ -50,7 +50,7 @@ class VerifiedCredentials:
 
 @dataclass(frozen=True, slots=True)
 class _Digests:
-    """Under which the failures of one attempt are counted."""
+    """The keys of the two counts of one attempt."""
 
     network: EmailDigest
     account: EmailDigest

@@ -73,6 +73,14 @@ class MailTokens:
             raise UnknownMailRequest
         return IssuedMailToken(request.email, self._token(request, owner))
 
+    async def replaced_email(self, request_id: UUID) -> Email:
+        """Returns the address that a change of address has replaced. Raises UnknownMailRequest."""
+        async with self._database.begin() as transaction:
+            request = await MailRequestRepository(transaction).find(request_id)
+        if request is None or request.replaced_email is None:
+            raise UnknownMailRequest
+        return request.replaced_email
+
     async def validate(
         self, transaction: AsyncConnection, presented: MailToken, purpose: Purpose
     ) -> tuple[MailRequest, Account]:
@@ -93,8 +101,9 @@ class MailTokens:
         If the address replaces another, what was mailed to the old one becomes invalid. Raises EmailTaken.
         """
         now = self._now()
-        await MailRequestRepository(transaction).mark_used(request.id, now)
-        if request.email != account.email:
+        replaced = account.email if request.email != account.email else None
+        await MailRequestRepository(transaction).mark_used(request.id, now, replaced)
+        if replaced is not None:
             await MailRequestRepository(transaction).replace_open(account.id, now, *Purpose)
             await self._guard.clear_failures(transaction, account.email)
         await AccountRepository(transaction).set_verified_email(account.id, request.email, now)

@@ -75,6 +75,8 @@ class PasswordResetService:
             await MailRequestRepository(transaction).replace_email_changes(account, self._now())
             await self._guard.clear_failures(transaction, account.email)
             await self._mail_tokens.redeem(transaction, request, account)
+            await self._events.record_password_change(transaction, account.id, self._now())
+        self._events.wake_relay()
         await self._ended.publish(ended)
         PASSWORD_RESETS.inc()
         log.info("a password was reset", user_id=account.id)

@@ -11,6 +11,7 @@ from user_service.domain.devices import Client
 from user_service.domain.errors import EmailTaken
 from user_service.domain.mail_tokens import Purpose
 from user_service.repository.accounts import AccountRepository
+from user_service.service.login_guard import LoginGuard
 from user_service.service.mail_tokens import MAIL_REQUESTS, MailTokens
 from user_service.service.passwords import PasswordHasher
 from user_service.service.published_events import PublishedEvents
@@ -24,6 +25,7 @@ class RegistrationService:
         self,
         database: Database,
         passwords: PasswordHasher,
+        guard: LoginGuard,
         sessions: SessionService,
         mail_tokens: MailTokens,
         events: PublishedEvents,
@@ -31,6 +33,7 @@ class RegistrationService:
     ) -> None:
         self._database = database
         self._passwords = passwords
+        self._guard = guard
         self._sessions = sessions
         self._mail_tokens = mail_tokens
         self._events = events
@@ -44,7 +47,8 @@ class RegistrationService:
             if added is None:
                 raise EmailTaken
             account = added.account
-            tokens = await self._sessions.open(transaction, account, client)
+            _, tokens = await self._sessions.open(transaction, account, client)
+            await self._guard.remember_device(transaction, account, client)
             request = await self._mail_tokens.request(transaction, account, Purpose.VERIFY_EMAIL, account.email)
             await self._events.record_registration(transaction, account, request)
         self._events.wake_relay()

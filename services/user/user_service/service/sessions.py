@@ -33,6 +33,7 @@ from user_service.repository.accounts import AccountRepository
 from user_service.repository.sessions import SessionRepository
 from user_service.service.ended_sessions import EndedSessions
 from user_service.service.login_guard import LoginGuard
+from user_service.service.published_events import PublishedEvents
 from user_service.service.signing import Signer
 
 LOGINS = Counter("user_logins_total", "Login attempts", ["outcome"])
@@ -54,6 +55,7 @@ class SessionService:
         database: Database,
         guard: LoginGuard,
         signer: Signer,
+        events: PublishedEvents,
         ended: EndedSessions,
         lifetime: timedelta,
         now: Callable[[], datetime],
@@ -63,6 +65,7 @@ class SessionService:
         self._database = database
         self._guard = guard
         self._signer = signer
+        self._events = events
         self._ended = ended
         self._lifetime = lifetime
         self._now = now
@@ -80,16 +83,19 @@ class SessionService:
                 ended = await SessionRepository(transaction).end_least_recently_used(
                     account.id, MAX_SESSIONS - 1, self._now()
                 )
-                tokens = await self.open(transaction, account, client)
+                session_id, tokens = await self.open(transaction, account, client)
+                if await self._guard.remember_device(transaction, account, client):
+                    await self._events.record_new_device(transaction, account.id, session_id, self._now())
         except (WrongCredentials, TooManyAttempts, AccountDeactivated) as refusal:
             LOGINS.labels(_OUTCOMES[type(refusal)]).inc()
             raise
+        self._events.wake_relay()
         await self._ended.publish(ended)
         LOGINS.labels("accepted").inc()
         return tokens
 
-    async def open(self, transaction: AsyncConnection, account: Account, client: Client) -> Tokens:
-        """Opens a session, and remembers the device.
+    async def open(self, transaction: AsyncConnection, account: Account, client: Client) -> tuple[UUID, Tokens]:
+        """Opens a session; returns its id too.
 
         The account's row must be locked, or new, so that a transaction which ends all sessions cannot miss this one.
         """
@@ -97,8 +103,7 @@ class SessionService:
         token = RefreshToken(uuid4(), self._random_bytes(SECRET_BYTES))
         session = Session(token.session_id, account.id, token.digest, now + self._lifetime, now, now, client.user_agent)
         await SessionRepository(transaction).add(session)
-        await self._guard.remember_device(transaction, account, client)
-        return self._tokens(account, token, now)
+        return session.id, self._tokens(account, token, now)
 
     async def refresh(self, refresh_token: str) -> Tokens:
         """Exchanges a refresh token for new tokens. Raises InvalidRefreshToken, RefreshTokenReused."""

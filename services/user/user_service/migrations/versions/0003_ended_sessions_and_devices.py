@@ -14,6 +14,7 @@ def upgrade() -> None:
     _create_ended_sessions()
     _create_devices()
     _count_failures_by_network()
+    op.add_column("mail_requests", sa.Column("replaced_email", sa.Text))
 
 
 def _create_ended_sessions() -> None:
