@@ -49,12 +49,15 @@ async def build(settings: Settings, now: Callable[[], datetime] = utc_now) -> Se
     signer = Signer(settings.jwt_secret, token_lifetime, uuid7)
     store = EndedSessionStore(connect(settings.redis_url), settings.tenant, _REDIS_SECONDS)
     ended = EndedSessions(database, store, token_lifetime, now)
-    address_key, mail_key = (
-        derive_key(purpose, settings.jwt_secret) for purpose in ("addresses v1", "mailed tokens v1")
+    address_key, mail_key, refresh_key = (
+        derive_key(purpose, settings.jwt_secret)
+        for purpose in ("addresses v1", "mailed tokens v1", "refresh tokens v1")
     )
     guard = LoginGuard(database, passwords, _lockout_policies(settings), address_key, now)
     mail_tokens = MailTokens(database, guard, _mail_token_policy(settings), mail_key, now, uuid7)
-    sessions = SessionService(database, guard, signer, events, ended, session_lifetime, now, secrets.token_bytes)
+    sessions = SessionService(
+        database, guard, signer, events, ended, session_lifetime, now, secrets.token_bytes, refresh_key
+    )
     registration = RegistrationService(database, passwords, guard, sessions, mail_tokens, events, now)
     password_reset = PasswordResetService(
         database, passwords, guard, mail_tokens, events, ended, now, _RESET_REQUEST_SECONDS

@@ -23,10 +23,11 @@ from user_service.domain.errors import (
 )
 from user_service.domain.sessions import (
     MAX_SESSIONS,
-    SECRET_BYTES,
+    RANDOM_BYTES,
     RefreshToken,
     RefreshTokenState,
     Session,
+    new_refresh_token,
     parse_refresh_token,
 )
 from user_service.repository.accounts import AccountRepository
@@ -60,8 +61,9 @@ class SessionService:
         lifetime: timedelta,
         now: Callable[[], datetime],
         random_bytes: Callable[[int], bytes],
+        key: bytes,
     ) -> None:
-        """`lifetime` is how long a session lives without being refreshed."""
+        """`lifetime` is how long a session lives without being refreshed. `key` authenticates refresh tokens."""
         self._database = database
         self._guard = guard
         self._signer = signer
@@ -70,6 +72,7 @@ class SessionService:
         self._lifetime = lifetime
         self._now = now
         self._random_bytes = random_bytes
+        self._key = key
 
     async def log_in(self, email: Email, password: str, client: Client) -> Tokens:
         """Opens a session; of MAX_SESSIONS it ends the least recently used one.
@@ -100,7 +103,7 @@ class SessionService:
         The account's row must be locked, or new, so that a transaction which ends all sessions cannot miss this one.
         """
         now = self._now()
-        token = RefreshToken(uuid4(), self._random_bytes(SECRET_BYTES))
+        token = self._new_token(uuid4())
         session = Session(token.session_id, account.id, token.digest, now + self._lifetime, now, now, client.user_agent)
         await SessionRepository(transaction).add(session)
         return session.id, self._tokens(account, token, now)
@@ -110,7 +113,7 @@ class SessionService:
         presented = parse_refresh_token(refresh_token)
         async with self._database.begin() as transaction:
             state, tokens = await self._rotate(transaction, presented)
-        if state is not None and tokens is None:
+        if tokens is None and state not in (None, RefreshTokenState.FORGED):
             await self._ended.publish([presented.session_id])
         if state is RefreshTokenState.REUSED:  # raised after the commit, since a rollback would keep the session
             REUSES.inc()
@@ -120,13 +123,17 @@ class SessionService:
         return tokens
 
     async def log_out(self, refresh_token: str) -> None:
-        """Ends the token's session. A token without a session is ignored (RFC 7009, 2.2)."""
+        """Ends the token's session. Any other text is ignored (RFC 7009, 2.2), also a wrong secret for a session."""
         try:
             presented = parse_refresh_token(refresh_token)
         except InvalidRefreshToken:
             return
         async with self._database.begin() as transaction:
-            ended = await SessionRepository(transaction).end(presented.session_id, self._now())
+            repository, now = SessionRepository(transaction), self._now()
+            session = await repository.lock(presented.session_id)
+            if session is None or session.state_of(presented, now, self._key) is RefreshTokenState.FORGED:
+                return
+            ended = await repository.end(session.id, now)
         await self._ended.publish(ended)
 
     async def authenticate(self, user_id: UserId, session_id: UUID | None) -> Account:
@@ -166,7 +173,7 @@ class SessionService:
     async def _rotate(
         self, transaction: AsyncConnection, presented: RefreshToken
     ) -> tuple[RefreshTokenState | None, Tokens | None]:
-        """Replaces a valid refresh token, and ends the session of any other.
+        """Replaces a valid refresh token, and ends the session of any other that this service has issued.
 
         Returns no state if the token has no session.
         """
@@ -174,14 +181,19 @@ class SessionService:
         session = await repository.lock(presented.session_id)
         if session is None:
             return None, None
-        state = session.state_of(presented, now)
+        state = session.state_of(presented, now, self._key)
+        if state is RefreshTokenState.FORGED:
+            return state, None
         account = await AccountRepository(transaction).find(session.user_id)
         if state is not RefreshTokenState.VALID or account is None or not account.is_active:
             await repository.end(session.id, now)
             return state, None
-        new = RefreshToken(session.id, self._random_bytes(SECRET_BYTES))
+        new = self._new_token(session.id)
         await repository.rotate(session.id, new.digest, now, now + self._lifetime)
         return state, self._tokens(account, new, now)
+
+    def _new_token(self, session_id: UUID) -> RefreshToken:
+        return new_refresh_token(session_id, self._random_bytes(RANDOM_BYTES), self._key)
 
     def _tokens(self, account: Account, refresh_token: RefreshToken, at: datetime) -> Tokens:
         seconds = int(self._signer.lifetime.total_seconds())
