@@ -25,6 +25,15 @@ class WrongCredentials(UserError):
         super().__init__("no account has this e-mail address and this password")
 
 
+class PasswordTooCommon(UserError):
+    """A new password is one that attackers try first."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this password is easy to guess: choose one that is not common and not your own name or address"
+        )
+
+
 class InvalidRefreshToken(UserError):
     """The refresh token belongs to no session: this service never issued it, or its session has ended."""
 

@@ -16,6 +16,7 @@ from user_service.domain.errors import (
     LastAdmin,
     NotAllowed,
     PasswordRequired,
+    PasswordTooCommon,
     RateLimited,
     RefreshTokenReused,
     SessionEnded,
@@ -31,6 +32,7 @@ from user_service.domain.errors import (
 PROBLEMS: ProblemTable = {
     EmailTaken: Problem(409, "email_taken"),
     WrongCredentials: Problem(401, "wrong_credentials"),
+    PasswordTooCommon: Problem(422, "password_too_common"),
     AccountDeactivated: Problem(403, "account_deactivated"),
     InvalidRefreshToken: Problem(401, "invalid_refresh_token"),
     RefreshTokenReused: Problem(401, "refresh_token_reused"),

@@ -12,6 +12,7 @@ from prometheus_client import Counter
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from user_service.domain.accounts import AccessUpdate, Account, AccountSearch, Email, NewAccount, ProfileUpdate, Role
+from user_service.domain.common_passwords import refuse_common
 from user_service.domain.devices import Client, DeviceUse
 from user_service.domain.errors import LastAdmin, NotAllowed, PasswordRequired, UnknownUser
 from user_service.domain.lockout import LoginFailures
@@ -126,9 +127,10 @@ class AccountService:
         Mail tokens which reset the old password, or are for an address that is to replace the account's, become
         invalid.
 
-        Raises UnknownUser, WrongCredentials, TooManyAttempts, TooBusy.
+        Raises UnknownUser, PasswordTooCommon, WrongCredentials, TooManyAttempts, TooBusy.
         """
         account = await self.get(user_id)
+        refuse_common(new, account.email, account.display_name)
         verified = await self._guard.verify(account.email, current, client)
         password_hash = await self._passwords.hash(new)
         async with self._database.begin() as transaction:

@@ -11,6 +11,7 @@ from prometheus_client import Counter
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from user_service.domain.accounts import Account, Email
+from user_service.domain.common_passwords import refuse_common
 from user_service.domain.errors import TooManyMails
 from user_service.domain.mail_tokens import Purpose, parse_mail_token
 from user_service.repository.accounts import AccountRepository, Credentials
@@ -59,14 +60,15 @@ class PasswordResetService:
         MAIL_REQUESTS.labels(Purpose.RESET_PASSWORD, outcome).inc()
 
     async def reset(self, token: str, new_password: str) -> None:
-        """Sets the password of the token's user. Raises InvalidMailToken, TooBusy.
+        """Sets the password of the token's user. Raises InvalidMailToken, PasswordTooCommon, TooBusy.
 
         What was started under the old password ends: the sessions, and a change of address which waits for its
         verification.
         """
         presented = parse_mail_token(token)
         async with self._database.begin() as transaction:  # an invalid token must not cost a hash
-            await self._mail_tokens.validate(transaction, presented, Purpose.RESET_PASSWORD)
+            _, account = await self._mail_tokens.validate(transaction, presented, Purpose.RESET_PASSWORD)
+        refuse_common(new_password, account.email, account.display_name)
         password_hash = await self._passwords.hash(new_password)
         async with self._database.begin() as transaction:
             request, account = await self._mail_tokens.validate(transaction, presented, Purpose.RESET_PASSWORD)

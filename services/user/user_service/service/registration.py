@@ -7,6 +7,7 @@ from chassis.database.engine import Database
 from prometheus_client import Counter
 
 from user_service.domain.accounts import NewAccount
+from user_service.domain.common_passwords import refuse_common
 from user_service.domain.devices import Client
 from user_service.domain.errors import EmailTaken
 from user_service.domain.mail_tokens import Purpose
@@ -40,7 +41,11 @@ class RegistrationService:
         self._now = now
 
     async def register(self, new: NewAccount, password: str, client: Client) -> Tokens:
-        """Creates an account, its first session and the request to verify its address. Raises EmailTaken, TooBusy."""
+        """Creates an account, its first session and the request to verify its address.
+
+        Raises PasswordTooCommon, EmailTaken, TooBusy.
+        """
+        refuse_common(password, new.email, new.display_name)
         password_hash = await self._passwords.hash(password)
         async with self._database.begin() as transaction:
             added = await AccountRepository(transaction).add(new, password_hash, self._now())
