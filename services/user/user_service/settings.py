@@ -16,6 +16,10 @@ def _require_long_secret(secret: str) -> str:
     return secret
 
 
+def _require_long_if_set(secret: str | None) -> str | None:
+    return None if secret is None else _require_long_secret(secret)
+
+
 class Settings(BackendSettings):
     redis_url: RedisUrl
     """The Redis in which the gateway looks for sessions that have ended."""
@@ -24,6 +28,10 @@ class Settings(BackendSettings):
 
     They are the key that signs access tokens, and those for mail tokens and for the digests of e-mail addresses.
     """
+    jwt_secret_previous: Annotated[str | None, AfterValidator(_require_long_if_set), Field(repr=False)] = None
+    """The secret before this one: access tokens and mail tokens made with it stay valid while it is set."""
+    jwt_secret_next: Annotated[str | None, AfterValidator(_require_long_if_set), Field(repr=False)] = None
+    """The secret that is to follow, whose public key is published before the first token is signed with it."""
     access_token_seconds: Annotated[int, Field(ge=1, le=86_400)] = 900
     """How long an access token is valid, but not longer than its session.
 

@@ -62,7 +62,7 @@ async def services(settings: Settings, clock: Clock) -> AsyncIterator[Services]:
     ended = EndedSessions(database, store, signer.lifetime, clock)
     policy = LockoutPolicy(5, DAY, DAY)
     guard = LoginGuard(database, passwords, LockoutPolicies(policy, policy), b"key", clock)
-    mail_tokens = MailTokens(database, guard, MailTokenPolicy(DAY, DAY, 5, DAY), b"key", clock, uuid7)
+    mail_tokens = MailTokens(database, guard, MailTokenPolicy(DAY, DAY, 5, DAY), [b"key"], clock, uuid7)
     sessions = SessionService(
         database, guard, signer, events, ended, DAY, clock, lambda n: uuid4().bytes * (n // 16), b"key"
     )
