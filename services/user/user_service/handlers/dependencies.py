@@ -15,16 +15,16 @@ from user_service.domain.accounts import Account
 from user_service.domain.devices import Client, network_of
 from user_service.domain.errors import NotAllowed
 from user_service.domain.sessions import printable_user_agent
+from user_service.handlers.schemas import UserAgentHeader
 from user_service.service.sessions import SessionService
 
 
-def client_of(request: Request) -> Client:
+def client_of(request: Request, user_agent: UserAgentHeader = None) -> Client:
     """Returns where a request comes from.
 
     The gateway sets X-Real-IP and removes that of its callers. Without it the network is unknown.
     """
-    user_agent = printable_user_agent(request.headers.get("user-agent"))
-    return Client(network_of(request.headers.get("x-real-ip")), user_agent)
+    return Client(network_of(request.headers.get("x-real-ip")), printable_user_agent(user_agent))
 
 
 RequestClient = Annotated[Client, Depends(client_of)]

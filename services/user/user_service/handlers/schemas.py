@@ -6,7 +6,7 @@ from uuid import UUID
 
 from chassis.http.authentication import Role
 from chassis.http.schemas import Data, RequestBody, ResponseBody, StorableText
-from fastapi import Depends, Query
+from fastapi import Depends, Header, Query
 from pydantic import AfterValidator, Field
 
 from user_service.domain import accounts as domain
@@ -63,6 +63,9 @@ Phone = Annotated[
     ),
 ]
 TokenText = Annotated[str, Field(max_length=256)]
+UserAgentHeader = Annotated[
+    str | None, Header(description="the program: shown in the list of sessions, and tells new devices from known ones")
+]
 
 
 def _account_search(
