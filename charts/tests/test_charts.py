@@ -26,6 +26,7 @@ STANDALONE = {
     "gateway": {"cache.existingSecret": "cache"},
     "user": {
         "database.existingSecret": "db",
+        "cache.existingSecret": "cache",
         "broker.existingSecret": "broker",
         "jwt.existingSecret": "jwt",
         "admin.existingSecret": "admin",
@@ -585,7 +586,7 @@ def test_network_policies_allow_exactly_the_designed_connections_at_both_ends(re
         ("payment", "order:grpc"),
     }
     databases = {(f"{service}{job}", f"{service}-db:postgres") for service in WITH_DATABASE for job in ("", "-migrate")}
-    cache = {(service, "redis:redis") for service in ("gateway", "product")}
+    cache = {(service, "redis:redis") for service in ("gateway", "product", "user")}
     broker = {(service, "rabbitmq:amqp") for service in WITH_DATABASE}
     expected = gateway | jwks | grpc | databases | cache | broker
     assert allowed_connections(manifests, "ingress", "from") == expected

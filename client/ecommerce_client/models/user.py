@@ -38,6 +38,26 @@ class ChangePasswordRequest(BaseModel):
     new_password: str
 
 
+class DeviceResponse(BaseModel):
+    """
+    A program on a network with which the user has logged in. Which ones they are is stored as digests alone.
+    """
+
+    model_config = ConfigDict(
+        frozen=True,
+    )
+    first_used_at: AwareDatetime
+    last_used_at: AwareDatetime
+
+
+class EraseRequest(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+    )
+    current_password: str
+
+
 class ForgotPasswordRequest(BaseModel):
     model_config = ConfigDict(
         extra="forbid",
@@ -214,6 +234,7 @@ class MailRequestResponse(BaseModel):
     expires_at: AwareDatetime
     used_at: AwareDatetime | None
     replaced_at: AwareDatetime | None
+    replaced_email: str | None
 
 
 class PageOfUserResponse(BaseModel):
@@ -261,3 +282,4 @@ class ExportResponse(BaseModel):
     sessions: list[StoredSessionResponse]
     mail_requests: list[MailRequestResponse]
     failures: LoginFailuresResponse | None
+    devices: list[DeviceResponse]

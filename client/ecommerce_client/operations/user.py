@@ -18,7 +18,7 @@ class UserOperations:
 
         Opens a session too, and mails a token to verify the e-mail address.
 
-        `user_agent`: shown in the user's list of sessions
+        `user_agent`: the program: shown in the list of sessions, and tells new devices from known ones
         """
         return await self._connection.fetch_data(
             user.TokensResponse, Call("POST", "/api/v1/auth/register", headers={"user-agent": user_agent}, body=body)
@@ -27,9 +27,9 @@ class UserOperations:
     async def login(self, body: user.LoginRequest, *, user_agent: str | None = None) -> user.TokensResponse:
         """Log in.
 
-        Too many wrong passwords lock the e-mail address for a while (429, with Retry-After).
+        Too many wrong passwords lock the e-mail address on the caller's network (429, with Retry-After).
 
-        `user_agent`: shown in the user's list of sessions
+        `user_agent`: the program: shown in the list of sessions, and tells new devices from known ones
         """
         return await self._connection.fetch_data(
             user.TokensResponse, Call("POST", "/api/v1/auth/login", headers={"user-agent": user_agent}, body=body)
@@ -77,24 +77,37 @@ class UserOperations:
         """Update the current user's profile."""
         return await self._connection.fetch_data(user.UserResponse, Call("PUT", "/api/v1/users/me", body=body))
 
-    async def delete_me(self) -> None:
-        """Erase the current user's account permanently."""
-        await self._connection.send(Call("DELETE", "/api/v1/users/me"))
+    async def delete_me(self, body: user.EraseRequest, *, user_agent: str | None = None) -> None:
+        """Erase the current user's account permanently.
 
-    async def change_password(self, body: user.ChangePasswordRequest) -> None:
+        Needs the password, so that a stolen access token cannot erase the account.
+
+        `user_agent`: the program: shown in the list of sessions, and tells new devices from known ones
+        """
+        await self._connection.send(Call("DELETE", "/api/v1/users/me", headers={"user-agent": user_agent}, body=body))
+
+    async def change_password(self, body: user.ChangePasswordRequest, *, user_agent: str | None = None) -> None:
         """Change the current user's password.
 
         Ends all other sessions of the user.
-        """
-        await self._connection.send(Call("POST", "/api/v1/users/me/password", body=body))
 
-    async def change_email(self, body: user.ChangeEmailRequest) -> user.AcceptedResponse:
+        `user_agent`: the program: shown in the list of sessions, and tells new devices from known ones
+        """
+        await self._connection.send(
+            Call("POST", "/api/v1/users/me/password", headers={"user-agent": user_agent}, body=body)
+        )
+
+    async def change_email(
+        self, body: user.ChangeEmailRequest, *, user_agent: str | None = None
+    ) -> user.AcceptedResponse:
         """Change the current user's e-mail address.
 
         Mails a token to the new address, which replaces the old one once it is verified.
+
+        `user_agent`: the program: shown in the list of sessions, and tells new devices from known ones
         """
         return await self._connection.fetch_data(
-            user.AcceptedResponse, Call("POST", "/api/v1/users/me/email", body=body)
+            user.AcceptedResponse, Call("POST", "/api/v1/users/me/email", headers={"user-agent": user_agent}, body=body)
         )
 
     async def send_verification(self) -> user.AcceptedResponse:
@@ -171,7 +184,7 @@ class UserOperations:
     async def delete_user(self, user_id: int) -> None:
         """Erase a user's account permanently.
 
-        An admin may erase any account, others only their own.
+        Only for admins. Users erase their own account at DELETE /users/me, with their password.
         """
         await self._connection.send(Call("DELETE", "/api/v1/users/{user_id}", path_values={"user_id": user_id}))
 

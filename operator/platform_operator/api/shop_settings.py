@@ -59,7 +59,13 @@ class UserSettings(Model):
     reset_token_seconds: int | None = _seconds(60, 86_400, "Lifetime of a password reset token.")
     mails_per_hour: int | None = Field(default=None, ge=1, le=1000, description="Mails of a kind per account and hour.")
     login_failures_allowed: int | None = Field(
-        default=None, ge=1, le=100, description="Wrong passwords in a row before an address must wait."
+        default=None, ge=1, le=100, description="Wrong passwords in a row, from a network, before an address must wait."
+    )
+    login_failures_account_allowed: int | None = Field(
+        default=None,
+        ge=1,
+        le=10_000,
+        description="Wrong passwords in a row, from all networks, before an address waits.",
     )
     login_wait_seconds: int | None = _seconds(1, 3600, "First wait after too many wrong passwords; it doubles.")
     login_wait_max_seconds: int | None = _seconds(1, 86_400, "Longest wait after wrong passwords.")

@@ -18,7 +18,7 @@ from platform_operator.errors import InvalidSpecError
 
 SERVICES = ("gateway", "user", "product", "inventory", "order", "payment", "notification", "review")
 WITH_DATABASE = tuple(name for name in SERVICES if name != "gateway")
-WITH_CACHE = ("gateway", "product")
+WITH_CACHE = ("gateway", "product", "user")
 WITH_BROKER = WITH_DATABASE
 
 RESERVED_ENV = (

@@ -81,7 +81,7 @@ def test_external_stores_are_referenced_and_not_created() -> None:
     })  # fmt: skip
     assert not any(made[store]["enabled"] for store in ("order-db", "redis", "rabbitmq"))
     assert made["order"]["database"]["existingSecret"] == "their-order"
-    assert {name for name in SERVICES if "cache" in made[name]} == {"gateway", "product"}
+    assert {name for name in SERVICES if "cache" in made[name]} == {"gateway", "product", "user"}
     assert {name for name in SERVICES if "broker" in made[name]} == set(WITH_DATABASE)
     assert made["product"]["cache"]["existingSecret"] == "their-redis"
     assert made["payment"]["broker"]["existingSecret"] == "their-rabbit"

@@ -35,6 +35,11 @@ class FakeUserService(user_pb2_grpc.UserServiceServicer):
     ) -> user_pb2.GetMailTokenResponse:
         return user_pb2.GetMailTokenResponse(token=f"token-of-{request.request_id}", email="proved@example.com")
 
+    async def GetReplacedEmail(  # noqa: N802
+        self, request: user_pb2.GetReplacedEmailRequest, context: object
+    ) -> user_pb2.GetReplacedEmailResponse:
+        return user_pb2.GetReplacedEmailResponse(email=f"former-{request.request_id}@example.com")
+
     async def GetSigningKeys(  # noqa: N802
         self, request: user_pb2.GetSigningKeysRequest, context: object
     ) -> user_pb2.GetSigningKeysResponse:

@@ -2,6 +2,7 @@
 
 import json
 import time
+from uuid import UUID
 
 import jwt
 from chassis.http.authentication import ALGORITHM, ISSUER, Role
@@ -21,9 +22,15 @@ class TokenIssuer:
         public = OKPAlgorithm.to_jwk(self._key.public_key(), as_dict=True)
         return json.dumps({"keys": [{**public, "kid": self._kid, "alg": ALGORITHM, "use": "sig"}]})
 
-    def token(self, user_id: int, role: Role = Role.CUSTOMER, expires_in: float = 600) -> str:
+    def token(
+        self, user_id: int, role: Role = Role.CUSTOMER, expires_in: float = 600, session_id: UUID | None = None
+    ) -> str:
         claims = {"iss": ISSUER, "sub": str(user_id), "role": role.value, "exp": time.time() + expires_in}
+        if session_id is not None:
+            claims["sid"] = str(session_id)
         return jwt.encode(claims, self._key, ALGORITHM, headers={"kid": self._kid})
 
-    def bearer(self, user_id: int, role: Role = Role.CUSTOMER, expires_in: float = 600) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self.token(user_id, role, expires_in)}"}
+    def bearer(
+        self, user_id: int, role: Role = Role.CUSTOMER, expires_in: float = 600, session_id: UUID | None = None
+    ) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.token(user_id, role, expires_in, session_id)}"}

@@ -10,7 +10,9 @@ from chassis.http.authentication import Authenticator, TokenVerifier, fetch_keys
 from chassis.http.middleware import RequestMiddleware
 from chassis.runtime.process import Program, Service
 
-from gateway_service.clients.rate_limiter import RateLimiter, connect
+from gateway_service.clients.ended_sessions import EndedSessions
+from gateway_service.clients.rate_limiter import RateLimiter
+from gateway_service.clients.redis_pipeline import RedisPipeline, connect
 from gateway_service.clients.upstream_client import UpstreamClient
 from gateway_service.domain.circuit_breaker import BreakerPolicy
 from gateway_service.domain.client_address import TrustedProxies
@@ -34,13 +36,9 @@ async def build(settings: Settings, clock: Callable[[], float] = time.monotonic)
     version = settings.service_version
     users = open_channel(settings.user_grpc)
     auth = Authenticator(TokenVerifier(fetch_keys_from(users)))
-    limiter = RateLimiter(
-        connect(settings.redis_url),
-        settings.tenant,
-        parse_quotas(settings.rate_limits),
-        clock,
-        settings.limits_deadline_seconds,
-    )
+    redis = RedisPipeline(connect(settings.redis_url), clock, settings.limits_deadline_seconds)
+    limiter = RateLimiter(redis, settings.tenant, parse_quotas(settings.rate_limits))
+    access = AccessControl(auth, limiter, EndedSessions(redis, settings.tenant))
     client = UpstreamClient(settings.base_urls(), lambda: random.uniform(0.5, 1))  # noqa: S311 - jitter is no secret
     admissions = {
         upstream: AdmissionControl(upstream, settings.upstream_slots, BreakerPolicy(), clock) for upstream in Upstream
@@ -50,7 +48,7 @@ async def build(settings: Settings, clock: Callable[[], float] = time.monotonic)
     proxy = Proxy(
         client,
         admissions,
-        AccessControl(auth, limiter),
+        access,
         CallerLimits(settings.caller_slots),
         settings.upstream_deadline_seconds,
     )
@@ -66,7 +64,7 @@ async def build(settings: Settings, clock: Callable[[], float] = time.monotonic)
         http=with_cors(settings.cors_origins, router),
         ready=ready,
         is_proxy=proxies.is_trusted,
-        closers=(client.close, limiter.close, users.close),
+        closers=(client.close, redis.close, users.close),
     )
 
 

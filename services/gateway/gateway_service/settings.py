@@ -39,7 +39,7 @@ class Settings(ServiceSettings):
     notification_url: HttpUrl
     """The URL of the notification service."""
     redis_url: RedisUrl
-    """The URL of the Redis that counts requests for all replicas together."""
+    """The URL of the Redis that counts requests for all replicas together, and has the sessions that have ended."""
     upstream_deadline_seconds: Annotated[float, Field(gt=0, le=60)] = 10.0
     """How long a response may take, retries included; and before that, how long the request body."""
     upstream_slots: Annotated[int, Field(ge=1, le=10_000)] = 256
@@ -52,7 +52,7 @@ class Settings(ServiceSettings):
     auth=30/60,read=off means 30 requests in 60 seconds for `auth`, and no limit for `read`.
     """
     limits_deadline_seconds: Annotated[float, Field(gt=0, le=10)] = 0.25
-    """How long Redis may take to count a request before the request passes uncounted.
+    """How long Redis may take for a request before it passes uncounted, and its session counts as active.
 
     The default is long enough that a gateway which is short of processor time does not take Redis for unavailable.
     """

@@ -11,7 +11,8 @@ from chassis.runtime.backend import Backend, utc_now
 from chassis.runtime.process import Program, Service, repeat_every
 from chassis.types.ids import uuid7
 
-from user_service.domain.lockout import LockoutPolicy
+from user_service.clients.ended_session_store import EndedSessionStore, connect
+from user_service.domain.lockout import LockoutPolicies, LockoutPolicy
 from user_service.domain.mail_tokens import MailTokenPolicy
 from user_service.handlers.dependencies import CallerDependencies
 from user_service.handlers.grpc import UserServicer
@@ -19,6 +20,7 @@ from user_service.handlers.http import auth, keys, me, users
 from user_service.handlers.problems import PROBLEMS
 from user_service.service.accounts import AccountService
 from user_service.service.email_verification import EmailVerificationService
+from user_service.service.ended_sessions import EndedSessions
 from user_service.service.first_admin import FirstAdminRegistration
 from user_service.service.login_guard import LoginGuard
 from user_service.service.mail_tokens import MailTokens
@@ -32,6 +34,9 @@ from user_service.settings import Settings
 
 SCHEMA = "0003"
 _SWEEP_SECONDS = 3600
+_PUBLISH_SECONDS = 1
+_REDIS_SECONDS = 0.25
+"""How long Redis may take to store ended sessions before they are stored in the background."""
 _RESET_REQUEST_SECONDS = 0.3
 """The minimum response time of a password reset request: several times what the work takes if there is an account."""
 
@@ -39,18 +44,28 @@ _RESET_REQUEST_SECONDS = 0.3
 async def build(settings: Settings, now: Callable[[], datetime] = utc_now) -> Service:
     backend = Backend("user", settings, SCHEMA, now)
     database, events, passwords = backend.database, PublishedEvents(backend.outbox, uuid7), PasswordHasher()
-    signer = Signer(settings.jwt_secret, timedelta(seconds=settings.access_token_seconds), uuid7)
     session_lifetime = timedelta(seconds=settings.refresh_token_seconds)
-    address_key, mail_key = (
-        derive_key(purpose, settings.jwt_secret) for purpose in ("addresses v1", "mailed tokens v1")
+    token_lifetime = min(timedelta(seconds=settings.access_token_seconds), session_lifetime)
+    others = [secret for secret in (settings.jwt_secret_previous, settings.jwt_secret_next) if secret is not None]
+    signer = Signer(settings.jwt_secret, token_lifetime, uuid7, others)
+    store = EndedSessionStore(connect(settings.redis_url), settings.tenant, _REDIS_SECONDS)
+    ended = EndedSessions(database, store, token_lifetime, now)
+    address_key, refresh_key = (
+        derive_key(purpose, settings.jwt_secret) for purpose in ("addresses v1", "refresh tokens v1")
     )
-    guard = LoginGuard(database, passwords, _lockout_policy(settings), address_key, now)
-    mail_tokens = MailTokens(database, guard, _mail_token_policy(settings), mail_key, now, uuid7)
-    sessions = SessionService(database, guard, signer, session_lifetime, now, secrets.token_bytes)
-    registration = RegistrationService(database, passwords, sessions, mail_tokens, events, now)
-    password_reset = PasswordResetService(database, passwords, guard, mail_tokens, events, now, _RESET_REQUEST_SECONDS)
+    known = [secret for secret in (settings.jwt_secret, settings.jwt_secret_previous) if secret is not None]
+    mail_keys = [derive_key("mailed tokens v1", secret) for secret in known]
+    guard = LoginGuard(database, passwords, _lockout_policies(settings), address_key, now)
+    mail_tokens = MailTokens(database, guard, _mail_token_policy(settings), mail_keys, now, uuid7)
+    sessions = SessionService(
+        database, guard, signer, events, ended, session_lifetime, now, secrets.token_bytes, refresh_key
+    )
+    registration = RegistrationService(database, passwords, guard, sessions, mail_tokens, events, now)
+    password_reset = PasswordResetService(
+        database, passwords, guard, mail_tokens, events, ended, now, _RESET_REQUEST_SECONDS
+    )
     email_verification = EmailVerificationService(database, guard, mail_tokens, events, now)
-    accounts = AccountService(database, passwords, guard, events, now)
+    accounts = AccountService(database, passwords, guard, events, ended, now)
     callers = CallerDependencies(Authenticator(TokenVerifier(signer.fetch_jwks)), sessions)
     routers = [
         auth.routes(registration, sessions, password_reset, email_verification),
@@ -62,6 +77,8 @@ async def build(settings: Settings, now: Callable[[], datetime] = utc_now) -> Se
 
     background = {
         **backend.loops(),
+        "ended sessions": repeat_every(_PUBLISH_SECONDS, ended.publish_pending),
+        "sweep ended sessions": repeat_every(_SWEEP_SECONDS, ended.delete_expired),
         "sweep sessions": repeat_every(_SWEEP_SECONDS, sessions.delete_expired),
         "sweep mail requests": repeat_every(_SWEEP_SECONDS, mail_tokens.delete_expired),
         "sweep failures": repeat_every(_SWEEP_SECONDS, guard.delete_expired),
@@ -76,16 +93,17 @@ async def build(settings: Settings, now: Callable[[], datetime] = utc_now) -> Se
         ready=ready,
         rpc=GrpcServer(settings.grpc_port, PROBLEMS, [UserServicer(accounts, mail_tokens, signer).register]),
         background=background,
-        closers=(passwords.close, backend.close),
+        closers=(passwords.close, store.close, backend.close),
     )
 
 
-def _lockout_policy(settings: Settings) -> LockoutPolicy:
-    initial, longest = settings.login_wait_seconds, settings.login_wait_max_seconds
-    return LockoutPolicy(
-        allowed=settings.login_failures_allowed,
-        initial_wait=timedelta(seconds=initial),
-        max_wait=timedelta(seconds=max(initial, longest)),
+def _lockout_policies(settings: Settings) -> LockoutPolicies:
+    initial = timedelta(seconds=settings.login_wait_seconds)
+    longest = max(initial, timedelta(seconds=settings.login_wait_max_seconds))
+    allowed = max(settings.login_failures_allowed, settings.login_failures_account_allowed)
+    return LockoutPolicies(
+        network=LockoutPolicy(settings.login_failures_allowed, initial, longest),
+        account=LockoutPolicy(allowed, initial, max_wait=initial),
     )
 
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from chassis.settings import BackendSettings
+from chassis.settings import BackendSettings, RedisUrl
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from user_service.domain.accounts import Email, normalize_email, normalize_new_password
@@ -16,16 +16,26 @@ def _require_long_secret(secret: str) -> str:
     return secret
 
 
+def _require_long_if_set(secret: str | None) -> str | None:
+    return None if secret is None else _require_long_secret(secret)
+
+
 class Settings(BackendSettings):
+    redis_url: RedisUrl
+    """The Redis in which the gateway looks for sessions that have ended."""
     jwt_secret: Annotated[str, AfterValidator(_require_long_secret), Field(repr=False)]
     """The secret from which all keys are derived.
 
     They are the key that signs access tokens, and those for mail tokens and for the digests of e-mail addresses.
     """
+    jwt_secret_previous: Annotated[str | None, AfterValidator(_require_long_if_set), Field(repr=False)] = None
+    """The secret before this one: access tokens and mail tokens made with it stay valid while it is set."""
+    jwt_secret_next: Annotated[str | None, AfterValidator(_require_long_if_set), Field(repr=False)] = None
+    """The secret that is to follow, whose public key is published before the first token is signed with it."""
     access_token_seconds: Annotated[int, Field(ge=1, le=86_400)] = 900
-    """How long an access token is valid.
+    """How long an access token is valid, but not longer than its session.
 
-    Other services accept it until then even if its session has ended, so it is short.
+    If the gateway's Redis is unavailable, it is accepted until then even if its session has ended, so it is short.
     """
     refresh_token_seconds: Annotated[int, Field(ge=1, le=31_536_000)] = 2_592_000
     """How long a session lives without being refreshed: 30 days."""
@@ -36,7 +46,15 @@ class Settings(BackendSettings):
     mails_per_hour: Annotated[int, Field(ge=1, le=1000)] = 5
     """How many mails for one purpose an account may request per hour."""
     login_failures_allowed: Annotated[int, Field(ge=1, le=100)] = 5
-    """How many wrong passwords in a row lock an e-mail address; each further one doubles the wait."""
+    """How many wrong passwords in a row from one network (/24 or /64) lock an e-mail address there.
+
+    Each further one doubles the wait.
+    """
+    login_failures_account_allowed: Annotated[int, Field(ge=1, le=10_000)] = 100
+    """How many wrong passwords in a row from all networks lock an e-mail address for networks it has never used.
+
+    Each further one makes them wait for `login_wait_seconds` again.
+    """
     login_wait_seconds: Annotated[int, Field(ge=1, le=3600)] = 30
     """How long the first lock of an e-mail address lasts."""
     login_wait_max_seconds: Annotated[int, Field(ge=1, le=86_400)] = 900

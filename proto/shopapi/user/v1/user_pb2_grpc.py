@@ -55,6 +55,11 @@ class UserServiceStub:
                 request_serializer=shopapi_dot_user_dot_v1_dot_user__pb2.GetMailTokenRequest.SerializeToString,
                 response_deserializer=shopapi_dot_user_dot_v1_dot_user__pb2.GetMailTokenResponse.FromString,
                 _registered_method=True)
+        self.GetReplacedEmail = channel.unary_unary(
+                '/shopapi.user.v1.UserService/GetReplacedEmail',
+                request_serializer=shopapi_dot_user_dot_v1_dot_user__pb2.GetReplacedEmailRequest.SerializeToString,
+                response_deserializer=shopapi_dot_user_dot_v1_dot_user__pb2.GetReplacedEmailResponse.FromString,
+                _registered_method=True)
         self.GetSigningKeys = channel.unary_unary(
                 '/shopapi.user.v1.UserService/GetSigningKeys',
                 request_serializer=shopapi_dot_user_dot_v1_dot_user__pb2.GetSigningKeysRequest.SerializeToString,
@@ -95,6 +100,13 @@ class UserServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetReplacedEmail(self, request, context):
+        """Returns the address that a change of address has replaced, to tell its owner. NOT_FOUND a few days later.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetSigningKeys(self, request, context):
         """Returns the public keys that verify access tokens, as a JSON Web Key Set (RFC 7517).
         """
@@ -124,6 +136,11 @@ def add_UserServiceServicer_to_server(servicer, server):
                     servicer.GetMailToken,
                     request_deserializer=shopapi_dot_user_dot_v1_dot_user__pb2.GetMailTokenRequest.FromString,
                     response_serializer=shopapi_dot_user_dot_v1_dot_user__pb2.GetMailTokenResponse.SerializeToString,
+            ),
+            'GetReplacedEmail': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetReplacedEmail,
+                    request_deserializer=shopapi_dot_user_dot_v1_dot_user__pb2.GetReplacedEmailRequest.FromString,
+                    response_serializer=shopapi_dot_user_dot_v1_dot_user__pb2.GetReplacedEmailResponse.SerializeToString,
             ),
             'GetSigningKeys': grpc.unary_unary_rpc_method_handler(
                     servicer.GetSigningKeys,
@@ -240,6 +257,33 @@ class UserService:
             '/shopapi.user.v1.UserService/GetMailToken',
             shopapi_dot_user_dot_v1_dot_user__pb2.GetMailTokenRequest.SerializeToString,
             shopapi_dot_user_dot_v1_dot_user__pb2.GetMailTokenResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetReplacedEmail(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shopapi.user.v1.UserService/GetReplacedEmail',
+            shopapi_dot_user_dot_v1_dot_user__pb2.GetReplacedEmailRequest.SerializeToString,
+            shopapi_dot_user_dot_v1_dot_user__pb2.GetReplacedEmailResponse.FromString,
             options,
             channel_credentials,
             insecure,

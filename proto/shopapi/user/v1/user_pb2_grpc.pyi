@@ -26,6 +26,8 @@ class UserServiceStub:
     """Returns the one-time token of a request to reset a password or to verify an address. It is fetched here so that
     neither a database nor the broker stores it. NOT_FOUND once it is used, replaced or expired.
     """
+    GetReplacedEmail: _aio.UnaryUnaryMultiCallable[_user_pb2.GetReplacedEmailRequest, _user_pb2.GetReplacedEmailResponse]
+    """Returns the address that a change of address has replaced, to tell its owner. NOT_FOUND a few days later."""
     GetSigningKeys: _aio.UnaryUnaryMultiCallable[_user_pb2.GetSigningKeysRequest, _user_pb2.GetSigningKeysResponse]
     """Returns the public keys that verify access tokens, as a JSON Web Key Set (RFC 7517)."""
 
@@ -65,6 +67,14 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
         """Returns the one-time token of a request to reset a password or to verify an address. It is fetched here so that
         neither a database nor the broker stores it. NOT_FOUND once it is used, replaced or expired.
         """
+
+    @_abc_1.abstractmethod
+    def GetReplacedEmail(
+        self,
+        request: _user_pb2.GetReplacedEmailRequest,
+        context: _aio.ServicerContext[_user_pb2.GetReplacedEmailRequest, _abc.Awaitable[_user_pb2.GetReplacedEmailResponse]],
+    ) -> _abc.Awaitable[_user_pb2.GetReplacedEmailResponse]:
+        """Returns the address that a change of address has replaced, to tell its owner. NOT_FOUND a few days later."""
 
     @_abc_1.abstractmethod
     def GetSigningKeys(

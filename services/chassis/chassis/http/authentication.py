@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from uuid import UUID
 
 import jwt
 from fastapi import Request
@@ -50,6 +51,8 @@ class Principal:
 
     user_id: UserId
     role: Role
+    session_id: UUID | None = None
+    """None for a token of an older release, which did not name its session."""
 
     @property
     def is_admin(self) -> bool:
@@ -85,12 +88,13 @@ class TokenVerifier:
             claims = jwt.decode(
                 token, key, algorithms=[ALGORITHM], issuer=ISSUER, options={"require": ["exp", "sub", "role"]}
             )
-            return Principal(UserId(int(claims["sub"])), Role(claims["role"]))
+            session_id = UUID(claims["sid"]) if "sid" in claims else None
+            return Principal(UserId(int(claims["sub"])), Role(claims["role"]), session_id)
         except jwt.ExpiredSignatureError:
             raise ProblemError(
                 TOKEN_EXPIRED, "the access token has expired: refresh it at POST /auth/refresh"
             ) from None
-        except (jwt.InvalidTokenError, KeyError, ValueError):
+        except (jwt.InvalidTokenError, AttributeError, KeyError, ValueError):
             raise ProblemError(UNAUTHENTICATED, "the access token is invalid: log in at POST /auth/login") from None
 
 

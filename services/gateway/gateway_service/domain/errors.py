@@ -32,6 +32,13 @@ class RoleNotAllowed(GatewayError):
         super().__init__(f"this needs the role {' or '.join(allowed)}; yours is {role}")
 
 
+class SessionEnded(GatewayError):
+    """The access token is not expired, but its session has ended: its user logged out, or lost the access."""
+
+    def __init__(self) -> None:
+        super().__init__("the session of this access token has ended: log in at POST /auth/login")
+
+
 class TooManyRequests(GatewayError):
     """The caller has used up the quota of a rate limit policy."""
 

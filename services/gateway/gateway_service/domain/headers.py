@@ -53,6 +53,7 @@ def request_headers(received: RawHeaders, client: ClientAddress, added: Mapping[
         "x-forwarded-for": client.forwarded_for,
         "x-forwarded-proto": client.scheme,
         "x-forwarded-host": client.host,
+        "x-real-ip": client.address,
     }
     return [
         *((_text(n), _text(v)) for n, v in received if n not in dropped and not n.startswith(_IDENTITY_PREFIXES)),

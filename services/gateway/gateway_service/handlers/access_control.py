@@ -1,4 +1,6 @@
-"""Decides whether a request may pass: authenticates the caller, applies its rate limit, and checks its role."""
+"""Decides whether a request may pass: authenticates the caller, applies its rate limit, checks its session and role."""
+
+import asyncio
 
 from chassis.errors import NeighbourUnavailable, ProblemError
 from chassis.http.authentication import Authenticator, Principal
@@ -6,8 +8,9 @@ from chassis.types.addresses import network_key
 from starlette.requests import Request
 from starlette.types import Scope
 
+from gateway_service.clients.ended_sessions import EndedSessions
 from gateway_service.clients.rate_limiter import RateLimiter
-from gateway_service.domain.errors import RoleNotAllowed, TooManyRequests
+from gateway_service.domain.errors import RoleNotAllowed, SessionEnded, TooManyRequests
 from gateway_service.domain.rate_limits import RateLimitPolicy
 from gateway_service.domain.routes import Role, Route
 
@@ -15,23 +18,28 @@ Headers = list[tuple[bytes, bytes]]
 
 
 class AccessControl:
-    """Refuses requests of unauthenticated callers, over the rate limit, or without a role that the route allows."""
+    """Refuses callers who are not authenticated, whose session has ended, over the rate limit, or without the role."""
 
-    def __init__(self, auth: Authenticator, limiter: RateLimiter) -> None:
+    def __init__(self, auth: Authenticator, limiter: RateLimiter, ended_sessions: EndedSessions) -> None:
         self._auth = auth
         self._limiter = limiter
+        self._ended_sessions = ended_sessions
 
     async def admit(self, scope: Scope, route: Route, response_headers: Headers) -> str:
         """Returns the key that the caller is counted under. Adds the rate limit headers to `response_headers`.
 
-        Raises ProblemError 401, NeighbourUnavailable, TooManyRequests, RoleNotAllowed.
+        Raises ProblemError 401, SessionEnded, NeighbourUnavailable, TooManyRequests, RoleNotAllowed.
         """
         try:
             principal = await self._authenticate(scope, route)
         except ProblemError:
             await self._count(scope, route.rate_limit_policy, None, response_headers)
             raise
-        await self._count(scope, route.rate_limit_policy, principal, response_headers)
+        _, has_ended = await asyncio.gather(  # both are in one pipeline, so Redis is called once
+            self._count(scope, route.rate_limit_policy, principal, response_headers), self._has_ended(principal)
+        )
+        if has_ended:
+            raise SessionEnded
         if principal is not None and Role(principal.role) not in route.roles:
             raise RoleNotAllowed(principal.role, sorted(route.roles))
         return _caller_key(scope, principal)
@@ -51,6 +59,12 @@ class AccessControl:
             return await self._auth.optional(request)
         except (ProblemError, NeighbourUnavailable):
             return None
+
+    async def _has_ended(self, principal: Principal | None) -> bool:
+        """Returns whether the session of a caller has ended, also on public routes."""
+        if principal is None or principal.session_id is None:
+            return False
+        return await self._ended_sessions.contain(principal.session_id)
 
     async def _count(
         self, scope: Scope, policy: RateLimitPolicy, principal: Principal | None, response_headers: Headers

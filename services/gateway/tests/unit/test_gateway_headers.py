@@ -26,17 +26,24 @@ def test_headers_of_the_connection_are_removed_from_requests() -> None:
         "x-forwarded-for": "10.0.0.9",
         "x-forwarded-proto": "http",
         "x-forwarded-host": "shop.example.com",
+        "x-real-ip": "10.0.0.9",
     }
 
 
 def test_upstreams_receive_the_verified_forwarded_headers() -> None:
     client = ClientAddress("1.2.3.4", "https", "shop", "1.2.3.4, 10.0.0.9")
-    received = [(b"x-forwarded-for", b"9.9.9.9"), (b"x-forwarded-proto", b"gopher"), (b"x-forwarded-host", b"evil")]
+    received = [
+        (b"x-forwarded-for", b"9.9.9.9"),
+        (b"x-forwarded-proto", b"gopher"),
+        (b"x-forwarded-host", b"evil"),
+        (b"x-real-ip", b"9.9.9.9"),
+    ]
     sent = dict(request_headers(received, client, {}))
     assert sent == {
         "x-forwarded-for": "1.2.3.4, 10.0.0.9",
         "x-forwarded-proto": "https",
         "x-forwarded-host": "shop",
+        "x-real-ip": "1.2.3.4",
     }
 
 
@@ -44,7 +51,7 @@ def test_upstreams_receive_the_verified_forwarded_headers() -> None:
     "name",
     [
         b"forwarded",
-        b"x-real-ip",
+        b"x-client-ip",
         b"x-user-id",
         b"x-user-role",
         b"x-user",

@@ -45,9 +45,12 @@ class Users(Protocol):
     async def mail_token(self, request_id: str) -> MailToken:
         """Returns the token of a request for a mail. Raises TokenGone, NeighbourUnavailable."""
 
+    async def replaced_email(self, change_id: str) -> str:
+        """Returns the address that a change of address has replaced. Raises RecipientGone, NeighbourUnavailable."""
+
 
 class GrpcUsers:
-    """Calls the user service over gRPC. The contract has one refusal for both calls: NOT_FOUND."""
+    """Calls the user service over gRPC. The contract has one refusal for all calls: NOT_FOUND."""
 
     def __init__(self, channel: aio.Channel) -> None:
         self._stub = user_pb2_grpc.UserServiceStub(channel)
@@ -65,3 +68,10 @@ class GrpcUsers:
         except NeighbourRefused as refusal:
             raise TokenGone(str(refusal)) from None
         return MailToken(response.token, response.email)
+
+    async def replaced_email(self, change_id: str) -> str:
+        try:
+            response = await call(self._stub.GetReplacedEmail, user_pb2.GetReplacedEmailRequest(request_id=change_id))
+        except NeighbourRefused as refusal:
+            raise RecipientGone(str(refusal)) from None
+        return response.email

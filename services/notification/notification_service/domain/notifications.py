@@ -29,6 +29,11 @@ class Template(StrEnum):
     WELCOME = "welcome"
     EMAIL_VERIFICATION = "email_verification"
     PASSWORD_RESET = "password_reset"  # noqa: S105 - the name of a template
+    PASSWORD_CHANGED = "password_changed"  # noqa: S105 - the name of a template
+    EMAIL_CHANGED = "email_changed"
+    EMAIL_REPLACED = "email_replaced"
+    """The notice of a changed address that goes to the former one."""
+    NEW_DEVICE = "new_device"
     ORDER_PLACED = "order_placed"
     ORDER_PAID = "order_paid"
     ORDER_SHIPPED = "order_shipped"
@@ -52,11 +57,20 @@ class Template(StrEnum):
         """
         return self in (Template.EMAIL_VERIFICATION, Template.PASSWORD_RESET)
 
+    @property
+    def is_awaited(self) -> bool:
+        """Returns whether the recipient waits for the mail, so that it is sent before the others."""
+        return self in (Template.WELCOME, Template.EMAIL_VERIFICATION, Template.PASSWORD_RESET)
+
 
 _KINDS = {
     Template.WELCOME: Kind.SECURITY,
     Template.EMAIL_VERIFICATION: Kind.SECURITY,
     Template.PASSWORD_RESET: Kind.SECURITY,
+    Template.PASSWORD_CHANGED: Kind.SECURITY,
+    Template.EMAIL_CHANGED: Kind.SECURITY,
+    Template.EMAIL_REPLACED: Kind.SECURITY,
+    Template.NEW_DEVICE: Kind.SECURITY,
     Template.STOCK_LOW: Kind.STOCK_ALERTS,
 }
 

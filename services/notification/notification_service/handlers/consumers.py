@@ -38,10 +38,17 @@ def event_handlers(recorder: NotificationRecorder) -> Sequence[EventHandler]:
     async def erase_account(transaction: AsyncConnection, user: pb.UserErased) -> None:
         await recorder.erase_account(transaction, UserId(user.user_id))
 
+    async def record_email_change(transaction: AsyncConnection, change: pb.EmailChanged) -> None:
+        for template in (Template.EMAIL_CHANGED, Template.EMAIL_REPLACED):
+            await recorder.record(transaction, email_changed(change, template))
+
     return [
         records(pb.UserRegistered, user_registered),
         records(pb.EmailVerificationRequested, verification_requested),
         records(pb.PasswordResetRequested, reset_requested),
+        records(pb.PasswordChanged, password_changed),
+        handles(pb.EmailChanged, record_email_change),
+        records(pb.NewDeviceLogin, new_device_login),
         records(pb.OrderPlaced, order_placed),
         records(pb.OrderConfirmed, order_confirmed),
         records(pb.OrderShipped, order_shipped),
@@ -67,6 +74,22 @@ def reset_requested(request: pb.PasswordResetRequested) -> Cause:
     facts = {"request_id": request.request_id, "expires_at": _timestamp(request.expires_at)}
     key = f"user.password_reset_requested:{request.request_id}"
     return Cause(key, UserId(request.user_id), Template.PASSWORD_RESET, facts)
+
+
+def password_changed(change: pb.PasswordChanged) -> Cause:
+    facts = {"changed_at": _timestamp(change.changed_at)}
+    return Cause(f"user.password_changed:{change.change_id}", UserId(change.user_id), Template.PASSWORD_CHANGED, facts)
+
+
+def email_changed(change: pb.EmailChanged, template: Template) -> Cause:
+    """Returns the cause of the notice to the new address, or of that to the former one."""
+    facts = {"change_id": change.request_id, "changed_at": _timestamp(change.changed_at)}
+    return Cause(f"user.{template}:{change.request_id}", UserId(change.user_id), template, facts)
+
+
+def new_device_login(login: pb.NewDeviceLogin) -> Cause:
+    facts = {"logged_in_at": _timestamp(login.logged_in_at)}
+    return Cause(f"user.new_device_login:{login.session_id}", UserId(login.user_id), Template.NEW_DEVICE, facts)
 
 
 def order_placed(order: pb.OrderPlaced) -> Cause:

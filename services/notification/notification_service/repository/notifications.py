@@ -19,7 +19,6 @@ from notification_service.domain.delivery import AttemptCounts, NextState, Outco
 from notification_service.domain.notifications import (
     Attempt,
     Channel,
-    Kind,
     Notification,
     Reason,
     Status,
@@ -29,7 +28,8 @@ from notification_service.repository.tables import attempts, notifications
 
 _NO_FACTS: dict[str, object] = {}
 _MAYBE_ACCEPTED = or_(attempts.c.outcome.is_(None), attempts.c.outcome == Outcome.UNKNOWN)
-_URGENT = [template for template in Template if template.kind is Kind.SECURITY]
+_URGENT = [template for template in Template if template.is_awaited]
+"""The templates of the index notifications_urgent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +72,9 @@ class NotificationRepository:
     async def lease_next(self, lease: UUID, at: datetime, until: datetime) -> tuple[Notification, AttemptCounts] | None:
         """Leases the notification that has been due longest until `until`, and returns it; None if none is due.
 
-        Mails that protect an account come first, along notifications_urgent, then the others, along notifications_due.
-        Rows that other transactions have locked are skipped, and so are templates that only a newer release knows: its
-        processes send them.
+        Mails that their recipients wait for come first, along notifications_urgent, then the others, along
+        notifications_due. Rows that other transactions have locked are skipped, and so are templates that only a newer
+        release knows: its processes send them.
         """
         due = func.coalesce(_longest_due(_URGENT, at), _longest_due(list(Template), at))
         leased = update(notifications).where(notifications.c.id == due).values(lease=lease, due_at=until)

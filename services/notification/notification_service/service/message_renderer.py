@@ -48,11 +48,14 @@ class MessageRenderer:
     async def mail(self, notification: Notification, contact: Contact, at: datetime) -> Mail:
         """Renders a mail.
 
-        Raises TokenGone if the template requires a token that is no longer valid; NeighbourUnavailable.
+        Raises TokenGone if the template requires a token that is no longer valid, RecipientGone if it goes to an
+        address that is no longer stored; NeighbourUnavailable.
         """
         localized = self._templates.localize(notification.template, notification.template_version, contact.locale)
         mail_token = await self._mail_token(notification)
         token, address = (mail_token.token, mail_token.email) if mail_token else ("", contact.email)
+        if notification.template is Template.EMAIL_REPLACED:
+            address = await self._users.replaced_email(str(notification.facts.get("change_id", "")))
         values = self._values(notification, contact, formatting_locale(localized, contact.locale), token)
         subject, text, html = (
             self._templates.render(localized, part, values) for part in ("subject.txt", "txt", "html")

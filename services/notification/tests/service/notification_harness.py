@@ -90,6 +90,18 @@ class FakeUsers(FakeUserService):
             await context.abort(grpc.StatusCode.NOT_FOUND, "used", ((CODE_KEY, "unknown_request"),))
         return user_pb2.GetMailTokenResponse(token=token_of(request.request_id), email=_addresses[request.request_id])
 
+    async def GetReplacedEmail(  # noqa: N802 - the contract's name
+        self, request: user_pb2.GetReplacedEmailRequest, context: Any
+    ) -> user_pb2.GetReplacedEmailResponse:
+        if request.request_id in self.used:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "forgotten", ((CODE_KEY, "unknown_mail_request"),))
+        return user_pb2.GetReplacedEmailResponse(email=former_address(request.request_id))
+
+
+def former_address(request_id: str) -> str:
+    """Returns the address that a change of an address has replaced."""
+    return f"former-{request_id}@example.com"
+
 
 _addresses: dict[str, str] = {}
 """The address that the token of a request verifies, by the request's id."""
@@ -144,7 +156,10 @@ class Mailbox:
         return await handler(server) if handler else "250 OK"
 
     def to(self, user: int) -> list[EmailMessage]:
-        return [message for address, message in self.mails if address == address_of(user)]
+        return self.to_address(address_of(user))
+
+    def to_address(self, recipient: str) -> list[EmailMessage]:
+        return [message for address, message in self.mails if address == recipient]
 
     async def disconnect(self, server: SMTP) -> str:
         """Accepts the mail, but breaks the connection before the reply."""
@@ -489,6 +504,18 @@ def reset_requested(user: int, request_id: str | None = None) -> pb.PasswordRese
     return pb.PasswordResetRequested(
         user_id=user, request_id=_token_request(user, request_id), expires_at=timestamp(AT)
     )
+
+
+def password_changed(user: int) -> pb.PasswordChanged:
+    return pb.PasswordChanged(user_id=user, change_id=str(uuid7()), changed_at=timestamp(AT))
+
+
+def email_changed(user: int) -> pb.EmailChanged:
+    return pb.EmailChanged(user_id=user, request_id=str(uuid7()), changed_at=timestamp(AT))
+
+
+def new_device_login(user: int) -> pb.NewDeviceLogin:
+    return pb.NewDeviceLogin(user_id=user, session_id=str(uuid7()), logged_in_at=timestamp(AT))
 
 
 def user_erased(user: int) -> pb.UserErased:

@@ -7,17 +7,22 @@ import pytest
 from chassis.messaging.events import Event
 from chassis.types.ids import uuid7
 from chassis_testing.broker import publish_raw, take_message
+from chassis_testing.waiting import eventually
 from google.protobuf.message import Message
 from notification_harness import (
     AT,
     RunningService,
     address_of,
     body_of,
+    email_changed,
+    former_address,
     id_of,
+    new_device_login,
     order_cancelled,
     order_confirmed,
     order_placed,
     order_shipped,
+    password_changed,
     payment_refunded,
     reset_requested,
     stock_low,
@@ -33,6 +38,8 @@ from notification_harness import (
         (user_registered, "welcome", "Welcome to Nordlicht", ["https://shop.example/verify-email#token=secret-"]),
         (verification_requested, "email_verification", "Confirm your address", ["/verify-email#token=secret-"]),
         (reset_requested, "password_reset", "Choose a new password", ["/reset-password#token=secret-", "Nov 22, 2026"]),
+        (password_changed, "password_changed", "Your password was changed", ["/forgot-password", "Nov 22, 2026"]),
+        (new_device_login, "new_device", "New login to your account", ["/forgot-password", "Nov 22, 2026"]),
         (order_placed, "order_placed", "We have your order", ["Lamp", "€25.00", "€29.95", "€4.95", "/orders/"]),
         (order_confirmed, "order_paid", "is paid", ["Lamp", "€25.00", "/orders/"]),
         (order_shipped, "order_shipped", "is on its way", ["DHL", "JD0123", "/orders/"]),
@@ -57,6 +64,36 @@ async def test_each_event_causes_its_mail(
         assert essential in body_of(mail, "html")
 
 
+async def test_a_changed_address_is_told_to_the_new_and_to_the_former_one(service: RunningService, user: int) -> None:
+    change = email_changed(user)
+    await service.env.publish(change)
+
+    rows = await service.env.wait_for_status(user, "sent", count=2)
+    assert sorted(row["template"] for row in rows) == ["email_changed", "email_replaced"]
+    (told,) = service.env.mailbox.to(user)
+    assert "forgot-password" in body_of(told, "plain")
+    (former,) = service.env.mailbox.to_address(former_address(change.request_id))
+    for kind in ("plain", "html"):
+        assert address_of(user) not in body_of(former, kind)
+        assert "Nov 22, 2026" in body_of(former, kind)
+
+
+async def test_a_notice_to_a_former_address_that_is_forgotten_is_cancelled(service: RunningService, user: int) -> None:
+    change = email_changed(user)
+    service.env.users.used.add(change.request_id)
+    await service.env.publish(change)
+
+    async def outcomes() -> dict[str, tuple[str, str | None]]:
+        return {row["template"]: (row["status"], row["reason"]) for row in await service.env.rows(user)}
+
+    expected = {"email_changed": ("sent", None), "email_replaced": ("cancelled", "recipient_gone")}
+
+    async def are_decided() -> bool:
+        return await outcomes() == expected
+
+    await eventually(are_decided)
+
+
 @pytest.mark.parametrize("seed", range(5))
 async def test_replayed_and_shuffled_events_cause_no_second_mail(service: RunningService, user: int, seed: int) -> None:
     rng = random.Random(seed)
@@ -71,6 +108,8 @@ async def test_replayed_and_shuffled_events_cause_no_second_mail(service: Runnin
             payment_refunded,
             stock_low,
             reset_requested,
+            password_changed,
+            new_device_login,
         )
     ]
     events = [Event(uuid7(), "", AT, payload, {}) for payload in payloads] * 3

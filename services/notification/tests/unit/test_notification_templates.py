@@ -35,6 +35,10 @@ FACTS: dict[Template, Facts] = {
     Template.WELCOME: {"request_id": "r"},
     Template.EMAIL_VERIFICATION: {"request_id": "r", "expires_at": STAMP},
     Template.PASSWORD_RESET: {"request_id": "r", "expires_at": STAMP},
+    Template.PASSWORD_CHANGED: {"changed_at": STAMP},
+    Template.EMAIL_CHANGED: {"change_id": "r", "changed_at": STAMP},
+    Template.EMAIL_REPLACED: {"change_id": "r", "changed_at": STAMP},
+    Template.NEW_DEVICE: {"logged_in_at": STAMP},
     Template.ORDER_PLACED: {
         "order_id": ORDER,
         "lines": LINES,
@@ -52,6 +56,10 @@ ESSENTIALS = {
     Template.WELCOME: ["https://shop.example/verify-email#token=to%20ken"],
     Template.EMAIL_VERIFICATION: ["https://shop.example/verify-email#token=to%20ken", "2026"],
     Template.PASSWORD_RESET: ["https://shop.example/reset-password#token=to%20ken", "2026"],
+    Template.PASSWORD_CHANGED: ["2026", "https://shop.example/forgot-password"],
+    Template.EMAIL_CHANGED: ["2026", "https://shop.example/forgot-password"],
+    Template.EMAIL_REPLACED: ["2026", "https://shop.example"],
+    Template.NEW_DEVICE: ["2026", "https://shop.example/forgot-password"],
     Template.ORDER_PLACED: [ORDER, "Lamp", "alert(1)", "{total}", "{line}", "{extra}", f"/orders/{ORDER}", "2026"],
     Template.ORDER_PAID: [ORDER, "Lamp", "alert(1)", "{total}", "{line}", "{extra}", f"/orders/{ORDER}"],
     Template.ORDER_SHIPPED: [ORDER, "JD01", "alert(1)", f"/orders/{ORDER}"],
@@ -78,6 +86,9 @@ class FakeUsers:
             raise TokenGone
         return MailToken("to ken", "new@example.com")
 
+    async def replaced_email(self, change_id: str) -> str:
+        return "old@example.com"
+
 
 def notification(template: Template, facts: Facts, channel: Channel = Channel.EMAIL) -> Notification:
     return Notification(UUID(ORDER), UserId(1), channel, template, 1, facts, Status.PENDING, None, 1, AT, AT, AT, None)
@@ -91,6 +102,8 @@ async def mail(template: Template, locale: str = "en", name: str = "Anna", facts
 
 async def test_a_mail_with_a_token_goes_to_the_address_that_the_token_verifies() -> None:
     assert (await mail(Template.EMAIL_VERIFICATION)).recipient == "new@example.com"
+    assert (await mail(Template.EMAIL_REPLACED)).recipient == "old@example.com"
+    assert (await mail(Template.EMAIL_CHANGED)).recipient == "anna@example.com"
     assert (await mail(Template.ORDER_PLACED)).recipient == "anna@example.com"
 
 

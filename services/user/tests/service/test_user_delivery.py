@@ -37,7 +37,11 @@ async def test_registrations_and_erasures_are_published(broker_settings: Setting
         assert (registered.subject, registered.payload.user_id) == (str(tokens["user"]["id"]), tokens["user"]["id"])
 
         bearer = {"Authorization": f"Bearer {tokens['access_token']}"}
-        assert (await running.http.delete("/api/v1/users/me", headers=bearer)).status_code == 204
+        assert (
+            await running.http.request(
+                "DELETE", "/api/v1/users/me", json={"current_password": PASSWORD}, headers=bearer
+            )
+        ).status_code == 204
         erased = await next_event()
         assert isinstance(erased.payload, UserErased)
         assert erased.payload.user_id == tokens["user"]["id"]

@@ -29,7 +29,7 @@ async def public_name(users: Users, user_id: int) -> str:
 async def tables_containing(users: Users, *needles: str) -> list[str]:
     """Returns the tables which contain any of these strings."""
     async with users.sql() as sql:
-        tables = ["users", "sessions", "mail_requests", "login_failures", "outbox"]
+        tables = ["users", "sessions", "mail_requests", "login_failures", "devices", "outbox"]
         dumps = {table: str([dict(row) for row in await sql.fetch(f"SELECT * FROM {table}")]) for table in tables}  # noqa: S608
     return [table for table, dump in dumps.items() if any(needle in dump for needle in needles)]
 
@@ -65,7 +65,8 @@ async def test_every_column_is_exported_or_listed_as_not_exported(users: Users) 
         "users": {"password_hash", "was_admin", "erased_at", "email_verified_at"},  # the last is exported as a boolean
         "sessions": {"user_id", "digest"},
         "mail_requests": {"user_id"},
-        "login_failures": {"address_digest", "failures"},  # exported as count
+        "login_failures": {"address_digest", "account_digest", "failures"},  # the last is exported as count
+        "devices": {"user_id", "network_digest", "program_digest"},
     }
     ada = await users.register()
     await users.log_in(ada.email, "a guess, a guess")
@@ -75,6 +76,7 @@ async def test_every_column_is_exported_or_listed_as_not_exported(users: Users) 
         "sessions": export["sessions"][0],
         "mail_requests": export["mail_requests"][0],
         "login_failures": export["failures"],
+        "devices": export["devices"][0],
     }
     async with users.sql() as sql:
         for table, hidden in not_exported.items():
@@ -91,7 +93,7 @@ async def test_only_the_id_of_an_erased_user_is_left(users: Users) -> None:
     token = await users.mailed_token(ada.id, UserRegistered)
     resetting = await users.mailed_token(ada.id, PasswordResetRequested)
 
-    answer = await users.http.delete("/api/v1/users/me", headers=ada.bearer)
+    answer = await users.erase_own(ada)
     assert (answer.status_code, answer.content) == (204, b"")
 
     assert await tables_containing(users, ada.email, "Lovelace", "+4366012345678", "Ada's own phone", "gsw-LI") == []
@@ -114,7 +116,7 @@ async def test_only_the_id_of_an_erased_user_is_left(users: Users) -> None:
 
 async def test_the_address_of_an_erased_user_can_be_registered_by_another_user(users: Users) -> None:
     ada = await users.register()
-    await users.http.delete("/api/v1/users/me", headers=ada.bearer)
+    await users.erase_own(ada)
     new_owner = await users.register(email=ada.email)
     assert new_owner.id != ada.id
     assert not await users.is_logged_in(ada)
@@ -135,19 +137,37 @@ async def test_an_account_erased_by_an_admin_is_no_longer_found(users: Users) ->
     assert len(await users.payloads(ada.id, UserErased)) == 1
 
 
-async def test_users_can_erase_their_account_by_its_id(users: Users) -> None:
+async def test_an_erasure_needs_the_password(users: Users) -> None:
     ada = await users.register()
-    assert (await users.http.delete(f"/api/v1/users/{ada.id}", headers=ada.bearer)).status_code == 204
-    assert len(await users.payloads(ada.id, UserErased)) == 1
+    without = await users.http.delete("/api/v1/users/me", headers=ada.bearer)
+    assert problem_code(without, 422) == "invalid_field"
+    assert problem_code(await users.erase_own(ada, "a guess, a guess"), 401) == "wrong_credentials"
+    assert await users.is_logged_in(ada)
+    assert await users.payloads(ada.id, UserErased) == []
+
+
+async def test_wrong_passwords_of_erasures_are_counted(users: Users) -> None:
+    ada = await users.register()
+    for _ in range(5):
+        assert problem_code(await users.erase_own(ada, "a guess, a guess"), 401) == "wrong_credentials"
+    refused = await users.erase_own(ada)
+    assert problem_code(refused, 429) == "too_many_attempts"
+    assert int(refused.headers["retry-after"]) > 0
+
+
+async def test_no_one_erases_their_own_account_by_its_id_without_the_password(users: Users) -> None:
+    for person in (await users.register(), await users.new_admin()):
+        answer = await users.http.delete(f"/api/v1/users/{person.id}", headers=person.bearer)
+        assert problem_code(answer, 403) == "password_required"
+        assert await users.is_logged_in(person)
 
 
 @pytest.mark.parametrize("_round", range(20))
 async def test_concurrent_erasures_erase_an_account_once(users: Users, _round: int) -> None:
     rng, ada = seeded_random(), await users.register()
-    path = f"/api/v1/users/{ada.id}"
     answers = await run_concurrently(
         rng,
-        *[lambda: users.http.delete(path, headers=ada.bearer)] * 5,
+        *[lambda: users.erase_own(ada)] * 5,
         lambda: users.refresh(ada.tokens["refresh_token"]),
         lambda: users.log_in(ada.email),
     )
@@ -167,10 +187,10 @@ async def test_no_account_is_erased_unless_its_event_is_recorded(users: Users, m
 
     with monkeypatch.context() as broken:
         broken.setattr(Outbox, "record", fail)
-        answer = await users.http.delete("/api/v1/users/me", headers=ada.bearer)
+        answer = await users.erase_own(ada)
         assert problem_code(answer, 503) == "database_unavailable"
     assert await users.is_logged_in(ada)
-    assert (await users.http.delete("/api/v1/users/me", headers=ada.bearer)).status_code == 204
+    assert (await users.erase_own(ada)).status_code == 204
 
 
 async def test_a_login_started_before_an_erasure_opens_no_session_after_it(
@@ -180,7 +200,7 @@ async def test_a_login_started_before_an_erasure_opens_no_session_after_it(
     paused = users.pause_after_verification(monkeypatch)
     login = asyncio.ensure_future(users.log_in(ada.email))
     await paused.reached.wait()
-    assert (await users.http.delete("/api/v1/users/me", headers=ada.bearer)).status_code == 204
+    assert (await users.erase_own(ada)).status_code == 204
     paused.release.set()
     assert problem_code(await login, 401) == "wrong_credentials"
 

@@ -11,15 +11,19 @@ from chassis.messaging.broker import Broker
 from chassis.messaging.outbox import Outbox
 from chassis.types.ids import uuid7
 from chassis_testing.databases import empty_database, migrated_database
+from chassis_testing.environment import environment_variable
 from chassis_testing.fault_proxy import fault_proxy
 from chassis_testing.waiting import eventually
 from user_harness import UNREACHABLE_BROKER
 from user_service.app import SCHEMA
+from user_service.clients.ended_session_store import EndedSessionStore, connect
 from user_service.domain.accounts import Email, NewAccount, Role
-from user_service.domain.lockout import LockoutPolicy
+from user_service.domain.devices import Client
+from user_service.domain.lockout import LockoutPolicies, LockoutPolicy
 from user_service.repository.accounts import AccountRepository, Credentials
 from user_service.service import first_admin as first_admin_module
 from user_service.service.accounts import AccountService
+from user_service.service.ended_sessions import EndedSessions
 from user_service.service.first_admin import FirstAdminRegistration
 from user_service.service.login_guard import LoginGuard
 from user_service.service.passwords import PasswordHasher
@@ -46,9 +50,11 @@ async def database() -> AsyncIterator[Database]:
 
 def accounts_in(database: Database, passwords: PasswordHasher) -> AccountService:
     policy = LockoutPolicy(5, timedelta(seconds=30), timedelta(minutes=15))
-    guard = LoginGuard(database, passwords, policy, b"key", _now)
+    guard = LoginGuard(database, passwords, LockoutPolicies(policy, policy), b"key", _now)
     events = PublishedEvents(Outbox(database, Broker(UNREACHABLE_BROKER, "user")), uuid7)
-    return AccountService(database, passwords, guard, events, _now)
+    store = EndedSessionStore(connect(environment_variable("TEST_REDIS_URL")), uuid7().hex, deadline_seconds=5)
+    ended = EndedSessions(database, store, timedelta(minutes=15), _now)
+    return AccountService(database, passwords, guard, events, ended, _now)
 
 
 def _now() -> datetime:
@@ -110,7 +116,7 @@ async def test_an_erased_first_admin_is_not_registered_again(database: Database,
     async with database.begin() as transaction:
         await AccountRepository(transaction).add(NewAccount(Email("second@example.com"), Role.ADMIN), "a hash", _now())
     assert first is not None
-    await accounts.erase(first.account.id, first.account.id)
+    await accounts.erase_own(first.account.id, PASSWORD, Client())
     await accounts.ensure_first_admin(EMAIL, PASSWORD)
     assert await find(database) is None
 

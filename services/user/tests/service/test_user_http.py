@@ -214,10 +214,10 @@ async def test_registrations_logins_and_lockouts_are_counted(users: Users) -> No
 
     outcomes = ("accepted", "refused", "locked")
     before = {outcome: counted("logins", outcome=outcome) for outcome in outcomes}
-    registrations, lockouts = counted("registrations", role="seller"), counted("lockouts")
+    registrations, lockouts = counted("registrations", role="seller"), counted("lockouts", scope="network")
     email = (await users.register(role="seller")).email
     for password in (PASSWORD, *["a guess, a guess"] * 6):
         await users.log_in(email, password)
     assert {o: counted("logins", outcome=o) - before[o] for o in outcomes} == {"accepted": 1, "refused": 5, "locked": 1}
     assert counted("registrations", role="seller") - registrations == 1
-    assert counted("lockouts") - lockouts == 1
+    assert counted("lockouts", scope="network") - lockouts == 1

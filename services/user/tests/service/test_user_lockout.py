@@ -1,10 +1,11 @@
-"""Lockout after wrong passwords: all are counted, and the answers do not reveal whether an account exists."""
+"""Lockout after wrong passwords: all are counted, strangers lock no one out, and no answer reveals an account."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
 import pytest
+from shopapi.events.v1.events_pb2 import PasswordResetRequested
 from user_harness import (
     PASSWORD,
     Users,
@@ -151,3 +152,92 @@ async def test_a_failure_is_stored_without_its_address(users: Users) -> None:
     await users.log_in(email, WRONG)
     async with users.sql() as sql:
         assert email not in str(await sql.fetch("SELECT * FROM login_failures"))
+
+
+OWN, OTHER, STRANGE = ({"X-Real-IP": address} for address in ("198.51.100.7", "192.0.2.9", "203.0.113.5"))
+
+
+async def test_wrong_passwords_of_strangers_lock_only_their_own_network(users: Users) -> None:
+    ada = await users.register()
+    for _ in range(5):
+        assert (await users.log_in(ada.email, WRONG, **STRANGE)).status_code == 401
+    for headers in (STRANGE, {"X-Real-IP": "203.0.113.200"}):  # another address of the same network
+        assert problem_code(await users.log_in(ada.email, PASSWORD, **headers), 429) == "too_many_attempts"
+    for headers in (OWN, OTHER):
+        assert (await users.log_in(ada.email, PASSWORD, **headers)).status_code == 200
+    assert problem_code(await users.log_in(ada.email, PASSWORD, **STRANGE), 429) == "too_many_attempts"
+
+
+@pytest.fixture(scope="module")
+async def bounded() -> AsyncIterator[Users]:
+    """A service that allows ten wrong passwords from all networks together."""
+    async with AsyncExitStack() as stack:
+        with fast_hashes():
+            users = await stack.enter_async_context(new_user_service(login_failures_account_allowed=10))
+        yield users
+
+
+async def guess_from_many_networks(users: Users, email: str) -> None:
+    for number in range(10):
+        guess = await users.log_in(email, WRONG, **{"X-Real-IP": f"203.0.{number}.1"})
+        assert problem_code(guess, 401) == "wrong_credentials"
+
+
+@pytest.mark.parametrize("has_account", [True, False])
+async def test_guesses_from_many_networks_slow_down_unknown_networks(bounded: Users, has_account: bool) -> None:
+    email = (await bounded.register()).email if has_account else new_email()
+    await guess_from_many_networks(bounded, email)
+    refused = await bounded.log_in(email, PASSWORD, **OTHER)
+    assert problem_code(refused, 429) == "too_many_attempts"
+    assert 25 <= int(refused.headers["retry-after"]) <= 30
+    bounded.clock.ahead += bounded.clock.minute
+    assert (await bounded.log_in(email, WRONG, **OTHER)).status_code == 401
+    refused = await bounded.log_in(email, PASSWORD, **OTHER)
+    assert 25 <= int(refused.headers["retry-after"]) <= 30  # the wait does not grow
+
+
+async def test_a_network_of_an_earlier_login_is_not_slowed_down_by_others(bounded: Users) -> None:
+    ada = await bounded.register()
+    await bounded.new_session(ada.email, **OWN)
+    await guess_from_many_networks(bounded, ada.email)
+    assert problem_code(await bounded.log_in(ada.email, **OTHER), 429) == "too_many_attempts"
+    assert (await bounded.log_in(ada.email, **OWN)).status_code == 200
+
+
+async def test_a_network_is_known_to_its_own_account_alone(bounded: Users) -> None:
+    ada, eve = await bounded.register(), await bounded.register()
+    await bounded.new_session(eve.email, **OTHER)
+    await guess_from_many_networks(bounded, ada.email)
+    assert problem_code(await bounded.log_in(ada.email, **OTHER), 429) == "too_many_attempts"
+
+
+async def test_a_password_reset_ends_the_locks_of_all_networks(users: Users) -> None:
+    ada = await users.register()
+    for headers in (OWN, OTHER):
+        for _ in range(5):
+            await users.log_in(ada.email, WRONG, **headers)
+    await users.request_reset(ada.email)
+    token = await users.mailed_token(ada.id, PasswordResetRequested)
+    assert (await users.reset(token, "another fine password")).status_code == 204
+    for headers in (OWN, OTHER):
+        assert (await users.log_in(ada.email, "another fine password", **headers)).status_code == 200
+
+
+@pytest.mark.parametrize("_round", range(20))
+async def test_concurrent_guesses_from_two_networks_are_all_counted(lenient: Users, _round: int) -> None:
+    rng, email = seeded_random(), (await lenient.register()).email
+    guesses = [lambda headers=headers: lenient.log_in(email, WRONG, **headers) for headers in (OWN, OTHER) * 5]
+    answers = await run_concurrently(rng, *guesses)
+    assert {answer.status_code for answer in answers} == {401}
+    async with lenient.sql() as sql:
+        counts = await sql.fetch("SELECT failures FROM login_failures ORDER BY last_at DESC LIMIT 3")
+    assert sorted(row["failures"] for row in counts) == [5, 5, 10]
+
+
+async def test_a_device_is_stored_without_its_network_and_program(users: Users) -> None:
+    ada = await users.register()
+    await users.new_session(ada.email, **OWN, **{"User-Agent": "Shop/1.0 (phone)"})
+    async with users.sql() as sql:
+        stored = str([dict(row) for row in await sql.fetch("SELECT * FROM devices WHERE user_id = $1", ada.id)])
+    assert "198.51.100" not in stored
+    assert "phone" not in stored

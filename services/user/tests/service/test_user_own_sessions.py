@@ -1,9 +1,10 @@
 """A user's own sessions: listed and ended."""
 
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from user_harness import Users, problem_code, run_concurrently, seeded_random
+from user_service.domain.sessions import RefreshToken
 
 SESSIONS = "/api/v1/users/me/sessions"
 
@@ -82,3 +83,21 @@ async def test_a_refresh_token_used_twice_concurrently_ends_its_session(users: U
     assert problem_code(await users.refresh(newest["refresh_token"]), 401) == "invalid_refresh_token"
     refused = await users.http.get(SESSIONS, headers={"Authorization": f"Bearer {newest['access_token']}"})
     assert problem_code(refused, 401) == "session_ended"
+
+
+@pytest.mark.parametrize("path", ["logout", "refresh"])
+async def test_the_id_of_a_session_does_not_end_it(users: Users, path: str) -> None:
+    ada = await users.register()
+    [session] = (await users.http.get(SESSIONS, headers=ada.bearer)).json()["data"]
+    forged = RefreshToken(UUID(session["id"]), b"x" * 32).text()
+    answer = await users.http.post(f"/api/v1/auth/{path}", json={"refresh_token": forged})
+    assert answer.status_code == {"logout": 204, "refresh": 401}[path]
+    assert await users.is_logged_in(ada)
+    assert (await users.refresh(ada.tokens["refresh_token"])).status_code == 200
+
+
+async def test_a_refresh_token_that_was_used_logs_out(users: Users) -> None:
+    ada = await users.register()
+    await users.refresh(ada.tokens["refresh_token"])
+    await users.http.post("/api/v1/auth/logout", json={"refresh_token": ada.tokens["refresh_token"]})
+    assert not await users.is_logged_in(ada)

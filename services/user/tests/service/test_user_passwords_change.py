@@ -12,6 +12,27 @@ from user_service.settings import Settings
 NEW = "an entirely new password"
 
 
+COMMON = ("password1", "PASSWORD1", "qwertyuiop", "12345678", "Ada Lovelace", "adalovelace1815!")
+
+
+@pytest.mark.parametrize("common", COMMON)
+async def test_a_common_password_is_refused_wherever_one_is_chosen(users: Users, common: str) -> None:
+    name = "Ada Lovelace"
+    body = {"email": new_email(), "password": common, "display_name": name}
+    registered = await users.http.post("/api/v1/auth/register", json=body)
+    assert problem_code(registered, 422) == "password_too_common"
+
+    ada = await users.register(display_name=name)
+    change = {"current_password": PASSWORD, "new_password": common}
+    changed = await users.http.post("/api/v1/users/me/password", json=change, headers=ada.bearer)
+    assert problem_code(changed, 422) == "password_too_common"
+
+    await users.request_reset(ada.email)
+    token = await users.mailed_token(ada.id, PasswordResetRequested)
+    assert problem_code(await users.reset(token, common), 422) == "password_too_common"
+    assert (await users.reset(token, "an uncommon password")).status_code == 204
+
+
 async def change_password(users: Users, person: Person, current: str, new: str) -> int:
     body = {"current_password": current, "new_password": new}
     return (await users.http.post("/api/v1/users/me/password", json=body, headers=person.bearer)).status_code

@@ -11,10 +11,13 @@ from chassis.messaging.broker import Broker
 from chassis.messaging.outbox import Outbox
 from chassis.types.ids import uuid7
 from user_service.app import SCHEMA
+from user_service.clients.ended_session_store import EndedSessionStore, connect
 from user_service.domain.accounts import Email, NewAccount, Role
+from user_service.domain.devices import Client
 from user_service.domain.errors import InvalidRefreshToken
-from user_service.domain.lockout import LockoutPolicy
+from user_service.domain.lockout import LockoutPolicies, LockoutPolicy
 from user_service.domain.mail_tokens import MailTokenPolicy
+from user_service.service.ended_sessions import EndedSessions
 from user_service.service.login_guard import LoginGuard
 from user_service.service.mail_tokens import MailTokens
 from user_service.service.passwords import PasswordHasher
@@ -47,7 +50,7 @@ class Services:
 
     async def register(self) -> Tokens:
         new = NewAccount(Email(f"{uuid4().hex}@example.com"), Role.CUSTOMER)
-        return await self.registration.register(new, "a password")
+        return await self.registration.register(new, "a password", Client())
 
 
 @pytest.fixture
@@ -55,10 +58,16 @@ async def services(settings: Settings, clock: Clock) -> AsyncIterator[Services]:
     database, passwords = Database(settings, SCHEMA), PasswordHasher()
     events = PublishedEvents(Outbox(database, Broker(settings.rabbitmq_url, "user")), uuid7)
     signer = Signer(settings.jwt_secret, timedelta(minutes=15), uuid7)
-    guard = LoginGuard(database, passwords, LockoutPolicy(5, DAY, DAY), b"key", clock)
-    mail_tokens = MailTokens(database, guard, MailTokenPolicy(DAY, DAY, 5, DAY), b"key", clock, uuid7)
-    sessions = SessionService(database, guard, signer, DAY, clock, lambda n: uuid4().bytes * (n // 16))
-    yield Services(sessions, RegistrationService(database, passwords, sessions, mail_tokens, events, clock))
+    store = EndedSessionStore(connect(settings.redis_url), settings.tenant, deadline_seconds=5)
+    ended = EndedSessions(database, store, signer.lifetime, clock)
+    policy = LockoutPolicy(5, DAY, DAY)
+    guard = LoginGuard(database, passwords, LockoutPolicies(policy, policy), b"key", clock)
+    mail_tokens = MailTokens(database, guard, MailTokenPolicy(DAY, DAY, 5, DAY), [b"key"], clock, uuid7)
+    sessions = SessionService(
+        database, guard, signer, events, ended, DAY, clock, lambda n: uuid4().bytes * (n // 16), b"key"
+    )
+    yield Services(sessions, RegistrationService(database, passwords, guard, sessions, mail_tokens, events, clock))
+    await store.close()
     await passwords.close()
     await database.close()
 

@@ -16,10 +16,11 @@ import httpx
 import pytest
 from chassis.messaging import events
 from chassis.messaging.events import Event
-from chassis.runtime.process import Service
+from chassis.runtime.process import Service, cancel_all
 from chassis.settings import DatabaseSettings
 from chassis.types.ids import UserId
 from chassis_testing.databases import SqlConnection, connect_to, migrated_database
+from chassis_testing.environment import environment_variable
 from chassis_testing.services import http_client
 from google.protobuf.message import Message
 from user_service.app import build
@@ -153,6 +154,11 @@ class Users:
     async def refresh(self, token: str) -> httpx.Response:
         return await self.http.post("/api/v1/auth/refresh", json={"refresh_token": token})
 
+    async def erase_own(self, person: Person, password: str | None = None) -> httpx.Response:
+        """Erases a user's own account, by default with the right password."""
+        body = {"current_password": person.password if password is None else password}
+        return await self.http.request("DELETE", "/api/v1/users/me", json=body, headers=person.bearer)
+
     async def is_logged_in(self, person: Person) -> bool:
         """Returns whether the access token of this user is accepted."""
         answer = await self.http.get("/api/v1/users/me", headers=person.bearer)
@@ -205,6 +211,15 @@ class Users:
     async def verify(self, token: str) -> httpx.Response:
         return await self.http.post("/api/v1/auth/verify-email", json={"token": token})
 
+    @asynccontextmanager
+    async def running_loop(self, name: str) -> AsyncIterator[None]:
+        """Runs one background loop of the service during the block."""
+        loop = asyncio.ensure_future(self.service.background[name]())
+        try:
+            yield
+        finally:
+            await cancel_all(loop)
+
     def sql(self) -> AbstractAsyncContextManager[SqlConnection]:
         return connect_to(self.settings)
 
@@ -246,7 +261,13 @@ class Users:
 
 def settings_for(database: DatabaseSettings, **others: Any) -> Settings:
     """Returns settings for a service on this database. Nothing is published unless the test names a broker."""
-    defaults = {"grpc_port": 0, "jwt_secret": SECRET, "rabbitmq_url": UNREACHABLE_BROKER}
+    defaults = {
+        "grpc_port": 0,
+        "jwt_secret": SECRET,
+        "rabbitmq_url": UNREACHABLE_BROKER,
+        "redis_url": environment_variable("TEST_REDIS_URL"),
+        "tenant": uuid4().hex,  # separates the keys of this service in the shared Redis
+    }
     return Settings(**{**database.model_dump(), **defaults, **others})
 
 

@@ -8,12 +8,14 @@ from user_service.domain.sessions import (
     RefreshToken,
     RefreshTokenState,
     Session,
+    new_refresh_token,
     parse_refresh_token,
     printable_user_agent,
 )
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-TOKEN = RefreshToken(UUID(int=1), b"s" * 32)
+KEY = b"key"
+TOKEN = new_refresh_token(UUID(int=1), b"s" * 16, KEY)
 SESSION = Session(TOKEN.session_id, UserId(1), TOKEN.digest, NOW + timedelta(days=1), NOW, NOW)
 
 
@@ -28,17 +30,33 @@ def test_a_malformed_token_is_refused(text: str) -> None:
 
 
 def test_the_newest_token_of_a_session_is_valid() -> None:
-    assert SESSION.state_of(TOKEN, NOW) is RefreshTokenState.VALID
+    assert SESSION.state_of(TOKEN, NOW, KEY) is RefreshTokenState.VALID
 
 
 def test_an_older_token_of_a_session_is_reused_even_after_the_session_expired() -> None:
-    older = RefreshToken(SESSION.id, b"o" * 32)
-    assert SESSION.state_of(older, NOW) is RefreshTokenState.REUSED
-    assert SESSION.state_of(older, NOW + timedelta(days=2)) is RefreshTokenState.REUSED
+    older = new_refresh_token(SESSION.id, b"o" * 16, KEY)
+    assert SESSION.state_of(older, NOW, KEY) is RefreshTokenState.REUSED
+    assert SESSION.state_of(older, NOW + timedelta(days=2), KEY) is RefreshTokenState.REUSED
+
+
+def test_a_token_that_was_never_issued_is_forged() -> None:
+    other_session = new_refresh_token(UUID(int=2), b"o" * 16, KEY)
+    for forged in (
+        RefreshToken(SESSION.id, b"o" * 32),
+        RefreshToken(SESSION.id, other_session.secret),
+        new_refresh_token(SESSION.id, b"o" * 16, b"another key"),
+    ):
+        assert SESSION.state_of(forged, NOW, KEY) is RefreshTokenState.FORGED
+
+
+def test_a_token_of_a_release_without_codes_is_valid_until_it_is_refreshed() -> None:
+    old = RefreshToken(SESSION.id, b"o" * 32)
+    session = Session(old.session_id, UserId(1), old.digest, NOW + timedelta(days=1), NOW, NOW)
+    assert session.state_of(old, NOW, KEY) is RefreshTokenState.VALID
 
 
 def test_a_token_expires_with_its_session() -> None:
-    assert SESSION.state_of(TOKEN, NOW + timedelta(days=1)) is RefreshTokenState.EXPIRED
+    assert SESSION.state_of(TOKEN, NOW + timedelta(days=1), KEY) is RefreshTokenState.EXPIRED
 
 
 def test_the_secret_is_neither_in_the_repr_nor_stored() -> None:

@@ -10,11 +10,12 @@ COMPLETE = {
     "DB_NAME": "users_db",
     "GRPC_PORT": "9091",
     "JWT_SECRET": "0123456789abcdef0123456789abcdef",
+    "REDIS_URL": "redis://redis:6379/0",
     "RABBITMQ_URL": "amqp://u:broker-password@broker:5672/",
 }
 
 
-def test_redis_and_an_admin_are_optional() -> None:
+def test_an_admin_is_optional() -> None:
     settings = read(Settings, COMPLETE)
     assert settings.access_token_seconds == 900
     assert settings.admin_email is None
@@ -24,6 +25,7 @@ def test_redis_and_an_admin_are_optional() -> None:
     ("changed", "complaint"),
     [
         ({"JWT_SECRET": ""}, "JWT_SECRET is not set"),
+        ({"REDIS_URL": ""}, "REDIS_URL is not set"),
         ({"RABBITMQ_URL": ""}, "RABBITMQ_URL is not set"),
         ({"JWT_SECRET": "too short"}, "JWT_SECRET is malformed: write 32 bytes or more"),
         ({"ADMIN_EMAIL": "a@example.com"}, "ADMIN_PASSWORD is malformed: set both ADMIN_EMAIL and ADMIN_PASSWORD"),

@@ -58,3 +58,24 @@ def test_a_token_signed_with_another_secret_is_refused() -> None:
     with pytest.raises(ProblemError) as refused:
         asyncio.run(TokenVerifier(signer().fetch_jwks).verify(forged))
     assert refused.value.problem.code == "unauthenticated"
+
+
+def test_tokens_of_the_previous_and_of_the_next_key_verify_while_both_are_published() -> None:
+    old, new = SECRET, SECRET + "!"
+    before = Signer(old, timedelta(minutes=15), uuid7, [new])
+    after = Signer(new, timedelta(minutes=15), uuid7, [old])
+    now = datetime.now(UTC)
+    for published in (before, after):
+        verifier = TokenVerifier(published.fetch_jwks)
+        for token in (before.access_token(SELLER, SESSION, now), after.access_token(SELLER, SESSION, now)):
+            assert asyncio.run(verifier.verify(token)).user_id == SELLER.id
+    assert {key["kid"] for key in json.loads(before.jwks)["keys"]} == {
+        key["kid"] for key in json.loads(after.jwks)["keys"]
+    }
+
+
+def test_a_key_is_retired_with_its_secret() -> None:
+    token = signer().access_token(SELLER, SESSION, datetime.now(UTC))
+    retired = Signer(SECRET + "!", timedelta(minutes=15), uuid7)
+    with pytest.raises(ProblemError):
+        asyncio.run(TokenVerifier(retired.fetch_jwks).verify(token))

@@ -25,6 +25,15 @@ class WrongCredentials(UserError):
         super().__init__("no account has this e-mail address and this password")
 
 
+class PasswordTooCommon(UserError):
+    """A new password is one that attackers try first."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this password is easy to guess: choose one that is not common and not your own name or address"
+        )
+
+
 class InvalidRefreshToken(UserError):
     """The refresh token belongs to no session: this service never issued it, or its session has ended."""
 
@@ -69,6 +78,13 @@ class NotAllowed(UserError):
         super().__init__("only an admin may change roles and activity, or manage other people's accounts")
 
 
+class PasswordRequired(UserError):
+    """An account's own user tried to erase it without its password."""
+
+    def __init__(self) -> None:
+        super().__init__("erase your own account at DELETE /users/me, with your password as current_password")
+
+
 class LastAdmin(UserError):
     """The operation would leave the shop without an active admin."""
 
@@ -84,7 +100,7 @@ class AccountDeactivated(UserError):
 
 
 class SessionEnded(UserError):
-    """The access token is not expired and other services still accept it, but its session or its account has ended."""
+    """The access token is not expired, but its session or its account has ended."""
 
     def __init__(self) -> None:
         super().__init__("the session of this access token has ended: log in at POST /auth/login")

@@ -1,4 +1,4 @@
-"""Lockout of an e-mail address after too many wrong passwords.
+"""Lockout after too many wrong passwords: of an e-mail address on one network, so that strangers cannot lock it out.
 
 Failures are counted by a digest of the address as it was typed, whether or not an account has it. So the answers do not
 reveal whether an account exists, and no address of a person without an account is stored.
@@ -11,8 +11,10 @@ from datetime import datetime, timedelta
 from typing import NewType
 
 from user_service.domain.accounts import Email
+from user_service.domain.devices import Network
 
 EmailDigest = NewType("EmailDigest", bytes)
+"""The key of the failures for an address, those from all networks or those from one."""
 
 _MAX_DOUBLINGS = 32
 """Beyond every maximum wait that makes sense, and too few to overflow a timedelta."""
@@ -20,7 +22,7 @@ _MAX_DOUBLINGS = 32
 
 @dataclass(frozen=True, slots=True)
 class LockoutPolicy:
-    """Decides how long an address is locked.
+    """Decides how long an address is locked, on one network or on all that its account has never used.
 
     `allowed` failures in a row lock it for `initial_wait`; each further one doubles the wait, up to `max_wait`.
     """
@@ -46,6 +48,22 @@ class LockoutPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class LockoutPolicies:
+    """How many failures lock an address on the network that they come from, and on all unknown networks.
+
+    The second bound is much higher, and its wait stays short: it slows guessing from many networks (NIST SP 800-63B,
+    3.2.2: at most 100 in a row), and does not affect the networks from which the account has logged in before.
+    """
+
+    network: LockoutPolicy
+    account: LockoutPolicy
+
+    @property
+    def retention(self) -> timedelta:
+        return max(self.network.retention, self.account.retention)
+
+
+@dataclass(frozen=True, slots=True)
 class LoginFailures:
     """Wrong passwords in a row for one e-mail address."""
 
@@ -61,5 +79,10 @@ class LoginFailures:
 
 
 def email_digest(email: Email, key: bytes) -> EmailDigest:
-    """Returns the HMAC-SHA-256 under which failures for an address are stored."""
+    """Returns the HMAC-SHA-256 under which failures for an address from all networks are stored."""
     return EmailDigest(hmac.digest(key, email.encode(), hashlib.sha256))
+
+
+def network_digest(email: Email, network: Network, key: bytes) -> EmailDigest:
+    """Returns the HMAC-SHA-256 under which failures for an address from one network are stored."""
+    return EmailDigest(hmac.digest(key, f"{email}\0{network}".encode(), hashlib.sha256))

@@ -42,6 +42,8 @@ class MailRequest:
     used_at: datetime | None = None
     replaced_at: datetime | None = None
     """When a newer request, or a change of the state that it was bound to, invalidated this one."""
+    replaced_email: Email | None = None
+    """The address that `email` has replaced, when the token was used."""
 
     def is_valid(self, at: datetime) -> bool:
         return self.used_at is None and self.replaced_at is None and at < self.expires_at

@@ -1,19 +1,33 @@
 """FastAPI dependencies for the caller, whose account is read on each request.
 
-An access token stays valid after logout, demotion and erasure. This service has the accounts, so it checks the current
-state.
+The signature of an access token stays valid after logout, demotion and erasure. The gateway refuses such a token unless
+its Redis is unavailable; this service has the accounts and the sessions, so it checks their current state.
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 from uuid import UUID
 
-import jwt
 from chassis.http.authentication import Authenticator
-from fastapi import Request
+from fastapi import Depends, Request
 
 from user_service.domain.accounts import Account
+from user_service.domain.devices import Client, network_of
 from user_service.domain.errors import NotAllowed
+from user_service.domain.sessions import printable_user_agent
+from user_service.handlers.schemas import UserAgentHeader
 from user_service.service.sessions import SessionService
+
+
+def client_of(request: Request, user_agent: UserAgentHeader = None) -> Client:
+    """Returns where a request comes from.
+
+    The gateway sets X-Real-IP and removes that of its callers. Without it the network is unknown.
+    """
+    return Client(network_of(request.headers.get("x-real-ip")), printable_user_agent(user_agent))
+
+
+RequestClient = Annotated[Client, Depends(client_of)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +45,8 @@ class CallerDependencies:
     async def authenticated(self, request: Request) -> Caller:
         """Returns a caller with an active account and session; otherwise the answer is 401."""
         principal = await self._authenticator.required(request)
-        session_id = _session_id(request)
-        return Caller(await self._sessions.authenticate(principal.user_id, session_id), session_id)
+        account = await self._sessions.authenticate(principal.user_id, principal.session_id)
+        return Caller(account, principal.session_id)
 
     async def admin(self, request: Request) -> Caller:
         """Returns a caller who is an admin now; otherwise the answer is 401 or 403."""
@@ -40,10 +54,3 @@ class CallerDependencies:
         if not caller.account.is_active_admin:
             raise NotAllowed
         return caller
-
-
-def _session_id(request: Request) -> UUID | None:
-    """Returns the session id in the access token, which must have been verified before."""
-    token = request.headers["authorization"].partition(" ")[2].strip()
-    session_id = jwt.decode(token, options={"verify_signature": False}).get("sid")
-    return UUID(session_id) if session_id is not None else None

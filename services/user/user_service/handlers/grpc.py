@@ -50,6 +50,13 @@ class UserServicer(user_pb2_grpc.UserServiceServicer):
         issued = await self._mail_tokens.issue(_request_id(request.request_id))
         return pb.GetMailTokenResponse(token=issued.token.text(), email=issued.email)
 
+    async def GetReplacedEmail(  # noqa: N802 - the contract's name
+        self, request: pb.GetReplacedEmailRequest, context: object
+    ) -> pb.GetReplacedEmailResponse:
+        return pb.GetReplacedEmailResponse(
+            email=await self._mail_tokens.replaced_email(_request_id(request.request_id))
+        )
+
     async def GetSigningKeys(  # noqa: N802 - the contract's name
         self, request: pb.GetSigningKeysRequest, context: object
     ) -> pb.GetSigningKeysResponse:

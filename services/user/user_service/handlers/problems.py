@@ -15,6 +15,8 @@ from user_service.domain.errors import (
     InvalidRefreshToken,
     LastAdmin,
     NotAllowed,
+    PasswordRequired,
+    PasswordTooCommon,
     RateLimited,
     RefreshTokenReused,
     SessionEnded,
@@ -31,6 +33,7 @@ from user_service.domain.errors import (
 PROBLEMS: ProblemTable = {
     EmailTaken: Problem(409, "email_taken"),
     WrongCredentials: Problem(401, "wrong_credentials"),
+    PasswordTooCommon: Problem(422, "password_too_common"),
     AccountDeactivated: Problem(403, "account_deactivated"),
     InvalidRefreshToken: Problem(401, "invalid_refresh_token"),
     RefreshTokenReused: Problem(401, "refresh_token_reused"),
@@ -42,6 +45,7 @@ PROBLEMS: ProblemTable = {
     InvalidMailToken: Problem(401, "invalid_mail_token"),
     AlreadyVerified: Problem(409, "already_verified"),
     NotAllowed: Problem(403, "forbidden"),
+    PasswordRequired: Problem(403, "password_required"),
     LastAdmin: Problem(409, "last_admin"),
     TooBusy: Problem(503, "too_busy", {"Retry-After": "3"}),
 }

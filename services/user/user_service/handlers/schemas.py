@@ -63,7 +63,9 @@ Phone = Annotated[
     ),
 ]
 TokenText = Annotated[str, Field(max_length=256)]
-UserAgentHeader = Annotated[str | None, Header(description="shown in the user's list of sessions")]
+UserAgentHeader = Annotated[
+    str | None, Header(description="the program: shown in the list of sessions, and tells new devices from known ones")
+]
 
 
 def _account_search(
@@ -141,6 +143,10 @@ class ChangeEmailRequest(RequestBody):
     current_password: Password
 
 
+class EraseRequest(RequestBody):
+    current_password: Password
+
+
 class UserResponse(ResponseBody):
     id: int
     email: str
@@ -187,6 +193,7 @@ class MailRequestResponse(ResponseBody):
     expires_at: datetime
     used_at: datetime | None
     replaced_at: datetime | None
+    replaced_email: str | None
 
 
 class LoginFailuresResponse(ResponseBody):
@@ -197,6 +204,13 @@ class LoginFailuresResponse(ResponseBody):
     locked_until: datetime | None
 
 
+class DeviceResponse(ResponseBody):
+    """A program on a network with which the user has logged in. Which ones they are is stored as digests alone."""
+
+    first_used_at: datetime
+    last_used_at: datetime
+
+
 class ExportResponse(ResponseBody):
     """All data stored about a user, except hashes of secrets."""
 
@@ -204,6 +218,7 @@ class ExportResponse(ResponseBody):
     sessions: list[StoredSessionResponse]
     mail_requests: list[MailRequestResponse]
     failures: LoginFailuresResponse | None
+    devices: list[DeviceResponse]
 
 
 ACCEPTED = Data[AcceptedResponse](data=AcceptedResponse())

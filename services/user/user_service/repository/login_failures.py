@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from chassis.database.pruning import delete_oldest
-from sqlalchemy import Row, case, delete, select, update
+from sqlalchemy import Row, case, delete, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -31,12 +31,15 @@ class LoginFailureRepository:
         row = (await self._transaction.execute(_select(email).with_for_update())).first()
         return _failures(row) if row else None
 
-    async def add(self, email: EmailDigest, at: datetime, stale_before: datetime) -> LoginFailures:
+    async def add(
+        self, email: EmailDigest, at: datetime, stale_before: datetime, account: EmailDigest | None = None
+    ) -> LoginFailures:
         """Counts one more failure, or the first if the last one was before `stale_before`.
 
-        The row stays locked; `locked_until` is not changed.
+        `account` is the digest for all networks if `email` is that for one network. The row stays locked;
+        `locked_until` is not changed.
         """
-        first = insert(login_failures).values(address_digest=email, failures=1, last_at=at)
+        first = insert(login_failures).values(address_digest=email, account_digest=account, failures=1, last_at=at)
         count = case((login_failures.c.last_at < stale_before, 1), else_=login_failures.c.failures + 1)
         statement = first.on_conflict_do_update(
             index_elements=[login_failures.c.address_digest], set_={"failures": count, "last_at": at}
@@ -50,6 +53,11 @@ class LoginFailureRepository:
 
     async def clear(self, email: EmailDigest) -> None:
         await self._transaction.execute(delete(login_failures).where(login_failures.c.address_digest == email))
+
+    async def clear_all(self, account: EmailDigest) -> None:
+        """Deletes the failures for an address from all networks, through `login_failures_of_an_account`."""
+        of_account = or_(login_failures.c.address_digest == account, login_failures.c.account_digest == account)
+        await self._transaction.execute(delete(login_failures).where(of_account))
 
     async def delete_before(self, before: datetime, limit: int) -> int:
         """Deletes the `limit` oldest failures through the index on `last_at`; returns how many."""

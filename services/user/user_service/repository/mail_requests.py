@@ -64,10 +64,10 @@ class MailRequestRepository:
         )
         return list(await self._transaction.scalars(query.order_by(mail_requests.c.created_at)))
 
-    async def mark_used(self, request_id: UUID, at: datetime) -> None:
-        await self._transaction.execute(
-            update(mail_requests).where(mail_requests.c.id == request_id).values(used_at=at)
-        )
+    async def mark_used(self, request_id: UUID, at: datetime, replaced_email: Email | None = None) -> None:
+        """Stores that the token was used, and which address it has replaced."""
+        used = update(mail_requests).where(mail_requests.c.id == request_id)
+        await self._transaction.execute(used.values(used_at=at, replaced_email=replaced_email))
 
     async def replace_open(self, user_id: UserId, at: datetime, *purposes: Purpose) -> None:
         """Invalidates the open requests for these purposes."""
@@ -104,4 +104,5 @@ def _request(row: Row[*tuple[Any, ...]]) -> MailRequest:
         row.expires_at,
         row.used_at,
         row.replaced_at,
+        row.replaced_email,
     )

@@ -46,6 +46,14 @@ sessions = Table(
     Column("user_agent", Text),
 )
 
+ended_sessions = Table(
+    "ended_sessions",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("ended_at", DateTime(timezone=True), nullable=False),
+    Column("published_at", DateTime(timezone=True)),
+)
+
 mail_requests = Table(
     "mail_requests",
     metadata,
@@ -57,12 +65,24 @@ mail_requests = Table(
     Column("expires_at", DateTime(timezone=True), nullable=False),
     Column("used_at", DateTime(timezone=True)),
     Column("replaced_at", DateTime(timezone=True)),
+    Column("replaced_email", Text),
+)
+
+devices = Table(
+    "devices",
+    metadata,
+    Column("user_id", BigInteger, primary_key=True),
+    Column("network_digest", LargeBinary, primary_key=True),
+    Column("program_digest", LargeBinary, primary_key=True),
+    Column("first_used_at", DateTime(timezone=True), nullable=False),
+    Column("last_used_at", DateTime(timezone=True), nullable=False),
 )
 
 login_failures = Table(
     "login_failures",
     metadata,
     Column("address_digest", LargeBinary, primary_key=True),
+    Column("account_digest", LargeBinary),
     Column("failures", Integer, nullable=False),
     Column("last_at", DateTime(timezone=True), nullable=False),
     Column("locked_until", DateTime(timezone=True)),

@@ -9,16 +9,21 @@ from chassis.database.engine import Database
 from chassis.observability import logs
 from chassis.types.ids import UserId
 from prometheus_client import Counter
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from user_service.domain.accounts import AccessUpdate, Account, AccountSearch, Email, NewAccount, ProfileUpdate, Role
-from user_service.domain.errors import LastAdmin, NotAllowed, TooManyUsers, UnknownUser
+from user_service.domain.common_passwords import refuse_common
+from user_service.domain.devices import Client, DeviceUse
+from user_service.domain.errors import LastAdmin, NotAllowed, PasswordRequired, TooManyUsers, UnknownUser
 from user_service.domain.lockout import LoginFailures
 from user_service.domain.mail_tokens import MailRequest, Purpose
 from user_service.domain.sessions import Session
 from user_service.repository.accounts import AccountRepository
+from user_service.repository.devices import DeviceRepository
 from user_service.repository.login_failures import LoginFailureRepository
 from user_service.repository.mail_requests import MailRequestRepository
 from user_service.repository.sessions import SessionRepository
+from user_service.service.ended_sessions import EndedSessions
 from user_service.service.login_guard import LoginGuard
 from user_service.service.passwords import PasswordHasher
 from user_service.service.published_events import PublishedEvents
@@ -40,6 +45,7 @@ class AccountExport:
     sessions: Sequence[Session]
     mail_requests: Sequence[MailRequest]
     failures: LoginFailures | None
+    devices: Sequence[DeviceUse]
 
 
 class AccountService:
@@ -49,12 +55,14 @@ class AccountService:
         passwords: PasswordHasher,
         guard: LoginGuard,
         events: PublishedEvents,
+        ended: EndedSessions,
         now: Callable[[], datetime],
     ) -> None:
         self._database = database
         self._passwords = passwords
         self._guard = guard
         self._events = events
+        self._ended = ended
         self._now = now
 
     async def get(self, user_id: UserId) -> Account:
@@ -98,6 +106,7 @@ class AccountService:
 
         Raises UnknownUser, NotAllowed, LastAdmin.
         """
+        ended: list[UUID] = []
         async with self._database.begin() as transaction:
             repository = AccountRepository(transaction)
             before = await _lock(repository, user_id)
@@ -107,10 +116,11 @@ class AccountService:
             await _require_admin(repository, actor_id)
             await repository.set_access(after)
             if before.must_log_in_again(after):
-                await SessionRepository(transaction).end_all(user_id)
+                ended = await SessionRepository(transaction).end_all(user_id, self._now())
             if not after.is_active:
                 await MailRequestRepository(transaction).replace_open(user_id, self._now(), *Purpose)
             updated = _existing(await repository.update_profile(user_id, profile), user_id)
+        await self._ended.publish(ended)
         if after != before:
             log.info(
                 "an account's access was changed",
@@ -121,23 +131,29 @@ class AccountService:
             )
         return updated
 
-    async def change_password(self, user_id: UserId, session_id: UUID | None, current: str, new: str) -> None:
+    async def change_password(
+        self, user_id: UserId, session_id: UUID | None, current: str, new: str, client: Client
+    ) -> None:
         """Changes a password and ends all sessions but `session_id`.
 
         Mail tokens which reset the old password, or are for an address that is to replace the account's, become
         invalid.
 
-        Raises UnknownUser, WrongCredentials, TooManyAttempts, TooBusy.
+        Raises UnknownUser, PasswordTooCommon, WrongCredentials, TooManyAttempts, TooBusy.
         """
         account = await self.get(user_id)
-        verified = await self._guard.verify(account.email, current)
+        refuse_common(new, account.email, account.display_name)
+        verified = await self._guard.verify(account.email, current, client)
         password_hash = await self._passwords.hash(new)
         async with self._database.begin() as transaction:
             await self._guard.authorize(transaction, verified)
             await AccountRepository(transaction).set_password(user_id, password_hash)
-            await SessionRepository(transaction).end_all(user_id, keep=session_id)
+            ended = await SessionRepository(transaction).end_all(user_id, self._now(), keep=session_id)
             await MailRequestRepository(transaction).replace_open(user_id, self._now(), Purpose.RESET_PASSWORD)
             await MailRequestRepository(transaction).replace_email_changes(account, self._now())
+            await self._events.record_password_change(transaction, user_id, self._now())
+        self._events.wake_relay()
+        await self._ended.publish(ended)
         PASSWORD_CHANGES.inc()
         log.info("a password was changed", user_id=user_id)
 
@@ -150,31 +166,37 @@ class AccountService:
                 await SessionRepository(transaction).list_active(user_id, self._now()),
                 await MailRequestRepository(transaction).list_for_user(user_id),
                 await LoginFailureRepository(transaction).find(self._guard.digest(account.email)),
+                await DeviceRepository(transaction).list_for_user(user_id),
             )
 
-    async def erase(self, actor_id: UserId, user_id: UserId) -> None:
-        """Erases the actor's own account, or any account if the actor is an admin.
+    async def erase_own(self, user_id: UserId, password: str, client: Client) -> None:
+        """Erases a user's own account.
 
-        Only the id remains. The event for the other services is recorded in the same transaction.
-
-        Raises UnknownUser, NotAllowed, LastAdmin.
+        Raises UnknownUser, WrongCredentials, TooManyAttempts, TooBusy, LastAdmin.
         """
-        now = self._now()
+        verified = await self._guard.verify((await self.get(user_id)).email, password, client)
+        async with self._database.begin() as transaction:
+            account = await self._guard.authorize(transaction, verified)
+            if account.is_active_admin:
+                await _require_another_admin(AccountRepository(transaction), user_id)
+            ended = await self._erase(transaction, account)
+        await self._after_erasure(user_id, ended, by=user_id)
+
+    async def erase_as_admin(self, actor_id: UserId, user_id: UserId) -> None:
+        """Erases the account of another user.
+
+        Raises UnknownUser, NotAllowed, LastAdmin, and PasswordRequired for the actor's own account.
+        """
+        if actor_id == user_id:
+            raise PasswordRequired
         async with self._database.begin() as transaction:
             repository = AccountRepository(transaction)
             account = await _lock(repository, user_id)
             if account.is_active_admin:
                 await _require_another_admin(repository, user_id)
-            if actor_id != user_id:
-                await _require_admin(repository, actor_id)
-            await self._guard.clear_failures(transaction, account.email)
-            await SessionRepository(transaction).end_all(user_id)
-            await MailRequestRepository(transaction).delete_for_user(user_id)
-            await repository.erase(user_id, now)
-            await self._events.record_erasure(transaction, user_id, now)
-        self._events.wake_relay()
-        ERASURES.inc()
-        log.info("an account was erased", user_id=user_id, by=actor_id)
+            await _require_admin(repository, actor_id)
+            ended = await self._erase(transaction, account)
+        await self._after_erasure(user_id, ended, by=actor_id)
 
     async def ensure_first_admin(self, email: Email, password: str) -> None:
         """Registers the first admin, unless the shop has or had an admin. Several replicas may call it at once.
@@ -195,6 +217,26 @@ class AccountService:
             added = await AccountRepository(transaction).add(NewAccount(email, Role.ADMIN), password_hash, now, now)
         if added is not None:
             log.info("the first admin is registered", user_id=added.account.id)
+
+    async def _erase(self, transaction: AsyncConnection, account: Account) -> list[UUID]:
+        """Erases all but the id of an account, whose row must be locked. Returns the sessions that ended.
+
+        The event for the other services is recorded in the same transaction.
+        """
+        now = self._now()
+        await self._guard.clear_failures(transaction, account.email)
+        ended = await SessionRepository(transaction).end_all(account.id, now)
+        await MailRequestRepository(transaction).delete_for_user(account.id)
+        await DeviceRepository(transaction).delete_for_user(account.id)
+        await AccountRepository(transaction).erase(account.id, now)
+        await self._events.record_erasure(transaction, account.id, now)
+        return ended
+
+    async def _after_erasure(self, user_id: UserId, ended: Sequence[UUID], by: UserId) -> None:
+        await self._ended.publish(ended)
+        self._events.wake_relay()
+        ERASURES.inc()
+        log.info("an account was erased", user_id=user_id, by=by)
 
 
 def _existing(account: Account | None, user_id: UserId) -> Account:

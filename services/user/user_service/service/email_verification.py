@@ -9,6 +9,7 @@ from prometheus_client import Counter
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from user_service.domain.accounts import Account, Email
+from user_service.domain.devices import Client
 from user_service.domain.errors import AlreadyVerified, EmailTaken, UnknownUser
 from user_service.domain.mail_tokens import Purpose, parse_mail_token
 from user_service.repository.accounts import AccountRepository
@@ -49,7 +50,7 @@ class EmailVerificationService:
         self._events.wake_relay()
         MAIL_REQUESTS.labels(Purpose.VERIFY_EMAIL, "accepted").inc()
 
-    async def change_email(self, user_id: UserId, email: Email, password: str) -> None:
+    async def change_email(self, user_id: UserId, email: Email, password: str, client: Client) -> None:
         """Requests a mail to a new address, which replaces the old one once it is verified.
 
         Raises WrongCredentials, TooManyAttempts, EmailTaken, TooManyMails, UnknownUser, TooBusy.
@@ -58,7 +59,7 @@ class EmailVerificationService:
             current = await AccountRepository(transaction).find(user_id)
         if current is None:
             raise UnknownUser(user_id)
-        verified = await self._guard.verify(current.email, password)
+        verified = await self._guard.verify(current.email, password, client)
         async with self._database.begin() as transaction:
             account = await self._guard.authorize(transaction, verified)
             if await AccountRepository(transaction).is_email_taken(email):
@@ -77,6 +78,9 @@ class EmailVerificationService:
         async with self._database.begin() as transaction:
             request, account = await self._mail_tokens.validate(transaction, presented, Purpose.VERIFY_EMAIL)
             await self._mail_tokens.redeem(transaction, request, account)
+            if request.email != account.email:
+                await self._events.record_email_change(transaction, request, self._now())
+        self._events.wake_relay()
         EMAILS_VERIFIED.inc()
 
     async def _request(self, transaction: AsyncConnection, account: Account, email: Email) -> None:

@@ -1,6 +1,6 @@
 """Mail tokens: requested, fetched by the service which sends the mail, and redeemed by their recipient."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -36,15 +36,15 @@ class MailTokens:
         database: Database,
         guard: LoginGuard,
         policy: MailTokenPolicy,
-        key: bytes,
+        keys: Sequence[bytes],
         now: Callable[[], datetime],
         new_id: Callable[[], UUID],
     ) -> None:
-        """`key` makes the authentication codes of the tokens."""
+        """The first of `keys` makes the authentication codes of new tokens; those of the others are valid too."""
         self._database = database
         self._guard = guard
         self._policy = policy
-        self._key = key
+        self._keys = keys
         self._now = now
         self._new_id = new_id
 
@@ -72,7 +72,15 @@ class MailTokens:
             owner = await AccountRepository(transaction).find_credentials(request.user_id) if request else None
         if request is None or owner is None or not owner.account.is_active or not request.is_valid(self._now()):
             raise UnknownMailRequest
-        return IssuedMailToken(request.email, self._token(request, owner))
+        return IssuedMailToken(request.email, _token(request, owner, self._keys[0]))
+
+    async def replaced_email(self, request_id: UUID) -> Email:
+        """Returns the address that a change of address has replaced. Raises UnknownMailRequest."""
+        async with self._database.begin() as transaction:
+            request = await MailRequestRepository(transaction).find(request_id)
+        if request is None or request.replaced_email is None:
+            raise UnknownMailRequest
+        return request.replaced_email
 
     async def validate(
         self, transaction: AsyncConnection, presented: MailToken, purpose: Purpose
@@ -84,7 +92,8 @@ class MailTokens:
         request = await repository.find(presented.request_id)  # read again, since only now its owner is locked
         if request is None or owner is None or request.purpose is not purpose or not request.is_valid(self._now()):
             raise InvalidMailToken
-        if not owner.account.is_active or not self._token(request, owner).matches(presented):
+        tokens = [_token(request, owner, key) for key in self._keys]
+        if not owner.account.is_active or not any(token.matches(presented) for token in tokens):
             raise InvalidMailToken
         return request, owner.account
 
@@ -94,8 +103,9 @@ class MailTokens:
         If the address replaces another, what was mailed to the old one becomes invalid. Raises EmailTaken.
         """
         now = self._now()
-        await MailRequestRepository(transaction).mark_used(request.id, now)
-        if request.email != account.email:
+        replaced = account.email if request.email != account.email else None
+        await MailRequestRepository(transaction).mark_used(request.id, now, replaced)
+        if replaced is not None:
             await MailRequestRepository(transaction).replace_open(account.id, now, *Purpose)
             await self._guard.clear_failures(transaction, account.email)
         await AccountRepository(transaction).set_verified_email(account.id, request.email, now)
@@ -107,5 +117,6 @@ class MailTokens:
             self._database, lambda transaction, limit: MailRequestRepository(transaction).delete_expired(before, limit)
         )
 
-    def _token(self, request: MailRequest, owner: Credentials) -> MailToken:
-        return derive_mail_token(request, owner.account.email, owner.password_hash, self._key)
+
+def _token(request: MailRequest, owner: Credentials, key: bytes) -> MailToken:
+    return derive_mail_token(request, owner.account.email, owner.password_hash, key)

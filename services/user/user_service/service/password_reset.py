@@ -11,11 +11,13 @@ from prometheus_client import Counter
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from user_service.domain.accounts import Account, Email
+from user_service.domain.common_passwords import refuse_common
 from user_service.domain.errors import TooManyMails
 from user_service.domain.mail_tokens import Purpose, parse_mail_token
 from user_service.repository.accounts import AccountRepository, Credentials
 from user_service.repository.mail_requests import MailRequestRepository
 from user_service.repository.sessions import SessionRepository
+from user_service.service.ended_sessions import EndedSessions
 from user_service.service.login_guard import LoginGuard
 from user_service.service.mail_tokens import MAIL_REQUESTS, MailTokens
 from user_service.service.passwords import PasswordHasher
@@ -34,6 +36,7 @@ class PasswordResetService:
         guard: LoginGuard,
         mail_tokens: MailTokens,
         events: PublishedEvents,
+        ended: EndedSessions,
         now: Callable[[], datetime],
         minimum_seconds: float,
     ) -> None:
@@ -43,6 +46,7 @@ class PasswordResetService:
         self._guard = guard
         self._mail_tokens = mail_tokens
         self._events = events
+        self._ended = ended
         self._now = now
         self._minimum_seconds = minimum_seconds
 
@@ -56,22 +60,26 @@ class PasswordResetService:
         MAIL_REQUESTS.labels(Purpose.RESET_PASSWORD, outcome).inc()
 
     async def reset(self, token: str, new_password: str) -> None:
-        """Sets the password of the token's user. Raises InvalidMailToken, TooBusy.
+        """Sets the password of the token's user. Raises InvalidMailToken, PasswordTooCommon, TooBusy.
 
         What was started under the old password ends: the sessions, and a change of address which waits for its
         verification.
         """
         presented = parse_mail_token(token)
         async with self._database.begin() as transaction:  # an invalid token must not cost a hash
-            await self._mail_tokens.validate(transaction, presented, Purpose.RESET_PASSWORD)
+            _, account = await self._mail_tokens.validate(transaction, presented, Purpose.RESET_PASSWORD)
+        refuse_common(new_password, account.email, account.display_name)
         password_hash = await self._passwords.hash(new_password)
         async with self._database.begin() as transaction:
             request, account = await self._mail_tokens.validate(transaction, presented, Purpose.RESET_PASSWORD)
             await AccountRepository(transaction).set_password(account.id, password_hash)
-            await SessionRepository(transaction).end_all(account.id)
+            ended = await SessionRepository(transaction).end_all(account.id, self._now())
             await MailRequestRepository(transaction).replace_email_changes(account, self._now())
             await self._guard.clear_failures(transaction, account.email)
             await self._mail_tokens.redeem(transaction, request, account)
+            await self._events.record_password_change(transaction, account.id, self._now())
+        self._events.wake_relay()
+        await self._ended.publish(ended)
         PASSWORD_RESETS.inc()
         log.info("a password was reset", user_id=account.id)
 

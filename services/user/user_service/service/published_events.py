@@ -37,6 +37,23 @@ class PublishedEvents:
         )
         await self._record(transaction, request.user_id, payload, request.created_at)
 
+    async def record_password_change(self, transaction: AsyncConnection, user_id: UserId, at: datetime) -> None:
+        """Records `user.password_changed`."""
+        payload = pb.PasswordChanged(user_id=user_id, change_id=str(self._new_id()), changed_at=timestamp(at))
+        await self._record(transaction, user_id, payload, at)
+
+    async def record_email_change(self, transaction: AsyncConnection, request: MailRequest, at: datetime) -> None:
+        """Records `user.email_changed`. `request` is that for the token which verified the new address."""
+        payload = pb.EmailChanged(user_id=request.user_id, request_id=str(request.id), changed_at=timestamp(at))
+        await self._record(transaction, request.user_id, payload, at)
+
+    async def record_new_device(
+        self, transaction: AsyncConnection, user_id: UserId, session_id: UUID, at: datetime
+    ) -> None:
+        """Records `user.new_device_login`."""
+        payload = pb.NewDeviceLogin(user_id=user_id, session_id=str(session_id), logged_in_at=timestamp(at))
+        await self._record(transaction, user_id, payload, at)
+
     async def record_erasure(self, transaction: AsyncConnection, user_id: UserId, at: datetime) -> None:
         """Records `user.erased`."""
         await self._record(transaction, user_id, pb.UserErased(user_id=user_id, erased_at=timestamp(at)), at)

@@ -7,9 +7,12 @@ from chassis.database.engine import Database
 from prometheus_client import Counter
 
 from user_service.domain.accounts import NewAccount
+from user_service.domain.common_passwords import refuse_common
+from user_service.domain.devices import Client
 from user_service.domain.errors import EmailTaken
 from user_service.domain.mail_tokens import Purpose
 from user_service.repository.accounts import AccountRepository
+from user_service.service.login_guard import LoginGuard
 from user_service.service.mail_tokens import MAIL_REQUESTS, MailTokens
 from user_service.service.passwords import PasswordHasher
 from user_service.service.published_events import PublishedEvents
@@ -23,6 +26,7 @@ class RegistrationService:
         self,
         database: Database,
         passwords: PasswordHasher,
+        guard: LoginGuard,
         sessions: SessionService,
         mail_tokens: MailTokens,
         events: PublishedEvents,
@@ -30,20 +34,26 @@ class RegistrationService:
     ) -> None:
         self._database = database
         self._passwords = passwords
+        self._guard = guard
         self._sessions = sessions
         self._mail_tokens = mail_tokens
         self._events = events
         self._now = now
 
-    async def register(self, new: NewAccount, password: str, user_agent: str | None = None) -> Tokens:
-        """Creates an account, its first session and the request to verify its address. Raises EmailTaken, TooBusy."""
+    async def register(self, new: NewAccount, password: str, client: Client) -> Tokens:
+        """Creates an account, its first session and the request to verify its address.
+
+        Raises PasswordTooCommon, EmailTaken, TooBusy.
+        """
+        refuse_common(password, new.email, new.display_name)
         password_hash = await self._passwords.hash(password)
         async with self._database.begin() as transaction:
             added = await AccountRepository(transaction).add(new, password_hash, self._now())
             if added is None:
                 raise EmailTaken
             account = added.account
-            tokens = await self._sessions.open(transaction, account, user_agent)
+            _, tokens = await self._sessions.open(transaction, account, client)
+            await self._guard.remember_device(transaction, account, client)
             request = await self._mail_tokens.request(transaction, account, Purpose.VERIFY_EMAIL, account.email)
             await self._events.record_registration(transaction, account, request)
         self._events.wake_relay()

@@ -6,7 +6,7 @@ Every service can verify them with the public key, and none can forge one.
 import base64
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -32,13 +32,16 @@ class Signer:
     So every replica has the same key pair, and keeps it after a restart.
     """
 
-    def __init__(self, secret: str, lifetime: timedelta, new_id: Callable[[], UUID]) -> None:
+    def __init__(
+        self, secret: str, lifetime: timedelta, new_id: Callable[[], UUID], also_published: Sequence[str] = ()
+    ) -> None:
+        """`also_published` are the secrets whose public keys verify tokens too: the previous one and the next."""
         self.lifetime = lifetime
         self._new_id = new_id
-        self._key = Ed25519PrivateKey.from_private_bytes(derive_key(_PURPOSE, secret))
-        public = {"crv": "Ed25519", "kty": "OKP", "x": _base64(self._key.public_key().public_bytes_raw())}
-        self._kid = _thumbprint(public)
-        self.jwks = json.dumps({"keys": [{**public, "kid": self._kid, "use": "sig", "alg": ALGORITHM}]})
+        self._key = _private_key(secret)
+        published = {jwk["kid"]: jwk for jwk in (_jwk(_private_key(each)) for each in (secret, *also_published))}
+        self._kid = next(iter(published))
+        self.jwks = json.dumps({"keys": list(published.values())})
         """The published JSON Web Key Set (RFC 7517)."""
 
     def access_token(self, account: Account, session_id: UUID, at: datetime) -> str:
@@ -56,6 +59,16 @@ class Signer:
     async def fetch_jwks(self) -> str:
         """Returns the key set, in the form that a `TokenVerifier` needs."""
         return self.jwks
+
+
+def _private_key(secret: str) -> Ed25519PrivateKey:
+    return Ed25519PrivateKey.from_private_bytes(derive_key(_PURPOSE, secret))
+
+
+def _jwk(key: Ed25519PrivateKey) -> dict[str, str]:
+    """Returns the public half of a key."""
+    public = {"crv": "Ed25519", "kty": "OKP", "x": _base64(key.public_key().public_bytes_raw())}
+    return {**public, "kid": _thumbprint(public), "use": "sig", "alg": ALGORITHM}
 
 
 def _thumbprint(key: dict[str, str]) -> str:

@@ -4,7 +4,7 @@ from chassis.http.schemas import Data
 from fastapi import APIRouter, Response
 
 from user_service.domain.accounts import NewAccount, Role
-from user_service.domain.sessions import printable_user_agent
+from user_service.handlers.dependencies import RequestClient
 from user_service.handlers.problems import retry_after_header
 from user_service.handlers.schemas import (
     ACCEPTED,
@@ -15,7 +15,6 @@ from user_service.handlers.schemas import (
     RegisterRequest,
     ResetPasswordRequest,
     TokensResponse,
-    UserAgentHeader,
     VerifyEmailRequest,
 )
 from user_service.service.email_verification import EmailVerificationService
@@ -38,22 +37,18 @@ def routes(
         summary="Register an account",
         description="Opens a session too, and mails a token to verify the e-mail address.",
     )
-    async def register(
-        request: RegisterRequest, response: Response, user_agent: UserAgentHeader = None
-    ) -> Data[TokensResponse]:
+    async def register(request: RegisterRequest, response: Response, client: RequestClient) -> Data[TokensResponse]:
         new = NewAccount(request.email, Role(request.role), request.display_name, request.locale)
-        return _tokens(await registration.register(new, request.password, printable_user_agent(user_agent)), response)
+        return _tokens(await registration.register(new, request.password, client), response)
 
     @router.post(
         "/login",
         summary="Log in",
-        description="Too many wrong passwords lock the e-mail address for a while (429, with Retry-After).",
+        description="Too many wrong passwords lock the e-mail address on the caller's network (429, with Retry-After).",
     )
-    async def login(
-        request: LoginRequest, response: Response, user_agent: UserAgentHeader = None
-    ) -> Data[TokensResponse]:
+    async def login(request: LoginRequest, response: Response, client: RequestClient) -> Data[TokensResponse]:
         with retry_after_header():
-            tokens = await sessions.log_in(request.email, request.password, printable_user_agent(user_agent))
+            tokens = await sessions.log_in(request.email, request.password, client)
         return _tokens(tokens, response)
 
     @router.post(

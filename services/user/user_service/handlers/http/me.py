@@ -6,13 +6,14 @@ from uuid import UUID
 from chassis.http.schemas import Data
 from fastapi import APIRouter, Depends, Response
 
-from user_service.handlers.dependencies import Caller, CallerDependencies
+from user_service.handlers.dependencies import Caller, CallerDependencies, RequestClient
 from user_service.handlers.problems import retry_after_header
 from user_service.handlers.schemas import (
     ACCEPTED,
     AcceptedResponse,
     ChangeEmailRequest,
     ChangePasswordRequest,
+    EraseRequest,
     ExportResponse,
     ProfileRequest,
     SessionResponse,
@@ -42,9 +43,15 @@ def routes(
     async def put_me(request: ProfileRequest, caller: authenticated) -> Data[UserResponse]:
         return user_response(await accounts.update_profile(caller.account.id, request.to_profile_update()))
 
-    @router.delete("", status_code=204, summary="Erase the current user's account permanently")
-    async def delete_me(caller: authenticated) -> None:
-        await accounts.erase(caller.account.id, caller.account.id)
+    @router.delete(
+        "",
+        status_code=204,
+        summary="Erase the current user's account permanently",
+        description="Needs the password, so that a stolen access token cannot erase the account.",
+    )
+    async def delete_me(request: EraseRequest, caller: authenticated, client: RequestClient) -> None:
+        with retry_after_header():
+            await accounts.erase_own(caller.account.id, request.current_password, client)
 
     @router.post(
         "/password",
@@ -52,10 +59,10 @@ def routes(
         summary="Change the current user's password",
         description="Ends all other sessions of the user.",
     )
-    async def change_password(request: ChangePasswordRequest, caller: authenticated) -> None:
+    async def change_password(request: ChangePasswordRequest, caller: authenticated, client: RequestClient) -> None:
         with retry_after_header():
             await accounts.change_password(
-                caller.account.id, caller.session_id, request.current_password, request.new_password
+                caller.account.id, caller.session_id, request.current_password, request.new_password, client
             )
 
     @router.post(
@@ -64,9 +71,11 @@ def routes(
         summary="Change the current user's e-mail address",
         description="Mails a token to the new address, which replaces the old one once it is verified.",
     )
-    async def change_email(request: ChangeEmailRequest, caller: authenticated) -> Data[AcceptedResponse]:
+    async def change_email(
+        request: ChangeEmailRequest, caller: authenticated, client: RequestClient
+    ) -> Data[AcceptedResponse]:
         with retry_after_header():
-            await email_verification.change_email(caller.account.id, request.email, request.current_password)
+            await email_verification.change_email(caller.account.id, request.email, request.current_password, client)
         return ACCEPTED
 
     @router.post(

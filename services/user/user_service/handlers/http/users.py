@@ -44,10 +44,10 @@ def routes(accounts: AccountService, callers: CallerDependencies) -> APIRouter:
         "/{user_id}",
         status_code=204,
         summary="Erase a user's account permanently",
-        description="An admin may erase any account, others only their own.",
+        description="Only for admins. Users erase their own account at DELETE /users/me, with their password.",
     )
     async def delete_user(user_id: PathId, caller: authenticated) -> None:
-        await accounts.erase(caller.account.id, _accessible(user_id, caller))
+        await accounts.erase_as_admin(caller.account.id, _accessible(user_id, caller))
 
     return router
 

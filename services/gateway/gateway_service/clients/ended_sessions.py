@@ -1,0 +1,31 @@
+"""Looks sessions up among those that have ended, which the user service stores in Redis.
+
+While Redis is unavailable no session counts as ended (docs/adr/0024): the shop stays available, and an access token of
+an ended session is accepted until it expires.
+"""
+
+from uuid import UUID
+
+from chassis.database.ended_sessions import ended_session_key
+from prometheus_client import Counter
+
+from gateway_service.clients.redis_pipeline import RedisPipeline
+
+UNCHECKED = Counter("session_checks_unavailable_total", "Requests whose session was not checked: Redis did not respond")
+REFUSED = Counter("ended_session_requests_total", "Requests refused because the session of their token has ended")
+
+
+class EndedSessions:
+    def __init__(self, redis: RedisPipeline, tenant: str) -> None:
+        """`tenant` separates the keys of shops that share a Redis."""
+        self._redis = redis
+        self._tenant = tenant
+
+    async def contain(self, session_id: UUID) -> bool:
+        """Returns whether a session has ended; False if Redis did not respond."""
+        reply = await self._redis.send("EXISTS", ended_session_key(self._tenant, session_id))
+        if reply is None:
+            UNCHECKED.inc()
+        elif reply:
+            REFUSED.inc()
+        return bool(reply)
