@@ -32,7 +32,7 @@ from user_service.service.sessions import SessionService
 from user_service.service.signing import Signer, derive_key
 from user_service.settings import Settings
 
-SCHEMA = "0003"
+SCHEMA = "0004"
 _SWEEP_SECONDS = 3600
 _PUBLISH_SECONDS = 1
 _REDIS_SECONDS = 0.25

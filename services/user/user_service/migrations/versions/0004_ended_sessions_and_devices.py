@@ -6,8 +6,8 @@ The migration only adds: the code of the release before it keeps working.
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0003"
-down_revision = "0002"
+revision = "0004"
+down_revision = "0003"
 
 
 def upgrade() -> None:
