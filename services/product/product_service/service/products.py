@@ -14,6 +14,7 @@ from chassis.types.ids import ProductId, UserId
 from product_service.domain.categories import UNSET, Unset
 from product_service.domain.errors import NotTheSeller, TooManyVariants, UnknownGroup, UnknownProduct
 from product_service.domain.products import MAX_VARIANTS, ListedProduct, Product, ProductContent
+from product_service.domain.search_terms import SearchLanguage
 from product_service.repository.cache import ProductCache
 from product_service.repository.products import ProductRepository
 from product_service.service.published_events import PublishedEvents
@@ -21,9 +22,15 @@ from product_service.service.published_events import PublishedEvents
 
 class ProductService:
     def __init__(
-        self, database: Database, events: PublishedEvents, cache: ProductCache, now: Callable[[], datetime]
+        self,
+        database: Database,
+        events: PublishedEvents,
+        cache: ProductCache,
+        language: SearchLanguage,
+        now: Callable[[], datetime],
     ) -> None:
         self._database = database
+        self._language = language
         self._events = events
         self._cache = cache
         self._now = now
@@ -61,7 +68,7 @@ class ProductService:
                 await _ensure_capacity(repository, group_id)
             if head is not None:
                 await repository.start_group(head, self._now())
-            added = await repository.add(seller.user_id, content, group_id, options, self._now())
+            added = await repository.add(seller.user_id, content, group_id, options, self._language, self._now())
             await self._events.record_product_changed(transaction, [added.id, *([head] if head else [])])
         await self.after_commit(head)
         return added
