@@ -5,6 +5,7 @@ from uuid import UUID
 
 from chassis.database import idempotency
 from chassis.http.authentication import Authenticator, Principal, Role
+from chassis.http.csv_documents import CSV_RESPONSES, CsvRoute
 from chassis.http.schemas import Data, KeyHeader, Money, PageOf, PageQuery
 from chassis.types.ids import OrderId
 from fastapi import APIRouter, Depends, Response
@@ -31,7 +32,9 @@ _DECLINED = (402, "`card_declined`: the card was not charged and the payment has
 def routes(
     checkout: CheckoutService, payments: PaymentQueries, refunds: RefundService, auth: Authenticator
 ) -> APIRouter:
-    router = APIRouter(prefix=_PREFIX, tags=["payments"], responses=problem_responses(UNAVAILABLE))
+    router = APIRouter(
+        prefix=_PREFIX, tags=["payments"], responses=problem_responses(UNAVAILABLE), route_class=CsvRoute
+    )
     Caller = Annotated[Principal, Depends(auth.required)]  # noqa: N806 - a type
     Admin = Annotated[Principal, Depends(auth.role(Role.ADMIN))]  # noqa: N806 - a type
 
@@ -45,7 +48,7 @@ def routes(
         response.headers["Location"] = f"{_PREFIX}/{view.payment.id}"
         return Data(data=_payment_response(view))
 
-    @router.get("", summary="List the caller's payments, newest first")
+    @router.get("", responses=CSV_RESPONSES, summary="List the caller's payments, newest first")
     async def list_payments(caller: Caller, paging: PageQuery) -> PageOf[PaymentResponse]:
         page, total = await payments.list_of_buyer(caller.user_id, paging)
         data = [_payment_response(PaymentView(payment)) for payment in page]
