@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from typing import Annotated
+from zoneinfo import ZoneInfo
 
 from chassis.settings import Address, BackendSettings
 from pydantic import BaseModel, ConfigDict, Field, Json
@@ -46,6 +47,8 @@ class Settings(BackendSettings):
     """Shipping rates by currency: JSON like {"USD": {"amount": 499, "freeFrom": 5000}}; free in other currencies."""
     tax_basis_points: Json[Mapping[_Country, _BasisPoints]] = Field(default_factory=dict)
     """Tax on goods and shipping by country in hundredths of a percent: JSON like {"DE": 1900}; none elsewhere."""
+    report_timezone: ZoneInfo = ZoneInfo("UTC")
+    """The IANA time zone whose days, weeks and months sales reports have, unless a request names another."""
     home_country: _Country | None = None
     """The country in which an order without an address is taxed; by default such an order is not taxed."""
 

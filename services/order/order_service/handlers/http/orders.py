@@ -6,6 +6,7 @@ from uuid import UUID
 from chassis.database import idempotency
 from chassis.errors import ProblemError
 from chassis.http.authentication import FORBIDDEN, Authenticator, Principal, Role
+from chassis.http.csv_documents import CSV_RESPONSES, CsvRoute
 from chassis.http.schemas import Data, KeyHeader, PageOf, PageQuery
 from chassis.types.ids import OrderId, UserId
 from fastapi import APIRouter, Depends, Response
@@ -22,7 +23,7 @@ _PREFIX = "/api/v1/orders"
 def routes(
     placement: OrderPlacement, orders: OrderService, callers: CallerDependencies, auth: Authenticator
 ) -> APIRouter:
-    router = APIRouter(prefix=_PREFIX, tags=["orders"])
+    router = APIRouter(prefix=_PREFIX, tags=["orders"], route_class=CsvRoute)
     Caller = Annotated[Principal, Depends(callers.buyer())]  # noqa: N806 - a type
     Admin = Annotated[Principal, Depends(auth.role(Role.ADMIN))]  # noqa: N806 - a type
 
@@ -37,6 +38,7 @@ def routes(
 
     @router.get(
         "",
+        responses=CSV_RESPONSES,
         summary="List the caller's orders, newest first",
         description="Admins list the orders of all buyers with all=true, and those of one buyer with buyer_id.",
     )
