@@ -146,7 +146,7 @@ def _outages_as_database_unavailable() -> Iterator[None]:
     except exc.DBAPIError as error:
         if error.connection_invalidated or _is_outage(error.orig):
             raise DatabaseUnavailable("the database is not answering") from error
-        if isinstance(_driver_error(error.orig), _SCHEMA_TOO_OLD_ERRORS):
+        if isinstance(driver_error(error.orig), _SCHEMA_TOO_OLD_ERRORS):
             raise DatabaseUnavailable("the database is not migrated to what this version needs") from error
         raise
     except _OUTAGE_ERRORS as error:
@@ -154,12 +154,12 @@ def _outages_as_database_unavailable() -> Iterator[None]:
 
 
 def _is_outage(error: BaseException | None) -> bool:
-    cause = _driver_error(error)
+    cause = driver_error(error)
     # asyncpg reports a value that it cannot encode as an InterfaceError too: that is a bug of the service.
     return isinstance(cause, _OUTAGE_ERRORS) and not isinstance(cause, ValueError)
 
 
-def _driver_error(error: BaseException | None) -> BaseException | None:
+def driver_error(error: BaseException | None) -> BaseException | None:
     """Returns the error of asyncpg that SQLAlchemy's dialect has wrapped."""
     return error.__cause__ if error is not None else None
 

@@ -1,51 +1,65 @@
 """Migrations by Alembic, which each service ships inside its package. One process at a time runs them.
 
-Each migration is a transaction of its own, which waits for no lock longer than a few seconds: behind a statement that
-waits for a table, all others wait too. What takes long on a large table runs outside of that transaction, in
-`outside_transaction`, and must then be repeatable: a process that dies there runs the whole migration again.
+Each migration has a transaction of its own, and waits a few seconds for a lock at most: behind a lock that waits, every
+request on the table waits too. A migration that did not get its lock is retried.
 """
 
 import asyncio
 import importlib.resources
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import asyncpg
 from alembic import command, context, op
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, MetaData, Table, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import Connection, MetaData, Table, exc, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from chassis.database import tables
-from chassis.database.engine import database_url
+from chassis.database.engine import database_url, driver_error
 from chassis.observability import logs
 from chassis.settings import DatabaseSettings
 
 _LOCK = 0x65_63_6F_6D  # any number that is the same in all processes: each service has a database of its own
-_LOCK_TIMEOUT = "3s"
+_LOCK_TIMEOUT = "5s"
+_POLL_SECONDS = 1.0
 
 log = logs.get_logger(__name__)
 
 
-async def migrate(package: str, settings: DatabaseSettings, timeout_seconds: float = 120.0) -> None:
-    """Migrates the database to the newest schema that the package ships.
+async def migrate(
+    package: str, settings: DatabaseSettings, timeout_seconds: float = 120.0, revision: str = "head"
+) -> None:
+    """Migrates the database to the newest schema that the package ships, or to an older `revision`.
 
-    Waits up to `timeout_seconds` for the database to accept connections, and for locks that its transactions hold.
-    Idempotent, also when two processes run it at once.
+    Waits up to `timeout_seconds` for the database to accept connections, for another process that migrates it, and for
+    locks on its tables. Idempotent, also when two processes run it at once.
     """
-    engine = create_async_engine(database_url(settings), connect_args={"timeout": 3})
+    engine = create_async_engine(
+        database_url(settings), connect_args={"timeout": 3, "server_settings": {"lock_timeout": _LOCK_TIMEOUT}}
+    )
+    deadline = time.monotonic() + timeout_seconds
     try:
-        deadline = time.monotonic() + timeout_seconds
         await _wait_until_reachable(engine, deadline)
-        async with engine.connect() as connection:
-            await _lock(connection)
-            await _upgrade_before(deadline, connection, package)
-        log.info("the schema is current", revision=_newest_revision(package))
+        async with _exclusive_connection(engine, deadline) as connection:
+            await _upgrade_once_unlocked(connection, package, revision, deadline)
+        log.info("the schema is current", revision=_newest_revision(package) if revision == "head" else revision)
     finally:
         await engine.dispose()
+
+
+@contextmanager
+def outside_transaction() -> Iterator[None]:
+    """Commits what the migration has done so far, then each statement of the block by itself, without a lock timeout.
+
+    The block must be repeatable: a process that dies there runs the whole migration again.
+    """
+    with op.get_context().autocommit_block():
+        op.execute("SET lock_timeout = 0")
+        yield
+        op.execute("RESET lock_timeout")
 
 
 def run_environment() -> None:
@@ -54,24 +68,6 @@ def run_environment() -> None:
     context.configure(connection=connection, transactional_ddl=True, transaction_per_migration=True)
     with context.begin_transaction():
         context.run_migrations()
-
-
-@contextmanager
-def outside_transaction() -> Iterator[None]:
-    """Commits what the migration has done so far, and then each statement of the block by itself, without a timeout."""
-    with op.get_context().autocommit_block():
-        op.execute("SET lock_timeout = 0")
-        yield
-        op.execute(f"SET lock_timeout = '{_LOCK_TIMEOUT}'")
-
-
-def create_index_concurrently(name: str, definition: str, *, unique: bool = False) -> None:
-    """Creates an index while the table is read and written. Call it in `outside_transaction`.
-
-    `definition` is what follows the name: `ON products (id)`. An index that an interrupted attempt left is replaced.
-    """
-    op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
-    op.execute(f"CREATE {'UNIQUE ' * unique}INDEX CONCURRENTLY {name} {definition}")
 
 
 def create_event_tables() -> None:
@@ -104,44 +100,46 @@ async def _wait_until_reachable(engine: AsyncEngine, deadline: float) -> None:
             if time.monotonic() > deadline:
                 raise
             log.info("waiting for the database", host=engine.url.host, reason=str(error))
-        await asyncio.sleep(1)
+        await asyncio.sleep(_POLL_SECONDS)
 
 
-async def _lock(connection: AsyncConnection) -> None:
-    """Waits until no other process migrates this database; the lock ends with the connection.
+@asynccontextmanager
+async def _exclusive_connection(engine: AsyncEngine, deadline: float) -> AsyncIterator[AsyncConnection]:
+    """Opens the only connection that migrates the database. Raises TimeoutError after the deadline.
 
-    It polls, because CREATE INDEX CONCURRENTLY waits for every statement that has begun before it: for one that waits
-    for the lock, for ever.
+    It polls for the lock. A statement that waits for it would be an open transaction, for which CREATE INDEX
+    CONCURRENTLY of the process that migrates would wait: a deadlock.
     """
-    while not await connection.scalar(text("SELECT pg_try_advisory_lock(:lock)"), {"lock": _LOCK}):
+    async with engine.connect() as connection:
+        while not await connection.scalar(text("SELECT pg_try_advisory_lock(:lock)"), {"lock": _LOCK}):
+            await connection.rollback()
+            if time.monotonic() > deadline:
+                raise TimeoutError("another process has been migrating the database for too long")
+            await asyncio.sleep(_POLL_SECONDS)
         await connection.commit()
-        await asyncio.sleep(0.2)
-    await connection.commit()
+        yield connection  # the end of the session releases the lock
 
 
-async def _upgrade_before(deadline: float, connection: AsyncConnection, package: str) -> None:
-    """Migrates, and again while a transaction of the shop holds a lock for too long: raises that after the deadline.
-
-    The deadline is by the monotonic clock.
-    """
+async def _upgrade_once_unlocked(connection: AsyncConnection, package: str, revision: str, deadline: float) -> None:
+    """Migrates, and tries again while a table is locked. Raises the last error after the deadline."""
     while True:
         try:
-            return await connection.run_sync(_upgrade, package)
-        except DBAPIError as error:
-            is_lock_timeout = error.orig is not None and isinstance(error.orig.__cause__, asyncpg.LockNotAvailableError)
-            if not is_lock_timeout or time.monotonic() > deadline:
+            await connection.run_sync(_upgrade, package, revision)
+        except exc.DBAPIError as error:
+            await connection.rollback()
+            is_locked = isinstance(driver_error(error.orig), asyncpg.LockNotAvailableError)
+            if not is_locked or time.monotonic() > deadline:
                 raise
-            log.info("waiting for a lock", reason=str(error.orig))
-        await connection.rollback()
-        await asyncio.sleep(1)
+            log.info("waiting for a lock on a table", reason=str(error.orig))
+            await asyncio.sleep(_POLL_SECONDS)
+        else:
+            return
 
 
-def _upgrade(connection: Connection, package: str) -> None:
-    connection.execute(text(f"SET lock_timeout = '{_LOCK_TIMEOUT}'"))
-    connection.commit()
+def _upgrade(connection: Connection, package: str, revision: str) -> None:
     config = _config(package)
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    command.upgrade(config, revision)
 
 
 def _newest_revision(package: str) -> str:

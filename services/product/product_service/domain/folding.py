@@ -1,6 +1,6 @@
 """Folding of text: what is left of it for search and in slugs. Pure.
 
-The database folds the names of products by the same rules, in fold_text() of migration 0004. A test compares the two
+The database folds the names of products by the same rules, in fold_text() of its schema. A test compares the two
 for every character.
 """
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import asyncpg
 import pytest
-from alembic import command
+from alembic import op
 from chassis.database import migrations
 from chassis.settings import DatabaseSettings
 from chassis_testing.databases import SqlConnection, connect_to, empty_database
@@ -27,10 +27,7 @@ OLD_INSERT = (
 async def upgraded_database(revision: str) -> AsyncIterator[DatabaseSettings]:
     """Creates a database with the schema of this revision."""
     async with empty_database() as settings:
-        upgrade = command.upgrade
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(command, "upgrade", lambda config, _head: upgrade(config, revision))
-            await migrations.migrate("product_service", settings)
+        await migrations.migrate("product_service", settings, revision=revision)
         yield settings
 
 
@@ -77,27 +74,27 @@ async def test_products_from_before_the_upgrade_are_found_in_all_scripts() -> No
 
 
 async def test_an_interrupted_upgrade_is_completed_by_the_next_one() -> None:
-    created: list[str] = []
-    create = migrations.create_index_concurrently
-
-    def interrupt(name: str, definition: str) -> None:
-        if len(created) == 2:
+    def interrupt(statement: str) -> None:
+        if statement.startswith("CREATE INDEX CONCURRENTLY products_in_order_of_names"):
             raise ConnectionError
-        created.append(name)
-        create(name, definition)
+        execute(statement)
 
-    async with empty_database() as settings:
+    execute = op.execute
+    async with upgraded_database("0003") as settings, connect_to(settings) as connection:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(migrations, "create_index_concurrently", interrupt)
+            patch.setattr(op, "execute", interrupt)
             with pytest.raises(ConnectionError):
                 await migrations.migrate("product_service", settings)
-        await asyncio.gather(*(migrations.migrate("product_service", settings) for _ in range(2)))
-        async with connect_to(settings) as connection:
-            valid = await connection.fetch("SELECT indexrelid::regclass::text FROM pg_index WHERE indisvalid")
-            assert await connection.fetchval("SELECT count(*) FROM pg_index WHERE NOT indisvalid") == 0
+        assert await connection.fetchval("SELECT version_num FROM alembic_version") == "0003"
+        assert await connection.fetchval("SELECT count(*) FROM pg_class WHERE relname = 'products_by_term'") == 1
 
-    assert len(created) == 2
-    assert {*created, "products_by_price_in_currency"} <= {name for (name,) in valid}
+        await asyncio.gather(*(migrations.migrate("product_service", settings) for _ in range(2)))
+
+        assert await connection.fetchval("SELECT version_num FROM alembic_version") >= "0004"
+        indexes = "SELECT indexrelid::regclass::text FROM pg_index WHERE indisvalid"
+        assert {"products_by_term", "products_in_order_of_names"} <= {
+            name for (name,) in await connection.fetch(indexes)
+        }
 
 
 async def test_an_upgrade_that_waits_for_a_lock_does_not_keep_the_shop_waiting() -> None:

@@ -6,7 +6,7 @@ release writes. Existing products are indexed in batches, about a minute for eac
 """
 
 from alembic import op
-from chassis.database.migrations import create_index_concurrently, outside_transaction
+from chassis.database.migrations import outside_transaction
 from sqlalchemy import text
 
 revision = "0004"
@@ -29,7 +29,8 @@ def upgrade() -> None:
     with outside_transaction():
         _index_existing_products()
         for name, definition in _INDEXES.items():
-            create_index_concurrently(name, definition)
+            op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")  # what an interrupted attempt left
+            op.execute(f"CREATE INDEX CONCURRENTLY {name} {definition}")
         op.execute("ALTER TABLE products VALIDATE CONSTRAINT products_are_indexed")
 
 
