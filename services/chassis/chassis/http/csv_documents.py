@@ -7,7 +7,7 @@ item of `data`; a page of a list stays a page, with a Link to the next one.
 import csv
 import io
 import json
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
@@ -43,7 +43,7 @@ Path = tuple[str, ...]
 class CsvRoute(APIRoute):
     """A route whose response is CSV if its documentation offers that and the client prefers it to JSON."""
 
-    def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         respond = super().get_route_handler()
         offered = offered_media_types(self)
         if CSV not in offered:

@@ -141,7 +141,7 @@ async def test_sales_are_reported_by_the_days_of_a_time_zone(app: OrderApp) -> N
         ("2024-10-27T00:00:00+02:00", 2, 50),
         ("2024-10-28T00:00:00+01:00", 2, 0),
     ]
-    assert [orders for _, orders, *_ in await get_sales(app, "from=2024-10-26&to=2024-10-29")] == [2, 3]
+    assert [orders for _, orders, *_ in await get_sales(app, "from=2024-10-26&to=2024-10-29")] == [2, 2, 1]
 
 
 @pytest.mark.parametrize("what", ["sales", "top-products", "conversion"])
