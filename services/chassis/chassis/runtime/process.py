@@ -6,6 +6,7 @@ import signal
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
+from wsgiref.simple_server import WSGIServer
 
 import prometheus_client
 import uvicorn
@@ -15,6 +16,7 @@ from starlette.types import ASGIApp
 from chassis.errors import DatabaseUnavailable
 from chassis.grpc.server import GrpcServer
 from chassis.http.app import Readiness
+from chassis.http.listening import any_address, listen
 from chassis.http.middleware import DrainMiddleware
 from chassis.observability import logs, tracing
 from chassis.settings import ServiceSettings, load
@@ -63,8 +65,14 @@ class Program(Generic[_S]):
 
     async def _serve(self, settings: _S, parts: frozenset[str]) -> None:
         service = await self.build(settings)
-        prometheus_client.start_http_server(settings.metrics_port)  # its thread is a daemon: it ends with the process
+        serve_metrics(settings.metrics_port)
         await run(service, settings, parts)
+
+
+def serve_metrics(port: int) -> WSGIServer:
+    """Serves the metrics in a daemon thread, which ends with the process."""
+    server, _ = prometheus_client.start_http_server(port, addr=any_address())
+    return server
 
 
 def repeat_every(seconds: float, action: Callable[[], Awaitable[object]]) -> Loop:
@@ -168,7 +176,6 @@ class _HttpServer(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                host="0.0.0.0",
                 port=port,
                 lifespan="off",
                 log_config=None,
@@ -182,7 +189,7 @@ class _HttpServer(uvicorn.Server):
         self._serving: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        self._serving = asyncio.create_task(self.serve())
+        self._serving = asyncio.create_task(self.serve(sockets=[listen(self.config.port)]))
 
     async def wait_until_ended_or(self, event: asyncio.Event) -> None:
         """Returns once the event is set, or the server has ended by itself: its port is in use, for example."""
