@@ -1,5 +1,8 @@
 """Sales reports: made from events in any order, and for sellers restricted to their own sales."""
 
+import csv
+import io
+import json
 import random
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -348,3 +351,34 @@ async def test_an_invalid_limit_is_an_invalid_field(app: OrderApp, limit: str) -
     response = await get_report(app, "top-products", f"limit={limit}")
 
     assert (response.status_code, response.json()["code"]) == (422, "invalid_field")
+
+
+async def test_sales_are_read_as_csv(app: OrderApp) -> None:
+    await place_sold_order(app, MONDAY, (1, 2))
+    headers = app.bearer(ADMIN, Role.ADMIN) | {"Accept": "text/csv"}
+
+    response = await app.http.get(f"/api/v1/analytics/sales?{YEAR_2024}", headers=headers)
+
+    assert response.headers["content-type"].startswith("text/csv")
+    assert response.text == (
+        "start,orders,units,revenue.amount,revenue.currency,refunds.amount,refunds.currency\r\n"
+        "2024-01-01T00:00:00Z,1,2,200,USD,0,USD\r\n"
+    )
+
+
+async def test_orders_are_read_as_csv(app: OrderApp) -> None:
+    placed = [await app.place_order(buyer, (1, 2)) for buyer in (711, 712)]
+    headers = app.bearer(ADMIN, Role.ADMIN) | {"Accept": "text/csv"}
+
+    response = await app.http.get("/api/v1/orders?all=true&limit=1", headers=headers)
+
+    (row,) = csv.DictReader(io.StringIO(response.text, newline=""))
+    assert (row["id"], row["buyer_id"], row["total.amount"], row["total.currency"]) == (
+        placed[1]["id"],
+        "712",
+        str(placed[1]["total"]["amount"]),
+        "USD",
+    )
+    assert json.loads(row["items"])[0]["quantity"] == 2
+    assert response.headers["link"] == '<?all=true&limit=1&page=2>; rel="next"'
+    assert (await app.http.get("/api/v1/cart", headers=headers)).status_code == 406
