@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from chassis.http.schemas import Id, Money, Quantity, RequestBody, ResponseBody, StorableText
 from chassis.types.ids import MAX_ID, ProductId
 from fastapi import Query
-from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, WithJsonSchema, model_validator
 
 from order_service.domain.addresses import Address, AddressId
 from order_service.domain.items import Line
@@ -291,7 +291,7 @@ RangeEnd = Annotated[
     _ReportTime | None, Query(alias="to", description="end of the time range, not included; by default now")
 ]
 ReportZone = Annotated[
-    ZoneInfo | None,
+    Annotated[ZoneInfo, WithJsonSchema({"type": "string"})] | None,
     Query(
         description="IANA time zone of the report's days, such as Europe/Berlin; by default that of the shop",
         examples=["Europe/Berlin"],
