@@ -266,7 +266,7 @@ async def test_names_are_sorted_as_people_do_across_pages(catalogue: Catalogue) 
 
 
 async def test_categories_are_sorted_as_people_do(catalogue: Catalogue) -> None:
-    root = await catalogue.add_category()
+    root = await catalogue.add_category("0 sorted")  # on the first page
     for name in ("Zoo", "éclair", "apple", "Äpfel"):
         await catalogue.add_category(name, root)
 
