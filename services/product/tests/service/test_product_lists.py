@@ -254,7 +254,8 @@ async def test_names_are_sorted_as_people_do_across_pages(catalogue: Catalogue) 
         for page in range(1, 7)
         for product in (await catalogue.list_products(category=category, sort="name", limit=2, page=page))["data"]
     ]
-    by_cursor, cursor = [], ""
+    by_cursor: list[dict[str, Any]] = []
+    cursor: str | None = ""
     while cursor is not None:
         page = await catalogue.list_products(category=category, sort="name", limit=2, cursor=cursor)
         by_cursor += page["data"]

@@ -111,7 +111,8 @@ async def test_an_upgrade_that_waits_for_a_lock_does_not_keep_the_shop_waiting()
 
 
 async def is_waiting_for_products(connection: SqlConnection) -> bool:
-    return await connection.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted AND database IS NOT NULL") > 0
+    query = "SELECT FROM pg_locks WHERE relation = 'products'::regclass AND NOT granted"
+    return bool(await connection.fetch(query))
 
 
 async def test_products_from_before_the_upgrade_are_found_by_correct_and_misspelt_words(upgraded: Catalogue) -> None:
