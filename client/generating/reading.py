@@ -117,11 +117,11 @@ def body(operation: Json) -> Iterator[Parameter]:
 
 
 def response(responses: Json, schemas: Json) -> Response:
-    """Returns the response of success."""
+    """Returns the response of success. CSV, which some routes also offer, is for spreadsheets."""
     (success,) = (response for status, response in responses.items() if status.startswith("2"))
     if "content" not in success:
         return Response("send")
-    (content,) = success["content"].values()
+    (content,) = [content for media_type, content in success["content"].items() if media_type != "text/csv"]
     kind = type_of(content["schema"])
     schema = schemas.get(content["schema"].get("$ref", "").rpartition("/")[2], {})
     if (inner := data_schema(schema)) is not None:

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from chassis import settings as shared
 from pydantic.fields import FieldInfo
@@ -189,6 +190,7 @@ def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "required"
     value = field.get_default(call_default_factory=True)
+    value = value.key if isinstance(value, ZoneInfo) else value
     return "" if value is None or value == "" else f"`{json.dumps(value) if not isinstance(value, str) else value}`"
 
 

@@ -166,7 +166,9 @@ The intervals that a report may be divided into. Weeks begin on Mondays (ISO 860
 
 class IntervalSalesResponse(BaseModel):
     """
-    What was sold and refunded in one interval and currency; `start` is the interval's first moment in UTC.
+    What was sold and refunded in one interval and currency.
+
+    `start` is the interval's first moment, with the offset of the report's time zone at that time.
     """
 
     model_config = ConfigDict(

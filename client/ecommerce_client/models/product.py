@@ -183,7 +183,7 @@ Sort = TypeAliasType(
     Literal["relevance", "newest", "price_asc", "price_desc", "rating", "popular", "name"],
 )
 """
-The order of a list. Prices are compared in minor units, regardless of their currency.
+The order of a list.
 """
 
 

@@ -264,7 +264,12 @@ class OrderOperations:
         )
 
     async def get_sales(
-        self, *, from_: datetime | None = None, to: datetime | None = None, interval: order.Interval | None = None
+        self,
+        *,
+        from_: datetime | None = None,
+        to: datetime | None = None,
+        interval: order.Interval | None = None,
+        timezone: str | None = None,
     ) -> list[order.IntervalSalesResponse]:
         """List sales and refunds by interval and currency.
 
@@ -273,14 +278,24 @@ class OrderOperations:
         `from_`: start of the time range, included; by default 30 days before `to`
         `to`: end of the time range, not included; by default now
         `interval`: the interval by which sales are grouped; weeks begin on Mondays
+        `timezone`: IANA time zone of the report's days, such as Europe/Berlin; by default that of the shop
         """
         return await self._connection.fetch_data(
             list[order.IntervalSalesResponse],
-            Call("GET", "/api/v1/analytics/sales", query={"from": from_, "to": to, "interval": interval}),
+            Call(
+                "GET",
+                "/api/v1/analytics/sales",
+                query={"from": from_, "to": to, "interval": interval, "timezone": timezone},
+            ),
         )
 
     async def get_top_products(
-        self, *, from_: datetime | None = None, to: datetime | None = None, limit: int | None = None
+        self,
+        *,
+        from_: datetime | None = None,
+        to: datetime | None = None,
+        limit: int | None = None,
+        timezone: str | None = None,
     ) -> list[order.TopProductResponse]:
         """List the products of which most units were sold.
 
@@ -289,14 +304,19 @@ class OrderOperations:
         `from_`: start of the time range, included; by default 30 days before `to`
         `to`: end of the time range, not included; by default now
         `limit`: the largest number of products to list
+        `timezone`: IANA time zone of the report's days, such as Europe/Berlin; by default that of the shop
         """
         return await self._connection.fetch_data(
             list[order.TopProductResponse],
-            Call("GET", "/api/v1/analytics/top-products", query={"from": from_, "to": to, "limit": limit}),
+            Call(
+                "GET",
+                "/api/v1/analytics/top-products",
+                query={"from": from_, "to": to, "limit": limit, "timezone": timezone},
+            ),
         )
 
     async def get_conversion(
-        self, *, from_: datetime | None = None, to: datetime | None = None
+        self, *, from_: datetime | None = None, to: datetime | None = None, timezone: str | None = None
     ) -> order.ConversionResponse:
         """Count the orders that were placed and paid.
 
@@ -304,7 +324,9 @@ class OrderOperations:
 
         `from_`: start of the time range, included; by default 30 days before `to`
         `to`: end of the time range, not included; by default now
+        `timezone`: IANA time zone of the report's days, such as Europe/Berlin; by default that of the shop
         """
         return await self._connection.fetch_data(
-            order.ConversionResponse, Call("GET", "/api/v1/analytics/conversion", query={"from": from_, "to": to})
+            order.ConversionResponse,
+            Call("GET", "/api/v1/analytics/conversion", query={"from": from_, "to": to, "timezone": timezone}),
         )

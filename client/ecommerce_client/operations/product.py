@@ -86,9 +86,9 @@ class ProductOperations:
         `limit`: Largest number of items on the page
         `category`: the id of a category, which includes its descendants
         `q`: words of the name or description
-        `min_price`: the minimum price in minor units, inclusive
-        `max_price`: the maximum price in minor units, inclusive
-        `currency`: ISO 4217 code of the price
+        `min_price`: the minimum price in minor units of `currency`, inclusive
+        `max_price`: the maximum price in minor units of `currency`, inclusive
+        `currency`: ISO 4217 code of the price; required to sort or filter by price if the shop has products in several currencies
         `in_stock`: true: only products in stock; false: only those out of stock
         `seller_id`: the id of the seller
         `min_rating`: the minimum average of stars

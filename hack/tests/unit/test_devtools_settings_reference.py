@@ -1,5 +1,6 @@
 """Every setting is documented, and the typed ones of the charts are also fields of the custom resource."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 import yaml
 from devtools.services import SERVICES
 from devtools.settings_reference import camel_case, document, exposed, set_by, settings_of
+from product_service.domain.search_terms import SearchLanguage
 
 _ROOT = Path(__file__).parents[3]
 _DOCUMENT = _ROOT / "docs/settings.md"
@@ -34,6 +36,14 @@ def test_the_settings_of_a_chart_are_those_of_the_custom_resource_and_of_the_cod
 
     assert set(fields) == exposed(service)
     assert exposed(service) <= {camel_case(name) for name in settings_of(service).model_fields}
+
+
+def test_the_search_languages_of_chart_and_custom_resource_are_those_of_the_code() -> None:
+    schema = json.loads((_ROOT / "charts/product/values.schema.json").read_text())["properties"]["settings"]
+    field = _custom_resource()["properties"]["settings"]["properties"]["product"]["properties"]["searchLanguage"]
+
+    assert schema["properties"]["searchLanguage"]["enum"] == list(SearchLanguage)
+    assert [rule["rule"] for rule in field["x-kubernetes-validations"]] == [f"self in {[*map(str, SearchLanguage)]}"]
 
 
 @pytest.mark.parametrize("service", SERVICES)

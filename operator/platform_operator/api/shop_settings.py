@@ -30,6 +30,38 @@ CURRENCIES = """
 _CURRENCIES = ", ".join(f"'{code}'" for code in CURRENCIES.split())
 
 Entry = Annotated[str, Field(min_length=1, max_length=253)]
+SEARCH_LANGUAGES = [
+    "simple",
+    "arabic",
+    "armenian",
+    "basque",
+    "catalan",
+    "danish",
+    "dutch",
+    "english",
+    "finnish",
+    "french",
+    "german",
+    "greek",
+    "hindi",
+    "hungarian",
+    "indonesian",
+    "irish",
+    "italian",
+    "lithuanian",
+    "nepali",
+    "norwegian",
+    "portuguese",
+    "romanian",
+    "russian",
+    "serbian",
+    "spanish",
+    "swedish",
+    "tamil",
+    "turkish",
+    "yiddish",
+]
+"""The text search configurations of PostgreSQL 17."""
 BasisPoints = Annotated[int, Field(ge=0, le=10_000)]
 
 
@@ -69,6 +101,22 @@ class UserSettings(Model):
     )
     login_wait_seconds: int | None = _seconds(1, 3600, "First wait after too many wrong passwords; it doubles.")
     login_wait_max_seconds: int | None = _seconds(1, 86_400, "Longest wait after wrong passwords.")
+
+
+class ProductSettings(Model):
+    """Settings of the catalogue."""
+
+    search_language: str | None = Field(
+        default=None,
+        max_length=20,
+        description="Language whose words are also found by their stems; simple: as written.",
+        json_schema_extra=rules(
+            rule(
+                f"self in {SEARCH_LANGUAGES}",
+                "searchLanguage must be a text search configuration of PostgreSQL: write for example german",
+            )
+        ),
+    )
 
 
 class InventorySettings(Model):
@@ -126,6 +174,17 @@ class OrderSettings(Model):
             rule("self.matches('^[A-Z]{2}$')", "homeCountry must be an ISO 3166-1 country: write for example DE")
         ),
     )
+    report_timezone: str | None = Field(
+        default=None,
+        max_length=64,
+        description="Time zone whose days sales reports have.",
+        json_schema_extra=rules(
+            rule(
+                "self.matches('^[A-Za-z0-9_+/-]+$')",
+                "reportTimezone must be an IANA time zone: write for example Europe/Berlin",
+            )
+        ),
+    )
 
 
 class NotificationSettings(Model):
@@ -156,6 +215,7 @@ class ShopSettings(Model):
     )
     gateway: GatewaySettings = Field(default=GatewaySettings(), description="Access to the API.")
     user: UserSettings = Field(default=UserSettings(), description="Accounts, sessions and logins.")
+    product: ProductSettings = Field(default=ProductSettings(), description="The catalogue.")
     inventory: InventorySettings = Field(default=InventorySettings(), description="Stock.")
     order: OrderSettings = Field(default=OrderSettings(), description="Orders and their prices.")
     notification: NotificationSettings = Field(default=NotificationSettings(), description="Messages to customers.")

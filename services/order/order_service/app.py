@@ -50,7 +50,7 @@ async def build(settings: Settings) -> Service:
     expiry = OrderExpiry(database, order_service, payments, events, settings.expiry, backend.now)
     cart_service = CartService(database, products, inventory, backend.now, uuid7, _new_cart_token)
     address_service = AddressService(database, backend.now, uuid7)
-    reports = SalesReports(database, backend.now)
+    reports = SalesReports(database, settings.report_timezone, backend.now)
 
     auth = Authenticator(TokenVerifier(fetch_keys_from(users)))
     callers = CallerDependencies(auth, cart_service)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated
+from zoneinfo import ZoneInfo
 
 from chassis.settings import Address, BackendSettings, CurrencySettings, validate_currency
 from chassis.types.charges import ProviderName, charge_rules
@@ -62,6 +63,8 @@ class Settings(BackendSettings, CurrencySettings):
     """Shipping rates by currency: JSON like {"USD": {"amount": 499, "freeFrom": 5000}}; free in other currencies."""
     tax_basis_points: Json[Mapping[_Country, _BasisPoints]] = Field(default_factory=dict)
     """Tax on goods and shipping by country in hundredths of a percent: JSON like {"DE": 1900}; none elsewhere."""
+    report_timezone: ZoneInfo = ZoneInfo("UTC")
+    """The IANA time zone whose days, weeks and months sales reports have, unless a request names another."""
     home_country: _Country | None = None
     """The country in which an order without an address is taxed; with taxes and without it, orders need an address."""
 

@@ -42,9 +42,11 @@ async def build(settings: Settings) -> Service:
     )
     deadline = settings.part_deadline_seconds
     events = PublishedEvents(backend.outbox, backend.now, uuid7)
-    product_service = ProductService(database, events, cache, settings.offered_currencies, backend.now)
+    product_service = ProductService(
+        database, events, cache, settings.offered_currencies, settings.search_language, backend.now
+    )
     seller_service = SellerService(database, events, product_service, backend.now)
-    search_service = SearchService(database)
+    search_service = SearchService(database, settings.search_language)
     details_service = ProductDetailsService(
         product_service,
         GrpcUsers(users, deadline),
@@ -68,6 +70,7 @@ async def build(settings: Settings) -> Service:
             **backend.loops(event_handlers(product_service, seller_service)),
             "cache": repeat_every(settings.cache_catch_up_seconds, cache.retry_evictions),
             "withdrawal": repeat_every(settings.withdrawal_sweep_seconds, seller_service.clean_up_erased_sellers),
+            "reindex": repeat_every(settings.reindex_sweep_seconds, search_service.reindex),
             "words": repeat_every(settings.words_sweep_seconds, search_service.prune_vocabulary),
         },
         closers=(users.close, inventory.close, reviews.close, cache.close, backend.close),

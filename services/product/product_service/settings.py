@@ -5,6 +5,8 @@ from typing import Annotated
 from chassis.settings import Address, BackendSettings, CurrencySettings, RedisUrl
 from pydantic import Field
 
+from product_service.domain.search_terms import SearchLanguage
+
 
 class Settings(BackendSettings, CurrencySettings):
     """The environment variables of the product service, beside those of every service with a database."""
@@ -25,5 +27,10 @@ class Settings(BackendSettings, CurrencySettings):
     """How often evictions that Redis did not confirm are retried, in seconds."""
     withdrawal_sweep_seconds: float = 1.0
     """How often products of erased sellers are looked up and deleted, in seconds."""
+    search_language: SearchLanguage = SearchLanguage.ENGLISH
+    """The language whose words are also found by their stems, such as `cup` by `cups`: a text search configuration of
+    PostgreSQL, or `simple` for none. After a change all products are indexed again, while the shop runs."""
+    reindex_sweep_seconds: float = 3_600.0
+    """How often products that are indexed for another language are looked up, in seconds: at the start, and hourly."""
     words_sweep_seconds: float = 86_400.0
     """How often words that no product has any more are deleted from the search vocabulary, in seconds: daily."""

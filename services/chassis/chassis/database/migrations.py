@@ -7,8 +7,8 @@ request on the table waits too. A migration that did not get its lock is retried
 import asyncio
 import importlib.resources
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import asyncpg
 from alembic import command, context, op
@@ -48,6 +48,18 @@ async def migrate(
         log.info("the schema is current", revision=_newest_revision(package) if revision == "head" else revision)
     finally:
         await engine.dispose()
+
+
+@contextmanager
+def outside_transaction() -> Iterator[None]:
+    """Commits what the migration has done so far, then each statement of the block by itself, without a lock timeout.
+
+    The block must be repeatable: a process that dies there runs the whole migration again.
+    """
+    with op.get_context().autocommit_block():
+        op.execute("SET lock_timeout = 0")
+        yield
+        op.execute("RESET lock_timeout")
 
 
 def run_environment() -> None:
@@ -90,11 +102,9 @@ def create_index_concurrently(name: str, table: str, columns: str) -> None:
     It waits for every transaction that is older, so without a lock timeout. An index of this name is dropped first: it
     may be what a migration that was interrupted left, which PostgreSQL does not use.
     """
-    with op.get_context().autocommit_block():
-        op.execute("SET lock_timeout = 0")
+    with outside_transaction():
         op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
         op.execute(f"CREATE INDEX CONCURRENTLY {name} ON {table} ({columns})")
-        op.execute(f"SET lock_timeout = '{_LOCK_TIMEOUT}'")
 
 
 def _create(*table_factories: Callable[[MetaData], Table]) -> None:

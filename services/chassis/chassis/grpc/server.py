@@ -48,7 +48,7 @@ class GrpcServer:
         for register in registrations:
             register(self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        self.port = self._server.add_insecure_port(f"0.0.0.0:{port}")
+        self.port = self._server.add_insecure_port(f"[::]:{port}")  # gRPC takes this for IPv4 too
 
     async def start(self) -> None:
         await self._server.start()

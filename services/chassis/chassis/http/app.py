@@ -3,7 +3,7 @@
 import importlib.resources
 from collections.abc import Awaitable, Callable, Sequence
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 
 from chassis.errors import ProblemError
 from chassis.http.middleware import RequestMiddleware
+from chassis.http.negotiation import require_acceptable
 from chassis.http.problems import NOT_READY, add_error_handlers, openapi_problem
 from chassis.types.problem import ProblemTable
 
@@ -53,6 +54,7 @@ def create_app(
         redoc_url=None,
         separate_input_output_schemas=False,
         generate_unique_id_function=lambda route: route.name,  # the method names of generated clients
+        dependencies=[Depends(require_acceptable)],
         responses={"4XX": openapi_problem("RFC 9457 problem")},
     )
     all_routers = [_probes(ready), *routers]

@@ -1,5 +1,6 @@
 """Errors over HTTP: every error becomes a problem document (RFC 9457)."""
 
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -20,6 +21,8 @@ INVALID_FIELD = Problem(422, "invalid_field")
 NOT_READY = Problem(503, "not_ready", {"Retry-After": "1"})
 INTERNAL = Problem(500, "internal")
 BODY_TOO_LARGE = Problem(413, "body_too_large")
+_DECODED_PLUS = re.compile(r"\d:\d\d\S* \d\d:?\d\d$")
+_PLUS_HINT = ": write the + of an offset as %2B, because a + in a query stands for a blank"
 _PROBLEMS_BY_STATUS = {
     problem.status: problem
     for problem in (MALFORMED_JSON, Problem(404, "no_such_route"), Problem(405, "method_not_allowed"), BODY_TOO_LARGE)
@@ -87,16 +90,22 @@ def _invalid_request(error: RequestValidationError) -> JSONResponse:
     if any(each["type"] == "json_invalid" for each in errors):
         return problem_response(MALFORMED_JSON, "the body is not JSON")
     fields = [
-        {"field": ".".join(map(str, each["loc"][1:])) or str(each["loc"][0]), "message": _message(each["msg"])}
+        {"field": ".".join(map(str, each["loc"][1:])) or str(each["loc"][0]), "message": _message(each)}
         for each in errors
     ]
     summary = "; ".join(f"{field['field']}: {field['message']}" for field in fields[:5])
     return problem_response(INVALID_FIELD, summary, errors=fields)
 
 
-def _message(pydantic_message: str) -> str:
-    message = pydantic_message.removeprefix("Value error, ")
-    return message[:1].lower() + message[1:]
+def _message(error: Mapping[str, Any]) -> str:
+    message = str(error["msg"]).removeprefix("Value error, ")
+    return message[:1].lower() + message[1:] + (_PLUS_HINT if _has_decoded_plus(error) else "")
+
+
+def _has_decoded_plus(error: Mapping[str, Any]) -> bool:
+    """Returns whether a time of the query was refused for a blank that was sent as the `+` of its offset."""
+    is_time = error["loc"][0] == "query" and str(error["type"]).startswith("datetime")
+    return is_time and isinstance(error["input"], str) and _DECODED_PLUS.search(error["input"]) is not None
 
 
 def _methods(routes: Sequence[BaseRoute], scope: Scope) -> str:

@@ -8,6 +8,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from chassis.http.connections import ConnectionLimits, ConnectionTable
+from chassis.http.listening import listen
 from chassis.http.protocol import BoundedHttpProtocol
 
 
@@ -35,7 +36,6 @@ class HttpServer(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                host="0.0.0.0",
                 port=port,
                 lifespan="off",
                 http=BoundedHttpProtocol.of(limits, ConnectionTable(limits, is_proxy)),
@@ -51,7 +51,7 @@ class HttpServer(uvicorn.Server):
         self._serving: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        self._serving = asyncio.create_task(self.serve())
+        self._serving = asyncio.create_task(self.serve(sockets=[listen(self.config.port)]))
 
     async def wait_until_ended_or(self, event: asyncio.Event) -> None:
         """Returns once the event is set, or the server has ended by itself: its port is in use, for example."""

@@ -5,6 +5,7 @@ import signal
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
+from wsgiref.simple_server import WSGIServer
 
 import prometheus_client
 import uvloop
@@ -14,6 +15,7 @@ from chassis.errors import DatabaseUnavailable
 from chassis.grpc.server import GrpcServer
 from chassis.http.app import Readiness
 from chassis.http.connections import ConnectionLimits
+from chassis.http.listening import any_address
 from chassis.http.middleware import DrainMiddleware
 from chassis.http.server import HttpServer, no_proxy
 from chassis.observability import logs, tracing
@@ -65,8 +67,14 @@ class Program(Generic[_S]):
 
     async def _serve(self, settings: _S, parts: frozenset[str]) -> None:
         service = await self.build(settings)
-        prometheus_client.start_http_server(settings.metrics_port)  # its thread is a daemon: it ends with the process
+        serve_metrics(settings.metrics_port)
         await run(service, settings, parts)
+
+
+def serve_metrics(port: int) -> WSGIServer:
+    """Serves the metrics in a daemon thread, which ends with the process."""
+    server, _ = prometheus_client.start_http_server(port, addr=any_address())
+    return server
 
 
 def repeat_every(seconds: float, action: Callable[[], Awaitable[object]]) -> Loop:

@@ -1,6 +1,7 @@
 """The HTTP application of a service: problems, validation, request ids, probes and documentation."""
 
 from collections.abc import AsyncIterator
+from datetime import datetime
 
 import httpx
 import pytest
@@ -50,6 +51,10 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
     @router.get("/names")
     async def names() -> list[str]:
         return []
+
+    @router.get("/times")
+    async def times(since: datetime) -> str:
+        return since.isoformat()
 
     @router.get("/fail/{kind}")
     async def fail(kind: str) -> None:
@@ -147,6 +152,27 @@ async def test_an_unknown_route_or_method_is_a_problem(
     response = await client.request(method, path)
 
     assert (response.status_code, response.json()["code"]) == (status, code)
+
+
+@pytest.mark.parametrize(
+    ("value", "is_explained"),
+    [
+        ("2026-01-01T00:00:00+01:00", True),
+        ("2026-01-01T00:00+0530", True),
+        ("2026-01-01T00:00:00.5+01:00", True),
+        ("2026-01-01T00:00:00%2B01:0", False),
+        ("yesterday+01:00", False),
+        ("2026-13-01", False),
+    ],
+)
+async def test_a_plus_of_a_time_that_was_not_encoded_is_explained(
+    client: httpx.AsyncClient, value: str, is_explained: bool
+) -> None:
+    response = await client.get(f"/times?since={value}")
+
+    assert response.status_code == 422
+    assert ("%2B" in response.json()["errors"][0]["message"]) is is_explained
+    assert (await client.get(f"/times?since={value.replace('+', '%2B')}")).status_code == (200 if is_explained else 422)
 
 
 async def test_a_refused_method_names_all_allowed_methods(client: httpx.AsyncClient) -> None:

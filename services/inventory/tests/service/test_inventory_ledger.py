@@ -1,6 +1,8 @@
 """The ledger accounts for every unit on hand, and events tell other services what changed."""
 
 import asyncio
+import csv
+import io
 
 import pytest
 from chassis.types.ids import uuid7
@@ -231,3 +233,18 @@ async def test_a_refused_adjustment_does_not_use_up_its_key(inventory: Inventory
 
     assert (refused.status_code, refused.json()["code"]) == (409, "below_reserved")
     assert (accepted.status_code, accepted.json()["data"]["on_hand"]) == (201, 0)
+
+
+async def test_stock_and_its_history_are_read_as_csv(inventory: Inventory) -> None:
+    product = new_product()
+    await inventory.set_stock(product, 4)
+    adjustment = await inventory.adjust(product, -1, reason="=1+1")
+    headers = inventory.seller | {"Accept": "text/csv"}
+
+    stock, history = [
+        list(csv.DictReader(io.StringIO((await inventory.http.get(path, headers=headers)).text, newline="")))
+        for path in (f"/api/v1/inventory/{product}", f"/api/v1/inventory/{product}/history?limit=1")
+    ]
+
+    assert [(row["product_id"], row["available"]) for row in stock] == [(str(product), "3")]
+    assert [(row["id"], row["delta"], row["reason"]) for row in history] == [(str(adjustment["id"]), "-1", "'=1+1")]

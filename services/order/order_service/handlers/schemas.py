@@ -4,13 +4,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from chassis.http.schemas import Id, Money, Quantity, RequestBody, ResponseBody, StorableText, Whole
 from chassis.types import money
 from chassis.types.countries import check_country
 from chassis.types.ids import MAX_ID, ProductId
 from fastapi import Query
-from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, WithJsonSchema, model_validator
 
 from order_service.domain.addresses import Address, AddressId
 from order_service.domain.items import Line
@@ -22,14 +23,19 @@ _AddressLine = Annotated[StorableText, Field(min_length=1, max_length=200, patte
 _ShipmentText = Annotated[StorableText, StringConstraints(min_length=1, max_length=100)]
 
 
-def _in_utc(value: datetime) -> datetime:
+def _plausible(value: datetime) -> datetime:
     if not EARLIEST_YEAR <= value.year <= LATEST_YEAR:
         raise ValueError(f"write a time between the years {EARLIEST_YEAR} and {LATEST_YEAR}")
+    return value
+
+
+def _in_utc(value: datetime) -> datetime:
     return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
 QueryTime = Annotated[
     datetime,
+    AfterValidator(_plausible),
     AfterValidator(_in_utc),
     Field(description="RFC 3339; a date without a time is its first moment in UTC", examples=["2025-01-01T00:00:00Z"]),
 ]
@@ -311,7 +317,10 @@ class OrderFilter:
 
 
 class IntervalSalesResponse(ResponseBody):
-    """What was sold and refunded in one interval and currency; `start` is the interval's first moment in UTC."""
+    """What was sold and refunded in one interval and currency.
+
+    `start` is the interval's first moment, with the offset of the report's time zone at that time.
+    """
 
     start: datetime
     orders: int
@@ -338,10 +347,25 @@ class ConversionResponse(ResponseBody):
     rate: float | None
 
 
+_ReportTime = Annotated[
+    datetime,
+    AfterValidator(_plausible),
+    Field(
+        description="RFC 3339; a date without a time is its first moment in `timezone`",
+        examples=["2025-01-01T00:00:00Z"],
+    ),
+]
 RangeStart = Annotated[
-    QueryTime | None,
+    _ReportTime | None,
     Query(alias="from", description="start of the time range, included; by default 30 days before `to`"),
 ]
 RangeEnd = Annotated[
-    QueryTime | None, Query(alias="to", description="end of the time range, not included; by default now")
+    _ReportTime | None, Query(alias="to", description="end of the time range, not included; by default now")
+]
+ReportZone = Annotated[
+    Annotated[ZoneInfo, WithJsonSchema({"type": "string"})] | None,
+    Query(
+        description="IANA time zone of the report's days, such as Europe/Berlin; by default that of the shop",
+        examples=["Europe/Berlin"],
+    ),
 ]

@@ -9,7 +9,20 @@ from typing import Any
 
 from chassis.types.ids import OrderId, ProductId, UserId
 from chassis.types.money import Money
-from sqlalchemy import ColumnElement, Subquery, and_, case, func, literal_column, select, union_all
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    DateTime,
+    Integer,
+    Subquery,
+    and_,
+    case,
+    func,
+    literal,
+    literal_column,
+    select,
+    union_all,
+)
 from sqlalchemy.dialects.postgresql import aggregate_order_by, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -48,20 +61,21 @@ class SalesRepository:
 
         Uses the indexes sales_by_time or sales_of_a_seller, and refunds_by_time.
         """
-        movements = union_all(_sold(period, interval, seller_id), _refunded(period, interval, seller_id)).subquery()
+        starts = period.divide(interval)
+        movements = union_all(_sold(period, starts, seller_id), _refunded(period, starts, seller_id)).subquery()
         query = (
             select(
-                movements.c.start,
+                movements.c.number,
                 movements.c.currency,
                 func.sum(movements.c.orders).label("orders"),
                 func.sum(movements.c.units).label("units"),
                 func.sum(movements.c.revenue).label("revenue"),
                 func.sum(movements.c.refunds).label("refunds"),
             )
-            .group_by(movements.c.start, movements.c.currency)
-            .order_by(movements.c.start, movements.c.currency)
+            .group_by(movements.c.number, movements.c.currency)
+            .order_by(movements.c.number, movements.c.currency)
         )
-        return [_interval_sales(row) for row in await self._transaction.execute(query)]
+        return [_interval_sales(starts[row.number - 1], row) for row in await self._transaction.execute(query)]
 
     async def top_products(self, period: TimeRange, limit: int, seller_id: UserId | None) -> list[TopProduct]:
         """Returns the products with most units sold first, each at its newest name.
@@ -102,11 +116,10 @@ class SalesRepository:
         return Conversion(placed, paid)
 
 
-def _sold(period: TimeRange, interval: Interval, seller_id: UserId | None) -> Any:
-    start = _start_of(interval, sales.c.sold_at)
+def _sold(period: TimeRange, starts: Sequence[datetime], seller_id: UserId | None) -> Any:
     return (
         select(
-            start.label("start"),
+            _interval_number(sales.c.sold_at, starts),
             sales.c.currency,
             func.count(sales.c.order_id.distinct()).label("orders"),
             func.sum(sales.c.quantity).label("units"),
@@ -114,11 +127,11 @@ def _sold(period: TimeRange, interval: Interval, seller_id: UserId | None) -> An
             literal_column("0").label("refunds"),
         )
         .where(_within(period, seller_id))
-        .group_by(start, sales.c.currency)
+        .group_by("number", sales.c.currency)
     )
 
 
-def _refunded(period: TimeRange, interval: Interval, seller_id: UserId | None) -> Any:
+def _refunded(period: TimeRange, starts: Sequence[datetime], seller_id: UserId | None) -> Any:
     """Selects what was given back of recorded sales.
 
     A seller's part of a refund is the seller's share of the order; fractions of a minor unit are rounded once per
@@ -126,10 +139,9 @@ def _refunded(period: TimeRange, interval: Interval, seller_id: UserId | None) -
     """
     returned = _returned(period)
     shares = _shares(returned, seller_id)
-    start = _start_of(interval, returned.c.at)
     return (
         select(
-            start,
+            _interval_number(returned.c.at, starts),
             shares.c.currency,
             literal_column("0"),
             literal_column("0"),
@@ -138,7 +150,7 @@ def _refunded(period: TimeRange, interval: Interval, seller_id: UserId | None) -
         )
         .join(shares, shares.c.order_id == returned.c.order_id)
         .where(shares.c.sellers > 0)
-        .group_by(start, shares.c.currency)
+        .group_by("number", shares.c.currency)
     )
 
 
@@ -188,8 +200,13 @@ def _within(period: TimeRange, seller_id: UserId | None) -> ColumnElement[bool]:
     return within if seller_id is None else and_(within, sales.c.seller_id == seller_id)
 
 
-def _start_of(interval: Interval, at: ColumnElement[datetime]) -> ColumnElement[datetime]:
-    return func.date_trunc(literal_column(f"'{interval.value}'"), at, literal_column("'UTC'"))
+def _interval_number(at: ColumnElement[datetime], starts: Sequence[datetime]) -> ColumnElement[int]:
+    """Returns the number of the interval that a time is in, counted from 1.
+
+    PostgreSQL gets the starts, not the name of the zone: it may know other zones, or other rules for them.
+    """
+    bounds = literal(starts, ARRAY(DateTime(timezone=True)))
+    return func.width_bucket(at, bounds, type_=Integer).label("number")
 
 
 def _row(
@@ -207,9 +224,9 @@ def _row(
     }
 
 
-def _interval_sales(row: Any) -> IntervalSales:
+def _interval_sales(start: datetime, row: Any) -> IntervalSales:
     return IntervalSales(
-        row.start,
+        start,
         int(row.orders),
         int(row.units),
         MoneySum(int(row.revenue), row.currency),

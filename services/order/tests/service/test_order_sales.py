@@ -1,5 +1,8 @@
 """Sales reports: made from events in any order, and for sellers restricted to their own sales."""
 
+import csv
+import io
+import json
 import random
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -125,6 +128,64 @@ async def test_weeks_begin_on_mondays_and_months_on_their_first(app: OrderApp) -
 
     assert weeks == [("2024-01-01", 2), ("2024-01-08", 1), ("2024-01-29", 1)]
     assert months == [("2024-01-01", 3), ("2024-02-01", 1)]
+
+
+async def test_sales_are_reported_by_the_days_of_a_time_zone(app: OrderApp) -> None:
+    midnight = datetime(2024, 10, 26, 22, tzinfo=UTC)  # of 27 October in Berlin, a day of 25 hours
+    for hours in (-0.01, 0, 24.99, 25):
+        await place_sold_order(app, midnight + timedelta(hours=hours), (1, 1))
+    placed = await place_sold_order(app, midnight + timedelta(hours=26), (1, 1))
+    await refund(app, placed, 50, midnight + timedelta(hours=24.5))
+
+    response = await get_report(app, "sales", "from=2024-10-26&to=2024-10-29&timezone=Europe/Berlin")
+
+    assert [(each["start"], each["orders"], each["refunds"]["amount"]) for each in response.json()["data"]] == [
+        ("2024-10-26T00:00:00+02:00", 1, 0),
+        ("2024-10-27T00:00:00+02:00", 2, 50),
+        ("2024-10-28T00:00:00+01:00", 2, 0),
+    ]
+    assert [orders for _, orders, *_ in await get_sales(app, "from=2024-10-26&to=2024-10-29")] == [2, 2, 1]
+
+
+@pytest.mark.parametrize("what", ["sales", "top-products", "conversion"])
+async def test_a_date_is_the_first_moment_of_its_day_in_the_time_zone(app: OrderApp, what: str) -> None:
+    await place_sold_order(app, datetime(2024, 1, 1, 4, 59, tzinfo=UTC), (1, 1))
+
+    found = [
+        (await get_report(app, what, f"from=2024-01-01&to=2024-01-02&timezone={zone}")).json()["data"]
+        for zone in ("UTC", "America/New_York")
+    ]
+
+    assert found[0]
+    assert found[1] in ([], {"placed": 0, "paid": 0, "rate": None})
+
+
+async def test_a_shop_has_a_time_zone_for_its_reports() -> None:
+    async with running_app(report_timezone="Asia/Tokyo") as app:
+        await place_sold_order(app, datetime(2024, 1, 1, 15, tzinfo=UTC), (1, 1))
+
+        assert [day for day, *_ in await get_sales(app, "from=2024-01-02&to=2024-01-03")] == ["2024-01-02"]
+        assert [day for day, *_ in await get_sales(app, "from=2024-01-01&to=2024-01-02&timezone=UTC")] == ["2024-01-01"]
+
+
+@pytest.mark.parametrize("zone", ["Mars/Olympus", "europe/berlin", "Europe", "../UTC", "", "%00", "x" * 300])
+@pytest.mark.parametrize("what", ["sales", "top-products", "conversion"])
+async def test_an_unknown_time_zone_is_an_invalid_field(app: OrderApp, what: str, zone: str) -> None:
+    response = await get_report(app, what, f"timezone={zone}")
+
+    assert (response.status_code, response.json()["code"]) == (422, "invalid_field")
+    assert response.json()["errors"][0]["field"] == "timezone"
+
+
+@pytest.mark.parametrize("path", ["orders", "analytics/sales", "analytics/top-products", "analytics/conversion"])
+@pytest.mark.parametrize("offset", ["+01:00", "+0530", ".5+01:00"])
+async def test_a_plus_that_was_not_encoded_is_explained(app: OrderApp, path: str, offset: str) -> None:
+    response = await app.http.get(f"/api/v1/{path}?from=2026-01-01T00:00:00{offset}", headers=app.bearer(1, Role.ADMIN))
+
+    assert response.status_code == 422
+    (error,) = response.json()["errors"]
+    assert error["field"] == "from"
+    assert error["message"].endswith(": write the + of an offset as %2B, because a + in a query stands for a blank")
 
 
 async def test_a_time_range_includes_its_start_and_excludes_its_end(app: OrderApp) -> None:
@@ -310,3 +371,32 @@ async def test_an_order_that_was_paid_manually_is_sold_once_and_returned_when_it
     await app.put_status(refunded["id"], "cancelled")
 
     assert await figures() == [(2, 200, 100)]
+async def test_sales_are_read_as_csv(app: OrderApp) -> None:
+    await place_sold_order(app, MONDAY, (1, 2))
+    headers = app.bearer(ADMIN, Role.ADMIN) | {"Accept": "text/csv"}
+
+    response = await app.http.get(f"/api/v1/analytics/sales?{YEAR_2024}", headers=headers)
+
+    assert response.headers["content-type"].startswith("text/csv")
+    assert response.text == (
+        "start,orders,units,revenue.amount,revenue.currency,refunds.amount,refunds.currency\r\n"
+        "2024-01-01T00:00:00Z,1,2,200,USD,0,USD\r\n"
+    )
+
+
+async def test_orders_are_read_as_csv(app: OrderApp) -> None:
+    placed = [await app.place_order(buyer, (1, 2)) for buyer in (711, 712)]
+    headers = app.bearer(ADMIN, Role.ADMIN) | {"Accept": "text/csv"}
+
+    response = await app.http.get("/api/v1/orders?all=true&limit=1", headers=headers)
+
+    (row,) = csv.DictReader(io.StringIO(response.text, newline=""))
+    assert (row["id"], row["buyer_id"], row["total.amount"], row["total.currency"]) == (
+        placed[1]["id"],
+        "712",
+        str(placed[1]["total"]["amount"]),
+        "USD",
+    )
+    assert json.loads(row["items"])[0]["quantity"] == 2
+    assert response.headers["link"] == '<?all=true&limit=1&page=2>; rel="next"'
+    assert (await app.http.get("/api/v1/cart", headers=headers)).status_code == 406

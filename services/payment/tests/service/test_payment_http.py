@@ -1,5 +1,7 @@
 """Payments over HTTP, with the simulated provider, on a real PostgreSQL and RabbitMQ."""
 
+import csv
+import io
 from typing import Any
 from uuid import UUID
 
@@ -253,6 +255,15 @@ async def test_an_admin_sees_every_payment_but_no_secret_of_its_buyer(payments: 
     assert (shown["id"], shown["client_secret"]) == (payment["id"], None)
     assert (await payments.confirm(ADMIN, payment["id"])).status_code == 404
     assert (await payments.cancel(ADMIN, payment["id"], Role.ADMIN)).json()["data"]["status"] == "failed"
+
+
+async def test_the_callers_payments_are_read_as_csv(payments: Payments) -> None:
+    payment = await payments.complete_payment(26, 500)
+
+    response = await payments.http.get("/api/v1/payments", headers=payments.bearer(26) | {"Accept": "text/csv"})
+
+    (row,) = csv.DictReader(io.StringIO(response.text, newline=""))
+    assert (row["id"], row["captured.amount"], row["captured.currency"]) == (payment["id"], "500", "USD")
 
 
 async def test_the_callers_payments_are_listed_newest_first(payments: Payments) -> None:

@@ -121,6 +121,15 @@ class PageTooDeep(ProductServiceError):
         )
 
 
+class CurrencyRequired(ProductServiceError):
+    """A list that compares prices names no currency, and the shop has products in several."""
+
+    def __init__(self, one: str, other: str) -> None:
+        super().__init__(
+            f"currency: prices in {one} and {other} cannot be compared; give the currency of the products to list"
+        )
+
+
 class BadCursor(ProductServiceError):
     """The cursor is malformed, or belongs to a list with another sort order."""
 

@@ -1,7 +1,6 @@
 """Products and their content. Pure."""
 
 import re
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -10,6 +9,7 @@ from chassis.types.ids import ProductId, UserId
 from chassis.types.money import Money
 
 from product_service.domain.categories import UNSET, CategoryId, Unset
+from product_service.domain.folding import transliterate
 
 MAX_VARIANTS = 100
 """Products that a group has at most: the page of one product shows all the others."""
@@ -69,6 +69,6 @@ class ListedProduct:
 
 def slug(name: str, product_id: ProductId) -> str:
     """Returns the name in lower-case ASCII words, followed by the id, which makes it unique: `cafe-creme-7`."""
-    ascii_name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    ascii_name = transliterate(name).encode("ascii", "ignore").decode()
     words = "-".join(re.findall(r"[a-z0-9]+", ascii_name))[:_SLUG_CHARACTERS].strip("-")
     return f"{words}-{product_id}" if words else str(product_id)

@@ -19,7 +19,7 @@ PRICE_STEPS = (1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 50
 
 
 class Sort(StrEnum):
-    """The order of a list. Prices are compared in minor units, regardless of their currency."""
+    """The order of a list."""
 
     RELEVANCE = "relevance"
     NEWEST = "newest"
@@ -45,6 +45,10 @@ class ProductFilter:
     in_stock: bool | None = None
     seller_id: UserId | None = None
     min_rating: float | None = None
+
+    def compares_prices(self, sort: Sort) -> bool:
+        """Returns whether a list in this order depends on amounts, which only one currency has in common."""
+        return sort in (Sort.PRICE_ASC, Sort.PRICE_DESC) or self.min_price is not None or self.max_price is not None
 
 
 SortKey = tuple[str | int | float | datetime, ...]

@@ -1,9 +1,10 @@
 """Search terms, and the spelling correction of misspelt ones. Pure."""
 
-import string
-import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import StrEnum
+
+from product_service.domain.folding import fold_text
 
 MAX_WORDS = 16
 """Words of a search that count; further ones are ignored."""
@@ -11,13 +12,48 @@ MIN_CORRECTED_LENGTH, MAX_CORRECTED_LENGTH = 4, 40
 """The lengths of words that are corrected: shorter ones resemble too many others, longer ones are not words."""
 MAX_CORRECTED_WORDS = 4
 """Words of a search that are corrected at most."""
-_NORMALIZED = {**dict.fromkeys(map(ord, string.punctuation), " "), **dict.fromkeys(range(0x300, 0x370))}
-"""Replaces punctuation by blanks and removes accents, as search_text() of the database does."""
+
+
+class SearchLanguage(StrEnum):
+    """The languages whose words are also found by their stems: the text search configurations of PostgreSQL 17.
+
+    `simple` finds words only as they are written.
+    """
+
+    SIMPLE = "simple"
+    ARABIC = "arabic"
+    ARMENIAN = "armenian"
+    BASQUE = "basque"
+    CATALAN = "catalan"
+    DANISH = "danish"
+    DUTCH = "dutch"
+    ENGLISH = "english"
+    FINNISH = "finnish"
+    FRENCH = "french"
+    GERMAN = "german"
+    GREEK = "greek"
+    HINDI = "hindi"
+    HUNGARIAN = "hungarian"
+    INDONESIAN = "indonesian"
+    IRISH = "irish"
+    ITALIAN = "italian"
+    LITHUANIAN = "lithuanian"
+    NEPALI = "nepali"
+    NORWEGIAN = "norwegian"
+    PORTUGUESE = "portuguese"
+    ROMANIAN = "romanian"
+    RUSSIAN = "russian"
+    SERBIAN = "serbian"
+    SPANISH = "spanish"
+    SWEDISH = "swedish"
+    TAMIL = "tamil"
+    TURKISH = "turkish"
+    YIDDISH = "yiddish"
 
 
 @dataclass(frozen=True, slots=True)
 class SearchTerms:
-    """The words of a search in lower case, without accents and punctuation; or its symbols, if it has no words."""
+    """The folded words of a search; or its symbols, if it has no words."""
 
     words: tuple[str, ...]
     symbols: tuple[str, ...] = ()
@@ -28,9 +64,8 @@ class SearchTerms:
 
 
 def parse_search_terms(query: str) -> SearchTerms | None:
-    """Returns the terms of a search query, None if it is blank. Normalizes as search_text() of the database does."""
-    decomposed = unicodedata.normalize("NFKD", query).lower()
-    words = [word for word in decomposed.translate(_NORMALIZED).split() if any(map(str.isalnum, word))]
+    """Returns the terms of a search query, None if it is blank."""
+    words = [word for word in fold_text(query).split(" ") if any(map(str.isalnum, word))]
     if words:
         return SearchTerms(tuple(words[:MAX_WORDS]))
     symbols = sorted(set("".join(query.split())))

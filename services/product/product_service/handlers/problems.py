@@ -9,6 +9,7 @@ from product_service.domain.errors import (
     CategoryInUse,
     CategoryTooDeep,
     CurrencyNotOffered,
+    CurrencyRequired,
     NotTheSeller,
     PageTooDeep,
     TooManyVariants,
@@ -35,6 +36,7 @@ PROBLEMS: ProblemTable = {
     VariantExists: Problem(409, "variant_exists"),
     TooManyVariants: Problem(409, "too_many_variants"),
     PageTooDeep: Problem(404, "page_too_deep"),
+    CurrencyRequired: Problem(422, "currency_required"),
     BadCursor: Problem(
         422, "invalid_field", members=lambda error: {"errors": [{"field": "cursor", "message": str(error)}]}
     ),

@@ -206,12 +206,19 @@ def product_filter(
     ] = None,
     q: Annotated[SearchText | None, empty_as_none, Query(description="words of the name or description")] = None,
     min_price: Annotated[
-        Amount | None, empty_as_none, Query(description="the minimum price in minor units, inclusive")
+        Amount | None, empty_as_none, Query(description="the minimum price in minor units of `currency`, inclusive")
     ] = None,
     max_price: Annotated[
-        Amount | None, empty_as_none, Query(description="the maximum price in minor units, inclusive")
+        Amount | None, empty_as_none, Query(description="the maximum price in minor units of `currency`, inclusive")
     ] = None,
-    currency: Annotated[Currency | None, empty_as_none, Query(description="ISO 4217 code of the price")] = None,
+    currency: Annotated[
+        Currency | None,
+        empty_as_none,
+        Query(
+            description="ISO 4217 code of the price; required to sort or filter by price if the shop has products in"
+            " several currencies"
+        ),
+    ] = None,
     in_stock: Annotated[
         bool | None, empty_as_none, Query(description="true: only products in stock; false: only those out of stock")
     ] = None,

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from product_service.domain.categories import Category, CategoryId, CategoryTree, build_trees
 from product_service.domain.errors import CategoryExists, CategoryInUse, UnknownCategory, UnknownParent
 from product_service.repository.tables import (
+    BY_PEOPLE,
     categories,
     products,
     raise_on_duplicate,
@@ -27,7 +28,7 @@ class CategoryRepository:
 
     async def list_trees(self, offset: int, limit: int) -> tuple[list[CategoryTree], int]:
         """Returns a page of category trees, sorted by the names of their roots; and the number of all roots."""
-        by_name = func.lower(categories.c.name), categories.c.id
+        by_name = categories.c.name.collate(BY_PEOPLE), categories.c.id
         roots_only = categories.c.parent_id.is_(None)
         page = select(categories).where(roots_only).order_by(*by_name).offset(offset).limit(limit)
         roots = [_category(row) for row in await self._transaction.execute(page)]
@@ -105,7 +106,7 @@ _DESCENDANTS = text("""
         UNION
         SELECT categories.* FROM categories JOIN below ON categories.parent_id = below.id
     )
-    SELECT id, name, parent_id FROM below ORDER BY lower(name), id
+    SELECT id, name, parent_id FROM below ORDER BY name COLLATE "und-x-icu", id
 """)
 _SUBTREE = text("""
     WITH RECURSIVE subtree AS (

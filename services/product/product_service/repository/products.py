@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from product_service.domain.categories import CategoryId
 from product_service.domain.errors import UnknownCategoryOfProduct, VariantExists
 from product_service.domain.products import MAX_VARIANTS, ListedProduct, Product, ProductContent, Rating
+from product_service.domain.search_terms import SearchLanguage
 from product_service.repository.tables import products, raise_on_duplicate, raise_on_missing_reference
 
 NOT_DELETED = products.c.deleted_at.is_(None)
@@ -100,10 +101,11 @@ class ProductRepository:
         content: ProductContent,
         group_id: ProductId | None,
         options: Mapping[str, str],
+        language: SearchLanguage,
         at: datetime,
     ) -> Product:
         """Raises UnknownCategoryOfProduct, by the foreign key; VariantExists, by the index variants_differ."""
-        values = {**_columns(content), "group_id": group_id, "options": dict(options)}
+        values = {**_columns(content), "group_id": group_id, "options": dict(options), "search_language": language}
         new = insert(products).values(**values, seller_id=seller_id, created_at=at, updated_at=at)
         with _raise_on_unknown_category(content.category_id), _raise_on_equal_options(group_id):
             return to_product((await self._transaction.execute(new.returning(*PRODUCT_COLUMNS))).one())

@@ -1,4 +1,4 @@
-"""Queries that search for products. Terms use the index products_by_words, pages the index of their order.
+"""Queries that search for products. Terms use the index products_by_term, pages the index of their order.
 
 All user input is passed as parameters. Words reach to_tsquery() without punctuation, so none of them is an operator.
 """
@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any
 
+from chassis.types.ids import ProductId
 from sqlalchemy import (
     ARRAY,
     BigInteger,
@@ -32,11 +33,13 @@ from sqlalchemy import (
     tuple_,
     union,
     union_all,
+    update,
 )
 from sqlalchemy.dialects.postgresql import TSQUERY
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from product_service.domain.categories import CategoryId
+from product_service.domain.folding import bigrams, is_unspaced
 from product_service.domain.products import ListedProduct
 from product_service.domain.search import (
     MAX_COUNTED,
@@ -48,13 +51,20 @@ from product_service.domain.search import (
     StockCount,
     price_range,
 )
-from product_service.domain.search_terms import MAX_CORRECTED_WORDS, SearchTerms, find_corrections, is_correctable
+from product_service.domain.search_terms import (
+    MAX_CORRECTED_WORDS,
+    SearchLanguage,
+    SearchTerms,
+    find_corrections,
+    is_correctable,
+)
 from product_service.repository.products import LISTED_COLUMNS, NOT_DELETED, to_listed_product
-from product_service.repository.tables import products, search_words
+from product_service.repository.tables import BY_PEOPLE, products, search_words
 
 _MIN_SIMILARITY = 0.2
 """Trigram similarity of candidates for a correction: below that of any correction except the shortest."""
 _MAX_CANDIDATES = 30
+_Tsquery = ColumnElement[Any]
 _MAX_SUGGESTION_CANDIDATES = 200
 """The number of names that suggestions are chosen from, at most."""
 
@@ -92,10 +102,11 @@ class FacetCounts:
 
 
 class SearchRepository:
-    """Reads within one transaction."""
+    """Reads within one transaction. Words are also found by their stems in `language`."""
 
-    def __init__(self, transaction: AsyncConnection) -> None:
+    def __init__(self, transaction: AsyncConnection, language: SearchLanguage) -> None:
         self._transaction = transaction
+        self._language = language
 
     async def configure(self) -> None:
         """Configures the planner for this transaction.
@@ -122,6 +133,16 @@ class SearchRepository:
         corrections = {} if is_found else await self._find_corrections(terms)
         await self._transaction.execute(_ALL_SCANS)
         return await self._interpret(terms, corrections) if any(corrections.values()) else as_written
+
+    async def find_currencies(self) -> tuple[str, str] | None:
+        """Returns the first and the last currency of all products by their codes, None if there is no product.
+
+        Uses the index products_by_price_in_currency.
+        """
+        currency = products.c.price_currency
+        query = select(func.min(currency), func.max(currency)).where(NOT_DELETED)
+        first, last = (await self._transaction.execute(query)).one()
+        return None if first is None else (first, last)
 
     async def count(self, conditions: Conditions) -> int:
         """Returns the number of matching products; MAX_COUNTED + 1 means more than MAX_COUNTED."""
@@ -202,12 +223,11 @@ class SearchRepository:
         )
 
     async def find_names_starting_with(self, prefix: str) -> list[tuple[str, int]]:
-        """Returns names with this prefix and their numbers of orders, along the index products_by_plain_name."""
-        plain_name = func.search_text(products.c.name)
+        """Returns names with this prefix and their numbers of orders, along the index products_by_folded_name."""
         query = (
             select(products.c.name, products.c.orders_count)
-            .where(NOT_DELETED, plain_name.like(prefix + "%"))
-            .order_by(text("search_text(products.name) USING ~<~"))
+            .where(NOT_DELETED, products.c.plain_name.like(prefix + "%"))
+            .order_by(text("products.plain_name USING ~<~"))
             .limit(_MAX_SUGGESTION_CANDIDATES)
         )
         return [(row.name, row.orders_count) for row in await self._transaction.execute(query)]
@@ -239,17 +259,43 @@ class SearchRepository:
         await self._transaction.execute(delete(search_words).where(word.in_(words), not_(is_used)))
         return words[-1] if len(words) == limit else None
 
+    async def reindex(self, after: ProductId, limit: int) -> ProductId | None:
+        """Indexes those of the next `limit` products after this id that are indexed for another language.
+
+        Returns the last of the ids that were checked, or None if no more follow. Uses the primary key, and locks the
+        rows that it changes in the order of their ids. The trigger index_product computes the terms.
+        """
+        key = products.c.id
+        ids = (await self._transaction.scalars(select(key).where(key > after).order_by(key).limit(limit))).all()
+        outdated = select(key).where(key.in_(ids), products.c.search_language != self._language).order_by(key)
+        locked = outdated.with_for_update(key_share=True)
+        await self._transaction.execute(update(products).where(key.in_(locked)).values(search_language=self._language))
+        return ProductId(ids[-1]) if len(ids) == limit else None
+
     async def _interpret(self, terms: SearchTerms, corrections: Mapping[str, Sequence[str]]) -> Interpretation:
-        anywhere, in_name = (_tsquery(terms, corrections, in_name=in_name) for in_name in (False, True))
+        anywhere, in_name = (self._tsquery(terms, corrections, in_name=in_name) for in_name in (False, True))
         row = (await self._transaction.execute(select(cast(anywhere, Text), cast(in_name, Text)))).one()
         text = " ".join((corrections.get(word) or [word])[0] for word in terms.words)
         return Interpretation(row[0], row[1], text, is_corrected=bool(corrections))
+
+    def _tsquery(self, terms: SearchTerms, corrections: Mapping[str, Sequence[str]], *, in_name: bool) -> _Tsquery:
+        """Returns a query for all the words, each replaced by any of its corrections; the last word may be a prefix."""
+        if not terms.words:
+            return _tsquery_literal(" & ".join(map(_quote, terms.symbols)))
+        last = len(terms.words) - 1
+        words = [
+            _any_of([_word_tsquery(other, self._language, in_name=in_name) for other in corrections[word]])
+            if corrections.get(word)
+            else _word_tsquery(word, self._language, is_prefix=number == last, in_name=in_name)
+            for number, word in enumerate(terms.words)
+        ]
+        return reduce(lambda one, other: one.op("&&", return_type=TSQUERY())(other), words)
 
     async def _find_corrections(self, terms: SearchTerms) -> dict[str, list[str]]:
         """Returns the corrections of the words that no product has, of the first MAX_CORRECTED_WORDS of them."""
         corrections: dict[str, list[str]] = {}
         for word in filter(is_correctable, dict.fromkeys(terms.words)):
-            as_written = _word_tsquery(word, _flags(word == terms.words[-1]))
+            as_written = _word_tsquery(word, self._language, is_prefix=word == terms.words[-1])
             if not await self._transaction.scalar(select(_exists(as_written))):
                 corrections[word] = await self._find_similar(word)
             if len(corrections) == MAX_CORRECTED_WORDS:
@@ -286,7 +332,7 @@ _ORDERS: Mapping[Sort, _Order] = {
     Sort.PRICE_DESC: _Order((products.c.price_amount, products.c.id), True),
     Sort.RATING: _Order((products.c.rating_average, products.c.rating_count, products.c.id), True),
     Sort.POPULAR: _Order((products.c.orders_count, products.c.id), True),
-    Sort.NAME: _Order((func.lower(products.c.name), products.c.id), False),
+    Sort.NAME: _Order((products.c.name.collate(BY_PEOPLE), products.c.id), False),
 }
 
 
@@ -306,20 +352,20 @@ def _score(interpretation: Interpretation) -> ColumnElement[float]:
     contains all the words, plus 1 if the name consists of them. So a product whose description is stuffed with words
     never comes before a product that is named so.
     """
-    rank = cast(func.ts_rank(products.c.search, _tsquery_literal(interpretation.anywhere)), Double)
+    rank = cast(func.ts_rank(products.c.terms, _tsquery_literal(interpretation.anywhere)), Double)
     is_in_name = cast(_matches(_tsquery_literal(interpretation.in_name)), Integer)
-    is_the_name = cast(func.search_text(products.c.name) == interpretation.text, Integer)
+    is_the_name = cast(products.c.plain_name == interpretation.text, Integer)
     return rank + is_in_name + is_the_name
 
 
 def _preselect(scored: Select[Any], interpretation: Interpretation) -> CompoundSelect[Any]:
     """Selects the products to rank if there are too many: the most popular, and those with exactly this name.
 
-    The latter are found along the index products_by_plain_name.
+    The latter are found along the index products_by_folded_name.
     """
     popularity = _ORDERS[Sort.POPULAR]
     most_popular = scored.order_by(*map(popularity.directed, popularity.columns)).limit(MAX_COUNTED)
-    same_name = scored.where(func.search_text(products.c.name) == interpretation.text).limit(MAX_COUNTED)
+    same_name = scored.where(products.c.plain_name == interpretation.text).limit(MAX_COUNTED)
     return union(select(most_popular.subquery()), select(same_name.subquery()))
 
 
@@ -350,30 +396,24 @@ def _price_conditions(filters: ProductFilter) -> list[ColumnElement[bool]]:
 
 
 _PRICE_STEP = func.width_bucket(products.c.price_amount, literal(list(PRICE_STEPS), ARRAY(BigInteger)), type_=Integer)
-_Tsquery = ColumnElement[Any]
 
 
-def _tsquery(terms: SearchTerms, corrections: Mapping[str, Sequence[str]], *, in_name: bool) -> _Tsquery:
-    """Returns a query for all the words, each replaced by any of its corrections; the last word may be a prefix."""
-    if not terms.words:
-        return _tsquery_literal(" & ".join(map(_quote, terms.symbols)))
-    last = len(terms.words) - 1
-    words = [
-        _any_of([_word_tsquery(other, _flags(False, in_name)) for other in corrections[word]])
-        if corrections.get(word)
-        else _word_tsquery(word, _flags(number == last, in_name))
-        for number, word in enumerate(terms.words)
-    ]
-    return reduce(lambda one, other: one.op("&&", return_type=TSQUERY())(other), words)
+def _word_tsquery(word: str, language: SearchLanguage, *, is_prefix: bool = False, in_name: bool = False) -> _Tsquery:
+    """Returns a query for a word as written, or with its stem; in a script without spaces, for it as part of a text."""
+    if is_unspaced(word):
+        return _tsquery_literal(_part_tsquery(word, in_name))
+    quoted = _quote(word) + _flags(is_prefix, in_name)
+    configs = dict.fromkeys((SearchLanguage.SIMPLE, language))
+    return _any_of([func.to_tsquery(literal_column(f"'{config}'"), quoted) for config in configs])
 
 
-def _word_tsquery(word: str, flags: str) -> _Tsquery:
-    """Returns a query for a word as written, or with its English stem."""
-    quoted = _quote(word) + flags
-    return _any_of([func.to_tsquery(literal_column(f"'{config}'"), quoted) for config in ("simple", "english")])
+def _part_tsquery(word: str, in_name: bool) -> str:
+    """Returns a query for letters that follow one another, as search_bigrams() of the database indexes them."""
+    pairs = [_quote(pair) + _flags(False, in_name) for pair in bigrams(word)]
+    return " <-> ".join(pairs) or _quote(word) + _flags(True, in_name)
 
 
-def _flags(is_prefix: bool, in_name: bool = False) -> str:
+def _flags(is_prefix: bool, in_name: bool) -> str:
     """Returns the suffix of a word of a tsquery. Words of a name have the weights A and B."""
     flags = "*" * is_prefix + "AB" * in_name
     return f":{flags}" if flags else ""
@@ -393,7 +433,7 @@ def _tsquery_literal(tsquery: str) -> _Tsquery:
 
 
 def _matches(tsquery: _Tsquery) -> ColumnElement[bool]:
-    return products.c.search.bool_op("@@")(tsquery)
+    return products.c.terms.bool_op("@@")(tsquery)
 
 
 def _exists(tsquery: _Tsquery) -> ColumnElement[bool]:

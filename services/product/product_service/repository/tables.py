@@ -35,7 +35,9 @@ products = Table(
     Column("created_at", DateTime(timezone=True), nullable=False),
     Column("updated_at", DateTime(timezone=True), nullable=False),
     Column("deleted_at", DateTime(timezone=True)),
-    Column("search", TSVECTOR, Computed("search_document(name, description)")),
+    Column("search_language", Text, nullable=False),
+    Column("plain_name", Text, nullable=False),
+    Column("terms", TSVECTOR, nullable=False),
     Column("in_stock", Boolean, nullable=False),
     Column("stock_revision", BigInteger, nullable=False),
     Column("rating_stars", BigInteger, nullable=False),
@@ -44,7 +46,12 @@ products = Table(
     Column("rating_average", Double, Computed("rating_stars / rating_count")),
     Column("orders_count", BigInteger, nullable=False),
 )
-"""The columns from `search` on do not come from sellers: they are computed, or reported by other services."""
+"""The columns from `search_language` on do not come from sellers.
+
+The trigger index_product computes `plain_name` and `terms`; other services report the statistics.
+"""
+BY_PEOPLE = "und-x-icu"
+"""The collation of lists by name: ICU's order for no particular language, whatever the collation of the database."""
 
 search_words = Table("search_words", metadata, Column("word", Text, primary_key=True))
 

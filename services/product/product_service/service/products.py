@@ -20,6 +20,7 @@ from product_service.domain.errors import (
     UnknownProduct,
 )
 from product_service.domain.products import MAX_VARIANTS, ListedProduct, Product, ProductContent
+from product_service.domain.search_terms import SearchLanguage
 from product_service.repository.cache import ProductCache
 from product_service.repository.products import ProductRepository
 from product_service.service.published_events import PublishedEvents
@@ -32,10 +33,12 @@ class ProductService:
         events: PublishedEvents,
         cache: ProductCache,
         currencies: Collection[str],
+        language: SearchLanguage,
         now: Callable[[], datetime],
     ) -> None:
         """`currencies` are those in which the shop sells."""
         self._database = database
+        self._language = language
         self._events = events
         self._cache = cache
         self._currencies = currencies
@@ -78,7 +81,7 @@ class ProductService:
                 await _ensure_capacity(repository, group_id)
             if head is not None:
                 await repository.start_group(head, self._now())
-            added = await repository.add(seller.user_id, content, group_id, options, self._now())
+            added = await repository.add(seller.user_id, content, group_id, options, self._language, self._now())
             await self._events.record_product_changed(transaction, [added.id, *([head] if head else [])])
         await self.after_commit(head)
         return added

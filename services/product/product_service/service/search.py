@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from chassis.database.engine import Database
+from chassis.types.ids import ProductId
 from prometheus_client import Counter
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from product_service.domain.categories import add_up_subtrees
-from product_service.domain.errors import PageTooDeep
+from product_service.domain.errors import CurrencyRequired, PageTooDeep
 from product_service.domain.search import (
     MAX_COUNTED,
     CategoryCount,
@@ -23,7 +24,7 @@ from product_service.domain.search import (
     Sort,
     effective_sort,
 )
-from product_service.domain.search_terms import SearchTerms
+from product_service.domain.search_terms import SearchLanguage, SearchTerms
 from product_service.repository.categories import CategoryRepository
 from product_service.repository.search import Conditions, Interpretation, SearchRepository
 
@@ -34,20 +35,27 @@ SEARCHES = Counter(
 )
 
 _PRUNE_BATCH = 200
+_REINDEX_BATCH = 500
 
 
 class SearchService:
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, language: SearchLanguage) -> None:
         self._database = database
+        self._language = language
 
     async def search(
         self, filters: ProductFilter, sort: Sort | None, request: PageRequest, *, with_facets: bool
     ) -> ResultPage:
-        """Returns a page of the products that pass the filters, sorted by `effective_sort`. Raises PageTooDeep."""
+        """Returns a page of the products that pass the filters, sorted by `effective_sort`.
+
+        Raises PageTooDeep, CurrencyRequired.
+        """
         order = effective_sort(filters, sort)
         async with self._database.begin() as transaction:
-            repository = SearchRepository(transaction)
+            repository = SearchRepository(transaction, self._language)
             await repository.configure()
+            if filters.currency is None and filters.compares_prices(order):
+                filters = replace(filters, currency=await _find_only_currency(repository))
             conditions, total = await self._interpret(transaction, filters)
             offset = 0 if request.after else (request.number - 1) * request.limit
             if offset >= MAX_COUNTED and total > MAX_COUNTED:
@@ -79,7 +87,7 @@ class SearchService:
         If there are none, returns the names that contain the corrected terms. Each group is sorted by popularity.
         """
         async with self._database.begin() as transaction:
-            repository = SearchRepository(transaction)
+            repository = SearchRepository(transaction, self._language)
             await repository.configure()
             names = _by_popularity(await repository.find_names_starting_with(terms.text)) if terms.words else []
             if len(names) < limit:
@@ -100,14 +108,21 @@ class SearchService:
         after: str | None = ""
         while after is not None:
             async with self._database.begin() as transaction:
-                after = await SearchRepository(transaction).prune_vocabulary(after, _PRUNE_BATCH)
+                after = await SearchRepository(transaction, self._language).prune_vocabulary(after, _PRUNE_BATCH)
+
+    async def reindex(self) -> None:
+        """Indexes the products for this shop's language that are indexed for another, in batches."""
+        after: ProductId | None = ProductId(0)
+        while after is not None:
+            async with self._database.begin() as transaction:
+                after = await SearchRepository(transaction, self._language).reindex(after, _REINDEX_BATCH)
 
     async def _interpret(self, transaction: AsyncConnection, filters: ProductFilter) -> tuple[Conditions, int]:
         """Returns the conditions of a search and the number of products that meet them.
 
         Terms that find nothing as written are corrected, independently of the other filters.
         """
-        repository, categories = SearchRepository(transaction), None
+        repository, categories = SearchRepository(transaction, self._language), None
         if filters.category_id is not None:
             categories = await CategoryRepository(transaction).subtree(filters.category_id)
         as_written = None if filters.terms is None else await repository.interpret(filters.terms)
@@ -122,7 +137,7 @@ class SearchService:
         return conditions, await repository.count(conditions)
 
     async def _facets(self, transaction: AsyncConnection, conditions: Conditions) -> Facets:
-        counts = await SearchRepository(transaction).count_facets(conditions)
+        counts = await SearchRepository(transaction, self._language).count_facets(conditions)
         categories = {category.id: category for category in await CategoryRepository(transaction).list_all()}
         parents = {category.id: category.parent_id for category in categories.values()}
         totals = add_up_subtrees(counts.by_category, parents)
@@ -134,6 +149,17 @@ class SearchService:
             price_ranges=counts.by_price,
             in_stock=sorted(counts.by_stock, key=lambda choice: not choice.in_stock),
         )
+
+
+async def _find_only_currency(repository: SearchRepository) -> str | None:
+    """Returns the currency that all products of the shop have, None without products. Raises CurrencyRequired."""
+    currencies = await repository.find_currencies()
+    if currencies is None:
+        return None
+    first, last = currencies
+    if first != last:
+        raise CurrencyRequired(first, last)
+    return first
 
 
 def _count_search(interpretation: Interpretation, total: int) -> None:

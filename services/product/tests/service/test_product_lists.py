@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from chassis_testing.databases import migrated_database
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from product_harness import Catalogue
+from product_harness import Catalogue, catalogue_with_neighbours
 from product_service.domain.search import PRICE_STEPS
 
 
@@ -114,10 +115,12 @@ def matches(market: Market, item: Item, query: dict[str, Any]) -> bool:
     )
 
 
-def in_market(market: Market, query: dict[str, Any]) -> dict[str, Any]:
-    """Returns the query, restricted to a category of the market."""
+def in_market(market: Market, query: dict[str, Any], sort: str = "") -> dict[str, Any]:
+    """Returns the query, restricted to a category of the market, and to a currency if it compares prices."""
     category = list(market.names)[query.get("category_index", 0)]
-    return {**{name: value for name, value in query.items() if name != "category_index"}, "category": category}
+    currency = {"currency": "USD"} if sort.startswith("price") or {"min_price", "max_price"} & set(query) else {}
+    named = {name: value for name, value in query.items() if name != "category_index"}
+    return {**currency, **named, "category": category}
 
 
 thorough = settings(max_examples=40)
@@ -128,7 +131,7 @@ thorough = settings(max_examples=40)
 async def test_a_list_shows_all_matches_in_order(
     running_service: Catalogue, market: Market, query: dict[str, Any], sort: str, limit: int
 ) -> None:
-    query = in_market(market, query)
+    query = in_market(market, query, sort)
     expected = [item.id for item in sorted(market.items, key=ORDERS[sort]) if matches(market, item, query)]
 
     by_number, by_cursor = [], []
@@ -217,6 +220,63 @@ async def test_a_cursor_repeats_no_product_despite_additions_and_deletions(catal
     assert (second["page"], second["next"]) == (2, None)
 
 
+@pytest.mark.parametrize("query", [{"sort": "price_asc"}, {"sort": "-price"}, {"min_price": 0}, {"max_price": 10**9}])
+async def test_prices_of_several_currencies_are_never_compared(
+    catalogue: Catalogue, market: Market, query: dict[str, Any]
+) -> None:
+    refused = await catalogue.http.get("/api/v1/products", params={"category": market.root, **query})
+    assert (refused.status_code, refused.json()["code"]) == (422, "currency_required"), refused.text
+    assert "EUR and USD" in refused.json()["detail"]
+
+    for currency in ("EUR", "USD"):
+        listed = (await catalogue.list_products(category=market.root, currency=currency, **query))["data"]
+        assert {product["price"]["currency"] for product in listed} == {currency}
+        assert len(listed) == sum(item.currency == currency for item in market.items)
+
+
+async def test_a_shop_with_one_currency_need_not_name_it() -> None:
+    async with migrated_database("product_service") as database, catalogue_with_neighbours(database) as catalogue:
+        assert await catalogue.list_names(sort="price_asc", min_price=1) == []
+        for amount in (300, 100, 200):
+            await catalogue.add_product(name=f"Cup for {amount}", amount=amount)
+
+        assert await catalogue.list_names(sort="price_asc", min_price=101) == ["Cup for 200", "Cup for 300"]
+
+
+async def test_names_are_sorted_as_people_do_across_pages(catalogue: Catalogue) -> None:
+    names = ["Äpfel", "apple", "Banana", "cherry", "Cherry", "date", "éclair", "Øre", "Zebra", "Zoo", "Zoo", "Ж"]
+    category = await catalogue.add_category()
+    for name in (*names[1::2], *names[::2]):
+        await catalogue.add_product(category_id=category, name=name)
+
+    by_number = [
+        product
+        for page in range(1, 7)
+        for product in (await catalogue.list_products(category=category, sort="name", limit=2, page=page))["data"]
+    ]
+    by_cursor: list[dict[str, Any]] = []
+    cursor: str | None = ""
+    while cursor is not None:
+        page = await catalogue.list_products(category=category, sort="name", limit=2, cursor=cursor)
+        by_cursor += page["data"]
+        cursor = page["next"]
+
+    assert [product["name"] for product in by_number] == names
+    assert by_cursor == by_number
+    assert by_number[-3]["id"] < by_number[-2]["id"]
+
+
+async def test_categories_are_sorted_as_people_do(catalogue: Catalogue) -> None:
+    root = await catalogue.add_category("0 sorted")  # on the first page
+    for name in ("Zoo", "éclair", "apple", "Äpfel"):
+        await catalogue.add_category(name, root)
+
+    trees = (await catalogue.http.get("/api/v1/categories", params={"limit": 100})).json()["data"]
+
+    (tree,) = (tree for tree in trees if tree["id"] == root)
+    assert [child["name"] for child in tree["children"]] == ["Äpfel", "apple", "éclair", "Zoo"]
+
+
 @pytest.mark.parametrize(
     ("parameter", "value"),
     [
@@ -260,16 +320,17 @@ async def long_list(running_service: Catalogue) -> AsyncIterator[int]:
 async def test_a_long_list_is_counted_and_numbered_to_a_limit_and_read_to_its_end_by_cursor(
     catalogue: Catalogue, long_list: int
 ) -> None:
-    last = await catalogue.list_products(category=long_list, sort="price_asc", page=100)
+    last = await catalogue.list_products(category=long_list, sort="price_asc", currency="USD", page=100)
     assert (last["total"], last["total_is_exact"], len(last["data"])) == (10_000, False, 100)
     assert last["data"][-1]["price"]["amount"] == 10_100
 
     refused = await catalogue.http.get(
-        "/api/v1/products", params={"category": long_list, "page": 101, "limit": 100, "sort": "price_asc"}
+        "/api/v1/products",
+        params={"category": long_list, "page": 101, "limit": 100, "sort": "price_asc", "currency": "USD"},
     )
     assert (refused.status_code, refused.json()["code"]) == (404, "page_too_deep")
 
-    rest = await catalogue.list_products(category=long_list, sort="price_asc", cursor=last["next"])
+    rest = await catalogue.list_products(category=long_list, sort="price_asc", currency="USD", cursor=last["next"])
     assert [product["price"]["amount"] for product in rest["data"]] == list(range(10_101, 10_151))
     assert (rest["page"], rest["next"]) == (101, None)
 

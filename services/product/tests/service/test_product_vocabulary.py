@@ -8,6 +8,7 @@ from chassis.database.engine import Database
 from chassis_testing.waiting import eventually
 from product_harness import Catalogue
 from product_service.app import SCHEMA
+from product_service.domain.search_terms import SearchLanguage
 from product_service.service import search
 from product_service.service.search import SearchService
 
@@ -16,7 +17,7 @@ from product_service.service.search import SearchService
 async def search_service(catalogue: Catalogue) -> AsyncIterator[SearchService]:
     """The search service of another process."""
     database = Database(catalogue.settings, SCHEMA)
-    yield SearchService(database)
+    yield SearchService(database, SearchLanguage.ENGLISH)
     await database.close()
 
 

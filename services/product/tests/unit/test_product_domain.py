@@ -31,6 +31,8 @@ CUP = Product(
         ("Espresso cup", "espresso-cup-7"),
         ("Café Crème", "cafe-creme-7"),
         ("  50% off! (new)  ", "50-off-new-7"),
+        ("Straße Łódź Smørrebrød", "strasse-lodz-smorrebrod-7"),
+        ("ÆGIR Œuvre Þór", "aegir-oeuvre-thor-7"),
         ("咖啡", "7"),
         ("x" * 200, "x" * 80 + "-7"),
         ("y" * 79 + " z", "y" * 79 + "-7"),

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from chassis.database import idempotency
 from chassis.http.authentication import Authenticator, Principal, Role
+from chassis.http.csv_documents import CSV_RESPONSES, CsvRoute
 from chassis.http.schemas import Data, KeyHeader, PageOf, PageQuery, PathId
 from chassis.types.ids import ProductId
 from fastapi import APIRouter, Depends
@@ -13,7 +14,7 @@ from inventory_service.service.stock import StockService
 
 
 def routes(stock: StockService, auth: Authenticator) -> APIRouter:
-    router = APIRouter(prefix="/api/v1/inventory/{product_id}", tags=["inventory"])
+    router = APIRouter(prefix="/api/v1/inventory/{product_id}", tags=["inventory"], route_class=CsvRoute)
     seller_or_admin = Depends(auth.role(Role.SELLER, Role.ADMIN))
 
     @router.post(
@@ -39,6 +40,7 @@ def routes(stock: StockService, auth: Authenticator) -> APIRouter:
 
     @router.get(
         "/history",
+        responses=CSV_RESPONSES,
         summary="List the stock movements of a product",
         description="Newest first. Sellers read the history of their own products.",
     )

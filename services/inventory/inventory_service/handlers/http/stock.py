@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from chassis.http.authentication import Authenticator, Principal, Role
+from chassis.http.csv_documents import CSV_RESPONSES, CsvRoute
 from chassis.http.schemas import Data, PathId
 from chassis.types.ids import ProductId
 from fastapi import APIRouter, Depends
@@ -20,10 +21,10 @@ from inventory_service.service.stock import StockService
 
 
 def routes(stock: StockService, auth: Authenticator) -> APIRouter:
-    router = APIRouter(prefix="/api/v1/inventory", tags=["inventory"])
+    router = APIRouter(prefix="/api/v1/inventory", tags=["inventory"], route_class=CsvRoute)
     seller_or_admin = Depends(auth.role(Role.SELLER, Role.ADMIN))
 
-    @router.get("/{product_id}", summary="Get the stock of a product")
+    @router.get("/{product_id}", responses=CSV_RESPONSES, summary="Get the stock of a product")
     async def get_stock(product_id: PathId) -> Data[StockResponse]:
         return Data(data=StockResponse.model_validate(await stock.stock_of(ProductId(product_id))))
 

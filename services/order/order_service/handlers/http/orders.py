@@ -8,6 +8,8 @@ from chassis.errors import ProblemError
 from chassis.http.authentication import FORBIDDEN, Authenticator, Principal, Role
 from chassis.http.problems import openapi_problem
 from chassis.http.schemas import Data, KeyHeader, Money, PageOf, PageQuery
+from chassis.http.csv_documents import CSV_RESPONSES, CsvRoute
+from chassis.http.schemas import Data, KeyHeader, PageOf, PageQuery
 from chassis.types.ids import OrderId, UserId
 from fastapi import APIRouter, Depends, Response
 
@@ -35,7 +37,7 @@ _NOT_PLACED = openapi_problem(
 def routes(
     placement: OrderPlacement, orders: OrderService, callers: CallerDependencies, auth: Authenticator
 ) -> APIRouter:
-    router = APIRouter(prefix=_PREFIX, tags=["orders"])
+    router = APIRouter(prefix=_PREFIX, tags=["orders"], route_class=CsvRoute)
     Caller = Annotated[Principal, Depends(callers.buyer())]  # noqa: N806 - a type
     Admin = Annotated[Principal, Depends(auth.role(Role.ADMIN))]  # noqa: N806 - a type
 
@@ -55,6 +57,7 @@ def routes(
 
     @router.get(
         "",
+        responses=CSV_RESPONSES,
         summary="List the caller's orders, newest first",
         description="Admins list the orders of all buyers with all=true, and those of one buyer with buyer_id.",
     )

@@ -6,6 +6,8 @@ from uuid import UUID
 from chassis.database import idempotency
 from chassis.errors import ProblemError
 from chassis.http.authentication import FORBIDDEN, Authenticator, Principal, Role
+from chassis.http.authentication import Authenticator, Principal, Role
+from chassis.http.csv_documents import CSV_RESPONSES, CsvRoute
 from chassis.http.schemas import Data, KeyHeader, Money, PageOf, PageQuery
 from chassis.types.ids import OrderId, UserId
 from fastapi import APIRouter, Depends, Response
@@ -33,7 +35,9 @@ _DECLINED = (402, "`card_declined`: the card was not charged and the payment has
 def routes(
     checkout: CheckoutService, payments: PaymentQueries, refunds: RefundService, auth: Authenticator
 ) -> APIRouter:
-    router = APIRouter(prefix=_PREFIX, tags=["payments"], responses=problem_responses(UNAVAILABLE))
+    router = APIRouter(
+        prefix=_PREFIX, tags=["payments"], responses=problem_responses(UNAVAILABLE), route_class=CsvRoute
+    )
     Caller = Annotated[Principal, Depends(auth.required)]  # noqa: N806 - a type
     Admin = Annotated[Principal, Depends(auth.role(Role.ADMIN))]  # noqa: N806 - a type
 
@@ -49,6 +53,7 @@ def routes(
 
     @router.get(
         "",
+        responses=CSV_RESPONSES,
         summary="List the caller's payments, newest first",
         description="Admins list the payments of all buyers with all=true, and those of one buyer with buyer_id.",
     )
