@@ -28,7 +28,7 @@ from product_service.service.search import SearchService
 from product_service.service.sellers import SellerService
 from product_service.settings import Settings
 
-SCHEMA = "0004"
+SCHEMA = "0005"
 
 
 async def build(settings: Settings) -> Service:

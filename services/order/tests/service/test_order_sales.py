@@ -371,6 +371,8 @@ async def test_an_order_that_was_paid_manually_is_sold_once_and_returned_when_it
     await app.put_status(refunded["id"], "cancelled")
 
     assert await figures() == [(2, 200, 100)]
+
+
 async def test_sales_are_read_as_csv(app: OrderApp) -> None:
     await place_sold_order(app, MONDAY, (1, 2))
     headers = app.bearer(ADMIN, Role.ADMIN) | {"Accept": "text/csv"}

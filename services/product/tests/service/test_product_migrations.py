@@ -67,7 +67,7 @@ async def test_the_upgrade_redacts_products_of_sellers_erased_before() -> None:
 
 async def test_products_from_before_the_upgrade_are_found_in_all_scripts() -> None:
     products = [(OLD_INSERT, 7, name, "") for name in ("Kılıç seti", "意式咖啡杯")]
-    async with upgraded_catalogue("0003", *products) as catalogue:
+    async with upgraded_catalogue("0004", *products) as catalogue:
         for q in ("kilic", "kilicc"):
             assert await catalogue.list_names(q=q) == ["Kılıç seti"], q
         assert await catalogue.list_names(q="咖啡") == ["意式咖啡杯"]
@@ -80,17 +80,17 @@ async def test_an_interrupted_upgrade_is_completed_by_the_next_one() -> None:
         execute(statement)
 
     execute = op.execute
-    async with upgraded_database("0003") as settings, connect_to(settings) as connection:
+    async with upgraded_database("0004") as settings, connect_to(settings) as connection:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(op, "execute", interrupt)
             with pytest.raises(ConnectionError):
                 await migrations.migrate("product_service", settings)
-        assert await connection.fetchval("SELECT version_num FROM alembic_version") == "0003"
+        assert await connection.fetchval("SELECT version_num FROM alembic_version") == "0004"
         assert await connection.fetchval("SELECT count(*) FROM pg_class WHERE relname = 'products_by_term'") == 1
 
         await asyncio.gather(*(migrations.migrate("product_service", settings) for _ in range(2)))
 
-        assert await connection.fetchval("SELECT version_num FROM alembic_version") >= "0004"
+        assert await connection.fetchval("SELECT version_num FROM alembic_version") >= "0005"
         indexes = "SELECT indexrelid::regclass::text FROM pg_index WHERE indisvalid"
         assert {"products_by_term", "products_in_order_of_names"} <= {
             name for (name,) in await connection.fetch(indexes)
@@ -98,7 +98,7 @@ async def test_an_interrupted_upgrade_is_completed_by_the_next_one() -> None:
 
 
 async def test_an_upgrade_that_waits_for_a_lock_does_not_keep_the_shop_waiting() -> None:
-    async with upgraded_database("0003") as settings, connect_to(settings) as report, connect_to(settings) as shop:
+    async with upgraded_database("0004") as settings, connect_to(settings) as report, connect_to(settings) as shop:
         async with report.transaction():
             await report.execute("SELECT FROM products")
             upgrade = asyncio.create_task(migrations.migrate("product_service", settings))
@@ -107,7 +107,7 @@ async def test_an_upgrade_that_waits_for_a_lock_does_not_keep_the_shop_waiting()
             assert not upgrade.done()
         await upgrade
 
-        assert await shop.fetchval("SELECT version_num FROM alembic_version") >= "0004"
+        assert await shop.fetchval("SELECT version_num FROM alembic_version") >= "0005"
 
 
 async def is_waiting_for_products(connection: SqlConnection) -> bool:

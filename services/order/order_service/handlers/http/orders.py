@@ -6,10 +6,9 @@ from uuid import UUID
 from chassis.database import idempotency
 from chassis.errors import ProblemError
 from chassis.http.authentication import FORBIDDEN, Authenticator, Principal, Role
+from chassis.http.csv_documents import CSV_RESPONSES, CsvRoute
 from chassis.http.problems import openapi_problem
 from chassis.http.schemas import Data, KeyHeader, Money, PageOf, PageQuery
-from chassis.http.csv_documents import CSV_RESPONSES, CsvRoute
-from chassis.http.schemas import Data, KeyHeader, PageOf, PageQuery
 from chassis.types.ids import OrderId, UserId
 from fastapi import APIRouter, Depends, Response
 

@@ -9,8 +9,8 @@ from alembic import op
 from chassis.database.migrations import outside_transaction
 from sqlalchemy import text
 
-revision = "0004"
-down_revision = "0003"
+revision = "0005"
+down_revision = "0004"
 
 _BATCH = 1_000
 _ACCENTS = r"[\u0300-\u036f]"
