@@ -102,7 +102,7 @@ def _global(spec: Spec, installation: Installation) -> ChartValues:
 def _shop_settings(spec: Spec) -> ChartValues:
     """Returns the settings that are the same in every service. Those that have their defaults are left out."""
     currencies, provider = spec.settings.currencies, spec.payments.provider
-    settings = {"currencies": currencies} if currencies else {}
+    settings: ChartValues = {"currencies": currencies} if currencies else {}
     settings |= {"paymentProvider": provider} if provider != "simulated" else {}
     return {"settings": settings} if settings else {}
 

@@ -121,8 +121,8 @@ async def test_a_method_unknown_to_stripe_is_a_422(stripe_payments: Payments, st
 
 
 async def test_a_payment_that_stripe_refuses_has_failed(stripe_payments: Payments, stripe: StripeDouble) -> None:
-    order_id = stripe_payments.orders.place(34, 1)
-    stripe.refuses_intents = True
+    order_id = stripe_payments.orders.place(34)
+    stripe.refuses_intents = True  # below the minimum of the currency that the account settles in
 
     response = await stripe_payments.post_payment(34, order_id)
 
