@@ -19,7 +19,7 @@ from inventory_service.service.stock import StockService
 from inventory_service.service.stock_ledger import StockLedger
 from inventory_service.settings import Settings
 
-SCHEMA = "0002"
+SCHEMA = "0003"
 _ANNOUNCEMENT_SECONDS = 10.0
 
 

@@ -46,10 +46,16 @@ class GetStockResponse(_message.Message):
     ON_HAND_FIELD_NUMBER: _builtins.int
     RESERVED_FIELD_NUMBER: _builtins.int
     AVAILABLE_FIELD_NUMBER: _builtins.int
+    COMMITTED_FIELD_NUMBER: _builtins.int
     product_id: _builtins.int
     on_hand: _builtins.int
+    """Units in the building."""
     reserved: _builtins.int
+    """Units of placed orders that are not paid."""
     available: _builtins.int
+    """on_hand without reserved and committed."""
+    committed: _builtins.int
+    """Units of paid orders that are not shipped."""
     def __init__(
         self,
         *,
@@ -57,10 +63,11 @@ class GetStockResponse(_message.Message):
         on_hand: _builtins.int = ...,
         reserved: _builtins.int = ...,
         available: _builtins.int = ...,
+        committed: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["available", b"available", "on_hand", b"on_hand", "product_id", b"product_id", "reserved", b"reserved"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["available", b"available", "committed", b"committed", "on_hand", b"on_hand", "product_id", b"product_id", "reserved", b"reserved"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -29,12 +29,22 @@ class OutOfStock(InventoryError):
 
 
 class BelowReserved(InventoryError):
-    """The new stock would be less than what is reserved for orders."""
+    """The new stock would be less than what is reserved and committed for orders."""
 
-    def __init__(self, product_id: ProductId, reserved: int, on_hand: int) -> None:
+    def __init__(self, product_id: ProductId, held: int, on_hand: int) -> None:
         super().__init__(
-            f"orders hold {reserved} of product {product_id}, and {on_hand} would be left: "
-            f"set the stock to {reserved} or more, or cancel orders first"
+            f"orders hold {held} of product {product_id}, and {on_hand} would be left: "
+            f"set the stock to {held} or more, or cancel orders first"
+        )
+
+
+class StockChanged(InventoryError):
+    """The stock has another revision than the one that a conditional request requires."""
+
+    def __init__(self, product_id: ProductId, revision: int) -> None:
+        super().__init__(
+            f"the stock of product {product_id} changed and has revision {revision} now: "
+            f"read it again, and repeat the request with its ETag"
         )
 
 

@@ -1,18 +1,18 @@
 """The stock of a product, how much of it is reserved, and how it changes. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from chassis.types.ids import ProductId, UserId
 
-from inventory_service.domain.errors import BelowReserved, OutOfStock, Shortage, TooMuchStock
+from inventory_service.domain.errors import BelowReserved, OutOfStock, Shortage, StockChanged, TooMuchStock
 
 MAX_ON_HAND = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Stock:
-    """Units of one product: `on_hand` in the warehouse, `reserved` of them for orders.
+    """Units of one product: `on_hand` in the building, and how many of them are held for orders.
 
     All is zero for a product whose stock was never set.
     """
@@ -20,6 +20,9 @@ class Stock:
     product_id: ProductId
     on_hand: int = 0
     reserved: int = 0
+    """Units of placed orders that are not paid."""
+    committed: int = 0
+    """Units of paid orders that are not shipped."""
     low_stock_threshold: int = 0
     """Stock is low while fewer units than this are available."""
     seller_id: UserId | None = None
@@ -30,8 +33,13 @@ class Stock:
     """Grows with every change."""
 
     @property
+    def held(self) -> int:
+        """Units on hand that belong to orders, paid or not."""
+        return self.reserved + self.committed
+
+    @property
     def available(self) -> int:
-        return self.on_hand - self.reserved
+        return self.on_hand - self.held
 
     @property
     def is_available(self) -> bool:
@@ -41,6 +49,11 @@ class Stock:
     def is_low(self) -> bool:
         return self.available < self.low_stock_threshold
 
+    def ensure_revision(self, expected: Collection[int] | None) -> None:
+        """Raises StockChanged unless the revision is an expected one; None expects any."""
+        if expected is not None and self.revision not in expected:
+            raise StockChanged(self.product_id, self.revision)
+
     def with_seller(self, seller_id: UserId, low_stock_threshold: int | None) -> "Stock":
         """Sets the seller and the threshold; None leaves the threshold."""
         threshold = self.low_stock_threshold if low_stock_threshold is None else low_stock_threshold
@@ -48,8 +61,8 @@ class Stock:
 
     def with_on_hand(self, on_hand: int) -> "Stock":
         """Sets the units on hand. Raises BelowReserved."""
-        if on_hand < self.reserved:
-            raise BelowReserved(self.product_id, self.reserved, on_hand)
+        if on_hand < self.held:
+            raise BelowReserved(self.product_id, self.held, on_hand)
         return replace(self, on_hand=on_hand)
 
     def adjust(self, delta: int) -> "Stock":
@@ -59,22 +72,31 @@ class Stock:
         return self.with_on_hand(self.on_hand + delta)
 
     def reserve(self, quantity: int) -> "Stock":
+        """Holds available units for an order that is not paid."""
         return replace(self, reserved=self.reserved + quantity)
 
-    def release(self, quantity: int) -> "Stock":
+    def release_reserved(self, quantity: int) -> "Stock":
         """Makes reserved units available again."""
         return replace(self, reserved=self.reserved - quantity)
 
-    def sell_reserved(self, quantity: int) -> "Stock":
-        """Takes reserved units from the stock on hand."""
-        return replace(self, on_hand=self.on_hand - quantity, reserved=self.reserved - quantity)
+    def commit_reserved(self, quantity: int) -> "Stock":
+        """Holds reserved units for their order, which is paid now."""
+        return replace(self, reserved=self.reserved - quantity, committed=self.committed + quantity)
 
-    def sell_unreserved(self, quantity: int) -> "Stock":
-        """Takes units that were not reserved from the stock on hand."""
-        return replace(self, on_hand=self.on_hand - quantity)
+    def commit_available(self, quantity: int) -> "Stock":
+        """Holds available units for a paid order that has no reservation any more."""
+        return replace(self, committed=self.committed + quantity)
+
+    def release_committed(self, quantity: int) -> "Stock":
+        """Makes the units of a paid order that was cancelled available again."""
+        return replace(self, committed=self.committed - quantity)
+
+    def fulfil(self, quantity: int) -> "Stock":
+        """Takes the units of a shipped order from the stock on hand."""
+        return replace(self, on_hand=self.on_hand - quantity, committed=self.committed - quantity)
 
     def restock(self, quantity: int) -> "Stock":
-        """Adds units that were sold and came back."""
+        """Adds units that had left the stock on hand and came back."""
         return replace(self, on_hand=self.on_hand + quantity)
 
 
@@ -86,8 +108,9 @@ class StockChange:
     after: Stock
 
     @property
-    def changes_stock(self) -> bool:
-        return self.after != self.before
+    def is_effective(self) -> bool:
+        """True if there is something to store: another stock, or an availability to publish."""
+        return self.after != self.before or self.changes_published_availability
 
     @property
     def becomes_low(self) -> bool:
@@ -101,7 +124,10 @@ class StockChange:
 
     @property
     def result(self) -> Stock:
-        """The stock to store. Its availability counts as published: the event is recorded in the same transaction."""
+        """The stock to store, if the change is effective.
+
+        Its availability counts as published: the event is recorded in the same transaction.
+        """
         return replace(self.after, published_as_available=self.after.is_available, revision=self.before.revision + 1)
 
 

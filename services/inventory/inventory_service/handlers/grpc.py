@@ -42,7 +42,11 @@ class InventoryServicer(inventory_pb2_grpc.InventoryServiceServicer):
 
 def _stock(stock: Stock) -> pb.GetStockResponse:
     return pb.GetStockResponse(
-        product_id=stock.product_id, on_hand=stock.on_hand, reserved=stock.reserved, available=stock.available
+        product_id=stock.product_id,
+        on_hand=stock.on_hand,
+        reserved=stock.reserved,
+        committed=stock.committed,
+        available=stock.available,
     )
 
 

@@ -4,7 +4,14 @@ from collections.abc import Mapping
 
 from chassis.types.problem import Problem, ProblemTable
 
-from inventory_service.domain.errors import BelowReserved, NotTheSeller, OutOfStock, TooMuchStock, UnknownProduct
+from inventory_service.domain.errors import (
+    BelowReserved,
+    NotTheSeller,
+    OutOfStock,
+    StockChanged,
+    TooMuchStock,
+    UnknownProduct,
+)
 
 
 def _shortages(error: OutOfStock) -> Mapping[str, object]:
@@ -18,6 +25,7 @@ def _shortages(error: OutOfStock) -> Mapping[str, object]:
 PROBLEMS: ProblemTable = {
     OutOfStock: Problem(409, "out_of_stock", members=_shortages),
     BelowReserved: Problem(409, "below_reserved"),
+    StockChanged: Problem(412, "stock_changed"),
     TooMuchStock: Problem(409, "too_much_stock"),
     NotTheSeller: Problem(403, "not_the_seller"),
     UnknownProduct: Problem(404, "unknown_product"),

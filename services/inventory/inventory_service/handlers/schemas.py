@@ -1,10 +1,12 @@
 """The request and response bodies of the HTTP API."""
 
+import re
 from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
 from chassis.http.schemas import Id, Quantity, RequestBody, ResponseBody, StorableText
+from fastapi import Depends, Header
 from pydantic import AfterValidator, Field
 
 from inventory_service.domain.movements import Movement, MovementKind
@@ -12,12 +14,13 @@ from inventory_service.domain.stock import MAX_ON_HAND
 
 
 class StockResponse(ResponseBody):
-    """Units of a product: `available` is how many can be ordered now."""
+    """Units of a product: `available` is `on_hand` without what is reserved and committed."""
 
     product_id: int
-    on_hand: int
-    reserved: int
-    available: int
+    on_hand: Annotated[int, Field(description="units in the building")]
+    reserved: Annotated[int, Field(description="units of placed orders that are not paid")]
+    committed: Annotated[int, Field(description="units of paid orders that are not shipped")]
+    available: Annotated[int, Field(description="units that can be ordered now")]
 
 
 class ManagedStockResponse(StockResponse):
@@ -27,7 +30,15 @@ class ManagedStockResponse(StockResponse):
 
 
 class SetStockRequest(RequestBody):
-    quantity: Annotated[int, Field(ge=0, le=MAX_ON_HAND, description="the new on_hand", examples=[25])]
+    quantity: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=MAX_ON_HAND,
+            description="the new on_hand: all units in the building, those of orders that are not shipped included",
+            examples=[25],
+        ),
+    ]
     low_stock_threshold: Annotated[
         int | None,
         Field(
@@ -37,6 +48,33 @@ class SetStockRequest(RequestBody):
             examples=[5],
         ),
     ] = None
+
+
+_ENTITY_TAG = r'(?:W/)?"[\x21\x23-\x7E]*"'
+
+
+def _expected_revisions(
+    if_match: Annotated[
+        str | None,
+        Header(
+            alias="If-Match",
+            max_length=255,
+            pattern=rf"^(?:\*|{_ENTITY_TAG}(?:[ \t]*,[ \t]*{_ENTITY_TAG})*)$",
+            description="The ETag of the stock that the caller has read. Refused with 412 if it changed since then.",
+            examples=['"17"'],
+        ),
+    ] = None,
+) -> frozenset[int] | None:
+    """Returns the revisions that an If-Match header (RFC 9110, 13.1.1) names; None if it accepts any.
+
+    A weak tag counts as well: it is the same tag, weakened by the gateway because it compressed the response.
+    """
+    if if_match is None or if_match == "*":
+        return None
+    return frozenset(int(revision) for revision in re.findall(r'"([0-9]{1,18})"', if_match))
+
+
+ExpectedRevisions = Annotated[frozenset[int] | None, Depends(_expected_revisions)]
 
 
 class RequestedItem(RequestBody):

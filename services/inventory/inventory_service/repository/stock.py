@@ -45,7 +45,7 @@ class StockRepository:
         """Locks and returns products whose last published availability is out of date. Reads the whole table."""
         query = (
             select(stock)
-            .where((stock.c.on_hand > stock.c.reserved) != stock.c.announced)
+            .where((stock.c.on_hand > stock.c.held) != stock.c.announced)
             .order_by(stock.c.product_id)
             .limit(limit)
             .with_for_update(key_share=True, skip_locked=True)
@@ -58,7 +58,8 @@ class StockRepository:
             {
                 "product": changed.product_id,
                 "on_hand": changed.on_hand,
-                "reserved": changed.reserved,
+                "held": changed.held,
+                "committed": changed.committed,
                 "announced": changed.published_as_available,
                 "revision": changed.revision,
             }
@@ -113,7 +114,8 @@ class StockRepository:
         return Stock(
             product_id=ProductId(row.product_id),
             on_hand=row.on_hand,
-            reserved=row.reserved,
+            reserved=row.held - row.committed,
+            committed=row.committed,
             low_stock_threshold=self._low_stock_threshold if threshold is None else threshold,
             seller_id=None if row.seller_id is None else UserId(row.seller_id),
             published_as_available=row.announced,

@@ -68,23 +68,32 @@ class StockService:
             return await self._ledger.repository(transaction).history(product_id, paging.offset, paging.limit)
 
     async def set_stock(
-        self, principal: Principal, product_id: ProductId, on_hand: int, low_stock_threshold: int | None
+        self,
+        principal: Principal,
+        product_id: ProductId,
+        on_hand: int,
+        low_stock_threshold: int | None,
+        expected_revisions: Collection[int] | None,
     ) -> Stock:
         """Sets the units on hand and the low-stock threshold of the product; None leaves the threshold.
 
-        Raises UnknownProduct, NotTheSeller, BelowReserved.
+        `on_hand` is what is in the building: the units of paid orders that are not shipped are part of it. With
+        `expected_revisions`, the stock must have one of them.
+
+        Raises UnknownProduct, NotTheSeller, StockChanged, BelowReserved.
         """
         seller_id = await self._authorized_seller(principal, product_id)
         async with self._database.begin() as transaction:
             repository = self._ledger.repository(transaction)
             before = await repository.lock_or_create(product_id)
+            before.ensure_revision(expected_revisions)
             change = StockChange(before, before.with_seller(seller_id, low_stock_threshold).with_on_hand(on_hand))
             await repository.store_seller(product_id, seller_id, low_stock_threshold)
             cause = MovementCause(MovementKind.SET, actor_id=principal.user_id)
             has_events = await self._ledger.record(transaction, [change], cause)
         if has_events:
             self._events.wake_relay()
-        return change.after
+        return change.result if change.is_effective else before
 
     async def adjust_stock(
         self, principal: Principal, product_id: ProductId, delta: int, reason: str, key: idempotency.Key | None

@@ -34,7 +34,7 @@ from inventory_service.service.published_events import PublishedEvents
 from inventory_service.service.reservations import ReservationService
 from inventory_service.service.stock import StockService
 from inventory_service.service.stock_ledger import StockLedger
-from shopapi.events.v1.events_pb2 import OrderCancelled, OrderConfirmed, OrderLine, OrderPlaced
+from shopapi.events.v1.events_pb2 import OrderCancelled, OrderConfirmed, OrderLine, OrderPlaced, OrderShipped
 from shopapi.inventory.v1 import inventory_pb2_grpc
 from shopapi.product.v1 import product_pb2, product_pb2_grpc
 from sqlalchemy import text
@@ -153,8 +153,11 @@ class UseCases:
         """Returns a product that no other test uses."""
         return next(self.products)
 
-    async def set_stock(self, product: int, on_hand: int, threshold: int | None = None) -> Stock:
-        return await self.stock.set_stock(_SELLER, ProductId(product), on_hand, threshold)
+    async def set_stock(
+        self, product: int, on_hand: int, threshold: int | None = None, if_revision: int | None = None
+    ) -> Stock:
+        expected = None if if_revision is None else [if_revision]
+        return await self.stock.set_stock(_SELLER, ProductId(product), on_hand, threshold, expected)
 
     async def adjust(self, product: int, delta: int) -> Movement:
         return await self.stock.adjust_stock(_SELLER, ProductId(product), delta, "found", None)
@@ -179,6 +182,9 @@ class UseCases:
     async def receive_confirmed(self, order: UUID, *lines: tuple[int, int], event_id: UUID | None = None) -> None:
         await self.receive(OrderConfirmed(order_id=str(order), lines=_lines(lines)), event_id)
 
+    async def receive_shipped(self, order: UUID, event_id: UUID | None = None) -> None:
+        await self.receive(OrderShipped(order_id=str(order)), event_id)
+
     async def receive_cancelled(self, order: UUID, event_id: UUID | None = None) -> None:
         await self.receive(OrderCancelled(order_id=str(order)), event_id)
 
@@ -186,10 +192,10 @@ class UseCases:
         """Delivers one event, a new one unless `event_id` is that of an earlier delivery."""
         await self.inbox.receive(Event(event_id or uuid7(), "an order", self.now(), payload, {}))
 
-    async def units(self, product: int) -> tuple[int, int]:
-        """Returns the units on hand and how many of them are reserved."""
+    async def units(self, product: int) -> tuple[int, int, int]:
+        """Returns the units on hand, and how many of them are reserved and committed."""
         stock = await self.stock.stock_of(ProductId(product))
-        return stock.on_hand, stock.reserved
+        return stock.on_hand, stock.reserved, stock.committed
 
     async def status(self, order: UUID) -> str | None:
         async with self.database.begin() as transaction:

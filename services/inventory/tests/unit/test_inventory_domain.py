@@ -2,7 +2,7 @@
 
 import pytest
 from chassis.types.ids import ProductId
-from inventory_service.domain.errors import BelowReserved, OutOfStock, Shortage
+from inventory_service.domain.errors import BelowReserved, OutOfStock, Shortage, StockChanged
 from inventory_service.domain.stock import Line, Stock, ensure_available, merge_lines
 
 APPLES, PEARS = ProductId(1), ProductId(2)
@@ -23,6 +23,21 @@ def test_exactly_enough_stock_is_enough() -> None:
     ensure_available([Line(APPLES, 2)], {APPLES: Stock(APPLES, on_hand=4, reserved=2)})
 
 
-def test_stock_below_what_is_reserved_is_refused() -> None:
-    with pytest.raises(BelowReserved, match="set the stock to 2 or more"):
-        Stock(APPLES, on_hand=4, reserved=2).with_on_hand(1)
+def test_committed_units_are_not_available() -> None:
+    assert Stock(APPLES, on_hand=10, reserved=1, committed=3).available == 6
+
+
+def test_stock_below_what_orders_hold_is_refused() -> None:
+    with pytest.raises(BelowReserved, match="set the stock to 3 or more"):
+        Stock(APPLES, on_hand=4, reserved=2, committed=1).with_on_hand(2)
+
+
+@pytest.mark.parametrize("expected", [None, [7], [6, 7]])
+def test_an_expected_revision_is_accepted(expected: list[int] | None) -> None:
+    Stock(APPLES, revision=7).ensure_revision(expected)
+
+
+@pytest.mark.parametrize("expected", [[], [6], [8, 9]])
+def test_another_revision_is_refused(expected: list[int]) -> None:
+    with pytest.raises(StockChanged, match="revision 7 now"):
+        Stock(APPLES, revision=7).ensure_revision(expected)

@@ -1,16 +1,19 @@
 """The stock of a product over HTTP."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 from chassis.http.authentication import Authenticator, Principal, Role
+from chassis.http.problems import openapi_problem
 from chassis.http.schemas import Data, PathId
 from chassis.types.ids import ProductId
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Response
 
-from inventory_service.domain.stock import Line
+from inventory_service.domain.stock import Line, Stock
 from inventory_service.handlers.schemas import (
     AvailabilityRequest,
     AvailabilityResponse,
+    ExpectedRevisions,
     ManagedStockResponse,
     SetStockRequest,
     ShortageResponse,
@@ -18,14 +21,20 @@ from inventory_service.handlers.schemas import (
 )
 from inventory_service.service.stock import StockService
 
+_WITH_ETAG: Mapping[int | str, Any] = {
+    200: {"headers": {"ETag": {"description": "The revision of the stock, for If-Match", "schema": {"type": "string"}}}}
+}
+
 
 def routes(stock: StockService, auth: Authenticator) -> APIRouter:
     router = APIRouter(prefix="/api/v1/inventory", tags=["inventory"])
     seller_or_admin = Depends(auth.role(Role.SELLER, Role.ADMIN))
 
-    @router.get("/{product_id}", summary="Get the stock of a product")
-    async def get_stock(product_id: PathId) -> Data[StockResponse]:
-        return Data(data=StockResponse.model_validate(await stock.stock_of(ProductId(product_id))))
+    @router.get("/{product_id}", summary="Get the stock of a product", responses={**_WITH_ETAG})
+    async def get_stock(product_id: PathId, response: Response) -> Data[StockResponse]:
+        found = await stock.stock_of(ProductId(product_id))
+        response.headers["ETag"] = _etag(found)
+        return Data(data=StockResponse.model_validate(found))
 
     @router.post(
         "/check-availability",
@@ -40,12 +49,25 @@ def routes(stock: StockService, auth: Authenticator) -> APIRouter:
     @router.put(
         "/{product_id}",
         summary="Set the stock of a product",
-        description="Sets the units on hand and, if given, the low-stock threshold. Sellers do so for their products.",
+        description="Sets the units on hand and, if given, the low-stock threshold. Sellers do so for their products. "
+        "With If-Match, a count is refused if the stock changed after it was read.",
+        responses={**_WITH_ETAG, 412: openapi_problem("The stock has another revision than If-Match: `stock_changed`")},
     )
     async def set_stock(
-        product_id: PathId, request: SetStockRequest, principal: Annotated[Principal, seller_or_admin]
+        product_id: PathId,
+        request: SetStockRequest,
+        principal: Annotated[Principal, seller_or_admin],
+        expected_revisions: ExpectedRevisions,
+        response: Response,
     ) -> Data[ManagedStockResponse]:
-        changed = await stock.set_stock(principal, ProductId(product_id), request.quantity, request.low_stock_threshold)
+        changed = await stock.set_stock(
+            principal, ProductId(product_id), request.quantity, request.low_stock_threshold, expected_revisions
+        )
+        response.headers["ETag"] = _etag(changed)
         return Data(data=ManagedStockResponse.model_validate(changed))
 
     return router
+
+
+def _etag(stock: Stock) -> str:
+    return f'"{stock.revision}"'
