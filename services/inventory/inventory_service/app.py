@@ -29,8 +29,9 @@ async def build(settings: Settings) -> Service:
     users, products = open_channel(settings.user_grpc), open_channel(settings.product_grpc)
     events = PublishedEvents(backend.outbox, uuid7)
     ledger = StockLedger(events, settings.low_stock_threshold, now)
-    stock_service = StockService(database, GrpcProducts(products), ledger, events, now, uuid7)
-    reservations = ReservationService(database, ledger, events, now)
+    exact_up_to = settings.exact_stock_up_to
+    stock_service = StockService(database, GrpcProducts(products), ledger, events, exact_up_to, now, uuid7)
+    reservations = ReservationService(database, ledger, events, exact_up_to, now)
     auth = Authenticator(TokenVerifier(fetch_keys_from(users)))
     routers = [stock.routes(stock_service, auth), movements.routes(stock_service, auth)]
     ready = Readiness(database.is_ready)

@@ -5,7 +5,15 @@ from dataclasses import dataclass, replace
 
 from chassis.types.ids import ProductId, UserId
 
-from inventory_service.domain.errors import BelowReserved, OutOfStock, Shortage, StockChanged, TooMuchStock
+from inventory_service.domain.errors import (
+    BelowReserved,
+    Excess,
+    OutOfStock,
+    OverMaximum,
+    Shortage,
+    StockChanged,
+    TooMuchStock,
+)
 
 MAX_ON_HAND = 1_000_000_000
 
@@ -27,6 +35,8 @@ class Stock:
     """Stock is low while fewer units than this are available."""
     seller_id: UserId | None = None
     """None where the stock was last set by a release that did not store sellers."""
+    max_per_order: int | None = None
+    """The most units that one order may have; None if there is no such limit."""
     published_as_available: bool = False
     """True if the last published event says that units are available."""
     revision: int = 0
@@ -54,10 +64,15 @@ class Stock:
         if expected is not None and self.revision not in expected:
             raise StockChanged(self.product_id, self.revision)
 
-    def with_seller(self, seller_id: UserId, low_stock_threshold: int | None) -> "Stock":
-        """Sets the seller and the threshold; None leaves the threshold."""
-        threshold = self.low_stock_threshold if low_stock_threshold is None else low_stock_threshold
-        return replace(self, seller_id=seller_id, low_stock_threshold=threshold)
+    def with_terms(self, seller_id: UserId, terms: "StockTerms") -> "Stock":
+        """Sets the seller and the seller's terms; those that are None stay as they are."""
+        threshold, maximum = terms.low_stock_threshold, terms.max_per_order
+        return replace(
+            self,
+            seller_id=seller_id,
+            low_stock_threshold=self.low_stock_threshold if threshold is None else threshold,
+            max_per_order=self.max_per_order if maximum is None else maximum,
+        )
 
     def with_on_hand(self, on_hand: int) -> "Stock":
         """Sets the units on hand. Raises BelowReserved."""
@@ -98,6 +113,38 @@ class Stock:
     def restock(self, quantity: int) -> "Stock":
         """Adds units that had left the stock on hand and came back."""
         return replace(self, on_hand=self.on_hand + quantity)
+
+
+@dataclass(frozen=True, slots=True)
+class StockTerms:
+    """What a seller decides about a product's stock besides the units; None leaves a term as it is."""
+
+    low_stock_threshold: int | None = None
+    max_per_order: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ShownStock:
+    """The units of a product as a caller may see them: counts above a limit are shown as that limit."""
+
+    product_id: ProductId
+    on_hand: int
+    reserved: int
+    committed: int
+    available: int
+    max_per_order: int | None
+    is_exact: bool
+    """False if one of the counts is larger than shown."""
+
+
+def show_stock(stock: Stock, exact_up_to: int | None) -> ShownStock:
+    """Returns the stock as a caller sees it who may see counts up to a limit; without a limit, all are exact."""
+    counts = (stock.on_hand, stock.reserved, stock.committed, stock.available)
+    shown = counts if exact_up_to is None else tuple(min(count, exact_up_to) for count in counts)
+    on_hand, reserved, committed, available = shown
+    return ShownStock(
+        stock.product_id, on_hand, reserved, committed, available, stock.max_per_order, is_exact=shown == counts
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,18 +194,38 @@ def merge_lines(lines: Sequence[Line]) -> list[Line]:
     return [Line(product_id, quantities[product_id]) for product_id in sorted(quantities)]
 
 
-def find_shortages(lines: Sequence[Line], stocks: Mapping[ProductId, Stock]) -> list[Shortage]:
-    """Returns the lines that the stock does not cover. A product without stock has no units."""
+def find_shortages(lines: Sequence[Line], stocks: Mapping[ProductId, Stock], exact_up_to: int) -> list[Shortage]:
+    """Returns the lines that the stock does not cover. A product without stock has no units.
+
+    A shortage is shown to the public, which is told `exact_up_to` units at most.
+    """
     availables = ((line, stocks.get(line.product_id, Stock(line.product_id)).available) for line in lines)
     return [
-        Shortage(line.product_id, line.quantity, available)
+        Shortage(line.product_id, line.quantity, min(available, exact_up_to), is_exact=available <= exact_up_to)
         for line, available in availables
         if available < line.quantity
     ]
 
 
-def ensure_available(lines: Sequence[Line], stocks: Mapping[ProductId, Stock]) -> None:
+def find_excesses(lines: Sequence[Line], stocks: Mapping[ProductId, Stock]) -> list[Excess]:
+    """Returns the lines with more units than one order may have of their product."""
+    maxima = ((line, stocks[line.product_id].max_per_order) for line in lines if line.product_id in stocks)
+    return [
+        Excess(line.product_id, line.quantity, maximum)
+        for line, maximum in maxima
+        if maximum is not None and maximum < line.quantity
+    ]
+
+
+def ensure_available(lines: Sequence[Line], stocks: Mapping[ProductId, Stock], exact_up_to: int) -> None:
     """Raises OutOfStock, which names every product with too few units."""
-    shortages = find_shortages(lines, stocks)
+    shortages = find_shortages(lines, stocks, exact_up_to)
     if shortages:
         raise OutOfStock(shortages)
+
+
+def ensure_allowed(lines: Sequence[Line], stocks: Mapping[ProductId, Stock]) -> None:
+    """Raises OverMaximum, which names every product of which one order may not have so many units."""
+    excesses = find_excesses(lines, stocks)
+    if excesses:
+        raise OverMaximum(excesses)

@@ -10,21 +10,30 @@ from fastapi import Depends, Header
 from pydantic import AfterValidator, Field
 
 from inventory_service.domain.movements import Movement, MovementKind
-from inventory_service.domain.stock import MAX_ON_HAND
+from inventory_service.domain.stock import MAX_ON_HAND, StockTerms
 
 
-class StockResponse(ResponseBody):
-    """Units of a product: `available` is `on_hand` without what is reserved and committed."""
-
+class _StockUnits(ResponseBody):
     product_id: int
     on_hand: Annotated[int, Field(description="units in the building")]
     reserved: Annotated[int, Field(description="units of placed orders that are not paid")]
     committed: Annotated[int, Field(description="units of paid orders that are not shipped")]
     available: Annotated[int, Field(description="units that can be ordered now")]
+    max_per_order: Annotated[int | None, Field(description="the most units that one order may have; null if any")]
 
 
-class ManagedStockResponse(StockResponse):
-    """Stock as its seller and admins see it."""
+class StockResponse(_StockUnits):
+    """Units of a product: `available` is `on_hand` without what is reserved and committed.
+
+    The public sees no count above a limit of the shop (`EXACT_STOCK_UP_TO`): it sees the limit instead, and `is_exact`
+    is false. The product's seller and admins see exact counts.
+    """
+
+    is_exact: Annotated[bool, Field(description="false if one of the counts is larger than shown")]
+
+
+class ManagedStockResponse(_StockUnits):
+    """Stock as its seller and admins set it."""
 
     low_stock_threshold: int
 
@@ -48,6 +57,18 @@ class SetStockRequest(RequestBody):
             examples=[5],
         ),
     ] = None
+    max_per_order: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=MAX_ON_HAND,
+            description="the most units that one order may have; null leaves it unchanged, the largest number lifts it",
+            examples=[4],
+        ),
+    ] = None
+
+    def terms(self) -> StockTerms:
+        return StockTerms(self.low_stock_threshold, self.max_per_order)
 
 
 _ENTITY_TAG = r'(?:W/)?"[\x21\x23-\x7E]*"'
@@ -90,11 +111,19 @@ class ShortageResponse(ResponseBody):
     product_id: int
     wanted: Annotated[int, Field(description="units in the request")]
     available: int
+    is_exact: Annotated[bool, Field(description="false if more units are available than shown")]
+
+
+class ExcessResponse(ResponseBody):
+    product_id: int
+    wanted: Annotated[int, Field(description="units in the request")]
+    maximum: Annotated[int, Field(description="the most units that one order may have")]
 
 
 class AvailabilityResponse(ResponseBody):
     available: Annotated[bool, Field(description="whether all items could be ordered now")]
     shortages: list[ShortageResponse]
+    over_maximum: list[ExcessResponse]
 
 
 def _not_zero(delta: int) -> int:

@@ -15,6 +15,7 @@ stock = Table(
     Column("committed", BigInteger, nullable=False, server_default="0"),
     Column("low_stock_threshold", BigInteger),
     Column("seller_id", BigInteger),
+    Column("max_per_order", BigInteger),
     Column("announced", Boolean, nullable=False, server_default="false"),
     Column("revision", BigInteger, nullable=False, server_default="0"),
 )

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from inventory_service.domain.errors import OutOfStock
 from inventory_service.domain.movements import MovementCause, MovementKind
 from inventory_service.domain.reservations import Reservation, ReservationStatus
-from inventory_service.domain.stock import Line, Stock, StockChange, ensure_available, merge_lines
+from inventory_service.domain.stock import Line, Stock, StockChange, ensure_allowed, ensure_available, merge_lines
 from inventory_service.repository.reservations import ReservationRepository
 from inventory_service.service.published_events import PublishedEvents
 from inventory_service.service.stock_ledger import StockLedger
@@ -34,18 +34,25 @@ log = logs.get_logger(__name__)
 
 class ReservationService:
     def __init__(
-        self, database: Database, ledger: StockLedger, events: PublishedEvents, now: Callable[[], datetime]
+        self,
+        database: Database,
+        ledger: StockLedger,
+        events: PublishedEvents,
+        exact_up_to: int,
+        now: Callable[[], datetime],
     ) -> None:
+        """`exact_up_to` is the largest number of available units that a refusal names."""
         self._database = database
         self._ledger = ledger
         self._events = events
+        self._exact_up_to = exact_up_to
         self._now = now
 
     async def reserve(self, order_id: OrderId, requested: Sequence[Line], until: datetime) -> None:
-        """Reserves every line or none. Repeating it for an order changes nothing. Raises OutOfStock."""
+        """Reserves every line or none. Repeating it for an order changes nothing. Raises OverMaximum, OutOfStock."""
         try:
             async with self._database.begin() as transaction:
-                has_events = await self._reserve(transaction, order_id, requested, until)
+                has_events = await self._reserve(transaction, order_id, requested, until, is_placed=False)
         except OutOfStock:
             STOCK_OUTS.inc()
             raise
@@ -73,7 +80,7 @@ class ReservationService:
         publishes that the reservation is rejected.
         """
         try:
-            await self._reserve(transaction, order_id, lines, until)
+            await self._reserve(transaction, order_id, lines, until, is_placed=True)
         except OutOfStock:
             await self._reject(transaction, order_id)
 
@@ -149,9 +156,18 @@ class ReservationService:
         return len(overdue)
 
     async def _reserve(
-        self, transaction: AsyncConnection, order_id: OrderId, requested: Sequence[Line], until: datetime
+        self,
+        transaction: AsyncConnection,
+        order_id: OrderId,
+        requested: Sequence[Line],
+        until: datetime,
+        *,
+        is_placed: bool,
     ) -> bool:
-        """Returns whether an event was recorded. Raises OutOfStock: then at most an empty reservation was stored."""
+        """Returns whether an event was recorded. Raises OutOfStock: then at most an empty reservation was stored.
+
+        Raises OverMaximum too, unless the order is placed: then it is kept even if the maximum fell afterwards.
+        """
         reservations, new = ReservationRepository(transaction), Reservation(order_id, ReservationStatus.PENDING, until)
         reservation, has_events = await reservations.lock_or_create(new), False
         if reservation.is_decided:
@@ -161,7 +177,7 @@ class ReservationService:
             return True
         if reservation is new or not reservation.is_reserved:
             lines = merge_lines(requested)
-            has_events = await self._take(transaction, lines, Stock.reserve)
+            has_events = await self._take(transaction, lines, Stock.reserve, is_placed=is_placed)
             await _store_lines(reservations, order_id, lines, is_new=reservation is new)
         if reservation is not new:
             await reservations.extend(order_id, until)
@@ -178,7 +194,7 @@ class ReservationService:
             await self._change(transaction, await reservations.lines([order_id]), Stock.commit_reserved)
         else:
             lines = merge_lines(requested)
-            await self._take(transaction, lines, Stock.commit_available)
+            await self._take(transaction, lines, Stock.commit_available, is_placed=True)
             await _store_lines(reservations, order_id, lines, is_new=reservation is new)
         await reservations.commit(order_id)
         if reservation.is_shipped:
@@ -201,10 +217,17 @@ class ReservationService:
         cause = MovementCause(MovementKind.RETURN, order_id=order_id)
         await self._change(transaction, lines, Stock.restock, cause)
 
-    async def _take(self, transaction: AsyncConnection, lines: Sequence[Line], operation: _StockOperation) -> bool:
-        """Takes every line from the available units, or none. Raises OutOfStock before anything is written."""
+    async def _take(
+        self, transaction: AsyncConnection, lines: Sequence[Line], operation: _StockOperation, *, is_placed: bool
+    ) -> bool:
+        """Takes every line from the available units, or none.
+
+        Raises OverMaximum (see `_reserve`) and OutOfStock before anything is written.
+        """
         stocks = await self._lock_stocks(transaction, lines)
-        ensure_available(lines, stocks)
+        if not is_placed:
+            ensure_allowed(lines, stocks)
+        ensure_available(lines, stocks, self._exact_up_to)
         return await self._ledger.record(transaction, _changes(lines, stocks, operation))
 
     async def _change(

@@ -28,7 +28,7 @@ from google.protobuf.message import Message
 from grpc import aio
 from inventory_service.app import SCHEMA
 from inventory_service.domain.movements import Movement
-from inventory_service.domain.stock import Line, Stock
+from inventory_service.domain.stock import Line, Stock, StockTerms
 from inventory_service.handlers.consumers import event_handlers
 from inventory_service.service.published_events import PublishedEvents
 from inventory_service.service.reservations import ReservationService
@@ -42,6 +42,8 @@ from sqlalchemy import text
 SELLER = 7
 DEFAULT_THRESHOLD = 5
 """The low-stock threshold of products without one of their own."""
+EXACT_UP_TO = 50
+"""The largest number of units that the public is told."""
 _products = itertools.count(1)
 
 
@@ -78,14 +80,15 @@ class Inventory:
     def seller(self) -> dict[str, str]:
         return self.issuer.bearer(SELLER, Role.SELLER)
 
-    async def stock(self, product_id: int) -> dict[str, int]:
-        data: dict[str, int] = (await self.http.get(f"/api/v1/inventory/{product_id}")).json()["data"]
+    async def stock(self, product_id: int) -> dict[str, Any]:
+        """Returns the stock as its seller sees it."""
+        response = await self.http.get(f"/api/v1/inventory/{product_id}", headers=self.seller)
+        data: dict[str, Any] = response.json()["data"]
         return data
 
-    async def set_stock(self, product_id: int, quantity: int) -> None:
-        response = await self.http.put(
-            f"/api/v1/inventory/{product_id}", json={"quantity": quantity}, headers=self.seller
-        )
+    async def set_stock(self, product_id: int, quantity: int, max_per_order: int | None = None) -> None:
+        body = {"quantity": quantity, "max_per_order": max_per_order}
+        response = await self.http.put(f"/api/v1/inventory/{product_id}", json=body, headers=self.seller)
         response.raise_for_status()
 
     async def post_adjustment(self, product_id: int, body: object, key: str | None = None) -> httpx.Response:
@@ -142,8 +145,8 @@ class UseCases:
         self.outbox = Outbox(self.database, Broker("amqp://broker.invalid/", "inventory"))
         events = PublishedEvents(self.outbox, uuid7)
         ledger = StockLedger(events, DEFAULT_THRESHOLD, self.now)
-        self.reservations = ReservationService(self.database, ledger, events, self.now)
-        self.stock = StockService(self.database, AllProductsKnown(), ledger, events, self.now, uuid7)
+        self.reservations = ReservationService(self.database, ledger, events, EXACT_UP_TO, self.now)
+        self.stock = StockService(self.database, AllProductsKnown(), ledger, events, EXACT_UP_TO, self.now, uuid7)
         self.inbox = Inbox("inventory", self.database, event_handlers(self.reservations))
 
     def now(self) -> datetime:
@@ -154,10 +157,10 @@ class UseCases:
         return next(self.products)
 
     async def set_stock(
-        self, product: int, on_hand: int, threshold: int | None = None, if_revision: int | None = None
+        self, product: int, on_hand: int, threshold: int | None = None, max_per_order: int | None = None
     ) -> Stock:
-        expected = None if if_revision is None else [if_revision]
-        return await self.stock.set_stock(_SELLER, ProductId(product), on_hand, threshold, expected)
+        terms = StockTerms(threshold, max_per_order)
+        return await self.stock.set_stock(_SELLER, ProductId(product), on_hand, terms, None)
 
     async def adjust(self, product: int, delta: int) -> Movement:
         return await self.stock.adjust_stock(_SELLER, ProductId(product), delta, "found", None)

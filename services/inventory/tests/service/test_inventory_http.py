@@ -15,7 +15,49 @@ from shopapi.inventory.v1.inventory_pb2 import ReleaseRequest, ReserveLine, Rese
 
 async def test_a_product_without_stock_has_zero_units(inventory: Inventory) -> None:
     units = {"on_hand": 0, "reserved": 0, "committed": 0, "available": 0}
-    assert await inventory.stock(999) == {"product_id": 999, **units}
+    assert await inventory.stock(999) == {"product_id": 999, **units, "max_per_order": None, "is_exact": True}
+
+
+@pytest.mark.parametrize(
+    ("user", "role", "sees"),
+    [
+        (None, None, 50),
+        (SELLER + 1, Role.SELLER, 50),
+        (8, Role.CUSTOMER, 50),
+        (SELLER, Role.SELLER, 987),
+        (1, Role.ADMIN, 987),
+    ],
+)
+async def test_only_the_seller_and_admins_see_exact_counts_above_the_limit(
+    inventory: Inventory, user: int | None, role: Role | None, sees: int
+) -> None:
+    many, few = new_product(), new_product()
+    await inventory.set_stock(many, 987)
+    await inventory.set_stock(few, 50)
+    headers = {} if user is None or role is None else inventory.issuer.bearer(user, role)
+
+    responses = [await inventory.http.get(f"/api/v1/inventory/{product}", headers=headers) for product in (many, few)]
+
+    shown = [response.json()["data"] for response in responses]
+    assert [(stock["on_hand"], stock["available"], stock["is_exact"]) for stock in shown] == [
+        (sees, sees, sees == 987),
+        (50, 50, True),
+    ]
+
+
+async def test_an_availability_check_tells_the_public_no_exact_count_and_the_maximum(inventory: Inventory) -> None:
+    many, limited = new_product(), new_product()
+    await inventory.set_stock(many, 987)
+    await inventory.set_stock(limited, 10, max_per_order=2)
+    items = [{"product_id": many, "quantity": 988}, {"product_id": limited, "quantity": 3}]
+
+    response = await inventory.http.post("/api/v1/inventory/check-availability", json={"items": items})
+
+    assert response.json()["data"] == {
+        "available": False,
+        "shortages": [{"product_id": many, "wanted": 988, "available": 50, "is_exact": False}],
+        "over_maximum": [{"product_id": limited, "wanted": 3, "maximum": 2}],
+    }
 
 
 async def put_stock(inventory: Inventory, product: int, quantity: int, if_match: str) -> httpx.Response:
@@ -75,7 +117,8 @@ async def test_an_availability_check_names_each_shortage_and_reserves_nothing(in
 
     assert response.json()["data"] == {
         "available": False,
-        "shortages": [{"product_id": 990, "wanted": 3, "available": 2}],
+        "shortages": [{"product_id": 990, "wanted": 3, "available": 2, "is_exact": True}],
+        "over_maximum": [],
     }
     assert (await inventory.stock(990))["reserved"] == 0
 

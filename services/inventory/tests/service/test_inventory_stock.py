@@ -61,8 +61,8 @@ async def wait_until_received(inventory: Inventory, sent: list[Event]) -> None:
     await eventually(all_are_stored)
 
 
-def units(product: int, **counts: int) -> dict[str, int]:
-    return {"product_id": product, **counts}
+def units(product: int, **counts: int) -> dict[str, object]:
+    return {"product_id": product, **counts, "max_per_order": None, "is_exact": True}
 
 
 async def test_stock_is_never_oversold(inventory: Inventory) -> None:
@@ -101,8 +101,41 @@ async def test_a_reservation_is_all_or_nothing_and_names_each_shortage(inventory
     with pytest.raises(NeighbourRefused) as refusal:
         await call(inventory.rpc.Reserve, reserve_request(uuid7(), (plenty, 2), (scarce, 2)))
 
-    assert refusal.value.members == {"products": [{"product_id": scarce, "wanted": 2, "available": 1}]}
+    assert refusal.value.members == {
+        "products": [{"product_id": scarce, "wanted": 2, "available": 1, "is_exact": True}]
+    }
     assert (await inventory.stock(plenty))["reserved"] == 0
+
+
+async def test_an_order_has_at_most_the_maximum_of_its_product(inventory: Inventory) -> None:
+    limited, plenty, order = new_product(), new_product(), uuid7()
+    await inventory.set_stock(limited, 10, max_per_order=2)
+    await inventory.set_stock(plenty, 10)
+
+    with pytest.raises(NeighbourRefused, match=f"at most 2 of product {limited}") as refusal:
+        await call(inventory.rpc.Reserve, reserve_request(uuid7(), (plenty, 1), (limited, 2), (limited, 1)))
+    await call(inventory.rpc.Reserve, reserve_request(order, (limited, 2)))
+    await inventory.set_stock(limited, 10, max_per_order=1)
+    await call(inventory.rpc.Reserve, reserve_request(order, (limited, 2)))  # it is reserved already
+    await send(inventory, order_placed(order, (limited, 2)))
+
+    assert (refusal.value.code, refusal.value.members) == (
+        "quantity_limit",
+        {"products": [{"product_id": limited, "wanted": 3, "maximum": 2}]},
+    )
+    assert [(await inventory.stock(product))["reserved"] for product in (limited, plenty)] == [2, 0]
+
+
+async def test_a_refusal_names_no_exact_count_above_the_limit(inventory: Inventory) -> None:
+    product = new_product()
+    await inventory.set_stock(product, 987)
+
+    with pytest.raises(NeighbourRefused, match="at least 50 left") as refusal:
+        await call(inventory.rpc.Reserve, reserve_request(uuid7(), (product, 988)))
+
+    assert refusal.value.members == {
+        "products": [{"product_id": product, "wanted": 988, "available": 50, "is_exact": False}]
+    }
 
 
 async def test_the_stock_of_many_products_is_read_in_one_call(inventory: Inventory) -> None:
@@ -143,7 +176,7 @@ async def test_a_reservation_expires_by_itself(inventory: Inventory) -> None:
     await call(inventory.rpc.Reserve, reserve_request(uuid7(), (product, 1), seconds=0.1))
 
     async def is_available_again() -> bool:
-        return (await inventory.stock(product))["reserved"] == 0
+        return bool((await inventory.stock(product))["reserved"] == 0)
 
     await eventually(is_available_again)
 
@@ -158,7 +191,7 @@ async def test_order_placed_extends_the_reservation(inventory: Inventory) -> Non
     await call(inventory.rpc.Reserve, reserve_request(uuid7(), (other, 1), seconds=1.0))
 
     async def the_later_reservation_has_expired() -> bool:
-        return (await inventory.stock(other))["reserved"] == 0
+        return bool((await inventory.stock(other))["reserved"] == 0)
 
     await eventually(the_later_reservation_has_expired)
     assert (await inventory.stock(product))["reserved"] == 1
@@ -170,7 +203,7 @@ async def test_a_placed_order_with_an_expired_reservation_gets_its_stock_again(i
     await call(inventory.rpc.Reserve, reserve_request(order, (product, 1), seconds=0.0))
 
     async def has_expired() -> bool:
-        return (await inventory.stock(product))["reserved"] == 0
+        return bool((await inventory.stock(product))["reserved"] == 0)
 
     await eventually(has_expired)
     await send(inventory, order_placed(order, (product, 1)))

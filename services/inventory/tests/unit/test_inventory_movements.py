@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from inventory_service.domain.errors import BelowReserved
 from inventory_service.domain.movements import MovementCause, MovementKind, movements_of
 from inventory_service.domain.reservations import Reservation, ReservationStatus
-from inventory_service.domain.stock import Stock, StockChange
+from inventory_service.domain.stock import Stock, StockChange, StockTerms
 
 APPLES, NOON = ProductId(1), datetime(2025, 1, 1, 12, tzinfo=UTC)
 FULL = Stock(APPLES, on_hand=10, low_stock_threshold=5, seller_id=UserId(7), published_as_available=True, revision=3)
@@ -41,7 +41,7 @@ def test_a_change_of_stock_on_hand_is_a_movement(after: Stock, delta: int) -> No
         FULL.reserve(3).commit_reserved(3),
         FULL.commit_available(3),
         FULL.commit_available(3).release_committed(3),
-        FULL.with_seller(UserId(8), 1),
+        FULL.with_terms(UserId(8), StockTerms(1)),
     ],
 )
 def test_a_change_that_moves_no_unit_is_no_movement(after: Stock) -> None:

@@ -28,7 +28,7 @@ async def test_details_have_product_seller_stock_and_rating(catalogue: Catalogue
     assert await catalogue.get_details(product["id"]) == {
         "product": product,
         "seller": {"id": SELLER, "name": f"User {SELLER}"},
-        "stock": {"available": product["id"]},
+        "stock": {"available": product["id"], "is_exact": True},
         "rating": {"average": 4.5, "count": 2},
         "variants": [],
         "degraded": [],

@@ -1,4 +1,4 @@
-"""Adds committed units to stock, and shipped and fulfilled orders to reservations.
+"""Adds committed units and a maximum per order to stock, and shipped and fulfilled orders to reservations.
 
 The release before this one keeps working on this schema. It takes the units of an order from on hand at payment, and
 leaves `in_committed` false: such an order is fulfilled, as are all that were paid before this migration, so no row is
@@ -49,6 +49,8 @@ def upgrade() -> None:
     _add_check("only_committed_orders_have_committed_units", "reservations", "NOT in_committed OR status = 'committed'")
     op.add_column("stock", sa.Column("committed", sa.BigInteger, nullable=False, server_default="0"))
     _add_check("committed_units_are_held", "stock", "committed >= 0 AND committed <= reserved")
+    op.add_column("stock", sa.Column("max_per_order", sa.BigInteger, nullable=True))
+    _add_check("maximum_is_positive", "stock", "max_per_order > 0")
     op.execute(RELEASE_COMMITTED)
     op.execute(RELEASE_COMMITTED_BEFORE_UPDATE)
 
