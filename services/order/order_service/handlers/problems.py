@@ -15,6 +15,8 @@ from order_service.domain.errors import (
     MixedCurrencies,
     NotCancellable,
     OutOfStock,
+    QuantityLimit,
+    TooManyOpenOrders,
     TotalTooLarge,
     UnknownAddress,
     UnknownOrder,
@@ -26,8 +28,15 @@ from order_service.domain.errors import (
 def _shortages(error: OutOfStock) -> Mapping[str, object]:
     return {
         "products": [
-            {"product_id": s.product_id, "wanted": s.requested, "available": s.available} for s in error.shortages
+            {"product_id": s.product_id, "wanted": s.requested, "available": s.available, "is_exact": s.is_exact}
+            for s in error.shortages
         ]
+    }
+
+
+def _excesses(error: QuantityLimit) -> Mapping[str, object]:
+    return {
+        "products": [{"product_id": e.product_id, "wanted": e.requested, "maximum": e.maximum} for e in error.excesses]
     }
 
 
@@ -49,6 +58,8 @@ PROBLEMS: ProblemTable = {
     IllegalTransition: Problem(409, "illegal_transition"),
     NotCancellable: Problem(409, "not_cancellable"),
     OutOfStock: Problem(409, "out_of_stock", members=_shortages),
+    QuantityLimit: Problem(409, "quantity_limit", members=_excesses),
+    TooManyOpenOrders: Problem(409, "too_many_open_orders"),
     InvalidTimeRange: Problem(422, "bad_range"),
     CartEmpty: Problem(422, "cart_empty"),
     MixedCurrencies: Problem(422, "mixed_currencies", members=_currencies),

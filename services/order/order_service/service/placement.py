@@ -21,8 +21,17 @@ from order_service.clients.inventory import Inventory
 from order_service.clients.products import Products
 from order_service.domain.addresses import Address, AddressId
 from order_service.domain.carts import contains_lines
-from order_service.domain.errors import AccountErased, CartChanged, CartEmpty, OrderError, UnknownShippingAddress
+from order_service.domain.errors import (
+    AccountErased,
+    CartChanged,
+    CartEmpty,
+    OrderError,
+    QuantityLimit,
+    TooManyOpenOrders,
+    UnknownShippingAddress,
+)
 from order_service.domain.items import Line, merge_lines, price_items
+from order_service.domain.open_orders import OpenOrderLimits
 from order_service.domain.orders import Order
 from order_service.domain.pricing import PricingRules
 from order_service.repository.buyers import BuyerRepository
@@ -44,6 +53,7 @@ class PlacementPolicy:
 
     reservation_hold: timedelta
     order_ttl: timedelta
+    limits: OpenOrderLimits
     pricing: PricingRules = PricingRules()
 
 
@@ -112,7 +122,7 @@ class OrderPlacement:
         reservation is undone by the reservation's expiry.
 
         Raises IdempotencyKeyReused, UnknownProducts, MixedCurrencies, TotalTooLarge, OutOfStock, CartEmpty,
-        CartChanged, UnknownShippingAddress, AccountErased.
+        CartChanged, UnknownShippingAddress, AccountErased, TooManyOpenOrders, QuantityLimit.
         """
         for _ in range(_ATTEMPTS):
             attempt = await self._begin(buyer_id, request, key)
@@ -136,7 +146,9 @@ class OrderPlacement:
                 return stored
             ship_to = await _shipping_address(transaction, buyer_id, request.ship_to)
             lines = request.lines or await _cart_lines(transaction, buyer_id, order_id, key is not None)
-            return _Attempt(order_id, buyer_id, merge_lines(lines), ship_to, request.lines is None, key is not None)
+            attempt = _Attempt(order_id, buyer_id, merge_lines(lines), ship_to, request.lines is None, key is not None)
+            await self._ensure_allowed(transaction, attempt)  # reserves nothing in vain; `_store` decides
+            return attempt
 
     async def _claim_order_id(
         self, transaction: AsyncConnection, buyer_id: UserId, request: PlacementRequest, key: idempotency.Key | None
@@ -175,7 +187,7 @@ class OrderPlacement:
             return await self._store(attempt, order)
         except DatabaseUnavailable:
             raise  # the order may be stored nevertheless; if it is not, the reservation expires
-        except (CartChanged, _KeyReleased):
+        except (CartChanged, TooManyOpenOrders, QuantityLimit, _KeyReleased):
             await self._release_key(attempt)
             await self._release_stock(order.id)
             raise
@@ -192,12 +204,23 @@ class OrderPlacement:
             stored = await OrderRepository(transaction).add_once(order)
             if stored is not order:
                 return stored
+            if not await BuyerRepository(transaction).lock(attempt.buyer_id):
+                raise AccountErased(attempt.buyer_id)
+            await self._ensure_allowed(transaction, attempt)
             await self._events.record_placed(transaction, order)
             if attempt.is_from_cart:
                 await _take_from_cart(transaction, attempt)
         self._events.wake()
         _report_placed(order)
         return order
+
+    async def _ensure_allowed(self, transaction: AsyncConnection, attempt: _Attempt) -> None:
+        """Raises TooManyOpenOrders, QuantityLimit. Concurrent orders count only while the buyer's row is locked."""
+        products = [line.product_id for line in attempt.lines]
+        others = await OrderRepository(transaction).open_orders(
+            attempt.buyer_id, attempt.order_id, products, self._now()
+        )
+        self._policy.limits.ensure_allowed(attempt.lines, others)
 
     async def _release_key(self, attempt: _Attempt) -> None:
         """Releases the key of a refused cart unless its order is stored, so that the key may order the changed cart.

@@ -23,3 +23,4 @@ def app(shared_app: OrderApp) -> Iterator[OrderApp]:
     shared_app.inventory.loses_responses = False
     shared_app.inventory.after_reserving = None
     shared_app.inventory.stock.clear()
+    shared_app.inventory.maxima.clear()
