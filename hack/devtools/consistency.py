@@ -116,7 +116,7 @@ class ConsistencyChecker:
             Inconsistency("order and payment", CHARGED_TWICE, await self._of["payment"].fetch(_CHARGED_TWICE)),
             Inconsistency("order and payment", "money kept is not what orders cost", await self._money(orders)),
             Inconsistency("order and inventory", "reservations do not follow orders", await self._reservations(orders)),
-            Inconsistency("order and inventory", "stock that left or is committed is not what was paid", await self._taken()),
+            Inconsistency("order and inventory", "stock taken is not what was paid", await self._taken()),
         ]
         return [finding for finding in inconsistencies if finding.rows]
 
@@ -158,7 +158,8 @@ _CHARGED_TWICE = (
     "SELECT order_id, count(*) FROM payments WHERE captured > refunded GROUP BY order_id HAVING count(*) > 1"
 )
 _RESERVATIONS = """
-    SELECT order_id, CASE WHEN status = 'committed' AND NOT in_committed THEN 'sold at payment' ELSE status END AS status
+    SELECT order_id,
+        CASE WHEN status = 'committed' AND NOT in_committed THEN 'sold at payment' ELSE status END AS status
     FROM reservations
 """
 _TAKEN_UNITS = """
