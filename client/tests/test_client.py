@@ -33,8 +33,11 @@ def data(value: object) -> httpx.Response:
     return httpx.Response(200, json={"data": value})
 
 
-def stock(product: int) -> dict[str, int]:
-    return {"product_id": product, "on_hand": 5, "reserved": 2, "available": 3, "low_stock_threshold": 1}
+TERMS = {"low_stock_threshold": 1, "max_per_order": None, "is_exact": True}
+
+
+def stock(product: int) -> dict[str, object]:
+    return {"product_id": product, "on_hand": 5, "reserved": 2, "committed": 0, "available": 3, **TERMS}
 
 
 def movements(page: int, limit: int, total: int) -> httpx.Response:

@@ -18,11 +18,14 @@ from devtools.stack import Stack
 
 CHARGED_TWICE = "orders charged twice"
 _WITH_DATABASE = tuple(service for service, kind in SERVICES.items() if kind.database)
-_PAID = ("confirmed", "processing", "shipped", "delivered")
+_UNSHIPPED = ("confirmed", "processing")
+_SHIPPED = ("shipped", "delivered")
+_PAID = (*_UNSHIPPED, *_SHIPPED)
 _RESERVED_AS: Mapping[str, frozenset[str | None]] = {
     "pending": frozenset({"pending"}),
     "cancelled": frozenset({"released", "expired", None}),
-    **dict.fromkeys(_PAID, frozenset({"committed"})),
+    **dict.fromkeys(_UNSHIPPED, frozenset({"committed", "sold at payment"})),
+    **dict.fromkeys(_SHIPPED, frozenset({"fulfilled", "sold at payment"})),
 }
 """The reservation states that inventory may have for each order status."""
 
@@ -111,7 +114,7 @@ class ConsistencyChecker:
             Inconsistency("order and payment", CHARGED_TWICE, await self._of["payment"].fetch(_CHARGED_TWICE)),
             Inconsistency("order and payment", "money kept is not what orders cost", await self._money(orders)),
             Inconsistency("order and inventory", "reservations do not follow orders", await self._reservations(orders)),
-            Inconsistency("order and inventory", "stock that left is not what was sold", await self._sold()),
+            Inconsistency("order and inventory", "stock taken is not what was paid", await self._taken()),
         ]
         return [finding for finding in inconsistencies if finding.rows]
 
@@ -134,13 +137,13 @@ class ConsistencyChecker:
             if reserved.get(number) not in _RESERVED_AS[order["status"]]
         ]
 
-    async def _sold(self) -> list[object]:
-        left = {row["product_id"]: row["units"] for row in await self._of["inventory"].fetch(_LEFT_STOCK)}
-        sold = {row["product_id"]: row["units"] for row in await self._of["order"].fetch(_SOLD, list(_PAID))}
+    async def _taken(self) -> list[object]:
+        taken = {row["product_id"]: row["units"] for row in await self._of["inventory"].fetch(_TAKEN_UNITS)}
+        paid = {row["product_id"]: row["units"] for row in await self._of["order"].fetch(_PAID_UNITS, list(_PAID))}
         return [
-            (product, {"left": left.get(product, 0), "sold": sold.get(product, 0)})
-            for product in left.keys() | sold.keys()
-            if left.get(product, 0) != sold.get(product, 0)
+            (product, {"taken": taken.get(product, 0), "paid": paid.get(product, 0)})
+            for product in taken.keys() | paid.keys()
+            if taken.get(product, 0) != paid.get(product, 0)
         ]
 
 
@@ -156,12 +159,21 @@ _ORDERS = """
     SELECT o.id, o.status, o.total_amount - coalesce(m.amount, 0) AS owed
     FROM orders o LEFT JOIN manual_payments m ON m.order_id = o.id
 """
-_RESERVATIONS = "SELECT order_id, status FROM reservations"
-_LEFT_STOCK = """
-    SELECT product_id, -sum(delta)::bigint AS units FROM movements WHERE kind IN ('sale', 'return')
-    GROUP BY product_id HAVING sum(delta) <> 0
+_RESERVATIONS = """
+    SELECT order_id,
+        CASE WHEN status = 'committed' AND NOT in_committed THEN 'sold at payment' ELSE status END AS status
+    FROM reservations
 """
-_SOLD = """
+_TAKEN_UNITS = """
+    SELECT product_id, sum(units)::bigint AS units
+    FROM (
+        SELECT product_id, -delta AS units FROM movements WHERE kind IN ('sale', 'return')
+        UNION ALL
+        SELECT product_id, committed FROM stock
+    ) AS taken
+    GROUP BY product_id HAVING sum(units) <> 0
+"""
+_PAID_UNITS = """
     SELECT product_id, sum(quantity)::bigint AS units FROM order_items JOIN orders ON id = order_id
     WHERE status = ANY($1) GROUP BY product_id
 """

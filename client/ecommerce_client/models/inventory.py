@@ -21,9 +21,24 @@ class AdjustmentRequest(BaseModel):
     reason: str
 
 
+class ExcessResponse(BaseModel):
+    model_config = ConfigDict(
+        frozen=True,
+    )
+    product_id: int
+    wanted: int
+    """
+    units in the request
+    """
+    maximum: int
+    """
+    the most units that one order may have
+    """
+
+
 class ManagedStockResponse(BaseModel):
     """
-    Stock as its seller and admins see it.
+    Stock as its seller and admins set it.
     """
 
     model_config = ConfigDict(
@@ -31,8 +46,25 @@ class ManagedStockResponse(BaseModel):
     )
     product_id: int
     on_hand: int
+    """
+    units in the building
+    """
     reserved: int
+    """
+    units of placed orders that are not paid
+    """
+    committed: int
+    """
+    units of paid orders that are not shipped
+    """
     available: int
+    """
+    units that can be ordered now
+    """
+    max_per_order: int | None
+    """
+    the most units that one order may have; null if any
+    """
     low_stock_threshold: int
 
 
@@ -102,11 +134,15 @@ class SetStockRequest(BaseModel):
     )
     quantity: int
     """
-    the new on_hand
+    the new on_hand: all units in the building, those of orders that are not shipped included
     """
     low_stock_threshold: int | None = None
     """
     the seller is notified once fewer units than this are available; null leaves it unchanged
+    """
+    max_per_order: int | None = None
+    """
+    the most units that one order may have; null leaves it unchanged, the largest number lifts it
     """
 
 
@@ -120,11 +156,18 @@ class ShortageResponse(BaseModel):
     units in the request
     """
     available: int
+    is_exact: bool
+    """
+    false if more units are available than shown
+    """
 
 
 class StockResponse(BaseModel):
     """
-    Units of a product: `available` is how many can be ordered now.
+    Units of a product: `available` is `on_hand` without what is reserved and committed.
+
+    The public sees no count above a limit of the shop (`EXACT_STOCK_UP_TO`): it sees the limit instead, and `is_exact`
+    is false. The product's seller and admins see exact counts.
     """
 
     model_config = ConfigDict(
@@ -132,8 +175,29 @@ class StockResponse(BaseModel):
     )
     product_id: int
     on_hand: int
+    """
+    units in the building
+    """
     reserved: int
+    """
+    units of placed orders that are not paid
+    """
+    committed: int
+    """
+    units of paid orders that are not shipped
+    """
     available: int
+    """
+    units that can be ordered now
+    """
+    max_per_order: int | None
+    """
+    the most units that one order may have; null if any
+    """
+    is_exact: bool
+    """
+    false if one of the counts is larger than shown
+    """
 
 
 class AvailabilityRequest(BaseModel):
@@ -153,3 +217,4 @@ class AvailabilityResponse(BaseModel):
     whether all items could be ordered now
     """
     shortages: list[ShortageResponse]
+    over_maximum: list[ExcessResponse]

@@ -200,6 +200,13 @@ class StockResponse(BaseModel):
         frozen=True,
     )
     available: int
+    """
+    units that can be ordered now, none above a limit of the shop
+    """
+    is_exact: bool
+    """
+    false if more units are available than shown
+    """
 
 
 class SuggestionResponse(BaseModel):

@@ -12,26 +12,39 @@ class InventoryOperations:
         self._connection = connection
 
     async def get_stock(self, product_id: int) -> inventory.StockResponse:
-        """Get the stock of a product."""
+        """Get the stock of a product.
+
+        The public sees no exact count above a limit of the shop; the product's seller and admins do.
+        """
         return await self._connection.fetch_data(
             inventory.StockResponse,
             Call("GET", "/api/v1/inventory/{product_id}", path_values={"product_id": product_id}),
         )
 
-    async def set_stock(self, product_id: int, body: inventory.SetStockRequest) -> inventory.ManagedStockResponse:
+    async def set_stock(
+        self, product_id: int, body: inventory.SetStockRequest, *, if_match: str | None = None
+    ) -> inventory.ManagedStockResponse:
         """Set the stock of a product.
 
-        Sets the units on hand and, if given, the low-stock threshold. Sellers do so for their products. Only for admins and sellers.
+        Sets the units on hand and, if given, the low-stock threshold and the most units per order. Sellers do so for their products. With If-Match, a count is refused if the stock changed after it was read. Only for admins and sellers.
+
+        `if_match`: The ETag of the stock that the caller has read. Refused with 412 if it changed since then.
         """
         return await self._connection.fetch_data(
             inventory.ManagedStockResponse,
-            Call("PUT", "/api/v1/inventory/{product_id}", path_values={"product_id": product_id}, body=body),
+            Call(
+                "PUT",
+                "/api/v1/inventory/{product_id}",
+                path_values={"product_id": product_id},
+                headers={"If-Match": if_match},
+                body=body,
+            ),
         )
 
     async def check_availability(self, body: inventory.AvailabilityRequest) -> inventory.AvailabilityResponse:
         """Check whether items could be ordered now.
 
-        Lists the products with too few units available. Reserves nothing.
+        Lists the products with too few units available, and those of which one order may not have so many. Reserves nothing.
         """
         return await self._connection.fetch_data(
             inventory.AvailabilityResponse, Call("POST", "/api/v1/inventory/check-availability", body=body)

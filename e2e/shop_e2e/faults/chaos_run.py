@@ -38,8 +38,8 @@ from shop_e2e.api.mailbox import mailbox
 from shop_e2e.faults import server_faults
 from shop_e2e.isolated.stacks import admin_of, isolated_stack
 
-_ATTEMPTS_PER_BUYER = 25
-"""The attempts of one buyer."""
+_ATTEMPTS_PER_BUYER = 10
+"""The attempts of one buyer: no more than the unpaid orders that the shop lets one buyer have."""
 _RETRY_TIMEOUT_SECONDS = 240.0
 """How long a buyer retries a request: longer than any injected outage."""
 _DRAIN_SECONDS = 600.0

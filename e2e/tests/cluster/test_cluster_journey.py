@@ -6,7 +6,7 @@ import httpx
 import pytest
 from chassis_testing.waiting import eventually as awaited
 from devtools.services import SERVICES
-from devtools.shop_client import Person, Shop
+from devtools.shop_client import Person, Shop, stock_of
 from ecommerce_client import ProblemError
 from ecommerce_client.models import Money
 from ecommerce_client.models import product as product_models
@@ -54,11 +54,11 @@ async def test_the_whole_journey_through_the_gateway(namespace: Namespace, shop:
     assert details.degraded == []
     assert details.seller
     assert details.seller.id == seller.id
-    assert details.stock == product_models.StockResponse(available=8)
+    assert details.stock == product_models.StockResponse(available=8, is_exact=True)
     assert details.rating == product_models.RatingResponse(average=4, count=1)
 
     await customer.cancel(order.id)
-    await _stock_becomes(shop, product, StockResponse(product_id=product, on_hand=10, reserved=0, available=10))
+    await _stock_becomes(shop, product, stock_of(product, on_hand=10))
 
 
 async def test_an_order_of_another_user_is_not_found(shop: Shop, admin: Person) -> None:

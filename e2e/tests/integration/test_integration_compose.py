@@ -11,7 +11,7 @@ import httpx
 import pytest
 from chassis_testing.waiting import eventually
 from devtools.services import SERVICES
-from devtools.shop_client import Shop
+from devtools.shop_client import Shop, stock_of
 from ecommerce_client.models import Money
 
 pytestmark = pytest.mark.slow
@@ -76,10 +76,10 @@ async def test_an_order_is_placed_paid_and_confirmed(composed: Composed) -> None
 
         assert (order.status, order.total) == ("confirmed", Money(amount=2580, currency="USD"))
 
-        async def has_left_the_stock() -> bool:
-            return (await shop.stock(product)).on_hand == 3
+        async def is_committed() -> bool:
+            return await shop.stock(product) == stock_of(product, on_hand=5, committed=2)
 
-        await eventually(has_left_the_stock)
+        await eventually(is_committed)
 
 
 async def test_every_service_is_migrated_and_healthy(composed: Composed) -> None:

@@ -6,11 +6,11 @@ import httpx
 import pytest
 from chassis_testing.waiting import eventually
 from devtools.services import SERVICES
-from devtools.shop_client import Person, Shop
+from devtools.shop_client import Person, Shop, stock_of
 from devtools.stack import Stack
 from ecommerce_client import ProblemError
 from ecommerce_client.models import Money, product
-from ecommerce_client.models.inventory import SetStockRequest, StockResponse
+from ecommerce_client.models.inventory import SetStockRequest
 from ecommerce_client.models.product import CategoryRequest
 from ecommerce_client.models.review import ReviewRequest
 from ecommerce_client.models.user import LoginRequest, RefreshRequest, RegisterRequest
@@ -34,7 +34,7 @@ async def test_from_registration_to_a_refund(shop: Shop, admin: Person, mails: M
     assert details.product.price == Money(amount=1290, currency="USD")
     assert details.seller
     assert details.seller.id == seller.id
-    assert details.stock == product.StockResponse(available=25)
+    assert details.stock == product.StockResponse(available=25, is_exact=True)
     assert details.rating == product.RatingResponse(average=0, count=0)
     assert details.degraded == []
 
@@ -46,12 +46,12 @@ async def test_from_registration_to_a_refund(shop: Shop, admin: Person, mails: M
     assert order.total == Money(amount=2580, currency="USD")
     assert await ada.orders() == [order]
     assert await ada.api.order.get_order(order.id) == order
-    assert await shop.stock(cup) == StockResponse(product_id=cup, on_hand=25, reserved=2, available=23)
+    assert await shop.stock(cup) == stock_of(cup, on_hand=25, reserved=2)
 
     paid = await ada.pay(order.id)
     assert (paid.status, paid.amount) == ("completed", order.total)
     await ada.order_becomes(order.id, "confirmed")
-    await stock_is(shop, cup, on_hand=23, reserved=0)
+    await stock_is(shop, cup, on_hand=25, committed=2)
 
     await ada.api.review.add_review(cup, ReviewRequest(rating=4, text="Keeps its warmth"))
     (review,) = [found async for found in shop.api.review.list_reviews(cup)]
@@ -60,7 +60,7 @@ async def test_from_registration_to_a_refund(shop: Shop, admin: Person, mails: M
 
     await ada.cancel(order.id)
     await ada.order_becomes(order.id, "cancelled")
-    await stock_is(shop, cup, on_hand=25, reserved=0)
+    await stock_is(shop, cup, on_hand=25)
 
     async def is_refunded() -> bool:
         payment = await ada.api.payment.get_payment(paid.id)
@@ -71,10 +71,22 @@ async def test_from_registration_to_a_refund(shop: Shop, admin: Person, mails: M
         await mails.wait_for(ada.email, subject)
 
 
-async def stock_is(shop: Shop, product_id: int, on_hand: int, reserved: int) -> None:
-    """Waits until the stock has this value: cancellations arrive as events."""
-    available = on_hand - reserved
-    expected = StockResponse(product_id=product_id, on_hand=on_hand, reserved=reserved, available=available)
+async def test_a_count_of_the_warehouse_leaves_paid_units_committed(shop: Shop, admin: Person) -> None:
+    seller, cup = await shop.stocked_product(admin, 10)
+    order = await (await shop.register()).buy((cup, 3))
+    await stock_is(shop, cup, on_hand=10, committed=3)
+
+    counted = await seller.api.inventory.set_stock(cup, SetStockRequest(quantity=10))
+    assert (counted.available, counted.committed, counted.on_hand) == (7, 3, 10)
+
+    for status in ("processing", "shipped"):
+        await admin.call("PUT", f"/orders/{order.id}/status", {"status": status})
+    await stock_is(shop, cup, on_hand=7)
+
+
+async def stock_is(shop: Shop, product_id: int, on_hand: int, reserved: int = 0, committed: int = 0) -> None:
+    """Waits until the stock has this value: payments, shipping and cancellations arrive as events."""
+    expected = stock_of(product_id, on_hand, reserved, committed)
 
     async def it_is() -> bool:
         return await shop.stock(product_id) == expected
@@ -131,7 +143,7 @@ async def test_a_product_page_is_degraded_but_served_while_reviews_are_down(
         await stack.start("review")
 
     assert (without.rating, without.degraded) == (None, ["rating"])
-    assert without.stock == product.StockResponse(available=3)
+    assert without.stock == product.StockResponse(available=3, is_exact=True)
     assert refused.value.status == 503
     assert refused.value.code in ("upstream_unavailable", "upstream_resting")
 

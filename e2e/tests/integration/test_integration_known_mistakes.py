@@ -8,11 +8,10 @@ from collections import Counter
 import asyncpg
 import pytest
 from chassis_testing.waiting import eventually
-from devtools.shop_client import Json, Person, Shop
+from devtools.shop_client import Json, Person, Shop, stock_of
 from devtools.stack import Stack
 from ecommerce_client import ProblemError
 from ecommerce_client.models import Money
-from ecommerce_client.models.inventory import StockResponse
 from ecommerce_client.models.payment import RefundRequest
 from ecommerce_client.models.review import ReviewRequest
 from ecommerce_client.models.user import ForgotPasswordRequest, RegisterRequest, ResetPasswordRequest
@@ -196,7 +195,7 @@ async def test_wrong_credentials_a_taken_address_and_an_empty_cart_have_their_ow
 async def test_zero_values_are_not_left_out(shop: Shop, admin: Person) -> None:
     _seller, product = await shop.stocked_product(admin, 0)
 
-    assert await shop.stock(product) == StockResponse(product_id=product, on_hand=0, reserved=0, available=0)
+    assert await shop.stock(product) == stock_of(product, on_hand=0)
     details = await shop.api.product.get_details(product)
     assert details.stock
     assert details.rating
@@ -237,6 +236,6 @@ async def test_a_charge_ends_in_a_confirmed_order_or_in_a_refund(shop: Shop, adm
     assert (await buyer.api.payment.get_payment_of_order(kept.id)).status == "completed"
 
     async def stock_is_back() -> bool:
-        return await shop.stock(product) == StockResponse(product_id=product, on_hand=4, reserved=0, available=4)
+        return await shop.stock(product) == stock_of(product, on_hand=5, committed=1)
 
     await eventually(stock_is_back)

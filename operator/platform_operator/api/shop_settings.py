@@ -125,6 +125,9 @@ class InventorySettings(Model):
     low_stock_threshold: int | None = Field(
         default=None, ge=0, le=1_000_000, description="Stock below which a product is low, unless its seller says so."
     )
+    exact_stock_up_to: int | None = Field(
+        default=None, ge=0, le=1_000_000_000, description="Largest number of units that the public is told."
+    )
 
 
 class ShippingRate(Model):
@@ -142,6 +145,12 @@ class OrderSettings(Model):
     order_ttl_seconds: int | None = _seconds(1, 2_592_000, "How long an order may stay unpaid.")
     payment_wait_seconds: int | None = _seconds(
         0, 2_592_000, "How long an expired order still waits for a payment that is in process."
+    )
+    open_orders_per_buyer: int | None = Field(
+        default=None, ge=1, le=1_000_000, description="Unpaid orders that a buyer may have at a time."
+    )
+    open_units_per_product: int | None = Field(
+        default=None, ge=1, le=1_000_000_000, description="Units of a product that a buyer may have in unpaid orders."
     )
     shipping_rates: dict[str, ShippingRate] | None = Field(
         default=None,

@@ -17,3 +17,5 @@ class Settings(BackendSettings):
     """Seconds between two searches for overdue reservations."""
     low_stock_threshold: Annotated[int, Field(ge=0)] = 5
     """Units available below which stock is low, for products without a threshold of their own."""
+    exact_stock_up_to: Annotated[int, Field(ge=0)] = 50
+    """The largest number of units that the public is told; of more units it is told that there are at least so many."""

@@ -15,6 +15,7 @@ from order_service.clients.inventory import GrpcInventory
 from order_service.clients.payments import GrpcPayments
 from order_service.clients.products import GrpcProducts
 from order_service.domain.carts import CartToken
+from order_service.domain.open_orders import OpenOrderLimits
 from order_service.handlers.consumers import event_handlers
 from order_service.handlers.dependencies import CallerDependencies
 from order_service.handlers.grpc import OrderServicer
@@ -77,7 +78,8 @@ async def build(settings: Settings) -> Service:
 
 def _policy(settings: Settings) -> PlacementPolicy:
     hold, ttl = settings.reservation_hold_seconds, settings.order_ttl_seconds
-    return PlacementPolicy(timedelta(seconds=hold), timedelta(seconds=ttl), settings.pricing)
+    limits = OpenOrderLimits(settings.open_orders_per_buyer, settings.open_units_per_product)
+    return PlacementPolicy(timedelta(seconds=hold), timedelta(seconds=ttl), limits, settings.pricing)
 
 
 def _new_cart_token() -> CartToken:

@@ -59,6 +59,10 @@ class Settings(BackendSettings, CurrencySettings):
     """Seconds between two searches for unpaid orders to cancel."""
     look_deadline_seconds: Annotated[float, Field(gt=0)] = 0.5
     """How long getting a cart waits for inventory, in seconds; then the cart is returned without availability."""
+    open_orders_per_buyer: Annotated[int, Field(ge=1)] = 10
+    """How many unpaid orders a buyer may have at a time; a further one is refused until one is paid or cancelled."""
+    open_units_per_product: Annotated[int, Field(ge=1)] = 1000
+    """How many units of one product a buyer may have in unpaid orders, the new one included."""
     shipping_rates: Json[Mapping[_Currency, ShippingRate]] = Field(default_factory=dict)
     """Shipping rates by currency: JSON like {"USD": {"amount": 499, "freeFrom": 5000}}; free in other currencies."""
     tax_basis_points: Json[Mapping[_Country, _BasisPoints]] = Field(default_factory=dict)

@@ -123,7 +123,7 @@ Global___OrderLine: _TypeAlias = OrderLine  # noqa: Y015
 
 @_typing.final
 class OrderConfirmed(_message.Message):
-    """order.confirmed.v1: an order was paid in full; its reserved stock is sold."""
+    """order.confirmed.v1: an order was paid in full; its reserved stock is committed."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -193,7 +193,7 @@ Global___OrderPaidManually: _TypeAlias = OrderPaidManually  # noqa: Y015
 
 @_typing.final
 class OrderShipped(_message.Message):
-    """order.shipped.v1: the seller has shipped an order."""
+    """order.shipped.v1: the seller has shipped an order; its committed stock leaves the stock on hand."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -232,7 +232,7 @@ Global___OrderShipped: _TypeAlias = OrderShipped  # noqa: Y015
 
 @_typing.final
 class OrderCancelled(_message.Message):
-    """order.cancelled.v1: an order was cancelled; its stock is released and its payment refunded."""
+    """order.cancelled.v1: an order was cancelled before it was shipped; its stock is released and its payment refunded."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -347,7 +347,7 @@ Global___PaymentRefunded: _TypeAlias = PaymentRefunded  # noqa: Y015
 @_typing.final
 class ReservationRejected(_message.Message):
     """reservation.rejected.v1: the reservation of an order expired before its order.placed or order.confirmed arrived, and
-    the stock is sold: the order cannot be fulfilled.
+    other orders hold the stock: the order cannot be fulfilled.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$shopapi/inventory/v1/inventory.proto\x12\x14shopapi.inventory.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"%\n\x0fGetStockRequest\x12\x12\n\nproduct_id\x18\x01 \x01(\x03\"\\\n\x10GetStockResponse\x12\x12\n\nproduct_id\x18\x01 \x01(\x03\x12\x0f\n\x07on_hand\x18\x02 \x01(\x03\x12\x10\n\x08reserved\x18\x03 \x01(\x03\x12\x11\n\tavailable\x18\x04 \x01(\x03\"\'\n\x10GetStocksRequest\x12\x13\n\x0bproduct_ids\x18\x01 \x03(\x03\"K\n\x11GetStocksResponse\x12\x36\n\x06stocks\x18\x01 \x03(\x0b\x32&.shopapi.inventory.v1.GetStockResponse\"\x7f\n\x0eReserveRequest\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x30\n\x05lines\x18\x02 \x03(\x0b\x32!.shopapi.inventory.v1.ReserveLine\x12)\n\x05until\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"3\n\x0bReserveLine\x12\x12\n\nproduct_id\x18\x01 \x01(\x03\x12\x10\n\x08quantity\x18\x02 \x01(\x03\"\x11\n\x0fReserveResponse\"\"\n\x0eReleaseRequest\x12\x10\n\x08order_id\x18\x01 \x01(\t\"\x11\n\x0fReleaseResponse2\xfb\x02\n\x10InventoryService\x12Y\n\x08GetStock\x12%.shopapi.inventory.v1.GetStockRequest\x1a&.shopapi.inventory.v1.GetStockResponse\x12\\\n\tGetStocks\x12&.shopapi.inventory.v1.GetStocksRequest\x1a\'.shopapi.inventory.v1.GetStocksResponse\x12V\n\x07Reserve\x12$.shopapi.inventory.v1.ReserveRequest\x1a%.shopapi.inventory.v1.ReserveResponse\x12V\n\x07Release\x12$.shopapi.inventory.v1.ReleaseRequest\x1a%.shopapi.inventory.v1.ReleaseResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$shopapi/inventory/v1/inventory.proto\x12\x14shopapi.inventory.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"%\n\x0fGetStockRequest\x12\x12\n\nproduct_id\x18\x01 \x01(\x03\"\xa1\x01\n\x10GetStockResponse\x12\x12\n\nproduct_id\x18\x01 \x01(\x03\x12\x0f\n\x07on_hand\x18\x02 \x01(\x03\x12\x10\n\x08reserved\x18\x03 \x01(\x03\x12\x11\n\tavailable\x18\x04 \x01(\x03\x12\x11\n\tcommitted\x18\x05 \x01(\x03\x12\x1c\n\x0fshown_available\x18\x06 \x01(\x03H\x00\x88\x01\x01\x42\x12\n\x10_shown_available\"\'\n\x10GetStocksRequest\x12\x13\n\x0bproduct_ids\x18\x01 \x03(\x03\"K\n\x11GetStocksResponse\x12\x36\n\x06stocks\x18\x01 \x03(\x0b\x32&.shopapi.inventory.v1.GetStockResponse\"\x7f\n\x0eReserveRequest\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x30\n\x05lines\x18\x02 \x03(\x0b\x32!.shopapi.inventory.v1.ReserveLine\x12)\n\x05until\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"3\n\x0bReserveLine\x12\x12\n\nproduct_id\x18\x01 \x01(\x03\x12\x10\n\x08quantity\x18\x02 \x01(\x03\"\x11\n\x0fReserveResponse\"\"\n\x0eReleaseRequest\x12\x10\n\x08order_id\x18\x01 \x01(\t\"\x11\n\x0fReleaseResponse2\xfb\x02\n\x10InventoryService\x12Y\n\x08GetStock\x12%.shopapi.inventory.v1.GetStockRequest\x1a&.shopapi.inventory.v1.GetStockResponse\x12\\\n\tGetStocks\x12&.shopapi.inventory.v1.GetStocksRequest\x1a\'.shopapi.inventory.v1.GetStocksResponse\x12V\n\x07Reserve\x12$.shopapi.inventory.v1.ReserveRequest\x1a%.shopapi.inventory.v1.ReserveResponse\x12V\n\x07Release\x12$.shopapi.inventory.v1.ReleaseRequest\x1a%.shopapi.inventory.v1.ReleaseResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,22 +34,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_GETSTOCKREQUEST']._serialized_start=95
   _globals['_GETSTOCKREQUEST']._serialized_end=132
-  _globals['_GETSTOCKRESPONSE']._serialized_start=134
-  _globals['_GETSTOCKRESPONSE']._serialized_end=226
-  _globals['_GETSTOCKSREQUEST']._serialized_start=228
-  _globals['_GETSTOCKSREQUEST']._serialized_end=267
-  _globals['_GETSTOCKSRESPONSE']._serialized_start=269
-  _globals['_GETSTOCKSRESPONSE']._serialized_end=344
-  _globals['_RESERVEREQUEST']._serialized_start=346
-  _globals['_RESERVEREQUEST']._serialized_end=473
-  _globals['_RESERVELINE']._serialized_start=475
-  _globals['_RESERVELINE']._serialized_end=526
-  _globals['_RESERVERESPONSE']._serialized_start=528
-  _globals['_RESERVERESPONSE']._serialized_end=545
-  _globals['_RELEASEREQUEST']._serialized_start=547
-  _globals['_RELEASEREQUEST']._serialized_end=581
-  _globals['_RELEASERESPONSE']._serialized_start=583
-  _globals['_RELEASERESPONSE']._serialized_end=600
-  _globals['_INVENTORYSERVICE']._serialized_start=603
-  _globals['_INVENTORYSERVICE']._serialized_end=982
+  _globals['_GETSTOCKRESPONSE']._serialized_start=135
+  _globals['_GETSTOCKRESPONSE']._serialized_end=296
+  _globals['_GETSTOCKSREQUEST']._serialized_start=298
+  _globals['_GETSTOCKSREQUEST']._serialized_end=337
+  _globals['_GETSTOCKSRESPONSE']._serialized_start=339
+  _globals['_GETSTOCKSRESPONSE']._serialized_end=414
+  _globals['_RESERVEREQUEST']._serialized_start=416
+  _globals['_RESERVEREQUEST']._serialized_end=543
+  _globals['_RESERVELINE']._serialized_start=545
+  _globals['_RESERVELINE']._serialized_end=596
+  _globals['_RESERVERESPONSE']._serialized_start=598
+  _globals['_RESERVERESPONSE']._serialized_end=615
+  _globals['_RELEASEREQUEST']._serialized_start=617
+  _globals['_RELEASEREQUEST']._serialized_end=651
+  _globals['_RELEASERESPONSE']._serialized_start=653
+  _globals['_RELEASERESPONSE']._serialized_end=670
+  _globals['_INVENTORYSERVICE']._serialized_start=673
+  _globals['_INVENTORYSERVICE']._serialized_end=1052
 # @@protoc_insertion_point(module_scope)

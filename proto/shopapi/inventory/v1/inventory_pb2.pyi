@@ -46,10 +46,19 @@ class GetStockResponse(_message.Message):
     ON_HAND_FIELD_NUMBER: _builtins.int
     RESERVED_FIELD_NUMBER: _builtins.int
     AVAILABLE_FIELD_NUMBER: _builtins.int
+    COMMITTED_FIELD_NUMBER: _builtins.int
+    SHOWN_AVAILABLE_FIELD_NUMBER: _builtins.int
     product_id: _builtins.int
     on_hand: _builtins.int
+    """Units in the building."""
     reserved: _builtins.int
+    """Units of placed orders that are not paid."""
     available: _builtins.int
+    """on_hand without reserved and committed."""
+    committed: _builtins.int
+    """Units of paid orders that are not shipped."""
+    shown_available: _builtins.int
+    """What the public may be told of `available`: at most the shop's limit. The release before has no such limit."""
     def __init__(
         self,
         *,
@@ -57,12 +66,16 @@ class GetStockResponse(_message.Message):
         on_hand: _builtins.int = ...,
         reserved: _builtins.int = ...,
         available: _builtins.int = ...,
+        committed: _builtins.int = ...,
+        shown_available: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_shown_available", b"_shown_available", "shown_available", b"shown_available"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["available", b"available", "on_hand", b"on_hand", "product_id", b"product_id", "reserved", b"reserved"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_shown_available", b"_shown_available", "available", b"available", "committed", b"committed", "on_hand", b"on_hand", "product_id", b"product_id", "reserved", b"reserved", "shown_available", b"shown_available"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__shown_available: _TypeAlias = _typing.Literal["shown_available"]  # noqa: Y015
+    _WhichOneofArgType__shown_available: _TypeAlias = _typing.Literal["_shown_available", b"_shown_available"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__shown_available) -> _WhichOneofReturnType__shown_available | None: ...
 
 Global___GetStockResponse: _TypeAlias = GetStockResponse  # noqa: Y015
 

@@ -77,7 +77,7 @@ class InventoryServiceServicer:
 
     def Reserve(self, request, context):
         """Reserves every line or none. Idempotent by order id. FAILED_PRECONDITION (code out_of_stock) names the products
-        that are short.
+        that are short, with the code quantity_limit those of which one order may not have so many.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

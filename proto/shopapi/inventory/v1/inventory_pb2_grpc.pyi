@@ -22,7 +22,7 @@ class InventoryServiceStub:
     """Returns the stock of many products in one call, each once, as GetStock returns it."""
     Reserve: _aio.UnaryUnaryMultiCallable[_inventory_pb2.ReserveRequest, _inventory_pb2.ReserveResponse]
     """Reserves every line or none. Idempotent by order id. FAILED_PRECONDITION (code out_of_stock) names the products
-    that are short.
+    that are short, with the code quantity_limit those of which one order may not have so many.
     """
     Release: _aio.UnaryUnaryMultiCallable[_inventory_pb2.ReleaseRequest, _inventory_pb2.ReleaseResponse]
     """Releases the reservation of an order; succeeds too if it is already released or never existed."""
@@ -53,7 +53,7 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_inventory_pb2.ReserveRequest, _abc.Awaitable[_inventory_pb2.ReserveResponse]],
     ) -> _abc.Awaitable[_inventory_pb2.ReserveResponse]:
         """Reserves every line or none. Idempotent by order id. FAILED_PRECONDITION (code out_of_stock) names the products
-        that are short.
+        that are short, with the code quantity_limit those of which one order may not have so many.
         """
 
     @_abc_1.abstractmethod

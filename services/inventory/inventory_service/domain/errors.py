@@ -17,24 +17,57 @@ class Shortage:
     product_id: ProductId
     wanted: int
     available: int
+    is_exact: bool = True
+    """False if `available` is the largest number that the public is told, and there are more units."""
+
+    def __str__(self) -> str:
+        at_least = "" if self.is_exact else "at least "
+        return f"product {self.product_id} ({at_least}{self.available} left, {self.wanted} wanted)"
+
+
+@dataclass(frozen=True, slots=True)
+class Excess:
+    """A product of which a request wants more than one order may have."""
+
+    product_id: ProductId
+    wanted: int
+    maximum: int
 
 
 class OutOfStock(InventoryError):
     """At least one line of an order could not be reserved, so none was."""
 
     def __init__(self, shortages: Sequence[Shortage]) -> None:
-        products = ", ".join(f"product {s.product_id} ({s.available} left, {s.wanted} wanted)" for s in shortages)
-        super().__init__(f"too little stock of {products}: order fewer")
+        super().__init__(f"too little stock of {', '.join(map(str, shortages))}: order fewer")
         self.shortages = tuple(shortages)
 
 
-class BelowReserved(InventoryError):
-    """The new stock would be less than what is reserved for orders."""
+class OverMaximum(InventoryError):
+    """At least one line of an order exceeds the most units of its product that one order may have."""
 
-    def __init__(self, product_id: ProductId, reserved: int, on_hand: int) -> None:
+    def __init__(self, excesses: Sequence[Excess]) -> None:
+        products = " and ".join(f"{e.maximum} of product {e.product_id} ({e.wanted} wanted)" for e in excesses)
+        super().__init__(f"one order may have at most {products}: order fewer")
+        self.excesses = tuple(excesses)
+
+
+class BelowReserved(InventoryError):
+    """The new stock would be less than what is reserved and committed for orders."""
+
+    def __init__(self, product_id: ProductId, held: int, on_hand: int) -> None:
         super().__init__(
-            f"orders hold {reserved} of product {product_id}, and {on_hand} would be left: "
-            f"set the stock to {reserved} or more, or cancel orders first"
+            f"orders hold {held} of product {product_id}, and {on_hand} would be left: "
+            f"set the stock to {held} or more, or cancel orders first"
+        )
+
+
+class StockChanged(InventoryError):
+    """The stock has another revision than the one that a conditional request requires."""
+
+    def __init__(self, product_id: ProductId, revision: int) -> None:
+        super().__init__(
+            f"the stock of product {product_id} changed and has revision {revision} now: "
+            f"read it again, and repeat the request with its ETag"
         )
 
 

@@ -16,8 +16,9 @@ class MovementKind(StrEnum):
     """The seller or an admin set the stock on hand to another number."""
     ADJUST = "adjust"
     SALE = "sale"
+    """The units of an order left: it was shipped."""
     RETURN = "return"
-    """The units of a cancelled order came back."""
+    """The units of a cancelled order came back, which an earlier release had taken from on hand at payment."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
 """The reservation of stock for an order. Pure.
 
 The events of an order may arrive in any order and more than once. The final state depends only on which of them
-arrived: a cancelled order holds no stock, a confirmed order that is not cancelled has its stock sold, any other order
-holds its stock until the reservation expires.
+arrived: a cancelled order holds no stock; a confirmed order that is not cancelled has its units committed, and once it
+is shipped they have left; any other order holds its units until the reservation expires.
 
 A reservation does not expire by its time alone: once that is over, the order service says what its order needs.
 """
@@ -19,9 +19,11 @@ _NEXT_CHECK = timedelta(seconds=30)
 
 class ReservationStatus(StrEnum):
     PENDING = "pending"
-    """The order's units are reserved."""
+    """The order is not paid; its units are reserved."""
     COMMITTED = "committed"
-    """The order's units are sold: they are no longer on hand."""
+    """The order is paid and not shipped; its units are committed, and still on hand."""
+    FULFILLED = "fulfilled"
+    """The order is shipped; its units are no longer on hand."""
     RELEASED = "released"
     EXPIRED = "expired"
 
@@ -33,15 +35,30 @@ class Reservation:
     held_until: datetime
     is_cancelled: bool = False
     """True if the order itself is cancelled, not only its stock released: then nothing is reserved for it again."""
+    is_shipped: bool = False
+    """True if the order is shipped. Its units leave as soon as the event arrives that says which they are."""
 
     @property
-    def holds_stock(self) -> bool:
+    def is_reserved(self) -> bool:
         return self.status is ReservationStatus.PENDING
 
     @property
-    def is_committed_or_cancelled(self) -> bool:
+    def is_committed(self) -> bool:
+        return self.status is ReservationStatus.COMMITTED
+
+    @property
+    def is_fulfilled(self) -> bool:
+        return self.status is ReservationStatus.FULFILLED
+
+    @property
+    def is_decided(self) -> bool:
         """True if a placed or a confirmed order, or a call to reserve, changes nothing any more."""
-        return self.is_cancelled or self.status is ReservationStatus.COMMITTED
+        return self.is_cancelled or self.is_committed or self.is_fulfilled
+
+    @property
+    def is_final(self) -> bool:
+        """True if a shipped order changes nothing any more."""
+        return self.is_cancelled or self.is_fulfilled
 
 
 class OrderState(StrEnum):

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from chassis.messaging.inbox import EventHandler, handles
 from chassis.types.ids import OrderId, ProductId
-from shopapi.events.v1.events_pb2 import OrderCancelled, OrderConfirmed, OrderLine, OrderPlaced
+from shopapi.events.v1.events_pb2 import OrderCancelled, OrderConfirmed, OrderLine, OrderPlaced, OrderShipped
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from inventory_service.domain.stock import Line
@@ -19,7 +19,10 @@ def event_handlers(reservations: ReservationService) -> Sequence[EventHandler]:
         await reservations.reserve_placed_order(transaction, _order_id(order), _lines(order.lines), until)
 
     async def order_confirmed(transaction: AsyncConnection, order: OrderConfirmed) -> None:
-        await reservations.sell_confirmed_order(transaction, _order_id(order), _lines(order.lines))
+        await reservations.commit_confirmed_order(transaction, _order_id(order), _lines(order.lines))
+
+    async def order_shipped(transaction: AsyncConnection, order: OrderShipped) -> None:
+        await reservations.fulfil_shipped_order(transaction, _order_id(order))
 
     async def order_cancelled(transaction: AsyncConnection, order: OrderCancelled) -> None:
         await reservations.release_cancelled_order(transaction, _order_id(order))
@@ -27,11 +30,12 @@ def event_handlers(reservations: ReservationService) -> Sequence[EventHandler]:
     return [
         handles(OrderPlaced, order_placed),
         handles(OrderConfirmed, order_confirmed),
+        handles(OrderShipped, order_shipped),
         handles(OrderCancelled, order_cancelled),
     ]
 
 
-def _order_id(order: OrderPlaced | OrderConfirmed | OrderCancelled) -> OrderId:
+def _order_id(order: OrderPlaced | OrderConfirmed | OrderShipped | OrderCancelled) -> OrderId:
     return OrderId(UUID(order.order_id))
 
 

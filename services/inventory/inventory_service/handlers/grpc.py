@@ -25,11 +25,11 @@ class InventoryServicer(inventory_pb2_grpc.InventoryServiceServicer):
         inventory_pb2_grpc.add_InventoryServiceServicer_to_server(self, server)
 
     async def GetStock(self, request: pb.GetStockRequest, context: object) -> pb.GetStockResponse:  # noqa: N802 - the contract's name
-        return _stock(await self._stock.stock_of(ProductId(request.product_id)))
+        return self._response(await self._stock.stock_of(ProductId(request.product_id)))
 
     async def GetStocks(self, request: pb.GetStocksRequest, context: object) -> pb.GetStocksResponse:  # noqa: N802 - the contract's name
         stocks = await self._stock.stocks_of({ProductId(product_id) for product_id in request.product_ids})
-        return pb.GetStocksResponse(stocks=[_stock(stock) for stock in stocks])
+        return pb.GetStocksResponse(stocks=[self._response(stock) for stock in stocks])
 
     async def Reserve(self, request: pb.ReserveRequest, context: object) -> pb.ReserveResponse:  # noqa: N802 - the contract's name
         await self._reservations.reserve(_order_id(request.order_id), _lines(request), _time(request.until))
@@ -39,11 +39,15 @@ class InventoryServicer(inventory_pb2_grpc.InventoryServiceServicer):
         await self._reservations.release(_order_id(request.order_id))
         return pb.ReleaseResponse()
 
-
-def _stock(stock: Stock) -> pb.GetStockResponse:
-    return pb.GetStockResponse(
-        product_id=stock.product_id, on_hand=stock.on_hand, reserved=stock.reserved, available=stock.available
-    )
+    def _response(self, stock: Stock) -> pb.GetStockResponse:
+        return pb.GetStockResponse(
+            product_id=stock.product_id,
+            on_hand=stock.on_hand,
+            reserved=stock.reserved,
+            committed=stock.committed,
+            available=stock.available,
+            shown_available=self._stock.show_to(None, stock).available,
+        )
 
 
 def _order_id(text: str) -> OrderId:

@@ -1,33 +1,53 @@
 """The request and response bodies of the HTTP API."""
 
+import re
 from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
 from chassis.http.schemas import Id, Quantity, RequestBody, ResponseBody, StorableText
+from fastapi import Depends, Header
 from pydantic import AfterValidator, Field
 
 from inventory_service.domain.movements import Movement, MovementKind
-from inventory_service.domain.stock import MAX_ON_HAND
+from inventory_service.domain.stock import MAX_ON_HAND, StockTerms
 
 
-class StockResponse(ResponseBody):
-    """Units of a product: `available` is how many can be ordered now."""
-
+class _StockUnits(ResponseBody):
     product_id: int
-    on_hand: int
-    reserved: int
-    available: int
+    on_hand: Annotated[int, Field(description="units in the building")]
+    reserved: Annotated[int, Field(description="units of placed orders that are not paid")]
+    committed: Annotated[int, Field(description="units of paid orders that are not shipped")]
+    available: Annotated[int, Field(description="units that can be ordered now")]
+    max_per_order: Annotated[int | None, Field(description="the most units that one order may have; null if any")]
 
 
-class ManagedStockResponse(StockResponse):
-    """Stock as its seller and admins see it."""
+class StockResponse(_StockUnits):
+    """Units of a product: `available` is `on_hand` without what is reserved and committed.
+
+    The public sees no count above a limit of the shop (`EXACT_STOCK_UP_TO`): it sees the limit instead, and `is_exact`
+    is false. The product's seller and admins see exact counts.
+    """
+
+    is_exact: Annotated[bool, Field(description="false if one of the counts is larger than shown")]
+
+
+class ManagedStockResponse(_StockUnits):
+    """Stock as its seller and admins set it."""
 
     low_stock_threshold: int
 
 
 class SetStockRequest(RequestBody):
-    quantity: Annotated[int, Field(ge=0, le=MAX_ON_HAND, description="the new on_hand", examples=[25])]
+    quantity: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=MAX_ON_HAND,
+            description="the new on_hand: all units in the building, those of orders that are not shipped included",
+            examples=[25],
+        ),
+    ]
     low_stock_threshold: Annotated[
         int | None,
         Field(
@@ -37,6 +57,45 @@ class SetStockRequest(RequestBody):
             examples=[5],
         ),
     ] = None
+    max_per_order: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=MAX_ON_HAND,
+            description="the most units that one order may have; null leaves it unchanged, the largest number lifts it",
+            examples=[4],
+        ),
+    ] = None
+
+    def terms(self) -> StockTerms:
+        return StockTerms(self.low_stock_threshold, self.max_per_order)
+
+
+_ENTITY_TAG = r'(?:W/)?"[\x21\x23-\x7E]*"'
+
+
+def _expected_revisions(
+    if_match: Annotated[
+        str | None,
+        Header(
+            alias="If-Match",
+            max_length=255,
+            pattern=rf"^(?:\*|{_ENTITY_TAG}(?:[ \t]*,[ \t]*{_ENTITY_TAG})*)$",
+            description="The ETag of the stock that the caller has read. Refused with 412 if it changed since then.",
+            examples=['"17"'],
+        ),
+    ] = None,
+) -> frozenset[int] | None:
+    """Returns the revisions that an If-Match header (RFC 9110, 13.1.1) names; None if it accepts any.
+
+    A weak tag counts as well: it is the same tag, weakened by the gateway because it compressed the response.
+    """
+    if if_match is None or if_match == "*":
+        return None
+    return frozenset(int(revision) for revision in re.findall(r'"([0-9]{1,18})"', if_match))
+
+
+ExpectedRevisions = Annotated[frozenset[int] | None, Depends(_expected_revisions)]
 
 
 class RequestedItem(RequestBody):
@@ -52,11 +111,19 @@ class ShortageResponse(ResponseBody):
     product_id: int
     wanted: Annotated[int, Field(description="units in the request")]
     available: int
+    is_exact: Annotated[bool, Field(description="false if more units are available than shown")]
+
+
+class ExcessResponse(ResponseBody):
+    product_id: int
+    wanted: Annotated[int, Field(description="units in the request")]
+    maximum: Annotated[int, Field(description="the most units that one order may have")]
 
 
 class AvailabilityResponse(ResponseBody):
     available: Annotated[bool, Field(description="whether all items could be ordered now")]
     shortages: list[ShortageResponse]
+    over_maximum: list[ExcessResponse]
 
 
 def _not_zero(delta: int) -> int:

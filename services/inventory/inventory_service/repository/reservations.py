@@ -27,7 +27,11 @@ class ReservationRepository:
     async def create(self, new: Reservation) -> Reservation | None:
         """Returns None where the order has a reservation already."""
         insertion = insert(reservations).values(
-            order_id=new.order_id, status=new.status, held_until=new.held_until, is_cancelled=new.is_cancelled
+            order_id=new.order_id,
+            status=new.status,
+            held_until=new.held_until,
+            is_cancelled=new.is_cancelled,
+            is_shipped=new.is_shipped,
         )
         created = await self._transaction.execute(insertion.on_conflict_do_nothing().returning(reservations.c.order_id))
         return new if created.first() else None
@@ -52,10 +56,18 @@ class ReservationRepository:
             .values(status=ReservationStatus.PENDING, held_until=later)
         )
 
-    async def close(self, orders: Sequence[OrderId], status: ReservationStatus) -> None:
-        """Sets the final status of the reservations. Their rows must be locked."""
+    async def commit(self, order_id: OrderId) -> None:
+        """Records that the order's units are committed. The reservation's row must be locked."""
         await self._transaction.execute(
-            update(reservations).where(reservations.c.order_id.in_(orders)).values(status=status)
+            update(reservations)
+            .where(reservations.c.order_id == order_id)
+            .values(status=ReservationStatus.COMMITTED, in_committed=True)
+        )
+
+    async def close(self, orders: Sequence[OrderId], status: ReservationStatus) -> None:
+        """Sets the status of reservations that hold no units any more. Their rows must be locked."""
+        await self._transaction.execute(
+            update(reservations).where(reservations.c.order_id.in_(orders)).values(status=status, in_committed=False)
         )
 
     async def cancel(self, order_id: OrderId) -> None:
@@ -63,7 +75,13 @@ class ReservationRepository:
         await self._transaction.execute(
             update(reservations)
             .where(reservations.c.order_id == order_id)
-            .values(status=ReservationStatus.RELEASED, is_cancelled=True)
+            .values(status=ReservationStatus.RELEASED, in_committed=False, is_cancelled=True)
+        )
+
+    async def mark_as_shipped(self, order_id: OrderId) -> None:
+        """Records that the order is shipped. The reservation's row must be locked."""
+        await self._transaction.execute(
+            update(reservations).where(reservations.c.order_id == order_id).values(is_shipped=True)
         )
 
     async def list_overdue(self, at: datetime, limit: int) -> dict[OrderId, datetime]:
@@ -116,4 +134,7 @@ def _is_overdue(at: datetime) -> ColumnElement[bool]:
 
 
 def _reservation(row: Row[Any]) -> Reservation:
-    return Reservation(OrderId(row.order_id), ReservationStatus(row.status), row.held_until, row.is_cancelled)
+    status = ReservationStatus(row.status)
+    if status is ReservationStatus.COMMITTED and not row.in_committed:
+        status = ReservationStatus.FULFILLED  # by a release that took the units from on hand at payment
+    return Reservation(OrderId(row.order_id), status, row.held_until, row.is_cancelled, row.is_shipped)

@@ -1,6 +1,7 @@
 """Statements on stock and its ledger. Locks: a transaction that needs several rows locks them in product order."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
@@ -10,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from inventory_service.domain.movements import Movement, MovementCause, MovementKind
-from inventory_service.domain.stock import Stock
+from inventory_service.domain.stock import Stock, StockTerms
 from inventory_service.repository.tables import movements, stock
 
 
@@ -45,7 +46,7 @@ class StockRepository:
         """Locks and returns products whose last published availability is out of date. Reads the whole table."""
         query = (
             select(stock)
-            .where((stock.c.on_hand > stock.c.reserved) != stock.c.announced)
+            .where((stock.c.on_hand > stock.c.held) != stock.c.announced)
             .order_by(stock.c.product_id)
             .limit(limit)
             .with_for_update(key_share=True, skip_locked=True)
@@ -58,7 +59,8 @@ class StockRepository:
             {
                 "product": changed.product_id,
                 "on_hand": changed.on_hand,
-                "reserved": changed.reserved,
+                "held": changed.held,
+                "committed": changed.committed,
                 "announced": changed.published_as_available,
                 "revision": changed.revision,
             }
@@ -67,11 +69,10 @@ class StockRepository:
         by_id = stock.c.product_id == bindparam("product")
         await self._transaction.execute(update(stock).where(by_id), rows)
 
-    async def store_seller(self, product_id: ProductId, seller_id: UserId, low_stock_threshold: int | None) -> None:
-        """Writes a product's seller and low-stock threshold; None leaves the threshold. The row must be locked."""
-        columns: dict[str, int] = {"seller_id": seller_id}
-        if low_stock_threshold is not None:
-            columns["low_stock_threshold"] = low_stock_threshold
+    async def store_terms(self, product_id: ProductId, seller_id: UserId, terms: StockTerms) -> None:
+        """Writes a product's seller and the terms that are not None. The row must be locked."""
+        changed = {name: term for name, term in asdict(terms).items() if term is not None}
+        columns: dict[str, int] = {"seller_id": seller_id, **changed}
         await self._transaction.execute(update(stock).where(stock.c.product_id == product_id).values(columns))
 
     async def append(self, entries: Sequence[Movement]) -> None:
@@ -113,9 +114,11 @@ class StockRepository:
         return Stock(
             product_id=ProductId(row.product_id),
             on_hand=row.on_hand,
-            reserved=row.reserved,
+            reserved=row.held - row.committed,
+            committed=row.committed,
             low_stock_threshold=self._low_stock_threshold if threshold is None else threshold,
             seller_id=None if row.seller_id is None else UserId(row.seller_id),
+            max_per_order=row.max_per_order,
             published_as_available=row.announced,
             revision=row.revision,
         )

@@ -10,9 +10,12 @@ stock = Table(
     metadata,
     Column("product_id", BigInteger, primary_key=True),
     Column("on_hand", BigInteger, nullable=False),
-    Column("reserved", BigInteger, nullable=False, server_default="0"),
+    # The column counts the committed units too, as the release before reads it: its available units are exact.
+    Column("reserved", BigInteger, key="held", nullable=False, server_default="0"),
+    Column("committed", BigInteger, nullable=False, server_default="0"),
     Column("low_stock_threshold", BigInteger),
     Column("seller_id", BigInteger),
+    Column("max_per_order", BigInteger),
     Column("announced", Boolean, nullable=False, server_default="false"),
     Column("revision", BigInteger, nullable=False, server_default="0"),
 )
@@ -24,6 +27,10 @@ reservations = Table(
     Column("status", Text, nullable=False),
     Column("held_until", DateTime(timezone=True), nullable=False),
     Column("is_cancelled", Boolean, nullable=False, server_default="false"),
+    Column("is_shipped", Boolean, nullable=False, server_default="false"),
+    # True while stock.committed counts the units. A committed reservation without it is of a release that took the
+    # units from on hand at payment: it is fulfilled.
+    Column("in_committed", Boolean, nullable=False, server_default="false"),
 )
 
 reservation_lines = Table(

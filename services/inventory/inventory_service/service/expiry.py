@@ -22,8 +22,9 @@ from inventory_service.service.reservations import ReservationService
 
 EXPIRED = Counter("inventory_reservations_expired_total", "Reservations that expired")
 EXTENDED = Counter("inventory_reservations_extended_total", "Overdue reservations that were kept for an open order")
-SOLD = Counter(
-    "inventory_reservations_sold_without_event_total", "Overdue reservations of paid orders, sold before the event came"
+COMMITTED = Counter(
+    "inventory_reservations_committed_without_event_total",
+    "Overdue reservations of paid orders, committed before the event came",
 )
 UNANSWERED = Gauge(
     "inventory_reservations_unanswered_seconds",
@@ -51,7 +52,7 @@ class ReservationExpiry:
         self._now = now
 
     async def expire_overdue(self) -> None:
-        """Ends the overdue reservations that no order needs any more, extends those of open orders, sells paid ones.
+        """Ends the overdue reservations that no order needs any more, extends those of open orders, commits paid ones.
 
         If the order service does not answer, all stay as they are until the next sweep.
         """
@@ -59,7 +60,7 @@ class ReservationExpiry:
             pass
 
     async def _sweep_batch(self) -> int:
-        """Returns how many reservations were ended, extended or sold."""
+        """Returns how many reservations were ended, extended or committed."""
         async with self._database.begin() as transaction:
             overdue = await ReservationRepository(transaction).list_overdue(self._now(), _BATCH)
         if not overdue:
@@ -80,17 +81,17 @@ class ReservationExpiry:
             return {}
 
     async def _decide(self, standings: Mapping[OrderId, OrderStanding]) -> int:
-        """Returns how many reservations were ended, extended or sold.
+        """Returns how many reservations were ended, extended or committed.
 
         A reservation that was extended, ended or locked since the question is left alone.
         """
         paid = [order for order, standing in standings.items() if standing.state is OrderState.PAID]
         others = {order: standing for order, standing in standings.items() if standing.state is not OrderState.PAID}
-        sold = [await self._sell(order) for order in paid]
-        return sum(sold) + await self._end_or_extend(others)
+        committed = [await self._commit(order) for order in paid]
+        return sum(committed) + await self._end_or_extend(others)
 
-    async def _sell(self, order_id: OrderId) -> bool:
-        """Sells the units of a paid order as its event would, which has no effect when it arrives.
+    async def _commit(self, order_id: OrderId) -> bool:
+        """Commits the units of a paid order as its event would, which has no effect when it arrives.
 
         One transaction for each order: stock rows are locked in product order within an order, not across orders.
         """
@@ -99,10 +100,10 @@ class ReservationExpiry:
             if not await repository.lock_overdue([order_id], self._now()):
                 return False
             lines = await repository.lines([order_id])
-            await self._reservations.sell_confirmed_order(transaction, order_id, lines)
+            await self._reservations.commit_confirmed_order(transaction, order_id, lines)
         self._events.wake_relay()
-        SOLD.inc()
-        log.info("reservation sold before its order's event arrived", order_id=str(order_id))
+        COMMITTED.inc()
+        log.info("reservation committed before its order's event arrived", order_id=str(order_id))
         return True
 
     async def _end_or_extend(self, standings: Mapping[OrderId, OrderStanding]) -> int:

@@ -1,4 +1,4 @@
-"""The use cases of orders: they reserve stock, sell it and give it back. One transaction each.
+"""The use cases of orders: they reserve, commit, fulfil and release stock. One transaction each.
 
 Each of them may be repeated, and the events of an order may arrive in any order: `domain/reservations.py` says which
 state they end in.
@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from inventory_service.domain.errors import OutOfStock
 from inventory_service.domain.movements import MovementCause, MovementKind
 from inventory_service.domain.reservations import Reservation, ReservationStatus
-from inventory_service.domain.stock import Line, Stock, StockChange, ensure_available, merge_lines
+from inventory_service.domain.stock import Line, Stock, StockChange, ensure_allowed, ensure_available, merge_lines
 from inventory_service.repository.reservations import ReservationRepository
 from inventory_service.service.published_events import PublishedEvents
 from inventory_service.service.stock_ledger import StockLedger
@@ -32,18 +32,25 @@ log = logs.get_logger(__name__)
 
 class ReservationService:
     def __init__(
-        self, database: Database, ledger: StockLedger, events: PublishedEvents, now: Callable[[], datetime]
+        self,
+        database: Database,
+        ledger: StockLedger,
+        events: PublishedEvents,
+        exact_up_to: int,
+        now: Callable[[], datetime],
     ) -> None:
+        """`exact_up_to` is the largest number of available units that a refusal names."""
         self._database = database
         self._ledger = ledger
         self._events = events
+        self._exact_up_to = exact_up_to
         self._now = now
 
     async def reserve(self, order_id: OrderId, requested: Sequence[Line], until: datetime) -> None:
-        """Reserves every line or none. Repeating it for an order changes nothing. Raises OutOfStock."""
+        """Reserves every line or none. Repeating it for an order changes nothing. Raises OverMaximum, OutOfStock."""
         try:
             async with self._database.begin() as transaction:
-                has_events = await self._reserve(transaction, order_id, requested, until)
+                has_events = await self._reserve(transaction, order_id, requested, until, is_placed=False)
         except OutOfStock:
             STOCK_OUTS.inc()
             raise
@@ -56,7 +63,7 @@ class ReservationService:
         async with self._database.begin() as transaction:
             reservations = ReservationRepository(transaction)
             reservation = await reservations.lock(order_id)
-            if reservation is not None and reservation.holds_stock:
+            if reservation is not None and reservation.is_reserved:
                 has_events = await self._release(transaction, [order_id])
                 await reservations.close([order_id], ReservationStatus.RELEASED)
         if has_events:
@@ -71,33 +78,56 @@ class ReservationService:
         publishes that the reservation is rejected.
         """
         try:
-            await self._reserve(transaction, order_id, lines, until)
+            await self._reserve(transaction, order_id, lines, until, is_placed=True)
         except OutOfStock:
             await self._reject(transaction, order_id)
 
-    async def sell_confirmed_order(
+    async def commit_confirmed_order(
         self, transaction: AsyncConnection, order_id: OrderId, lines: Sequence[Line]
     ) -> None:
-        """Takes the units of a paid order from the stock on hand.
+        """Commits the units of a paid order: they stay on hand until it is shipped.
 
-        Where its reservation expired, takes available units; where the stock is gone, publishes that the reservation
+        Where its reservation expired, commits available units; where the stock is gone, publishes that the reservation
         is rejected.
         """
         try:
-            await self._sell(transaction, order_id, lines)
+            await self._commit(transaction, order_id, lines)
         except OutOfStock:
             await self._reject(transaction, order_id)
 
+    async def fulfil_shipped_order(self, transaction: AsyncConnection, order_id: OrderId) -> None:
+        """Takes the units of a shipped order from the stock on hand.
+
+        The event does not say which units. Where none are held for the order, because this event overtook those of its
+        placement and its payment, it is marked as shipped, and the next of them takes its units.
+        """
+        reservations = ReservationRepository(transaction)
+        shipped = Reservation(order_id, ReservationStatus.EXPIRED, self._now(), is_shipped=True)
+        reservation = await reservations.lock(order_id) or await reservations.lock_or_create(shipped)
+        if reservation.is_final:
+            return
+        await reservations.mark_as_shipped(order_id)
+        if reservation.is_reserved:
+            await self._change(transaction, await reservations.lines([order_id]), Stock.commit_reserved)
+        if reservation.is_reserved or reservation.is_committed:
+            await self._fulfil(transaction, order_id)
+
     async def release_cancelled_order(self, transaction: AsyncConnection, order_id: OrderId) -> None:
-        """Gives back what a cancelled order reserved or bought. No event of the order has an effect after this one."""
+        """Releases what is reserved or committed for a cancelled order. No later event of the order has an effect.
+
+        A fulfilled order is cancelled only where an earlier release took its units from on hand at payment: they were
+        not shipped, and return.
+        """
         reservations = ReservationRepository(transaction)
         cancelled = Reservation(order_id, ReservationStatus.RELEASED, self._now(), is_cancelled=True)
         reservation = await reservations.lock(order_id) or await reservations.lock_or_create(cancelled)
         if reservation.is_cancelled:
             return
-        if reservation.holds_stock:
+        if reservation.is_reserved:
             await self._release(transaction, [order_id])
-        elif reservation.status is ReservationStatus.COMMITTED:
+        elif reservation.is_committed:
+            await self._change(transaction, await reservations.lines([order_id]), Stock.release_committed)
+        elif reservation.is_fulfilled:
             await self._restock(transaction, order_id)
         await reservations.cancel(order_id)
 
@@ -119,39 +149,61 @@ class ReservationService:
         return has_events
 
     async def _reserve(
-        self, transaction: AsyncConnection, order_id: OrderId, requested: Sequence[Line], until: datetime
+        self,
+        transaction: AsyncConnection,
+        order_id: OrderId,
+        requested: Sequence[Line],
+        until: datetime,
+        *,
+        is_placed: bool,
     ) -> bool:
-        """Returns whether an event was recorded. Raises OutOfStock: then at most an empty reservation was stored."""
+        """Returns whether an event was recorded. Raises OutOfStock: then at most an empty reservation was stored.
+
+        Raises OverMaximum too, unless the order is placed: then it is kept even if the maximum fell afterwards.
+        """
         reservations, new = ReservationRepository(transaction), Reservation(order_id, ReservationStatus.PENDING, until)
         reservation, has_events = await reservations.lock_or_create(new), False
-        if reservation.is_committed_or_cancelled:
+        if reservation.is_decided:
             return False
-        if reservation is new or not reservation.holds_stock:
+        if reservation.is_shipped:
+            await self._commit(transaction, order_id, requested)
+            return True
+        if reservation is new or not reservation.is_reserved:
             lines = merge_lines(requested)
-            has_events = await self._take(transaction, lines, Stock.reserve)
+            has_events = await self._take(transaction, lines, Stock.reserve, is_placed=is_placed)
             await _store_lines(reservations, order_id, lines, is_new=reservation is new)
         if reservation is not new:
             await reservations.extend(order_id, until)
         return has_events
 
-    async def _sell(self, transaction: AsyncConnection, order_id: OrderId, requested: Sequence[Line]) -> None:
-        """Sells the units reserved for the order, or else available ones. Raises OutOfStock, as `_reserve` does."""
+    async def _commit(self, transaction: AsyncConnection, order_id: OrderId, requested: Sequence[Line]) -> None:
+        """Commits the units reserved for the order, or else available ones. Raises OutOfStock, as `_reserve` does."""
         reservations = ReservationRepository(transaction)
         new = Reservation(order_id, ReservationStatus.PENDING, self._now())
         reservation = await reservations.lock(order_id) or await reservations.lock_or_create(new)
-        if reservation.is_committed_or_cancelled:
+        if reservation.is_decided:
             return
-        cause = MovementCause(MovementKind.SALE, order_id=order_id)
-        if reservation is not new and reservation.holds_stock:
-            await self._change(transaction, await reservations.lines([order_id]), Stock.sell_reserved, cause)
+        if reservation is not new and reservation.is_reserved:
+            await self._change(transaction, await reservations.lines([order_id]), Stock.commit_reserved)
         else:
             lines = merge_lines(requested)
-            await self._take(transaction, lines, Stock.sell_unreserved, cause)
+            await self._take(transaction, lines, Stock.commit_available, is_placed=True)
             await _store_lines(reservations, order_id, lines, is_new=reservation is new)
-        await reservations.close([order_id], ReservationStatus.COMMITTED)
+        await reservations.commit(order_id)
+        if reservation.is_shipped:
+            await self._fulfil(transaction, order_id)
+
+    async def _fulfil(self, transaction: AsyncConnection, order_id: OrderId) -> None:
+        """Takes the committed units of the order from the stock on hand."""
+        reservations = ReservationRepository(transaction)
+        cause = MovementCause(MovementKind.SALE, order_id=order_id)
+        await self._change(transaction, await reservations.lines([order_id]), Stock.fulfil, cause)
+        await reservations.close([order_id], ReservationStatus.FULFILLED)
 
     async def _release(self, transaction: AsyncConnection, orders: Sequence[OrderId]) -> bool:
-        return await self._change(transaction, await ReservationRepository(transaction).lines(orders), Stock.release)
+        return await self._change(
+            transaction, await ReservationRepository(transaction).lines(orders), Stock.release_reserved
+        )
 
     async def _restock(self, transaction: AsyncConnection, order_id: OrderId) -> None:
         lines = await ReservationRepository(transaction).lines([order_id])
@@ -159,16 +211,17 @@ class ReservationService:
         await self._change(transaction, lines, Stock.restock, cause)
 
     async def _take(
-        self,
-        transaction: AsyncConnection,
-        lines: Sequence[Line],
-        operation: _StockOperation,
-        cause: MovementCause | None = None,
+        self, transaction: AsyncConnection, lines: Sequence[Line], operation: _StockOperation, *, is_placed: bool
     ) -> bool:
-        """Takes every line from the available units, or none. Raises OutOfStock before anything is written."""
+        """Takes every line from the available units, or none.
+
+        Raises OverMaximum (see `_reserve`) and OutOfStock before anything is written.
+        """
         stocks = await self._lock_stocks(transaction, lines)
-        ensure_available(lines, stocks)
-        return await self._ledger.record(transaction, _changes(lines, stocks, operation), cause)
+        if not is_placed:
+            ensure_allowed(lines, stocks)
+        ensure_available(lines, stocks, self._exact_up_to)
+        return await self._ledger.record(transaction, _changes(lines, stocks, operation))
 
     async def _change(
         self,

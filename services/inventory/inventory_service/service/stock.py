@@ -13,9 +13,19 @@ from chassis.types.ids import ProductId, UserId
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from inventory_service.clients.products import Products
-from inventory_service.domain.errors import NotTheSeller, Shortage
+from inventory_service.domain.errors import Excess, NotTheSeller, Shortage
 from inventory_service.domain.movements import Movement, MovementCause, MovementKind
-from inventory_service.domain.stock import Line, Stock, StockChange, find_shortages, merge_lines
+from inventory_service.domain.stock import (
+    Line,
+    ShownStock,
+    Stock,
+    StockChange,
+    StockTerms,
+    find_excesses,
+    find_shortages,
+    merge_lines,
+    show_stock,
+)
 from inventory_service.service.published_events import PublishedEvents
 from inventory_service.service.stock_ledger import StockLedger
 
@@ -29,13 +39,16 @@ class StockService:
         products: Products,
         ledger: StockLedger,
         events: PublishedEvents,
+        exact_up_to: int,
         now: Callable[[], datetime],
         new_id: Callable[[], UUID],
     ) -> None:
+        """`exact_up_to` is the largest number of units that the public is told."""
         self._database = database
         self._products = products
         self._ledger = ledger
         self._events = events
+        self._exact_up_to = exact_up_to
         self._now = now
         self._new_id = new_id
 
@@ -44,18 +57,26 @@ class StockService:
         (stock,) = await self.stocks_of([product_id])
         return stock
 
+    def show_to(self, principal: Principal | None, stock: Stock) -> ShownStock:
+        """Returns what the caller may see: the seller and admins exact counts, the public none above the limit."""
+        may_see_all = principal is not None and (principal.is_admin or principal.user_id == stock.seller_id)
+        return show_stock(stock, None if may_see_all else self._exact_up_to)
+
     async def stocks_of(self, product_ids: Collection[ProductId]) -> list[Stock]:
         """Returns the stock of each product, with zeros where it was never set."""
         async with self._database.begin() as transaction:
             stocks = await self._ledger.repository(transaction).stocks(product_ids)
         return [stocks.get(product_id, Stock(product_id)) for product_id in product_ids]
 
-    async def shortages(self, requested: Sequence[Line]) -> list[Shortage]:
-        """Returns the products with fewer units available than requested. Reserves nothing."""
+    async def shortages_and_excesses(self, requested: Sequence[Line]) -> tuple[list[Shortage], list[Excess]]:
+        """Returns the products with too few units available, and those of which one order may not have so many.
+
+        Reserves nothing.
+        """
         lines = merge_lines(requested)
         async with self._database.begin() as transaction:
             stocks = await self._ledger.repository(transaction).stocks([line.product_id for line in lines])
-        return find_shortages(lines, stocks)
+        return find_shortages(lines, stocks, self._exact_up_to), find_excesses(lines, stocks)
 
     async def history(self, principal: Principal, product_id: ProductId, paging: Paging) -> tuple[list[Movement], int]:
         """Returns one page of a product's movements, newest first, and their total number.
@@ -68,23 +89,32 @@ class StockService:
             return await self._ledger.repository(transaction).history(product_id, paging.offset, paging.limit)
 
     async def set_stock(
-        self, principal: Principal, product_id: ProductId, on_hand: int, low_stock_threshold: int | None
+        self,
+        principal: Principal,
+        product_id: ProductId,
+        on_hand: int,
+        terms: StockTerms,
+        expected_revisions: Collection[int] | None,
     ) -> Stock:
-        """Sets the units on hand and the low-stock threshold of the product; None leaves the threshold.
+        """Sets the units on hand and the seller's terms of the product.
 
-        Raises UnknownProduct, NotTheSeller, BelowReserved.
+        `on_hand` is what is in the building: the units of paid orders that are not shipped are part of it. With
+        `expected_revisions`, the stock must have one of them.
+
+        Raises UnknownProduct, NotTheSeller, StockChanged, BelowReserved.
         """
         seller_id = await self._authorized_seller(principal, product_id)
         async with self._database.begin() as transaction:
             repository = self._ledger.repository(transaction)
             before = await repository.lock_or_create(product_id)
-            change = StockChange(before, before.with_seller(seller_id, low_stock_threshold).with_on_hand(on_hand))
-            await repository.store_seller(product_id, seller_id, low_stock_threshold)
+            before.ensure_revision(expected_revisions)
+            change = StockChange(before, before.with_terms(seller_id, terms).with_on_hand(on_hand))
+            await repository.store_terms(product_id, seller_id, terms)
             cause = MovementCause(MovementKind.SET, actor_id=principal.user_id)
             has_events = await self._ledger.record(transaction, [change], cause)
         if has_events:
             self._events.wake_relay()
-        return change.after
+        return change.result if change.is_effective else before
 
     async def adjust_stock(
         self, principal: Principal, product_id: ProductId, delta: int, reason: str, key: idempotency.Key | None
@@ -127,8 +157,8 @@ class StockService:
         """Returns whether an event was recorded. Raises BelowReserved, TooMuchStock."""
         repository = self._ledger.repository(transaction)
         before = await repository.lock_or_create(product_id)
-        change = StockChange(before, before.with_seller(seller_id, None).adjust(delta))
-        await repository.store_seller(product_id, seller_id, None)
+        change = StockChange(before, before.with_terms(seller_id, StockTerms()).adjust(delta))
+        await repository.store_terms(product_id, seller_id, StockTerms())
         return await self._ledger.record(transaction, [change], cause)
 
     async def _authorized_seller(self, principal: Principal, product_id: ProductId) -> UserId:

@@ -32,7 +32,7 @@ class StockLedger:
 
         The stock rows must be locked. `cause` may be left out where no unit moves.
         """
-        effective = [change for change in changes if change.changes_stock or change.changes_published_availability]
+        effective = [change for change in changes if change.is_effective]
         if not effective:
             return False
         repository, now = self.repository(transaction), self._now()

@@ -30,14 +30,14 @@ from grpc import aio
 from inventory_service.app import SCHEMA
 from inventory_service.domain.movements import Movement
 from inventory_service.domain.reservations import OrderStanding, OrderState
-from inventory_service.domain.stock import Line, Stock
+from inventory_service.domain.stock import Line, Stock, StockTerms
 from inventory_service.handlers.consumers import event_handlers
 from inventory_service.service.expiry import ReservationExpiry
 from inventory_service.service.published_events import PublishedEvents
 from inventory_service.service.reservations import ReservationService
 from inventory_service.service.stock import StockService
 from inventory_service.service.stock_ledger import StockLedger
-from shopapi.events.v1.events_pb2 import OrderCancelled, OrderConfirmed, OrderLine, OrderPlaced
+from shopapi.events.v1.events_pb2 import OrderCancelled, OrderConfirmed, OrderLine, OrderPlaced, OrderShipped
 from shopapi.inventory.v1 import inventory_pb2_grpc
 from shopapi.order.v1 import order_pb2, order_pb2_grpc
 from shopapi.product.v1 import product_pb2, product_pb2_grpc
@@ -46,6 +46,8 @@ from sqlalchemy import text
 SELLER = 7
 DEFAULT_THRESHOLD = 5
 """The low-stock threshold of products without one of their own."""
+EXACT_UP_TO = 50
+"""The largest number of units that the public is told."""
 _products = itertools.count(1)
 
 
@@ -107,14 +109,15 @@ class Inventory:
     def seller(self) -> dict[str, str]:
         return self.issuer.bearer(SELLER, Role.SELLER)
 
-    async def stock(self, product_id: int) -> dict[str, int]:
-        data: dict[str, int] = (await self.http.get(f"/api/v1/inventory/{product_id}")).json()["data"]
+    async def stock(self, product_id: int) -> dict[str, Any]:
+        """Returns the stock as its seller sees it."""
+        response = await self.http.get(f"/api/v1/inventory/{product_id}", headers=self.seller)
+        data: dict[str, Any] = response.json()["data"]
         return data
 
-    async def set_stock(self, product_id: int, quantity: int) -> None:
-        response = await self.http.put(
-            f"/api/v1/inventory/{product_id}", json={"quantity": quantity}, headers=self.seller
-        )
+    async def set_stock(self, product_id: int, quantity: int, max_per_order: int | None = None) -> None:
+        body = {"quantity": quantity, "max_per_order": max_per_order}
+        response = await self.http.put(f"/api/v1/inventory/{product_id}", json=body, headers=self.seller)
         response.raise_for_status()
 
     async def post_adjustment(self, product_id: int, body: object, key: str | None = None) -> httpx.Response:
@@ -194,9 +197,9 @@ class UseCases:
         self.outbox = Outbox(self.database, Broker("amqp://broker.invalid/", "inventory"))
         events = PublishedEvents(self.outbox, uuid7)
         ledger = StockLedger(events, DEFAULT_THRESHOLD, self.now)
-        self.reservations = ReservationService(self.database, ledger, events, self.now)
+        self.reservations = ReservationService(self.database, ledger, events, EXACT_UP_TO, self.now)
         self.expiry = ReservationExpiry(self.database, self.reservations, self.orders, events, self.now)
-        self.stock = StockService(self.database, AllProductsKnown(), ledger, events, self.now, uuid7)
+        self.stock = StockService(self.database, AllProductsKnown(), ledger, events, EXACT_UP_TO, self.now, uuid7)
         self.inbox = Inbox("inventory", self.database, event_handlers(self.reservations))
 
     def now(self) -> datetime:
@@ -206,8 +209,11 @@ class UseCases:
         """Returns a product that no other test uses."""
         return next(self.products)
 
-    async def set_stock(self, product: int, on_hand: int, threshold: int | None = None) -> Stock:
-        return await self.stock.set_stock(_SELLER, ProductId(product), on_hand, threshold)
+    async def set_stock(
+        self, product: int, on_hand: int, threshold: int | None = None, max_per_order: int | None = None
+    ) -> Stock:
+        terms = StockTerms(threshold, max_per_order)
+        return await self.stock.set_stock(_SELLER, ProductId(product), on_hand, terms, None)
 
     async def adjust(self, product: int, delta: int) -> Movement:
         return await self.stock.adjust_stock(_SELLER, ProductId(product), delta, "found", None)
@@ -232,6 +238,9 @@ class UseCases:
     async def receive_confirmed(self, order: UUID, *lines: tuple[int, int], event_id: UUID | None = None) -> None:
         await self.receive(OrderConfirmed(order_id=str(order), lines=_lines(lines)), event_id)
 
+    async def receive_shipped(self, order: UUID, event_id: UUID | None = None) -> None:
+        await self.receive(OrderShipped(order_id=str(order)), event_id)
+
     async def receive_cancelled(self, order: UUID, event_id: UUID | None = None) -> None:
         await self.receive(OrderCancelled(order_id=str(order)), event_id)
 
@@ -239,10 +248,10 @@ class UseCases:
         """Delivers one event, a new one unless `event_id` is that of an earlier delivery."""
         await self.inbox.receive(Event(event_id or uuid7(), "an order", self.now(), payload, {}))
 
-    async def units(self, product: int) -> tuple[int, int]:
-        """Returns the units on hand and how many of them are reserved."""
+    async def units(self, product: int) -> tuple[int, int, int]:
+        """Returns the units on hand, and how many of them are reserved and committed."""
         stock = await self.stock.stock_of(ProductId(product))
-        return stock.on_hand, stock.reserved
+        return stock.on_hand, stock.reserved, stock.committed
 
     async def status(self, order: UUID) -> str | None:
         async with self.database.begin() as transaction:

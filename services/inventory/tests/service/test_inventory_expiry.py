@@ -8,7 +8,7 @@ from chassis.types.ids import uuid7
 from inventory_harness import UseCases
 from inventory_service.domain.errors import OutOfStock
 from inventory_service.domain.reservations import OrderStanding, OrderState, extended_until
-from inventory_service.service.expiry import EXTENDED, SOLD, UNANSWERED
+from inventory_service.service.expiry import COMMITTED, EXTENDED, UNANSWERED
 
 LAST_UNIT = 1
 
@@ -37,27 +37,29 @@ async def test_the_last_unit_of_an_order_whose_event_is_late_is_not_sold_to_anot
 
     with pytest.raises(OutOfStock):
         await use_cases.reserve(uuid7(), (product, LAST_UNIT))
-    assert (await use_cases.status(order), await use_cases.units(product)) == ("pending", (1, 1))
+    assert (await use_cases.status(order), await use_cases.units(product)) == ("pending", (1, 1, 0))
     assert EXTENDED._value.get() == kept + 1
     await use_cases.receive_confirmed(order, (product, LAST_UNIT))
     assert (await use_cases.status(order), await use_cases.event_counts(order)) == ("committed", {})
 
 
-async def test_the_stock_of_a_paid_order_whose_event_is_late_or_lost_is_sold_once(use_cases: UseCases) -> None:
+async def test_the_stock_of_a_paid_order_whose_event_is_late_or_lost_is_committed_once(use_cases: UseCases) -> None:
     order, product = await reserve_last_unit(use_cases)
     stand(use_cases, order, OrderState.PAID)
-    sold = SOLD._value.get()
+    committed = COMMITTED._value.get()
 
     await use_cases.expire_reservations()
 
-    assert SOLD._value.get() == sold + 1
+    assert COMMITTED._value.get() == committed + 1
     state = await use_cases.status(order), await use_cases.units(product), await use_cases.event_counts(order)
-    assert state == ("committed", (0, 0), {})
+    assert state == ("committed", (1, 0, 1), {})
     await use_cases.receive_placed(order, (product, LAST_UNIT))
     await use_cases.receive_confirmed(order, (product, LAST_UNIT))
+    assert await use_cases.units(product) == (1, 0, 1)
+    await use_cases.receive_shipped(order)
     assert await use_cases.movements(product) == [("set", 1, 1), ("sale", -1, 0)]
     await use_cases.receive_cancelled(order)
-    assert (await use_cases.status(order), await use_cases.units(product)) == ("released", (1, 0))
+    assert (await use_cases.status(order), await use_cases.units(product)) == ("released", (1, 0, 0))
 
 
 async def test_an_extended_reservation_is_asked_about_again_after_its_order_expires(use_cases: UseCases) -> None:
@@ -71,7 +73,7 @@ async def test_an_extended_reservation_is_asked_about_again_after_its_order_expi
     del use_cases.orders.standings_by_order[order]
     await use_cases.expire_reservations()
 
-    assert (await use_cases.status(order), await use_cases.units(product)) == ("expired", (1, 0))
+    assert (await use_cases.status(order), await use_cases.units(product)) == ("expired", (1, 0, 0))
 
 
 async def test_the_stock_of_a_cancelled_order_is_released_and_never_held_for_it_again(use_cases: UseCases) -> None:
@@ -80,10 +82,10 @@ async def test_the_stock_of_a_cancelled_order_is_released_and_never_held_for_it_
 
     await use_cases.expire_reservations()
 
-    assert (await use_cases.status(order), await use_cases.units(product)) == ("released", (1, 0))
+    assert (await use_cases.status(order), await use_cases.units(product)) == ("released", (1, 0, 0))
     await use_cases.receive_placed(order, (product, LAST_UNIT))
     await use_cases.receive_cancelled(order)
-    assert (await use_cases.status(order), await use_cases.units(product)) == ("released", (1, 0))
+    assert (await use_cases.status(order), await use_cases.units(product)) == ("released", (1, 0, 0))
 
 
 async def test_nothing_is_given_up_while_order_does_not_answer(use_cases: UseCases) -> None:
@@ -93,7 +95,7 @@ async def test_nothing_is_given_up_while_order_does_not_answer(use_cases: UseCas
 
     await use_cases.expire_reservations()
 
-    assert (await use_cases.status(order), await use_cases.units(product)) == ("pending", (1, 1))
+    assert (await use_cases.status(order), await use_cases.units(product)) == ("pending", (1, 1, 0))
     assert len(use_cases.orders.questions) == 1
     assert UNANSWERED._value.get() >= timedelta(minutes=58).total_seconds()
 
@@ -115,7 +117,7 @@ async def test_a_full_batch_without_an_answer_is_asked_about_once_per_sweep(use_
     assert [len(question) for question in use_cases.orders.questions] == [100]
     use_cases.orders.is_unavailable = False
     await use_cases.expiry.expire_overdue()
-    assert await use_cases.units(product) == (300, 0)
+    assert await use_cases.units(product) == (300, 0, 0)
 
 
 async def test_a_reservation_extended_while_order_is_asked_is_kept(use_cases: UseCases) -> None:
@@ -127,10 +129,10 @@ async def test_a_reservation_extended_while_order_is_asked_is_kept(use_cases: Us
     use_cases.orders.before_answering = repeat_the_placement
     await use_cases.expire_reservations()
 
-    assert (await use_cases.status(order), await use_cases.units(product)) == ("pending", (1, 1))
+    assert (await use_cases.status(order), await use_cases.units(product)) == ("pending", (1, 1, 0))
 
 
-async def test_a_reservation_sold_while_order_is_asked_stays_sold(use_cases: UseCases) -> None:
+async def test_a_reservation_committed_while_order_is_asked_stays_committed(use_cases: UseCases) -> None:
     order, product = await reserve_last_unit(use_cases)
 
     async def confirm() -> None:
@@ -139,7 +141,7 @@ async def test_a_reservation_sold_while_order_is_asked_stays_sold(use_cases: Use
     use_cases.orders.before_answering = confirm
     await use_cases.expire_reservations()
 
-    assert (await use_cases.status(order), await use_cases.units(product)) == ("committed", (0, 0))
+    assert (await use_cases.status(order), await use_cases.units(product)) == ("committed", (1, 0, 1))
 
 
 def test_a_reservation_is_kept_past_the_expiry_of_its_order_but_never_ends_in_the_past() -> None:

@@ -2,18 +2,111 @@
 
 import json
 
+import httpx
 import pytest
 from chassis.errors import NeighbourRefused
 from chassis.grpc.client import call
 from chassis.http.authentication import Role
 from chassis_testing.ids import UNKNOWN_ID
 from google.protobuf.timestamp_pb2 import Timestamp
-from inventory_harness import SELLER, Inventory
+from inventory_harness import SELLER, Inventory, new_product
 from shopapi.inventory.v1.inventory_pb2 import ReleaseRequest, ReserveLine, ReserveRequest
 
 
 async def test_a_product_without_stock_has_zero_units(inventory: Inventory) -> None:
-    assert await inventory.stock(999) == {"product_id": 999, "on_hand": 0, "reserved": 0, "available": 0}
+    units = {"on_hand": 0, "reserved": 0, "committed": 0, "available": 0}
+    assert await inventory.stock(999) == {"product_id": 999, **units, "max_per_order": None, "is_exact": True}
+
+
+@pytest.mark.parametrize(
+    ("user", "role", "sees"),
+    [
+        (None, None, 50),
+        (SELLER + 1, Role.SELLER, 50),
+        (8, Role.CUSTOMER, 50),
+        (SELLER, Role.SELLER, 987),
+        (1, Role.ADMIN, 987),
+    ],
+)
+async def test_only_the_seller_and_admins_see_exact_counts_above_the_limit(
+    inventory: Inventory, user: int | None, role: Role | None, sees: int
+) -> None:
+    many, few = new_product(), new_product()
+    await inventory.set_stock(many, 987)
+    await inventory.set_stock(few, 50)
+    headers = {} if user is None or role is None else inventory.issuer.bearer(user, role)
+
+    responses = [await inventory.http.get(f"/api/v1/inventory/{product}", headers=headers) for product in (many, few)]
+
+    shown = [response.json()["data"] for response in responses]
+    assert [(stock["on_hand"], stock["available"], stock["is_exact"]) for stock in shown] == [
+        (sees, sees, sees == 987),
+        (50, 50, True),
+    ]
+
+
+async def test_an_availability_check_tells_the_public_no_exact_count_and_the_maximum(inventory: Inventory) -> None:
+    many, limited = new_product(), new_product()
+    await inventory.set_stock(many, 987)
+    await inventory.set_stock(limited, 10, max_per_order=2)
+    items = [{"product_id": many, "quantity": 988}, {"product_id": limited, "quantity": 3}]
+
+    response = await inventory.http.post("/api/v1/inventory/check-availability", json={"items": items})
+
+    assert response.json()["data"] == {
+        "available": False,
+        "shortages": [{"product_id": many, "wanted": 988, "available": 50, "is_exact": False}],
+        "over_maximum": [{"product_id": limited, "wanted": 3, "maximum": 2}],
+    }
+
+
+async def put_stock(inventory: Inventory, product: int, quantity: int, if_match: str) -> httpx.Response:
+    headers = {**inventory.seller, "If-Match": if_match}
+    return await inventory.http.put(f"/api/v1/inventory/{product}", json={"quantity": quantity}, headers=headers)
+
+
+async def test_a_count_is_refused_if_the_stock_changed_after_it_was_read(inventory: Inventory) -> None:
+    product = new_product()
+    first = (await inventory.http.get(f"/api/v1/inventory/{product}")).headers["ETag"]
+
+    created = await put_stock(inventory, product, 5, first)
+    stale = await put_stock(inventory, product, 6, first)
+
+    assert (created.status_code, stale.status_code, stale.json()["code"]) == (200, 412, "stock_changed")
+    assert (await inventory.stock(product))["on_hand"] == 5
+    read = await inventory.http.get(f"/api/v1/inventory/{product}")
+    assert created.headers["ETag"] == read.headers["ETag"] != first
+    same = await put_stock(inventory, product, 5, read.headers["ETag"])
+    assert (same.status_code, same.headers["ETag"]) == (200, read.headers["ETag"])  # nothing changed
+
+
+@pytest.mark.parametrize("if_match", ["*", '"0", "{}"', 'W/"{}"'])
+async def test_every_form_of_if_match_is_understood(inventory: Inventory, if_match: str) -> None:
+    product = new_product()
+    await inventory.set_stock(product, 5)
+    etag = (await inventory.http.get(f"/api/v1/inventory/{product}")).headers["ETag"]
+
+    response = await put_stock(inventory, product, 6, if_match.format(etag.strip('"')))
+
+    assert response.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("if_match", "status", "code"),
+    [
+        ('"other"', 412, "stock_changed"),
+        ('"1234567890123456789"', 412, "stock_changed"),
+        ("1", 422, "invalid_field"),
+        ('"1', 422, "invalid_field"),
+        ('"' + "1" * 300 + '"', 422, "invalid_field"),
+    ],
+)
+async def test_an_etag_that_is_not_the_stock_s_is_refused(
+    inventory: Inventory, if_match: str, status: int, code: str
+) -> None:
+    response = await put_stock(inventory, new_product(), 5, if_match)
+
+    assert (response.status_code, response.json()["code"]) == (status, code)
 
 
 async def test_an_availability_check_names_each_shortage_and_reserves_nothing(inventory: Inventory) -> None:
@@ -24,7 +117,8 @@ async def test_an_availability_check_names_each_shortage_and_reserves_nothing(in
 
     assert response.json()["data"] == {
         "available": False,
-        "shortages": [{"product_id": 990, "wanted": 3, "available": 2}],
+        "shortages": [{"product_id": 990, "wanted": 3, "available": 2, "is_exact": True}],
+        "over_maximum": [],
     }
     assert (await inventory.stock(990))["reserved"] == 0
 

@@ -52,7 +52,7 @@ async def test_an_adjustment_cannot_take_reserved_units(use_cases: UseCases) -> 
         await use_cases.adjust(product, -3)
     await use_cases.adjust(product, -2)
 
-    assert await use_cases.units(product) == (3, 3)
+    assert await use_cases.units(product) == (3, 3, 0)
 
 
 async def test_stock_has_a_minimum_and_a_maximum(use_cases: UseCases) -> None:
@@ -88,7 +88,7 @@ async def test_availability_is_published_when_the_last_unit_goes_and_when_one_re
     assert await availability(use_cases, product) == [True]
     await use_cases.reserve(order, (product, 1))
     assert await availability(use_cases, product) == [True, False]
-    await use_cases.receive_confirmed(order, (product, 1))  # on hand falls, available does not
+    await use_cases.receive_confirmed(order, (product, 1))  # committed, as unavailable as before
     assert await availability(use_cases, product) == [True, False]
     await use_cases.receive_cancelled(order)
     assert await availability(use_cases, product) == [True, False, True]

@@ -34,7 +34,7 @@ async def test_five_of_twenty_buyers_get_the_five_units_in_stock(use_cases: UseC
     refused = await run_concurrently(random.Random(seed), *(use_cases.reserve(order, (product, 1)) for order in orders))
 
     assert [type(error) for error in refused] == [OutOfStock] * 15
-    assert await use_cases.units(product) == (5, 5)
+    assert await use_cases.units(product) == (5, 5, 0)
     statuses = [await use_cases.status(order) for order in orders]
     assert statuses.count("pending") == 5
 
@@ -48,7 +48,7 @@ async def test_five_of_twenty_paid_orders_without_reservations_get_the_five_unit
 
     await run_concurrently(random.Random(seed), *(use_cases.receive_confirmed(order, (product, 1)) for order in orders))
 
-    assert await use_cases.units(product) == (0, 0)
+    assert await use_cases.units(product) == (5, 0, 5)
     assert await use_cases.event_counts(*orders) == {"ReservationRejected": 15}
 
 
@@ -60,19 +60,28 @@ async def test_concurrent_events_of_an_order_end_in_the_same_state_as_sequential
     await use_cases.set_stock(product, 10)
     if chance.random() < 0.5:
         await use_cases.reserve(order, (product, 3), seconds=chance.choice([-1, 60]))
-    cancelled = chance.random() < 0.5
+    cancelled, shipped = chance.choice([(False, False), (True, False), (False, True)])
 
     await run_concurrently(
         chance,
         *(use_cases.receive_confirmed(order, (product, 3)) for _ in range(4)),
         *(use_cases.receive_placed(order, (product, 3)) for _ in range(4)),
+        *(use_cases.receive_shipped(order) for _ in range(4) if shipped),
         *(use_cases.receive_cancelled(order) for _ in range(4) if cancelled),
         use_cases.expiry.expire_overdue(),
         use_cases.reserve(order, (product, 3)),
     )
 
-    assert await use_cases.status(order) == ("released" if cancelled else "committed")
-    assert await use_cases.units(product) == ((10, 0) if cancelled else (7, 0))
+    status = "released" if cancelled else "fulfilled" if shipped else "committed"
+    assert await use_cases.status(order) == status
+    assert (
+        await use_cases.units(product)
+        == {
+            "released": (10, 0, 0),
+            "fulfilled": (7, 0, 0),
+            "committed": (10, 0, 3),
+        }[status]
+    )
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -88,9 +97,9 @@ async def test_invariants_hold_after_concurrent_adjustments_orders_and_sweeps(us
     await run_concurrently(chance, *(random_action(use_cases, chance, products, reserved_orders)() for _ in range(40)))
 
     for product in products:
-        on_hand, reserved = await use_cases.units(product)
+        on_hand, reserved, committed = await use_cases.units(product)
         movements = await use_cases.movements(product)
-        assert 0 <= reserved <= on_hand == sum(delta for _, delta, _ in movements) == movements[-1][2]
+        assert 0 <= reserved + committed <= on_hand == sum(delta for _, delta, _ in movements) == movements[-1][2]
 
 
 def random_lines(chance: random.Random, products: list[int]) -> list[tuple[int, int]]:
@@ -118,6 +127,7 @@ def random_action(
         lambda: use_cases.reserve(order, *lines),
         lambda: use_cases.release(order),
         lambda: use_cases.receive_confirmed(order, *lines),
+        lambda: use_cases.receive_shipped(order),
         lambda: use_cases.receive_cancelled(order),
         use_cases.expiry.expire_overdue,
     ]
@@ -139,11 +149,11 @@ async def test_sweeps_and_reservations_of_the_same_products_do_not_deadlock(use_
         *(use_cases.reserve(uuid7(), *((product, 1) for product in chance.sample(products, 4))) for _ in range(10)),
     )
 
-    assert [await use_cases.units(product) for product in products] == [(1_000, 10)] * 4
+    assert [await use_cases.units(product) for product in products] == [(1_000, 10, 0)] * 4
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-async def test_concurrent_sweeps_sell_each_paid_order_once_and_do_not_deadlock(use_cases: UseCases, seed: int) -> None:
+async def test_concurrent_sweeps_commit_each_paid_order_once_and_do_not_deadlock(use_cases: UseCases, seed: int) -> None:
     chance = random.Random(seed)
     products = [use_cases.new_product() for _ in range(4)]
     for product in products:
@@ -161,4 +171,5 @@ async def test_concurrent_sweeps_sell_each_paid_order_once_and_do_not_deadlock(u
     await use_cases.expiry.expire_overdue()
 
     units = [await use_cases.units(product) for product in products]
-    assert (sum(on_hand for on_hand, _ in units), [reserved for _, reserved in units]) == (4_000 - 20, [10] * 4)
+    assert [(on_hand, reserved) for on_hand, reserved, _ in units] == [(1_000, 10)] * 4
+    assert sum(committed for _, _, committed in units) == 20

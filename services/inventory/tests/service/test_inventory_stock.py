@@ -16,8 +16,14 @@ from chassis_testing.waiting import eventually
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from inventory_harness import Inventory, new_product
-from shopapi.events.v1.events_pb2 import OrderCancelled, OrderLine, OrderPlaced
-from shopapi.inventory.v1.inventory_pb2 import GetStocksRequest, ReleaseRequest, ReserveLine, ReserveRequest
+from shopapi.events.v1.events_pb2 import OrderCancelled, OrderConfirmed, OrderLine, OrderPlaced, OrderShipped
+from shopapi.inventory.v1.inventory_pb2 import (
+    GetStockRequest,
+    GetStocksRequest,
+    ReleaseRequest,
+    ReserveLine,
+    ReserveRequest,
+)
 
 
 def seconds_from_now(seconds: float) -> Timestamp:
@@ -55,6 +61,10 @@ async def wait_until_received(inventory: Inventory, sent: list[Event]) -> None:
     await eventually(all_are_stored)
 
 
+def units(product: int, **counts: int) -> dict[str, object]:
+    return {"product_id": product, **counts, "max_per_order": None, "is_exact": True}
+
+
 async def test_stock_is_never_oversold(inventory: Inventory) -> None:
     product = new_product()
     await inventory.set_stock(product, 5)
@@ -66,7 +76,7 @@ async def test_stock_is_never_oversold(inventory: Inventory) -> None:
 
     refused = [outcome for outcome in outcomes if isinstance(outcome, NeighbourRefused)]
     assert [problem.code for problem in refused] == ["out_of_stock"] * 15
-    assert await inventory.stock(product) == {"product_id": product, "on_hand": 5, "reserved": 5, "available": 0}
+    assert await inventory.stock(product) == units(product, on_hand=5, reserved=5, committed=0, available=0)
 
 
 async def test_orders_over_the_same_products_in_any_order_do_not_deadlock(inventory: Inventory) -> None:
@@ -91,8 +101,41 @@ async def test_a_reservation_is_all_or_nothing_and_names_each_shortage(inventory
     with pytest.raises(NeighbourRefused) as refusal:
         await call(inventory.rpc.Reserve, reserve_request(uuid7(), (plenty, 2), (scarce, 2)))
 
-    assert refusal.value.members == {"products": [{"product_id": scarce, "wanted": 2, "available": 1}]}
+    assert refusal.value.members == {
+        "products": [{"product_id": scarce, "wanted": 2, "available": 1, "is_exact": True}]
+    }
     assert (await inventory.stock(plenty))["reserved"] == 0
+
+
+async def test_an_order_has_at_most_the_maximum_of_its_product(inventory: Inventory) -> None:
+    limited, plenty, order = new_product(), new_product(), uuid7()
+    await inventory.set_stock(limited, 10, max_per_order=2)
+    await inventory.set_stock(plenty, 10)
+
+    with pytest.raises(NeighbourRefused, match=f"at most 2 of product {limited}") as refusal:
+        await call(inventory.rpc.Reserve, reserve_request(uuid7(), (plenty, 1), (limited, 2), (limited, 1)))
+    await call(inventory.rpc.Reserve, reserve_request(order, (limited, 2)))
+    await inventory.set_stock(limited, 10, max_per_order=1)
+    await call(inventory.rpc.Reserve, reserve_request(order, (limited, 2)))  # it is reserved already
+    await send(inventory, order_placed(order, (limited, 2)))
+
+    assert (refusal.value.code, refusal.value.members) == (
+        "quantity_limit",
+        {"products": [{"product_id": limited, "wanted": 3, "maximum": 2}]},
+    )
+    assert [(await inventory.stock(product))["reserved"] for product in (limited, plenty)] == [2, 0]
+
+
+async def test_a_refusal_names_no_exact_count_above_the_limit(inventory: Inventory) -> None:
+    product = new_product()
+    await inventory.set_stock(product, 987)
+
+    with pytest.raises(NeighbourRefused, match="at least 50 left") as refusal:
+        await call(inventory.rpc.Reserve, reserve_request(uuid7(), (product, 988)))
+
+    assert refusal.value.members == {
+        "products": [{"product_id": product, "wanted": 988, "available": 50, "is_exact": False}]
+    }
 
 
 async def test_the_stock_of_many_products_is_read_in_one_call(inventory: Inventory) -> None:
@@ -103,8 +146,8 @@ async def test_the_stock_of_many_products_is_read_in_one_call(inventory: Invento
 
     response = await call(inventory.rpc.GetStocks, GetStocksRequest(product_ids=[some, none, unset, some]))
 
-    units = {stock.product_id: (stock.on_hand, stock.reserved, stock.available) for stock in response.stocks}
-    assert units == {some: (10, 4, 6), none: (0, 0, 0), unset: (0, 0, 0)}
+    counts = {s.product_id: (s.on_hand, s.reserved, s.committed, s.available) for s in response.stocks}
+    assert counts == {some: (10, 4, 0, 6), none: (0, 0, 0, 0), unset: (0, 0, 0, 0)}
     assert len(response.stocks) == 3
 
 
@@ -133,7 +176,7 @@ async def test_a_reservation_expires_by_itself(inventory: Inventory) -> None:
     await call(inventory.rpc.Reserve, reserve_request(uuid7(), (product, 1), seconds=0.1))
 
     async def is_available_again() -> bool:
-        return (await inventory.stock(product))["reserved"] == 0
+        return bool((await inventory.stock(product))["reserved"] == 0)
 
     await eventually(is_available_again)
 
@@ -148,7 +191,7 @@ async def test_order_placed_extends_the_reservation(inventory: Inventory) -> Non
     await call(inventory.rpc.Reserve, reserve_request(uuid7(), (other, 1), seconds=1.0))
 
     async def the_later_reservation_has_expired() -> bool:
-        return (await inventory.stock(other))["reserved"] == 0
+        return bool((await inventory.stock(other))["reserved"] == 0)
 
     await eventually(the_later_reservation_has_expired)
     assert (await inventory.stock(product))["reserved"] == 1
@@ -160,7 +203,7 @@ async def test_a_placed_order_with_an_expired_reservation_gets_its_stock_again(i
     await call(inventory.rpc.Reserve, reserve_request(order, (product, 1), seconds=0.0))
 
     async def has_expired() -> bool:
-        return (await inventory.stock(product))["reserved"] == 0
+        return bool((await inventory.stock(product))["reserved"] == 0)
 
     await eventually(has_expired)
     await send(inventory, order_placed(order, (product, 1)))
@@ -202,6 +245,19 @@ async def test_events_replayed_and_shuffled_change_nothing(inventory: Inventory)
     assert (await inventory.stock(product))["reserved"] == 0
 
 
+async def test_a_shipped_order_takes_its_units_from_on_hand(inventory: Inventory) -> None:
+    product, order = new_product(), uuid7()
+    await inventory.set_stock(product, 10)
+    await call(inventory.rpc.Reserve, reserve_request(order, (product, 3)))
+
+    await send(inventory, OrderConfirmed(order_id=str(order), lines=[OrderLine(product_id=product, quantity=3)]))
+    assert await inventory.stock(product) == units(product, on_hand=10, reserved=0, committed=3, available=7)
+    stock = await call(inventory.rpc.GetStock, GetStockRequest(product_id=product))
+    assert (stock.on_hand, stock.reserved, stock.committed, stock.available) == (10, 0, 3, 7)
+    await send(inventory, OrderShipped(order_id=str(order)))
+    assert await inventory.stock(product) == units(product, on_hand=7, reserved=0, committed=0, available=7)
+
+
 async def test_a_malformed_message_goes_to_the_dead_letter_queue(inventory: Inventory) -> None:
     await publish_raw(inventory.broker_url, load_topology().exchange, "order.placed.v1", b"{}")
 
@@ -210,12 +266,14 @@ async def test_a_malformed_message_goes_to_the_dead_letter_queue(inventory: Inve
     assert dead == b"{}"
 
 
-async def test_stock_cannot_be_set_below_what_is_reserved(inventory: Inventory) -> None:
-    product = new_product()
+async def test_stock_cannot_be_set_below_what_orders_hold(inventory: Inventory) -> None:
+    product, paid = new_product(), uuid7()
     await inventory.set_stock(product, 5)
-    await call(inventory.rpc.Reserve, reserve_request(uuid7(), (product, 4)))
+    await call(inventory.rpc.Reserve, reserve_request(uuid7(), (product, 3)))
+    await send(inventory, OrderConfirmed(order_id=str(paid), lines=[OrderLine(product_id=product, quantity=1)]))
 
     response = await inventory.http.put(f"/api/v1/inventory/{product}", json={"quantity": 3}, headers=inventory.seller)
 
     assert (response.status_code, response.json()["code"]) == (409, "below_reserved")
+    assert "orders hold 4" in response.json()["detail"]
     assert (await inventory.stock(product))["on_hand"] == 5

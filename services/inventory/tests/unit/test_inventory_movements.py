@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from inventory_service.domain.errors import BelowReserved
 from inventory_service.domain.movements import MovementCause, MovementKind, movements_of
 from inventory_service.domain.reservations import Reservation, ReservationStatus
-from inventory_service.domain.stock import Stock, StockChange
+from inventory_service.domain.stock import Stock, StockChange, StockTerms
 
 APPLES, NOON = ProductId(1), datetime(2025, 1, 1, 12, tzinfo=UTC)
 FULL = Stock(APPLES, on_hand=10, low_stock_threshold=5, seller_id=UserId(7), published_as_available=True, revision=3)
@@ -21,8 +21,8 @@ SET_BY_SELLER = MovementCause(MovementKind.SET)
     [
         (FULL.with_on_hand(12), 2),
         (FULL.adjust(-4), -4),
-        (FULL.reserve(2).sell_reserved(2), -2),
-        (FULL.sell_unreserved(2), -2),
+        (FULL.reserve(2).commit_reserved(2).fulfil(2), -2),
+        (FULL.commit_available(2).fulfil(2), -2),
         (FULL.restock(1), 1),
     ],
 )
@@ -32,7 +32,18 @@ def test_a_change_of_stock_on_hand_is_a_movement(after: Stock, delta: int) -> No
     assert (movement.product_id, movement.delta, movement.on_hand, movement.at) == (APPLES, delta, 10 + delta, NOON)
 
 
-@pytest.mark.parametrize("after", [FULL, FULL.reserve(3), FULL.reserve(3).release(3), FULL.with_seller(UserId(8), 1)])
+@pytest.mark.parametrize(
+    "after",
+    [
+        FULL,
+        FULL.reserve(3),
+        FULL.reserve(3).release_reserved(3),
+        FULL.reserve(3).commit_reserved(3),
+        FULL.commit_available(3),
+        FULL.commit_available(3).release_committed(3),
+        FULL.with_terms(UserId(8), StockTerms(1)),
+    ],
+)
 def test_a_change_that_moves_no_unit_is_no_movement(after: Stock) -> None:
     assert movements_of([StockChange(FULL, after)], SET_BY_SELLER, NOON) == []
 
@@ -65,7 +76,10 @@ def test_each_change_is_a_new_revision() -> None:
 
 
 steps = st.lists(
-    st.tuples(st.sampled_from(["set", "adjust", "reserve", "release", "sell", "return"]), st.integers(-9, 9))
+    st.tuples(
+        st.sampled_from(["set", "adjust", "reserve", "release", "commit", "cancel", "fulfil", "return"]),
+        st.integers(-9, 9),
+    )
 )
 
 
@@ -79,7 +93,8 @@ def test_movements_always_add_up_to_the_stock(performed: list[tuple[str, int]]) 
             continue
         total += sum(movement.delta for movement in movements_of([StockChange(stock, after)], SET_BY_SELLER, NOON))
         stock = StockChange(stock, after).result
-        assert 0 <= stock.reserved <= stock.on_hand == total
+        assert min(stock.reserved, stock.committed, stock.available) >= 0
+        assert stock.on_hand == stock.reserved + stock.committed + stock.available == total
 
 
 def apply_step(stock: Stock, step: str, number: int) -> Stock:
@@ -92,26 +107,31 @@ def apply_step(stock: Stock, step: str, number: int) -> Stock:
         case "reserve":
             return stock.reserve(min(units, stock.available))
         case "release":
-            return stock.release(min(units, stock.reserved))
-        case "sell":
-            return stock.sell_reserved(min(units, stock.reserved))
+            return stock.release_reserved(min(units, stock.reserved))
+        case "commit":
+            return stock.commit_reserved(min(units, stock.reserved))
+        case "cancel":
+            return stock.release_committed(min(units, stock.committed))
+        case "fulfil":
+            return stock.fulfil(min(units, stock.committed))
         case _:
             return stock.restock(units)
 
 
 @pytest.mark.parametrize(
-    ("status", "is_cancelled", "holds_stock", "committed_or_cancelled"),
+    ("status", "is_cancelled", "is_decided", "is_final"),
     [
-        (ReservationStatus.PENDING, False, True, False),
-        (ReservationStatus.COMMITTED, False, False, True),
+        (ReservationStatus.PENDING, False, False, False),
+        (ReservationStatus.COMMITTED, False, True, False),
+        (ReservationStatus.FULFILLED, False, True, True),
         (ReservationStatus.EXPIRED, False, False, False),
         (ReservationStatus.RELEASED, False, False, False),
-        (ReservationStatus.RELEASED, True, False, True),
+        (ReservationStatus.RELEASED, True, True, True),
     ],
 )
 def test_the_status_of_a_reservation_decides_what_is_left_to_do(
-    status: ReservationStatus, is_cancelled: bool, holds_stock: bool, committed_or_cancelled: bool
+    status: ReservationStatus, is_cancelled: bool, is_decided: bool, is_final: bool
 ) -> None:
     reservation = Reservation(OrderId(uuid7()), status, NOON, is_cancelled)
 
-    assert (reservation.holds_stock, reservation.is_committed_or_cancelled) == (holds_stock, committed_or_cancelled)
+    assert (reservation.is_decided, reservation.is_final) == (is_decided, is_final)

@@ -11,13 +11,13 @@ from chassis.types.ids import OrderId, ProductId
 from grpc import aio
 from shopapi.inventory.v1 import inventory_pb2, inventory_pb2_grpc
 
-from order_service.domain.errors import OutOfStock, Shortage
+from order_service.domain.errors import Excess, OutOfStock, QuantityLimit, Shortage
 from order_service.domain.items import Line
 
 
 class Inventory(Protocol):
     async def reserve(self, order_id: OrderId, lines: Sequence[Line], until: datetime) -> None:
-        """Reserves every line for the order, or none; idempotent by order id. Raises OutOfStock."""
+        """Reserves every line for the order, or none; idempotent by order id. Raises OutOfStock, QuantityLimit."""
 
     async def release(self, order_id: OrderId) -> None:
         """Releases what is reserved for an order; does nothing if there is no reservation."""
@@ -40,6 +40,8 @@ class GrpcInventory:
         except NeighbourRefused as problem:
             if problem.code == "out_of_stock":
                 raise OutOfStock(_shortages(problem)) from None
+            if problem.code == "quantity_limit":
+                raise QuantityLimit(_excesses(problem)) from None
             raise
 
     async def release(self, order_id: OrderId) -> None:
@@ -53,6 +55,15 @@ class GrpcInventory:
 
 def _shortages(problem: NeighbourRefused) -> list[Shortage]:
     return [
-        Shortage(ProductId(product["product_id"]), product["wanted"], product["available"])
+        Shortage(
+            ProductId(product["product_id"]), product["wanted"], product["available"], product.get("is_exact", True)
+        )
+        for product in problem.members["products"]
+    ]
+
+
+def _excesses(problem: NeighbourRefused) -> list[Excess]:
+    return [
+        Excess(ProductId(product["product_id"]), product["wanted"], product["maximum"])
         for product in problem.members["products"]
     ]

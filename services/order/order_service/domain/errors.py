@@ -72,15 +72,53 @@ class Shortage:
     product_id: ProductId
     requested: int
     available: int
+    is_exact: bool = True
+    """False if the available units are more than inventory tells the public."""
+
+    def __str__(self) -> str:
+        at_least = "" if self.is_exact else "at least "
+        return f"product {self.product_id} ({at_least}{self.available} left, {self.requested} requested)"
 
 
 class OutOfStock(OrderError):
     """Not every line could be reserved, so none was."""
 
     def __init__(self, shortages: Sequence[Shortage]) -> None:
-        products = ", ".join(f"product {s.product_id} ({s.available} left, {s.requested} requested)" for s in shortages)
-        super().__init__(f"too little stock of {products}: order fewer")
+        super().__init__(f"too little stock of {', '.join(map(str, shortages))}: order fewer")
         self.shortages = tuple(shortages)
+
+
+class TooManyOpenOrders(OrderError):
+    """The buyer has as many unpaid orders as one buyer may have."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"you have {limit} unpaid orders: pay or cancel one first")
+
+
+@dataclass(frozen=True, slots=True)
+class Excess:
+    """A product of which more units are requested than allowed."""
+
+    product_id: ProductId
+    requested: int
+    maximum: int
+
+
+class QuantityLimit(OrderError):
+    """More units of a product are requested than one order may have."""
+
+    advice = "order fewer"
+
+    def __init__(self, excesses: Sequence[Excess]) -> None:
+        products = " and ".join(f"{e.maximum} of product {e.product_id} ({e.requested} requested)" for e in excesses)
+        super().__init__(f"you can order at most {products}: {self.advice}")
+        self.excesses = tuple(excesses)
+
+
+class OpenQuantityLimit(QuantityLimit):
+    """More units of a product are requested than the unpaid orders of one buyer may have together."""
+
+    advice = "order fewer, or pay or cancel your unpaid orders of it first"
 
 
 class UnknownOrder(OrderError):

@@ -22,6 +22,8 @@ from order_service.domain.errors import (
     PlacementTooSlow,
     TotalChanged,
     TotalNotChargeable,
+    QuantityLimit,
+    TooManyOpenOrders,
     TotalTooLarge,
     TotalTooSmall,
     UnknownAddress,
@@ -35,8 +37,15 @@ from order_service.domain.errors import (
 def _shortages(error: OutOfStock) -> Mapping[str, object]:
     return {
         "products": [
-            {"product_id": s.product_id, "wanted": s.requested, "available": s.available} for s in error.shortages
+            {"product_id": s.product_id, "wanted": s.requested, "available": s.available, "is_exact": s.is_exact}
+            for s in error.shortages
         ]
+    }
+
+
+def _excesses(error: QuantityLimit) -> Mapping[str, object]:
+    return {
+        "products": [{"product_id": e.product_id, "wanted": e.requested, "maximum": e.maximum} for e in error.excesses]
     }
 
 
@@ -70,6 +79,8 @@ PROBLEMS: ProblemTable = {
     OrderRefunded: Problem(409, "order_refunded"),
     OutOfStock: Problem(409, "out_of_stock", members=_shortages),
     TotalChanged: Problem(409, "total_changed", members=_total),
+    QuantityLimit: Problem(409, "quantity_limit", members=_excesses),
+    TooManyOpenOrders: Problem(409, "too_many_open_orders"),
     InvalidTimeRange: Problem(422, "bad_range"),
     AddressRequired: Problem(422, "address_required"),
     CartEmpty: Problem(422, "cart_empty"),

@@ -30,6 +30,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from order_service.domain.addresses import Address
 from order_service.domain.items import Item
+from order_service.domain.open_orders import OpenOrders
 from order_service.domain.orders import (
     FINAL_STATUSES,
     PAID_STATUSES,
@@ -123,6 +124,30 @@ class OrderRepository:
         """Locks the buyer's pending orders, in the order of their ids; uses the index orders_of_a_buyer."""
         pending = select(orders).where(orders.c.buyer_id == buyer_id, orders.c.status == OrderStatus.PENDING)
         return await self._all(pending.order_by(orders.c.id).with_for_update())
+
+    async def open_orders(
+        self, buyer_id: UserId, but: OrderId, products: Sequence[ProductId], at: datetime
+    ) -> OpenOrders:
+        """Returns the buyer's unpaid orders except one, and their units of the products; uses orders_of_a_buyer.
+
+        They are all that the buyer has until the end of the transaction only if the buyer's row is locked.
+        """
+        is_open = and_(
+            orders.c.buyer_id == buyer_id,
+            orders.c.status == OrderStatus.PENDING,
+            orders.c.expires_at > at,
+            orders.c.id != but,
+        )
+        requested = and_(order_items.c.order_id == orders.c.id, order_items.c.product_id.in_(products))
+        query = select(orders.c.id, order_items.c.product_id, order_items.c.quantity)
+        rows = (
+            await self._transaction.execute(query.outerjoin_from(orders, order_items, requested).where(is_open))
+        ).all()
+        units: dict[ProductId, int] = defaultdict(int)
+        for row in rows:
+            if row.product_id is not None:
+                units[row.product_id] += row.quantity
+        return OpenOrders(len({row.id for row in rows}), units)
 
     async def page(self, query: OrderQuery, offset: int, limit: int) -> list[Order]:
         """Returns one page of orders, newest first; uses orders_of_a_buyer, orders_by_status or orders_by_time."""

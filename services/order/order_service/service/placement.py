@@ -29,9 +29,12 @@ from order_service.domain.errors import (
     OrderError,
     PlacementTooSlow,
     TotalChanged,
+    QuantityLimit,
+    TooManyOpenOrders,
     UnknownShippingAddress,
 )
 from order_service.domain.items import Line, merge_lines, price_items
+from order_service.domain.open_orders import OpenOrderLimits
 from order_service.domain.orders import Order
 from order_service.domain.pricing import PricingRules
 from order_service.repository.buyers import BuyerRepository
@@ -54,6 +57,7 @@ class PlacementPolicy:
 
     reservation_hold: timedelta
     order_ttl: timedelta
+    limits: OpenOrderLimits
     pricing: PricingRules = PricingRules()
 
     def is_reserved_for_storing(self, order: Order, at: datetime) -> bool:
@@ -144,7 +148,7 @@ class OrderPlacement:
 
         Raises IdempotencyKeyReused, UnknownProducts, MixedCurrencies, TotalTooLarge, TotalTooSmall, TotalNotChargeable,
         TotalChanged, OutOfStock, CartEmpty, CartChanged, UnknownShippingAddress, UnknownCountry, AddressRequired,
-        AccountErased, PlacementTooSlow.
+        AccountErased, TooManyOpenOrders, QuantityLimit, PlacementTooSlow.
         """
         failure: OrderError = CartChanged()
         for _ in range(_ATTEMPTS):
@@ -173,7 +177,7 @@ class OrderPlacement:
                 return stored
             ship_to = await _shipping_address(transaction, buyer_id, request.ship_to)
             lines = request.lines or await _cart_lines(transaction, buyer_id, order_id, key is not None)
-            return _Attempt(
+            attempt = _Attempt(
                 order_id,
                 buyer_id,
                 merge_lines(lines),
@@ -182,6 +186,8 @@ class OrderPlacement:
                 is_from_cart=request.lines is None,
                 has_key=key is not None,
             )
+            await self._ensure_allowed(transaction, attempt)  # reserves nothing in vain; `_store` decides
+            return attempt
 
     async def _claim_order_id(
         self, transaction: AsyncConnection, buyer_id: UserId, request: PlacementRequest, key: idempotency.Key | None
@@ -226,7 +232,7 @@ class OrderPlacement:
             return await self._store(attempt, order)
         except DatabaseUnavailable:
             raise  # the order may be stored nevertheless; if it is not, the reservation expires
-        except (CartChanged, _KeyReleased):
+        except (CartChanged, TooManyOpenOrders, QuantityLimit, _KeyReleased):
             await self._release_key(attempt)
             await self._release_stock(order.id)
             raise
@@ -243,11 +249,12 @@ class OrderPlacement:
         async with self._database.begin() as transaction:
             if attempt.is_key_releasable and not await CartSnapshotRepository(transaction).lock_key(order.id):
                 raise _KeyReleased
-            if not await BuyerRepository(transaction).lock(order.buyer_id):
-                raise AccountErased(order.buyer_id)  # while stock was reserved: nothing may be stored any more
             stored = await OrderRepository(transaction).add_once(order)
             if stored is not order:
                 return stored
+            if not await BuyerRepository(transaction).lock(order.buyer_id):
+                raise AccountErased(order.buyer_id)  # while stock was reserved: nothing may be stored any more
+            await self._ensure_allowed(transaction, attempt)
             await self._events.record_placed(transaction, order)
             if attempt.is_from_cart:
                 await _take_from_cart(transaction, attempt)
@@ -256,6 +263,14 @@ class OrderPlacement:
         self._events.wake()
         _report_placed(order)
         return order
+
+    async def _ensure_allowed(self, transaction: AsyncConnection, attempt: _Attempt) -> None:
+        """Raises TooManyOpenOrders, QuantityLimit. Concurrent orders count only while the buyer's row is locked."""
+        products = [line.product_id for line in attempt.lines]
+        others = await OrderRepository(transaction).open_orders(
+            attempt.buyer_id, attempt.order_id, products, self._now()
+        )
+        self._policy.limits.ensure_allowed(attempt.lines, others)
 
     async def _release_key(self, attempt: _Attempt) -> bool:
         """Releases the key of a refused request, if it may stand for another one and its order is not stored.

@@ -26,3 +26,4 @@ def app(shared_app: OrderApp) -> Iterator[OrderApp]:
     shared_app.payments.is_unavailable = False
     shared_app.payments.before_answering = None
     shared_app.payments.states.clear()
+    shared_app.inventory.maxima.clear()

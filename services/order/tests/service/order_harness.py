@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -88,6 +88,7 @@ class FakeInventory(inventory_pb2_grpc.InventoryServiceServicer):
     """
 
     stock: dict[int, int] = field(default_factory=dict)
+    maxima: dict[int, int] = field(default_factory=dict)
     is_unavailable: bool = False
     reservations: dict[UUID, dict[int, int]] = field(default_factory=dict)
     released: list[UUID] = field(default_factory=list)
@@ -117,10 +118,23 @@ class FakeInventory(inventory_pb2_grpc.InventoryServiceServicer):
         requested = {line.product_id: line.quantity for line in request.lines}
         short = [product for product, quantity in requested.items() if self.stock.get(product, quantity) < quantity]
         if short:
-            shortages = [{"product_id": p, "wanted": requested[p], "available": self.stock[p]} for p in short]
-            members = json.dumps({"products": shortages}).encode()
-            trailer = ((CODE_KEY, "out_of_stock"), (MEMBERS_KEY, members))
-            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "too little stock", trailer)
+            shortages = [
+                {
+                    "product_id": product,
+                    "wanted": requested[product],
+                    "available": min(self.stock[product], 50),
+                    "is_exact": self.stock[product] <= 50,
+                }
+                for product in short
+            ]
+            await _refuse(context, "out_of_stock", shortages)
+        excesses = [
+            {"product_id": product, "wanted": quantity, "maximum": self.maxima[product]}
+            for product, quantity in requested.items()
+            if quantity > self.maxima.get(product, quantity)
+        ]
+        if excesses:
+            await _refuse(context, "quantity_limit", excesses)
         self.reservations[UUID(request.order_id)] = requested
         if self.after_reserving is not None:
             await self.after_reserving()
@@ -174,6 +188,10 @@ class FakePayments(payment_pb2_grpc.PaymentServiceServicer):
     def _state(self, order_id: str) -> payment_pb2.StateOfPayment:
         none = payment_pb2.StateOfPayment(order_id=order_id, state=payment_pb2.PAYMENT_STATE_NONE)
         return self.states.get(order_id, none)
+async def _refuse(context: aio.ServicerContext[Any, Any], code: str, products: Sequence[Mapping[str, object]]) -> None:
+    members = json.dumps({"products": products}).encode()
+    trailer = ((CODE_KEY, code), (MEMBERS_KEY, members))
+    await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "the order is refused", trailer)
 
 
 def payment_of(order: dict[str, Any], payment_id: str | None = None, amount: int | None = None) -> Event:

@@ -25,4 +25,6 @@ class GrpcInventory:
 
     async def get_stock(self, product_id: ProductId) -> Stock:
         request = inventory_pb2.GetStockRequest(product_id=product_id)
-        return Stock((await call(self._stub.GetStock, request, self._deadline)).available)
+        stock = await call(self._stub.GetStock, request, self._deadline)
+        shown = stock.shown_available if stock.HasField("shown_available") else stock.available
+        return Stock(shown, is_exact=shown == stock.available)

@@ -16,9 +16,11 @@ class Seller:
 
 @dataclass(frozen=True, slots=True)
 class Stock:
-    """The units that can be ordered now."""
+    """The units that can be ordered now, as the public may be told."""
 
     available: int
+    is_exact: bool = True
+    """False if more units are available than the public is told."""
 
 
 @dataclass(frozen=True, slots=True)

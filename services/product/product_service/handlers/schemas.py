@@ -110,7 +110,8 @@ class SellerResponse(ResponseBody):
 
 
 class StockResponse(ResponseBody):
-    available: int
+    available: Annotated[int, Field(description="units that can be ordered now, none above a limit of the shop")]
+    is_exact: Annotated[bool, Field(description="false if more units are available than shown")]
 
 
 class RatingResponse(ResponseBody):

@@ -16,3 +16,4 @@ def catalogue(running_service: Catalogue) -> Iterator[Catalogue]:
     """The running service; the faults of its fake neighbours are removed after each test."""
     yield running_service
     running_service.neighbours.faults.clear()
+    running_service.neighbours.exact_stock_up_to = None

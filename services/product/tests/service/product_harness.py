@@ -43,6 +43,8 @@ _numbers = itertools.count(1)
 class FakeNeighbours:
     """The faults of the fake services: by part of the product details, what to do before the response."""
 
+    exact_stock_up_to: int | None = None
+    """The largest number of units that the public is told; None if inventory is of the release before."""
     faults: dict[str, Callable[[aio.ServicerContext[Any, Any]], Awaitable[None]]] = field(default_factory=dict)
 
     async def inject_fault(self, part: str, context: aio.ServicerContext[Any, Any]) -> None:
@@ -77,7 +79,10 @@ class FakeUsers(FakeUserService):
 
 
 class FakeInventory(inventory_pb2_grpc.InventoryServiceServicer):
-    """A fake inventory service in which each product has as many units as its id says."""
+    """A fake inventory service in which each product has as many units as its id says.
+
+    It tells the public at most `exact_stock_up_to` of them; without a limit it is of the release before.
+    """
 
     def __init__(self, neighbours: FakeNeighbours) -> None:
         self._neighbours = neighbours
@@ -86,7 +91,9 @@ class FakeInventory(inventory_pb2_grpc.InventoryServiceServicer):
         self, request: inventory_pb2.GetStockRequest, context: aio.ServicerContext[Any, Any]
     ) -> inventory_pb2.GetStockResponse:
         await self._neighbours.inject_fault("stock", context)
-        return inventory_pb2.GetStockResponse(product_id=request.product_id, available=request.product_id)
+        units, limit = request.product_id, self._neighbours.exact_stock_up_to
+        shown = None if limit is None else min(units, limit)
+        return inventory_pb2.GetStockResponse(product_id=units, available=units, shown_available=shown)
 
     async def GetStocks(self, request: object, context: object) -> inventory_pb2.GetStocksResponse:  # noqa: N802 - the contract's name
         raise NotImplementedError

@@ -22,13 +22,24 @@ from product_harness import (
 UNREACHABLE = "127.0.0.1:1"
 
 
+async def test_details_tell_no_exact_stock_above_the_limit_of_inventory(catalogue: Catalogue) -> None:
+    product = await catalogue.add_product()
+    catalogue.neighbours.exact_stock_up_to = product["id"] - 1
+    above = await catalogue.get_details(product["id"])
+    catalogue.neighbours.exact_stock_up_to = product["id"]
+    at_limit = await catalogue.get_details(product["id"])
+
+    assert above["stock"] == {"available": product["id"] - 1, "is_exact": False}
+    assert at_limit["stock"] == {"available": product["id"], "is_exact": True}
+
+
 async def test_details_have_product_seller_stock_and_rating(catalogue: Catalogue) -> None:
     product = await catalogue.add_product()
 
     assert await catalogue.get_details(product["id"]) == {
         "product": product,
         "seller": {"id": SELLER, "name": f"User {SELLER}"},
-        "stock": {"available": product["id"]},
+        "stock": {"available": product["id"], "is_exact": True},
         "rating": {"average": 4.5, "count": 2},
         "variants": [],
         "degraded": [],
