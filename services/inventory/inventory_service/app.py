@@ -21,7 +21,7 @@ from inventory_service.service.stock import StockService
 from inventory_service.service.stock_ledger import StockLedger
 from inventory_service.settings import Settings
 
-SCHEMA = "0003"
+SCHEMA = "0004"
 _ANNOUNCEMENT_SECONDS = 10.0
 
 

@@ -26,51 +26,53 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from shopapi.money.v1 import money_pb2 as shopapi_dot_money_dot_v1_dot_money__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eshopapi/events/v1/events.proto\x12\x11shopapi.events.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cshopapi/money/v1/money.proto\"\xe5\x01\n\x0bOrderPlaced\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x10\n\x08\x62uyer_id\x18\x02 \x01(\x03\x12+\n\x05lines\x18\x03 \x03(\x0b\x32\x1c.shopapi.events.v1.OrderLine\x12&\n\x05total\x18\x04 \x01(\x0b\x32\x17.shopapi.money.v1.Money\x12-\n\tplaced_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x7f\n\tOrderLine\x12\x12\n\nproduct_id\x18\x01 \x01(\x03\x12\x10\n\x08quantity\x18\x02 \x01(\x03\x12+\n\nunit_price\x18\x03 \x01(\x0b\x32\x17.shopapi.money.v1.Money\x12\x0c\n\x04name\x18\x04 \x01(\t\x12\x11\n\tseller_id\x18\x05 \x01(\x03\"\xbb\x01\n\x0eOrderConfirmed\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x10\n\x08\x62uyer_id\x18\x02 \x01(\x03\x12+\n\x05lines\x18\x03 \x03(\x0b\x32\x1c.shopapi.events.v1.OrderLine\x12&\n\x05total\x18\x04 \x01(\x0b\x32\x17.shopapi.money.v1.Money\x12\x30\n\x0c\x63onfirmed_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x8c\x01\n\x0cOrderShipped\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x10\n\x08\x62uyer_id\x18\x02 \x01(\x03\x12\x0f\n\x07\x63\x61rrier\x18\x03 \x01(\t\x12\x17\n\x0ftracking_number\x18\x04 \x01(\t\x12.\n\nshipped_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xbf\x01\n\x0eOrderCancelled\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x10\n\x08\x62uyer_id\x18\x02 \x01(\x03\x12/\n\x06reason\x18\x03 \x01(\x0e\x32\x1f.shopapi.events.v1.CancelReason\x12\x30\n\x0c\x63\x61ncelled_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x05total\x18\x05 \x01(\x0b\x32\x17.shopapi.money.v1.Money\"\xa5\x01\n\x10PaymentCompleted\x12\x12\n\npayment_id\x18\x01 \x01(\t\x12\x10\n\x08order_id\x18\x02 \x01(\t\x12\x10\n\x08\x62uyer_id\x18\x03 \x01(\x03\x12\'\n\x06\x61mount\x18\x04 \x01(\x0b\x32\x17.shopapi.money.v1.Money\x12\x30\n\x0c\x63ompleted_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xe7\x01\n\x0fPaymentRefunded\x12\x11\n\trefund_id\x18\x01 \x01(\t\x12\x12\n\npayment_id\x18\x02 \x01(\t\x12\x10\n\x08order_id\x18\x03 \x01(\t\x12\x10\n\x08\x62uyer_id\x18\x04 \x01(\x03\x12\'\n\x06\x61mount\x18\x05 \x01(\x0b\x32\x17.shopapi.money.v1.Money\x12/\n\x0erefunded_total\x18\x06 \x01(\x0b\x32\x17.shopapi.money.v1.Money\x12/\n\x0brefunded_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"X\n\x13ReservationRejected\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12/\n\x0brejected_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x7f\n\x08StockLow\x12\x12\n\nproduct_id\x18\x01 \x01(\x03\x12\x11\n\tseller_id\x18\x02 \x01(\x03\x12\x11\n\tavailable\x18\x03 \x01(\x03\x12\x11\n\tthreshold\x18\x04 \x01(\x03\x12&\n\x02\x61t\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"Q\n\x13\x41vailabilityChanged\x12\x12\n\nproduct_id\x18\x01 \x01(\x03\x12\x14\n\x0cis_available\x18\x02 \x01(\x08\x12\x10\n\x08revision\x18\x03 \x01(\x03\"T\n\x0eProductChanged\x12\x12\n\nproduct_id\x18\x01 \x01(\x03\x12.\n\nchanged_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"S\n\rRatingChanged\x12\x12\n\nproduct_id\x18\x01 \x01(\x03\x12\r\n\x05stars\x18\x02 \x01(\x03\x12\r\n\x05\x63ount\x18\x03 \x01(\x03\x12\x10\n\x08revision\x18\x04 \x01(\x03\"h\n\x0eUserRegistered\x12\x0f\n\x07user_id\x18\x01 \x01(\x03\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x31\n\rregistered_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"q\n\x1a\x45mailVerificationRequested\x12\x0f\n\x07user_id\x18\x01 \x01(\x03\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12.\n\nexpires_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"m\n\x16PasswordResetRequested\x12\x0f\n\x07user_id\x18\x01 \x01(\x03\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12.\n\nexpires_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"e\n\x0fPasswordChanged\x12\x0f\n\x07user_id\x18\x01 \x01(\x03\x12\x11\n\tchange_id\x18\x02 \x01(\t\x12.\n\nchanged_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"c\n\x0c\x45mailChanged\x12\x0f\n\x07user_id\x18\x01 \x01(\x03\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12.\n\nchanged_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"g\n\x0eNewDeviceLogin\x12\x0f\n\x07user_id\x18\x01 \x01(\x03\x12\x12\n\nsession_id\x18\x02 \x01(\t\x12\x30\n\x0clogged_in_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"L\n\nUserErased\x12\x0f\n\x07user_id\x18\x01 \x01(\x03\x12-\n\terased_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\x9a\x01\n\x0c\x43\x61ncelReason\x12\x1d\n\x19\x43\x41NCEL_REASON_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43\x41NCEL_REASON_BUYER\x10\x01\x12\x19\n\x15\x43\x41NCEL_REASON_EXPIRED\x10\x02\x12\x17\n\x13\x43\x41NCEL_REASON_ADMIN\x10\x03\x12\x1e\n\x1a\x43\x41NCEL_REASON_OUT_OF_STOCK\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eshopapi/events/v1/events.proto\x12\x11shopapi.events.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cshopapi/money/v1/money.proto\"\xe5\x01\n\x0bOrderPlaced\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x10\n\x08\x62uyer_id\x18\x02 \x01(\x03\x12+\n\x05lines\x18\x03 \x03(\x0b\x32\x1c.shopapi.events.v1.OrderLine\x12&\n\x05total\x18\x04 \x01(\x0b\x32\x17.shopapi.money.v1.Money\x12-\n\tplaced_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x7f\n\tOrderLine\x12\x12\n\nproduct_id\x18\x01 \x01(\x03\x12\x10\n\x08quantity\x18\x02 \x01(\x03\x12+\n\nunit_price\x18\x03 \x01(\x0b\x32\x17.shopapi.money.v1.Money\x12\x0c\n\x04name\x18\x04 \x01(\t\x12\x11\n\tseller_id\x18\x05 \x01(\x03\"\xbb\x01\n\x0eOrderConfirmed\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x10\n\x08\x62uyer_id\x18\x02 \x01(\x03\x12+\n\x05lines\x18\x03 \x03(\x0b\x32\x1c.shopapi.events.v1.OrderLine\x12&\n\x05total\x18\x04 \x01(\x0b\x32\x17.shopapi.money.v1.Money\x12\x30\n\x0c\x63onfirmed_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x8d\x01\n\x11OrderPaidManually\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x10\n\x08\x62uyer_id\x18\x02 \x01(\x03\x12\'\n\x06\x61mount\x18\x03 \x01(\x0b\x32\x17.shopapi.money.v1.Money\x12+\n\x07paid_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xa0\x01\n\x0cOrderShipped\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x10\n\x08\x62uyer_id\x18\x02 \x01(\x03\x12\x0f\n\x07\x63\x61rrier\x18\x03 \x01(\t\x12\x17\n\x0ftracking_number\x18\x04 \x01(\t\x12.\n\nshipped_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ncorrection\x18\x06 \x01(\x05\"\xbf\x01\n\x0eOrderCancelled\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x10\n\x08\x62uyer_id\x18\x02 \x01(\x03\x12/\n\x06reason\x18\x03 \x01(\x0e\x32\x1f.shopapi.events.v1.CancelReason\x12\x30\n\x0c\x63\x61ncelled_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x05total\x18\x05 \x01(\x0b\x32\x17.shopapi.money.v1.Money\"\xa5\x01\n\x10PaymentCompleted\x12\x12\n\npayment_id\x18\x01 \x01(\t\x12\x10\n\x08order_id\x18\x02 \x01(\t\x12\x10\n\x08\x62uyer_id\x18\x03 \x01(\x03\x12\'\n\x06\x61mount\x18\x04 \x01(\x0b\x32\x17.shopapi.money.v1.Money\x12\x30\n\x0c\x63ompleted_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xe7\x01\n\x0fPaymentRefunded\x12\x11\n\trefund_id\x18\x01 \x01(\t\x12\x12\n\npayment_id\x18\x02 \x01(\t\x12\x10\n\x08order_id\x18\x03 \x01(\t\x12\x10\n\x08\x62uyer_id\x18\x04 \x01(\x03\x12\'\n\x06\x61mount\x18\x05 \x01(\x0b\x32\x17.shopapi.money.v1.Money\x12/\n\x0erefunded_total\x18\x06 \x01(\x0b\x32\x17.shopapi.money.v1.Money\x12/\n\x0brefunded_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"X\n\x13ReservationRejected\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12/\n\x0brejected_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x7f\n\x08StockLow\x12\x12\n\nproduct_id\x18\x01 \x01(\x03\x12\x11\n\tseller_id\x18\x02 \x01(\x03\x12\x11\n\tavailable\x18\x03 \x01(\x03\x12\x11\n\tthreshold\x18\x04 \x01(\x03\x12&\n\x02\x61t\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"Q\n\x13\x41vailabilityChanged\x12\x12\n\nproduct_id\x18\x01 \x01(\x03\x12\x14\n\x0cis_available\x18\x02 \x01(\x08\x12\x10\n\x08revision\x18\x03 \x01(\x03\"T\n\x0eProductChanged\x12\x12\n\nproduct_id\x18\x01 \x01(\x03\x12.\n\nchanged_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"S\n\rRatingChanged\x12\x12\n\nproduct_id\x18\x01 \x01(\x03\x12\r\n\x05stars\x18\x02 \x01(\x03\x12\r\n\x05\x63ount\x18\x03 \x01(\x03\x12\x10\n\x08revision\x18\x04 \x01(\x03\"h\n\x0eUserRegistered\x12\x0f\n\x07user_id\x18\x01 \x01(\x03\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x31\n\rregistered_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"q\n\x1a\x45mailVerificationRequested\x12\x0f\n\x07user_id\x18\x01 \x01(\x03\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12.\n\nexpires_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"m\n\x16PasswordResetRequested\x12\x0f\n\x07user_id\x18\x01 \x01(\x03\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12.\n\nexpires_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"e\n\x0fPasswordChanged\x12\x0f\n\x07user_id\x18\x01 \x01(\x03\x12\x11\n\tchange_id\x18\x02 \x01(\t\x12.\n\nchanged_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"c\n\x0c\x45mailChanged\x12\x0f\n\x07user_id\x18\x01 \x01(\x03\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12.\n\nchanged_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"g\n\x0eNewDeviceLogin\x12\x0f\n\x07user_id\x18\x01 \x01(\x03\x12\x12\n\nsession_id\x18\x02 \x01(\t\x12\x30\n\x0clogged_in_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"L\n\nUserErased\x12\x0f\n\x07user_id\x18\x01 \x01(\x03\x12-\n\terased_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\x9a\x01\n\x0c\x43\x61ncelReason\x12\x1d\n\x19\x43\x41NCEL_REASON_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43\x41NCEL_REASON_BUYER\x10\x01\x12\x19\n\x15\x43\x41NCEL_REASON_EXPIRED\x10\x02\x12\x17\n\x13\x43\x41NCEL_REASON_ADMIN\x10\x03\x12\x1e\n\x1a\x43\x41NCEL_REASON_OUT_OF_STOCK\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'shopapi.events.v1.events_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CANCELREASON']._serialized_start=2599
-  _globals['_CANCELREASON']._serialized_end=2753
+  _globals['_CANCELREASON']._serialized_start=2763
+  _globals['_CANCELREASON']._serialized_end=2917
   _globals['_ORDERPLACED']._serialized_start=117
   _globals['_ORDERPLACED']._serialized_end=346
   _globals['_ORDERLINE']._serialized_start=348
   _globals['_ORDERLINE']._serialized_end=475
   _globals['_ORDERCONFIRMED']._serialized_start=478
   _globals['_ORDERCONFIRMED']._serialized_end=665
-  _globals['_ORDERSHIPPED']._serialized_start=668
-  _globals['_ORDERSHIPPED']._serialized_end=808
-  _globals['_ORDERCANCELLED']._serialized_start=811
-  _globals['_ORDERCANCELLED']._serialized_end=1002
-  _globals['_PAYMENTCOMPLETED']._serialized_start=1005
-  _globals['_PAYMENTCOMPLETED']._serialized_end=1170
-  _globals['_PAYMENTREFUNDED']._serialized_start=1173
-  _globals['_PAYMENTREFUNDED']._serialized_end=1404
-  _globals['_RESERVATIONREJECTED']._serialized_start=1406
-  _globals['_RESERVATIONREJECTED']._serialized_end=1494
-  _globals['_STOCKLOW']._serialized_start=1496
-  _globals['_STOCKLOW']._serialized_end=1623
-  _globals['_AVAILABILITYCHANGED']._serialized_start=1625
-  _globals['_AVAILABILITYCHANGED']._serialized_end=1706
-  _globals['_PRODUCTCHANGED']._serialized_start=1708
-  _globals['_PRODUCTCHANGED']._serialized_end=1792
-  _globals['_RATINGCHANGED']._serialized_start=1794
-  _globals['_RATINGCHANGED']._serialized_end=1877
-  _globals['_USERREGISTERED']._serialized_start=1879
-  _globals['_USERREGISTERED']._serialized_end=1983
-  _globals['_EMAILVERIFICATIONREQUESTED']._serialized_start=1985
-  _globals['_EMAILVERIFICATIONREQUESTED']._serialized_end=2098
-  _globals['_PASSWORDRESETREQUESTED']._serialized_start=2100
-  _globals['_PASSWORDRESETREQUESTED']._serialized_end=2209
-  _globals['_PASSWORDCHANGED']._serialized_start=2211
-  _globals['_PASSWORDCHANGED']._serialized_end=2312
-  _globals['_EMAILCHANGED']._serialized_start=2314
-  _globals['_EMAILCHANGED']._serialized_end=2413
-  _globals['_NEWDEVICELOGIN']._serialized_start=2415
-  _globals['_NEWDEVICELOGIN']._serialized_end=2518
-  _globals['_USERERASED']._serialized_start=2520
-  _globals['_USERERASED']._serialized_end=2596
+  _globals['_ORDERPAIDMANUALLY']._serialized_start=668
+  _globals['_ORDERPAIDMANUALLY']._serialized_end=809
+  _globals['_ORDERSHIPPED']._serialized_start=812
+  _globals['_ORDERSHIPPED']._serialized_end=972
+  _globals['_ORDERCANCELLED']._serialized_start=975
+  _globals['_ORDERCANCELLED']._serialized_end=1166
+  _globals['_PAYMENTCOMPLETED']._serialized_start=1169
+  _globals['_PAYMENTCOMPLETED']._serialized_end=1334
+  _globals['_PAYMENTREFUNDED']._serialized_start=1337
+  _globals['_PAYMENTREFUNDED']._serialized_end=1568
+  _globals['_RESERVATIONREJECTED']._serialized_start=1570
+  _globals['_RESERVATIONREJECTED']._serialized_end=1658
+  _globals['_STOCKLOW']._serialized_start=1660
+  _globals['_STOCKLOW']._serialized_end=1787
+  _globals['_AVAILABILITYCHANGED']._serialized_start=1789
+  _globals['_AVAILABILITYCHANGED']._serialized_end=1870
+  _globals['_PRODUCTCHANGED']._serialized_start=1872
+  _globals['_PRODUCTCHANGED']._serialized_end=1956
+  _globals['_RATINGCHANGED']._serialized_start=1958
+  _globals['_RATINGCHANGED']._serialized_end=2041
+  _globals['_USERREGISTERED']._serialized_start=2043
+  _globals['_USERREGISTERED']._serialized_end=2147
+  _globals['_EMAILVERIFICATIONREQUESTED']._serialized_start=2149
+  _globals['_EMAILVERIFICATIONREQUESTED']._serialized_end=2262
+  _globals['_PASSWORDRESETREQUESTED']._serialized_start=2264
+  _globals['_PASSWORDRESETREQUESTED']._serialized_end=2373
+  _globals['_PASSWORDCHANGED']._serialized_start=2375
+  _globals['_PASSWORDCHANGED']._serialized_end=2476
+  _globals['_EMAILCHANGED']._serialized_start=2478
+  _globals['_EMAILCHANGED']._serialized_end=2577
+  _globals['_NEWDEVICELOGIN']._serialized_start=2579
+  _globals['_NEWDEVICELOGIN']._serialized_end=2682
+  _globals['_USERERASED']._serialized_start=2684
+  _globals['_USERERASED']._serialized_end=2760
 # @@protoc_insertion_point(module_scope)

@@ -193,7 +193,7 @@ Global___OrderPaidManually: _TypeAlias = OrderPaidManually  # noqa: Y015
 
 @_typing.final
 class OrderShipped(_message.Message):
-    """order.shipped.v1: the seller has shipped an order; its committed stock leaves the stock on hand."""
+    """order.shipped.v1: the seller has shipped an order."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

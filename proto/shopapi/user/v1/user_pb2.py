@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ashopapi/user/v1/user.proto\x12\x0fshopapi.user.v1\"!\n\x0eGetUserRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\x03\"8\n\x0fGetUserResponse\x12\x0f\n\x07user_id\x18\x01 \x01(\x03\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\"$\n\x11GetContactRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\x03\"i\n\x12GetContactResponse\x12\x0f\n\x07user_id\x18\x01 \x01(\x03\x12\r\n\x05\x65mail\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12\x0e\n\x06locale\x18\x04 \x01(\t\x12\r\n\x05phone\x18\x05 \x01(\t\")\n\x13GetMailTokenRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\"4\n\x14GetMailTokenResponse\x12\r\n\x05token\x18\x01 \x01(\t\x12\r\n\x05\x65mail\x18\x02 \x01(\t\"-\n\x17GetReplacedEmailRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\")\n\x18GetReplacedEmailResponse\x12\r\n\x05\x65mail\x18\x01 \x01(\t\"\x17\n\x15GetSigningKeysRequest\"&\n\x16GetSigningKeysResponse\x12\x0c\n\x04jwks\x18\x01 \x01(\t2\xdb\x03\n\x0bUserService\x12L\n\x07GetUser\x12\x1f.shopapi.user.v1.GetUserRequest\x1a .shopapi.user.v1.GetUserResponse\x12U\n\nGetContact\x12\".shopapi.user.v1.GetContactRequest\x1a#.shopapi.user.v1.GetContactResponse\x12[\n\x0cGetMailToken\x12$.shopapi.user.v1.GetMailTokenRequest\x1a%.shopapi.user.v1.GetMailTokenResponse\x12g\n\x10GetReplacedEmail\x12(.shopapi.user.v1.GetReplacedEmailRequest\x1a).shopapi.user.v1.GetReplacedEmailResponse\x12\x61\n\x0eGetSigningKeys\x12&.shopapi.user.v1.GetSigningKeysRequest\x1a\'.shopapi.user.v1.GetSigningKeysResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ashopapi/user/v1/user.proto\x12\x0fshopapi.user.v1\"!\n\x0eGetUserRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\x03\"8\n\x0fGetUserResponse\x12\x0f\n\x07user_id\x18\x01 \x01(\x03\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\"\'\n\x13GetUserNamesRequest\x12\x10\n\x08user_ids\x18\x01 \x03(\x03\"G\n\x14GetUserNamesResponse\x12/\n\x05users\x18\x01 \x03(\x0b\x32 .shopapi.user.v1.GetUserResponse\"$\n\x11GetContactRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\x03\"i\n\x12GetContactResponse\x12\x0f\n\x07user_id\x18\x01 \x01(\x03\x12\r\n\x05\x65mail\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12\x0e\n\x06locale\x18\x04 \x01(\t\x12\r\n\x05phone\x18\x05 \x01(\t\")\n\x13GetMailTokenRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\"4\n\x14GetMailTokenResponse\x12\r\n\x05token\x18\x01 \x01(\t\x12\r\n\x05\x65mail\x18\x02 \x01(\t\"-\n\x17GetReplacedEmailRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\")\n\x18GetReplacedEmailResponse\x12\r\n\x05\x65mail\x18\x01 \x01(\t\"\x17\n\x15GetSigningKeysRequest\"&\n\x16GetSigningKeysResponse\x12\x0c\n\x04jwks\x18\x01 \x01(\t2\xb8\x04\n\x0bUserService\x12L\n\x07GetUser\x12\x1f.shopapi.user.v1.GetUserRequest\x1a .shopapi.user.v1.GetUserResponse\x12[\n\x0cGetUserNames\x12$.shopapi.user.v1.GetUserNamesRequest\x1a%.shopapi.user.v1.GetUserNamesResponse\x12U\n\nGetContact\x12\".shopapi.user.v1.GetContactRequest\x1a#.shopapi.user.v1.GetContactResponse\x12[\n\x0cGetMailToken\x12$.shopapi.user.v1.GetMailTokenRequest\x1a%.shopapi.user.v1.GetMailTokenResponse\x12g\n\x10GetReplacedEmail\x12(.shopapi.user.v1.GetReplacedEmailRequest\x1a).shopapi.user.v1.GetReplacedEmailResponse\x12\x61\n\x0eGetSigningKeys\x12&.shopapi.user.v1.GetSigningKeysRequest\x1a\'.shopapi.user.v1.GetSigningKeysResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,22 +35,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETUSERREQUEST']._serialized_end=80
   _globals['_GETUSERRESPONSE']._serialized_start=82
   _globals['_GETUSERRESPONSE']._serialized_end=138
-  _globals['_GETCONTACTREQUEST']._serialized_start=140
-  _globals['_GETCONTACTREQUEST']._serialized_end=176
-  _globals['_GETCONTACTRESPONSE']._serialized_start=178
-  _globals['_GETCONTACTRESPONSE']._serialized_end=283
-  _globals['_GETMAILTOKENREQUEST']._serialized_start=285
-  _globals['_GETMAILTOKENREQUEST']._serialized_end=326
-  _globals['_GETMAILTOKENRESPONSE']._serialized_start=328
-  _globals['_GETMAILTOKENRESPONSE']._serialized_end=380
-  _globals['_GETREPLACEDEMAILREQUEST']._serialized_start=382
-  _globals['_GETREPLACEDEMAILREQUEST']._serialized_end=427
-  _globals['_GETREPLACEDEMAILRESPONSE']._serialized_start=429
-  _globals['_GETREPLACEDEMAILRESPONSE']._serialized_end=470
-  _globals['_GETSIGNINGKEYSREQUEST']._serialized_start=472
-  _globals['_GETSIGNINGKEYSREQUEST']._serialized_end=495
-  _globals['_GETSIGNINGKEYSRESPONSE']._serialized_start=497
-  _globals['_GETSIGNINGKEYSRESPONSE']._serialized_end=535
-  _globals['_USERSERVICE']._serialized_start=538
-  _globals['_USERSERVICE']._serialized_end=1013
+  _globals['_GETUSERNAMESREQUEST']._serialized_start=140
+  _globals['_GETUSERNAMESREQUEST']._serialized_end=179
+  _globals['_GETUSERNAMESRESPONSE']._serialized_start=181
+  _globals['_GETUSERNAMESRESPONSE']._serialized_end=252
+  _globals['_GETCONTACTREQUEST']._serialized_start=254
+  _globals['_GETCONTACTREQUEST']._serialized_end=290
+  _globals['_GETCONTACTRESPONSE']._serialized_start=292
+  _globals['_GETCONTACTRESPONSE']._serialized_end=397
+  _globals['_GETMAILTOKENREQUEST']._serialized_start=399
+  _globals['_GETMAILTOKENREQUEST']._serialized_end=440
+  _globals['_GETMAILTOKENRESPONSE']._serialized_start=442
+  _globals['_GETMAILTOKENRESPONSE']._serialized_end=494
+  _globals['_GETREPLACEDEMAILREQUEST']._serialized_start=496
+  _globals['_GETREPLACEDEMAILREQUEST']._serialized_end=541
+  _globals['_GETREPLACEDEMAILRESPONSE']._serialized_start=543
+  _globals['_GETREPLACEDEMAILRESPONSE']._serialized_end=584
+  _globals['_GETSIGNINGKEYSREQUEST']._serialized_start=586
+  _globals['_GETSIGNINGKEYSREQUEST']._serialized_end=609
+  _globals['_GETSIGNINGKEYSRESPONSE']._serialized_start=611
+  _globals['_GETSIGNINGKEYSRESPONSE']._serialized_end=649
+  _globals['_USERSERVICE']._serialized_start=652
+  _globals['_USERSERVICE']._serialized_end=1220
 # @@protoc_insertion_point(module_scope)

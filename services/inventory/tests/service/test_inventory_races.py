@@ -153,7 +153,9 @@ async def test_sweeps_and_reservations_of_the_same_products_do_not_deadlock(use_
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-async def test_concurrent_sweeps_commit_each_paid_order_once_and_do_not_deadlock(use_cases: UseCases, seed: int) -> None:
+async def test_concurrent_sweeps_commit_each_paid_order_once_and_do_not_deadlock(
+    use_cases: UseCases, seed: int
+) -> None:
     chance = random.Random(seed)
     products = [use_cases.new_product() for _ in range(4)]
     for product in products:

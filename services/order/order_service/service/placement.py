@@ -28,9 +28,9 @@ from order_service.domain.errors import (
     CartEmpty,
     OrderError,
     PlacementTooSlow,
-    TotalChanged,
     QuantityLimit,
     TooManyOpenOrders,
+    TotalChanged,
     UnknownShippingAddress,
 )
 from order_service.domain.items import Line, merge_lines, price_items

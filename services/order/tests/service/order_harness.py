@@ -188,6 +188,8 @@ class FakePayments(payment_pb2_grpc.PaymentServiceServicer):
     def _state(self, order_id: str) -> payment_pb2.StateOfPayment:
         none = payment_pb2.StateOfPayment(order_id=order_id, state=payment_pb2.PAYMENT_STATE_NONE)
         return self.states.get(order_id, none)
+
+
 async def _refuse(context: aio.ServicerContext[Any, Any], code: str, products: Sequence[Mapping[str, object]]) -> None:
     members = json.dumps({"products": products}).encode()
     trailer = ((CODE_KEY, code), (MEMBERS_KEY, members))

@@ -9,8 +9,8 @@ units this release has committed, it adds them to on hand: a trigger takes them 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0003"
-down_revision = "0002"
+revision = "0004"
+down_revision = "0003"
 
 RELEASE_COMMITTED = """
 CREATE FUNCTION release_committed_units() RETURNS trigger LANGUAGE plpgsql AS $$
