@@ -16,6 +16,7 @@ from order_harness import SELLER, OrderApp
 from order_service.app import SCHEMA
 from order_service.domain.errors import PlacementTooSlow
 from order_service.domain.items import Line, Offer
+from order_service.domain.open_orders import OpenOrderLimits
 from order_service.domain.orders import Order
 from order_service.handlers.problems import PROBLEMS
 from order_service.service.placement import OrderPlacement, PlacementPolicy, PlacementRequest
@@ -55,7 +56,7 @@ class SlowShop:
 
     async def place_order(self, buyer: int, key: str | None = None) -> Order:
         events = OrderEvents(Outbox(self.database, Broker("amqp://broker.invalid/", "order")), uuid7)
-        policy = PlacementPolicy(HOLD, timedelta(minutes=30))
+        policy = PlacementPolicy(HOLD, timedelta(minutes=30), OpenOrderLimits(orders=10, units_per_product=100))
         placement = OrderPlacement(self.database, events, OneOffer(), self, policy, self.now, uuid7)
         return await placement.place_order(
             UserId(buyer), PlacementRequest((LINE,)), None if key is None else idempotency.Key(key)
