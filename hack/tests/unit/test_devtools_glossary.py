@@ -35,3 +35,10 @@ def test_the_code_of_every_term_exists() -> None:
     paths = {path for _, code in _rows() for path in re.findall(r"`([\w./-]+\.(?:py|md|toml|sql|yaml))`", code)}
 
     assert [path for path in sorted(paths) if not any((_ROOT / folder / path).exists() for folder in _FOLDERS)] == []
+
+
+def test_the_terms_of_each_table_are_in_alphabetical_order() -> None:
+    for table in _GLOSSARY.read_text().split("| term |")[1:]:
+        _, _, *rows = table.partition("\n\n")[0].splitlines()
+        terms = [row.split(" | ")[0].strip("| `").lower() for row in rows]
+        assert terms == sorted(terms)

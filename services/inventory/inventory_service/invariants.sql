@@ -67,6 +67,7 @@ GROUP BY order_id, movements.product_id, status
 HAVING sum(delta) <> 0;
 
 -- invariant: cancelled_orders_hold_nothing
+-- A cancelled order has no reserved and no committed units.
 SELECT order_id, status FROM reservations WHERE is_cancelled AND status IN ('pending', 'committed', 'fulfilled');
 
 -- invariant: expired_reservations_are_released

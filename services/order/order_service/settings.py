@@ -42,9 +42,12 @@ class Settings(BackendSettings, CurrencySettings):
     payment_grpc: Address
     """The payment service as host:port; it says what is paid before an unpaid order expires."""
     reservation_hold_seconds: Annotated[float, Field(gt=0, le=600)] = 60.0
-    """How long stock is reserved for an order that is being placed, in seconds; after a crash it is free that soon."""
+    """How long stock is reserved for an order that is being placed, in seconds.
+
+    Then inventory asks for the order, and releases the stock of one that is not stored.
+    """
     order_ttl_seconds: Annotated[float, Field(gt=0, le=30 * 86_400)] = 1800.0
-    """How long an order may stay unpaid before it is cancelled, in seconds."""
+    """How long an order may stay unpaid, in seconds; it is cancelled a margin later, unless payment knows of one."""
     payment_margin_seconds: Annotated[float, Field(ge=0, le=600)] = 30.0
     """How long before its expiry an order ceases to be payable, and how long after it payment is asked, in seconds.
 

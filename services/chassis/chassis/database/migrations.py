@@ -32,7 +32,10 @@ log = logs.get_logger(__name__)
 async def migrate(
     package: str, settings: DatabaseSettings, timeout_seconds: float = 120.0, revision: str = "head"
 ) -> None:
-    """Migrates the database to the newest schema that the package ships, or to an older `revision`.
+    """Upgrades the database to the newest schema that the package ships, or only to `revision`.
+
+    A migration that fails is rolled back, except for its blocks `outside_transaction`, and its error is raised: then
+    the Job fails, and the pods of the release before keep serving.
 
     Waits up to `timeout_seconds` for the database to accept connections, for another process that migrates it, and for
     locks on its tables. Idempotent, also when two processes run it at once.

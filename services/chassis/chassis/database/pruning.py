@@ -16,7 +16,7 @@ PruneBatch = Callable[[AsyncConnection, int], Awaitable[int]]
 
 
 async def prune_in_batches(database: Database, prune_batch: PruneBatch) -> int:
-    """Repeats `prune_batch`, each time in a transaction of its own, until fewer rows are left than a batch has.
+    """Repeats `prune_batch`, each time in a transaction of its own, until it deletes fewer rows than a batch has.
 
     Returns how many rows were deleted. Raises DatabaseUnavailable; then what was deleted before stays deleted.
     """

@@ -228,7 +228,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._refuse(HEAD_TOO_LARGE, detail, "head_too_large")
 
     def _refuse(self, problem: Problem, detail: str, reason: str) -> None:
-        """Answers with a problem, and ends the connection. It only ends, if an answer to a request before is due."""
+        """Answers with a problem, and ends the connection.
+
+        If a response has started or other requests are queued, the connection ends without an answer.
+        """
         if self._is_ending:
             return
         if self._is_answering():

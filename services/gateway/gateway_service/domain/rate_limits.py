@@ -73,7 +73,7 @@ def parse_quotas(text: str) -> Quotas:
 
 @dataclass(frozen=True, slots=True)
 class RateLimitDecision:
-    """True if a request is allowed. `debt` is the caller's debt after it, in microseconds."""
+    """The result of counting one request. `debt` is the caller's debt after it, in microseconds."""
 
     policy: RateLimitPolicy
     quota: Quota

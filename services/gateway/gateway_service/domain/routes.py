@@ -35,7 +35,7 @@ class Role(StrEnum):
 
 
 class Ownership(StrEnum):
-    """True if a response depends on the identity of the caller, beyond its role."""
+    """How a response depends on the identity of the caller, beyond its role."""
 
     NONE = "none"
     """It does not."""

@@ -20,7 +20,9 @@ from inventory_service.repository.reservations import ReservationRepository
 from inventory_service.service.published_events import PublishedEvents
 from inventory_service.service.reservations import ReservationService
 
-EXPIRED = Counter("inventory_reservations_expired_total", "Reservations that expired")
+EXPIRED = Counter(
+    "inventory_reservations_expired_total", "Overdue reservations that ended: their order is unknown or cancelled"
+)
 EXTENDED = Counter("inventory_reservations_extended_total", "Overdue reservations that were kept for an open order")
 COMMITTED = Counter(
     "inventory_reservations_committed_without_event_total",

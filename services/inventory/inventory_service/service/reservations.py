@@ -47,7 +47,10 @@ class ReservationService:
         self._now = now
 
     async def reserve(self, order_id: OrderId, requested: Sequence[Line], until: datetime) -> None:
-        """Reserves every line or none. Repeating it for an order changes nothing. Raises OverMaximum, OutOfStock."""
+        """Reserves every line or none. Raises OverMaximum, OutOfStock.
+
+        Repeating it for an order reserves nothing twice, and sets the end of the reservation to `until`.
+        """
         try:
             async with self._database.begin() as transaction:
                 has_events = await self._reserve(transaction, order_id, requested, until, is_placed=False)

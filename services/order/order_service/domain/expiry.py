@@ -31,14 +31,14 @@ class ExpiryPolicy:
     """An order is payable until `margin` before its expiry, and may be cancelled from `margin` after it on.
 
     A payment that is begun or confirmed while its order is payable is therefore known to the payment service when that
-    is asked. An order waits for a payment in process for at most `wait` after its expiry.
+    is asked. An order waits for a payment in process for at most `wait` and `margin` after its expiry.
     """
 
     margin: timedelta
     wait: timedelta
 
     def last_expiry(self, at: datetime) -> datetime:
-        """Returns the expiry before which orders are to be asked about at a time."""
+        """Returns the latest expiry of the orders that payment is asked about at a time."""
         return at - self.margin
 
     def next_check(self, order: Order, at: datetime) -> datetime | None:

@@ -1,4 +1,7 @@
-"""The use cases of placed orders. Each is one transaction, which locks the order's row before it changes the order."""
+"""The use cases of placed orders.
+
+Each takes one transaction, its own or the caller's, and locks the order's row before it changes the order.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace

@@ -46,7 +46,7 @@ PLACED = Counter("orders_placed_total", "Orders that were placed")
 
 _ATTEMPTS = 3
 _COMMIT_MARGIN = timedelta(seconds=15)
-"""More than a statement may take, and the difference between the clocks of two nodes."""
+"""The timeout of a statement, and the difference between the clocks of two nodes."""
 
 log = logs.get_logger(__name__)
 
@@ -186,7 +186,7 @@ class OrderPlacement:
                 is_from_cart=request.lines is None,
                 has_key=key is not None,
             )
-            await self._ensure_allowed(transaction, attempt)  # reserves nothing in vain; `_store` decides
+            await self._ensure_allowed(transaction, attempt)  # before stock is reserved; `_store` checks again
             return attempt
 
     async def _claim_order_id(
@@ -265,7 +265,7 @@ class OrderPlacement:
         return order
 
     async def _ensure_allowed(self, transaction: AsyncConnection, attempt: _Attempt) -> None:
-        """Raises TooManyOpenOrders, QuantityLimit. Concurrent orders count only while the buyer's row is locked."""
+        """Raises TooManyOpenOrders, QuantityLimit. Concurrent orders are counted while the buyer's row is locked."""
         products = [line.product_id for line in attempt.lines]
         others = await OrderRepository(transaction).open_orders(
             attempt.buyer_id, attempt.order_id, products, self._now()

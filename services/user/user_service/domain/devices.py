@@ -8,9 +8,10 @@ import hmac
 import re
 from dataclasses import dataclass
 from datetime import datetime
-from ipaddress import IPv6Address, ip_address, ip_network
+from ipaddress import IPv6Address, ip_network
 from typing import NewType
 
+from chassis.types.addresses import parse_address
 from chassis.types.ids import UserId
 
 Network = NewType("Network", str)
@@ -48,12 +49,9 @@ class DeviceUse:
 
 def network_of(address: str | None) -> Network:
     """Returns the /24 of an IPv4 address, or the /64 of an IPv6 address. An IPv4-mapped IPv6 address is an IPv4 one."""
-    try:
-        parsed = ip_address(address or "")
-    except ValueError:
+    parsed = parse_address(address or "")
+    if parsed is None:
         return UNKNOWN_NETWORK
-    if isinstance(parsed, IPv6Address):
-        parsed = parsed.ipv4_mapped or parsed
     prefix = _IPV6_PREFIX if isinstance(parsed, IPv6Address) else _IPV4_PREFIX
     return Network(str(ip_network((parsed, prefix), strict=False)))
 
