@@ -14,6 +14,7 @@ from chassis.database.migrations import migrate
 from chassis.grpc.client import call, open_channel
 from chassis_testing.broker import new_vhost, recorded_events
 from chassis_testing.databases import empty_database
+from chassis_testing.environment import environment_variable
 from chassis_testing.ports import free_port
 from chassis_testing.waiting import eventually
 from shopapi.events.v1.events_pb2 import PasswordResetRequested, UserRegistered
@@ -49,6 +50,7 @@ async def started() -> AsyncIterator[Running]:
                 **os.environ,
                 "LOG_LEVEL": "DEBUG",
                 "RABBITMQ_URL": broker,
+                "REDIS_URL": environment_variable("TEST_REDIS_URL"),
                 "JWT_SECRET": SECRET,
                 "ADMIN_EMAIL": ADMIN_EMAIL,
                 "ADMIN_PASSWORD": ADMIN_PASSWORD,
@@ -115,10 +117,10 @@ async def test_no_secret_and_no_address_is_logged() -> None:
         assert expected in log
 
 
-@pytest.mark.parametrize("missing", ["JWT_SECRET", "RABBITMQ_URL"])
+@pytest.mark.parametrize("missing", ["JWT_SECRET", "RABBITMQ_URL", "REDIS_URL"])
 async def test_a_process_without_a_setting_names_it_and_exits(missing: str) -> None:
     environment = {"PATH": os.environ["PATH"], "JWT_SECRET": SECRET, "RABBITMQ_URL": "amqp://broker/", "DB_HOST": "db"}
-    environment |= {"DB_USER": "u", "DB_PASSWORD": "p", "DB_NAME": "n", "GRPC_PORT": "0"}
+    environment |= {"REDIS_URL": "redis://redis/", "DB_USER": "u", "DB_PASSWORD": "p", "DB_NAME": "n", "GRPC_PORT": "0"}
     environment.pop(missing)
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "user_service", "serve"), env=environment, stderr=asyncio.subprocess.PIPE
