@@ -432,7 +432,7 @@ def test_each_service_gets_exactly_its_variables(render: Render, secrets: str) -
     urls = {f"{service.upper()}_URL" for service in WITH_DATABASE}
     expected = {
         "gateway": common | urls | {"USER_GRPC", "REDIS_URL"},
-        "user": shared | {"JWT_SECRET", "ADMIN_EMAIL", "ADMIN_PASSWORD"},
+        "user": shared | {"REDIS_URL", "JWT_SECRET", "ADMIN_EMAIL", "ADMIN_PASSWORD"},
         "product": shared | {"USER_GRPC", "REDIS_URL", "INVENTORY_GRPC", "REVIEW_GRPC"},
         "inventory": shared | {"USER_GRPC", "PRODUCT_GRPC", "ORDER_GRPC"},
         "order": shared | {"USER_GRPC", "PRODUCT_GRPC", "INVENTORY_GRPC", "PAYMENT_GRPC"},
@@ -512,7 +512,7 @@ def test_every_address_names_a_service_and_one_of_its_ports(render: Render, secr
         for variable in container["env"]
         if variable["name"].endswith(("_GRPC", "_URL")) and variable["name"] != "SHOP_URL" and "value" in variable
     }
-    assert len(addresses) == 7 + 5
+    assert len(addresses) == 7 + 6
     assert addresses <= ports
 
 

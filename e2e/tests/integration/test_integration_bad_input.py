@@ -87,7 +87,7 @@ def orders() -> Iterator[Case]:
     yield ordering(f'{{"items": [{",".join([line] * 101)}]}}')
     yield ordering('{"items": [{"product_id": 9223372036854775807, "quantity": 1}]}', 422, "unknown_product")
     yield ordering('{"items": [{"product_id": {product}, "quantity": 11}]}', 409, "out_of_stock")
-    yield ordering('{"items": [{"product_id": {product}, "quantity": 1000000}]}', 409, "out_of_stock")
+    yield ordering('{"items": [{"product_id": {product}, "quantity": 1000000}]}', 409, "quantity_limit")
 
 
 def accounts() -> Iterator[Case]:

@@ -27,7 +27,7 @@ from chassis_testing.databases import empty_database
 from chassis_testing.fault_proxy import FaultProxy, fault_proxy
 from chassis_testing.waiting import eventually
 from prometheus_client import REGISTRY
-from shopapi.events.v1.events_pb2 import OrderCancelled, OrderConfirmed, OrderPlaced
+from shopapi.events.v1.events_pb2 import OrderCancelled, OrderConfirmed, OrderPlaced, OrderShipped
 from sqlalchemy import MetaData, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -98,6 +98,7 @@ class Consumer:
                 handles(OrderCancelled, self._apply),
                 handles(OrderPlaced, self._ignore),
                 handles(OrderConfirmed, self._ignore),
+                handles(OrderShipped, self._ignore),
             ],
         )
         broker = Broker(backend.broker_url, "inventory", retry_delays)
@@ -109,7 +110,7 @@ class Consumer:
         if self.deliveries <= self.failures or order.order_id in self.fails_always:
             raise RuntimeError("the effect failed")
 
-    async def _ignore(self, transaction: AsyncConnection, order: OrderPlaced | OrderConfirmed) -> None:
+    async def _ignore(self, transaction: AsyncConnection, order: OrderPlaced | OrderConfirmed | OrderShipped) -> None:
         pass
 
 

@@ -12,7 +12,7 @@ from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from notification_harness import Environment, RunningService, address_of, order_placed, running_service
 from notification_service.app import SCHEMA, build
-from notification_service.domain.notifications import Kind, Template
+from notification_service.domain.notifications import Template
 from notification_service.service.history import NotificationHistory
 
 NOTIFICATION = (
@@ -144,13 +144,11 @@ async def test_old_notifications_are_pruned_unless_pending(isolated_env: Environ
         assert await sql.fetchval("SELECT count(*) FROM attempts") == 0
 
 
-async def test_the_index_of_urgent_mails_has_every_security_template(isolated_env: Environment) -> None:
+async def test_the_index_of_urgent_mails_has_every_template_that_is_awaited(isolated_env: Environment) -> None:
     async with isolated_env.sql() as sql:
         index = await sql.fetchval("SELECT pg_get_indexdef('notifications_urgent'::regclass)")
 
-    assert {each for each in Template if f"'{each}'" in index} == {
-        each for each in Template if each.kind is Kind.SECURITY
-    }
+    assert {each for each in Template if f"'{each}'" in index} == {each for each in Template if each.is_awaited}
 
 
 async def test_the_database_refuses_a_second_notification_for_one_cause(isolated_env: Environment) -> None:

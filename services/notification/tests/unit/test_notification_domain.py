@@ -104,6 +104,10 @@ def test_security_mails_cannot_be_switched_off() -> None:
         Template.WELCOME,
         Template.EMAIL_VERIFICATION,
         Template.PASSWORD_RESET,
+        Template.PASSWORD_CHANGED,
+        Template.EMAIL_CHANGED,
+        Template.EMAIL_REPLACED,
+        Template.NEW_DEVICE,
     }
 
 

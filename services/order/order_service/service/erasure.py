@@ -23,6 +23,6 @@ async def erase_buyer(transaction: AsyncConnection, orders: OrderService, buyer_
     buyers = BuyerRepository(transaction)
     await buyers.lock(buyer_id)
     await buyers.erase(buyer_id, at)
-    await orders.cancel_unpaid_within(transaction, buyer_id)
+    await orders.cancel_pending_of_buyer(transaction, buyer_id)
     await CartRepository(transaction).remove_of_buyer(buyer_id)
     await OrderRepository(transaction).redact_addresses(buyer_id)

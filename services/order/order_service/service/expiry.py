@@ -99,7 +99,7 @@ class OrderExpiry:
 
     async def _decide(self, transaction: AsyncConnection, order: Order, payment: OrderPayment, now: datetime) -> None:
         if payment.state is PaymentState.NONE:
-            await self._orders.cancel_unpaid(transaction, order)
+            await self._orders.cancel_expired(transaction, order)
         elif not await self._confirm(transaction, order, payment):
             await self._postpone(transaction, order, now)
 
@@ -121,7 +121,7 @@ class OrderExpiry:
         if next_check is None:
             GIVEN_UP.inc()
             log.warning("order cancelled while a payment is in process", order_id=str(order.id))
-            await self._orders.cancel_unpaid(transaction, order)
+            await self._orders.cancel_expired(transaction, order)
         else:
             await OrderRepository(transaction).postpone_expiry(order.id, next_check)
 

@@ -97,7 +97,7 @@ class OrderService:
         self._events.wake()
         return stored
 
-    async def cancel_unpaid(self, transaction: AsyncConnection, order: Order) -> None:
+    async def cancel_expired(self, transaction: AsyncConnection, order: Order) -> None:
         """Cancels an order that has expired. Its row must be locked. The payment service closes its open payment."""
         await self._store_change(transaction, order, order.cancel(CancelReason.EXPIRED, self._now()))
 
@@ -159,7 +159,7 @@ class OrderService:
             return
         await repository.add_refund(order_id, refund)
 
-    async def cancel_unpaid_within(self, transaction: AsyncConnection, buyer_id: UserId) -> None:
+    async def cancel_pending_of_buyer(self, transaction: AsyncConnection, buyer_id: UserId) -> None:
         """Cancels the buyer's orders that are not paid yet, so that their stock is free.
 
         The buyer's row must be locked.

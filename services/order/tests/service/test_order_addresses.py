@@ -206,7 +206,7 @@ async def test_shipping_and_tax_follow_the_settings_and_are_part_of_the_total() 
         british = (await app.post_order(1, items=items, shipping_address=ADA)).json()["data"]
         domestic = (await app.post_order(1, items=items)).json()["data"]
         free = (await app.post_order(1, items=[{"product_id": 10, "quantity": 5}])).json()["data"]
-        too_much = await app.order_items(1, (90, 999_999), (999, 1))
+        too_much = await app.order_items(1, (90, 999), (999, 1))
         await app.pay(british)
 
         assert [british[part]["amount"] for part in ("subtotal", "shipping", "tax", "total")] == [1000, 499, 300, 1799]

@@ -154,7 +154,7 @@ async def test_an_order_is_neither_payable_nor_cancelled_around_its_expiry(app: 
 
 @pytest.mark.parametrize("count", [230])
 async def test_more_orders_than_one_batch_are_cancelled_by_one_sweep(app: OrderApp, count: int) -> None:
-    placed = [await app.place_order(608, (1, 1)) for _ in range(count)]
+    placed = [await app.place_order(60_800 + number, (1, 1)) for number in range(count)]
     app.payments.is_unavailable = True  # until all are expired
     await app.expire(*(order["id"] for order in placed))
     app.payments.asked.clear()

@@ -120,7 +120,7 @@ async def test_the_openapi_document_lists_paths_and_parameters(app: OrderApp) ->
     listed = {parameter["name"] for parameter in paths["/api/v1/orders"]["get"]["parameters"]}
     assert {"all", "status", "buyer_id", "from", "to", "page", "limit", "Cart-Token"} <= listed
     reported = {parameter["name"] for parameter in paths["/api/v1/analytics/sales"]["get"]["parameters"]}
-    assert reported == {"from", "to", "interval"}
+    assert reported == {"from", "to", "interval", "timezone"}
     assert "Cart-Token" in paths["/api/v1/cart"]["post"]["responses"]["201"]["headers"]
 
 

@@ -86,7 +86,7 @@ async def test_expired_sessions_are_deleted(services: Services, clock: Clock) ->
     expired = await services.register()
     clock.at += DAY / 2
     active = await services.register()
-    clock.at += DAY / 2
+    clock.at += DAY / 2 + timedelta(seconds=1)
     assert await services.sessions.delete_expired() >= 1
     with pytest.raises(InvalidRefreshToken):
         await services.sessions.refresh(expired.refresh_token)

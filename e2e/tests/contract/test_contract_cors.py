@@ -5,7 +5,7 @@ from pathlib import Path
 
 from gateway_service.handlers.cors import ALLOWED_HEADERS
 
-_DOCUMENT = Path(__file__).parents[4] / "docs/api/openapi/gateway.json"
+_DOCUMENT = Path(__file__).parents[3] / "docs/api/openapi/gateway.json"
 _OF_EVERY_BROWSER = {"user-agent"}
 
 
