@@ -28,9 +28,9 @@ async def isolated_stack(
 ) -> AsyncIterator[Stack]:
     """Runs a shop whose mails go to `box`, and removes it at the end of the block. Raises StackError.
 
-    Leases and retries take seconds instead of minutes, so that tests need not wait for recovery; unpaid orders outlive
-    a test, and rate limits are off since all requests come from one address. `everywhere` has additional variables for
-    every service, `settings` those of single services.
+    Leases and retries take seconds instead of minutes, so that tests need not wait for recovery; unpaid orders and
+    access tokens outlive a test run, and rate limits are off since all requests come from one address. `everywhere` has
+    additional variables for every service, `settings` those of single services.
     """
     smtp = {
         "SMTP_HOST": "127.0.0.1",
@@ -44,6 +44,7 @@ async def isolated_stack(
         "notification": {**smtp, **soon, "SHOP_URL": "https://shop.example.com"},
         "order": {"RESERVATION_HOLD_SECONDS": "3", "ORDER_TTL_SECONDS": "86400"},
         "payment": {"PROVIDER_DEADLINE_SECONDS": "3", "SWEEP_AFTER_SECONDS": "4"},
+        "user": {"ACCESS_TOKEN_SECONDS": "7200"},
     }
     plan = Plan(
         name=f"{name}-{uuid.uuid4().hex[:8]}",
