@@ -94,11 +94,14 @@ class Namespace:
         )
 
     def wait_rolled_out(self, platform: str) -> None:
-        """Waits until the operator has observed the current spec and every part of the shop is rolled out."""
+        """Waits until the operator has observed the current spec and every part of the shop is rolled out.
+
+        The operator may need minutes: on a machine whose processors are busy with new pods, the API server answers too
+        late for its Lease, and the operator starts again.
+        """
         generation = self.get("ecp", platform)["metadata"]["generation"]
-        self.kubectl(
-            "wait", f"ecp/{platform}", f"--for=jsonpath={{.status.observedGeneration}}={generation}", "--timeout=60s"
-        )
+        observed = f"--for=jsonpath={{.status.observedGeneration}}={generation}"
+        self.kubectl("wait", f"ecp/{platform}", observed, "--timeout=300s", timeout=310)
         self.wait_ready(platform)
 
     def wait_ready(self, platform: str, seconds: int = 420) -> None:
