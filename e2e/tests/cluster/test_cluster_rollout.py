@@ -14,7 +14,7 @@ async def test_changing_the_profile_rolls_out_without_a_failed_request(
     namespace: Namespace, shop: Shop, admin: Person
 ) -> None:
     _, product = await shop.stocked_product(admin, 100_000)
-    stream = OrderLoad(shop, product, buyers=3, pause=0.5)  # so few that no autoscaler adds pods to those that start
+    stream = OrderLoad(shop, product, buyers=2, pause=2)  # so few that no autoscaler adds pods to those that start
     try:
         async with stream.running():
             for profile, replicas in (("medium", 2), ("small", 1)):
