@@ -4,14 +4,13 @@ A published event is kept for a time in a second table, from which chassis.messa
 """
 
 import asyncio
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Coroutine, Iterable
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 from google.protobuf.message import Message
 from prometheus_client import Counter, Gauge
-from sqlalchemy import Insert, MetaData, Row, delete, func, insert, select
+from sqlalchemy import Insert, MetaData, bindparam, delete, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis.database import pruning, tables
@@ -45,6 +44,24 @@ _LAG = (
     .limit(1)
 )
 """The age of the oldest row, locked or not. A resent event waits since it was marked, not since it was recorded."""
+_BACKLOG_AND_LAG = select(_BACKLOG.scalar_subquery(), func.coalesce(_LAG.scalar_subquery(), 0))
+
+
+def _move_to_published() -> Insert:
+    """Returns the statement that moves the rows `sequences`: each event is in exactly one of the two tables."""
+    columns = ("sequence", "id", "type", "body", "recorded_at")
+    moved = (
+        delete(_outbox)
+        .where(_outbox.c.sequence.in_(bindparam("sequences", expanding=True)))
+        .returning(*(_outbox.c[name] for name in columns))
+        .cte("moved")
+    )
+    return insert(_published).from_select(
+        [*columns, "published_at"], select(*(moved.c[name] for name in columns), func.now())
+    )
+
+
+_MOVE = _move_to_published()
 
 log = logs.get_logger(__name__)
 
@@ -101,12 +118,11 @@ class Outbox:
         """
         async with self._database.begin() as transaction:
             rows = (await transaction.execute(_OLDEST)).all()
-            backlog = (await transaction.execute(_BACKLOG)).scalar_one()
-            lag = (await transaction.execute(_LAG)).scalar_one_or_none() or 0
+            backlog, lag = (await transaction.execute(_BACKLOG_AND_LAG)).one()
             _export(backlog, lag)  # before publishing, which fails while the broker is unavailable
             if rows:
                 await _run_all(self._publish(row.type, row.id, row.body) for row in rows)
-                await transaction.execute(_move_to_published(rows))
+                await transaction.execute(_MOVE, {"sequences": [row.sequence for row in rows]})
         remaining = backlog - len(rows)
         _export(remaining, lag if remaining else 0)
         for row in rows:
@@ -116,20 +132,6 @@ class Outbox:
     async def _publish(self, event_type: str, event_id: UUID, body: bytes) -> None:
         with tracing.continue_trace(f"{event_type} publish", tracing.SpanKind.PRODUCER, events.trace_of(body)):
             await self._broker.publish(event_type, event_id, body)
-
-
-def _move_to_published(rows: Sequence[Row[Any]]) -> Insert:
-    """Returns the statement that moves rows of the outbox: each event is in exactly one of the two tables."""
-    columns = ("sequence", "id", "type", "body", "recorded_at")
-    moved = (
-        delete(_outbox)
-        .where(_outbox.c.sequence.in_([row.sequence for row in rows]))
-        .returning(*(_outbox.c[name] for name in columns))
-        .cte("moved")
-    )
-    return insert(_published).from_select(
-        [*columns, "published_at"], select(*(moved.c[name] for name in columns), func.now())
-    )
 
 
 def _export(backlog: int, lag_seconds: float) -> None:
