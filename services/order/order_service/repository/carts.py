@@ -14,7 +14,7 @@ from chassis.database import idempotency
 from chassis.database.idempotency import Claim
 from chassis.database.pruning import delete_oldest
 from chassis.types.ids import OrderId, ProductId, UserId
-from sqlalchemy import ColumnElement, Uuid, and_, delete, func, literal, select, tuple_, update
+from sqlalchemy import ColumnElement, Uuid, and_, delete, func, literal, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -146,11 +146,8 @@ class CartKeyRepository:
         await self._transaction.execute(new.on_conflict_do_nothing())
 
     async def prune(self, before: datetime, limit: int) -> int:
-        """Deletes up to `limit` keys that are older than `before`, and returns how many; uses cart_keys_by_age."""
-        primary_key = (cart_keys.c.cart_id, cart_keys.c.key)
-        old = select(*primary_key).where(cart_keys.c.created_at < before).order_by(cart_keys.c.created_at).limit(limit)
-        deleted = await self._transaction.execute(delete(cart_keys).where(tuple_(*primary_key).in_(old)))
-        return deleted.rowcount
+        """Deletes the `limit` oldest keys that are older than `before`, and returns how many; uses cart_keys_by_age."""
+        return (await self._transaction.execute(delete_oldest(cart_keys.c.created_at, before, limit))).rowcount
 
 
 class CartSnapshotRepository:

@@ -34,7 +34,6 @@ _TOUCH_INTERVAL = timedelta(hours=1)
 """How often reading a guest's cart is recorded as use, at most."""
 _KEY_RETENTION = timedelta(days=7)
 """How long the idempotency key of an addition is kept: longer than any client repeats a request."""
-_KEY_PRUNE_BATCH = 10_000
 
 log = logs.get_logger(__name__)
 
@@ -119,10 +118,10 @@ class CartService:
 
     async def prune_keys(self) -> None:
         """Deletes the idempotency keys that are older than a week, in batches."""
-        before, deleted = self._now() - _KEY_RETENTION, _KEY_PRUNE_BATCH
-        while deleted == _KEY_PRUNE_BATCH:
-            async with self._database.begin() as transaction:
-                deleted = await CartKeyRepository(transaction).prune(before, _KEY_PRUNE_BATCH)
+        before = self._now() - _KEY_RETENTION
+        await prune_in_batches(
+            self._database, lambda transaction, limit: CartKeyRepository(transaction).prune(before, limit)
+        )
 
     async def _change(
         self,
