@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Annotated, Generic, TypeVar
 
 from fastapi import Depends, Header, Path, Query
@@ -35,6 +36,28 @@ In an annotation it comes after Field, because it hides the bounds from what fol
 Id = Annotated[int, Field(ge=1, le=MAX_ID), Whole]
 PathId = Annotated[int, Path(ge=1, le=MAX_ID)]
 Quantity = Annotated[int, Field(ge=1, le=1_000_000), Whole]
+
+_EARLIEST_YEAR, _LATEST_YEAR = 2000, 2200
+
+
+def _validate_year(value: datetime) -> datetime:
+    if not _EARLIEST_YEAR <= value.year <= _LATEST_YEAR:
+        raise ValueError(f"write a time between the years {_EARLIEST_YEAR} and {_LATEST_YEAR}")
+    return value
+
+
+def _in_utc(value: datetime) -> datetime:
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+LocalQueryTime = Annotated[datetime, AfterValidator(_validate_year)]
+"""A time in a query, in any time zone; one without an offset belongs to the time zone that the route says."""
+QueryTime = Annotated[
+    LocalQueryTime,
+    AfterValidator(_in_utc),
+    Field(description="RFC 3339; a date without a time is its first moment in UTC", examples=["2025-01-01T00:00:00Z"]),
+]
+"""A time in a query, in UTC."""
 
 
 class RequestBody(BaseModel):

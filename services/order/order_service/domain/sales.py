@@ -14,7 +14,6 @@ from chassis.types.ids import ProductId
 from order_service.domain.errors import InvalidTimeRange
 
 DEFAULT_RANGE = timedelta(days=30)
-EARLIEST_YEAR, LATEST_YEAR = 2000, 2200
 """The years that a report may cover: a year outside of them is a typing error."""
 
 

@@ -1,12 +1,22 @@
 """The request bodies, response bodies and query parameters of the HTTP API."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from chassis.http.schemas import Id, Money, Quantity, RequestBody, ResponseBody, StorableText, Whole
+from chassis.http.schemas import (
+    Id,
+    LocalQueryTime,
+    Money,
+    Quantity,
+    QueryTime,
+    RequestBody,
+    ResponseBody,
+    StorableText,
+    Whole,
+)
 from chassis.types import money
 from chassis.types.countries import check_country
 from chassis.types.ids import MAX_ID, ProductId
@@ -16,29 +26,10 @@ from pydantic import AfterValidator, Field, StringConstraints, WithJsonSchema, m
 from order_service.domain.addresses import Address, AddressId
 from order_service.domain.items import Line
 from order_service.domain.orders import Actor, CancelReason, OrderStatus, Shipment
-from order_service.domain.sales import EARLIEST_YEAR, LATEST_YEAR
 from order_service.service.placement import PlacementRequest
 
 _AddressLine = Annotated[StorableText, Field(min_length=1, max_length=200, pattern=r"\S")]
 _ShipmentText = Annotated[StorableText, StringConstraints(min_length=1, max_length=100)]
-
-
-def _plausible(value: datetime) -> datetime:
-    if not EARLIEST_YEAR <= value.year <= LATEST_YEAR:
-        raise ValueError(f"write a time between the years {EARLIEST_YEAR} and {LATEST_YEAR}")
-    return value
-
-
-def _in_utc(value: datetime) -> datetime:
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-
-
-QueryTime = Annotated[
-    datetime,
-    AfterValidator(_plausible),
-    AfterValidator(_in_utc),
-    Field(description="RFC 3339; a date without a time is its first moment in UTC", examples=["2025-01-01T00:00:00Z"]),
-]
 
 
 class AddressRequest(RequestBody):
@@ -348,8 +339,7 @@ class ConversionResponse(ResponseBody):
 
 
 _ReportTime = Annotated[
-    datetime,
-    AfterValidator(_plausible),
+    LocalQueryTime,
     Field(
         description="RFC 3339; a date without a time is its first moment in `timezone`",
         examples=["2025-01-01T00:00:00Z"],

@@ -1,21 +1,20 @@
 """The bodies of requests and responses of the HTTP API."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
-from chassis.http.schemas import Money, RequestBody, ResponseBody, StorableText
+from chassis.http.schemas import Money, QueryTime, RequestBody, ResponseBody, StorableText
 from chassis.types import money
 from chassis.types.ids import MAX_ID
 from fastapi import Query
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from payment_service.domain.failures import FailureCode
 from payment_service.domain.payment_methods import PaymentMethodChoice, PaymentMethodId
 from payment_service.domain.payments import PaymentStatus, RefundStatus
 
-_EARLIEST_YEAR, _LATEST_YEAR = 2000, 2200
 PaymentMethodReference = Annotated[
     str,
     Field(
@@ -44,19 +43,6 @@ class _PaymentMethodFields(RequestBody):
         if self.payment_method_id is not None:
             return PaymentMethodChoice(saved=PaymentMethodId(self.payment_method_id))
         return None if self.payment_method is None else PaymentMethodChoice(ref=self.payment_method)
-
-
-def _in_utc(value: datetime) -> datetime:
-    if not _EARLIEST_YEAR <= value.year <= _LATEST_YEAR:
-        raise ValueError(f"write a time between the years {_EARLIEST_YEAR} and {_LATEST_YEAR}")
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-
-
-QueryTime = Annotated[
-    datetime,
-    AfterValidator(_in_utc),
-    Field(description="RFC 3339; a date without a time is its first moment in UTC", examples=["2025-01-01T00:00:00Z"]),
-]
 
 
 @dataclass(frozen=True, slots=True)
