@@ -182,3 +182,17 @@ class Authenticator:
             return principal
 
         return check
+
+
+def owner_to_list(caller: Principal, user_id: int | None, *, is_all: bool, objects: str) -> UserId | None:
+    """Returns the user whose objects a request lists, or None for those of all users.
+
+    They are the caller's own, unless the request names another user or, with `is_all`, no user. Raises ProblemError 403
+    unless the caller is an admin then; `objects` names them in its text, such as "other buyers' orders".
+    """
+    is_own = not is_all and user_id in (None, caller.user_id)
+    if not is_own and not caller.is_admin:
+        raise ProblemError(FORBIDDEN, f"only admins list {objects}: leave out all and buyer_id")
+    if user_id is not None:
+        return UserId(user_id)
+    return None if is_all else caller.user_id

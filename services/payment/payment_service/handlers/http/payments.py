@@ -4,11 +4,10 @@ from typing import Annotated
 from uuid import UUID
 
 from chassis.database import idempotency
-from chassis.errors import ProblemError
-from chassis.http.authentication import FORBIDDEN, Authenticator, Principal, Role
+from chassis.http.authentication import Authenticator, Principal, Role, owner_to_list
 from chassis.http.csv_documents import CSV_RESPONSES, CsvRoute
 from chassis.http.schemas import Data, KeyHeader, Money, PageOf, PageQuery
-from chassis.types.ids import OrderId, UserId
+from chassis.types.ids import OrderId
 from fastapi import APIRouter, Depends, Response
 
 from payment_service.domain.payments import Payment, PaymentId, PaymentQuery
@@ -100,12 +99,8 @@ def _permitted_query(filters: PaymentFilter, caller: Principal) -> PaymentQuery:
 
     Raises a 403 problem for other callers.
     """
-    is_own = not filters.all_buyers and filters.buyer_id in (None, caller.user_id)
-    if not is_own and not caller.is_admin:
-        raise ProblemError(FORBIDDEN, "only admins list other buyers' payments: leave out all and buyer_id")
-    buyer_id = filters.buyer_id if filters.all_buyers or filters.buyer_id is not None else caller.user_id
     return PaymentQuery(
-        None if buyer_id is None else UserId(buyer_id),
+        owner_to_list(caller, filters.buyer_id, is_all=filters.all_buyers, objects="other buyers' payments"),
         None if filters.order_id is None else OrderId(filters.order_id),
         filters.status,
         filters.provider_ref,
