@@ -23,8 +23,10 @@ logger = logging.getLogger(__name__)
 LEASE_NAME = "ecommerce-operator"
 LEASE_DURATION = 15.0
 """Seconds for which no other process may take the Lease after it saw the Lease renewed."""
-RENEW_INTERVAL = 5.0
-"""Seconds between two renewals."""
+RENEW_INTERVAL = 2.0
+"""Seconds from a renewal to the next one, as in client-go. After one that times out there is time for another."""
+RETRY_PAUSE = 1.0
+"""Seconds from a failed renewal to the next try."""
 WRITE_WINDOW = LEASE_DURATION - WRITE_TIMEOUT - 1.0
 """Seconds after the start of a renewal in which a write may begin: it ends, or times out, before the Lease is free."""
 
@@ -63,7 +65,7 @@ class LeaderElector:
     async def acquire(self) -> None:
         """Waits until this process leads."""
         while not await self._try_acquire():  # noqa: ASYNC110  # polled, since nothing announces a free Lease
-            await asyncio.sleep(RENEW_INTERVAL / 2)
+            await asyncio.sleep(RENEW_INTERVAL)
         metrics.LEADING.set(1)
         logger.info("leading", extra={"identity": self.identity})
 
@@ -73,7 +75,7 @@ class LeaderElector:
             await asyncio.sleep(RENEW_INTERVAL)
             while not await self._renew():
                 self.require_leadership()
-                await asyncio.sleep(1.0)
+                await asyncio.sleep(RETRY_PAUSE)
 
     async def release(self) -> None:
         """Gives the Lease up, so that the next process leads at once rather than after LEASE_DURATION.

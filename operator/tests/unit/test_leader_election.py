@@ -6,7 +6,13 @@ import pytest
 from platform_operator.api.kinds import Kind
 from platform_operator.client import WRITE_TIMEOUT
 from platform_operator.errors import ApiError, LeadershipLostError
-from platform_operator.leader_election import LEASE_DURATION, RENEW_INTERVAL, WRITE_WINDOW, LeaderElector
+from platform_operator.leader_election import (
+    LEASE_DURATION,
+    RENEW_INTERVAL,
+    RETRY_PAUSE,
+    WRITE_WINDOW,
+    LeaderElector,
+)
 
 
 class Clock:
@@ -70,7 +76,10 @@ def candidate(server: FakeApiServer, clock: Clock, name: str) -> LeaderElector:
 
 def test_an_allowed_write_ends_before_the_lease_can_pass_on() -> None:
     assert WRITE_WINDOW + WRITE_TIMEOUT < LEASE_DURATION
-    assert RENEW_INTERVAL < WRITE_WINDOW
+
+
+def test_one_renewal_that_times_out_does_not_end_leadership() -> None:
+    assert RENEW_INTERVAL + WRITE_TIMEOUT + RETRY_PAUSE < WRITE_WINDOW
 
 
 def test_no_process_writes_before_it_leads(server: FakeApiServer, clock: Clock) -> None:
