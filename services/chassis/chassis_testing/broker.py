@@ -14,6 +14,7 @@ from chassis.messaging.events import Event
 from chassis.messaging.topology import load_topology
 
 from chassis_testing.environment import environment_variable
+from chassis_testing.waiting import LIMIT_SECONDS
 
 
 @asynccontextmanager
@@ -55,7 +56,7 @@ async def _exchange(broker_url: str, name: str) -> AsyncIterator[aio_pika.abc.Ab
         yield await channel.get_exchange(name)
 
 
-async def take_message(broker_url: str, queue_name: str, within: float = 30.0) -> bytes:
+async def take_message(broker_url: str, queue_name: str, within: float = LIMIT_SECONDS) -> bytes:
     """Takes the next message from a queue and returns its body. Raises TimeoutError after `within` seconds."""
     async with asyncio.timeout(within), await aio_pika.connect(broker_url) as connection:
         queue = await (await connection.channel()).get_queue(queue_name)
