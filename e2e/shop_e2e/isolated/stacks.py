@@ -1,10 +1,12 @@
 """Isolated stacks for tests, each with a mail server of its own."""
 
 import asyncio
+import fcntl
 import random
+import tempfile
 import uuid
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 from devtools.services import SERVICES
@@ -13,6 +15,9 @@ from devtools.stack import Plan, Servers, Stack, free_ports
 
 from shop_e2e.api.mailbox import Mailbox
 from shop_e2e.isolated.database_templates import copy_databases
+
+_REDIS_DATABASES = range(2, 16)
+"""The databases of a Redis server that neither service tests nor `make run-all` use."""
 
 
 @asynccontextmanager
@@ -46,27 +51,47 @@ async def isolated_stack(
         "payment": {"PROVIDER_DEADLINE_SECONDS": "3", "SWEEP_AFTER_SECONDS": "4"},
         "user": {"ACCESS_TOKEN_SECONDS": "7200"},
     }
-    plan = Plan(
-        name=f"{name}-{uuid.uuid4().hex[:8]}",
-        logs=logs,
-        ports=free_ports(),
-        redis_database=random.randrange(2, 16),
-        settings={
-            service: {**(everywhere or {}), **of_one.get(service, {}), **(settings or {}).get(service, {})}
-            for service in SERVICES
-        },
-        launcher=launcher,
-        proxied_ports=proxied_ports or {},
-    )
-    print(f"logs of the services: {plan.logs}")
-    stack = Stack(plan, Servers.from_environment())
-    try:
-        await asyncio.gather(copy_databases(stack), stack.prepare())
-        await stack.start()
-        yield stack
-    finally:
-        await stack.stop()
-        await stack.remove()
+    with _claimed_redis_database() as redis_database:
+        plan = Plan(
+            name=f"{name}-{uuid.uuid4().hex[:8]}",
+            logs=logs,
+            ports=free_ports(),
+            redis_database=redis_database,
+            settings={
+                service: {**(everywhere or {}), **of_one.get(service, {}), **(settings or {}).get(service, {})}
+                for service in SERVICES
+            },
+            launcher=launcher,
+            proxied_ports=proxied_ports or {},
+        )
+        print(f"logs of the services: {plan.logs}")
+        stack = Stack(plan, Servers.from_environment())
+        try:
+            await asyncio.gather(copy_databases(stack), stack.prepare())
+            await stack.start()
+            yield stack
+        finally:
+            await stack.stop()
+            await stack.remove()
+
+
+@contextmanager
+def _claimed_redis_database() -> Iterator[int]:
+    """Claims a database of the test server's Redis, which a stack flushes when it starts.
+
+    If other stacks of this machine use all of them, it shares one.
+    """
+    folder = Path(tempfile.gettempdir()) / "ecommerce-test-redis"
+    folder.mkdir(exist_ok=True)
+    databases = random.sample(_REDIS_DATABASES, len(_REDIS_DATABASES))
+    with ExitStack() as locks:
+        for database in databases:
+            lock = locks.enter_context((folder / str(database)).open("w"))
+            with suppress(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                databases = [database]
+                break
+        yield databases[0]
 
 
 async def admin_of(stack: Stack, shop: Shop) -> Person:

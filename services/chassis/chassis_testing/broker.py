@@ -14,6 +14,7 @@ from chassis.messaging.events import Event
 from chassis.messaging.topology import load_topology
 
 from chassis_testing.environment import environment_variable
+from chassis_testing.waiting import LIMIT_SECONDS
 
 
 @asynccontextmanager
@@ -55,15 +56,24 @@ async def _exchange(broker_url: str, name: str) -> AsyncIterator[aio_pika.abc.Ab
         yield await channel.get_exchange(name)
 
 
-async def take_message(broker_url: str, queue_name: str, within: float = 30.0) -> bytes:
+async def take_message(broker_url: str, queue_name: str, within: float = LIMIT_SECONDS) -> bytes:
     """Takes the next message from a queue and returns its body. Raises TimeoutError after `within` seconds."""
     async with asyncio.timeout(within), await aio_pika.connect(broker_url) as connection:
         queue = await (await connection.channel()).get_queue(queue_name)
-        async with queue.iterator() as messages:
-            async for message in messages:
-                await message.ack()
-                return message.body
-    raise LookupError(f"the queue {queue_name} was closed")
+        message = await next_message(queue)
+        await message.ack()
+        return message.body
+
+
+async def next_message(queue: aio_pika.abc.AbstractQueue) -> aio_pika.abc.AbstractIncomingMessage:
+    """Waits for the next message of a queue and returns it; the caller acknowledges it. No other message is delivered.
+
+    A quorum queue counts a delivery that is returned: messages that were delivered with this one would soon be dead
+    letters. The consumer has therefore ended before the acknowledgement lets the next message follow.
+    """
+    await queue.channel.set_qos(prefetch_count=1)
+    async with queue.iterator() as messages:
+        return await anext(messages)
 
 
 @asynccontextmanager

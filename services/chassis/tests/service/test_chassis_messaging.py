@@ -20,9 +20,17 @@ from chassis.messaging.events import Event
 from chassis.messaging.inbox import Inbox, handles
 from chassis.messaging.outbox import Outbox
 from chassis.messaging.resend import MAX_AGE, Selection
+from chassis.messaging.topology import load_topology
 from chassis.runtime.process import cancel_all
 from chassis.types.ids import uuid7
-from chassis_testing.broker import new_vhost, publish_events, publish_raw, take_message
+from chassis_testing.broker import (
+    new_vhost,
+    next_message,
+    publish_events,
+    publish_raw,
+    recorded_events,
+    take_message,
+)
 from chassis_testing.databases import empty_database
 from chassis_testing.fault_proxy import FaultProxy, fault_proxy
 from chassis_testing.waiting import eventually
@@ -392,6 +400,19 @@ async def test_an_event_that_always_fails_becomes_a_dead_letter(backend: Backend
     await cancel_all(relay, consumer.task)
 
 
+async def test_a_test_takes_each_event_once_however_many_wait_behind_it(backend: Backend) -> None:
+    count = load_topology().delivery_limit + 5
+    sent = [Event(uuid7(), "test", datetime.now(UTC), OrderCancelled(order_id=str(n)), {}) for n in range(count)]
+    async with recorded_events(backend.broker_url, "inventory") as next_event:
+        await publish_events(backend.broker_url, sent)
+
+        taken = [(await next_event()).id for _ in sent]
+
+    assert taken == [event.id for event in sent]
+    async with await aio_pika.connect(backend.broker_url) as connection:
+        assert await message_count(connection, "inventory.dead") == 0
+
+
 async def test_an_event_that_waits_for_its_retry_does_not_delay_others(backend: Backend) -> None:
     outbox, relay = backend.start_relay()
     consumer = Consumer(backend, retry_delays=[3600])
@@ -536,13 +557,10 @@ async def move_back(broker_url: str, service: str) -> None:
     async with await aio_pika.connect(broker_url) as connection:
         await eventually(lambda: has_consumer(connection, service))
         channel = await connection.channel()
-        queue = await channel.get_queue(f"{service}.dead")
-        async with queue.iterator() as messages:
-            async for message in messages:
-                again = aio_pika.Message(message.body, headers=message.headers, message_id=message.message_id)
-                await channel.default_exchange.publish(again, service)
-                await message.ack()
-                return
+        message = await next_message(await channel.get_queue(f"{service}.dead"))
+        again = aio_pika.Message(message.body, headers=message.headers, message_id=message.message_id)
+        await channel.default_exchange.publish(again, service)
+        await message.ack()
 
 
 async def message_count(connection: AbstractConnection, queue: str) -> int:

@@ -35,7 +35,7 @@ from notification_service.service.message_dispatcher import MessageDispatcher, S
 
 SENT = Counter("notifications_sent_total", "Attempts to send a message, by outcome", ["template", "channel", "outcome"])
 _SHUTDOWN_GRACE_SECONDS = 8.0
-"""How long a stopping process waits for the messages that it is sending."""
+"""How long a stopping process waits for the messages that it is sending, and for a lease that it returns."""
 _SEND_TIMEOUT_SHARE = 0.8
 """The share of a lease that sending may take: it must end before another process can lease the notification."""
 _UNEXPECTED_ERROR = SendResult(Outcome.UNKNOWN, "unforeseen")
@@ -106,7 +106,7 @@ class DeliveryService:
         while True:
             self._wake.clear()
             try:
-                if leased := await self._lease_one():
+                if leased := await self._lease_or_return():
                     return leased
             except DatabaseUnavailable as error:
                 log.warning("notifications wait for the database", reason=str(error))
@@ -115,6 +115,22 @@ class DeliveryService:
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._limits.idle_seconds):
                     await self._wake.wait()
+
+    async def _lease_or_return(self) -> tuple[_Lease, AttemptCounts] | None:
+        """Leases one notification. If this process is stopped at that moment, another one can lease it at once.
+
+        A cancelled commit may have taken effect, and then the lease would have to expire.
+        """
+        leasing = asyncio.create_task(self._lease_one())
+        try:
+            return await asyncio.shield(leasing)
+        except asyncio.CancelledError:
+            await _finish_within_grace(asyncio.create_task(self._return_lease(leasing)))
+            raise
+
+    async def _return_lease(self, leasing: "asyncio.Task[tuple[_Lease, AttemptCounts] | None]") -> None:
+        if leased := await leasing:
+            await self._postpone(leased[0], self._now())
 
     async def _lease_one(self) -> tuple[_Lease, AttemptCounts] | None:
         now, lease_id = self._now(), self._new_id()
@@ -202,9 +218,13 @@ class DeliveryService:
         now = self._now()
         due_at = now + self._policy.deferral_delay(now - lease.notification.waiting_since, self._jitter())
         log.info("a notification is deferred", notification_id=str(lease.notification.id), reason=reason)
+        await self._postpone(lease, due_at)
+
+    async def _postpone(self, lease: _Lease, due_at: datetime) -> None:
+        """Releases a notification that stays pending."""
+        pending = NextState(Status.PENDING, None, due_at)
         async with self._database.begin() as transaction:
-            pending = NextState(Status.PENDING, None, due_at)
-            await NotificationRepository(transaction).release(lease.notification, lease.id, pending, now)
+            await NotificationRepository(transaction).release(lease.notification, lease.id, pending, self._now())
 
 
 async def _finish_on_cancellation(delivery: "asyncio.Task[None]") -> None:
@@ -212,10 +232,14 @@ async def _finish_on_cancellation(delivery: "asyncio.Task[None]") -> None:
     try:
         await asyncio.shield(delivery)
     except asyncio.CancelledError:
-        await asyncio.wait([delivery], timeout=_SHUTDOWN_GRACE_SECONDS)
-        delivery.cancel()
-        await asyncio.gather(delivery, return_exceptions=True)
+        await _finish_within_grace(delivery)
         raise
+
+
+async def _finish_within_grace(task: "asyncio.Task[None]") -> None:
+    await asyncio.wait([task], timeout=_SHUTDOWN_GRACE_SECONDS)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 async def _send_within(limit: timedelta, send: Send, notification: Notification) -> SendResult:

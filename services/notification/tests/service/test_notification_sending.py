@@ -406,6 +406,31 @@ async def test_a_stopping_service_finishes_the_mail_that_it_is_sending(isolated_
     assert len(isolated_env.mailbox.to(1)) == 1
 
 
+async def test_a_service_that_stops_while_it_leases_a_mail_leaves_it_to_the_next(
+    isolated_env: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease_one, is_leased, may_return = DeliveryService._lease_one, asyncio.Event(), asyncio.Event()
+
+    async def return_late(self: DeliveryService) -> Any:
+        if (leased := await lease_one(self)) is not None:
+            is_leased.set()
+            await may_return.wait()
+        return leased
+
+    with monkeypatch.context() as patched:
+        patched.setattr(DeliveryService, "_lease_one", return_late)
+        async with running_service(isolated_env, send_lease_seconds=3600):
+            await isolated_env.publish(order_placed(1))
+            await is_leased.wait()
+            asyncio.get_running_loop().call_later(0.1, may_return.set)
+    assert await isolated_env.attempts(1) == []
+
+    async with running_service(isolated_env):
+        await isolated_env.wait_for_status(1, "sent")
+
+    assert len(isolated_env.mailbox.to(1)) == 1
+
+
 @pytest.mark.parametrize(
     ("changes", "error"),
     [

@@ -161,13 +161,13 @@ class Payments:
         refunds: list[dict[str, Any]] = response.json()["data"]
         return refunds
 
-    async def wait_for_status(self, payment_id: str, status: str, within: float = 15.0) -> dict[str, Any]:
-        """Waits until the sweeper has brought a payment to a status, and returns it. `within` is in seconds."""
+    async def wait_for_status(self, payment_id: str, status: str) -> dict[str, Any]:
+        """Waits until the sweeper has brought a payment to a status, and returns it."""
 
         async def has_status() -> bool:
             return bool((await self.get_payment(payment_id))["status"] == status)
 
-        await eventually(has_status, within)
+        await eventually(has_status)
         return await self.get_payment(payment_id)
 
     async def deliver_events(self, *payloads: Message) -> None:

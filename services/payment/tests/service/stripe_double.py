@@ -40,8 +40,9 @@ class StripeDouble:
     """The state of the double, and its faults by operation.
 
     `lost_responses` are operations that take effect, but whose responses never arrive. `request_delays` and
-    `response_delays` are in seconds, before and after an operation takes effect. `hooks` run once after it took
-    effect, before the response.
+    `response_delays` are in seconds, before and after an operation takes effect. `held` are operations that wait for an
+    event before they take effect. `hooks` run once after it took effect, before the response. `requests` are the
+    operation and the idempotency key of each request, also of those that the sweeper makes for other tests' payments.
     """
 
     base_url: str = ""
@@ -53,6 +54,7 @@ class StripeDouble:
     lost_responses: set[str] = field(default_factory=set)
     request_delays: dict[str, float] = field(default_factory=dict)
     response_delays: dict[str, float] = field(default_factory=dict)
+    held: dict[str, asyncio.Event] = field(default_factory=dict)
     charges_repeatedly: bool = False
     keeps_refunds_pending: bool = False
     refuses_refunds: bool = False
@@ -71,6 +73,9 @@ class StripeDouble:
     def intent_of(self, payment_id: str) -> dict[str, Any]:
         (found,) = (i for i in self.intents.values() if i["metadata"]["payment_id"] == payment_id)
         return found
+
+    def intents_of_order(self, order_id: str) -> list[dict[str, Any]]:
+        return [intent for intent in self.intents.values() if intent["metadata"]["order_id"] == order_id]
 
     def charges_of(self, payment_id: str) -> int:
         return self.charges.count(self.intent_of(payment_id)["id"])
@@ -113,6 +118,7 @@ class StripeDouble:
         self.lost_responses.clear()
         self.request_delays.clear()
         self.response_delays.clear()
+        self.held.clear()
         self.hooks.clear()
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
@@ -121,6 +127,8 @@ class StripeDouble:
         self.requests.append((operation, request.headers.get("Idempotency-Key", "")))
         if operation in self.request_delays:
             await asyncio.sleep(self.request_delays[operation])
+        if operation in self.held:
+            await self.held[operation].wait()
         if self.is_unavailable:
             return web.json_response({"error": {"type": "api_error", "message": "unavailable"}}, status=503)
         status, body = await self._respond_once(request, operation, form)

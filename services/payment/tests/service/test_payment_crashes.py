@@ -3,6 +3,7 @@
 A crash is simulated by disconnecting the database at the chosen step, so that nothing can be stored after it.
 """
 
+import asyncio
 from uuid import UUID
 
 import pytest
@@ -139,12 +140,17 @@ async def test_a_refund_that_request_and_sweeper_make_concurrently_is_paid_once(
     stripe_payments: Payments, stripe: StripeDouble
 ) -> None:
     payment = await stripe_payments.complete_payment(52, 1000)
-    stripe.request_delays["create_refund"] = 1.5
+    stripe.held["create_refund"] = may_proceed = asyncio.Event()
 
-    await stripe_payments.refund(payment["id"], amount=300)
+    request = asyncio.create_task(stripe_payments.refund(payment["id"], amount=300))
 
-    refund_id = (await stripe_payments.list_refunds(payment["id"]))[0]["id"]
-    assert stripe.requests.count(("create_refund", refund_id)) > 1
+    async def both_have_called_stripe() -> bool:
+        refunds = await stripe_payments.list_refunds(payment["id"])
+        return bool(refunds) and stripe.requests.count(("create_refund", refunds[0]["id"])) > 1
+
+    await eventually(both_have_called_stripe)
+    may_proceed.set()
+    await request
     await stripe_payments.wait_for_status(payment["id"], "partially_refunded")
     assert stripe.refunded_of(payment["id"]) == 300
 

@@ -59,12 +59,13 @@ async def test_a_refund_made_in_the_dashboard_is_read_in_stripes_units(
 async def test_a_total_that_stripe_cannot_charge_is_refused_before_stripe_is_asked(
     stripe_payments: Payments, stripe: StripeDouble, amount: int, currency: str, reason: str
 ) -> None:
-    asked = len(stripe.requests)
-    response = await stripe_payments.post_payment(72, stripe_payments.orders.place(72, amount, currency))
+    order_id = stripe_payments.orders.place(72, amount, currency)
+
+    response = await stripe_payments.post_payment(72, order_id)
 
     assert (response.status_code, response.json()["code"]) == (409, "total_not_chargeable")
     assert reason in response.json()["detail"]
-    assert len(stripe.requests) == asked
+    assert stripe.intents_of_order(order_id) == []
 
 
 async def test_a_part_that_stripe_cannot_refund_is_refused_and_not_rounded(

@@ -10,6 +10,7 @@ from chassis_testing.waiting import eventually
 from payment_harness import REQUIRES_ACTION, VISA, Payments, order_cancelled
 from payment_service.clients.stripe import StripeProvider
 from payment_service.domain.intents import Intent
+from payment_service.service.sweeper import PaymentSweeper
 from shopapi.events.v1.events_pb2 import PaymentCompleted, PaymentRefunded
 from stripe_double import StripeDouble, sign
 
@@ -23,6 +24,10 @@ async def schedule_of(payments: Payments, payment_id: str) -> datetime | None:
 async def make_due(payments: Payments, payment_id: str) -> None:
     async with payments.sql() as sql:
         await sql.execute("UPDATE payments SET next_check_at = now(), attempts = 0 WHERE id = $1", UUID(payment_id))
+
+
+async def do_not_check(_sweeper: PaymentSweeper, _payment_id: UUID) -> None:
+    """Replaces a check of the sweeper."""
 
 
 @pytest.mark.parametrize("is_order_cancelled", [False, True])
@@ -65,16 +70,18 @@ async def test_a_wrong_amount_is_an_error_for_the_buyer_who_confirms(
 
 
 async def test_a_closing_payment_that_is_being_charged_is_cancelled_once_a_check(
-    stripe_payments: Payments, stripe: StripeDouble
+    stripe_payments: Payments, stripe: StripeDouble, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     payment = await stripe_payments.begin_payment(83, 1000)
     stripe.intent_of(payment["id"])["status"] = "processing"
+    monkeypatch.setattr(PaymentSweeper, "_check_payment", do_not_check)  # the request is the only check
     before = len(stripe.requests)
 
     cancelled = await stripe_payments.cancel(83, payment["id"])
 
     assert cancelled.status_code == 200
     assert [name for name, _ in stripe.requests[before:]].count("cancel_intent") == 1
+    monkeypatch.undo()
     stripe.intent_of(payment["id"])["status"] = "canceled"
     await make_due(stripe_payments, payment["id"])
     await stripe_payments.wait_for_status(payment["id"], "failed")

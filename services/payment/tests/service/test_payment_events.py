@@ -197,16 +197,19 @@ async def test_an_erased_user_neither_begins_nor_confirms_a_payment(
 ) -> None:
     begun = await stripe_payments.begin_payment(77)
     await stripe_payments.deliver_events(UserErased(user_id=77))
-    asked = len(stripe.requests)
+    second_order = stripe_payments.orders.place(77)
 
     responses = [
         await stripe_payments.post_payment(77, begun["order_id"], payment_method=VISA, confirm=True),
-        await stripe_payments.post_payment(77, stripe_payments.orders.place(77)),
+        await stripe_payments.post_payment(77, second_order),
         await stripe_payments.confirm(77, begun["id"]),
         await stripe_payments.confirm(77, begun["id"], None),
         await stripe_payments.post("/payment-methods", 77, {"payment_method": VISA}),
     ]
 
     assert [(r.status_code, r.json()["code"]) for r in responses] == [(403, "account_erased")] * 5
-    assert not {"create_intent", "confirm_intent", "attach"} & {operation for operation, _ in stripe.requests[asked:]}
+    assert [intent["customer"] for intent in stripe.intents_of_order(begun["order_id"])] == [None]
+    assert stripe.intents_of_order(second_order) == []
+    assert ("confirm_intent", f"{begun['id']}-confirm") not in stripe.requests
+    assert not any(key.endswith("-customer-77") for _, key in stripe.requests)
     assert stripe.charges_of(begun["id"]) == 0

@@ -232,7 +232,8 @@ async def test_a_refund_pending_at_stripe_is_finished_by_the_sweeper(
     response = await stripe_payments.refund(payment["id"], amount=600)
     assert response.json()["data"]["status"] == "pending"
     for refund in stripe.refunds.values():
-        refund["status"] = "succeeded"
+        if refund["metadata"].get("payment_id") == payment["id"]:
+            refund["status"] = "succeeded"
 
     await stripe_payments.wait_for_status(payment["id"], "partially_refunded")
     assert stripe.refunded_of(payment["id"]) == 600

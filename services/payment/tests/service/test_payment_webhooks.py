@@ -60,7 +60,6 @@ async def test_a_webhook_with_a_false_status_changes_nothing(stripe_payments: Pa
     false_intent = {**stripe.intent_of(payment["id"]), "status": "succeeded", "amount_received": 10_000}
 
     await send(stripe_payments, stripe.event("payment_intent.succeeded", false_intent))
-    stripe.requests.clear()
     await postpone_check(stripe_payments, payment["id"])
     await send(stripe_payments, stripe.event("payment_intent.succeeded", false_intent))
 
@@ -121,7 +120,7 @@ async def test_a_webhook_of_a_refund_finishes_it(stripe_payments: Payments, stri
         await sql.execute(
             "UPDATE refunds SET next_check_at = now() + interval '5 minutes' WHERE id = $1::uuid", refund_id
         )
-    (refund,) = (r for r in stripe.refunds.values() if r["metadata"]["refund_id"] == refund_id)
+    (refund,) = (r for r in stripe.refunds.values() if r["metadata"].get("refund_id") == refund_id)
     refund["status"] = "succeeded"
 
     await send(stripe_payments, stripe.event("refund.updated", refund))
