@@ -145,8 +145,9 @@ api-docs: .venv/.stamp ## the OpenAPI documents in docs/api, from the services' 
 	docs/api/generate
 	client/generate
 
-proto: .venv/.stamp ## the typed stubs of the contracts
+proto: .venv/.stamp ## the typed stubs of the contracts, and the definitions of the broker
 	proto/generate
+	python -m devtools.broker_definitions --write
 
 crds: .venv/.stamp ## the custom resource definitions, from the operator's models
 	python -m platform_operator crd > $(CRD)

@@ -1,12 +1,15 @@
 """Tests that hold for every rendering of the charts, whatever the values."""
 
+import base64
 import json
+import os
 import re
 import subprocess
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -68,6 +71,8 @@ EXISTING_SECRETS = {
     "user.jwt.existingSecret": "shop-jwt",
     "user.admin.existingSecret": "shop-admin",
 }
+BROKER_SECRETS = {f"{service}.broker.existingSecret": f"shop-{service}-broker" for service in WITH_DATABASE}
+SHARED_BROKER_USER = {f"{service}.broker.existingSecret": "shop-rabbitmq" for service in WITH_DATABASE}
 EXTERNAL_DATABASES = {
     **EXISTING_SECRETS,
     **{f"{service}-db.enabled": "false" for service in WITH_DATABASE},
@@ -94,6 +99,7 @@ PLATFORM_CASES: dict[str, dict[str, str]] = {
     "shared prometheus": {"global.monitoring.serviceMonitors": "true", "global.monitoring.alerts": "true"},
     "existing secrets": EXISTING_SECRETS,
     "external databases": EXTERNAL_DATABASES,
+    "one broker user": SHARED_BROKER_USER,
     "providers": PROVIDERS,
     "delete": {"global.deletionPolicy": "Delete", "global.storageClassName": "fast"},
     "images": {
@@ -321,7 +327,7 @@ def test_every_server_has_its_three_probes(manifests: list[Manifest]) -> None:
 def test_the_small_shop_requests_no_more_than_its_budget(render: Render, secrets: str) -> None:
     manifests = of_kind(render_platform(render, secrets, {}), "Deployment", "StatefulSet")
     requested = [container["resources"]["requests"] for _, container in containers(manifests)]
-    assert len(requested) == len(SERVICES) + len(WITH_DATABASE) + 2
+    assert len(requested) == len(SERVICES) + len(WITH_DATABASE) + len(("redis", "rabbitmq", "its definitions"))
     assert sum(millicores(requests["cpu"]) for requests in requested) <= 1500
     assert sum(mebibytes(requests["memory"]) for requests in requested) <= 3 * 1024
 
@@ -531,7 +537,7 @@ def test_env_of_the_values_overrides_the_chart_but_never_a_secret(render: Render
 def test_every_secret_key_that_a_pod_reads_exists(render: Render, secrets: str) -> None:
     manifests = render_platform(render, secrets, {})
     made = {(s["metadata"]["name"], key) for s in of_kind(manifests, "Secret") for key in s["data"]}
-    assert {name for name, _ in made} == set(EXISTING_SECRETS.values())
+    assert {name for name, _ in made} == set(EXISTING_SECRETS.values()) | set(BROKER_SECRETS.values())
     read = {
         (variable["valueFrom"]["secretKeyRef"]["name"], variable["valueFrom"]["secretKeyRef"]["key"])
         for _, container in containers(manifests)
@@ -541,10 +547,71 @@ def test_every_secret_key_that_a_pod_reads_exists(render: Render, secrets: str) 
     assert read <= made
 
 
+def test_each_pod_reads_the_credentials_of_its_own_broker_user_only(render: Render, secrets: str) -> None:
+    manifests = render_platform(render, secrets, {})
+    readers: dict[str, set[str]] = {}
+    for owner, container in containers(manifests):
+        for variable in container.get("env", []):
+            secret = variable.get("valueFrom", {}).get("secretKeyRef", {}).get("name", "")
+            readers.setdefault(secret, set()).add(f"{owner} {container['name']}")
+    definitions = "shop-rabbitmq definitions"
+    for service in WITH_DATABASE:
+        assert readers[f"shop-{service}-broker"] == {f"shop-{service} {service}", definitions}
+    assert readers["shop-rabbitmq"] == {definitions}
+
+
+def test_each_broker_user_has_a_password_of_its_own_that_stays(render: Render, secrets: str) -> None:
+    def users() -> dict[str, tuple[str, str]]:
+        found = {}
+        for secret in of_kind(render_platform(render, secrets, {}), "Secret"):
+            if "RABBITMQ_URL" in secret["data"]:
+                url = urlsplit(base64.b64decode(secret["data"]["RABBITMQ_URL"]).decode())
+                assert url.password == base64.b64decode(secret["data"]["RABBITMQ_PASSWORD"]).decode()
+                found[secret["metadata"]["name"]] = (url.username or "", url.password or "")
+        return found
+
+    made = users()
+    assert {name: user for name, (user, _) in made.items()} == {
+        "shop-rabbitmq": "shop",
+        **{f"shop-{service}-broker": service for service in WITH_DATABASE},
+    }
+    assert len({password for _, password in made.values()}) == len(WITH_DATABASE) + 1
+    assert users() == made
+
+
+def test_a_service_may_keep_the_broker_user_that_all_share(render: Render, secrets: str) -> None:
+    manifests = render_platform(render, secrets, SHARED_BROKER_USER)
+    for service in WITH_DATABASE:
+        assert env_of(manifests, service)["RABBITMQ_URL"] == ("shop-rabbitmq", "RABBITMQ_URL")
+    assert [policy["spec"] for policy in of_kind(manifests, "NetworkPolicy")] == [
+        policy["spec"] for policy in of_kind(render_platform(render, secrets, {}), "NetworkPolicy")
+    ]
+
+
+def test_the_definitions_get_a_password_for_each_user_and_make_no_service_an_administrator(
+    render: Render, secrets: str, tmp_path: Path
+) -> None:
+    manifests = render_platform(render, secrets, {})
+    (container,) = named(manifests, "StatefulSet", "shop-rabbitmq")["spec"]["template"]["spec"]["initContainers"]
+    for name, content in named(manifests, "ConfigMap", "shop-rabbitmq")["data"].items():
+        (tmp_path / name).write_text(content)
+    passwords = {variable["name"]: f'"\\&@{variable["name"]}@' for variable in container["env"]}
+    command = ["bash", tmp_path / "write-definitions.bash", tmp_path / "definitions.json"]
+    written = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ | passwords)
+
+    administrator, *users = json.loads(written.stdout)["users"]
+    assert administrator["name"] == passwords["RABBITMQ_USER"]
+    assert {user["name"]: user["password"] for user in users} == {
+        service: passwords[f"{service.upper()}_PASSWORD"] for service in WITH_DATABASE
+    }
+    assert not any(user["tags"] for user in users)
+
+
 def test_existing_secrets_are_used_and_none_is_created(render: Render, secrets: str) -> None:
     manifests = render_platform(render, secrets, EXISTING_SECRETS)
     assert not of_kind(manifests, "Secret")
-    assert len(manifests) == len(render_platform(render, secrets, {})) - len(EXISTING_SECRETS)
+    made = len(EXISTING_SECRETS) + len(BROKER_SECRETS)
+    assert len(manifests) == len(render_platform(render, secrets, {})) - made
 
 
 def test_no_secret_is_in_arguments_or_plain_values(render: Render, secrets: str) -> None:
@@ -829,6 +896,8 @@ REFUSED = {
     "redis.password=0123456789abcde/": "redis.password becomes part of a URL: use only A-Z a-z 0-9 . _ ~ -",
     "redis.enabled=false": "redis is disabled: set gateway.cache.existingSecret to the Secret of the store to use"
     " instead",
+    "order.broker.existingSecret=x": 'order.broker.existingSecret is "x" but rabbitmq.existingSecret is ""',
+    "order.broker.existingSecret=shop-user-broker": "both must name the same Secret",
     "order.database.existingSecret=x": 'order.database.existingSecret is "x" but order-db.existingSecret is ""',
     "order.database.password=0123456789abcdef": "order.database.password names another store than order-db, which is"
     " enabled: set order-db.enabled to false",

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import httpx
 import redis.asyncio as redis
+from chassis_testing import broker
 from chassis_testing.ports import free_port
 
 from devtools.services import SERVICES
@@ -101,6 +102,8 @@ class Plan:
     jwt_secret: str = field(default_factory=lambda: secrets.token_urlsafe(48), repr=False)
     admin_email: str = "admin@example.com"
     admin_password: str = field(default_factory=lambda: secrets.token_urlsafe(18), repr=False)
+    broker_password: str = field(default_factory=lambda: secrets.token_urlsafe(18), repr=False)
+    """The password of the services' users on the broker, `<name>.<service>`."""
 
 
 def free_ports() -> dict[str, Ports]:
@@ -211,7 +214,7 @@ class Stack:
         await process.wait()
 
     async def prepare(self) -> None:
-        """Creates the virtual host and flushes the Redis database; `migrate` creates the databases."""
+        """Creates the virtual host with its users and flushes the Redis database; `migrate` creates the databases."""
         await asyncio.gather(self._create_vhost(), self._flush_redis())
 
     async def migrate(self, *services: str) -> None:
@@ -239,6 +242,7 @@ class Stack:
             await connection.close()
         async with self._management() as client:
             await client.delete(f"/api/vhosts/{self.plan.name}")
+            await broker.delete_users(client, self.plan.name)
 
     async def _create_databases(self, *services: str) -> None:
         connection = await asyncpg.connect(self.servers.postgres)
@@ -259,11 +263,11 @@ class Stack:
     async def _create_vhost(self) -> None:
         async with self._management() as client:
             (await client.put(f"/api/vhosts/{self.plan.name}")).raise_for_status()
+            await broker.load_definitions(client, self.plan.name, self.plan.broker_password)
 
     def _management(self) -> httpx.AsyncClient:
-        broker = urlsplit(self.servers.rabbitmq)
-        credentials = (broker.username or "", broker.password or "")
-        return httpx.AsyncClient(base_url=self.servers.rabbitmq_management, auth=credentials)
+        server = urlsplit(self.servers.rabbitmq)
+        return broker.management_client(self.servers.rabbitmq_management, server.username or "", server.password or "")
 
     async def _flush_redis(self) -> None:
         async with redis.from_url(self._redis_url()) as client:
@@ -372,17 +376,18 @@ class Stack:
             "DB_USER": server.username or "",
             "DB_PASSWORD": server.password or "",
             "DB_NAME": self._database_name(service),
-            "RABBITMQ_URL": self._broker_url(),
+            "RABBITMQ_URL": self._broker_url(service),
         }
 
     def _database_name(self, service: str) -> str:
         return f"{self.plan.name}_{SERVICES[service].database}"
 
-    def _broker_url(self) -> str:
-        broker = urlsplit(self.servers.rabbitmq)
-        port = self.plan.proxied_ports.get("rabbitmq", broker.port or 5672)
-        netloc = f"{broker.username}:{broker.password}@{broker.hostname}:{port}"
-        return urlunsplit(broker._replace(netloc=netloc, path=f"/{self.plan.name}"))
+    def _broker_url(self, service: str) -> str:
+        server = urlsplit(self.servers.rabbitmq)
+        port = self.plan.proxied_ports.get("rabbitmq", server.port or 5672)
+        user = broker.user_of(self.plan.name, service)
+        netloc = f"{user}:{self.plan.broker_password}@{server.hostname}:{port}"
+        return urlunsplit(server._replace(netloc=netloc, path=f"/{self.plan.name}"))
 
     def _redis_url(self) -> str:
         return urlunsplit(urlsplit(self.servers.redis)._replace(path=f"/{self.plan.redis_database}"))

@@ -50,16 +50,19 @@ cache:
   {{- include "common.credentialStore" $store | nindent 2 }}
 {{- end }}
 {{- with .Values.broker }}
+{{- $ownUser := include "common.brokerSecret" (dict "root" $ "service" (include "common.component" $)) }}
+{{- $sharedUser := printf "%s-rabbitmq" $platform }}
 {{- $credential := dict
   "root" $
   "path" "broker"
   "values" .
   "field" "url"
   "createdSecret" (printf "%s-broker" $fullname)
-  "storeSecret" (printf "%s-rabbitmq" $platform)
+  "storeSecret" $ownUser
   "content" (dict "RABBITMQ_URL" .url)
 }}
-{{- $store := dict "root" $ "values" . "storeSecret" $credential.storeSecret "component" "rabbitmq" }}
+{{- $named := ternary $sharedUser $ownUser (eq .existingSecret $sharedUser) }}
+{{- $store := dict "root" $ "values" . "storeSecret" $named "component" "rabbitmq" }}
 broker:
   {{- include "common.credential" $credential | nindent 2 }}
   {{- include "common.credentialStore" $store | nindent 2 }}

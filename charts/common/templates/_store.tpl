@@ -2,6 +2,7 @@
 All objects of a store: one pod with a volume, behind a Service. Takes
   root
   container, volumes: the names of templates for the parts of the pod that only this store has
+  initContainer:      the name of a template for a container that runs before the store
   credential:         the name of a template for the content of its Secret
   files:              the name of a template for the content of its ConfigMap
   startupCommand:     the name of a template for a command that succeeds once the store has started
@@ -60,6 +61,11 @@ All objects of a store: one pod with a volume, behind a Service. Takes
 {{- .Values.existingSecret | default (include "common.fullname" .) -}}
 {{- end -}}
 
+{{/* The Secret of a service's own broker user, from the broker's chart or the operator. Takes root and service. */}}
+{{- define "common.brokerSecret" -}}
+{{- printf "%s-%s-broker" (include "common.platform" .root) .service -}}
+{{- end -}}
+
 {{/* An environment variable with the value of one key of the store's Secret. Takes root, name and key. */}}
 {{- define "common.storeSecretEnv" -}}
 - name: {{ .name }}
@@ -114,6 +120,10 @@ spec:
     spec:
       {{- include "common.podSecurity" (dict "root" .root "uid" 999) | trim | nindent 6 }}
       terminationGracePeriodSeconds: 60
+      {{- with .initContainer }}
+      initContainers:
+        - {{- include . $root | nindent 10 }}
+      {{- end }}
       containers:
         - name: {{ include "common.chartName" .root }}
           {{- include "common.containerImage" .root | nindent 10 }}

@@ -7,7 +7,8 @@ chart: gateway
 
 {{/*
 Checks across charts: each service and its store must use the same Secret, and a service whose store is disabled must
-name the Secret of another one. The services must agree on the payment provider, since orders are refused by its rules.
+name the Secret of another one. With a broker user of its own, a service uses the Secret <release>-<service>-broker. The
+services must agree on the payment provider, since orders are refused by its rules.
 */}}
 {{- define "platform.validate" -}}
 {{- $values := .Values -}}
@@ -30,6 +31,7 @@ name the Secret of another one. The services must agree on the payment provider,
   "credential" .
   "storeName" $storeName
   "store" (get $values $storeName)
+  "ownSecret" (eq $kind "broker" | ternary (printf "%s-%s-broker" $platform $component) "")
 -}}
 {{- include "platform.validateStore" $arguments -}}
 {{- end -}}
@@ -40,7 +42,7 @@ name the Secret of another one. The services must agree on the payment provider,
 
 {{/*
 Takes platform, the name of the release; path and credential, the values with which a service names the Secret of its
-store; storeName and store, the name and the values of that store.
+store; storeName and store, the name and the values of that store; ownSecret, the Secret that only this service uses.
 */}}
 {{- define "platform.validateStore" -}}
 {{- $default := printf "%s-%s" .platform .storeName -}}
@@ -55,6 +57,7 @@ store; storeName and store, the name and the values of that store.
 {{- $field := printf "%s.%s" .path (ternary "password" "url" (not (empty .credential.password))) -}}
 {{- $advice := printf "set %s.enabled to false, or leave %s empty" .storeName $field -}}
 {{- fail (printf "%s names another store than %s, which is enabled: %s" $field .storeName $advice) -}}
+{{- else if and .ownSecret (has $serviceSecret (list "" .ownSecret)) -}}
 {{- else if ne ($serviceSecret | default $default) ($storeSecret | default $default) -}}
 {{- $advice := printf "both must name the same Secret (empty: %s)" $default -}}
 {{- $format := "%s.existingSecret is %q but %s.existingSecret is %q: %s" -}}

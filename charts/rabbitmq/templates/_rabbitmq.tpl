@@ -7,14 +7,46 @@ RABBITMQ_PASSWORD: {{ .Values.password | quote }}
 RABBITMQ_URL: {{ printf "amqp://%s:%s@%s:%v/" .Values.username .Values.password $host .Values.ports.amqp | quote }}
 {{- end -}}
 
-{{/* One more file in the image's conf.d, which RabbitMQ reads last. */}}
+{{/*
+The services that have a user of their own in files/definitions.json, as a list. The first user is the administrator.
+*/}}
+{{- define "rabbitmq.services" -}}
+{{- $names := list -}}
+{{- range rest (.Files.Get "files/definitions.json" | fromJson).users -}}
+{{- $names = append $names .name -}}
+{{- end -}}
+{{- toJson $names -}}
+{{- end -}}
+
+{{/*
+The Secrets of the services' users. Their passwords follow from the administrator's, from which none of them can be
+computed backwards, so a shop of an earlier release gets them without new values. With an existing Secret the password
+is unknown here, and these Secrets exist too.
+*/}}
+{{- define "rabbitmq.serviceSecrets" -}}
+{{- $host := include "common.fullname" . -}}
+{{- range $service := include "rabbitmq.services" . | fromJsonArray }}
+{{- $password := printf "%s/%s" $service $.Values.password | sha256sum }}
+{{- $content := dict
+  "RABBITMQ_PASSWORD" $password
+  "RABBITMQ_URL" (printf "amqp://%s:%s@%s:%v/" $service $password $host $.Values.ports.amqp)
+}}
+---
+{{- $name := include "common.brokerSecret" (dict "root" $ "service" $service) }}
+{{ include "common.secret" (dict "root" $ "name" $name "content" $content) }}
+{{- end }}
+{{- end -}}
+
+{{/*
+90-platform.conf is one more file in the image's conf.d, which RabbitMQ reads last. The definitions have the queues, and
+the users with what each may do: devtools.broker_definitions generates them.
+*/}}
 {{- define "rabbitmq.files" -}}
 {{- $memory := include "common.mebibytes" (((.Values.resources).limits).memory | default "512Mi") | int -}}
 90-platform.conf: |
   listeners.tcp.default = {{ .Values.ports.amqp }}
   prometheus.tcp.port = {{ .Values.ports.metrics }}
-  default_user = $(RABBITMQ_DEFAULT_USER)
-  default_pass = $(RABBITMQ_DEFAULT_PASS)
+  load_definitions = /etc/rabbitmq/definitions/definitions.json
   log.console = true
   log.console.formatter = json
   log.file = false
@@ -23,18 +55,45 @@ RABBITMQ_URL: {{ printf "amqp://%s:%s@%s:%v/" .Values.username .Values.password 
   disk_free_limit.absolute = 64MiB
   # What quorum queues keep in memory before they write it out: the default, 512 MiB, is more than the pod has.
   raft.wal_max_size_bytes = {{ mul (div $memory 16) 1048576 }}
+{{- range list "definitions.json" "write-definitions.bash" }}
+{{ . }}: |
+  {{- $.Files.Get (printf "files/%s" .) | trim | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{/* Writes the passwords into the definitions, so that the container of the broker has none in its environment. */}}
+{{- define "rabbitmq.initContainer" -}}
+name: definitions
+{{ include "common.containerImage" . }}
+command: [bash, -c, "bash /config/write-definitions.bash /config/definitions.json >/definitions/definitions.json"]
+env:
+  {{- range $key := list "RABBITMQ_USER" "RABBITMQ_PASSWORD" }}
+  {{- include "common.storeSecretEnv" (dict "root" $ "name" $key "key" $key) | nindent 2 }}
+  {{- end }}
+  {{- range $service := include "rabbitmq.services" . | fromJsonArray }}
+  {{- /* A service that still uses the administrator's user has no such Secret: its own then has no password. */}}
+  - name: {{ upper $service }}_PASSWORD
+    valueFrom:
+      secretKeyRef:
+        name: {{ include "common.brokerSecret" (dict "root" $ "service" $service) | quote }}
+        key: RABBITMQ_PASSWORD
+        optional: true
+  {{- end }}
+volumeMounts:
+  - { name: config, mountPath: /config, readOnly: true }
+  - { name: definitions, mountPath: /definitions }
+resources: { requests: { cpu: 10m, memory: 16Mi }, limits: { memory: 64Mi } }
+{{ include "common.containerSecurity" . }}
 {{- end -}}
 
 {{- define "rabbitmq.container" -}}
 env:
-  {{- range $name, $key := dict "RABBITMQ_DEFAULT_USER" "RABBITMQ_USER" "RABBITMQ_DEFAULT_PASS" "RABBITMQ_PASSWORD" }}
-  {{- include "common.storeSecretEnv" (dict "root" $ "name" $name "key" $key) | nindent 2 }}
-  {{- end }}
   {{- /* Makes idle schedulers of Erlang sleep; by default they spin. */}}
   - { name: RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS, value: "+sbwt none +sbwtdcpu none +sbwtdio none" }
 volumeMounts:
   - { name: data, mountPath: /var/lib/rabbitmq }
   - { name: config, mountPath: /etc/rabbitmq/conf.d/90-platform.conf, subPath: 90-platform.conf, readOnly: true }
+  - { name: definitions, mountPath: /etc/rabbitmq/definitions, readOnly: true }
   - { name: log, mountPath: /var/log/rabbitmq }
   - { name: tmp, mountPath: /tmp }
 {{- end -}}
@@ -42,6 +101,7 @@ volumeMounts:
 {{- define "rabbitmq.volumes" -}}
 - name: config
   configMap: { name: {{ include "common.fullname" . }} }
+- { name: definitions, emptyDir: { medium: Memory, sizeLimit: 1Mi } }
 - { name: log, emptyDir: { sizeLimit: 64Mi } }
 - { name: tmp, emptyDir: { sizeLimit: 64Mi } }
 {{- end -}}

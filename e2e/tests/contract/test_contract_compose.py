@@ -36,7 +36,7 @@ def settings_of(service: str) -> type[Environment]:
 
 def filled_in() -> dict[str, str]:
     """.env with every password filled in."""
-    needed = re.compile("(POSTGRES|[A-Z]+_DB|REDIS|RABBITMQ|ADMIN)_PASSWORD|JWT_SECRET")
+    needed = re.compile("(POSTGRES|[A-Z]+_DB|[A-Z]+_BROKER|REDIS|RABBITMQ|ADMIN)_PASSWORD|JWT_SECRET")
     return {name: _SECRET if needed.fullmatch(name) else value for name, value in EXAMPLE.items()}
 
 
@@ -62,6 +62,17 @@ def test_the_gateway_gets_trusted_proxies_and_rate_limits(name: str, value: str)
     recorded = read(settings_of("gateway"), environment("gateway", filled_in() | {name: value}))
 
     assert getattr(recorded, name.lower()) == value
+
+
+@pytest.mark.parametrize("service", _WITH_DATABASE)
+def test_a_service_gets_only_the_broker_user_of_its_own(service: str) -> None:
+    password = f"{service.upper()}_BROKER_PASSWORD"
+    given = {name: name for name in EXAMPLE if name.endswith(("_BROKER_PASSWORD", "RABBITMQ_PASSWORD"))}
+
+    assert environment(service, given)["RABBITMQ_URL"] == f"amqp://{service}:{password}@rabbitmq:5672/"
+    assert environment("rabbitmq-definitions", given)[f"{service.upper()}_PASSWORD"] == password
+    files = [name for name in PROD["services"][service]["secrets"] if re.search("rabbitmq|broker", name)]
+    assert files == [f"{service}_rabbitmq_url"]
 
 
 @pytest.mark.parametrize("service", _WITH_DATABASE)

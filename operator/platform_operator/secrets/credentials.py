@@ -21,7 +21,7 @@ from platform_operator.api.kinds import (
     PlatformKey,
     owner_reference,
 )
-from platform_operator.api.spec import WITH_DATABASE, Spec
+from platform_operator.api.spec import WITH_BROKER, WITH_DATABASE, Spec
 from platform_operator.cache.observed import Children, StoredData, state_of
 from platform_operator.digests import digest
 from platform_operator.plan.inventory import DesiredObject
@@ -77,6 +77,8 @@ def _components(key: PlatformKey, spec: Spec, master_key: MasterKey) -> Iterable
         yield "redis", _redis(key, password("redis"))
     if spec.broker.provider == "builtin":
         yield "rabbitmq", _rabbitmq(key, password("rabbitmq"))
+        for service in WITH_BROKER:
+            yield f"{service}-broker", _broker_user(key, service, password(f"{service}-broker"))
 
 
 def _database(key: PlatformKey, service: str, password: _Password) -> _SecretData:
@@ -110,6 +112,13 @@ def _rabbitmq(key: PlatformKey, password: _Password) -> _SecretData:
     user, secret = "shop", password("password")
     url = f"amqp://{user}:{secret}@{key.name}-rabbitmq:5672/"
     return {"RABBITMQ_USER": user, "RABBITMQ_PASSWORD": secret, "RABBITMQ_URL": url}
+
+
+def _broker_user(key: PlatformKey, service: str, password: _Password) -> _SecretData:
+    """Returns the service's own user, which charts/rabbitmq creates with the permissions of its definitions."""
+    secret = password("password")
+    url = f"amqp://{service}:{secret}@{key.name}-rabbitmq:5672/"
+    return {"RABBITMQ_PASSWORD": secret, "RABBITMQ_URL": url}
 
 
 def _secret(key: PlatformKey, component: str, data: _SecretData, owners: list[Manifest], key_id: str) -> DesiredObject:

@@ -1,8 +1,10 @@
+import base64
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from platform_operator.api.kinds import ObjectId, PlatformKey
-from platform_operator.api.spec import WITH_DATABASE, parse
+from platform_operator.api.spec import WITH_BROKER, WITH_DATABASE, parse
 from platform_operator.cache.observed import ObservedObject, StoredData
 from platform_operator.plan.inventory import DesiredObject
 from platform_operator.secrets.credentials import ANNOTATION_KEY_ID, credentials, protected_secrets
@@ -26,8 +28,25 @@ def stored(annotations: Mapping[str, str]) -> dict[ObjectId, ObservedObject]:
 
 def test_every_builtin_part_has_its_secret() -> None:
     assert set(secrets({})) == {"shop-jwt", "shop-admin", "shop-redis", "shop-rabbitmq"} | {
-        f"shop-{name}-db" for name in WITH_DATABASE
+        *(f"shop-{name}-db" for name in WITH_DATABASE),
+        *(f"shop-{name}-broker" for name in WITH_BROKER),
     }
+
+
+def test_each_service_gets_a_broker_user_of_its_own() -> None:
+    made = secrets({})
+    data = {name: made[f"shop-{name}-broker"].manifest["data"] for name in WITH_BROKER}
+    urls = {name: urlsplit(base64.b64decode(one["RABBITMQ_URL"]).decode()) for name, one in data.items()}
+    assert {name: url.username for name, url in urls.items()} == {name: name for name in WITH_BROKER}
+    for name, url in urls.items():
+        assert url.password == base64.b64decode(data[name]["RABBITMQ_PASSWORD"]).decode()
+    administrator = base64.b64decode(made["shop-rabbitmq"].manifest["data"]["RABBITMQ_PASSWORD"]).decode()
+    assert len({administrator, *(url.password for url in urls.values())}) == len(WITH_BROKER) + 1
+
+
+def test_an_external_broker_has_no_derived_users() -> None:
+    made = secrets({"broker": {"provider": "external", "secretRef": {"name": "x"}}})
+    assert not [name for name in made if name.endswith(("-broker", "-rabbitmq"))]
 
 
 def test_a_lost_secret_comes_back_the_same() -> None:

@@ -42,6 +42,10 @@ class MalformedEvent(Exception):
     """The message is not an event that any consumer can read. It is dead-lettered at once."""
 
 
+class ForgedEvent(Exception):
+    """Another service than the producer of its type sent the event. It is dead-lettered at once, and never applied."""
+
+
 class UnknownEvent(Exception):
     """This release does not know the event type.
 

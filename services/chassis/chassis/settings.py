@@ -135,7 +135,11 @@ class BackendSettings(ServiceSettings, DatabaseSettings):
     grpc_port: Port
     """The port of the gRPC server."""
     rabbitmq_url: Annotated[AmqpUrl, Field(repr=False)]
-    """The URL of the broker, with its user, password and virtual host."""
+    """The URL of the broker, with its user, password and virtual host.
+
+    With a user that is named for the service (`order`, or `<shop>.order`), the service sends events in its own name and
+    refuses those that another service than their producer sent.
+    """
     outbox_retention_seconds: Annotated[float, Field(gt=0, le=29 * 86_400)] = 7 * 86_400.0
     """How long events are kept after the broker has confirmed them, so that they can be resent, in seconds.
 

@@ -7,19 +7,40 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from urllib.parse import unquote, urlsplit
 from uuid import UUID
 
 import aio_pika
-from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange, AbstractIncomingMessage, AbstractQueue
+from aio_pika.abc import (
+    AbstractChannel,
+    AbstractConnection,
+    AbstractExchange,
+    AbstractIncomingMessage,
+    AbstractQueue,
+    FieldValue,
+)
 from prometheus_client import Counter, Gauge
 
-from chassis.errors import BrokerUnavailable, DatabaseUnavailable, MalformedEvent, NeighbourUnavailable, UnknownEvent
+from chassis.errors import (
+    BrokerUnavailable,
+    DatabaseUnavailable,
+    ForgedEvent,
+    MalformedEvent,
+    NeighbourUnavailable,
+    UnknownEvent,
+)
 from chassis.messaging import events
 from chassis.messaging.events import Event
-from chassis.messaging.topology import load_topology
+from chassis.messaging.senders import PRODUCER, BrokerUser, Origin
+from chassis.messaging.topology import load_topology, retry_arguments, retry_exchange, retry_queue
 from chassis.observability import logs, tracing
 
 CONNECTED = Gauge("broker_connected", "1 while this process has a connection to the broker")
+REFUSED = Counter(
+    "broker_refused_events_total",
+    "Events dead-lettered at once: malformed, or forged, that is, not sent by the producer of their type",
+    ["reason"],
+)
 FAILED = Counter("broker_delivery_failures_total", "Events whose handler failed, which are delivered again", ["type"])
 
 _CONNECT_TIMEOUT_SECONDS = 5
@@ -47,6 +68,7 @@ class Broker:
         """`retry_delays_seconds` replaces the delays of the topology."""
         self._url = url
         self._service = service
+        self._user = BrokerUser(unquote(urlsplit(url).username or ""), service)
         self._retry_delays = (
             load_topology().retry_delays_seconds if retry_delays_seconds is None else retry_delays_seconds
         )
@@ -61,6 +83,7 @@ class Broker:
             message_id=str(event_id),
             content_type="application/cloudevents+json",
             delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
+            user_id=self._user.name if self._user.is_own else None,
         )
         async with self._publishing(routing_key) as channel:
             exchange = await channel.get_exchange(load_topology().exchange, ensure=False)
@@ -77,7 +100,7 @@ class Broker:
                 async with await aio_pika.connect(self._url, timeout=_CONNECT_TIMEOUT_SECONDS) as connection:
                     channel = await connection.channel()
                     await channel.set_qos(prefetch_count=_PREFETCH)
-                    queue = await declare_queue(channel, self._service)
+                    queue = await self._open_queue(channel)
                     attempt = 0
                     CONNECTED.set(1)
                     await queue.consume(self._delivery(receive))
@@ -90,6 +113,23 @@ class Broker:
                 CONNECTED.set(0)
             attempt += 1
             await asyncio.sleep(random.uniform(0.5, 1.0) * min(2.0**attempt, 10.0) / 2)  # noqa: S311 - jitter
+
+    async def put_back_dead_letters(self) -> AsyncIterator[str]:
+        """Moves the dead letters that this service has now back into its queue. Yields the id of each message.
+
+        A message keeps its sender, so a forged one is refused again. A crash in between makes two of a message, which
+        the inbox recognizes. Raises BrokerUnavailable.
+        """
+        async with self._publishing("dead letters") as channel:
+            dead = await channel.get_queue(f"{self._service}.dead")
+        for _ in range(dead.declaration_result.message_count or 0):
+            async with self._publishing("dead letters"):
+                message = await dead.get(fail=False)
+            if message is None:
+                return
+            await self._publish_copy(message, self._origin_before_death(message), self._service, {})
+            await message.ack()
+            yield message.message_id or ""
 
     async def close(self) -> None:
         if self._connection is not None:
@@ -118,9 +158,19 @@ class Broker:
                 await self.close()
                 self._connection = await aio_pika.connect(self._url, timeout=_CONNECT_TIMEOUT_SECONDS)
                 channel = await self._connection.channel(publisher_confirms=True, on_return_raises=True)
-                await self._declare_consumers(channel)
+                if not self._user.is_own:
+                    await self._declare_consumers(channel)
                 self._channel = channel
             return self._channel
+
+    async def _open_queue(self, channel: AbstractChannel) -> AbstractQueue:
+        """Returns this service's queue, which the broker's definitions have if the service has a user of its own.
+
+        Such a user may declare nothing, so that a service cannot bind a queue to the events of others.
+        """
+        if self._user.is_own:
+            return await channel.get_queue(self._service)
+        return await declare_queue(channel, self._service)
 
     async def _declare_consumers(self, channel: AbstractChannel) -> None:
         """Declares the queues of all consumers of this service's events, and their exchange.
@@ -133,11 +183,16 @@ class Broker:
 
     def _delivery(self, receive: Receive) -> Callable[[AbstractIncomingMessage], Awaitable[None]]:
         async def deliver(message: AbstractIncomingMessage) -> None:
-            """Acknowledges a message after its effect is stored, never before. Dead-letters a malformed one at once."""
+            """Acknowledges a message after its effect is stored, never before.
+
+            Dead-letters a malformed or forged one at once.
+            """
             try:
                 event = events.decode(message.body)
-            except MalformedEvent as error:
+                self._user.require_producer(event.type, _origin_of(message), load_topology())
+            except (MalformedEvent, ForgedEvent) as error:
                 log.error("event refused", reason=str(error), message_id=message.message_id)  # noqa: TRY400 - the error is the sender's
+                REFUSED.labels("forged" if isinstance(error, ForgedEvent) else "malformed").inc()
                 await message.reject(requeue=False)
             except UnknownEvent as error:
                 await self._leave_to_newer_release(message, error)
@@ -184,56 +239,67 @@ class Broker:
                 return
 
     async def _publish_retry(self, message: AbstractIncomingMessage, delay_seconds: float, retries: int) -> None:
-        waiting = aio_pika.Message(
+        if not self._user.is_own:
+            async with self._publishing(f"the retry of {message.message_id}") as channel:
+                await _declare_waiting_queue(channel, self._service, delay_seconds)
+        queue = retry_queue(self._service, delay_seconds)
+        await self._publish_copy(message, _origin_of(message), queue, {_RETRIES: retries})
+
+    async def _publish_copy(
+        self, message: AbstractIncomingMessage, origin: Origin, routing_key: str, headers: dict[str, FieldValue]
+    ) -> None:
+        """Publishes a message again on the service's own exchange, with its sender. Raises BrokerUnavailable."""
+        sender = self._user.sender_of(origin, load_topology()) if self._user.is_own else None
+        copy = aio_pika.Message(
             message.body,
             message_id=message.message_id,
             content_type=message.content_type,
             delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
-            headers={_RETRIES: retries},
+            user_id=self._user.name if sender else None,
+            headers=headers | ({PRODUCER: sender} if sender else {}),
         )
-        async with self._publishing(f"the retry of {message.message_id}") as channel:
-            queue = await _declare_waiting_queue(channel, self._service, round(delay_seconds * 1000))
+        async with self._publishing(f"the copy of {message.message_id}") as channel:
             exchange = await channel.get_exchange(retry_exchange(self._service), ensure=False)
-            await exchange.publish(waiting, queue.name, mandatory=True)
+            await exchange.publish(copy, routing_key, mandatory=True)
+
+    def _origin_before_death(self, message: AbstractIncomingMessage) -> Origin:
+        """Returns the origin that a dead letter had in the service's queue, which the broker keeps in x-death."""
+        for death in _deaths_of(message):
+            keys = death.get("routing-keys")
+            if death.get("queue") == self._service and isinstance(keys, list) and keys:
+                return Origin(message.user_id, str(death.get("exchange")), str(keys[0]), message.headers)
+        return _origin_of(message)
 
     def _retries_of(self, message: AbstractIncomingMessage) -> int:
         """Returns how often a message has waited, 0 for one that was moved back from the dead letters.
 
         The broker writes the queue that a message was last moved from into the first entry of its header x-death.
         """
-        deaths = message.headers.get("x-death")
-        last = deaths[0] if isinstance(deaths, list) and deaths else None
+        deaths = _deaths_of(message)
         retries = message.headers.get(_RETRIES)
-        if not isinstance(last, dict) or not isinstance(retries, int):
+        if not deaths or not isinstance(retries, int):
             return 0
-        return retries if str(last.get("queue")).startswith(f"{retry_exchange(self._service)}.") else 0
+        return retries if str(deaths[0].get("queue")).startswith(f"{retry_exchange(self._service)}.") else 0
 
 
-def retry_exchange(service: str) -> str:
-    """Returns the name of the exchange of a service's waiting queues, and of what returns from them to its queue."""
-    return f"{service}.retry"
+def _deaths_of(message: AbstractIncomingMessage) -> list[dict[str, FieldValue]]:
+    """Returns the entries of the header x-death, the last one first."""
+    deaths = message.headers.get("x-death")
+    return [death for death in deaths if isinstance(death, dict)] if isinstance(deaths, list) else []
+
+
+def _origin_of(message: AbstractIncomingMessage) -> Origin:
+    return Origin(message.user_id, message.exchange or "", message.routing_key or "", message.headers)
 
 
 async def declare_queue(channel: AbstractChannel, service: str) -> AbstractQueue:
-    """Declares a service's quorum queue, its dead letters and its bindings, as the topology has them. Idempotent.
-
-    The arguments of the queue must stay as they are: RabbitMQ refuses the declaration of a queue with other ones.
-    """
+    """Declares a service's quorum queue, its dead letters and its bindings, as the topology has them. Idempotent."""
     topology = load_topology()
     exchange = await channel.declare_exchange(topology.exchange, aio_pika.ExchangeType.TOPIC, durable=True)
     dead = await channel.declare_exchange(topology.dead_letter_exchange, aio_pika.ExchangeType.DIRECT, durable=True)
     dead_queue = await channel.declare_queue(f"{service}.dead", durable=True, arguments={"x-queue-type": "quorum"})
     await dead_queue.bind(dead, service)
-    queue = await channel.declare_queue(
-        service,
-        durable=True,
-        arguments={
-            "x-queue-type": "quorum",
-            "x-delivery-limit": topology.delivery_limit,
-            "x-dead-letter-exchange": topology.dead_letter_exchange,
-            "x-dead-letter-routing-key": service,
-        },
-    )
+    queue = await channel.declare_queue(service, durable=True, arguments={**topology.queue_arguments(service)})
     for event_type in topology.consumed_by(service):
         await queue.bind(exchange, event_type)
     await queue.bind(await _declare_retry_exchange(channel, service), service)
@@ -244,23 +310,13 @@ async def _declare_retry_exchange(channel: AbstractChannel, service: str) -> Abs
     return await channel.declare_exchange(retry_exchange(service), aio_pika.ExchangeType.DIRECT, durable=True)
 
 
-async def _declare_waiting_queue(channel: AbstractChannel, service: str, milliseconds: int) -> AbstractQueue:
+async def _declare_waiting_queue(channel: AbstractChannel, service: str, delay_seconds: float) -> AbstractQueue:
     """Declares the queue from which messages return to the service's queue after that time. Idempotent.
 
-    Its name has the delay, so that other delays in a later release are other queues. A message leaves it only when the
-    service's queue has it (dead letters at least once).
+    Its name has the delay, so that other delays in a later release are other queues.
     """
     queue = await channel.declare_queue(
-        f"{retry_exchange(service)}.{milliseconds}",
-        durable=True,
-        arguments={
-            "x-queue-type": "quorum",
-            "x-message-ttl": milliseconds,
-            "x-dead-letter-exchange": retry_exchange(service),
-            "x-dead-letter-routing-key": service,
-            "x-dead-letter-strategy": "at-least-once",
-            "x-overflow": "reject-publish",
-        },
+        retry_queue(service, delay_seconds), durable=True, arguments={**retry_arguments(service, delay_seconds)}
     )
     await queue.bind(await _declare_retry_exchange(channel, service), queue.name)
     return queue

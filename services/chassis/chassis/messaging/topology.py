@@ -44,6 +44,18 @@ class Topology:
         """Returns the services that consume any event of a producer."""
         return {c for event in self.events.values() if event.producer == producer for c in event.consumers}
 
+    def queue_arguments(self, service: str) -> dict[str, str | int]:
+        """Returns the arguments of a service's queue.
+
+        They must stay as they are: RabbitMQ refuses the declaration of a queue with other ones.
+        """
+        return {
+            "x-queue-type": "quorum",
+            "x-delivery-limit": self.delivery_limit,
+            "x-dead-letter-exchange": self.dead_letter_exchange,
+            "x-dead-letter-routing-key": service,
+        }
+
     def type_of(self, payload: Message) -> EventType:
         """Returns the event type of a payload. Raises LookupError for a message that is not the payload of an event."""
         for event in self.events.values():
@@ -67,3 +79,28 @@ def load_topology() -> Topology:
         content["delivery_limit"],
         events,
     )
+
+
+def retry_exchange(service: str) -> str:
+    """Returns the name of the exchange of a service's waiting queues, and of what returns from them to its queue."""
+    return f"{service}.retry"
+
+
+def retry_queue(service: str, delay_seconds: float) -> str:
+    """Returns the name of the waiting queue from which messages return to a service's queue after that time."""
+    return f"{retry_exchange(service)}.{round(delay_seconds * 1000)}"
+
+
+def retry_arguments(service: str, delay_seconds: float) -> dict[str, str | int]:
+    """Returns the arguments of a waiting queue.
+
+    A message leaves it only when the service's queue has it (dead letters at least once).
+    """
+    return {
+        "x-queue-type": "quorum",
+        "x-message-ttl": round(delay_seconds * 1000),
+        "x-dead-letter-exchange": retry_exchange(service),
+        "x-dead-letter-routing-key": service,
+        "x-dead-letter-strategy": "at-least-once",
+        "x-overflow": "reject-publish",
+    }

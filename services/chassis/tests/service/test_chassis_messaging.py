@@ -15,12 +15,12 @@ from chassis.database import pruning, tables
 from chassis.database.engine import Database
 from chassis.errors import BrokerUnavailable, ResendRefused
 from chassis.messaging import inbox, resend
-from chassis.messaging.broker import Broker, retry_exchange
+from chassis.messaging.broker import Broker
 from chassis.messaging.events import Event
 from chassis.messaging.inbox import Inbox, handles
 from chassis.messaging.outbox import Outbox
 from chassis.messaging.resend import MAX_AGE, Selection
-from chassis.messaging.topology import load_topology
+from chassis.messaging.topology import load_topology, retry_exchange
 from chassis.runtime.process import cancel_all
 from chassis.types.ids import uuid7
 from chassis_testing.broker import (

@@ -1,0 +1,63 @@
+"""Which sender an event is accepted from."""
+
+import pytest
+from chassis.errors import ForgedEvent
+from chassis.messaging.senders import PRODUCER, BrokerUser, Origin
+from chassis.messaging.topology import load_topology
+
+TOPOLOGY = load_topology()
+PLACED = TOPOLOGY.events["order.placed.v1"]
+INVENTORY = BrokerUser("inventory", "inventory")
+
+
+def origin(user: str | None, exchange: str = TOPOLOGY.exchange, key: str = PLACED.name, named: object = None) -> Origin:
+    return Origin(user, exchange, key, {PRODUCER: named} if named else {})
+
+
+def is_accepted(user: BrokerUser, message: Origin) -> bool:
+    try:
+        user.require_producer(PLACED, message, TOPOLOGY)
+    except ForgedEvent:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(("name", "own"), [("order", True), ("a.order", True), ("shop", False), ("order.a", False)])
+def test_a_user_is_a_services_own_if_it_is_named_for_it(name: str, own: bool) -> None:
+    assert BrokerUser(name, "order").is_own is own
+
+
+def test_an_event_is_accepted_from_its_producer_alone() -> None:
+    assert is_accepted(INVENTORY, origin("order"))
+    assert not is_accepted(INVENTORY, origin("payment"))
+    assert not is_accepted(INVENTORY, origin("shop"))
+    assert not is_accepted(INVENTORY, origin("inventory"))
+
+
+def test_users_of_another_shop_on_the_same_broker_are_strangers() -> None:
+    ours = BrokerUser("a.inventory", "inventory")
+    assert is_accepted(ours, origin("a.order"))
+    assert not is_accepted(ours, origin("b.order"))
+    assert not is_accepted(ours, origin("order"))
+
+
+def test_only_the_consumer_itself_may_say_that_another_service_sent_a_message() -> None:
+    assert is_accepted(INVENTORY, origin("inventory", "inventory.retry", "inventory", named="order"))
+    assert not is_accepted(INVENTORY, origin("inventory", "inventory.retry", "inventory", named="payment"))
+    assert not is_accepted(INVENTORY, origin("payment", named="order"))
+    assert not is_accepted(INVENTORY, origin("inventory", named=1))
+
+
+def test_a_message_of_the_release_before_is_accepted_by_its_key_or_from_the_services_waiting_queues() -> None:
+    assert is_accepted(INVENTORY, origin(None))
+    assert is_accepted(INVENTORY, origin(None, "inventory.retry", "inventory"))
+    assert not is_accepted(INVENTORY, origin(None, key="payment.completed.v1"))
+    assert not is_accepted(INVENTORY, origin(None, key="unknown"))
+    assert not is_accepted(INVENTORY, origin(None, exchange=""))
+    assert not is_accepted(INVENTORY, origin(None, exchange="order.retry", key="inventory"))
+
+
+def test_with_one_user_for_all_services_no_sender_is_checked() -> None:
+    shared = BrokerUser("shop", "inventory")
+    assert is_accepted(shared, origin("payment"))
+    assert is_accepted(shared, origin(None, exchange=""))
