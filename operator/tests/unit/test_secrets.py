@@ -4,7 +4,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from platform_operator.api.kinds import ObjectId, PlatformKey
-from platform_operator.api.spec import WITH_BROKER, WITH_DATABASE, parse
+from platform_operator.api.spec import SERVICES, WITH_BROKER, WITH_DATABASE, parse
 from platform_operator.cache.observed import ObservedObject, StoredData
 from platform_operator.plan.inventory import DesiredObject
 from platform_operator.secrets.credentials import ANNOTATION_KEY_ID, credentials, protected_secrets
@@ -27,8 +27,10 @@ def stored(annotations: Mapping[str, str]) -> dict[ObjectId, ObservedObject]:
 
 
 def test_every_builtin_part_has_its_secret() -> None:
-    assert set(secrets({})) == {"shop-jwt", "shop-admin", "shop-redis", "shop-rabbitmq"} | {
+    assert set(secrets({})) == {
+        *("shop-jwt", "shop-admin", "shop-redis", "shop-rabbitmq"),
         *(f"shop-{name}-db" for name in WITH_DATABASE),
+        *(f"shop-{name}-grpc" for name in SERVICES),
         *(f"shop-{name}-broker" for name in WITH_BROKER),
     }
 
