@@ -110,6 +110,11 @@ class PaymentRepository:
     async def is_order_cancelled(self, order_id: OrderId) -> bool:
         return await self._transaction.scalar(select(orders.c.cancelled_at).where(orders.c.id == order_id)) is not None
 
+    async def closed_among(self, order_ids: Sequence[OrderId]) -> frozenset[OrderId]:
+        """Returns those of these orders for which nothing may be captured, by primary key."""
+        closed = select(orders.c.id).where(orders.c.id.in_(order_ids), orders.c.cancelled_at.is_not(None))
+        return frozenset(OrderId(row.id) for row in await self._transaction.execute(closed))
+
     async def _one(self, statement: Select[Any]) -> Payment | None:
         row = (await self._transaction.execute(statement)).first()
         return None if row is None else _payment(row)
