@@ -10,6 +10,7 @@ from datetime import datetime
 from chassis.database.engine import Database
 from chassis.errors import NeighbourRefused, NeighbourUnavailable
 from chassis.observability import logs
+from chassis.observability.waiting import longest_wait
 from chassis.types.ids import OrderId
 from prometheus_client import Counter, Gauge
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -69,7 +70,7 @@ class ReservationExpiry:
             UNANSWERED.set(0)
             return 0
         standings = await self._standings(list(overdue))
-        _report_unanswered(overdue, standings, self._now())
+        UNANSWERED.set(longest_wait(overdue, standings, self._now()))
         return await self._decide(standings) if standings else 0
 
     async def _standings(self, overdue: Sequence[OrderId]) -> Mapping[OrderId, OrderStanding]:
@@ -138,10 +139,3 @@ class ReservationExpiry:
             if standings[order].state is OrderState.OPEN:
                 await ReservationRepository(transaction).extend(order, extended_until(standings[order], now))
                 EXTENDED.inc()
-
-
-def _report_unanswered(
-    overdue: Mapping[OrderId, datetime], standings: Mapping[OrderId, OrderStanding], at: datetime
-) -> None:
-    waiting = [at - held_until for order, held_until in overdue.items() if order not in standings]
-    UNANSWERED.set(max(waiting).total_seconds() if waiting else 0)

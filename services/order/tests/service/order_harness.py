@@ -179,6 +179,18 @@ class FakePayments(payment_pb2_grpc.PaymentServiceServicer):
             order_id=order["id"], state=payment_pb2.PAYMENT_STATE_CAPTURED, captured=captured
         )
 
+    def refund(self, order: dict[str, Any], refund_id: str, amount: int) -> None:
+        """Makes a refund of the order's payment known as succeeded, although no event says so."""
+        money = money_pb2.Money(amount=amount, currency=order["total"]["currency"])
+        refund = payment_pb2.SucceededRefund(
+            refund_id=refund_id, amount=money, refunded_at=timestamp(datetime.now(UTC))
+        )
+        self.states[order["id"]].refunds.append(refund)
+
+    def close(self, order: dict[str, Any], *, is_closed: bool) -> None:
+        """Makes it known whether the payment service has received that the order was cancelled or paid manually."""
+        self.states.setdefault(order["id"], self._state(order["id"])).is_closed = is_closed
+
     def process(self, order: dict[str, Any]) -> None:
         """Makes the order's payment known as in process."""
         self.states[order["id"]] = payment_pb2.StateOfPayment(
@@ -401,7 +413,12 @@ async def running_app(**overrides: object) -> AsyncIterator[OrderApp]:
         fault_proxy(database.db_host, database.db_port) as database_proxy,
     ):
         settings = Settings(
-            **(database.model_dump() | overrides | {"db_host": "127.0.0.1", "db_port": database_proxy.port}),
+            **(
+                {"payment_comparison_seconds": 3600}
+                | database.model_dump()
+                | overrides
+                | {"db_host": "127.0.0.1", "db_port": database_proxy.port}
+            ),
             rabbitmq_url=broker_url,
             user_grpc=neighbours,
             product_grpc=neighbours,
