@@ -9,7 +9,7 @@ from datetime import datetime
 
 from chassis.database.engine import Database
 from chassis.http.authentication import Principal
-from chassis.http.schemas import Paging
+from chassis.http.cursors import CursorPaging
 from chassis.observability import logs
 from chassis.types.ids import OrderId, ProductId, UserId
 from prometheus_client import Counter
@@ -47,15 +47,16 @@ class OrderService:
             order = await OrderRepository(transaction).find(order_id)
         return _visible(order, principal, order_id)
 
-    async def list_orders(self, query: OrderQuery, paging: Paging) -> tuple[list[Order], int]:
+    async def list_orders(self, query: OrderQuery, paging: CursorPaging) -> tuple[list[Order], int]:
         """Returns one page of orders, newest first, and the total number of orders that match.
 
         The caller of this method checks that the user may see what the query selects.
         """
         async with self._database.begin() as transaction:
             repository = OrderRepository(transaction)
-            page = await repository.page(query, paging.offset, paging.limit)
-            return page, await repository.count(query)
+            page = await repository.page(query, paging.offset, paging.limit, paging.after)
+            total = await repository.count(query) if paging.cursor is None else paging.cursor.total
+            return page, total
 
     async def get_payable(self, order_id: OrderId) -> tuple[Order, bool]:
         """Returns an order, and whether it can be paid now; not after its buyer's account was erased.
