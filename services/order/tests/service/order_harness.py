@@ -121,7 +121,7 @@ class FakeInventory(inventory_pb2_grpc.InventoryServiceServicer):
             shortages = [
                 {
                     "product_id": product,
-                    "wanted": requested[product],
+                    "requested": requested[product],
                     "available": min(self.stock[product], 50),
                     "is_exact": self.stock[product] <= 50,
                 }
@@ -129,7 +129,7 @@ class FakeInventory(inventory_pb2_grpc.InventoryServiceServicer):
             ]
             await _refuse(context, "out_of_stock", shortages)
         excesses = [
-            {"product_id": product, "wanted": quantity, "maximum": self.maxima[product]}
+            {"product_id": product, "requested": quantity, "maximum": self.maxima[product]}
             for product, quantity in requested.items()
             if quantity > self.maxima.get(product, quantity)
         ]
