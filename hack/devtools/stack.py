@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
+import aio_pika
 import asyncpg
 import httpx
 import redis.asyncio as redis
@@ -261,6 +262,13 @@ class Stack:
         async with self._management() as client:
             listed = await client.get(f"/api/queues/{self.plan.name}")
             return {queue["name"]: queue.get("messages", 0) for queue in listed.raise_for_status().json()}
+
+    async def purge_queue(self, name: str) -> int:
+        """Deletes the messages of a queue, except the unacknowledged ones, and returns how many."""
+        broker = urlsplit(self.servers.rabbitmq)
+        async with await aio_pika.connect(urlunsplit(broker._replace(path=f"/{self.plan.name}"))) as connection:
+            queue = await (await connection.channel()).get_queue(name)
+            return (await queue.purge()).message_count or 0
 
     async def _create_vhost(self) -> None:
         async with self._management() as client:

@@ -26,7 +26,7 @@ class ExcessResponse(BaseModel):
         frozen=True,
     )
     product_id: int
-    wanted: int
+    requested: int
     """
     units in the request
     """
@@ -151,7 +151,7 @@ class ShortageResponse(BaseModel):
         frozen=True,
     )
     product_id: int
-    wanted: int
+    requested: int
     """
     units in the request
     """

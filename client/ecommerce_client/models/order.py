@@ -428,7 +428,7 @@ class OrderResponse(BaseModel):
     expires_at: AwareDatetime
 
 
-class PageOfOrderResponse(BaseModel):
+class CursorPageOfOrderResponse(BaseModel):
     model_config = ConfigDict(
         frozen=True,
     )
@@ -444,4 +444,8 @@ class PageOfOrderResponse(BaseModel):
     total: int
     """
     Number of items on all pages
+    """
+    next: str | None
+    """
+    The cursor of the next page; null on the last page
     """

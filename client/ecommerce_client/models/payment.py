@@ -218,7 +218,7 @@ class RefundResponse(BaseModel):
     """
 
 
-class PageOfPaymentResponse(BaseModel):
+class CursorPageOfPaymentResponse(BaseModel):
     model_config = ConfigDict(
         frozen=True,
     )
@@ -234,4 +234,8 @@ class PageOfPaymentResponse(BaseModel):
     total: int
     """
     Number of items on all pages
+    """
+    next: str | None
+    """
+    The cursor of the next page; null on the last page
     """

@@ -41,19 +41,21 @@ class OrderOperations:
         *,
         page: int | None = None,
         limit: int | None = None,
+        cursor: str | None = None,
         all_: bool | None = None,
         buyer_id: int | None = None,
         status: order.OrderStatus | None = None,
         from_: datetime | None = None,
         to: datetime | None = None,
         cart_token: str | None = None,
-    ) -> Listing[order.PageOfOrderResponse, order.OrderResponse]:
+    ) -> Listing[order.CursorPageOfOrderResponse, order.OrderResponse]:
         """List the caller's orders, newest first.
 
-        Admins list the orders of all buyers with all=true, and those of one buyer with buyer_id.
+        Admins list the orders of all buyers with all=true, and those of one buyer with buyer_id. A list is followed to its end by `next`: send it as `cursor`.
 
-        `page`: Number of the page, from 1
+        `page`: Number of the page, from 1, up to item 10000
         `limit`: Largest number of items on the page
+        `cursor`: `next` of the previous page; takes precedence over `page`
         `all_`: list the orders of all buyers; for admins
         `buyer_id`: list this buyer's orders; for admins
         `status`: list only orders with this status
@@ -63,13 +65,14 @@ class OrderOperations:
         """
         return Listing(
             self._connection,
-            order.PageOfOrderResponse,
+            order.CursorPageOfOrderResponse,
             Call(
                 "GET",
                 "/api/v1/orders",
                 query={
                     "page": page,
                     "limit": limit,
+                    "cursor": cursor,
                     "all": all_,
                     "buyer_id": buyer_id,
                     "status": status,

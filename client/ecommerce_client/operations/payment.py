@@ -31,6 +31,7 @@ class PaymentOperations:
         *,
         page: int | None = None,
         limit: int | None = None,
+        cursor: str | None = None,
         all_: bool | None = None,
         buyer_id: int | None = None,
         order_id: UUID | None = None,
@@ -38,13 +39,14 @@ class PaymentOperations:
         provider_ref: str | None = None,
         from_: datetime | None = None,
         to: datetime | None = None,
-    ) -> Listing[payment.PageOfPaymentResponse, payment.PaymentResponse]:
+    ) -> Listing[payment.CursorPageOfPaymentResponse, payment.PaymentResponse]:
         """List the caller's payments, newest first.
 
-        Admins list the payments of all buyers with all=true, and those of one buyer with buyer_id.
+        Admins list the payments of all buyers with all=true, and those of one buyer with buyer_id. A list is followed to its end by `next`: send it as `cursor`.
 
-        `page`: Number of the page, from 1
+        `page`: Number of the page, from 1, up to item 10000
         `limit`: Largest number of items on the page
+        `cursor`: `next` of the previous page; takes precedence over `page`
         `all_`: list the payments of all buyers; for admins
         `buyer_id`: list this buyer's payments; for admins
         `order_id`: list only payments of this order
@@ -55,13 +57,14 @@ class PaymentOperations:
         """
         return Listing(
             self._connection,
-            payment.PageOfPaymentResponse,
+            payment.CursorPageOfPaymentResponse,
             Call(
                 "GET",
                 "/api/v1/payments",
                 query={
                     "page": page,
                     "limit": limit,
+                    "cursor": cursor,
                     "all": all_,
                     "buyer_id": buyer_id,
                     "order_id": order_id,

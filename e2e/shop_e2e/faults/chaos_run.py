@@ -1,7 +1,8 @@
 """The chaos run: buyers order, pay, cancel and give up while every part of the shop is killed, restarted, disconnected
-and slowed down.
+and slowed down, and while queues lose their messages.
 
-Afterwards every part runs again, and without any repair all data must be consistent; see devtools.consistency.
+Afterwards every part runs again, and the events of the run are resent, as an operator does after such a loss. Without
+any other repair all data must be consistent; see devtools.consistency.
 
 `python -m shop_e2e.faults.chaos_run --orders 10000` prints the result as a table; it needs `make test-env-up`, whose
 servers it crashes and restarts.
@@ -19,11 +20,13 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterator
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 from uuid import UUID
 
+from chassis.messaging.topology import load_topology
 from chassis_testing.fault_proxy import FaultProxy, fault_proxy
 from devtools import consistency
 from devtools.consistency import Inconsistency
@@ -58,6 +61,8 @@ class Tally:
     sold_out: int = 0
     declined: int = 0
     faults: Counter[str] = field(default_factory=Counter)
+    purged: int = 0
+    """The messages that queues have lost."""
     seconds: float = 0.0
 
     def rows(self) -> list[tuple[str, int]]:
@@ -69,6 +74,7 @@ class Tally:
             ("orders refused, sold out", self.sold_out),
             ("cards declined, then another paid", self.declined),
             *sorted(self.faults.items()),
+            ("messages lost by purged queues", self.purged),
             ("seconds", round(self.seconds)),
         ]
 
@@ -157,7 +163,7 @@ class ChaosRun:
     async def run_chaos(self) -> Tally:
         """Runs all attempts under faults. Every part of the shop runs again when this returns."""
         self.say(f"seed {self.seed}: {self.orders} orders by {self.buyers} buyers")
-        began = time.monotonic()
+        began, began_at = time.monotonic(), datetime.now(UTC)
         # There is stock for nine in ten attempts, so that buyers compete for the last units.
         for _ in range(10):
             _, product = await self.shop.stocked_product(self.admin, max(1, self.orders * 9 // 100))
@@ -171,6 +177,7 @@ class ChaosRun:
             finished.set()
             await faults
             await self._undo_faults()
+        await self._resend_events(began_at)
         self.tally.seconds = time.monotonic() - began
         return self.tally
 
@@ -230,10 +237,14 @@ class ChaosRun:
             self._slow_connections: 2,
             self._crash_database: 1,
             self._restart_broker: 1,
+            self._purge_queue: 1,
         }
+        inject: Callable[[random.Random], Awaitable[None]] = (
+            self._purge_queue
+        )  # the first fault, so that every run has it
         while await run_unless_set(finished, self._pause(chance)):
-            (inject,) = chance.choices(list(faults), list(faults.values()))
             await inject(chance)
+            (inject,) = chance.choices(list(faults), list(faults.values()))
 
     async def _pause(self, chance: random.Random) -> bool:
         return await asyncio.sleep(chance.uniform(self.fault_interval / 4, self.fault_interval), result=True)
@@ -270,6 +281,20 @@ class ChaosRun:
     async def _restart_broker(self, _chance: random.Random) -> None:
         self.tally.faults["restarts of the broker"] += 1
         await server_faults.restart_broker(self.stack.servers.rabbitmq)
+
+    async def _purge_queue(self, chance: random.Random) -> None:
+        """Deletes the messages that wait for a service, which is stopped until some do."""
+        service = chance.choice(sorted({each for event in load_topology().events.values() for each in event.consumers}))
+        self.tally.faults[f"purges of the queue of {service}"] += 1
+        await self.stack.kill(service)
+        await asyncio.sleep(chance.uniform(1, 2))
+        self.tally.purged += await self.stack.purge_queue(service)
+        await self.stack.start(service)
+
+    async def _resend_events(self, since: datetime) -> None:
+        """Resends all events of the run, as docs/operations.md says. Consumers ignore those that they have received."""
+        producers = sorted({event.producer for event in load_topology().events.values()})
+        await asyncio.gather(*(self.stack.resend(each, ["--since", since.isoformat()]) for each in producers))
 
     async def _undo_faults(self) -> None:
         for proxy in self.proxies.values():

@@ -145,7 +145,7 @@ async def test_a_product_page_is_degraded_but_served_while_reviews_are_down(
     assert (without.rating, without.degraded) == (None, ["rating"])
     assert without.stock == product.StockResponse(available=3, is_exact=True)
     assert refused.value.status == 503
-    assert refused.value.code in ("upstream_unavailable", "upstream_resting")
+    assert refused.value.code in ("upstream_unavailable", "circuit_open")
 
     async def is_whole_again() -> bool:
         return (await shop.api.product.get_details(cup)).degraded == []

@@ -10,7 +10,7 @@ from chassis.http.authentication import Authenticator, TokenVerifier, fetch_keys
 from chassis.http.middleware import RequestMiddleware
 from chassis.runtime.process import Program, Service
 
-from gateway_service.clients.ended_sessions import EndedSessions
+from gateway_service.clients.ended_sessions import EndedSessionLookup
 from gateway_service.clients.rate_limiter import RateLimiter
 from gateway_service.clients.redis_pipeline import RedisPipeline, connect
 from gateway_service.clients.upstream_client import UpstreamClient
@@ -38,7 +38,7 @@ async def build(settings: Settings, clock: Callable[[], float] = time.monotonic)
     auth = Authenticator(TokenVerifier(fetch_keys_from(users)))
     redis = RedisPipeline(connect(settings.redis_url), clock, settings.limits_deadline_seconds)
     limiter = RateLimiter(redis, settings.tenant, parse_quotas(settings.rate_limits))
-    access = AccessControl(auth, limiter, EndedSessions(redis, settings.tenant))
+    access = AccessControl(auth, limiter, EndedSessionLookup(redis, settings.tenant))
     client = UpstreamClient(settings.base_urls(), lambda: random.uniform(0.5, 1))  # noqa: S311 - jitter is no secret
     admissions = {
         upstream: AdmissionControl(upstream, settings.upstream_slots, BreakerPolicy(), clock) for upstream in Upstream

@@ -1,5 +1,6 @@
 """The composition root: builds the whole service by hand."""
 
+import random
 import secrets
 from datetime import timedelta
 
@@ -24,6 +25,7 @@ from order_service.handlers.http import addresses, analytics, carts, orders
 from order_service.handlers.problems import PROBLEMS
 from order_service.service.addresses import AddressService
 from order_service.service.carts import CartService
+from order_service.service.comparison import PaymentComparison
 from order_service.service.expiry import OrderExpiry
 from order_service.service.orders import OrderService
 from order_service.service.placement import OrderPlacement, PlacementPolicy
@@ -31,7 +33,7 @@ from order_service.service.published_events import OrderEvents
 from order_service.service.sales import SalesReports
 from order_service.settings import Settings
 
-SCHEMA = "0006"
+SCHEMA = "0007"
 _HOUR = 3600.0
 
 
@@ -55,6 +57,8 @@ async def build(settings: Settings) -> Service:
     order_service = OrderService(database, events, settings.expiry, backend.now)
     payments = GrpcPayments(payment_channel)
     expiry = OrderExpiry(database, order_service, payments, events, settings.expiry, backend.now)
+    interval = timedelta(seconds=settings.payment_comparison_seconds)
+    comparison = PaymentComparison(database, order_service, payments, events, backend.now, random.random, interval)
     cart_service = CartService(database, products, inventory, backend.now, uuid7, _new_cart_token)
     address_service = AddressService(database, backend.now, uuid7)
     reports = SalesReports(database, settings.report_timezone, backend.now)
@@ -80,6 +84,7 @@ async def build(settings: Settings) -> Service:
         background={
             **backend.loops(event_handlers(order_service, reports), prunes_idempotency_keys=True),
             "expiry": repeat_every(settings.expiry_sweep_seconds, expiry.expire_unpaid),
+            "payment comparison": repeat_every(settings.payment_comparison_seconds / 2, comparison.compare_next),
             "carts": repeat_every(_HOUR, cart_service.prune_guest_carts),
             "cart keys": repeat_every(_HOUR, cart_service.prune_keys),
         },

@@ -67,6 +67,8 @@ class Settings(BackendSettings, GrpcCallerSettings, GrpcCalleeSettings, Currency
     """
     expiry_sweep_seconds: float = 1.0
     """Seconds between two searches for unpaid orders to cancel."""
+    payment_comparison_seconds: Annotated[float, Field(gt=0, le=3600)] = 60.0
+    """How many seconds lie at most between two rounds that compare orders with payments, a thousand in each."""
     look_deadline_seconds: Annotated[float, Field(gt=0)] = 0.5
     """How long getting a cart waits for inventory, in seconds; then the cart is returned without availability."""
     open_orders_per_buyer: Annotated[int, Field(ge=1)] = 10

@@ -22,6 +22,7 @@ from payment_service.handlers.grpc import ALLOWED_CALLERS, PaymentServicer
 from payment_service.handlers.http import payment_methods, payments, webhooks
 from payment_service.handlers.problems import PROBLEMS
 from payment_service.service.checkout import CheckoutService
+from payment_service.service.event_listing import EventLister
 from payment_service.service.order_cancellation import OrderCancellation
 from payment_service.service.payment_methods import PaymentMethodService
 from payment_service.service.payment_reconciler import PaymentReconciler
@@ -34,7 +35,7 @@ from payment_service.service.sweeper import PaymentSweeper
 from payment_service.service.webhooks import WebhookService
 from payment_service.settings import Settings
 
-SCHEMA = "0003"
+SCHEMA = "0004"
 _WEBHOOK_PRUNE_SECONDS = 3600.0
 
 
@@ -56,6 +57,8 @@ async def build(settings: Settings) -> Service:
     methods = PaymentMethodService(database, provider, now, uuid7, sweep_after)
     parser = StripeWebhookParser(settings.stripe_webhook_secret, settings.stripe_webhook_tolerance_seconds)
     webhook_service = WebhookService(database, parser, now)
+    events_interval = timedelta(seconds=settings.provider_events_seconds)
+    lister = EventLister(database, provider, webhook_service, now, random.random, events_interval)
     cancellation = OrderCancellation(refund_reconciler, now)
     sweeper = PaymentSweeper(database, reconciler, refund_reconciler, methods, now, random.random)
 
@@ -80,6 +83,7 @@ async def build(settings: Settings) -> Service:
             "payment_sweeper": repeat_every(settings.sweep_seconds, sweeper.sweep_payments),
             "refund_sweeper": repeat_every(settings.sweep_seconds, sweeper.sweep_refunds),
             "method_sweeper": repeat_every(settings.sweep_seconds, sweeper.sweep_methods),
+            "provider_events": repeat_every(settings.provider_events_seconds / 2, lister.list_events),
             "webhooks": repeat_every(_WEBHOOK_PRUNE_SECONDS, webhook_service.prune),
         },
         closers=(users.close, orders.close, close_provider, backend.close),

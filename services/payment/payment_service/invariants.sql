@@ -76,3 +76,8 @@ WHERE status IN ('pending', 'processing') AND (next_check_at IS NULL OR next_che
 -- Every pending refund is scheduled for a check.
 SELECT id, payment_id, next_check_at FROM refunds
 WHERE status = 'pending' AND (next_check_at IS NULL OR next_check_at < now() - interval '10 minutes');
+
+-- invariant: provider_events_are_listed
+-- All events of the provider up to an hour ago are known: by their webhooks, or by listing them. This fails while the
+-- provider does not answer, or refuses to list its events.
+SELECT listed_until, began_at FROM event_listing WHERE listed_until < now() - interval '1 hour';

@@ -34,6 +34,8 @@ class Settings(BackendSettings, GrpcCallerSettings, GrpcCalleeSettings):
 
     After this timeout its outcome is unknown.
     """
+    provider_events_seconds: Annotated[float, Field(gt=0, le=600)] = 60.0
+    """The longest time between two listings of the provider's events, in seconds. They find what no webhook said."""
     sweep_seconds: Annotated[float, Field(gt=0, le=60)] = 1.0
     """How many seconds lie between two sweeps, which look for payments and refunds that are due for a check."""
     sweep_after_seconds: Annotated[float, Field(gt=0, le=3600)] = 15.0

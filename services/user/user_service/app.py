@@ -21,7 +21,7 @@ from user_service.handlers.http import auth, keys, me, users
 from user_service.handlers.problems import PROBLEMS
 from user_service.service.accounts import AccountService
 from user_service.service.email_verification import EmailVerificationService
-from user_service.service.ended_sessions import EndedSessions
+from user_service.service.ended_sessions import EndedSessionPublisher
 from user_service.service.first_admin import FirstAdminRegistration
 from user_service.service.login_guard import LoginGuard
 from user_service.service.mail_tokens import MailTokens
@@ -50,7 +50,7 @@ async def build(settings: Settings, now: Callable[[], datetime] = utc_now) -> Se
     others = [secret for secret in (settings.jwt_secret_previous, settings.jwt_secret_next) if secret is not None]
     signer = Signer(settings.jwt_secret, token_lifetime, uuid7, others)
     store = EndedSessionStore(connect(settings.redis_url), settings.tenant, _REDIS_SECONDS)
-    ended = EndedSessions(database, store, token_lifetime, now)
+    ended = EndedSessionPublisher(database, store, token_lifetime, now)
     address_key, refresh_key = (
         derive_key(purpose, settings.jwt_secret) for purpose in ("addresses v1", "refresh tokens v1")
     )

@@ -26,23 +26,25 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from shopapi.money.v1 import money_pb2 as shopapi_dot_money_dot_v1_dot_money__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n shopapi/payment/v1/payment.proto\x12\x12shopapi.payment.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cshopapi/money/v1/money.proto\",\n\x17GetPaymentStatesRequest\x12\x11\n\torder_ids\x18\x01 \x03(\t\"N\n\x18GetPaymentStatesResponse\x12\x32\n\x06orders\x18\x01 \x03(\x0b\x32\".shopapi.payment.v1.StateOfPayment\"\x8a\x01\n\x0eStateOfPayment\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12/\n\x05state\x18\x02 \x01(\x0e\x32 .shopapi.payment.v1.PaymentState\x12\x35\n\x08\x63\x61ptured\x18\x03 \x01(\x0b\x32#.shopapi.payment.v1.CapturedPayment\"\x80\x01\n\x0f\x43\x61pturedPayment\x12\x12\n\npayment_id\x18\x01 \x01(\t\x12\'\n\x06\x61mount\x18\x02 \x01(\x0b\x32\x17.shopapi.money.v1.Money\x12\x30\n\x0c\x63ompleted_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\x7f\n\x0cPaymentState\x12\x1d\n\x19PAYMENT_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12PAYMENT_STATE_NONE\x10\x01\x12\x1c\n\x18PAYMENT_STATE_IN_PROCESS\x10\x02\x12\x1a\n\x16PAYMENT_STATE_CAPTURED\x10\x03\x32\x7f\n\x0ePaymentService\x12m\n\x10GetPaymentStates\x12+.shopapi.payment.v1.GetPaymentStatesRequest\x1a,.shopapi.payment.v1.GetPaymentStatesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n shopapi/payment/v1/payment.proto\x12\x12shopapi.payment.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cshopapi/money/v1/money.proto\",\n\x17GetPaymentStatesRequest\x12\x11\n\torder_ids\x18\x01 \x03(\t\"N\n\x18GetPaymentStatesResponse\x12\x32\n\x06orders\x18\x01 \x03(\x0b\x32\".shopapi.payment.v1.StateOfPayment\"\xe6\x01\n\x0eStateOfPayment\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12/\n\x05state\x18\x02 \x01(\x0e\x32 .shopapi.payment.v1.PaymentState\x12\x35\n\x08\x63\x61ptured\x18\x03 \x01(\x0b\x32#.shopapi.payment.v1.CapturedPayment\x12\x34\n\x07refunds\x18\x04 \x03(\x0b\x32#.shopapi.payment.v1.SucceededRefund\x12\x16\n\tis_closed\x18\x05 \x01(\x08H\x00\x88\x01\x01\x42\x0c\n\n_is_closed\"~\n\x0fSucceededRefund\x12\x11\n\trefund_id\x18\x01 \x01(\t\x12\'\n\x06\x61mount\x18\x02 \x01(\x0b\x32\x17.shopapi.money.v1.Money\x12/\n\x0brefunded_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x80\x01\n\x0f\x43\x61pturedPayment\x12\x12\n\npayment_id\x18\x01 \x01(\t\x12\'\n\x06\x61mount\x18\x02 \x01(\x0b\x32\x17.shopapi.money.v1.Money\x12\x30\n\x0c\x63ompleted_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\x7f\n\x0cPaymentState\x12\x1d\n\x19PAYMENT_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12PAYMENT_STATE_NONE\x10\x01\x12\x1c\n\x18PAYMENT_STATE_IN_PROCESS\x10\x02\x12\x1a\n\x16PAYMENT_STATE_CAPTURED\x10\x03\x32\x7f\n\x0ePaymentService\x12m\n\x10GetPaymentStates\x12+.shopapi.payment.v1.GetPaymentStatesRequest\x1a,.shopapi.payment.v1.GetPaymentStatesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'shopapi.payment.v1.payment_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PAYMENTSTATE']._serialized_start=517
-  _globals['_PAYMENTSTATE']._serialized_end=644
+  _globals['_PAYMENTSTATE']._serialized_start=737
+  _globals['_PAYMENTSTATE']._serialized_end=864
   _globals['_GETPAYMENTSTATESREQUEST']._serialized_start=119
   _globals['_GETPAYMENTSTATESREQUEST']._serialized_end=163
   _globals['_GETPAYMENTSTATESRESPONSE']._serialized_start=165
   _globals['_GETPAYMENTSTATESRESPONSE']._serialized_end=243
   _globals['_STATEOFPAYMENT']._serialized_start=246
-  _globals['_STATEOFPAYMENT']._serialized_end=384
-  _globals['_CAPTUREDPAYMENT']._serialized_start=387
-  _globals['_CAPTUREDPAYMENT']._serialized_end=515
-  _globals['_PAYMENTSERVICE']._serialized_start=646
-  _globals['_PAYMENTSERVICE']._serialized_end=773
+  _globals['_STATEOFPAYMENT']._serialized_end=476
+  _globals['_SUCCEEDEDREFUND']._serialized_start=478
+  _globals['_SUCCEEDEDREFUND']._serialized_end=604
+  _globals['_CAPTUREDPAYMENT']._serialized_start=607
+  _globals['_CAPTUREDPAYMENT']._serialized_end=735
+  _globals['_PAYMENTSERVICE']._serialized_start=866
+  _globals['_PAYMENTSERVICE']._serialized_end=993
 # @@protoc_insertion_point(module_scope)

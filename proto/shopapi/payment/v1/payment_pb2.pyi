@@ -95,11 +95,19 @@ class StateOfPayment(_message.Message):
     ORDER_ID_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     CAPTURED_FIELD_NUMBER: _builtins.int
+    REFUNDS_FIELD_NUMBER: _builtins.int
+    IS_CLOSED_FIELD_NUMBER: _builtins.int
     order_id: _builtins.str
     state: Global___PaymentState.ValueType
+    is_closed: _builtins.bool
+    """Whether it is known here that nothing may be captured for the order: it was cancelled, or paid manually."""
     @_builtins.property
     def captured(self) -> Global___CapturedPayment:
         """The captured payment; set if the state is captured."""
+
+    @_builtins.property
+    def refunds(self) -> _containers.RepeatedCompositeFieldContainer[Global___SucceededRefund]:
+        """The refunds of the captured payment that succeeded."""
 
     def __init__(
         self,
@@ -107,14 +115,47 @@ class StateOfPayment(_message.Message):
         order_id: _builtins.str = ...,
         state: Global___PaymentState.ValueType = ...,
         captured: Global___CapturedPayment | None = ...,
+        refunds: _abc.Iterable[Global___SucceededRefund] | None = ...,
+        is_closed: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["captured", b"captured"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_is_closed", b"_is_closed", "captured", b"captured", "is_closed", b"is_closed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["captured", b"captured", "order_id", b"order_id", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_is_closed", b"_is_closed", "captured", b"captured", "is_closed", b"is_closed", "order_id", b"order_id", "refunds", b"refunds", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__is_closed: _TypeAlias = _typing.Literal["is_closed"]  # noqa: Y015
+    _WhichOneofArgType__is_closed: _TypeAlias = _typing.Literal["_is_closed", b"_is_closed"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__is_closed) -> _WhichOneofReturnType__is_closed | None: ...
+
+Global___StateOfPayment: _TypeAlias = StateOfPayment  # noqa: Y015
+
+@_typing.final
+class SucceededRefund(_message.Message):
+    """The same values as in payment.refunded.v1."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REFUND_ID_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    REFUNDED_AT_FIELD_NUMBER: _builtins.int
+    refund_id: _builtins.str
+    @_builtins.property
+    def amount(self) -> _money_pb2.Money: ...
+    @_builtins.property
+    def refunded_at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        refund_id: _builtins.str = ...,
+        amount: _money_pb2.Money | None = ...,
+        refunded_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "refunded_at", b"refunded_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "refund_id", b"refund_id", "refunded_at", b"refunded_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___StateOfPayment: _TypeAlias = StateOfPayment  # noqa: Y015
+Global___SucceededRefund: _TypeAlias = SucceededRefund  # noqa: Y015
 
 @_typing.final
 class CapturedPayment(_message.Message):

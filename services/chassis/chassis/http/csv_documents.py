@@ -15,6 +15,7 @@ from typing import Any, Union, get_args, get_origin
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
+from starlette.datastructures import URL
 
 from chassis.http.negotiation import choose_media_type, offered_media_types
 
@@ -82,10 +83,20 @@ def _csv_response(request: Request, body: Mapping[str, Any], columns: Sequence[P
         if name not in ("content-length", "content-type"):
             response.headers[name] = value
     response.headers["Content-Disposition"] = f'attachment; filename="{request.url.path.rsplit("/", 1)[-1]}.csv"'
-    if "total" in body and not _Page(body["page"], body["limit"], body["total"]).is_last:
-        following = request.url.include_query_params(page=body["page"] + 1)
+    following = _next_page(request, body)
+    if following is not None:
         response.headers["Link"] = f'<?{following.query}>; rel="next"'
     return response
+
+
+def _next_page(request: Request, body: Mapping[str, Any]) -> URL | None:
+    """Returns the address of the page after a page of a list: by its cursor if it has one, else by its number."""
+    if "next" in body:
+        by_cursor = request.url.remove_query_params("page")
+        return None if body["next"] is None else by_cursor.include_query_params(cursor=body["next"])
+    if "total" not in body or _Page(body["page"], body["limit"], body["total"]).is_last:
+        return None
+    return request.url.include_query_params(page=body["page"] + 1)
 
 
 def to_csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[Path]) -> str:

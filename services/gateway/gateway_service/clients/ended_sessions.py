@@ -15,7 +15,7 @@ UNCHECKED = Counter("session_checks_unavailable_total", "Requests whose session 
 REFUSED = Counter("ended_session_requests_total", "Requests refused because the session of their token has ended")
 
 
-class EndedSessions:
+class EndedSessionLookup:
     def __init__(self, redis: RedisPipeline, tenant: str) -> None:
         """`tenant` separates the keys of shops that share a Redis."""
         self._redis = redis

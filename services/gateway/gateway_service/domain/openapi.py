@@ -156,7 +156,7 @@ _RESPONSES: Document = {
         "RateLimit-Policy",
     ),
     "Unavailable": _error_response(
-        "`upstream_unavailable`, `upstream_resting`, `upstream_busy`, `gateway_busy`: the request was not executed. "
+        "`upstream_unavailable`, `circuit_open`, `upstream_busy`, `gateway_busy`: the request was not executed. "
         "`upstream_timeout`: the request may still be executed.",
         "Retry-After",
     ),

@@ -8,7 +8,7 @@ from chassis.types.addresses import network_key
 from starlette.requests import Request
 from starlette.types import Scope
 
-from gateway_service.clients.ended_sessions import EndedSessions
+from gateway_service.clients.ended_sessions import EndedSessionLookup
 from gateway_service.clients.rate_limiter import RateLimiter
 from gateway_service.domain.errors import RoleNotAllowed, SessionEnded, TooManyRequests
 from gateway_service.domain.rate_limits import RateLimitPolicy
@@ -20,7 +20,7 @@ Headers = list[tuple[bytes, bytes]]
 class AccessControl:
     """Refuses callers who are not authenticated, whose session has ended, over the rate limit, or without the role."""
 
-    def __init__(self, auth: Authenticator, limiter: RateLimiter, ended_sessions: EndedSessions) -> None:
+    def __init__(self, auth: Authenticator, limiter: RateLimiter, ended_sessions: EndedSessionLookup) -> None:
         self._auth = auth
         self._limiter = limiter
         self._ended_sessions = ended_sessions

@@ -34,7 +34,7 @@ PROBLEMS: ProblemTable = {
     RequestBodyTimeout: REQUEST_TIMEOUT,
     GatewayBusy: Problem(503, "gateway_busy", _RETRY_SOON),
     UpstreamUnavailable: Problem(503, "upstream_unavailable", _RETRY_SOON),
-    CircuitOpen: Problem(503, "upstream_resting", _RETRY_SOON),
+    CircuitOpen: Problem(503, "circuit_open", _RETRY_SOON),
     UpstreamBusy: Problem(503, "upstream_busy", _RETRY_SOON),
     UpstreamTimeout: Problem(503, "upstream_timeout", _RETRY_SOON),
 }

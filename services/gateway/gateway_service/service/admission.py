@@ -12,7 +12,7 @@ from gateway_service.service.slots import Slots
 
 IN_FLIGHT = Gauge("upstream_requests_in_flight", "Requests that an upstream is processing", ["upstream"])
 CIRCUIT = Gauge("upstream_circuit_state", "0 closed, 1 half-open (one request is the probe), 2 open", ["upstream"])
-REFUSED = Counter("upstream_refused_total", "Requests not sent: reason resting or busy", ["upstream", "reason"])
+REFUSED = Counter("upstream_refused_total", "Requests not sent: reason circuit_open or busy", ["upstream", "reason"])
 
 
 class AdmissionControl:
@@ -47,7 +47,7 @@ class AdmissionControl:
     def _admit(self) -> Attempt:
         attempt = self._breaker.admit()
         if attempt is None:
-            REFUSED.labels(self._upstream, "resting").inc()
+            REFUSED.labels(self._upstream, "circuit_open").inc()
             raise CircuitOpen(self._upstream, self._breaker.remaining_cooldown)
         self._circuit.set(self._breaker.state)
         return attempt

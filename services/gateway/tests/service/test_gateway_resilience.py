@@ -47,27 +47,27 @@ async def test_a_failing_service_gets_no_requests_and_then_one_probe(
     ):
         assert await codes(gateway, PRODUCTS, 5) == ["upstream_unavailable"] * 5
         assert circuit("product") == 2
-        before, requests = refusals("product", "resting"), len(server.requests)
+        before, requests = refusals("product", "circuit_open"), len(server.requests)
         response = await gateway.get(PRODUCTS)
-        assert problem(response, 503) == "upstream_resting"
+        assert problem(response, 503) == "circuit_open"
         assert response.headers["retry-after"] == "1"
-        assert refusals("product", "resting") == before + 1
+        assert refusals("product", "circuit_open") == before + 1
         assert len(server.requests) == requests
 
         clock.now += 1.0
-        assert await codes(gateway, PRODUCTS, 2) == ["upstream_unavailable", "upstream_resting"]
+        assert await codes(gateway, PRODUCTS, 2) == ["upstream_unavailable", "circuit_open"]
 
     async with open_gateway(upstream_url, clock, upstream_deadline_seconds=3) as gateway:
         upstream.behaviour = hang
         await asyncio.gather(*(gateway.get(PRODUCTS) for _ in range(5)))
-        assert await codes(gateway, PRODUCTS, 1) == ["upstream_resting"]
+        assert await codes(gateway, PRODUCTS, 1) == ["circuit_open"]
         clock.now += 1.0
         upstream.behaviour = respond_late
         probe = asyncio.ensure_future(gateway.get(PRODUCTS))
         async with asyncio.timeout(30):
             await received.wait()
         assert circuit("product") == 1
-        assert await codes(gateway, PRODUCTS, 3) == ["upstream_resting"] * 3
+        assert await codes(gateway, PRODUCTS, 3) == ["circuit_open"] * 3
         may_respond.set()
         assert (await probe).status_code == 200
         assert circuit("product") == 0
@@ -79,7 +79,7 @@ async def test_the_circuit_of_one_service_does_not_affect_another(
 ) -> None:
     async with open_gateway(upstream_url, product_url=url_of(refusing_socket)) as gateway:
         await codes(gateway, PRODUCTS, 6)
-        assert problem(await gateway.get(PRODUCTS), 503) == "upstream_resting"
+        assert problem(await gateway.get(PRODUCTS), 503) == "circuit_open"
         assert (await gateway.get("/api/v1/inventory/1")).status_code == 200
 
 
@@ -90,7 +90,7 @@ async def test_the_circuit_opens_after_timeouts(
     async with open_gateway(upstream_url, upstream_deadline_seconds=0.2) as gateway:
         responses = await asyncio.gather(*(gateway.get(PRODUCTS) for _ in range(5)))
         assert {problem(response, 503) for response in responses} == {"upstream_timeout"}
-        assert problem(await gateway.get(PRODUCTS), 503) == "upstream_resting"
+        assert problem(await gateway.get(PRODUCTS), 503) == "circuit_open"
 
 
 @pytest.mark.parametrize("status", [404, 429, 500, 503])
@@ -213,7 +213,7 @@ async def test_a_caller_that_disconnects_before_its_body_is_complete_is_not_the_
     upstream.behaviour = hang
     async with open_gateway(upstream_url, clock, upstream_deadline_seconds=0.2) as gateway:
         await asyncio.gather(*(gateway.post(LOGIN, json={}) for _ in range(5)))
-        assert problem(await gateway.post(LOGIN, json={}), 503) == "upstream_resting"
+        assert problem(await gateway.post(LOGIN, json={}), 503) == "circuit_open"
         clock.now += 1.0
         before = disconnected_requests()
         _, writer = await asyncio.open_connection(gateway.base_url.host, gateway.base_url.port)

@@ -15,14 +15,14 @@ class Shortage:
     """A product with fewer units available than a request wants."""
 
     product_id: ProductId
-    wanted: int
+    requested: int
     available: int
     is_exact: bool = True
     """False if `available` is the largest number that the public is told, and there are more units."""
 
     def __str__(self) -> str:
         at_least = "" if self.is_exact else "at least "
-        return f"product {self.product_id} ({at_least}{self.available} left, {self.wanted} wanted)"
+        return f"product {self.product_id} ({at_least}{self.available} left, {self.requested} requested)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Excess:
     """A product of which a request wants more than one order may have."""
 
     product_id: ProductId
-    wanted: int
+    requested: int
     maximum: int
 
 
@@ -46,7 +46,7 @@ class OverMaximum(InventoryError):
     """At least one line of an order exceeds the most units of its product that one order may have."""
 
     def __init__(self, excesses: Sequence[Excess]) -> None:
-        products = " and ".join(f"{e.maximum} of product {e.product_id} ({e.wanted} wanted)" for e in excesses)
+        products = " and ".join(f"{e.maximum} of product {e.product_id} ({e.requested} requested)" for e in excesses)
         super().__init__(f"one order may have at most {products}: order fewer")
         self.excesses = tuple(excesses)
 

@@ -74,13 +74,13 @@ class OrderState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class OrderStanding:
+class StateOfOrder:
     """The state of an order, and for an open one when it expires."""
 
     state: OrderState
     expires_at: datetime | None = None
 
 
-def extended_until(order: OrderStanding, at: datetime) -> datetime:
+def extended_until(order: StateOfOrder, at: datetime) -> datetime:
     """Returns until when the overdue reservation of an open order is kept."""
     return max(order.expires_at or at, at) + _NEXT_CHECK

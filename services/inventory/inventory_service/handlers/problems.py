@@ -18,7 +18,7 @@ from inventory_service.domain.errors import (
 def _shortages(error: OutOfStock) -> Mapping[str, object]:
     return {
         "products": [
-            {"product_id": s.product_id, "wanted": s.wanted, "available": s.available, "is_exact": s.is_exact}
+            {"product_id": s.product_id, "requested": s.requested, "available": s.available, "is_exact": s.is_exact}
             for s in error.shortages
         ]
     }
@@ -26,7 +26,9 @@ def _shortages(error: OutOfStock) -> Mapping[str, object]:
 
 def _excesses(error: OverMaximum) -> Mapping[str, object]:
     return {
-        "products": [{"product_id": e.product_id, "wanted": e.wanted, "maximum": e.maximum} for e in error.excesses]
+        "products": [
+            {"product_id": e.product_id, "requested": e.requested, "maximum": e.maximum} for e in error.excesses
+        ]
     }
 
 

@@ -109,14 +109,14 @@ class AvailabilityRequest(RequestBody):
 
 class ShortageResponse(ResponseBody):
     product_id: int
-    wanted: Annotated[int, Field(description="units in the request")]
+    requested: Annotated[int, Field(description="units in the request")]
     available: int
     is_exact: Annotated[bool, Field(description="false if more units are available than shown")]
 
 
 class ExcessResponse(ResponseBody):
     product_id: int
-    wanted: Annotated[int, Field(description="units in the request")]
+    requested: Annotated[int, Field(description="units in the request")]
     maximum: Annotated[int, Field(description="the most units that one order may have")]
 
 

@@ -10,12 +10,13 @@ from datetime import datetime
 from chassis.database.engine import Database
 from chassis.errors import NeighbourRefused, NeighbourUnavailable
 from chassis.observability import logs
+from chassis.observability.waiting import longest_wait
 from chassis.types.ids import OrderId
 from prometheus_client import Counter, Gauge
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from inventory_service.clients.orders import Orders
-from inventory_service.domain.reservations import OrderStanding, OrderState, extended_until
+from inventory_service.domain.reservations import OrderState, StateOfOrder, extended_until
 from inventory_service.repository.reservations import ReservationRepository
 from inventory_service.service.published_events import PublishedEvents
 from inventory_service.service.reservations import ReservationService
@@ -68,27 +69,27 @@ class ReservationExpiry:
         if not overdue:
             UNANSWERED.set(0)
             return 0
-        standings = await self._standings(list(overdue))
-        _report_unanswered(overdue, standings, self._now())
-        return await self._decide(standings) if standings else 0
+        answers = await self._ask_order(list(overdue))
+        UNANSWERED.set(longest_wait(overdue, answers, self._now()))
+        return await self._decide(answers) if answers else 0
 
-    async def _standings(self, overdue: Sequence[OrderId]) -> Mapping[OrderId, OrderStanding]:
+    async def _ask_order(self, overdue: Sequence[OrderId]) -> Mapping[OrderId, StateOfOrder]:
         """Asks the order service, while no transaction is open. Empty if it does not answer."""
         try:
-            return await self._orders.standings(overdue)
+            return await self._orders.states(overdue)
         except (NeighbourUnavailable, NeighbourRefused) as error:
             log.warning(
                 "overdue reservations are kept until order answers", reservations=len(overdue), reason=str(error)
             )
             return {}
 
-    async def _decide(self, standings: Mapping[OrderId, OrderStanding]) -> int:
+    async def _decide(self, answers: Mapping[OrderId, StateOfOrder]) -> int:
         """Returns how many reservations were ended, extended or committed.
 
         A reservation that was extended, ended or locked since the question is left alone.
         """
-        paid = [order for order, standing in standings.items() if standing.state is OrderState.PAID]
-        others = {order: standing for order, standing in standings.items() if standing.state is not OrderState.PAID}
+        paid = [order for order, answer in answers.items() if answer.state is OrderState.PAID]
+        others = {order: answer for order, answer in answers.items() if answer.state is not OrderState.PAID}
         committed = [await self._commit(order) for order in paid]
         return sum(committed) + await self._end_or_extend(others)
 
@@ -108,22 +109,22 @@ class ReservationExpiry:
         log.info("reservation committed before its order's event arrived", order_id=str(order_id))
         return True
 
-    async def _end_or_extend(self, standings: Mapping[OrderId, OrderStanding]) -> int:
+    async def _end_or_extend(self, answers: Mapping[OrderId, StateOfOrder]) -> int:
         now = self._now()
         async with self._database.begin() as transaction:
-            locked = await ReservationRepository(transaction).lock_overdue(list(standings), now)
-            has_events = await self._end(transaction, locked, standings)
-            await self._extend(transaction, locked, standings, now)
+            locked = await ReservationRepository(transaction).lock_overdue(list(answers), now)
+            has_events = await self._end(transaction, locked, answers)
+            await self._extend(transaction, locked, answers, now)
         if has_events:
             self._events.wake_relay()
         return len(locked)
 
     async def _end(
-        self, transaction: AsyncConnection, locked: Sequence[OrderId], standings: Mapping[OrderId, OrderStanding]
+        self, transaction: AsyncConnection, locked: Sequence[OrderId], answers: Mapping[OrderId, StateOfOrder]
     ) -> bool:
         """Returns whether an event was recorded."""
-        unknown = [order for order in locked if standings[order].state is OrderState.UNKNOWN]
-        cancelled = [order for order in locked if standings[order].state is OrderState.CANCELLED]
+        unknown = [order for order in locked if answers[order].state is OrderState.UNKNOWN]
+        cancelled = [order for order in locked if answers[order].state is OrderState.CANCELLED]
         EXPIRED.inc(len(unknown) + len(cancelled))
         return await self._reservations.end_overdue(transaction, unknown, cancelled)
 
@@ -131,17 +132,10 @@ class ReservationExpiry:
         self,
         transaction: AsyncConnection,
         locked: Sequence[OrderId],
-        standings: Mapping[OrderId, OrderStanding],
+        answers: Mapping[OrderId, StateOfOrder],
         now: datetime,
     ) -> None:
         for order in locked:
-            if standings[order].state is OrderState.OPEN:
-                await ReservationRepository(transaction).extend(order, extended_until(standings[order], now))
+            if answers[order].state is OrderState.OPEN:
+                await ReservationRepository(transaction).extend(order, extended_until(answers[order], now))
                 EXTENDED.inc()
-
-
-def _report_unanswered(
-    overdue: Mapping[OrderId, datetime], standings: Mapping[OrderId, OrderStanding], at: datetime
-) -> None:
-    waiting = [at - held_until for order, held_until in overdue.items() if order not in standings]
-    UNANSWERED.set(max(waiting).total_seconds() if waiting else 0)

@@ -70,5 +70,5 @@ async def use_cases(shared_use_cases: UseCases) -> AsyncIterator[UseCases]:
     yield shared_use_cases
     shared_use_cases.orders.is_unavailable = False
     shared_use_cases.orders.before_answering = None
-    shared_use_cases.orders.standings_by_order.clear()
+    shared_use_cases.orders.states_by_order.clear()
     assert await violations(shared_use_cases.database) == {}

@@ -29,7 +29,7 @@ from google.protobuf.message import Message
 from grpc import aio
 from inventory_service.app import SCHEMA
 from inventory_service.domain.movements import Movement
-from inventory_service.domain.reservations import OrderStanding, OrderState
+from inventory_service.domain.reservations import OrderState, StateOfOrder
 from inventory_service.domain.stock import Line, Stock, StockTerms
 from inventory_service.handlers.consumers import event_handlers
 from inventory_service.service.expiry import ReservationExpiry
@@ -162,24 +162,24 @@ class AllProductsKnown:
 
 @dataclass
 class KnownOrders:
-    """An order service that knows the orders in `standings_by_order`, and no other.
+    """An order service that knows the orders in `states_by_order`, and no other.
 
     `before_answering` is called before a question is answered.
     """
 
-    standings_by_order: dict[UUID, OrderStanding] = field(default_factory=dict)
+    states_by_order: dict[UUID, StateOfOrder] = field(default_factory=dict)
     is_unavailable: bool = False
     before_answering: Callable[[], Awaitable[None]] | None = None
     questions: list[Sequence[OrderId]] = field(default_factory=list)
 
-    async def standings(self, order_ids: Sequence[OrderId]) -> Mapping[OrderId, OrderStanding]:
+    async def states(self, order_ids: Sequence[OrderId]) -> Mapping[OrderId, StateOfOrder]:
         self.questions.append(order_ids)
         if self.is_unavailable:
             raise NeighbourUnavailable("unavailable")
         if self.before_answering is not None:
             await self.before_answering()
-        unknown = OrderStanding(OrderState.UNKNOWN)
-        return {order: self.standings_by_order.get(order, unknown) for order in order_ids}
+        unknown = StateOfOrder(OrderState.UNKNOWN)
+        return {order: self.states_by_order.get(order, unknown) for order in order_ids}
 
 
 @dataclass

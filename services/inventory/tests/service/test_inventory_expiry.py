@@ -7,7 +7,7 @@ import pytest
 from chassis.types.ids import uuid7
 from inventory_harness import UseCases
 from inventory_service.domain.errors import OutOfStock
-from inventory_service.domain.reservations import OrderStanding, OrderState, extended_until
+from inventory_service.domain.reservations import OrderState, StateOfOrder, extended_until
 from inventory_service.service.expiry import COMMITTED, EXTENDED, UNANSWERED
 
 LAST_UNIT = 1
@@ -22,7 +22,7 @@ async def reserve_last_unit(use_cases: UseCases) -> tuple[UUID, int]:
 
 def stand(use_cases: UseCases, order: UUID, state: OrderState, expires_in_hours: float | None = None) -> None:
     expires_at = None if expires_in_hours is None else use_cases.now() + timedelta(hours=expires_in_hours)
-    use_cases.orders.standings_by_order[order] = OrderStanding(state, expires_at)
+    use_cases.orders.states_by_order[order] = StateOfOrder(state, expires_at)
 
 
 @pytest.mark.parametrize("expires_in_hours", [2, -2])
@@ -70,7 +70,7 @@ async def test_an_extended_reservation_is_asked_about_again_after_its_order_expi
     await use_cases.expiry.expire_overdue()
     assert use_cases.orders.questions == []
 
-    del use_cases.orders.standings_by_order[order]
+    del use_cases.orders.states_by_order[order]
     await use_cases.expire_reservations()
 
     assert (await use_cases.status(order), await use_cases.units(product)) == ("expired", (1, 0, 0))
@@ -148,5 +148,5 @@ def test_a_reservation_is_kept_past_the_expiry_of_its_order_but_never_ends_in_th
     at = datetime(2026, 1, 1, tzinfo=UTC)
     later, earlier = at + timedelta(hours=1), at - timedelta(hours=1)
 
-    assert extended_until(OrderStanding(OrderState.OPEN, later), at) > later
-    assert extended_until(OrderStanding(OrderState.OPEN, earlier), at) > at
+    assert extended_until(StateOfOrder(OrderState.OPEN, later), at) > later
+    assert extended_until(StateOfOrder(OrderState.OPEN, earlier), at) > at

@@ -55,8 +55,8 @@ async def test_an_availability_check_tells_the_public_no_exact_count_and_the_max
 
     assert response.json()["data"] == {
         "available": False,
-        "shortages": [{"product_id": many, "wanted": 988, "available": 50, "is_exact": False}],
-        "over_maximum": [{"product_id": limited, "wanted": 3, "maximum": 2}],
+        "shortages": [{"product_id": many, "requested": 988, "available": 50, "is_exact": False}],
+        "over_maximum": [{"product_id": limited, "requested": 3, "maximum": 2}],
     }
 
 
@@ -117,7 +117,7 @@ async def test_an_availability_check_names_each_shortage_and_reserves_nothing(in
 
     assert response.json()["data"] == {
         "available": False,
-        "shortages": [{"product_id": 990, "wanted": 3, "available": 2, "is_exact": True}],
+        "shortages": [{"product_id": 990, "requested": 3, "available": 2, "is_exact": True}],
         "over_maximum": [],
     }
     assert (await inventory.stock(990))["reserved"] == 0

@@ -10,7 +10,7 @@ import pytest
 from chassis.types.ids import uuid7
 from inventory_harness import UseCases
 from inventory_service.domain.errors import InventoryError, OutOfStock
-from inventory_service.domain.reservations import OrderStanding, OrderState
+from inventory_service.domain.reservations import OrderState, StateOfOrder
 
 SEEDS = range(20)
 
@@ -163,7 +163,7 @@ async def test_concurrent_sweeps_commit_each_paid_order_once_and_do_not_deadlock
     for _ in range(10):
         order = uuid7()
         await use_cases.reserve(order, *((product, 1) for product in chance.sample(products, 2)), seconds=-1)
-        use_cases.orders.standings_by_order[order] = OrderStanding(OrderState.PAID)
+        use_cases.orders.states_by_order[order] = StateOfOrder(OrderState.PAID)
 
     await run_concurrently(
         chance,

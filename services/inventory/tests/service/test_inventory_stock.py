@@ -102,7 +102,7 @@ async def test_a_reservation_is_all_or_nothing_and_names_each_shortage(inventory
         await call(inventory.rpc.Reserve, reserve_request(uuid7(), (plenty, 2), (scarce, 2)))
 
     assert refusal.value.members == {
-        "products": [{"product_id": scarce, "wanted": 2, "available": 1, "is_exact": True}]
+        "products": [{"product_id": scarce, "requested": 2, "available": 1, "is_exact": True}]
     }
     assert (await inventory.stock(plenty))["reserved"] == 0
 
@@ -121,7 +121,7 @@ async def test_an_order_has_at_most_the_maximum_of_its_product(inventory: Invent
 
     assert (refusal.value.code, refusal.value.members) == (
         "quantity_limit",
-        {"products": [{"product_id": limited, "wanted": 3, "maximum": 2}]},
+        {"products": [{"product_id": limited, "requested": 3, "maximum": 2}]},
     )
     assert [(await inventory.stock(product))["reserved"] for product in (limited, plenty)] == [2, 0]
 
@@ -134,7 +134,7 @@ async def test_a_refusal_names_no_exact_count_above_the_limit(inventory: Invento
         await call(inventory.rpc.Reserve, reserve_request(uuid7(), (product, 988)))
 
     assert refusal.value.members == {
-        "products": [{"product_id": product, "wanted": 988, "available": 50, "is_exact": False}]
+        "products": [{"product_id": product, "requested": 988, "available": 50, "is_exact": False}]
     }
 
 

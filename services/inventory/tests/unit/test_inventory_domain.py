@@ -32,7 +32,7 @@ def test_exactly_enough_stock_is_enough() -> None:
 
 
 def test_a_shortage_has_no_exact_count_above_the_limit() -> None:
-    with pytest.raises(OutOfStock, match=r"at least 9 left, 12 wanted") as refusal:
+    with pytest.raises(OutOfStock, match=r"at least 9 left, 12 requested") as refusal:
         ensure_available([Line(APPLES, 12)], {APPLES: Stock(APPLES, on_hand=10)}, 9)
 
     assert refusal.value.shortages == (Shortage(APPLES, 12, 9, is_exact=False),)
@@ -42,7 +42,7 @@ def test_a_line_over_the_maximum_of_its_product_is_refused() -> None:
     stocks = {APPLES: Stock(APPLES, max_per_order=2), PEARS: Stock(PEARS)}
 
     ensure_allowed([Line(APPLES, 2), Line(PEARS, 99), Line(ProductId(3), 99)], stocks)
-    with pytest.raises(OverMaximum, match=r"at most 2 of product 1 \(3 wanted\)"):
+    with pytest.raises(OverMaximum, match=r"at most 2 of product 1 \(3 requested\)"):
         ensure_allowed([Line(APPLES, 3)], stocks)
 
 

@@ -56,7 +56,7 @@ class GrpcInventory:
 def _shortages(problem: NeighbourRefused) -> list[Shortage]:
     return [
         Shortage(
-            ProductId(product["product_id"]), product["wanted"], product["available"], product.get("is_exact", True)
+            ProductId(product["product_id"]), product["requested"], product["available"], product.get("is_exact", True)
         )
         for product in problem.members["products"]
     ]
@@ -64,6 +64,6 @@ def _shortages(problem: NeighbourRefused) -> list[Shortage]:
 
 def _excesses(problem: NeighbourRefused) -> list[Excess]:
     return [
-        Excess(ProductId(product["product_id"]), product["wanted"], product["maximum"])
+        Excess(ProductId(product["product_id"]), product["requested"], product["maximum"])
         for product in problem.members["products"]
     ]

@@ -1,4 +1,4 @@
-"""The payment service: says what is paid for an order, and what may still be."""
+"""The payment service: says what is paid for an order, what may still be, and what was refunded."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC
@@ -12,7 +12,7 @@ from grpc import aio
 from shopapi.payment.v1 import payment_pb2, payment_pb2_grpc
 
 from order_service.domain.expiry import OrderPayment, PaymentState
-from order_service.domain.orders import Payment
+from order_service.domain.orders import Payment, Refund
 
 _DEADLINE_SECONDS = 8.0
 """The payment service asks the provider about open payments; no request of a caller waits for this call."""
@@ -42,10 +42,17 @@ class GrpcPayments:
 
 
 def _payment(found: payment_pb2.StateOfPayment) -> OrderPayment:
-    if not found.HasField("captured"):
-        return OrderPayment(_STATES[found.state])
-    captured = found.captured
+    captured = _captured(found.captured) if found.HasField("captured") else None
+    refunds = [] if captured is None else [_refund(each, captured.id) for each in found.refunds]
+    is_closed = found.is_closed if found.HasField("is_closed") else None
+    return OrderPayment(_STATES[found.state], captured, refunds, is_closed)
+
+
+def _captured(captured: payment_pb2.CapturedPayment) -> Payment:
     amount = Money(captured.amount.amount, captured.amount.currency)
-    return OrderPayment(
-        _STATES[found.state], Payment(captured.payment_id, amount, captured.completed_at.ToDatetime(UTC))
-    )
+    return Payment(captured.payment_id, amount, captured.completed_at.ToDatetime(UTC))
+
+
+def _refund(refund: payment_pb2.SucceededRefund, payment_id: str) -> Refund:
+    amount = Money(refund.amount.amount, refund.amount.currency)
+    return Refund(refund.refund_id, payment_id, amount, refund.refunded_at.ToDatetime(UTC))

@@ -1,10 +1,11 @@
 """The expiry of unpaid orders: when an order may still be paid, and what its payment means for it. Pure."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from order_service.domain.orders import Order, Payment
+from order_service.domain.orders import Order, Payment, Refund
 
 _MIN_DELAY, _MAX_DELAY = timedelta(seconds=5), timedelta(minutes=5)
 
@@ -20,10 +21,15 @@ class PaymentState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class OrderPayment:
-    """The state of an order's payment, and the payment if it is captured."""
+    """The state of an order's payment, and the payment if it is captured, with its refunds.
+
+    `is_closed` says whether the payment service knows that nothing may be captured for the order; None for no answer.
+    """
 
     state: PaymentState
     captured: Payment | None = None
+    refunds: Sequence[Refund] = ()
+    is_closed: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ from order_service.domain.errors import (
 def _shortages(error: OutOfStock) -> Mapping[str, object]:
     return {
         "products": [
-            {"product_id": s.product_id, "wanted": s.requested, "available": s.available, "is_exact": s.is_exact}
+            {"product_id": s.product_id, "requested": s.requested, "available": s.available, "is_exact": s.is_exact}
             for s in error.shortages
         ]
     }
@@ -45,7 +45,9 @@ def _shortages(error: OutOfStock) -> Mapping[str, object]:
 
 def _excesses(error: QuantityLimit) -> Mapping[str, object]:
     return {
-        "products": [{"product_id": e.product_id, "wanted": e.requested, "maximum": e.maximum} for e in error.excesses]
+        "products": [
+            {"product_id": e.product_id, "requested": e.requested, "maximum": e.maximum} for e in error.excesses
+        ]
     }
 
 

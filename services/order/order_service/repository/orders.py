@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from chassis.types.ids import OrderId, ProductId, UserId
 from chassis.types.money import Money
@@ -22,6 +23,7 @@ from sqlalchemy import (
     or_,
     select,
     true,
+    tuple_,
     union_all,
     update,
 )
@@ -149,11 +151,17 @@ class OrderRepository:
                 units[row.product_id] += row.quantity
         return OpenOrders(len({row.id for row in rows}), units)
 
-    async def page(self, query: OrderQuery, offset: int, limit: int) -> list[Order]:
-        """Returns one page of orders, newest first; uses orders_of_a_buyer, orders_by_status or orders_by_time."""
+    async def page(
+        self, query: OrderQuery, offset: int, limit: int, after: tuple[datetime, UUID] | None = None
+    ) -> list[Order]:
+        """Returns one page of orders, newest first; uses orders_of_a_buyer, orders_by_status or orders_by_time.
+
+        The page begins after the order with the time and id `after`, or else after `offset` orders.
+        """
+        is_older = true() if after is None else tuple_(orders.c.created_at, orders.c.id) < after
         rows = (
             select(orders)
-            .where(_matches(query))
+            .where(_matches(query), is_older)
             .order_by(orders.c.created_at.desc(), orders.c.id.desc())
             .offset(offset)
             .limit(limit)

@@ -2,7 +2,7 @@
 
 from chassis.database import tables
 from sqlalchemy import BigInteger, Column, DateTime, LargeBinary, MetaData, SmallInteger, Table, Text, Uuid
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 metadata = MetaData()
 
@@ -137,6 +137,23 @@ sales = Table(
     Column("amount", BigInteger, nullable=False),
     Column("currency", Text, nullable=False),
     Column("sold_at", DateTime(timezone=True), nullable=False),
+)
+
+payment_comparison = Table(
+    "payment_comparison",
+    metadata,
+    Column("next_at", DateTime(timezone=True), nullable=False),
+    Column("placed_at", DateTime(timezone=True)),
+    Column("order_id", Uuid),
+)
+
+payment_differences = Table(
+    "payment_differences",
+    metadata,
+    Column("order_id", Uuid, primary_key=True),
+    Column("differences", ARRAY(Text), nullable=False),
+    Column("found_at", DateTime(timezone=True), nullable=False),
+    Column("next_check_at", DateTime(timezone=True), nullable=False),
 )
 
 idempotency_keys = tables.idempotency_keys(metadata)

@@ -10,6 +10,7 @@ from datetime import datetime
 from chassis.database.engine import Database
 from chassis.errors import NeighbourRefused, NeighbourUnavailable
 from chassis.observability import logs
+from chassis.observability.waiting import longest_wait
 from chassis.types.ids import OrderId
 from prometheus_client import Counter, Gauge
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -72,7 +73,7 @@ class OrderExpiry:
             UNANSWERED.set(0)
             return 0
         payments = await self._states(list(expired))
-        _report_unanswered(expired, payments, now)
+        UNANSWERED.set(longest_wait(expired, payments, now))
         return await self._decide_all(payments) if payments else 0
 
     async def _states(self, expired: Sequence[OrderId]) -> Mapping[OrderId, OrderPayment]:
@@ -94,7 +95,7 @@ class OrderExpiry:
             for order in orders:
                 await self._decide(transaction, order, payments[order.id], now)
         if orders:
-            self._events.wake()
+            self._events.wake_relay()
         return len(orders)
 
     async def _decide(self, transaction: AsyncConnection, order: Order, payment: OrderPayment, now: datetime) -> None:
@@ -124,10 +125,3 @@ class OrderExpiry:
             await self._orders.cancel_expired(transaction, order)
         else:
             await OrderRepository(transaction).postpone_expiry(order.id, next_check)
-
-
-def _report_unanswered(
-    expired: Mapping[OrderId, datetime], payments: Mapping[OrderId, OrderPayment], at: datetime
-) -> None:
-    waiting = [at - expires_at for order_id, expires_at in expired.items() if order_id not in payments]
-    UNANSWERED.set(max(waiting).total_seconds() if waiting else 0)

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from chassis.database.engine import Database
 from chassis.http.authentication import Principal
-from chassis.http.schemas import Paging
+from chassis.http.cursors import CursorPaging
 from chassis.observability import logs
 from chassis.types.ids import OrderId, ProductId, UserId
 from prometheus_client import Counter
@@ -47,15 +47,16 @@ class OrderService:
             order = await OrderRepository(transaction).find(order_id)
         return _visible(order, principal, order_id)
 
-    async def list_orders(self, query: OrderQuery, paging: Paging) -> tuple[list[Order], int]:
+    async def list_orders(self, query: OrderQuery, paging: CursorPaging) -> tuple[list[Order], int]:
         """Returns one page of orders, newest first, and the total number of orders that match.
 
         The caller of this method checks that the user may see what the query selects.
         """
         async with self._database.begin() as transaction:
             repository = OrderRepository(transaction)
-            page = await repository.page(query, paging.offset, paging.limit)
-            return page, await repository.count(query)
+            page = await repository.page(query, paging.offset, paging.limit, paging.after)
+            total = await repository.count(query) if paging.cursor is None else paging.cursor.total
+            return page, total
 
     async def get_payable(self, order_id: OrderId) -> tuple[Order, bool]:
         """Returns an order, and whether it can be paid now; not after its buyer's account was erased.
@@ -83,7 +84,7 @@ class OrderService:
             order = _visible(await OrderRepository(transaction).lock(order_id), principal, order_id)
             reason = CancelReason.ADMIN if principal.is_admin else CancelReason.BUYER
             await self._store_change(transaction, order, order.cancel(reason, self._now()))
-        self._events.wake()
+        self._events.wake_relay()
 
     async def change_status(self, order_id: OrderId, status: OrderStatus, shipment: Shipment | None) -> Order:
         """Changes the status as an admin; does nothing if the order has it already.
@@ -94,7 +95,7 @@ class OrderService:
             order = _existing(await OrderRepository(transaction).lock(order_id), order_id)
             changed = order.change_status(status, self._now(), shipment)
             stored = await self._store_change(transaction, order, changed)
-        self._events.wake()
+        self._events.wake_relay()
         return stored
 
     async def cancel_expired(self, transaction: AsyncConnection, order: Order) -> None:
@@ -117,7 +118,7 @@ class OrderService:
                 await self._events.record_paid_manually(transaction, paid, paid.manual_payment)
             if paid.status is not order.status:
                 await self._store_change(transaction, order, paid)
-        self._events.wake()
+        self._events.wake_relay()
         return paid
 
     async def correct_shipment(self, order_id: OrderId, shipment: Shipment) -> Order:
@@ -132,7 +133,7 @@ class OrderService:
             if corrected is not order:
                 await repository.store_change(order, corrected)
                 await self._events.record_shipment_correction(transaction, corrected, now)
-        self._events.wake()
+        self._events.wake_relay()
         return corrected
 
     async def record_payment(self, transaction: AsyncConnection, order_id: OrderId, payment: Payment) -> None:
@@ -158,6 +159,19 @@ class OrderService:
             log.error("a refund fits no order", order_id=str(order_id), refund_id=refund.id)
             return
         await repository.add_refund(order_id, refund)
+
+    async def repeat_closure(self, transaction: AsyncConnection, order_id: OrderId) -> None:
+        """Publishes again that an order was cancelled or paid manually, which the payment service does not know.
+
+        The event has another id. It changes nothing where the first one has taken effect.
+        """
+        order = await OrderRepository(transaction).lock(order_id)
+        if order is None:
+            return
+        if order.status is OrderStatus.CANCELLED:
+            await self._events.record_status_change(transaction, order)
+        elif order.manual_payment is not None:
+            await self._events.record_paid_manually(transaction, order, order.manual_payment)
 
     async def cancel_pending_of_buyer(self, transaction: AsyncConnection, buyer_id: UserId) -> None:
         """Cancels the buyer's orders that are not paid yet, so that their stock is free.

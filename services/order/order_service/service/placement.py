@@ -260,7 +260,7 @@ class OrderPlacement:
                 await _take_from_cart(transaction, attempt)
             if not self._policy.is_reserved_for_storing(order, self._now()):
                 raise _ReservationEnded
-        self._events.wake()
+        self._events.wake_relay()
         _report_placed(order)
         return order
 

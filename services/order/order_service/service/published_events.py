@@ -53,8 +53,8 @@ class OrderEvents:
         shipped_at = next(change.at for change in order.history if change.status is OrderStatus.SHIPPED)
         await self._record(transaction, order, _order_shipped(order, shipped_at), at)
 
-    def wake(self) -> None:
-        """Wakes the outbox relay; to be called after the commit of a transaction that recorded events."""
+    def wake_relay(self) -> None:
+        """Makes the relay publish at once what was just committed."""
         self._outbox.wake()
 
     async def _record(self, transaction: AsyncConnection, order: Order, payload: Message, at: datetime) -> None:

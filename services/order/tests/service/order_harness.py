@@ -122,7 +122,7 @@ class FakeInventory(inventory_pb2_grpc.InventoryServiceServicer):
             shortages = [
                 {
                     "product_id": product,
-                    "wanted": requested[product],
+                    "requested": requested[product],
                     "available": min(self.stock[product], 50),
                     "is_exact": self.stock[product] <= 50,
                 }
@@ -130,7 +130,7 @@ class FakeInventory(inventory_pb2_grpc.InventoryServiceServicer):
             ]
             await _refuse(context, "out_of_stock", shortages)
         excesses = [
-            {"product_id": product, "wanted": quantity, "maximum": self.maxima[product]}
+            {"product_id": product, "requested": quantity, "maximum": self.maxima[product]}
             for product, quantity in requested.items()
             if quantity > self.maxima.get(product, quantity)
         ]
@@ -179,6 +179,18 @@ class FakePayments(payment_pb2_grpc.PaymentServiceServicer):
         self.states[order["id"]] = payment_pb2.StateOfPayment(
             order_id=order["id"], state=payment_pb2.PAYMENT_STATE_CAPTURED, captured=captured
         )
+
+    def refund(self, order: dict[str, Any], refund_id: str, amount: int) -> None:
+        """Makes a refund of the order's payment known as succeeded, although no event says so."""
+        money = money_pb2.Money(amount=amount, currency=order["total"]["currency"])
+        refund = payment_pb2.SucceededRefund(
+            refund_id=refund_id, amount=money, refunded_at=timestamp(datetime.now(UTC))
+        )
+        self.states[order["id"]].refunds.append(refund)
+
+    def close(self, order: dict[str, Any], *, is_closed: bool) -> None:
+        """Makes it known whether the payment service has received that the order was cancelled or paid manually."""
+        self.states.setdefault(order["id"], self._state(order["id"])).is_closed = is_closed
 
     def process(self, order: dict[str, Any]) -> None:
         """Makes the order's payment known as in process."""
@@ -402,7 +414,12 @@ async def running_app(**overrides: object) -> AsyncIterator[OrderApp]:
         fault_proxy(database.db_host, database.db_port) as database_proxy,
     ):
         settings = Settings(
-            **(database.model_dump() | overrides | {"db_host": "127.0.0.1", "db_port": database_proxy.port}),
+            **(
+                {"payment_comparison_seconds": 3600}
+                | database.model_dump()
+                | overrides
+                | {"db_host": "127.0.0.1", "db_port": database_proxy.port}
+            ),
             rabbitmq_url=broker_url,
             user_grpc=neighbours,
             product_grpc=neighbours,

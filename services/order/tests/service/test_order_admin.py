@@ -43,6 +43,51 @@ async def test_orders_are_filtered_by_status_and_time(app: OrderApp) -> None:
     assert await list_ids(app, f"from={second['created_at']}", 603, Role.CUSTOMER) == [third["id"], second["id"]]
 
 
+async def test_a_list_is_followed_to_its_end_by_cursor(app: OrderApp) -> None:
+    placed = [(await app.place_order(610, (1, 1)))["id"] for _ in range(5)]
+    async with app.sql() as sql:
+        await sql.execute("UPDATE orders SET created_at = '2020-01-01T00:00:00Z' WHERE buyer_id = 610")
+    seen: list[str] = []
+    query: str | None = "buyer_id=610&limit=2"
+    while query is not None:
+        page = (await app.http.get(f"/api/v1/orders?{query}", headers=app.bearer(ADMIN, Role.ADMIN))).json()
+        seen += [order["id"] for order in page["data"]]
+        await app.place_order(610, (1, 1))  # moves pages by number, and no page by cursor
+        assert page["total"] == 5
+        query = page["next"] and f"buyer_id=610&limit=2&cursor={page['next']}"
+
+    assert seen == sorted(placed, reverse=True)  # placed at one time: the ids decide
+
+
+async def test_a_page_by_cursor_reads_its_own_rows_alone(app: OrderApp) -> None:
+    """The planner uses the index for the position of the cursor, so that no row before it is read."""
+    async with app.sql() as sql:
+        await sql.execute("SET enable_seqscan = off")
+        plan = await sql.fetch(
+            "EXPLAIN SELECT * FROM orders WHERE (created_at, id) < (now(), gen_random_uuid())"
+            " ORDER BY created_at DESC, id DESC LIMIT 10"
+        )
+
+    text = " ".join(row[0] for row in plan)
+    assert "orders_by_time" in text
+    assert "Index Cond" in text
+    assert "Sort" not in text
+
+
+async def test_a_page_of_all_orders_as_csv_links_to_the_next_one_by_cursor(app: OrderApp) -> None:
+    placed = [(await app.place_order(611, (1, 1)))["id"] for _ in range(3)]
+    headers = app.bearer(ADMIN, Role.ADMIN) | {"Accept": "text/csv"}
+
+    first = await app.http.get("/api/v1/orders?buyer_id=611&limit=2&page=1", headers=headers)
+    link = first.headers["link"]
+    second = await app.http.get(f"/api/v1/orders{link[1 : link.index('>')]}", headers=headers)
+
+    assert "cursor=" in link
+    assert "page=" not in link
+    assert "link" not in second.headers
+    assert [placed[0] in second.text, placed[1] in second.text] == [True, False]
+
+
 @pytest.mark.parametrize("role", [Role.CUSTOMER, Role.SELLER])
 @pytest.mark.parametrize("query", ["all=true", "buyer_id=605", "all=true&buyer_id=604"])
 async def test_only_admins_list_other_buyers_orders(app: OrderApp, role: Role, query: str) -> None:

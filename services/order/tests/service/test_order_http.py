@@ -99,7 +99,7 @@ async def test_a_shortage_is_refused_with_what_is_available(app: OrderApp) -> No
     response = await app.order_items(12, (1, 1), (3, 5))
 
     assert (response.status_code, response.json()["code"]) == (409, "out_of_stock")
-    assert response.json()["products"] == [{"product_id": 3, "wanted": 5, "available": 2, "is_exact": True}]
+    assert response.json()["products"] == [{"product_id": 3, "requested": 5, "available": 2, "is_exact": True}]
     assert await app.orders_of(12) == []
 
 

@@ -33,6 +33,8 @@ INSERT INTO refunds (id, payment_id, order_id, amount, refunded_at)
 VALUES ('again', 'twice', '00000000-0000-0000-0000-000000000004', 200, now()),
        ('r', 'p', '00000000-0000-0000-0000-000000000002', 50, now()),
        ('early', 'not-received', '00000000-0000-0000-0000-000000000003', 50, now());
+INSERT INTO payment_differences (order_id, differences, found_at, next_check_at)
+VALUES ('00000000-0000-0000-0000-000000000003', '{unknown_closure}', now() - interval '59 minutes', now());
 INSERT INTO sales (order_id, product_id, seller_id, name, quantity, amount, currency, sold_at)
 VALUES ('00000000-0000-0000-0000-000000000002', 7, 7, 'Cup', 2, 200, 'USD', now()),
        ('00000000-0000-0000-0000-000000000004', 7, 7, 'Cup', 2, 200, 'USD', now());
@@ -82,6 +84,10 @@ VIOLATIONS = {
         "INSERT INTO carts (id, owner_id, touched_at) VALUES (gen_random_uuid(), 2, now())",
         "INSERT INTO addresses (id, buyer_id, address, created_at) VALUES (gen_random_uuid(), 2, '{}', now())",
         "UPDATE orders SET shipping_address = '{}' WHERE buyer_id = 2",
+    ],
+    "orders_agree_with_payments": [
+        "INSERT INTO payment_differences (order_id, differences, found_at, next_check_at)"
+        " VALUES ('00000000-0000-0000-0000-000000000002', '{not_captured}', now() - interval '61 minutes', now())",
     ],
 }
 

@@ -61,7 +61,7 @@ async def test_the_units_of_a_product_in_open_orders_are_limited(app: OrderApp) 
     accepted = await app.order_items(905, (1, UNITS - 1))
 
     assert (refused.status_code, refused.json()["code"]) == (409, "quantity_limit")
-    assert refused.json()["products"] == [{"product_id": 1, "wanted": 2, "maximum": 1}]
+    assert refused.json()["products"] == [{"product_id": 1, "requested": 2, "maximum": 1}]
     assert accepted.status_code == 201
 
 
@@ -77,7 +77,7 @@ async def test_the_sellers_maximum_is_named(app: OrderApp) -> None:
     response = await app.order_items(907, (1, 3), (2, 3))
 
     assert (response.status_code, response.json()["code"]) == (409, "quantity_limit")
-    assert response.json()["products"] == [{"product_id": 1, "wanted": 3, "maximum": 2}]
+    assert response.json()["products"] == [{"product_id": 1, "requested": 3, "maximum": 2}]
     assert "at most 2 of product 1 (3 requested)" in response.json()["detail"]
 
 
@@ -86,5 +86,5 @@ async def test_a_shortage_has_no_exact_count_above_the_limit_of_inventory(app: O
 
     response = await app.order_items(908, (1, 61))
 
-    assert response.json()["products"] == [{"product_id": 1, "wanted": 61, "available": 50, "is_exact": False}]
+    assert response.json()["products"] == [{"product_id": 1, "requested": 61, "available": 50, "is_exact": False}]
     assert "at least 50 left" in response.json()["detail"]

@@ -6,6 +6,7 @@ ProviderUnavailable where its outcome is unknown, and ProviderRefused where the 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
@@ -13,6 +14,7 @@ from chassis.types.charges import ChargeRules
 from chassis.types.ids import UserId
 from chassis.types.money import Money
 
+from payment_service.clients.webhooks import WebhookEvent
 from payment_service.domain.intents import Intent
 from payment_service.domain.payment_methods import PaymentMethod
 from payment_service.domain.payments import Payment, Refund, RefundStatus
@@ -42,6 +44,17 @@ class SavedCard:
     last4: str
     exp_month: int
     exp_year: int
+
+
+@dataclass(frozen=True, slots=True)
+class EventPage:
+    """A page of the provider's events, the newest first.
+
+    `next_after` is the id of its last event if a page follows, else None.
+    """
+
+    events: Sequence[WebhookEvent]
+    next_after: str | None = None
 
 
 class Provider(Protocol):
@@ -83,6 +96,12 @@ class Provider(Protocol):
 
     async def list_refunds(self, intent_id: str) -> Sequence[ProviderRefund]:
         """Lists all refunds of an intent, also those made in the provider's dashboard. Never raises ProviderRefused."""
+
+    async def list_events(self, since: datetime, after: str | None) -> EventPage:
+        """Lists one page of the events since a time: those that webhooks report, the newest first.
+
+        `after` is the id of the event after which the page begins. Never raises ProviderRefused.
+        """
 
     async def create_customer(self, user_id: UserId, shop_id: UUID) -> str:
         """Returns the reference of the user's customer, created now or by an earlier call.

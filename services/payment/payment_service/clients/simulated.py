@@ -21,7 +21,7 @@ from sqlalchemy import BigInteger, Column, DateTime, MetaData, Row, Select, Tabl
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from payment_service.clients.provider import ProviderRefund, SavedCard
+from payment_service.clients.provider import EventPage, ProviderRefund, SavedCard
 from payment_service.domain.errors import CardDeclined, InvalidPaymentMethod, ProviderRefused, ProviderUnavailable
 from payment_service.domain.failures import Failure, FailureCode
 from payment_service.domain.intents import Intent, IntentState, NextAction
@@ -189,6 +189,10 @@ class SimulatedProvider:
             intent = await _find(transaction, intent_id)
             rows = await transaction.execute(select(_refunds).where(_refunds.c.intent_id == intent_id))
             return [_refund(row, intent.currency) for row in rows]
+
+    async def list_events(self, since: datetime, after: str | None) -> EventPage:
+        """Returns an empty page: nothing happens that was not requested here."""
+        return EventPage([])
 
     async def create_customer(self, user_id: UserId, shop_id: UUID) -> str:
         return f"cus_sim_{user_id}"

@@ -17,6 +17,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import cast
 from uuid import UUID
 
@@ -28,7 +29,8 @@ from chassis.types.ids import UserId
 from chassis.types.money import Money
 from prometheus_client import Histogram
 
-from payment_service.clients.provider import ProviderRefund, SavedCard
+from payment_service.clients.provider import EventPage, ProviderRefund, SavedCard
+from payment_service.clients.webhooks import event_of
 from payment_service.domain.errors import CardDeclined, InvalidPaymentMethod, ProviderRefused, ProviderUnavailable
 from payment_service.domain.failures import Failure, FailureCode
 from payment_service.domain.intents import Intent, IntentState, NextAction
@@ -46,6 +48,15 @@ _RETRIES = 2
 It does so with backoff, jitter and the same idempotency key.
 """
 _PAGE_SIZE = 100
+_EVENT_TYPES = [
+    "payment_intent.succeeded",
+    "payment_intent.payment_failed",
+    "payment_intent.canceled",
+    "refund.created",
+    "refund.updated",
+    "refund.failed",
+]
+"""The types of the events that are listed: those after which a payment or refund is to be checked."""
 _UNEXPECTED_STATE = "payment_intent_unexpected_state"
 _RESOURCE_MISSING = "resource_missing"
 
@@ -156,6 +167,23 @@ class StripeProvider:
         async with self._read("list_refunds"):
             listed = await self._stripe.refunds.list_async({"payment_intent": intent_id, "limit": _PAGE_SIZE})
             return [_refund(refund) async for refund in listed.auto_paging_iter()]
+
+    async def list_events(self, since: datetime, after: str | None) -> EventPage:
+        """Lists the events of the whole account, of which other shops may have a part.
+
+        Stripe keeps them for 30 days.
+        """
+        params: stripe.params.EventListParams = {
+            "created": {"gte": int(since.timestamp())},
+            "types": _EVENT_TYPES,
+            "limit": _PAGE_SIZE,
+        }
+        if after is not None:
+            params["starting_after"] = after
+        async with self._read("list_events"):
+            listed = await self._stripe.events.list_async(params)
+        events = [event_of(event.to_dict()) for event in listed.data]
+        return EventPage(events, listed.data[-1].id if listed.has_more else None)
 
     async def create_customer(self, user_id: UserId, shop_id: UUID) -> str:
         async with self._call("create_customer"):

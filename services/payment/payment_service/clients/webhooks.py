@@ -1,5 +1,9 @@
-"""Verifies and parses Stripe's webhooks. https://docs.stripe.com/webhooks/signature"""
+"""Verifies and parses Stripe's webhooks, and parses the events that Stripe lists.
 
+https://docs.stripe.com/webhooks/signature, /api/events
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 from uuid import UUID
@@ -11,9 +15,9 @@ from payment_service.domain.errors import InvalidSignature, MalformedWebhook, We
 
 @dataclass(frozen=True, slots=True)
 class WebhookEvent:
-    """The payment or refund that a webhook concerns; all of them are None if it concerns none of ours.
+    """The payment or refund that an event of the provider concerns; all are None if it concerns none of ours.
 
-    A webhook only says what to check at the provider, never what became of it.
+    It only says what to check at the provider, never what became of it.
     """
 
     event_id: str
@@ -47,6 +51,11 @@ class StripeWebhookParser:
             return _webhook_event(_Event.model_validate_json(body))
         except ValidationError:
             raise MalformedWebhook("the body is not a Stripe event") from None
+
+
+def event_of(listed: Mapping[str, object]) -> WebhookEvent:
+    """Returns an event that Stripe lists, as its webhook would report it."""
+    return _webhook_event(_Event.model_validate(listed))
 
 
 _Token = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[\x21-\x7E]+$")]

@@ -1,11 +1,12 @@
-"""The state of an order's payment, as the order service needs it before an unpaid order expires. Pure."""
+"""The state of an order's payment, as the order service asks for it: before an order expires, and to compare. Pure."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from payment_service.domain.intents import Intent, IntentState
-from payment_service.domain.payments import Payment
+from payment_service.domain.payments import Payment, Refund
 
 _ACTION_TIMEOUT = timedelta(minutes=15)
 """How long the customer may take for an action such as 3-D Secure while an order waits for its payment."""
@@ -22,16 +23,24 @@ class PaymentState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class OrderPayment:
-    """The state of an order's payment, and the payment if it is captured."""
+    """The state of an order's payment, and the payment if it is captured, with its refunds that succeeded.
+
+    `is_closed` says that nothing may be captured for the order, as far as is known here.
+    """
 
     state: PaymentState
     captured: Payment | None = None
+    refunds: Sequence[Refund] = ()
+    is_closed: bool = False
 
     @classmethod
     def of(cls, payment: Payment, intent: Intent | None, at: datetime) -> "OrderPayment":
         """Describes a payment, given its intent as the provider has it now; None if it has none."""
         state = _state(payment, intent, at)
         return cls(state, payment if state is PaymentState.CAPTURED else None)
+
+    def with_records(self, refunds: Sequence[Refund], *, is_closed: bool) -> "OrderPayment":
+        return replace(self, refunds=refunds, is_closed=is_closed)
 
 
 def _state(payment: Payment, intent: Intent | None, at: datetime) -> PaymentState:

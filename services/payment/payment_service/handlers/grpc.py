@@ -14,7 +14,7 @@ from shopapi.payment.v1 import payment_pb2 as pb
 from shopapi.payment.v1 import payment_pb2_grpc
 
 from payment_service.domain.payment_states import OrderPayment, PaymentState
-from payment_service.domain.payments import Payment
+from payment_service.domain.payments import Payment, Refund
 from payment_service.service.payment_states import PaymentStates
 
 _MAX_ORDERS = 100
@@ -45,7 +45,13 @@ class PaymentServicer(payment_pb2_grpc.PaymentServiceServicer):
 
 def _state(order_id: OrderId, found: OrderPayment) -> pb.StateOfPayment:
     captured = None if found.captured is None else _captured(found.captured)
-    return pb.StateOfPayment(order_id=str(order_id), state=_STATES[found.state], captured=captured)
+    return pb.StateOfPayment(
+        order_id=str(order_id),
+        state=_STATES[found.state],
+        captured=captured,
+        refunds=map(_refund, found.refunds),
+        is_closed=found.is_closed,
+    )
 
 
 def _captured(payment: Payment) -> pb.CapturedPayment:
@@ -53,6 +59,14 @@ def _captured(payment: Payment) -> pb.CapturedPayment:
         payment_id=str(payment.id),
         amount=money_pb2.Money(amount=payment.captured, currency=payment.amount.currency),
         completed_at=timestamp(payment.updated_at),
+    )
+
+
+def _refund(refund: Refund) -> pb.SucceededRefund:
+    return pb.SucceededRefund(
+        refund_id=str(refund.id),
+        amount=money_pb2.Money(amount=refund.amount.amount, currency=refund.amount.currency),
+        refunded_at=None if refund.settled_at is None else timestamp(refund.settled_at),
     )
 
 

@@ -7,10 +7,11 @@ updated twice in a transaction: PostgreSQL then locks the order to check the for
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from chassis.types.ids import OrderId, UserId
 from chassis.types.money import Money
-from sqlalchemy import ColumnElement, Row, Select, and_, func, select, true, update
+from sqlalchemy import ColumnElement, Row, Select, and_, func, select, true, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -84,14 +85,18 @@ class PaymentRepository:
         of_order = select(payments).where(payments.c.order_id == order_id)
         return await self._one(of_order.order_by(is_failed, payments.c.created_at.desc()).limit(1))
 
-    async def page(self, query: PaymentQuery, offset: int, limit: int) -> list[Payment]:
+    async def page(
+        self, query: PaymentQuery, offset: int, limit: int, after: tuple[datetime, UUID] | None = None
+    ) -> list[Payment]:
         """Returns one page of payments, newest first.
 
         Along payments_of_a_buyer, payments_of_an_order, payments_by_status, payments_by_time or the index of intent_id.
+        The page begins after the payment with the time and id `after`, or else after `offset` payments.
         """
+        is_older = true() if after is None else tuple_(payments.c.created_at, payments.c.id) < after
         page = (
             select(payments)
-            .where(_matches(query))
+            .where(_matches(query), is_older)
             .order_by(payments.c.created_at.desc(), payments.c.id.desc())
             .offset(offset)
             .limit(limit)
@@ -109,6 +114,11 @@ class PaymentRepository:
 
     async def is_order_cancelled(self, order_id: OrderId) -> bool:
         return await self._transaction.scalar(select(orders.c.cancelled_at).where(orders.c.id == order_id)) is not None
+
+    async def closed_among(self, order_ids: Sequence[OrderId]) -> frozenset[OrderId]:
+        """Returns those of these orders for which nothing may be captured, by primary key."""
+        closed = select(orders.c.id).where(orders.c.id.in_(order_ids), orders.c.cancelled_at.is_not(None))
+        return frozenset(OrderId(row.id) for row in await self._transaction.execute(closed))
 
     async def _one(self, statement: Select[Any]) -> Payment | None:
         row = (await self._transaction.execute(statement)).first()

@@ -1,5 +1,7 @@
 """Statements on refunds. Locks: the payment's row first, then the refund's."""
 
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -53,6 +55,16 @@ class RefundRepository:
             .order_by(refunds.c.created_at.desc(), refunds.c.id.desc())
         )
         return [_refund(row) for row in await self._transaction.execute(of_payment)]
+
+    async def list_succeeded(self, payment_ids: Sequence[PaymentId]) -> Mapping[PaymentId, Sequence[Refund]]:
+        """Lists the refunds of these payments that succeeded, by payment. Along refunds_of_a_payment."""
+        succeeded = select(refunds).where(
+            refunds.c.payment_id.in_(payment_ids), refunds.c.status == RefundStatus.SUCCEEDED
+        )
+        by_payment: dict[PaymentId, list[Refund]] = defaultdict(list)
+        for row in await self._transaction.execute(succeeded) if payment_ids else ():
+            by_payment[PaymentId(row.payment_id)].append(_refund(row))
+        return by_payment
 
     async def count_refused(self, payment_id: PaymentId) -> int:
         """Counts the refunds of a payment that the provider refused. Along refunds_of_a_payment."""

@@ -91,6 +91,15 @@ webhooks = Table(
     Column("received_at", DateTime(timezone=True), nullable=False),
 )
 
+event_listing = Table(
+    "event_listing",
+    metadata,
+    Column("next_at", DateTime(timezone=True), nullable=False),
+    Column("listed_until", DateTime(timezone=True), nullable=False),
+    Column("began_at", DateTime(timezone=True)),
+    Column("after", Text),
+)
+
 tables.idempotency_keys(metadata)
 tables.outbox(metadata)
 tables.outbox_published(metadata)

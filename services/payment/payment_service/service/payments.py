@@ -6,7 +6,7 @@ from datetime import datetime
 
 from chassis.database.engine import Database
 from chassis.http.authentication import Principal
-from chassis.http.schemas import Paging
+from chassis.http.cursors import CursorPaging
 from chassis.observability import logs
 from chassis.types.ids import OrderId
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -63,15 +63,16 @@ class PaymentQueries:
             raise NoPaymentOfOrder(order_id)
         return await self._view(principal, payment)
 
-    async def list_payments(self, query: PaymentQuery, paging: Paging) -> tuple[list[Payment], int]:
+    async def list_payments(self, query: PaymentQuery, paging: CursorPaging) -> tuple[list[Payment], int]:
         """Returns one page of payments, newest first, and how many match.
 
         The caller of this method checks that the user may see what the query selects.
         """
         async with self._database.begin() as transaction:
             repository = PaymentRepository(transaction)
-            page = await repository.page(query, paging.offset, paging.limit)
-            return page, await repository.count(query)
+            page = await repository.page(query, paging.offset, paging.limit, paging.after)
+            total = await repository.count(query) if paging.cursor is None else paging.cursor.total
+            return page, total
 
     async def _view(self, principal: Principal, payment: Payment) -> PaymentView:
         """Adds the intent, for the buyer only; if it shows that something happened, the sweeper records that next.

@@ -2,7 +2,8 @@
 
 A webhook is a hint: it says which payment to check, never what became of it.
 
-So webhooks may be lost, repeated and reordered: only what the provider answers to a call counts.
+So webhooks may be lost, repeated and reordered: only what the provider answers to a call counts. What a lost one would
+have reported is found in the provider's list of events.
 """
 
 from collections.abc import Callable
@@ -27,6 +28,7 @@ WEBHOOKS = Counter("payment_webhooks_total", "Webhooks of the provider, by outco
 
 _RETENTION = timedelta(days=30)
 """The time for which an event id is kept to recognise repetitions. Stripe repeats a webhook for three days."""
+_FOLLOWED = "followed"
 _REFUND_FAILED = "refund.failed"
 
 log = logs.get_logger(__name__)
@@ -49,11 +51,19 @@ class WebhookService:
             WEBHOOKS.labels("refused").inc()
             raise
         async with self._database.begin() as transaction:
-            now = self._now()
-            is_new = await WebhookRepository(transaction).record(webhook.event_id, webhook.event_type, now)
-            outcome = await self._schedule_check(transaction, webhook) if is_new else "repeated"
+            outcome = await self._record(transaction, webhook)
         WEBHOOKS.labels(outcome).inc()
         log.info("webhook received", event_id=webhook.event_id, event_type=webhook.event_type, outcome=outcome)
+
+    async def follow_listed(self, event: WebhookEvent) -> bool:
+        """Stores an event that the provider lists; returns whether it was unknown and concerns a payment or refund."""
+        async with self._database.begin() as transaction:
+            outcome = await self._record(transaction, event)
+        if outcome == _FOLLOWED:
+            log.info(
+                "an event was listed before its webhook came", event_id=event.event_id, event_type=event.event_type
+            )
+        return outcome == _FOLLOWED
 
     async def prune(self) -> None:
         """Deletes events that are so old that the provider repeats them no more."""
@@ -62,9 +72,12 @@ class WebhookService:
             self._database, lambda transaction, limit: WebhookRepository(transaction).prune(before, limit)
         )
 
-    async def _schedule_check(self, transaction: AsyncConnection, webhook: WebhookEvent) -> str:
+    async def _record(self, transaction: AsyncConnection, webhook: WebhookEvent) -> str:
+        """Records the event, and schedules the check of what it concerns if it is new. Returns the outcome."""
+        if not await WebhookRepository(transaction).record(webhook.event_id, webhook.event_type, self._now()):
+            return "repeated"
         schedule = self._schedule_payment_check if webhook.refund_ref is None else self._schedule_refund_check
-        return "followed" if await schedule(transaction, webhook) else "ignored"
+        return _FOLLOWED if await schedule(transaction, webhook) else "ignored"
 
     async def _schedule_payment_check(self, transaction: AsyncConnection, webhook: WebhookEvent) -> bool:
         payment = await _find_payment(transaction, webhook)

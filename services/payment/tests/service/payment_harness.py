@@ -242,7 +242,7 @@ def order_cancelled(order_id: str) -> OrderCancelled:
 
 
 @asynccontextmanager
-async def run_payments(stripe: StripeDouble | None = None) -> AsyncIterator[Payments]:
+async def run_payments(stripe: StripeDouble | None = None, **overrides: object) -> AsyncIterator[Payments]:
     """Runs the service with a new database and virtual host, and collects its events as the order service does."""
     issuer, orders = TokenIssuer(), FakeOrders()
     async with (
@@ -257,7 +257,7 @@ async def run_payments(stripe: StripeDouble | None = None) -> AsyncIterator[Paym
         fault_proxy(database.db_host, database.db_port) as database_proxy,
     ):
         settings = Settings(
-            **(database.model_dump() | {"db_host": "127.0.0.1", "db_port": database_proxy.port}),
+            **(database.model_dump() | {"db_host": "127.0.0.1", "db_port": database_proxy.port} | overrides),
             rabbitmq_url=broker_url,
             user_grpc=neighbours,
             order_grpc=neighbours,

@@ -9,6 +9,7 @@ Then the only protection is that one idempotency key takes effect once.
 import asyncio
 import itertools
 import json
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -48,6 +49,7 @@ class StripeDouble:
     base_url: str = ""
     intents: dict[str, dict[str, Any]] = field(default_factory=dict)
     refunds: dict[str, dict[str, Any]] = field(default_factory=dict)
+    events: list[dict[str, Any]] = field(default_factory=list)
     customers: dict[str, list[str]] = field(default_factory=dict)
     charges: list[str] = field(default_factory=list)
     is_unavailable: bool = False
@@ -56,6 +58,7 @@ class StripeDouble:
     response_delays: dict[str, float] = field(default_factory=dict)
     held: dict[str, asyncio.Event] = field(default_factory=dict)
     charges_repeatedly: bool = False
+    events_per_page: int = 100
     keeps_refunds_pending: bool = False
     refuses_refunds: bool = False
     refuses_excessive_refunds: bool = False
@@ -91,6 +94,7 @@ class StripeDouble:
         else:
             error = {"type": "card_error", "code": "payment_intent_authentication_failure", "decline_code": None}
             intent.update(status="requires_payment_method", next_action=None, last_payment_error=error)
+            self._happened("payment_intent.payment_failed", intent)
 
     def pay_in_browser(self, payment_id: str) -> None:
         """Acts as the customer who confirms with Stripe.js."""
@@ -104,17 +108,34 @@ class StripeDouble:
         return refund
 
     def event(self, event_type: str, subject: dict[str, Any]) -> bytes:
-        """Returns the body of a webhook."""
-        number = next(self._numbers)
-        return json.dumps(
-            {"id": f"evt_{number}", "object": "event", "type": event_type, "created": 1, "data": {"object": subject}}
-        ).encode()
+        """Returns the body of a webhook, whose event is not listed: it may say what never happened."""
+        return json.dumps(self._event(event_type, subject)).encode()
+
+    def webhook_of(self, subject: dict[str, Any]) -> bytes:
+        """Returns the body of the webhook of the last event of a payment intent or refund."""
+        return json.dumps([e for e in self.events if e["data"]["object"]["id"] == subject["id"]][-1]).encode()
+
+    def _event(self, event_type: str, subject: dict[str, Any]) -> dict[str, Any]:
+        created, number = int(time.time()), next(self._numbers)
+        snapshot = json.loads(json.dumps(subject))
+        return {
+            "id": f"evt_{number}",
+            "object": "event",
+            "type": event_type,
+            "created": created,
+            "data": {"object": snapshot},
+        }
+
+    def _happened(self, event_type: str, subject: dict[str, Any]) -> None:
+        """Adds the event to the list of events."""
+        self.events.append(self._event(event_type, subject))
 
     def reset(self) -> None:
         """Removes all faults."""
         self.is_unavailable = self.charges_repeatedly = self.keeps_refunds_pending = self.refuses_refunds = (
             self.refuses_intents
         ) = self.refuses_excessive_refunds = False
+        self.events_per_page = 100
         self.lost_responses.clear()
         self.request_delays.clear()
         self.response_delays.clear()
@@ -208,6 +229,7 @@ class StripeDouble:
             code, decline = _DECLINES[method]
             error = {"type": "card_error", "code": code, "decline_code": decline, "message": "Your card was declined."}
             intent.update(status="requires_payment_method", last_payment_error=error)
+            self._happened("payment_intent.payment_failed", intent)
             return 402, {"error": {**error, "payment_intent": intent}}
         if method == "pm_card_authenticationRequired":
             intent.update(status="requires_action", next_action={"type": "use_stripe_sdk", "use_stripe_sdk": {}})
@@ -218,12 +240,14 @@ class StripeDouble:
     def _charge(self, intent: dict[str, Any]) -> None:
         self.charges.append(intent["id"])
         intent.update(status="succeeded", amount_received=intent["amount"], next_action=None)
+        self._happened("payment_intent.succeeded", intent)
 
     def _cancel_intent(self, reference: str, _form: dict[str, Any], _request: web.Request) -> Response:
         intent = self.intents[reference]
         if intent["status"] not in _CANCELLABLE:
             return _unexpected(intent)
         intent.update(status="canceled", next_action=None)
+        self._happened("payment_intent.canceled", intent)
         return 200, intent
 
     def _create_refund(self, _id: str, form: dict[str, Any], _request: web.Request) -> Response:
@@ -250,12 +274,27 @@ class StripeDouble:
             "metadata": _metadata(form),
         }
         self.refunds[refund["id"]] = refund
+        self._happened("refund.created", refund)
         return 200, refund
 
     def _list_refunds(self, _id: str, _form: dict[str, Any], request: web.Request) -> Response:
         intent_id = request.query["payment_intent"]
         found = [refund for refund in self.refunds.values() if refund["payment_intent"] == intent_id]
         return 200, {"object": "list", "url": "/v1/refunds", "has_more": False, "data": found}
+
+    def _list_events(self, _id: str, _form: dict[str, Any], request: web.Request) -> Response:
+        """Lists events, the newest first, as Stripe documents it: docs.stripe.com/api/events/list."""
+        types = {value for name, value in request.query.items() if name.startswith("types[")}
+        since, limit = int(request.query["created[gte]"]), int(request.query["limit"])
+        listed = [each for each in reversed(self.events) if each["type"] in types and each["created"] >= since]
+        if (after := request.query.get("starting_after")) is not None:
+            ids = [each["id"] for each in self.events]
+            if after not in ids:
+                return _invalid("resource_missing", "starting_after", status=404)
+            position = ids.index(after)
+            listed = [each for each in listed if ids.index(each["id"]) < position]
+        page = listed[: min(limit, self.events_per_page)]
+        return 200, {"object": "list", "url": "/v1/events", "has_more": len(page) < len(listed), "data": page}
 
     def _get_refund(self, reference: str, _form: dict[str, Any], _request: web.Request) -> Response:
         return 200, self.refunds[reference]
@@ -305,6 +344,7 @@ async def run_stripe_double() -> AsyncIterator[StripeDouble]:
         ("POST", "/v1/refunds", "create_refund"),
         ("GET", "/v1/refunds", "list_refunds"),
         ("GET", "/v1/refunds/{id}", "get_refund"),
+        ("GET", "/v1/events", "list_events"),
         ("POST", "/v1/customers", "create_customer"),
         ("DELETE", "/v1/customers/{id}", "delete_customer"),
         ("POST", "/v1/payment_methods/{id}/attach", "attach"),

@@ -47,6 +47,37 @@ async def test_pages_of_all_payments_do_not_overlap(payments: Payments) -> None:
     assert {page.json()["total"] for page in pages} == {5}
 
 
+async def test_a_list_is_followed_to_its_end_by_cursor(payments: Payments) -> None:
+    begun = [(await payments.begin_payment(9010))["id"] for _ in range(5)]
+    async with payments.sql() as sql:
+        await sql.execute("UPDATE payments SET created_at = '2020-01-01T00:00:00Z' WHERE buyer_id = 9010")
+    seen: list[str] = []
+    query: str | None = "buyer_id=9010&limit=2"
+    while query is not None:
+        page = (await payments.get(f"/payments?{query}", ADMIN, Role.ADMIN)).json()
+        seen += [payment["id"] for payment in page["data"]]
+        await payments.begin_payment(9010)  # moves pages by number, and no page by cursor
+        assert page["total"] == 5
+        query = page["next"] and f"buyer_id=9010&limit=2&cursor={page['next']}"
+
+    assert seen == sorted(begun, reverse=True)  # begun at one time: the ids decide
+
+
+async def test_a_page_by_cursor_reads_its_own_rows_alone(payments: Payments) -> None:
+    """The planner uses the index for the position of the cursor, so that no row before it is read."""
+    async with payments.sql() as sql:
+        await sql.execute("SET enable_seqscan = off")
+        plan = await sql.fetch(
+            "EXPLAIN SELECT * FROM payments WHERE (created_at, id) < (now(), gen_random_uuid())"
+            " ORDER BY created_at DESC, id DESC LIMIT 10"
+        )
+
+    text = " ".join(row[0] for row in plan)
+    assert "payments_by_time" in text
+    assert "Index Cond" in text
+    assert "Sort" not in text
+
+
 @pytest.mark.parametrize("query", ["all=true", "buyer_id=9001", "all=true&buyer_id=9006"])
 @pytest.mark.parametrize("role", [Role.CUSTOMER, Role.SELLER])
 async def test_only_an_admin_lists_the_payments_of_others(payments: Payments, query: str, role: Role) -> None:

@@ -6,8 +6,8 @@ import pytest
 from chassis.errors import NeighbourRefused
 from chassis.grpc.client import call
 from chassis_testing.ids import UNKNOWN_ID
-from payment_harness import DECLINED, REQUIRES_ACTION, VISA, Payments
-from shopapi.events.v1.events_pb2 import PaymentCompleted
+from payment_harness import DECLINED, REQUIRES_ACTION, VISA, Payments, order_cancelled
+from shopapi.events.v1.events_pb2 import PaymentCompleted, PaymentRefunded
 from shopapi.payment.v1.payment_pb2 import (
     PAYMENT_STATE_CAPTURED,
     PAYMENT_STATE_IN_PROCESS,
@@ -41,6 +41,32 @@ async def test_a_completed_payment_is_captured_also_after_its_refund(payments: P
     captured = found.captured
     assert (captured.payment_id, captured.amount.amount, captured.amount.currency) == (payment["id"], 2_000, "USD")
     assert captured.HasField("completed_at")
+
+
+async def test_the_refunds_that_succeeded_are_reported_as_their_events_report_them(payments: Payments) -> None:
+    payment = await payments.complete_payment(821, 2_000)
+    await payments.refund(payment["id"], amount=500)
+    await payments.refund(payment["id"], amount=700)
+    _, *events = await payments.wait_for_events(payment["order_id"], PaymentCompleted, PaymentRefunded, PaymentRefunded)
+
+    (found,) = await states_of(payments, payment["order_id"])
+
+    reported = {(each.refund_id, each.amount.amount, each.refunded_at.ToJsonString()) for each in found.refunds}
+    assert reported == {
+        (event.refund_id, event.amount.amount, event.refunded_at.ToJsonString())
+        for event in events
+        if isinstance(event, PaymentRefunded)
+    }
+
+
+async def test_an_order_is_closed_when_its_cancellation_is_known(payments: Payments) -> None:
+    open_order, cancelled = payments.orders.place(822), payments.orders.place(822)
+    await payments.deliver_events(order_cancelled(cancelled))
+
+    found = await states_of(payments, open_order, cancelled, UNKNOWN_ID)
+
+    assert [each.is_closed for each in found] == [False, True, False]
+    assert all(each.HasField("is_closed") for each in found)
 
 
 async def test_orders_whose_payment_is_missing_unconfirmed_or_failed_have_none(payments: Payments) -> None:

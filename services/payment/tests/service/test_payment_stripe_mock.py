@@ -47,6 +47,13 @@ async def test_the_adapter_creates_confirms_and_cancels_intents(provider: Stripe
     assert {created.id, retrieved.id, confirmed.id, saved.id, cancelled.id} == {created.id}
 
 
+async def test_the_adapter_lists_events(provider: StripeProvider) -> None:
+    first = await provider.list_events(NOW, None)
+    next_page = await provider.list_events(NOW, "evt_1")
+
+    assert [event.event_id[:4] for event in [*first.events, *next_page.events]] == ["evt_", "evt_"]
+
+
 async def test_the_adapter_creates_and_retrieves_refunds(provider: StripeProvider) -> None:
     refund = new_refund(new_payment())
 

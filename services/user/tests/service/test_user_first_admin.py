@@ -23,7 +23,7 @@ from user_service.domain.lockout import LockoutPolicies, LockoutPolicy
 from user_service.repository.accounts import AccountRepository, Credentials
 from user_service.service import first_admin as first_admin_module
 from user_service.service.accounts import AccountService
-from user_service.service.ended_sessions import EndedSessions
+from user_service.service.ended_sessions import EndedSessionPublisher
 from user_service.service.first_admin import FirstAdminRegistration
 from user_service.service.login_guard import LoginGuard
 from user_service.service.passwords import PasswordHasher
@@ -53,7 +53,7 @@ def accounts_in(database: Database, passwords: PasswordHasher) -> AccountService
     guard = LoginGuard(database, passwords, LockoutPolicies(policy, policy), b"key", _now)
     events = PublishedEvents(Outbox(database, Broker(UNREACHABLE_BROKER, "user")), uuid7)
     store = EndedSessionStore(connect(environment_variable("TEST_REDIS_URL")), uuid7().hex, deadline_seconds=5)
-    ended = EndedSessions(database, store, timedelta(minutes=15), _now)
+    ended = EndedSessionPublisher(database, store, timedelta(minutes=15), _now)
     return AccountService(database, passwords, guard, events, ended, _now)
 
 

@@ -13,8 +13,8 @@ from typing import NewType
 from user_service.domain.accounts import Email
 from user_service.domain.devices import Network
 
-EmailDigest = NewType("EmailDigest", bytes)
-"""The key of the failures for an address, those from all networks or those from one."""
+LoginDigest = NewType("LoginDigest", bytes)
+"""A keyed digest under which failed logins for an address are counted: those from all networks, or from one."""
 
 _MAX_DOUBLINGS = 32
 """Beyond every maximum wait that makes sense, and too few to overflow a timedelta."""
@@ -78,11 +78,11 @@ class LoginFailures:
         return self.locked_until - at
 
 
-def email_digest(email: Email, key: bytes) -> EmailDigest:
+def email_digest(email: Email, key: bytes) -> LoginDigest:
     """Returns the HMAC-SHA-256 under which failures for an address from all networks are stored."""
-    return EmailDigest(hmac.digest(key, email.encode(), hashlib.sha256))
+    return LoginDigest(hmac.digest(key, email.encode(), hashlib.sha256))
 
 
-def network_digest(email: Email, network: Network, key: bytes) -> EmailDigest:
+def network_digest(email: Email, network: Network, key: bytes) -> LoginDigest:
     """Returns the HMAC-SHA-256 under which failures for an address from one network are stored."""
-    return EmailDigest(hmac.digest(key, f"{email}\0{network}".encode(), hashlib.sha256))
+    return LoginDigest(hmac.digest(key, f"{email}\0{network}".encode(), hashlib.sha256))

@@ -11,7 +11,7 @@ from sqlalchemy import Row, case, delete, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from user_service.domain.lockout import EmailDigest, LoginFailures
+from user_service.domain.lockout import LoginDigest, LoginFailures
 from user_service.repository.tables import login_failures
 
 
@@ -21,18 +21,18 @@ class LoginFailureRepository:
     def __init__(self, transaction: AsyncConnection) -> None:
         self._transaction = transaction
 
-    async def find(self, email: EmailDigest) -> LoginFailures | None:
+    async def find(self, email: LoginDigest) -> LoginFailures | None:
         """Reads by primary key, without a lock."""
         row = (await self._transaction.execute(_select(email))).first()
         return _failures(row) if row else None
 
-    async def lock(self, email: EmailDigest) -> LoginFailures | None:
+    async def lock(self, email: LoginDigest) -> LoginFailures | None:
         """Reads by primary key, and locks the row."""
         row = (await self._transaction.execute(_select(email).with_for_update())).first()
         return _failures(row) if row else None
 
     async def add(
-        self, email: EmailDigest, at: datetime, stale_before: datetime, account: EmailDigest | None = None
+        self, email: LoginDigest, at: datetime, stale_before: datetime, account: LoginDigest | None = None
     ) -> LoginFailures:
         """Counts one more failure, or the first if the last one was before `stale_before`.
 
@@ -46,15 +46,15 @@ class LoginFailureRepository:
         )
         return _failures((await self._transaction.execute(statement.returning(login_failures))).one())
 
-    async def set_lock(self, email: EmailDigest, until: datetime) -> None:
+    async def set_lock(self, email: LoginDigest, until: datetime) -> None:
         """Locks the address until then. The row must be locked."""
         row = update(login_failures).where(login_failures.c.address_digest == email)
         await self._transaction.execute(row.values(locked_until=until))
 
-    async def clear(self, email: EmailDigest) -> None:
+    async def clear(self, email: LoginDigest) -> None:
         await self._transaction.execute(delete(login_failures).where(login_failures.c.address_digest == email))
 
-    async def clear_all(self, account: EmailDigest) -> None:
+    async def clear_all(self, account: LoginDigest) -> None:
         """Deletes the failures for an address from all networks, through `login_failures_of_an_account`."""
         of_account = or_(login_failures.c.address_digest == account, login_failures.c.account_digest == account)
         await self._transaction.execute(delete(login_failures).where(of_account))
@@ -64,7 +64,7 @@ class LoginFailureRepository:
         return (await self._transaction.execute(delete_oldest(login_failures.c.last_at, before, limit))).rowcount
 
 
-def _select(email: EmailDigest) -> Any:
+def _select(email: LoginDigest) -> Any:
     return select(login_failures).where(login_failures.c.address_digest == email)
 
 

@@ -23,7 +23,7 @@ from user_service.repository.devices import DeviceRepository
 from user_service.repository.login_failures import LoginFailureRepository
 from user_service.repository.mail_requests import MailRequestRepository
 from user_service.repository.sessions import SessionRepository
-from user_service.service.ended_sessions import EndedSessions
+from user_service.service.ended_sessions import EndedSessionPublisher
 from user_service.service.login_guard import LoginGuard
 from user_service.service.passwords import PasswordHasher
 from user_service.service.published_events import PublishedEvents
@@ -55,7 +55,7 @@ class AccountService:
         passwords: PasswordHasher,
         guard: LoginGuard,
         events: PublishedEvents,
-        ended: EndedSessions,
+        ended: EndedSessionPublisher,
         now: Callable[[], datetime],
     ) -> None:
         self._database = database

@@ -28,7 +28,7 @@ _CLOCK_SKEW = timedelta(minutes=1)
 log = logs.get_logger(__name__)
 
 
-class EndedSessions:
+class EndedSessionPublisher:
     def __init__(
         self, database: Database, store: EndedSessionStore, token_lifetime: timedelta, now: Callable[[], datetime]
     ) -> None:
@@ -54,10 +54,10 @@ class EndedSessions:
         while claimed == _BATCH:
             claimed = await self._publish_batch()
 
-    async def delete_expired(self) -> int:
-        """Deletes the records of sessions whose access tokens have all expired; returns how many."""
+    async def delete_expired(self) -> None:
+        """Deletes the records of sessions whose access tokens have all expired."""
         before = self._now() - self._lifetime
-        return await prune_in_batches(
+        await prune_in_batches(
             self._database, lambda transaction, limit: SessionRepository(transaction).forget_ended(before, limit)
         )
 

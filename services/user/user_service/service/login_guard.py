@@ -19,9 +19,9 @@ from user_service.domain.accounts import Account, Email
 from user_service.domain.devices import Client, Device, device_of
 from user_service.domain.errors import AccountDeactivated, TooManyAttempts, WrongCredentials
 from user_service.domain.lockout import (
-    EmailDigest,
     LockoutPolicies,
     LockoutPolicy,
+    LoginDigest,
     LoginFailures,
     email_digest,
     network_digest,
@@ -53,8 +53,8 @@ class VerifiedCredentials:
 class _Digests:
     """The keys of the two counts of one attempt."""
 
-    network: EmailDigest
-    account: EmailDigest
+    network: LoginDigest
+    account: LoginDigest
 
 
 class LoginGuard:
@@ -122,18 +122,18 @@ class LoginGuard:
         """
         await LoginFailureRepository(transaction).clear_all(self.digest(email))
 
-    async def delete_expired(self) -> int:
-        """Deletes failures that no longer count, and devices that were not used for long; returns how many failures."""
+    async def delete_expired(self) -> None:
+        """Deletes failures that no longer count, and devices that were not used for long."""
         unused_since, before = self._now() - _DEVICE_RETENTION, self._now() - self._policies.retention
         await prune_in_batches(
             self._database,
             lambda transaction, limit: DeviceRepository(transaction).delete_unused_since(unused_since, limit),
         )
-        return await prune_in_batches(
+        await prune_in_batches(
             self._database, lambda transaction, limit: LoginFailureRepository(transaction).delete_before(before, limit)
         )
 
-    def digest(self, email: Email) -> EmailDigest:
+    def digest(self, email: Email) -> LoginDigest:
         return email_digest(email, self._key)
 
     def _digests(self, email: Email, client: Client) -> _Digests:
@@ -162,9 +162,9 @@ class LoginGuard:
     async def _add_failure(
         self,
         transaction: AsyncConnection,
-        digest: EmailDigest,
+        digest: LoginDigest,
         policy: LockoutPolicy,
-        account: EmailDigest | None = None,
+        account: LoginDigest | None = None,
     ) -> LoginFailures:
         """Returns the failures with this one; `locked_until` is as it was before."""
         repository, now = LoginFailureRepository(transaction), self._now()

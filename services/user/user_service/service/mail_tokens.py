@@ -110,10 +110,10 @@ class MailTokens:
             await self._guard.clear_failures(transaction, account.email)
         await AccountRepository(transaction).set_verified_email(account.id, request.email, now)
 
-    async def delete_expired(self) -> int:
-        """Deletes requests one day after their tokens expired; returns how many."""
+    async def delete_expired(self) -> None:
+        """Deletes requests one day after their tokens expired."""
         before = self._now() - _KEPT_AFTER_EXPIRY
-        return await prune_in_batches(
+        await prune_in_batches(
             self._database, lambda transaction, limit: MailRequestRepository(transaction).delete_expired(before, limit)
         )
 

@@ -17,7 +17,7 @@ from user_service.domain.mail_tokens import Purpose, parse_mail_token
 from user_service.repository.accounts import AccountRepository, Credentials
 from user_service.repository.mail_requests import MailRequestRepository
 from user_service.repository.sessions import SessionRepository
-from user_service.service.ended_sessions import EndedSessions
+from user_service.service.ended_sessions import EndedSessionPublisher
 from user_service.service.login_guard import LoginGuard
 from user_service.service.mail_tokens import MAIL_REQUESTS, MailTokens
 from user_service.service.passwords import PasswordHasher
@@ -36,7 +36,7 @@ class PasswordResetService:
         guard: LoginGuard,
         mail_tokens: MailTokens,
         events: PublishedEvents,
-        ended: EndedSessions,
+        ended: EndedSessionPublisher,
         now: Callable[[], datetime],
         minimum_seconds: float,
     ) -> None:

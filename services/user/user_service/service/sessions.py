@@ -33,7 +33,7 @@ from user_service.domain.sessions import (
 )
 from user_service.repository.accounts import AccountRepository
 from user_service.repository.sessions import SessionRepository
-from user_service.service.ended_sessions import EndedSessions
+from user_service.service.ended_sessions import EndedSessionPublisher
 from user_service.service.login_guard import LoginGuard
 from user_service.service.published_events import PublishedEvents
 from user_service.service.signing import Signer
@@ -58,7 +58,7 @@ class SessionService:
         guard: LoginGuard,
         signer: Signer,
         events: PublishedEvents,
-        ended: EndedSessions,
+        ended: EndedSessionPublisher,
         lifetime: timedelta,
         now: Callable[[], datetime],
         random_bytes: Callable[[int], bytes],
@@ -166,10 +166,10 @@ class SessionService:
             raise UnknownSession(session_id)
         await self._ended.publish(ended)
 
-    async def delete_expired(self) -> int:
-        """Deletes expired sessions; returns how many."""
+    async def delete_expired(self) -> None:
+        """Deletes expired sessions."""
         now = self._now()
-        return await prune_in_batches(
+        await prune_in_batches(
             self._database, lambda transaction, limit: SessionRepository(transaction).end_expired(now, limit)
         )
 

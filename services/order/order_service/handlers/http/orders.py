@@ -6,8 +6,9 @@ from uuid import UUID
 from chassis.database import idempotency
 from chassis.http.authentication import Authenticator, Principal, Role, owner_to_list
 from chassis.http.csv_documents import CSV_RESPONSES, CsvRoute
+from chassis.http.cursors import CursorPageOf, CursorQuery
 from chassis.http.problems import openapi_problem
-from chassis.http.schemas import Data, KeyHeader, Money, PageOf, PageQuery
+from chassis.http.schemas import Data, KeyHeader, Money
 from chassis.types.ids import OrderId
 from fastapi import APIRouter, Depends, Response
 
@@ -57,14 +58,15 @@ def routes(
         "",
         responses=CSV_RESPONSES,
         summary="List the caller's orders, newest first",
-        description="Admins list the orders of all buyers with all=true, and those of one buyer with buyer_id.",
+        description="Admins list the orders of all buyers with all=true, and those of one buyer with buyer_id."
+        " A list is followed to its end by `next`: send it as `cursor`.",
     )
     async def list_orders(
-        caller: Caller, paging: PageQuery, filters: Annotated[OrderFilter, Depends()]
-    ) -> PageOf[OrderResponse]:
+        caller: Caller, paging: CursorQuery, filters: Annotated[OrderFilter, Depends()]
+    ) -> CursorPageOf[OrderResponse]:
         page, total = await orders.list_orders(_permitted_query(filters, caller), paging)
         data = [OrderResponse.model_validate(order) for order in page]
-        return PageOf(data=data, page=paging.page, limit=paging.limit, total=total)
+        return paging.page_of(page, data, total)
 
     @router.get("/{order_id}", summary="Get an order")
     async def get_order(order_id: UUID, caller: Caller) -> Data[OrderResponse]:

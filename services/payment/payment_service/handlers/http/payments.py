@@ -6,7 +6,8 @@ from uuid import UUID
 from chassis.database import idempotency
 from chassis.http.authentication import Authenticator, Principal, Role, owner_to_list
 from chassis.http.csv_documents import CSV_RESPONSES, CsvRoute
-from chassis.http.schemas import Data, KeyHeader, Money, PageOf, PageQuery
+from chassis.http.cursors import CursorPageOf, CursorQuery
+from chassis.http.schemas import Data, KeyHeader, Money
 from chassis.types.ids import OrderId
 from fastapi import APIRouter, Depends, Response
 
@@ -53,14 +54,15 @@ def routes(
         "",
         responses=CSV_RESPONSES,
         summary="List the caller's payments, newest first",
-        description="Admins list the payments of all buyers with all=true, and those of one buyer with buyer_id.",
+        description="Admins list the payments of all buyers with all=true, and those of one buyer with buyer_id."
+        " A list is followed to its end by `next`: send it as `cursor`.",
     )
     async def list_payments(
-        caller: Caller, paging: PageQuery, filters: Annotated[PaymentFilter, Depends()]
-    ) -> PageOf[PaymentResponse]:
+        caller: Caller, paging: CursorQuery, filters: Annotated[PaymentFilter, Depends()]
+    ) -> CursorPageOf[PaymentResponse]:
         page, total = await payments.list_payments(_permitted_query(filters, caller), paging)
         data = [_payment_response(PaymentView(payment)) for payment in page]
-        return PageOf(data=data, page=paging.page, limit=paging.limit, total=total)
+        return paging.page_of(page, data, total)
 
     @router.get("/order/{order_id}", summary="Get the payment of an order: the live one, or the last that failed")
     async def get_payment_of_order(order_id: UUID, caller: Caller) -> Data[PaymentResponse]:
