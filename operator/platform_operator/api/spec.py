@@ -464,9 +464,7 @@ class Sms(Model):
 class Notifications(Model):
     """Mail and text messages to customers."""
 
-    smtp: Smtp | None = Field(
-        default=None, description="Mail server. Default: no mail is sent."
-    )
+    smtp: Smtp | None = Field(default=None, description="Mail server. Default: no mail is sent.")
     sms: Sms = Field(default=Sms(), description="Provider of text messages.")
 
 
