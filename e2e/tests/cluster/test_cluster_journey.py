@@ -24,12 +24,13 @@ def test_a_platform_becomes_ready_and_its_status_is_correct(namespace: Namespace
     status = platform["status"]
     conditions = {condition["type"]: condition["status"] for condition in status["conditions"]}
 
-    business = ("InvariantsHold", "EventsDelivered", "NoDoubleCharge", "NothingOversold")
+    holding = ("InvariantsHold", "EventsDelivered", "NoDoubleCharge", "NothingOversold", "ProxiesTrusted")
     assert conditions == {
         "Ready": "True",
         "Progressing": "False",
         "Degraded": "False",
-        **dict.fromkeys(business, "True"),
+        **dict.fromkeys(holding, "True"),
+        "MailConfigured": "False",
     }
     assert status["observedGeneration"] == platform["metadata"]["generation"]
     assert {service["name"] for service in status["services"]} == set(SERVICES)

@@ -35,6 +35,10 @@ class ConditionReason(StrEnum):
     UNREACHABLE = "Unreachable"
     NOT_CHECKED = "NotChecked"
     NOT_EXPORTED = "NotExported"
+    UNTRUSTED_PROXY = "UntrustedProxy"
+
+    MAIL_SERVER_SET = "MailServerSet"
+    NO_MAIL_SERVER = "NoMailServer"
 
 
 @dataclass(frozen=True)

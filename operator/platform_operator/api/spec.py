@@ -455,7 +455,7 @@ class Sms(Model):
 
     provider: Annotated[str, Field(max_length=32)] = Field(
         default="log",
-        description="log: text messages are only written to the log of notification. twilio: sent by Twilio.",
+        description="log: no text message is sent. twilio: sent by Twilio.",
     )
     secret_ref: SecretRef | None = Field(
         default=None, description="Secret with TWILIO_ACCOUNT_SID, TWILIO_AUTH_TOKEN and TWILIO_FROM."
@@ -465,9 +465,7 @@ class Sms(Model):
 class Notifications(Model):
     """Mail and text messages to customers."""
 
-    smtp: Smtp | None = Field(
-        default=None, description="Mail server. Default: mails are only written to the log of notification."
-    )
+    smtp: Smtp | None = Field(default=None, description="Mail server. Default: no mail is sent.")
     sms: Sms = Field(default=Sms(), description="Provider of text messages.")
 
 

@@ -9,7 +9,7 @@ from platform_operator.api.conditions import Condition, ConditionReason, Invaria
 from platform_operator.api.kinds import PlatformKey
 from platform_operator.api.spec import WITH_DATABASE
 from platform_operator.invariants.rows import ALL_INVARIANTS, EVENTS_CONSUMED, EVENTS_PUBLISHED, Row
-from platform_operator.invariants.scrape_results import BROKER
+from platform_operator.invariants.scrape_results import BROKER, GATEWAY
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,13 @@ _OTHERS = InvariantCondition(
 _EVENTS = InvariantCondition(
     "EventsDelivered", (), "Every event reaches its consumers", "Events do not reach their consumers"
 )
-INVARIANT_CONDITIONS = (_STOCK, _PAYMENTS, _OTHERS, _EVENTS)
+_PROXIES = InvariantCondition(
+    "ProxiesTrusted",
+    (GATEWAY,),
+    "The gateway believes the proxies in front of it",
+    "To the gateway, all callers behind a proxy are one caller with one rate limit",
+)
+INVARIANT_CONDITIONS = (_STOCK, _PAYMENTS, _OTHERS, _EVENTS, _PROXIES)
 
 
 def invariant_conditions(rows: Sequence[Row], platform: PlatformKey) -> tuple[Condition, ...]:
@@ -57,8 +63,9 @@ def _concerns(row: Row, summary: InvariantCondition) -> bool:
 
 
 def _is_unread(row: Row) -> bool:
-    """Returns whether nothing is known of a source, and so nothing of its events either."""
-    return bool(row["name"] == ALL_INVARIANTS and row.get("reason") != ConditionReason.NOT_EXPORTED)
+    """Returns whether nothing is known of a source, and so nothing of its events either. The gateway has none."""
+    is_known = row["name"] != ALL_INVARIANTS or row.get("reason") == ConditionReason.NOT_EXPORTED
+    return not is_known and row["service"] != GATEWAY
 
 
 def _condition(summary: InvariantCondition, rows: Sequence[Row], platform: PlatformKey) -> Condition:
@@ -109,6 +116,12 @@ def _advice(row: Row, reason: ConditionReason, platform: PlatformKey) -> str:
             return (
                 "The log of the service that the queue is named after says why each event was rejected: "
                 f"{kubectl} logs deployment/{platform.name}-SERVICE; then move the events back to its queue."
+            )
+        case ConditionReason.UNTRUSTED_PROXY:
+            return (
+                "Name the namespace of the ingress controller or Gateway in spec.ingress.proxyNamespaces, or the "
+                "networks of other proxies in spec.settings.gateway.trustedProxies. If no proxy is in front of the "
+                f"gateway, clients send the headers themselves, and it is right: {kubectl} get ingress,service {server}"
             )
         case ConditionReason.NOT_EXPORTED:
             return "Set spec.version to a version of the services that exports them."

@@ -6,13 +6,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from platform_operator.api.conditions import ConditionReason, InvariantState
-from platform_operator.invariants.scrape_results import STALE_AFTER, ScrapeResult, ServiceMetrics
+from platform_operator.invariants.scrape_results import STALE_AFTER, ForwardedHeaders, ScrapeResult, ServiceMetrics
 
 MAX_LAG = 60.0
 """Seconds that an event may wait to be published. The relay looks every second."""
 
+MIN_REQUESTS = 20
+"""Requests that a gateway pod must have answered before it tells whether the proxies in front of it are trusted."""
+
 EVENTS_PUBLISHED = "events_published"
 EVENTS_CONSUMED = "events_consumed"
+FORWARDED_HEADERS = "forwarded_headers_believed"
 ALL_INVARIANTS = "all"
 """Stands for a source's invariants while their names are not known."""
 MUST_EXPORT = ("inventory", "payment")
@@ -38,14 +42,14 @@ def invariant_rows(
 
 def _rows_of(source: str, stored: list[Row], result: ScrapeResult | None, now: float) -> Iterable[Row]:
     if result is not None and result.metrics is not None:
-        return _current(source, result.metrics)
+        return _current(source, result.metrics, stored)
     if result is None or now - result.since < STALE_AFTER:
         return stored or [_unknown(source, ALL_INVARIANTS, ConditionReason.NOT_SCRAPED)]
     names = [row["name"] for row in stored] or [ALL_INVARIANTS]
     return [_unknown(source, name, result.failure) for name in names]
 
 
-def _current(source: str, metrics: ServiceMetrics) -> Iterator[Row]:
+def _current(source: str, metrics: ServiceMetrics, stored: list[Row]) -> Iterator[Row]:
     for name, count in sorted(metrics.violations.items()):
         yield _counted(source, name, count, ConditionReason.INVARIANT_BROKEN, f"{count} {_plural(count)} it")
     if not metrics.violations and source in MUST_EXPORT:
@@ -56,6 +60,8 @@ def _current(source: str, metrics: ServiceMetrics) -> Iterator[Row]:
         counts = {queue: count for queue, count in sorted(metrics.dead_letters.items()) if count}
         text = ", ".join(f"{queue} holds {count}" for queue, count in counts.items())
         yield _counted(source, EVENTS_CONSUMED, sum(counts.values()), ConditionReason.DEAD_LETTERS, text)
+    if metrics.forwarded is not None:
+        yield _forwarded(source, metrics.forwarded, stored)
 
 
 def _plural(count: int) -> str:
@@ -73,6 +79,19 @@ def _published(source: str, lag: float) -> Row:
         return _holds(source, EVENTS_PUBLISHED)
     text = f"events wait longer than {MAX_LAG:.0f} s to be published"
     return _broken(source, EVENTS_PUBLISHED, ConditionReason.EVENTS_DELAYED, text)
+
+
+def _forwarded(source: str, headers: ForwardedHeaders, stored: list[Row]) -> Row:
+    """Decides by the share of requests, since any client can send such headers itself.
+
+    A pod that has answered few requests decides nothing: what is stored stands.
+    """
+    if headers.requests < MIN_REQUESTS:
+        return next((row for row in stored if row["name"] == FORWARDED_HEADERS), _holds(source, FORWARDED_HEADERS))
+    if 2 * headers.ignored <= headers.requests:
+        return _holds(source, FORWARDED_HEADERS)
+    text = "most requests come with X-Forwarded-* headers from an address that is no trusted proxy's"
+    return _broken(source, FORWARDED_HEADERS, ConditionReason.UNTRUSTED_PROXY, text)
 
 
 def _holds(source: str, name: str) -> Row:

@@ -1,4 +1,4 @@
-"""The metrics that services and broker export about a shop's invariants, and the result of scraping them. Pure."""
+"""The metrics that a shop exports about its invariants and its proxies, and the result of scraping them. Pure."""
 
 from __future__ import annotations
 
@@ -17,12 +17,26 @@ CHECKED = "business_invariants_checked_timestamp_seconds"
 PAUSE = "business_invariants_pause_seconds"
 LAG = "outbox_lag_seconds"
 QUEUE_MESSAGES = "rabbitmq_detailed_queue_messages"
+REQUESTS = "http_server_request_duration_seconds_count"
+HEADERS_IGNORED = "forwarded_headers_ignored_total"
 
 BROKER = "rabbitmq"
+GATEWAY = "gateway"
+_PROBES = ("/health", "/ready")
+"""The routes that the kubelet requests, itself and not through a proxy."""
 _MISSED_CHECKS = 5
 STALE_AFTER = _MISSED_CHECKS * 30.0
 """Seconds: five of the services' own check intervals. For so long the last known state stands without being confirmed,
 since a pod that is replaced, or an operator that has just started, breaks no invariant."""
+
+
+@dataclass(frozen=True)
+class ForwardedHeaders:
+    """How many requests a gateway pod has answered since it started."""
+
+    requests: int
+    ignored: int
+    """Those whose X-Forwarded-* headers it ignored, because they came from an address that is no trusted proxy's."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +53,7 @@ class ServiceMetrics:
     """Events that no consumer could handle, by dead-letter queue."""
     pause: float | None = None
     """Seconds that the service waits between two checks."""
+    forwarded: ForwardedHeaders | None = None
 
 
 @dataclass(frozen=True)
@@ -53,14 +68,13 @@ class ScrapeResult:
 
 def sources(spec: Spec) -> tuple[str, ...]:
     """Returns the components that are scraped. An external broker is not."""
-    return (*WITH_DATABASE, BROKER) if spec.broker.provider == "builtin" else WITH_DATABASE
+    services = (*WITH_DATABASE, GATEWAY)
+    return (*services, BROKER) if spec.broker.provider == "builtin" else services
 
 
 def parse_metrics(text: str) -> ServiceMetrics:
     """Parses the relevant part of a Prometheus exposition. Raises ValueError if it is malformed."""
-    relevant = "".join(
-        line + "\n" for line in text.splitlines() if line.startswith((VIOLATIONS, CHECKED, PAUSE, LAG, QUEUE_MESSAGES))
-    )
+    relevant = "".join(line + "\n" for line in text.splitlines() if line.startswith(_RELEVANT))
     try:
         samples = [sample for family in text_string_to_metric_families(relevant) for sample in family.samples]
     except IndexError as error:  # raised by the parser for a label without a name
@@ -73,7 +87,19 @@ def parse_metrics(text: str) -> ServiceMetrics:
         lag=_first(finite, LAG),
         dead_letters={queue: count for queue, count in queues.items() if queue.endswith(".dead")} if queues else None,
         pause=_first(finite, PAUSE),
+        forwarded=_forwarded_headers(finite),
     )
+
+
+_RELEVANT = (VIOLATIONS, CHECKED, PAUSE, LAG, QUEUE_MESSAGES, REQUESTS, HEADERS_IGNORED)
+
+
+def _forwarded_headers(samples: Iterable[Sample]) -> ForwardedHeaders | None:
+    ignored = _first(samples, HEADERS_IGNORED)
+    if ignored is None:
+        return None
+    requests = sum(s.value for s in samples if s.name == REQUESTS and s.labels.get("http_route") not in _PROBES)
+    return ForwardedHeaders(int(requests), int(ignored))
 
 
 def _by_label(samples: Iterable[Sample], name: str, label: str) -> dict[str, int]:

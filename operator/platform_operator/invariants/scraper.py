@@ -19,8 +19,11 @@ from platform_operator.invariants.rows import invariant_rows
 from platform_operator.invariants.scrape_results import (
     BROKER,
     CHECKED,
+    GATEWAY,
+    HEADERS_IGNORED,
     LAG,
     PAUSE,
+    REQUESTS,
     VIOLATIONS,
     ScrapeResult,
     ServiceMetrics,
@@ -115,7 +118,8 @@ class InvariantScraper:
     def _url(self, key: PlatformKey, source: str) -> str:
         """Returns a URL at the Service's address.
 
-        Any ready pod will do, since all of a service's pods check the same database.
+        Any ready pod will do, since all of a service's pods check the same database, and all of a gateway's are behind
+        the same proxies.
         """
         service = state_of(ObjectId("Service", f"{key.name}-{source}"), self.cache.children(key))
         if not isinstance(service, ServiceAddress) or "metrics" not in service.ports:
@@ -124,8 +128,15 @@ class InvariantScraper:
         return f"http://{host}:{service.ports['metrics']}{_PATHS.get(source, _SERVICE_PATH)}"
 
 
-_SERVICE_PATH = "/metrics?" + "&".join(f"name[]={name}" for name in (VIOLATIONS, CHECKED, PAUSE, LAG))
-_PATHS = {BROKER: "/metrics/detailed?family=queue_coarse_metrics"}
+def _metrics_path(*names: str) -> str:
+    return "/metrics?" + "&".join(f"name[]={name}" for name in names)
+
+
+_SERVICE_PATH = _metrics_path(VIOLATIONS, CHECKED, PAUSE, LAG)
+_PATHS = {
+    BROKER: "/metrics/detailed?family=queue_coarse_metrics",
+    GATEWAY: _metrics_path(HEADERS_IGNORED, REQUESTS),
+}
 
 
 def http_fetch(session: aiohttp.ClientSession) -> Fetch:

@@ -1,4 +1,4 @@
-"""The conditions Ready, Progressing and Degraded, from the result of a pass. Pure."""
+"""The conditions Ready, Progressing and Degraded, from the result of a pass, and MailConfigured. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from platform_operator.api.conditions import Condition, ConditionReason
 from platform_operator.api.kinds import PlatformKey
-from platform_operator.api.spec import SERVICES
+from platform_operator.api.spec import SERVICES, Spec
 from platform_operator.errors import ApiError, OperatorError, RenderError
 from platform_operator.plan.planner import Plan
 from platform_operator.plan.readiness import Blocker, Refusal
@@ -185,4 +185,19 @@ def _delete_pod_advice(key: PlatformKey, part: Blocker) -> str:
     return (
         " If the spec is the cause, correct it and delete the pod, so that it is created again: "
         f"kubectl -n {key.namespace} delete pod {part.id.name}-0"
+    )
+
+
+def mail_condition(spec: Spec | None) -> Condition:
+    """Returns whether the shop can send mails. `spec` is None if it is invalid."""
+    if spec is None:
+        return Condition("MailConfigured", None, ConditionReason.INVALID_SPEC, "Not known: the spec is invalid.")
+    if spec.notifications.smtp is not None:
+        return Condition("MailConfigured", True, ConditionReason.MAIL_SERVER_SET, "Mails go to a mail server.")
+    return Condition(
+        "MailConfigured",
+        False,
+        ConditionReason.NO_MAIL_SERVER,
+        "No mail is sent, those that confirm addresses and reset passwords included: notifications end as not_sent. "
+        "Set spec.notifications.smtp.",
     )

@@ -18,7 +18,13 @@ from platform_operator.invariants.scrape_results import ScrapeResult, sources
 from platform_operator.plan.readiness import is_ready, required_pods
 from platform_operator.render.profiles import PROFILES
 from platform_operator.render.values import platform_url
-from platform_operator.status.conditions import PassResult, degraded_condition, progressing_condition, ready_condition
+from platform_operator.status.conditions import (
+    PassResult,
+    degraded_condition,
+    mail_condition,
+    progressing_condition,
+    ready_condition,
+)
 
 Status = dict[str, Any]
 
@@ -53,6 +59,7 @@ def describe(snapshot: Snapshot, result: PassResult) -> Status:
         progressing_condition(result, degraded, paused=paused),
         degraded,
         *invariant_conditions(rows, platform.key),
+        mail_condition(spec),
     )
     return {
         "observedGeneration": platform.generation,

@@ -11,9 +11,10 @@ from platform_operator.api.conditions import Condition, ConditionReason, Invaria
 from platform_operator.api.kinds import PlatformKey
 from platform_operator.api.spec import WITH_DATABASE, parse
 from platform_operator.invariants.conditions import INVARIANT_CONDITIONS, invariant_conditions
-from platform_operator.invariants.rows import MAX_LAG, Row, invariant_rows
+from platform_operator.invariants.rows import MAX_LAG, MIN_REQUESTS, Row, invariant_rows
 from platform_operator.invariants.scrape_results import (
     STALE_AFTER,
+    ForwardedHeaders,
     ScrapeResult,
     ServiceMetrics,
     next_result,
@@ -23,9 +24,11 @@ from platform_operator.invariants.scrape_results import (
 
 SHOP = PlatformKey("market", "shop")
 NOW = 1_700_000_000.0
-ALL = (*WITH_DATABASE, "rabbitmq")
+ALL = (*WITH_DATABASE, "gateway", "rabbitmq")
 GOOD = ServiceMetrics({"ledger_balances": 0}, checked=NOW, lag=0.0)
 CONSUMED = ServiceMetrics(dead_letters={"order.dead": 0})
+BELIEVED = ServiceMetrics(forwarded=ForwardedHeaders(1000, 0))
+IGNORED = ServiceMetrics(forwarded=ForwardedHeaders(1000, 990))
 BROKEN = ServiceMetrics({"ledger_balances": 3}, checked=NOW, lag=0.0)
 
 
@@ -33,7 +36,7 @@ def scraped(**by_source: ServiceMetrics | ConditionReason) -> dict[str, ScrapeRe
     """A result of every source: fine unless given otherwise; a reason stands for a failure for so long that rows are
     stale."""
     results: Mapping[str, ServiceMetrics | ConditionReason] = (
-        dict.fromkeys(WITH_DATABASE, GOOD) | {"rabbitmq": CONSUMED} | by_source
+        dict.fromkeys(WITH_DATABASE, GOOD) | {"gateway": BELIEVED, "rabbitmq": CONSUMED} | by_source
     )
     return {
         source: ScrapeResult(NOW - STALE_AFTER, None, one)
@@ -55,7 +58,8 @@ def conditions(
 
 
 HOLDING: dict[str, tuple[bool | None, ConditionReason]] = dict.fromkeys(
-    ("NothingOversold", "NoDoubleCharge", "InvariantsHold", "EventsDelivered"), (True, ConditionReason.ALL_HOLD)
+    ("NothingOversold", "NoDoubleCharge", "InvariantsHold", "EventsDelivered", "ProxiesTrusted"),
+    (True, ConditionReason.ALL_HOLD),
 )
 CONDITION_OF = dict.fromkeys(WITH_DATABASE, "InvariantsHold") | {
     "inventory": "NothingOversold",
@@ -97,6 +101,20 @@ rabbitmq_detailed_queue_messages{vhost="/",queue="payment.dead"} 0
     assert parse_metrics(text) == ServiceMetrics(dead_letters={"order.dead": 4, "payment.dead": 0})
 
 
+def test_requests_of_the_kubelet_are_not_counted_among_those_of_a_gateway() -> None:
+    text = """
+# TYPE http_server_request_duration_seconds histogram
+http_server_request_duration_seconds_count{http_route="/ready"} 500.0
+http_server_request_duration_seconds_count{http_route="/health"} 250.0
+http_server_request_duration_seconds_count{http_route="/products"} 30.0
+http_server_request_duration_seconds_count{http_route="/orders"} 12.0
+# TYPE forwarded_headers_ignored_total counter
+forwarded_headers_ignored_total 40.0
+"""
+    assert parse_metrics(text) == ServiceMetrics(forwarded=ForwardedHeaders(42, 40))
+    assert parse_metrics("forwarded_headers_ignored_total 0.0\n").forwarded == ForwardedHeaders(0, 0)
+
+
 def test_a_metric_that_is_not_exported_is_not_taken_for_zero() -> None:
     assert parse_metrics("") == ServiceMetrics({}, None, None, None)
     assert parse_metrics("outbox_lag_seconds NaN\n") == ServiceMetrics()
@@ -111,7 +129,7 @@ def test_a_malformed_exposition_is_refused(text: str) -> None:
 
 def test_an_external_broker_is_not_scraped() -> None:
     assert sources(parse({})) == ALL
-    assert sources(parse({"broker": {"provider": "external", "secretRef": {"name": "x"}}})) == WITH_DATABASE
+    assert sources(parse({"broker": {"provider": "external", "secretRef": {"name": "x"}}})) == ALL[:-1]
 
 
 # Results of scrapes.
@@ -217,13 +235,15 @@ def test_a_service_without_invariants_breaks_none() -> None:
 
 def test_every_service_belongs_to_exactly_one_condition() -> None:
     assert len({one.type for one in INVARIANT_CONDITIONS}) == len(INVARIANT_CONDITIONS)
-    assert sorted(service for one in INVARIANT_CONDITIONS for service in one.services) == sorted(WITH_DATABASE)
+    assert sorted(service for one in INVARIANT_CONDITIONS for service in one.services) == sorted(
+        (*WITH_DATABASE, "gateway")
+    )
 
 
 @pytest.mark.parametrize(
     "stored", [[], invariant_rows([], scraped(), ALL, NOW), invariant_rows([], scraped(order=BROKEN), ALL, NOW)]
 )
-def test_every_combination_of_metrics_gives_four_conditions_with_advice(stored: list[Row]) -> None:
+def test_every_combination_of_metrics_gives_all_conditions_with_advice(stored: list[Row]) -> None:
     possible: tuple[ServiceMetrics | ConditionReason, ...] = (
         GOOD,
         BROKEN,
@@ -255,6 +275,44 @@ def test_every_combination_of_metrics_gives_four_conditions_with_advice(stored: 
 def test_a_broken_invariant_says_where_to_find_the_rows() -> None:
     message = summed_up(invariant_rows([], scraped(payment=BROKEN), ALL, NOW))["NoDoubleCharge"].message
     assert "kubectl -n market logs deployment/shop-payment | grep ledger_balances" in message
+
+
+def test_ignored_headers_of_most_requests_say_which_field_to_set() -> None:
+    assert conditions(scraped(gateway=IGNORED)) == HOLDING | {
+        "ProxiesTrusted": (False, ConditionReason.UNTRUSTED_PROXY)
+    }
+    message = summed_up(invariant_rows([], scraped(gateway=IGNORED), ALL, NOW))["ProxiesTrusted"].message
+    for field in ("spec.ingress.proxyNamespaces", "spec.settings.gateway.trustedProxies"):
+        assert field in message
+
+
+@pytest.mark.parametrize(
+    ("requests", "ignored", "trusted"),
+    [
+        (1000, 500, True),  # clients that send the headers themselves do not change the condition
+        (1000, 501, False),
+        (MIN_REQUESTS, MIN_REQUESTS, False),
+        (MIN_REQUESTS - 1, MIN_REQUESTS - 1, True),
+        (0, 0, True),
+    ],
+)
+def test_the_share_of_ignored_headers_decides(requests: int, ignored: int, trusted: bool) -> None:
+    gateway = ServiceMetrics(forwarded=ForwardedHeaders(requests, ignored))
+    assert conditions(scraped(gateway=gateway))["ProxiesTrusted"][0] is trusted
+
+
+def test_a_gateway_pod_that_has_just_started_does_not_change_what_the_others_reported() -> None:
+    started = scraped(gateway=ServiceMetrics(forwarded=ForwardedHeaders(0, 0)))
+    for known in (IGNORED, BELIEVED):
+        stored = invariant_rows([], scraped(gateway=known), ALL, NOW)
+        assert invariant_rows(stored, started, ALL, NOW) == stored
+
+
+def test_a_gateway_that_cannot_be_scraped_makes_only_its_condition_unknown() -> None:
+    unknown = HOLDING | {"ProxiesTrusted": (None, ConditionReason.UNREACHABLE)}
+    assert conditions(scraped(gateway=ConditionReason.UNREACHABLE)) == unknown
+    older = HOLDING | {"ProxiesTrusted": (None, ConditionReason.NOT_EXPORTED)}
+    assert conditions(scraped(gateway=ServiceMetrics())) == older
 
 
 # Rows of the status.
@@ -298,7 +356,7 @@ def test_before_the_first_scrape_each_source_has_an_unknown_row() -> None:
 
 def test_rows_of_a_source_that_is_no_longer_scraped_are_removed() -> None:
     stored = invariant_rows([], scraped(), ALL, NOW)
-    assert not [row for row in invariant_rows(stored, {}, WITH_DATABASE, NOW) if row["service"] == "rabbitmq"]
+    assert not [row for row in invariant_rows(stored, {}, ALL[:-1], NOW) if row["service"] == "rabbitmq"]
 
 
 def test_rows_stored_by_another_version_of_the_operator_are_accepted() -> None:

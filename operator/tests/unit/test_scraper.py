@@ -74,11 +74,14 @@ class Shops:
 async def test_services_are_scraped_for_their_invariants_alone_and_the_broker_for_its_queues() -> None:
     shops = Shops()
     await shops.scraper.scrape_all()
-    assert len(shops.urls) == len(WITH_DATABASE) + 1
+    assert len(shops.urls) == len(WITH_DATABASE) + 2
     assert shops.urls[0] == (
         "http://10.0.0.0:9464/metrics?name[]=business_invariant_violations"
         "&name[]=business_invariants_checked_timestamp_seconds"
         "&name[]=business_invariants_pause_seconds&name[]=outbox_lag_seconds"
+    )
+    assert shops.urls[-2].endswith(
+        ":9464/metrics?name[]=forwarded_headers_ignored_total&name[]=http_server_request_duration_seconds_count"
     )
     assert shops.urls[-1] == "http://10.0.0.7:15692/metrics/detailed?family=queue_coarse_metrics"
 

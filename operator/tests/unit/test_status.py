@@ -8,7 +8,7 @@ from platform_operator.api.kinds import ObjectId, PlatformKey
 from platform_operator.api.spec import WITH_DATABASE, parse
 from platform_operator.cache.observed import Children, ObservedObject, Platform
 from platform_operator.errors import ApiError, InvalidSpecError, RenderError
-from platform_operator.invariants.scrape_results import ScrapeResult, ServiceMetrics
+from platform_operator.invariants.scrape_results import ForwardedHeaders, ScrapeResult, ServiceMetrics
 from platform_operator.plan.comparison import Change, ChangeReason
 from platform_operator.plan.inventory import DesiredObject
 from platform_operator.plan.planner import Plan
@@ -24,7 +24,7 @@ WAITING = Plan((), (), 3, (Blocker(ObjectId("StatefulSet", "shop-order-db"), 1, 
 FAILED = Plan((), (), 3, (Blocker(ObjectId("Job", "shop-order-migrate-1"), 2, "BackoffLimitExceeded", failed=True),))
 
 
-INVARIANTS = ("NothingOversold", "NoDoubleCharge", "InvariantsHold", "EventsDelivered")
+INVARIANTS = ("NothingOversold", "NoDoubleCharge", "InvariantsHold", "EventsDelivered", "ProxiesTrusted")
 
 
 def status(
@@ -44,7 +44,9 @@ def every_condition(made: Status) -> dict[str, tuple[str, str]]:
 
 
 def conditions(made: Status) -> dict[str, tuple[str, str]]:
-    return {type_: found for type_, found in every_condition(made).items() if type_ not in INVARIANTS}
+    return {
+        type_: found for type_, found in every_condition(made).items() if type_ not in (*INVARIANTS, "MailConfigured")
+    }
 
 
 def scraped(**violations: int) -> dict[str, ScrapeResult]:
@@ -54,7 +56,8 @@ def scraped(**violations: int) -> dict[str, ScrapeResult]:
         name: ServiceMetrics({"ledger_balances": violations.get(name, 0)}, checked=NOW.timestamp(), lag=0.0)
         for name in WITH_DATABASE
     }
-    metrics = {**services, "rabbitmq": ServiceMetrics(dead_letters={"order.dead": 0})}
+    gateway = ServiceMetrics(forwarded=ForwardedHeaders(1000, 0))
+    metrics = {**services, "gateway": gateway, "rabbitmq": ServiceMetrics(dead_letters={"order.dead": 0})}
     return {source: ScrapeResult(NOW.timestamp(), one) for source, one in metrics.items()}
 
 
@@ -265,9 +268,23 @@ def test_a_broken_invariant_is_reported_and_leaves_a_shop_ready() -> None:
         "NoDoubleCharge": ("True", "AllHold"),
         "InvariantsHold": ("True", "AllHold"),
         "EventsDelivered": ("True", "AllHold"),
+        "ProxiesTrusted": ("True", "AllHold"),
+        "MailConfigured": ("False", "NoMailServer"),
     }
     broken = [row for row in made["invariants"] if row["state"] == "Broken"]
     assert [(row["service"], row["name"], row["violations"]) for row in broken] == [("inventory", "ledger_balances", 2)]
+
+
+def test_a_shop_without_a_mail_server_says_so_and_one_with_a_server_does_not() -> None:
+    without = status(PassResult(CONVERGED))
+    assert every_condition(without)["MailConfigured"] == ("False", "NoMailServer")
+    assert "spec.notifications.smtp" in message(without, "MailConfigured")
+    assert every_condition(without)["Ready"] == ("True", "AllReady")
+    smtp = {"host": "smtp.example.com", "from": "shop@example.com"}
+    with_server = status(PassResult(CONVERGED), spec={"notifications": {"smtp": smtp}})
+    assert every_condition(with_server)["MailConfigured"] == ("True", "MailServerSet")
+    snapshot = Snapshot(PLATFORM, None, "1.0", {}, {}, NOW)
+    assert every_condition(describe(snapshot, PassResult()))["MailConfigured"] == ("Unknown", "InvalidSpec")
 
 
 def test_unknown_invariants_of_a_new_shop_are_not_reported() -> None:

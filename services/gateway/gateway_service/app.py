@@ -9,12 +9,12 @@ from chassis.http.app import Readiness, create_app
 from chassis.http.authentication import Authenticator, TokenVerifier, fetch_keys_from
 from chassis.http.middleware import RequestMiddleware
 from chassis.runtime.process import Program, Service
+from chassis.types.circuit_breaker import BreakerPolicy
 
 from gateway_service.clients.ended_sessions import EndedSessionLookup
 from gateway_service.clients.rate_limiter import RateLimiter
 from gateway_service.clients.redis_pipeline import RedisPipeline, connect
 from gateway_service.clients.upstream_client import UpstreamClient
-from gateway_service.domain.circuit_breaker import BreakerPolicy
 from gateway_service.domain.client_address import TrustedProxies
 from gateway_service.domain.rate_limits import parse_quotas
 from gateway_service.domain.routes import Upstream

@@ -8,12 +8,13 @@ from chassis.grpc.client import open_channel
 from chassis.grpc.server import GrpcServer
 from chassis.http.app import Readiness, create_app
 from chassis.http.authentication import Authenticator, TokenVerifier, fetch_keys_from
+from chassis.observability import logs
 from chassis.runtime.backend import Backend, utc_now
 from chassis.runtime.process import Program, Service, repeat_every
 from chassis.types.ids import uuid7
 
-from notification_service.clients.mail import LogMailSender, MailSender, SmtpMailSender, SmtpServer
-from notification_service.clients.sms import LogSmsSender, SmsSender, TwilioAccount
+from notification_service.clients.mail import MailSender, SmtpMailSender, SmtpServer
+from notification_service.clients.sms import SmsSender, TwilioAccount
 from notification_service.clients.users import GrpcUsers
 from notification_service.domain.delivery import RetryPolicy
 from notification_service.handlers.consumers import event_handlers
@@ -29,10 +30,12 @@ from notification_service.service.preferences import PreferenceService
 from notification_service.service.templates import TemplateLibrary
 from notification_service.settings import Settings
 
-SCHEMA = "0005"
+SCHEMA = "0006"
 _PRUNE_SECONDS = 3600.0
 _MEASURE_SECONDS = 5.0
 _MAX_RETRY_DELAY = timedelta(hours=1)
+
+log = logs.get_logger(__name__)
 
 
 async def build(settings: Settings, now: Callable[[], datetime] = utc_now) -> Service:
@@ -73,13 +76,14 @@ async def build(settings: Settings, now: Callable[[], datetime] = utc_now) -> Se
             "measuring": repeat_every(_MEASURE_SECONDS, history.update_metrics),
             "pruning": repeat_every(_PRUNE_SECONDS, history.prune),
         },
-        closers=(channel.close, senders.sms.close, backend.close),
+        closers=(channel.close, *([senders.sms.close] if senders.sms else []), backend.close),
     )
 
 
-def _mail_sender(settings: Settings) -> MailSender:
+def _mail_sender(settings: Settings) -> MailSender | None:
     if settings.smtp_host is None or settings.smtp_from is None:
-        return LogMailSender()
+        log.warning("no mail is sent: SMTP_HOST is unset")
+        return None
     server = SmtpServer(
         settings.smtp_host,
         settings.smtp_port,
@@ -91,9 +95,9 @@ def _mail_sender(settings: Settings) -> MailSender:
     return SmtpMailSender(server, settings.smtp_from, settings.shop_name, settings.smtp_timeout_seconds)
 
 
-def _sms_sender(account: TwilioAccount | None) -> SmsSender:
+def _sms_sender(account: TwilioAccount | None) -> SmsSender | None:
     if account is None:
-        return LogSmsSender()
+        return None
     # Only shops with an account need this module, and importing it costs memory.
     from notification_service.clients.twilio import TwilioSmsSender
 

@@ -20,7 +20,7 @@ class Settings(BackendSettings, GrpcCallerSettings):
     """The URL of the shop's pages, to which the links in messages lead."""
 
     smtp_host: str | None = None
-    """The host of the mail server. Unset: mails are rendered and logged, but not sent."""
+    """The host of the mail server. Unset: no mail is sent, and notifications end as `not_sent`."""
     smtp_port: Port = 587
     """The port of the mail server. The default is the submission port of RFC 6409."""
     smtp_starttls: bool = True
@@ -37,7 +37,7 @@ class Settings(BackendSettings, GrpcCallerSettings):
     """How long the mail server may take for one reply; a whole session may take four times that."""
 
     sms_provider: Literal["log", "twilio"] = "log"
-    """The provider of SMS. `log`: SMS are rendered and logged, but not sent."""
+    """The provider of SMS. `log`: no SMS is sent, and notifications end as `not_sent`."""
     twilio_account_sid: str | None = Field(default=None, validate_default=True)
     """The id of the Twilio account. Required if SMS_PROVIDER is twilio."""
     twilio_auth_token: str | None = Field(default=None, validate_default=True, repr=False)

@@ -1,4 +1,4 @@
-"""Conventions of gRPC client and server beside the contracts: a problem's trailers, method names, timestamps."""
+"""Conventions of gRPC client and server beside the contracts: a problem's trailers, names of methods, timestamps."""
 
 from datetime import datetime
 
@@ -11,6 +11,11 @@ MEMBERS_KEY = "problem-members-bin"
 def method_name(path: str | bytes) -> str:
     """Returns the name of a method, `package.Service/Method`, from the path that gRPC calls it by."""
     return (path.decode() if isinstance(path, bytes) else path).lstrip("/")
+
+
+def neighbour_name(path: str | bytes) -> str:
+    """Returns the name of the service that a method belongs to: `user` for `/shopapi.user.v1.UserService/GetUser`."""
+    return method_name(path).split(".")[1]
 
 
 def timestamp(at: datetime) -> Timestamp:

@@ -11,10 +11,9 @@ from typing import Any
 
 from chassis.database import redis_client
 from chassis.observability import logs
+from chassis.types.circuit_breaker import Attempt, BreakerPolicy, CircuitBreaker, CircuitState
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
-
-from gateway_service.domain.circuit_breaker import Attempt, BreakerPolicy, CircuitBreaker, CircuitState
 
 _BREAKER_POLICY = BreakerPolicy(min_failures=3, failure_ratio=0.5, window_seconds=5.0, cooldown_seconds=1.0)
 _CONNECTIONS = 32

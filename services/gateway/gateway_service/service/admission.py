@@ -3,9 +3,9 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+from chassis.types.circuit_breaker import Attempt, BreakerPolicy, CircuitBreaker
 from prometheus_client import Counter, Gauge
 
-from gateway_service.domain.circuit_breaker import Attempt, BreakerPolicy, CircuitBreaker
 from gateway_service.domain.errors import CircuitOpen, UpstreamBusy
 from gateway_service.domain.routes import Upstream
 from gateway_service.service.slots import Slots

@@ -1,4 +1,4 @@
-"""Sends mails: by SMTP (RFC 5321, with STARTTLS of RFC 3207), or to the log alone for shops without a mail server.
+"""Sends mails by SMTP (RFC 5321, with STARTTLS of RFC 3207).
 
 SMTP has no exactly-once delivery: if a connection breaks after the last byte and before the server's 250, or this
 process dies after the 250 and before its commit, this service does not know whether the mail was accepted. Such a mail
@@ -50,14 +50,6 @@ class MailSender(Protocol):
 
     async def send(self, mail: Mail) -> SendResult:
         """Sends a mail. Never raises for a failure of the server or the network: that is a result."""
-
-
-class LogMailSender:
-    """Logs that a mail was rendered, without its address and its content: mails contain secrets."""
-
-    async def send(self, mail: Mail) -> SendResult:
-        log.info("mail not sent: SMTP_HOST is unset", notification_id=str(mail.id), template=mail.template)
-        return ACCEPTED
 
 
 @dataclass(frozen=True, slots=True)

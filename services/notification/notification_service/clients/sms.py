@@ -1,4 +1,4 @@
-"""Sends SMS: through a provider, or to the log alone for shops without one. Twilio's account and its signatures.
+"""SMS, what sends them, and Twilio's account and its signatures.
 
 https://www.twilio.com/docs/usage/security#validating-requests
 """
@@ -13,7 +13,7 @@ from uuid import UUID
 
 from chassis.observability import logs
 
-from notification_service.domain.delivery import ACCEPTED, SendResult
+from notification_service.domain.delivery import SendResult
 
 log = logs.get_logger(__name__)
 
@@ -35,17 +35,6 @@ class SmsSender(Protocol):
         """Sends an SMS. Never raises for a failure of the provider or the network: that is a result."""
 
     async def close(self) -> None: ...
-
-
-class LogSmsSender:
-    """Logs that an SMS was rendered, without its number and its content."""
-
-    async def send(self, sms: Sms) -> SendResult:
-        log.info("SMS not sent: SMS_PROVIDER is log", notification_id=str(sms.id), template=sms.template)
-        return ACCEPTED
-
-    async def close(self) -> None:
-        """Does nothing: no connection is open."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,14 @@ class ChannelUnavailable(NotificationError):
         self.reason = reason
 
 
+class NoProvider(NotificationError):
+    """The shop has no provider for the channel of a notification."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
 class ForgedCallback(NotificationError):
     """The signature of a provider's callback is not the provider's."""
 

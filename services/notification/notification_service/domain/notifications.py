@@ -78,7 +78,8 @@ _KINDS = {
 class Status(StrEnum):
     """`pending → sent → delivered | failed`.
 
-    A pending notification that is no longer needed is `cancelled`, and is never sent.
+    A pending notification that is no longer needed is `cancelled`, and is never sent. One that the shop has no provider
+    for is `not_sent`.
     """
 
     PENDING = "pending"
@@ -86,16 +87,21 @@ class Status(StrEnum):
     DELIVERED = "delivered"
     FAILED = "failed"
     CANCELLED = "cancelled"
+    NOT_SENT = "not_sent"
 
 
 class Reason(StrEnum):
-    """Why a notification was cancelled, or failed without an error of the provider."""
+    """Why a notification was cancelled or not sent, or failed without an error of the provider."""
 
     ERASED = "erased"
     RECIPIENT_GONE = "recipient_gone"
     OBSOLETE = "obsolete"
     SWITCHED_OFF = "switched_off"
     NO_PHONE = "no_phone"
+    NO_MAIL_SERVER = "no_mail_server"
+    """The shop has no mail server: `SMTP_HOST` is unset."""
+    NO_SMS_PROVIDER = "no_sms_provider"
+    """The shop has no provider of SMS: `SMS_PROVIDER` is `log`."""
     OUTCOME_UNKNOWN = "outcome_unknown"
     TOO_OLD = "too_old"
     UNDELIVERED = "undelivered"

@@ -38,8 +38,8 @@ class NotificationResponse(ResponseBody):
     template: Template
     kind: Kind
     channel: Channel
-    status: Status
-    reason: Annotated[str | None, Field(description="Why it was cancelled or has failed")]
+    status: Annotated[Status, Field(description="`not_sent`: the shop has no provider for the channel")]
+    reason: Annotated[str | None, Field(description="Why it was cancelled or not sent, or has failed")]
     order_id: UUID | None
     product_id: int | None
     created_at: datetime

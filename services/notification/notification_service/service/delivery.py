@@ -28,12 +28,13 @@ from notification_service.domain.delivery import (
     permanent_failure,
     state_after_attempt,
 )
-from notification_service.domain.errors import ChannelUnavailable, RecipientGone, TokenGone
+from notification_service.domain.errors import ChannelUnavailable, NoProvider, RecipientGone, TokenGone
 from notification_service.domain.notifications import Notification, Reason, Status
 from notification_service.repository.notifications import NotificationRepository
 from notification_service.service.message_dispatcher import MessageDispatcher, Send
 
 SENT = Counter("notifications_sent_total", "Attempts to send a message, by outcome", ["template", "channel", "outcome"])
+NOT_SENT = Counter("notifications_not_sent_total", "Messages not sent, since the shop has no provider", ["channel"])
 _SHUTDOWN_GRACE_SECONDS = 8.0
 """How long a stopping process waits for the messages that it is sending, and for a lease that it returns."""
 _SEND_TIMEOUT_SHARE = 0.8
@@ -164,6 +165,9 @@ class DeliveryService:
             await self._release(lease, NextState(Status.CANCELLED, Reason.OBSOLETE))
         except ChannelUnavailable as error:
             await self._release(lease, NextState(Status.CANCELLED, error.reason))
+        except NoProvider as error:
+            await self._release(lease, NextState(Status.NOT_SENT, error.reason))
+            NOT_SENT.labels(notification.channel).inc()
         except DatabaseUnavailable:
             raise
         except Exception:

@@ -6,11 +6,11 @@ from datetime import datetime
 
 from chassis.database.engine import Database
 
-from notification_service.clients.mail import MailSender
-from notification_service.clients.sms import SmsSender
+from notification_service.clients.mail import Mail, MailSender
+from notification_service.clients.sms import Sms, SmsSender
 from notification_service.clients.users import Users
 from notification_service.domain.delivery import SendResult
-from notification_service.domain.errors import ChannelUnavailable
+from notification_service.domain.errors import ChannelUnavailable, NoProvider
 from notification_service.domain.notifications import Channel, Notification, Reason
 from notification_service.repository.recipients import RecipientRepository
 from notification_service.service.message_renderer import MessageRenderer
@@ -21,10 +21,10 @@ Send = Callable[[], Awaitable[SendResult]]
 
 @dataclass(frozen=True, slots=True)
 class Senders:
-    """The sender of each channel."""
+    """The sender of each channel; None: the shop has no provider for it."""
 
-    mail: MailSender
-    sms: SmsSender
+    mail: MailSender | None
+    sms: SmsSender | None
 
 
 class MessageDispatcher:
@@ -39,7 +39,8 @@ class MessageDispatcher:
     async def prepare(self, notification: Notification, at: datetime) -> Send:
         """Renders the message, with `at` as its date, and returns the function that sends it.
 
-        Raises RecipientGone, TokenGone, ChannelUnavailable, NeighbourUnavailable, and any error of a template.
+        Raises RecipientGone, TokenGone, ChannelUnavailable, NeighbourUnavailable, and any error of a template. Raises
+        NoProvider last: a shop without providers renders its messages too, and so finds errors in its templates.
         """
         contact = await self._users.contact(notification.user_id)
         async with self._database.begin() as transaction:
@@ -47,9 +48,19 @@ class MessageDispatcher:
         if not preferences.allow(notification.kind, notification.channel):
             raise ChannelUnavailable(Reason.SWITCHED_OFF)
         if notification.channel is Channel.EMAIL:
-            mail = await self._renderer.mail(notification, contact, at)
-            return lambda: self._senders.mail.send(mail)
+            return self._mail_send(await self._renderer.mail(notification, contact, at))
         if not contact.phone:
             raise ChannelUnavailable(Reason.NO_PHONE)
-        sms = await self._renderer.sms(notification, contact)
-        return lambda: self._senders.sms.send(sms)
+        return self._sms_send(await self._renderer.sms(notification, contact))
+
+    def _mail_send(self, mail: Mail) -> Send:
+        sender = self._senders.mail
+        if sender is None:
+            raise NoProvider(Reason.NO_MAIL_SERVER)
+        return lambda: sender.send(mail)
+
+    def _sms_send(self, sms: Sms) -> Send:
+        sender = self._senders.sms
+        if sender is None:
+            raise NoProvider(Reason.NO_SMS_PROVIDER)
+        return lambda: sender.send(sms)

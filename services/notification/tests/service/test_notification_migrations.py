@@ -1,10 +1,11 @@
 """The migrations convert existing rows, and the previous release works on the new schema."""
 
+import asyncpg
 import pytest
 from alembic import command
 from chassis.database import migrations
 from chassis.types.ids import uuid7
-from chassis_testing.databases import connect_to, empty_database
+from chassis_testing.databases import connect_to, empty_database, migrated_database
 
 SMS = (
     "INSERT INTO notifications (id, cause, user_id, channel, template, template_version, facts, status, created_at,"
@@ -39,3 +40,16 @@ async def test_provider_ids_of_erased_accounts_are_cleared_and_attempts_of_the_p
             excused = [row["excused"] for row in await sql.fetch("SELECT excused FROM attempts")]
     assert kept == {ERASED: None, EXISTING: "SM1"}
     assert excused == [False, False]
+
+
+async def test_a_notification_that_is_not_sent_says_why() -> None:
+    async with migrated_database("notification_service") as settings, connect_to(settings) as sql:
+        notification_id = uuid7()
+        await sql.execute(SMS, notification_id, EXISTING)
+        change = "UPDATE notifications SET status = 'not_sent', reason = $2 WHERE id = $1"
+        with pytest.raises(asyncpg.CheckViolationError, match="what_is_not_sent_says_why"):
+            await sql.execute(change, notification_id, None)
+        await sql.execute(change, notification_id, "no_sms_provider")
+
+        validated = "SELECT DISTINCT convalidated FROM pg_constraint WHERE conrelid = 'notifications'::regclass"
+        assert [row["convalidated"] for row in await sql.fetch(validated)] == [True]

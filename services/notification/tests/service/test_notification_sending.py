@@ -34,6 +34,7 @@ from notification_harness import (
 from notification_service.handlers import consumers
 from notification_service.service.delivery import DeliveryService
 from notification_service.settings import Settings
+from prometheus_client import REGISTRY
 
 
 async def test_a_mail_has_the_headers_and_parts_that_mail_clients_expect(service: RunningService, user: int) -> None:
@@ -535,16 +536,25 @@ async def test_an_old_notification_can_be_retried_by_an_admin(isolated_env: Envi
         await isolated_env.wait_for_status(1, "sent")
 
 
-async def test_without_a_mail_server_a_mail_is_logged_without_its_content(
+async def test_without_a_mail_server_a_mail_is_recorded_as_not_sent(
     isolated_env: Environment, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    request_id = str(uuid7())
-    async with running_service(isolated_env, smtp_host=None, smtp_from=None):
+    request_id, before = str(uuid7()), not_sent_mails()
+    async with running_service(isolated_env, smtp_host=None, smtp_from=None) as service:
         await isolated_env.publish(reset_requested(1, request_id))
-        (row,) = await isolated_env.wait_for_status(1, "sent")
+        (row,) = await isolated_env.wait_for_status(1, "not_sent")
+        (shown,) = await service.notifications_of(1)
 
+    assert not_sent_mails() == before + 1
+    assert (row["reason"], row["sent_at"]) == ("no_mail_server", None)
+    assert (shown["status"], shown["reason"], shown["sent_at"]) == ("not_sent", "no_mail_server", None)
+    assert shown["attempts"] == []
     logged = "".join(capsys.readouterr())
-    assert "mail not sent" in logged
+    assert "no mail is sent: SMTP_HOST is unset" in logged
     assert str(row["id"]) in logged
     for secret in (token_of(request_id), address_of(1), "new password", "token="):
         assert secret not in logged
+
+
+def not_sent_mails() -> float:
+    return REGISTRY.get_sample_value("notifications_not_sent_total", {"channel": "email"}) or 0.0

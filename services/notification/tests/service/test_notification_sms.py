@@ -282,16 +282,17 @@ async def test_callbacks_are_refused_without_a_callback_url(isolated_env: Enviro
     assert (response.status_code, response.json()["code"]) == (404, "no_such_route")
 
 
-async def test_without_a_provider_an_sms_is_logged_without_its_content(
+async def test_without_a_provider_an_sms_is_recorded_as_not_sent(
     isolated_env: Environment, capsys: pytest.CaptureFixture[str]
 ) -> None:
     isolated_env.users.contacts[1] = {"phone": number_of(1)}
     async with running_service(isolated_env, sms_provider="log") as service:
         await service.set_preferences(1, email=False, sms=True)
         await isolated_env.publish(order_shipped(1))
-        await isolated_env.wait_for_status(1, "sent")
+        (row,) = await isolated_env.wait_for_status(1, "not_sent")
 
+    assert (row["reason"], row["sent_at"]) == ("no_sms_provider", None)
     logged = "".join(capsys.readouterr())
-    assert "SMS not sent" in logged
+    assert str(row["id"]) in logged
     assert number_of(1) not in logged
     assert "JD0123" not in logged

@@ -25,6 +25,8 @@ class BreakerPolicy:
     window_seconds: float = 10.0
     cooldown_seconds: float = 1.0
     """How long an open circuit admits nothing."""
+    max_cooldown_seconds: float | None = None
+    """The cooldown doubles with each failed probe, up to this; None: it stays the same."""
 
 
 class CircuitBreaker:
@@ -33,10 +35,14 @@ class CircuitBreaker:
     Call `admit` before each attempt, and report its result to the `Attempt`.
     """
 
-    def __init__(self, policy: BreakerPolicy, clock: Callable[[], float]) -> None:
-        """`clock` returns seconds, and never goes back."""
+    def __init__(
+        self, policy: BreakerPolicy, clock: Callable[[], float], jitter: Callable[[], float] = lambda: 1.0
+    ) -> None:
+        """`clock` returns seconds, and never goes back. `jitter` returns the share of a cooldown that is waited."""
         self._policy = policy
         self._clock = clock
+        self._jitter = jitter
+        self._cooldown = policy.cooldown_seconds
         self._state = CircuitState.CLOSED
         self._epoch = 0
         self._cooldown_ends_at = float("-inf")
@@ -70,21 +76,25 @@ class CircuitBreaker:
         elif succeeded is not None:
             self._window.add(self._clock(), succeeded)
             if not succeeded and self._is_threshold_reached():
-                self._open(self._policy.cooldown_seconds)
+                self._cooldown = self._policy.cooldown_seconds
+                self._open(self._cooldown)
 
     def _record_probe(self, succeeded: bool | None) -> None:
         if succeeded:
             self._window = _SlidingWindow(self._policy.window_seconds)
             self._change_state(CircuitState.CLOSED)
+        elif succeeded is None:
+            self._open(0.0)
         else:
-            self._open(0.0 if succeeded is None else self._policy.cooldown_seconds)
+            self._cooldown = min(2 * self._cooldown, self._policy.max_cooldown_seconds or self._cooldown)
+            self._open(self._cooldown)
 
     def _is_threshold_reached(self) -> bool:
         succeeded, failed = self._window.counts(self._clock())
         return failed >= self._policy.min_failures and failed >= self._policy.failure_ratio * (succeeded + failed)
 
     def _open(self, cooldown: float) -> None:
-        self._cooldown_ends_at = self._clock() + cooldown
+        self._cooldown_ends_at = self._clock() + cooldown * self._jitter()
         self._change_state(CircuitState.OPEN)
 
     def _change_state(self, state: CircuitState) -> None:

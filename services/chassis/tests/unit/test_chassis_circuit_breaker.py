@@ -1,14 +1,17 @@
-from gateway_service.domain.circuit_breaker import Attempt, BreakerPolicy, CircuitBreaker, CircuitState
+from dataclasses import replace
+
+from chassis.types.circuit_breaker import Attempt, BreakerPolicy, CircuitBreaker, CircuitState
 
 POLICY = BreakerPolicy(min_failures=3, failure_ratio=0.5, window_seconds=10.0, cooldown_seconds=2.0)
 
 
 class Harness:
-    """A circuit breaker with a clock that the test advances."""
+    """A circuit breaker with a clock and a jitter that the test sets."""
 
-    def __init__(self) -> None:
+    def __init__(self, policy: BreakerPolicy = POLICY) -> None:
         self.now = 1000.0
-        self.breaker = CircuitBreaker(POLICY, lambda: self.now)
+        self.jitter = 1.0
+        self.breaker = CircuitBreaker(policy, lambda: self.now, lambda: self.jitter)
 
     def admit(self) -> Attempt:
         attempt = self.breaker.admit()
@@ -114,3 +117,45 @@ def test_only_the_first_result_of_an_attempt_counts() -> None:
         attempt.failed()
     attempt.abandoned()
     assert harness.state() is CircuitState.CLOSED
+
+
+def test_the_cooldown_doubles_with_each_failed_probe_up_to_its_maximum() -> None:
+    harness = Harness(replace(POLICY, max_cooldown_seconds=7.0))
+    harness.fail(3)
+    cooldowns = [harness.breaker.remaining_cooldown]
+    for _ in range(3):
+        harness.now += cooldowns[-1]
+        harness.fail()
+        cooldowns.append(harness.breaker.remaining_cooldown)
+    assert cooldowns == [2.0, 4.0, 7.0, 7.0]
+
+
+def test_the_cooldown_is_short_again_after_the_circuit_closed() -> None:
+    harness = Harness(replace(POLICY, max_cooldown_seconds=8.0))
+    harness.fail(3)
+    harness.now += 2.0
+    harness.fail()
+    harness.now += 4.0
+    harness.succeed()
+    harness.fail(3)
+    assert harness.breaker.remaining_cooldown == 2.0
+
+
+def test_an_abandoned_probe_does_not_lengthen_the_cooldown() -> None:
+    harness = Harness(replace(POLICY, max_cooldown_seconds=8.0))
+    harness.fail(3)
+    harness.now += 2.0
+    harness.admit().abandoned()
+    harness.fail()
+    assert harness.breaker.remaining_cooldown == 4.0
+
+
+def test_jitter_shortens_a_cooldown_and_not_the_ones_after_it() -> None:
+    harness = Harness(replace(POLICY, max_cooldown_seconds=8.0))
+    harness.jitter = 0.5
+    harness.fail(3)
+    assert harness.breaker.remaining_cooldown == 1.0
+    harness.now += 1.0
+    harness.jitter = 1.0
+    harness.fail()
+    assert harness.breaker.remaining_cooldown == 4.0
