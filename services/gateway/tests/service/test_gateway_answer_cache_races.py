@@ -101,7 +101,6 @@ async def test_no_interleaving_shows_an_old_answer_or_goes_back_in_time(
     open_gateway: OpenGateway, upstream: FakeUpstream, upstream_url: str, issuer: TokenIssuer, interleavings: int
 ) -> None:
     seed = random.randrange(2**32)
-    print(f"seed {seed}")
     chosen = random.Random(seed)
     shop = Shop(upstream, chosen)
     upstream.behaviour = shop.respond
