@@ -100,6 +100,8 @@ SERVICES = Dashboard(
             Panel("Answers by status", "What the gateway answers.", "reqps",
                   {"{{http_response_status_code}}": rate(f"{_HTTP}_count", "http_response_status_code",
                                                          _CUSTOMER_REQUESTS)}),
+            Panel("Public reads", "From the gateway's memory (hit), by a shared fetch, or by the service.", "reqps",
+                  {"{{result}}": rate("answer_cache_requests_total", "result")}),
             Panel("Error ratio against the objective", "Above 0.1 % the month's budget does not last.", "percentunit",
                   {"5 minutes": 'platform:http_error_ratio:rate5m{namespace=~"$namespace"}',
                    "6 hours": 'platform:http_error_ratio:rate6h{namespace=~"$namespace"}',

@@ -75,6 +75,12 @@ class GatewaySettings(Model):
         description="`off`, or the limits that differ from the defaults: auth=30/60,read=off means 30 in 60 seconds "
         "and no limit.",
     )
+    answer_cache_bytes: int | None = Field(
+        default=None,
+        ge=0,
+        le=1024**3,
+        description="Memory of a gateway for answers to public reads, in bytes; 0 turns the answer cache off.",
+    )
     trusted_proxies: list[Entry] | None = _list(
         "Networks whose X-Forwarded-* headers say where a request comes from", 32, "10.0.0.0/8"
     )

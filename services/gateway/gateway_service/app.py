@@ -3,6 +3,7 @@
 import random
 import time
 from collections.abc import Callable
+from uuid import uuid4
 
 from chassis.grpc.client import open_channel
 from chassis.http.app import Readiness, create_app
@@ -11,6 +12,7 @@ from chassis.http.middleware import RequestMiddleware
 from chassis.runtime.process import Program, Service
 from chassis.types.circuit_breaker import BreakerPolicy
 
+from gateway_service.clients.answer_versions import AnswerVersions
 from gateway_service.clients.ended_sessions import EndedSessionLookup
 from gateway_service.clients.rate_limiter import RateLimiter
 from gateway_service.clients.redis_pipeline import RedisPipeline, connect
@@ -25,11 +27,15 @@ from gateway_service.handlers.problems import PROBLEMS
 from gateway_service.handlers.proxy import Proxy
 from gateway_service.handlers.router import Router
 from gateway_service.service.admission import AdmissionControl
+from gateway_service.service.answer_cache import AnswerCache
 from gateway_service.service.caller_limits import CallerLimits
 from gateway_service.service.documentation import Documentation
+from gateway_service.service.exchanges import Exchanges
 from gateway_service.settings import Settings
 
 TITLE = "E-commerce platform"
+_FETCH_WAITS_SECONDS = 30.0
+"""More than a fetch waits beside its deadline: for a slot, and for Redis."""
 
 
 async def build(settings: Settings, clock: Callable[[], float] = time.monotonic) -> Service:
@@ -43,11 +49,14 @@ async def build(settings: Settings, clock: Callable[[], float] = time.monotonic)
     admissions = {
         upstream: AdmissionControl(upstream, settings.upstream_slots, BreakerPolicy(), clock) for upstream in Upstream
     }
+    exchanges = Exchanges(client, admissions, settings.upstream_deadline_seconds)
+    versions = AnswerVersions(redis, settings.tenant, _record_seconds(settings), lambda: uuid4().hex)
+    answers = AnswerCache(versions, exchanges.fetch, settings.answer_cache_bytes, settings.answer_cache_seconds)
     documentation = Documentation(TITLE, version, tuple(Upstream), client.document, clock)
     ready = Readiness()
     proxy = Proxy(
-        client,
-        admissions,
+        exchanges,
+        answers,
         access,
         CallerLimits(settings.caller_slots),
         settings.upstream_deadline_seconds,
@@ -64,8 +73,13 @@ async def build(settings: Settings, clock: Callable[[], float] = time.monotonic)
         http=with_cors(settings.cors_origins, router),
         ready=ready,
         is_proxy=proxies.is_trusted,
-        closers=(client.close, redis.close, users.close),
+        closers=(answers.close, client.close, redis.close, users.close),
     )
+
+
+def _record_seconds(settings: Settings) -> float:
+    """Returns how long Redis keeps the version of an answer: longer than a fetch with its waits, and then its use."""
+    return settings.upstream_deadline_seconds + settings.answer_cache_seconds + _FETCH_WAITS_SECONDS
 
 
 PROGRAM = Program("gateway", Settings, build)

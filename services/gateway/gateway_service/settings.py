@@ -39,7 +39,10 @@ class Settings(ServiceSettings, GrpcCallerSettings):
     notification_url: HttpUrl
     """The URL of the notification service."""
     redis_url: RedisUrl
-    """The URL of the Redis that counts requests for all replicas together, and has the sessions that have ended."""
+    """The URL of the Redis that counts requests for all replicas together, and has the sessions that have ended.
+
+    It has the current versions of public answers too.
+    """
     upstream_deadline_seconds: Annotated[float, Field(gt=0, le=60)] = 10.0
     """How long a response may take, retries included; and before that, how long the request body."""
     upstream_slots: Annotated[int, Field(ge=1, le=10_000)] = 256
@@ -56,6 +59,13 @@ class Settings(ServiceSettings, GrpcCallerSettings):
 
     The default is long enough that a gateway which is short of processor time does not take Redis for unavailable.
     """
+    answer_cache_bytes: Annotated[int, Field(ge=0, le=1024**3)] = 16 * 1024**2
+    """How much memory answers to public reads may occupy in one process; 0 turns the answer cache off.
+
+    All replicas must have it on, or all off: one that has it off does not tell the others of changes.
+    """
+    answer_cache_seconds: Annotated[float, Field(gt=0, le=10)] = 1.0
+    """The age in seconds at which an answer to a public read is used no longer, though no change has ended it."""
     trusted_proxies: Annotated[str, _parsed_by(TrustedProxies)] = ""
     """The networks of proxies whose X-Forwarded-* headers are believed, separated by commas; none by default."""
     cors_origins: str = ""

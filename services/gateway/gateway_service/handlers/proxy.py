@@ -3,34 +3,35 @@
 import asyncio
 import string
 import zlib
-from collections.abc import Mapping
+from functools import lru_cache
 from urllib.parse import quote_from_bytes
 
 import aiohttp
 from chassis.errors import find_problem
+from chassis.http.negotiation import choose_media_type
 from chassis.http.problems import BODY_TOO_LARGE, problem_response
 from chassis.observability import logs, tracing
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from gateway_service.clients.upstream_client import UpstreamClient, UpstreamRequest
+from gateway_service.clients.upstream_client import UpstreamRequest
 from gateway_service.domain import compression
+from gateway_service.domain.answers import CACHE_STATUSES, PublicRead, has_etag, target_of
 from gateway_service.domain.errors import (
     BodyNotAllowed,
     CallerDisconnected,
     GatewayError,
     MethodNotAllowed,
     RequestBodyTimeout,
-    UpstreamTimeout,
-    UpstreamUnavailable,
 )
-from gateway_service.domain.headers import has_body, header, request_headers, response_headers
-from gateway_service.domain.routes import Route, RouteTable, Upstream, decode_path, with_version
+from gateway_service.domain.headers import has_body, header, request_headers
+from gateway_service.domain.routes import Route, RouteTable, decode_path, with_version
 from gateway_service.handlers.access_control import AccessControl
 from gateway_service.handlers.problems import PROBLEMS
-from gateway_service.service.admission import AdmissionControl
+from gateway_service.service.answer_cache import AnswerCache, Found
 from gateway_service.service.caller_limits import CallerLimits, CallerSlot
+from gateway_service.service.exchanges import Exchanges, ReceivedResponse
 
 _NO_STORE = (b"cache-control", b"no-store")
 _COMPRESSION_LEVEL = 5
@@ -44,15 +45,15 @@ class Proxy:
 
     def __init__(
         self,
-        client: UpstreamClient,
-        admissions: Mapping[Upstream, AdmissionControl],
+        exchanges: Exchanges,
+        answers: AnswerCache,
         access: AccessControl,
         limits: CallerLimits,
         deadline: float,
     ) -> None:
-        """`deadline` is in seconds: first for the request body, then for the exchange with the upstream."""
-        self._client = client
-        self._admissions = admissions
+        """`deadline` is how many seconds a request body may take."""
+        self._exchanges = exchanges
+        self._answers = answers
         self._access = access
         self._limits = limits
         self._deadline = deadline
@@ -76,33 +77,48 @@ class Proxy:
         path = with_version(scope["raw_path"].decode("ascii"))
         route = self._table.find(scope["method"], decode_path(path))
         scope["route"] = writer.route = route
-        key = await self._access.admit(scope, route, writer.added_headers)
         sends_body = has_body(scope["headers"])
+        read = self._public_read(scope, path, route) if not sends_body else None
+        if read is not None:
+            await self._answer(scope, read, writer)
+            return
+        key = await self._access.admit(scope, route, writer.added_headers)
         if sends_body and route.method == "GET":
             raise BodyNotAllowed(scope["method"])
         async with self._limits.slot(key) as slot:
             body = await _read_body(receive, slot, self._deadline) if sends_body else None
-            await self._exchange(_upstream_request(scope, path, route, body), writer)
+            await self._exchange(_upstream_request(scope, path, route, body), route, writer)
 
-    async def _exchange(self, request: UpstreamRequest, writer: "_ResponseWriter") -> None:
-        """Sends the request and relays the response. A slow caller is no failure of the upstream.
+    def _public_read(self, scope: Scope, path: str, route: Route) -> PublicRead | None:
+        """Returns what a request reads if callers may share its answer, else None."""
+        if not (route.shows and self._answers.is_on and _accepts_json(header(scope["headers"], b"accept"))):
+            return None
+        return PublicRead(route, target_of(path, _quoted(scope["query_string"])))
 
-        A response head alone does not count as a success: an upstream that dies before the first piece of its body has
-        failed.
-        """
-        upstream = request.upstream
-        async with self._admissions[upstream].slot() as attempt:
-            try:
-                async with asyncio.timeout(self._deadline), await self._client.send(request) as received:
-                    first = await received.content.readany()
-                    attempt.succeeded()
-                    await writer.relay(received, first, self._client.base_url(upstream))
-            except (UpstreamUnavailable, aiohttp.ClientError) as error:
-                attempt.failed()
-                raise UpstreamUnavailable(upstream) from error
-            except TimeoutError as error:
-                attempt.failed()
-                raise UpstreamTimeout(upstream, self._deadline) from error
+    async def _answer(self, scope: Scope, read: PublicRead, writer: "_ResponseWriter") -> None:
+        """Answers a public read from memory, or else with what the service answers to all who ask at this time."""
+        lookup = self._answers.look(read)  # before the other commands to Redis, whose pipeline it shares
+        key = await self._access.admit(scope, read.route, writer.added_headers)
+        snapshot = await lookup.snapshot()
+        found = self._answers.find(read, snapshot)
+        if found is None:
+            async with self._limits.slot(key):
+                found = await self._answers.fetch(read, snapshot)
+                if found is None:
+                    writer.added_headers.append((b"cache-status", CACHE_STATUSES["bypassed"]))
+                    request = _upstream_request(scope, read.target, read.route, None)
+                    await self._exchange(request, read.route, writer)
+                    return
+        await writer.send_found(found)
+
+    async def _exchange(self, request: UpstreamRequest, route: Route, writer: "_ResponseWriter") -> None:
+        """Sends the request and relays the response. The caller learns of a change when no older answer is in use."""
+        async with self._exchanges.open(request) as received:
+            is_refused = 400 <= received.response.status < 500
+            if route.changes and not is_refused:
+                with received.deadline_suspended():
+                    await self._answers.drop(route.changes)
+            await writer.relay(received)
 
 
 class _ResponseWriter:
@@ -122,20 +138,33 @@ class _ResponseWriter:
             message = {**message, "headers": self._complete_headers(message["headers"])}
         await self._send(message)
 
-    async def relay(self, received: aiohttp.ClientResponse, first: bytes, base_url: str) -> None:
-        """Relays the head with the `first` piece of the body, and then each piece as it arrives.
+    async def send_found(self, found: Found) -> None:
+        """Sends a shared answer: 304 to a caller that has it (RFC 9110, section 13.2.2), to HEAD without its body."""
+        headers = self._scope["headers"]
+        accepts_gzip = compression.accepts_gzip(header(headers, b"accept-encoding"))
+        shared = found.answer.representation(accepts_gzip=accepts_gzip)
+        about = [(b"age", b"%d" % found.age), (b"cache-status", CACHE_STATUSES[found.result])]
+        status, body = found.answer.status, shared.body if self._scope["method"] != "HEAD" else b""
+        if status == 200 and has_etag(header(headers, b"if-none-match"), shared.etag):
+            status, body = 304, b""
+        kept = shared.not_modified_headers() if status == 304 else shared.headers
+        await self.send({"type": "http.response.start", "status": status, "headers": [*kept, *about]})
+        await self.send({"type": "http.response.body", "body": body})
+
+    async def relay(self, received: ReceivedResponse) -> None:
+        """Relays the head with the first piece of the body, and then each piece as it arrives.
 
         Raises aiohttp.ClientError if the upstream breaks the connection.
         """
-        headers = response_headers(received.raw_headers, base_url)
+        response, headers = received.response, received.headers
         compressor = None
-        if self._may_be_compressed() and compression.is_compressible(received.status, headers):
+        if self._may_be_compressed() and compression.is_compressible(response.status, headers):
             headers = compression.with_vary(headers)
             if compression.accepts_gzip(header(self._scope["headers"], b"accept-encoding")):
                 headers = compression.gzip_headers(headers)
                 compressor = zlib.compressobj(_COMPRESSION_LEVEL, zlib.DEFLATED, _GZIP_WBITS)
-        await self.send({"type": "http.response.start", "status": received.status, "headers": headers})
-        await self._relay_body(first, received.content, compressor)
+        await self.send({"type": "http.response.start", "status": response.status, "headers": headers})
+        await self._relay_body(received.first, response.content, compressor)
 
     async def _relay_body(
         self, piece: bytes, content: aiohttp.StreamReader, compressor: "zlib._Compress | None"
@@ -196,7 +225,16 @@ def _upstream_request(scope: Scope, path: str, route: Route, body: bytes | None)
 
 
 def _target(path: str, query: bytes) -> str:
-    return f"{path}?{quote_from_bytes(query, safe=string.printable)}" if query else path
+    return f"{path}?{_quoted(query)}" if query else path
+
+
+def _quoted(query: bytes) -> str:
+    return quote_from_bytes(query, safe=string.printable) if query else ""
+
+
+@lru_cache(256)
+def _accepts_json(accept: bytes) -> bool:
+    return choose_media_type([accept.decode("latin-1")], ["application/json"]) is not None
 
 
 def _refusal(error: Exception, method: str) -> Response | None:

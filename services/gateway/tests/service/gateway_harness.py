@@ -177,6 +177,7 @@ def gateway_opener(user_grpc: str) -> OpenGateway:
             "rate_limits": "off",
             "limits_deadline_seconds": 5,  # so that no test of counting fails on a slow machine
             "upstream_deadline_seconds": DEADLINE,
+            "answer_cache_bytes": 0,  # so that each request reaches the upstream; tests of the cache turn it on
             **{f"{name}_url": url for name in Service},
             **settings,
         }
