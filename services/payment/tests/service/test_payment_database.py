@@ -127,7 +127,7 @@ async def violate_pending_refunds_have_a_next_check(sql: SqlConnection) -> None:
 
 
 async def violate_provider_events_are_listed(sql: SqlConnection) -> None:
-    await sql.execute("UPDATE event_listing SET listed_until = now() - interval '61 minutes'")
+    await sql.execute("UPDATE event_listing SET listed_until = now() - interval '25 hours'")
 
 
 async def test_a_refund_that_is_refused_repeatedly_violates_an_invariant(
