@@ -983,6 +983,8 @@ REFUSED = {
     'global.settings.paymentProvider is "simulated": set both to the same provider',
     "global.settings.currencies={USD,ZZZ}": "at '/global/settings/currencies/1'",
     "order.settings.shippingRates.XXX.amount=1": "'XXX'",
+    "order.settings.homeCountry=UK": "at '/settings/homeCountry': 'UK' does not match pattern",
+    "order.settings.taxBasisPoints.EL=2400": "'EL'",
     "payment.provider=cash": "at '/provider': value must be one of 'simulated', 'stripe'",
     "notification.smtp.host=mail": "notification.smtp.from is empty: set it to the sender address of the shop's mails",
     "notification.smtp.password=x": "notification.smtp.user is empty: set it too; ask the administrator of the mail"

@@ -176,6 +176,16 @@ def assert_refused(answer: dict[str, Any], message: str) -> None:
             "notifications.sms.secretRef is used by provider twilio only: write provider: twilio, or remove it",
         ),
         (
+            {"settings": {"order": {"homeCountry": "UK"}}},
+            "homeCountry must be an ISO 3166-1 country: write for example DE, GB for the United Kingdom, and GR for "
+            "Greece",
+        ),
+        (
+            {"settings": {"order": {"taxBasisPoints": {"DE": 1900, "EL": 2400}}}},
+            "taxBasisPoints must have ISO 3166-1 countries as keys: write for example DE, GB for the United Kingdom, "
+            "and GR for Greece",
+        ),
+        (
             {"backup": {"schedule": "@daily"}},
             f"spec.backup {NOT_AVAILABLE}: remove it; back up the volumes with snapshots of your storage until then",
         ),
@@ -213,6 +223,7 @@ async def test_a_name_that_does_not_fit_the_children_is_refused(
         {"services": {"payment": {"replicas": 2}, "notification": {"env": {"SHOP_NAME": "The shop"}}}},
         {"payments": {"provider": "stripe", "secretRef": {"name": "stripe"}}},
         {"notifications": {}},
+        {"settings": {"order": {"homeCountry": "GB", "taxBasisPoints": {"GB": 2000, "GR": 2400}}}},
         {"notifications": {"smtp": SMTP, "sms": {"provider": "twilio", "secretRef": {"name": "twilio"}}}},
         {"notifications": {"smtp": SMTP | {"port": 25, "startTls": False}}},
         {"notifications": {"smtp": SMTP | {"secretRef": {"name": "mail"}}}},

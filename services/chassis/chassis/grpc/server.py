@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import grpc
@@ -23,8 +24,22 @@ SERVER_SECONDS = Histogram(
 _SERVER_OPTIONS = [
     ("grpc.max_connection_age_ms", 60_000),
     ("grpc.max_connection_age_grace_ms", 10_000),
+    ("grpc.server_handshake_timeout_ms", 10_000),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.so_reuseport", 0),
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class GrpcLimits:
+    """How much of a server its callers may occupy. Each pod of a neighbour has one connection."""
+
+    connections: int = 500
+    """A new connection above this is closed."""
+    calls: int = 500
+    """Calls that run at once. One above this is answered with RESOURCE_EXHAUSTED: busy, not down."""
+
 
 _STATUS_OF_HTTP: Mapping[int, grpc.StatusCode] = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
@@ -52,8 +67,13 @@ class GrpcServer:
         table: ProblemTable,
         registrations: Sequence[Callable[[aio.Server], None]],
         authorization: CallerAuthorization = CLOSED,
+        limits: GrpcLimits = GrpcLimits(),
     ) -> None:
-        self._server = aio.server(interceptors=[_CallInterceptor(table, authorization)], options=_SERVER_OPTIONS)
+        self._server = aio.server(
+            interceptors=[_CallInterceptor(table, authorization)],
+            options=[*_SERVER_OPTIONS, ("grpc.max_allowed_incoming_connections", limits.connections)],
+            maximum_concurrent_rpcs=limits.calls,
+        )
         self._health = health.aio.HealthServicer()
         for register in registrations:
             register(self._server)

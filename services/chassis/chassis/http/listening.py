@@ -3,11 +3,6 @@
 import socket
 
 
-def any_address() -> str:
-    """Returns `::`, or `0.0.0.0` on a host without IPv6. At `::`, Linux accepts IPv4 connections too by default."""
-    return "::" if socket.has_dualstack_ipv6() else "0.0.0.0"
-
-
 def listen(port: int) -> socket.socket:
     """Returns a socket that listens at a port of every interface; its IPv4 peers have mapped addresses (RFC 4291).
 

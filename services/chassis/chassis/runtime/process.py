@@ -5,7 +5,6 @@ import signal
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
-from wsgiref.simple_server import WSGIServer
 
 import prometheus_client
 import uvloop
@@ -15,7 +14,6 @@ from chassis.errors import DatabaseUnavailable
 from chassis.grpc.server import GrpcServer
 from chassis.http.app import Readiness
 from chassis.http.connections import ConnectionLimits
-from chassis.http.listening import any_address
 from chassis.http.middleware import DrainMiddleware
 from chassis.http.server import HttpServer, no_proxy
 from chassis.observability import logs, tracing
@@ -67,14 +65,16 @@ class Program(Generic[_S]):
 
     async def _serve(self, settings: _S, parts: frozenset[str]) -> None:
         service = await self.build(settings)
-        serve_metrics(settings.metrics_port)
+        metrics = metrics_server(settings.metrics_port)
+        metrics.start()
         await run(service, settings, parts)
+        await metrics.stop()
 
 
-def serve_metrics(port: int) -> WSGIServer:
-    """Serves the metrics in a daemon thread, which ends with the process."""
-    server, _ = prometheus_client.start_http_server(port, addr=any_address())
-    return server
+def metrics_server(port: int) -> HttpServer:
+    """Returns the server of the metrics, with few connections: only Prometheus and the operator read them."""
+    limits = ConnectionLimits(total=50, per_address=20)
+    return HttpServer(prometheus_client.make_asgi_app(), port, limits, grace_seconds=1)
 
 
 def repeat_every(seconds: float, action: Callable[[], Awaitable[object]]) -> Loop:

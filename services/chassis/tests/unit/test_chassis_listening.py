@@ -8,8 +8,8 @@ import httpx
 import pytest
 from chassis.grpc.server import GrpcServer
 from chassis.http.app import Readiness, create_app
-from chassis.http.listening import any_address, listen
-from chassis.runtime.process import Service, run, serve_metrics
+from chassis.http.listening import listen
+from chassis.runtime.process import Service, metrics_server, run
 from chassis.settings import ServiceSettings
 from chassis_testing.ports import free_port
 from chassis_testing.waiting import eventually
@@ -60,14 +60,33 @@ async def test_grpc_is_served(host: str) -> None:
 @both_families
 async def test_metrics_are_served(host: str) -> None:
     port = free_port()
-    server = serve_metrics(port)
+    server = metrics_server(port)
+    server.start()
 
     async with httpx.AsyncClient() as client:
         response = await client.get(url(host, port, "/metrics"))
-    await asyncio.to_thread(server.shutdown)
-    server.server_close()
+        one = await client.get(url(host, port, "/metrics?name[]=python_info"))
+    await server.stop()
 
-    assert "python_info" in response.text
+    assert "process_start_time_seconds" in response.text
+    assert {line.split("{")[0] for line in one.text.splitlines() if line[0] != "#"} == {"python_info"}
+
+
+async def test_connections_on_which_nothing_happens_do_not_keep_readers_of_metrics_out() -> None:
+    port = free_port()
+    server = metrics_server(port)
+    server.start()
+    silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(60)]
+
+    async with httpx.AsyncClient() as client:
+        response = await client.get(url("127.0.0.1", port, "/metrics"))
+    ended = [reader for reader, _ in silent if reader.at_eof()]
+    for _, writer in silent:
+        writer.close()
+    await server.stop()
+
+    assert response.status_code == 200
+    assert len(ended) >= 40
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1"])
@@ -76,4 +95,3 @@ def test_a_host_without_ipv6_is_served_by_ipv4(host: str, monkeypatch: pytest.Mo
 
     with listen(0) as listener, socket.create_connection((host, listener.getsockname()[1])):
         assert listener.family is socket.AF_INET
-    assert any_address() == "0.0.0.0"
