@@ -20,6 +20,7 @@ from devtools.content_digest import content_digest
 SHARED = (
     "services/chassis",
     "proto",
+    "charts/rabbitmq/files",
     "hack/images/stores",
     "hack/compose/stripe-mock",
     "hack/compose/test-env",

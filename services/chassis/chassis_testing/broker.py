@@ -19,6 +19,8 @@ from chassis.messaging.topology import load_topology
 from chassis_testing.environment import environment_variable
 from chassis_testing.waiting import LIMIT_SECONDS
 
+_MANAGEMENT_TIMEOUT_SECONDS = 60
+"""Enough to create or delete all queues of a shop on a machine that is busy with other tests."""
 _DEFINITIONS = Path(__file__).parents[3] / "charts/rabbitmq/files/definitions.json"
 
 
@@ -63,7 +65,7 @@ async def new_vhost_with_users() -> AsyncIterator[Mapping[str, str]]:
 def management_client(url: str, user: str, password: str) -> httpx.AsyncClient:
     """Returns a client of the broker's HTTP API that reuses no connection: the server may close an idle one."""
     limits = httpx.Limits(max_keepalive_connections=0)
-    return httpx.AsyncClient(base_url=url, auth=(user, password), limits=limits)
+    return httpx.AsyncClient(base_url=url, auth=(user, password), limits=limits, timeout=_MANAGEMENT_TIMEOUT_SECONDS)
 
 
 async def load_definitions(client: httpx.AsyncClient, vhost: str, password: str) -> None:

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 import aio_pika
-import httpx
 import pytest
 from aio_pika.abc import AbstractChannel
 from aio_pika.exceptions import ChannelPreconditionFailed, DeliveryError
@@ -19,7 +18,7 @@ from chassis.messaging.events import Event
 from chassis.messaging.topology import load_topology, retry_exchange
 from chassis.runtime.process import cancel_all
 from chassis.types.ids import uuid7
-from chassis_testing.broker import new_vhost, new_vhost_with_users, publish_raw, take_message
+from chassis_testing.broker import management_client, new_vhost, new_vhost_with_users, publish_raw, take_message
 from chassis_testing.environment import environment_variable
 from chassis_testing.waiting import eventually
 from google.protobuf.message import Message
@@ -31,6 +30,13 @@ SERVICES = sorted({event.producer for event in TOPOLOGY.events.values()} | {"not
 CONSUMERS = sorted({consumer for event in TOPOLOGY.events.values() for consumer in event.consumers})
 
 Users = Mapping[str, str]
+
+
+@pytest.fixture(scope="module")
+async def shop() -> AsyncIterator[Users]:
+    """The URLs of the users of one shop's broker, for attempts that must change nothing."""
+    async with new_vhost_with_users() as urls:
+        yield urls
 
 
 @pytest.fixture
@@ -76,39 +82,39 @@ def reading(queue: str) -> Attempt:
     return attempt
 
 
-async def test_a_service_publishes_with_the_keys_of_its_own_events_only(users: Users) -> None:
+async def test_a_service_publishes_with_the_keys_of_its_own_events_only(shop: Users) -> None:
     attempts = {key: publishing(TOPOLOGY.exchange, key) for key in TOPOLOGY.events}
     for service in SERVICES:
-        assert await allowed(users[service], attempts) == TOPOLOGY.produced_by(service)
+        assert await allowed(shop[service], attempts) == TOPOLOGY.produced_by(service)
 
 
-async def test_a_service_adds_no_key_of_another_to_its_own(users: Users) -> None:
+async def test_a_service_adds_no_key_of_another_to_its_own(shop: Users) -> None:
     attempts = {
         header: publishing(TOPOLOGY.exchange, "payment.completed.v1", headers={header: ["order.confirmed.v1"]})
         for header in ("CC", "BCC")
     }
-    assert await allowed(users["payment"], attempts) == []
+    assert await allowed(shop["payment"], attempts) == []
 
 
-async def test_a_service_publishes_to_no_queue_of_another(users: Users) -> None:
+async def test_a_service_publishes_to_no_queue_of_another(shop: Users) -> None:
     exchanges = {f"{consumer}: {name}": (name, consumer) for consumer in CONSUMERS for name in ("", "ecommerce.dead")}
     retries = {consumer: publishing(retry_exchange(consumer), consumer) for consumer in CONSUMERS}
     for service in SERVICES:
         direct = {name: publishing(*target) for name, target in exchanges.items()}
-        assert await allowed(users[service], direct) == []
-        assert await allowed(users[service], retries) == [own for own in CONSUMERS if own == service]
+        assert await allowed(shop[service], direct) == []
+        assert await allowed(shop[service], retries) == [own for own in CONSUMERS if own == service]
 
 
-async def test_a_service_reads_its_own_queue_and_dead_letters_only(users: Users) -> None:
+async def test_a_service_reads_its_own_queue_and_dead_letters_only(shop: Users) -> None:
     queues = [queue for name in CONSUMERS for queue in (name, f"{name}.dead", f"{name}.retry.1000")]
     for service in SERVICES:
-        readable = await allowed(users[service], {queue: reading(queue) for queue in queues})
+        readable = await allowed(shop[service], {queue: reading(queue) for queue in queues})
         assert readable == [queue for queue in queues if queue in (service, f"{service}.dead")]
 
 
-async def test_a_service_declares_binds_and_deletes_nothing(users: Users) -> None:
+async def test_a_service_declares_binds_and_deletes_nothing(shop: Users) -> None:
     for service in SERVICES:
-        assert await allowed(users[service], changes(service)) == []
+        assert await allowed(shop[service], changes(service)) == []
 
 
 def changes(service: str) -> dict[str, Attempt]:
@@ -134,29 +140,29 @@ def changes(service: str) -> dict[str, Attempt]:
     }
 
 
-async def test_a_service_may_not_use_the_brokers_management(users: Users) -> None:
+async def test_a_service_may_not_use_the_brokers_management(shop: Users) -> None:
     management = environment_variable("TEST_RABBITMQ_MANAGEMENT_URL")
     for service in SERVICES:
-        url = urlsplit(users[service])
-        async with httpx.AsyncClient(base_url=management, auth=(url.username or "", url.password or "")) as client:
+        url = urlsplit(shop[service])
+        async with management_client(management, url.username or "", url.password or "") as client:
             for path in ("/api/overview", "/api/definitions", "/api/users", f"/api/queues{url.path}/order"):
                 assert (await client.get(path)).status_code == 401, path
 
 
-async def test_a_service_cannot_claim_the_user_of_another(users: Users) -> None:
-    order = urlsplit(users["order"]).username
-    async with await aio_pika.connect(users["payment"]) as connection:
+async def test_a_service_cannot_claim_the_user_of_another(shop: Users) -> None:
+    order = urlsplit(shop["order"]).username
+    async with await aio_pika.connect(shop["payment"]) as connection:
         channel = await connection.channel(publisher_confirms=True)
         with pytest.raises((ChannelPreconditionFailed, DeliveryError)):
             await publishing(TOPOLOGY.exchange, "payment.completed.v1", user_id=order)(channel)
 
 
-async def test_the_definitions_are_what_services_with_one_user_declare(users: Users) -> None:
+async def test_the_definitions_are_what_services_with_one_user_declare(shop: Users) -> None:
     async with new_vhost() as shared:
         async with await aio_pika.connect(shared) as connection:
             for consumer in CONSUMERS:
                 await declare_queue(await connection.channel(), consumer)
-        declared, defined = await exported(shared), await exported(users["administrator"])
+        declared, defined = await exported(shared), await exported(shop["administrator"])
     assert defined["exchanges"] == declared["exchanges"]
     waiting = {row for row in defined["queues"] | defined["bindings"] if ".retry." in row}
     assert (defined["queues"] | defined["bindings"]) - waiting == declared["queues"] | declared["bindings"]
@@ -264,8 +270,8 @@ async def test_dead_letters_that_are_put_back_keep_their_senders(users: Users) -
     await payment.close()
 
 
-async def test_a_key_that_the_broker_refuses_leaves_the_event_in_the_outbox(users: Users) -> None:
-    payment = Broker(users["payment"], "payment")
+async def test_a_key_that_the_broker_refuses_leaves_the_event_in_the_outbox(shop: Users) -> None:
+    payment = Broker(shop["payment"], "payment")
     with pytest.raises(BrokerUnavailable, match="ACCESS_REFUSED"):
         await payment.publish("order.confirmed.v1", uuid7(), b"{}")
     await payment.close()
@@ -290,7 +296,7 @@ async def exported(url: str) -> dict[str, set[str]]:
     """Returns a virtual host's exchanges, queues and bindings, each as sorted JSON."""
     parts = urlsplit(url)
     management = environment_variable("TEST_RABBITMQ_MANAGEMENT_URL")
-    async with httpx.AsyncClient(base_url=management, auth=(parts.username or "", parts.password or "")) as client:
+    async with management_client(management, parts.username or "", parts.password or "") as client:
         content = (await client.get(f"/api/definitions{parts.path}")).raise_for_status().json()
     return {
         section: {json.dumps(row, sort_keys=True) for row in content[section]}
@@ -302,7 +308,6 @@ async def allow_every_key(users: Users, service: str) -> None:
     """Takes the topic permission of a user away, so that RabbitMQ allows it every key."""
     administrator, user = urlsplit(users["administrator"]), urlsplit(users[service]).username
     management = environment_variable("TEST_RABBITMQ_MANAGEMENT_URL")
-    credentials = (administrator.username or "", administrator.password or "")
-    async with httpx.AsyncClient(base_url=management, auth=credentials) as client:
+    async with management_client(management, administrator.username or "", administrator.password or "") as client:
         deleted = await client.delete(f"/api/topic-permissions{administrator.path}/{user}")
         deleted.raise_for_status()
