@@ -20,6 +20,7 @@ from product_service.handlers.grpc import ALLOWED_CALLERS, ProductServicer
 from product_service.handlers.http import categories, products, recommendations, search
 from product_service.handlers.problems import PROBLEMS
 from product_service.repository.cache import ProductCache, connect
+from product_service.repository.search import PLANNER
 from product_service.service.categories import CategoryService
 from product_service.service.details import ProductDetailsService
 from product_service.service.products import ProductService
@@ -33,7 +34,7 @@ SCHEMA = "0005"
 
 
 async def build(settings: Settings) -> Service:
-    backend = Backend("product", settings, SCHEMA)
+    backend = Backend("product", settings, SCHEMA, database_parameters=PLANNER)
     database = backend.database
     cache = ProductCache(
         connect(settings.redis_url), settings.tenant, settings.cache_deadline_seconds, uuid4, time.monotonic

@@ -1,22 +1,25 @@
 """The PostgreSQL database of a service, through SQLAlchemy Core on asyncpg.
 
-A use case opens one transaction with `begin()`.
+A use case opens one transaction with `begin()`. One that only reads, each time what one statement can see, needs none:
+it gets a connection with `read()`, on which it runs prepared statements (chassis.database.statements).
 """
 
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any
 
 import asyncpg
-from opentelemetry.trace import StatusCode
 from prometheus_client import Gauge
-from sqlalchemy import URL, Engine, NullPool, event, exc, text
+from sqlalchemy import URL, Engine, NullPool, PoolProxiedConnection, event, exc, text
+from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi
 from sqlalchemy.engine import ExecutionContext
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from chassis.database.statements import ReadConnection, span_of
 from chassis.errors import DatabaseUnavailable
 from chassis.observability import logs, tracing
 from chassis.settings import DatabaseSettings
@@ -43,6 +46,8 @@ _OUTAGE_ERRORS = (
 )
 _SCHEMA_TOO_OLD_ERRORS = (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError)
 """A process may start before the migration that it needs. Until then the events that it takes must wait, not fail."""
+_UNPREPARED_ERRORS = (asyncpg.InvalidCachedStatementError, asyncpg.exceptions.OutdatedSchemaCacheError)
+"""A migration has changed a column that a prepared statement reads. It is prepared again the next time."""
 
 log = logs.get_logger(__name__)
 
@@ -53,10 +58,14 @@ class Database:
     It connects on first use, so that a service starts without a database.
     """
 
-    def __init__(self, settings: DatabaseSettings, schema: str) -> None:
-        """`schema` is the Alembic revision that this code was written for."""
+    def __init__(self, settings: DatabaseSettings, schema: str, parameters: Mapping[str, str] | None = None) -> None:
+        """`schema` is the Alembic revision that this code was written for.
+
+        `parameters` are PostgreSQL's run-time parameters for each connection of the pool.
+        """
         self._schema = schema
-        self._engine = _create_engine(settings, settings.db_pool_size, _STATEMENT_TIMEOUT_SECONDS)
+        self._name = settings.db_name
+        self._engine = _create_engine(settings, settings.db_pool_size, _STATEMENT_TIMEOUT_SECONDS, parameters)
         self._reports = _create_engine(settings, 1, _REPORT_TIMEOUT_SECONDS)
         self._probes = _create_unpooled_engine(settings)
         self._probing = asyncio.Lock()
@@ -83,6 +92,21 @@ class Database:
         """
         async with self._begin(self._reports) as connection:
             yield connection
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[ReadConnection]:
+        """Gives a connection without a transaction, for prepared statements that read: each sees what is committed.
+
+        Raises DatabaseUnavailable.
+        """
+        with _refusals_as_database_unavailable():
+            connection = await self._engine.raw_connection()
+        try:
+            with _outages_as_database_unavailable():
+                yield ReadConnection(connection.driver_connection, self._name)
+                self._record_answer()
+        finally:
+            connection.close()
 
     async def is_ready(self) -> bool:
         """Returns whether the database answers and has the schema that this code was written for, or a later one.
@@ -118,26 +142,16 @@ class Database:
     @asynccontextmanager
     async def _begin(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
         async with AsyncExitStack() as stack:
-            connection = await self._connect(engine, stack)
+            with _refusals_as_database_unavailable():
+                connection = await stack.enter_async_context(engine.connect())
             with _outages_as_database_unavailable():
                 async with connection.begin():
                     yield connection
-                ANSWERED.set_to_current_time()
-                self._answered_at = time.monotonic()
+                self._record_answer()
 
-    async def _connect(self, engine: AsyncEngine, stack: AsyncExitStack) -> AsyncConnection:
-        """Returns a connection of the pool, which `stack` gives back.
-
-        Raises DatabaseUnavailable for whatever prevents that.
-        """
-        try:
-            return await stack.enter_async_context(engine.connect())
-        except exc.TimeoutError as error:
-            raise DatabaseUnavailable("every connection of the pool is in use") from error
-        except (exc.DBAPIError, asyncpg.PostgresError, *_OUTAGE_ERRORS) as error:
-            # Logged here, because the reason is for the operator of this service and must not reach the caller.
-            log.warning("the database refused the connection", reason=str(error))
-            raise DatabaseUnavailable("the database is not answering") from error
+    def _record_answer(self) -> None:
+        ANSWERED.set_to_current_time()
+        self._answered_at = time.monotonic()
 
 
 def database_url(settings: DatabaseSettings) -> URL:
@@ -152,15 +166,26 @@ def database_url(settings: DatabaseSettings) -> URL:
     )
 
 
-def _create_engine(settings: DatabaseSettings, connections: int, statement_timeout_seconds: float) -> AsyncEngine:
-    return create_async_engine(
+def _create_engine(
+    settings: DatabaseSettings,
+    connections: int,
+    statement_timeout_seconds: float,
+    parameters: Mapping[str, str] | None = None,
+) -> AsyncEngine:
+    engine = create_async_engine(
         database_url(settings),
         pool_size=connections,
         max_overflow=0,
         pool_timeout=settings.db_connect_timeout_seconds,
-        connect_args={"timeout": settings.db_connect_timeout_seconds, "command_timeout": statement_timeout_seconds},
+        connect_args={
+            "timeout": settings.db_connect_timeout_seconds,
+            "command_timeout": statement_timeout_seconds,
+            "server_settings": dict(parameters or {}),
+        },
         hide_parameters=True,  # a logged error has the statement, but no personal data from its parameters
     )
+    event.listen(engine.sync_engine, "checkout", _replace_closed)
+    return engine
 
 
 def _create_unpooled_engine(settings: DatabaseSettings) -> AsyncEngine:
@@ -169,32 +194,63 @@ def _create_unpooled_engine(settings: DatabaseSettings) -> AsyncEngine:
     return create_async_engine(database_url(settings), poolclass=NullPool, connect_args=connect_args)
 
 
+def _replace_closed(connection: DBAPIConnection, _record: object, _proxy: PoolProxiedConnection) -> None:
+    """Makes the pool replace a connection that has been closed since its last use. This asks the server nothing."""
+    if connection.driver_connection.is_closed():
+        raise exc.DisconnectionError("the connection was closed while it was not in use")
+
+
 @contextmanager
-def _outages_as_database_unavailable() -> Iterator[None]:
-    """Raises DatabaseUnavailable instead of the driver's errors that mean an outage or a missing migration."""
+def _refusals_as_database_unavailable() -> Iterator[None]:
+    """Raises DatabaseUnavailable for whatever prevents a connection."""
     try:
         yield
-    except exc.DBAPIError as error:
-        if error.connection_invalidated or _is_outage(error.orig):
-            raise DatabaseUnavailable("the database is not answering") from error
-        if isinstance(driver_error(error.orig), _SCHEMA_TOO_OLD_ERRORS):
-            raise DatabaseUnavailable("the database is not migrated to what this version needs") from error
-        raise
-    except _OUTAGE_ERRORS as error:
+    except exc.TimeoutError as error:
+        raise DatabaseUnavailable("every connection of the pool is in use") from error
+    except (exc.DBAPIError, AsyncAdapt_asyncpg_dbapi.Error, asyncpg.PostgresError, *_OUTAGE_ERRORS) as error:
+        # Logged here, because the reason is for the operator of this service and must not reach the caller.
+        log.warning("the database refused the connection", reason=str(error))
         raise DatabaseUnavailable("the database is not answering") from error
 
 
-def _is_outage(error: BaseException | None) -> bool:
-    cause = driver_error(error)
+@contextmanager
+def _outages_as_database_unavailable() -> Iterator[None]:
+    """Raises DatabaseUnavailable instead of the errors that mean an outage or a migration, missing or just run.
+
+    They are SQLAlchemy's, or the driver's own for a prepared statement.
+    """
+    try:
+        yield
+    except (exc.DBAPIError, AsyncAdapt_asyncpg_dbapi.Error, asyncpg.PostgresError, *_OUTAGE_ERRORS) as error:
+        cause = _cause(error)
+        if _is_disconnect(error) or _is_outage(cause):
+            raise DatabaseUnavailable("the database is not answering") from error
+        if isinstance(cause, _SCHEMA_TOO_OLD_ERRORS):
+            raise DatabaseUnavailable("the database is not migrated to what this version needs") from error
+        if isinstance(cause, _UNPREPARED_ERRORS):
+            raise DatabaseUnavailable("the database is being migrated; try again in a moment") from error
+        raise
+
+
+def _cause(error: BaseException) -> BaseException | None:
+    """Returns the error of asyncpg that SQLAlchemy or its adapter may have wrapped."""
+    if isinstance(error, exc.DBAPIError):
+        return driver_error(error.orig)
+    return driver_error(error) if isinstance(error, AsyncAdapt_asyncpg_dbapi.Error) else error
+
+
+def _is_disconnect(error: Exception) -> bool:
+    return isinstance(error, exc.DBAPIError) and error.connection_invalidated
+
+
+def _is_outage(cause: BaseException | None) -> bool:
     # asyncpg reports a value that it cannot encode as an InterfaceError too: that is a bug of the service.
     return isinstance(cause, _OUTAGE_ERRORS) and not isinstance(cause, ValueError)
 
 
 def _is_server_full(error: DatabaseUnavailable) -> bool:
     """Returns whether the server refused a connection because all that it allows are in use."""
-    cause = error.__cause__
-    refusal = driver_error(cause.orig) if isinstance(cause, exc.DBAPIError) else cause
-    return isinstance(refusal, asyncpg.TooManyConnectionsError)
+    return error.__cause__ is not None and isinstance(_cause(error.__cause__), asyncpg.TooManyConnectionsError)
 
 
 def driver_error(error: BaseException | None) -> BaseException | None:
@@ -209,30 +265,14 @@ def _trace_statements(engine: Engine, database: str) -> None:
 
 
 def _traced(method: str, database: str) -> Callable[[Any, str, Any, ExecutionContext], bool]:
-    """Returns a listener that executes the statement in place of the dialect's `method`, within a span.
-
-    The span has the statement but no value: not even the message of an error, which may quote one. Its attributes
-    follow OpenTelemetry's conventions: https://opentelemetry.io/docs/specs/semconv/database/postgresql/.
-    """
+    """Returns a listener that executes the statement in place of the dialect's `method`, within a span."""
 
     def execute(cursor: Any, statement: str, parameters: Any, context: ExecutionContext) -> bool:
         """Returns whether the statement was executed, as SQLAlchemy expects; if not, the dialect executes it."""
         if not tracing.is_recorded():
             return False
-        name = f"{statement.split(maxsplit=1)[0].upper()} {database}"
-        attributes = {"db.system.name": "postgresql", "db.namespace": database, "db.query.text": statement}
-        with tracing.tracer.start_span(
-            name,
-            kind=tracing.SpanKind.CLIENT,
-            attributes=attributes,
-            record_exception=False,
-            set_status_on_exception=False,
-        ) as span:
-            try:
-                getattr(context.dialect, method)(cursor, statement, parameters, context)
-            except Exception:
-                span.set_status(StatusCode.ERROR)
-                raise
+        with span_of(statement, database):
+            getattr(context.dialect, method)(cursor, statement, parameters, context)
         return True
 
     return execute

@@ -4,6 +4,7 @@ No other header proves who the caller is.
 """
 
 import asyncio
+import hashlib
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from shopapi.user.v1 import user_pb2, user_pb2_grpc
 from chassis.errors import NeighbourRefused, NeighbourUnavailable, ProblemError
 from chassis.grpc.client import call
 from chassis.observability import logs
+from chassis.types.bounded_cache import BoundedCache
 from chassis.types.ids import UserId
 from chassis.types.problem import Problem
 
@@ -31,6 +33,9 @@ _REFRESH_INTERVAL_SECONDS = 5.0
 """The shortest time between two fetches of the keys, however many tokens with unknown keys arrive."""
 _RETRY_INTERVAL_SECONDS = 1.0
 """The shortest time between two fetches after one that failed."""
+
+_VERIFIED_TOKENS = 10_000
+"""How many verified tokens are remembered, by a digest that does not reveal them: about 0.5 KiB each."""
 
 UNAUTHENTICATED = Problem(401, "unauthenticated", {"WWW-Authenticate": "Bearer"})
 TOKEN_EXPIRED = Problem(401, "token_expired", {"WWW-Authenticate": 'Bearer error="invalid_token"'})
@@ -72,30 +77,66 @@ def fetch_keys_from(channel: aio.Channel) -> FetchKeys:
     return fetch
 
 
-class TokenVerifier:
-    """Verifies the signature, issuer and expiry of access tokens (RFC 7519)."""
+@dataclass(frozen=True, slots=True)
+class _VerifiedToken:
+    """The caller of a token whose signature was verified with a key. Both hold until the token expires."""
 
-    def __init__(self, fetch: FetchKeys, clock: Callable[[], float] = time.monotonic) -> None:
+    principal: Principal
+    kid: str
+    key: jwt.PyJWK
+    expires_at: int
+    """Unix time, in seconds."""
+
+
+class TokenVerifier:
+    """Verifies the signature, issuer and expiry of access tokens (RFC 7519).
+
+    A token that was verified is not verified again until it expires, or the keys are fetched again: a key that the user
+    service withdraws is of no more use to tokens that were verified with it. Whether a session has ended is another
+    question, which is asked for each request (docs/adr/0024).
+    """
+
+    def __init__(
+        self,
+        fetch: FetchKeys,
+        clock: Callable[[], float] = time.monotonic,
+        unix_time: Callable[[], float] = time.time,
+    ) -> None:
         self._keys = KeySet(fetch, clock)
+        self._unix_time = unix_time
+        self._verified = BoundedCache[bytes, _VerifiedToken](_VERIFIED_TOKENS)
 
     async def verify(self, token: str) -> Principal:
         """Returns the caller of a token.
 
         Raises ProblemError 401, or NeighbourUnavailable if the key of the token is unknown and cannot be fetched.
         """
+        digest = hashlib.sha256(token.encode()).digest()
+        known = self._verified.get(digest)
         try:
-            key = await self._keys.key(str(jwt.get_unverified_header(token).get("kid", "")))
-            claims = jwt.decode(
-                token, key, algorithms=[ALGORITHM], issuer=ISSUER, options={"require": ["exp", "sub", "role"]}
-            )
-            session_id = UUID(claims["sid"]) if "sid" in claims else None
-            return Principal(UserId(int(claims["sub"])), Role(claims["role"]), session_id)
+            kid = str(jwt.get_unverified_header(token).get("kid", "")) if known is None else known.kid
+            key = await self._keys.key(kid)
+            if known is None or known.key is not key or known.expires_at <= self._unix_time():
+                known = _verify(token, kid, key)
+                self._verified.put(digest, known)
         except jwt.ExpiredSignatureError:
+            self._verified.remove(digest)
             raise ProblemError(
                 TOKEN_EXPIRED, "the access token has expired: refresh it at POST /auth/refresh"
             ) from None
         except (jwt.InvalidTokenError, AttributeError, KeyError, ValueError):
+            self._verified.remove(digest)
             raise ProblemError(UNAUTHENTICATED, "the access token is invalid: log in at POST /auth/login") from None
+        else:
+            return known.principal
+
+
+def _verify(token: str, kid: str, key: jwt.PyJWK) -> _VerifiedToken:
+    """Raises jwt.InvalidTokenError, KeyError, ValueError."""
+    claims = jwt.decode(token, key, algorithms=[ALGORITHM], issuer=ISSUER, options={"require": ["exp", "sub", "role"]})
+    session_id = UUID(claims["sid"]) if "sid" in claims else None
+    principal = Principal(UserId(int(claims["sub"])), Role(claims["role"]), session_id)
+    return _VerifiedToken(principal, kid, key, int(claims["exp"]))
 
 
 class KeySet:

@@ -1,6 +1,6 @@
 """The base of every service with a database: its database, broker and outbox, and the background loops on them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from chassis.database.engine import Database
@@ -28,11 +28,19 @@ class Backend:
     """The database, broker, outbox and clock of one service. The composition root builds the use cases on them."""
 
     def __init__(
-        self, service: str, settings: BackendSettings, schema: str, now: Callable[[], datetime] = utc_now
+        self,
+        service: str,
+        settings: BackendSettings,
+        schema: str,
+        now: Callable[[], datetime] = utc_now,
+        database_parameters: Mapping[str, str] | None = None,
     ) -> None:
-        """`schema` is the Alembic revision that the service's code was written for."""
+        """`schema` is the Alembic revision that the service's code was written for.
+
+        `database_parameters` are PostgreSQL's run-time parameters for each connection of its pool.
+        """
         self._service = service
-        self.database = Database(settings, schema)
+        self.database = Database(settings, schema, database_parameters)
         self.broker = Broker(settings.rabbitmq_url, service)
         self.outbox = Outbox(self.database, self.broker)
         self.now = now

@@ -4,10 +4,15 @@ import asyncio
 import base64
 import hmac
 import json
+import time
+from typing import Any
+from uuid import UUID
 
+import jwt
 import pytest
 from chassis.errors import NeighbourUnavailable, ProblemError
-from chassis.http.authentication import ISSUER, Role, TokenVerifier
+from chassis.http.authentication import ISSUER, Principal, Role, TokenVerifier
+from chassis.types.ids import UserId
 from chassis_testing.tokens import TokenIssuer
 from chassis_testing.waiting import eventually
 
@@ -93,6 +98,66 @@ async def test_an_expired_token_is_refused_as_expired(clock: Clock) -> None:
         await TokenVerifier(Keys(issuer), clock).verify(issuer.token(7, expires_in=-1))
 
     assert refusal.value.problem.code == "token_expired"
+
+
+@pytest.fixture
+def verifications(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The tokens whose signatures are verified."""
+    verified: list[str] = []
+    decode = jwt.decode
+
+    def record(token: str, *arguments: Any, **options: Any) -> Any:
+        verified.append(token)
+        return decode(token, *arguments, **options)
+
+    monkeypatch.setattr(jwt, "decode", record)
+    return verified
+
+
+async def test_a_token_is_verified_once_until_it_expires(clock: Clock, verifications: list[str]) -> None:
+    issuer, unix_time = TokenIssuer(), Clock()
+    unix_time.now = time.time()
+    verifier = TokenVerifier(Keys(issuer), clock, unix_time)
+    token, other = issuer.token(7, Role.SELLER, session_id=UUID(int=5)), issuer.token(8)
+
+    first, second = await verifier.verify(token), await verifier.verify(token)
+    assert first == second == Principal(UserId(7), Role.SELLER, UUID(int=5))
+    assert (await verifier.verify(other)).user_id == 8
+    assert verifications == [token, other]
+
+    unix_time.now += 600
+    await verifier.verify(token)
+    assert verifications == [token, other, token]
+
+
+async def test_a_verified_token_is_refused_once_it_has_expired(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    issuer, unix_time = TokenIssuer(), Clock()
+    verifier = TokenVerifier(Keys(issuer), clock, unix_time)
+    expired = issuer.token(7, expires_in=-1)
+    with monkeypatch.context() as patch:
+        patch.setattr(jwt.PyJWT, "_validate_exp", lambda *_: None)  # as it was before it expired
+        assert (await verifier.verify(expired)).user_id == 7
+
+    unix_time.now = time.time()
+    with pytest.raises(ProblemError) as refusal:
+        await verifier.verify(expired)
+
+    assert refusal.value.problem.code == "token_expired"
+
+
+async def test_a_token_of_a_withdrawn_key_is_refused_although_it_was_verified(clock: Clock) -> None:
+    stolen, current = TokenIssuer("stolen"), TokenIssuer("current")
+    keys = Keys(stolen)
+    verifier = TokenVerifier(keys, clock)
+    token = stolen.token(7)
+    assert (await verifier.verify(token)).user_id == 7
+
+    keys.issuers.append(current)
+    clock.now += 301
+    with pytest.raises(ProblemError) as refusal:
+        await verifier.verify(token)
+
+    assert refusal.value.problem.code == "unauthenticated"
 
 
 async def test_tokens_are_verified_while_the_user_service_is_unavailable(clock: Clock) -> None:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 
 from chassis.types.ids import ProductId, UserId
 from chassis.types.money import Money
@@ -67,6 +68,7 @@ class ListedProduct:
     rating: Rating
 
 
+@lru_cache(maxsize=10_000)
 def slug(name: str, product_id: ProductId) -> str:
     """Returns the name in lower-case ASCII words, followed by the id, which makes it unique: `cafe-creme-7`."""
     ascii_name = transliterate(name).encode("ascii", "ignore").decode()

@@ -4,6 +4,7 @@ import base64
 import json
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -16,7 +17,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from product_service.domain.categories import UNSET, CategoryId, Unset
 from product_service.domain.details import ProductDetails
 from product_service.domain.errors import BadCursor
-from product_service.domain.products import ListedProduct, ProductContent
+from product_service.domain.products import ListedProduct, Product, ProductContent
 from product_service.domain.recommendations import Reason, Recommendation
 from product_service.domain.search import Cursor, ProductFilter, ResultPage, Sort
 from product_service.domain.search_terms import parse_search_terms
@@ -249,45 +250,62 @@ SortParameter = Annotated[
 ]
 
 
-def product_list_response(page: ResultPage, limit: int) -> ProductListResponse:
-    """Builds the response. `facets` stays unset, and so is left out of the JSON, if they were not requested."""
+JsonObject = dict[str, object]
+"""An object of JSON. The functions below build those of the models above, with the same fields in the same order."""
+
+
+def product_list_json(page: ResultPage, limit: int) -> JsonObject:
+    """Builds a ProductListResponse. `facets` is left out if they were not requested."""
     fields = {
-        "data": [listed_product_response(listed) for listed in page.products],
+        "data": [listed_product_json(listed) for listed in page.products],
         "page": page.number,
         "limit": limit,
         "total": page.total,
         "total_is_exact": page.total_is_exact,
         "next": page.next and encode_cursor(page.next),
     }
-    facets = {"facets": FacetsResponse.model_validate(page.facets)} if page.facets else {}
-    return ProductListResponse.model_validate({**fields, **facets})
+    return {**fields, "facets": asdict(page.facets)} if page.facets else fields
 
 
-def listed_product_response(listed: ListedProduct) -> ListedProductResponse:
-    return ListedProductResponse.model_validate(_listed_fields(listed))
+def product_json(product: Product) -> JsonObject:
+    """Builds a ProductResponse."""
+    return {
+        "id": product.id,
+        "name": product.name,
+        "slug": product.slug,
+        "description": product.description,
+        "price": {"amount": product.price.amount, "currency": product.price.currency},
+        "category_id": product.category_id,
+        "seller_id": product.seller_id,
+        "images": product.images,
+        "group_id": product.group_id,
+        "options": product.options,
+        "created_at": product.created_at,
+        "updated_at": product.updated_at,
+    }
 
 
-def recommended_product_response(recommendation: Recommendation) -> RecommendedProductResponse:
-    return RecommendedProductResponse.model_validate(
-        {**_listed_fields(recommendation.listed), "reason": recommendation.reason}
-    )
+def listed_product_json(listed: ListedProduct) -> JsonObject:
+    """Builds a ListedProductResponse."""
+    rating = {"average": listed.rating.average, "count": listed.rating.count}
+    return {**product_json(listed.product), "in_stock": listed.in_stock, "rating": rating}
 
 
-def _listed_fields(listed: ListedProduct) -> dict[str, object]:
-    product = ProductResponse.model_validate(listed.product)
-    return {**product.model_dump(), "in_stock": listed.in_stock, "rating": listed.rating}
+def recommended_product_json(recommendation: Recommendation) -> JsonObject:
+    """Builds a RecommendedProductResponse."""
+    return {**listed_product_json(recommendation.listed), "reason": recommendation.reason}
 
 
-def product_details_response(details: ProductDetails) -> ProductDetailsResponse:
-    variants = None if details.variants is None else [listed_product_response(listed) for listed in details.variants]
-    return ProductDetailsResponse(
-        product=ProductResponse.model_validate(details.product),
-        seller=details.seller and SellerResponse.model_validate(details.seller),
-        stock=details.stock and StockResponse.model_validate(details.stock),
-        rating=details.rating and RatingResponse.model_validate(details.rating),
-        variants=variants,
-        degraded=details.degraded,
-    )
+def product_details_json(details: ProductDetails) -> JsonObject:
+    """Builds a ProductDetailsResponse."""
+    return {
+        "product": product_json(details.product),
+        "seller": details.seller and asdict(details.seller),
+        "stock": details.stock and asdict(details.stock),
+        "rating": details.rating and asdict(details.rating),
+        "variants": None if details.variants is None else [listed_product_json(listed) for listed in details.variants],
+        "degraded": details.degraded,
+    }
 
 
 _MAX_PAGE = 10**9

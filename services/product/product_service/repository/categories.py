@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Row, delete, func, insert, select, text, update
+from chassis.database.statements import Connection, Statement
+from sqlalchemy import BigInteger, Row, bindparam, delete, func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from product_service.domain.categories import Category, CategoryId, CategoryTree, build_trees
@@ -18,6 +19,31 @@ from product_service.repository.tables import (
 )
 
 _TREE_LOCK = 0x74_72_65_65  # an arbitrary number, unique among the advisory locks of this database
+
+
+_SUBTREE = Statement(
+    text("""
+        WITH RECURSIVE subtree AS (
+            SELECT id FROM categories WHERE id = :category_id
+            UNION
+            SELECT categories.id FROM categories JOIN subtree ON categories.parent_id = subtree.id
+        )
+        SELECT id FROM subtree
+    """).bindparams(bindparam("category_id", type_=BigInteger)),
+    lambda row: CategoryId(row["id"]),
+)
+"""Uses the index categories_by_parent. UNION would terminate even on a cycle."""
+
+
+class CategoryTreeRepository:
+    """Reads the tree by prepared statements."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def subtree(self, category_id: CategoryId) -> list[CategoryId]:
+        """Returns a category and all its descendants; nothing if the category does not exist."""
+        return await _SUBTREE.all(self._connection, category_id=category_id)
 
 
 class CategoryRepository:
@@ -42,7 +68,7 @@ class CategoryRepository:
 
     async def subtree(self, category_id: CategoryId) -> list[CategoryId]:
         """Returns a category and all its descendants; nothing if the category does not exist."""
-        return [CategoryId(found) for found in await self._transaction.scalars(_SUBTREE, {"category_id": category_id})]
+        return await CategoryTreeRepository(self._transaction).subtree(category_id)
 
     async def lock_tree(self) -> None:
         """Keeps other transactions from moving categories until this one ends, with an advisory lock."""
@@ -107,14 +133,6 @@ _DESCENDANTS = text("""
         SELECT categories.* FROM categories JOIN below ON categories.parent_id = below.id
     )
     SELECT id, name, parent_id FROM below ORDER BY name COLLATE "und-x-icu", id
-""")
-_SUBTREE = text("""
-    WITH RECURSIVE subtree AS (
-        SELECT id FROM categories WHERE id = :category_id
-        UNION
-        SELECT categories.id FROM categories JOIN subtree ON categories.parent_id = subtree.id
-    )
-    SELECT id FROM subtree
 """)
 _DEPTH = text("""
     WITH RECURSIVE above AS (

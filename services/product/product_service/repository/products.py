@@ -1,4 +1,4 @@
-"""Queries on products.
+"""Queries on products. Those of product pages and prices are prepared statements.
 
 A change locks its row first, several rows in the order of their ids. Deleted rows are kept, but never shown.
 """
@@ -8,9 +8,10 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any
 
+from chassis.database.statements import Connection, Record, Statement
 from chassis.types.ids import ProductId, UserId
 from chassis.types.money import Money
-from sqlalchemy import ARRAY, BigInteger, ColumnElement, Row, any_, func, insert, literal, or_, select, update
+from sqlalchemy import ARRAY, BigInteger, ColumnElement, any_, bindparam, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from product_service.domain.categories import CategoryId
@@ -43,23 +44,70 @@ LISTED_COLUMNS: tuple[ColumnElement[Any], ...] = (
 )
 
 
+def to_product(row: Record) -> Product:
+    group_id = row["group_id"]
+    return Product(
+        id=row["id"],
+        seller_id=row["seller_id"],
+        category_id=row["category_id"],
+        name=row["name"],
+        description=row["description"],
+        price=Money(row["price_amount"], row["price_currency"]),
+        images=tuple(row["images"]),
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+        group_id=group_id,
+        options=row["options"],
+    )
+
+
+def to_listed_product(row: Record) -> ListedProduct:
+    return ListedProduct(to_product(row), row["in_stock"], Rating(row["rating_average"], row["rating_count"]))
+
+
+_FIND = Statement(
+    select(*PRODUCT_COLUMNS).where(products.c.id == bindparam("product_id"), NOT_DELETED),
+    to_product,
+)
+_FIND_ALL = Statement(
+    select(*PRODUCT_COLUMNS).where(
+        products.c.id == any_(bindparam("product_ids", type_=ARRAY(BigInteger))), NOT_DELETED
+    ),
+    to_product,
+)
+_LIST_VARIANTS = Statement(
+    select(*LISTED_COLUMNS)
+    .where(products.c.group_id == bindparam("group_id"), products.c.id != bindparam("excluding"), NOT_DELETED)
+    .order_by(products.c.id)
+    .limit(MAX_VARIANTS),
+    to_listed_product,
+)
+
+
+class DisplayedProductRepository:
+    """Reads products without locks."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def find(self, product_id: ProductId) -> Product | None:
+        """Reads by primary key."""
+        return await _FIND.first(self._connection, product_id=product_id)
+
+    async def find_all(self, product_ids: Sequence[ProductId]) -> list[Product]:
+        """Reads any number of products by primary key, in one statement. Unknown and deleted ones are left out."""
+        return await _FIND_ALL.all(self._connection, product_ids=product_ids)
+
+    async def list_variants(self, group_id: ProductId, excluding: ProductId) -> list[ListedProduct]:
+        """Returns the oldest MAX_VARIANTS members of a group except one, by age, along the index variants_differ."""
+        return await _LIST_VARIANTS.all(self._connection, group_id=group_id, excluding=excluding)
+
+
 class ProductRepository:
     """Reads and writes within one transaction."""
 
     def __init__(self, transaction: AsyncConnection) -> None:
         self._transaction = transaction
-
-    async def find(self, product_id: ProductId) -> Product | None:
-        """Reads by primary key."""
-        query = select(*PRODUCT_COLUMNS).where(products.c.id == product_id, NOT_DELETED)
-        row = (await self._transaction.execute(query)).first()
-        return None if row is None else to_product(row)
-
-    async def find_all(self, product_ids: Sequence[ProductId]) -> list[Product]:
-        """Reads any number of products by primary key, in one statement. Unknown and deleted ones are left out."""
-        is_one_of_them = products.c.id == any_(literal(product_ids, ARRAY(BigInteger)))
-        rows = await self._transaction.execute(select(*PRODUCT_COLUMNS).where(is_one_of_them, NOT_DELETED))
-        return [to_product(row) for row in rows]
 
     async def lock(self, product_id: ProductId) -> Product | None:
         """Reads by primary key and locks the row."""
@@ -87,14 +135,6 @@ class ProductRepository:
         members = select(func.count()).where(products.c.group_id == group_id, NOT_DELETED)
         return await self._transaction.scalar(members) or 0
 
-    async def list_variants(self, group_id: ProductId, excluding: ProductId) -> list[ListedProduct]:
-        """Returns the oldest MAX_VARIANTS members of a group except one, by age, along the index variants_differ."""
-        members = select(*LISTED_COLUMNS).where(
-            products.c.group_id == group_id, products.c.id != excluding, NOT_DELETED
-        )
-        oldest = members.order_by(products.c.id).limit(MAX_VARIANTS)
-        return [to_listed_product(row) for row in await self._transaction.execute(oldest)]
-
     async def add(
         self,
         seller_id: UserId,
@@ -108,7 +148,8 @@ class ProductRepository:
         values = {**_columns(content), "group_id": group_id, "options": dict(options), "search_language": language}
         new = insert(products).values(**values, seller_id=seller_id, created_at=at, updated_at=at)
         with _raise_on_unknown_category(content.category_id), _raise_on_equal_options(group_id):
-            return to_product((await self._transaction.execute(new.returning(*PRODUCT_COLUMNS))).one())
+            added = await self._transaction.execute(new.returning(*PRODUCT_COLUMNS))
+            return to_product(added.mappings().one())
 
     async def revise(
         self,
@@ -122,7 +163,8 @@ class ProductRepository:
         values = {**_columns(content), "group_id": group_id, "options": dict(options)}
         revised = update(products).where(products.c.id == product_id).values(**values, updated_at=at)
         with _raise_on_unknown_category(content.category_id), _raise_on_equal_options(group_id):
-            return to_product((await self._transaction.execute(revised.returning(*PRODUCT_COLUMNS))).one())
+            changed = await self._transaction.execute(revised.returning(*PRODUCT_COLUMNS))
+            return to_product(changed.mappings().one())
 
     async def start_group(self, product_id: ProductId, at: datetime) -> None:
         """Makes a product the first member of the group with its id. The row must be locked. Raises VariantExists."""
@@ -144,27 +186,8 @@ class ProductRepository:
 
     async def _lock(self, condition: ColumnElement[bool]) -> dict[ProductId, Product]:
         query = select(*PRODUCT_COLUMNS).where(condition, NOT_DELETED).order_by(products.c.id).with_for_update()
-        return {ProductId(row.id): to_product(row) for row in await self._transaction.execute(query)}
-
-
-def to_product(row: Row[Any]) -> Product:
-    return Product(
-        id=ProductId(row.id),
-        seller_id=UserId(row.seller_id),
-        category_id=CategoryId(row.category_id),
-        name=row.name,
-        description=row.description,
-        price=Money(row.price_amount, row.price_currency),
-        images=tuple(row.images),
-        created_at=row.created_at,
-        updated_at=row.updated_at,
-        group_id=None if row.group_id is None else ProductId(row.group_id),
-        options=row.options,
-    )
-
-
-def to_listed_product(row: Row[Any]) -> ListedProduct:
-    return ListedProduct(to_product(row), row.in_stock, Rating(row.rating_average, row.rating_count))
+        locked = map(to_product, (await self._transaction.execute(query)).mappings())
+        return {product.id: product for product in locked}
 
 
 def _columns(content: ProductContent) -> dict[str, object]:

@@ -3,14 +3,16 @@
 All user input is passed as parameters. Words reach to_tsquery() without punctuation, so none of them is an operator.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import reduce
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, reduce
 from typing import Any
 
+from chassis.database.statements import Connection, Record, Statement
 from chassis.types.ids import ProductId
 from sqlalchemy import (
     ARRAY,
+    CTE,
     BigInteger,
     ColumnElement,
     CompoundSelect,
@@ -20,6 +22,7 @@ from sqlalchemy import (
     Text,
     and_,
     any_,
+    bindparam,
     cast,
     delete,
     func,
@@ -85,7 +88,7 @@ class Conditions:
 
     filters: ProductFilter
     interpretation: Interpretation | None
-    categories: Sequence[CategoryId] | None
+    categories: tuple[CategoryId, ...] | None
 
     @property
     def are_empty(self) -> bool:
@@ -101,20 +104,58 @@ class FacetCounts:
     by_stock: Sequence[StockCount]
 
 
+@dataclass(frozen=True, slots=True)
+class FoundPage:
+    """Sorted products with their sort keys, and the number of all matches; MAX_COUNTED + 1 means more than that."""
+
+    products: Sequence[tuple[ListedProduct, SortKey]]
+    total: int
+
+
+class ListRepository:
+    """Reads lists of products by prepared statements, without a transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def find_currencies(self) -> tuple[str, str] | None:
+        """Returns the first and the last currency of all products by their codes, None if there is no product.
+
+        Uses the index products_by_price_in_currency.
+        """
+        found = await _FIND_CURRENCIES.first(self._connection)
+        return None if found is None or found[0] is None else found
+
+    async def find_page(
+        self, conditions: Conditions, sort: Sort, after: SortKey | None, offset: int, limit: int
+    ) -> FoundPage:
+        """Returns sorted products, starting after the key `after`, or else at `offset`.
+
+        All matches are found first, then counted and sorted: to scan the index of the order until there are enough
+        matches might scan all of it. If there are too many to count, only ids and keys are read up to the page: from
+        the index alone, if there is one for the order.
+        """
+        values = {**_values(conditions, sort), **_cursor_values(after), "offset": offset, "limit": limit}
+        found = await self._find_page(sort, values, is_counted=True)
+        if found.total <= MAX_COUNTED or conditions.are_empty:
+            return found
+        return await self._find_page(sort, values, is_counted=False)
+
+    async def find_names_starting_with(self, prefix: str) -> list[tuple[str, int]]:
+        """Returns names with this prefix and their numbers of orders, along the index products_by_folded_name."""
+        return await _NAMES_STARTING_WITH.all(self._connection, pattern=prefix + "%")
+
+    async def _find_page(self, sort: Sort, values: Mapping[str, object], *, is_counted: bool) -> FoundPage:
+        rows = await _page_statement(frozenset(values), sort, is_counted).all(self._connection, **values)
+        return FoundPage([found for _, found in rows if found is not None], rows[0][0])
+
+
 class SearchRepository:
-    """Reads within one transaction. Words are also found by their stems in `language`."""
+    """Reads and writes within one transaction. Words are also found by their stems in `language`."""
 
     def __init__(self, transaction: AsyncConnection, language: SearchLanguage) -> None:
         self._transaction = transaction
         self._language = language
-
-    async def configure(self) -> None:
-        """Configures the planner for this transaction.
-
-        Statements are planned for their actual parameters, since how best to find a word depends on how many products
-        have it; and a search uses one processor.
-        """
-        await self._transaction.execute(_CONFIGURE, {"similarity": str(_MIN_SIMILARITY)})
 
     async def interpret(self, terms: SearchTerms) -> Interpretation:
         """Interprets the words as written; the last one may be incomplete."""
@@ -128,52 +169,18 @@ class SearchRepository:
         if not any(map(is_correctable, terms.words)):
             return as_written
         # A plan that scans all products in the hope of an early match would be slow: there may be none.
-        await self._transaction.execute(_BITMAP_SCANS_ONLY)
+        await _BITMAP_SCANS_ONLY.first(self._transaction)
         is_found = await self._transaction.scalar(select(_exists(_tsquery_literal(as_written.anywhere))))
         corrections = {} if is_found else await self._find_corrections(terms)
-        await self._transaction.execute(_ALL_SCANS)
+        await _ALL_SCANS.first(self._transaction)
         return await self._interpret(terms, corrections) if any(corrections.values()) else as_written
 
-    async def find_currencies(self) -> tuple[str, str] | None:
-        """Returns the first and the last currency of all products by their codes, None if there is no product.
-
-        Uses the index products_by_price_in_currency.
-        """
-        currency = products.c.price_currency
-        query = select(func.min(currency), func.max(currency)).where(NOT_DELETED)
-        first, last = (await self._transaction.execute(query)).one()
-        return None if first is None else (first, last)
-
-    async def count(self, conditions: Conditions) -> int:
-        """Returns the number of matching products; MAX_COUNTED + 1 means more than MAX_COUNTED."""
-        some = select(literal(1)).where(*_where(conditions)).limit(MAX_COUNTED + 1).subquery()
-        return await self._transaction.scalar(select(func.count()).select_from(some)) or 0
-
-    async def find_page(
-        self, conditions: Conditions, sort: Sort, after: SortKey | None, offset: int, limit: int, *, is_counted: bool
-    ) -> list[tuple[ListedProduct, SortKey]]:
-        """Returns sorted products with their sort keys, starting after the key `after`, or else at `offset`.
-
-        If all matches could be counted (`is_counted`), they are found first and then sorted: to scan the index of the
-        order until there are enough matches might scan all of it. Otherwise only ids and keys are read up to the page:
-        from the index alone, if there is one for the order.
-        """
-        source, order = _ordered(conditions, sort, is_counted)
-        names = [f"key_{number}" for number in range(len(order.columns))]
-        source = source.add_columns(*(key.label(name) for name, key in zip(names, order.columns, strict=True)))
-        if after is not None:
-            source = source.where(order.after(after))
-        if is_counted and not conditions.are_empty:
-            found = source.cte("found").prefix_with("MATERIALIZED")
-            page = select(found).order_by(*(order.directed(found.c[name]) for name in names))
-        else:
-            page = source.order_by(*map(order.directed, order.columns))
-        ids = page.offset(offset).limit(limit).subquery("page")
-        keys = [ids.c[name] for name in names]
-        rows = await self._transaction.execute(
-            select(*LISTED_COLUMNS, *keys).join(ids, ids.c.id == products.c.id).order_by(*map(order.directed, keys))
-        )
-        return [(to_listed_product(row), tuple(row[len(LISTED_COLUMNS) :])) for row in rows]
+    async def find_names_containing(self, interpretation: Interpretation) -> list[tuple[str, int]]:
+        """Returns names with these words and their numbers of orders, the most popular first."""
+        await _BITMAP_SCANS_ONLY.first(self._transaction)
+        names = await _NAMES_CONTAINING.all(self._transaction, in_name=interpretation.in_name)
+        await _ALL_SCANS.first(self._transaction)
+        return names
 
     async def count_facets(self, conditions: Conditions) -> FacetCounts:
         """Counts the products for each facet that meet every condition except the facet's own.
@@ -181,18 +188,19 @@ class SearchRepository:
         Scans the products once: along the index products_by_facet, if only facets restrict the list.
         """
         filters = conditions.filters
-        others = replace(filters, min_price=None, max_price=None, in_stock=None)
+        values = _values(conditions)
+        other_values = values.keys() - {"categories", "min_price", "max_price", "in_stock"}
         cells = (
             select(
                 products.c.category_id,
                 products.c.price_currency,
                 _PRICE_STEP.label("step"),
                 products.c.in_stock,
-                and_(true(), *_category_conditions(conditions.categories)).label("matches_category"),
-                and_(true(), *_price_conditions(filters)).label("matches_price"),
+                and_(true(), *_where(values.keys() & {"categories"})).label("matches_category"),
+                and_(true(), *_where(values.keys() & {"min_price", "max_price"})).label("matches_price"),
                 func.count().label("products"),
             )
-            .where(*_where(Conditions(others, conditions.interpretation, None)))
+            .where(*_where(other_values))
             .group_by(*map(literal_column, "123456"))
             .cte("cells")
         )
@@ -214,37 +222,13 @@ class SearchRepository:
             .group_by(*facet)
             for facet, condition in conditions_by_facet.items()
         ]
-        rows = (await self._transaction.execute(union_all(*counts))).all()
+        rows = (await self._transaction.execute(union_all(*counts), values)).all()
         priced = sorted((currency, step, count) for _, currency, step, _, count in rows if currency is not None)
         return FacetCounts(
             by_category={CategoryId(category): count for category, _, _, _, count in rows if category is not None},
             by_price=[price_range(*choice) for choice in priced],
             by_stock=[StockCount(in_stock, count) for _, _, _, in_stock, count in rows if in_stock is not None],
         )
-
-    async def find_names_starting_with(self, prefix: str) -> list[tuple[str, int]]:
-        """Returns names with this prefix and their numbers of orders, along the index products_by_folded_name."""
-        query = (
-            select(products.c.name, products.c.orders_count)
-            .where(NOT_DELETED, products.c.plain_name.like(prefix + "%"))
-            .order_by(text("products.plain_name USING ~<~"))
-            .limit(_MAX_SUGGESTION_CANDIDATES)
-        )
-        return [(row.name, row.orders_count) for row in await self._transaction.execute(query)]
-
-    async def find_names_containing(self, interpretation: Interpretation) -> list[tuple[str, int]]:
-        """Returns names with these words and their numbers of orders, the most popular first."""
-        await self._transaction.execute(_BITMAP_SCANS_ONLY)
-        some = (
-            select(products.c.name, products.c.orders_count, products.c.id)
-            .where(NOT_DELETED, _matches(_tsquery_literal(interpretation.in_name)))
-            .limit(_MAX_SUGGESTION_CANDIDATES * 10)
-            .subquery()
-        )
-        by_popularity = select(some.c.name, some.c.orders_count).order_by(some.c.orders_count.desc(), some.c.id.desc())
-        rows = (await self._transaction.execute(by_popularity.limit(_MAX_SUGGESTION_CANDIDATES))).all()
-        await self._transaction.execute(_ALL_SCANS)
-        return [(row.name, row.orders_count) for row in rows]
 
     async def prune_vocabulary(self, after: str, limit: int) -> str | None:
         """Deletes those of the next `limit` words after this one that no product has.
@@ -320,9 +304,10 @@ class _Order:
     def directed(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
         return column.desc() if self.is_descending else column.asc()
 
-    def after(self, key: SortKey) -> ColumnElement[bool]:
-        row = tuple_(*self.columns)
-        bound = tuple_(*(literal(v, c.type) for v, c in zip(key, self.columns, strict=True)))
+    def after(self, columns: Sequence[ColumnElement[Any]]) -> ColumnElement[bool]:
+        """Returns the condition that rows with these keys come after the parameters `after_0`, `after_1` and so on."""
+        row = tuple_(*columns)
+        bound = tuple_(*(bindparam(f"after_{number}", type_=key.type) for number, key in enumerate(self.columns)))
         return row < bound if self.is_descending else row > bound
 
 
@@ -336,63 +321,96 @@ _ORDERS: Mapping[Sort, _Order] = {
 }
 
 
-def _ordered(conditions: Conditions, sort: Sort, is_counted: bool) -> tuple[Select[Any], _Order]:
+@lru_cache(maxsize=256)
+def _page_statement(
+    names: frozenset[str], sort: Sort, is_counted: bool
+) -> Statement[tuple[int, tuple[ListedProduct, SortKey] | None]]:
+    """Returns the statement for a page of the products that meet the conditions with these names.
+
+    Each row has the number of matches; a page without products is one row. If not `is_counted`, the number is
+    MAX_COUNTED + 1.
+    """
+    source, order = _ordered(names, sort, is_counted)
+    keys = [f"key_{number}" for number in range(len(order.columns))]
+    source = source.add_columns(*(key.label(name) for name, key in zip(keys, order.columns, strict=True)))
+    is_after = "after_0" in names
+    found_keys: tuple[ColumnElement[Any], ...]
+    if is_counted and not names.isdisjoint(_CONDITIONS):
+        found = source.limit(MAX_COUNTED + 1).cte("found").prefix_with("MATERIALIZED")
+        counted = select(func.count().label("total")).select_from(found).cte("counted")
+        found_keys = tuple(found.c[name] for name in keys)
+        ids = select(found).where(select(counted.c.total).scalar_subquery() <= MAX_COUNTED)
+        ids = ids.where(order.after(found_keys)) if is_after else ids
+    else:
+        counted = _count_all() if is_counted else _COUNT_NOTHING
+        found_keys = order.columns
+        ids = source.where(order.after(found_keys)) if is_after else source
+    place = bindparam("offset", type_=Integer), bindparam("limit", type_=Integer)
+    page = ids.order_by(*map(order.directed, found_keys)).offset(place[0]).limit(place[1]).subquery("page")
+    page_keys = [page.c[name] for name in keys]
+    listed = counted.outerjoin(page.join(products, products.c.id == page.c.id), true())
+    rows = select(counted.c.total, *LISTED_COLUMNS, *page_keys).select_from(listed)
+
+    def to_found(row: Record) -> tuple[int, tuple[ListedProduct, SortKey] | None]:
+        is_empty = row["id"] is None
+        return row["total"], None if is_empty else (to_listed_product(row), tuple(row[key] for key in keys))
+
+    return Statement(rows.order_by(*map(order.directed, page_keys)), to_found)
+
+
+def _count_all() -> CTE:
+    some = select(literal(1)).where(NOT_DELETED).limit(MAX_COUNTED + 1).subquery()
+    return select(func.count().label("total")).select_from(some).cte("counted")
+
+
+_COUNT_NOTHING = select(literal_column(str(MAX_COUNTED + 1), Integer).label("total")).cte("counted")
+
+
+def _ordered(names: frozenset[str], sort: Sort, is_counted: bool) -> tuple[Select[Any], _Order]:
     """Returns a query for the ids of the matching products, and their order."""
-    if sort is not Sort.RELEVANCE or conditions.interpretation is None:
-        return select(products.c.id).where(*_where(conditions)), _ORDERS[sort]
-    scored = select(products.c.id, _score(conditions.interpretation).label("score")).where(*_where(conditions))
-    ranked = (scored if is_counted else _preselect(scored, conditions.interpretation)).subquery("ranked")
+    if sort is not Sort.RELEVANCE or "anywhere" not in names:
+        return select(products.c.id).where(*_where(names)), _ORDERS[sort]
+    scored = select(products.c.id, _SCORE.label("score")).where(*_where(names))
+    ranked = (scored if is_counted else _preselect(scored)).subquery("ranked")
     return select(ranked.c.id), _Order((ranked.c.score, ranked.c.id), True)
 
 
-def _score(interpretation: Interpretation) -> ColumnElement[float]:
-    """Returns the relevance of a product.
-
-    It is the rank of the match below 1 (names before descriptions, in PostgreSQL's own weights), plus 1 if the name
-    contains all the words, plus 1 if the name consists of them. So a product whose description is stuffed with words
-    never comes before a product that is named so.
-    """
-    rank = cast(func.ts_rank(products.c.terms, _tsquery_literal(interpretation.anywhere)), Double)
-    is_in_name = cast(_matches(_tsquery_literal(interpretation.in_name)), Integer)
-    is_the_name = cast(products.c.plain_name == interpretation.text, Integer)
-    return rank + is_in_name + is_the_name
-
-
-def _preselect(scored: Select[Any], interpretation: Interpretation) -> CompoundSelect[Any]:
+def _preselect(scored: Select[Any]) -> CompoundSelect[Any]:
     """Selects the products to rank if there are too many: the most popular, and those with exactly this name.
 
     The latter are found along the index products_by_folded_name.
     """
     popularity = _ORDERS[Sort.POPULAR]
     most_popular = scored.order_by(*map(popularity.directed, popularity.columns)).limit(MAX_COUNTED)
-    same_name = scored.where(products.c.plain_name == interpretation.text).limit(MAX_COUNTED)
+    same_name = scored.where(_IS_THE_NAME).limit(MAX_COUNTED)
     return union(select(most_popular.subquery()), select(same_name.subquery()))
 
 
-def _where(conditions: Conditions) -> list[ColumnElement[bool]]:
-    filters = conditions.filters
-    where = [NOT_DELETED, *_category_conditions(conditions.categories), *_price_conditions(filters)]
-    if conditions.interpretation is not None:
-        where.append(_matches(_tsquery_literal(conditions.interpretation.anywhere)))
-    if filters.currency is not None:
-        where.append(products.c.price_currency == filters.currency)
-    if filters.in_stock is not None:
-        where.append(products.c.in_stock.is_(filters.in_stock))
-    if filters.seller_id is not None:
-        where.append(products.c.seller_id == filters.seller_id)
-    if filters.min_rating is not None:
-        where.append(products.c.rating_average >= filters.min_rating)
-    return where
+def _values(conditions: Conditions, sort: Sort | None = None) -> dict[str, object]:
+    """Returns the values of the conditions in _CONDITIONS, and of the score if `sort` needs it, that are set."""
+    filters, interpretation = conditions.filters, conditions.interpretation
+    values: dict[str, object | None] = {
+        "categories": conditions.categories,
+        "min_price": filters.min_price,
+        "max_price": filters.max_price,
+        "currency": filters.currency,
+        "in_stock": filters.in_stock,
+        "seller_id": filters.seller_id,
+        "min_rating": filters.min_rating,
+    }
+    if interpretation is not None:
+        values["anywhere"] = interpretation.anywhere
+    if interpretation is not None and sort is Sort.RELEVANCE:
+        values |= {"in_name": interpretation.in_name, "text": interpretation.text}
+    return {name: value for name, value in values.items() if value is not None}
 
 
-def _category_conditions(categories: Sequence[CategoryId] | None) -> list[ColumnElement[bool]]:
-    return [] if categories is None else [products.c.category_id == any_(literal(categories, ARRAY(BigInteger)))]
+def _cursor_values(after: SortKey | None) -> dict[str, object]:
+    return {f"after_{number}": value for number, value in enumerate(after or ())}
 
 
-def _price_conditions(filters: ProductFilter) -> list[ColumnElement[bool]]:
-    at_least = [] if filters.min_price is None else [products.c.price_amount >= filters.min_price]
-    at_most = [] if filters.max_price is None else [products.c.price_amount <= filters.max_price]
-    return at_least + at_most
+def _where(names: Collection[str]) -> list[ColumnElement[bool]]:
+    return [NOT_DELETED, *(condition for name, condition in _CONDITIONS.items() if name in names)]
 
 
 _PRICE_STEP = func.width_bucket(products.c.price_amount, literal(list(PRICE_STEPS), ARRAY(BigInteger)), type_=Integer)
@@ -441,13 +459,78 @@ def _exists(tsquery: _Tsquery) -> ColumnElement[bool]:
     return select(literal(1)).where(NOT_DELETED, _matches(tsquery)).exists()
 
 
-_CONFIGURE = text(
-    "SELECT set_config('plan_cache_mode', 'force_custom_plan', true),"
-    " set_config('max_parallel_workers_per_gather', '0', true),"
-    " set_config('pg_trgm.similarity_threshold', :similarity, true)"
+def _tsquery_parameter(name: str) -> _Tsquery:
+    return cast(bindparam(name, type_=Text), TSQUERY)
+
+
+_CONDITIONS: Mapping[str, ColumnElement[bool]] = {
+    "categories": products.c.category_id == any_(bindparam("categories", type_=ARRAY(BigInteger))),
+    "min_price": products.c.price_amount >= bindparam("min_price"),
+    "max_price": products.c.price_amount <= bindparam("max_price"),
+    "currency": products.c.price_currency == bindparam("currency"),
+    "in_stock": products.c.in_stock == bindparam("in_stock"),
+    "seller_id": products.c.seller_id == bindparam("seller_id"),
+    "min_rating": products.c.rating_average >= bindparam("min_rating"),
+    "anywhere": _matches(_tsquery_parameter("anywhere")),
+}
+"""The conditions that a list may have, by the names of their parameters."""
+
+_IS_THE_NAME = products.c.plain_name == bindparam("text")
+_SCORE: ColumnElement[float] = (
+    cast(func.ts_rank(products.c.terms, _tsquery_parameter("anywhere")), Double)
+    + cast(_matches(_tsquery_parameter("in_name")), Integer)
+    + cast(_IS_THE_NAME, Integer)
 )
+"""The relevance of a product.
+
+It is the rank of the match below 1 (names before descriptions, in PostgreSQL's own weights), plus 1 if the name
+contains all the words, plus 1 if the name consists of them. So a product whose description is stuffed with words never
+comes before a product that is named so.
+"""
+
+
+def _name_and_orders(row: Record) -> tuple[str, int]:
+    return row["name"], row["orders_count"]
+
+
+_FIND_CURRENCIES = Statement(
+    select(func.min(products.c.price_currency).label("first"), func.max(products.c.price_currency).label("last")).where(
+        NOT_DELETED
+    ),
+    lambda row: (row["first"], row["last"]),
+)
+_NAMES_STARTING_WITH = Statement(
+    select(products.c.name, products.c.orders_count)
+    .where(NOT_DELETED, products.c.plain_name.like(bindparam("pattern")))
+    .order_by(text("products.plain_name USING ~<~"))
+    .limit(_MAX_SUGGESTION_CANDIDATES),
+    _name_and_orders,
+)
+_SOME_NAMES = (
+    select(products.c.name, products.c.orders_count, products.c.id)
+    .where(NOT_DELETED, _matches(_tsquery_parameter("in_name")))
+    .limit(_MAX_SUGGESTION_CANDIDATES * 10)
+    .subquery()
+)
+_NAMES_CONTAINING = Statement(
+    select(_SOME_NAMES.c.name, _SOME_NAMES.c.orders_count)
+    .order_by(_SOME_NAMES.c.orders_count.desc(), _SOME_NAMES.c.id.desc())
+    .limit(_MAX_SUGGESTION_CANDIDATES),
+    _name_and_orders,
+)
+PLANNER: Mapping[str, str] = {
+    "plan_cache_mode": "force_custom_plan",
+    "max_parallel_workers_per_gather": "0",
+    "pg_trgm.similarity_threshold": str(_MIN_SIMILARITY),
+}
+"""PostgreSQL's parameters for each connection.
+
+Statements are planned for their actual parameters, since how best to find a word depends on how many products have it;
+and a search uses one processor.
+"""
 _LOCK_VOCABULARY = text("LOCK TABLE search_words IN SHARE ROW EXCLUSIVE MODE")
 _OTHER_SCANS = ("enable_seqscan", "enable_indexscan", "enable_indexonlyscan")
 _BITMAP_SCANS_ONLY, _ALL_SCANS = (
-    select(*(func.set_config(scan, value, literal_column("true")) for scan in _OTHER_SCANS)) for value in ("off", "on")
+    Statement(select(*(func.set_config(scan, value, literal_column("true")) for scan in _OTHER_SCANS)), bool)
+    for value in ("off", "on")
 )

@@ -48,7 +48,7 @@ class StatisticsRepository:
             .order_by(co_purchases.c.orders_count.desc(), co_purchases.c.other_id)
             .limit(limit)
         )
-        return [to_listed_product(row) for row in await self._transaction.execute(query)]
+        return [to_listed_product(row) for row in (await self._transaction.execute(query)).mappings()]
 
     async def list_popular(
         self, limit: int, excluding: Sequence[ProductId], category_id: CategoryId | None = None
@@ -61,7 +61,7 @@ class StatisticsRepository:
         if category_id is not None:
             where.append(products.c.category_id == category_id)
         query = select(*LISTED_COLUMNS).where(*where).order_by(*_MOST_POPULAR).limit(limit)
-        return [to_listed_product(row) for row in await self._transaction.execute(query)]
+        return [to_listed_product(row) for row in (await self._transaction.execute(query)).mappings()]
 
 
 _MOST_POPULAR: tuple[ColumnElement[Any], ...] = (products.c.orders_count.desc(), products.c.id.desc())

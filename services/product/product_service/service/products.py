@@ -1,4 +1,4 @@
-"""The use cases of single products, one transaction each.
+"""The use cases of single products. Each change is one transaction.
 
 Each change publishes product.changed. The cache evicts a changed product at once after the commit, and again when that
 event arrives, in case this process dies between the commit and the eviction.
@@ -22,7 +22,7 @@ from product_service.domain.errors import (
 from product_service.domain.products import MAX_VARIANTS, ListedProduct, Product, ProductContent
 from product_service.domain.search_terms import SearchLanguage
 from product_service.repository.cache import ProductCache
-from product_service.repository.products import ProductRepository
+from product_service.repository.products import DisplayedProductRepository, ProductRepository
 from product_service.service.published_events import PublishedEvents
 
 
@@ -50,8 +50,8 @@ class ProductService:
 
     async def get_prices(self, product_ids: Sequence[ProductId]) -> Sequence[Product]:
         """Returns products for charging, as they are stored now. Unknown products are left out."""
-        async with self._database.begin() as transaction:
-            return await ProductRepository(transaction).find_all(product_ids)
+        async with self._database.read() as connection:
+            return await DisplayedProductRepository(connection).find_all(product_ids)
 
     async def get_seller_id(self, product_id: ProductId) -> UserId:
         """Raises UnknownProduct."""
@@ -61,8 +61,8 @@ class ProductService:
         """Returns the other members of a product's group, the oldest first."""
         if product.group_id is None:
             return []
-        async with self._database.begin() as transaction:
-            return await ProductRepository(transaction).list_variants(product.group_id, excluding=product.id)
+        async with self._database.read() as connection:
+            return await DisplayedProductRepository(connection).list_variants(product.group_id, excluding=product.id)
 
     async def add(self, seller: Principal, content: ProductContent) -> Product:
         """Adds a product.
@@ -126,8 +126,8 @@ class ProductService:
 
     async def _read(self, product_id: ProductId) -> Product:
         """Reads a product from the database. Raises UnknownProduct."""
-        async with self._database.begin() as transaction:
-            product = await ProductRepository(transaction).find(product_id)
+        async with self._database.read() as connection:
+            product = await DisplayedProductRepository(connection).find(product_id)
         if product is None:
             raise UnknownProduct(product_id)
         return product

@@ -1,12 +1,13 @@
 """Product search: lists, facets and suggestions.
 
-Each use case is one transaction, so that all parts of a response use the same interpretation of the words.
+A list is read without a transaction. All parts of a response use the same interpretation of the words.
 """
 
 from collections.abc import Sequence
 from dataclasses import replace
 
 from chassis.database.engine import Database
+from chassis.types.bounded_cache import BoundedCache
 from chassis.types.ids import ProductId
 from prometheus_client import Counter
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -25,8 +26,8 @@ from product_service.domain.search import (
     effective_sort,
 )
 from product_service.domain.search_terms import SearchLanguage, SearchTerms
-from product_service.repository.categories import CategoryRepository
-from product_service.repository.search import Conditions, Interpretation, SearchRepository
+from product_service.repository.categories import CategoryRepository, CategoryTreeRepository
+from product_service.repository.search import Conditions, FoundPage, Interpretation, ListRepository, SearchRepository
 
 SEARCHES = Counter(
     "product_searches_total",
@@ -34,6 +35,8 @@ SEARCHES = Counter(
     ["outcome"],
 )
 
+_INTERPRETATIONS = 10_000
+"""How many searches are remembered with their interpretation, about 1 KiB each."""
 _PRUNE_BATCH = 200
 _REINDEX_BATCH = 500
 
@@ -42,6 +45,7 @@ class SearchService:
     def __init__(self, database: Database, language: SearchLanguage) -> None:
         self._database = database
         self._language = language
+        self._interpretations = BoundedCache[SearchTerms, Interpretation](_INTERPRETATIONS)
 
     async def search(
         self, filters: ProductFilter, sort: Sort | None, request: PageRequest, *, with_facets: bool
@@ -51,34 +55,22 @@ class SearchService:
         Raises PageTooDeep, CurrencyRequired.
         """
         order = effective_sort(filters, sort)
-        async with self._database.begin() as transaction:
-            repository = SearchRepository(transaction, self._language)
-            await repository.configure()
-            if filters.currency is None and filters.compares_prices(order):
-                filters = replace(filters, currency=await _find_only_currency(repository))
-            conditions, total = await self._interpret(transaction, filters)
-            offset = 0 if request.after else (request.number - 1) * request.limit
-            if offset >= MAX_COUNTED and total > MAX_COUNTED:
-                raise PageTooDeep
-            rows = await repository.find_page(
-                conditions,
-                order,
-                request.after.key if request.after else None,
-                offset,
-                request.limit + 1,
-                is_counted=total <= MAX_COUNTED,
-            )
-            facets = await self._facets(transaction, conditions) if with_facets else None
+        conditions = await self._conditions(filters, order)
+        found = await self._find_page(conditions, order, request)
+        if found.total == 0 and conditions.interpretation is not None:
+            corrected = await self._correct(conditions)
+            found = found if corrected == conditions else await self._find_page(corrected, order, request)
+            conditions = corrected
         if conditions.interpretation is not None and request.after is None:
-            _count_search(conditions.interpretation, total)
-        number = request.after.page if request.after else request.number
+            _count_search(conditions.interpretation, found.total)
+        rows, number = found.products, request.after.page if request.after else request.number
         return ResultPage(
             products=[listed for listed, _ in rows[: request.limit]],
             number=number,
-            total=min(total, MAX_COUNTED),
-            total_is_exact=total <= MAX_COUNTED,
+            total=min(found.total, MAX_COUNTED),
+            total_is_exact=found.total <= MAX_COUNTED,
             next=Cursor(order, rows[request.limit - 1][1], number + 1) if len(rows) > request.limit else None,
-            facets=facets,
+            facets=await self._count_facets(conditions) if with_facets else None,
         )
 
     async def suggest(self, terms: SearchTerms, limit: int) -> list[str]:
@@ -86,17 +78,16 @@ class SearchService:
 
         If there are none, returns the names that contain the corrected terms. Each group is sorted by popularity.
         """
-        async with self._database.begin() as transaction:
-            repository = SearchRepository(transaction, self._language)
-            await repository.configure()
-            names = _by_popularity(await repository.find_names_starting_with(terms.text)) if terms.words else []
-            if len(names) < limit:
-                as_written = await repository.interpret(terms)
+        names = await self._find_names_starting_with(terms) if terms.words else []
+        if len(names) < limit:
+            as_written = await self._interpret(terms)
+            async with self._database.begin() as transaction:
+                repository = SearchRepository(transaction, self._language)
                 found = await repository.find_names_containing(as_written)
                 if not names and not found:
                     corrected = await repository.interpret_corrected(terms, as_written)
                     found = await repository.find_names_containing(corrected)
-                names += [name for name, _ in found]
+            names += [name for name, _ in found]
         return _unique(names)[:limit]
 
     async def prune_vocabulary(self) -> None:
@@ -117,24 +108,53 @@ class SearchService:
             async with self._database.begin() as transaction:
                 after = await SearchRepository(transaction, self._language).reindex(after, _REINDEX_BATCH)
 
-    async def _interpret(self, transaction: AsyncConnection, filters: ProductFilter) -> tuple[Conditions, int]:
-        """Returns the conditions of a search and the number of products that meet them.
+    async def _conditions(self, filters: ProductFilter, sort: Sort) -> Conditions:
+        """Interprets the filters of a list, with its words as written. Raises CurrencyRequired."""
+        categories = None
+        async with self._database.read() as connection:
+            if filters.currency is None and filters.compares_prices(sort):
+                filters = replace(filters, currency=await _find_only_currency(ListRepository(connection)))
+            if filters.category_id is not None:
+                categories = tuple(await CategoryTreeRepository(connection).subtree(filters.category_id))
+        as_written = None if filters.terms is None else await self._interpret(filters.terms)
+        return Conditions(filters, as_written, categories)
 
-        Terms that find nothing as written are corrected, independently of the other filters.
-        """
-        repository, categories = SearchRepository(transaction, self._language), None
-        if filters.category_id is not None:
-            categories = await CategoryRepository(transaction).subtree(filters.category_id)
-        as_written = None if filters.terms is None else await repository.interpret(filters.terms)
-        conditions = Conditions(filters, as_written, categories)
-        total = await repository.count(conditions)
-        if total > 0 or filters.terms is None or as_written is None:
-            return conditions, total
-        corrected = await repository.interpret_corrected(filters.terms, as_written)
-        if corrected == as_written:
-            return conditions, 0
-        conditions = replace(conditions, interpretation=corrected)
-        return conditions, await repository.count(conditions)
+    async def _find_page(self, conditions: Conditions, sort: Sort, request: PageRequest) -> FoundPage:
+        """Raises PageTooDeep."""
+        offset = 0 if request.after else (request.number - 1) * request.limit
+        after = request.after.key if request.after else None
+        async with self._database.read() as connection:
+            found = await ListRepository(connection).find_page(conditions, sort, after, offset, request.limit + 1)
+        if offset >= MAX_COUNTED and found.total > MAX_COUNTED:
+            raise PageTooDeep
+        return found
+
+    async def _interpret(self, terms: SearchTerms) -> Interpretation:
+        """Interprets the words as written. The words alone decide on that, so it is cached."""
+        known = self._interpretations.get(terms)
+        if known is not None:
+            return known
+        async with self._database.begin() as transaction:
+            interpretation = await SearchRepository(transaction, self._language).interpret(terms)
+        self._interpretations.put(terms, interpretation)
+        return interpretation
+
+    async def _correct(self, conditions: Conditions) -> Conditions:
+        """Corrects terms that find nothing as written, independently of the other filters."""
+        terms, as_written = conditions.filters.terms, conditions.interpretation
+        if terms is None or as_written is None:
+            return conditions
+        async with self._database.begin() as transaction:
+            corrected = await SearchRepository(transaction, self._language).interpret_corrected(terms, as_written)
+        return replace(conditions, interpretation=corrected)
+
+    async def _find_names_starting_with(self, terms: SearchTerms) -> list[str]:
+        async with self._database.read() as connection:
+            return _by_popularity(await ListRepository(connection).find_names_starting_with(terms.text))
+
+    async def _count_facets(self, conditions: Conditions) -> Facets:
+        async with self._database.begin() as transaction:
+            return await self._facets(transaction, conditions)
 
     async def _facets(self, transaction: AsyncConnection, conditions: Conditions) -> Facets:
         counts = await SearchRepository(transaction, self._language).count_facets(conditions)
@@ -151,7 +171,7 @@ class SearchService:
         )
 
 
-async def _find_only_currency(repository: SearchRepository) -> str | None:
+async def _find_only_currency(repository: ListRepository) -> str | None:
     """Returns the currency that all products of the shop have, None without products. Raises CurrencyRequired."""
     currencies = await repository.find_currencies()
     if currencies is None:

@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from chassis.http.authentication import Authenticator, Principal, Role
+from chassis.http.encoding import JsonResponse
 from chassis.http.schemas import Data, PathId
 from chassis.types.ids import ProductId
 from fastapi import APIRouter, Depends
@@ -11,7 +12,7 @@ from product_service.handlers.schemas import (
     ProductDetailsResponse,
     ProductRequest,
     ProductResponse,
-    product_details_response,
+    product_details_json,
 )
 from product_service.service.details import ProductDetailsService
 from product_service.service.products import ProductService
@@ -21,9 +22,13 @@ def routes(products: ProductService, details: ProductDetailsService, auth: Authe
     router = APIRouter(prefix="/api/v1/products", tags=["products"])
     seller_or_admin = auth.role(Role.SELLER, Role.ADMIN)
 
-    @router.get("/{product_id}", summary="Get a product with its variants, seller, stock and rating")
-    async def get_details(product_id: PathId) -> Data[ProductDetailsResponse]:
-        return Data(data=product_details_response(await details.get_details(ProductId(product_id))))
+    @router.get(
+        "/{product_id}",
+        summary="Get a product with its variants, seller, stock and rating",
+        response_model=Data[ProductDetailsResponse],
+    )
+    async def get_details(product_id: PathId) -> JsonResponse:
+        return JsonResponse({"data": product_details_json(await details.get_details(ProductId(product_id)))})
 
     @router.post("", status_code=201, summary="Add a product, sold by the caller")
     async def add_product(

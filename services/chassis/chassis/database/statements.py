@@ -1,0 +1,138 @@
+"""Prepared statements: written in SQLAlchemy Core, compiled once, and run by asyncpg.
+
+A statement of a hot path is a constant of its repository, or is compiled once for each form that it has. SQLAlchemy has
+no part in running it: asyncpg prepares the text once for each connection, and again after a migration
+(docs/adr/0032). All other statements are executed by SQLAlchemy, in the same transactions.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
+
+import asyncpg
+from opentelemetry.trace import StatusCode
+from sqlalchemy.dialects.postgresql import asyncpg as asyncpg_dialect
+from sqlalchemy.engine import Dialect
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.expression import ReturnsRows, TextClause
+
+from chassis.observability import tracing
+
+
+class Record(Protocol):
+    """A row as asyncpg returns it: the names of its columns, and their values; JSON is parsed."""
+
+    def __getitem__(self, column: str, /) -> Any: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ReadConnection:
+    """A connection without a transaction, as `Database.read` gives it."""
+
+    driver: asyncpg.Connection
+    database: str
+
+
+Connection = AsyncConnection | ReadConnection
+"""What a prepared statement runs on: a transaction of `Database.begin`, or a connection of `Database.read`."""
+
+_T = TypeVar("_T")
+_DIALECT: Dialect = asyncpg_dialect.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy's own
+
+
+class Statement(Generic[_T]):
+    """A statement that is compiled once, and the form of its rows.
+
+    Its parameters are the `bindparam`s of the expression, whose types say how values are sent. A list is one parameter,
+    of an ARRAY type.
+    """
+
+    def __init__(self, expression: ReturnsRows | TextClause, to_row: Callable[[Record], _T]) -> None:
+        """Raises CompileError or TypeError for an expression that cannot be compiled without its values."""
+        compiled = expression.compile(dialect=_DIALECT)
+        if not isinstance(compiled, SQLCompiler) or compiled.positiontup is None or compiled.post_compile_params:
+            raise TypeError("a prepared statement has one parameter for each value: use any_() with an ARRAY, not IN")
+        self.text = compiled.string
+        self._to_row = to_row
+        self._parameters = [_parameter(compiled, name) for name in compiled.positiontup]
+        self._required = frozenset(parameter.name for parameter in self._parameters if parameter.is_required)
+
+    async def all(self, connection: Connection, **values: object) -> list[_T]:
+        """Returns the rows. Raises TypeError unless `values` has every parameter and nothing else."""
+        return [self._to_row(row) for row in await self._fetch(connection, values)]
+
+    async def first(self, connection: Connection, **values: object) -> _T | None:
+        """Returns the first row, or None. Raises TypeError as `all` does."""
+        rows = await self._fetch(connection, values)
+        return self._to_row(rows[0]) if rows else None
+
+    async def _fetch(self, connection: Connection, values: Mapping[str, object]) -> Sequence[Record]:
+        if values.keys() != self._required:
+            raise TypeError(f"the statement has the parameters {sorted(self._required)}, not {sorted(values)}")
+        arguments = [parameter.argument(values) for parameter in self._parameters]
+        driver = await _driver(connection)
+        with span_of(self.text, _database(connection)) if tracing.is_recorded() else nullcontext():
+            rows: Sequence[Record] = await driver.fetch(self.text, *arguments)
+        return rows
+
+
+@contextmanager
+def span_of(statement: str, database: str) -> Iterator[None]:
+    """Opens the span of a statement within the current one.
+
+    The span has the statement but no value: not even the message of an error, which may quote one. Its attributes
+    follow OpenTelemetry's conventions: https://opentelemetry.io/docs/specs/semconv/database/postgresql/.
+    """
+    with tracing.tracer.start_span(
+        f"{statement.split(maxsplit=1)[0].upper()} {database}",
+        kind=tracing.SpanKind.CLIENT,
+        attributes={"db.system.name": "postgresql", "db.namespace": database, "db.query.text": statement},
+        record_exception=False,
+        set_status_on_exception=False,
+    ) as span:
+        try:
+            yield
+        except Exception:
+            span.set_status(StatusCode.ERROR)
+            raise
+
+
+@dataclass(frozen=True, slots=True)
+class _Parameter:
+    """A parameter of a statement: given by the caller, or a constant of the expression."""
+
+    name: str
+    is_required: bool
+    constant: object
+    convert: Callable[[Any], object] | None
+    """What the type does to a value before it is sent: JSON becomes text."""
+
+    def argument(self, values: Mapping[str, object]) -> object:
+        value = values[self.name] if self.is_required else self.constant
+        return value if self.convert is None else self.convert(value)
+
+
+def _parameter(compiled: SQLCompiler, name: str) -> _Parameter:
+    bound = compiled.binds[name]
+    convert = bound.type.dialect_impl(_DIALECT).bind_processor(_DIALECT)
+    return _Parameter(name, bound.required, bound.value, convert)
+
+
+async def _driver(connection: Connection) -> asyncpg.Connection:
+    """Returns the driver's connection, with its transaction begun if it has one.
+
+    SQLAlchemy's adapter sends BEGIN before the first statement that it executes itself. It has no public method for
+    that.
+    """
+    if isinstance(connection, ReadConnection):
+        return connection.driver
+    adapter: Any = connection.sync_connection.connection.dbapi_connection  # type: ignore[union-attr]  # it is open
+    if adapter._transaction is None:  # noqa: SLF001
+        await adapter._start_transaction()  # noqa: SLF001
+    return adapter.driver_connection
+
+
+def _database(connection: Connection) -> str:
+    return connection.database if isinstance(connection, ReadConnection) else connection.engine.url.database or ""

@@ -1,0 +1,181 @@
+"""Prepared statements share transactions with SQLAlchemy, and survive migrations, outages and cancelled requests."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+
+import pytest
+from chassis.database.engine import Database
+from chassis.database.statements import Statement
+from chassis.errors import DatabaseUnavailable
+from chassis.observability import tracing
+from chassis.settings import DatabaseSettings
+from chassis_testing.databases import connect_to, empty_database
+from chassis_testing.fault_proxy import fault_proxy
+from chassis_testing.waiting import eventually
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from sqlalchemy import ARRAY, Column, Integer, MetaData, Table, Text, any_, bindparam, func, insert, select, text
+from sqlalchemy.dialects.postgresql import JSONB
+
+CUPS = Table(
+    "cups",
+    MetaData(),
+    Column("id", Integer, primary_key=True),
+    Column("name", Text),
+    Column("options", JSONB, server_default="{}"),
+)
+ADD = Statement(
+    insert(CUPS).values(id=bindparam("id"), name=bindparam("name"), options=bindparam("options")).returning(CUPS.c.id),
+    lambda row: int(row["id"]),
+)
+FIND = Statement(
+    select(CUPS.c.name, CUPS.c.options).where(CUPS.c.id == bindparam("id")), lambda row: (row["name"], row["options"])
+)
+FIND_ALL = Statement(
+    select(CUPS.c.name)
+    .where(CUPS.c.id == any_(bindparam("ids", type_=ARRAY(Integer))), CUPS.c.id > 0)
+    .order_by(CUPS.c.id)
+    .limit(10),
+    lambda row: str(row["name"]),
+)
+
+
+@pytest.fixture
+async def settings() -> AsyncIterator[DatabaseSettings]:
+    async with empty_database() as created:
+        yield created.model_copy(update={"db_pool_size": 1})
+
+
+@pytest.fixture
+async def database(settings: DatabaseSettings) -> AsyncIterator[Database]:
+    opened = Database(settings, "none", {"application_name": "cupboard"})
+    async with opened.begin() as transaction:
+        await transaction.run_sync(CUPS.metadata.create_all)
+        await ADD.first(transaction, id=1, name="espresso", options={"size": "S"})
+    yield opened
+    await opened.close()
+
+
+async def find(database: Database, cup_id: int = 1) -> object:
+    async with database.read() as connection:
+        return await FIND.first(connection, id=cup_id)
+
+
+async def test_values_are_sent_and_returned_in_their_types(database: Database) -> None:
+    async with database.begin() as transaction:
+        assert await ADD.all(transaction, id=2, name="mocha", options={}) == [2]
+
+    assert await find(database) == ("espresso", {"size": "S"})
+    assert await find(database, 3) is None
+    async with database.read() as connection:
+        assert await FIND_ALL.all(connection, ids=[1, 2, 3]) == ["espresso", "mocha"]
+
+
+async def test_a_statement_is_part_of_the_transaction_that_it_begins(database: Database) -> None:
+    async def add_and_fail() -> None:
+        async with database.begin() as transaction:
+            await ADD.first(transaction, id=2, name="mocha", options={})
+            count = await transaction.scalar(select(func.count()).select_from(CUPS))
+            raise RuntimeError(f"SQLAlchemy's statements see {count}")
+
+    with pytest.raises(RuntimeError, match="see 2"):
+        await add_and_fail()
+
+    assert await find(database, 2) is None
+
+
+async def test_a_read_has_no_transaction_and_sees_each_commit(settings: DatabaseSettings, database: Database) -> None:
+    async with database.read() as connection, connect_to(settings) as other:
+        assert await FIND.first(connection, id=2) is None
+        assert not connection.driver.is_in_transaction()
+        await other.execute("INSERT INTO cups (id, name) VALUES (2, 'mocha')")
+        assert await FIND.first(connection, id=2) == ("mocha", {})
+
+
+async def test_each_connection_of_the_pool_has_the_parameters(database: Database) -> None:
+    async with database.begin() as transaction:
+        assert await transaction.scalar(text("SHOW application_name")) == "cupboard"
+
+
+async def test_a_statement_is_prepared_again_after_a_migration(database: Database) -> None:
+    assert await find(database) == ("espresso", {"size": "S"})
+    await alter_name(database, "varchar(40)")
+    assert await find(database) == ("espresso", {"size": "S"})
+
+    await alter_name(database, "text")
+    with pytest.raises(DatabaseUnavailable, match="being migrated"):
+        async with database.begin() as transaction:
+            await FIND.first(transaction, id=1)  # PostgreSQL has ended the transaction: it is the caller's to repeat
+    async with database.begin() as transaction:
+        assert await FIND.first(transaction, id=1) == ("espresso", {"size": "S"})
+
+
+async def test_after_an_outage_the_first_read_gets_a_new_connection() -> None:
+    async with empty_database() as settings, fault_proxy(settings.db_host, settings.db_port) as proxy:
+        database = Database(settings.model_copy(update={"db_host": "127.0.0.1", "db_port": proxy.port}), "none")
+        async with database.begin() as transaction:
+            await transaction.run_sync(CUPS.metadata.create_all)
+        assert await find(database) is None
+
+        await proxy.sever()
+        for _ in range(3):
+            with pytest.raises(DatabaseUnavailable):
+                await find(database)
+        await proxy.restore()
+
+        assert await find(database) is None
+        await database.close()
+
+
+async def test_a_cancelled_read_gives_its_connection_back(settings: DatabaseSettings, database: Database) -> None:
+    sleep = Statement(select(func.pg_sleep(60)), lambda row: row["pg_sleep"])
+
+    async def read_slowly() -> None:
+        async with database.read() as connection:
+            await sleep.first(connection)
+
+    async def is_sleeping() -> bool:
+        running = "SELECT count(*) FROM pg_stat_activity WHERE datname = $1 AND wait_event = 'PgSleep'"
+        return bool(await other.fetchval(running, settings.db_name))
+
+    reading = asyncio.create_task(read_slowly())
+    async with connect_to(settings) as other:
+        await eventually(is_sleeping)
+    reading.cancel()
+    with suppress(asyncio.CancelledError):
+        await reading
+
+    assert await find(database) == ("espresso", {"size": "S"})  # by the only connection of the pool
+
+
+async def test_a_prepared_statement_has_a_span_without_its_values(
+    settings: DatabaseSettings, database: Database, spans: InMemorySpanExporter
+) -> None:
+    with tracing.tracer.start_as_current_span("request") as request:
+        async with database.begin() as transaction:
+            await ADD.first(transaction, id=2, name="mocha", options={})
+        await find(database, 2)
+
+    found = [span for span in spans.get_finished_spans() if "db.query.text" in (span.attributes or {})]
+    assert [span.name.split()[0] for span in found] == ["INSERT", "SELECT"]
+    assert all(span.parent and span.parent.span_id == request.get_span_context().span_id for span in found)
+    assert all(span.attributes and span.attributes["db.namespace"] == settings.db_name for span in found)
+    assert not any("mocha" in span.to_json() for span in found)
+
+
+async def test_missing_and_unknown_parameters_are_errors_of_the_caller(database: Database) -> None:
+    async with database.read() as connection:
+        with pytest.raises(TypeError, match="'id'"):
+            await FIND.first(connection)
+        with pytest.raises(TypeError, match="'name'"):
+            await FIND.first(connection, id=1, name="mocha")
+
+
+def test_a_list_in_place_of_an_array_is_refused_when_the_statement_is_compiled() -> None:
+    with pytest.raises(TypeError, match="ARRAY"):
+        Statement(select(CUPS.c.id).where(CUPS.c.id.in_([1, 2])), lambda row: row["id"])
+
+
+async def alter_name(database: Database, type_name: str) -> None:
+    async with database.begin() as transaction:
+        await transaction.execute(text(f"ALTER TABLE cups ALTER COLUMN name TYPE {type_name}"))
