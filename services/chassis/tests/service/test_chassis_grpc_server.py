@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import grpc
 import pytest
 from chassis.errors import NeighbourUnavailable
+from chassis.grpc.access import CallerAuthorization, CallerTokens, method_callers, token_digest
 from chassis.grpc.client import call, open_channel
 from chassis.grpc.server import GrpcLimits, GrpcServer
 from chassis_testing.neighbours import FakeUserService
@@ -15,6 +16,12 @@ from shopapi.user.v1 import user_pb2, user_pb2_grpc
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
 """What a client sends first, with empty settings (RFC 9113, section 3.4)."""
+
+
+TOKEN = "the token of the service product for the service user"
+AUTHORIZATION = CallerAuthorization(
+    method_callers("shopapi.user.v1.UserService", GetUser={"product"}), CallerTokens({token_digest(TOKEN): "product"})
+)
 
 
 class Held(FakeUserService):
@@ -33,7 +40,10 @@ class Held(FakeUserService):
 
 @asynccontextmanager
 async def serving(held: Held, limits: GrpcLimits) -> AsyncIterator[int]:
-    server = GrpcServer(0, {}, [lambda server: user_pb2_grpc.add_UserServiceServicer_to_server(held, server)], limits)
+    def register(server: grpc.aio.Server) -> None:
+        user_pb2_grpc.add_UserServiceServicer_to_server(held, server)
+
+    server = GrpcServer(0, {}, [register], AUTHORIZATION, limits)
     await server.start()
     try:
         yield server.port
@@ -48,7 +58,7 @@ async def get_user(channel: grpc.aio.Channel) -> user_pb2.GetUserResponse:
 
 async def test_a_call_beyond_the_limit_is_refused_and_the_others_are_answered() -> None:
     held = Held()
-    async with serving(held, GrpcLimits(calls=2)) as port, open_channel(f"127.0.0.1:{port}") as channel:
+    async with serving(held, GrpcLimits(calls=2)) as port, open_channel(f"127.0.0.1:{port}", TOKEN) as channel:
         running = [asyncio.create_task(get_user(channel)) for _ in range(2)]
         for _ in running:
             await held.arrived.acquire()
@@ -66,7 +76,7 @@ async def test_a_call_beyond_the_limit_is_refused_and_the_others_are_answered() 
 async def test_a_connection_beyond_the_limit_is_closed_and_the_others_stay_open() -> None:
     held = Held()
     held.released.set()
-    async with serving(held, GrpcLimits(connections=2)) as port, open_channel(f"127.0.0.1:{port}") as channel:
+    async with serving(held, GrpcLimits(connections=2)) as port, open_channel(f"127.0.0.1:{port}", TOKEN) as channel:
         await get_user(channel)
         _, kept = await greeted(port)
         refused, writer = await greeted(port)
