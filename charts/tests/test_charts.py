@@ -670,7 +670,7 @@ def test_the_definitions_get_a_password_for_each_user_and_make_no_service_an_adm
     for name, content in named(manifests, "ConfigMap", "shop-rabbitmq")["data"].items():
         (tmp_path / name).write_text(content)
     passwords = {variable["name"]: f'"\\&@{variable["name"]}@' for variable in container["env"]}
-    command = ["bash", tmp_path / "write-definitions.bash", tmp_path / "definitions.json"]
+    command = ["bash", str(tmp_path / "write-definitions.bash"), str(tmp_path / "definitions.json")]
     written = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ | passwords)
 
     administrator, *users = json.loads(written.stdout)["users"]
