@@ -170,7 +170,7 @@ async def test_a_slow_service_does_not_shift_the_interval() -> None:
     shops.scraper.fetch, shops.scraper.sleep = slow, sleep
     with pytest.raises(asyncio.CancelledError):
         await shops.scraper.run()
-    assert pauses == [scraper.INTERVAL - 8.0]
+    assert pauses == [scraper.INTERVAL - len(SOURCES)]
 
 
 # Over HTTP.
