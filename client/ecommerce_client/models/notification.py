@@ -60,11 +60,12 @@ class Security(BaseModel):
     email: Literal[True] = True
 
 
-Status = TypeAliasType("Status", Literal["pending", "sent", "delivered", "failed", "cancelled"])
+Status = TypeAliasType("Status", Literal["pending", "sent", "delivered", "failed", "cancelled", "not_sent"])
 """
 `pending → sent → delivered | failed`.
 
-A pending notification that is no longer needed is `cancelled`, and is never sent.
+A pending notification that is no longer needed is `cancelled`, and is never sent. One that the shop has no provider
+for is `not_sent`.
 """
 
 
@@ -114,9 +115,12 @@ class NotificationResponse(BaseModel):
     kind: Kind
     channel: Channel
     status: Status
+    """
+    `not_sent`: the shop has no provider for the channel
+    """
     reason: str | None
     """
-    Why it was cancelled or has failed
+    Why it was cancelled or not sent, or has failed
     """
     order_id: UUID | None
     product_id: int | None

@@ -21,6 +21,7 @@ from platform_operator.invariants.scrape_results import STALE_AFTER, sources
 from platform_operator.invariants.scraper import MAX_BYTES, MAX_CONCURRENT, InvariantScraper, http_fetch
 
 SHOP = PlatformKey("shop", "shop")
+SOURCES = (*WITH_DATABASE, "gateway", "rabbitmq")
 GOOD = """\
 business_invariant_violations{invariant="a"} 0
 business_invariants_checked_timestamp_seconds 1e9
@@ -42,7 +43,7 @@ class Shops:
 
     def add(self, key: PlatformKey, number: int = 0, **spec: object) -> None:
         self.cache.store_platform(Platform(key, "u", 1, 1, False, spec, {}))
-        for last, source in enumerate((*WITH_DATABASE, "rabbitmq")):
+        for last, source in enumerate(SOURCES):
             address = ServiceAddress(
                 f"10.0.{number}.{last}", {"http": 1, "metrics": 15692 if source == "rabbitmq" else 9464}
             )
@@ -55,7 +56,7 @@ class Shops:
         self.max_concurrent = max(self.max_concurrent, self.concurrent)
         await asyncio.sleep(0)
         self.concurrent -= 1
-        source = (*WITH_DATABASE, "rabbitmq")[int(url.split("/")[2].split(":")[0].rpartition(".")[2])]
+        source = SOURCES[int(url.split("/")[2].split(":")[0].rpartition(".")[2])]
         answer = self.answers.get(source, GOOD)
         if not answer:
             raise ScrapeError("down")
@@ -74,7 +75,7 @@ class Shops:
 async def test_services_are_scraped_for_their_invariants_alone_and_the_broker_for_its_queues() -> None:
     shops = Shops()
     await shops.scraper.scrape_all()
-    assert len(shops.urls) == len(WITH_DATABASE) + 2
+    assert len(shops.urls) == len(SOURCES)
     assert shops.urls[0] == (
         "http://10.0.0.0:9464/metrics?name[]=business_invariant_violations"
         "&name[]=business_invariants_checked_timestamp_seconds"
@@ -83,7 +84,7 @@ async def test_services_are_scraped_for_their_invariants_alone_and_the_broker_fo
     assert shops.urls[-2].endswith(
         ":9464/metrics?name[]=forwarded_headers_ignored_total&name[]=http_server_request_duration_seconds_count"
     )
-    assert shops.urls[-1] == "http://10.0.0.7:15692/metrics/detailed?family=queue_coarse_metrics"
+    assert shops.urls[-1] == "http://10.0.0.8:15692/metrics/detailed?family=queue_coarse_metrics"
 
 
 async def test_a_platform_is_enqueued_only_when_its_invariants_change() -> None:
@@ -126,7 +127,7 @@ async def test_a_malformed_response_does_not_stop_the_scrape_of_the_others(answe
     shops.answers["user"] = answer
     await shops.scraper.scrape_all()
     results = shops.scraper.results(SHOP)
-    assert len(results) == len(WITH_DATABASE) + 1
+    assert len(results) == len(SOURCES)
     assert results["order"].metrics is not None
 
 
@@ -134,14 +135,14 @@ async def test_a_service_without_an_address_is_not_scraped() -> None:
     shops = Shops()
     shops.cache.remove(SHOP, ObjectId("Service", "shop-order"), 5)
     await shops.scraper.scrape_all()
-    assert len(shops.urls) == len(WITH_DATABASE)
+    assert len(shops.urls) == len(SOURCES) - 1
     assert shops.scraper.results(SHOP)["order"].failure is ConditionReason.UNREACHABLE
 
 
 async def test_concurrent_scrapes_are_bounded_over_all_shops() -> None:
     shops = Shops(*(PlatformKey("n", f"shop-{number}") for number in range(20)))
     await shops.scraper.scrape_all()
-    assert len(shops.urls) == 20 * (len(WITH_DATABASE) + 1)
+    assert len(shops.urls) == 20 * (len(SOURCES))
     assert shops.max_concurrent == MAX_CONCURRENT
 
 
@@ -169,7 +170,7 @@ async def test_a_slow_service_does_not_shift_the_interval() -> None:
     shops.scraper.fetch, shops.scraper.sleep = slow, sleep
     with pytest.raises(asyncio.CancelledError):
         await shops.scraper.run()
-    assert pauses == [scraper.INTERVAL - 8.0]
+    assert pauses == [scraper.INTERVAL - len(SOURCES)]
 
 
 # Over HTTP.
