@@ -19,8 +19,9 @@ PROJECTS := $(wildcard $(addsuffix /pyproject.toml,client e2e hack operator prot
 MEMBERS := $(PROJECTS:/pyproject.toml=)
 SERVICE_MEMBERS := $(filter services/%,$(MEMBERS))
 PACKAGES = $(patsubst %/__init__.py,%,$(wildcard $(MEMBERS:=/*/__init__.py)))
-TEST_FOLDERS := $(wildcard client/tests hack/tests e2e/tests/integration e2e/tests/contract services/*/tests) \
-  $(wildcard operator/tests/unit charts/tests)
+# In this order: what takes long in one piece comes first, and short files at the end keep all workers busy.
+TEST_FOLDERS := $(wildcard e2e/tests/integration e2e/tests/contract charts/tests operator/tests/unit hack/tests) \
+  $(wildcard client/tests services/*/tests)
 # One worker more than processors, since tests also wait; at most 4.
 PARALLEL = --numprocesses $$(n=$$(nproc); echo $$((n < 3 ? n + 1 : 4))) --dist loadfile --no-loadscope-reorder
 NO_TESTS_SELECTED := 5

@@ -99,6 +99,8 @@ class Payments:
     database_proxy: FaultProxy
     broker_url: str
     published: list[Event]
+    monitor: InvariantMonitor
+    """It has connections of its own, which are not behind the fault proxy."""
 
     def bearer(self, user: int, role: Role = Role.CUSTOMER) -> dict[str, str]:
         return self.issuer.bearer(user, role)
@@ -213,14 +215,9 @@ class Payments:
 
     async def find_violations(self) -> dict[str, list[dict[str, object]]]:
         """Returns the rows that violate the service's invariants, by the invariant's name."""
-        database = Database(self.database, SCHEMA)
-        monitor = InvariantMonitor(database, "payment_service")
-        try:
-            found = {
-                invariant.name: await monitor.violations(invariant) for invariant in load_invariants("payment_service")
-            }
-        finally:
-            await database.close()
+        found = {
+            invariant.name: await self.monitor.violations(invariant) for invariant in load_invariants("payment_service")
+        }
         return {name: rows for name, rows in found.items() if rows}
 
     async def disconnect_database(self) -> None:
@@ -275,7 +272,10 @@ async def run_payments(stripe: StripeDouble | None = None, **overrides: object) 
         async with run_service(await build(settings)) as service:
             channel = open_caller_channel(f"127.0.0.1:{service.rpc_port}", ALLOWED_CALLERS)
             stub = payment_pb2_grpc.PaymentServiceStub(channel)
-            yield Payments(service.http, stub, issuer, orders, database, database_proxy, broker_url, published)
+            own_connections = Database(database, SCHEMA)
+            monitor = InvariantMonitor(own_connections, "payment_service")
+            yield Payments(service.http, stub, issuer, orders, database, database_proxy, broker_url, published, monitor)
+            await own_connections.close()
             await channel.close()
 
 

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
-from datetime import timedelta
 
 import pytest
 from chassis.database import invariants
@@ -34,7 +33,7 @@ async def serving_users() -> AsyncIterator[Users]:
 def users(serving_users: Users) -> Iterator[Users]:
     """The shared service; its clock is reset after each test."""
     yield serving_users
-    serving_users.clock.ahead = timedelta(0)
+    serving_users.clock.reset()
 
 
 @pytest.fixture(scope="session")

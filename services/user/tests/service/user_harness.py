@@ -39,15 +39,23 @@ UNREACHABLE_BROKER = "amqp://guest@127.0.0.1:1/"
 
 
 class Clock:
-    """The real time, moved on by the test."""
+    """The real time, moved on or stopped by the test."""
 
     minute = timedelta(minutes=1)
 
     def __init__(self) -> None:
         self.ahead = timedelta(0)
+        self._stopped_at: datetime | None = None
+
+    def stop(self) -> None:
+        """Stops the clock, so that the waiting times that a test compares do not depend on how fast it runs."""
+        self._stopped_at = datetime.now(UTC)
+
+    def reset(self) -> None:
+        self.ahead, self._stopped_at = timedelta(0), None
 
     def __call__(self) -> datetime:
-        return datetime.now(UTC) + self.ahead
+        return (self._stopped_at or datetime.now(UTC)) + self.ahead
 
 
 def seeded_random() -> random.Random:
@@ -226,8 +234,9 @@ class Users:
 
     async def events_about(self, user_id: int) -> list[Event]:
         """Returns the events about a user in the outbox, the oldest first."""
+        query = "SELECT body FROM outbox WHERE position($1 IN body) > 0 ORDER BY sequence"
         async with self.sql() as sql:
-            rows = await sql.fetch("SELECT body FROM outbox ORDER BY sequence")
+            rows = await sql.fetch(query, f'"{user_id}"'.encode())
         decoded = [events.decode(row["body"]) for row in rows]
         return [event for event in decoded if event.subject == str(user_id)]
 
