@@ -21,7 +21,7 @@ import httpx
 import redis.asyncio as redis
 from chassis_testing.ports import free_port
 
-from devtools.services import SERVICES
+from devtools.services import SERVICES, grpc_credentials
 from devtools.terminal import lines_of
 
 _START_SECONDS = 60
@@ -101,6 +101,8 @@ class Plan:
     jwt_secret: str = field(default_factory=lambda: secrets.token_urlsafe(48), repr=False)
     admin_email: str = "admin@example.com"
     admin_password: str = field(default_factory=lambda: secrets.token_urlsafe(18), repr=False)
+    grpc_secret: str = field(default_factory=lambda: secrets.token_urlsafe(48), repr=False)
+    """The secret that the services' tokens are derived from. All processes of a stack start with the same."""
 
 
 def free_ports() -> dict[str, Ports]:
@@ -352,6 +354,7 @@ class Stack:
                 environment[f"{name.upper()}_GRPC"] = (
                     f"127.0.0.1:{self.plan.proxied_ports.get(name, self.plan.ports[name].grpc)}"
                 )
+        environment |= grpc_credentials(service, self.plan.grpc_secret)
         environment["REDIS_URL"] = self._redis_url()
         if SERVICES[service].database is not None:
             environment |= self._backend_environment(service)

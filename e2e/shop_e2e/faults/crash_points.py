@@ -28,7 +28,7 @@ from typing import Any
 
 from aio_pika.message import IncomingMessage
 from chassis.database.engine import Database
-from chassis.grpc.client import ClientTracingInterceptor
+from chassis.grpc.client import ClientCallInterceptor
 from chassis.messaging.broker import Broker
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -56,11 +56,11 @@ def _instrument(service: str) -> None:
         (Broker, "publish", _around("publish", Broker.publish, lambda _self, key, *_: key)),
         (IncomingMessage, "ack", _around("ack", IncomingMessage.ack, lambda message, *_: message.routing_key)),
         (
-            ClientTracingInterceptor,
+            ClientCallInterceptor,
             "intercept_unary_unary",
             _around(
                 "call",
-                ClientTracingInterceptor.intercept_unary_unary,
+                ClientCallInterceptor.intercept_unary_unary,
                 lambda _self, _continuation, _details, request: type(request).__name__,
             ),
         ),

@@ -1,5 +1,6 @@
 """Everything that lists the services of a shop agrees with their one declaration, proto/shopapi/services.toml."""
 
+import importlib
 import re
 import tomllib
 from pathlib import Path
@@ -7,11 +8,20 @@ from typing import Any
 
 import pytest
 import yaml
+from chassis.grpc.access import token_digest
 from chassis.messaging.topology import load_topology
-from devtools.services import SERVICES
+from chassis_testing.callers import KNOWN_CALLERS, OWN_TOKENS
+from devtools.services import SERVICES, grpc_credentials
 
 _ROOT = Path(__file__).parents[3]
 _METRICS_PORT = 9464
+
+
+def _callers_of(name: str) -> set[str]:
+    return {caller for caller, service in SERVICES.items() if name in service.neighbours}
+
+
+_CALLED = [name for name in SERVICES if _callers_of(name)]
 
 
 class _Loader(yaml.SafeLoader):
@@ -54,9 +64,51 @@ def test_a_chart_has_the_declared_ports_stores_and_neighbours(name: str) -> None
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_a_chart_lets_in_the_declared_callers_of_its_grpc(name: str) -> None:
-    callers = [caller for caller, service in SERVICES.items() if name in service.neighbours]
+    assert sorted(_yaml(f"charts/{name}/values.yaml").get("callers", [])) == sorted(_callers_of(name))
 
-    assert sorted(_yaml(f"charts/{name}/values.yaml").get("callers", [])) == sorted(callers)
+
+@pytest.mark.parametrize("name", _CALLED)
+def test_a_service_lists_the_callers_of_each_method_and_they_are_its_declared_ones(name: str) -> None:
+    contract = importlib.import_module(f"shopapi.{name}.v1.{name}_pb2").DESCRIPTOR
+    methods = {
+        f"{service.full_name}/{method.name}"
+        for service in contract.services_by_name.values()
+        for method in service.methods
+    }
+
+    allowed = importlib.import_module(f"{name}_service.handlers.grpc").ALLOWED_CALLERS
+
+    assert allowed.keys() == methods
+    assert all(allowed.values())
+    assert frozenset[str]().union(*allowed.values()) == _callers_of(name)
+
+
+def test_every_contract_with_methods_is_of_a_service_that_is_called() -> None:
+    contracts = {path.parts[-3] for path in _ROOT.glob("proto/shopapi/*/v1/*_pb2_grpc.py")}
+
+    assert contracts == set(_CALLED)
+
+
+def test_tests_may_call_in_the_name_of_every_service() -> None:
+    assert set(KNOWN_CALLERS.values()) == set(OWN_TOKENS) == set(SERVICES)
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_has_its_own_tokens_and_of_its_callers_only_digests(name: str) -> None:
+    every = {service: grpc_credentials(service, "secret") for service in SERVICES}
+    tokens, digests = _pairs(every[name].get("GRPC_TOKENS")), _pairs(every[name].get("GRPC_CALLERS"))
+
+    assert [neighbour for neighbour, _ in tokens] == list(SERVICES[name].neighbours)
+    assert digests == [
+        (caller, token_digest(token))
+        for caller in SERVICES
+        for callee, token in _pairs(every[caller].get("GRPC_TOKENS"))
+        if callee == name
+    ]
+
+
+def _pairs(text: str | None) -> list[tuple[str, str]]:
+    return [(one.split("=")[0], one.split("=")[1]) for one in text.split(",")] if text else []
 
 
 @pytest.mark.parametrize("document", ["compose.yaml", "compose.prod.yaml"])

@@ -5,13 +5,15 @@ A secret may also be in a file, as Docker mounts secrets: `JWT_SECRET_FILE` is t
 """
 
 import os
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Self, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from chassis.errors import SettingsError
 from chassis.types.currencies import DECIMALS
@@ -143,6 +145,62 @@ class BackendSettings(ServiceSettings, DatabaseSettings):
     """
 
 
+def _pairs(text: str, value: str) -> Iterator[tuple[str, str]]:
+    """Yields the pairs of `name=value,name=value`. Raises ValueError, whose message has no part of the text."""
+    for pair in text.split(","):
+        found = re.fullmatch(rf"([a-z][a-z0-9]*)=({value})", pair.strip())
+        if found is None:
+            raise ValueError(f"write service=value pairs, separated by commas, each value of the form {value}")
+        yield found[1], found[2]
+
+
+def _parse_tokens(value: object) -> object:
+    return dict(_pairs(value, "[A-Za-z0-9_-]{32,}")) if isinstance(value, str) else value
+
+
+def _parse_callers(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    return {digest: caller for caller, digest in _pairs(value, "[0-9a-f]{64}")}
+
+
+class GrpcCallerSettings(Environment):
+    """The tokens of a service that calls others by gRPC; `<name>_grpc` is the address of the service `<name>`."""
+
+    grpc_tokens: Annotated[Mapping[str, str], BeforeValidator(_parse_tokens), Field(repr=False)]
+    """This service's secret token for each service that it calls: user=TOKEN,product=TOKEN."""
+
+    @model_validator(mode="after")
+    def _has_a_token_for_each_neighbour(self) -> Self:
+        neighbours = {name.removesuffix("_grpc") for name in type(self).model_fields if name.endswith("_grpc")}
+        missing = sorted(neighbours - self.grpc_tokens.keys())
+        if missing:
+            raise ValueError(f"GRPC_TOKENS has no token for {', '.join(missing)}: add it")
+        return self
+
+
+class GrpcAuthentication(StrEnum):
+    """Whether calls without a token are answered."""
+
+    REQUIRED = "required"
+    OPTIONAL = "optional"
+
+
+class GrpcCalleeSettings(Environment):
+    """The callers of a service that is called by gRPC."""
+
+    grpc_callers: Annotated[Mapping[str, str], BeforeValidator(_parse_callers), Field(repr=False)]
+    """The SHA-256 digests of its callers' tokens: order=DIGEST,review=DIGEST.
+
+    A caller has two while its token is replaced.
+    """
+    grpc_authentication: GrpcAuthentication = GrpcAuthentication.REQUIRED
+    """Whether a call without a token is refused, as required, or answered, as optional.
+
+    It is optional only while a running shop is upgraded from a release whose services send no token.
+    """
+
+
 _S = TypeVar("_S", bound=Environment)
 
 
@@ -188,4 +246,6 @@ def _message(field: str, error_type: str, message: str) -> str:
     variable = field.upper()
     if error_type == "missing":
         return f"{variable} is not set"
+    if not field:
+        return message.removeprefix("Value error, ")
     return f"{variable} is malformed: {message.removeprefix('Value error, ')}"

@@ -34,7 +34,7 @@ TITLE = "E-commerce platform"
 
 async def build(settings: Settings, clock: Callable[[], float] = time.monotonic) -> Service:
     version = settings.service_version
-    users = open_channel(settings.user_grpc)
+    users = open_channel(settings.user_grpc, settings.grpc_tokens["user"])
     auth = Authenticator(TokenVerifier(fetch_keys_from(users)))
     redis = RedisPipeline(connect(settings.redis_url), clock, settings.limits_deadline_seconds)
     limiter = RateLimiter(redis, settings.tenant, parse_quotas(settings.rate_limits))

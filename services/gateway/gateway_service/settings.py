@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Annotated
 
-from chassis.settings import Address, HttpUrl, RedisUrl, ServiceSettings
+from chassis.settings import Address, GrpcCallerSettings, HttpUrl, RedisUrl, ServiceSettings
 from pydantic import AfterValidator, Field
 
 from gateway_service.domain.client_address import TrustedProxies
@@ -21,7 +21,7 @@ def _parsed_by(parse: Callable[[str], object]) -> AfterValidator:
     return AfterValidator(check)
 
 
-class Settings(ServiceSettings):
+class Settings(ServiceSettings, GrpcCallerSettings):
     user_grpc: Address
     """The gRPC address of the user service, for the public keys that verify access tokens."""
     user_url: HttpUrl

@@ -1,5 +1,6 @@
 """The composition root: builds the whole service by hand."""
 
+from chassis.grpc.access import CallerAuthorization
 from chassis.grpc.client import open_channel
 from chassis.grpc.server import GrpcServer
 from chassis.http.app import Readiness, create_app
@@ -11,7 +12,7 @@ from chassis.types.ids import uuid7
 from inventory_service.clients.orders import GrpcOrders
 from inventory_service.clients.products import GrpcProducts
 from inventory_service.handlers.consumers import event_handlers
-from inventory_service.handlers.grpc import InventoryServicer
+from inventory_service.handlers.grpc import ALLOWED_CALLERS, InventoryServicer
 from inventory_service.handlers.http import movements, stock
 from inventory_service.handlers.problems import PROBLEMS
 from inventory_service.service.expiry import ReservationExpiry
@@ -29,7 +30,12 @@ async def build(settings: Settings) -> Service:
     backend = Backend("inventory", settings, SCHEMA)
     database, now = backend.database, backend.now
     users, products, orders = (
-        open_channel(address) for address in (settings.user_grpc, settings.product_grpc, settings.order_grpc)
+        open_channel(address, settings.grpc_tokens[name])
+        for name, address in (
+            ("user", settings.user_grpc),
+            ("product", settings.product_grpc),
+            ("order", settings.order_grpc),
+        )
     )
     events = PublishedEvents(backend.outbox, uuid7)
     ledger = StockLedger(events, settings.low_stock_threshold, now)
@@ -44,7 +50,12 @@ async def build(settings: Settings) -> Service:
     return Service(
         http=create_app("Inventory", settings.service_version, routers, PROBLEMS, ready),
         ready=ready,
-        rpc=GrpcServer(settings.grpc_port, PROBLEMS, [InventoryServicer(stock_service, reservations).register]),
+        rpc=GrpcServer(
+            settings.grpc_port,
+            PROBLEMS,
+            [InventoryServicer(stock_service, reservations).register],
+            CallerAuthorization.of(ALLOWED_CALLERS, settings),
+        ),
         background={
             **backend.loops(event_handlers(reservations), prunes_idempotency_keys=True),
             "expiry": repeat_every(settings.expiry_sweep_seconds, expiry.expire_overdue),

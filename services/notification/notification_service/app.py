@@ -38,7 +38,7 @@ _MAX_RETRY_DELAY = timedelta(hours=1)
 async def build(settings: Settings, now: Callable[[], datetime] = utc_now) -> Service:
     backend = Backend("notification", settings, SCHEMA, now)
     database = backend.database
-    channel = open_channel(settings.user_grpc)
+    channel = open_channel(settings.user_grpc, settings.grpc_tokens["user"])
     users = GrpcUsers(channel)
     templates = TemplateLibrary()
     account = _twilio_account(settings)

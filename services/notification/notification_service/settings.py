@@ -4,14 +4,14 @@ from email.headerregistry import Address as MailAddress
 from email.utils import parseaddr
 from typing import Annotated, Literal
 
-from chassis.settings import Address, BackendSettings, HttpUrl, Port
+from chassis.settings import Address, BackendSettings, GrpcCallerSettings, HttpUrl, Port
 from pydantic import Field, ValidationInfo, field_validator
 
 _Seconds = Annotated[float, Field(gt=0, le=86_400)]
 _SENDER_FORMAT = "write shop@example.com or The shop <shop@example.com>"
 
 
-class Settings(BackendSettings):
+class Settings(BackendSettings, GrpcCallerSettings):
     user_grpc: Address
     """The gRPC address of the user service, for contacts, one-time tokens and the keys that verify access tokens."""
     shop_name: Annotated[str, Field(min_length=1, max_length=60, pattern=r"^[^\r\n]+$")] = "Shop"

@@ -3,6 +3,7 @@
 import secrets
 from datetime import timedelta
 
+from chassis.grpc.access import CallerAuthorization
 from chassis.grpc.client import open_channel
 from chassis.grpc.server import GrpcServer
 from chassis.http.app import Readiness, create_app
@@ -18,7 +19,7 @@ from order_service.domain.carts import CartToken
 from order_service.domain.open_orders import OpenOrderLimits
 from order_service.handlers.consumers import event_handlers
 from order_service.handlers.dependencies import CallerDependencies
-from order_service.handlers.grpc import OrderServicer
+from order_service.handlers.grpc import ALLOWED_CALLERS, OrderServicer
 from order_service.handlers.http import addresses, analytics, carts, orders
 from order_service.handlers.problems import PROBLEMS
 from order_service.service.addresses import AddressService
@@ -38,8 +39,13 @@ async def build(settings: Settings) -> Service:
     backend = Backend("order", settings, SCHEMA)
     database = backend.database
     users, product_channel, inventory_channel, payment_channel = (
-        open_channel(address)
-        for address in (settings.user_grpc, settings.product_grpc, settings.inventory_grpc, settings.payment_grpc)
+        open_channel(address, settings.grpc_tokens[name])
+        for name, address in (
+            ("user", settings.user_grpc),
+            ("product", settings.product_grpc),
+            ("inventory", settings.inventory_grpc),
+            ("payment", settings.payment_grpc),
+        )
     )
     products = GrpcProducts(product_channel)
     inventory = GrpcInventory(inventory_channel, settings.look_deadline_seconds)
@@ -65,7 +71,12 @@ async def build(settings: Settings) -> Service:
     return Service(
         http=create_app("Orders", settings.service_version, routers, PROBLEMS, ready),
         ready=ready,
-        rpc=GrpcServer(settings.grpc_port, PROBLEMS, [OrderServicer(order_service).register]),
+        rpc=GrpcServer(
+            settings.grpc_port,
+            PROBLEMS,
+            [OrderServicer(order_service).register],
+            CallerAuthorization.of(ALLOWED_CALLERS, settings),
+        ),
         background={
             **backend.loops(event_handlers(order_service, reports), prunes_idempotency_keys=True),
             "expiry": repeat_every(settings.expiry_sweep_seconds, expiry.expire_unpaid),

@@ -5,7 +5,14 @@ from datetime import timedelta
 from typing import Annotated
 from zoneinfo import ZoneInfo
 
-from chassis.settings import Address, BackendSettings, CurrencySettings, validate_currency
+from chassis.settings import (
+    Address,
+    BackendSettings,
+    CurrencySettings,
+    GrpcCalleeSettings,
+    GrpcCallerSettings,
+    validate_currency,
+)
 from chassis.types.charges import ProviderName, charge_rules
 from chassis.types.countries import check_country
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Json, ValidationInfo, field_validator
@@ -30,7 +37,7 @@ class ShippingRate(BaseModel):
     """The subtotal from which shipping is free; by default it never is."""
 
 
-class Settings(BackendSettings, CurrencySettings):
+class Settings(BackendSettings, GrpcCallerSettings, GrpcCalleeSettings, CurrencySettings):
     """The settings of the order service."""
 
     user_grpc: Address

@@ -4,6 +4,7 @@ import random
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
+from chassis.grpc.access import CallerAuthorization
 from chassis.grpc.client import open_channel
 from chassis.grpc.server import GrpcServer
 from chassis.http.app import Readiness, create_app
@@ -17,7 +18,7 @@ from payment_service.clients.provider import Provider
 from payment_service.clients.simulated import SimulatedProvider
 from payment_service.clients.webhooks import StripeWebhookParser
 from payment_service.handlers.consumers import event_handlers
-from payment_service.handlers.grpc import PaymentServicer
+from payment_service.handlers.grpc import ALLOWED_CALLERS, PaymentServicer
 from payment_service.handlers.http import payment_methods, payments, webhooks
 from payment_service.handlers.problems import PROBLEMS
 from payment_service.service.checkout import CheckoutService
@@ -40,7 +41,8 @@ _WEBHOOK_PRUNE_SECONDS = 3600.0
 async def build(settings: Settings) -> Service:
     backend = Backend("payment", settings, SCHEMA)
     database, now = backend.database, backend.now
-    users, orders = open_channel(settings.user_grpc), open_channel(settings.order_grpc)
+    users = open_channel(settings.user_grpc, settings.grpc_tokens["user"])
+    orders = open_channel(settings.order_grpc, settings.grpc_tokens["order"])
     provider, close_provider = _provider(settings, backend)
     sweep_after = timedelta(seconds=settings.sweep_after_seconds)
 
@@ -67,7 +69,12 @@ async def build(settings: Settings) -> Service:
     return Service(
         http=create_app("Payments", settings.service_version, routers, PROBLEMS, ready),
         ready=ready,
-        rpc=GrpcServer(settings.grpc_port, PROBLEMS, [PaymentServicer(states).register]),
+        rpc=GrpcServer(
+            settings.grpc_port,
+            PROBLEMS,
+            [PaymentServicer(states).register],
+            CallerAuthorization.of(ALLOWED_CALLERS, settings),
+        ),
         background={
             **backend.loops(event_handlers(cancellation, methods), prunes_idempotency_keys=True),
             "payment_sweeper": repeat_every(settings.sweep_seconds, sweeper.sweep_payments),

@@ -2,12 +2,12 @@
 
 from typing import Annotated, Literal
 
-from chassis.settings import Address, BackendSettings, HttpUrl
+from chassis.settings import Address, BackendSettings, GrpcCalleeSettings, GrpcCallerSettings, HttpUrl
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 
-class Settings(BackendSettings):
+class Settings(BackendSettings, GrpcCallerSettings, GrpcCalleeSettings):
     user_grpc: Address
     """host:port of the user service's gRPC API, which has the keys that access tokens are verified with."""
     order_grpc: Address

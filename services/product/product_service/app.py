@@ -3,6 +3,7 @@
 import time
 from uuid import uuid4
 
+from chassis.grpc.access import CallerAuthorization
 from chassis.grpc.client import open_channel
 from chassis.grpc.server import GrpcServer
 from chassis.http.app import Readiness, create_app
@@ -15,7 +16,7 @@ from product_service.clients.inventory import GrpcInventory
 from product_service.clients.reviews import GrpcReviews
 from product_service.clients.users import GrpcUsers
 from product_service.handlers.consumers import event_handlers
-from product_service.handlers.grpc import ProductServicer
+from product_service.handlers.grpc import ALLOWED_CALLERS, ProductServicer
 from product_service.handlers.http import categories, products, recommendations, search
 from product_service.handlers.problems import PROBLEMS
 from product_service.repository.cache import ProductCache, connect
@@ -38,7 +39,12 @@ async def build(settings: Settings) -> Service:
         connect(settings.redis_url), settings.tenant, settings.cache_deadline_seconds, uuid4, time.monotonic
     )
     users, inventory, reviews = (
-        open_channel(address) for address in (settings.user_grpc, settings.inventory_grpc, settings.review_grpc)
+        open_channel(address, settings.grpc_tokens[name])
+        for name, address in (
+            ("user", settings.user_grpc),
+            ("inventory", settings.inventory_grpc),
+            ("review", settings.review_grpc),
+        )
     )
     deadline = settings.part_deadline_seconds
     events = PublishedEvents(backend.outbox, backend.now, uuid7)
@@ -65,7 +71,12 @@ async def build(settings: Settings) -> Service:
     return Service(
         http=create_app("Product", settings.service_version, routers, PROBLEMS, ready),
         ready=ready,
-        rpc=GrpcServer(settings.grpc_port, PROBLEMS, [ProductServicer(product_service).register]),
+        rpc=GrpcServer(
+            settings.grpc_port,
+            PROBLEMS,
+            [ProductServicer(product_service).register],
+            CallerAuthorization.of(ALLOWED_CALLERS, settings),
+        ),
         background={
             **backend.loops(event_handlers(product_service, seller_service)),
             "cache": repeat_every(settings.cache_catch_up_seconds, cache.retry_evictions),

@@ -2,13 +2,20 @@
 
 from typing import Annotated
 
-from chassis.settings import Address, BackendSettings, CurrencySettings, RedisUrl
+from chassis.settings import (
+    Address,
+    BackendSettings,
+    CurrencySettings,
+    GrpcCalleeSettings,
+    GrpcCallerSettings,
+    RedisUrl,
+)
 from pydantic import Field
 
 from product_service.domain.search_terms import SearchLanguage
 
 
-class Settings(BackendSettings, CurrencySettings):
+class Settings(BackendSettings, GrpcCallerSettings, GrpcCalleeSettings, CurrencySettings):
     """The environment variables of the product service, beside those of every service with a database."""
 
     user_grpc: Address

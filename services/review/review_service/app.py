@@ -1,5 +1,6 @@
 """The composition root: builds the whole service by hand."""
 
+from chassis.grpc.access import CallerAuthorization
 from chassis.grpc.client import open_channel
 from chassis.grpc.server import GrpcServer
 from chassis.http.app import Readiness, create_app
@@ -12,7 +13,7 @@ from review_service.clients.orders import GrpcOrders
 from review_service.clients.products import GrpcProducts
 from review_service.clients.users import GrpcUsers
 from review_service.handlers.consumers import event_handlers
-from review_service.handlers.grpc import ReviewServicer
+from review_service.handlers.grpc import ALLOWED_CALLERS, ReviewServicer
 from review_service.handlers.http import moderation, reviews, votes
 from review_service.handlers.problems import PROBLEMS
 from review_service.service.erasure import ErasureService
@@ -32,7 +33,12 @@ async def build(settings: Settings) -> Service:
     backend = Backend("review", settings, SCHEMA)
     database, now = backend.database, backend.now
     user_channel, product_channel, order_channel = (
-        open_channel(address) for address in (settings.user_grpc, settings.product_grpc, settings.order_grpc)
+        open_channel(address, settings.grpc_tokens[name])
+        for name, address in (
+            ("user", settings.user_grpc),
+            ("product", settings.product_grpc),
+            ("order", settings.order_grpc),
+        )
     )
     users = GrpcUsers(user_channel, settings.name_deadline_seconds)
     products, orders = GrpcProducts(product_channel), GrpcOrders(order_channel)
@@ -51,7 +57,12 @@ async def build(settings: Settings) -> Service:
     return Service(
         http=create_app("Review", settings.service_version, routers, PROBLEMS, ready),
         ready=ready,
-        rpc=GrpcServer(settings.grpc_port, PROBLEMS, [ReviewServicer(queries).register]),
+        rpc=GrpcServer(
+            settings.grpc_port,
+            PROBLEMS,
+            [ReviewServicer(queries).register],
+            CallerAuthorization.of(ALLOWED_CALLERS, settings),
+        ),
         background={
             **backend.loops(event_handlers(ErasureService(users, now))),
             "ratings": repeat_every(_RATING_REPAIR_SECONDS, ratings.repair_ratings),

@@ -2,11 +2,11 @@
 
 from typing import Annotated
 
-from chassis.settings import Address, BackendSettings
+from chassis.settings import Address, BackendSettings, GrpcCalleeSettings, GrpcCallerSettings
 from pydantic import Field
 
 
-class Settings(BackendSettings):
+class Settings(BackendSettings, GrpcCallerSettings, GrpcCalleeSettings):
     user_grpc: Address
     """Address (host:port) of the user service, which serves the keys that verify access tokens, and authors' names."""
     product_grpc: Address

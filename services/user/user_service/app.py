@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
+from chassis.grpc.access import CallerAuthorization
 from chassis.grpc.server import GrpcServer
 from chassis.http.app import Readiness, create_app
 from chassis.http.authentication import Authenticator, TokenVerifier
@@ -15,7 +16,7 @@ from user_service.clients.ended_session_store import EndedSessionStore, connect
 from user_service.domain.lockout import LockoutPolicies, LockoutPolicy
 from user_service.domain.mail_tokens import MailTokenPolicy
 from user_service.handlers.dependencies import CallerDependencies
-from user_service.handlers.grpc import UserServicer
+from user_service.handlers.grpc import ALLOWED_CALLERS, UserServicer
 from user_service.handlers.http import auth, keys, me, users
 from user_service.handlers.problems import PROBLEMS
 from user_service.service.accounts import AccountService
@@ -91,7 +92,12 @@ async def build(settings: Settings, now: Callable[[], datetime] = utc_now) -> Se
     return Service(
         http=create_app("User", settings.service_version, routers, PROBLEMS, ready),
         ready=ready,
-        rpc=GrpcServer(settings.grpc_port, PROBLEMS, [UserServicer(accounts, mail_tokens, signer).register]),
+        rpc=GrpcServer(
+            settings.grpc_port,
+            PROBLEMS,
+            [UserServicer(accounts, mail_tokens, signer).register],
+            CallerAuthorization.of(ALLOWED_CALLERS, settings),
+        ),
         background=background,
         closers=(passwords.close, store.close, backend.close),
     )

@@ -8,6 +8,7 @@ import grpc
 from grpc import aio
 
 from chassis.errors import NeighbourRefused, NeighbourUnavailable
+from chassis.grpc.access import AUTHORIZATION_KEY, bearer
 from chassis.grpc.wire import CODE_KEY, MEMBERS_KEY, method_name
 from chassis.observability import logs, tracing
 
@@ -57,10 +58,13 @@ _Reply = TypeVar("_Reply")
 log = logs.get_logger(__name__)
 
 
-def open_channel(address: str) -> aio.Channel:
-    """Returns a channel to `host:port` that connects on first use and balances over all pods behind the name."""
+def open_channel(address: str, token: str) -> aio.Channel:
+    """Returns a channel to `host:port` that connects on first use and balances over all pods behind the name.
+
+    `token` is this service's token for the neighbour, which each call shows.
+    """
     return aio.insecure_channel(
-        f"dns:///{address}", options=_CHANNEL_OPTIONS, interceptors=[ClientTracingInterceptor()]
+        f"dns:///{address}", options=_CHANNEL_OPTIONS, interceptors=[ClientCallInterceptor(token)]
     )
 
 
@@ -94,12 +98,15 @@ def _typed_error(error: aio.AioRpcError) -> NeighbourUnavailable | NeighbourRefu
     return NeighbourRefused(str(trailer[CODE_KEY]), error.details() or "", members)
 
 
-class ClientTracingInterceptor(aio.UnaryUnaryClientInterceptor):
-    """Opens a span for each call, and sends its trace and request id as metadata."""
+class ClientCallInterceptor(aio.UnaryUnaryClientInterceptor):
+    """Opens a span for each call, and sends its trace, its request id and the caller's token as metadata."""
+
+    def __init__(self, token: str) -> None:
+        self._authorization = (AUTHORIZATION_KEY, bearer(token))
 
     async def intercept_unary_unary(self, continuation: Any, details: aio.ClientCallDetails, request: Any) -> Any:
         with tracing.tracer.start_as_current_span(method_name(details.method), kind=tracing.SpanKind.CLIENT):
-            metadata = aio.Metadata(*(details.metadata or ()), *tracing.inject().items())
+            metadata = aio.Metadata(*(details.metadata or ()), self._authorization, *tracing.inject().items())
             traced = aio.ClientCallDetails(
                 details.method, details.timeout, metadata, details.credentials, details.wait_for_ready
             )

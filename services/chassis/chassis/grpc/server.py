@@ -1,8 +1,8 @@
-"""The gRPC server of a service. It measures and traces calls, and answers errors with the code of their problem."""
+"""The gRPC server of a service. It authorizes, measures and traces calls, and answers errors as problems."""
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import grpc
@@ -11,6 +11,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from prometheus_client import Histogram
 
 from chassis.errors import find_problem
+from chassis.grpc.access import CLOSED, CallerAuthorization, CallRefused, is_health_check
 from chassis.grpc.wire import CODE_KEY, MEMBERS_KEY, method_name
 from chassis.observability import logs, tracing
 from chassis.types.problem import ProblemTable
@@ -40,10 +41,19 @@ log = logs.get_logger(__name__)
 
 
 class GrpcServer:
-    """The gRPC server of a service, with the standard health service."""
+    """The gRPC server of a service, with the standard health service.
 
-    def __init__(self, port: int, table: ProblemTable, registrations: Sequence[Callable[[aio.Server], None]]) -> None:
-        self._server = aio.server(interceptors=[_CallInterceptor(table)], options=_SERVER_OPTIONS)
+    Without `authorization` it refuses every call except health checks.
+    """
+
+    def __init__(
+        self,
+        port: int,
+        table: ProblemTable,
+        registrations: Sequence[Callable[[aio.Server], None]],
+        authorization: CallerAuthorization = CLOSED,
+    ) -> None:
+        self._server = aio.server(interceptors=[_CallInterceptor(table, authorization)], options=_SERVER_OPTIONS)
         self._health = health.aio.HealthServicer()
         for register in registrations:
             register(self._server)
@@ -64,17 +74,24 @@ class GrpcServer:
 
 
 class _CallInterceptor(aio.ServerInterceptor):
-    """Measures each call, continues its trace, and answers errors with a status."""
+    """Measures each call, continues its trace, and answers errors with a status.
 
-    def __init__(self, table: ProblemTable) -> None:
+    A call that is refused is not parsed.
+    """
+
+    def __init__(self, table: ProblemTable, authorization: CallerAuthorization) -> None:
         self._table = table
+        self._authorization = authorization
 
     async def intercept_service(self, continuation: Any, details: grpc.HandlerCallDetails) -> Any:
         handler = await continuation(details)
-        if handler is None or handler.unary_unary is None:
-            return handler
         method = method_name(details.method)
+        if handler is None or (handler.unary_unary is None and is_health_check(method)):
+            return handler
         carrier = {key: value for key, value in details.invocation_metadata if isinstance(value, str)}
+        refusal = self._authorization.refusal(method, carrier)
+        if refusal is not None:
+            handler = grpc.unary_unary_rpc_method_handler(_refuse_with(refusal))
 
         async def answer(request: Any, context: aio.ServicerContext[Any, Any]) -> Any:
             started, status = time.perf_counter(), grpc.StatusCode.OK
@@ -92,9 +109,18 @@ class _CallInterceptor(aio.ServerInterceptor):
         return grpc.unary_unary_rpc_method_handler(answer, handler.request_deserializer, handler.response_serializer)
 
     def _status_of(self, error: Exception) -> tuple[grpc.StatusCode, str, tuple[tuple[str, str | bytes], ...]]:
+        if isinstance(error, CallRefused):
+            return error.status, str(error), ()
         problem = find_problem(error, self._table)
         if problem is None:
             log.error("unforeseen error", exc_info=error)
             return grpc.StatusCode.INTERNAL, "an unexpected error, which is logged with the trace id", ()
         members = json.dumps(dict(problem.members(error))).encode()
         return _STATUS_OF_HTTP[problem.status], str(error), ((CODE_KEY, problem.code), (MEMBERS_KEY, members))
+
+
+def _refuse_with(refusal: CallRefused) -> Callable[[Any, Any], Awaitable[Any]]:
+    async def refuse(request: Any, context: Any) -> Any:
+        raise refusal
+
+    return refuse

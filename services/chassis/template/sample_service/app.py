@@ -19,7 +19,7 @@ SCHEMA = "0001"
 
 async def build(settings: Settings) -> Service:
     backend = Backend("sample", settings, SCHEMA)
-    users = open_channel(settings.user_grpc)
+    users = open_channel(settings.user_grpc, settings.grpc_tokens["user"])
     auth = Authenticator(TokenVerifier(fetch_keys_from(users)))
     service = SampleService(backend.database, backend.now, uuid7)
     ready = Readiness(backend.database.is_ready)

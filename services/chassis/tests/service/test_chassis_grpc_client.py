@@ -22,7 +22,7 @@ async def test_a_call_waits_for_a_neighbour_that_is_being_replaced() -> None:
     fake = FakeUserService(TokenIssuer())
     async with grpc_server(lambda server: user_pb2_grpc.add_UserServiceServicer_to_server(fake, server)) as address:
         host, port = address.split(":")
-        async with fault_proxy(host, int(port)) as proxy, open_channel(f"127.0.0.1:{proxy.port}") as channel:
+        async with fault_proxy(host, int(port)) as proxy, open_channel(f"127.0.0.1:{proxy.port}", "token") as channel:
             await get_user(channel, 5)
             await proxy.sever()
             waiting = asyncio.create_task(get_user(channel, 10))
@@ -33,7 +33,7 @@ async def test_a_call_waits_for_a_neighbour_that_is_being_replaced() -> None:
 
 
 async def test_a_neighbour_that_stays_away_is_unavailable_at_the_deadline() -> None:
-    async with fault_proxy("127.0.0.1", 1) as proxy, open_channel(f"127.0.0.1:{proxy.port}") as channel:
+    async with fault_proxy("127.0.0.1", 1) as proxy, open_channel(f"127.0.0.1:{proxy.port}", "token") as channel:
         await proxy.sever()
         began = time.monotonic()
         with pytest.raises(NeighbourUnavailable):
@@ -45,5 +45,5 @@ async def test_a_neighbour_that_stays_away_is_unavailable_at_the_deadline() -> N
 async def wait_until_refused(proxy: FaultProxy) -> None:
     """Gives the channel time to be refused: a call that did not wait would have failed by then."""
     with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.5), open_channel(f"127.0.0.1:{proxy.port}") as other:
+        async with asyncio.timeout(0.5), open_channel(f"127.0.0.1:{proxy.port}", "token") as other:
             await get_user(other, 5)

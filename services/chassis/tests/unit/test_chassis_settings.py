@@ -4,7 +4,15 @@ from pathlib import Path
 
 import pytest
 from chassis.errors import SettingsError
-from chassis.settings import Address, BackendSettings, load, read
+from chassis.settings import (
+    Address,
+    BackendSettings,
+    GrpcAuthentication,
+    GrpcCalleeSettings,
+    GrpcCallerSettings,
+    load,
+    read,
+)
 
 COMPLETE = {
     "DB_HOST": "db", "DB_USER": "u", "DB_PASSWORD": "p", "DB_NAME": "n", "USER_GRPC": "user:9091", "GRPC_PORT": "9092",
@@ -77,3 +85,48 @@ def test_an_invalid_environment_ends_the_start_with_one_line_and_an_exit_code(
     assert error.count("\n") == 1
     assert "DB_HOST is not set; DB_PORT is malformed" in error
     assert "hunter2" not in error
+
+
+class Caller(GrpcCallerSettings):
+    user_grpc: Address
+    order_grpc: Address
+
+
+CALLS = {"USER_GRPC": "user:9091", "ORDER_GRPC": "order:9095"}
+
+
+def test_a_caller_has_a_token_for_each_neighbour() -> None:
+    settings = read(Caller, {**CALLS, "GRPC_TOKENS": f"user={'u' * 32}, order={'o' * 43}"})
+
+    assert settings.grpc_tokens == {"user": "u" * 32, "order": "o" * 43}
+    assert "uuu" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "message"),
+    [
+        ("", "^GRPC_TOKENS is not set$"),
+        (f"user={'u' * 32}", "^GRPC_TOKENS has no token for order: add it$"),
+        (f"user={'u' * 31},order={'o' * 32}", "^GRPC_TOKENS is malformed: write service=value pairs"),
+        ("hunter2", "^GRPC_TOKENS is malformed: write service=value pairs"),
+    ],
+)
+def test_a_caller_without_all_its_tokens_does_not_start(tokens: str, message: str) -> None:
+    with pytest.raises(SettingsError, match=message) as refused:
+        read(Caller, {**CALLS, "GRPC_TOKENS": tokens})
+
+    assert "uuu" not in str(refused.value)
+    assert "hunter2" not in str(refused.value)
+
+
+def test_a_callee_knows_each_caller_by_one_digest_or_more_and_requires_tokens() -> None:
+    settings = read(GrpcCalleeSettings, {"GRPC_CALLERS": f"order={'a' * 64},order={'b' * 64},review={'c' * 64}"})
+
+    assert settings.grpc_callers == {"a" * 64: "order", "b" * 64: "order", "c" * 64: "review"}
+    assert settings.grpc_authentication == GrpcAuthentication.REQUIRED
+
+
+@pytest.mark.parametrize("callers", [None, "order", f"order={'A' * 64}", f"order={'a' * 63}", f"={'a' * 64}"])
+def test_a_callee_without_digests_does_not_start(callers: str | None) -> None:
+    with pytest.raises(SettingsError, match=r"^GRPC_CALLERS is (not set$|malformed: )"):
+        read(GrpcCalleeSettings, {"GRPC_CALLERS": callers} if callers else {})

@@ -11,6 +11,7 @@ from uuid import uuid4
 import httpx
 from chassis.http.connections import ConnectionLimits
 from chassis.http.server import HttpServer, no_proxy
+from chassis_testing.callers import OWN_TOKENS
 from chassis_testing.environment import environment_variable
 from gateway_service.app import build
 from gateway_service.domain.routes import Upstream as Service
@@ -170,6 +171,7 @@ def gateway_opener(user_grpc: str) -> OpenGateway:
     ) -> AsyncIterator[httpx.AsyncClient]:
         values = {
             "user_grpc": user_grpc,
+            "grpc_tokens": OWN_TOKENS,
             "redis_url": environment_variable("TEST_REDIS_URL"),
             "tenant": uuid4().hex,  # separates the counts of this gateway in the shared Redis
             "rate_limits": "off",

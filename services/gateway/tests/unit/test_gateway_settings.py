@@ -5,7 +5,7 @@ from gateway_service.clients import upstream_client
 from gateway_service.domain.routes import Upstream
 from gateway_service.settings import Settings
 
-COMPLETE = {"USER_GRPC": "user:9091", "REDIS_URL": "redis://redis:6379/0"} | {
+COMPLETE = {"USER_GRPC": "user:9091", "GRPC_TOKENS": f"user={'t' * 32}", "REDIS_URL": "redis://redis:6379/0"} | {
     f"{name.upper()}_URL": f"http://{name}:80" for name in Upstream
 }
 

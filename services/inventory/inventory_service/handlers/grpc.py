@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from chassis.errors import ProblemError
+from chassis.grpc.access import method_callers
 from chassis.http.problems import INVALID_FIELD
 from chassis.types.ids import OrderId, ProductId
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -14,6 +15,14 @@ from shopapi.inventory.v1 import inventory_pb2_grpc
 from inventory_service.domain.stock import Line, Stock
 from inventory_service.service.reservations import ReservationService
 from inventory_service.service.stock import StockService
+
+ALLOWED_CALLERS = method_callers(
+    "shopapi.inventory.v1.InventoryService",
+    GetStock={"product"},
+    GetStocks={"order"},
+    Reserve={"order"},
+    Release={"order"},
+)
 
 
 class InventoryServicer(inventory_pb2_grpc.InventoryServiceServicer):

@@ -2,14 +2,15 @@ from collections.abc import AsyncIterator
 
 import pytest
 from chassis.database.engine import Database
-from chassis.grpc.client import open_channel
 from chassis_testing.broker import new_vhost
+from chassis_testing.callers import KNOWN_CALLERS, OWN_TOKENS, open_caller_channel
 from chassis_testing.databases import migrated_database
 from chassis_testing.neighbours import FakeUserService, grpc_server
 from chassis_testing.services import run_service
 from chassis_testing.tokens import TokenIssuer
 from inventory_harness import FakeOrderService, FakeProducts, Inventory, UseCases, open_use_cases, violations
 from inventory_service.app import SCHEMA, build
+from inventory_service.handlers.grpc import ALLOWED_CALLERS
 from inventory_service.settings import Settings
 from shopapi.inventory.v1 import inventory_pb2_grpc
 from shopapi.order.v1 import order_pb2_grpc
@@ -36,10 +37,12 @@ async def running_inventory() -> AsyncIterator[tuple[Inventory, Database]]:
             product_grpc=neighbours,
             order_grpc=neighbours,
             grpc_port=0,
+            grpc_tokens=OWN_TOKENS,
+            grpc_callers=KNOWN_CALLERS,
             expiry_sweep_seconds=0.05,
         )
         async with run_service(await build(settings)) as service:
-            channel = open_channel(f"127.0.0.1:{service.rpc_port}")
+            channel = open_caller_channel(f"127.0.0.1:{service.rpc_port}", ALLOWED_CALLERS)
             stub = inventory_pb2_grpc.InventoryServiceStub(channel)
             own_connections = Database(database, SCHEMA)
             yield Inventory(service.http, stub, issuer, orders, broker_url, database), own_connections

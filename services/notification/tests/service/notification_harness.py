@@ -27,6 +27,7 @@ from chassis.runtime.backend import utc_now
 from chassis.settings import DatabaseSettings
 from chassis.types.ids import uuid7
 from chassis_testing.broker import new_vhost, publish_events, recorded_events
+from chassis_testing.callers import OWN_TOKENS
 from chassis_testing.databases import SqlConnection, connect_to, migrated_database
 from chassis_testing.fault_proxy import FaultProxy, fault_proxy
 from chassis_testing.neighbours import FakeUserService, grpc_server
@@ -301,6 +302,7 @@ class Environment:
             "rabbitmq_url": self.broker_url,
             "user_grpc": self.neighbours,
             "grpc_port": 0,
+            "grpc_tokens": OWN_TOKENS,
             "shop_name": "Nordlicht",
             "shop_url": "https://shop.example",
             "smtp_host": "127.0.0.1",

@@ -13,6 +13,7 @@ COMPLETE = {
     "GRPC_PORT": "9097",
     "RABBITMQ_URL": "amqp://broker:5672",
     "USER_GRPC": "user:9091",
+    "GRPC_TOKENS": f"user={'t' * 32}",
 }
 SMTP = {"SMTP_HOST": "mail", "SMTP_FROM": "shop@example.com", "SMTP_USER": "u", "SMTP_PASSWORD": "secret-word"}
 TWILIO = {"SMS_PROVIDER": "twilio", "TWILIO_ACCOUNT_SID": "AC1", "TWILIO_AUTH_TOKEN": "t", "TWILIO_FROM": "+1555"}

@@ -5,6 +5,7 @@ from datetime import datetime
 from uuid import UUID
 
 from chassis.errors import ProblemError
+from chassis.grpc.access import method_callers
 from chassis.grpc.wire import timestamp
 from chassis.http.problems import INVALID_FIELD
 from chassis.types.ids import OrderId, ProductId, UserId
@@ -23,6 +24,12 @@ _STATES = {
     OrderStatus.CANCELLED: pb.ORDER_STATE_CANCELLED,
     **dict.fromkeys(PAID_STATUSES, pb.ORDER_STATE_PAID),
 }
+ALLOWED_CALLERS = method_callers(
+    "shopapi.order.v1.OrderService",
+    HasBought={"review"},
+    GetPayable={"payment"},
+    GetOrderStates={"inventory"},
+)
 
 
 class OrderServicer(order_pb2_grpc.OrderServiceServicer):

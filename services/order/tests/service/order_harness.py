@@ -13,7 +13,6 @@ import grpc
 import httpx
 from chassis.database.engine import Database
 from chassis.database.invariants import InvariantMonitor, load_invariants
-from chassis.grpc.client import open_channel
 from chassis.grpc.wire import CODE_KEY, MEMBERS_KEY, timestamp
 from chassis.http.authentication import Role
 from chassis.messaging.broker import Broker
@@ -22,6 +21,7 @@ from chassis.runtime import process
 from chassis.settings import DatabaseSettings
 from chassis.types.ids import uuid7
 from chassis_testing.broker import new_vhost, publish_events
+from chassis_testing.callers import KNOWN_CALLERS, OWN_TOKENS, open_caller_channel
 from chassis_testing.databases import SqlConnection, connect_to, migrated_database
 from chassis_testing.fault_proxy import FaultProxy, fault_proxy
 from chassis_testing.neighbours import FakeUserService, grpc_server
@@ -30,6 +30,7 @@ from chassis_testing.tokens import TokenIssuer
 from chassis_testing.waiting import eventually
 from grpc import aio
 from order_service.app import SCHEMA, build
+from order_service.handlers.grpc import ALLOWED_CALLERS
 from order_service.settings import Settings
 from shopapi.events.v1.events_pb2 import PaymentCompleted, PaymentRefunded, ReservationRejected, UserErased
 from shopapi.inventory.v1 import inventory_pb2, inventory_pb2_grpc
@@ -408,11 +409,13 @@ async def running_app(**overrides: object) -> AsyncIterator[OrderApp]:
             inventory_grpc=neighbours,
             payment_grpc=neighbours,
             grpc_port=0,
+            grpc_tokens=OWN_TOKENS,
+            grpc_callers=KNOWN_CALLERS,
             expiry_sweep_seconds=0.05,
             look_deadline_seconds=5,  # a busy machine must not look like a slow neighbour
         )
         async with run_service(await build(settings)) as service:
-            channel = open_channel(f"127.0.0.1:{service.rpc_port}")
+            channel = open_caller_channel(f"127.0.0.1:{service.rpc_port}", ALLOWED_CALLERS)
             stub = order_pb2_grpc.OrderServiceStub(channel)
             yield OrderApp(
                 service.http,

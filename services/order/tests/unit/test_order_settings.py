@@ -18,6 +18,8 @@ ENVIRONMENT = {
     "PRODUCT_GRPC": "product:9094",
     "INVENTORY_GRPC": "inventory:9092",
     "PAYMENT_GRPC": "payment:9096",
+    "GRPC_TOKENS": ",".join(f"{name}={'t' * 32}" for name in ("user", "product", "inventory", "payment")),
+    "GRPC_CALLERS": f"review={'d' * 64}",
 }
 
 

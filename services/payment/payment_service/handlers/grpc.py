@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from chassis.errors import ProblemError
+from chassis.grpc.access import method_callers
 from chassis.grpc.wire import timestamp
 from chassis.http.problems import INVALID_FIELD
 from chassis.types.ids import OrderId
@@ -22,6 +23,10 @@ _STATES = {
     PaymentState.IN_PROCESS: pb.PAYMENT_STATE_IN_PROCESS,
     PaymentState.CAPTURED: pb.PAYMENT_STATE_CAPTURED,
 }
+ALLOWED_CALLERS = method_callers(
+    "shopapi.payment.v1.PaymentService",
+    GetPaymentStates={"order"},
+)
 
 
 class PaymentServicer(payment_pb2_grpc.PaymentServiceServicer):

@@ -12,7 +12,6 @@ import grpc
 import httpx
 from chassis.database.engine import Database
 from chassis.database.invariants import InvariantMonitor, load_invariants
-from chassis.grpc.client import open_channel
 from chassis.grpc.wire import CODE_KEY
 from chassis.http.authentication import Role
 from chassis.messaging.broker import Broker
@@ -20,6 +19,7 @@ from chassis.messaging.events import Event
 from chassis.settings import DatabaseSettings
 from chassis.types.ids import uuid7
 from chassis_testing.broker import new_vhost, publish_events, recorded_events
+from chassis_testing.callers import KNOWN_CALLERS, OWN_TOKENS, open_caller_channel
 from chassis_testing.databases import SqlConnection, connect_to, migrated_database
 from chassis_testing.fault_proxy import FaultProxy, fault_proxy
 from chassis_testing.neighbours import FakeUserService, grpc_server
@@ -29,6 +29,7 @@ from chassis_testing.waiting import eventually
 from google.protobuf.message import Message
 from grpc import aio
 from payment_service.app import SCHEMA, build
+from payment_service.handlers.grpc import ALLOWED_CALLERS
 from payment_service.settings import Settings
 from shopapi.events.v1.events_pb2 import (
     CANCEL_REASON_BUYER,
@@ -261,6 +262,8 @@ async def run_payments(stripe: StripeDouble | None = None) -> AsyncIterator[Paym
             user_grpc=neighbours,
             order_grpc=neighbours,
             grpc_port=0,
+            grpc_tokens=OWN_TOKENS,
+            grpc_callers=KNOWN_CALLERS,
             payment_provider="simulated" if stripe is None else "stripe",
             stripe_secret_key="sk_test_of_the_tests",
             stripe_webhook_secret=None if stripe is None else WEBHOOK_SECRET,
@@ -270,7 +273,7 @@ async def run_payments(stripe: StripeDouble | None = None) -> AsyncIterator[Paym
             sweep_after_seconds=0.5,
         )
         async with run_service(await build(settings)) as service:
-            channel = open_channel(f"127.0.0.1:{service.rpc_port}")
+            channel = open_caller_channel(f"127.0.0.1:{service.rpc_port}", ALLOWED_CALLERS)
             stub = payment_pb2_grpc.PaymentServiceStub(channel)
             yield Payments(service.http, stub, issuer, orders, database, database_proxy, broker_url, published)
             await channel.close()

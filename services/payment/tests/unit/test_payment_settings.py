@@ -13,6 +13,8 @@ REQUIRED = {
     "DB_NAME": "payments_db",
     "USER_GRPC": "user:9091",
     "ORDER_GRPC": "order:9095",
+    "GRPC_TOKENS": f"user={'t' * 32},order={'t' * 32}",
+    "GRPC_CALLERS": f"order={'d' * 64}",
     "RABBITMQ_URL": "amqp://u:p@broker/",
 }
 STRIPE = {"PAYMENT_PROVIDER": "stripe", "STRIPE_SECRET_KEY": "sk_1", "STRIPE_WEBHOOK_SECRET": "whsec_1"}

@@ -1,5 +1,6 @@
 """The gRPC service of the catalogue."""
 
+from chassis.grpc.access import method_callers
 from chassis.types.ids import ProductId
 from grpc import aio
 from shopapi.money.v1.money_pb2 import Money
@@ -8,6 +9,12 @@ from shopapi.product.v1 import product_pb2_grpc
 
 from product_service.domain.products import Product
 from product_service.service.products import ProductService
+
+ALLOWED_CALLERS = method_callers(
+    "shopapi.product.v1.ProductService",
+    GetPrices={"order"},
+    GetSeller={"inventory", "review"},
+)
 
 
 class ProductServicer(product_pb2_grpc.ProductServiceServicer):

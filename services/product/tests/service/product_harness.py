@@ -12,12 +12,12 @@ from urllib.parse import urlsplit
 
 import grpc
 import httpx
-from chassis.grpc.client import open_channel
 from chassis.http.authentication import Role
 from chassis.messaging.events import Event
 from chassis.settings import DatabaseSettings
 from chassis.types.ids import uuid7
 from chassis_testing.broker import new_vhost, publish_events
+from chassis_testing.callers import KNOWN_CALLERS, OWN_TOKENS, open_caller_channel
 from chassis_testing.databases import SqlConnection, connect_to
 from chassis_testing.environment import environment_variable
 from chassis_testing.neighbours import FakeUserService, grpc_server
@@ -26,6 +26,7 @@ from chassis_testing.tokens import TokenIssuer
 from google.protobuf.message import Message
 from grpc import aio
 from product_service.app import build
+from product_service.handlers.grpc import ALLOWED_CALLERS
 from product_service.settings import Settings
 from prometheus_client import REGISTRY
 from shopapi.inventory.v1 import inventory_pb2, inventory_pb2_grpc
@@ -310,6 +311,8 @@ async def catalogue_with_neighbours(database: DatabaseSettings) -> AsyncIterator
             inventory_grpc=address,
             review_grpc=address,
             grpc_port=0,
+            grpc_tokens=OWN_TOKENS,
+            grpc_callers=KNOWN_CALLERS,
             part_deadline_seconds=3,  # even a busy machine responds in time
             cache_deadline_seconds=5,
             cache_catch_up_seconds=0.05,
@@ -332,6 +335,6 @@ async def run_catalogue(
     settings: Settings, issuer: TokenIssuer, neighbours: FakeNeighbours
 ) -> AsyncIterator[Catalogue]:
     async with run_service(await build(settings)) as service:
-        channel = open_channel(f"127.0.0.1:{service.rpc_port}")
+        channel = open_caller_channel(f"127.0.0.1:{service.rpc_port}", ALLOWED_CALLERS)
         yield Catalogue(service.http, product_pb2_grpc.ProductServiceStub(channel), issuer, neighbours, settings)
         await channel.close()

@@ -1,11 +1,17 @@
 """Ratings over gRPC."""
 
+from chassis.grpc.access import method_callers
 from chassis.types.ids import ProductId
 from grpc import aio
 from shopapi.review.v1 import review_pb2 as pb
 from shopapi.review.v1 import review_pb2_grpc
 
 from review_service.service.queries import ReviewQueries
+
+ALLOWED_CALLERS = method_callers(
+    "shopapi.review.v1.ReviewService",
+    GetAvgRating={"product"},
+)
 
 
 class ReviewServicer(review_pb2_grpc.ReviewServiceServicer):

@@ -14,7 +14,7 @@ import httpx
 from chassis.database import invariants
 from chassis.database.engine import Database
 from chassis.errors import MalformedEvent
-from chassis.grpc.client import call, open_channel
+from chassis.grpc.client import call
 from chassis.grpc.wire import CODE_KEY
 from chassis.http.authentication import Role
 from chassis.messaging import events
@@ -22,6 +22,7 @@ from chassis.messaging.events import Event
 from chassis.settings import DatabaseSettings
 from chassis.types.ids import uuid7
 from chassis_testing.broker import new_vhost, publish_events, recorded_events
+from chassis_testing.callers import KNOWN_CALLERS, OWN_TOKENS, open_caller_channel
 from chassis_testing.databases import SqlConnection, connect_to
 from chassis_testing.neighbours import FakeUserService, grpc_server
 from chassis_testing.services import run_service
@@ -29,6 +30,7 @@ from chassis_testing.tokens import TokenIssuer
 from chassis_testing.waiting import eventually
 from grpc import aio
 from review_service.app import SCHEMA, build
+from review_service.handlers.grpc import ALLOWED_CALLERS
 from review_service.settings import Settings
 from shopapi.events.v1.events_pb2 import RatingChanged, UserErased
 from shopapi.order.v1 import order_pb2, order_pb2_grpc
@@ -268,10 +270,12 @@ async def run_review_service(database_settings: DatabaseSettings) -> AsyncIterat
             product_grpc=address,
             order_grpc=address,
             grpc_port=0,
+            grpc_tokens=OWN_TOKENS,
+            grpc_callers=KNOWN_CALLERS,
             name_deadline_seconds=5,
         )
         async with run_service(await build(settings)) as service:
-            channel = open_channel(f"127.0.0.1:{service.rpc_port}")
+            channel = open_caller_channel(f"127.0.0.1:{service.rpc_port}", ALLOWED_CALLERS)
             stub = review_pb2_grpc.ReviewServiceStub(channel)
             yield RunningReviewService(
                 service.http, stub, issuer, users, products, orders, database_settings, database, broker_url

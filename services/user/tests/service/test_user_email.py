@@ -2,10 +2,12 @@
 
 import pytest
 from chassis.errors import NeighbourRefused
-from chassis.grpc.client import call, open_channel
+from chassis.grpc.client import call
+from chassis_testing.callers import open_caller_channel
 from shopapi.events.v1.events_pb2 import EmailVerificationRequested, PasswordResetRequested, UserRegistered
 from shopapi.user.v1 import user_pb2, user_pb2_grpc
 from user_harness import PASSWORD, Person, Users, new_email, problem_code, run_concurrently, seeded_random
+from user_service.handlers.grpc import ALLOWED_CALLERS
 
 
 async def request_verification(users: Users, person: Person) -> int:
@@ -23,7 +25,7 @@ async def email_of(users: Users, person: Person) -> tuple[str, bool]:
 
 
 async def fetch_mail_token(users: Users, request_id: str) -> user_pb2.GetMailTokenResponse:
-    async with open_channel(users.rpc_address) as channel:
+    async with open_caller_channel(users.rpc_address, ALLOWED_CALLERS) as channel:
         stub = user_pb2_grpc.UserServiceStub(channel)
         return await call(stub.GetMailToken, user_pb2.GetMailTokenRequest(request_id=request_id))
 

@@ -7,21 +7,23 @@ from typing import Any
 import grpc
 import pytest
 from chassis.errors import DatabaseUnavailable, NeighbourRefused
-from chassis.grpc.client import call, open_channel
+from chassis.grpc.client import call
 from chassis.messaging.outbox import Outbox
+from chassis_testing.callers import open_caller_channel
 from shopapi.events.v1.events_pb2 import PasswordResetRequested, UserErased, UserRegistered
 from shopapi.user.v1 import user_pb2, user_pb2_grpc
 from user_harness import PASSWORD, Users, problem_code, run_concurrently, seeded_random
+from user_service.handlers.grpc import ALLOWED_CALLERS
 
 
 async def contact(users: Users, user_id: int) -> user_pb2.GetContactResponse:
-    async with open_channel(users.rpc_address) as channel:
+    async with open_caller_channel(users.rpc_address, ALLOWED_CALLERS) as channel:
         stub = user_pb2_grpc.UserServiceStub(channel)
         return await call(stub.GetContact, user_pb2.GetContactRequest(user_id=user_id))
 
 
 async def public_name(users: Users, user_id: int) -> str:
-    async with open_channel(users.rpc_address) as channel:
+    async with open_caller_channel(users.rpc_address, ALLOWED_CALLERS) as channel:
         stub = user_pb2_grpc.UserServiceStub(channel)
         return (await call(stub.GetUser, user_pb2.GetUserRequest(user_id=user_id))).display_name
 

@@ -3,21 +3,23 @@
 import grpc
 import pytest
 from chassis.errors import NeighbourRefused
-from chassis.grpc.client import call, open_channel
+from chassis.grpc.client import call
+from chassis_testing.callers import open_caller_channel
 from shopapi.user.v1 import user_pb2, user_pb2_grpc
 from user_harness import Users
+from user_service.handlers.grpc import ALLOWED_CALLERS
 
 
 async def test_a_user_is_returned_with_the_name_only(users: Users) -> None:
     ada = await users.register(display_name="Ada")
-    async with open_channel(users.rpc_address) as channel:
+    async with open_caller_channel(users.rpc_address, ALLOWED_CALLERS) as channel:
         answer = await call(user_pb2_grpc.UserServiceStub(channel).GetUser, user_pb2.GetUserRequest(user_id=ada.id))
     assert answer == user_pb2.GetUserResponse(user_id=ada.id, display_name="Ada")
 
 
 @pytest.mark.parametrize("user_id", [0, -1, 2**63 - 1])
 async def test_an_unknown_user_is_not_found(users: Users, user_id: int) -> None:
-    async with open_channel(users.rpc_address) as channel:
+    async with open_caller_channel(users.rpc_address, ALLOWED_CALLERS) as channel:
         with pytest.raises(NeighbourRefused) as refused:
             await call(user_pb2_grpc.UserServiceStub(channel).GetUser, user_pb2.GetUserRequest(user_id=user_id))
     assert refused.value.code == "unknown_user"
@@ -26,6 +28,6 @@ async def test_an_unknown_user_is_not_found(users: Users, user_id: int) -> None:
 
 
 async def test_http_and_grpc_publish_the_same_keys(users: Users) -> None:
-    async with open_channel(users.rpc_address) as channel:
+    async with open_caller_channel(users.rpc_address, ALLOWED_CALLERS) as channel:
         answer = await call(user_pb2_grpc.UserServiceStub(channel).GetSigningKeys, user_pb2.GetSigningKeysRequest())
     assert answer.jwks == (await users.http.get("/.well-known/jwks.json")).text

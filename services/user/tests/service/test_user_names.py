@@ -2,13 +2,15 @@
 
 import pytest
 from chassis.errors import NeighbourRefused
-from chassis.grpc.client import call, open_channel
+from chassis.grpc.client import call
+from chassis_testing.callers import open_caller_channel
 from shopapi.user.v1 import user_pb2, user_pb2_grpc
 from user_harness import Users
+from user_service.handlers.grpc import ALLOWED_CALLERS
 
 
 async def names(users: Users, *user_ids: int) -> dict[int, str]:
-    async with open_channel(users.rpc_address) as channel:
+    async with open_caller_channel(users.rpc_address, ALLOWED_CALLERS) as channel:
         stub = user_pb2_grpc.UserServiceStub(channel)
         response = await call(stub.GetUserNames, user_pb2.GetUserNamesRequest(user_ids=user_ids))
     return {user.user_id: user.display_name for user in response.users}

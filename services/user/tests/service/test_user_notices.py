@@ -4,7 +4,8 @@ from uuid import UUID
 
 import pytest
 from chassis.errors import NeighbourRefused
-from chassis.grpc.client import call, open_channel
+from chassis.grpc.client import call
+from chassis_testing.callers import open_caller_channel
 from shopapi.events.v1.events_pb2 import (
     EmailChanged,
     EmailVerificationRequested,
@@ -15,12 +16,13 @@ from shopapi.events.v1.events_pb2 import (
 )
 from shopapi.user.v1 import user_pb2, user_pb2_grpc
 from user_harness import PASSWORD, Person, Users, new_email
+from user_service.handlers.grpc import ALLOWED_CALLERS
 
 HOME = {"X-Real-IP": "198.51.100.7", "User-Agent": "Firefox/128.0"}
 
 
 async def replaced_email(users: Users, request_id: str) -> str:
-    async with open_channel(users.rpc_address) as channel:
+    async with open_caller_channel(users.rpc_address, ALLOWED_CALLERS) as channel:
         stub = user_pb2_grpc.UserServiceStub(channel)
         return (await call(stub.GetReplacedEmail, user_pb2.GetReplacedEmailRequest(request_id=request_id))).email
 

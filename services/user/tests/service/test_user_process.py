@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import httpx
 import pytest
 from chassis.database.migrations import migrate
-from chassis.grpc.client import call, open_channel
+from chassis.grpc.client import call
 from chassis_testing.broker import new_vhost, recorded_events
+from chassis_testing.callers import open_caller_channel
 from chassis_testing.databases import empty_database
 from chassis_testing.environment import environment_variable
 from chassis_testing.ports import free_port
@@ -20,6 +21,7 @@ from chassis_testing.waiting import eventually
 from shopapi.events.v1.events_pb2 import PasswordResetRequested, UserRegistered
 from shopapi.user.v1 import user_pb2, user_pb2_grpc
 from user_harness import ADMIN_EMAIL, ADMIN_PASSWORD, SECRET, is_ready, new_email
+from user_service.handlers.grpc import ALLOWED_CALLERS
 
 PASSWORD, NEW = "the-first-password", "the-second-password"
 
@@ -83,7 +85,7 @@ async def test_no_secret_and_no_address_is_logged() -> None:
         async def mailed(kind: type[UserRegistered] | type[PasswordResetRequested]) -> str:
             event = await next_event()
             assert isinstance(event.payload, kind)
-            async with open_channel(running.rpc_address) as channel:
+            async with open_caller_channel(running.rpc_address, ALLOWED_CALLERS) as channel:
                 request = user_pb2.GetMailTokenRequest(request_id=event.payload.request_id)
                 return (await call(user_pb2_grpc.UserServiceStub(channel).GetMailToken, request)).token
 

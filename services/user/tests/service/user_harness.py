@@ -19,6 +19,7 @@ from chassis.messaging.events import Event
 from chassis.runtime.process import Service, cancel_all
 from chassis.settings import DatabaseSettings
 from chassis.types.ids import UserId
+from chassis_testing.callers import KNOWN_CALLERS
 from chassis_testing.databases import SqlConnection, connect_to, migrated_database
 from chassis_testing.environment import environment_variable
 from chassis_testing.services import http_client
@@ -263,6 +264,7 @@ def settings_for(database: DatabaseSettings, **others: Any) -> Settings:
     """Returns settings for a service on this database. Nothing is published unless the test names a broker."""
     defaults = {
         "grpc_port": 0,
+        "grpc_callers": KNOWN_CALLERS,
         "jwt_secret": SECRET,
         "rabbitmq_url": UNREACHABLE_BROKER,
         "redis_url": environment_variable("TEST_REDIS_URL"),

@@ -9,6 +9,7 @@ COMPLETE = {
     "DB_PASSWORD": "p",
     "DB_NAME": "users_db",
     "GRPC_PORT": "9091",
+    "GRPC_CALLERS": f"review={'d' * 64}",
     "JWT_SECRET": "0123456789abcdef0123456789abcdef",
     "REDIS_URL": "redis://redis:6379/0",
     "RABBITMQ_URL": "amqp://u:broker-password@broker:5672/",

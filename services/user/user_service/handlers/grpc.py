@@ -2,6 +2,7 @@
 
 from uuid import UUID
 
+from chassis.grpc.access import method_callers
 from chassis.types.ids import UserId
 from grpc import aio
 from shopapi.user.v1 import user_pb2 as pb
@@ -11,6 +12,16 @@ from user_service.domain.errors import UnknownMailRequest
 from user_service.service.accounts import AccountService
 from user_service.service.mail_tokens import MailTokens
 from user_service.service.signing import Signer
+
+ALLOWED_CALLERS = method_callers(
+    "shopapi.user.v1.UserService",
+    GetUser={"product"},
+    GetUserNames={"review"},
+    GetContact={"notification"},
+    GetMailToken={"notification"},
+    GetReplacedEmail={"notification"},
+    GetSigningKeys={"gateway", "inventory", "notification", "order", "payment", "product", "review"},
+)
 
 
 class UserServicer(user_pb2_grpc.UserServiceServicer):

@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 from chassis.settings import DatabaseSettings
+from chassis_testing.callers import OWN_TOKENS
 from chassis_testing.neighbours import FakeUserService, grpc_server
 from chassis_testing.services import run_service
 from chassis_testing.tokens import TokenIssuer
@@ -50,6 +51,7 @@ async def running_service(database: DatabaseSettings) -> AsyncIterator[SampleCli
             **database.model_dump(),
             user_grpc=user_grpc,
             grpc_port=0,
+            grpc_tokens=OWN_TOKENS,
             rabbitmq_url="amqp://127.0.0.1",  # unused: the service neither publishes nor consumes events
         )
         async with run_service(await build(settings)) as service:
