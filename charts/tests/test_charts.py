@@ -1,5 +1,7 @@
 """Tests that hold for every rendering of the charts, whatever the values."""
 
+import base64
+import hashlib
 import json
 import re
 import subprocess
@@ -10,13 +12,15 @@ from typing import Any, TypeAlias
 
 import pytest
 import yaml
+from devtools.services import grpc_credentials
 
 Manifest: TypeAlias = dict[str, Any]
 Render: TypeAlias = Callable[..., list[Manifest]]
 Helm: TypeAlias = Callable[..., subprocess.CompletedProcess[str]]
 
 CHARTS = Path(__file__).resolve().parents[1]
-SERVICES = tuple(tomllib.loads((CHARTS.parent / "proto/shopapi/services.toml").read_text()))
+DECLARED = tomllib.loads((CHARTS.parent / "proto/shopapi/services.toml").read_text())
+SERVICES = tuple(DECLARED)
 STORES = ("postgres", "redis", "rabbitmq")
 WITH_DATABASE = tuple(name for name in SERVICES if name != "gateway")
 LABEL = "app.kubernetes.io/"
@@ -61,12 +65,15 @@ STANDALONE = {
     "rabbitmq": {"existingSecret": "rabbit"},
     "monitoring": {"global.monitoring.prometheus": "true"},
 }
+for _service in SERVICES:
+    STANDALONE[_service]["global.grpc.secret"] = "0123456789abcdef0123456789abcdef"
 AUTOSCALING = {f"{service}.autoscaling.enabled": "true" for service in SERVICES}
 EXISTING_SECRETS = {
     **{f"{service}-db.existingSecret": f"shop-{service}-db" for service in WITH_DATABASE},
     **{f"{store}.existingSecret": f"shop-{store}" for store in ("redis", "rabbitmq")},
     "user.jwt.existingSecret": "shop-jwt",
     "user.admin.existingSecret": "shop-admin",
+    **{f"{service}.grpc.existingSecret": f"shop-{service}-grpc" for service in SERVICES},
 }
 EXTERNAL_DATABASES = {
     **EXISTING_SECRETS,
@@ -430,15 +437,16 @@ def test_each_service_gets_exactly_its_variables(render: Render, secrets: str) -
     common = {"TENANT", "SERVICE_VERSION", "LOG_LEVEL", "HTTP_PORT", "METRICS_PORT"}
     shared = common | database | {"GRPC_PORT", "RABBITMQ_URL"}
     urls = {f"{service.upper()}_URL" for service in WITH_DATABASE}
+    tokens = {"GRPC_TOKENS", "GRPC_CALLERS"}
     expected = {
-        "gateway": common | urls | {"USER_GRPC", "REDIS_URL"},
-        "user": shared | {"REDIS_URL", "JWT_SECRET", "ADMIN_EMAIL", "ADMIN_PASSWORD"},
-        "product": shared | {"USER_GRPC", "REDIS_URL", "INVENTORY_GRPC", "REVIEW_GRPC"},
-        "inventory": shared | {"USER_GRPC", "PRODUCT_GRPC", "ORDER_GRPC"},
-        "order": shared | {"USER_GRPC", "PRODUCT_GRPC", "INVENTORY_GRPC", "PAYMENT_GRPC"},
-        "payment": shared | {"USER_GRPC", "ORDER_GRPC", "PAYMENT_PROVIDER"},
-        "notification": shared | {"USER_GRPC", "SMS_PROVIDER", "SHOP_NAME", "SHOP_URL"},
-        "review": shared | {"USER_GRPC", "PRODUCT_GRPC", "ORDER_GRPC"},
+        "gateway": common | urls | {"USER_GRPC", "GRPC_TOKENS", "REDIS_URL"},
+        "user": shared | {"REDIS_URL", "JWT_SECRET", "ADMIN_EMAIL", "ADMIN_PASSWORD", "GRPC_CALLERS"},
+        "product": shared | tokens | {"USER_GRPC", "REDIS_URL", "INVENTORY_GRPC", "REVIEW_GRPC"},
+        "inventory": shared | tokens | {"USER_GRPC", "PRODUCT_GRPC", "ORDER_GRPC"},
+        "order": shared | tokens | {"USER_GRPC", "PRODUCT_GRPC", "INVENTORY_GRPC", "PAYMENT_GRPC"},
+        "payment": shared | tokens | {"USER_GRPC", "ORDER_GRPC", "PAYMENT_PROVIDER"},
+        "notification": shared | {"USER_GRPC", "GRPC_TOKENS", "SMS_PROVIDER", "SHOP_NAME", "SHOP_URL"},
+        "review": shared | tokens | {"USER_GRPC", "PRODUCT_GRPC", "ORDER_GRPC"},
     }
     for service, names in expected.items():
         deployment = named(manifests, "Deployment", f"shop-{service}")
@@ -528,6 +536,73 @@ def test_env_of_the_values_overrides_the_chart_but_never_a_secret(render: Render
 # Secrets.
 
 
+def test_a_pod_gets_its_own_tokens_and_of_its_callers_only_digests(render: Render, secrets: str) -> None:
+    manifests = render_platform(render, secrets, {})
+    tokens = {service: pairs_of(manifests, service, "GRPC_TOKENS") for service in SERVICES}
+
+    assert {service: {callee for callee, _ in pairs} for service, pairs in tokens.items()} == {
+        service: set(declared["neighbours"]) for service, declared in DECLARED.items()
+    }
+    shown = [token for pairs in tokens.values() for _, token in pairs]
+    assert len(shown) == len(set(shown))
+    for service in SERVICES:
+        assert sorted(pairs_of(manifests, service, "GRPC_CALLERS")) == sorted(
+            (caller, hashlib.sha256(token.encode()).hexdigest())
+            for caller, pairs in tokens.items()
+            for callee, token in pairs
+            if callee == service
+        )
+        sources = env_of(manifests, service)
+        given = {"GRPC_TOKENS": tokens[service], "GRPC_CALLERS": pairs_of(manifests, service, "GRPC_CALLERS")}
+        assert {name: sources[name] for name in given if name in sources} == {
+            name: (f"shop-{service}-grpc", name) for name, pairs in given.items() if pairs
+        }
+
+
+def test_the_next_secret_is_accepted_but_not_yet_shown(render: Render, secrets: str) -> None:
+    following = {"global.grpc.nextSecret": "next" * 10}
+    before, both = render_platform(render, secrets, {}), render_platform(render, secrets, following)
+    after = render_platform(render, secrets, {"global.grpc.secret": "next" * 10})
+
+    assert pairs_of(both, "order", "GRPC_TOKENS") == pairs_of(before, "order", "GRPC_TOKENS")
+    assert pairs_of(both, "order", "GRPC_CALLERS") == [
+        *pairs_of(before, "order", "GRPC_CALLERS"),
+        *pairs_of(after, "order", "GRPC_CALLERS"),
+    ]
+
+
+def test_charts_and_processes_derive_the_same_tokens(render: Render, secrets: str) -> None:
+    secret = "0123456789abcdef0123456789abcdef"
+    manifests = render_platform(render, secrets, {"global.grpc.secret": secret})
+
+    for service in SERVICES:
+        derived = grpc_credentials(service, secret)
+        for variable in ("GRPC_TOKENS", "GRPC_CALLERS"):
+            pairs = dict(pairs_of(manifests, service, variable))
+            assert pairs == dict(pair.split("=") for pair in derived.get(variable, "").split(",") if pair)
+
+
+def test_tokens_are_required_unless_the_shop_says_otherwise(render: Render, secrets: str) -> None:
+    assert "GRPC_AUTHENTICATION" not in env_of(render_platform(render, secrets, {}), "user")
+    optional = render_platform(render, secrets, {"global.settings.grpcAuthentication": "optional"})
+    assert env_of(optional, "user")["GRPC_AUTHENTICATION"] == "optional"
+
+
+def test_a_shop_without_a_secret_for_tokens_is_refused(helm: Helm) -> None:
+    stores = {"database.existingSecret": "db", "broker.existingSecret": "broker"}
+    refused = helm("template", "shop", "notification", *set_arguments(stores))
+
+    assert "set grpc.existingSecret to the name of a Secret with the keys GRPC_TOKENS" in refused.stderr
+    assert "or global.grpc.secret to a value" in refused.stderr
+
+
+def pairs_of(manifests: list[Manifest], service: str, variable: str) -> list[tuple[str, str]]:
+    """Returns the pairs of a variable that the Secret of a service has, none if it has no such variable."""
+    secret = named(manifests, "Secret", f"shop-{service}-grpc")
+    text = base64.b64decode(secret["data"].get(variable, "")).decode()
+    return [(pair.partition("=")[0], pair.partition("=")[2]) for pair in text.split(",") if pair]
+
+
 def test_every_secret_key_that_a_pod_reads_exists(render: Render, secrets: str) -> None:
     manifests = render_platform(render, secrets, {})
     made = {(s["metadata"]["name"], key) for s in of_kind(manifests, "Secret") for key in s["data"]}
@@ -550,7 +625,7 @@ def test_existing_secrets_are_used_and_none_is_created(render: Render, secrets: 
 def test_no_secret_is_in_arguments_or_plain_values(render: Render, secrets: str) -> None:
     manifests = render_platform(render, secrets, {})
     words = re.findall(r"[A-Za-z0-9]{32,}", Path(secrets).read_text())
-    assert len(words) == 11
+    assert len(words) == 12
     rest = json.dumps([manifest for manifest in manifests if manifest["kind"] != "Secret"])
     assert not [word for word in words if word in rest]
 
@@ -558,7 +633,7 @@ def test_no_secret_is_in_arguments_or_plain_values(render: Render, secrets: str)
 def test_random_secrets_are_long_alphanumeric_and_unique(secrets: str) -> None:
     other = subprocess.run([CHARTS / "secrets"], check=True, capture_output=True, text=True).stdout
     mine, theirs = (set(re.findall(r"[A-Za-z0-9]{32,}", text)) for text in (Path(secrets).read_text(), other))
-    assert len(mine) == len(theirs) == 11
+    assert len(mine) == len(theirs) == 12
     assert not mine & theirs
 
 

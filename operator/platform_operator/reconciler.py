@@ -25,6 +25,7 @@ from platform_operator.plan.planner import Plan, make_plan
 from platform_operator.plan.readiness import Refusal
 from platform_operator.render.renderer import Renderer
 from platform_operator.render.values import ChartValues, Installation, chart_values
+from platform_operator.secrets.caller_tokens import grpc_authentication, replaced_version
 from platform_operator.secrets.credentials import credentials, protected_secrets
 from platform_operator.secrets.master_key import MasterKey
 from platform_operator.status.conditions import PassResult, degraded_part
@@ -139,14 +140,19 @@ class Reconciler:
         return PassResult(self._plan(platform, spec, desired, progress.inventory), tuple(progress.refusals))
 
     def _values(self, platform: Platform, spec: Spec) -> ChartValues:
-        return chart_values(platform.key, spec, self.installation, store_profile(platform, spec))
+        authentication = grpc_authentication(spec, self._replaced_version(platform.key))
+        return chart_values(platform.key, spec, self.installation, store_profile(platform, spec), authentication)
+
+    def _replaced_version(self, key: PlatformKey) -> str:
+        return replaced_version(key, self.cache.children(key), self._inventory(key))
 
     def _inventory(self, key: PlatformKey) -> Inventory:
         return read_inventory(key, self.cache.children(key))
 
     def _credentials(self, platform: Platform, spec: Spec) -> tuple[DesiredObject, ...]:
         key = platform.key
-        return credentials(key, platform.uid, spec, self.master_key, self.cache.children(key))
+        replaced = self._replaced_version(key)
+        return credentials(key, platform.uid, spec, self.master_key, self.cache.children(key), replaced)
 
     def _plan(self, platform: Platform, spec: Spec, desired: Sequence[DesiredObject], inventory: Inventory) -> Plan:
         observed = self.cache.children(platform.key)

@@ -1,6 +1,6 @@
 {{/*
 The secrets that a service reads, as a map: one entry for each of database, cache, broker, jwt and admin that its values
-have, and for each of stripe, smtp and sms that it uses. An entry has
+have, for grpc, and for each of stripe, smtp and sms that it uses. An entry has
   secret:  the name of the Secret
   keys:    the keys of the Secret, which are also the names of the environment variables
   content: the content of the Secret, if this chart creates it
@@ -90,6 +90,9 @@ jwt:
 admin:
   {{- include "common.credential" $credential | nindent 2 }}
 {{- end }}
+{{- with include "common.grpcCredential" . }}
+{{ . }}
+{{- end }}
 {{- with include "common.externalCredentials" . }}
 {{ . }}
 {{- end }}
@@ -102,6 +105,7 @@ creates. A chart that is installed alone has no such store and needs one of the 
   path:          the path of the values
   values:        the values
   field:         the field of the values that is secret
+  fieldPath:     its path for error messages, where that is not below `path`
   minLength:     the shortest allowed length of that field
   required:      further fields that must be set together with it
   source:        where to get the values, for error messages
@@ -114,7 +118,7 @@ creates. A chart that is installed alone has no such store and needs one of the 
 {{- $path := include "common.valuePath" . -}}
 {{- $source := .source | default "charts/secrets prints random values" -}}
 {{- $existing := printf "%s.existingSecret" $path | trimPrefix "." -}}
-{{- $field := printf "%s.%s" $path .field | trimPrefix "." -}}
+{{- $field := .fieldPath | default (printf "%s.%s" $path .field | trimPrefix ".") -}}
 {{- $keys := keys .content | sortAlpha -}}
 {{- if and .values.existingSecret $given -}}
 {{- fail (printf "%s and %s are both set: leave one of them empty" $existing $field) -}}

@@ -13,6 +13,8 @@ from chassis.messaging.topology import load_topology
 from chassis_testing.callers import KNOWN_CALLERS, OWN_TOKENS
 from devtools.services import SERVICES, grpc_credentials
 
+from platform_operator.secrets.caller_tokens import NEIGHBOURS
+
 _ROOT = Path(__file__).parents[3]
 _METRICS_PORT = 9464
 
@@ -147,6 +149,10 @@ def test_the_custom_resource_names_every_service() -> None:
     named = [set(re.findall(r"'(\w+)'", rule["rule"])) for rule in spec["x-kubernetes-validations"]]
 
     assert set(SERVICES) in named
+
+
+def test_the_operator_gives_every_service_the_tokens_of_its_declared_neighbours() -> None:
+    assert {name: service.neighbours for name, service in SERVICES.items()} == NEIGHBOURS
 
 
 def test_the_layers_of_every_service_are_checked() -> None:

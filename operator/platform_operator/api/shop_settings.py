@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field
 
@@ -29,6 +29,7 @@ CURRENCIES = """
 """The currencies of ISO 4217, as `chassis.types.currencies` has them; hack/tests/unit compares the two."""
 _CURRENCIES = ", ".join(f"'{code}'" for code in CURRENCIES.split())
 
+GrpcAuthentication: TypeAlias = Literal["required", "optional"]
 Entry = Annotated[str, Field(min_length=1, max_length=253)]
 SEARCH_LANGUAGES = [
     "simple",
@@ -221,6 +222,11 @@ class ShopSettings(Model):
                 "settings.currencies must be currencies of ISO 4217: write for example USD",
             )
         ),
+    )
+    grpc_authentication: GrpcAuthentication | None = Field(
+        default=None,
+        description="Whether services refuse calls of other services that show no token. Without it, they are required "
+        "as soon as no service runs that sends none.",
     )
     gateway: GatewaySettings = Field(default=GatewaySettings(), description="Access to the API.")
     user: UserSettings = Field(default=UserSettings(), description="Accounts, sessions and logins.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from platform_operator.api.kinds import FIELD_MANAGER, PlatformKey
+from platform_operator.api.shop_settings import GrpcAuthentication
 from platform_operator.api.spec import (
     SERVICES,
     WITH_BROKER,
@@ -45,7 +46,13 @@ class Installation(NamedTuple):
     pull_secrets: tuple[str, ...] = ()
 
 
-def chart_values(platform: PlatformKey, spec: Spec, installation: Installation, store_profile: str) -> ChartValues:
+def chart_values(
+    platform: PlatformKey,
+    spec: Spec,
+    installation: Installation,
+    store_profile: str,
+    grpc_authentication: GrpcAuthentication = "required",
+) -> ChartValues:
     """Returns the values of charts/platform for a spec. The charts' own values.yaml is the interface.
 
     Stores keep the profile that they were made with, `store_profile`: each is a single instance. Its volume cannot
@@ -53,7 +60,7 @@ def chart_values(platform: PlatformKey, spec: Spec, installation: Installation, 
     """
     name, profile, stores = platform.name, PROFILES[spec.profile], PROFILES[store_profile]
     values = {
-        "global": _global(spec, installation),
+        "global": _global(spec, installation, grpc_authentication),
         **{service: _service(name, service, spec, profile, stores) for service in SERVICES},
         **{f"{service}-db": _database(name, service, spec, stores) for service in WITH_DATABASE},
         "redis": _cache(name, spec, stores),
@@ -75,7 +82,7 @@ def platform_url(platform: PlatformKey, ingress: Ingress) -> str:
     return f"http://{platform.name}-gateway.{platform.namespace}.svc:8080"
 
 
-def _global(spec: Spec, installation: Installation) -> ChartValues:
+def _global(spec: Spec, installation: Installation, grpc_authentication: GrpcAuthentication) -> ChartValues:
     return {
         "managedBy": FIELD_MANAGER,
         "image": {
@@ -83,7 +90,7 @@ def _global(spec: Spec, installation: Installation) -> ChartValues:
             "tag": spec.version or installation.version,
             "pullSecrets": list(installation.pull_secrets),
         },
-        **_shop_settings(spec),
+        **_shop_settings(spec, grpc_authentication),
         "storeRegistry": installation.store_registry,
         "deletionPolicy": spec.deletion_policy,
         "networkPolicies": {
@@ -99,11 +106,12 @@ def _global(spec: Spec, installation: Installation) -> ChartValues:
     }
 
 
-def _shop_settings(spec: Spec) -> ChartValues:
+def _shop_settings(spec: Spec, grpc_authentication: GrpcAuthentication) -> ChartValues:
     """Returns the settings that are the same in every service. Those that have their defaults are left out."""
     currencies, provider = spec.settings.currencies, spec.payments.provider
     settings: ChartValues = {"currencies": currencies} if currencies else {}
     settings |= {"paymentProvider": provider} if provider != "simulated" else {}
+    settings |= {"grpcAuthentication": grpc_authentication} if grpc_authentication != "required" else {}
     return {"settings": settings} if settings else {}
 
 
@@ -161,7 +169,7 @@ def _bounds(autoscaling: Autoscaling, fewest: int, most: int) -> ChartValues:
 
 def _existing_secrets(platform: str, name: str, spec: Spec) -> ChartValues:
     """Names the Secrets of a service that are not those of builtin stores."""
-    secrets: ChartValues = {}
+    secrets: ChartValues = {"grpc": {"existingSecret": f"{platform}-{name}-grpc"}}
     if name == "user":
         secrets |= {part: {"existingSecret": f"{platform}-{part}"} for part in ("jwt", "admin")}
     if name in spec.databases.external:

@@ -25,6 +25,7 @@ from platform_operator.api.spec import WITH_DATABASE, Spec
 from platform_operator.cache.observed import Children, StoredData, state_of
 from platform_operator.digests import digest
 from platform_operator.plan.inventory import DesiredObject
+from platform_operator.secrets.caller_tokens import ANNOTATION_REPLACES, caller_tokens
 from platform_operator.secrets.master_key import MasterKey
 
 ANNOTATION_KEY_ID = f"{GROUP}/master-key-id"
@@ -34,18 +35,23 @@ _SecretData = dict[str, str]
 
 
 def credentials(
-    key: PlatformKey, uid: str, spec: Spec, master_key: MasterKey, observed: Children
+    key: PlatformKey, uid: str, spec: Spec, master_key: MasterKey, observed: Children, replaced_version: str = ""
 ) -> tuple[DesiredObject, ...]:
     """Returns the Secrets to apply: those that are absent, or that were derived from this master key.
 
-    All others are left alone.
+    All others are left alone. `replaced_version` is the version whose services show no token, if it may still run.
     """
     owners = [owner_reference(key, uid)] if spec.deletion_policy == "Delete" else []
     return tuple(
-        _secret(key, component, data, owners, master_key.id)
+        _secret(key, component, data, owners, _annotations(component, master_key, replaced_version))
         for component, data in _components(key, spec, master_key)
         if _may_write(state_of(ObjectId("Secret", f"{key.name}-{component}"), observed), master_key)
     )
+
+
+def _annotations(component: str, master_key: MasterKey, replaced_version: str) -> dict[str, str]:
+    replaces = {ANNOTATION_REPLACES: replaced_version} if replaced_version and component.endswith("-grpc") else {}
+    return {ANNOTATION_WAVE: "0", ANNOTATION_KEY_ID: master_key.id, **replaces}
 
 
 def protected_secrets(spec: Spec, observed: Children) -> frozenset[ObjectId]:
@@ -70,6 +76,7 @@ def _components(key: PlatformKey, spec: Spec, master_key: MasterKey) -> Iterable
 
     yield "jwt", {"JWT_SECRET": password("jwt")("secret")}
     yield "admin", {"ADMIN_EMAIL": "admin@example.com", "ADMIN_PASSWORD": password("admin")("password")}
+    yield from caller_tokens(lambda caller, callee: password(f"{caller}-grpc")(callee))
     if spec.databases.provider == "builtin":
         for service in WITH_DATABASE:
             yield f"{service}-db", _database(key, service, password(f"{service}-db"))
@@ -112,12 +119,14 @@ def _rabbitmq(key: PlatformKey, password: _Password) -> _SecretData:
     return {"RABBITMQ_USER": user, "RABBITMQ_PASSWORD": secret, "RABBITMQ_URL": url}
 
 
-def _secret(key: PlatformKey, component: str, data: _SecretData, owners: list[Manifest], key_id: str) -> DesiredObject:
+def _secret(
+    key: PlatformKey, component: str, data: _SecretData, owners: list[Manifest], annotations: dict[str, str]
+) -> DesiredObject:
     metadata: Manifest = {
         "name": f"{key.name}-{component}",
         "namespace": key.namespace,
         "labels": {**CHILD_LABELS, LABEL_NAME: "credentials", LABEL_INSTANCE: key.name, LABEL_COMPONENT: component},
-        "annotations": {ANNOTATION_WAVE: "0", ANNOTATION_KEY_ID: key_id},
+        "annotations": annotations,
     }
     if owners:
         metadata["ownerReferences"] = owners

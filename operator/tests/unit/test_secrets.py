@@ -2,7 +2,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from platform_operator.api.kinds import ObjectId, PlatformKey
-from platform_operator.api.spec import WITH_DATABASE, parse
+from platform_operator.api.spec import SERVICES, WITH_DATABASE, parse
 from platform_operator.cache.observed import ObservedObject, StoredData
 from platform_operator.plan.inventory import DesiredObject
 from platform_operator.secrets.credentials import ANNOTATION_KEY_ID, credentials, protected_secrets
@@ -25,8 +25,10 @@ def stored(annotations: Mapping[str, str]) -> dict[ObjectId, ObservedObject]:
 
 
 def test_every_builtin_part_has_its_secret() -> None:
-    assert set(secrets({})) == {"shop-jwt", "shop-admin", "shop-redis", "shop-rabbitmq"} | {
-        f"shop-{name}-db" for name in WITH_DATABASE
+    assert set(secrets({})) == {
+        *("shop-jwt", "shop-admin", "shop-redis", "shop-rabbitmq"),
+        *(f"shop-{name}-db" for name in WITH_DATABASE),
+        *(f"shop-{name}-grpc" for name in SERVICES),
     }
 
 

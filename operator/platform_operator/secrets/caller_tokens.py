@@ -1,0 +1,77 @@
+"""The tokens by which services recognize each other on gRPC, and how a running shop begins to require them. Pure.
+
+docs/adr/0027-grpc-callers-show-a-token-per-neighbour.md describes both.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+
+from platform_operator.api.kinds import GROUP, ObjectId, PlatformKey
+from platform_operator.api.shop_settings import GrpcAuthentication
+from platform_operator.api.spec import SERVICES, Spec
+from platform_operator.cache.observed import Children, ObservedObject, StoredData, Workload, state_of
+from platform_operator.plan.inventory import Inventory
+
+ANNOTATION_REPLACES = f"{GROUP}/replaces-version-without-tokens"
+"""The version of the services that ran before the Secret was made: they show no token."""
+
+NEIGHBOURS: Mapping[str, tuple[str, ...]] = {
+    "gateway": ("user",),
+    "user": (),
+    "product": ("user", "inventory", "review"),
+    "inventory": ("user", "product", "order"),
+    "order": ("user", "product", "inventory", "payment"),
+    "payment": ("user", "order"),
+    "notification": ("user",),
+    "review": ("user", "product", "order"),
+}
+"""The services that each service calls, as proto/shopapi/services.toml has them; hack/tests/unit compares the two."""
+
+
+def caller_tokens(token: Callable[[str, str], str]) -> Iterable[tuple[str, dict[str, str]]]:
+    """Yields the component and the data of each service's Secret, given the token of a caller and a callee."""
+    for service, neighbours in NEIGHBOURS.items():
+        tokens = [f"{neighbour}={token(service, neighbour)}" for neighbour in neighbours]
+        callers = [caller for caller in SERVICES if service in NEIGHBOURS[caller]]
+        digests = [f"{caller}={_digest(token(caller, service))}" for caller in callers]
+        data = {"GRPC_TOKENS": ",".join(tokens), "GRPC_CALLERS": ",".join(digests)}
+        yield f"{service}-grpc", {name: value for name, value in data.items() if value}
+
+
+def grpc_authentication(spec: Spec, replaced_version: str) -> GrpcAuthentication:
+    """Returns the setting of the shop: what the spec says, else optional while a version without tokens is replaced."""
+    return spec.settings.grpc_authentication or ("optional" if replaced_version else "required")
+
+
+def replaced_version(key: PlatformKey, observed: Children, inventory: Inventory) -> str:
+    """Returns the version without tokens that still runs, or may run again soon; empty if there is none.
+
+    The Secrets remember it from their first appearance until every service has another version and no older pod. A
+    Secret that is lost later is in the inventory, so its loss does not make tokens optional again.
+    """
+    version = _remembered_version(key, observed, inventory)
+    running = any(one.image_version == version or not _is_rolled_out(one.state) for one in _deployments(key, observed))
+    return version if running else ""
+
+
+def _remembered_version(key: PlatformKey, observed: Children, inventory: Inventory) -> str:
+    identities = [ObjectId("Secret", f"{key.name}-{service}-grpc") for service in SERVICES]
+    states = [state for one in identities if isinstance(state := state_of(one, observed), StoredData)]
+    if states or any(one in inventory.objects for one in identities):
+        return next((found for one in states if (found := one.annotations.get(ANNOTATION_REPLACES))), "")
+    return next((one.image_version for one in _deployments(key, observed)), "")
+
+
+def _deployments(key: PlatformKey, observed: Children) -> Iterable[ObservedObject]:
+    identities = (ObjectId("Deployment", f"{key.name}-{service}") for service in SERVICES)
+    return (observed[one] for one in identities if one in observed)
+
+
+def _is_rolled_out(state: object) -> bool:
+    return isinstance(state, Workload) and state.current and state.updated >= state.total
+
+
+def _digest(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
