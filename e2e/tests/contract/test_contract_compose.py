@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from chassis.settings import Environment, MigrationSettings, read
-from devtools.services import SERVICES
+from devtools.services import SERVICES, grpc_credentials
 
 _ROOT = Path(__file__).resolve().parents[3]
 _SECRET = "0123456789abcdef0123456789abcdef"
@@ -37,7 +37,12 @@ def settings_of(service: str) -> type[Environment]:
 def filled_in() -> dict[str, str]:
     """.env with every password filled in."""
     needed = re.compile("(POSTGRES|[A-Z]+_DB|REDIS|RABBITMQ|ADMIN)_PASSWORD|JWT_SECRET")
-    return {name: _SECRET if needed.fullmatch(name) else value for name, value in EXAMPLE.items()}
+    passwords = {name: _SECRET if needed.fullmatch(name) else value for name, value in EXAMPLE.items()}
+    return passwords | {
+        f"{service}_{variable}".upper(): value
+        for service in SERVICES
+        for variable, value in grpc_credentials(service, _SECRET).items()
+    }
 
 
 def interpolated(value: object, given: Mapping[str, str]) -> str:
@@ -85,7 +90,7 @@ def test_a_service_has_the_ports_and_neighbours_of_its_chart(service: str) -> No
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_in_production_no_secret_is_in_the_environment(service: str) -> None:
-    secrets = {name for name, value in EXAMPLE.items() if re.search("PASSWORD|SECRET", name)}
+    secrets = {name for name, value in EXAMPLE.items() if re.search("PASSWORD|SECRET|GRPC_TOKENS|GRPC_CALLERS", name)}
     overlay: Mapping[str, Any] = PROD["services"][service]
     recorded = COMPOSE["services"][service]["environment"] | overlay["environment"]
 
