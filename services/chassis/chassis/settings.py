@@ -180,7 +180,7 @@ class GrpcCallerSettings(Environment):
 
 
 class GrpcAuthentication(StrEnum):
-    """Whether calls without a token are answered."""
+    """The rule for calls without a token: they are refused, or answered."""
 
     REQUIRED = "required"
     OPTIONAL = "optional"
@@ -195,9 +195,9 @@ class GrpcCalleeSettings(Environment):
     A caller has two while its token is replaced.
     """
     grpc_authentication: GrpcAuthentication = GrpcAuthentication.REQUIRED
-    """Whether a call without a token is refused, as required, or answered, as optional.
+    """How a call without a token is treated: refused (`required`), or answered (`optional`).
 
-    It is optional only while a running shop is upgraded from a release whose services send no token.
+    `optional` is only for the upgrade of a running shop from a release whose services send no token.
     """
 
 

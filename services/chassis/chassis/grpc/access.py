@@ -23,12 +23,12 @@ MethodCallers: TypeAlias = Mapping[str, frozenset[str]]
 """The services that may call a method, by `package.Service/Method`."""
 
 CALLS_REFUSED = Counter(
-    "rpc_server_calls_refused",
+    "rpc_server_calls_refused_total",
     "Calls refused since the caller is unknown or may not call the method",
     ["rpc_method", "caller"],
 )
 CALLS_WITHOUT_TOKEN = Counter(
-    "rpc_server_calls_without_token",
+    "rpc_server_calls_without_token_total",
     "Calls answered without a token, as GRPC_AUTHENTICATION=optional allows",
     ["rpc_method"],
 )
@@ -82,7 +82,7 @@ class CallerTokens:
 
 
 class CallerAuthorization:
-    """Decides on each call. A method that is not in the table is refused, whoever calls; health checks are open."""
+    """Decides on each call. A method that is not in the table is refused to every caller. Health checks are open."""
 
     def __init__(
         self,

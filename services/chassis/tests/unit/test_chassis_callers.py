@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from typing import Any
 
 import grpc
 import pytest
@@ -32,7 +33,9 @@ class Ratings(review_pb2_grpc.ReviewServiceServicer):
     def __init__(self) -> None:
         self.calls = 0
 
-    async def GetAvgRating(self, request: review_pb2.GetAvgRatingRequest, context: object) -> object:  # noqa: N802
+    async def GetAvgRating(
+        self, request: review_pb2.GetAvgRatingRequest, context: object
+    ) -> review_pb2.GetAvgRatingResponse:  # noqa: N802
         self.calls += 1
         return review_pb2.GetAvgRatingResponse(product_id=request.product_id, average=4.5, count=2)
 
@@ -127,14 +130,13 @@ async def test_a_streaming_method_outside_the_table_is_refused() -> None:
     async def stream(request: object, context: object) -> AsyncIterator[bytes]:
         yield b"secret"
 
-    methods = {"Read": grpc.unary_stream_rpc_method_handler(stream)}
+    methods: dict[str, Any] = {"Read": grpc.unary_stream_rpc_method_handler(stream)}
     handler = grpc.method_handlers_generic_handler("demo.Streams", methods)
     server = GrpcServer(0, {}, [lambda server: server.add_generic_rpc_handlers((handler,))], required())
     await server.start()
     async with aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
-        reading = channel.unary_stream("/demo.Streams/Read")(
-            b"", metadata=(("authorization", bearer(token_of("product"))),), wait_for_ready=True, timeout=10
-        )
+        read: Any = channel.unary_stream("/demo.Streams/Read")
+        reading = read(b"", metadata=(("authorization", bearer(token_of("product"))),), wait_for_ready=True, timeout=10)
         with pytest.raises(aio.AioRpcError) as denied:
             [part async for part in reading]
     await server.stop(0)
