@@ -33,9 +33,9 @@ class Ratings(review_pb2_grpc.ReviewServiceServicer):
     def __init__(self) -> None:
         self.calls = 0
 
-    async def GetAvgRating(
+    async def GetAvgRating(  # noqa: N802
         self, request: review_pb2.GetAvgRatingRequest, context: object
-    ) -> review_pb2.GetAvgRatingResponse:  # noqa: N802
+    ) -> review_pb2.GetAvgRatingResponse:
         self.calls += 1
         return review_pb2.GetAvgRatingResponse(product_id=request.product_id, average=4.5, count=2)
 
