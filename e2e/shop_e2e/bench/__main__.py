@@ -31,12 +31,14 @@ from shop_e2e.bench.servers import StoreServers, durable_servers, shared_servers
 from shop_e2e.bench.targets.floor import Floor
 from shop_e2e.bench.targets.target import DESCRIPTIONS, READS, WORKS, Buyer, Refused, Target, TargetError
 from shop_e2e.bench.targets.this_shop import ThisShop
+from shop_e2e.bench.targets.vendure import Vendure
 
-TARGETS = ("shop", "floor")
+TARGETS = ("shop", "vendure", "floor")
+_SMOKE_TARGETS = ("shop", "floor")
 _OUTPUT = Path(".bench")
 _SMOKE_PRODUCTS = 22
 _FULL = Effort(
-    seconds=1.5, actions=20_000, waves=2, wave_buyers=16, warm_up_seconds=1.0, quiet_limit_seconds=20.0
+    seconds=1.5, actions=20_000, waves=2, wave_buyers=12, warm_up_seconds=1.0, quiet_limit_seconds=20.0
 )  # fmt: skip
 _SMOKE = Effort(seconds=0.3, actions=3, waves=1, wave_buyers=2, warm_up_seconds=0.1, quiet_limit_seconds=0.0)
 
@@ -137,7 +139,7 @@ def _options(arguments: Sequence[str] | None) -> Options:
         prog="python -m shop_e2e.bench", description=__doc__, epilog=f"works:\n{works}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
-    parser.add_argument("--targets", nargs="+", choices=TARGETS, default=TARGETS, help="[all]")
+    parser.add_argument("--targets", nargs="+", choices=TARGETS, help="[all; a smoke: shop and floor]")
     parser.add_argument("--connections", nargs="+", type=int, default=[1, 8, 32], metavar="N", help="[1 8 32]")
     parser.add_argument("--works", nargs="+", choices=WORKS, default=WORKS, metavar="WORK", help="see below [all]")
     parser.add_argument("--rounds", type=int, default=3, help="[%(default)s]")
@@ -152,7 +154,7 @@ def _options(arguments: Sequence[str] | None) -> Options:
     )  # fmt: skip
     chosen = parser.parse_args(arguments)
     return Options(
-        targets=chosen.targets,
+        targets=chosen.targets or (_SMOKE_TARGETS if chosen.smoke else TARGETS),
         connections=[2] if chosen.smoke else chosen.connections,
         works=chosen.works,
         rounds=1 if chosen.smoke else chosen.rounds,
@@ -181,6 +183,8 @@ def _target(name: str, servers: StoreServers, logs: Path, mail_port: int) -> Tar
     match name:
         case "shop":
             return ThisShop(servers, logs, mail_port)
+        case "vendure":
+            return Vendure(servers, logs)
         case _:
             return Floor(servers, logs)
 

@@ -114,7 +114,8 @@ class Measurement:
             at_rest = resident_bytes(descendants(os.getpid()))
             self._rest_share = await self._share(_REST_SECONDS)
             if set(chosen) - set(READS):
-                await self._enroll(self._buyers_for(max(connections)))
+                missing = self._buyers_for(max(connections)) - len(self._buyers)
+                self._buyers += await self._enroll(missing)
             await self._warm_up(chosen)
             samples = [sample for lanes in connections for sample in await self._measure_all(chosen, lanes)]
             loaded, stores = resident_bytes(descendants(os.getpid())), resident_bytes(self._stores())
@@ -124,23 +125,23 @@ class Measurement:
         life = Life(self._target.name, self._products, self._round, seconds, at_rest, loaded, stores, self._rest_share)
         return Result(life, samples, races)
 
-    async def _enroll(self, count: int) -> None:
-        """Registers buyers and logs them in, until there are so many."""
-        missing = [new_buyer() for _ in range(count - len(self._buyers))]
+    async def _enroll(self, count: int) -> list[Buyer]:
+        """Registers so many buyers and logs them in. Raises TargetError."""
+        buyers = [new_buyer() for _ in range(count)]
 
         async def enroll(lane: CountingConnection, buyer: Buyer) -> None:
             await self._target.register(lane, buyer)
             await self._target.log_in(lane, buyer)
 
         async with self._open(_ENROLLING) as lanes:
-            outcome = await _run(lanes, enroll, iter(missing), _ENROLL_SECONDS, count)
-        if len(outcome.milliseconds) < len(missing):
+            outcome = await _run(lanes, enroll, iter(buyers), _ENROLL_SECONDS, count)
+        if len(outcome.milliseconds) < len(buyers):
             raise TargetError(f"{self._target.name}: buyers could not register: {outcome.failures[:1]}")
-        self._buyers += missing
+        return buyers
 
     async def _race(self) -> Race:
         """Lets 20 buyers buy one of 5 units at the same time."""
-        buyers = [new_buyer() for _ in range(_RACE_BUYERS)]
+        buyers = await self._enroll(_RACE_BUYERS)
 
         async def buy(lane: CountingConnection, buyer: Buyer) -> bool:
             try:
@@ -152,9 +153,6 @@ class Measurement:
             return True
 
         async with self._open(_RACE_BUYERS) as lanes:
-            for buyer in buyers:
-                await self._target.register(lanes[0], buyer)
-                await self._target.log_in(lanes[0], buyer)
             bought = await asyncio.gather(*(buy(lane, buyer) for lane, buyer in zip(lanes, buyers, strict=True)))
         return Race(self._target.name, self._round, RACE_STOCK, _RACE_BUYERS, sum(bought))
 

@@ -16,8 +16,10 @@ from shop_e2e.bench.samples import Life, Race, Sample, Spread, Summary, quantile
 from shop_e2e.bench.targets.target import DESCRIPTIONS
 
 _MIB = 1 << 20
+_APART = 0.18
+"""The distance between two targets in the plot; that between two works is 1."""
 _CLIENT_LIMIT = 0.7
-"""From this part of a processor on, the client may be what limits a rate."""
+"""The part of a processor from which on the client may be what limits a rate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +65,17 @@ class Report:
     def _table(self, group: Sequence[Summary]) -> Iterable[str]:
         yield (
             "| work | target | per second (least to most) | times the best peer | p50 ms | p99 ms"
-            " | processor s per 1,000 requests | commits per action | actions | failures | client's processor |"
+            " | processor s per 1,000 requests | processor ms per action"
+            " | commits per action | actions | failures | client's processor |"
         )
-        yield "|---|---|---|---|---|---|---|---|---|---|---|"
+        yield f"|{12 * '---|'}"
         for work in dict.fromkeys(summary.case.work for summary in group):
             of_work = [summary for summary in group if summary.case.work == work]
             for summary in of_work:
                 cells = (
                     work, summary.target, _spread(summary.rate), self._ratio(summary, of_work), f"{summary.p50:.1f}",
-                    f"{summary.p99:.1f}", f"{summary.processor_per_1000:.2f}", f"{summary.commits_per_action:.1f}",
+                    f"{summary.p99:.1f}", f"{summary.processor_per_1000:.2f}", f"{summary.processor_per_action:.2f}",
+                    f"{summary.commits_per_action:.1f}",
                     str(summary.actions), str(summary.failures), _client(summary.client_share),
                 )  # fmt: skip
                 yield f"| {' | '.join(cells)} |"
@@ -144,7 +148,7 @@ def _client(share: float) -> str:
 
 
 def _plot(summaries: Sequence[Summary]) -> Figure:
-    """Draws the rates: one panel per catalogue and number of connections, one bar per work and target."""
+    """Draws the rates: one panel per catalogue and number of connections."""
     groups: dict[tuple[int, int], list[Summary]] = {}
     for summary in summaries:
         groups.setdefault((summary.case.products, summary.case.connections), []).append(summary)
@@ -154,22 +158,29 @@ def _plot(summaries: Sequence[Summary]) -> Figure:
     panels = figure.subplots(max(len(groups), 1), 1, squeeze=False)[:, 0]
     for axes, ((products, connections), group) in zip(panels, groups.items(), strict=False):
         axes.set_title(f"{products:,} products, {connections} connections")
-        _draw_bars(axes, group, targets)
+        _draw_rates(axes, group, targets)
     return figure
 
 
-def _draw_bars(axes: Axes, group: Sequence[Summary], targets: Sequence[str]) -> None:
+def _draw_rates(axes: Axes, group: Sequence[Summary], targets: Sequence[str]) -> None:
+    """Draws the median of each rate as a point, and its spread as a line: a logarithmic axis has no zero for bars."""
     works = list(dict.fromkeys(summary.case.work for summary in group))
-    width = 0.8 / max(len(targets), 1)
-    for offset, target in enumerate(targets):
-        mine = [summary for summary in group if summary.target == target]
-        places = [works.index(summary.case.work) + (offset - (len(targets) - 1) / 2) * width for summary in mine]
-        medians = [summary.rate.median for summary in mine]
-        errors = [
-            [summary.rate.median - summary.rate.least for summary in mine],
-            [summary.rate.most - summary.rate.median for summary in mine],
-        ]
-        axes.bar(places, medians, width, yerr=errors, label=target, color=f"C{offset}", error_kw={"linewidth": 0.8})
+    for number, target in enumerate(targets):
+        rates = {summary.case.work: summary.rate for summary in group if summary.target == target}
+        shift = (number - (len(targets) - 1) / 2) * _APART
+        axes.errorbar(
+            [works.index(work) + shift for work in rates],
+            [rate.median for rate in rates.values()],
+            yerr=[
+                [rate.median - rate.least for rate in rates.values()],
+                [rate.most - rate.median for rate in rates.values()],
+            ],
+            fmt="o",
+            markersize=4,
+            linewidth=1,
+            color=f"C{number}",
+            label=target,
+        )
     axes.set_yscale("log")
     axes.set_xticks(range(len(works)), works)
-    axes.legend(frameon=False, ncols=len(targets))
+    axes.legend(frameon=False, ncols=len(targets), loc="lower left", bbox_to_anchor=(0.55, 1.0), borderaxespad=0)

@@ -93,8 +93,11 @@ class Summary:
     rate: Spread
     p50: float
     p99: float
-    """Of the times of all rounds together, in milliseconds."""
+    """The 50th and 99th percentile of the times of all rounds together, in milliseconds."""
     processor_per_1000: float
+    """Seconds of one processor per 1,000 requests, the median of the rounds."""
+    processor_per_action: float
+    """Milliseconds of one processor per action, the median of the rounds: a journey is one action of five requests."""
     commits_per_action: float
     client_share: float
     actions: int
@@ -120,6 +123,9 @@ def _summary(target: str, case: Case, samples: Sequence[Sample]) -> Summary:
         rate=Spread.of([sample.rate for sample in samples]),
         p50=quantile(times, 0.50),
         p99=quantile(times, 0.99),
+        processor_per_action=statistics.median(
+            1000 * sample.processor / len(sample.milliseconds) for sample in samples if sample.milliseconds
+        ),
         processor_per_1000=statistics.median(per_1000),
         commits_per_action=sum(sample.commits for sample in samples) / len(times),
         client_share=max(sample.client_share for sample in samples),

@@ -69,6 +69,8 @@ class StoreServers:
     async def commits_since(self, position: str) -> int:
         """Returns how many transactions that wrote something were committed since that position of the log."""
         await self._value("CREATE EXTENSION IF NOT EXISTS pg_walinspect")
+        # There must be a record after the position, and a whole one.
+        await self._value("SELECT pg_logical_emit_message(false, 'bench', '', true)::text")
         query = (
             "SELECT coalesce(sum(count), 0)::bigint FROM pg_get_wal_stats($1::text::pg_lsn, pg_current_wal_flush_lsn(),"
             " true) WHERE \"resource_manager/record_type\" = 'Transaction/COMMIT'"

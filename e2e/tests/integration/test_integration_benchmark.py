@@ -85,7 +85,16 @@ def test_a_summary_has_the_median_of_rates_and_the_quantiles_of_all_times() -> N
 
     assert (summary.rate.median, summary.rate.least, summary.rate.most) == (3.0, 2.0, 4.0)
     assert (summary.p50, summary.p99, summary.actions) == (4.0, 7.0, 7)
-    assert summary.processor_per_1000 == 250.0
+    assert (summary.processor_per_1000, summary.processor_per_action) == (250.0, 250.0)
+
+
+def test_a_journey_is_one_action_of_several_requests() -> None:
+    journeys = Sample("this shop", Case(90, 1, "journey"), 1, [100.0, 100.0], 10, 1.0, 0.5, 0.1, 14, ())
+
+    [summary] = summarize([journeys])
+
+    assert (summary.rate.median, summary.processor_per_1000, summary.processor_per_action) == (2.0, 50.0, 250.0)
+    assert summary.commits_per_action == 7.0
 
 
 def test_a_case_that_only_failed_has_no_summary() -> None:

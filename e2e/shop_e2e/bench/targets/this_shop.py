@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 import asyncpg
+from devtools.retry import retry
 from devtools.services import SERVICES
 from devtools.shop_client import Person, Shop
 from devtools.stack import Plan, Stack, free_ports
@@ -28,7 +29,7 @@ from shop_e2e.isolated.database_templates import copy_databases
 
 _API = "/api/v1"
 _UNREACHED = ",".join(f"{policy}=999999/1" for policy in ("auth", "read", "write", "webhook"))
-_AT_ONCE = 6
+_AT_ONCE, _CREATE_SECONDS = 6, 120.0
 _DISTANCE = 7919
 """A prime: the numbers of consecutive requests are spread over the catalogue by its multiples."""
 
@@ -188,9 +189,11 @@ class ThisShop:
 
 async def _create_product(seller: Person, body: ProductRequest, stock: int, turns: asyncio.Semaphore) -> int:
     async with turns:
-        product = (await seller.api.product.add_product(body)).id
-        await seller.api.inventory.set_stock(product, SetStockRequest(quantity=stock))
-        return product
+        # A product whose creation was not answered may be there twice; the second one has no stock and is not used.
+        product = await retry(lambda: seller.api.product.add_product(body), _CREATE_SECONDS)
+        request = SetStockRequest(quantity=stock)
+        await retry(lambda: seller.api.inventory.set_stock(product.id, request), _CREATE_SECONDS)
+        return product.id
 
 
 def _get(path: str) -> bytes:
