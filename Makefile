@@ -89,7 +89,10 @@ e2e-full: .venv/.stamp charts test-env-up ## the slow tests too: a crash at ever
 test-integration: .venv/.stamp test-env-up ## all services as processes, through the gateway
 	$(TEST_ENV) && pytest -m 'not slow' e2e/tests/contract e2e/tests/integration $(PYTEST)
 
-bench: .venv/.stamp charts ## how long a shop takes to be ready: the operator against helm install
+bench: .venv/.stamp ## this shop beside its peers, by one client: BENCH="--rounds 1 --targets shop floor" (BENCH=--help)
+	python -m shop_e2e.bench $(BENCH)
+
+bench-ready: .venv/.stamp charts ## how long a shop takes to be ready: the operator against helm install
 	hack/cluster/up --no-order
 	e2e/bench/ready_vs_helm.py
 

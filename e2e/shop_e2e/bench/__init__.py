@@ -1,0 +1,1 @@
+"""The benchmark of `make bench`: this shop beside its peers, by one client, in alternating rounds."""

@@ -1,0 +1,1 @@
+"""The shops that are measured, and the floor beside them."""
