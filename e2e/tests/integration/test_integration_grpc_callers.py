@@ -41,7 +41,9 @@ async def status_of(stack: Stack, service: str, method: str, request: Message, t
     """Returns the status of a call with an empty request. A method that is reached answers OK or a problem."""
     metadata = () if token is None else ((AUTHORIZATION_KEY, bearer(token)),)
     async with aio.insecure_channel(stack.grpc_of(service)) as channel:
-        unary = channel.unary_unary(f"/{method}", request_serializer=type(request).SerializeToString)
+        unary: aio.UnaryUnaryMultiCallable[Message, bytes] = channel.unary_unary(
+            f"/{method}", request_serializer=type(request).SerializeToString
+        )
         try:
             await unary(request, metadata=metadata, timeout=30, wait_for_ready=True)
         except aio.AioRpcError as error:

@@ -51,7 +51,7 @@ async def test_a_refund_made_at_the_provider_is_found_without_a_webhook(shop: Pa
     payment, before = await shop.complete_payment(401, 1000), FOUND._value.get()
 
     refund = provider.refund_in_dashboard(payment["id"], 400)
-    await shop.wait_for_status(payment["id"], "partially_refunded", within=60)
+    await shop.wait_for_status(payment["id"], "partially_refunded")
     body = provider.webhook_of(refund)  # it comes after all
     late = await shop.http.post("/api/v1/webhooks/stripe", content=body, headers=sign(body))
     await wait_for_a_whole_listing(shop)
@@ -77,7 +77,7 @@ async def test_a_payment_made_in_the_browser_is_found_without_a_webhook(shop: Pa
     await eventually(waits_for_the_expiry, 60)
     provider.authenticate(payment["id"])
 
-    await shop.wait_for_status(payment["id"], "completed", within=60)
+    await shop.wait_for_status(payment["id"], "completed")
 
 
 async def test_more_events_than_a_page_are_all_followed(shop: Payments, provider: StripeDouble) -> None:
@@ -88,7 +88,7 @@ async def test_more_events_than_a_page_are_all_followed(shop: Payments, provider
         provider.refund_in_dashboard(payment["id"], 1000)
 
     for payment in payments:
-        await shop.wait_for_status(payment["id"], "refunded", within=60)
+        await shop.wait_for_status(payment["id"], "refunded")
 
 
 async def test_a_listing_that_the_provider_does_not_answer_is_continued(shop: Payments, provider: StripeDouble) -> None:
@@ -104,7 +104,7 @@ async def test_a_listing_that_the_provider_does_not_answer_is_continued(shop: Pa
     before = (await position(shop))["listed_until"]
     provider.is_unavailable = False
 
-    await shop.wait_for_status(payment["id"], "partially_refunded", within=60)
+    await shop.wait_for_status(payment["id"], "partially_refunded")
     await wait_for_a_whole_listing(shop)
     assert (await position(shop))["listed_until"] > before
 
@@ -121,7 +121,7 @@ async def test_a_listing_whose_position_the_provider_has_forgotten_begins_again(
         provider.refund_in_dashboard(payment["id"], 300)
         await sql.execute("UPDATE event_listing SET next_at = now()")
 
-    await shop.wait_for_status(payment["id"], "partially_refunded", within=60)
+    await shop.wait_for_status(payment["id"], "partially_refunded")
     await wait_for_a_whole_listing(shop)
 
 
