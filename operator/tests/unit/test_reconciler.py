@@ -405,7 +405,7 @@ async def test_a_refused_object_is_reported_and_does_not_block_the_others(cluste
     cluster.server.refuse["Secret"] = ApiError(403, "Forbidden", "exceeded quota")
     await cluster.reconcile()
     assert cluster.condition("Degraded") == ("True", "Refused")
-    assert len([write for write in cluster.applied() if write.startswith("apply Secret")]) == 18
+    assert len([write for write in cluster.applied() if write.startswith("apply Secret")]) == 26
 
 
 async def test_a_repair_that_a_foreign_list_item_makes_invalid_replaces_the_list(cluster: FakeCluster) -> None:

@@ -63,6 +63,8 @@ def _stripped(manifest: Manifest) -> Manifest:
 
 
 def _without_passwords(key: str, value: str) -> str:
+    if key in ("GRPC_TOKENS", "GRPC_CALLERS"):
+        return ",".join(sorted(re.sub(r"=[\w-]+", "=random", value).split(",")))
     return "random" if key.endswith(("PASSWORD", "SECRET")) else re.sub(r":[^:/@]+@", ":random@", value)
 
 

@@ -22,6 +22,11 @@ KNOWN_CALLERS: Mapping[str, str] = {token_digest(token_of(caller)): caller for c
 """GRPC_CALLERS of a service under test, as the setting has it: callers by digest."""
 
 
+def pairs(values: Mapping[str, str]) -> str:
+    """Returns GRPC_TOKENS or GRPC_CALLERS as a process reads it from its environment: name=value,name=value."""
+    return ",".join(f"{name}={value}" for name, value in values.items())
+
+
 def open_caller_channel(address: str, allowed_callers: MethodCallers) -> aio.Channel:
     """Returns a channel that calls each method in the name of a service that may call it."""
     return aio.insecure_channel(address, interceptors=[_CallerInterceptor(allowed_callers)])

@@ -11,6 +11,7 @@ import aiosmtpd.smtp
 from chassis.messaging.events import Event
 from chassis.types.ids import uuid7
 from chassis_testing.broker import publish_events
+from chassis_testing.callers import pairs
 from chassis_testing.waiting import eventually
 from notification_harness import AT, Environment, address_of, id_of, order_placed
 
@@ -18,6 +19,7 @@ from notification_harness import AT, Environment, address_of, id_of, order_place
 def variables(env: Environment, lease: float) -> dict[str, str]:
     settings = env.settings(send_lease_seconds=lease, smtp_timeout_seconds=5, metrics_port=0, shutdown_drain_seconds=0)
     values = {name: value for name, value in settings.model_dump().items() if value is not None}
+    values["grpc_tokens"] = pairs(settings.grpc_tokens)
     return {
         **{name: value for name, value in os.environ.items() if not name.startswith("SMTP_")},
         **{

@@ -56,7 +56,7 @@ async def wait_until_postponed(app: OrderApp, placed: dict[str, Any]) -> datetim
 
 
 async def test_an_order_whose_payment_event_is_late_is_confirmed_instead_of_cancelled(app: OrderApp) -> None:
-    placed, payment_id, before = await app.place_order(601, (1, 2)), str(uuid7()), CONFIRMED_LATE._value.get()
+    placed, payment_id, before = await app.place_order(1601, (1, 2)), str(uuid7()), CONFIRMED_LATE._value.get()
     app.payments.capture(placed, payment_id)
 
     await app.expire(placed["id"])
@@ -70,7 +70,7 @@ async def test_an_order_whose_payment_event_is_late_is_confirmed_instead_of_canc
 
 
 async def test_an_order_whose_payment_is_in_process_is_kept_and_asked_about_later(app: OrderApp) -> None:
-    placed = await app.place_order(602, (1, 1))
+    placed = await app.place_order(1602, (1, 1))
     app.payments.process(placed)
 
     await app.expire(placed["id"])
@@ -84,7 +84,7 @@ async def test_an_order_whose_payment_is_in_process_is_kept_and_asked_about_late
 
 
 async def test_an_order_does_not_hold_its_stock_for_ever_for_a_payment_in_process(app: OrderApp) -> None:
-    placed, before = await app.place_order(603, (1, 1)), GIVEN_UP._value.get()
+    placed, before = await app.place_order(1603, (1, 1)), GIVEN_UP._value.get()
     app.payments.process(placed)
 
     await app.expire(placed["id"], seconds_ago=LONGEST_WAIT_SECONDS + 60)
@@ -94,7 +94,7 @@ async def test_an_order_does_not_hold_its_stock_for_ever_for_a_payment_in_proces
 
 
 async def test_nothing_is_cancelled_while_payment_does_not_answer(app: OrderApp) -> None:
-    placed = await app.place_order(604, (1, 1))
+    placed = await app.place_order(1604, (1, 1))
     app.payments.is_unavailable = True
 
     await app.expire(placed["id"], seconds_ago=3600)
@@ -112,7 +112,7 @@ async def test_nothing_is_cancelled_while_payment_does_not_answer(app: OrderApp)
 
 
 async def test_an_order_paid_while_payment_is_asked_is_not_cancelled(app: OrderApp) -> None:
-    placed = await app.place_order(605, (1, 1))
+    placed = await app.place_order(1605, (1, 1))
 
     async def receive_the_payment() -> None:
         app.payments.before_answering = None
@@ -128,7 +128,7 @@ async def test_an_order_paid_while_payment_is_asked_is_not_cancelled(app: OrderA
 async def test_a_captured_payment_of_another_amount_neither_confirms_the_order_nor_is_counted_in_a_loop(
     app: OrderApp,
 ) -> None:
-    placed, before = await app.place_order(606, (1, 1)), MISPAID._value.get()
+    placed, before = await app.place_order(1606, (1, 1)), MISPAID._value.get()
     app.payments.capture(placed, str(uuid7()), amount=1)
 
     await app.expire(placed["id"])
@@ -139,7 +139,7 @@ async def test_a_captured_payment_of_another_amount_neither_confirms_the_order_n
 
 
 async def test_an_order_is_neither_payable_nor_cancelled_around_its_expiry(app: OrderApp) -> None:
-    before, after, sentinel = [await app.place_order(607, (1, 1)) for _ in range(3)]
+    before, after, sentinel = [await app.place_order(1607, (1, 1)) for _ in range(3)]
 
     await app.expire(before["id"], seconds_ago=-25)
     await app.expire(after["id"], seconds_ago=20)
@@ -172,7 +172,7 @@ async def test_more_orders_than_one_batch_are_cancelled_by_one_sweep(app: OrderA
 
 
 async def test_the_event_of_an_expired_order_says_why(app: OrderApp) -> None:
-    placed = await app.place_order(609, (1, 1))
+    placed = await app.place_order(1609, (1, 1))
 
     await app.expire(placed["id"])
 

@@ -59,7 +59,7 @@ async def test_no_body_or_path_causes_a_5xx(app: OrderApp, seed: int) -> None:
     for _ in range(30):
         method, path = rng.choice(PATHS)
         filled, sent = path.replace("{id}", rng.choice(IDS)), random_body(rng)
-        headers = app.bearer(ADMIN + 900, Role.ADMIN) | {"Idempotency-Key": str(rng.random())}
+        headers = app.bearer(ADMIN + 1900, Role.ADMIN) | {"Idempotency-Key": str(rng.random())}
 
         response = await app.http.request(method, f"/api/v1{filled}", json=sent, headers=headers)
 
@@ -86,7 +86,7 @@ async def test_no_query_causes_a_5xx(app: OrderApp, seed: int) -> None:
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "application/xml", "x"])
 @pytest.mark.parametrize("content", [b"a=1", b"\xff\xfe", b"{}", b'{"items": [{"product_id": 1, "quantity": 1}]}'])
 async def test_a_body_of_another_media_type_is_refused(app: OrderApp, kind: str, content: bytes) -> None:
-    headers = app.bearer(901) | {"Content-Type": kind}
+    headers = app.bearer(1901) | {"Content-Type": kind}
 
     response = await app.http.post("/api/v1/orders", content=content, headers=headers)
 
@@ -127,9 +127,9 @@ async def test_the_openapi_document_lists_paths_and_parameters(app: OrderApp) ->
 async def test_the_openapi_document_describes_the_responses(app: OrderApp) -> None:
     schemas = (await openapi_document(app))["components"]["schemas"]
 
-    await app.add_to_cart(902, 1, 1)
-    cart = (await app.request_cart("GET", buyer=902)).json()["data"]
+    await app.add_to_cart(1902, 1, 1)
+    cart = (await app.request_cart("GET", buyer=1902)).json()["data"]
     assert set(cart) == set(schemas["CartResponse"]["properties"])
     assert set(cart["lines"][0]) == set(schemas["CartLineResponse"]["properties"])
-    placed = await app.place_order(902, (1, 1))
+    placed = await app.place_order(1902, (1, 1))
     assert set(placed) == set(schemas["OrderResponse"]["properties"])

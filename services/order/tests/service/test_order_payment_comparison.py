@@ -73,7 +73,7 @@ async def place_paid_order(app: OrderApp, buyer: int) -> dict[str, Any]:
 
 
 async def test_a_refund_whose_event_is_lost_is_recorded(app: OrderApp) -> None:
-    order, before = await place_paid_order(app, 701), repaired(Difference.UNKNOWN_REFUND)
+    order, before = await place_paid_order(app, 1701), repaired(Difference.UNKNOWN_REFUND)
     app.payments.refund(order, str(uuid7()), 50)
 
     await wait_for_differences(app, order, Difference.UNKNOWN_REFUND)
@@ -86,8 +86,8 @@ async def test_a_refund_whose_event_is_lost_is_recorded(app: OrderApp) -> None:
 
 
 async def test_a_payment_of_a_cancelled_order_whose_event_is_lost_is_recorded(app: OrderApp) -> None:
-    placed = await app.place_order(702, (1, 1))
-    await app.cancel(placed["id"], 702)
+    placed = await app.place_order(1702, (1, 1))
+    await app.cancel(placed["id"], 1702)
     app.payments.capture(placed, str(uuid7()))
     app.payments.close(placed, is_closed=True)
 
@@ -102,8 +102,8 @@ async def test_a_payment_of_a_cancelled_order_whose_event_is_lost_is_recorded(ap
 async def test_the_event_of_a_cancelled_order_is_published_again_for_a_payment_service_without_it(
     app: OrderApp,
 ) -> None:
-    order = await place_paid_order(app, 703)
-    await app.cancel(order["id"], 703)
+    order = await place_paid_order(app, 1703)
+    await app.cancel(order["id"], 1703)
     await app.wait_for_events(order["id"], "order.placed.v1", "order.confirmed.v1", "order.cancelled.v1")
 
     await wait_for_differences(app, order, Difference.UNKNOWN_CLOSURE)
@@ -121,7 +121,7 @@ async def test_the_event_of_a_cancelled_order_is_published_again_for_a_payment_s
 async def test_the_event_of_a_manual_payment_is_published_again_for_a_payment_service_without_it(
     app: OrderApp,
 ) -> None:
-    placed = await app.place_order(704, (1, 1))
+    placed = await app.place_order(1704, (1, 1))
     app.payments.close(placed, is_closed=False)
     paid = await app.put(placed["id"], "manual-payment", reason="bank transfer")
     assert paid.status_code == 200, paid.text
@@ -134,7 +134,7 @@ async def test_the_event_of_a_manual_payment_is_published_again_for_a_payment_se
 
 
 async def test_a_paid_order_without_a_payment_violates_an_invariant(app: OrderApp) -> None:
-    order = await place_paid_order(app, 705)
+    order = await place_paid_order(app, 1705)
     del app.payments.states[order["id"]]
 
     await wait_for_differences(app, order, Difference.NOT_CAPTURED)
@@ -147,8 +147,8 @@ async def test_a_paid_order_without_a_payment_violates_an_invariant(app: OrderAp
 
 
 async def test_an_event_that_arrives_in_time_needs_no_repair(app: OrderApp) -> None:
-    order, before = await place_paid_order(app, 706), repaired(Difference.UNKNOWN_CLOSURE)
-    await app.cancel(order["id"], 706)
+    order, before = await place_paid_order(app, 1706), repaired(Difference.UNKNOWN_CLOSURE)
+    await app.cancel(order["id"], 1706)
 
     await wait_for_differences(app, order, Difference.UNKNOWN_CLOSURE)
     app.payments.close(order, is_closed=True)
@@ -160,10 +160,10 @@ async def test_an_event_that_arrives_in_time_needs_no_repair(app: OrderApp) -> N
 
 async def test_a_payment_service_that_does_not_say_whether_an_order_is_closed_is_not_told(app: OrderApp) -> None:
     """During a rollout an older release answers without the field."""
-    placed, sentinel = await app.place_order(707, (1, 1)), await app.place_order(707, (1, 1))
+    placed, sentinel = await app.place_order(1707, (1, 1)), await app.place_order(1707, (1, 1))
     app.payments.close(sentinel, is_closed=False)
     for order in (placed, sentinel):
-        await app.cancel(order["id"], 707)
+        await app.cancel(order["id"], 1707)
 
     await wait_for_differences(app, sentinel, Difference.UNKNOWN_CLOSURE)
 
@@ -172,7 +172,7 @@ async def test_a_payment_service_that_does_not_say_whether_an_order_is_closed_is
 
 async def test_nothing_is_compared_while_payment_does_not_answer_and_all_is_afterwards(app: OrderApp) -> None:
     app.payments.is_unavailable = True
-    order = await place_paid_order(app, 708)
+    order = await place_paid_order(app, 1708)
     app.payments.refund(order, str(uuid7()), 50)
 
     async def is_asked_twice() -> bool:
@@ -187,7 +187,7 @@ async def test_nothing_is_compared_while_payment_does_not_answer_and_all_is_afte
 async def test_more_orders_than_one_round_compares_are_all_compared(app: OrderApp) -> None:
     insert = (
         "INSERT INTO orders (id, buyer_id, status, cancel_reason, total_amount, shipping_amount, tax_amount, currency,"
-        " created_at, expires_at) SELECT gen_random_uuid(), 709, 'cancelled', 'buyer', 0, 0, 0, 'USD', $1, $1"
+        " created_at, expires_at) SELECT gen_random_uuid(), 1709, 'cancelled', 'buyer', 0, 0, 0, 'USD', $1, $1"
         " FROM generate_series(1, 1150) RETURNING id"
     )
     async with app.sql() as sql:

@@ -79,7 +79,7 @@ async def stored_orders(app: OrderApp, buyer: int) -> set[UUID]:
 async def test_an_order_whose_reservation_ran_out_is_placed_with_a_new_one(
     app: OrderApp, database: Database, key: str | None, delay: timedelta
 ) -> None:
-    buyer = 450 + delay.seconds + (key is None)
+    buyer = 1450 + delay.seconds + (key is None)
     shop = SlowShop(database, [delay, timedelta()])
 
     order = await shop.place_order(buyer, key)
@@ -95,7 +95,7 @@ async def test_an_order_whose_reservation_ran_out_is_placed_with_a_new_one(
 async def test_an_order_that_is_stored_in_time_is_placed_at_once(app: OrderApp, database: Database) -> None:
     shop = SlowShop(database, [HOLD / 2])
 
-    order = await shop.place_order(520)
+    order = await shop.place_order(1520)
 
     assert ([reserved for reserved, _ in shop.reserved], shop.released) == ([order.id], [])
 
@@ -104,9 +104,9 @@ async def test_a_placement_that_is_always_too_slow_stores_nothing(app: OrderApp,
     shop = SlowShop(database, [HOLD] * 3)
 
     with pytest.raises(PlacementTooSlow):
-        await shop.place_order(521)
+        await shop.place_order(1521)
 
-    assert await stored_orders(app, 521) == set()
+    assert await stored_orders(app, 1521) == set()
     assert shop.released == [order_id for order_id, _ in shop.reserved]
     problem = PROBLEMS[PlacementTooSlow]
     assert (problem.status, problem.code, problem.headers) == (503, "placement_too_slow", {"Retry-After": "1"})

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import httpx
 import pytest
 from chassis.database.migrations import migrate
+from chassis.grpc.access import token_digest
 from chassis.grpc.client import call
 from chassis_testing.broker import new_vhost, recorded_events
-from chassis_testing.callers import open_caller_channel
+from chassis_testing.callers import KNOWN_CALLERS, open_caller_channel, pairs
 from chassis_testing.databases import empty_database
 from chassis_testing.environment import environment_variable
 from chassis_testing.ports import free_port
@@ -54,6 +55,7 @@ async def started() -> AsyncIterator[Running]:
                 "RABBITMQ_URL": broker,
                 "REDIS_URL": environment_variable("TEST_REDIS_URL"),
                 "JWT_SECRET": SECRET,
+                "GRPC_CALLERS": pairs({caller: digest for digest, caller in KNOWN_CALLERS.items()}),
                 "ADMIN_EMAIL": ADMIN_EMAIL,
                 "ADMIN_PASSWORD": ADMIN_PASSWORD,
                 "SHUTDOWN_DRAIN_SECONDS": "0",
@@ -119,10 +121,11 @@ async def test_no_secret_and_no_address_is_logged() -> None:
         assert expected in log
 
 
-@pytest.mark.parametrize("missing", ["JWT_SECRET", "RABBITMQ_URL", "REDIS_URL"])
+@pytest.mark.parametrize("missing", ["GRPC_CALLERS", "JWT_SECRET", "RABBITMQ_URL", "REDIS_URL"])
 async def test_a_process_without_a_setting_names_it_and_exits(missing: str) -> None:
     environment = {"PATH": os.environ["PATH"], "JWT_SECRET": SECRET, "RABBITMQ_URL": "amqp://broker/", "DB_HOST": "db"}
     environment |= {"REDIS_URL": "redis://redis/", "DB_USER": "u", "DB_PASSWORD": "p", "DB_NAME": "n", "GRPC_PORT": "0"}
+    environment["GRPC_CALLERS"] = pairs({"order": token_digest("a token")})
     environment.pop(missing)
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "user_service", "serve"), env=environment, stderr=asyncio.subprocess.PIPE
