@@ -5,10 +5,14 @@ import contextlib
 from urllib.parse import urlsplit
 
 import asyncpg
+from chassis_testing.waiting import eventually
 
 
 async def crash_database(dsn: str) -> None:
-    """Crashes PostgreSQL: one of its processes is killed, it ends all others and recovers from its write-ahead log."""
+    """Crashes PostgreSQL: one of its processes is killed, it ends all others and recovers from its write-ahead log.
+
+    Returns once it has recovered. Raises TimeoutError after two minutes.
+    """
     connection = await asyncpg.connect(dsn)
     try:
         with contextlib.suppress(asyncpg.ConnectionDoesNotExistError):
@@ -16,6 +20,16 @@ async def crash_database(dsn: str) -> None:
             raise LookupError("the database process survived SIGKILL")
     finally:
         connection.terminate()
+    await eventually(lambda: _accepts_connections(dsn), within=120)
+
+
+async def _accepts_connections(dsn: str) -> bool:
+    try:
+        connection = await asyncpg.connect(dsn)
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        return False
+    await connection.close()
+    return True
 
 
 async def restart_broker(url: str) -> None:
