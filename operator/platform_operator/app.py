@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import signal
 import time
@@ -17,7 +18,7 @@ from platform_operator import metrics
 from platform_operator.api.kinds import PlatformKey
 from platform_operator.cache.store import Cache
 from platform_operator.client import KubernetesClient, connect
-from platform_operator.errors import ApiError
+from platform_operator.errors import ApiError, LeadershipLostError
 from platform_operator.http_server import serve
 from platform_operator.informers import Informers
 from platform_operator.invariants.scraper import InvariantScraper, http_fetch
@@ -109,7 +110,12 @@ class _Operator:
             scraper = InvariantScraper(self.cache, self.queue.add, http_fetch(session), time.time)
             reconciler = await self._reconciler(scraper)
             workers = (run_worker(self.queue, reconciler.reconcile) for _ in range(self.settings.workers))
-            await _first_of(scraper.run(), *workers)
+            try:
+                await _first_of(scraper.run(), reconciler.recorder.run(), *workers)
+            finally:
+                with contextlib.suppress(TimeoutError, LeadershipLostError):
+                    async with asyncio.timeout(1):
+                        await reconciler.recorder.flush()
 
     async def _reconciler(self, scraper: InvariantScraper) -> Reconciler:
         settings = self.settings

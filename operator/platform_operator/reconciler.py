@@ -171,7 +171,7 @@ class Reconciler:
             progress.record(change, answer)
         for change, answer in zip(changes, answers, strict=True):
             if isinstance(answer, ObservedObject):
-                await self._report_change(platform, change)
+                self._report_change(platform, change)
         for answer in answers:
             if isinstance(answer, BaseException):
                 raise answer
@@ -180,7 +180,7 @@ class Reconciler:
         async with self._apply_slots:
             return await apply_object(self.client, self.cache, key, change.object)
 
-    async def _report_change(self, platform: Platform, change: Change) -> None:
+    def _report_change(self, platform: Platform, change: Change) -> None:
         """Logs and counts an applied object with the reason, and emits an Event if it was repaired."""
         kind, reason = change.object.id.kind, change.reason.value
         details = {"platform": str(platform.key), "reason": reason, "manager": change.manager, "field": change.field}
@@ -188,7 +188,7 @@ class Reconciler:
         metrics.APPLIES.labels(kind, reason).inc()
         if change.is_repair:
             metrics.REPAIRS.labels(kind, reason).inc()
-            await self.recorder.emit_repair(platform, change, self.now())
+            self.recorder.emit_repair(platform, change, self.now())
 
     async def _report(self, platform: Platform, spec: Spec | None, result: PassResult) -> None:
         """Writes the status and emits an Event for each transition. An unchanged status is not written again."""
@@ -205,7 +205,7 @@ class Reconciler:
         self.cache.store_platform(observe_platform(answer))
         for condition in changed_conditions(platform, status):
             logger.info(condition["message"], extra={"platform": str(key), "reason": condition["reason"]})
-            await self.recorder.emit_transition(platform, condition, now)
+            self.recorder.emit_transition(platform, condition, now)
 
     def _blocked_for(self, key: PlatformKey, result: PassResult, now: datetime) -> timedelta:
         """Returns how long the blocked wave has been blocked.

@@ -113,9 +113,14 @@ spec:
     metadata:
       labels:
         {{- include "common.podLabels" (dict "root" .root) | nindent 8 }}
-      {{- with .files }}
+      {{- if or .files .initContainer }}
       annotations:
+        {{- with .files }}
         platform.ecommerce.dev/config: {{ include . $root | sha256sum | trunc 16 | quote }}
+        {{- end }}
+        {{- if .initContainer }}
+        kubectl.kubernetes.io/default-container: {{ include "common.chartName" .root }}
+        {{- end }}
       {{- end }}
     spec:
       {{- include "common.podSecurity" (dict "root" .root "uid" 999) | trim | nindent 6 }}

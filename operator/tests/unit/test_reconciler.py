@@ -33,7 +33,7 @@ from platform_operator.render.renderer import Renderer
 from platform_operator.render.values import Installation
 from platform_operator.secrets.master_key import MasterKey
 from platform_operator.status.conditions import PROGRESS_DEADLINE
-from platform_operator.status.recorder import EventRecorder
+from platform_operator.status.recorder import MAX_WAITING, EventRecorder
 from platform_operator.workqueue import Requeue
 
 KEY = PlatformKey("shop", "shop")
@@ -184,6 +184,13 @@ class FakeCluster:
         self.server.touch(stored)
 
     async def reconcile(self) -> Requeue:
+        """Makes one pass, and sends its Events."""
+        try:
+            return await self.make_pass()
+        finally:
+            await self.reconciler.recorder.flush()
+
+    async def make_pass(self) -> Requeue:
         """Makes one pass, with the cache as the watches would fill it."""
         cache = self.reconciler.cache = Cache()
         for (kind, _), stored in self.server.objects.items():
@@ -465,6 +472,26 @@ async def test_a_helm_run_that_timed_out_is_retried(cluster: FakeCluster) -> Non
     cluster.helm.error = None
     assert await cluster.reconcile() == Requeue.after(RECHECK_INTERVAL)
     assert cluster.condition("Degraded") == ("False", "Healthy")
+
+
+async def test_no_pass_waits_for_its_events(cluster: FakeCluster) -> None:
+    await cluster.make_pass()
+    assert cluster.condition("Ready") == ("False", "WaitingForStores")
+    assert [w for w in cluster.server.writes if "Event" in w] == []
+
+    await cluster.reconciler.recorder.flush()
+    assert [w for w in cluster.server.writes if "Event" in w] == ["create Event WaitingForStores"]
+
+
+async def test_events_that_no_api_server_stores_do_not_pile_up(
+    cluster: FakeCluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    await cluster.reconcile()
+    platform = cluster.reconciler.cache.platforms[KEY]
+    (condition, *_) = cluster.server.objects[PLATFORM.kind, "shop"]["status"]["conditions"]
+    for _ in range(MAX_WAITING + 3):
+        cluster.reconciler.recorder.emit_transition(platform, condition, NOW)
+    assert [record.message for record in caplog.records].count("an Event was dropped: too many wait") == 3
 
 
 @pytest.mark.parametrize(("code", "warnings"), [(403, 2), (409, 0), (500, 2)])
