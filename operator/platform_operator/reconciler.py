@@ -91,40 +91,45 @@ class Reconciler:
         spec = None
         try:
             spec = parse(platform.spec)
-            plan = self._plan_from_inventory(platform, spec)
+            inventory = read_inventory(platform.key, self.cache.children(platform.key))
+            replaced = replaced_version(platform.key, self.cache.children(platform.key), inventory)
+            values = self._values(platform, spec, replaced)
+            plan = self._plan_from_inventory(platform, spec, inventory, values, replaced)
             if spec.paused or (plan is not None and plan.idle):
                 return spec, PassResult(plan)
-            return spec, await self._apply_waves(platform, spec)
+            return spec, await self._apply_waves(platform, spec, inventory, values, replaced)
         except (ApiError, InvalidSpecError, RenderError) as error:
             return spec, PassResult(error=error)
 
-    def _plan_from_inventory(self, platform: Platform, spec: Spec) -> Plan | None:
+    def _plan_from_inventory(
+        self, platform: Platform, spec: Spec, inventory: Inventory, values: ChartValues, replaced: str
+    ) -> Plan | None:
         """Makes the plan without rendering, from what was applied before.
 
         Returns None if the spec now asks for something else.
         """
-        inventory = self._inventory(platform.key)
-        content = self.renderer.content_digest(platform.key, platform.uid, self._values(platform, spec))
+        content = self.renderer.content_digest(platform.key, platform.uid, values)
         if inventory.content_digest != content:
             return None
         if not is_stored(platform, inventory, self.cache.children(platform.key)):
             return None
         others = tuple(one for one in inventory.desired() if one.id.kind != "Secret")
-        return self._plan(platform, spec, (*self._credentials(platform, spec), *others), inventory)
+        return self._plan(platform, spec, (*self._credentials(platform, spec, replaced), *others), inventory)
 
-    async def _apply_waves(self, platform: Platform, spec: Spec) -> PassResult:
+    async def _apply_waves(
+        self, platform: Platform, spec: Spec, inventory: Inventory, values: ChartValues, replaced: str
+    ) -> PassResult:
         """Applies wave after wave until one has to be waited for.
 
         Stores the inventory of what was applied in any case.
         """
-        key, progress = platform.key, _PassProgress(self._inventory(platform.key))
-        values = self._values(platform, spec)
+        key, progress = platform.key, _PassProgress(inventory)
         content = self.renderer.content_digest(key, platform.uid, values)
         rendered = await self.renderer.render(key, platform.uid, values)
         desired: Sequence[DesiredObject] = ()
         try:
             while True:
-                desired = (*self._credentials(platform, spec), *rendered)
+                desired = (*self._credentials(platform, spec, replaced), *rendered)
                 plan = self._plan(platform, spec, desired, progress.inventory)
                 changes = plan.pending(progress.attempted)
                 if not changes:
@@ -133,25 +138,19 @@ class Reconciler:
             await prune(self.client, self.cache, key, plan.prune)
         except ApiError:
             with contextlib.suppress(ApiError):  # then the next pass applies more than necessary
-                inventory = progress.inventory.for_content(content, desired)
-                await write_inventory(self.client, self.cache, platform, inventory)
+                stored = progress.inventory.for_content(content, desired)
+                await write_inventory(self.client, self.cache, platform, stored)
             raise
         await write_inventory(self.client, self.cache, platform, progress.inventory.for_content(content, desired))
         return PassResult(self._plan(platform, spec, desired, progress.inventory), tuple(progress.refusals))
 
-    def _values(self, platform: Platform, spec: Spec) -> ChartValues:
-        authentication = grpc_authentication(spec, self._replaced_version(platform.key))
+    def _values(self, platform: Platform, spec: Spec, replaced: str) -> ChartValues:
+        """Returns the values of the charts; `replaced` is the version without tokens that still runs, if any."""
+        authentication = grpc_authentication(spec, replaced)
         return chart_values(platform.key, spec, self.installation, store_profile(platform, spec), authentication)
 
-    def _replaced_version(self, key: PlatformKey) -> str:
-        return replaced_version(key, self.cache.children(key), self._inventory(key))
-
-    def _inventory(self, key: PlatformKey) -> Inventory:
-        return read_inventory(key, self.cache.children(key))
-
-    def _credentials(self, platform: Platform, spec: Spec) -> tuple[DesiredObject, ...]:
+    def _credentials(self, platform: Platform, spec: Spec, replaced: str) -> tuple[DesiredObject, ...]:
         key = platform.key
-        replaced = self._replaced_version(key)
         return credentials(key, platform.uid, spec, self.master_key, self.cache.children(key), replaced)
 
     def _plan(self, platform: Platform, spec: Spec, desired: Sequence[DesiredObject], inventory: Inventory) -> Plan:
