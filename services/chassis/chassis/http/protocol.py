@@ -27,6 +27,8 @@ _LINGER_SECONDS = 2.0
 """How long a connection that ends still discards what the client sends: otherwise the reset that answers unread octets
 could reach the client before the response does (RFC 9112, section 9.6).
 """
+_FIRST_REQUEST_SECONDS = 1.0
+"""How long a server that stops waits for the first request of a new connection, which may be on its way."""
 
 
 class _Awaited(Enum):
@@ -180,6 +182,17 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._head_bytes += size
         if self._head_bytes > self._limits.head_bytes:
             raise _HeadTooLarge
+
+    def shutdown(self) -> None:
+        """Ends the connection because the server stops; one that is new still gets its first response.
+
+        A client connects because it is about to send, and cannot know that the server stops. An idle connection is
+        closed at once: HTTP expects clients to send again on another (RFC 9112, section 9.3.1).
+        """
+        if self._message == 0 and not self._is_ending:
+            self.loop.call_later(_FIRST_REQUEST_SECONDS, super().shutdown)
+        else:
+            super().shutdown()
 
     # Deadlines
 

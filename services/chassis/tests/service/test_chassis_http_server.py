@@ -46,13 +46,18 @@ class Client:
 class Server:
     """A running server, and the application that it serves."""
 
-    port: int = 0
+    http: HttpServer
+    port: int
     clients: list[Client] = field(default_factory=list)
 
     async def connect(self) -> Client:
         client = Client(*await asyncio.open_connection("127.0.0.1", self.port))
         self.clients.append(client)
         return client
+
+    def stop(self) -> None:
+        """Begins to stop, as the server does when its process has drained."""
+        self.http.should_exit = True
 
 
 @asynccontextmanager
@@ -66,13 +71,13 @@ async def serving(
         async with asyncio.timeout(30):
             while not server.started:  # noqa: ASYNC110 - the server has no event for it
                 await asyncio.sleep(0.01)
-        opened = Server(listener.getsockname()[1])
+        opened = Server(server, listener.getsockname()[1])
         try:
             yield opened
         finally:
             for client in opened.clients:
                 client.writer.close()
-            server.should_exit = True
+            opened.stop()
             await running
 
 
@@ -351,3 +356,24 @@ async def test_open_connections_are_counted() -> None:
         await client.exchange(GET + b"\r\n")
         assert count() == before + 1
     assert count() == before
+
+
+# The end of the server
+
+
+async def test_a_connection_that_is_new_when_the_server_stops_gets_its_first_response() -> None:
+    """A client that has just connected is about to send, and cannot know that the server stops."""
+    async with serving(respond, ConnectionLimits()) as server:
+        idle, new = await server.connect(), await server.connect()
+        await idle.exchange(GET + b"\r\n")
+        server.stop()
+        assert await idle.rest() == b""
+
+        assert status(await new.exchange(GET + b"\r\n")) == 200
+
+
+async def test_a_new_connection_without_a_request_does_not_keep_the_server() -> None:
+    async with serving(respond, ConnectionLimits()) as server:
+        new = await server.connect()
+        server.stop()
+        assert await new.rest() == b""
