@@ -25,6 +25,7 @@ from devtools.stack import StackError
 from shop_e2e.api.mailbox import mailbox
 from shop_e2e.bench.catalogue import BASE_PRODUCTS, base_catalogue
 from shop_e2e.bench.measuring import Effort, Measurement
+from shop_e2e.bench.profiles import Profiler, ProfilerError, no_profile
 from shop_e2e.bench.report import Report
 from shop_e2e.bench.samples import Life, Race, Sample
 from shop_e2e.bench.servers import StoreServers, durable_servers, shared_servers
@@ -53,6 +54,7 @@ class Options:
     effort: Effort
     smoke: bool
     output: Path
+    profiler: Profiler | None
 
 
 @dataclass(slots=True)
@@ -89,7 +91,8 @@ class Run:
             self.say(f"round {number} of {self.options.rounds}: {target.name}, {size:,} products")
             buyers = self.buyers.setdefault(target.name, [])
             effort = self.options.effort
-            measurement = Measurement(target, self.servers, size, number, effort, buyers, self._say_sample)
+            record = self.options.profiler.recording if self.options.profiler else no_profile
+            measurement = Measurement(target, self.servers, size, number, effort, buyers, self._say_sample, record)
             result = await measurement.run(works, self.options.connections)
             self.lives.append(result.life)
             self.samples += result.samples
@@ -127,10 +130,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = _options(arguments)
     try:
         report = asyncio.run(_run(options))
-    except (TargetError, StackError, Refused) as error:
+    except (TargetError, StackError, Refused, ProfilerError) as error:
         sys.exit(f"{type(error).__name__}: {error}")
     for path in report.write(options.output):
         print(path)
+    if options.profiler:
+        print(options.profiler.write_table())
 
 
 def _options(arguments: Sequence[str] | None) -> Options:
@@ -152,6 +157,11 @@ def _options(arguments: Sequence[str] | None) -> Options:
         "--smoke", action="store_true",
         help="a few requests of each work on the servers of `make test-env-up`: tests the benchmark, measures nothing",
     )  # fmt: skip
+    parser.add_argument(
+        "--profiles", action="store_true",
+        help="record flame graphs in odd rounds and times per library in even ones, by py-spy, which needs root or "
+        "CAP_SYS_PTRACE; requests take longer under it",
+    )  # fmt: skip
     chosen = parser.parse_args(arguments)
     return Options(
         targets=chosen.targets or (_SMOKE_TARGETS if chosen.smoke else TARGETS),
@@ -162,6 +172,7 @@ def _options(arguments: Sequence[str] | None) -> Options:
         effort=_SMOKE if chosen.smoke else _FULL,
         smoke=chosen.smoke,
         output=chosen.output,
+        profiler=Profiler(chosen.output / "profiles") if chosen.profiles else None,
     )
 
 

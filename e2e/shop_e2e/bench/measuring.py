@@ -7,7 +7,7 @@ import itertools
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -88,8 +88,12 @@ class Measurement:
         effort: Effort,
         buyers: list[Buyer],
         say: Callable[[Sample], None],
+        record: Callable[[Case, int], AbstractAsyncContextManager[None]],
     ) -> None:
-        """`buyers` are those of earlier rounds, which stay logged in; missing ones are added to the list."""
+        """`buyers` are those of earlier rounds, which stay logged in; missing ones are added to the list.
+
+        `record` is entered for each case and round while it is measured.
+        """
         self._target = target
         self._servers = servers
         self._products = products
@@ -97,6 +101,7 @@ class Measurement:
         self._effort = effort
         self._buyers = buyers
         self._say = say
+        self._record = record
         self._rest_share = 0.0
         self._numbers = itertools.count(round_ * 1_000)
 
@@ -240,18 +245,20 @@ class Measurement:
     async def _sample(
         self, work: str, lanes: int, action: Action[_Input], inputs: Iterator[_Input], seconds: float | None = None
     ) -> Sample:
+        case = Case(self._products, lanes, work)
         async with self._open(lanes) as opened:
             position = await self._servers.log_position()
             used, mine = self._used(), time.process_time()
-            began = time.monotonic()
-            outcome = await _run(opened, action, inputs, seconds or self._effort.seconds, self._effort.actions)
-            elapsed = time.monotonic() - began
+            async with self._record(case, self._round):
+                began = time.monotonic()
+                outcome = await _run(opened, action, inputs, seconds or self._effort.seconds, self._effort.actions)
+                elapsed = time.monotonic() - began
             client = time.process_time() - mine
             waited = await self._wait_until_quiet()
             at_rest = self._rest_share * (elapsed + waited)
             sample = Sample(
                 target=self._target.name,
-                case=Case(self._products, lanes, work),
+                case=case,
                 round=self._round,
                 milliseconds=outcome.milliseconds,
                 requests=sum(lane.requests for lane in opened),

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from shop_e2e.bench.profiles import time_per_library
 from shop_e2e.bench.samples import Case, Sample, summarize
 from shop_e2e.bench.targets.floor import COMMIT
 from shop_e2e.bench.targets.target import RACE, WORKS
@@ -101,3 +102,19 @@ def test_a_case_that_only_failed_has_no_summary() -> None:
     failed = Sample("this shop", Case(90, 1, "pay"), 1, [], 3, 1.0, 0.1, 0.1, 0, ("Refused 503",))
 
     assert summarize([failed]) == []
+
+
+def test_samples_are_counted_for_the_innermost_library_of_each_service() -> None:
+    client = 'process 1:"python -m shop_e2e.bench"'
+    order, user = (
+        f'{client};process {pid}:"python -m {name}_service serve"' for pid, name in ((2, "order"), (3, "user"))
+    )
+    place = "place (order_service/service/placing.py:9)"
+    stacks = [
+        f"{order};{place};execute (sqlalchemy/engine/base.py:1);dumps (json/__init__.py:2) 3",
+        f"{order};{place} 1",
+        f"{user};<module> (<string>:1) 2",
+        f"{client};read (shop_e2e/bench/http_client.py:1);wait (asyncpg/pool.py:1) 7",
+    ]
+
+    assert time_per_library(stacks) == {"order": {"SQLAlchemy": 0.75, "service": 0.25}, "user": {"other": 1.0}}
