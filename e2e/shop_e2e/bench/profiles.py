@@ -1,7 +1,8 @@
 """Shows where a target's processor time goes: a flame graph per work, and the time per library of each process.
 
-py-spy samples all Python processes below this one. It cannot write both forms of one recording, so that rounds with odd
-numbers record the graph and the others the stacks from which times per library are counted.
+py-spy samples the threads that hold the interpreter's lock in all Python processes below this one: those that wait are
+not counted, nor is what the kernel does for a process. It cannot write both forms of one recording, so that rounds
+with odd numbers record the graph and the others the stacks from which times per library are counted.
 """
 
 from __future__ import annotations
@@ -44,7 +45,9 @@ _LIBRARIES = {
     "prometheus_client": "logs, traces, metrics",
     "chassis": "chassis",
 }
-_OWN, _OTHER = "service", "other"
+_OWN, _LOOP, _OTHER = "service", "event loop", "other"
+_LOOP_FRAME = "Program.serve "
+"""The innermost frame that Python sees while uvloop itself works: sockets, timers, switches between tasks."""
 
 
 class ProfilerError(Exception):
@@ -70,7 +73,7 @@ class Profiler:
             self.stacks[case] = path
         process = await asyncio.create_subprocess_exec(
             Path(sys.executable).with_name("py-spy"), "record", "--pid", str(os.getpid()), "--subprocesses",
-            "--rate", str(_PER_SECOND), "--format", form, "--output", path,
+            "--gil", "--rate", str(_PER_SECOND), "--format", form, "--output", path,
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
         )  # fmt: skip
         assert process.stdout is not None
@@ -121,6 +124,8 @@ def time_per_library(stacks: Iterable[str]) -> Mapping[str, Mapping[str, float]]
 
 def _library(frames: Iterable[str]) -> str:
     for frame in reversed(list(frames)):
+        if frame.startswith(_LOOP_FRAME):
+            return _LOOP
         file = _FILE.search(frame)
         package = file["path"].split("/")[0].removesuffix(".py") if file else ""
         if package.endswith("_service"):
@@ -131,7 +136,7 @@ def _library(frames: Iterable[str]) -> str:
 
 
 def _table(shares: Mapping[str, Mapping[str, float]]) -> Iterable[str]:
-    columns = [*dict.fromkeys(_LIBRARIES.values()), _OWN, _OTHER]
+    columns = [*dict.fromkeys(_LIBRARIES.values()), _OWN, _LOOP, _OTHER]
     yield f"| process | {' | '.join(columns)} |"
     yield f"|{(len(columns) + 1) * '---|'}"
     for process, of_process in shares.items():

@@ -114,7 +114,11 @@ def test_samples_are_counted_for_the_innermost_library_of_each_service() -> None
         f"{order};{place};execute (sqlalchemy/engine/base.py:1);dumps (json/__init__.py:2) 3",
         f"{order};{place} 1",
         f"{user};<module> (<string>:1) 2",
+        f"{user};Program.serve (chassis/runtime/process.py:80);run (uvloop/__init__.py:3) 6",
         f"{client};read (shop_e2e/bench/http_client.py:1);wait (asyncpg/pool.py:1) 7",
     ]
 
-    assert time_per_library(stacks) == {"order": {"SQLAlchemy": 0.75, "service": 0.25}, "user": {"other": 1.0}}
+    assert time_per_library(stacks) == {
+        "order": {"SQLAlchemy": 0.75, "service": 0.25},
+        "user": {"other": 0.25, "event loop": 0.75},
+    }
