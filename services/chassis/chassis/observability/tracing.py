@@ -64,14 +64,18 @@ def begin_trace(name: str, kind: SpanKind, carrier: Mapping[str, str]) -> Iterat
     Such a carrier is not trusted: it could add spans to a trace of the shop, or decide which requests are sampled
     (W3C Trace Context, section 4.2). Log lines have the request id.
     """
-    outside = trace.get_current_span(propagate.extract(carrier)).get_span_context()
     with (
-        tracer.start_as_current_span(
-            name, Context(), kind, links=[trace.Link(outside)] if outside.is_valid else None
-        ) as span,
+        tracer.start_as_current_span(name, Context(), kind, links=_links(carrier)) as span,
         bound_contextvars(**_request_id(carrier)),
     ):
         yield span
+
+
+def _links(carrier: Mapping[str, str]) -> list[trace.Link] | None:
+    if "traceparent" not in carrier:
+        return None
+    outside = trace.get_current_span(propagate.extract(carrier)).get_span_context()
+    return [trace.Link(outside)] if outside.is_valid else None
 
 
 def _request_id(carrier: Mapping[str, str]) -> dict[str, str]:
