@@ -7,10 +7,12 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from typing import cast
 from urllib.parse import unquote, urlsplit
 from uuid import UUID
 
 import aio_pika
+import aiormq
 from aio_pika.abc import (
     AbstractChannel,
     AbstractConnection,
@@ -19,6 +21,8 @@ from aio_pika.abc import (
     AbstractQueue,
     FieldValue,
 )
+from aio_pika.exceptions import DeliveryError
+from aiormq import spec
 from prometheus_client import Counter, Gauge
 
 from chassis.errors import (
@@ -27,6 +31,7 @@ from chassis.errors import (
     ForgedEvent,
     MalformedEvent,
     NeighbourUnavailable,
+    PublishRefused,
     UnknownEvent,
 )
 from chassis.messaging import events
@@ -77,17 +82,36 @@ class Broker:
         self._connecting = asyncio.Lock()
 
     async def publish(self, routing_key: str, event_id: UUID, body: bytes) -> None:
-        """Returns once the broker has confirmed that it has stored the message. Raises BrokerUnavailable."""
-        message = aio_pika.Message(
-            body,
+        """Returns once the broker has confirmed that it has stored the message.
+
+        Many calls may wait at the same time, for which the broker confirms several messages at once. It receives the
+        messages in the order of the calls. Raises PublishRefused, and BrokerUnavailable for anything else.
+        """
+        properties = spec.Basic.Properties(
             message_id=str(event_id),
             content_type="application/cloudevents+json",
             delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
             user_id=self._user.name if self._user.is_own else None,
         )
-        async with self._publishing(routing_key) as channel:
-            exchange = await channel.get_exchange(load_topology().exchange, ensure=False)
-            await exchange.publish(message, routing_key, mandatory=True)
+        channel = None
+        try:
+            channel = await self._open_channel()
+            underlay = cast("aiormq.Channel", await channel.get_underlay_channel())
+            # The confirmation says that the message was sent, so nothing waits for the socket before the next one.
+            await underlay.basic_publish(
+                body,
+                exchange=load_topology().exchange,
+                routing_key=routing_key,
+                properties=properties,
+                mandatory=True,
+                timeout=_CONFIRM_TIMEOUT_SECONDS,
+                wait=False,
+            )
+        except DeliveryError as error:
+            raise PublishRefused(f"the broker refused {routing_key}: {error!r}") from error
+        except _OUTAGE_ERRORS as error:
+            self._forget(channel)
+            raise BrokerUnavailable(f"the broker did not take {routing_key}: {error!r}") from error
 
     async def consume(self, receive: Receive) -> None:
         """Delivers this service's events to `receive` for ever.
@@ -147,12 +171,17 @@ class Broker:
             async with asyncio.timeout(_CONFIRM_TIMEOUT_SECONDS):
                 yield channel
         except _OUTAGE_ERRORS as error:
-            if channel is self._channel:
-                # The channel may be dead while its connection seems open, so the next call opens both again.
-                self._channel = None
+            self._forget(channel)
             raise BrokerUnavailable(f"the broker did not take {what}: {error!r}") from error
 
+    def _forget(self, channel: AbstractChannel | None) -> None:
+        """Makes the next call open the connection again: a channel may be dead while its connection seems open."""
+        if channel is self._channel:
+            self._channel = None
+
     async def _open_channel(self) -> AbstractChannel:
+        if self._channel is not None:
+            return self._channel
         async with self._connecting:
             if self._channel is None:
                 await self.close()
