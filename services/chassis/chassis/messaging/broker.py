@@ -5,8 +5,9 @@ Reconnects for ever, with backoff and jitter.
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import cast
 from urllib.parse import unquote, urlsplit
 from uuid import UUID
@@ -23,46 +24,26 @@ from aio_pika.abc import (
 )
 from aio_pika.exceptions import DeliveryError
 from aiormq import spec
-from prometheus_client import Counter, Gauge
+from prometheus_client import Gauge
 
 from chassis.errors import (
     BrokerUnavailable,
-    DatabaseUnavailable,
-    ForgedEvent,
-    MalformedEvent,
-    NeighbourUnavailable,
     PublishRefused,
-    UnknownEvent,
 )
-from chassis.messaging import events
-from chassis.messaging.events import Event
+from chassis.messaging.consumer import OUTAGE_ERRORS, Consumer, Receive, ReceiveBatch, receive_none
+from chassis.messaging.deliveries import BATCH, Deliveries
 from chassis.messaging.senders import PRODUCER, BrokerUser, Origin
 from chassis.messaging.topology import load_topology, retry_arguments, retry_exchange, retry_queue
-from chassis.observability import logs, tracing
+from chassis.observability import logs
 
 CONNECTED = Gauge("broker_connected", "1 while this process has a connection to the broker")
-REFUSED = Counter(
-    "broker_refused_events_total",
-    "Events dead-lettered at once: malformed, or forged, that is, not sent by the producer of their type",
-    ["reason"],
-)
-FAILED = Counter("broker_delivery_failures_total", "Events whose handler failed, which are delivered again", ["type"])
 
 _CONNECT_TIMEOUT_SECONDS = 5
 _CONFIRM_TIMEOUT_SECONDS = 5
-_PREFETCH = 20
+_PREFETCH = 2 * BATCH
+"""The next batch arrives while one is handled."""
 _RETRIES = "x-retries"
 """The header that counts how often a message has waited after a failure."""
-_OUTAGE_ERRORS = (
-    aio_pika.exceptions.AMQPError,
-    aio_pika.exceptions.ChannelInvalidStateError,
-    OSError,
-    asyncio.TimeoutError,
-    RuntimeError,
-)
-
-Receive = Callable[[Event], Awaitable[None]]
-
 log = logs.get_logger(__name__)
 
 
@@ -109,14 +90,15 @@ class Broker:
             )
         except DeliveryError as error:
             raise PublishRefused(f"the broker refused {routing_key}: {error!r}") from error
-        except _OUTAGE_ERRORS as error:
+        except OUTAGE_ERRORS as error:
             self._forget(channel)
             raise BrokerUnavailable(f"the broker did not take {routing_key}: {error!r}") from error
 
-    async def consume(self, receive: Receive) -> None:
-        """Delivers this service's events to `receive` for ever.
+    async def consume(self, receive: Receive, receive_batch: ReceiveBatch = receive_none) -> None:
+        """Delivers this service's events for ever.
 
-        After an exception from it, the message is delivered again, with growing delays.
+        Events that wait at the same time go to `receive_batch`, and to `receive` those that it leaves or, if it fails,
+        all of them. After an exception from `receive`, that message is delivered again, with growing delays.
         """
         attempt = 0
         while True:
@@ -127,9 +109,14 @@ class Broker:
                     queue = await self._open_queue(channel)
                     attempt = 0
                     CONNECTED.set(1)
-                    await queue.consume(self._delivery(receive))
-                    await _wait_until_lost(connection, channel)
-            except _OUTAGE_ERRORS as error:
+                    async with Deliveries() as deliveries:
+                        await queue.consume(deliveries.add)
+                        consumer = self._consumer(deliveries, receive, receive_batch)
+                        handling = deliveries.start(consumer.run())
+                        lost = deliveries.start(_wait_until_lost(connection, channel))
+                        ended, _ = await asyncio.wait([handling, lost], return_when=asyncio.FIRST_COMPLETED)
+                        await ended.pop()
+            except OUTAGE_ERRORS as error:
                 if (task := asyncio.current_task()) is not None and task.cancelling():
                     raise  # closing the connection failed while this task was being cancelled
                 log.warning("the broker is away", reason=repr(error))
@@ -170,7 +157,7 @@ class Broker:
             channel = await self._open_channel()
             async with asyncio.timeout(_CONFIRM_TIMEOUT_SECONDS):
                 yield channel
-        except _OUTAGE_ERRORS as error:
+        except OUTAGE_ERRORS as error:
             self._forget(channel)
             raise BrokerUnavailable(f"the broker did not take {what}: {error!r}") from error
 
@@ -210,44 +197,17 @@ class Broker:
         for consumer in sorted(topology.consumers_of(self._service)):
             await declare_queue(channel, consumer)
 
-    def _delivery(self, receive: Receive) -> Callable[[AbstractIncomingMessage], Awaitable[None]]:
-        async def deliver(message: AbstractIncomingMessage) -> None:
-            """Acknowledges a message after its effect is stored, never before.
+    def _consumer(self, deliveries: Deliveries, receive: Receive, receive_batch: ReceiveBatch) -> Consumer:
+        return Consumer(
+            deliveries,
+            lambda event, message: self._user.require_producer(event.type, _origin_of(message), load_topology()),
+            lambda message: self._retries_of(message) > 0,
+            partial(self._retry_later, deliveries),
+            receive,
+            receive_batch,
+        )
 
-            Dead-letters a malformed or forged one at once.
-            """
-            try:
-                event = events.decode(message.body)
-                self._user.require_producer(event.type, _origin_of(message), load_topology())
-            except (MalformedEvent, ForgedEvent) as error:
-                log.error("event refused", reason=str(error), message_id=message.message_id)  # noqa: TRY400 - the error is the sender's
-                REFUSED.labels("forged" if isinstance(error, ForgedEvent) else "malformed").inc()
-                await message.reject(requeue=False)
-            except UnknownEvent as error:
-                await self._leave_to_newer_release(message, error)
-            else:
-                with tracing.continue_trace(f"{event.type.name} process", tracing.SpanKind.CONSUMER, event.trace):
-                    await self._process(message, event, receive)
-
-        return deliver
-
-    async def _process(self, message: AbstractIncomingMessage, event: Event, receive: Receive) -> None:
-        try:
-            await _receive_once_available(receive, event)
-        except UnknownEvent as error:
-            await self._leave_to_newer_release(message, error)
-        except Exception:
-            log.exception("event failed", event_type=event.type.name, event_id=str(event.id))
-            FAILED.labels(event.type.name).inc()
-            await self._retry_later(message)
-        else:
-            await message.ack()
-
-    async def _leave_to_newer_release(self, message: AbstractIncomingMessage, error: UnknownEvent) -> None:
-        log.warning("event left to a newer release", reason=str(error), message_id=message.message_id)
-        await self._retry_later(message)
-
-    async def _retry_later(self, message: AbstractIncomingMessage) -> None:
+    async def _retry_later(self, deliveries: Deliveries, message: AbstractIncomingMessage) -> None:
         """Moves a message to the waiting queue of its next delay, or to the dead letters after the last one.
 
         It is acknowledged once the broker has confirmed the copy that waits. A crash in between makes two of it, which
@@ -255,7 +215,7 @@ class Broker:
         """
         retries = self._retries_of(message)
         if retries >= len(self._retry_delays):
-            await message.reject(requeue=False)
+            await deliveries.reject(message)
             return
         while True:
             try:
@@ -264,7 +224,7 @@ class Broker:
                 log.warning("event waits for its retry", message_id=message.message_id, reason=str(error))
                 await asyncio.sleep(random.uniform(0.5, 1.5))  # noqa: S311 - jitter
             else:
-                await message.ack()
+                await deliveries.acknowledge([message])
                 return
 
     async def _publish_retry(self, message: AbstractIncomingMessage, delay_seconds: float, retries: int) -> None:
@@ -361,15 +321,3 @@ async def _wait_until_lost(connection: AbstractConnection, channel: AbstractChan
     for resource in (connection, channel):
         resource.close_callbacks.add(lambda *_: lost.set())
     await lost.wait()
-
-
-async def _receive_once_available(receive: Receive, event: Event) -> None:
-    """Retries while the database or a neighbour is unavailable: an outage must not use up the retries."""
-    while True:
-        try:
-            await receive(event)
-        except (DatabaseUnavailable, NeighbourUnavailable) as error:
-            log.warning("event waits", event_type=event.type.name, event_id=str(event.id), reason=str(error))
-            await asyncio.sleep(random.uniform(0.5, 1.5))  # noqa: S311 - jitter
-        else:
-            return

@@ -111,7 +111,7 @@ class Consumer:
             ],
         )
         broker = Broker(backend.broker_url, "inventory", retry_delays)
-        self.task = asyncio.create_task(broker.consume(self.inbox.receive))
+        self.task = asyncio.create_task(broker.consume(self.inbox.receive, self.inbox.receive_batch))
 
     async def _apply(self, transaction: AsyncConnection, order: OrderCancelled) -> None:
         self.deliveries += 1
