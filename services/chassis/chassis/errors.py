@@ -38,6 +38,10 @@ class BrokerUnavailable(Exception):
     """The broker is down or did not confirm a message. The event stays in the outbox."""
 
 
+class PublishRefused(Exception):
+    """The broker refused one message, or has no queue for it. The event stays in the outbox, others are published."""
+
+
 class MalformedEvent(Exception):
     """The message is not an event that any consumer can read. It is dead-lettered at once."""
 

@@ -5,12 +5,15 @@ Reconnects for ever, with backoff and jitter.
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
+from typing import cast
 from urllib.parse import unquote, urlsplit
 from uuid import UUID
 
 import aio_pika
+import aiormq
 from aio_pika.abc import (
     AbstractChannel,
     AbstractConnection,
@@ -19,45 +22,28 @@ from aio_pika.abc import (
     AbstractQueue,
     FieldValue,
 )
-from prometheus_client import Counter, Gauge
+from aio_pika.exceptions import DeliveryError
+from aiormq import spec
+from prometheus_client import Gauge
 
 from chassis.errors import (
     BrokerUnavailable,
-    DatabaseUnavailable,
-    ForgedEvent,
-    MalformedEvent,
-    NeighbourUnavailable,
-    UnknownEvent,
+    PublishRefused,
 )
-from chassis.messaging import events
-from chassis.messaging.events import Event
+from chassis.messaging.consumer import OUTAGE_ERRORS, Consumer, Receive, ReceiveBatch, receive_none
+from chassis.messaging.deliveries import BATCH, Deliveries
 from chassis.messaging.senders import PRODUCER, BrokerUser, Origin
 from chassis.messaging.topology import load_topology, retry_arguments, retry_exchange, retry_queue
-from chassis.observability import logs, tracing
+from chassis.observability import logs
 
 CONNECTED = Gauge("broker_connected", "1 while this process has a connection to the broker")
-REFUSED = Counter(
-    "broker_refused_events_total",
-    "Events dead-lettered at once: malformed, or forged, that is, not sent by the producer of their type",
-    ["reason"],
-)
-FAILED = Counter("broker_delivery_failures_total", "Events whose handler failed, which are delivered again", ["type"])
 
 _CONNECT_TIMEOUT_SECONDS = 5
 _CONFIRM_TIMEOUT_SECONDS = 5
-_PREFETCH = 20
+_PREFETCH = 2 * BATCH
+"""The next batch arrives while one is handled."""
 _RETRIES = "x-retries"
 """The header that counts how often a message has waited after a failure."""
-_OUTAGE_ERRORS = (
-    aio_pika.exceptions.AMQPError,
-    aio_pika.exceptions.ChannelInvalidStateError,
-    OSError,
-    asyncio.TimeoutError,
-    RuntimeError,
-)
-
-Receive = Callable[[Event], Awaitable[None]]
-
 log = logs.get_logger(__name__)
 
 
@@ -77,22 +63,42 @@ class Broker:
         self._connecting = asyncio.Lock()
 
     async def publish(self, routing_key: str, event_id: UUID, body: bytes) -> None:
-        """Returns once the broker has confirmed that it has stored the message. Raises BrokerUnavailable."""
-        message = aio_pika.Message(
-            body,
+        """Returns once the broker has confirmed that it has stored the message.
+
+        Many calls may wait at the same time, for which the broker confirms several messages at once. It receives the
+        messages in the order of the calls. Raises PublishRefused, and BrokerUnavailable for anything else.
+        """
+        properties = spec.Basic.Properties(
             message_id=str(event_id),
             content_type="application/cloudevents+json",
             delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
             user_id=self._user.name if self._user.is_own else None,
         )
-        async with self._publishing(routing_key) as channel:
-            exchange = await channel.get_exchange(load_topology().exchange, ensure=False)
-            await exchange.publish(message, routing_key, mandatory=True)
+        channel = None
+        try:
+            channel = await self._open_channel()
+            underlay = cast("aiormq.Channel", await channel.get_underlay_channel())
+            # The confirmation says that the message was sent, so nothing waits for the socket before the next one.
+            await underlay.basic_publish(
+                body,
+                exchange=load_topology().exchange,
+                routing_key=routing_key,
+                properties=properties,
+                mandatory=True,
+                timeout=_CONFIRM_TIMEOUT_SECONDS,
+                wait=False,
+            )
+        except DeliveryError as error:
+            raise PublishRefused(f"the broker refused {routing_key}: {error!r}") from error
+        except OUTAGE_ERRORS as error:
+            self._forget(channel)
+            raise BrokerUnavailable(f"the broker did not take {routing_key}: {error!r}") from error
 
-    async def consume(self, receive: Receive) -> None:
-        """Delivers this service's events to `receive` for ever.
+    async def consume(self, receive: Receive, receive_batch: ReceiveBatch = receive_none) -> None:
+        """Delivers this service's events for ever.
 
-        After an exception from it, the message is delivered again, with growing delays.
+        Events that wait at the same time go to `receive_batch`, and to `receive` those that it leaves or, if it fails,
+        all of them. After an exception from `receive`, that message is delivered again, with growing delays.
         """
         attempt = 0
         while True:
@@ -103,9 +109,14 @@ class Broker:
                     queue = await self._open_queue(channel)
                     attempt = 0
                     CONNECTED.set(1)
-                    await queue.consume(self._delivery(receive))
-                    await _wait_until_lost(connection, channel)
-            except _OUTAGE_ERRORS as error:
+                    async with Deliveries() as deliveries:
+                        await queue.consume(deliveries.add)
+                        consumer = self._consumer(deliveries, receive, receive_batch)
+                        handling = deliveries.start(consumer.run())
+                        lost = deliveries.start(_wait_until_lost(connection, channel))
+                        ended, _ = await asyncio.wait([handling, lost], return_when=asyncio.FIRST_COMPLETED)
+                        await ended.pop()
+            except OUTAGE_ERRORS as error:
                 if (task := asyncio.current_task()) is not None and task.cancelling():
                     raise  # closing the connection failed while this task was being cancelled
                 log.warning("the broker is away", reason=repr(error))
@@ -146,13 +157,18 @@ class Broker:
             channel = await self._open_channel()
             async with asyncio.timeout(_CONFIRM_TIMEOUT_SECONDS):
                 yield channel
-        except _OUTAGE_ERRORS as error:
-            if channel is self._channel:
-                # The channel may be dead while its connection seems open, so the next call opens both again.
-                self._channel = None
+        except OUTAGE_ERRORS as error:
+            self._forget(channel)
             raise BrokerUnavailable(f"the broker did not take {what}: {error!r}") from error
 
+    def _forget(self, channel: AbstractChannel | None) -> None:
+        """Makes the next call open the connection again: a channel may be dead while its connection seems open."""
+        if channel is self._channel:
+            self._channel = None
+
     async def _open_channel(self) -> AbstractChannel:
+        if self._channel is not None:
+            return self._channel
         async with self._connecting:
             if self._channel is None:
                 await self.close()
@@ -181,44 +197,17 @@ class Broker:
         for consumer in sorted(topology.consumers_of(self._service)):
             await declare_queue(channel, consumer)
 
-    def _delivery(self, receive: Receive) -> Callable[[AbstractIncomingMessage], Awaitable[None]]:
-        async def deliver(message: AbstractIncomingMessage) -> None:
-            """Acknowledges a message after its effect is stored, never before.
+    def _consumer(self, deliveries: Deliveries, receive: Receive, receive_batch: ReceiveBatch) -> Consumer:
+        return Consumer(
+            deliveries,
+            lambda event, message: self._user.require_producer(event.type, _origin_of(message), load_topology()),
+            lambda message: self._retries_of(message) > 0,
+            partial(self._retry_later, deliveries),
+            receive,
+            receive_batch,
+        )
 
-            Dead-letters a malformed or forged one at once.
-            """
-            try:
-                event = events.decode(message.body)
-                self._user.require_producer(event.type, _origin_of(message), load_topology())
-            except (MalformedEvent, ForgedEvent) as error:
-                log.error("event refused", reason=str(error), message_id=message.message_id)  # noqa: TRY400 - the error is the sender's
-                REFUSED.labels("forged" if isinstance(error, ForgedEvent) else "malformed").inc()
-                await message.reject(requeue=False)
-            except UnknownEvent as error:
-                await self._leave_to_newer_release(message, error)
-            else:
-                with tracing.continue_trace(f"{event.type.name} process", tracing.SpanKind.CONSUMER, event.trace):
-                    await self._process(message, event, receive)
-
-        return deliver
-
-    async def _process(self, message: AbstractIncomingMessage, event: Event, receive: Receive) -> None:
-        try:
-            await _receive_once_available(receive, event)
-        except UnknownEvent as error:
-            await self._leave_to_newer_release(message, error)
-        except Exception:
-            log.exception("event failed", event_type=event.type.name, event_id=str(event.id))
-            FAILED.labels(event.type.name).inc()
-            await self._retry_later(message)
-        else:
-            await message.ack()
-
-    async def _leave_to_newer_release(self, message: AbstractIncomingMessage, error: UnknownEvent) -> None:
-        log.warning("event left to a newer release", reason=str(error), message_id=message.message_id)
-        await self._retry_later(message)
-
-    async def _retry_later(self, message: AbstractIncomingMessage) -> None:
+    async def _retry_later(self, deliveries: Deliveries, message: AbstractIncomingMessage) -> None:
         """Moves a message to the waiting queue of its next delay, or to the dead letters after the last one.
 
         It is acknowledged once the broker has confirmed the copy that waits. A crash in between makes two of it, which
@@ -226,7 +215,7 @@ class Broker:
         """
         retries = self._retries_of(message)
         if retries >= len(self._retry_delays):
-            await message.reject(requeue=False)
+            await deliveries.reject(message)
             return
         while True:
             try:
@@ -235,7 +224,7 @@ class Broker:
                 log.warning("event waits for its retry", message_id=message.message_id, reason=str(error))
                 await asyncio.sleep(random.uniform(0.5, 1.5))  # noqa: S311 - jitter
             else:
-                await message.ack()
+                await deliveries.acknowledge([message])
                 return
 
     async def _publish_retry(self, message: AbstractIncomingMessage, delay_seconds: float, retries: int) -> None:
@@ -332,15 +321,3 @@ async def _wait_until_lost(connection: AbstractConnection, channel: AbstractChan
     for resource in (connection, channel):
         resource.close_callbacks.add(lambda *_: lost.set())
     await lost.wait()
-
-
-async def _receive_once_available(receive: Receive, event: Event) -> None:
-    """Retries while the database or a neighbour is unavailable: an outage must not use up the retries."""
-    while True:
-        try:
-            await receive(event)
-        except (DatabaseUnavailable, NeighbourUnavailable) as error:
-            log.warning("event waits", event_type=event.type.name, event_id=str(event.id), reason=str(error))
-            await asyncio.sleep(random.uniform(0.5, 1.5))  # noqa: S311 - jitter
-        else:
-            return

@@ -72,9 +72,10 @@ def decode(body: bytes) -> Event:
         raise MalformedEvent(f"the message is not a CloudEvent of this platform: {error!r}") from error
 
 
-def trace_of(body: bytes) -> dict[str, str]:
-    """Returns the trace carrier of an event that `encode` wrote."""
-    return _trace_in(json.loads(body))
+def subject_and_trace_of(body: bytes) -> tuple[str, dict[str, str]]:
+    """Returns the subject and the trace carrier of an event that `encode` wrote."""
+    document = json.loads(body)
+    return document["subject"], _trace_in(document)
 
 
 def _trace_in(document: Mapping[str, str]) -> dict[str, str]:

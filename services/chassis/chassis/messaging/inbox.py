@@ -1,22 +1,29 @@
-"""The inbox: an event takes effect once, however often it is delivered, because its id is stored with its effect."""
+"""The inbox: an event takes effect once, however often it is delivered, because its id is stored with its effect.
 
-from collections.abc import Awaitable, Callable, Sequence
+Events that wait at the same time take effect in one transaction, or none of them does (docs/adr/0037).
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import groupby
 from typing import Any, TypeVar
+from uuid import UUID
 
 from google.protobuf.message import Message
 from prometheus_client import Counter
-from sqlalchemy import MetaData, func
+from sqlalchemy import ARRAY, MetaData, Uuid, bindparam, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis.database import pruning, tables
 from chassis.database.engine import Database
+from chassis.database.statements import Statement
 from chassis.errors import UnknownEvent
 from chassis.messaging.events import Event
 from chassis.messaging.topology import load_topology
-from chassis.observability import logs
+from chassis.observability import logs, tracing
 
 CONSUMED = Counter("inbox_consumed_total", "Events that took effect, or had been received before", ["type", "outcome"])
 
@@ -29,6 +36,21 @@ that an event that is resent (chassis.messaging.resend) has no effect a second t
 PRUNE_INTERVAL_SECONDS = 86_400.0
 
 _inbox = tables.inbox(MetaData())
+_STORE_IDS = Statement(
+    insert(_inbox)
+    .from_select(["event_id"], select(func.unnest(bindparam("ids", type_=ARRAY(Uuid)))))
+    .on_conflict_do_nothing()
+    .returning(_inbox.c.event_id),
+    lambda row: row["event_id"],
+)
+"""Returns the ids that were new. They are stored in the given order, which is the same in all processes."""
+_LIMIT_LOCK_WAITS = Statement(select(func.set_config("lock_timeout", "50ms", True)), lambda _: None)
+"""A batch that waits for a lock ends, and its events take effect one by one.
+
+It holds the locks of several aggregates. If it waited long for another, so would the requests that wait for it, and the
+two might wait for each other: PostgreSQL looks for such a deadlock after a second (`deadlock_timeout`), and then ends
+one of the two, whichever it is.
+"""
 _P = TypeVar("_P", bound=Message)
 
 log = logs.get_logger(__name__)
@@ -43,11 +65,23 @@ class EventHandler:
 
     event_type: str
     apply: Callable[[AsyncConnection, Any], Awaitable[None]]
+    apply_all: Callable[[AsyncConnection, Sequence[Any]], Awaitable[None]] | None
+    is_batched: bool
 
 
-def handles(payload: type[_P], apply: Callable[[AsyncConnection, _P], Awaitable[None]]) -> EventHandler:
-    """Returns the handler of the event type that has this payload."""
-    return EventHandler(load_topology().type_of(payload()).name, apply)
+def handles(
+    payload: type[_P],
+    apply: Callable[[AsyncConnection, _P], Awaitable[None]],
+    *,
+    apply_all: Callable[[AsyncConnection, Sequence[Any]], Awaitable[None]] | None = None,
+    is_batched: bool = True,
+) -> EventHandler:
+    """Returns the handler of the event type that has this payload.
+
+    `apply_all` does the same for several events with fewer statements; handlers that share it get the payloads of their
+    events together. A handler that calls another server is not `is_batched`: it would hold the locks of a whole batch.
+    """
+    return EventHandler(load_topology().type_of(payload()).name, apply, apply_all, is_batched)
 
 
 class Inbox:
@@ -80,17 +114,35 @@ class Inbox:
         handler = self._handlers.get(event.type.name)
         if handler is None:
             raise UnknownEvent(f"{event.type.name} is not for this service")
-        is_new = await self._apply_once(handler, event)
+        async with self._database.begin() as transaction:
+            is_new = bool(await _STORE_IDS.all(transaction, ids=[event.id]))
+            if is_new:
+                await handler.apply(transaction, event.payload)
         if is_new:
             self._on_commit()
-        CONSUMED.labels(event.type.name, "applied" if is_new else "duplicate").inc()
-        log.info(
-            "event received",
-            event_type=event.type.name,
-            event_id=str(event.id),
-            subject=event.subject,
-            duplicate=not is_new,
-        )
+        _report(event, is_new)
+
+    async def receive_batch(self, batch: Sequence[Event]) -> Sequence[Event]:
+        """Applies events in one transaction, except those that were applied before.
+
+        Returns the events that must be received alone. Raises whatever a handler raises: then none was applied.
+        """
+        batched = [event for event in batch if self._is_batched(event)]
+        if len(batched) < 2:
+            return batch
+        with ExitStack() as traces:
+            received = [_Received(event, traces.enter_context(_trace_of(event))) for event in batched]
+            async with self._database.begin() as transaction:
+                await _LIMIT_LOCK_WAITS.all(transaction)
+                new = set(await _STORE_IDS.all(transaction, ids=sorted(event.id for event in batched)))
+                await self._apply(transaction, _first_of_each(received, new))
+            if new:
+                self._on_commit()
+            for delivery in received:
+                with delivery.trace.current():
+                    _report(delivery.event, delivery.event.id in new)
+                new.discard(delivery.event.id)
+        return [event for event in batch if not self._is_batched(event)]
 
     async def prune(self) -> None:
         """Deletes the ids of events that were received longer ago than RETENTION, along inbox_by_age."""
@@ -101,11 +153,55 @@ class Inbox:
 
         await pruning.prune_in_batches(self._database, prune_batch)
 
-    async def _apply_once(self, handler: EventHandler, event: Event) -> bool:
-        """Returns whether the event was new, and so was applied."""
-        store_id = insert(_inbox).values(event_id=event.id).on_conflict_do_nothing().returning(_inbox.c.event_id)
-        async with self._database.begin() as transaction:
-            is_new = (await transaction.execute(store_id)).first() is not None
-            if is_new:
-                await handler.apply(transaction, event.payload)
-        return is_new
+    def _is_batched(self, event: Event) -> bool:
+        handler = self._handlers.get(event.type.name)
+        return handler is not None and handler.is_batched
+
+    async def _apply(self, transaction: AsyncConnection, received: "Sequence[_Received]") -> None:
+        """Applies events in their sequence. Neighbours whose handlers share `apply_all` are applied together."""
+
+        def by_function(delivery: _Received) -> object:
+            return self._handlers[delivery.event.type.name].apply_all
+
+        for apply_all, neighbours in groupby(received, by_function):
+            together = list(neighbours)
+            if callable(apply_all):
+                with together[0].trace.current():
+                    await apply_all(transaction, [delivery.event.payload for delivery in together])
+                continue
+            for delivery in together:
+                with delivery.trace.current():
+                    await self._handlers[delivery.event.type.name].apply(transaction, delivery.event.payload)
+
+
+@dataclass(frozen=True, slots=True)
+class _Received:
+    """An event of a batch, and the trace that its effect continues."""
+
+    event: Event
+    trace: tracing.ContinuedTrace
+
+
+def _trace_of(event: Event) -> AbstractContextManager[tracing.ContinuedTrace]:
+    return tracing.continued_trace(f"{event.type.name} process", tracing.SpanKind.CONSUMER, event.trace)
+
+
+def _first_of_each(received: Sequence[_Received], new: Iterable[UUID]) -> list[_Received]:
+    """Returns the events with these ids, each once: a batch may have one event several times."""
+    left, first = set(new), []
+    for delivery in received:
+        if delivery.event.id in left:
+            left.discard(delivery.event.id)
+            first.append(delivery)
+    return first
+
+
+def _report(event: Event, is_new: bool) -> None:
+    CONSUMED.labels(event.type.name, "applied" if is_new else "duplicate").inc()
+    log.info(
+        "event received",
+        event_type=event.type.name,
+        event_id=str(event.id),
+        subject=event.subject,
+        duplicate=not is_new,
+    )

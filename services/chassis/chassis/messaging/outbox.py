@@ -1,21 +1,28 @@
 """The transactional outbox: an event is stored in the transaction that caused it, then published at least once.
 
-A published event is kept for a time in a second table, from which chassis.messaging.resend takes it again.
+The relay publishes a batch of events at once, and the events of one aggregate one after the other. An event that the
+broker refuses stays, with the later ones of its aggregate; all others pass it (docs/adr/0037). A published event is
+kept for a time in a second table, from which chassis.messaging.resend takes it again.
 """
 
 import asyncio
-from collections.abc import Coroutine, Iterable
+import math
+import time
+from collections import Counter as Tally
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
 from google.protobuf.message import Message
 from prometheus_client import Counter, Gauge
-from sqlalchemy import Insert, MetaData, bindparam, delete, func, insert, select
+from sqlalchemy import ARRAY, BigInteger, Insert, MetaData, any_, bindparam, delete, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis.database import pruning, tables
 from chassis.database.engine import Database
-from chassis.errors import BrokerUnavailable, DatabaseUnavailable
+from chassis.database.statements import Record, Statement
+from chassis.errors import BrokerUnavailable, DatabaseUnavailable, PublishRefused
 from chassis.messaging import events
 from chassis.messaging.broker import Broker
 from chassis.observability import logs, tracing
@@ -24,9 +31,9 @@ BACKLOG = Gauge("outbox_backlog", "Events that are written and not yet published
 LAG = Gauge("outbox_lag_seconds", "Age of the oldest event that is not yet published")
 PUBLISHED = Counter("outbox_published_total", "Events published and confirmed by the broker", ["type"])
 
-_BATCH = 100
+_BATCH = 200
 _POLL_SECONDS = 1.0
-"""How often the relay reads the table without a wake-up.
+"""How often the relay reads the table without a wake-up, measures it, and retries what the broker refused.
 
 Events of a process that has crashed wait at most this long.
 """
@@ -36,23 +43,32 @@ PRUNE_INTERVAL_SECONDS = 3600.0
 
 _outbox = tables.outbox(MetaData())
 _published = tables.outbox_published(MetaData())
-_OLDEST = select(_outbox).order_by(_outbox.c.sequence).limit(_BATCH).with_for_update(skip_locked=True)
-_BACKLOG = select(func.count()).select_from(select(_outbox.c.sequence).limit(_BACKLOG_LIMIT).subquery())
-_LAG = (
-    select(func.extract("epoch", func.now() - func.coalesce(_outbox.c.resent_at, _outbox.c.recorded_at)))
-    .order_by(_outbox.c.sequence)
-    .limit(1)
-)
-"""The age of the oldest row, locked or not. A resent event waits since it was marked, not since it was recorded."""
-_BACKLOG_AND_LAG = select(_BACKLOG.scalar_subquery(), func.coalesce(_LAG.scalar_subquery(), 0))
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """An event in the outbox, with the aggregate that it is about, and its trace."""
+
+    sequence: int
+    id: UUID
+    type: str
+    body: bytes
+    subject: str
+    trace: dict[str, str]
+
+
+def _row(record: Record) -> _Row:
+    subject, trace = events.subject_and_trace_of(record["body"])
+    return _Row(record["sequence"], record["id"], record["type"], record["body"], subject, trace)
 
 
 def _move_to_published() -> Insert:
     """Returns the statement that moves the rows `sequences`: each event is in exactly one of the two tables."""
     columns = ("sequence", "id", "type", "body", "recorded_at")
+    sequences = bindparam("sequences", type_=ARRAY(BigInteger))
     moved = (
         delete(_outbox)
-        .where(_outbox.c.sequence.in_(bindparam("sequences", expanding=True)))
+        .where(_outbox.c.sequence == any_(sequences))
         .returning(*(_outbox.c[name] for name in columns))
         .cte("moved")
     )
@@ -61,9 +77,58 @@ def _move_to_published() -> Insert:
     )
 
 
-_MOVE = _move_to_published()
+_RECORD = Statement(
+    insert(_outbox)
+    .values(id=bindparam("id"), type=bindparam("type"), body=bindparam("body"))
+    .returning(_outbox.c.sequence),
+    lambda row: int(row["sequence"]),
+)
+_OLDEST = Statement(
+    select(_outbox.c.sequence, _outbox.c.id, _outbox.c.type, _outbox.c.body)
+    .where(_outbox.c.sequence > bindparam("after"))
+    .order_by(_outbox.c.sequence)
+    .limit(_BATCH)
+    .with_for_update(skip_locked=True),
+    _row,
+)
+_MOVE = Statement(_move_to_published().returning(_published.c.sequence), lambda row: int(row["sequence"]))
+_BACKLOG = select(func.count()).select_from(select(_outbox.c.sequence).limit(_BACKLOG_LIMIT).subquery())
+_LAG = (
+    select(func.extract("epoch", func.now() - func.coalesce(_outbox.c.resent_at, _outbox.c.recorded_at)))
+    .order_by(_outbox.c.sequence)
+    .limit(1)
+)
+"""The age of the oldest row, locked or not. A resent event waits since it was marked, not since it was recorded."""
+_BACKLOG_AND_LAG = Statement(
+    select(_BACKLOG.scalar_subquery().label("backlog"), func.coalesce(_LAG.scalar_subquery(), 0).label("lag_seconds")),
+    lambda row: (int(row["backlog"]), float(row["lag_seconds"])),
+)
 
 log = logs.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class _Refusals:
+    """The aggregates of which the broker refused an event, and the row up to which the outbox was read since then."""
+
+    subjects: set[str] = field(default_factory=set)
+    after: int = 0
+    retry_at: float = math.inf
+
+    def pass_over(self, rows: Sequence[_Row], refused: Iterable[str]) -> None:
+        """Makes the next batch begin behind these rows, if any of them stays."""
+        self.subjects.update(refused)
+        if self.subjects:
+            self.after = rows[-1].sequence
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What the broker did with the rows of a batch."""
+
+    confirmed: list[_Row] = field(default_factory=list)
+    refused: set[str] = field(default_factory=set)
+    outage: BrokerUnavailable | None = None
 
 
 class Outbox:
@@ -73,13 +138,16 @@ class Outbox:
         self._database = database
         self._broker = broker
         self._woken = asyncio.Event()
+        self._refusals = _Refusals()
+        self._backlog = 0
+        self._measured_at = -math.inf
 
     async def record(
         self, transaction: AsyncConnection, event_id: UUID, subject: str, payload: Message, at: datetime
     ) -> None:
         """Stores an event in the caller's transaction: it is published if and only if that commits."""
         event = events.Event(event_id, subject, at, payload, tracing.inject())
-        await transaction.execute(insert(_outbox).values(id=event.id, type=event.type.name, body=events.encode(event)))
+        await _RECORD.first(transaction, id=event.id, type=event.type.name, body=events.encode(event))
 
     def wake(self) -> None:
         """Makes the relay publish at once. Called after the commit of a transaction with events."""
@@ -90,8 +158,7 @@ class Outbox:
         while True:
             self._woken.clear()
             try:
-                while await self._publish_batch() == _BATCH:
-                    pass
+                await self._publish_waiting()
             except (BrokerUnavailable, DatabaseUnavailable) as error:
                 log.warning("events wait in the outbox", reason=str(error))
             try:
@@ -110,43 +177,85 @@ class Outbox:
 
         await pruning.prune_in_batches(self._database, prune_batch)
 
-    async def _publish_batch(self) -> int:
-        """Publishes the oldest rows and returns how many, in one transaction.
+    async def _publish_waiting(self) -> None:
+        """Publishes the rows that wait now. Those that the broker refused are retried once in _POLL_SECONDS.
 
-        The rows are locked, published, and moved to outbox_published once the broker has confirmed all. After a crash
-        they are published again.
+        A row may become visible behind a later one: while rows are refused, it is read with their next retry.
+        """
+        if time.monotonic() >= self._refusals.retry_at:
+            self._refusals = _Refusals()
+        try:
+            while await self._publish_batch() == _BATCH:
+                pass
+        finally:
+            if self._refusals.subjects and self._refusals.retry_at == math.inf:
+                self._refusals.retry_at = time.monotonic() + _POLL_SECONDS
+
+    async def _publish_batch(self) -> int:
+        """Publishes the oldest rows and returns how many were read, in one transaction.
+
+        The rows are locked, published, and those that the broker has confirmed are moved to outbox_published. After a
+        crash they are published again.
         """
         async with self._database.begin() as transaction:
-            rows = (await transaction.execute(_OLDEST)).all()
-            backlog, lag = (await transaction.execute(_BACKLOG_AND_LAG)).one()
-            _export(backlog, lag)  # before publishing, which fails while the broker is unavailable
-            if rows:
-                await _run_all(self._publish(row.type, row.id, row.body) for row in rows)
-                await transaction.execute(_MOVE, {"sequences": [row.sequence for row in rows]})
-        remaining = backlog - len(rows)
-        _export(remaining, lag if remaining else 0)
-        for row in rows:
-            PUBLISHED.labels(row.type).inc()
+            rows = await _OLDEST.all(transaction, after=self._refusals.after)
+            await self._measure(transaction)  # before publishing, which fails while the broker is unavailable
+            batch = await self._publish_all(rows)
+            if batch.confirmed:
+                await _MOVE.all(transaction, sequences=[row.sequence for row in batch.confirmed])
+        self._count(batch.confirmed)
+        if batch.outage is not None:
+            raise batch.outage
+        if rows:
+            self._refusals.pass_over(rows, batch.refused)
         return len(rows)
 
-    async def _publish(self, event_type: str, event_id: UUID, body: bytes) -> None:
-        with tracing.continue_trace(f"{event_type} publish", tracing.SpanKind.PRODUCER, events.trace_of(body)):
-            await self._broker.publish(event_type, event_id, body)
+    async def _publish_all(self, rows: Sequence[_Row]) -> _Batch:
+        """Publishes rows, those of different aggregates at the same time.
 
+        An outage cancels what is not confirmed, so that no row is published once it is unlocked again.
+        """
+        batch, aggregates = _Batch(), dict[str, list[_Row]]()
+        for row in rows:
+            if row.subject not in self._refusals.subjects:
+                aggregates.setdefault(row.subject, []).append(row)
+        try:
+            async with asyncio.TaskGroup() as group:
+                for of_aggregate in aggregates.values():
+                    group.create_task(self._publish_in_turn(of_aggregate, batch))
+        except* BrokerUnavailable as outage:
+            batch.outage = BrokerUnavailable(str(outage.exceptions[0]))
+        return batch
 
-def _export(backlog: int, lag_seconds: float) -> None:
-    BACKLOG.set(backlog)
-    LAG.set(lag_seconds)
+    async def _publish_in_turn(self, rows: Sequence[_Row], batch: _Batch) -> None:
+        """Publishes the rows of one aggregate, each after the one before was confirmed, up to a refused one."""
+        for row in rows:
+            try:
+                with tracing.continue_trace(f"{row.type} publish", tracing.SpanKind.PRODUCER, row.trace):
+                    await self._broker.publish(row.type, row.id, row.body)
+            except PublishRefused as error:
+                event = {"event_type": row.type, "event_id": str(row.id)}
+                log.warning("an event stays in the outbox", reason=str(error), **event)
+                batch.refused.add(row.subject)
+                return
+            batch.confirmed.append(row)
 
+    async def _measure(self, transaction: AsyncConnection) -> None:
+        """Exports the backlog and its lag, once in _POLL_SECONDS: counting a long backlog takes long."""
+        if time.monotonic() < self._measured_at + _POLL_SECONDS:
+            return
+        measured = await _BACKLOG_AND_LAG.first(transaction)
+        self._measured_at = time.monotonic()
+        if measured is not None:
+            self._backlog, lag_seconds = measured
+            BACKLOG.set(self._backlog)
+            LAG.set(lag_seconds)
 
-async def _run_all(coroutines: Iterable[Coroutine[None, None, None]]) -> None:
-    """Runs coroutines concurrently.
-
-    The first error cancels the others, so that none publishes a row that is unlocked again.
-    """
-    try:
-        async with asyncio.TaskGroup() as group:
-            for coroutine in coroutines:
-                group.create_task(coroutine)
-    except ExceptionGroup as failed:
-        raise failed.exceptions[0] from None
+    def _count(self, confirmed: Sequence[_Row]) -> None:
+        """Exports what was published, and what is left of the backlog since it was measured."""
+        for event_type, count in Tally(row.type for row in confirmed).items():
+            PUBLISHED.labels(event_type).inc(count)
+        self._backlog = max(0, self._backlog - len(confirmed))
+        BACKLOG.set(self._backlog)
+        if self._backlog == 0:
+            LAG.set(0)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from opentelemetry import propagate, trace
 from opentelemetry.context import Context
@@ -57,6 +58,30 @@ def continue_trace(name: str, kind: SpanKind, carrier: Mapping[str, str]) -> Ite
         yield span
 
 
+@dataclass(frozen=True, slots=True)
+class ContinuedTrace:
+    """A span that is open, and becomes the current one for parts of its time."""
+
+    span: Span
+    request_id: Mapping[str, str]
+
+    @contextmanager
+    def current(self) -> Iterator[None]:
+        """Makes it the current span within the block. Log lines have the request id."""
+        with trace.use_span(self.span), bound_contextvars(**self.request_id):
+            yield
+
+
+@contextmanager
+def continued_trace(name: str, kind: SpanKind, carrier: Mapping[str, str]) -> Iterator[ContinuedTrace]:
+    """Opens a span as `continue_trace` does, without making it the current one: several are open at the same time."""
+    span = tracer.start_span(name, propagate.extract(carrier), kind)
+    try:
+        yield ContinuedTrace(span, _request_id(carrier))
+    finally:
+        span.end()
+
+
 @contextmanager
 def begin_trace(name: str, kind: SpanKind, carrier: Mapping[str, str]) -> Iterator[Span]:
     """Opens a span that begins a trace, with a link to that of a carrier from outside the shop.
@@ -95,10 +120,12 @@ def exemplar() -> dict[str, str] | None:
 
 __all__ = [
     "REQUEST_ID",
+    "ContinuedTrace",
     "SpanKind",
     "begin_trace",
     "configure",
     "continue_trace",
+    "continued_trace",
     "exemplar",
     "inject",
     "is_recorded",

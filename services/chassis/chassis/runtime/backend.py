@@ -66,7 +66,7 @@ class Backend:
             loops["outbox"] = repeat_every(outbox.PRUNE_INTERVAL_SECONDS, self.prune_published_events)
         own_inbox = Inbox(self._service, self.database, handlers, on_commit=on_commit or self.outbox.wake)
         if handlers:
-            loops["consumer"] = lambda: self.broker.consume(own_inbox.receive)
+            loops["consumer"] = lambda: self.broker.consume(own_inbox.receive, own_inbox.receive_batch)
             loops["inbox"] = repeat_every(inbox.PRUNE_INTERVAL_SECONDS, own_inbox.prune)
         if prunes_idempotency_keys:
             loops["idempotency keys"] = repeat_every(_KEY_PRUNE_INTERVAL_SECONDS, self.prune_idempotency_keys)

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Literal
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -14,8 +15,8 @@ from aio_pika.exceptions import ChannelNotFoundEntity
 from chassis.database import pruning, tables
 from chassis.database.engine import Database
 from chassis.errors import BrokerUnavailable, ResendRefused
-from chassis.messaging import inbox, resend
-from chassis.messaging.broker import Broker
+from chassis.messaging import events, inbox, resend
+from chassis.messaging.broker import Broker, declare_queue
 from chassis.messaging.events import Event
 from chassis.messaging.inbox import Inbox, handles
 from chassis.messaging.outbox import Outbox
@@ -110,7 +111,7 @@ class Consumer:
             ],
         )
         broker = Broker(backend.broker_url, "inventory", retry_delays)
-        self.task = asyncio.create_task(broker.consume(self.inbox.receive))
+        self.task = asyncio.create_task(broker.consume(self.inbox.receive, self.inbox.receive_batch))
 
     async def _apply(self, transaction: AsyncConnection, order: OrderCancelled) -> None:
         self.deliveries += 1
@@ -369,6 +370,101 @@ async def test_the_first_event_that_cannot_be_published_ends_its_batch(
     await cancel_all(relay)
 
 
+async def test_an_outage_keeps_what_the_broker_has_confirmed(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    outbox = Outbox(backend.database, Broker(backend.broker_url, "order"))
+    for _ in range(3):
+        await record_cancellation(backend, outbox, uuid7())
+    confirmed: list[UUID] = []
+
+    async def publish(_broker: Broker, _key: str, event_id: UUID, _body: bytes) -> None:
+        if confirmed:
+            raise BrokerUnavailable("unavailable")
+        confirmed.append(event_id)
+
+    monkeypatch.setattr(Broker, "publish", publish)
+    relay = asyncio.create_task(outbox.relay())
+
+    await backend.wait_for_rows("outbox", 2)
+
+    async with backend.database.begin() as transaction:
+        assert (await transaction.scalars(text("SELECT id FROM outbox_published"))).all() == confirmed
+    await cancel_all(relay)
+
+
+async def test_a_refused_event_stops_only_its_own_aggregate(backend: Backend) -> None:
+    outbox, relay = backend.start_relay()
+    await record_cancellation(backend, outbox, uuid7())
+    await backend.wait_for_rows("outbox", 0)
+    await bind_shipments(backend.broker_url, "unbind")
+    stopped, other, later = uuid7(), uuid7(), uuid7()
+    async with backend.database.begin() as transaction:
+        for order, payload in (
+            (stopped, OrderShipped(order_id=str(stopped))),
+            (stopped, OrderCancelled(order_id=str(stopped))),
+            (other, OrderCancelled(order_id=str(other))),
+        ):
+            await outbox.record(transaction, uuid7(), str(order), payload, datetime.now(UTC))
+    outbox.wake()
+    await backend.wait_for_rows("outbox_published", 2)
+    await record_cancellation(backend, outbox, later)
+    await backend.wait_for_rows("outbox_published", 3)
+    assert await backend.count("outbox") == 2
+
+    await bind_shipments(backend.broker_url, "bind")
+
+    await backend.wait_for_rows("outbox", 0)
+    taken = [events.decode(await take_message(backend.broker_url, "inventory")) for _ in range(5)]
+    assert [(event.type.name, event.subject) for event in taken[1:]] == [
+        ("order.cancelled.v1", str(other)),
+        ("order.cancelled.v1", str(later)),
+        ("order.shipped.v1", str(stopped)),
+        ("order.cancelled.v1", str(stopped)),
+    ]
+    await cancel_all(relay)
+
+
+async def test_the_events_of_an_aggregate_are_published_in_turn_and_aggregates_at_the_same_time(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outbox = Outbox(backend.database, Broker(backend.broker_url, "order"))
+    orders = [uuid7(), uuid7()]
+    for order in orders * 3:
+        await record_cancellation(backend, outbox, order)
+    both_are_sent = asyncio.Barrier(2)
+    published: list[str] = []
+
+    async def publish(_broker: Broker, _key: str, _event_id: UUID, body: bytes) -> None:
+        await both_are_sent.wait()
+        published.append(events.decode(body).subject)
+
+    monkeypatch.setattr(Broker, "publish", publish)
+    relay = asyncio.create_task(outbox.relay())
+
+    await backend.wait_for_rows("outbox", 0)
+
+    rounds = [set(published[start : start + 2]) for start in (0, 2, 4)]
+    assert rounds == [{str(order) for order in orders}] * 3
+    await cancel_all(relay)
+
+
+async def test_an_event_that_fails_in_a_batch_becomes_a_dead_letter_alone(backend: Backend) -> None:
+    orders = [str(uuid7()) for _ in range(10)]
+    sent = [Event(uuid7(), order, datetime.now(UTC), OrderCancelled(order_id=order), {}) for order in orders]
+    async with await aio_pika.connect(backend.broker_url) as connection:
+        await declare_queue(await connection.channel(), "inventory")
+    await publish_events(backend.broker_url, sent)
+    consumer = Consumer(backend, retry_delays=[])
+    consumer.fails_always = {orders[4]}
+
+    await backend.wait_for_rows("effects", 9)
+
+    assert orders[4].encode() in await take_message(backend.broker_url, "inventory.dead")
+    assert await backend.count("inbox") == 9
+    async with await aio_pika.connect(backend.broker_url) as connection:
+        assert await message_count(connection, "inventory.dead") == 0
+    await cancel_all(consumer.task)
+
+
 async def test_an_effect_that_fails_is_rolled_back_and_retried(backend: Backend) -> None:
     outbox, relay = backend.start_relay()
     consumer = Consumer(backend, failures=5)
@@ -418,6 +514,7 @@ async def test_an_event_that_waits_for_its_retry_does_not_delay_others(backend: 
     consumer = Consumer(backend, retry_delays=[3600])
     failing = [uuid7() for _ in range(30)]  # more than a consumer gets at a time
     consumer.fails_always = {str(order) for order in failing}
+    failed_before = failed_deliveries()
     for order in [*failing, uuid7()]:
         await record_cancellation(backend, outbox, order)
 
@@ -429,7 +526,7 @@ async def test_an_event_that_waits_for_its_retry_does_not_delay_others(backend: 
             return await message_count(connection, "inventory.retry.3600000") == len(failing)
 
         await eventually(all_wait)
-    assert consumer.deliveries == len(failing) + 1
+    assert failed_deliveries() == failed_before + len(failing)
     await cancel_all(relay, consumer.task)
 
 
@@ -561,6 +658,17 @@ async def move_back(broker_url: str, service: str) -> None:
         again = aio_pika.Message(message.body, headers=message.headers, message_id=message.message_id)
         await channel.default_exchange.publish(again, service)
         await message.ack()
+
+
+async def bind_shipments(broker_url: str, action: Literal["bind", "unbind"]) -> None:
+    """Binds the queues of the consumers of shipments to their event type, or unbinds them."""
+    topology, key = load_topology(), "order.shipped.v1"
+    async with await aio_pika.connect(broker_url) as connection:
+        channel = await connection.channel()
+        for service in topology.events[key].consumers:
+            queue = await channel.get_queue(service)
+            change = queue.bind if action == "bind" else queue.unbind
+            await change(topology.exchange, key)
 
 
 async def message_count(connection: AbstractConnection, queue: str) -> int:
