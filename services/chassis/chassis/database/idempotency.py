@@ -11,12 +11,13 @@ from datetime import datetime
 from typing import NewType
 from uuid import UUID
 
-from sqlalchemy import MetaData
+from sqlalchemy import MetaData, bindparam
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis.database import tables
 from chassis.database.pruning import delete_oldest
+from chassis.database.statements import Record, Statement
 from chassis.errors import IdempotencyKeyReused
 from chassis.types.ids import UserId
 
@@ -44,6 +45,19 @@ class Claim:
         return held.resource_id
 
 
+def _claim(row: Record) -> Claim:
+    return Claim(row["resource_id"], row["fingerprint"])
+
+
+_CLAIM = Statement(
+    insert(_keys)
+    .values({column: bindparam(column.key) for column in _keys.c})
+    .on_conflict_do_update(index_elements=[_keys.c.owner_id, _keys.c.key], set_={"key": bindparam("key")})
+    .returning(_keys.c.resource_id, _keys.c.fingerprint),
+    _claim,
+)
+
+
 def fingerprint(request: object) -> str:
     """Returns a hash of a request's meaning, given as JSON values.
 
@@ -63,14 +77,14 @@ class KeyRepository:
 
         The update changes nothing. It makes PostgreSQL return an existing row, even one that was inserted concurrently.
         """
-        new = insert(_keys).values(
-            owner_id=owner_id, key=key, fingerprint=claim.fingerprint, resource_id=claim.resource_id, created_at=at
+        return await _CLAIM.one(
+            self._transaction,
+            owner_id=owner_id,
+            key=key,
+            fingerprint=claim.fingerprint,
+            resource_id=claim.resource_id,
+            created_at=at,
         )
-        held = new.on_conflict_do_update(index_elements=[_keys.c.owner_id, _keys.c.key], set_={"key": key}).returning(
-            _keys.c.resource_id, _keys.c.fingerprint
-        )
-        row = (await self._transaction.execute(held)).one()
-        return Claim(row.resource_id, row.fingerprint)
 
     async def prune(self, before: datetime, limit: int) -> int:
         """Deletes the `limit` oldest of the keys that were created before a time, along idempotency_keys_by_age.

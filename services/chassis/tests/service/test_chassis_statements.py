@@ -4,9 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
 
+import asyncpg
 import pytest
-from chassis.database.engine import Database
-from chassis.database.statements import Statement
+from chassis.database.engine import Database, driver_error
+from chassis.database.statements import Command, Statement, insert_rows, sent_rows
 from chassis.errors import DatabaseUnavailable
 from chassis.observability import tracing
 from chassis.settings import DatabaseSettings
@@ -14,7 +15,22 @@ from chassis_testing.databases import connect_to, empty_database
 from chassis_testing.fault_proxy import fault_proxy
 from chassis_testing.waiting import eventually
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from sqlalchemy import ARRAY, Column, Integer, MetaData, Table, Text, any_, bindparam, func, insert, select, text
+from sqlalchemy import (
+    ARRAY,
+    Column,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    any_,
+    bindparam,
+    exc,
+    func,
+    insert,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 
 CUPS = Table(
@@ -38,6 +54,11 @@ FIND_ALL = Statement(
     .limit(10),
     lambda row: str(row["name"]),
 )
+
+
+ADD_ALL = Command(insert_rows(CUPS.c.id, CUPS.c.name))
+NEW_NAMES = sent_rows(CUPS.c.id, CUPS.c.name)
+RENAME_ALL = Command(update(CUPS).where(CUPS.c.id == NEW_NAMES.c.id).values(name=NEW_NAMES.c.name))
 
 
 @pytest.fixture
@@ -81,6 +102,39 @@ async def test_a_statement_is_part_of_the_transaction_that_it_begins(database: D
     with pytest.raises(RuntimeError, match="see 2"):
         await add_and_fail()
 
+    assert await find(database, 2) is None
+
+
+async def test_one_command_writes_any_number_of_rows(database: Database) -> None:
+    async with database.begin() as transaction:
+        await ADD_ALL.execute(transaction, id=[2, 3], name=["mocha", None])
+        await ADD_ALL.execute(transaction, id=[], name=[])
+        await RENAME_ALL.execute(transaction, id=[1, 3], name=["lungo", "cortado"])
+
+    async with database.read() as connection:
+        assert await FIND_ALL.all(connection, ids=[1, 2, 3]) == ["lungo", "mocha", "cortado"]
+
+
+async def test_the_row_of_a_statement_that_must_have_one(database: Database) -> None:
+    async with database.read() as connection:
+        assert await FIND.one(connection, id=1) == ("espresso", {"size": "S"})
+        with pytest.raises(LookupError, match="no row: SELECT cups"):
+            await FIND.one(connection, id=2)
+
+
+async def test_a_violated_constraint_is_the_error_that_sqlalchemy_raises(database: Database) -> None:
+    errors: list[exc.IntegrityError] = []
+    for execute in (
+        lambda transaction: ADD_ALL.execute(transaction, id=[2, 1], name=["mocha", "mocha"]),
+        lambda transaction: transaction.execute(insert(CUPS).values(id=1, name="mocha")),
+    ):
+        with pytest.raises(exc.IntegrityError) as violation:
+            async with database.begin() as transaction:
+                await execute(transaction)
+        errors.append(violation.value)
+
+    assert [type(driver_error(error.orig)) for error in errors] == [asyncpg.UniqueViolationError] * 2
+    assert not any("mocha" in str(error) for error in errors)
     assert await find(database, 2) is None
 
 

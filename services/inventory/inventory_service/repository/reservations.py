@@ -1,17 +1,87 @@
-"""Statements on reservations. Locks: a reservation's row first, then its stock rows in product order."""
+"""Statements on reservations, prepared except for those of the expiry.
+
+Locks: a reservation's row first, then its stock rows in product order.
+"""
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
+from chassis.database.statements import Command, Record, Statement, insert_rows
 from chassis.types.ids import OrderId, ProductId
-from sqlalchemy import ColumnElement, Row, and_, delete, func, select, update
+from sqlalchemy import ARRAY, ColumnElement, Uuid, and_, any_, bindparam, delete, false, func, select, true, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from inventory_service.domain.reservations import Reservation, ReservationStatus
 from inventory_service.domain.stock import Line
 from inventory_service.repository.tables import reservation_lines, reservations
+
+
+def _to_order_id(row: Record) -> OrderId:
+    return OrderId(row["order_id"])
+
+
+def _to_reservation(row: Record) -> Reservation:
+    status = ReservationStatus(row["status"])
+    if status is ReservationStatus.COMMITTED and not row["in_committed"]:
+        status = ReservationStatus.FULFILLED  # by a release that took the units from on hand at payment
+    return Reservation(_to_order_id(row), status, row["held_until"], row["is_cancelled"], row["is_shipped"])
+
+
+def _to_line(row: Record) -> Line:
+    return Line(ProductId(row["product_id"]), int(row["quantity"]))
+
+
+_BY_ORDER = reservations.c.order_id == bindparam("order")
+_ORDERS = any_(bindparam("orders", type_=ARRAY(Uuid)))
+_CREATE = Statement(
+    insert(reservations)
+    .values(
+        {
+            column: bindparam(column.key)
+            for column in (
+                reservations.c.order_id,
+                reservations.c.status,
+                reservations.c.held_until,
+                reservations.c.is_cancelled,
+                reservations.c.is_shipped,
+            )
+        }
+    )
+    .on_conflict_do_nothing()
+    .returning(reservations.c.order_id),
+    _to_order_id,
+)
+_LOCK = Statement(select(reservations).where(_BY_ORDER).with_for_update(key_share=True), _to_reservation)
+_EXTEND = Command(
+    update(reservations)
+    .where(_BY_ORDER)
+    .values(
+        status=ReservationStatus.PENDING,
+        held_until=func.greatest(reservations.c.held_until, bindparam("until", type_=reservations.c.held_until.type)),
+    )
+)
+_COMMIT = Command(update(reservations).where(_BY_ORDER).values(status=ReservationStatus.COMMITTED, in_committed=true()))
+_CLOSE = Command(
+    update(reservations)
+    .where(reservations.c.order_id == _ORDERS)
+    .values(status=bindparam("status"), in_committed=false())
+)
+_CANCEL = Command(
+    update(reservations)
+    .where(_BY_ORDER)
+    .values(status=ReservationStatus.RELEASED, in_committed=false(), is_cancelled=true())
+)
+_MARK_AS_SHIPPED = Command(update(reservations).where(_BY_ORDER).values(is_shipped=true()))
+_LINES = Statement(
+    select(reservation_lines.c.product_id, func.sum(reservation_lines.c.quantity).label("quantity"))
+    .where(reservation_lines.c.order_id == _ORDERS)
+    .group_by(reservation_lines.c.product_id)
+    .order_by(reservation_lines.c.product_id),
+    _to_line,
+)
+_ADD_LINES = Command(insert_rows(*reservation_lines.c))
+_REMOVE_LINES = Command(delete(reservation_lines).where(reservation_lines.c.order_id == bindparam("order")))
 
 
 class ReservationRepository:
@@ -26,20 +96,18 @@ class ReservationRepository:
 
     async def create(self, new: Reservation) -> Reservation | None:
         """Returns None where the order has a reservation already."""
-        insertion = insert(reservations).values(
+        created = await _CREATE.first(
+            self._transaction,
             order_id=new.order_id,
             status=new.status,
             held_until=new.held_until,
             is_cancelled=new.is_cancelled,
             is_shipped=new.is_shipped,
         )
-        created = await self._transaction.execute(insertion.on_conflict_do_nothing().returning(reservations.c.order_id))
-        return new if created.first() else None
+        return None if created is None else new
 
     async def lock(self, order_id: OrderId) -> Reservation | None:
-        query = select(reservations).where(reservations.c.order_id == order_id).with_for_update(key_share=True)
-        row = (await self._transaction.execute(query)).first()
-        return None if row is None else _reservation(row)
+        return await _LOCK.first(self._transaction, order=order_id)
 
     async def _lock_existing(self, order_id: OrderId) -> Reservation:
         reservation = await self.lock(order_id)
@@ -49,40 +117,23 @@ class ReservationRepository:
 
     async def extend(self, order_id: OrderId, until: datetime) -> None:
         """Makes the reservation pending, at least until the given time. Its row must be locked."""
-        later = func.greatest(reservations.c.held_until, until)
-        await self._transaction.execute(
-            update(reservations)
-            .where(reservations.c.order_id == order_id)
-            .values(status=ReservationStatus.PENDING, held_until=later)
-        )
+        await _EXTEND.execute(self._transaction, order=order_id, until=until)
 
     async def commit(self, order_id: OrderId) -> None:
         """Records that the order's units are committed. The reservation's row must be locked."""
-        await self._transaction.execute(
-            update(reservations)
-            .where(reservations.c.order_id == order_id)
-            .values(status=ReservationStatus.COMMITTED, in_committed=True)
-        )
+        await _COMMIT.execute(self._transaction, order=order_id)
 
     async def close(self, orders: Sequence[OrderId], status: ReservationStatus) -> None:
         """Sets the status of reservations that hold no units any more. Their rows must be locked."""
-        await self._transaction.execute(
-            update(reservations).where(reservations.c.order_id.in_(orders)).values(status=status, in_committed=False)
-        )
+        await _CLOSE.execute(self._transaction, orders=orders, status=status)
 
     async def cancel(self, order_id: OrderId) -> None:
         """Ends the reservation, and marks its order as cancelled. Its row must be locked."""
-        await self._transaction.execute(
-            update(reservations)
-            .where(reservations.c.order_id == order_id)
-            .values(status=ReservationStatus.RELEASED, in_committed=False, is_cancelled=True)
-        )
+        await _CANCEL.execute(self._transaction, order=order_id)
 
     async def mark_as_shipped(self, order_id: OrderId) -> None:
         """Records that the order is shipped. The reservation's row must be locked."""
-        await self._transaction.execute(
-            update(reservations).where(reservations.c.order_id == order_id).values(is_shipped=True)
-        )
+        await _MARK_AS_SHIPPED.execute(self._transaction, order=order_id)
 
     async def list_overdue(self, at: datetime, limit: int) -> dict[OrderId, datetime]:
         """Returns pending reservations whose time is over and when it ended, the oldest first, without a lock.
@@ -111,30 +162,20 @@ class ReservationRepository:
 
     async def lines(self, orders: Sequence[OrderId]) -> list[Line]:
         """Returns the sum of these orders' lines: one line per product, in product order."""
-        query = (
-            select(reservation_lines.c.product_id, func.sum(reservation_lines.c.quantity).label("quantity"))
-            .where(reservation_lines.c.order_id.in_(orders))
-            .group_by(reservation_lines.c.product_id)
-            .order_by(reservation_lines.c.product_id)
-        )
-        rows = await self._transaction.execute(query)
-        return [Line(ProductId(row.product_id), int(row.quantity)) for row in rows]
+        return await _LINES.all(self._transaction, orders=orders)
 
     async def add_lines(self, order_id: OrderId, lines: Sequence[Line]) -> None:
         """Adds lines to a reservation that has none."""
-        rows = [{"order_id": order_id, "product_id": line.product_id, "quantity": line.quantity} for line in lines]
-        await self._transaction.execute(insert(reservation_lines), rows)
+        await _ADD_LINES.execute(
+            self._transaction,
+            order_id=[order_id] * len(lines),
+            product_id=[line.product_id for line in lines],
+            quantity=[line.quantity for line in lines],
+        )
 
     async def remove_lines(self, order_id: OrderId) -> None:
-        await self._transaction.execute(delete(reservation_lines).where(reservation_lines.c.order_id == order_id))
+        await _REMOVE_LINES.execute(self._transaction, order=order_id)
 
 
 def _is_overdue(at: datetime) -> ColumnElement[bool]:
     return and_(reservations.c.status == ReservationStatus.PENDING, reservations.c.held_until <= at)
-
-
-def _reservation(row: Row[Any]) -> Reservation:
-    status = ReservationStatus(row.status)
-    if status is ReservationStatus.COMMITTED and not row.in_committed:
-        status = ReservationStatus.FULFILLED  # by a release that took the units from on hand at payment
-    return Reservation(OrderId(row.order_id), status, row.held_until, row.is_cancelled, row.is_shipped)

@@ -1,12 +1,14 @@
-"""Statements on stock and its ledger. Locks: a transaction that needs several rows locks them in product order."""
+"""Statements on stock and its ledger; those on the stock of given products are prepared.
+
+Locks: a transaction that needs several rows locks them in product order.
+"""
 
 from collections.abc import Collection, Sequence
-from dataclasses import asdict
-from typing import Any
 from uuid import UUID
 
+from chassis.database.statements import Command, Connection, Record, Statement, insert_rows, sent_rows
 from chassis.types.ids import OrderId, ProductId, UserId
-from sqlalchemy import Row, Select, bindparam, func, select, update
+from sqlalchemy import ARRAY, BigInteger, any_, bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -15,121 +17,191 @@ from inventory_service.domain.stock import Stock, StockTerms
 from inventory_service.repository.tables import movements, stock
 
 
-class StockRepository:
+def _as_read(row: Record) -> Record:
+    return row
+
+
+def _to_movement(row: Record) -> Movement:
+    cause = MovementCause(
+        kind=MovementKind(row["kind"]),
+        actor_id=None if row["actor_id"] is None else UserId(row["actor_id"]),
+        order_id=None if row["order_id"] is None else OrderId(row["order_id"]),
+        reason=row["reason"],
+        adjustment_id=row["adjustment_id"],
+    )
+    return Movement(ProductId(row["product_id"]), row["delta"], row["on_hand"], row["at"], cause, row["id"])
+
+
+_UNITS = (
+    stock.c.product_id,
+    stock.c.on_hand,
+    stock.c.held.label("held"),
+    stock.c.committed,
+    stock.c.low_stock_threshold,
+    stock.c.seller_id,
+    stock.c.max_per_order,
+    stock.c.announced,
+    stock.c.revision,
+)
+_OF_PRODUCTS = (
+    select(*_UNITS)
+    .where(stock.c.product_id == any_(bindparam("products", type_=ARRAY(BigInteger))))
+    .order_by(stock.c.product_id)
+)
+_READ = Statement(_OF_PRODUCTS, _as_read)
+_LOCK = Statement(_OF_PRODUCTS.with_for_update(key_share=True), _as_read)
+_CREATE = Command(insert(stock).values(product_id=bindparam("product"), on_hand=0).on_conflict_do_nothing())
+_CHANGED = sent_rows(
+    stock.c.product_id, stock.c.on_hand, stock.c.held, stock.c.committed, stock.c.announced, stock.c.revision
+)
+_STORE = Command(
+    update(stock)
+    .where(stock.c.product_id == _CHANGED.c.product_id)
+    .values(
+        {
+            stock.c[column.key]: column
+            for column in (
+                _CHANGED.c.on_hand,
+                _CHANGED.c.held,
+                _CHANGED.c.committed,
+                _CHANGED.c.announced,
+                _CHANGED.c.revision,
+            )
+        }
+    )
+)
+_STORE_TERMS = Command(
+    update(stock)
+    .where(stock.c.product_id == bindparam("product"))
+    .values(
+        seller_id=bindparam("seller"),
+        low_stock_threshold=func.coalesce(bindparam("threshold", type_=BigInteger), stock.c.low_stock_threshold),
+        max_per_order=func.coalesce(bindparam("maximum", type_=BigInteger), stock.c.max_per_order),
+    )
+)
+_APPEND = Command(
+    insert_rows(
+        movements.c.product_id,
+        movements.c.kind,
+        movements.c.delta,
+        movements.c.on_hand,
+        movements.c.actor_id,
+        movements.c.order_id,
+        movements.c.reason,
+        movements.c.adjustment_id,
+        movements.c.at,
+    )
+)
+_ADJUSTMENT = Statement(select(movements).where(movements.c.adjustment_id == bindparam("adjustment")), _to_movement)
+
+
+class StockReader:
+    """Reads stock without locks, in a transaction or without one."""
+
+    def __init__(self, connection: Connection, low_stock_threshold: int) -> None:
+        """`low_stock_threshold`, in units, applies to products without a threshold of their own."""
+        self._connection = connection
+        self._low_stock_threshold = low_stock_threshold
+
+    async def stocks(self, products: Collection[ProductId]) -> dict[ProductId, Stock]:
+        """Reads stock by primary key."""
+        return self._by_product(await _READ.all(self._connection, products=list(products)))
+
+    def _by_product(self, rows: Sequence[Record]) -> dict[ProductId, Stock]:
+        return {row["product_id"]: self._stock(row) for row in rows}
+
+    def _stock(self, row: Record) -> Stock:
+        threshold = row["low_stock_threshold"]
+        return Stock(
+            product_id=ProductId(row["product_id"]),
+            on_hand=row["on_hand"],
+            reserved=row["held"] - row["committed"],
+            committed=row["committed"],
+            low_stock_threshold=self._low_stock_threshold if threshold is None else threshold,
+            seller_id=None if row["seller_id"] is None else UserId(row["seller_id"]),
+            max_per_order=row["max_per_order"],
+            published_as_available=row["announced"],
+            revision=row["revision"],
+        )
+
+
+class StockRepository(StockReader):
     """Reads and writes within one transaction."""
 
     def __init__(self, transaction: AsyncConnection, low_stock_threshold: int) -> None:
         """`low_stock_threshold`, in units, applies to products without a threshold of their own."""
+        super().__init__(transaction, low_stock_threshold)
         self._transaction = transaction
-        self._low_stock_threshold = low_stock_threshold
-
-    async def stocks(self, products: Collection[ProductId]) -> dict[ProductId, Stock]:
-        """Reads stock by primary key, without a lock."""
-        return await self._read(select(stock).where(stock.c.product_id.in_(products)))
 
     async def lock_stocks(self, products: Collection[ProductId]) -> dict[ProductId, Stock]:
         """Reads stock by primary key and locks each row, in product order."""
-        query = select(stock).where(stock.c.product_id.in_(products)).order_by(stock.c.product_id)
-        return await self._read(query.with_for_update(key_share=True))
+        return self._by_product(await _LOCK.all(self._transaction, products=list(products)))
 
     async def lock_or_create(self, product_id: ProductId) -> Stock:
         """Returns a product's stock, its row locked; creates the row where there is none."""
         locked = await self.lock_stocks([product_id])
         if not locked:
-            await self._transaction.execute(
-                insert(stock).values(product_id=product_id, on_hand=0).on_conflict_do_nothing()
-            )
+            await _CREATE.execute(self._transaction, product=product_id)
             locked = await self.lock_stocks([product_id])
         return locked[product_id]
 
     async def lock_unpublished(self, limit: int) -> list[Stock]:
         """Locks and returns products whose last published availability is out of date. Reads the whole table."""
         query = (
-            select(stock)
+            select(*_UNITS)
             .where((stock.c.on_hand > stock.c.held) != stock.c.announced)
             .order_by(stock.c.product_id)
             .limit(limit)
             .with_for_update(key_share=True, skip_locked=True)
         )
-        return list((await self._read(query)).values())
+        return [self._stock(row) for row in (await self._transaction.execute(query)).mappings()]
 
     async def store(self, stocks: Sequence[Stock]) -> None:
         """Writes units, published availability and revision. The rows must be locked."""
-        rows = [
-            {
-                "product": changed.product_id,
-                "on_hand": changed.on_hand,
-                "held": changed.held,
-                "committed": changed.committed,
-                "announced": changed.published_as_available,
-                "revision": changed.revision,
-            }
-            for changed in stocks
-        ]
-        by_id = stock.c.product_id == bindparam("product")
-        await self._transaction.execute(update(stock).where(by_id), rows)
+        await _STORE.execute(
+            self._transaction,
+            product_id=[changed.product_id for changed in stocks],
+            on_hand=[changed.on_hand for changed in stocks],
+            held=[changed.held for changed in stocks],
+            committed=[changed.committed for changed in stocks],
+            announced=[changed.published_as_available for changed in stocks],
+            revision=[changed.revision for changed in stocks],
+        )
 
     async def store_terms(self, product_id: ProductId, seller_id: UserId, terms: StockTerms) -> None:
         """Writes a product's seller and the terms that are not None. The row must be locked."""
-        changed = {name: term for name, term in asdict(terms).items() if term is not None}
-        columns: dict[str, int] = {"seller_id": seller_id, **changed}
-        await self._transaction.execute(update(stock).where(stock.c.product_id == product_id).values(columns))
+        await _STORE_TERMS.execute(
+            self._transaction,
+            product=product_id,
+            seller=seller_id,
+            threshold=terms.low_stock_threshold,
+            maximum=terms.max_per_order,
+        )
 
     async def append(self, entries: Sequence[Movement]) -> None:
         """Appends to the ledger. The stock rows must be locked, so that movement ids follow each product's history."""
-        rows = [
-            {
-                "product_id": movement.product_id,
-                "kind": movement.cause.kind,
-                "delta": movement.delta,
-                "on_hand": movement.on_hand,
-                "actor_id": movement.cause.actor_id,
-                "order_id": movement.cause.order_id,
-                "reason": movement.cause.reason,
-                "adjustment_id": movement.cause.adjustment_id,
-                "at": movement.at,
-            }
-            for movement in entries
-        ]
-        await self._transaction.execute(insert(movements), rows)
+        causes = [movement.cause for movement in entries]
+        await _APPEND.execute(
+            self._transaction,
+            product_id=[movement.product_id for movement in entries],
+            kind=[cause.kind for cause in causes],
+            delta=[movement.delta for movement in entries],
+            on_hand=[movement.on_hand for movement in entries],
+            actor_id=[cause.actor_id for cause in causes],
+            order_id=[cause.order_id for cause in causes],
+            reason=[cause.reason for cause in causes],
+            adjustment_id=[cause.adjustment_id for cause in causes],
+            at=[movement.at for movement in entries],
+        )
 
     async def history(self, product_id: ProductId, offset: int, limit: int) -> tuple[list[Movement], int]:
         """Returns one page, newest first, along movements_by_product, and the total number of movements."""
         of_product = movements.c.product_id == product_id
         page = select(movements).where(of_product).order_by(movements.c.id.desc()).offset(offset).limit(limit)
-        rows = (await self._transaction.execute(page)).all()
+        rows = (await self._transaction.execute(page)).mappings().all()
         total = await self._transaction.scalar(select(func.count()).select_from(movements).where(of_product))
-        return [_movement(row) for row in rows], total or 0
+        return [_to_movement(row) for row in rows], total or 0
 
     async def adjustment(self, adjustment_id: UUID) -> Movement:
         """Returns an adjustment that exists, along one_movement_of_an_adjustment."""
-        query = select(movements).where(movements.c.adjustment_id == adjustment_id)
-        return _movement((await self._transaction.execute(query)).one())
-
-    async def _read(self, query: Select[Any]) -> dict[ProductId, Stock]:
-        return {row.product_id: self._stock(row) for row in await self._transaction.execute(query)}
-
-    def _stock(self, row: Row[Any]) -> Stock:
-        threshold = row.low_stock_threshold
-        return Stock(
-            product_id=ProductId(row.product_id),
-            on_hand=row.on_hand,
-            reserved=row.held - row.committed,
-            committed=row.committed,
-            low_stock_threshold=self._low_stock_threshold if threshold is None else threshold,
-            seller_id=None if row.seller_id is None else UserId(row.seller_id),
-            max_per_order=row.max_per_order,
-            published_as_available=row.announced,
-            revision=row.revision,
-        )
-
-
-def _movement(row: Row[Any]) -> Movement:
-    cause = MovementCause(
-        kind=MovementKind(row.kind),
-        actor_id=None if row.actor_id is None else UserId(row.actor_id),
-        order_id=None if row.order_id is None else OrderId(row.order_id),
-        reason=row.reason,
-        adjustment_id=row.adjustment_id,
-    )
-    return Movement(ProductId(row.product_id), row.delta, row.on_hand, row.at, cause, row.id)
+        return await _ADJUSTMENT.one(self._transaction, adjustment=adjustment_id)

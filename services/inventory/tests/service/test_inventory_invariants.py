@@ -4,8 +4,7 @@ import pytest
 from chassis.database import invariants
 from chassis.types.ids import uuid7
 from chassis_testing.databases import connect_to, migrated_database
-from inventory_harness import UseCases, open_use_cases, violations
-from sqlalchemy import event
+from inventory_harness import open_use_cases, violations
 
 VIOLATIONS = {
     "stock_is_never_oversold": "ALTER TABLE stock DROP CONSTRAINT stock_is_never_oversold; "
@@ -42,22 +41,3 @@ async def test_a_violation_is_found(name: str) -> None:
             await connection.execute(VIOLATIONS[name])
 
         assert name in await violations(use_cases.database)
-
-
-async def test_reserving_takes_four_statements_for_any_number_of_lines(use_cases: UseCases) -> None:
-    products = [use_cases.new_product() for _ in range(10)]
-    for product in products:
-        await use_cases.set_stock(product, 10)
-    statements: list[str] = []
-    engine = use_cases.database._engine.sync_engine
-
-    def record(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
-        statements.append(statement.split()[0])
-
-    event.listen(engine, "before_cursor_execute", record)
-    try:
-        await use_cases.reserve(uuid7(), *((product, 1) for product in products))
-    finally:
-        event.remove(engine, "before_cursor_execute", record)
-
-    assert statements == ["INSERT", "SELECT", "UPDATE", "INSERT"]

@@ -8,19 +8,54 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
+from chassis.database.statements import Connection, Statement
 from chassis.types.ids import UserId
-from sqlalchemy import ColumnElement, and_, delete, func, select, update
+from sqlalchemy import ColumnElement, and_, bindparam, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from order_service.domain.addresses import Address, AddressId, SavedAddress
 from order_service.repository.tables import addresses, buyers
 
+_NEW = insert(buyers).values(id=bindparam("buyer_id"))
+_LOCK = Statement(
+    _NEW.on_conflict_do_update(index_elements=[buyers.c.id], set_={"id": _NEW.excluded.id}).returning(
+        buyers.c.erased_at.is_(None).label("may_store")
+    ),
+    lambda row: bool(row["may_store"]),
+)
+_ERASED = Statement(
+    select(buyers.c.id).where(buyers.c.id == bindparam("buyer_id"), buyers.c.erased_at.is_not(None)),
+    lambda row: int(row["id"]),
+)
+_ADDRESS = Statement(
+    select(addresses.c.address).where(
+        addresses.c.id == bindparam("address_id"), addresses.c.buyer_id == bindparam("buyer_id")
+    ),
+    lambda row: Address(**row["address"]),
+)
 
-class BuyerRepository:
+
+class BuyerReader:
+    """Reads buyers without locks, in a transaction or without one."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def is_erased(self, buyer_id: UserId) -> bool:
+        """Reads by primary key."""
+        return await _ERASED.first(self._connection, buyer_id=buyer_id) is not None
+
+    async def address(self, buyer_id: UserId, address_id: AddressId) -> Address | None:
+        """Reads by primary key; returns None also for another buyer's address."""
+        return await _ADDRESS.first(self._connection, buyer_id=buyer_id, address_id=address_id)
+
+
+class BuyerRepository(BuyerReader):
     """Reads and writes within one transaction."""
 
     def __init__(self, transaction: AsyncConnection) -> None:
+        super().__init__(transaction)
         self._transaction = transaction
 
     async def lock(self, buyer_id: UserId) -> bool:
@@ -28,13 +63,7 @@ class BuyerRepository:
 
         Returns False if the buyer was erased: then nothing may be stored for them.
         """
-        new = insert(buyers).values(id=buyer_id)
-        held = new.on_conflict_do_update(index_elements=[buyers.c.id], set_={"id": new.excluded.id})
-        return await self._transaction.scalar(held.returning(buyers.c.erased_at)) is None
-
-    async def is_erased(self, buyer_id: UserId) -> bool:
-        """Reads by primary key, without a lock."""
-        return await self._transaction.scalar(select(buyers.c.erased_at).where(buyers.c.id == buyer_id)) is not None
+        return await _LOCK.one(self._transaction, buyer_id=buyer_id)
 
     async def erase(self, buyer_id: UserId, at: datetime) -> None:
         """Marks the buyer as erased for good and deletes the address book; uses the index addresses_of_a_buyer.
@@ -51,11 +80,6 @@ class BuyerRepository:
             select(addresses).where(addresses.c.buyer_id == buyer_id).order_by(addresses.c.created_at, addresses.c.id)
         )
         return [_saved_address(row.id, row.address) for row in await self._transaction.execute(query)]
-
-    async def address(self, buyer_id: UserId, address_id: AddressId) -> Address | None:
-        """Reads by primary key; returns None also for another buyer's address."""
-        stored = await self._transaction.scalar(select(addresses.c.address).where(_own(buyer_id, address_id)))
-        return None if stored is None else Address(**stored)
 
     async def count_addresses(self, buyer_id: UserId) -> int:
         """Counts with the index addresses_of_a_buyer."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+from chassis.database.statements import Command, insert_rows
 from chassis.types.ids import OrderId, ProductId, UserId
 from chassis.types.money import Money
 from sqlalchemy import (
@@ -23,7 +24,7 @@ from sqlalchemy import (
     select,
     union_all,
 )
-from sqlalchemy.dialects.postgresql import aggregate_order_by, insert
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from order_service.domain.items import Item
@@ -33,6 +34,9 @@ from order_service.repository.tables import manual_payments, order_history, orde
 
 _CHARGES = ProductId(0)
 """The product id of a row for shipping and tax; no product has this id."""
+
+
+_ADD = Command(insert_rows(*sales.c).on_conflict_do_nothing())
 
 
 class SalesRepository:
@@ -49,12 +53,21 @@ class SalesRepository:
 
         `charges` are shipping and tax, so that the rows of an order add up to its total.
         """
-        rows = [
-            _row(order_id, item.product_id, item.seller_id, item.name, item.quantity, item.total, at) for item in items
-        ]
+        rows = [(item.product_id, item.seller_id, item.name, item.quantity, item.total) for item in items]
         if charges.amount > 0:
-            rows.append(_row(order_id, _CHARGES, UserId(0), "shipping and tax", 0, charges, at))
-        await self._transaction.execute(insert(sales).on_conflict_do_nothing(), rows)
+            rows.append((_CHARGES, UserId(0), "shipping and tax", 0, charges))
+        products, sellers, names, quantities, amounts = zip(*rows, strict=True)
+        await _ADD.execute(
+            self._transaction,
+            order_id=[order_id] * len(rows),
+            product_id=products,
+            seller_id=sellers,
+            name=names,
+            quantity=quantities,
+            amount=[amount.amount for amount in amounts],
+            currency=[amount.currency for amount in amounts],
+            sold_at=[at] * len(rows),
+        )
 
     async def by_interval(self, period: TimeRange, interval: Interval, seller_id: UserId | None) -> list[IntervalSales]:
         """Returns the intervals and currencies with a sale or refund.
@@ -207,21 +220,6 @@ def _interval_number(at: ColumnElement[datetime], starts: Sequence[datetime]) ->
     """
     bounds = literal(starts, ARRAY(DateTime(timezone=True)))
     return func.width_bucket(at, bounds, type_=Integer).label("number")
-
-
-def _row(
-    order_id: OrderId, product_id: ProductId, seller_id: UserId, name: str, quantity: int, amount: Money, at: datetime
-) -> dict[str, object]:
-    return {
-        "order_id": order_id,
-        "product_id": product_id,
-        "seller_id": seller_id,
-        "name": name,
-        "quantity": quantity,
-        "amount": amount.amount,
-        "currency": amount.currency,
-        "sold_at": at,
-    }
 
 
 def _interval_sales(start: datetime, row: Any) -> IntervalSales:

@@ -18,8 +18,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from order_service.domain.errors import UnknownOrder, WrongAmountPaid
 from order_service.domain.expiry import ExpiryPolicy
 from order_service.domain.orders import CancelReason, Order, OrderQuery, OrderStatus, Payment, Refund, Shipment
-from order_service.repository.buyers import BuyerRepository
-from order_service.repository.orders import OrderRepository
+from order_service.repository.buyers import BuyerReader, BuyerRepository
+from order_service.repository.orders import OrderReader, OrderRepository
 from order_service.service.published_events import OrderEvents
 
 MOVED = Counter("orders_moved_total", "Orders that reached a status after they were placed", ["status"])
@@ -43,8 +43,8 @@ class OrderService:
 
     async def get_order(self, principal: Principal, order_id: OrderId) -> Order:
         """Raises UnknownOrder, also for another buyer's order."""
-        async with self._database.begin() as transaction:
-            order = await OrderRepository(transaction).find(order_id)
+        async with self._database.read() as connection:
+            order = await OrderReader(connection).find(order_id)
         return _visible(order, principal, order_id)
 
     async def list_orders(self, query: OrderQuery, paging: CursorPaging) -> tuple[list[Order], int]:
@@ -63,9 +63,9 @@ class OrderService:
 
         Raises UnknownOrder.
         """
-        async with self._database.begin() as transaction:
-            order = _existing(await OrderRepository(transaction).find(order_id), order_id)
-            is_erased = await BuyerRepository(transaction).is_erased(order.buyer_id)
+        async with self._database.read() as connection:
+            order = _existing(await OrderReader(connection).find(order_id), order_id)
+            is_erased = await BuyerReader(connection).is_erased(order.buyer_id)
         return order, order.is_payable(self._now(), self._expiry.margin) and not is_erased
 
     async def has_bought(self, buyer_id: UserId, product_id: ProductId) -> bool:

@@ -11,6 +11,7 @@ from uuid import UUID
 from chassis.database import idempotency
 from chassis.database.engine import Database
 from chassis.database.idempotency import Claim, KeyRepository
+from chassis.database.statements import Connection
 from chassis.errors import DatabaseUnavailable, NeighbourRefused, NeighbourUnavailable
 from chassis.observability import logs
 from chassis.types.ids import OrderId, UserId
@@ -37,9 +38,9 @@ from order_service.domain.items import Line, merge_lines, price_items
 from order_service.domain.open_orders import OpenOrderLimits
 from order_service.domain.orders import Order
 from order_service.domain.pricing import PricingRules
-from order_service.repository.buyers import BuyerRepository
-from order_service.repository.carts import CartRepository, CartSnapshotRepository
-from order_service.repository.orders import OrderRepository
+from order_service.repository.buyers import BuyerReader, BuyerRepository
+from order_service.repository.carts import CartReader, CartRepository, CartSnapshotRepository
+from order_service.repository.orders import OrderReader, OrderRepository
 from order_service.service.published_events import OrderEvents
 
 PLACED = Counter("orders_placed_total", "Orders that were placed")
@@ -169,36 +170,54 @@ class OrderPlacement:
     async def _begin(
         self, buyer_id: UserId, request: PlacementRequest, key: idempotency.Key | None
     ) -> Order | _Attempt:
-        """Claims the key; returns the order if it is stored already, else an attempt. Commits before going on."""
+        """Returns the order if it is stored already, else an attempt.
+
+        A key is claimed, which commits before going on. Without a key nothing is written, and no transaction needed.
+        """
+        if key is None:
+            async with self._database.read() as connection:
+                lines: Sequence[Line] = request.lines or await CartReader(connection).lines_of_buyer(buyer_id)
+                order_id = OrderId(self._new_id())
+                return await self._attempt(connection, buyer_id, order_id, request, lines, has_key=False)
         async with self._database.begin() as transaction:
             order_id = await self._claim_order_id(transaction, buyer_id, request, key)
-            stored = None if key is None else await OrderRepository(transaction).find(order_id)
+            stored = await OrderRepository(transaction).find(order_id)
             if stored is not None:
                 return stored
-            ship_to = await _shipping_address(transaction, buyer_id, request.ship_to)
-            lines = request.lines or await _cart_lines(transaction, buyer_id, order_id, key is not None)
-            attempt = _Attempt(
-                order_id,
-                buyer_id,
-                merge_lines(lines),
-                ship_to,
-                request.expected_total,
-                is_from_cart=request.lines is None,
-                has_key=key is not None,
-            )
-            await self._ensure_allowed(transaction, attempt)  # before stock is reserved; `_store` checks again
-            return attempt
+            lines = request.lines or await _snapshot(transaction, buyer_id, order_id)
+            return await self._attempt(transaction, buyer_id, order_id, request, lines, has_key=True)
+
+    async def _attempt(
+        self,
+        connection: Connection,
+        buyer_id: UserId,
+        order_id: OrderId,
+        request: PlacementRequest,
+        lines: Sequence[Line],
+        *,
+        has_key: bool,
+    ) -> _Attempt:
+        """Raises AccountErased, UnknownShippingAddress, UnknownCountry, CartEmpty, TooManyOpenOrders, QuantityLimit."""
+        ship_to = await _shipping_address(connection, buyer_id, request.ship_to)
+        if not lines:
+            raise CartEmpty
+        attempt = _Attempt(
+            order_id,
+            buyer_id,
+            merge_lines(lines),
+            ship_to,
+            request.expected_total,
+            is_from_cart=request.lines is None,
+            has_key=has_key,
+        )
+        await self._ensure_allowed(connection, attempt)  # before stock is reserved; `_store` checks again
+        return attempt
 
     async def _claim_order_id(
-        self, transaction: AsyncConnection, buyer_id: UserId, request: PlacementRequest, key: idempotency.Key | None
+        self, transaction: AsyncConnection, buyer_id: UserId, request: PlacementRequest, key: idempotency.Key
     ) -> OrderId:
-        """Returns the id of the order that the key stands for, and locks the key's row; without a key, a new id.
-
-        Raises IdempotencyKeyReused.
-        """
+        """Returns the id of the order that the key stands for, and locks the key's row. Raises IdempotencyKeyReused."""
         claim = Claim(self._new_id(), idempotency.fingerprint(request.canonical_form))
-        if key is None:
-            return OrderId(claim.resource_id)
         held = await KeyRepository(transaction).claim(buyer_id, key, claim, self._now())
         return OrderId(claim.resolve(held))
 
@@ -264,12 +283,10 @@ class OrderPlacement:
         _report_placed(order)
         return order
 
-    async def _ensure_allowed(self, transaction: AsyncConnection, attempt: _Attempt) -> None:
+    async def _ensure_allowed(self, connection: Connection, attempt: _Attempt) -> None:
         """Raises TooManyOpenOrders, QuantityLimit. Concurrent orders are counted while the buyer's row is locked."""
         products = [line.product_id for line in attempt.lines]
-        others = await OrderRepository(transaction).open_orders(
-            attempt.buyer_id, attempt.order_id, products, self._now()
-        )
+        others = await OrderReader(connection).open_orders(attempt.buyer_id, attempt.order_id, products, self._now())
         self._policy.limits.ensure_allowed(attempt.lines, others)
 
     async def _release_key(self, attempt: _Attempt) -> bool:
@@ -296,10 +313,10 @@ class OrderPlacement:
 
 
 async def _shipping_address(
-    transaction: AsyncConnection, buyer_id: UserId, ship_to: Address | AddressId | None
+    connection: Connection, buyer_id: UserId, ship_to: Address | AddressId | None
 ) -> Address | None:
     """Raises AccountErased, UnknownShippingAddress, UnknownCountry."""
-    buyers = BuyerRepository(transaction)
+    buyers = BuyerReader(connection)
     if await buyers.is_erased(buyer_id):
         raise AccountErased(buyer_id)
     if ship_to is None or isinstance(ship_to, Address):
@@ -311,22 +328,14 @@ async def _shipping_address(
     return address
 
 
-async def _cart_lines(
-    transaction: AsyncConnection, buyer_id: UserId, order_id: OrderId, has_key: bool
-) -> Sequence[Line]:
-    """Returns what is in the cart; under a key, what was in it at the key's first request. Raises CartEmpty.
-
-    The key's row must be locked.
-    """
-    snapshots, carts = CartSnapshotRepository(transaction), CartRepository(transaction)
-    snapshot = await snapshots.find(order_id) if has_key else None
+async def _snapshot(transaction: AsyncConnection, buyer_id: UserId, order_id: OrderId) -> Sequence[Line]:
+    """Returns what was in the cart at the key's first request, which this one may be. The key's row must be locked."""
+    snapshots = CartSnapshotRepository(transaction)
+    snapshot = await snapshots.find(order_id)
     if snapshot is not None:
         return snapshot
-    cart_id = await carts.find_of_buyer(buyer_id)
-    lines = [] if cart_id is None else await carts.lines(cart_id)
-    if not lines:
-        raise CartEmpty
-    if has_key:
+    lines = await CartRepository(transaction).lines_of_buyer(buyer_id)
+    if lines:
         await snapshots.add(order_id, lines)
     return lines
 
