@@ -77,8 +77,10 @@ EXISTING_SECRETS = {
     "user.admin.existingSecret": "shop-admin",
     **{f"{service}.grpc.existingSecret": f"shop-{service}-grpc" for service in SERVICES},
 }
+RUNTIME_SECRETS = {f"{service}.database.runtimeSecret": f"shop-{service}-db-runtime" for service in WITH_DATABASE}
 BROKER_SECRETS = {f"{service}.broker.existingSecret": f"shop-{service}-broker" for service in WITH_DATABASE}
 SHARED_BROKER_USER = {f"{service}.broker.existingSecret": "shop-rabbitmq" for service in WITH_DATABASE}
+DATABASE_KEYS = ("DB_HOST", "DB_PORT", "DB_USER", "DB_PASSWORD", "DB_NAME")
 EXTERNAL_DATABASES = {
     **EXISTING_SECRETS,
     **{f"{service}-db.enabled": "false" for service in WITH_DATABASE},
@@ -438,7 +440,7 @@ def test_volumes_are_retained_unless_the_deletion_policy_is_delete(render: Rende
 
 def test_each_service_gets_exactly_its_variables(render: Render, secrets: str) -> None:
     manifests = render_platform(render, secrets, {})
-    database = {"DB_HOST", "DB_PORT", "DB_USER", "DB_PASSWORD", "DB_NAME"}
+    database = set(DATABASE_KEYS)
     common = {"TENANT", "SERVICE_VERSION", "LOG_LEVEL", "HTTP_PORT", "METRICS_PORT"}
     shared = common | database | {"GRPC_PORT", "RABBITMQ_URL"}
     urls = {f"{service.upper()}_URL" for service in WITH_DATABASE}
@@ -462,7 +464,7 @@ def test_each_service_gets_exactly_its_variables(render: Render, secrets: str) -
                 m for m in of_kind(manifests, "Job") if m["metadata"]["name"].startswith(f"shop-{service}-migrate-")
             ]
             migrating = {variable["name"] for variable in job["spec"]["template"]["spec"]["containers"][0]["env"]}
-            assert migrating == {"LOG_LEVEL", "TENANT", "DB_HOST", "DB_PORT", "DB_USER", "DB_PASSWORD", "DB_NAME"}
+            assert migrating == {"LOG_LEVEL", "TENANT", "DB_RUNTIME_USER", "DB_RUNTIME_PASSWORD"} | database
 
 
 def test_settings_of_the_shop_reach_every_service(render: Render, secrets: str) -> None:
@@ -611,7 +613,8 @@ def pairs_of(manifests: list[Manifest], service: str, variable: str) -> list[tup
 def test_every_secret_key_that_a_pod_reads_exists(render: Render, secrets: str) -> None:
     manifests = render_platform(render, secrets, {})
     made = {(s["metadata"]["name"], key) for s in of_kind(manifests, "Secret") for key in s["data"]}
-    assert {name for name, _ in made} == set(EXISTING_SECRETS.values()) | set(BROKER_SECRETS.values())
+    created = EXISTING_SECRETS | RUNTIME_SECRETS | BROKER_SECRETS
+    assert {name for name, _ in made} == set(created.values())
     read = {
         (variable["valueFrom"]["secretKeyRef"]["name"], variable["valueFrom"]["secretKeyRef"]["key"])
         for _, container in containers(manifests)
@@ -619,6 +622,62 @@ def test_every_secret_key_that_a_pod_reads_exists(render: Render, secrets: str) 
         if "valueFrom" in variable
     }
     assert read <= made
+
+
+def test_a_service_runs_as_its_runtime_role_and_migrates_as_the_owner(render: Render, secrets: str) -> None:
+    manifests = render_platform(render, secrets, {})
+    for service in WITH_DATABASE:
+        owner, runtime = f"shop-{service}-db", f"shop-{service}-db-runtime"
+        assert {name: env_of(manifests, service)[name] for name in DATABASE_KEYS} == {
+            name: (runtime, name) for name in DATABASE_KEYS
+        }
+        assert secrets_of_migration(manifests, service) == {
+            **{name: (owner, name) for name in DATABASE_KEYS},
+            "DB_RUNTIME_USER": (runtime, "DB_USER"),
+            "DB_RUNTIME_PASSWORD": (runtime, "DB_PASSWORD"),
+        }
+
+
+def test_each_runtime_role_has_a_password_of_its_own_that_stays(render: Render, secrets: str) -> None:
+    def logins() -> dict[str, dict[str, str]]:
+        return {
+            secret["metadata"]["name"]: {key: base64.b64decode(value).decode() for key, value in secret["data"].items()}
+            for secret in of_kind(render_platform(render, secrets, {}), "Secret")
+            if "DB_USER" in secret["data"]
+        }
+
+    made = logins()
+    for service in WITH_DATABASE:
+        owner, runtime = made[f"shop-{service}-db"], made[f"shop-{service}-db-runtime"]
+        assert runtime["DB_USER"] == f"{owner['DB_USER']}_runtime"
+        assert all(runtime[key] == owner[key] for key in ("DB_HOST", "DB_PORT", "DB_NAME"))
+    assert len({login["DB_PASSWORD"] for login in made.values()}) == 2 * len(WITH_DATABASE)
+    assert logins() == made
+
+
+@pytest.mark.parametrize("given", [{"runtimeSecret": ""}, {"runtimeSecret": "runtime"}], ids=["one role", "two roles"])
+@pytest.mark.parametrize("owner", [{"existingSecret": "outside"}, {"password": "0123456789abcdef", "host": "pg"}])
+def test_a_database_outside_has_the_roles_that_the_values_name(
+    render: Render, secrets: str, owner: dict[str, str], given: dict[str, str]
+) -> None:
+    values = {f"order.database.{name}": value for name, value in (owner | given).items()}
+    manifests = render_platform(render, secrets, {"order-db.enabled": "false"} | values)
+    of_owner, runtime = owner.get("existingSecret", "shop-order-db"), given["runtimeSecret"]
+
+    assert env_of(manifests, "order")["DB_USER"] == (runtime or of_owner, "DB_USER")
+    migrating = secrets_of_migration(manifests, "order")
+    assert migrating["DB_USER"] == (of_owner, "DB_USER")
+    assert migrating.get("DB_RUNTIME_USER") == ((runtime, "DB_USER") if runtime else None)
+    assert ("password" in owner) == bool(
+        [secret for secret in of_kind(manifests, "Secret") if secret["metadata"]["name"] == "shop-order-db"]
+    )
+
+
+def secrets_of_migration(manifests: list[Manifest], service: str) -> dict[str, tuple[str, str]]:
+    """Returns the Secret and the key of each variable that a migration reads from a Secret."""
+    (job,) = [m for m in of_kind(manifests, "Job") if m["metadata"]["name"].startswith(f"shop-{service}-migrate-")]
+    env = job["spec"]["template"]["spec"]["containers"][0]["env"]
+    return {v["name"]: tuple(v["valueFrom"]["secretKeyRef"].values()) for v in env if "valueFrom" in v}
 
 
 def test_each_pod_reads_the_credentials_of_its_own_broker_user_only(render: Render, secrets: str) -> None:
@@ -684,7 +743,7 @@ def test_the_definitions_get_a_password_for_each_user_and_make_no_service_an_adm
 def test_existing_secrets_are_used_and_none_is_created(render: Render, secrets: str) -> None:
     manifests = render_platform(render, secrets, EXISTING_SECRETS)
     assert not of_kind(manifests, "Secret")
-    made = len(EXISTING_SECRETS) + len(BROKER_SECRETS)
+    made = len(EXISTING_SECRETS | RUNTIME_SECRETS | BROKER_SECRETS)
     assert len(manifests) == len(render_platform(render, secrets, {})) - made
 
 

@@ -40,6 +40,8 @@ _SET_BY: Mapping[str, tuple[str, ...]] = {
     "DB_USER": ("<service>.database", "spec.databases"),
     "DB_PASSWORD": ("<service>.database", "spec.databases"),
     "DB_NAME": ("<service>.database", "spec.databases"),
+    "DB_RUNTIME_USER": ("<service>.database.runtimeSecret", "spec.databases"),
+    "DB_RUNTIME_PASSWORD": ("<service>.database.runtimeSecret", "spec.databases"),
     "RABBITMQ_URL": ("<service>.broker", "spec.broker"),
     "REDIS_URL": ("<service>.cache", "spec.cache"),
     "SERVICE_VERSION": ("global.image.tag", "spec.version"),
@@ -104,6 +106,8 @@ def document() -> str:
     sections = [("Every service", rows(shared.ServiceSettings, ""))]
     database = [row for row in rows(shared.BackendSettings, "") if row not in sections[0][1]]
     sections.append(("Every service with a database", database))
+    migration = [row for row in rows(shared.MigrationSettings, "") if row not in sections[0][1] + database]
+    sections.append(("Every migration", migration))
     known = {row.variable for _, section in sections for row in section}
     sections += [
         (service, [row for row in rows(settings_of(service), service) if row.variable not in known])
@@ -119,7 +123,7 @@ def settings_of(service: str) -> type[shared.ServiceSettings]:
     return found
 
 
-def rows(settings: type[shared.ServiceSettings], service: str) -> list[Setting]:
+def rows(settings: type[shared.Environment], service: str) -> list[Setting]:
     """Returns the settings of a class, inherited ones included. Raises LookupError for one without a docstring."""
     meanings, schema = _meanings(settings), settings.model_json_schema()["properties"]
     return [

@@ -21,6 +21,7 @@ import asyncpg
 import httpx
 import redis.asyncio as redis
 from chassis_testing import broker
+from chassis_testing.databases import create_runtime_role, runtime_role
 from chassis_testing.ports import free_port
 
 from devtools.services import SERVICES, grpc_credentials
@@ -141,7 +142,7 @@ class Stack:
         return f"127.0.0.1:{self.plan.ports[service].grpc}"
 
     def database_of(self, service: str) -> str:
-        """Returns the DSN of a service's database."""
+        """Returns the DSN of a service's database, with its owner."""
         return urlunsplit(urlsplit(self.servers.postgres)._replace(path=f"/{self._database_name(service)}"))
 
     def databases(self) -> list[str]:
@@ -250,6 +251,7 @@ class Stack:
     async def _create_databases(self, *services: str) -> None:
         connection = await asyncpg.connect(self.servers.postgres)
         try:
+            await create_runtime_role(connection, self.servers.postgres)
             there = {row["datname"] for row in await connection.fetch("SELECT datname FROM pg_database")}
             for name in map(self._database_name, services):
                 if name not in there:
@@ -284,7 +286,14 @@ class Stack:
             await client.flushdb()
 
     async def _migrate(self, service: str) -> None:
-        if await self._ended(await self._run(service, [f"{service}_service", "migrate"])) != 0:
+        role, owner = runtime_role(self.servers.postgres), urlsplit(self.servers.postgres)
+        as_owner = {
+            "DB_USER": owner.username or "",
+            "DB_PASSWORD": owner.password or "",
+            "DB_RUNTIME_USER": role.name,
+            "DB_RUNTIME_PASSWORD": role.password,
+        }
+        if await self._ended(await self._run(service, [f"{service}_service", "migrate"], as_owner)) != 0:
             raise StackError(f"{service} could not be migrated", self._log_tail(service))
 
     async def _serve(self, service: str, **dying: str) -> asyncio.subprocess.Process:
@@ -379,13 +388,13 @@ class Stack:
         return {**environment, **self.plan.settings.get(service, {})}
 
     def _backend_environment(self, service: str) -> dict[str, str]:
-        server = urlsplit(self.servers.postgres)
+        server, role = urlsplit(self.servers.postgres), runtime_role(self.servers.postgres)
         return {
             "GRPC_PORT": str(self.plan.ports[service].grpc),
             "DB_HOST": server.hostname or "",
             "DB_PORT": str(self.plan.proxied_ports.get("postgres", server.port or 5432)),
-            "DB_USER": server.username or "",
-            "DB_PASSWORD": server.password or "",
+            "DB_USER": role.name,
+            "DB_PASSWORD": role.password,
             "DB_NAME": self._database_name(service),
             "RABBITMQ_URL": self._broker_url(service),
         }

@@ -10,28 +10,13 @@ have, for grpc, and for each of stripe, smtp and sms that it uses. An entry has
 {{- $platform := include "common.platform" . -}}
 {{- $fullname := include "common.fullname" . -}}
 {{- with .Values.database }}
-{{- $name := printf "%s-db" $fullname }}
-{{- $content := dict
-  "DB_HOST" (.host | default $name)
-  "DB_PORT" (.port | toString)
-  "DB_USER" .user
-  "DB_PASSWORD" .password
-  "DB_NAME" .name
-}}
-{{- $credential := dict
-  "root" $
-  "path" "database"
-  "values" .
-  "field" "password"
-  "minLength" 16
-  "createdSecret" $name
-  "storeSecret" $name
-  "content" $content
-}}
-{{- $component := printf "%s-db" (include "common.component" $) }}
-{{- $store := dict "root" $ "values" . "storeSecret" $name "component" $component }}
+{{- $owner := include "common.databaseOwner" $ | fromYaml }}
 database:
-  {{- include "common.credential" $credential | nindent 2 }}
+  secret: {{ include "common.runtimeSecret" $ | default $owner.secret | quote }}
+  keys: {{ toJson $owner.keys }}
+  {{- $storeSecret := printf "%s-db" $fullname }}
+  {{- $component := printf "%s-db" (include "common.component" $) }}
+  {{- $store := dict "root" $ "values" . "storeSecret" $storeSecret "component" $component }}
   {{- include "common.credentialStore" $store | nindent 2 }}
 {{- end }}
 {{- with .Values.cache }}
@@ -102,6 +87,46 @@ admin:
 {{- end -}}
 
 {{/*
+The credential of the role that owns the database of a service, as `common.credentials` returns them. A service without
+a runtime role logs in as the owner too.
+*/}}
+{{- define "common.databaseOwner" -}}
+{{- $name := printf "%s-db" (include "common.fullname" .) -}}
+{{- with .Values.database -}}
+{{- $content := dict
+  "DB_HOST" (.host | default $name)
+  "DB_PORT" (.port | toString)
+  "DB_USER" .user
+  "DB_PASSWORD" .password
+  "DB_NAME" .name
+-}}
+{{- $credential := dict
+  "root" $
+  "path" "database"
+  "values" .
+  "field" "password"
+  "minLength" 16
+  "createdSecret" $name
+  "storeSecret" $name
+  "content" $content
+-}}
+{{- include "common.credential" $credential -}}
+{{- end -}}
+{{- end -}}
+
+{{/*
+The Secret of the runtime role, by which a service logs in to its database: that of the store of the same platform, or
+the one that the values name. Empty for a database with one role.
+*/}}
+{{- define "common.runtimeSecret" -}}
+{{- with .Values.database -}}
+{{- $usesStore := not (or $.Chart.IsRoot .existingSecret .password) -}}
+{{- $ofStore := printf "%s-db-runtime" (include "common.fullname" $) -}}
+{{- .runtimeSecret | default (ternary $ofStore "" $usesStore) -}}
+{{- end -}}
+{{- end -}}
+
+{{/*
 One secret: an existing one, or one that this chart creates from a value, or the one that the store of the same platform
 creates. A chart that is installed alone has no such store and needs one of the first two. Takes
   root
@@ -165,7 +190,11 @@ store: { component: {{ ternary .component "" $isOwn | quote }}, port: {{ .values
 
 {{/* The Secrets that this chart creates. */}}
 {{- define "common.secrets" -}}
-{{- range $kind, $credential := include "common.credentials" . | fromYaml }}
+{{- $credentials := include "common.credentials" . | fromYaml }}
+{{- if .Values.database }}
+{{- $_ := set $credentials "database" (include "common.databaseOwner" . | fromYaml) }}
+{{- end }}
+{{- range $kind, $credential := $credentials }}
 {{- with $credential.content }}
 ---
 {{ include "common.secret" (dict "root" $ "name" $credential.secret "content" .) }}

@@ -46,9 +46,12 @@ template:
       - { name: tmp, emptyDir: { sizeLimit: 64Mi } }
 {{- end -}}
 
-{{/* The environment of a migration: its database, and nothing that changes more often than the schema. */}}
+{{/*
+The environment of a migration: its database, with the owner and the runtime role, and nothing that changes more often
+than the schema.
+*/}}
 {{- define "common.migrationEnv" -}}
-{{- $database := (include "common.credentials" . | fromYaml).database -}}
+{{- $database := include "common.databaseOwner" . | fromYaml -}}
 - name: LOG_LEVEL
   value: {{ ((.Values.global).logLevel | default "INFO") | quote }}
 - name: TENANT
@@ -56,5 +59,11 @@ template:
 {{- range $database.keys }}
 - name: {{ . }}
   valueFrom: { secretKeyRef: { name: {{ $database.secret | quote }}, key: {{ . }} } }
+{{- end }}
+{{- with include "common.runtimeSecret" . }}
+- name: DB_RUNTIME_USER
+  valueFrom: { secretKeyRef: { name: {{ . | quote }}, key: DB_USER } }
+- name: DB_RUNTIME_PASSWORD
+  valueFrom: { secretKeyRef: { name: {{ . | quote }}, key: DB_PASSWORD } }
 {{- end }}
 {{- end -}}

@@ -6,6 +6,21 @@ DB_PASSWORD: {{ .Values.password | quote }}
 DB_NAME: {{ .Values.database | quote }}
 {{- end -}}
 
+{{/*
+The Secret of the runtime role, which the migration of the service creates. Its password follows from the owner's, which
+cannot be computed from it, so a shop of an earlier release gets it without new values. With an existing Secret the
+owner's password is unknown here, and this Secret exists too.
+*/}}
+{{- define "postgres.runtimeSecret" -}}
+{{- $role := dict
+  "DB_USER" (printf "%s_runtime" .Values.username)
+  "DB_PASSWORD" (printf "runtime/%s" .Values.password | sha256sum)
+}}
+{{- $content := merge $role (include "postgres.credential" . | fromYaml) }}
+{{- $name := printf "%s-runtime" (include "common.fullname" .) }}
+{{- include "common.secret" (dict "root" . "name" $name "content" $content) }}
+{{- end -}}
+
 {{- define "postgres.container" -}}
 args:
   - postgres

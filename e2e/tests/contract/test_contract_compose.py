@@ -36,7 +36,7 @@ def settings_of(service: str) -> type[Environment]:
 
 def filled_in() -> dict[str, str]:
     """.env with every password filled in."""
-    needed = re.compile("(POSTGRES|[A-Z]+_DB|[A-Z]+_BROKER|REDIS|RABBITMQ|ADMIN)_PASSWORD|JWT_SECRET")
+    needed = re.compile("(POSTGRES|[A-Z]+_DB|[A-Z]+_RUNTIME|[A-Z]+_BROKER|REDIS|RABBITMQ|ADMIN)_PASSWORD|JWT_SECRET")
     passwords = {name: _SECRET if needed.fullmatch(name) else value for name, value in EXAMPLE.items()}
     return passwords | {
         f"{service}_{variable}".upper(): value
@@ -81,8 +81,26 @@ def test_a_service_gets_only_the_broker_user_of_its_own(service: str) -> None:
 
 
 @pytest.mark.parametrize("service", _WITH_DATABASE)
-def test_a_migration_gets_its_database(service: str) -> None:
-    assert read(MigrationSettings, environment(f"{service}-migrate", filled_in())).db_name == SERVICES[service].database
+def test_a_migration_gets_its_database_as_the_owner_and_the_role_of_its_service(service: str) -> None:
+    given = {name: name for name in EXAMPLE if name.endswith("_PASSWORD")}
+    migrating = read(MigrationSettings, environment(f"{service}-migrate", given))
+    serving = environment(service, given)
+    owner = str(SERVICES[service].database).removesuffix("_db")
+
+    assert migrating.db_name == serving["DB_NAME"] == SERVICES[service].database
+    assert (migrating.db_user, migrating.db_password) == (owner, f"{owner.upper()}_DB_PASSWORD")
+    assert (migrating.db_runtime_user, migrating.db_runtime_password) == (serving["DB_USER"], serving["DB_PASSWORD"])
+    assert serving["DB_PASSWORD"] == f"{owner.upper()}_RUNTIME_PASSWORD"
+    created = environment("postgres-databases", given)
+    assert {migrating.db_password, serving["DB_PASSWORD"]} <= set(created.values())
+
+
+@pytest.mark.parametrize("service", _WITH_DATABASE)
+def test_in_production_only_the_migration_reads_the_password_of_the_owner(service: str) -> None:
+    owner = f"{str(SERVICES[service].database).removesuffix('_db')}_db_password"
+    readers = {name for name, overlay in PROD["services"].items() if owner in overlay.get("secrets", ())}
+
+    assert readers == {f"{service}-migrate", "postgres-databases"}
 
 
 @pytest.mark.parametrize("service", SERVICES)

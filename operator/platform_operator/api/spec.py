@@ -180,7 +180,14 @@ def _external_port(store: str, source: str, default: int) -> Any:
 class ExternalDatabase(Model):
     """The database of one service, given by a Secret with DB_HOST, DB_PORT, DB_USER, DB_PASSWORD and DB_NAME."""
 
-    secret_ref: SecretRef = Field(description="Secret with DB_HOST, DB_PORT, DB_USER, DB_PASSWORD and DB_NAME.")
+    secret_ref: SecretRef = Field(
+        description="Secret with DB_HOST, DB_PORT, DB_USER, DB_PASSWORD and DB_NAME, for the owner of the database."
+    )
+    runtime_secret_ref: SecretRef | None = Field(
+        default=None,
+        description="Secret with the same keys, for the role that the service runs as; the migration grants it what "
+        "the service needs. Default: the service runs as the owner.",
+    )
     port: int | None = _external_port("database", "the Secret's DB_PORT", 5432)
 
 

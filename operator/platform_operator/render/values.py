@@ -174,7 +174,9 @@ def _existing_secrets(platform: str, name: str, spec: Spec) -> ChartValues:
         secrets |= {part: {"existingSecret": f"{platform}-{part}"} for part in ("jwt", "admin")}
     if name in spec.databases.external:
         database = spec.databases.external[name]
+        runtime = database.runtime_secret_ref
         secrets["database"] = _external(database.secret_ref, database.port)
+        secrets["database"] |= {"runtimeSecret": runtime.name} if runtime else {}
     if spec.cache.secret_ref and name in WITH_CACHE:
         secrets["cache"] = _external(spec.cache.secret_ref, spec.cache.port)
     if spec.broker.secret_ref and name in WITH_BROKER:

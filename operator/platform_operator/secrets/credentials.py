@@ -80,6 +80,7 @@ def _components(key: PlatformKey, spec: Spec, master_key: MasterKey) -> Iterable
     if spec.databases.provider == "builtin":
         for service in WITH_DATABASE:
             yield f"{service}-db", _database(key, service, password(f"{service}-db"))
+            yield f"{service}-db-runtime", _runtime_role(key, service, password(f"{service}-db-runtime"))
     if spec.cache.provider == "builtin":
         yield "redis", _redis(key, password("redis"))
     if spec.broker.provider == "builtin":
@@ -89,6 +90,7 @@ def _components(key: PlatformKey, spec: Spec, master_key: MasterKey) -> Iterable
 
 
 def _database(key: PlatformKey, service: str, password: _Password) -> _SecretData:
+    """Returns the owner of the database, which its StatefulSet creates and its migration logs in as."""
     name = _DATABASES[service]
     return {
         "DB_HOST": f"{key.name}-{service}-db",
@@ -97,6 +99,11 @@ def _database(key: PlatformKey, service: str, password: _Password) -> _SecretDat
         "DB_PASSWORD": password("password"),
         "DB_NAME": f"{name}_db",
     }
+
+
+def _runtime_role(key: PlatformKey, service: str, password: _Password) -> _SecretData:
+    """Returns the role that the service logs in as, which the migration creates with its privileges."""
+    return {**_database(key, service, password), "DB_USER": f"{_DATABASES[service]}_runtime"}
 
 
 _DATABASES: Mapping[str, str] = {

@@ -30,9 +30,31 @@ def test_every_builtin_part_has_its_secret() -> None:
     assert set(secrets({})) == {
         *("shop-jwt", "shop-admin", "shop-redis", "shop-rabbitmq"),
         *(f"shop-{name}-db" for name in WITH_DATABASE),
+        *(f"shop-{name}-db-runtime" for name in WITH_DATABASE),
         *(f"shop-{name}-grpc" for name in SERVICES),
         *(f"shop-{name}-broker" for name in WITH_BROKER),
     }
+
+
+def test_each_service_gets_a_role_that_is_not_the_owner_of_its_database() -> None:
+    made = secrets({})
+    passwords = set()
+    for name in WITH_DATABASE:
+        owner, runtime = (decoded(made[f"shop-{name}-{kind}"]) for kind in ("db", "db-runtime"))
+        assert runtime["DB_USER"] == f"{owner['DB_USER']}_runtime"
+        assert all(runtime[key] == owner[key] for key in ("DB_HOST", "DB_PORT", "DB_NAME"))
+        passwords |= {owner["DB_PASSWORD"], runtime["DB_PASSWORD"]}
+    assert len(passwords) == 2 * len(WITH_DATABASE)
+
+
+def test_external_databases_have_no_derived_roles() -> None:
+    external = {name: {"secretRef": {"name": name}} for name in WITH_DATABASE}
+    made = secrets({"databases": {"provider": "external", "external": external}})
+    assert not [name for name in made if "-db" in name]
+
+
+def decoded(secret: DesiredObject) -> dict[str, str]:
+    return {name: base64.b64decode(value).decode() for name, value in secret.manifest["data"].items()}
 
 
 def test_each_service_gets_a_broker_user_of_its_own() -> None:

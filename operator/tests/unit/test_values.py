@@ -87,6 +87,14 @@ def test_external_stores_are_referenced_and_not_created() -> None:
     assert made["payment"]["broker"]["existingSecret"] == "their-rabbit"
 
 
+def test_an_external_database_may_have_a_role_for_the_service() -> None:
+    databases: dict[str, Any] = {name: {"secretRef": {"name": "db"}} for name in WITH_DATABASE}
+    databases["order"]["runtimeSecretRef"] = {"name": "order-runtime"}
+    made = values_for({"databases": {"provider": "external", "external": databases}})
+    assert made["order"]["database"] == {"existingSecret": "db", "runtimeSecret": "order-runtime"}
+    assert made["payment"]["database"] == {"existingSecret": "db"}, "the service runs as the owner"
+
+
 def test_an_external_store_may_have_its_own_port() -> None:
     databases: dict[str, Any] = {name: {"secretRef": {"name": "db"}} for name in WITH_DATABASE}
     databases["order"] = {**databases["order"], "port": 25060}

@@ -57,6 +57,10 @@ class UnknownEvent(Exception):
     """
 
 
+class RuntimeRoleRefused(Exception):
+    """The role that the service shall log in as cannot be set up. The message says why, and what to do."""
+
+
 class ResendRefused(Exception):
     """Events cannot be resent with these arguments. The message says why, and what to choose instead."""
 

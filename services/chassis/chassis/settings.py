@@ -127,8 +127,28 @@ class CurrencySettings(Environment):
         return frozenset(self.currencies or DECIMALS)
 
 
+class ResendSettings(LogSettings, DatabaseSettings):
+    """The settings of a resend: the database and the log, but no broker and no other service."""
+
+
 class MigrationSettings(LogSettings, DatabaseSettings):
-    """The settings of a migration and of a resend: the database and the log, but no broker and no other service."""
+    """The settings of a migration, which logs in as the owner of the database, and grants the service its role."""
+
+    db_runtime_user: str = ""
+    """The role that the service logs in as: a migration creates it and grants it what the service needs.
+
+    Without it, the service logs in as the owner.
+    """
+    db_runtime_password: Annotated[str, Field(repr=False, pattern="^[ -~]*$")] = ""
+    """The password of that role, in ASCII characters."""
+
+    @model_validator(mode="after")
+    def _has_a_whole_runtime_role(self) -> Self:
+        if bool(self.db_runtime_user) != bool(self.db_runtime_password):
+            raise ValueError("set both of DB_RUNTIME_USER and DB_RUNTIME_PASSWORD, or none of them")
+        if self.db_runtime_user == self.db_user:
+            raise ValueError("DB_RUNTIME_USER is DB_USER, the owner: name another role, or leave it out")
+        return self
 
 
 class BackendSettings(ServiceSettings, DatabaseSettings):

@@ -1,10 +1,13 @@
-"""PostgreSQL databases for tests: each test has its own, which is dropped afterwards."""
+"""PostgreSQL databases for tests: each test has its own, which is dropped afterwards.
+
+A service under test logs in as the runtime role, as in a shop; the test itself as the owner (`connect_to`).
+"""
 
 import functools
 import hashlib
 import importlib.resources
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TypeAlias
 from urllib.parse import urlsplit
@@ -13,6 +16,7 @@ from uuid import uuid4
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 from chassis.database.migrations import migrate
+from chassis.database.roles import RuntimeRole
 from chassis.settings import DatabaseSettings
 
 from chassis_testing.environment import environment_variable
@@ -25,17 +29,18 @@ _pools: dict[str, asyncpg.Pool] = {}
 
 @asynccontextmanager
 async def migrated_database(package: str) -> AsyncIterator[DatabaseSettings]:
-    """Creates a database with a service's schema, and drops it afterwards.
+    """Creates a database with a service's schema, and drops it afterwards. The settings have the runtime role.
 
     It is a copy of a template, since a copy takes a fraction of the time of the migrations.
     """
     async with _database(await _migrated_template(package)) as settings:
-        yield settings
+        role = runtime_role(environment_variable("TEST_POSTGRES_DSN"))
+        yield settings.model_copy(update={"db_user": role.name, "db_password": role.password})
 
 
 @asynccontextmanager
 async def empty_database() -> AsyncIterator[DatabaseSettings]:
-    """Creates a database without tables, and drops it afterwards."""
+    """Creates a database without tables, and drops it afterwards. The settings have its owner."""
     async with _database("template1") as settings:
         yield settings
 
@@ -52,6 +57,21 @@ async def _database(template: str) -> AsyncIterator[DatabaseSettings]:
             await _pools.pop(name).close()
         await admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
         await admin.close()
+
+
+def runtime_role(postgres: str) -> RuntimeRole:
+    """Returns the role that services log in as on a test server, given the DSN of its superuser.
+
+    All databases of the server share it, since roles belong to the server.
+    """
+    return RuntimeRole("test_runtime", urlsplit(postgres).password or "")
+
+
+async def create_runtime_role(superuser: asyncpg.Connection, postgres: str) -> None:
+    """Creates that role, unless another process has: two migrations that create one role at once would conflict."""
+    role = runtime_role(postgres)
+    with suppress(asyncpg.DuplicateObjectError, asyncpg.UniqueViolationError):
+        await superuser.execute(f"CREATE ROLE {role.name} LOGIN PASSWORD '{role.password}'")
 
 
 def _settings(name: str) -> DatabaseSettings:
@@ -80,7 +100,9 @@ async def _migrated_template(package: str) -> str:
             began = f"{name}_begun"
             await admin.execute(f'DROP DATABASE IF EXISTS "{began}" WITH (FORCE)')
             await admin.execute(f'CREATE DATABASE "{began}"')
-            await migrate(package, _settings(began))
+            server = environment_variable("TEST_POSTGRES_DSN")
+            await create_runtime_role(admin, server)
+            await migrate(package, _settings(began), runtime_role=runtime_role(server))
             await admin.execute(f'ALTER DATABASE "{began}" RENAME TO "{name}"')
     finally:
         await admin.close()
@@ -99,17 +121,18 @@ def _migrations_digest(package: str) -> str:
 
 @asynccontextmanager
 async def connect_to(database: DatabaseSettings) -> AsyncIterator[SqlConnection]:
-    """Gives a connection to a test's database that does not go through the service.
+    """Gives a connection to a test's database that does not go through the service, as the owner.
 
     Connections are pooled, because opening one takes longer than most of what a test does with it.
     """
     name = database.db_name
     if name not in _pools:
+        owner = _settings(name)
         _pools[name] = asyncpg.create_pool(
-            host=database.db_host,
-            port=database.db_port,
-            user=database.db_user,
-            password=database.db_password,
+            host=owner.db_host,
+            port=owner.db_port,
+            user=owner.db_user,
+            password=owner.db_password,
             database=name,
             min_size=0,
             max_size=20,

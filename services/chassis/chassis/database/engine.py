@@ -44,7 +44,11 @@ _OUTAGE_ERRORS = (
     OSError,
     asyncio.TimeoutError,
 )
-_SCHEMA_TOO_OLD_ERRORS = (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError)
+_NOT_MIGRATED_ERRORS = (
+    asyncpg.UndefinedTableError,
+    asyncpg.UndefinedColumnError,
+    asyncpg.InsufficientPrivilegeError,  # the migration grants the runtime role its privileges
+)
 """A process may start before the migration that it needs. Until then the events that it takes must wait, not fail."""
 _UNPREPARED_ERRORS = (asyncpg.InvalidCachedStatementError, asyncpg.exceptions.OutdatedSchemaCacheError)
 """A migration has changed a column that a prepared statement reads. It is prepared again the next time."""
@@ -225,7 +229,7 @@ def _outages_as_database_unavailable() -> Iterator[None]:
         cause = _cause(error)
         if _is_disconnect(error) or _is_outage(cause):
             raise DatabaseUnavailable("the database is not answering") from error
-        if isinstance(cause, _SCHEMA_TOO_OLD_ERRORS):
+        if isinstance(cause, _NOT_MIGRATED_ERRORS):
             raise DatabaseUnavailable("the database is not migrated to what this version needs") from error
         if isinstance(cause, _UNPREPARED_ERRORS):
             raise DatabaseUnavailable("the database is being migrated; try again in a moment") from error

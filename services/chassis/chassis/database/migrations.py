@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from chassis.database import tables
 from chassis.database.engine import database_url, driver_error
+from chassis.database.roles import RuntimeRole, grant_runtime_role
 from chassis.observability import logs
 from chassis.settings import DatabaseSettings
 
@@ -30,9 +31,15 @@ log = logs.get_logger(__name__)
 
 
 async def migrate(
-    package: str, settings: DatabaseSettings, timeout_seconds: float = 120.0, revision: str = "head"
+    package: str,
+    settings: DatabaseSettings,
+    timeout_seconds: float = 120.0,
+    revision: str = "head",
+    runtime_role: RuntimeRole | None = None,
 ) -> None:
     """Upgrades the database to the newest schema that the package ships, or only to `revision`.
+
+    Then `runtime_role` gets its privileges. Raises RuntimeRoleRefused.
 
     A migration that fails is rolled back, except for its blocks `outside_transaction`, and its error is raised: then
     the Job fails, and the pods of the release before keep serving.
@@ -48,6 +55,8 @@ async def migrate(
         await _wait_until_reachable(engine, deadline)
         async with _exclusive_connection(engine, deadline) as connection:
             await _upgrade_once_unlocked(connection, package, revision, deadline)
+            if runtime_role is not None:
+                await grant_runtime_role(connection, settings, runtime_role)
         log.info("the schema is current", revision=_newest_revision(package) if revision == "head" else revision)
     finally:
         await engine.dispose()
@@ -163,6 +172,7 @@ async def _upgrade_once_unlocked(connection: AsyncConnection, package: str, revi
             log.info("waiting for a lock on a table", reason=str(error.orig))
             await asyncio.sleep(_POLL_SECONDS)
         else:
+            await connection.commit()  # if nothing was migrated, the transaction that has found this out is still open
             return
 
 

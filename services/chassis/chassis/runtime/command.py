@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NoReturn
 
 from chassis.observability import logs
-from chassis.settings import MigrationSettings, load
+from chassis.settings import MigrationSettings, ResendSettings, load
 
 if TYPE_CHECKING:
     from chassis.messaging.resend import Selection
@@ -93,11 +93,14 @@ def _parts(value: str) -> Sequence[str]:
 
 def _migrate(service: str, package: str) -> None:
     from chassis.database.migrations import migrate  # only here, because Alembic costs a serving process memory
+    from chassis.database.roles import RuntimeRole
 
     settings = load(MigrationSettings)
     logs.configure(service, settings.tenant, settings.log_level)
+    user = settings.db_runtime_user
+    role = RuntimeRole(user, settings.db_runtime_password) if user else None
     try:
-        asyncio.run(migrate(package, settings))
+        asyncio.run(migrate(package, settings, runtime_role=role))
     except Exception as error:
         log.exception("migration failed")
         sys.stderr.write(f"migration failed: {error}\n")
@@ -115,7 +118,7 @@ def _resend(service: str, package: str, chosen: argparse.Namespace) -> None:
     except ResendRefused as error:
         sys.stderr.write(f"{package} resend: {error}\n")
         raise SystemExit(2) from None
-    settings = load(MigrationSettings)
+    settings = load(ResendSettings)
     logs.configure(service, settings.tenant, settings.log_level)
     try:
         total = asyncio.run(_resend_all(settings, selection))
@@ -125,7 +128,7 @@ def _resend(service: str, package: str, chosen: argparse.Namespace) -> None:
     sys.stdout.write(f"{service}: {total} events are in the outbox again\n")
 
 
-async def _resend_all(settings: MigrationSettings, selection: "Selection") -> int:
+async def _resend_all(settings: ResendSettings, selection: "Selection") -> int:
     """Resends all events and returns how many. Writes its progress to stderr."""
     from chassis.database.engine import Database
     from chassis.messaging.resend import resend

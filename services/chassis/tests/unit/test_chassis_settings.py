@@ -10,6 +10,7 @@ from chassis.settings import (
     GrpcAuthentication,
     GrpcCalleeSettings,
     GrpcCallerSettings,
+    MigrationSettings,
     load,
     read,
 )
@@ -69,6 +70,21 @@ def test_a_secret_may_be_read_from_a_file(tmp_path: Path) -> None:
 def test_an_ambiguous_or_unreadable_file_is_named(password: str, message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         read(Backend, {**COMPLETE, "DB_PASSWORD": password, "DB_PASSWORD_FILE": "/nowhere"})
+
+
+@pytest.mark.parametrize(
+    ("role", "message"),
+    [
+        ({"DB_RUNTIME_USER": "runtime"}, "^set both of DB_RUNTIME_USER and DB_RUNTIME_PASSWORD, or none of them$"),
+        ({"DB_RUNTIME_PASSWORD": "secret"}, "^set both of DB_RUNTIME_USER and DB_RUNTIME_PASSWORD, or none of them$"),
+        ({"DB_RUNTIME_USER": "u", "DB_RUNTIME_PASSWORD": "secret"}, "^DB_RUNTIME_USER is DB_USER, the owner: "),
+        ({"DB_RUNTIME_USER": "runtime", "DB_RUNTIME_PASSWORD": "pässword"}, "^DB_RUNTIME_PASSWORD is malformed: "),
+    ],
+)
+def test_a_migration_with_half_a_runtime_role_or_the_owner_does_not_start(role: dict[str, str], message: str) -> None:
+    assert not read(MigrationSettings, COMPLETE).db_runtime_user
+    with pytest.raises(SettingsError, match=message):
+        read(MigrationSettings, {**COMPLETE, **role})
 
 
 def test_an_invalid_environment_ends_the_start_with_one_line_and_an_exit_code(
