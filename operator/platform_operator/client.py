@@ -124,7 +124,8 @@ class KubernetesClient:
         answer = _parse(text)
         if response.status >= 400:
             message = answer.get("message") or text[:200].decode(errors="replace")
-            raise ApiError(response.status, answer.get("reason", ""), message)
+            retry_after = _seconds(response.getheader("Retry-After"))  # type: ignore[no-untyped-call]
+            raise ApiError(response.status, answer.get("reason", ""), message, retry_after)
         return answer
 
 
@@ -134,3 +135,8 @@ def _parse(text: bytes) -> dict[str, Any]:
     except ValueError:
         return {}  # a proxy's error page rather than the API server's answer: the status code is enough
     return answer if isinstance(answer, dict) else {}
+
+
+def _seconds(header: str | None) -> float:
+    """Returns the seconds of a Retry-After header. The API server never sends the other form, a date."""
+    return float(header) if header and header.isascii() and header.isdigit() else 0.0

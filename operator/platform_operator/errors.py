@@ -32,12 +32,16 @@ class ScrapeError(OperatorError):
 
 
 class ApiError(OperatorError):
-    """The API server refused a request, or did not answer it. A status of 0 means that there was no answer."""
+    """The API server refused a request, or did not answer it. A status of 0 means that there was no answer.
 
-    def __init__(self, status: int, reason: str, message: str) -> None:
+    `retry_after` is the number of seconds that the API server asks its clients to wait (RFC 9110, 10.2.3).
+    """
+
+    def __init__(self, status: int, reason: str, message: str, retry_after: float = 0.0) -> None:
         super().__init__(message)
         self.status = status
         self.reason = reason
+        self.retry_after = retry_after
 
     @property
     def transient(self) -> bool:

@@ -1,4 +1,8 @@
-"""Informers: Kopf's watches and lists fill the cache and enqueue the platforms that changed. They do nothing else."""
+"""Informers: Kopf's watches and lists fill the cache and enqueue the platforms that changed. They do nothing else.
+
+An event that changes nothing that is decided on wakes no platform: the operator's own status writes come back as
+events, and a failing pass that woke itself would have no backoff (docs/adr/0040-only-changes-wake-a-platform.md).
+"""
 
 from __future__ import annotations
 
@@ -64,29 +68,31 @@ class Informers:
         platform = observe_platform(manifest)
         if type == "DELETED":
             self.cache.remove_platform(platform.key, platform.version)
-        else:
-            self.cache.store_platform(platform)
-        self.enqueue(platform.key)
+            self.enqueue(platform.key)
+        elif self.cache.store_platform(platform):
+            self.enqueue(platform.key)
 
     async def on_child(self, type: str | None, body: Any, **_: Any) -> None:  # noqa: A002  # Kopf's name
         manifest = as_manifest(body)
         key = platform_of(manifest)
         if type == "DELETED":
-            self.cache.remove(key, object_id(manifest), int(manifest["metadata"]["resourceVersion"]))
+            changed = self.cache.remove(key, object_id(manifest), int(manifest["metadata"]["resourceVersion"]))
         else:
-            self._store(key, manifest)
-        self.enqueue(key)
+            changed = self._store(key, manifest)
+        if changed:
+            self.enqueue(key)
 
-    def _store(self, key: PlatformKey, manifest: Manifest) -> None:
-        """Stores a child.
+    def _store(self, key: PlatformKey, manifest: Manifest) -> bool:
+        """Stores a child. Returns whether anything changed that is decided on.
 
         Anyone who may write in a namespace can make a malformed one: it must not stop the work on all others, so it is
         logged and skipped.
         """
         try:
-            self.cache.store(key, observe(manifest))
+            return self.cache.store(key, observe(manifest))
         except (AttributeError, LookupError, TypeError, ValueError) as error:
             logger.warning("cannot read %s: %r", object_id(manifest), error, extra={"platform": str(key)})
+            return False
 
     async def resync(self) -> None:
         """Compares the cache with lists and enqueues every platform, also those that are gone.

@@ -15,7 +15,7 @@ from platform_operator.api.spec import Spec, parse
 from platform_operator.apply.applier import apply_object, prune
 from platform_operator.apply.inventory_store import inventory_id, is_stored, read_inventory, write_inventory
 from platform_operator.cache.observed import ObservedObject, Platform, observe_platform
-from platform_operator.cache.store import Cache
+from platform_operator.cache.store import Cache, same_but_for_status
 from platform_operator.client import KubernetesClient
 from platform_operator.errors import ApiError, InvalidSpecError, RenderError, RenderTimeoutError
 from platform_operator.invariants.scrape_results import ScrapeResult
@@ -77,7 +77,17 @@ class Reconciler:
         await self._report(platform, spec, result)
         if isinstance(result.error, ApiError):
             raise result.error
+        if not self._is_current(platform):
+            return Requeue.after(0)
         return Requeue.after(RECHECK_INTERVAL) if _may_change_without_event(result) else Requeue.never()
+
+    def _is_current(self, platform: Platform) -> bool:
+        """Returns whether the pass saw the newest spec.
+
+        The answer to its status write may have brought a newer one, of which the watch then reports nothing new.
+        """
+        newest = self.cache.platforms.get(platform.key)
+        return newest is None or same_but_for_status(platform, newest)
 
     def _forget(self, key: PlatformKey) -> None:
         """Forgets a platform that is gone.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -91,6 +92,16 @@ def _progress(result: PassResult) -> tuple[ConditionReason, str]:
         return ConditionReason.APPLYING, "Objects are being applied."
     first = [one for one in plan.blockers if one.wave == plan.blocked_wave]
     return _WAVE_REASONS.get(plan.blocked_wave, ConditionReason.APPLYING), f"Waiting for {_enumerate(first)}."
+
+
+def is_same_failure(condition: Condition, stored: str) -> bool:
+    """Returns whether a condition reports the failed request that the stored message does.
+
+    Two attempts at one request may differ in numbers, such as a connection's port. They are one failure, whose status
+    is written once.
+    """
+    is_failed_request = condition.reason is ConditionReason.REQUEST_FAILED
+    return is_failed_request and re.sub(r"\d+", "0", condition.message) == re.sub(r"\d+", "0", stored)
 
 
 def _enumerate(blockers: Sequence[Blocker]) -> str:

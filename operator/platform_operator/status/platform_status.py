@@ -21,6 +21,7 @@ from platform_operator.render.values import platform_url
 from platform_operator.status.conditions import (
     PassResult,
     degraded_condition,
+    is_same_failure,
     mail_condition,
     progressing_condition,
     ready_condition,
@@ -147,6 +148,9 @@ def _dated(condition: Condition, known: Mapping[str, Any] | None, platform: Plat
     """
     status = "Unknown" if condition.status is None else str(condition.status)
     unchanged = known is not None and known["status"] == status
+    message = condition.message
+    if known and known["reason"] == condition.reason and is_same_failure(condition, known["message"]):
+        message = known["message"]
     return {
         "type": condition.type,
         "status": status,
@@ -155,7 +159,7 @@ def _dated(condition: Condition, known: Mapping[str, Any] | None, platform: Plat
         if known and unchanged
         else now.strftime("%Y-%m-%dT%H:%M:%SZ"),
         "reason": str(condition.reason),
-        "message": condition.message,
+        "message": message,
     }
 
 

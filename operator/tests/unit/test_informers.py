@@ -63,13 +63,13 @@ async def test_an_object_that_becomes_malformed_stays_in_the_cache(cluster: Fake
     assert cluster.children() == ["malformed"]
 
 
-async def test_events_of_a_malformed_object_enqueue_its_platform_and_remove_it(cluster: FakeCluster) -> None:
+async def test_an_object_that_becomes_malformed_changes_nothing_until_it_is_deleted(cluster: FakeCluster) -> None:
     await cluster.informers.on_child("ADDED", child("malformed"))
     await cluster.informers.on_child("MODIFIED", child("malformed", spec=None))
     assert cluster.children() == ["malformed"]
     await cluster.informers.on_child("DELETED", child("malformed", spec=None))
     assert cluster.children() == []
-    assert cluster.enqueued == [KEY] * 3
+    assert cluster.enqueued == [KEY] * 2
 
 
 async def test_a_platform_that_is_missing_from_a_list_is_enqueued(cluster: FakeCluster) -> None:
@@ -81,3 +81,32 @@ async def test_a_platform_that_is_missing_from_a_list_is_enqueued(cluster: FakeC
     with pytest.raises(ApiError):
         await cluster.informers.resync()
     assert cluster.enqueued == [KEY]
+
+
+def newer(manifest: Manifest, **more: Any) -> Manifest:
+    return manifest | {"metadata": manifest["metadata"] | {"resourceVersion": "6"}} | more
+
+
+async def test_a_write_of_the_status_wakes_nothing(cluster: FakeCluster) -> None:
+    await cluster.informers.on_platform("ADDED", platform())
+    written = newer(platform(), status={"conditions": [{"type": "Ready"}]})
+    await cluster.informers.on_platform("MODIFIED", written)
+    assert cluster.enqueued == [KEY]
+    assert cluster.informers.cache.platforms[KEY].status == written["status"]
+
+
+async def test_a_changed_spec_wakes_its_platform(cluster: FakeCluster) -> None:
+    await cluster.informers.on_platform("ADDED", platform())
+    await cluster.informers.on_platform("MODIFIED", newer(platform(), spec={"version": "2"}))
+    assert cluster.enqueued == [KEY, KEY]
+
+
+async def test_an_event_wakes_a_platform_only_by_what_is_read_of_the_object(cluster: FakeCluster) -> None:
+    autoscaler = child("a", kind="HorizontalPodAutoscaler", spec={"minReplicas": 1})
+    await cluster.informers.on_child("ADDED", autoscaler)
+    await cluster.informers.on_child("MODIFIED", newer(autoscaler, status={"currentReplicas": 3}))
+    assert cluster.enqueued == [KEY]
+    changed = newer(autoscaler, spec={"minReplicas": 2})
+    changed["metadata"]["resourceVersion"] = "7"
+    await cluster.informers.on_child("MODIFIED", changed)
+    assert cluster.enqueued == [KEY, KEY]

@@ -26,6 +26,7 @@ from platform_operator.apply.inventory_store import inventory_id
 from platform_operator.cache.observed import observe, observe_platform
 from platform_operator.cache.store import Cache
 from platform_operator.errors import ApiError, RenderError, RenderTimeoutError
+from platform_operator.informers import Informers
 from platform_operator.invariants.scrape_results import ScrapeResult, ServiceMetrics
 from platform_operator.reconciler import RECHECK_INTERVAL, Reconciler
 from platform_operator.render.helm import Helm
@@ -34,7 +35,7 @@ from platform_operator.render.values import Installation
 from platform_operator.secrets.master_key import MasterKey
 from platform_operator.status.conditions import PROGRESS_DEADLINE
 from platform_operator.status.recorder import MAX_WAITING, EventRecorder
-from platform_operator.workqueue import Requeue
+from platform_operator.workqueue import Requeue, WorkQueue
 
 KEY = PlatformKey("shop", "shop")
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -508,6 +509,47 @@ async def test_a_refused_event_stops_neither_the_next_nor_the_pass(
         "create Event InvariantBroken",
     ]
     assert [record.levelname for record in caplog.records].count("WARNING") == warnings
+
+
+async def test_a_failing_pass_does_not_wake_itself(cluster: FakeCluster) -> None:
+    ports, queue = iter(range(40_000, 50_000)), WorkQueue[PlatformKey](lambda: cluster.now.timestamp(), lambda: 0.0)
+    informers = Informers(cluster.reconciler.client, cluster.reconciler.cache, queue.add, (), "test")
+
+    async def refuse(kind: Kind, namespace: str, manifest: Manifest, subresource: str = "") -> Manifest:
+        if not subresource:
+            raise ApiError(500, "InternalError", f"failed calling webhook: read tcp 10.0.0.1:{next(ports)}: reset")
+        cluster.server.writes.append("status")
+        stored = cluster.server.objects[PLATFORM.kind, "shop"]
+        stored["status"] = copy.deepcopy(manifest["status"])
+        answer = cluster.server.touch(stored)
+        await informers.on_platform("MODIFIED", copy.deepcopy(answer))  # before the answer is read
+        return answer
+
+    cluster.server.apply = refuse  # type: ignore[method-assign, assignment]
+    await informers.on_platform("ADDED", copy.deepcopy(cluster.server.objects[PLATFORM.kind, "shop"]))
+    for _ in range(12):
+        async with asyncio.timeout(5):
+            key = await queue.get()
+        with pytest.raises(ApiError):
+            await cluster.reconciler.reconcile(key)
+        delay = queue.add_rate_limited(key)
+        queue.done(key)
+        assert queue.depth() == 0
+        cluster.now += timedelta(seconds=delay)
+    assert delay == queue.longest_delay
+    assert cluster.server.writes == ["status"]
+
+
+async def test_a_spec_that_arrives_with_the_answer_to_a_status_write_is_reconciled(cluster: FakeCluster) -> None:
+    apply = cluster.server.apply
+
+    async def edited(kind: Kind, namespace: str, manifest: Manifest, *more: Any) -> Manifest:
+        if more:
+            cluster.spec({"version": "2"})
+        return await apply(kind, namespace, manifest, *more)
+
+    cluster.server.apply = edited  # type: ignore[method-assign, assignment]
+    assert await cluster.reconcile() == Requeue.after(0)
 
 
 CRASHING = {
