@@ -27,6 +27,13 @@ class LeadershipLostError(OperatorError):
     """The process may no longer hold the Lease: it must not write and has to exit."""
 
 
+class UnexpectedError(OperatorError):
+    """A pass raised an error that no part of the operator expects: a fault of the operator, or input it does not know.
+
+    A later pass may succeed.
+    """
+
+
 class ScrapeError(OperatorError):
     """The metrics of a service could not be read. The next scrape may succeed."""
 

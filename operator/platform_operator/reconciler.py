@@ -7,7 +7,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from platform_operator import metrics
 from platform_operator.api.kinds import LABEL_COMPONENT, LABEL_INSTANCE, PLATFORM, POD, ObjectId, PlatformKey
@@ -17,7 +17,14 @@ from platform_operator.apply.inventory_store import inventory_id, is_stored, rea
 from platform_operator.cache.observed import ObservedObject, Platform, observe_platform
 from platform_operator.cache.store import Cache, same_but_for_status
 from platform_operator.client import KubernetesClient
-from platform_operator.errors import ApiError, InvalidSpecError, RenderError, RenderTimeoutError
+from platform_operator.errors import (
+    ApiError,
+    InvalidSpecError,
+    LeadershipLostError,
+    RenderError,
+    RenderTimeoutError,
+    UnexpectedError,
+)
 from platform_operator.invariants.scrape_results import ScrapeResult
 from platform_operator.plan.comparison import Change
 from platform_operator.plan.inventory import DesiredObject, Inventory
@@ -28,10 +35,11 @@ from platform_operator.render.values import ChartValues, Installation, chart_val
 from platform_operator.secrets.caller_tokens import grpc_authentication, replaced_version
 from platform_operator.secrets.credentials import credentials, protected_secrets
 from platform_operator.secrets.master_key import MasterKey
+from platform_operator.status.blocked import blocked_for
 from platform_operator.status.conditions import PassResult, degraded_part
 from platform_operator.status.diagnosis import diagnose
 from platform_operator.status.events import changed_conditions
-from platform_operator.status.platform_status import Snapshot, describe, status_manifest, store_profile
+from platform_operator.status.platform_status import Snapshot, describe, status_manifest, store_profile, stored_blocked
 from platform_operator.status.recorder import EventRecorder
 from platform_operator.workqueue import Requeue
 
@@ -41,6 +49,8 @@ RECHECK_INTERVAL = 30.0
 """Seconds until a platform that has not converged is reconciled again: no event announces a passed deadline."""
 MAX_CONCURRENT_APPLIES = 8
 """The limit over all platforms."""
+MAX_ERROR_LENGTH = 500
+"""Characters of an unexpected error in the status."""
 
 
 @dataclass
@@ -59,13 +69,11 @@ class Reconciler:
     _apply_slots: asyncio.Semaphore = field(
         init=False, default_factory=lambda: asyncio.Semaphore(MAX_CONCURRENT_APPLIES)
     )
-    _blocked_since: dict[PlatformKey, tuple[int, datetime]] = field(init=False, default_factory=dict)
-    """The wave that blocks each platform, and since when."""
 
     async def reconcile(self, key: PlatformKey) -> Requeue:
         """Makes one pass over one platform: observe, plan, apply, report. Safe to stop anywhere and to repeat.
 
-        Raises ApiError if the pass has to be retried.
+        Raises ApiError or UnexpectedError if the pass has to be retried.
         """
         platform = self.cache.platforms.get(key)
         if platform is None:
@@ -75,7 +83,7 @@ class Reconciler:
             return Requeue.never()  # the garbage collector follows the owner references
         spec, result = await self._converge(platform)
         await self._report(platform, spec, result)
-        if isinstance(result.error, ApiError):
+        if isinstance(result.error, ApiError | UnexpectedError):
             raise result.error
         if not self._is_current(platform):
             return Requeue.after(0)
@@ -95,7 +103,6 @@ class Reconciler:
         The queue guarantees that no other pass over it is running, which would bring it back.
         """
         metrics.remove_platform(key)
-        self._blocked_since.pop(key, None)
 
     async def _converge(self, platform: Platform) -> tuple[Spec | None, PassResult]:
         spec = None
@@ -110,6 +117,12 @@ class Reconciler:
             return spec, await self._apply_waves(platform, spec, inventory, values, replaced)
         except (ApiError, InvalidSpecError, RenderError) as error:
             return spec, PassResult(error=error)
+        except LeadershipLostError:
+            raise
+        except Exception as error:  # it is reported, and raised when that is done
+            unexpected = UnexpectedError(f"{type(error).__name__}: {error}"[:MAX_ERROR_LENGTH])
+            unexpected.__cause__ = error
+            return spec, PassResult(error=unexpected)
 
     def _plan_from_inventory(
         self, platform: Platform, spec: Spec, inventory: Inventory, values: ChartValues, replaced: str
@@ -202,7 +215,7 @@ class Reconciler:
     async def _report(self, platform: Platform, spec: Spec | None, result: PassResult) -> None:
         """Writes the status and emits an Event for each transition. An unchanged status is not written again."""
         key, now = platform.key, self.now()
-        result = replace(result, blocked_for=self._blocked_for(key, result, now))
+        result = replace(result, blocked_for=blocked_for(stored_blocked(platform), now))
         result = replace(result, diagnosis=await self._diagnose(key, result))
         version, children = self.installation.version, self.cache.children(key)
         snapshot = Snapshot(platform, spec, version, children, self.scrape_results(key), now)
@@ -215,21 +228,6 @@ class Reconciler:
         for condition in changed_conditions(platform, status):
             logger.info(condition["message"], extra={"platform": str(key), "reason": condition["reason"]})
             self.recorder.emit_transition(platform, condition, now)
-
-    def _blocked_for(self, key: PlatformKey, result: PassResult, now: datetime) -> timedelta:
-        """Returns how long the blocked wave has been blocked.
-
-        Each wave has a deadline of its own, which starts again when the operator restarts.
-        """
-        if result.plan is None:
-            return timedelta()
-        wave = result.plan.blocked_wave
-        known, since = self._blocked_since.pop(key, (wave, now))
-        if wave is None:
-            return timedelta()
-        began = since if wave == known else now
-        self._blocked_since[key] = wave, began
-        return now - began
 
     async def _diagnose(self, key: PlatformKey, result: PassResult) -> str:
         """Returns what the pods of the degraded part report. Pods are not watched: those of such a part are listed."""

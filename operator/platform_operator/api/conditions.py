@@ -23,6 +23,7 @@ class ConditionReason(StrEnum):
     REFUSED = "Refused"
     REQUEST_FAILED = "RequestFailed"
     IMMUTABLE_FIELD = "ImmutableField"
+    INTERNAL_ERROR = "InternalError"
     MIGRATION_FAILED = "MigrationFailed"
     ROLLOUT_FAILED = "RolloutFailed"
     PROGRESS_DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"

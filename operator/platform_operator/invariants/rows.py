@@ -6,7 +6,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from platform_operator.api.conditions import ConditionReason, InvariantState
-from platform_operator.invariants.scrape_results import STALE_AFTER, ForwardedHeaders, ScrapeResult, ServiceMetrics
+from platform_operator.api.spec import Spec
+from platform_operator.invariants.scrape_results import (
+    UNKNOWN_AFTER,
+    ForwardedHeaders,
+    ScrapeResult,
+    ServiceMetrics,
+    sources,
+)
 
 MAX_LAG = 60.0
 """Seconds that an event may wait to be published. The relay looks every second."""
@@ -26,12 +33,17 @@ Row = Mapping[str, Any]
 """One item of `status.invariants`, as stored."""
 
 
+def known_sources(spec: Spec | None, stored: Sequence[Row]) -> tuple[str, ...]:
+    """Returns the sources that a spec has. While the spec is invalid (None), those that are stored: they still run."""
+    return sources(spec) if spec else tuple(dict.fromkeys(row["service"] for row in stored))
+
+
 def invariant_rows(
     stored: Sequence[Row], results: Mapping[str, ScrapeResult], sources: Iterable[str], now: float
 ) -> list[Row]:
     """Returns the rows of all sources.
 
-    While scraping a source fails its stored rows stand; after STALE_AFTER they are Unknown.
+    While scraping a source fails its stored rows stand; after UNKNOWN_AFTER they are Unknown.
     """
     return [
         row
@@ -41,12 +53,14 @@ def invariant_rows(
 
 
 def _rows_of(source: str, stored: list[Row], result: ScrapeResult | None, now: float) -> Iterable[Row]:
-    if result is not None and result.metrics is not None:
+    is_young = result is None or now - result.since < UNKNOWN_AFTER
+    if result is not None and result.metrics is not None and is_young:
         return _current(source, result.metrics, stored)
-    if result is None or now - result.since < STALE_AFTER:
+    if is_young:
         return stored or [_unknown(source, ALL_INVARIANTS, ConditionReason.NOT_SCRAPED)]
     names = [row["name"] for row in stored] or [ALL_INVARIANTS]
-    return [_unknown(source, name, result.failure) for name in names]
+    failure = result.failure if result is not None and result.metrics is None else ConditionReason.UNREACHABLE
+    return [_unknown(source, name, failure) for name in names]
 
 
 def _current(source: str, metrics: ServiceMetrics, stored: list[Row]) -> Iterator[Row]:

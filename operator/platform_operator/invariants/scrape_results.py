@@ -24,10 +24,14 @@ BROKER = "rabbitmq"
 GATEWAY = "gateway"
 _PROBES = ("/health", "/ready")
 """The routes that the kubelet requests, itself and not through a proxy."""
+INTERVAL = 30.0
+"""Seconds between two scrapes, as often as the services check."""
+UNKNOWN_AFTER = 3 * INTERVAL
+"""Seconds: three missed scrapes. For so long the last known state stands without being confirmed, since a pod that is
+replaced, or an operator that has just started, breaks no invariant."""
 _MISSED_CHECKS = 5
 STALE_AFTER = _MISSED_CHECKS * 30.0
-"""Seconds: five of the services' own check intervals. For so long the last known state stands without being confirmed,
-since a pod that is replaced, or an operator that has just started, breaks no invariant."""
+"""Seconds: five of the services' own check intervals, after which a service's result counts no longer."""
 
 
 @dataclass(frozen=True)

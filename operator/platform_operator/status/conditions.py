@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from platform_operator.api.conditions import Condition, ConditionReason
-from platform_operator.api.kinds import PlatformKey
+from platform_operator.api.kinds import ObjectId, PlatformKey
 from platform_operator.api.spec import SERVICES, Spec
-from platform_operator.errors import ApiError, OperatorError, RenderError
+from platform_operator.errors import ApiError, OperatorError, RenderError, UnexpectedError
 from platform_operator.plan.planner import Plan
 from platform_operator.plan.readiness import Blocker, Refusal
 
 PROGRESS_DEADLINE = timedelta(minutes=5)
-"""The time that a wave may block the next one before the platform counts as degraded."""
+"""The time that an object may take to become ready before the platform counts as degraded."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class PassResult:
     plan: Plan | None = None
     refusals: tuple[Refusal, ...] = ()
     error: OperatorError | None = None
-    blocked_for: timedelta = timedelta()
-    """The time for which the plan's wave has been blocked."""
+    blocked_for: Mapping[ObjectId, timedelta] = field(default_factory=dict)
+    """The time for which each blocker has not been ready."""
     diagnosis: str = ""
     """The problem that the pods of `degraded_part` report."""
 
@@ -46,9 +46,8 @@ def degraded_part(result: PassResult) -> Blocker | None:
     failed = [one for one in blockers if one.failed]
     if failed:
         return failed[0]
-    if not blockers or result.blocked_for < PROGRESS_DEADLINE:
-        return None
-    return min(blockers, key=lambda one: one.wave)
+    overdue = [one for one in blockers if result.blocked_for.get(one.id, timedelta()) >= PROGRESS_DEADLINE]
+    return min(overdue, key=lambda one: one.wave, default=None)
 
 
 def ready_condition(result: PassResult, degraded: Condition, ready_services: int, *, paused: bool) -> Condition:
@@ -137,6 +136,11 @@ def _failed_pass(error: OperatorError) -> Condition | None:
             ConditionReason.REFUSED,
             f"The API server refused a request: {error}. Grant the operator the right, or raise the quota, that the "
             "message names.",
+        )
+    if isinstance(error, UnexpectedError):
+        return _degraded(
+            ConditionReason.INTERNAL_ERROR,
+            f"{error}. This is a fault of the operator, which retries: read its log, and report it.",
         )
     reason = ConditionReason.RENDER_FAILED if isinstance(error, RenderError) else ConditionReason.INVALID_SPEC
     return _degraded(reason, str(error))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,11 +13,13 @@ from platform_operator.api.spec import SERVICES, WITH_DATABASE, Spec
 from platform_operator.cache.observed import Children, Platform, Workload, state_of
 from platform_operator.errors import ApiError
 from platform_operator.invariants.conditions import invariant_conditions
-from platform_operator.invariants.rows import Row, invariant_rows
-from platform_operator.invariants.scrape_results import ScrapeResult, sources
+from platform_operator.invariants.rows import Row, invariant_rows, known_sources
+from platform_operator.invariants.scrape_results import ScrapeResult
 from platform_operator.plan.readiness import is_ready, required_pods
 from platform_operator.render.profiles import PROFILES
 from platform_operator.render.values import platform_url
+from platform_operator.status.blocked import TIME_FORMAT, blocked_rows
+from platform_operator.status.blocked import Row as BlockedRow
 from platform_operator.status.conditions import (
     PassResult,
     degraded_condition,
@@ -68,13 +70,20 @@ def describe(snapshot: Snapshot, result: PassResult) -> Status:
         "servicesReady": f"{ready}/{len(services)}",
         "conditions": _stored_conditions(platform, result, conditions, snapshot.now),
         "services": services,
+        "blocked": blocked_rows(stored_blocked(platform), result.plan, snapshot.now),
         "invariants": rows,
     }
 
 
+def stored_blocked(platform: Platform) -> Sequence[BlockedRow]:
+    """Returns the objects that were not ready at the pass before."""
+    rows: Sequence[BlockedRow] = platform.status.get("blocked", ())
+    return rows
+
+
 def _invariant_rows(snapshot: Snapshot) -> list[Row]:
     stored = snapshot.platform.status.get("invariants", ())
-    names = sources(snapshot.spec) if snapshot.spec else dict.fromkeys(row["service"] for row in stored)
+    names = known_sources(snapshot.spec, stored)
     return invariant_rows(stored, snapshot.scrape_results, names, snapshot.now.timestamp())
 
 
@@ -155,9 +164,7 @@ def _dated(condition: Condition, known: Mapping[str, Any] | None, platform: Plat
         "type": condition.type,
         "status": status,
         "observedGeneration": platform.generation,
-        "lastTransitionTime": known["lastTransitionTime"]
-        if known and unchanged
-        else now.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "lastTransitionTime": known["lastTransitionTime"] if known and unchanged else now.strftime(TIME_FORMAT),
         "reason": str(condition.reason),
         "message": message,
     }

@@ -14,6 +14,7 @@ from platform_operator.invariants.conditions import INVARIANT_CONDITIONS, invari
 from platform_operator.invariants.rows import MAX_LAG, MIN_REQUESTS, Row, invariant_rows
 from platform_operator.invariants.scrape_results import (
     STALE_AFTER,
+    UNKNOWN_AFTER,
     ForwardedHeaders,
     ScrapeResult,
     ServiceMetrics,
@@ -133,6 +134,15 @@ def test_an_external_broker_is_not_scraped() -> None:
 
 
 # Results of scrapes.
+
+
+@pytest.mark.parametrize(
+    ("age", "state"), [(UNKNOWN_AFTER - 1, "Holds"), (UNKNOWN_AFTER, "Unknown"), (864e3, "Unknown")]
+)
+def test_what_was_read_is_unknown_after_three_missed_scrapes(age: float, state: str) -> None:
+    (row,) = invariant_rows([], {"gateway": ScrapeResult(NOW - age, BELIEVED)}, ["gateway"], NOW)
+    assert row["state"] == state
+    assert row.get("reason") == ("Unreachable" if state == "Unknown" else None)
 
 
 def test_a_failure_is_dated_from_the_first_failed_scrape_and_ends_with_the_next_success() -> None:
@@ -329,7 +339,7 @@ def test_rows_do_not_change_while_the_facts_do_not() -> None:
 
 def test_stored_rows_stand_after_a_restart_and_a_short_outage() -> None:
     stored = invariant_rows([], scraped(order=BROKEN), ALL, NOW)
-    failing = {source: ScrapeResult(NOW - STALE_AFTER + 1, None, ConditionReason.UNREACHABLE) for source in ALL}
+    failing = {source: ScrapeResult(NOW - UNKNOWN_AFTER + 1, None, ConditionReason.UNREACHABLE) for source in ALL}
     assert invariant_rows(stored, {}, ALL, NOW) == stored
     assert invariant_rows(stored, failing, ALL, NOW) == stored
     unknown = invariant_rows(stored, failing, ALL, NOW + 1)

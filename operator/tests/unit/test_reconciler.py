@@ -25,7 +25,7 @@ from platform_operator.api.kinds import (
 from platform_operator.apply.inventory_store import inventory_id
 from platform_operator.cache.observed import observe, observe_platform
 from platform_operator.cache.store import Cache
-from platform_operator.errors import ApiError, RenderError, RenderTimeoutError
+from platform_operator.errors import ApiError, LeadershipLostError, RenderError, RenderTimeoutError, UnexpectedError
 from platform_operator.informers import Informers
 from platform_operator.invariants.scrape_results import ScrapeResult, ServiceMetrics
 from platform_operator.reconciler import RECHECK_INTERVAL, Reconciler
@@ -451,6 +451,54 @@ async def test_each_wave_has_its_own_deadline(cluster: FakeCluster) -> None:
     await cluster.reconcile()
     assert cluster.condition("Degraded") == ("True", "ProgressDeadlineExceeded")
     assert "Job shop-order-migrate-1 has not finished after more than 5 minutes." in cluster.message("Degraded")
+
+
+async def test_a_restart_forgets_no_failure(cluster: FakeCluster) -> None:
+    await cluster.reconcile()
+    cluster.now += PROGRESS_DEADLINE
+    await cluster.reconcile()
+    degraded = cluster.condition("Degraded")
+    assert degraded == ("True", "ProgressDeadlineExceeded")
+    cluster.restart()
+    await cluster.reconcile()
+    assert cluster.condition("Degraded") == degraded
+    assert cluster.server.writes == []
+
+
+async def test_a_deadline_goes_on_when_the_operator_restarts(cluster: FakeCluster) -> None:
+    await cluster.reconcile()
+    cluster.now += PROGRESS_DEADLINE - timedelta(seconds=1)
+    cluster.restart()
+    await cluster.reconcile()
+    assert cluster.condition("Degraded") == ("False", "Healthy")
+    cluster.now += timedelta(seconds=1)
+    await cluster.reconcile()
+    assert cluster.condition("Degraded") == ("True", "ProgressDeadlineExceeded")
+
+
+async def test_an_unexpected_error_reaches_the_status_and_is_retried(cluster: FakeCluster) -> None:
+    async def break_down(*_: object) -> list[Manifest]:
+        raise KeyError("metadata")
+
+    cluster.helm.template = break_down  # type: ignore[method-assign, assignment]
+    with pytest.raises(UnexpectedError) as raised:
+        await cluster.reconcile()
+    assert isinstance(raised.value.__cause__, KeyError)
+    assert cluster.condition("Degraded") == ("True", "InternalError")
+    assert "KeyError: 'metadata'" in cluster.message("Degraded")
+    del cluster.helm.template
+    await cluster.converge()
+    assert cluster.condition("Degraded") == ("False", "Healthy")
+
+
+async def test_a_deposed_leader_reports_nothing(cluster: FakeCluster) -> None:
+    async def lost(*_: object) -> list[Manifest]:
+        raise LeadershipLostError
+
+    cluster.helm.template = lost  # type: ignore[method-assign, assignment]
+    with pytest.raises(LeadershipLostError):
+        await cluster.reconcile()
+    assert cluster.server.writes == []
 
 
 async def test_the_deadline_starts_again_whenever_a_wave_blocks(cluster: FakeCluster) -> None:

@@ -7,7 +7,7 @@ import pytest
 from platform_operator.api.kinds import ObjectId, PlatformKey
 from platform_operator.api.spec import WITH_DATABASE, parse
 from platform_operator.cache.observed import Children, ObservedObject, Platform
-from platform_operator.errors import ApiError, InvalidSpecError, RenderError
+from platform_operator.errors import ApiError, InvalidSpecError, RenderError, UnexpectedError
 from platform_operator.invariants.scrape_results import ForwardedHeaders, ScrapeResult, ServiceMetrics
 from platform_operator.plan.comparison import Change, ChangeReason
 from platform_operator.plan.inventory import DesiredObject
@@ -36,7 +36,8 @@ def status(
     blocked_for: timedelta = timedelta(),
 ) -> Status:
     snapshot = Snapshot(platform, parse(spec or {}), "1.0", {}, scraped or {}, now)
-    return describe(snapshot, replace(result, blocked_for=blocked_for))
+    blockers = result.plan.blockers if result.plan else ()
+    return describe(snapshot, replace(result, blocked_for={one.id: blocked_for for one in blockers}))
 
 
 def every_condition(made: Status) -> dict[str, tuple[str, str]]:
@@ -96,6 +97,7 @@ def test_a_failed_migration_names_the_job_and_the_commands() -> None:
     [
         (PassResult(error=InvalidSpecError("spec.x: no")), "InvalidSpec", "spec.x: no"),
         (PassResult(error=RenderError("the chart refuses")), "RenderFailed", "the chart refuses"),
+        (PassResult(error=UnexpectedError("KeyError: 'x'")), "InternalError", "KeyError: 'x'. This is a fault"),
         (PassResult(error=ApiError(403, "Forbidden", "cannot delete jobs")), "Refused", "Grant the operator the right"),
         (refusal("ServiceMonitor", 404, "not found"), "Refused", "Install the add-on"),
         (refusal("Deployment", 403, "exceeded quota"), "Refused", "Raise the quota of namespace shop"),
@@ -128,6 +130,19 @@ def test_a_stuck_statefulset_names_the_pod_to_delete(kind: str) -> None:
     stuck = Plan((), (), 1, (Blocker(ObjectId(kind, "shop-order-db"), 1, "is replacing its pods"),))
     text = message(status(PassResult(stuck), blocked_for=PROGRESS_DEADLINE), "Degraded")
     assert ("kubectl -n shop delete pod shop-order-db-0" in text) == (kind == "StatefulSet")
+
+
+def test_a_blocked_object_keeps_its_time_until_it_is_ready() -> None:
+    first = status(PassResult(WAITING))
+    since = "2026-01-02T03:04:05Z"
+    assert first["blocked"] == [
+        {"kind": "StatefulSet", "name": "shop-order-db", "message": "has 0 of 1 pods ready", "since": since}
+    ]
+    later, known = NOW + timedelta(hours=1), replace(PLATFORM, status=first)
+    assert status(PassResult(WAITING), known, now=later)["blocked"] == first["blocked"]
+    assert status(PassResult(error=ApiError(500, "", "down")), known, now=later)["blocked"] == first["blocked"]
+    assert [row["since"] for row in status(PassResult(FAILED), known, now=later)["blocked"]] == ["2026-01-02T04:04:05Z"]
+    assert status(PassResult(CONVERGED), known, now=later)["blocked"] == []
 
 
 def test_a_paused_platform_says_so() -> None:
@@ -301,7 +316,7 @@ def test_the_same_metrics_later_give_the_same_status() -> None:
     later = status(
         PassResult(CONVERGED),
         replace(PLATFORM, status=stored),
-        now=NOW + timedelta(minutes=2),
+        now=NOW + timedelta(minutes=1),
         scraped=scraped(order=1),
     )
     assert later == stored
