@@ -48,9 +48,13 @@ class KubernetesClient:
         self._client = client
         self._require_leadership = require_leadership
 
-    async def list(self, kind: Kind, namespace: str | None, selector: str = "") -> tuple[list[Manifest], int]:
-        """Returns the objects and the resource version of the list."""
-        answer = await self._call("GET", kind.path(namespace), {"labelSelector": selector} if selector else {})
+    async def list(
+        self, kind: Kind, namespace: str | None, selector: str = "", limit: int = 0
+    ) -> tuple[list[Manifest], int]:
+        """Returns the objects, at most `limit` if it is not 0, and the resource version of the list."""
+        query = {"labelSelector": selector} if selector else {}
+        query |= {"limit": str(limit)} if limit else {}
+        answer = await self._call("GET", kind.path(namespace), query)
         return answer["items"], int(answer["metadata"]["resourceVersion"])
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Manifest | None:

@@ -27,6 +27,7 @@ from platform_operator.errors import (
 )
 from platform_operator.invariants.scrape_results import ScrapeResult
 from platform_operator.plan.comparison import Change
+from platform_operator.plan.field_fights import FieldFights
 from platform_operator.plan.inventory import DesiredObject, Inventory
 from platform_operator.plan.planner import Plan, make_plan
 from platform_operator.plan.readiness import Refusal
@@ -49,6 +50,8 @@ RECHECK_INTERVAL = 30.0
 """Seconds until a platform that has not converged is reconciled again: no event announces a passed deadline."""
 MAX_CONCURRENT_APPLIES = 8
 """The limit over all platforms."""
+MAX_DIAGNOSED_PODS = 20
+"""Pods of a part that are listed. More of them fail for the same reason, or are not the part's."""
 MAX_ERROR_LENGTH = 500
 """Characters of an unexpected error in the status."""
 
@@ -66,6 +69,7 @@ class Reconciler:
     now: Callable[[], datetime]
     scrape_results: Callable[[PlatformKey], Mapping[str, ScrapeResult]]
     """The newest scrape results of a platform's services."""
+    fights: FieldFights = field(default_factory=FieldFights)
     _apply_slots: asyncio.Semaphore = field(
         init=False, default_factory=lambda: asyncio.Semaphore(MAX_CONCURRENT_APPLIES)
     )
@@ -87,7 +91,8 @@ class Reconciler:
             raise result.error
         if not self._is_current(platform):
             return Requeue.after(0)
-        return Requeue.after(RECHECK_INTERVAL) if _may_change_without_event(result) else Requeue.never()
+        recheck = RECHECK_INTERVAL if _may_change_without_event(result) else None
+        return Requeue.earliest(recheck, self.fights.next_look(key, self.now()))
 
     def _is_current(self, platform: Platform) -> bool:
         """Returns whether the pass saw the newest spec.
@@ -103,6 +108,7 @@ class Reconciler:
         The queue guarantees that no other pass over it is running, which would bring it back.
         """
         metrics.remove_platform(key)
+        self.fights.forget(key)
 
     async def _converge(self, platform: Platform) -> tuple[Spec | None, PassResult]:
         spec = None
@@ -178,6 +184,7 @@ class Reconciler:
 
     def _plan(self, platform: Platform, spec: Spec, desired: Sequence[DesiredObject], inventory: Inventory) -> Plan:
         observed = self.cache.children(platform.key)
+        inventory = self.fights.tolerate(platform.key, inventory, observed, self.now())
         protected = protected_secrets(spec, observed) | {inventory_id(platform.key)}
         return make_plan(desired, inventory, observed, protected)
 
@@ -210,12 +217,14 @@ class Reconciler:
         metrics.APPLIES.labels(kind, reason).inc()
         if change.is_repair:
             metrics.REPAIRS.labels(kind, reason).inc()
+            self.fights.record(platform.key, change, self.now())
             self.recorder.emit_repair(platform, change, self.now())
 
     async def _report(self, platform: Platform, spec: Spec | None, result: PassResult) -> None:
         """Writes the status and emits an Event for each transition. An unchanged status is not written again."""
         key, now = platform.key, self.now()
         result = replace(result, blocked_for=blocked_for(stored_blocked(platform), now))
+        result = replace(result, fights=self.fights.opponents(key, now))
         result = replace(result, diagnosis=await self._diagnose(key, result))
         version, children = self.installation.version, self.cache.children(key)
         snapshot = Snapshot(platform, spec, version, children, self.scrape_results(key), now)
@@ -235,7 +244,7 @@ class Reconciler:
         if part is None:
             return ""
         try:
-            pods, _ = await self.client.list(POD, key.namespace, _pod_selector(key, part.id))
+            pods, _ = await self.client.list(POD, key.namespace, _pod_selector(key, part.id), MAX_DIAGNOSED_PODS)
         except ApiError as error:
             logger.warning("cannot list pods: %s", error, extra={"platform": str(key)})
             return ""
@@ -261,12 +270,12 @@ class _PassProgress:
     inventory: Inventory
     refusals: list[Refusal] = field(default_factory=list)
     attempted: set[ObjectId] = field(default_factory=set)
-    """Objects that were refused, or left alone since they are not the operator's: not sent again in the same pass."""
+    """Objects that were sent, or left alone since they are not the operator's: not sent again in the same pass, so that
+    another writer who answers each write with one of its own cannot hold the worker."""
 
     def record(self, change: Change, answer: ObservedObject | Refusal | BaseException | None) -> None:
+        self.attempted.add(change.object.id)
         if isinstance(answer, ObservedObject):
             self.inventory = self.inventory.with_applied(change.object, answer.owned_digest)
-            return
-        self.attempted.add(change.object.id)
         if isinstance(answer, Refusal):
             self.refusals.append(answer)

@@ -35,6 +35,11 @@ class Requeue:
         """The key is reconciled again after `seconds` at the latest."""
         return cls(seconds)
 
+    @classmethod
+    def earliest(cls, *delays: float | None) -> Requeue:
+        """The key is reconciled again after the shortest of the delays; of those, None stands for never."""
+        return cls(min((delay for delay in delays if delay is not None), default=None))
+
 
 @dataclass
 class WorkQueue(Generic[K]):

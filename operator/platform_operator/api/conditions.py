@@ -28,6 +28,9 @@ class ConditionReason(StrEnum):
     ROLLOUT_FAILED = "RolloutFailed"
     PROGRESS_DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"
 
+    TAKEN_AGAIN = "TakenAgain"
+    NO_FIELD_FIGHT = "NoFieldFight"
+
     ALL_HOLD = "AllHold"
     INVARIANT_BROKEN = "InvariantBroken"
     EVENTS_DELAYED = "EventsDelayed"
@@ -36,6 +39,7 @@ class ConditionReason(StrEnum):
     UNREACHABLE = "Unreachable"
     NOT_CHECKED = "NotChecked"
     NOT_EXPORTED = "NotExported"
+    LIMIT_EXCEEDED = "LimitExceeded"
     UNTRUSTED_PROXY = "UntrustedProxy"
 
     MAIL_SERVER_SET = "MailServerSet"

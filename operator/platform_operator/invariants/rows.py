@@ -8,6 +8,7 @@ from typing import Any
 from platform_operator.api.conditions import ConditionReason, InvariantState
 from platform_operator.api.spec import Spec
 from platform_operator.invariants.scrape_results import (
+    MAX_NAMES,
     UNKNOWN_AFTER,
     ForwardedHeaders,
     ScrapeResult,
@@ -21,6 +22,8 @@ MAX_LAG = 60.0
 MIN_REQUESTS = 20
 """Requests that a gateway pod must have answered before it tells whether the proxies in front of it are trusted."""
 
+MAX_MESSAGE_LENGTH = 500
+"""Characters of a row's message, which may name many queues."""
 EVENTS_PUBLISHED = "events_published"
 EVENTS_CONSUMED = "events_consumed"
 FORWARDED_HEADERS = "forwarded_headers_believed"
@@ -66,7 +69,9 @@ def _rows_of(source: str, stored: list[Row], result: ScrapeResult | None, now: f
 def _current(source: str, metrics: ServiceMetrics, stored: list[Row]) -> Iterator[Row]:
     for name, count in sorted(metrics.violations.items()):
         yield _counted(source, name, count, ConditionReason.INVARIANT_BROKEN, f"{count} {_plural(count)} it")
-    if not metrics.violations and source in MUST_EXPORT:
+    if metrics.cut:
+        yield _unknown(source, ALL_INVARIANTS, ConditionReason.LIMIT_EXCEEDED)
+    elif not metrics.violations and source in MUST_EXPORT:
         yield _unknown(source, ALL_INVARIANTS, ConditionReason.NOT_EXPORTED)
     if metrics.lag is not None:
         yield _published(source, metrics.lag)
@@ -121,7 +126,8 @@ def _unknown(source: str, name: str, reason: ConditionReason) -> Row:
 
 
 def _row(source: str, name: str, state: InvariantState, reason: ConditionReason, text: str) -> Row:
-    return {"service": source, "name": name, "state": state.value, "reason": reason.value, "message": text}
+    message = text[:MAX_MESSAGE_LENGTH]
+    return {"service": source, "name": name, "state": state.value, "reason": reason.value, "message": message}
 
 
 _UNKNOWN_MESSAGES = {
@@ -129,4 +135,6 @@ _UNKNOWN_MESSAGES = {
     ConditionReason.UNREACHABLE: "its metrics cannot be read",
     ConditionReason.NOT_CHECKED: "it has not checked its invariants for some time",
     ConditionReason.NOT_EXPORTED: "it exports no invariants",
+    ConditionReason.LIMIT_EXCEEDED: f"it exports more than {MAX_NAMES} invariants or queues, or names or counts that "
+    "are too long",
 }

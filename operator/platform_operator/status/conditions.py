@@ -11,6 +11,7 @@ from platform_operator.api.conditions import Condition, ConditionReason
 from platform_operator.api.kinds import ObjectId, PlatformKey
 from platform_operator.api.spec import SERVICES, Spec
 from platform_operator.errors import ApiError, OperatorError, RenderError, UnexpectedError
+from platform_operator.plan.field_fights import FieldFight
 from platform_operator.plan.planner import Plan
 from platform_operator.plan.readiness import Blocker, Refusal
 
@@ -30,6 +31,8 @@ class PassResult:
     error: OperatorError | None = None
     blocked_for: Mapping[ObjectId, timedelta] = field(default_factory=dict)
     """The time for which each blocker has not been ready."""
+    fights: tuple[FieldFight, ...] | None = ()
+    """The objects over which another writer fights. None if that is not known yet."""
     diagnosis: str = ""
     """The problem that the pods of `degraded_part` report."""
 
@@ -201,6 +204,32 @@ def _delete_pod_advice(key: PlatformKey, part: Blocker) -> str:
         " If the spec is the cause, correct it and delete the pod, so that it is created again: "
         f"kubectl -n {key.namespace} delete pod {part.id.name}-0"
     )
+
+
+def fight_condition(result: PassResult, *, reported_before: bool) -> Condition | None:
+    """Returns whether another writer takes fields again and again; None for a platform that has had no such writer."""
+    if result.fights:
+        text = "; ".join(_fight(one) for one in result.fights[:MAX_NAMED_FIGHTS])
+        return Condition(
+            "FieldFight",
+            True,
+            ConditionReason.TAKEN_AGAIN,
+            f"{text}. The operator restores what the spec says at intervals that grow to five minutes. Stop the other "
+            "writer, or set the field in the spec.",
+        )
+    if not reported_before:
+        return None
+    return Condition("FieldFight", False, ConditionReason.NO_FIELD_FIGHT, "No other writer takes fields again.")
+
+
+MAX_NAMED_FIGHTS = 3
+"""Fights that the message names."""
+
+
+def _fight(fight: FieldFight) -> str:
+    if not fight.manager:
+        return f"{fight.id}: fields are removed again whenever they are restored"
+    return f"{fight.id}: field {fight.field} is taken by {fight.manager} again whenever it is restored"
 
 
 def mail_condition(spec: Spec | None) -> Condition:

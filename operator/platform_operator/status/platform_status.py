@@ -23,6 +23,7 @@ from platform_operator.status.blocked import Row as BlockedRow
 from platform_operator.status.conditions import (
     PassResult,
     degraded_condition,
+    fight_condition,
     is_same_failure,
     mail_condition,
     progressing_condition,
@@ -63,6 +64,7 @@ def describe(snapshot: Snapshot, result: PassResult) -> Status:
         degraded,
         *invariant_conditions(rows, platform.key),
         mail_condition(spec),
+        *_fight(platform, result),
     )
     return {
         "observedGeneration": platform.generation,
@@ -73,6 +75,12 @@ def describe(snapshot: Snapshot, result: PassResult) -> Status:
         "blocked": blocked_rows(stored_blocked(platform), result.plan, snapshot.now),
         "invariants": rows,
     }
+
+
+def _fight(platform: Platform, result: PassResult) -> Iterable[Condition]:
+    stored = any(one["type"] == "FieldFight" for one in platform.status.get("conditions", ()))
+    condition = fight_condition(result, reported_before=stored)
+    return (condition,) if condition else ()
 
 
 def stored_blocked(platform: Platform) -> Sequence[BlockedRow]:
@@ -147,7 +155,13 @@ def _stored_conditions(
         for type_ in _KEPT_WHEN_A_REQUEST_FAILED
         if interrupted and type_ in known and known[type_]["observedGeneration"] == platform.generation
     }
+    if result.fights is None and "FieldFight" in known:
+        kept["FieldFight"] = known["FieldFight"]
     return [kept.get(one.type) or _dated(one, known.get(one.type), platform, now) for one in conditions]
+
+
+MAX_MESSAGE_LENGTH = 2048
+"""Characters of a condition's message. Parts of it come from pods and webhooks, which write what they like."""
 
 
 def _dated(condition: Condition, known: Mapping[str, Any] | None, platform: Platform, now: datetime) -> Status:
@@ -166,7 +180,7 @@ def _dated(condition: Condition, known: Mapping[str, Any] | None, platform: Plat
         "observedGeneration": platform.generation,
         "lastTransitionTime": known["lastTransitionTime"] if known and unchanged else now.strftime(TIME_FORMAT),
         "reason": str(condition.reason),
-        "message": message,
+        "message": message[:MAX_MESSAGE_LENGTH],
     }
 
 

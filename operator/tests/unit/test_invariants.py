@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Mapping
 
 import pytest
@@ -13,6 +14,7 @@ from platform_operator.api.spec import WITH_DATABASE, parse
 from platform_operator.invariants.conditions import INVARIANT_CONDITIONS, invariant_conditions
 from platform_operator.invariants.rows import MAX_LAG, MIN_REQUESTS, Row, invariant_rows
 from platform_operator.invariants.scrape_results import (
+    MAX_NAMES,
     STALE_AFTER,
     UNKNOWN_AFTER,
     ForwardedHeaders,
@@ -126,6 +128,22 @@ def test_a_metric_that_is_not_exported_is_not_taken_for_zero() -> None:
 def test_a_malformed_exposition_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         parse_metrics(text)
+
+
+def test_a_source_that_exports_more_than_it_may_fills_no_status_and_is_said_to() -> None:
+    lines = [f'business_invariant_violations{{invariant="{n:05}{"x" * 60}"}} 1' for n in range(3000)]
+    queues = [f'rabbitmq_detailed_queue_messages{{queue="{n:05}{"x" * 60}.dead"}} 1' for n in range(3000)]
+    results = {"order": ScrapeResult(NOW, parse_metrics("\n".join([*lines, *queues]) + "\n"))}
+    rows = invariant_rows([], results, ["order"], NOW)
+    assert len(json.dumps(rows)) < 16_000
+    assert [row["name"] for row in rows if row.get("reason") == "LimitExceeded"] == ["all"]
+    assert len([row for row in rows if row["state"] == "Broken"]) == MAX_NAMES + 1
+
+
+@pytest.mark.parametrize("line", ['{invariant="a"} 1e300', '{invariant="a"} -1', f'{{invariant="{"a" * 101}"}} 0'])
+def test_a_name_or_count_that_the_status_cannot_hold_is_left_out(line: str) -> None:
+    metrics = parse_metrics(f'business_invariant_violations{line}\nbusiness_invariant_violations{{invariant="b"}} 2\n')
+    assert (metrics.violations, metrics.cut) == ({"b": 2}, True)
 
 
 def test_an_external_broker_is_not_scraped() -> None:

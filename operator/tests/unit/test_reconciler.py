@@ -28,6 +28,7 @@ from platform_operator.cache.store import Cache
 from platform_operator.errors import ApiError, LeadershipLostError, RenderError, RenderTimeoutError, UnexpectedError
 from platform_operator.informers import Informers
 from platform_operator.invariants.scrape_results import ScrapeResult, ServiceMetrics
+from platform_operator.plan.field_fights import FORGET_AFTER
 from platform_operator.reconciler import RECHECK_INTERVAL, Reconciler
 from platform_operator.render.helm import Helm
 from platform_operator.render.renderer import Renderer
@@ -61,7 +62,7 @@ class FakeApiServer:
         self.listed: list[str] = []
         self.list_error: ApiError | None = None
 
-    async def list(self, kind: Kind, namespace: str, selector: str) -> tuple[list[Manifest], int]:
+    async def list(self, kind: Kind, namespace: str, selector: str, limit: int = 0) -> tuple[list[Manifest], int]:
         self.listed.append(selector)
         if self.list_error:
             raise self.list_error
@@ -231,6 +232,9 @@ class FakeCluster:
         conditions = self.server.objects[PLATFORM.kind, "shop"]["status"]["conditions"]
         return next(str(one["message"]) for one in conditions if one["type"] == type_)
 
+    def conditions(self) -> list[str]:
+        return [one["type"] for one in self.server.objects[PLATFORM.kind, "shop"]["status"]["conditions"]]
+
     def condition(self, type_: str) -> tuple[str, str]:
         conditions = self.server.objects[PLATFORM.kind, "shop"]["status"]["conditions"]
         return next((one["status"], one["reason"]) for one in conditions if one["type"] == type_)
@@ -355,6 +359,66 @@ async def test_a_new_shop_and_an_upgrade_report_no_repairs(cluster: FakeCluster)
     cluster.come_up(ObjectId("Job", "shop-order-migrate-2"))
     await cluster.reconcile()
     assert [event for event in cluster.server.events if event["reason"] == "Repaired"] == []
+
+
+class Rival:
+    """A writer that takes a field again within each write of the operator, and whose event arrives with the answer."""
+
+    def __init__(self, cluster: FakeCluster) -> None:
+        self.cluster, self.apply, self.writes = cluster, cluster.server.apply, 0
+        cluster.server.apply = self.answer  # type: ignore[method-assign]
+
+    async def answer(self, kind: Kind, namespace: str, manifest: Manifest, *more: Any, **named: Any) -> Manifest:
+        answer = await self.apply(kind, namespace, manifest, *more, **named)
+        if kind.kind == "Deployment":
+            self.writes += 1
+            take_image(self.cluster, "argocd-controller")
+            self.cluster.reconciler.cache.store(KEY, observe(self.cluster.server.objects[DEPLOYMENT]))
+        return answer
+
+
+async def test_a_fight_over_a_field_takes_one_try_in_a_pass_and_is_reported(cluster: FakeCluster) -> None:
+    await cluster.converge()
+    rival = Rival(cluster)
+    take_image(cluster, "argocd-controller")
+    for number in range(1, 4):
+        assert "FieldFight" not in cluster.conditions()
+        async with asyncio.timeout(30):
+            await cluster.reconcile()
+        assert rival.writes == number
+    assert cluster.condition("FieldFight") == ("True", "TakenAgain")
+    assert "field spec.image is taken by argocd-controller" in cluster.message("FieldFight")
+
+
+async def test_a_fought_object_is_restored_at_growing_intervals_and_stops_nothing_else(cluster: FakeCluster) -> None:
+    await cluster.converge()
+    rival = Rival(cluster)
+    take_image(cluster, "argocd-controller")
+    waits: list[float] = []
+    while len(waits) < 10:
+        writes, requeue = rival.writes, await cluster.reconcile()
+        if rival.writes == writes:
+            assert requeue.delay is not None
+            waits.append(requeue.delay)
+            assert cluster.condition("Ready") == ("True", "AllReady")
+            cluster.now += timedelta(seconds=requeue.delay)
+    assert waits == [5, 10, 20, 40, 80, 160, 300, 300, 300, 300]
+    cluster.spec({"version": "2"})
+    await cluster.reconcile()
+    assert "apply Job shop-order-migrate-2" in cluster.applied()
+
+
+async def test_a_fight_is_over_when_the_object_keeps_its_fields(cluster: FakeCluster) -> None:
+    await cluster.converge()
+    for _ in range(3):
+        take_image(cluster, "argocd-controller")
+        await cluster.reconcile()
+    cluster.restart()
+    await cluster.reconcile()
+    assert cluster.condition("FieldFight") == ("True", "TakenAgain")
+    cluster.now += FORGET_AFTER
+    await cluster.reconcile()
+    assert cluster.condition("FieldFight") == ("False", "NoFieldFight")
 
 
 async def test_an_upgrade_migrates_first_and_prunes_the_old_migration(cluster: FakeCluster) -> None:

@@ -10,12 +10,13 @@ from platform_operator.cache.observed import Children, ObservedObject, Platform
 from platform_operator.errors import ApiError, InvalidSpecError, RenderError, UnexpectedError
 from platform_operator.invariants.scrape_results import ForwardedHeaders, ScrapeResult, ServiceMetrics
 from platform_operator.plan.comparison import Change, ChangeReason
+from platform_operator.plan.field_fights import FieldFight
 from platform_operator.plan.inventory import DesiredObject
 from platform_operator.plan.planner import Plan
 from platform_operator.plan.readiness import Blocker, Refusal
 from platform_operator.status.conditions import PROGRESS_DEADLINE, PassResult
 from platform_operator.status.events import REPAIR_EVENT_INTERVAL, changed_conditions, repair_event, transition_event
-from platform_operator.status.platform_status import Snapshot, Status, describe
+from platform_operator.status.platform_status import MAX_MESSAGE_LENGTH, Snapshot, Status, describe
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 PLATFORM = Platform(PlatformKey("shop", "shop"), "uid-1", 1, 7, False, {}, {})
@@ -46,7 +47,9 @@ def every_condition(made: Status) -> dict[str, tuple[str, str]]:
 
 def conditions(made: Status) -> dict[str, tuple[str, str]]:
     return {
-        type_: found for type_, found in every_condition(made).items() if type_ not in (*INVARIANTS, "MailConfigured")
+        type_: found
+        for type_, found in every_condition(made).items()
+        if type_ not in (*INVARIANTS, "MailConfigured", "FieldFight")
     }
 
 
@@ -143,6 +146,30 @@ def test_a_blocked_object_keeps_its_time_until_it_is_ready() -> None:
     assert status(PassResult(error=ApiError(500, "", "down")), known, now=later)["blocked"] == first["blocked"]
     assert [row["since"] for row in status(PassResult(FAILED), known, now=later)["blocked"]] == ["2026-01-02T04:04:05Z"]
     assert status(PassResult(CONVERGED), known, now=later)["blocked"] == []
+
+
+FIGHT = FieldFight(ObjectId("Deployment", "shop-order"), "argocd", "spec.replicas", NOW, repairs=9)
+
+
+def test_a_field_fight_names_the_object_the_field_and_the_other_writer() -> None:
+    made = status(PassResult(CONVERGED, fights=(FIGHT,)))
+    assert every_condition(made)["FieldFight"] == ("True", "TakenAgain")
+    assert "Deployment shop-order: field spec.replicas is taken by argocd again" in message(made, "FieldFight")
+    assert conditions(made)["Ready"] == ("True", "AllReady")
+    (event,) = [one for one in changed_conditions(PLATFORM, made) if one["type"] == "FieldFight"]
+    assert transition_event(PLATFORM, event, "operator-1", NOW)["type"] == "Warning"
+
+
+def test_a_field_fight_stands_until_its_end_is_known() -> None:
+    assert "FieldFight" not in every_condition(status(PassResult(CONVERGED)))
+    fought = replace(PLATFORM, status=status(PassResult(CONVERGED, fights=(FIGHT,))))
+    assert status(PassResult(CONVERGED, fights=None), fought)["conditions"][-1] == fought.status["conditions"][-1]
+    assert every_condition(status(PassResult(CONVERGED), fought))["FieldFight"] == ("False", "NoFieldFight")
+
+
+def test_the_messages_of_the_status_are_bounded() -> None:
+    made = status(PassResult(error=ApiError(403, "Forbidden", "x" * 1_000_000)))
+    assert max(len(one["message"]) for one in made["conditions"]) == MAX_MESSAGE_LENGTH
 
 
 def test_a_paused_platform_says_so() -> None:
