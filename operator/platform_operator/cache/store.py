@@ -73,8 +73,11 @@ class Cache:
 
     def remove_unlisted(
         self, kind: str, listed: Collection[tuple[PlatformKey, ObjectId]], version: int, namespace: str | None
-    ) -> None:
-        """Removes the children of a kind that a list of that version and namespace (None: all) does not contain."""
+    ) -> set[PlatformKey]:
+        """Removes the children of a kind that a list of that version and namespace (None: all) does not contain.
+
+        Returns their platforms.
+        """
         unlisted = [
             (key, identity)
             for key, children in self._children.items()
@@ -84,6 +87,7 @@ class Cache:
         ]
         for key, identity in unlisted:
             self.remove(key, identity, version)
+        return {key for key, _ in unlisted}
 
     def clear_tombstones(self) -> None:
         """Forgets deletions. Called after a full round of lists, when no list older than these deletions can arrive."""

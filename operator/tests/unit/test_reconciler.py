@@ -125,6 +125,7 @@ class FakeHelm(Helm):
         self.runs = 0
         self.error: RenderError | None = None
         self.replicas: int | None = 1
+        self.more: list[Manifest] = []
 
     async def template(self, chart: Path, key: PlatformKey, chart_values: Manifest) -> list[Manifest]:
         self.runs += 1
@@ -132,6 +133,7 @@ class FakeHelm(Helm):
             raise self.error
         tag = chart_values["global"]["image"]["tag"]
         return [
+            *copy.deepcopy(self.more),
             rendered("apps/v1", "StatefulSet", STORE.name, 1, {"replicas": 1}),
             rendered("batch/v1", "Job", f"shop-order-migrate-{tag}", 2, {}),
             rendered(
@@ -478,6 +480,19 @@ async def test_a_refused_object_is_reported_and_does_not_block_the_others(cluste
     await cluster.reconcile()
     assert cluster.condition("Degraded") == ("True", "Refused")
     assert len([write for write in cluster.applied() if write.startswith("apply Secret")]) == 26
+
+
+async def test_a_broken_add_on_stops_nothing_but_its_own_objects(cluster: FakeCluster) -> None:
+    monitor = rendered("monitoring.coreos.com/v1", "ServiceMonitor", "shop-order", 5, {})
+    cluster.helm.more = [monitor]
+    cluster.server.refuse["ServiceMonitor"] = ApiError(500, "InternalError", "conversion webhook failed")
+    await cluster.converge()
+    assert await cluster.reconcile() == Requeue.after(RECHECK_INTERVAL)
+    assert cluster.condition("Degraded") == ("True", "Refused")
+    assert "ServiceMonitor shop-order: conversion webhook failed" in cluster.message("Degraded")
+    del cluster.server.refuse["ServiceMonitor"]
+    await cluster.reconcile()
+    assert cluster.condition("Ready") == ("True", "AllReady")
 
 
 async def test_a_repair_that_a_foreign_list_item_makes_invalid_replaces_the_list(cluster: FakeCluster) -> None:
