@@ -55,10 +55,14 @@ class KubernetesClient:
         self._require_leadership = require_leadership
 
     async def list(
-        self, kind: Kind, namespace: str | None, selector: str = "", limit: int = 0
+        self, kind: Kind, namespace: str | None, selector: str = "", limit: int = 0, fields: str = ""
     ) -> tuple[list[Manifest], int]:
-        """Returns the objects, at most `limit` if it is not 0, and the resource version of the list."""
+        """Returns the objects, at most `limit` if it is not 0, and the resource version of the list.
+
+        `selector` selects by label, `fields` by field.
+        """
         query = {"labelSelector": selector} if selector else {}
+        query |= {"fieldSelector": fields} if fields else {}
         query |= {"limit": str(limit)} if limit else {}
         answer = await self._call("GET", kind.path(namespace), query)
         return answer["items"], int(answer["metadata"]["resourceVersion"])

@@ -7,10 +7,10 @@ import contextlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from platform_operator import metrics
-from platform_operator.api.kinds import LABEL_COMPONENT, LABEL_INSTANCE, PLATFORM, POD, ObjectId, PlatformKey
+from platform_operator.api.kinds import EVENT, LABEL_COMPONENT, LABEL_INSTANCE, PLATFORM, POD, ObjectId, PlatformKey
 from platform_operator.api.spec import Spec, parse
 from platform_operator.apply.applier import apply_object, prune
 from platform_operator.apply.inventory_store import inventory_id, is_stored, read_inventory, write_inventory
@@ -36,7 +36,8 @@ from platform_operator.render.values import ChartValues, Installation, chart_val
 from platform_operator.secrets.caller_tokens import grpc_authentication, replaced_version
 from platform_operator.secrets.credentials import credentials, protected_secrets
 from platform_operator.secrets.master_key import MasterKey
-from platform_operator.status.blocked import blocked_for
+from platform_operator.status.blocked import blocked_for, blocked_since
+from platform_operator.status.causes import MAX_EVENTS, WARNINGS, with_causes
 from platform_operator.status.conditions import PassResult, degraded_part
 from platform_operator.status.diagnosis import diagnose
 from platform_operator.status.events import changed_conditions
@@ -48,6 +49,9 @@ logger = logging.getLogger(__name__)
 
 RECHECK_INTERVAL = 30.0
 """Seconds until a platform that has not converged is reconciled again: no event announces a passed deadline."""
+EARLY_RECHECK = 5.0
+"""Seconds until the next look while an object has not been ready for less than EARLY."""
+EARLY = timedelta(seconds=30)
 MAX_CONCURRENT_APPLIES = 8
 """The limit over all platforms."""
 MAX_DIAGNOSED_PODS = 20
@@ -91,8 +95,19 @@ class Reconciler:
             raise result.error
         if not self._is_current(platform):
             return Requeue.after(0)
-        recheck = RECHECK_INTERVAL if _may_change_without_event(result) else None
+        recheck = self._recheck(platform.key, result)
         return Requeue.earliest(recheck, self.fights.next_look(key, self.now()))
+
+    def _recheck(self, key: PlatformKey, result: PassResult) -> float | None:
+        """Returns the seconds until the next look at what changes without an event: deadlines, and causes in Events.
+
+        The Event that says why a new object gets no pods is written just after the first status.
+        """
+        if not _may_change_without_event(result):
+            return None
+        known = self.cache.platforms.get(key)
+        waiting = blocked_for(stored_blocked(known), self.now()).values() if known else ()
+        return EARLY_RECHECK if any(time < EARLY for time in waiting) else RECHECK_INTERVAL
 
     def _is_current(self, platform: Platform) -> bool:
         """Returns whether the pass saw the newest spec.
@@ -223,6 +238,7 @@ class Reconciler:
     async def _report(self, platform: Platform, spec: Spec | None, result: PassResult) -> None:
         """Writes the status and emits an Event for each transition. An unchanged status is not written again."""
         key, now = platform.key, self.now()
+        result = replace(result, plan=await self._explain(platform, result.plan))
         result = replace(result, blocked_for=blocked_for(stored_blocked(platform), now))
         result = replace(result, fights=self.fights.opponents(key, now))
         result = replace(result, diagnosis=await self._diagnose(key, result))
@@ -237,6 +253,18 @@ class Reconciler:
         for condition in changed_conditions(platform, status):
             logger.info(condition["message"], extra={"platform": str(key), "reason": condition["reason"]})
             self.recorder.emit_transition(platform, condition, now)
+
+    async def _explain(self, platform: Platform, plan: Plan | None) -> Plan | None:
+        """Adds the causes that Events report to what the plan waits for. Events are not watched, but listed."""
+        if plan is None or not plan.blockers:
+            return plan
+        namespace = platform.key.namespace
+        try:
+            events, _ = await self.client.list(EVENT, namespace, limit=MAX_EVENTS, fields=WARNINGS)
+        except ApiError as error:
+            logger.warning("cannot list Events: %s", error, extra={"platform": str(platform.key)})
+            return plan
+        return with_causes(plan, events, blocked_since(stored_blocked(platform)), self.now())
 
     async def _diagnose(self, key: PlatformKey, result: PassResult) -> str:
         """Returns what the pods of the degraded part report. Pods are not watched: those of such a part are listed."""

@@ -25,6 +25,7 @@ class ConditionReason(StrEnum):
     IMMUTABLE_FIELD = "ImmutableField"
     INTERNAL_ERROR = "InternalError"
     MIGRATION_FAILED = "MigrationFailed"
+    QUOTA_EXCEEDED = "QuotaExceeded"
     ROLLOUT_FAILED = "RolloutFailed"
     PROGRESS_DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"
 

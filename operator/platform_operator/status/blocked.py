@@ -30,7 +30,12 @@ def blocked_rows(stored: Sequence[Row], plan: Plan | None, now: datetime) -> lis
 
 def blocked_for(rows: Iterable[Row], now: datetime) -> dict[ObjectId, timedelta]:
     """Returns for how long each object has not been ready."""
-    return {_identity(row): now - datetime.fromisoformat(row["since"]) for row in rows}
+    return {identity: now - since for identity, since in blocked_since(rows).items()}
+
+
+def blocked_since(rows: Iterable[Row]) -> dict[ObjectId, datetime]:
+    """Returns since when each object has not been ready."""
+    return {_identity(row): datetime.fromisoformat(row["since"]) for row in rows}
 
 
 def _row(one: Blocker, since: str) -> Row:

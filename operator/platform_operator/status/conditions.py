@@ -173,6 +173,11 @@ def _refused(key: PlatformKey, refusal: Refusal) -> Condition:
 
 def _failed(key: PlatformKey, part: Blocker, pods: str) -> Condition:
     namespace, name = key.namespace, part.id.name
+    if "exceeded quota" in part.message:
+        return _degraded(
+            ConditionReason.QUOTA_EXCEEDED,
+            f"{part.id} {part.message}. Raise the quota of namespace {namespace}, or lower what the spec asks for.",
+        )
     if part.id.kind == "Job":
         return _degraded(
             ConditionReason.MIGRATION_FAILED,
@@ -198,7 +203,7 @@ def _takes_too_long(key: PlatformKey, part: Blocker, pods: str) -> Condition:
 def _delete_pod_advice(key: PlatformKey, part: Blocker) -> str:
     """A StatefulSet waits for its unready pod before it creates a corrected one, and the operator has no right to
     delete pods."""
-    if part.id.kind != "StatefulSet":
+    if part.id.kind != "StatefulSet" or not part.pods:
         return ""
     return (
         " If the spec is the cause, correct it and delete the pod, so that it is created again: "

@@ -15,6 +15,7 @@ from prometheus_client import REGISTRY
 
 from platform_operator.api.kinds import (
     CHILD_LABELS,
+    EVENT,
     FIELD_MANAGER,
     HANDOVER_MANAGER,
     PLATFORM,
@@ -29,7 +30,7 @@ from platform_operator.errors import ApiError, LeadershipLostError, RenderError,
 from platform_operator.informers import Informers
 from platform_operator.invariants.scrape_results import ScrapeResult, ServiceMetrics
 from platform_operator.plan.field_fights import FORGET_AFTER
-from platform_operator.reconciler import RECHECK_INTERVAL, Reconciler
+from platform_operator.reconciler import EARLY, EARLY_RECHECK, RECHECK_INTERVAL, Reconciler
 from platform_operator.render.helm import Helm
 from platform_operator.render.renderer import Renderer
 from platform_operator.render.values import Installation
@@ -59,10 +60,15 @@ class FakeApiServer:
         self.refuse: dict[str, ApiError] = {}
         self.version = self.applies = 0
         self.pods: list[Manifest] = []
+        self.warnings: list[Manifest] = []
         self.listed: list[str] = []
         self.list_error: ApiError | None = None
 
-    async def list(self, kind: Kind, namespace: str, selector: str, limit: int = 0) -> tuple[list[Manifest], int]:
+    async def list(
+        self, kind: Kind, namespace: str, selector: str = "", limit: int = 0, fields: str = ""
+    ) -> tuple[list[Manifest], int]:
+        if kind is EVENT:
+            return self.warnings, 1
         self.listed.append(selector)
         if self.list_error:
             raise self.list_error
@@ -248,7 +254,7 @@ def cluster(tmp_path: Path) -> FakeCluster:
 
 
 async def test_a_platform_comes_up_wave_by_wave(cluster: FakeCluster) -> None:
-    assert await cluster.reconcile() == Requeue.after(RECHECK_INTERVAL)
+    assert await cluster.reconcile() == Requeue.after(EARLY_RECHECK)
     assert (STORE in cluster.server.objects, JOB in cluster.server.objects) == (True, False)
     cluster.come_up(STORE)
     await cluster.reconcile()
@@ -598,7 +604,7 @@ async def test_a_helm_run_that_timed_out_is_retried(cluster: FakeCluster) -> Non
     assert await cluster.reconcile() == Requeue.after(RECHECK_INTERVAL)
     assert cluster.condition("Degraded") == ("True", "RenderFailed")
     cluster.helm.error = None
-    assert await cluster.reconcile() == Requeue.after(RECHECK_INTERVAL)
+    assert await cluster.reconcile() == Requeue.after(EARLY_RECHECK)
     assert cluster.condition("Degraded") == ("False", "Healthy")
 
 
@@ -630,7 +636,7 @@ async def test_a_refused_event_stops_neither_the_next_nor_the_pass(
     cluster.scrape_results["inventory"] = ScrapeResult(
         NOW.timestamp(), ServiceMetrics({"nothing_oversold": 3}, checked=NOW.timestamp())
     )
-    assert await cluster.reconcile() == Requeue.after(RECHECK_INTERVAL)
+    assert await cluster.reconcile() == Requeue.after(EARLY_RECHECK)
     assert [w for w in cluster.server.writes if "Event" in w] == [
         "create Event WaitingForStores",
         "create Event InvariantBroken",
@@ -693,6 +699,39 @@ CRASHING = {
         ]
     },
 }
+
+
+QUOTA = (
+    'create Pod shop-order-db-0 in StatefulSet shop-order-db failed error: pods "shop-order-db-0" is forbidden: '
+    "exceeded quota: small, requested: requests.memory=96Mi, used: requests.memory=0, limited: requests.memory=50Mi"
+)
+
+
+async def test_an_exceeded_quota_is_named_as_soon_as_the_store_s_events_say_it(cluster: FakeCluster) -> None:
+    assert await cluster.reconcile() == Requeue.after(EARLY_RECHECK)
+    cluster.server.warnings = [warning("StatefulSet", STORE.name, "FailedCreate", QUOTA, cluster.now)]
+    cluster.now += timedelta(seconds=EARLY_RECHECK)
+    await cluster.reconcile()
+    assert cluster.condition("Degraded") == ("True", "QuotaExceeded")
+    assert "exceeded quota: small, requested: requests.memory=96Mi" in cluster.message("Degraded")
+    assert "delete pod" not in cluster.message("Degraded")
+    assert cluster.condition("Ready") == ("False", "QuotaExceeded")
+    cluster.now += EARLY
+    assert await cluster.reconcile() == Requeue.after(RECHECK_INTERVAL)
+    assert cluster.server.writes == []
+    cluster.come_up(STORE)
+    await cluster.reconcile()
+    assert cluster.condition("Degraded") == ("False", "Healthy")
+
+
+def warning(kind: str, name: str, reason: str, message: str, at: datetime) -> Manifest:
+    return {
+        "metadata": {"name": "w"},
+        "involvedObject": {"kind": kind, "name": name},
+        "reason": reason,
+        "message": message,
+        "lastTimestamp": at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+    }
 
 
 async def test_pods_of_a_failed_part_are_diagnosed_and_no_others_are_listed(cluster: FakeCluster) -> None:

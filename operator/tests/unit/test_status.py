@@ -130,7 +130,7 @@ def test_a_wave_blocked_beyond_the_deadline_makes_the_platform_degraded() -> Non
 
 @pytest.mark.parametrize("kind", ["StatefulSet", "Deployment"])
 def test_a_stuck_statefulset_names_the_pod_to_delete(kind: str) -> None:
-    stuck = Plan((), (), 1, (Blocker(ObjectId(kind, "shop-order-db"), 1, "is replacing its pods"),))
+    stuck = Plan((), (), 1, (Blocker(ObjectId(kind, "shop-order-db"), 1, "is replacing its pods", pods=1),))
     text = message(status(PassResult(stuck), blocked_for=PROGRESS_DEADLINE), "Degraded")
     assert ("kubectl -n shop delete pod shop-order-db-0" in text) == (kind == "StatefulSet")
 
@@ -146,6 +146,12 @@ def test_a_blocked_object_keeps_its_time_until_it_is_ready() -> None:
     assert status(PassResult(error=ApiError(500, "", "down")), known, now=later)["blocked"] == first["blocked"]
     assert [row["since"] for row in status(PassResult(FAILED), known, now=later)["blocked"]] == ["2026-01-02T04:04:05Z"]
     assert status(PassResult(CONVERGED), known, now=later)["blocked"] == []
+
+
+def test_no_pod_that_does_not_exist_is_to_be_deleted() -> None:
+    made = status(PassResult(WAITING), blocked_for=PROGRESS_DEADLINE)
+    assert conditions(made)["Degraded"] == ("True", "ProgressDeadlineExceeded")
+    assert "delete pod" not in message(made, "Degraded")
 
 
 FIGHT = FieldFight(ObjectId("Deployment", "shop-order"), "argocd", "spec.replicas", NOW, repairs=9)
