@@ -81,8 +81,7 @@ class _Operator:
             await informers.run()
 
     async def _resync(self, informers: Informers) -> None:
-        """Fills the cache; lists again when Kopf's watches have started, and then regularly, in case watches lose
-        events."""
+        """Fills the cache; lists again when the watches have started, and then regularly, in case they lose events."""
         for pause in chain((10.0,), repeat(self.settings.resync_every)):
             await self._retry(informers.resync)
             self.cache_filled.set()

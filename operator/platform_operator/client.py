@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import aiohttp
 from kubernetes.aio import config
 from kubernetes.aio.client.api_client import ApiClient
 from kubernetes.aio.client.configuration import Configuration
+from kubernetes.aio.client.rest import RESTResponse
 
 from platform_operator.api.kinds import FIELD_MANAGER, Kind, Manifest
 from platform_operator.errors import ApiError
@@ -19,6 +20,11 @@ WRITE_TIMEOUT = 4.0
 """Seconds. `leader_election` relies on it: a write that begins while the Lease is valid ends before the Lease does."""
 READ_TIMEOUT = 30.0
 """Seconds."""
+WATCH_SECONDS = 25
+"""Seconds of one watch. The next one goes on at the last version, so a connection that broke silently loses no event
+and delays none for longer than this."""
+PAGE_SIZE = 100
+"""Objects of a list that are read in one request."""
 
 _APPLY = "application/apply-patch+yaml"
 _MERGE = "application/merge-patch+json"
@@ -27,7 +33,7 @@ _JSON = "application/json"
 
 async def connect() -> ApiClient:
     """Connects to the cluster that the process runs in, or else to the one that KUBECONFIG names."""
-    configuration = Configuration()
+    configuration = Configuration(connection_pool_maxsize=0)  # unlimited: each watch holds a connection
     if "KUBERNETES_SERVICE_HOST" in os.environ:
         config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
     else:
@@ -48,10 +54,62 @@ class KubernetesClient:
         self._client = client
         self._require_leadership = require_leadership
 
-    async def list(self, kind: Kind, namespace: str | None, selector: str = "") -> tuple[list[Manifest], int]:
-        """Returns the objects and the resource version of the list."""
-        answer = await self._call("GET", kind.path(namespace), {"labelSelector": selector} if selector else {})
+    async def list(
+        self, kind: Kind, namespace: str | None, selector: str = "", limit: int = 0, fields: str = ""
+    ) -> tuple[list[Manifest], int]:
+        """Returns the objects, at most `limit` if it is not 0, and the resource version of the list.
+
+        `selector` selects by label, `fields` by field.
+        """
+        query = {"labelSelector": selector} if selector else {}
+        query |= {"fieldSelector": fields} if fields else {}
+        query |= {"limit": str(limit)} if limit else {}
+        answer = await self._call("GET", kind.path(namespace), query)
         return answer["items"], int(answer["metadata"]["resourceVersion"])
+
+    async def pages(
+        self, kind: Kind, namespace: str | None, selector: str
+    ) -> AsyncIterator[tuple[Sequence[Manifest], int]]:
+        """Yields all objects in pages, each with the version of the list. Only one page is in memory at a time."""
+        query = {"labelSelector": selector, "limit": str(PAGE_SIZE)}
+        token = ""
+        while True:
+            page = await self._call("GET", kind.path(namespace), query | ({"continue": token} if token else {}))
+            yield page["items"], int(page["metadata"]["resourceVersion"])
+            token = page["metadata"].get("continue", "")
+            if not token:
+                return
+
+    async def watch(
+        self, kind: Kind, namespace: str | None, selector: str, version: int
+    ) -> AsyncIterator[tuple[str, Manifest]]:
+        """Yields the type and the object of each event after a version, for WATCH_SECONDS.
+
+        A version that the API server does not have any more is an ApiError with status 410.
+        """
+        query = {
+            "watch": "true",
+            "labelSelector": selector,
+            "resourceVersion": str(version),
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": str(WATCH_SECONDS),
+        }
+        path = kind.path(namespace)
+        deadline = aiohttp.ClientTimeout(total=WATCH_SECONDS + WRITE_TIMEOUT)
+        try:
+            response = await self._send("GET", path, query, None, _JSON, deadline)
+            async with response.response:
+                if response.status >= 400:
+                    raise self._error(response, await response.read())  # type: ignore[no-untyped-call]
+                async for line in _lines(response.response.content):
+                    event = _parse(line)
+                    if event.get("type") == "ERROR":
+                        status = event["object"]
+                        raise ApiError(status.get("code", 500), status.get("reason", ""), status.get("message", ""))
+                    if event:
+                        yield event["type"], event["object"]
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise ApiError(0, "Unreachable", f"the watch of {path} broke: {error!r}") from error
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Manifest | None:
         try:
@@ -107,25 +165,50 @@ class KubernetesClient:
         content_type: str = _JSON,
         seconds: float = READ_TIMEOUT,
     ) -> Manifest:
+        deadline = aiohttp.ClientTimeout(total=seconds)
+        try:
+            response = await self._send(verb, path, query or {}, body, content_type, deadline)
+            text = await response.read()  # type: ignore[no-untyped-call]
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise ApiError(0, "Unreachable", f"the API server did not answer {verb} {path}: {error!r}") from error
+        if response.status >= 400:
+            raise self._error(response, text)
+        return _parse(text)
+
+    async def _send(
+        self,
+        verb: str,
+        path: str,
+        query: dict[str, str],
+        body: Manifest | None,
+        content_type: str,
+        deadline: aiohttp.ClientTimeout,
+    ) -> RESTResponse:
         request = await self._client.param_serialize(
             verb,
             path,
-            query_params=list((query or {}).items()),
+            query_params=list(query.items()),
             header_params={"Accept": _JSON, "Content-Type": content_type},
             auth_settings=["BearerToken"],
         )
         method, url, headers = request[:3]
-        deadline = aiohttp.ClientTimeout(total=seconds)
-        try:
-            response = await self._client.call_api(method, url, headers, body, _request_timeout=deadline)
-            text = await response.read()  # type: ignore[no-untyped-call]
-        except (aiohttp.ClientError, TimeoutError) as error:
-            raise ApiError(0, "Unreachable", f"the API server did not answer {verb} {path}: {error!r}") from error
+        return await self._client.call_api(method, url, headers, body, _request_timeout=deadline)
+
+    @staticmethod
+    def _error(response: RESTResponse, text: bytes) -> ApiError:
         answer = _parse(text)
-        if response.status >= 400:
-            message = answer.get("message") or text[:200].decode(errors="replace")
-            raise ApiError(response.status, answer.get("reason", ""), message)
-        return answer
+        message = answer.get("message") or text[:200].decode(errors="replace")
+        retry_after = _seconds(response.getheader("Retry-After"))  # type: ignore[no-untyped-call]
+        return ApiError(response.status, answer.get("reason", ""), message, retry_after)
+
+
+async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    """Yields lines of any length; `StreamReader.readline` refuses long ones."""
+    rest = b""
+    async for chunk in content.iter_any():
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            yield line
 
 
 def _parse(text: bytes) -> dict[str, Any]:
@@ -134,3 +217,8 @@ def _parse(text: bytes) -> dict[str, Any]:
     except ValueError:
         return {}  # a proxy's error page rather than the API server's answer: the status code is enough
     return answer if isinstance(answer, dict) else {}
+
+
+def _seconds(header: str | None) -> float:
+    """Returns the seconds of a Retry-After header. The API server never sends the other form, a date."""
+    return float(header) if header and header.isascii() and header.isdigit() else 0.0

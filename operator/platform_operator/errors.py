@@ -27,17 +27,28 @@ class LeadershipLostError(OperatorError):
     """The process may no longer hold the Lease: it must not write and has to exit."""
 
 
+class UnexpectedError(OperatorError):
+    """A pass raised an error that no part of the operator expects: a fault of the operator, or input it does not know.
+
+    A later pass may succeed.
+    """
+
+
 class ScrapeError(OperatorError):
     """The metrics of a service could not be read. The next scrape may succeed."""
 
 
 class ApiError(OperatorError):
-    """The API server refused a request, or did not answer it. A status of 0 means that there was no answer."""
+    """The API server refused a request, or did not answer it. A status of 0 means that there was no answer.
 
-    def __init__(self, status: int, reason: str, message: str) -> None:
+    `retry_after` is the number of seconds that the API server asks its clients to wait (RFC 9110, 10.2.3).
+    """
+
+    def __init__(self, status: int, reason: str, message: str, retry_after: float = 0.0) -> None:
         super().__init__(message)
         self.status = status
         self.reason = reason
+        self.retry_after = retry_after
 
     @property
     def transient(self) -> bool:

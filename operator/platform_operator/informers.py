@@ -1,11 +1,15 @@
-"""Informers: Kopf's watches and lists fill the cache and enqueue the platforms that changed. They do nothing else."""
+"""Informers: Kopf watches platforms, reflectors their children. They fill the cache and enqueue what changed.
+
+An event that changes nothing that is decided on wakes no platform: the operator's own status writes come back as
+events, and a failing pass that woke itself would have no backoff (docs/adr/0040-only-changes-wake-a-platform.md).
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
 import kopf
@@ -15,9 +19,12 @@ from platform_operator.cache.observed import object_id, observe, observe_platfor
 from platform_operator.cache.store import Cache
 from platform_operator.client import KubernetesClient
 from platform_operator.errors import ApiError
+from platform_operator.reflector import Listed, Reflector
 
 logger = logging.getLogger(__name__)
 
+PLATFORMS_INTERVAL = 30.0
+"""Seconds between two lists of all platforms."""
 SELECTOR = ",".join(f"{name}={value}" for name, value in sorted(CHILD_LABELS.items()))
 
 
@@ -30,10 +37,19 @@ class Informers:
     enqueue: Callable[[PlatformKey], None]
     namespaces: tuple[str, ...]
     identity: str
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    _reflectors: tuple[Reflector, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._reflectors = tuple(
+            Reflector(self.client, self, kind, namespace, SELECTOR, self.sleep)
+            for namespace in self.namespaces or (None,)
+            for kind in CHILD_KINDS.values()
+        )
 
     async def run(self) -> None:
         """Watches until a signal tells Kopf to stop. Raises the error of a task that failed."""
-        tasks = await kopf.spawn_tasks(
+        kopf_tasks = await kopf.spawn_tasks(
             registry=self.registry(),
             settings=kopf_settings(),
             identity=self.identity,  # type: ignore[arg-type]  # private to Kopf; without one it calls getpwuid
@@ -41,6 +57,8 @@ class Informers:
             clusterwide=not self.namespaces,
             namespaces=self.namespaces,
         )
+        own = [*(reflector.run() for reflector in self._reflectors), self._look_for_deleted_platforms()]
+        tasks = [*kopf_tasks, *(asyncio.create_task(one) for one in own)]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
@@ -55,8 +73,6 @@ class Informers:
         registry = kopf.OperatorRegistry()
         kopf.on.login(registry=registry)(log_in)
         kopf.on.event(*_resource(PLATFORM), registry=registry, id="platform")(self.on_platform)
-        for kind in CHILD_KINDS.values():
-            kopf.on.event(*_resource(kind), registry=registry, id=kind.plural, labels=CHILD_LABELS)(self.on_child)
         return registry
 
     async def on_platform(self, type: str | None, body: Any, **_: Any) -> None:  # noqa: A002  # Kopf's name
@@ -64,40 +80,41 @@ class Informers:
         platform = observe_platform(manifest)
         if type == "DELETED":
             self.cache.remove_platform(platform.key, platform.version)
-        else:
-            self.cache.store_platform(platform)
-        self.enqueue(platform.key)
+            self.enqueue(platform.key)
+        elif self.cache.store_platform(platform):
+            self.enqueue(platform.key)
 
-    async def on_child(self, type: str | None, body: Any, **_: Any) -> None:  # noqa: A002  # Kopf's name
-        manifest = as_manifest(body)
+    def change(self, kind: Kind, type_: str, manifest: Manifest) -> None:
+        """Takes over an event of a child."""
         key = platform_of(manifest)
-        if type == "DELETED":
-            self.cache.remove(key, object_id(manifest), int(manifest["metadata"]["resourceVersion"]))
+        if type_ == "DELETED":
+            changed = self.cache.remove(key, object_id(manifest), int(manifest["metadata"]["resourceVersion"]))
         else:
-            self._store(key, manifest)
-        self.enqueue(key)
+            changed = self._store(key, manifest)
+        if changed:
+            self.enqueue(key)
 
-    def _store(self, key: PlatformKey, manifest: Manifest) -> None:
-        """Stores a child.
+    def _store(self, key: PlatformKey, manifest: Manifest) -> bool:
+        """Stores a child. Returns whether anything changed that is decided on.
 
         Anyone who may write in a namespace can make a malformed one: it must not stop the work on all others, so it is
         logged and skipped.
         """
         try:
-            self.cache.store(key, observe(manifest))
+            return self.cache.store(key, observe(manifest))
         except (AttributeError, LookupError, TypeError, ValueError) as error:
             logger.warning("cannot read %s: %r", object_id(manifest), error, extra={"platform": str(key)})
+            return False
 
     async def resync(self) -> None:
         """Compares the cache with lists and enqueues every platform, also those that are gone.
 
-        Needed since Kopf lists again after a watch lost its place, but does not report what was deleted. Raises
-        ApiError.
+        Raises ApiError. An add-on that cannot be listed is left out.
         """
         for namespace in self.namespaces or (None,):
             await self._resync_platforms(namespace)
-            for kind in CHILD_KINDS.values():
-                await self._resync_children(kind, namespace)
+        for reflector in self._reflectors:
+            await self._list(reflector)
         self.cache.clear_tombstones()
         for key in tuple(self.cache.platforms):
             self.enqueue(key)
@@ -106,25 +123,47 @@ class Informers:
         manifests, version = await self.client.list(PLATFORM, namespace)
         listed, known = [observe_platform(manifest) for manifest in manifests], set(self.cache.platforms)
         for platform in listed:
-            self.cache.store_platform(platform)
+            if self.cache.store_platform(platform):
+                self.enqueue(platform.key)
         self.cache.remove_unlisted_platforms((platform.key for platform in listed), version, namespace)
         for gone in known.difference(self.cache.platforms):
             self.enqueue(gone)
 
-    async def _resync_children(self, kind: Kind, namespace: str | None) -> None:
+    async def _look_for_deleted_platforms(self) -> None:
+        """Lists the platforms, which are few, at intervals: Kopf lists again after its watch lost its place, but does
+        not report what was deleted until then."""
+        while True:
+            await self.sleep(PLATFORMS_INTERVAL)
+            try:
+                for namespace in self.namespaces or (None,):
+                    await self._resync_platforms(namespace)
+            except ApiError as error:
+                logger.warning("cannot list platforms: %s", error)
+
+    async def _list(self, reflector: Reflector) -> None:
         try:
-            manifests, version = await self.client.list(kind, namespace, SELECTOR)
+            await reflector.list()
         except ApiError as error:
-            if error.status == 404 and kind.optional:
-                return
-            raise
-        listed = set()
-        for manifest in manifests:
+            if not reflector.kind.optional or not error.status:
+                raise
+            if error.status != 404:
+                logger.warning("cannot list %s: %s", reflector.kind.plural, error)
+
+    def store_listed(self, kind: Kind, page: Iterable[Manifest]) -> Listed:
+        """Takes over a page of a list of children."""
+        listed: Listed = set()
+        for manifest in page:
             manifest |= {"kind": kind.kind, "apiVersion": kind.api_version}  # lists leave them out
             key = platform_of(manifest)
-            self._store(key, manifest)
             listed.add((key, object_id(manifest)))
-        self.cache.remove_unlisted(kind.kind, listed, version, namespace)
+            if self._store(key, manifest):
+                self.enqueue(key)
+        return listed
+
+    def remove_unlisted(self, kind: Kind, namespace: str | None, listed: Listed, version: int) -> None:
+        """Removes the children that a list does not contain, and enqueues their platforms."""
+        for key in self.cache.remove_unlisted(kind.kind, listed, version, namespace):
+            self.enqueue(key)
 
 
 async def log_in(settings: kopf.OperatorSettings, **_: Any) -> kopf.ConnectionInfo | None:
@@ -137,8 +176,6 @@ def kopf_settings() -> kopf.OperatorSettings:
     settings.posting.enabled = False  # the operator creates its own Events
     settings.scanning.disabled = True  # would need the right to watch every namespace and CRD of the cluster
     settings.watching.chunk_size = 200
-    for kind in CHILD_KINDS.values():
-        settings.watching.label_selectors[_resource(kind)] = SELECTOR
     logging.getLogger("kopf").setLevel(logging.WARNING)
     return settings
 

@@ -10,16 +10,24 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from platform_operator import metrics
-from platform_operator.api.kinds import LABEL_COMPONENT, LABEL_INSTANCE, PLATFORM, POD, ObjectId, PlatformKey
+from platform_operator.api.kinds import EVENT, LABEL_COMPONENT, LABEL_INSTANCE, PLATFORM, POD, ObjectId, PlatformKey
 from platform_operator.api.spec import Spec, parse
 from platform_operator.apply.applier import apply_object, prune
 from platform_operator.apply.inventory_store import inventory_id, is_stored, read_inventory, write_inventory
 from platform_operator.cache.observed import ObservedObject, Platform, observe_platform
-from platform_operator.cache.store import Cache
+from platform_operator.cache.store import Cache, same_but_for_status
 from platform_operator.client import KubernetesClient
-from platform_operator.errors import ApiError, InvalidSpecError, RenderError, RenderTimeoutError
+from platform_operator.errors import (
+    ApiError,
+    InvalidSpecError,
+    LeadershipLostError,
+    RenderError,
+    RenderTimeoutError,
+    UnexpectedError,
+)
 from platform_operator.invariants.scrape_results import ScrapeResult
 from platform_operator.plan.comparison import Change
+from platform_operator.plan.field_fights import FieldFights
 from platform_operator.plan.inventory import DesiredObject, Inventory
 from platform_operator.plan.planner import Plan, make_plan
 from platform_operator.plan.readiness import Refusal
@@ -28,10 +36,12 @@ from platform_operator.render.values import ChartValues, Installation, chart_val
 from platform_operator.secrets.caller_tokens import grpc_authentication, replaced_version
 from platform_operator.secrets.credentials import credentials, protected_secrets
 from platform_operator.secrets.master_key import MasterKey
+from platform_operator.status.blocked import blocked_for, blocked_since
+from platform_operator.status.causes import MAX_EVENTS, WARNINGS, with_causes
 from platform_operator.status.conditions import PassResult, degraded_part
 from platform_operator.status.diagnosis import diagnose
 from platform_operator.status.events import changed_conditions
-from platform_operator.status.platform_status import Snapshot, describe, status_manifest, store_profile
+from platform_operator.status.platform_status import Snapshot, describe, status_manifest, store_profile, stored_blocked
 from platform_operator.status.recorder import EventRecorder
 from platform_operator.workqueue import Requeue
 
@@ -39,8 +49,15 @@ logger = logging.getLogger(__name__)
 
 RECHECK_INTERVAL = 30.0
 """Seconds until a platform that has not converged is reconciled again: no event announces a passed deadline."""
+EARLY_RECHECK = 5.0
+"""Seconds until the next look while an object has not been ready for less than EARLY."""
+EARLY = timedelta(seconds=30)
 MAX_CONCURRENT_APPLIES = 8
 """The limit over all platforms."""
+MAX_DIAGNOSED_PODS = 20
+"""Pods of a part that are listed. More of them fail for the same reason, or are not the part's."""
+MAX_ERROR_LENGTH = 500
+"""Characters of an unexpected error in the status."""
 
 
 @dataclass
@@ -56,16 +73,15 @@ class Reconciler:
     now: Callable[[], datetime]
     scrape_results: Callable[[PlatformKey], Mapping[str, ScrapeResult]]
     """The newest scrape results of a platform's services."""
+    fights: FieldFights = field(default_factory=FieldFights)
     _apply_slots: asyncio.Semaphore = field(
         init=False, default_factory=lambda: asyncio.Semaphore(MAX_CONCURRENT_APPLIES)
     )
-    _blocked_since: dict[PlatformKey, tuple[int, datetime]] = field(init=False, default_factory=dict)
-    """The wave that blocks each platform, and since when."""
 
     async def reconcile(self, key: PlatformKey) -> Requeue:
         """Makes one pass over one platform: observe, plan, apply, report. Safe to stop anywhere and to repeat.
 
-        Raises ApiError if the pass has to be retried.
+        Raises ApiError or UnexpectedError if the pass has to be retried.
         """
         platform = self.cache.platforms.get(key)
         if platform is None:
@@ -75,9 +91,31 @@ class Reconciler:
             return Requeue.never()  # the garbage collector follows the owner references
         spec, result = await self._converge(platform)
         await self._report(platform, spec, result)
-        if isinstance(result.error, ApiError):
+        if isinstance(result.error, ApiError | UnexpectedError):
             raise result.error
-        return Requeue.after(RECHECK_INTERVAL) if _may_change_without_event(result) else Requeue.never()
+        if not self._is_current(platform):
+            return Requeue.after(0)
+        recheck = self._recheck(platform.key, result)
+        return Requeue.earliest(recheck, self.fights.next_look(key, self.now()))
+
+    def _recheck(self, key: PlatformKey, result: PassResult) -> float | None:
+        """Returns the seconds until the next look at what changes without an event: deadlines, and causes in Events.
+
+        The Event that says why a new object gets no pods is written just after the first status.
+        """
+        if not _may_change_without_event(result):
+            return None
+        known = self.cache.platforms.get(key)
+        waiting = blocked_for(stored_blocked(known), self.now()).values() if known else ()
+        return EARLY_RECHECK if any(time < EARLY for time in waiting) else RECHECK_INTERVAL
+
+    def _is_current(self, platform: Platform) -> bool:
+        """Returns whether the pass saw the newest spec.
+
+        The answer to its status write may have brought a newer one, of which the watch then reports nothing new.
+        """
+        newest = self.cache.platforms.get(platform.key)
+        return newest is None or same_but_for_status(platform, newest)
 
     def _forget(self, key: PlatformKey) -> None:
         """Forgets a platform that is gone.
@@ -85,7 +123,7 @@ class Reconciler:
         The queue guarantees that no other pass over it is running, which would bring it back.
         """
         metrics.remove_platform(key)
-        self._blocked_since.pop(key, None)
+        self.fights.forget(key)
 
     async def _converge(self, platform: Platform) -> tuple[Spec | None, PassResult]:
         spec = None
@@ -100,6 +138,12 @@ class Reconciler:
             return spec, await self._apply_waves(platform, spec, inventory, values, replaced)
         except (ApiError, InvalidSpecError, RenderError) as error:
             return spec, PassResult(error=error)
+        except LeadershipLostError:
+            raise
+        except Exception as error:  # it is reported, and raised when that is done
+            unexpected = UnexpectedError(f"{type(error).__name__}: {error}"[:MAX_ERROR_LENGTH])
+            unexpected.__cause__ = error
+            return spec, PassResult(error=unexpected)
 
     def _plan_from_inventory(
         self, platform: Platform, spec: Spec, inventory: Inventory, values: ChartValues, replaced: str
@@ -155,6 +199,7 @@ class Reconciler:
 
     def _plan(self, platform: Platform, spec: Spec, desired: Sequence[DesiredObject], inventory: Inventory) -> Plan:
         observed = self.cache.children(platform.key)
+        inventory = self.fights.tolerate(platform.key, inventory, observed, self.now())
         protected = protected_secrets(spec, observed) | {inventory_id(platform.key)}
         return make_plan(desired, inventory, observed, protected)
 
@@ -187,12 +232,15 @@ class Reconciler:
         metrics.APPLIES.labels(kind, reason).inc()
         if change.is_repair:
             metrics.REPAIRS.labels(kind, reason).inc()
+            self.fights.record(platform.key, change, self.now())
             self.recorder.emit_repair(platform, change, self.now())
 
     async def _report(self, platform: Platform, spec: Spec | None, result: PassResult) -> None:
         """Writes the status and emits an Event for each transition. An unchanged status is not written again."""
         key, now = platform.key, self.now()
-        result = replace(result, blocked_for=self._blocked_for(key, result, now))
+        result = replace(result, plan=await self._explain(platform, result.plan))
+        result = replace(result, blocked_for=blocked_for(stored_blocked(platform), now))
+        result = replace(result, fights=self.fights.opponents(key, now))
         result = replace(result, diagnosis=await self._diagnose(key, result))
         version, children = self.installation.version, self.cache.children(key)
         snapshot = Snapshot(platform, spec, version, children, self.scrape_results(key), now)
@@ -206,20 +254,17 @@ class Reconciler:
             logger.info(condition["message"], extra={"platform": str(key), "reason": condition["reason"]})
             self.recorder.emit_transition(platform, condition, now)
 
-    def _blocked_for(self, key: PlatformKey, result: PassResult, now: datetime) -> timedelta:
-        """Returns how long the blocked wave has been blocked.
-
-        Each wave has a deadline of its own, which starts again when the operator restarts.
-        """
-        if result.plan is None:
-            return timedelta()
-        wave = result.plan.blocked_wave
-        known, since = self._blocked_since.pop(key, (wave, now))
-        if wave is None:
-            return timedelta()
-        began = since if wave == known else now
-        self._blocked_since[key] = wave, began
-        return now - began
+    async def _explain(self, platform: Platform, plan: Plan | None) -> Plan | None:
+        """Adds the causes that Events report to what the plan waits for. Events are not watched, but listed."""
+        if plan is None or not plan.blockers:
+            return plan
+        namespace = platform.key.namespace
+        try:
+            events, _ = await self.client.list(EVENT, namespace, limit=MAX_EVENTS, fields=WARNINGS)
+        except ApiError as error:
+            logger.warning("cannot list Events: %s", error, extra={"platform": str(platform.key)})
+            return plan
+        return with_causes(plan, events, blocked_since(stored_blocked(platform)), self.now())
 
     async def _diagnose(self, key: PlatformKey, result: PassResult) -> str:
         """Returns what the pods of the degraded part report. Pods are not watched: those of such a part are listed."""
@@ -227,7 +272,7 @@ class Reconciler:
         if part is None:
             return ""
         try:
-            pods, _ = await self.client.list(POD, key.namespace, _pod_selector(key, part.id))
+            pods, _ = await self.client.list(POD, key.namespace, _pod_selector(key, part.id), MAX_DIAGNOSED_PODS)
         except ApiError as error:
             logger.warning("cannot list pods: %s", error, extra={"platform": str(key)})
             return ""
@@ -253,12 +298,12 @@ class _PassProgress:
     inventory: Inventory
     refusals: list[Refusal] = field(default_factory=list)
     attempted: set[ObjectId] = field(default_factory=set)
-    """Objects that were refused, or left alone since they are not the operator's: not sent again in the same pass."""
+    """Objects that were sent, or left alone since they are not the operator's: not sent again in the same pass, so that
+    another writer who answers each write with one of its own cannot hold the worker."""
 
     def record(self, change: Change, answer: ObservedObject | Refusal | BaseException | None) -> None:
+        self.attempted.add(change.object.id)
         if isinstance(answer, ObservedObject):
             self.inventory = self.inventory.with_applied(change.object, answer.owned_digest)
-            return
-        self.attempted.add(change.object.id)
         if isinstance(answer, Refusal):
             self.refusals.append(answer)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from platform_operator import metrics
-from platform_operator.errors import LeadershipLostError
+from platform_operator.errors import ApiError, LeadershipLostError
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +34,11 @@ class Requeue:
     def after(cls, seconds: float) -> Requeue:
         """The key is reconciled again after `seconds` at the latest."""
         return cls(seconds)
+
+    @classmethod
+    def earliest(cls, *delays: float | None) -> Requeue:
+        """The key is reconciled again after the shortest of the delays; of those, None stands for never."""
+        return cls(min((delay for delay in delays if delay is not None), default=None))
 
 
 @dataclass
@@ -73,11 +78,15 @@ class WorkQueue(Generic[K]):
         heapq.heappush(self._delayed, (deadline, self._count, key))
         self._changed.set()
 
-    def add_rate_limited(self, key: K) -> float:
-        """Queues a key after a failure and returns the delay: exponential, bounded, jittered by up to a fifth."""
+    def add_rate_limited(self, key: K, at_least: float = 0.0) -> float:
+        """Queues a key after a failure and returns the delay: exponential, bounded, jittered by up to a fifth.
+
+        `at_least` is the delay that a server asked for; it is bounded as well.
+        """
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
-        delay = min(self.first_delay * 2.0**failures, self.longest_delay) * (1 + self.jitter() / 5)
+        delay = max(self.first_delay * 2.0 ** min(failures, 32), at_least)
+        delay = min(delay, self.longest_delay) * (1 + self.jitter() / 5)
         self.add_after(key, delay)
         return delay
 
@@ -142,7 +151,7 @@ async def _reconcile_one(key: K, queue: WorkQueue[K], reconcile: Callable[[K], A
         raise
     except Exception as error:
         metrics.FAILURES.inc()
-        retry = queue.add_rate_limited(key)
+        retry = queue.add_rate_limited(key, error.retry_after if isinstance(error, ApiError) else 0.0)
         logger.exception("reconcile failed", exc_info=error, extra={"key": str(key), "retry": retry})
         return
     queue.forget(key)

@@ -64,8 +64,9 @@ watches, so `get` is rare. */}}
 - apiGroups: [""]
   resources: [pods]
   verbs: [list]
-# create: report transitions and repairs as Events, which `kubectl describe` shows
+# create: report transitions and repairs as Events, which `kubectl describe` shows; list: read why an object that is not
+# ready has no pods, such as an exceeded quota
 - apiGroups: [""]
   resources: [events]
-  verbs: [create]
+  verbs: [create, list]
 {{- end -}}

@@ -23,9 +23,14 @@ class ConditionReason(StrEnum):
     REFUSED = "Refused"
     REQUEST_FAILED = "RequestFailed"
     IMMUTABLE_FIELD = "ImmutableField"
+    INTERNAL_ERROR = "InternalError"
     MIGRATION_FAILED = "MigrationFailed"
+    QUOTA_EXCEEDED = "QuotaExceeded"
     ROLLOUT_FAILED = "RolloutFailed"
     PROGRESS_DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"
+
+    TAKEN_AGAIN = "TakenAgain"
+    NO_FIELD_FIGHT = "NoFieldFight"
 
     ALL_HOLD = "AllHold"
     INVARIANT_BROKEN = "InvariantBroken"
@@ -35,6 +40,7 @@ class ConditionReason(StrEnum):
     UNREACHABLE = "Unreachable"
     NOT_CHECKED = "NotChecked"
     NOT_EXPORTED = "NotExported"
+    LIMIT_EXCEEDED = "LimitExceeded"
     UNTRUSTED_PROXY = "UntrustedProxy"
 
     MAIL_SERVER_SET = "MailServerSet"

@@ -177,6 +177,21 @@ _STATUS: Manifest = {
         "databases": _list_of(
             "name", {"name": _TEXT, "provider": _TEXT, "ready": {"type": "boolean"}}, ["name", "ready"]
         ),
+        "blocked": _list_of(
+            "kind name",
+            {
+                "kind": _TEXT,
+                "name": _TEXT,
+                "message": _TEXT | {"description": "Why the object is not ready."},
+                "since": {
+                    "type": "string",
+                    "format": "date-time",
+                    "description": "Since when the object has not been ready.",
+                },
+            },
+            ["kind", "name", "message", "since"],
+        )
+        | {"description": "Objects that are not ready."},
         "invariants": _list_of(
             "service name",
             {

@@ -17,10 +17,16 @@ LABEL_INSTANCE = "app.kubernetes.io/instance"
 LABEL_COMPONENT = "app.kubernetes.io/component"
 LABEL_NAME = "app.kubernetes.io/name"
 LABEL_VERSION = "app.kubernetes.io/version"
+LABEL_PREFIX = "app.kubernetes.io/"
 ANNOTATION_WAVE = f"{GROUP}/wave"
 
 CHILD_LABELS = {LABEL_PART_OF: "ecommerce", LABEL_MANAGED_BY: FIELD_MANAGER}
 """Labels of every child. The watches select by them on the server's side."""
+
+INVENTORY_COMPONENT = "applied"
+"""The ConfigMap `<platform>-applied` has the inventory. It is not `<platform>-inventory`, since that is a service."""
+INVENTORY_KEYS = ("content", "objects", "checksum")
+"""The keys of its data."""
 
 Manifest: TypeAlias = dict[str, Any]
 """A Kubernetes object as JSON. Untyped, since the operator cannot know more about it than the API server does."""

@@ -41,7 +41,8 @@ async def apply_object(
             await client.apply(kind, key.namespace, handover, manager=HANDOVER_MANAGER)
         answer = await _apply(client, kind, key, manifest, exists=known is not None)
     except ApiError as error:
-        if error.transient:
+        is_broken_add_on = kind.optional and error.status >= 500
+        if error.transient and not is_broken_add_on:
             raise
         return Refusal(desired.id, error)
     seen = observe(answer)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from platform_operator.api.kinds import (
     CHILD_KINDS,
     CHILD_LABELS,
+    INVENTORY_COMPONENT,
     LABEL_COMPONENT,
     LABEL_INSTANCE,
     LABEL_NAME,
@@ -22,8 +23,7 @@ from platform_operator.plan.inventory import Inventory
 
 
 def inventory_id(key: PlatformKey) -> ObjectId:
-    """Names the ConfigMap. It is not `<platform>-inventory`, since that is a service."""
-    return ObjectId("ConfigMap", f"{key.name}-applied")
+    return ObjectId("ConfigMap", f"{key.name}-{INVENTORY_COMPONENT}")
 
 
 def read_inventory(key: PlatformKey, observed: Children) -> Inventory:

@@ -9,8 +9,27 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from platform_operator.api.kinds import LABEL_INSTANCE, LABEL_VERSION, PLATFORM, Manifest, ObjectId, PlatformKey
+from platform_operator.api.kinds import (
+    GROUP,
+    INVENTORY_COMPONENT,
+    INVENTORY_KEYS,
+    LABEL_INSTANCE,
+    LABEL_PREFIX,
+    LABEL_VERSION,
+    PLATFORM,
+    Manifest,
+    ObjectId,
+    PlatformKey,
+)
 from platform_operator.cache.managed_fields import ForeignField, foreign_fields, owned_digest, owned_fields
+
+MAX_TEXT = 512
+"""Characters that are kept of a text from a shop's namespace."""
+MAX_OWNERS = 4
+MAX_INVENTORY = 1 << 17
+"""Bytes of an inventory. That of a shop with all add-ons has a tenth of it."""
+METRICS_PORT = "metrics"
+"""The name of a Service's port for metrics, the only port that is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +65,7 @@ class Autoscaler:
 
 @dataclass(frozen=True, slots=True)
 class ServiceAddress:
-    """The cluster IP of a Service and its ports by name. A headless Service has none."""
+    """The cluster IP of a Service and its metrics port, by name. A headless Service has no address."""
 
     ip: str
     ports: Mapping[str, int]
@@ -54,8 +73,9 @@ class ServiceAddress:
 
 @dataclass(frozen=True, slots=True)
 class StoredData:
-    """The data and metadata of a ConfigMap, or the metadata of a Secret.
+    """The data and metadata of the inventory's ConfigMap, or the metadata of a Secret or another ConfigMap.
 
+    Annotations are those of the operator's group, labels those that Kubernetes recommends, owners platforms.
     A Secret has no data here: no decision needs its values, so the cache holds no passwords.
     """
 
@@ -184,7 +204,7 @@ def _job(manifest: Manifest) -> JobProgress:
 def _failure(status: Mapping[str, Any], type_: str, failed: str) -> str:
     for condition in status.get("conditions") or ():
         if condition["type"] == type_ and condition["status"] == failed:
-            return str(condition.get("message") or condition.get("reason") or type_)
+            return str(condition.get("message") or condition.get("reason") or type_)[:MAX_TEXT]
     return ""
 
 
@@ -197,17 +217,24 @@ def _service(manifest: Manifest) -> ServiceAddress | None:
     ip = spec.get("clusterIP", "None")
     if ip in ("", "None"):
         return None
-    return ServiceAddress(ip, {port.get("name", ""): port["port"] for port in spec.get("ports") or ()})
+    ports = {port.get("name", ""): port["port"] for port in spec.get("ports") or ()}
+    return ServiceAddress(ip, {name: port for name, port in ports.items() if name == METRICS_PORT})
 
 
 def _stored_data(manifest: Manifest, data: Mapping[str, str]) -> StoredData:
     metadata = manifest["metadata"]
+    owners = [one["uid"] for one in metadata.get("ownerReferences") or () if one["kind"] == PLATFORM.kind]
     return StoredData(
         data=data,
-        annotations=metadata.get("annotations") or {},
-        labels=metadata.get("labels") or {},
-        owners=tuple(owner["uid"] for owner in metadata.get("ownerReferences") or ()),
+        annotations=_own(metadata.get("annotations"), f"{GROUP}/"),
+        labels=_own(metadata.get("labels"), LABEL_PREFIX),
+        owners=tuple(owners[:MAX_OWNERS]),
     )
+
+
+def _own(names: Mapping[str, str] | None, prefix: str) -> Mapping[str, str]:
+    """Returns the labels or annotations that are read, without values that the operator does not write."""
+    return {name: value for name, value in (names or {}).items() if name.startswith(prefix) and len(value) <= MAX_TEXT}
 
 
 def _secret(manifest: Manifest) -> StoredData:
@@ -215,7 +242,13 @@ def _secret(manifest: Manifest) -> StoredData:
 
 
 def _config_map(manifest: Manifest) -> StoredData:
-    return _stored_data(manifest, manifest.get("data") or {})
+    """Keeps the data of the inventory alone: no other is read, and anyone who may write in a namespace can make
+    ConfigMaps of a megabyte with the labels of a shop."""
+    if manifest["metadata"]["name"] != f"{platform_of(manifest).name}-{INVENTORY_COMPONENT}":
+        return _stored_data(manifest, {})
+    data = manifest.get("data") or {}
+    known = {name: data[name] for name in INVENTORY_KEYS if name in data}
+    return _stored_data(manifest, known if sum(map(len, known.values())) <= MAX_INVENTORY else {})
 
 
 _STATES: Mapping[str, Callable[[Manifest], ObservedState]] = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from platform_operator.api.kinds import ObjectId, PlatformKey
 from platform_operator.cache.observed import ObservedObject, Platform
@@ -23,10 +23,13 @@ class Cache:
     def children(self, key: PlatformKey) -> dict[ObjectId, ObservedObject]:
         return dict(self._children.get(key, {}))
 
-    def store_platform(self, platform: Platform) -> None:
+    def store_platform(self, platform: Platform) -> bool:
+        """Stores a platform unless a newer version is known. Returns whether more than its status changed."""
         key, known = platform.key, self.platforms.get(platform.key)
-        if (known is None or known.version < platform.version) and not self._is_deleted(key, None, platform.version):
-            self.platforms[key] = platform
+        if (known and known.version >= platform.version) or self._is_deleted(key, None, platform.version):
+            return False
+        self.platforms[key] = platform
+        return known is None or not same_but_for_status(known, platform)
 
     def remove_platform(self, key: PlatformKey, version: int) -> None:
         self._tombstones[key, None] = version
@@ -34,22 +37,30 @@ class Cache:
         if known is not None and known.version <= version:
             del self.platforms[key]
 
-    def store(self, key: PlatformKey, seen: ObservedObject) -> None:
+    def store(self, key: PlatformKey, seen: ObservedObject) -> bool:
         """Stores a child unless a newer version is known: an event may be older than the answer to the operator's own
-        write."""
+        write.
+
+        Returns whether anything changed that is decided on.
+        """
         children = self._children.setdefault(key, {})
         known = children.get(seen.id)
-        if (known is None or known.version < seen.version) and not self._is_deleted(key, seen.id, seen.version):
-            children[seen.id] = seen
+        if (known and known.version >= seen.version) or self._is_deleted(key, seen.id, seen.version):
+            return False
+        children[seen.id] = seen
+        return known is None or replace(known, version=seen.version) != seen
 
-    def remove(self, key: PlatformKey, identity: ObjectId, version: int) -> None:
+    def remove(self, key: PlatformKey, identity: ObjectId, version: int) -> bool:
+        """Removes a child unless a newer version is known. Returns whether it was there."""
         self._tombstones[key, identity] = version
         children = self._children.get(key, {})
         known = children.get(identity)
-        if known is not None and known.version <= version:
+        removed = known is not None and known.version <= version
+        if removed:
             del children[identity]
         if not children:
             self._children.pop(key, None)
+        return removed
 
     def _is_deleted(self, key: PlatformKey, identity: ObjectId | None, version: int) -> bool:
         return self._tombstones.get((key, identity), -1) > version
@@ -62,8 +73,11 @@ class Cache:
 
     def remove_unlisted(
         self, kind: str, listed: Collection[tuple[PlatformKey, ObjectId]], version: int, namespace: str | None
-    ) -> None:
-        """Removes the children of a kind that a list of that version and namespace (None: all) does not contain."""
+    ) -> set[PlatformKey]:
+        """Removes the children of a kind that a list of that version and namespace (None: all) does not contain.
+
+        Returns their platforms.
+        """
         unlisted = [
             (key, identity)
             for key, children in self._children.items()
@@ -73,7 +87,13 @@ class Cache:
         ]
         for key, identity in unlisted:
             self.remove(key, identity, version)
+        return {key for key, _ in unlisted}
 
     def clear_tombstones(self) -> None:
         """Forgets deletions. Called after a full round of lists, when no list older than these deletions can arrive."""
         self._tombstones.clear()
+
+
+def same_but_for_status(one: Platform, other: Platform) -> bool:
+    """Returns whether two versions of a platform ask for the same. The status is the operator's own writing."""
+    return replace(one, version=0, status={}) == replace(other, version=0, status={})

@@ -125,6 +125,8 @@ def _advice(row: Row, reason: ConditionReason, platform: PlatformKey) -> str:
             )
         case ConditionReason.NOT_EXPORTED:
             return "Set spec.version to a version of the services that exports them."
+        case ConditionReason.LIMIT_EXCEEDED:
+            return f"Read {kubectl} get deployment {server} -o yaml: its image may not be the platform's."
         case ConditionReason.NOT_CHECKED:
             return f"Read {kubectl} logs deployment/{server}: its database may be unavailable."
         case _:

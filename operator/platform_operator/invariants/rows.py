@@ -6,7 +6,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from platform_operator.api.conditions import ConditionReason, InvariantState
-from platform_operator.invariants.scrape_results import STALE_AFTER, ForwardedHeaders, ScrapeResult, ServiceMetrics
+from platform_operator.api.spec import Spec
+from platform_operator.invariants.scrape_results import (
+    MAX_NAMES,
+    UNKNOWN_AFTER,
+    ForwardedHeaders,
+    ScrapeResult,
+    ServiceMetrics,
+    sources,
+)
 
 MAX_LAG = 60.0
 """Seconds that an event may wait to be published. The relay looks every second."""
@@ -14,6 +22,8 @@ MAX_LAG = 60.0
 MIN_REQUESTS = 20
 """Requests that a gateway pod must have answered before it tells whether the proxies in front of it are trusted."""
 
+MAX_MESSAGE_LENGTH = 500
+"""Characters of a row's message, which may name many queues."""
 EVENTS_PUBLISHED = "events_published"
 EVENTS_CONSUMED = "events_consumed"
 FORWARDED_HEADERS = "forwarded_headers_believed"
@@ -26,12 +36,17 @@ Row = Mapping[str, Any]
 """One item of `status.invariants`, as stored."""
 
 
+def known_sources(spec: Spec | None, stored: Sequence[Row]) -> tuple[str, ...]:
+    """Returns the sources that a spec has. While the spec is invalid (None), those that are stored: they still run."""
+    return sources(spec) if spec else tuple(dict.fromkeys(row["service"] for row in stored))
+
+
 def invariant_rows(
     stored: Sequence[Row], results: Mapping[str, ScrapeResult], sources: Iterable[str], now: float
 ) -> list[Row]:
     """Returns the rows of all sources.
 
-    While scraping a source fails its stored rows stand; after STALE_AFTER they are Unknown.
+    While scraping a source fails its stored rows stand; after UNKNOWN_AFTER they are Unknown.
     """
     return [
         row
@@ -41,18 +56,22 @@ def invariant_rows(
 
 
 def _rows_of(source: str, stored: list[Row], result: ScrapeResult | None, now: float) -> Iterable[Row]:
-    if result is not None and result.metrics is not None:
+    is_young = result is None or now - result.since < UNKNOWN_AFTER
+    if result is not None and result.metrics is not None and is_young:
         return _current(source, result.metrics, stored)
-    if result is None or now - result.since < STALE_AFTER:
+    if is_young:
         return stored or [_unknown(source, ALL_INVARIANTS, ConditionReason.NOT_SCRAPED)]
     names = [row["name"] for row in stored] or [ALL_INVARIANTS]
-    return [_unknown(source, name, result.failure) for name in names]
+    failure = result.failure if result is not None and result.metrics is None else ConditionReason.UNREACHABLE
+    return [_unknown(source, name, failure) for name in names]
 
 
 def _current(source: str, metrics: ServiceMetrics, stored: list[Row]) -> Iterator[Row]:
     for name, count in sorted(metrics.violations.items()):
         yield _counted(source, name, count, ConditionReason.INVARIANT_BROKEN, f"{count} {_plural(count)} it")
-    if not metrics.violations and source in MUST_EXPORT:
+    if metrics.cut:
+        yield _unknown(source, ALL_INVARIANTS, ConditionReason.LIMIT_EXCEEDED)
+    elif not metrics.violations and source in MUST_EXPORT:
         yield _unknown(source, ALL_INVARIANTS, ConditionReason.NOT_EXPORTED)
     if metrics.lag is not None:
         yield _published(source, metrics.lag)
@@ -107,7 +126,8 @@ def _unknown(source: str, name: str, reason: ConditionReason) -> Row:
 
 
 def _row(source: str, name: str, state: InvariantState, reason: ConditionReason, text: str) -> Row:
-    return {"service": source, "name": name, "state": state.value, "reason": reason.value, "message": text}
+    message = text[:MAX_MESSAGE_LENGTH]
+    return {"service": source, "name": name, "state": state.value, "reason": reason.value, "message": message}
 
 
 _UNKNOWN_MESSAGES = {
@@ -115,4 +135,6 @@ _UNKNOWN_MESSAGES = {
     ConditionReason.UNREACHABLE: "its metrics cannot be read",
     ConditionReason.NOT_CHECKED: "it has not checked its invariants for some time",
     ConditionReason.NOT_EXPORTED: "it exports no invariants",
+    ConditionReason.LIMIT_EXCEEDED: f"it exports more than {MAX_NAMES} invariants or queues, or names or counts that "
+    "are too long",
 }

@@ -24,10 +24,20 @@ BROKER = "rabbitmq"
 GATEWAY = "gateway"
 _PROBES = ("/health", "/ready")
 """The routes that the kubelet requests, itself and not through a proxy."""
+INTERVAL = 30.0
+"""Seconds between two scrapes, as often as the services check."""
+UNKNOWN_AFTER = 3 * INTERVAL
+"""Seconds: three missed scrapes. For so long the last known state stands without being confirmed, since a pod that is
+replaced, or an operator that has just started, breaks no invariant."""
 _MISSED_CHECKS = 5
+MAX_NAMES = 64
+"""Invariants of a source, or dead-letter queues, that are kept. The metrics come from a shop, and end in its status."""
+MAX_NAME_LENGTH = 100
+"""Characters."""
+MAX_COUNT = 2**31 - 1
+"""What a count of the status can hold."""
 STALE_AFTER = _MISSED_CHECKS * 30.0
-"""Seconds: five of the services' own check intervals. For so long the last known state stands without being confirmed,
-since a pod that is replaced, or an operator that has just started, breaks no invariant."""
+"""Seconds: five of the services' own check intervals, after which a service's result counts no longer."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +63,8 @@ class ServiceMetrics:
     """Events that no consumer could handle, by dead-letter queue."""
     pause: float | None = None
     """Seconds that the service waits between two checks."""
+    cut: bool = False
+    """True if it exports more, or longer names, than MAX_NAMES and MAX_NAME_LENGTH: the rest is left out."""
     forwarded: ForwardedHeaders | None = None
 
 
@@ -77,17 +89,20 @@ def parse_metrics(text: str) -> ServiceMetrics:
     relevant = "".join(line + "\n" for line in text.splitlines() if line.startswith(_RELEVANT))
     try:
         samples = [sample for family in text_string_to_metric_families(relevant) for sample in family.samples]
-    except IndexError as error:  # raised by the parser for a label without a name
+    except Exception as error:  # the parser names no errors, and the text is a tenant's
         raise ValueError("not a Prometheus exposition") from error
     finite = [sample for sample in samples if math.isfinite(sample.value)]
+    violations = _by_label(finite, VIOLATIONS, "invariant")
     queues = _by_label(finite, QUEUE_MESSAGES, "queue")
+    dead = {queue: count for queue, count in queues.items() if queue.endswith(".dead")}
     return ServiceMetrics(
-        violations=_by_label(finite, VIOLATIONS, "invariant"),
+        violations=_bounded(violations),
         checked=_first(finite, CHECKED),
         lag=_first(finite, LAG),
-        dead_letters={queue: count for queue, count in queues.items() if queue.endswith(".dead")} if queues else None,
+        dead_letters=_bounded(dead) if queues else None,
         pause=_first(finite, PAUSE),
         forwarded=_forwarded_headers(finite),
+        cut=any(_bounded(counts) != counts for counts in (violations, dead)),
     )
 
 
@@ -104,6 +119,11 @@ def _forwarded_headers(samples: Iterable[Sample]) -> ForwardedHeaders | None:
 
 def _by_label(samples: Iterable[Sample], name: str, label: str) -> dict[str, int]:
     return {s.labels[label]: int(s.value) for s in samples if s.name == name and s.labels.get(label)}
+
+
+def _bounded(counts: Mapping[str, int]) -> dict[str, int]:
+    short = {name: count for name, count in counts.items() if len(name) <= MAX_NAME_LENGTH and 0 <= count <= MAX_COUNT}
+    return dict(sorted(short.items())[:MAX_NAMES])
 
 
 def _first(samples: Iterable[Sample], name: str) -> float | None:

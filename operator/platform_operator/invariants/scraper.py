@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import aiohttp
 
 from platform_operator import metrics
 from platform_operator.api.kinds import ObjectId, PlatformKey
-from platform_operator.api.spec import Spec, parse
+from platform_operator.api.spec import parse
 from platform_operator.cache.observed import Platform, ServiceAddress, state_of
 from platform_operator.cache.store import Cache
 from platform_operator.errors import InvalidSpecError, ScrapeError
-from platform_operator.invariants.rows import invariant_rows
+from platform_operator.invariants.rows import invariant_rows, known_sources
 from platform_operator.invariants.scrape_results import (
     BROKER,
     CHECKED,
     GATEWAY,
     HEADERS_IGNORED,
+    INTERVAL,
     LAG,
     PAUSE,
     REQUESTS,
@@ -29,18 +30,16 @@ from platform_operator.invariants.scrape_results import (
     ServiceMetrics,
     next_result,
     parse_metrics,
-    sources,
 )
 
 logger = logging.getLogger(__name__)
 
-INTERVAL = 30.0
-"""Seconds between two scrapes, as often as the services check."""
 TIMEOUT = 3.0
 """Seconds."""
-MAX_CONCURRENT = 16
-MAX_BYTES = 1 << 20
-"""Bytes of a response. That of a service has a thousandth of it, since it is asked for these metrics alone."""
+MAX_CONCURRENT = 64
+"""Over all platforms. The timeouts of fifty dead shops leave room for the others in each INTERVAL."""
+MAX_BYTES = 1 << 18
+"""Bytes of a response. That of a service has a hundredth of it, since it is asked for these metrics alone."""
 
 Fetch = Callable[[str], Awaitable[str]]
 """Returns the text at a URL. Raises ScrapeError."""
@@ -81,27 +80,23 @@ class InvariantScraper:
         await asyncio.gather(*(self._scrape_platform(platform) for platform in platforms))
 
     async def _scrape_platform(self, platform: Platform) -> None:
-        try:
-            spec = parse(platform.spec)
-        except InvalidSpecError:
-            return  # the reconcile reports it
-        key, names = platform.key, sources(spec)
+        key, names = platform.key, _sources(platform)
         answers = await asyncio.gather(*(self._scrape(key, source) for source in names))
         before, now = self.results(key), self.clock()
         results = {
             source: next_result(before.get(source), answer, now) for source, answer in zip(names, answers, strict=True)
         }
         self._results[key] = results
-        self._enqueue_if_changed(key, results, spec, now)
+        self._enqueue_if_changed(key, results, names, now)
 
     def _enqueue_if_changed(
-        self, key: PlatformKey, results: Mapping[str, ScrapeResult], spec: Spec, now: float
+        self, key: PlatformKey, results: Mapping[str, ScrapeResult], names: Sequence[str], now: float
     ) -> None:
         platform = self.cache.platforms.get(key)  # as stored now, not as stored when the scrape began
         if platform is None:
             return
         stored = platform.status.get("invariants", [])
-        if invariant_rows(stored, results, sources(spec), now) != stored:
+        if invariant_rows(stored, results, names, now) != stored:
             self.enqueue(key)
 
     async def _scrape(self, key: PlatformKey, source: str) -> ServiceMetrics | None:
@@ -126,6 +121,14 @@ class InvariantScraper:
             raise ScrapeError(f"Service {key.name}-{source} has no address yet")
         host = f"[{service.ip}]" if ":" in service.ip else service.ip
         return f"http://{host}:{service.ports['metrics']}{_PATHS.get(source, _SERVICE_PATH)}"
+
+
+def _sources(platform: Platform) -> tuple[str, ...]:
+    try:
+        spec = parse(platform.spec)
+    except InvalidSpecError:
+        spec = None  # the reconcile reports it
+    return known_sources(spec, platform.status.get("invariants", ()))
 
 
 def _metrics_path(*names: str) -> str:

@@ -54,6 +54,11 @@ class Inventory:
         applied = AppliedObject(desired.wave, desired.digest, owned_digest)
         return replace(self, objects={**self.objects, desired.id: applied})
 
+    def with_owned(self, digests: Mapping[ObjectId, str]) -> Inventory:
+        """Returns the inventory with other digests of owned fields, for those of the objects that it has."""
+        changed = {one: replace(self.objects[one], owned_digest=d) for one, d in digests.items() if one in self.objects}
+        return replace(self, objects={**self.objects, **changed}) if changed else self
+
     def for_content(self, content_digest: str, desired: Iterable[DesiredObject]) -> Inventory:
         """Returns the inventory without what is no longer desired.
 

@@ -22,6 +22,10 @@ class Blocker:
     message: str
     """Continues a sentence that begins with the object: `has 0 of 1 pods ready`."""
     failed: bool = False
+    pods: int = 0
+    """Pods that it has, ready or not."""
+    lacks_pods: bool = False
+    """True if pods of it have still to be created."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,8 @@ def blocker(desired: DesiredObject, observed: Children) -> Blocker | None:
         case Workload() as workload:
             return _workload_blocker(desired, workload, required_pods(desired.id, workload, observed))
         case JobProgress(complete=False, failure=failure):
-            return Blocker(desired.id, desired.wave, failure or "has not finished", failed=bool(failure))
+            message = failure or "has not finished"
+            return Blocker(desired.id, desired.wave, message, failed=bool(failure), lacks_pods=True)
         case _:
             return None
 
@@ -51,7 +56,14 @@ def _workload_blocker(desired: DesiredObject, workload: Workload, required: int)
         return None
     replacing = workload.total > 0 and (not workload.current or workload.updated < workload.total)
     progress = "is replacing its pods" if replacing else f"has {workload.ready} of {required} pods ready"
-    return Blocker(desired.id, desired.wave, workload.failure or progress, failed=bool(workload.failure))
+    return Blocker(
+        desired.id,
+        desired.wave,
+        workload.failure or progress,
+        failed=bool(workload.failure),
+        pods=workload.total,
+        lacks_pods=workload.total < required or workload.updated < required,
+    )
 
 
 def is_ready(workload: Workload, required: int) -> bool:

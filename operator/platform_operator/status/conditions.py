@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from platform_operator.api.conditions import Condition, ConditionReason
-from platform_operator.api.kinds import PlatformKey
+from platform_operator.api.kinds import ObjectId, PlatformKey
 from platform_operator.api.spec import SERVICES, Spec
-from platform_operator.errors import ApiError, OperatorError, RenderError
+from platform_operator.errors import ApiError, OperatorError, RenderError, UnexpectedError
+from platform_operator.plan.field_fights import FieldFight
 from platform_operator.plan.planner import Plan
 from platform_operator.plan.readiness import Blocker, Refusal
 
 PROGRESS_DEADLINE = timedelta(minutes=5)
-"""The time that a wave may block the next one before the platform counts as degraded."""
+"""The time that an object may take to become ready before the platform counts as degraded."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +29,10 @@ class PassResult:
     plan: Plan | None = None
     refusals: tuple[Refusal, ...] = ()
     error: OperatorError | None = None
-    blocked_for: timedelta = timedelta()
-    """The time for which the plan's wave has been blocked."""
+    blocked_for: Mapping[ObjectId, timedelta] = field(default_factory=dict)
+    """The time for which each blocker has not been ready."""
+    fights: tuple[FieldFight, ...] | None = ()
+    """The objects over which another writer fights. None if that is not known yet."""
     diagnosis: str = ""
     """The problem that the pods of `degraded_part` report."""
 
@@ -45,9 +49,8 @@ def degraded_part(result: PassResult) -> Blocker | None:
     failed = [one for one in blockers if one.failed]
     if failed:
         return failed[0]
-    if not blockers or result.blocked_for < PROGRESS_DEADLINE:
-        return None
-    return min(blockers, key=lambda one: one.wave)
+    overdue = [one for one in blockers if result.blocked_for.get(one.id, timedelta()) >= PROGRESS_DEADLINE]
+    return min(overdue, key=lambda one: one.wave, default=None)
 
 
 def ready_condition(result: PassResult, degraded: Condition, ready_services: int, *, paused: bool) -> Condition:
@@ -93,6 +96,16 @@ def _progress(result: PassResult) -> tuple[ConditionReason, str]:
     return _WAVE_REASONS.get(plan.blocked_wave, ConditionReason.APPLYING), f"Waiting for {_enumerate(first)}."
 
 
+def is_same_failure(condition: Condition, stored: str) -> bool:
+    """Returns whether a condition reports the failed request that the stored message does.
+
+    Two attempts at one request may differ in numbers, such as a connection's port. They are one failure, whose status
+    is written once.
+    """
+    is_failed_request = condition.reason is ConditionReason.REQUEST_FAILED
+    return is_failed_request and re.sub(r"\d+", "0", condition.message) == re.sub(r"\d+", "0", stored)
+
+
 def _enumerate(blockers: Sequence[Blocker]) -> str:
     return "; ".join(f"{one.id}: {one.message}" for one in blockers)
 
@@ -127,6 +140,11 @@ def _failed_pass(error: OperatorError) -> Condition | None:
             f"The API server refused a request: {error}. Grant the operator the right, or raise the quota, that the "
             "message names.",
         )
+    if isinstance(error, UnexpectedError):
+        return _degraded(
+            ConditionReason.INTERNAL_ERROR,
+            f"{error}. This is a fault of the operator, which retries: read its log, and report it.",
+        )
     reason = ConditionReason.RENDER_FAILED if isinstance(error, RenderError) else ConditionReason.INVALID_SPEC
     return _degraded(reason, str(error))
 
@@ -155,6 +173,11 @@ def _refused(key: PlatformKey, refusal: Refusal) -> Condition:
 
 def _failed(key: PlatformKey, part: Blocker, pods: str) -> Condition:
     namespace, name = key.namespace, part.id.name
+    if "exceeded quota" in part.message:
+        return _degraded(
+            ConditionReason.QUOTA_EXCEEDED,
+            f"{part.id} {part.message}. Raise the quota of namespace {namespace}, or lower what the spec asks for.",
+        )
     if part.id.kind == "Job":
         return _degraded(
             ConditionReason.MIGRATION_FAILED,
@@ -180,12 +203,38 @@ def _takes_too_long(key: PlatformKey, part: Blocker, pods: str) -> Condition:
 def _delete_pod_advice(key: PlatformKey, part: Blocker) -> str:
     """A StatefulSet waits for its unready pod before it creates a corrected one, and the operator has no right to
     delete pods."""
-    if part.id.kind != "StatefulSet":
+    if part.id.kind != "StatefulSet" or not part.pods:
         return ""
     return (
         " If the spec is the cause, correct it and delete the pod, so that it is created again: "
         f"kubectl -n {key.namespace} delete pod {part.id.name}-0"
     )
+
+
+def fight_condition(result: PassResult, *, reported_before: bool) -> Condition | None:
+    """Returns whether another writer takes fields again and again; None for a platform that has had no such writer."""
+    if result.fights:
+        text = "; ".join(_fight(one) for one in result.fights[:MAX_NAMED_FIGHTS])
+        return Condition(
+            "FieldFight",
+            True,
+            ConditionReason.TAKEN_AGAIN,
+            f"{text}. The operator restores what the spec says at intervals that grow to five minutes. Stop the other "
+            "writer, or set the field in the spec.",
+        )
+    if not reported_before:
+        return None
+    return Condition("FieldFight", False, ConditionReason.NO_FIELD_FIGHT, "No other writer takes fields again.")
+
+
+MAX_NAMED_FIGHTS = 3
+"""Fights that the message names."""
+
+
+def _fight(fight: FieldFight) -> str:
+    if not fight.manager:
+        return f"{fight.id}: fields are removed again whenever they are restored"
+    return f"{fight.id}: field {fight.field} is taken by {fight.manager} again whenever it is restored"
 
 
 def mail_condition(spec: Spec | None) -> Condition:

@@ -11,11 +11,15 @@ from typing import Any
 
 from platform_operator.api.kinds import Manifest
 
+MAX_LENGTH = 500
+"""Characters of a diagnosis. Its text comes from the shop's namespace."""
+
 
 def diagnose(pods: Sequence[Manifest]) -> str:
     """Returns the first problem that the pods report, as `Reason: message`; empty if they report none."""
     living = [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
-    return next((problem for pod in sorted(living, key=_name) for problem in _pod_problems(pod)), "")
+    problems = (problem for pod in sorted(living, key=_name) for problem in _pod_problems(pod))
+    return next(problems, "")[:MAX_LENGTH]
 
 
 def _name(pod: Manifest) -> str:

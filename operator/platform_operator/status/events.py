@@ -101,4 +101,4 @@ def _event(platform: Platform, content: Iterable[str], identity: str, now: datet
 def _is_bad(condition: Mapping[str, Any]) -> bool:
     if condition["type"] in _INVARIANTS:
         return bool(condition["status"] != "True")
-    return bool(condition["type"] == "Degraded" and condition["status"] == "True")
+    return bool(condition["type"] in ("Degraded", "FieldFight") and condition["status"] == "True")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,14 +13,18 @@ from platform_operator.api.spec import SERVICES, WITH_DATABASE, Spec
 from platform_operator.cache.observed import Children, Platform, Workload, state_of
 from platform_operator.errors import ApiError
 from platform_operator.invariants.conditions import invariant_conditions
-from platform_operator.invariants.rows import Row, invariant_rows
-from platform_operator.invariants.scrape_results import ScrapeResult, sources
+from platform_operator.invariants.rows import Row, invariant_rows, known_sources
+from platform_operator.invariants.scrape_results import ScrapeResult
 from platform_operator.plan.readiness import is_ready, required_pods
 from platform_operator.render.profiles import PROFILES
 from platform_operator.render.values import platform_url
+from platform_operator.status.blocked import TIME_FORMAT, blocked_rows
+from platform_operator.status.blocked import Row as BlockedRow
 from platform_operator.status.conditions import (
     PassResult,
     degraded_condition,
+    fight_condition,
+    is_same_failure,
     mail_condition,
     progressing_condition,
     ready_condition,
@@ -60,6 +64,7 @@ def describe(snapshot: Snapshot, result: PassResult) -> Status:
         degraded,
         *invariant_conditions(rows, platform.key),
         mail_condition(spec),
+        *_fight(platform, result),
     )
     return {
         "observedGeneration": platform.generation,
@@ -67,13 +72,26 @@ def describe(snapshot: Snapshot, result: PassResult) -> Status:
         "servicesReady": f"{ready}/{len(services)}",
         "conditions": _stored_conditions(platform, result, conditions, snapshot.now),
         "services": services,
+        "blocked": blocked_rows(stored_blocked(platform), result.plan, snapshot.now),
         "invariants": rows,
     }
 
 
+def _fight(platform: Platform, result: PassResult) -> Iterable[Condition]:
+    stored = any(one["type"] == "FieldFight" for one in platform.status.get("conditions", ()))
+    condition = fight_condition(result, reported_before=stored)
+    return (condition,) if condition else ()
+
+
+def stored_blocked(platform: Platform) -> Sequence[BlockedRow]:
+    """Returns the objects that were not ready at the pass before."""
+    rows: Sequence[BlockedRow] = platform.status.get("blocked", ())
+    return rows
+
+
 def _invariant_rows(snapshot: Snapshot) -> list[Row]:
     stored = snapshot.platform.status.get("invariants", ())
-    names = sources(snapshot.spec) if snapshot.spec else dict.fromkeys(row["service"] for row in stored)
+    names = known_sources(snapshot.spec, stored)
     return invariant_rows(stored, snapshot.scrape_results, names, snapshot.now.timestamp())
 
 
@@ -137,7 +155,13 @@ def _stored_conditions(
         for type_ in _KEPT_WHEN_A_REQUEST_FAILED
         if interrupted and type_ in known and known[type_]["observedGeneration"] == platform.generation
     }
+    if result.fights is None and "FieldFight" in known:
+        kept["FieldFight"] = known["FieldFight"]
     return [kept.get(one.type) or _dated(one, known.get(one.type), platform, now) for one in conditions]
+
+
+MAX_MESSAGE_LENGTH = 2048
+"""Characters of a condition's message. Parts of it come from pods and webhooks, which write what they like."""
 
 
 def _dated(condition: Condition, known: Mapping[str, Any] | None, platform: Platform, now: datetime) -> Status:
@@ -147,15 +171,16 @@ def _dated(condition: Condition, known: Mapping[str, Any] | None, platform: Plat
     """
     status = "Unknown" if condition.status is None else str(condition.status)
     unchanged = known is not None and known["status"] == status
+    message = condition.message
+    if known and known["reason"] == condition.reason and is_same_failure(condition, known["message"]):
+        message = known["message"]
     return {
         "type": condition.type,
         "status": status,
         "observedGeneration": platform.generation,
-        "lastTransitionTime": known["lastTransitionTime"]
-        if known and unchanged
-        else now.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "lastTransitionTime": known["lastTransitionTime"] if known and unchanged else now.strftime(TIME_FORMAT),
         "reason": str(condition.reason),
-        "message": condition.message,
+        "message": message[:MAX_MESSAGE_LENGTH],
     }
 
 

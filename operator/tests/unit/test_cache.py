@@ -1,7 +1,7 @@
 from typing import Any
 
 from platform_operator.api.kinds import FIELD_MANAGER, ObjectId, PlatformKey
-from platform_operator.cache.observed import JobProgress, StoredData, Workload, observe, platform_of
+from platform_operator.cache.observed import JobProgress, ServiceAddress, StoredData, Workload, observe, platform_of
 from platform_operator.cache.store import Cache
 
 KEY = PlatformKey("shop", "shop")
@@ -68,6 +68,40 @@ def test_the_values_of_secrets_are_neither_cached_nor_decoded() -> None:
     state = observe(manifest("Secret", data={"A": "Yg==", "not text": "/w=="})).state
     assert isinstance(state, StoredData)
     assert state.data == {}
+
+
+def test_of_a_config_map_only_the_inventory_is_cached() -> None:
+    def state(name: str, data: dict[str, str]) -> StoredData:
+        labels = {"app.kubernetes.io/instance": "shop", "team": "x"}
+        annotations = {"platform.ecommerce.dev/wave": "0", "platform.ecommerce.dev/long": "x" * 999, "other": "x"}
+        found = observe(
+            manifest(data=data, metadata={"name": name, "labels": labels, "annotations": annotations})
+        ).state
+        assert isinstance(found, StoredData)
+        assert (found.labels, found.annotations) == (
+            {"app.kubernetes.io/instance": "shop"},
+            {"platform.ecommerce.dev/wave": "0"},
+        )
+        return found
+
+    inventory = {"content": "c", "objects": "[]", "checksum": "s"}
+    assert state("shop-applied", inventory | {"more": "x"}).data == inventory
+    assert state("shop-applied", inventory | {"objects": "x" * (1 << 17)}).data == {}
+    assert state("other-applied", inventory).data == {}
+    assert state("shop-rabbitmq", {"definitions.json": "x" * 1_000_000}).data == {}
+
+
+def test_of_a_service_only_the_metrics_port_is_cached() -> None:
+    ports = [{"name": "metrics", "port": 9464}, *({"name": f"p{n}", "port": n} for n in range(1, 100))]
+    seen = observe(manifest("Service", spec={"clusterIP": "10.0.0.1", "ports": ports})).state
+    assert seen == ServiceAddress("10.0.0.1", {"metrics": 9464})
+
+
+def test_the_text_of_a_failure_is_bounded() -> None:
+    condition = {"type": "Failed", "status": "True", "message": "x" * 100_000}
+    seen = observe(manifest("Job", status={"conditions": [condition]})).state
+    assert isinstance(seen, JobProgress)
+    assert len(seen.failure) == 512
 
 
 def test_a_malformed_annotation_is_ignored() -> None:

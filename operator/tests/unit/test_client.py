@@ -14,8 +14,8 @@ from platform_operator.errors import ApiError
 class FakeConnection:
     """Answers every request with the same bytes."""
 
-    def __init__(self, status: int, text: bytes) -> None:
-        self.status, self.text = status, text
+    def __init__(self, status: int, text: bytes, headers: dict[str, str] | None = None) -> None:
+        self.status, self.text, self.headers = status, text, headers or {}
 
     async def param_serialize(self, verb: str, path: str, **_: Any) -> tuple[str, str, dict[str, str]]:
         return verb, path, {}
@@ -25,6 +25,9 @@ class FakeConnection:
 
     async def read(self) -> bytes:
         return self.text
+
+    def getheader(self, name: str) -> str | None:
+        return self.headers.get(name)
 
 
 @pytest.mark.parametrize(
@@ -39,3 +42,11 @@ async def test_an_error_message_is_decoded_and_truncated(text: bytes, message: s
     with pytest.raises(ApiError) as raised:
         await KubernetesClient(connection, lambda: None).list(PLATFORM, None)
     assert (raised.value.status, str(raised.value)) == (503, message)
+
+
+@pytest.mark.parametrize(("header", "seconds"), [("7", 7.0), ("Fri, 31 Dec 1999 23:59:59 GMT", 0.0), ("", 0.0)])
+async def test_an_error_says_how_long_the_api_server_asks_to_wait(header: str, seconds: float) -> None:
+    connection: Any = FakeConnection(429, b"{}", {"Retry-After": header} if header else {})
+    with pytest.raises(ApiError) as raised:
+        await KubernetesClient(connection, lambda: None).list(PLATFORM, None)
+    assert raised.value.retry_after == seconds

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
 
-from platform_operator.api.kinds import CHILD_LABELS, PLATFORM, Kind, Manifest, PlatformKey
+from platform_operator.api.kinds import CHILD_KINDS, CHILD_LABELS, PLATFORM, Kind, Manifest, PlatformKey
 from platform_operator.cache.store import Cache
 from platform_operator.errors import ApiError
-from platform_operator.informers import Informers
+from platform_operator.informers import PLATFORMS_INTERVAL, Informers
 
 KEY = PlatformKey("shop", "shop")
+DEPLOYMENTS = CHILD_KINDS["Deployment"]
 
 
 class FakeCluster:
@@ -20,15 +22,20 @@ class FakeCluster:
 
     def __init__(self) -> None:
         self.lists: dict[str, Sequence[Manifest]] = {}
-        self.refused_kind = ""
+        self.refused: dict[str, ApiError] = {}
         self.enqueued: list[PlatformKey] = []
         server: Any = self
         self.informers = Informers(server, Cache(), self.enqueued.append, (), "test")
 
     async def list(self, kind: Kind, namespace: str | None, selector: str = "") -> tuple[Sequence[Manifest], int]:
-        if kind.kind == self.refused_kind:
-            raise ApiError(0, "Unreachable", "down")
+        if kind.kind in self.refused:
+            raise self.refused[kind.kind]
         return self.lists.get(kind.kind, []), 100
+
+    async def pages(
+        self, kind: Kind, namespace: str | None, selector: str
+    ) -> AsyncIterator[tuple[Sequence[Manifest], int]]:
+        yield await self.list(kind, namespace, selector)
 
     def children(self) -> Sequence[str]:
         return sorted(identity.name for identity in self.informers.cache.children(KEY))
@@ -63,13 +70,13 @@ async def test_an_object_that_becomes_malformed_stays_in_the_cache(cluster: Fake
     assert cluster.children() == ["malformed"]
 
 
-async def test_events_of_a_malformed_object_enqueue_its_platform_and_remove_it(cluster: FakeCluster) -> None:
-    await cluster.informers.on_child("ADDED", child("malformed"))
-    await cluster.informers.on_child("MODIFIED", child("malformed", spec=None))
+async def test_an_object_that_becomes_malformed_changes_nothing_until_it_is_deleted(cluster: FakeCluster) -> None:
+    cluster.informers.change(DEPLOYMENTS, "ADDED", child("malformed"))
+    cluster.informers.change(DEPLOYMENTS, "MODIFIED", child("malformed", spec=None))
     assert cluster.children() == ["malformed"]
-    await cluster.informers.on_child("DELETED", child("malformed", spec=None))
+    cluster.informers.change(DEPLOYMENTS, "DELETED", child("malformed", spec=None))
     assert cluster.children() == []
-    assert cluster.enqueued == [KEY] * 3
+    assert cluster.enqueued == [KEY] * 2
 
 
 async def test_a_platform_that_is_missing_from_a_list_is_enqueued(cluster: FakeCluster) -> None:
@@ -77,7 +84,78 @@ async def test_a_platform_that_is_missing_from_a_list_is_enqueued(cluster: FakeC
     await cluster.informers.resync()
     cluster.lists.clear()
     cluster.enqueued.clear()
-    cluster.refused_kind = "Deployment"
+    cluster.refused["Deployment"] = ApiError(0, "Unreachable", "down")
     with pytest.raises(ApiError):
         await cluster.informers.resync()
     assert cluster.enqueued == [KEY]
+
+
+def newer(manifest: Manifest, **more: Any) -> Manifest:
+    return manifest | {"metadata": manifest["metadata"] | {"resourceVersion": "6"}} | more
+
+
+async def test_a_write_of_the_status_wakes_nothing(cluster: FakeCluster) -> None:
+    await cluster.informers.on_platform("ADDED", platform())
+    written = newer(platform(), status={"conditions": [{"type": "Ready"}]})
+    await cluster.informers.on_platform("MODIFIED", written)
+    assert cluster.enqueued == [KEY]
+    assert cluster.informers.cache.platforms[KEY].status == written["status"]
+
+
+async def test_a_changed_spec_wakes_its_platform(cluster: FakeCluster) -> None:
+    await cluster.informers.on_platform("ADDED", platform())
+    await cluster.informers.on_platform("MODIFIED", newer(platform(), spec={"version": "2"}))
+    assert cluster.enqueued == [KEY, KEY]
+
+
+async def test_an_event_wakes_a_platform_only_by_what_is_read_of_the_object(cluster: FakeCluster) -> None:
+    autoscaler = child("a", kind="HorizontalPodAutoscaler", spec={"minReplicas": 1})
+    cluster.informers.change(DEPLOYMENTS, "ADDED", autoscaler)
+    cluster.informers.change(DEPLOYMENTS, "MODIFIED", newer(autoscaler, status={"currentReplicas": 3}))
+    assert cluster.enqueued == [KEY]
+    changed = newer(autoscaler, spec={"minReplicas": 2})
+    changed["metadata"]["resourceVersion"] = "7"
+    cluster.informers.change(DEPLOYMENTS, "MODIFIED", changed)
+    assert cluster.enqueued == [KEY, KEY]
+
+
+async def test_a_broken_add_on_stops_nothing_but_itself(cluster: FakeCluster, caplog: pytest.LogCaptureFixture) -> None:
+    cluster.lists[PLATFORM.kind], cluster.lists["Deployment"] = [platform()], [child("a")]
+    cluster.refused["HTTPRoute"] = ApiError(500, "InternalError", "conversion webhook failed")
+    cluster.refused["ServiceMonitor"] = ApiError(404, "NotFound", "not installed")
+    await cluster.informers.resync()
+    assert (cluster.children(), cluster.enqueued[-1]) == (["a"], KEY)
+    assert [record.getMessage() for record in caplog.records] == ["cannot list httproutes: conversion webhook failed"]
+
+
+async def test_a_child_that_a_list_lacks_wakes_its_platform(cluster: FakeCluster) -> None:
+    cluster.informers.change(DEPLOYMENTS, "ADDED", child("a"))
+    cluster.enqueued.clear()
+    cluster.informers.remove_unlisted(DEPLOYMENTS, None, set(), 100)
+    assert (cluster.children(), cluster.enqueued) == ([], [KEY])
+
+
+async def test_platforms_that_were_deleted_or_changed_unseen_are_found_every_half_minute(cluster: FakeCluster) -> None:
+    pauses: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) > 3:
+            raise asyncio.CancelledError
+
+    cluster.informers.sleep = sleep
+    await cluster.informers.on_platform("ADDED", platform())
+    changed = newer(platform(), spec={"version": "2"})
+    answers = iter(([changed], ApiError(500, "", "down"), ()))
+
+    async def answer(*_: object) -> tuple[Sequence[Manifest], int]:
+        found: Sequence[Manifest] | ApiError = next(answers)
+        if isinstance(found, ApiError):
+            raise found
+        return found, 100
+
+    cluster.list = answer  # type: ignore[method-assign, assignment]
+    with pytest.raises(asyncio.CancelledError):
+        await cluster.informers._look_for_deleted_platforms()
+    assert (pauses, cluster.enqueued) == ([PLATFORMS_INTERVAL] * 4, [KEY] * 3)
+    assert not cluster.informers.cache.platforms

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Mapping
 
 import pytest
@@ -13,7 +14,9 @@ from platform_operator.api.spec import WITH_DATABASE, parse
 from platform_operator.invariants.conditions import INVARIANT_CONDITIONS, invariant_conditions
 from platform_operator.invariants.rows import MAX_LAG, MIN_REQUESTS, Row, invariant_rows
 from platform_operator.invariants.scrape_results import (
+    MAX_NAMES,
     STALE_AFTER,
+    UNKNOWN_AFTER,
     ForwardedHeaders,
     ScrapeResult,
     ServiceMetrics,
@@ -127,12 +130,37 @@ def test_a_malformed_exposition_is_refused(text: str) -> None:
         parse_metrics(text)
 
 
+def test_a_source_that_exports_more_than_it_may_fills_no_status_and_is_said_to() -> None:
+    lines = [f'business_invariant_violations{{invariant="{n:05}{"x" * 60}"}} 1' for n in range(3000)]
+    queues = [f'rabbitmq_detailed_queue_messages{{queue="{n:05}{"x" * 60}.dead"}} 1' for n in range(3000)]
+    results = {"order": ScrapeResult(NOW, parse_metrics("\n".join([*lines, *queues]) + "\n"))}
+    rows = invariant_rows([], results, ["order"], NOW)
+    assert len(json.dumps(rows)) < 16_000
+    assert [row["name"] for row in rows if row.get("reason") == "LimitExceeded"] == ["all"]
+    assert len([row for row in rows if row["state"] == "Broken"]) == MAX_NAMES + 1
+
+
+@pytest.mark.parametrize("line", ['{invariant="a"} 1e300', '{invariant="a"} -1', f'{{invariant="{"a" * 101}"}} 0'])
+def test_a_name_or_count_that_the_status_cannot_hold_is_left_out(line: str) -> None:
+    metrics = parse_metrics(f'business_invariant_violations{line}\nbusiness_invariant_violations{{invariant="b"}} 2\n')
+    assert (metrics.violations, metrics.cut) == ({"b": 2}, True)
+
+
 def test_an_external_broker_is_not_scraped() -> None:
     assert sources(parse({})) == ALL
     assert sources(parse({"broker": {"provider": "external", "secretRef": {"name": "x"}}})) == ALL[:-1]
 
 
 # Results of scrapes.
+
+
+@pytest.mark.parametrize(
+    ("age", "state"), [(UNKNOWN_AFTER - 1, "Holds"), (UNKNOWN_AFTER, "Unknown"), (864e3, "Unknown")]
+)
+def test_what_was_read_is_unknown_after_three_missed_scrapes(age: float, state: str) -> None:
+    (row,) = invariant_rows([], {"gateway": ScrapeResult(NOW - age, BELIEVED)}, ["gateway"], NOW)
+    assert row["state"] == state
+    assert row.get("reason") == ("Unreachable" if state == "Unknown" else None)
 
 
 def test_a_failure_is_dated_from_the_first_failed_scrape_and_ends_with_the_next_success() -> None:
@@ -329,7 +357,7 @@ def test_rows_do_not_change_while_the_facts_do_not() -> None:
 
 def test_stored_rows_stand_after_a_restart_and_a_short_outage() -> None:
     stored = invariant_rows([], scraped(order=BROKEN), ALL, NOW)
-    failing = {source: ScrapeResult(NOW - STALE_AFTER + 1, None, ConditionReason.UNREACHABLE) for source in ALL}
+    failing = {source: ScrapeResult(NOW - UNKNOWN_AFTER + 1, None, ConditionReason.UNREACHABLE) for source in ALL}
     assert invariant_rows(stored, {}, ALL, NOW) == stored
     assert invariant_rows(stored, failing, ALL, NOW) == stored
     unknown = invariant_rows(stored, failing, ALL, NOW + 1)

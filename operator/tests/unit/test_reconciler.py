@@ -15,6 +15,7 @@ from prometheus_client import REGISTRY
 
 from platform_operator.api.kinds import (
     CHILD_LABELS,
+    EVENT,
     FIELD_MANAGER,
     HANDOVER_MANAGER,
     PLATFORM,
@@ -25,16 +26,18 @@ from platform_operator.api.kinds import (
 from platform_operator.apply.inventory_store import inventory_id
 from platform_operator.cache.observed import observe, observe_platform
 from platform_operator.cache.store import Cache
-from platform_operator.errors import ApiError, RenderError, RenderTimeoutError
+from platform_operator.errors import ApiError, LeadershipLostError, RenderError, RenderTimeoutError, UnexpectedError
+from platform_operator.informers import Informers
 from platform_operator.invariants.scrape_results import ScrapeResult, ServiceMetrics
-from platform_operator.reconciler import RECHECK_INTERVAL, Reconciler
+from platform_operator.plan.field_fights import FORGET_AFTER
+from platform_operator.reconciler import EARLY, EARLY_RECHECK, RECHECK_INTERVAL, Reconciler
 from platform_operator.render.helm import Helm
 from platform_operator.render.renderer import Renderer
 from platform_operator.render.values import Installation
 from platform_operator.secrets.master_key import MasterKey
 from platform_operator.status.conditions import PROGRESS_DEADLINE
 from platform_operator.status.recorder import MAX_WAITING, EventRecorder
-from platform_operator.workqueue import Requeue
+from platform_operator.workqueue import Requeue, WorkQueue
 
 KEY = PlatformKey("shop", "shop")
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -57,10 +60,15 @@ class FakeApiServer:
         self.refuse: dict[str, ApiError] = {}
         self.version = self.applies = 0
         self.pods: list[Manifest] = []
+        self.warnings: list[Manifest] = []
         self.listed: list[str] = []
         self.list_error: ApiError | None = None
 
-    async def list(self, kind: Kind, namespace: str, selector: str) -> tuple[list[Manifest], int]:
+    async def list(
+        self, kind: Kind, namespace: str, selector: str = "", limit: int = 0, fields: str = ""
+    ) -> tuple[list[Manifest], int]:
+        if kind is EVENT:
+            return self.warnings, 1
         self.listed.append(selector)
         if self.list_error:
             raise self.list_error
@@ -123,6 +131,7 @@ class FakeHelm(Helm):
         self.runs = 0
         self.error: RenderError | None = None
         self.replicas: int | None = 1
+        self.more: list[Manifest] = []
 
     async def template(self, chart: Path, key: PlatformKey, chart_values: Manifest) -> list[Manifest]:
         self.runs += 1
@@ -130,6 +139,7 @@ class FakeHelm(Helm):
             raise self.error
         tag = chart_values["global"]["image"]["tag"]
         return [
+            *copy.deepcopy(self.more),
             rendered("apps/v1", "StatefulSet", STORE.name, 1, {"replicas": 1}),
             rendered("batch/v1", "Job", f"shop-order-migrate-{tag}", 2, {}),
             rendered(
@@ -230,6 +240,9 @@ class FakeCluster:
         conditions = self.server.objects[PLATFORM.kind, "shop"]["status"]["conditions"]
         return next(str(one["message"]) for one in conditions if one["type"] == type_)
 
+    def conditions(self) -> list[str]:
+        return [one["type"] for one in self.server.objects[PLATFORM.kind, "shop"]["status"]["conditions"]]
+
     def condition(self, type_: str) -> tuple[str, str]:
         conditions = self.server.objects[PLATFORM.kind, "shop"]["status"]["conditions"]
         return next((one["status"], one["reason"]) for one in conditions if one["type"] == type_)
@@ -241,7 +254,7 @@ def cluster(tmp_path: Path) -> FakeCluster:
 
 
 async def test_a_platform_comes_up_wave_by_wave(cluster: FakeCluster) -> None:
-    assert await cluster.reconcile() == Requeue.after(RECHECK_INTERVAL)
+    assert await cluster.reconcile() == Requeue.after(EARLY_RECHECK)
     assert (STORE in cluster.server.objects, JOB in cluster.server.objects) == (True, False)
     cluster.come_up(STORE)
     await cluster.reconcile()
@@ -356,6 +369,66 @@ async def test_a_new_shop_and_an_upgrade_report_no_repairs(cluster: FakeCluster)
     assert [event for event in cluster.server.events if event["reason"] == "Repaired"] == []
 
 
+class Rival:
+    """A writer that takes a field again within each write of the operator, and whose event arrives with the answer."""
+
+    def __init__(self, cluster: FakeCluster) -> None:
+        self.cluster, self.apply, self.writes = cluster, cluster.server.apply, 0
+        cluster.server.apply = self.answer  # type: ignore[method-assign]
+
+    async def answer(self, kind: Kind, namespace: str, manifest: Manifest, *more: Any, **named: Any) -> Manifest:
+        answer = await self.apply(kind, namespace, manifest, *more, **named)
+        if kind.kind == "Deployment":
+            self.writes += 1
+            take_image(self.cluster, "argocd-controller")
+            self.cluster.reconciler.cache.store(KEY, observe(self.cluster.server.objects[DEPLOYMENT]))
+        return answer
+
+
+async def test_a_fight_over_a_field_takes_one_try_in_a_pass_and_is_reported(cluster: FakeCluster) -> None:
+    await cluster.converge()
+    rival = Rival(cluster)
+    take_image(cluster, "argocd-controller")
+    for number in range(1, 4):
+        assert "FieldFight" not in cluster.conditions()
+        async with asyncio.timeout(30):
+            await cluster.reconcile()
+        assert rival.writes == number
+    assert cluster.condition("FieldFight") == ("True", "TakenAgain")
+    assert "field spec.image is taken by argocd-controller" in cluster.message("FieldFight")
+
+
+async def test_a_fought_object_is_restored_at_growing_intervals_and_stops_nothing_else(cluster: FakeCluster) -> None:
+    await cluster.converge()
+    rival = Rival(cluster)
+    take_image(cluster, "argocd-controller")
+    waits: list[float] = []
+    while len(waits) < 10:
+        writes, requeue = rival.writes, await cluster.reconcile()
+        if rival.writes == writes:
+            assert requeue.delay is not None
+            waits.append(requeue.delay)
+            assert cluster.condition("Ready") == ("True", "AllReady")
+            cluster.now += timedelta(seconds=requeue.delay)
+    assert waits == [5, 10, 20, 40, 80, 160, 300, 300, 300, 300]
+    cluster.spec({"version": "2"})
+    await cluster.reconcile()
+    assert "apply Job shop-order-migrate-2" in cluster.applied()
+
+
+async def test_a_fight_is_over_when_the_object_keeps_its_fields(cluster: FakeCluster) -> None:
+    await cluster.converge()
+    for _ in range(3):
+        take_image(cluster, "argocd-controller")
+        await cluster.reconcile()
+    cluster.restart()
+    await cluster.reconcile()
+    assert cluster.condition("FieldFight") == ("True", "TakenAgain")
+    cluster.now += FORGET_AFTER
+    await cluster.reconcile()
+    assert cluster.condition("FieldFight") == ("False", "NoFieldFight")
+
+
 async def test_an_upgrade_migrates_first_and_prunes_the_old_migration(cluster: FakeCluster) -> None:
     await cluster.converge()
     cluster.spec({"version": "2"})
@@ -415,6 +488,19 @@ async def test_a_refused_object_is_reported_and_does_not_block_the_others(cluste
     assert len([write for write in cluster.applied() if write.startswith("apply Secret")]) == 26
 
 
+async def test_a_broken_add_on_stops_nothing_but_its_own_objects(cluster: FakeCluster) -> None:
+    monitor = rendered("monitoring.coreos.com/v1", "ServiceMonitor", "shop-order", 5, {})
+    cluster.helm.more = [monitor]
+    cluster.server.refuse["ServiceMonitor"] = ApiError(500, "InternalError", "conversion webhook failed")
+    await cluster.converge()
+    assert await cluster.reconcile() == Requeue.after(RECHECK_INTERVAL)
+    assert cluster.condition("Degraded") == ("True", "Refused")
+    assert "ServiceMonitor shop-order: conversion webhook failed" in cluster.message("Degraded")
+    del cluster.server.refuse["ServiceMonitor"]
+    await cluster.reconcile()
+    assert cluster.condition("Ready") == ("True", "AllReady")
+
+
 async def test_a_repair_that_a_foreign_list_item_makes_invalid_replaces_the_list(cluster: FakeCluster) -> None:
     await cluster.converge()
     cluster.server.objects[DEPLOYMENT]["metadata"]["managedFields"] = []
@@ -452,6 +538,54 @@ async def test_each_wave_has_its_own_deadline(cluster: FakeCluster) -> None:
     assert "Job shop-order-migrate-1 has not finished after more than 5 minutes." in cluster.message("Degraded")
 
 
+async def test_a_restart_forgets_no_failure(cluster: FakeCluster) -> None:
+    await cluster.reconcile()
+    cluster.now += PROGRESS_DEADLINE
+    await cluster.reconcile()
+    degraded = cluster.condition("Degraded")
+    assert degraded == ("True", "ProgressDeadlineExceeded")
+    cluster.restart()
+    await cluster.reconcile()
+    assert cluster.condition("Degraded") == degraded
+    assert cluster.server.writes == []
+
+
+async def test_a_deadline_goes_on_when_the_operator_restarts(cluster: FakeCluster) -> None:
+    await cluster.reconcile()
+    cluster.now += PROGRESS_DEADLINE - timedelta(seconds=1)
+    cluster.restart()
+    await cluster.reconcile()
+    assert cluster.condition("Degraded") == ("False", "Healthy")
+    cluster.now += timedelta(seconds=1)
+    await cluster.reconcile()
+    assert cluster.condition("Degraded") == ("True", "ProgressDeadlineExceeded")
+
+
+async def test_an_unexpected_error_reaches_the_status_and_is_retried(cluster: FakeCluster) -> None:
+    async def break_down(*_: object) -> list[Manifest]:
+        raise KeyError("metadata")
+
+    cluster.helm.template = break_down  # type: ignore[method-assign, assignment]
+    with pytest.raises(UnexpectedError) as raised:
+        await cluster.reconcile()
+    assert isinstance(raised.value.__cause__, KeyError)
+    assert cluster.condition("Degraded") == ("True", "InternalError")
+    assert "KeyError: 'metadata'" in cluster.message("Degraded")
+    del cluster.helm.template
+    await cluster.converge()
+    assert cluster.condition("Degraded") == ("False", "Healthy")
+
+
+async def test_a_deposed_leader_reports_nothing(cluster: FakeCluster) -> None:
+    async def lost(*_: object) -> list[Manifest]:
+        raise LeadershipLostError
+
+    cluster.helm.template = lost  # type: ignore[method-assign, assignment]
+    with pytest.raises(LeadershipLostError):
+        await cluster.reconcile()
+    assert cluster.server.writes == []
+
+
 async def test_the_deadline_starts_again_whenever_a_wave_blocks(cluster: FakeCluster) -> None:
     await cluster.converge()
     for _ in range(2):
@@ -470,7 +604,7 @@ async def test_a_helm_run_that_timed_out_is_retried(cluster: FakeCluster) -> Non
     assert await cluster.reconcile() == Requeue.after(RECHECK_INTERVAL)
     assert cluster.condition("Degraded") == ("True", "RenderFailed")
     cluster.helm.error = None
-    assert await cluster.reconcile() == Requeue.after(RECHECK_INTERVAL)
+    assert await cluster.reconcile() == Requeue.after(EARLY_RECHECK)
     assert cluster.condition("Degraded") == ("False", "Healthy")
 
 
@@ -502,12 +636,53 @@ async def test_a_refused_event_stops_neither_the_next_nor_the_pass(
     cluster.scrape_results["inventory"] = ScrapeResult(
         NOW.timestamp(), ServiceMetrics({"nothing_oversold": 3}, checked=NOW.timestamp())
     )
-    assert await cluster.reconcile() == Requeue.after(RECHECK_INTERVAL)
+    assert await cluster.reconcile() == Requeue.after(EARLY_RECHECK)
     assert [w for w in cluster.server.writes if "Event" in w] == [
         "create Event WaitingForStores",
         "create Event InvariantBroken",
     ]
     assert [record.levelname for record in caplog.records].count("WARNING") == warnings
+
+
+async def test_a_failing_pass_does_not_wake_itself(cluster: FakeCluster) -> None:
+    ports, queue = iter(range(40_000, 50_000)), WorkQueue[PlatformKey](lambda: cluster.now.timestamp(), lambda: 0.0)
+    informers = Informers(cluster.reconciler.client, cluster.reconciler.cache, queue.add, (), "test")
+
+    async def refuse(kind: Kind, namespace: str, manifest: Manifest, subresource: str = "") -> Manifest:
+        if not subresource:
+            raise ApiError(500, "InternalError", f"failed calling webhook: read tcp 10.0.0.1:{next(ports)}: reset")
+        cluster.server.writes.append("status")
+        stored = cluster.server.objects[PLATFORM.kind, "shop"]
+        stored["status"] = copy.deepcopy(manifest["status"])
+        answer = cluster.server.touch(stored)
+        await informers.on_platform("MODIFIED", copy.deepcopy(answer))  # before the answer is read
+        return answer
+
+    cluster.server.apply = refuse  # type: ignore[method-assign, assignment]
+    await informers.on_platform("ADDED", copy.deepcopy(cluster.server.objects[PLATFORM.kind, "shop"]))
+    for _ in range(12):
+        async with asyncio.timeout(5):
+            key = await queue.get()
+        with pytest.raises(ApiError):
+            await cluster.reconciler.reconcile(key)
+        delay = queue.add_rate_limited(key)
+        queue.done(key)
+        assert queue.depth() == 0
+        cluster.now += timedelta(seconds=delay)
+    assert delay == queue.longest_delay
+    assert cluster.server.writes == ["status"]
+
+
+async def test_a_spec_that_arrives_with_the_answer_to_a_status_write_is_reconciled(cluster: FakeCluster) -> None:
+    apply = cluster.server.apply
+
+    async def edited(kind: Kind, namespace: str, manifest: Manifest, *more: Any) -> Manifest:
+        if more:
+            cluster.spec({"version": "2"})
+        return await apply(kind, namespace, manifest, *more)
+
+    cluster.server.apply = edited  # type: ignore[method-assign, assignment]
+    assert await cluster.reconcile() == Requeue.after(0)
 
 
 CRASHING = {
@@ -524,6 +699,39 @@ CRASHING = {
         ]
     },
 }
+
+
+QUOTA = (
+    'create Pod shop-order-db-0 in StatefulSet shop-order-db failed error: pods "shop-order-db-0" is forbidden: '
+    "exceeded quota: small, requested: requests.memory=96Mi, used: requests.memory=0, limited: requests.memory=50Mi"
+)
+
+
+async def test_an_exceeded_quota_is_named_as_soon_as_the_store_s_events_say_it(cluster: FakeCluster) -> None:
+    assert await cluster.reconcile() == Requeue.after(EARLY_RECHECK)
+    cluster.server.warnings = [warning("StatefulSet", STORE.name, "FailedCreate", QUOTA, cluster.now)]
+    cluster.now += timedelta(seconds=EARLY_RECHECK)
+    await cluster.reconcile()
+    assert cluster.condition("Degraded") == ("True", "QuotaExceeded")
+    assert "exceeded quota: small, requested: requests.memory=96Mi" in cluster.message("Degraded")
+    assert "delete pod" not in cluster.message("Degraded")
+    assert cluster.condition("Ready") == ("False", "QuotaExceeded")
+    cluster.now += EARLY
+    assert await cluster.reconcile() == Requeue.after(RECHECK_INTERVAL)
+    assert cluster.server.writes == []
+    cluster.come_up(STORE)
+    await cluster.reconcile()
+    assert cluster.condition("Degraded") == ("False", "Healthy")
+
+
+def warning(kind: str, name: str, reason: str, message: str, at: datetime) -> Manifest:
+    return {
+        "metadata": {"name": "w"},
+        "involvedObject": {"kind": kind, "name": name},
+        "reason": reason,
+        "message": message,
+        "lastTimestamp": at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+    }
 
 
 async def test_pods_of_a_failed_part_are_diagnosed_and_no_others_are_listed(cluster: FakeCluster) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 
 import aiohttp
 import pytest
@@ -17,7 +18,7 @@ from platform_operator.cache.store import Cache
 from platform_operator.errors import ScrapeError
 from platform_operator.invariants import scraper
 from platform_operator.invariants.rows import invariant_rows
-from platform_operator.invariants.scrape_results import STALE_AFTER, sources
+from platform_operator.invariants.scrape_results import INTERVAL, UNKNOWN_AFTER, sources
 from platform_operator.invariants.scraper import MAX_BYTES, MAX_CONCURRENT, InvariantScraper, http_fetch
 
 SHOP = PlatformKey("shop", "shop")
@@ -110,7 +111,7 @@ async def test_an_unreachable_service_enqueues_its_platform_only_when_its_metric
     shops.answers["order"] = ""
     await shops.scraper.scrape_all()
     assert shops.enqueued == []
-    shops.now += STALE_AFTER - 1
+    shops.now += UNKNOWN_AFTER - 1
     await shops.scraper.scrape_all()
     assert shops.enqueued == []
     shops.now += 1
@@ -156,6 +157,18 @@ async def test_a_shop_that_is_gone_or_invalid_is_not_scraped() -> None:
     assert not shops.scraper.results(SHOP)
 
 
+async def test_a_shop_whose_spec_becomes_invalid_is_scraped_as_before() -> None:
+    shops = Shops()
+    await shops.scraper.scrape_all()
+    shops.store()
+    stored = shops.cache.platforms[SHOP]
+    shops.cache.store_platform(replace(stored, version=9, spec={"services": 3}))
+    shops.now += 30
+    await shops.scraper.scrape_all()
+    assert {result.since for result in shops.scraper.results(SHOP).values()} == {shops.now}
+    assert len(shops.urls) == 2 * len(SOURCES)
+
+
 async def test_a_slow_service_does_not_shift_the_interval() -> None:
     shops, pauses = Shops(), list[float]()
 
@@ -170,7 +183,7 @@ async def test_a_slow_service_does_not_shift_the_interval() -> None:
     shops.scraper.fetch, shops.scraper.sleep = slow, sleep
     with pytest.raises(asyncio.CancelledError):
         await shops.scraper.run()
-    assert pauses == [scraper.INTERVAL - len(SOURCES)]
+    assert pauses == [INTERVAL - len(SOURCES)]
 
 
 # Over HTTP.

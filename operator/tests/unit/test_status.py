@@ -7,15 +7,16 @@ import pytest
 from platform_operator.api.kinds import ObjectId, PlatformKey
 from platform_operator.api.spec import WITH_DATABASE, parse
 from platform_operator.cache.observed import Children, ObservedObject, Platform
-from platform_operator.errors import ApiError, InvalidSpecError, RenderError
+from platform_operator.errors import ApiError, InvalidSpecError, RenderError, UnexpectedError
 from platform_operator.invariants.scrape_results import ForwardedHeaders, ScrapeResult, ServiceMetrics
 from platform_operator.plan.comparison import Change, ChangeReason
+from platform_operator.plan.field_fights import FieldFight
 from platform_operator.plan.inventory import DesiredObject
 from platform_operator.plan.planner import Plan
 from platform_operator.plan.readiness import Blocker, Refusal
 from platform_operator.status.conditions import PROGRESS_DEADLINE, PassResult
 from platform_operator.status.events import REPAIR_EVENT_INTERVAL, changed_conditions, repair_event, transition_event
-from platform_operator.status.platform_status import Snapshot, Status, describe
+from platform_operator.status.platform_status import MAX_MESSAGE_LENGTH, Snapshot, Status, describe
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 PLATFORM = Platform(PlatformKey("shop", "shop"), "uid-1", 1, 7, False, {}, {})
@@ -36,7 +37,8 @@ def status(
     blocked_for: timedelta = timedelta(),
 ) -> Status:
     snapshot = Snapshot(platform, parse(spec or {}), "1.0", {}, scraped or {}, now)
-    return describe(snapshot, replace(result, blocked_for=blocked_for))
+    blockers = result.plan.blockers if result.plan else ()
+    return describe(snapshot, replace(result, blocked_for={one.id: blocked_for for one in blockers}))
 
 
 def every_condition(made: Status) -> dict[str, tuple[str, str]]:
@@ -45,7 +47,9 @@ def every_condition(made: Status) -> dict[str, tuple[str, str]]:
 
 def conditions(made: Status) -> dict[str, tuple[str, str]]:
     return {
-        type_: found for type_, found in every_condition(made).items() if type_ not in (*INVARIANTS, "MailConfigured")
+        type_: found
+        for type_, found in every_condition(made).items()
+        if type_ not in (*INVARIANTS, "MailConfigured", "FieldFight")
     }
 
 
@@ -96,6 +100,7 @@ def test_a_failed_migration_names_the_job_and_the_commands() -> None:
     [
         (PassResult(error=InvalidSpecError("spec.x: no")), "InvalidSpec", "spec.x: no"),
         (PassResult(error=RenderError("the chart refuses")), "RenderFailed", "the chart refuses"),
+        (PassResult(error=UnexpectedError("KeyError: 'x'")), "InternalError", "KeyError: 'x'. This is a fault"),
         (PassResult(error=ApiError(403, "Forbidden", "cannot delete jobs")), "Refused", "Grant the operator the right"),
         (refusal("ServiceMonitor", 404, "not found"), "Refused", "Install the add-on"),
         (refusal("Deployment", 403, "exceeded quota"), "Refused", "Raise the quota of namespace shop"),
@@ -125,9 +130,52 @@ def test_a_wave_blocked_beyond_the_deadline_makes_the_platform_degraded() -> Non
 
 @pytest.mark.parametrize("kind", ["StatefulSet", "Deployment"])
 def test_a_stuck_statefulset_names_the_pod_to_delete(kind: str) -> None:
-    stuck = Plan((), (), 1, (Blocker(ObjectId(kind, "shop-order-db"), 1, "is replacing its pods"),))
+    stuck = Plan((), (), 1, (Blocker(ObjectId(kind, "shop-order-db"), 1, "is replacing its pods", pods=1),))
     text = message(status(PassResult(stuck), blocked_for=PROGRESS_DEADLINE), "Degraded")
     assert ("kubectl -n shop delete pod shop-order-db-0" in text) == (kind == "StatefulSet")
+
+
+def test_a_blocked_object_keeps_its_time_until_it_is_ready() -> None:
+    first = status(PassResult(WAITING))
+    since = "2026-01-02T03:04:05Z"
+    assert first["blocked"] == [
+        {"kind": "StatefulSet", "name": "shop-order-db", "message": "has 0 of 1 pods ready", "since": since}
+    ]
+    later, known = NOW + timedelta(hours=1), replace(PLATFORM, status=first)
+    assert status(PassResult(WAITING), known, now=later)["blocked"] == first["blocked"]
+    assert status(PassResult(error=ApiError(500, "", "down")), known, now=later)["blocked"] == first["blocked"]
+    assert [row["since"] for row in status(PassResult(FAILED), known, now=later)["blocked"]] == ["2026-01-02T04:04:05Z"]
+    assert status(PassResult(CONVERGED), known, now=later)["blocked"] == []
+
+
+def test_no_pod_that_does_not_exist_is_to_be_deleted() -> None:
+    made = status(PassResult(WAITING), blocked_for=PROGRESS_DEADLINE)
+    assert conditions(made)["Degraded"] == ("True", "ProgressDeadlineExceeded")
+    assert "delete pod" not in message(made, "Degraded")
+
+
+FIGHT = FieldFight(ObjectId("Deployment", "shop-order"), "argocd", "spec.replicas", NOW, repairs=9)
+
+
+def test_a_field_fight_names_the_object_the_field_and_the_other_writer() -> None:
+    made = status(PassResult(CONVERGED, fights=(FIGHT,)))
+    assert every_condition(made)["FieldFight"] == ("True", "TakenAgain")
+    assert "Deployment shop-order: field spec.replicas is taken by argocd again" in message(made, "FieldFight")
+    assert conditions(made)["Ready"] == ("True", "AllReady")
+    (event,) = [one for one in changed_conditions(PLATFORM, made) if one["type"] == "FieldFight"]
+    assert transition_event(PLATFORM, event, "operator-1", NOW)["type"] == "Warning"
+
+
+def test_a_field_fight_stands_until_its_end_is_known() -> None:
+    assert "FieldFight" not in every_condition(status(PassResult(CONVERGED)))
+    fought = replace(PLATFORM, status=status(PassResult(CONVERGED, fights=(FIGHT,))))
+    assert status(PassResult(CONVERGED, fights=None), fought)["conditions"][-1] == fought.status["conditions"][-1]
+    assert every_condition(status(PassResult(CONVERGED), fought))["FieldFight"] == ("False", "NoFieldFight")
+
+
+def test_the_messages_of_the_status_are_bounded() -> None:
+    made = status(PassResult(error=ApiError(403, "Forbidden", "x" * 1_000_000)))
+    assert max(len(one["message"]) for one in made["conditions"]) == MAX_MESSAGE_LENGTH
 
 
 def test_a_paused_platform_says_so() -> None:
@@ -301,7 +349,7 @@ def test_the_same_metrics_later_give_the_same_status() -> None:
     later = status(
         PassResult(CONVERGED),
         replace(PLATFORM, status=stored),
-        now=NOW + timedelta(minutes=2),
+        now=NOW + timedelta(minutes=1),
         scraped=scraped(order=1),
     )
     assert later == stored

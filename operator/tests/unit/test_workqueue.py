@@ -62,6 +62,11 @@ def test_failures_are_retried_with_bounded_exponential_backoff() -> None:
     assert waiting.add_rate_limited("a") == 0.25
 
 
+def test_a_retry_waits_as_long_as_the_server_asks_up_to_the_longest_delay() -> None:
+    waiting = queue()
+    assert [waiting.add_rate_limited(key, seconds) for key, seconds in (("a", 7.0), ("b", 3600.0))] == [7.0, 60.0]
+
+
 async def test_a_failing_key_does_not_block_the_others() -> None:
     waiting, seen = queue(), []
 
