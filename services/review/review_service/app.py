@@ -25,7 +25,7 @@ from review_service.service.reviews import ReviewService
 from review_service.service.votes import VoteService
 from review_service.settings import Settings
 
-SCHEMA = "0004"
+SCHEMA = "0005"
 _RATING_REPAIR_SECONDS = 10.0
 
 

@@ -108,15 +108,17 @@ def index_inbox_by_age() -> None:
     create_index_concurrently("inbox_by_age", "inbox", "received_at")
 
 
-def create_index_concurrently(name: str, table: str, columns: str) -> None:
+def create_index_concurrently(name: str, table: str, columns: str, where: str | None = None) -> None:
     """Creates an index without blocking writes to its table, outside of the migration's transaction.
 
-    It waits for every transaction that is older, so without a lock timeout. An index of this name is dropped first: it
-    may be what a migration that was interrupted left, which PostgreSQL does not use.
+    With `where`, it is an index of the rows for which this condition holds. It waits for every transaction that is
+    older, so without a lock timeout. An index of this name is dropped first: it may be what a migration that was
+    interrupted left, which PostgreSQL does not use.
     """
+    condition = "" if where is None else f" WHERE {where}"
     with outside_transaction():
         op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
-        op.execute(f"CREATE INDEX CONCURRENTLY {name} ON {table} ({columns})")
+        op.execute(f"CREATE INDEX CONCURRENTLY {name} ON {table} ({columns}){condition}")
 
 
 def _create(*table_factories: Callable[[MetaData], Table]) -> None:

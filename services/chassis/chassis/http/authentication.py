@@ -12,7 +12,7 @@ from enum import StrEnum
 from uuid import UUID
 
 import jwt
-from fastapi import Request
+from fastapi import Request, Response
 from grpc import aio
 from shopapi.user.v1 import user_pb2, user_pb2_grpc
 
@@ -210,6 +210,17 @@ class Authenticator:
     async def optional(self, request: Request) -> Principal | None:
         """Returns the caller, or None if no token was sent. Raises ProblemError 401 for an invalid token."""
         return await self.required(request) if "authorization" in request.headers else None
+
+    async def shown_to(self, request: Request, response: Response) -> Principal | None:
+        """Returns what `optional` does, for a response that is another one for a caller with a token.
+
+        No cache stores what such a caller gets, or uses for it what another caller got (RFC 9111, sections 4.1, 5.2.2).
+        """
+        response.headers.append("Vary", "Authorization")
+        caller = await self.optional(request)
+        if caller is not None:
+            response.headers["Cache-Control"] = "private, no-store"
+        return caller
 
     def role(self, *allowed: Role) -> Callable[[Request], Awaitable[Principal]]:
         """Returns a dependency for the caller, which raises ProblemError 403 unless the caller has an allowed role."""

@@ -5,12 +5,15 @@ import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import NamedTuple
 from uuid import UUID
 
 import httpx
 import pytest
+from chassis.http import cursors
 from chassis.http.app import Readiness, create_app
-from chassis.http.cursors import Cursor, CursorPageOf, CursorQuery, decode_cursor, encode_cursor
+from chassis.http.cursors import Cursor, CursorPageOf, TimeCursorQuery, TimePosition, decode_cursor, encode_cursor
 from fastapi import APIRouter
 from hypothesis import given
 from hypothesis import strategies as st
@@ -32,12 +35,12 @@ def routes() -> APIRouter:
     router = APIRouter()
 
     @router.get("/items")
-    async def list_items(paging: CursorQuery) -> CursorPageOf[int]:
+    async def list_items(paging: TimeCursorQuery) -> CursorPageOf[int]:
         after = paging.after
         following = [item for item in ITEMS if after is None or (item.created_at, item.id) < after]
         items = following[paging.offset : paging.offset + paging.limit]
-        total = len(ITEMS) if paging.cursor is None else paging.cursor.total
-        return paging.page_of(items, [item.id.int for item in items], total)
+        total = len(ITEMS) if paging.counted is None else paging.counted
+        return paging.page_of(items, [item.id.int for item in items], total, TimePosition.of)
 
     return router
 
@@ -59,9 +62,9 @@ async def http() -> AsyncIterator[httpx.AsyncClient]:
     st.uuids(),
 )
 def test_a_cursor_is_decoded_as_it_was_encoded(page: int, total: int, at: datetime, item: UUID) -> None:
-    cursor = Cursor(page, total, at, item)
+    cursor = Cursor(page, total, TimePosition(at, item))
 
-    assert decode_cursor(encode_cursor(cursor)) == cursor
+    assert decode_cursor(encode_cursor(cursor), TimePosition) == cursor
     assert len(encode_cursor(cursor)) <= 200
 
 
@@ -89,6 +92,7 @@ def encoded(*parts: object) -> str:
         encoded(1, 2, "2026-01-01T00:00:00", "0" * 32), encoded("1", 2, "2026-01-01T00:00:00+00:00", "0" * 32),
         encoded(1, -2, "2026-01-01T00:00:00+00:00", "0" * 32), encoded(1, 2, 3, "0" * 32),
         encoded(1, 2, "2026-01-01T00:00:00+00:00", 7), encoded(True, 2, "2026-01-01T00:00:00+00:00", "0" * 32),
+        encoded(1, 2, "0001-01-01T00:00:00+14:00", "0" * 32), encoded(1, 2, "2026-01-01T00:00:00+00:00"),
     ],
 )  # fmt: skip
 async def test_a_malformed_cursor_is_refused(http: httpx.AsyncClient, cursor: str) -> None:
@@ -107,3 +111,48 @@ async def test_items_after_the_first_ten_thousand_are_listed_by_cursor_alone(
     assert response.status_code == status
     if status == 422:
         assert "cursor" in response.json()["errors"][0]["message"]
+
+
+async def test_a_cursor_is_decoded_once_a_request(http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded: list[str] = []
+
+    def decode(text: str, position: type[TimePosition]) -> Cursor[TimePosition]:
+        decoded.append(text)
+        return decode_cursor(text, position)
+
+    monkeypatch.setattr(cursors, "decode_cursor", decode)
+    cursor = (await http.get("/items?limit=3")).json()["next"]
+
+    assert (await http.get(f"/items?limit=3&cursor={cursor}")).status_code == 200
+    assert decoded == [cursor]
+
+
+class Rank(StrEnum):
+    HIGH = "high"
+
+
+class Place(NamedTuple):
+    rank: Rank
+    number: int
+
+
+@given(st.integers(-(2**63) + 1, 2**63 - 1))
+def test_positions_are_of_the_list_that_they_come_from(number: int) -> None:
+    cursor = Cursor(2, 30, Place(Rank.HIGH, number))
+
+    assert decode_cursor(encode_cursor(cursor), Place) == cursor
+    with pytest.raises(ValueError, match="unchanged"):
+        decode_cursor(encode_cursor(cursor), TimePosition)
+
+
+@pytest.mark.parametrize("values", [("low", 1), ("high", 2**63), ("high", -(2**63)), ("high", True), ("high", "1")])
+def test_a_position_that_no_item_can_have_is_refused(values: tuple[object, ...]) -> None:
+    with pytest.raises(ValueError, match="unchanged"):
+        decode_cursor(encoded(2, 30, *values), Place)
+
+
+def test_a_cursor_of_the_release_before_leads_on() -> None:
+    """Positions are written flat, a time as ISO 8601 and an id in hexadecimal digits, with dashes or without."""
+    cursor = decode_cursor(encoded(2, 8, "2026-01-01T00:00:00+00:00", "0" * 31 + "7"), TimePosition)
+
+    assert cursor == Cursor(2, 8, TimePosition(NEWEST, UUID(int=7)))

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 from uuid import UUID
 
 from chassis.types.ids import OrderId, ProductId, UserId
@@ -44,6 +45,16 @@ class Movement:
     cause: MovementCause
     id: int | None = None
     """Assigned by the database; None before the movement is stored."""
+
+
+class MovementPosition(NamedTuple):
+    """The position of a movement in the history of its product, which is ordered by id."""
+
+    id: int
+
+    @classmethod
+    def of(cls, movement: Movement) -> "MovementPosition":
+        return cls(movement.id or 0)
 
 
 def movements_of(changes: Sequence[StockChange], cause: MovementCause, at: datetime) -> list[Movement]:

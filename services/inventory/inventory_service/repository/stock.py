@@ -8,11 +8,11 @@ from uuid import UUID
 
 from chassis.database.statements import Command, Connection, Record, Statement, insert_rows, sent_rows
 from chassis.types.ids import OrderId, ProductId, UserId
-from sqlalchemy import ARRAY, BigInteger, any_, bindparam, func, select, update
+from sqlalchemy import ARRAY, BigInteger, any_, bindparam, func, select, true, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from inventory_service.domain.movements import Movement, MovementCause, MovementKind
+from inventory_service.domain.movements import Movement, MovementCause, MovementKind, MovementPosition
 from inventory_service.domain.stock import Stock, StockTerms
 from inventory_service.repository.tables import movements, stock
 
@@ -194,13 +194,22 @@ class StockRepository(StockReader):
             at=[movement.at for movement in entries],
         )
 
-    async def history(self, product_id: ProductId, offset: int, limit: int) -> tuple[list[Movement], int]:
-        """Returns one page, newest first, along movements_by_product, and the total number of movements."""
-        of_product = movements.c.product_id == product_id
-        page = select(movements).where(of_product).order_by(movements.c.id.desc()).offset(offset).limit(limit)
-        rows = (await self._transaction.execute(page)).mappings().all()
-        total = await self._transaction.scalar(select(func.count()).select_from(movements).where(of_product))
-        return [_to_movement(row) for row in rows], total or 0
+    async def history(
+        self, product_id: ProductId, offset: int, limit: int, after: MovementPosition | None = None
+    ) -> list[Movement]:
+        """Returns one page of a product's movements, newest first, along movements_by_product.
+
+        The page begins after the movement at `after`, or else after `offset` movements.
+        """
+        is_older = true() if after is None else movements.c.id < after.id
+        page = select(movements).where(movements.c.product_id == product_id, is_older)
+        rows = await self._transaction.execute(page.order_by(movements.c.id.desc()).offset(offset).limit(limit))
+        return [_to_movement(row) for row in rows.mappings()]
+
+    async def count_movements(self, product_id: ProductId) -> int:
+        """Counts along movements_by_product."""
+        count = select(func.count()).select_from(movements).where(movements.c.product_id == product_id)
+        return await self._transaction.scalar(count) or 0
 
     async def adjustment(self, adjustment_id: UUID) -> Movement:
         """Returns an adjustment that exists, along one_movement_of_an_adjustment."""

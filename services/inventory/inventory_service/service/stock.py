@@ -8,13 +8,13 @@ from chassis.database import idempotency
 from chassis.database.engine import Database
 from chassis.database.idempotency import Claim, KeyRepository
 from chassis.http.authentication import Principal
-from chassis.http.schemas import Paging
+from chassis.http.cursors import CursorPaging
 from chassis.types.ids import ProductId, UserId
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from inventory_service.clients.products import Products
 from inventory_service.domain.errors import Excess, NotTheSeller, Shortage
-from inventory_service.domain.movements import Movement, MovementCause, MovementKind
+from inventory_service.domain.movements import Movement, MovementCause, MovementKind, MovementPosition
 from inventory_service.domain.stock import (
     Line,
     ShownStock,
@@ -78,7 +78,9 @@ class StockService:
             stocks = await self._ledger.reader(connection).stocks([line.product_id for line in lines])
         return find_shortages(lines, stocks, self._exact_up_to), find_excesses(lines, stocks)
 
-    async def history(self, principal: Principal, product_id: ProductId, paging: Paging) -> tuple[list[Movement], int]:
+    async def history(
+        self, principal: Principal, product_id: ProductId, paging: CursorPaging[MovementPosition]
+    ) -> tuple[list[Movement], int]:
         """Returns one page of a product's movements, newest first, and their total number.
 
         Raises UnknownProduct, NotTheSeller.
@@ -86,7 +88,9 @@ class StockService:
         if not principal.is_admin:  # an admin also reads the history of a product that left the catalogue
             await self._authorized_seller(principal, product_id)
         async with self._database.begin() as transaction:
-            return await self._ledger.repository(transaction).history(product_id, paging.offset, paging.limit)
+            repository = self._ledger.repository(transaction)
+            page = await repository.history(product_id, paging.offset, paging.limit, paging.after)
+            return page, await repository.count_movements(product_id) if paging.counted is None else paging.counted
 
     async def set_stock(
         self,

@@ -16,7 +16,7 @@ from chassis.database.engine import Database
 from chassis.errors import NeighbourUnavailable
 from chassis.grpc.wire import CODE_KEY, timestamp
 from chassis.http.authentication import Principal, Role
-from chassis.http.schemas import Paging
+from chassis.http.cursors import CursorPaging
 from chassis.messaging import events
 from chassis.messaging.broker import Broker
 from chassis.messaging.events import Event
@@ -132,7 +132,7 @@ class Inventory:
         data: dict[str, Any] = response.json()["data"]
         return data
 
-    async def history(self, product_id: int, **query: int) -> dict[str, Any]:
+    async def history(self, product_id: int, **query: int | str) -> dict[str, Any]:
         response = await self.http.get(f"/api/v1/inventory/{product_id}/history", params=query, headers=self.seller)
         response.raise_for_status()
         document: dict[str, Any] = response.json()
@@ -262,7 +262,7 @@ class UseCases:
     async def movements(self, product: int) -> list[tuple[str, int, int]]:
         """Returns the kind, the delta and the resulting stock of each movement, oldest first."""
         admin = Principal(UserId(1), Role.ADMIN)
-        history, _ = await self.stock.history(admin, ProductId(product), Paging(1, 100))
+        history, _ = await self.stock.history(admin, ProductId(product), CursorPaging(1, 100))
         return [(movement.cause.kind.value, movement.delta, movement.on_hand) for movement in reversed(history)]
 
     async def outbox_events(self, *subjects: object) -> list[Any]:

@@ -45,6 +45,24 @@ async def test_only_the_seller_and_admins_see_exact_counts_above_the_limit(
     ]
 
 
+@pytest.mark.parametrize("accept", ["application/json", "text/csv"])
+async def test_no_cache_stores_the_stock_that_a_caller_with_a_token_sees(inventory: Inventory, accept: str) -> None:
+    product, headers = new_product(), {"Accept": accept}
+    await inventory.set_stock(product, 987)
+    path = f"/api/v1/inventory/{product}"
+
+    public = await inventory.http.get(path, headers=headers)
+    seller = await inventory.http.get(path, headers={**headers, **inventory.seller})
+    customer = await inventory.http.get(path, headers={**headers, **inventory.issuer.bearer(8)})
+
+    assert ("987" in public.text, "987" in seller.text, "987" in customer.text) == (False, True, False)
+    assert {"cache-control", "etag"}.isdisjoint(public.headers)
+    assert seller.headers["cache-control"] == customer.headers["cache-control"] == "private, no-store"
+    assert ("etag" in seller.headers, "etag" in customer.headers) == (True, False)
+    for response in (public, seller, customer):
+        assert {"Authorization", "Accept"} == set(response.headers["vary"].split(", "))
+
+
 async def test_an_availability_check_tells_the_public_no_exact_count_and_the_maximum(inventory: Inventory) -> None:
     many, limited = new_product(), new_product()
     await inventory.set_stock(many, 987)
@@ -67,14 +85,14 @@ async def put_stock(inventory: Inventory, product: int, quantity: int, if_match:
 
 async def test_a_count_is_refused_if_the_stock_changed_after_it_was_read(inventory: Inventory) -> None:
     product = new_product()
-    first = (await inventory.http.get(f"/api/v1/inventory/{product}")).headers["ETag"]
+    first = (await inventory.http.get(f"/api/v1/inventory/{product}", headers=inventory.seller)).headers["ETag"]
 
     created = await put_stock(inventory, product, 5, first)
     stale = await put_stock(inventory, product, 6, first)
 
     assert (created.status_code, stale.status_code, stale.json()["code"]) == (200, 412, "stock_changed")
     assert (await inventory.stock(product))["on_hand"] == 5
-    read = await inventory.http.get(f"/api/v1/inventory/{product}")
+    read = await inventory.http.get(f"/api/v1/inventory/{product}", headers=inventory.seller)
     assert created.headers["ETag"] == read.headers["ETag"] != first
     same = await put_stock(inventory, product, 5, read.headers["ETag"])
     assert (same.status_code, same.headers["ETag"]) == (200, read.headers["ETag"])  # nothing changed
@@ -84,7 +102,7 @@ async def test_a_count_is_refused_if_the_stock_changed_after_it_was_read(invento
 async def test_every_form_of_if_match_is_understood(inventory: Inventory, if_match: str) -> None:
     product = new_product()
     await inventory.set_stock(product, 5)
-    etag = (await inventory.http.get(f"/api/v1/inventory/{product}")).headers["ETag"]
+    etag = (await inventory.http.get(f"/api/v1/inventory/{product}", headers=inventory.seller)).headers["ETag"]
 
     response = await put_stock(inventory, product, 6, if_match.format(etag.strip('"')))
 

@@ -6,14 +6,18 @@ import io
 
 import asyncpg
 import pytest
-from chassis.types.ids import uuid7
+from chassis.types.ids import ProductId, uuid7
 from chassis_testing.broker import recorded_events
 from chassis_testing.databases import connect_to, migrated_database
+from chassis_testing.query_plans import assert_page_reads_its_own_rows
 from inventory_harness import DEFAULT_THRESHOLD, SELLER, Inventory, UseCases, new_product, open_use_cases
 from inventory_service.domain.errors import BelowReserved, TooMuchStock
+from inventory_service.domain.movements import MovementPosition
 from inventory_service.domain.stock import MAX_ON_HAND
+from inventory_service.repository.stock import StockRepository
 from shopapi.events.v1.events_pb2 import AvailabilityChanged, StockLow
-from sqlalchemy import text
+from sqlalchemy import exc, text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 
 async def availability(use_cases: UseCases, product: int) -> list[bool]:
@@ -255,3 +259,26 @@ async def test_stock_and_its_history_are_read_as_csv(inventory: Inventory) -> No
 
     assert [(row["product_id"], row["available"]) for row in stock] == [(str(product), "3")]
     assert [(row["id"], row["delta"], row["reason"]) for row in history] == [(str(adjustment["id"]), "-1", "'=1+1")]
+
+
+async def test_a_history_is_followed_to_its_end_by_cursor(inventory: Inventory) -> None:
+    product = new_product()
+    made = [(await inventory.adjust(product, delta))["id"] for delta in (1, 2, 3, 4, 5)]
+    seen: list[int] = []
+    page = await inventory.history(product, limit=2)
+    while True:
+        seen += [movement["id"] for movement in page["data"]]
+        await inventory.adjust(product, 1)  # moves pages by number, and no page by cursor
+        assert page["total"] == 5
+        if page["next"] is None:
+            break
+        page = await inventory.history(product, limit=2, cursor=page["next"])
+
+    assert seen == made[::-1]
+
+
+async def test_a_page_of_a_history_by_cursor_reads_its_own_rows_alone(inventory: Inventory) -> None:
+    async def read(transaction: AsyncConnection) -> None:
+        await StockRepository(transaction, 0).history(ProductId(1), 0, 10, MovementPosition(7))
+
+    await assert_page_reads_its_own_rows(inventory.database, read, "movements_by_product")

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 from uuid import UUID
 
 from chassis.types.ids import UserId
@@ -166,3 +167,21 @@ class Notification:
     @property
     def product_id(self) -> object | None:
         return self.facts.get("product_id")
+
+
+class NotificationPosition(NamedTuple):
+    """The position of a notification in a list, which is ordered by id: a UUIDv7, which begins with its time."""
+
+    id: UUID
+
+    @classmethod
+    def of(cls, notification: Notification) -> "NotificationPosition":
+        return cls(notification.id)
+
+
+@dataclass(frozen=True, slots=True)
+class NotificationQuery:
+    """The notifications that a list shows; a field that is None does not restrict it."""
+
+    user_id: UserId | None = None
+    status: Status | None = None

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from chassis.database.pruning import delete_oldest
 from chassis.types.ids import UserId
-from sqlalchemy import ColumnElement, Row, ScalarSelect, and_, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, Row, ScalarSelect, and_, exists, func, or_, select, true, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -20,6 +20,8 @@ from notification_service.domain.notifications import (
     Attempt,
     Channel,
     Notification,
+    NotificationPosition,
+    NotificationQuery,
     Reason,
     Status,
     Template,
@@ -182,16 +184,21 @@ class NotificationRepository:
             update(notifications).where(notifications.c.id == notification_id).values(**pending, **new_round)
         )
 
-    async def page_of_user(self, user_id: UserId, offset: int, limit: int) -> tuple[list[Notification], int]:
-        """Returns a page of a user's notifications, newest first, and how many they are.
+    async def page(
+        self, query: NotificationQuery, offset: int, limit: int, after: NotificationPosition | None = None
+    ) -> list[Notification]:
+        """Returns one page of notifications, newest first, along notifications_of_a_user or notifications_dead.
 
-        Along notifications_of_a_user.
+        The page begins after the notification at `after`, or else after `offset` notifications.
         """
-        return await self._page(notifications.c.user_id == user_id, offset, limit)
+        is_older = true() if after is None else notifications.c.id < after.id
+        page = select(notifications).where(_matches(query), is_older).order_by(notifications.c.id.desc())
+        return await self._load(page.offset(offset).limit(limit))
 
-    async def page_of_failed(self, offset: int, limit: int) -> tuple[list[Notification], int]:
-        """Returns a page of the failed notifications, newest first, and how many they are. Along notifications_dead."""
-        return await self._page(notifications.c.status == Status.FAILED, offset, limit)
+    async def count(self, query: NotificationQuery) -> int:
+        """Counts with the same indexes as `page`."""
+        count = select(func.count()).select_from(notifications).where(_matches(query))
+        return await self._transaction.scalar(count) or 0
 
     async def backlog(self, at: datetime) -> Backlog:
         """Counts what is pending and failed. Along notifications_due and notifications_dead."""
@@ -218,11 +225,6 @@ class NotificationRepository:
         ).where(attempts.c.notification_id == notification_id, attempts.c.round == round_)
         return AttemptCounts(*(await self._transaction.execute(counts)).one())
 
-    async def _page(self, condition: ColumnElement[bool], offset: int, limit: int) -> tuple[list[Notification], int]:
-        total = await self._transaction.scalar(select(func.count()).select_from(notifications).where(condition))
-        page = select(notifications).where(condition).order_by(notifications.c.id.desc()).offset(offset).limit(limit)
-        return await self._load(page), total or 0
-
     async def _load(self, query: Any) -> list[Notification]:
         """Runs a query for notifications, and adds their attempts."""
         found = [_notification(row) for row in await self._transaction.execute(query)]
@@ -231,6 +233,15 @@ class NotificationRepository:
         for row in await self._transaction.execute(of_found):
             by_id[row.notification_id].append(Attempt(row.number, row.at, row.outcome, row.error))
         return [replace(notification, attempts=tuple(by_id[notification.id])) for notification in found]
+
+
+def _matches(query: NotificationQuery) -> ColumnElement[bool]:
+    conditions: list[ColumnElement[bool]] = []
+    if query.user_id is not None:
+        conditions.append(notifications.c.user_id == query.user_id)
+    if query.status is not None:
+        conditions.append(notifications.c.status == query.status)
+    return and_(true(), *conditions)
 
 
 def _longest_due(templates: Sequence[Template], at: datetime) -> ScalarSelect[UUID]:

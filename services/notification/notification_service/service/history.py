@@ -7,12 +7,12 @@ from uuid import UUID
 from chassis.database.engine import Database
 from chassis.database.pruning import prune_in_batches
 from chassis.http.authentication import Principal
-from chassis.http.schemas import Paging
+from chassis.http.cursors import CursorPaging
 from chassis.types.ids import UserId
 from prometheus_client import Gauge
 
 from notification_service.domain.errors import HistoryForbidden, NotificationNotFailed, UnknownNotification
-from notification_service.domain.notifications import Notification, Status
+from notification_service.domain.notifications import Notification, NotificationPosition, NotificationQuery, Status
 from notification_service.repository.notifications import NotificationRepository
 
 BACKLOG = Gauge("notifications_backlog", "Notifications that are pending")
@@ -30,7 +30,7 @@ class NotificationHistory:
         self._now = now
 
     async def list_for_user(
-        self, caller: Principal, user_id: UserId | None, paging: Paging
+        self, caller: Principal, user_id: UserId | None, paging: CursorPaging[NotificationPosition]
     ) -> tuple[Sequence[Notification], int]:
         """Returns a page of a user's notifications, newest first, and how many they are.
 
@@ -40,13 +40,19 @@ class NotificationHistory:
         if user_id is not None and user_id != caller.user_id and not caller.is_admin:
             raise HistoryForbidden
         recipient = caller.user_id if user_id is None else user_id
-        async with self._database.begin() as transaction:
-            return await NotificationRepository(transaction).page_of_user(recipient, paging.offset, paging.limit)
+        return await self._list(NotificationQuery(user_id=recipient), paging)
 
-    async def list_failed(self, paging: Paging) -> tuple[Sequence[Notification], int]:
+    async def list_failed(self, paging: CursorPaging[NotificationPosition]) -> tuple[Sequence[Notification], int]:
         """Returns a page of the failed notifications, newest first, and how many they are."""
+        return await self._list(NotificationQuery(status=Status.FAILED), paging)
+
+    async def _list(
+        self, query: NotificationQuery, paging: CursorPaging[NotificationPosition]
+    ) -> tuple[Sequence[Notification], int]:
         async with self._database.begin() as transaction:
-            return await NotificationRepository(transaction).page_of_failed(paging.offset, paging.limit)
+            repository = NotificationRepository(transaction)
+            page = await repository.page(query, paging.offset, paging.limit, paging.after)
+            return page, await repository.count(query) if paging.counted is None else paging.counted
 
     async def retry(self, notification_id: UUID) -> Notification:
         """Starts a new round of attempts for a failed notification.

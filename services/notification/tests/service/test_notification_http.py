@@ -6,7 +6,9 @@ from uuid import UUID, uuid4
 
 import pytest
 from chassis.http.authentication import Role
+from chassis.types.ids import UserId, uuid7
 from chassis_testing.ids import UNKNOWN_ID
+from chassis_testing.query_plans import assert_page_reads_its_own_rows
 from notification_harness import (
     ADMIN,
     RunningService,
@@ -17,6 +19,9 @@ from notification_harness import (
     stock_low,
     user_registered,
 )
+from notification_service.domain.notifications import NotificationPosition, NotificationQuery, Status
+from notification_service.repository.notifications import NotificationRepository
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 DEFAULTS = {
     "order_updates": {"email": True, "sms": False},
@@ -58,6 +63,39 @@ async def test_lists_are_paged(service: RunningService, user: int) -> None:
 
     assert (len(first["data"]), first["page"], first["limit"], first["total"]) == (2, 1, 2, 3)
     assert len({each["id"] for each in first["data"] + second["data"]}) == 3
+
+
+async def test_a_list_is_followed_to_its_end_by_cursor(service: RunningService, user: int) -> None:
+    await service.env.publish(*(order_placed(user) for _ in range(5)))
+    await service.env.wait_for_status(user, "sent", count=5)
+    listed = [each["id"] for each in await service.notifications_of(user)]
+    seen: list[str] = []
+    query: str | None = "limit=2"
+    while query is not None:
+        page = (await service.http.get(f"/api/v1/notifications?{query}", headers=service.bearer(user))).json()
+        seen += [each["id"] for each in page["data"]]
+        await service.env.publish(order_placed(user))  # moves pages by number, and no page by cursor
+        await service.env.wait_for_status(user, "sent", count=5 + page["page"])
+        assert page["total"] == 5
+        query = page["next"] and f"limit=2&cursor={page['next']}"
+
+    assert seen == listed
+
+
+@pytest.mark.parametrize(
+    ("query", "index"),
+    [
+        (NotificationQuery(user_id=UserId(1)), "notifications_of_a_user"),
+        (NotificationQuery(status=Status.FAILED), "notifications_dead"),
+    ],
+)
+async def test_a_page_by_cursor_reads_its_own_rows_alone(
+    service: RunningService, query: NotificationQuery, index: str
+) -> None:
+    async def read(transaction: AsyncConnection) -> None:
+        await NotificationRepository(transaction).page(query, 0, 10, NotificationPosition(uuid7()))
+
+    await assert_page_reads_its_own_rows(service.env.database, read, index)
 
 
 async def test_only_an_admin_lists_the_notifications_of_another_user(service: RunningService, user: int) -> None:

@@ -48,7 +48,7 @@ class CallerDependencies:
         """
 
         async def cart_owner(
-            principal: Annotated[Principal | None, Depends(self._auth.optional)], cart_token: CartTokenHeader = None
+            principal: Annotated[Principal | None, Depends(self._auth.shown_to)], cart_token: CartTokenHeader = None
         ) -> CartOwner:
             if principal is None:
                 return CartOwner(None, None if cart_token is None else CartToken(cart_token))

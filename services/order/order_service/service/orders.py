@@ -9,7 +9,7 @@ from datetime import datetime
 
 from chassis.database.engine import Database
 from chassis.http.authentication import Principal
-from chassis.http.cursors import CursorPaging
+from chassis.http.cursors import CursorPaging, TimePosition
 from chassis.observability import logs
 from chassis.types.ids import OrderId, ProductId, UserId
 from prometheus_client import Counter
@@ -47,7 +47,7 @@ class OrderService:
             order = await OrderReader(connection).find(order_id)
         return _visible(order, principal, order_id)
 
-    async def list_orders(self, query: OrderQuery, paging: CursorPaging) -> tuple[list[Order], int]:
+    async def list_orders(self, query: OrderQuery, paging: CursorPaging[TimePosition]) -> tuple[list[Order], int]:
         """Returns one page of orders, newest first, and the total number of orders that match.
 
         The caller of this method checks that the user may see what the query selects.
@@ -55,8 +55,7 @@ class OrderService:
         async with self._database.begin() as transaction:
             repository = OrderRepository(transaction)
             page = await repository.page(query, paging.offset, paging.limit, paging.after)
-            total = await repository.count(query) if paging.cursor is None else paging.cursor.total
-            return page, total
+            return page, await repository.count(query) if paging.counted is None else paging.counted
 
     async def get_payable(self, order_id: OrderId) -> tuple[Order, bool]:
         """Returns an order, and whether it can be paid now; not after its buyer's account was erased.

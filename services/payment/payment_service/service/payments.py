@@ -6,7 +6,7 @@ from datetime import datetime
 
 from chassis.database.engine import Database
 from chassis.http.authentication import Principal
-from chassis.http.cursors import CursorPaging
+from chassis.http.cursors import CursorPaging, TimePosition
 from chassis.observability import logs
 from chassis.types.ids import OrderId
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -63,7 +63,7 @@ class PaymentQueries:
             raise NoPaymentOfOrder(order_id)
         return await self._view(principal, payment)
 
-    async def list_payments(self, query: PaymentQuery, paging: CursorPaging) -> tuple[list[Payment], int]:
+    async def list_payments(self, query: PaymentQuery, paging: CursorPaging[TimePosition]) -> tuple[list[Payment], int]:
         """Returns one page of payments, newest first, and how many match.
 
         The caller of this method checks that the user may see what the query selects.
@@ -71,8 +71,7 @@ class PaymentQueries:
         async with self._database.begin() as transaction:
             repository = PaymentRepository(transaction)
             page = await repository.page(query, paging.offset, paging.limit, paging.after)
-            total = await repository.count(query) if paging.cursor is None else paging.cursor.total
-            return page, total
+            return page, await repository.count(query) if paging.counted is None else paging.counted
 
     async def _view(self, principal: Principal, payment: Payment) -> PaymentView:
         """Adds the intent, for the buyer only; if it shows that something happened, the sweeper records that next.

@@ -1,8 +1,16 @@
 """Admins list and search the payments of all buyers; everyone else lists their own."""
 
+from datetime import UTC, datetime
+
 import pytest
 from chassis.http.authentication import Role
+from chassis.http.cursors import TimePosition
+from chassis.types.ids import uuid7
+from chassis_testing.query_plans import assert_page_reads_its_own_rows
 from payment_harness import ADMIN, DECLINED, Payments
+from payment_service.domain.payments import PaymentQuery
+from payment_service.repository.payments import PaymentRepository
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 
 async def listed(payments: Payments, query: str, user: int = ADMIN, role: Role = Role.ADMIN) -> list[str]:
@@ -64,18 +72,12 @@ async def test_a_list_is_followed_to_its_end_by_cursor(payments: Payments) -> No
 
 
 async def test_a_page_by_cursor_reads_its_own_rows_alone(payments: Payments) -> None:
-    """The planner uses the index for the position of the cursor, so that no row before it is read."""
-    async with payments.sql() as sql:
-        await sql.execute("SET enable_seqscan = off")
-        plan = await sql.fetch(
-            "EXPLAIN SELECT * FROM payments WHERE (created_at, id) < (now(), gen_random_uuid())"
-            " ORDER BY created_at DESC, id DESC LIMIT 10"
-        )
+    after = TimePosition(datetime.now(UTC), uuid7())
 
-    text = " ".join(row[0] for row in plan)
-    assert "payments_by_time" in text
-    assert "Index Cond" in text
-    assert "Sort" not in text
+    async def read(transaction: AsyncConnection) -> None:
+        await PaymentRepository(transaction).page(PaymentQuery(), 0, 10, after)
+
+    await assert_page_reads_its_own_rows(payments.database, read, "payments_by_time")
 
 
 @pytest.mark.parametrize("query", ["all=true", "buyer_id=9001", "all=true&buyer_id=9006"])

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import NewType
+from typing import NamedTuple, NewType
 
 from chassis.types.ids import ProductId, UserId
 
@@ -67,6 +67,41 @@ class Review:
     def shown_rating(self) -> int | None:
         """The stars that count in the product's rating; None for a hidden review."""
         return self.rating if self.status is ReviewStatus.APPROVED else None
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewQuery:
+    """The reviews that a list shows, and its order: those with a status, of all products if `product_id` is None."""
+
+    status: ReviewStatus
+    product_id: ProductId | None = None
+    sort: Sort = Sort.NEWEST
+    min_rating: int = 1
+
+
+class ReviewPosition(NamedTuple):
+    """The position of a review in a list: by descending rank, and the newest first among those of one rank."""
+
+    sort: Sort
+    rank: int
+    created_at: datetime
+    id: int
+
+    @classmethod
+    def of(cls, review: Review, sort: Sort) -> "ReviewPosition":
+        return cls(sort, _rank(review, sort), review.created_at, review.id)
+
+
+def _rank(review: Review, sort: Sort) -> int:
+    match sort:
+        case Sort.NEWEST:
+            return 0
+        case Sort.HELPFUL:
+            return review.helpful_count
+        case Sort.RATING_HIGH:
+            return review.rating
+        case Sort.RATING_LOW:
+            return -review.rating
 
 
 @dataclass(frozen=True, slots=True)

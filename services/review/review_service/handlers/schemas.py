@@ -7,16 +7,25 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated
 
-from chassis.http.schemas import PageOf, Paging, RequestBody, ResponseBody, StorableText
-from fastapi import Query
+from chassis.http.cursors import CursorPageOf, CursorPaging, cursor_paging, cursor_problem
+from chassis.http.schemas import RequestBody, ResponseBody, StorableText
+from fastapi import Depends, Query
 from pydantic import Field
 
-from review_service.domain.reviews import RatingDistribution, Review, ReviewContent, ReviewStatus, Sort
+from review_service.domain.reviews import RatingDistribution, Review, ReviewContent, ReviewPosition, ReviewStatus, Sort
 from review_service.service.queries import Page
 
 SortQuery = Annotated[Sort, Query(description="the order of the reviews; reviews of one rank come newest first")]
 MinRatingQuery = Annotated[int, Query(ge=1, le=5, description="only reviews with at least this many stars")]
+ReviewPaging = CursorPaging[ReviewPosition]
+PagingQuery = Annotated[ReviewPaging, Depends(cursor_paging(ReviewPosition))]
 StatusQuery = Annotated[ReviewStatus, Query(description="only reviews with this status")]
+
+
+def ensure_sorted(paging: ReviewPaging, sort: Sort) -> None:
+    """Raises a 422 problem for the cursor of a list in another order."""
+    if paging.after is not None and paging.after.sort is not sort:
+        raise cursor_problem(f"send it with sort={paging.after.sort}, or leave it out")
 
 
 class ReviewRequest(RequestBody):
@@ -67,20 +76,21 @@ class ReviewResponse(ResponseBody):
         )
 
 
-class ReviewPage(PageOf[ReviewResponse]):
+class ReviewPage(CursorPageOf[ReviewResponse]):
     degraded: Annotated[
         Sequence[str],
         Field(description="parts that are incomplete: `authors` where names are missing", examples=[[]]),
     ]
 
     @classmethod
-    def of(cls, page: Page, paging: Paging) -> "ReviewPage":
+    def of(cls, page: Page, paging: ReviewPaging, sort: Sort = Sort.NEWEST) -> "ReviewPage":
         names = page.names
         return cls(
             data=[ReviewResponse.of(review, names.by_user.get(review.author_id)) for review in page.reviews],
             page=paging.page,
             limit=paging.limit,
             total=page.total,
+            next=paging.next_cursor(page.reviews, page.total, lambda review: ReviewPosition.of(review, sort)),
             degraded=[] if names.is_complete else ["authors"],
         )
 

@@ -3,26 +3,46 @@
 Locks: first the advisory lock of the author's erasure, then the review's row, then the row of its product's rating.
 """
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 from chassis.types.ids import ProductId, UserId
-from sqlalchemy import ColumnElement, Row, delete, func, or_, select, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    DateTime,
+    Row,
+    and_,
+    delete,
+    func,
+    literal,
+    or_,
+    select,
+    true,
+    tuple_,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from review_service.domain.errors import AlreadyReviewed, ErasedAccount, UnknownReview
-from review_service.domain.reviews import Review, ReviewContent, ReviewId, ReviewStatus, Sort
+from review_service.domain.reviews import (
+    Review,
+    ReviewContent,
+    ReviewId,
+    ReviewPosition,
+    ReviewQuery,
+    ReviewStatus,
+    Sort,
+)
 from review_service.repository.tables import erased_users, helpful_votes, reviews
 
-_NEWEST = (reviews.c.created_at.desc(), reviews.c.id.desc())
-_ORDERS: dict[Sort, tuple[ColumnElement[Any], ...]] = {
-    Sort.NEWEST: _NEWEST,
-    Sort.HELPFUL: (reviews.c.helpful_count.desc(), *_NEWEST),
-    Sort.RATING_HIGH: (reviews.c.rating.desc(), *_NEWEST),
-    Sort.RATING_LOW: (reviews.c.rating, *_NEWEST),
+_RANKS: dict[Sort, ColumnElement[int]] = {
+    Sort.HELPFUL: reviews.c.helpful_count,
+    Sort.RATING_HIGH: reviews.c.rating,
+    Sort.RATING_LOW: -reviews.c.rating,
 }
+"""What orders a list before the age of its reviews, in descending order. A list without a rank is ordered by age."""
 
 
 class ReviewRepository:
@@ -34,30 +54,24 @@ class ReviewRepository:
     def __init__(self, transaction: AsyncConnection) -> None:
         self._transaction = transaction
 
-    async def list_shown(
-        self, product_id: ProductId, sort: Sort, min_rating: int, offset: int, limit: int
-    ) -> tuple[Sequence[Review], int]:
-        """Returns a page of the shown reviews of a product and their total number. Each order has an index."""
-        conditions = [reviews.c.product_id == product_id, reviews.c.status == ReviewStatus.APPROVED]
-        if min_rating > 1:
-            conditions.append(reviews.c.rating >= min_rating)
-        return await self._page(conditions, _ORDERS[sort], offset, limit)
+    async def page(
+        self, query: ReviewQuery, offset: int, limit: int, after: ReviewPosition | None = None
+    ) -> list[Review]:
+        """Returns one page of reviews; its order is `query.sort`.
 
-    async def list_by_status(self, status: ReviewStatus, offset: int, limit: int) -> tuple[Sequence[Review], int]:
-        """Returns a page of the reviews with a status and their total number, newest first.
-
-        Leaves out reviews that their authors removed. Reads hidden ones along reviews_hidden.
+        Along reviews_by_age, reviews_shown_by_helpful, reviews_shown_by_rating or reviews_shown_by_low_rating for one
+        product, reviews_hidden or reviews_shown_by_time for all. The page begins after the review at `after`, or else
+        after `offset` reviews.
         """
-        not_removed = reviews.c.removed_at.is_distinct_from(reviews.c.updated_at)
-        return await self._page([reviews.c.status == status, not_removed], _NEWEST, offset, limit)
+        keys = _keys(query.sort)
+        follows = true() if after is None else tuple_(*keys) < tuple_(*_values(after))
+        page = select(reviews).where(_matches(query), follows).order_by(*(key.desc() for key in keys))
+        return [_review(row) for row in await self._transaction.execute(page.offset(offset).limit(limit))]
 
-    async def _page(
-        self, conditions: Sequence[ColumnElement[bool]], order: Sequence[ColumnElement[Any]], offset: int, limit: int
-    ) -> tuple[Sequence[Review], int]:
-        page = select(reviews).where(*conditions).order_by(*order).offset(offset).limit(limit)
-        rows = (await self._transaction.execute(page)).all()
-        total = await self._transaction.scalar(select(func.count()).select_from(reviews).where(*conditions))
-        return [_review(row) for row in rows], total or 0
+    async def count(self, query: ReviewQuery) -> int:
+        """Counts with the same indexes as `page`."""
+        count = select(func.count()).select_from(reviews).where(_matches(query))
+        return await self._transaction.scalar(count) or 0
 
     async def add(self, product_id: ProductId, author_id: UserId, content: ReviewContent, at: datetime) -> Review:
         """Adds a review. Waits for a concurrent one of the same author. Raises AlreadyReviewed."""
@@ -149,6 +163,28 @@ class ReviewRepository:
 
     async def _update(self, statement: Any) -> Review:
         return _review((await self._transaction.execute(statement)).one())
+
+
+def _keys(sort: Sort) -> tuple[ColumnElement[Any], ...]:
+    by_age = reviews.c.created_at, reviews.c.id
+    return (_RANKS[sort], *by_age) if sort in _RANKS else by_age
+
+
+def _values(position: ReviewPosition) -> tuple[ColumnElement[Any], ...]:
+    by_age = literal(position.created_at, DateTime(timezone=True)), literal(position.id, BigInteger)
+    return (literal(position.rank, BigInteger), *by_age) if position.sort in _RANKS else by_age
+
+
+def _matches(query: ReviewQuery) -> ColumnElement[bool]:
+    """Leaves out reviews that their authors removed while they were hidden."""
+    conditions: list[ColumnElement[bool]] = [reviews.c.status == query.status]
+    if query.status is not ReviewStatus.APPROVED:
+        conditions.append(reviews.c.removed_at.is_distinct_from(reviews.c.updated_at))
+    if query.product_id is not None:
+        conditions.append(reviews.c.product_id == query.product_id)
+    if query.min_rating > 1:
+        conditions.append(reviews.c.rating >= query.min_rating)
+    return and_(*conditions)
 
 
 def _columns(content: ReviewContent) -> dict[str, object]:

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 from chassis.database.engine import Database
 from chassis.errors import NeighbourUnavailable
-from chassis.http.schemas import Paging
+from chassis.http.cursors import CursorPaging
 from chassis.observability import logs
 from chassis.types.ids import ProductId
 
 from review_service.clients.products import Products
 from review_service.clients.users import UserNames, Users
-from review_service.domain.reviews import Rating, RatingDistribution, Review, ReviewStatus, Sort
+from review_service.domain.reviews import Rating, RatingDistribution, Review, ReviewPosition, ReviewQuery
 from review_service.repository.ratings import RatingRepository
 from review_service.repository.reviews import ReviewRepository
 
@@ -36,20 +36,19 @@ class ReviewQueries:
         self._users = users
         self._products = products
 
-    async def reviews_of(self, product_id: ProductId, sort: Sort, min_rating: int, paging: Paging) -> Page:
-        """Returns a page of a product's shown reviews. Raises UnknownProduct, unless the catalogue is unavailable."""
-        await self._check_product(product_id)
-        async with self._database.begin() as transaction:
-            shown, total = await ReviewRepository(transaction).list_shown(
-                product_id, sort, min_rating, paging.offset, paging.limit
-            )
-        return await self._page(shown, total)
+    async def list_reviews(self, query: ReviewQuery, paging: CursorPaging[ReviewPosition]) -> Page:
+        """Returns a page of reviews, in the order `query.sort`.
 
-    async def reviews_by_status(self, status: ReviewStatus, paging: Paging) -> Page:
-        """Returns a page of the reviews of all products with a status, newest first."""
+        Raises UnknownProduct for a query of one product, unless the catalogue is unavailable. The caller of this method
+        checks that the user may see what the query selects.
+        """
+        if query.product_id is not None:
+            await self._check_product(query.product_id)
         async with self._database.begin() as transaction:
-            reviews, total = await ReviewRepository(transaction).list_by_status(status, paging.offset, paging.limit)
-        return await self._page(reviews, total)
+            repository = ReviewRepository(transaction)
+            reviews = await repository.page(query, paging.offset, paging.limit, paging.after)
+            total = await repository.count(query) if paging.counted is None else paging.counted
+        return Page(reviews, total, await self._users.names_of({review.author_id for review in reviews}))
 
     async def author_name(self, review: Review) -> str | None:
         """Returns None where the name is unknown or cannot be read now."""
@@ -71,6 +70,3 @@ class ReviewQueries:
             await self._products.seller_of(product_id, _PRODUCT_DEADLINE_SECONDS)
         except NeighbourUnavailable as error:
             log.warning("reviews are shown without checking that the product exists", reason=str(error))
-
-    async def _page(self, reviews: Sequence[Review], total: int) -> Page:
-        return Page(reviews, total, await self._users.names_of({review.author_id for review in reviews}))

@@ -6,9 +6,13 @@ from typing import Any
 
 import pytest
 from chassis.http.authentication import TokenVerifier
+from chassis_testing.query_plans import assert_page_reads_its_own_rows
 from chassis_testing.tokens import TokenIssuer
 from prometheus_client import REGISTRY
+from sqlalchemy.ext.asyncio import AsyncConnection
 from user_harness import ADMIN_EMAIL, ADMIN_PASSWORD, PASSWORD, Person, Users, new_email, problem_code
+from user_service.domain.accounts import AccountPosition, AccountSearch
+from user_service.repository.accounts import AccountRepository
 
 
 async def test_an_email_and_a_password_suffice_to_register(users: Users) -> None:
@@ -130,6 +134,30 @@ async def test_admins_can_list_all_users_by_pages(users: Users) -> None:
     last = (await users.http.get(f"/api/v1/users?page={page['total']}&limit=1", headers=admin.bearer)).json()
     assert last["data"][0]["id"] == ada.id
     assert problem_code(await users.http.get("/api/v1/users", headers=ada.bearer), 403) == "forbidden"
+
+
+async def test_all_users_are_followed_to_the_last_by_cursor(users: Users) -> None:
+    admin = await users.new_session(ADMIN_EMAIL, ADMIN_PASSWORD)
+    mark = new_email().split("@")[0]
+    people = [await users.register(display_name=f"{mark} {number}") for number in range(5)]
+    seen: list[int] = []
+    query: str | None = f"q={mark}&limit=2"
+    while query is not None:
+        page = (await users.http.get(f"/api/v1/users?{query}", headers=admin.bearer)).json()
+        seen += [user["id"] for user in page["data"]]
+        assert page["total"] == 5
+        if page["page"] == 1:  # moves pages by number, and no page by cursor
+            assert (await users.erase_own(people[0], PASSWORD)).status_code == 204
+        query = page["next"] and f"q={mark}&limit=2&cursor={page['next']}"
+
+    assert seen == [person.id for person in people]
+
+
+async def test_a_page_of_users_by_cursor_reads_its_own_rows_alone(users: Users) -> None:
+    async def read(transaction: AsyncConnection) -> None:
+        await AccountRepository(transaction).search(AccountSearch(), 0, 10, AccountPosition(7))
+
+    await assert_page_reads_its_own_rows(users.settings, read, "users_pkey")
 
 
 async def test_the_published_key_verifies_tokens(users: Users) -> None:

@@ -5,7 +5,7 @@ import unicodedata
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import NewType
+from typing import NamedTuple, NewType
 
 from chassis.types.ids import UserId
 
@@ -122,6 +122,16 @@ class AccountSearch:
     """Part of the e-mail address or the name, in any case."""
     role: Role | None = None
     is_active: bool | None = None
+
+
+class AccountPosition(NamedTuple):
+    """The position of an account in the order of registration."""
+
+    id: int
+
+    @classmethod
+    def of(cls, account: Account) -> "AccountPosition":
+        return cls(account.id)
 
 
 def normalize_email(text: str) -> Email:

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from chassis.types.ids import UserId
-from sqlalchemy import ColumnElement, Row, and_, func, or_, select, text, update
+from sqlalchemy import ColumnElement, Row, and_, func, or_, select, text, true, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -15,6 +15,7 @@ from user_service.domain.accounts import (
     DEFAULT_LOCALE,
     DELETED_NAME,
     Account,
+    AccountPosition,
     AccountSearch,
     Email,
     Locale,
@@ -187,17 +188,23 @@ class AccountRepository:
             )
         )
 
-    async def search(self, search: AccountSearch, offset: int, limit: int) -> tuple[list[Account], int]:
-        """Returns one page in the order of registration (by primary key), and the total.
+    async def search(
+        self, search: AccountSearch, offset: int, limit: int, after: AccountPosition | None = None
+    ) -> list[Account]:
+        """Returns one page in the order of registration (by primary key).
 
-        A search for text reads the whole table.
+        The page begins after the account at `after`, or else after `offset` accounts. A search for text reads accounts
+        until the page is full.
         """
-        matches = _matches(search)
-        rows = await self._transaction.execute(
-            select(*_ACCOUNT_COLUMNS).where(matches).order_by(users.c.id).offset(offset).limit(limit)
-        )
-        total = await self._transaction.scalar(select(func.count()).select_from(users).where(matches))
-        return [_account(row) for row in rows], total or 0
+        is_later = true() if after is None else users.c.id > after.id
+        page = select(*_ACCOUNT_COLUMNS).where(_matches(search), is_later).order_by(users.c.id)
+        rows = await self._transaction.execute(page.offset(offset).limit(limit))
+        return [_account(row) for row in rows]
+
+    async def count(self, search: AccountSearch) -> int:
+        """Counts the accounts that match, which reads the whole table."""
+        count = select(func.count()).select_from(users).where(_matches(search))
+        return await self._transaction.scalar(count) or 0
 
     async def _credentials(self, statement: Any) -> Credentials | None:
         row = (await self._transaction.execute(statement)).first()

@@ -6,12 +6,22 @@ from datetime import datetime
 from uuid import UUID
 
 from chassis.database.engine import Database
+from chassis.http.cursors import CursorPaging
 from chassis.observability import logs
 from chassis.types.ids import UserId
 from prometheus_client import Counter
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from user_service.domain.accounts import AccessUpdate, Account, AccountSearch, Email, NewAccount, ProfileUpdate, Role
+from user_service.domain.accounts import (
+    AccessUpdate,
+    Account,
+    AccountPosition,
+    AccountSearch,
+    Email,
+    NewAccount,
+    ProfileUpdate,
+    Role,
+)
 from user_service.domain.common_passwords import refuse_common
 from user_service.domain.devices import Client, DeviceUse
 from user_service.domain.errors import LastAdmin, NotAllowed, PasswordRequired, TooManyUsers, UnknownUser
@@ -87,10 +97,14 @@ class AccountService:
         async with self._database.begin() as transaction:
             return await AccountRepository(transaction).public_names(user_ids)
 
-    async def search(self, search: AccountSearch, offset: int, limit: int) -> tuple[Sequence[Account], int]:
+    async def search(
+        self, search: AccountSearch, paging: CursorPaging[AccountPosition]
+    ) -> tuple[Sequence[Account], int]:
         """Returns one page of accounts in the order of registration, and the total."""
         async with self._database.begin() as transaction:
-            return await AccountRepository(transaction).search(search, offset, limit)
+            repository = AccountRepository(transaction)
+            page = await repository.search(search, paging.offset, paging.limit, paging.after)
+            return page, await repository.count(search) if paging.counted is None else paging.counted
 
     async def update_profile(self, user_id: UserId, profile: ProfileUpdate) -> Account:
         """Changes a user's own profile. Raises UnknownUser."""

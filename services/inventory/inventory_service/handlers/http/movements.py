@@ -5,12 +5,16 @@ from typing import Annotated
 from chassis.database import idempotency
 from chassis.http.authentication import Authenticator, Principal, Role
 from chassis.http.csv_documents import CSV_RESPONSES, CsvRoute
-from chassis.http.schemas import Data, KeyHeader, PageOf, PageQuery, PathId
+from chassis.http.cursors import CursorPageOf, CursorPaging, cursor_paging
+from chassis.http.schemas import Data, KeyHeader, PathId
 from chassis.types.ids import ProductId
 from fastapi import APIRouter, Depends
 
+from inventory_service.domain.movements import MovementPosition
 from inventory_service.handlers.schemas import AdjustmentRequest, MovementResponse
 from inventory_service.service.stock import StockService
+
+HistoryQuery = Annotated[CursorPaging[MovementPosition], Depends(cursor_paging(MovementPosition))]
 
 
 def routes(stock: StockService, auth: Authenticator) -> APIRouter:
@@ -42,13 +46,14 @@ def routes(stock: StockService, auth: Authenticator) -> APIRouter:
         "/history",
         responses=CSV_RESPONSES,
         summary="List the stock movements of a product",
-        description="Newest first. Sellers read the history of their own products.",
+        description="Newest first. Sellers read the history of their own products."
+        " A list is followed to its end by `next`: send it as `cursor`.",
     )
     async def get_history(
-        product_id: PathId, paging: PageQuery, principal: Annotated[Principal, seller_or_admin]
-    ) -> PageOf[MovementResponse]:
+        product_id: PathId, paging: HistoryQuery, principal: Annotated[Principal, seller_or_admin]
+    ) -> CursorPageOf[MovementResponse]:
         movements, total = await stock.history(principal, ProductId(product_id), paging)
         data = [MovementResponse.of(movement) for movement in movements]
-        return PageOf(data=data, page=paging.page, limit=paging.limit, total=total)
+        return paging.page_of(movements, data, total, MovementPosition.of)
 
     return router

@@ -23,26 +23,36 @@ from inventory_service.handlers.schemas import (
 )
 from inventory_service.service.stock import StockService
 
-_ETAG = {"ETag": {"description": "The revision of the stock, for If-Match", "schema": {"type": "string"}}}
+_ETAG = {
+    "ETag": {
+        "description": "The revision of the stock, for If-Match; for sellers and admins",
+        "schema": {"type": "string"},
+    }
+}
+_SETTERS = (Role.SELLER, Role.ADMIN)
+"""The roles that set stock. No other caller learns from its revision how often it changed."""
 _WITH_ETAG: Mapping[int | str, Any] = {200: {"headers": _ETAG}}
 _WITH_ETAG_OR_CSV: Mapping[int | str, Any] = {200: {"headers": _ETAG, **CSV_RESPONSES[200]}}
 
 
 def routes(stock: StockService, auth: Authenticator) -> APIRouter:
     router = APIRouter(prefix="/api/v1/inventory", tags=["inventory"], route_class=CsvRoute)
-    seller_or_admin = Depends(auth.role(Role.SELLER, Role.ADMIN))
+    seller_or_admin = Depends(auth.role(*_SETTERS))
 
     @router.get(
         "/{product_id}",
         summary="Get the stock of a product",
-        description="The public sees no exact count above a limit of the shop; the product's seller and admins do.",
+        description="The public sees no exact count above a limit of the shop; the product's seller and admins do."
+        " Sellers and admins, who can set stock, get an ETag for If-Match. No cache stores what a caller with a token"
+        " gets.",
         responses={**_WITH_ETAG_OR_CSV},
     )
     async def get_stock(
-        product_id: PathId, principal: Annotated[Principal | None, Depends(auth.optional)], response: Response
+        product_id: PathId, principal: Annotated[Principal | None, Depends(auth.shown_to)], response: Response
     ) -> Data[StockResponse]:
         found = await stock.stock_of(ProductId(product_id))
-        response.headers["ETag"] = _etag(found)
+        if principal is not None and principal.role in _SETTERS:
+            response.headers["ETag"] = _etag(found)
         return Data(data=StockResponse.model_validate(stock.show_to(principal, found)))
 
     @router.post(

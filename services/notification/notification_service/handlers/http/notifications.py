@@ -5,13 +5,16 @@ from typing import Annotated
 from uuid import UUID
 
 from chassis.http.authentication import Authenticator, Principal, Role
-from chassis.http.schemas import Data, PageOf, PageQuery, Paging
+from chassis.http.cursors import CursorPageOf, CursorPaging, cursor_paging
+from chassis.http.schemas import Data
 from chassis.types.ids import UserId
 from fastapi import APIRouter, Depends
 
-from notification_service.domain.notifications import Notification
+from notification_service.domain.notifications import Notification, NotificationPosition
 from notification_service.handlers.schemas import NotificationResponse, RecipientQuery
 from notification_service.service.history import NotificationHistory
+
+PagingQuery = Annotated[CursorPaging[NotificationPosition], Depends(cursor_paging(NotificationPosition))]
 
 
 def routes(history: NotificationHistory, auth: Authenticator) -> APIRouter:
@@ -22,21 +25,22 @@ def routes(history: NotificationHistory, auth: Authenticator) -> APIRouter:
     @router.get(
         "",
         summary="List the caller's notifications",
-        description="Newest first. An admin may list those of another user.",
+        description="Newest first. An admin may list those of another user."
+        " A list is followed to its end by `next`: send it as `cursor`.",
     )
     async def list_notifications(
-        caller: Caller, paging: PageQuery, user_id: RecipientQuery = None
-    ) -> PageOf[NotificationResponse]:
+        caller: Caller, paging: PagingQuery, user_id: RecipientQuery = None
+    ) -> CursorPageOf[NotificationResponse]:
         found, total = await history.list_for_user(caller, None if user_id is None else UserId(user_id), paging)
         return _page(found, paging, total)
 
     @router.get(
         "/dead",
         summary="List the failed notifications",
-        description="Newest first.",
+        description="Newest first. A list is followed to its end by `next`: send it as `cursor`.",
         dependencies=only_admins,
     )
-    async def list_dead(paging: PageQuery) -> PageOf[NotificationResponse]:
+    async def list_dead(paging: PagingQuery) -> CursorPageOf[NotificationResponse]:
         found, total = await history.list_failed(paging)
         return _page(found, paging, total)
 
@@ -47,6 +51,8 @@ def routes(history: NotificationHistory, auth: Authenticator) -> APIRouter:
     return router
 
 
-def _page(found: Sequence[Notification], paging: Paging, total: int) -> PageOf[NotificationResponse]:
+def _page(
+    found: Sequence[Notification], paging: CursorPaging[NotificationPosition], total: int
+) -> CursorPageOf[NotificationResponse]:
     responses = [NotificationResponse.model_validate(notification) for notification in found]
-    return PageOf(data=responses, page=paging.page, limit=paging.limit, total=total)
+    return paging.page_of(found, responses, total, NotificationPosition.of)

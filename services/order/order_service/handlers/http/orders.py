@@ -6,7 +6,7 @@ from uuid import UUID
 from chassis.database import idempotency
 from chassis.http.authentication import Authenticator, Principal, Role, owner_to_list
 from chassis.http.csv_documents import CSV_RESPONSES, CsvRoute
-from chassis.http.cursors import CursorPageOf, CursorQuery
+from chassis.http.cursors import CursorPageOf, TimeCursorQuery, TimePosition
 from chassis.http.problems import openapi_problem
 from chassis.http.schemas import Data, KeyHeader, Money
 from chassis.types.ids import OrderId
@@ -62,11 +62,11 @@ def routes(
         " A list is followed to its end by `next`: send it as `cursor`.",
     )
     async def list_orders(
-        caller: Caller, paging: CursorQuery, filters: Annotated[OrderFilter, Depends()]
+        caller: Caller, paging: TimeCursorQuery, filters: Annotated[OrderFilter, Depends()]
     ) -> CursorPageOf[OrderResponse]:
         page, total = await orders.list_orders(_permitted_query(filters, caller), paging)
         data = [OrderResponse.model_validate(order) for order in page]
-        return paging.page_of(page, data, total)
+        return paging.page_of(page, data, total, TimePosition.of)
 
     @router.get("/{order_id}", summary="Get an order")
     async def get_order(order_id: UUID, caller: Caller) -> Data[OrderResponse]:

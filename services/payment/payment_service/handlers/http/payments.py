@@ -6,7 +6,7 @@ from uuid import UUID
 from chassis.database import idempotency
 from chassis.http.authentication import Authenticator, Principal, Role, owner_to_list
 from chassis.http.csv_documents import CSV_RESPONSES, CsvRoute
-from chassis.http.cursors import CursorPageOf, CursorQuery
+from chassis.http.cursors import CursorPageOf, TimeCursorQuery, TimePosition
 from chassis.http.schemas import Data, KeyHeader, Money
 from chassis.types.ids import OrderId
 from fastapi import APIRouter, Depends, Response
@@ -58,11 +58,11 @@ def routes(
         " A list is followed to its end by `next`: send it as `cursor`.",
     )
     async def list_payments(
-        caller: Caller, paging: CursorQuery, filters: Annotated[PaymentFilter, Depends()]
+        caller: Caller, paging: TimeCursorQuery, filters: Annotated[PaymentFilter, Depends()]
     ) -> CursorPageOf[PaymentResponse]:
         page, total = await payments.list_payments(_permitted_query(filters, caller), paging)
         data = [_payment_response(PaymentView(payment)) for payment in page]
-        return paging.page_of(page, data, total)
+        return paging.page_of(page, data, total, TimePosition.of)
 
     @router.get("/order/{order_id}", summary="Get the payment of an order: the live one, or the last that failed")
     async def get_payment_of_order(order_id: UUID, caller: Caller) -> Data[PaymentResponse]:

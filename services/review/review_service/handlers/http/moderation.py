@@ -3,11 +3,18 @@
 from typing import Annotated
 
 from chassis.http.authentication import Authenticator, Principal, Role
-from chassis.http.schemas import Data, PageQuery, PathId
+from chassis.http.schemas import Data, PathId
 from fastapi import APIRouter, Depends
 
-from review_service.domain.reviews import ReviewId, ReviewStatus
-from review_service.handlers.schemas import ModerationRequest, ReviewPage, ReviewResponse, StatusQuery
+from review_service.domain.reviews import ReviewId, ReviewQuery, ReviewStatus, Sort
+from review_service.handlers.schemas import (
+    ModerationRequest,
+    PagingQuery,
+    ReviewPage,
+    ReviewResponse,
+    StatusQuery,
+    ensure_sorted,
+)
 from review_service.service.moderation import ModerationService
 from review_service.service.queries import ReviewQueries
 
@@ -19,12 +26,14 @@ def routes(moderation: ModerationService, queries: ReviewQueries, auth: Authenti
     @router.get(
         "",
         summary="List reviews by status",
-        description="Contains reviews of all products, newest first.",
+        description="Contains reviews of all products, newest first."
+        " A list is followed to its end by `next`: send it as `cursor`.",
     )
     async def list_reviews_by_status(
-        paging: PageQuery, _principal: Annotated[Principal, admin], status: StatusQuery = ReviewStatus.PENDING
+        paging: PagingQuery, _principal: Annotated[Principal, admin], status: StatusQuery = ReviewStatus.PENDING
     ) -> ReviewPage:
-        return ReviewPage.of(await queries.reviews_by_status(status, paging), paging)
+        ensure_sorted(paging, Sort.NEWEST)
+        return ReviewPage.of(await queries.list_reviews(ReviewQuery(status), paging), paging)
 
     @router.put(
         "/{review_id}/moderation",

@@ -3,18 +3,20 @@
 from typing import Annotated
 
 from chassis.http.authentication import Authenticator, Principal
-from chassis.http.schemas import Data, PageQuery, PathId
+from chassis.http.schemas import Data, PathId
 from chassis.types.ids import ProductId
 from fastapi import APIRouter, Depends
 
-from review_service.domain.reviews import ReviewId, Sort
+from review_service.domain.reviews import ReviewId, ReviewQuery, ReviewStatus, Sort
 from review_service.handlers.schemas import (
     MinRatingQuery,
+    PagingQuery,
     RatingResponse,
     ReviewPage,
     ReviewRequest,
     ReviewResponse,
     SortQuery,
+    ensure_sorted,
 )
 from review_service.service.queries import ReviewQueries
 from review_service.service.reviews import ReviewService
@@ -27,13 +29,15 @@ def routes(reviews: ReviewService, queries: ReviewQueries, auth: Authenticator) 
     @router.get(
         "/products/{product_id}/reviews",
         summary="List the reviews of a product",
-        description="Contains approved reviews alone.",
+        description="Contains approved reviews alone. A list is followed to its end by `next`: send it as `cursor`,"
+        " with the same sort.",
     )
     async def list_reviews(
-        product_id: PathId, paging: PageQuery, sort: SortQuery = Sort.NEWEST, min_rating: MinRatingQuery = 1
+        product_id: PathId, paging: PagingQuery, sort: SortQuery = Sort.NEWEST, min_rating: MinRatingQuery = 1
     ) -> ReviewPage:
-        page = await queries.reviews_of(ProductId(product_id), sort, min_rating, paging)
-        return ReviewPage.of(page, paging)
+        ensure_sorted(paging, sort)
+        query = ReviewQuery(ReviewStatus.APPROVED, ProductId(product_id), sort, min_rating)
+        return ReviewPage.of(await queries.list_reviews(query, paging), paging, sort)
 
     @router.get("/products/{product_id}/rating", summary="Get the rating of a product")
     async def get_rating(product_id: PathId) -> Data[RatingResponse]:

@@ -2,14 +2,18 @@
 
 from typing import Annotated
 
-from chassis.http.schemas import Data, PageOf, PageQuery, PathId
+from chassis.http.cursors import CursorPageOf, CursorPaging, cursor_paging
+from chassis.http.schemas import Data, PathId
 from chassis.types.ids import UserId
 from fastapi import APIRouter, Depends
 
+from user_service.domain.accounts import AccountPosition
 from user_service.domain.errors import NotAllowed, UnknownUser
 from user_service.handlers.dependencies import Caller, CallerDependencies
 from user_service.handlers.schemas import SearchQuery, UserRequest, UserResponse, user_response
 from user_service.service.accounts import AccountService
+
+PagingQuery = Annotated[CursorPaging[AccountPosition], Depends(cursor_paging(AccountPosition))]
 
 
 def routes(accounts: AccountService, callers: CallerDependencies) -> APIRouter:
@@ -17,11 +21,17 @@ def routes(accounts: AccountService, callers: CallerDependencies) -> APIRouter:
     authenticated = Annotated[Caller, Depends(callers.authenticated)]
     admin = Depends(callers.admin)
 
-    @router.get("", summary="List all users", description="Only for admins.", dependencies=[admin])
-    async def list_users(paging: PageQuery, search: SearchQuery) -> PageOf[UserResponse]:
-        found, total = await accounts.search(search, paging.offset, paging.limit)
+    @router.get(
+        "",
+        summary="List all users",
+        description="Only for admins, in the order of registration."
+        " A list is followed to its end by `next`: send it as `cursor`.",
+        dependencies=[admin],
+    )
+    async def list_users(paging: PagingQuery, search: SearchQuery) -> CursorPageOf[UserResponse]:
+        found, total = await accounts.search(search, paging)
         users = [UserResponse.model_validate(account) for account in found]
-        return PageOf(data=users, page=paging.page, limit=paging.limit, total=total)
+        return paging.page_of(found, users, total, AccountPosition.of)
 
     @router.get("/{user_id}", summary="Get a user", description="An admin may get any user, others only themselves.")
     async def get_user(user_id: PathId, caller: authenticated) -> Data[UserResponse]:
