@@ -22,6 +22,7 @@ from platform_operator.invariants.scrape_results import ScrapeResult
 from platform_operator.plan.comparison import Change
 from platform_operator.plan.inventory import DesiredObject, Inventory
 from platform_operator.plan.planner import Plan, make_plan
+from platform_operator.plan.prune_guard import ANNOTATION_ALLOW_PRUNE, PruneGuard, declared_removals
 from platform_operator.plan.readiness import Refusal
 from platform_operator.render.renderer import Renderer
 from platform_operator.render.values import ChartValues, Installation, chart_values
@@ -131,6 +132,7 @@ class Reconciler:
             while True:
                 desired = (*self._credentials(platform, spec, replaced), *rendered)
                 plan = self._plan(platform, spec, desired, progress.inventory)
+                progress.held = {one.id for one in plan.held_prune}
                 changes = plan.pending(progress.attempted)
                 if not changes:
                     break
@@ -138,10 +140,13 @@ class Reconciler:
             await prune(self.client, self.cache, key, plan.prune)
         except ApiError:
             with contextlib.suppress(ApiError):  # then the next pass applies more than necessary
-                stored = progress.inventory.for_content(content, desired)
+                stored = progress.inventory.for_content(content, desired, progress.held)
                 await write_inventory(self.client, self.cache, platform, stored)
             raise
-        await write_inventory(self.client, self.cache, platform, progress.inventory.for_content(content, desired))
+        if progress.held:
+            self.renderer.forget(key, platform.uid, values)
+        stored = progress.inventory.for_content(content, desired, progress.held)
+        await write_inventory(self.client, self.cache, platform, stored)
         return PassResult(self._plan(platform, spec, desired, progress.inventory), tuple(progress.refusals))
 
     def _values(self, platform: Platform, spec: Spec, replaced: str) -> ChartValues:
@@ -156,7 +161,9 @@ class Reconciler:
     def _plan(self, platform: Platform, spec: Spec, desired: Sequence[DesiredObject], inventory: Inventory) -> Plan:
         observed = self.cache.children(platform.key)
         protected = protected_secrets(spec, observed) | {inventory_id(platform.key)}
-        return make_plan(desired, inventory, observed, protected)
+        allowed = platform.annotations.get(ANNOTATION_ALLOW_PRUNE, "")
+        guard = PruneGuard(declared_removals(platform.key, spec), allowed)
+        return make_plan(desired, inventory, observed, protected, guard)
 
     async def _apply(self, platform: Platform, changes: Sequence[Change], progress: _PassProgress) -> None:
         """Applies objects concurrently: their order within a wave does not matter.
@@ -254,6 +261,8 @@ class _PassProgress:
     refusals: list[Refusal] = field(default_factory=list)
     attempted: set[ObjectId] = field(default_factory=set)
     """Objects that were refused, or left alone since they are not the operator's: not sent again in the same pass."""
+    held: set[ObjectId] = field(default_factory=set)
+    """Objects whose deletion is held."""
 
     def record(self, change: Change, answer: ObservedObject | Refusal | BaseException | None) -> None:
         if isinstance(answer, ObservedObject):

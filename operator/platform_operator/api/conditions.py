@@ -26,6 +26,7 @@ class ConditionReason(StrEnum):
     MIGRATION_FAILED = "MigrationFailed"
     ROLLOUT_FAILED = "RolloutFailed"
     PROGRESS_DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"
+    PRUNE_HELD = "PruneHeld"
 
     ALL_HOLD = "AllHold"
     INVARIANT_BROKEN = "InvariantBroken"

@@ -6,10 +6,18 @@ Memory is the reason for cutting objects down: a Deployment is 6 KiB as JSON and
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from platform_operator.api.kinds import LABEL_INSTANCE, LABEL_VERSION, PLATFORM, Manifest, ObjectId, PlatformKey
+from platform_operator.api.kinds import (
+    GROUP,
+    LABEL_INSTANCE,
+    LABEL_VERSION,
+    PLATFORM,
+    Manifest,
+    ObjectId,
+    PlatformKey,
+)
 from platform_operator.cache.managed_fields import ForeignField, foreign_fields, owned_digest, owned_fields
 
 
@@ -99,6 +107,8 @@ class Platform:
     deleting: bool
     spec: Mapping[str, Any]
     status: Mapping[str, Any]
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    """Those of the operator's own group, by which users answer it."""
 
 
 def observe(manifest: Manifest) -> ObservedObject:
@@ -132,6 +142,9 @@ def observe_platform(manifest: Manifest) -> Platform:
         deleting="deletionTimestamp" in metadata,
         spec=manifest.get("spec") or {},
         status=manifest.get("status") or {},
+        annotations={
+            name: value for name, value in (metadata.get("annotations") or {}).items() if name.startswith(f"{GROUP}/")
+        },
     )
 
 

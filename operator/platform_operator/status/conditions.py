@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from platform_operator.api.conditions import Condition, ConditionReason
-from platform_operator.api.kinds import PlatformKey
+from platform_operator.api.kinds import ObjectId, PlatformKey
 from platform_operator.api.spec import SERVICES, Spec
+from platform_operator.cache.observed import ObservedObject
 from platform_operator.errors import ApiError, OperatorError, RenderError
 from platform_operator.plan.planner import Plan
+from platform_operator.plan.prune_guard import ANNOTATION_ALLOW_PRUNE, GUARDED_KINDS, prune_id
 from platform_operator.plan.readiness import Blocker, Refusal
 
 PROGRESS_DEADLINE = timedelta(minutes=5)
@@ -102,15 +104,27 @@ def degraded_condition(key: PlatformKey, result: PassResult) -> Condition:
 
 
 def _failure(key: PlatformKey, result: PassResult) -> Condition | None:
-    if result.error is not None:
-        return _failed_pass(result.error)
-    if result.refusals:
-        return _refused(key, result.refusals[0])
-    part = degraded_part(result)
-    if part is None:
+    """Returns the first failure, with the messages of the others after its own."""
+    failures = list(_failures(key, result))
+    if not failures:
         return None
-    pods = f" Its pod reports {result.diagnosis}." if result.diagnosis else ""
-    return _failed(key, part, pods) if part.failed else _takes_too_long(key, part, pods)
+    return replace(failures[0], message=" ".join(one.message for one in failures))
+
+
+def _failures(key: PlatformKey, result: PassResult) -> Iterator[Condition]:
+    if result.error is not None:
+        failed_pass = _failed_pass(result.error)
+        if failed_pass:
+            yield failed_pass
+        return
+    if result.refusals:
+        yield _refused(key, result.refusals[0])
+    part = degraded_part(result)
+    if part is not None:
+        pods = f" Its pod reports {result.diagnosis}." if result.diagnosis else ""
+        yield _failed(key, part, pods) if part.failed else _takes_too_long(key, part, pods)
+    if result.plan is not None and result.plan.held_prune:
+        yield _held_prune(key, result.plan.held_prune)
 
 
 def _degraded(reason: ConditionReason, message: str) -> Condition:
@@ -151,6 +165,27 @@ def _refused(key: PlatformKey, refusal: Refusal) -> Condition:
             "of storage in the spec.",
         )
     return _degraded(ConditionReason.REFUSED, f"{text} Correct the field of the spec that the message names.")
+
+
+MAX_NAMED_OBJECTS = 30
+"""Objects that a message names, so that it stays readable."""
+
+
+def _held_prune(key: PlatformKey, held: Sequence[ObservedObject]) -> Condition:
+    return _degraded(
+        ConditionReason.PRUNE_HELD,
+        f"Not deleted, although the charts no longer render them and no change of the spec explains it: "
+        f"{_names([one.id for one in held])}. If they may go, with the data in their volumes unless deletionPolicy "
+        f"retains it: kubectl -n {key.namespace} annotate --overwrite ecp {key.name} "
+        f"{ANNOTATION_ALLOW_PRUNE}={prune_id(held)}",
+    )
+
+
+def _names(identities: Sequence[ObjectId]) -> str:
+    """Names objects, those with data first."""
+    ordered = sorted(identities, key=lambda one: (one.kind not in GUARDED_KINDS, one))
+    more = len(ordered) - MAX_NAMED_OBJECTS
+    return ", ".join(map(str, ordered[:MAX_NAMED_OBJECTS])) + (f" and {more} more" if more > 0 else "")
 
 
 def _failed(key: PlatformKey, part: Blocker, pods: str) -> Condition:

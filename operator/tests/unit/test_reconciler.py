@@ -123,11 +123,14 @@ class FakeHelm(Helm):
         self.runs = 0
         self.error: RenderError | None = None
         self.replicas: int | None = 1
+        self.silent = False
 
     async def template(self, chart: Path, key: PlatformKey, chart_values: Manifest) -> list[Manifest]:
         self.runs += 1
         if self.error:
             raise self.error
+        if self.silent:
+            return []
         tag = chart_values["global"]["image"]["tag"]
         return [
             rendered("apps/v1", "StatefulSet", STORE.name, 1, {"replicas": 1}),
@@ -631,6 +634,58 @@ async def test_a_refused_deletion_is_reported_and_the_inventory_is_stored(cluste
     await cluster.reconcile()
     assert cluster.applied() == []
     assert "delete Job shop-order-migrate-1" in cluster.server.writes
+
+
+async def test_a_helm_that_prints_nothing_deletes_nothing(cluster: FakeCluster) -> None:
+    await cluster.converge()
+    before = set(cluster.server.objects)
+    cluster.helm.silent = True
+    cluster.spec({"version": "2"})
+
+    assert await cluster.reconcile() == Requeue.after(RECHECK_INTERVAL)
+
+    assert set(cluster.server.objects) == before
+    assert cluster.condition("Ready") == ("False", "PruneHeld")
+    assert str(STORE) in cluster.message("Degraded")
+    await cluster.reconcile()
+    assert cluster.server.writes == [], "a deletion that is held is not reported twice"
+
+
+async def test_a_helm_that_prints_everything_again_ends_the_hold(cluster: FakeCluster) -> None:
+    await cluster.converge()
+    cluster.helm.silent = True
+    cluster.spec({"services": {"order": {"replicas": 2}}})
+    await cluster.reconcile()
+    cluster.helm.silent = False
+    await cluster.reconcile()
+    assert cluster.condition("Ready") == ("True", "AllReady")
+    assert {STORE, JOB, DEPLOYMENT} <= cluster.server.objects.keys()
+
+
+async def test_a_held_deletion_is_made_when_its_annotation_allows_it_and_the_next_is_held(
+    cluster: FakeCluster,
+) -> None:
+    await cluster.converge()
+    cluster.helm.silent = True
+    cluster.spec({"version": "2"})
+    await cluster.reconcile()
+    annotation, _, value = cluster.message("Degraded").rpartition(" ")[2].partition("=")
+
+    cluster.spec({"version": "2"}, annotations={annotation: value})
+    await cluster.reconcile()
+    assert f"delete StatefulSet {STORE.name}" in cluster.server.writes
+    assert cluster.condition("Ready") == ("True", "AllReady")
+
+    cluster.helm.silent = False
+    cluster.spec({"version": "3"}, annotations={annotation: value})
+    for identity in (STORE, ObjectId("Job", "shop-order-migrate-3"), DEPLOYMENT):
+        await cluster.reconcile()
+        cluster.come_up(identity)
+    cluster.helm.silent = True
+    cluster.spec({"version": "4"}, annotations={annotation: value})
+    await cluster.reconcile()
+    assert STORE in cluster.server.objects
+    assert cluster.condition("Degraded") == ("True", "PruneHeld")
 
 
 async def test_a_late_event_does_not_bring_back_a_pruned_object(cluster: FakeCluster) -> None:
