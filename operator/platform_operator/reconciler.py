@@ -17,7 +17,14 @@ from platform_operator.apply.inventory_store import inventory_id, is_stored, rea
 from platform_operator.cache.observed import ObservedObject, Platform, observe_platform
 from platform_operator.cache.store import Cache
 from platform_operator.client import KubernetesClient
-from platform_operator.errors import ApiError, InvalidSpecError, RenderError, RenderTimeoutError
+from platform_operator.errors import (
+    ApiError,
+    InvalidSpecError,
+    MasterKeyChangedError,
+    MasterKeyMissingError,
+    RenderError,
+    RenderTimeoutError,
+)
 from platform_operator.invariants.scrape_results import ScrapeResult
 from platform_operator.plan.comparison import Change
 from platform_operator.plan.inventory import DesiredObject, Inventory
@@ -28,7 +35,7 @@ from platform_operator.render.renderer import Renderer
 from platform_operator.render.values import ChartValues, Installation, chart_values
 from platform_operator.secrets.caller_tokens import grpc_authentication, replaced_version
 from platform_operator.secrets.credentials import credentials, protected_secrets
-from platform_operator.secrets.master_key import MasterKey
+from platform_operator.secrets.master_key import MasterKey, MasterKeyStore
 from platform_operator.status.conditions import PassResult, degraded_part
 from platform_operator.status.diagnosis import diagnose
 from platform_operator.status.events import changed_conditions
@@ -51,7 +58,7 @@ class Reconciler:
     client: KubernetesClient
     cache: Cache
     renderer: Renderer
-    master_key: MasterKey
+    master_keys: MasterKeyStore
     installation: Installation
     recorder: EventRecorder
     now: Callable[[], datetime]
@@ -95,15 +102,16 @@ class Reconciler:
             inventory = read_inventory(platform.key, self.cache.children(platform.key))
             replaced = replaced_version(platform.key, self.cache.children(platform.key), inventory)
             values = self._values(platform, spec, replaced)
-            plan = self._plan_from_inventory(platform, spec, inventory, values, replaced)
+            secrets = _PassSecrets(await self.master_keys.key_for(platform.key), replaced)
+            plan = self._plan_from_inventory(platform, spec, inventory, values, secrets)
             if spec.paused or (plan is not None and plan.idle):
                 return spec, PassResult(plan)
-            return spec, await self._apply_waves(platform, spec, inventory, values, replaced)
-        except (ApiError, InvalidSpecError, RenderError) as error:
+            return spec, await self._apply_waves(platform, spec, inventory, values, secrets)
+        except (ApiError, InvalidSpecError, RenderError, MasterKeyMissingError, MasterKeyChangedError) as error:
             return spec, PassResult(error=error)
 
     def _plan_from_inventory(
-        self, platform: Platform, spec: Spec, inventory: Inventory, values: ChartValues, replaced: str
+        self, platform: Platform, spec: Spec, inventory: Inventory, values: ChartValues, secrets: _PassSecrets
     ) -> Plan | None:
         """Makes the plan without rendering, from what was applied before.
 
@@ -112,13 +120,13 @@ class Reconciler:
         content = self.renderer.content_digest(platform.key, platform.uid, values)
         if inventory.content_digest != content:
             return None
-        if not is_stored(platform, inventory, self.cache.children(platform.key)):
+        if not is_stored(platform, inventory, secrets.master_key.id, self.cache.children(platform.key)):
             return None
         others = tuple(one for one in inventory.desired() if one.id.kind != "Secret")
-        return self._plan(platform, spec, (*self._credentials(platform, spec, replaced), *others), inventory)
+        return self._plan(platform, spec, (*self._credentials(platform, spec, secrets), *others), inventory)
 
     async def _apply_waves(
-        self, platform: Platform, spec: Spec, inventory: Inventory, values: ChartValues, replaced: str
+        self, platform: Platform, spec: Spec, inventory: Inventory, values: ChartValues, secrets: _PassSecrets
     ) -> PassResult:
         """Applies wave after wave until one has to be waited for.
 
@@ -130,7 +138,7 @@ class Reconciler:
         desired: Sequence[DesiredObject] = ()
         try:
             while True:
-                desired = (*self._credentials(platform, spec, replaced), *rendered)
+                desired = (*self._credentials(platform, spec, secrets), *rendered)
                 plan = self._plan(platform, spec, desired, progress.inventory)
                 progress.held = {one.id for one in plan.held_prune}
                 changes = plan.pending(progress.attempted)
@@ -141,12 +149,12 @@ class Reconciler:
         except ApiError:
             with contextlib.suppress(ApiError):  # then the next pass applies more than necessary
                 stored = progress.inventory.for_content(content, desired, progress.held)
-                await write_inventory(self.client, self.cache, platform, stored)
+                await write_inventory(self.client, self.cache, platform, stored, secrets.master_key.id)
             raise
         if progress.held:
             self.renderer.forget(key, platform.uid, values)
         stored = progress.inventory.for_content(content, desired, progress.held)
-        await write_inventory(self.client, self.cache, platform, stored)
+        await write_inventory(self.client, self.cache, platform, stored, secrets.master_key.id)
         return PassResult(self._plan(platform, spec, desired, progress.inventory), tuple(progress.refusals))
 
     def _values(self, platform: Platform, spec: Spec, replaced: str) -> ChartValues:
@@ -154,9 +162,9 @@ class Reconciler:
         authentication = grpc_authentication(spec, replaced)
         return chart_values(platform.key, spec, self.installation, store_profile(platform, spec), authentication)
 
-    def _credentials(self, platform: Platform, spec: Spec, replaced: str) -> tuple[DesiredObject, ...]:
-        key = platform.key
-        return credentials(key, platform.uid, spec, self.master_key, self.cache.children(key), replaced)
+    def _credentials(self, platform: Platform, spec: Spec, secrets: _PassSecrets) -> tuple[DesiredObject, ...]:
+        key, observed = platform.key, self.cache.children(platform.key)
+        return credentials(key, platform.uid, spec, secrets.master_key, observed, secrets.replaced_version)
 
     def _plan(self, platform: Platform, spec: Spec, desired: Sequence[DesiredObject], inventory: Inventory) -> Plan:
         observed = self.cache.children(platform.key)
@@ -249,8 +257,17 @@ def _pod_selector(key: PlatformKey, part: ObjectId) -> str:
 
 def _may_change_without_event(result: PassResult) -> bool:
     if result.error is not None:
-        return isinstance(result.error, RenderTimeoutError)
+        return isinstance(result.error, (RenderTimeoutError, MasterKeyMissingError, MasterKeyChangedError))
     return not result.converged
+
+
+@dataclass(frozen=True)
+class _PassSecrets:
+    """What the Secrets of one pass are derived from. The key stays the same during the pass."""
+
+    master_key: MasterKey
+    replaced_version: str
+    """The version whose services show no token, if it may still run."""
 
 
 @dataclass

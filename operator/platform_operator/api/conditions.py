@@ -27,6 +27,8 @@ class ConditionReason(StrEnum):
     ROLLOUT_FAILED = "RolloutFailed"
     PROGRESS_DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"
     PRUNE_HELD = "PruneHeld"
+    MASTER_KEY_MISSING = "MasterKeyMissing"
+    MASTER_KEY_CHANGED = "MasterKeyChanged"
 
     ALL_HOLD = "AllHold"
     INVARIANT_BROKEN = "InvariantBroken"

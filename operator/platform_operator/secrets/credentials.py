@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Mapping
 from platform_operator.api.kinds import (
     ANNOTATION_WAVE,
     CHILD_LABELS,
-    GROUP,
     LABEL_COMPONENT,
     LABEL_INSTANCE,
     LABEL_NAME,
@@ -26,9 +25,7 @@ from platform_operator.cache.observed import Children, StoredData, state_of
 from platform_operator.digests import digest
 from platform_operator.plan.inventory import DesiredObject
 from platform_operator.secrets.caller_tokens import ANNOTATION_REPLACES, caller_tokens
-from platform_operator.secrets.master_key import MasterKey
-
-ANNOTATION_KEY_ID = f"{GROUP}/master-key-id"
+from platform_operator.secrets.master_key import ANNOTATION_KEY_ID, MasterKey
 
 _Password = Callable[[str], str]
 _SecretData = dict[str, str]

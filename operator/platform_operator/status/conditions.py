@@ -10,7 +10,13 @@ from platform_operator.api.conditions import Condition, ConditionReason
 from platform_operator.api.kinds import ObjectId, PlatformKey
 from platform_operator.api.spec import SERVICES, Spec
 from platform_operator.cache.observed import ObservedObject
-from platform_operator.errors import ApiError, OperatorError, RenderError
+from platform_operator.errors import (
+    ApiError,
+    MasterKeyChangedError,
+    MasterKeyMissingError,
+    OperatorError,
+    RenderError,
+)
 from platform_operator.plan.planner import Plan
 from platform_operator.plan.prune_guard import ANNOTATION_ALLOW_PRUNE, GUARDED_KINDS, prune_id
 from platform_operator.plan.readiness import Blocker, Refusal
@@ -141,8 +147,15 @@ def _failed_pass(error: OperatorError) -> Condition | None:
             f"The API server refused a request: {error}. Grant the operator the right, or raise the quota, that the "
             "message names.",
         )
-    reason = ConditionReason.RENDER_FAILED if isinstance(error, RenderError) else ConditionReason.INVALID_SPEC
-    return _degraded(reason, str(error))
+    reasons = (reason for cause, reason in _ERROR_REASONS if isinstance(error, cause))
+    return _degraded(next(reasons, ConditionReason.INVALID_SPEC), str(error))
+
+
+_ERROR_REASONS = (
+    (RenderError, ConditionReason.RENDER_FAILED),
+    (MasterKeyMissingError, ConditionReason.MASTER_KEY_MISSING),
+    (MasterKeyChangedError, ConditionReason.MASTER_KEY_CHANGED),
+)
 
 
 def _refused(key: PlatformKey, refusal: Refusal) -> Condition:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import copy
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from prometheus_client import REGISTRY
@@ -31,7 +32,7 @@ from platform_operator.reconciler import RECHECK_INTERVAL, Reconciler
 from platform_operator.render.helm import Helm
 from platform_operator.render.renderer import Renderer
 from platform_operator.render.values import Installation
-from platform_operator.secrets.master_key import MasterKey
+from platform_operator.secrets.master_key import ANNOTATION_KEY_ID, MASTER_KEY_NAME, MasterKey, MasterKeyStore
 from platform_operator.status.conditions import PROGRESS_DEADLINE
 from platform_operator.status.recorder import MAX_WAITING, EventRecorder
 from platform_operator.workqueue import Requeue
@@ -44,6 +45,7 @@ DEPLOYMENT, JOB, STORE = (
     ObjectId("StatefulSet", "shop-order-db"),
 )
 Manifest = dict[str, Any]
+MASTER_KEY = MasterKey(b"k" * 32)
 
 
 class FakeApiServer:
@@ -59,6 +61,7 @@ class FakeApiServer:
         self.pods: list[Manifest] = []
         self.listed: list[str] = []
         self.list_error: ApiError | None = None
+        self.master_key: Manifest | None = stored_key(MASTER_KEY)
 
     async def list(self, kind: Kind, namespace: str, selector: str) -> tuple[list[Manifest], int]:
         self.listed.append(selector)
@@ -67,6 +70,8 @@ class FakeApiServer:
         return self.pods, 1
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Manifest | None:
+        if name == MASTER_KEY_NAME:
+            return self.master_key
         return self.objects.get((kind.kind, name))
 
     async def apply(
@@ -96,6 +101,10 @@ class FakeApiServer:
         self.refuse.pop(kind.kind, None)
 
     async def create(self, kind: Kind, namespace: str, manifest: Manifest) -> Manifest:
+        if kind.kind == "Secret":
+            self.writes.append(f"create Secret {manifest['metadata']['name']}")
+            self.master_key = manifest
+            return manifest
         self.writes.append(f"create {kind.kind} {manifest.get('reason', '')}")
         self.events.append(manifest)
         if kind.kind in self.refuse:
@@ -110,6 +119,10 @@ class FakeApiServer:
         self.version += 1
         stored["metadata"]["resourceVersion"] = str(self.version)
         return copy.deepcopy(stored)
+
+
+def stored_key(key: MasterKey) -> Manifest:
+    return {"metadata": {"name": MASTER_KEY_NAME}, "data": {"key": base64.b64encode(key.secret).decode()}}
 
 
 def paths(value: object) -> object:
@@ -167,15 +180,10 @@ class FakeCluster:
         self.spec({})
 
     def restart(self) -> None:
-        renderer, master_key, installation = (
-            Renderer(self.helm, self.tmp_path),
-            MasterKey(b"k" * 32),
-            Installation("1"),
-        )
-        server: Any = self.server
+        renderer, installation, server = Renderer(self.helm, self.tmp_path), Installation("1"), cast(Any, self.server)
         self.reconciler = Reconciler(
-            server, Cache(), renderer, master_key, installation, EventRecorder(server, "test"),
-            lambda: self.now, lambda _: self.scrape_results,
+            server, Cache(), renderer, MasterKeyStore(server, "operator", Cache()), installation,
+            EventRecorder(server, "test"), lambda: self.now, lambda _: self.scrape_results,
         )  # fmt: skip
 
     def spec(self, spec: Manifest, **metadata: Any) -> None:
@@ -195,7 +203,7 @@ class FakeCluster:
 
     async def make_pass(self) -> Requeue:
         """Makes one pass, with the cache as the watches would fill it."""
-        cache = self.reconciler.cache = Cache()
+        cache = self.reconciler.cache = self.reconciler.master_keys.cache = Cache()
         for (kind, _), stored in self.server.objects.items():
             if kind == PLATFORM.kind:
                 cache.store_platform(observe_platform(stored))
@@ -740,8 +748,106 @@ async def test_a_platform_deleted_during_a_pass_leaves_no_metrics(cluster: FakeC
     assert exported() is None
 
 
+OTHER_KEY = MasterKey(b"o" * 32)
+
+
+def keep_master_key(cluster: FakeCluster, stored: Manifest | None) -> None:
+    cluster.server.master_key = stored
+
+
+def secrets_of(cluster: FakeCluster) -> dict[tuple[str, str], Manifest]:
+    return copy.deepcopy({one: stored for one, stored in cluster.server.objects.items() if one[0] == "Secret"})
+
+
+@pytest.mark.parametrize("policy", ["Retain", "Delete"])
+@pytest.mark.parametrize(
+    ("replacement", "reason"), [(None, "MasterKeyMissing"), (stored_key(OTHER_KEY), "MasterKeyChanged")]
+)
+async def test_a_lost_or_changed_master_key_replaces_no_secret(
+    cluster: FakeCluster, policy: str, replacement: Manifest | None, reason: str
+) -> None:
+    cluster.spec({"deletionPolicy": policy})
+    await cluster.converge()
+    before = secrets_of(cluster)
+    cluster.server.master_key = replacement
+    cluster.restart()
+    for _ in range(2):
+        assert await cluster.reconcile() == Requeue.after(RECHECK_INTERVAL)
+        assert cluster.applied() == []
+    assert secrets_of(cluster) == before
+    assert cluster.condition("Degraded") == ("True", reason)
+
+
+async def test_nothing_of_a_shop_is_touched_while_its_master_key_is_another(cluster: FakeCluster) -> None:
+    await cluster.converge()
+    cluster.server.master_key = stored_key(OTHER_KEY)
+    del cluster.server.objects["Secret", "shop-jwt"], cluster.server.objects[DEPLOYMENT]
+    cluster.restart()
+    await cluster.reconcile()
+    assert cluster.applied() == []
+    assert f"annotate secret,configmap -l app.kubernetes.io/instance=shop {ANNOTATION_KEY_ID}-" in cluster.message(
+        "Degraded"
+    )
+
+
+async def test_a_changed_master_key_is_noticed_even_if_every_secret_is_gone(cluster: FakeCluster) -> None:
+    await cluster.converge()
+    for identity in secrets_of(cluster):
+        del cluster.server.objects[identity]
+    cluster.server.master_key = stored_key(OTHER_KEY)
+    cluster.restart()
+    await cluster.reconcile()
+    assert cluster.condition("Degraded") == ("True", "MasterKeyChanged")
+    assert secrets_of(cluster) == {}
+
+
+async def test_a_restored_master_key_is_used_without_a_restart(cluster: FakeCluster) -> None:
+    await cluster.converge()
+    cluster.server.master_key = None
+    cluster.restart()
+    await cluster.reconcile()
+    cluster.server.master_key = stored_key(MASTER_KEY)
+    del cluster.server.objects["Secret", "shop-jwt"]
+    await cluster.reconcile()
+    assert cluster.applied() == ["apply Secret shop-jwt"]
+    assert cluster.condition("Ready") == ("True", "AllReady")
+
+
+async def test_credentials_of_a_lost_key_are_kept_when_their_annotations_are_removed(cluster: FakeCluster) -> None:
+    await cluster.converge()
+    before = {identity: stored["data"] for identity, stored in secrets_of(cluster).items()}
+    cluster.server.master_key = stored_key(OTHER_KEY)
+    for identity in (*before, inventory_id(KEY)):
+        del cluster.server.objects[identity]["metadata"]["annotations"][ANNOTATION_KEY_ID]
+        cluster.server.touch(cluster.server.objects[identity])
+    cluster.restart()
+    for _ in range(2):
+        await cluster.reconcile()
+    assert {identity: stored["data"] for identity, stored in secrets_of(cluster).items()} == before
+    assert cluster.condition("Ready") == ("True", "AllReady")
+
+
+async def test_the_first_master_key_is_created_once(cluster: FakeCluster) -> None:
+    keep_master_key(cluster, None)
+    await cluster.converge()
+    created = copy.deepcopy(cluster.server.master_key)
+    assert created is not None
+    assert created["immutable"] is True
+    cluster.restart()
+    await cluster.reconcile()
+    assert cluster.server.master_key == created
+    assert cluster.condition("Ready") == ("True", "AllReady")
+
+
+async def test_a_key_that_could_be_guessed_is_no_key(cluster: FakeCluster) -> None:
+    cluster.server.master_key = stored_key(MasterKey(b"short"))
+    await cluster.reconcile()
+    assert cluster.applied() == []
+    assert cluster.condition("Degraded") == ("True", "MasterKeyMissing")
+
+
 async def test_passwords_are_only_in_secrets(cluster: FakeCluster) -> None:
     await cluster.converge()
-    password = cluster.reconciler.master_key.password(KEY, "redis", "password")
+    password = MASTER_KEY.password(KEY, "redis", "password")
     elsewhere = {identity: stored for identity, stored in cluster.server.objects.items() if identity[0] != "Secret"}
     assert password not in json.dumps([*elsewhere.values()])
