@@ -12,7 +12,8 @@ from datetime import datetime, timedelta
 from platform_operator import metrics
 from platform_operator.api.kinds import LABEL_COMPONENT, LABEL_INSTANCE, PLATFORM, POD, ObjectId, PlatformKey
 from platform_operator.api.spec import Spec, parse
-from platform_operator.apply.applier import apply_object, prune
+from platform_operator.apply.applier import apply_object, find_conflict, prune
+from platform_operator.apply.deletion import finish_deletion, set_finalizer
 from platform_operator.apply.inventory_store import inventory_id, is_stored, read_inventory, write_inventory
 from platform_operator.cache.observed import ObservedObject, Platform, observe_platform
 from platform_operator.cache.store import Cache
@@ -30,7 +31,7 @@ from platform_operator.plan.comparison import Change
 from platform_operator.plan.inventory import DesiredObject, Inventory
 from platform_operator.plan.planner import Plan, make_plan
 from platform_operator.plan.prune_guard import ANNOTATION_ALLOW_PRUNE, PruneGuard, declared_removals
-from platform_operator.plan.readiness import Refusal
+from platform_operator.plan.readiness import NameConflict, Refusal
 from platform_operator.render.renderer import Renderer
 from platform_operator.render.values import ChartValues, Installation, chart_values
 from platform_operator.secrets.caller_tokens import grpc_authentication, replaced_version
@@ -80,6 +81,7 @@ class Reconciler:
             self._forget(key)
             return Requeue.never()
         if platform.deleting:
+            await finish_deletion(self.client, self.cache, platform, self.now())
             return Requeue.never()  # the garbage collector follows the owner references
         spec, result = await self._converge(platform)
         await self._report(platform, spec, result)
@@ -99,6 +101,9 @@ class Reconciler:
         spec = None
         try:
             spec = parse(platform.spec)
+            if not spec.paused:
+                needed = spec.deletion_policy == "Delete"
+                await set_finalizer(self.client, self.cache, platform, needed=needed)
             inventory = read_inventory(platform.key, self.cache.children(platform.key))
             replaced = replaced_version(platform.key, self.cache.children(platform.key), inventory)
             values = self._values(platform, spec, replaced)
@@ -134,6 +139,9 @@ class Reconciler:
         """
         key, progress = platform.key, _PassProgress(inventory)
         content = self.renderer.content_digest(key, platform.uid, values)
+        conflict = await find_conflict(self.client, self.cache, key, inventory_id(key))
+        if conflict is not None:
+            return PassResult(conflicts=(conflict,))
         rendered = await self.renderer.render(key, platform.uid, values)
         desired: Sequence[DesiredObject] = ()
         try:
@@ -155,7 +163,8 @@ class Reconciler:
             self.renderer.forget(key, platform.uid, values)
         stored = progress.inventory.for_content(content, desired, progress.held)
         await write_inventory(self.client, self.cache, platform, stored, secrets.master_key.id)
-        return PassResult(self._plan(platform, spec, desired, progress.inventory), tuple(progress.refusals))
+        plan = self._plan(platform, spec, desired, progress.inventory)
+        return PassResult(plan, tuple(progress.refusals), tuple(progress.conflicts))
 
     def _values(self, platform: Platform, spec: Spec, replaced: str) -> ChartValues:
         """Returns the values of the charts; `replaced` is the version without tokens that still runs, if any."""
@@ -164,11 +173,11 @@ class Reconciler:
 
     def _credentials(self, platform: Platform, spec: Spec, secrets: _PassSecrets) -> tuple[DesiredObject, ...]:
         key, observed = platform.key, self.cache.children(platform.key)
-        return credentials(key, platform.uid, spec, secrets.master_key, observed, secrets.replaced_version)
+        return credentials(key, spec, secrets.master_key, observed, secrets.replaced_version)
 
     def _plan(self, platform: Platform, spec: Spec, desired: Sequence[DesiredObject], inventory: Inventory) -> Plan:
         observed = self.cache.children(platform.key)
-        protected = protected_secrets(spec, observed) | {inventory_id(platform.key)}
+        protected = protected_secrets(platform.key, spec, observed) | {inventory_id(platform.key)}
         allowed = platform.annotations.get(ANNOTATION_ALLOW_PRUNE, "")
         guard = PruneGuard(declared_removals(platform.key, spec), allowed)
         return make_plan(desired, inventory, observed, protected, guard)
@@ -190,7 +199,7 @@ class Reconciler:
             if isinstance(answer, BaseException):
                 raise answer
 
-    async def _apply_one(self, key: PlatformKey, change: Change) -> ObservedObject | Refusal | None:
+    async def _apply_one(self, key: PlatformKey, change: Change) -> ObservedObject | Refusal | NameConflict | None:
         async with self._apply_slots:
             return await apply_object(self.client, self.cache, key, change.object)
 
@@ -210,7 +219,10 @@ class Reconciler:
         result = replace(result, blocked_for=self._blocked_for(key, result, now))
         result = replace(result, diagnosis=await self._diagnose(key, result))
         version, children = self.installation.version, self.cache.children(key)
-        snapshot = Snapshot(platform, spec, version, children, self.scrape_results(key), now)
+        latest = self.cache.platforms.get(key, platform)
+        snapshot = Snapshot(
+            replace(platform, finalizers=latest.finalizers), spec, version, children, self.scrape_results(key), now
+        )
         status = describe(snapshot, result)
         metrics.export_platform(key, status)
         if status == platform.status:
@@ -276,15 +288,18 @@ class _PassProgress:
 
     inventory: Inventory
     refusals: list[Refusal] = field(default_factory=list)
+    conflicts: list[NameConflict] = field(default_factory=list)
     attempted: set[ObjectId] = field(default_factory=set)
     """Objects that were refused, or left alone since they are not the operator's: not sent again in the same pass."""
     held: set[ObjectId] = field(default_factory=set)
     """Objects whose deletion is held."""
 
-    def record(self, change: Change, answer: ObservedObject | Refusal | BaseException | None) -> None:
+    def record(self, change: Change, answer: ObservedObject | Refusal | NameConflict | BaseException | None) -> None:
         if isinstance(answer, ObservedObject):
             self.inventory = self.inventory.with_applied(change.object, answer.owned_digest)
             return
         self.attempted.add(change.object.id)
         if isinstance(answer, Refusal):
             self.refusals.append(answer)
+        elif isinstance(answer, NameConflict):
+            self.conflicts.append(answer)

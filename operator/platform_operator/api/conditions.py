@@ -26,6 +26,7 @@ class ConditionReason(StrEnum):
     MIGRATION_FAILED = "MigrationFailed"
     ROLLOUT_FAILED = "RolloutFailed"
     PROGRESS_DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"
+    NAME_CONFLICT = "NameConflict"
     PRUNE_HELD = "PruneHeld"
     MASTER_KEY_MISSING = "MasterKeyMissing"
     MASTER_KEY_CHANGED = "MasterKeyChanged"

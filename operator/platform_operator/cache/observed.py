@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from platform_operator.api.kinds import (
@@ -32,6 +33,8 @@ class Workload:
     current: bool
     """True if its controller has seen the newest generation. Otherwise the counts are those of the generation before.
     """
+    deletes_volumes: bool = False
+    """True if the volumes go with the StatefulSet."""
     owns_replicas: bool = False
     """True if the operator's last apply set the number of pods."""
     failure: str = ""
@@ -109,6 +112,13 @@ class Platform:
     status: Mapping[str, Any]
     annotations: Mapping[str, str] = field(default_factory=dict)
     """Those of the operator's own group, by which users answer it."""
+    finalizers: tuple[str, ...] = ()
+    deletion_time: datetime = datetime.max.replace(tzinfo=UTC)
+    """The time since when it is being deleted."""
+
+
+FINALIZER = f"{GROUP}/deletion-policy"
+"""Makes the deletion of a platform wait until the operator has done what its policy says."""
 
 
 def observe(manifest: Manifest) -> ObservedObject:
@@ -134,6 +144,7 @@ def object_id(manifest: Manifest) -> ObjectId:
 
 def observe_platform(manifest: Manifest) -> Platform:
     metadata = manifest["metadata"]
+    deleted_at = metadata.get("deletionTimestamp")
     return Platform(
         key=PlatformKey(metadata["namespace"], metadata["name"]),
         uid=metadata["uid"],
@@ -145,6 +156,8 @@ def observe_platform(manifest: Manifest) -> Platform:
         annotations={
             name: value for name, value in (metadata.get("annotations") or {}).items() if name.startswith(f"{GROUP}/")
         },
+        finalizers=tuple(metadata.get("finalizers") or ()),
+        **({"deletion_time": datetime.fromisoformat(deleted_at)} if deleted_at else {}),
     )
 
 
@@ -185,6 +198,7 @@ def _stateful_set(manifest: Manifest) -> Workload:
         updated=status.get("updatedReplicas", 0),
         ready=status.get("readyReplicas", 0),
         current=status.get("observedGeneration", 0) >= manifest["metadata"]["generation"],
+        deletes_volumes=(spec.get("persistentVolumeClaimRetentionPolicy") or {}).get("whenDeleted") == "Delete",
     )
 
 

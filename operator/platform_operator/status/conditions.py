@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from platform_operator.api.conditions import Condition, ConditionReason
-from platform_operator.api.kinds import ObjectId, PlatformKey
+from platform_operator.api.kinds import ANNOTATION_ADOPT, ObjectId, PlatformKey
 from platform_operator.api.spec import SERVICES, Spec
 from platform_operator.cache.observed import ObservedObject
 from platform_operator.errors import (
@@ -19,7 +19,7 @@ from platform_operator.errors import (
 )
 from platform_operator.plan.planner import Plan
 from platform_operator.plan.prune_guard import ANNOTATION_ALLOW_PRUNE, GUARDED_KINDS, prune_id
-from platform_operator.plan.readiness import Blocker, Refusal
+from platform_operator.plan.readiness import Blocker, NameConflict, Refusal
 
 PROGRESS_DEADLINE = timedelta(minutes=5)
 """The time that a wave may block the next one before the platform counts as degraded."""
@@ -34,6 +34,7 @@ class PassResult:
 
     plan: Plan | None = None
     refusals: tuple[Refusal, ...] = ()
+    conflicts: tuple[NameConflict, ...] = ()
     error: OperatorError | None = None
     blocked_for: timedelta = timedelta()
     """The time for which the plan's wave has been blocked."""
@@ -125,6 +126,8 @@ def _failures(key: PlatformKey, result: PassResult) -> Iterator[Condition]:
         return
     if result.refusals:
         yield _refused(key, result.refusals[0])
+    if result.conflicts:
+        yield _conflicts(key, result.conflicts)
     part = degraded_part(result)
     if part is not None:
         pods = f" Its pod reports {result.diagnosis}." if result.diagnosis else ""
@@ -182,6 +185,17 @@ def _refused(key: PlatformKey, refusal: Refusal) -> Condition:
 
 MAX_NAMED_OBJECTS = 30
 """Objects that a message names, so that it stays readable."""
+
+
+def _conflicts(key: PlatformKey, conflicts: Sequence[NameConflict]) -> Condition:
+    named = ", ".join(map(str, conflicts[:MAX_NAMED_OBJECTS]))
+    one = conflicts[0].id
+    return _degraded(
+        ConditionReason.NAME_CONFLICT,
+        f"The shop needs names that objects of others have, which are left alone: {named}. Rename or delete them, or "
+        f"give each of them to the shop, which then changes and deletes it as its own: kubectl -n {key.namespace} "
+        f"annotate {one.kind.lower()} {one.name} {ANNOTATION_ADOPT}={key.name}",
+    )
 
 
 def _held_prune(key: PlatformKey, held: Sequence[ObservedObject]) -> Condition:

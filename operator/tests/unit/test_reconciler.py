@@ -19,12 +19,14 @@ from platform_operator.api.kinds import (
     FIELD_MANAGER,
     HANDOVER_MANAGER,
     PLATFORM,
+    VOLUME_CLAIM,
     Kind,
     ObjectId,
     PlatformKey,
 )
+from platform_operator.apply.deletion import DELETION_DEADLINE, FINALIZER_MANAGER
 from platform_operator.apply.inventory_store import inventory_id
-from platform_operator.cache.observed import observe, observe_platform
+from platform_operator.cache.observed import FINALIZER, observe, observe_platform
 from platform_operator.cache.store import Cache
 from platform_operator.errors import ApiError, RenderError, RenderTimeoutError
 from platform_operator.invariants.scrape_results import ScrapeResult, ServiceMetrics
@@ -59,6 +61,7 @@ class FakeApiServer:
         self.refuse: dict[str, ApiError] = {}
         self.version = self.applies = 0
         self.pods: list[Manifest] = []
+        self.volumes: list[Manifest] = []
         self.listed: list[str] = []
         self.list_error: ApiError | None = None
         self.master_key: Manifest | None = stored_key(MASTER_KEY)
@@ -67,7 +70,7 @@ class FakeApiServer:
         self.listed.append(selector)
         if self.list_error:
             raise self.list_error
-        return self.pods, 1
+        return (self.volumes if kind is VOLUME_CLAIM else self.pods), 1
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Manifest | None:
         if name == MASTER_KEY_NAME:
@@ -84,7 +87,11 @@ class FakeApiServer:
             raise self.refuse[kind.kind]
         created = {**manifest, "metadata": {**manifest["metadata"], "uid": f"u{self.version}", "generation": 1}}
         stored = self.objects.setdefault((kind.kind, name), created)
-        if subresource:
+        if manager == FINALIZER_MANAGER:
+            stored["metadata"]["finalizers"] = manifest["metadata"]["finalizers"]
+            if "deletionTimestamp" in stored["metadata"] and not stored["metadata"]["finalizers"]:
+                return self.touch(self.objects.pop((kind.kind, name)))
+        elif subresource:
             stored["status"] = copy.deepcopy(manifest["status"])
         elif manager == FIELD_MANAGER:
             identity = {name: stored["metadata"][name] for name in ("uid", "generation")}
@@ -113,6 +120,9 @@ class FakeApiServer:
 
     async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> None:
         self.writes.append(f"delete {kind.kind} {name}")
+        if kind is VOLUME_CLAIM:
+            self.volumes = [one for one in self.volumes if one["metadata"]["name"] != name]
+            return
         del self.objects[kind.kind, name]
 
     def touch(self, stored: Manifest) -> Manifest:
@@ -606,6 +616,81 @@ async def test_a_foreign_secret_that_the_cache_does_not_accept_is_attempted_once
     assert "apply Secret shop-jwt" not in cluster.applied()
 
 
+def put_object_of_another(cluster: FakeCluster, identity: ObjectId, **metadata: Any) -> Manifest:
+    foreign = {
+        "kind": identity.kind,
+        "metadata": {
+            "name": identity.name, "namespace": "shop", "uid": "x", "generation": 1,
+            "managedFields": [{"manager": "kubectl-client-side-apply", "operation": "Update"}],
+            **metadata,
+        },
+        "spec": {"theirs": True},
+    }  # fmt: skip
+    cluster.server.objects[identity] = foreign
+    cluster.server.touch(foreign)
+    return copy.deepcopy(foreign)
+
+
+OUR_LABELS = {**CHILD_LABELS, "app.kubernetes.io/instance": "shop"}
+OWNER = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "theirs", "uid": "d", "controller": True}
+
+
+@pytest.mark.parametrize(
+    "metadata", [{}, {"labels": OUR_LABELS}, {"labels": OUR_LABELS, "ownerReferences": [OWNER]}],
+    ids=["plain", "labelled", "owned"],
+)  # fmt: skip
+async def test_an_object_of_another_is_left_alone_and_named(cluster: FakeCluster, metadata: Manifest) -> None:
+    foreign = put_object_of_another(cluster, STORE, **metadata)
+    for _ in range(2):
+        assert await cluster.reconcile() == Requeue.after(RECHECK_INTERVAL)
+        assert f"apply StatefulSet {STORE.name}" not in cluster.applied()
+    assert cluster.server.objects[STORE] == foreign
+    assert cluster.condition("Degraded") == ("True", "NameConflict")
+    holder = "Deployment theirs" if "ownerReferences" in metadata else "kubectl-client-side-apply"
+    assert f"{STORE} ({holder})" in cluster.message("Degraded")
+
+
+async def test_an_object_of_another_is_adopted_by_its_annotation(cluster: FakeCluster) -> None:
+    put_object_of_another(cluster, STORE)
+    await cluster.reconcile()
+    command = cluster.message("Degraded").rpartition("kubectl ")[2].split()
+    assert command[:5] == ["-n", "shop", "annotate", "statefulset", STORE.name]
+    annotation, _, value = command[5].partition("=")
+    put_object_of_another(cluster, STORE, annotations={annotation: value})
+    await cluster.converge()
+    assert cluster.server.objects[STORE]["metadata"]["ownerReferences"][0]["name"] == "shop"
+    assert cluster.condition("Ready") == ("True", "AllReady")
+
+
+async def test_the_annotation_of_another_platform_adopts_nothing(cluster: FakeCluster) -> None:
+    put_object_of_another(cluster, STORE, annotations={"platform.ecommerce.dev/adopt": "bakery"})
+    await cluster.reconcile()
+    assert cluster.condition("Degraded") == ("True", "NameConflict")
+
+
+async def test_an_object_of_another_that_is_gone_makes_room(cluster: FakeCluster) -> None:
+    put_object_of_another(cluster, STORE)
+    await cluster.reconcile()
+    del cluster.server.objects[STORE]
+    await cluster.converge()
+    assert cluster.condition("Ready") == ("True", "AllReady")
+
+
+async def test_the_inventory_of_another_is_not_overwritten_and_nothing_is_applied(cluster: FakeCluster) -> None:
+    foreign = put_object_of_another(cluster, inventory_id(KEY))
+    await cluster.reconcile()
+    assert cluster.applied() == []
+    assert cluster.server.objects[inventory_id(KEY)] == foreign
+    assert cluster.condition("Degraded") == ("True", "NameConflict")
+
+
+async def test_an_own_object_that_lost_its_labels_is_restored(cluster: FakeCluster) -> None:
+    await cluster.converge()
+    cluster.lose_label(DEPLOYMENT)
+    await cluster.reconcile()
+    assert cluster.applied() == [f"apply Deployment {DEPLOYMENT.name}"]
+
+
 async def test_objects_applied_beside_a_failed_one_are_not_applied_again(cluster: FakeCluster) -> None:
     apply = cluster.server.apply
 
@@ -734,6 +819,109 @@ async def test_a_platform_that_is_being_deleted_is_not_changed(cluster: FakeClus
     del cluster.server.objects[DEPLOYMENT]
     assert await cluster.reconcile() == Requeue.never()
     assert cluster.server.writes == []
+
+
+VOLUME = {"metadata": {"name": "data-shop-order-db-0", "uid": "v1"}}
+
+
+def data_of(cluster: FakeCluster) -> list[str]:
+    """Returns what holds data or opens it: StatefulSets, volumes and Secrets."""
+    names = [name for kind, name in cluster.server.objects if kind in ("StatefulSet", "Secret")]
+    return sorted([*names, *(volume["metadata"]["name"] for volume in cluster.server.volumes)])
+
+
+async def run_shop(cluster: FakeCluster, policy: str) -> None:
+    cluster.spec({"deletionPolicy": policy})
+    await cluster.converge()
+    cluster.server.volumes = [VOLUME]
+
+
+def delete_platform(cluster: FakeCluster, spec: Manifest) -> None:
+    cluster.spec(spec, deletionTimestamp=NOW.isoformat())
+
+
+def effective_policy(cluster: FakeCluster) -> str:
+    return str(cluster.server.objects[PLATFORM.kind, "shop"]["status"]["effectiveDeletionPolicy"])
+
+
+@pytest.mark.parametrize("paused", [True, False])
+async def test_data_stays_if_retain_was_set_after_the_last_pass(cluster: FakeCluster, paused: bool) -> None:
+    await run_shop(cluster, "Delete")
+    before = data_of(cluster)
+    delete_platform(cluster, {"deletionPolicy": "Retain", "paused": paused})
+    cluster.restart()
+    assert await cluster.reconcile() == Requeue.never()
+    assert data_of(cluster) == before
+    assert (PLATFORM.kind, "shop") not in cluster.server.objects
+
+
+async def test_retain_set_while_paused_is_effective_at_once(cluster: FakeCluster) -> None:
+    await run_shop(cluster, "Delete")
+    assert effective_policy(cluster) == "Delete"
+    cluster.spec({"deletionPolicy": "Retain", "paused": True})
+    await cluster.reconcile()
+    assert effective_policy(cluster) == "Retain"
+
+
+async def test_delete_set_while_paused_is_not_effective_yet_and_says_so(cluster: FakeCluster) -> None:
+    await run_shop(cluster, "Retain")
+    before = data_of(cluster)
+    spec = {"deletionPolicy": "Delete", "paused": True}
+    cluster.spec(spec)
+    await cluster.reconcile()
+    assert effective_policy(cluster) == "Retain"
+    delete_platform(cluster, spec)
+    await cluster.reconcile()
+    assert data_of(cluster) == before
+
+
+async def test_delete_takes_volumes_and_derived_secrets_and_nothing_else(cluster: FakeCluster) -> None:
+    foreign = {"kind": "Secret", "metadata": {"name": "shop-jwt", "namespace": "shop", "uid": "x"}, "data": {}}
+    cluster.server.objects["Secret", "shop-jwt"] = foreign
+    cluster.server.touch(foreign)
+    await run_shop(cluster, "Delete")
+    delete_platform(cluster, {"deletionPolicy": "Delete"})
+    await cluster.reconcile()
+    assert data_of(cluster) == ["shop-jwt"]
+    deletions = [write for write in cluster.server.writes if write.startswith("delete")]
+    assert deletions[:2] == [f"delete StatefulSet {STORE.name}", "delete PersistentVolumeClaim data-shop-order-db-0"]
+    assert (PLATFORM.kind, "shop") not in cluster.server.objects
+
+
+async def test_a_retained_platform_has_no_finalizer_that_could_block_a_namespace(cluster: FakeCluster) -> None:
+    await run_shop(cluster, "Delete")
+    stored = cluster.server.objects[PLATFORM.kind, "shop"]
+    assert stored["metadata"]["finalizers"] == [FINALIZER]
+    cluster.spec({"deletionPolicy": "Retain"})
+    await cluster.reconcile()
+    assert stored["metadata"]["finalizers"] == []
+    await cluster.reconcile()
+    assert cluster.server.writes == []
+
+
+async def test_a_deletion_that_cannot_be_finished_lets_the_platform_go_after_its_deadline(
+    cluster: FakeCluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    await run_shop(cluster, "Delete")
+    delete_platform(cluster, {"deletionPolicy": "Delete"})
+    cluster.server.list_error = ApiError(403, "Forbidden", "cannot list persistentvolumeclaims")
+    cluster.now += DELETION_DEADLINE - timedelta(seconds=1)
+    with pytest.raises(ApiError, match="cannot list persistentvolumeclaims"):
+        await cluster.reconcile()
+    assert (PLATFORM.kind, "shop") in cluster.server.objects
+    cluster.now += timedelta(seconds=1)
+    assert await cluster.reconcile() == Requeue.never()
+    assert (PLATFORM.kind, "shop") not in cluster.server.objects
+    assert "volumes or credentials may be left" in caplog.text
+
+
+async def test_a_stateful_set_of_an_older_operator_is_reported_until_it_is_changed(cluster: FakeCluster) -> None:
+    await run_shop(cluster, "Retain")
+    stored = cluster.server.objects[STORE]
+    stored["spec"]["persistentVolumeClaimRetentionPolicy"] = {"whenDeleted": "Delete"}
+    cluster.server.touch(stored)
+    await cluster.reconcile()
+    assert effective_policy(cluster) == "Delete"
 
 
 async def test_a_platform_deleted_during_a_pass_leaves_no_metrics(cluster: FakeCluster) -> None:
