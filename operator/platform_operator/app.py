@@ -27,7 +27,7 @@ from platform_operator.reconciler import Reconciler
 from platform_operator.render.helm import Helm
 from platform_operator.render.renderer import Renderer
 from platform_operator.render.values import Installation
-from platform_operator.secrets.master_key import load_master_key
+from platform_operator.secrets.master_key import MasterKeyStore
 from platform_operator.settings import Settings
 from platform_operator.status.recorder import EventRecorder
 from platform_operator.workqueue import WorkQueue, run_worker
@@ -107,7 +107,7 @@ class _Operator:
     async def _work(self) -> None:
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as session:
             scraper = InvariantScraper(self.cache, self.queue.add, http_fetch(session), time.time)
-            reconciler = await self._reconciler(scraper)
+            reconciler = self._reconciler(scraper)
             workers = (run_worker(self.queue, reconciler.reconcile) for _ in range(self.settings.workers))
             try:
                 await _first_of(scraper.run(), reconciler.recorder.run(), *workers)
@@ -116,7 +116,7 @@ class _Operator:
                     async with asyncio.timeout(1):
                         await reconciler.recorder.flush()
 
-    async def _reconciler(self, scraper: InvariantScraper) -> Reconciler:
+    def _reconciler(self, scraper: InvariantScraper) -> Reconciler:
         settings = self.settings
         installation = Installation(
             settings.version,
@@ -129,7 +129,7 @@ class _Operator:
             self.client,
             self.cache,
             Renderer(Helm(executable=settings.helm), settings.charts / "platform"),
-            await load_master_key(self.client, settings.namespace),
+            MasterKeyStore(self.client, settings.namespace, self.cache),
             installation,
             EventRecorder(self.client, settings.identity),
             lambda: datetime.now(UTC),

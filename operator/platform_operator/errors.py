@@ -23,6 +23,14 @@ class RenderTimeoutError(RenderError):
     """Helm did not finish in time. A later attempt may succeed."""
 
 
+class MasterKeyMissingError(OperatorError):
+    """There is no master key, and none may be created. Only restoring it helps."""
+
+
+class MasterKeyChangedError(OperatorError):
+    """The credentials of a platform were derived from another master key: they must not be replaced."""
+
+
 class LeadershipLostError(OperatorError):
     """The process may no longer hold the Lease: it must not write and has to exit."""
 

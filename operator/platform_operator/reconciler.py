@@ -12,7 +12,8 @@ from datetime import datetime, timedelta
 from platform_operator import metrics
 from platform_operator.api.kinds import EVENT, LABEL_COMPONENT, LABEL_INSTANCE, PLATFORM, POD, ObjectId, PlatformKey
 from platform_operator.api.spec import Spec, parse
-from platform_operator.apply.applier import apply_object, prune
+from platform_operator.apply.applier import apply_object, find_conflict, prune
+from platform_operator.apply.deletion import finish_deletion, set_finalizer
 from platform_operator.apply.inventory_store import inventory_id, is_stored, read_inventory, write_inventory
 from platform_operator.cache.observed import ObservedObject, Platform, observe_platform
 from platform_operator.cache.store import Cache, same_but_for_status
@@ -21,6 +22,8 @@ from platform_operator.errors import (
     ApiError,
     InvalidSpecError,
     LeadershipLostError,
+    MasterKeyChangedError,
+    MasterKeyMissingError,
     RenderError,
     RenderTimeoutError,
     UnexpectedError,
@@ -30,12 +33,13 @@ from platform_operator.plan.comparison import Change
 from platform_operator.plan.field_fights import FieldFights
 from platform_operator.plan.inventory import DesiredObject, Inventory
 from platform_operator.plan.planner import Plan, make_plan
-from platform_operator.plan.readiness import Refusal
+from platform_operator.plan.prune_guard import ANNOTATION_ALLOW_PRUNE, PruneGuard, declared_removals
+from platform_operator.plan.readiness import NameConflict, Refusal
 from platform_operator.render.renderer import Renderer
 from platform_operator.render.values import ChartValues, Installation, chart_values
 from platform_operator.secrets.caller_tokens import grpc_authentication, replaced_version
 from platform_operator.secrets.credentials import credentials, protected_secrets
-from platform_operator.secrets.master_key import MasterKey
+from platform_operator.secrets.master_key import MasterKey, MasterKeyStore
 from platform_operator.status.blocked import blocked_for, blocked_since
 from platform_operator.status.causes import MAX_EVENTS, WARNINGS, with_causes
 from platform_operator.status.conditions import PassResult, degraded_part
@@ -67,7 +71,7 @@ class Reconciler:
     client: KubernetesClient
     cache: Cache
     renderer: Renderer
-    master_key: MasterKey
+    master_keys: MasterKeyStore
     installation: Installation
     recorder: EventRecorder
     now: Callable[[], datetime]
@@ -88,6 +92,7 @@ class Reconciler:
             self._forget(key)
             return Requeue.never()
         if platform.deleting:
+            await finish_deletion(self.client, self.cache, platform, self.now())
             return Requeue.never()  # the garbage collector follows the owner references
         spec, result = await self._converge(platform)
         await self._report(platform, spec, result)
@@ -129,14 +134,18 @@ class Reconciler:
         spec = None
         try:
             spec = parse(platform.spec)
+            if not spec.paused:
+                needed = spec.deletion_policy == "Delete"
+                await set_finalizer(self.client, self.cache, platform, needed=needed)
             inventory = read_inventory(platform.key, self.cache.children(platform.key))
             replaced = replaced_version(platform.key, self.cache.children(platform.key), inventory)
             values = self._values(platform, spec, replaced)
-            plan = self._plan_from_inventory(platform, spec, inventory, values, replaced)
+            secrets = _PassSecrets(await self.master_keys.key_for(platform.key), replaced)
+            plan = self._plan_from_inventory(platform, spec, inventory, values, secrets)
             if spec.paused or (plan is not None and plan.idle):
                 return spec, PassResult(plan)
-            return spec, await self._apply_waves(platform, spec, inventory, values, replaced)
-        except (ApiError, InvalidSpecError, RenderError) as error:
+            return spec, await self._apply_waves(platform, spec, inventory, values, secrets)
+        except (ApiError, InvalidSpecError, RenderError, MasterKeyMissingError, MasterKeyChangedError) as error:
             return spec, PassResult(error=error)
         except LeadershipLostError:
             raise
@@ -146,7 +155,7 @@ class Reconciler:
             return spec, PassResult(error=unexpected)
 
     def _plan_from_inventory(
-        self, platform: Platform, spec: Spec, inventory: Inventory, values: ChartValues, replaced: str
+        self, platform: Platform, spec: Spec, inventory: Inventory, values: ChartValues, secrets: _PassSecrets
     ) -> Plan | None:
         """Makes the plan without rendering, from what was applied before.
 
@@ -155,13 +164,13 @@ class Reconciler:
         content = self.renderer.content_digest(platform.key, platform.uid, values)
         if inventory.content_digest != content:
             return None
-        if not is_stored(platform, inventory, self.cache.children(platform.key)):
+        if not is_stored(platform, inventory, secrets.master_key.id, self.cache.children(platform.key)):
             return None
         others = tuple(one for one in inventory.desired() if one.id.kind != "Secret")
-        return self._plan(platform, spec, (*self._credentials(platform, spec, replaced), *others), inventory)
+        return self._plan(platform, spec, (*self._credentials(platform, spec, secrets), *others), inventory)
 
     async def _apply_waves(
-        self, platform: Platform, spec: Spec, inventory: Inventory, values: ChartValues, replaced: str
+        self, platform: Platform, spec: Spec, inventory: Inventory, values: ChartValues, secrets: _PassSecrets
     ) -> PassResult:
         """Applies wave after wave until one has to be waited for.
 
@@ -169,12 +178,16 @@ class Reconciler:
         """
         key, progress = platform.key, _PassProgress(inventory)
         content = self.renderer.content_digest(key, platform.uid, values)
+        conflict = await find_conflict(self.client, self.cache, key, inventory_id(key))
+        if conflict is not None:
+            return PassResult(conflicts=(conflict,))
         rendered = await self.renderer.render(key, platform.uid, values)
         desired: Sequence[DesiredObject] = ()
         try:
             while True:
-                desired = (*self._credentials(platform, spec, replaced), *rendered)
+                desired = (*self._credentials(platform, spec, secrets), *rendered)
                 plan = self._plan(platform, spec, desired, progress.inventory)
+                progress.held = {one.id for one in plan.held_prune}
                 changes = plan.pending(progress.attempted)
                 if not changes:
                     break
@@ -182,26 +195,32 @@ class Reconciler:
             await prune(self.client, self.cache, key, plan.prune)
         except ApiError:
             with contextlib.suppress(ApiError):  # then the next pass applies more than necessary
-                stored = progress.inventory.for_content(content, desired)
-                await write_inventory(self.client, self.cache, platform, stored)
+                stored = progress.inventory.for_content(content, desired, progress.held)
+                await write_inventory(self.client, self.cache, platform, stored, secrets.master_key.id)
             raise
-        await write_inventory(self.client, self.cache, platform, progress.inventory.for_content(content, desired))
-        return PassResult(self._plan(platform, spec, desired, progress.inventory), tuple(progress.refusals))
+        if progress.held:
+            self.renderer.forget(key, platform.uid, values)
+        stored = progress.inventory.for_content(content, desired, progress.held)
+        await write_inventory(self.client, self.cache, platform, stored, secrets.master_key.id)
+        plan = self._plan(platform, spec, desired, progress.inventory)
+        return PassResult(plan, tuple(progress.refusals), tuple(progress.conflicts))
 
     def _values(self, platform: Platform, spec: Spec, replaced: str) -> ChartValues:
         """Returns the values of the charts; `replaced` is the version without tokens that still runs, if any."""
         authentication = grpc_authentication(spec, replaced)
         return chart_values(platform.key, spec, self.installation, store_profile(platform, spec), authentication)
 
-    def _credentials(self, platform: Platform, spec: Spec, replaced: str) -> tuple[DesiredObject, ...]:
-        key = platform.key
-        return credentials(key, platform.uid, spec, self.master_key, self.cache.children(key), replaced)
+    def _credentials(self, platform: Platform, spec: Spec, secrets: _PassSecrets) -> tuple[DesiredObject, ...]:
+        key, observed = platform.key, self.cache.children(platform.key)
+        return credentials(key, spec, secrets.master_key, observed, secrets.replaced_version)
 
     def _plan(self, platform: Platform, spec: Spec, desired: Sequence[DesiredObject], inventory: Inventory) -> Plan:
         observed = self.cache.children(platform.key)
         inventory = self.fights.tolerate(platform.key, inventory, observed, self.now())
-        protected = protected_secrets(spec, observed) | {inventory_id(platform.key)}
-        return make_plan(desired, inventory, observed, protected)
+        protected = protected_secrets(platform.key, spec, observed) | {inventory_id(platform.key)}
+        allowed = platform.annotations.get(ANNOTATION_ALLOW_PRUNE, "")
+        guard = PruneGuard(declared_removals(platform.key, spec), allowed)
+        return make_plan(desired, inventory, observed, protected, guard)
 
     async def _apply(self, platform: Platform, changes: Sequence[Change], progress: _PassProgress) -> None:
         """Applies objects concurrently: their order within a wave does not matter.
@@ -220,7 +239,7 @@ class Reconciler:
             if isinstance(answer, BaseException):
                 raise answer
 
-    async def _apply_one(self, key: PlatformKey, change: Change) -> ObservedObject | Refusal | None:
+    async def _apply_one(self, key: PlatformKey, change: Change) -> ObservedObject | Refusal | NameConflict | None:
         async with self._apply_slots:
             return await apply_object(self.client, self.cache, key, change.object)
 
@@ -243,7 +262,10 @@ class Reconciler:
         result = replace(result, fights=self.fights.opponents(key, now))
         result = replace(result, diagnosis=await self._diagnose(key, result))
         version, children = self.installation.version, self.cache.children(key)
-        snapshot = Snapshot(platform, spec, version, children, self.scrape_results(key), now)
+        latest = self.cache.platforms.get(key, platform)
+        snapshot = Snapshot(
+            replace(platform, finalizers=latest.finalizers), spec, version, children, self.scrape_results(key), now
+        )
         status = describe(snapshot, result)
         metrics.export_platform(key, status)
         if status == platform.status:
@@ -287,8 +309,17 @@ def _pod_selector(key: PlatformKey, part: ObjectId) -> str:
 
 def _may_change_without_event(result: PassResult) -> bool:
     if result.error is not None:
-        return isinstance(result.error, RenderTimeoutError)
+        return isinstance(result.error, (RenderTimeoutError, MasterKeyMissingError, MasterKeyChangedError))
     return not result.converged
+
+
+@dataclass(frozen=True)
+class _PassSecrets:
+    """What the Secrets of one pass are derived from. The key stays the same during the pass."""
+
+    master_key: MasterKey
+    replaced_version: str
+    """The version whose services show no token, if it may still run."""
 
 
 @dataclass
@@ -297,13 +328,18 @@ class _PassProgress:
 
     inventory: Inventory
     refusals: list[Refusal] = field(default_factory=list)
+    conflicts: list[NameConflict] = field(default_factory=list)
     attempted: set[ObjectId] = field(default_factory=set)
     """Objects that were sent, or left alone since they are not the operator's: not sent again in the same pass, so that
     another writer who answers each write with one of its own cannot hold the worker."""
+    held: set[ObjectId] = field(default_factory=set)
+    """Objects whose deletion is held."""
 
-    def record(self, change: Change, answer: ObservedObject | Refusal | BaseException | None) -> None:
+    def record(self, change: Change, answer: ObservedObject | Refusal | NameConflict | BaseException | None) -> None:
         self.attempted.add(change.object.id)
         if isinstance(answer, ObservedObject):
             self.inventory = self.inventory.with_applied(change.object, answer.owned_digest)
         if isinstance(answer, Refusal):
             self.refusals.append(answer)
+        elif isinstance(answer, NameConflict):
+            self.conflicts.append(answer)

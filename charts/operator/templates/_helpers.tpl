@@ -14,10 +14,10 @@ app.kubernetes.io/component: operator
 {{/* The rights that reconciling the platforms of a namespace needs, with the reason for each verb. Reads come from
 watches, so `get` is rare. */}}
 {{- define "operator.rules" -}}
-# list, watch: observe platforms
+# list, watch: observe platforms; patch: set and remove the operator's finalizer
 - apiGroups: [platform.ecommerce.dev]
   resources: [ecommerceplatforms]
-  verbs: [list, watch]
+  verbs: [list, watch, patch]
 # patch: write the status
 - apiGroups: [platform.ecommerce.dev]
   resources: [ecommerceplatforms/status]
@@ -27,36 +27,36 @@ watches, so `get` is rare. */}}
 - apiGroups: [platform.ecommerce.dev]
   resources: [ecommerceplatforms/finalizers]
   verbs: [update]
-# list, watch: observe children and drift (filtered by label on the server); patch, create: server-side apply needs
-# both; delete: prune what the spec no longer needs
+# list, watch: observe children and drift (filtered by label on the server); get: see whether an object of another has
+# the name, before creating one; patch, create: server-side apply needs both; delete: prune what the spec no longer
+# needs
 - apiGroups: [""]
   resources: [configmaps, services, serviceaccounts]
-  verbs: [list, watch, create, patch, delete]
+  verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [apps]
   resources: [deployments, statefulsets]
-  verbs: [list, watch, create, patch, delete]
+  verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [autoscaling]
   resources: [horizontalpodautoscalers]
-  verbs: [list, watch, create, patch, delete]
+  verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [batch]
   resources: [jobs]
-  verbs: [list, watch, create, patch, delete]
+  verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [networking.k8s.io]
   resources: [ingresses, networkpolicies]
-  verbs: [list, watch, create, patch, delete]
+  verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]
-  verbs: [list, watch, create, patch, delete]
+  verbs: [get, list, watch, create, patch, delete]
 # as above, if these add-ons are installed
 - apiGroups: [gateway.networking.k8s.io]
   resources: [httproutes]
-  verbs: [list, watch, create, patch, delete]
+  verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [monitoring.coreos.com]
   resources: [servicemonitors, prometheusrules]
-  verbs: [list, watch, create, patch, delete]
-# as above for credentials; get: check whether a Secret of that name exists before creating one. RBAC cannot restrict
-# list and watch to a label: the operator reads only Secrets with its own label, but has the right to read all.
-# watchNamespaces limits that.
+  verbs: [get, list, watch, create, patch, delete]
+# as above for credentials. RBAC cannot restrict list and watch to a label: the operator reads only Secrets with its own
+# label, but has the right to read all. watchNamespaces limits that.
 - apiGroups: [""]
   resources: [secrets]
   verbs: [get, list, watch, create, patch, delete]
@@ -64,6 +64,10 @@ watches, so `get` is rare. */}}
 - apiGroups: [""]
   resources: [pods]
   verbs: [list]
+# list, delete: delete the volumes of a platform that is deleted with deletionPolicy Delete; selected by label
+- apiGroups: [""]
+  resources: [persistentvolumeclaims]
+  verbs: [list, delete]
 # create: report transitions and repairs as Events, which `kubectl describe` shows; list: read why an object that is not
 # ready has no pods, such as an exceeded quota
 - apiGroups: [""]

@@ -28,6 +28,10 @@ class ConditionReason(StrEnum):
     QUOTA_EXCEEDED = "QuotaExceeded"
     ROLLOUT_FAILED = "RolloutFailed"
     PROGRESS_DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"
+    NAME_CONFLICT = "NameConflict"
+    PRUNE_HELD = "PruneHeld"
+    MASTER_KEY_MISSING = "MasterKeyMissing"
+    MASTER_KEY_CHANGED = "MasterKeyChanged"
 
     TAKEN_AGAIN = "TakenAgain"
     NO_FIELD_FIGHT = "NoFieldFight"

@@ -149,6 +149,12 @@ _STATUS: Manifest = {
         "observedGeneration": {"type": "integer", "format": "int64"},
         "version": _TEXT | {"description": "Version of the services; during an upgrade the new one."},
         "storeProfile": _TEXT | {"description": "Profile that the builtin stores were created with and keep."},
+        "effectiveDeletionPolicy": {
+            "type": "string",
+            "enum": ["Retain", "Delete"],
+            "description": "What would happen to volumes and credentials if the platform were deleted now. It differs "
+            "from spec.deletionPolicy until the operator has acted on a change of it.",
+        },
         "url": _TEXT | {"description": "URL of the shop."},
         "servicesReady": _TEXT | {"description": "Ready services of all services, e.g. 8/8."},
         "conditions": _list_of(

@@ -18,6 +18,8 @@ LABEL_COMPONENT = "app.kubernetes.io/component"
 LABEL_NAME = "app.kubernetes.io/name"
 LABEL_VERSION = "app.kubernetes.io/version"
 LABEL_PREFIX = "app.kubernetes.io/"
+ANNOTATION_ADOPT = f"{GROUP}/adopt"
+"""Gives an object that exists already to the platform that it names. On the object: its user decides."""
 ANNOTATION_WAVE = f"{GROUP}/wave"
 
 CHILD_LABELS = {LABEL_PART_OF: "ecommerce", LABEL_MANAGED_BY: FIELD_MANAGER}
@@ -74,6 +76,7 @@ class Kind:
 PLATFORM = Kind(f"{GROUP}/{VERSION}", "EcommercePlatform", "ecommerceplatforms")
 EVENT = Kind("v1", "Event", "events")
 POD = Kind("v1", "Pod", "pods")
+VOLUME_CLAIM = Kind("v1", "PersistentVolumeClaim", "persistentvolumeclaims")
 LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")
 
 CHILD_KINDS: dict[str, Kind] = {

@@ -15,26 +15,31 @@ from platform_operator.api.kinds import (
     ObjectId,
     PlatformKey,
 )
+from platform_operator.apply.ownership import holder, is_ours
 from platform_operator.cache.observed import ObservedObject, ObservedState, Workload, observe
 from platform_operator.cache.store import Cache
 from platform_operator.client import KubernetesClient
 from platform_operator.errors import ApiError
 from platform_operator.plan.inventory import DesiredObject
-from platform_operator.plan.readiness import Refusal
+from platform_operator.plan.readiness import NameConflict, Refusal
 
 
 async def apply_object(
     client: KubernetesClient, cache: Cache, key: PlatformKey, desired: DesiredObject
-) -> ObservedObject | Refusal | None:
+) -> ObservedObject | Refusal | NameConflict | None:
     """Applies one object and stores the answer in the cache.
 
-    Returns None if the object is not the operator's and was left alone. Raises ApiError if a retry may succeed.
+    An object that is not the operator's is left alone: None stands for a Secret, which is used as it is. Raises
+    ApiError if a retry may succeed.
     """
     kind = CHILD_KINDS[desired.id.kind]
     try:
         known = cache.children(key).get(desired.id)
-        if known is None and desired.id.kind == "Secret" and await _is_foreign_secret(client, cache, key, desired.id):
-            return None
+        if desired.id.kind == "Secret":
+            if known is None and await _is_foreign_secret(client, cache, key, desired.id):
+                return None
+        elif conflict := await find_conflict(client, cache, key, desired.id):
+            return conflict
         manifest = desired.manifest
         if known is not None and gives_up_replicas(known.state, manifest):
             handover = _replicas_only(manifest, known.state)
@@ -65,6 +70,20 @@ async def _apply(
             raise
     await client.overwrite(kind, key.namespace, manifest["metadata"]["name"], {"spec": manifest["spec"]})
     return await client.apply(kind, key.namespace, manifest)
+
+
+async def find_conflict(
+    client: KubernetesClient, cache: Cache, key: PlatformKey, identity: ObjectId
+) -> NameConflict | None:
+    """Returns the object that another has under this name, if there is one. Raises ApiError.
+
+    The cache has only objects with the operator's labels. One that the operator has applied is its own.
+    """
+    known = cache.children(key).get(identity)
+    if known is not None and known.owned_digest:
+        return None
+    stored = await client.get(CHILD_KINDS[identity.kind], key.namespace, identity.name)
+    return None if stored is None or is_ours(stored, key) else NameConflict(identity, holder(stored))
 
 
 async def _is_foreign_secret(client: KubernetesClient, cache: Cache, key: PlatformKey, identity: ObjectId) -> bool:

@@ -20,6 +20,7 @@ from platform_operator.cache.observed import Children, Platform, StoredData, obs
 from platform_operator.cache.store import Cache
 from platform_operator.client import KubernetesClient
 from platform_operator.plan.inventory import Inventory
+from platform_operator.secrets.master_key import ANNOTATION_KEY_ID
 
 
 def inventory_id(key: PlatformKey) -> ObjectId:
@@ -31,35 +32,39 @@ def read_inventory(key: PlatformKey, observed: Children) -> Inventory:
     return Inventory.load(state.data) if isinstance(state, StoredData) else Inventory()
 
 
-async def write_inventory(client: KubernetesClient, cache: Cache, platform: Platform, inventory: Inventory) -> None:
-    """Writes the inventory if the stored one differs. Raises ApiError."""
+async def write_inventory(
+    client: KubernetesClient, cache: Cache, platform: Platform, inventory: Inventory, key_id: str
+) -> None:
+    """Writes the inventory if the stored one differs. `key_id` is the master key's. Raises ApiError."""
     key = platform.key
-    if is_stored(platform, inventory, cache.children(key)):
+    if is_stored(platform, inventory, key_id, cache.children(key)):
         return
-    manifest = _manifest(platform, inventory)
+    manifest = _manifest(platform, inventory, key_id)
     cache.store(key, observe(await client.apply(CHILD_KINDS["ConfigMap"], key.namespace, manifest)))
 
 
-def is_stored(platform: Platform, inventory: Inventory, observed: Children) -> bool:
+def is_stored(platform: Platform, inventory: Inventory, key_id: str, observed: Children) -> bool:
     """Returns whether the stored ConfigMap is as it should be.
 
     Its fields are compared, since it cannot hold its own digest.
     """
     state = state_of(inventory_id(platform.key), observed)
-    manifest = _manifest(platform, inventory)
+    manifest = _manifest(platform, inventory, key_id)
     return (
         isinstance(state, StoredData)
         and state.data == manifest["data"]
         and _includes(state.labels, manifest["metadata"]["labels"])
+        and _includes(state.annotations, manifest["metadata"]["annotations"])
         and platform.uid in state.owners
     )
 
 
-def _includes(labels: Mapping[str, str], required: Mapping[str, str]) -> bool:
-    return all(labels.get(name) == value for name, value in required.items())
+def _includes(stored: Mapping[str, str], required: Mapping[str, str]) -> bool:
+    return all(stored.get(name) == value for name, value in required.items())
 
 
-def _manifest(platform: Platform, inventory: Inventory) -> Manifest:
+def _manifest(platform: Platform, inventory: Inventory, key_id: str) -> Manifest:
+    """Returns the ConfigMap. It outlives Secrets that are deleted, so it has the master key's id too."""
     key = platform.key
     return {
         "apiVersion": "v1",
@@ -68,6 +73,7 @@ def _manifest(platform: Platform, inventory: Inventory) -> Manifest:
             "name": inventory_id(key).name,
             "namespace": key.namespace,
             "labels": {**CHILD_LABELS, LABEL_NAME: "applied", LABEL_INSTANCE: key.name, LABEL_COMPONENT: "applied"},
+            "annotations": {ANNOTATION_KEY_ID: key_id},
             "ownerReferences": [owner_reference(key, platform.uid)],
         },
         "data": inventory.dump(),

@@ -6,7 +6,8 @@ Memory is the reason for cutting objects down: a Deployment is 6 KiB as JSON and
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from platform_operator.api.kinds import (
@@ -43,6 +44,8 @@ class Workload:
     current: bool
     """True if its controller has seen the newest generation. Otherwise the counts are those of the generation before.
     """
+    deletes_volumes: bool = False
+    """True if the volumes go with the StatefulSet."""
     owns_replicas: bool = False
     """True if the operator's last apply set the number of pods."""
     failure: str = ""
@@ -119,6 +122,15 @@ class Platform:
     deleting: bool
     spec: Mapping[str, Any]
     status: Mapping[str, Any]
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    """Those of the operator's own group, by which users answer it."""
+    finalizers: tuple[str, ...] = ()
+    deletion_time: datetime = datetime.max.replace(tzinfo=UTC)
+    """The time since when it is being deleted."""
+
+
+FINALIZER = f"{GROUP}/deletion-policy"
+"""Makes the deletion of a platform wait until the operator has done what its policy says."""
 
 
 def observe(manifest: Manifest) -> ObservedObject:
@@ -144,6 +156,7 @@ def object_id(manifest: Manifest) -> ObjectId:
 
 def observe_platform(manifest: Manifest) -> Platform:
     metadata = manifest["metadata"]
+    deleted_at = metadata.get("deletionTimestamp")
     return Platform(
         key=PlatformKey(metadata["namespace"], metadata["name"]),
         uid=metadata["uid"],
@@ -152,6 +165,11 @@ def observe_platform(manifest: Manifest) -> Platform:
         deleting="deletionTimestamp" in metadata,
         spec=manifest.get("spec") or {},
         status=manifest.get("status") or {},
+        annotations={
+            name: value for name, value in (metadata.get("annotations") or {}).items() if name.startswith(f"{GROUP}/")
+        },
+        finalizers=tuple(metadata.get("finalizers") or ()),
+        **({"deletion_time": datetime.fromisoformat(deleted_at)} if deleted_at else {}),
     )
 
 
@@ -192,6 +210,7 @@ def _stateful_set(manifest: Manifest) -> Workload:
         updated=status.get("updatedReplicas", 0),
         ready=status.get("readyReplicas", 0),
         current=status.get("observedGeneration", 0) >= manifest["metadata"]["generation"],
+        deletes_volumes=(spec.get("persistentVolumeClaimRetentionPolicy") or {}).get("whenDeleted") == "Delete",
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from platform_operator.api.kinds import ObjectId, PlatformKey
@@ -22,6 +22,11 @@ class Cache:
 
     def children(self, key: PlatformKey) -> dict[ObjectId, ObservedObject]:
         return dict(self._children.get(key, {}))
+
+    def all_children(self) -> Iterator[ObservedObject]:
+        """Yields the children of all platforms, those that outlived their platform included."""
+        for children in self._children.values():
+            yield from children.values()
 
     def store_platform(self, platform: Platform) -> bool:
         """Stores a platform unless a newer version is known. Returns whether more than its status changed."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from platform_operator.api.kinds import Manifest, ObjectId
@@ -59,15 +59,17 @@ class Inventory:
         changed = {one: replace(self.objects[one], owned_digest=d) for one, d in digests.items() if one in self.objects}
         return replace(self, objects={**self.objects, **changed}) if changed else self
 
-    def for_content(self, content_digest: str, desired: Iterable[DesiredObject]) -> Inventory:
-        """Returns the inventory without what is no longer desired.
+    def for_content(
+        self, content_digest: str, desired: Iterable[DesiredObject], held: Collection[ObjectId] = ()
+    ) -> Inventory:
+        """Returns the inventory without what is no longer desired, except for objects whose deletion is held.
 
-        It has the digest only if all that is desired is applied.
+        It has the digest only if all that is desired is applied and nothing is held: the next pass renders again.
         """
         digests = {one.id: one.digest for one in desired}
-        objects = {identity: one for identity, one in self.objects.items() if identity in digests}
+        objects = {identity: one for identity, one in self.objects.items() if identity in digests or identity in held}
         complete = all(identity in objects and objects[identity].digest == digests[identity] for identity in digests)
-        return Inventory(content_digest if complete else "", objects)
+        return Inventory(content_digest if complete and not held else "", objects)
 
     def dump(self) -> dict[str, str]:
         rows = [[*identity, one.wave, one.digest, one.owned_digest] for identity, one in sorted(self.objects.items())]

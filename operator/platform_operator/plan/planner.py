@@ -10,6 +10,7 @@ from platform_operator.api.kinds import ObjectId
 from platform_operator.cache.observed import Children, ObservedObject
 from platform_operator.plan.comparison import Change, compare
 from platform_operator.plan.inventory import DesiredObject, Inventory
+from platform_operator.plan.prune_guard import PruneGuard
 from platform_operator.plan.readiness import Blocker, blocker
 
 
@@ -22,6 +23,8 @@ class Plan:
     held: int
     """Number of objects that have to be applied but wait for an earlier wave."""
     blockers: tuple[Blocker, ...]
+    held_prune: tuple[ObservedObject, ...] = ()
+    """Objects that the spec no longer requires, whose deletion waits for the user's permission."""
 
     @property
     def blocked_wave(self) -> int | None:
@@ -36,7 +39,7 @@ class Plan:
     @property
     def converged(self) -> bool:
         """Tells whether everything is as the spec says and ready."""
-        return self.idle and not self.blockers
+        return self.idle and not self.blockers and not self.held_prune
 
     def pending(self, attempted: Collection[ObjectId]) -> list[Change]:
         """Returns the changes to apply now, without the objects that this pass has already attempted."""
@@ -44,9 +47,13 @@ class Plan:
 
 
 def make_plan(
-    desired: Sequence[DesiredObject], inventory: Inventory, observed: Children, protected: frozenset[ObjectId]
+    desired: Sequence[DesiredObject],
+    inventory: Inventory,
+    observed: Children,
+    protected: frozenset[ObjectId],
+    guard: PruneGuard,
 ) -> Plan:
-    """Compares desired objects with observed ones. Protected objects are never pruned.
+    """Compares desired objects with observed ones. Protected objects are never pruned, and `guard` holds others.
 
     New content is applied wave by wave. Repairs are applied at once in every wave: an outage of one store must not stop
     the operator from repairing everything else.
@@ -63,22 +70,22 @@ def make_plan(
         held += len(due) - len(now)
         blockers += [found for one, change in members if not change and (found := blocker(one, observed))]
         is_open = is_open and not due and not blockers
-    return Plan(tuple(apply), _prunable(desired, observed, protected, converged=is_open), held, tuple(blockers))
+    leftovers = _leftovers(desired, observed, protected)
+    held_prune = guard.held(leftovers, observed)
+    prune = tuple(one for one in leftovers if one not in held_prune and (is_open or one.id.kind in _PRUNED_AT_ONCE))
+    return Plan(tuple(apply), prune, held, tuple(blockers), held_prune)
 
 
 _PRUNED_AT_ONCE = ("HorizontalPodAutoscaler", "Job")
 """Kinds that act against the spec while they exist. Others may still serve, and are pruned when all waves are ready."""
 
 
-def _prunable(
-    desired: Sequence[DesiredObject], observed: Children, protected: frozenset[ObjectId], *, converged: bool
+def _leftovers(
+    desired: Sequence[DesiredObject], observed: Children, protected: frozenset[ObjectId]
 ) -> tuple[ObservedObject, ...]:
     staying = {one.id for one in desired} | protected
     return tuple(
         seen
         for identity, seen in sorted(observed.items())
-        if identity not in staying
-        and not seen.deleting
-        and seen.owned_digest
-        and (converged or identity.kind in _PRUNED_AT_ONCE)
+        if identity not in staying and not seen.deleting and seen.owned_digest
     )

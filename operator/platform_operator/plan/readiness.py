@@ -36,6 +36,18 @@ class Refusal:
     error: ApiError
 
 
+@dataclass(frozen=True, slots=True)
+class NameConflict:
+    """An object under a name that the platform needs, which is not the operator's and is left alone."""
+
+    id: ObjectId
+    holder: str
+    """Who it belongs to, as far as it says; may be empty."""
+
+    def __str__(self) -> str:
+        return f"{self.id} ({self.holder})" if self.holder else str(self.id)
+
+
 def blocker(desired: DesiredObject, observed: Children) -> Blocker | None:
     """Returns why an applied object blocks the next wave, if it does."""
     seen = observed[desired.id]

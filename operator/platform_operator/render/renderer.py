@@ -57,6 +57,10 @@ class Renderer:
                 self._cache.popitem(last=False)
             return self._cache[content]
 
+    def forget(self, key: PlatformKey, uid: str, values: ChartValues) -> None:
+        """Forgets a rendered content, so that it is rendered again: Helm may have printed only a part of it."""
+        self._cache.pop(self.content_digest(key, uid, values), None)
+
 
 def chart_digest(chart: Path) -> str:
     """Returns the digest of a chart's files, with the dependencies in its charts/ folder."""

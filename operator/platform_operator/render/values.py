@@ -92,7 +92,6 @@ def _global(spec: Spec, installation: Installation, grpc_authentication: GrpcAut
         },
         **_shop_settings(spec, grpc_authentication),
         "storeRegistry": installation.store_registry,
-        "deletionPolicy": spec.deletion_policy,
         "networkPolicies": {
             "enabled": spec.network_policies.enabled,
             "metricsFrom": [_PROMETHEUS, installation.namespace],

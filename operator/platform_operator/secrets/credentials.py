@@ -12,38 +12,35 @@ from collections.abc import Callable, Iterable, Mapping
 from platform_operator.api.kinds import (
     ANNOTATION_WAVE,
     CHILD_LABELS,
-    GROUP,
     LABEL_COMPONENT,
     LABEL_INSTANCE,
     LABEL_NAME,
     Manifest,
     ObjectId,
     PlatformKey,
-    owner_reference,
 )
 from platform_operator.api.spec import WITH_BROKER, WITH_DATABASE, Spec
 from platform_operator.cache.observed import Children, StoredData, state_of
 from platform_operator.digests import digest
 from platform_operator.plan.inventory import DesiredObject
+from platform_operator.plan.prune_guard import declared_removals
 from platform_operator.secrets.caller_tokens import ANNOTATION_REPLACES, caller_tokens
-from platform_operator.secrets.master_key import MasterKey
-
-ANNOTATION_KEY_ID = f"{GROUP}/master-key-id"
+from platform_operator.secrets.master_key import ANNOTATION_KEY_ID, MasterKey, key_id
 
 _Password = Callable[[str], str]
 _SecretData = dict[str, str]
 
 
 def credentials(
-    key: PlatformKey, uid: str, spec: Spec, master_key: MasterKey, observed: Children, replaced_version: str = ""
+    key: PlatformKey, spec: Spec, master_key: MasterKey, observed: Children, replaced_version: str = ""
 ) -> tuple[DesiredObject, ...]:
     """Returns the Secrets to apply: those that are absent, or that were derived from this master key.
 
-    All others are left alone. `replaced_version` is the version whose services show no token, if it may still run.
+    All others are left alone. They have no owner: `apply.deletion` deletes them. `replaced_version` is the version
+    whose services show no token, if it may still run.
     """
-    owners = [owner_reference(key, uid)] if spec.deletion_policy == "Delete" else []
     return tuple(
-        _secret(key, component, data, owners, _annotations(component, master_key, replaced_version))
+        _secret(key, component, data, _annotations(component, master_key, replaced_version))
         for component, data in _components(key, spec, master_key)
         if _may_write(state_of(ObjectId("Secret", f"{key.name}-{component}"), observed), master_key)
     )
@@ -54,15 +51,15 @@ def _annotations(component: str, master_key: MasterKey, replaced_version: str) -
     return {ANNOTATION_WAVE: "0", ANNOTATION_KEY_ID: master_key.id, **replaces}
 
 
-def protected_secrets(spec: Spec, observed: Children) -> frozenset[ObjectId]:
-    """Returns the Secrets that are not pruned: always those that the operator did not derive, and under Retain all of
-    them, since volumes may still need them."""
+def protected_secrets(key: PlatformKey, spec: Spec, observed: Children) -> frozenset[ObjectId]:
+    """Returns the Secrets that are not pruned: those that the operator did not derive, those of stores that became
+    external, since their volumes stay, and under Retain all of them."""
+    removals = declared_removals(key, spec)
     return frozenset(
         identity
         for identity, seen in observed.items()
-        if isinstance(seen.state, StoredData)
-        and identity.kind == "Secret"
-        and (spec.deletion_policy == "Retain" or ANNOTATION_KEY_ID not in seen.state.annotations)
+        if identity.kind == "Secret"
+        and (spec.deletion_policy == "Retain" or not key_id(seen) or removals.explain(identity))
     )
 
 
@@ -135,17 +132,13 @@ def _broker_user(key: PlatformKey, service: str, password: _Password) -> _Secret
     return {"RABBITMQ_PASSWORD": secret, "RABBITMQ_URL": url}
 
 
-def _secret(
-    key: PlatformKey, component: str, data: _SecretData, owners: list[Manifest], annotations: dict[str, str]
-) -> DesiredObject:
+def _secret(key: PlatformKey, component: str, data: _SecretData, annotations: dict[str, str]) -> DesiredObject:
     metadata: Manifest = {
         "name": f"{key.name}-{component}",
         "namespace": key.namespace,
         "labels": {**CHILD_LABELS, LABEL_NAME: "credentials", LABEL_INSTANCE: key.name, LABEL_COMPONENT: component},
         "annotations": annotations,
     }
-    if owners:
-        metadata["ownerReferences"] = owners
     manifest = {
         "apiVersion": "v1",
         "kind": "Secret",

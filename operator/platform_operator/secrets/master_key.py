@@ -9,13 +9,27 @@ import base64
 import hashlib
 import hmac
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from platform_operator.api.kinds import CHILD_KINDS, LABEL_NAME, PlatformKey
+from platform_operator.api.kinds import (
+    CHILD_KINDS,
+    GROUP,
+    LABEL_INSTANCE,
+    LABEL_NAME,
+    Manifest,
+    ObjectId,
+    PlatformKey,
+)
+from platform_operator.cache.observed import ObservedObject, StoredData
+from platform_operator.cache.store import Cache
 from platform_operator.client import KubernetesClient
-from platform_operator.errors import ApiError
+from platform_operator.errors import ApiError, MasterKeyChangedError, MasterKeyMissingError
 
 MASTER_KEY_NAME = "ecommerce-operator-master-key"
+KEY_BYTES = 32
+ANNOTATION_KEY_ID = f"{GROUP}/master-key-id"
+"""The id of the master key, on every Secret that was derived from it and on the inventory beside them."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -40,23 +54,88 @@ class MasterKey:
         return hmac.digest(self.secret, purpose.encode(), hashlib.sha256)
 
 
-async def load_master_key(client: KubernetesClient, namespace: str) -> MasterKey:
-    """Reads the master key. Creates it if there is none: `create` cannot overwrite an existing one."""
-    kind = CHILD_KINDS["Secret"]
-    stored = await client.get(kind, namespace, MASTER_KEY_NAME)
-    if stored is None:
-        generated = base64.b64encode(secrets.token_bytes(32)).decode()
-        manifest = {
-            "apiVersion": kind.api_version,
-            "kind": kind.kind,
-            "metadata": {"name": MASTER_KEY_NAME, "namespace": namespace, "labels": {LABEL_NAME: "ecommerce-operator"}},
-            "immutable": True,
-            "data": {"key": generated},
-        }
+@dataclass
+class MasterKeyStore:
+    """The master key in the operator's namespace. It is created once, and never while credentials of another exist."""
+
+    client: KubernetesClient
+    namespace: str
+    cache: Cache
+    _known: MasterKey | None = None
+
+    async def key_for(self, platform: PlatformKey) -> MasterKey:
+        """Returns the key that a platform's credentials are derived from.
+
+        It is read again if it does not fit, so that a key that was restored is used without a restart. Raises
+        MasterKeyMissingError, MasterKeyChangedError or ApiError: then nothing of the platform may be changed.
+        """
+        if self._known is None or self._others(platform, self._known):
+            self._known = await self._read()
+        if self._known is None:
+            raise MasterKeyMissingError(self._missing())
+        others = self._others(platform, self._known)
+        if others:
+            raise MasterKeyChangedError(self._changed(platform, self._known, others))
+        return self._known
+
+    async def _read(self) -> MasterKey | None:
+        kind = CHILD_KINDS["Secret"]
+        stored = await self.client.get(kind, self.namespace, MASTER_KEY_NAME)
+        if stored is not None:
+            return _decode(stored)
+        if any(key_id(seen) for seen in self.cache.all_children()):
+            return None
+        generated = MasterKey(secrets.token_bytes(KEY_BYTES))
         try:
-            stored = await client.create(kind, namespace, manifest)
+            await self.client.create(kind, self.namespace, _manifest(self.namespace, generated))
         except ApiError as error:
             if error.status != 409:
                 raise
-            return await load_master_key(client, namespace)
-    return MasterKey(base64.b64decode(stored["data"]["key"]))
+            stored = await self.client.get(kind, self.namespace, MASTER_KEY_NAME)
+            return _decode(stored) if stored is not None else None
+        return generated
+
+    def _others(self, platform: PlatformKey, known: MasterKey) -> Mapping[ObjectId, str]:
+        """Returns the platform's objects that were derived from another key, with its id."""
+        derived = {identity: key_id(seen) for identity, seen in self.cache.children(platform).items()}
+        return {identity: id_ for identity, id_ in derived.items() if id_ not in ("", known.id)}
+
+    def _missing(self) -> str:
+        return (
+            f"Secret {MASTER_KEY_NAME} in namespace {self.namespace} is missing or has no key of {KEY_BYTES} bytes, "
+            "and credentials of shops were derived from it. No other key is created, and nothing is changed. Restore "
+            "the Secret from its backup"
+        )
+
+    def _changed(self, platform: PlatformKey, known: MasterKey, others: Mapping[ObjectId, str]) -> str:
+        names = ", ".join(str(identity) for identity in sorted(others))
+        return (
+            f"Derived from the master key {', '.join(sorted(set(others.values())))}, where the operator has "
+            f"{known.id}: {names}. Nothing of this shop is changed. Restore Secret {MASTER_KEY_NAME} in namespace "
+            f"{self.namespace} from its backup. If that key is lost, keep the credentials as they are: kubectl -n "
+            f"{platform.namespace} annotate secret,configmap -l {LABEL_INSTANCE}={platform.name} {ANNOTATION_KEY_ID}-"
+        )
+
+
+def key_id(seen: ObservedObject) -> str:
+    """Returns the id of the master key that an object was derived from; empty if it was derived from none."""
+    return seen.state.annotations.get(ANNOTATION_KEY_ID, "") if isinstance(seen.state, StoredData) else ""
+
+
+def _decode(manifest: Manifest) -> MasterKey | None:
+    """Returns None if there is no key, or one that could be guessed."""
+    try:
+        secret = base64.b64decode(manifest["data"]["key"])
+    except (KeyError, TypeError, ValueError):
+        return None
+    return MasterKey(secret) if len(secret) >= KEY_BYTES else None
+
+
+def _manifest(namespace: str, key: MasterKey) -> Manifest:
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": MASTER_KEY_NAME, "namespace": namespace, "labels": {LABEL_NAME: "ecommerce-operator"}},
+        "immutable": True,
+        "data": {"key": base64.b64encode(key.secret).decode()},
+    }

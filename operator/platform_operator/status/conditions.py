@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from platform_operator.api.conditions import Condition, ConditionReason
-from platform_operator.api.kinds import ObjectId, PlatformKey
+from platform_operator.api.kinds import ANNOTATION_ADOPT, ObjectId, PlatformKey
 from platform_operator.api.spec import SERVICES, Spec
-from platform_operator.errors import ApiError, OperatorError, RenderError, UnexpectedError
+from platform_operator.cache.observed import ObservedObject
+from platform_operator.errors import (
+    ApiError,
+    MasterKeyChangedError,
+    MasterKeyMissingError,
+    OperatorError,
+    RenderError,
+    UnexpectedError,
+)
 from platform_operator.plan.field_fights import FieldFight
 from platform_operator.plan.planner import Plan
-from platform_operator.plan.readiness import Blocker, Refusal
+from platform_operator.plan.prune_guard import ANNOTATION_ALLOW_PRUNE, GUARDED_KINDS, prune_id
+from platform_operator.plan.readiness import Blocker, NameConflict, Refusal
 
 PROGRESS_DEADLINE = timedelta(minutes=5)
 """The time that an object may take to become ready before the platform counts as degraded."""
@@ -28,6 +37,7 @@ class PassResult:
 
     plan: Plan | None = None
     refusals: tuple[Refusal, ...] = ()
+    conflicts: tuple[NameConflict, ...] = ()
     error: OperatorError | None = None
     blocked_for: Mapping[ObjectId, timedelta] = field(default_factory=dict)
     """The time for which each blocker has not been ready."""
@@ -115,15 +125,29 @@ def degraded_condition(key: PlatformKey, result: PassResult) -> Condition:
 
 
 def _failure(key: PlatformKey, result: PassResult) -> Condition | None:
-    if result.error is not None:
-        return _failed_pass(result.error)
-    if result.refusals:
-        return _refused(key, result.refusals[0])
-    part = degraded_part(result)
-    if part is None:
+    """Returns the first failure, with the messages of the others after its own."""
+    failures = list(_failures(key, result))
+    if not failures:
         return None
-    pods = f" Its pod reports {result.diagnosis}." if result.diagnosis else ""
-    return _failed(key, part, pods) if part.failed else _takes_too_long(key, part, pods)
+    return replace(failures[0], message=" ".join(one.message for one in failures))
+
+
+def _failures(key: PlatformKey, result: PassResult) -> Iterator[Condition]:
+    if result.error is not None:
+        failed_pass = _failed_pass(result.error)
+        if failed_pass:
+            yield failed_pass
+        return
+    if result.refusals:
+        yield _refused(key, result.refusals[0])
+    if result.conflicts:
+        yield _conflicts(key, result.conflicts)
+    part = degraded_part(result)
+    if part is not None:
+        pods = f" Its pod reports {result.diagnosis}." if result.diagnosis else ""
+        yield _failed(key, part, pods) if part.failed else _takes_too_long(key, part, pods)
+    if result.plan is not None and result.plan.held_prune:
+        yield _held_prune(key, result.plan.held_prune)
 
 
 def _degraded(reason: ConditionReason, message: str) -> Condition:
@@ -145,8 +169,15 @@ def _failed_pass(error: OperatorError) -> Condition | None:
             ConditionReason.INTERNAL_ERROR,
             f"{error}. This is a fault of the operator, which retries: read its log, and report it.",
         )
-    reason = ConditionReason.RENDER_FAILED if isinstance(error, RenderError) else ConditionReason.INVALID_SPEC
-    return _degraded(reason, str(error))
+    reasons = (reason for cause, reason in _ERROR_REASONS if isinstance(error, cause))
+    return _degraded(next(reasons, ConditionReason.INVALID_SPEC), str(error))
+
+
+_ERROR_REASONS = (
+    (RenderError, ConditionReason.RENDER_FAILED),
+    (MasterKeyMissingError, ConditionReason.MASTER_KEY_MISSING),
+    (MasterKeyChangedError, ConditionReason.MASTER_KEY_CHANGED),
+)
 
 
 def _refused(key: PlatformKey, refusal: Refusal) -> Condition:
@@ -169,6 +200,38 @@ def _refused(key: PlatformKey, refusal: Refusal) -> Condition:
             "of storage in the spec.",
         )
     return _degraded(ConditionReason.REFUSED, f"{text} Correct the field of the spec that the message names.")
+
+
+MAX_NAMED_OBJECTS = 30
+"""Objects that a message names, so that it stays readable."""
+
+
+def _conflicts(key: PlatformKey, conflicts: Sequence[NameConflict]) -> Condition:
+    named = ", ".join(map(str, conflicts[:MAX_NAMED_OBJECTS]))
+    one = conflicts[0].id
+    return _degraded(
+        ConditionReason.NAME_CONFLICT,
+        f"The shop needs names that objects of others have, which are left alone: {named}. Rename or delete them, or "
+        f"give each of them to the shop, which then changes and deletes it as its own: kubectl -n {key.namespace} "
+        f"annotate {one.kind.lower()} {one.name} {ANNOTATION_ADOPT}={key.name}",
+    )
+
+
+def _held_prune(key: PlatformKey, held: Sequence[ObservedObject]) -> Condition:
+    return _degraded(
+        ConditionReason.PRUNE_HELD,
+        f"Not deleted, although the charts no longer render them and no change of the spec explains it: "
+        f"{_names([one.id for one in held])}. If they may go, with the data in their volumes unless deletionPolicy "
+        f"retains it: kubectl -n {key.namespace} annotate --overwrite ecp {key.name} "
+        f"{ANNOTATION_ALLOW_PRUNE}={prune_id(held)}",
+    )
+
+
+def _names(identities: Sequence[ObjectId]) -> str:
+    """Names objects, those with data first."""
+    ordered = sorted(identities, key=lambda one: (one.kind not in GUARDED_KINDS, one))
+    more = len(ordered) - MAX_NAMED_OBJECTS
+    return ", ".join(map(str, ordered[:MAX_NAMED_OBJECTS])) + (f" and {more} more" if more > 0 else "")
 
 
 def _failed(key: PlatformKey, part: Blocker, pods: str) -> Condition:

@@ -10,7 +10,7 @@ from typing import Any
 from platform_operator.api.conditions import Condition
 from platform_operator.api.kinds import PLATFORM, Manifest, ObjectId
 from platform_operator.api.spec import SERVICES, WITH_DATABASE, Spec
-from platform_operator.cache.observed import Children, Platform, Workload, state_of
+from platform_operator.cache.observed import FINALIZER, Children, Platform, Workload, state_of
 from platform_operator.errors import ApiError
 from platform_operator.invariants.conditions import invariant_conditions
 from platform_operator.invariants.rows import Row, invariant_rows, known_sources
@@ -68,6 +68,7 @@ def describe(snapshot: Snapshot, result: PassResult) -> Status:
     )
     return {
         "observedGeneration": platform.generation,
+        "effectiveDeletionPolicy": _effective_deletion_policy(snapshot),
         **_from_spec(snapshot),
         "servicesReady": f"{ready}/{len(services)}",
         "conditions": _stored_conditions(platform, result, conditions, snapshot.now),
@@ -87,6 +88,16 @@ def stored_blocked(platform: Platform) -> Sequence[BlockedRow]:
     """Returns the objects that were not ready at the pass before."""
     rows: Sequence[BlockedRow] = platform.status.get("blocked", ())
     return rows
+
+
+def _effective_deletion_policy(snapshot: Snapshot) -> str:
+    """Returns what would happen to the data if the platform were deleted now, which may differ from the spec: while it
+    is paused, while the operator cannot write, and before a StatefulSet of an older operator was changed."""
+    platform = snapshot.platform
+    is_held = FINALIZER in platform.finalizers
+    deletes = is_held and platform.spec.get("deletionPolicy") == "Delete"
+    workloads = (seen.state for seen in snapshot.children.values() if isinstance(seen.state, Workload))
+    return "Delete" if deletes or any(workload.deletes_volumes for workload in workloads) else "Retain"
 
 
 def _invariant_rows(snapshot: Snapshot) -> list[Row]:

@@ -36,7 +36,7 @@ async def shop(client: KubernetesClient, namespace: str, charts: Path, helm: str
     uid = (await client.create(PLATFORM, namespace, manifest))["metadata"]["uid"]
     values = chart_values(key, spec, Installation("1.0"), "medium")
     renderer = Renderer(Helm(executable=helm), charts / "platform")
-    secrets = credentials(key, uid, spec, MasterKey(b"k" * 32), {})
+    secrets = credentials(key, spec, MasterKey(b"k" * 32), {})
     return [*secrets, *await renderer.render(key, uid, values)]
 
 

@@ -26,7 +26,7 @@ APPLIED = Inventory(objects={identity: AppliedObject(0, "d", "o") for identity i
 
 def data_of_all(version: str = "") -> dict[str, dict[str, dict[str, str]]]:
     """Returns the pairs of each service's Secret, by service and variable."""
-    made = credentials(KEY, "uid", parse({}), MasterKey(b"k" * 32), {}, version)
+    made = credentials(KEY, parse({}), MasterKey(b"k" * 32), {}, version)
     return {
         one.id.name.removeprefix("shop-").removesuffix("-grpc"): {
             name: dict(pair.split("=") for pair in base64.b64decode(value).decode().split(","))
@@ -132,7 +132,7 @@ def test_the_spec_decides_before_the_observed_version(settings: dict[str, str], 
 
 
 def test_the_secrets_remember_the_version_and_no_other_secret_does() -> None:
-    made = credentials(KEY, "uid", parse({}), MasterKey(b"k" * 32), {}, "v1")
+    made = credentials(KEY, parse({}), MasterKey(b"k" * 32), {}, "v1")
     annotated = {one.id.name for one in made if ANNOTATION_REPLACES in one.manifest["metadata"]["annotations"]}
 
     assert annotated == {identity.name for identity in SECRETS}

@@ -6,6 +6,7 @@ from platform_operator.api.kinds import ObjectId
 from platform_operator.cache.observed import Autoscaler, JobProgress, ObservedObject, ObservedState, Workload
 from platform_operator.plan.inventory import DesiredObject, Inventory
 from platform_operator.plan.planner import Plan, make_plan
+from platform_operator.plan.prune_guard import PruneGuard, Removals
 from platform_operator.plan.readiness import is_ready
 
 STORE = DesiredObject(ObjectId("StatefulSet", "shop-order-db"), 1, "store")
@@ -15,6 +16,7 @@ EVERYTHING = (SERVICE, JOB, STORE)
 
 UP = Workload(desired=1, total=1, updated=1, ready=1, current=True)
 DOWN = replace(UP, ready=0)
+UNGUARDED = PruneGuard(Removals(kinds=frozenset({"Service", "Job", "HorizontalPodAutoscaler"})))
 COMPLETE = JobProgress(complete=True)
 
 
@@ -36,8 +38,9 @@ def plan(
     *observed: ObservedObject,
     desired: tuple[DesiredObject, ...] = EVERYTHING,
     protected: frozenset[ObjectId] = frozenset(),
+    guard: PruneGuard = UNGUARDED,
 ) -> Plan:
-    return make_plan(desired, inventory, {one.id: one for one in observed}, protected)
+    return make_plan(desired, inventory, {one.id: one for one in observed}, protected, guard)
 
 
 def to_apply(made: Plan) -> list[DesiredObject]:

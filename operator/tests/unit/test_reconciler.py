@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import copy
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from prometheus_client import REGISTRY
@@ -19,12 +20,14 @@ from platform_operator.api.kinds import (
     FIELD_MANAGER,
     HANDOVER_MANAGER,
     PLATFORM,
+    VOLUME_CLAIM,
     Kind,
     ObjectId,
     PlatformKey,
 )
+from platform_operator.apply.deletion import DELETION_DEADLINE, FINALIZER_MANAGER
 from platform_operator.apply.inventory_store import inventory_id
-from platform_operator.cache.observed import observe, observe_platform
+from platform_operator.cache.observed import FINALIZER, observe, observe_platform
 from platform_operator.cache.store import Cache
 from platform_operator.errors import ApiError, LeadershipLostError, RenderError, RenderTimeoutError, UnexpectedError
 from platform_operator.informers import Informers
@@ -34,7 +37,7 @@ from platform_operator.reconciler import EARLY, EARLY_RECHECK, RECHECK_INTERVAL,
 from platform_operator.render.helm import Helm
 from platform_operator.render.renderer import Renderer
 from platform_operator.render.values import Installation
-from platform_operator.secrets.master_key import MasterKey
+from platform_operator.secrets.master_key import ANNOTATION_KEY_ID, MASTER_KEY_NAME, MasterKey, MasterKeyStore
 from platform_operator.status.conditions import PROGRESS_DEADLINE
 from platform_operator.status.recorder import MAX_WAITING, EventRecorder
 from platform_operator.workqueue import Requeue, WorkQueue
@@ -47,6 +50,7 @@ DEPLOYMENT, JOB, STORE = (
     ObjectId("StatefulSet", "shop-order-db"),
 )
 Manifest = dict[str, Any]
+MASTER_KEY = MasterKey(b"k" * 32)
 
 
 class FakeApiServer:
@@ -61,8 +65,10 @@ class FakeApiServer:
         self.version = self.applies = 0
         self.pods: list[Manifest] = []
         self.warnings: list[Manifest] = []
+        self.volumes: list[Manifest] = []
         self.listed: list[str] = []
         self.list_error: ApiError | None = None
+        self.master_key: Manifest | None = stored_key(MASTER_KEY)
 
     async def list(
         self, kind: Kind, namespace: str, selector: str = "", limit: int = 0, fields: str = ""
@@ -72,9 +78,11 @@ class FakeApiServer:
         self.listed.append(selector)
         if self.list_error:
             raise self.list_error
-        return self.pods, 1
+        return (self.volumes if kind is VOLUME_CLAIM else self.pods), 1
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Manifest | None:
+        if name == MASTER_KEY_NAME:
+            return self.master_key
         return self.objects.get((kind.kind, name))
 
     async def apply(
@@ -87,7 +95,11 @@ class FakeApiServer:
             raise self.refuse[kind.kind]
         created = {**manifest, "metadata": {**manifest["metadata"], "uid": f"u{self.version}", "generation": 1}}
         stored = self.objects.setdefault((kind.kind, name), created)
-        if subresource:
+        if manager == FINALIZER_MANAGER:
+            stored["metadata"]["finalizers"] = manifest["metadata"]["finalizers"]
+            if "deletionTimestamp" in stored["metadata"] and not stored["metadata"]["finalizers"]:
+                return self.touch(self.objects.pop((kind.kind, name)))
+        elif subresource:
             stored["status"] = copy.deepcopy(manifest["status"])
         elif manager == FIELD_MANAGER:
             identity = {name: stored["metadata"][name] for name in ("uid", "generation")}
@@ -104,6 +116,10 @@ class FakeApiServer:
         self.refuse.pop(kind.kind, None)
 
     async def create(self, kind: Kind, namespace: str, manifest: Manifest) -> Manifest:
+        if kind.kind == "Secret":
+            self.writes.append(f"create Secret {manifest['metadata']['name']}")
+            self.master_key = manifest
+            return manifest
         self.writes.append(f"create {kind.kind} {manifest.get('reason', '')}")
         self.events.append(manifest)
         if kind.kind in self.refuse:
@@ -112,12 +128,19 @@ class FakeApiServer:
 
     async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> None:
         self.writes.append(f"delete {kind.kind} {name}")
+        if kind is VOLUME_CLAIM:
+            self.volumes = [one for one in self.volumes if one["metadata"]["name"] != name]
+            return
         del self.objects[kind.kind, name]
 
     def touch(self, stored: Manifest) -> Manifest:
         self.version += 1
         stored["metadata"]["resourceVersion"] = str(self.version)
         return copy.deepcopy(stored)
+
+
+def stored_key(key: MasterKey) -> Manifest:
+    return {"metadata": {"name": MASTER_KEY_NAME}, "data": {"key": base64.b64encode(key.secret).decode()}}
 
 
 def paths(value: object) -> object:
@@ -132,11 +155,14 @@ class FakeHelm(Helm):
         self.error: RenderError | None = None
         self.replicas: int | None = 1
         self.more: list[Manifest] = []
+        self.silent = False
 
     async def template(self, chart: Path, key: PlatformKey, chart_values: Manifest) -> list[Manifest]:
         self.runs += 1
         if self.error:
             raise self.error
+        if self.silent:
+            return []
         tag = chart_values["global"]["image"]["tag"]
         return [
             *copy.deepcopy(self.more),
@@ -174,15 +200,10 @@ class FakeCluster:
         self.spec({})
 
     def restart(self) -> None:
-        renderer, master_key, installation = (
-            Renderer(self.helm, self.tmp_path),
-            MasterKey(b"k" * 32),
-            Installation("1"),
-        )
-        server: Any = self.server
+        renderer, installation, server = Renderer(self.helm, self.tmp_path), Installation("1"), cast(Any, self.server)
         self.reconciler = Reconciler(
-            server, Cache(), renderer, master_key, installation, EventRecorder(server, "test"),
-            lambda: self.now, lambda _: self.scrape_results,
+            server, Cache(), renderer, MasterKeyStore(server, "operator", Cache()), installation,
+            EventRecorder(server, "test"), lambda: self.now, lambda _: self.scrape_results,
         )  # fmt: skip
 
     def spec(self, spec: Manifest, **metadata: Any) -> None:
@@ -202,7 +223,7 @@ class FakeCluster:
 
     async def make_pass(self) -> Requeue:
         """Makes one pass, with the cache as the watches would fill it."""
-        cache = self.reconciler.cache = Cache()
+        cache = self.reconciler.cache = self.reconciler.master_keys.cache = Cache()
         for (kind, _), stored in self.server.objects.items():
             if kind == PLATFORM.kind:
                 cache.store_platform(observe_platform(stored))
@@ -803,6 +824,81 @@ async def test_a_foreign_secret_that_the_cache_does_not_accept_is_attempted_once
     assert "apply Secret shop-jwt" not in cluster.applied()
 
 
+def put_object_of_another(cluster: FakeCluster, identity: ObjectId, **metadata: Any) -> Manifest:
+    foreign = {
+        "kind": identity.kind,
+        "metadata": {
+            "name": identity.name, "namespace": "shop", "uid": "x", "generation": 1,
+            "managedFields": [{"manager": "kubectl-client-side-apply", "operation": "Update"}],
+            **metadata,
+        },
+        "spec": {"theirs": True},
+    }  # fmt: skip
+    cluster.server.objects[identity] = foreign
+    cluster.server.touch(foreign)
+    return copy.deepcopy(foreign)
+
+
+OUR_LABELS = {**CHILD_LABELS, "app.kubernetes.io/instance": "shop"}
+OWNER = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "theirs", "uid": "d", "controller": True}
+
+
+@pytest.mark.parametrize(
+    "metadata", [{}, {"labels": OUR_LABELS}, {"labels": OUR_LABELS, "ownerReferences": [OWNER]}],
+    ids=["plain", "labelled", "owned"],
+)  # fmt: skip
+async def test_an_object_of_another_is_left_alone_and_named(cluster: FakeCluster, metadata: Manifest) -> None:
+    foreign = put_object_of_another(cluster, STORE, **metadata)
+    for _ in range(2):
+        assert await cluster.reconcile() == Requeue.after(RECHECK_INTERVAL)
+        assert f"apply StatefulSet {STORE.name}" not in cluster.applied()
+    assert cluster.server.objects[STORE] == foreign
+    assert cluster.condition("Degraded") == ("True", "NameConflict")
+    holder = "Deployment theirs" if "ownerReferences" in metadata else "kubectl-client-side-apply"
+    assert f"{STORE} ({holder})" in cluster.message("Degraded")
+
+
+async def test_an_object_of_another_is_adopted_by_its_annotation(cluster: FakeCluster) -> None:
+    put_object_of_another(cluster, STORE)
+    await cluster.reconcile()
+    command = cluster.message("Degraded").rpartition("kubectl ")[2].split()
+    assert command[:5] == ["-n", "shop", "annotate", "statefulset", STORE.name]
+    annotation, _, value = command[5].partition("=")
+    put_object_of_another(cluster, STORE, annotations={annotation: value})
+    await cluster.converge()
+    assert cluster.server.objects[STORE]["metadata"]["ownerReferences"][0]["name"] == "shop"
+    assert cluster.condition("Ready") == ("True", "AllReady")
+
+
+async def test_the_annotation_of_another_platform_adopts_nothing(cluster: FakeCluster) -> None:
+    put_object_of_another(cluster, STORE, annotations={"platform.ecommerce.dev/adopt": "bakery"})
+    await cluster.reconcile()
+    assert cluster.condition("Degraded") == ("True", "NameConflict")
+
+
+async def test_an_object_of_another_that_is_gone_makes_room(cluster: FakeCluster) -> None:
+    put_object_of_another(cluster, STORE)
+    await cluster.reconcile()
+    del cluster.server.objects[STORE]
+    await cluster.converge()
+    assert cluster.condition("Ready") == ("True", "AllReady")
+
+
+async def test_the_inventory_of_another_is_not_overwritten_and_nothing_is_applied(cluster: FakeCluster) -> None:
+    foreign = put_object_of_another(cluster, inventory_id(KEY))
+    await cluster.reconcile()
+    assert cluster.applied() == []
+    assert cluster.server.objects[inventory_id(KEY)] == foreign
+    assert cluster.condition("Degraded") == ("True", "NameConflict")
+
+
+async def test_an_own_object_that_lost_its_labels_is_restored(cluster: FakeCluster) -> None:
+    await cluster.converge()
+    cluster.lose_label(DEPLOYMENT)
+    await cluster.reconcile()
+    assert cluster.applied() == [f"apply Deployment {DEPLOYMENT.name}"]
+
+
 async def test_objects_applied_beside_a_failed_one_are_not_applied_again(cluster: FakeCluster) -> None:
     apply = cluster.server.apply
 
@@ -839,6 +935,58 @@ async def test_a_refused_deletion_is_reported_and_the_inventory_is_stored(cluste
     await cluster.reconcile()
     assert cluster.applied() == []
     assert "delete Job shop-order-migrate-1" in cluster.server.writes
+
+
+async def test_a_helm_that_prints_nothing_deletes_nothing(cluster: FakeCluster) -> None:
+    await cluster.converge()
+    before = set(cluster.server.objects)
+    cluster.helm.silent = True
+    cluster.spec({"version": "2"})
+
+    assert await cluster.reconcile() == Requeue.after(RECHECK_INTERVAL)
+
+    assert set(cluster.server.objects) == before
+    assert cluster.condition("Ready") == ("False", "PruneHeld")
+    assert str(STORE) in cluster.message("Degraded")
+    await cluster.reconcile()
+    assert cluster.server.writes == [], "a deletion that is held is not reported twice"
+
+
+async def test_a_helm_that_prints_everything_again_ends_the_hold(cluster: FakeCluster) -> None:
+    await cluster.converge()
+    cluster.helm.silent = True
+    cluster.spec({"services": {"order": {"replicas": 2}}})
+    await cluster.reconcile()
+    cluster.helm.silent = False
+    await cluster.reconcile()
+    assert cluster.condition("Ready") == ("True", "AllReady")
+    assert {STORE, JOB, DEPLOYMENT} <= cluster.server.objects.keys()
+
+
+async def test_a_held_deletion_is_made_when_its_annotation_allows_it_and_the_next_is_held(
+    cluster: FakeCluster,
+) -> None:
+    await cluster.converge()
+    cluster.helm.silent = True
+    cluster.spec({"version": "2"})
+    await cluster.reconcile()
+    annotation, _, value = cluster.message("Degraded").rpartition(" ")[2].partition("=")
+
+    cluster.spec({"version": "2"}, annotations={annotation: value})
+    await cluster.reconcile()
+    assert f"delete StatefulSet {STORE.name}" in cluster.server.writes
+    assert cluster.condition("Ready") == ("True", "AllReady")
+
+    cluster.helm.silent = False
+    cluster.spec({"version": "3"}, annotations={annotation: value})
+    for identity in (STORE, ObjectId("Job", "shop-order-migrate-3"), DEPLOYMENT):
+        await cluster.reconcile()
+        cluster.come_up(identity)
+    cluster.helm.silent = True
+    cluster.spec({"version": "4"}, annotations={annotation: value})
+    await cluster.reconcile()
+    assert STORE in cluster.server.objects
+    assert cluster.condition("Degraded") == ("True", "PruneHeld")
 
 
 async def test_a_late_event_does_not_bring_back_a_pruned_object(cluster: FakeCluster) -> None:
@@ -881,6 +1029,109 @@ async def test_a_platform_that_is_being_deleted_is_not_changed(cluster: FakeClus
     assert cluster.server.writes == []
 
 
+VOLUME = {"metadata": {"name": "data-shop-order-db-0", "uid": "v1"}}
+
+
+def data_of(cluster: FakeCluster) -> list[str]:
+    """Returns what holds data or opens it: StatefulSets, volumes and Secrets."""
+    names = [name for kind, name in cluster.server.objects if kind in ("StatefulSet", "Secret")]
+    return sorted([*names, *(volume["metadata"]["name"] for volume in cluster.server.volumes)])
+
+
+async def run_shop(cluster: FakeCluster, policy: str) -> None:
+    cluster.spec({"deletionPolicy": policy})
+    await cluster.converge()
+    cluster.server.volumes = [VOLUME]
+
+
+def delete_platform(cluster: FakeCluster, spec: Manifest) -> None:
+    cluster.spec(spec, deletionTimestamp=NOW.isoformat())
+
+
+def effective_policy(cluster: FakeCluster) -> str:
+    return str(cluster.server.objects[PLATFORM.kind, "shop"]["status"]["effectiveDeletionPolicy"])
+
+
+@pytest.mark.parametrize("paused", [True, False])
+async def test_data_stays_if_retain_was_set_after_the_last_pass(cluster: FakeCluster, paused: bool) -> None:
+    await run_shop(cluster, "Delete")
+    before = data_of(cluster)
+    delete_platform(cluster, {"deletionPolicy": "Retain", "paused": paused})
+    cluster.restart()
+    assert await cluster.reconcile() == Requeue.never()
+    assert data_of(cluster) == before
+    assert (PLATFORM.kind, "shop") not in cluster.server.objects
+
+
+async def test_retain_set_while_paused_is_effective_at_once(cluster: FakeCluster) -> None:
+    await run_shop(cluster, "Delete")
+    assert effective_policy(cluster) == "Delete"
+    cluster.spec({"deletionPolicy": "Retain", "paused": True})
+    await cluster.reconcile()
+    assert effective_policy(cluster) == "Retain"
+
+
+async def test_delete_set_while_paused_is_not_effective_yet_and_says_so(cluster: FakeCluster) -> None:
+    await run_shop(cluster, "Retain")
+    before = data_of(cluster)
+    spec = {"deletionPolicy": "Delete", "paused": True}
+    cluster.spec(spec)
+    await cluster.reconcile()
+    assert effective_policy(cluster) == "Retain"
+    delete_platform(cluster, spec)
+    await cluster.reconcile()
+    assert data_of(cluster) == before
+
+
+async def test_delete_takes_volumes_and_derived_secrets_and_nothing_else(cluster: FakeCluster) -> None:
+    foreign = {"kind": "Secret", "metadata": {"name": "shop-jwt", "namespace": "shop", "uid": "x"}, "data": {}}
+    cluster.server.objects["Secret", "shop-jwt"] = foreign
+    cluster.server.touch(foreign)
+    await run_shop(cluster, "Delete")
+    delete_platform(cluster, {"deletionPolicy": "Delete"})
+    await cluster.reconcile()
+    assert data_of(cluster) == ["shop-jwt"]
+    deletions = [write for write in cluster.server.writes if write.startswith("delete")]
+    assert deletions[:2] == [f"delete StatefulSet {STORE.name}", "delete PersistentVolumeClaim data-shop-order-db-0"]
+    assert (PLATFORM.kind, "shop") not in cluster.server.objects
+
+
+async def test_a_retained_platform_has_no_finalizer_that_could_block_a_namespace(cluster: FakeCluster) -> None:
+    await run_shop(cluster, "Delete")
+    stored = cluster.server.objects[PLATFORM.kind, "shop"]
+    assert stored["metadata"]["finalizers"] == [FINALIZER]
+    cluster.spec({"deletionPolicy": "Retain"})
+    await cluster.reconcile()
+    assert stored["metadata"]["finalizers"] == []
+    await cluster.reconcile()
+    assert cluster.server.writes == []
+
+
+async def test_a_deletion_that_cannot_be_finished_lets_the_platform_go_after_its_deadline(
+    cluster: FakeCluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    await run_shop(cluster, "Delete")
+    delete_platform(cluster, {"deletionPolicy": "Delete"})
+    cluster.server.list_error = ApiError(403, "Forbidden", "cannot list persistentvolumeclaims")
+    cluster.now += DELETION_DEADLINE - timedelta(seconds=1)
+    with pytest.raises(ApiError, match="cannot list persistentvolumeclaims"):
+        await cluster.reconcile()
+    assert (PLATFORM.kind, "shop") in cluster.server.objects
+    cluster.now += timedelta(seconds=1)
+    assert await cluster.reconcile() == Requeue.never()
+    assert (PLATFORM.kind, "shop") not in cluster.server.objects
+    assert "volumes or credentials may be left" in caplog.text
+
+
+async def test_a_stateful_set_of_an_older_operator_is_reported_until_it_is_changed(cluster: FakeCluster) -> None:
+    await run_shop(cluster, "Retain")
+    stored = cluster.server.objects[STORE]
+    stored["spec"]["persistentVolumeClaimRetentionPolicy"] = {"whenDeleted": "Delete"}
+    cluster.server.touch(stored)
+    await cluster.reconcile()
+    assert effective_policy(cluster) == "Delete"
+
+
 async def test_a_platform_deleted_during_a_pass_leaves_no_metrics(cluster: FakeCluster) -> None:
     def exported() -> float | None:
         labels = {"namespace": "shop", "platform": "shop", "condition": "Ready"}
@@ -893,8 +1144,106 @@ async def test_a_platform_deleted_during_a_pass_leaves_no_metrics(cluster: FakeC
     assert exported() is None
 
 
+OTHER_KEY = MasterKey(b"o" * 32)
+
+
+def keep_master_key(cluster: FakeCluster, stored: Manifest | None) -> None:
+    cluster.server.master_key = stored
+
+
+def secrets_of(cluster: FakeCluster) -> dict[tuple[str, str], Manifest]:
+    return copy.deepcopy({one: stored for one, stored in cluster.server.objects.items() if one[0] == "Secret"})
+
+
+@pytest.mark.parametrize("policy", ["Retain", "Delete"])
+@pytest.mark.parametrize(
+    ("replacement", "reason"), [(None, "MasterKeyMissing"), (stored_key(OTHER_KEY), "MasterKeyChanged")]
+)
+async def test_a_lost_or_changed_master_key_replaces_no_secret(
+    cluster: FakeCluster, policy: str, replacement: Manifest | None, reason: str
+) -> None:
+    cluster.spec({"deletionPolicy": policy})
+    await cluster.converge()
+    before = secrets_of(cluster)
+    cluster.server.master_key = replacement
+    cluster.restart()
+    for _ in range(2):
+        assert await cluster.reconcile() == Requeue.after(RECHECK_INTERVAL)
+        assert cluster.applied() == []
+    assert secrets_of(cluster) == before
+    assert cluster.condition("Degraded") == ("True", reason)
+
+
+async def test_nothing_of_a_shop_is_touched_while_its_master_key_is_another(cluster: FakeCluster) -> None:
+    await cluster.converge()
+    cluster.server.master_key = stored_key(OTHER_KEY)
+    del cluster.server.objects["Secret", "shop-jwt"], cluster.server.objects[DEPLOYMENT]
+    cluster.restart()
+    await cluster.reconcile()
+    assert cluster.applied() == []
+    assert f"annotate secret,configmap -l app.kubernetes.io/instance=shop {ANNOTATION_KEY_ID}-" in cluster.message(
+        "Degraded"
+    )
+
+
+async def test_a_changed_master_key_is_noticed_even_if_every_secret_is_gone(cluster: FakeCluster) -> None:
+    await cluster.converge()
+    for identity in secrets_of(cluster):
+        del cluster.server.objects[identity]
+    cluster.server.master_key = stored_key(OTHER_KEY)
+    cluster.restart()
+    await cluster.reconcile()
+    assert cluster.condition("Degraded") == ("True", "MasterKeyChanged")
+    assert secrets_of(cluster) == {}
+
+
+async def test_a_restored_master_key_is_used_without_a_restart(cluster: FakeCluster) -> None:
+    await cluster.converge()
+    cluster.server.master_key = None
+    cluster.restart()
+    await cluster.reconcile()
+    cluster.server.master_key = stored_key(MASTER_KEY)
+    del cluster.server.objects["Secret", "shop-jwt"]
+    await cluster.reconcile()
+    assert cluster.applied() == ["apply Secret shop-jwt"]
+    assert cluster.condition("Ready") == ("True", "AllReady")
+
+
+async def test_credentials_of_a_lost_key_are_kept_when_their_annotations_are_removed(cluster: FakeCluster) -> None:
+    await cluster.converge()
+    before = {identity: stored["data"] for identity, stored in secrets_of(cluster).items()}
+    cluster.server.master_key = stored_key(OTHER_KEY)
+    for identity in (*before, inventory_id(KEY)):
+        del cluster.server.objects[identity]["metadata"]["annotations"][ANNOTATION_KEY_ID]
+        cluster.server.touch(cluster.server.objects[identity])
+    cluster.restart()
+    for _ in range(2):
+        await cluster.reconcile()
+    assert {identity: stored["data"] for identity, stored in secrets_of(cluster).items()} == before
+    assert cluster.condition("Ready") == ("True", "AllReady")
+
+
+async def test_the_first_master_key_is_created_once(cluster: FakeCluster) -> None:
+    keep_master_key(cluster, None)
+    await cluster.converge()
+    created = copy.deepcopy(cluster.server.master_key)
+    assert created is not None
+    assert created["immutable"] is True
+    cluster.restart()
+    await cluster.reconcile()
+    assert cluster.server.master_key == created
+    assert cluster.condition("Ready") == ("True", "AllReady")
+
+
+async def test_a_key_that_could_be_guessed_is_no_key(cluster: FakeCluster) -> None:
+    cluster.server.master_key = stored_key(MasterKey(b"short"))
+    await cluster.reconcile()
+    assert cluster.applied() == []
+    assert cluster.condition("Degraded") == ("True", "MasterKeyMissing")
+
+
 async def test_passwords_are_only_in_secrets(cluster: FakeCluster) -> None:
     await cluster.converge()
-    password = cluster.reconciler.master_key.password(KEY, "redis", "password")
+    password = MASTER_KEY.password(KEY, "redis", "password")
     elsewhere = {identity: stored for identity, stored in cluster.server.objects.items() if identity[0] != "Secret"}
     assert password not in json.dumps([*elsewhere.values()])

@@ -39,7 +39,7 @@ async def _by_operator(charts: Path, helm: str) -> list[DesiredObject]:
     spec = parse({})
     values = chart_values(KEY, spec, Installation("1.0", "registry:5000"), "small")
     rendered = await Renderer(Helm(executable=helm), charts / "platform").render(KEY, "uid", values)
-    return [*credentials(KEY, "uid", spec, MasterKey(b"k" * 32), {}), *rendered]
+    return [*credentials(KEY, spec, MasterKey(b"k" * 32), {}), *rendered]
 
 
 def _comparable(manifests: Any) -> dict[ObjectId, Manifest]:

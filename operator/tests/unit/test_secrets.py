@@ -3,12 +3,14 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+import pytest
+
 from platform_operator.api.kinds import ObjectId, PlatformKey
 from platform_operator.api.spec import SERVICES, WITH_BROKER, WITH_DATABASE, parse
 from platform_operator.cache.observed import ObservedObject, StoredData
 from platform_operator.plan.inventory import DesiredObject
-from platform_operator.secrets.credentials import ANNOTATION_KEY_ID, credentials, protected_secrets
-from platform_operator.secrets.master_key import MasterKey
+from platform_operator.secrets.credentials import credentials, protected_secrets
+from platform_operator.secrets.master_key import ANNOTATION_KEY_ID, MasterKey
 
 KEY = PlatformKey("shop", "shop")
 MASTER_KEY = MasterKey(b"k" * 32)
@@ -18,7 +20,7 @@ ORDER_DB = ObjectId("Secret", "shop-order-db")
 def secrets(
     spec: dict[str, Any], observed: Mapping[ObjectId, ObservedObject] | None = None
 ) -> dict[str, DesiredObject]:
-    return {one.id.name: one for one in credentials(KEY, "uid-1", parse(spec), MASTER_KEY, observed or {})}
+    return {one.id.name: one for one in credentials(KEY, parse(spec), MASTER_KEY, observed or {})}
 
 
 def stored(annotations: Mapping[str, str]) -> dict[ObjectId, ObservedObject]:
@@ -106,19 +108,23 @@ def test_a_derived_secret_is_applied_again() -> None:
     assert "shop-order-db" in secrets({}, stored({ANNOTATION_KEY_ID: MASTER_KEY.id}))
 
 
-def test_retained_credentials_have_no_owner() -> None:
-    assert "ownerReferences" not in secrets({})["shop-order-db"].manifest["metadata"]
-    assert (
-        secrets({"deletionPolicy": "Delete"})["shop-order-db"].manifest["metadata"]["ownerReferences"][0]["uid"]
-        == "uid-1"
-    )
+@pytest.mark.parametrize("policy", ["Retain", "Delete"])
+def test_no_owner_takes_credentials_away(policy: str) -> None:
+    made = secrets({"deletionPolicy": policy}).values()
+    assert [one.id for one in made if "ownerReferences" in one.manifest["metadata"]] == []
 
 
 def test_only_derived_secrets_are_pruned_and_only_under_delete() -> None:
     derived, foreign = stored({ANNOTATION_KEY_ID: MASTER_KEY.id}), stored({})
-    assert protected_secrets(parse({}), derived)
-    assert not protected_secrets(parse({"deletionPolicy": "Delete"}), derived)
-    assert protected_secrets(parse({"deletionPolicy": "Delete"}), foreign)
+    assert protected_secrets(KEY, parse({}), derived)
+    assert not protected_secrets(KEY, parse({"deletionPolicy": "Delete"}), derived)
+    assert protected_secrets(KEY, parse({"deletionPolicy": "Delete"}), foreign)
+
+
+def test_the_password_of_a_volume_stays_when_its_database_becomes_external() -> None:
+    external = {name: {"secretRef": {"name": "own"}} for name in WITH_DATABASE}
+    spec = parse({"deletionPolicy": "Delete", "databases": {"provider": "external", "external": external}})
+    assert protected_secrets(KEY, spec, stored({ANNOTATION_KEY_ID: MASTER_KEY.id})) == {ORDER_DB}
 
 
 def test_an_external_store_has_no_derived_secret() -> None:
@@ -126,7 +132,7 @@ def test_an_external_store_has_no_derived_secret() -> None:
 
 
 def test_the_digest_of_a_secret_does_not_depend_on_its_values() -> None:
-    other = credentials(KEY, "uid-1", parse({}), MasterKey(b"o" * 32), {})
+    other = credentials(KEY, parse({}), MasterKey(b"o" * 32), {})
     assert (
         secrets({})["shop-redis"].digest != {one.id.name: one for one in other}["shop-redis"].digest
     )  # by the key's id

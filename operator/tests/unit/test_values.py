@@ -25,6 +25,11 @@ def test_an_empty_spec_is_the_small_shop_at_the_operators_version() -> None:
     assert set(made) >= {*SERVICES, *(f"{name}-db" for name in WITH_DATABASE), "redis", "rabbitmq"}
 
 
+def test_no_stateful_set_takes_its_volumes_with_it() -> None:
+    """The deletion policy counts at deletion. Until then the charts' default holds, which is to retain them."""
+    assert "deletionPolicy" not in values_for({"deletionPolicy": "Delete"})["global"]
+
+
 def test_the_spec_chooses_the_version() -> None:
     assert values_for({"version": "2.0"})["global"]["image"]["tag"] == "2.0"
 
@@ -159,10 +164,6 @@ def test_the_namespaces_of_proxies_reach_the_gateway() -> None:
     assert values_for({})["gateway"]["proxyNamespaces"] == []
     made = values_for({"ingress": {"enabled": True, "host": "a.example", "proxyNamespaces": ["ingress-nginx"]}})
     assert made["gateway"]["proxyNamespaces"] == ["ingress-nginx"]
-
-
-def test_the_deletion_policy_reaches_the_volumes() -> None:
-    assert values_for({"deletionPolicy": "Delete"})["global"]["deletionPolicy"] == "Delete"
 
 
 def test_an_invalid_spec_that_was_stored_is_refused_with_the_path_of_the_field() -> None:

@@ -1,0 +1,50 @@
+"""Decides whether a stored object is the operator's to write, or belongs to another and is left alone. Pure.
+
+An object is the operator's if this platform owns it; or if it has the operator's labels, no other owner, and was
+applied by the operator's field manager. Every other object under a name that the platform needs is a name conflict,
+until its user gives it to the platform by an annotation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from platform_operator.api.kinds import (
+    ANNOTATION_ADOPT,
+    CHILD_LABELS,
+    GROUP,
+    LABEL_INSTANCE,
+    PLATFORM,
+    Manifest,
+    PlatformKey,
+)
+from platform_operator.cache.managed_fields import owned_fields
+
+
+def is_ours(stored: Manifest, key: PlatformKey) -> bool:
+    metadata = stored["metadata"]
+    owners = metadata.get("ownerReferences") or ()
+    if any(_is_platform(owner, key) for owner in owners):
+        return True
+    if (metadata.get("annotations") or {}).get(ANNOTATION_ADOPT) == key.name:
+        return True
+    labels = metadata.get("labels") or {}
+    is_labelled = all(labels.get(name) == value for name, value in (CHILD_LABELS | {LABEL_INSTANCE: key.name}).items())
+    return is_labelled and bool(owned_fields(stored)) and not any(owner.get("controller") for owner in owners)
+
+
+def _is_platform(owner: Mapping[str, Any], key: PlatformKey) -> bool:
+    """An owner of an earlier platform of the same name counts: the platform continues with what that one left."""
+    is_platform = owner["kind"] == PLATFORM.kind and str(owner["apiVersion"]).startswith(f"{GROUP}/")
+    return is_platform and bool(owner["name"] == key.name)
+
+
+def holder(stored: Manifest) -> str:
+    """Names who an object belongs to, as well as the object itself says."""
+    metadata = stored["metadata"]
+    for owner in metadata.get("ownerReferences") or ():
+        if owner.get("controller"):
+            return f"{owner['kind']} {owner['name']}"
+    writes = sorted(metadata.get("managedFields") or (), key=lambda entry: str(entry.get("time", "")))
+    return str(writes[-1].get("manager", "")) if writes else ""
