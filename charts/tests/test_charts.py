@@ -445,9 +445,10 @@ def test_each_service_gets_exactly_its_variables(render: Render, secrets: str) -
     shared = common | database | {"GRPC_PORT", "RABBITMQ_URL"}
     urls = {f"{service.upper()}_URL" for service in WITH_DATABASE}
     tokens = {"GRPC_TOKENS", "GRPC_CALLERS"}
+    jwt = {"JWT_SECRET", "JWT_SECRET_NEXT", "JWT_SECRET_PREVIOUS"}
     expected = {
         "gateway": common | urls | {"USER_GRPC", "GRPC_TOKENS", "REDIS_URL"},
-        "user": shared | {"REDIS_URL", "JWT_SECRET", "ADMIN_EMAIL", "ADMIN_PASSWORD", "GRPC_CALLERS"},
+        "user": shared | jwt | {"REDIS_URL", "ADMIN_EMAIL", "ADMIN_PASSWORD", "GRPC_CALLERS"},
         "product": shared | tokens | {"USER_GRPC", "REDIS_URL", "INVENTORY_GRPC", "REVIEW_GRPC"},
         "inventory": shared | tokens | {"USER_GRPC", "PRODUCT_GRPC", "ORDER_GRPC"},
         "order": shared | tokens | {"USER_GRPC", "PRODUCT_GRPC", "INVENTORY_GRPC", "PAYMENT_GRPC"},
@@ -482,6 +483,24 @@ def env_of(manifests: list[Manifest], service: str) -> dict[str, Any]:
     deployment = named(manifests, "Deployment", f"shop-{service}")
     env = deployment["spec"]["template"]["spec"]["containers"][0]["env"]
     return {v["name"]: v["value"] if "value" in v else tuple(v["valueFrom"]["secretKeyRef"].values()) for v in env}
+
+
+@pytest.mark.parametrize("value", ["nextSecret", "previousSecret"])
+def test_a_rotated_signing_secret_is_read_from_the_same_secret(render: Render, secrets: str, value: str) -> None:
+    variable, given = f"JWT_SECRET_{value.removesuffix('Secret').upper()}", "another-0123456789abcdef01234567"
+    manifests = render_platform(render, secrets, {f"user.jwt.{value}": given})
+
+    assert env_of(manifests, "user")[variable] == ("shop-jwt", variable, True)
+    content = named(manifests, "Secret", "shop-jwt")["data"]
+    assert set(content) == {"JWT_SECRET", variable}
+    assert base64.b64decode(content[variable]).decode() == given
+
+
+def test_a_signing_secret_is_never_a_plain_variable(helm: Helm, secrets: str) -> None:
+    plain = set_arguments({"user.env.JWT_SECRET_NEXT": "0123456789abcdef0123456789abcdef"})
+    refused = helm("template", "shop", "platform", "--values", secrets, *plain)
+
+    assert "env.JWT_SECRET_NEXT of user is read from a Secret: set jwt.existingSecret instead" in refused.stderr
 
 
 def test_payment_gets_its_provider_and_only_the_secrets_of_stripe(render: Render, secrets: str) -> None:
@@ -619,7 +638,7 @@ def test_every_secret_key_that_a_pod_reads_exists(render: Render, secrets: str) 
         (variable["valueFrom"]["secretKeyRef"]["name"], variable["valueFrom"]["secretKeyRef"]["key"])
         for _, container in containers(manifests)
         for variable in container.get("env", [])
-        if "valueFrom" in variable
+        if "valueFrom" in variable and not variable["valueFrom"]["secretKeyRef"].get("optional")
     }
     assert read <= made
 

@@ -46,6 +46,8 @@ _SET_BY: Mapping[str, tuple[str, ...]] = {
     "REDIS_URL": ("<service>.cache", "spec.cache"),
     "SERVICE_VERSION": ("global.image.tag", "spec.version"),
     "JWT_SECRET": ("user.jwt", "the Secret <name>-jwt"),
+    "JWT_SECRET_NEXT": ("user.jwt", "the Secret <name>-jwt"),
+    "JWT_SECRET_PREVIOUS": ("user.jwt", "the Secret <name>-jwt"),
     "ADMIN_EMAIL": ("user.admin", "the Secret <name>-admin"),
     "ADMIN_PASSWORD": ("user.admin", "the Secret <name>-admin"),
     "PAYMENT_PROVIDER": ("payment.provider", "global.settings.paymentProvider", "spec.payments.provider"),
@@ -156,7 +158,7 @@ def camel_case(variable: str) -> str:
     return first + "".join(word.capitalize() for word in others)
 
 
-def _meanings(settings: type[shared.ServiceSettings]) -> dict[str, str]:
+def _meanings(settings: type[shared.Environment]) -> dict[str, str]:
     """Returns the docstring of each field, of base classes too. Raises LookupError for a field without one."""
     found: dict[str, str] = {}
     for owner in reversed(settings.__mro__):

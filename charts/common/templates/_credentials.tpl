@@ -3,6 +3,7 @@ The secrets that a service reads, as a map: one entry for each of database, cach
 have, for grpc, and for each of stripe, smtp and sms that it uses. An entry has
   secret:  the name of the Secret
   keys:    the keys of the Secret, which are also the names of the environment variables
+  optionalKeys: further keys, which the Secret need not have
   content: the content of the Secret, if this chart creates it
   store:   the component that the Secret leads to, and its port; the component is empty for a store outside the platform
 */}}
@@ -61,6 +62,7 @@ broker:
   "minLength" 32
   "createdSecret" (printf "%s-jwt" $platform)
   "content" (dict "JWT_SECRET" .secret)
+  "optional" (dict "JWT_SECRET_NEXT" .nextSecret "JWT_SECRET_PREVIOUS" .previousSecret)
 }}
 jwt:
   {{- include "common.credential" $credential | nindent 2 }}
@@ -140,6 +142,7 @@ creates. A chart that is installed alone has no such store and needs one of the 
   createdSecret: the name of the Secret that this chart creates
   storeSecret:   the name of the Secret that the store creates
   content:       the content of the Secret
+  optional:      further content, which is left out where it is empty
 */}}
 {{- define "common.credential" -}}
 {{- $given := get .values .field -}}
@@ -162,7 +165,11 @@ secret: {{ .values.existingSecret | quote }}
 {{- end -}}
 {{- end -}}
 secret: {{ .createdSecret }}
-content: {{ toJson .content }}
+{{- $content := deepCopy .content }}
+{{- range $key, $value := .optional }}
+{{- if $value }}{{ $_ := set $content $key $value }}{{ end }}
+{{- end }}
+content: {{ toJson $content }}
 {{- else if and .storeSecret (not .root.Chart.IsRoot) -}}
 secret: {{ .storeSecret }}
 {{- else -}}
@@ -171,6 +178,9 @@ secret: {{ .storeSecret }}
 {{- fail (printf "%s: %s, or %s to a value; %s" $missing $advice $field $source) -}}
 {{- end }}
 keys: {{ toJson $keys }}
+{{- with .optional }}
+optionalKeys: {{ keys . | sortAlpha | toJson }}
+{{- end }}
 {{- end -}}
 
 {{/* The path of a value: after the component, unless the chart is installed alone. Takes root and path. */}}

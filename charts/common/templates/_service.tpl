@@ -128,7 +128,7 @@ which `extra` overrides; secrets are read from Secrets. Takes root and extra.
 {{- $settings := include "common.settings" .root | fromYaml -}}
 {{- $env = mergeOverwrite $env $external $settings (deepCopy .extra) -}}
 {{- range $kind, $credential := $credentials }}
-{{- range $credential.keys }}
+{{- range concat $credential.keys ($credential.optionalKeys | default list) }}
 {{- if hasKey $env . }}
 {{- fail (printf "env.%s of %s is read from a Secret: set %s.existingSecret instead" . $.root.Chart.Name $kind) }}
 {{- end }}
@@ -142,6 +142,10 @@ which `extra` overrides; secrets are read from Secrets. Takes root and extra.
 {{- range $credential.keys }}
 - name: {{ . }}
   valueFrom: { secretKeyRef: { name: {{ $credential.secret | quote }}, key: {{ . }} } }
+{{- end }}
+{{- range $credential.optionalKeys }}
+- name: {{ . }}
+  valueFrom: { secretKeyRef: { name: {{ $credential.secret | quote }}, key: {{ . }}, optional: true } }
 {{- end }}
 {{- end }}
 {{- end -}}
