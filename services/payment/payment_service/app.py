@@ -24,6 +24,7 @@ from payment_service.handlers.problems import PROBLEMS
 from payment_service.service.checkout import CheckoutService
 from payment_service.service.event_listing import EventLister
 from payment_service.service.order_cancellation import OrderCancellation
+from payment_service.service.orphans import OrphanSearch
 from payment_service.service.payment_methods import PaymentMethodService
 from payment_service.service.payment_reconciler import PaymentReconciler
 from payment_service.service.payment_states import PaymentStates
@@ -35,7 +36,7 @@ from payment_service.service.sweeper import PaymentSweeper
 from payment_service.service.webhooks import WebhookService
 from payment_service.settings import Settings
 
-SCHEMA = "0004"
+SCHEMA = "0005"
 _WEBHOOK_PRUNE_SECONDS = 3600.0
 
 
@@ -47,10 +48,11 @@ async def build(settings: Settings) -> Service:
     provider, close_provider = _provider(settings, backend)
     sweep_after = timedelta(seconds=settings.sweep_after_seconds)
 
+    order_client = GrpcOrders(orders)
     events = PublishedEvents(backend.outbox, uuid7)
     refund_reconciler = RefundReconciler(database, provider, events, now, uuid7, sweep_after)
     reconciler = PaymentReconciler(database, provider, events, refund_reconciler, now)
-    checkout = CheckoutService(database, GrpcOrders(orders), reconciler, now, uuid7, sweep_after)
+    checkout = CheckoutService(database, order_client, reconciler, now, uuid7, sweep_after)
     queries = PaymentQueries(database, provider, now)
     states = PaymentStates(database, reconciler, now)
     refunds = RefundService(database, refund_reconciler, now, uuid7, sweep_after)
@@ -60,6 +62,15 @@ async def build(settings: Settings) -> Service:
     events_interval = timedelta(seconds=settings.provider_events_seconds)
     lister = EventLister(database, provider, webhook_service, now, random.random, events_interval)
     cancellation = OrderCancellation(refund_reconciler, now)
+    orphans = OrphanSearch(
+        database,
+        order_client,
+        cancellation,
+        now,
+        random.random,
+        timedelta(seconds=settings.order_comparison_seconds),
+        timedelta(seconds=settings.unknown_order_refund_seconds) or None,
+    )
     sweeper = PaymentSweeper(database, reconciler, refund_reconciler, methods, now, random.random)
 
     auth = Authenticator(TokenVerifier(fetch_keys_from(users)))
@@ -84,6 +95,7 @@ async def build(settings: Settings) -> Service:
             "refund_sweeper": repeat_every(settings.sweep_seconds, sweeper.sweep_refunds),
             "method_sweeper": repeat_every(settings.sweep_seconds, sweeper.sweep_methods),
             "provider_events": repeat_every(settings.provider_events_seconds / 2, lister.list_events),
+            "orphans": repeat_every(settings.order_comparison_seconds / 2, orphans.search_next),
             "webhooks": repeat_every(_WEBHOOK_PRUNE_SECONDS, webhook_service.prune),
         },
         closers=(users.close, orders.close, close_provider, backend.close),

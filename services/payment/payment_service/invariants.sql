@@ -81,3 +81,9 @@ WHERE status = 'pending' AND (next_check_at IS NULL OR next_check_at < now() - i
 -- All events of the provider up to a day ago are known: by their webhooks, or by listing them. This fails if the provider
 -- has not answered for so long, or refuses to list its events: its key needs permission to read them.
 SELECT listed_until, began_at FROM event_listing WHERE listed_until < now() - interval '1 day';
+
+-- invariant: payments_have_their_order
+-- No captured payment has an order that the order service does not know: its database was restored to an earlier state. Such
+-- a payment is held from then on, and refunded if its order stays unknown (UNKNOWN_ORDER_REFUND_SECONDS).
+SELECT o.payment_id, p.order_id, o.found_at FROM orphaned_payments o JOIN payments p ON p.id = o.payment_id
+WHERE o.found_at < now() - interval '30 minutes';

@@ -36,6 +36,13 @@ class Settings(BackendSettings, GrpcCallerSettings, GrpcCalleeSettings):
     """
     provider_events_seconds: Annotated[float, Field(gt=0, le=600)] = 60.0
     """The longest time between two listings of the provider's events, in seconds. They find what no webhook said."""
+    order_comparison_seconds: Annotated[float, Field(gt=0, le=3600)] = 60.0
+    """How many seconds lie at most between two rounds that compare payments with orders, a thousand in each."""
+    unknown_order_refund_seconds: Annotated[float, Field(ge=0, le=90 * 86400)] = 7 * 86400.0
+    """How many seconds the order service must say that an order does not exist until its payment is refunded.
+
+    Until then the payment is held, and its order may be restored. With 0 it is held until a person decides.
+    """
     sweep_seconds: Annotated[float, Field(gt=0, le=60)] = 1.0
     """How many seconds lie between two sweeps, which look for payments and refunds that are due for a check."""
     sweep_after_seconds: Annotated[float, Field(gt=0, le=3600)] = 15.0

@@ -28,7 +28,7 @@ ALLOWED_CALLERS = method_callers(
     "shopapi.order.v1.OrderService",
     HasBought={"review"},
     GetPayable={"payment"},
-    GetOrderStates={"inventory"},
+    GetOrderStates={"inventory", "payment"},
 )
 
 

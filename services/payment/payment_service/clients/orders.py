@@ -1,8 +1,10 @@
-"""The order service: what an order costs, and whether it may be paid."""
+"""The order service: what an order costs, whether it may be paid, and whether it exists."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
+from uuid import UUID
 
 from chassis.errors import NeighbourRefused
 from chassis.grpc.client import call
@@ -30,6 +32,20 @@ class Orders(Protocol):
     async def get_payable(self, order_id: OrderId) -> PayableOrder:
         """Returns what the order costs. Raises UnknownOrder."""
 
+    async def are_known(self, order_ids: Sequence[OrderId]) -> Mapping[OrderId, bool]:
+        """Returns for each of at most 100 orders whether it exists. An order is missing if that cannot be told.
+
+        Raises NeighbourUnavailable, NeighbourRefused.
+        """
+
+
+_KNOWN = {
+    order_pb2.ORDER_STATE_UNKNOWN: False,
+    order_pb2.ORDER_STATE_OPEN: True,
+    order_pb2.ORDER_STATE_PAID: True,
+    order_pb2.ORDER_STATE_CANCELLED: True,
+}
+
 
 class GrpcOrders:
     def __init__(self, channel: aio.Channel) -> None:
@@ -47,3 +63,10 @@ class GrpcOrders:
         return PayableOrder(
             order_id, UserId(response.buyer_id), total, response.is_payable, response.status, expires_at
         )
+
+    async def are_known(self, order_ids: Sequence[OrderId]) -> Mapping[OrderId, bool]:
+        request = order_pb2.GetOrderStatesRequest(order_ids=map(str, order_ids))
+        response = await call(self._stub.GetOrderStates, request)
+        return {
+            OrderId(UUID(order.order_id)): _KNOWN[order.state] for order in response.orders if order.state in _KNOWN
+        }

@@ -100,6 +100,22 @@ event_listing = Table(
     Column("after", Text),
 )
 
+order_comparison = Table(
+    "order_comparison",
+    metadata,
+    Column("next_at", DateTime(timezone=True), nullable=False),
+    Column("created_at", DateTime(timezone=True)),
+    Column("payment_id", Uuid),
+)
+
+orphaned_payments = Table(
+    "orphaned_payments",
+    metadata,
+    Column("payment_id", Uuid, primary_key=True),
+    Column("found_at", DateTime(timezone=True), nullable=False),
+    Column("next_check_at", DateTime(timezone=True), nullable=False),
+)
+
 tables.idempotency_keys(metadata)
 tables.outbox(metadata)
 tables.outbox_published(metadata)

@@ -56,6 +56,10 @@ class FakeOrders(order_pb2_grpc.OrderServiceServicer):
 
     orders: dict[str, order_pb2.GetPayableResponse] = field(default_factory=dict)
     is_unavailable: bool = False
+    states: dict[str, "order_pb2.OrderState.ValueType"] = field(default_factory=dict)
+    """The states that are answered instead of whether an order was placed."""
+    state_queries: int = 0
+    """How often GetOrderStates was answered."""
 
     def place(self, buyer: int, amount: int = 10_000, currency: str = "USD") -> str:
         order_id = str(uuid7())
@@ -72,8 +76,17 @@ class FakeOrders(order_pb2_grpc.OrderServiceServicer):
     async def HasBought(self, request: object, context: object) -> order_pb2.HasBoughtResponse:  # noqa: N802 - the contract's name
         raise NotImplementedError
 
-    async def GetOrderStates(self, request: object, context: object) -> order_pb2.GetOrderStatesResponse:  # noqa: N802 - the contract's name
-        raise NotImplementedError
+    async def GetOrderStates(  # noqa: N802 - the contract's name
+        self, request: order_pb2.GetOrderStatesRequest, context: aio.ServicerContext[Any, Any]
+    ) -> order_pb2.GetOrderStatesResponse:
+        if self.is_unavailable:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "unavailable")
+        self.state_queries += 1
+        return order_pb2.GetOrderStatesResponse(orders=[self._state(order_id) for order_id in request.order_ids])
+
+    def _state(self, order_id: str) -> order_pb2.StateOfOrder:
+        known = order_pb2.ORDER_STATE_PAID if order_id in self.orders else order_pb2.ORDER_STATE_UNKNOWN
+        return order_pb2.StateOfOrder(order_id=order_id, state=self.states.get(order_id, known))
 
     async def GetPayable(  # noqa: N802 - the contract's name
         self, request: order_pb2.GetPayableRequest, context: aio.ServicerContext[Any, Any]
@@ -254,7 +267,12 @@ async def run_payments(stripe: StripeDouble | None = None, **overrides: object) 
         fault_proxy(database.db_host, database.db_port) as database_proxy,
     ):
         settings = Settings(
-            **(database.model_dump() | {"db_host": "127.0.0.1", "db_port": database_proxy.port} | overrides),
+            **(
+                database.model_dump()
+                | {"db_host": "127.0.0.1", "db_port": database_proxy.port}
+                | {"order_comparison_seconds": 3600}
+                | overrides
+            ),
             rabbitmq_url=broker_url,
             user_grpc=neighbours,
             order_grpc=neighbours,

@@ -126,6 +126,12 @@ async def violate_pending_refunds_have_a_next_check(sql: SqlConnection) -> None:
     await sql.execute("UPDATE refunds SET next_check_at = NULL")
 
 
+async def violate_payments_have_their_order(sql: SqlConnection) -> None:
+    await sql.execute(
+        "INSERT INTO orphaned_payments VALUES ($1, now() - interval '31 minutes', now())", await insert_payment(sql)
+    )
+
+
 async def violate_provider_events_are_listed(sql: SqlConnection) -> None:
     await sql.execute("UPDATE event_listing SET listed_until = now() - interval '25 hours'")
 
