@@ -7,17 +7,18 @@ the rest of this service reads them through the port only.
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import Enum, auto
 from typing import Any
 from uuid import UUID, uuid4
 
 from chassis.database.engine import Database
+from chassis.database.statements import Command, Connection, Record, Statement
 from chassis.types.charges import ProviderName, charge_rules
 from chassis.types.ids import UserId
 from chassis.types.money import Money
-from sqlalchemy import BigInteger, Column, DateTime, MetaData, Row, Select, Table, Text, Uuid, func, select, update
+from sqlalchemy import BigInteger, Column, DateTime, MetaData, Row, Table, Text, Uuid, bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -54,6 +55,69 @@ _refunds = Table(
     Column("amount", BigInteger, nullable=False),
     Column("state", Text, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _StoredIntent:
+    id: str
+    amount: int
+    currency: str
+    state: IntentState
+    method: str | None
+    failure_code: str | None
+    failure_reason: str | None
+    client_secret: str
+
+
+def _stored_intent(row: Record) -> _StoredIntent:
+    return _StoredIntent(
+        row["id"],
+        row["amount"],
+        row["currency"],
+        IntentState(row["state"]),
+        row["method"],
+        row["failure_code"],
+        row["failure_reason"],
+        row["client_secret"],
+    )
+
+
+_INTENT_BY_ID = select(_intents).where(_intents.c.id == bindparam("intent_id"))
+_FIND_INTENT = Statement(_INTENT_BY_ID, _stored_intent)
+_LOCK_INTENT = Statement(_INTENT_BY_ID.with_for_update(), _stored_intent)
+_ADD_INTENT = Command(
+    insert(_intents)
+    .values(
+        {
+            column: bindparam(column.key)
+            for column in (
+                _intents.c.id,
+                _intents.c.payment_id,
+                _intents.c.amount,
+                _intents.c.currency,
+                _intents.c.state,
+                _intents.c.client_secret,
+                _intents.c.created_at,
+            )
+        }
+    )
+    .on_conflict_do_nothing()
+)
+_STORE_INTENT = Command(
+    update(_intents)
+    .where(_intents.c.id == bindparam("intent_id"))
+    .values(
+        {
+            column: bindparam(column.key)
+            for column in (
+                _intents.c.state,
+                _intents.c.method,
+                _intents.c.failure_code,
+                _intents.c.failure_reason,
+            )
+        }
+    )
 )
 
 
@@ -112,29 +176,29 @@ class SimulatedProvider:
 
     async def create_intent(self, payment: Payment) -> Intent:
         intent_id = f"pi_sim_{payment.id.hex}"
-        new = insert(_intents).values(
-            id=intent_id,
-            payment_id=payment.id,
-            amount=payment.amount.amount,
-            currency=payment.amount.currency,
-            state=IntentState.AWAITING_CONFIRMATION,
-            client_secret=f"{intent_id}_secret_{secrets.token_hex(16)}",
-            created_at=self._now(),
-        )
         async with self._database.begin() as transaction:
-            await transaction.execute(new.on_conflict_do_nothing())
+            await _ADD_INTENT.execute(
+                transaction,
+                id=intent_id,
+                payment_id=payment.id,
+                amount=payment.amount.amount,
+                currency=payment.amount.currency,
+                state=IntentState.AWAITING_CONFIRMATION,
+                client_secret=f"{intent_id}_secret_{secrets.token_hex(16)}",
+                created_at=self._now(),
+            )
             return _intent(await _lock(transaction, intent_id))
 
     async def get_intent(self, intent_id: str) -> Intent:
-        async with self._database.begin() as transaction:
-            return _intent(await _find(transaction, intent_id))
+        async with self._database.read() as connection:
+            return _intent(await _find(connection, intent_id))
 
     async def confirm_intent(self, payment: Payment, intent_id: str, method: PaymentMethod) -> Intent:
         card = _card_of(method.ref)
         async with self._database.begin() as transaction:
             row = await _lock(transaction, intent_id)
             if row.state == IntentState.AWAITING_CONFIRMATION and row.failure_code is None:
-                row = await _charge(transaction, intent_id, method.ref, card)
+                row = await _charge(transaction, row, method.ref, card)
         if row.state == IntentState.AWAITING_CONFIRMATION and row.failure_code is not None:
             raise CardDeclined(Failure(FailureCode(row.failure_code), row.failure_reason))
         return _intent(row)
@@ -150,7 +214,7 @@ class SimulatedProvider:
         async with self._database.begin() as transaction:
             row = await _lock(transaction, intent_id)
             if row.state in (IntentState.AWAITING_CONFIRMATION, IntentState.REQUIRES_ACTION):
-                row = await _update(transaction, intent_id, state=IntentState.CANCELED)
+                row = await _update(transaction, row, state=IntentState.CANCELED)
             return _intent(row)
 
     async def create_refund(self, refund: Refund, intent_id: str, *, is_repeated: bool) -> ProviderRefund:
@@ -163,7 +227,7 @@ class SimulatedProvider:
             remaining = intent.amount - (await transaction.scalar(refunded) or 0)
             if intent.state != IntentState.SUCCEEDED or refund.amount.amount > remaining:
                 raise ProviderRefused(Failure(FailureCode.REFUSED_BY_PROVIDER, "amount_too_large"))
-            is_late = _card_of(intent.method).behaviour is _Behaviour.REFUNDS_LATE
+            is_late = _card_of(intent.method or "").behaviour is _Behaviour.REFUNDS_LATE
             new = insert(_refunds).values(
                 id=f"re_sim_{refund.id.hex}",
                 refund_id=refund.id,
@@ -222,64 +286,66 @@ def _card_of(method: str) -> _TestCard:
     return card
 
 
-async def _charge(transaction: AsyncConnection, intent_id: str, method: str, card: _TestCard) -> Row[Any]:
+async def _charge(transaction: AsyncConnection, row: _StoredIntent, method: str, card: _TestCard) -> _StoredIntent:
     """Charges a card, or lets it fail, as the test card behaves. The row must be locked."""
     if card.behaviour is _Behaviour.DECLINES:
         return await _update(
-            transaction, intent_id, method=method, failure_code=FailureCode.CARD_DECLINED, failure_reason=card.reason
+            transaction, row, method=method, failure_code=FailureCode.CARD_DECLINED, failure_reason=card.reason
         )
     authenticates = card.behaviour in (_Behaviour.AUTHENTICATES, _Behaviour.AUTHENTICATES_AND_DECLINES)
     state = IntentState.REQUIRES_ACTION if authenticates else IntentState.SUCCEEDED
-    return await _update(transaction, intent_id, method=method, state=state)
+    return await _update(transaction, row, method=method, state=state)
 
 
-async def _authenticate(transaction: AsyncConnection, row: Row[Any]) -> Row[Any]:
+async def _authenticate(transaction: AsyncConnection, row: _StoredIntent) -> _StoredIntent:
     """Continues after the customer has authenticated. The row must be locked."""
-    card = _card_of(row.method)
+    card = _card_of(row.method or "")
     if card.behaviour is _Behaviour.AUTHENTICATES:
-        return await _update(transaction, row.id, state=IntentState.SUCCEEDED)
+        return await _update(transaction, row, state=IntentState.SUCCEEDED)
     return await _update(
         transaction,
-        row.id,
+        row,
         state=IntentState.AWAITING_CONFIRMATION,
         failure_code=FailureCode.CARD_DECLINED,
         failure_reason=card.reason,
     )
 
 
-async def _update(transaction: AsyncConnection, intent_id: str, **values: str | None) -> Row[Any]:
-    statement = update(_intents).where(_intents.c.id == intent_id).values(**values).returning(_intents)
-    row: Row[Any] = (await transaction.execute(statement)).one()
-    return row
+async def _update(transaction: AsyncConnection, row: _StoredIntent, **changes: Any) -> _StoredIntent:
+    changed = replace(row, **changes)
+    await _STORE_INTENT.execute(
+        transaction,
+        intent_id=row.id,
+        state=changed.state,
+        method=changed.method,
+        failure_code=changed.failure_code,
+        failure_reason=changed.failure_reason,
+    )
+    return changed
 
 
-async def _lock(transaction: AsyncConnection, intent_id: str) -> Row[Any]:
-    return await _one(transaction, intent_id, is_locked=True)
+async def _lock(transaction: AsyncConnection, intent_id: str) -> _StoredIntent:
+    return _existing(await _LOCK_INTENT.first(transaction, intent_id=intent_id), intent_id)
 
 
-async def _find(transaction: AsyncConnection, intent_id: str) -> Row[Any]:
-    return await _one(transaction, intent_id, is_locked=False)
+async def _find(connection: Connection, intent_id: str) -> _StoredIntent:
+    return _existing(await _FIND_INTENT.first(connection, intent_id=intent_id), intent_id)
 
 
-async def _one(transaction: AsyncConnection, intent_id: str, *, is_locked: bool) -> Row[Any]:
-    statement: Select[Any] = select(_intents).where(_intents.c.id == intent_id)
-    if is_locked:
-        statement = statement.with_for_update()
-    row: Row[Any] | None = (await transaction.execute(statement)).first()
+def _existing(row: _StoredIntent | None, intent_id: str) -> _StoredIntent:
     if row is None:
         raise ProviderUnavailable(f"the simulated provider has no intent {intent_id}")
     return row
 
 
-def _intent(row: Row[Any]) -> Intent:
-    state = IntentState(row.state)
+def _intent(row: _StoredIntent) -> Intent:
     return Intent(
         id=row.id,
-        state=state,
-        received=Money(row.amount, row.currency) if state is IntentState.SUCCEEDED else None,
+        state=row.state,
+        received=Money(row.amount, row.currency) if row.state is IntentState.SUCCEEDED else None,
         failure=None if row.failure_code is None else Failure(FailureCode(row.failure_code), row.failure_reason),
         client_secret=row.client_secret,
-        next_action=NextAction("confirm_again") if state is IntentState.REQUIRES_ACTION else None,
+        next_action=NextAction("confirm_again") if row.state is IntentState.REQUIRES_ACTION else None,
     )
 
 

@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
-from sqlalchemy import Column, ColumnElement, Table, Update, or_, select, update
+from chassis.database.statements import Command
+from sqlalchemy import Column, ColumnElement, Table, Update, bindparam, null, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from payment_service.repository.tables import customers, payment_methods, payments, refunds
@@ -22,6 +23,12 @@ class CheckSchedule(Generic[_Key]):
     def __init__(self, table: Table, key: "Column[_Key]") -> None:
         self._table = table
         self._key: Column[Any] = key
+        of_key = update(table).where(self._key == bindparam("key")).values(attempts=0)
+        unless_rescheduled = of_key.where(self._is_not_rescheduled(bindparam("now")))
+        self._reschedule = Command(of_key.values(next_check_at=bindparam("at")))
+        self._clear = Command(of_key.values(next_check_at=null()))
+        self._clear_unless_rescheduled = Command(unless_rescheduled.values(next_check_at=null()))
+        self._postpone_unless_rescheduled = Command(unless_rescheduled.values(next_check_at=bindparam("at")))
 
     async def claim(
         self, transaction: AsyncConnection, now: datetime, limit: int, delay: Callable[[int], timedelta]
@@ -48,25 +55,23 @@ class CheckSchedule(Generic[_Key]):
 
     async def reschedule(self, transaction: AsyncConnection, key: _Key, at: datetime) -> None:
         """Makes a row due at `at`, and its delays short again."""
-        await transaction.execute(self._update(key).values(next_check_at=at, attempts=0))
+        await self._reschedule.execute(transaction, key=key, at=at)
 
     async def clear_unless_rescheduled(self, transaction: AsyncConnection, key: _Key, now: datetime) -> None:
         """Clears `next_check_at` unless the row was rescheduled after it was claimed."""
-        cleared = self._update(key).where(self._is_not_rescheduled(now))
-        await transaction.execute(cleared.values(next_check_at=None, attempts=0))
+        await self._clear_unless_rescheduled.execute(transaction, key=key, now=now)
 
     async def postpone_unless_rescheduled(
         self, transaction: AsyncConnection, key: _Key, now: datetime, until: datetime
     ) -> None:
         """Makes a row due at `until` unless it was rescheduled after it was claimed."""
-        postponed = self._update(key).where(self._is_not_rescheduled(now))
-        await transaction.execute(postponed.values(next_check_at=until, attempts=0))
+        await self._postpone_unless_rescheduled.execute(transaction, key=key, now=now, at=until)
 
     async def clear(self, transaction: AsyncConnection, key: _Key) -> None:
         """Clears `next_check_at`: the row is not checked again."""
-        await transaction.execute(self._update(key).values(next_check_at=None, attempts=0))
+        await self._clear.execute(transaction, key=key)
 
-    def _is_not_rescheduled(self, now: datetime) -> "ColumnElement[bool]":
+    def _is_not_rescheduled(self, now: "ColumnElement[datetime]") -> "ColumnElement[bool]":
         return or_(self._table.c.attempts > 0, self._table.c.next_check_at > now)
 
     def _update(self, key: Any) -> Update:

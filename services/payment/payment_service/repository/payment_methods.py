@@ -4,19 +4,37 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from chassis.database.statements import Connection, Statement
 from chassis.types.ids import UserId
-from sqlalchemy import Row, delete, func, select, update
+from sqlalchemy import Row, bindparam, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from payment_service.domain.payment_methods import Customer, PaymentMethodId, SavedPaymentMethod
 from payment_service.repository.tables import customers, payment_methods, shop
 
+_FIND_CUSTOMER = Statement(
+    select(customers).where(customers.c.user_id == bindparam("user_id")),
+    lambda row: Customer(UserId(row["user_id"]), row["provider_ref"], row["erased_at"] is not None),
+)
 
-class PaymentMethodRepository:
+
+class CustomerReader:
+    """Reads customers without locks, in a transaction or without one."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def find_customer(self, user_id: UserId) -> Customer | None:
+        """Finds a user's customer row by primary key."""
+        return await _FIND_CUSTOMER.first(self._connection, user_id=user_id)
+
+
+class PaymentMethodRepository(CustomerReader):
     """Reads and writes within one transaction."""
 
     def __init__(self, transaction: AsyncConnection) -> None:
+        super().__init__(transaction)
         self._transaction = transaction
 
     async def lock_customer(self, user_id: UserId) -> Customer:
@@ -24,11 +42,6 @@ class PaymentMethodRepository:
         await self._transaction.execute(insert(customers).values(user_id=user_id).on_conflict_do_nothing())
         locked = select(customers).where(customers.c.user_id == user_id).with_for_update()
         return _customer((await self._transaction.execute(locked)).one())
-
-    async def find_customer(self, user_id: UserId) -> Customer | None:
-        """Finds a user's customer row by primary key, without a lock."""
-        row = (await self._transaction.execute(select(customers).where(customers.c.user_id == user_id))).first()
-        return None if row is None else _customer(row)
 
     async def shop_id(self) -> UUID:
         """Returns the random id of this shop, which tells its customers from those of other shops at one provider."""

@@ -1,4 +1,4 @@
-"""Statements on payments, and on the orders that they pay.
+"""Statements on payments, and on the orders that they pay. Those of one payment are prepared.
 
 Locks: an order's row first, then its payments, then their refunds. An order is locked also where only its payment is
 updated twice in a transaction: PostgreSQL then locks the order to check the foreign key, and would do so too late.
@@ -9,9 +9,10 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from chassis.database.statements import Command, Connection, Record, Statement
 from chassis.types.ids import OrderId, UserId
 from chassis.types.money import Money
-from sqlalchemy import ColumnElement, Row, Select, and_, func, select, true, tuple_, update
+from sqlalchemy import ColumnElement, Select, and_, bindparam, func, select, true, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -21,17 +22,124 @@ from payment_service.domain.payments import Payment, PaymentId, PaymentQuery, Pa
 from payment_service.repository.tables import orders, payments
 
 
-class PaymentRepository:
+def _to_payment(row: Record) -> Payment:
+    return Payment(
+        id=PaymentId(row["id"]),
+        order_id=OrderId(row["order_id"]),
+        buyer_id=UserId(row["buyer_id"]),
+        amount=Money(row["amount"], row["currency"]),
+        provider=row["provider"],
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+        status=PaymentStatus(row["status"]),
+        intent_id=row["intent_id"],
+        method=None if row["method_ref"] is None else PaymentMethod(row["method_ref"], row["customer_ref"]),
+        failure=None
+        if row["failure_code"] is None
+        else Failure(FailureCode(row["failure_code"]), row["failure_reason"]),
+        captured=row["captured"],
+        refunded=row["refunded"],
+        refunding=row["refunding"],
+        pay_until=row["pay_until"],
+    )
+
+
+_LOCK_ORDER = Statement(
+    select(orders.c.cancelled_at).where(orders.c.id == bindparam("order_id")).with_for_update(),
+    lambda row: row["cancelled_at"] is not None,
+)
+_ADD_ORDER = Statement(
+    insert(orders).values(id=bindparam("order_id")).on_conflict_do_nothing().returning(orders.c.id),
+    lambda row: OrderId(row["id"]),
+)
+_IMMUTABLE = (
+    payments.c.order_id,
+    payments.c.buyer_id,
+    payments.c.amount,
+    payments.c.currency,
+    payments.c.provider,
+    payments.c.created_at,
+    payments.c.pay_until,
+)
+_MUTABLE = (
+    payments.c.status,
+    payments.c.intent_id,
+    payments.c.method_ref,
+    payments.c.customer_ref,
+    payments.c.failure_code,
+    payments.c.failure_reason,
+    payments.c.captured,
+    payments.c.refunded,
+    payments.c.refunding,
+    payments.c.updated_at,
+)
+_ADD = Command(
+    insert(payments).values(
+        {column: bindparam(column.key) for column in (payments.c.id, payments.c.next_check_at, *_IMMUTABLE, *_MUTABLE)}
+    )
+)
+_STORE = Command(
+    update(payments)
+    .where(payments.c.id == bindparam("payment_id"))
+    .values({column: bindparam(column.key) for column in _MUTABLE})
+)
+_BY_ID = select(payments).where(payments.c.id == bindparam("payment_id"))
+_FIND = Statement(_BY_ID, _to_payment)
+_LOCK = Statement(_BY_ID.with_for_update(), _to_payment)
+_FIND_LIVE_OF_ORDER = Statement(
+    select(payments).where(payments.c.order_id == bindparam("order_id"), payments.c.status != PaymentStatus.FAILED),
+    _to_payment,
+)
+_FIND_LATEST_OF_ORDER = Statement(
+    select(payments)
+    .where(payments.c.order_id == bindparam("order_id"))
+    .order_by(payments.c.status == PaymentStatus.FAILED, payments.c.created_at.desc())
+    .limit(1),
+    _to_payment,
+)
+_FIND_ID_BY_INTENT = Statement(
+    select(payments.c.id).where(payments.c.intent_id == bindparam("intent_id")), lambda row: PaymentId(row["id"])
+)
+
+
+class PaymentReader:
+    """Reads single payments without locks, in a transaction or without one."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def find(self, payment_id: PaymentId) -> Payment | None:
+        """Finds a payment by primary key."""
+        return await _FIND.first(self._connection, payment_id=payment_id)
+
+    async def find_live_of_order(self, order_id: OrderId) -> Payment | None:
+        """Finds the payment of an order that has not failed. Along one_live_payment_per_order."""
+        return await _FIND_LIVE_OF_ORDER.first(self._connection, order_id=order_id)
+
+    async def find_latest_of_order(self, order_id: OrderId) -> Payment | None:
+        """Finds the live payment of an order, or else the last one that failed. Along payments_of_an_order."""
+        return await _FIND_LATEST_OF_ORDER.first(self._connection, order_id=order_id)
+
+    async def find_id_by_intent(self, intent_id: str) -> PaymentId | None:
+        """Finds a payment's id by its intent, along the unique index of intent_id."""
+        return await _FIND_ID_BY_INTENT.first(self._connection, intent_id=intent_id)
+
+
+class PaymentRepository(PaymentReader):
     """Reads and writes within one transaction."""
 
     def __init__(self, transaction: AsyncConnection) -> None:
+        super().__init__(transaction)
         self._transaction = transaction
 
     async def lock_order(self, order_id: OrderId) -> bool:
         """Locks the order's row, which it inserts if there is none. Returns whether the order is cancelled."""
-        await self._transaction.execute(insert(orders).values(id=order_id).on_conflict_do_nothing())
-        cancelled_at = select(orders.c.cancelled_at).where(orders.c.id == order_id).with_for_update()
-        return await self._transaction.scalar(cancelled_at) is not None
+        is_cancelled = await _LOCK_ORDER.first(self._transaction, order_id=order_id)
+        if is_cancelled is not None:
+            return is_cancelled
+        if await _ADD_ORDER.first(self._transaction, order_id=order_id) is not None:
+            return False
+        return await _LOCK_ORDER.one(self._transaction, order_id=order_id)  # inserted since it was looked for
 
     async def cancel_order(self, order_id: OrderId, at: datetime) -> None:
         """Records when the order was cancelled; the first time stays. The row must be locked."""
@@ -40,50 +148,26 @@ class PaymentRepository:
 
     async def add(self, payment: Payment, next_check_at: datetime) -> None:
         """Inserts a payment. The order's row must be locked."""
-        await self._transaction.execute(
-            insert(payments).values(
-                id=payment.id, next_check_at=next_check_at, **_mutable_values(payment), **_immutable_values(payment)
-            )
-        )
+        values = _immutable_values(payment) | _mutable_values(payment)
+        await _ADD.execute(self._transaction, id=payment.id, next_check_at=next_check_at, **values)
 
     async def store(self, payment: Payment) -> None:
         """Stores the columns that change. The row must be locked."""
-        await self._transaction.execute(
-            update(payments).where(payments.c.id == payment.id).values(**_mutable_values(payment))
-        )
-
-    async def find(self, payment_id: PaymentId) -> Payment | None:
-        """Finds a payment by primary key, without a lock."""
-        return await self._one(select(payments).where(payments.c.id == payment_id))
+        await _STORE.execute(self._transaction, payment_id=payment.id, **_mutable_values(payment))
 
     async def lock(self, payment_id: PaymentId) -> Payment:
         """Locks and returns a payment, by primary key. Raises LookupError if it does not exist."""
-        found = await self._one(select(payments).where(payments.c.id == payment_id).with_for_update())
-        if found is None:
-            raise LookupError(f"payment {payment_id} does not exist any more")
-        return found
+        return await _LOCK.one(self._transaction, payment_id=payment_id)
 
     async def lock_all_of_order(self, order_id: OrderId) -> list[Payment]:
         """Locks and returns all payments of an order, oldest first. The order's row must be locked."""
         all_of_order = select(payments).where(payments.c.order_id == order_id).order_by(payments.c.created_at)
         return await self._all(all_of_order.with_for_update())
 
-    async def find_live_of_order(self, order_id: OrderId) -> Payment | None:
-        """Finds the payment of an order that has not failed. Along one_live_payment_per_order."""
-        return await self._one(
-            select(payments).where(payments.c.order_id == order_id, payments.c.status != PaymentStatus.FAILED)
-        )
-
     async def list_live_of_orders(self, order_ids: Sequence[OrderId]) -> list[Payment]:
         """Lists the payments of these orders that have not failed. Along one_live_payment_per_order."""
         is_live = payments.c.status != PaymentStatus.FAILED
         return await self._all(select(payments).where(payments.c.order_id.in_(order_ids), is_live))
-
-    async def find_latest_of_order(self, order_id: OrderId) -> Payment | None:
-        """Finds the live payment of an order, or else the last one that failed. Along payments_of_an_order."""
-        is_failed = payments.c.status == PaymentStatus.FAILED
-        of_order = select(payments).where(payments.c.order_id == order_id)
-        return await self._one(of_order.order_by(is_failed, payments.c.created_at.desc()).limit(1))
 
     async def page(
         self, query: PaymentQuery, offset: int, limit: int, after: tuple[datetime, UUID] | None = None
@@ -108,10 +192,6 @@ class PaymentRepository:
         count = select(func.count()).select_from(payments).where(_matches(query))
         return await self._transaction.scalar(count) or 0
 
-    async def find_id_by_intent(self, intent_id: str) -> PaymentId | None:
-        """Finds a payment's id by its intent, along the unique index of intent_id."""
-        return await self._transaction.scalar(select(payments.c.id).where(payments.c.intent_id == intent_id))
-
     async def is_order_cancelled(self, order_id: OrderId) -> bool:
         return await self._transaction.scalar(select(orders.c.cancelled_at).where(orders.c.id == order_id)) is not None
 
@@ -120,12 +200,8 @@ class PaymentRepository:
         closed = select(orders.c.id).where(orders.c.id.in_(order_ids), orders.c.cancelled_at.is_not(None))
         return frozenset(OrderId(row.id) for row in await self._transaction.execute(closed))
 
-    async def _one(self, statement: Select[Any]) -> Payment | None:
-        row = (await self._transaction.execute(statement)).first()
-        return None if row is None else _payment(row)
-
     async def _all(self, statement: Select[Any]) -> list[Payment]:
-        return [_payment(row) for row in await self._transaction.execute(statement)]
+        return [_to_payment(row) for row in (await self._transaction.execute(statement)).mappings()]
 
 
 def _matches(query: PaymentQuery) -> ColumnElement[bool]:
@@ -170,23 +246,3 @@ def _mutable_values(payment: Payment) -> dict[str, object]:
         "refunding": payment.refunding,
         "updated_at": payment.updated_at,
     }
-
-
-def _payment(row: Row[Any]) -> Payment:
-    return Payment(
-        id=PaymentId(row.id),
-        order_id=OrderId(row.order_id),
-        buyer_id=UserId(row.buyer_id),
-        amount=Money(row.amount, row.currency),
-        provider=row.provider,
-        created_at=row.created_at,
-        updated_at=row.updated_at,
-        status=PaymentStatus(row.status),
-        intent_id=row.intent_id,
-        method=None if row.method_ref is None else PaymentMethod(row.method_ref, row.customer_ref),
-        failure=None if row.failure_code is None else Failure(FailureCode(row.failure_code), row.failure_reason),
-        captured=row.captured,
-        refunded=row.refunded,
-        refunding=row.refunding,
-        pay_until=row.pay_until,
-    )

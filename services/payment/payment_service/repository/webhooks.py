@@ -3,10 +3,20 @@
 from datetime import datetime
 
 from chassis.database.pruning import delete_oldest
+from chassis.database.statements import Statement
+from sqlalchemy import bindparam
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from payment_service.repository.tables import webhooks
+
+_RECORD = Statement(
+    insert(webhooks)
+    .values({column: bindparam(column.key) for column in webhooks.c})
+    .on_conflict_do_nothing()
+    .returning(webhooks.c.event_id),
+    lambda row: str(row["event_id"]),
+)
 
 
 class WebhookRepository:
@@ -17,9 +27,8 @@ class WebhookRepository:
 
     async def record(self, event_id: str, event_type: str, at: datetime) -> bool:
         """Records an event, and returns whether it is new."""
-        new = insert(webhooks).values(event_id=event_id, type=event_type, received_at=at)
-        inserted = await self._transaction.execute(new.on_conflict_do_nothing().returning(webhooks.c.event_id))
-        return inserted.first() is not None
+        recorded = await _RECORD.first(self._transaction, event_id=event_id, type=event_type, received_at=at)
+        return recorded is not None
 
     async def prune(self, before: datetime, limit: int) -> int:
         """Deletes the `limit` oldest events that were received before `before`; returns how many.

@@ -39,8 +39,8 @@ from payment_service.domain.intents import Intent, IntentState
 from payment_service.domain.payment_methods import PaymentMethod, PaymentMethodChoice
 from payment_service.domain.payments import Payment, PaymentId, PaymentStatus
 from payment_service.repository.check_schedule import PAYMENT_CHECKS
-from payment_service.repository.payment_methods import PaymentMethodRepository
-from payment_service.repository.payments import PaymentRepository
+from payment_service.repository.payment_methods import CustomerReader, PaymentMethodRepository
+from payment_service.repository.payments import PaymentReader, PaymentRepository
 from payment_service.service.payment_reconciler import PAYMENTS, PaymentReconciler
 from payment_service.service.payments import PaymentView, find_visible_within
 
@@ -98,8 +98,8 @@ class CheckoutService:
         ProviderUnavailable if the outcome is unknown, which the same call or the sweeper finds out later.
         """
         await self._ensure_not_erased(buyer_id)
-        async with self._database.begin() as transaction:
-            payment = await PaymentRepository(transaction).find(payment_id)
+        async with self._database.read() as connection:
+            payment = await PaymentReader(connection).find(payment_id)
         if payment is None or payment.buyer_id != buyer_id:
             raise UnknownPayment(payment_id)
         if payment.intent_id is None:
@@ -132,8 +132,8 @@ class CheckoutService:
         An erasure that is recorded after this check does not have to be noticed here: with the account the order
         service cancels the order, whose payments are then closed or refunded.
         """
-        async with self._database.begin() as transaction:
-            customer = await PaymentMethodRepository(transaction).find_customer(buyer_id)
+        async with self._database.read() as connection:
+            customer = await CustomerReader(connection).find_customer(buyer_id)
         if customer is not None and customer.is_erased:
             raise AccountErased
 

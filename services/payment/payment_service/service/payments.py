@@ -5,18 +5,18 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from chassis.database.engine import Database
+from chassis.database.statements import Connection
 from chassis.http.authentication import Principal
 from chassis.http.cursors import CursorPaging, TimePosition
 from chassis.observability import logs
 from chassis.types.ids import OrderId
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from payment_service.clients.provider import Provider
 from payment_service.domain.errors import NoPaymentOfOrder, ProviderError, UnknownPayment
 from payment_service.domain.intents import Intent, NextAction, Step, next_step
 from payment_service.domain.payments import Payment, PaymentId, PaymentQuery
 from payment_service.repository.check_schedule import PAYMENT_CHECKS
-from payment_service.repository.payments import PaymentRepository
+from payment_service.repository.payments import PaymentReader, PaymentRepository
 
 _ENDINGS = frozenset({Step.COMPLETE, Step.FAIL, Step.REJECT_CAPTURE})
 
@@ -51,14 +51,14 @@ class PaymentQueries:
 
     async def get(self, principal: Principal, payment_id: PaymentId) -> PaymentView:
         """Returns a payment that the caller may see. Raises UnknownPayment."""
-        async with self._database.begin() as transaction:
-            payment = await find_visible_within(transaction, principal, payment_id)
+        async with self._database.read() as connection:
+            payment = await find_visible_within(connection, principal, payment_id)
         return await self._view(principal, payment)
 
     async def get_of_order(self, principal: Principal, order_id: OrderId) -> PaymentView:
         """Returns the live payment of an order, or else the last one that failed. Raises NoPaymentOfOrder."""
-        async with self._database.begin() as transaction:
-            payment = await PaymentRepository(transaction).find_latest_of_order(order_id)
+        async with self._database.read() as connection:
+            payment = await PaymentReader(connection).find_latest_of_order(order_id)
         if payment is None or not _may_see(principal, payment):
             raise NoPaymentOfOrder(order_id)
         return await self._view(principal, payment)
@@ -91,9 +91,9 @@ class PaymentQueries:
         return PaymentView(payment, intent)
 
 
-async def find_visible_within(transaction: AsyncConnection, principal: Principal, payment_id: PaymentId) -> Payment:
+async def find_visible_within(connection: Connection, principal: Principal, payment_id: PaymentId) -> Payment:
     """Returns a payment that the caller may see: their own, or any for an admin. Raises UnknownPayment."""
-    payment = await PaymentRepository(transaction).find(payment_id)
+    payment = await PaymentReader(connection).find(payment_id)
     if payment is None or not _may_see(principal, payment):
         raise UnknownPayment(payment_id)
     return payment

@@ -1,0 +1,92 @@
+"""Paying takes a fixed number of statements, commits and calls of the order service."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from chassis.database.engine import Database
+from chassis.messaging.broker import Broker
+from chassis.messaging.outbox import Outbox
+from chassis.types.ids import OrderId, UserId, uuid7
+from chassis.types.money import Money
+from chassis_testing.databases import migrated_database
+from chassis_testing.sent_statements import SentStatements, sent_statements
+from payment_service.app import SCHEMA
+from payment_service.clients.orders import PayableOrder
+from payment_service.clients.simulated import SimulatedProvider
+from payment_service.domain.payment_methods import PaymentMethodChoice
+from payment_service.domain.payments import PaymentStatus
+from payment_service.service.checkout import CheckoutService
+from payment_service.service.payment_reconciler import PaymentReconciler
+from payment_service.service.published_events import PublishedEvents
+from payment_service.service.refund_reconciler import RefundReconciler
+
+BUYER = UserId(7)
+_VISA = PaymentMethodChoice(ref="pm_card_visa")
+
+
+@dataclass
+class EveryOrderPayable:
+    calls: int = 0
+
+    async def get_payable(self, order_id: OrderId) -> PayableOrder:
+        self.calls += 1
+        return PayableOrder(order_id, BUYER, Money(1000, "USD"), True, "pending", _now() + timedelta(hours=1))
+
+
+@dataclass
+class Checkout:
+    """The use cases of paying; no loop runs in the background."""
+
+    sent: SentStatements
+    service: CheckoutService
+    orders: EveryOrderPayable = field(default_factory=EveryOrderPayable)
+
+    async def pay(self) -> None:
+        """Begins a payment of a new order, and confirms it in the same request."""
+        self.sent.clear()
+        self.orders.calls = 0
+        view = await self.service.begin(BUYER, OrderId(uuid7()), _VISA, confirm=True, key=None)
+        assert view.payment.status is PaymentStatus.COMPLETED
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@pytest.fixture
+async def checkout() -> AsyncIterator[Checkout]:
+    """The use cases, which have run once, so that nothing is prepared or looked up later."""
+    async with migrated_database("payment_service") as settings, sent_statements(settings) as (sent, proxied):
+        database, orders, delay = Database(proxied, SCHEMA), EveryOrderPayable(), timedelta(minutes=1)
+        events = PublishedEvents(Outbox(database, Broker("amqp://broker.invalid/", "payment")), uuid7)
+        provider = SimulatedProvider(database, _now)
+        refunds = RefundReconciler(database, provider, events, _now, uuid7, delay)
+        reconciler = PaymentReconciler(database, provider, events, refunds, _now)
+        opened = Checkout(sent, CheckoutService(database, orders, reconciler, _now, uuid7, delay), orders)
+        await opened.pay()
+        yield opened
+        await database.close()
+
+
+async def test_paying_takes_four_commits_and_those_of_the_simulated_provider(checkout: Checkout) -> None:
+    await checkout.pay()
+
+    is_erased = ["SELECT"]
+    begun = ["BEGIN", "SELECT", "INSERT", "SELECT", "SELECT", "INSERT", "COMMIT"]
+    intent_created = ["BEGIN", "INSERT", "SELECT", "COMMIT"]
+    intent_stored = ["BEGIN", "SELECT", "UPDATE", "COMMIT"]
+    confirming = ["BEGIN", "SELECT", "SELECT", "UPDATE", "UPDATE", "COMMIT"]
+    charged = ["BEGIN", "SELECT", "UPDATE", "COMMIT"]
+    completed = ["BEGIN", "SELECT", "SELECT", "UPDATE", "INSERT", "UPDATE", "COMMIT"]
+    assert checkout.sent.verbs == [
+        *is_erased,
+        *begun,
+        *intent_created,
+        *intent_stored,
+        *confirming,
+        *charged,
+        *completed,
+    ]
+    assert checkout.orders.calls == 2
