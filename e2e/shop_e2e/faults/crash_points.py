@@ -4,16 +4,22 @@ The service is unchanged: crash points are wrapped around its effects, before an
 
 - `commit` of a transaction that wrote, named by the function that opened it,
 
-- `publish` of an event, and `ack` of one, named by its type,
+- `publish` of an event, and `ack` of one or of a batch, named by the type of its last event,
+
+- `effect` of an event within its transaction, named by its payload, or of several events: a batch has others before and
+  after it,
 
 - `call` of a neighbour, named by its request,
 
 - `provider` call: a payment provider, a mail server.
 
+Messages gather for a moment before they are handled, so that a run has batches.
+
 A crash point is `<kind> <name> <before|after>`. CRASH_AT names the one at which the process sends itself SIGKILL;
 CRASH_RECORD names a file to which it appends each crash point that it reaches, once.
 """
 
+import asyncio
 import importlib
 import inspect
 import os
@@ -22,6 +28,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import cache
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -29,7 +36,9 @@ from typing import Any
 from aio_pika.message import IncomingMessage
 from chassis.database.engine import Database
 from chassis.grpc.client import ClientCallInterceptor
+from chassis.messaging import inbox
 from chassis.messaging.broker import Broker
+from chassis.messaging.deliveries import Deliveries
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -39,6 +48,7 @@ _PROVIDERS = {
 }
 """Calls that leave the shop: each public coroutine of the class is a crash point."""
 
+_GATHERING_SECONDS = 0.1
 _WROTE = text("SELECT pg_current_xact_id_if_assigned() IS NOT NULL")
 _seen: set[str] = set()
 
@@ -54,6 +64,8 @@ def _instrument(service: str) -> None:
     wrapped: list[tuple[Any, str, Callable[..., Any]]] = [
         (Database, "begin", _committing(Database.begin)),
         (Broker, "publish", _around("publish", Broker.publish, lambda _self, key, *_: key)),
+        (Deliveries, "next_batch", _gathering(Deliveries.next_batch)),
+        (inbox, "handles", _applying(inbox.handles)),
         (IncomingMessage, "ack", _around("ack", IncomingMessage.ack, lambda message, *_: message.routing_key)),
         (
             ClientCallInterceptor,
@@ -90,6 +102,26 @@ def _around(kind: str, function: Callable[..., Awaitable[Any]], name: Callable[.
         return result
 
     return surrounded
+
+
+def _applying(handles: Callable[..., inbox.EventHandler]) -> Callable[..., inbox.EventHandler]:
+    @cache  # handlers that share a function get the same one
+    def surround_all(apply_all: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+        return _around("effect", apply_all, lambda *_: "of several events")
+
+    def handler(payload: Any, apply: Any, *, apply_all: Any = None, **options: Any) -> inbox.EventHandler:
+        surrounded = _around("effect", apply, lambda *_: payload.__name__)
+        return handles(payload, surrounded, apply_all=apply_all and surround_all(apply_all), **options)
+
+    return handler
+
+
+def _gathering(next_batch: Callable[[Deliveries], Awaitable[Any]]) -> Callable[[Deliveries], Awaitable[Any]]:
+    async def gathered(self: Deliveries) -> Any:
+        await asyncio.sleep(_GATHERING_SECONDS)
+        return await next_batch(self)
+
+    return gathered
 
 
 def _committing(begin: Callable[[Database], Any]) -> Callable[[Database], Any]:
