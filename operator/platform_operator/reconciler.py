@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from platform_operator import metrics
 from platform_operator.api.kinds import LABEL_COMPONENT, LABEL_INSTANCE, PLATFORM, POD, ObjectId, PlatformKey
 from platform_operator.api.spec import Spec, parse
-from platform_operator.apply.applier import apply_object, find_conflict, prune
+from platform_operator.apply.applier import apply_object, delete_object, find_conflict, prune
 from platform_operator.apply.deletion import finish_deletion, set_finalizer
 from platform_operator.apply.inventory_store import inventory_id, is_stored, read_inventory, write_inventory
 from platform_operator.cache.observed import ObservedObject, Platform, observe_platform
@@ -29,6 +29,7 @@ from platform_operator.errors import (
 from platform_operator.invariants.scrape_results import ScrapeResult
 from platform_operator.plan.comparison import Change
 from platform_operator.plan.inventory import DesiredObject, Inventory
+from platform_operator.plan.job_retries import JobRetries
 from platform_operator.plan.planner import Plan, make_plan
 from platform_operator.plan.prune_guard import ANNOTATION_ALLOW_PRUNE, PruneGuard, declared_removals
 from platform_operator.plan.readiness import NameConflict, Refusal
@@ -70,6 +71,7 @@ class Reconciler:
     )
     _blocked_since: dict[PlatformKey, tuple[int, datetime]] = field(init=False, default_factory=dict)
     """The wave that blocks each platform, and since when."""
+    _job_retries: JobRetries = field(init=False, default_factory=JobRetries)
 
     async def reconcile(self, key: PlatformKey) -> Requeue:
         """Makes one pass over one platform: observe, plan, apply, report. Safe to stop anywhere and to repeat.
@@ -96,6 +98,7 @@ class Reconciler:
         """
         metrics.remove_platform(key)
         self._blocked_since.pop(key, None)
+        self._job_retries.forget(key)
 
     async def _converge(self, platform: Platform) -> tuple[Spec | None, PassResult]:
         spec = None
@@ -108,12 +111,22 @@ class Reconciler:
             replaced = replaced_version(platform.key, self.cache.children(platform.key), inventory)
             values = self._values(platform, spec, replaced)
             secrets = _PassSecrets(await self.master_keys.key_for(platform.key), replaced)
+            if not spec.paused:
+                await self._retry_failed_jobs(platform.key, inventory)
             plan = self._plan_from_inventory(platform, spec, inventory, values, secrets)
             if spec.paused or (plan is not None and plan.idle):
                 return spec, PassResult(plan)
             return spec, await self._apply_waves(platform, spec, inventory, values, secrets)
         except (ApiError, InvalidSpecError, RenderError, MasterKeyMissingError, MasterKeyChangedError) as error:
             return spec, PassResult(error=error)
+
+    async def _retry_failed_jobs(self, key: PlatformKey, inventory: Inventory) -> None:
+        """Deletes the failed Jobs whose retry is due: this pass creates them again, as it does every lost object."""
+        due = self._job_retries.due(key, self.cache.children(key), self.now())
+        for seen in due:
+            if seen.id in inventory.objects:
+                logger.info("%s failed and is retried", seen.id, extra={"platform": str(key)})
+                await delete_object(self.client, self.cache, key, seen)
 
     def _plan_from_inventory(
         self, platform: Platform, spec: Spec, inventory: Inventory, values: ChartValues, secrets: _PassSecrets
@@ -216,6 +229,8 @@ class Reconciler:
     async def _report(self, platform: Platform, spec: Spec | None, result: PassResult) -> None:
         """Writes the status and emits an Event for each transition. An unchanged status is not written again."""
         key, now = platform.key, self.now()
+        if result.plan is not None:
+            result = replace(result, plan=self._job_retries.with_failures(key, result.plan))
         result = replace(result, blocked_for=self._blocked_for(key, result, now))
         result = replace(result, diagnosis=await self._diagnose(key, result))
         version, children = self.installation.version, self.cache.children(key)

@@ -391,6 +391,64 @@ async def test_an_upgrade_migrates_first_and_prunes_the_old_migration(cluster: F
     assert cluster.condition("Ready") == ("True", "AllReady")
 
 
+async def test_setting_the_version_back_runs_the_former_version_again(cluster: FakeCluster) -> None:
+    """The documented rollback. The Job of the former version was pruned and runs again, on the newer schema."""
+    versions = ("1", "2", "1")
+    for version in versions:
+        cluster.spec({"version": version})
+        for identity in (STORE, ObjectId("Job", f"shop-order-migrate-{version}"), DEPLOYMENT):
+            await cluster.reconcile()
+            cluster.come_up(identity)
+        await cluster.reconcile()
+        assert cluster.condition("Ready") == ("True", "AllReady")
+        assert cluster.server.objects[DEPLOYMENT]["spec"]["image"] == version
+    assert ObjectId("Job", "shop-order-migrate-2") not in cluster.server.objects
+
+
+def fail_job(cluster: FakeCluster, identity: ObjectId, message: str) -> None:
+    stored = cluster.server.objects[identity]
+    failed = {"type": "Failed", "status": "True", "message": message, "lastTransitionTime": cluster.now.isoformat()}
+    stored["status"] = {"conditions": [failed]}
+    stored["metadata"]["uid"] = f"job-{cluster.server.version}"
+    cluster.server.touch(stored)
+
+
+async def test_a_failed_migration_is_retried_with_growing_delays_until_it_completes(cluster: FakeCluster) -> None:
+    await cluster.reconcile()
+    cluster.come_up(STORE)
+    await cluster.reconcile()
+    for minutes in (1, 2, 4, 8, 16, 32, 60, 60):
+        fail_job(cluster, JOB, "BackoffLimitExceeded")
+        await cluster.reconcile()
+        retry_at = cluster.now + timedelta(minutes=minutes)
+        assert f"(retried after {retry_at:%Y-%m-%dT%H:%M:%SZ})" in cluster.message("Degraded")
+        cluster.now = retry_at - timedelta(seconds=1)
+        await cluster.reconcile()
+        assert f"delete Job {JOB.name}" not in cluster.server.writes
+        cluster.now = retry_at
+        await cluster.reconcile()
+        assert [write for write in cluster.server.writes if JOB.name in write] == [
+            f"delete Job {JOB.name}",
+            f"apply Job {JOB.name}",
+        ]
+        assert cluster.condition("Degraded") == ("True", "MigrationFailed"), "a retry is no recovery"
+    cluster.come_up(JOB)
+    await cluster.reconcile()
+    assert cluster.condition("Degraded") == ("False", "Healthy")
+
+
+async def test_a_paused_platform_retries_no_job(cluster: FakeCluster) -> None:
+    await cluster.reconcile()
+    cluster.come_up(STORE)
+    await cluster.reconcile()
+    fail_job(cluster, JOB, "BackoffLimitExceeded")
+    cluster.spec({"paused": True})
+    cluster.now += timedelta(hours=2)
+    await cluster.reconcile()
+    assert JOB in cluster.server.objects
+    assert not [write for write in cluster.server.writes if JOB.name in write]
+
+
 async def test_a_crash_at_any_write_leads_to_the_same_result(cluster: FakeCluster, tmp_path: Path) -> None:
     await cluster.converge()
     children = cluster.server.objects.keys()
@@ -573,7 +631,9 @@ async def test_pods_of_a_failed_migration_are_selected_by_job_and_a_refused_list
     cluster.come_up(STORE)
     await cluster.reconcile()
     cluster.server.objects[JOB]["status"] = {
-        "conditions": [{"type": "Failed", "status": "True", "reason": "BackoffLimit"}]
+        "conditions": [
+            {"type": "Failed", "status": "True", "reason": "BackoffLimit", "lastTransitionTime": NOW.isoformat()}
+        ]
     }
     cluster.server.touch(cluster.server.objects[JOB])
     cluster.server.list_error = ApiError(403, "Forbidden", "no")
