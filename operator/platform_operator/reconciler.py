@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from platform_operator import metrics
 from platform_operator.api.kinds import EVENT, LABEL_COMPONENT, LABEL_INSTANCE, PLATFORM, POD, ObjectId, PlatformKey
 from platform_operator.api.spec import Spec, parse
-from platform_operator.apply.applier import apply_object, find_conflict, prune
+from platform_operator.apply.applier import apply_object, delete_object, find_conflict, prune
 from platform_operator.apply.deletion import finish_deletion, set_finalizer
 from platform_operator.apply.inventory_store import inventory_id, is_stored, read_inventory, write_inventory
 from platform_operator.cache.observed import ObservedObject, Platform, observe_platform
@@ -32,6 +32,7 @@ from platform_operator.invariants.scrape_results import ScrapeResult
 from platform_operator.plan.comparison import Change
 from platform_operator.plan.field_fights import FieldFights
 from platform_operator.plan.inventory import DesiredObject, Inventory
+from platform_operator.plan.job_retries import JobRetries
 from platform_operator.plan.planner import Plan, make_plan
 from platform_operator.plan.prune_guard import ANNOTATION_ALLOW_PRUNE, PruneGuard, declared_removals
 from platform_operator.plan.readiness import NameConflict, Refusal
@@ -81,6 +82,7 @@ class Reconciler:
     _apply_slots: asyncio.Semaphore = field(
         init=False, default_factory=lambda: asyncio.Semaphore(MAX_CONCURRENT_APPLIES)
     )
+    _job_retries: JobRetries = field(init=False, default_factory=JobRetries)
 
     async def reconcile(self, key: PlatformKey) -> Requeue:
         """Makes one pass over one platform: observe, plan, apply, report. Safe to stop anywhere and to repeat.
@@ -129,6 +131,7 @@ class Reconciler:
         """
         metrics.remove_platform(key)
         self.fights.forget(key)
+        self._job_retries.forget(key)
 
     async def _converge(self, platform: Platform) -> tuple[Spec | None, PassResult]:
         spec = None
@@ -141,6 +144,8 @@ class Reconciler:
             replaced = replaced_version(platform.key, self.cache.children(platform.key), inventory)
             values = self._values(platform, spec, replaced)
             secrets = _PassSecrets(await self.master_keys.key_for(platform.key), replaced)
+            if not spec.paused:
+                await self._retry_failed_jobs(platform.key, inventory)
             plan = self._plan_from_inventory(platform, spec, inventory, values, secrets)
             if spec.paused or (plan is not None and plan.idle):
                 return spec, PassResult(plan)
@@ -153,6 +158,14 @@ class Reconciler:
             unexpected = UnexpectedError(f"{type(error).__name__}: {error}"[:MAX_ERROR_LENGTH])
             unexpected.__cause__ = error
             return spec, PassResult(error=unexpected)
+
+    async def _retry_failed_jobs(self, key: PlatformKey, inventory: Inventory) -> None:
+        """Deletes the failed Jobs whose retry is due: this pass creates them again, as it does every lost object."""
+        due = self._job_retries.due(key, self.cache.children(key), self.now())
+        for seen in due:
+            if seen.id in inventory.objects:
+                logger.info("%s failed and is retried", seen.id, extra={"platform": str(key)})
+                await delete_object(self.client, self.cache, key, seen)
 
     def _plan_from_inventory(
         self, platform: Platform, spec: Spec, inventory: Inventory, values: ChartValues, secrets: _PassSecrets
@@ -258,6 +271,8 @@ class Reconciler:
         """Writes the status and emits an Event for each transition. An unchanged status is not written again."""
         key, now = platform.key, self.now()
         result = replace(result, plan=await self._explain(platform, result.plan))
+        if result.plan is not None:
+            result = replace(result, plan=self._job_retries.with_failures(key, result.plan))
         result = replace(result, blocked_for=blocked_for(stored_blocked(platform), now))
         result = replace(result, fights=self.fights.opponents(key, now))
         result = replace(result, diagnosis=await self._diagnose(key, result))

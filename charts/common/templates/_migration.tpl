@@ -1,7 +1,7 @@
 {{/*
 A failed migration: the Job retries it (backoffLimit) until its deadline. Then the operator reports
-Degraded=MigrationFailed and applies nothing that comes after it, and the pods of the previous release keep serving. See
-MigrationFailed in docs/operations.md.
+Degraded=MigrationFailed and applies nothing that comes after it, and the pods of the previous release keep serving. It
+runs the Job again with growing delays. See MigrationFailed in docs/operations.md.
 */}}
 
 {{/*

@@ -123,5 +123,10 @@ async def prune(client: KubernetesClient, cache: Cache, key: PlatformKey, leftov
     """Deletes objects that the spec no longer needs. Raises ApiError."""
     for seen in leftovers:
         metrics.PRUNES.labels(seen.id.kind).inc()
-        await client.delete(CHILD_KINDS[seen.id.kind], key.namespace, seen.id.name, seen.uid)
-        cache.remove(key, seen.id, seen.version + 1)  # the deletion's own version is not known, only that it is higher
+        await delete_object(client, cache, key, seen)
+
+
+async def delete_object(client: KubernetesClient, cache: Cache, key: PlatformKey, seen: ObservedObject) -> None:
+    """Deletes one object, and not a later one of its name. Raises ApiError."""
+    await client.delete(CHILD_KINDS[seen.id.kind], key.namespace, seen.id.name, seen.uid)
+    cache.remove(key, seen.id, seen.version + 1)  # the deletion's own version is not known, only that it is higher

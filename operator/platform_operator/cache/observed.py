@@ -31,6 +31,7 @@ MAX_INVENTORY = 1 << 17
 """Bytes of an inventory. That of a shop with all add-ons has a tenth of it."""
 METRICS_PORT = "metrics"
 """The name of a Service's port for metrics, the only port that is read."""
+_UNKNOWN_TIME = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,7 @@ class JobProgress:
 
     complete: bool
     failure: str = ""
+    failed_at: datetime = _UNKNOWN_TIME
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +219,14 @@ def _stateful_set(manifest: Manifest) -> Workload:
 def _job(manifest: Manifest) -> JobProgress:
     status = manifest.get("status") or {}
     complete = any(c["type"] == "Complete" and c["status"] == "True" for c in status.get("conditions") or ())
-    return JobProgress(complete, _failure(status, "Failed", "True"))
+    failure = _failure(status, "Failed", "True")
+    return JobProgress(complete, failure, _failed_at(status)) if failure else JobProgress(complete)
+
+
+def _failed_at(status: Mapping[str, Any]) -> datetime:
+    """Returns the time of the failure; the earliest of all if the condition has none."""
+    times = (one.get("lastTransitionTime") for one in status["conditions"] if one["type"] == "Failed")
+    return next((datetime.fromisoformat(time) for time in times if time), _UNKNOWN_TIME)
 
 
 def _failure(status: Mapping[str, Any], type_: str, failed: str) -> str:

@@ -245,7 +245,7 @@ def _failed(key: PlatformKey, part: Blocker, pods: str) -> Condition:
         return _degraded(
             ConditionReason.MIGRATION_FAILED,
             f"Job {name} failed: {part.message}.{pods} Read kubectl -n {namespace} logs job/{name}; "
-            f"to retry: kubectl -n {namespace} delete job {name}",
+            f"to retry at once: kubectl -n {namespace} delete job {name}",
         )
     return _degraded(
         ConditionReason.ROLLOUT_FAILED,

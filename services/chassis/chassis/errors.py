@@ -34,6 +34,10 @@ class DatabaseUnavailable(Exception):
     """
 
 
+class SchemaAhead(Exception):
+    """The database has the schema of a newer release, on which this release's code may not run."""
+
+
 class BrokerUnavailable(Exception):
     """The broker is down or did not confirm a message. The event stays in the outbox."""
 

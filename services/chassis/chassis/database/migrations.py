@@ -2,24 +2,31 @@
 
 Each migration has a transaction of its own, and waits a few seconds for a lock at most: behind a lock that waits, every
 request on the table waits too. A migration that did not get its lock is retried.
+
+Each revision states `oldest_code`: the oldest schema whose code may run on it. The statement is stored in the database
+with the migration, where an older release reads it after a rollback.
 """
 
 import asyncio
 import importlib.resources
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from typing import Any
 
 import asyncpg
 from alembic import command, context, op
 from alembic.config import Config
-from alembic.script import ScriptDirectory
+from alembic.runtime.migration import MigrationContext, MigrationInfo
+from alembic.script import Script, ScriptDirectory
+from alembic.script.revision import Revision
 from sqlalchemy import Connection, MetaData, Table, exc, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from chassis.database import tables
 from chassis.database.engine import database_url, driver_error
 from chassis.database.roles import RuntimeRole, grant_runtime_role
+from chassis.errors import SchemaAhead
 from chassis.observability import logs
 from chassis.settings import DatabaseSettings
 
@@ -39,7 +46,8 @@ async def migrate(
 ) -> None:
     """Upgrades the database to the newest schema that the package ships, or only to `revision`.
 
-    Then `runtime_role` gets its privileges. Raises RuntimeRoleRefused.
+    After a rollback the database has the schema of a newer release: then there is nothing to do, if this release's code
+    may run on it. In both cases `runtime_role` gets its privileges. Raises SchemaAhead, RuntimeRoleRefused.
 
     A migration that fails is rolled back, except for its blocks `outside_transaction`, and its error is raised: then
     the Job fails, and the pods of the release before keep serving.
@@ -54,10 +62,17 @@ async def migrate(
     try:
         await _wait_until_reachable(engine, deadline)
         async with _exclusive_connection(engine, deadline) as connection:
-            await _upgrade_once_unlocked(connection, package, revision, deadline)
+            ahead = await _newer_schema(connection, package)
+            if ahead is None:
+                await _upgrade_once_unlocked(connection, package, revision, deadline)
+                await connection.run_sync(_record_newest, package, revision)
+                await connection.commit()
             if runtime_role is not None:
                 await grant_runtime_role(connection, settings, runtime_role)
-        log.info("the schema is current", revision=_newest_revision(package) if revision == "head" else revision)
+        if ahead is None:
+            log.info("the schema is current", revision=_newest_revision(package) if revision == "head" else revision)
+        else:
+            log.info("the schema is of a newer release, on which this one may run", revision=ahead)
     finally:
         await engine.dispose()
 
@@ -77,7 +92,12 @@ def outside_transaction() -> Iterator[None]:
 def run_environment() -> None:
     """Runs the migrations that Alembic has chosen. Each package's `migrations/env.py` calls it."""
     connection = context.config.attributes["connection"]
-    context.configure(connection=connection, transactional_ddl=True, transaction_per_migration=True)
+    context.configure(
+        connection=connection,
+        transactional_ddl=True,
+        transaction_per_migration=True,
+        on_version_apply=_record_step,
+    )
     with context.begin_transaction():
         context.run_migrations()
 
@@ -161,6 +181,65 @@ async def _exclusive_connection(engine: AsyncEngine, deadline: float) -> AsyncIt
         yield connection  # the end of the session releases the lock
 
 
+async def _newer_schema(connection: AsyncConnection, package: str) -> str | None:
+    """Returns the database's revision if it is of a newer release. Raises SchemaAhead if this code may not run on it.
+
+    A revision that says nothing is unknown: it may be of any release.
+    """
+    stored = await _scalar(connection, "alembic_version", "SELECT version_num FROM alembic_version")
+    if stored is None or stored in _revisions(package):
+        return None
+    query = "SELECT oldest_code FROM schema_compatibility WHERE revision = :revision"
+    oldest_code = await _scalar(connection, "schema_compatibility", query, revision=stored)
+    code = _newest_revision(package)
+    if oldest_code is None or oldest_code > code:
+        raise SchemaAhead(
+            f"the database has schema {stored}, which code of schema {oldest_code or stored} or later may run on, and "
+            f"this release has {code}: deploy a release that fits, or restore a backup from before the upgrade"
+        )
+    return stored
+
+
+async def _scalar(connection: AsyncConnection, table: str, query: str, **parameters: str) -> str | None:
+    """Returns the value of a query, None if its table does not exist. Leaves no transaction open."""
+    exists = await connection.scalar(text("SELECT to_regclass(:table) IS NOT NULL"), {"table": table})
+    value: str | None = await connection.scalar(text(query), parameters) if exists else None
+    await connection.rollback()
+    return value
+
+
+def _record_step(
+    ctx: MigrationContext, step: MigrationInfo, heads: Collection[str], run_args: Mapping[str, Any]
+) -> None:
+    """Stores what a migration states, in its own transaction. Alembic calls it after each one, by these names."""
+    if step.is_upgrade and ctx.connection is not None:
+        _record(ctx.connection, step.up_revision)
+
+
+def _record_newest(connection: Connection, package: str, revision: str) -> None:
+    """Stores what the current revision states: it may have been migrated by a release that did not store it."""
+    _record(connection, ScriptDirectory.from_config(_config(package)).get_revision(revision))
+
+
+def _record(connection: Connection, script: Revision | None) -> None:
+    """Raises AttributeError if the migration does not state `oldest_code`."""
+    if not isinstance(script, Script):
+        return
+    connection.execute(text(_COMPATIBILITY_TABLE))
+    connection.execute(
+        text(
+            "INSERT INTO schema_compatibility VALUES (:revision, :oldest_code)"
+            " ON CONFLICT (revision) DO UPDATE SET oldest_code = excluded.oldest_code"
+        ),
+        {"revision": script.revision, "oldest_code": script.module.oldest_code},
+    )
+
+
+_COMPATIBILITY_TABLE = (
+    "CREATE TABLE IF NOT EXISTS schema_compatibility (revision text PRIMARY KEY, oldest_code text NOT NULL)"
+)
+
+
 async def _upgrade_once_unlocked(connection: AsyncConnection, package: str, revision: str, deadline: float) -> None:
     """Migrates, and tries again while a table is locked. Raises the last error after the deadline."""
     while True:
@@ -190,6 +269,11 @@ def _newest_revision(package: str) -> str:
     if revision is None:
         raise LookupError(f"{package} ships no migration")
     return revision
+
+
+def _revisions(package: str) -> frozenset[str]:
+    script = ScriptDirectory.from_config(_config(package))
+    return frozenset(one.revision for one in script.walk_revisions())
 
 
 def _config(package: str) -> Config:

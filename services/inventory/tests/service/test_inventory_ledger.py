@@ -16,7 +16,7 @@ from inventory_service.domain.movements import MovementPosition
 from inventory_service.domain.stock import MAX_ON_HAND
 from inventory_service.repository.stock import StockRepository
 from shopapi.events.v1.events_pb2 import AvailabilityChanged, StockLow
-from sqlalchemy import exc, text
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 

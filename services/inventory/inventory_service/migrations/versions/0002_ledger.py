@@ -9,6 +9,7 @@ from chassis.database.migrations import create_idempotency_keys
 
 revision = "0002"
 down_revision = "0001"
+oldest_code = "0001"
 
 BACKFILL = """
 INSERT INTO movements (product_id, kind, delta, on_hand, reason, at)

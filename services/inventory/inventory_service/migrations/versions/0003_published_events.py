@@ -7,6 +7,7 @@ from chassis.database.migrations import index_inbox_by_age, keep_published_event
 
 revision = "0003"
 down_revision = "0002"
+oldest_code = "0002"
 
 
 def upgrade() -> None:

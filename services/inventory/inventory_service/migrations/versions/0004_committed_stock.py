@@ -11,6 +11,7 @@ from alembic import op
 
 revision = "0004"
 down_revision = "0003"
+oldest_code = "0003"
 
 RELEASE_COMMITTED = """
 CREATE FUNCTION release_committed_units() RETURNS trigger LANGUAGE plpgsql AS $$

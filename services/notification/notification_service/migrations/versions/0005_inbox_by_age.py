@@ -4,6 +4,7 @@ from chassis.database.migrations import index_inbox_by_age
 
 revision = "0005"
 down_revision = "0004"
+oldest_code = "0004"
 
 
 def upgrade() -> None:

@@ -9,6 +9,7 @@ from chassis.database.migrations import outside_transaction
 
 revision = "0006"
 down_revision = "0005"
+oldest_code = "0005"
 
 _CONSTRAINTS = {
     "notification_status": "status IN ('pending', 'sent', 'delivered', 'failed', 'cancelled', 'not_sent')",

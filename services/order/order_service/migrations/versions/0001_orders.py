@@ -6,6 +6,7 @@ from chassis.database.migrations import create_event_tables
 
 revision = "0001"
 down_revision = None
+oldest_code = "0001"
 
 
 def upgrade() -> None:

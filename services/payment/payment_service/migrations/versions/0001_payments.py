@@ -6,6 +6,7 @@ from chassis.database.migrations import create_event_tables, create_idempotency_
 
 revision = "0001"
 down_revision = None
+oldest_code = "0001"
 
 _TIME = sa.DateTime(timezone=True)
 

@@ -7,6 +7,7 @@ from chassis.database.migrations import index_inbox_by_age, keep_published_event
 
 revision = "0002"
 down_revision = "0001"
+oldest_code = "0001"
 
 
 def upgrade() -> None:

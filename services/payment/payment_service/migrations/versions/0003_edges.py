@@ -8,6 +8,7 @@ from alembic import op
 
 revision = "0003"
 down_revision = "0002"
+oldest_code = "0001"
 
 _CAPTURED = "a_completed_payment_has_captured_its_amount"
 

@@ -7,6 +7,7 @@ from chassis.database.migrations import index_inbox_by_age, keep_published_event
 
 revision = "0004"
 down_revision = "0003"
+oldest_code = "0003"
 
 
 def upgrade() -> None:

@@ -11,6 +11,7 @@ from sqlalchemy import text
 
 revision = "0005"
 down_revision = "0004"
+oldest_code = "0004"
 
 _BATCH = 1_000
 _ACCENTS = r"[\u0300-\u036f]"

@@ -11,6 +11,7 @@ from chassis.database.migrations import create_event_tables
 
 revision = "0002"
 down_revision = "0001"
+oldest_code = "0001"
 
 DISTRIBUTIONS = """
 UPDATE ratings SET stars_1 = found.s1, stars_2 = found.s2, stars_3 = found.s3, stars_4 = found.s4, stars_5 = found.s5

@@ -9,6 +9,7 @@ from chassis.database.migrations import create_event_tables
 
 revision = "0002"
 down_revision = "0001"
+oldest_code = "0001"
 
 
 def upgrade() -> None:
