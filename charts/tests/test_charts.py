@@ -759,6 +759,24 @@ def test_the_definitions_get_a_password_for_each_user_and_make_no_service_an_adm
     assert not any(user["tags"] for user in users)
 
 
+def test_the_metrics_of_the_broker_listen_on_ipv6_where_the_node_has_it(
+    render: Render, secrets: str, tmp_path: Path
+) -> None:
+    manifests = render_platform(render, secrets, {})
+    script = tmp_path / "write-listeners.bash"
+    for addresses, expected in (("fe80::1", ["prometheus.tcp.ip = ::"]), ("", [])):
+        (tmp_path / "if_inet6").write_text(addresses)
+        content = named(manifests, "ConfigMap", "shop-rabbitmq")["data"][script.name]
+        script.write_text(content.replace("/proc/net/if_inet6", str(tmp_path / "if_inet6")))
+        written = subprocess.run(["bash", script], check=True, capture_output=True, text=True).stdout
+        assert [line for line in written.splitlines() if not line.startswith("#")] == expected
+    pod = named(manifests, "StatefulSet", "shop-rabbitmq")["spec"]["template"]["spec"]
+    (before,), (broker,) = pod["initContainers"], pod["containers"]
+    assert "write-listeners.bash >/definitions/listeners.conf" in before["command"][-1]
+    (mount,) = [each for each in broker["volumeMounts"] if each.get("subPath") == "listeners.conf"]
+    assert mount["mountPath"].startswith("/etc/rabbitmq/conf.d/")
+
+
 def test_existing_secrets_are_used_and_none_is_created(render: Render, secrets: str) -> None:
     manifests = render_platform(render, secrets, EXISTING_SECRETS)
     assert not of_kind(manifests, "Secret")

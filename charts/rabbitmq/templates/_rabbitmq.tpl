@@ -55,17 +55,25 @@ the users with what each may do: devtools.broker_definitions generates them.
   disk_free_limit.absolute = 64MiB
   # What quorum queues keep in memory before they write it out: the default, 512 MiB, is more than the pod has.
   raft.wal_max_size_bytes = {{ mul (div $memory 16) 1048576 }}
-{{- range list "definitions.json" "write-definitions.bash" }}
+{{- range list "definitions.json" "write-definitions.bash" "write-listeners.bash" }}
 {{ . }}: |
   {{- $.Files.Get (printf "files/%s" .) | trim | nindent 2 }}
 {{- end }}
 {{- end -}}
 
-{{/* Writes the passwords into the definitions, so that the container of the broker has none in its environment. */}}
+{{/*
+Writes the passwords into the definitions, so that the container of the broker has none in its environment; and what
+depends on the node into the configuration.
+*/}}
 {{- define "rabbitmq.initContainer" -}}
 name: definitions
 {{ include "common.containerImage" . }}
-command: [bash, -c, "bash /config/write-definitions.bash /config/definitions.json >/definitions/definitions.json"]
+command:
+  - bash
+  - -euc
+  - |
+    bash /config/write-listeners.bash >/definitions/listeners.conf
+    bash /config/write-definitions.bash /config/definitions.json >/definitions/definitions.json
 env:
   {{- range $key := list "RABBITMQ_USER" "RABBITMQ_PASSWORD" }}
   {{- include "common.storeSecretEnv" (dict "root" $ "name" $key "key" $key) | nindent 2 }}
@@ -93,6 +101,7 @@ env:
 volumeMounts:
   - { name: data, mountPath: /var/lib/rabbitmq }
   - { name: config, mountPath: /etc/rabbitmq/conf.d/90-platform.conf, subPath: 90-platform.conf, readOnly: true }
+  - { name: definitions, mountPath: /etc/rabbitmq/conf.d/91-listeners.conf, subPath: listeners.conf, readOnly: true }
   - { name: definitions, mountPath: /etc/rabbitmq/definitions, readOnly: true }
   - { name: log, mountPath: /var/log/rabbitmq }
   - { name: tmp, mountPath: /tmp }
