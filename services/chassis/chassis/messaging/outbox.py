@@ -234,8 +234,9 @@ class Outbox:
                 with tracing.continue_trace(f"{row.type} publish", tracing.SpanKind.PRODUCER, row.trace):
                     await self._broker.publish(row.type, row.id, row.body)
             except PublishRefused as error:
-                event = {"event_type": row.type, "event_id": str(row.id)}
-                log.warning("an event stays in the outbox", reason=str(error), **event)
+                log.warning(
+                    "an event stays in the outbox", event_type=row.type, event_id=str(row.id), reason=str(error)
+                )
                 batch.refused.add(row.subject)
                 return
             batch.confirmed.append(row)

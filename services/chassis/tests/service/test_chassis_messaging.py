@@ -512,7 +512,7 @@ async def test_a_test_takes_each_event_once_however_many_wait_behind_it(backend:
 async def test_an_event_that_waits_for_its_retry_does_not_delay_others(backend: Backend) -> None:
     outbox, relay = backend.start_relay()
     consumer = Consumer(backend, retry_delays=[3600])
-    failing = [uuid7() for _ in range(30)]  # more than a consumer gets at a time
+    failing = [uuid7() for _ in range(50)]  # more than a consumer gets at a time
     consumer.fails_always = {str(order) for order in failing}
     failed_before = failed_deliveries()
     for order in [*failing, uuid7()]:

@@ -3,9 +3,9 @@
 Each event becomes a cause: the facts that its template needs, and the key that identifies what happened.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC
-from typing import TypeVar
+from typing import Any
 
 from chassis.messaging.inbox import EventHandler, handles
 from chassis.types.ids import UserId
@@ -18,8 +18,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from notification_service.domain.notifications import Cause, Template
 from notification_service.service.notification_recorder import NotificationRecorder
 
-_P = TypeVar("_P", bound=Message)
-
 _REASONS = {
     pb.CANCEL_REASON_BUYER: "buyer",
     pb.CANCEL_REASON_EXPIRED: "expired",
@@ -29,34 +27,25 @@ _REASONS = {
 
 
 def event_handlers(recorder: NotificationRecorder) -> Sequence[EventHandler]:
-    def records(payload: type[_P], cause: Callable[[_P], Cause]) -> EventHandler:
-        async def record(transaction: AsyncConnection, message: _P) -> None:
-            await recorder.record(transaction, cause(message))
+    async def record_all(transaction: AsyncConnection, messages: Sequence[Message]) -> None:
+        await recorder.record(transaction, [cause for message in messages for cause in _causes(message)])
 
-        return handles(payload, record)
+    async def record(transaction: AsyncConnection, message: Message) -> None:
+        await record_all(transaction, [message])
 
     async def erase_account(transaction: AsyncConnection, user: pb.UserErased) -> None:
         await recorder.erase_account(transaction, UserId(user.user_id))
 
-    async def record_email_change(transaction: AsyncConnection, change: pb.EmailChanged) -> None:
-        for template in (Template.EMAIL_CHANGED, Template.EMAIL_REPLACED):
-            await recorder.record(transaction, email_changed(change, template))
-
     return [
-        records(pb.UserRegistered, user_registered),
-        records(pb.EmailVerificationRequested, verification_requested),
-        records(pb.PasswordResetRequested, reset_requested),
-        records(pb.PasswordChanged, password_changed),
-        handles(pb.EmailChanged, record_email_change),
-        records(pb.NewDeviceLogin, new_device_login),
-        records(pb.OrderPlaced, order_placed),
-        records(pb.OrderConfirmed, order_confirmed),
-        records(pb.OrderShipped, order_shipped),
-        records(pb.OrderCancelled, order_cancelled),
-        records(pb.PaymentRefunded, payment_refunded),
-        records(pb.StockLow, stock_low),
+        *(handles(payload, record, apply_all=record_all) for payload in (*_CAUSES, pb.EmailChanged)),
         handles(pb.UserErased, erase_account),
     ]
+
+
+def _causes(message: Message) -> Sequence[Cause]:
+    if isinstance(message, pb.EmailChanged):
+        return [email_changed(message, template) for template in (Template.EMAIL_CHANGED, Template.EMAIL_REPLACED)]
+    return [_CAUSES[type(message)](message)]
 
 
 def user_registered(user: pb.UserRegistered) -> Cause:
@@ -149,6 +138,22 @@ def stock_low(stock: pb.StockLow) -> Cause:
     facts = {"product_id": stock.product_id, "available": stock.available, "threshold": stock.threshold}
     key = f"stock.low:{stock.product_id}:{stock.at.ToDatetime(UTC).date()}"
     return Cause(key, UserId(stock.seller_id), Template.STOCK_LOW, facts)
+
+
+_CAUSES: Mapping[type[Message], Callable[[Any], Cause]] = {
+    pb.UserRegistered: user_registered,
+    pb.EmailVerificationRequested: verification_requested,
+    pb.PasswordResetRequested: reset_requested,
+    pb.PasswordChanged: password_changed,
+    pb.NewDeviceLogin: new_device_login,
+    pb.OrderPlaced: order_placed,
+    pb.OrderConfirmed: order_confirmed,
+    pb.OrderShipped: order_shipped,
+    pb.OrderCancelled: order_cancelled,
+    pb.PaymentRefunded: payment_refunded,
+    pb.StockLow: stock_low,
+}
+"""The cause that each event becomes; a change of address becomes two."""
 
 
 def _line(line: pb.OrderLine) -> dict[str, object]:

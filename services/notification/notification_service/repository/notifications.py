@@ -3,16 +3,39 @@
 The lock is the notification's row; only the holder of its lease writes its attempts.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from chassis.database.pruning import delete_oldest
+from chassis.database.statements import Record, Statement
 from chassis.types.ids import UserId
-from sqlalchemy import ColumnElement, Row, ScalarSelect, and_, exists, func, or_, select, true, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import (
+    ARRAY,
+    Boolean,
+    ColumnElement,
+    DateTime,
+    Insert,
+    Integer,
+    ScalarSelect,
+    Text,
+    Update,
+    Uuid,
+    and_,
+    any_,
+    bindparam,
+    case,
+    exists,
+    func,
+    literal_column,
+    or_,
+    select,
+    true,
+    update,
+)
+from sqlalchemy.dialects.postgresql import array, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from notification_service.domain.delivery import AttemptCounts, NextState, Outcome, SendResult
@@ -34,6 +57,142 @@ _URGENT = [template for template in Template if template.is_awaited]
 """The templates of the index notifications_urgent."""
 
 
+def _notification(row: Record) -> Notification:
+    return Notification(
+        id=row["id"],
+        user_id=UserId(row["user_id"]),
+        channel=Channel(row["channel"]),
+        template=Template(row["template"]),
+        template_version=row["template_version"],
+        facts=row["facts"],
+        status=Status(row["status"]),
+        reason=row["reason"],
+        round=row["round"],
+        created_at=row["created_at"],
+        waiting_since=row["waiting_since"],
+        due_at=row["due_at"],
+        sent_at=row["sent_at"],
+    )
+
+
+def _longest_due(templates: Iterable[Template]) -> ScalarSelect[UUID]:
+    """Returns the id of the row that has been due longest.
+
+    The conditions of the partial indexes are literals, so that every plan of the prepared statement may use them.
+    """
+    known = array([literal_column(f"'{template}'", Text) for template in templates])
+    return (
+        select(notifications.c.id)
+        .where(
+            notifications.c.status == literal_column(f"'{Status.PENDING}'"),
+            notifications.c.due_at <= bindparam("at", type_=DateTime(timezone=True)),
+            notifications.c.template == any_(known),
+        )
+        .order_by(notifications.c.due_at)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+        .scalar_subquery()
+    )
+
+
+_ID = bindparam("notification_id", type_=Uuid)
+_HAS_LEASE = (notifications.c.id == _ID, notifications.c.lease == bindparam("held", type_=Uuid))
+"""Selects the notification if it has this lease. A constraint says that only pending notifications have one."""
+_SAME_NAME = (
+    "id",
+    "user_id",
+    "channel",
+    "template",
+    "template_version",
+    "status",
+    "reason",
+    "created_at",
+    "waiting_since",
+    "due_at",
+)
+"""The columns of a new notification that have the names of its fields."""
+
+
+def _add_once() -> Insert:
+    columns = [notifications.c[name] for name in ("cause", "facts", *_SAME_NAME)]
+    arrays = [bindparam(column.name, type_=ARRAY(column.type)) for column in columns]
+    new = func.unnest(*arrays).table_valued(*(column.name for column in columns)).render_derived(name="new")
+    return insert(notifications).from_select(columns, select(new)).on_conflict_do_nothing()
+
+
+def _begin_attempt() -> Insert:
+    """Returns the statement that prolongs a lease and adds an attempt: it adds none if the lease is lost."""
+    held = (
+        update(notifications)
+        .where(*_HAS_LEASE)
+        .values(due_at=bindparam("until", type_=DateTime(timezone=True)))
+        .returning(notifications.c.id)
+        .cte("held")
+    )
+    last = select(func.coalesce(func.max(attempts.c.number), 0)).where(attempts.c.notification_id == _ID)
+    new = select(
+        held.c.id,
+        last.scalar_subquery() + 1,
+        bindparam("round", type_=Integer),
+        bindparam("at", type_=DateTime(timezone=True)),
+    )
+    return insert(attempts).from_select(["notification_id", "number", "round", "at"], new)
+
+
+def _release() -> Update:
+    return (
+        update(notifications)
+        .where(*_HAS_LEASE)
+        .values(
+            status=bindparam("new_status", type_=Text),
+            reason=bindparam("new_reason", type_=Text),
+            lease=None,
+            due_at=func.coalesce(bindparam("next_due_at", type_=DateTime(timezone=True)), notifications.c.due_at),
+            sent_at=case(
+                (bindparam("is_sent", type_=Boolean), bindparam("new_sent_at", type_=DateTime(timezone=True))),
+                else_=notifications.c.sent_at,
+            ),
+            provider_id=case(
+                (bindparam("is_sent", type_=Boolean), bindparam("new_provider_id", type_=Text)),
+                else_=notifications.c.provider_id,
+            ),
+            facts=case(
+                (bindparam("has_no_facts", type_=Boolean), literal_column("'{}'::jsonb")), else_=notifications.c.facts
+            ),
+        )
+    )
+
+
+_ADD = Statement(_add_once(), lambda _: None)
+_LEASE_NEXT = Statement(
+    update(notifications)
+    .where(notifications.c.id == func.coalesce(_longest_due(_URGENT), _longest_due(Template)))
+    .values(lease=bindparam("new_lease", type_=Uuid), due_at=bindparam("until", type_=DateTime(timezone=True)))
+    .returning(*notifications.c),
+    _notification,
+)
+_BEGIN_ATTEMPT = Statement(_begin_attempt().returning(attempts.c.number), lambda row: int(row["number"]))
+_END_ATTEMPT = Statement(
+    update(attempts)
+    .where(attempts.c.notification_id == _ID, attempts.c.number == bindparam("number", type_=Integer))
+    .values(
+        outcome=bindparam("new_outcome", type_=Text),
+        error=bindparam("new_error", type_=Text),
+        excused=bindparam("is_excused", type_=Boolean),
+    ),
+    lambda _: None,
+)
+_RELEASE = Statement(_release().returning(notifications.c.id), lambda _: True)
+_COUNT_ATTEMPTS = Statement(
+    select(
+        func.count().label("begun"),
+        func.count().filter(_MAYBE_ACCEPTED).label("unknown"),
+        func.count().filter(attempts.c.excused).label("excused"),
+    ).where(attempts.c.notification_id == _ID, attempts.c.round == bindparam("round", type_=Integer)),
+    lambda row: AttemptCounts(row["begun"], row["unknown"], row["excused"]),
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Backlog:
     """How many notifications are pending and failed, and the age of the oldest pending one (0 if there is none)."""
@@ -49,27 +208,20 @@ class NotificationRepository:
     def __init__(self, transaction: AsyncConnection) -> None:
         self._transaction = transaction
 
-    async def add_once(self, notification: Notification, cause: str) -> bool:
-        """Stores a notification unless one exists for this cause, channel and recipient.
+    async def add_once(self, new: Sequence[tuple[str, Notification]]) -> None:
+        """Stores notifications with the keys of their causes.
 
-        Returns whether it was stored.
+        One is left out if there is one for its cause, channel and recipient. They are stored in the order of this key,
+        so that two transactions which store the same ones wait in the same order.
         """
-        new = insert(notifications).values(
-            id=notification.id,
-            cause=cause,
-            user_id=notification.user_id,
-            channel=notification.channel,
-            template=notification.template,
-            template_version=notification.template_version,
-            facts=dict(notification.facts),
-            status=notification.status,
-            reason=notification.reason,
-            created_at=notification.created_at,
-            waiting_since=notification.waiting_since,
-            due_at=notification.due_at,
+        rows = sorted(new, key=lambda row: (row[0], row[1].channel, row[1].user_id))
+        added = [notification for _, notification in rows]
+        await _ADD.all(
+            self._transaction,
+            cause=[cause for cause, _ in rows],
+            facts=[dict(notification.facts) for notification in added],
+            **{name: [getattr(notification, name) for notification in added] for name in _SAME_NAME},
         )
-        stored = await self._transaction.execute(new.on_conflict_do_nothing().returning(notifications.c.id))
-        return stored.first() is not None
 
     async def lease_next(self, lease: UUID, at: datetime, until: datetime) -> tuple[Notification, AttemptCounts] | None:
         """Leases the notification that has been due longest until `until`, and returns it; None if none is due.
@@ -78,35 +230,26 @@ class NotificationRepository:
         notifications_due. Rows that other transactions have locked are skipped, and so are templates that only a newer
         release knows: its processes send them.
         """
-        due = func.coalesce(_longest_due(_URGENT, at), _longest_due(list(Template), at))
-        leased = update(notifications).where(notifications.c.id == due).values(lease=lease, due_at=until)
-        row = (await self._transaction.execute(leased.returning(*notifications.c))).one_or_none()
-        if row is None:
-            return None
-        return _notification(row), await self._attempt_counts(row.id, row.round)
+        leased = await _LEASE_NEXT.first(self._transaction, new_lease=lease, at=at, until=until)
+        return None if leased is None else (leased, await self._attempt_counts(leased))
 
     async def begin_attempt(self, leased: Notification, lease: UUID, at: datetime, until: datetime) -> int | None:
         """Records an attempt before its message is sent. Returns its number, or None if the lease is lost."""
-        held = (
-            update(notifications).where(*_has_lease(leased, lease)).values(due_at=until).returning(notifications.c.id)
+        return await _BEGIN_ATTEMPT.first(
+            self._transaction, notification_id=leased.id, held=lease, round=leased.round, at=at, until=until
         )
-        if (await self._transaction.execute(held)).first() is None:
-            return None
-        last = select(func.coalesce(func.max(attempts.c.number), 0)).where(attempts.c.notification_id == leased.id)
-        new = insert(attempts).values(
-            notification_id=leased.id, number=last.scalar_subquery() + 1, round=leased.round, at=at
-        )
-        number: int = (await self._transaction.execute(new.returning(attempts.c.number))).scalar_one()
-        return number
 
     async def end_attempt(self, leased: Notification, number: int, result: SendResult) -> AttemptCounts:
         """Records the result of an attempt. Returns the counts of its round, which include this result."""
-        this = (attempts.c.notification_id == leased.id, attempts.c.number == number)
-        ended = (
-            update(attempts).where(*this).values(outcome=result.outcome, error=result.error, excused=result.is_excused)
+        await _END_ATTEMPT.all(
+            self._transaction,
+            notification_id=leased.id,
+            number=number,
+            new_outcome=result.outcome,
+            new_error=result.error,
+            is_excused=result.is_excused,
         )
-        await self._transaction.execute(ended)
-        return await self._attempt_counts(leased.id, leased.round)
+        return await self._attempt_counts(leased)
 
     async def release(
         self, leased: Notification, lease: UUID, state: NextState, at: datetime, provider_id: str | None = None
@@ -116,15 +259,20 @@ class NotificationRepository:
         Returns False and changes nothing if the lease is no longer held: a callback, an erasure or another process came
         first.
         """
-        values: dict[str, Any] = {"status": state.status, "reason": state.reason, "lease": None}
-        if state.due_at is not None:
-            values["due_at"] = state.due_at
-        if state.status is Status.SENT:
-            values |= {"sent_at": at, "provider_id": provider_id}
-        if state.reason in (Reason.RECIPIENT_GONE, Reason.ERASED):
-            values["facts"] = _NO_FACTS
-        released = update(notifications).where(*_has_lease(leased, lease)).values(**values)
-        return (await self._transaction.execute(released.returning(notifications.c.id))).first() is not None
+        is_sent = state.status is Status.SENT
+        released = await _RELEASE.first(
+            self._transaction,
+            notification_id=leased.id,
+            held=lease,
+            new_status=state.status,
+            new_reason=state.reason,
+            next_due_at=state.due_at,
+            new_sent_at=at if is_sent else None,
+            is_sent=is_sent,
+            new_provider_id=provider_id,
+            has_no_facts=state.reason in (Reason.RECIPIENT_GONE, Reason.ERASED),
+        )
+        return released is not None
 
     async def redact_user(self, user_id: UserId) -> None:
         """Clears the facts of a user's notifications, and cancels the pending ones. Along notifications_of_a_user.
@@ -219,15 +367,13 @@ class NotificationRepository:
         oldest = delete_oldest(notifications.c.created_at, before, limit, is_done)
         return (await self._transaction.execute(oldest)).rowcount
 
-    async def _attempt_counts(self, notification_id: UUID, round_: int) -> AttemptCounts:
-        counts = select(
-            func.count(), func.count().filter(_MAYBE_ACCEPTED), func.count().filter(attempts.c.excused)
-        ).where(attempts.c.notification_id == notification_id, attempts.c.round == round_)
-        return AttemptCounts(*(await self._transaction.execute(counts)).one())
+    async def _attempt_counts(self, leased: Notification) -> AttemptCounts:
+        counts = await _COUNT_ATTEMPTS.first(self._transaction, notification_id=leased.id, round=leased.round)
+        return counts or AttemptCounts()
 
     async def _load(self, query: Any) -> list[Notification]:
         """Runs a query for notifications, and adds their attempts."""
-        found = [_notification(row) for row in await self._transaction.execute(query)]
+        found = [_notification(row) for row in (await self._transaction.execute(query)).mappings()]
         by_id: dict[UUID, list[Attempt]] = {notification.id: [] for notification in found}
         of_found = select(attempts).where(attempts.c.notification_id.in_(list(by_id))).order_by(attempts.c.number)
         for row in await self._transaction.execute(of_found):
@@ -242,44 +388,3 @@ def _matches(query: NotificationQuery) -> ColumnElement[bool]:
     if query.status is not None:
         conditions.append(notifications.c.status == query.status)
     return and_(true(), *conditions)
-
-
-def _longest_due(templates: Sequence[Template], at: datetime) -> ScalarSelect[UUID]:
-    return (
-        select(notifications.c.id)
-        .where(
-            notifications.c.status == Status.PENDING,
-            notifications.c.due_at <= at,
-            notifications.c.template.in_(templates),
-        )
-        .order_by(notifications.c.due_at)
-        .limit(1)
-        .with_for_update(skip_locked=True)
-        .scalar_subquery()
-    )
-
-
-def _has_lease(leased: Notification, lease: UUID) -> tuple[ColumnElement[bool], ...]:
-    """Selects the notification if it has this lease.
-
-    A constraint of the database says that only pending notifications have one.
-    """
-    return (notifications.c.id == leased.id, notifications.c.lease == lease)
-
-
-def _notification(row: Row[Any]) -> Notification:
-    return Notification(
-        id=row.id,
-        user_id=UserId(row.user_id),
-        channel=Channel(row.channel),
-        template=Template(row.template),
-        template_version=row.template_version,
-        facts=row.facts,
-        status=Status(row.status),
-        reason=row.reason,
-        round=row.round,
-        created_at=row.created_at,
-        waiting_since=row.waiting_since,
-        due_at=row.due_at,
-        sent_at=row.sent_at,
-    )

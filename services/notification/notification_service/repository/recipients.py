@@ -1,16 +1,34 @@
 """Stores the preferences of recipients, and which accounts were erased. The lock is an advisory lock per user."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 
+from chassis.database.statements import Statement
 from chassis.types.ids import UserId
-from sqlalchemy import delete, exists, func, select
+from sqlalchemy import ARRAY, BigInteger, any_, bindparam, column, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from notification_service.domain.notifications import Channel, Kind
 from notification_service.domain.preferences import Preferences
 from notification_service.repository.tables import erased_accounts, preferences
+
+_USER_IDS = bindparam("user_ids", type_=ARRAY(BigInteger))
+_LOCK = Statement(
+    select(func.pg_advisory_xact_lock_shared(column("user_id"))).select_from(
+        func.unnest(_USER_IDS).table_valued("user_id").render_derived(name="locked")
+    ),
+    lambda _: None,
+)
+"""Locks the accounts in the order of the array."""
+_ERASED = Statement(
+    select(erased_accounts.c.user_id).where(erased_accounts.c.user_id == any_(_USER_IDS)),
+    lambda row: UserId(row["user_id"]),
+)
+_PREFERENCES = Statement(
+    select(preferences).where(preferences.c.user_id == any_(_USER_IDS)),
+    lambda row: (UserId(row["user_id"]), Kind(row["kind"]), Channel(row["channel"]), bool(row["is_on"])),
+)
 
 
 class RecipientRepository:
@@ -24,9 +42,15 @@ class RecipientRepository:
 
         The lock is shared: transactions that store something for the same account do not wait for each other.
         """
-        await self._transaction.execute(select(func.pg_advisory_xact_lock_shared(user_id)))
-        is_erased = select(exists().where(erased_accounts.c.user_id == user_id))
-        return not await self._transaction.scalar(is_erased)
+        return not await self.lock_accounts([user_id])
+
+    async def lock_accounts(self, user_ids: Collection[UserId]) -> set[UserId]:
+        """Prevents the erasure of accounts as `lock_account` does. Returns those that are erased already."""
+        ids = sorted(set(user_ids))
+        await _LOCK.all(self._transaction, user_ids=ids)
+        return set(
+            await _ERASED.all(self._transaction, user_ids=ids)
+        )  # a later statement, which sees what it waited for
 
     async def erase(self, user_id: UserId, at: datetime) -> None:
         """Records the erasure of an account, and deletes its preferences.
@@ -41,8 +65,15 @@ class RecipientRepository:
 
     async def preferences(self, user_id: UserId) -> Preferences:
         """Returns a user's preferences. By primary key."""
-        rows = await self._transaction.execute(select(preferences).where(preferences.c.user_id == user_id))
-        return Preferences({(Kind(row.kind), Channel(row.channel)): row.is_on for row in rows})
+        return (await self.preferences_of([user_id]))[user_id]
+
+    async def preferences_of(self, user_ids: Collection[UserId]) -> Mapping[UserId, Preferences]:
+        """Returns the preferences of each user. By primary key."""
+        ids = sorted(set(user_ids))
+        choices: dict[UserId, dict[tuple[Kind, Channel], bool]] = {user_id: {} for user_id in ids}
+        for user_id, kind, channel, is_on in await _PREFERENCES.all(self._transaction, user_ids=ids):
+            choices[user_id][kind, channel] = is_on
+        return {user_id: Preferences(chosen) for user_id, chosen in choices.items()}
 
     async def update_preferences(self, user_id: UserId, choices: Mapping[tuple[Kind, Channel], bool]) -> None:
         """Stores a user's choices. Those that are not in `choices` stay as they are."""

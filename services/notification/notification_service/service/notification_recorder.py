@@ -1,6 +1,6 @@
 """Stores notifications in the transaction that consumes their event. Nothing is sent here."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -21,18 +21,22 @@ class NotificationRecorder:
         self._now = now
         self._new_id = new_id
 
-    async def record(self, transaction: AsyncConnection, cause: Cause) -> None:
-        """Stores one notification per channel that the preferences allow, unless one exists for this cause.
+    async def record(self, transaction: AsyncConnection, causes: Sequence[Cause]) -> None:
+        """Stores one notification per cause and channel that the preferences allow, unless one exists for the cause.
 
         For an erased account it is stored cancelled and without facts, as if the erasure had come after it.
         """
-        recipients = RecipientRepository(transaction)
-        exists = await recipients.lock_account(cause.user_id)
-        preferences = await recipients.preferences(cause.user_id)
-        for channel in cause.template.channels:
-            if preferences.allow(cause.template.kind, channel):
-                notification = self._notification(cause, channel, exists)
-                await NotificationRepository(transaction).add_once(notification, cause.key)
+        recipients, users = RecipientRepository(transaction), {cause.user_id for cause in causes}
+        erased = await recipients.lock_accounts(users)
+        preferences = await recipients.preferences_of(users)
+        new = [
+            (cause.key, self._notification(cause, channel, cause.user_id not in erased))
+            for cause in causes
+            for channel in cause.template.channels
+            if preferences[cause.user_id].allow(cause.template.kind, channel)
+        ]
+        if new:
+            await NotificationRepository(transaction).add_once(new)
 
     async def erase_account(self, transaction: AsyncConnection, user_id: UserId) -> None:
         """Deletes the data of an account, and cancels the notifications that are still to be sent to it."""

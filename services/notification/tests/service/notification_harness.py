@@ -361,8 +361,7 @@ class Environment:
         database = Database(self.database, SCHEMA)
         recorder = NotificationRecorder(TemplateLibrary(), utc_now, uuid7)
         async with database.begin() as transaction:
-            for cause in causes:
-                await recorder.record(transaction, cause)
+            await recorder.record(transaction, causes)
         await database.close()
 
     async def wait_for_attempts(self, user: int, count: int) -> None:

@@ -4,13 +4,17 @@ import random
 from datetime import timedelta
 
 import pytest
+from chassis.database.engine import Database
 from chassis.messaging.events import Event
-from chassis.types.ids import uuid7
+from chassis.messaging.inbox import Inbox
+from chassis.runtime.backend import utc_now
+from chassis.types.ids import UserId, uuid7
 from chassis_testing.broker import publish_raw, take_message
 from chassis_testing.waiting import eventually
 from google.protobuf.message import Message
 from notification_harness import (
     AT,
+    Environment,
     RunningService,
     address_of,
     body_of,
@@ -30,6 +34,12 @@ from notification_harness import (
     user_registered,
     verification_requested,
 )
+from notification_service.app import SCHEMA
+from notification_service.domain.notifications import Channel, Kind
+from notification_service.handlers.consumers import event_handlers
+from notification_service.repository.recipients import RecipientRepository
+from notification_service.service.notification_recorder import NotificationRecorder
+from notification_service.service.templates import TemplateLibrary
 
 
 @pytest.mark.parametrize(
@@ -62,6 +72,39 @@ async def test_each_event_causes_its_mail(
     for essential in essentials:
         assert essential in body_of(mail, "plain")
         assert essential in body_of(mail, "html")
+
+
+async def test_the_events_of_a_batch_cause_what_each_causes_alone(isolated_env: Environment) -> None:
+    database = Database(isolated_env.database, SCHEMA)
+    inbox = Inbox("notification", database, event_handlers(NotificationRecorder(TemplateLibrary(), utc_now, uuid7)))
+    await inbox.receive(_event(user_erased(3)))
+    async with database.begin() as transaction:
+        off = {(Kind.ORDER_UPDATES, Channel.EMAIL): False}
+        await RecipientRepository(transaction).update_preferences(UserId(2), off)
+    placed = order_placed(1)
+
+    left = await inbox.receive_batch(
+        [
+            _event(payload)
+            for payload in (placed, order_placed(2), order_shipped(1), placed, order_placed(3), email_changed(1))
+        ]
+    )
+
+    assert left == []
+    assert sorted((row["template"], row["channel"], row["status"]) for row in await isolated_env.rows(1)) == [
+        ("email_changed", "email", "pending"),
+        ("email_replaced", "email", "pending"),
+        ("order_placed", "email", "pending"),
+        ("order_shipped", "email", "pending"),
+    ]
+    assert await isolated_env.rows(2) == []
+    (erased,) = await isolated_env.rows(3)
+    assert (erased["status"], erased["reason"], erased["facts"]) == ("cancelled", "erased", "{}")
+    await database.close()
+
+
+def _event(payload: Message) -> Event:
+    return Event(uuid7(), "", AT, payload, {})
 
 
 async def test_a_changed_address_is_told_to_the_new_and_to_the_former_one(service: RunningService, user: int) -> None:

@@ -36,6 +36,6 @@ def event_handlers(products: ProductService, sellers: SellerService) -> Sequence
         handles(OrderConfirmed, order_confirmed),
         handles(AvailabilityChanged, availability_changed),
         handles(RatingChanged, rating_changed),
-        handles(ProductChanged, product_changed),
+        handles(ProductChanged, product_changed, is_batched=False),  # it calls the cache
         handles(UserErased, user_erased),
     ]
