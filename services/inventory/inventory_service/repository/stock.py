@@ -5,14 +5,36 @@ from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
+from chassis.database.statements import Connection, Record, Statement
 from chassis.types.ids import OrderId, ProductId, UserId
-from sqlalchemy import Row, Select, bindparam, func, select, true, update
+from sqlalchemy import ARRAY, BigInteger, Row, Select, any_, bindparam, func, select, true, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from inventory_service.domain.movements import Movement, MovementCause, MovementKind, MovementPosition
 from inventory_service.domain.stock import Stock, StockTerms
 from inventory_service.repository.tables import movements, stock
+
+_FIND_ALL = Statement(
+    select(*(column.label(column.key) for column in stock.c)).where(
+        stock.c.product_id == any_(bindparam("product_ids", type_=ARRAY(BigInteger)))
+    ),
+    lambda row: row,
+)
+
+
+class DisplayedStockRepository:
+    """Reads stock without locks, by a prepared statement."""
+
+    def __init__(self, connection: Connection, low_stock_threshold: int) -> None:
+        """`low_stock_threshold`, in units, applies to products without a threshold of their own."""
+        self._connection = connection
+        self._low_stock_threshold = low_stock_threshold
+
+    async def find_all(self, products: Collection[ProductId]) -> dict[ProductId, Stock]:
+        """Reads by primary key. Products whose stock was never set are left out."""
+        rows = await _FIND_ALL.all(self._connection, product_ids=list(products))
+        return {row["product_id"]: _stock(row, self._low_stock_threshold) for row in rows}
 
 
 class StockRepository:
@@ -22,10 +44,6 @@ class StockRepository:
         """`low_stock_threshold`, in units, applies to products without a threshold of their own."""
         self._transaction = transaction
         self._low_stock_threshold = low_stock_threshold
-
-    async def stocks(self, products: Collection[ProductId]) -> dict[ProductId, Stock]:
-        """Reads stock by primary key, without a lock."""
-        return await self._read(select(stock).where(stock.c.product_id.in_(products)))
 
     async def lock_stocks(self, products: Collection[ProductId]) -> dict[ProductId, Stock]:
         """Reads stock by primary key and locks each row, in product order."""
@@ -116,21 +134,23 @@ class StockRepository:
         return _movement((await self._transaction.execute(query)).one())
 
     async def _read(self, query: Select[Any]) -> dict[ProductId, Stock]:
-        return {row.product_id: self._stock(row) for row in await self._transaction.execute(query)}
+        rows = (await self._transaction.execute(query)).mappings()
+        return {row["product_id"]: _stock(row, self._low_stock_threshold) for row in rows}
 
-    def _stock(self, row: Row[Any]) -> Stock:
-        threshold = row.low_stock_threshold
-        return Stock(
-            product_id=ProductId(row.product_id),
-            on_hand=row.on_hand,
-            reserved=row.held - row.committed,
-            committed=row.committed,
-            low_stock_threshold=self._low_stock_threshold if threshold is None else threshold,
-            seller_id=None if row.seller_id is None else UserId(row.seller_id),
-            max_per_order=row.max_per_order,
-            published_as_available=row.announced,
-            revision=row.revision,
-        )
+
+def _stock(row: Record, low_stock_threshold: int) -> Stock:
+    threshold = row["low_stock_threshold"]
+    return Stock(
+        product_id=ProductId(row["product_id"]),
+        on_hand=row["on_hand"],
+        reserved=row["held"] - row["committed"],
+        committed=row["committed"],
+        low_stock_threshold=low_stock_threshold if threshold is None else threshold,
+        seller_id=None if row["seller_id"] is None else UserId(row["seller_id"]),
+        max_per_order=row["max_per_order"],
+        published_as_available=row["announced"],
+        revision=row["revision"],
+    )
 
 
 def _movement(row: Row[Any]) -> Movement:

@@ -1,4 +1,4 @@
-"""The use cases that read and set stock, one transaction each."""
+"""The use cases that read and set stock: one transaction each, one prepared statement where stock is displayed."""
 
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
@@ -64,8 +64,8 @@ class StockService:
 
     async def stocks_of(self, product_ids: Collection[ProductId]) -> list[Stock]:
         """Returns the stock of each product, with zeros where it was never set."""
-        async with self._database.begin() as transaction:
-            stocks = await self._ledger.repository(transaction).stocks(product_ids)
+        async with self._database.read() as connection:
+            stocks = await self._ledger.displayed(connection).find_all(product_ids)
         return [stocks.get(product_id, Stock(product_id)) for product_id in product_ids]
 
     async def shortages_and_excesses(self, requested: Sequence[Line]) -> tuple[list[Shortage], list[Excess]]:
@@ -74,8 +74,8 @@ class StockService:
         Reserves nothing.
         """
         lines = merge_lines(requested)
-        async with self._database.begin() as transaction:
-            stocks = await self._ledger.repository(transaction).stocks([line.product_id for line in lines])
+        async with self._database.read() as connection:
+            stocks = await self._ledger.displayed(connection).find_all([line.product_id for line in lines])
         return find_shortages(lines, stocks, self._exact_up_to), find_excesses(lines, stocks)
 
     async def history(

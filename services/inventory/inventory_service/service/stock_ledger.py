@@ -3,12 +3,13 @@
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
+from chassis.database.statements import Connection
 from prometheus_client import Counter
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from inventory_service.domain.movements import MovementCause, movements_of
 from inventory_service.domain.stock import StockChange
-from inventory_service.repository.stock import StockRepository
+from inventory_service.repository.stock import DisplayedStockRepository, StockRepository
 from inventory_service.service.published_events import PublishedEvents
 
 MOVED = Counter("inventory_units_moved_total", "Units that came into stock or left it", ["kind"])
@@ -24,6 +25,9 @@ class StockLedger:
 
     def repository(self, transaction: AsyncConnection) -> StockRepository:
         return StockRepository(transaction, self._low_stock_threshold)
+
+    def displayed(self, connection: Connection) -> DisplayedStockRepository:
+        return DisplayedStockRepository(connection, self._low_stock_threshold)
 
     async def record(
         self, transaction: AsyncConnection, changes: Sequence[StockChange], cause: MovementCause | None = None
