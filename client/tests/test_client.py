@@ -43,7 +43,8 @@ def stock(product: int) -> dict[str, object]:
 def categories(page: int, limit: int, total: int) -> httpx.Response:
     """Returns a page, by its number, of `total` categories, whose ids begin at 0."""
     numbers = range((page - 1) * limit, min(page * limit, total))
-    items = [{"id": number, "name": "Cups", "parent_id": None, "children": []} for number in numbers]
+    category: dict[str, object] = {"name": "Cups", "parent_id": None, "children": []}
+    items = [{"id": number, **category} for number in numbers]
     return httpx.Response(200, json={"data": items, "page": page, "limit": limit, "total": total})
 
 
