@@ -40,12 +40,11 @@ def stock(product: int) -> dict[str, object]:
     return {"product_id": product, "on_hand": 5, "reserved": 2, "committed": 0, "available": 3, **TERMS}
 
 
-def movements(page: int, limit: int, total: int) -> httpx.Response:
-    """Returns a page of a stock ledger of `total` movements, whose ids begin at 0."""
+def categories(page: int, limit: int, total: int) -> httpx.Response:
+    """Returns a page, by its number, of `total` categories, whose ids begin at 0."""
     numbers = range((page - 1) * limit, min(page * limit, total))
-    unset = {"actor_id": None, "order_id": None, "reason": None}
-    movement = {"product_id": 7, "kind": "sale", "delta": -1, "on_hand": 5, "at": "2026-01-31T09:30:00Z", **unset}
-    items = [{"id": number, **movement} for number in numbers]
+    category: dict[str, object] = {"name": "Cups", "parent_id": None, "children": []}
+    items = [{"id": number, **category} for number in numbers]
     return httpx.Response(200, json={"data": items, "page": page, "limit": limit, "total": total})
 
 
@@ -122,18 +121,18 @@ async def test_an_error_without_a_problem_document_has_no_code() -> None:
 
 
 async def test_awaiting_a_listing_returns_one_page() -> None:
-    shop = FakeShop(movements(page=2, limit=2, total=5))
+    shop = FakeShop(categories(page=2, limit=2, total=5))
 
-    page = await shop.client().inventory.get_history(7, page=2, limit=2)
+    page = await shop.client().product.list_categories(page=2, limit=2)
 
-    assert [movement.id for movement in page.data] == [2, 3]
+    assert [category.id for category in page.data] == [2, 3]
     assert (page.total, dict(shop.requests[0].url.params)) == (5, {"page": "2", "limit": "2"})
 
 
-async def test_iterating_a_listing_fetches_all_pages_at_the_largest_size() -> None:
-    shop = FakeShop(movements(1, 100, 250), movements(2, 100, 250), movements(3, 100, 250))
+async def test_iterating_a_listing_by_number_fetches_all_pages_at_the_largest_size() -> None:
+    shop = FakeShop(categories(1, 100, 250), categories(2, 100, 250), categories(3, 100, 250))
 
-    found = [movement.id async for movement in shop.client().inventory.get_history(7)]
+    found = [category.id async for category in shop.client().product.list_categories()]
 
     assert found == list(range(250))
     assert [dict(request.url.params) for request in shop.requests] == [
@@ -155,10 +154,10 @@ async def test_iterating_a_listing_follows_its_cursor() -> None:
 
 
 async def test_an_error_on_a_later_page_is_raised_during_iteration() -> None:
-    shop = FakeShop(movements(1, 100, 250), httpx.Response(503))
+    shop = FakeShop(categories(1, 100, 250), httpx.Response(503))
 
     with pytest.raises(ProblemError):
-        async for _ in shop.client().inventory.get_history(7):
+        async for _ in shop.client().product.list_categories():
             pass
     assert len(shop.requests) == 2
 

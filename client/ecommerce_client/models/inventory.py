@@ -99,25 +99,6 @@ class MovementResponse(BaseModel):
     at: AwareDatetime
 
 
-class PageOfMovementResponse(BaseModel):
-    model_config = ConfigDict(
-        frozen=True,
-    )
-    data: list[MovementResponse]
-    page: int
-    """
-    Number of this page, from 1
-    """
-    limit: int
-    """
-    Largest number of items on a page
-    """
-    total: int
-    """
-    Number of items on all pages
-    """
-
-
 class RequestedItem(BaseModel):
     model_config = ConfigDict(
         extra="forbid",
@@ -218,3 +199,26 @@ class AvailabilityResponse(BaseModel):
     """
     shortages: list[ShortageResponse]
     over_maximum: list[ExcessResponse]
+
+
+class CursorPageOfMovementResponse(BaseModel):
+    model_config = ConfigDict(
+        frozen=True,
+    )
+    data: list[MovementResponse]
+    page: int
+    """
+    Number of this page, from 1
+    """
+    limit: int
+    """
+    Largest number of items on a page
+    """
+    total: int
+    """
+    Number of items on all pages
+    """
+    next: str | None
+    """
+    The cursor of the next page; null on the last page
+    """

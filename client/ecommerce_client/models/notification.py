@@ -129,7 +129,21 @@ class NotificationResponse(BaseModel):
     attempts: list[AttemptResponse]
 
 
-class PageOfNotificationResponse(BaseModel):
+class PreferencesDocument(BaseModel):
+    """
+    The preferences of a user. SMS are sent only if the user's profile has a phone number.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+    )
+    order_updates: OrderUpdates
+    stock_alerts: StockAlerts
+    security: Security | None = Field({"email": True}, validate_default=True)
+
+
+class CursorPageOfNotificationResponse(BaseModel):
     model_config = ConfigDict(
         frozen=True,
     )
@@ -146,17 +160,7 @@ class PageOfNotificationResponse(BaseModel):
     """
     Number of items on all pages
     """
-
-
-class PreferencesDocument(BaseModel):
+    next: str | None
     """
-    The preferences of a user. SMS are sent only if the user's profile has a phone number.
+    The cursor of the next page; null on the last page
     """
-
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-    )
-    order_updates: OrderUpdates
-    stock_alerts: StockAlerts
-    security: Security | None = Field({"email": True}, validate_default=True)

@@ -102,6 +102,10 @@ class ReviewPage(BaseModel):
     """
     Number of items on all pages
     """
+    next: str | None
+    """
+    The cursor of the next page; null on the last page
+    """
     degraded: list[str]
     """
     parts that are incomplete: `authors` where names are missing

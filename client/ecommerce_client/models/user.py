@@ -223,21 +223,7 @@ class VerifyEmailRequest(BaseModel):
     token: str
 
 
-class MailRequestResponse(BaseModel):
-    model_config = ConfigDict(
-        frozen=True,
-    )
-    id: UUID
-    purpose: Purpose
-    email: str
-    created_at: AwareDatetime
-    expires_at: AwareDatetime
-    used_at: AwareDatetime | None
-    replaced_at: AwareDatetime | None
-    replaced_email: str | None
-
-
-class PageOfUserResponse(BaseModel):
+class CursorPageOfUserResponse(BaseModel):
     model_config = ConfigDict(
         frozen=True,
     )
@@ -254,6 +240,24 @@ class PageOfUserResponse(BaseModel):
     """
     Number of items on all pages
     """
+    next: str | None
+    """
+    The cursor of the next page; null on the last page
+    """
+
+
+class MailRequestResponse(BaseModel):
+    model_config = ConfigDict(
+        frozen=True,
+    )
+    id: UUID
+    purpose: Purpose
+    email: str
+    created_at: AwareDatetime
+    expires_at: AwareDatetime
+    used_at: AwareDatetime | None
+    replaced_at: AwareDatetime | None
+    replaced_email: str | None
 
 
 class TokensResponse(BaseModel):

@@ -14,7 +14,7 @@ class InventoryOperations:
     async def get_stock(self, product_id: int) -> inventory.StockResponse:
         """Get the stock of a product.
 
-        The public sees no exact count above a limit of the shop; the product's seller and admins do.
+        The public sees no exact count above a limit of the shop; the product's seller and admins do. Sellers and admins, who can set stock, get an ETag for If-Match. No cache stores what a caller with a token gets.
         """
         return await self._connection.fetch_data(
             inventory.StockResponse,
@@ -71,22 +71,23 @@ class InventoryOperations:
         )
 
     def get_history(
-        self, product_id: int, *, page: int | None = None, limit: int | None = None
-    ) -> Listing[inventory.PageOfMovementResponse, inventory.MovementResponse]:
+        self, product_id: int, *, page: int | None = None, limit: int | None = None, cursor: str | None = None
+    ) -> Listing[inventory.CursorPageOfMovementResponse, inventory.MovementResponse]:
         """List the stock movements of a product.
 
-        Newest first. Sellers read the history of their own products. Only for admins and sellers.
+        Newest first. Sellers read the history of their own products. A list is followed to its end by `next`: send it as `cursor`. Only for admins and sellers.
 
-        `page`: Number of the page, from 1
+        `page`: Number of the page, from 1, up to item 10000
         `limit`: Largest number of items on the page
+        `cursor`: `next` of the previous page; takes precedence over `page`
         """
         return Listing(
             self._connection,
-            inventory.PageOfMovementResponse,
+            inventory.CursorPageOfMovementResponse,
             Call(
                 "GET",
                 "/api/v1/inventory/{product_id}/history",
                 path_values={"product_id": product_id},
-                query={"page": page, "limit": limit},
+                query={"page": page, "limit": limit, "cursor": cursor},
             ),
         )

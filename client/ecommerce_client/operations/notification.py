@@ -14,36 +14,47 @@ class NotificationOperations:
         self._connection = connection
 
     def list_notifications(
-        self, *, user_id: int | None = None, page: int | None = None, limit: int | None = None
-    ) -> Listing[notification.PageOfNotificationResponse, notification.NotificationResponse]:
+        self,
+        *,
+        user_id: int | None = None,
+        page: int | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> Listing[notification.CursorPageOfNotificationResponse, notification.NotificationResponse]:
         """List the caller's notifications.
 
-        Newest first. An admin may list those of another user.
+        Newest first. An admin may list those of another user. A list is followed to its end by `next`: send it as `cursor`.
 
         `user_id`: The user whose notifications are listed; only an admin may name another user
-        `page`: Number of the page, from 1
+        `page`: Number of the page, from 1, up to item 10000
         `limit`: Largest number of items on the page
+        `cursor`: `next` of the previous page; takes precedence over `page`
         """
         return Listing(
             self._connection,
-            notification.PageOfNotificationResponse,
-            Call("GET", "/api/v1/notifications", query={"user_id": user_id, "page": page, "limit": limit}),
+            notification.CursorPageOfNotificationResponse,
+            Call(
+                "GET",
+                "/api/v1/notifications",
+                query={"user_id": user_id, "page": page, "limit": limit, "cursor": cursor},
+            ),
         )
 
     def list_dead(
-        self, *, page: int | None = None, limit: int | None = None
-    ) -> Listing[notification.PageOfNotificationResponse, notification.NotificationResponse]:
+        self, *, page: int | None = None, limit: int | None = None, cursor: str | None = None
+    ) -> Listing[notification.CursorPageOfNotificationResponse, notification.NotificationResponse]:
         """List the failed notifications.
 
-        Newest first. Only for admins.
+        Newest first. A list is followed to its end by `next`: send it as `cursor`. Only for admins.
 
-        `page`: Number of the page, from 1
+        `page`: Number of the page, from 1, up to item 10000
         `limit`: Largest number of items on the page
+        `cursor`: `next` of the previous page; takes precedence over `page`
         """
         return Listing(
             self._connection,
-            notification.PageOfNotificationResponse,
-            Call("GET", "/api/v1/notifications/dead", query={"page": page, "limit": limit}),
+            notification.CursorPageOfNotificationResponse,
+            Call("GET", "/api/v1/notifications/dead", query={"page": page, "limit": limit, "cursor": cursor}),
         )
 
     async def retry_notification(self, notification_id: UUID) -> notification.NotificationResponse:

@@ -19,15 +19,17 @@ class ReviewOperations:
         min_rating: int | None = None,
         page: int | None = None,
         limit: int | None = None,
+        cursor: str | None = None,
     ) -> Listing[review.ReviewPage, review.ReviewResponse]:
         """List the reviews of a product.
 
-        Contains approved reviews alone.
+        Contains approved reviews alone. A list is followed to its end by `next`: send it as `cursor`, with the same sort.
 
         `sort`: the order of the reviews; reviews of one rank come newest first
         `min_rating`: only reviews with at least this many stars
-        `page`: Number of the page, from 1
+        `page`: Number of the page, from 1, up to item 10000
         `limit`: Largest number of items on the page
+        `cursor`: `next` of the previous page; takes precedence over `page`
         """
         return Listing(
             self._connection,
@@ -36,7 +38,7 @@ class ReviewOperations:
                 "GET",
                 "/api/v1/products/{product_id}/reviews",
                 path_values={"product_id": product_id},
-                query={"sort": sort, "min_rating": min_rating, "page": page, "limit": limit},
+                query={"sort": sort, "min_rating": min_rating, "page": page, "limit": limit, "cursor": cursor},
             ),
         )
 
@@ -91,20 +93,26 @@ class ReviewOperations:
         )
 
     def list_reviews_by_status(
-        self, *, status: review.ReviewStatus | None = None, page: int | None = None, limit: int | None = None
+        self,
+        *,
+        status: review.ReviewStatus | None = None,
+        page: int | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
     ) -> Listing[review.ReviewPage, review.ReviewResponse]:
         """List reviews by status.
 
-        Contains reviews of all products, newest first. Only for admins.
+        Contains reviews of all products, newest first. A list is followed to its end by `next`: send it as `cursor`. Only for admins.
 
         `status`: only reviews with this status
-        `page`: Number of the page, from 1
+        `page`: Number of the page, from 1, up to item 10000
         `limit`: Largest number of items on the page
+        `cursor`: `next` of the previous page; takes precedence over `page`
         """
         return Listing(
             self._connection,
             review.ReviewPage,
-            Call("GET", "/api/v1/reviews", query={"status": status, "page": page, "limit": limit}),
+            Call("GET", "/api/v1/reviews", query={"status": status, "page": page, "limit": limit, "cursor": cursor}),
         )
 
     async def moderate_review(self, review_id: int, body: review.ModerationRequest) -> review.ReviewResponse:

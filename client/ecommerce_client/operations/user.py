@@ -139,27 +139,29 @@ class UserOperations:
         *,
         page: int | None = None,
         limit: int | None = None,
+        cursor: str | None = None,
         q: str | None = None,
         role: user.Role | None = None,
         is_active: bool | None = None,
-    ) -> Listing[user.PageOfUserResponse, user.UserResponse]:
+    ) -> Listing[user.CursorPageOfUserResponse, user.UserResponse]:
         """List all users.
 
-        Only for admins. Only for admins.
+        Only for admins, in the order of registration. A list is followed to its end by `next`: send it as `cursor`. Only for admins.
 
-        `page`: Number of the page, from 1
+        `page`: Number of the page, from 1, up to item 10000
         `limit`: Largest number of items on the page
+        `cursor`: `next` of the previous page; takes precedence over `page`
         `q`: part of the e-mail address or the name, in any case
         `role`: only users with this role
         `is_active`: only users who are active, or deactivated
         """
         return Listing(
             self._connection,
-            user.PageOfUserResponse,
+            user.CursorPageOfUserResponse,
             Call(
                 "GET",
                 "/api/v1/users",
-                query={"page": page, "limit": limit, "q": q, "role": role, "is_active": is_active},
+                query={"page": page, "limit": limit, "cursor": cursor, "q": q, "role": role, "is_active": is_active},
             ),
         )
 

@@ -1,4 +1,4 @@
-"""The use cases that read and set stock, one transaction each."""
+"""The use cases that read and set stock: one transaction each, one prepared statement where stock is displayed."""
 
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime

@@ -122,14 +122,16 @@ class OrphanSearch:
 
 
 def _report(payment: ComparedPayment, step: OrphanStep) -> None:
-    about = {"payment_id": str(payment.id), "order_id": str(payment.order_id)}
+    payment_id, order_id = str(payment.id), str(payment.order_id)
     match step:
         case OrphanStep.FOUND:
-            log.error("a payment is held: the order service does not know its order", **about)
+            log.error(
+                "order does not know the order of a payment: it is held", payment_id=payment_id, order_id=order_id
+            )
         case OrphanStep.REFUNDED:
-            log.error("a payment is refunded: the order service still does not know its order", **about)
+            log.error("a payment of an unknown order is refunded", payment_id=payment_id, order_id=order_id)
         case OrphanStep.RECOVERED:
-            log.info("a payment is held no longer", **about)
+            log.info("a payment is held no longer", payment_id=payment_id, order_id=order_id)
         case _:
             return
     ORPHANS.labels(step).inc()

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
+from chassis.database.statements import Connection, Statement
 from chassis.types.ids import ProductId
-from sqlalchemy import select, text, update
+from sqlalchemy import bindparam, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -15,26 +16,37 @@ _STARS = (ratings.c.stars_1, ratings.c.stars_2, ratings.c.stars_3, ratings.c.sta
 _REVISION = (ratings.c.product_id, ratings.c["count"], ratings.c["sum"], ratings.c.revision)
 
 
+_RATING = Statement(
+    select(ratings.c["count"], ratings.c["sum"]).where(ratings.c.product_id == bindparam("product_id")),
+    lambda row: Rating(row["count"], row["sum"]),
+)
+_DISTRIBUTION = Statement(
+    select(ratings.c["count"], ratings.c["sum"], *_STARS).where(ratings.c.product_id == bindparam("product_id")),
+    lambda row: RatingDistribution(
+        Rating(row["count"], row["sum"]), tuple(row[f"stars_{stars}"] for stars in range(1, 6))
+    ),
+)
+
+
+class DisplayedRatingRepository:
+    """Reads ratings without locks, by prepared statements along the primary key."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def rating(self, product_id: ProductId) -> Rating:
+        return await _RATING.first(self._connection, product_id=product_id) or Rating()
+
+    async def distribution(self, product_id: ProductId) -> RatingDistribution:
+        found = await _DISTRIBUTION.first(self._connection, product_id=product_id)
+        return found or RatingDistribution()
+
+
 class RatingRepository:
     """Reads and writes within one transaction."""
 
     def __init__(self, transaction: AsyncConnection) -> None:
         self._transaction = transaction
-
-    async def rating(self, product_id: ProductId) -> Rating:
-        """Reads a rating by primary key."""
-        query = select(ratings.c["count"], ratings.c["sum"]).where(ratings.c.product_id == product_id)
-        row = (await self._transaction.execute(query)).first()
-        return Rating() if row is None else Rating(*row)
-
-    async def distribution(self, product_id: ProductId) -> RatingDistribution:
-        """Reads a rating with its distribution by primary key."""
-        query = select(ratings.c["count"], ratings.c["sum"], *_STARS).where(ratings.c.product_id == product_id)
-        row = (await self._transaction.execute(query)).first()
-        if row is None:
-            return RatingDistribution()
-        count, total, *counts = row
-        return RatingDistribution(Rating(count, total), tuple(counts))
 
     async def apply_change(self, product_id: ProductId, before: int | None, after: int | None) -> RatingRevision:
         """Adds the change of one review from `before` to `after` shown stars to the product's rating.

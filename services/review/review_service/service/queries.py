@@ -1,4 +1,4 @@
-"""The use cases that read reviews and ratings, one transaction each."""
+"""The use cases that read reviews, one transaction each, and ratings, one prepared statement each."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from chassis.types.ids import ProductId
 from review_service.clients.products import Products
 from review_service.clients.users import UserNames, Users
 from review_service.domain.reviews import Rating, RatingDistribution, Review, ReviewPosition, ReviewQuery
-from review_service.repository.ratings import RatingRepository
+from review_service.repository.ratings import DisplayedRatingRepository
 from review_service.repository.reviews import ReviewRepository
 
 _PRODUCT_DEADLINE_SECONDS = 0.5
@@ -56,14 +56,14 @@ class ReviewQueries:
 
     async def rating(self, product_id: ProductId) -> Rating:
         """Returns zeros for a product without reviews."""
-        async with self._database.begin() as transaction:
-            return await RatingRepository(transaction).rating(product_id)
+        async with self._database.read() as connection:
+            return await DisplayedRatingRepository(connection).rating(product_id)
 
     async def rating_distribution(self, product_id: ProductId) -> RatingDistribution:
         """Returns zeros for a product without reviews. Raises UnknownProduct, unless the catalogue is unavailable."""
         await self._check_product(product_id)
-        async with self._database.begin() as transaction:
-            return await RatingRepository(transaction).distribution(product_id)
+        async with self._database.read() as connection:
+            return await DisplayedRatingRepository(connection).distribution(product_id)
 
     async def _check_product(self, product_id: ProductId) -> None:
         try:

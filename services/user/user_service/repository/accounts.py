@@ -5,8 +5,23 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from chassis.database.statements import Connection, Record, Statement
 from chassis.types.ids import UserId
-from sqlalchemy import ColumnElement, Row, and_, func, or_, select, text, true, update
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    ColumnElement,
+    Row,
+    and_,
+    any_,
+    bindparam,
+    func,
+    or_,
+    select,
+    text,
+    true,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -49,6 +64,30 @@ _ADMINS_LOCK = 0x61_64_6D_69_6E
 class Credentials:
     account: Account
     password_hash: str
+
+
+def _to_public_name(row: Record) -> tuple[UserId, str]:
+    user_id = UserId(row["id"])
+    return user_id, DELETED_NAME if row["erased_at"] is not None else public_name(user_id, row["display_name"])
+
+
+_PUBLIC_NAMES = Statement(
+    select(users.c.id, users.c.display_name, users.c.erased_at).where(
+        users.c.id == any_(bindparam("user_ids", type_=ARRAY(BigInteger)))
+    ),
+    _to_public_name,
+)
+
+
+class PublicNameRepository:
+    """Reads the names that other users see, without locks, by a prepared statement."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def find_all(self, user_ids: Sequence[UserId]) -> dict[UserId, str]:
+        """Reads by primary key, also erased accounts. Users that never existed are left out."""
+        return dict(await _PUBLIC_NAMES.all(self._connection, user_ids=user_ids))
 
 
 class AccountRepository:
@@ -97,14 +136,6 @@ class AccountRepository:
         """
         query = select(*_ACCOUNT_COLUMNS, users.c.password_hash).where(_has_id(user_id))
         return await self._credentials(query.with_for_update(key_share=True))
-
-    async def public_names(self, user_ids: Sequence[UserId]) -> dict[UserId, str]:
-        """Returns the names that other users see, also of erased accounts, without users that never existed."""
-        query = select(users.c.id, users.c.display_name, users.c.erased_at).where(users.c.id.in_(user_ids))
-        return {
-            UserId(row.id): DELETED_NAME if row.erased_at is not None else public_name(UserId(row.id), row.display_name)
-            for row in await self._transaction.execute(query)
-        }
 
     async def update_profile(self, user_id: UserId, profile: ProfileUpdate) -> Account | None:
         """Writes the changed fields of a profile; returns None for an unknown user.

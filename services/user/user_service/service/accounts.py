@@ -28,7 +28,7 @@ from user_service.domain.errors import LastAdmin, NotAllowed, PasswordRequired, 
 from user_service.domain.lockout import LoginFailures
 from user_service.domain.mail_tokens import MailRequest, Purpose
 from user_service.domain.sessions import Session
-from user_service.repository.accounts import AccountRepository
+from user_service.repository.accounts import AccountRepository, PublicNameRepository
 from user_service.repository.devices import DeviceRepository
 from user_service.repository.login_failures import LoginFailureRepository
 from user_service.repository.mail_requests import MailRequestRepository
@@ -94,8 +94,8 @@ class AccountService:
         """
         if len(user_ids) > MAX_NAMES:
             raise TooManyUsers(len(user_ids), MAX_NAMES)
-        async with self._database.begin() as transaction:
-            return await AccountRepository(transaction).public_names(user_ids)
+        async with self._database.read() as connection:
+            return await PublicNameRepository(connection).find_all(user_ids)
 
     async def search(
         self, search: AccountSearch, paging: CursorPaging[AccountPosition]

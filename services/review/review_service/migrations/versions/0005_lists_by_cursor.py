@@ -8,6 +8,7 @@ from chassis.database.migrations import create_index_concurrently
 
 revision = "0005"
 down_revision = "0004"
+oldest_code = "0004"
 
 _SHOWN = "status = 'approved'"
 
