@@ -692,7 +692,7 @@ def test_a_database_outside_has_the_roles_that_the_values_name(
     )
 
 
-def secrets_of_migration(manifests: list[Manifest], service: str) -> dict[str, tuple[str, str]]:
+def secrets_of_migration(manifests: list[Manifest], service: str) -> dict[str, tuple[str, ...]]:
     """Returns the Secret and the key of each variable that a migration reads from a Secret."""
     (job,) = [m for m in of_kind(manifests, "Job") if m["metadata"]["name"].startswith(f"shop-{service}-migrate-")]
     env = job["spec"]["template"]["spec"]["containers"][0]["env"]
