@@ -36,6 +36,8 @@ from platform_operator.render.values import ChartValues, Installation, chart_val
 from platform_operator.secrets.caller_tokens import grpc_authentication, replaced_version
 from platform_operator.secrets.credentials import credentials, protected_secrets
 from platform_operator.secrets.master_key import MasterKey
+from platform_operator.secrets.named_secrets import SecretState, pod_annotations
+from platform_operator.secrets.secret_reader import read_named_secrets
 from platform_operator.status.blocked import blocked_for, blocked_since
 from platform_operator.status.causes import MAX_EVENTS, WARNINGS, with_causes
 from platform_operator.status.conditions import PassResult, degraded_part
@@ -49,6 +51,8 @@ logger = logging.getLogger(__name__)
 
 RECHECK_INTERVAL = 30.0
 """Seconds until a platform that has not converged is reconciled again: no event announces a passed deadline."""
+SECRETS_INTERVAL = 30.0
+"""Seconds between two looks at the Secrets that a spec names."""
 EARLY_RECHECK = 5.0
 """Seconds until the next look while an object has not been ready for less than EARLY."""
 EARLY = timedelta(seconds=30)
@@ -96,7 +100,8 @@ class Reconciler:
         if not self._is_current(platform):
             return Requeue.after(0)
         recheck = self._recheck(platform.key, result)
-        return Requeue.earliest(recheck, self.fights.next_look(key, self.now()))
+        secrets = SECRETS_INTERVAL if result.secrets else None
+        return Requeue.earliest(recheck, secrets, self.fights.next_look(key, self.now()))
 
     def _recheck(self, key: PlatformKey, result: PassResult) -> float | None:
         """Returns the seconds until the next look at what changes without an event: deadlines, and causes in Events.
@@ -126,24 +131,26 @@ class Reconciler:
         self.fights.forget(key)
 
     async def _converge(self, platform: Platform) -> tuple[Spec | None, PassResult]:
-        spec = None
+        spec, secrets = None, None
         try:
             spec = parse(platform.spec)
             inventory = read_inventory(platform.key, self.cache.children(platform.key))
             replaced = replaced_version(platform.key, self.cache.children(platform.key), inventory)
-            values = self._values(platform, spec, replaced)
+            secrets = await self._named_secrets(platform, spec)
+            values = self._values(platform, spec, replaced, secrets)
             plan = self._plan_from_inventory(platform, spec, inventory, values, replaced)
             if spec.paused or (plan is not None and plan.idle):
-                return spec, PassResult(plan)
-            return spec, await self._apply_waves(platform, spec, inventory, values, replaced)
+                return spec, PassResult(plan, secrets=secrets)
+            result = await self._apply_waves(platform, spec, inventory, values, replaced)
+            return spec, replace(result, secrets=secrets)
         except (ApiError, InvalidSpecError, RenderError) as error:
-            return spec, PassResult(error=error)
+            return spec, PassResult(error=error, secrets=secrets)
         except LeadershipLostError:
             raise
         except Exception as error:  # it is reported, and raised when that is done
             unexpected = UnexpectedError(f"{type(error).__name__}: {error}"[:MAX_ERROR_LENGTH])
             unexpected.__cause__ = error
-            return spec, PassResult(error=unexpected)
+            return spec, PassResult(error=unexpected, secrets=secrets)
 
     def _plan_from_inventory(
         self, platform: Platform, spec: Spec, inventory: Inventory, values: ChartValues, replaced: str
@@ -188,10 +195,15 @@ class Reconciler:
         await write_inventory(self.client, self.cache, platform, progress.inventory.for_content(content, desired))
         return PassResult(self._plan(platform, spec, desired, progress.inventory), tuple(progress.refusals))
 
-    def _values(self, platform: Platform, spec: Spec, replaced: str) -> ChartValues:
+    async def _named_secrets(self, platform: Platform, spec: Spec) -> tuple[SecretState, ...]:
+        stored = platform.status.get("secrets", ())
+        return await read_named_secrets(self.client, platform.key.namespace, spec, self.master_key, stored)
+
+    def _values(self, platform: Platform, spec: Spec, replaced: str, secrets: Sequence[SecretState]) -> ChartValues:
         """Returns the values of the charts; `replaced` is the version without tokens that still runs, if any."""
         authentication = grpc_authentication(spec, replaced)
-        return chart_values(platform.key, spec, self.installation, store_profile(platform, spec), authentication)
+        profile, annotations = store_profile(platform, spec), pod_annotations(secrets)
+        return chart_values(platform.key, spec, self.installation, profile, authentication, annotations)
 
     def _credentials(self, platform: Platform, spec: Spec, replaced: str) -> tuple[DesiredObject, ...]:
         key = platform.key

@@ -177,6 +177,17 @@ _STATUS: Manifest = {
         "databases": _list_of(
             "name", {"name": _TEXT, "provider": _TEXT, "ready": {"type": "boolean"}}, ["name", "ready"]
         ),
+        "secrets": _list_of(
+            "field",
+            {
+                "field": _TEXT | {"description": "Field of the spec that names the Secret."},
+                "name": _TEXT,
+                "ready": {"type": "boolean", "description": "Whether the Secret has all keys that are read."},
+                "revision": _TEXT | {"description": "Changes with the values that are read, and then pods follow."},
+            },
+            ["field", "name", "ready"],
+        )
+        | {"description": "Secrets that the spec names."},
         "blocked": _list_of(
             "kind name",
             {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from platform_operator.api.kinds import FIELD_MANAGER, PlatformKey
@@ -52,11 +54,13 @@ def chart_values(
     installation: Installation,
     store_profile: str,
     grpc_authentication: GrpcAuthentication = "required",
+    pod_annotations: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
 ) -> ChartValues:
     """Returns the values of charts/platform for a spec. The charts' own values.yaml is the interface.
 
     Stores keep the profile that they were made with, `store_profile`: each is a single instance. Its volume cannot
     change in place and its restart is an outage, so it is resized only where the spec itself states a size.
+    `pod_annotations` are those of each service's pods.
     """
     name, profile, stores = platform.name, PROFILES[spec.profile], PROFILES[store_profile]
     values = {
@@ -68,6 +72,8 @@ def chart_values(
         "monitoring": {"operator": f"{_OPERATOR_PODS}.{installation.namespace}.svc"},
         **_ingress(spec),
     }
+    for service, own in pod_annotations.items():
+        values[service] |= {"podAnnotations": dict(own)}
     values["gateway"] |= {"proxyNamespaces": spec.ingress.proxy_namespaces or []}
     values["payment"] |= _payments(spec)
     values["notification"] |= _notifications(platform, spec)

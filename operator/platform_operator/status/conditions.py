@@ -14,6 +14,7 @@ from platform_operator.errors import ApiError, OperatorError, RenderError, Unexp
 from platform_operator.plan.field_fights import FieldFight
 from platform_operator.plan.planner import Plan
 from platform_operator.plan.readiness import Blocker, Refusal
+from platform_operator.secrets.named_secrets import SecretState, problems
 
 PROGRESS_DEADLINE = timedelta(minutes=5)
 """The time that an object may take to become ready before the platform counts as degraded."""
@@ -31,6 +32,8 @@ class PassResult:
     error: OperatorError | None = None
     blocked_for: Mapping[ObjectId, timedelta] = field(default_factory=dict)
     """The time for which each blocker has not been ready."""
+    secrets: tuple[SecretState, ...] | None = None
+    """The Secrets that the spec names. None if the pass ended before they were read."""
     fights: tuple[FieldFight, ...] | None = ()
     """The objects over which another writer fights. None if that is not known yet."""
     diagnosis: str = ""
@@ -119,6 +122,8 @@ def _failure(key: PlatformKey, result: PassResult) -> Condition | None:
         return _failed_pass(result.error)
     if result.refusals:
         return _refused(key, result.refusals[0])
+    if missing := problems(result.secrets or (), key.namespace):
+        return _degraded(ConditionReason.SECRET_MISSING, " ".join(missing))
     part = degraded_part(result)
     if part is None:
         return None

@@ -183,3 +183,11 @@ class CountingHelm(Helm):
     async def template(self, *_: object) -> list[dict[str, Any]]:
         self.runs += 1
         return []
+
+
+async def test_the_pods_of_a_service_have_its_annotations(renderer: Renderer) -> None:
+    values = chart_values(KEY, parse({}), Installation("1"), "small", "required", {"payment": {"a.b/c": "d"}})
+    objects = {one.id: one.manifest for one in await renderer.render(KEY, "uid", values)}
+    for service, annotations in (("payment", {"a.b/c": "d"}), ("order", None)):
+        metadata = objects[ObjectId("Deployment", f"shop-{service}")]["spec"]["template"]["metadata"]
+        assert metadata.get("annotations") == annotations
