@@ -181,7 +181,7 @@ class Reconciler:
         try:
             while True:
                 desired = (*self._credentials(platform, spec, replaced), *rendered)
-                plan = self._plan(platform, spec, desired, progress.inventory)
+                plan = self._plan(platform, spec, desired, progress.inventory, frozenset(progress.attempted))
                 changes = plan.pending(progress.attempted)
                 if not changes:
                     break
@@ -193,7 +193,8 @@ class Reconciler:
                 await write_inventory(self.client, self.cache, platform, stored)
             raise
         await write_inventory(self.client, self.cache, platform, progress.inventory.for_content(content, desired))
-        return PassResult(self._plan(platform, spec, desired, progress.inventory), tuple(progress.refusals))
+        plan = self._plan(platform, spec, desired, progress.inventory, frozenset(progress.attempted))
+        return PassResult(plan, tuple(progress.refusals))
 
     async def _named_secrets(self, platform: Platform, spec: Spec) -> tuple[SecretState, ...]:
         stored = platform.status.get("secrets", ())
@@ -209,11 +210,18 @@ class Reconciler:
         key = platform.key
         return credentials(key, platform.uid, spec, self.master_key, self.cache.children(key), replaced)
 
-    def _plan(self, platform: Platform, spec: Spec, desired: Sequence[DesiredObject], inventory: Inventory) -> Plan:
+    def _plan(
+        self,
+        platform: Platform,
+        spec: Spec,
+        desired: Sequence[DesiredObject],
+        inventory: Inventory,
+        attempted: frozenset[ObjectId] = frozenset(),
+    ) -> Plan:
         observed = self.cache.children(platform.key)
         inventory = self.fights.tolerate(platform.key, inventory, observed, self.now())
         protected = protected_secrets(spec, observed) | {inventory_id(platform.key)}
-        return make_plan(desired, inventory, observed, protected)
+        return make_plan(desired, inventory, observed, protected, attempted)
 
     async def _apply(self, platform: Platform, changes: Sequence[Change], progress: _PassProgress) -> None:
         """Applies objects concurrently: their order within a wave does not matter.

@@ -64,3 +64,12 @@ class InvariantState(StrEnum):
     HOLDS = "Holds"
     BROKEN = "Broken"
     UNKNOWN = "Unknown"
+
+
+class BlockedState(StrEnum):
+    """Why an object is in `status.blocked`."""
+
+    NOT_READY = "NotReady"
+    REFUSED = "Refused"
+    WAITING = "Waiting"
+    """It has to be applied, and waits for another."""

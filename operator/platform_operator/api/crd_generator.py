@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from platform_operator.api.conditions import InvariantState
+from platform_operator.api.conditions import BlockedState, InvariantState
 from platform_operator.api.kinds import GROUP, PLATFORM, VERSION, Manifest
 from platform_operator.api.schema import rule
 from platform_operator.api.spec import MAX_NAME_LENGTH, Spec
@@ -193,16 +193,17 @@ _STATUS: Manifest = {
             {
                 "kind": _TEXT,
                 "name": _TEXT,
-                "message": _TEXT | {"description": "Why the object is not ready."},
+                "state": {"type": "string", "enum": [str(state) for state in BlockedState]},
+                "message": _TEXT | {"description": "Why: it is not ready, was refused, or waits for another."},
                 "since": {
                     "type": "string",
                     "format": "date-time",
-                    "description": "Since when the object has not been ready.",
+                    "description": "Since when.",
                 },
             },
-            ["kind", "name", "message", "since"],
+            ["kind", "name", "state", "message", "since"],
         )
-        | {"description": "Objects that are not ready."},
+        | {"description": "Objects that are not as specified or not ready, or wait for another."},
         "invariants": _list_of(
             "service name",
             {

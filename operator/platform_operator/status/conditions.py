@@ -168,10 +168,11 @@ def _refused(key: PlatformKey, refusal: Refusal) -> Condition:
     if refusal.id.kind == "StatefulSet" and "Forbidden" in str(refusal.error):
         return _degraded(
             ConditionReason.IMMUTABLE_FIELD,
-            f"The volumes of {refusal.id} cannot be changed in place. Expand each of its PersistentVolumeClaims with "
-            f"kubectl -n {key.namespace} edit pvc -l app.kubernetes.io/instance={key.name}, then "
-            f"kubectl -n {key.namespace} delete statefulset {refusal.id.name} --cascade=orphan; or revert the change "
-            "of storage in the spec.",
+            f"The volumes of {refusal.id} cannot be changed in place; it runs on as it is, and nothing else waits for "
+            "it. If their storage class allows it (allowVolumeExpansion), expand each of its PersistentVolumeClaims "
+            f"with kubectl -n {key.namespace} edit pvc -l app.kubernetes.io/instance={key.name}, then "
+            f"kubectl -n {key.namespace} delete statefulset {refusal.id.name} --cascade=orphan. If not, the store "
+            "stays at its size: only a new platform, to which the data are copied, has larger volumes.",
         )
     return _degraded(ConditionReason.REFUSED, f"{text} Correct the field of the spec that the message names.")
 

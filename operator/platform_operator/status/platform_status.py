@@ -73,7 +73,7 @@ def describe(snapshot: Snapshot, result: PassResult) -> Status:
         "servicesReady": f"{ready}/{len(services)}",
         "conditions": _stored_conditions(platform, result, conditions, snapshot.now),
         "services": services,
-        "blocked": blocked_rows(stored_blocked(platform), result.plan, snapshot.now),
+        "blocked": blocked_rows(stored_blocked(platform), result.plan, result.refusals, snapshot.now),
         "invariants": rows,
         **_secrets(platform, result),
     }

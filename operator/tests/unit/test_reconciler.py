@@ -133,6 +133,7 @@ class FakeHelm(Helm):
         self.replicas: int | None = 1
         self.more: list[Manifest] = []
         self.values: Manifest = {}
+        self.storage = 1
 
     async def template(self, chart: Path, key: PlatformKey, chart_values: Manifest) -> list[Manifest]:
         self.runs += 1
@@ -142,7 +143,7 @@ class FakeHelm(Helm):
         tag = chart_values["global"]["image"]["tag"]
         return [
             *copy.deepcopy(self.more),
-            rendered("apps/v1", "StatefulSet", STORE.name, 1, {"replicas": 1}),
+            rendered("apps/v1", "StatefulSet", STORE.name, 1, {"replicas": 1, "storage": self.storage}),
             rendered("batch/v1", "Job", f"shop-order-migrate-{tag}", 2, {}),
             rendered(
                 "apps/v1",
@@ -501,6 +502,28 @@ async def test_a_broken_add_on_stops_nothing_but_its_own_objects(cluster: FakeCl
     del cluster.server.refuse["ServiceMonitor"]
     await cluster.reconcile()
     assert cluster.condition("Ready") == ("True", "AllReady")
+
+
+async def test_a_refused_change_of_storage_stops_no_emergency_fix(cluster: FakeCluster) -> None:
+    await cluster.converge()
+    cluster.helm.storage = 2
+    forbidden = ApiError(422, "Invalid", "Forbidden: updates to statefulset spec")
+
+    async def refuse(*_: object) -> None:
+        raise forbidden
+
+    cluster.server.refuse["StatefulSet"] = forbidden
+    cluster.server.overwrite = refuse  # type: ignore[method-assign, assignment]
+    cluster.spec({"version": "2"})
+    await cluster.reconcile()
+    cluster.come_up(ObjectId("Job", "shop-order-migrate-2"))
+    await cluster.reconcile()
+    assert cluster.server.objects[DEPLOYMENT]["spec"]["image"] == "2"
+    assert cluster.condition("Degraded") == ("True", "ImmutableField")
+    rows = cluster.server.objects[PLATFORM.kind, "shop"]["status"]["blocked"]
+    assert [f"{row['kind']} {row['name']}" for row in rows if "refused" in row["message"]] == [
+        "StatefulSet shop-order-db"
+    ]
 
 
 async def test_a_repair_that_a_foreign_list_item_makes_invalid_replaces_the_list(cluster: FakeCluster) -> None:
