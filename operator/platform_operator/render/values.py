@@ -127,11 +127,24 @@ def _service(platform: str, name: str, spec: Spec, profile: Profile, stores: Pro
     return {
         "enabled": True,
         **_resources(service.resources, profile.service),
+        **(_migration(service.resources, profile.service) if name in WITH_DATABASE else {}),
         **scale,
         "env": {**_pool_size(name, spec, scale, stores), **service.env},
         **_settings(name, spec),
         **_existing_secrets(platform, name, spec),
     }
+
+
+def _migration(resources: Resources, default: ContainerSize) -> ChartValues:
+    """Limits the processor time of a migration like that of its service: a quota of limits.cpu admits no pod without
+    one.
+
+    Without such a limit the chart's own resources stand, so that no migration runs again.
+    """
+    if not resources.limits.cpu:
+        return {}
+    cpu = resources.requests.cpu or default.cpu
+    return {"migration": {"resources": {"requests": {"cpu": cpu}, "limits": {"cpu": resources.limits.cpu}}}}
 
 
 def _settings(name: str, spec: Spec) -> ChartValues:
