@@ -41,6 +41,8 @@ from platform_operator.render.values import ChartValues, Installation, chart_val
 from platform_operator.secrets.caller_tokens import grpc_authentication, replaced_version
 from platform_operator.secrets.credentials import credentials, protected_secrets
 from platform_operator.secrets.master_key import MasterKey, MasterKeyStore
+from platform_operator.secrets.named_secrets import SecretState, pod_annotations
+from platform_operator.secrets.secret_reader import read_named_secrets
 from platform_operator.status.blocked import blocked_for, blocked_since
 from platform_operator.status.causes import MAX_EVENTS, WARNINGS, with_causes
 from platform_operator.status.conditions import PassResult, degraded_part
@@ -54,6 +56,8 @@ logger = logging.getLogger(__name__)
 
 RECHECK_INTERVAL = 30.0
 """Seconds until a platform that has not converged is reconciled again: no event announces a passed deadline."""
+SECRETS_INTERVAL = 30.0
+"""Seconds between two looks at the Secrets that a spec names."""
 EARLY_RECHECK = 5.0
 """Seconds until the next look while an object has not been ready for less than EARLY."""
 EARLY = timedelta(seconds=30)
@@ -103,7 +107,8 @@ class Reconciler:
         if not self._is_current(platform):
             return Requeue.after(0)
         recheck = self._recheck(platform.key, result)
-        return Requeue.earliest(recheck, self.fights.next_look(key, self.now()))
+        secrets = SECRETS_INTERVAL if result.secrets else None
+        return Requeue.earliest(recheck, secrets, self.fights.next_look(key, self.now()))
 
     def _recheck(self, key: PlatformKey, result: PassResult) -> float | None:
         """Returns the seconds until the next look at what changes without an event: deadlines, and causes in Events.
@@ -134,7 +139,7 @@ class Reconciler:
         self._job_retries.forget(key)
 
     async def _converge(self, platform: Platform) -> tuple[Spec | None, PassResult]:
-        spec = None
+        spec, named = None, None
         try:
             spec = parse(platform.spec)
             if not spec.paused:
@@ -142,22 +147,24 @@ class Reconciler:
                 await set_finalizer(self.client, self.cache, platform, needed=needed)
             inventory = read_inventory(platform.key, self.cache.children(platform.key))
             replaced = replaced_version(platform.key, self.cache.children(platform.key), inventory)
-            values = self._values(platform, spec, replaced)
             secrets = _PassSecrets(await self.master_keys.key_for(platform.key), replaced)
+            named = await self._named_secrets(platform, spec, secrets.master_key)
+            values = self._values(platform, spec, replaced, named)
             if not spec.paused:
                 await self._retry_failed_jobs(platform.key, inventory)
             plan = self._plan_from_inventory(platform, spec, inventory, values, secrets)
             if spec.paused or (plan is not None and plan.idle):
-                return spec, PassResult(plan)
-            return spec, await self._apply_waves(platform, spec, inventory, values, secrets)
+                return spec, PassResult(plan, secrets=named)
+            result = await self._apply_waves(platform, spec, inventory, values, secrets)
+            return spec, replace(result, secrets=named)
         except (ApiError, InvalidSpecError, RenderError, MasterKeyMissingError, MasterKeyChangedError) as error:
-            return spec, PassResult(error=error)
+            return spec, PassResult(error=error, secrets=named)
         except LeadershipLostError:
             raise
         except Exception as error:  # it is reported, and raised when that is done
             unexpected = UnexpectedError(f"{type(error).__name__}: {error}"[:MAX_ERROR_LENGTH])
             unexpected.__cause__ = error
-            return spec, PassResult(error=unexpected)
+            return spec, PassResult(error=unexpected, secrets=named)
 
     async def _retry_failed_jobs(self, key: PlatformKey, inventory: Inventory) -> None:
         """Deletes the failed Jobs whose retry is due: this pass creates them again, as it does every lost object."""
@@ -199,7 +206,7 @@ class Reconciler:
         try:
             while True:
                 desired = (*self._credentials(platform, spec, secrets), *rendered)
-                plan = self._plan(platform, spec, desired, progress.inventory)
+                plan = self._plan(platform, spec, desired, progress.inventory, frozenset(progress.attempted))
                 progress.held = {one.id for one in plan.held_prune}
                 changes = plan.pending(progress.attempted)
                 if not changes:
@@ -215,25 +222,37 @@ class Reconciler:
             self.renderer.forget(key, platform.uid, values)
         stored = progress.inventory.for_content(content, desired, progress.held)
         await write_inventory(self.client, self.cache, platform, stored, secrets.master_key.id)
-        plan = self._plan(platform, spec, desired, progress.inventory)
+        plan = self._plan(platform, spec, desired, progress.inventory, frozenset(progress.attempted))
         return PassResult(plan, tuple(progress.refusals), tuple(progress.conflicts))
 
-    def _values(self, platform: Platform, spec: Spec, replaced: str) -> ChartValues:
+    async def _named_secrets(self, platform: Platform, spec: Spec, key: MasterKey) -> tuple[SecretState, ...]:
+        stored = platform.status.get("secrets", ())
+        return await read_named_secrets(self.client, platform.key.namespace, spec, key, stored)
+
+    def _values(self, platform: Platform, spec: Spec, replaced: str, named: Sequence[SecretState]) -> ChartValues:
         """Returns the values of the charts; `replaced` is the version without tokens that still runs, if any."""
         authentication = grpc_authentication(spec, replaced)
-        return chart_values(platform.key, spec, self.installation, store_profile(platform, spec), authentication)
+        profile, annotations = store_profile(platform, spec), pod_annotations(named)
+        return chart_values(platform.key, spec, self.installation, profile, authentication, annotations)
 
     def _credentials(self, platform: Platform, spec: Spec, secrets: _PassSecrets) -> tuple[DesiredObject, ...]:
         key, observed = platform.key, self.cache.children(platform.key)
         return credentials(key, spec, secrets.master_key, observed, secrets.replaced_version)
 
-    def _plan(self, platform: Platform, spec: Spec, desired: Sequence[DesiredObject], inventory: Inventory) -> Plan:
+    def _plan(
+        self,
+        platform: Platform,
+        spec: Spec,
+        desired: Sequence[DesiredObject],
+        inventory: Inventory,
+        attempted: frozenset[ObjectId] = frozenset(),
+    ) -> Plan:
         observed = self.cache.children(platform.key)
         inventory = self.fights.tolerate(platform.key, inventory, observed, self.now())
         protected = protected_secrets(platform.key, spec, observed) | {inventory_id(platform.key)}
         allowed = platform.annotations.get(ANNOTATION_ALLOW_PRUNE, "")
         guard = PruneGuard(declared_removals(platform.key, spec), allowed)
-        return make_plan(desired, inventory, observed, protected, guard)
+        return make_plan(desired, inventory, observed, protected, guard, attempted)
 
     async def _apply(self, platform: Platform, changes: Sequence[Change], progress: _PassProgress) -> None:
         """Applies objects concurrently: their order within a wave does not matter.

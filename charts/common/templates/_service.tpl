@@ -55,6 +55,10 @@ spec:
     metadata:
       labels:
         {{- include "common.podLabels" (dict "root" .) | nindent 8 }}
+      {{- with .Values.podAnnotations }}
+      annotations:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
     spec:
       {{- include "common.podSecurity" (dict "root" . "uid" 10001) | trim | nindent 6 }}
       {{- include "common.topologySpread" . | nindent 6 }}

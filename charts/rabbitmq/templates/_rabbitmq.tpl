@@ -90,7 +90,13 @@ env:
 volumeMounts:
   - { name: config, mountPath: /config, readOnly: true }
   - { name: definitions, mountPath: /definitions }
-resources: { requests: { cpu: 10m, memory: 16Mi }, limits: { memory: 64Mi } }
+resources:
+  requests: { cpu: 10m, memory: 16Mi }
+  limits:
+    memory: 64Mi
+    {{- with ((.Values.resources).limits).cpu }}
+    cpu: {{ . | quote }}
+    {{- end }}
 {{ include "common.containerSecurity" . }}
 {{- end -}}
 

@@ -25,6 +25,7 @@ class ConditionReason(StrEnum):
     IMMUTABLE_FIELD = "ImmutableField"
     INTERNAL_ERROR = "InternalError"
     MIGRATION_FAILED = "MigrationFailed"
+    SECRET_MISSING = "SecretMissing"  # noqa: S105
     QUOTA_EXCEEDED = "QuotaExceeded"
     ROLLOUT_FAILED = "RolloutFailed"
     PROGRESS_DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"
@@ -67,3 +68,12 @@ class InvariantState(StrEnum):
     HOLDS = "Holds"
     BROKEN = "Broken"
     UNKNOWN = "Unknown"
+
+
+class BlockedState(StrEnum):
+    """Why an object is in `status.blocked`."""
+
+    NOT_READY = "NotReady"
+    REFUSED = "Refused"
+    WAITING = "Waiting"
+    """It has to be applied, and waits for another."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from platform_operator.api.conditions import InvariantState
+from platform_operator.api.conditions import BlockedState, InvariantState
 from platform_operator.api.kinds import GROUP, PLATFORM, VERSION, Manifest
 from platform_operator.api.schema import rule
 from platform_operator.api.spec import MAX_NAME_LENGTH, Spec
@@ -183,21 +183,33 @@ _STATUS: Manifest = {
         "databases": _list_of(
             "name", {"name": _TEXT, "provider": _TEXT, "ready": {"type": "boolean"}}, ["name", "ready"]
         ),
+        "secrets": _list_of(
+            "field",
+            {
+                "field": _TEXT | {"description": "Field of the spec that names the Secret."},
+                "name": _TEXT,
+                "ready": {"type": "boolean", "description": "Whether the Secret has all keys that are read."},
+                "revision": _TEXT | {"description": "Changes with the values that are read, and then pods follow."},
+            },
+            ["field", "name", "ready"],
+        )
+        | {"description": "Secrets that the spec names."},
         "blocked": _list_of(
             "kind name",
             {
                 "kind": _TEXT,
                 "name": _TEXT,
-                "message": _TEXT | {"description": "Why the object is not ready."},
+                "state": {"type": "string", "enum": [str(state) for state in BlockedState]},
+                "message": _TEXT | {"description": "Why: it is not ready, was refused, or waits for another."},
                 "since": {
                     "type": "string",
                     "format": "date-time",
-                    "description": "Since when the object has not been ready.",
+                    "description": "Since when.",
                 },
             },
-            ["kind", "name", "message", "since"],
+            ["kind", "name", "state", "message", "since"],
         )
-        | {"description": "Objects that are not ready."},
+        | {"description": "Objects that are not as specified or not ready, or wait for another."},
         "invariants": _list_of(
             "service name",
             {

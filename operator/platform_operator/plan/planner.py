@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
 from platform_operator.api.kinds import ObjectId
 from platform_operator.cache.observed import Children, ObservedObject
 from platform_operator.plan.comparison import Change, compare
+from platform_operator.plan.dependencies import Progress, Waiting
 from platform_operator.plan.inventory import DesiredObject, Inventory
 from platform_operator.plan.prune_guard import PruneGuard
 from platform_operator.plan.readiness import Blocker, blocker
@@ -21,8 +21,10 @@ class Plan:
     apply: tuple[Change, ...]
     prune: tuple[ObservedObject, ...]
     held: int
-    """Number of objects that have to be applied but wait for an earlier wave."""
+    """Number of objects that have to be applied but wait for others, or for the wave before."""
     blockers: tuple[Blocker, ...]
+    waiting: tuple[Waiting, ...] = ()
+    """Those of them that wait for an object that is not ready."""
     held_prune: tuple[ObservedObject, ...] = ()
     """Objects that the spec no longer requires, whose deletion waits for the user's permission."""
 
@@ -52,28 +54,48 @@ def make_plan(
     observed: Children,
     protected: frozenset[ObjectId],
     guard: PruneGuard,
+    attempted: frozenset[ObjectId] = frozenset(),
 ) -> Plan:
     """Compares desired objects with observed ones. Protected objects are never pruned, and `guard` holds others.
 
-    New content is applied wave by wave. Repairs are applied at once in every wave: an outage of one store must not stop
-    the operator from repairing everything else.
+    New content is sent in the order of waves, and each object waits for those that it depends on, and for no others.
+    Repairs are applied at once: an outage of one store must not stop the operator from repairing everything else.
+    `attempted` are the objects that this pass has sent already.
     """
-    apply: list[Change] = []
-    blockers: list[Blocker] = []
-    held = 0
-    is_open = True
-    for _, wave in groupby(sorted(desired, key=lambda one: (one.wave, one.id)), key=lambda one: one.wave):
-        members = [(one, compare(one, inventory, observed)) for one in wave]
-        due = [change for _, change in members if change]
-        now = due if is_open else [change for change in due if change.is_repair]
-        apply += now
-        held += len(due) - len(now)
-        blockers += [found for one, change in members if not change and (found := blocker(one, observed))]
-        is_open = is_open and not due and not blockers
+    ordered = sorted(desired, key=lambda one: (one.wave, one.id))
+    due = [change for one in ordered if (change := compare(one, inventory, observed))]
+    progress = _progress(ordered, due, observed, attempted)
+    waiting = _waiting(ordered, due, progress)
+    held = {one.id for one in waiting}
+    free = [change for change in due if change.object.id not in held]
+    wave = min((one.object.wave for one in free if one.object.id not in attempted), default=None)
+    apply = [one for one in due if one.is_repair or (one.object.id not in held and _is_next(one, wave, attempted))]
+    converged = not due and not progress.blockers
     leftovers = _leftovers(desired, observed, protected)
     held_prune = guard.held(leftovers, observed)
-    prune = tuple(one for one in leftovers if one not in held_prune and (is_open or one.id.kind in _PRUNED_AT_ONCE))
-    return Plan(tuple(apply), prune, held, tuple(blockers), held_prune)
+    prune = tuple(one for one in leftovers if one not in held_prune and (converged or one.id.kind in _PRUNED_AT_ONCE))
+    blockers = tuple(progress.blockers.values())
+    return Plan(tuple(apply), prune, len(due) - len(apply), blockers, waiting, held_prune)
+
+
+def _progress(
+    ordered: Sequence[DesiredObject], due: Sequence[Change], observed: Children, attempted: frozenset[ObjectId]
+) -> Progress:
+    due_ids = frozenset(change.object.id for change in due)
+    known = [one for one in ordered if one.id in observed and (one.id not in due_ids or one.id in attempted)]
+    blockers = {one.id: found for one in known if (found := blocker(one, observed))}
+    return Progress(observed, blockers, due_ids, attempted)
+
+
+def _waiting(ordered: Sequence[DesiredObject], due: Sequence[Change], progress: Progress) -> tuple[Waiting, ...]:
+    changes = [change.object for change in due if not change.is_repair and change.object.id not in progress.attempted]
+    missing = [(one, progress.first_missing(one, ordered)) for one in changes]
+    return tuple(Waiting(one.id, one.wave, first) for one, first in missing if first)
+
+
+def _is_next(change: Change, wave: int | None, attempted: frozenset[ObjectId]) -> bool:
+    """Returns whether a change is of the next wave to send, or was sent already and refused."""
+    return change.object.id in attempted or change.object.wave == wave
 
 
 _PRUNED_AT_ONCE = ("HorizontalPodAutoscaler", "Job")

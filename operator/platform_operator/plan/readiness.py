@@ -1,4 +1,4 @@
-"""Decides whether an object is ready, or blocks the waves after it. Pure."""
+"""Decides whether an object is ready. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from platform_operator.plan.inventory import DesiredObject
 
 @dataclass(frozen=True, slots=True)
 class Blocker:
-    """An object that is not ready, which blocks the waves after it.
+    """An object that is not ready, for which others wait.
 
     One that has failed does not become ready by waiting.
     """
@@ -24,6 +24,8 @@ class Blocker:
     failed: bool = False
     pods: int = 0
     """Pods that it has, ready or not."""
+    rolling: bool = False
+    """True if its pods are being replaced by those of a new revision."""
     lacks_pods: bool = False
     """True if pods of it have still to be created."""
 
@@ -49,7 +51,7 @@ class NameConflict:
 
 
 def blocker(desired: DesiredObject, observed: Children) -> Blocker | None:
-    """Returns why an applied object blocks the next wave, if it does."""
+    """Returns why an applied object is not ready, if it is not."""
     seen = observed[desired.id]
     if seen.deleting:
         return Blocker(desired.id, desired.wave, "is being deleted and will be created again")
@@ -74,6 +76,7 @@ def _workload_blocker(desired: DesiredObject, workload: Workload, required: int)
         workload.failure or progress,
         failed=bool(workload.failure),
         pods=workload.total,
+        rolling=replacing,
         lacks_pods=workload.total < required or workload.updated < required,
     )
 

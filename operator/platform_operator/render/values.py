@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from platform_operator.api.kinds import FIELD_MANAGER, PlatformKey
@@ -52,11 +54,13 @@ def chart_values(
     installation: Installation,
     store_profile: str,
     grpc_authentication: GrpcAuthentication = "required",
+    pod_annotations: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
 ) -> ChartValues:
     """Returns the values of charts/platform for a spec. The charts' own values.yaml is the interface.
 
     Stores keep the profile that they were made with, `store_profile`: each is a single instance. Its volume cannot
     change in place and its restart is an outage, so it is resized only where the spec itself states a size.
+    `pod_annotations` are those of each service's pods.
     """
     name, profile, stores = platform.name, PROFILES[spec.profile], PROFILES[store_profile]
     values = {
@@ -68,6 +72,8 @@ def chart_values(
         "monitoring": {"operator": f"{_OPERATOR_PODS}.{installation.namespace}.svc"},
         **_ingress(spec),
     }
+    for service, own in pod_annotations.items():
+        values[service] |= {"podAnnotations": dict(own)}
     values["gateway"] |= {"proxyNamespaces": spec.ingress.proxy_namespaces or []}
     values["payment"] |= _payments(spec)
     values["notification"] |= _notifications(platform, spec)
@@ -120,11 +126,24 @@ def _service(platform: str, name: str, spec: Spec, profile: Profile, stores: Pro
     return {
         "enabled": True,
         **_resources(service.resources, profile.service),
+        **(_migration(service.resources, profile.service) if name in WITH_DATABASE else {}),
         **scale,
         "env": {**_pool_size(name, spec, scale, stores), **service.env},
         **_settings(name, spec),
         **_existing_secrets(platform, name, spec),
     }
+
+
+def _migration(resources: Resources, default: ContainerSize) -> ChartValues:
+    """Limits the processor time of a migration like that of its service: a quota of limits.cpu admits no pod without
+    one.
+
+    Without such a limit the chart's own resources stand, so that no migration runs again.
+    """
+    if not resources.limits.cpu:
+        return {}
+    cpu = resources.requests.cpu or default.cpu
+    return {"migration": {"resources": {"requests": {"cpu": cpu}, "limits": {"cpu": resources.limits.cpu}}}}
 
 
 def _settings(name: str, spec: Spec) -> ChartValues:

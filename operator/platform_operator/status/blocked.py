@@ -1,4 +1,4 @@
-"""The rows of `status.blocked`: the objects that are not ready, why, and since when. Pure.
+"""The rows of `status.blocked`: the objects that are not as specified or not ready, why, and since when. Pure.
 
 The time is in the status and not in memory, so that a deadline goes on when the operator restarts.
 """
@@ -9,23 +9,31 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from platform_operator.api.conditions import BlockedState
 from platform_operator.api.kinds import ObjectId
 from platform_operator.plan.planner import Plan
-from platform_operator.plan.readiness import Blocker
+from platform_operator.plan.readiness import Refusal
 
 Row = Mapping[str, Any]
 """One item of `status.blocked`, as stored."""
 
+MAX_LENGTH = 500
+"""Characters of a message."""
 TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 
 
-def blocked_rows(stored: Sequence[Row], plan: Plan | None, now: datetime) -> list[Row]:
-    """Returns a row for each object of the plan that is not ready. Without a plan the stored rows stand."""
+def blocked_rows(stored: Sequence[Row], plan: Plan | None, refusals: Iterable[Refusal], now: datetime) -> list[Row]:
+    """Returns a row for each object that is not ready, was refused or waits. Without a plan the stored rows stand."""
     if plan is None:
         return [*stored]
-    began = {_identity(row): row["since"] for row in stored}
-    blockers = sorted(plan.blockers, key=lambda one: (one.wave, one.id))
-    return [_row(one, began.get(one.id, now.strftime(TIME_FORMAT))) for one in blockers]
+    began = {(_identity(row), row["state"]): row["since"] for row in stored}
+    states = {one.id: (BlockedState.WAITING, f"waits for {one.waits_for}") for one in plan.waiting}
+    states |= {one.id: (BlockedState.NOT_READY, one.message) for one in plan.blockers}
+    states |= {one.id: (BlockedState.REFUSED, f"was refused: {one.error}") for one in refusals}
+    return [
+        _row(one, state, text, began.get((one, state.value), now.strftime(TIME_FORMAT)))
+        for one, (state, text) in sorted(states.items())
+    ]
 
 
 def blocked_for(rows: Iterable[Row], now: datetime) -> dict[ObjectId, timedelta]:
@@ -34,12 +42,14 @@ def blocked_for(rows: Iterable[Row], now: datetime) -> dict[ObjectId, timedelta]
 
 
 def blocked_since(rows: Iterable[Row]) -> dict[ObjectId, datetime]:
-    """Returns since when each object has not been ready."""
-    return {_identity(row): datetime.fromisoformat(row["since"]) for row in rows}
+    """Returns since when each object has not been ready. The time in which it waited for others does not count."""
+    not_ready = [row for row in rows if row["state"] == BlockedState.NOT_READY]
+    return {_identity(row): datetime.fromisoformat(row["since"]) for row in not_ready}
 
 
-def _row(one: Blocker, since: str) -> Row:
-    return {"kind": one.id.kind, "name": one.id.name, "message": one.message, "since": since}
+def _row(identity: ObjectId, state: BlockedState, message: str, since: str) -> Row:
+    text = message[:MAX_LENGTH]
+    return {"kind": identity.kind, "name": identity.name, "state": state.value, "message": text, "since": since}
 
 
 def _identity(row: Row) -> ObjectId:

@@ -23,6 +23,7 @@ from platform_operator.plan.field_fights import FieldFight
 from platform_operator.plan.planner import Plan
 from platform_operator.plan.prune_guard import ANNOTATION_ALLOW_PRUNE, GUARDED_KINDS, prune_id
 from platform_operator.plan.readiness import Blocker, NameConflict, Refusal
+from platform_operator.secrets.named_secrets import SecretState, problems
 
 PROGRESS_DEADLINE = timedelta(minutes=5)
 """The time that an object may take to become ready before the platform counts as degraded."""
@@ -41,6 +42,8 @@ class PassResult:
     error: OperatorError | None = None
     blocked_for: Mapping[ObjectId, timedelta] = field(default_factory=dict)
     """The time for which each blocker has not been ready."""
+    secrets: tuple[SecretState, ...] | None = None
+    """The Secrets that the spec names. None if the pass ended before they were read."""
     fights: tuple[FieldFight, ...] | None = ()
     """The objects over which another writer fights. None if that is not known yet."""
     diagnosis: str = ""
@@ -142,6 +145,8 @@ def _failures(key: PlatformKey, result: PassResult) -> Iterator[Condition]:
         yield _refused(key, result.refusals[0])
     if result.conflicts:
         yield _conflicts(key, result.conflicts)
+    if missing := problems(result.secrets or (), key.namespace):
+        yield _degraded(ConditionReason.SECRET_MISSING, " ".join(missing))
     part = degraded_part(result)
     if part is not None:
         pods = f" Its pod reports {result.diagnosis}." if result.diagnosis else ""
@@ -194,10 +199,11 @@ def _refused(key: PlatformKey, refusal: Refusal) -> Condition:
     if refusal.id.kind == "StatefulSet" and "Forbidden" in str(refusal.error):
         return _degraded(
             ConditionReason.IMMUTABLE_FIELD,
-            f"The volumes of {refusal.id} cannot be changed in place. Expand each of its PersistentVolumeClaims with "
-            f"kubectl -n {key.namespace} edit pvc -l app.kubernetes.io/instance={key.name}, then "
-            f"kubectl -n {key.namespace} delete statefulset {refusal.id.name} --cascade=orphan; or revert the change "
-            "of storage in the spec.",
+            f"The volumes of {refusal.id} cannot be changed in place; it runs on as it is, and nothing else waits for "
+            "it. If their storage class allows it (allowVolumeExpansion), expand each of its PersistentVolumeClaims "
+            f"with kubectl -n {key.namespace} edit pvc -l app.kubernetes.io/instance={key.name}, then "
+            f"kubectl -n {key.namespace} delete statefulset {refusal.id.name} --cascade=orphan. If not, the store "
+            "stays at its size: only a new platform, to which the data are copied, has larger volumes.",
         )
     return _degraded(ConditionReason.REFUSED, f"{text} Correct the field of the spec that the message names.")
 

@@ -18,6 +18,7 @@ from platform_operator.invariants.scrape_results import ScrapeResult
 from platform_operator.plan.readiness import is_ready, required_pods
 from platform_operator.render.profiles import PROFILES
 from platform_operator.render.values import platform_url
+from platform_operator.secrets.named_secrets import secret_rows
 from platform_operator.status.blocked import TIME_FORMAT, blocked_rows
 from platform_operator.status.blocked import Row as BlockedRow
 from platform_operator.status.conditions import (
@@ -73,9 +74,15 @@ def describe(snapshot: Snapshot, result: PassResult) -> Status:
         "servicesReady": f"{ready}/{len(services)}",
         "conditions": _stored_conditions(platform, result, conditions, snapshot.now),
         "services": services,
-        "blocked": blocked_rows(stored_blocked(platform), result.plan, snapshot.now),
+        "blocked": blocked_rows(stored_blocked(platform), result.plan, result.refusals, snapshot.now),
         "invariants": rows,
+        **_secrets(platform, result),
     }
+
+
+def _secrets(platform: Platform, result: PassResult) -> Status:
+    rows = platform.status.get("secrets", []) if result.secrets is None else secret_rows(result.secrets)
+    return {"secrets": rows} if rows else {}
 
 
 def _fight(platform: Platform, result: PassResult) -> Iterable[Condition]:

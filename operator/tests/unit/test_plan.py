@@ -39,8 +39,9 @@ def plan(
     desired: tuple[DesiredObject, ...] = EVERYTHING,
     protected: frozenset[ObjectId] = frozenset(),
     guard: PruneGuard = UNGUARDED,
+    attempted: frozenset[ObjectId] = frozenset(),
 ) -> Plan:
-    return make_plan(desired, inventory, {one.id: one for one in observed}, protected, guard)
+    return make_plan(desired, inventory, {one.id: one for one in observed}, protected, guard, attempted)
 
 
 def to_apply(made: Plan) -> list[DesiredObject]:
@@ -171,3 +172,74 @@ def test_an_inventory_has_the_content_digest_only_when_all_objects_are_applied()
     assert applied(STORE).for_content("content", (STORE, SERVICE)).content_digest == ""
     assert applied(STORE, SERVICE).for_content("content", (STORE, SERVICE)).content_digest == "content"
     assert applied(STORE).for_content("content", (replace(STORE, digest="newer"),)).content_digest == ""
+
+
+OTHER_STORE = DesiredObject(ObjectId("StatefulSet", "shop-review-db"), 1, "other store")
+OTHER_JOB = DesiredObject(ObjectId("Job", "shop-review-migrate-1"), 2, "other job")
+OTHER = DesiredObject(ObjectId("Deployment", "shop-review"), 3, "other service")
+BROKER = DesiredObject(ObjectId("StatefulSet", "shop-rabbitmq"), 1, "broker")
+GATEWAY = DesiredObject(ObjectId("Deployment", "shop-gateway"), 4, "gateway")
+SHOP = (BROKER, STORE, OTHER_STORE, JOB, OTHER_JOB, SERVICE, OTHER, GATEWAY)
+
+
+def shop(
+    *changed: DesiredObject,
+    attempted: frozenset[ObjectId] = frozenset(),
+    absent: DesiredObject | None = None,
+    **states: ObservedState,
+) -> Plan:
+    """A plan for a shop that runs, but for objects with another state or new content, or that were never applied."""
+    usual: dict[str, ObservedState] = {"StatefulSet": UP, "Deployment": UP, "Job": COMPLETE}
+    there = [one for one in SHOP if one is not absent]
+    observed = [
+        seen(one, states.get(one.id.name.removeprefix("shop-").replace("-", "_"), usual[one.id.kind])) for one in there
+    ]
+    newer = {one.id: replace(one, digest="newer") for one in changed}
+    desired = tuple(newer.get(one.id, one) for one in SHOP)
+    return plan(applied(*there), *observed, desired=desired, attempted=attempted)
+
+
+def sent(made: Plan) -> set[str]:
+    return {change.object.id.name for change in made.apply}
+
+
+def test_a_dead_database_stops_only_its_own_service() -> None:
+    made = shop(SERVICE, OTHER, GATEWAY, order_db=DOWN, order=DOWN)
+    assert sent(made) == {"shop-review"}
+    assert [(one.id, one.waits_for) for one in made.waiting] == [(SERVICE.id, STORE.id)]
+    assert sent(shop(GATEWAY, order_db=DOWN, order=DOWN)) == {"shop-gateway"}
+
+
+def test_a_dead_broker_stops_no_change_of_a_service_that_runs_and_the_first_start_of_each() -> None:
+    assert sent(shop(SERVICE, rabbitmq=DOWN)) == {"shop-order"}
+    assert [one.waits_for for one in shop(rabbitmq=DOWN, absent=SERVICE).waiting] == [BROKER.id]
+
+
+def test_a_refused_change_of_a_store_stops_nothing_while_the_store_is_ready() -> None:
+    assert sent(shop(STORE, SERVICE, JOB)) == {"shop-order-db"}
+    refused = frozenset({STORE.id})
+    assert sent(shop(STORE, JOB, SERVICE, attempted=refused)) == {"shop-order-db", "shop-order-migrate-1"}
+    assert sent(shop(STORE, SERVICE, attempted=refused)) == {"shop-order-db", "shop-order"}
+    down = shop(STORE, SERVICE, OTHER, attempted=refused, order_db=DOWN)
+    assert sent(down) == {"shop-order-db", "shop-review"}
+    assert not shop(STORE, attempted=refused).idle
+
+
+def test_a_refused_migration_stops_its_service() -> None:
+    made = shop(JOB, SERVICE, OTHER, attempted=frozenset({JOB.id}))
+    assert sent(made) == {"shop-order-migrate-1", "shop-review"}
+
+
+def test_a_failed_migration_stops_its_own_service_alone() -> None:
+    failed = JobProgress(complete=False, failure="BackoffLimitExceeded")
+    made = shop(SERVICE, OTHER, order_migrate_1=failed)
+    assert sent(made) == {"shop-review"}
+    assert [(one.id, one.waits_for) for one in made.waiting] == [(SERVICE.id, JOB.id)]
+
+
+def test_the_gateway_waits_for_services_that_are_being_replaced_but_not_for_those_that_failed() -> None:
+    rolling = replace(UP, total=2)
+    assert sent(shop(GATEWAY, review=rolling)) == set()
+    assert sent(shop(GATEWAY, review=replace(rolling, failure="ProgressDeadlineExceeded"))) == {"shop-gateway"}
+    assert sent(shop(absent=GATEWAY, review=DOWN)) == set()
+    assert sent(shop(absent=GATEWAY, review=replace(DOWN, failure="ProgressDeadlineExceeded"))) == {"shop-gateway"}

@@ -34,7 +34,7 @@ from platform_operator.errors import ApiError, LeadershipLostError, RenderError,
 from platform_operator.informers import Informers
 from platform_operator.invariants.scrape_results import ScrapeResult, ServiceMetrics
 from platform_operator.plan.field_fights import FORGET_AFTER
-from platform_operator.reconciler import EARLY, EARLY_RECHECK, RECHECK_INTERVAL, Reconciler
+from platform_operator.reconciler import EARLY, EARLY_RECHECK, RECHECK_INTERVAL, SECRETS_INTERVAL, Reconciler
 from platform_operator.render.helm import Helm
 from platform_operator.render.renderer import Renderer
 from platform_operator.render.values import Installation
@@ -157,9 +157,12 @@ class FakeHelm(Helm):
         self.replicas: int | None = 1
         self.more: list[Manifest] = []
         self.silent = False
+        self.values: Manifest = {}
+        self.storage = 1
 
     async def template(self, chart: Path, key: PlatformKey, chart_values: Manifest) -> list[Manifest]:
         self.runs += 1
+        self.values = chart_values
         if self.error:
             raise self.error
         if self.silent:
@@ -167,7 +170,7 @@ class FakeHelm(Helm):
         tag = chart_values["global"]["image"]["tag"]
         return [
             *copy.deepcopy(self.more),
-            rendered("apps/v1", "StatefulSet", STORE.name, 1, {"replicas": 1}),
+            rendered("apps/v1", "StatefulSet", STORE.name, 1, {"replicas": 1, "storage": self.storage}),
             rendered("batch/v1", "Job", f"shop-order-migrate-{tag}", 2, {}),
             rendered(
                 "apps/v1",
@@ -664,6 +667,28 @@ async def test_a_broken_add_on_stops_nothing_but_its_own_objects(cluster: FakeCl
     assert cluster.condition("Ready") == ("True", "AllReady")
 
 
+async def test_a_refused_change_of_storage_stops_no_emergency_fix(cluster: FakeCluster) -> None:
+    await cluster.converge()
+    cluster.helm.storage = 2
+    forbidden = ApiError(422, "Invalid", "Forbidden: updates to statefulset spec")
+
+    async def refuse(*_: object) -> None:
+        raise forbidden
+
+    cluster.server.refuse["StatefulSet"] = forbidden
+    cluster.server.overwrite = refuse  # type: ignore[method-assign, assignment]
+    cluster.spec({"version": "2"})
+    await cluster.reconcile()
+    cluster.come_up(ObjectId("Job", "shop-order-migrate-2"))
+    await cluster.reconcile()
+    assert cluster.server.objects[DEPLOYMENT]["spec"]["image"] == "2"
+    assert cluster.condition("Degraded") == ("True", "ImmutableField")
+    rows = cluster.server.objects[PLATFORM.kind, "shop"]["status"]["blocked"]
+    assert [f"{row['kind']} {row['name']}" for row in rows if "refused" in row["message"]] == [
+        "StatefulSet shop-order-db"
+    ]
+
+
 async def test_a_repair_that_a_foreign_list_item_makes_invalid_replaces_the_list(cluster: FakeCluster) -> None:
     await cluster.converge()
     cluster.server.objects[DEPLOYMENT]["metadata"]["managedFields"] = []
@@ -862,6 +887,60 @@ CRASHING = {
         ]
     },
 }
+
+
+STRIPE: Manifest = {"payments": {"provider": "stripe", "secretRef": {"name": "stripe-keys"}}}
+
+
+def keys(**data: str) -> Manifest:
+    """A Secret of the user's, without labels."""
+    metadata = {"name": "stripe-keys", "namespace": "shop", "uid": "x", "generation": 1, "resourceVersion": "1"}
+    return {"kind": "Secret", "metadata": metadata, "data": data}
+
+
+async def test_a_secret_that_the_spec_names_and_that_does_not_exist_is_named_in_the_first_status(
+    cluster: FakeCluster,
+) -> None:
+    cluster.spec(STRIPE)
+    await cluster.reconcile()
+    assert cluster.condition("Degraded") == ("True", "SecretMissing")
+    assert cluster.message("Degraded") == (
+        "Secret stripe-keys, which spec.payments.secretRef names, does not exist: create it in namespace shop with "
+        "STRIPE_SECRET_KEY, STRIPE_WEBHOOK_SECRET."
+    )
+    cluster.server.objects["Secret", "stripe-keys"] = keys(STRIPE_SECRET_KEY="YQ==")
+    await cluster.reconcile()
+    assert "does not have STRIPE_WEBHOOK_SECRET" in cluster.message("Degraded")
+    cluster.server.objects["Secret", "stripe-keys"] = keys(STRIPE_SECRET_KEY="YQ==", STRIPE_WEBHOOK_SECRET="Yg==")
+    await cluster.converge()
+    assert cluster.condition("Degraded") == ("False", "Healthy")
+    assert await cluster.reconcile() == Requeue.after(SECRETS_INTERVAL)
+    assert cluster.server.writes == []
+
+
+async def test_the_pods_that_read_a_secret_follow_its_values_and_nothing_else(cluster: FakeCluster) -> None:
+    def annotations() -> dict[str, Any]:
+        return {name: one["podAnnotations"] for name, one in cluster.helm.values.items() if "podAnnotations" in one}
+
+    cluster.spec(STRIPE)
+    stored = keys(STRIPE_SECRET_KEY="YQ==", STRIPE_WEBHOOK_SECRET="Yg==")
+    cluster.server.objects["Secret", "stripe-keys"] = stored
+    await cluster.converge()
+    before, runs = annotations(), cluster.helm.runs
+    assert [*before] == ["payment"]
+    assert "YQ==" not in json.dumps(before)
+
+    stored["metadata"]["resourceVersion"], stored["data"]["unread"] = "2", "Yw=="
+    await cluster.reconcile()
+    del cluster.server.objects["Secret", "stripe-keys"]  # pods that restarted now would not start
+    cluster.restart()
+    await cluster.reconcile()
+    assert (cluster.helm.runs, cluster.condition("Degraded")) == (runs, ("True", "SecretMissing"))
+
+    cluster.server.objects["Secret", "stripe-keys"] = keys(STRIPE_SECRET_KEY="bmV3", STRIPE_WEBHOOK_SECRET="Yg==")
+    await cluster.reconcile()
+    assert [*annotations()] == ["payment"]
+    assert annotations() != before
 
 
 QUOTA = (

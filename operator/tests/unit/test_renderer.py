@@ -183,3 +183,26 @@ class CountingHelm(Helm):
     async def template(self, *_: object) -> list[dict[str, Any]]:
         self.runs += 1
         return []
+
+
+async def test_the_pods_of_a_service_have_its_annotations(renderer: Renderer) -> None:
+    values = chart_values(KEY, parse({}), Installation("1"), "small", "required", {"payment": {"a.b/c": "d"}})
+    objects = {one.id: one.manifest for one in await renderer.render(KEY, "uid", values)}
+    for service, annotations in (("payment", {"a.b/c": "d"}), ("order", None)):
+        metadata = objects[ObjectId("Deployment", f"shop-{service}")]["spec"]["template"]["metadata"]
+        assert metadata.get("annotations") == annotations
+
+
+async def test_a_quota_of_processor_limits_admits_every_pod_if_the_spec_limits_each_part(renderer: Renderer) -> None:
+    limited = {"resources": {"limits": {"cpu": "1"}}}
+    spec = {"services": dict.fromkeys(SERVICES, limited), "databases": limited, "cache": limited, "broker": limited}
+    manifests = [
+        one.manifest for identity, one in (await render(renderer, spec)).items() if identity.kind in _WITH_PODS
+    ]
+    pods = [one["spec"]["template"]["spec"] for one in manifests]
+    containers = [one for pod in pods for one in (*pod.get("initContainers", ()), *pod["containers"])]
+    assert {one["kind"] for one in manifests} == set(_WITH_PODS)
+    assert [one["name"] for one in containers if "cpu" not in one["resources"].get("limits", {})] == []
+
+
+_WITH_PODS = ("Deployment", "Job", "StatefulSet")

@@ -10,6 +10,7 @@ from platform_operator.cache.observed import Children, ObservedObject, Platform
 from platform_operator.errors import ApiError, InvalidSpecError, RenderError, UnexpectedError
 from platform_operator.invariants.scrape_results import ForwardedHeaders, ScrapeResult, ServiceMetrics
 from platform_operator.plan.comparison import Change, ChangeReason
+from platform_operator.plan.dependencies import Waiting
 from platform_operator.plan.field_fights import FieldFight
 from platform_operator.plan.inventory import DesiredObject
 from platform_operator.plan.planner import Plan
@@ -139,13 +140,43 @@ def test_a_blocked_object_keeps_its_time_until_it_is_ready() -> None:
     first = status(PassResult(WAITING))
     since = "2026-01-02T03:04:05Z"
     assert first["blocked"] == [
-        {"kind": "StatefulSet", "name": "shop-order-db", "message": "has 0 of 1 pods ready", "since": since}
+        {
+            "kind": "StatefulSet",
+            "name": "shop-order-db",
+            "state": "NotReady",
+            "message": "has 0 of 1 pods ready",
+            "since": since,
+        }
     ]
     later, known = NOW + timedelta(hours=1), replace(PLATFORM, status=first)
     assert status(PassResult(WAITING), known, now=later)["blocked"] == first["blocked"]
     assert status(PassResult(error=ApiError(500, "", "down")), known, now=later)["blocked"] == first["blocked"]
     assert [row["since"] for row in status(PassResult(FAILED), known, now=later)["blocked"]] == ["2026-01-02T04:04:05Z"]
     assert status(PassResult(CONVERGED), known, now=later)["blocked"] == []
+
+
+def test_what_waits_and_what_was_refused_is_shown_for_each_object() -> None:
+    waiting = Waiting(ObjectId("Deployment", "shop-order"), 3, ObjectId("StatefulSet", "shop-order-db"))
+    made = status(replace(refusal("StatefulSet", 422, "Forbidden: no"), plan=replace(WAITING, waiting=(waiting,))))
+    assert {f"{row['kind']} {row['name']}": row["message"] for row in made["blocked"]} == {
+        "Deployment shop-order": "waits for StatefulSet shop-order-db",
+        "StatefulSet shop-order-db": "was refused: Forbidden: no",
+    }
+
+
+def test_the_time_in_which_an_object_waited_for_another_is_not_its_own() -> None:
+    service = ObjectId("Deployment", "shop-order")
+    waiting = replace(WAITING, waiting=(Waiting(service, 3, ObjectId("StatefulSet", "shop-order-db")),))
+    stored = replace(PLATFORM, status=status(PassResult(waiting)))
+    applied = PassResult(Plan((), (), 0, (Blocker(service, 3, "has 0 of 1 pods ready"),)))
+    (row,) = status(applied, stored, now=NOW + timedelta(hours=1))["blocked"]
+    assert row["since"] == "2026-01-02T04:04:05Z"
+
+
+def test_the_advice_for_a_volume_that_cannot_grow_has_nothing_that_is_refused() -> None:
+    made = status(refusal("StatefulSet", 422, "Forbidden: updates to statefulset spec"))
+    assert conditions(made)["Degraded"] == ("True", "ImmutableField")
+    assert "revert" not in message(made, "Degraded")  # a smaller size is refused by the CRD
 
 
 def test_no_pod_that_does_not_exist_is_to_be_deleted() -> None:

@@ -1,0 +1,89 @@
+"""Decides which objects an object has to wait for. Pure.
+
+Waves give the order in which objects are sent. What an object waits for is less: a dead database, or a store whose
+change is refused, must not stop a fix of another service.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from platform_operator.api.kinds import ObjectId
+from platform_operator.cache.observed import Children
+from platform_operator.plan.inventory import DesiredObject
+from platform_operator.plan.readiness import Blocker
+
+TRAFFIC_WAVE = 4
+"""The wave of what brings traffic to the services: it waits until they do not change any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """An object that has to be applied, and the first of those that it waits for."""
+
+    id: ObjectId
+    wave: int
+    waits_for: ObjectId
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What is known of all objects when it is decided which of them wait."""
+
+    observed: Children
+    blockers: Mapping[ObjectId, Blocker]
+    """Why objects are not ready."""
+    due: frozenset[ObjectId]
+    """Objects that have to be applied."""
+    attempted: frozenset[ObjectId]
+    """Objects that were sent in this pass. Those that are still due were refused."""
+
+    def first_missing(self, one: DesiredObject, desired: Sequence[DesiredObject]) -> ObjectId | None:
+        """Returns the first object that `one` has to wait for, if there is any."""
+        return next((other.id for other in desired if other.wave < one.wave and self._holds(one, other)), None)
+
+    def _holds(self, one: DesiredObject, other: DesiredObject) -> bool:
+        if other.id.kind not in _WORKLOADS:
+            return False
+        if one.id.kind not in _WORKLOADS and one.id in self.observed:
+            return one.id.name == other.id.name and other.id in self.due - self.attempted
+        if _component(one.id) == _component(other.id):
+            return not self._is_usable(other.id)
+        if one.id.kind != "Deployment":
+            return False
+        if other.id.kind == "StatefulSet" and _is_shared(other.id):
+            return one.id not in self.observed and not self._is_usable(other.id)
+        return one.wave >= TRAFFIC_WAVE and other.id.kind == "Deployment" and self._is_changing(one.id, other.id)
+
+    def _is_usable(self, identity: ObjectId) -> bool:
+        """Returns whether an object is ready. A store or service whose change was refused is used as it is."""
+        if identity in self.due and (identity.kind == "Job" or identity not in self.attempted):
+            return False
+        return identity in self.observed and identity not in self.blockers
+
+    def _is_changing(self, traffic: ObjectId, service: ObjectId) -> bool:
+        """Returns whether a service is being rolled out, so that what brings traffic to it waits.
+
+        One that failed, or has not been created since it waits itself, does not stop the rest of the shop.
+        """
+        blocker = self.blockers.get(service)
+        if blocker is None or blocker.failed:
+            return False
+        return blocker.rolling or traffic not in self.observed
+
+
+_WORKLOADS = ("StatefulSet", "Job", "Deployment")
+
+
+def _component(identity: ObjectId) -> str:
+    """Returns the name that the objects of a service share: `shop-order` of its database and its migration, too."""
+    if identity.kind == "StatefulSet":
+        return identity.name.removesuffix("-db")
+    if identity.kind == "Job":
+        return identity.name.rpartition("-migrate-")[0] or identity.name
+    return identity.name
+
+
+def _is_shared(identity: ObjectId) -> bool:
+    return not identity.name.endswith("-db")
