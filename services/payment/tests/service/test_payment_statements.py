@@ -1,6 +1,6 @@
 """Paying takes a fixed number of statements, commits and calls of the order service."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -33,6 +33,9 @@ class EveryOrderPayable:
     async def get_payable(self, order_id: OrderId) -> PayableOrder:
         self.calls += 1
         return PayableOrder(order_id, BUYER, Money(1000, "USD"), True, "pending", _now() + timedelta(hours=1))
+
+    async def are_known(self, order_ids: Sequence[OrderId]) -> Mapping[OrderId, bool]:
+        return dict.fromkeys(order_ids, True)
 
 
 @dataclass
