@@ -21,5 +21,7 @@ def test_every_test_that_a_document_names_exists(document: str) -> None:
 
 def _test_files() -> list[Path]:
     return [
-        path for folder in ("services", "operator", "charts", "e2e") for path in (_ROOT / folder).rglob("test_*.py")
+        path
+        for folder in ("services", "operator", "charts", "e2e", "hack")
+        for path in (_ROOT / folder).rglob("test_*.py")
     ]

@@ -74,6 +74,11 @@ async def create_runtime_role(superuser: asyncpg.Connection, postgres: str) -> N
         await superuser.execute(f"CREATE ROLE {role.name} LOGIN PASSWORD '{role.password}'")
 
 
+def owner_of(database: DatabaseSettings) -> DatabaseSettings:
+    """Returns the settings of a test's database with the owner, who may migrate and analyze it."""
+    return _settings(database.db_name)
+
+
 def _settings(name: str) -> DatabaseSettings:
     server = urlsplit(environment_variable("TEST_POSTGRES_DSN"))
     return DatabaseSettings(

@@ -8,6 +8,8 @@ from chassis.settings import DatabaseSettings
 from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from chassis_testing.databases import owner_of
+
 
 async def assert_page_reads_its_own_rows(
     database: DatabaseSettings,
@@ -32,7 +34,7 @@ async def _plan(
     database: DatabaseSettings, read: Callable[[AsyncConnection], Awaitable[object]], rows: str | None
 ) -> str:
     statements: list[tuple[str, Any]] = []
-    connected = Database(database, schema="")
+    connected = Database(owner_of(database), schema="")
     try:
         async with connected.begin() as transaction:
             await transaction.execute(text("SET LOCAL enable_seqscan = off"))

@@ -7,7 +7,7 @@ from alembic import command
 from chassis.database import migrations
 from chassis.database.engine import database_url
 from chassis.settings import DatabaseSettings
-from chassis_testing.databases import SqlConnection, connect_to, empty_database, migrated_database
+from chassis_testing.databases import SqlConnection, connect_to, empty_database, migrated_database, owner_of
 from order_harness import find_violations
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -71,6 +71,6 @@ async def test_the_previous_code_works_on_the_new_schema(reason: str, by: str) -
 
 async def test_migrating_again_changes_nothing() -> None:
     async with migrated_database("order_service") as settings:
-        await migrations.migrate("order_service", settings)
+        await migrations.migrate("order_service", owner_of(settings))
 
         assert await find_violations(settings) == {}

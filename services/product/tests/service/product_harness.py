@@ -248,7 +248,7 @@ class Catalogue:
     async def deliver_events(self, *payloads: Message, times: int = 1) -> None:
         """Publishes each event `times` times; returns when the service has consumed all of them."""
         at = datetime.now(UTC)
-        sent = [Event(uuid7(), "test", at, payload, {}) for payload in payloads]
+        sent = [Event(uuid7(), f"test-{number}", at, payload, {}) for number, payload in enumerate(payloads)]
         async with self.connection() as connection:
             await publish_events(self.settings.rabbitmq_url, sent * times)
             async with asyncio.timeout(30):
