@@ -115,7 +115,7 @@ async def test_no_secret_and_no_address_is_logged() -> None:
     for expected in (
         "a password was reset",
         "the first admin is registered",
-        '"route": "/api/v1/auth/login"',
+        '"route":"/api/v1/auth/login"',
         "stopped",
     ):
         assert expected in log
