@@ -5,6 +5,9 @@ import shlex
 import shutil
 import socket
 import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -197,6 +200,42 @@ def test_a_port_of_the_projects_own_cluster_is_no_conflict(machine: Machine) -> 
         done = machine.run("cluster/free-ports", f"{listener.getsockname()[1]}:HTTP_PORT")
 
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_port_that_docker_keeps_for_a_container_it_restarts_is_no_conflict(machine: Machine) -> None:
+    machine.replace_command("docker", all="echo ecommerce-control-plane")
+    with _docker_proxy() as port:
+        done = machine.run("cluster/free-ports", f"{port}:HTTP_PORT")
+
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_an_engine_that_does_not_say_who_uses_a_port_is_not_taken_for_another_process(machine: Machine) -> None:
+    machine.replace_command("docker", ps="echo no engine answers >&2; exit 1")
+    with _docker_proxy() as port:
+        done = machine.run("cluster/free-ports", f"{port}:HTTP_PORT")
+
+    assert done.returncode == 1
+    assert done.stderr.strip() == f"port {port} is used, and docker ps does not say by what: no engine answers"
+
+
+@contextmanager
+def _docker_proxy() -> Iterator[int]:
+    """Runs a process of this name that listens, as the engine does for a published port; yields the port."""
+    listen = """
+import socket
+from pathlib import Path
+
+Path("/proc/self/comm").write_text("docker-proxy")
+with socket.create_server(("127.0.0.1", 0)) as listener:
+    print(listener.getsockname()[1], flush=True)
+    input()
+"""
+    command = [sys.executable, "-c", listen]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        yield int(process.stdout.readline())
+        process.communicate("\n")
 
 
 def _process_name() -> str:
