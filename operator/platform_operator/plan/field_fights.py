@@ -16,16 +16,20 @@ from platform_operator.plan.comparison import Change, ChangeReason
 from platform_operator.plan.inventory import Inventory
 
 REPAIRS_OF_A_FIGHT = 3
-"""Repairs of one object after which its other writer counts as an opponent. The first ones are made at once."""
+"""Repairs of one field after which its other writer counts as an opponent. The first ones are made at once."""
 FIRST_DELAY = timedelta(seconds=5)
 LONGEST_DELAY = timedelta(minutes=5)
 FORGET_AFTER = timedelta(minutes=10)
-"""The time after a repair in which the object has to keep its fields for the fight to be over."""
+"""The time after a repair in which the object has to keep the field for the fight to be over."""
+
+
+FightKey = tuple[ObjectId, str, str]
+"""The object, the other writer and the field."""
 
 
 @dataclass(frozen=True, slots=True)
 class FieldFight:
-    """The repairs of one object whose fields another writer takes."""
+    """The repairs of one field that another writer takes."""
 
     id: ObjectId
     manager: str
@@ -33,6 +37,11 @@ class FieldFight:
     field: str
     last_repair: datetime
     repairs: int = 1
+
+    @property
+    def key(self) -> FightKey:
+        """Returns what makes two repairs the same fight: edits of several fields are not one."""
+        return self.id, self.manager, self.field
 
     @property
     def next_repair(self) -> datetime:
@@ -47,7 +56,7 @@ class FieldFight:
 class FieldFights:
     """The fights over all platforms, since this process leads."""
 
-    _fights: dict[PlatformKey, dict[ObjectId, FieldFight]] = field(init=False, default_factory=dict)
+    _fights: dict[PlatformKey, dict[FightKey, FieldFight]] = field(init=False, default_factory=dict)
     _watched_since: dict[PlatformKey, datetime] = field(init=False, default_factory=dict)
 
     def record(self, key: PlatformKey, change: Change, now: datetime) -> None:
@@ -55,9 +64,9 @@ class FieldFights:
         if change.reason is not ChangeReason.LOST_FIELDS:
             return
         fights = self._fights.setdefault(key, {})
-        before = fights.get(change.object.id)
         repair = FieldFight(change.object.id, change.manager, change.field, now)
-        fights[change.object.id] = replace(repair, repairs=before.repairs + 1) if before else repair
+        before = fights.get(repair.key)
+        fights[repair.key] = replace(repair, repairs=before.repairs + 1) if before else repair
 
     def tolerate(self, key: PlatformKey, inventory: Inventory, observed: Children, now: datetime) -> Inventory:
         """Returns the inventory as if objects whose repair has to wait still owned what was applied."""
@@ -84,7 +93,7 @@ class FieldFights:
         self._watched_since.pop(key, None)
 
     def _current(self, key: PlatformKey, now: datetime) -> Iterable[FieldFight]:
-        fights: Mapping[ObjectId, FieldFight] = self._fights.get(key, {})
+        fights: Mapping[FightKey, FieldFight] = self._fights.get(key, {})
         kept = {one: fight for one, fight in fights.items() if now - fight.last_repair < FORGET_AFTER}
         if fights:
             self._fights[key] = kept

@@ -349,10 +349,15 @@ def count(metric: str, reason: str) -> float:
 
 def take_image(cluster: FakeCluster, manager: str) -> None:
     """Changes the image of the Deployment, as `kubectl edit` does."""
+    take_field(cluster, manager, "image", left="replicas")
+
+
+def take_field(cluster: FakeCluster, manager: str, name: str, left: str) -> None:
+    """Changes a field of the Deployment's spec; the operator keeps another one."""
     stored = cluster.server.objects[DEPLOYMENT]
     own = stored["metadata"]["managedFields"][0]
-    own["fieldsV1"] = {**own["fieldsV1"], "f:spec": {"f:replicas": {}}}
-    other = {"manager": manager, "operation": "Update", "fieldsV1": {"f:spec": {"f:image": {}}}}
+    own["fieldsV1"] = {**own["fieldsV1"], "f:spec": {f"f:{left}": {}}}
+    other = {"manager": manager, "operation": "Update", "fieldsV1": {"f:spec": {f"f:{name}": {}}}}
     stored["metadata"]["managedFields"] = [own, other]
     cluster.server.touch(stored)
 
@@ -439,6 +444,15 @@ async def test_a_fought_object_is_restored_at_growing_intervals_and_stops_nothin
     cluster.spec({"version": "2"})
     await cluster.reconcile()
     assert "apply Job shop-order-migrate-2" in cluster.applied()
+
+
+async def test_edits_of_several_fields_of_an_object_are_no_fight(cluster: FakeCluster) -> None:
+    await cluster.converge()
+    for name, left in (("image", "replicas"), ("replicas", "image"), ("image", "replicas"), ("replicas", "image")):
+        take_field(cluster, "kubectl-patch", name, left)
+        await cluster.reconcile()
+        assert "apply Deployment shop-order" in cluster.applied()
+    assert "FieldFight" not in cluster.conditions()
 
 
 async def test_a_fight_is_over_when_the_object_keeps_its_fields(cluster: FakeCluster) -> None:
