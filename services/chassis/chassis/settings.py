@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from chassis.errors import SettingsError
+from chassis.tls import client_context
 from chassis.types.currencies import DECIMALS
 
 
@@ -36,10 +37,18 @@ def _url_validator(*schemes: str) -> AfterValidator:
     return AfterValidator(validate)
 
 
+def _validate_authorities(value: str) -> str:
+    if value:
+        client_context(value)
+    return value
+
+
 Address = Annotated[str, AfterValidator(_validate_address)]
 HttpUrl = Annotated[str, _url_validator("http", "https")]
 RedisUrl = Annotated[str, _url_validator("redis", "rediss", "unix")]
 AmqpUrl = Annotated[str, _url_validator("amqp", "amqps")]
+Authorities = Annotated[str, AfterValidator(_validate_authorities), Field(repr=False)]
+"""Certificates of authorities in PEM, or `system`; or empty."""
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
@@ -62,6 +71,13 @@ class DatabaseSettings(Environment):
     """The password of that role."""
     db_name: Annotated[str, Field(min_length=1)]
     """The name of the service's own database."""
+    db_ca: Authorities = ""
+    """The authority that has signed the certificate of the PostgreSQL server: its certificate in PEM, or `system`.
+
+    With it every connection is encrypted, and a server is refused whose certificate or host name is wrong; `system`
+    are the authorities that the image trusts. Without it a connection is encrypted if the server offers that, and
+    nothing is verified.
+    """
     db_pool_size: Annotated[int, Field(ge=1, le=100)] = 10
     """The largest number of connections that one process holds for its transactions."""
     db_connect_timeout_seconds: Annotated[float, Field(gt=0, le=60)] = 3.0
@@ -151,6 +167,29 @@ class MigrationSettings(LogSettings, DatabaseSettings):
         return self
 
 
+class RedisSettings(Environment):
+    """The Redis of the shop, of services that use it."""
+
+    redis_url: Annotated[RedisUrl, Field(repr=False)]
+    """The URL of the Redis of the shop, with its password. With `rediss://` the server's certificate is verified.
+
+    It has the counters of requests, the sessions that have ended, and cached products and answers.
+    """
+    redis_ca: Authorities = ""
+    """The authority that has signed the certificate of Redis: its certificate in PEM, or `system`, the default."""
+
+    @model_validator(mode="after")
+    def _uses_its_authority(self) -> Self:
+        _require_tls("REDIS", "rediss", self.redis_url, self.redis_ca)
+        return self
+
+
+def _require_tls(store: str, scheme: str, url: str, authorities: str) -> None:
+    """Refuses an authority that no connection would be verified by. Raises ValueError."""
+    if authorities and urlsplit(url).scheme != scheme:
+        raise ValueError(f"{store}_CA is set, but {store}_URL is not encrypted: write {scheme}://host:port")
+
+
 class BackendSettings(ServiceSettings, DatabaseSettings):
     """The settings of every service with a database and gRPC."""
 
@@ -162,11 +201,21 @@ class BackendSettings(ServiceSettings, DatabaseSettings):
     With a user that is named for the service (`order`, or `<shop>.order`), the service sends events in its own name and
     refuses those that another service than their producer sent.
     """
+    rabbitmq_ca: Authorities = ""
+    """The authority that has signed the certificate of RabbitMQ: its certificate in PEM, or `system`, the default.
+
+    Certificates are verified if `RABBITMQ_URL` is `amqps://`.
+    """
     outbox_retention_seconds: Annotated[float, Field(gt=0, le=29 * 86_400)] = 7 * 86_400.0
     """How long events are kept after the broker has confirmed them, so that they can be resent, in seconds.
 
     At most 29 days: consumers recognize an event that they have received for 30 days.
     """
+
+    @model_validator(mode="after")
+    def _uses_the_authority_of_its_broker(self) -> Self:
+        _require_tls("RABBITMQ", "amqps", self.rabbitmq_url, self.rabbitmq_ca)
+        return self
 
 
 def _pairs(text: str, value: str) -> Iterator[tuple[str, str]]:

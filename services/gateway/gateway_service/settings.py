@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Annotated
 
-from chassis.settings import Address, GrpcCallerSettings, HttpUrl, RedisUrl, ServiceSettings
+from chassis.settings import Address, GrpcCallerSettings, HttpUrl, RedisSettings, ServiceSettings
 from pydantic import AfterValidator, Field
 
 from gateway_service.domain.client_address import TrustedProxies
@@ -21,7 +21,7 @@ def _parsed_by(parse: Callable[[str], object]) -> AfterValidator:
     return AfterValidator(check)
 
 
-class Settings(ServiceSettings, GrpcCallerSettings):
+class Settings(ServiceSettings, GrpcCallerSettings, RedisSettings):
     user_grpc: Address
     """The gRPC address of the user service, for the public keys that verify access tokens."""
     user_url: HttpUrl
@@ -38,11 +38,6 @@ class Settings(ServiceSettings, GrpcCallerSettings):
     """The URL of the payment service."""
     notification_url: HttpUrl
     """The URL of the notification service."""
-    redis_url: RedisUrl
-    """The URL of the Redis that counts requests for all replicas together, and has the sessions that have ended.
-
-    It has the current versions of public answers too.
-    """
     upstream_deadline_seconds: Annotated[float, Field(gt=0, le=60)] = 10.0
     """How long a response may take, retries included; and before that, how long the request body."""
     upstream_slots: Annotated[int, Field(ge=1, le=10_000)] = 256

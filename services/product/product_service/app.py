@@ -37,7 +37,11 @@ async def build(settings: Settings) -> Service:
     backend = Backend("product", settings, SCHEMA, database_parameters=PLANNER)
     database = backend.database
     cache = ProductCache(
-        connect(settings.redis_url), settings.tenant, settings.cache_deadline_seconds, uuid4, time.monotonic
+        connect(settings.redis_url, settings.redis_ca),
+        settings.tenant,
+        settings.cache_deadline_seconds,
+        uuid4,
+        time.monotonic,
     )
     users, inventory, reviews = (
         open_channel(address, settings.grpc_tokens[name])

@@ -8,14 +8,14 @@ from chassis.settings import (
     CurrencySettings,
     GrpcCalleeSettings,
     GrpcCallerSettings,
-    RedisUrl,
+    RedisSettings,
 )
 from pydantic import Field
 
 from product_service.domain.search_terms import SearchLanguage
 
 
-class Settings(BackendSettings, GrpcCallerSettings, GrpcCalleeSettings, CurrencySettings):
+class Settings(BackendSettings, GrpcCallerSettings, GrpcCalleeSettings, CurrencySettings, RedisSettings):
     """The environment variables of the product service, beside those of every service with a database."""
 
     user_grpc: Address
@@ -24,8 +24,6 @@ class Settings(BackendSettings, GrpcCallerSettings, GrpcCalleeSettings, Currency
     """The gRPC address of the inventory service, which has the stock of products: `host:port`."""
     review_grpc: Address
     """The gRPC address of the review service, which has the ratings of products: `host:port`."""
-    redis_url: RedisUrl
-    """The Redis that holds the product cache."""
     part_deadline_seconds: Annotated[float, Field(gt=0)] = 0.5
     """How long product details wait for a part that another service has, in seconds. A late part is left out."""
     cache_deadline_seconds: Annotated[float, Field(gt=0)] = 0.1

@@ -49,7 +49,7 @@ async def build(settings: Settings, now: Callable[[], datetime] = utc_now) -> Se
     token_lifetime = min(timedelta(seconds=settings.access_token_seconds), session_lifetime)
     others = [secret for secret in (settings.jwt_secret_previous, settings.jwt_secret_next) if secret is not None]
     signer = Signer(settings.jwt_secret, token_lifetime, uuid7, others)
-    store = EndedSessionStore(connect(settings.redis_url), settings.tenant, _REDIS_SECONDS)
+    store = EndedSessionStore(connect(settings.redis_url, settings.redis_ca), settings.tenant, _REDIS_SECONDS)
     ended = EndedSessionPublisher(database, store, token_lifetime, now)
     address_key, refresh_key = (
         derive_key(purpose, settings.jwt_secret) for purpose in ("addresses v1", "refresh tokens v1")

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from chassis.settings import BackendSettings, GrpcCalleeSettings, RedisUrl
+from chassis.settings import BackendSettings, GrpcCalleeSettings, RedisSettings
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from user_service.domain.accounts import Email, normalize_email, normalize_new_password
@@ -20,9 +20,7 @@ def _require_long_if_set(secret: str | None) -> str | None:
     return None if secret is None else _require_long_secret(secret)
 
 
-class Settings(BackendSettings, GrpcCalleeSettings):
-    redis_url: RedisUrl
-    """The Redis in which the gateway looks for sessions that have ended."""
+class Settings(BackendSettings, GrpcCalleeSettings, RedisSettings):
     jwt_secret: Annotated[str, AfterValidator(_require_long_secret), Field(repr=False)]
     """The secret from which all keys are derived.
 

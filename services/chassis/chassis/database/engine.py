@@ -6,6 +6,7 @@ it gets a connection with `read()`, on which it runs prepared statements (chassi
 
 import asyncio
 import math
+import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -23,6 +24,7 @@ from chassis.database.statements import ReadConnection, span_of
 from chassis.errors import DatabaseUnavailable
 from chassis.observability import logs, tracing
 from chassis.settings import DatabaseSettings
+from chassis.tls import client_context
 
 POOL_IN_USE = Gauge("db_client_connections_usage", "Connections of the pool that are in use")
 POOL_SIZE = Gauge("db_client_connections_max", "Connections that the pool may hold")
@@ -170,6 +172,11 @@ def database_url(settings: DatabaseSettings) -> URL:
     )
 
 
+def database_tls(settings: DatabaseSettings) -> ssl.SSLContext | None:
+    """Returns the `ssl` argument of asyncpg. None leaves it to the server whether a connection is encrypted."""
+    return client_context(settings.db_ca) if settings.db_ca else None
+
+
 def _create_engine(
     settings: DatabaseSettings,
     connections: int,
@@ -184,6 +191,7 @@ def _create_engine(
         connect_args={
             "timeout": settings.db_connect_timeout_seconds,
             "command_timeout": statement_timeout_seconds,
+            "ssl": database_tls(settings),
             "server_settings": dict(parameters or {}),
         },
         hide_parameters=True,  # a logged error has the statement, but no personal data from its parameters
@@ -194,7 +202,11 @@ def _create_engine(
 
 def _create_unpooled_engine(settings: DatabaseSettings) -> AsyncEngine:
     """Returns an engine that opens a connection for each transaction and closes it afterwards."""
-    connect_args = {"timeout": _READY_TIMEOUT_SECONDS, "command_timeout": _READY_TIMEOUT_SECONDS}
+    connect_args = {
+        "timeout": _READY_TIMEOUT_SECONDS,
+        "command_timeout": _READY_TIMEOUT_SECONDS,
+        "ssl": database_tls(settings),
+    }
     return create_async_engine(database_url(settings), poolclass=NullPool, connect_args=connect_args)
 
 

@@ -24,7 +24,7 @@ from sqlalchemy import Connection, MetaData, Table, exc, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from chassis.database import tables
-from chassis.database.engine import database_url, driver_error
+from chassis.database.engine import database_tls, database_url, driver_error
 from chassis.database.roles import RuntimeRole, grant_runtime_role
 from chassis.errors import SchemaAhead
 from chassis.observability import logs
@@ -55,9 +55,8 @@ async def migrate(
     Waits up to `timeout_seconds` for the database to accept connections, for another process that migrates it, and for
     locks on its tables. Idempotent, also when two processes run it at once.
     """
-    engine = create_async_engine(
-        database_url(settings), connect_args={"timeout": 3, "server_settings": {"lock_timeout": _LOCK_TIMEOUT}}
-    )
+    connect_args = {"timeout": 3, "ssl": database_tls(settings), "server_settings": {"lock_timeout": _LOCK_TIMEOUT}}
+    engine = create_async_engine(database_url(settings), connect_args=connect_args)
     deadline = time.monotonic() + timeout_seconds
     try:
         await _wait_until_reachable(engine, deadline)

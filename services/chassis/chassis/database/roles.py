@@ -13,7 +13,7 @@ import asyncpg
 from sqlalchemy import exc, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from chassis.database.engine import driver_error
+from chassis.database.engine import database_tls, driver_error
 from chassis.errors import RuntimeRoleRefused
 from chassis.observability import logs
 from chassis.settings import DatabaseSettings
@@ -71,6 +71,7 @@ async def _can_log_in(settings: DatabaseSettings, role: RuntimeRole) -> bool:
             user=role.name,
             password=role.password,
             database=settings.db_name,
+            ssl=database_tls(settings),
             timeout=_LOGIN_TIMEOUT_SECONDS,
         )
     except asyncpg.InvalidAuthorizationSpecificationError:

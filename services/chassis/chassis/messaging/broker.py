@@ -35,6 +35,7 @@ from chassis.messaging.deliveries import BATCH, Deliveries
 from chassis.messaging.senders import PRODUCER, BrokerUser, Origin
 from chassis.messaging.topology import load_topology, retry_arguments, retry_exchange, retry_queue
 from chassis.observability import logs
+from chassis.tls import SYSTEM, client_context
 
 CONNECTED = Gauge("broker_connected", "1 while this process has a connection to the broker")
 
@@ -50,9 +51,15 @@ log = logs.get_logger(__name__)
 class Broker:
     """Publishes on one connection and consumes on another, so that a blocked publisher cannot stop the consumer."""
 
-    def __init__(self, url: str, service: str, retry_delays_seconds: Sequence[float] | None = None) -> None:
-        """`retry_delays_seconds` replaces the delays of the topology."""
+    def __init__(
+        self, url: str, service: str, retry_delays_seconds: Sequence[float] | None = None, authorities: str = ""
+    ) -> None:
+        """`retry_delays_seconds` replaces the delays of the topology.
+
+        With `amqps://` the broker's certificate is verified by `authorities`, by default those of the system.
+        """
         self._url = url
+        self._tls = client_context(authorities or SYSTEM) if urlsplit(url).scheme == "amqps" else None
         self._service = service
         self._user = BrokerUser(unquote(urlsplit(url).username or ""), service)
         self._retry_delays = (
@@ -103,7 +110,7 @@ class Broker:
         attempt = 0
         while True:
             try:
-                async with await aio_pika.connect(self._url, timeout=_CONNECT_TIMEOUT_SECONDS) as connection:
+                async with await self._connect() as connection:
                     channel = await connection.channel()
                     await channel.set_qos(prefetch_count=_PREFETCH)
                     queue = await self._open_queue(channel)
@@ -166,13 +173,16 @@ class Broker:
         if channel is self._channel:
             self._channel = None
 
+    async def _connect(self) -> AbstractConnection:
+        return await aio_pika.connect(self._url, timeout=_CONNECT_TIMEOUT_SECONDS, ssl_context=self._tls)
+
     async def _open_channel(self) -> AbstractChannel:
         if self._channel is not None:
             return self._channel
         async with self._connecting:
             if self._channel is None:
                 await self.close()
-                self._connection = await aio_pika.connect(self._url, timeout=_CONNECT_TIMEOUT_SECONDS)
+                self._connection = await self._connect()
                 channel = await self._connection.channel(publisher_confirms=True, on_return_raises=True)
                 if not self._user.is_own:
                     await self._declare_consumers(channel)

@@ -41,7 +41,7 @@ class Backend:
         """
         self._service = service
         self.database = Database(settings, schema, database_parameters)
-        self.broker = Broker(settings.rabbitmq_url, service)
+        self.broker = Broker(settings.rabbitmq_url, service, authorities=settings.rabbitmq_ca)
         self.outbox = Outbox(self.database, self.broker)
         self.now = now
         self._outbox_retention = timedelta(seconds=settings.outbox_retention_seconds)

@@ -11,9 +11,11 @@ from chassis.settings import (
     GrpcCalleeSettings,
     GrpcCallerSettings,
     MigrationSettings,
+    RedisSettings,
     load,
     read,
 )
+from chassis_testing.tls import Authority
 
 COMPLETE = {
     "DB_HOST": "db", "DB_USER": "u", "DB_PASSWORD": "p", "DB_NAME": "n", "USER_GRPC": "user:9091", "GRPC_PORT": "9092",
@@ -146,3 +148,26 @@ def test_a_callee_knows_each_caller_by_one_digest_or_more_and_requires_tokens() 
 def test_a_callee_without_digests_does_not_start(callers: str | None) -> None:
     with pytest.raises(SettingsError, match=r"^GRPC_CALLERS is (not set$|malformed: )"):
         read(GrpcCalleeSettings, {"GRPC_CALLERS": callers} if callers else {})
+
+
+class Cached(RedisSettings):
+    pass
+
+
+@pytest.mark.parametrize("variable", ["DB_CA", "RABBITMQ_CA"])
+def test_an_authority_is_a_certificate(variable: str) -> None:
+    encrypted = {**COMPLETE, "RABBITMQ_URL": "amqps://broker"}
+
+    assert read(Backend, {**encrypted, variable: Authority().pem})
+    assert read(Backend, {**encrypted, variable: "system"})
+    for malformed in ("/tls/ca.crt", "-----BEGIN CERTIFICATE-----\nbm90IGEgY2VydGlmaWNhdGU="):
+        with pytest.raises(SettingsError, match=f"^{variable} is malformed: .*PEM"):
+            read(Backend, {**encrypted, variable: malformed})
+
+
+def test_an_authority_that_would_verify_nothing_is_refused() -> None:
+    with pytest.raises(SettingsError, match=r"^RABBITMQ_CA is set, but RABBITMQ_URL is not encrypted"):
+        read(Backend, {**COMPLETE, "RABBITMQ_CA": "system"})
+    with pytest.raises(SettingsError, match=r"^REDIS_CA is set, but REDIS_URL is not encrypted"):
+        read(Cached, {"REDIS_URL": "redis://redis:6379/0", "REDIS_CA": "system"})
+    assert read(Cached, {"REDIS_URL": "rediss://redis:6379/0"}).redis_ca == ""

@@ -25,8 +25,8 @@ Reply = Any
 """The reply to a command, whose type depends on the command."""
 
 
-def connect(url: str) -> Redis:
-    return redis_client.connect(url, _CONNECTIONS)
+def connect(url: str, authorities: str = "") -> Redis:
+    return redis_client.connect(url, _CONNECTIONS, authorities)
 
 
 @dataclass(frozen=True, slots=True)

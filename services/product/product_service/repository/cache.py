@@ -54,8 +54,8 @@ return 1
 log = logs.get_logger(__name__)
 
 
-def connect(url: str) -> Redis:
-    return redis_client.connect(url, _CONNECTIONS, decode_responses=True)
+def connect(url: str, authorities: str = "") -> Redis:
+    return redis_client.connect(url, _CONNECTIONS, authorities, decode_responses=True)
 
 
 _Reply = TypeVar("_Reply")

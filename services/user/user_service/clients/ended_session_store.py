@@ -13,8 +13,8 @@ from redis.exceptions import RedisError
 _CONNECTIONS = 4
 
 
-def connect(url: str) -> Redis:
-    return redis_client.connect(url, _CONNECTIONS)
+def connect(url: str, authorities: str = "") -> Redis:
+    return redis_client.connect(url, _CONNECTIONS, authorities)
 
 
 class EndedSessionStore:
