@@ -62,8 +62,8 @@ STANDALONE = {
         "sms.existingSecret": "twilio",
     },
     "review": {"database.existingSecret": "db", "broker.existingSecret": "broker"},
-    "postgres": {"password": "0123456789abcdef"},
-    "redis": {"password": "0123456789abcdef"},
+    "postgres": {"password": "0123456789abcdef", "global.tls.plainStores[0]": "postgres"},
+    "redis": {"password": "0123456789abcdef", "global.tls.plainStores[0]": "redis"},
     "rabbitmq": {"existingSecret": "rabbit"},
     "monitoring": {"global.monitoring.prometheus": "true"},
 }
@@ -109,6 +109,7 @@ PLATFORM_CASES: dict[str, dict[str, str]] = {
     "external databases": EXTERNAL_DATABASES,
     "one broker user": SHARED_BROKER_USER,
     "providers": PROVIDERS,
+    "plain stores": {"global.tls.plainStores[0]": "redis", "global.tls.plainStores[1]": "order-db"},
     "delete": {"global.deletionPolicy": "Delete", "global.storageClassName": "fast"},
     "images": {
         "global.image.registry": "localhost:5001",
@@ -1174,3 +1175,126 @@ def restrict(values: Any, like: Any) -> Any:
     if not isinstance(values, dict) or not isinstance(like, dict) or not like:
         return values
     return {key: restrict(value, like[key]) for key, value in values.items() if key in like}
+
+
+# TLS of the stores.
+
+
+def test_every_store_of_the_platform_has_a_certificate_and_no_plain_port(render: Render, secrets: str) -> None:
+    manifests = render_platform(render, secrets, {})
+    stores = [*(f"{service}-db" for service in WITH_DATABASE), "redis", "rabbitmq"]
+    for store in stores:
+        pod = named(manifests, "StatefulSet", f"shop-{store}")["spec"]["template"]["spec"]
+        mount = {"name": "tls", "mountPath": "/tls", "readOnly": True}
+        (volume,) = [one for one in pod["volumes"] if one["name"] == "tls"]
+        assert mount in pod["containers"][0]["volumeMounts"]
+        assert volume["secret"] == {"secretName": f"shop-{store}-tls", "defaultMode": 0o440}
+    database = arguments(manifests, "shop-order-db")
+    assert {"ssl=on", "hba_file=/tmp/pg_hba.conf"} <= set(database)
+    assert "'local all all trust' 'hostssl all all all scram-sha-256' >/tmp/pg_hba.conf" in database[0]
+    assert "--port 0 --tls-port 6379" in arguments(manifests, "shop-redis")[0]
+    broker = named(manifests, "ConfigMap", "shop-rabbitmq")["data"]["90-platform.conf"].splitlines()
+    assert {"listeners.tcp = none", "listeners.ssl.default = 5672", "management.tcp.ip = 127.0.0.1"} <= set(broker)
+
+
+def arguments(manifests: list[Manifest], store: str) -> list[str]:
+    """Returns the arguments of a store's container."""
+    found: list[str] = named(manifests, "StatefulSet", store)["spec"]["template"]["spec"]["containers"][0]["args"]
+    return found
+
+
+def test_the_authority_of_the_values_signs_a_certificate_for_each_store(
+    render: Render, secrets: str, tmp_path: Path
+) -> None:
+    manifests = render_platform(render, secrets, {})
+    authority = tmp_path / "ca.crt"
+    authority.write_text(decoded(named(manifests, "Secret", "shop-ca"))["ca.crt"])
+    for store in ("order-db", "redis", "rabbitmq"):
+        made = decoded(named(manifests, "Secret", f"shop-{store}-tls"))
+        (tmp_path / "tls.crt").write_text(made["tls.crt"])
+        for host in (f"shop-{store}", f"shop-{store}.tests.svc.cluster.local"):
+            verify = ["openssl", "verify", "-CAfile", str(authority), "-verify_hostname", host, "tls.crt"]
+            subprocess.run(verify, cwd=tmp_path, check=True, capture_output=True)
+        assert made["ca.crt"] == authority.read_text()
+        assert "PRIVATE KEY" in made["tls.key"]
+
+
+def decoded(secret: Manifest) -> dict[str, str]:
+    """Returns the content of a Secret."""
+    return {name: base64.b64decode(value).decode() for name, value in secret["data"].items()}
+
+
+def test_the_clients_of_a_store_get_its_authority_and_no_key(render: Render, secrets: str) -> None:
+    manifests = render_platform(render, secrets, {})
+    authority = decoded(named(manifests, "Secret", "shop-ca"))["ca.crt"]
+    for name, key, scheme in (
+        ("shop-order-db", "DB_CA", ""),
+        ("shop-order-db-runtime", "DB_CA", ""),
+        ("shop-redis", "REDIS_CA", "rediss://"),
+        ("shop-order-broker", "RABBITMQ_CA", "amqps://"),
+    ):
+        content = decoded(named(manifests, "Secret", name))
+        assert content[key] == authority
+        assert content.get(key.replace("_CA", "_URL"), "").startswith(scheme)
+    holders = [one["metadata"]["name"] for one in of_kind(manifests, "Secret") if "tls.key" in one["data"]]
+    read = {
+        entry["valueFrom"]["secretKeyRef"]["name"]
+        for _, container in containers(manifests)
+        for entry in container.get("env", [])
+        if "valueFrom" in entry
+    }
+    assert not read & set(holders)
+
+
+def test_a_plain_store_is_as_before_and_the_pods_of_its_clients_restart(render: Render, secrets: str) -> None:
+    plain = {"global.tls.plainStores[0]": "redis", "global.tls.plainStores[1]": "order-db"}
+    manifests = render_platform(render, secrets, plain)
+    assert "--port 6379" in arguments(manifests, "shop-redis")[0]
+    assert "/tls" not in arguments(manifests, "shop-redis")[0]
+    assert "ssl=on" not in arguments(manifests, "shop-order-db")
+    redis = decoded(named(manifests, "Secret", "shop-redis"))
+    assert redis["REDIS_URL"].startswith("redis://")
+    assert "REDIS_CA" not in redis
+    annotation = "platform.ecommerce.dev/plain-stores"
+    noted = {
+        one["metadata"]["name"]: one["spec"]["template"]["metadata"].get("annotations", {}).get(annotation)
+        for one in of_kind(manifests, "Deployment")
+    }
+    clients = dict.fromkeys(("shop-gateway", "shop-product", "shop-user"), "redis") | {"shop-order": "order-db"}
+    assert {name: stores for name, stores in noted.items() if stores} == clients
+
+
+def test_a_store_without_a_certificate_or_a_choice_is_refused(helm: Helm) -> None:
+    password = {"password": "0123456789abcdef"}
+    refused = helm("template", "shop", str(CHARTS / "redis"), *set_arguments(password))
+    assert "set global.tls.caCertificate and global.tls.caKey, as charts/secrets prints them" in refused.stderr
+
+
+def test_a_store_reads_a_renewed_certificate_without_a_restart(render: Render, secrets: str, tmp_path: Path) -> None:
+    script = arguments(render_platform(render, secrets, {}), "shop-redis")[0]
+    loop = script[script.index("(\n") : script.index(") &")]
+    loop = re.sub(r"(?s)REDISCLI_AUTH.*?(?= >/dev/null)", "./reload", loop)
+    loop = loop.replace("/tls/", "./").replace("sleep 60", "read _")  # a line of the test is a minute
+    certificate, reloads = tmp_path / "tls.crt", tmp_path / "reloads"
+    certificate.write_text("first")
+    (tmp_path / "reload").write_text("#!/bin/sh\ncat tls.crt >>reloads\necho >>reloads\n[ ! -e broken ]\n")
+    (tmp_path / "reload").chmod(0o755)
+
+    def minute(content: str) -> str:
+        certificate.write_text(content)
+        watch.stdin.write("\n")  # type: ignore[union-attr]  # it is a pipe
+        return watch.stdout.readline()  # type: ignore[union-attr]
+
+    loop = loop.replace("then used=$new; fi", "then used=$new; fi; echo minute")
+    command = ["sh", "-euc", f"{loop})"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+    ) as watch:
+        (tmp_path / "broken").touch()
+        for content in ("first", "second"):
+            minute(content)
+        (tmp_path / "broken").unlink()
+        for content in ("second", "second", "third"):
+            minute(content)
+        watch.stdin.close()  # type: ignore[union-attr]
+    assert reloads.read_text().split() == ["second", "second", "third"]

@@ -15,6 +15,7 @@ have, for grpc, and for each of stripe, smtp and sms that it uses. An entry has
 database:
   secret: {{ include "common.runtimeSecret" $ | default $owner.secret | quote }}
   keys: {{ toJson $owner.keys }}
+  optionalKeys: {{ toJson $owner.optionalKeys }}
   {{- $storeSecret := printf "%s-db" $fullname }}
   {{- $component := printf "%s-db" (include "common.component" $) }}
   {{- $store := dict "root" $ "values" . "storeSecret" $storeSecret "component" $component }}
@@ -29,6 +30,7 @@ database:
   "createdSecret" (printf "%s-cache" $fullname)
   "storeSecret" (printf "%s-redis" $platform)
   "content" (dict "REDIS_URL" .url)
+  "optional" (dict "REDIS_CA" .ca)
 }}
 {{- $store := dict "root" $ "values" . "storeSecret" $credential.storeSecret "component" "redis" }}
 cache:
@@ -46,6 +48,7 @@ cache:
   "createdSecret" (printf "%s-broker" $fullname)
   "storeSecret" $ownUser
   "content" (dict "RABBITMQ_URL" .url)
+  "optional" (dict "RABBITMQ_CA" .ca)
 }}
 {{- $named := ternary $sharedUser $ownUser (eq .existingSecret $sharedUser) }}
 {{- $store := dict "root" $ "values" . "storeSecret" $named "component" "rabbitmq" }}
@@ -111,6 +114,7 @@ a runtime role logs in as the owner too.
   "createdSecret" $name
   "storeSecret" $name
   "content" $content
+  "optional" (dict "DB_CA" .ca)
 -}}
 {{- include "common.credential" $credential -}}
 {{- end -}}

@@ -60,6 +60,10 @@ than the schema.
 - name: {{ . }}
   valueFrom: { secretKeyRef: { name: {{ $database.secret | quote }}, key: {{ . }} } }
 {{- end }}
+{{- range $database.optionalKeys }}
+- name: {{ . }}
+  valueFrom: { secretKeyRef: { name: {{ $database.secret | quote }}, key: {{ . }}, optional: true } }
+{{- end }}
 {{- with include "common.runtimeSecret" . }}
 - name: DB_RUNTIME_USER
   valueFrom: { secretKeyRef: { name: {{ . | quote }}, key: DB_USER } }

@@ -55,7 +55,11 @@ spec:
     metadata:
       labels:
         {{- include "common.podLabels" (dict "root" .) | nindent 8 }}
-      {{- with .Values.podAnnotations }}
+      {{- $annotations := deepCopy (.Values.podAnnotations | default dict) }}
+      {{- with include "common.plainStores" . }}
+      {{- $_ := set $annotations "platform.ecommerce.dev/plain-stores" . }}
+      {{- end }}
+      {{- with $annotations }}
       annotations:
         {{- toYaml . | nindent 8 }}
       {{- end }}

@@ -8,6 +8,7 @@ All objects of a store: one pod with a volume, behind a Service. Takes
   startupCommand:     the name of a template for a command that succeeds once the store has started
   egress:             the name of a template for the rules that allow its outgoing connections
   queueMetrics:       the family of its per-queue metrics
+  tls:                whether it has a certificate
   wave:               where it differs from that of stores
 */}}
 {{- define "common.store" -}}
@@ -18,6 +19,10 @@ All objects of a store: one pod with a volume, behind a Service. Takes
 ---
 {{ include "common.secret" (dict "root" $.root "name" $credential.secret "content" .) }}
 {{- end }}
+{{- end }}
+{{- if and .tls (include "common.storeHasTls" .root) (not .root.Values.existingSecret) }}
+---
+{{ include "common.certificateSecret" .root }}
 {{- end }}
 {{- if .files }}
 ---

@@ -4,6 +4,9 @@ DB_PORT: {{ .Values.ports.postgres | quote }}
 DB_USER: {{ .Values.username | quote }}
 DB_PASSWORD: {{ .Values.password | quote }}
 DB_NAME: {{ .Values.database | quote }}
+{{- with include "common.storeAuthority" . }}
+DB_CA: {{ . | quote }}
+{{- end }}
 {{- end -}}
 
 {{/*
@@ -21,8 +24,22 @@ owner's password is unknown here, and this Secret exists too.
 {{- include "common.secret" (dict "root" . "name" $name "content" $content) }}
 {{- end -}}
 
+{{/*
+With TLS, local connections of the pod stay as they are, and all others need TLS and a password: this replaces the
+pg_hba.conf of the volume.
+*/}}
 {{- define "postgres.container" -}}
+{{- if include "common.storeHasTls" . -}}
+command: [bash, -euc]
 args:
+  - |
+    printf '%s\n' 'local all all trust' 'hostssl all all all scram-sha-256' >/tmp/pg_hba.conf
+    {{- include "common.onNewCertificate" `pg_ctl reload --pgdata "$PGDATA"` | nindent 4 }}
+    exec docker-entrypoint.sh "$@"
+  - bash
+{{- else -}}
+args:
+{{- end }}
   - postgres
   {{- range $name, $value := include "postgres.parameters" . | fromYaml }}
   - -c
@@ -38,6 +55,7 @@ volumeMounts:
   - { name: data, mountPath: /var/lib/postgresql/data }
   - { name: run, mountPath: /var/run/postgresql }
   - { name: tmp, mountPath: /tmp }
+  {{- include "common.certificateMount" . | nindent 2 }}
 {{- end -}}
 
 {{/* Buffers and connections grow with the memory limit: 256Mi gives 32MB of buffers and 60 connections. */}}
@@ -50,6 +68,10 @@ volumeMounts:
   "max_wal_size" "256MB"
   "jit" "off"
 -}}
+{{- if include "common.storeHasTls" . -}}
+{{- $files := dict "ssl_cert_file" "/tls/tls.crt" "ssl_key_file" "/tls/tls.key" "hba_file" "/tmp/pg_hba.conf" -}}
+{{- $sized = merge $sized $files (dict "ssl" "on") -}}
+{{- end -}}
 {{- mergeOverwrite $sized (deepCopy .Values.parameters) | toYaml -}}
 {{- end -}}
 
@@ -66,4 +88,5 @@ socket and must not count as started.
 {{- define "postgres.volumes" -}}
 - { name: run, emptyDir: { sizeLimit: 1Mi } }
 - { name: tmp, emptyDir: { sizeLimit: 64Mi } }
+{{- include "common.certificateVolume" . }}
 {{- end -}}

@@ -3,8 +3,18 @@
 {{- include "common.requireUrlSafe" (dict "root" . "field" "username") -}}
 RABBITMQ_USER: {{ .Values.username | quote }}
 RABBITMQ_PASSWORD: {{ .Values.password | quote }}
-{{- $host := include "common.fullname" . }}
-RABBITMQ_URL: {{ printf "amqp://%s:%s@%s:%v/" .Values.username .Values.password $host .Values.ports.amqp | quote }}
+{{- include "rabbitmq.access" (dict "root" . "user" .Values.username "password" .Values.password) | nindent 0 }}
+{{- end -}}
+
+{{/* The URL of a user, and the authority that the broker's certificate is verified by. Takes root, user, password. */}}
+{{- define "rabbitmq.access" -}}
+{{- $authority := include "common.storeAuthority" .root -}}
+{{- $scheme := ternary "amqp" "amqps" (empty $authority) -}}
+{{- $host := include "common.fullname" .root -}}
+RABBITMQ_URL: {{ printf "%s://%s:%s@%s:%v/" $scheme .user .password $host .root.Values.ports.amqp | quote }}
+{{- with $authority }}
+RABBITMQ_CA: {{ . | quote }}
+{{- end }}
 {{- end -}}
 
 {{/*
@@ -24,13 +34,10 @@ computed backwards, so a shop of an earlier release gets them without new values
 is unknown here, and these Secrets exist too.
 */}}
 {{- define "rabbitmq.serviceSecrets" -}}
-{{- $host := include "common.fullname" . -}}
 {{- range $service := include "rabbitmq.services" . | fromJsonArray }}
 {{- $password := printf "%s/%s" $service $.Values.password | sha256sum }}
-{{- $content := dict
-  "RABBITMQ_PASSWORD" $password
-  "RABBITMQ_URL" (printf "amqp://%s:%s@%s:%v/" $service $password $host $.Values.ports.amqp)
-}}
+{{- $access := include "rabbitmq.access" (dict "root" $ "user" $service "password" $password) | fromYaml }}
+{{- $content := merge (dict "RABBITMQ_PASSWORD" $password) $access }}
 ---
 {{- $name := include "common.brokerSecret" (dict "root" $ "service" $service) }}
 {{ include "common.secret" (dict "root" $ "name" $name "content" $content) }}
@@ -44,7 +51,20 @@ the users with what each may do: devtools.broker_definitions generates them.
 {{- define "rabbitmq.files" -}}
 {{- $memory := include "common.mebibytes" (((.Values.resources).limits).memory | default "512Mi") | int -}}
 90-platform.conf: |
+  {{- if include "common.storeHasTls" . }}
+  listeners.tcp = none
+  listeners.ssl.default = {{ .Values.ports.amqp }}
+  # Erlang reads the files again within two minutes after they have changed.
+  ssl_options.cacertfile = /tls/ca.crt
+  ssl_options.certfile = /tls/tls.crt
+  ssl_options.keyfile = /tls/tls.key
+  ssl_options.verify = verify_none
+  ssl_options.fail_if_no_peer_cert = false
+  # For `kubectl port-forward`: it has no TLS, and the password of the administrator must not be sent without.
+  management.tcp.ip = 127.0.0.1
+  {{- else }}
   listeners.tcp.default = {{ .Values.ports.amqp }}
+  {{- end }}
   prometheus.tcp.port = {{ .Values.ports.metrics }}
   load_definitions = /etc/rabbitmq/definitions/definitions.json
   log.console = true
@@ -111,6 +131,7 @@ volumeMounts:
   - { name: definitions, mountPath: /etc/rabbitmq/definitions, readOnly: true }
   - { name: log, mountPath: /var/log/rabbitmq }
   - { name: tmp, mountPath: /tmp }
+  {{- include "common.certificateMount" . | nindent 2 }}
 {{- end -}}
 
 {{- define "rabbitmq.volumes" -}}
@@ -119,4 +140,5 @@ volumeMounts:
 - { name: definitions, emptyDir: { medium: Memory, sizeLimit: 1Mi } }
 - { name: log, emptyDir: { sizeLimit: 64Mi } }
 - { name: tmp, emptyDir: { sizeLimit: 64Mi } }
+{{- include "common.certificateVolume" . }}
 {{- end -}}
