@@ -39,10 +39,11 @@ from platform_operator.plan.readiness import NameConflict, Refusal
 from platform_operator.render.renderer import Renderer
 from platform_operator.render.values import ChartValues, Installation, chart_values
 from platform_operator.secrets.caller_tokens import grpc_authentication, replaced_version
-from platform_operator.secrets.credentials import credentials, protected_secrets
+from platform_operator.secrets.credentials import credentials, may_write, protected_secrets
 from platform_operator.secrets.master_key import MasterKey, MasterKeyStore
 from platform_operator.secrets.named_secrets import SecretState, pod_annotations
 from platform_operator.secrets.secret_reader import read_named_secrets
+from platform_operator.secrets.store_tls import StoreTls, builtin_stores, store_tls
 from platform_operator.status.blocked import blocked_for, blocked_since
 from platform_operator.status.causes import MAX_EVENTS, WARNINGS, with_causes
 from platform_operator.status.conditions import PassResult, degraded_part
@@ -147,9 +148,11 @@ class Reconciler:
                 await set_finalizer(self.client, self.cache, platform, needed=needed)
             inventory = read_inventory(platform.key, self.cache.children(platform.key))
             replaced = replaced_version(platform.key, self.cache.children(platform.key), inventory)
-            secrets = _PassSecrets(await self.master_keys.key_for(platform.key), replaced)
+            master_key = await self.master_keys.key_for(platform.key)
+            tls = self._store_tls(platform.key, spec, master_key, inventory)
+            secrets = _PassSecrets(master_key, replaced, tls)
             named = await self._named_secrets(platform, spec, secrets.master_key)
-            values = self._values(platform, spec, replaced, named)
+            values = self._values(platform, spec, secrets, named)
             if not spec.paused:
                 await self._retry_failed_jobs(platform.key, inventory)
             plan = self._plan_from_inventory(platform, spec, inventory, values, secrets)
@@ -229,15 +232,26 @@ class Reconciler:
         stored = platform.status.get("secrets", ())
         return await read_named_secrets(self.client, platform.key.namespace, spec, key, stored)
 
-    def _values(self, platform: Platform, spec: Spec, replaced: str, named: Sequence[SecretState]) -> ChartValues:
-        """Returns the values of the charts; `replaced` is the version without tokens that still runs, if any."""
-        authentication = grpc_authentication(spec, replaced)
+    def _store_tls(self, key: PlatformKey, spec: Spec, master_key: MasterKey, inventory: Inventory) -> StoreTls:
+        version, observed = spec.version or self.installation.version, self.cache.children(key)
+
+        def is_own(component: str) -> bool:
+            return may_write(key, component, master_key, observed)
+
+        return store_tls(key, spec, version, observed, inventory, is_own, self.now())
+
+    def _values(
+        self, platform: Platform, spec: Spec, secrets: _PassSecrets, named: Sequence[SecretState]
+    ) -> ChartValues:
+        """Returns the values of the charts."""
+        authentication = grpc_authentication(spec, secrets.replaced_version)
         profile, annotations = store_profile(platform, spec), pod_annotations(named)
-        return chart_values(platform.key, spec, self.installation, profile, authentication, annotations)
+        plain = [store for store in builtin_stores(spec) if store not in secrets.tls.stores]
+        return chart_values(platform.key, spec, self.installation, profile, authentication, annotations, plain)
 
     def _credentials(self, platform: Platform, spec: Spec, secrets: _PassSecrets) -> tuple[DesiredObject, ...]:
         key, observed = platform.key, self.cache.children(platform.key)
-        return credentials(key, spec, secrets.master_key, observed, secrets.replaced_version)
+        return credentials(key, spec, secrets.master_key, observed, secrets.tls, secrets.replaced_version)
 
     def _plan(
         self,
@@ -354,6 +368,7 @@ class _PassSecrets:
     master_key: MasterKey
     replaced_version: str
     """The version whose services show no token, if it may still run."""
+    tls: StoreTls
 
 
 @dataclass

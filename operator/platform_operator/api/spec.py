@@ -22,11 +22,12 @@ WITH_CACHE = ("gateway", "product", "user")
 WITH_BROKER = WITH_DATABASE
 
 RESERVED_ENV = (
-    "ADMIN_EMAIL", "ADMIN_PASSWORD", "DB_HOST", "DB_NAME", "DB_PASSWORD", "DB_PORT", "DB_USER", "GRPC_AUTHENTICATION",
-    "GRPC_CALLERS", "GRPC_PORT", "GRPC_TOKENS", "HTTP_PORT", "INVENTORY_GRPC", "INVENTORY_URL", "JWT_SECRET",
+    "ADMIN_EMAIL", "ADMIN_PASSWORD", "DB_CA", "DB_HOST", "DB_NAME", "DB_PASSWORD", "DB_PORT", "DB_USER",
+    "GRPC_AUTHENTICATION", "GRPC_CALLERS", "GRPC_PORT", "GRPC_TOKENS", "HTTP_PORT", "INVENTORY_GRPC", "INVENTORY_URL", "JWT_SECRET",
     "JWT_SECRET_NEXT", "JWT_SECRET_PREVIOUS", "METRICS_PORT", "NOTIFICATION_URL", "ORDER_GRPC", "ORDER_URL",
     "PAYMENT_GRPC", "PAYMENT_PROVIDER", "PAYMENT_URL",
-    "PRODUCT_GRPC", "PRODUCT_URL", "RABBITMQ_URL", "REDIS_URL", "REVIEW_GRPC", "REVIEW_URL", "SMS_PROVIDER",
+    "PRODUCT_GRPC", "PRODUCT_URL", "RABBITMQ_CA", "RABBITMQ_URL", "REDIS_CA", "REDIS_URL", "REVIEW_GRPC", "REVIEW_URL",
+    "SMS_PROVIDER",
     "SMTP_FROM", "SMTP_HOST", "SMTP_PASSWORD", "SMTP_PORT", "SMTP_STARTTLS", "SMTP_USER", "STRIPE_SECRET_KEY",
     "STRIPE_WEBHOOK_SECRET", "TENANT", "TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN", "TWILIO_FROM", "USER_GRPC",
     "USER_URL",
@@ -182,7 +183,8 @@ class ExternalDatabase(Model):
     """The database of one service, given by a Secret with DB_HOST, DB_PORT, DB_USER, DB_PASSWORD and DB_NAME."""
 
     secret_ref: SecretRef = Field(
-        description="Secret with DB_HOST, DB_PORT, DB_USER, DB_PASSWORD and DB_NAME, for the owner of the database."
+        description="Secret with DB_HOST, DB_PORT, DB_USER, DB_PASSWORD and DB_NAME, for the owner of the database; "
+        "and DB_CA, the authority by which the server's certificate is verified."
     )
     runtime_secret_ref: SecretRef | None = Field(
         default=None,
@@ -275,7 +277,9 @@ class Cache(Model):
         default="builtin", description="builtin: one Redis. external: a Redis given by a Secret."
     )
     resources: Resources = Field(default=Resources(), description="Requests and limits of the builtin Redis.")
-    secret_ref: SecretRef | None = Field(default=None, description="Secret with REDIS_URL.")
+    secret_ref: SecretRef | None = Field(
+        default=None, description="Secret with REDIS_URL; and REDIS_CA, for a URL with rediss://."
+    )
     port: int | None = _external_port("Redis", "the Secret's REDIS_URL", 6379)
 
 
@@ -305,7 +309,9 @@ class Broker(Model):
     )
     storage: Storage = Field(default=Storage(), description="Volume of the builtin RabbitMQ.")
     resources: Resources = Field(default=Resources(), description="Requests and limits of the builtin RabbitMQ.")
-    secret_ref: SecretRef | None = Field(default=None, description="Secret with RABBITMQ_URL.")
+    secret_ref: SecretRef | None = Field(
+        default=None, description="Secret with RABBITMQ_URL; and RABBITMQ_CA, for a URL with amqps://."
+    )
     port: int | None = _external_port("RabbitMQ", "the Secret's RABBITMQ_URL", 5672)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -55,16 +55,17 @@ def chart_values(
     store_profile: str,
     grpc_authentication: GrpcAuthentication = "required",
     pod_annotations: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
+    plain_stores: Collection[str] = (),
 ) -> ChartValues:
     """Returns the values of charts/platform for a spec. The charts' own values.yaml is the interface.
 
     Stores keep the profile that they were made with, `store_profile`: each is a single instance. Its volume cannot
     change in place and its restart is an outage, so it is resized only where the spec itself states a size.
-    `pod_annotations` are those of each service's pods.
+    `pod_annotations` are those of each service's pods, and `plain_stores` the stores without TLS.
     """
     name, profile, stores = platform.name, PROFILES[spec.profile], PROFILES[store_profile]
     values = {
-        "global": _global(spec, installation, grpc_authentication),
+        "global": _global(spec, installation, grpc_authentication, plain_stores),
         **{service: _service(name, service, spec, profile, stores) for service in SERVICES},
         **{f"{service}-db": _database(name, service, spec, stores) for service in WITH_DATABASE},
         "redis": _cache(name, spec, stores),
@@ -88,7 +89,9 @@ def platform_url(platform: PlatformKey, ingress: Ingress) -> str:
     return f"http://{platform.name}-gateway.{platform.namespace}.svc:8080"
 
 
-def _global(spec: Spec, installation: Installation, grpc_authentication: GrpcAuthentication) -> ChartValues:
+def _global(
+    spec: Spec, installation: Installation, grpc_authentication: GrpcAuthentication, plain_stores: Collection[str]
+) -> ChartValues:
     return {
         "managedBy": FIELD_MANAGER,
         "image": {
@@ -97,6 +100,7 @@ def _global(spec: Spec, installation: Installation, grpc_authentication: GrpcAut
             "pullSecrets": list(installation.pull_secrets),
         },
         **_shop_settings(spec, grpc_authentication),
+        **({"tls": {"plainStores": sorted(plain_stores)}} if plain_stores else {}),
         "storeRegistry": installation.store_registry,
         "networkPolicies": {
             "enabled": spec.network_policies.enabled,

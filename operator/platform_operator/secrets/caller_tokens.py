@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable, Mapping
 from platform_operator.api.kinds import GROUP, ObjectId, PlatformKey
 from platform_operator.api.shop_settings import GrpcAuthentication
 from platform_operator.api.spec import SERVICES, Spec
-from platform_operator.cache.observed import Children, ObservedObject, StoredData, Workload, state_of
+from platform_operator.cache.observed import Children, Workload
 from platform_operator.plan.inventory import Inventory
+from platform_operator.secrets.remembered_version import deployments, remembered_version
 
 ANNOTATION_REPLACES = f"{GROUP}/replaces-version-without-tokens"
 """The version of the services that ran before the Secret was made: they show no token."""
@@ -51,22 +52,10 @@ def replaced_version(key: PlatformKey, observed: Children, inventory: Inventory)
     The Secrets remember it from their first appearance until every service has another version and no older pod. A
     Secret that is lost later is in the inventory, so its loss does not make tokens optional again.
     """
-    version = _remembered_version(key, observed, inventory)
-    running = any(one.image_version == version or not _is_rolled_out(one.state) for one in _deployments(key, observed))
+    secrets = [ObjectId("Secret", f"{key.name}-{service}-grpc") for service in SERVICES]
+    version = remembered_version(key, secrets, ANNOTATION_REPLACES, observed, inventory)
+    running = any(one.image_version == version or not _is_rolled_out(one.state) for one in deployments(key, observed))
     return version if running else ""
-
-
-def _remembered_version(key: PlatformKey, observed: Children, inventory: Inventory) -> str:
-    identities = [ObjectId("Secret", f"{key.name}-{service}-grpc") for service in SERVICES]
-    states = [state for one in identities if isinstance(state := state_of(one, observed), StoredData)]
-    if states or any(one in inventory.objects for one in identities):
-        return next((found for one in states if (found := one.annotations.get(ANNOTATION_REPLACES))), "")
-    return next((one.image_version for one in _deployments(key, observed)), "")
-
-
-def _deployments(key: PlatformKey, observed: Children) -> Iterable[ObservedObject]:
-    identities = (ObjectId("Deployment", f"{key.name}-{service}") for service in SERVICES)
-    return (observed[one] for one in identities if one in observed)
 
 
 def _is_rolled_out(state: object) -> bool:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from platform_operator.api.kinds import (
     ANNOTATION_WAVE,
     CHILD_LABELS,
+    GROUP,
     LABEL_COMPONENT,
     LABEL_INSTANCE,
     LABEL_NAME,
@@ -25,14 +26,24 @@ from platform_operator.digests import digest
 from platform_operator.plan.inventory import DesiredObject
 from platform_operator.plan.prune_guard import declared_removals
 from platform_operator.secrets.caller_tokens import ANNOTATION_REPLACES, caller_tokens
+from platform_operator.secrets.certificates import authority_certificate, period_at, store_certificate
 from platform_operator.secrets.master_key import ANNOTATION_KEY_ID, MasterKey, key_id
+from platform_operator.secrets.store_tls import ANNOTATION_REPLACES as ANNOTATION_REPLACES_PLAIN
+from platform_operator.secrets.store_tls import AUTHORITY, StoreTls, builtin_stores
 
 _Password = Callable[[str], str]
-_SecretData = dict[str, str]
+_SecretData = Mapping[str, str]
+ANNOTATION_EXPIRES = f"{GROUP}/certificate-expires"
+"""The end of a certificate, on its Secret: when it changes, the Secret is applied again."""
 
 
 def credentials(
-    key: PlatformKey, spec: Spec, master_key: MasterKey, observed: Children, replaced_version: str = ""
+    key: PlatformKey,
+    spec: Spec,
+    master_key: MasterKey,
+    observed: Children,
+    tls: StoreTls,
+    replaced_version: str = "",
 ) -> tuple[DesiredObject, ...]:
     """Returns the Secrets to apply: those that are absent, or that were derived from this master key.
 
@@ -40,15 +51,23 @@ def credentials(
     whose services show no token, if it may still run.
     """
     return tuple(
-        _secret(key, component, data, _annotations(component, master_key, replaced_version))
-        for component, data in _components(key, spec, master_key)
-        if _may_write(state_of(ObjectId("Secret", f"{key.name}-{component}"), observed), master_key)
+        _secret(key, component, data, _annotations(key, component, master_key, tls, replaced_version))
+        for component, data in _components(key, spec, master_key, tls)
+        if may_write(key, component, master_key, observed)
     )
 
 
-def _annotations(component: str, master_key: MasterKey, replaced_version: str) -> dict[str, str]:
-    replaces = {ANNOTATION_REPLACES: replaced_version} if replaced_version and component.endswith("-grpc") else {}
-    return {ANNOTATION_WAVE: "0", ANNOTATION_KEY_ID: master_key.id, **replaces}
+def _annotations(
+    key: PlatformKey, component: str, master_key: MasterKey, tls: StoreTls, replaced_version: str
+) -> dict[str, str]:
+    annotations = {ANNOTATION_WAVE: "0", ANNOTATION_KEY_ID: master_key.id}
+    if component.endswith("-grpc") and replaced_version:
+        annotations[ANNOTATION_REPLACES] = replaced_version
+    if component == AUTHORITY and tls.replaced_version:
+        annotations[ANNOTATION_REPLACES_PLAIN] = tls.replaced_version
+    if component.endswith("-tls"):
+        annotations[ANNOTATION_EXPIRES] = period_at(key, tls.now).end.isoformat()
+    return annotations
 
 
 def protected_secrets(key: PlatformKey, spec: Spec, observed: Children) -> frozenset[ObjectId]:
@@ -63,31 +82,48 @@ def protected_secrets(key: PlatformKey, spec: Spec, observed: Children) -> froze
     )
 
 
-def _may_write(state: object, master_key: MasterKey) -> bool:
+def may_write(key: PlatformKey, component: str, master_key: MasterKey, observed: Children) -> bool:
+    """Returns whether the Secret of a component is absent, or was derived from this master key."""
+    state = state_of(ObjectId("Secret", f"{key.name}-{component}"), observed)
     return not isinstance(state, StoredData) or state.annotations.get(ANNOTATION_KEY_ID) == master_key.id
 
 
-def _components(key: PlatformKey, spec: Spec, master_key: MasterKey) -> Iterable[tuple[str, _SecretData]]:
+def _components(
+    key: PlatformKey, spec: Spec, master_key: MasterKey, tls: StoreTls
+) -> Iterable[tuple[str, _SecretData]]:
+    pem, period = authority_certificate(key, master_key), period_at(key, tls.now)
+
     def password(component: str) -> _Password:
         return lambda field: master_key.password(key, component, field)
 
+    def verified_by(store: str) -> str:
+        return pem if store in tls.stores else ""
+
+    yield AUTHORITY, {"ca.crt": pem}
+    for store in builtin_stores(spec):
+        yield f"{store}-tls", store_certificate(key, master_key, store, period)
     yield "jwt", {"JWT_SECRET": password("jwt")("secret")}
     yield "admin", {"ADMIN_EMAIL": "admin@example.com", "ADMIN_PASSWORD": password("admin")("password")}
     yield from caller_tokens(lambda caller, callee: password(f"{caller}-grpc")(callee))
     if spec.databases.provider == "builtin":
         for service in WITH_DATABASE:
-            yield f"{service}-db", _database(key, service, password(f"{service}-db"))
-            yield f"{service}-db-runtime", _runtime_role(key, service, password(f"{service}-db-runtime"))
+            ca = verified_by(f"{service}-db")
+            yield f"{service}-db", _database(key, service, password(f"{service}-db"), ca)
+            yield f"{service}-db-runtime", _runtime_role(key, service, password(f"{service}-db-runtime"), ca)
     if spec.cache.provider == "builtin":
-        yield "redis", _redis(key, password("redis"))
+        yield "redis", _redis(key, password("redis"), verified_by("redis"))
     if spec.broker.provider == "builtin":
-        yield "rabbitmq", _rabbitmq(key, password("rabbitmq"))
+        ca = verified_by("rabbitmq")
+        yield "rabbitmq", _rabbitmq(key, password("rabbitmq"), ca)
         for service in WITH_BROKER:
-            yield f"{service}-broker", _broker_user(key, service, password(f"{service}-broker"))
+            yield f"{service}-broker", _broker_user(key, service, password(f"{service}-broker"), ca)
 
 
-def _database(key: PlatformKey, service: str, password: _Password) -> _SecretData:
-    """Returns the owner of the database, which its StatefulSet creates and its migration logs in as."""
+def _database(key: PlatformKey, service: str, password: _Password, ca: str) -> _SecretData:
+    """Returns the owner of the database, which its StatefulSet creates and its migration logs in as.
+
+    `ca` is the authority of its certificate, here and below; empty for a store without TLS.
+    """
     name = _DATABASES[service]
     return {
         "DB_HOST": f"{key.name}-{service}-db",
@@ -95,12 +131,13 @@ def _database(key: PlatformKey, service: str, password: _Password) -> _SecretDat
         "DB_USER": name,
         "DB_PASSWORD": password("password"),
         "DB_NAME": f"{name}_db",
+        **({"DB_CA": ca} if ca else {}),
     }
 
 
-def _runtime_role(key: PlatformKey, service: str, password: _Password) -> _SecretData:
+def _runtime_role(key: PlatformKey, service: str, password: _Password, ca: str) -> _SecretData:
     """Returns the role that the service logs in as, which the migration creates with its privileges."""
-    return {**_database(key, service, password), "DB_USER": f"{_DATABASES[service]}_runtime"}
+    return {**_database(key, service, password, ca), "DB_USER": f"{_DATABASES[service]}_runtime"}
 
 
 _DATABASES: Mapping[str, str] = {
@@ -114,22 +151,22 @@ _DATABASES: Mapping[str, str] = {
 }
 
 
-def _redis(key: PlatformKey, password: _Password) -> _SecretData:
+def _redis(key: PlatformKey, password: _Password, ca: str) -> _SecretData:
     secret = password("password")
-    return {"REDIS_PASSWORD": secret, "REDIS_URL": f"redis://:{secret}@{key.name}-redis:6379/0"}
+    url = f"{'rediss' if ca else 'redis'}://:{secret}@{key.name}-redis:6379/0"
+    return {"REDIS_PASSWORD": secret, "REDIS_URL": url, **({"REDIS_CA": ca} if ca else {})}
 
 
-def _rabbitmq(key: PlatformKey, password: _Password) -> _SecretData:
-    user, secret = "shop", password("password")
-    url = f"amqp://{user}:{secret}@{key.name}-rabbitmq:5672/"
-    return {"RABBITMQ_USER": user, "RABBITMQ_PASSWORD": secret, "RABBITMQ_URL": url}
+def _rabbitmq(key: PlatformKey, password: _Password, ca: str) -> _SecretData:
+    """Returns the administrator of the broker."""
+    return {"RABBITMQ_USER": "shop", **_broker_user(key, "shop", password, ca)}
 
 
-def _broker_user(key: PlatformKey, service: str, password: _Password) -> _SecretData:
-    """Returns the service's own user, which charts/rabbitmq creates with the permissions of its definitions."""
+def _broker_user(key: PlatformKey, user: str, password: _Password, ca: str) -> _SecretData:
+    """Returns a user of the broker: a service's own has the permissions of its definitions in charts/rabbitmq."""
     secret = password("password")
-    url = f"amqp://{service}:{secret}@{key.name}-rabbitmq:5672/"
-    return {"RABBITMQ_PASSWORD": secret, "RABBITMQ_URL": url}
+    url = f"{'amqps' if ca else 'amqp'}://{user}:{secret}@{key.name}-rabbitmq:5672/"
+    return {"RABBITMQ_PASSWORD": secret, "RABBITMQ_URL": url, **({"RABBITMQ_CA": ca} if ca else {})}
 
 
 def _secret(key: PlatformKey, component: str, data: _SecretData, annotations: dict[str, str]) -> DesiredObject:

@@ -48,7 +48,11 @@ class MasterKey:
 
         A platform made again under the same name gets the same ones.
         """
-        return base64.urlsafe_b64encode(self._derive(f"{key}/{component}/{field}")).decode().rstrip("=")
+        return base64.urlsafe_b64encode(self.derive(key, component, field)).decode().rstrip("=")
+
+    def derive(self, key: PlatformKey, component: str, field: str) -> bytes:
+        """Returns 256 bits that belong to one field of one component of one platform."""
+        return self._derive(f"{key}/{component}/{field}")
 
     def _derive(self, purpose: str) -> bytes:
         return hmac.digest(self.secret, purpose.encode(), hashlib.sha256)

@@ -24,6 +24,8 @@ class NamedSecret:
     field: str
     keys: tuple[str, ...]
     services: tuple[str, ...]
+    optional: tuple[str, ...] = ()
+    """Keys that it need not have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,18 +43,20 @@ def named_secrets(spec: Spec) -> tuple[NamedSecret, ...]:
     """Returns the Secrets that the spec names, in the order of its fields."""
     smtp, sms, tls = spec.notifications.smtp, spec.notifications.sms, spec.ingress.tls
     found = [
-        NamedSecret(database.secret_ref.name, f"databases.external.{service}.secretRef", _DATABASE, (service,))
+        NamedSecret(
+            database.secret_ref.name, f"databases.external.{service}.secretRef", _DATABASE, (service,), ("DB_CA",)
+        )
         for service, database in spec.databases.external.items()
     ]
-    for reference, field, keys, services in (
-        (spec.cache.secret_ref, "cache.secretRef", ("REDIS_URL",), WITH_CACHE),
-        (spec.broker.secret_ref, "broker.secretRef", ("RABBITMQ_URL",), WITH_BROKER),
+    for reference, field, keys, services, *optional in (
+        (spec.cache.secret_ref, "cache.secretRef", ("REDIS_URL",), WITH_CACHE, "REDIS_CA"),
+        (spec.broker.secret_ref, "broker.secretRef", ("RABBITMQ_URL",), WITH_BROKER, "RABBITMQ_CA"),
         (spec.payments.secret_ref, "payments.secretRef", ("STRIPE_SECRET_KEY", "STRIPE_WEBHOOK_SECRET"), ("payment",)),
         (smtp and smtp.secret_ref, "notifications.smtp.secretRef", ("SMTP_USER", "SMTP_PASSWORD"), ("notification",)),
         (sms.secret_ref, "notifications.sms.secretRef", _TWILIO, ("notification",)),
     ):
         if reference:
-            found.append(NamedSecret(reference.name, field, keys, services))
+            found.append(NamedSecret(reference.name, field, keys, services, tuple(optional)))
     if spec.ingress.enabled and tls:
         found.append(NamedSecret(tls.secret_name, "ingress.tls.secretName", ("tls.crt", "tls.key"), ()))
     return tuple(found)

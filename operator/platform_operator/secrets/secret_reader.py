@@ -39,5 +39,6 @@ def _state(secret: NamedSecret, manifest: Manifest | None, master_key: MasterKey
 
 def _revision(secret: NamedSecret, data: Mapping[str, str], master_key: MasterKey) -> str:
     """Returns a keyed digest of what is read: one without a key would help to guess short values."""
-    text = json.dumps([secret.name, [data[key] for key in secret.keys]])
+    optional = [data[key] for key in secret.optional if key in data]
+    text = json.dumps([secret.name, [data[key] for key in secret.keys], *optional])
     return hmac.digest(master_key.secret, f"named-secret/{text}".encode(), hashlib.sha256).hex()[:16]

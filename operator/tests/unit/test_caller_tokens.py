@@ -3,6 +3,7 @@
 import base64
 import hashlib
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
 import pytest
 
@@ -18,15 +19,17 @@ from platform_operator.secrets.caller_tokens import (
 )
 from platform_operator.secrets.credentials import credentials
 from platform_operator.secrets.master_key import MasterKey
+from platform_operator.secrets.store_tls import StoreTls
 
 KEY = PlatformKey("shops", "shop")
+TLS = StoreTls(frozenset(), "", datetime(2026, 11, 29, tzinfo=UTC))
 SECRETS = [ObjectId("Secret", f"shop-{name}-grpc") for name in SERVICES]
 APPLIED = Inventory(objects={identity: AppliedObject(0, "d", "o") for identity in SECRETS})
 
 
 def data_of_all(version: str = "") -> dict[str, dict[str, dict[str, str]]]:
     """Returns the pairs of each service's Secret, by service and variable."""
-    made = credentials(KEY, parse({}), MasterKey(b"k" * 32), {}, version)
+    made = credentials(KEY, parse({}), MasterKey(b"k" * 32), {}, TLS, version)
     return {
         one.id.name.removeprefix("shop-").removesuffix("-grpc"): {
             name: dict(pair.split("=") for pair in base64.b64decode(value).decode().split(","))
@@ -132,7 +135,7 @@ def test_the_spec_decides_before_the_observed_version(settings: dict[str, str], 
 
 
 def test_the_secrets_remember_the_version_and_no_other_secret_does() -> None:
-    made = credentials(KEY, parse({}), MasterKey(b"k" * 32), {}, "v1")
+    made = credentials(KEY, parse({}), MasterKey(b"k" * 32), {}, TLS, "v1")
     annotated = {one.id.name for one in made if ANNOTATION_REPLACES in one.manifest["metadata"]["annotations"]}
 
     assert annotated == {identity.name for identity in SECRETS}

@@ -26,6 +26,7 @@ from platform_operator.api.kinds import (
     ObjectId,
     PlatformKey,
 )
+from platform_operator.api.spec import parse
 from platform_operator.apply.deletion import DELETION_DEADLINE, FINALIZER_MANAGER
 from platform_operator.apply.inventory_store import inventory_id
 from platform_operator.cache.observed import FINALIZER, observe, observe_platform
@@ -38,7 +39,9 @@ from platform_operator.reconciler import EARLY, EARLY_RECHECK, RECHECK_INTERVAL,
 from platform_operator.render.helm import Helm
 from platform_operator.render.renderer import Renderer
 from platform_operator.render.values import Installation
+from platform_operator.secrets.certificates import RENEWAL
 from platform_operator.secrets.master_key import ANNOTATION_KEY_ID, MASTER_KEY_NAME, MasterKey, MasterKeyStore
+from platform_operator.secrets.store_tls import builtin_stores
 from platform_operator.status.conditions import PROGRESS_DEADLINE
 from platform_operator.status.recorder import MAX_WAITING, EventRecorder
 from platform_operator.workqueue import Requeue, WorkQueue
@@ -313,6 +316,16 @@ async def test_invariants_are_written_only_when_they_change(cluster: FakeCluster
         assert cluster.server.writes == changed
         await cluster.reconcile()
         assert cluster.server.writes == []
+
+
+async def test_certificates_are_renewed_and_nothing_else_is_applied(cluster: FakeCluster) -> None:
+    await cluster.converge()
+    cluster.now += RENEWAL
+    await cluster.reconcile()
+    certificates = [f"apply Secret shop-{one}-tls" for one in builtin_stores(parse({}))]
+    assert sorted(cluster.applied()) == sorted([*certificates, "apply ConfigMap shop-applied"])
+    await cluster.reconcile()
+    assert cluster.server.writes == []
 
 
 async def test_a_restart_writes_nothing_and_renders_nothing(cluster: FakeCluster) -> None:
@@ -665,7 +678,7 @@ async def test_a_refused_object_is_reported_and_does_not_block_the_others(cluste
     cluster.server.refuse["Secret"] = ApiError(403, "Forbidden", "exceeded quota")
     await cluster.reconcile()
     assert cluster.condition("Degraded") == ("True", "Refused")
-    assert len([write for write in cluster.applied() if write.startswith("apply Secret")]) == 33
+    assert len([write for write in cluster.applied() if write.startswith("apply Secret")]) == 43
 
 
 async def test_a_broken_add_on_stops_nothing_but_its_own_objects(cluster: FakeCluster) -> None:

@@ -3,6 +3,7 @@
 import base64
 import re
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from platform_operator.render.renderer import Renderer
 from platform_operator.render.values import Installation, chart_values
 from platform_operator.secrets.credentials import credentials
 from platform_operator.secrets.master_key import MasterKey
+from platform_operator.secrets.store_tls import StoreTls, builtin_stores
 
 KEY = PlatformKey("shop", "shop")
 
@@ -37,9 +39,10 @@ async def test_helm_install_gives_the_same_objects_except_owners_and_managers(
 
 async def _by_operator(charts: Path, helm: str) -> list[DesiredObject]:
     spec = parse({})
+    tls = StoreTls(frozenset(builtin_stores(spec)), "", datetime.now(UTC))
     values = chart_values(KEY, spec, Installation("1.0", "registry:5000"), "small")
     rendered = await Renderer(Helm(executable=helm), charts / "platform").render(KEY, "uid", values)
-    return [*credentials(KEY, spec, MasterKey(b"k" * 32), {}), *rendered]
+    return [*credentials(KEY, spec, MasterKey(b"k" * 32), {}, tls), *rendered]
 
 
 def _comparable(manifests: Any) -> dict[ObjectId, Manifest]:
@@ -65,7 +68,11 @@ def _stripped(manifest: Manifest) -> Manifest:
 def _without_passwords(key: str, value: str) -> str:
     if key in ("GRPC_TOKENS", "GRPC_CALLERS"):
         return ",".join(sorted(re.sub(r"=[\w-]+", "=random", value).split(",")))
-    return "random" if key.endswith(("PASSWORD", "SECRET")) else re.sub(r":[^:/@]+@", ":random@", value)
+    return (
+        "random"
+        if key.endswith(("PASSWORD", "SECRET", "_CA", ".crt", ".key"))
+        else re.sub(r":[^:/@]+@", ":random@", value)
+    )
 
 
 def _run(*command: str) -> str:

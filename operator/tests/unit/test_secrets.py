@@ -1,5 +1,6 @@
 import base64
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -11,16 +12,18 @@ from platform_operator.cache.observed import ObservedObject, StoredData
 from platform_operator.plan.inventory import DesiredObject
 from platform_operator.secrets.credentials import credentials, protected_secrets
 from platform_operator.secrets.master_key import ANNOTATION_KEY_ID, MasterKey
+from platform_operator.secrets.store_tls import StoreTls, builtin_stores
 
 KEY = PlatformKey("shop", "shop")
 MASTER_KEY = MasterKey(b"k" * 32)
 ORDER_DB = ObjectId("Secret", "shop-order-db")
+TLS = StoreTls(frozenset(builtin_stores(parse({}))), "", datetime(2026, 11, 29, tzinfo=UTC))
 
 
 def secrets(
     spec: dict[str, Any], observed: Mapping[ObjectId, ObservedObject] | None = None
 ) -> dict[str, DesiredObject]:
-    return {one.id.name: one for one in credentials(KEY, parse(spec), MASTER_KEY, observed or {})}
+    return {one.id.name: one for one in credentials(KEY, parse(spec), MASTER_KEY, observed or {}, TLS)}
 
 
 def stored(annotations: Mapping[str, str]) -> dict[ObjectId, ObservedObject]:
@@ -30,7 +33,8 @@ def stored(annotations: Mapping[str, str]) -> dict[ObjectId, ObservedObject]:
 
 def test_every_builtin_part_has_its_secret() -> None:
     assert set(secrets({})) == {
-        *("shop-jwt", "shop-admin", "shop-redis", "shop-rabbitmq"),
+        *("shop-ca", "shop-jwt", "shop-admin", "shop-redis", "shop-rabbitmq"),
+        *(f"shop-{store}-tls" for store in builtin_stores(parse({}))),
         *(f"shop-{name}-db" for name in WITH_DATABASE),
         *(f"shop-{name}-db-runtime" for name in WITH_DATABASE),
         *(f"shop-{name}-grpc" for name in SERVICES),
@@ -132,7 +136,7 @@ def test_an_external_store_has_no_derived_secret() -> None:
 
 
 def test_the_digest_of_a_secret_does_not_depend_on_its_values() -> None:
-    other = credentials(KEY, parse({}), MasterKey(b"o" * 32), {})
+    other = credentials(KEY, parse({}), MasterKey(b"o" * 32), {}, TLS)
     assert (
         secrets({})["shop-redis"].digest != {one.id.name: one for one in other}["shop-redis"].digest
     )  # by the key's id
