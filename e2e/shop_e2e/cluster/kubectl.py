@@ -1,5 +1,6 @@
 """Drives the kind cluster that `make up` creates, through kubectl, as its users do."""
 
+import base64
 import json
 import subprocess
 import time
@@ -59,14 +60,13 @@ class Namespace:
         self.kubectl("patch", kind, name, "--type", "merge", "--patch", json.dumps(patch))
 
     def secret(self, name: str) -> dict[str, str]:
-        encoded = self.kubectl(
-            "get",
-            "secret",
-            name,
-            "--output",
-            'go-template={{range $k, $v := .data}}{{$k}}={{$v | base64decode}}{{"\\n"}}{{end}}',
-        )
-        return dict(line.split("=", 1) for line in encoded.splitlines() if line)
+        """Returns the content of a Secret."""
+        data: dict[str, str] = self.get("secret", name).get("data", {})
+        return {key: base64.b64decode(value).decode() for key, value in data.items()}
+
+    def run_python(self, deployment: str, script: str) -> str:
+        """Runs a script in a pod of a service, with its environment and its packages, and returns what it prints."""
+        return self.kubectl("exec", "--stdin", f"deployment/{deployment}", "--", "python", "-", stdin=script)
 
     def metrics(self, selector: str) -> dict[str, dict[str, float]]:
         """Returns the metrics of the selected pods, by pod and series; starting and terminating pods have none."""
