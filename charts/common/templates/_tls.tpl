@@ -21,33 +21,21 @@ Its own Secret names the authority for its clients. docs/adr/0042 describes both
 {{- include "common.fullname" . }}-tls
 {{- end -}}
 
-{{/*
-The Secret with the certificate of a store, which the authority of the values signs. The Secret that the cluster has is
-kept as long as it is of the same authority, so that an upgrade does not replace it.
-*/}}
+{{/* The Secret with the certificate of a store, which is in the values and is valid for this release alone. */}}
 {{- define "common.certificateSecret" -}}
 {{- $tls := (.Values.global).tls | default dict -}}
 {{- $store := include "common.component" . -}}
-{{- if not (and $tls.caCertificate $tls.caKey) -}}
-{{- $rule := "set global.tls.caCertificate and global.tls.caKey, as charts/secrets prints them" -}}
-{{- fail (printf "%s has no certificate: %s, or list %s in global.tls.plainStores" $store $rule $store) -}}
+{{- $print := printf "charts/secrets --release %s" .Release.Name -}}
+{{- if not (and $tls.caCertificate .Values.tls.certificate .Values.tls.key) -}}
+{{- $fields := include "common.valuePath" (dict "root" . "path" "tls") -}}
+{{- $advice := printf "set global.tls and %s as `%s` prints them" $fields $print -}}
+{{- fail (printf "%s has no certificate: %s, or list %s in global.tls.plainStores" $store $advice $store) -}}
 {{- end -}}
-{{- $name := include "common.certificateSecretName" . -}}
-{{- $stored := (lookup "v1" "Secret" .Release.Namespace $name).data | default dict -}}
-{{- $content := dict "ca.crt" $tls.caCertificate -}}
-{{- if eq (get $stored "ca.crt") (b64enc $tls.caCertificate) -}}
-{{- $_ := set $content "tls.crt" (get $stored "tls.crt" | b64dec) -}}
-{{- $_ := set $content "tls.key" (get $stored "tls.key" | b64dec) -}}
-{{- else -}}
-{{- $authority := buildCustomCert (b64enc $tls.caCertificate) (b64enc $tls.caKey) -}}
-{{- $host := include "common.fullname" . -}}
-{{- $local := printf "%s.%s" $host .Release.Namespace -}}
-{{- $names := list $host $local (printf "%s.svc" $local) (printf "%s.svc.cluster.local" $local) "localhost" -}}
-{{- $certificate := genSignedCertWithKey $host nil $names 3650 $authority (genPrivateKey "ecdsa") -}}
-{{- $_ := set $content "tls.crt" $certificate.Cert -}}
-{{- $_ := set $content "tls.key" $certificate.Key -}}
+{{- if ne ($tls.release | default .Release.Name) .Release.Name -}}
+{{- fail (printf "the certificates of the values are for release %q: set those that `%s` prints" $tls.release $print) -}}
 {{- end -}}
-{{ include "common.secret" (dict "root" . "name" $name "content" $content) }}
+{{- $content := dict "ca.crt" $tls.caCertificate "tls.crt" .Values.tls.certificate "tls.key" .Values.tls.key -}}
+{{ include "common.secret" (dict "root" . "name" (include "common.certificateSecretName" .) "content" $content) }}
 {{- end -}}
 
 {{/*

@@ -64,7 +64,7 @@ def helm_install(namespace: Namespace, release: str) -> None:
     """
     settings = "".join(f" --set={key}={value}" for key, value in _chart_settings().items())
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as values:
-        values.write(command(str(_CHARTS / "secrets")))
+        values.write(command(str(_CHARTS / "secrets"), "--release", release))
         values.flush()
         install = f"helm --kube-context {CONTEXT} --namespace {namespace.name} install {release} {_CHARTS}/platform"
         command(*f"{install} --values {values.name} --wait --timeout 10m{settings}".split(), timeout=620)
