@@ -79,6 +79,13 @@ EXISTING_SECRETS = {
 }
 RUNTIME_SECRETS = {f"{service}.database.runtimeSecret": f"shop-{service}-db-runtime" for service in WITH_DATABASE}
 BROKER_SECRETS = {f"{service}.broker.existingSecret": f"shop-{service}-broker" for service in WITH_DATABASE}
+CERTIFICATES = {
+    **{
+        f"{store}.tls": f"shop-{store}-tls"
+        for store in (*(f"{name}-db" for name in WITH_DATABASE), "redis", "rabbitmq")
+    },
+    "global.tls.caCertificate": "shop-ca",
+}
 SHARED_BROKER_USER = {f"{service}.broker.existingSecret": "shop-rabbitmq" for service in WITH_DATABASE}
 DATABASE_KEYS = ("DB_HOST", "DB_PORT", "DB_USER", "DB_PASSWORD", "DB_NAME")
 EXTERNAL_DATABASES = {
@@ -236,7 +243,7 @@ WITH_EVERY_NAME = set_arguments({
 def test_a_release_name_that_yaml_reads_as_another_type_stays_a_string(render: Render, secrets: str, word: str) -> None:
     def types_by_object(word: str) -> dict[str, Any]:
         release = "shop" if word[0].isdigit() else word
-        names = [f"--set-string={path}={word}" for path in NAMES]
+        names = [f"--set-string={path}={word}" for path in NAMES] + [f"--set-string=global.tls.release={release}"]
         chosen = (*WITH_EVERY_NAME, *names, f"--namespace={word}")
         manifests = render("platform", "--values", secrets, *chosen, release=release)
         return {identity(manifest, release): value_types(manifest) for manifest in manifests}
@@ -442,16 +449,17 @@ def test_volumes_are_retained_unless_the_deletion_policy_is_delete(render: Rende
 
 def test_each_service_gets_exactly_its_variables(render: Render, secrets: str) -> None:
     manifests = render_platform(render, secrets, {})
-    database = set(DATABASE_KEYS)
+    database = {*DATABASE_KEYS, "DB_CA"}
     common = {"TENANT", "SERVICE_VERSION", "LOG_LEVEL", "HTTP_PORT", "METRICS_PORT"}
-    shared = common | database | {"GRPC_PORT", "RABBITMQ_URL"}
+    shared = common | database | {"GRPC_PORT", "RABBITMQ_URL", "RABBITMQ_CA"}
+    redis = {"REDIS_URL", "REDIS_CA"}
     urls = {f"{service.upper()}_URL" for service in WITH_DATABASE}
     tokens = {"GRPC_TOKENS", "GRPC_CALLERS"}
     jwt = {"JWT_SECRET", "JWT_SECRET_NEXT", "JWT_SECRET_PREVIOUS"}
     expected = {
-        "gateway": common | urls | {"USER_GRPC", "GRPC_TOKENS", "REDIS_URL"},
-        "user": shared | jwt | {"REDIS_URL", "ADMIN_EMAIL", "ADMIN_PASSWORD", "GRPC_CALLERS"},
-        "product": shared | tokens | {"USER_GRPC", "REDIS_URL", "INVENTORY_GRPC", "REVIEW_GRPC"},
+        "gateway": common | urls | redis | {"USER_GRPC", "GRPC_TOKENS"},
+        "user": shared | jwt | redis | {"ADMIN_EMAIL", "ADMIN_PASSWORD", "GRPC_CALLERS"},
+        "product": shared | tokens | redis | {"USER_GRPC", "INVENTORY_GRPC", "REVIEW_GRPC"},
         "inventory": shared | tokens | {"USER_GRPC", "PRODUCT_GRPC", "ORDER_GRPC"},
         "order": shared | tokens | {"USER_GRPC", "PRODUCT_GRPC", "INVENTORY_GRPC", "PAYMENT_GRPC"},
         "payment": shared | tokens | {"USER_GRPC", "ORDER_GRPC", "PAYMENT_PROVIDER"},
@@ -634,7 +642,7 @@ def pairs_of(manifests: list[Manifest], service: str, variable: str) -> list[tup
 def test_every_secret_key_that_a_pod_reads_exists(render: Render, secrets: str) -> None:
     manifests = render_platform(render, secrets, {})
     made = {(s["metadata"]["name"], key) for s in of_kind(manifests, "Secret") for key in s["data"]}
-    created = EXISTING_SECRETS | RUNTIME_SECRETS | BROKER_SECRETS
+    created = EXISTING_SECRETS | RUNTIME_SECRETS | BROKER_SECRETS | CERTIFICATES
     assert {name for name, _ in made} == set(created.values())
     read = {
         (variable["valueFrom"]["secretKeyRef"]["name"], variable["valueFrom"]["secretKeyRef"]["key"])
@@ -654,6 +662,7 @@ def test_a_service_runs_as_its_runtime_role_and_migrates_as_the_owner(render: Re
         }
         assert secrets_of_migration(manifests, service) == {
             **{name: (owner, name) for name in DATABASE_KEYS},
+            "DB_CA": (owner, "DB_CA", True),
             "DB_RUNTIME_USER": (runtime, "DB_USER"),
             "DB_RUNTIME_PASSWORD": (runtime, "DB_PASSWORD"),
         }
@@ -782,21 +791,25 @@ def test_the_metrics_of_the_broker_listen_on_ipv6_where_the_node_has_it(
 def test_existing_secrets_are_used_and_none_is_created(render: Render, secrets: str) -> None:
     manifests = render_platform(render, secrets, EXISTING_SECRETS)
     assert not of_kind(manifests, "Secret")
-    made = len(EXISTING_SECRETS | RUNTIME_SECRETS | BROKER_SECRETS)
+    made = len(EXISTING_SECRETS | RUNTIME_SECRETS | BROKER_SECRETS | CERTIFICATES)
     assert len(manifests) == len(render_platform(render, secrets, {})) - made
 
 
 def test_no_secret_is_in_arguments_or_plain_values(render: Render, secrets: str) -> None:
     manifests = render_platform(render, secrets, {})
-    words = re.findall(r"[A-Za-z0-9]{32,}", Path(secrets).read_text())
-    assert len(words) == 12
+    words = SECRET_VALUE.findall(Path(secrets).read_text())
+    keys = re.findall(r"PRIVATE KEY-----\\n([A-Za-z0-9+/]{64})", Path(secrets).read_text())
+    assert (len(words), len(keys)) == (12, 9)
     rest = json.dumps([manifest for manifest in manifests if manifest["kind"] != "Secret"])
-    assert not [word for word in words if word in rest]
+    assert not [word for word in words + keys if word in rest]
+
+
+SECRET_VALUE = re.compile(r"(?:password|secret): ([A-Za-z0-9]{32,})")
 
 
 def test_random_secrets_are_long_alphanumeric_and_unique(secrets: str) -> None:
     other = subprocess.run([CHARTS / "secrets"], check=True, capture_output=True, text=True).stdout
-    mine, theirs = (set(re.findall(r"[A-Za-z0-9]{32,}", text)) for text in (Path(secrets).read_text(), other))
+    mine, theirs = (set(SECRET_VALUE.findall(text)) for text in (Path(secrets).read_text(), other))
     assert len(mine) == len(theirs) == 12
     assert not mine & theirs
 

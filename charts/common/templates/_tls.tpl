@@ -32,7 +32,8 @@ Its own Secret names the authority for its clients. docs/adr/0042 describes both
 {{- fail (printf "%s has no certificate: %s, or list %s in global.tls.plainStores" $store $advice $store) -}}
 {{- end -}}
 {{- if ne ($tls.release | default .Release.Name) .Release.Name -}}
-{{- fail (printf "the certificates of the values are for release %q: set those that `%s` prints" $tls.release $print) -}}
+{{- $format := "the certificates of the values are for release %q: set those that `%s` prints" -}}
+{{- fail (printf $format $tls.release $print) -}}
 {{- end -}}
 {{- $content := dict "ca.crt" $tls.caCertificate "tls.crt" .Values.tls.certificate "tls.key" .Values.tls.key -}}
 {{ include "common.secret" (dict "root" . "name" (include "common.certificateSecretName" .) "content" $content) }}

@@ -109,6 +109,8 @@ class ObservedObject:
     """Fields that only other managers own: usually none, since a child is the operator's."""
 
 
+AUTHORITY_KEYS = ("REDIS_CA", "RABBITMQ_CA")
+
 Children = Mapping[ObjectId, ObservedObject]
 """The children of one platform."""
 
@@ -266,7 +268,9 @@ def _own(names: Mapping[str, str] | None, prefix: str) -> Mapping[str, str]:
 
 
 def _secret(manifest: Manifest) -> StoredData:
-    return _stored_data(manifest, {})
+    """Keeps no value, but whether a Secret names an authority: then the URL in it leads to a store with TLS."""
+    names = manifest.get("data") or {}
+    return _stored_data(manifest, {name: "" for name in AUTHORITY_KEYS if name in names})
 
 
 def _config_map(manifest: Manifest) -> StoredData:

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from platform_operator.api.kinds import GROUP, ObjectId, PlatformKey
 from platform_operator.api.spec import WITH_BROKER, WITH_DATABASE, Spec
-from platform_operator.cache.observed import Children
+from platform_operator.cache.observed import Children, StoredData, state_of
 from platform_operator.plan.inventory import Inventory
 from platform_operator.secrets.remembered_version import remembered_version
 
@@ -42,17 +42,23 @@ def store_tls(
     """Decides which stores have TLS in this pass.
 
     Redis and RabbitMQ have none as long as the services are to run the version that ran before TLS, which also is the
-    way back to it. A database has it with each version: the driver of that one, too, uses TLS where it is offered. A
-    store has none while one of its Secrets is the user's own, whose URL the operator cannot change. `version` is the
-    one that the spec asks for, and `may_write` tells whether a component's Secret is the operator's.
+    way back to it. They have none either while a Secret of theirs is the user's own and names no authority, since the
+    operator cannot change the URL in it. A database has TLS with each version and Secret: clients that do not verify
+    it use TLS where it is offered. `version` is the one that the spec asks for, and `may_write` tells whether a
+    component's Secret is the operator's.
     """
     identity = ObjectId("Secret", f"{key.name}-{AUTHORITY}")
     replaced = remembered_version(key, [identity], ANNOTATION_REPLACES, observed, inventory)
     is_replaced = bool(replaced) and _label(version) == replaced
+
+    def leads_to_tls(component: str) -> bool:
+        state = state_of(ObjectId("Secret", f"{key.name}-{component}"), observed)
+        return may_write(component) or (isinstance(state, StoredData) and bool(state.data))
+
     encrypted = (
         store
         for store in builtin_stores(spec)
-        if (store.endswith("-db") or not is_replaced) and all(map(may_write, _secrets(store)))
+        if store.endswith("-db") or (not is_replaced and all(map(leads_to_tls, _url_secrets(store))))
     )
     return StoreTls(frozenset(encrypted), replaced, now)
 
@@ -71,11 +77,9 @@ def _builtin(spec: Spec) -> Iterable[str]:
         yield "rabbitmq"
 
 
-def _secrets(store: str) -> tuple[str, ...]:
-    """Returns the components whose Secrets a store and its clients read."""
-    if store == "rabbitmq":
-        return (store, f"{store}-tls", *(f"{service}-broker" for service in WITH_BROKER))
-    return (store, f"{store}-tls", *((f"{store}-runtime",) if store.endswith("-db") else ()))
+def _url_secrets(store: str) -> tuple[str, ...]:
+    """Returns the components whose Secrets have the URL of Redis or RabbitMQ."""
+    return (store, *(f"{service}-broker" for service in WITH_BROKER if store == "rabbitmq"))
 
 
 def _label(version: str) -> str:

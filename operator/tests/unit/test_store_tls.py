@@ -8,7 +8,7 @@ import pytest
 
 from platform_operator.api.kinds import Manifest, ObjectId, PlatformKey
 from platform_operator.api.spec import SERVICES, WITH_BROKER, parse
-from platform_operator.cache.observed import ObservedObject, ObservedState, StoredData, Workload
+from platform_operator.cache.observed import ObservedObject, ObservedState, StoredData, Workload, observe
 from platform_operator.plan.inventory import AppliedObject, Inventory
 from platform_operator.render.values import Installation, chart_values
 from platform_operator.secrets.certificates import RENEWAL
@@ -88,16 +88,25 @@ def test_a_version_is_compared_as_the_label_of_the_deployments_has_it() -> None:
     ("foreign", "plain"),
     [
         ("redis", "redis"),
-        ("redis-tls", "redis"),
-        ("order-db", "order-db"),
-        ("order-db-runtime", "order-db"),
+        ("order-db", None),
+        ("order-db-runtime", None),
         ("rabbitmq", "rabbitmq"),
         ("payment-broker", "rabbitmq"),
         ("jwt", None),
     ],
 )
-def test_a_store_with_a_secret_of_the_users_own_has_none(foreign: str, plain: str | None) -> None:
+def test_a_secret_of_the_users_own_with_a_plain_url_keeps_its_store_plain(foreign: str, plain: str | None) -> None:
     assert decide("v2", {}, [foreign]).stores == ALL - {plain}
+
+
+@pytest.mark.parametrize(("foreign", "key"), [("redis", "REDIS_CA"), ("payment-broker", "RABBITMQ_CA")])
+def test_a_secret_of_the_users_own_that_names_an_authority_leads_to_tls(foreign: str, key: str) -> None:
+    metadata = {"name": f"shop-{foreign}", "namespace": "shops", "uid": "u", "resourceVersion": "1"}
+    data = {key: "Y2E=", "PASSWORD": "c2VjcmV0"}
+    secret = observe({"kind": "Secret", "metadata": metadata, "data": data})
+
+    assert secret.state == StoredData({key: ""}, {}, {}, ()), "no value is kept"
+    assert decide("v2", {secret.id: secret}, [foreign]).stores == ALL
 
 
 def test_an_external_store_is_not_the_operators_to_encrypt() -> None:
