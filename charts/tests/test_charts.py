@@ -370,6 +370,13 @@ def test_an_autoscaled_deployment_sets_no_replicas(render: Render, secrets: str)
     assert not [deployment for deployment in of_kind(manifests, "Deployment") if "replicas" in deployment["spec"]]
 
 
+def test_an_autoscaler_adds_pods_in_small_steps_for_load_that_stays(render: Render, secrets: str) -> None:
+    for autoscaler in of_kind(render_platform(render, secrets, AUTOSCALING), "HorizontalPodAutoscaler"):
+        up = autoscaler["spec"]["behavior"]["scaleUp"]
+        assert up["stabilizationWindowSeconds"] == 60
+        assert up["policies"] == [{"type": "Percent", "value": 50, "periodSeconds": 60}]
+
+
 def test_a_rollout_never_reduces_the_number_of_ready_pods(manifests: list[Manifest]) -> None:
     for deployment in of_kind(manifests, "Deployment"):
         assert deployment["spec"]["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
