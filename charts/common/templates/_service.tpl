@@ -183,7 +183,7 @@ spec:
   {{- end }}
   minReplicas: {{ .min }}
   maxReplicas: {{ .max }}
-  {{- /* A pod that starts costs processor time before it relieves others: small steps, and only for load that stays. */}}
+  {{- /* A pod that starts costs processor time before it relieves others: small steps, for load that stays. */}}
   behavior:
     scaleUp:
       stabilizationWindowSeconds: 60
