@@ -92,7 +92,8 @@ class ComposeShop:
     def _content(self) -> dict[str, str]:
         if self._options:
             return {file.name.upper(): file.read_text().rstrip("\n") for file in self._secrets.iterdir()}
-        return dict(line.split("=", 1) if "=" in line else (line, "") for line in self._env.read_text().splitlines())
+        lines = (line.partition("=") for line in self._env.read_text().splitlines())
+        return {name: value for name, _, value in lines}
 
     def _run(self, *arguments: str) -> None:
         done = self._machine.run("compose/compose", *arguments, ENV_FILE=str(self._env), SECRETS=str(self._secrets))
