@@ -64,7 +64,10 @@ than the schema.
 {{- /* The operator records here that a migration has completed: docs/adr/0047. */}}
 - name: DB_MIGRATED_AT
   valueFrom:
-    configMapKeyRef: { name: {{ include "common.platform" . }}-databases, key: {{ include "common.component" . }}, optional: true }
+    configMapKeyRef:
+      name: {{ include "common.platform" . }}-databases
+      key: {{ include "common.component" . }}
+      optional: true
 {{- range $database.keys }}
 - name: {{ . }}
   valueFrom: { secretKeyRef: { name: {{ $database.secret | quote }}, key: {{ . }} } }
