@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import yaml
+from chassis.runtime.command import EXIT_DATA_LOST
 from devtools.services import grpc_credentials
 
 Manifest: TypeAlias = dict[str, Any]
@@ -370,6 +371,13 @@ def test_an_autoscaled_deployment_sets_no_replicas(render: Render, secrets: str)
     assert not [deployment for deployment in of_kind(manifests, "Deployment") if "replicas" in deployment["spec"]]
 
 
+def test_an_autoscaler_adds_pods_in_small_steps_for_load_that_stays(render: Render, secrets: str) -> None:
+    for autoscaler in of_kind(render_platform(render, secrets, AUTOSCALING), "HorizontalPodAutoscaler"):
+        up = autoscaler["spec"]["behavior"]["scaleUp"]
+        assert up["stabilizationWindowSeconds"] == 60
+        assert up["policies"] == [{"type": "Percent", "value": 50, "periodSeconds": 60}]
+
+
 def test_a_rollout_never_reduces_the_number_of_ready_pods(manifests: list[Manifest]) -> None:
     for deployment in of_kind(manifests, "Deployment"):
         assert deployment["spec"]["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
@@ -465,7 +473,21 @@ def test_each_service_gets_exactly_its_variables(render: Render, secrets: str) -
                 m for m in of_kind(manifests, "Job") if m["metadata"]["name"].startswith(f"shop-{service}-migrate-")
             ]
             migrating = {variable["name"] for variable in job["spec"]["template"]["spec"]["containers"][0]["env"]}
-            assert migrating == {"LOG_LEVEL", "TENANT", "DB_RUNTIME_USER", "DB_RUNTIME_PASSWORD"} | database
+            recorded = {"LOG_LEVEL", "TENANT", "DB_MIGRATED_AT"}
+            assert migrating == recorded | {"DB_RUNTIME_USER", "DB_RUNTIME_PASSWORD"} | database
+
+
+def test_a_migration_that_finds_lost_data_fails_at_once(render: Render, secrets: str) -> None:
+    for job in of_kind(render_platform(render, secrets, {}), "Job"):
+        (rule,) = job["spec"]["podFailurePolicy"]["rules"]
+        (container,) = job["spec"]["template"]["spec"]["containers"]
+        assert rule["action"] == "FailJob"
+        assert rule["onExitCodes"] == {
+            "containerName": container["name"], "operator": "In", "values": [EXIT_DATA_LOST]
+        }  # fmt: skip
+        service = job["metadata"]["labels"][f"{LABEL}component"]
+        (recorded,) = [v["valueFrom"]["configMapKeyRef"] for v in container["env"] if v["name"] == "DB_MIGRATED_AT"]
+        assert recorded == {"name": "shop-databases", "key": service, "optional": True}
 
 
 def test_settings_of_the_shop_reach_every_service(render: Render, secrets: str) -> None:
@@ -635,10 +657,10 @@ def test_every_secret_key_that_a_pod_reads_exists(render: Render, secrets: str) 
     created = EXISTING_SECRETS | RUNTIME_SECRETS | BROKER_SECRETS
     assert {name for name, _ in made} == set(created.values())
     read = {
-        (variable["valueFrom"]["secretKeyRef"]["name"], variable["valueFrom"]["secretKeyRef"]["key"])
+        (secret["name"], secret["key"])
         for _, container in containers(manifests)
         for variable in container.get("env", [])
-        if "valueFrom" in variable and not variable["valueFrom"]["secretKeyRef"].get("optional")
+        if (secret := variable.get("valueFrom", {}).get("secretKeyRef")) and not secret.get("optional")
     }
     assert read <= made
 
@@ -696,7 +718,8 @@ def secrets_of_migration(manifests: list[Manifest], service: str) -> dict[str, t
     """Returns the Secret and the key of each variable that a migration reads from a Secret."""
     (job,) = [m for m in of_kind(manifests, "Job") if m["metadata"]["name"].startswith(f"shop-{service}-migrate-")]
     env = job["spec"]["template"]["spec"]["containers"][0]["env"]
-    return {v["name"]: tuple(v["valueFrom"]["secretKeyRef"].values()) for v in env if "valueFrom" in v}
+    read = {v["name"]: v.get("valueFrom", {}).get("secretKeyRef") for v in env}
+    return {name: tuple(secret.values()) for name, secret in read.items() if secret}
 
 
 def test_each_pod_reads_the_credentials_of_its_own_broker_user_only(render: Render, secrets: str) -> None:

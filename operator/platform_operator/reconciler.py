@@ -30,6 +30,13 @@ from platform_operator.errors import (
 )
 from platform_operator.invariants.scrape_results import ScrapeResult
 from platform_operator.plan.comparison import Change
+from platform_operator.plan.data_loss import (
+    MigrationTimes,
+    databases_id,
+    databases_object,
+    migration_times,
+    migrations_to_run,
+)
 from platform_operator.plan.field_fights import FieldFights
 from platform_operator.plan.inventory import DesiredObject, Inventory
 from platform_operator.plan.job_retries import JobRetries
@@ -147,16 +154,17 @@ class Reconciler:
                 await set_finalizer(self.client, self.cache, platform, needed=needed)
             inventory = read_inventory(platform.key, self.cache.children(platform.key))
             replaced = replaced_version(platform.key, self.cache.children(platform.key), inventory)
-            secrets = _PassSecrets(await self.master_keys.key_for(platform.key), replaced)
-            named = await self._named_secrets(platform, spec, secrets.master_key)
+            times = migration_times(platform, self.cache.children(platform.key))
+            generated = _Generated(await self.master_keys.key_for(platform.key), replaced, times)
+            named = await self._named_secrets(platform, spec, generated.master_key)
             values = self._values(platform, spec, replaced, named)
             if not spec.paused:
-                await self._retry_failed_jobs(platform.key, inventory)
-            plan = self._plan_from_inventory(platform, spec, inventory, values, secrets)
+                await self._run_jobs_again(platform, inventory)
+            plan = self._plan_from_inventory(platform, spec, inventory, values, generated)
             if spec.paused or (plan is not None and plan.idle):
-                return spec, PassResult(plan, secrets=named)
-            result = await self._apply_waves(platform, spec, inventory, values, secrets)
-            return spec, replace(result, secrets=named)
+                return spec, PassResult(plan, secrets=named, migration_times=times)
+            result = await self._apply_waves(platform, spec, inventory, values, generated)
+            return spec, replace(result, secrets=named, migration_times=times)
         except (ApiError, InvalidSpecError, RenderError, MasterKeyMissingError, MasterKeyChangedError) as error:
             return spec, PassResult(error=error, secrets=named)
         except LeadershipLostError:
@@ -166,16 +174,21 @@ class Reconciler:
             unexpected.__cause__ = error
             return spec, PassResult(error=unexpected, secrets=named)
 
-    async def _retry_failed_jobs(self, key: PlatformKey, inventory: Inventory) -> None:
-        """Deletes the failed Jobs whose retry is due: this pass creates them again, as it does every lost object."""
-        due = self._job_retries.due(key, self.cache.children(key), self.now())
-        for seen in due:
-            if seen.id in inventory.objects:
-                logger.info("%s failed and is retried", seen.id, extra={"platform": str(key)})
+    async def _run_jobs_again(self, platform: Platform, inventory: Inventory) -> None:
+        """Deletes the failed Jobs whose retry is due, and migrations whose answer is out of date.
+
+        This pass creates them again, as it does every lost object.
+        """
+        key, observed, now = platform.key, self.cache.children(platform.key), self.now()
+        failed = self._job_retries.due(key, observed, now)
+        outdated = migrations_to_run(platform, observed, blocked_since(stored_blocked(platform)), now)
+        for identity, seen in {one.id: one for one in (*failed, *outdated)}.items():
+            if identity in inventory.objects:
+                logger.info("%s runs again", identity, extra={"platform": str(key)})
                 await delete_object(self.client, self.cache, key, seen)
 
     def _plan_from_inventory(
-        self, platform: Platform, spec: Spec, inventory: Inventory, values: ChartValues, secrets: _PassSecrets
+        self, platform: Platform, spec: Spec, inventory: Inventory, values: ChartValues, generated: _Generated
     ) -> Plan | None:
         """Makes the plan without rendering, from what was applied before.
 
@@ -184,13 +197,14 @@ class Reconciler:
         content = self.renderer.content_digest(platform.key, platform.uid, values)
         if inventory.content_digest != content:
             return None
-        if not is_stored(platform, inventory, secrets.master_key.id, self.cache.children(platform.key)):
+        if not is_stored(platform, inventory, generated.master_key.id, self.cache.children(platform.key)):
             return None
-        others = tuple(one for one in inventory.desired() if one.id.kind != "Secret")
-        return self._plan(platform, spec, (*self._credentials(platform, spec, secrets), *others), inventory)
+        databases = databases_id(platform.key)
+        others = tuple(one for one in inventory.desired() if one.id.kind != "Secret" and one.id != databases)
+        return self._plan(platform, spec, (*self._generated(platform, spec, generated), *others), inventory)
 
     async def _apply_waves(
-        self, platform: Platform, spec: Spec, inventory: Inventory, values: ChartValues, secrets: _PassSecrets
+        self, platform: Platform, spec: Spec, inventory: Inventory, values: ChartValues, generated: _Generated
     ) -> PassResult:
         """Applies wave after wave until one has to be waited for.
 
@@ -205,7 +219,7 @@ class Reconciler:
         desired: Sequence[DesiredObject] = ()
         try:
             while True:
-                desired = (*self._credentials(platform, spec, secrets), *rendered)
+                desired = (*self._generated(platform, spec, generated), *rendered)
                 plan = self._plan(platform, spec, desired, progress.inventory, frozenset(progress.attempted))
                 progress.held = {one.id for one in plan.held_prune}
                 changes = plan.pending(progress.attempted)
@@ -216,12 +230,12 @@ class Reconciler:
         except ApiError:
             with contextlib.suppress(ApiError):  # then the next pass applies more than necessary
                 stored = progress.inventory.for_content(content, desired, progress.held)
-                await write_inventory(self.client, self.cache, platform, stored, secrets.master_key.id)
+                await write_inventory(self.client, self.cache, platform, stored, generated.master_key.id)
             raise
         if progress.held:
             self.renderer.forget(key, platform.uid, values)
         stored = progress.inventory.for_content(content, desired, progress.held)
-        await write_inventory(self.client, self.cache, platform, stored, secrets.master_key.id)
+        await write_inventory(self.client, self.cache, platform, stored, generated.master_key.id)
         plan = self._plan(platform, spec, desired, progress.inventory, frozenset(progress.attempted))
         return PassResult(plan, tuple(progress.refusals), tuple(progress.conflicts))
 
@@ -235,9 +249,11 @@ class Reconciler:
         profile, annotations = store_profile(platform, spec), pod_annotations(named)
         return chart_values(platform.key, spec, self.installation, profile, authentication, annotations)
 
-    def _credentials(self, platform: Platform, spec: Spec, secrets: _PassSecrets) -> tuple[DesiredObject, ...]:
+    def _generated(self, platform: Platform, spec: Spec, generated: _Generated) -> tuple[DesiredObject, ...]:
+        """Returns the objects that no chart has: the credentials, and what migrations know of their databases."""
         key, observed = platform.key, self.cache.children(platform.key)
-        return credentials(key, spec, secrets.master_key, observed, secrets.replaced_version)
+        secrets = credentials(key, spec, generated.master_key, observed, generated.replaced_version)
+        return (*secrets, databases_object(platform, generated.migration_times))
 
     def _plan(
         self,
@@ -348,12 +364,13 @@ def _may_change_without_event(result: PassResult) -> bool:
 
 
 @dataclass(frozen=True)
-class _PassSecrets:
-    """What the Secrets of one pass are derived from. The key stays the same during the pass."""
+class _Generated:
+    """What the objects that no chart has are made from. It stays the same during a pass."""
 
     master_key: MasterKey
     replaced_version: str
     """The version whose services show no token, if it may still run."""
+    migration_times: MigrationTimes
 
 
 @dataclass

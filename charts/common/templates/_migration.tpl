@@ -22,6 +22,11 @@ spec:
 {{- define "common.migrationSpec" -}}
 {{- $component := printf "%s-migrate" (include "common.component" .) -}}
 backoffLimit: 6
+{{- /* 65: the database had a schema and is empty (chassis.runtime.command). A retry does not bring its data back. */}}
+podFailurePolicy:
+  rules:
+    - action: FailJob
+      onExitCodes: { containerName: migrate, operator: In, values: [65] }
 activeDeadlineSeconds: 600
 template:
   metadata:
@@ -56,6 +61,13 @@ than the schema.
   value: {{ ((.Values.global).logLevel | default "INFO") | quote }}
 - name: TENANT
   value: {{ include "common.platform" . | quote }}
+{{- /* The operator records here that a migration has completed: docs/adr/0047. */}}
+- name: DB_MIGRATED_AT
+  valueFrom:
+    configMapKeyRef:
+      name: {{ include "common.platform" . }}-databases
+      key: {{ include "common.component" . }}
+      optional: true
 {{- range $database.keys }}
 - name: {{ . }}
   valueFrom: { secretKeyRef: { name: {{ $database.secret | quote }}, key: {{ . }} } }

@@ -183,6 +183,14 @@ spec:
   {{- end }}
   minReplicas: {{ .min }}
   maxReplicas: {{ .max }}
+  {{- /* A pod that starts costs processor time before it relieves others: small steps, for load that stays. */}}
+  behavior:
+    scaleUp:
+      stabilizationWindowSeconds: 60
+      policies: [{ type: Percent, value: 50, periodSeconds: 60 }]
+    scaleDown:
+      stabilizationWindowSeconds: 300
+      policies: [{ type: Pods, value: 1, periodSeconds: 60 }]
   metrics:
     - type: Resource
       resource:

@@ -1,11 +1,13 @@
 """Additional shops beside the sample shop, small enough for a machine of two cores."""
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from devtools.services import SERVICES
 
-from shop_e2e.cluster.kubectl import CONTEXT, Namespace, Object, command
+from shop_e2e.cluster.kubectl import CONTEXT, Namespace, Object, command, eventually
 
 _CHARTS = Path(__file__).parents[3] / "charts"
 _TINY = {"requests": {"cpu": "10m"}}
@@ -17,6 +19,9 @@ SAMPLE_NODE_PORT = 30080
 ASSIGNED_USER = {"runAsUser": 1000650000, "runAsGroup": 0, "fsGroup": 1000650000}
 """Ids as OpenShift's restricted-v2 assigns them: a user that no image knows, with group 0."""
 STORES = (*DATABASES, "redis", "rabbitmq")
+_AUTOSCALED = ("gateway", "product", "order")
+"""The services of the sample shop that have an autoscaler (manifests/samples/ecommerceplatform.yaml)."""
+_MOST_PODS = 3
 
 
 def platform(name: str, **spec: object) -> Object:
@@ -56,6 +61,28 @@ def gateway_url(port: int = SAMPLE_NODE_PORT) -> str:
     """Returns the URL on this machine of the gateway that a node port exposes."""
     address = command("docker", "port", f"{CONTEXT.removeprefix('kind-')}-control-plane", f"{port}/tcp")
     return f"http://{address.split()[0]}"
+
+
+@contextmanager
+def one_pod_each(sample: Namespace) -> Iterator[None]:
+    """Keeps the autoscaled services of the sample shop at one pod until the block ends, so that no pod starts or ends
+    by itself.
+    """
+
+    def limit(pods: int) -> None:
+        services = {service: {"autoscaling": {"max": pods}} for service in _AUTOSCALED}
+        sample.patch("ecp", "shop", {"spec": {"services": services}})
+
+    def is_limited() -> bool:
+        selector = f"app.kubernetes.io/instance=shop,app.kubernetes.io/component in ({','.join(_AUTOSCALED)})"
+        return len(sample.list("pods", selector)) == len(_AUTOSCALED)
+
+    limit(1)
+    try:
+        eventually(is_limited, 180, "each autoscaled service has one pod")
+        yield
+    finally:
+        limit(_MOST_PODS)
 
 
 def helm_install(namespace: Namespace, release: str) -> None:

@@ -38,7 +38,7 @@ def lifted_limits() -> Iterator[None]:
     sample.patch("ecp", "shop", {"spec": {"services": {"gateway": {"env": {"RATE_LIMITS": "off"}}}}})
     sample.wait_rolled_out("shop")
     yield
-    sample.patch("ecp", "shop", {"spec": {"services": {"gateway": None}}})
+    sample.patch("ecp", "shop", {"spec": {"services": {"gateway": {"env": None}}}})
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ class ConditionReason(StrEnum):
     IMMUTABLE_FIELD = "ImmutableField"
     INTERNAL_ERROR = "InternalError"
     MIGRATION_FAILED = "MigrationFailed"
+    DATA_LOST = "DataLost"
     SECRET_MISSING = "SecretMissing"  # noqa: S105
     QUOTA_EXCEEDED = "QuotaExceeded"
     ROLLOUT_FAILED = "RolloutFailed"

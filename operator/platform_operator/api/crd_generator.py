@@ -181,7 +181,15 @@ _STATUS: Manifest = {
             ["name", "ready"],
         ),
         "databases": _list_of(
-            "name", {"name": _TEXT, "provider": _TEXT, "ready": {"type": "boolean"}}, ["name", "ready"]
+            "name",
+            {
+                "name": _TEXT,
+                "provider": _TEXT,
+                "ready": {"type": "boolean"},
+                "migratedAt": _TEXT
+                | {"description": "When it was migrated. From then on an empty one has lost its data."},
+            },
+            ["name", "ready"],
         ),
         "secrets": _list_of(
             "field",

@@ -108,8 +108,8 @@ class Autoscaling(Model):
         default=None,
         alias="targetCPUUtilization",
         ge=1,
-        le=100,
-        description="Target in percent of the requested processor time.",
+        le=1000,
+        description="Target in percent of the requested processor time. May exceed 100: a request is a minimum.",
     )
 
 

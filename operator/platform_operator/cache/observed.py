@@ -31,7 +31,7 @@ MAX_INVENTORY = 1 << 17
 """Bytes of an inventory. That of a shop with all add-ons has a tenth of it."""
 METRICS_PORT = "metrics"
 """The name of a Service's port for metrics, the only port that is read."""
-_UNKNOWN_TIME = datetime.min.replace(tzinfo=UTC)
+UNKNOWN_TIME = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,10 @@ class JobProgress:
 
     complete: bool
     failure: str = ""
-    failed_at: datetime = _UNKNOWN_TIME
+    failed_at: datetime = UNKNOWN_TIME
+    completed_at: datetime = UNKNOWN_TIME
+    data_lost: bool = False
+    """True if it failed since its database had a schema and is empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,16 +220,25 @@ def _stateful_set(manifest: Manifest) -> Workload:
 
 
 def _job(manifest: Manifest) -> JobProgress:
+    """Reads a Job. Its only rule that fails it at once (`podFailurePolicy`) is that of lost data."""
     status = manifest.get("status") or {}
     complete = any(c["type"] == "Complete" and c["status"] == "True" for c in status.get("conditions") or ())
     failure = _failure(status, "Failed", "True")
-    return JobProgress(complete, failure, _failed_at(status)) if failure else JobProgress(complete)
+    if not failure:
+        return JobProgress(complete, completed_at=_transition(status, "Complete"))
+    data_lost = any(c["type"] == "Failed" and c.get("reason") == _FAILED_AT_ONCE for c in status["conditions"])
+    text = "found an empty database that had a schema" if data_lost else failure
+    return JobProgress(complete, text, _transition(status, "Failed"), data_lost=data_lost)
 
 
-def _failed_at(status: Mapping[str, Any]) -> datetime:
-    """Returns the time of the failure; the earliest of all if the condition has none."""
-    times = (one.get("lastTransitionTime") for one in status["conditions"] if one["type"] == "Failed")
-    return next((datetime.fromisoformat(time) for time in times if time), _UNKNOWN_TIME)
+_FAILED_AT_ONCE = "PodFailurePolicy"
+"""The reason of the condition Failed of a Job that a rule of its podFailurePolicy has failed."""
+
+
+def _transition(status: Mapping[str, Any], type_: str) -> datetime:
+    """Returns the time since which a condition holds; the earliest of all if it has none."""
+    times = (one.get("lastTransitionTime") for one in status.get("conditions") or () if one["type"] == type_)
+    return next((datetime.fromisoformat(time) for time in times if time), UNKNOWN_TIME)
 
 
 def _failure(status: Mapping[str, Any], type_: str, failed: str) -> str:

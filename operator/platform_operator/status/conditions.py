@@ -19,6 +19,7 @@ from platform_operator.errors import (
     RenderError,
     UnexpectedError,
 )
+from platform_operator.plan.data_loss import ANNOTATION_ACCEPT_DATA_LOSS, MigrationTimes, loss_id
 from platform_operator.plan.field_fights import FieldFight
 from platform_operator.plan.planner import Plan
 from platform_operator.plan.prune_guard import ANNOTATION_ALLOW_PRUNE, GUARDED_KINDS, prune_id
@@ -48,6 +49,8 @@ class PassResult:
     """The objects over which another writer fights. None if that is not known yet."""
     diagnosis: str = ""
     """The problem that the pods of `degraded_part` report."""
+    migration_times: MigrationTimes | None = None
+    """When each database was migrated. None if the pass ended before this was known."""
 
     @property
     def converged(self) -> bool:
@@ -147,8 +150,11 @@ def _failures(key: PlatformKey, result: PassResult) -> Iterator[Condition]:
         yield _conflicts(key, result.conflicts)
     if missing := problems(result.secrets or (), key.namespace):
         yield _degraded(ConditionReason.SECRET_MISSING, " ".join(missing))
+    lost = [one for one in result.plan.blockers if one.data_lost] if result.plan else []
+    if lost:
+        yield _data_lost(key, lost, result.migration_times or {})
     part = degraded_part(result)
-    if part is not None:
+    if part is not None and not part.data_lost:
         pods = f" Its pod reports {result.diagnosis}." if result.diagnosis else ""
         yield _failed(key, part, pods) if part.failed else _takes_too_long(key, part, pods)
     if result.plan is not None and result.plan.held_prune:
@@ -257,6 +263,27 @@ def _failed(key: PlatformKey, part: Blocker, pods: str) -> Condition:
         ConditionReason.ROLLOUT_FAILED,
         f"{part.id} does not become ready: {part.message}{pods} "
         f"Read kubectl -n {namespace} describe {part.id.kind.lower()} {name} and the logs of its pods.",
+    )
+
+
+def _data_lost(key: PlatformKey, jobs: Sequence[Blocker], times: MigrationTimes) -> Condition:
+    """Names the databases that had a schema and are empty, and the commands that restore or accept them."""
+    service_of = {one.id: one.id.name.removeprefix(f"{key.name}-").rpartition("-migrate-")[0] for one in jobs}
+    losses = [loss_id(service, times[service]) for service in service_of.values() if service in times]
+    named = ", ".join(f"{key.name}-{service}-db" for service in service_of.values())
+    namespace, job, service = key.namespace, jobs[0].id.name, service_of[jobs[0].id]
+    text = (
+        f"Lost the data of {named}: empty, although migrated before. Nothing is written there, and the service waits. "
+        f"Restore a backup: kubectl -n {namespace} exec --stdin {key.name}-{service}-db-0 -- sh -c 'pg_restore "
+        '--username "$POSTGRES_USER" --dbname "$POSTGRES_DB" --no-privileges --single-transaction\' '
+        f"< {service}.dump; then kubectl -n {namespace} delete job {job}."
+    )
+    if not losses:
+        return _degraded(ConditionReason.DATA_LOST, f"{text} The loss is accepted: the migration runs again soon.")
+    return _degraded(
+        ConditionReason.DATA_LOST,
+        f"{text} Or begin with an empty database: kubectl -n {namespace} annotate --overwrite ecp {key.name} "
+        f"{ANNOTATION_ACCEPT_DATA_LOSS}={','.join(losses)}",
     )
 
 

@@ -15,6 +15,7 @@ from platform_operator.errors import ApiError
 from platform_operator.invariants.conditions import invariant_conditions
 from platform_operator.invariants.rows import Row, invariant_rows, known_sources
 from platform_operator.invariants.scrape_results import ScrapeResult
+from platform_operator.plan.data_loss import MigrationTimes, recorded_times
 from platform_operator.plan.readiness import is_ready, required_pods
 from platform_operator.render.profiles import PROFILES
 from platform_operator.render.values import platform_url
@@ -70,7 +71,7 @@ def describe(snapshot: Snapshot, result: PassResult) -> Status:
     return {
         "observedGeneration": platform.generation,
         "effectiveDeletionPolicy": _effective_deletion_policy(snapshot),
-        **_from_spec(snapshot),
+        **_from_spec(snapshot, recorded_times(platform) if result.migration_times is None else result.migration_times),
         "servicesReady": f"{ready}/{len(services)}",
         "conditions": _stored_conditions(platform, result, conditions, snapshot.now),
         "services": services,
@@ -113,7 +114,7 @@ def _invariant_rows(snapshot: Snapshot) -> list[Row]:
     return invariant_rows(stored, snapshot.scrape_results, names, snapshot.now.timestamp())
 
 
-def _from_spec(snapshot: Snapshot) -> Status:
+def _from_spec(snapshot: Snapshot, migration_times: MigrationTimes) -> Status:
     """Returns what follows from the spec. While the spec is invalid, what is stored stays."""
     platform, spec, children = snapshot.platform, snapshot.spec, snapshot.children
     if spec is None:
@@ -123,7 +124,9 @@ def _from_spec(snapshot: Snapshot) -> Status:
     return {
         "version": spec.version or snapshot.default_version,
         "url": platform_url(platform.key, spec.ingress),
-        "databases": [_database(platform.key.name, name, spec, children) for name in WITH_DATABASE],
+        "databases": [
+            _database(platform.key.name, name, spec, children, migration_times.get(name)) for name in WITH_DATABASE
+        ],
         **({"storeProfile": store_profile(platform, spec)} if has_stores else {}),
     }
 
@@ -148,11 +151,12 @@ def _service(platform: str, name: str, observed: Children) -> Status:
     }
 
 
-def _database(platform: str, name: str, spec: Spec, observed: Children) -> Status:
+def _database(platform: str, name: str, spec: Spec, observed: Children, migrated_at: str | None) -> Status:
     provider = spec.databases.provider
     workload = state_of(ObjectId("StatefulSet", f"{platform}-{name}-db"), observed)
     ready = is_ready(workload, workload.desired) if isinstance(workload, Workload) else provider == "external"
-    return {"name": f"{name}-db", "provider": provider, "ready": ready}
+    migrated = {"migratedAt": migrated_at} if migrated_at else {}
+    return {"name": f"{name}-db", "provider": provider, "ready": ready, **migrated}
 
 
 _KEPT_WHEN_A_REQUEST_FAILED = ("Ready", "Degraded")

@@ -33,6 +33,7 @@ from platform_operator.cache.store import Cache
 from platform_operator.errors import ApiError, LeadershipLostError, RenderError, RenderTimeoutError, UnexpectedError
 from platform_operator.informers import Informers
 from platform_operator.invariants.scrape_results import ScrapeResult, ServiceMetrics
+from platform_operator.plan.data_loss import CHECK_AFTER
 from platform_operator.plan.field_fights import FORGET_AFTER
 from platform_operator.reconciler import EARLY, EARLY_RECHECK, RECHECK_INTERVAL, SECRETS_INTERVAL, Reconciler
 from platform_operator.render.helm import Helm
@@ -538,6 +539,133 @@ async def test_a_paused_platform_retries_no_job(cluster: FakeCluster) -> None:
     await cluster.reconcile()
     assert JOB in cluster.server.objects
     assert not [write for write in cluster.server.writes if JOB.name in write]
+
+
+def complete_job(cluster: FakeCluster, identity: ObjectId) -> None:
+    stored = cluster.server.objects[identity]
+    complete = {"type": "Complete", "status": "True", "lastTransitionTime": cluster.now.isoformat()}
+    stored["status"] = {"conditions": [complete]}
+    cluster.server.touch(stored)
+
+
+def refuse_to_migrate(cluster: FakeCluster, identity: ObjectId) -> None:
+    """Ends a migration with the exit code of lost data, as the rule of its Job treats it."""
+    fail_job(cluster, identity, "Container migrate failed with exit code 65 matching FailJob rule at index 0")
+    cluster.server.objects[identity]["status"]["conditions"][0]["reason"] = "PodFailurePolicy"
+
+
+def lose_pods(cluster: FakeCluster, identity: ObjectId) -> None:
+    cluster.server.objects[identity]["status"] |= {"readyReplicas": 0, "availableReplicas": 0}
+    cluster.server.touch(cluster.server.objects[identity])
+
+
+def known_migrations(cluster: FakeCluster) -> dict[str, str]:
+    found: dict[str, str] = cluster.server.objects["ConfigMap", "shop-databases"]["data"]
+    return found
+
+
+MIGRATED = "2026-01-01T00:00:00Z"
+RUNS_AGAIN = [f"delete Job {JOB.name}", f"apply Job {JOB.name}"]
+
+
+async def converge_and_lose_the_volume(cluster: FakeCluster) -> None:
+    """Runs until the migration of a service, whose database has become empty, was asked again."""
+    await cluster.converge()
+    complete_job(cluster, JOB)
+    await cluster.reconcile()
+    cluster.now += timedelta(days=1)
+    lose_pods(cluster, DEPLOYMENT)
+    await cluster.reconcile()
+    cluster.now += CHECK_AFTER
+    await cluster.reconcile()
+    assert [write for write in cluster.server.writes if JOB.name in write] == RUNS_AGAIN
+
+
+async def test_a_database_that_lost_its_data_is_named_with_the_commands(cluster: FakeCluster) -> None:
+    await converge_and_lose_the_volume(cluster)
+    assert known_migrations(cluster) == {"order": MIGRATED}, "the migration knows that there was a schema"
+    refuse_to_migrate(cluster, JOB)
+    await cluster.reconcile()
+
+    assert cluster.condition("Degraded") == ("True", "DataLost")
+    assert cluster.condition("Ready") == ("False", "DataLost")
+    assert cluster.message("Degraded") == (
+        "Lost the data of shop-order-db: empty, although migrated before. Nothing is written there, and the service "
+        "waits. Restore a backup: kubectl -n shop exec --stdin shop-order-db-0 -- sh -c 'pg_restore --username "
+        '"$POSTGRES_USER" --dbname "$POSTGRES_DB" --no-privileges --single-transaction\' < order.dump; '
+        "then kubectl -n shop delete job shop-order-migrate-1. Or begin with an empty database: kubectl -n shop "
+        "annotate --overwrite ecp shop platform.ecommerce.dev/accept-data-loss=order-db@2026-01-01T00:00:00Z"
+    )
+    cluster.now += timedelta(minutes=1)
+    await cluster.reconcile()
+    assert [write for write in cluster.server.writes if JOB.name in write] == RUNS_AGAIN, "it may be restored"
+    assert cluster.condition("Degraded") == ("True", "DataLost"), "a retry is no recovery"
+    assert known_migrations(cluster) == {"order": MIGRATED}
+
+
+async def test_a_restored_database_needs_no_annotation(cluster: FakeCluster) -> None:
+    await converge_and_lose_the_volume(cluster)
+    complete_job(cluster, JOB)
+    cluster.come_up(DEPLOYMENT)
+    await cluster.reconcile()
+    assert cluster.condition("Ready") == ("True", "AllReady")
+    assert known_migrations(cluster) == {"order": MIGRATED}
+
+
+async def test_the_loss_of_a_database_is_accepted_once(cluster: FakeCluster) -> None:
+    await converge_and_lose_the_volume(cluster)
+    refuse_to_migrate(cluster, JOB)
+    annotation = "platform.ecommerce.dev/accept-data-loss"
+    for accepted, known in (("order-db", {"order": MIGRATED}), (f"user-db@x, order-db@{MIGRATED}", {})):
+        cluster.spec({}, annotations={annotation: accepted})
+        await cluster.reconcile()
+        assert known_migrations(cluster) == known
+        assert f"delete Job {JOB.name}" not in cluster.server.writes
+
+    await cluster.reconcile()
+    assert [write for write in cluster.server.writes if JOB.name in write] == RUNS_AGAIN
+    complete_job(cluster, JOB)
+    await cluster.reconcile()
+    assert known_migrations(cluster) == {"order": f"{cluster.now:%Y-%m-%dT%H:%M:%SZ}"}, "the next loss is another one"
+
+
+async def test_the_migration_of_a_later_release_knows_of_the_schema(cluster: FakeCluster) -> None:
+    await converge_and_lose_the_volume(cluster)
+    cluster.restart()
+    cluster.spec({"version": "2"})
+    await cluster.reconcile()
+    assert ObjectId("Job", "shop-order-migrate-2") in cluster.server.objects
+    assert known_migrations(cluster) == {"order": MIGRATED}
+
+
+async def test_a_deleted_record_of_the_migrations_comes_back_from_the_status(cluster: FakeCluster) -> None:
+    await converge_and_lose_the_volume(cluster)
+    refuse_to_migrate(cluster, JOB)
+    del cluster.server.objects["ConfigMap", "shop-databases"]
+    await cluster.reconcile()
+    assert known_migrations(cluster) == {"order": MIGRATED}
+
+
+async def test_a_migration_runs_again_once_while_its_service_is_away_and_its_database_is_there(
+    cluster: FakeCluster,
+) -> None:
+    await cluster.converge()
+    complete_job(cluster, JOB)
+    lose_pods(cluster, STORE)
+    lose_pods(cluster, DEPLOYMENT)
+    cluster.now += timedelta(seconds=1)
+    await cluster.reconcile()
+    cluster.now += CHECK_AFTER
+    await cluster.reconcile()
+    assert not [write for write in cluster.server.writes if JOB.name in write], "its database is away"
+
+    cluster.come_up(STORE)
+    await cluster.reconcile()
+    assert [write for write in cluster.server.writes if JOB.name in write] == RUNS_AGAIN
+    complete_job(cluster, JOB)
+    cluster.now += timedelta(hours=1)
+    await cluster.reconcile()
+    assert not [write for write in cluster.server.writes if JOB.name in write], "the cause is another one"
 
 
 Change = Callable[[FakeCluster], None]

@@ -1,6 +1,8 @@
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from platform_operator.api.kinds import PlatformKey
 from platform_operator.api.spec import SERVICES, WITH_DATABASE, parse
@@ -9,6 +11,7 @@ from platform_operator.render.profiles import PROFILES
 from platform_operator.render.values import ChartValues, Installation, chart_values
 
 SHOP = PlatformKey("shop", "shop")
+_ROOT = Path(__file__).parents[3]
 INSTALLATION = Installation("1.0", "registry:5000", "registry:5000/library/", "operators", ("key",))
 
 
@@ -38,6 +41,14 @@ def test_the_spec_chooses_the_version() -> None:
 def test_larger_profiles_have_autoscaling(profile: str, bounds: tuple[int, int]) -> None:
     scaling = values_for({"profile": profile})["order"]["autoscaling"]
     assert scaling == {"enabled": True, "min": bounds[0], "max": bounds[1], "targetCPUUtilization": 70}
+
+
+def test_the_sample_shop_has_autoscalers_for_what_most_requests_pass() -> None:
+    _, sample = yaml.safe_load_all((_ROOT / "manifests/samples/ecommerceplatform.yaml").read_text())
+    made = values_for(sample["spec"])
+    scaled = {service: made[service]["autoscaling"] for service in SERVICES if made[service]["autoscaling"]["enabled"]}
+    bounds = {"enabled": True, "min": 1, "max": 3, "targetCPUUtilization": 500}
+    assert scaled == dict.fromkeys(("gateway", "product", "order"), bounds)
 
 
 def test_fixed_replicas_switch_the_profiles_autoscaling_off() -> None:

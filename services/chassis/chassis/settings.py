@@ -141,6 +141,11 @@ class MigrationSettings(LogSettings, DatabaseSettings):
     """
     db_runtime_password: Annotated[str, Field(repr=False, pattern="^[ -~]*$")] = ""
     """The password of that role, in ASCII characters."""
+    db_migrated_at: str = ""
+    """The time of a migration of this database, if there was one.
+
+    A database without a schema has then lost its data: the migration changes nothing and exits with 65.
+    """
 
     @model_validator(mode="after")
     def _has_a_whole_runtime_role(self) -> Self:
