@@ -12,6 +12,7 @@ from typing import Annotated, Any, TypeAlias
 
 from pydantic import ConfigDict, Field, ValidationError
 
+from platform_operator.api.pods import Objects, Pods
 from platform_operator.api.schema import Model, rule, rules
 from platform_operator.api.shop_settings import ShopSettings
 from platform_operator.errors import InvalidSpecError
@@ -495,26 +496,6 @@ class NetworkPolicies(Model):
     enabled: bool = Field(default=True, description="Allow only the connections that the services need.")
 
 
-class Pods(Model):
-    """What all pods of the shop have in common."""
-
-    model_config = ConfigDict(
-        json_schema_extra=rules(
-            rule(
-                "self.userIds in ['Fixed', 'Assigned']",
-                "userIds must be Fixed (the ids of the images) or Assigned (the cluster assigns them)",
-                ".userIds",
-            )
-        )
-    )
-
-    user_ids: Annotated[str, Field(max_length=32)] = Field(
-        default="Fixed",
-        description="User and group ids of the pods. Fixed: 10001 for services, 999 for stores. Assigned: left out, "
-        "for clusters that assign them, as OpenShift's restricted-v2 does.",
-    )
-
-
 NotAvailable: TypeAlias = dict[str, object] | None
 
 
@@ -574,6 +555,7 @@ class Spec(Model):
     monitoring: Monitoring = Field(default=Monitoring(), description="Monitoring with Prometheus.")
     network_policies: NetworkPolicies = Field(default=NetworkPolicies(), description="Isolation of the pods.")
     pods: Pods = Field(default=Pods(), description="What all pods have in common.")
+    objects: Objects = Field(default=Objects(), description="What all objects have in common.")
     paused: bool = Field(
         default=False, description="Stop reconciling: the shop keeps running, but nothing is changed or repaired."
     )

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from platform_operator.api.kinds import FIELD_MANAGER, PlatformKey
+from platform_operator.api.pods import Objects, Pods
 from platform_operator.api.shop_settings import GrpcAuthentication
 from platform_operator.api.spec import (
     SERVICES,
@@ -94,7 +95,7 @@ def _global(spec: Spec, installation: Installation, grpc_authentication: GrpcAut
         "image": {
             "registry": installation.registry,
             "tag": spec.version or installation.version,
-            "pullSecrets": list(installation.pull_secrets),
+            "pullSecrets": _pull_secrets(spec, installation),
         },
         **_shop_settings(spec, grpc_authentication),
         "storeRegistry": installation.store_registry,
@@ -102,13 +103,26 @@ def _global(spec: Spec, installation: Installation, grpc_authentication: GrpcAut
             "enabled": spec.network_policies.enabled,
             "metricsFrom": [_PROMETHEUS, installation.namespace],
         },
-        "pods": {"userIds": spec.pods.user_ids},
+        "pods": {"userIds": spec.pods.user_ids, **_stated(spec.pods)},
+        **({"objects": objects} if (objects := _stated(spec.objects)) else {}),
         "monitoring": {
             "prometheus": spec.monitoring.enabled,
             "serviceMonitors": spec.monitoring.service_monitors,
             "alerts": spec.monitoring.alerts,
         },
     }
+
+
+def _pull_secrets(spec: Spec, installation: Installation) -> list[str]:
+    """Returns the Secrets of the installation, and after them those of the shop."""
+    own = [secret.name for secret in spec.pods.image_pull_secrets or ()]
+    return list(dict.fromkeys((*installation.pull_secrets, *own)))
+
+
+def _stated(part: Pods | Objects) -> ChartValues:
+    """Returns the fields that the spec states, under the names that charts and pods have for them too."""
+    stated = part.model_dump(by_alias=True, exclude_none=True, exclude={"user_ids", "image_pull_secrets"})
+    return {name: value for name, value in stated.items() if value}
 
 
 def _shop_settings(spec: Spec, grpc_authentication: GrpcAuthentication) -> ChartValues:

@@ -298,6 +298,19 @@ async def test_nothing_is_written_when_nothing_changed(cluster: FakeCluster) -> 
         assert cluster.server.writes == []
 
 
+async def test_labels_of_the_spec_are_on_secrets_and_on_the_inventory_and_written_once(cluster: FakeCluster) -> None:
+    await cluster.converge()
+    extra = {"labels": {"team": "a"}, "annotations": {"note": "b"}}
+    cluster.spec({"objects": extra})
+    await cluster.reconcile()
+    for identity in (ObjectId("Secret", "shop-jwt"), inventory_id(KEY)):
+        metadata = cluster.server.objects[identity]["metadata"]
+        assert metadata["labels"].items() >= {"team": "a", **CHILD_LABELS}.items()
+        assert metadata["annotations"].items() >= {"note": "b", ANNOTATION_KEY_ID: MASTER_KEY.id}.items()
+    await cluster.reconcile()
+    assert cluster.server.writes == []
+
+
 async def test_invariants_are_written_only_when_they_change(cluster: FakeCluster) -> None:
     await cluster.converge()
     for rows, status in ((0, "True"), (3, "False"), (3, "False"), (0, "True")):
