@@ -104,6 +104,7 @@ class FakeApiServer:
             stored["status"] = copy.deepcopy(manifest["status"])
         elif manager == FIELD_MANAGER:
             identity = {name: stored["metadata"][name] for name in ("uid", "generation")}
+            identity["generation"] += stored.get("spec") != manifest.get("spec")
             stored.update(copy.deepcopy(manifest))
             stored["metadata"].update(identity)
             stored["metadata"]["managedFields"] = [
@@ -249,7 +250,12 @@ class FakeCluster:
     def come_up(self, identity: ObjectId) -> None:
         stored = self.server.objects[identity]
         counts = dict.fromkeys(("replicas", "updatedReplicas", "readyReplicas", "availableReplicas"), 1)
-        stored["status"] = {"observedGeneration": 1, "conditions": [{"type": "Complete", "status": "True"}], **counts}
+        generation = stored["metadata"]["generation"]
+        stored["status"] = {
+            "observedGeneration": generation,
+            "conditions": [{"type": "Complete", "status": "True"}],
+            **counts,
+        }
         self.server.touch(stored)
 
     async def converge(self) -> None:
@@ -288,6 +294,33 @@ async def test_a_platform_comes_up_wave_by_wave(cluster: FakeCluster) -> None:
     await cluster.reconcile()
     cluster.come_up(DEPLOYMENT)
     assert await cluster.reconcile() == Requeue.never()
+    assert cluster.condition("Ready") == ("True", "AllReady")
+
+
+async def test_a_change_of_all_stores_restarts_one_after_the_other_is_ready(cluster: FakeCluster) -> None:
+    other = ObjectId("StatefulSet", "shop-review-db")
+
+    def change(memory: str) -> None:
+        cluster.helm.storage += 1
+        cluster.helm.more = [rendered("apps/v1", "StatefulSet", other.name, 1, {"replicas": 1, "memory": memory})]
+        cluster.spec({"databases": {"resources": {"limits": {"memory": memory}}}})
+
+    change("1Gi")
+    await cluster.reconcile()
+    assert {STORE, other} <= cluster.server.objects.keys(), "a new shop starts all of them"
+    cluster.come_up(other)
+    await cluster.converge()
+
+    change("2Gi")
+    await cluster.reconcile()
+    assert cluster.applied() == [f"apply StatefulSet {STORE.name}", f"apply ConfigMap {inventory_id(KEY).name}"]
+    await cluster.reconcile()
+    assert cluster.applied() == []
+    cluster.come_up(STORE)
+    await cluster.reconcile()
+    assert f"apply StatefulSet {other.name}" in cluster.applied()
+    cluster.come_up(other)
+    await cluster.reconcile()
     assert cluster.condition("Ready") == ("True", "AllReady")
 
 
@@ -491,6 +524,7 @@ async def test_an_upgrade_migrates_first_and_prunes_the_old_migration(cluster: F
     cluster.come_up(ObjectId("Job", "shop-order-migrate-2"))
     await cluster.reconcile()
     assert cluster.server.objects[DEPLOYMENT]["spec"]["image"] == "2"
+    cluster.come_up(DEPLOYMENT)
     await cluster.reconcile()
     assert cluster.condition("Ready") == ("True", "AllReady")
 
