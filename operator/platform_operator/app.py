@@ -25,7 +25,7 @@ from platform_operator.invariants.scraper import InvariantScraper, http_fetch
 from platform_operator.leader_election import LeaderElector
 from platform_operator.reconciler import Reconciler
 from platform_operator.render.helm import Helm
-from platform_operator.render.renderer import Renderer
+from platform_operator.render.renderer import Renderer, chart_images
 from platform_operator.render.values import Installation
 from platform_operator.secrets.master_key import MasterKeyStore
 from platform_operator.settings import Settings
@@ -124,6 +124,7 @@ class _Operator:
             settings.store_registry,
             settings.namespace,
             settings.image_pull_secrets,
+            chart_images(settings.charts / "platform"),
         )
         return Reconciler(
             self.client,

@@ -168,6 +168,36 @@ class Storage(Model):
     )
 
 
+StoreImage: TypeAlias = Annotated[
+    str,
+    Field(
+        max_length=255,
+        json_schema_extra=rules(
+            rule(
+                "self.matches('^[a-z0-9][-A-Za-z0-9._/:]*(:[A-Za-z0-9_][-A-Za-z0-9_.]*|@sha256:[0-9a-f]{64})$')",
+                "image must have a tag or a digest: write for example postgres:17.6",
+            )
+        ),
+    ),
+]
+
+
+def _image(store: str, example: str) -> Any:
+    return Field(
+        default=None,
+        description=f"Image of the builtin {store}, after the operator's storeRegistry, for example {example}. "
+        "Default: the image that it was created with, which an upgrade of the operator does not change.",
+    )
+
+
+def _image_rule(path: str) -> dict[str, str]:
+    return rule(
+        "self.provider != 'external' || !has(self.image)",
+        f"{path}.image is used by provider builtin only: write provider: builtin, or remove it",
+        ".image",
+    )
+
+
 def _external_port(store: str, source: str, default: int) -> Any:
     return Field(
         default=None,
@@ -224,12 +254,14 @@ class Databases(Model):
                 "databases.external must name only services with a database: use " + ", ".join(WITH_DATABASE),
                 ".external",
             ),
+            _image_rule("databases"),
         )
     )
 
     provider: Annotated[str, Field(max_length=32)] = Field(
         default="builtin", description="builtin: one PostgreSQL per service. external: databases given by Secrets."
     )
+    image: StoreImage | None = _image("databases", "postgres:17.6")
     storage: Storage = Field(default=Storage(), description="Volumes of the builtin databases.")
     resources: Resources = Field(default=Resources(), description="Requests and limits of each builtin database.")
     external: dict[str, ExternalDatabase] = Field(
@@ -269,12 +301,14 @@ class Cache(Model):
             rule("self.provider in ['builtin', 'external']", "cache.provider must be builtin or external", ".provider"),
             *_secret_rules("cache", "external", "REDIS_URL"),
             _port_rule("cache"),
+            _image_rule("cache"),
         )
     )
 
     provider: Annotated[str, Field(max_length=32)] = Field(
         default="builtin", description="builtin: one Redis. external: a Redis given by a Secret."
     )
+    image: StoreImage | None = _image("Redis", "redis:8.2")
     resources: Resources = Field(default=Resources(), description="Requests and limits of the builtin Redis.")
     secret_ref: SecretRef | None = Field(default=None, description="Secret with REDIS_URL.")
     port: int | None = _external_port("Redis", "the Secret's REDIS_URL", 6379)
@@ -298,12 +332,14 @@ class Broker(Model):
             ),
             *_secret_rules("broker", "external", "RABBITMQ_URL"),
             _port_rule("broker"),
+            _image_rule("broker"),
         )
     )
 
     provider: Annotated[str, Field(max_length=32)] = Field(
         default="builtin", description="builtin: one RabbitMQ. external: a RabbitMQ given by a Secret."
     )
+    image: StoreImage | None = _image("RabbitMQ", "rabbitmq:4.1-management")
     storage: Storage = Field(default=Storage(), description="Volume of the builtin RabbitMQ.")
     resources: Resources = Field(default=Resources(), description="Requests and limits of the builtin RabbitMQ.")
     secret_ref: SecretRef | None = Field(default=None, description="Secret with RABBITMQ_URL.")

@@ -25,6 +25,7 @@ from platform_operator.api.spec import (
 )
 from platform_operator.render import connection_pools
 from platform_operator.render.profiles import PROFILES, ContainerSize, Profile
+from platform_operator.render.store_images import CHARTS_OWN, StoreImages
 
 ChartValues = dict[str, Any]
 
@@ -39,14 +40,15 @@ _OPERATOR_PODS = "ecommerce-operator-pods"
 
 class Installation(NamedTuple):
     """The settings of the operator's installation that every shop takes over: the version of the services, the
-    registries of images, the operator's namespace, from which it reads metrics, and the image pull Secrets, which are
-    in the shop's namespace."""
+    registries of images, the operator's namespace, from which it reads metrics, the image pull Secrets, which are in
+    the shop's namespace, and the images of the stores of a new shop."""
 
     version: str
     registry: str = ""
     store_registry: str = ""
     namespace: str = "ecommerce-system"
     pull_secrets: tuple[str, ...] = ()
+    store_images: StoreImages = CHARTS_OWN
 
 
 def chart_values(
@@ -56,12 +58,13 @@ def chart_values(
     store_profile: str,
     grpc_authentication: GrpcAuthentication = "required",
     pod_annotations: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
+    images: StoreImages = CHARTS_OWN,
 ) -> ChartValues:
     """Returns the values of charts/platform for a spec. The charts' own values.yaml is the interface.
 
     Stores keep the profile that they were made with, `store_profile`: each is a single instance. Its volume cannot
     change in place and its restart is an outage, so it is resized only where the spec itself states a size.
-    `pod_annotations` are those of each service's pods.
+    `pod_annotations` are those of each service's pods, `images` those of the stores.
     """
     name, profile, stores = platform.name, PROFILES[spec.profile], PROFILES[store_profile]
     values = {
@@ -73,6 +76,8 @@ def chart_values(
         "monitoring": {"operator": f"{_OPERATOR_PODS}.{installation.namespace}.svc"},
         **_ingress(spec),
     }
+    for store, image in _images(images).items():
+        values[store] |= {"image": image}
     for service, own in pod_annotations.items():
         values[service] |= {"podAnnotations": dict(own)}
     values["gateway"] |= {"proxyNamespaces": spec.ingress.proxy_namespaces or []}
@@ -238,6 +243,12 @@ def _database(platform: str, name: str, spec: Spec, profile: Profile) -> ChartVa
         "storage": _storage(spec.databases.storage, profile.database_size),
         **_resources(spec.databases.resources, profile.database),
     }
+
+
+def _images(images: StoreImages) -> dict[str, str]:
+    stores = {f"{service}-db": images.databases for service in WITH_DATABASE}
+    stores |= {"redis": images.cache, "rabbitmq": images.broker}
+    return {store: image for store, image in stores.items() if image}
 
 
 def _cache(platform: str, spec: Spec, profile: Profile) -> ChartValues:

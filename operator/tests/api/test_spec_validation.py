@@ -127,6 +127,11 @@ def assert_refused(answer: dict[str, Any], message: str) -> None:
             {"cache": {"port": 6380}},
             "cache.port is used by provider external only: write provider: external, or remove it",
         ),
+        ({"databases": {"image": "postgres"}}, "image must have a tag or a digest: write for example postgres:17.6"),
+        (
+            {"broker": {"provider": "external", "secretRef": {"name": "rabbit"}, "image": "rabbitmq:4"}},
+            "broker.image is used by provider builtin only: write provider: builtin, or remove it",
+        ),
         ({"cache": {"provider": "external"}}, "cache.provider external needs cache.secretRef: name a Secret with "
                                               "REDIS_URL"),
         (
@@ -294,6 +299,7 @@ async def test_a_name_that_does_not_fit_the_children_is_refused(
         {"services": {"payment": {"replicas": 2}, "notification": {"env": {"SHOP_NAME": "The shop"}}}},
         {"payments": {"provider": "stripe", "secretRef": {"name": "stripe"}}},
         {"notifications": {}},
+        {"databases": {"image": "registry:5000/library/postgres:17.6"}, "cache": {"image": f"redis@sha256:{'0' * 64}"}},
         {
             "pods": {
                 "nodeSelector": {"kubernetes.io/arch": "arm64"},

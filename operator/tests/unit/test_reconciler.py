@@ -37,6 +37,7 @@ from platform_operator.plan.field_fights import FORGET_AFTER
 from platform_operator.reconciler import EARLY, EARLY_RECHECK, RECHECK_INTERVAL, SECRETS_INTERVAL, Reconciler
 from platform_operator.render.helm import Helm
 from platform_operator.render.renderer import Renderer
+from platform_operator.render.store_images import CHARTS_OWN, StoreImages
 from platform_operator.render.values import Installation
 from platform_operator.secrets.master_key import ANNOTATION_KEY_ID, MASTER_KEY_NAME, MasterKey, MasterKeyStore
 from platform_operator.status.conditions import PROGRESS_DEADLINE
@@ -204,8 +205,9 @@ class FakeCluster:
         self.restart()
         self.spec({})
 
-    def restart(self) -> None:
-        renderer, installation, server = Renderer(self.helm, self.tmp_path), Installation("1"), cast(Any, self.server)
+    def restart(self, store_images: StoreImages = CHARTS_OWN) -> None:
+        renderer, server = Renderer(self.helm, self.tmp_path), cast(Any, self.server)
+        installation = Installation("1", store_images=store_images)
         self.reconciler = Reconciler(
             server, Cache(), renderer, MasterKeyStore(server, "operator", Cache()), installation,
             EventRecorder(server, "test"), lambda: self.now, lambda _: self.scrape_results,
@@ -322,6 +324,30 @@ async def test_a_change_of_all_stores_restarts_one_after_the_other_is_ready(clus
     cluster.come_up(other)
     await cluster.reconcile()
     assert cluster.condition("Ready") == ("True", "AllReady")
+
+
+async def test_an_upgrade_of_the_operator_keeps_the_images_of_a_shops_stores(cluster: FakeCluster) -> None:
+    def image() -> str:
+        return str(cluster.helm.values["order-db"]["image"])
+
+    def recorded() -> str:
+        return str(cluster.server.objects[PLATFORM.kind, "shop"]["status"]["storeImages"]["databases"])
+
+    cluster.restart(StoreImages("postgres:17", "redis:8", "rabbitmq:4"))
+    await cluster.converge()
+    assert (image(), recorded()) == ("postgres:17", "postgres:17")
+
+    cluster.restart(StoreImages("postgres:18", "redis:9", "rabbitmq:5"))
+    await cluster.reconcile()
+    assert (cluster.server.writes, recorded()) == ([], "postgres:17")
+
+    cluster.spec({"databases": {"image": "postgres:17.6"}})
+    await cluster.reconcile()
+    assert (image(), recorded()) == ("postgres:17.6", "postgres:17.6")
+
+    cluster.spec({})
+    await cluster.reconcile()
+    assert (image(), recorded()) == ("postgres:17.6", "postgres:17.6"), "what a store has, it keeps"
 
 
 async def test_nothing_is_written_when_nothing_changed(cluster: FakeCluster) -> None:
