@@ -72,6 +72,16 @@ def test_labels_of_the_operators_chart_are_refused(helm: Helm) -> None:
         assert message in refused.stderr
 
 
+def test_an_operator_class_has_its_own_lease(render: Render) -> None:
+    for own, name in (("", "ecommerce-operator"), ("staging", "ecommerce-operator-staging")):
+        manifests = render("operator", f"--set=operatorClass={own}")
+        (deployment,) = of_kind(manifests, "Deployment")
+        env = {one["name"]: one.get("value") for one in deployment["spec"]["template"]["spec"]["containers"][0]["env"]}
+        assert env["OPERATOR_CLASS"] == own
+        rules = [rule for role in of_kind(manifests, "Role") for rule in role["rules"]]
+        assert [rule["resourceNames"] for rule in rules if rule["verbs"] == ["get", "update"]] == [[name]]
+
+
 def test_a_drain_never_waits_for_the_operator(render: Render) -> None:
     for replicas in (1, 2):
         (budget,) = of_kind(render("operator", f"--set=replicas={replicas}"), "PodDisruptionBudget")

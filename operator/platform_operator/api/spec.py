@@ -572,6 +572,17 @@ class Spec(Model):
             ),
         ),
     )
+    operator_class_name: str | None = Field(
+        default=None,
+        max_length=63,
+        description="Class of the operator that reconciles the platform. Default: the operator without a class.",
+        json_schema_extra=rules(
+            rule(
+                "self.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
+                "operatorClassName must be the operatorClass of an operator's chart: write for example staging",
+            ),
+        ),
+    )
     profile: Annotated[str, Field(max_length=32)] = Field(
         default="small",
         description="small, medium or large: replicas, resources and autoscaling of the services. Builtin stores keep "

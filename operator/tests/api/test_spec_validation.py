@@ -38,6 +38,8 @@ RESERVED_ANNOTATION = (
 )
 SPREAD = {"maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "ScheduleAnyway"}
 
+OPERATOR_CLASS = "operatorClassName must be the operatorClass of an operator's chart: write for example staging"
+
 
 def platform(spec: Any, name: str = "shop", namespace: str = "default") -> dict[str, Any]:
     metadata = {"name": name, "namespace": namespace}
@@ -127,6 +129,7 @@ def assert_refused(answer: dict[str, Any], message: str) -> None:
             {"cache": {"port": 6380}},
             "cache.port is used by provider external only: write provider: external, or remove it",
         ),
+        *(({"operatorClassName": name}, OPERATOR_CLASS) for name in ("", "Staging", "9", "a.b")),
         ({"databases": {"image": "postgres"}}, "image must have a tag or a digest: write for example postgres:17.6"),
         (
             {"broker": {"provider": "external", "secretRef": {"name": "rabbit"}, "image": "rabbitmq:4"}},
@@ -299,6 +302,7 @@ async def test_a_name_that_does_not_fit_the_children_is_refused(
         {"services": {"payment": {"replicas": 2}, "notification": {"env": {"SHOP_NAME": "The shop"}}}},
         {"payments": {"provider": "stripe", "secretRef": {"name": "stripe"}}},
         {"notifications": {}},
+        {"operatorClassName": "staging-2"},
         {"databases": {"image": "registry:5000/library/postgres:17.6"}, "cache": {"image": f"redis@sha256:{'0' * 64}"}},
         {
             "pods": {
