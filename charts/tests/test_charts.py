@@ -318,6 +318,81 @@ def test_fields_of_the_pod_security_context_are_replaced(render: Render, secrets
         assert (context["runAsUser"], context["runAsNonRoot"]) == (1000650000, True), name
 
 
+POD_FIELDS: dict[str, Any] = {
+    "nodeSelector": {"pool": "shops", "numeric": "1"},
+    "tolerations": [{"key": "shops", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 60}],
+    "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": []}}},
+    "priorityClassName": "high",
+}
+SPREAD = {"maxSkew": 2, "topologyKey": "topology.kubernetes.io/zone", "whenUnsatisfiable": "DoNotSchedule"}
+
+
+def set_json(path: str, value: Any) -> tuple[str, str]:
+    """Returns the Helm arguments that set a value to JSON."""
+    return "--set-json", f"{path}={json.dumps(value)}"
+
+
+def test_scheduling_applies_to_services_stores_and_migrations_alike(render: Render, secrets: str) -> None:
+    settings = set_json("global.pods", {"userIds": "Fixed", "securityContext": {}, **POD_FIELDS})
+    manifests = render("platform", "--values", secrets, *settings, "--set=global.monitoring.prometheus=true")
+    assert {manifest["kind"] for manifest in manifests if "template" in manifest.get("spec", {})} == {
+        "Deployment", "StatefulSet", "Job",
+    }  # fmt: skip
+    for name, pod in pods(manifests):
+        assert {field: pod["spec"].get(field) for field in POD_FIELDS} == POD_FIELDS, name
+
+
+def test_topology_constraints_replace_the_default_and_select_the_pods_of_their_service(
+    render: Render, secrets: str
+) -> None:
+    spread = set_json("global.pods.topologySpreadConstraints", [SPREAD])
+    for deployment in of_kind(render("platform", "--values", secrets, *spread), "Deployment"):
+        selector = deployment["spec"]["selector"]
+        constraints = deployment["spec"]["template"]["spec"]["topologySpreadConstraints"]
+        assert constraints == [SPREAD | {"labelSelector": selector}]
+
+
+def test_further_labels_and_annotations_reach_every_object_and_every_pod(render: Render, secrets: str) -> None:
+    plain = render_platform(render, secrets, PLATFORM_CASES["own prometheus"])
+    extra = [
+        *set_json("global.pods.labels", {"team": "1"}), *set_json("global.pods.annotations", {"note": "of pods"}),
+        *set_json("global.objects.labels", {"cost": "7"}), *set_json("global.objects.annotations", {"note": "#1"}),
+        *set_arguments(PLATFORM_CASES["own prometheus"]),
+    ]  # fmt: skip
+    extended = render("platform", "--values", secrets, *extra)
+    for before, after in zip(plain, extended, strict=True):
+        own, more = before["metadata"], after["metadata"]
+        assert more["labels"] == own["labels"] | {"cost": "7"}
+        assert more["annotations"] == own["annotations"] | {"note": "#1"}
+        assert before["spec"].get("selector") == after["spec"].get("selector") if "spec" in before else True
+    own_pods, more_pods = list(pods(plain)), list(pods(extended))
+    for (_, before), (name, after) in zip(own_pods, more_pods, strict=True):
+        own, more = before["metadata"], after["metadata"]
+        assert more["labels"] == own["labels"] | {"team": "1"}, name
+        assert more["annotations"] == own.get("annotations", {}) | {"note": "of pods"}, name
+    templates = (manifest["spec"].get("volumeClaimTemplates", []) for manifest in of_kind(extended, "StatefulSet"))
+    assert not any("cost" in claim["metadata"]["labels"] for claims in templates for claim in claims), "immutable"
+
+
+@pytest.mark.parametrize("part", ["pods", "objects"])
+@pytest.mark.parametrize(
+    ("field", "name"),
+    [
+        ("labels", "app.kubernetes.io/component"),
+        ("labels", "platform.ecommerce.dev/platform"),
+        ("labels", "pod-template-hash"),
+        ("annotations", "platform.ecommerce.dev/wave"),
+        ("annotations", "kubectl.kubernetes.io/default-container"),
+    ],
+)
+def test_labels_and_annotations_of_the_platform_are_refused(helm: Helm, part: str, field: str, name: str) -> None:
+    settings = [*set_arguments(STANDALONE["order"]), *set_json(f"global.{part}.{field}", {name: "other"})]
+    refused = helm("template", "shop", "order", *settings)
+    assert refused.returncode != 0
+    expected = f"global.{part}.{field}: {name} is set by the platform or by Kubernetes: use a name of your own"
+    assert expected in refused.stderr
+
+
 def test_every_container_has_requests_and_limits(manifests: list[Manifest]) -> None:
     for name, container in containers(manifests):
         assert container["resources"]["requests"].keys() >= {"cpu", "memory"}, name
@@ -388,6 +463,13 @@ def test_each_component_has_a_disruption_budget_and_a_service_account(manifests:
     servers = {manifest["metadata"]["name"] for manifest in of_kind(manifests, "Deployment", "StatefulSet")}
     for kind in ("PodDisruptionBudget", "ServiceAccount"):
         assert {manifest["metadata"]["name"] for manifest in of_kind(manifests, kind)} == servers
+
+
+def test_a_drain_never_waits_for_a_pod(manifests: list[Manifest]) -> None:
+    """A budget that keeps the only pod of a store, or one that never becomes ready, would stop a drain for ever."""
+    for budget in of_kind(manifests, "PodDisruptionBudget"):
+        assert (budget["spec"]["maxUnavailable"], "minAvailable" in budget["spec"]) == (1, False)
+        assert budget["spec"]["unhealthyPodEvictionPolicy"] == "AlwaysAllow"
 
 
 def test_every_selector_matches_the_pods_of_its_component_and_no_migration(manifests: list[Manifest]) -> None:

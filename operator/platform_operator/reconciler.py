@@ -44,6 +44,7 @@ from platform_operator.plan.planner import Plan, make_plan
 from platform_operator.plan.prune_guard import ANNOTATION_ALLOW_PRUNE, PruneGuard, declared_removals
 from platform_operator.plan.readiness import NameConflict, Refusal
 from platform_operator.render.renderer import Renderer
+from platform_operator.render.store_images import kept_images
 from platform_operator.render.values import ChartValues, Installation, chart_values
 from platform_operator.secrets.caller_tokens import grpc_authentication, replaced_version
 from platform_operator.secrets.credentials import credentials, protected_secrets
@@ -247,7 +248,9 @@ class Reconciler:
         """Returns the values of the charts; `replaced` is the version without tokens that still runs, if any."""
         authentication = grpc_authentication(spec, replaced)
         profile, annotations = store_profile(platform, spec), pod_annotations(named)
-        return chart_values(platform.key, spec, self.installation, profile, authentication, annotations)
+        observed = self.cache.children(platform.key)
+        images = kept_images(platform, spec, observed, self.installation.store_images)
+        return chart_values(platform.key, spec, self.installation, profile, authentication, annotations, images)
 
     def _generated(self, platform: Platform, spec: Spec, generated: _Generated) -> tuple[DesiredObject, ...]:
         """Returns the objects that no chart has: the credentials, and what migrations know of their databases."""
@@ -314,7 +317,13 @@ class Reconciler:
         version, children = self.installation.version, self.cache.children(key)
         latest = self.cache.platforms.get(key, platform)
         snapshot = Snapshot(
-            replace(platform, finalizers=latest.finalizers), spec, version, children, self.scrape_results(key), now
+            replace(platform, finalizers=latest.finalizers),
+            spec,
+            version,
+            children,
+            self.scrape_results(key),
+            now,
+            self.installation.store_images,
         )
         status = describe(snapshot, result)
         metrics.export_platform(key, status)

@@ -33,8 +33,17 @@ template:
     labels:
       {{- /* A separate component, so that no Service selects this pod. */}}
       {{- include "common.podLabels" (dict "root" . "component" $component) | nindent 6 }}
+      {{- with include "common.extraMetadata" (dict "root" . "part" "pods" "field" "labels") }}
+      {{- trim . | nindent 6 }}
+      {{- end }}
+    {{- with include "common.podAnnotations" (dict "root" .) }}
+    {{- trim . | nindent 4 }}
+    {{- end }}
   spec:
     {{- include "common.podSecurity" (dict "root" . "uid" 10001) | trim | nindent 4 }}
+    {{- with include "common.podScheduling" . }}
+    {{- trim . | nindent 4 }}
+    {{- end }}
     restartPolicy: Never
     containers:
       - name: migrate

@@ -55,12 +55,17 @@ spec:
     metadata:
       labels:
         {{- include "common.podLabels" (dict "root" .) | nindent 8 }}
-      {{- with .Values.podAnnotations }}
-      annotations:
-        {{- toYaml . | nindent 8 }}
+        {{- with include "common.extraMetadata" (dict "root" . "part" "pods" "field" "labels") }}
+        {{- trim . | nindent 8 }}
+        {{- end }}
+      {{- with include "common.podAnnotations" (dict "root" . "own" .Values.podAnnotations) }}
+      {{- trim . | nindent 6 }}
       {{- end }}
     spec:
       {{- include "common.podSecurity" (dict "root" . "uid" 10001) | trim | nindent 6 }}
+      {{- with include "common.podScheduling" . }}
+      {{- trim . | nindent 6 }}
+      {{- end }}
       {{- include "common.topologySpread" . | nindent 6 }}
       terminationGracePeriodSeconds: 40
       containers:

@@ -149,6 +149,11 @@ _STATUS: Manifest = {
         "observedGeneration": {"type": "integer", "format": "int64"},
         "version": _TEXT | {"description": "Version of the services; during an upgrade the new one."},
         "storeProfile": _TEXT | {"description": "Profile that the builtin stores were created with and keep."},
+        "storeImages": {
+            "type": "object",
+            "description": "Images that the builtin stores keep, without the registry, until the spec names others.",
+            "properties": {"databases": _TEXT, "cache": _TEXT, "broker": _TEXT},
+        },
         "effectiveDeletionPolicy": {
             "type": "string",
             "enum": ["Retain", "Delete"],

@@ -12,6 +12,7 @@ from typing import Annotated, Any, TypeAlias
 
 from pydantic import ConfigDict, Field, ValidationError
 
+from platform_operator.api.pods import Objects, Pods
 from platform_operator.api.schema import Model, rule, rules
 from platform_operator.api.shop_settings import ShopSettings
 from platform_operator.errors import InvalidSpecError
@@ -167,6 +168,36 @@ class Storage(Model):
     )
 
 
+StoreImage: TypeAlias = Annotated[
+    str,
+    Field(
+        max_length=255,
+        json_schema_extra=rules(
+            rule(
+                "self.matches('^[a-z0-9][-A-Za-z0-9._/:]*(:[A-Za-z0-9_][-A-Za-z0-9_.]*|@sha256:[0-9a-f]{64})$')",
+                "image must have a tag or a digest: write for example postgres:17.6",
+            )
+        ),
+    ),
+]
+
+
+def _image(store: str, example: str) -> Any:
+    return Field(
+        default=None,
+        description=f"Image of the builtin {store}, after the operator's storeRegistry, for example {example}. "
+        "Default: the image that it was created with, which an upgrade of the operator does not change.",
+    )
+
+
+def _image_rule(path: str) -> dict[str, str]:
+    return rule(
+        "self.provider != 'external' || !has(self.image)",
+        f"{path}.image is used by provider builtin only: write provider: builtin, or remove it",
+        ".image",
+    )
+
+
 def _external_port(store: str, source: str, default: int) -> Any:
     return Field(
         default=None,
@@ -223,12 +254,14 @@ class Databases(Model):
                 "databases.external must name only services with a database: use " + ", ".join(WITH_DATABASE),
                 ".external",
             ),
+            _image_rule("databases"),
         )
     )
 
     provider: Annotated[str, Field(max_length=32)] = Field(
         default="builtin", description="builtin: one PostgreSQL per service. external: databases given by Secrets."
     )
+    image: StoreImage | None = _image("databases", "postgres:17.6")
     storage: Storage = Field(default=Storage(), description="Volumes of the builtin databases.")
     resources: Resources = Field(default=Resources(), description="Requests and limits of each builtin database.")
     external: dict[str, ExternalDatabase] = Field(
@@ -268,12 +301,14 @@ class Cache(Model):
             rule("self.provider in ['builtin', 'external']", "cache.provider must be builtin or external", ".provider"),
             *_secret_rules("cache", "external", "REDIS_URL"),
             _port_rule("cache"),
+            _image_rule("cache"),
         )
     )
 
     provider: Annotated[str, Field(max_length=32)] = Field(
         default="builtin", description="builtin: one Redis. external: a Redis given by a Secret."
     )
+    image: StoreImage | None = _image("Redis", "redis:8.2")
     resources: Resources = Field(default=Resources(), description="Requests and limits of the builtin Redis.")
     secret_ref: SecretRef | None = Field(default=None, description="Secret with REDIS_URL.")
     port: int | None = _external_port("Redis", "the Secret's REDIS_URL", 6379)
@@ -297,12 +332,14 @@ class Broker(Model):
             ),
             *_secret_rules("broker", "external", "RABBITMQ_URL"),
             _port_rule("broker"),
+            _image_rule("broker"),
         )
     )
 
     provider: Annotated[str, Field(max_length=32)] = Field(
         default="builtin", description="builtin: one RabbitMQ. external: a RabbitMQ given by a Secret."
     )
+    image: StoreImage | None = _image("RabbitMQ", "rabbitmq:4.1-management")
     storage: Storage = Field(default=Storage(), description="Volume of the builtin RabbitMQ.")
     resources: Resources = Field(default=Resources(), description="Requests and limits of the builtin RabbitMQ.")
     secret_ref: SecretRef | None = Field(default=None, description="Secret with RABBITMQ_URL.")
@@ -495,26 +532,6 @@ class NetworkPolicies(Model):
     enabled: bool = Field(default=True, description="Allow only the connections that the services need.")
 
 
-class Pods(Model):
-    """What all pods of the shop have in common."""
-
-    model_config = ConfigDict(
-        json_schema_extra=rules(
-            rule(
-                "self.userIds in ['Fixed', 'Assigned']",
-                "userIds must be Fixed (the ids of the images) or Assigned (the cluster assigns them)",
-                ".userIds",
-            )
-        )
-    )
-
-    user_ids: Annotated[str, Field(max_length=32)] = Field(
-        default="Fixed",
-        description="User and group ids of the pods. Fixed: 10001 for services, 999 for stores. Assigned: left out, "
-        "for clusters that assign them, as OpenShift's restricted-v2 does.",
-    )
-
-
 NotAvailable: TypeAlias = dict[str, object] | None
 
 
@@ -555,6 +572,17 @@ class Spec(Model):
             ),
         ),
     )
+    operator_class_name: str | None = Field(
+        default=None,
+        max_length=63,
+        description="Class of the operator that reconciles the platform. Default: the operator without a class.",
+        json_schema_extra=rules(
+            rule(
+                "self.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
+                "operatorClassName must be the operatorClass of an operator's chart: write for example staging",
+            ),
+        ),
+    )
     profile: Annotated[str, Field(max_length=32)] = Field(
         default="small",
         description="small, medium or large: replicas, resources and autoscaling of the services. Builtin stores keep "
@@ -574,6 +602,7 @@ class Spec(Model):
     monitoring: Monitoring = Field(default=Monitoring(), description="Monitoring with Prometheus.")
     network_policies: NetworkPolicies = Field(default=NetworkPolicies(), description="Isolation of the pods.")
     pods: Pods = Field(default=Pods(), description="What all pods have in common.")
+    objects: Objects = Field(default=Objects(), description="What all objects have in common.")
     paused: bool = Field(
         default=False, description="Stop reconciling: the shop keeps running, but nothing is changed or repaired."
     )

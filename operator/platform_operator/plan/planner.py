@@ -84,7 +84,8 @@ def _progress(
     due_ids = frozenset(change.object.id for change in due)
     known = [one for one in ordered if one.id in observed and (one.id not in due_ids or one.id in attempted)]
     blockers = {one.id: found for one in known if (found := blocker(one, observed))}
-    return Progress(observed, blockers, due_ids, attempted)
+    unready = frozenset(one.id for one in ordered if one.id in observed and blocker(one, observed))
+    return Progress(observed, blockers, due_ids, attempted, unready)
 
 
 def _waiting(ordered: Sequence[DesiredObject], due: Sequence[Change], progress: Progress) -> tuple[Waiting, ...]:

@@ -12,12 +12,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from platform_operator import metrics
 from platform_operator.api.kinds import ANNOTATION_WAVE, CHILD_KINDS, Manifest, ObjectId, PlatformKey, owner_reference
 from platform_operator.digests import digest
 from platform_operator.errors import RenderError
 from platform_operator.plan.inventory import DesiredObject
 from platform_operator.render.helm import Helm
+from platform_operator.render.store_images import StoreImages
 from platform_operator.render.values import ChartValues
 
 
@@ -69,6 +72,15 @@ def chart_digest(chart: Path) -> str:
         if path.is_file():
             content.update(path.relative_to(chart).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return content.hexdigest()[:16]
+
+
+def chart_images(chart: Path) -> StoreImages:
+    """Returns the images of stores that the charts of this release name. `chart` is the folder of charts/platform."""
+    names = (yaml.safe_load((chart / "charts" / store / "values.yaml").read_text())["image"] for store in _STORE_CHARTS)
+    return StoreImages(*names)
+
+
+_STORE_CHARTS = StoreImages(databases="postgres", cache="redis", broker="rabbitmq")
 
 
 def desired_objects(manifests: Iterable[Manifest], key: PlatformKey, uid: str) -> tuple[DesiredObject, ...]:

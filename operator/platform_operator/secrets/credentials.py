@@ -19,6 +19,7 @@ from platform_operator.api.kinds import (
     ObjectId,
     PlatformKey,
 )
+from platform_operator.api.pods import Objects
 from platform_operator.api.spec import WITH_BROKER, WITH_DATABASE, Spec
 from platform_operator.cache.observed import Children, StoredData, state_of
 from platform_operator.digests import digest
@@ -40,7 +41,7 @@ def credentials(
     whose services show no token, if it may still run.
     """
     return tuple(
-        _secret(key, component, data, _annotations(component, master_key, replaced_version))
+        _secret(key, component, data, spec.objects, _annotations(component, master_key, replaced_version))
         for component, data in _components(key, spec, master_key)
         if _may_write(state_of(ObjectId("Secret", f"{key.name}-{component}"), observed), master_key)
     )
@@ -132,12 +133,15 @@ def _broker_user(key: PlatformKey, service: str, password: _Password) -> _Secret
     return {"RABBITMQ_PASSWORD": secret, "RABBITMQ_URL": url}
 
 
-def _secret(key: PlatformKey, component: str, data: _SecretData, annotations: dict[str, str]) -> DesiredObject:
+def _secret(
+    key: PlatformKey, component: str, data: _SecretData, shared: Objects, annotations: dict[str, str]
+) -> DesiredObject:
+    labels = {**CHILD_LABELS, LABEL_NAME: "credentials", LABEL_INSTANCE: key.name, LABEL_COMPONENT: component}
     metadata: Manifest = {
         "name": f"{key.name}-{component}",
         "namespace": key.namespace,
-        "labels": {**CHILD_LABELS, LABEL_NAME: "credentials", LABEL_INSTANCE: key.name, LABEL_COMPONENT: component},
-        "annotations": annotations,
+        "labels": {**shared.labels, **labels},
+        "annotations": {**shared.annotations, **annotations},
     }
     manifest = {
         "apiVersion": "v1",

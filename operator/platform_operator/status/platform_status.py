@@ -18,6 +18,7 @@ from platform_operator.invariants.scrape_results import ScrapeResult
 from platform_operator.plan.data_loss import MigrationTimes, recorded_times
 from platform_operator.plan.readiness import is_ready, required_pods
 from platform_operator.render.profiles import PROFILES
+from platform_operator.render.store_images import StoreImages, kept_images
 from platform_operator.render.values import platform_url
 from platform_operator.secrets.named_secrets import secret_rows
 from platform_operator.status.blocked import TIME_FORMAT, blocked_rows
@@ -47,6 +48,8 @@ class Snapshot:
     children: Children
     scrape_results: Mapping[str, ScrapeResult]
     now: datetime
+    release_images: StoreImages = StoreImages()
+    """The images that the stores of a new shop get."""
 
 
 def describe(snapshot: Snapshot, result: PassResult) -> Status:
@@ -118,7 +121,7 @@ def _from_spec(snapshot: Snapshot, migration_times: MigrationTimes) -> Status:
     """Returns what follows from the spec. While the spec is invalid, what is stored stays."""
     platform, spec, children = snapshot.platform, snapshot.spec, snapshot.children
     if spec is None:
-        names = ("version", "storeProfile", "url", "databases")
+        names = ("version", "storeProfile", "storeImages", "url", "databases")
         return {name: platform.status[name] for name in names if name in platform.status}
     has_stores = "storeProfile" in platform.status or any(identity.kind == "StatefulSet" for identity in children)
     return {
@@ -127,8 +130,14 @@ def _from_spec(snapshot: Snapshot, migration_times: MigrationTimes) -> Status:
         "databases": [
             _database(platform.key.name, name, spec, children, migration_times.get(name)) for name in WITH_DATABASE
         ],
-        **({"storeProfile": store_profile(platform, spec)} if has_stores else {}),
+        **(_kept_by_stores(snapshot, spec) if has_stores else {}),
     }
+
+
+def _kept_by_stores(snapshot: Snapshot, spec: Spec) -> Status:
+    images = kept_images(snapshot.platform, spec, snapshot.children, snapshot.release_images)
+    named = {field: image for field, image in images._asdict().items() if image}
+    return {"storeProfile": store_profile(snapshot.platform, spec), **({"storeImages": named} if named else {})}
 
 
 def store_profile(platform: Platform, spec: Spec) -> str:

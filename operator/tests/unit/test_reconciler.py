@@ -38,6 +38,7 @@ from platform_operator.plan.field_fights import FORGET_AFTER
 from platform_operator.reconciler import EARLY, EARLY_RECHECK, RECHECK_INTERVAL, SECRETS_INTERVAL, Reconciler
 from platform_operator.render.helm import Helm
 from platform_operator.render.renderer import Renderer
+from platform_operator.render.store_images import CHARTS_OWN, StoreImages
 from platform_operator.render.values import Installation
 from platform_operator.secrets.master_key import ANNOTATION_KEY_ID, MASTER_KEY_NAME, MasterKey, MasterKeyStore
 from platform_operator.status.conditions import PROGRESS_DEADLINE
@@ -105,6 +106,7 @@ class FakeApiServer:
             stored["status"] = copy.deepcopy(manifest["status"])
         elif manager == FIELD_MANAGER:
             identity = {name: stored["metadata"][name] for name in ("uid", "generation")}
+            identity["generation"] += stored.get("spec") != manifest.get("spec")
             stored.update(copy.deepcopy(manifest))
             stored["metadata"].update(identity)
             stored["metadata"]["managedFields"] = [
@@ -204,8 +206,9 @@ class FakeCluster:
         self.restart()
         self.spec({})
 
-    def restart(self) -> None:
-        renderer, installation, server = Renderer(self.helm, self.tmp_path), Installation("1"), cast(Any, self.server)
+    def restart(self, store_images: StoreImages = CHARTS_OWN) -> None:
+        renderer, server = Renderer(self.helm, self.tmp_path), cast(Any, self.server)
+        installation = Installation("1", store_images=store_images)
         self.reconciler = Reconciler(
             server, Cache(), renderer, MasterKeyStore(server, "operator", Cache()), installation,
             EventRecorder(server, "test"), lambda: self.now, lambda _: self.scrape_results,
@@ -250,7 +253,12 @@ class FakeCluster:
     def come_up(self, identity: ObjectId) -> None:
         stored = self.server.objects[identity]
         counts = dict.fromkeys(("replicas", "updatedReplicas", "readyReplicas", "availableReplicas"), 1)
-        stored["status"] = {"observedGeneration": 1, "conditions": [{"type": "Complete", "status": "True"}], **counts}
+        generation = stored["metadata"]["generation"]
+        stored["status"] = {
+            "observedGeneration": generation,
+            "conditions": [{"type": "Complete", "status": "True"}],
+            **counts,
+        }
         self.server.touch(stored)
 
     async def converge(self) -> None:
@@ -292,11 +300,75 @@ async def test_a_platform_comes_up_wave_by_wave(cluster: FakeCluster) -> None:
     assert cluster.condition("Ready") == ("True", "AllReady")
 
 
+async def test_a_change_of_all_stores_restarts_one_after_the_other_is_ready(cluster: FakeCluster) -> None:
+    other = ObjectId("StatefulSet", "shop-review-db")
+
+    def change(memory: str) -> None:
+        cluster.helm.storage += 1
+        cluster.helm.more = [rendered("apps/v1", "StatefulSet", other.name, 1, {"replicas": 1, "memory": memory})]
+        cluster.spec({"databases": {"resources": {"limits": {"memory": memory}}}})
+
+    change("1Gi")
+    await cluster.reconcile()
+    assert {STORE, other} <= cluster.server.objects.keys(), "a new shop starts all of them"
+    cluster.come_up(other)
+    await cluster.converge()
+
+    change("2Gi")
+    await cluster.reconcile()
+    assert cluster.applied() == [f"apply StatefulSet {STORE.name}", f"apply ConfigMap {inventory_id(KEY).name}"]
+    await cluster.reconcile()
+    assert cluster.applied() == []
+    cluster.come_up(STORE)
+    await cluster.reconcile()
+    assert f"apply StatefulSet {other.name}" in cluster.applied()
+    cluster.come_up(other)
+    await cluster.reconcile()
+    assert cluster.condition("Ready") == ("True", "AllReady")
+
+
+async def test_an_upgrade_of_the_operator_keeps_the_images_of_a_shops_stores(cluster: FakeCluster) -> None:
+    def image() -> str:
+        return str(cluster.helm.values["order-db"]["image"])
+
+    def recorded() -> str:
+        return str(cluster.server.objects[PLATFORM.kind, "shop"]["status"]["storeImages"]["databases"])
+
+    cluster.restart(StoreImages("postgres:17", "redis:8", "rabbitmq:4"))
+    await cluster.converge()
+    assert (image(), recorded()) == ("postgres:17", "postgres:17")
+
+    cluster.restart(StoreImages("postgres:18", "redis:9", "rabbitmq:5"))
+    await cluster.reconcile()
+    assert (cluster.server.writes, recorded()) == ([], "postgres:17")
+
+    cluster.spec({"databases": {"image": "postgres:17.6"}})
+    await cluster.reconcile()
+    assert (image(), recorded()) == ("postgres:17.6", "postgres:17.6")
+
+    cluster.spec({})
+    await cluster.reconcile()
+    assert (image(), recorded()) == ("postgres:17.6", "postgres:17.6"), "what a store has, it keeps"
+
+
 async def test_nothing_is_written_when_nothing_changed(cluster: FakeCluster) -> None:
     await cluster.converge()
     for _ in range(3):
         await cluster.reconcile()
         assert cluster.server.writes == []
+
+
+async def test_labels_of_the_spec_are_on_secrets_and_on_the_inventory_and_written_once(cluster: FakeCluster) -> None:
+    await cluster.converge()
+    extra = {"labels": {"team": "a"}, "annotations": {"note": "b"}}
+    cluster.spec({"objects": extra})
+    await cluster.reconcile()
+    for identity in (ObjectId("Secret", "shop-jwt"), inventory_id(KEY)):
+        metadata = cluster.server.objects[identity]["metadata"]
+        assert metadata["labels"].items() >= {"team": "a", **CHILD_LABELS}.items()
+        assert metadata["annotations"].items() >= {"note": "b", ANNOTATION_KEY_ID: MASTER_KEY.id}.items()
+    await cluster.reconcile()
+    assert cluster.server.writes == []
 
 
 async def test_invariants_are_written_only_when_they_change(cluster: FakeCluster) -> None:
@@ -479,6 +551,7 @@ async def test_an_upgrade_migrates_first_and_prunes_the_old_migration(cluster: F
     cluster.come_up(ObjectId("Job", "shop-order-migrate-2"))
     await cluster.reconcile()
     assert cluster.server.objects[DEPLOYMENT]["spec"]["image"] == "2"
+    cluster.come_up(DEPLOYMENT)
     await cluster.reconcile()
     assert cluster.condition("Ready") == ("True", "AllReady")
 

@@ -28,6 +28,29 @@ def test_an_empty_spec_is_the_small_shop_at_the_operators_version() -> None:
     assert set(made) >= {*SERVICES, *(f"{name}-db" for name in WITH_DATABASE), "redis", "rabbitmq"}
 
 
+def test_scheduling_reaches_the_charts_as_the_spec_states_it_and_is_else_left_out() -> None:
+    assert values_for({})["global"]["pods"] == {"userIds": "Fixed"}
+    assert "objects" not in values_for({})["global"]
+    pods: dict[str, Any] = {
+        "nodeSelector": {"pool": "shops"},
+        "tolerations": [{"key": "shops", "operator": "Exists", "tolerationSeconds": 0, "effect": "NoExecute"}],
+        "affinity": {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 1}]}},
+        "topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}],
+        "priorityClassName": "high",
+        "labels": {"team": "a"},
+        "annotations": {"note": "b"},
+    }
+    objects = {"labels": {"cost": "1"}, "annotations": {"note": "c"}}
+    made = values_for({"pods": pods, "objects": objects})["global"]
+    assert made["pods"] == {"userIds": "Fixed", **pods}
+    assert made["objects"] == objects
+
+
+def test_pull_secrets_of_a_shop_follow_those_of_the_installation() -> None:
+    secrets = [{"name": "own"}, {"name": "key"}]
+    assert values_for({"pods": {"imagePullSecrets": secrets}})["global"]["image"]["pullSecrets"] == ["key", "own"]
+
+
 def test_no_stateful_set_takes_its_volumes_with_it() -> None:
     """The deletion policy counts at deletion. Until then the charts' default holds, which is to retain them."""
     assert "deletionPolicy" not in values_for({"deletionPolicy": "Delete"})["global"]
