@@ -72,6 +72,15 @@ def test_labels_of_the_operators_chart_are_refused(helm: Helm) -> None:
         assert message in refused.stderr
 
 
+def test_neither_helm_nor_argo_cd_nor_flux_deletes_the_custom_resource_definition(render: Render) -> None:
+    (crd,) = of_kind(render("operator"), "CustomResourceDefinition")
+    assert crd["metadata"]["annotations"] == {
+        "helm.sh/resource-policy": "keep",
+        "argocd.argoproj.io/sync-options": "Prune=false,Delete=false",
+        "kustomize.toolkit.fluxcd.io/prune": "disabled",
+    }
+
+
 def test_an_operator_class_has_its_own_lease(render: Render) -> None:
     for own, name in (("", "ecommerce-operator"), ("staging", "ecommerce-operator-staging")):
         manifests = render("operator", f"--set=operatorClass={own}")

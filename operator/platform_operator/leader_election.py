@@ -162,7 +162,7 @@ class LeaderElector:
         if spec.get("holderIdentity") != holder:
             spec |= {"acquireTime": now, "leaseTransitions": spec.get("leaseTransitions", 0) + (1 if holder else 0)}
         spec |= {"holderIdentity": holder, "leaseDurationSeconds": int(LEASE_DURATION), "renewTime": now}
-        metadata = {"name": lease_name(self.operator_class), "namespace": self.namespace}
+        metadata: Manifest = {"name": lease_name(self.operator_class), "namespace": self.namespace}
         metadata |= stored["metadata"] if stored else {}
         metadata["annotations"] = {**metadata.get("annotations", {}), ANNOTATION_NAMESPACES: ",".join(self.namespaces)}
         return {"apiVersion": LEASE.api_version, "kind": LEASE.kind, "metadata": metadata, "spec": spec}

@@ -25,12 +25,13 @@ other, and those that the operator and kubectl set. Takes root; part: objects or
 */}}
 {{- define "common.extraMetadata" -}}
 {{- $reserved := dict
-  "labels" "^(([^/]+[.])?kubernetes[.]io|([^/]+[.])?k8s[.]io|platform[.]ecommerce[.]dev)/|-hash$|^controller-uid$|^job-name$"
+  "labels" "^(([^/]+[.])?(kubernetes|k8s)[.]io|platform[.]ecommerce[.]dev)/|-hash$|^controller-uid$|^job-name$"
   "annotations" "^(platform[.]ecommerce[.]dev|kubectl[.]kubernetes[.]io)/"
 -}}
 {{- range $name, $value := get (get (.root.Values.global | default dict) .part | default dict) .field | default dict }}
 {{- if regexMatch (get $reserved $.field) $name }}
-{{- fail (printf "global.%s.%s: %s is set by the platform or by Kubernetes: use a name of your own" $.part $.field $name) }}
+{{- $format := "global.%s.%s: %s is set by the platform or by Kubernetes: use a name of your own" }}
+{{- fail (printf $format $.part $.field $name) }}
 {{- end }}
 {{ $name | quote }}: {{ $value | quote }}
 {{- end }}

@@ -24,7 +24,7 @@ chart find objects. Takes root; part: objects or pods; field: labels or annotati
 */}}
 {{- define "operator.extraMetadata" -}}
 {{- $reserved := dict
-  "labels" "^(([^/]+[.])?kubernetes[.]io|([^/]+[.])?k8s[.]io|platform[.]ecommerce[.]dev)/|-hash$|^controller-uid$|^job-name$"
+  "labels" "^(([^/]+[.])?(kubernetes|k8s)[.]io|platform[.]ecommerce[.]dev)/|-hash$|^controller-uid$|^job-name$"
   "annotations" "^(platform[.]ecommerce[.]dev|kubectl[.]kubernetes[.]io)/"
 -}}
 {{- range $name, $value := get (get .root.Values .part) .field | default dict }}

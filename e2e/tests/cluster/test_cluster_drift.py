@@ -17,7 +17,7 @@ from shop_e2e.cluster.shops import one_pod_each
 
 pytestmark = [pytest.mark.cluster, pytest.mark.undisturbed]
 
-OURS = "app.kubernetes.io/managed-by=ecommerce-operator,app.kubernetes.io/instance=shop"
+OURS = "app.kubernetes.io/managed-by=ecommerce-operator"
 KINDS = (
     "serviceaccounts",
     "secrets",

@@ -14,9 +14,7 @@ from platform_operator.api.schema import Model, rule, rules
 
 _LABEL_NAME = "^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
 _LABEL_VALUE = "^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$"
-_RESERVED_LABELS = (
-    "^(([^/]+[.])?kubernetes[.]io|([^/]+[.])?k8s[.]io|platform[.]ecommerce[.]dev)/|-hash$|^controller-uid$|^job-name$"
-)
+_RESERVED_LABELS = "^(([^/]+[.])?(kubernetes|k8s)[.]io|platform[.]ecommerce[.]dev)/|-hash$|^controller-uid$|^job-name$"
 """Labels by which the objects of a shop find each other, and those of Kubernetes. charts/common refuses the same."""
 _RESERVED_ANNOTATIONS = "^(platform[.]ecommerce[.]dev|kubectl[.]kubernetes[.]io)/"
 
@@ -128,7 +126,7 @@ class Toleration(Model):
 
 
 class Affinity(Model):
-    """Where pods run, in relation to nodes and to other pods. Each field is as in the affinity of a pod."""
+    """Affinity of the pods to nodes and to other pods. Each field is as in the affinity of a pod."""
 
     node_affinity: dict[str, Any] | None = Field(default=None, description="As spec.affinity.nodeAffinity of a pod.")
     pod_affinity: dict[str, Any] | None = Field(default=None, description="As spec.affinity.podAffinity of a pod.")

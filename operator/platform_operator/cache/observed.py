@@ -15,6 +15,7 @@ from platform_operator.api.kinds import (
     INVENTORY_COMPONENT,
     INVENTORY_KEYS,
     LABEL_INSTANCE,
+    LABEL_PLATFORM,
     LABEL_PREFIX,
     LABEL_VERSION,
     PLATFORM,
@@ -186,11 +187,12 @@ def state_of(identity: ObjectId, observed: Children) -> ObservedState:
 def platform_of(manifest: Manifest) -> PlatformKey:
     """Returns the platform that a child belongs to: its owner, even if the label names another.
 
-    A child that outlives its platform has only the label.
+    A child that outlives its platform has only a label: that of earlier releases is LABEL_INSTANCE.
     """
     metadata = manifest["metadata"]
     owners = [owner["name"] for owner in metadata.get("ownerReferences") or () if owner["kind"] == PLATFORM.kind]
-    name = owners[0] if owners else (metadata.get("labels") or {}).get(LABEL_INSTANCE, "")
+    labels = metadata.get("labels") or {}
+    name = owners[0] if owners else labels.get(LABEL_PLATFORM) or labels.get(LABEL_INSTANCE, "")
     return PlatformKey(metadata["namespace"], name)
 
 

@@ -13,8 +13,8 @@ from platform_operator.api.kinds import (
     ANNOTATION_WAVE,
     CHILD_LABELS,
     LABEL_COMPONENT,
-    LABEL_INSTANCE,
     LABEL_NAME,
+    LABEL_PLATFORM,
     Manifest,
     ObjectId,
     PlatformKey,
@@ -136,7 +136,7 @@ def _broker_user(key: PlatformKey, service: str, password: _Password) -> _Secret
 def _secret(
     key: PlatformKey, component: str, data: _SecretData, shared: Objects, annotations: dict[str, str]
 ) -> DesiredObject:
-    labels = {**CHILD_LABELS, LABEL_NAME: "credentials", LABEL_INSTANCE: key.name, LABEL_COMPONENT: component}
+    labels = {**CHILD_LABELS, LABEL_NAME: "credentials", LABEL_PLATFORM: key.name, LABEL_COMPONENT: component}
     metadata: Manifest = {
         "name": f"{key.name}-{component}",
         "namespace": key.namespace,

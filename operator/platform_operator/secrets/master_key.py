@@ -17,6 +17,7 @@ from platform_operator.api.kinds import (
     GROUP,
     LABEL_INSTANCE,
     LABEL_NAME,
+    LABEL_PLATFORM,
     Manifest,
     ObjectId,
     PlatformKey,
@@ -112,8 +113,9 @@ class MasterKeyStore:
         return (
             f"Derived from the master key {', '.join(sorted(set(others.values())))}, where the operator has "
             f"{known.id}: {names}. Nothing of this shop is changed. Restore Secret {MASTER_KEY_NAME} in namespace "
-            f"{self.namespace} from its backup. If that key is lost, keep the credentials as they are: kubectl -n "
-            f"{platform.namespace} annotate secret,configmap -l {LABEL_INSTANCE}={platform.name} {ANNOTATION_KEY_ID}-"
+            f"{self.namespace} from its backup. If that key is lost, keep the credentials as they are: for label in "
+            f"{LABEL_PLATFORM} {LABEL_INSTANCE}; do kubectl -n {platform.namespace} annotate secret,configmap "
+            f"-l $label={platform.name} {ANNOTATION_KEY_ID}-; done"
         )
 
 

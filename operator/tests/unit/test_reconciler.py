@@ -351,6 +351,32 @@ async def test_an_upgrade_of_the_operator_keeps_the_images_of_a_shops_stores(clu
     assert (image(), recorded()) == ("postgres:17.6", "postgres:17.6"), "what a store has, it keeps"
 
 
+async def test_no_object_without_an_owner_has_the_label_by_which_argo_cd_prunes(cluster: FakeCluster) -> None:
+    await cluster.converge()
+    children = [one for (kind, _), one in cluster.server.objects.items() if kind != PLATFORM.kind]
+    without_owner = [one["metadata"]["labels"] for one in children if not one["metadata"].get("ownerReferences")]
+    assert len(without_owner) > 30, "the credentials"
+    assert not any("app.kubernetes.io/instance" in labels for labels in without_owner)
+    assert {labels["platform.ecommerce.dev/platform"] for labels in without_owner} == {"shop"}
+
+
+async def test_secrets_of_a_release_with_the_label_of_argo_cd_are_the_shops_and_lose_it(cluster: FakeCluster) -> None:
+    await cluster.converge()
+    secret = cluster.server.objects["Secret", "shop-jwt"]
+    labels = secret["metadata"]["labels"]
+    labels["app.kubernetes.io/instance"] = labels.pop("platform.ecommerce.dev/platform")
+    data = dict(secret["data"])
+    secret["metadata"]["managedFields"] = [
+        {"manager": FIELD_MANAGER, "operation": "Apply", "fieldsV1": paths({"metadata": {"labels": labels}})}
+    ]
+    cluster.server.touch(secret)
+    cluster.restart()
+    await cluster.reconcile()
+    stored = cluster.server.objects["Secret", "shop-jwt"]
+    assert "app.kubernetes.io/instance" not in stored["metadata"]["labels"]
+    assert (stored["data"], cluster.condition("Ready")) == (data, ("True", "AllReady"))
+
+
 async def test_nothing_is_written_when_nothing_changed(cluster: FakeCluster) -> None:
     await cluster.converge()
     for _ in range(3):
@@ -1619,9 +1645,7 @@ async def test_nothing_of_a_shop_is_touched_while_its_master_key_is_another(clus
     cluster.restart()
     await cluster.reconcile()
     assert cluster.applied() == []
-    assert f"annotate secret,configmap -l app.kubernetes.io/instance=shop {ANNOTATION_KEY_ID}-" in cluster.message(
-        "Degraded"
-    )
+    assert f"annotate secret,configmap -l $label=shop {ANNOTATION_KEY_ID}-; done" in cluster.message("Degraded")
 
 
 async def test_a_changed_master_key_is_noticed_even_if_every_secret_is_gone(cluster: FakeCluster) -> None:
