@@ -141,6 +141,8 @@ class MigrationSettings(LogSettings, DatabaseSettings):
     """
     db_runtime_password: Annotated[str, Field(repr=False, pattern="^[ -~]*$")] = ""
     """The password of that role, in ASCII characters."""
+    db_runtime_retired_user: str = ""
+    """The role that the service logged in as before it was rotated: a migration ends its connections and its login."""
 
     @model_validator(mode="after")
     def _has_a_whole_runtime_role(self) -> Self:
@@ -148,6 +150,8 @@ class MigrationSettings(LogSettings, DatabaseSettings):
             raise ValueError("set both of DB_RUNTIME_USER and DB_RUNTIME_PASSWORD, or none of them")
         if self.db_runtime_user == self.db_user:
             raise ValueError("DB_RUNTIME_USER is DB_USER, the owner: name another role, or leave it out")
+        if self.db_runtime_retired_user and self.db_runtime_retired_user in (self.db_user, self.db_runtime_user):
+            raise ValueError("DB_RUNTIME_RETIRED_USER is a role that is used: name the former one, or leave it out")
         return self
 
 

@@ -100,7 +100,7 @@ def _migrate(service: str, package: str) -> None:
     user = settings.db_runtime_user
     role = RuntimeRole(user, settings.db_runtime_password) if user else None
     try:
-        asyncio.run(migrate(package, settings, runtime_role=role))
+        asyncio.run(migrate(package, settings, runtime_role=role, retired_role=settings.db_runtime_retired_user))
     except Exception as error:
         log.exception("migration failed")
         sys.stderr.write(f"migration failed: {error}\n")
