@@ -28,6 +28,11 @@ template:
     labels:
       {{- /* A separate component, so that no Service selects this pod. */}}
       {{- include "common.podLabels" (dict "root" . "component" $component) | nindent 6 }}
+    {{- with .Values.migration.rotation }}
+    annotations:
+      {{- /* Each step of a rotation is a Job of its own. */}}
+      platform.ecommerce.dev/generation: {{ printf "%v %s" .generation .step | quote }}
+    {{- end }}
   spec:
     {{- include "common.podSecurity" (dict "root" . "uid" 10001) | trim | nindent 4 }}
     restartPolicy: Never
@@ -48,7 +53,8 @@ template:
 
 {{/*
 The environment of a migration: its database, with the owner and the runtime role, and nothing that changes more often
-than the schema.
+than the schema. While the runtime role is rotated (docs/adr/0046), the migration creates the next role before pods use
+it, and at last takes the login from the former one.
 */}}
 {{- define "common.migrationEnv" -}}
 {{- $database := include "common.databaseOwner" . | fromYaml -}}
@@ -60,10 +66,16 @@ than the schema.
 - name: {{ . }}
   valueFrom: { secretKeyRef: { name: {{ $database.secret | quote }}, key: {{ . }} } }
 {{- end }}
+{{- $rotation := .Values.migration.rotation | default (dict "step" "") -}}
+{{- $prefix := ternary "DB_NEXT" "DB" (eq $rotation.step "Publish") -}}
 {{- with include "common.runtimeSecret" . }}
 - name: DB_RUNTIME_USER
-  valueFrom: { secretKeyRef: { name: {{ . | quote }}, key: DB_USER } }
+  valueFrom: { secretKeyRef: { name: {{ . | quote }}, key: {{ $prefix }}_USER } }
 - name: DB_RUNTIME_PASSWORD
-  valueFrom: { secretKeyRef: { name: {{ . | quote }}, key: DB_PASSWORD } }
+  valueFrom: { secretKeyRef: { name: {{ . | quote }}, key: {{ $prefix }}_PASSWORD } }
+{{- if eq $rotation.step "Retire" }}
+- name: DB_RUNTIME_RETIRED_USER
+  valueFrom: { secretKeyRef: { name: {{ . | quote }}, key: DB_RETIRED_USER, optional: true } }
+{{- end }}
 {{- end }}
 {{- end -}}
