@@ -495,6 +495,18 @@ class NetworkPolicies(Model):
     enabled: bool = Field(default=True, description="Allow only the connections that the services need.")
 
 
+class RotationSchedule(Model):
+    """Rotation of the credentials that the operator derived."""
+
+    every_days: int | None = Field(
+        default=None,
+        ge=1,
+        le=3650,
+        description="Rotate the signing secret, the gRPC tokens and the roles of builtin databases when their last "
+        "rotation ended that many days ago. Default: only when the annotation platform.ecommerce.dev/rotate asks.",
+    )
+
+
 class Pods(Model):
     """What all pods of the shop have in common."""
 
@@ -574,6 +586,7 @@ class Spec(Model):
     monitoring: Monitoring = Field(default=Monitoring(), description="Monitoring with Prometheus.")
     network_policies: NetworkPolicies = Field(default=NetworkPolicies(), description="Isolation of the pods.")
     pods: Pods = Field(default=Pods(), description="What all pods have in common.")
+    rotation: RotationSchedule = Field(default=RotationSchedule(), description="Rotation of credentials.")
     paused: bool = Field(
         default=False, description="Stop reconciling: the shop keeps running, but nothing is changed or repaired."
     )

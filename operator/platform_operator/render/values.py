@@ -55,12 +55,13 @@ def chart_values(
     store_profile: str,
     grpc_authentication: GrpcAuthentication = "required",
     pod_annotations: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
+    migration_rotation: Mapping[str, str | int] = MappingProxyType({}),
 ) -> ChartValues:
     """Returns the values of charts/platform for a spec. The charts' own values.yaml is the interface.
 
     Stores keep the profile that they were made with, `store_profile`: each is a single instance. Its volume cannot
     change in place and its restart is an outage, so it is resized only where the spec itself states a size.
-    `pod_annotations` are those of each service's pods.
+    `pod_annotations` are those of each service's pods, `migration_rotation` is the step of the runtime roles.
     """
     name, profile, stores = platform.name, PROFILES[spec.profile], PROFILES[store_profile]
     values = {
@@ -74,6 +75,8 @@ def chart_values(
     }
     for service, own in pod_annotations.items():
         values[service] |= {"podAnnotations": dict(own)}
+    for service in WITH_DATABASE if migration_rotation and spec.databases.provider == "builtin" else ():
+        values[service]["migration"] = values[service].get("migration", {}) | {"rotation": dict(migration_rotation)}
     values["gateway"] |= {"proxyNamespaces": spec.ingress.proxy_namespaces or []}
     values["payment"] |= _payments(spec)
     values["notification"] |= _notifications(platform, spec)
