@@ -91,7 +91,7 @@ class RotationReport:
     problems: tuple[str, ...] = ()
     """Sentences that say why a rotation that is asked for does not begin or go on."""
     is_record_due: bool = False
-    """Whether the rotations have to be recorded."""
+    """True if the record lacks these rotations, and they may go on."""
 
     def refused(self, problem: str) -> RotationReport:
         """Returns the report of rotations that stay as they were, since their next step could not be recorded."""
@@ -261,7 +261,7 @@ def longest_token_lifetime(spec: Spec) -> timedelta:
 def _foreign(kind: RotationKind, names: Iterable[str]) -> str:
     return (
         f"Credentials of {kind} are not rotated: the operator did not derive {', '.join(names)}. Rotate them by hand, "
-        "or delete these Secrets, so that the operator creates its own."
+        "or give them to the operator, as docs/operations.md says (Rotate credentials)."
     )
 
 

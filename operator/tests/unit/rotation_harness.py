@@ -61,7 +61,7 @@ class RotatingShop:
 
     cluster: FakeCluster
     dies_after: Callable[[int, str], bool] = lambda number, write: False
-    """Whether an operator dies after a write, given its number and its text."""
+    """Decides whether an operator dies after a write, given its number and its text."""
     pods: list[Pod] = field(default_factory=list)
     roles: dict[tuple[str, str], str | None] = field(default_factory=dict)
     """The passwords of login roles, by service and name. None: it may not log in."""

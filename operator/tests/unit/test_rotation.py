@@ -122,7 +122,7 @@ async def test_operators_that_die_after_a_write_leave_a_rotation_that_others_fin
     deaths: set[tuple[int, str]] = set()
 
     def dies_once(done: int, write: str) -> bool:
-        """Whether an operator dies: after each such write once for each step of the rotation."""
+        """Lets an operator die once after each such write, in each step of the rotation."""
         at = (shop.starts, write)
         if not dies_after(done, write) or at in deaths:
             return False
