@@ -761,6 +761,22 @@ def test_a_service_runs_as_its_runtime_role_and_migrates_as_the_owner(render: Re
         }
 
 
+def test_each_step_of_a_rotation_is_a_migration_of_its_own(render: Render, secrets: str) -> None:
+    """The next role is created from keys of its own before pods use it; the last Job retires the former one."""
+    keys = {"Publish": "DB_NEXT", "Use": "DB", "Retire": "DB"}
+    names = {of_kind(render_platform(render, secrets, {}), "Job")[0]["metadata"]["name"]}
+    for step, prefix in keys.items():
+        rotation = {"order.migration.rotation.generation": "1", "order.migration.rotation.step": step}
+        manifests = render_platform(render, secrets, rotation)
+        read, runtime = secrets_of_migration(manifests, "order"), "shop-order-db-runtime"
+        assert read["DB_RUNTIME_USER"] == (runtime, f"{prefix}_USER")
+        assert read["DB_RUNTIME_PASSWORD"] == (runtime, f"{prefix}_PASSWORD")
+        retired = (runtime, "DB_RETIRED_USER") if step == "Retire" else ()
+        assert read.get("DB_RUNTIME_RETIRED_USER", ())[:2] == retired
+        names |= {job["metadata"]["name"] for job in of_kind(manifests, "Job") if "order" in job["metadata"]["name"]}
+    assert len(names) == 1 + len(keys)
+
+
 def test_each_runtime_role_has_a_password_of_its_own_that_stays(render: Render, secrets: str) -> None:
     def logins() -> dict[str, dict[str, str]]:
         return {

@@ -43,6 +43,7 @@ _SET_BY: Mapping[str, tuple[str, ...]] = {
     "DB_RUNTIME_USER": ("<service>.database.runtimeSecret", "spec.databases"),
     "DB_RUNTIME_PASSWORD": ("<service>.database.runtimeSecret", "spec.databases"),
     "DB_MIGRATED_AT": ("the ConfigMap <name>-databases", ""),
+    "DB_RUNTIME_RETIRED_USER": ("<service>.migration.rotation", "the Secret <name>-<service>-db-runtime"),
     "RABBITMQ_URL": ("<service>.broker", "spec.broker"),
     "REDIS_URL": ("<service>.cache", "spec.cache"),
     "SERVICE_VERSION": ("global.image.tag", "spec.version"),

@@ -10,11 +10,13 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from platform_operator import metrics
+from platform_operator.api.conditions import RotationKind
 from platform_operator.api.kinds import EVENT, LABEL_COMPONENT, LABEL_INSTANCE, PLATFORM, POD, ObjectId, PlatformKey
 from platform_operator.api.spec import Spec, parse
 from platform_operator.apply.applier import apply_object, delete_object, find_conflict, prune
 from platform_operator.apply.deletion import finish_deletion, set_finalizer
 from platform_operator.apply.inventory_store import inventory_id, is_stored, read_inventory, write_inventory
+from platform_operator.apply.rotation_store import write_rotations
 from platform_operator.cache.observed import ObservedObject, Platform, observe_platform
 from platform_operator.cache.store import Cache, same_but_for_status
 from platform_operator.client import KubernetesClient
@@ -50,6 +52,15 @@ from platform_operator.secrets.caller_tokens import grpc_authentication, replace
 from platform_operator.secrets.credentials import credentials, protected_secrets
 from platform_operator.secrets.master_key import MasterKey, MasterKeyStore
 from platform_operator.secrets.named_secrets import SecretState, pod_annotations
+from platform_operator.secrets.rotation import (
+    RotationReport,
+    Rotations,
+    advance_rotations,
+    generation_annotations,
+    migration_rotation,
+    read_rotations,
+    rotation_id,
+)
 from platform_operator.secrets.secret_reader import read_named_secrets
 from platform_operator.status.blocked import blocked_for, blocked_since
 from platform_operator.status.causes import MAX_EVENTS, WARNINGS, with_causes
@@ -116,7 +127,8 @@ class Reconciler:
             return Requeue.after(0)
         recheck = self._recheck(platform.key, result)
         secrets = SECRETS_INTERVAL if result.secrets else None
-        return Requeue.earliest(recheck, secrets, self.fights.next_look(key, self.now()))
+        rotation = result.rotation.seconds_until_next_step(self.now()) if result.rotation else None
+        return Requeue.earliest(recheck, secrets, rotation, self.fights.next_look(key, self.now()))
 
     def _recheck(self, key: PlatformKey, result: PassResult) -> float | None:
         """Returns the seconds until the next look at what changes without an event: deadlines, and causes in Events.
@@ -155,17 +167,19 @@ class Reconciler:
                 await set_finalizer(self.client, self.cache, platform, needed=needed)
             inventory = read_inventory(platform.key, self.cache.children(platform.key))
             replaced = replaced_version(platform.key, self.cache.children(platform.key), inventory)
+            rotations = read_rotations(platform.key, self.cache.children(platform.key))
             times = migration_times(platform, self.cache.children(platform.key))
-            generated = _Generated(await self.master_keys.key_for(platform.key), replaced, times)
+            generated = _Generated(await self.master_keys.key_for(platform.key), replaced, rotations, times)
             named = await self._named_secrets(platform, spec, generated.master_key)
-            values = self._values(platform, spec, replaced, named)
+            values = self._values(platform, spec, generated, named)
             if not spec.paused:
                 await self._run_jobs_again(platform, inventory)
             plan = self._plan_from_inventory(platform, spec, inventory, values, generated)
-            if spec.paused or (plan is not None and plan.idle):
-                return spec, PassResult(plan, secrets=named, migration_times=times)
-            result = await self._apply_waves(platform, spec, inventory, values, generated)
-            return spec, replace(result, secrets=named, migration_times=times)
+            result = PassResult(plan)
+            if not (spec.paused or (plan is not None and plan.idle)):
+                result = await self._apply_waves(platform, spec, inventory, values, generated)
+            rotation = await self._advance_rotations(platform, spec, generated, result)
+            return spec, replace(result, secrets=named, rotation=rotation, migration_times=times)
         except (ApiError, InvalidSpecError, RenderError, MasterKeyMissingError, MasterKeyChangedError) as error:
             return spec, PassResult(error=error, secrets=named)
         except LeadershipLostError:
@@ -240,22 +254,44 @@ class Reconciler:
         plan = self._plan(platform, spec, desired, progress.inventory, frozenset(progress.attempted))
         return PassResult(plan, tuple(progress.refusals), tuple(progress.conflicts))
 
+    async def _advance_rotations(
+        self, platform: Platform, spec: Spec, generated: _Generated, result: PassResult
+    ) -> RotationReport:
+        """Records the next steps of rotations, if they may come. The next pass changes what follows from them."""
+        key, rotations = platform.key, generated.rotations
+        goes_on = result.converged and not spec.paused
+        observed = self.cache.children(key)
+        report = advance_rotations(platform, spec, observed, rotations, self.now(), goes_on=goes_on)
+        if not report.is_record_due:
+            return report
+        if conflict := await find_conflict(self.client, self.cache, key, rotation_id(key)):
+            return report.refused(f"{conflict} has the name of the record of rotations: rename it.")
+        await write_rotations(self.client, self.cache, key, report.rotations, generated.master_key.id)
+        return report
+
     async def _named_secrets(self, platform: Platform, spec: Spec, key: MasterKey) -> tuple[SecretState, ...]:
         stored = platform.status.get("secrets", ())
         return await read_named_secrets(self.client, platform.key.namespace, spec, key, stored)
 
-    def _values(self, platform: Platform, spec: Spec, replaced: str, named: Sequence[SecretState]) -> ChartValues:
-        """Returns the values of the charts; `replaced` is the version without tokens that still runs, if any."""
-        authentication = grpc_authentication(spec, replaced)
+    def _values(
+        self, platform: Platform, spec: Spec, generated: _Generated, named: Sequence[SecretState]
+    ) -> ChartValues:
+        """Returns the values of the charts."""
+        authentication = grpc_authentication(spec, generated.replaced_version)
         profile, annotations = store_profile(platform, spec), pod_annotations(named)
         observed = self.cache.children(platform.key)
         images = kept_images(platform, spec, observed, self.installation.store_images)
-        return chart_values(platform.key, spec, self.installation, profile, authentication, annotations, images)
+        for service, own in generation_annotations(spec, generated.rotations).items():
+            annotations[service] = annotations.get(service, {}) | own
+        roles = migration_rotation(generated.rotations[RotationKind.DATABASES])
+        return chart_values(platform.key, spec, self.installation, profile, authentication, annotations, images, roles)
 
     def _generated(self, platform: Platform, spec: Spec, generated: _Generated) -> tuple[DesiredObject, ...]:
         """Returns the objects that no chart has: the credentials, and what migrations know of their databases."""
         key, observed = platform.key, self.cache.children(platform.key)
-        secrets = credentials(key, spec, generated.master_key, observed, generated.replaced_version)
+        secrets = credentials(
+            key, spec, generated.master_key, observed, generated.replaced_version, generated.rotations
+        )
         return (*secrets, databases_object(platform, generated.migration_times))
 
     def _plan(
@@ -268,7 +304,8 @@ class Reconciler:
     ) -> Plan:
         observed = self.cache.children(platform.key)
         inventory = self.fights.tolerate(platform.key, inventory, observed, self.now())
-        protected = protected_secrets(platform.key, spec, observed) | {inventory_id(platform.key)}
+        records = {inventory_id(platform.key), rotation_id(platform.key)}
+        protected = protected_secrets(platform.key, spec, observed) | records
         allowed = platform.annotations.get(ANNOTATION_ALLOW_PRUNE, "")
         guard = PruneGuard(declared_removals(platform.key, spec), allowed)
         return make_plan(desired, inventory, observed, protected, guard, attempted)
@@ -379,6 +416,7 @@ class _Generated:
     master_key: MasterKey
     replaced_version: str
     """The version whose services show no token, if it may still run."""
+    rotations: Rotations
     migration_times: MigrationTimes
 
 

@@ -36,7 +36,12 @@ template:
       {{- with include "common.extraMetadata" (dict "root" . "part" "pods" "field" "labels") }}
       {{- trim . | nindent 6 }}
       {{- end }}
-    {{- with include "common.podAnnotations" (dict "root" .) }}
+    {{- /* Each step of a rotation is a Job of its own. */}}
+    {{- $own := dict }}
+    {{- with .Values.migration.rotation }}
+    {{- $_ := set $own "platform.ecommerce.dev/generation" (printf "%v %s" .generation .step) }}
+    {{- end }}
+    {{- with include "common.podAnnotations" (dict "root" . "own" $own) }}
     {{- trim . | nindent 4 }}
     {{- end }}
   spec:
@@ -62,7 +67,8 @@ template:
 
 {{/*
 The environment of a migration: its database, with the owner and the runtime role, and nothing that changes more often
-than the schema.
+than the schema. While the runtime role is rotated (docs/adr/0046), the migration creates the next role before pods use
+it, and at last takes the login from the former one.
 */}}
 {{- define "common.migrationEnv" -}}
 {{- $database := include "common.databaseOwner" . | fromYaml -}}
@@ -81,10 +87,16 @@ than the schema.
 - name: {{ . }}
   valueFrom: { secretKeyRef: { name: {{ $database.secret | quote }}, key: {{ . }} } }
 {{- end }}
+{{- $rotation := .Values.migration.rotation | default (dict "step" "") -}}
+{{- $prefix := ternary "DB_NEXT" "DB" (eq $rotation.step "Publish") -}}
 {{- with include "common.runtimeSecret" . }}
 - name: DB_RUNTIME_USER
-  valueFrom: { secretKeyRef: { name: {{ . | quote }}, key: DB_USER } }
+  valueFrom: { secretKeyRef: { name: {{ . | quote }}, key: {{ $prefix }}_USER } }
 - name: DB_RUNTIME_PASSWORD
-  valueFrom: { secretKeyRef: { name: {{ . | quote }}, key: DB_PASSWORD } }
+  valueFrom: { secretKeyRef: { name: {{ . | quote }}, key: {{ $prefix }}_PASSWORD } }
+{{- if eq $rotation.step "Retire" }}
+- name: DB_RUNTIME_RETIRED_USER
+  valueFrom: { secretKeyRef: { name: {{ . | quote }}, key: DB_RETIRED_USER, optional: true } }
+{{- end }}
 {{- end }}
 {{- end -}}

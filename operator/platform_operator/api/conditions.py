@@ -49,6 +49,10 @@ class ConditionReason(StrEnum):
     LIMIT_EXCEEDED = "LimitExceeded"
     UNTRUSTED_PROXY = "UntrustedProxy"
 
+    ROTATING = "Rotating"
+    ROTATED = "Rotated"
+    ROTATION_REFUSED = "RotationRefused"
+
     MAIL_SERVER_SET = "MailServerSet"
     NO_MAIL_SERVER = "NoMailServer"
 
@@ -69,6 +73,29 @@ class InvariantState(StrEnum):
     HOLDS = "Holds"
     BROKEN = "Broken"
     UNKNOWN = "Unknown"
+
+
+class RotationKind(StrEnum):
+    """The credentials that rotate together."""
+
+    SIGNING = "signing"
+    """The secret of access tokens and mail tokens."""
+    GRPC = "grpc"
+    """The tokens by which services recognize each other."""
+    DATABASES = "databases"
+    """The roles that services log in to builtin databases as."""
+
+
+class RotationStep(StrEnum):
+    """The step of a rotation, in the order in which they follow (docs/adr/0046)."""
+
+    PUBLISH = "Publish"
+    """The next value is accepted, and not used yet."""
+    USE = "Use"
+    """The next value is used, and the former one is still accepted."""
+    RETIRE = "Retire"
+    """Only the new value is accepted."""
+    DONE = "Done"
 
 
 class BlockedState(StrEnum):

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from platform_operator.api.conditions import BlockedState, InvariantState
+from platform_operator.api.conditions import BlockedState, InvariantState, RotationKind, RotationStep
 from platform_operator.api.kinds import GROUP, PLATFORM, VERSION, Manifest
 from platform_operator.api.schema import rule
 from platform_operator.api.spec import MAX_NAME_LENGTH, Spec
@@ -207,6 +207,19 @@ _STATUS: Manifest = {
             ["field", "name", "ready"],
         )
         | {"description": "Secrets that the spec names."},
+        "rotation": _list_of(
+            "name",
+            {
+                "name": {"type": "string", "enum": [str(kind) for kind in RotationKind]},
+                "generation": _COUNT | {"description": "Generation of the credentials that are used."},
+                "step": {"type": "string", "enum": [str(step) for step in RotationStep]},
+                "request": _TEXT | {"description": "Newest value of the annotation that was followed."},
+                "since": {"type": "string", "format": "date-time", "description": "Since when it is in this step."},
+                "finished": {"type": "string", "format": "date-time", "description": "When the last rotation ended."},
+            },
+            ["name", "generation", "step"],
+        )
+        | {"description": "Credentials that have ever been rotated."},
         "blocked": _list_of(
             "kind name",
             {

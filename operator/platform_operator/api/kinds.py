@@ -33,6 +33,9 @@ INVENTORY_COMPONENT = "applied"
 INVENTORY_KEYS = ("content", "objects", "checksum")
 """The keys of its data."""
 
+ROTATION_COMPONENT = "rotation"
+"""The ConfigMap `<platform>-rotation` has the steps of rotations, by kind."""
+
 Manifest: TypeAlias = dict[str, Any]
 """A Kubernetes object as JSON. Untyped, since the operator cannot know more about it than the API server does."""
 

@@ -532,6 +532,18 @@ class NetworkPolicies(Model):
     enabled: bool = Field(default=True, description="Allow only the connections that the services need.")
 
 
+class RotationSchedule(Model):
+    """Rotation of the credentials that the operator derived."""
+
+    every_days: int | None = Field(
+        default=None,
+        ge=1,
+        le=3650,
+        description="Rotate the signing secret, the gRPC tokens and the roles of builtin databases when their last "
+        "rotation ended that many days ago. Default: only when the annotation platform.ecommerce.dev/rotate asks.",
+    )
+
+
 NotAvailable: TypeAlias = dict[str, object] | None
 
 
@@ -603,6 +615,7 @@ class Spec(Model):
     network_policies: NetworkPolicies = Field(default=NetworkPolicies(), description="Isolation of the pods.")
     pods: Pods = Field(default=Pods(), description="What all pods have in common.")
     objects: Objects = Field(default=Objects(), description="What all objects have in common.")
+    rotation: RotationSchedule = Field(default=RotationSchedule(), description="Rotation of credentials.")
     paused: bool = Field(
         default=False, description="Stop reconciling: the shop keeps running, but nothing is changed or repaired."
     )

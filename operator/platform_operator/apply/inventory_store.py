@@ -20,7 +20,7 @@ from platform_operator.cache.observed import Children, Platform, StoredData, obs
 from platform_operator.cache.store import Cache
 from platform_operator.client import KubernetesClient
 from platform_operator.plan.inventory import Inventory
-from platform_operator.secrets.master_key import ANNOTATION_KEY_ID
+from platform_operator.secrets.key_ids import ANNOTATION_KEY_ID
 
 
 def inventory_id(key: PlatformKey) -> ObjectId:

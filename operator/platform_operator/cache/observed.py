@@ -5,11 +5,12 @@ Memory is the reason for cutting objects down: a Deployment is 6 KiB as JSON and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from platform_operator.api.conditions import RotationKind
 from platform_operator.api.kinds import (
     GROUP,
     INVENTORY_COMPONENT,
@@ -19,6 +20,7 @@ from platform_operator.api.kinds import (
     LABEL_PREFIX,
     LABEL_VERSION,
     PLATFORM,
+    ROTATION_COMPONENT,
     Manifest,
     ObjectId,
     PlatformKey,
@@ -82,7 +84,7 @@ class ServiceAddress:
 
 @dataclass(frozen=True, slots=True)
 class StoredData:
-    """The data and metadata of the inventory's ConfigMap, or the metadata of a Secret or another ConfigMap.
+    """The data and metadata of a ConfigMap that the operator reads, or the metadata of a Secret or another ConfigMap.
 
     Annotations are those of the operator's group, labels those that Kubernetes recommends, owners platforms.
     A Secret has no data here: no decision needs its values, so the cache holds no passwords.
@@ -133,6 +135,7 @@ class Platform:
     finalizers: tuple[str, ...] = ()
     deletion_time: datetime = datetime.max.replace(tzinfo=UTC)
     """The time since when it is being deleted."""
+    created: datetime = UNKNOWN_TIME
 
 
 FINALIZER = f"{GROUP}/deletion-policy"
@@ -162,7 +165,7 @@ def object_id(manifest: Manifest) -> ObjectId:
 
 def observe_platform(manifest: Manifest) -> Platform:
     metadata = manifest["metadata"]
-    deleted_at = metadata.get("deletionTimestamp")
+    deleted_at, created = metadata.get("deletionTimestamp"), metadata.get("creationTimestamp")
     return Platform(
         key=PlatformKey(metadata["namespace"], metadata["name"]),
         uid=metadata["uid"],
@@ -176,6 +179,7 @@ def observe_platform(manifest: Manifest) -> Platform:
         },
         finalizers=tuple(metadata.get("finalizers") or ()),
         **({"deletion_time": datetime.fromisoformat(deleted_at)} if deleted_at else {}),
+        **({"created": datetime.fromisoformat(created)} if created else {}),
     )
 
 
@@ -284,13 +288,19 @@ def _secret(manifest: Manifest) -> StoredData:
 
 
 def _config_map(manifest: Manifest) -> StoredData:
-    """Keeps the data of the inventory alone: no other is read, and anyone who may write in a namespace can make
-    ConfigMaps of a megabyte with the labels of a shop."""
-    if manifest["metadata"]["name"] != f"{platform_of(manifest).name}-{INVENTORY_COMPONENT}":
-        return _stored_data(manifest, {})
+    """Keeps the data of the inventory and of the rotation record alone: no other is read, and anyone who may write in a
+    namespace can make ConfigMaps of a megabyte with the labels of a shop."""
+    component = manifest["metadata"]["name"].removeprefix(f"{platform_of(manifest).name}-")
     data = manifest.get("data") or {}
-    known = {name: data[name] for name in INVENTORY_KEYS if name in data}
+    known = {name: data[name] for name in _READ_KEYS.get(component, ()) if name in data}
     return _stored_data(manifest, known if sum(map(len, known.values())) <= MAX_INVENTORY else {})
+
+
+_READ_KEYS: Mapping[str, Collection[str]] = {
+    INVENTORY_COMPONENT: INVENTORY_KEYS,
+    ROTATION_COMPONENT: tuple(RotationKind),
+}
+"""The keys of ConfigMaps that are read, by component."""
 
 
 _STATES: Mapping[str, Callable[[Manifest], ObservedState]] = {

@@ -59,12 +59,14 @@ def chart_values(
     grpc_authentication: GrpcAuthentication = "required",
     pod_annotations: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
     images: StoreImages = CHARTS_OWN,
+    migration_rotation: Mapping[str, str | int] = MappingProxyType({}),
 ) -> ChartValues:
     """Returns the values of charts/platform for a spec. The charts' own values.yaml is the interface.
 
     Stores keep the profile that they were made with, `store_profile`: each is a single instance. Its volume cannot
     change in place and its restart is an outage, so it is resized only where the spec itself states a size.
-    `pod_annotations` are those of each service's pods, `images` those of the stores.
+    `pod_annotations` are those of each service's pods, `images` those of the stores, `migration_rotation` is the step
+    of the runtime roles.
     """
     name, profile, stores = platform.name, PROFILES[spec.profile], PROFILES[store_profile]
     values = {
@@ -80,6 +82,8 @@ def chart_values(
         values[store] |= {"image": image}
     for service, own in pod_annotations.items():
         values[service] |= {"podAnnotations": dict(own)}
+    for service in WITH_DATABASE if migration_rotation and spec.databases.provider == "builtin" else ():
+        values[service]["migration"] = values[service].get("migration", {}) | {"rotation": dict(migration_rotation)}
     values["gateway"] |= {"proxyNamespaces": spec.ingress.proxy_namespaces or []}
     values["payment"] |= _payments(spec)
     values["notification"] |= _notifications(platform, spec)

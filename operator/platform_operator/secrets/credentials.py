@@ -8,7 +8,9 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol
 
+from platform_operator.api.conditions import RotationKind, RotationStep
 from platform_operator.api.kinds import (
     ANNOTATION_WAVE,
     CHILD_LABELS,
@@ -26,14 +28,27 @@ from platform_operator.digests import digest
 from platform_operator.plan.inventory import DesiredObject
 from platform_operator.plan.prune_guard import declared_removals
 from platform_operator.secrets.caller_tokens import ANNOTATION_REPLACES, caller_tokens
-from platform_operator.secrets.master_key import ANNOTATION_KEY_ID, MasterKey, key_id
+from platform_operator.secrets.key_ids import ANNOTATION_KEY_ID, key_id
+from platform_operator.secrets.master_key import MasterKey
+from platform_operator.secrets.rotation import ANNOTATION_GENERATION, NO_ROTATIONS, Rotation, Rotations, kind_of
 
-_Password = Callable[[str], str]
+
+class _Password(Protocol):
+    """Derives the value of a field of one Secret."""
+
+    def __call__(self, field: str, generation: int = 0, /) -> str: ...
+
+
 _SecretData = dict[str, str]
 
 
 def credentials(
-    key: PlatformKey, spec: Spec, master_key: MasterKey, observed: Children, replaced_version: str = ""
+    key: PlatformKey,
+    spec: Spec,
+    master_key: MasterKey,
+    observed: Children,
+    replaced_version: str = "",
+    rotations: Rotations = NO_ROTATIONS,
 ) -> tuple[DesiredObject, ...]:
     """Returns the Secrets to apply: those that are absent, or that were derived from this master key.
 
@@ -41,15 +56,18 @@ def credentials(
     whose services show no token, if it may still run.
     """
     return tuple(
-        _secret(key, component, data, spec.objects, _annotations(component, master_key, replaced_version))
-        for component, data in _components(key, spec, master_key)
+        _secret(key, component, data, spec.objects, _annotations(component, master_key, replaced_version, rotations))
+        for component, data in _components(key, spec, master_key, rotations)
         if _may_write(state_of(ObjectId("Secret", f"{key.name}-{component}"), observed), master_key)
     )
 
 
-def _annotations(component: str, master_key: MasterKey, replaced_version: str) -> dict[str, str]:
+def _annotations(component: str, master_key: MasterKey, replaced_version: str, rotations: Rotations) -> dict[str, str]:
     replaces = {ANNOTATION_REPLACES: replaced_version} if replaced_version and component.endswith("-grpc") else {}
-    return {ANNOTATION_WAVE: "0", ANNOTATION_KEY_ID: master_key.id, **replaces}
+    kind = kind_of(component)
+    mark = rotations[kind].mark if kind else ""
+    generation = {ANNOTATION_GENERATION: mark} if mark else {}
+    return {ANNOTATION_WAVE: "0", ANNOTATION_KEY_ID: master_key.id, **replaces, **generation}
 
 
 def protected_secrets(key: PlatformKey, spec: Spec, observed: Children) -> frozenset[ObjectId]:
@@ -68,23 +86,44 @@ def _may_write(state: object, master_key: MasterKey) -> bool:
     return not isinstance(state, StoredData) or state.annotations.get(ANNOTATION_KEY_ID) == master_key.id
 
 
-def _components(key: PlatformKey, spec: Spec, master_key: MasterKey) -> Iterable[tuple[str, _SecretData]]:
+def _components(
+    key: PlatformKey, spec: Spec, master_key: MasterKey, rotations: Rotations
+) -> Iterable[tuple[str, _SecretData]]:
     def password(component: str) -> _Password:
-        return lambda field: master_key.password(key, component, field)
+        return lambda field, generation=0: master_key.password(key, component, field, generation)
 
-    yield "jwt", {"JWT_SECRET": password("jwt")("secret")}
+    yield "jwt", _signing_secrets(rotations[RotationKind.SIGNING], password("jwt"))
     yield "admin", {"ADMIN_EMAIL": "admin@example.com", "ADMIN_PASSWORD": password("admin")("password")}
-    yield from caller_tokens(lambda caller, callee: password(f"{caller}-grpc")(callee))
+    yield from _caller_tokens(rotations[RotationKind.GRPC], password)
+    databases = rotations[RotationKind.DATABASES]
     if spec.databases.provider == "builtin":
         for service in WITH_DATABASE:
             yield f"{service}-db", _database(key, service, password(f"{service}-db"))
-            yield f"{service}-db-runtime", _runtime_role(key, service, password(f"{service}-db-runtime"))
+            yield f"{service}-db-runtime", _runtime_role(key, service, password(f"{service}-db-runtime"), databases)
     if spec.cache.provider == "builtin":
         yield "redis", _redis(key, password("redis"))
     if spec.broker.provider == "builtin":
         yield "rabbitmq", _rabbitmq(key, password("rabbitmq"))
         for service in WITH_BROKER:
             yield f"{service}-broker", _broker_user(key, service, password(f"{service}-broker"))
+
+
+def _signing_secrets(rotation: Rotation, password: _Password) -> _SecretData:
+    """Returns the secret in use and the one that is valid beside it, as the user service reads them."""
+    used = {"JWT_SECRET": password("secret", rotation.generation)}
+    if rotation.also_accepted is None:
+        return used
+    name = "JWT_SECRET_NEXT" if rotation.step is RotationStep.PUBLISH else "JWT_SECRET_PREVIOUS"
+    return used | {name: password("secret", rotation.also_accepted)}
+
+
+def _caller_tokens(rotation: Rotation, password: Callable[[str], _Password]) -> Iterable[tuple[str, _SecretData]]:
+    def token(caller: str, callee: str, generation: int) -> str:
+        return password(f"{caller}-grpc")(callee, generation)
+
+    other = rotation.also_accepted
+    accepted = [rotation.generation] if other is None else [rotation.generation, other]
+    return caller_tokens(token, rotation.generation, accepted)
 
 
 def _database(key: PlatformKey, service: str, password: _Password) -> _SecretData:
@@ -99,9 +138,30 @@ def _database(key: PlatformKey, service: str, password: _Password) -> _SecretDat
     }
 
 
-def _runtime_role(key: PlatformKey, service: str, password: _Password) -> _SecretData:
-    """Returns the role that the service logs in as, which the migration creates with its privileges."""
-    return {**_database(key, service, password), "DB_USER": f"{_DATABASES[service]}_runtime"}
+def _runtime_role(key: PlatformKey, service: str, password: _Password, rotation: Rotation) -> _SecretData:
+    """Returns the role that the service logs in as, which the migration creates with its privileges.
+
+    Two roles alternate. While the next one is published, the migration reads it from keys of its own; when the former
+    one is retired, its name.
+    """
+    used = {
+        **_database(key, service, password),
+        "DB_USER": _runtime_user(service, rotation.generation),
+        "DB_PASSWORD": password("password", rotation.generation),
+    }
+    if rotation.step is RotationStep.PUBLISH:
+        following = rotation.generation + 1
+        next_role = {
+            "DB_NEXT_USER": _runtime_user(service, following),
+            "DB_NEXT_PASSWORD": password("password", following),
+        }
+        return used | next_role
+    is_retired = rotation.generation > 0 and rotation.step is not RotationStep.USE
+    return used | ({"DB_RETIRED_USER": _runtime_user(service, rotation.generation - 1)} if is_retired else {})
+
+
+def _runtime_user(service: str, generation: int) -> str:
+    return f"{_DATABASES[service]}_runtime" + ("_2" if generation % 2 else "")
 
 
 _DATABASES: Mapping[str, str] = {

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 from platform_operator.api.kinds import (
     CHILD_KINDS,
-    GROUP,
     LABEL_INSTANCE,
     LABEL_NAME,
     LABEL_PLATFORM,
@@ -22,15 +21,13 @@ from platform_operator.api.kinds import (
     ObjectId,
     PlatformKey,
 )
-from platform_operator.cache.observed import ObservedObject, StoredData
 from platform_operator.cache.store import Cache
 from platform_operator.client import KubernetesClient
 from platform_operator.errors import ApiError, MasterKeyChangedError, MasterKeyMissingError
+from platform_operator.secrets.key_ids import ANNOTATION_KEY_ID, key_id
 
 MASTER_KEY_NAME = "ecommerce-operator-master-key"
 KEY_BYTES = 32
-ANNOTATION_KEY_ID = f"{GROUP}/master-key-id"
-"""The id of the master key, on every Secret that was derived from it and on the inventory beside them."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -44,12 +41,13 @@ class MasterKey:
         """Identifies the master key that a Secret's values come from, and reveals nothing about it."""
         return self._derive("id").hex()[:8]
 
-    def password(self, key: PlatformKey, component: str, field: str) -> str:
+    def password(self, key: PlatformKey, component: str, field: str, generation: int = 0) -> str:
         """Returns 256 bits in 43 characters that need no escaping in a URL.
 
-        A platform made again under the same name gets the same ones.
+        A platform made again under the same name gets the same ones. Each generation has others (docs/adr/0046).
         """
-        return base64.urlsafe_b64encode(self._derive(f"{key}/{component}/{field}")).decode().rstrip("=")
+        purpose = f"{key}/{component}/{field}" + (f"/{generation}" if generation else "")
+        return base64.urlsafe_b64encode(self._derive(purpose)).decode().rstrip("=")
 
     def _derive(self, purpose: str) -> bytes:
         return hmac.digest(self.secret, purpose.encode(), hashlib.sha256)
@@ -117,11 +115,6 @@ class MasterKeyStore:
             f"{LABEL_PLATFORM} {LABEL_INSTANCE}; do kubectl -n {platform.namespace} annotate secret,configmap "
             f"-l $label={platform.name} {ANNOTATION_KEY_ID}-; done"
         )
-
-
-def key_id(seen: ObservedObject) -> str:
-    """Returns the id of the master key that an object was derived from; empty if it was derived from none."""
-    return seen.state.annotations.get(ANNOTATION_KEY_ID, "") if isinstance(seen.state, StoredData) else ""
 
 
 def _decode(manifest: Manifest) -> MasterKey | None:

@@ -25,6 +25,7 @@ from platform_operator.plan.planner import Plan
 from platform_operator.plan.prune_guard import ANNOTATION_ALLOW_PRUNE, GUARDED_KINDS, prune_id
 from platform_operator.plan.readiness import Blocker, NameConflict, Refusal
 from platform_operator.secrets.named_secrets import SecretState, problems
+from platform_operator.secrets.rotation import RotationReport
 
 PROGRESS_DEADLINE = timedelta(minutes=5)
 """The time that an object may take to become ready before the platform counts as degraded."""
@@ -47,6 +48,8 @@ class PassResult:
     """The Secrets that the spec names. None if the pass ended before they were read."""
     fights: tuple[FieldFight, ...] | None = ()
     """The objects over which another writer fights. None if that is not known yet."""
+    rotation: RotationReport | None = None
+    """The rotations of credentials. None if the pass ended before they were looked at."""
     diagnosis: str = ""
     """The problem that the pods of `degraded_part` report."""
     migration_times: MigrationTimes | None = None

@@ -21,6 +21,7 @@ from platform_operator.render.profiles import PROFILES
 from platform_operator.render.store_images import StoreImages, kept_images
 from platform_operator.render.values import platform_url
 from platform_operator.secrets.named_secrets import secret_rows
+from platform_operator.secrets.rotation import RotationReport
 from platform_operator.status.blocked import TIME_FORMAT, blocked_rows
 from platform_operator.status.blocked import Row as BlockedRow
 from platform_operator.status.conditions import (
@@ -32,6 +33,7 @@ from platform_operator.status.conditions import (
     progressing_condition,
     ready_condition,
 )
+from platform_operator.status.rotation import rotation_condition, rotation_rows
 
 Status = dict[str, Any]
 
@@ -70,6 +72,7 @@ def describe(snapshot: Snapshot, result: PassResult) -> Status:
         *invariant_conditions(rows, platform.key),
         mail_condition(spec),
         *_fight(platform, result),
+        *_rotating(platform, result),
     )
     return {
         "observedGeneration": platform.generation,
@@ -81,12 +84,24 @@ def describe(snapshot: Snapshot, result: PassResult) -> Status:
         "blocked": blocked_rows(stored_blocked(platform), result.plan, result.refusals, snapshot.now),
         "invariants": rows,
         **_secrets(platform, result),
+        **_rotations(platform, result),
     }
 
 
 def _secrets(platform: Platform, result: PassResult) -> Status:
     rows = platform.status.get("secrets", []) if result.secrets is None else secret_rows(result.secrets)
     return {"secrets": rows} if rows else {}
+
+
+def _rotations(platform: Platform, result: PassResult) -> Status:
+    rows = platform.status.get("rotation", []) if result.rotation is None else rotation_rows(result.rotation)
+    return {"rotation": rows} if rows else {}
+
+
+def _rotating(platform: Platform, result: PassResult) -> Iterable[Condition]:
+    stored = any(one["type"] == "Rotating" for one in platform.status.get("conditions", ()))
+    condition = rotation_condition(result.rotation or RotationReport(), reported_before=stored)
+    return (condition,) if condition else ()
 
 
 def _fight(platform: Platform, result: PassResult) -> Iterable[Condition]:
@@ -188,6 +203,8 @@ def _stored_conditions(
     }
     if result.fights is None and "FieldFight" in known:
         kept["FieldFight"] = known["FieldFight"]
+    if result.rotation is None and "Rotating" in known:
+        kept["Rotating"] = known["Rotating"]
     return [kept.get(one.type) or _dated(one, known.get(one.type), platform, now) for one in conditions]
 
 

@@ -40,7 +40,8 @@ from platform_operator.render.helm import Helm
 from platform_operator.render.renderer import Renderer
 from platform_operator.render.store_images import CHARTS_OWN, StoreImages
 from platform_operator.render.values import Installation
-from platform_operator.secrets.master_key import ANNOTATION_KEY_ID, MASTER_KEY_NAME, MasterKey, MasterKeyStore
+from platform_operator.secrets.key_ids import ANNOTATION_KEY_ID
+from platform_operator.secrets.master_key import MASTER_KEY_NAME, MasterKey, MasterKeyStore
 from platform_operator.status.conditions import PROGRESS_DEADLINE
 from platform_operator.status.recorder import MAX_WAITING, EventRecorder
 from platform_operator.workqueue import Requeue, WorkQueue

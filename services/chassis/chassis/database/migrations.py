@@ -25,7 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from chassis.database import tables
 from chassis.database.engine import database_url, driver_error
-from chassis.database.roles import RuntimeRole, grant_runtime_role
+from chassis.database.roles import RuntimeRole, grant_runtime_role, retire_runtime_role
 from chassis.errors import DataLost, SchemaAhead
 from chassis.observability import logs
 from chassis.settings import DatabaseSettings
@@ -44,13 +44,14 @@ async def migrate(
     revision: str = "head",
     runtime_role: RuntimeRole | None = None,
     migrated_at: str = "",
+    retired_role: str = "",
 ) -> None:
     """Upgrades the database to the newest schema that the package ships, or only to `revision`.
 
     After a rollback the database has the schema of a newer release: then there is nothing to do, if this release's code
-    may run on it. In both cases `runtime_role` gets its privileges. With `migrated_at`, the time of an earlier
-    migration, a database without a schema is left as it is (docs/adr/0047). Raises SchemaAhead, RuntimeRoleRefused,
-    DataLost.
+    may run on it. In both cases `runtime_role` gets its privileges, and the role named `retired_role` loses its login.
+    With `migrated_at`, the time of an earlier migration, a database without a schema is left as it is (docs/adr/0047).
+    Raises SchemaAhead, RuntimeRoleRefused, DataLost.
 
     A migration that fails is rolled back, except for its blocks `outside_transaction`, and its error is raised: then
     the Job fails, and the pods of the release before keep serving.
@@ -74,6 +75,8 @@ async def migrate(
                 await connection.commit()
             if runtime_role is not None:
                 await grant_runtime_role(connection, settings, runtime_role)
+            if retired_role:
+                await retire_runtime_role(connection, retired_role)
         if ahead is None:
             log.info("the schema is current", revision=_newest_revision(package) if revision == "head" else revision)
         else:

@@ -104,7 +104,15 @@ def _migrate(service: str, package: str) -> None:
     user = settings.db_runtime_user
     role = RuntimeRole(user, settings.db_runtime_password) if user else None
     try:
-        asyncio.run(migrate(package, settings, runtime_role=role, migrated_at=settings.db_migrated_at))
+        asyncio.run(
+            migrate(
+                package,
+                settings,
+                runtime_role=role,
+                migrated_at=settings.db_migrated_at,
+                retired_role=settings.db_runtime_retired_user,
+            )
+        )
     except DataLost as error:
         log.exception("migration refused")
         sys.stderr.write(f"migration refused: {error}\n")
