@@ -47,7 +47,7 @@ from platform_operator.status.blocked import blocked_for, blocked_since
 from platform_operator.status.causes import MAX_EVENTS, WARNINGS, with_causes
 from platform_operator.status.conditions import PassResult, degraded_part
 from platform_operator.status.diagnosis import diagnose
-from platform_operator.status.events import changed_conditions
+from platform_operator.status.events import changed_conditions, mode_changed
 from platform_operator.status.platform_status import Snapshot, describe, status_manifest, store_profile, stored_blocked
 from platform_operator.status.recorder import EventRecorder
 from platform_operator.workqueue import Requeue
@@ -106,16 +106,16 @@ class Reconciler:
             raise result.error
         if not self._is_current(platform):
             return Requeue.after(0)
-        recheck = self._recheck(platform.key, result)
+        recheck = self._recheck(platform.key, spec, result)
         secrets = SECRETS_INTERVAL if result.secrets else None
         return Requeue.earliest(recheck, secrets, self.fights.next_look(key, self.now()))
 
-    def _recheck(self, key: PlatformKey, result: PassResult) -> float | None:
+    def _recheck(self, key: PlatformKey, spec: Spec | None, result: PassResult) -> float | None:
         """Returns the seconds until the next look at what changes without an event: deadlines, and causes in Events.
 
         The Event that says why a new object gets no pods is written just after the first status.
         """
-        if not _may_change_without_event(result):
+        if not _may_change_without_event(spec, result):
             return None
         known = self.cache.platforms.get(key)
         waiting = blocked_for(stored_blocked(known), self.now()).values() if known else ()
@@ -142,20 +142,21 @@ class Reconciler:
         spec, named = None, None
         try:
             spec = parse(platform.spec)
-            if not spec.paused:
+            if not spec.observes:
                 needed = spec.deletion_policy == "Delete"
                 await set_finalizer(self.client, self.cache, platform, needed=needed)
             inventory = read_inventory(platform.key, self.cache.children(platform.key))
             replaced = replaced_version(platform.key, self.cache.children(platform.key), inventory)
-            secrets = _PassSecrets(await self.master_keys.key_for(platform.key), replaced)
+            secrets = _PassSecrets(await self._master_key(platform, spec), replaced)
             named = await self._named_secrets(platform, spec, secrets.master_key)
             values = self._values(platform, spec, replaced, named)
-            if not spec.paused:
+            if not spec.observes:
                 await self._retry_failed_jobs(platform.key, inventory)
             plan = self._plan_from_inventory(platform, spec, inventory, values, secrets)
-            if spec.paused or (plan is not None and plan.idle):
+            if plan is not None and plan.idle:
                 return spec, PassResult(plan, secrets=named)
-            result = await self._apply_waves(platform, spec, inventory, values, secrets)
+            act = self._observe if spec.observes else self._apply_waves
+            result = await act(platform, spec, inventory, values, secrets)
             return spec, replace(result, secrets=named)
         except (ApiError, InvalidSpecError, RenderError, MasterKeyMissingError, MasterKeyChangedError) as error:
             return spec, PassResult(error=error, secrets=named)
@@ -165,6 +166,9 @@ class Reconciler:
             unexpected = UnexpectedError(f"{type(error).__name__}: {error}"[:MAX_ERROR_LENGTH])
             unexpected.__cause__ = error
             return spec, PassResult(error=unexpected, secrets=named)
+
+    async def _master_key(self, platform: Platform, spec: Spec) -> MasterKey:
+        return await self.master_keys.key_for(platform.key, may_create=not spec.observes)
 
     async def _retry_failed_jobs(self, key: PlatformKey, inventory: Inventory) -> None:
         """Deletes the failed Jobs whose retry is due: this pass creates them again, as it does every lost object."""
@@ -188,6 +192,14 @@ class Reconciler:
             return None
         others = tuple(one for one in inventory.desired() if one.id.kind != "Secret")
         return self._plan(platform, spec, (*self._credentials(platform, spec, secrets), *others), inventory)
+
+    async def _observe(
+        self, platform: Platform, spec: Spec, inventory: Inventory, values: ChartValues, secrets: _PassSecrets
+    ) -> PassResult:
+        """Makes the plan that `_apply_waves` would carry out, and writes nothing."""
+        rendered = await self.renderer.render(platform.key, platform.uid, values)
+        desired = (*self._credentials(platform, spec, secrets), *rendered)
+        return PassResult(self._plan(platform, spec, desired, inventory))
 
     async def _apply_waves(
         self, platform: Platform, spec: Spec, inventory: Inventory, values: ChartValues, secrets: _PassSecrets
@@ -306,6 +318,8 @@ class Reconciler:
             return
         answer = await self.client.apply(PLATFORM, key.namespace, status_manifest(platform, status), "status")
         self.cache.store_platform(observe_platform(answer))
+        if mode_changed(platform.status, status):
+            self.recorder.emit_mode(platform, status["mode"], now)
         for condition in changed_conditions(platform, status):
             logger.info(condition["message"], extra={"platform": str(key), "reason": condition["reason"]})
             self.recorder.emit_transition(platform, condition, now)
@@ -341,9 +355,11 @@ def _pod_selector(key: PlatformKey, part: ObjectId) -> str:
     return f"{LABEL_INSTANCE}={key.name},{LABEL_COMPONENT}={part.name.removeprefix(f'{key.name}-')}"
 
 
-def _may_change_without_event(result: PassResult) -> bool:
+def _may_change_without_event(spec: Spec | None, result: PassResult) -> bool:
     if result.error is not None:
         return isinstance(result.error, (RenderTimeoutError, MasterKeyMissingError, MasterKeyChangedError))
+    if spec is not None and spec.observes:
+        return bool(result.plan and result.plan.blockers)
     return not result.converged
 
 

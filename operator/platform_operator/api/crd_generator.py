@@ -124,6 +124,7 @@ _COLUMNS: list[dict[str, Any]] = [
     {"name": "Reason", "type": "string", "priority": 1, "jsonPath": '.status.conditions[?(@.type=="Ready")].reason'},
     {"name": "Version", "type": "string", "jsonPath": ".status.version"},
     {"name": "Services", "type": "string", "jsonPath": ".status.servicesReady"},
+    {"name": "Mode", "type": "string", "priority": 1, "jsonPath": ".status.mode"},
     {"name": "URL", "type": "string", "jsonPath": ".status.url"},
     {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
 ]
@@ -148,6 +149,11 @@ _STATUS: Manifest = {
     "properties": {
         "observedGeneration": {"type": "integer", "format": "int64"},
         "version": _TEXT | {"description": "Version of the services; during an upgrade the new one."},
+        "mode": {
+            "type": "string",
+            "enum": ["Manage", "Observe"],
+            "description": "Whether the operator keeps the shop as the spec says, or changes nothing.",
+        },
         "storeProfile": _TEXT | {"description": "Profile that the builtin stores were created with and keep."},
         "effectiveDeletionPolicy": {
             "type": "string",
@@ -210,6 +216,27 @@ _STATUS: Manifest = {
             ["kind", "name", "state", "message", "since"],
         )
         | {"description": "Objects that are not as specified or not ready, or wait for another."},
+        "pending": {
+            "type": "object",
+            "description": "Changes that are not made yet: status.blocked says what they wait for, and mode Observe "
+            "makes none.",
+            "properties": {
+                "applies": _COUNT | {"description": "Number of objects to apply."},
+                "deletions": _COUNT | {"description": "Number of objects to delete."},
+                "objects": _list_of(
+                    "kind name",
+                    {
+                        "kind": _TEXT,
+                        "name": _TEXT,
+                        "reason": _TEXT
+                        | {"description": "NotAppliedYet, ContentChanged, Absent, LostFields, or NotRequired."},
+                        "message": _TEXT | {"description": "What is different."},
+                    },
+                    ["kind", "name", "reason", "message"],
+                )
+                | {"description": "The first of them, deletions before the others."},
+            },
+        },
         "invariants": _list_of(
             "service name",
             {

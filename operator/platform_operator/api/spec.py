@@ -536,6 +536,12 @@ class Spec(Model):
                 ".deletionPolicy",
             ),
             rule(
+                "self.mode in ['Manage', 'Observe']",
+                "mode must be Manage (keeps the shop as the spec says) or Observe (changes nothing, and reports what "
+                "it would change)",
+                ".mode",
+            ),
+            rule(
                 f"!has(self.services) || self.services.all(name, name in {_quoted(SERVICES)})",
                 "services must have only names of services: use " + ", ".join(SERVICES),
                 ".services",
@@ -574,15 +580,23 @@ class Spec(Model):
     monitoring: Monitoring = Field(default=Monitoring(), description="Monitoring with Prometheus.")
     network_policies: NetworkPolicies = Field(default=NetworkPolicies(), description="Isolation of the pods.")
     pods: Pods = Field(default=Pods(), description="What all pods have in common.")
-    paused: bool = Field(
-        default=False, description="Stop reconciling: the shop keeps running, but nothing is changed or repaired."
+    mode: Annotated[str, Field(max_length=32)] = Field(
+        default="Manage",
+        description="Manage: keep the shop as the spec says. Observe: the shop keeps running, but nothing is changed, "
+        "repaired or deleted; status.pending says what would be.",
     )
+    paused: bool = Field(default=False, description="Earlier name of mode: Observe, which true means whatever mode is.")
     deletion_policy: Annotated[str, Field(max_length=32)] = Field(
         default="Retain",
         description="What happens to volumes and credentials when the platform is deleted: Retain keeps them, Delete "
         "removes them.",
     )
     backup: NotAvailable = Field(default=None, description="Not available yet.")
+
+    @property
+    def observes(self) -> bool:
+        """Tells whether nothing of the shop may be changed."""
+        return self.paused or self.mode == "Observe"
 
 
 def parse(spec: Mapping[str, Any]) -> Spec:

@@ -27,6 +27,10 @@ class Plan:
     """Those of them that wait for an object that is not ready."""
     held_prune: tuple[ObservedObject, ...] = ()
     """Objects that the spec no longer requires, whose deletion waits for the user's permission."""
+    due: tuple[Change, ...] = ()
+    """All objects that have to be applied, now or later."""
+    leftovers: tuple[ObservedObject, ...] = ()
+    """All objects that the spec no longer requires: they are deleted now, later, or when the user permits it."""
 
     @property
     def blocked_wave(self) -> int | None:
@@ -75,7 +79,7 @@ def make_plan(
     held_prune = guard.held(leftovers, observed)
     prune = tuple(one for one in leftovers if one not in held_prune and (converged or one.id.kind in _PRUNED_AT_ONCE))
     blockers = tuple(progress.blockers.values())
-    return Plan(tuple(apply), prune, len(due) - len(apply), blockers, waiting, held_prune)
+    return Plan(tuple(apply), prune, len(due) - len(apply), blockers, waiting, held_prune, tuple(due), leftovers)
 
 
 def _progress(

@@ -33,7 +33,7 @@ PROGRESS_DEADLINE = timedelta(minutes=5)
 class PassResult:
     """The result of one pass over a platform.
 
-    It has no plan if it failed before it made one, or if the platform is paused.
+    It has no plan if it failed before it made one.
     """
 
     plan: Plan | None = None
@@ -66,20 +66,20 @@ def degraded_part(result: PassResult) -> Blocker | None:
     return min(overdue, key=lambda one: one.wave, default=None)
 
 
-def ready_condition(result: PassResult, degraded: Condition, ready_services: int, *, paused: bool) -> Condition:
+def ready_condition(result: PassResult, degraded: Condition, ready_services: int, *, observes: bool) -> Condition:
     if result.converged:
         return Condition("Ready", True, ConditionReason.ALL_READY, "All parts of the shop are as specified and ready.")
     if degraded.status:
         return Condition("Ready", False, degraded.reason, degraded.message)
-    if paused:
-        return Condition("Ready", False, ConditionReason.PAUSED, _PAUSED)
+    if observes:
+        return Condition("Ready", False, ConditionReason.OBSERVING, _observing(result.plan))
     reason, message = _progress(result)
     return Condition("Ready", False, reason, f"{ready_services} of {len(SERVICES)} services are ready. {message}")
 
 
-def progressing_condition(result: PassResult, degraded: Condition, *, paused: bool) -> Condition:
-    if paused:
-        return Condition("Progressing", False, ConditionReason.PAUSED, _PAUSED)
+def progressing_condition(result: PassResult, degraded: Condition, *, observes: bool) -> Condition:
+    if observes:
+        return Condition("Progressing", False, ConditionReason.OBSERVING, _observing(result.plan))
     if degraded.status and degraded.reason is not ConditionReason.PROGRESS_DEADLINE_EXCEEDED:
         message = "Stopped until the failure that condition Degraded reports is resolved."
         return Condition("Progressing", False, degraded.reason, message)
@@ -88,7 +88,15 @@ def progressing_condition(result: PassResult, degraded: Condition, *, paused: bo
     return Condition("Progressing", True, *_progress(result))
 
 
-_PAUSED = "spec.paused is true: nothing is changed or repaired. Set it to false to resume."
+def _observing(plan: Plan | None) -> str:
+    text = "The shop is observed: nothing is changed, repaired or deleted."
+    if plan is not None and (plan.due or plan.leftovers):
+        text += (
+            f" Objects to apply: {len(plan.due)}, to delete: {len(plan.leftovers)}; status.pending names the first of "
+            "them, and set spec.mode to Manage to change them."
+        )
+    return text
+
 
 _WAVE_REASONS = {
     1: ConditionReason.WAITING_FOR_STORES,

@@ -64,6 +64,26 @@ def transition_event(platform: Platform, condition: Mapping[str, Any], identity:
     }
 
 
+def mode_event(platform: Platform, mode: str, identity: str, now: datetime) -> Manifest:
+    """Returns the Event of a change of mode. `identity` is the operator's pod."""
+    return _event(platform, [str(platform.generation), mode], identity, now) | {
+        "type": "Normal",
+        "reason": "ModeChanged",
+        "message": _MODES[mode],
+    }
+
+
+_MODES = {
+    "Manage": "The operator manages the shop: it changes and repairs what is not as the spec says.",
+    "Observe": "The operator observes the shop: it changes, repairs and deletes nothing.",
+}
+
+
+def mode_changed(stored: Mapping[str, Any], status: Mapping[str, Any]) -> bool:
+    """Returns whether the mode is another than in the stored status. A new shop is managed."""
+    return bool(status.get("mode", "Manage") != stored.get("mode", "Manage"))
+
+
 def repair_event(platform: Platform, change: Change, identity: str, now: datetime) -> Manifest:
     """Returns the Event of a repair, with the field manager that took a field. `identity` is the operator's pod."""
     interval = int(now.timestamp() // REPAIR_EVENT_INTERVAL.total_seconds())

@@ -30,6 +30,7 @@ from platform_operator.status.conditions import (
     progressing_condition,
     ready_condition,
 )
+from platform_operator.status.pending import pending_changes
 
 Status = dict[str, Any]
 
@@ -54,14 +55,14 @@ def describe(snapshot: Snapshot, result: PassResult) -> Status:
     It equals the stored one if nothing has changed: a time changes only with what it dates.
     """
     platform, spec = snapshot.platform, snapshot.spec
-    paused = spec is not None and spec.paused
+    observes = spec is not None and spec.observes
     rows = _invariant_rows(snapshot)
     services = [_service(platform.key.name, name, snapshot.children) for name in SERVICES]
     ready = sum(service["ready"] for service in services)
     degraded = degraded_condition(platform.key, result)
     conditions = (
-        ready_condition(result, degraded, ready, paused=paused),
-        progressing_condition(result, degraded, paused=paused),
+        ready_condition(result, degraded, ready, observes=observes),
+        progressing_condition(result, degraded, observes=observes),
         degraded,
         *invariant_conditions(rows, platform.key),
         mail_condition(spec),
@@ -74,10 +75,16 @@ def describe(snapshot: Snapshot, result: PassResult) -> Status:
         "servicesReady": f"{ready}/{len(services)}",
         "conditions": _stored_conditions(platform, result, conditions, snapshot.now),
         "services": services,
-        "blocked": blocked_rows(stored_blocked(platform), result.plan, result.refusals, snapshot.now),
+        "blocked": blocked_rows(stored_blocked(platform), result, snapshot.now),
+        **_pending(platform, result),
         "invariants": rows,
         **_secrets(platform, result),
     }
+
+
+def _pending(platform: Platform, result: PassResult) -> Status:
+    changes = pending_changes(platform.status.get("pending", {}), result.plan)
+    return {"pending": changes} if changes else {}
 
 
 def _secrets(platform: Platform, result: PassResult) -> Status:
@@ -99,7 +106,7 @@ def stored_blocked(platform: Platform) -> Sequence[BlockedRow]:
 
 def _effective_deletion_policy(snapshot: Snapshot) -> str:
     """Returns what would happen to the data if the platform were deleted now, which may differ from the spec: while it
-    is paused, while the operator cannot write, and before a StatefulSet of an older operator was changed."""
+    is observed, while the operator cannot write, and before a StatefulSet of an older operator was changed."""
     platform = snapshot.platform
     is_held = FINALIZER in platform.finalizers
     deletes = is_held and platform.spec.get("deletionPolicy") == "Delete"
@@ -117,10 +124,11 @@ def _from_spec(snapshot: Snapshot) -> Status:
     """Returns what follows from the spec. While the spec is invalid, what is stored stays."""
     platform, spec, children = snapshot.platform, snapshot.spec, snapshot.children
     if spec is None:
-        names = ("version", "storeProfile", "url", "databases")
+        names = ("mode", "version", "storeProfile", "url", "databases")
         return {name: platform.status[name] for name in names if name in platform.status}
     has_stores = "storeProfile" in platform.status or any(identity.kind == "StatefulSet" for identity in children)
     return {
+        "mode": "Observe" if spec.observes else "Manage",
         "version": spec.version or snapshot.default_version,
         "url": platform_url(platform.key, spec.ingress),
         "databases": [_database(platform.key.name, name, spec, children) for name in WITH_DATABASE],

@@ -67,6 +67,11 @@ def assert_refused(answer: dict[str, Any], message: str) -> None:
             "deletionPolicy must be Retain (keeps volumes and credentials) or Delete (removes them)",
         ),
         (
+            {"mode": "Watch"},
+            "mode must be Manage (keeps the shop as the spec says) or Observe (changes nothing, and reports what it "
+            "would change)",
+        ),
+        (
             {"services": {"orders": {}}},
             "services must have only names of services: use gateway, user, product, inventory, order, payment, "
             "notification, review",
@@ -223,6 +228,7 @@ async def test_a_name_that_does_not_fit_the_children_is_refused(
         {"services": {"payment": {"replicas": 2}, "notification": {"env": {"SHOP_NAME": "The shop"}}}},
         {"payments": {"provider": "stripe", "secretRef": {"name": "stripe"}}},
         {"notifications": {}},
+        {"mode": "Observe", "version": "2.0"},
         {"settings": {"order": {"homeCountry": "GB", "taxBasisPoints": {"GB": 2000, "GR": 2400}}}},
         {"notifications": {"smtp": SMTP, "sms": {"provider": "twilio", "secretRef": {"name": "twilio"}}}},
         {"notifications": {"smtp": SMTP | {"port": 25, "startTls": False}}},

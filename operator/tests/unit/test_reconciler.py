@@ -40,6 +40,7 @@ from platform_operator.render.renderer import Renderer
 from platform_operator.render.values import Installation
 from platform_operator.secrets.master_key import ANNOTATION_KEY_ID, MASTER_KEY_NAME, MasterKey, MasterKeyStore
 from platform_operator.status.conditions import PROGRESS_DEADLINE
+from platform_operator.status.pending import MAX_NAMED
 from platform_operator.status.recorder import MAX_WAITING, EventRecorder
 from platform_operator.workqueue import Requeue, WorkQueue
 
@@ -528,12 +529,12 @@ async def test_a_failed_migration_is_retried_with_growing_delays_until_it_comple
     assert cluster.condition("Degraded") == ("False", "Healthy")
 
 
-async def test_a_paused_platform_retries_no_job(cluster: FakeCluster) -> None:
+async def test_an_observed_platform_retries_no_job(cluster: FakeCluster) -> None:
     await cluster.reconcile()
     cluster.come_up(STORE)
     await cluster.reconcile()
     fail_job(cluster, JOB, "BackoffLimitExceeded")
-    cluster.spec({"paused": True})
+    cluster.spec({"mode": "Observe"})
     cluster.now += timedelta(hours=2)
     await cluster.reconcile()
     assert JOB in cluster.server.objects
@@ -649,16 +650,90 @@ def stored_objects(cluster: FakeCluster) -> dict[tuple[str, str], Manifest]:
     return objects | volumes
 
 
-async def test_a_paused_platform_is_not_changed_and_reports_it(cluster: FakeCluster) -> None:
+OBSERVED = [{"mode": "Observe"}, {"paused": True}]
+
+
+def pending(cluster: FakeCluster) -> dict[str, Any]:
+    changes: dict[str, Any] = cluster.server.objects[PLATFORM.kind, "shop"]["status"].get("pending", {})
+    return changes
+
+
+def pending_objects(cluster: FakeCluster) -> list[tuple[str, str, str]]:
+    return [(one["kind"], one["name"], one["reason"]) for one in pending(cluster).get("objects", ())]
+
+
+@pytest.mark.parametrize("spec", OBSERVED, ids=str)
+async def test_an_observed_platform_is_not_changed_and_says_what_would_be(cluster: FakeCluster, spec: Manifest) -> None:
     await cluster.converge()
-    cluster.spec({"paused": True})
-    del cluster.server.objects[DEPLOYMENT]
+    take_image(cluster, "kubectl-edit")
+    del cluster.server.objects[STORE]
+    cluster.spec(spec | {"version": "2", "deletionPolicy": "Delete"})
+
     await cluster.reconcile()
-    assert cluster.applied() == []
-    assert cluster.condition("Progressing") == ("False", "Paused")
+
+    assert [write for write in cluster.server.writes if "Event" not in write] == ["apply EcommercePlatform shop status"]
+    assert cluster.condition("Progressing") == ("False", "Observing")
+    assert pending(cluster) | {"objects": []} == {"applies": 3, "deletions": 1, "objects": []}
+    assert pending_objects(cluster) == [
+        ("Job", "shop-order-migrate-1", "NotRequired"),
+        ("StatefulSet", STORE.name, "Absent"),
+        ("Job", "shop-order-migrate-2", "NotAppliedYet"),
+        ("Deployment", DEPLOYMENT.name, "ContentChanged"),
+    ]
+    await cluster.reconcile()
+    assert cluster.server.writes == []
+
+
+async def test_an_observed_platform_names_the_field_that_would_be_restored(cluster: FakeCluster) -> None:
+    await cluster.converge()
+    cluster.spec({"mode": "Observe"})
+    take_image(cluster, "kubectl-edit")
+    assert await cluster.reconcile() == Requeue.never()
+    (row,) = pending(cluster)["objects"]
+    assert row["message"] == "field spec.image was taken by kubectl-edit"
     cluster.spec({})
     await cluster.reconcile()
     assert cluster.applied() == ["apply Deployment shop-order"]
+    assert pending(cluster) == {}
+
+
+async def test_a_new_shop_that_is_observed_names_a_part_of_its_objects_and_creates_no_master_key(
+    cluster: FakeCluster,
+) -> None:
+    keep_master_key(cluster, None)
+    cluster.spec({"mode": "Observe"})
+    await cluster.reconcile()
+    assert [identity for identity in cluster.server.objects if identity[0] != PLATFORM.kind] == []
+    assert f"create Secret {MASTER_KEY_NAME}" not in cluster.server.writes
+    assert len(pending(cluster)["objects"]) == MAX_NAMED < pending(cluster)["applies"]
+    cluster.spec({})
+    await cluster.converge()
+    assert cluster.server.master_key is not None
+    assert cluster.condition("Ready") == ("True", "AllReady")
+
+
+async def test_a_change_of_mode_is_an_event(cluster: FakeCluster) -> None:
+    await cluster.converge()
+    for mode in ("Observe", "Observe", "Manage"):
+        cluster.spec({"mode": mode})
+        await cluster.reconcile()
+    events = [event["message"] for event in cluster.server.events if event["reason"] == "ModeChanged"]
+    assert [message.partition(" the shop")[0] for message in events] == [
+        "The operator observes",
+        "The operator manages",
+    ]
+
+
+async def test_an_upgrade_names_what_is_next_and_what_blocks_it(cluster: FakeCluster) -> None:
+    await cluster.converge()
+    cluster.spec({"version": "2"})
+    await cluster.reconcile()
+    assert pending_objects(cluster) == [("Deployment", DEPLOYMENT.name, "ContentChanged")]
+    rows = cluster.server.objects[PLATFORM.kind, "shop"]["status"]["blocked"]
+    assert [(row["name"], row["state"], row["message"]) for row in rows] == [
+        (DEPLOYMENT.name, "Waiting", "waits for Job shop-order-migrate-2"),
+        ("shop-order-migrate-2", "NotReady", "has not finished"),
+    ]
 
 
 async def test_a_refused_object_is_reported_and_does_not_block_the_others(cluster: FakeCluster) -> None:
@@ -1093,6 +1168,8 @@ async def test_an_object_of_another_is_left_alone_and_named(cluster: FakeCluster
     assert cluster.condition("Degraded") == ("True", "NameConflict")
     holder = "Deployment theirs" if "ownerReferences" in metadata else "kubectl-client-side-apply"
     assert f"{STORE} ({holder})" in cluster.message("Degraded")
+    rows = cluster.server.objects[PLATFORM.kind, "shop"]["status"]["blocked"]
+    assert (STORE.name, "Conflict") in [(row["name"], row["state"]) for row in rows]
 
 
 async def test_an_object_of_another_is_adopted_by_its_annotation(cluster: FakeCluster) -> None:
@@ -1185,6 +1262,8 @@ async def test_a_helm_that_prints_nothing_deletes_nothing(cluster: FakeCluster) 
     assert set(cluster.server.objects) == before
     assert cluster.condition("Ready") == ("False", "PruneHeld")
     assert str(STORE) in cluster.message("Degraded")
+    rows = cluster.server.objects[PLATFORM.kind, "shop"]["status"]["blocked"]
+    assert (STORE.name, "Held") in [(row["name"], row["state"]) for row in rows]
     await cluster.reconcile()
     assert cluster.server.writes == [], "a deletion that is held is not reported twice"
 

@@ -209,12 +209,14 @@ def test_the_messages_of_the_status_are_bounded() -> None:
     assert max(len(one["message"]) for one in made["conditions"]) == MAX_MESSAGE_LENGTH
 
 
-def test_a_paused_platform_says_so() -> None:
-    made = status(PassResult(None), spec={"paused": True})
-    assert conditions(made)["Ready"] == ("False", "Paused")
-    assert conditions(status(PassResult(CONVERGED), spec={"paused": True})) == {
+@pytest.mark.parametrize("spec", [{"mode": "Observe"}, {"paused": True}, {"mode": "Manage", "paused": True}])
+def test_an_observed_platform_says_so(spec: dict[str, Any]) -> None:
+    made = status(PassResult(None), spec=spec)
+    assert conditions(made)["Ready"] == ("False", "Observing")
+    assert made["mode"] == "Observe"
+    assert conditions(status(PassResult(CONVERGED), spec=spec)) == {
         "Ready": ("True", "AllReady"),
-        "Progressing": ("False", "Paused"),
+        "Progressing": ("False", "Observing"),
         "Degraded": ("False", "Healthy"),
     }
 
