@@ -15,6 +15,7 @@ from platform_operator.api.spec import Spec, parse
 from platform_operator.apply.applier import apply_object, delete_object, find_conflict, prune
 from platform_operator.apply.deletion import finish_deletion, set_finalizer
 from platform_operator.apply.inventory_store import inventory_id, is_stored, read_inventory, write_inventory
+from platform_operator.apply.release_history import record_release
 from platform_operator.cache.observed import ObservedObject, Platform, observe_platform
 from platform_operator.cache.store import Cache, same_but_for_status
 from platform_operator.client import KubernetesClient
@@ -36,6 +37,7 @@ from platform_operator.plan.job_retries import JobRetries
 from platform_operator.plan.planner import Plan, make_plan
 from platform_operator.plan.prune_guard import ANNOTATION_ALLOW_PRUNE, PruneGuard, declared_removals
 from platform_operator.plan.readiness import NameConflict, Refusal
+from platform_operator.plan.releases import release_ids, release_of
 from platform_operator.render.renderer import Renderer
 from platform_operator.render.values import ChartValues, Installation, chart_values
 from platform_operator.secrets.caller_tokens import grpc_authentication, replaced_version
@@ -214,7 +216,12 @@ class Reconciler:
         if conflict is not None:
             return PassResult(conflicts=(conflict,))
         rendered = await self.renderer.render(key, platform.uid, values)
-        desired: Sequence[DesiredObject] = ()
+        desired: Sequence[DesiredObject] = (*self._credentials(platform, spec, secrets), *rendered)
+        if not self._plan(platform, spec, desired, inventory).held_prune:
+            release = release_of(key, values, self.renderer.chart_digest, rendered)
+            conflict = await record_release(self.client, self.cache, platform, release)
+            if conflict is not None:
+                return PassResult(conflicts=(conflict,))
         try:
             while True:
                 desired = (*self._credentials(platform, spec, secrets), *rendered)
@@ -262,6 +269,7 @@ class Reconciler:
         observed = self.cache.children(platform.key)
         inventory = self.fights.tolerate(platform.key, inventory, observed, self.now())
         protected = protected_secrets(platform.key, spec, observed) | {inventory_id(platform.key)}
+        protected |= release_ids(observed)
         allowed = platform.annotations.get(ANNOTATION_ALLOW_PRUNE, "")
         guard = PruneGuard(declared_removals(platform.key, spec), allowed)
         return make_plan(desired, inventory, observed, protected, guard, attempted)

@@ -123,6 +123,7 @@ _COLUMNS: list[dict[str, Any]] = [
     {"name": "Ready", "type": "string", "jsonPath": '.status.conditions[?(@.type=="Ready")].status'},
     {"name": "Reason", "type": "string", "priority": 1, "jsonPath": '.status.conditions[?(@.type=="Ready")].reason'},
     {"name": "Version", "type": "string", "jsonPath": ".status.version"},
+    {"name": "Target", "type": "string", "jsonPath": ".status.targetVersion"},
     {"name": "Services", "type": "string", "jsonPath": ".status.servicesReady"},
     {"name": "Mode", "type": "string", "priority": 1, "jsonPath": ".status.mode"},
     {"name": "URL", "type": "string", "jsonPath": ".status.url"},
@@ -148,7 +149,8 @@ _STATUS: Manifest = {
     "description": "The observed state of the platform, as of observedGeneration.",
     "properties": {
         "observedGeneration": {"type": "integer", "format": "int64"},
-        "version": _TEXT | {"description": "Version of the services; during an upgrade the new one."},
+        "version": _TEXT | {"description": "Version that runs: all parts of the shop are rolled out at it."},
+        "targetVersion": _TEXT | {"description": "Version that the shop is to run; during an upgrade the new one."},
         "mode": {
             "type": "string",
             "enum": ["Manage", "Observe"],

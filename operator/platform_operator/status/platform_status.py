@@ -71,7 +71,7 @@ def describe(snapshot: Snapshot, result: PassResult) -> Status:
     return {
         "observedGeneration": platform.generation,
         "effectiveDeletionPolicy": _effective_deletion_policy(snapshot),
-        **_from_spec(snapshot),
+        **_from_spec(snapshot, result),
         "servicesReady": f"{ready}/{len(services)}",
         "conditions": _stored_conditions(platform, result, conditions, snapshot.now),
         "services": services,
@@ -120,20 +120,27 @@ def _invariant_rows(snapshot: Snapshot) -> list[Row]:
     return invariant_rows(stored, snapshot.scrape_results, names, snapshot.now.timestamp())
 
 
-def _from_spec(snapshot: Snapshot) -> Status:
+def _from_spec(snapshot: Snapshot, result: PassResult) -> Status:
     """Returns what follows from the spec. While the spec is invalid, what is stored stays."""
     platform, spec, children = snapshot.platform, snapshot.spec, snapshot.children
     if spec is None:
-        names = ("mode", "version", "storeProfile", "url", "databases")
+        names = ("mode", "version", "targetVersion", "storeProfile", "url", "databases")
         return {name: platform.status[name] for name in names if name in platform.status}
     has_stores = "storeProfile" in platform.status or any(identity.kind == "StatefulSet" for identity in children)
     return {
         "mode": "Observe" if spec.observes else "Manage",
-        "version": spec.version or snapshot.default_version,
+        **_versions(snapshot, spec, result),
         "url": platform_url(platform.key, spec.ingress),
         "databases": [_database(platform.key.name, name, spec, children) for name in WITH_DATABASE],
         **({"storeProfile": store_profile(platform, spec)} if has_stores else {}),
     }
+
+
+def _versions(snapshot: Snapshot, spec: Spec, result: PassResult) -> Status:
+    """Returns the version that runs and the one that is wanted. A version runs when all parts are rolled out at it."""
+    wanted = spec.version or snapshot.default_version
+    running = wanted if result.converged else snapshot.platform.status.get("version")
+    return {"targetVersion": wanted, **({"version": running} if running else {})}
 
 
 def store_profile(platform: Platform, spec: Spec) -> str:

@@ -21,6 +21,7 @@ from platform_operator.api.kinds import (
     FIELD_MANAGER,
     HANDOVER_MANAGER,
     PLATFORM,
+    RELEASE,
     VOLUME_CLAIM,
     Kind,
     ObjectId,
@@ -34,6 +35,7 @@ from platform_operator.errors import ApiError, LeadershipLostError, RenderError,
 from platform_operator.informers import Informers
 from platform_operator.invariants.scrape_results import ScrapeResult, ServiceMetrics
 from platform_operator.plan.field_fights import FORGET_AFTER
+from platform_operator.plan.releases import HISTORY_LIMIT
 from platform_operator.reconciler import EARLY, EARLY_RECHECK, RECHECK_INTERVAL, SECRETS_INTERVAL, Reconciler
 from platform_operator.render.helm import Helm
 from platform_operator.render.renderer import Renderer
@@ -169,6 +171,7 @@ class FakeHelm(Helm):
         if self.silent:
             return []
         tag = chart_values["global"]["image"]["tag"]
+        template = {"spec": {"containers": [{"name": "order", "image": f"ecommerce/order:{tag}"}]}}
         return [
             *copy.deepcopy(self.more),
             rendered("apps/v1", "StatefulSet", STORE.name, 1, {"replicas": 1, "storage": self.storage}),
@@ -178,7 +181,7 @@ class FakeHelm(Helm):
                 "Deployment",
                 DEPLOYMENT.name,
                 3,
-                {"image": tag} | ({"replicas": self.replicas} if self.replicas else {}),
+                {"image": tag, "template": template} | ({"replicas": self.replicas} if self.replicas else {}),
             ),
         ]
 
@@ -328,7 +331,7 @@ async def test_only_the_deleted_child_is_created_again(cluster: FakeCluster) -> 
     await cluster.converge()
     children = [identity for identity in cluster.server.objects if identity[0] != PLATFORM.kind]
     for kind, name in children:
-        if ObjectId(kind, name) != inventory_id(KEY):
+        if ObjectId(kind, name) != inventory_id(KEY) and kind != RELEASE:
             del cluster.server.objects[kind, name]
             await cluster.reconcile()
             assert cluster.applied() == [f"apply {kind} {name}"]
@@ -497,6 +500,75 @@ async def test_setting_the_version_back_runs_the_former_version_again(cluster: F
     assert ObjectId("Job", "shop-order-migrate-2") not in cluster.server.objects
 
 
+def releases(cluster: FakeCluster) -> list[Manifest]:
+    """Returns the ControllerRevisions, the newest first."""
+    stored = [one for (kind, _), one in cluster.server.objects.items() if kind == RELEASE]
+    return sorted(stored, key=lambda one: -int(one["revision"]))
+
+
+async def run_version(cluster: FakeCluster, version: str, **spec: Any) -> None:
+    cluster.spec({"version": version, **spec})
+    for identity in (STORE, ObjectId("Job", f"shop-order-migrate-{version}"), DEPLOYMENT):
+        await cluster.reconcile()
+        cluster.come_up(identity)
+    await cluster.reconcile()
+
+
+def versions(cluster: FakeCluster) -> tuple[str | None, str | None]:
+    status = cluster.server.objects[PLATFORM.kind, "shop"]["status"]
+    return status.get("version"), status.get("targetVersion")
+
+
+async def test_each_release_is_an_object_and_a_release_that_comes_again_is_the_newest(cluster: FakeCluster) -> None:
+    for version in ("1", "2", "1"):
+        await run_version(cluster, version)
+    newest, former = releases(cluster)
+    assert [(one["data"]["version"], one["revision"]) for one in (newest, former)] == [("1", 3), ("2", 2)]
+    assert newest["metadata"]["ownerReferences"][0]["name"] == "shop"
+    assert newest["data"]["migrations"] == {"order": "shop-order-migrate-1"}
+    assert newest["data"]["images"] == {"order": "ecommerce/order:1"}
+    assert newest["data"]["charts"] == former["data"]["charts"]
+    assert newest["data"]["values"] != former["data"]["values"]
+    cluster.restart()
+    await cluster.reconcile()
+    assert cluster.server.writes == []
+
+
+async def test_a_repair_is_no_release(cluster: FakeCluster) -> None:
+    await cluster.converge()
+    before = releases(cluster)
+    del cluster.server.objects[DEPLOYMENT]
+    await cluster.reconcile()
+    assert releases(cluster) == before
+
+
+async def test_the_history_of_releases_is_limited(cluster: FakeCluster) -> None:
+    await cluster.converge()
+    for replicas in range(2, HISTORY_LIMIT + 4):
+        cluster.spec({"services": {"order": {"replicas": replicas}}})
+        await cluster.reconcile()
+    numbers = [one["revision"] for one in releases(cluster)]
+    assert numbers == list(range(HISTORY_LIMIT + 3, 3, -1))
+
+
+async def test_the_version_that_runs_changes_when_all_parts_are_rolled_out(cluster: FakeCluster) -> None:
+    await cluster.reconcile()
+    assert versions(cluster) == (None, "1")
+    await cluster.converge()
+    assert versions(cluster) == ("1", "1")
+    cluster.spec({"version": "2"})
+    await cluster.reconcile()
+    assert versions(cluster) == ("1", "2")
+    cluster.server.objects[DEPLOYMENT]["status"]["updatedReplicas"] = 0
+    cluster.come_up(ObjectId("Job", "shop-order-migrate-2"))
+    await cluster.reconcile()
+    assert cluster.server.objects[DEPLOYMENT]["spec"]["image"] == "2"
+    assert versions(cluster) == ("1", "2")
+    cluster.come_up(DEPLOYMENT)
+    await cluster.reconcile()
+    assert versions(cluster) == ("2", "2")
+
+
 def fail_job(cluster: FakeCluster, identity: ObjectId, message: str) -> None:
     stored = cluster.server.objects[identity]
     failed = {"type": "Failed", "status": "True", "message": message, "lastTransitionTime": cluster.now.isoformat()}
@@ -567,7 +639,10 @@ CHANGES: dict[str, tuple[Change, ...]] = {
 
 
 @pytest.mark.parametrize("name", CHANGES)
-async def test_a_crash_before_or_after_any_write_leads_to_the_same_objects(name: str, tmp_path: Path) -> None:
+async def test_a_crash_before_or_after_any_write_leads_to_the_same_objects(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("platform_operator.plan.releases.HISTORY_LIMIT", 1)  # so that an upgrade deletes a release
     *before, change = CHANGES[name]
 
     async def run(crash: Crash) -> dict[tuple[str, str], Manifest]:
