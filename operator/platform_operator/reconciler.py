@@ -32,6 +32,16 @@ from platform_operator.errors import (
 from platform_operator.invariants.scrape_results import ScrapeResult
 from platform_operator.plan.comparison import Change
 from platform_operator.plan.field_fights import FieldFights
+from platform_operator.plan.fleet import (
+    Target,
+    UpgradePolicy,
+    choose_target,
+    held_release,
+    is_halted,
+    stored_target,
+    with_target,
+    with_targets,
+)
 from platform_operator.plan.inventory import DesiredObject, Inventory
 from platform_operator.plan.job_retries import JobRetries
 from platform_operator.plan.planner import Plan, make_plan
@@ -60,6 +70,8 @@ RECHECK_INTERVAL = 30.0
 """Seconds until a platform that has not converged is reconciled again: no event announces a passed deadline."""
 SECRETS_INTERVAL = 30.0
 """Seconds between two looks at the Secrets that a spec names."""
+TURN_INTERVAL = 60.0
+"""Seconds until a shop that waits for its upgrade is looked at again."""
 EARLY_RECHECK = 5.0
 """Seconds until the next look while an object has not been ready for less than EARLY."""
 EARLY = timedelta(seconds=30)
@@ -84,11 +96,22 @@ class Reconciler:
     now: Callable[[], datetime]
     scrape_results: Callable[[PlatformKey], Mapping[str, ScrapeResult]]
     """The newest scrape results of a platform's services."""
+    policy: UpgradePolicy = field(default_factory=UpgradePolicy)
     fights: FieldFights = field(default_factory=FieldFights)
     _apply_slots: asyncio.Semaphore = field(
         init=False, default_factory=lambda: asyncio.Semaphore(MAX_CONCURRENT_APPLIES)
     )
     _job_retries: JobRetries = field(init=False, default_factory=JobRetries)
+    _starting: dict[PlatformKey, Target] = field(init=False, default_factory=dict)
+    """Targets that are chosen and not stored yet, so that workers beside each other do not start too many shops."""
+
+    @property
+    def _release(self) -> Target:
+        return Target(self.installation.version, self.renderer.chart_digest)
+
+    def upgrades_halted(self) -> bool:
+        """Returns whether no shop gets the operator's release, since it has failed on one."""
+        return is_halted(self.cache.platforms.values(), self._release)
 
     async def reconcile(self, key: PlatformKey) -> Requeue:
         """Makes one pass over one platform: observe, plan, apply, report. Safe to stop anywhere and to repeat.
@@ -110,7 +133,8 @@ class Reconciler:
             return Requeue.after(0)
         recheck = self._recheck(platform.key, spec, result)
         secrets = SECRETS_INTERVAL if result.secrets else None
-        return Requeue.earliest(recheck, secrets, self.fights.next_look(key, self.now()))
+        turn = TURN_INTERVAL if result.target and result.target.wait else None
+        return Requeue.earliest(recheck, secrets, turn, self.fights.next_look(key, self.now()))
 
     def _recheck(self, key: PlatformKey, spec: Spec | None, result: PassResult) -> float | None:
         """Returns the seconds until the next look at what changes without an event: deadlines, and causes in Events.
@@ -141,7 +165,7 @@ class Reconciler:
         self._job_retries.forget(key)
 
     async def _converge(self, platform: Platform) -> tuple[Spec | None, PassResult]:
-        spec, named = None, None
+        spec, named, target = None, None, None
         try:
             spec = parse(platform.spec)
             if not spec.observes:
@@ -151,23 +175,90 @@ class Reconciler:
             replaced = replaced_version(platform.key, self.cache.children(platform.key), inventory)
             secrets = _PassSecrets(await self._master_key(platform, spec), replaced)
             named = await self._named_secrets(platform, spec, secrets.master_key)
-            values = self._values(platform, spec, replaced, named)
-            if not spec.observes:
-                await self._retry_failed_jobs(platform.key, inventory)
-            plan = self._plan_from_inventory(platform, spec, inventory, values, secrets)
-            if plan is not None and plan.idle:
-                return spec, PassResult(plan, secrets=named)
-            act = self._observe if spec.observes else self._apply_waves
-            result = await act(platform, spec, inventory, values, secrets)
-            return spec, replace(result, secrets=named)
+            target = await self._choose_target(platform, spec, inventory, replaced, named)
+            values = self._values(platform, spec, target.version, replaced, named)
+            result = await self._carry_out(platform, spec, inventory, values, secrets, target)
+            return spec, replace(result, secrets=named, target=target)
         except (ApiError, InvalidSpecError, RenderError, MasterKeyMissingError, MasterKeyChangedError) as error:
-            return spec, PassResult(error=error, secrets=named)
+            return spec, PassResult(error=error, secrets=named, target=target)
         except LeadershipLostError:
             raise
         except Exception as error:  # it is reported, and raised when that is done
             unexpected = UnexpectedError(f"{type(error).__name__}: {error}"[:MAX_ERROR_LENGTH])
             unexpected.__cause__ = error
-            return spec, PassResult(error=unexpected, secrets=named)
+            return spec, PassResult(error=unexpected, secrets=named, target=target)
+
+    async def _carry_out(
+        self,
+        platform: Platform,
+        spec: Spec,
+        inventory: Inventory,
+        values: ChartValues,
+        secrets: _PassSecrets,
+        target: Target,
+    ) -> PassResult:
+        if target.holds(self.renderer.chart_digest):
+            return await self._hold(platform, spec, inventory, values, secrets)
+        if not spec.observes:
+            await self._retry_failed_jobs(platform.key, inventory)
+        plan = self._plan_from_inventory(platform, spec, inventory, values, secrets)
+        if plan is not None and plan.idle:
+            return PassResult(plan)
+        act = self._observe if spec.observes else self._apply_waves
+        return await act(platform, spec, inventory, values, secrets)
+
+    async def _choose_target(
+        self,
+        platform: Platform,
+        spec: Spec,
+        inventory: Inventory,
+        replaced: str,
+        named: Sequence[SecretState],
+    ) -> Target:
+        """Chooses the release that the shop is to run, and stores the choice before anything is changed by it.
+
+        So a restart neither goes back nor starts more shops than the policy allows. Raises ApiError.
+        """
+        stored = stored_target(platform.status)
+        edited = False
+        if stored is not None and platform.generation != platform.status.get("observedGeneration"):
+            values = self._values(platform, spec, spec.version or stored[0], replaced, named)
+            content = self.renderer.content_digest(platform.key, platform.uid, values, stored[1])
+            edited = content != inventory.content_digest
+        fleet = with_targets(self.cache.platforms.values(), self._starting)
+        target = choose_target(platform, spec, self._release, fleet, self.policy, self.now(), edited=edited)
+        if stored in (None, (target.version, target.charts)) or spec.observes:
+            return target
+        self._starting[platform.key] = target
+        try:
+            status = with_target(platform.status, target)
+            answer = await self.client.apply(
+                PLATFORM, platform.key.namespace, status_manifest(platform, status), "status"
+            )
+            self.cache.store_platform(observe_platform(answer))
+        finally:
+            del self._starting[platform.key]
+        return target
+
+    async def _hold(
+        self, platform: Platform, spec: Spec, inventory: Inventory, values: ChartValues, secrets: _PassSecrets
+    ) -> PassResult:
+        """Repairs what was applied, and changes nothing else: the operator's release is not the shop's yet."""
+        key = platform.key
+        plan = self._plan(platform, spec, inventory.desired(), inventory).without_deletions()
+        if plan.idle:
+            return PassResult(plan, holds=True)
+        rendered = await self.renderer.render(key, platform.uid, values)
+        desired = held_release((*self._credentials(platform, spec, secrets), *rendered), inventory)
+        progress = _PassProgress(inventory)
+        plan = self._plan(platform, spec, desired, inventory)
+        try:
+            await self._apply(platform, plan.apply, progress)
+        finally:
+            with contextlib.suppress(ApiError):  # then the next pass repairs more than necessary
+                await write_inventory(self.client, self.cache, platform, progress.inventory, secrets.master_key.id)
+        plan = self._plan(platform, spec, desired, progress.inventory, frozenset(progress.attempted))
+        return PassResult(plan.without_deletions(), tuple(progress.refusals), tuple(progress.conflicts), holds=True)
 
     async def _master_key(self, platform: Platform, spec: Spec) -> MasterKey:
         return await self.master_keys.key_for(platform.key, may_create=not spec.observes)
@@ -248,8 +339,12 @@ class Reconciler:
         stored = platform.status.get("secrets", ())
         return await read_named_secrets(self.client, platform.key.namespace, spec, key, stored)
 
-    def _values(self, platform: Platform, spec: Spec, replaced: str, named: Sequence[SecretState]) -> ChartValues:
-        """Returns the values of the charts; `replaced` is the version without tokens that still runs, if any."""
+    def _values(
+        self, platform: Platform, spec: Spec, version: str, replaced: str, named: Sequence[SecretState]
+    ) -> ChartValues:
+        """Returns the values of the charts for a version of the services; `replaced` is the version without tokens that
+        still runs, if any."""
+        spec = spec.model_copy(update={"version": version})
         authentication = grpc_authentication(spec, replaced)
         profile, annotations = store_profile(platform, spec), pod_annotations(named)
         return chart_values(platform.key, spec, self.installation, profile, authentication, annotations)
@@ -315,11 +410,9 @@ class Reconciler:
         result = replace(result, blocked_for=blocked_for(stored_blocked(platform), now))
         result = replace(result, fights=self.fights.opponents(key, now))
         result = replace(result, diagnosis=await self._diagnose(key, result))
-        version, children = self.installation.version, self.cache.children(key)
         latest = self.cache.platforms.get(key, platform)
-        snapshot = Snapshot(
-            replace(platform, finalizers=latest.finalizers), spec, version, children, self.scrape_results(key), now
-        )
+        platform = replace(platform, finalizers=latest.finalizers, status=latest.status)
+        snapshot = Snapshot(platform, spec, self.cache.children(key), self.scrape_results(key), now)
         status = describe(snapshot, result)
         metrics.export_platform(key, status)
         if status == platform.status:

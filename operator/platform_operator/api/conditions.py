@@ -37,6 +37,14 @@ class ConditionReason(StrEnum):
     TAKEN_AGAIN = "TakenAgain"
     NO_FIELD_FIGHT = "NoFieldFight"
 
+    UP_TO_DATE = "UpToDate"
+    ROLLING_OUT = "RollingOut"
+    OUTSIDE_MAINTENANCE = "OutsideMaintenance"
+    WAITING_FOR_CANARY = "WaitingForCanary"
+    WAITING_FOR_TURN = "WaitingForTurn"
+    UPGRADES_HALTED = "UpgradesHalted"
+    SHOP_DEGRADED = "ShopDegraded"
+
     ALL_HOLD = "AllHold"
     INVARIANT_BROKEN = "InvariantBroken"
     EVENTS_DELAYED = "EventsDelayed"

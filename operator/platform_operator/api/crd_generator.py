@@ -151,6 +151,8 @@ _STATUS: Manifest = {
         "observedGeneration": {"type": "integer", "format": "int64"},
         "version": _TEXT | {"description": "Version that runs: all parts of the shop are rolled out at it."},
         "targetVersion": _TEXT | {"description": "Version that the shop is to run; during an upgrade the new one."},
+        "charts": _TEXT | {"description": "Digest of the charts that the running release was rendered from."},
+        "targetCharts": _TEXT | {"description": "Digest of the charts of the release that the shop is to run."},
         "mode": {
             "type": "string",
             "enum": ["Manage", "Observe"],

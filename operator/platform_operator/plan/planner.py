@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from platform_operator.api.kinds import ObjectId
 from platform_operator.cache.observed import Children, ObservedObject
@@ -46,6 +46,9 @@ class Plan:
     def converged(self) -> bool:
         """Tells whether everything is as the spec says and ready."""
         return self.idle and not self.blockers and not self.held_prune
+
+    def without_deletions(self) -> Plan:
+        return replace(self, prune=(), held_prune=(), leftovers=())
 
     def pending(self, attempted: Collection[ObjectId]) -> list[Change]:
         """Returns the changes to apply now, without the objects that this pass has already attempted."""

@@ -40,9 +40,12 @@ class Renderer:
         logging.getLogger("pyhelm3").setLevel(logging.WARNING)  # it logs every command at INFO
         self.chart_digest = chart_digest(self.chart)
 
-    def content_digest(self, key: PlatformKey, uid: str, values: ChartValues) -> str:
-        """Returns the digest of everything that rendering depends on, without rendering."""
-        return digest([self.chart_digest, values, key, uid])
+    def content_digest(self, key: PlatformKey, uid: str, values: ChartValues, charts: str = "") -> str:
+        """Returns the digest of everything that rendering depends on, without rendering.
+
+        `charts` is the digest of other charts than the renderer's own.
+        """
+        return digest([charts or self.chart_digest, values, key, uid])
 
     async def render(self, key: PlatformKey, uid: str, values: ChartValues) -> tuple[DesiredObject, ...]:
         """Returns the objects in the order in which they are applied. Raises RenderError."""

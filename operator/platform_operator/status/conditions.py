@@ -20,6 +20,7 @@ from platform_operator.errors import (
     UnexpectedError,
 )
 from platform_operator.plan.field_fights import FieldFight
+from platform_operator.plan.fleet import Target
 from platform_operator.plan.planner import Plan
 from platform_operator.plan.prune_guard import ANNOTATION_ALLOW_PRUNE, GUARDED_KINDS, prune_id
 from platform_operator.plan.readiness import Blocker, NameConflict, Refusal
@@ -46,6 +47,10 @@ class PassResult:
     """The Secrets that the spec names. None if the pass ended before they were read."""
     fights: tuple[FieldFight, ...] | None = ()
     """The objects over which another writer fights. None if that is not known yet."""
+    target: Target | None = None
+    """The release that the shop is to run. None if the pass ended before it was chosen."""
+    holds: bool = False
+    """True if the objects stay as they were applied, until the shop gets the operator's release."""
     diagnosis: str = ""
     """The problem that the pods of `degraded_part` report."""
 
@@ -286,6 +291,19 @@ def _delete_pod_advice(key: PlatformKey, part: Blocker) -> str:
         " If the spec is the cause, correct it and delete the pod, so that it is created again: "
         f"kubectl -n {key.namespace} delete pod {part.id.name}-0"
     )
+
+
+def upgraded_condition(result: PassResult, *, rolled_out: bool) -> Condition | None:
+    """Returns whether the shop runs the operator's release, or its own version with the operator's charts. None if the
+    pass did not choose a release."""
+    target = result.target
+    if target is None:
+        return None
+    if target.wait is not None:
+        return Condition("Upgraded", False, target.wait.reason, target.wait.message)
+    if not rolled_out:
+        return Condition("Upgraded", False, ConditionReason.ROLLING_OUT, f"{target.version} is rolled out.")
+    return Condition("Upgraded", True, ConditionReason.UP_TO_DATE, f"All parts of the shop run {target.version}.")
 
 
 def fight_condition(result: PassResult, *, reported_before: bool) -> Condition | None:

@@ -30,6 +30,8 @@ def changed_conditions(platform: Platform, status: Mapping[str, Any]) -> Iterabl
             if _is_changed_invariant(condition, stored.get(condition["type"])):
                 yield condition
             continue
+        if condition["type"] == "Upgraded" and "version" not in platform.status:
+            continue  # the first rollout: Ready says how it ends
         known = stored.get(condition["type"], {"status": "False", "reason": ""})
         if condition["reason"] not in reported and _is_changed(condition, known):
             reported.add(condition["reason"])
@@ -49,6 +51,8 @@ def _is_changed_invariant(condition: Mapping[str, Any], known: Mapping[str, Any]
 def _is_changed(condition: Mapping[str, Any], known: Mapping[str, Any]) -> bool:
     """The end of progress is not reported: Ready or Degraded says how it ended."""
     changed = bool(condition["status"] != known["status"])
+    if condition["type"] == "Upgraded":
+        return bool(condition["reason"] != known["reason"])
     if condition["type"] == "Ready" or condition["status"] == "False":
         return changed and condition["type"] != "Progressing"
     return changed or bool(condition["reason"] != known["reason"])

@@ -15,6 +15,7 @@ from platform_operator.errors import ApiError
 from platform_operator.invariants.conditions import invariant_conditions
 from platform_operator.invariants.rows import Row, invariant_rows, known_sources
 from platform_operator.invariants.scrape_results import ScrapeResult
+from platform_operator.plan.fleet import running_release
 from platform_operator.plan.readiness import is_ready, required_pods
 from platform_operator.render.profiles import PROFILES
 from platform_operator.render.values import platform_url
@@ -29,6 +30,7 @@ from platform_operator.status.conditions import (
     mail_condition,
     progressing_condition,
     ready_condition,
+    upgraded_condition,
 )
 from platform_operator.status.pending import pending_changes
 
@@ -42,8 +44,6 @@ class Snapshot:
     platform: Platform
     spec: Spec | None
     """None if it is invalid."""
-    default_version: str
-    """The version of the services if the spec names none."""
     children: Children
     scrape_results: Mapping[str, ScrapeResult]
     now: datetime
@@ -66,6 +66,7 @@ def describe(snapshot: Snapshot, result: PassResult) -> Status:
         degraded,
         *invariant_conditions(rows, platform.key),
         mail_condition(spec),
+        *_upgraded(platform, result),
         *_fight(platform, result),
     )
     return {
@@ -124,23 +125,40 @@ def _from_spec(snapshot: Snapshot, result: PassResult) -> Status:
     """Returns what follows from the spec. While the spec is invalid, what is stored stays."""
     platform, spec, children = snapshot.platform, snapshot.spec, snapshot.children
     if spec is None:
-        names = ("mode", "version", "targetVersion", "storeProfile", "url", "databases")
+        names = ("mode", "version", "charts", "targetVersion", "targetCharts", "storeProfile", "url", "databases")
         return {name: platform.status[name] for name in names if name in platform.status}
     has_stores = "storeProfile" in platform.status or any(identity.kind == "StatefulSet" for identity in children)
     return {
         "mode": "Observe" if spec.observes else "Manage",
-        **_versions(snapshot, spec, result),
+        **_versions(snapshot, result),
         "url": platform_url(platform.key, spec.ingress),
         "databases": [_database(platform.key.name, name, spec, children) for name in WITH_DATABASE],
         **({"storeProfile": store_profile(platform, spec)} if has_stores else {}),
     }
 
 
-def _versions(snapshot: Snapshot, spec: Spec, result: PassResult) -> Status:
+def _versions(snapshot: Snapshot, result: PassResult) -> Status:
     """Returns the version that runs and the one that is wanted. A version runs when all parts are rolled out at it."""
-    wanted = spec.version or snapshot.default_version
-    running = wanted if result.converged else snapshot.platform.status.get("version")
-    return {"targetVersion": wanted, **({"version": running} if running else {})}
+    names = ("version", "charts", "targetVersion", "targetCharts")
+    stored = {name: snapshot.platform.status[name] for name in names if name in snapshot.platform.status}
+    target = result.target
+    if target is None:
+        return stored
+    running = {"version": target.version, "charts": target.charts} if _is_rolled_out(result) else {}
+    wanted = {"targetVersion": target.version} | ({"targetCharts": target.charts} if target.charts else {})
+    return stored | wanted | running
+
+
+def _is_rolled_out(result: PassResult) -> bool:
+    return result.converged and not result.holds
+
+
+def _upgraded(platform: Platform, result: PassResult) -> Iterable[Condition]:
+    """A release that was rolled out stays so, also while a part of the shop is not ready."""
+    target, running = result.target, running_release(platform.status)
+    rolled_out = _is_rolled_out(result) or (target is not None and running == (target.version, target.charts))
+    condition = upgraded_condition(result, rolled_out=rolled_out)
+    return (condition,) if condition else ()
 
 
 def store_profile(platform: Platform, spec: Spec) -> str:

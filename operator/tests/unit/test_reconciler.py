@@ -27,6 +27,7 @@ from platform_operator.api.kinds import (
     ObjectId,
     PlatformKey,
 )
+from platform_operator.api.spec import parse
 from platform_operator.apply.deletion import DELETION_DEADLINE, FINALIZER_MANAGER
 from platform_operator.apply.inventory_store import inventory_id
 from platform_operator.cache.observed import FINALIZER, observe, observe_platform
@@ -35,8 +36,16 @@ from platform_operator.errors import ApiError, LeadershipLostError, RenderError,
 from platform_operator.informers import Informers
 from platform_operator.invariants.scrape_results import ScrapeResult, ServiceMetrics
 from platform_operator.plan.field_fights import FORGET_AFTER
+from platform_operator.plan.fleet import Target, UpgradePolicy, choose_target, with_targets
 from platform_operator.plan.releases import HISTORY_LIMIT
-from platform_operator.reconciler import EARLY, EARLY_RECHECK, RECHECK_INTERVAL, SECRETS_INTERVAL, Reconciler
+from platform_operator.reconciler import (
+    EARLY,
+    EARLY_RECHECK,
+    RECHECK_INTERVAL,
+    SECRETS_INTERVAL,
+    TURN_INTERVAL,
+    Reconciler,
+)
 from platform_operator.render.helm import Helm
 from platform_operator.render.renderer import Renderer
 from platform_operator.render.values import Installation
@@ -162,6 +171,7 @@ class FakeHelm(Helm):
         self.silent = False
         self.values: Manifest = {}
         self.storage = 1
+        self.chart = ""
 
     async def template(self, chart: Path, key: PlatformKey, chart_values: Manifest) -> list[Manifest]:
         self.runs += 1
@@ -181,7 +191,8 @@ class FakeHelm(Helm):
                 "Deployment",
                 DEPLOYMENT.name,
                 3,
-                {"image": tag, "template": template} | ({"replicas": self.replicas} if self.replicas else {}),
+                {"image": tag, "chart": self.chart, "template": template}
+                | ({"replicas": self.replicas} if self.replicas else {}),
             ),
         ]
 
@@ -204,11 +215,28 @@ class FakeCluster:
         self.server, self.helm, self.tmp_path = FakeApiServer(), FakeHelm(), tmp_path
         self.scrape_results: dict[str, ScrapeResult] = {}
         self.now = NOW
+        self.version = "1"
+        (tmp_path / "chart").write_text("of version 1")
         self.restart()
         self.spec({})
 
+    def upgrade_operator(self, version: str) -> None:
+        """Starts the next operator, with charts of its own."""
+        self.version = version
+        (self.tmp_path / "chart").write_text(f"of version {version}")
+        self.helm.chart = version
+        self.restart()
+
+    def add_shop(self, name: str, **status: str) -> Manifest:
+        """Adds another shop, which no test reconciles, with the status of its release."""
+        metadata = {"name": name, "namespace": "other", "uid": name, "generation": 1}
+        shop = self.server.objects[PLATFORM.kind, name] = {"metadata": metadata, "spec": {}, "status": status}
+        self.server.touch(shop)
+        return shop
+
     def restart(self) -> None:
-        renderer, installation, server = Renderer(self.helm, self.tmp_path), Installation("1"), cast(Any, self.server)
+        renderer, server = Renderer(self.helm, self.tmp_path), cast(Any, self.server)
+        installation = Installation(self.version)
         self.reconciler = Reconciler(
             server, Cache(), renderer, MasterKeyStore(server, "operator", Cache()), installation,
             EventRecorder(server, "test"), lambda: self.now, lambda _: self.scrape_results,
@@ -629,12 +657,21 @@ def retain(cluster: FakeCluster) -> None:
     cluster.spec({"version": "1", "deletionPolicy": "Retain"})
 
 
+def follow(cluster: FakeCluster) -> None:
+    cluster.spec({})
+
+
+def upgrade_operator(cluster: FakeCluster) -> None:
+    cluster.upgrade_operator("2")
+
+
 CHANGES: dict[str, tuple[Change, ...]] = {
     "create": (to_version("1"),),
     "update": (to_version("1"), retain),
     "upgrade": (to_version("1"), to_version("2")),
     "rollback": (to_version("1"), to_version("2"), to_version("1")),
     "delete": (to_version("1"), delete),
+    "operator upgrade": (follow, upgrade_operator),
 }
 
 
@@ -809,6 +846,135 @@ async def test_an_upgrade_names_what_is_next_and_what_blocks_it(cluster: FakeClu
         (DEPLOYMENT.name, "Waiting", "waits for Job shop-order-migrate-2"),
         ("shop-order-migrate-2", "NotReady", "has not finished"),
     ]
+
+
+CLOSED = {"maintenance": {"days": ["Mon"], "from": "02:00", "to": "03:00"}}
+"""NOW is a Thursday."""
+MONDAY = datetime(2026, 1, 5, 2, tzinfo=UTC)
+
+
+async def finish_upgrade(cluster: FakeCluster, version: str) -> None:
+    await cluster.reconcile()
+    cluster.come_up(ObjectId("Job", f"shop-order-migrate-{version}"))
+    await cluster.reconcile()
+
+
+async def test_an_upgrade_of_the_operator_alone_writes_nothing_but_the_status(cluster: FakeCluster) -> None:
+    cluster.spec(CLOSED)
+    await cluster.converge()
+    runs, before = cluster.helm.runs, stored_objects(cluster)
+    cluster.upgrade_operator("2")
+    assert (await cluster.reconcile()).delay == TURN_INTERVAL
+    assert [write for write in cluster.server.writes if "Event" not in write] == ["apply EcommercePlatform shop status"]
+    assert cluster.helm.runs == runs
+    assert {one: value for one, value in stored_objects(cluster).items() if one[0] != PLATFORM.kind} == {
+        one: value for one, value in before.items() if one[0] != PLATFORM.kind
+    }
+    assert cluster.condition("Upgraded") == ("False", "OutsideMaintenance")
+    assert cluster.condition("Ready") == ("True", "AllReady")
+    assert versions(cluster) == ("1", "1")
+    cluster.restart()
+    await cluster.reconcile()
+    assert cluster.server.writes == []
+
+    cluster.now = MONDAY
+    await finish_upgrade(cluster, "2")
+    assert versions(cluster) == ("2", "2")
+    assert cluster.condition("Upgraded") == ("True", "UpToDate")
+
+
+async def test_a_shop_that_waits_for_its_upgrade_is_repaired_at_its_own_version(cluster: FakeCluster) -> None:
+    cluster.spec(CLOSED)
+    await cluster.converge()
+    cluster.upgrade_operator("2")
+    del cluster.server.objects[DEPLOYMENT]
+    await cluster.reconcile()
+    assert cluster.applied()[0] == f"apply Deployment {DEPLOYMENT.name}"
+    assert cluster.server.objects[DEPLOYMENT]["spec"]["image"] == "1"
+    cluster.come_up(DEPLOYMENT)
+    await cluster.reconcile()
+    await cluster.reconcile()
+    assert cluster.server.writes == []
+    assert versions(cluster) == ("1", "1")
+    assert JOB in cluster.server.objects
+
+
+async def test_a_change_of_a_waiting_shop_is_made_and_its_version_stays(cluster: FakeCluster) -> None:
+    cluster.spec(CLOSED)
+    await cluster.converge()
+    cluster.upgrade_operator("2")
+    await cluster.reconcile()
+    cluster.spec(CLOSED | {"maintenance": CLOSED["maintenance"] | {"to": "04:00"}})
+    await cluster.reconcile()
+    assert cluster.applied() == [], "the window itself changes no object"
+    cluster.spec(CLOSED | {"services": {"order": {"replicas": 2}}})
+    await cluster.reconcile()
+    assert cluster.server.objects[DEPLOYMENT]["spec"] | {"template": {}} == {
+        "image": "1", "chart": "2", "template": {}, "replicas": 1
+    }  # fmt: skip
+    assert cluster.condition("Upgraded") == ("False", "OutsideMaintenance")
+    assert versions(cluster) == ("1", "1")
+
+
+async def test_a_version_in_the_spec_does_not_wait(cluster: FakeCluster) -> None:
+    cluster.spec(CLOSED)
+    await cluster.converge()
+    cluster.upgrade_operator("2")
+    cluster.spec(CLOSED | {"version": "2"})
+    await finish_upgrade(cluster, "2")
+    assert versions(cluster) == ("2", "2")
+
+
+async def test_the_choice_to_upgrade_is_stored_before_anything_is_changed_by_it(cluster: FakeCluster) -> None:
+    await cluster.converge()
+    cluster.upgrade_operator("2")
+    await cluster.reconcile()
+    writes = [write for write in cluster.server.writes if "Event" not in write]
+    assert writes[0] == "apply EcommercePlatform shop status"
+    cluster.spec(CLOSED)
+    cluster.restart()
+    await finish_upgrade(cluster, "2")
+    assert versions(cluster) == ("2", "2"), "what has begun goes on"
+
+
+async def test_a_shop_waits_while_another_is_upgraded_and_when_that_has_failed(cluster: FakeCluster) -> None:
+    await cluster.converge()
+    cluster.upgrade_operator("2")
+    other = cluster.add_shop("first", version="1", targetVersion="2", charts="old")
+    other["status"]["targetCharts"] = cluster.reconciler.renderer.chart_digest
+    await cluster.reconcile()
+    assert cluster.condition("Upgraded") == ("False", "WaitingForTurn")
+    other["status"]["conditions"] = [{"type": "Degraded", "status": "True"}]
+    cluster.server.touch(other)
+    await cluster.reconcile()
+    assert cluster.condition("Upgraded") == ("False", "UpgradesHalted")
+    assert cluster.reconciler.upgrades_halted()
+    assert "other/first" in cluster.message("Upgraded")
+    assert versions(cluster) == ("1", "1")
+
+
+async def test_workers_beside_each_other_start_one_shop(cluster: FakeCluster) -> None:
+    await cluster.converge()
+    cluster.upgrade_operator("2")
+    cluster.add_shop("other", version="1", targetVersion="1", charts="old", targetCharts="old")
+    cluster.server.writes.clear()
+    reconciler, apply = cluster.reconciler, cluster.server.apply
+    seen: list[Any] = []
+
+    async def look(kind: Kind, namespace: str, manifest: Manifest, *more: Any, **named: Any) -> Manifest:
+        platforms = {one.key.name: one for one in reconciler.cache.platforms.values()}
+        fleet = with_targets(platforms.values(), reconciler._starting)
+        release = Target("2", reconciler.renderer.chart_digest)
+        chosen = choose_target(
+            platforms["other"], parse({}), release, fleet, UpgradePolicy(), cluster.now, edited=False
+        )
+        seen.append(chosen.wait)
+        return await apply(kind, namespace, manifest, *more, **named)
+
+    cluster.server.apply = look  # type: ignore[method-assign]
+    await cluster.reconcile()
+    assert seen
+    assert all(wait is not None and wait.reason.value == "WaitingForTurn" for wait in seen[:2])
 
 
 async def test_a_refused_object_is_reported_and_does_not_block_the_others(cluster: FakeCluster) -> None:
