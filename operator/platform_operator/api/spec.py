@@ -545,15 +545,15 @@ class Maintenance(Model):
         )
     )
 
-    days: list[Annotated[str, Field(max_length=3)]] = Field(
+    days: list[Annotated[str, Field(max_length=16)]] = Field(
         default=list(DAYS),
         max_length=7,
         description="Days on which a window begins: Mon, Tue, Wed, Thu, Fri, Sat, Sun.",
     )
-    from_: Annotated[str, Field(max_length=5)] = Field(
+    from_: Annotated[str, Field(max_length=16)] = Field(
         default="02:00", alias="from", description="Time of day at which a window begins."
     )
-    to: Annotated[str, Field(max_length=5)] = Field(
+    to: Annotated[str, Field(max_length=16)] = Field(
         default="05:00", description="Time of day at which a window ends; before from: on the next day."
     )
     time_zone: Annotated[str, Field(max_length=64)] = Field(

@@ -72,6 +72,7 @@ def assert_refused(answer: dict[str, Any], message: str) -> None:
             "would change)",
         ),
         ({"maintenance": {"from": "2am"}}, "maintenance.from must be a time of day: write for example 02:00"),
+        ({"maintenance": {"from": "02:00:00"}}, "maintenance.from must be a time of day: write for example 02:00"),
         ({"maintenance": {"to": "24:00"}}, "maintenance.to must be a time of day: write for example 05:30"),
         (
             {"maintenance": {"from": "02:00", "to": "02:00"}},
