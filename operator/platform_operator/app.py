@@ -24,6 +24,7 @@ from platform_operator.informers import Informers
 from platform_operator.installations import OtherInstallations
 from platform_operator.invariants.scraper import InvariantScraper, http_fetch
 from platform_operator.leader_election import LeaderElector
+from platform_operator.plan.fleet import UpgradePolicy
 from platform_operator.reconciler import Reconciler
 from platform_operator.render.helm import Helm
 from platform_operator.render.renderer import Renderer, chart_images
@@ -133,7 +134,7 @@ class _Operator:
             settings.image_pull_secrets,
             chart_images(settings.charts / "platform"),
         )
-        return Reconciler(
+        reconciler = Reconciler(
             self.client,
             self.cache,
             Renderer(Helm(executable=settings.helm), settings.charts / "platform"),
@@ -142,7 +143,10 @@ class _Operator:
             EventRecorder(self.client, settings.identity),
             lambda: datetime.now(UTC),
             scraper.results,
+            UpgradePolicy(settings.upgrade_canary, settings.upgrade_concurrency),
         )
+        metrics.UPGRADES_HALTED.set_function(reconciler.upgrades_halted)
+        return reconciler
 
 
 async def _wait(event: asyncio.Event) -> None:

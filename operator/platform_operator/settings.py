@@ -33,6 +33,8 @@ class Settings:
     log_level: str = "INFO"
     workers: int = 4
     resync_every: float = 600.0
+    upgrade_canary: str = ""
+    upgrade_concurrency: int = 5
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
@@ -54,6 +56,8 @@ class Settings:
             log_level=_level(get("LOG_LEVEL", cls.log_level)),
             workers=_number(environment, "WORKERS", cls.workers),
             resync_every=_number(environment, "RESYNC_SECONDS", int(cls.resync_every)),
+            upgrade_canary=get("UPGRADE_CANARY", ""),
+            upgrade_concurrency=_number(environment, "UPGRADE_CONCURRENCY", cls.upgrade_concurrency),
         )
 
 

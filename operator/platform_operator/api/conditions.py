@@ -17,7 +17,7 @@ class ConditionReason(StrEnum):
     MIGRATING = "Migrating"
     WAITING_FOR_SERVICES = "WaitingForServices"
     WAITING_FOR_GATEWAY = "WaitingForGateway"
-    PAUSED = "Paused"
+    OBSERVING = "Observing"
     INVALID_SPEC = "InvalidSpec"
     RENDER_FAILED = "RenderFailed"
     REFUSED = "Refused"
@@ -37,6 +37,14 @@ class ConditionReason(StrEnum):
 
     TAKEN_AGAIN = "TakenAgain"
     NO_FIELD_FIGHT = "NoFieldFight"
+
+    UP_TO_DATE = "UpToDate"
+    ROLLING_OUT = "RollingOut"
+    OUTSIDE_MAINTENANCE = "OutsideMaintenance"
+    WAITING_FOR_CANARY = "WaitingForCanary"
+    WAITING_FOR_TURN = "WaitingForTurn"
+    UPGRADES_HALTED = "UpgradesHalted"
+    SHOP_DEGRADED = "ShopDegraded"
 
     ALL_HOLD = "AllHold"
     INVARIANT_BROKEN = "InvariantBroken"
@@ -105,3 +113,7 @@ class BlockedState(StrEnum):
     REFUSED = "Refused"
     WAITING = "Waiting"
     """It has to be applied, and waits for another."""
+    CONFLICT = "Conflict"
+    """Another has an object of that name, which is left alone."""
+    HELD = "Held"
+    """It is no longer required, and its deletion waits for the user's permission."""

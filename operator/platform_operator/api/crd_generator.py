@@ -123,7 +123,9 @@ _COLUMNS: list[dict[str, Any]] = [
     {"name": "Ready", "type": "string", "jsonPath": '.status.conditions[?(@.type=="Ready")].status'},
     {"name": "Reason", "type": "string", "priority": 1, "jsonPath": '.status.conditions[?(@.type=="Ready")].reason'},
     {"name": "Version", "type": "string", "jsonPath": ".status.version"},
+    {"name": "Target", "type": "string", "jsonPath": ".status.targetVersion"},
     {"name": "Services", "type": "string", "jsonPath": ".status.servicesReady"},
+    {"name": "Mode", "type": "string", "priority": 1, "jsonPath": ".status.mode"},
     {"name": "URL", "type": "string", "jsonPath": ".status.url"},
     {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
 ]
@@ -147,7 +149,15 @@ _STATUS: Manifest = {
     "description": "The observed state of the platform, as of observedGeneration.",
     "properties": {
         "observedGeneration": {"type": "integer", "format": "int64"},
-        "version": _TEXT | {"description": "Version of the services; during an upgrade the new one."},
+        "version": _TEXT | {"description": "Version that runs: all parts of the shop are rolled out at it."},
+        "targetVersion": _TEXT | {"description": "Version that the shop is to run; during an upgrade the new one."},
+        "charts": _TEXT | {"description": "Digest of the charts that the running release was rendered from."},
+        "targetCharts": _TEXT | {"description": "Digest of the charts of the release that the shop is to run."},
+        "mode": {
+            "type": "string",
+            "enum": ["Manage", "Observe"],
+            "description": "Whether the operator keeps the shop as the spec says, or changes nothing.",
+        },
         "storeProfile": _TEXT | {"description": "Profile that the builtin stores were created with and keep."},
         "storeImages": {
             "type": "object",
@@ -236,6 +246,27 @@ _STATUS: Manifest = {
             ["kind", "name", "state", "message", "since"],
         )
         | {"description": "Objects that are not as specified or not ready, or wait for another."},
+        "pending": {
+            "type": "object",
+            "description": "Changes that are not made yet: status.blocked says what they wait for, and mode Observe "
+            "makes none.",
+            "properties": {
+                "applies": _COUNT | {"description": "Number of objects to apply."},
+                "deletions": _COUNT | {"description": "Number of objects to delete."},
+                "objects": _list_of(
+                    "kind name",
+                    {
+                        "kind": _TEXT,
+                        "name": _TEXT,
+                        "reason": _TEXT
+                        | {"description": "NotAppliedYet, ContentChanged, Absent, LostFields, or NotRequired."},
+                        "message": _TEXT | {"description": "What is different."},
+                    },
+                    ["kind", "name", "reason", "message"],
+                )
+                | {"description": "The first of them, deletions before the others."},
+            },
+        },
         "invariants": _list_of(
             "service name",
             {

@@ -28,6 +28,9 @@ ANNOTATION_WAVE = f"{GROUP}/wave"
 CHILD_LABELS = {LABEL_PART_OF: "ecommerce", LABEL_MANAGED_BY: FIELD_MANAGER}
 """Labels of every child. The watches select by them on the server's side."""
 
+RELEASE = "ControllerRevision"
+"""The kind of the objects that have the releases of a platform."""
+
 INVENTORY_COMPONENT = "applied"
 """The ConfigMap `<platform>-applied` has the inventory. It is not `<platform>-inventory`, since that is a service."""
 INVENTORY_KEYS = ("content", "objects", "checksum")
@@ -94,6 +97,7 @@ CHILD_KINDS: dict[str, Kind] = {
         Kind("v1", "ServiceAccount", "serviceaccounts"),
         Kind("apps/v1", "Deployment", "deployments"),
         Kind("apps/v1", "StatefulSet", "statefulsets"),
+        Kind("apps/v1", "ControllerRevision", "controllerrevisions"),
         Kind("autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers"),
         Kind("batch/v1", "Job", "jobs"),
         Kind("networking.k8s.io/v1", "Ingress", "ingresses"),

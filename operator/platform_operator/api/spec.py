@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeAlias
+from zoneinfo import available_timezones
 
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError, field_validator
 
 from platform_operator.api.pods import Objects, Pods
 from platform_operator.api.schema import Model, rule, rules
@@ -544,6 +545,58 @@ class RotationSchedule(Model):
     )
 
 
+DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_CLOCK = "matches('^([01][0-9]|2[0-3]):[0-5][0-9]$')"
+
+
+class Maintenance(Model):
+    """The hours in which the operator may bring its own release to the shop."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            rule(
+                f"self.days.size() > 0 && self.days.all(day, day in {_quoted(DAYS)})",
+                "maintenance.days must have names of days: use " + ", ".join(DAYS),
+                ".days",
+            ),
+            rule(f"self.from.{_CLOCK}", "maintenance.from must be a time of day: write for example 02:00", ".from"),
+            rule(f"self.to.{_CLOCK}", "maintenance.to must be a time of day: write for example 05:30", ".to"),
+            rule(
+                "self.from != self.to",
+                "maintenance.to must not be maintenance.from: remove maintenance to allow every hour",
+                ".to",
+            ),
+            rule(
+                "self.timeZone.matches('^[A-Za-z][A-Za-z0-9_+/-]*$')",
+                "maintenance.timeZone must be a name of the IANA time zone database: write for example Europe/Berlin",
+                ".timeZone",
+            ),
+        )
+    )
+
+    days: list[Annotated[str, Field(max_length=16)]] = Field(
+        default=list(DAYS),
+        max_length=7,
+        description="Days on which a window begins: Mon, Tue, Wed, Thu, Fri, Sat, Sun.",
+    )
+    from_: Annotated[str, Field(max_length=16)] = Field(
+        default="02:00", alias="from", description="Time of day at which a window begins."
+    )
+    to: Annotated[str, Field(max_length=16)] = Field(
+        default="05:00", description="Time of day at which a window ends; before from: on the next day."
+    )
+    time_zone: Annotated[str, Field(max_length=64)] = Field(
+        default="UTC", description="Time zone of from and to, a name of the IANA database such as Europe/Berlin."
+    )
+
+    @field_validator("time_zone")
+    @classmethod
+    def _exists(cls, name: str) -> str:
+        if name not in available_timezones():
+            raise ValueError(f"{name} is no time zone of the IANA database")
+        return name
+
+
 NotAvailable: TypeAlias = dict[str, object] | None
 
 
@@ -565,6 +618,12 @@ class Spec(Model):
                 ".deletionPolicy",
             ),
             rule(
+                "self.mode in ['Manage', 'Observe']",
+                "mode must be Manage (keeps the shop as the spec says) or Observe (changes nothing, and reports what "
+                "it would change)",
+                ".mode",
+            ),
+            rule(
                 f"!has(self.services) || self.services.all(name, name in {_quoted(SERVICES)})",
                 "services must have only names of services: use " + ", ".join(SERVICES),
                 ".services",
@@ -576,7 +635,8 @@ class Spec(Model):
     version: str | None = Field(
         default=None,
         max_length=128,
-        description="Image tag of the services. Default: the operator's own version.",
+        description="Image tag of the services. Default: the operator's own version, as soon as its policy of upgrades "
+        "allows it.",
         json_schema_extra=rules(
             rule(
                 "self.matches('^[A-Za-z0-9_][A-Za-z0-9_.-]*$')",
@@ -616,8 +676,16 @@ class Spec(Model):
     pods: Pods = Field(default=Pods(), description="What all pods have in common.")
     objects: Objects = Field(default=Objects(), description="What all objects have in common.")
     rotation: RotationSchedule = Field(default=RotationSchedule(), description="Rotation of credentials.")
-    paused: bool = Field(
-        default=False, description="Stop reconciling: the shop keeps running, but nothing is changed or repaired."
+    mode: Annotated[str, Field(max_length=32)] = Field(
+        default="Manage",
+        description="Manage: keep the shop as the spec says. Observe: the shop keeps running, but nothing is changed, "
+        "repaired or deleted; status.pending says what would be.",
+    )
+    paused: bool = Field(default=False, description="Earlier name of mode: Observe, which true means whatever mode is.")
+    maintenance: Maintenance | None = Field(
+        default=None,
+        description="Hours in which a new release of the operator may begin to roll out. Default: at any time. A "
+        "change of the spec does not wait for them.",
     )
     deletion_policy: Annotated[str, Field(max_length=32)] = Field(
         default="Retain",
@@ -625,6 +693,11 @@ class Spec(Model):
         "removes them.",
     )
     backup: NotAvailable = Field(default=None, description="Not available yet.")
+
+    @property
+    def observes(self) -> bool:
+        """Tells whether nothing of the shop may be changed."""
+        return self.paused or self.mode == "Observe"
 
 
 def parse(spec: Mapping[str, Any]) -> Spec:

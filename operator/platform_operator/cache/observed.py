@@ -96,7 +96,14 @@ class StoredData:
     owners: tuple[str, ...]
 
 
-ObservedState = Workload | JobProgress | Autoscaler | ServiceAddress | StoredData | None
+@dataclass(frozen=True, slots=True)
+class RevisionNumber:
+    """The place of a release in its platform's history."""
+
+    number: int
+
+
+ObservedState = Workload | JobProgress | Autoscaler | ServiceAddress | StoredData | RevisionNumber | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,6 +265,10 @@ def _autoscaler(manifest: Manifest) -> Autoscaler:
     return Autoscaler(min_replicas=manifest["spec"].get("minReplicas", 1))
 
 
+def _release(manifest: Manifest) -> RevisionNumber:
+    return RevisionNumber(manifest["revision"])
+
+
 def _service(manifest: Manifest) -> ServiceAddress | None:
     spec = manifest["spec"]
     ip = spec.get("clusterIP", "None")
@@ -306,6 +317,7 @@ _READ_KEYS: Mapping[str, Collection[str]] = {
 _STATES: Mapping[str, Callable[[Manifest], ObservedState]] = {
     "Deployment": _deployment,
     "StatefulSet": _stateful_set,
+    "ControllerRevision": _release,
     "Job": _job,
     "HorizontalPodAutoscaler": _autoscaler,
     "Service": _service,

@@ -35,17 +35,20 @@ class Renderer:
     chart: Path
     cache_size: int = 64
     """Rendered contents that are kept in memory."""
-    _chart_digest: str = field(init=False)
+    chart_digest: str = field(init=False)
     _cache: OrderedDict[str, tuple[DesiredObject, ...]] = field(init=False, default_factory=OrderedDict)
     _lock: asyncio.Lock = field(init=False, default_factory=asyncio.Lock)
 
     def __post_init__(self) -> None:
         logging.getLogger("pyhelm3").setLevel(logging.WARNING)  # it logs every command at INFO
-        self._chart_digest = chart_digest(self.chart)
+        self.chart_digest = chart_digest(self.chart)
 
-    def content_digest(self, key: PlatformKey, uid: str, values: ChartValues) -> str:
-        """Returns the digest of everything that rendering depends on, without rendering."""
-        return digest([self._chart_digest, values, key, uid])
+    def content_digest(self, key: PlatformKey, uid: str, values: ChartValues, charts: str = "") -> str:
+        """Returns the digest of everything that rendering depends on, without rendering.
+
+        `charts` is the digest of other charts than the renderer's own.
+        """
+        return digest([charts or self.chart_digest, values, key, uid])
 
     async def render(self, key: PlatformKey, uid: str, values: ChartValues) -> tuple[DesiredObject, ...]:
         """Returns the objects in the order in which they are applied. Raises RenderError."""

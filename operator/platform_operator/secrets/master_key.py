@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from platform_operator.api.kinds import (
     CHILD_KINDS,
@@ -61,38 +61,44 @@ class MasterKeyStore:
     namespace: str
     cache: Cache
     _known: MasterKey | None = None
+    _generated: MasterKey = field(default_factory=lambda: MasterKey(secrets.token_bytes(KEY_BYTES)))
+    """The key that is created if there is none."""
 
-    async def key_for(self, platform: PlatformKey) -> MasterKey:
-        """Returns the key that a platform's credentials are derived from.
+    async def key_for(self, platform: PlatformKey, *, may_create: bool = True) -> MasterKey:
+        """Returns the key that a platform's credentials are derived from; without `may_create` perhaps one that is not
+        stored yet.
 
         It is read again if it does not fit, so that a key that was restored is used without a restart. Raises
         MasterKeyMissingError, MasterKeyChangedError or ApiError: then nothing of the platform may be changed.
         """
-        if self._known is None or self._others(platform, self._known):
-            self._known = await self._read()
-        if self._known is None:
+        known = self._known
+        if known is None or self._others(platform, known):
+            known = await self._read(may_create=may_create)
+            self._known = known if known is not self._generated or may_create else None
+        if known is None:
             raise MasterKeyMissingError(self._missing())
-        others = self._others(platform, self._known)
+        others = self._others(platform, known)
         if others:
-            raise MasterKeyChangedError(self._changed(platform, self._known, others))
-        return self._known
+            raise MasterKeyChangedError(self._changed(platform, known, others))
+        return known
 
-    async def _read(self) -> MasterKey | None:
+    async def _read(self, *, may_create: bool) -> MasterKey | None:
         kind = CHILD_KINDS["Secret"]
         stored = await self.client.get(kind, self.namespace, MASTER_KEY_NAME)
         if stored is not None:
             return _decode(stored)
         if any(key_id(seen) for seen in self.cache.all_children()):
             return None
-        generated = MasterKey(secrets.token_bytes(KEY_BYTES))
+        if not may_create:
+            return self._generated
         try:
-            await self.client.create(kind, self.namespace, _manifest(self.namespace, generated))
+            await self.client.create(kind, self.namespace, _manifest(self.namespace, self._generated))
         except ApiError as error:
             if error.status != 409:
                 raise
             stored = await self.client.get(kind, self.namespace, MASTER_KEY_NAME)
             return _decode(stored) if stored is not None else None
-        return generated
+        return self._generated
 
     def _others(self, platform: PlatformKey, known: MasterKey) -> Mapping[ObjectId, str]:
         """Returns the platform's objects that were derived from another key, with its id."""

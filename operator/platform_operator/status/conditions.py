@@ -21,6 +21,7 @@ from platform_operator.errors import (
 )
 from platform_operator.plan.data_loss import ANNOTATION_ACCEPT_DATA_LOSS, MigrationTimes, loss_id
 from platform_operator.plan.field_fights import FieldFight
+from platform_operator.plan.fleet import Target
 from platform_operator.plan.planner import Plan
 from platform_operator.plan.prune_guard import ANNOTATION_ALLOW_PRUNE, GUARDED_KINDS, prune_id
 from platform_operator.plan.readiness import Blocker, NameConflict, Refusal
@@ -35,7 +36,7 @@ PROGRESS_DEADLINE = timedelta(minutes=5)
 class PassResult:
     """The result of one pass over a platform.
 
-    It has no plan if it failed before it made one, or if the platform is paused.
+    It has no plan if it failed before it made one.
     """
 
     plan: Plan | None = None
@@ -50,6 +51,10 @@ class PassResult:
     """The objects over which another writer fights. None if that is not known yet."""
     rotation: RotationReport | None = None
     """The rotations of credentials. None if the pass ended before they were looked at."""
+    target: Target | None = None
+    """The release that the shop is to run. None if the pass ended before it was chosen."""
+    holds: bool = False
+    """True if the objects stay as they were applied, until the shop gets the operator's release."""
     diagnosis: str = ""
     """The problem that the pods of `degraded_part` report."""
     migration_times: MigrationTimes | None = None
@@ -72,20 +77,20 @@ def degraded_part(result: PassResult) -> Blocker | None:
     return min(overdue, key=lambda one: one.wave, default=None)
 
 
-def ready_condition(result: PassResult, degraded: Condition, ready_services: int, *, paused: bool) -> Condition:
+def ready_condition(result: PassResult, degraded: Condition, ready_services: int, *, observes: bool) -> Condition:
     if result.converged:
         return Condition("Ready", True, ConditionReason.ALL_READY, "All parts of the shop are as specified and ready.")
     if degraded.status:
         return Condition("Ready", False, degraded.reason, degraded.message)
-    if paused:
-        return Condition("Ready", False, ConditionReason.PAUSED, _PAUSED)
+    if observes:
+        return Condition("Ready", False, ConditionReason.OBSERVING, _observing(result.plan))
     reason, message = _progress(result)
     return Condition("Ready", False, reason, f"{ready_services} of {len(SERVICES)} services are ready. {message}")
 
 
-def progressing_condition(result: PassResult, degraded: Condition, *, paused: bool) -> Condition:
-    if paused:
-        return Condition("Progressing", False, ConditionReason.PAUSED, _PAUSED)
+def progressing_condition(result: PassResult, degraded: Condition, *, observes: bool) -> Condition:
+    if observes:
+        return Condition("Progressing", False, ConditionReason.OBSERVING, _observing(result.plan))
     if degraded.status and degraded.reason is not ConditionReason.PROGRESS_DEADLINE_EXCEEDED:
         message = "Stopped until the failure that condition Degraded reports is resolved."
         return Condition("Progressing", False, degraded.reason, message)
@@ -94,7 +99,15 @@ def progressing_condition(result: PassResult, degraded: Condition, *, paused: bo
     return Condition("Progressing", True, *_progress(result))
 
 
-_PAUSED = "spec.paused is true: nothing is changed or repaired. Set it to false to resume."
+def _observing(plan: Plan | None) -> str:
+    text = "The shop is observed: nothing is changed, repaired or deleted."
+    if plan is not None and (plan.due or plan.leftovers):
+        text += (
+            f" Objects to apply: {len(plan.due)}, to delete: {len(plan.leftovers)}; status.pending names the first of "
+            "them, and set spec.mode to Manage to change them."
+        )
+    return text
+
 
 _WAVE_REASONS = {
     1: ConditionReason.WAITING_FOR_STORES,
@@ -308,6 +321,19 @@ def _delete_pod_advice(key: PlatformKey, part: Blocker) -> str:
         " If the spec is the cause, correct it and delete the pod, so that it is created again: "
         f"kubectl -n {key.namespace} delete pod {part.id.name}-0"
     )
+
+
+def upgraded_condition(result: PassResult, *, rolled_out: bool) -> Condition | None:
+    """Returns whether the shop runs the operator's release, or its own version with the operator's charts. None if the
+    pass did not choose a release."""
+    target = result.target
+    if target is None:
+        return None
+    if target.wait is not None:
+        return Condition("Upgraded", False, target.wait.reason, target.wait.message)
+    if not rolled_out:
+        return Condition("Upgraded", False, ConditionReason.ROLLING_OUT, f"{target.version} is rolled out.")
+    return Condition("Upgraded", True, ConditionReason.UP_TO_DATE, f"All parts of the shop run {target.version}.")
 
 
 def fight_condition(result: PassResult, *, reported_before: bool) -> Condition | None:

@@ -80,6 +80,30 @@ def assert_refused(answer: dict[str, Any], message: str) -> None:
             "deletionPolicy must be Retain (keeps volumes and credentials) or Delete (removes them)",
         ),
         (
+            {"mode": "Watch"},
+            "mode must be Manage (keeps the shop as the spec says) or Observe (changes nothing, and reports what it "
+            "would change)",
+        ),
+        ({"maintenance": {"from": "2am"}}, "maintenance.from must be a time of day: write for example 02:00"),
+        ({"maintenance": {"from": "02:00:00"}}, "maintenance.from must be a time of day: write for example 02:00"),
+        ({"maintenance": {"to": "24:00"}}, "maintenance.to must be a time of day: write for example 05:30"),
+        (
+            {"maintenance": {"from": "02:00", "to": "02:00"}},
+            "maintenance.to must not be maintenance.from: remove maintenance to allow every hour",
+        ),
+        (
+            {"maintenance": {"days": ["Monday"]}},
+            "maintenance.days must have names of days: use Mon, Tue, Wed, Thu, Fri, Sat, Sun",
+        ),
+        (
+            {"maintenance": {"days": []}},
+            "maintenance.days must have names of days: use Mon, Tue, Wed, Thu, Fri, Sat, Sun",
+        ),
+        (
+            {"maintenance": {"timeZone": "UTC+1 hour"}},
+            "maintenance.timeZone must be a name of the IANA time zone database: write for example Europe/Berlin",
+        ),
+        (
             {"services": {"orders": {}}},
             "services must have only names of services: use gateway, user, product, inventory, order, payment, "
             "notification, review",
@@ -315,6 +339,9 @@ async def test_a_name_that_does_not_fit_the_children_is_refused(
             "objects": {"labels": {"a": "B_c.9"}},
         },
         {"pods": {"annotations": {"cluster-autoscaler.kubernetes.io/safe-to-evict": "true"}}},
+        {"mode": "Observe", "version": "2.0"},
+        {"maintenance": {"days": ["Sat", "Sun"], "from": "22:00", "to": "04:00", "timeZone": "Europe/Berlin"}},
+        {"maintenance": {}},
         {"settings": {"order": {"homeCountry": "GB", "taxBasisPoints": {"GB": 2000, "GR": 2400}}}},
         {"notifications": {"smtp": SMTP, "sms": {"provider": "twilio", "secretRef": {"name": "twilio"}}}},
         {"notifications": {"smtp": SMTP | {"port": 25, "startTls": False}}},

@@ -21,11 +21,13 @@ from platform_operator.api.kinds import (
     FIELD_MANAGER,
     HANDOVER_MANAGER,
     PLATFORM,
+    RELEASE,
     VOLUME_CLAIM,
     Kind,
     ObjectId,
     PlatformKey,
 )
+from platform_operator.api.spec import parse
 from platform_operator.apply.deletion import DELETION_DEADLINE, FINALIZER_MANAGER
 from platform_operator.apply.inventory_store import inventory_id
 from platform_operator.cache.observed import FINALIZER, observe, observe_platform
@@ -35,7 +37,16 @@ from platform_operator.informers import Informers
 from platform_operator.invariants.scrape_results import ScrapeResult, ServiceMetrics
 from platform_operator.plan.data_loss import CHECK_AFTER
 from platform_operator.plan.field_fights import FORGET_AFTER
-from platform_operator.reconciler import EARLY, EARLY_RECHECK, RECHECK_INTERVAL, SECRETS_INTERVAL, Reconciler
+from platform_operator.plan.fleet import Target, UpgradePolicy, choose_target, with_targets
+from platform_operator.plan.releases import HISTORY_LIMIT
+from platform_operator.reconciler import (
+    EARLY,
+    EARLY_RECHECK,
+    RECHECK_INTERVAL,
+    SECRETS_INTERVAL,
+    TURN_INTERVAL,
+    Reconciler,
+)
 from platform_operator.render.helm import Helm
 from platform_operator.render.renderer import Renderer
 from platform_operator.render.store_images import CHARTS_OWN, StoreImages
@@ -43,6 +54,7 @@ from platform_operator.render.values import Installation
 from platform_operator.secrets.key_ids import ANNOTATION_KEY_ID
 from platform_operator.secrets.master_key import MASTER_KEY_NAME, MasterKey, MasterKeyStore
 from platform_operator.status.conditions import PROGRESS_DEADLINE
+from platform_operator.status.pending import MAX_NAMED
 from platform_operator.status.recorder import MAX_WAITING, EventRecorder
 from platform_operator.workqueue import Requeue, WorkQueue
 
@@ -163,6 +175,7 @@ class FakeHelm(Helm):
         self.silent = False
         self.values: Manifest = {}
         self.storage = 1
+        self.chart = ""
 
     async def template(self, chart: Path, key: PlatformKey, chart_values: Manifest) -> list[Manifest]:
         self.runs += 1
@@ -172,6 +185,7 @@ class FakeHelm(Helm):
         if self.silent:
             return []
         tag = chart_values["global"]["image"]["tag"]
+        template = {"spec": {"containers": [{"name": "order", "image": f"ecommerce/order:{tag}"}]}}
         return [
             *copy.deepcopy(self.more),
             rendered("apps/v1", "StatefulSet", STORE.name, 1, {"replicas": 1, "storage": self.storage}),
@@ -181,7 +195,8 @@ class FakeHelm(Helm):
                 "Deployment",
                 DEPLOYMENT.name,
                 3,
-                {"image": tag} | ({"replicas": self.replicas} if self.replicas else {}),
+                {"image": tag, "chart": self.chart, "template": template}
+                | ({"replicas": self.replicas} if self.replicas else {}),
             ),
         ]
 
@@ -204,12 +219,28 @@ class FakeCluster:
         self.server, self.helm, self.tmp_path = FakeApiServer(), FakeHelm(), tmp_path
         self.scrape_results: dict[str, ScrapeResult] = {}
         self.now = NOW
+        self.version = "1"
+        (tmp_path / "chart").write_text("of version 1")
         self.restart()
         self.spec({})
 
+    def upgrade_operator(self, version: str) -> None:
+        """Starts the next operator, with charts of its own."""
+        self.version = version
+        (self.tmp_path / "chart").write_text(f"of version {version}")
+        self.helm.chart = version
+        self.restart()
+
+    def add_shop(self, name: str, **status: str) -> Manifest:
+        """Adds another shop, which no test reconciles, with the status of its release."""
+        metadata = {"name": name, "namespace": "other", "uid": name, "generation": 1}
+        shop = self.server.objects[PLATFORM.kind, name] = {"metadata": metadata, "spec": {}, "status": status}
+        self.server.touch(shop)
+        return shop
+
     def restart(self, store_images: StoreImages = CHARTS_OWN) -> None:
         renderer, server = Renderer(self.helm, self.tmp_path), cast(Any, self.server)
-        installation = Installation("1", store_images=store_images)
+        installation = Installation(self.version, store_images=store_images)
         self.reconciler = Reconciler(
             server, Cache(), renderer, MasterKeyStore(server, "operator", Cache()), installation,
             EventRecorder(server, "test"), lambda: self.now, lambda _: self.scrape_results,
@@ -427,7 +458,7 @@ async def test_only_the_deleted_child_is_created_again(cluster: FakeCluster) -> 
     await cluster.converge()
     children = [identity for identity in cluster.server.objects if identity[0] != PLATFORM.kind]
     for kind, name in children:
-        if ObjectId(kind, name) != inventory_id(KEY):
+        if ObjectId(kind, name) != inventory_id(KEY) and kind != RELEASE:
             del cluster.server.objects[kind, name]
             await cluster.reconcile()
             assert cluster.applied() == [f"apply {kind} {name}"]
@@ -597,6 +628,75 @@ async def test_setting_the_version_back_runs_the_former_version_again(cluster: F
     assert ObjectId("Job", "shop-order-migrate-2") not in cluster.server.objects
 
 
+def releases(cluster: FakeCluster) -> list[Manifest]:
+    """Returns the ControllerRevisions, the newest first."""
+    stored = [one for (kind, _), one in cluster.server.objects.items() if kind == RELEASE]
+    return sorted(stored, key=lambda one: -int(one["revision"]))
+
+
+async def run_version(cluster: FakeCluster, version: str, **spec: Any) -> None:
+    cluster.spec({"version": version, **spec})
+    for identity in (STORE, ObjectId("Job", f"shop-order-migrate-{version}"), DEPLOYMENT):
+        await cluster.reconcile()
+        cluster.come_up(identity)
+    await cluster.reconcile()
+
+
+def versions(cluster: FakeCluster) -> tuple[str | None, str | None]:
+    status = cluster.server.objects[PLATFORM.kind, "shop"]["status"]
+    return status.get("version"), status.get("targetVersion")
+
+
+async def test_each_release_is_an_object_and_a_release_that_comes_again_is_the_newest(cluster: FakeCluster) -> None:
+    for version in ("1", "2", "1"):
+        await run_version(cluster, version)
+    newest, former = releases(cluster)
+    assert [(one["data"]["version"], one["revision"]) for one in (newest, former)] == [("1", 3), ("2", 2)]
+    assert newest["metadata"]["ownerReferences"][0]["name"] == "shop"
+    assert newest["data"]["migrations"] == {"order": "shop-order-migrate-1"}
+    assert newest["data"]["images"] == {"order": "ecommerce/order:1"}
+    assert newest["data"]["charts"] == former["data"]["charts"]
+    assert newest["data"]["values"] != former["data"]["values"]
+    cluster.restart()
+    await cluster.reconcile()
+    assert cluster.server.writes == []
+
+
+async def test_a_repair_is_no_release(cluster: FakeCluster) -> None:
+    await cluster.converge()
+    before = releases(cluster)
+    del cluster.server.objects[DEPLOYMENT]
+    await cluster.reconcile()
+    assert releases(cluster) == before
+
+
+async def test_the_history_of_releases_is_limited(cluster: FakeCluster) -> None:
+    await cluster.converge()
+    for replicas in range(2, HISTORY_LIMIT + 4):
+        cluster.spec({"services": {"order": {"replicas": replicas}}})
+        await cluster.reconcile()
+    numbers = [one["revision"] for one in releases(cluster)]
+    assert numbers == list(range(HISTORY_LIMIT + 3, 3, -1))
+
+
+async def test_the_version_that_runs_changes_when_all_parts_are_rolled_out(cluster: FakeCluster) -> None:
+    await cluster.reconcile()
+    assert versions(cluster) == (None, "1")
+    await cluster.converge()
+    assert versions(cluster) == ("1", "1")
+    cluster.spec({"version": "2"})
+    await cluster.reconcile()
+    assert versions(cluster) == ("1", "2")
+    cluster.server.objects[DEPLOYMENT]["status"]["updatedReplicas"] = 0
+    cluster.come_up(ObjectId("Job", "shop-order-migrate-2"))
+    await cluster.reconcile()
+    assert cluster.server.objects[DEPLOYMENT]["spec"]["image"] == "2"
+    assert versions(cluster) == ("1", "2")
+    cluster.come_up(DEPLOYMENT)
+    await cluster.reconcile()
+    assert versions(cluster) == ("2", "2")
+
+
 def fail_job(cluster: FakeCluster, identity: ObjectId, message: str) -> None:
     stored = cluster.server.objects[identity]
     failed = {"type": "Failed", "status": "True", "message": message, "lastTransitionTime": cluster.now.isoformat()}
@@ -629,12 +729,12 @@ async def test_a_failed_migration_is_retried_with_growing_delays_until_it_comple
     assert cluster.condition("Degraded") == ("False", "Healthy")
 
 
-async def test_a_paused_platform_retries_no_job(cluster: FakeCluster) -> None:
+async def test_an_observed_platform_retries_no_job(cluster: FakeCluster) -> None:
     await cluster.reconcile()
     cluster.come_up(STORE)
     await cluster.reconcile()
     fail_job(cluster, JOB, "BackoffLimitExceeded")
-    cluster.spec({"paused": True})
+    cluster.spec({"mode": "Observe"})
     cluster.now += timedelta(hours=2)
     await cluster.reconcile()
     assert JOB in cluster.server.objects
@@ -784,17 +884,29 @@ def retain(cluster: FakeCluster) -> None:
     cluster.spec({"version": "1", "deletionPolicy": "Retain"})
 
 
+def follow(cluster: FakeCluster) -> None:
+    cluster.spec({})
+
+
+def upgrade_operator(cluster: FakeCluster) -> None:
+    cluster.upgrade_operator("2")
+
+
 CHANGES: dict[str, tuple[Change, ...]] = {
     "create": (to_version("1"),),
     "update": (to_version("1"), retain),
     "upgrade": (to_version("1"), to_version("2")),
     "rollback": (to_version("1"), to_version("2"), to_version("1")),
     "delete": (to_version("1"), delete),
+    "operator upgrade": (follow, upgrade_operator),
 }
 
 
 @pytest.mark.parametrize("name", CHANGES)
-async def test_a_crash_before_or_after_any_write_leads_to_the_same_objects(name: str, tmp_path: Path) -> None:
+async def test_a_crash_before_or_after_any_write_leads_to_the_same_objects(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("platform_operator.plan.releases.HISTORY_LIMIT", 1)  # so that an upgrade deletes a release
     *before, change = CHANGES[name]
 
     async def run(crash: Crash) -> dict[tuple[str, str], Manifest]:
@@ -877,16 +989,219 @@ def stored_objects(cluster: FakeCluster) -> dict[tuple[str, str], Manifest]:
     return objects | volumes
 
 
-async def test_a_paused_platform_is_not_changed_and_reports_it(cluster: FakeCluster) -> None:
+OBSERVED = [{"mode": "Observe"}, {"paused": True}]
+
+
+def pending(cluster: FakeCluster) -> dict[str, Any]:
+    changes: dict[str, Any] = cluster.server.objects[PLATFORM.kind, "shop"]["status"].get("pending", {})
+    return changes
+
+
+def pending_objects(cluster: FakeCluster) -> list[tuple[str, str, str]]:
+    return [(one["kind"], one["name"], one["reason"]) for one in pending(cluster).get("objects", ())]
+
+
+@pytest.mark.parametrize("spec", OBSERVED, ids=str)
+async def test_an_observed_platform_is_not_changed_and_says_what_would_be(cluster: FakeCluster, spec: Manifest) -> None:
     await cluster.converge()
-    cluster.spec({"paused": True})
-    del cluster.server.objects[DEPLOYMENT]
+    take_image(cluster, "kubectl-edit")
+    del cluster.server.objects[STORE]
+    cluster.spec(spec | {"version": "2", "deletionPolicy": "Delete"})
+
     await cluster.reconcile()
-    assert cluster.applied() == []
-    assert cluster.condition("Progressing") == ("False", "Paused")
+
+    assert [write for write in cluster.server.writes if "Event" not in write] == ["apply EcommercePlatform shop status"]
+    assert cluster.condition("Progressing") == ("False", "Observing")
+    assert pending(cluster) | {"objects": []} == {"applies": 3, "deletions": 1, "objects": []}
+    assert pending_objects(cluster) == [
+        ("Job", "shop-order-migrate-1", "NotRequired"),
+        ("StatefulSet", STORE.name, "Absent"),
+        ("Job", "shop-order-migrate-2", "NotAppliedYet"),
+        ("Deployment", DEPLOYMENT.name, "ContentChanged"),
+    ]
+    await cluster.reconcile()
+    assert cluster.server.writes == []
+
+
+async def test_an_observed_platform_names_the_field_that_would_be_restored(cluster: FakeCluster) -> None:
+    await cluster.converge()
+    cluster.spec({"mode": "Observe"})
+    take_image(cluster, "kubectl-edit")
+    assert await cluster.reconcile() == Requeue.never()
+    (row,) = pending(cluster)["objects"]
+    assert row["message"] == "field spec.image was taken by kubectl-edit"
     cluster.spec({})
     await cluster.reconcile()
     assert cluster.applied() == ["apply Deployment shop-order"]
+    assert pending(cluster) == {}
+
+
+async def test_a_new_shop_that_is_observed_names_a_part_of_its_objects_and_creates_no_master_key(
+    cluster: FakeCluster,
+) -> None:
+    keep_master_key(cluster, None)
+    cluster.spec({"mode": "Observe"})
+    await cluster.reconcile()
+    assert [identity for identity in cluster.server.objects if identity[0] != PLATFORM.kind] == []
+    assert f"create Secret {MASTER_KEY_NAME}" not in cluster.server.writes
+    assert len(pending(cluster)["objects"]) == MAX_NAMED < pending(cluster)["applies"]
+    cluster.spec({})
+    await cluster.converge()
+    assert cluster.server.master_key is not None
+    assert cluster.condition("Ready") == ("True", "AllReady")
+
+
+async def test_a_change_of_mode_is_an_event(cluster: FakeCluster) -> None:
+    await cluster.converge()
+    for mode in ("Observe", "Observe", "Manage"):
+        cluster.spec({"mode": mode})
+        await cluster.reconcile()
+    events = [event["message"] for event in cluster.server.events if event["reason"] == "ModeChanged"]
+    assert [message.partition(" the shop")[0] for message in events] == [
+        "The operator observes",
+        "The operator manages",
+    ]
+
+
+async def test_an_upgrade_names_what_is_next_and_what_blocks_it(cluster: FakeCluster) -> None:
+    await cluster.converge()
+    cluster.spec({"version": "2"})
+    await cluster.reconcile()
+    assert pending_objects(cluster) == [("Deployment", DEPLOYMENT.name, "ContentChanged")]
+    rows = cluster.server.objects[PLATFORM.kind, "shop"]["status"]["blocked"]
+    assert [(row["name"], row["state"], row["message"]) for row in rows] == [
+        (DEPLOYMENT.name, "Waiting", "waits for Job shop-order-migrate-2"),
+        ("shop-order-migrate-2", "NotReady", "has not finished"),
+    ]
+
+
+CLOSED = {"maintenance": {"days": ["Mon"], "from": "02:00", "to": "03:00"}}
+"""NOW is a Thursday."""
+MONDAY = datetime(2026, 1, 5, 2, tzinfo=UTC)
+
+
+async def finish_upgrade(cluster: FakeCluster, version: str) -> None:
+    await cluster.reconcile()
+    cluster.come_up(ObjectId("Job", f"shop-order-migrate-{version}"))
+    await cluster.reconcile()
+
+
+async def test_an_upgrade_of_the_operator_alone_writes_nothing_but_the_status(cluster: FakeCluster) -> None:
+    cluster.spec(CLOSED)
+    await cluster.converge()
+    runs, before = cluster.helm.runs, stored_objects(cluster)
+    cluster.upgrade_operator("2")
+    assert (await cluster.reconcile()).delay == TURN_INTERVAL
+    assert [write for write in cluster.server.writes if "Event" not in write] == ["apply EcommercePlatform shop status"]
+    assert cluster.helm.runs == runs
+    assert {one: value for one, value in stored_objects(cluster).items() if one[0] != PLATFORM.kind} == {
+        one: value for one, value in before.items() if one[0] != PLATFORM.kind
+    }
+    assert cluster.condition("Upgraded") == ("False", "OutsideMaintenance")
+    assert cluster.condition("Ready") == ("True", "AllReady")
+    assert versions(cluster) == ("1", "1")
+    cluster.restart()
+    await cluster.reconcile()
+    assert cluster.server.writes == []
+
+    cluster.now = MONDAY
+    await finish_upgrade(cluster, "2")
+    assert versions(cluster) == ("2", "2")
+    assert cluster.condition("Upgraded") == ("True", "UpToDate")
+
+
+async def test_a_shop_that_waits_for_its_upgrade_is_repaired_at_its_own_version(cluster: FakeCluster) -> None:
+    cluster.spec(CLOSED)
+    await cluster.converge()
+    cluster.upgrade_operator("2")
+    del cluster.server.objects[DEPLOYMENT]
+    await cluster.reconcile()
+    assert cluster.applied()[0] == f"apply Deployment {DEPLOYMENT.name}"
+    assert cluster.server.objects[DEPLOYMENT]["spec"]["image"] == "1"
+    cluster.come_up(DEPLOYMENT)
+    await cluster.reconcile()
+    await cluster.reconcile()
+    assert cluster.server.writes == []
+    assert versions(cluster) == ("1", "1")
+    assert JOB in cluster.server.objects
+
+
+async def test_a_change_of_a_waiting_shop_is_made_and_its_version_stays(cluster: FakeCluster) -> None:
+    cluster.spec(CLOSED)
+    await cluster.converge()
+    cluster.upgrade_operator("2")
+    await cluster.reconcile()
+    cluster.spec(CLOSED | {"maintenance": CLOSED["maintenance"] | {"to": "04:00"}})
+    await cluster.reconcile()
+    assert cluster.applied() == [], "the window itself changes no object"
+    cluster.spec(CLOSED | {"services": {"order": {"replicas": 2}}})
+    await cluster.reconcile()
+    assert cluster.server.objects[DEPLOYMENT]["spec"] | {"template": {}} == {
+        "image": "1", "chart": "2", "template": {}, "replicas": 1
+    }  # fmt: skip
+    assert cluster.condition("Upgraded") == ("False", "OutsideMaintenance")
+    assert versions(cluster) == ("1", "1")
+
+
+async def test_a_version_in_the_spec_does_not_wait(cluster: FakeCluster) -> None:
+    cluster.spec(CLOSED)
+    await cluster.converge()
+    cluster.upgrade_operator("2")
+    cluster.spec(CLOSED | {"version": "2"})
+    await finish_upgrade(cluster, "2")
+    assert versions(cluster) == ("2", "2")
+
+
+async def test_the_choice_to_upgrade_is_stored_before_anything_is_changed_by_it(cluster: FakeCluster) -> None:
+    await cluster.converge()
+    cluster.upgrade_operator("2")
+    await cluster.reconcile()
+    writes = [write for write in cluster.server.writes if "Event" not in write]
+    assert writes[0] == "apply EcommercePlatform shop status"
+    cluster.spec(CLOSED)
+    cluster.restart()
+    await finish_upgrade(cluster, "2")
+    assert versions(cluster) == ("2", "2"), "what has begun goes on"
+
+
+async def test_a_shop_waits_while_another_is_upgraded_and_when_that_has_failed(cluster: FakeCluster) -> None:
+    await cluster.converge()
+    cluster.upgrade_operator("2")
+    other = cluster.add_shop("first", version="1", targetVersion="2", charts="old")
+    other["status"]["targetCharts"] = cluster.reconciler.renderer.chart_digest
+    await cluster.reconcile()
+    assert cluster.condition("Upgraded") == ("False", "WaitingForTurn")
+    other["status"]["conditions"] = [{"type": "Degraded", "status": "True"}]
+    cluster.server.touch(other)
+    await cluster.reconcile()
+    assert cluster.condition("Upgraded") == ("False", "UpgradesHalted")
+    assert cluster.reconciler.upgrades_halted()
+    assert "other/first" in cluster.message("Upgraded")
+    assert versions(cluster) == ("1", "1")
+
+
+async def test_workers_beside_each_other_start_one_shop(cluster: FakeCluster) -> None:
+    await cluster.converge()
+    cluster.upgrade_operator("2")
+    cluster.add_shop("other", version="1", targetVersion="1", charts="old", targetCharts="old")
+    cluster.server.writes.clear()
+    reconciler, apply = cluster.reconciler, cluster.server.apply
+    seen: list[Any] = []
+
+    async def look(kind: Kind, namespace: str, manifest: Manifest, *more: Any, **named: Any) -> Manifest:
+        platforms = {one.key.name: one for one in reconciler.cache.platforms.values()}
+        fleet = with_targets(platforms.values(), reconciler._starting)
+        release = Target("2", reconciler.renderer.chart_digest)
+        chosen = choose_target(
+            platforms["other"], parse({}), release, fleet, UpgradePolicy(), cluster.now, edited=False
+        )
+        seen.append(chosen.wait)
+        return await apply(kind, namespace, manifest, *more, **named)
+
+    cluster.server.apply = look  # type: ignore[method-assign]
+    await cluster.reconcile()
+    assert seen
+    assert all(wait is not None and wait.reason.value == "WaitingForTurn" for wait in seen[:2])
 
 
 async def test_a_refused_object_is_reported_and_does_not_block_the_others(cluster: FakeCluster) -> None:
@@ -1321,6 +1636,8 @@ async def test_an_object_of_another_is_left_alone_and_named(cluster: FakeCluster
     assert cluster.condition("Degraded") == ("True", "NameConflict")
     holder = "Deployment theirs" if "ownerReferences" in metadata else "kubectl-client-side-apply"
     assert f"{STORE} ({holder})" in cluster.message("Degraded")
+    rows = cluster.server.objects[PLATFORM.kind, "shop"]["status"]["blocked"]
+    assert (STORE.name, "Conflict") in [(row["name"], row["state"]) for row in rows]
 
 
 async def test_an_object_of_another_is_adopted_by_its_annotation(cluster: FakeCluster) -> None:
@@ -1413,6 +1730,8 @@ async def test_a_helm_that_prints_nothing_deletes_nothing(cluster: FakeCluster) 
     assert set(cluster.server.objects) == before
     assert cluster.condition("Ready") == ("False", "PruneHeld")
     assert str(STORE) in cluster.message("Degraded")
+    rows = cluster.server.objects[PLATFORM.kind, "shop"]["status"]["blocked"]
+    assert (STORE.name, "Held") in [(row["name"], row["state"]) for row in rows]
     await cluster.reconcile()
     assert cluster.server.writes == [], "a deletion that is held is not reported twice"
 
