@@ -3,9 +3,10 @@
 import tempfile
 from pathlib import Path
 
+import httpx
 from devtools.services import SERVICES
 
-from shop_e2e.cluster.kubectl import CONTEXT, Namespace, Object, command
+from shop_e2e.cluster.kubectl import CONTEXT, Namespace, Object, command, eventually
 
 _CHARTS = Path(__file__).parents[3] / "charts"
 _TINY = {"requests": {"cpu": "10m"}}
@@ -56,6 +57,23 @@ def gateway_url(port: int = SAMPLE_NODE_PORT) -> str:
     """Returns the URL on this machine of the gateway that a node port exposes."""
     address = command("docker", "port", f"{CONTEXT.removeprefix('kind-')}-control-plane", f"{port}/tcp")
     return f"http://{address.split()[0]}"
+
+
+def wait_for_gateways(namespace: Namespace, pods: int) -> None:
+    """Waits until so many pods are all that is left of the sample shop's gateway, and its node port leads to them.
+
+    On a busy machine a pod may stop before kube-proxy has learned of it.
+    """
+    labels = "app.kubernetes.io/component=gateway,app.kubernetes.io/instance=shop"
+    eventually(lambda: len(namespace.list("pods", labels)) == pods, 120, f"{pods} pods of the gateway are left")
+    eventually(_sample_answers, 60, "the node port leads to the gateway")
+
+
+def _sample_answers() -> bool:
+    try:
+        return httpx.get(f"{gateway_url()}/health", timeout=10).is_success
+    except httpx.TransportError:
+        return False
 
 
 def helm_install(namespace: Namespace, release: str) -> None:
