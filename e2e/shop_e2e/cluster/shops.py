@@ -60,10 +60,11 @@ def gateway_url(port: int = SAMPLE_NODE_PORT) -> str:
 
 
 def wait_for_gateways(namespace: Namespace, pods: int) -> None:
-    """Waits until so many pods are all that is left of the sample shop's gateway, and its node port leads to them.
+    """Waits until the sample shop is rolled out, and its node port leads to so many pods of the gateway and no others.
 
     On a busy machine a pod may stop before kube-proxy has learned of it.
     """
+    namespace.wait_rolled_out("shop")
     labels = "app.kubernetes.io/component=gateway,app.kubernetes.io/instance=shop"
     eventually(lambda: len(namespace.list("pods", labels)) == pods, 120, f"{pods} pods of the gateway are left")
     eventually(_sample_answers, 60, "the node port leads to the gateway")
