@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 from devtools.services import SERVICES
 
 from shop_e2e.cluster.kubectl import CONTEXT, Namespace, Object, command, eventually
@@ -83,6 +84,24 @@ def one_pod_each(sample: Namespace) -> Iterator[None]:
         yield
     finally:
         limit(_MOST_PODS)
+
+
+def wait_for_gateways(namespace: Namespace, pods: int) -> None:
+    """Waits until the sample shop is rolled out, and its node port leads to so many pods of the gateway and no others.
+
+    On a busy machine a pod may stop before kube-proxy has learned of it.
+    """
+    namespace.wait_rolled_out("shop")
+    labels = "app.kubernetes.io/component=gateway,app.kubernetes.io/instance=shop"
+    eventually(lambda: len(namespace.list("pods", labels)) == pods, 120, f"{pods} pods of the gateway are left")
+    eventually(_sample_answers, 60, "the node port leads to the gateway")
+
+
+def _sample_answers() -> bool:
+    try:
+        return httpx.get(f"{gateway_url()}/health", timeout=10).is_success
+    except httpx.TransportError:
+        return False
 
 
 def helm_install(namespace: Namespace, release: str) -> None:

@@ -298,13 +298,15 @@ async def test_a_request_to_a_service_that_hangs_ends_at_the_deadline(
         await hang(scope, receive, send)
 
     upstream.behaviour = count_and_hang
-    async with open_gateway(upstream_url, upstream_deadline_seconds=1) as gateway:
+    deadline = 1.0
+    async with open_gateway(upstream_url, upstream_deadline_seconds=deadline) as gateway:
         for method in ("GET", "POST"):
-            received = 0
+            received, started = 0, asyncio.get_running_loop().time()
             response = await gateway.request(method, "/api/v1/orders", headers=issuer.bearer(7))
             assert problem(response, 503) == "upstream_timeout"
             assert response.headers["retry-after"] == "1"
             assert received == 1
+            assert asyncio.get_running_loop().time() - started < 3 * deadline
 
 
 async def test_an_unavailable_service_is_named(open_gateway: OpenGateway, refusing_socket: socket.socket) -> None:
