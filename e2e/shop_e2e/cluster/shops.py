@@ -86,14 +86,19 @@ def one_pod_each(sample: Namespace) -> Iterator[None]:
         limit(_MOST_PODS)
 
 
-def wait_for_gateways(namespace: Namespace, pods: int) -> None:
-    """Waits until the sample shop is rolled out, and its node port leads to so many pods of the gateway and no others.
+def wait_for_gateways(namespace: Namespace) -> None:
+    """Waits until the sample shop is rolled out, and its node port leads to new pods of the gateway and no others.
 
     On a busy machine a pod may stop before kube-proxy has learned of it.
     """
+
+    def are_all_new() -> bool:
+        new = namespace.get("deployment", "shop-gateway")["status"].get("updatedReplicas", 0)
+        return len(namespace.list("pods", labels)) == new
+
     namespace.wait_rolled_out("shop")
     labels = "app.kubernetes.io/component=gateway,app.kubernetes.io/instance=shop"
-    eventually(lambda: len(namespace.list("pods", labels)) == pods, 120, f"{pods} pods of the gateway are left")
+    eventually(are_all_new, 120, "only new pods of the gateway are left")
     eventually(_sample_answers, 60, "the node port leads to the gateway")
 
 
