@@ -9,7 +9,7 @@ import asyncpg
 from asyncpg.transaction import Transaction
 
 
-class PooledConnection(asyncpg.Connection):
+class PooledConnection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg has no types
     """A connection that closes when a transaction fails to begin; the pool replaces it."""
 
     __slots__ = ()
@@ -20,7 +20,7 @@ class PooledConnection(asyncpg.Connection):
         return _Transaction(self, isolation, readonly, deferrable)
 
 
-class _Transaction(Transaction):
+class _Transaction(Transaction):  # type: ignore[misc]  # asyncpg has no types
     __slots__ = ()
 
     async def start(self) -> None:
