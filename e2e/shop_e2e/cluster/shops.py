@@ -93,7 +93,7 @@ def wait_for_gateways(namespace: Namespace) -> None:
     """
 
     def are_all_new() -> bool:
-        new = namespace.get("deployment", "shop-gateway")["status"].get("updatedReplicas", 0)
+        new: int = namespace.get("deployment", "shop-gateway")["status"].get("updatedReplicas", 0)
         return len(namespace.list("pods", labels)) == new
 
     namespace.wait_rolled_out("shop")
