@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import yaml
+from chassis.runtime.command import EXIT_DATA_LOST
 from devtools.services import grpc_credentials
 
 Manifest: TypeAlias = dict[str, Any]
@@ -326,6 +327,81 @@ def test_fields_of_the_pod_security_context_are_replaced(render: Render, secrets
         assert (context["runAsUser"], context["runAsNonRoot"]) == (1000650000, True), name
 
 
+POD_FIELDS: dict[str, Any] = {
+    "nodeSelector": {"pool": "shops", "numeric": "1"},
+    "tolerations": [{"key": "shops", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 60}],
+    "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": []}}},
+    "priorityClassName": "high",
+}
+SPREAD = {"maxSkew": 2, "topologyKey": "topology.kubernetes.io/zone", "whenUnsatisfiable": "DoNotSchedule"}
+
+
+def set_json(path: str, value: Any) -> tuple[str, str]:
+    """Returns the Helm arguments that set a value to JSON."""
+    return "--set-json", f"{path}={json.dumps(value)}"
+
+
+def test_scheduling_applies_to_services_stores_and_migrations_alike(render: Render, secrets: str) -> None:
+    settings = set_json("global.pods", {"userIds": "Fixed", "securityContext": {}, **POD_FIELDS})
+    manifests = render("platform", "--values", secrets, *settings, "--set=global.monitoring.prometheus=true")
+    assert {manifest["kind"] for manifest in manifests if "template" in manifest.get("spec", {})} == {
+        "Deployment", "StatefulSet", "Job",
+    }  # fmt: skip
+    for name, pod in pods(manifests):
+        assert {field: pod["spec"].get(field) for field in POD_FIELDS} == POD_FIELDS, name
+
+
+def test_topology_constraints_replace_the_default_and_select_the_pods_of_their_service(
+    render: Render, secrets: str
+) -> None:
+    spread = set_json("global.pods.topologySpreadConstraints", [SPREAD])
+    for deployment in of_kind(render("platform", "--values", secrets, *spread), "Deployment"):
+        selector = deployment["spec"]["selector"]
+        constraints = deployment["spec"]["template"]["spec"]["topologySpreadConstraints"]
+        assert constraints == [SPREAD | {"labelSelector": selector}]
+
+
+def test_further_labels_and_annotations_reach_every_object_and_every_pod(render: Render, secrets: str) -> None:
+    plain = render_platform(render, secrets, PLATFORM_CASES["own prometheus"])
+    extra = [
+        *set_json("global.pods.labels", {"team": "1"}), *set_json("global.pods.annotations", {"note": "of pods"}),
+        *set_json("global.objects.labels", {"cost": "7"}), *set_json("global.objects.annotations", {"note": "#1"}),
+        *set_arguments(PLATFORM_CASES["own prometheus"]),
+    ]  # fmt: skip
+    extended = render("platform", "--values", secrets, *extra)
+    for before, after in zip(plain, extended, strict=True):
+        own, more = before["metadata"], after["metadata"]
+        assert more["labels"] == own["labels"] | {"cost": "7"}
+        assert more["annotations"] == own["annotations"] | {"note": "#1"}
+        assert before["spec"].get("selector") == after["spec"].get("selector") if "spec" in before else True
+    own_pods, more_pods = list(pods(plain)), list(pods(extended))
+    for (_, before), (name, after) in zip(own_pods, more_pods, strict=True):
+        own, more = before["metadata"], after["metadata"]
+        assert more["labels"] == own["labels"] | {"team": "1"}, name
+        assert more["annotations"] == own.get("annotations", {}) | {"note": "of pods"}, name
+    templates = (manifest["spec"].get("volumeClaimTemplates", []) for manifest in of_kind(extended, "StatefulSet"))
+    assert not any("cost" in claim["metadata"]["labels"] for claims in templates for claim in claims), "immutable"
+
+
+@pytest.mark.parametrize("part", ["pods", "objects"])
+@pytest.mark.parametrize(
+    ("field", "name"),
+    [
+        ("labels", "app.kubernetes.io/component"),
+        ("labels", "platform.ecommerce.dev/platform"),
+        ("labels", "pod-template-hash"),
+        ("annotations", "platform.ecommerce.dev/wave"),
+        ("annotations", "kubectl.kubernetes.io/default-container"),
+    ],
+)
+def test_labels_and_annotations_of_the_platform_are_refused(helm: Helm, part: str, field: str, name: str) -> None:
+    settings = [*set_arguments(STANDALONE["order"]), *set_json(f"global.{part}.{field}", {name: "other"})]
+    refused = helm("template", "shop", "order", *settings)
+    assert refused.returncode != 0
+    expected = f"global.{part}.{field}: {name} is set by the platform or by Kubernetes: use a name of your own"
+    assert expected in refused.stderr
+
+
 def test_every_container_has_requests_and_limits(manifests: list[Manifest]) -> None:
     for name, container in containers(manifests):
         assert container["resources"]["requests"].keys() >= {"cpu", "memory"}, name
@@ -379,6 +455,13 @@ def test_an_autoscaled_deployment_sets_no_replicas(render: Render, secrets: str)
     assert not [deployment for deployment in of_kind(manifests, "Deployment") if "replicas" in deployment["spec"]]
 
 
+def test_an_autoscaler_adds_pods_in_small_steps_for_load_that_stays(render: Render, secrets: str) -> None:
+    for autoscaler in of_kind(render_platform(render, secrets, AUTOSCALING), "HorizontalPodAutoscaler"):
+        up = autoscaler["spec"]["behavior"]["scaleUp"]
+        assert up["stabilizationWindowSeconds"] == 60
+        assert up["policies"] == [{"type": "Percent", "value": 50, "periodSeconds": 60}]
+
+
 def test_a_rollout_never_reduces_the_number_of_ready_pods(manifests: list[Manifest]) -> None:
     for deployment in of_kind(manifests, "Deployment"):
         assert deployment["spec"]["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
@@ -389,6 +472,13 @@ def test_each_component_has_a_disruption_budget_and_a_service_account(manifests:
     servers = {manifest["metadata"]["name"] for manifest in of_kind(manifests, "Deployment", "StatefulSet")}
     for kind in ("PodDisruptionBudget", "ServiceAccount"):
         assert {manifest["metadata"]["name"] for manifest in of_kind(manifests, kind)} == servers
+
+
+def test_a_drain_never_waits_for_a_pod(manifests: list[Manifest]) -> None:
+    """A budget that keeps the only pod of a store, or one that never becomes ready, would stop a drain for ever."""
+    for budget in of_kind(manifests, "PodDisruptionBudget"):
+        assert (budget["spec"]["maxUnavailable"], "minAvailable" in budget["spec"]) == (1, False)
+        assert budget["spec"]["unhealthyPodEvictionPolicy"] == "AlwaysAllow"
 
 
 def test_every_selector_matches_the_pods_of_its_component_and_no_migration(manifests: list[Manifest]) -> None:
@@ -475,7 +565,21 @@ def test_each_service_gets_exactly_its_variables(render: Render, secrets: str) -
                 m for m in of_kind(manifests, "Job") if m["metadata"]["name"].startswith(f"shop-{service}-migrate-")
             ]
             migrating = {variable["name"] for variable in job["spec"]["template"]["spec"]["containers"][0]["env"]}
-            assert migrating == {"LOG_LEVEL", "TENANT", "DB_RUNTIME_USER", "DB_RUNTIME_PASSWORD"} | database
+            recorded = {"LOG_LEVEL", "TENANT", "DB_MIGRATED_AT"}
+            assert migrating == recorded | {"DB_RUNTIME_USER", "DB_RUNTIME_PASSWORD"} | database
+
+
+def test_a_migration_that_finds_lost_data_fails_at_once(render: Render, secrets: str) -> None:
+    for job in of_kind(render_platform(render, secrets, {}), "Job"):
+        (rule,) = job["spec"]["podFailurePolicy"]["rules"]
+        (container,) = job["spec"]["template"]["spec"]["containers"]
+        assert rule["action"] == "FailJob"
+        assert rule["onExitCodes"] == {
+            "containerName": container["name"], "operator": "In", "values": [EXIT_DATA_LOST]
+        }  # fmt: skip
+        service = job["metadata"]["labels"][f"{LABEL}component"]
+        (recorded,) = [v["valueFrom"]["configMapKeyRef"] for v in container["env"] if v["name"] == "DB_MIGRATED_AT"]
+        assert recorded == {"name": "shop-databases", "key": service, "optional": True}
 
 
 def test_settings_of_the_shop_reach_every_service(render: Render, secrets: str) -> None:
@@ -645,10 +749,10 @@ def test_every_secret_key_that_a_pod_reads_exists(render: Render, secrets: str) 
     created = EXISTING_SECRETS | RUNTIME_SECRETS | BROKER_SECRETS | CERTIFICATES
     assert {name for name, _ in made} == set(created.values())
     read = {
-        (variable["valueFrom"]["secretKeyRef"]["name"], variable["valueFrom"]["secretKeyRef"]["key"])
+        (secret["name"], secret["key"])
         for _, container in containers(manifests)
         for variable in container.get("env", [])
-        if "valueFrom" in variable and not variable["valueFrom"]["secretKeyRef"].get("optional")
+        if (secret := variable.get("valueFrom", {}).get("secretKeyRef")) and not secret.get("optional")
     }
     assert read <= made
 
@@ -666,6 +770,22 @@ def test_a_service_runs_as_its_runtime_role_and_migrates_as_the_owner(render: Re
             "DB_RUNTIME_USER": (runtime, "DB_USER"),
             "DB_RUNTIME_PASSWORD": (runtime, "DB_PASSWORD"),
         }
+
+
+def test_each_step_of_a_rotation_is_a_migration_of_its_own(render: Render, secrets: str) -> None:
+    """The next role is created from keys of its own before pods use it; the last Job retires the former one."""
+    keys = {"Publish": "DB_NEXT", "Use": "DB", "Retire": "DB"}
+    names = {of_kind(render_platform(render, secrets, {}), "Job")[0]["metadata"]["name"]}
+    for step, prefix in keys.items():
+        rotation = {"order.migration.rotation.generation": "1", "order.migration.rotation.step": step}
+        manifests = render_platform(render, secrets, rotation)
+        read, runtime = secrets_of_migration(manifests, "order"), "shop-order-db-runtime"
+        assert read["DB_RUNTIME_USER"] == (runtime, f"{prefix}_USER")
+        assert read["DB_RUNTIME_PASSWORD"] == (runtime, f"{prefix}_PASSWORD")
+        retired = (runtime, "DB_RETIRED_USER") if step == "Retire" else ()
+        assert read.get("DB_RUNTIME_RETIRED_USER", ())[:2] == retired
+        names |= {job["metadata"]["name"] for job in of_kind(manifests, "Job") if "order" in job["metadata"]["name"]}
+    assert len(names) == 1 + len(keys)
 
 
 def test_each_runtime_role_has_a_password_of_its_own_that_stays(render: Render, secrets: str) -> None:
@@ -707,7 +827,8 @@ def secrets_of_migration(manifests: list[Manifest], service: str) -> dict[str, t
     """Returns the Secret and the key of each variable that a migration reads from a Secret."""
     (job,) = [m for m in of_kind(manifests, "Job") if m["metadata"]["name"].startswith(f"shop-{service}-migrate-")]
     env = job["spec"]["template"]["spec"]["containers"][0]["env"]
-    return {v["name"]: tuple(v["valueFrom"]["secretKeyRef"].values()) for v in env if "valueFrom" in v}
+    read = {v["name"]: v.get("valueFrom", {}).get("secretKeyRef") for v in env}
+    return {name: tuple(secret.values()) for name, secret in read.items() if secret}
 
 
 def test_each_pod_reads_the_credentials_of_its_own_broker_user_only(render: Render, secrets: str) -> None:

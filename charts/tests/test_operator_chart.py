@@ -1,5 +1,7 @@
 """Tests of the chart that installs the operator."""
 
+import json
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -8,6 +10,7 @@ import yaml
 
 Manifest: TypeAlias = dict[str, Any]
 Render: TypeAlias = Callable[..., list[Manifest]]
+Helm: TypeAlias = Callable[..., subprocess.CompletedProcess[str]]
 
 RULES = Path(__file__).resolve().parents[2] / "manifests/observability/rules"
 
@@ -28,6 +31,71 @@ def test_pull_secrets_are_used_by_the_operator_and_by_its_shops(render: Render) 
     assert private["imagePullSecrets"] == [{"name": "key"}, {"name": "other"}]
     env = {variable["name"]: variable.get("value") for variable in private["containers"][0]["env"]}
     assert env["IMAGE_PULL_SECRETS"] == "key,other"
+
+
+def set_json(path: str, value: Any) -> tuple[str, str]:
+    """Returns the Helm arguments that set a value to JSON."""
+    return "--set-json", f"{path}={json.dumps(value)}"
+
+
+def test_scheduling_labels_and_annotations_reach_the_operators_pods_and_objects(render: Render) -> None:
+    fields: dict[str, Any] = {
+        "nodeSelector": {"pool": "system"},
+        "tolerations": [{"operator": "Exists"}],
+        "affinity": {"podAntiAffinity": {}},
+        "priorityClassName": "high",
+    }
+    spread = {"maxSkew": 1, "topologyKey": "topology.kubernetes.io/zone", "whenUnsatisfiable": "DoNotSchedule"}
+    more = {"topologySpreadConstraints": [spread], "labels": {"team": "1"}, "annotations": {"note": "of pods"}}
+    objects = {"labels": {"cost": "7"}, "annotations": {"note": "of objects"}}
+    settings = (*set_json("pods", fields | more), *set_json("objects", objects), "--set=serviceMonitor.enabled=true")
+    manifests = render("operator", *settings)
+
+    (deployment,) = of_kind(manifests, "Deployment")
+    template, selector = deployment["spec"]["template"], deployment["spec"]["selector"]
+    assert {name: template["spec"][name] for name in fields} == fields
+    assert template["spec"]["topologySpreadConstraints"] == [spread | {"labelSelector": selector}]
+    assert template["metadata"]["annotations"] == {"note": "of pods"}
+    assert template["metadata"]["labels"].items() >= {**selector["matchLabels"], "team": "1"}.items()
+    for manifest in manifests:
+        if manifest["kind"] != "CustomResourceDefinition":
+            assert manifest["metadata"]["labels"]["cost"] == "7", manifest
+            assert manifest["metadata"]["annotations"] == {"note": "of objects"}
+    (edit,) = (manifest for manifest in manifests if manifest["metadata"]["name"].endswith("-edit"))
+    assert edit["metadata"]["labels"]["rbac.authorization.k8s.io/aggregate-to-edit"] == "true"
+
+
+def test_labels_of_the_operators_chart_are_refused(helm: Helm) -> None:
+    for part in ("pods", "objects"):
+        refused = helm("template", "operator", "operator", *set_json(f"{part}.labels", {"app.kubernetes.io/name": "x"}))
+        message = f"{part}.labels: app.kubernetes.io/name is set by this chart or by Kubernetes: use a name of your own"
+        assert message in refused.stderr
+
+
+def test_neither_helm_nor_argo_cd_nor_flux_deletes_the_custom_resource_definition(render: Render) -> None:
+    (crd,) = of_kind(render("operator"), "CustomResourceDefinition")
+    assert crd["metadata"]["annotations"] == {
+        "helm.sh/resource-policy": "keep",
+        "argocd.argoproj.io/sync-options": "Prune=false,Delete=false",
+        "kustomize.toolkit.fluxcd.io/prune": "disabled",
+    }
+
+
+def test_an_operator_class_has_its_own_lease(render: Render) -> None:
+    for own, name in (("", "ecommerce-operator"), ("staging", "ecommerce-operator-staging")):
+        manifests = render("operator", f"--set=operatorClass={own}")
+        (deployment,) = of_kind(manifests, "Deployment")
+        env = {one["name"]: one.get("value") for one in deployment["spec"]["template"]["spec"]["containers"][0]["env"]}
+        assert env["OPERATOR_CLASS"] == own
+        rules = [rule for role in of_kind(manifests, "Role") for rule in role["rules"]]
+        assert [rule["resourceNames"] for rule in rules if rule["verbs"] == ["get", "update"]] == [[name]]
+
+
+def test_a_drain_never_waits_for_the_operator(render: Render) -> None:
+    for replicas in (1, 2):
+        (budget,) = of_kind(render("operator", f"--set=replicas={replicas}"), "PodDisruptionBudget")
+        assert (budget["spec"]["maxUnavailable"], "minAvailable" in budget["spec"]) == (1, False)
+        assert budget["spec"]["unhealthyPodEvictionPolicy"] == "AlwaysAllow"
 
 
 def test_a_prometheus_that_scrapes_the_operator_gets_its_alerts(render: Render) -> None:

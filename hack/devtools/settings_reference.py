@@ -43,6 +43,8 @@ _SET_BY: Mapping[str, tuple[str, ...]] = {
     "DB_NAME": ("<service>.database", "spec.databases"),
     "DB_RUNTIME_USER": ("<service>.database.runtimeSecret", "spec.databases"),
     "DB_RUNTIME_PASSWORD": ("<service>.database.runtimeSecret", "spec.databases"),
+    "DB_MIGRATED_AT": ("the ConfigMap <name>-databases", ""),
+    "DB_RUNTIME_RETIRED_USER": ("<service>.migration.rotation", "the Secret <name>-<service>-db-runtime"),
     "RABBITMQ_CA": ("<service>.broker", "spec.broker"),
     "RABBITMQ_URL": ("<service>.broker", "spec.broker"),
     "REDIS_CA": ("<service>.cache", "spec.cache"),

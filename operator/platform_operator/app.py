@@ -21,11 +21,13 @@ from platform_operator.client import KubernetesClient, connect
 from platform_operator.errors import ApiError, LeadershipLostError
 from platform_operator.http_server import serve
 from platform_operator.informers import Informers
+from platform_operator.installations import OtherInstallations
 from platform_operator.invariants.scraper import InvariantScraper, http_fetch
 from platform_operator.leader_election import LeaderElector
+from platform_operator.plan.fleet import UpgradePolicy
 from platform_operator.reconciler import Reconciler
 from platform_operator.render.helm import Helm
-from platform_operator.render.renderer import Renderer
+from platform_operator.render.renderer import Renderer, chart_images
 from platform_operator.render.values import Installation
 from platform_operator.secrets.master_key import MasterKeyStore
 from platform_operator.settings import Settings
@@ -39,8 +41,11 @@ async def run(settings: Settings) -> None:
     """Runs until SIGTERM or SIGINT. Raises LeadershipLostError when another process took the Lease."""
     async with await connect() as connection:
         lease_client = KubernetesClient(connection, lambda: None)
-        elector = LeaderElector(lease_client, settings.namespace, settings.identity, time.monotonic)
-        operator = _Operator(settings, KubernetesClient(connection, elector.require_leadership), elector)
+        own, classed, namespaces = settings.namespace, settings.operator_class, settings.watch_namespaces
+        elector = LeaderElector(lease_client, own, settings.identity, time.monotonic, classed, namespaces)
+        others = OtherInstallations(lease_client, own, classed, namespaces, time.monotonic)
+        client = KubernetesClient(connection, elector.require_leadership)
+        operator = _Operator(settings, client, elector, others, Cache(operator_class=classed))
         try:
             await operator.run()
         finally:
@@ -52,6 +57,7 @@ class _Operator:
     settings: Settings
     client: KubernetesClient
     elector: LeaderElector
+    others: OtherInstallations
     cache: Cache = field(default_factory=Cache)
     queue: WorkQueue[PlatformKey] = field(default_factory=lambda: WorkQueue(time.monotonic))
     cache_filled: asyncio.Event = field(default_factory=asyncio.Event)
@@ -101,10 +107,12 @@ class _Operator:
 
     async def _lead(self) -> None:
         await self.cache_filled.wait()
+        await self.others.wait_for_older()
         await self.elector.acquire()
-        await _first_of(self.elector.keep_renewing(), self._work())
+        await _first_of(self.elector.keep_renewing(), self.others.watch(), self._work())
 
     async def _work(self) -> None:
+        await self.others.wait_for_all()
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as session:
             scraper = InvariantScraper(self.cache, self.queue.add, http_fetch(session), time.time)
             reconciler = self._reconciler(scraper)
@@ -124,8 +132,9 @@ class _Operator:
             settings.store_registry,
             settings.namespace,
             settings.image_pull_secrets,
+            chart_images(settings.charts / "platform"),
         )
-        return Reconciler(
+        reconciler = Reconciler(
             self.client,
             self.cache,
             Renderer(Helm(executable=settings.helm), settings.charts / "platform"),
@@ -134,7 +143,10 @@ class _Operator:
             EventRecorder(self.client, settings.identity),
             lambda: datetime.now(UTC),
             scraper.results,
+            UpgradePolicy(settings.upgrade_canary, settings.upgrade_concurrency),
         )
+        metrics.UPGRADES_HALTED.set_function(reconciler.upgrades_halted)
+        return reconciler
 
 
 async def _wait(event: asyncio.Event) -> None:

@@ -35,6 +35,10 @@ class LeadershipLostError(OperatorError):
     """The process may no longer hold the Lease: it must not write and has to exit."""
 
 
+class OtherInstallationError(LeadershipLostError):
+    """An older installation of the operator reconciles the same shops: this one has to give up its Lease."""
+
+
 class UnexpectedError(OperatorError):
     """A pass raised an error that no part of the operator expects: a fault of the operator, or input it does not know.
 

@@ -14,13 +14,15 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from platform_operator import metrics
-from platform_operator.api.kinds import LEASE, Kind, Manifest
+from platform_operator.api.kinds import GROUP, LEASE, Kind, Manifest
 from platform_operator.client import WRITE_TIMEOUT
 from platform_operator.errors import ApiError, LeadershipLostError
 
 logger = logging.getLogger(__name__)
 
 LEASE_NAME = "ecommerce-operator"
+ANNOTATION_NAMESPACES = f"{GROUP}/watched-namespaces"
+"""The namespaces whose shops the installation reconciles, separated by commas. Empty: all."""
 LEASE_DURATION = 15.0
 """Seconds for which no other process may take the Lease after it saw the Lease renewed."""
 RENEW_INTERVAL = 2.0
@@ -29,6 +31,11 @@ RETRY_PAUSE = 1.0
 """Seconds from a failed renewal to the next try."""
 WRITE_WINDOW = LEASE_DURATION - WRITE_TIMEOUT - 1.0
 """Seconds after the start of a renewal in which a write may begin: it ends, or times out, before the Lease is free."""
+
+
+def lease_name(operator_class: str) -> str:
+    """Returns the name of the Lease for which the replicas of an installation compete."""
+    return f"{LEASE_NAME}-{operator_class}" if operator_class else LEASE_NAME
 
 
 class LeaseClient(Protocol):
@@ -50,6 +57,9 @@ class LeaderElector:
     namespace: str
     identity: str
     clock: Callable[[], float]
+    operator_class: str = ""
+    namespaces: tuple[str, ...] = ()
+    """The namespaces whose shops are reconciled, which other installations read. Empty: all."""
     _may_write_until: float = field(init=False, default=0.0)
     _lease: Manifest = field(init=False, default_factory=dict)
     _sent: set[str] = field(init=False, default_factory=set)
@@ -91,7 +101,7 @@ class LeaderElector:
     async def _try_acquire(self) -> bool:
         started = self.clock()
         try:
-            stored = await self.client.get(LEASE, self.namespace, LEASE_NAME)
+            stored = await self.client.get(LEASE, self.namespace, lease_name(self.operator_class))
             if stored is None:
                 self._lease = await self.client.create(LEASE, self.namespace, self._manifest(self.identity, None))
             elif self._is_available(stored):
@@ -134,7 +144,7 @@ class LeaderElector:
         Raises LeadershipLostError otherwise. The holder's name alone is no proof: a restarted process has the same one.
         """
         try:
-            stored = await self.client.get(LEASE, self.namespace, LEASE_NAME)
+            stored = await self.client.get(LEASE, self.namespace, lease_name(self.operator_class))
         except ApiError as error:
             logger.warning("cannot read the Lease: %s", error)
             return
@@ -152,5 +162,7 @@ class LeaderElector:
         if spec.get("holderIdentity") != holder:
             spec |= {"acquireTime": now, "leaseTransitions": spec.get("leaseTransitions", 0) + (1 if holder else 0)}
         spec |= {"holderIdentity": holder, "leaseDurationSeconds": int(LEASE_DURATION), "renewTime": now}
-        metadata = stored["metadata"] if stored else {"name": LEASE_NAME, "namespace": self.namespace}
+        metadata: Manifest = {"name": lease_name(self.operator_class), "namespace": self.namespace}
+        metadata |= stored["metadata"] if stored else {}
+        metadata["annotations"] = {**metadata.get("annotations", {}), ANNOTATION_NAMESPACES: ",".join(self.namespaces)}
         return {"apiVersion": LEASE.api_version, "kind": LEASE.kind, "metadata": metadata, "spec": spec}

@@ -20,6 +20,10 @@ REPAIRS = Counter(
 )
 RENDER_SECONDS = Histogram("ecommerce_operator_render_duration_seconds", "Duration of a Helm run, with its parsing.")
 QUEUE_DEPTH = Gauge("ecommerce_operator_queue_depth", "Platforms that wait for a worker.")
+UPGRADES_HALTED = Gauge(
+    "ecommerce_operator_upgrades_halted",
+    "1 while no shop gets the operator's release, since it has failed on one.",
+)
 LEADING = Gauge("ecommerce_operator_leading", "1 while this process holds the Lease.")
 CONDITION = Gauge(
     "ecommerce_platform_condition",

@@ -10,11 +10,14 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from platform_operator import metrics
+from platform_operator.api.conditions import RotationKind
 from platform_operator.api.kinds import EVENT, LABEL_COMPONENT, LABEL_INSTANCE, PLATFORM, POD, ObjectId, PlatformKey
 from platform_operator.api.spec import Spec, parse
 from platform_operator.apply.applier import apply_object, delete_object, find_conflict, prune
 from platform_operator.apply.deletion import finish_deletion, set_finalizer
 from platform_operator.apply.inventory_store import inventory_id, is_stored, read_inventory, write_inventory
+from platform_operator.apply.release_history import record_release
+from platform_operator.apply.rotation_store import write_rotations
 from platform_operator.cache.observed import ObservedObject, Platform, observe_platform
 from platform_operator.cache.store import Cache, same_but_for_status
 from platform_operator.client import KubernetesClient
@@ -30,25 +33,53 @@ from platform_operator.errors import (
 )
 from platform_operator.invariants.scrape_results import ScrapeResult
 from platform_operator.plan.comparison import Change
+from platform_operator.plan.data_loss import (
+    MigrationTimes,
+    databases_id,
+    databases_object,
+    migration_times,
+    migrations_to_run,
+)
 from platform_operator.plan.field_fights import FieldFights
+from platform_operator.plan.fleet import (
+    Target,
+    UpgradePolicy,
+    choose_target,
+    held_release,
+    is_halted,
+    stored_target,
+    with_target,
+    with_targets,
+)
 from platform_operator.plan.inventory import DesiredObject, Inventory
 from platform_operator.plan.job_retries import JobRetries
 from platform_operator.plan.planner import Plan, make_plan
 from platform_operator.plan.prune_guard import ANNOTATION_ALLOW_PRUNE, PruneGuard, declared_removals
 from platform_operator.plan.readiness import NameConflict, Refusal
+from platform_operator.plan.releases import release_ids, release_of
 from platform_operator.render.renderer import Renderer
+from platform_operator.render.store_images import kept_images
 from platform_operator.render.values import ChartValues, Installation, chart_values
 from platform_operator.secrets.caller_tokens import grpc_authentication, replaced_version
 from platform_operator.secrets.credentials import credentials, may_write, protected_secrets
 from platform_operator.secrets.master_key import MasterKey, MasterKeyStore
 from platform_operator.secrets.named_secrets import SecretState, pod_annotations
+from platform_operator.secrets.rotation import (
+    RotationReport,
+    Rotations,
+    advance_rotations,
+    generation_annotations,
+    migration_rotation,
+    read_rotations,
+    rotation_id,
+)
 from platform_operator.secrets.secret_reader import read_named_secrets
 from platform_operator.secrets.store_tls import StoreTls, builtin_stores, store_tls
 from platform_operator.status.blocked import blocked_for, blocked_since
 from platform_operator.status.causes import MAX_EVENTS, WARNINGS, with_causes
 from platform_operator.status.conditions import PassResult, degraded_part
 from platform_operator.status.diagnosis import diagnose
-from platform_operator.status.events import changed_conditions
+from platform_operator.status.events import changed_conditions, mode_changed
 from platform_operator.status.platform_status import Snapshot, describe, status_manifest, store_profile, stored_blocked
 from platform_operator.status.recorder import EventRecorder
 from platform_operator.workqueue import Requeue
@@ -59,6 +90,8 @@ RECHECK_INTERVAL = 30.0
 """Seconds until a platform that has not converged is reconciled again: no event announces a passed deadline."""
 SECRETS_INTERVAL = 30.0
 """Seconds between two looks at the Secrets that a spec names."""
+TURN_INTERVAL = 60.0
+"""Seconds until a shop that waits for its upgrade is looked at again."""
 EARLY_RECHECK = 5.0
 """Seconds until the next look while an object has not been ready for less than EARLY."""
 EARLY = timedelta(seconds=30)
@@ -83,11 +116,22 @@ class Reconciler:
     now: Callable[[], datetime]
     scrape_results: Callable[[PlatformKey], Mapping[str, ScrapeResult]]
     """The newest scrape results of a platform's services."""
+    policy: UpgradePolicy = field(default_factory=UpgradePolicy)
     fights: FieldFights = field(default_factory=FieldFights)
     _apply_slots: asyncio.Semaphore = field(
         init=False, default_factory=lambda: asyncio.Semaphore(MAX_CONCURRENT_APPLIES)
     )
     _job_retries: JobRetries = field(init=False, default_factory=JobRetries)
+    _starting: dict[PlatformKey, Target] = field(init=False, default_factory=dict)
+    """Targets that are chosen and not stored yet, so that workers beside each other do not start too many shops."""
+
+    @property
+    def _release(self) -> Target:
+        return Target(self.installation.version, self.renderer.chart_digest)
+
+    def upgrades_halted(self) -> bool:
+        """Returns whether no shop gets the operator's release, since it has failed on one."""
+        return is_halted(self.cache.platforms.values(), self._release)
 
     async def reconcile(self, key: PlatformKey) -> Requeue:
         """Makes one pass over one platform: observe, plan, apply, report. Safe to stop anywhere and to repeat.
@@ -107,16 +151,18 @@ class Reconciler:
             raise result.error
         if not self._is_current(platform):
             return Requeue.after(0)
-        recheck = self._recheck(platform.key, result)
+        recheck = self._recheck(platform.key, spec, result)
         secrets = SECRETS_INTERVAL if result.secrets else None
-        return Requeue.earliest(recheck, secrets, self.fights.next_look(key, self.now()))
+        rotation = result.rotation.seconds_until_next_step(self.now()) if result.rotation else None
+        turn = TURN_INTERVAL if result.target and result.target.wait else None
+        return Requeue.earliest(recheck, secrets, rotation, turn, self.fights.next_look(key, self.now()))
 
-    def _recheck(self, key: PlatformKey, result: PassResult) -> float | None:
+    def _recheck(self, key: PlatformKey, spec: Spec | None, result: PassResult) -> float | None:
         """Returns the seconds until the next look at what changes without an event: deadlines, and causes in Events.
 
         The Event that says why a new object gets no pods is written just after the first status.
         """
-        if not _may_change_without_event(result):
+        if not _may_change_without_event(spec, result):
             return None
         known = self.cache.platforms.get(key)
         waiting = blocked_for(stored_blocked(known), self.now()).values() if known else ()
@@ -140,45 +186,129 @@ class Reconciler:
         self._job_retries.forget(key)
 
     async def _converge(self, platform: Platform) -> tuple[Spec | None, PassResult]:
-        spec, named = None, None
+        spec, named, target = None, None, None
         try:
             spec = parse(platform.spec)
-            if not spec.paused:
+            if not spec.observes:
                 needed = spec.deletion_policy == "Delete"
                 await set_finalizer(self.client, self.cache, platform, needed=needed)
             inventory = read_inventory(platform.key, self.cache.children(platform.key))
             replaced = replaced_version(platform.key, self.cache.children(platform.key), inventory)
-            master_key = await self.master_keys.key_for(platform.key)
-            tls = self._store_tls(platform.key, spec, master_key, inventory)
-            secrets = _PassSecrets(master_key, replaced, tls)
-            named = await self._named_secrets(platform, spec, secrets.master_key)
-            values = self._values(platform, spec, secrets, named)
-            if not spec.paused:
-                await self._retry_failed_jobs(platform.key, inventory)
-            plan = self._plan_from_inventory(platform, spec, inventory, values, secrets)
-            if spec.paused or (plan is not None and plan.idle):
-                return spec, PassResult(plan, secrets=named)
-            result = await self._apply_waves(platform, spec, inventory, values, secrets)
-            return spec, replace(result, secrets=named)
+            rotations = read_rotations(platform.key, self.cache.children(platform.key))
+            times = migration_times(platform, self.cache.children(platform.key))
+            master_key = await self._master_key(platform, spec)
+            named = await self._named_secrets(platform, spec, master_key)
+
+            def generated_for(version: str) -> _Generated:
+                tls = self._store_tls(platform.key, spec, version, master_key, inventory)
+                return _Generated(master_key, replaced, tls, rotations, times)
+
+            target = await self._choose_target(platform, spec, inventory, generated_for, named)
+            generated = generated_for(target.version)
+            values = self._values(platform, spec, target.version, generated, named)
+            result = await self._carry_out(platform, spec, inventory, values, generated, target)
+            rotation = await self._advance_rotations(platform, spec, generated, result)
+            return spec, replace(result, secrets=named, target=target, rotation=rotation, migration_times=times)
         except (ApiError, InvalidSpecError, RenderError, MasterKeyMissingError, MasterKeyChangedError) as error:
-            return spec, PassResult(error=error, secrets=named)
+            return spec, PassResult(error=error, secrets=named, target=target)
         except LeadershipLostError:
             raise
         except Exception as error:  # it is reported, and raised when that is done
             unexpected = UnexpectedError(f"{type(error).__name__}: {error}"[:MAX_ERROR_LENGTH])
             unexpected.__cause__ = error
-            return spec, PassResult(error=unexpected, secrets=named)
+            return spec, PassResult(error=unexpected, secrets=named, target=target)
 
-    async def _retry_failed_jobs(self, key: PlatformKey, inventory: Inventory) -> None:
-        """Deletes the failed Jobs whose retry is due: this pass creates them again, as it does every lost object."""
-        due = self._job_retries.due(key, self.cache.children(key), self.now())
-        for seen in due:
-            if seen.id in inventory.objects:
-                logger.info("%s failed and is retried", seen.id, extra={"platform": str(key)})
+    async def _carry_out(
+        self,
+        platform: Platform,
+        spec: Spec,
+        inventory: Inventory,
+        values: ChartValues,
+        generated: _Generated,
+        target: Target,
+    ) -> PassResult:
+        if target.holds(self.renderer.chart_digest):
+            return await self._hold(platform, spec, inventory, values, generated)
+        if not spec.observes:
+            await self._run_jobs_again(platform, inventory)
+        plan = self._plan_from_inventory(platform, spec, inventory, values, generated)
+        if plan is not None and plan.idle:
+            return PassResult(plan)
+        act = self._observe if spec.observes else self._apply_waves
+        return await act(platform, spec, inventory, values, generated)
+
+    async def _choose_target(
+        self,
+        platform: Platform,
+        spec: Spec,
+        inventory: Inventory,
+        generated_for: Callable[[str], _Generated],
+        named: Sequence[SecretState],
+    ) -> Target:
+        """Chooses the release that the shop is to run, and stores the choice before anything is changed by it.
+
+        So a restart neither goes back nor starts more shops than the policy allows. Raises ApiError.
+        """
+        stored = stored_target(platform.status)
+        edited = False
+        if stored is not None and platform.generation != platform.status.get("observedGeneration"):
+            version = spec.version or stored[0]
+            values = self._values(platform, spec, version, generated_for(version), named)
+            content = self.renderer.content_digest(platform.key, platform.uid, values, stored[1])
+            edited = content != inventory.content_digest
+        fleet = with_targets(self.cache.platforms.values(), self._starting)
+        target = choose_target(platform, spec, self._release, fleet, self.policy, self.now(), edited=edited)
+        if stored in (None, (target.version, target.charts)) or spec.observes:
+            return target
+        self._starting[platform.key] = target
+        try:
+            status = with_target(platform.status, target)
+            answer = await self.client.apply(
+                PLATFORM, platform.key.namespace, status_manifest(platform, status), "status"
+            )
+            self.cache.store_platform(observe_platform(answer))
+        finally:
+            del self._starting[platform.key]
+        return target
+
+    async def _hold(
+        self, platform: Platform, spec: Spec, inventory: Inventory, values: ChartValues, generated: _Generated
+    ) -> PassResult:
+        """Repairs what was applied, and changes nothing else: the operator's release is not the shop's yet."""
+        key = platform.key
+        plan = self._plan(platform, spec, inventory.desired(), inventory).without_deletions()
+        if plan.idle:
+            return PassResult(plan, holds=True)
+        rendered = await self.renderer.render(key, platform.uid, values)
+        desired = held_release((*self._generated(platform, spec, generated), *rendered), inventory)
+        progress = _PassProgress(inventory)
+        plan = self._plan(platform, spec, desired, inventory)
+        try:
+            await self._apply(platform, plan.apply, progress)
+        finally:
+            with contextlib.suppress(ApiError):  # then the next pass repairs more than necessary
+                await write_inventory(self.client, self.cache, platform, progress.inventory, generated.master_key.id)
+        plan = self._plan(platform, spec, desired, progress.inventory, frozenset(progress.attempted))
+        return PassResult(plan.without_deletions(), tuple(progress.refusals), tuple(progress.conflicts), holds=True)
+
+    async def _master_key(self, platform: Platform, spec: Spec) -> MasterKey:
+        return await self.master_keys.key_for(platform.key, may_create=not spec.observes)
+
+    async def _run_jobs_again(self, platform: Platform, inventory: Inventory) -> None:
+        """Deletes the failed Jobs whose retry is due, and migrations whose answer is out of date.
+
+        This pass creates them again, as it does every lost object.
+        """
+        key, observed, now = platform.key, self.cache.children(platform.key), self.now()
+        failed = self._job_retries.due(key, observed, now)
+        outdated = migrations_to_run(platform, observed, blocked_since(stored_blocked(platform)), now)
+        for identity, seen in {one.id: one for one in (*failed, *outdated)}.items():
+            if identity in inventory.objects:
+                logger.info("%s runs again", identity, extra={"platform": str(key)})
                 await delete_object(self.client, self.cache, key, seen)
 
     def _plan_from_inventory(
-        self, platform: Platform, spec: Spec, inventory: Inventory, values: ChartValues, secrets: _PassSecrets
+        self, platform: Platform, spec: Spec, inventory: Inventory, values: ChartValues, generated: _Generated
     ) -> Plan | None:
         """Makes the plan without rendering, from what was applied before.
 
@@ -187,13 +317,22 @@ class Reconciler:
         content = self.renderer.content_digest(platform.key, platform.uid, values)
         if inventory.content_digest != content:
             return None
-        if not is_stored(platform, inventory, secrets.master_key.id, self.cache.children(platform.key)):
+        if not is_stored(platform, inventory, generated.master_key.id, self.cache.children(platform.key)):
             return None
-        others = tuple(one for one in inventory.desired() if one.id.kind != "Secret")
-        return self._plan(platform, spec, (*self._credentials(platform, spec, secrets), *others), inventory)
+        databases = databases_id(platform.key)
+        others = tuple(one for one in inventory.desired() if one.id.kind != "Secret" and one.id != databases)
+        return self._plan(platform, spec, (*self._generated(platform, spec, generated), *others), inventory)
+
+    async def _observe(
+        self, platform: Platform, spec: Spec, inventory: Inventory, values: ChartValues, generated: _Generated
+    ) -> PassResult:
+        """Makes the plan that `_apply_waves` would carry out, and writes nothing."""
+        rendered = await self.renderer.render(platform.key, platform.uid, values)
+        desired = (*self._generated(platform, spec, generated), *rendered)
+        return PassResult(self._plan(platform, spec, desired, inventory))
 
     async def _apply_waves(
-        self, platform: Platform, spec: Spec, inventory: Inventory, values: ChartValues, secrets: _PassSecrets
+        self, platform: Platform, spec: Spec, inventory: Inventory, values: ChartValues, generated: _Generated
     ) -> PassResult:
         """Applies wave after wave until one has to be waited for.
 
@@ -205,10 +344,15 @@ class Reconciler:
         if conflict is not None:
             return PassResult(conflicts=(conflict,))
         rendered = await self.renderer.render(key, platform.uid, values)
-        desired: Sequence[DesiredObject] = ()
+        desired: Sequence[DesiredObject] = (*self._generated(platform, spec, generated), *rendered)
+        if not self._plan(platform, spec, desired, inventory).held_prune:
+            release = release_of(key, values, self.renderer.chart_digest, rendered)
+            conflict = await record_release(self.client, self.cache, platform, release)
+            if conflict is not None:
+                return PassResult(conflicts=(conflict,))
         try:
             while True:
-                desired = (*self._credentials(platform, spec, secrets), *rendered)
+                desired = (*self._generated(platform, spec, generated), *rendered)
                 plan = self._plan(platform, spec, desired, progress.inventory, frozenset(progress.attempted))
                 progress.held = {one.id for one in plan.held_prune}
                 changes = plan.pending(progress.attempted)
@@ -219,21 +363,38 @@ class Reconciler:
         except ApiError:
             with contextlib.suppress(ApiError):  # then the next pass applies more than necessary
                 stored = progress.inventory.for_content(content, desired, progress.held)
-                await write_inventory(self.client, self.cache, platform, stored, secrets.master_key.id)
+                await write_inventory(self.client, self.cache, platform, stored, generated.master_key.id)
             raise
         if progress.held:
             self.renderer.forget(key, platform.uid, values)
         stored = progress.inventory.for_content(content, desired, progress.held)
-        await write_inventory(self.client, self.cache, platform, stored, secrets.master_key.id)
+        await write_inventory(self.client, self.cache, platform, stored, generated.master_key.id)
         plan = self._plan(platform, spec, desired, progress.inventory, frozenset(progress.attempted))
         return PassResult(plan, tuple(progress.refusals), tuple(progress.conflicts))
+
+    async def _advance_rotations(
+        self, platform: Platform, spec: Spec, generated: _Generated, result: PassResult
+    ) -> RotationReport:
+        """Records the next steps of rotations, if they may come. The next pass changes what follows from them."""
+        key, rotations = platform.key, generated.rotations
+        goes_on = result.converged and not result.holds and not spec.observes
+        observed = self.cache.children(key)
+        report = advance_rotations(platform, spec, observed, rotations, self.now(), goes_on=goes_on)
+        if not report.is_record_due:
+            return report
+        if conflict := await find_conflict(self.client, self.cache, key, rotation_id(key)):
+            return report.refused(f"{conflict} has the name of the record of rotations: rename it.")
+        await write_rotations(self.client, self.cache, key, report.rotations, generated.master_key.id)
+        return report
 
     async def _named_secrets(self, platform: Platform, spec: Spec, key: MasterKey) -> tuple[SecretState, ...]:
         stored = platform.status.get("secrets", ())
         return await read_named_secrets(self.client, platform.key.namespace, spec, key, stored)
 
-    def _store_tls(self, key: PlatformKey, spec: Spec, master_key: MasterKey, inventory: Inventory) -> StoreTls:
-        version, observed = spec.version or self.installation.version, self.cache.children(key)
+    def _store_tls(
+        self, key: PlatformKey, spec: Spec, version: str, master_key: MasterKey, inventory: Inventory
+    ) -> StoreTls:
+        observed = self.cache.children(key)
 
         def is_own(component: str) -> bool:
             return may_write(key, component, master_key, observed)
@@ -241,17 +402,29 @@ class Reconciler:
         return store_tls(key, spec, version, observed, inventory, is_own, self.now())
 
     def _values(
-        self, platform: Platform, spec: Spec, secrets: _PassSecrets, named: Sequence[SecretState]
+        self, platform: Platform, spec: Spec, version: str, generated: _Generated, named: Sequence[SecretState]
     ) -> ChartValues:
-        """Returns the values of the charts."""
-        authentication = grpc_authentication(spec, secrets.replaced_version)
+        """Returns the values of the charts for a version of the services."""
+        spec = spec.model_copy(update={"version": version})
+        authentication = grpc_authentication(spec, generated.replaced_version)
         profile, annotations = store_profile(platform, spec), pod_annotations(named)
-        plain = [store for store in builtin_stores(spec) if store not in secrets.tls.stores]
-        return chart_values(platform.key, spec, self.installation, profile, authentication, annotations, plain)
+        observed = self.cache.children(platform.key)
+        images = kept_images(platform, spec, observed, self.installation.store_images)
+        for service, own in generation_annotations(spec, generated.rotations).items():
+            annotations[service] = annotations.get(service, {}) | own
+        roles = migration_rotation(generated.rotations[RotationKind.DATABASES])
+        plain = [store for store in builtin_stores(spec) if store not in generated.tls.stores]
+        return chart_values(
+            platform.key, spec, self.installation, profile, authentication, annotations, images, roles, plain
+        )
 
-    def _credentials(self, platform: Platform, spec: Spec, secrets: _PassSecrets) -> tuple[DesiredObject, ...]:
+    def _generated(self, platform: Platform, spec: Spec, generated: _Generated) -> tuple[DesiredObject, ...]:
+        """Returns the objects that no chart has: the credentials, and what migrations know of their databases."""
         key, observed = platform.key, self.cache.children(platform.key)
-        return credentials(key, spec, secrets.master_key, observed, secrets.tls, secrets.replaced_version)
+        secrets = credentials(
+            key, spec, generated.master_key, observed, generated.tls, generated.replaced_version, generated.rotations
+        )
+        return (*secrets, databases_object(platform, generated.migration_times))
 
     def _plan(
         self,
@@ -263,7 +436,8 @@ class Reconciler:
     ) -> Plan:
         observed = self.cache.children(platform.key)
         inventory = self.fights.tolerate(platform.key, inventory, observed, self.now())
-        protected = protected_secrets(platform.key, spec, observed) | {inventory_id(platform.key)}
+        records = {inventory_id(platform.key), rotation_id(platform.key), *release_ids(observed)}
+        protected = protected_secrets(platform.key, spec, observed) | records
         allowed = platform.annotations.get(ANNOTATION_ALLOW_PRUNE, "")
         guard = PruneGuard(declared_removals(platform.key, spec), allowed)
         return make_plan(desired, inventory, observed, protected, guard, attempted)
@@ -309,10 +483,10 @@ class Reconciler:
         result = replace(result, blocked_for=blocked_for(stored_blocked(platform), now))
         result = replace(result, fights=self.fights.opponents(key, now))
         result = replace(result, diagnosis=await self._diagnose(key, result))
-        version, children = self.installation.version, self.cache.children(key)
         latest = self.cache.platforms.get(key, platform)
+        platform = replace(platform, finalizers=latest.finalizers, status=latest.status)
         snapshot = Snapshot(
-            replace(platform, finalizers=latest.finalizers), spec, version, children, self.scrape_results(key), now
+            platform, spec, self.cache.children(key), self.scrape_results(key), now, self.installation.store_images
         )
         status = describe(snapshot, result)
         metrics.export_platform(key, status)
@@ -320,6 +494,8 @@ class Reconciler:
             return
         answer = await self.client.apply(PLATFORM, key.namespace, status_manifest(platform, status), "status")
         self.cache.store_platform(observe_platform(answer))
+        if mode_changed(platform.status, status):
+            self.recorder.emit_mode(platform, status["mode"], now)
         for condition in changed_conditions(platform, status):
             logger.info(condition["message"], extra={"platform": str(key), "reason": condition["reason"]})
             self.recorder.emit_transition(platform, condition, now)
@@ -355,20 +531,24 @@ def _pod_selector(key: PlatformKey, part: ObjectId) -> str:
     return f"{LABEL_INSTANCE}={key.name},{LABEL_COMPONENT}={part.name.removeprefix(f'{key.name}-')}"
 
 
-def _may_change_without_event(result: PassResult) -> bool:
+def _may_change_without_event(spec: Spec | None, result: PassResult) -> bool:
     if result.error is not None:
         return isinstance(result.error, (RenderTimeoutError, MasterKeyMissingError, MasterKeyChangedError))
+    if spec is not None and spec.observes:
+        return bool(result.plan and result.plan.blockers)
     return not result.converged
 
 
 @dataclass(frozen=True)
-class _PassSecrets:
-    """What the Secrets of one pass are derived from. The key stays the same during the pass."""
+class _Generated:
+    """What the objects that no chart has are made from. It stays the same during a pass."""
 
     master_key: MasterKey
     replaced_version: str
     """The version whose services show no token, if it may still run."""
     tls: StoreTls
+    rotations: Rotations
+    migration_times: MigrationTimes
 
 
 @dataclass

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from platform_operator.errors import SettingsError
+
+OPERATOR_CLASS = "([a-z]([-a-z0-9]{0,61}[a-z0-9])?)?"
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,7 @@ class Settings:
     namespace: str = "ecommerce-system"
     identity: str = "platform-operator"
     watch_namespaces: tuple[str, ...] = ()
+    operator_class: str = ""
     charts: Path = Path("/app/charts")
     helm: str = "helm"
     health_port: int = 8080
@@ -29,6 +33,8 @@ class Settings:
     log_level: str = "INFO"
     workers: int = 4
     resync_every: float = 600.0
+    upgrade_canary: str = ""
+    upgrade_concurrency: int = 5
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
@@ -42,6 +48,7 @@ class Settings:
             namespace=get("POD_NAMESPACE", cls.namespace),
             identity=get("POD_NAME", socket.gethostname()),
             watch_namespaces=_names(get("WATCH_NAMESPACES", "")),
+            operator_class=_class(get("OPERATOR_CLASS", "")),
             charts=Path(get("CHARTS_PATH", str(cls.charts))),
             helm=get("HELM", cls.helm),
             health_port=_number(environment, "HEALTH_PORT", cls.health_port),
@@ -49,6 +56,8 @@ class Settings:
             log_level=_level(get("LOG_LEVEL", cls.log_level)),
             workers=_number(environment, "WORKERS", cls.workers),
             resync_every=_number(environment, "RESYNC_SECONDS", int(cls.resync_every)),
+            upgrade_canary=get("UPGRADE_CANARY", ""),
+            upgrade_concurrency=_number(environment, "UPGRADE_CONCURRENCY", cls.upgrade_concurrency),
         )
 
 
@@ -61,6 +70,14 @@ def _required(environment: Mapping[str, str], name: str) -> str:
 
 def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _class(name: str) -> str:
+    if not re.fullmatch(OPERATOR_CLASS, name):
+        raise SettingsError(
+            f"OPERATOR_CLASS is {name!r}: set it to at most 63 of a-z, 0-9 and -, a letter first, or leave it empty"
+        )
+    return name
 
 
 def _number(environment: Mapping[str, str], name: str, default: int) -> int:

@@ -9,8 +9,32 @@ namespace: {{ .root.Release.Namespace | quote }}
 labels:
   {{- include "common.podLabels" . | nindent 2 }}
   app.kubernetes.io/managed-by: {{ (.root.Values.global).managedBy | default .root.Release.Service | quote }}
+  {{- with include "common.extraMetadata" (dict "root" .root "part" "objects" "field" "labels") }}
+  {{- trim . | nindent 2 }}
+  {{- end }}
 annotations:
   platform.ecommerce.dev/wave: {{ .wave | quote }}
+  {{- with include "common.extraMetadata" (dict "root" .root "part" "objects" "field" "annotations") }}
+  {{- trim . | nindent 2 }}
+  {{- end }}
+{{- end -}}
+
+{{/*
+The labels or annotations that the values add to every object or every pod. Refuses those by which objects find each
+other, and those that the operator and kubectl set. Takes root; part: objects or pods; field: labels or annotations.
+*/}}
+{{- define "common.extraMetadata" -}}
+{{- $reserved := dict
+  "labels" "^(([^/]+[.])?(kubernetes|k8s)[.]io|platform[.]ecommerce[.]dev)/|-hash$|^controller-uid$|^job-name$"
+  "annotations" "^(platform[.]ecommerce[.]dev|kubectl[.]kubernetes[.]io)/"
+-}}
+{{- range $name, $value := get (get (.root.Values.global | default dict) .part | default dict) .field | default dict }}
+{{- if regexMatch (get $reserved $.field) $name }}
+{{- $format := "global.%s.%s: %s is set by the platform or by Kubernetes: use a name of your own" }}
+{{- fail (printf $format $.part $.field $name) }}
+{{- end }}
+{{ $name | quote }}: {{ $value | quote }}
+{{- end }}
 {{- end -}}
 
 {{/* The labels of a pod. Its manager is not among them, so that pods keep running when another manager takes over. */}}

@@ -22,14 +22,33 @@ spec:
 {{- define "common.migrationSpec" -}}
 {{- $component := printf "%s-migrate" (include "common.component" .) -}}
 backoffLimit: 6
+{{- /* 65: the database had a schema and is empty (chassis.runtime.command). A retry does not bring its data back. */}}
+podFailurePolicy:
+  rules:
+    - action: FailJob
+      onExitCodes: { containerName: migrate, operator: In, values: [65] }
 activeDeadlineSeconds: 600
 template:
   metadata:
     labels:
       {{- /* A separate component, so that no Service selects this pod. */}}
       {{- include "common.podLabels" (dict "root" . "component" $component) | nindent 6 }}
+      {{- with include "common.extraMetadata" (dict "root" . "part" "pods" "field" "labels") }}
+      {{- trim . | nindent 6 }}
+      {{- end }}
+    {{- /* Each step of a rotation is a Job of its own. */}}
+    {{- $own := dict }}
+    {{- with .Values.migration.rotation }}
+    {{- $_ := set $own "platform.ecommerce.dev/generation" (printf "%v %s" .generation .step) }}
+    {{- end }}
+    {{- with include "common.podAnnotations" (dict "root" . "own" $own) }}
+    {{- trim . | nindent 4 }}
+    {{- end }}
   spec:
     {{- include "common.podSecurity" (dict "root" . "uid" 10001) | trim | nindent 4 }}
+    {{- with include "common.podScheduling" . }}
+    {{- trim . | nindent 4 }}
+    {{- end }}
     restartPolicy: Never
     containers:
       - name: migrate
@@ -48,7 +67,8 @@ template:
 
 {{/*
 The environment of a migration: its database, with the owner and the runtime role, and nothing that changes more often
-than the schema.
+than the schema. While the runtime role is rotated (docs/adr/0046), the migration creates the next role before pods use
+it, and at last takes the login from the former one.
 */}}
 {{- define "common.migrationEnv" -}}
 {{- $database := include "common.databaseOwner" . | fromYaml -}}
@@ -56,6 +76,13 @@ than the schema.
   value: {{ ((.Values.global).logLevel | default "INFO") | quote }}
 - name: TENANT
   value: {{ include "common.platform" . | quote }}
+{{- /* The operator records here that a migration has completed: docs/adr/0047. */}}
+- name: DB_MIGRATED_AT
+  valueFrom:
+    configMapKeyRef:
+      name: {{ include "common.platform" . }}-databases
+      key: {{ include "common.component" . }}
+      optional: true
 {{- range $database.keys }}
 - name: {{ . }}
   valueFrom: { secretKeyRef: { name: {{ $database.secret | quote }}, key: {{ . }} } }
@@ -64,10 +91,16 @@ than the schema.
 - name: {{ . }}
   valueFrom: { secretKeyRef: { name: {{ $database.secret | quote }}, key: {{ . }}, optional: true } }
 {{- end }}
+{{- $rotation := .Values.migration.rotation | default (dict "step" "") -}}
+{{- $prefix := ternary "DB_NEXT" "DB" (eq $rotation.step "Publish") -}}
 {{- with include "common.runtimeSecret" . }}
 - name: DB_RUNTIME_USER
-  valueFrom: { secretKeyRef: { name: {{ . | quote }}, key: DB_USER } }
+  valueFrom: { secretKeyRef: { name: {{ . | quote }}, key: {{ $prefix }}_USER } }
 - name: DB_RUNTIME_PASSWORD
-  valueFrom: { secretKeyRef: { name: {{ . | quote }}, key: DB_PASSWORD } }
+  valueFrom: { secretKeyRef: { name: {{ . | quote }}, key: {{ $prefix }}_PASSWORD } }
+{{- if eq $rotation.step "Retire" }}
+- name: DB_RUNTIME_RETIRED_USER
+  valueFrom: { secretKeyRef: { name: {{ . | quote }}, key: DB_RETIRED_USER, optional: true } }
+{{- end }}
 {{- end }}
 {{- end -}}

@@ -13,6 +13,27 @@ securityContext:
   {{- include "common.podSecurityContext" . | nindent 2 }}
 {{- end -}}
 
+{{/* Where a pod may run, and its priority, as the values give them for all pods. Empty without such values. */}}
+{{- define "common.podScheduling" -}}
+{{- $pods := (.Values.global).pods | default dict -}}
+{{- range $name := list "affinity" "nodeSelector" "priorityClassName" "tolerations" }}
+{{- with get $pods $name }}
+{{ $name }}: {{ toJson . }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/*
+The annotations of a pod: those of the values for all pods, and its own. Empty without any. Takes root, and own, a map.
+*/}}
+{{- define "common.podAnnotations" -}}
+{{- $shared := include "common.extraMetadata" (dict "root" .root "part" "pods" "field" "annotations") | fromYaml -}}
+{{- with merge (dict) (.own | default dict) $shared -}}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end -}}
+{{- end -}}
+
 {{- define "common.podSecurityContext" -}}
 {{- $pods := (.root.Values.global).pods | default dict -}}
 {{- $context := dict
@@ -46,14 +67,14 @@ imagePullPolicy: {{ ((.Values.global).image).pullPolicy | default "IfNotPresent"
 {{- end }}
 {{- end -}}
 
+{{/* How the pods of a service are spread: as the values say for each of them, else over nodes. */}}
 {{- define "common.topologySpread" -}}
+{{- $default := dict "maxSkew" 1 "topologyKey" "kubernetes.io/hostname" "whenUnsatisfiable" "ScheduleAnyway" -}}
+{{- $selector := dict "matchLabels" (include "common.selectorLabels" (dict "root" .) | fromYaml) -}}
 topologySpreadConstraints:
-  - maxSkew: 1
-    topologyKey: kubernetes.io/hostname
-    whenUnsatisfiable: ScheduleAnyway
-    labelSelector:
-      matchLabels:
-        {{- include "common.selectorLabels" (dict "root" .) | nindent 8 }}
+{{- range ((.Values.global).pods).topologySpreadConstraints | default (list $default) }}
+  - {{ merge (dict "labelSelector" $selector) . | toJson }}
+{{- end }}
 {{- end -}}
 
 {{/* A quantity of memory in whole MiB, from which the limits in a store's own configuration are derived. */}}

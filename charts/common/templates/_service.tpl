@@ -55,16 +55,21 @@ spec:
     metadata:
       labels:
         {{- include "common.podLabels" (dict "root" .) | nindent 8 }}
+        {{- with include "common.extraMetadata" (dict "root" . "part" "pods" "field" "labels") }}
+        {{- trim . | nindent 8 }}
+        {{- end }}
       {{- $annotations := deepCopy (.Values.podAnnotations | default dict) }}
       {{- with include "common.plainStores" . }}
       {{- $_ := set $annotations "platform.ecommerce.dev/plain-stores" . }}
       {{- end }}
-      {{- with $annotations }}
-      annotations:
-        {{- toYaml . | nindent 8 }}
+      {{- with include "common.podAnnotations" (dict "root" . "own" $annotations) }}
+      {{- trim . | nindent 6 }}
       {{- end }}
     spec:
       {{- include "common.podSecurity" (dict "root" . "uid" 10001) | trim | nindent 6 }}
+      {{- with include "common.podScheduling" . }}
+      {{- trim . | nindent 6 }}
+      {{- end }}
       {{- include "common.topologySpread" . | nindent 6 }}
       terminationGracePeriodSeconds: 40
       containers:
@@ -187,6 +192,14 @@ spec:
   {{- end }}
   minReplicas: {{ .min }}
   maxReplicas: {{ .max }}
+  {{- /* A pod that starts costs processor time before it relieves others: small steps, for load that stays. */}}
+  behavior:
+    scaleUp:
+      stabilizationWindowSeconds: 60
+      policies: [{ type: Percent, value: 50, periodSeconds: 60 }]
+    scaleDown:
+      stabilizationWindowSeconds: 300
+      policies: [{ type: Pods, value: 1, periodSeconds: 60 }]
   metrics:
     - type: Resource
       resource:

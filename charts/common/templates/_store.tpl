@@ -103,6 +103,13 @@ spec:
 
 {{- define "common.statefulSet" -}}
 {{- $root := .root -}}
+{{- $annotations := dict -}}
+{{- with .files -}}
+{{- $_ := set $annotations "platform.ecommerce.dev/config" (include . $root | sha256sum | trunc 16) -}}
+{{- end -}}
+{{- if .initContainer -}}
+{{- $_ := set $annotations "kubectl.kubernetes.io/default-container" (include "common.chartName" .root) -}}
+{{- end -}}
 apiVersion: apps/v1
 kind: StatefulSet
 metadata:
@@ -118,17 +125,17 @@ spec:
     metadata:
       labels:
         {{- include "common.podLabels" (dict "root" .root) | nindent 8 }}
-      {{- if or .files .initContainer }}
-      annotations:
-        {{- with .files }}
-        platform.ecommerce.dev/config: {{ include . $root | sha256sum | trunc 16 | quote }}
+        {{- with include "common.extraMetadata" (dict "root" .root "part" "pods" "field" "labels") }}
+        {{- trim . | nindent 8 }}
         {{- end }}
-        {{- if .initContainer }}
-        kubectl.kubernetes.io/default-container: {{ include "common.chartName" .root }}
-        {{- end }}
+      {{- with include "common.podAnnotations" (dict "root" .root "own" $annotations) }}
+      {{- trim . | nindent 6 }}
       {{- end }}
     spec:
       {{- include "common.podSecurity" (dict "root" .root "uid" 999) | trim | nindent 6 }}
+      {{- with include "common.podScheduling" .root }}
+      {{- trim . | nindent 6 }}
+      {{- end }}
       terminationGracePeriodSeconds: 60
       {{- with .initContainer }}
       initContainers:

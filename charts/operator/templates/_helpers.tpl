@@ -3,6 +3,36 @@
 app.kubernetes.io/part-of: ecommerce
 app.kubernetes.io/version: {{ .Values.image.tag | default .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
+{{- with include "operator.extraMetadata" (dict "root" . "part" "objects" "field" "labels") }}
+{{ trim . }}
+{{- end }}
+{{- end -}}
+
+{{/* The annotations and labels of an object. The labels come last, so that an object may add its own. */}}
+{{- define "operator.metadata" -}}
+{{- with include "operator.extraMetadata" (dict "root" . "part" "objects" "field" "annotations") -}}
+annotations:
+  {{- trim . | nindent 2 }}
+{{ end -}}
+labels:
+  {{- include "operator.labels" . | nindent 2 }}
+{{- end -}}
+
+{{/*
+The labels or annotations that the values add to every object or every pod. Refuses labels by which Kubernetes and this
+chart find objects. Takes root; part: objects or pods; field: labels or annotations.
+*/}}
+{{- define "operator.extraMetadata" -}}
+{{- $reserved := dict
+  "labels" "^(([^/]+[.])?(kubernetes|k8s)[.]io|platform[.]ecommerce[.]dev)/|-hash$|^controller-uid$|^job-name$"
+  "annotations" "^(platform[.]ecommerce[.]dev|kubectl[.]kubernetes[.]io)/"
+-}}
+{{- range $name, $value := get (get .root.Values .part) .field | default dict }}
+{{- if regexMatch (get $reserved $.field) $name }}
+{{- fail (printf "%s.%s: %s is set by this chart or by Kubernetes: use a name of your own" $.part $.field $name) }}
+{{- end }}
+{{ $name | quote }}: {{ $value | quote }}
+{{- end }}
 {{- end -}}
 
 {{- define "operator.selectorLabels" -}}
@@ -34,7 +64,7 @@ watches, so `get` is rare. */}}
   resources: [configmaps, services, serviceaccounts]
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [apps]
-  resources: [deployments, statefulsets]
+  resources: [deployments, statefulsets, controllerrevisions]
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [autoscaling]
   resources: [horizontalpodautoscalers]

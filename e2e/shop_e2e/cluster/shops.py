@@ -1,11 +1,14 @@
 """Additional shops beside the sample shop, small enough for a machine of two cores."""
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 from devtools.services import SERVICES
 
-from shop_e2e.cluster.kubectl import CONTEXT, Namespace, Object, command
+from shop_e2e.cluster.kubectl import CONTEXT, Namespace, Object, command, eventually
 
 _CHARTS = Path(__file__).parents[3] / "charts"
 _TINY = {"requests": {"cpu": "10m"}}
@@ -17,6 +20,9 @@ SAMPLE_NODE_PORT = 30080
 ASSIGNED_USER = {"runAsUser": 1000650000, "runAsGroup": 0, "fsGroup": 1000650000}
 """Ids as OpenShift's restricted-v2 assigns them: a user that no image knows, with group 0."""
 STORES = (*DATABASES, "redis", "rabbitmq")
+_AUTOSCALED = ("gateway", "product", "order")
+"""The services of the sample shop that have an autoscaler (manifests/samples/ecommerceplatform.yaml)."""
+_MOST_PODS = 3
 
 
 def platform(name: str, **spec: object) -> Object:
@@ -56,6 +62,51 @@ def gateway_url(port: int = SAMPLE_NODE_PORT) -> str:
     """Returns the URL on this machine of the gateway that a node port exposes."""
     address = command("docker", "port", f"{CONTEXT.removeprefix('kind-')}-control-plane", f"{port}/tcp")
     return f"http://{address.split()[0]}"
+
+
+@contextmanager
+def one_pod_each(sample: Namespace) -> Iterator[None]:
+    """Keeps the autoscaled services of the sample shop at one pod until the block ends, so that no pod starts or ends
+    by itself.
+    """
+
+    def limit(pods: int) -> None:
+        services = {service: {"autoscaling": {"max": pods}} for service in _AUTOSCALED}
+        sample.patch("ecp", "shop", {"spec": {"services": services}})
+
+    def is_limited() -> bool:
+        selector = f"app.kubernetes.io/instance=shop,app.kubernetes.io/component in ({','.join(_AUTOSCALED)})"
+        return len(sample.list("pods", selector)) == len(_AUTOSCALED)
+
+    limit(1)
+    try:
+        eventually(is_limited, 180, "each autoscaled service has one pod")
+        yield
+    finally:
+        limit(_MOST_PODS)
+
+
+def wait_for_gateways(namespace: Namespace) -> None:
+    """Waits until the sample shop is rolled out, and its node port leads to new pods of the gateway and no others.
+
+    On a busy machine a pod may stop before kube-proxy has learned of it.
+    """
+
+    def are_all_new() -> bool:
+        new: int = namespace.get("deployment", "shop-gateway")["status"].get("updatedReplicas", 0)
+        return len(namespace.list("pods", labels)) == new
+
+    namespace.wait_rolled_out("shop")
+    labels = "app.kubernetes.io/component=gateway,app.kubernetes.io/instance=shop"
+    eventually(are_all_new, 120, "only new pods of the gateway are left")
+    eventually(_sample_answers, 60, "the node port leads to the gateway")
+
+
+def _sample_answers() -> bool:
+    try:
+        return httpx.get(f"{gateway_url()}/health", timeout=10).is_success
+    except httpx.TransportError:
+        return False
 
 
 def helm_install(namespace: Namespace, release: str) -> None:

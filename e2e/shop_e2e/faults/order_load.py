@@ -13,6 +13,7 @@ import httpx
 from chassis_testing.waiting import eventually
 from devtools.shop_client import Person, Shop
 from ecommerce_client import ProblemError
+from ecommerce_client.models.order import OrderResponse
 
 _UNPAID_ORDERS = 5
 """The unpaid orders of one buyer. The shop may count more: those whose acceptance the buyer did not learn."""
@@ -65,16 +66,22 @@ class OrderLoad:
         await eventually(flows, within)
 
     async def assert_consistent(self) -> None:
-        """Asserts that no accepted order is lost and that reservations match the orders, once all events are in."""
-        stored = {order.id: order for person in self._people for order in await person.orders()}
-        lost = self.accepted - set(stored)
+        """Asserts that no accepted order is lost and that reservations match the orders, once all events are in.
+
+        A request that was answered with 503 may still be carried out, so the orders are read again with the stock.
+        """
+        lost = self.accepted - {order.id for order in await self._stored_orders()}
         assert not lost, f"{len(lost)} accepted orders are lost"
-        held = sum(item.quantity for order in stored.values() if order.status == "pending" for item in order.items)
 
         async def reserved_is_held() -> bool:
+            pending = [order for order in await self._stored_orders() if order.status == "pending"]
+            held = sum(item.quantity for order in pending for item in order.items)
             return (await self.shop.stock(self.product)).reserved == held
 
         await eventually(reserved_is_held, within=90)
+
+    async def _stored_orders(self) -> list[OrderResponse]:
+        return [order for person in self._people for order in await person.orders()]
 
     async def _buy(self, person: Person, stop: asyncio.Event) -> None:
         chance, unpaid = random.Random(f"{self.seed}/{person.id}"), 0

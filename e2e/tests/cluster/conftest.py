@@ -36,9 +36,9 @@ def lifted_limits() -> Iterator[None]:
     sample = Namespace("shop")
     sample.wait_ready("shop")
     sample.patch("ecp", "shop", {"spec": {"services": {"gateway": {"env": {"RATE_LIMITS": "off"}}}}})
-    sample.wait_rolled_out("shop")
+    shops.wait_for_gateways(sample)
     yield
-    sample.patch("ecp", "shop", {"spec": {"services": {"gateway": None}}})
+    sample.patch("ecp", "shop", {"spec": {"services": {"gateway": {"env": None}}}})
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from functools import partial
 import httpx
 import pytest
 from devtools.shop_client import Person, Shop
+from shop_e2e.cluster import shops
 from shop_e2e.cluster.kubectl import Namespace, Object, eventually
 
 pytestmark = pytest.mark.cluster
@@ -52,25 +53,19 @@ async def test_two_gateways_share_one_rate_limit(namespace: Namespace, shop: Sho
     before = namespace.get("ecp", "shop")["spec"]["services"]["gateway"]
     namespace.patch("ecp", "shop", {"spec": {"services": {"gateway": limited}}})
     try:
-        await asyncio.to_thread(namespace.wait_rolled_out, "shop")
-        # A stopping pod, which has the limits of before, may still get requests.
-        await asyncio.to_thread(eventually, lambda: len(_gateway_pods(namespace)) == 2, 60, "the old pods are gone")
+        await asyncio.to_thread(shops.wait_for_gateways, namespace)  # old ones have the limits of before
         # Each request has a connection of its own, so that any gateway pod may get it.
         async with httpx.AsyncClient(timeout=30, limits=httpx.Limits(max_keepalive_connections=0)) as http:
             get = partial(http.get, f"{shop.url}/api/v1/users/me", headers=customer.headers)
             answers = await asyncio.gather(*(get() for _ in range(60)))
     finally:
         namespace.patch("ecp", "shop", {"spec": {"services": {"gateway": {**dict.fromkeys(limited), **before}}}})
-        await asyncio.to_thread(namespace.wait_rolled_out, "shop")
+        await asyncio.to_thread(shops.wait_for_gateways, namespace)
 
     assert Counter(answer.status_code for answer in answers) == {200: 20, 429: 40}
     refused = next(answer for answer in answers if answer.status_code == 429)
     assert refused.json()["code"] == "too_many_requests"
     assert 0 < int(refused.headers["Retry-After"]) <= 3600 / 20
-
-
-def _gateway_pods(namespace: Namespace) -> list[Object]:
-    return namespace.list("pods", "app.kubernetes.io/component=gateway,app.kubernetes.io/instance=shop")
 
 
 def _becomes(namespace: Namespace, condition: str, status: str) -> None:

@@ -30,21 +30,25 @@ async def test_orders_survive_the_death_of_every_pod(namespace: Namespace, shop:
 
 
 def _kill(namespace: Namespace, component: str) -> None:
-    """Kills a pod and returns once its successor is ready."""
-    pod, container = _container(namespace, component)
+    """Kills a ready pod and returns once it is ready again, or an autoscaler has removed it."""
+    pod, killed = next((name, one) for name, one in _containers(namespace, component).items() if one["ready"])
     namespace.kill(pod)
 
-    def successor_is_ready() -> bool:
-        _, now = _container(namespace, component)
-        return bool(now["ready"] and now["containerID"] != container["containerID"])
+    def has_recovered() -> bool:
+        container = _containers(namespace, component).get(pod)
+        return container is None or bool(container["ready"] and container["containerID"] != killed["containerID"])
 
-    eventually(successor_is_ready, 90, f"{component} is ready again")
+    eventually(has_recovered, 90, f"{pod} is ready again")
 
 
-def _container(namespace: Namespace, component: str) -> tuple[str, Object]:
+def _containers(namespace: Namespace, component: str) -> dict[str, Object]:
+    """Returns the state of each pod's container, by pod: an autoscaled service may have several."""
     pods = namespace.list("pods", f"app.kubernetes.io/component={component},app.kubernetes.io/instance=shop")
-    (pod,) = [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
-    return pod["metadata"]["name"], pod["status"]["containerStatuses"][0]
+    return {
+        pod["metadata"]["name"]: pod["status"]["containerStatuses"][0]
+        for pod in pods
+        if "deletionTimestamp" not in pod["metadata"] and "containerStatuses" in pod["status"]
+    }
 
 
 def _only_expected_failures(failures: list[Failure], component: str) -> None:

@@ -50,7 +50,54 @@ class Machine:
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
     def was_called(self, what: str) -> bool:
-        return any(what in call for call in self._calls.read_text().splitlines())
+        return self.calls(what) > 0
+
+    def calls(self, what: str) -> int:
+        """Returns how many calls contain a text."""
+        return sum(what in call for call in self._calls.read_text().splitlines())
+
+
+class ComposeShop:
+    """The secrets of a running shop of compose: those in .env, or with --prod the files of a folder."""
+
+    VARIABLES = ("JWT_SECRET", "JWT_SECRET_NEXT", "JWT_SECRET_PREVIOUS")
+
+    def __init__(self, machine: Machine, folder: Path, options: tuple[str, ...]) -> None:
+        self._machine, self._options = machine, options
+        self._env, self._secrets = folder / "shop.env", folder / "secrets"
+        machine.replace_command("docker", quiet="echo 4f2a")
+        if options:
+            self._run("secrets")
+        else:
+            self._env.write_text("# the key\nJWT_SECRET=" + "a&\\1" * 8 + "\nADMIN_PASSWORD=b c\n")
+
+    def rotate(self) -> None:
+        self._run("rotate", *self._options)
+
+    def signing_secrets(self) -> tuple[str, str, str]:
+        """Returns the current, the next and the previous one."""
+        current, next_, previous = (self._content().get(variable, "") for variable in self.VARIABLES)
+        return current, next_, previous
+
+    def other_content(self) -> dict[str, str]:
+        return {name: value for name, value in self._content().items() if name not in self.VARIABLES}
+
+    def write_secrets(self, *values: str) -> None:
+        given = dict(zip(self.VARIABLES, values, strict=True))
+        if not self._options:
+            self._env.write_text("".join(f"{name}={value}\n" for name, value in given.items()))
+        for name, value in given.items() if self._options else ():
+            (self._secrets / name.lower()).write_text(f"{value}\n")
+
+    def _content(self) -> dict[str, str]:
+        if self._options:
+            return {file.name.upper(): file.read_text().rstrip("\n") for file in self._secrets.iterdir()}
+        lines = (line.partition("=") for line in self._env.read_text().splitlines())
+        return {name: value for name, _, value in lines}
+
+    def _run(self, *arguments: str) -> None:
+        done = self._machine.run("compose/compose", *arguments, ENV_FILE=str(self._env), SECRETS=str(self._secrets))
+        assert done.returncode == 0, done.stderr
 
 
 @pytest.fixture
@@ -159,6 +206,40 @@ def test_compose_writes_every_secret_that_compose_prod_mounts(machine: Machine, 
 
     assert machine.run("compose/compose", "secrets", SECRETS=str(tmp_path / "secrets")).returncode == 0
     assert {file.name for file in (tmp_path / "secrets").iterdir()} == set(mounted)
+
+
+@pytest.mark.parametrize("options", [(), ("--prod",)], ids=["env", "prod"])
+def test_compose_rotates_the_signing_secret_in_three_steps_with_an_overlap(
+    machine: Machine, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    shop = ComposeShop(machine, tmp_path, options)
+    old, untouched = shop.signing_secrets()[0], shop.other_content()
+
+    shop.rotate()
+    current, new, previous = shop.signing_secrets()
+    assert (current, previous) == (old, "")
+    assert len(new) >= 32
+    shop.rotate()
+    assert shop.signing_secrets() == (new, "", old)
+    shop.rotate()
+    assert shop.signing_secrets() == (new, "", "")
+    assert shop.other_content() == untouched
+    assert machine.calls("--force-recreate") == 3, "the user service is restarted at each step"
+
+
+@pytest.mark.parametrize("options", [(), ("--prod",)], ids=["env", "prod"])
+@pytest.mark.parametrize("written", ["previous", "previous and current"])
+def test_a_rotation_that_was_interrupted_continues_without_losing_the_former_secret(
+    machine: Machine, tmp_path: Path, options: tuple[str, ...], written: str
+) -> None:
+    shop = ComposeShop(machine, tmp_path, options)
+    shop.rotate()
+    old, new, _ = shop.signing_secrets()
+    shop.write_secrets(old if written == "previous" else new, new, old)
+
+    shop.rotate()
+
+    assert shop.signing_secrets() == (new, "", old)
 
 
 def test_the_stripe_mock_image_has_the_version_of_its_go_module(machine: Machine) -> None:

@@ -17,7 +17,7 @@ class ConditionReason(StrEnum):
     MIGRATING = "Migrating"
     WAITING_FOR_SERVICES = "WaitingForServices"
     WAITING_FOR_GATEWAY = "WaitingForGateway"
-    PAUSED = "Paused"
+    OBSERVING = "Observing"
     INVALID_SPEC = "InvalidSpec"
     RENDER_FAILED = "RenderFailed"
     REFUSED = "Refused"
@@ -25,6 +25,7 @@ class ConditionReason(StrEnum):
     IMMUTABLE_FIELD = "ImmutableField"
     INTERNAL_ERROR = "InternalError"
     MIGRATION_FAILED = "MigrationFailed"
+    DATA_LOST = "DataLost"
     SECRET_MISSING = "SecretMissing"  # noqa: S105
     QUOTA_EXCEEDED = "QuotaExceeded"
     ROLLOUT_FAILED = "RolloutFailed"
@@ -37,6 +38,14 @@ class ConditionReason(StrEnum):
     TAKEN_AGAIN = "TakenAgain"
     NO_FIELD_FIGHT = "NoFieldFight"
 
+    UP_TO_DATE = "UpToDate"
+    ROLLING_OUT = "RollingOut"
+    OUTSIDE_MAINTENANCE = "OutsideMaintenance"
+    WAITING_FOR_CANARY = "WaitingForCanary"
+    WAITING_FOR_TURN = "WaitingForTurn"
+    UPGRADES_HALTED = "UpgradesHalted"
+    SHOP_DEGRADED = "ShopDegraded"
+
     ALL_HOLD = "AllHold"
     INVARIANT_BROKEN = "InvariantBroken"
     EVENTS_DELAYED = "EventsDelayed"
@@ -47,6 +56,10 @@ class ConditionReason(StrEnum):
     NOT_EXPORTED = "NotExported"
     LIMIT_EXCEEDED = "LimitExceeded"
     UNTRUSTED_PROXY = "UntrustedProxy"
+
+    ROTATING = "Rotating"
+    ROTATED = "Rotated"
+    ROTATION_REFUSED = "RotationRefused"
 
     MAIL_SERVER_SET = "MailServerSet"
     NO_MAIL_SERVER = "NoMailServer"
@@ -70,6 +83,29 @@ class InvariantState(StrEnum):
     UNKNOWN = "Unknown"
 
 
+class RotationKind(StrEnum):
+    """The credentials that rotate together."""
+
+    SIGNING = "signing"
+    """The secret of access tokens and mail tokens."""
+    GRPC = "grpc"
+    """The tokens by which services recognize each other."""
+    DATABASES = "databases"
+    """The roles that services log in to builtin databases as."""
+
+
+class RotationStep(StrEnum):
+    """The step of a rotation, in the order in which they follow (docs/adr/0046)."""
+
+    PUBLISH = "Publish"
+    """The next value is accepted, and not used yet."""
+    USE = "Use"
+    """The next value is used, and the former one is still accepted."""
+    RETIRE = "Retire"
+    """Only the new value is accepted."""
+    DONE = "Done"
+
+
 class BlockedState(StrEnum):
     """Why an object is in `status.blocked`."""
 
@@ -77,3 +113,7 @@ class BlockedState(StrEnum):
     REFUSED = "Refused"
     WAITING = "Waiting"
     """It has to be applied, and waits for another."""
+    CONFLICT = "Conflict"
+    """Another has an object of that name, which is left alone."""
+    HELD = "Held"
+    """It is no longer required, and its deletion waits for the user's permission."""

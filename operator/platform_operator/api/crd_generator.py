@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from platform_operator.api.conditions import BlockedState, InvariantState
+from platform_operator.api.conditions import BlockedState, InvariantState, RotationKind, RotationStep
 from platform_operator.api.kinds import GROUP, PLATFORM, VERSION, Manifest
 from platform_operator.api.schema import rule
 from platform_operator.api.spec import MAX_NAME_LENGTH, Spec
@@ -123,7 +123,9 @@ _COLUMNS: list[dict[str, Any]] = [
     {"name": "Ready", "type": "string", "jsonPath": '.status.conditions[?(@.type=="Ready")].status'},
     {"name": "Reason", "type": "string", "priority": 1, "jsonPath": '.status.conditions[?(@.type=="Ready")].reason'},
     {"name": "Version", "type": "string", "jsonPath": ".status.version"},
+    {"name": "Target", "type": "string", "jsonPath": ".status.targetVersion"},
     {"name": "Services", "type": "string", "jsonPath": ".status.servicesReady"},
+    {"name": "Mode", "type": "string", "priority": 1, "jsonPath": ".status.mode"},
     {"name": "URL", "type": "string", "jsonPath": ".status.url"},
     {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
 ]
@@ -147,8 +149,21 @@ _STATUS: Manifest = {
     "description": "The observed state of the platform, as of observedGeneration.",
     "properties": {
         "observedGeneration": {"type": "integer", "format": "int64"},
-        "version": _TEXT | {"description": "Version of the services; during an upgrade the new one."},
+        "version": _TEXT | {"description": "Version that runs: all parts of the shop are rolled out at it."},
+        "targetVersion": _TEXT | {"description": "Version that the shop is to run; during an upgrade the new one."},
+        "charts": _TEXT | {"description": "Digest of the charts that the running release was rendered from."},
+        "targetCharts": _TEXT | {"description": "Digest of the charts of the release that the shop is to run."},
+        "mode": {
+            "type": "string",
+            "enum": ["Manage", "Observe"],
+            "description": "Whether the operator keeps the shop as the spec says, or changes nothing.",
+        },
         "storeProfile": _TEXT | {"description": "Profile that the builtin stores were created with and keep."},
+        "storeImages": {
+            "type": "object",
+            "description": "Images that the builtin stores keep, without the registry, until the spec names others.",
+            "properties": {"databases": _TEXT, "cache": _TEXT, "broker": _TEXT},
+        },
         "effectiveDeletionPolicy": {
             "type": "string",
             "enum": ["Retain", "Delete"],
@@ -181,7 +196,15 @@ _STATUS: Manifest = {
             ["name", "ready"],
         ),
         "databases": _list_of(
-            "name", {"name": _TEXT, "provider": _TEXT, "ready": {"type": "boolean"}}, ["name", "ready"]
+            "name",
+            {
+                "name": _TEXT,
+                "provider": _TEXT,
+                "ready": {"type": "boolean"},
+                "migratedAt": _TEXT
+                | {"description": "When it was migrated. From then on an empty one has lost its data."},
+            },
+            ["name", "ready"],
         ),
         "secrets": _list_of(
             "field",
@@ -194,6 +217,19 @@ _STATUS: Manifest = {
             ["field", "name", "ready"],
         )
         | {"description": "Secrets that the spec names."},
+        "rotation": _list_of(
+            "name",
+            {
+                "name": {"type": "string", "enum": [str(kind) for kind in RotationKind]},
+                "generation": _COUNT | {"description": "Generation of the credentials that are used."},
+                "step": {"type": "string", "enum": [str(step) for step in RotationStep]},
+                "request": _TEXT | {"description": "Newest value of the annotation that was followed."},
+                "since": {"type": "string", "format": "date-time", "description": "Since when it is in this step."},
+                "finished": {"type": "string", "format": "date-time", "description": "When the last rotation ended."},
+            },
+            ["name", "generation", "step"],
+        )
+        | {"description": "Credentials that have ever been rotated."},
         "blocked": _list_of(
             "kind name",
             {
@@ -210,6 +246,27 @@ _STATUS: Manifest = {
             ["kind", "name", "state", "message", "since"],
         )
         | {"description": "Objects that are not as specified or not ready, or wait for another."},
+        "pending": {
+            "type": "object",
+            "description": "Changes that are not made yet: status.blocked says what they wait for, and mode Observe "
+            "makes none.",
+            "properties": {
+                "applies": _COUNT | {"description": "Number of objects to apply."},
+                "deletions": _COUNT | {"description": "Number of objects to delete."},
+                "objects": _list_of(
+                    "kind name",
+                    {
+                        "kind": _TEXT,
+                        "name": _TEXT,
+                        "reason": _TEXT
+                        | {"description": "NotAppliedYet, ContentChanged, Absent, LostFields, or NotRequired."},
+                        "message": _TEXT | {"description": "What is different."},
+                    },
+                    ["kind", "name", "reason", "message"],
+                )
+                | {"description": "The first of them, deletions before the others."},
+            },
+        },
         "invariants": _list_of(
             "service name",
             {

@@ -17,6 +17,9 @@ LABEL_INSTANCE = "app.kubernetes.io/instance"
 LABEL_COMPONENT = "app.kubernetes.io/component"
 LABEL_NAME = "app.kubernetes.io/name"
 LABEL_VERSION = "app.kubernetes.io/version"
+LABEL_PLATFORM = f"{GROUP}/platform"
+"""The platform of an object that has no owner. By default Argo CD takes objects without owners that have LABEL_INSTANCE
+for those of the application with that name, and prunes them: docs/operations.md, "With Argo CD or Flux"."""
 LABEL_PREFIX = "app.kubernetes.io/"
 ANNOTATION_ADOPT = f"{GROUP}/adopt"
 """Gives an object that exists already to the platform that it names. On the object: its user decides."""
@@ -25,10 +28,16 @@ ANNOTATION_WAVE = f"{GROUP}/wave"
 CHILD_LABELS = {LABEL_PART_OF: "ecommerce", LABEL_MANAGED_BY: FIELD_MANAGER}
 """Labels of every child. The watches select by them on the server's side."""
 
+RELEASE = "ControllerRevision"
+"""The kind of the objects that have the releases of a platform."""
+
 INVENTORY_COMPONENT = "applied"
 """The ConfigMap `<platform>-applied` has the inventory. It is not `<platform>-inventory`, since that is a service."""
 INVENTORY_KEYS = ("content", "objects", "checksum")
 """The keys of its data."""
+
+ROTATION_COMPONENT = "rotation"
+"""The ConfigMap `<platform>-rotation` has the steps of rotations, by kind."""
 
 Manifest: TypeAlias = dict[str, Any]
 """A Kubernetes object as JSON. Untyped, since the operator cannot know more about it than the API server does."""
@@ -88,6 +97,7 @@ CHILD_KINDS: dict[str, Kind] = {
         Kind("v1", "ServiceAccount", "serviceaccounts"),
         Kind("apps/v1", "Deployment", "deployments"),
         Kind("apps/v1", "StatefulSet", "statefulsets"),
+        Kind("apps/v1", "ControllerRevision", "controllerrevisions"),
         Kind("autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers"),
         Kind("batch/v1", "Job", "jobs"),
         Kind("networking.k8s.io/v1", "Ingress", "ingresses"),

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeAlias
+from zoneinfo import available_timezones
 
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError, field_validator
 
+from platform_operator.api.pods import Objects, Pods
 from platform_operator.api.schema import Model, rule, rules
 from platform_operator.api.shop_settings import ShopSettings
 from platform_operator.errors import InvalidSpecError
@@ -109,8 +111,8 @@ class Autoscaling(Model):
         default=None,
         alias="targetCPUUtilization",
         ge=1,
-        le=100,
-        description="Target in percent of the requested processor time.",
+        le=1000,
+        description="Target in percent of the requested processor time. May exceed 100: a request is a minimum.",
     )
 
 
@@ -165,6 +167,36 @@ class Storage(Model):
                 "storageClassName of existing volumes cannot change: keep it, or create a new platform",
             )
         ),
+    )
+
+
+StoreImage: TypeAlias = Annotated[
+    str,
+    Field(
+        max_length=255,
+        json_schema_extra=rules(
+            rule(
+                "self.matches('^[a-z0-9][-A-Za-z0-9._/:]*(:[A-Za-z0-9_][-A-Za-z0-9_.]*|@sha256:[0-9a-f]{64})$')",
+                "image must have a tag or a digest: write for example postgres:17.6",
+            )
+        ),
+    ),
+]
+
+
+def _image(store: str, example: str) -> Any:
+    return Field(
+        default=None,
+        description=f"Image of the builtin {store}, after the operator's storeRegistry, for example {example}. "
+        "Default: the image that it was created with, which an upgrade of the operator does not change.",
+    )
+
+
+def _image_rule(path: str) -> dict[str, str]:
+    return rule(
+        "self.provider != 'external' || !has(self.image)",
+        f"{path}.image is used by provider builtin only: write provider: builtin, or remove it",
+        ".image",
     )
 
 
@@ -225,12 +257,14 @@ class Databases(Model):
                 "databases.external must name only services with a database: use " + ", ".join(WITH_DATABASE),
                 ".external",
             ),
+            _image_rule("databases"),
         )
     )
 
     provider: Annotated[str, Field(max_length=32)] = Field(
         default="builtin", description="builtin: one PostgreSQL per service. external: databases given by Secrets."
     )
+    image: StoreImage | None = _image("databases", "postgres:17.6")
     storage: Storage = Field(default=Storage(), description="Volumes of the builtin databases.")
     resources: Resources = Field(default=Resources(), description="Requests and limits of each builtin database.")
     external: dict[str, ExternalDatabase] = Field(
@@ -270,12 +304,14 @@ class Cache(Model):
             rule("self.provider in ['builtin', 'external']", "cache.provider must be builtin or external", ".provider"),
             *_secret_rules("cache", "external", "REDIS_URL"),
             _port_rule("cache"),
+            _image_rule("cache"),
         )
     )
 
     provider: Annotated[str, Field(max_length=32)] = Field(
         default="builtin", description="builtin: one Redis. external: a Redis given by a Secret."
     )
+    image: StoreImage | None = _image("Redis", "redis:8.2")
     resources: Resources = Field(default=Resources(), description="Requests and limits of the builtin Redis.")
     secret_ref: SecretRef | None = Field(
         default=None, description="Secret with REDIS_URL; and REDIS_CA, for a URL with rediss://."
@@ -301,12 +337,14 @@ class Broker(Model):
             ),
             *_secret_rules("broker", "external", "RABBITMQ_URL"),
             _port_rule("broker"),
+            _image_rule("broker"),
         )
     )
 
     provider: Annotated[str, Field(max_length=32)] = Field(
         default="builtin", description="builtin: one RabbitMQ. external: a RabbitMQ given by a Secret."
     )
+    image: StoreImage | None = _image("RabbitMQ", "rabbitmq:4.1-management")
     storage: Storage = Field(default=Storage(), description="Volume of the builtin RabbitMQ.")
     resources: Resources = Field(default=Resources(), description="Requests and limits of the builtin RabbitMQ.")
     secret_ref: SecretRef | None = Field(
@@ -501,24 +539,68 @@ class NetworkPolicies(Model):
     enabled: bool = Field(default=True, description="Allow only the connections that the services need.")
 
 
-class Pods(Model):
-    """What all pods of the shop have in common."""
+class RotationSchedule(Model):
+    """Rotation of the credentials that the operator derived."""
+
+    every_days: int | None = Field(
+        default=None,
+        ge=1,
+        le=3650,
+        description="Rotate the signing secret, the gRPC tokens and the roles of builtin databases when their last "
+        "rotation ended that many days ago. Default: only when the annotation platform.ecommerce.dev/rotate asks.",
+    )
+
+
+DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_CLOCK = "matches('^([01][0-9]|2[0-3]):[0-5][0-9]$')"
+
+
+class Maintenance(Model):
+    """The hours in which the operator may bring its own release to the shop."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(
             rule(
-                "self.userIds in ['Fixed', 'Assigned']",
-                "userIds must be Fixed (the ids of the images) or Assigned (the cluster assigns them)",
-                ".userIds",
-            )
+                f"self.days.size() > 0 && self.days.all(day, day in {_quoted(DAYS)})",
+                "maintenance.days must have names of days: use " + ", ".join(DAYS),
+                ".days",
+            ),
+            rule(f"self.from.{_CLOCK}", "maintenance.from must be a time of day: write for example 02:00", ".from"),
+            rule(f"self.to.{_CLOCK}", "maintenance.to must be a time of day: write for example 05:30", ".to"),
+            rule(
+                "self.from != self.to",
+                "maintenance.to must not be maintenance.from: remove maintenance to allow every hour",
+                ".to",
+            ),
+            rule(
+                "self.timeZone.matches('^[A-Za-z][A-Za-z0-9_+/-]*$')",
+                "maintenance.timeZone must be a name of the IANA time zone database: write for example Europe/Berlin",
+                ".timeZone",
+            ),
         )
     )
 
-    user_ids: Annotated[str, Field(max_length=32)] = Field(
-        default="Fixed",
-        description="User and group ids of the pods. Fixed: 10001 for services, 999 for stores. Assigned: left out, "
-        "for clusters that assign them, as OpenShift's restricted-v2 does.",
+    days: list[Annotated[str, Field(max_length=16)]] = Field(
+        default=list(DAYS),
+        max_length=7,
+        description="Days on which a window begins: Mon, Tue, Wed, Thu, Fri, Sat, Sun.",
     )
+    from_: Annotated[str, Field(max_length=16)] = Field(
+        default="02:00", alias="from", description="Time of day at which a window begins."
+    )
+    to: Annotated[str, Field(max_length=16)] = Field(
+        default="05:00", description="Time of day at which a window ends; before from: on the next day."
+    )
+    time_zone: Annotated[str, Field(max_length=64)] = Field(
+        default="UTC", description="Time zone of from and to, a name of the IANA database such as Europe/Berlin."
+    )
+
+    @field_validator("time_zone")
+    @classmethod
+    def _exists(cls, name: str) -> str:
+        if name not in available_timezones():
+            raise ValueError(f"{name} is no time zone of the IANA database")
+        return name
 
 
 NotAvailable: TypeAlias = dict[str, object] | None
@@ -542,6 +624,12 @@ class Spec(Model):
                 ".deletionPolicy",
             ),
             rule(
+                "self.mode in ['Manage', 'Observe']",
+                "mode must be Manage (keeps the shop as the spec says) or Observe (changes nothing, and reports what "
+                "it would change)",
+                ".mode",
+            ),
+            rule(
                 f"!has(self.services) || self.services.all(name, name in {_quoted(SERVICES)})",
                 "services must have only names of services: use " + ", ".join(SERVICES),
                 ".services",
@@ -553,11 +641,23 @@ class Spec(Model):
     version: str | None = Field(
         default=None,
         max_length=128,
-        description="Image tag of the services. Default: the operator's own version.",
+        description="Image tag of the services. Default: the operator's own version, as soon as its policy of upgrades "
+        "allows it.",
         json_schema_extra=rules(
             rule(
                 "self.matches('^[A-Za-z0-9_][A-Za-z0-9_.-]*$')",
                 "version must be an image tag of letters, digits, _ . and -: write for example 1.4.2",
+            ),
+        ),
+    )
+    operator_class_name: str | None = Field(
+        default=None,
+        max_length=63,
+        description="Class of the operator that reconciles the platform. Default: the operator without a class.",
+        json_schema_extra=rules(
+            rule(
+                "self.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
+                "operatorClassName must be the operatorClass of an operator's chart: write for example staging",
             ),
         ),
     )
@@ -580,8 +680,18 @@ class Spec(Model):
     monitoring: Monitoring = Field(default=Monitoring(), description="Monitoring with Prometheus.")
     network_policies: NetworkPolicies = Field(default=NetworkPolicies(), description="Isolation of the pods.")
     pods: Pods = Field(default=Pods(), description="What all pods have in common.")
-    paused: bool = Field(
-        default=False, description="Stop reconciling: the shop keeps running, but nothing is changed or repaired."
+    objects: Objects = Field(default=Objects(), description="What all objects have in common.")
+    rotation: RotationSchedule = Field(default=RotationSchedule(), description="Rotation of credentials.")
+    mode: Annotated[str, Field(max_length=32)] = Field(
+        default="Manage",
+        description="Manage: keep the shop as the spec says. Observe: the shop keeps running, but nothing is changed, "
+        "repaired or deleted; status.pending says what would be.",
+    )
+    paused: bool = Field(default=False, description="Earlier name of mode: Observe, which true means whatever mode is.")
+    maintenance: Maintenance | None = Field(
+        default=None,
+        description="Hours in which a new release of the operator may begin to roll out. Default: at any time. A "
+        "change of the spec does not wait for them.",
     )
     deletion_policy: Annotated[str, Field(max_length=32)] = Field(
         default="Retain",
@@ -589,6 +699,11 @@ class Spec(Model):
         "removes them.",
     )
     backup: NotAvailable = Field(default=None, description="Not available yet.")
+
+    @property
+    def observes(self) -> bool:
+        """Tells whether nothing of the shop may be changed."""
+        return self.paused or self.mode == "Observe"
 
 
 def parse(spec: Mapping[str, Any]) -> Spec:

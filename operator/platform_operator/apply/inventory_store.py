@@ -20,7 +20,7 @@ from platform_operator.cache.observed import Children, Platform, StoredData, obs
 from platform_operator.cache.store import Cache
 from platform_operator.client import KubernetesClient
 from platform_operator.plan.inventory import Inventory
-from platform_operator.secrets.master_key import ANNOTATION_KEY_ID
+from platform_operator.secrets.key_ids import ANNOTATION_KEY_ID
 
 
 def inventory_id(key: PlatformKey) -> ObjectId:
@@ -49,12 +49,11 @@ def is_stored(platform: Platform, inventory: Inventory, key_id: str, observed: C
     Its fields are compared, since it cannot hold its own digest.
     """
     state = state_of(inventory_id(platform.key), observed)
-    manifest = _manifest(platform, inventory, key_id)
     return (
         isinstance(state, StoredData)
-        and state.data == manifest["data"]
-        and _includes(state.labels, manifest["metadata"]["labels"])
-        and _includes(state.annotations, manifest["metadata"]["annotations"])
+        and state.data == inventory.dump()
+        and _includes(state.labels, _labels(platform.key))
+        and state.annotations.get(ANNOTATION_KEY_ID) == key_id
         and platform.uid in state.owners
     )
 
@@ -63,17 +62,21 @@ def _includes(stored: Mapping[str, str], required: Mapping[str, str]) -> bool:
     return all(stored.get(name) == value for name, value in required.items())
 
 
+def _labels(key: PlatformKey) -> Mapping[str, str]:
+    return {**CHILD_LABELS, LABEL_NAME: "applied", LABEL_INSTANCE: key.name, LABEL_COMPONENT: "applied"}
+
+
 def _manifest(platform: Platform, inventory: Inventory, key_id: str) -> Manifest:
     """Returns the ConfigMap. It outlives Secrets that are deleted, so it has the master key's id too."""
-    key = platform.key
+    key, shared = platform.key, platform.spec.get("objects") or {}
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": {
             "name": inventory_id(key).name,
             "namespace": key.namespace,
-            "labels": {**CHILD_LABELS, LABEL_NAME: "applied", LABEL_INSTANCE: key.name, LABEL_COMPONENT: "applied"},
-            "annotations": {ANNOTATION_KEY_ID: key_id},
+            "labels": {**shared.get("labels", {}), **_labels(key)},
+            "annotations": {**shared.get("annotations", {}), ANNOTATION_KEY_ID: key_id},
             "ownerReferences": [owner_reference(key, platform.uid)],
         },
         "data": inventory.dump(),

@@ -15,6 +15,7 @@ from platform_operator.api.kinds import (
     CHILD_LABELS,
     GROUP,
     LABEL_INSTANCE,
+    LABEL_PLATFORM,
     PLATFORM,
     Manifest,
     PlatformKey,
@@ -30,8 +31,11 @@ def is_ours(stored: Manifest, key: PlatformKey) -> bool:
     if (metadata.get("annotations") or {}).get(ANNOTATION_ADOPT) == key.name:
         return True
     labels = metadata.get("labels") or {}
-    is_labelled = all(labels.get(name) == value for name, value in (CHILD_LABELS | {LABEL_INSTANCE: key.name}).items())
+    is_labelled = CHILD_LABELS.items() <= labels.items() and key.name in map(labels.get, _PLATFORM_LABELS)
     return is_labelled and bool(owned_fields(stored)) and not any(owner.get("controller") for owner in owners)
+
+
+_PLATFORM_LABELS = (LABEL_PLATFORM, LABEL_INSTANCE)
 
 
 def _is_platform(owner: Mapping[str, Any], key: PlatformKey) -> bool:

@@ -5,19 +5,22 @@ Memory is the reason for cutting objects down: a Deployment is 6 KiB as JSON and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from platform_operator.api.conditions import RotationKind
 from platform_operator.api.kinds import (
     GROUP,
     INVENTORY_COMPONENT,
     INVENTORY_KEYS,
     LABEL_INSTANCE,
+    LABEL_PLATFORM,
     LABEL_PREFIX,
     LABEL_VERSION,
     PLATFORM,
+    ROTATION_COMPONENT,
     Manifest,
     ObjectId,
     PlatformKey,
@@ -31,7 +34,7 @@ MAX_INVENTORY = 1 << 17
 """Bytes of an inventory. That of a shop with all add-ons has a tenth of it."""
 METRICS_PORT = "metrics"
 """The name of a Service's port for metrics, the only port that is read."""
-_UNKNOWN_TIME = datetime.min.replace(tzinfo=UTC)
+UNKNOWN_TIME = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,10 @@ class JobProgress:
 
     complete: bool
     failure: str = ""
-    failed_at: datetime = _UNKNOWN_TIME
+    failed_at: datetime = UNKNOWN_TIME
+    completed_at: datetime = UNKNOWN_TIME
+    data_lost: bool = False
+    """True if it failed since its database had a schema and is empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +84,7 @@ class ServiceAddress:
 
 @dataclass(frozen=True, slots=True)
 class StoredData:
-    """The data and metadata of the inventory's ConfigMap, or the metadata of a Secret or another ConfigMap.
+    """The data and metadata of a ConfigMap that the operator reads, or the metadata of a Secret or another ConfigMap.
 
     Annotations are those of the operator's group, labels those that Kubernetes recommends, owners platforms.
     A Secret has no data here: no decision needs its values, so the cache holds no passwords.
@@ -90,7 +96,14 @@ class StoredData:
     owners: tuple[str, ...]
 
 
-ObservedState = Workload | JobProgress | Autoscaler | ServiceAddress | StoredData | None
+@dataclass(frozen=True, slots=True)
+class RevisionNumber:
+    """The place of a release in its platform's history."""
+
+    number: int
+
+
+ObservedState = Workload | JobProgress | Autoscaler | ServiceAddress | StoredData | RevisionNumber | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +144,7 @@ class Platform:
     finalizers: tuple[str, ...] = ()
     deletion_time: datetime = datetime.max.replace(tzinfo=UTC)
     """The time since when it is being deleted."""
+    created: datetime = UNKNOWN_TIME
 
 
 FINALIZER = f"{GROUP}/deletion-policy"
@@ -160,7 +174,7 @@ def object_id(manifest: Manifest) -> ObjectId:
 
 def observe_platform(manifest: Manifest) -> Platform:
     metadata = manifest["metadata"]
-    deleted_at = metadata.get("deletionTimestamp")
+    deleted_at, created = metadata.get("deletionTimestamp"), metadata.get("creationTimestamp")
     return Platform(
         key=PlatformKey(metadata["namespace"], metadata["name"]),
         uid=metadata["uid"],
@@ -174,6 +188,7 @@ def observe_platform(manifest: Manifest) -> Platform:
         },
         finalizers=tuple(metadata.get("finalizers") or ()),
         **({"deletion_time": datetime.fromisoformat(deleted_at)} if deleted_at else {}),
+        **({"created": datetime.fromisoformat(created)} if created else {}),
     )
 
 
@@ -185,11 +200,12 @@ def state_of(identity: ObjectId, observed: Children) -> ObservedState:
 def platform_of(manifest: Manifest) -> PlatformKey:
     """Returns the platform that a child belongs to: its owner, even if the label names another.
 
-    A child that outlives its platform has only the label.
+    A child that outlives its platform has only a label: that of earlier releases is LABEL_INSTANCE.
     """
     metadata = manifest["metadata"]
     owners = [owner["name"] for owner in metadata.get("ownerReferences") or () if owner["kind"] == PLATFORM.kind]
-    name = owners[0] if owners else (metadata.get("labels") or {}).get(LABEL_INSTANCE, "")
+    labels = metadata.get("labels") or {}
+    name = owners[0] if owners else labels.get(LABEL_PLATFORM) or labels.get(LABEL_INSTANCE, "")
     return PlatformKey(metadata["namespace"], name)
 
 
@@ -219,16 +235,25 @@ def _stateful_set(manifest: Manifest) -> Workload:
 
 
 def _job(manifest: Manifest) -> JobProgress:
+    """Reads a Job. Its only rule that fails it at once (`podFailurePolicy`) is that of lost data."""
     status = manifest.get("status") or {}
     complete = any(c["type"] == "Complete" and c["status"] == "True" for c in status.get("conditions") or ())
     failure = _failure(status, "Failed", "True")
-    return JobProgress(complete, failure, _failed_at(status)) if failure else JobProgress(complete)
+    if not failure:
+        return JobProgress(complete, completed_at=_transition(status, "Complete"))
+    data_lost = any(c["type"] == "Failed" and c.get("reason") == _FAILED_AT_ONCE for c in status["conditions"])
+    text = "found an empty database that had a schema" if data_lost else failure
+    return JobProgress(complete, text, _transition(status, "Failed"), data_lost=data_lost)
 
 
-def _failed_at(status: Mapping[str, Any]) -> datetime:
-    """Returns the time of the failure; the earliest of all if the condition has none."""
-    times = (one.get("lastTransitionTime") for one in status["conditions"] if one["type"] == "Failed")
-    return next((datetime.fromisoformat(time) for time in times if time), _UNKNOWN_TIME)
+_FAILED_AT_ONCE = "PodFailurePolicy"
+"""The reason of the condition Failed of a Job that a rule of its podFailurePolicy has failed."""
+
+
+def _transition(status: Mapping[str, Any], type_: str) -> datetime:
+    """Returns the time since which a condition holds; the earliest of all if it has none."""
+    times = (one.get("lastTransitionTime") for one in status.get("conditions") or () if one["type"] == type_)
+    return next((datetime.fromisoformat(time) for time in times if time), UNKNOWN_TIME)
 
 
 def _failure(status: Mapping[str, Any], type_: str, failed: str) -> str:
@@ -240,6 +265,10 @@ def _failure(status: Mapping[str, Any], type_: str, failed: str) -> str:
 
 def _autoscaler(manifest: Manifest) -> Autoscaler:
     return Autoscaler(min_replicas=manifest["spec"].get("minReplicas", 1))
+
+
+def _release(manifest: Manifest) -> RevisionNumber:
+    return RevisionNumber(manifest["revision"])
 
 
 def _service(manifest: Manifest) -> ServiceAddress | None:
@@ -274,18 +303,25 @@ def _secret(manifest: Manifest) -> StoredData:
 
 
 def _config_map(manifest: Manifest) -> StoredData:
-    """Keeps the data of the inventory alone: no other is read, and anyone who may write in a namespace can make
-    ConfigMaps of a megabyte with the labels of a shop."""
-    if manifest["metadata"]["name"] != f"{platform_of(manifest).name}-{INVENTORY_COMPONENT}":
-        return _stored_data(manifest, {})
+    """Keeps the data of the inventory and of the rotation record alone: no other is read, and anyone who may write in a
+    namespace can make ConfigMaps of a megabyte with the labels of a shop."""
+    component = manifest["metadata"]["name"].removeprefix(f"{platform_of(manifest).name}-")
     data = manifest.get("data") or {}
-    known = {name: data[name] for name in INVENTORY_KEYS if name in data}
+    known = {name: data[name] for name in _READ_KEYS.get(component, ()) if name in data}
     return _stored_data(manifest, known if sum(map(len, known.values())) <= MAX_INVENTORY else {})
+
+
+_READ_KEYS: Mapping[str, Collection[str]] = {
+    INVENTORY_COMPONENT: INVENTORY_KEYS,
+    ROTATION_COMPONENT: tuple(RotationKind),
+}
+"""The keys of ConfigMaps that are read, by component."""
 
 
 _STATES: Mapping[str, Callable[[Manifest], ObservedState]] = {
     "Deployment": _deployment,
     "StatefulSet": _stateful_set,
+    "ControllerRevision": _release,
     "Job": _job,
     "HorizontalPodAutoscaler": _autoscaler,
     "Service": _service,

@@ -11,9 +11,15 @@ from platform_operator.cache.observed import ObservedObject, Platform
 
 @dataclass
 class Cache:
-    """The newest known version of every platform and child. An older version never replaces a newer one."""
+    """The newest known version of every platform of the operator's class, and of every child.
+
+    An older version never replaces a newer one.
+    """
 
     platforms: dict[PlatformKey, Platform] = field(default_factory=dict)
+    operator_class: str = ""
+    """`spec.operatorClassName` of the platforms that this operator reconciles. Empty: those that name none."""
+    _of_other_classes: set[PlatformKey] = field(default_factory=set)
     _children: dict[PlatformKey, dict[ObjectId, ObservedObject]] = field(default_factory=dict)
     _tombstones: dict[tuple[PlatformKey, ObjectId | None], int] = field(default_factory=dict)
     """Versions at which objects were deleted while a list was under way, so that an older list does not bring them
@@ -24,15 +30,24 @@ class Cache:
         return dict(self._children.get(key, {}))
 
     def all_children(self) -> Iterator[ObservedObject]:
-        """Yields the children of all platforms, those that outlived their platform included."""
-        for children in self._children.values():
-            yield from children.values()
+        """Yields the children of all platforms of the operator's class, those that outlived theirs included."""
+        for key, children in self._children.items():
+            if key not in self._of_other_classes:
+                yield from children.values()
 
     def store_platform(self, platform: Platform) -> bool:
-        """Stores a platform unless a newer version is known. Returns whether more than its status changed."""
+        """Stores a platform unless a newer version is known. Returns whether more than its status changed.
+
+        One of another class is as if it were deleted: it may have been of this operator's class before.
+        """
         key, known = platform.key, self.platforms.get(platform.key)
         if (known and known.version >= platform.version) or self._is_deleted(key, None, platform.version):
             return False
+        if (platform.spec.get("operatorClassName") or "") != self.operator_class:
+            self._of_other_classes.add(key)
+            self.remove_platform(key, platform.version)
+            return known is not None
+        self._of_other_classes.discard(key)
         self.platforms[key] = platform
         return known is None or not same_but_for_status(known, platform)
 

@@ -40,6 +40,21 @@ class Change:
         """Tells whether the change restores what was applied before, rather than bringing something new."""
         return self.reason in (ChangeReason.ABSENT, ChangeReason.LOST_FIELDS)
 
+    @property
+    def cause(self) -> str:
+        """Continues a sentence that begins with the object: `was deleted`."""
+        match self.reason:
+            case ChangeReason.NOT_APPLIED_YET:
+                return "has not been applied yet"
+            case ChangeReason.CONTENT_CHANGED:
+                return "has other content than what was applied"
+            case ChangeReason.ABSENT:
+                return "was deleted"
+            case ChangeReason.LOST_FIELDS if self.manager:
+                return f"field {self.field} was taken by {self.manager}"
+            case ChangeReason.LOST_FIELDS:
+                return "fields were removed"
+
     def __str__(self) -> str:
         return f"{self.object.id}: {self._explanation()}"
 
@@ -50,11 +65,11 @@ class Change:
             case ChangeReason.CONTENT_CHANGED:
                 return "applied with new content"
             case ChangeReason.ABSENT:
-                return "was deleted and has been created again"
+                return f"{self.cause} and has been created again"
             case ChangeReason.LOST_FIELDS if self.manager:
-                return f"field {self.field} was taken by {self.manager} and has been restored"
+                return f"{self.cause} and has been restored"
             case ChangeReason.LOST_FIELDS:
-                return "fields were removed and have been restored"
+                return f"{self.cause} and have been restored"
 
 
 def compare(desired: DesiredObject, inventory: Inventory, observed: Children) -> Change | None:

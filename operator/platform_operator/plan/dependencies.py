@@ -1,7 +1,8 @@
 """Decides which objects an object has to wait for. Pure.
 
 Waves give the order in which objects are sent. What an object waits for is less: a dead database, or a store whose
-change is refused, must not stop a fix of another service.
+change is refused, must not stop a fix of another service. Only stores wait for each other, so that a change restarts
+one of them at a time.
 """
 
 from __future__ import annotations
@@ -38,10 +39,27 @@ class Progress:
     """Objects that have to be applied."""
     attempted: frozenset[ObjectId]
     """Objects that were sent in this pass. Those that are still due were refused."""
+    unready: frozenset[ObjectId] = frozenset()
+    """Objects that exist and are not ready, also those that are due."""
 
     def first_missing(self, one: DesiredObject, desired: Sequence[DesiredObject]) -> ObjectId | None:
         """Returns the first object that `one` has to wait for, if there is any."""
-        return next((other.id for other in desired if other.wave < one.wave and self._holds(one, other)), None)
+        return next((other.id for other in desired if self._is_first(one, other)), None)
+
+    def _is_first(self, one: DesiredObject, other: DesiredObject) -> bool:
+        if other.wave == one.wave:
+            return one.id.kind == other.id.kind == "StatefulSet" and self._restarts_first(one.id, other.id)
+        return other.wave < one.wave and self._holds(one, other)
+
+    def _restarts_first(self, one: ObjectId, other: ObjectId) -> bool:
+        """Returns whether a store waits for another one: the stores of a shop restart one at a time.
+
+        A store that is created, or is not ready itself, waits for none: its change makes nothing worse, and may be what
+        makes it ready.
+        """
+        if one == other or one in self.unready or not {one, other} <= self.observed.keys():
+            return False
+        return other in self.unready or (other in self.due - self.attempted and other < one)
 
     def _holds(self, one: DesiredObject, other: DesiredObject) -> bool:
         if other.id.kind not in _WORKLOADS:

@@ -1,7 +1,7 @@
 """Recognizes writers that set a field of an object again whenever the operator has restored it.
 
-Each restoration wakes the other writer, and its write wakes the operator. So an object that is restored again and again
-is restored at growing intervals, and the condition FieldFight names the other writer.
+Each restoration wakes the other writer, and its write wakes the operator. So an object whose field the same writer
+takes again and again is restored at growing intervals, and the condition FieldFight names that writer.
 """
 
 from __future__ import annotations

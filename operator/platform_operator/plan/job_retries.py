@@ -27,6 +27,7 @@ class _Failure:
     count: int
     message: str
     retry_at: datetime
+    data_lost: bool
 
 
 @dataclass
@@ -43,7 +44,8 @@ class JobRetries:
             before = known.get(seen.id)
             if before is None or before.uid != seen.uid:
                 count = before.count + 1 if before else 1
-                known[seen.id] = _Failure(seen.uid, count, progress.failure, progress.failed_at + _delay(count))
+                retry_at = progress.failed_at + _delay(count)
+                known[seen.id] = _Failure(seen.uid, count, progress.failure, retry_at, progress.data_lost)
         return [seen for seen, _ in failed if known[seen.id].retry_at <= now]
 
     def with_failures(self, key: PlatformKey, plan: Plan) -> Plan:
@@ -75,4 +77,5 @@ def _with_failure(blocker: Blocker, failure: _Failure | None) -> Blocker:
         return blocker
     if blocker.failed:
         return replace(blocker, message=f"{blocker.message} (retried after {failure.retry_at:%Y-%m-%dT%H:%M:%SZ})")
-    return replace(blocker, failed=True, message=f"{failure.message} (retry {failure.count} runs)")
+    message = f"{failure.message} (retry {failure.count} runs)"
+    return replace(blocker, failed=True, message=message, data_lost=failure.data_lost)

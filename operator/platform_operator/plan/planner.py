@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from platform_operator.api.kinds import ObjectId
 from platform_operator.cache.observed import Children, ObservedObject
@@ -27,6 +27,10 @@ class Plan:
     """Those of them that wait for an object that is not ready."""
     held_prune: tuple[ObservedObject, ...] = ()
     """Objects that the spec no longer requires, whose deletion waits for the user's permission."""
+    due: tuple[Change, ...] = ()
+    """All objects that have to be applied, now or later."""
+    leftovers: tuple[ObservedObject, ...] = ()
+    """All objects that the spec no longer requires: they are deleted now, later, or when the user permits it."""
 
     @property
     def blocked_wave(self) -> int | None:
@@ -42,6 +46,9 @@ class Plan:
     def converged(self) -> bool:
         """Tells whether everything is as the spec says and ready."""
         return self.idle and not self.blockers and not self.held_prune
+
+    def without_deletions(self) -> Plan:
+        return replace(self, prune=(), held_prune=(), leftovers=())
 
     def pending(self, attempted: Collection[ObjectId]) -> list[Change]:
         """Returns the changes to apply now, without the objects that this pass has already attempted."""
@@ -75,7 +82,7 @@ def make_plan(
     held_prune = guard.held(leftovers, observed)
     prune = tuple(one for one in leftovers if one not in held_prune and (converged or one.id.kind in _PRUNED_AT_ONCE))
     blockers = tuple(progress.blockers.values())
-    return Plan(tuple(apply), prune, len(due) - len(apply), blockers, waiting, held_prune)
+    return Plan(tuple(apply), prune, len(due) - len(apply), blockers, waiting, held_prune, tuple(due), leftovers)
 
 
 def _progress(
@@ -84,7 +91,8 @@ def _progress(
     due_ids = frozenset(change.object.id for change in due)
     known = [one for one in ordered if one.id in observed and (one.id not in due_ids or one.id in attempted)]
     blockers = {one.id: found for one in known if (found := blocker(one, observed))}
-    return Progress(observed, blockers, due_ids, attempted)
+    unready = frozenset(one.id for one in ordered if one.id in observed and blocker(one, observed))
+    return Progress(observed, blockers, due_ids, attempted, unready)
 
 
 def _waiting(ordered: Sequence[DesiredObject], due: Sequence[Change], progress: Progress) -> tuple[Waiting, ...]:

@@ -28,6 +28,8 @@ class Blocker:
     """True if its pods are being replaced by those of a new revision."""
     lacks_pods: bool = False
     """True if pods of it have still to be created."""
+    data_lost: bool = False
+    """True for the migration of a database that had a schema and is empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +60,11 @@ def blocker(desired: DesiredObject, observed: Children) -> Blocker | None:
     match seen.state:
         case Workload() as workload:
             return _workload_blocker(desired, workload, required_pods(desired.id, workload, observed))
-        case JobProgress(complete=False, failure=failure):
+        case JobProgress(complete=False, failure=failure, data_lost=data_lost):
             message = failure or "has not finished"
-            return Blocker(desired.id, desired.wave, message, failed=bool(failure), lacks_pods=True)
+            return Blocker(
+                desired.id, desired.wave, message, failed=bool(failure), lacks_pods=True, data_lost=data_lost
+            )
         case _:
             return None
 

@@ -12,12 +12,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from platform_operator import metrics
 from platform_operator.api.kinds import ANNOTATION_WAVE, CHILD_KINDS, Manifest, ObjectId, PlatformKey, owner_reference
 from platform_operator.digests import digest
 from platform_operator.errors import RenderError
 from platform_operator.plan.inventory import DesiredObject
 from platform_operator.render.helm import Helm
+from platform_operator.render.store_images import StoreImages
 from platform_operator.render.values import ChartValues
 
 
@@ -32,17 +35,20 @@ class Renderer:
     chart: Path
     cache_size: int = 64
     """Rendered contents that are kept in memory."""
-    _chart_digest: str = field(init=False)
+    chart_digest: str = field(init=False)
     _cache: OrderedDict[str, tuple[DesiredObject, ...]] = field(init=False, default_factory=OrderedDict)
     _lock: asyncio.Lock = field(init=False, default_factory=asyncio.Lock)
 
     def __post_init__(self) -> None:
         logging.getLogger("pyhelm3").setLevel(logging.WARNING)  # it logs every command at INFO
-        self._chart_digest = chart_digest(self.chart)
+        self.chart_digest = chart_digest(self.chart)
 
-    def content_digest(self, key: PlatformKey, uid: str, values: ChartValues) -> str:
-        """Returns the digest of everything that rendering depends on, without rendering."""
-        return digest([self._chart_digest, values, key, uid])
+    def content_digest(self, key: PlatformKey, uid: str, values: ChartValues, charts: str = "") -> str:
+        """Returns the digest of everything that rendering depends on, without rendering.
+
+        `charts` is the digest of other charts than the renderer's own.
+        """
+        return digest([charts or self.chart_digest, values, key, uid])
 
     async def render(self, key: PlatformKey, uid: str, values: ChartValues) -> tuple[DesiredObject, ...]:
         """Returns the objects in the order in which they are applied. Raises RenderError."""
@@ -69,6 +75,15 @@ def chart_digest(chart: Path) -> str:
         if path.is_file():
             content.update(path.relative_to(chart).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return content.hexdigest()[:16]
+
+
+def chart_images(chart: Path) -> StoreImages:
+    """Returns the images of stores that the charts of this release name. `chart` is the folder of charts/platform."""
+    names = (yaml.safe_load((chart / "charts" / store / "values.yaml").read_text())["image"] for store in _STORE_CHARTS)
+    return StoreImages(*names)
+
+
+_STORE_CHARTS = StoreImages(databases="postgres", cache="redis", broker="rabbitmq")
 
 
 def desired_objects(manifests: Iterable[Manifest], key: PlatformKey, uid: str) -> tuple[DesiredObject, ...]:

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from platform_operator.api.kinds import FIELD_MANAGER, PlatformKey
+from platform_operator.api.pods import Objects, Pods
 from platform_operator.api.shop_settings import GrpcAuthentication
 from platform_operator.api.spec import (
     SERVICES,
@@ -24,6 +25,7 @@ from platform_operator.api.spec import (
 )
 from platform_operator.render import connection_pools
 from platform_operator.render.profiles import PROFILES, ContainerSize, Profile
+from platform_operator.render.store_images import CHARTS_OWN, StoreImages
 
 ChartValues = dict[str, Any]
 
@@ -38,14 +40,15 @@ _OPERATOR_PODS = "ecommerce-operator-pods"
 
 class Installation(NamedTuple):
     """The settings of the operator's installation that every shop takes over: the version of the services, the
-    registries of images, the operator's namespace, from which it reads metrics, and the image pull Secrets, which are
-    in the shop's namespace."""
+    registries of images, the operator's namespace, from which it reads metrics, the image pull Secrets, which are in
+    the shop's namespace, and the images of the stores of a new shop."""
 
     version: str
     registry: str = ""
     store_registry: str = ""
     namespace: str = "ecommerce-system"
     pull_secrets: tuple[str, ...] = ()
+    store_images: StoreImages = CHARTS_OWN
 
 
 def chart_values(
@@ -55,13 +58,16 @@ def chart_values(
     store_profile: str,
     grpc_authentication: GrpcAuthentication = "required",
     pod_annotations: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
+    images: StoreImages = CHARTS_OWN,
+    migration_rotation: Mapping[str, str | int] = MappingProxyType({}),
     plain_stores: Collection[str] = (),
 ) -> ChartValues:
     """Returns the values of charts/platform for a spec. The charts' own values.yaml is the interface.
 
     Stores keep the profile that they were made with, `store_profile`: each is a single instance. Its volume cannot
     change in place and its restart is an outage, so it is resized only where the spec itself states a size.
-    `pod_annotations` are those of each service's pods, and `plain_stores` the stores without TLS.
+    `pod_annotations` are those of each service's pods, `images` those of the stores, `migration_rotation` is the step
+    of the runtime roles, and `plain_stores` are the stores without TLS.
     """
     name, profile, stores = platform.name, PROFILES[spec.profile], PROFILES[store_profile]
     values = {
@@ -73,8 +79,12 @@ def chart_values(
         "monitoring": {"operator": f"{_OPERATOR_PODS}.{installation.namespace}.svc"},
         **_ingress(spec),
     }
+    for store, image in _images(images).items():
+        values[store] |= {"image": image}
     for service, own in pod_annotations.items():
         values[service] |= {"podAnnotations": dict(own)}
+    for service in WITH_DATABASE if migration_rotation and spec.databases.provider == "builtin" else ():
+        values[service]["migration"] = values[service].get("migration", {}) | {"rotation": dict(migration_rotation)}
     values["gateway"] |= {"proxyNamespaces": spec.ingress.proxy_namespaces or []}
     values["payment"] |= _payments(spec)
     values["notification"] |= _notifications(platform, spec)
@@ -97,7 +107,7 @@ def _global(
         "image": {
             "registry": installation.registry,
             "tag": spec.version or installation.version,
-            "pullSecrets": list(installation.pull_secrets),
+            "pullSecrets": _pull_secrets(spec, installation),
         },
         **_shop_settings(spec, grpc_authentication),
         **({"tls": {"plainStores": sorted(plain_stores)}} if plain_stores else {}),
@@ -106,13 +116,26 @@ def _global(
             "enabled": spec.network_policies.enabled,
             "metricsFrom": [_PROMETHEUS, installation.namespace],
         },
-        "pods": {"userIds": spec.pods.user_ids},
+        "pods": {"userIds": spec.pods.user_ids, **_stated(spec.pods)},
+        **({"objects": objects} if (objects := _stated(spec.objects)) else {}),
         "monitoring": {
             "prometheus": spec.monitoring.enabled,
             "serviceMonitors": spec.monitoring.service_monitors,
             "alerts": spec.monitoring.alerts,
         },
     }
+
+
+def _pull_secrets(spec: Spec, installation: Installation) -> list[str]:
+    """Returns the Secrets of the installation, and after them those of the shop."""
+    own = [secret.name for secret in spec.pods.image_pull_secrets or ()]
+    return list(dict.fromkeys((*installation.pull_secrets, *own)))
+
+
+def _stated(part: Pods | Objects) -> ChartValues:
+    """Returns the fields that the spec states, under the names that charts and pods have for them too."""
+    stated = part.model_dump(by_alias=True, exclude_none=True, exclude={"user_ids", "image_pull_secrets"})
+    return {name: value for name, value in stated.items() if value}
 
 
 def _shop_settings(spec: Spec, grpc_authentication: GrpcAuthentication) -> ChartValues:
@@ -228,6 +251,12 @@ def _database(platform: str, name: str, spec: Spec, profile: Profile) -> ChartVa
         "storage": _storage(spec.databases.storage, profile.database_size),
         **_resources(spec.databases.resources, profile.database),
     }
+
+
+def _images(images: StoreImages) -> dict[str, str]:
+    stores = {f"{service}-db": images.databases for service in WITH_DATABASE}
+    stores |= {"redis": images.cache, "rabbitmq": images.broker}
+    return {store: image for store, image in stores.items() if image}
 
 
 def _cache(platform: str, spec: Spec, profile: Profile) -> ChartValues:

@@ -6,7 +6,7 @@ docs/adr/0027-grpc-callers-show-a-token-per-neighbour.md describes both.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from platform_operator.api.kinds import GROUP, ObjectId, PlatformKey
 from platform_operator.api.shop_settings import GrpcAuthentication
@@ -31,12 +31,15 @@ NEIGHBOURS: Mapping[str, tuple[str, ...]] = {
 """The services that each service calls, as proto/shopapi/services.toml has them; hack/tests/unit compares the two."""
 
 
-def caller_tokens(token: Callable[[str, str], str]) -> Iterable[tuple[str, dict[str, str]]]:
-    """Yields the component and the data of each service's Secret, given the token of a caller and a callee."""
+def caller_tokens(
+    token: Callable[[str, str, int], str], shown: int = 0, accepted: Sequence[int] = (0,)
+) -> Iterable[tuple[str, dict[str, str]]]:
+    """Yields the component and the data of each service's Secret, given the token of a caller, a callee and a
+    generation. `shown` is the generation of the tokens that callers show, `accepted` are those of the digests."""
     for service, neighbours in NEIGHBOURS.items():
-        tokens = [f"{neighbour}={token(service, neighbour)}" for neighbour in neighbours]
+        tokens = [f"{neighbour}={token(service, neighbour, shown)}" for neighbour in neighbours]
         callers = [caller for caller in SERVICES if service in NEIGHBOURS[caller]]
-        digests = [f"{caller}={_digest(token(caller, service))}" for caller in callers]
+        digests = [f"{caller}={_digest(token(caller, service, one))}" for caller in callers for one in accepted]
         data = {"GRPC_TOKENS": ",".join(tokens), "GRPC_CALLERS": ",".join(digests)}
         yield f"{service}-grpc", {name: value for name, value in data.items() if value}
 

@@ -8,18 +8,21 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol
 
+from platform_operator.api.conditions import RotationKind, RotationStep
 from platform_operator.api.kinds import (
     ANNOTATION_WAVE,
     CHILD_LABELS,
     GROUP,
     LABEL_COMPONENT,
-    LABEL_INSTANCE,
     LABEL_NAME,
+    LABEL_PLATFORM,
     Manifest,
     ObjectId,
     PlatformKey,
 )
+from platform_operator.api.pods import Objects
 from platform_operator.api.spec import WITH_BROKER, WITH_DATABASE, Spec
 from platform_operator.cache.observed import Children, StoredData, state_of
 from platform_operator.digests import digest
@@ -27,11 +30,19 @@ from platform_operator.plan.inventory import DesiredObject
 from platform_operator.plan.prune_guard import declared_removals
 from platform_operator.secrets.caller_tokens import ANNOTATION_REPLACES, caller_tokens
 from platform_operator.secrets.certificates import authority_certificate, period_at, store_certificate
-from platform_operator.secrets.master_key import ANNOTATION_KEY_ID, MasterKey, key_id
+from platform_operator.secrets.key_ids import ANNOTATION_KEY_ID, key_id
+from platform_operator.secrets.master_key import MasterKey
+from platform_operator.secrets.rotation import ANNOTATION_GENERATION, NO_ROTATIONS, Rotation, Rotations, kind_of
 from platform_operator.secrets.store_tls import ANNOTATION_REPLACES as ANNOTATION_REPLACES_PLAIN
 from platform_operator.secrets.store_tls import AUTHORITY, StoreTls, builtin_stores
 
-_Password = Callable[[str], str]
+
+class _Password(Protocol):
+    """Derives the value of a field of one Secret."""
+
+    def __call__(self, field: str, generation: int = 0, /) -> str: ...
+
+
 _SecretData = Mapping[str, str]
 ANNOTATION_EXPIRES = f"{GROUP}/certificate-expires"
 """The end of a certificate, on its Secret: when it changes, the Secret is applied again."""
@@ -44,6 +55,7 @@ def credentials(
     observed: Children,
     tls: StoreTls,
     replaced_version: str = "",
+    rotations: Rotations = NO_ROTATIONS,
 ) -> tuple[DesiredObject, ...]:
     """Returns the Secrets to apply: those that are absent, or that were derived from this master key.
 
@@ -51,14 +63,20 @@ def credentials(
     whose services show no token, if it may still run.
     """
     return tuple(
-        _secret(key, component, data, _annotations(key, component, master_key, tls, replaced_version))
-        for component, data in _components(key, spec, master_key, tls)
+        _secret(
+            key,
+            component,
+            data,
+            spec.objects,
+            _annotations(key, component, master_key, tls, replaced_version, rotations),
+        )
+        for component, data in _components(key, spec, master_key, tls, rotations)
         if may_write(key, component, master_key, observed)
     )
 
 
 def _annotations(
-    key: PlatformKey, component: str, master_key: MasterKey, tls: StoreTls, replaced_version: str
+    key: PlatformKey, component: str, master_key: MasterKey, tls: StoreTls, replaced_version: str, rotations: Rotations
 ) -> dict[str, str]:
     annotations = {ANNOTATION_WAVE: "0", ANNOTATION_KEY_ID: master_key.id}
     if component.endswith("-grpc") and replaced_version:
@@ -67,6 +85,9 @@ def _annotations(
         annotations[ANNOTATION_REPLACES_PLAIN] = tls.replaced_version
     if component.endswith("-tls"):
         annotations[ANNOTATION_EXPIRES] = period_at(key, tls.now).end.isoformat()
+    kind = kind_of(component)
+    if kind and (mark := rotations[kind].mark):
+        annotations[ANNOTATION_GENERATION] = mark
     return annotations
 
 
@@ -89,12 +110,12 @@ def may_write(key: PlatformKey, component: str, master_key: MasterKey, observed:
 
 
 def _components(
-    key: PlatformKey, spec: Spec, master_key: MasterKey, tls: StoreTls
+    key: PlatformKey, spec: Spec, master_key: MasterKey, tls: StoreTls, rotations: Rotations
 ) -> Iterable[tuple[str, _SecretData]]:
     pem, period = authority_certificate(key, master_key), period_at(key, tls.now)
 
     def password(component: str) -> _Password:
-        return lambda field: master_key.password(key, component, field)
+        return lambda field, generation=0: master_key.password(key, component, field, generation)
 
     def verified_by(store: str) -> str:
         return pem if store in tls.stores else ""
@@ -102,14 +123,16 @@ def _components(
     yield AUTHORITY, {"ca.crt": pem}
     for store in builtin_stores(spec):
         yield f"{store}-tls", store_certificate(key, master_key, store, period)
-    yield "jwt", {"JWT_SECRET": password("jwt")("secret")}
+    yield "jwt", _signing_secrets(rotations[RotationKind.SIGNING], password("jwt"))
     yield "admin", {"ADMIN_EMAIL": "admin@example.com", "ADMIN_PASSWORD": password("admin")("password")}
-    yield from caller_tokens(lambda caller, callee: password(f"{caller}-grpc")(callee))
+    yield from _caller_tokens(rotations[RotationKind.GRPC], password)
+    databases = rotations[RotationKind.DATABASES]
     if spec.databases.provider == "builtin":
         for service in WITH_DATABASE:
             ca = verified_by(f"{service}-db")
             yield f"{service}-db", _database(key, service, password(f"{service}-db"), ca)
-            yield f"{service}-db-runtime", _runtime_role(key, service, password(f"{service}-db-runtime"), ca)
+            role = password(f"{service}-db-runtime")
+            yield f"{service}-db-runtime", _runtime_role(key, service, role, ca, databases)
     if spec.cache.provider == "builtin":
         yield "redis", _redis(key, password("redis"), verified_by("redis"))
     if spec.broker.provider == "builtin":
@@ -117,6 +140,24 @@ def _components(
         yield "rabbitmq", _rabbitmq(key, password("rabbitmq"), ca)
         for service in WITH_BROKER:
             yield f"{service}-broker", _broker_user(key, service, password(f"{service}-broker"), ca)
+
+
+def _signing_secrets(rotation: Rotation, password: _Password) -> _SecretData:
+    """Returns the secret in use and the one that is valid beside it, as the user service reads them."""
+    used = {"JWT_SECRET": password("secret", rotation.generation)}
+    if rotation.also_accepted is None:
+        return used
+    name = "JWT_SECRET_NEXT" if rotation.step is RotationStep.PUBLISH else "JWT_SECRET_PREVIOUS"
+    return used | {name: password("secret", rotation.also_accepted)}
+
+
+def _caller_tokens(rotation: Rotation, password: Callable[[str], _Password]) -> Iterable[tuple[str, _SecretData]]:
+    def token(caller: str, callee: str, generation: int) -> str:
+        return password(f"{caller}-grpc")(callee, generation)
+
+    other = rotation.also_accepted
+    accepted = [rotation.generation] if other is None else [rotation.generation, other]
+    return caller_tokens(token, rotation.generation, accepted)
 
 
 def _database(key: PlatformKey, service: str, password: _Password, ca: str) -> _SecretData:
@@ -135,9 +176,30 @@ def _database(key: PlatformKey, service: str, password: _Password, ca: str) -> _
     }
 
 
-def _runtime_role(key: PlatformKey, service: str, password: _Password, ca: str) -> _SecretData:
-    """Returns the role that the service logs in as, which the migration creates with its privileges."""
-    return {**_database(key, service, password, ca), "DB_USER": f"{_DATABASES[service]}_runtime"}
+def _runtime_role(key: PlatformKey, service: str, password: _Password, ca: str, rotation: Rotation) -> _SecretData:
+    """Returns the role that the service logs in as, which the migration creates with its privileges.
+
+    Two roles alternate. While the next one is published, the migration reads it from keys of its own; when the former
+    one is retired, its name.
+    """
+    used = {
+        **_database(key, service, password, ca),
+        "DB_USER": _runtime_user(service, rotation.generation),
+        "DB_PASSWORD": password("password", rotation.generation),
+    }
+    if rotation.step is RotationStep.PUBLISH:
+        following = rotation.generation + 1
+        next_role = {
+            "DB_NEXT_USER": _runtime_user(service, following),
+            "DB_NEXT_PASSWORD": password("password", following),
+        }
+        return used | next_role
+    is_retired = rotation.generation > 0 and rotation.step is not RotationStep.USE
+    return used | ({"DB_RETIRED_USER": _runtime_user(service, rotation.generation - 1)} if is_retired else {})
+
+
+def _runtime_user(service: str, generation: int) -> str:
+    return f"{_DATABASES[service]}_runtime" + ("_2" if generation % 2 else "")
 
 
 _DATABASES: Mapping[str, str] = {
@@ -169,12 +231,15 @@ def _broker_user(key: PlatformKey, user: str, password: _Password, ca: str) -> _
     return {"RABBITMQ_PASSWORD": secret, "RABBITMQ_URL": url, **({"RABBITMQ_CA": ca} if ca else {})}
 
 
-def _secret(key: PlatformKey, component: str, data: _SecretData, annotations: dict[str, str]) -> DesiredObject:
+def _secret(
+    key: PlatformKey, component: str, data: _SecretData, shared: Objects, annotations: dict[str, str]
+) -> DesiredObject:
+    labels = {**CHILD_LABELS, LABEL_NAME: "credentials", LABEL_PLATFORM: key.name, LABEL_COMPONENT: component}
     metadata: Manifest = {
         "name": f"{key.name}-{component}",
         "namespace": key.namespace,
-        "labels": {**CHILD_LABELS, LABEL_NAME: "credentials", LABEL_INSTANCE: key.name, LABEL_COMPONENT: component},
-        "annotations": annotations,
+        "labels": {**shared.labels, **labels},
+        "annotations": {**shared.annotations, **annotations},
     }
     manifest = {
         "apiVersion": "v1",

@@ -10,26 +10,24 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from platform_operator.api.kinds import (
     CHILD_KINDS,
-    GROUP,
     LABEL_INSTANCE,
     LABEL_NAME,
+    LABEL_PLATFORM,
     Manifest,
     ObjectId,
     PlatformKey,
 )
-from platform_operator.cache.observed import ObservedObject, StoredData
 from platform_operator.cache.store import Cache
 from platform_operator.client import KubernetesClient
 from platform_operator.errors import ApiError, MasterKeyChangedError, MasterKeyMissingError
+from platform_operator.secrets.key_ids import ANNOTATION_KEY_ID, key_id
 
 MASTER_KEY_NAME = "ecommerce-operator-master-key"
 KEY_BYTES = 32
-ANNOTATION_KEY_ID = f"{GROUP}/master-key-id"
-"""The id of the master key, on every Secret that was derived from it and on the inventory beside them."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -43,12 +41,13 @@ class MasterKey:
         """Identifies the master key that a Secret's values come from, and reveals nothing about it."""
         return self._derive("id").hex()[:8]
 
-    def password(self, key: PlatformKey, component: str, field: str) -> str:
+    def password(self, key: PlatformKey, component: str, field: str, generation: int = 0) -> str:
         """Returns 256 bits in 43 characters that need no escaping in a URL.
 
-        A platform made again under the same name gets the same ones.
+        A platform made again under the same name gets the same ones. Each generation has others (docs/adr/0046).
         """
-        return base64.urlsafe_b64encode(self.derive(key, component, field)).decode().rstrip("=")
+        derived = self.derive(key, component, field if not generation else f"{field}/{generation}")
+        return base64.urlsafe_b64encode(derived).decode().rstrip("=")
 
     def derive(self, key: PlatformKey, component: str, field: str) -> bytes:
         """Returns 256 bits that belong to one field of one component of one platform."""
@@ -66,38 +65,44 @@ class MasterKeyStore:
     namespace: str
     cache: Cache
     _known: MasterKey | None = None
+    _generated: MasterKey = field(default_factory=lambda: MasterKey(secrets.token_bytes(KEY_BYTES)))
+    """The key that is created if there is none."""
 
-    async def key_for(self, platform: PlatformKey) -> MasterKey:
-        """Returns the key that a platform's credentials are derived from.
+    async def key_for(self, platform: PlatformKey, *, may_create: bool = True) -> MasterKey:
+        """Returns the key that a platform's credentials are derived from; without `may_create` perhaps one that is not
+        stored yet.
 
         It is read again if it does not fit, so that a key that was restored is used without a restart. Raises
         MasterKeyMissingError, MasterKeyChangedError or ApiError: then nothing of the platform may be changed.
         """
-        if self._known is None or self._others(platform, self._known):
-            self._known = await self._read()
-        if self._known is None:
+        known = self._known
+        if known is None or self._others(platform, known):
+            known = await self._read(may_create=may_create)
+            self._known = known if known is not self._generated or may_create else None
+        if known is None:
             raise MasterKeyMissingError(self._missing())
-        others = self._others(platform, self._known)
+        others = self._others(platform, known)
         if others:
-            raise MasterKeyChangedError(self._changed(platform, self._known, others))
-        return self._known
+            raise MasterKeyChangedError(self._changed(platform, known, others))
+        return known
 
-    async def _read(self) -> MasterKey | None:
+    async def _read(self, *, may_create: bool) -> MasterKey | None:
         kind = CHILD_KINDS["Secret"]
         stored = await self.client.get(kind, self.namespace, MASTER_KEY_NAME)
         if stored is not None:
             return _decode(stored)
         if any(key_id(seen) for seen in self.cache.all_children()):
             return None
-        generated = MasterKey(secrets.token_bytes(KEY_BYTES))
+        if not may_create:
+            return self._generated
         try:
-            await self.client.create(kind, self.namespace, _manifest(self.namespace, generated))
+            await self.client.create(kind, self.namespace, _manifest(self.namespace, self._generated))
         except ApiError as error:
             if error.status != 409:
                 raise
             stored = await self.client.get(kind, self.namespace, MASTER_KEY_NAME)
             return _decode(stored) if stored is not None else None
-        return generated
+        return self._generated
 
     def _others(self, platform: PlatformKey, known: MasterKey) -> Mapping[ObjectId, str]:
         """Returns the platform's objects that were derived from another key, with its id."""
@@ -116,14 +121,10 @@ class MasterKeyStore:
         return (
             f"Derived from the master key {', '.join(sorted(set(others.values())))}, where the operator has "
             f"{known.id}: {names}. Nothing of this shop is changed. Restore Secret {MASTER_KEY_NAME} in namespace "
-            f"{self.namespace} from its backup. If that key is lost, keep the credentials as they are: kubectl -n "
-            f"{platform.namespace} annotate secret,configmap -l {LABEL_INSTANCE}={platform.name} {ANNOTATION_KEY_ID}-"
+            f"{self.namespace} from its backup. If that key is lost, keep the credentials as they are: for label in "
+            f"{LABEL_PLATFORM} {LABEL_INSTANCE}; do kubectl -n {platform.namespace} annotate secret,configmap "
+            f"-l $label={platform.name} {ANNOTATION_KEY_ID}-; done"
         )
-
-
-def key_id(seen: ObservedObject) -> str:
-    """Returns the id of the master key that an object was derived from; empty if it was derived from none."""
-    return seen.state.annotations.get(ANNOTATION_KEY_ID, "") if isinstance(seen.state, StoredData) else ""
 
 
 def _decode(manifest: Manifest) -> MasterKey | None:

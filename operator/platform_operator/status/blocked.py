@@ -11,8 +11,7 @@ from typing import Any
 
 from platform_operator.api.conditions import BlockedState
 from platform_operator.api.kinds import ObjectId
-from platform_operator.plan.planner import Plan
-from platform_operator.plan.readiness import Refusal
+from platform_operator.status.conditions import PassResult
 
 Row = Mapping[str, Any]
 """One item of `status.blocked`, as stored."""
@@ -22,14 +21,20 @@ MAX_LENGTH = 500
 TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 
 
-def blocked_rows(stored: Sequence[Row], plan: Plan | None, refusals: Iterable[Refusal], now: datetime) -> list[Row]:
-    """Returns a row for each object that is not ready, was refused or waits. Without a plan the stored rows stand."""
+def blocked_rows(stored: Sequence[Row], result: PassResult, now: datetime) -> list[Row]:
+    """Returns a row for each object that is not as it should be and cannot be changed now, or is not ready.
+
+    Without a plan the stored rows stand.
+    """
+    plan = result.plan
     if plan is None:
         return [*stored]
     began = {(_identity(row), row["state"]): row["since"] for row in stored}
     states = {one.id: (BlockedState.WAITING, f"waits for {one.waits_for}") for one in plan.waiting}
     states |= {one.id: (BlockedState.NOT_READY, one.message) for one in plan.blockers}
-    states |= {one.id: (BlockedState.REFUSED, f"was refused: {one.error}") for one in refusals}
+    states |= {one.id: (BlockedState.HELD, "is not deleted without permission") for one in plan.held_prune}
+    states |= {one.id: (BlockedState.REFUSED, f"was refused: {one.error}") for one in result.refusals}
+    states |= {one.id: (BlockedState.CONFLICT, f"is another's: {one}") for one in result.conflicts}
     return [
         _row(one, state, text, began.get((one, state.value), now.strftime(TIME_FORMAT)))
         for one, (state, text) in sorted(states.items())

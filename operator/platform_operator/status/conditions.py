@@ -19,11 +19,14 @@ from platform_operator.errors import (
     RenderError,
     UnexpectedError,
 )
+from platform_operator.plan.data_loss import ANNOTATION_ACCEPT_DATA_LOSS, MigrationTimes, loss_id
 from platform_operator.plan.field_fights import FieldFight
+from platform_operator.plan.fleet import Target
 from platform_operator.plan.planner import Plan
 from platform_operator.plan.prune_guard import ANNOTATION_ALLOW_PRUNE, GUARDED_KINDS, prune_id
 from platform_operator.plan.readiness import Blocker, NameConflict, Refusal
 from platform_operator.secrets.named_secrets import SecretState, problems
+from platform_operator.secrets.rotation import RotationReport
 
 PROGRESS_DEADLINE = timedelta(minutes=5)
 """The time that an object may take to become ready before the platform counts as degraded."""
@@ -33,7 +36,7 @@ PROGRESS_DEADLINE = timedelta(minutes=5)
 class PassResult:
     """The result of one pass over a platform.
 
-    It has no plan if it failed before it made one, or if the platform is paused.
+    It has no plan if it failed before it made one.
     """
 
     plan: Plan | None = None
@@ -46,8 +49,16 @@ class PassResult:
     """The Secrets that the spec names. None if the pass ended before they were read."""
     fights: tuple[FieldFight, ...] | None = ()
     """The objects over which another writer fights. None if that is not known yet."""
+    rotation: RotationReport | None = None
+    """The rotations of credentials. None if the pass ended before they were looked at."""
+    target: Target | None = None
+    """The release that the shop is to run. None if the pass ended before it was chosen."""
+    holds: bool = False
+    """True if the objects stay as they were applied, until the shop gets the operator's release."""
     diagnosis: str = ""
     """The problem that the pods of `degraded_part` report."""
+    migration_times: MigrationTimes | None = None
+    """When each database was migrated. None if the pass ended before this was known."""
 
     @property
     def converged(self) -> bool:
@@ -66,20 +77,20 @@ def degraded_part(result: PassResult) -> Blocker | None:
     return min(overdue, key=lambda one: one.wave, default=None)
 
 
-def ready_condition(result: PassResult, degraded: Condition, ready_services: int, *, paused: bool) -> Condition:
+def ready_condition(result: PassResult, degraded: Condition, ready_services: int, *, observes: bool) -> Condition:
     if result.converged:
         return Condition("Ready", True, ConditionReason.ALL_READY, "All parts of the shop are as specified and ready.")
     if degraded.status:
         return Condition("Ready", False, degraded.reason, degraded.message)
-    if paused:
-        return Condition("Ready", False, ConditionReason.PAUSED, _PAUSED)
+    if observes:
+        return Condition("Ready", False, ConditionReason.OBSERVING, _observing(result.plan))
     reason, message = _progress(result)
     return Condition("Ready", False, reason, f"{ready_services} of {len(SERVICES)} services are ready. {message}")
 
 
-def progressing_condition(result: PassResult, degraded: Condition, *, paused: bool) -> Condition:
-    if paused:
-        return Condition("Progressing", False, ConditionReason.PAUSED, _PAUSED)
+def progressing_condition(result: PassResult, degraded: Condition, *, observes: bool) -> Condition:
+    if observes:
+        return Condition("Progressing", False, ConditionReason.OBSERVING, _observing(result.plan))
     if degraded.status and degraded.reason is not ConditionReason.PROGRESS_DEADLINE_EXCEEDED:
         message = "Stopped until the failure that condition Degraded reports is resolved."
         return Condition("Progressing", False, degraded.reason, message)
@@ -88,7 +99,15 @@ def progressing_condition(result: PassResult, degraded: Condition, *, paused: bo
     return Condition("Progressing", True, *_progress(result))
 
 
-_PAUSED = "spec.paused is true: nothing is changed or repaired. Set it to false to resume."
+def _observing(plan: Plan | None) -> str:
+    text = "The shop is observed: nothing is changed, repaired or deleted."
+    if plan is not None and (plan.due or plan.leftovers):
+        text += (
+            f" Objects to apply: {len(plan.due)}, to delete: {len(plan.leftovers)}; status.pending names the first of "
+            "them, and set spec.mode to Manage to change them."
+        )
+    return text
+
 
 _WAVE_REASONS = {
     1: ConditionReason.WAITING_FOR_STORES,
@@ -147,8 +166,11 @@ def _failures(key: PlatformKey, result: PassResult) -> Iterator[Condition]:
         yield _conflicts(key, result.conflicts)
     if missing := problems(result.secrets or (), key.namespace):
         yield _degraded(ConditionReason.SECRET_MISSING, " ".join(missing))
+    lost = [one for one in result.plan.blockers if one.data_lost] if result.plan else []
+    if lost:
+        yield _data_lost(key, lost, result.migration_times or {})
     part = degraded_part(result)
-    if part is not None:
+    if part is not None and not part.data_lost:
         pods = f" Its pod reports {result.diagnosis}." if result.diagnosis else ""
         yield _failed(key, part, pods) if part.failed else _takes_too_long(key, part, pods)
     if result.plan is not None and result.plan.held_prune:
@@ -260,6 +282,27 @@ def _failed(key: PlatformKey, part: Blocker, pods: str) -> Condition:
     )
 
 
+def _data_lost(key: PlatformKey, jobs: Sequence[Blocker], times: MigrationTimes) -> Condition:
+    """Names the databases that had a schema and are empty, and the commands that restore or accept them."""
+    service_of = {one.id: one.id.name.removeprefix(f"{key.name}-").rpartition("-migrate-")[0] for one in jobs}
+    losses = [loss_id(service, times[service]) for service in service_of.values() if service in times]
+    named = ", ".join(f"{key.name}-{service}-db" for service in service_of.values())
+    namespace, job, service = key.namespace, jobs[0].id.name, service_of[jobs[0].id]
+    text = (
+        f"Lost the data of {named}: empty, although migrated before. Nothing is written there, and the service waits. "
+        f"Restore a backup: kubectl -n {namespace} exec --stdin {key.name}-{service}-db-0 -- sh -c 'pg_restore "
+        '--username "$POSTGRES_USER" --dbname "$POSTGRES_DB" --no-privileges --single-transaction\' '
+        f"< {service}.dump; then kubectl -n {namespace} delete job {job}."
+    )
+    if not losses:
+        return _degraded(ConditionReason.DATA_LOST, f"{text} The loss is accepted: the migration runs again soon.")
+    return _degraded(
+        ConditionReason.DATA_LOST,
+        f"{text} Or begin with an empty database: kubectl -n {namespace} annotate --overwrite ecp {key.name} "
+        f"{ANNOTATION_ACCEPT_DATA_LOSS}={','.join(losses)}",
+    )
+
+
 def _takes_too_long(key: PlatformKey, part: Blocker, pods: str) -> Condition:
     return _degraded(
         ConditionReason.PROGRESS_DEADLINE_EXCEEDED,
@@ -278,6 +321,19 @@ def _delete_pod_advice(key: PlatformKey, part: Blocker) -> str:
         " If the spec is the cause, correct it and delete the pod, so that it is created again: "
         f"kubectl -n {key.namespace} delete pod {part.id.name}-0"
     )
+
+
+def upgraded_condition(result: PassResult, *, rolled_out: bool) -> Condition | None:
+    """Returns whether the shop runs the operator's release, or its own version with the operator's charts. None if the
+    pass did not choose a release."""
+    target = result.target
+    if target is None:
+        return None
+    if target.wait is not None:
+        return Condition("Upgraded", False, target.wait.reason, target.wait.message)
+    if not rolled_out:
+        return Condition("Upgraded", False, ConditionReason.ROLLING_OUT, f"{target.version} is rolled out.")
+    return Condition("Upgraded", True, ConditionReason.UP_TO_DATE, f"All parts of the shop run {target.version}.")
 
 
 def fight_condition(result: PassResult, *, reported_before: bool) -> Condition | None:

@@ -30,6 +30,8 @@ def changed_conditions(platform: Platform, status: Mapping[str, Any]) -> Iterabl
             if _is_changed_invariant(condition, stored.get(condition["type"])):
                 yield condition
             continue
+        if condition["type"] == "Upgraded" and "version" not in platform.status:
+            continue  # the first rollout: Ready says how it ends
         known = stored.get(condition["type"], {"status": "False", "reason": ""})
         if condition["reason"] not in reported and _is_changed(condition, known):
             reported.add(condition["reason"])
@@ -49,6 +51,8 @@ def _is_changed_invariant(condition: Mapping[str, Any], known: Mapping[str, Any]
 def _is_changed(condition: Mapping[str, Any], known: Mapping[str, Any]) -> bool:
     """The end of progress is not reported: Ready or Degraded says how it ended."""
     changed = bool(condition["status"] != known["status"])
+    if condition["type"] == "Upgraded":
+        return bool(condition["reason"] != known["reason"])
     if condition["type"] == "Ready" or condition["status"] == "False":
         return changed and condition["type"] != "Progressing"
     return changed or bool(condition["reason"] != known["reason"])
@@ -62,6 +66,26 @@ def transition_event(platform: Platform, condition: Mapping[str, Any], identity:
         "reason": condition["reason"],
         "message": condition["message"][:1024],
     }
+
+
+def mode_event(platform: Platform, mode: str, identity: str, now: datetime) -> Manifest:
+    """Returns the Event of a change of mode. `identity` is the operator's pod."""
+    return _event(platform, [str(platform.generation), mode], identity, now) | {
+        "type": "Normal",
+        "reason": "ModeChanged",
+        "message": _MODES[mode],
+    }
+
+
+_MODES = {
+    "Manage": "The operator manages the shop: it changes and repairs what is not as the spec says.",
+    "Observe": "The operator observes the shop: it changes, repairs and deletes nothing.",
+}
+
+
+def mode_changed(stored: Mapping[str, Any], status: Mapping[str, Any]) -> bool:
+    """Returns whether the mode is another than in the stored status. A new shop is managed."""
+    return bool(status.get("mode", "Manage") != stored.get("mode", "Manage"))
 
 
 def repair_event(platform: Platform, change: Change, identity: str, now: datetime) -> Manifest:

@@ -15,10 +15,14 @@ from platform_operator.errors import ApiError
 from platform_operator.invariants.conditions import invariant_conditions
 from platform_operator.invariants.rows import Row, invariant_rows, known_sources
 from platform_operator.invariants.scrape_results import ScrapeResult
+from platform_operator.plan.data_loss import recorded_times
+from platform_operator.plan.fleet import running_release
 from platform_operator.plan.readiness import is_ready, required_pods
 from platform_operator.render.profiles import PROFILES
+from platform_operator.render.store_images import StoreImages, kept_images
 from platform_operator.render.values import platform_url
 from platform_operator.secrets.named_secrets import secret_rows
+from platform_operator.secrets.rotation import RotationReport
 from platform_operator.status.blocked import TIME_FORMAT, blocked_rows
 from platform_operator.status.blocked import Row as BlockedRow
 from platform_operator.status.conditions import (
@@ -29,7 +33,10 @@ from platform_operator.status.conditions import (
     mail_condition,
     progressing_condition,
     ready_condition,
+    upgraded_condition,
 )
+from platform_operator.status.pending import pending_changes
+from platform_operator.status.rotation import rotation_condition, rotation_rows
 
 Status = dict[str, Any]
 
@@ -41,11 +48,11 @@ class Snapshot:
     platform: Platform
     spec: Spec | None
     """None if it is invalid."""
-    default_version: str
-    """The version of the services if the spec names none."""
     children: Children
     scrape_results: Mapping[str, ScrapeResult]
     now: datetime
+    release_images: StoreImages = StoreImages()
+    """The images that the stores of a new shop get."""
 
 
 def describe(snapshot: Snapshot, result: PassResult) -> Status:
@@ -54,35 +61,55 @@ def describe(snapshot: Snapshot, result: PassResult) -> Status:
     It equals the stored one if nothing has changed: a time changes only with what it dates.
     """
     platform, spec = snapshot.platform, snapshot.spec
-    paused = spec is not None and spec.paused
+    observes = spec is not None and spec.observes
     rows = _invariant_rows(snapshot)
     services = [_service(platform.key.name, name, snapshot.children) for name in SERVICES]
     ready = sum(service["ready"] for service in services)
     degraded = degraded_condition(platform.key, result)
     conditions = (
-        ready_condition(result, degraded, ready, paused=paused),
-        progressing_condition(result, degraded, paused=paused),
+        ready_condition(result, degraded, ready, observes=observes),
+        progressing_condition(result, degraded, observes=observes),
         degraded,
         *invariant_conditions(rows, platform.key),
         mail_condition(spec),
+        *_upgraded(platform, result),
         *_fight(platform, result),
+        *_rotating(platform, result),
     )
     return {
         "observedGeneration": platform.generation,
         "effectiveDeletionPolicy": _effective_deletion_policy(snapshot),
-        **_from_spec(snapshot),
+        **_from_spec(snapshot, result),
         "servicesReady": f"{ready}/{len(services)}",
         "conditions": _stored_conditions(platform, result, conditions, snapshot.now),
         "services": services,
-        "blocked": blocked_rows(stored_blocked(platform), result.plan, result.refusals, snapshot.now),
+        "blocked": blocked_rows(stored_blocked(platform), result, snapshot.now),
+        **_pending(platform, result),
         "invariants": rows,
         **_secrets(platform, result),
+        **_rotations(platform, result),
     }
+
+
+def _pending(platform: Platform, result: PassResult) -> Status:
+    changes = pending_changes(platform.status.get("pending", {}), result.plan)
+    return {"pending": changes} if changes else {}
 
 
 def _secrets(platform: Platform, result: PassResult) -> Status:
     rows = platform.status.get("secrets", []) if result.secrets is None else secret_rows(result.secrets)
     return {"secrets": rows} if rows else {}
+
+
+def _rotations(platform: Platform, result: PassResult) -> Status:
+    rows = platform.status.get("rotation", []) if result.rotation is None else rotation_rows(result.rotation)
+    return {"rotation": rows} if rows else {}
+
+
+def _rotating(platform: Platform, result: PassResult) -> Iterable[Condition]:
+    stored = any(one["type"] == "Rotating" for one in platform.status.get("conditions", ()))
+    condition = rotation_condition(result.rotation or RotationReport(), reported_before=stored)
+    return (condition,) if condition else ()
 
 
 def _fight(platform: Platform, result: PassResult) -> Iterable[Condition]:
@@ -99,7 +126,7 @@ def stored_blocked(platform: Platform) -> Sequence[BlockedRow]:
 
 def _effective_deletion_policy(snapshot: Snapshot) -> str:
     """Returns what would happen to the data if the platform were deleted now, which may differ from the spec: while it
-    is paused, while the operator cannot write, and before a StatefulSet of an older operator was changed."""
+    is observed, while the operator cannot write, and before a StatefulSet of an older operator was changed."""
     platform = snapshot.platform
     is_held = FINALIZER in platform.finalizers
     deletes = is_held and platform.spec.get("deletionPolicy") == "Delete"
@@ -113,19 +140,54 @@ def _invariant_rows(snapshot: Snapshot) -> list[Row]:
     return invariant_rows(stored, snapshot.scrape_results, names, snapshot.now.timestamp())
 
 
-def _from_spec(snapshot: Snapshot) -> Status:
+def _from_spec(snapshot: Snapshot, result: PassResult) -> Status:
     """Returns what follows from the spec. While the spec is invalid, what is stored stays."""
     platform, spec, children = snapshot.platform, snapshot.spec, snapshot.children
     if spec is None:
-        names = ("version", "storeProfile", "url", "databases")
+        kept_by_stores = ("storeProfile", "storeImages")
+        names = ("mode", "version", "charts", "targetVersion", "targetCharts", *kept_by_stores, "url", "databases")
         return {name: platform.status[name] for name in names if name in platform.status}
     has_stores = "storeProfile" in platform.status or any(identity.kind == "StatefulSet" for identity in children)
+    migration_times = recorded_times(platform) if result.migration_times is None else result.migration_times
     return {
-        "version": spec.version or snapshot.default_version,
+        "mode": "Observe" if spec.observes else "Manage",
+        **_versions(snapshot, result),
         "url": platform_url(platform.key, spec.ingress),
-        "databases": [_database(platform.key.name, name, spec, children) for name in WITH_DATABASE],
-        **({"storeProfile": store_profile(platform, spec)} if has_stores else {}),
+        "databases": [
+            _database(platform.key.name, name, spec, children, migration_times.get(name)) for name in WITH_DATABASE
+        ],
+        **(_kept_by_stores(snapshot, spec) if has_stores else {}),
     }
+
+
+def _kept_by_stores(snapshot: Snapshot, spec: Spec) -> Status:
+    images = kept_images(snapshot.platform, spec, snapshot.children, snapshot.release_images)
+    named = {field: image for field, image in images._asdict().items() if image}
+    return {"storeProfile": store_profile(snapshot.platform, spec), **({"storeImages": named} if named else {})}
+
+
+def _versions(snapshot: Snapshot, result: PassResult) -> Status:
+    """Returns the version that runs and the one that is wanted. A version runs when all parts are rolled out at it."""
+    names = ("version", "charts", "targetVersion", "targetCharts")
+    stored = {name: snapshot.platform.status[name] for name in names if name in snapshot.platform.status}
+    target = result.target
+    if target is None:
+        return stored
+    running = {"version": target.version, "charts": target.charts} if _is_rolled_out(result) else {}
+    wanted = {"targetVersion": target.version} | ({"targetCharts": target.charts} if target.charts else {})
+    return stored | wanted | running
+
+
+def _is_rolled_out(result: PassResult) -> bool:
+    return result.converged and not result.holds
+
+
+def _upgraded(platform: Platform, result: PassResult) -> Iterable[Condition]:
+    """A release that was rolled out stays so, also while a part of the shop is not ready."""
+    target, running = result.target, running_release(platform.status)
+    rolled_out = _is_rolled_out(result) or (target is not None and running == (target.version, target.charts))
+    condition = upgraded_condition(result, rolled_out=rolled_out)
+    return (condition,) if condition else ()
 
 
 def store_profile(platform: Platform, spec: Spec) -> str:
@@ -148,11 +210,12 @@ def _service(platform: str, name: str, observed: Children) -> Status:
     }
 
 
-def _database(platform: str, name: str, spec: Spec, observed: Children) -> Status:
+def _database(platform: str, name: str, spec: Spec, observed: Children, migrated_at: str | None) -> Status:
     provider = spec.databases.provider
     workload = state_of(ObjectId("StatefulSet", f"{platform}-{name}-db"), observed)
     ready = is_ready(workload, workload.desired) if isinstance(workload, Workload) else provider == "external"
-    return {"name": f"{name}-db", "provider": provider, "ready": ready}
+    migrated = {"migratedAt": migrated_at} if migrated_at else {}
+    return {"name": f"{name}-db", "provider": provider, "ready": ready, **migrated}
 
 
 _KEPT_WHEN_A_REQUEST_FAILED = ("Ready", "Degraded")
@@ -175,6 +238,8 @@ def _stored_conditions(
     }
     if result.fights is None and "FieldFight" in known:
         kept["FieldFight"] = known["FieldFight"]
+    if result.rotation is None and "Rotating" in known:
+        kept["Rotating"] = known["Rotating"]
     return [kept.get(one.type) or _dated(one, known.get(one.type), platform, now) for one in conditions]
 
 

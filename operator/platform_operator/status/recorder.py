@@ -14,7 +14,7 @@ from platform_operator.cache.observed import Platform
 from platform_operator.client import KubernetesClient
 from platform_operator.errors import ApiError
 from platform_operator.plan.comparison import Change
-from platform_operator.status.events import repair_event, transition_event
+from platform_operator.status.events import mode_event, repair_event, transition_event
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +35,9 @@ class EventRecorder:
 
     def emit_transition(self, platform: Platform, condition: Mapping[str, Any], now: datetime) -> None:
         self._emit(platform.key, transition_event(platform, condition, self.identity, now))
+
+    def emit_mode(self, platform: Platform, mode: str, now: datetime) -> None:
+        self._emit(platform.key, mode_event(platform, mode, self.identity, now))
 
     def emit_repair(self, platform: Platform, change: Change, now: datetime) -> None:
         self._emit(platform.key, repair_event(platform, change, self.identity, now))

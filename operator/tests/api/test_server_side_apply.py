@@ -13,6 +13,7 @@ from platform_operator.api.kinds import CHILD_KINDS, HANDOVER_MANAGER, LABEL_COM
 from platform_operator.api.spec import parse
 from platform_operator.cache.observed import observe
 from platform_operator.client import KubernetesClient
+from platform_operator.errors import ApiError
 from platform_operator.plan.comparison import compare
 from platform_operator.plan.inventory import DesiredObject, Inventory
 from platform_operator.render.helm import Helm
@@ -109,3 +110,20 @@ def replicas(manifest: Manifest, count: int) -> dict[str, Any]:
         "metadata": metadata,
         "spec": {"replicas": count},
     }
+
+
+async def test_an_apply_over_another_version_than_the_one_that_was_read_is_refused(
+    client: KubernetesClient, namespace: str
+) -> None:
+    """The record of rotations is written so (apply.rotation_store)."""
+    kind = CHILD_KINDS["ConfigMap"]
+
+    def record(step: str, **read: str) -> Manifest:
+        return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "record", **read}, "data": {"step": step}}
+
+    first = await client.apply(kind, namespace, record("Publish"))
+    read = {"resourceVersion": first["metadata"]["resourceVersion"]}
+    await client.apply(kind, namespace, record("Use", **read))
+    with pytest.raises(ApiError) as refused:
+        await client.apply(kind, namespace, record("Retire", **read))
+    assert refused.value.status == 409

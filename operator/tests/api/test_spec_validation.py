@@ -27,6 +27,19 @@ RESERVED = (
     "notifications of the spec instead"
 )
 
+RESERVED_LABEL = (
+    "labels must not be those that the platform or Kubernetes sets (app.kubernetes.io/* and others of kubernetes.io "
+    "and k8s.io, platform.ecommerce.dev/*, *-hash, controller-uid, job-name): use a name of your own, for example "
+    "example.com/team"
+)
+RESERVED_ANNOTATION = (
+    "annotations must not be those that the platform or kubectl sets (platform.ecommerce.dev/*, "
+    "kubectl.kubernetes.io/*): use a name of your own, for example example.com/contact"
+)
+SPREAD = {"maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "ScheduleAnyway"}
+
+OPERATOR_CLASS = "operatorClassName must be the operatorClass of an operator's chart: write for example staging"
+
 
 def platform(spec: Any, name: str = "shop", namespace: str = "default") -> dict[str, Any]:
     metadata = {"name": name, "namespace": namespace}
@@ -65,6 +78,30 @@ def assert_refused(answer: dict[str, Any], message: str) -> None:
         (
             {"deletionPolicy": "Keep"},
             "deletionPolicy must be Retain (keeps volumes and credentials) or Delete (removes them)",
+        ),
+        (
+            {"mode": "Watch"},
+            "mode must be Manage (keeps the shop as the spec says) or Observe (changes nothing, and reports what it "
+            "would change)",
+        ),
+        ({"maintenance": {"from": "2am"}}, "maintenance.from must be a time of day: write for example 02:00"),
+        ({"maintenance": {"from": "02:00:00"}}, "maintenance.from must be a time of day: write for example 02:00"),
+        ({"maintenance": {"to": "24:00"}}, "maintenance.to must be a time of day: write for example 05:30"),
+        (
+            {"maintenance": {"from": "02:00", "to": "02:00"}},
+            "maintenance.to must not be maintenance.from: remove maintenance to allow every hour",
+        ),
+        (
+            {"maintenance": {"days": ["Monday"]}},
+            "maintenance.days must have names of days: use Mon, Tue, Wed, Thu, Fri, Sat, Sun",
+        ),
+        (
+            {"maintenance": {"days": []}},
+            "maintenance.days must have names of days: use Mon, Tue, Wed, Thu, Fri, Sat, Sun",
+        ),
+        (
+            {"maintenance": {"timeZone": "UTC+1 hour"}},
+            "maintenance.timeZone must be a name of the IANA time zone database: write for example Europe/Berlin",
         ),
         (
             {"services": {"orders": {}}},
@@ -115,6 +152,12 @@ def assert_refused(answer: dict[str, Any], message: str) -> None:
         (
             {"cache": {"port": 6380}},
             "cache.port is used by provider external only: write provider: external, or remove it",
+        ),
+        *(({"operatorClassName": name}, OPERATOR_CLASS) for name in ("", "Staging", "9", "a.b")),
+        ({"databases": {"image": "postgres"}}, "image must have a tag or a digest: write for example postgres:17.6"),
+        (
+            {"broker": {"provider": "external", "secretRef": {"name": "rabbit"}, "image": "rabbitmq:4"}},
+            "broker.image is used by provider builtin only: write provider: builtin, or remove it",
         ),
         ({"cache": {"provider": "external"}}, "cache.provider external needs cache.secretRef: name a Secret with "
                                               "REDIS_URL"),
@@ -185,6 +228,66 @@ def assert_refused(answer: dict[str, Any], message: str) -> None:
             "taxBasisPoints must have ISO 3166-1 countries as keys: write for example DE, GB for the United Kingdom, "
             "and GR for Greece",
         ),
+        ({"pods": {"userIds": "Random"}}, "userIds must be Fixed (the ids of the images) or Assigned (the cluster "
+                                          "assigns them)"),
+        *(({"pods": {"labels": {name: "x"}}}, RESERVED_LABEL) for name in (
+            "app.kubernetes.io/instance", "platform.ecommerce.dev/wave", "pod-template-hash", "controller-uid",
+        )),
+        ({"objects": {"labels": {"app.kubernetes.io/managed-by": "me"}}}, RESERVED_LABEL),
+        *(({part: {"annotations": {"platform.ecommerce.dev/wave": "9"}}}, RESERVED_ANNOTATION) for part in (
+            "pods", "objects",
+        )),
+        ({"pods": {"annotations": {"kubectl.kubernetes.io/default-container": "x"}}}, RESERVED_ANNOTATION),
+        (
+            {"objects": {"labels": {"my team": "a"}}},
+            "names of labels must be label names of Kubernetes: write for example cost-center or example.com/team",
+        ),
+        (
+            {"objects": {"annotations": {"a/b/c": "a"}}},
+            "names of annotations must be label names of Kubernetes: write for example example.com/contact",
+        ),
+        (
+            {"pods": {"nodeSelector": {"-pool": "a"}}},
+            "names of nodeSelector must be label names of Kubernetes: write for example kubernetes.io/arch or "
+            "example.com/pool",
+        ),
+        (
+            {"pods": {"labels": {"team": "a team"}}},
+            "values of labels must have only letters, digits, - _ and ., and begin and end with a letter or digit: "
+            "write for example team-a",
+        ),
+        (
+            {"pods": {"priorityClassName": "High Priority"}},
+            "priorityClassName must be the name of a PriorityClass: write for example high-priority",
+        ),
+        (
+            {"pods": {"tolerations": [{"key": "shops", "operator": "In"}]}},
+            "operator of a toleration must be Exists or Equal (the default)",
+        ),
+        (
+            {"pods": {"tolerations": [{"key": "shops", "operator": "Exists", "value": "yes"}]}},
+            "a toleration with operator Exists tolerates every value: remove value, or write operator: Equal",
+        ),
+        (
+            {"pods": {"tolerations": [{"value": "yes"}]}},
+            "a toleration without key tolerates every taint: write operator: Exists if that is meant, else set key",
+        ),
+        (
+            {"pods": {"tolerations": [{"key": "shops", "effect": "Evict"}]}},
+            "effect of a toleration must be NoSchedule, PreferNoSchedule or NoExecute; without it, all are meant",
+        ),
+        (
+            {"pods": {"tolerations": [{"key": "shops", "effect": "NoSchedule", "tolerationSeconds": 1}]}},
+            "tolerationSeconds has an effect with effect NoExecute only: set effect: NoExecute, or remove it",
+        ),
+        (
+            {"pods": {"topologySpreadConstraints": [SPREAD | {"whenUnsatisfiable": "Never"}]}},
+            "whenUnsatisfiable must be DoNotSchedule or ScheduleAnyway",
+        ),
+        (
+            {"pods": {"topologySpreadConstraints": [SPREAD | {"minDomains": 2}]}},
+            "minDomains has an effect with whenUnsatisfiable DoNotSchedule only: write that, or remove minDomains",
+        ),
         (
             {"backup": {"schedule": "@daily"}},
             f"spec.backup {NOT_AVAILABLE}: remove it; back up the volumes with snapshots of your storage until then",
@@ -223,6 +326,22 @@ async def test_a_name_that_does_not_fit_the_children_is_refused(
         {"services": {"payment": {"replicas": 2}, "notification": {"env": {"SHOP_NAME": "The shop"}}}},
         {"payments": {"provider": "stripe", "secretRef": {"name": "stripe"}}},
         {"notifications": {}},
+        {"operatorClassName": "staging-2"},
+        {"databases": {"image": "registry:5000/library/postgres:17.6"}, "cache": {"image": f"redis@sha256:{'0' * 64}"}},
+        {
+            "pods": {
+                "nodeSelector": {"kubernetes.io/arch": "arm64"},
+                "tolerations": [{"operator": "Exists"}, {"key": "a"}],
+            }
+        },
+        {
+            "pods": {"labels": {"example.com/team": "", "kueue.x-k8s.io/queue": "a"}},
+            "objects": {"labels": {"a": "B_c.9"}},
+        },
+        {"pods": {"annotations": {"cluster-autoscaler.kubernetes.io/safe-to-evict": "true"}}},
+        {"mode": "Observe", "version": "2.0"},
+        {"maintenance": {"days": ["Sat", "Sun"], "from": "22:00", "to": "04:00", "timeZone": "Europe/Berlin"}},
+        {"maintenance": {}},
         {"settings": {"order": {"homeCountry": "GB", "taxBasisPoints": {"GB": 2000, "GR": 2400}}}},
         {"notifications": {"smtp": SMTP, "sms": {"provider": "twilio", "secretRef": {"name": "twilio"}}}},
         {"notifications": {"smtp": SMTP | {"port": 25, "startTls": False}}},

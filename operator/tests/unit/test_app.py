@@ -23,7 +23,8 @@ class Parts:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.steps: list[str] = []
         anything: Any = self
-        self.operator = _Operator(Settings("1"), anything, anything, sleep=lambda seconds: self.pause(seconds))
+        parts = (Settings("1"), anything, anything, anything)
+        self.operator = _Operator(*parts, sleep=lambda seconds: self.pause(seconds))
         monkeypatch.setattr("platform_operator.app.Informers", lambda *_: self)
         monkeypatch.setattr("platform_operator.app.serve", self.serve)
 
@@ -45,6 +46,9 @@ class Parts:
 
     async def cleanup(self) -> None:
         self.steps.append("stop")
+
+    async def wait_for_older(self) -> None:
+        pass
 
     async def acquire(self) -> None:
         await asyncio.Event().wait()

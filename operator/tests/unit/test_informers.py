@@ -62,6 +62,30 @@ async def test_a_malformed_object_does_not_stop_the_others_from_being_listed(clu
     assert cluster.children() == ["a", "z"]
 
 
+@pytest.mark.parametrize(("own", "named"), [("", "staging"), ("staging", None), ("staging", "other")])
+async def test_a_platform_of_another_class_is_not_reconciled(cluster: FakeCluster, own: str, named: str | None) -> None:
+    cluster.informers.cache.operator_class = own
+    cluster.lists[PLATFORM.kind] = [platform() | {"spec": {"operatorClassName": named} if named else {}}]
+    cluster.lists["Deployment"] = [child("shop-order")]
+    await cluster.informers.resync()
+    assert cluster.informers.cache.platforms == {}
+    assert list(cluster.informers.cache.all_children()) == [], "its Secrets say nothing about this one's master key"
+
+
+async def test_a_platform_that_changes_its_class_is_forgotten_and_taken_up_by_the_other(cluster: FakeCluster) -> None:
+    def changed(version: str, **spec: str) -> Manifest:
+        return platform() | {"spec": spec, "metadata": platform()["metadata"] | {"resourceVersion": version}}
+
+    cache = cluster.informers.cache
+    await cluster.informers.on_platform("ADDED", changed("6"))
+    await cluster.informers.on_platform("MODIFIED", changed("7", operatorClassName="staging"))
+    assert (cache.platforms, cluster.enqueued) == ({}, [KEY, KEY])
+    await cluster.informers.on_platform("MODIFIED", changed("6"))
+    assert cache.platforms == {}, "an older event"
+    await cluster.informers.on_platform("MODIFIED", changed("8"))
+    assert cache.platforms.keys() == {KEY}
+
+
 async def test_an_object_that_becomes_malformed_stays_in_the_cache(cluster: FakeCluster) -> None:
     cluster.lists["Deployment"] = [child("malformed")]
     await cluster.informers.resync()

@@ -215,6 +215,39 @@ def test_a_dead_broker_stops_no_change_of_a_service_that_runs_and_the_first_star
     assert [one.waits_for for one in shop(rabbitmq=DOWN, absent=SERVICE).waiting] == [BROKER.id]
 
 
+STORES = (BROKER, STORE, OTHER_STORE)
+
+
+def test_stores_of_a_new_shop_start_together() -> None:
+    assert sent(plan(Inventory(), desired=SHOP)) == {one.id.name for one in STORES}
+
+
+def test_a_change_of_all_stores_restarts_them_one_at_a_time() -> None:
+    first = shop(*STORES)
+    assert sent(first) == {"shop-order-db"}
+    assert [(one.id, one.waits_for) for one in first.waiting] == [(BROKER.id, STORE.id), (OTHER_STORE.id, STORE.id)]
+    for restarting in (replace(UP, current=False), replace(UP, updated=0), DOWN):
+        assert sent(shop(BROKER, OTHER_STORE, order_db=restarting)) == set()
+    assert sent(shop(BROKER, OTHER_STORE)) == {"shop-rabbitmq"}
+
+
+def test_a_change_that_reaches_a_store_while_it_is_not_ready_waits_for_no_other() -> None:
+    assert sent(shop(*STORES, review_db=DOWN)) == {"shop-review-db"}, "it may be what makes it ready"
+    assert sent(shop(*STORES, order_db=DOWN, rabbitmq=DOWN, review_db=DOWN)) == {one.id.name for one in STORES}
+
+
+def test_a_refused_change_of_a_store_restarts_nothing_and_does_not_hold_the_others() -> None:
+    made = shop(*STORES, attempted=frozenset({STORE.id}))
+    assert sent(made) == {"shop-order-db", "shop-rabbitmq"}
+
+
+def test_a_store_of_a_later_wave_holds_no_other() -> None:
+    prometheus = DesiredObject(ObjectId("StatefulSet", "shop-monitoring"), 5, "prometheus")
+    observed = (seen(STORE, UP), seen(prometheus, DOWN))
+    made = plan(applied(STORE, prometheus), *observed, desired=(replace(STORE, digest="newer"), prometheus))
+    assert sent(made) == {"shop-order-db"}
+
+
 def test_a_refused_change_of_a_store_stops_nothing_while_the_store_is_ready() -> None:
     assert sent(shop(STORE, SERVICE, JOB)) == {"shop-order-db"}
     refused = frozenset({STORE.id})

@@ -11,7 +11,8 @@ from platform_operator.api.spec import SERVICES, WITH_BROKER, WITH_DATABASE, par
 from platform_operator.cache.observed import ObservedObject, StoredData
 from platform_operator.plan.inventory import DesiredObject
 from platform_operator.secrets.credentials import credentials, protected_secrets
-from platform_operator.secrets.master_key import ANNOTATION_KEY_ID, MasterKey
+from platform_operator.secrets.key_ids import ANNOTATION_KEY_ID
+from platform_operator.secrets.master_key import MasterKey
 from platform_operator.secrets.store_tls import StoreTls, builtin_stores
 
 KEY = PlatformKey("shop", "shop")

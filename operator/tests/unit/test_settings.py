@@ -21,7 +21,9 @@ def test_namespaces_and_pull_secrets_are_comma_separated_lists() -> None:
     [
         ({}, "OPERATOR_VERSION is not set"),
         ({"OPERATOR_VERSION": "1", "METRICS_PORT": "http"}, "METRICS_PORT is 'http'"),
+        ({"OPERATOR_VERSION": "1", "OPERATOR_CLASS": "Staging"}, "OPERATOR_CLASS is 'Staging'"),
         ({"OPERATOR_VERSION": "1", "WORKERS": "0"}, "WORKERS is '0'"),
+        ({"OPERATOR_VERSION": "1", "UPGRADE_CONCURRENCY": "0"}, "UPGRADE_CONCURRENCY is '0'"),
         ({"OPERATOR_VERSION": "1", "LOG_LEVEL": "LOUD"}, "LOG_LEVEL is 'LOUD'"),
     ],
 )

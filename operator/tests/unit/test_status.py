@@ -12,6 +12,7 @@ from platform_operator.invariants.scrape_results import ForwardedHeaders, Scrape
 from platform_operator.plan.comparison import Change, ChangeReason
 from platform_operator.plan.dependencies import Waiting
 from platform_operator.plan.field_fights import FieldFight
+from platform_operator.plan.fleet import Target
 from platform_operator.plan.inventory import DesiredObject
 from platform_operator.plan.planner import Plan
 from platform_operator.plan.readiness import Blocker, Refusal
@@ -22,6 +23,7 @@ from platform_operator.status.platform_status import MAX_MESSAGE_LENGTH, Snapsho
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 PLATFORM = Platform(PlatformKey("shop", "shop"), "uid-1", 1, 7, False, {}, {})
 CONVERGED = Plan((), (), 0, ())
+TARGET = Target("1.0", "charts")
 WAITING = Plan((), (), 3, (Blocker(ObjectId("StatefulSet", "shop-order-db"), 1, "has 0 of 1 pods ready"),))
 FAILED = Plan((), (), 3, (Blocker(ObjectId("Job", "shop-order-migrate-1"), 2, "BackoffLimitExceeded", failed=True),))
 
@@ -37,9 +39,9 @@ def status(
     scraped: dict[str, ScrapeResult] | None = None,
     blocked_for: timedelta = timedelta(),
 ) -> Status:
-    snapshot = Snapshot(platform, parse(spec or {}), "1.0", {}, scraped or {}, now)
+    snapshot = Snapshot(platform, parse(spec or {}), {}, scraped or {}, now)
     blockers = result.plan.blockers if result.plan else ()
-    return describe(snapshot, replace(result, blocked_for={one.id: blocked_for for one in blockers}))
+    return describe(snapshot, replace(result, target=TARGET, blocked_for={one.id: blocked_for for one in blockers}))
 
 
 def every_condition(made: Status) -> dict[str, tuple[str, str]]:
@@ -50,7 +52,7 @@ def conditions(made: Status) -> dict[str, tuple[str, str]]:
     return {
         type_: found
         for type_, found in every_condition(made).items()
-        if type_ not in (*INVARIANTS, "MailConfigured", "FieldFight")
+        if type_ not in (*INVARIANTS, "MailConfigured", "FieldFight", "Upgraded")
     }
 
 
@@ -209,12 +211,14 @@ def test_the_messages_of_the_status_are_bounded() -> None:
     assert max(len(one["message"]) for one in made["conditions"]) == MAX_MESSAGE_LENGTH
 
 
-def test_a_paused_platform_says_so() -> None:
-    made = status(PassResult(None), spec={"paused": True})
-    assert conditions(made)["Ready"] == ("False", "Paused")
-    assert conditions(status(PassResult(CONVERGED), spec={"paused": True})) == {
+@pytest.mark.parametrize("spec", [{"mode": "Observe"}, {"paused": True}, {"mode": "Manage", "paused": True}])
+def test_an_observed_platform_says_so(spec: dict[str, Any]) -> None:
+    made = status(PassResult(None), spec=spec)
+    assert conditions(made)["Ready"] == ("False", "Observing")
+    assert made["mode"] == "Observe"
+    assert conditions(status(PassResult(CONVERGED), spec=spec)) == {
         "Ready": ("True", "AllReady"),
-        "Progressing": ("False", "Paused"),
+        "Progressing": ("False", "Observing"),
         "Degraded": ("False", "Healthy"),
     }
 
@@ -228,7 +232,9 @@ def test_times_move_only_with_the_status_they_date() -> None:
     stored = status(PassResult(WAITING))
     later = status(PassResult(FAILED), replace(PLATFORM, status=stored), now=NOW + timedelta(hours=1))
     times = {condition["type"]: condition["lastTransitionTime"] for condition in later["conditions"]}
-    assert {type_: time for type_, time in times.items() if type_ not in (*INVARIANTS, "MailConfigured")} == {
+    assert {
+        type_: time for type_, time in times.items() if type_ not in (*INVARIANTS, "MailConfigured", "Upgraded")
+    } == {
         "Ready": "2026-01-02T03:04:05Z",
         "Progressing": "2026-01-02T04:04:05Z",
         "Degraded": "2026-01-02T04:04:05Z",
@@ -289,7 +295,7 @@ def test_an_event_is_named_once_for_each_transition() -> None:
 
 def test_the_store_profile_is_the_platforms_first_profile() -> None:
     def first(observed: Children) -> Status:
-        snapshot = Snapshot(PLATFORM, parse({"profile": "large"}), "1.0", observed, {}, NOW)
+        snapshot = Snapshot(PLATFORM, parse({"profile": "large"}), observed, {}, NOW)
         return describe(snapshot, PassResult(WAITING))
 
     store = ObjectId("StatefulSet", "shop-order-db")
@@ -307,10 +313,10 @@ def test_status_that_follows_from_the_spec_stays_while_the_spec_is_invalid() -> 
     }
     stored = status(PassResult(CONVERGED), spec=spec, scraped=scraped())
     platform, invalid = replace(PLATFORM, status=stored), PassResult(error=InvalidSpecError("spec.x: no"))
-    made = describe(Snapshot(platform, None, "1.0", {}, {}, NOW), invalid)
+    made = describe(Snapshot(platform, None, {}, {}, NOW), invalid)
     for name in ("version", "url", "databases", "invariants"):
         assert made[name] == stored[name]
-    describe(Snapshot(PLATFORM, None, "1.0", {}, {}, NOW), invalid)
+    describe(Snapshot(PLATFORM, None, {}, {}, NOW), invalid)
 
 
 def test_a_transient_error_of_the_api_server_does_not_degrade_a_shop() -> None:
@@ -349,6 +355,7 @@ def test_a_broken_invariant_is_reported_and_leaves_a_shop_ready() -> None:
         "EventsDelivered": ("True", "AllHold"),
         "ProxiesTrusted": ("True", "AllHold"),
         "MailConfigured": ("False", "NoMailServer"),
+        "Upgraded": ("True", "UpToDate"),
     }
     broken = [row for row in made["invariants"] if row["state"] == "Broken"]
     assert [(row["service"], row["name"], row["violations"]) for row in broken] == [("inventory", "ledger_balances", 2)]
@@ -362,7 +369,7 @@ def test_a_shop_without_a_mail_server_says_so_and_one_with_a_server_does_not() -
     smtp = {"host": "smtp.example.com", "from": "shop@example.com"}
     with_server = status(PassResult(CONVERGED), spec={"notifications": {"smtp": smtp}})
     assert every_condition(with_server)["MailConfigured"] == ("True", "MailServerSet")
-    snapshot = Snapshot(PLATFORM, None, "1.0", {}, {}, NOW)
+    snapshot = Snapshot(PLATFORM, None, {}, {}, NOW)
     assert every_condition(describe(snapshot, PassResult()))["MailConfigured"] == ("Unknown", "InvalidSpec")
 
 

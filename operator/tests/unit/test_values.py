@@ -1,6 +1,8 @@
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from platform_operator.api.kinds import PlatformKey
 from platform_operator.api.spec import SERVICES, WITH_DATABASE, parse
@@ -9,6 +11,7 @@ from platform_operator.render.profiles import PROFILES
 from platform_operator.render.values import ChartValues, Installation, chart_values
 
 SHOP = PlatformKey("shop", "shop")
+_ROOT = Path(__file__).parents[3]
 INSTALLATION = Installation("1.0", "registry:5000", "registry:5000/library/", "operators", ("key",))
 
 
@@ -25,6 +28,29 @@ def test_an_empty_spec_is_the_small_shop_at_the_operators_version() -> None:
     assert set(made) >= {*SERVICES, *(f"{name}-db" for name in WITH_DATABASE), "redis", "rabbitmq"}
 
 
+def test_scheduling_reaches_the_charts_as_the_spec_states_it_and_is_else_left_out() -> None:
+    assert values_for({})["global"]["pods"] == {"userIds": "Fixed"}
+    assert "objects" not in values_for({})["global"]
+    pods: dict[str, Any] = {
+        "nodeSelector": {"pool": "shops"},
+        "tolerations": [{"key": "shops", "operator": "Exists", "tolerationSeconds": 0, "effect": "NoExecute"}],
+        "affinity": {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 1}]}},
+        "topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}],
+        "priorityClassName": "high",
+        "labels": {"team": "a"},
+        "annotations": {"note": "b"},
+    }
+    objects = {"labels": {"cost": "1"}, "annotations": {"note": "c"}}
+    made = values_for({"pods": pods, "objects": objects})["global"]
+    assert made["pods"] == {"userIds": "Fixed", **pods}
+    assert made["objects"] == objects
+
+
+def test_pull_secrets_of_a_shop_follow_those_of_the_installation() -> None:
+    secrets = [{"name": "own"}, {"name": "key"}]
+    assert values_for({"pods": {"imagePullSecrets": secrets}})["global"]["image"]["pullSecrets"] == ["key", "own"]
+
+
 def test_no_stateful_set_takes_its_volumes_with_it() -> None:
     """The deletion policy counts at deletion. Until then the charts' default holds, which is to retain them."""
     assert "deletionPolicy" not in values_for({"deletionPolicy": "Delete"})["global"]
@@ -38,6 +64,14 @@ def test_the_spec_chooses_the_version() -> None:
 def test_larger_profiles_have_autoscaling(profile: str, bounds: tuple[int, int]) -> None:
     scaling = values_for({"profile": profile})["order"]["autoscaling"]
     assert scaling == {"enabled": True, "min": bounds[0], "max": bounds[1], "targetCPUUtilization": 70}
+
+
+def test_the_sample_shop_has_autoscalers_for_what_most_requests_pass() -> None:
+    _, sample = yaml.safe_load_all((_ROOT / "manifests/samples/ecommerceplatform.yaml").read_text())
+    made = values_for(sample["spec"])
+    scaled = {service: made[service]["autoscaling"] for service in SERVICES if made[service]["autoscaling"]["enabled"]}
+    bounds = {"enabled": True, "min": 1, "max": 3, "targetCPUUtilization": 500}
+    assert scaled == dict.fromkeys(("gateway", "product", "order"), bounds)
 
 
 def test_fixed_replicas_switch_the_profiles_autoscaling_off() -> None:

@@ -38,6 +38,10 @@ class SchemaAhead(Exception):
     """The database has the schema of a newer release, on which this release's code may not run."""
 
 
+class DataLost(Exception):
+    """A database that was migrated before has no schema: its volume was lost or replaced, so its data is gone."""
+
+
 class BrokerUnavailable(Exception):
     """The broker is down or did not confirm a message. The event stays in the outbox."""
 

@@ -157,6 +157,13 @@ class MigrationSettings(LogSettings, DatabaseSettings):
     """
     db_runtime_password: Annotated[str, Field(repr=False, pattern="^[ -~]*$")] = ""
     """The password of that role, in ASCII characters."""
+    db_migrated_at: str = ""
+    """The time of a migration of this database, if there was one.
+
+    A database without a schema has then lost its data: the migration changes nothing and exits with 65.
+    """
+    db_runtime_retired_user: str = ""
+    """The role that the service logged in as before it was rotated: a migration ends its connections and its login."""
 
     @model_validator(mode="after")
     def _has_a_whole_runtime_role(self) -> Self:
@@ -164,6 +171,8 @@ class MigrationSettings(LogSettings, DatabaseSettings):
             raise ValueError("set both of DB_RUNTIME_USER and DB_RUNTIME_PASSWORD, or none of them")
         if self.db_runtime_user == self.db_user:
             raise ValueError("DB_RUNTIME_USER is DB_USER, the owner: name another role, or leave it out")
+        if self.db_runtime_retired_user and self.db_runtime_retired_user in (self.db_user, self.db_runtime_user):
+            raise ValueError("DB_RUNTIME_RETIRED_USER is a role that is used: name the former one, or leave it out")
         return self
 
 

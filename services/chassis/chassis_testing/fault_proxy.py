@@ -29,6 +29,8 @@ class FaultProxy:
         self._target = (host, port)
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
+        self._forwards_answers = asyncio.Event()
+        self._forwards_answers.set()
         self.port = free_port()
         self.delay = 0.0
 
@@ -52,6 +54,13 @@ class FaultProxy:
             self._server.close()
         await self.reset_connections()
 
+    def hold_answers(self) -> None:
+        """Keeps what the server sends from now on until `release_answers` is called."""
+        self._forwards_answers.clear()
+
+    def release_answers(self) -> None:
+        self._forwards_answers.set()
+
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             target_reader, target_writer = await asyncio.open_connection(*self._target)
@@ -60,14 +69,21 @@ class FaultProxy:
             return
         writers = {writer, target_writer}
         self._writers |= writers
+        always = asyncio.Event()
+        always.set()
         await asyncio.gather(
-            self._copy(reader, target_writer), self._copy(target_reader, writer), return_exceptions=True
+            self._copy(reader, target_writer, always),
+            self._copy(target_reader, writer, self._forwards_answers),
+            return_exceptions=True,
         )
         self._writers -= writers
 
-    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _copy(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, may_forward: asyncio.Event
+    ) -> None:
         try:
             while chunk := await reader.read(65536):
+                await may_forward.wait()
                 if self.delay:
                     await asyncio.sleep(random.uniform(0, self.delay))  # noqa: S311 - not a secret
                 writer.write(chunk)

@@ -47,6 +47,7 @@ async def build(settings: Settings, now: Callable[[], datetime] = utc_now) -> Se
     database, events, passwords = backend.database, PublishedEvents(backend.outbox, uuid7), PasswordHasher()
     session_lifetime = timedelta(seconds=settings.refresh_token_seconds)
     token_lifetime = min(timedelta(seconds=settings.access_token_seconds), session_lifetime)
+    # During a rotation, other pods may make tokens with the previous secret or with the next one already.
     others = [secret for secret in (settings.jwt_secret_previous, settings.jwt_secret_next) if secret is not None]
     signer = Signer(settings.jwt_secret, token_lifetime, uuid7, others)
     store = EndedSessionStore(connect(settings.redis_url, settings.redis_ca), settings.tenant, _REDIS_SECONDS)
@@ -54,8 +55,7 @@ async def build(settings: Settings, now: Callable[[], datetime] = utc_now) -> Se
     address_key, refresh_key = (
         derive_key(purpose, settings.jwt_secret) for purpose in ("addresses v1", "refresh tokens v1")
     )
-    known = [secret for secret in (settings.jwt_secret, settings.jwt_secret_previous) if secret is not None]
-    mail_keys = [derive_key("mailed tokens v1", secret) for secret in known]
+    mail_keys = [derive_key("mailed tokens v1", secret) for secret in (settings.jwt_secret, *others)]
     guard = LoginGuard(database, passwords, _lockout_policies(settings), address_key, now)
     mail_tokens = MailTokens(database, guard, _mail_token_policy(settings), mail_keys, now, uuid7)
     sessions = SessionService(

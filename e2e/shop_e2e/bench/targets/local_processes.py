@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import signal
 from collections.abc import Mapping, Sequence
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import asyncpg
 import httpx
+from chassis_testing.waiting import eventually
 
 from shop_e2e.bench.targets.target import TargetError
 
@@ -48,10 +48,8 @@ class LocalProcesses:
                 raise TargetError(f"{url} is not healthy: see {self._logs}") from None
 
     async def stop(self) -> None:
-        for process in self._running:
-            with contextlib.suppress(ProcessLookupError):
-                process.send_signal(signal.SIGTERM)
-        await asyncio.gather(*map(_ended_in_time, self._running))
+        """Stops the processes and those that they have started, such as the server behind a launcher."""
+        await asyncio.gather(*map(_end_group, self._running))
         self._running.clear()
 
     async def _spawn(self, name: str, command: Sequence[str]) -> asyncio.subprocess.Process:
@@ -101,10 +99,24 @@ async def _is_healthy(client: httpx.AsyncClient, url: str) -> bool:
         return False
 
 
-async def _ended_in_time(process: asyncio.subprocess.Process) -> None:
+async def _end_group(leader: asyncio.subprocess.Process) -> None:
+    """Ends the session that `_spawn` made of a process."""
+
+    async def is_empty() -> bool:
+        return not _signal_group(leader, 0)
+
+    _signal_group(leader, signal.SIGTERM)
     try:
-        async with asyncio.timeout(_STOP_SECONDS):
-            await process.wait()
+        await eventually(is_empty, within=_STOP_SECONDS)
     except TimeoutError:
-        process.kill()
-        await process.wait()
+        _signal_group(leader, signal.SIGKILL)
+    await leader.wait()
+
+
+def _signal_group(leader: asyncio.subprocess.Process, number: int) -> bool:
+    """Returns whether the group has a process. Signal 0 only asks, see kill(2)."""
+    try:
+        os.killpg(leader.pid, number)
+    except ProcessLookupError:
+        return False
+    return True

@@ -20,6 +20,7 @@ from sqlalchemy.engine import ExecutionContext
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from chassis.database.connections import PooledConnection
 from chassis.database.statements import ReadConnection, span_of
 from chassis.errors import DatabaseUnavailable
 from chassis.observability import logs, tracing
@@ -192,6 +193,7 @@ def _create_engine(
             "timeout": settings.db_connect_timeout_seconds,
             "command_timeout": statement_timeout_seconds,
             "ssl": database_tls(settings),
+            "connection_class": PooledConnection,
             "server_settings": dict(parameters or {}),
         },
         hide_parameters=True,  # a logged error has the statement, but no personal data from its parameters

@@ -25,8 +25,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from chassis.database import tables
 from chassis.database.engine import database_tls, database_url, driver_error
-from chassis.database.roles import RuntimeRole, grant_runtime_role
-from chassis.errors import SchemaAhead
+from chassis.database.roles import RuntimeRole, grant_runtime_role, retire_runtime_role
+from chassis.errors import DataLost, SchemaAhead
 from chassis.observability import logs
 from chassis.settings import DatabaseSettings
 
@@ -43,11 +43,15 @@ async def migrate(
     timeout_seconds: float = 120.0,
     revision: str = "head",
     runtime_role: RuntimeRole | None = None,
+    migrated_at: str = "",
+    retired_role: str = "",
 ) -> None:
     """Upgrades the database to the newest schema that the package ships, or only to `revision`.
 
     After a rollback the database has the schema of a newer release: then there is nothing to do, if this release's code
-    may run on it. In both cases `runtime_role` gets its privileges. Raises SchemaAhead, RuntimeRoleRefused.
+    may run on it. In both cases `runtime_role` gets its privileges, and the role named `retired_role` loses its login.
+    With `migrated_at`, the time of an earlier migration, a database without a schema is left as it is (docs/adr/0047).
+    Raises SchemaAhead, RuntimeRoleRefused, DataLost.
 
     A migration that fails is rolled back, except for its blocks `outside_transaction`, and its error is raised: then
     the Job fails, and the pods of the release before keep serving.
@@ -61,6 +65,8 @@ async def migrate(
     try:
         await _wait_until_reachable(engine, deadline)
         async with _exclusive_connection(engine, deadline) as connection:
+            if migrated_at:
+                await _require_schema(connection, settings.db_name, migrated_at)
             ahead = await _newer_schema(connection, package)
             if ahead is None:
                 await _upgrade_once_unlocked(connection, package, revision, deadline)
@@ -68,6 +74,8 @@ async def migrate(
                 await connection.commit()
             if runtime_role is not None:
                 await grant_runtime_role(connection, settings, runtime_role)
+            if retired_role:
+                await retire_runtime_role(connection, retired_role)
         if ahead is None:
             log.info("the schema is current", revision=_newest_revision(package) if revision == "head" else revision)
         else:
@@ -180,12 +188,25 @@ async def _exclusive_connection(engine: AsyncEngine, deadline: float) -> AsyncIt
         yield connection  # the end of the session releases the lock
 
 
+async def _require_schema(connection: AsyncConnection, database: str, migrated_at: str) -> None:
+    """Raises DataLost if the database has no schema."""
+    if await _stored_revision(connection) is None:
+        raise DataLost(
+            f"{database} was migrated at {migrated_at} and has no schema now: its data is lost. It is left as it is, "
+            "so that a backup can be restored into it"
+        )
+
+
+async def _stored_revision(connection: AsyncConnection) -> str | None:
+    return await _scalar(connection, "alembic_version", "SELECT version_num FROM alembic_version")
+
+
 async def _newer_schema(connection: AsyncConnection, package: str) -> str | None:
     """Returns the database's revision if it is of a newer release. Raises SchemaAhead if this code may not run on it.
 
     A revision that says nothing is unknown: it may be of any release.
     """
-    stored = await _scalar(connection, "alembic_version", "SELECT version_num FROM alembic_version")
+    stored = await _stored_revision(connection)
     if stored is None or stored in _revisions(package):
         return None
     query = "SELECT oldest_code FROM schema_compatibility WHERE revision = :revision"

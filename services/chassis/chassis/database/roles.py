@@ -34,6 +34,7 @@ _PRIVILEGES = (
     "ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT USAGE ON SEQUENCES TO {role}",
 )
 """The privileges of the runtime role. Every role may execute the functions of a schema, as PostgreSQL has it."""
+_END_CONNECTIONS = text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = :name")
 
 log = logs.get_logger(__name__)
 
@@ -63,6 +64,29 @@ async def grant_runtime_role(connection: AsyncConnection, settings: DatabaseSett
     log.info("the runtime role has its privileges", role=role.name)
 
 
+async def retire_runtime_role(connection: AsyncConnection, name: str) -> None:
+    """Takes the login from a former runtime role, and ends its connections, as the owner of the database. Idempotent.
+
+    The role stays, with its privileges and without a password: a later rotation uses it again. Raises
+    RuntimeRoleRefused.
+    """
+    quoted = connection.dialect.identifier_preparer.quote_identifier(name)
+    async with connection.begin():
+        if not await _exists(connection, name):
+            return
+        try:
+            await connection.exec_driver_sql(f"ALTER ROLE {quoted} NOLOGIN PASSWORD NULL")
+            await connection.execute(_END_CONNECTIONS, {"name": name})
+        except exc.DBAPIError as error:
+            if not isinstance(driver_error(error.orig), asyncpg.InsufficientPrivilegeError):
+                raise
+            raise RuntimeRoleRefused(
+                f"the owner of the database may not take the login from {name}, the role of DB_RUNTIME_RETIRED_USER: "
+                "drop that role, or leave the variable out"
+            ) from None
+    log.info("the former runtime role has no login", role=name)
+
+
 async def _can_log_in(settings: DatabaseSettings, role: RuntimeRole) -> bool:
     try:
         connection = await asyncpg.connect(
@@ -83,7 +107,7 @@ async def _can_log_in(settings: DatabaseSettings, role: RuntimeRole) -> bool:
 
 
 async def _create_or_change(connection: AsyncConnection, role: RuntimeRole) -> None:
-    exists = await connection.scalar(text("SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = :name)"), _named(role))
+    exists = await _exists(connection, role.name)
     name = connection.dialect.identifier_preparer.quote_identifier(role.name)
     verb = "ALTER" if exists else "CREATE"
     try:
@@ -97,16 +121,18 @@ async def _create_or_change(connection: AsyncConnection, role: RuntimeRole) -> N
         ) from None
 
 
+async def _exists(connection: AsyncConnection, name: str) -> bool:
+    return bool(
+        await connection.scalar(text("SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = :name)"), {"name": name})
+    )
+
+
 async def _refuse_owners(connection: AsyncConnection, role: RuntimeRole) -> None:
-    if await connection.scalar(text("SELECT pg_has_role(:name, current_user, 'MEMBER')"), _named(role)):
+    if await connection.scalar(text("SELECT pg_has_role(:name, current_user, 'MEMBER')"), {"name": role.name}):
         raise RuntimeRoleRefused(
             f"the role {role.name} of DB_RUNTIME_USER can become the owner of the database: name a role that is "
             "neither a superuser nor a member of the owner"
         )
-
-
-def _named(role: RuntimeRole) -> dict[str, str]:
-    return {"name": role.name}
 
 
 def _scram_verifier(password: str) -> str:

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
+from google.protobuf.json_format import ParseError
 from google.protobuf.message import Message
 
 from chassis.errors import MalformedEvent, UnknownEvent
+from chassis.messaging.payload_json import from_json, to_json
 from chassis.messaging.topology import EventType, load_topology
 from chassis.observability import tracing
 
@@ -44,9 +45,7 @@ def encode(event: Event) -> bytes:
             "time": event.time.isoformat(),
             "datacontenttype": "application/json",
             **{_ATTRIBUTES[name]: value for name, value in event.trace.items() if name in _ATTRIBUTES},
-            "data": MessageToDict(
-                event.payload, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
-            ),
+            "data": to_json(event.payload),
         }
     ).encode()
 
@@ -65,7 +64,7 @@ def decode(body: bytes) -> Event:
             UUID(document["id"]),
             document["subject"],
             datetime.fromisoformat(document["time"]),
-            ParseDict(document["data"], event_type.payload(), ignore_unknown_fields=True),
+            from_json(document["data"], event_type.payload),
             _trace_in(document),
         )
     except (ValueError, KeyError, TypeError, ParseError) as error:

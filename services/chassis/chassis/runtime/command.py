@@ -18,6 +18,9 @@ from chassis.settings import MigrationSettings, ResendSettings, load
 if TYPE_CHECKING:
     from chassis.messaging.resend import Selection
 
+EXIT_DATA_LOST = 65
+"""The exit status of a migration whose database lost its data (EX_DATAERR of sysexits.h). charts/common fails the Job
+at once for it, by which the operator recognizes the loss."""
 _PARTS = ("http", "grpc", "background")
 
 log = logs.get_logger(__name__)
@@ -94,13 +97,26 @@ def _parts(value: str) -> Sequence[str]:
 def _migrate(service: str, package: str) -> None:
     from chassis.database.migrations import migrate  # only here, because Alembic costs a serving process memory
     from chassis.database.roles import RuntimeRole
+    from chassis.errors import DataLost
 
     settings = load(MigrationSettings)
     logs.configure(service, settings.tenant, settings.log_level)
     user = settings.db_runtime_user
     role = RuntimeRole(user, settings.db_runtime_password) if user else None
     try:
-        asyncio.run(migrate(package, settings, runtime_role=role))
+        asyncio.run(
+            migrate(
+                package,
+                settings,
+                runtime_role=role,
+                migrated_at=settings.db_migrated_at,
+                retired_role=settings.db_runtime_retired_user,
+            )
+        )
+    except DataLost as error:
+        log.exception("migration refused")
+        sys.stderr.write(f"migration refused: {error}\n")
+        raise SystemExit(EXIT_DATA_LOST) from None
     except Exception as error:
         log.exception("migration failed")
         sys.stderr.write(f"migration failed: {error}\n")

@@ -1,13 +1,17 @@
 """A release migrates the database of an older one, and an older one runs on the schema of a newer one."""
 
 import importlib
+import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 from chassis.database.migrations import migrate
-from chassis.errors import SchemaAhead
+from chassis.errors import DataLost, SchemaAhead
+from chassis.runtime.command import EXIT_DATA_LOST
 from chassis.settings import DatabaseSettings
 from chassis_testing.databases import connect_to, empty_database
 
@@ -111,3 +115,41 @@ async def test_a_migration_that_fails_states_nothing(database: DatabaseSettings,
     await migrate(old, database)
     async with connect_to(database) as connection:
         assert await connection.fetchval("SELECT max(revision) FROM schema_compatibility") == "0003"
+
+
+async def tables(database: DatabaseSettings) -> int:
+    async with connect_to(database) as connection:
+        return int(await connection.fetchval("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"))
+
+
+async def test_an_empty_database_that_was_migrated_before_stays_empty(database: DatabaseSettings, old: str) -> None:
+    with pytest.raises(DataLost, match=f"{database.db_name} was migrated at 2026-01-31T08:00:00Z and has no schema"):
+        await migrate(old, database, migrated_at="2026-01-31T08:00:00Z")
+    assert await tables(database) == 0
+
+
+async def test_a_database_that_was_migrated_before_and_has_its_schema_is_migrated(
+    database: DatabaseSettings, releases: Releases, old: str
+) -> None:
+    new = releases.package("later_release", r0001="0001", r0002="0001", r0003="0002")
+    await migrate(old, database)
+    await migrate(new, database, migrated_at="2026-01-31T08:00:00Z")
+    assert await newest(database) == "0003"
+
+
+async def test_a_migration_of_a_database_that_lost_its_data_exits_with_a_status_of_its_own(
+    database: DatabaseSettings, old: str, tmp_path: Path
+) -> None:
+    (tmp_path / old / "service").mkdir()  # where `resend` would be
+    (tmp_path / old / "service" / "__init__.py").touch()
+    variables = {name.upper(): str(value) for name, value in database.model_dump().items()}
+    done = subprocess.run(  # noqa: ASYNC221 - nothing else runs in this loop
+        [sys.executable, "-c", f"from chassis.runtime.command import run; run({old!r}, ['migrate'])"],
+        env={**os.environ, **variables, "DB_MIGRATED_AT": "2026-01-31T08:00:00Z", "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == EXIT_DATA_LOST
+    assert "has no schema now: its data is lost" in done.stderr
+    assert await tables(database) == 0

@@ -6,6 +6,7 @@ from contextlib import suppress
 
 import asyncpg
 import pytest
+from chassis.database import engine
 from chassis.database.engine import Database, driver_error
 from chassis.database.statements import Command, Statement, insert_rows, sent_rows
 from chassis.errors import DatabaseUnavailable
@@ -200,6 +201,39 @@ async def test_a_cancelled_read_gives_its_connection_back(settings: DatabaseSett
         await reading
 
     assert await find(database) == ("espresso", {"size": "S"})  # by the only connection of the pool
+
+
+@pytest.mark.parametrize("ending", ["cancelled", "timed out"])
+async def test_what_is_written_after_an_interrupted_begin_is_committed(
+    monkeypatch: pytest.MonkeyPatch, settings: DatabaseSettings, database: Database, ending: str
+) -> None:
+    if ending == "timed out":
+        monkeypatch.setattr(engine, "_STATEMENT_TIMEOUT_SECONDS", 0.5)
+    async with connect_to(settings) as other, fault_proxy(settings.db_host, settings.db_port) as proxy:
+        slow = Database(settings.model_copy(update={"db_host": "127.0.0.1", "db_port": proxy.port}), "none")
+        assert await find(slow) is not None  # so that the only connection of the pool is open
+
+        async def write_nothing() -> None:
+            async with slow.begin() as transaction:
+                await FIND.first(transaction, id=1)
+
+        async def has_begun() -> bool:
+            begun = "SELECT count(*) FROM pg_stat_activity WHERE datname = $1 AND state = 'idle in transaction'"
+            return bool(await other.fetchval(begun, settings.db_name))
+
+        proxy.hold_answers()
+        writing = asyncio.create_task(write_nothing())
+        await eventually(has_begun)
+        if ending == "cancelled":
+            writing.cancel()
+        with suppress(asyncio.CancelledError, DatabaseUnavailable):
+            await writing
+        proxy.release_answers()
+
+        async with slow.begin() as transaction:
+            await ADD.first(transaction, id=2, name="ristretto", options={})
+        assert await find(database, 2) == ("ristretto", {})
+        await slow.close()
 
 
 async def test_a_prepared_statement_has_a_span_without_its_values(

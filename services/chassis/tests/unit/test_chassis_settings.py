@@ -89,6 +89,14 @@ def test_a_migration_with_half_a_runtime_role_or_the_owner_does_not_start(role: 
         read(MigrationSettings, {**COMPLETE, **role})
 
 
+@pytest.mark.parametrize("used", ["u", "r"])
+def test_a_role_that_is_used_is_not_retired(used: str) -> None:
+    roles = {"DB_RUNTIME_USER": "r", "DB_RUNTIME_PASSWORD": "p"}
+    assert read(MigrationSettings, {**COMPLETE, **roles, "DB_RUNTIME_RETIRED_USER": "former"}).db_runtime_retired_user
+    with pytest.raises(SettingsError, match="DB_RUNTIME_RETIRED_USER is a role that is used:"):
+        read(MigrationSettings, {**COMPLETE, **roles, "DB_RUNTIME_RETIRED_USER": used})
+
+
 def test_an_invalid_environment_ends_the_start_with_one_line_and_an_exit_code(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -43,6 +43,7 @@ class RedisPipeline:
     def __init__(self, redis: Redis, clock: Callable[[], float], timeout: float) -> None:
         """`clock` returns seconds, and never goes back. `timeout` is how many seconds Redis has to respond."""
         self._redis = redis
+        self._pool = redis.connection_pool
         self._breaker = CircuitBreaker(_BREAKER_POLICY, clock)
         self._timeout = timeout
         self._pending: list[_Pending] = []
@@ -64,7 +65,7 @@ class RedisPipeline:
 
     async def close(self) -> None:
         await self._redis.aclose()
-        await self._redis.connection_pool.disconnect()
+        await self._pool.disconnect()
 
     async def _flush(self) -> None:
         batch, self._pending = self._pending, []
@@ -79,13 +80,10 @@ class RedisPipeline:
                     pending.reply.set_result(reply)
 
     async def _execute(self, batch: Sequence[_Pending], attempt: Attempt) -> Sequence[Reply] | None:
-        """Runs one pipeline; None if Redis did not respond in time, or with an error."""
-        pipeline = self._redis.pipeline(transaction=False)
-        for pending in batch:
-            pipeline.execute_command(*pending.command)
+        """Sends one batch; None if Redis did not respond in time, or with an error."""
         try:
             async with asyncio.timeout(self._timeout):
-                replies: list[Reply] = await pipeline.execute()
+                replies = await self._exchange([pending.command for pending in batch])
         except (RedisError, OSError, TimeoutError) as error:
             attempt.failed()
             if self._breaker.state is CircuitState.OPEN:
@@ -96,3 +94,18 @@ class RedisPipeline:
             return replies
         finally:
             attempt.abandoned()
+
+    async def _exchange(self, commands: Sequence[tuple[Argument, ...]]) -> Sequence[Reply]:
+        """Sends commands on one connection and reads their replies, as Redis sends them.
+
+        It takes the connections of the client by themselves: its pipelines cost as much again as the exchange.
+        """
+        connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]  # of redis-py
+        try:
+            await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+            return [await connection.read_response() for _ in commands]
+        except BaseException:
+            await connection.disconnect(nowait=True)  # replies that were not read would answer other commands
+            raise
+        finally:
+            await self._pool.release(connection)

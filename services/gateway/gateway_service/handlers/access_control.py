@@ -1,14 +1,12 @@
 """Decides whether a request may pass: authenticates the caller, applies its rate limit, checks its session and role."""
 
-import asyncio
-
 from chassis.errors import NeighbourUnavailable, ProblemError
 from chassis.http.authentication import Authenticator, Principal
 from chassis.types.addresses import network_key
 from starlette.requests import Request
 from starlette.types import Scope
 
-from gateway_service.clients.ended_sessions import EndedSessionLookup
+from gateway_service.clients.ended_sessions import EndedSessionLookup, SessionCheck
 from gateway_service.clients.rate_limiter import RateLimiter
 from gateway_service.domain.errors import RoleNotAllowed, SessionEnded, TooManyRequests
 from gateway_service.domain.rate_limits import RateLimitPolicy
@@ -35,10 +33,9 @@ class AccessControl:
         except ProblemError:
             await self._count(scope, route.rate_limit_policy, None, response_headers)
             raise
-        _, has_ended = await asyncio.gather(  # both are in one pipeline, so Redis is called once
-            self._count(scope, route.rate_limit_policy, principal, response_headers), self._has_ended(principal)
-        )
-        if has_ended:
+        session = self._look(principal)  # in the pipeline of the count, so Redis is called once
+        await self._count(scope, route.rate_limit_policy, principal, response_headers)
+        if session is not None and await session.has_ended():
             raise SessionEnded
         if principal is not None and Role(principal.role) not in route.roles:
             raise RoleNotAllowed(principal.role, sorted(route.roles))
@@ -60,11 +57,11 @@ class AccessControl:
         except (ProblemError, NeighbourUnavailable):
             return None
 
-    async def _has_ended(self, principal: Principal | None) -> bool:
-        """Returns whether the session of a caller has ended, also on public routes."""
+    def _look(self, principal: Principal | None) -> SessionCheck | None:
+        """Begins to look the session of a caller up, also on public routes."""
         if principal is None or principal.session_id is None:
-            return False
-        return await self._ended_sessions.contain(principal.session_id)
+            return None
+        return self._ended_sessions.look(principal.session_id)
 
     async def _count(
         self, scope: Scope, policy: RateLimitPolicy, principal: Principal | None, response_headers: Headers

@@ -19,7 +19,6 @@ from gateway_service.settings import Settings
 from prometheus_client import REGISTRY
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-DEADLINE = 1.0
 JSON = (b"content-type", b"application/json")
 
 
@@ -176,7 +175,7 @@ def gateway_opener(user_grpc: str) -> OpenGateway:
             "tenant": uuid4().hex,  # separates the counts of this gateway in the shared Redis
             "rate_limits": "off",
             "limits_deadline_seconds": 5,  # so that no test of counting fails on a slow machine
-            "upstream_deadline_seconds": DEADLINE,
+            "upstream_deadline_seconds": 30,  # likewise; tests of deadlines have their own
             "answer_cache_bytes": 0,  # so that each request reaches the upstream; tests of the cache turn it on
             **{f"{name}_url": url for name in Service},
             **settings,
@@ -185,7 +184,7 @@ def gateway_opener(user_grpc: str) -> OpenGateway:
         try:
             async with (
                 serve(service.http, service.is_proxy) as base,
-                httpx.AsyncClient(base_url=base, timeout=10) as client,
+                httpx.AsyncClient(base_url=base, timeout=40) as client,
             ):
                 yield client
         finally:

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from chassis_testing.tokens import TokenIssuer
 from fastapi import FastAPI
-from gateway_harness import DEADLINE, FakeUpstream, OpenGateway, hang, problem, raw_server, reply, serve, url_of
+from gateway_harness import FakeUpstream, OpenGateway, hang, problem, raw_server, reply, serve, url_of
 from gateway_service.clients import upstream_client
 from pydantic import BaseModel
 from starlette.types import Receive, Scope, Send
@@ -288,7 +288,7 @@ async def test_a_caller_that_disconnects_does_not_affect_others(
 
 
 async def test_a_request_to_a_service_that_hangs_ends_at_the_deadline(
-    gateway: httpx.AsyncClient, upstream: FakeUpstream, issuer: TokenIssuer
+    open_gateway: OpenGateway, upstream: FakeUpstream, upstream_url: str, issuer: TokenIssuer
 ) -> None:
     received = 0
 
@@ -298,13 +298,15 @@ async def test_a_request_to_a_service_that_hangs_ends_at_the_deadline(
         await hang(scope, receive, send)
 
     upstream.behaviour = count_and_hang
-    for method in ("GET", "POST"):
-        received, started = 0, asyncio.get_running_loop().time()
-        response = await gateway.request(method, "/api/v1/orders", headers=issuer.bearer(7))
-        assert problem(response, 503) == "upstream_timeout"
-        assert response.headers["retry-after"] == "1"
-        assert received == 1
-        assert asyncio.get_running_loop().time() - started < 3 * DEADLINE
+    deadline = 1.0
+    async with open_gateway(upstream_url, upstream_deadline_seconds=deadline) as gateway:
+        for method in ("GET", "POST"):
+            received, started = 0, asyncio.get_running_loop().time()
+            response = await gateway.request(method, "/api/v1/orders", headers=issuer.bearer(7))
+            assert problem(response, 503) == "upstream_timeout"
+            assert response.headers["retry-after"] == "1"
+            assert received == 1
+            assert asyncio.get_running_loop().time() - started < 3 * deadline
 
 
 async def test_an_unavailable_service_is_named(open_gateway: OpenGateway, refusing_socket: socket.socket) -> None:

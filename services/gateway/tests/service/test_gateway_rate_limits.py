@@ -220,6 +220,23 @@ async def test_a_clock_that_is_set_back_does_not_lock_callers_out() -> None:
     await pipeline.close()
 
 
+async def test_a_reply_that_comes_too_late_is_not_taken_for_the_next_one() -> None:
+    redis = connect(environment_variable("TEST_REDIS_URL"))
+    pipeline = RedisPipeline(redis, lambda: 0.0, 0.2)
+    late = await pipeline.send("BLPOP", uuid4().hex, 1)
+    replies = [await pipeline.send("ECHO", text) for text in ("first", "second")]
+    assert (late, replies) == (None, [b"first", b"second"])
+    await pipeline.close()
+
+
+async def test_a_command_that_redis_refuses_has_no_reply_and_spoils_no_other_batch() -> None:
+    redis = connect(environment_variable("TEST_REDIS_URL"))
+    pipeline = RedisPipeline(redis, lambda: 0.0, 5.0)
+    refused, beside = await asyncio.gather(pipeline.send("GET"), pipeline.send("ECHO", "same batch"))
+    assert (refused, beside, await pipeline.send("ECHO", "next")) == (None, None, b"next")
+    await pipeline.close()
+
+
 # Redis unavailable, unresponsive, and available again
 
 

@@ -10,10 +10,9 @@ from typing import Any
 from uuid import UUID
 
 from chassis.database.pruning import delete_oldest
-from chassis.database.statements import Record, Statement
+from chassis.database.statements import Command, Record, Statement, insert_rows
 from chassis.types.ids import UserId
 from sqlalchemy import (
-    ARRAY,
     Boolean,
     ColumnElement,
     DateTime,
@@ -113,13 +112,6 @@ _SAME_NAME = (
 """The columns of a new notification that have the names of its fields."""
 
 
-def _add_once() -> Insert:
-    columns = [notifications.c[name] for name in ("cause", "facts", *_SAME_NAME)]
-    arrays = [bindparam(column.name, type_=ARRAY(column.type)) for column in columns]
-    new = func.unnest(*arrays).table_valued(*(column.name for column in columns)).render_derived(name="new")
-    return insert(notifications).from_select(columns, select(new)).on_conflict_do_nothing()
-
-
 def _begin_attempt() -> Insert:
     """Returns the statement that prolongs a lease and adds an attempt: it adds none if the lease is lost."""
     held = (
@@ -163,7 +155,9 @@ def _release() -> Update:
     )
 
 
-_ADD = Statement(_add_once(), lambda _: None)
+_ADD_ONCE = Command(
+    insert_rows(*(notifications.c[name] for name in ("cause", "facts", *_SAME_NAME))).on_conflict_do_nothing()
+)
 _LEASE_NEXT = Statement(
     update(notifications)
     .where(notifications.c.id == func.coalesce(_longest_due(_URGENT), _longest_due(Template)))
@@ -216,7 +210,7 @@ class NotificationRepository:
         """
         rows = sorted(new, key=lambda row: (row[0], row[1].channel, row[1].user_id))
         added = [notification for _, notification in rows]
-        await _ADD.all(
+        await _ADD_ONCE.execute(
             self._transaction,
             cause=[cause for cause, _ in rows],
             facts=[dict(notification.facts) for notification in added],

@@ -23,3 +23,15 @@ async def test_tokens_of_the_previous_secret_are_accepted_until_it_is_removed() 
                 assert problem_code(answer, 401) == "unauthenticated"
                 assert problem_code(await users.verify(forgotten), 401) == "invalid_mail_token"
                 assert (await users.refresh(eve.tokens["refresh_token"])).status_code == 200
+
+
+async def test_a_token_that_was_mailed_with_the_next_secret_is_valid_at_pods_that_have_only_published_it() -> None:
+    async with migrated_database("user_service") as database:
+        with fast_hashes():
+            following = {"jwt_secret": NEW_SECRET, "jwt_secret_previous": SECRET}
+            async with serving(settings_for(database, **following)) as users:
+                ada = await users.register()
+                mailed = await users.mailed_token(ada.id, UserRegistered)
+            async with serving(settings_for(database, jwt_secret_next=NEW_SECRET)) as users:
+                assert await users.is_logged_in(ada)
+                assert (await users.verify(mailed)).status_code == 204

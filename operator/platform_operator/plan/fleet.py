@@ -1,0 +1,193 @@
+"""Decides which release each shop is to run, so that an upgrade of the operator is no upgrade of all at once. Pure.
+
+docs/adr/0045-a-fleet-is-upgraded-shop-by-shop.md says why. All that is decided on is in the status of the shops: a
+restart of the operator forgets nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from platform_operator.api.conditions import ConditionReason
+from platform_operator.api.kinds import PlatformKey
+from platform_operator.api.spec import DAYS, Maintenance, Spec
+from platform_operator.cache.observed import Platform
+from platform_operator.plan.inventory import DesiredObject, Inventory
+
+
+@dataclass(frozen=True)
+class UpgradePolicy:
+    """How the shops of an operator get its release. `concurrency` counts shops that are upgraded at the same time."""
+
+    canary: str = ""
+    """The shop that is upgraded first, as `<namespace>/<name>`; empty: any."""
+    concurrency: int = 5
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Why a shop does not get the operator's release yet."""
+
+    reason: ConditionReason
+    message: str
+
+
+@dataclass(frozen=True)
+class Target:
+    """The release that a shop is to run now: the version of the services, and the digest of the charts."""
+
+    version: str
+    charts: str
+    wait: Wait | None = None
+    """Set while the shop runs another release than the operator's."""
+
+    def holds(self, charts: str) -> bool:
+        """Tells whether the objects stay as they were applied: the operator's charts are not the shop's yet."""
+        return self.charts != charts
+
+
+@dataclass(frozen=True)
+class _Member:
+    """A shop as its status describes it."""
+
+    key: PlatformKey
+    target: tuple[str, str]
+    running: tuple[str, str]
+    degraded: bool
+    follows: bool
+    """True if its version is the operator's."""
+
+    @property
+    def is_rolled_out(self) -> bool:
+        return self.running == self.target
+
+
+def stored_target(status: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Returns the version and the charts that a shop was to run; None for a new one.
+
+    An older operator has written neither the charts nor the target: its `version` was the target.
+    """
+    version = status.get("targetVersion") or status.get("version")
+    return (version, status.get("targetCharts", "")) if version else None
+
+
+def running_release(status: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Returns the version and the charts that are rolled out; None before the first rollout."""
+    version = status.get("version")
+    return (version, status.get("charts", "")) if version else None
+
+
+def choose_target(
+    platform: Platform,
+    spec: Spec,
+    release: Target,
+    fleet: Iterable[Platform],
+    policy: UpgradePolicy,
+    now: datetime,
+    *,
+    edited: bool,
+) -> Target:
+    """Returns the release that a shop is to run. `release` is the operator's.
+
+    `edited` says whether the user has changed what the shop is made of since the last pass: such a change is made at
+    once, with the operator's charts.
+    """
+    wanted = replace(release, version=spec.version or release.version)
+    stored, running = stored_target(platform.status), running_release(platform.status)
+    if spec.observes or stored is None or running is None or stored == (wanted.version, wanted.charts):
+        return wanted
+    if spec.version not in (None, stored[0]):
+        return wanted
+    wait = _wait(platform, spec, release, [*_members(fleet)], policy, now)
+    if wait is None:
+        return wanted
+    takes_charts = edited or running != stored
+    target = Target(stored[0], release.charts if takes_charts else stored[1])
+    return target if target == wanted else replace(target, wait=wait)
+
+
+def _wait(
+    platform: Platform, spec: Spec, release: Target, members: Sequence[_Member], policy: UpgradePolicy, now: datetime
+) -> Wait | None:
+    if spec.maintenance is not None and not is_open(spec.maintenance, now):
+        return Wait(ConditionReason.OUTSIDE_MAINTENANCE, "Waiting for the hours of spec.maintenance.")
+    if _is_degraded(platform):
+        return Wait(ConditionReason.SHOP_DEGRADED, "The shop is degraded: it is upgraded when that is resolved.")
+    if failed := failed_shops(members, release):
+        return Wait(
+            ConditionReason.UPGRADES_HALTED,
+            f"The upgrade of {', '.join(map(str, failed[:3]))} has failed: no other shop is upgraded until that is "
+            "resolved.",
+        )
+    others = [one for one in members if one.key != platform.key and _is_started(one, release)]
+    canary = next((one for one in members if str(one.key) == policy.canary and one.follows), None)
+    if canary is not None and canary.key != platform.key and not (canary in others and canary.is_rolled_out):
+        return Wait(ConditionReason.WAITING_FOR_CANARY, f"Waiting until {canary.key} runs {release.version}.")
+    limit = policy.concurrency if any(one.is_rolled_out for one in others) else 1
+    running = [one for one in others if not one.is_rolled_out and not one.degraded]
+    if len(running) >= limit:
+        return Wait(ConditionReason.WAITING_FOR_TURN, f"Waiting for other shops: at most {limit} upgrade at once.")
+    return None
+
+
+def failed_shops(members: Iterable[_Member], release: Target) -> list[PlatformKey]:
+    """Returns the shops on which the operator's release has failed. One with a version of its own is no measure."""
+    started = (one for one in members if one.follows and _is_started(one, release))
+    return [one.key for one in started if one.degraded and not one.is_rolled_out]
+
+
+def is_halted(fleet: Iterable[Platform], release: Target) -> bool:
+    """Returns whether no shop gets the operator's release, since it has failed on one."""
+    return bool(failed_shops(_members(fleet), release))
+
+
+def _members(fleet: Iterable[Platform]) -> Iterable[_Member]:
+    """Yields the shops that count: those that ran before, and that the operator may change."""
+    for one in fleet:
+        target, running = stored_target(one.status), running_release(one.status)
+        if target and running and not one.deleting and one.status.get("mode") != "Observe":
+            yield _Member(one.key, target, running, _is_degraded(one), not one.spec.get("version"))
+
+
+def _is_started(member: _Member, release: Target) -> bool:
+    version, charts = member.target
+    return charts == release.charts and (version == release.version or not member.follows)
+
+
+def _is_degraded(platform: Platform) -> bool:
+    return any(one["type"] == "Degraded" and one["status"] == "True" for one in platform.status.get("conditions", ()))
+
+
+def is_open(maintenance: Maintenance, now: datetime) -> bool:
+    """Returns whether `now` is in a window. A window that ends before it begins goes on into the next day."""
+    local = now.astimezone(ZoneInfo(maintenance.time_zone))
+    clock, begins, ends = local.strftime("%H:%M"), maintenance.from_, maintenance.to
+    today, yesterday = DAYS[local.weekday()], DAYS[(local - timedelta(days=1)).weekday()]
+    if begins < ends:
+        return today in maintenance.days and begins <= clock < ends
+    return (today in maintenance.days and clock >= begins) or (yesterday in maintenance.days and clock < ends)
+
+
+def held_release(rendered: Iterable[DesiredObject], inventory: Inventory) -> tuple[DesiredObject, ...]:
+    """Returns the objects of a shop as they were applied, with the manifests by which a lost one is restored.
+
+    These come from the operator's charts: those of the shop's own release are not there any more.
+    """
+    applied = inventory.objects
+    return tuple(replace(one, digest=applied[one.id].digest) for one in rendered if one.id in applied)
+
+
+def with_targets(fleet: Iterable[Platform], chosen: Mapping[PlatformKey, Target]) -> Iterator[Platform]:
+    """Yields the shops with the targets that were chosen for them and are not in their stored status yet."""
+    for one in fleet:
+        target = chosen.get(one.key)
+        yield replace(one, status=with_target(one.status, target)) if target else one
+
+
+def with_target(status: Mapping[str, Any], target: Target) -> dict[str, Any]:
+    """Returns a stored status with another target."""
+    return {**status, "targetVersion": target.version, "targetCharts": target.charts}

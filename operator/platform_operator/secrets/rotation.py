@@ -1,0 +1,345 @@
+"""Rotation of derived credentials: what is valid at each step, and when the next step may come. Pure.
+
+docs/adr/0046-credentials-rotate-in-recorded-steps.md says why no step fails a request.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from platform_operator.api.conditions import RotationKind, RotationStep
+from platform_operator.api.kinds import GROUP, ROTATION_COMPONENT, ObjectId, PlatformKey
+from platform_operator.api.spec import SERVICES, WITH_DATABASE, Service, Spec
+from platform_operator.cache.observed import Children, Platform, StoredData, state_of
+from platform_operator.secrets.key_ids import key_id
+
+ANNOTATION_ROTATE = f"{GROUP}/rotate"
+"""Asks for a rotation, on the platform: `<kind>:<name>`. Each name is a request of its own."""
+ANNOTATION_GENERATION = f"{GROUP}/generation"
+"""The generation and the step of the credentials in a Secret, or of those that a pod was started for."""
+
+KEY_CACHE_TIME = timedelta(minutes=6)
+"""How long services may use public keys that they have fetched (chassis.http.authentication), with a margin."""
+TERMINATION_TIME = timedelta(minutes=1)
+"""How long a pod may answer and call after it is no longer counted: its grace period of 40 s, and a margin."""
+TOKEN_SECONDS = {"access_token_seconds": 900, "verification_token_seconds": 259_200, "reset_token_seconds": 3600}
+"""The lifetimes of tokens that are made with the signing secret, as the user service has them by default."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """The state of one kind of credentials. A shop that was never rotated uses generation 0."""
+
+    generation: int = 0
+    """The generation that is used."""
+    step: RotationStep = RotationStep.DONE
+    since: datetime | None = None
+    """When the step began; None if that is not known."""
+    rolled_out: datetime | None = None
+    """Since when all pods have the credentials of this step."""
+    request: str = ""
+    """The newest value of the annotation that was followed."""
+    finished: datetime | None = None
+    """When the last rotation ended."""
+
+    @property
+    def also_accepted(self) -> int | None:
+        """The generation that is valid beside the one in use, if there is one: the next or the former."""
+        offsets = {RotationStep.PUBLISH: 1, RotationStep.USE: -1}
+        return self.generation + offsets[self.step] if self.step in offsets else None
+
+    @property
+    def mark(self) -> str:
+        """The generation and the step, as far as credentials differ by them; empty for those that never changed."""
+        if self.also_accepted is not None:
+            return f"{self.generation} {self.step}"
+        return str(self.generation) if self.generation else ""
+
+    @property
+    def is_active(self) -> bool:
+        return self.step is not RotationStep.DONE
+
+
+Rotations = Mapping[RotationKind, Rotation]
+"""The state of every kind."""
+
+NO_ROTATIONS: Rotations = {kind: Rotation() for kind in RotationKind}
+
+
+@dataclass(frozen=True, slots=True)
+class RotationRequest:
+    """The kinds that the annotation of a platform asks for, or why it asks for none."""
+
+    name: str = ""
+    """The value of the annotation."""
+    kinds: frozenset[RotationKind] = frozenset()
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class RotationReport:
+    """The rotations of a platform as they stand after a pass, and what they wait for."""
+
+    before: Rotations = field(default_factory=lambda: NO_ROTATIONS)
+    rotations: Rotations = field(default_factory=lambda: NO_ROTATIONS)
+    next_steps: Mapping[RotationKind, datetime] = field(default_factory=dict)
+    """The times before which the next step does not come, for steps that all pods have."""
+    problems: tuple[str, ...] = ()
+    """Sentences that say why a rotation that is asked for does not begin or go on."""
+    is_record_due: bool = False
+    """True if the record lacks these rotations, and they may go on."""
+
+    def refused(self, problem: str) -> RotationReport:
+        """Returns the report of rotations that stay as they were, since their next step could not be recorded."""
+        return RotationReport(self.before, self.before, problems=(*self.problems, problem))
+
+    def seconds_until_next_step(self, now: datetime) -> float | None:
+        """Returns when the platform has to be looked at again, even if nothing changes."""
+        if any(self.rotations[kind].step is not before.step for kind, before in self.before.items()):
+            return 0.0
+        return min(((time - now).total_seconds() for time in self.next_steps.values() if time > now), default=None)
+
+
+# Which credentials a kind has.
+
+
+def rotated_components(kind: RotationKind, spec: Spec) -> tuple[str, ...]:
+    """Returns the components whose Secrets have the credentials of a kind. None for external databases."""
+    match kind:
+        case RotationKind.SIGNING:
+            return ("jwt",)
+        case RotationKind.GRPC:
+            return tuple(f"{service}-grpc" for service in SERVICES)
+        case RotationKind.DATABASES:
+            builtin = spec.databases.provider == "builtin"
+            return tuple(f"{service}-db-runtime" for service in WITH_DATABASE) if builtin else ()
+
+
+def kind_of(component: str) -> RotationKind | None:
+    """Returns the kind that the Secret of a component belongs to; None for credentials that do not rotate."""
+    if component == "jwt":
+        return RotationKind.SIGNING
+    if component.endswith("-grpc"):
+        return RotationKind.GRPC
+    return RotationKind.DATABASES if component.endswith("-db-runtime") else None
+
+
+def generation_annotations(spec: Spec, rotations: Rotations) -> dict[str, dict[str, str]]:
+    """Returns the annotation of each service's pods, which are replaced when the credentials that they read change.
+
+    A role that the migration has created changes no pod before it is used.
+    """
+    marks = {service: {"grpc": rotations[RotationKind.GRPC].mark} for service in SERVICES}
+    marks["user"]["signing"] = rotations[RotationKind.SIGNING].mark
+    for component in rotated_components(RotationKind.DATABASES, spec):
+        marks[component.removesuffix("-db-runtime")]["databases"] = str(
+            rotations[RotationKind.DATABASES].generation or ""
+        )
+    texts = {
+        service: ", ".join(f"{kind} {mark}" for kind, mark in sorted(own.items()) if mark)
+        for service, own in marks.items()
+    }
+    return {service: {ANNOTATION_GENERATION: text} for service, text in texts.items() if text}
+
+
+def migration_rotation(rotation: Rotation) -> dict[str, str | int]:
+    """Returns the value `migration.rotation` of the charts; empty for roles that never changed."""
+    if not rotation.mark:
+        return {}
+    step = rotation.step if rotation.also_accepted is not None else RotationStep.RETIRE
+    return {"generation": rotation.generation, "step": str(step)}
+
+
+# What is asked for.
+
+
+_REQUEST = re.compile(r"(signing|grpc|databases|all):[A-Za-z0-9._-]{1,63}")
+
+
+def parse_request(value: str, spec: Spec) -> RotationRequest:
+    """Returns the request in the value of the annotation, which is empty without one."""
+    if not value:
+        return RotationRequest()
+    found = _REQUEST.fullmatch(value)
+    if found is None:
+        return RotationRequest(
+            problem=f"Annotation {ANNOTATION_ROTATE} is malformed: write signing, grpc, databases or all, a colon and "
+            "a name that no earlier request has, such as all:2026-11."
+        )
+    available = frozenset(kind for kind in RotationKind if rotated_components(kind, spec))
+    kinds = available if found[1] == "all" else available & {found[1]}
+    problem = "" if kinds else "External databases are not rotated by the operator: change their Secrets."
+    return RotationRequest(value, kinds, problem)
+
+
+def foreign_secrets(kind: RotationKind, key: PlatformKey, spec: Spec, observed: Children) -> tuple[str, ...]:
+    """Returns the names of a kind's Secrets that exist and are not derived by the operator."""
+    identities = (ObjectId("Secret", f"{key.name}-{component}") for component in rotated_components(kind, spec))
+    return tuple(one.name for one in identities if one in observed and not key_id(observed[one]))
+
+
+# How a rotation goes on.
+
+
+def advance_rotations(
+    platform: Platform, spec: Spec, observed: Children, rotations: Rotations, now: datetime, *, goes_on: bool
+) -> RotationReport:
+    """Returns the rotations as they stand from now on. Only a platform that has converged `goes_on`."""
+    key, request = platform.key, parse_request(platform.annotations.get(ANNOTATION_ROTATE, ""), spec)
+    advanced, problems = dict(rotations), [request.problem] if request.problem else []
+    for kind, rotation in rotations.items():
+        if not (rotation.is_active or _is_due(kind, rotation, request, spec, platform.created, now)):
+            continue
+        if foreign := foreign_secrets(kind, key, spec, observed):
+            problems.append(_foreign(kind, foreign))
+        elif goes_on:
+            hold = _hold(kind, rotation.step, spec)
+            advanced[kind] = _advance(rotation, _followed(kind, rotation, request), hold, now)
+    times = {
+        kind: one.rolled_out + _hold(kind, one.step, spec)
+        for kind, one in advanced.items()
+        if one.rolled_out is not None
+    }
+    is_record_due = goes_on and advanced != recorded_rotations(key, observed)
+    return RotationReport(rotations, advanced, times, tuple(problems), is_record_due)
+
+
+def _is_due(
+    kind: RotationKind, rotation: Rotation, request: RotationRequest, spec: Spec, created: datetime, now: datetime
+) -> bool:
+    if kind in request.kinds and rotation.request != request.name:
+        return True
+    days = spec.rotation.every_days
+    is_overdue = days is not None and now >= (rotation.finished or created) + timedelta(days=days)
+    return is_overdue and bool(rotated_components(kind, spec))
+
+
+def _followed(kind: RotationKind, rotation: Rotation, request: RotationRequest) -> str:
+    """Returns the request that is followed by a rotation which begins now."""
+    return request.name if kind in request.kinds else rotation.request
+
+
+def _advance(rotation: Rotation, request: str, hold: timedelta, now: datetime) -> Rotation:
+    """Returns the state that follows, in a platform all of whose pods have the credentials of `rotation`."""
+    if rotation.step is RotationStep.DONE:
+        return replace(rotation, step=RotationStep.PUBLISH, since=now, request=request)
+    rolled_out = rotation.rolled_out or now
+    if now < rolled_out + hold:
+        return replace(rotation, since=rotation.since or now, rolled_out=rolled_out)
+    following = replace(rotation, since=now, rolled_out=None)
+    if rotation.step is RotationStep.PUBLISH:
+        return replace(following, step=RotationStep.USE, generation=rotation.generation + 1)
+    if rotation.step is RotationStep.USE:
+        return replace(following, step=RotationStep.RETIRE)
+    return replace(following, step=RotationStep.DONE, finished=now)
+
+
+def _hold(kind: RotationKind, step: RotationStep, spec: Spec) -> timedelta:
+    """Returns the time for which a step stays after all pods have it."""
+    if step in (RotationStep.RETIRE, RotationStep.DONE):
+        return timedelta()
+    if kind is RotationKind.SIGNING:
+        return KEY_CACHE_TIME if step is RotationStep.PUBLISH else longest_token_lifetime(spec) + TERMINATION_TIME
+    return TERMINATION_TIME
+
+
+def longest_token_lifetime(spec: Spec) -> timedelta:
+    """Returns how long a token that was made with the signing secret may be valid."""
+    settings, env = spec.settings.user, spec.services.get("user", Service()).env
+    seconds = [
+        int(env[variable]) if (variable := name.upper()) in env and env[variable].isdecimal()
+        else getattr(settings, name) or default
+        for name, default in TOKEN_SECONDS.items()
+    ]  # fmt: skip
+    return timedelta(seconds=max(seconds))
+
+
+def _foreign(kind: RotationKind, names: Iterable[str]) -> str:
+    return (
+        f"Credentials of {kind} are not rotated: the operator did not derive {', '.join(names)}. Rotate them by hand, "
+        "or give them to the operator, as docs/operations.md says (Rotate credentials)."
+    )
+
+
+# How the state is stored.
+
+
+def rotation_id(key: PlatformKey) -> ObjectId:
+    return ObjectId("ConfigMap", f"{key.name}-{ROTATION_COMPONENT}")
+
+
+def read_rotations(key: PlatformKey, observed: Children) -> Rotations:
+    """Returns the rotations of a platform from their record, or as far as that is lost from its Secrets."""
+    recorded = recorded_rotations(key, observed)
+    return {kind: max(recorded[kind], _marked(kind, key, observed), key=_position) for kind in RotationKind}
+
+
+def recorded_rotations(key: PlatformKey, observed: Children) -> Rotations:
+    """Returns the rotations that the record has. What is missing or malformed there was never rotated."""
+    state = state_of(rotation_id(key), observed)
+    data = state.data if isinstance(state, StoredData) else {}
+    return {kind: _load(data[kind]) if kind in data else Rotation() for kind in RotationKind}
+
+
+def dump_rotations(rotations: Rotations) -> dict[str, str]:
+    """Returns the data of the record."""
+    return {str(kind): _dump(one) for kind, one in rotations.items() if one != Rotation()}
+
+
+def _dump(rotation: Rotation) -> str:
+    times = {"since": rotation.since, "rolledOut": rotation.rolled_out, "finished": rotation.finished}
+    return json.dumps(
+        {"generation": rotation.generation, "step": rotation.step, "request": rotation.request}
+        | {name: time.isoformat() for name, time in times.items() if time}
+    )
+
+
+def _load(text: str) -> Rotation:
+    try:
+        stored = json.loads(text)
+        times = [datetime.fromisoformat(stored[name]) if name in stored else None for name in _TIMES]
+        return Rotation(
+            int(stored["generation"]),
+            RotationStep(stored["step"]),
+            times[0],
+            times[1],
+            str(stored["request"]),
+            times[2],
+        )
+    except (KeyError, TypeError, ValueError):
+        return Rotation()
+
+
+_TIMES = ("since", "rolledOut", "finished")
+
+
+def _marked(kind: RotationKind, key: PlatformKey, observed: Children) -> Rotation:
+    """Returns the furthest rotation that Secrets of a kind were written for."""
+    marks = (
+        _parse_mark(seen.state.annotations.get(ANNOTATION_GENERATION, ""))
+        for identity, seen in observed.items()
+        if identity.kind == "Secret" and isinstance(seen.state, StoredData) and key_id(seen)
+        and kind_of(identity.name.removeprefix(f"{key.name}-")) is kind
+    )  # fmt: skip
+    return max(marks, key=_position, default=Rotation())
+
+
+def _parse_mark(mark: str) -> Rotation:
+    generation, _, step = mark.partition(" ")
+    try:
+        return Rotation(int(generation), RotationStep(step or RotationStep.DONE))
+    except ValueError:
+        return Rotation()
+
+
+def _position(rotation: Rotation) -> tuple[int, int]:
+    """Orders the states of one kind by the credentials that they stand for."""
+    return rotation.generation, _ORDER[rotation.step]
+
+
+_ORDER = {RotationStep.USE: 0, RotationStep.RETIRE: 1, RotationStep.DONE: 1, RotationStep.PUBLISH: 2}
+"""The steps of one generation: it is used first, and publishes the next at last."""

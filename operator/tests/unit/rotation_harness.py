@@ -1,0 +1,249 @@
+"""A shop of fake pods that read their Secrets when they start, and a check that all of them understand each other."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from test_reconciler import FakeCluster, FakeHelm, Manifest, rendered
+
+from platform_operator.api.kinds import PLATFORM, Kind, ObjectId, PlatformKey
+from platform_operator.api.spec import SERVICES, WITH_DATABASE
+from platform_operator.secrets.caller_tokens import NEIGHBOURS
+from platform_operator.secrets.rotation import ANNOTATION_GENERATION, ANNOTATION_ROTATE
+from platform_operator.workqueue import Requeue
+
+KEYS_ARE_CACHED = timedelta(minutes=5)
+TOKENS_LIVE = timedelta(days=3)
+
+
+class Killed(BaseException):
+    """The operator's process has died."""
+
+
+class ShopHelm(FakeHelm):
+    """A Helm whose chart has the migration and the Deployment of every service."""
+
+    async def template(self, chart: Path, key: PlatformKey, chart_values: Manifest) -> list[Manifest]:
+        self.runs += 1
+        return [manifest for service in SERVICES for manifest in self._service(service, chart_values[service])]
+
+    def _service(self, service: str, values: Manifest) -> Iterator[Manifest]:
+        if service in WITH_DATABASE:
+            rotation = values.get("migration", {}).get("rotation", {"generation": 0, "step": ""})
+            name = f"shop-{service}-migrate-{rotation['generation']}{rotation['step'].lower()}"
+            yield rendered("batch/v1", "Job", name, 2, {"step": rotation["step"]})
+        mark = values.get("podAnnotations", {}).get(ANNOTATION_GENERATION, "")
+        yield rendered("apps/v1", "Deployment", f"shop-{service}", 3, {"replicas": 1, "mark": mark})
+
+
+@dataclass(frozen=True)
+class Pod:
+    """A running pod, with the values that its Secrets had when it started."""
+
+    service: str
+    mark: str
+    env: Mapping[str, str] = field(repr=False)
+
+    def pairs(self, variable: str) -> set[tuple[str, str]]:
+        text = self.env.get(variable, "")
+        return {(name, value) for name, value in (pair.split("=") for pair in text.split(",") if pair)}
+
+
+@dataclass
+class RotatingShop:
+    """A platform with pods, roles of databases, and tokens of customers. `check` runs whenever any of them changes."""
+
+    cluster: FakeCluster
+    dies_after: Callable[[int, str], bool] = lambda number, write: False
+    """Decides whether an operator dies after a write, given its number and its text."""
+    pods: list[Pod] = field(default_factory=list)
+    roles: dict[tuple[str, str], str | None] = field(default_factory=dict)
+    """The passwords of login roles, by service and name. None: it may not log in."""
+    signed: dict[str, datetime] = field(default_factory=dict)
+    """When a signing secret was used last."""
+    published: list[tuple[datetime, frozenset[str]]] = field(default_factory=list)
+    """The secrets whose public keys a pod published, and when it did so last."""
+    writes: int = 0
+    deaths: int = 0
+    starts: int = 0
+    """Pods that were started."""
+    _is_dead: bool = False
+
+    @classmethod
+    def new(cls, tmp_path: Path) -> RotatingShop:
+        cluster = FakeCluster(tmp_path)
+        cluster.helm = ShopHelm()
+        cluster.restart()
+        shop = cls(cluster)
+        cluster.server.apply = shop._dying(cluster.server.apply)  # type: ignore[method-assign]
+        cluster.server.delete = shop._dying(cluster.server.delete)  # type: ignore[method-assign]
+        return shop
+
+    def _dying(self, call: Any) -> Any:
+        """Makes a write the last one of the operator's process, when it is its turn."""
+
+        async def write(*arguments: Any, **named: Any) -> Any:
+            if self._is_dead:
+                raise Killed
+            self._count_generations(*arguments)
+            answer = await call(*arguments, **named)
+            self.writes += 1
+            if self.dies_after(self.writes, self.cluster.server.writes[-1]):
+                self._is_dead = True
+                raise Killed
+            return answer
+
+        return write
+
+    def _count_generations(self, kind: Kind, _: str, manifest: Manifest | str, *more: Any) -> None:
+        """Counts the specs of Deployments, as the API server does: until it is rolled out, its status is of another."""
+        if kind.kind == "Deployment" and isinstance(manifest, dict):
+            stored = self.cluster.server.objects.get((kind.kind, manifest["metadata"]["name"]))
+            if stored and stored["spec"] != manifest["spec"]:
+                stored["metadata"]["generation"] += 1
+
+    # The operator.
+
+    async def reconcile(self) -> Requeue:
+        """Makes one pass. An operator that dies in it is followed by another, with an empty memory."""
+        try:
+            return await self.cluster.make_pass()
+        except Killed:
+            self.deaths, self._is_dead = self.deaths + 1, False
+            self.cluster.restart()
+            return Requeue.after(0)
+
+    def ask(self, request: str, **spec: Any) -> None:
+        """Annotates the platform with a request, and replaces its spec."""
+        self.cluster.spec(spec, annotations={ANNOTATION_ROTATE: request})
+
+    async def reach(self, step: str) -> None:
+        """Lets time pass until a step of a rotation is recorded, from which nothing has followed yet."""
+        while True:
+            requeue = await self.reconcile()
+            if any(one["step"] == step for one in self.rows.values()):
+                return
+            if not (self.run_jobs() + self.roll_out()):
+                assert requeue.delay is not None, f"no rotation comes to {step}"
+                self.cluster.now += timedelta(seconds=requeue.delay)
+
+    async def settle(self) -> float | None:
+        """Runs the operator and the controllers until neither has anything to do now.
+
+        Returns the seconds after which the operator wants to look again.
+        """
+        for _ in range(200):
+            requeue = await self.reconcile()
+            has_changed = self.run_jobs() + self.roll_out()
+            if not (has_changed or requeue.delay == 0):
+                return requeue.delay
+        raise AssertionError("the shop does not settle")
+
+    async def finish(self) -> None:
+        """Lets time pass, in which customers log in, until the operator has nothing to wait for."""
+        while (delay := await self.settle()) is not None:
+            self.cluster.now += timedelta(seconds=delay)
+            self.check()
+
+    def states(self) -> dict[str, tuple[int, str]]:
+        """Returns the generation and the step of each kind."""
+        return {name: (row["generation"], row["step"]) for name, row in self.rows.items()}
+
+    @property
+    def rows(self) -> dict[str, Any]:
+        """The rows of `status.rotation`, by name."""
+        status = self.cluster.server.objects[PLATFORM.kind, "shop"]["status"]
+        return {row["name"]: row for row in status.get("rotation", [])}
+
+    # The controllers and the servers.
+
+    def run_jobs(self) -> bool:
+        """Completes the Jobs that wait, as the migrations of the services do."""
+        waiting = [
+            one for (kind, _), one in self.cluster.server.objects.items() if kind == "Job" and "status" not in one
+        ]
+        for job in waiting:
+            service = job["metadata"]["name"].split("-")[1]
+            secret, step = self.secret(f"{service}-db-runtime"), job["spec"]["step"]
+            prefix = "DB_NEXT" if step == "Publish" else "DB"
+            self.roles[service, secret[f"{prefix}_USER"]] = secret[f"{prefix}_PASSWORD"]
+            if step == "Retire":
+                self.roles[service, secret["DB_RETIRED_USER"]] = None
+            self.cluster.come_up(ObjectId("Job", job["metadata"]["name"]))
+            self.check()
+        return bool(waiting)
+
+    def roll_out(self) -> bool:
+        """Replaces the pods of changed Deployments one after another: a new pod starts before the old one ends."""
+        changed = False
+        for service in SERVICES:
+            stored = self.cluster.server.objects.get(("Deployment", f"shop-{service}"))
+            if stored is None or any(pod.mark == stored["spec"]["mark"] for pod in self.pods_of(service)):
+                continue
+            old = self.pods_of(service)
+            self.pods.append(self.start(service, stored["spec"]["mark"]))
+            self.starts += 1
+            self.check()
+            self.pods = [pod for pod in self.pods if pod not in old]
+            self.check()
+            self.cluster.come_up(ObjectId("Deployment", f"shop-{service}"))
+            stored["status"]["observedGeneration"] = stored["metadata"]["generation"]
+            changed = True
+        return changed
+
+    def start(self, service: str, mark: str) -> Pod:
+        names = [f"{service}-grpc", *([f"{service}-db-runtime"] if service in WITH_DATABASE else [])]
+        names += ["jwt"] if service == "user" else []
+        env = {name: value for secret in names for name, value in self.secret(secret).items()}
+        return Pod(service, mark, env)
+
+    def pods_of(self, service: str) -> list[Pod]:
+        return [pod for pod in self.pods if pod.service == service]
+
+    def secret(self, component: str) -> dict[str, str]:
+        data = self.cluster.server.objects["Secret", f"shop-{component}"]["data"]
+        return {name: base64.b64decode(value).decode() for name, value in data.items()}
+
+    # What must hold at any time.
+
+    def check(self) -> None:
+        """Fails if a pod cannot log in to its database, call its neighbours, or verify a token of a customer."""
+        for pod in self.pods:
+            if "DB_USER" in pod.env:
+                assert self.roles[pod.service, pod.env["DB_USER"]] == pod.env["DB_PASSWORD"], f"{pod} cannot log in"
+            self._check_calls(pod)
+        self._check_tokens()
+
+    def _check_calls(self, caller: Pod) -> None:
+        tokens = dict(caller.pairs("GRPC_TOKENS"))
+        for service in NEIGHBOURS[caller.service]:
+            digest = hashlib.sha256(tokens[service].encode()).hexdigest()
+            for callee in self.pods_of(service):
+                assert (caller.service, digest) in callee.pairs("GRPC_CALLERS"), f"{callee} refuses {caller}"
+
+    def _check_tokens(self) -> None:
+        now, users = self.cluster.now, self.pods_of("user")
+        known = [frozenset(value for name, value in pod.env.items() if name.startswith("JWT_SECRET")) for pod in users]
+        self.published = [one for one in self.published if now - one[0] < KEYS_ARE_CACHED]
+        self.published += [(now, secrets) for secrets in known]
+        self.signed |= {pod.env["JWT_SECRET"]: now for pod in users}
+        for secret, at in self.signed.items():
+            if now - at <= TOKENS_LIVE:
+                assert all(secret in secrets for secrets in known), "a token that has not expired is refused"
+            if at == now:
+                cached = [secrets for _, secrets in self.published]
+                assert all(secret in secrets for secrets in cached), "a service has cached keys without the one in use"
+
+    def objects(self) -> dict[tuple[str, str], Any]:
+        """Returns what the objects of the shop say, without what the API server adds."""
+        return {
+            identity: (one.get("spec"), one.get("data"), one["metadata"]["annotations"])
+            for identity, one in self.cluster.server.objects.items()
+            if identity[0] in ("Secret", "Deployment", "Job")
+        }
