@@ -1,8 +1,6 @@
 """Additional shops beside the sample shop, small enough for a machine of two cores."""
 
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -22,7 +20,8 @@ ASSIGNED_USER = {"runAsUser": 1000650000, "runAsGroup": 0, "fsGroup": 1000650000
 STORES = (*DATABASES, "redis", "rabbitmq")
 _AUTOSCALED = ("gateway", "product", "order")
 """The services of the sample shop that have an autoscaler (manifests/samples/ecommerceplatform.yaml)."""
-_MOST_PODS = 3
+MOST_PODS = 3
+"""Of each of them."""
 
 
 def platform(name: str, **spec: object) -> Object:
@@ -64,26 +63,18 @@ def gateway_url(port: int = SAMPLE_NODE_PORT) -> str:
     return f"http://{address.split()[0]}"
 
 
-@contextmanager
-def one_pod_each(sample: Namespace) -> Iterator[None]:
-    """Keeps the autoscaled services of the sample shop at one pod until the block ends, so that no pod starts or ends
-    by itself.
+def limit_pods(sample: Namespace, most: int) -> None:
+    """Sets the most pods of each autoscaled service of the sample shop, which with one are neither started nor ended by
+    an autoscaler. Returns when there are no more.
     """
-
-    def limit(pods: int) -> None:
-        services = {service: {"autoscaling": {"max": pods}} for service in _AUTOSCALED}
-        sample.patch("ecp", "shop", {"spec": {"services": services}})
+    services = {service: {"autoscaling": {"max": most}} for service in _AUTOSCALED}
+    sample.patch("ecp", "shop", {"spec": {"services": services}})
 
     def is_limited() -> bool:
         selector = f"app.kubernetes.io/instance=shop,app.kubernetes.io/component in ({','.join(_AUTOSCALED)})"
-        return len(sample.list("pods", selector)) == len(_AUTOSCALED)
+        return len(sample.list("pods", selector)) <= most * len(_AUTOSCALED)
 
-    limit(1)
-    try:
-        eventually(is_limited, 180, "each autoscaled service has one pod")
-        yield
-    finally:
-        limit(_MOST_PODS)
+    eventually(is_limited, 180, f"each autoscaled service has at most {most} pods")
 
 
 def wait_for_gateways(namespace: Namespace) -> None:

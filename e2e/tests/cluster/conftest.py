@@ -32,13 +32,17 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> OneAtAT
 
 @pytest.fixture(scope="session")
 def lifted_limits() -> Iterator[None]:
-    """Lifts the sample shop's rate limits for the session, since all requests come from one address."""
+    """Lifts the sample shop's rate limits for the session, since all requests come from one address, and keeps its
+    autoscalers from adding pods: those that start would take the processors on which the tests run.
+    """
     sample = Namespace("shop")
     sample.wait_ready("shop")
+    shops.limit_pods(sample, 1)
     sample.patch("ecp", "shop", {"spec": {"services": {"gateway": {"env": {"RATE_LIMITS": "off"}}}}})
     shops.wait_for_gateways(sample)
     yield
     sample.patch("ecp", "shop", {"spec": {"services": {"gateway": {"env": None}}}})
+    shops.limit_pods(sample, shops.MOST_PODS)
 
 
 @pytest.fixture

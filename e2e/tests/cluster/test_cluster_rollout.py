@@ -33,7 +33,7 @@ async def test_changing_the_profile_rolls_out_without_a_failed_request(
 
 def _rolled_out(namespace: Namespace, replicas: int) -> None:
     namespace.wait_rolled_out("shop")
-    deployment = namespace.get("deployment", "shop-order")
+    deployment = namespace.get("deployment", "shop-inventory")
     assert deployment["status"]["readyReplicas"] >= replicas
 
 

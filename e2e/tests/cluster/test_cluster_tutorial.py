@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from devtools.doc_checks import examples, run, stands_for
 from shop_e2e.cluster.kubectl import Namespace, delete_namespace, eventually, write_kubeconfig
-from shop_e2e.cluster.shops import one_pod_each
+from shop_e2e.cluster.shops import MOST_PODS, limit_pods
 
 pytestmark = [pytest.mark.cluster, pytest.mark.undisturbed]
 
@@ -23,10 +23,10 @@ def as_found(namespace: Namespace) -> Iterator[None]:
     """Brings the cluster to the state that the tutorial starts from, and restores it afterwards, whatever the tutorial
     did.
     """
-    with one_pod_each(namespace):  # as in a new shop: a pod that an autoscaler removes takes its logs with it
-        eventually(lambda: _holds_all_promises(namespace), 90, "the operator has checked the shop's invariants")
-    namespace.wait_rolled_out("shop")
+    eventually(lambda: _holds_all_promises(namespace), 90, "the operator has checked the shop's invariants")
     spec = namespace.get("ecp", "shop")["spec"]
+    limit_pods(namespace, MOST_PODS)
+    namespace.wait_rolled_out("shop")
     yield
     delete_namespace(_SECOND_TENANT)
     namespace.kubectl(
