@@ -23,6 +23,18 @@ WITH_DATABASE = tuple(name for name in SERVICES if name != "gateway")
 WITH_CACHE = ("gateway", "product", "user")
 WITH_BROKER = WITH_DATABASE
 
+NEIGHBOURS: Mapping[str, tuple[str, ...]] = {
+    "gateway": ("user",),
+    "user": (),
+    "product": ("user", "inventory", "review"),
+    "inventory": ("user", "product", "order"),
+    "order": ("user", "product", "inventory", "payment"),
+    "payment": ("user", "order"),
+    "notification": ("user",),
+    "review": ("user", "product", "order"),
+}
+"""The services that each service calls, as proto/shopapi/services.toml has them; hack/tests/unit compares the two."""
+
 RESERVED_ENV = (
     "ADMIN_EMAIL", "ADMIN_PASSWORD", "DB_CA", "DB_HOST", "DB_NAME", "DB_PASSWORD", "DB_PORT", "DB_USER",
     "GRPC_AUTHENTICATION", "GRPC_CALLERS", "GRPC_PORT", "GRPC_TOKENS", "HTTP_PORT", "INVENTORY_GRPC", "INVENTORY_URL",
