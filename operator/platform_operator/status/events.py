@@ -125,4 +125,14 @@ def _event(platform: Platform, content: Iterable[str], identity: str, now: datet
 def _is_bad(condition: Mapping[str, Any]) -> bool:
     if condition["type"] in _INVARIANTS:
         return bool(condition["status"] != "True")
+    if condition["type"] == "Upgraded":
+        return condition["reason"] in _FAILED_UPGRADES
     return bool(condition["type"] in ("Degraded", "FieldFight") and condition["status"] == "True")
+
+
+_FAILED_UPGRADES = (
+    ConditionReason.ROLLING_BACK,
+    ConditionReason.ROLLED_BACK,
+    ConditionReason.ROLLBACK_FAILED,
+    ConditionReason.UPGRADE_STOPPED,
+)

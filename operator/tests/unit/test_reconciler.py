@@ -7,7 +7,7 @@ import base64
 import contextlib
 import copy
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -35,7 +35,9 @@ from platform_operator.cache.store import Cache
 from platform_operator.errors import ApiError, LeadershipLostError, RenderError, RenderTimeoutError, UnexpectedError
 from platform_operator.informers import Informers
 from platform_operator.invariants.scrape_results import ScrapeResult, ServiceMetrics
+from platform_operator.invariants.step_meter import StepMeter
 from platform_operator.plan.data_loss import CHECK_AFTER
+from platform_operator.plan.error_rates import PodCounts, PodId, RequestCounts
 from platform_operator.plan.field_fights import FORGET_AFTER
 from platform_operator.plan.fleet import Target, UpgradePolicy, choose_target, with_targets
 from platform_operator.plan.releases import HISTORY_LIMIT
@@ -220,6 +222,9 @@ class FakeCluster:
     def __init__(self, tmp_path: Path) -> None:
         self.server, self.helm, self.tmp_path = FakeApiServer(), FakeHelm(), tmp_path
         self.scrape_results: dict[str, ScrapeResult] = {}
+        self.harmful_version = ""
+        """The version of the order service that breaks its invariant `totals`."""
+        self.pod_counts: dict[PodId, RequestCounts] = {}
         self.now = NOW
         self.version = "1"
         (tmp_path / "chart").write_text("of version 1")
@@ -245,14 +250,23 @@ class FakeCluster:
         installation = Installation(self.version, store_images=store_images)
         self.reconciler = Reconciler(
             server, Cache(), renderer, MasterKeyStore(server, "operator", Cache()), installation,
-            EventRecorder(server, "test"), lambda: self.now, lambda _: self.scrape_results,
+            EventRecorder(server, "test"), lambda: self.now, self.scrape,
+            StepMeter(self.scrape, self.count_requests),
         )  # fmt: skip
+
+    def scrape(self, key: PlatformKey) -> dict[str, ScrapeResult]:
+        image = self.server.objects.get(DEPLOYMENT, {"spec": {"image": "none"}})["spec"]["image"]
+        broken = ScrapeResult(self.now.timestamp(), ServiceMetrics(violations={"totals": 1}))
+        return self.scrape_results | ({"order": broken} if image == self.harmful_version else {})
+
+    async def count_requests(self, key: PlatformKey, services: Collection[str]) -> PodCounts:
+        return {pod: counts for pod, counts in self.pod_counts.items() if pod.service in services}
 
     def spec(self, spec: Manifest, **metadata: Any) -> None:
         stored = self.server.objects.setdefault(
             (PLATFORM.kind, "shop"), {"metadata": {"name": "shop", "namespace": "shop", "uid": "p1"}}
         )
-        stored["spec"] = spec
+        stored["spec"] = {"upgrade": {"observeSeconds": 0}} | spec
         stored["metadata"] |= {"generation": stored["metadata"].get("generation", 0) + 1, **metadata}
         self.server.touch(stored)
 
@@ -907,6 +921,14 @@ def upgrade_operator(cluster: FakeCluster) -> None:
     cluster.upgrade_operator("2")
 
 
+def find_harmful(version: str) -> Change:
+    def change(cluster: FakeCluster) -> None:
+        cluster.harmful_version = version
+        cluster.scrape_results["order"] = ScrapeResult(NOW.timestamp(), ServiceMetrics(violations={"totals": 0}))
+
+    return change
+
+
 CHANGES: dict[str, tuple[Change, ...]] = {
     "create": (to_version("1"),),
     "update": (to_version("1"), retain),
@@ -914,6 +936,8 @@ CHANGES: dict[str, tuple[Change, ...]] = {
     "rollback": (to_version("1"), to_version("2"), to_version("1")),
     "delete": (to_version("1"), delete),
     "operator upgrade": (follow, upgrade_operator),
+    "failed upgrade": (to_version("1"), find_harmful("2"), to_version("2")),
+    "failed operator upgrade": (follow, find_harmful("2"), upgrade_operator),
 }
 
 
@@ -935,6 +959,8 @@ async def test_a_crash_before_or_after_any_write_leads_to_the_same_objects(
 
     uninterrupted = Crash()
     expected = await run(uninterrupted)
+    has_failed = "upgrade" in expected[PLATFORM.kind, "shop"].get("status", {}) if "failed" in name else False
+    assert has_failed is ("failed" in name)
     kinds = uninterrupted.kinds
     assert len(kinds) > 1
     for number in [n for n, kind in enumerate(kinds) if kind != "Secret" or kinds[:n].count("Secret") < 2]:
