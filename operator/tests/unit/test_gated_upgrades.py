@@ -60,7 +60,7 @@ class GatedCluster(FakeCluster):
         self.broken: set[tuple[str, str]] = set()
         """Names and versions of services that do not become ready."""
         self.overdue = False
-        """Whether Kubernetes has given up waiting for them (`progressDeadlineSeconds`)."""
+        """True if Kubernetes has given up waiting for them (`progressDeadlineSeconds`)."""
         self.restart()
         self.spec(GATED)
 
