@@ -18,7 +18,7 @@ from platform_operator.apply.deletion import finish_deletion, set_finalizer
 from platform_operator.apply.inventory_store import inventory_id, is_stored, read_inventory, write_inventory
 from platform_operator.apply.release_history import record_release
 from platform_operator.apply.rotation_store import write_rotations
-from platform_operator.cache.observed import Children, ObservedObject, Platform, observe_platform
+from platform_operator.cache.observed import ObservedObject, Platform, observe_platform
 from platform_operator.cache.store import Cache, same_but_for_status
 from platform_operator.client import KubernetesClient
 from platform_operator.errors import (
@@ -64,7 +64,7 @@ from platform_operator.plan.prune_guard import ANNOTATION_ALLOW_PRUNE, PruneGuar
 from platform_operator.plan.readiness import NameConflict, Refusal
 from platform_operator.plan.releases import release_ids, release_of
 from platform_operator.plan.rollout_steps import Releases
-from platform_operator.plan.upgrades import Upgrade, advance, begin, progress, read_upgrade
+from platform_operator.plan.upgrades import Stage, Upgrade, advance, begin, progress, read_upgrade, stage_of
 from platform_operator.render.renderer import Renderer
 from platform_operator.render.store_images import kept_images
 from platform_operator.render.values import ChartValues, Installation, chart_values
@@ -330,7 +330,7 @@ class Reconciler:
         upgrade = await self._advance_upgrade(platform, spec, inventory, releases, upgrade)
         if upgrade.has_failed:
             target = failed_target(key, upgrade, running)
-        return _Choice(target, upgrade, _stage(releases, upgrade, inventory, observed))
+        return _Choice(target, upgrade, stage_of(releases, upgrade, inventory, observed))
 
     async def _advance_upgrade(
         self, platform: Platform, spec: Spec, inventory: Inventory, releases: Releases, upgrade: Upgrade
@@ -424,7 +424,7 @@ class Reconciler:
         inventory: Inventory,
         values: ChartValues,
         generated: _Generated,
-        stage: _Stage | None = None,
+        stage: Stage | None = None,
     ) -> PassResult:
         """Applies wave after wave until one has to be waited for.
 
@@ -643,30 +643,12 @@ def _may_change_without_event(spec: Spec | None, result: PassResult) -> bool:
 
 
 @dataclass(frozen=True)
-class _Stage:
-    """The objects of a shop in a step of its upgrade, and those that it leads to."""
-
-    objects: tuple[DesiredObject, ...]
-    ahead: tuple[DesiredObject, ...]
-
-
-def _stage(releases: Releases, upgrade: Upgrade, inventory: Inventory, observed: Children) -> _Stage | None:
-    """Returns None for an upgrade that has passed its steps, or failed and gone back."""
-    if not upgrade.in_steps:
-        return None
-    if upgrade.goes_back:
-        ahead = releases.going_back(0, inventory, observed)
-        return _Stage(releases.going_back(upgrade.step, inventory, observed), ahead)
-    return _Stage(releases.during(upgrade.step, inventory), releases.new)
-
-
-@dataclass(frozen=True)
 class _Choice:
     """The release that a shop is to run, and how it gets there."""
 
     target: Target
     upgrade: Upgrade | None = None
-    stage: _Stage | None = None
+    stage: Stage | None = None
     """Set while the objects of the shop are of two releases."""
 
 

@@ -629,7 +629,7 @@ class UpgradeGates(Model):
     )
 
     timeout_seconds: int = Field(
-        default=900,
+        default=600,
         ge=60,
         le=86400,
         description="Seconds that a step may take until its objects are ready. After that the shop goes back to the "

@@ -140,15 +140,16 @@ _FAILED = {
 
 def _failure(key: PlatformKey, upgrade: Upgrade, running: Release) -> str:
     failure = f"{upgrade.release[0]} has failed: {upgrade.cause}."
-    retry = (
-        f"It is tried again when the spec changes, or with kubectl -n {key.namespace} annotate --overwrite ecp "
-        f"{key.name} {ANNOTATION_RETRY_UPGRADE}=$(date +%s)"
-    )
+    request = f"kubectl -n {key.namespace} annotate --overwrite ecp {key.name} {ANNOTATION_RETRY_UPGRADE}=$(date +%s)"
+    retry = f"It is tried again when the spec changes, or with {request}"
     match upgrade.phase:
         case UpgradePhase.ROLLING_BACK:
             return f"{failure} The shop goes back to {running[0]}."
         case UpgradePhase.ROLLBACK_FAILED:
-            return f"{failure} Going back to {running[0]} has not succeeded either; nothing else is tried. {retry}"
+            return (
+                f"{failure} Going back to {running[0]} has not succeeded in time; it goes on, and nothing else is "
+                f"tried. To try {upgrade.release[0]} again instead: {request}"
+            )
         case UpgradePhase.STOPPED:
             return (
                 f"{failure} The version is the same as before, so there is none to go back to: what the step has "

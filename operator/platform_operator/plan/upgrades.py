@@ -227,6 +227,24 @@ def _failed(measured: Iterable[DesiredObject], due: Collection[ObjectId], observ
 
 
 @dataclass(frozen=True)
+class Stage:
+    """The objects of a shop in a step of its upgrade, and those that it leads to."""
+
+    objects: tuple[DesiredObject, ...]
+    ahead: tuple[DesiredObject, ...]
+
+
+def stage_of(releases: Releases, upgrade: Upgrade, inventory: Inventory, observed: Children) -> Stage | None:
+    """Returns None for an upgrade that has passed its steps, or that has failed and does not go back any more."""
+    if not upgrade.in_steps:
+        return None
+    if upgrade.goes_back:
+        objects = releases.going_back(upgrade.step, inventory, observed)
+        return Stage(objects, releases.going_back(0, inventory, observed))
+    return Stage(releases.during(upgrade.step, inventory), releases.new)
+
+
+@dataclass(frozen=True)
 class Measurement:
     """What a step is measured by, besides the progress of its objects."""
 

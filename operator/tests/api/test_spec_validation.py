@@ -104,7 +104,7 @@ def assert_refused(answer: dict[str, Any], message: str) -> None:
             "maintenance.timeZone must be a name of the IANA time zone database: write for example Europe/Berlin",
         ),
         (
-            {"upgrade": {"observeSeconds": 900}},
+            {"upgrade": {"observeSeconds": 600}},
             "upgrade.observeSeconds must be less than upgrade.timeoutSeconds: lower it, or raise timeoutSeconds",
         ),
         (

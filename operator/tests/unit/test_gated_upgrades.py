@@ -26,7 +26,7 @@ from platform_operator.plan.upgrades import ANNOTATION_RETRY_UPGRADE, read_upgra
 from platform_operator.reconciler import STEP_INTERVAL
 
 OBSERVED = timedelta(seconds=60)
-DEADLINE = timedelta(seconds=900)
+DEADLINE = timedelta(seconds=600)
 USER, ORDER, GATEWAY = (ObjectId("Deployment", f"shop-{name}") for name in ("user", "order", "gateway"))
 GATED: Manifest = {"upgrade": {"observeSeconds": 60}}
 
@@ -208,7 +208,7 @@ async def test_a_step_that_is_not_ready_in_time_goes_back_by_itself(shop: GatedC
     assert shop.condition("Degraded") == ("False", "Healthy")
     assert versions(shop) == ("1", "1")
     message = shop.message("Upgraded")
-    assert "Deployment shop-order is replacing its pods after 900 s" in message
+    assert "Deployment shop-order is replacing its pods after 600 s" in message
     assert f"annotate --overwrite ecp shop {ANNOTATION_RETRY_UPGRADE}=" in message
     assert {"RollingBack", "RolledBack"} <= {one["reason"] for one in shop.server.events if one["type"] == "Warning"}
     outcomes = REGISTRY.get_sample_value("ecommerce_operator_failed_upgrades_total", {"outcome": "RolledBack"})
@@ -491,6 +491,13 @@ async def test_nothing_is_deleted_that_the_version_before_may_use(shop: GatedClu
         await shop.observe()
     await shop.observe()
     assert ("Service", "shop-legacy") not in shop.server.objects
+
+
+async def test_a_lost_part_of_a_later_step_is_restored_at_the_version_before(shop: GatedCluster) -> None:
+    await shop.upgrade()
+    del shop.server.objects[GATEWAY]
+    await shop.reconcile()
+    assert (shop.images(), shop.step) == ("111", "migrations")
 
 
 async def test_an_observed_shop_stays_where_it_is(shop: GatedCluster) -> None:
