@@ -15,6 +15,7 @@ from platform_operator.api.kinds import PLATFORM, Manifest
 from platform_operator.cache.observed import Platform
 from platform_operator.invariants.conditions import INVARIANT_CONDITIONS
 from platform_operator.plan.comparison import Change
+from platform_operator.plan.upgrades import ANNOTATION_RETRY_UPGRADE
 
 REPAIR_EVENT_INTERVAL = timedelta(hours=1)
 """The same repair of an object is reported once in each interval, so that a fight over a field does not flood the
@@ -61,6 +62,8 @@ def _is_changed(condition: Mapping[str, Any], known: Mapping[str, Any]) -> bool:
 def transition_event(platform: Platform, condition: Mapping[str, Any], identity: str, now: datetime) -> Manifest:
     """Returns the Event of a condition's transition. `identity` is the operator's pod."""
     content = [condition[name] for name in ("type", "status", "reason", "lastTransitionTime")]
+    if condition["type"] == "Upgraded" and (request := platform.annotations.get(ANNOTATION_RETRY_UPGRADE)):
+        content.append(request)  # one more try of a release may fail as the first one did
     return _event(platform, [str(platform.generation), *content], identity, now) | {
         "type": "Warning" if _is_bad(condition) else "Normal",
         "reason": condition["reason"],

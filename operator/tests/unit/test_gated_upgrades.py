@@ -355,6 +355,8 @@ async def test_a_new_value_of_the_annotation_tries_again_once(shop: GatedCluster
     shop.now += DEADLINE
     await shop.run()
     assert (shop.images(), shop.phase) == ("111", "RolledBack")
+    names = [one["metadata"]["name"] for one in shop.server.events if one["reason"] == "RolledBack"]
+    assert len({*names}) == 2
     metadata["annotations"] = {}
     await shop.run()
     assert shop.phase == "RolledBack", "to remove it asks for nothing"
