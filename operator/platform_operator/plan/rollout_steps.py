@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 
 from platform_operator.api.kinds import LABEL_VERSION, PlatformKey
 from platform_operator.api.spec import NEIGHBOURS
-from platform_operator.cache.observed import Children
+from platform_operator.cache.observed import Children, Workload, state_of
 from platform_operator.plan.inventory import DesiredObject, Inventory
+from platform_operator.plan.readiness import is_ready, required_pods
 
 SERVICE_WAVE = 3
 """The wave of the services. What comes before them is of the first step."""
@@ -76,28 +77,38 @@ class Releases:
 
     def during(self, step: int, inventory: Inventory) -> tuple[DesiredObject, ...]:
         """Returns the objects while an upgrade is in a step: the new ones up to it, and the others as applied."""
-        ahead = (one for one in self.old if step_of(self.key, one) > step and one.id in inventory.objects)
+        ahead = (one for one in self.old if step_of(self.key, one) > step)
         return (
             *(one for one in self.new if step_of(self.key, one) <= step),
-            *(replace(one, digest=inventory.objects[one.id].digest or one.digest) for one in ahead),
+            *(kept for one in ahead if (kept := _as_applied(one, inventory))),
         )
 
     def going_back(self, step: int, inventory: Inventory, observed: Children) -> tuple[DesiredObject, ...]:
         """Returns the objects while a rollback is in a step: from this step on at the version before.
 
         The migrations of that version run first: they refuse a schema on which its code may not run. Callers go back
-        before those that they call. What the upgrade has not changed stays as it was applied.
+        before those that they call, but for a service that is not ready: its former pods are the ones that serve.
+        What the upgrade has not changed stays as it was applied.
         """
         upgraded = {one.id: one.digest for one in self.new}
-        return (
-            *(one for one in self.new if 0 < step_of(self.key, one) < step),
-            *(
-                restored
-                for one in self.old
-                if not 0 < step_of(self.key, one) < step
-                if (restored := _restored(one, upgraded.get(one.id), inventory, observed))
-            ),
+        objects = (
+            _as_applied(one, inventory)
+            if 0 < step_of(self.key, one) < step and not _is_unready(one, observed)
+            else _restored(one, upgraded.get(one.id), inventory, observed)
+            for one in self.old
         )
+        return tuple(one for one in objects if one)
+
+
+def _is_unready(one: DesiredObject, observed: Children) -> bool:
+    state = state_of(one.id, observed)
+    return isinstance(state, Workload) and not is_ready(state, required_pods(one.id, state, observed))
+
+
+def _as_applied(one: DesiredObject, inventory: Inventory) -> DesiredObject | None:
+    """Returns an object as it was applied, with the manifest by which it is restored if it is lost."""
+    applied = inventory.objects.get(one.id)
+    return replace(one, digest=applied.digest) if applied else None
 
 
 def _restored(
@@ -108,7 +119,7 @@ def _restored(
         return one if one.id.kind == "Job" else None
     if applied.digest in ("", upgraded) or _is_of_another_version(one, observed):
         return one
-    return replace(one, digest=applied.digest)
+    return _as_applied(one, inventory)
 
 
 def _is_of_another_version(one: DesiredObject, observed: Children) -> bool:
