@@ -263,6 +263,12 @@ class FakeCluster:
     async def count_requests(self, key: PlatformKey, services: Collection[str]) -> PodCounts:
         return {pod: counts for pod, counts in self.pod_counts.items() if pod.service in services}
 
+    def take_over(self, other: FakeCluster) -> None:
+        """Becomes a copy of another cluster, with an operator that has just started."""
+        self.server.objects, self.server.version = copy.deepcopy(other.server.objects), other.server.version
+        self.harmful_version, self.scrape_results = other.harmful_version, dict(other.scrape_results)
+        self.restart()
+
     def spec(self, spec: Manifest, **metadata: Any) -> None:
         stored = self.server.objects.setdefault(
             (PLATFORM.kind, "shop"), {"metadata": {"name": "shop", "namespace": "shop", "uid": "p1"}}
@@ -949,11 +955,14 @@ async def test_a_crash_before_or_after_any_write_leads_to_the_same_objects(
     monkeypatch.setattr("platform_operator.plan.releases.HISTORY_LIMIT", 1)  # so that an upgrade deletes a release
     *before, change = CHANGES[name]
 
+    first = FakeCluster(tmp_path)
+    for earlier in before:
+        earlier(first)
+        await settle(first, Crash())
+
     async def run(crash: Crash) -> dict[tuple[str, str], Manifest]:
         cluster = FakeCluster(tmp_path)
-        for earlier in before:
-            earlier(cluster)
-            await settle(cluster, Crash())
+        cluster.take_over(first)
         change(cluster)
         await settle(cluster, crash)
         return stored_objects(cluster)
