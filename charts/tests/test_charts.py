@@ -462,6 +462,17 @@ def test_an_autoscaler_adds_pods_in_small_steps_for_load_that_stays(render: Rend
         assert up["policies"] == [{"type": "Percent", "value": 50, "periodSeconds": 60}]
 
 
+def test_the_first_new_pod_of_several_is_a_canary(render: Render, secrets: str) -> None:
+    several = {"user.replicas": "2", "order.autoscaling.enabled": "true", "order.autoscaling.min": "2"}
+    manifests = render_platform(render, secrets, EXISTING_SECRETS | several)
+    seconds = {
+        one["metadata"]["name"]: one["spec"]["minReadySeconds"]
+        for one in manifests
+        if one["kind"] == "Deployment" and "minReadySeconds" in one["spec"]
+    }
+    assert seconds == {"shop-user": 10, "shop-order": 10}, "a single pod has none that could wait for it"
+
+
 def test_a_rollout_never_reduces_the_number_of_ready_pods(manifests: list[Manifest]) -> None:
     for deployment in of_kind(manifests, "Deployment"):
         assert deployment["spec"]["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}

@@ -22,7 +22,9 @@ from platform_operator.errors import ApiError, LeadershipLostError
 from platform_operator.http_server import serve
 from platform_operator.informers import Informers
 from platform_operator.installations import OtherInstallations
+from platform_operator.invariants.pod_counter import PodCounter
 from platform_operator.invariants.scraper import InvariantScraper, http_fetch
+from platform_operator.invariants.step_meter import StepMeter
 from platform_operator.leader_election import LeaderElector
 from platform_operator.plan.fleet import UpgradePolicy
 from platform_operator.reconciler import Reconciler
@@ -114,8 +116,9 @@ class _Operator:
     async def _work(self) -> None:
         await self.others.wait_for_all()
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as session:
-            scraper = InvariantScraper(self.cache, self.queue.add, http_fetch(session), time.time)
-            reconciler = self._reconciler(scraper)
+            fetch = http_fetch(session)
+            scraper = InvariantScraper(self.cache, self.queue.add, fetch, time.time)
+            reconciler = self._reconciler(scraper, PodCounter(self.client, fetch))
             workers = (run_worker(self.queue, reconciler.reconcile) for _ in range(self.settings.workers))
             try:
                 await _first_of(scraper.run(), reconciler.recorder.run(), *workers)
@@ -124,7 +127,7 @@ class _Operator:
                     async with asyncio.timeout(1):
                         await reconciler.recorder.flush()
 
-    def _reconciler(self, scraper: InvariantScraper) -> Reconciler:
+    def _reconciler(self, scraper: InvariantScraper, pods: PodCounter) -> Reconciler:
         settings = self.settings
         installation = Installation(
             settings.version,
@@ -143,6 +146,7 @@ class _Operator:
             EventRecorder(self.client, settings.identity),
             lambda: datetime.now(UTC),
             scraper.results,
+            StepMeter(scraper.results, pods.count),
             UpgradePolicy(settings.upgrade_canary, settings.upgrade_concurrency),
         )
         metrics.UPGRADES_HALTED.set_function(reconciler.upgrades_halted)

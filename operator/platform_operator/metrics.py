@@ -7,6 +7,7 @@ from typing import Any
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from platform_operator.api.conditions import UpgradePhase
 from platform_operator.api.kinds import PlatformKey
 
 FAILURES = Counter("ecommerce_operator_reconcile_failures_total", "Reconcile passes that failed and are retried.")
@@ -24,11 +25,21 @@ UPGRADES_HALTED = Gauge(
     "ecommerce_operator_upgrades_halted",
     "1 while no shop gets the operator's release, since it has failed on one.",
 )
+FAILED_UPGRADES = Counter(
+    "ecommerce_operator_failed_upgrades_total",
+    "Upgrades of shops that have failed, by what came of it: RolledBack, RollbackFailed or Stopped.",
+    ["outcome"],
+)
 LEADING = Gauge("ecommerce_operator_leading", "1 while this process holds the Lease.")
 CONDITION = Gauge(
     "ecommerce_platform_condition",
     "Conditions of each platform: 1 for True, 0 for False, -1 for Unknown.",
     ["namespace", "platform", "condition"],
+)
+UPGRADE_FAILED = Gauge(
+    "ecommerce_platform_upgrade_failed",
+    "1 for each platform that does not run a release because its upgrade has failed, by phase.",
+    ["namespace", "platform", "phase"],
 )
 INVARIANT = Gauge(
     "ecommerce_platform_invariant_violations",
@@ -49,6 +60,10 @@ def export_platform(key: PlatformKey, status: Mapping[str, Any]) -> None:
         value = _CONDITION_VALUES.get(condition["status"], -1)
         CONDITION.labels(key.namespace, key.name, condition["type"]).set(value)
     _export_invariants(key, status["invariants"])
+    UPGRADE_FAILED.remove_by_labels(_labels(key))
+    phase = status.get("upgrade", {}).get("phase", UpgradePhase.ROLLING_OUT)
+    if phase != UpgradePhase.ROLLING_OUT:
+        UPGRADE_FAILED.labels(key.namespace, key.name, phase).set(1)
 
 
 def _export_invariants(key: PlatformKey, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -60,7 +75,7 @@ def _export_invariants(key: PlatformKey, rows: Iterable[Mapping[str, Any]]) -> N
 
 def remove_platform(key: PlatformKey) -> None:
     """Removes the metrics of a platform that is gone."""
-    for gauge in (CONDITION, INVARIANT):
+    for gauge in (CONDITION, INVARIANT, UPGRADE_FAILED):
         gauge.remove_by_labels(_labels(key))
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from platform_operator import metrics
-from platform_operator.api.conditions import RotationKind
+from platform_operator.api.conditions import RotationKind, UpgradePhase
 from platform_operator.api.kinds import EVENT, LABEL_COMPONENT, LABEL_INSTANCE, PLATFORM, POD, ObjectId, PlatformKey
 from platform_operator.api.spec import Spec, parse
 from platform_operator.apply.applier import apply_object, delete_object, find_conflict, prune
@@ -27,11 +27,13 @@ from platform_operator.errors import (
     LeadershipLostError,
     MasterKeyChangedError,
     MasterKeyMissingError,
+    OperatorError,
     RenderError,
     RenderTimeoutError,
     UnexpectedError,
 )
 from platform_operator.invariants.scrape_results import ScrapeResult
+from platform_operator.invariants.step_meter import StepMeter
 from platform_operator.plan.comparison import Change
 from platform_operator.plan.data_loss import (
     MigrationTimes,
@@ -45,8 +47,12 @@ from platform_operator.plan.fleet import (
     Target,
     UpgradePolicy,
     choose_target,
+    current_upgrade,
+    failed_target,
     held_release,
     is_halted,
+    needs_upgrade,
+    running_release,
     stored_target,
     with_target,
     with_targets,
@@ -57,6 +63,8 @@ from platform_operator.plan.planner import Plan, make_plan
 from platform_operator.plan.prune_guard import ANNOTATION_ALLOW_PRUNE, PruneGuard, declared_removals
 from platform_operator.plan.readiness import NameConflict, Refusal
 from platform_operator.plan.releases import release_ids, release_of
+from platform_operator.plan.rollout_steps import Releases
+from platform_operator.plan.upgrades import Stage, Upgrade, advance, begin, progress, read_upgrade, stage_of
 from platform_operator.render.renderer import Renderer
 from platform_operator.render.store_images import kept_images
 from platform_operator.render.values import ChartValues, Installation, chart_values
@@ -92,6 +100,8 @@ SECRETS_INTERVAL = 30.0
 """Seconds between two looks at the Secrets that a spec names."""
 TURN_INTERVAL = 60.0
 """Seconds until a shop that waits for its upgrade is looked at again."""
+STEP_INTERVAL = 15.0
+"""Seconds between two looks at the step of an upgrade."""
 EARLY_RECHECK = 5.0
 """Seconds until the next look while an object has not been ready for less than EARLY."""
 EARLY = timedelta(seconds=30)
@@ -116,6 +126,7 @@ class Reconciler:
     now: Callable[[], datetime]
     scrape_results: Callable[[PlatformKey], Mapping[str, ScrapeResult]]
     """The newest scrape results of a platform's services."""
+    step_meter: StepMeter
     policy: UpgradePolicy = field(default_factory=UpgradePolicy)
     fights: FieldFights = field(default_factory=FieldFights)
     _apply_slots: asyncio.Semaphore = field(
@@ -155,7 +166,9 @@ class Reconciler:
         secrets = SECRETS_INTERVAL if result.secrets else None
         rotation = result.rotation.seconds_until_next_step(self.now()) if result.rotation else None
         turn = TURN_INTERVAL if result.target and result.target.wait else None
-        return Requeue.earliest(recheck, secrets, rotation, turn, self.fights.next_look(key, self.now()))
+        in_steps = result.upgrade is not None and result.upgrade.in_steps and not (spec and spec.observes)
+        step = STEP_INTERVAL if in_steps else None
+        return Requeue.earliest(recheck, secrets, rotation, turn, step, self.fights.next_look(key, self.now()))
 
     def _recheck(self, key: PlatformKey, spec: Spec | None, result: PassResult) -> float | None:
         """Returns the seconds until the next look at what changes without an event: deadlines, and causes in Events.
@@ -184,9 +197,10 @@ class Reconciler:
         metrics.remove_platform(key)
         self.fights.forget(key)
         self._job_retries.forget(key)
+        self.step_meter.forget(key)
 
     async def _converge(self, platform: Platform) -> tuple[Spec | None, PassResult]:
-        spec, named, target = None, None, None
+        spec, named, choice = None, None, None
         try:
             spec = parse(platform.spec)
             if not spec.observes:
@@ -203,20 +217,22 @@ class Reconciler:
                 tls = self._store_tls(platform.key, spec, version, master_key, inventory)
                 return _Generated(master_key, replaced, tls, rotations, times)
 
-            target = await self._choose_target(platform, spec, inventory, generated_for, named)
+            choice = await self._choose_release(platform, spec, inventory, generated_for, named)
+            target = choice.target
             generated = generated_for(target.version)
             values = self._values(platform, spec, target.version, generated, named)
-            result = await self._carry_out(platform, spec, inventory, values, generated, target)
+            result = await self._carry_out(platform, spec, inventory, values, generated, choice)
+            result = replace(result, secrets=named, target=target, upgrade=choice.upgrade, migration_times=times)
             rotation = await self._advance_rotations(platform, spec, generated, result)
-            return spec, replace(result, secrets=named, target=target, rotation=rotation, migration_times=times)
+            return spec, replace(result, rotation=rotation)
         except (ApiError, InvalidSpecError, RenderError, MasterKeyMissingError, MasterKeyChangedError) as error:
-            return spec, PassResult(error=error, secrets=named, target=target)
+            return spec, _failed_pass(error, named, choice)
         except LeadershipLostError:
             raise
         except Exception as error:  # it is reported, and raised when that is done
             unexpected = UnexpectedError(f"{type(error).__name__}: {error}"[:MAX_ERROR_LENGTH])
             unexpected.__cause__ = error
-            return spec, PassResult(error=unexpected, secrets=named, target=target)
+            return spec, _failed_pass(unexpected, named, choice)
 
     async def _carry_out(
         self,
@@ -225,9 +241,12 @@ class Reconciler:
         inventory: Inventory,
         values: ChartValues,
         generated: _Generated,
-        target: Target,
+        choice: _Choice,
     ) -> PassResult:
-        if target.holds(self.renderer.chart_digest):
+        if choice.stage is not None:
+            await self._run_jobs_again(platform, inventory)
+            return await self._apply_waves(platform, spec, inventory, values, generated, choice.stage)
+        if choice.target.holds(self.renderer.chart_digest):
             return await self._hold(platform, spec, inventory, values, generated)
         if not spec.observes:
             await self._run_jobs_again(platform, inventory)
@@ -237,39 +256,106 @@ class Reconciler:
         act = self._observe if spec.observes else self._apply_waves
         return await act(platform, spec, inventory, values, generated)
 
-    async def _choose_target(
+    async def _choose_release(
         self,
         platform: Platform,
         spec: Spec,
         inventory: Inventory,
         generated_for: Callable[[str], _Generated],
         named: Sequence[SecretState],
-    ) -> Target:
-        """Chooses the release that the shop is to run, and stores the choice before anything is changed by it.
+    ) -> _Choice:
+        """Chooses the release that the shop is to run and the step of its upgrade, and stores them before anything is
+        changed by them.
 
-        So a restart neither goes back nor starts more shops than the policy allows. Raises ApiError.
+        So a restart neither goes back nor starts more shops than the policy allows. Raises ApiError, RenderError.
         """
+
+        def values_of(version: str) -> ChartValues:
+            return self._values(platform, spec, version, generated_for(version), named)
+
+        target = self._target(platform, spec, inventory, values_of)
+        stored, before = read_upgrade(platform.status), stored_target(platform.status)
+        if spec.observes:
+            self.step_meter.forget(platform.key)
+            return _Choice(target, stored)
+        self._starting[platform.key] = target
+        try:
+            choice = await self._choose_step(platform, spec, inventory, target, values_of)
+            target = choice.target
+            if before not in (None, (target.version, target.charts)) or choice.upgrade != stored:
+                status = with_target(platform.status, target, choice.upgrade)
+                manifest = status_manifest(platform, status)
+                answer = await self.client.apply(PLATFORM, platform.key.namespace, manifest, "status")
+                self.cache.store_platform(observe_platform(answer))
+                self._count_failure(stored, choice.upgrade)
+        finally:
+            del self._starting[platform.key]
+        return choice
+
+    def _target(
+        self, platform: Platform, spec: Spec, inventory: Inventory, values_of: Callable[[str], ChartValues]
+    ) -> Target:
         stored = stored_target(platform.status)
         edited = False
         if stored is not None and platform.generation != platform.status.get("observedGeneration"):
-            version = spec.version or stored[0]
-            values = self._values(platform, spec, version, generated_for(version), named)
+            values = values_of(spec.version or stored[0])
             content = self.renderer.content_digest(platform.key, platform.uid, values, stored[1])
             edited = content != inventory.content_digest
         fleet = with_targets(self.cache.platforms.values(), self._starting)
-        target = choose_target(platform, spec, self._release, fleet, self.policy, self.now(), edited=edited)
-        if stored in (None, (target.version, target.charts)) or spec.observes:
-            return target
-        self._starting[platform.key] = target
-        try:
-            status = with_target(platform.status, target)
-            answer = await self.client.apply(
-                PLATFORM, platform.key.namespace, status_manifest(platform, status), "status"
-            )
-            self.cache.store_platform(observe_platform(answer))
-        finally:
-            del self._starting[platform.key]
-        return target
+        return choose_target(platform, spec, self._release, fleet, self.policy, self.now(), edited=edited)
+
+    async def _choose_step(
+        self,
+        platform: Platform,
+        spec: Spec,
+        inventory: Inventory,
+        target: Target,
+        values_of: Callable[[str], ChartValues],
+    ) -> _Choice:
+        """Looks at the step of an upgrade, if there is one. Raises RenderError."""
+        key, running = platform.key, running_release(platform.status)
+        upgrade = current_upgrade(read_upgrade(platform.status), target, running)
+        goes_back = upgrade is not None and upgrade.goes_back
+        if running is None or not (goes_back or needs_upgrade(target, running, self.renderer.chart_digest)):
+            return _Choice(target, upgrade)
+        release = upgrade.release if upgrade is not None else (target.version, target.charts)
+        old = await self.renderer.render(key, platform.uid, values_of(running[0]))
+        new = await self.renderer.render(key, platform.uid, values_of(release[0]))
+        releases, observed = Releases(key, old, new), self.cache.children(key)
+        if upgrade is None:
+            step = progress(releases, None, inventory, observed).next_step(0)
+            now = self._second()
+            known = await self.step_meter.known_before(platform, spec, observed, now)
+            upgrade = begin(release, read_upgrade(platform.status), known, step, now)
+        upgrade = await self._advance_upgrade(platform, spec, inventory, releases, upgrade)
+        if upgrade.has_failed:
+            target = failed_target(key, upgrade, running)
+        return _Choice(target, upgrade, stage_of(releases, upgrade, inventory, observed))
+
+    async def _advance_upgrade(
+        self, platform: Platform, spec: Spec, inventory: Inventory, releases: Releases, upgrade: Upgrade
+    ) -> Upgrade:
+        """Returns the upgrade as far as it has come: a step that is passed is followed by the next one at once."""
+        observed, now = self.cache.children(platform.key), self._second()
+        running = running_release(platform.status) or upgrade.release
+        while True:
+            state = progress(releases, upgrade, inventory, observed, upgrade.unready)
+            is_ready = upgrade.step not in state.waits_for
+            measured = await self.step_meter.measure(platform, spec, upgrade, now, is_ready=is_ready)
+            following = advance(upgrade, platform, running, spec.upgrade, state, measured, now)
+            if following == upgrade:
+                return upgrade
+            upgrade = following
+
+    def _second(self) -> datetime:
+        """Returns the time as the status can hold it."""
+        return self.now().replace(microsecond=0)
+
+    def _count_failure(self, stored: Upgrade | None, upgrade: Upgrade | None) -> None:
+        """Counts an upgrade that has failed, when its outcome is known."""
+        outcomes = (UpgradePhase.ROLLED_BACK, UpgradePhase.ROLLBACK_FAILED, UpgradePhase.STOPPED)
+        if upgrade is not None and upgrade.phase in outcomes and (stored is None or stored.phase is not upgrade.phase):
+            metrics.FAILED_UPGRADES.labels(upgrade.phase.value).inc()
 
     async def _hold(
         self, platform: Platform, spec: Spec, inventory: Inventory, values: ChartValues, generated: _Generated
@@ -332,19 +418,26 @@ class Reconciler:
         return PassResult(self._plan(platform, spec, desired, inventory))
 
     async def _apply_waves(
-        self, platform: Platform, spec: Spec, inventory: Inventory, values: ChartValues, generated: _Generated
+        self,
+        platform: Platform,
+        spec: Spec,
+        inventory: Inventory,
+        values: ChartValues,
+        generated: _Generated,
+        stage: Stage | None = None,
     ) -> PassResult:
         """Applies wave after wave until one has to be waited for.
 
-        Stores the inventory of what was applied in any case.
+        Stores the inventory of what was applied in any case. In a `stage` of an upgrade, its objects are applied.
         """
         key, progress = platform.key, _PassProgress(inventory)
-        content = self.renderer.content_digest(key, platform.uid, values)
+        content = "" if stage else self.renderer.content_digest(key, platform.uid, values)
         conflict = await find_conflict(self.client, self.cache, key, inventory_id(key))
         if conflict is not None:
             return PassResult(conflicts=(conflict,))
         rendered = await self.renderer.render(key, platform.uid, values)
-        desired: Sequence[DesiredObject] = (*self._generated(platform, spec, generated), *rendered)
+        objects = stage.objects if stage else rendered
+        desired: Sequence[DesiredObject] = (*self._generated(platform, spec, generated), *objects)
         if not self._plan(platform, spec, desired, inventory).held_prune:
             release = release_of(key, values, self.renderer.chart_digest, rendered)
             conflict = await record_release(self.client, self.cache, platform, release)
@@ -352,12 +445,18 @@ class Reconciler:
                 return PassResult(conflicts=(conflict,))
         try:
             while True:
-                desired = (*self._generated(platform, spec, generated), *rendered)
+                desired = (*self._generated(platform, spec, generated), *objects)
                 plan = self._plan(platform, spec, desired, progress.inventory, frozenset(progress.attempted))
+                plan = plan.during_upgrade() if stage else plan
                 progress.held = {one.id for one in plan.held_prune}
                 changes = plan.pending(progress.attempted)
                 if not changes:
                     break
+                if stage:
+                    progress.inventory = progress.inventory.with_announced([change.object.id for change in changes])
+                    await write_inventory(
+                        self.client, self.cache, platform, progress.inventory, generated.master_key.id
+                    )
                 await self._apply(platform, changes, progress)
             await prune(self.client, self.cache, key, plan.prune)
         except ApiError:
@@ -370,6 +469,10 @@ class Reconciler:
         stored = progress.inventory.for_content(content, desired, progress.held)
         await write_inventory(self.client, self.cache, platform, stored, generated.master_key.id)
         plan = self._plan(platform, spec, desired, progress.inventory, frozenset(progress.attempted))
+        if stage:
+            ahead = (*self._generated(platform, spec, generated), *stage.ahead)
+            later = self._plan(platform, spec, ahead, progress.inventory, frozenset(progress.attempted))
+            plan = replace(plan.during_upgrade(), due=later.due, waiting=later.waiting)
         return PassResult(plan, tuple(progress.refusals), tuple(progress.conflicts))
 
     async def _advance_rotations(
@@ -537,6 +640,21 @@ def _may_change_without_event(spec: Spec | None, result: PassResult) -> bool:
     if spec is not None and spec.observes:
         return bool(result.plan and result.plan.blockers)
     return not result.converged
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """The release that a shop is to run, and how it gets there."""
+
+    target: Target
+    upgrade: Upgrade | None = None
+    stage: Stage | None = None
+    """Set while the objects of the shop are of two releases."""
+
+
+def _failed_pass(error: OperatorError, named: tuple[SecretState, ...] | None, choice: _Choice | None) -> PassResult:
+    target, upgrade = (choice.target, choice.upgrade) if choice else (None, None)
+    return PassResult(error=error, secrets=named, target=target, upgrade=upgrade)
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,10 @@ spec:
   {{- if not .Values.autoscaling.enabled }}
   replicas: {{ .Values.replicas }}
   {{- end }}
+  {{- /* Of several pods the first new one is a canary: the next follows when it has been ready for so long. */}}
+  {{- if gt (int (ternary .Values.autoscaling.min .Values.replicas .Values.autoscaling.enabled)) 1 }}
+  minReadySeconds: 10
+  {{- end }}
   revisionHistoryLimit: 3
   strategy:
     type: RollingUpdate

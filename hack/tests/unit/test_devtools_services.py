@@ -13,7 +13,7 @@ from chassis.messaging.topology import load_topology
 from chassis_testing.callers import KNOWN_CALLERS, OWN_TOKENS
 from devtools.services import SERVICES, grpc_credentials
 
-from platform_operator.secrets.caller_tokens import NEIGHBOURS
+from platform_operator.api.spec import NEIGHBOURS
 
 _ROOT = Path(__file__).parents[3]
 _METRICS_PORT = 9464

@@ -45,6 +45,11 @@ class ConditionReason(StrEnum):
     WAITING_FOR_TURN = "WaitingForTurn"
     UPGRADES_HALTED = "UpgradesHalted"
     SHOP_DEGRADED = "ShopDegraded"
+    OBSERVING_STEP = "ObservingStep"
+    ROLLING_BACK = "RollingBack"
+    ROLLED_BACK = "RolledBack"
+    ROLLBACK_FAILED = "RollbackFailed"
+    UPGRADE_STOPPED = "UpgradeStopped"
 
     ALL_HOLD = "AllHold"
     INVARIANT_BROKEN = "InvariantBroken"
@@ -104,6 +109,19 @@ class RotationStep(StrEnum):
     RETIRE = "Retire"
     """Only the new value is accepted."""
     DONE = "Done"
+
+
+class UpgradePhase(StrEnum):
+    """The phase of the last upgrade of a shop that is not complete (docs/adr/0048)."""
+
+    ROLLING_OUT = "RollingOut"
+    ROLLING_BACK = "RollingBack"
+    """A step has failed: what the upgrade has changed goes back to the version before."""
+    ROLLBACK_FAILED = "RollbackFailed"
+    """Going back has not ended in time. It goes on, and nothing else is tried."""
+    ROLLED_BACK = "RolledBack"
+    STOPPED = "Stopped"
+    """A step has failed, and there is no other version to go back to: what came after it stays as it was."""
 
 
 class BlockedState(StrEnum):

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from platform_operator.api.conditions import BlockedState, InvariantState, RotationKind, RotationStep
+from platform_operator.api.conditions import BlockedState, InvariantState, RotationKind, RotationStep, UpgradePhase
 from platform_operator.api.kinds import GROUP, PLATFORM, VERSION, Manifest
 from platform_operator.api.schema import rule
 from platform_operator.api.spec import MAX_NAME_LENGTH, Spec
@@ -144,6 +144,11 @@ def _list_of(keys: str, properties: Manifest, required: list[str]) -> Manifest:
 _TEXT = {"type": "string"}
 _COUNT = {"type": "integer", "format": "int32"}
 
+
+def _texts(description: str) -> Manifest:
+    return {"type": "array", "items": _TEXT, "description": description}
+
+
 _STATUS: Manifest = {
     "type": "object",
     "description": "The observed state of the platform, as of observedGeneration.",
@@ -153,6 +158,40 @@ _STATUS: Manifest = {
         "targetVersion": _TEXT | {"description": "Version that the shop is to run; during an upgrade the new one."},
         "charts": _TEXT | {"description": "Digest of the charts that the running release was rendered from."},
         "targetCharts": _TEXT | {"description": "Digest of the charts of the release that the shop is to run."},
+        "upgrade": {
+            "type": "object",
+            "description": "The upgrade that is not complete, or the last one that has failed.",
+            "properties": {
+                "version": _TEXT | {"description": "Version that the shop is upgraded to."},
+                "charts": _TEXT | {"description": "Digest of the charts that it is upgraded to."},
+                "phase": {
+                    "type": "string",
+                    "enum": [str(phase) for phase in UpgradePhase],
+                    "description": "Whether it rolls out, goes back, has gone back, or has stopped where it failed.",
+                },
+                "step": _TEXT | {"description": "Step that it is in: migrations, or the services that are replaced."},
+                "since": {"type": "string", "format": "date-time", "description": "Since when it is in this step."},
+                "readySince": {
+                    "type": "string",
+                    "format": "date-time",
+                    "description": "Since when all objects of this step are ready.",
+                },
+                "unready": _texts("Components that were not ready before, and do not count."),
+                "errors": {
+                    "type": "object",
+                    "additionalProperties": _COUNT,
+                    "description": "Percentages of requests that failed before, of services that failed too many.",
+                },
+                "invariants": _texts("Invariants that held before, and must hold."),
+                "generation": {
+                    "type": "integer",
+                    "format": "int64",
+                    "description": "Generation of the spec with which it has failed. Another one tries again.",
+                },
+                "request": _TEXT | {"description": "Value of the annotation with which it has failed."},
+                "cause": _TEXT | {"description": "Why it has failed."},
+            },
+        },
         "mode": {
             "type": "string",
             "enum": ["Manage", "Observe"],

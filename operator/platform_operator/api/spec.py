@@ -23,6 +23,18 @@ WITH_DATABASE = tuple(name for name in SERVICES if name != "gateway")
 WITH_CACHE = ("gateway", "product", "user")
 WITH_BROKER = WITH_DATABASE
 
+NEIGHBOURS: Mapping[str, tuple[str, ...]] = {
+    "gateway": ("user",),
+    "user": (),
+    "product": ("user", "inventory", "review"),
+    "inventory": ("user", "product", "order"),
+    "order": ("user", "product", "inventory", "payment"),
+    "payment": ("user", "order"),
+    "notification": ("user",),
+    "review": ("user", "product", "order"),
+}
+"""The services that each service calls, as proto/shopapi/services.toml has them; hack/tests/unit compares the two."""
+
 RESERVED_ENV = (
     "ADMIN_EMAIL", "ADMIN_PASSWORD", "DB_CA", "DB_HOST", "DB_NAME", "DB_PASSWORD", "DB_PORT", "DB_USER",
     "GRPC_AUTHENTICATION", "GRPC_CALLERS", "GRPC_PORT", "GRPC_TOKENS", "HTTP_PORT", "INVENTORY_GRPC", "INVENTORY_URL",
@@ -603,6 +615,41 @@ class Maintenance(Model):
         return name
 
 
+class UpgradeGates(Model):
+    """What each step of an upgrade is measured by before the next one begins."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            rule(
+                "self.observeSeconds < self.timeoutSeconds",
+                "upgrade.observeSeconds must be less than upgrade.timeoutSeconds: lower it, or raise timeoutSeconds",
+                ".observeSeconds",
+            ),
+        )
+    )
+
+    timeout_seconds: int = Field(
+        default=600,
+        ge=60,
+        le=86400,
+        description="Seconds that a step may take until its objects are ready. After that the shop goes back to the "
+        "version before.",
+    )
+    observe_seconds: int = Field(
+        default=60,
+        ge=0,
+        le=3600,
+        description="Seconds for which the objects of a step must stay ready, without too many failed requests or a "
+        "broken invariant, before the next step begins. 0: readiness alone decides.",
+    )
+    max_error_percent: int = Field(
+        default=5,
+        ge=0,
+        le=100,
+        description="Percentage of requests that may fail (status 5xx) while a step is observed. 100: any number may.",
+    )
+
+
 NotAvailable: TypeAlias = dict[str, object] | None
 
 
@@ -692,6 +739,10 @@ class Spec(Model):
         default=None,
         description="Hours in which a new release of the operator may begin to roll out. Default: at any time. A "
         "change of the spec does not wait for them.",
+    )
+    upgrade: UpgradeGates = Field(
+        default=UpgradeGates(),
+        description="When an upgrade goes on and when it goes back: limits for each of its steps.",
     )
     deletion_policy: Annotated[str, Field(max_length=32)] = Field(
         default="Retain",

@@ -11,6 +11,7 @@ from prometheus_client.samples import Sample
 
 from platform_operator.api.conditions import ConditionReason
 from platform_operator.api.spec import WITH_DATABASE, Spec
+from platform_operator.plan.error_rates import RequestCounts
 
 VIOLATIONS = "business_invariant_violations"
 CHECKED = "business_invariants_checked_timestamp_seconds"
@@ -86,12 +87,7 @@ def sources(spec: Spec) -> tuple[str, ...]:
 
 def parse_metrics(text: str) -> ServiceMetrics:
     """Parses the relevant part of a Prometheus exposition. Raises ValueError if it is malformed."""
-    relevant = "".join(line + "\n" for line in text.splitlines() if line.startswith(_RELEVANT))
-    try:
-        samples = [sample for family in text_string_to_metric_families(relevant) for sample in family.samples]
-    except Exception as error:  # the parser names no errors, and the text is a tenant's
-        raise ValueError("not a Prometheus exposition") from error
-    finite = [sample for sample in samples if math.isfinite(sample.value)]
+    finite = _samples(text, _RELEVANT)
     violations = _by_label(finite, VIOLATIONS, "invariant")
     queues = _by_label(finite, QUEUE_MESSAGES, "queue")
     dead = {queue: count for queue, count in queues.items() if queue.endswith(".dead")}
@@ -115,6 +111,23 @@ def _forwarded_headers(samples: Iterable[Sample]) -> ForwardedHeaders | None:
         return None
     requests = sum(s.value for s in samples if s.name == REQUESTS and s.labels.get("http_route") not in _PROBES)
     return ForwardedHeaders(int(requests), int(ignored))
+
+
+def parse_requests(text: str) -> RequestCounts:
+    """Parses how many requests a pod has answered, probes aside. Raises ValueError if the exposition is malformed."""
+    samples = [one for one in _samples(text, (REQUESTS,)) if one.labels.get("http_route") not in _PROBES]
+    failed = (one.value for one in samples if one.labels.get("http_response_status_code", "").startswith("5"))
+    return RequestCounts(int(sum(one.value for one in samples)), int(sum(failed)))
+
+
+def _samples(text: str, relevant: tuple[str, ...]) -> list[Sample]:
+    """Returns the samples of some metrics, those with finite values. Raises ValueError."""
+    lines = "".join(line + "\n" for line in text.splitlines() if line.startswith(relevant))
+    try:
+        samples = [sample for family in text_string_to_metric_families(lines) for sample in family.samples]
+    except Exception as error:  # the parser names no errors, and the text is a tenant's
+        raise ValueError("not a Prometheus exposition") from error
+    return [sample for sample in samples if math.isfinite(sample.value)]
 
 
 def _by_label(samples: Iterable[Sample], name: str, label: str) -> dict[str, int]:

@@ -119,8 +119,7 @@ class InvariantScraper:
         service = state_of(ObjectId("Service", f"{key.name}-{source}"), self.cache.children(key))
         if not isinstance(service, ServiceAddress) or "metrics" not in service.ports:
             raise ScrapeError(f"Service {key.name}-{source} has no address yet")
-        host = f"[{service.ip}]" if ":" in service.ip else service.ip
-        return f"http://{host}:{service.ports['metrics']}{_PATHS.get(source, _SERVICE_PATH)}"
+        return metrics_url(service.ip, service.ports["metrics"], _PATHS.get(source, _SERVICE_PATH))
 
 
 def _sources(platform: Platform) -> tuple[str, ...]:
@@ -131,10 +130,16 @@ def _sources(platform: Platform) -> tuple[str, ...]:
     return known_sources(spec, platform.status.get("invariants", ()))
 
 
+def metrics_url(address: str, port: int, path: str) -> str:
+    host = f"[{address}]" if ":" in address else address
+    return f"http://{host}:{port}{path}"
+
+
 def _metrics_path(*names: str) -> str:
     return "/metrics?" + "&".join(f"name[]={name}" for name in names)
 
 
+REQUESTS_PATH = _metrics_path(REQUESTS)
 _SERVICE_PATH = _metrics_path(VIOLATIONS, CHECKED, PAUSE, LAG)
 _PATHS = {
     BROKER: "/metrics/detailed?family=queue_coarse_metrics",

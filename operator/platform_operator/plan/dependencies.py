@@ -66,7 +66,7 @@ class Progress:
             return False
         if one.id.kind not in _WORKLOADS and one.id in self.observed:
             return one.id.name == other.id.name and other.id in self.due - self.attempted
-        if _component(one.id) == _component(other.id):
+        if component_of(one.id) == component_of(other.id):
             return not self._is_usable(other.id)
         if one.id.kind != "Deployment":
             return False
@@ -94,7 +94,7 @@ class Progress:
 _WORKLOADS = ("StatefulSet", "Job", "Deployment")
 
 
-def _component(identity: ObjectId) -> str:
+def component_of(identity: ObjectId) -> str:
     """Returns the name that the objects of a service share: `shop-order` of its database and its migration, too."""
     if identity.kind == "StatefulSet":
         return identity.name.removesuffix("-db")

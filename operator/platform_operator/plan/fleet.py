@@ -12,11 +12,19 @@ from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from platform_operator.api.conditions import ConditionReason
+from platform_operator.api.conditions import ConditionReason, UpgradePhase
 from platform_operator.api.kinds import PlatformKey
 from platform_operator.api.spec import DAYS, Maintenance, Spec
 from platform_operator.cache.observed import Platform
 from platform_operator.plan.inventory import DesiredObject, Inventory
+from platform_operator.plan.upgrades import (
+    ANNOTATION_RETRY_UPGRADE,
+    Release,
+    Upgrade,
+    failed_release,
+    is_retried,
+    read_upgrade,
+)
 
 
 @dataclass(frozen=True)
@@ -60,6 +68,8 @@ class _Member:
     degraded: bool
     follows: bool
     """True if its version is the operator's."""
+    failed: tuple[str, str] | None = None
+    """The release that has failed on it, and that it went back from."""
 
     @property
     def is_rolled_out(self) -> bool:
@@ -98,16 +108,55 @@ def choose_target(
     """
     wanted = replace(release, version=spec.version or release.version)
     stored, running = stored_target(platform.status), running_release(platform.status)
-    if spec.observes or stored is None or running is None or stored == (wanted.version, wanted.charts):
+    if spec.observes or stored is None or running is None:
         return wanted
-    if spec.version not in (None, stored[0]):
+    upgrade = read_upgrade(platform.status)
+    if upgrade is not None and upgrade.has_failed and upgrade.release == (wanted.version, wanted.charts):
+        return wanted if is_retried(upgrade, platform) else failed_target(platform.key, upgrade, running)
+    if stored == (wanted.version, wanted.charts) or spec.version not in (None, stored[0]):
         return wanted
     wait = _wait(platform, spec, release, [*_members(fleet)], policy, now)
     if wait is None:
         return wanted
+    if upgrade is not None and upgrade.goes_back:
+        return failed_target(platform.key, upgrade, running)
     takes_charts = edited or running != stored
     target = Target(stored[0], release.charts if takes_charts else stored[1])
     return target if target == wanted else replace(target, wait=wait)
+
+
+def failed_target(key: PlatformKey, upgrade: Upgrade, running: Release) -> Target:
+    """Returns the release that a shop is to run after an upgrade has failed: the one that was rolled out before."""
+    return Target(*running, Wait(_FAILED[upgrade.phase], _failure(key, upgrade, running)))
+
+
+_FAILED = {
+    UpgradePhase.ROLLING_BACK: ConditionReason.ROLLING_BACK,
+    UpgradePhase.ROLLBACK_FAILED: ConditionReason.ROLLBACK_FAILED,
+    UpgradePhase.ROLLED_BACK: ConditionReason.ROLLED_BACK,
+    UpgradePhase.STOPPED: ConditionReason.UPGRADE_STOPPED,
+}
+
+
+def _failure(key: PlatformKey, upgrade: Upgrade, running: Release) -> str:
+    failure = f"{upgrade.release[0]} has failed: {upgrade.cause}."
+    request = f"kubectl -n {key.namespace} annotate --overwrite ecp {key.name} {ANNOTATION_RETRY_UPGRADE}=$(date +%s)"
+    retry = f"It is tried again when the spec changes, or with {request}"
+    match upgrade.phase:
+        case UpgradePhase.ROLLING_BACK:
+            return f"{failure} The shop goes back to {running[0]}."
+        case UpgradePhase.ROLLBACK_FAILED:
+            return (
+                f"{failure} Going back to {running[0]} has not succeeded in time; it goes on, and nothing else is "
+                f"tried. To try {upgrade.release[0]} again instead: {request}"
+            )
+        case UpgradePhase.STOPPED:
+            return (
+                f"{failure} The version is the same as before, so there is none to go back to: what the step has "
+                f"changed stays, and what comes after it is as it was. {retry}"
+            )
+        case _:
+            return f"{failure} The shop runs {running[0]} again. {retry}"
 
 
 def _wait(
@@ -136,8 +185,13 @@ def _wait(
 
 def failed_shops(members: Iterable[_Member], release: Target) -> list[PlatformKey]:
     """Returns the shops on which the operator's release has failed. One with a version of its own is no measure."""
-    started = (one for one in members if one.follows and _is_started(one, release))
-    return [one.key for one in started if one.degraded and not one.is_rolled_out]
+    return [one.key for one in members if one.follows and _has_failed(one, release)]
+
+
+def _has_failed(member: _Member, release: Target) -> bool:
+    if member.failed == (release.version, release.charts):
+        return True
+    return _is_started(member, release) and member.degraded and not member.is_rolled_out
 
 
 def is_halted(fleet: Iterable[Platform], release: Target) -> bool:
@@ -150,7 +204,8 @@ def _members(fleet: Iterable[Platform]) -> Iterable[_Member]:
     for one in fleet:
         target, running = stored_target(one.status), running_release(one.status)
         if target and running and not one.deleting and one.status.get("mode") != "Observe":
-            yield _Member(one.key, target, running, _is_degraded(one), not one.spec.get("version"))
+            follows, failed = not one.spec.get("version"), failed_release(one.status)
+            yield _Member(one.key, target, running, _is_degraded(one), follows, failed)
 
 
 def _is_started(member: _Member, release: Target) -> bool:
@@ -188,6 +243,26 @@ def with_targets(fleet: Iterable[Platform], chosen: Mapping[PlatformKey, Target]
         yield replace(one, status=with_target(one.status, target)) if target else one
 
 
-def with_target(status: Mapping[str, Any], target: Target) -> dict[str, Any]:
-    """Returns a stored status with another target."""
-    return {**status, "targetVersion": target.version, "targetCharts": target.charts}
+def with_target(status: Mapping[str, Any], target: Target, upgrade: Upgrade | None = None) -> dict[str, Any]:
+    """Returns a stored status with another target, and the upgrade that leads to it."""
+    others = {name: value for name, value in status.items() if name != "upgrade"}
+    row = {"upgrade": upgrade.dump()} if upgrade else {}
+    return {**others, "targetVersion": target.version, "targetCharts": target.charts, **row}
+
+
+def current_upgrade(stored: Upgrade | None, target: Target, running: Release | None) -> Upgrade | None:
+    """Returns the stored upgrade if it is still the one of a shop's target, or explains why the shop does not run it.
+
+    None for a shop that runs its target, and for one whose upgrade to it has yet to begin.
+    """
+    if stored is None or running is None:
+        return None
+    release = (target.version, target.charts)
+    if stored.has_failed:
+        return stored if release == running and target.wait is not None else None
+    return stored if release == stored.release != running else None
+
+
+def needs_upgrade(target: Target, running: Release | None, charts: str) -> bool:
+    """Returns whether a shop that runs is to be changed to another release. `charts` are the operator's."""
+    return running not in (None, (target.version, target.charts)) and not target.holds(charts)

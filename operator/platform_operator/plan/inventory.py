@@ -32,6 +32,7 @@ class AppliedObject:
 
     wave: int
     digest: str
+    """Empty while it is not known whether the newest content was applied."""
     owned_digest: str
 
 
@@ -53,6 +54,14 @@ class Inventory:
     def with_applied(self, desired: DesiredObject, owned_digest: str) -> Inventory:
         applied = AppliedObject(desired.wave, desired.digest, owned_digest)
         return replace(self, objects={**self.objects, desired.id: applied})
+
+    def with_announced(self, identities: Collection[ObjectId]) -> Inventory:
+        """Returns the inventory for the time in which these objects are sent: their content may be the old or the new.
+
+        An operator that stops then finds that they have to be applied, whichever of the two is required by then.
+        """
+        announced = {one: replace(self.objects[one], digest="") for one in identities if one in self.objects}
+        return replace(self, objects={**self.objects, **announced})
 
     def with_owned(self, digests: Mapping[ObjectId, str]) -> Inventory:
         """Returns the inventory with other digests of owned fields, for those of the objects that it has."""

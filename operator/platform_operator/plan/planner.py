@@ -50,6 +50,10 @@ class Plan:
     def without_deletions(self) -> Plan:
         return replace(self, prune=(), held_prune=(), leftovers=())
 
+    def during_upgrade(self) -> Plan:
+        """Returns the plan without deletions of what pods of the version before may still use."""
+        return replace(self, prune=tuple(one for one in self.prune if one.id.kind in _PRUNED_AT_ONCE))
+
     def pending(self, attempted: Collection[ObjectId]) -> list[Change]:
         """Returns the changes to apply now, without the objects that this pass has already attempted."""
         return [change for change in self.apply if change.object.id not in attempted]

@@ -6,29 +6,17 @@ docs/adr/0027-grpc-callers-show-a-token-per-neighbour.md describes both.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from platform_operator.api.kinds import GROUP, ObjectId, PlatformKey
 from platform_operator.api.shop_settings import GrpcAuthentication
-from platform_operator.api.spec import SERVICES, Spec
+from platform_operator.api.spec import NEIGHBOURS, SERVICES, Spec
 from platform_operator.cache.observed import Children, Workload
 from platform_operator.plan.inventory import Inventory
 from platform_operator.secrets.remembered_version import deployments, remembered_version
 
 ANNOTATION_REPLACES = f"{GROUP}/replaces-version-without-tokens"
 """The version of the services that ran before the Secret was made: they show no token."""
-
-NEIGHBOURS: Mapping[str, tuple[str, ...]] = {
-    "gateway": ("user",),
-    "user": (),
-    "product": ("user", "inventory", "review"),
-    "inventory": ("user", "product", "order"),
-    "order": ("user", "product", "inventory", "payment"),
-    "payment": ("user", "order"),
-    "notification": ("user",),
-    "review": ("user", "product", "order"),
-}
-"""The services that each service calls, as proto/shopapi/services.toml has them; hack/tests/unit compares the two."""
 
 
 def caller_tokens(

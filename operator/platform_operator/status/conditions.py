@@ -25,6 +25,7 @@ from platform_operator.plan.fleet import Target
 from platform_operator.plan.planner import Plan
 from platform_operator.plan.prune_guard import ANNOTATION_ALLOW_PRUNE, GUARDED_KINDS, prune_id
 from platform_operator.plan.readiness import Blocker, NameConflict, Refusal
+from platform_operator.plan.upgrades import Upgrade
 from platform_operator.secrets.named_secrets import SecretState, problems
 from platform_operator.secrets.rotation import RotationReport
 
@@ -53,6 +54,8 @@ class PassResult:
     """The rotations of credentials. None if the pass ended before they were looked at."""
     target: Target | None = None
     """The release that the shop is to run. None if the pass ended before it was chosen."""
+    upgrade: Upgrade | None = None
+    """The upgrade to that release, or the one that has failed."""
     holds: bool = False
     """True if the objects stay as they were applied, until the shop gets the operator's release."""
     diagnosis: str = ""
@@ -62,7 +65,9 @@ class PassResult:
 
     @property
     def converged(self) -> bool:
-        return self.plan is not None and self.plan.converged
+        """Tells whether everything is as it is to be and ready. In the steps of an upgrade, more is to come."""
+        in_steps = self.upgrade is not None and self.upgrade.in_steps
+        return self.plan is not None and self.plan.converged and not in_steps
 
 
 def degraded_part(result: PassResult) -> Blocker | None:
@@ -121,7 +126,10 @@ def _progress(result: PassResult) -> tuple[ConditionReason, str]:
     if result.error is not None:
         message = f"The API server did not carry out a request: {result.error}. The operator retries."
         return ConditionReason.REQUEST_FAILED, message
-    plan = result.plan
+    plan, upgrade = result.plan, result.upgrade
+    if plan is not None and plan.converged and upgrade is not None and upgrade.in_steps:
+        text = f"Step {upgrade.step_name} of the upgrade is observed before the next one begins."
+        return ConditionReason.OBSERVING_STEP, text
     if plan is None or plan.blocked_wave is None:
         return ConditionReason.APPLYING, "Objects are being applied."
     first = [one for one in plan.blockers if one.wave == plan.blocked_wave]
@@ -160,6 +168,7 @@ def _failures(key: PlatformKey, result: PassResult) -> Iterator[Condition]:
         if failed_pass:
             yield failed_pass
         return
+    yield from _stuck_upgrade(result)
     if result.refusals:
         yield _refused(key, result.refusals[0])
     if result.conflicts:
@@ -175,6 +184,12 @@ def _failures(key: PlatformKey, result: PassResult) -> Iterator[Condition]:
         yield _failed(key, part, pods) if part.failed else _takes_too_long(key, part, pods)
     if result.plan is not None and result.plan.held_prune:
         yield _held_prune(key, result.plan.held_prune)
+
+
+def _stuck_upgrade(result: PassResult) -> Iterator[Condition]:
+    wait = result.target.wait if result.target is not None else None
+    if wait is not None and wait.reason in (ConditionReason.ROLLBACK_FAILED, ConditionReason.UPGRADE_STOPPED):
+        yield _degraded(wait.reason, wait.message)
 
 
 def _degraded(reason: ConditionReason, message: str) -> Condition:
@@ -332,7 +347,8 @@ def upgraded_condition(result: PassResult, *, rolled_out: bool) -> Condition | N
     if target.wait is not None:
         return Condition("Upgraded", False, target.wait.reason, target.wait.message)
     if not rolled_out:
-        return Condition("Upgraded", False, ConditionReason.ROLLING_OUT, f"{target.version} is rolled out.")
+        step = f" Step: {result.upgrade.step_name}." if result.upgrade is not None else ""
+        return Condition("Upgraded", False, ConditionReason.ROLLING_OUT, f"{target.version} is rolled out.{step}")
     return Condition("Upgraded", True, ConditionReason.UP_TO_DATE, f"All parts of the shop run {target.version}.")
 
 

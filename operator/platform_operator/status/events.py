@@ -15,6 +15,7 @@ from platform_operator.api.kinds import PLATFORM, Manifest
 from platform_operator.cache.observed import Platform
 from platform_operator.invariants.conditions import INVARIANT_CONDITIONS
 from platform_operator.plan.comparison import Change
+from platform_operator.plan.upgrades import ANNOTATION_RETRY_UPGRADE
 
 REPAIR_EVENT_INTERVAL = timedelta(hours=1)
 """The same repair of an object is reported once in each interval, so that a fight over a field does not flood the
@@ -61,6 +62,8 @@ def _is_changed(condition: Mapping[str, Any], known: Mapping[str, Any]) -> bool:
 def transition_event(platform: Platform, condition: Mapping[str, Any], identity: str, now: datetime) -> Manifest:
     """Returns the Event of a condition's transition. `identity` is the operator's pod."""
     content = [condition[name] for name in ("type", "status", "reason", "lastTransitionTime")]
+    if condition["type"] == "Upgraded" and (request := platform.annotations.get(ANNOTATION_RETRY_UPGRADE)):
+        content.append(request)  # one more try of a release may fail as the first one did
     return _event(platform, [str(platform.generation), *content], identity, now) | {
         "type": "Warning" if _is_bad(condition) else "Normal",
         "reason": condition["reason"],
@@ -125,4 +128,14 @@ def _event(platform: Platform, content: Iterable[str], identity: str, now: datet
 def _is_bad(condition: Mapping[str, Any]) -> bool:
     if condition["type"] in _INVARIANTS:
         return bool(condition["status"] != "True")
+    if condition["type"] == "Upgraded":
+        return condition["reason"] in _FAILED_UPGRADES
     return bool(condition["type"] in ("Degraded", "FieldFight") and condition["status"] == "True")
+
+
+_FAILED_UPGRADES = (
+    ConditionReason.ROLLING_BACK,
+    ConditionReason.ROLLED_BACK,
+    ConditionReason.ROLLBACK_FAILED,
+    ConditionReason.UPGRADE_STOPPED,
+)

@@ -145,13 +145,15 @@ def _from_spec(snapshot: Snapshot, result: PassResult) -> Status:
     platform, spec, children = snapshot.platform, snapshot.spec, snapshot.children
     if spec is None:
         kept_by_stores = ("storeProfile", "storeImages")
-        names = ("mode", "version", "charts", "targetVersion", "targetCharts", *kept_by_stores, "url", "databases")
+        releases = ("version", "charts", "targetVersion", "targetCharts", "upgrade")
+        names = ("mode", *releases, *kept_by_stores, "url", "databases")
         return {name: platform.status[name] for name in names if name in platform.status}
     has_stores = "storeProfile" in platform.status or any(identity.kind == "StatefulSet" for identity in children)
     migration_times = recorded_times(platform) if result.migration_times is None else result.migration_times
     return {
         "mode": "Observe" if spec.observes else "Manage",
         **_versions(snapshot, result),
+        **_upgrade(snapshot, result),
         "url": platform_url(platform.key, spec.ingress),
         "databases": [
             _database(platform.key.name, name, spec, children, migration_times.get(name)) for name in WITH_DATABASE
@@ -176,6 +178,16 @@ def _versions(snapshot: Snapshot, result: PassResult) -> Status:
     running = {"version": target.version, "charts": target.charts} if _is_rolled_out(result) else {}
     wanted = {"targetVersion": target.version} | ({"targetCharts": target.charts} if target.charts else {})
     return stored | wanted | running
+
+
+def _upgrade(snapshot: Snapshot, result: PassResult) -> Status:
+    """Returns the upgrade that is not complete, or has failed. Without a chosen release the stored one stands."""
+    if result.target is None:
+        stored = snapshot.platform.status.get("upgrade")
+        return {"upgrade": stored} if stored else {}
+    upgrade, target = result.upgrade, result.target
+    is_complete = _is_rolled_out(result) and upgrade and upgrade.release == (target.version, target.charts)
+    return {"upgrade": upgrade.dump()} if upgrade and not is_complete else {}
 
 
 def _is_rolled_out(result: PassResult) -> bool:

@@ -104,6 +104,10 @@ def assert_refused(answer: dict[str, Any], message: str) -> None:
             "maintenance.timeZone must be a name of the IANA time zone database: write for example Europe/Berlin",
         ),
         (
+            {"upgrade": {"observeSeconds": 600}},
+            "upgrade.observeSeconds must be less than upgrade.timeoutSeconds: lower it, or raise timeoutSeconds",
+        ),
+        (
             {"services": {"orders": {}}},
             "services must have only names of services: use gateway, user, product, inventory, order, payment, "
             "notification, review",

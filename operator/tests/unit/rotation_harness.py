@@ -13,8 +13,7 @@ from typing import Any
 from test_reconciler import FakeCluster, FakeHelm, Manifest, rendered
 
 from platform_operator.api.kinds import PLATFORM, Kind, ObjectId, PlatformKey
-from platform_operator.api.spec import SERVICES, WITH_DATABASE
-from platform_operator.secrets.caller_tokens import NEIGHBOURS
+from platform_operator.api.spec import NEIGHBOURS, SERVICES, WITH_DATABASE
 from platform_operator.secrets.rotation import ANNOTATION_GENERATION, ANNOTATION_ROTATE
 from platform_operator.workqueue import Requeue
 

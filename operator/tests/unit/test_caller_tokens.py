@@ -8,12 +8,11 @@ from datetime import UTC, datetime
 import pytest
 
 from platform_operator.api.kinds import ObjectId, PlatformKey
-from platform_operator.api.spec import SERVICES, parse
+from platform_operator.api.spec import NEIGHBOURS, SERVICES, parse
 from platform_operator.cache.observed import ObservedObject, ObservedState, StoredData, Workload
 from platform_operator.plan.inventory import AppliedObject, Inventory
 from platform_operator.secrets.caller_tokens import (
     ANNOTATION_REPLACES,
-    NEIGHBOURS,
     grpc_authentication,
     replaced_version,
 )

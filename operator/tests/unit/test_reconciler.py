@@ -7,7 +7,7 @@ import base64
 import contextlib
 import copy
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -35,7 +35,9 @@ from platform_operator.cache.store import Cache
 from platform_operator.errors import ApiError, LeadershipLostError, RenderError, RenderTimeoutError, UnexpectedError
 from platform_operator.informers import Informers
 from platform_operator.invariants.scrape_results import ScrapeResult, ServiceMetrics
+from platform_operator.invariants.step_meter import StepMeter
 from platform_operator.plan.data_loss import CHECK_AFTER
+from platform_operator.plan.error_rates import PodCounts, PodId, RequestCounts
 from platform_operator.plan.field_fights import FORGET_AFTER
 from platform_operator.plan.fleet import Target, UpgradePolicy, choose_target, with_targets
 from platform_operator.plan.releases import HISTORY_LIMIT
@@ -220,6 +222,9 @@ class FakeCluster:
     def __init__(self, tmp_path: Path) -> None:
         self.server, self.helm, self.tmp_path = FakeApiServer(), FakeHelm(), tmp_path
         self.scrape_results: dict[str, ScrapeResult] = {}
+        self.harmful_version = ""
+        """The version of the order service that breaks its invariant `totals`."""
+        self.pod_counts: dict[PodId, RequestCounts] = {}
         self.now = NOW
         self.version = "1"
         (tmp_path / "chart").write_text("of version 1")
@@ -245,14 +250,30 @@ class FakeCluster:
         installation = Installation(self.version, store_images=store_images)
         self.reconciler = Reconciler(
             server, Cache(), renderer, MasterKeyStore(server, "operator", Cache()), installation,
-            EventRecorder(server, "test"), lambda: self.now, lambda _: self.scrape_results,
+            EventRecorder(server, "test"), lambda: self.now, self.scrape,
+            StepMeter(self.scrape, self.count_requests),
         )  # fmt: skip
+
+    def scrape(self, key: PlatformKey) -> dict[str, ScrapeResult]:
+        order = self.server.objects.get(DEPLOYMENT, {"spec": {}})["spec"]
+        broken = ScrapeResult(self.now.timestamp(), ServiceMetrics(violations={"totals": 1}))
+        is_harmful = bool(self.harmful_version) and order.get("image") == self.harmful_version
+        return self.scrape_results | ({"order": broken} if is_harmful else {})
+
+    async def count_requests(self, key: PlatformKey, services: Collection[str]) -> PodCounts:
+        return {pod: counts for pod, counts in self.pod_counts.items() if pod.service in services}
+
+    def take_over(self, other: FakeCluster) -> None:
+        """Becomes a copy of another cluster, with an operator that has just started."""
+        self.server.objects, self.server.version = copy.deepcopy(other.server.objects), other.server.version
+        self.harmful_version, self.scrape_results = other.harmful_version, dict(other.scrape_results)
+        self.restart()
 
     def spec(self, spec: Manifest, **metadata: Any) -> None:
         stored = self.server.objects.setdefault(
             (PLATFORM.kind, "shop"), {"metadata": {"name": "shop", "namespace": "shop", "uid": "p1"}}
         )
-        stored["spec"] = spec
+        stored["spec"] = {"upgrade": {"observeSeconds": 0}} | spec
         stored["metadata"] |= {"generation": stored["metadata"].get("generation", 0) + 1, **metadata}
         self.server.touch(stored)
 
@@ -907,6 +928,14 @@ def upgrade_operator(cluster: FakeCluster) -> None:
     cluster.upgrade_operator("2")
 
 
+def find_harmful(version: str) -> Change:
+    def change(cluster: FakeCluster) -> None:
+        cluster.harmful_version = version
+        cluster.scrape_results["order"] = ScrapeResult(NOW.timestamp(), ServiceMetrics(violations={"totals": 0}))
+
+    return change
+
+
 CHANGES: dict[str, tuple[Change, ...]] = {
     "create": (to_version("1"),),
     "update": (to_version("1"), retain),
@@ -914,6 +943,8 @@ CHANGES: dict[str, tuple[Change, ...]] = {
     "rollback": (to_version("1"), to_version("2"), to_version("1")),
     "delete": (to_version("1"), delete),
     "operator upgrade": (follow, upgrade_operator),
+    "failed upgrade": (to_version("1"), find_harmful("2"), to_version("2")),
+    "failed operator upgrade": (follow, find_harmful("2"), upgrade_operator),
 }
 
 
@@ -924,17 +955,22 @@ async def test_a_crash_before_or_after_any_write_leads_to_the_same_objects(
     monkeypatch.setattr("platform_operator.plan.releases.HISTORY_LIMIT", 1)  # so that an upgrade deletes a release
     *before, change = CHANGES[name]
 
+    first = FakeCluster(tmp_path)
+    for earlier in before:
+        earlier(first)
+        await settle(first, Crash())
+
     async def run(crash: Crash) -> dict[tuple[str, str], Manifest]:
         cluster = FakeCluster(tmp_path)
-        for earlier in before:
-            earlier(cluster)
-            await settle(cluster, Crash())
+        cluster.take_over(first)
         change(cluster)
         await settle(cluster, crash)
         return stored_objects(cluster)
 
     uninterrupted = Crash()
     expected = await run(uninterrupted)
+    status = expected.get((PLATFORM.kind, "shop"), {}).get("status", {})
+    assert ("upgrade" in status) is ("failed" in name), "one that has failed stays known"
     kinds = uninterrupted.kinds
     assert len(kinds) > 1
     for number in [n for n, kind in enumerate(kinds) if kind != "Secret" or kinds[:n].count("Secret") < 2]:
@@ -1819,7 +1855,8 @@ async def test_a_deployment_handed_over_to_its_autoscaler_keeps_its_pods(cluster
     await cluster.reconcile()
     cluster.come_up(ObjectId("Job", "shop-order-migrate-2"))
     await cluster.reconcile()
-    assert cluster.applied()[:2] == [f"apply Deployment shop-order {HANDOVER_MANAGER}", "apply Deployment shop-order"]
+    deployments = [write for write in cluster.applied() if "Deployment" in write]
+    assert deployments == [f"apply Deployment shop-order {HANDOVER_MANAGER}", "apply Deployment shop-order"]
 
 
 async def test_a_platform_that_is_being_deleted_is_not_changed(cluster: FakeCluster) -> None:

@@ -10,6 +10,7 @@ from platform_operator.api.kinds import CHILD_LABELS, LABEL_COMPONENT, LABEL_INS
 from platform_operator.api.spec import MAX_NAME_LENGTH, SERVICES, WITH_DATABASE, parse
 from platform_operator.errors import RenderError, RenderTimeoutError
 from platform_operator.plan.inventory import DesiredObject
+from platform_operator.plan.rollout_steps import STEPS, step_of
 from platform_operator.render.connection_pools import DEFAULT_POOL_SIZE, max_connections
 from platform_operator.render.helm import Helm
 from platform_operator.render.profiles import PROFILES
@@ -88,6 +89,21 @@ async def test_a_deployment_under_an_autoscaler_states_no_replicas(renderer: Ren
     objects = await render(renderer, {"profile": "medium"})
     assert ObjectId("HorizontalPodAutoscaler", "shop-order") in objects
     assert "replicas" not in objects[ObjectId("Deployment", "shop-order")].manifest["spec"]
+
+
+async def test_an_upgrade_replaces_each_service_of_the_charts_in_its_own_step(renderer: Renderer) -> None:
+    objects = await render(renderer, {"profile": "medium", "version": "2", "monitoring": {"enabled": True}})
+    steps = {identity: STEPS[step_of(KEY, one)] for identity, one in objects.items()}
+    for service in SERVICES:
+        deployment = ObjectId("Deployment", f"{KEY.name}-{service}")
+        scaler = ObjectId("HorizontalPodAutoscaler", f"{KEY.name}-{service}")
+        assert service in steps[deployment].split(", ")
+        assert steps[scaler] == steps[deployment]
+        labels = objects[deployment].manifest["metadata"]["labels"]
+        assert labels["app.kubernetes.io/version"] == "2", "a rollback recognizes what it has to bring back"
+    first = {identity.kind for identity, step in steps.items() if step == "migrations"}
+    assert {"Job", "StatefulSet", "Service", "ConfigMap"} <= first
+    assert "Deployment" not in first
 
 
 async def test_an_upgrade_leaves_the_stores_alone(renderer: Renderer) -> None:
