@@ -80,7 +80,7 @@ def limit_pods(sample: Namespace, most: int) -> None:
 def wait_for_gateways(namespace: Namespace) -> None:
     """Waits until the sample shop is rolled out, and its node port leads to new pods of the gateway and no others.
 
-    On a busy machine a pod may stop before kube-proxy has learned of it.
+    On a busy machine kube-proxy learns late that a pod has stopped; a connection to it ends without a response.
     """
 
     def are_all_new() -> bool:
@@ -90,14 +90,16 @@ def wait_for_gateways(namespace: Namespace) -> None:
     namespace.wait_rolled_out("shop")
     labels = "app.kubernetes.io/component=gateway,app.kubernetes.io/instance=shop"
     eventually(are_all_new, 120, "only new pods of the gateway are left")
-    eventually(_sample_answers, 60, "the node port leads to the gateway")
+    eventually(_every_connection_is_answered, 120, "the node port leads to the new gateways alone")
 
 
-def _sample_answers() -> bool:
-    try:
-        return httpx.get(f"{gateway_url()}/health", timeout=10).is_success
-    except httpx.TransportError:
-        return False
+def _every_connection_is_answered() -> bool:
+    """Opens so many connections that one of them reaches a pod that has stopped, if the node port leads to any."""
+    with httpx.Client(timeout=10, limits=httpx.Limits(max_keepalive_connections=0)) as http:
+        try:
+            return all(http.get(f"{gateway_url()}/health").is_success for _ in range(30))
+        except httpx.TransportError:
+            return False
 
 
 def helm_install(namespace: Namespace, release: str) -> None:

@@ -59,7 +59,8 @@ async def test_two_gateways_share_one_rate_limit(namespace: Namespace, shop: Sho
             get = partial(http.get, f"{shop.url}/api/v1/users/me", headers=customer.headers)
             answers = await asyncio.gather(*(get() for _ in range(60)))
     finally:
-        namespace.patch("ecp", "shop", {"spec": {"services": {"gateway": {**dict.fromkeys(limited), **before}}}})
+        restored = {**dict.fromkeys(limited), **before, "env": {**dict.fromkeys(patient), **before["env"]}}
+        namespace.patch("ecp", "shop", {"spec": {"services": {"gateway": restored}}})
         await asyncio.to_thread(shops.wait_for_gateways, namespace)
 
     assert Counter(answer.status_code for answer in answers) == {200: 20, 429: 40}

@@ -74,7 +74,7 @@ async def test_an_order_of_another_user_is_not_found(shop: Shop, admin: Person) 
 
 
 async def test_documentation_and_probes_answer_at_the_gateway(shop: Shop) -> None:
-    async with httpx.AsyncClient(base_url=shop.url) as http:
+    async with httpx.AsyncClient(base_url=shop.url, timeout=30) as http:
         for path in ("/health", "/ready", "/swagger/"):
             assert (await http.get(path)).status_code == 200, path
 
