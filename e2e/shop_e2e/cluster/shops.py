@@ -21,7 +21,7 @@ STORES = (*DATABASES, "redis", "rabbitmq")
 _AUTOSCALED = ("gateway", "product", "order")
 """The services of the sample shop that have an autoscaler (manifests/samples/ecommerceplatform.yaml)."""
 MOST_PODS = 3
-"""Of each of them."""
+"""The most pods of each of them."""
 
 
 def platform(name: str, **spec: object) -> Object:
