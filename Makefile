@@ -78,7 +78,7 @@ test: .venv/.stamp host-tools charts test-env-up ## every test that needs no clu
 
 e2e: .venv/.stamp charts ## the cluster suite, on the cluster of `make up`
 	hack/cluster/up --no-order
-	pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder -m 'cluster and not slow' \
+	pytest --verbose --numprocesses 2 --dist loadscope --no-loadscope-reorder -m 'cluster and not slow' \
 	  $(CLUSTER_TEST_FOLDERS) $(PYTEST)
 
 e2e-full: .venv/.stamp charts test-env-up ## the slow tests too: a crash at every point, 10,000 orders in a chaos run

@@ -59,22 +59,29 @@ def gateway_url(port: int = SAMPLE_NODE_PORT) -> str:
     return f"http://{address.split()[0]}"
 
 
-def wait_for_gateways(namespace: Namespace, pods: int) -> None:
-    """Waits until the sample shop is rolled out, and its node port leads to so many pods of the gateway and no others.
+def wait_for_gateways(namespace: Namespace) -> None:
+    """Waits until the sample shop is rolled out, and its node port leads to new pods of the gateway and no others.
 
-    On a busy machine a pod may stop before kube-proxy has learned of it.
+    On a busy machine kube-proxy learns late that a pod has stopped; a connection to it ends without a response.
     """
+
+    def are_all_new() -> bool:
+        new: int = namespace.get("deployment", "shop-gateway")["status"].get("updatedReplicas", 0)
+        return len(namespace.list("pods", labels)) == new
+
     namespace.wait_rolled_out("shop")
     labels = "app.kubernetes.io/component=gateway,app.kubernetes.io/instance=shop"
-    eventually(lambda: len(namespace.list("pods", labels)) == pods, 120, f"{pods} pods of the gateway are left")
-    eventually(_sample_answers, 60, "the node port leads to the gateway")
+    eventually(are_all_new, 120, "only new pods of the gateway are left")
+    eventually(_every_connection_is_answered, 120, "the node port leads to the new gateways alone")
 
 
-def _sample_answers() -> bool:
-    try:
-        return httpx.get(f"{gateway_url()}/health", timeout=10).is_success
-    except httpx.TransportError:
-        return False
+def _every_connection_is_answered() -> bool:
+    """Opens so many connections that one of them reaches a pod that has stopped, if the node port leads to any."""
+    with httpx.Client(timeout=10, limits=httpx.Limits(max_keepalive_connections=0)) as http:
+        try:
+            return all(http.get(f"{gateway_url()}/health").is_success for _ in range(30))
+        except httpx.TransportError:
+            return False
 
 
 def helm_install(namespace: Namespace, release: str) -> None:

@@ -36,7 +36,7 @@ def lifted_limits() -> Iterator[None]:
     sample = Namespace("shop")
     sample.wait_ready("shop")
     sample.patch("ecp", "shop", {"spec": {"services": {"gateway": {"env": {"RATE_LIMITS": "off"}}}}})
-    shops.wait_for_gateways(sample, 1)
+    shops.wait_for_gateways(sample)
     yield
     sample.patch("ecp", "shop", {"spec": {"services": {"gateway": None}}})
 

@@ -53,14 +53,15 @@ async def test_two_gateways_share_one_rate_limit(namespace: Namespace, shop: Sho
     before = namespace.get("ecp", "shop")["spec"]["services"]["gateway"]
     namespace.patch("ecp", "shop", {"spec": {"services": {"gateway": limited}}})
     try:
-        await asyncio.to_thread(shops.wait_for_gateways, namespace, 2)  # old ones have the limits of before
+        await asyncio.to_thread(shops.wait_for_gateways, namespace)  # old ones have the limits of before
         # Each request has a connection of its own, so that any gateway pod may get it.
         async with httpx.AsyncClient(timeout=30, limits=httpx.Limits(max_keepalive_connections=0)) as http:
             get = partial(http.get, f"{shop.url}/api/v1/users/me", headers=customer.headers)
             answers = await asyncio.gather(*(get() for _ in range(60)))
     finally:
-        namespace.patch("ecp", "shop", {"spec": {"services": {"gateway": {**dict.fromkeys(limited), **before}}}})
-        await asyncio.to_thread(shops.wait_for_gateways, namespace, 1)
+        env = {**dict.fromkeys(patient), **before["env"]}
+        namespace.patch("ecp", "shop", {"spec": {"services": {"gateway": {**dict.fromkeys(limited), "env": env}}}})
+        await asyncio.to_thread(shops.wait_for_gateways, namespace)
 
     assert Counter(answer.status_code for answer in answers) == {200: 20, 429: 40}
     refused = next(answer for answer in answers if answer.status_code == 429)

@@ -74,11 +74,15 @@ async def test_an_order_of_another_user_is_not_found(shop: Shop, admin: Person) 
 
 
 async def test_documentation_and_probes_answer_at_the_gateway(shop: Shop) -> None:
-    async with httpx.AsyncClient(base_url=shop.url) as http:
+    async with httpx.AsyncClient(base_url=shop.url, timeout=30) as http:
         for path in ("/health", "/ready", "/swagger/"):
             assert (await http.get(path)).status_code == 200, path
-        paths = (await http.get("/openapi.json")).json()["paths"]
-    assert {"/api/v1/orders", "/api/v1/products/{product_id}", "/api/v1/auth/register"} <= set(paths)
+
+        async def has_every_service() -> bool:  # while one does not answer, its paths are missing for some seconds
+            paths = (await http.get("/openapi.json")).json()["paths"]
+            return {"/api/v1/orders", "/api/v1/products/{product_id}", "/api/v1/auth/register"} <= set(paths)
+
+        await awaited(has_every_service)
 
 
 def test_events_reach_every_consumer_and_none_is_dead_lettered(namespace: Namespace) -> None:
