@@ -77,13 +77,15 @@ volumeMounts:
 
 {{/*
 Connects by TCP, because the temporary server that initialises the database on the first start listens only on a Unix
-socket and must not count as started. Debian's pg_isready on the PATH is a script that takes six times the processor time
-of the program, once a second for each database of a shop that starts.
+socket and must not count as started. Debian's pg_isready on the PATH is a script that takes six times the processor
+time of the program, once a second for each database of a shop that starts.
 */}}
 {{- define "postgres.startupCommand" -}}
 - sh
 - -c
-- PATH=$(echo /usr/lib/postgresql/*/bin):$PATH exec pg_isready -q -h 127.0.0.1 -p {{ .Values.ports.postgres }} -U "$POSTGRES_USER" -d "$POSTGRES_DB" -t 4
+- >-
+  PATH=$(echo /usr/lib/postgresql/*/bin):$PATH
+  exec pg_isready -q -h 127.0.0.1 -p {{ .Values.ports.postgres }} -U "$POSTGRES_USER" -d "$POSTGRES_DB" -t 4
 {{- end -}}
 
 {{- define "postgres.volumes" -}}
