@@ -101,7 +101,7 @@ def test_events_reach_every_consumer_and_none_is_dead_lettered(namespace: Namesp
         )
         return {queue["name"]: queue["messages"] for queue in json.loads(listed)}
 
-    eventually(lambda: not any(queues().values()), 30, "every queue is empty")
+    eventually(lambda: not any(queues().values()), 120, "every queue is empty")
     assert {"inventory", "inventory.dead", "order", "order.dead"} <= set(queues())
 
 
@@ -109,4 +109,4 @@ async def _stock_becomes(shop: Shop, product: int, expected: StockResponse) -> N
     async def is_so() -> bool:
         return await shop.stock(product) == expected
 
-    await awaited(is_so, within=20)
+    await awaited(is_so)
