@@ -44,6 +44,7 @@ _OUTAGE_ERRORS = (
     asyncpg.exceptions.OperatorInterventionError,  # the server is stopping or starting
     asyncpg.exceptions.InsufficientResourcesError,  # too many connections, disk or memory full
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # the server has said that it ends the connection, which is not closed yet
     OSError,
     asyncio.TimeoutError,
 )

@@ -1,7 +1,7 @@
 """Prepared statements share transactions with SQLAlchemy, and survive migrations, outages and cancelled requests."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 
 import asyncpg
@@ -56,10 +56,11 @@ FIND_ALL = Statement(
     lambda row: str(row["name"]),
 )
 
-
 ADD_ALL = Command(insert_rows(CUPS.c.id, CUPS.c.name))
 NEW_NAMES = sent_rows(CUPS.c.id, CUPS.c.name)
 RENAME_ALL = Command(update(CUPS).where(CUPS.c.id == NEW_NAMES.c.id).values(name=NEW_NAMES.c.name))
+ADMIN_SHUTDOWN = b"E\0\0\0\x27SFATAL\0C57P01\0Mserver is stopping\0\0"
+"""PostgreSQL's last message on a connection of a server that stops; the connection closes a moment later."""
 
 
 @pytest.fixture
@@ -201,6 +202,49 @@ async def test_a_cancelled_read_gives_its_connection_back(settings: DatabaseSett
         await reading
 
     assert await find(database) == ("espresso", {"size": "S"})  # by the only connection of the pool
+
+
+async def _read(database: Database) -> None:
+    async with database.read() as connection:
+        await FIND.first(connection, id=1)
+
+
+async def _begin(database: Database) -> None:
+    async with database.begin() as transaction:
+        await FIND.first(transaction, id=1)
+
+
+async def _execute(database: Database) -> None:
+    async with database.begin() as transaction:
+        await transaction.execute(select(CUPS.c.id))
+
+
+@pytest.mark.parametrize("use", [_read, _begin, _execute])
+async def test_a_connection_that_the_server_is_about_to_close_is_an_outage_of_one_use(
+    database: Database, use: Callable[[Database], Awaitable[None]]
+) -> None:
+    await use(database)
+    async with database.read() as only:
+        only.driver._protocol.data_received(ADMIN_SHUTDOWN)  # noqa: SLF001 - as the event loop does when it arrives
+
+    with pytest.raises(DatabaseUnavailable):
+        await use(database)
+
+    await use(database)
+
+
+async def test_a_server_that_stops_within_a_transaction_is_an_outage_of_one_use(database: Database) -> None:
+    async def write() -> None:
+        async with database.begin() as transaction:
+            await FIND.first(transaction, id=1)
+            driver = (await transaction.get_raw_connection()).driver_connection
+            driver._protocol.data_received(ADMIN_SHUTDOWN)  # type: ignore[union-attr]  # noqa: SLF001
+            await FIND.first(transaction, id=1)
+
+    with pytest.raises(DatabaseUnavailable):
+        await write()
+
+    await _begin(database)
 
 
 @pytest.mark.parametrize("ending", ["cancelled", "timed out"])
