@@ -225,7 +225,7 @@ async def test_a_connection_that_the_server_is_about_to_close_is_an_outage_of_on
 ) -> None:
     await use(database)
     async with database.read() as only:
-        only.driver._protocol.data_received(ADMIN_SHUTDOWN)  # noqa: SLF001 - as the event loop does when it arrives
+        only.driver._protocol.data_received(ADMIN_SHUTDOWN)
 
     with pytest.raises(DatabaseUnavailable):
         await use(database)
@@ -238,7 +238,7 @@ async def test_a_server_that_stops_within_a_transaction_is_an_outage_of_one_use(
         async with database.begin() as transaction:
             await FIND.first(transaction, id=1)
             driver = (await transaction.get_raw_connection()).driver_connection
-            driver._protocol.data_received(ADMIN_SHUTDOWN)  # type: ignore[union-attr]  # noqa: SLF001
+            driver._protocol.data_received(ADMIN_SHUTDOWN)  # type: ignore[union-attr]
             await FIND.first(transaction, id=1)
 
     with pytest.raises(DatabaseUnavailable):
