@@ -1386,7 +1386,7 @@ def test_the_clients_of_a_store_get_its_authority_and_no_key(render: Render, sec
         entry["valueFrom"]["secretKeyRef"]["name"]
         for _, container in containers(manifests)
         for entry in container.get("env", [])
-        if "valueFrom" in entry
+        if "secretKeyRef" in entry.get("valueFrom", {})
     }
     assert not read & set(holders)
 
