@@ -24,7 +24,7 @@ from shop_e2e.api.mailbox import Mailbox, mailbox, text_of
 from shop_e2e.isolated.stacks import admin_of, isolated_stack
 
 _SAMPLE = 4
-"""The number of crash points in every run; the whole matrix is a slow test."""
+"""The number of crash points that are reached in every run; the whole matrix is a slow test."""
 _ENDS_WITHIN = 60.0
 
 
@@ -58,30 +58,34 @@ async def test_a_crash_at_a_sample_of_points_is_recovered_by_the_next_start(
     crashable: Stack, points: list[tuple[str, str]], box: Mailbox
 ) -> None:
     seed = int(os.environ.get("SEED", random.randrange(2**32)))
-    chosen = random.Random(seed).sample(points, min(_SAMPLE, len(points)))
-    print(f"seed {seed}: {len(chosen)} of {len(points)} points")
+    chosen = random.Random(seed).sample(points, min(3 * _SAMPLE, len(points)))
+    print(f"seed {seed}: {_SAMPLE} of {len(points)} points")
 
-    await _crash_at_each(crashable, chosen, box)
+    missed = await _crash_at_each(crashable, chosen, box, reached=_SAMPLE)
+    assert len(missed) <= len(chosen) - _SAMPLE
 
 
 @pytest.mark.slow
 async def test_a_crash_at_every_point_is_recovered_by_the_next_start(
     crashable: Stack, points: list[tuple[str, str]], box: Mailbox
 ) -> None:
-    await _crash_at_each(crashable, points, box)
+    missed = await _crash_at_each(crashable, points, box, reached=len(points))
+    assert len(missed) <= len(points) // 5
 
 
-async def _crash_at_each(stack: Stack, points: list[tuple[str, str]], box: Mailbox) -> None:
-    """Runs one journey per crash point. What a sweeper did in the recorded run, another part may do first in this one:
-    such a point is reported as not reached; most must be reached.
+async def _crash_at_each(stack: Stack, points: list[tuple[str, str]], box: Mailbox, *, reached: int) -> list[str]:
+    """Runs one journey per crash point, until as many as `reached` were reached. Returns those that were not: what a
+    sweeper did in the recorded run, another part may do first in this one.
     """
-    missed = []
+    missed: list[str] = []
     for number, (service, point) in enumerate(points, 1):
+        if number - 1 - len(missed) == reached:
+            break
         print(f"{number:>4} of {len(points)}  {service:<12} {point}")
         if not await _crash_at(stack, service, point, box):
             missed.append(f"{service} {point}")
     print(f"{len(missed)} points not reached: {missed}")
-    assert len(missed) <= len(points) // 5 + 1
+    return missed
 
 
 async def _crash_at(stack: Stack, service: str, point: str, box: Mailbox) -> bool:
