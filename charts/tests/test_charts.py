@@ -425,6 +425,37 @@ def test_the_small_shop_requests_no_more_than_its_budget(render: Render, secrets
     assert sum(mebibytes(requests["memory"]) for requests in requested) <= 3 * 1024
 
 
+def test_two_shops_and_a_rollout_fit_on_two_processors_beside_the_kind_cluster(render: Render, secrets: str) -> None:
+    shop = requested_millicores(render_platform(render, secrets, {}))
+    operator = requested_millicores(render("operator"))
+    rollout = 100  # a migration and a new pod
+    assert shop > 500, "the shop's requests were found"
+    assert 2 * shop + operator + sum(control_plane_millicores()) + rollout <= 2000
+
+
+def requested_millicores(manifests: list[Manifest]) -> float:
+    """Returns what the pods request that keep running."""
+    requested: float = sum(
+        workload["spec"].get("replicas", 1) * millicores(container["resources"]["requests"]["cpu"])
+        for workload in of_kind(manifests, "Deployment", "StatefulSet")
+        for container in workload["spec"]["template"]["spec"]["containers"]
+    )
+    return requested
+
+
+def control_plane_millicores() -> Iterator[float]:
+    """Yields what each component of the kind cluster requests."""
+    cluster = CHARTS.parent / "hack/cluster"
+    patches = sorted((cluster / "patches").glob("*.yaml"))
+    assert len(patches) == 5, "the patch of every component was found"
+    for patch in patches:
+        spec = yaml.safe_load(patch.read_text())["spec"]
+        for container in spec.get("template", {"spec": spec})["spec"]["containers"]:
+            yield millicores(container["resources"]["requests"]["cpu"])
+    (kube_proxy,) = re.findall(r"daemonset/kube-proxy --requests=cpu=(\w+)", (cluster / "kind-cluster").read_text())
+    yield millicores(kube_proxy)
+
+
 def millicores(quantity: str) -> float:
     """Returns a quantity of processor time in millicores."""
     return float(quantity.removesuffix("m")) if quantity.endswith("m") else 1000 * float(quantity)
