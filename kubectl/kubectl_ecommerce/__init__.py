@@ -1,0 +1,1 @@
+"""`kubectl ecommerce`: reads, explains and changes the shops of a cluster."""

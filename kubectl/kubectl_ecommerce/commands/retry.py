@@ -1,0 +1,28 @@
+"""`retry`: asks for one more try of an upgrade that has failed."""
+
+from __future__ import annotations
+
+from kubectl_ecommerce.commands.command import Command, Report, Session, patch
+from kubectl_ecommerce.errors import NothingToDoError
+from kubectl_ecommerce.shop import FAILED_UPGRADES, RETRY_ANNOTATION
+
+
+def run(session: Session) -> Report:
+    shop = session.shop()
+    upgrade = shop.upgrade
+    if upgrade.get("phase") not in FAILED_UPGRADES:
+        raise NothingToDoError(f"{shop} has no upgrade that has failed: see kubectl ecommerce status {shop.name}")
+    request = str(int(session.now.timestamp()))
+    change = {"metadata": {"annotations": {RETRY_ANNOTATION: request}}}
+    return patch(session, shop, change, f"the upgrade to {upgrade['version']} is tried again")
+
+
+RETRY = Command(
+    "retry",
+    "try an upgrade that has failed once more",
+    "Sets the annotation platform.ecommerce.dev/retry-upgrade, which asks the operator to try the release again that "
+    "has failed on this shop. Correct the cause first, which status and why show.",
+    ("retry", "retry shop -n shop"),
+    run,
+    changes=True,
+)

@@ -1,0 +1,67 @@
+"""`why`: what keeps a shop from being as its spec says, and the next command."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from kubectl_ecommerce.commands.command import Command, Report, Session
+from kubectl_ecommerce.output import Style, Text, Tone, age, table, wrapped
+from kubectl_ecommerce.shop import Row, Shop, Trouble
+
+
+def run(session: Session) -> Report:
+    shop = session.shop()
+    data = {
+        "namespace": shop.namespace,
+        "name": shop.name,
+        "state": shop.state,
+        "causes": [one.data for one in shop.troubles],
+        "waiting": [dict(row) for row in _waiting(shop)],
+    }
+    return Report(data, lambda style: "".join(_render(shop, session.now, style)))
+
+
+WHY = Command(
+    "why",
+    "what blocks a shop, and the next command to run",
+    "Explains each condition of a shop that is not fine: the operator's message, what to do, the next command, and the "
+    "section of docs/operations.md that says more. What a person has to do comes before what the operator waits for.",
+    ("why", "why shop -n shop", "why shop -o json"),
+    run,
+)
+
+
+def _render(shop: Shop, now: datetime, style: Style) -> Iterator[str]:
+    if not shop.rows("conditions"):
+        yield f"{shop}: the operator has not reported this shop yet. Next:\n"
+        yield "   kubectl -n ecommerce-system get pods,lease\n"
+        return
+    if not shop.troubles:
+        yield f"{shop} is {shop.state}: nothing blocks it.\n"
+        return
+    yield f"{style.paint(Text(str(shop), Tone.NAME))} is {shop.state}.\n"
+    for number, trouble in enumerate(shop.troubles, start=1):
+        yield from _cause(number, trouble, now, style)
+    waiting = [*_waiting(shop)]
+    if waiting:
+        yield "\nThese objects wait for others:\n"
+        rows = [(row["kind"], row["name"], age(str(row["since"]), now), row["message"]) for row in waiting]
+        yield table(("KIND", "NAME", "FOR", "MESSAGE"), rows, style)
+
+
+def _cause(number: int, one: Trouble, now: datetime, style: Style) -> Iterator[str]:
+    tone = Tone.WAIT if one.runbook.waits else Tone.BAD
+    since = age(one.since, now)
+    dated = f", for {since}" if since else ""
+    yield f"\n{number}. {one.type} is {one.status}: {style.paint(Text(one.reason, tone))}{dated}\n"
+    for line in wrapped(one.message, style, indent=3):
+        yield f"   {line}\n"
+    for line in wrapped(f"Do: {one.runbook.advice}", style, indent=3):
+        yield f"   {line}\n"
+    yield f"   Next: {style.paint(Text(one.command, Tone.NAME))}\n"
+    yield f"   More: docs/operations.md#{one.runbook.section}\n"
+
+
+def _waiting(shop: Shop) -> Iterator[Row]:
+    return (row for row in shop.rows("blocked") if row["state"] == "Waiting")

@@ -1,0 +1,88 @@
+"""The errors of the plugin. Each message is one line that says what happened, to what, and what to do."""
+
+from __future__ import annotations
+
+import re
+
+
+class PluginError(Exception):
+    """The root of the plugin's own errors."""
+
+
+class NoKubectlError(PluginError):
+    """There is no kubectl to run."""
+
+
+class KubectlError(PluginError):
+    """kubectl has failed."""
+
+
+class NotFoundError(KubectlError):
+    """The object does not exist."""
+
+
+class NoSuchKindError(KubectlError):
+    """The cluster does not serve a kind."""
+
+
+class ForbiddenError(KubectlError):
+    """The caller may not do this."""
+
+
+class NoSuchShopError(PluginError):
+    """There is no shop of that name, or it is not clear which one is meant."""
+
+
+class NothingToDoError(PluginError):
+    """The shop is not in a state in which the command does anything."""
+
+
+class UsageError(PluginError):
+    """The arguments contradict each other or the shop."""
+
+
+def from_kubectl(stderr: str) -> KubectlError:
+    """Returns the error that the standard error of kubectl reports, with what to do about it."""
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    text = lines[-1] if lines else "kubectl failed and said nothing"
+    for pattern, kind, advice in _CAUSES:
+        if re.search(pattern, stderr):
+            return kind(f"{_plain(text)} {advice}".rstrip())
+    return KubectlError(_plain(text))
+
+
+def _plain(text: str) -> str:
+    sentence = re.sub(r"^(error: |Error from server \(\w+\): |Error in configuration: )", "", text).rstrip(".: ")
+    return sentence if sentence.endswith("?") else f"{sentence}."
+
+
+_CAUSES: tuple[tuple[str, type[KubectlError], str], ...] = (
+    (
+        r"context .*(does not exist|not found)",
+        KubectlError,
+        "List the contexts with kubectl config get-contexts.",
+    ),
+    (
+        r"resource type|could not find the requested resource|no matches for kind",
+        NoSuchKindError,
+        "Install the operator in this cluster (helm install ecommerce-operator charts/operator), or name another "
+        "cluster with --context.",
+    ),
+    (r"\(NotFound\)", NotFoundError, ""),
+    (
+        r"\(Forbidden\)",
+        ForbiddenError,
+        "Ask an administrator of the cluster for this right, or name another user with --context.",
+    ),
+    (
+        r"\(Unauthorized\)|must be logged in",
+        KubectlError,
+        "Log in to the cluster again, or name another user with --context.",
+    ),
+    (
+        r"connection to the server|Unable to connect|no such host|i/o timeout|connection refused",
+        KubectlError,
+        "Check that the cluster runs with kubectl cluster-info, or name another one with --context.",
+    ),
+)
+"""What kubectl says about a failure, and what to do. The first that matches counts."""
