@@ -7,7 +7,7 @@ import contextlib
 import logging
 import signal
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import chain, repeat
@@ -25,7 +25,8 @@ from platform_operator.installations import OtherInstallations
 from platform_operator.invariants.pod_counter import PodCounter
 from platform_operator.invariants.scraper import InvariantScraper, http_fetch
 from platform_operator.invariants.step_meter import StepMeter
-from platform_operator.leader_election import LeaderElector
+from platform_operator.leader_election import LeaderElector, LeaseClient
+from platform_operator.lease_thread import LeaseThread
 from platform_operator.plan.fleet import UpgradePolicy
 from platform_operator.reconciler import Reconciler
 from platform_operator.render.helm import Helm
@@ -41,24 +42,29 @@ logger = logging.getLogger(__name__)
 
 async def run(settings: Settings) -> None:
     """Runs until SIGTERM or SIGINT. Raises LeadershipLostError when another process took the Lease."""
+    own, classed, namespaces = settings.namespace, settings.operator_class, settings.watch_namespaces
+
+    def elector(client: LeaseClient) -> LeaderElector:
+        return LeaderElector(client, own, settings.identity, time.monotonic, classed, namespaces)
+
+    async with await connect() as connection, LeaseThread(_lease_client, elector) as lease:
+        client = KubernetesClient(connection, lease.require_leadership)
+        others = OtherInstallations(client, own, classed, namespaces, time.monotonic)
+        await _Operator(settings, client, lease, others, Cache(operator_class=classed)).run()
+
+
+@contextlib.asynccontextmanager
+async def _lease_client() -> AsyncIterator[LeaseClient]:
+    """Connects for the Lease alone, whose writes do not need leadership: its resourceVersion guards them."""
     async with await connect() as connection:
-        lease_client = KubernetesClient(connection, lambda: None)
-        own, classed, namespaces = settings.namespace, settings.operator_class, settings.watch_namespaces
-        elector = LeaderElector(lease_client, own, settings.identity, time.monotonic, classed, namespaces)
-        others = OtherInstallations(lease_client, own, classed, namespaces, time.monotonic)
-        client = KubernetesClient(connection, elector.require_leadership)
-        operator = _Operator(settings, client, elector, others, Cache(operator_class=classed))
-        try:
-            await operator.run()
-        finally:
-            await elector.release()
+        yield KubernetesClient(connection, lambda: None)
 
 
 @dataclass
 class _Operator:
     settings: Settings
     client: KubernetesClient
-    elector: LeaderElector
+    lease: LeaseThread
     others: OtherInstallations
     cache: Cache = field(default_factory=Cache)
     queue: WorkQueue[PlatformKey] = field(default_factory=lambda: WorkQueue(time.monotonic))
@@ -110,8 +116,8 @@ class _Operator:
     async def _lead(self) -> None:
         await self.cache_filled.wait()
         await self.others.wait_for_older()
-        await self.elector.acquire()
-        await _first_of(self.elector.keep_renewing(), self.others.watch(), self._work())
+        await self.lease.acquire()
+        await _first_of(self.lease.keep_renewing(), self.others.watch(), self._work())
 
     async def _work(self) -> None:
         await self.others.wait_for_all()
