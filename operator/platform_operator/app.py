@@ -10,7 +10,6 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import chain, repeat
 
 import aiohttp
 
@@ -95,23 +94,16 @@ class _Operator:
             await informers.run()
 
     async def _resync(self, informers: Informers) -> None:
-        """Fills the cache; lists again when the watches have started, and then regularly, in case they lose events."""
-        for pause in chain((10.0,), repeat(self.settings.resync_every)):
-            await self._retry(informers.resync)
-            self.cache_filled.set()
-            await self.sleep(pause)
-
-    async def _retry(self, resync: Callable[[], Awaitable[None]]) -> None:
-        """Lists until the API server answers.
-
-        At the start nothing else can be done; later the watches go on in parallel.
-        """
-        while True:
+        """Fills the cache, and then compares it with lists regularly, in case the watches lose events."""
+        while not self.cache_filled.is_set():
             try:
-                return await resync()
+                await informers.fill_cache()
+                self.cache_filled.set()
             except ApiError as error:
                 logger.warning("cannot list: %s", error)
                 await self.sleep(5)
+        interval = self.settings.resync_every
+        await _first_of(informers.resync_platforms(interval), informers.resync_children(interval))
 
     async def _lead(self) -> None:
         await self.cache_filled.wait()
