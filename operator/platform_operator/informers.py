@@ -145,12 +145,13 @@ class Informers:
         return sorted((resync_offset(one.uid, interval), key) for key, one in self.cache.platforms.items())
 
     async def _list_platforms(self, namespace: str | None) -> None:
-        manifests, version = await self.client.list(PLATFORM, namespace)
-        listed, known = [observe_platform(manifest) for manifest in manifests], set(self.cache.platforms)
-        for platform in listed:
-            if self.cache.store_platform(platform):
-                self.enqueue(platform.key)
-        self.cache.remove_unlisted_platforms((platform.key for platform in listed), version, namespace)
+        listed, known, version = set[PlatformKey](), set(self.cache.platforms), 0
+        async for page, version in self.client.pages(PLATFORM, namespace):  # noqa: B007
+            for platform in map(observe_platform, page):
+                listed.add(platform.key)
+                if self.cache.store_platform(platform):
+                    self.enqueue(platform.key)
+        self.cache.remove_unlisted_platforms(listed, version, namespace)
         for gone in known.difference(self.cache.platforms):
             self.enqueue(gone)
 

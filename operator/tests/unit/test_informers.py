@@ -35,7 +35,7 @@ class FakeCluster:
         return self.lists.get(kind.kind, []), 100
 
     async def pages(
-        self, kind: Kind, namespace: str | None, selector: str
+        self, kind: Kind, namespace: str | None, selector: str = ""
     ) -> AsyncIterator[tuple[Sequence[Manifest], int]]:
         yield await self.list(kind, namespace, selector)
 
