@@ -427,7 +427,8 @@ def test_the_small_shop_requests_no_more_than_its_budget(render: Render, secrets
 
 def test_two_shops_and_a_rollout_fit_on_two_processors_beside_the_kind_cluster(render: Render, secrets: str) -> None:
     shop = requested_millicores(render_platform(render, secrets, {}))
-    operator = requested_millicores(render("operator"))
+    install = (CHARTS.parent / "hack/cluster/install-operator").read_text()
+    operator = requested_millicores(render("operator", *re.findall(r"--set replicas=\d+", install)[0].split()))
     rollout = 100  # a migration and a new pod
     assert shop > 500, "the shop's requests were found"
     assert 2 * shop + operator + sum(control_plane_millicores()) + rollout <= 2000

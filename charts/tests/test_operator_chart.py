@@ -98,6 +98,14 @@ def test_a_drain_never_waits_for_the_operator(render: Render) -> None:
         assert budget["spec"]["unhealthyPodEvictionPolicy"] == "AlwaysAllow"
 
 
+def test_by_default_a_second_pod_waits_on_another_node_if_there_is_one(render: Render) -> None:
+    (deployment,) = of_kind(render("operator"), "Deployment")
+    (spread,) = deployment["spec"]["template"]["spec"]["topologySpreadConstraints"]
+    assert deployment["spec"]["replicas"] == 2
+    assert (spread["topologyKey"], spread["whenUnsatisfiable"]) == ("kubernetes.io/hostname", "ScheduleAnyway")
+    assert spread["labelSelector"] == deployment["spec"]["selector"]
+
+
 def test_a_prometheus_that_scrapes_the_operator_gets_its_alerts(render: Render) -> None:
     (alerts,) = of_kind(render("operator", "--set", "serviceMonitor.enabled=true"), "PrometheusRule")
     assert alerts["spec"] == yaml.safe_load((RULES / "operator.yaml").read_text())

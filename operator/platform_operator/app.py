@@ -7,10 +7,9 @@ import contextlib
 import logging
 import signal
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import chain, repeat
 
 import aiohttp
 
@@ -25,7 +24,8 @@ from platform_operator.installations import OtherInstallations
 from platform_operator.invariants.pod_counter import PodCounter
 from platform_operator.invariants.scraper import InvariantScraper, http_fetch
 from platform_operator.invariants.step_meter import StepMeter
-from platform_operator.leader_election import LeaderElector
+from platform_operator.leader_election import LeaderElector, LeaseClient
+from platform_operator.lease_thread import LeaseThread
 from platform_operator.plan.fleet import UpgradePolicy
 from platform_operator.reconciler import Reconciler
 from platform_operator.render.helm import Helm
@@ -41,24 +41,29 @@ logger = logging.getLogger(__name__)
 
 async def run(settings: Settings) -> None:
     """Runs until SIGTERM or SIGINT. Raises LeadershipLostError when another process took the Lease."""
+    own, classed, namespaces = settings.namespace, settings.operator_class, settings.watch_namespaces
+
+    def elector(client: LeaseClient) -> LeaderElector:
+        return LeaderElector(client, own, settings.identity, time.monotonic, classed, namespaces)
+
+    async with await connect() as connection, LeaseThread(_lease_client, elector) as lease:
+        client = KubernetesClient(connection, lease.require_leadership)
+        others = OtherInstallations(client, own, classed, namespaces, time.monotonic)
+        await _Operator(settings, client, lease, others, Cache(operator_class=classed)).run()
+
+
+@contextlib.asynccontextmanager
+async def _lease_client() -> AsyncIterator[LeaseClient]:
+    """Connects for the Lease alone, whose writes do not need leadership: its resourceVersion guards them."""
     async with await connect() as connection:
-        lease_client = KubernetesClient(connection, lambda: None)
-        own, classed, namespaces = settings.namespace, settings.operator_class, settings.watch_namespaces
-        elector = LeaderElector(lease_client, own, settings.identity, time.monotonic, classed, namespaces)
-        others = OtherInstallations(lease_client, own, classed, namespaces, time.monotonic)
-        client = KubernetesClient(connection, elector.require_leadership)
-        operator = _Operator(settings, client, elector, others, Cache(operator_class=classed))
-        try:
-            await operator.run()
-        finally:
-            await elector.release()
+        yield KubernetesClient(connection, lambda: None)
 
 
 @dataclass
 class _Operator:
     settings: Settings
     client: KubernetesClient
-    elector: LeaderElector
+    lease: LeaseThread
     others: OtherInstallations
     cache: Cache = field(default_factory=Cache)
     queue: WorkQueue[PlatformKey] = field(default_factory=lambda: WorkQueue(time.monotonic))
@@ -89,29 +94,22 @@ class _Operator:
             await informers.run()
 
     async def _resync(self, informers: Informers) -> None:
-        """Fills the cache; lists again when the watches have started, and then regularly, in case they lose events."""
-        for pause in chain((10.0,), repeat(self.settings.resync_every)):
-            await self._retry(informers.resync)
-            self.cache_filled.set()
-            await self.sleep(pause)
-
-    async def _retry(self, resync: Callable[[], Awaitable[None]]) -> None:
-        """Lists until the API server answers.
-
-        At the start nothing else can be done; later the watches go on in parallel.
-        """
-        while True:
+        """Fills the cache, and then compares it with lists regularly, in case the watches lose events."""
+        while not self.cache_filled.is_set():
             try:
-                return await resync()
+                await informers.fill_cache()
+                self.cache_filled.set()
             except ApiError as error:
                 logger.warning("cannot list: %s", error)
                 await self.sleep(5)
+        interval = self.settings.resync_every
+        await _first_of(informers.resync_platforms(interval), informers.resync_children(interval))
 
     async def _lead(self) -> None:
         await self.cache_filled.wait()
         await self.others.wait_for_older()
-        await self.elector.acquire()
-        await _first_of(self.elector.keep_renewing(), self.others.watch(), self._work())
+        await self.lease.acquire()
+        await _first_of(self.lease.keep_renewing(), self.others.watch(), self._work())
 
     async def _work(self) -> None:
         await self.others.wait_for_all()

@@ -68,10 +68,10 @@ class KubernetesClient:
         return answer["items"], int(answer["metadata"]["resourceVersion"])
 
     async def pages(
-        self, kind: Kind, namespace: str | None, selector: str
+        self, kind: Kind, namespace: str | None, selector: str = ""
     ) -> AsyncIterator[tuple[Sequence[Manifest], int]]:
         """Yields all objects in pages, each with the version of the list. Only one page is in memory at a time."""
-        query = {"labelSelector": selector, "limit": str(PAGE_SIZE)}
+        query = {"limit": str(PAGE_SIZE)} | ({"labelSelector": selector} if selector else {})
         token = ""
         while True:
             page = await self._call("GET", kind.path(namespace), query | ({"continue": token} if token else {}))

@@ -5,6 +5,7 @@ Both ports serve all paths, so that the kubelet and Prometheus can each have a p
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 from aiohttp import web
@@ -21,7 +22,8 @@ async def serve(health_port: int, metrics_port: int, is_ready: Callable[[], bool
         return web.Response(text="ok") if is_ready() else web.Response(status=503, text="the cache is not filled yet")
 
     async def metrics(_: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        body = await asyncio.to_thread(generate_latest)  # of hundreds of shops it takes longer than the loop may wait
+        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     app = web.Application()
     app.add_routes([web.get("/healthz", healthz), web.get("/readyz", readyz), web.get("/metrics", metrics)])

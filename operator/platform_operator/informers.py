@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ from platform_operator.api.kinds import CHILD_KINDS, CHILD_LABELS, PLATFORM, Kin
 from platform_operator.cache.observed import object_id, observe, observe_platform, platform_of
 from platform_operator.cache.store import Cache
 from platform_operator.client import KubernetesClient
+from platform_operator.digests import digest
 from platform_operator.errors import ApiError
 from platform_operator.reflector import Listed, Reflector
 
@@ -106,26 +107,51 @@ class Informers:
             logger.warning("cannot read %s: %r", object_id(manifest), error, extra={"platform": str(key)})
             return False
 
-    async def resync(self) -> None:
-        """Compares the cache with lists and enqueues every platform, also those that are gone.
+    async def fill_cache(self) -> None:
+        """Lists everything and enqueues every platform.
 
         Raises ApiError. An add-on that cannot be listed is left out.
         """
         for namespace in self.namespaces or (None,):
-            await self._resync_platforms(namespace)
+            await self._list_platforms(namespace)
         for reflector in self._reflectors:
             await self._list(reflector)
         self.cache.clear_tombstones()
         for key in tuple(self.cache.platforms):
             self.enqueue(key)
 
-    async def _resync_platforms(self, namespace: str | None) -> None:
-        manifests, version = await self.client.list(PLATFORM, namespace)
-        listed, known = [observe_platform(manifest) for manifest in manifests], set(self.cache.platforms)
-        for platform in listed:
-            if self.cache.store_platform(platform):
-                self.enqueue(platform.key)
-        self.cache.remove_unlisted_platforms((platform.key for platform in listed), version, namespace)
+    async def resync_platforms(self, interval: float) -> None:
+        """Enqueues each platform once in each interval, for ever, each at a time of its own."""
+        while True:
+            elapsed = 0.0
+            for offset, key in self._turns(interval):
+                await self.sleep(offset - elapsed)
+                elapsed = offset
+                self.enqueue(key)
+            await self.sleep(interval - elapsed)
+
+    async def resync_children(self, interval: float) -> None:
+        """Compares the cache with a list of each kind in each interval, for ever, one kind after the other."""
+        while True:
+            for reflector in self._reflectors:
+                await self.sleep(interval / len(self._reflectors))
+                try:
+                    await self._list(reflector)
+                except ApiError as error:
+                    logger.warning("cannot list %s: %s", reflector.kind.plural, error)
+            self.cache.clear_tombstones()
+
+    def _turns(self, interval: float) -> Sequence[tuple[float, PlatformKey]]:
+        return sorted((resync_offset(one.uid, interval), key) for key, one in self.cache.platforms.items())
+
+    async def _list_platforms(self, namespace: str | None) -> None:
+        listed, known, version = set[PlatformKey](), set(self.cache.platforms), 0
+        async for page, version in self.client.pages(PLATFORM, namespace):  # noqa: B007
+            for platform in map(observe_platform, page):
+                listed.add(platform.key)
+                if self.cache.store_platform(platform):
+                    self.enqueue(platform.key)
+        self.cache.remove_unlisted_platforms(listed, version, namespace)
         for gone in known.difference(self.cache.platforms):
             self.enqueue(gone)
 
@@ -136,7 +162,7 @@ class Informers:
             await self.sleep(PLATFORMS_INTERVAL)
             try:
                 for namespace in self.namespaces or (None,):
-                    await self._resync_platforms(namespace)
+                    await self._list_platforms(namespace)
             except ApiError as error:
                 logger.warning("cannot list platforms: %s", error)
 
@@ -164,6 +190,14 @@ class Informers:
         """Removes the children that a list does not contain, and enqueues their platforms."""
         for key in self.cache.remove_unlisted(kind.kind, listed, version, namespace):
             self.enqueue(key)
+
+
+def resync_offset(uid: str, interval: float) -> float:
+    """Returns the seconds from the beginning of an interval to a platform's turn.
+
+    They follow from a hash of the UID: the turns are spread evenly, and the same in each interval and after a restart.
+    """
+    return int(digest(uid), 16) / 16**16 * interval
 
 
 async def log_in(settings: kopf.OperatorSettings, **_: Any) -> kopf.ConnectionInfo | None:

@@ -141,8 +141,11 @@ class Reconciler:
         return Target(self.installation.version, self.renderer.chart_digest)
 
     def upgrades_halted(self) -> bool:
-        """Returns whether no shop gets the operator's release, since it has failed on one."""
-        return is_halted(self.cache.platforms.values(), self._release)
+        """Returns whether no shop gets the operator's release, since it has failed on one.
+
+        Called in a thread of the metrics as well, so it reads a copy.
+        """
+        return is_halted(tuple(self.cache.platforms.values()), self._release)
 
     async def reconcile(self, key: PlatformKey) -> Requeue:
         """Makes one pass over one platform: observe, plan, apply, report. Safe to stop anywhere and to repeat.

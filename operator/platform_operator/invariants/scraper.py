@@ -77,7 +77,10 @@ class InvariantScraper:
         gone = self._results.keys() - {platform.key for platform in platforms}
         for key in gone:
             del self._results[key]
-        await asyncio.gather(*(self._scrape_platform(platform) for platform in platforms))
+        async with asyncio.TaskGroup() as scrapes:
+            for platform in platforms:
+                scrapes.create_task(self._scrape_platform(platform))
+                await asyncio.sleep(0)  # hundreds of shops that begin in one turn of the event loop would block it
 
     async def _scrape_platform(self, platform: Platform) -> None:
         key, names = platform.key, _sources(platform)

@@ -33,10 +33,17 @@ class Parts:
         for _ in range(10):
             await asyncio.sleep(0)
 
-    async def resync(self) -> None:
+    async def fill_cache(self) -> None:
         self.steps.append("list")
         if self.steps == ["list"]:
             raise ApiError(404, "NotFound", "the server could not find the requested resource")
+
+    async def resync_platforms(self, interval: float) -> None:
+        self.steps.append(f"resync every {interval:.0f} s")
+        await asyncio.Event().wait()
+
+    async def resync_children(self, _: float) -> None:
+        await asyncio.Event().wait()
 
     async def run(self) -> None:
         self.steps.append("watch")
@@ -64,7 +71,7 @@ async def parts(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Parts]:
 async def test_watches_start_when_the_custom_resource_is_served_and_a_resync_follows(parts: Parts) -> None:
     async with asyncio.timeout(30):
         await parts.operator.run()
-    assert parts.steps == ["list", "pause 5 s", "list", "pause 10 s", "watch", "stop"]
+    assert parts.steps == ["list", "pause 5 s", "list", "resync every 600 s", "watch", "stop"]
 
 
 async def test_a_signal_ends_an_operator_that_waits_for_the_custom_resource(parts: Parts) -> None:

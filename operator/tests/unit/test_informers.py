@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
 
 from platform_operator.api.kinds import CHILD_KINDS, CHILD_LABELS, PLATFORM, Kind, Manifest, PlatformKey
+from platform_operator.cache.observed import observe_platform
 from platform_operator.cache.store import Cache
 from platform_operator.errors import ApiError
-from platform_operator.informers import PLATFORMS_INTERVAL, Informers
+from platform_operator.informers import PLATFORMS_INTERVAL, Informers, resync_offset
 
 KEY = PlatformKey("shop", "shop")
 DEPLOYMENTS = CHILD_KINDS["Deployment"]
@@ -33,7 +35,7 @@ class FakeCluster:
         return self.lists.get(kind.kind, []), 100
 
     async def pages(
-        self, kind: Kind, namespace: str | None, selector: str
+        self, kind: Kind, namespace: str | None, selector: str = ""
     ) -> AsyncIterator[tuple[Sequence[Manifest], int]]:
         yield await self.list(kind, namespace, selector)
 
@@ -58,7 +60,7 @@ def cluster() -> FakeCluster:
 
 async def test_a_malformed_object_does_not_stop_the_others_from_being_listed(cluster: FakeCluster) -> None:
     cluster.lists["Deployment"] = [child("a"), child("malformed", spec=None), child("z")]
-    await cluster.informers.resync()
+    await cluster.informers.fill_cache()
     assert cluster.children() == ["a", "z"]
 
 
@@ -67,7 +69,7 @@ async def test_a_platform_of_another_class_is_not_reconciled(cluster: FakeCluste
     cluster.informers.cache.operator_class = own
     cluster.lists[PLATFORM.kind] = [platform() | {"spec": {"operatorClassName": named} if named else {}}]
     cluster.lists["Deployment"] = [child("shop-order")]
-    await cluster.informers.resync()
+    await cluster.informers.fill_cache()
     assert cluster.informers.cache.platforms == {}
     assert list(cluster.informers.cache.all_children()) == [], "its Secrets say nothing about this one's master key"
 
@@ -88,9 +90,9 @@ async def test_a_platform_that_changes_its_class_is_forgotten_and_taken_up_by_th
 
 async def test_an_object_that_becomes_malformed_stays_in_the_cache(cluster: FakeCluster) -> None:
     cluster.lists["Deployment"] = [child("malformed")]
-    await cluster.informers.resync()
+    await cluster.informers.fill_cache()
     cluster.lists["Deployment"] = [child("malformed", spec=None)]
-    await cluster.informers.resync()
+    await cluster.informers.fill_cache()
     assert cluster.children() == ["malformed"]
 
 
@@ -105,12 +107,12 @@ async def test_an_object_that_becomes_malformed_changes_nothing_until_it_is_dele
 
 async def test_a_platform_that_is_missing_from_a_list_is_enqueued(cluster: FakeCluster) -> None:
     cluster.lists[PLATFORM.kind] = [platform()]
-    await cluster.informers.resync()
+    await cluster.informers.fill_cache()
     cluster.lists.clear()
     cluster.enqueued.clear()
     cluster.refused["Deployment"] = ApiError(0, "Unreachable", "down")
     with pytest.raises(ApiError):
-        await cluster.informers.resync()
+        await cluster.informers.fill_cache()
     assert cluster.enqueued == [KEY]
 
 
@@ -147,7 +149,7 @@ async def test_a_broken_add_on_stops_nothing_but_itself(cluster: FakeCluster, ca
     cluster.lists[PLATFORM.kind], cluster.lists["Deployment"] = [platform()], [child("a")]
     cluster.refused["HTTPRoute"] = ApiError(500, "InternalError", "conversion webhook failed")
     cluster.refused["ServiceMonitor"] = ApiError(404, "NotFound", "not installed")
-    await cluster.informers.resync()
+    await cluster.informers.fill_cache()
     assert (cluster.children(), cluster.enqueued[-1]) == (["a"], KEY)
     assert [record.getMessage() for record in caplog.records] == ["cannot list httproutes: conversion webhook failed"]
 
@@ -183,3 +185,54 @@ async def test_platforms_that_were_deleted_or_changed_unseen_are_found_every_hal
         await cluster.informers._look_for_deleted_platforms()
     assert (pauses, cluster.enqueued) == ([PLATFORMS_INTERVAL] * 4, [KEY] * 3)
     assert not cluster.informers.cache.platforms
+
+
+class Schedule:
+    """Time that passes only in sleeps, and the times at which platforms are enqueued or kinds are listed."""
+
+    def __init__(self, cluster: FakeCluster, until: float) -> None:
+        self.now, self.until = 0.0, until
+        self.enqueued: dict[PlatformKey, list[float]] = {}
+        self.lists: list[tuple[float, str]] = []
+        cluster.informers.sleep = self.sleep
+        cluster.informers.enqueue = lambda key: self.enqueued.setdefault(key, []).append(self.now)
+        answer = cluster.list
+
+        async def listed(kind: Kind, *arguments: Any) -> tuple[Sequence[Manifest], int]:
+            self.lists.append((self.now, kind.kind))
+            return await answer(kind, *arguments)
+
+        cluster.list = listed  # type: ignore[method-assign, assignment]
+
+    async def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        if self.now >= self.until:
+            raise asyncio.CancelledError
+
+
+def fleet(cluster: FakeCluster, count: int) -> None:
+    for number in range(count):
+        metadata = platform()["metadata"] | {"name": f"shop-{number}", "uid": f"uid-{number}"}
+        cluster.informers.cache.store_platform(observe_platform(platform() | {"metadata": metadata}))
+
+
+async def test_a_resync_is_spread_over_its_interval_and_each_shop_keeps_its_time(cluster: FakeCluster) -> None:
+    fleet(cluster, 500)
+    schedule = Schedule(cluster, until=1200.0)
+    with pytest.raises(asyncio.CancelledError):
+        await cluster.informers.resync_platforms(600.0)
+    assert len(schedule.enqueued) == 500
+    for key, (first, second) in schedule.enqueued.items():
+        assert second - first == pytest.approx(600.0)
+        assert first == pytest.approx(resync_offset(cluster.informers.cache.platforms[key].uid, 600.0))
+    seconds = Counter(int(first) for first, _ in schedule.enqueued.values())
+    assert max(seconds.values()) <= 8, "500 in 600 s are one in a second, but for chance"
+
+
+async def test_kinds_are_listed_again_one_after_the_other(cluster: FakeCluster) -> None:
+    schedule = Schedule(cluster, until=1199.0)
+    cluster.refused["Secret"] = ApiError(500, "", "down")
+    with pytest.raises(asyncio.CancelledError):
+        await cluster.informers.resync_children(600.0)
+    assert [kind for _, kind in schedule.lists[: len(CHILD_KINDS)]] == [*CHILD_KINDS], "a failed one stops no other"
+    assert len({at for at, _ in schedule.lists}) == len(schedule.lists) == 2 * len(CHILD_KINDS) - 1

@@ -1,10 +1,12 @@
 """The real charts through the real Helm."""
 
 import asyncio
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from platform_operator.api.kinds import CHILD_LABELS, LABEL_COMPONENT, LABEL_INSTANCE, ObjectId, PlatformKey
 from platform_operator.api.spec import MAX_NAME_LENGTH, SERVICES, WITH_DATABASE, parse
@@ -166,6 +168,23 @@ async def test_a_chart_that_refuses_its_values_is_reported_with_its_own_message(
     (tmp_path / "templates" / "x.yaml").write_text('{{ fail "set database.password" }}')
     with pytest.raises(RenderError, match=r"set database\.password"):
         await Helm(executable=helm).template(tmp_path, KEY, {})
+
+
+async def test_what_helm_printed_is_parsed_beside_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Printed(Helm):
+        async def run(self, *_: object) -> bytes:
+            return b"kind: Service"
+
+    threads: list[int] = []
+
+    def load(*arguments: Any, **options: Any) -> Any:
+        threads.append(threading.get_ident())
+        return parse_yaml(*arguments, **options)
+
+    parse_yaml = yaml.load_all
+    monkeypatch.setattr(yaml, "load_all", load)
+    assert await Printed().template(Path(), KEY, {}) == [{"kind": "Service"}]
+    assert threading.get_ident() not in threads
 
 
 async def test_a_helm_run_that_does_not_finish_times_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import replace
 
 import aiohttp
@@ -12,7 +12,7 @@ from aiohttp import web
 
 from platform_operator.api.conditions import ConditionReason
 from platform_operator.api.kinds import ObjectId, PlatformKey
-from platform_operator.api.spec import WITH_DATABASE, parse
+from platform_operator.api.spec import WITH_DATABASE, Spec, parse
 from platform_operator.cache.observed import ObservedObject, Platform, ServiceAddress
 from platform_operator.cache.store import Cache
 from platform_operator.errors import ScrapeError
@@ -53,10 +53,7 @@ class Shops:
 
     async def fetch(self, url: str) -> str:
         self.urls.append(url)
-        self.concurrent += 1
-        self.max_concurrent = max(self.max_concurrent, self.concurrent)
         await asyncio.sleep(0)
-        self.concurrent -= 1
         source = SOURCES[int(url.split("/")[2].split(":")[0].rpartition(".")[2])]
         answer = self.answers.get(source, GOOD)
         if not answer:
@@ -140,8 +137,40 @@ async def test_a_service_without_an_address_is_not_scraped() -> None:
     assert shops.scraper.results(SHOP)["order"].failure is ConditionReason.UNREACHABLE
 
 
+async def test_the_event_loop_gets_a_turn_between_any_two_shops(monkeypatch: pytest.MonkeyPatch) -> None:
+    shops, turns, begun = Shops(*(PlatformKey("n", f"shop-{number}") for number in range(20))), 0, list[int]()
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    def parsed(spec: Mapping[str, object]) -> Spec:
+        begun.append(turns)
+        return parse(spec)
+
+    monkeypatch.setattr(scraper, "parse", parsed)
+    counting = asyncio.create_task(count())
+    await shops.scraper.scrape_all()
+    counting.cancel()
+    assert len(set(begun)) == len(begun) == 20
+
+
 async def test_concurrent_scrapes_are_bounded_over_all_shops() -> None:
-    shops = Shops(*(PlatformKey("n", f"shop-{number}") for number in range(20)))
+    shops, full = Shops(*(PlatformKey("n", f"shop-{number}") for number in range(20))), asyncio.Event()
+    answer = shops.scraper.fetch
+
+    async def slow(url: str) -> str:
+        shops.concurrent += 1
+        shops.max_concurrent = max(shops.max_concurrent, shops.concurrent)
+        if shops.concurrent == MAX_CONCURRENT:
+            full.set()
+        await full.wait()
+        shops.concurrent -= 1
+        return await answer(url)
+
+    shops.scraper.fetch = slow
     await shops.scraper.scrape_all()
     assert len(shops.urls) == 20 * (len(SOURCES))
     assert shops.max_concurrent == MAX_CONCURRENT
