@@ -1454,8 +1454,8 @@ def test_certificates_for_another_release_are_refused(helm: Helm, secrets: str) 
 
 def test_a_store_reads_a_renewed_certificate_without_a_restart(render: Render, secrets: str, tmp_path: Path) -> None:
     script = arguments(render_platform(render, secrets, {}), "shop-redis")[0]
-    loop = script[script.index("(\n") : script.index(") &")]
-    loop = re.sub(r"(?s)REDISCLI_AUTH.*?(?= >/dev/null)", "./reload", loop)
+    loop = re.search(r"(?s)used=\$\(cat /tls/tls.crt\).*?\n\)", script)[0]  # type: ignore[index]  # it is there
+    loop = re.sub(r"run config set.*?(?= >/dev/null)", "./reload", loop)
     loop = loop.replace("/tls/", "./").replace("sleep 60", "read _")  # a line of the test is a minute
     certificate, reloads = tmp_path / "tls.crt", tmp_path / "reloads"
     certificate.write_text("first")
@@ -1468,7 +1468,7 @@ def test_a_store_reads_a_renewed_certificate_without_a_restart(render: Render, s
         return watch.stdout.readline()  # type: ignore[union-attr]
 
     loop = loop.replace("then used=$new; fi", "then used=$new; fi; echo minute")
-    command = ["sh", "-euc", f"{loop})"]
+    command = ["sh", "-euc", loop]
     with subprocess.Popen(
         command, cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
     ) as watch:

@@ -77,6 +77,21 @@ All objects of a store: one pod with a volume, behind a Service. Takes
   valueFrom: { secretKeyRef: { name: {{ include "common.storeSecretName" .root | quote }}, key: {{ .key }} } }
 {{- end -}}
 
+{{/*
+A part of a shell script: runs a command in the background once files of a mounted Secret have changed, and again after
+a minute if it fails, so that a renewed certificate or a rotated password restarts no store. It belongs before what
+reads the files at the start. Takes files and command.
+*/}}
+{{- define "common.onChange" -}}
+used=$(cat {{ .files }})
+(
+  while sleep 60; do
+    new=$(cat {{ .files }}) || continue
+    if [ "$new" != "$used" ] && {{ .command }} >/dev/null; then used=$new; fi
+  done
+) &
+{{- end -}}
+
 {{- define "common.configMap" -}}
 apiVersion: v1
 kind: ConfigMap

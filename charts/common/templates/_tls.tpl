@@ -57,20 +57,6 @@ read it.
 {{- end -}}
 
 {{/*
-A part of a shell script: runs a command in the background once the certificate is a new one, and again after a minute
-if it fails, so that a renewal restarts no store. Takes the command.
-*/}}
-{{- define "common.onNewCertificate" -}}
-(
-  used=$(cksum </tls/tls.crt)
-  while sleep 60; do
-    new=$(cksum </tls/tls.crt) || continue
-    if [ "$new" != "$used" ] && {{ . }} >/dev/null; then used=$new; fi
-  done
-) &
-{{- end -}}
-
-{{/*
 The stores of a service that have no TLS, as the annotation of its pods: they restart when a store gets it, and read the
 URL and the authority again.
 */}}

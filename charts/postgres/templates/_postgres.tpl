@@ -34,7 +34,8 @@ command: [bash, -euc]
 args:
   - |
     printf '%s\n' 'local all all trust' 'hostssl all all all scram-sha-256' >/tmp/pg_hba.conf
-    {{- include "common.onNewCertificate" `pg_ctl reload --pgdata "$PGDATA"` | nindent 4 }}
+    {{- $reload := dict "files" "/tls/tls.crt" "command" `pg_ctl reload --pgdata "$PGDATA"` }}
+    {{- include "common.onChange" $reload | nindent 4 }}
     exec docker-entrypoint.sh "$@"
   - bash
 {{- else -}}

@@ -97,6 +97,8 @@ class RotationKind(StrEnum):
     """The tokens by which services recognize each other."""
     DATABASES = "databases"
     """The roles that services log in to builtin databases as."""
+    CACHE = "cache"
+    """The password of the builtin Redis."""
 
 
 class RotationStep(StrEnum):

@@ -558,7 +558,7 @@ class RotationSchedule(Model):
         default=None,
         ge=1,
         le=3650,
-        description="Rotate the signing secret, the gRPC tokens and the roles of builtin databases when their last "
+        description="Rotate all derived credentials that rotate, of which the stores are builtin, when their last "
         "rotation ended that many days ago. Default: only when the annotation platform.ecommerce.dev/rotate asks.",
     )
 

@@ -134,7 +134,7 @@ def _components(
             role = password(f"{service}-db-runtime")
             yield f"{service}-db-runtime", _runtime_role(key, service, role, ca, databases)
     if spec.cache.provider == "builtin":
-        yield "redis", _redis(key, password("redis"), verified_by("redis"))
+        yield "redis", _redis(key, password("redis"), verified_by("redis"), rotations[RotationKind.CACHE])
     if spec.broker.provider == "builtin":
         ca = verified_by("rabbitmq")
         yield "rabbitmq", _rabbitmq(key, password("rabbitmq"), ca)
@@ -144,11 +144,16 @@ def _components(
 
 def _signing_secrets(rotation: Rotation, password: _Password) -> _SecretData:
     """Returns the secret in use and the one that is valid beside it, as the user service reads them."""
-    used = {"JWT_SECRET": password("secret", rotation.generation)}
+    return _with_other("JWT_SECRET", "secret", rotation, password)
+
+
+def _with_other(name: str, field: str, rotation: Rotation, password: _Password) -> _SecretData:
+    """Returns the value in use under a name, and the one that is accepted beside it with _NEXT or _PREVIOUS."""
+    used = {name: password(field, rotation.generation)}
     if rotation.also_accepted is None:
         return used
-    name = "JWT_SECRET_NEXT" if rotation.step is RotationStep.PUBLISH else "JWT_SECRET_PREVIOUS"
-    return used | {name: password("secret", rotation.also_accepted)}
+    other = f"{name}_NEXT" if rotation.step is RotationStep.PUBLISH else f"{name}_PREVIOUS"
+    return used | {other: password(field, rotation.also_accepted)}
 
 
 def _caller_tokens(rotation: Rotation, password: Callable[[str], _Password]) -> Iterable[tuple[str, _SecretData]]:
@@ -213,10 +218,10 @@ _DATABASES: Mapping[str, str] = {
 }
 
 
-def _redis(key: PlatformKey, password: _Password, ca: str) -> _SecretData:
-    secret = password("password")
-    url = f"{'rediss' if ca else 'redis'}://:{secret}@{key.name}-redis:6379/0"
-    return {"REDIS_PASSWORD": secret, "REDIS_URL": url, **({"REDIS_CA": ca} if ca else {})}
+def _redis(key: PlatformKey, password: _Password, ca: str, rotation: Rotation) -> _SecretData:
+    secrets = _with_other("REDIS_PASSWORD", "password", rotation, password)
+    url = f"{'rediss' if ca else 'redis'}://:{secrets['REDIS_PASSWORD']}@{key.name}-redis:6379/0"
+    return {**secrets, "REDIS_URL": url, **({"REDIS_CA": ca} if ca else {})}
 
 
 def _rabbitmq(key: PlatformKey, password: _Password, ca: str) -> _SecretData:

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 from platform_operator.api.conditions import RotationKind, RotationStep
 from platform_operator.api.kinds import GROUP, ROTATION_COMPONENT, ObjectId, PlatformKey
-from platform_operator.api.spec import SERVICES, WITH_DATABASE, Service, Spec
+from platform_operator.api.spec import SERVICES, WITH_CACHE, WITH_DATABASE, Service, Spec
 from platform_operator.cache.observed import Children, Platform, StoredData, state_of
 from platform_operator.secrets.key_ids import key_id
 
@@ -26,6 +26,9 @@ KEY_CACHE_TIME = timedelta(minutes=6)
 """How long services may use public keys that they have fetched (chassis.http.authentication), with a margin."""
 TERMINATION_TIME = timedelta(minutes=1)
 """How long a pod may answer and call after it is no longer counted: its grace period of 40 s, and a margin."""
+STORE_TIME = timedelta(minutes=5)
+"""How long a store that runs may take to take over its Secret: the kubelet renews the files of a pod within two and a
+half minutes, the store looks at them once a minute, and a margin."""
 TOKEN_SECONDS = {"access_token_seconds": 900, "verification_token_seconds": 259_200, "reset_token_seconds": 3600}
 """The lifetimes of tokens that are made with the signing secret, as the user service has them by default."""
 
@@ -117,33 +120,44 @@ def rotated_components(kind: RotationKind, spec: Spec) -> tuple[str, ...]:
         case RotationKind.DATABASES:
             builtin = spec.databases.provider == "builtin"
             return tuple(f"{service}-db-runtime" for service in WITH_DATABASE) if builtin else ()
+        case RotationKind.CACHE:
+            return ("redis",) if spec.cache.provider == "builtin" else ()
 
 
 def kind_of(component: str) -> RotationKind | None:
     """Returns the kind that the Secret of a component belongs to; None for credentials that do not rotate."""
-    if component == "jwt":
-        return RotationKind.SIGNING
-    if component.endswith("-grpc"):
-        return RotationKind.GRPC
-    return RotationKind.DATABASES if component.endswith("-db-runtime") else None
+    found = (kind for name, kind in _KINDS.items() if component == name or component.endswith(f"-{name}"))
+    return next(found, None)
+
+
+_KINDS = {
+    "jwt": RotationKind.SIGNING,
+    "grpc": RotationKind.GRPC,
+    "db-runtime": RotationKind.DATABASES,
+    "redis": RotationKind.CACHE,
+}
+"""The kinds of credentials by the name of their component, which follows that of a service where each has its own."""
 
 
 def generation_annotations(spec: Spec, rotations: Rotations) -> dict[str, dict[str, str]]:
     """Returns the annotation of each service's pods, which are replaced when the credentials that they read change.
 
-    A role that the migration has created changes no pod before it is used.
+    What a store accepts beside the credentials in use changes no pod of a service.
     """
     marks = {service: {"grpc": rotations[RotationKind.GRPC].mark} for service in SERVICES}
     marks["user"]["signing"] = rotations[RotationKind.SIGNING].mark
-    for component in rotated_components(RotationKind.DATABASES, spec):
-        marks[component.removesuffix("-db-runtime")]["databases"] = str(
-            rotations[RotationKind.DATABASES].generation or ""
-        )
+    for kind, clients in _CLIENTS.items():
+        for service in clients if rotated_components(kind, spec) else ():
+            marks[service][str(kind)] = str(rotations[kind].generation or "")
     texts = {
         service: ", ".join(f"{kind} {mark}" for kind, mark in sorted(own.items()) if mark)
         for service, own in marks.items()
     }
     return {service: {ANNOTATION_GENERATION: text} for service, text in texts.items() if text}
+
+
+_CLIENTS = {RotationKind.DATABASES: WITH_DATABASE, RotationKind.CACHE: WITH_CACHE}
+"""The services that log in to a store with the credentials of a kind."""
 
 
 def migration_rotation(rotation: Rotation) -> dict[str, str | int]:
@@ -157,7 +171,7 @@ def migration_rotation(rotation: Rotation) -> dict[str, str | int]:
 # What is asked for.
 
 
-_REQUEST = re.compile(r"(signing|grpc|databases|all):[A-Za-z0-9._-]{1,63}")
+_REQUEST = re.compile(rf"({'|'.join(RotationKind)}|all):[A-Za-z0-9._-]{{1,63}}")
 
 
 def parse_request(value: str, spec: Spec) -> RotationRequest:
@@ -167,12 +181,12 @@ def parse_request(value: str, spec: Spec) -> RotationRequest:
     found = _REQUEST.fullmatch(value)
     if found is None:
         return RotationRequest(
-            problem=f"Annotation {ANNOTATION_ROTATE} is malformed: write signing, grpc, databases or all, a colon and "
+            problem=f"Annotation {ANNOTATION_ROTATE} is malformed: write {', '.join(RotationKind)} or all, a colon and "
             "a name that no earlier request has, such as all:2026-11."
         )
     available = frozenset(kind for kind in RotationKind if rotated_components(kind, spec))
     kinds = available if found[1] == "all" else available & {found[1]}
-    problem = "" if kinds else "External databases are not rotated by the operator: change their Secrets."
+    problem = "" if kinds else f"{found[1]}: external stores are not rotated by the operator: change their Secrets."
     return RotationRequest(value, kinds, problem)
 
 
@@ -240,11 +254,17 @@ def _advance(rotation: Rotation, request: str, hold: timedelta, now: datetime) -
 
 def _hold(kind: RotationKind, step: RotationStep, spec: Spec) -> timedelta:
     """Returns the time for which a step stays after all pods have it."""
+    if kind in _TAKEN_OVER_BY_STORES:
+        return timedelta() if step is RotationStep.DONE else STORE_TIME
     if step in (RotationStep.RETIRE, RotationStep.DONE):
         return timedelta()
     if kind is RotationKind.SIGNING:
         return KEY_CACHE_TIME if step is RotationStep.PUBLISH else longest_token_lifetime(spec) + TERMINATION_TIME
     return TERMINATION_TIME
+
+
+_TAKEN_OVER_BY_STORES = (RotationKind.CACHE,)
+"""The kinds whose values a running store reads from its Secret (docs/adr/0051)."""
 
 
 def longest_token_lifetime(spec: Spec) -> timedelta:

@@ -13,12 +13,14 @@ from typing import Any
 from test_reconciler import FakeCluster, FakeHelm, Manifest, rendered
 
 from platform_operator.api.kinds import PLATFORM, Kind, ObjectId, PlatformKey
-from platform_operator.api.spec import NEIGHBOURS, SERVICES, WITH_DATABASE
+from platform_operator.api.spec import NEIGHBOURS, SERVICES, WITH_CACHE, WITH_DATABASE
 from platform_operator.secrets.rotation import ANNOTATION_GENERATION, ANNOTATION_ROTATE
 from platform_operator.workqueue import Requeue
 
 KEYS_ARE_CACHED = timedelta(minutes=5)
 TOKENS_LIVE = timedelta(days=3)
+STORES_LAG = timedelta(minutes=4)
+"""How long a store may go on with what its Secret had."""
 
 
 class Killed(BaseException):
@@ -68,6 +70,8 @@ class RotatingShop:
     """When a signing secret was used last."""
     published: list[tuple[datetime, frozenset[str]]] = field(default_factory=list)
     """The secrets whose public keys a pod published, and when it did so last."""
+    accepted: list[tuple[datetime, frozenset[str]]] = field(default_factory=list)
+    """The passwords that the Secret of Redis had, and when it had them last."""
     writes: int = 0
     deaths: int = 0
     starts: int = 0
@@ -199,6 +203,7 @@ class RotatingShop:
     def start(self, service: str, mark: str) -> Pod:
         names = [f"{service}-grpc", *([f"{service}-db-runtime"] if service in WITH_DATABASE else [])]
         names += ["jwt"] if service == "user" else []
+        names += ["redis"] if service in WITH_CACHE else []
         env = {name: value for secret in names for name, value in self.secret(secret).items()}
         return Pod(service, mark, env)
 
@@ -212,12 +217,13 @@ class RotatingShop:
     # What must hold at any time.
 
     def check(self) -> None:
-        """Fails if a pod cannot log in to its database, call its neighbours, or verify a token of a customer."""
+        """Fails if a pod cannot log in to a store, call its neighbours, or verify a token of a customer."""
         for pod in self.pods:
             if "DB_USER" in pod.env:
                 assert self.roles[pod.service, pod.env["DB_USER"]] == pod.env["DB_PASSWORD"], f"{pod} cannot log in"
             self._check_calls(pod)
         self._check_tokens()
+        self._check_cache()
 
     def _check_calls(self, caller: Pod) -> None:
         tokens = dict(caller.pairs("GRPC_TOKENS"))
@@ -238,6 +244,14 @@ class RotatingShop:
             if at == now:
                 cached = [secrets for _, secrets in self.published]
                 assert all(secret in secrets for secrets in cached), "a service has cached keys without the one in use"
+
+    def _check_cache(self) -> None:
+        now, secret = self.cluster.now, self.secret("redis")
+        passwords = frozenset(value for name, value in secret.items() if name.startswith("REDIS_PASSWORD"))
+        self.accepted = [one for one in self.accepted if now - one[0] < STORES_LAG] + [(now, passwords)]
+        for pod in self.pods:
+            used = pod.env.get("REDIS_PASSWORD")
+            assert used is None or all(used in one for _, one in self.accepted), f"Redis refuses {pod}"
 
     def objects(self) -> dict[tuple[str, str], Any]:
         """Returns what the objects of the shop say, without what the API server adds."""

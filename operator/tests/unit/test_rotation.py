@@ -25,7 +25,7 @@ from platform_operator.secrets.rotation import (
 )
 
 RECORD = ("ConfigMap", "shop-rotation")
-ALL = ("databases", "grpc", "signing")
+ALL = tuple(RotationKind)
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ async def test_all_credentials_are_replaced_and_no_pod_ever_refuses_another(shop
     after = {pod.service: pod.env for pod in shop.pods}
     assert len(after) == len(shop.pods) == 8
     for service, env in after.items():
-        secret = ("JWT_SECRET", "GRPC_TOKENS", "GRPC_CALLERS", "DB_USER", "DB_PASSWORD")
+        secret = ("JWT_SECRET", "GRPC_TOKENS", "GRPC_CALLERS", "DB_USER", "DB_PASSWORD", "REDIS_PASSWORD", "REDIS_URL")
         assert [name for name in secret if name in env and env[name] == before[service][name]] == []
     assert not {"JWT_SECRET_NEXT", "JWT_SECRET_PREVIOUS"} & after["user"].keys()
     assert [shop.roles[name] for name in roles] == [None] * 7, "the former roles cannot log in"
@@ -62,7 +62,7 @@ async def test_a_shop_that_was_never_rotated_knows_nothing_of_rotations(shop: Ro
     assert {pod.mark for pod in shop.pods} == {""}
 
 
-@pytest.mark.parametrize(("kind", "starts"), [("signing", 3), ("grpc", 24), ("databases", 7)])
+@pytest.mark.parametrize(("kind", "starts"), [("signing", 3), ("grpc", 24), ("databases", 7), ("cache", 3)])
 async def test_a_kind_replaces_only_the_pods_that_read_its_credentials(
     shop: RotatingShop, kind: str, starts: int
 ) -> None:
@@ -208,7 +208,7 @@ async def test_secrets_that_the_operator_did_not_derive_stop_their_kind_alone(sh
     shop.cluster.server.touch(secret)
     shop.ask("all:first")
     await shop.finish()
-    assert shop.states() == dict.fromkeys(("databases", "signing"), (1, "Done"))
+    assert shop.states() == dict.fromkeys(set(ALL) - {"grpc"}, (1, "Done"))
     assert shop.cluster.condition("Rotating") == ("False", "RotationRefused")
     assert "the operator did not derive shop-order-grpc." in shop.cluster.message("Rotating")
 
@@ -233,11 +233,12 @@ async def test_a_malformed_request_is_refused_with_what_to_write(shop: RotatingS
     assert shop.cluster.message("Rotating").endswith("such as all:2026-11.")
 
 
-def test_external_databases_are_left_to_their_owners() -> None:
-    external = {"provider": "external", "external": {}}
-    spec = parse({"databases": external})
+def test_external_stores_are_left_to_their_owners() -> None:
+    external = {"provider": "external"}
+    spec = parse({"databases": external | {"external": {}}, "cache": external | {"secretRef": {"name": "cache"}}})
     assert parse_request("all:1", spec).kinds == {RotationKind.SIGNING, RotationKind.GRPC}
-    assert parse_request("databases:1", spec).problem.startswith("External databases are not rotated")
+    for kind in ("databases", "cache"):
+        assert parse_request(f"{kind}:1", spec).problem.startswith(f"{kind}: external stores are not rotated")
 
 
 # When it begins and ends.
