@@ -18,6 +18,12 @@ class NeighbourUnavailable(Exception):
     """Another service did not answer in time. This service has changed nothing; the call may be repeated."""
 
 
+class MethodNotServed(NeighbourUnavailable):
+    """Another service does not know a method, or does not let this service call it: during an upgrade, its release may
+    be the one before this service's.
+    """
+
+
 class NeighbourRefused(Exception):
     """Another service refused a call. `code` is the stable code of its problem, `members` are the further members."""
 

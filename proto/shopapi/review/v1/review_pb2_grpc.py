@@ -40,6 +40,11 @@ class ReviewServiceStub:
                 request_serializer=shopapi_dot_review_dot_v1_dot_review__pb2.GetAvgRatingRequest.SerializeToString,
                 response_deserializer=shopapi_dot_review_dot_v1_dot_review__pb2.GetAvgRatingResponse.FromString,
                 _registered_method=True)
+        self.GetAvgRatings = channel.unary_unary(
+                '/shopapi.review.v1.ReviewService/GetAvgRatings',
+                request_serializer=shopapi_dot_review_dot_v1_dot_review__pb2.GetAvgRatingsRequest.SerializeToString,
+                response_deserializer=shopapi_dot_review_dot_v1_dot_review__pb2.GetAvgRatingsResponse.FromString,
+                _registered_method=True)
 
 
 class ReviewServiceServicer:
@@ -53,6 +58,13 @@ class ReviewServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetAvgRatings(self, request, context):
+        """Returns the average ratings of many products in one call, each once, as GetAvgRating returns it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ReviewServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -60,6 +72,11 @@ def add_ReviewServiceServicer_to_server(servicer, server):
                     servicer.GetAvgRating,
                     request_deserializer=shopapi_dot_review_dot_v1_dot_review__pb2.GetAvgRatingRequest.FromString,
                     response_serializer=shopapi_dot_review_dot_v1_dot_review__pb2.GetAvgRatingResponse.SerializeToString,
+            ),
+            'GetAvgRatings': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetAvgRatings,
+                    request_deserializer=shopapi_dot_review_dot_v1_dot_review__pb2.GetAvgRatingsRequest.FromString,
+                    response_serializer=shopapi_dot_review_dot_v1_dot_review__pb2.GetAvgRatingsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -90,6 +107,33 @@ class ReviewService:
             '/shopapi.review.v1.ReviewService/GetAvgRating',
             shopapi_dot_review_dot_v1_dot_review__pb2.GetAvgRatingRequest.SerializeToString,
             shopapi_dot_review_dot_v1_dot_review__pb2.GetAvgRatingResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetAvgRatings(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shopapi.review.v1.ReviewService/GetAvgRatings',
+            shopapi_dot_review_dot_v1_dot_review__pb2.GetAvgRatingsRequest.SerializeToString,
+            shopapi_dot_review_dot_v1_dot_review__pb2.GetAvgRatingsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -18,6 +18,8 @@ class ReviewServiceStub:
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetAvgRating: _aio.UnaryUnaryMultiCallable[_review_pb2.GetAvgRatingRequest, _review_pb2.GetAvgRatingResponse]
     """Returns the average rating of a product; count is 0 without reviews."""
+    GetAvgRatings: _aio.UnaryUnaryMultiCallable[_review_pb2.GetAvgRatingsRequest, _review_pb2.GetAvgRatingsResponse]
+    """Returns the average ratings of many products in one call, each once, as GetAvgRating returns it."""
 
 class ReviewServiceServicer(metaclass=_abc_1.ABCMeta):
     """Reads the ratings that product pages show."""
@@ -29,5 +31,13 @@ class ReviewServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_review_pb2.GetAvgRatingRequest, _abc.Awaitable[_review_pb2.GetAvgRatingResponse]],
     ) -> _abc.Awaitable[_review_pb2.GetAvgRatingResponse]:
         """Returns the average rating of a product; count is 0 without reviews."""
+
+    @_abc_1.abstractmethod
+    def GetAvgRatings(
+        self,
+        request: _review_pb2.GetAvgRatingsRequest,
+        context: _aio.ServicerContext[_review_pb2.GetAvgRatingsRequest, _abc.Awaitable[_review_pb2.GetAvgRatingsResponse]],
+    ) -> _abc.Awaitable[_review_pb2.GetAvgRatingsResponse]:
+        """Returns the average ratings of many products in one call, each once, as GetAvgRating returns it."""
 
 def add_ReviewServiceServicer_to_server(servicer: ReviewServiceServicer, server: _aio.Server) -> None: ...

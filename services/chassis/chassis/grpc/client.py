@@ -13,7 +13,7 @@ import grpc
 from grpc import aio
 from prometheus_client import Counter, Gauge
 
-from chassis.errors import NeighbourRefused, NeighbourUnavailable
+from chassis.errors import MethodNotServed, NeighbourRefused, NeighbourUnavailable
 from chassis.grpc.access import AUTHORIZATION_KEY, bearer
 from chassis.grpc.wire import CODE_KEY, MEMBERS_KEY, method_name, neighbour_name
 from chassis.observability import logs, tracing
@@ -59,6 +59,7 @@ _UNAVAILABLE_STATUSES = (
     grpc.StatusCode.CANCELLED,
     grpc.StatusCode.RESOURCE_EXHAUSTED,
 )
+_NOT_SERVED_STATUSES = (grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.PERMISSION_DENIED)
 _NO_ANSWER_STATUSES = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 """What gRPC reports if a neighbour did not answer. RESOURCE_EXHAUSTED is an answer: the neighbour is busy, not down."""
 
@@ -94,7 +95,7 @@ async def call(method: Callable[..., Awaitable[_Reply]], request: object, deadli
     """Calls a method and returns its reply.
 
     Raises NeighbourUnavailable if the neighbour does not answer within `deadline` seconds, or at once while its circuit
-    is open; NeighbourRefused if it answers with a problem.
+    is open; MethodNotServed if its release does not serve the method; NeighbourRefused if it answers with a problem.
     """
     try:
         return await method(request, timeout=deadline)
@@ -115,7 +116,9 @@ def _typed_error(error: aio.AioRpcError) -> NeighbourUnavailable | NeighbourRefu
     if error.code() in _UNAVAILABLE_STATUSES:
         return NeighbourUnavailable("a part of the shop did not answer in time; try again in a moment")
     if CODE_KEY not in trailer:
-        return NeighbourUnavailable("a part of the shop failed; try again in a moment")
+        missing = error.code() in _NOT_SERVED_STATUSES
+        failure = MethodNotServed if missing else NeighbourUnavailable
+        return failure("a part of the shop failed; try again in a moment")
     members = json.loads(trailer.get(MEMBERS_KEY, b"{}"))
     return NeighbourRefused(str(trailer[CODE_KEY]), error.details() or "", members)
 

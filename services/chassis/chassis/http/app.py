@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
+from fastapi.telemetry import TelemetryConfig
 from starlette.types import ASGIApp
 
 from chassis.errors import ProblemError
@@ -14,6 +15,9 @@ from chassis.http.middleware import RequestMiddleware
 from chassis.http.negotiation import require_acceptable
 from chassis.http.problems import NOT_READY, add_error_handlers, openapi_problem
 from chassis.types.problem import ProblemTable
+
+_NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
+"""RequestMiddleware traces, measures and logs each request. FastAPI would do so again, and with query strings."""
 
 
 class Readiness:
@@ -56,6 +60,7 @@ def create_app(
         generate_unique_id_function=lambda route: route.name,  # the method names of generated clients
         dependencies=[Depends(require_acceptable)],
         responses={"4XX": openapi_problem("RFC 9457 problem")},
+        telemetry=_NO_TELEMETRY,
     )
     all_routers = [_probes(ready), *routers]
     add_error_handlers(api, table, [route for router in all_routers for route in router.routes])

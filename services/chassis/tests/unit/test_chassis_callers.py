@@ -6,6 +6,7 @@ from typing import Any
 
 import grpc
 import pytest
+from chassis.errors import MethodNotServed
 from chassis.grpc.access import (
     CLOSED,
     CallerAuthorization,
@@ -38,6 +39,9 @@ class Ratings(review_pb2_grpc.ReviewServiceServicer):
     ) -> review_pb2.GetAvgRatingResponse:
         self.calls += 1
         return review_pb2.GetAvgRatingResponse(product_id=request.product_id, average=4.5, count=2)
+
+    async def GetAvgRatings(self, request: object, context: object) -> review_pb2.GetAvgRatingsResponse:  # noqa: N802
+        raise NotImplementedError
 
 
 def required(tokens: Mapping[str, str] = KNOWN_CALLERS) -> CallerAuthorization:
@@ -91,6 +95,15 @@ async def test_a_listed_caller_is_answered_and_shows_its_token_by_the_client() -
         response = await call(review_pb2_grpc.ReviewServiceStub(channel).GetAvgRating, REQUEST, 10)
 
     assert (response.average, response.count) == (4.5, 2)
+
+
+async def test_the_client_tells_a_method_that_is_not_served_from_a_failure() -> None:
+    async with served(required()) as (address, _):
+        for caller, method in (("order", "GetAvgRating"), ("product", "GetNothing")):
+            async with open_channel(address, token_of(caller)) as channel:
+                unknown: Any = channel.unary_unary(f"/{SERVICE}/{method}", type(REQUEST).SerializeToString)
+                with pytest.raises(MethodNotServed):
+                    await call(unknown, REQUEST, 10)
 
 
 @pytest.mark.parametrize(

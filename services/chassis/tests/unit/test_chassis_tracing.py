@@ -13,7 +13,9 @@ from chassis.http.app import Readiness, create_app
 from chassis.observability import tracing
 from chassis_testing.services import http_client
 from fastapi import APIRouter
-from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry import trace
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import format_trace_id
 from structlog.contextvars import bound_contextvars, get_contextvars
@@ -76,6 +78,16 @@ async def test_a_request_span_has_route_and_status(spans: InMemorySpanExporter) 
         "GET /cups",
         {"http.request.method": "GET", "http.route": "/cups", "http.response.status_code": 200},
     )
+
+
+async def test_no_library_opens_a_span_of_a_request_beside_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    exporter, provider = InMemorySpanExporter(), TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(trace, "get_tracer_provider", lambda: provider)
+
+    await request_cups()
+
+    assert exporter.get_finished_spans() == ()
 
 
 @pytest.mark.parametrize("path", ["/health", "/ready"])

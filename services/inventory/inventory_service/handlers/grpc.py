@@ -19,7 +19,7 @@ from inventory_service.service.stock import StockService
 ALLOWED_CALLERS = method_callers(
     "shopapi.inventory.v1.InventoryService",
     GetStock={"product"},
-    GetStocks={"order"},
+    GetStocks={"order", "product"},
     Reserve={"order"},
     Release={"order"},
 )

@@ -43,11 +43,15 @@ _Subject = TypeVar("_Subject")
 _Part = TypeVar("_Part")
 
 
-async def _part(name: str, read: Callable[[_Subject], Awaitable[_Part]], subject: _Subject) -> _Part | None:
-    """Returns the part, None if its service or the database does not answer in time or refuses."""
+async def _part(name: str, read: Callable[[_Subject], Awaitable[_Part | None]], subject: _Subject) -> _Part | None:
+    """Returns the part, None if its service or the database does not answer in time, refuses or does not have it."""
     try:
-        return await read(subject)
+        part = await read(subject)
     except (NeighbourUnavailable, NeighbourRefused, DatabaseUnavailable) as error:
+        part, reason = None, str(error)
+    else:
+        reason = "its service does not know it"
+    if part is None:
         DEGRADED.labels(name).inc()
-        log.warning("product details without a part", part=name, reason=str(error))
-        return None
+        log.warning("product details without a part", part=name, reason=reason)
+    return part

@@ -47,10 +47,20 @@ class FakeNeighbours:
     exact_stock_up_to: int | None = None
     """The largest number of units that the public is told; None if inventory is of the release before."""
     faults: dict[str, Callable[[aio.ServicerContext[Any, Any]], Awaitable[None]]] = field(default_factory=dict)
+    refusal: grpc.StatusCode | None = None
+    """The status with which methods that read many values are refused; None if they are served."""
+    calls: list[str] = field(default_factory=list)
+    """The parts that were read, one for each call."""
 
     async def inject_fault(self, part: str, context: aio.ServicerContext[Any, Any]) -> None:
+        self.calls.append(part)
         if part in self.faults:
             await self.faults[part](context)
+
+    async def inject_batch_fault(self, part: str, context: aio.ServicerContext[Any, Any]) -> None:
+        if self.refusal is not None:
+            await context.abort(self.refusal, "not served")
+        await self.inject_fault(part, context)
 
 
 async def unavailable(context: aio.ServicerContext[Any, Any]) -> None:
@@ -78,6 +88,12 @@ class FakeUsers(FakeUserService):
         await self._neighbours.inject_fault("seller", context)
         return await super().GetUser(request, context)
 
+    async def GetUserNames(  # noqa: N802
+        self, request: user_pb2.GetUserNamesRequest, context: Any
+    ) -> user_pb2.GetUserNamesResponse:
+        await self._neighbours.inject_batch_fault("seller", context)
+        return await super().GetUserNames(request, context)
+
 
 class FakeInventory(inventory_pb2_grpc.InventoryServiceServicer):
     """A fake inventory service in which each product has as many units as its id says.
@@ -92,18 +108,24 @@ class FakeInventory(inventory_pb2_grpc.InventoryServiceServicer):
         self, request: inventory_pb2.GetStockRequest, context: aio.ServicerContext[Any, Any]
     ) -> inventory_pb2.GetStockResponse:
         await self._neighbours.inject_fault("stock", context)
-        units, limit = request.product_id, self._neighbours.exact_stock_up_to
-        shown = None if limit is None else min(units, limit)
-        return inventory_pb2.GetStockResponse(product_id=units, available=units, shown_available=shown)
+        return self._stock(request.product_id)
 
-    async def GetStocks(self, request: object, context: object) -> inventory_pb2.GetStocksResponse:  # noqa: N802 - the contract's name
-        raise NotImplementedError
+    async def GetStocks(  # noqa: N802 - the contract's name
+        self, request: inventory_pb2.GetStocksRequest, context: aio.ServicerContext[Any, Any]
+    ) -> inventory_pb2.GetStocksResponse:
+        await self._neighbours.inject_batch_fault("stock", context)
+        return inventory_pb2.GetStocksResponse(stocks=map(self._stock, request.product_ids))
 
     async def Reserve(self, request: object, context: object) -> inventory_pb2.ReserveResponse:  # noqa: N802 - the contract's name
         raise NotImplementedError
 
     async def Release(self, request: object, context: object) -> inventory_pb2.ReleaseResponse:  # noqa: N802 - the contract's name
         raise NotImplementedError
+
+    def _stock(self, units: int) -> inventory_pb2.GetStockResponse:
+        limit = self._neighbours.exact_stock_up_to
+        shown = None if limit is None else min(units, limit)
+        return inventory_pb2.GetStockResponse(product_id=units, available=units, shown_available=shown)
 
 
 class FakeReviews(review_pb2_grpc.ReviewServiceServicer):
@@ -114,7 +136,17 @@ class FakeReviews(review_pb2_grpc.ReviewServiceServicer):
         self, request: review_pb2.GetAvgRatingRequest, context: aio.ServicerContext[Any, Any]
     ) -> review_pb2.GetAvgRatingResponse:
         await self._neighbours.inject_fault("rating", context)
-        return review_pb2.GetAvgRatingResponse(product_id=request.product_id, average=4.5, count=2)
+        return _rating(request.product_id)
+
+    async def GetAvgRatings(  # noqa: N802 - the contract's name
+        self, request: review_pb2.GetAvgRatingsRequest, context: aio.ServicerContext[Any, Any]
+    ) -> review_pb2.GetAvgRatingsResponse:
+        await self._neighbours.inject_batch_fault("rating", context)
+        return review_pb2.GetAvgRatingsResponse(ratings=map(_rating, request.product_ids))
+
+
+def _rating(product_id: int) -> review_pb2.GetAvgRatingResponse:
+    return review_pb2.GetAvgRatingResponse(product_id=product_id, average=4.5, count=2)
 
 
 class StallingProxy:

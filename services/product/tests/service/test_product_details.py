@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import grpc
 import pytest
 from chassis_testing.fault_proxy import FaultProxy
 from grpc import aio
@@ -55,6 +56,32 @@ async def test_other_services_are_called_in_parallel(catalogue: Catalogue) -> No
     catalogue.neighbours.faults.update(dict.fromkeys(PARTS, wait_for_all_calls))
 
     assert (await catalogue.get_details(product["id"]))["degraded"] == []
+
+
+async def test_details_that_are_read_at_the_same_time_share_their_calls(catalogue: Catalogue) -> None:
+    products = [await catalogue.add_product() for _ in range(8)]
+    whole = [await catalogue.get_details(product["id"]) for product in products]
+    catalogue.neighbours.calls.clear()
+
+    together = await asyncio.gather(*(catalogue.get_details(product["id"]) for product in products))
+
+    assert together == whole
+    assert set(catalogue.neighbours.calls) == set(PARTS)
+    assert len(catalogue.neighbours.calls) < len(products) * len(PARTS)
+
+
+@pytest.mark.parametrize("status", [grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.PERMISSION_DENIED])
+async def test_details_are_whole_beside_services_of_the_release_before(
+    catalogue: Catalogue, status: grpc.StatusCode
+) -> None:
+    products = [await catalogue.add_product() for _ in range(3)]
+    whole = [await catalogue.get_details(product["id"]) for product in products]
+    catalogue.neighbours.refusal = status
+
+    before = await asyncio.gather(*(catalogue.get_details(product["id"]) for product in products))
+
+    assert before == whole
+    assert [page["degraded"] for page in before] == [[]] * 3
 
 
 @pytest.mark.parametrize("part", PARTS)

@@ -6,11 +6,13 @@ from grpc import aio
 from shopapi.review.v1 import review_pb2 as pb
 from shopapi.review.v1 import review_pb2_grpc
 
+from review_service.domain.reviews import Rating
 from review_service.service.queries import ReviewQueries
 
 ALLOWED_CALLERS = method_callers(
     "shopapi.review.v1.ReviewService",
     GetAvgRating={"product"},
+    GetAvgRatings={"product"},
 )
 
 
@@ -22,5 +24,14 @@ class ReviewServicer(review_pb2_grpc.ReviewServiceServicer):
         review_pb2_grpc.add_ReviewServiceServicer_to_server(self, server)
 
     async def GetAvgRating(self, request: pb.GetAvgRatingRequest, context: object) -> pb.GetAvgRatingResponse:  # noqa: N802 - the contract's name
-        rating = await self._queries.rating(ProductId(request.product_id))
-        return pb.GetAvgRatingResponse(product_id=request.product_id, average=rating.average, count=rating.count)
+        product_id = ProductId(request.product_id)
+        ratings = await self._queries.ratings({product_id})
+        return _response(product_id, ratings[product_id])
+
+    async def GetAvgRatings(self, request: pb.GetAvgRatingsRequest, context: object) -> pb.GetAvgRatingsResponse:  # noqa: N802 - the contract's name
+        ratings = await self._queries.ratings({ProductId(product_id) for product_id in request.product_ids})
+        return pb.GetAvgRatingsResponse(ratings=[_response(*rating) for rating in ratings.items()])
+
+
+def _response(product_id: ProductId, rating: Rating) -> pb.GetAvgRatingResponse:
+    return pb.GetAvgRatingResponse(product_id=product_id, average=rating.average, count=rating.count)

@@ -1,11 +1,11 @@
 """Statements on ratings. Each product has one row, which is locked after the row of the review that changes it."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from chassis.database.statements import Connection, Statement
 from chassis.types.ids import ProductId
-from sqlalchemy import bindparam, select, text, update
+from sqlalchemy import ARRAY, BigInteger, any_, bindparam, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -16,9 +16,11 @@ _STARS = (ratings.c.stars_1, ratings.c.stars_2, ratings.c.stars_3, ratings.c.sta
 _REVISION = (ratings.c.product_id, ratings.c["count"], ratings.c["sum"], ratings.c.revision)
 
 
-_RATING = Statement(
-    select(ratings.c["count"], ratings.c["sum"]).where(ratings.c.product_id == bindparam("product_id")),
-    lambda row: Rating(row["count"], row["sum"]),
+_RATINGS = Statement(
+    select(ratings.c.product_id, ratings.c["count"], ratings.c["sum"]).where(
+        ratings.c.product_id == any_(bindparam("products", type_=ARRAY(BigInteger)))
+    ),
+    lambda row: (ProductId(row["product_id"]), Rating(row["count"], row["sum"])),
 )
 _DISTRIBUTION = Statement(
     select(ratings.c["count"], ratings.c["sum"], *_STARS).where(ratings.c.product_id == bindparam("product_id")),
@@ -34,8 +36,9 @@ class DisplayedRatingRepository:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def rating(self, product_id: ProductId) -> Rating:
-        return await _RATING.first(self._connection, product_id=product_id) or Rating()
+    async def ratings(self, product_ids: Collection[ProductId]) -> dict[ProductId, Rating]:
+        """Returns the ratings of those products that ever had a review."""
+        return dict(await _RATINGS.all(self._connection, products=list(product_ids)))
 
     async def distribution(self, product_id: ProductId) -> RatingDistribution:
         found = await _DISTRIBUTION.first(self._connection, product_id=product_id)

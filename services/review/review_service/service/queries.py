@@ -1,6 +1,6 @@
 """The use cases that read reviews, one transaction each, and ratings, one prepared statement each."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from chassis.database.engine import Database
@@ -54,10 +54,11 @@ class ReviewQueries:
         """Returns None where the name is unknown or cannot be read now."""
         return (await self._users.names_of([review.author_id])).by_user.get(review.author_id)
 
-    async def rating(self, product_id: ProductId) -> Rating:
-        """Returns zeros for a product without reviews."""
+    async def ratings(self, product_ids: Collection[ProductId]) -> dict[ProductId, Rating]:
+        """Returns the rating of each product, with zeros for one without reviews."""
         async with self._database.read() as connection:
-            return await DisplayedRatingRepository(connection).rating(product_id)
+            found = await DisplayedRatingRepository(connection).ratings(product_ids)
+        return {product_id: found.get(product_id, Rating()) for product_id in product_ids}
 
     async def rating_distribution(self, product_id: ProductId) -> RatingDistribution:
         """Returns zeros for a product without reviews. Raises UnknownProduct, unless the catalogue is unavailable."""

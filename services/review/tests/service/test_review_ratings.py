@@ -3,8 +3,10 @@
 import asyncio
 import random
 
+from chassis.grpc.client import call
 from chassis_testing.waiting import eventually
 from review_harness import RunningReviewService, new_product, violations
+from shopapi.review.v1 import review_pb2
 
 CONCURRENT_REVIEW = """
 INSERT INTO reviews (product_id, author_id, rating, created_at, updated_at) VALUES ($1, 99, 1, now(), now())
@@ -30,6 +32,20 @@ async def test_a_rating_follows_its_reviews(service: RunningReviewService) -> No
 
     await service.delete(first["id"], author=10)
     assert await service.rating(product) == (4.0, 2)
+
+
+async def test_many_ratings_are_read_in_one_call(service: RunningReviewService) -> None:
+    one, other, none = new_product(), new_product(), new_product()
+    await service.review(one, author=10, rating=5)
+    await service.review(one, author=11, rating=4)
+    await service.review(other, author=10, rating=1)
+
+    request = review_pb2.GetAvgRatingsRequest(product_ids=[one, none, other, one])
+    response = await call(service.rpc.GetAvgRatings, request)
+
+    ratings = {rating.product_id: (rating.average, rating.count) for rating in response.ratings}
+    assert ratings == {one: (4.5, 2), other: (1.0, 1), none: (0.0, 0)}
+    assert len(response.ratings) == 3
 
 
 async def test_two_concurrent_first_reviews_are_both_counted(service: RunningReviewService) -> None:

@@ -16,7 +16,7 @@ from user_service.service.signing import Signer
 ALLOWED_CALLERS = method_callers(
     "shopapi.user.v1.UserService",
     GetUser={"product"},
-    GetUserNames={"review"},
+    GetUserNames={"product", "review"},
     GetContact={"notification"},
     GetMailToken={"notification"},
     GetReplacedEmail={"notification"},
