@@ -487,6 +487,22 @@ def test_an_autoscaled_deployment_sets_no_replicas(render: Render, secrets: str)
     assert not [deployment for deployment in of_kind(manifests, "Deployment") if "replicas" in deployment["spec"]]
 
 
+def test_a_hibernated_shop_is_the_same_without_pods_and_what_acts_on_pods(render: Render, secrets: str) -> None:
+    monitored = AUTOSCALING | {"global.monitoring.prometheus": "true"}
+    awake = render_platform(render, secrets, monitored)
+    for hibernated, stores in (("Services", 1), ("All", 0)):
+        asleep = render_platform(render, secrets, monitored | {"global.hibernated": hibernated})
+        assert {one["spec"]["replicas"] for one in of_kind(asleep, "Deployment")} == {0}
+        assert {one["spec"]["replicas"] for one in of_kind(asleep, "StatefulSet")} == {stores}
+        left = {(one["kind"], one["metadata"]["name"]) for one in awake} - {
+            (one["kind"], one["metadata"]["name"]) for one in asleep
+        }
+        assert {kind for kind, _ in left} == {"Job", "HorizontalPodAutoscaler"}
+        pods = {one["metadata"]["name"]: one["spec"]["template"] for one in asleep if "template" in one.get("spec", {})}
+        known = {one["metadata"]["name"]: one["spec"]["template"] for one in awake if "template" in one.get("spec", {})}
+        assert pods.items() <= known.items(), "waking replaces no pod that was not stopped"
+
+
 def test_an_autoscaler_adds_pods_in_small_steps_for_load_that_stays(render: Render, secrets: str) -> None:
     for autoscaler in of_kind(render_platform(render, secrets, AUTOSCALING), "HorizontalPodAutoscaler"):
         up = autoscaler["spec"]["behavior"]["scaleUp"]

@@ -57,6 +57,7 @@ from platform_operator.plan.fleet import (
     with_target,
     with_targets,
 )
+from platform_operator.plan.hibernation import Hibernation, hibernation_of, is_in_steps, is_resting
 from platform_operator.plan.inventory import DesiredObject, Inventory
 from platform_operator.plan.job_retries import JobRetries
 from platform_operator.plan.planner import Plan, make_plan
@@ -64,10 +65,11 @@ from platform_operator.plan.prune_guard import ANNOTATION_ALLOW_PRUNE, PruneGuar
 from platform_operator.plan.readiness import NameConflict, Refusal
 from platform_operator.plan.releases import release_ids, release_of
 from platform_operator.plan.rollout_steps import Releases
+from platform_operator.plan.surge import greatest_factor, surge_at
 from platform_operator.plan.upgrades import Stage, Upgrade, advance, begin, progress, read_upgrade, stage_of
 from platform_operator.render.renderer import Renderer
 from platform_operator.render.store_images import kept_images
-from platform_operator.render.values import ChartValues, Installation, chart_values
+from platform_operator.render.values import ChartValues, Installation, Scale, chart_values
 from platform_operator.secrets.caller_tokens import grpc_authentication, replaced_version
 from platform_operator.secrets.credentials import credentials, may_write, protected_secrets
 from platform_operator.secrets.master_key import MasterKey, MasterKeyStore
@@ -171,7 +173,18 @@ class Reconciler:
         turn = TURN_INTERVAL if result.target and result.target.wait else None
         in_steps = result.upgrade is not None and result.upgrade.in_steps and not (spec and spec.observes)
         step = STEP_INTERVAL if in_steps else None
-        return Requeue.earliest(recheck, secrets, rotation, turn, step, self.fights.next_look(key, self.now()))
+        boundary = surge_at(spec, self.now()).boundary if spec else None
+        surge = max(0.0, (boundary - self.now()).total_seconds()) if boundary else None
+        stops = 0.0 if self._begins_to_hibernate(platform.key, spec, result) else None
+        fights = self.fights.next_look(key, self.now())
+        return Requeue.earliest(recheck, secrets, rotation, turn, step, surge, stops, fights)
+
+    def _begins_to_hibernate(self, key: PlatformKey, spec: Spec | None, result: PassResult) -> bool:
+        """Returns whether the upgrade that a shop had to complete before it is hibernated ended in this pass."""
+        if spec is None or spec.observes or result.error is not None or not spec.hibernated:
+            return False
+        known = self.cache.platforms.get(key)
+        return result.hibernation is Hibernation.NONE and known is not None and not is_in_steps(known.status)
 
     def _recheck(self, key: PlatformKey, spec: Spec | None, result: PassResult) -> float | None:
         """Returns the seconds until the next look at what changes without an event: deadlines, and causes in Events.
@@ -226,6 +239,7 @@ class Reconciler:
             values = self._values(platform, spec, target.version, generated, named)
             result = await self._carry_out(platform, spec, inventory, values, generated, choice)
             result = replace(result, secrets=named, target=target, upgrade=choice.upgrade, migration_times=times)
+            result = replace(result, hibernation=Hibernation(values["global"].get("hibernated", "")))
             rotation = await self._advance_rotations(platform, spec, generated, result)
             return spec, replace(result, rotation=rotation)
         except (ApiError, InvalidSpecError, RenderError, MasterKeyMissingError, MasterKeyChangedError) as error:
@@ -300,12 +314,18 @@ class Reconciler:
     ) -> Target:
         stored = stored_target(platform.status)
         edited = False
-        if stored is not None and platform.generation != platform.status.get("observedGeneration"):
+        is_new_spec = platform.generation != platform.status.get("observedGeneration")
+        if stored is not None and (is_new_spec or self._has_other_surge(platform, spec)):
             values = values_of(spec.version or stored[0])
             content = self.renderer.content_digest(platform.key, platform.uid, values, stored[1])
             edited = content != inventory.content_digest
         fleet = with_targets(self.cache.platforms.values(), self._starting)
         return choose_target(platform, spec, self._release, fleet, self.policy, self.now(), edited=edited)
+
+    def _has_other_surge(self, platform: Platform, spec: Spec) -> bool:
+        """Returns whether a surge window has begun or ended since the last pass."""
+        known: Mapping[str, object] = platform.status.get("surge", {})
+        return known.get("now") != surge_at(spec, self.now()).dump().get("now")
 
     async def _choose_step(
         self,
@@ -317,6 +337,8 @@ class Reconciler:
     ) -> _Choice:
         """Looks at the step of an upgrade, if there is one. Raises RenderError."""
         key, running = platform.key, running_release(platform.status)
+        if is_resting(spec, platform.status):
+            return _Choice(target)
         upgrade = current_upgrade(read_upgrade(platform.status), target, running)
         goes_back = upgrade is not None and upgrade.goes_back
         if running is None or not (goes_back or needs_upgrade(target, running, self.renderer.chart_digest)):
@@ -483,7 +505,7 @@ class Reconciler:
     ) -> RotationReport:
         """Records the next steps of rotations, if they may come. The next pass changes what follows from them."""
         key, rotations = platform.key, generated.rotations
-        goes_on = result.converged and not result.holds and not spec.observes
+        goes_on = result.converged and not result.holds and not spec.observes and not spec.hibernated
         observed = self.cache.children(key)
         report = advance_rotations(platform, spec, observed, rotations, self.now(), goes_on=goes_on)
         if not report.is_record_due:
@@ -519,9 +541,11 @@ class Reconciler:
         for service, own in generation_annotations(spec, generated.rotations).items():
             annotations[service] = annotations.get(service, {}) | own
         roles = migration_rotation(generated.rotations[RotationKind.DATABASES])
+        surge, hibernated = surge_at(spec, self.now()), hibernation_of(platform, spec, observed)
+        scale = Scale(surge.factor, greatest_factor(spec), hibernated.value)
         plain = [store for store in builtin_stores(spec) if store not in generated.tls.stores]
         return chart_values(
-            platform.key, spec, self.installation, profile, authentication, annotations, images, roles, plain
+            platform.key, spec, self.installation, profile, authentication, annotations, images, roles, plain, scale
         )
 
     def _generated(self, platform: Platform, spec: Spec, generated: _Generated) -> tuple[DesiredObject, ...]:
@@ -546,7 +570,8 @@ class Reconciler:
         protected = protected_secrets(platform.key, spec, observed) | records
         allowed = platform.annotations.get(ANNOTATION_ALLOW_PRUNE, "")
         guard = PruneGuard(declared_removals(platform.key, spec), allowed)
-        return make_plan(desired, inventory, observed, protected, guard, attempted)
+        stops = spec.hibernated and not is_in_steps(platform.status)
+        return make_plan(desired, inventory, observed, protected, guard, attempted, stops=stops)
 
     async def _apply(self, platform: Platform, changes: Sequence[Change], progress: _PassProgress) -> None:
         """Applies objects concurrently: their order within a wave does not matter.

@@ -19,12 +19,14 @@
 ---
 {{ include "common.migrationNetworkPolicy" . }}
 {{- end }}
+{{- if not (.Values.global).hibernated }}
 ---
 {{ include "common.migrationJob" . }}
 {{- end }}
+{{- end }}
 ---
 {{ include "common.deployment" . }}
-{{- if .Values.autoscaling.enabled }}
+{{- if and .Values.autoscaling.enabled (not (.Values.global).hibernated) }}
 ---
 {{ include "common.hpa" . }}
 {{- end }}
@@ -41,7 +43,9 @@ metadata:
   {{- /* The gateway routes to the other services, so it is applied after them. */}}
   {{- include "common.metadata" (dict "root" . "wave" (ternary 4 3 (hasKey .Values "routes"))) | nindent 2 }}
 spec:
-  {{- if not .Values.autoscaling.enabled }}
+  {{- if (.Values.global).hibernated }}
+  replicas: 0
+  {{- else if not .Values.autoscaling.enabled }}
   replicas: {{ .Values.replicas }}
   {{- end }}
   {{- /* Of several pods the first new one is a canary: the next follows when it has been ready for so long. */}}

@@ -131,7 +131,7 @@ metadata:
   {{- include "common.metadata" (dict "root" .root "wave" (.wave | default 1)) | nindent 2 }}
 spec:
   serviceName: {{ include "common.fullname" .root }}
-  replicas: 1
+  replicas: {{ ternary 0 1 (eq ((.root.Values.global).hibernated | default "") "All") }}
   revisionHistoryLimit: 3
   selector:
     matchLabels:

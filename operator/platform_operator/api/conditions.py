@@ -51,6 +51,11 @@ class ConditionReason(StrEnum):
     ROLLBACK_FAILED = "RollbackFailed"
     UPGRADE_STOPPED = "UpgradeStopped"
 
+    HIBERNATED = "Hibernated"
+    HIBERNATING = "Hibernating"
+    WAKING = "Waking"
+    AWAKE = "Awake"
+
     ALL_HOLD = "AllHold"
     INVARIANT_BROKEN = "InvariantBroken"
     EVENTS_DELAYED = "EventsDelayed"

@@ -126,6 +126,12 @@ _COLUMNS: list[dict[str, Any]] = [
     {"name": "Target", "type": "string", "jsonPath": ".status.targetVersion"},
     {"name": "Services", "type": "string", "jsonPath": ".status.servicesReady"},
     {"name": "Mode", "type": "string", "priority": 1, "jsonPath": ".status.mode"},
+    {
+        "name": "Hibernated",
+        "type": "string",
+        "priority": 1,
+        "jsonPath": '.status.conditions[?(@.type=="Hibernated")].reason',
+    },
     {"name": "URL", "type": "string", "jsonPath": ".status.url"},
     {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
 ]
@@ -143,6 +149,15 @@ def _list_of(keys: str, properties: Manifest, required: list[str]) -> Manifest:
 
 _TEXT = {"type": "string"}
 _COUNT = {"type": "integer", "format": "int32"}
+_TIME = {"type": "string", "format": "date-time"}
+_SURGE_WINDOW: Manifest = {
+    "type": "object",
+    "properties": {
+        "from": _TIME | {"description": "When it begins."},
+        "until": _TIME | {"description": "When it ends."},
+        "factor": {"type": "number", "description": "Factor of the number of pods."},
+    },
+}
 
 
 def _texts(description: str) -> Manifest:
@@ -196,6 +211,14 @@ _STATUS: Manifest = {
             "type": "string",
             "enum": ["Manage", "Observe"],
             "description": "Whether the operator keeps the shop as the spec says, or changes nothing.",
+        },
+        "surge": {
+            "type": "object",
+            "description": "The surge windows of the spec: the one that is open, and the one that begins next.",
+            "properties": {
+                "now": _SURGE_WINDOW | {"description": "The open window; of several, that of the greatest factor."},
+                "next": _SURGE_WINDOW | {"description": "The window that begins next."},
+            },
         },
         "storeProfile": _TEXT | {"description": "Profile that the builtin stores were created with and keep."},
         "storeImages": {

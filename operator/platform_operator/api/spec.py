@@ -16,6 +16,7 @@ from pydantic import ConfigDict, Field, ValidationError, field_validator
 from platform_operator.api.pods import Objects, Pods
 from platform_operator.api.schema import Model, rule, rules
 from platform_operator.api.shop_settings import ShopSettings
+from platform_operator.api.surge import SurgeWindow
 from platform_operator.errors import InvalidSpecError
 
 SERVICES = ("gateway", "user", "product", "inventory", "order", "payment", "notification", "review")
@@ -735,6 +736,14 @@ class Spec(Model):
         "repaired or deleted; status.pending says what would be.",
     )
     paused: bool = Field(default=False, description="Earlier name of mode: Observe, which true means whatever mode is.")
+    hibernated: bool = Field(
+        default=False,
+        description="Stop every pod of the services and builtin stores, and keep volumes, Secrets and the version. "
+        "false starts them again.",
+    )
+    surge: list[SurgeWindow] = Field(
+        default=[], max_length=20, description="Times in which the shop has more pods, for load that is known before."
+    )
     maintenance: Maintenance | None = Field(
         default=None,
         description="Hours in which a new release of the operator may begin to roll out. Default: at any time. A "

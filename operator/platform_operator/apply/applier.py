@@ -111,11 +111,12 @@ def gives_up_replicas(state: ObservedState, manifest: Manifest) -> TypeGuard[Wor
 
 
 def _replicas_only(manifest: Manifest, workload: Workload) -> Manifest:
+    """Returns the number of pods alone; one for a hibernated Deployment, since an autoscaler starts from none never."""
     return {
         "apiVersion": manifest["apiVersion"],
         "kind": manifest["kind"],
         "metadata": {"name": manifest["metadata"]["name"]},
-        "spec": {"replicas": workload.desired},
+        "spec": {"replicas": max(1, workload.desired)},
     }
 
 

@@ -72,8 +72,9 @@ class InvariantScraper:
             await self.sleep(max(1.0, INTERVAL - (self.clock() - began)))
 
     async def scrape_all(self) -> None:
-        """Scrapes all platforms once and forgets those that are gone."""
-        platforms = [platform for platform in self.cache.platforms.values() if not platform.deleting]
+        """Scrapes all platforms once and forgets those that are gone or hibernated."""
+        known = self.cache.platforms.values()
+        platforms = [one for one in known if not one.deleting and not one.spec.get("hibernated")]
         gone = self._results.keys() - {platform.key for platform in platforms}
         for key in gone:
             del self._results[key]

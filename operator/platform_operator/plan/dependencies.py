@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from platform_operator.api.kinds import ObjectId
-from platform_operator.cache.observed import Children
+from platform_operator.cache.observed import Children, Workload, state_of
 from platform_operator.plan.inventory import DesiredObject
 from platform_operator.plan.readiness import Blocker
 
@@ -54,10 +54,10 @@ class Progress:
     def _restarts_first(self, one: ObjectId, other: ObjectId) -> bool:
         """Returns whether a store waits for another one: the stores of a shop restart one at a time.
 
-        A store that is created, or is not ready itself, waits for none: its change makes nothing worse, and may be what
-        makes it ready.
+        A store that is created, has no pods, or is not ready itself, waits for none: its change makes nothing worse,
+        and may be what makes it ready.
         """
-        if one == other or one in self.unready or not {one, other} <= self.observed.keys():
+        if one == other or one in self.unready or not {one, other} <= self.observed.keys() or self._sleeps(one):
             return False
         return other in self.unready or (other in self.due - self.attempted and other < one)
 
@@ -71,7 +71,7 @@ class Progress:
         if one.id.kind != "Deployment":
             return False
         if other.id.kind == "StatefulSet" and _is_shared(other.id):
-            return one.id not in self.observed and not self._is_usable(other.id)
+            return self._sleeps(one.id) and not self._is_usable(other.id)
         return one.wave >= TRAFFIC_WAVE and other.id.kind == "Deployment" and self._is_changing(one.id, other.id)
 
     def _is_usable(self, identity: ObjectId) -> bool:
@@ -88,7 +88,12 @@ class Progress:
         blocker = self.blockers.get(service)
         if blocker is None or blocker.failed:
             return False
-        return blocker.rolling or traffic not in self.observed
+        return blocker.rolling or self._sleeps(traffic)
+
+    def _sleeps(self, identity: ObjectId) -> bool:
+        """Returns whether no pod of a workload runs or is wanted yet: it is new, or hibernated."""
+        state = state_of(identity, self.observed)
+        return identity not in self.observed or (isinstance(state, Workload) and state.desired == state.total == 0)
 
 
 _WORKLOADS = ("StatefulSet", "Job", "Deployment")

@@ -16,6 +16,7 @@ from platform_operator.api.conditions import ConditionReason, UpgradePhase
 from platform_operator.api.kinds import PlatformKey
 from platform_operator.api.spec import DAYS, Maintenance, Spec
 from platform_operator.cache.observed import Platform
+from platform_operator.plan.hibernation import is_resting, sleeps
 from platform_operator.plan.inventory import DesiredObject, Inventory
 from platform_operator.plan.upgrades import (
     ANNOTATION_RETRY_UPGRADE,
@@ -110,6 +111,8 @@ def choose_target(
     stored, running = stored_target(platform.status), running_release(platform.status)
     if spec.observes or stored is None or running is None:
         return wanted
+    if is_resting(spec, platform.status):
+        return _resting_target(running, release, wanted)
     upgrade = read_upgrade(platform.status)
     if upgrade is not None and upgrade.has_failed and upgrade.release == (wanted.version, wanted.charts):
         return wanted if is_retried(upgrade, platform) else failed_target(platform.key, upgrade, running)
@@ -123,6 +126,13 @@ def choose_target(
     takes_charts = edited or running != stored
     target = Target(stored[0], release.charts if takes_charts else stored[1])
     return target if target == wanted else replace(target, wait=wait)
+
+
+def _resting_target(running: Release, release: Target, wanted: Target) -> Target:
+    """Returns the release of a shop that is hibernated: its own version. No pod runs that new charts would replace."""
+    target = Target(running[0], release.charts)
+    text = "The shop is hibernated: it is upgraded when it is awake again."
+    return target if target == wanted else replace(target, wait=Wait(ConditionReason.HIBERNATED, text))
 
 
 def failed_target(key: PlatformKey, upgrade: Upgrade, running: Release) -> Target:
@@ -200,10 +210,11 @@ def is_halted(fleet: Iterable[Platform], release: Target) -> bool:
 
 
 def _members(fleet: Iterable[Platform]) -> Iterable[_Member]:
-    """Yields the shops that count: those that ran before, and that the operator may change."""
+    """Yields the shops that count: those that ran before, that the operator may change, and that are awake."""
     for one in fleet:
         target, running = stored_target(one.status), running_release(one.status)
-        if target and running and not one.deleting and one.status.get("mode") != "Observe":
+        is_still = one.deleting or one.status.get("mode") == "Observe" or sleeps(one.status)
+        if target and running and not is_still:
             follows, failed = not one.spec.get("version"), failed_release(one.status)
             yield _Member(one.key, target, running, _is_degraded(one), follows, failed)
 

@@ -66,17 +66,20 @@ def make_plan(
     protected: frozenset[ObjectId],
     guard: PruneGuard,
     attempted: frozenset[ObjectId] = frozenset(),
+    *,
+    stops: bool = False,
 ) -> Plan:
     """Compares desired objects with observed ones. Protected objects are never pruned, and `guard` holds others.
 
     New content is sent in the order of waves, and each object waits for those that it depends on, and for no others.
     Repairs are applied at once: an outage of one store must not stop the operator from repairing everything else.
-    `attempted` are the objects that this pass has sent already.
+    `attempted` are the objects that this pass has sent already. Of a shop that `stops`, no object waits: a service with
+    a broken database can be stopped too.
     """
     ordered = sorted(desired, key=lambda one: (one.wave, one.id))
     due = [change for one in ordered if (change := compare(one, inventory, observed))]
     progress = _progress(ordered, due, observed, attempted)
-    waiting = _waiting(ordered, due, progress)
+    waiting = () if stops else _waiting(ordered, due, progress)
     held = {one.id for one in waiting}
     free = [change for change in due if change.object.id not in held]
     wave = min((one.object.wave for one in free if one.object.id not in attempted), default=None)

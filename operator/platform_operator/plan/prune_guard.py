@@ -39,7 +39,8 @@ class Removals:
 
 
 def declared_removals(key: PlatformKey, spec: Spec) -> Removals:
-    """Returns the parts that the spec switches off: builtin stores that became external, monitoring, isolation."""
+    """Returns the parts that the spec switches off: builtin stores that became external, monitoring, isolation;
+    and what acts on pods, if there are to be none."""
     parts: list[str] = []
     if spec.databases.provider != "builtin":
         parts += [f"{service}-db" for service in WITH_DATABASE]
@@ -49,7 +50,8 @@ def declared_removals(key: PlatformKey, spec: Spec) -> Removals:
         parts += ["rabbitmq", *(f"{service}-broker" for service in WITH_BROKER)]
     if not spec.monitoring.enabled:
         parts.append("monitoring")
-    kinds = () if spec.network_policies.enabled else ("NetworkPolicy",)
+    kinds = [] if spec.network_policies.enabled else ["NetworkPolicy"]
+    kinds += ["Job", "HorizontalPodAutoscaler"] if spec.hibernated else []
     return Removals(frozenset(f"{key.name}-{part}" for part in parts), frozenset(kinds))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -38,6 +39,21 @@ _OPERATOR_PODS = "ecommerce-operator-pods"
 """The headless Service of charts/operator: its DNS name lists the operator's pods."""
 
 
+class Scale(NamedTuple):
+    """What changes the number of pods besides the profile and the services' own settings."""
+
+    surge: float = 1.0
+    """The factor of the open surge window."""
+    greatest_surge: float = 1.0
+    """The greatest factor of all windows: the pools of connections leave room for it, so that no window replaces pods.
+    """
+    hibernated: str = ""
+    """What has no pods: `Services`, or `All`."""
+
+
+UNSCALED = Scale()
+
+
 class Installation(NamedTuple):
     """The settings of the operator's installation that every shop takes over: the version of the services, the
     registries of images, the operator's namespace, from which it reads metrics, the image pull Secrets, which are in
@@ -61,6 +77,7 @@ def chart_values(
     images: StoreImages = CHARTS_OWN,
     migration_rotation: Mapping[str, str | int] = MappingProxyType({}),
     plain_stores: Collection[str] = (),
+    scale: Scale = UNSCALED,
 ) -> ChartValues:
     """Returns the values of charts/platform for a spec. The charts' own values.yaml is the interface.
 
@@ -71,8 +88,9 @@ def chart_values(
     """
     name, profile, stores = platform.name, PROFILES[spec.profile], PROFILES[store_profile]
     values = {
-        "global": _global(spec, installation, grpc_authentication, plain_stores),
-        **{service: _service(name, service, spec, profile, stores) for service in SERVICES},
+        "global": _global(spec, installation, grpc_authentication, plain_stores)
+        | ({"hibernated": scale.hibernated} if scale.hibernated else {}),
+        **{service: _service(name, service, spec, profile, stores, scale) for service in SERVICES},
         **{f"{service}-db": _database(name, service, spec, stores) for service in WITH_DATABASE},
         "redis": _cache(name, spec, stores),
         "rabbitmq": _broker(name, spec, stores),
@@ -147,15 +165,15 @@ def _shop_settings(spec: Spec, grpc_authentication: GrpcAuthentication) -> Chart
     return {"settings": settings} if settings else {}
 
 
-def _service(platform: str, name: str, spec: Spec, profile: Profile, stores: Profile) -> ChartValues:
+def _service(platform: str, name: str, spec: Spec, profile: Profile, stores: Profile, scale: Scale) -> ChartValues:
     service = spec.services.get(name, Service())
-    scale = _scale(service, profile)
+    most = _scale(service, profile, scale.greatest_surge)
     return {
         "enabled": True,
         **_resources(service.resources, profile.service),
         **(_migration(service.resources, profile.service) if name in WITH_DATABASE else {}),
-        **scale,
-        "env": {**_pool_size(name, spec, scale, stores), **service.env},
+        **_scale(service, profile, scale.surge),
+        "env": {**_pool_size(name, spec, most, stores), **service.env},
         **_settings(name, spec),
         **_existing_secrets(platform, name, spec),
     }
@@ -192,15 +210,21 @@ def _pool_size(name: str, spec: Spec, scale: ChartValues, stores: Profile) -> di
     return {connection_pools.POOL_SIZE_VARIABLE: str(size)} if size < connection_pools.DEFAULT_POOL_SIZE else {}
 
 
-def _scale(service: Service, profile: Profile) -> ChartValues:
+def _scale(service: Service, profile: Profile, surge: float) -> ChartValues:
     """Fixed replicas switch autoscaling off. Bounds that the spec leaves out come from the profile."""
     fewest, most = profile.scale
     autoscaling = service.autoscaling
     enabled = service.replicas is None and (fewest < most if autoscaling.enabled is None else autoscaling.enabled)
+    bounds = _bounds(autoscaling, fewest, most)
     return {
-        "replicas": service.replicas or fewest,
-        "autoscaling": {"enabled": enabled, **_bounds(autoscaling, fewest, most)},
+        "replicas": _surged(service.replicas or fewest, surge, bounds["max"]),
+        "autoscaling": {"enabled": enabled, **bounds, "min": _surged(bounds["min"], surge, bounds["max"])},
     }
+
+
+def _surged(pods: int, surge: float, limit: int) -> int:
+    """Multiplies a number of pods up to a limit. More than the limit stays as it is."""
+    return max(pods, min(math.ceil(pods * surge), limit))
 
 
 def _bounds(autoscaling: Autoscaling, fewest: int, most: int) -> ChartValues:

@@ -22,6 +22,7 @@ from platform_operator.errors import (
 from platform_operator.plan.data_loss import ANNOTATION_ACCEPT_DATA_LOSS, MigrationTimes, loss_id
 from platform_operator.plan.field_fights import FieldFight
 from platform_operator.plan.fleet import Target
+from platform_operator.plan.hibernation import Hibernation
 from platform_operator.plan.planner import Plan
 from platform_operator.plan.prune_guard import ANNOTATION_ALLOW_PRUNE, GUARDED_KINDS, prune_id
 from platform_operator.plan.readiness import Blocker, NameConflict, Refusal
@@ -60,6 +61,8 @@ class PassResult:
     """True if the objects stay as they were applied, until the shop gets the operator's release."""
     diagnosis: str = ""
     """The problem that the pods of `degraded_part` report."""
+    hibernation: Hibernation = Hibernation.NONE
+    """What has no pods."""
     migration_times: MigrationTimes | None = None
     """When each database was migrated. None if the pass ended before this was known."""
 
@@ -82,7 +85,31 @@ def degraded_part(result: PassResult) -> Blocker | None:
     return min(overdue, key=lambda one: one.wave, default=None)
 
 
-def ready_condition(result: PassResult, degraded: Condition, ready_services: int, *, observes: bool) -> Condition:
+def hibernated_condition(
+    result: PassResult, spec: Spec, *, has_pods: bool, slept: bool, reported_before: bool
+) -> Condition | None:
+    """Returns whether the shop is hibernated; None for one that never was. `slept` says whether it has not been awake
+    since it was."""
+    if spec.hibernated:
+        if result.converged and result.hibernation is Hibernation.ALL and not has_pods:
+            text = "No pod runs. Volumes and Secrets are kept. To start the shop: set spec.hibernated to false."
+            return Condition("Hibernated", True, ConditionReason.HIBERNATED, text)
+        text = "The pods are being stopped: those of the services, and then those of the stores."
+        if result.hibernation is Hibernation.NONE:
+            text = "The pods are stopped when the upgrade has ended."
+        return Condition("Hibernated", False, ConditionReason.HIBERNATING, text)
+    if slept and not result.converged:
+        return Condition("Hibernated", False, ConditionReason.WAKING, "The shop is being started.")
+    if not reported_before:
+        return None
+    return Condition("Hibernated", False, ConditionReason.AWAKE, "The shop runs.")
+
+
+def ready_condition(
+    result: PassResult, degraded: Condition, ready_services: int, hibernated: Condition | None, *, observes: bool
+) -> Condition:
+    if hibernated is not None and _stops(hibernated) and not (degraded.status or observes):
+        return Condition("Ready", False, hibernated.reason, hibernated.message)
     if result.converged:
         return Condition("Ready", True, ConditionReason.ALL_READY, "All parts of the shop are as specified and ready.")
     if degraded.status:
@@ -93,12 +120,20 @@ def ready_condition(result: PassResult, degraded: Condition, ready_services: int
     return Condition("Ready", False, reason, f"{ready_services} of {len(SERVICES)} services are ready. {message}")
 
 
-def progressing_condition(result: PassResult, degraded: Condition, *, observes: bool) -> Condition:
+def _stops(hibernated: Condition) -> bool:
+    return hibernated.reason in (ConditionReason.HIBERNATED, ConditionReason.HIBERNATING)
+
+
+def progressing_condition(
+    result: PassResult, degraded: Condition, hibernated: Condition | None, *, observes: bool
+) -> Condition:
     if observes:
         return Condition("Progressing", False, ConditionReason.OBSERVING, _observing(result.plan))
     if degraded.status and degraded.reason is not ConditionReason.PROGRESS_DEADLINE_EXCEEDED:
         message = "Stopped until the failure that condition Degraded reports is resolved."
         return Condition("Progressing", False, degraded.reason, message)
+    if hibernated is not None and _stops(hibernated):
+        return Condition("Progressing", not hibernated.status, hibernated.reason, hibernated.message)
     if result.converged:
         return Condition("Progressing", False, ConditionReason.STABLE, "All changes are rolled out.")
     return Condition("Progressing", True, *_progress(result))

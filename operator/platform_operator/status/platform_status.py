@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from platform_operator.api.conditions import Condition
+from platform_operator.api.conditions import Condition, ConditionReason
 from platform_operator.api.kinds import PLATFORM, Manifest, ObjectId
 from platform_operator.api.spec import SERVICES, WITH_DATABASE, Spec
 from platform_operator.cache.observed import FINALIZER, Children, Platform, Workload, state_of
@@ -17,7 +17,9 @@ from platform_operator.invariants.rows import Row, invariant_rows, known_sources
 from platform_operator.invariants.scrape_results import ScrapeResult
 from platform_operator.plan.data_loss import recorded_times
 from platform_operator.plan.fleet import running_release
+from platform_operator.plan.hibernation import has_pods, sleeps
 from platform_operator.plan.readiness import is_ready, required_pods
+from platform_operator.plan.surge import surge_at
 from platform_operator.render.profiles import PROFILES
 from platform_operator.render.store_images import StoreImages, kept_images
 from platform_operator.render.values import platform_url
@@ -29,6 +31,7 @@ from platform_operator.status.conditions import (
     PassResult,
     degraded_condition,
     fight_condition,
+    hibernated_condition,
     is_same_failure,
     mail_condition,
     progressing_condition,
@@ -66,12 +69,14 @@ def describe(snapshot: Snapshot, result: PassResult) -> Status:
     services = [_service(platform.key.name, name, snapshot.children) for name in SERVICES]
     ready = sum(service["ready"] for service in services)
     degraded = degraded_condition(platform.key, result)
+    hibernated = _hibernated(snapshot, result)
     conditions = (
-        ready_condition(result, degraded, ready, observes=observes),
-        progressing_condition(result, degraded, observes=observes),
+        ready_condition(result, degraded, ready, hibernated, observes=observes),
+        progressing_condition(result, degraded, hibernated, observes=observes),
         degraded,
         *invariant_conditions(rows, platform.key),
         mail_condition(spec),
+        *([hibernated] if hibernated else []),
         *_upgraded(platform, result),
         *_fight(platform, result),
         *_rotating(platform, result),
@@ -112,6 +117,21 @@ def _rotating(platform: Platform, result: PassResult) -> Iterable[Condition]:
     return (condition,) if condition else ()
 
 
+def _hibernated(snapshot: Snapshot, result: PassResult) -> Condition | None:
+    platform, spec = snapshot.platform, snapshot.spec
+    stored = next((one for one in platform.status.get("conditions", ()) if one["type"] == "Hibernated"), None)
+    if spec is None:  # what is stored stands
+        reason = ConditionReason(stored["reason"]) if stored else ConditionReason.AWAKE
+        return Condition("Hibernated", stored["status"] == "True", reason, stored["message"]) if stored else None
+    return hibernated_condition(
+        result,
+        spec,
+        has_pods=has_pods(snapshot.children),
+        slept=sleeps(platform.status),
+        reported_before=stored is not None,
+    )
+
+
 def _fight(platform: Platform, result: PassResult) -> Iterable[Condition]:
     stored = any(one["type"] == "FieldFight" for one in platform.status.get("conditions", ()))
     condition = fight_condition(result, reported_before=stored)
@@ -136,6 +156,8 @@ def _effective_deletion_policy(snapshot: Snapshot) -> str:
 
 def _invariant_rows(snapshot: Snapshot) -> list[Row]:
     stored = snapshot.platform.status.get("invariants", ())
+    if snapshot.spec is not None and snapshot.spec.hibernated:
+        return [*stored]  # no service checks them, and none changes what they are about
     names = known_sources(snapshot.spec, stored)
     return invariant_rows(stored, snapshot.scrape_results, names, snapshot.now.timestamp())
 
@@ -146,7 +168,7 @@ def _from_spec(snapshot: Snapshot, result: PassResult) -> Status:
     if spec is None:
         kept_by_stores = ("storeProfile", "storeImages")
         releases = ("version", "charts", "targetVersion", "targetCharts", "upgrade")
-        names = ("mode", *releases, *kept_by_stores, "url", "databases")
+        names = ("mode", "surge", *releases, *kept_by_stores, "url", "databases")
         return {name: platform.status[name] for name in names if name in platform.status}
     has_stores = "storeProfile" in platform.status or any(identity.kind == "StatefulSet" for identity in children)
     migration_times = recorded_times(platform) if result.migration_times is None else result.migration_times
@@ -154,12 +176,18 @@ def _from_spec(snapshot: Snapshot, result: PassResult) -> Status:
         "mode": "Observe" if spec.observes else "Manage",
         **_versions(snapshot, result),
         **_upgrade(snapshot, result),
+        **_surge(spec, snapshot.now),
         "url": platform_url(platform.key, spec.ingress),
         "databases": [
             _database(platform.key.name, name, spec, children, migration_times.get(name)) for name in WITH_DATABASE
         ],
         **(_kept_by_stores(snapshot, spec) if has_stores else {}),
     }
+
+
+def _surge(spec: Spec, now: datetime) -> Status:
+    surge = surge_at(spec, now).dump()
+    return {"surge": surge} if surge else {}
 
 
 def _kept_by_stores(snapshot: Snapshot, spec: Spec) -> Status:
@@ -215,17 +243,22 @@ def _service(platform: str, name: str, observed: Children) -> Status:
         return {"name": name, "ready": False, "replicas": 0, "readyReplicas": 0, "version": ""}
     return {
         "name": name,
-        "ready": not seen.deleting and is_ready(workload, required_pods(identity, workload, observed)),
+        "ready": not seen.deleting and _serves(workload, required_pods(identity, workload, observed)),
         "replicas": workload.desired,
         "readyReplicas": workload.ready,
         "version": seen.image_version,
     }
 
 
+def _serves(workload: Workload, required: int) -> bool:
+    """Returns whether a workload is ready and has pods. One that is hibernated is as specified, and serves nothing."""
+    return required > 0 and is_ready(workload, required)
+
+
 def _database(platform: str, name: str, spec: Spec, observed: Children, migrated_at: str | None) -> Status:
     provider = spec.databases.provider
     workload = state_of(ObjectId("StatefulSet", f"{platform}-{name}-db"), observed)
-    ready = is_ready(workload, workload.desired) if isinstance(workload, Workload) else provider == "external"
+    ready = _serves(workload, workload.desired) if isinstance(workload, Workload) else provider == "external"
     migrated = {"migratedAt": migrated_at} if migrated_at else {}
     return {"name": f"{name}-db", "provider": provider, "ready": ready, **migrated}
 

@@ -38,6 +38,12 @@ RESERVED_ANNOTATION = (
 )
 SPREAD = {"maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "ScheduleAnyway"}
 
+SURGE = {"from": "2026-11-27T06:00:00Z", "until": "2026-11-28T00:00:00Z", "factor": 2}
+SURGE_TIME = (
+    "surge.from must be a time of RFC 3339: write for example 2026-11-27T06:00:00Z, or 2026-11-27T06:00:00 with "
+    "timeZone"
+)
+
 OPERATOR_CLASS = "operatorClassName must be the operatorClass of an operator's chart: write for example staging"
 
 
@@ -102,6 +108,20 @@ def assert_refused(answer: dict[str, Any], message: str) -> None:
         (
             {"maintenance": {"timeZone": "UTC+1 hour"}},
             "maintenance.timeZone must be a name of the IANA time zone database: write for example Europe/Berlin",
+        ),
+        ({"surge": [SURGE | {"from": "2026-11-27"}]}, SURGE_TIME),
+        (
+            {"surge": [SURGE | {"until": "2026-11-28T00:00:00"}]},
+            "surge.from and surge.until must both have an offset, or both have none: write both with Z, or both "
+            "without",
+        ),
+        (
+            {"surge": [SURGE | {"until": "2026-11-27T06:00:00Z"}]},
+            "surge.until must be later than surge.from: correct one of them",
+        ),
+        (
+            {"surge": [SURGE | {"timeZone": "UTC"}]},
+            "surge.timeZone is used for times without an offset only: remove it, or the offsets",
         ),
         (
             {"upgrade": {"observeSeconds": 600}},
@@ -346,6 +366,9 @@ async def test_a_name_that_does_not_fit_the_children_is_refused(
         {"mode": "Observe", "version": "2.0"},
         {"maintenance": {"days": ["Sat", "Sun"], "from": "22:00", "to": "04:00", "timeZone": "Europe/Berlin"}},
         {"maintenance": {}},
+        {"hibernated": True},
+        {"surge": [{"from": "2026-11-27T06:00:00Z", "until": "2026-11-27T08:00:00+01:00", "factor": 1.5}]},
+        {"surge": [{"from": "2026-11-27T06:00:00", "until": "2026-11-28T00:00:00", "timeZone": "UTC", "factor": 2}]},
         {"settings": {"order": {"homeCountry": "GB", "taxBasisPoints": {"GB": 2000, "GR": 2400}}}},
         {"notifications": {"smtp": SMTP, "sms": {"provider": "twilio", "secretRef": {"name": "twilio"}}}},
         {"notifications": {"smtp": SMTP | {"port": 25, "startTls": False}}},

@@ -1,0 +1,89 @@
+"""The part of the spec about load that is known before: windows in which a shop has more pods."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, TypeAlias
+from zoneinfo import available_timezones
+
+from pydantic import ConfigDict, Field, field_validator
+
+from platform_operator.api.schema import Model, rule, rules
+
+_TIME = "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}"
+_OFFSET = "(Z|[+-][0-9]{2}:[0-9]{2})$"
+_IS_TIME = f"matches('{_TIME}(Z|[+-][0-9]{{2}}:[0-9]{{2}})?$')"
+_HAS_OFFSET = f"matches('{_OFFSET}')"
+
+
+def _instant(field: str) -> str:
+    """Returns CEL for the instant of a time; one without an offset counts as UTC, which keeps the order of two."""
+    return f"timestamp(self.{field}.{_HAS_OFFSET} ? self.{field} : self.{field} + 'Z')"
+
+
+_Time: TypeAlias = Annotated[str, Field(max_length=32)]
+
+
+class SurgeWindow(Model):
+    """A time in which a shop has more pods than it needs at other times."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            *(
+                rule(
+                    f"self.{field}.{_IS_TIME}",
+                    f"surge.{field} must be a time of RFC 3339: write for example 2026-11-27T06:00:00Z, or "
+                    "2026-11-27T06:00:00 with timeZone",
+                    f".{field}",
+                )
+                for field in ("from", "until")
+            ),
+            rule(
+                f"self.from.{_HAS_OFFSET} == self.until.{_HAS_OFFSET}",
+                "surge.from and surge.until must both have an offset, or both have none: write both with Z, or both "
+                "without",
+                ".until",
+            ),
+            rule(
+                f"!self.from.{_IS_TIME} || !self.until.{_IS_TIME} || {_instant('from')} < {_instant('until')}",
+                "surge.until must be later than surge.from: correct one of them",
+                ".until",
+            ),
+            rule(
+                f"!has(self.timeZone) || !self.from.{_HAS_OFFSET}",
+                "surge.timeZone is used for times without an offset only: remove it, or the offsets",
+                ".timeZone",
+            ),
+            rule(
+                "!has(self.timeZone) || self.timeZone.matches('^[A-Za-z][A-Za-z0-9_+/-]*$')",
+                "surge.timeZone must be a name of the IANA time zone database: write for example Europe/Berlin",
+                ".timeZone",
+            ),
+        )
+    )
+
+    from_: _Time = Field(alias="from", description="When it begins, as RFC 3339, e.g. 2026-11-27T06:00:00Z.")
+    until: _Time = Field(description="When it ends. Without an offset, both times are those of timeZone.")
+    factor: float = Field(
+        ge=1,
+        le=100,
+        description="Factor by which the number of pods of each service is multiplied: the minimum of its autoscaler, "
+        "or its replicas. Never beyond autoscaling.max, whose default is the profile's. Of windows that overlap, the "
+        "greatest factor counts.",
+    )
+    time_zone: Annotated[str, Field(max_length=64)] | None = Field(
+        default=None, description="Time zone of times without an offset, such as Europe/Berlin. Default: UTC."
+    )
+
+    @field_validator("from_", "until")
+    @classmethod
+    def _is_time(cls, text: str) -> str:
+        datetime.fromisoformat(text)
+        return text
+
+    @field_validator("time_zone")
+    @classmethod
+    def _exists(cls, name: str | None) -> str | None:
+        if name is not None and name not in available_timezones():
+            raise ValueError(f"{name} is no time zone of the IANA database")
+        return name

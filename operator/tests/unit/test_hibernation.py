@@ -1,0 +1,249 @@
+"""Hibernated shops: how they stop, what they report, and how they wake."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_reconciler import DEPLOYMENT, JOB, KEY, STORE, FakeCluster, FakeHelm, Manifest, rendered, versions
+
+from platform_operator.api.kinds import PLATFORM, ObjectId, PlatformKey
+from platform_operator.cache.store import Cache
+from platform_operator.invariants.scrape_results import ScrapeResult, ServiceMetrics
+from platform_operator.invariants.scraper import InvariantScraper
+
+BROKER = ObjectId("StatefulSet", "shop-rabbitmq")
+AUTOSCALER = ObjectId("HorizontalPodAutoscaler", DEPLOYMENT.name)
+WORKLOADS = (STORE, BROKER, DEPLOYMENT)
+
+
+class ScalableHelm(FakeHelm):
+    """A Helm whose chart has a database, a broker, a migration, and a service with an autoscaler."""
+
+    async def template(self, chart: Path, key: PlatformKey, chart_values: Manifest) -> list[Manifest]:
+        hibernated = chart_values["global"].get("hibernated", "")
+        self.replicas = None
+        store, job, deployment = await super().template(chart, key, chart_values)
+        deployment["spec"] |= {"replicas": 0} if hibernated else {}
+        store["spec"]["replicas"] = 0 if hibernated == "All" else 1
+        broker = rendered("apps/v1", "StatefulSet", BROKER.name, 1, {"replicas": store["spec"]["replicas"]})
+        autoscaler = rendered("autoscaling/v2", AUTOSCALER.kind, AUTOSCALER.name, 4, {"minReplicas": 1})
+        return [store, broker, deployment] if hibernated else [store, broker, job, deployment, autoscaler]
+
+
+class ScalableCluster(FakeCluster):
+    """A shop whose pods come and go as its workloads say."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        super().__init__(tmp_path)
+        self.helm = ScalableHelm()
+        self.restart()
+
+    def settle(self, identity: ObjectId) -> None:
+        """Gives a workload the pods that it asks for."""
+        stored = self.server.objects[identity]
+        pods = stored["spec"].setdefault("replicas", 1)
+        counts = dict.fromkeys(("replicas", "updatedReplicas", "readyReplicas", "availableReplicas"), pods)
+        stored["status"] = {"observedGeneration": stored["metadata"]["generation"], **counts}
+        self.server.touch(stored)
+
+    async def start(self) -> None:
+        await self.reconcile()
+        self.settle(STORE)
+        self.settle(BROKER)
+        await self.reconcile()
+        self.come_up(self.migration())
+        await self.reconcile()
+        self.settle(DEPLOYMENT)
+        await self.reconcile()
+        await self.reconcile()
+
+    async def hibernate(self) -> None:
+        self.spec({"hibernated": True})
+        await self.reconcile()
+        self.settle(DEPLOYMENT)
+        await self.reconcile()
+        self.settle(STORE)
+        self.settle(BROKER)
+        await self.reconcile()
+
+    def migration(self) -> ObjectId:
+        (name,) = (name for kind, name in self.server.objects if kind == "Job")
+        return ObjectId("Job", name)
+
+    def pods(self, identity: ObjectId) -> int | None:
+        pods: int | None = self.server.objects[identity]["spec"].get("replicas")
+        return pods
+
+    def state(self, type_: str = "Hibernated") -> tuple[str, str]:
+        conditions = self.server.objects[PLATFORM.kind, "shop"]["status"]["conditions"]
+        return next((one["status"], one["reason"]) for one in conditions if one["type"] == type_)
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> ScalableCluster:
+    return ScalableCluster(tmp_path)
+
+
+async def test_services_stop_before_the_stores_and_nothing_is_deleted_but_what_acts_on_pods(
+    cluster: ScalableCluster,
+) -> None:
+    await cluster.start()
+    kept = {one for one in cluster.server.objects if one[0] not in ("Job", AUTOSCALER.kind, "ControllerRevision")}
+
+    cluster.spec({"hibernated": True})
+    await cluster.reconcile()
+    assert [cluster.pods(one) for one in WORKLOADS] == [1, 1, 0], "the stores serve until the last service has ended"
+    assert (cluster.state(), cluster.state("Progressing")) == (("False", "Hibernating"), ("True", "Hibernating"))
+    cluster.settle(DEPLOYMENT)
+    await cluster.reconcile()
+    assert [cluster.pods(one) for one in WORKLOADS] == [0, 0, 0]
+    assert cluster.state() == ("False", "Hibernating"), "pods of stores run still"
+    cluster.settle(STORE)
+    cluster.settle(BROKER)
+    await cluster.reconcile()
+
+    assert {one for one in cluster.server.objects if one[0] != "ControllerRevision"} == kept
+    for type_, status in (("Hibernated", "True"), ("Ready", "False"), ("Progressing", "False")):
+        assert cluster.state(type_) == (status, "Hibernated")
+    assert cluster.state("Degraded")[0] == "False"
+    status = cluster.server.objects[PLATFORM.kind, "shop"]["status"]
+    assert (status["servicesReady"], status["services"][5]["ready"]) == ("0/8", False)
+    await cluster.reconcile()
+    assert cluster.server.writes == []
+
+
+async def test_a_hibernated_shop_wakes_in_the_order_of_its_dependencies(cluster: ScalableCluster) -> None:
+    await cluster.start()
+    await cluster.hibernate()
+
+    cluster.spec({})
+    await cluster.reconcile()
+    assert [cluster.pods(one) for one in WORKLOADS] == [1, 1, 0], "no store waits for the other"
+    assert cluster.state() == ("False", "Waking")
+    cluster.settle(STORE)
+    await cluster.reconcile()
+    cluster.come_up(cluster.migration())
+    await cluster.reconcile()
+    assert cluster.pods(DEPLOYMENT) == 0, "it waits for the broker, as a new one does"
+    cluster.settle(BROKER)
+    await cluster.reconcile()
+    assert cluster.server.objects[DEPLOYMENT]["spec"].get("replicas") != 0, "an autoscaler never starts from none"
+    cluster.settle(DEPLOYMENT)
+    await cluster.reconcile()
+    await cluster.reconcile()
+    assert AUTOSCALER in cluster.server.objects
+    assert (cluster.state(), cluster.state("Ready")) == (("False", "Awake"), ("True", "AllReady"))
+
+
+async def test_a_shop_with_a_broken_database_can_be_hibernated(cluster: ScalableCluster) -> None:
+    await cluster.start()
+    cluster.server.objects[STORE]["status"]["readyReplicas"] = 0
+    cluster.server.touch(cluster.server.objects[STORE])
+    await cluster.hibernate()
+    assert cluster.state() == ("True", "Hibernated")
+
+
+async def test_a_pod_that_is_started_by_hand_is_stopped_and_wakes_no_store(cluster: ScalableCluster) -> None:
+    await cluster.start()
+    await cluster.hibernate()
+    cluster.server.objects[DEPLOYMENT]["spec"]["replicas"] = 1
+    cluster.server.objects[DEPLOYMENT]["metadata"]["managedFields"][0]["fieldsV1"]["f:spec"].pop("f:replicas")
+    cluster.settle(DEPLOYMENT)
+    await cluster.reconcile()
+    assert [cluster.pods(one) for one in WORKLOADS] == [0, 0, 0]
+
+
+async def test_a_hibernated_shop_is_upgraded_when_it_is_awake(cluster: ScalableCluster) -> None:
+    await cluster.start()
+    await cluster.hibernate()
+    cluster.upgrade_operator("2")
+    await cluster.reconcile()
+    await cluster.reconcile()
+    assert (versions(cluster)[0], cluster.state("Upgraded")) == ("1", ("False", "Hibernated"))
+    cluster.spec({})
+    await cluster.reconcile()
+    cluster.settle(STORE)
+    cluster.settle(BROKER)
+    await cluster.reconcile()
+    assert cluster.migration().name == JOB.name, "the migration of the version that it had"
+    cluster.come_up(JOB)
+    await cluster.reconcile()
+    cluster.settle(DEPLOYMENT)
+    await cluster.reconcile()
+    await cluster.reconcile()
+    assert cluster.state() == ("False", "Awake")
+    requeue = await cluster.reconcile()
+    assert requeue.delay is not None
+    assert versions(cluster)[1] == "2", "and then its upgrade begins"
+
+
+async def test_an_upgrade_that_has_begun_ends_before_the_shop_is_hibernated(cluster: ScalableCluster) -> None:
+    await cluster.start()
+    cluster.spec({"version": "2"})
+    await cluster.reconcile()
+    cluster.spec({"version": "2", "hibernated": True})
+    await cluster.reconcile()
+    assert [cluster.pods(one) for one in (STORE, BROKER)] == [1, 1]
+    assert cluster.state() == ("False", "Hibernating")
+    for identity in list(cluster.server.objects):
+        if identity[0] == "Job":
+            cluster.come_up(ObjectId(*identity))
+    await cluster.reconcile()
+    cluster.settle(DEPLOYMENT)
+    requeue = await cluster.reconcile()
+    assert requeue.delay == 0, "nothing else would wake it"
+    await cluster.reconcile()
+    assert cluster.pods(DEPLOYMENT) == 0
+    assert versions(cluster)[0] == "2"
+
+
+async def test_what_was_known_of_invariants_stands_while_a_shop_sleeps(cluster: ScalableCluster) -> None:
+    cluster.scrape_results = {
+        name: ScrapeResult(cluster.now.timestamp(), ServiceMetrics(violations={"nothing": 0}))
+        for name in ("user", "product", "inventory", "order", "payment", "notification", "review", "gateway")
+    }
+    await cluster.start()
+    assert cluster.state("NothingOversold") == ("True", "AllHold")
+    await cluster.hibernate()
+    cluster.scrape_results = {}
+    await cluster.reconcile()
+    assert cluster.state("NothingOversold") == ("True", "AllHold")
+
+
+async def test_a_hibernated_shop_is_not_scraped(cluster: ScalableCluster) -> None:
+    await cluster.start()
+    await cluster.hibernate()
+    asked: list[Any] = []
+
+    async def fetch(url: str) -> str:
+        asked.append(url)
+        return ""
+
+    cache: Cache = cluster.reconciler.cache
+    woken: list[PlatformKey] = []
+    scraper = InvariantScraper(cache, woken.append, fetch, lambda: 0.0)
+    await scraper.scrape_all()
+    assert (asked, woken, scraper.results(KEY)) == ([], [], {})
+
+
+async def test_an_invalid_spec_does_not_hide_that_a_shop_sleeps(cluster: ScalableCluster) -> None:
+    await cluster.start()
+    await cluster.hibernate()
+    cluster.spec({"hibernated": True, "services": {"order": {"replicas": "many"}}})
+    await cluster.reconcile()
+    assert cluster.state() == ("True", "Hibernated")
+
+
+async def test_a_new_shop_may_be_hibernated_and_is_migrated_when_it_wakes(cluster: ScalableCluster) -> None:
+    cluster.spec({"hibernated": True})
+    await cluster.reconcile()
+    for identity in WORKLOADS:
+        cluster.settle(identity)
+    await cluster.reconcile()
+    assert cluster.state() == ("True", "Hibernated")
+    assert not [kind for kind, _ in cluster.server.objects if kind == "Job"]
+    cluster.spec({})
+    await cluster.start()
+    assert cluster.state("Ready") == ("True", "AllReady")
