@@ -63,6 +63,8 @@ lint: .venv/.stamp ## style, language, layers, scripts, Dockerfiles, contracts, 
 	charts/schemas --check
 	python -m devtools.settings_reference --check
 	diff <(python -m platform_operator crd) $(CRD) || { echo "$(CRD) is not current: run make crds" >&2; exit 1; }
+	hack/cluster/host-tools >/dev/null
+	manifests/generate --check
 	@! grep -hvxF -f constraints.txt services/requirements.txt operator/requirements.txt || \
 	  { echo "these requirements are not in constraints.txt: run make constraints" >&2; exit 1; }
 
@@ -155,6 +157,10 @@ proto: .venv/.stamp ## the typed stubs of the contracts, and the definitions of 
 
 crds: .venv/.stamp ## the custom resource definitions, from the operator's models
 	python -m platform_operator crd > $(CRD)
+	@$(MAKE) --no-print-directory manifests
+
+manifests: .venv/.stamp host-tools ## the files that install the operator without Helm, and the CRDs in its chart
+	manifests/generate
 
 dashboards: .venv/.stamp ## the Grafana dashboards and the table of metrics in docs/operations.md, from the code
 	python -m devtools.dashboards

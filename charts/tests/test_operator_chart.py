@@ -1,7 +1,9 @@
 """Tests of the chart that installs the operator."""
 
 import json
+import shutil
 import subprocess
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -12,7 +14,8 @@ Manifest: TypeAlias = dict[str, Any]
 Render: TypeAlias = Callable[..., list[Manifest]]
 Helm: TypeAlias = Callable[..., subprocess.CompletedProcess[str]]
 
-RULES = Path(__file__).resolve().parents[2] / "manifests/observability/rules"
+ROOT = Path(__file__).resolve().parents[2]
+RULES = ROOT / "manifests/observability/rules"
 
 
 def of_kind(manifests: list[Manifest], kind: str) -> list[Manifest]:
@@ -79,6 +82,84 @@ def test_neither_helm_nor_argo_cd_nor_flux_deletes_the_custom_resource_definitio
         "argocd.argoproj.io/sync-options": "Prune=false,Delete=false",
         "kustomize.toolkit.fluxcd.io/prune": "disabled",
     }
+
+
+def by_kind_and_name(manifests: list[Manifest]) -> dict[tuple[str, str], Manifest]:
+    """Returns the manifests by what identifies them, as no two of the operator's have one kind and name."""
+    identified = {(one["kind"], one["metadata"]["name"]): one for one in manifests}
+    assert len(identified) == len(manifests)
+    return identified
+
+
+def test_every_crd_is_installed(render: Render) -> None:
+    installed = by_kind_and_name(of_kind(render("operator"), "CustomResourceDefinition"))
+    sources = [yaml.safe_load(path.read_text()) for path in (ROOT / "crds").iterdir()]
+    assert {name: one["spec"] for (_, name), one in installed.items()} == {
+        one["metadata"]["name"]: one["spec"] for one in sources
+    }
+
+
+def test_the_rendered_manifest_and_the_kustomize_base_are_the_chart(
+    helm: Helm, find_tool: Callable[[str], str]
+) -> None:
+    """Both have the namespace too, which `helm install --create-namespace` creates."""
+    rendered = helm("template", "ecommerce-operator", "operator", "--namespace", "ecommerce-system").stdout
+    chart = by_kind_and_name([one for one in yaml.load_all(rendered, yaml.CSafeLoader) if one])
+    namespace = {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {"name": "ecommerce-system", "labels": {"pod-security.kubernetes.io/enforce": "restricted"}},
+    }
+    expected = chart | {("Namespace", "ecommerce-system"): namespace}
+
+    manifest = list(yaml.load_all((ROOT / "manifests/operator.yaml").read_text(), yaml.CSafeLoader))
+    assert by_kind_and_name(manifest) == expected, "run make manifests"
+    assert manifest[0] == namespace, "a namespace comes before what is in it"
+    assert manifest[1]["kind"] == "CustomResourceDefinition"
+    assert by_kind_and_name(kustomize(find_tool, ROOT / "manifests/operator")) == expected
+
+
+def kustomize(find_tool: Callable[[str], str], folder: Path) -> list[Manifest]:
+    """Returns what `kubectl kustomize` builds of a folder."""
+    command = [find_tool("kubectl"), "kustomize", str(folder)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return list(yaml.load_all(done.stdout, yaml.CSafeLoader))
+
+
+def test_an_overlay_sets_the_images_as_the_values_of_the_chart_do(
+    render: Render, find_tool: Callable[[str], str], tmp_path: Path
+) -> None:
+    """The overlay of docs/operations.md, "Install"."""
+    document = (ROOT / "docs/operations.md").read_text()
+    _, _, rest = document.partition("# kustomization.yaml\n")
+    overlay, _, _ = rest.partition("\n\n")
+    copy = tmp_path / "manifests/operator"
+    shutil.copytree(ROOT / "manifests/operator", copy)
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "kustomization.yaml").write_text(textwrap.dedent(overlay).replace("<tag>", "0.1.0-0123456789ab"))
+
+    def container(manifests: list[Manifest]) -> Manifest:
+        (deployment,) = of_kind(manifests, "Deployment")
+        (only,) = deployment["spec"]["template"]["spec"]["containers"]
+        return {"image": only["image"], "env": {one["name"]: one for one in only["env"]}}
+
+    values = ("--set=image.registry=registry.example.com/shop", "--set=image.tag=0.1.0-0123456789ab")
+    assert container(kustomize(find_tool, folder)) == container(render("operator", *values))
+
+
+def test_only_an_operator_of_all_namespaces_may_migrate_stored_versions(render: Render) -> None:
+    def rules(*settings: str) -> list[Manifest]:
+        roles = of_kind(render("operator", *settings), "ClusterRole")
+        return [one for role in roles for one in role["rules"] if one["apiGroups"] == ["apiextensions.k8s.io"]]
+
+    assert [(one["resources"], one["verbs"]) for one in rules()] == [
+        (["customresourcedefinitions"], ["get"]),
+        (["customresourcedefinitions/status"], ["patch"]),
+    ]
+    assert all(one["resourceNames"] == ["ecommerceplatforms.platform.ecommerce.dev"] for one in rules())
+    assert rules("--set=watchNamespaces={shop}") == []
 
 
 def test_an_operator_class_has_its_own_lease(render: Render) -> None:

@@ -34,6 +34,7 @@ from platform_operator.render.values import Installation
 from platform_operator.secrets.master_key import MasterKeyStore
 from platform_operator.settings import Settings
 from platform_operator.status.recorder import EventRecorder
+from platform_operator.stored_versions import StoredVersions
 from platform_operator.workqueue import WorkQueue, run_worker
 
 logger = logging.getLogger(__name__)
@@ -118,8 +119,11 @@ class _Operator:
             scraper = InvariantScraper(self.cache, self.queue.add, fetch, time.time)
             reconciler = self._reconciler(scraper, PodCounter(self.client, fetch))
             workers = (run_worker(self.queue, reconciler.reconcile) for _ in range(self.settings.workers))
+            beside = [scraper.run(), reconciler.recorder.run()]
+            if not self.settings.watch_namespaces:  # one that sees only some platforms cannot tell how all are stored
+                beside.append(StoredVersions(self.client).run())
             try:
-                await _first_of(scraper.run(), reconciler.recorder.run(), *workers)
+                await _first_of(*beside, *workers)
             finally:
                 with contextlib.suppress(TimeoutError, LeadershipLostError):
                     async with asyncio.timeout(1):

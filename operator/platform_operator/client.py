@@ -129,9 +129,10 @@ class KubernetesClient:
         path = kind.path(namespace, manifest["metadata"]["name"]) + (f"/{subresource}" if subresource else "")
         return await self._write("PATCH", path, {"fieldManager": manager, "force": "true"}, manifest, _APPLY)
 
-    async def overwrite(self, kind: Kind, namespace: str, name: str, fields: Manifest) -> None:
+    async def overwrite(self, kind: Kind, namespace: str, name: str, fields: Manifest, subresource: str = "") -> None:
         """Sends a JSON merge patch (RFC 7386): it replaces lists whole, where applying merges them item by item."""
-        await self._write("PATCH", kind.path(namespace, name), {"fieldManager": FIELD_MANAGER}, fields, _MERGE)
+        path = kind.path(namespace, name) + (f"/{subresource}" if subresource else "")
+        await self._write("PATCH", path, {"fieldManager": FIELD_MANAGER}, fields, _MERGE)
 
     async def create(self, kind: Kind, namespace: str, manifest: Manifest) -> Manifest:
         return await self._write("POST", kind.path(namespace), {"fieldManager": FIELD_MANAGER}, manifest)

@@ -144,7 +144,7 @@ def test_skaffold_builds_every_service() -> None:
 
 
 def test_the_custom_resource_names_every_service() -> None:
-    (version,) = _yaml("crds/ecommerceplatform.yaml")["spec"]["versions"]
+    version, *_ = _yaml("crds/ecommerceplatform.yaml")["spec"]["versions"]
     spec = version["schema"]["openAPIV3Schema"]["properties"]["spec"]
     named = [set(re.findall(r"'(\w+)'", rule["rule"])) for rule in spec["x-kubernetes-validations"]]
 

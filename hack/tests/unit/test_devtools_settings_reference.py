@@ -15,7 +15,7 @@ _DOCUMENT = _ROOT / "docs/settings.md"
 
 
 def _custom_resource() -> dict[str, Any]:
-    (version,) = yaml.safe_load((_ROOT / "crds/ecommerceplatform.yaml").read_text())["spec"]["versions"]
+    version, *_ = yaml.safe_load((_ROOT / "crds/ecommerceplatform.yaml").read_text())["spec"]["versions"]
     spec: dict[str, Any] = version["schema"]["openAPIV3Schema"]["properties"]["spec"]
     return spec
 

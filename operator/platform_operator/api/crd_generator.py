@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from platform_operator.api.conditions import BlockedState, InvariantState, RotationKind, RotationStep, UpgradePhase
-from platform_operator.api.kinds import GROUP, PLATFORM, VERSION, Manifest
+from platform_operator.api.kinds import GROUP, PLATFORM, PLATFORM_VERSION, VERSION, Manifest
 from platform_operator.api.schema import rule
 from platform_operator.api.spec import MAX_NAME_LENGTH, Spec
 
@@ -38,17 +38,21 @@ def crd() -> Manifest:
                 "singular": "ecommerceplatform",
                 "shortNames": ["ecp"],
             },
-            "versions": [
-                {
-                    "name": VERSION,
-                    "served": True,
-                    "storage": True,
-                    "subresources": {"status": {}},
-                    "additionalPrinterColumns": _COLUMNS,
-                    "schema": {"openAPIV3Schema": _schema()},
-                }
-            ],
+            "conversion": {"strategy": "None"},
+            "versions": [_version(name, storage=name == PLATFORM_VERSION) for name in (PLATFORM_VERSION, VERSION)],
         },
+    }
+
+
+def _version(name: str, *, storage: bool) -> Manifest:
+    """Returns a version of the definition. All have the same schema, so an object is converted by its apiVersion."""
+    return {
+        "name": name,
+        "served": True,
+        "storage": storage,
+        "subresources": {"status": {}},
+        "additionalPrinterColumns": _COLUMNS,
+        "schema": {"openAPIV3Schema": _schema()},
     }
 
 
@@ -168,7 +172,11 @@ _STATUS: Manifest = {
     "type": "object",
     "description": "The observed state of the platform, as of observedGeneration.",
     "properties": {
-        "observedGeneration": {"type": "integer", "format": "int64"},
+        "observedGeneration": {
+            "type": "integer",
+            "format": "int64",
+            "description": "Generation of the spec that this status is about.",
+        },
         "version": _TEXT | {"description": "Version that runs: all parts of the shop are rolled out at it."},
         "targetVersion": _TEXT | {"description": "Version that the shop is to run; during an upgrade the new one."},
         "charts": _TEXT | {"description": "Digest of the charts that the running release was rendered from."},
@@ -224,7 +232,11 @@ _STATUS: Manifest = {
         "storeImages": {
             "type": "object",
             "description": "Images that the builtin stores keep, without the registry, until the spec names others.",
-            "properties": {"databases": _TEXT, "cache": _TEXT, "broker": _TEXT},
+            "properties": {
+                "databases": _TEXT | {"description": "Image of PostgreSQL."},
+                "cache": _TEXT | {"description": "Image of Redis."},
+                "broker": _TEXT | {"description": "Image of RabbitMQ."},
+            },
         },
         "effectiveDeletionPolicy": {
             "type": "string",
@@ -237,42 +249,57 @@ _STATUS: Manifest = {
         "conditions": _list_of(
             "type",
             {
-                "type": _TEXT,
-                "status": {"type": "string", "enum": ["True", "False", "Unknown"]},
-                "observedGeneration": {"type": "integer", "format": "int64"},
-                "lastTransitionTime": {"type": "string", "format": "date-time"},
-                "reason": _TEXT,
-                "message": _TEXT,
+                "type": _TEXT | {"description": "What the condition is about, such as Ready or Degraded."},
+                "status": {
+                    "type": "string",
+                    "enum": ["True", "False", "Unknown"],
+                    "description": "Whether the condition is met.",
+                },
+                "observedGeneration": {
+                    "type": "integer",
+                    "format": "int64",
+                    "description": "Generation of the spec that the condition is about.",
+                },
+                "lastTransitionTime": {
+                    "type": "string",
+                    "format": "date-time",
+                    "description": "When the status of the condition changed last.",
+                },
+                "reason": _TEXT | {"description": "One word for the cause, on which scripts and alerts can rely."},
+                "message": _TEXT | {"description": "The cause in words, and what to do."},
             },
             ["type", "status", "lastTransitionTime", "reason", "message"],
-        ),
+        )
+        | {"description": "Ready, Progressing, Degraded and others: what the platform is, and why."},
         "services": _list_of(
             "name",
             {
-                "name": _TEXT,
-                "ready": {"type": "boolean"},
-                "replicas": _COUNT,
-                "readyReplicas": _COUNT,
-                "version": _TEXT,
+                "name": _TEXT | {"description": "Name of the service."},
+                "ready": {"type": "boolean", "description": "Whether it is rolled out and all its pods are ready."},
+                "replicas": _COUNT | {"description": "Number of pods that it is to have."},
+                "readyReplicas": _COUNT | {"description": "Number of pods that are ready."},
+                "version": _TEXT | {"description": "Version that its Deployment has."},
             },
             ["name", "ready"],
-        ),
+        )
+        | {"description": "The services of the shop."},
         "databases": _list_of(
             "name",
             {
-                "name": _TEXT,
-                "provider": _TEXT,
-                "ready": {"type": "boolean"},
+                "name": _TEXT | {"description": "Name of the service that the database belongs to."},
+                "provider": _TEXT | {"description": "Provider of the database, as spec.databases says."},
+                "ready": {"type": "boolean", "description": "Whether its server is ready."},
                 "migratedAt": _TEXT
                 | {"description": "When it was migrated. From then on an empty one has lost its data."},
             },
             ["name", "ready"],
-        ),
+        )
+        | {"description": "The databases of the services."},
         "secrets": _list_of(
             "field",
             {
                 "field": _TEXT | {"description": "Field of the spec that names the Secret."},
-                "name": _TEXT,
+                "name": _TEXT | {"description": "Name of the Secret."},
                 "ready": {"type": "boolean", "description": "Whether the Secret has all keys that are read."},
                 "revision": _TEXT | {"description": "Changes with the values that are read, and then pods follow."},
             },
@@ -282,9 +309,17 @@ _STATUS: Manifest = {
         "rotation": _list_of(
             "name",
             {
-                "name": {"type": "string", "enum": [str(kind) for kind in RotationKind]},
+                "name": {
+                    "type": "string",
+                    "enum": [str(kind) for kind in RotationKind],
+                    "description": "Which credentials: those that are rotated together.",
+                },
                 "generation": _COUNT | {"description": "Generation of the credentials that are used."},
-                "step": {"type": "string", "enum": [str(step) for step in RotationStep]},
+                "step": {
+                    "type": "string",
+                    "enum": [str(step) for step in RotationStep],
+                    "description": "Step: the next value is published, then used, then the former one is retired.",
+                },
                 "request": _TEXT | {"description": "Newest value of the annotation that was followed."},
                 "since": {"type": "string", "format": "date-time", "description": "Since when it is in this step."},
                 "finished": {"type": "string", "format": "date-time", "description": "When the last rotation ended."},
@@ -295,9 +330,13 @@ _STATUS: Manifest = {
         "blocked": _list_of(
             "kind name",
             {
-                "kind": _TEXT,
-                "name": _TEXT,
-                "state": {"type": "string", "enum": [str(state) for state in BlockedState]},
+                "kind": _TEXT | {"description": "Kind of the object."},
+                "name": _TEXT | {"description": "Name of the object."},
+                "state": {
+                    "type": "string",
+                    "enum": [str(state) for state in BlockedState],
+                    "description": "Whether it is not ready, was refused, waits, belongs to another, or is held.",
+                },
                 "message": _TEXT | {"description": "Why: it is not ready, was refused, or waits for another."},
                 "since": {
                     "type": "string",
@@ -318,8 +357,8 @@ _STATUS: Manifest = {
                 "objects": _list_of(
                     "kind name",
                     {
-                        "kind": _TEXT,
-                        "name": _TEXT,
+                        "kind": _TEXT | {"description": "Kind of the object."},
+                        "name": _TEXT | {"description": "Name of the object."},
                         "reason": _TEXT
                         | {"description": "NotAppliedYet, ContentChanged, Absent, LostFields, or NotRequired."},
                         "message": _TEXT | {"description": "What is different."},
@@ -334,12 +373,17 @@ _STATUS: Manifest = {
             {
                 "service": _TEXT | {"description": "Service that checks the invariant."},
                 "name": _TEXT | {"description": "Name of the invariant."},
-                "state": {"type": "string", "enum": [str(state) for state in InvariantState]},
+                "state": {
+                    "type": "string",
+                    "enum": [str(state) for state in InvariantState],
+                    "description": "Whether the invariant holds, as the service has found last.",
+                },
                 "violations": _COUNT | {"description": "Number of rows that break the invariant."},
-                "reason": _TEXT,
-                "message": _TEXT,
+                "reason": _TEXT | {"description": "Why it does not hold, or why that is not known."},
+                "message": _TEXT | {"description": "The reason in words."},
             },
             ["service", "name", "state"],
-        ),
+        )
+        | {"description": "The business invariants that the services check."},
     },
 }

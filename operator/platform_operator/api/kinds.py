@@ -7,6 +7,9 @@ from typing import Any, NamedTuple, TypeAlias
 
 GROUP = "platform.ecommerce.dev"
 VERSION = "v1alpha1"
+"""The version that every kind of the group has been served in since its first release."""
+PLATFORM_VERSION = "v1beta1"
+"""The version in which platforms are stored, and which the operator reads and writes (docs/adr/0059)."""
 FIELD_MANAGER = "ecommerce-operator"
 HANDOVER_MANAGER = f"{FIELD_MANAGER}-handover"
 """The field manager that owns a Deployment's replicas between the operator and an autoscaler."""
@@ -82,10 +85,11 @@ class Kind:
         return f"{root}{scope}/{self.plural}" + (f"/{name}" if name else "")
 
 
-PLATFORM = Kind(f"{GROUP}/{VERSION}", "EcommercePlatform", "ecommerceplatforms")
+PLATFORM = Kind(f"{GROUP}/{PLATFORM_VERSION}", "EcommercePlatform", "ecommerceplatforms")
 EVENT = Kind("v1", "Event", "events")
 POD = Kind("v1", "Pod", "pods")
 VOLUME_CLAIM = Kind("v1", "PersistentVolumeClaim", "persistentvolumeclaims")
+CRD = Kind("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions")
 LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")
 
 CHILD_KINDS: dict[str, Kind] = {
