@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 OPERATOR_NAMESPACE = "ecommerce-system"
-"""Where docs/operations.md installs the operator."""
+"""The namespace in which docs/operations.md installs the operator."""
 
 
 @dataclass(frozen=True)

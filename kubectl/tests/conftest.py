@@ -45,7 +45,7 @@ def server() -> Iterator[FakeApiServer]:
 
 @pytest.fixture(scope="session")
 def kubectl_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where kubectl remembers which kinds the cluster serves."""
+    """Returns the folder in which kubectl caches which kinds the cluster serves."""
     return tmp_path_factory.mktemp("kubectl")
 
 

@@ -46,9 +46,9 @@ class FakeApiServer:
     def reset(self) -> None:
         """Makes the cluster an empty one."""
         self.objects: dict[tuple[str, str, str], Manifest] = {}
-        """By plural, namespace and name."""
+        """The keys are plural, namespace and name."""
         self.logs: dict[tuple[str, str], str] = {}
-        """By pod and container; those of the run before have `container/previous`."""
+        """The keys are pod and container; those of the run before have `container/previous`."""
         self.kinds: dict[str, dict[str, str]] = copy.deepcopy(KINDS)
         self.forbidden: set[str] = set()
         """Plurals that the caller may not read or write."""
