@@ -1,4 +1,4 @@
-"""Runs kubectl, which knows how to reach the cluster and as which user: docs/adr/0058-the-plugin-asks-through-kubectl.md."""
+"""Runs kubectl, which knows the cluster and its user: docs/adr/0058-the-plugin-asks-through-kubectl.md."""
 
 from __future__ import annotations
 

@@ -27,8 +27,8 @@ class Hibernation(StrEnum):
 def hibernation_of(platform: Platform, spec: Spec, observed: Children) -> Hibernation:
     """Returns how far a shop is to be hibernated now: the stores follow when no service has pods.
 
-    Stores that are stopped stay so, even if a person starts a pod of a service by hand. The steps of an upgrade go first, since
-    each is measured by pods.
+    Stores that are stopped stay so, even if a person starts a pod of a service by hand. The steps of an upgrade go
+    first, since each is measured by pods.
     """
     if not spec.hibernated or is_in_steps(platform.status):
         return Hibernation.NONE
