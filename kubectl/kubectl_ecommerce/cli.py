@@ -88,11 +88,11 @@ def _add(commands: Any, command: Command) -> None:
         parents=[_cluster_flags(SUPPRESS)],
     )
     parser.set_defaults(command=command)
+    command.add_arguments(parser)
     parser.add_argument("shop", nargs="?", metavar="SHOP", help="name of the shop [the only one of the namespace]")
     if command.changes:
         parser.add_argument("--dry-run", action="store_true", help="have the change checked, and make none")
     parser.add_argument("-o", "--output", choices=("json", "yaml"), help="print data for scripts")
-    command.add_arguments(parser)
 
 
 def _cluster_flags(default: str | None) -> ArgumentParser:

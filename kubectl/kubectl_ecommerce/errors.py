@@ -43,7 +43,7 @@ class UsageError(PluginError):
 
 def from_kubectl(stderr: str) -> KubectlError:
     """Returns the error that the standard error of kubectl reports, with what to do about it."""
-    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    lines = [line.strip() for line in stderr.splitlines() if line.strip() and not _COMMAND_ENDED.match(line)]
     text = lines[-1] if lines else "kubectl failed and said nothing"
     for pattern, kind, advice in _CAUSES:
         if re.search(pattern, stderr):
@@ -55,6 +55,9 @@ def _plain(text: str) -> str:
     sentence = re.sub(r"^(error: |Error from server \(\w+\): |Error in configuration: )", "", text).rstrip(".: ")
     return sentence if sentence.endswith("?") else f"{sentence}."
 
+
+_COMMAND_ENDED = re.compile("command terminated with exit code")
+"""The line that `kubectl exec` adds below what the command itself has said."""
 
 _CAUSES: tuple[tuple[str, type[KubectlError], str], ...] = (
     (

@@ -28,7 +28,9 @@ class Runbook:
     """Kinds of the blocked object that the command names. Without such an object the shop is described instead."""
 
 
-FINE = frozenset({"AllReady", "Stable", "Healthy", "NoFieldFight", "UpToDate", "AllHold", "Rotated", "MailServerSet"})
+FINE = frozenset(
+    {"AllReady", "Stable", "Healthy", "NoFieldFight", "UpToDate", "AllHold", "Rotated", "MailServerSet", "Awake"}
+)
 """Reasons that need nothing."""
 
 _DESCRIBE = "kubectl -n {namespace} describe ecp {name}"
@@ -84,6 +86,8 @@ RUNBOOKS: Mapping[str, Runbook] = {
         "upgrade-one-shop",
         waits=True,
     ),
+    "Hibernating": Runbook("Wait: the pods are being stopped.", _WATCH, "hibernate-a-shop", waits=True),
+    "Waking": Runbook("Wait: the shop is being started.", _WATCH, "hibernate-a-shop", waits=True),
     "OutsideMaintenance": Runbook(
         "Wait for the hours of spec.maintenance, or set spec.version to upgrade now.",
         "kubectl -n {namespace} get ecp {name} -o jsonpath='{{.spec.maintenance}}'",
@@ -116,6 +120,11 @@ RUNBOOKS: Mapping[str, Runbook] = {
         "The shop is observed: look at what would be changed, and resume it.",
         "kubectl ecommerce diff {name} -n {namespace}",
         "change-a-shop",
+    ),
+    "Hibernated": Runbook(
+        "The shop has no pods, and keeps its data: wake it.",
+        "kubectl ecommerce wake {name} -n {namespace}",
+        "hibernate-a-shop",
     ),
     "InvalidSpec": Runbook("Correct the field that the message names.", _EDIT),
     "RenderFailed": Runbook("Correct the field of the spec that the message names.", _EDIT),

@@ -18,7 +18,7 @@ FAILED_UPGRADES = ("RolledBack", "RollbackFailed", "Stopped")
 Row = Mapping[str, Any]
 
 _TRUE_IS_BAD = frozenset({"Degraded", "FieldFight"})
-_FIRST = ("Degraded", "FieldFight", "Upgraded", "Ready", "Progressing")
+_FIRST = ("Degraded", "FieldFight", "Hibernated", "Upgraded", "Ready", "Progressing")
 """Conditions that explain most, first: those that only repeat their reason are left out."""
 
 
@@ -112,6 +112,8 @@ class Shop:
             return "Observed"
         if self.upgrade.get("phase") in ("RollingOut", "RollingBack"):
             return str(self.upgrade["phase"])
+        if self.condition("Hibernated").get("status") == "True":
+            return "Hibernated"
         return "Ready" if self.condition("Ready").get("status") == "True" else "Progressing"
 
     @property

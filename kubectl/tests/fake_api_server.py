@@ -22,16 +22,22 @@ KINDS: dict[str, dict[str, str]] = {
     },
     "apps/v1": {
         "Deployment": "deployments", "StatefulSet": "statefulsets", "ControllerRevision": "controllerrevisions",
+        "ReplicaSet": "replicasets",
     },
     "batch/v1": {"Job": "jobs"},
     "autoscaling/v2": {"HorizontalPodAutoscaler": "horizontalpodautoscalers"},
     "networking.k8s.io/v1": {"Ingress": "ingresses", "NetworkPolicy": "networkpolicies"},
+    "coordination.k8s.io/v1": {"Lease": "leases"},
     "policy/v1": {"PodDisruptionBudget": "poddisruptionbudgets"},
-    "platform.ecommerce.dev/v1alpha1": {"EcommercePlatform": "ecommerceplatforms"},
+    "platform.ecommerce.dev/v1beta1": {"EcommercePlatform": "ecommerceplatforms"},
 }  # fmt: skip
 """The kinds that are served, with their plurals, by apiVersion."""
-_STDOUT, _STATUS = b"\x01", b"\x03"
+_STDOUT, _STDERR, _STATUS = b"\x01", b"\x02", b"\x03"
 """Channels of exec."""
+_EXIT_CODE = {
+    "status": "Failure", "reason": "NonZeroExitCode", "metadata": {}, "message": "command terminated with exit code 2",
+    "details": {"causes": [{"reason": "ExitCode", "message": "2"}]},
+}  # fmt: skip
 
 
 @dataclass
@@ -57,6 +63,8 @@ class FakeApiServer:
         self.patches: list[Manifest] = []
         self.executed: list[tuple[str, list[str]]] = []
         """The pod and the command of each exec."""
+        self.failing_commands: dict[str, str] = {}
+        """Words of commands that fail, with what they write to standard error."""
 
     def add(self, manifest: Manifest, kind: str = "", api_version: str = "") -> Manifest:
         """Stores an object. Returns what is stored."""
@@ -127,7 +135,8 @@ class FakeApiServer:
             and labels.items() <= manifest["metadata"].get("labels", {}).items()
             and all(_value_at(manifest, path) == value for path, value in fields.items())
         ]
-        return {"kind": "List", "apiVersion": "v1", "metadata": {"resourceVersion": "1"}, "items": items}
+        kind, version = next((kind, one) for one in KINDS for kind, name in KINDS[one].items() if name == plural)
+        return {"kind": f"{kind}List", "apiVersion": version, "metadata": {"resourceVersion": "1"}, "items": items}
 
     async def _patch(self, request: web.Request, stored: Manifest) -> web.StreamResponse:
         if self.invalid:
@@ -150,8 +159,14 @@ class FakeApiServer:
         socket = web.WebSocketResponse(protocols=("v5.channel.k8s.io",))
         await socket.prepare(request)
         self.executed.append((pod, request.query.getall("command")))
-        await socket.send_bytes(_STDOUT + b"3 events are resent\n")
-        await socket.send_bytes(_STATUS + json.dumps({"status": "Success", "metadata": {}}).encode())
+        command = request.query.getall("command")
+        failure = next((text for part, text in self.failing_commands.items() if part in command), None)
+        if failure is None:
+            await socket.send_bytes(_STDOUT + b"3 events are resent\n")
+            await socket.send_bytes(_STATUS + json.dumps({"status": "Success", "metadata": {}}).encode())
+        else:
+            await socket.send_bytes(_STDERR + f"{failure}\n".encode())
+            await socket.send_bytes(_STATUS + json.dumps(_EXIT_CODE).encode())
         await socket.close()
         return socket
 

@@ -14,7 +14,7 @@ def shop(name: str = "shop", namespace: str = "shop", *, spec: Manifest | None =
     """Returns a shop that is well, with another spec and status."""
     metadata = {"name": name, "namespace": namespace, "generation": 2, "uid": "u1"}
     return {
-        "apiVersion": "platform.ecommerce.dev/v1alpha1",
+        "apiVersion": "platform.ecommerce.dev/v1beta1",
         "kind": "EcommercePlatform",
         "metadata": metadata,
         "spec": {"mode": "Manage"} | (spec or {}),

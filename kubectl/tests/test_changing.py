@@ -1,4 +1,4 @@
-"""The commands that change a shop: pause, resume, rollback and retry."""
+"""The commands that change a shop: pause, resume, hibernate, wake, rollback, retry, rotate and resend-events."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 from fake_api_server import FakeApiServer
-from shops import NEW, OLD, release, shop
+from shops import NEW, OLD, SERVICES, release, shop
 
 from conftest import NOW, Plugin
+from platform_operator.api.spec import parse
+from platform_operator.secrets.rotation import ANNOTATION_ROTATE, parse_request
 
 Golden = Callable[[str, str], None]
 
@@ -32,7 +34,17 @@ def test_the_earlier_name_of_the_mode_is_resumed_too(cluster: FakeApiServer, plu
     assert stored["spec"] == {"mode": "Manage"}
 
 
-@pytest.mark.parametrize("command", [["pause"], ["rollback", "--to", "1"]])
+def test_a_hibernated_shop_is_woken(cluster: FakeApiServer, plugin: Plugin) -> None:
+    stored = cluster.add(shop())
+    assert plugin("wake").text == "shop/shop: is not hibernated\n"
+    assert "hibernates" in plugin("hibernate").text
+    assert stored["spec"]["hibernated"] is True
+    assert plugin("hibernate").text == "shop/shop: is to be hibernated already\n"
+    assert "wakes" in plugin("wake").text
+    assert stored["spec"]["hibernated"] is False
+
+
+@pytest.mark.parametrize("command", [["pause"], ["hibernate"], ["rollback", "--to", "1"]])
 def test_a_dry_run_changes_nothing(command: list[str], cluster: FakeApiServer, plugin: Plugin) -> None:
     cluster.add(shop())
     cluster.add(release(1, "1.4.1"))
@@ -117,3 +129,68 @@ def test_there_is_nothing_to_try_again_without_a_failed_upgrade(
     cluster.add(shop(**status))
     assert "has no upgrade that has failed" in plugin("retry").error
     assert cluster.patches == []
+
+
+def test_a_rotation_is_asked_for_with_a_name_of_its_own(cluster: FakeApiServer, plugin: Plugin) -> None:
+    stored = cluster.add(shop())
+    assert "a rotation is asked for (grpc:20260131T120000Z)" in plugin("rotate", "grpc", "shop").text
+    request = stored["metadata"]["annotations"][ANNOTATION_ROTATE]
+    assert parse_request(request, parse({})).kinds == {"grpc"}
+
+
+def _deployments(cluster: FakeApiServer) -> None:
+    for name in SERVICES:
+        labels = {"app.kubernetes.io/component": name}
+        metadata = {"name": f"shop-{name}", "namespace": "shop"}
+        spec = {"selector": {"matchLabels": labels}, "template": {}}
+        cluster.add({"metadata": metadata, "spec": spec}, "Deployment", "apps/v1")
+        pod = {
+            "metadata": {"name": f"shop-{name}-1", "namespace": "shop", "labels": labels},
+            "spec": {"containers": [{"name": name}]},
+            "status": {"phase": "Running"},
+        }
+        cluster.add(pod, "Pod", "v1")
+
+
+def test_events_are_resent_by_the_services_that_publish_some(cluster: FakeApiServer, plugin: Plugin) -> None:
+    cluster.add(shop())
+    _deployments(cluster)
+    said = plugin("resend-events", "--since", "2026-01-31T08:00:00Z").text
+    assert said.splitlines()[0] == "user: 3 events are resent"
+    assert [pod for pod, _ in cluster.executed] == [
+        f"shop-{name}-1" for name in ("user", "product", "inventory", "order", "payment", "review")
+    ]
+    assert cluster.executed[3][1] == ["python", "-m", "order_service", "resend", "--since", "2026-01-31T08:00:00Z"]
+
+
+def test_events_of_one_service_and_type_are_resent(cluster: FakeApiServer, plugin: Plugin) -> None:
+    cluster.add(shop())
+    _deployments(cluster)
+    period = ("--since", "2026-01-31T08:00:00Z", "--until", "2026-01-31T09:00:00Z")
+    plugin("resend-events", *period, "--service", "order", "--type", "order.placed.v1")
+    command = ["python", "-m", "order_service", "resend", *period, "--type", "order.placed.v1"]
+    assert cluster.executed == [("shop-order-1", command)]
+
+
+def test_a_dry_run_of_resending_prints_the_commands(cluster: FakeApiServer, plugin: Plugin) -> None:
+    cluster.add(shop())
+    arguments = ("--since", "2026-01-31T08:00:00Z", "--service", "user", "--dry-run")
+    assert plugin("resend-events", *arguments).text == (
+        "user: kubectl -n shop exec deployment/shop-user -- "
+        "python -m user_service resend --since 2026-01-31T08:00:00Z\n"
+    )
+    assert cluster.executed == []
+
+
+def test_a_service_that_cannot_resend_is_named_with_those_that_have(cluster: FakeApiServer, plugin: Plugin) -> None:
+    cluster.add(shop())
+    _deployments(cluster)
+    cluster.failing_commands["inventory_service"] = "inventory_service: --since is more than 29 days ago"
+    line = plugin("resend-events", "--since", "2026-01-01T08:00:00Z").error
+    assert "inventory: inventory_service: --since is more than 29 days ago. It is done by user, product;" in line
+
+
+@pytest.mark.parametrize("since", ["yesterday", "2026-01-31T08:00:00"])
+def test_a_period_needs_a_time_with_its_zone(since: str, cluster: FakeApiServer, plugin: Plugin) -> None:
+    cluster.add(shop())
+    assert "write it like 2026-01-31T08:00:00Z" in plugin("resend-events", "--since", since).error

@@ -21,10 +21,11 @@ def test_commands_are_completed_with_their_summaries() -> None:
 
 def test_flags_of_a_command_are_completed() -> None:
     assert complete(["rollback", "--"])[0] == [
-        "--help", "--namespace", "--context", "--kubeconfig", "--dry-run", "--output", "--to", "--list",
+        "--help", "--namespace", "--context", "--kubeconfig", "--to", "--list", "--dry-run", "--output",
     ]  # fmt: skip
     assert complete(["status", "-o", ""]) == (["json", "yaml"], NO_FILES)
     assert complete(["status", "--kubeconfig", "x"]) == ([], FILES)
+    assert complete(["rotate", ""])[0] == ["signing", "grpc", "databases", "cache", "all"]
 
 
 def test_shops_namespaces_and_contexts_are_completed(cluster: FakeApiServer, plugin: Plugin) -> None:

@@ -12,17 +12,19 @@ from pathlib import Path
 
 import pytest
 import yaml
+from chassis.messaging.topology import load_topology
 from fake_api_server import FakeApiServer
 from kubectl_ecommerce.cli import parser
-from kubectl_ecommerce.commands import COMMANDS
+from kubectl_ecommerce.commands import COMMANDS, resend_events, rotate
 from kubectl_ecommerce.kubectl import SHOPS
 from kubectl_ecommerce.runbooks import FINE, RUNBOOKS, UNKNOWN, Runbook
-from kubectl_ecommerce.shop import FAILED_UPGRADES, RETRY_ANNOTATION
+from kubectl_ecommerce.shop import FAILED_UPGRADES, RETRY_ANNOTATION, ROTATE_ANNOTATION
 from shops import shop
 
-from platform_operator.api.conditions import ConditionReason, UpgradePhase
+from platform_operator.api.conditions import ConditionReason, RotationKind, UpgradePhase
 from platform_operator.api.kinds import GROUP, PLATFORM
 from platform_operator.plan.upgrades import ANNOTATION_RETRY_UPGRADE
+from platform_operator.secrets.rotation import ANNOTATION_ROTATE
 
 ROOT = Path(__file__).resolve().parents[2]
 OPERATIONS = (ROOT / "docs/operations.md").read_text()
@@ -55,6 +57,9 @@ def _anchor(heading: str) -> str:
 def test_the_names_are_the_operators() -> None:
     assert f"{PLATFORM.plural}.{GROUP}" == SHOPS
     assert RETRY_ANNOTATION == ANNOTATION_RETRY_UPGRADE
+    assert ROTATE_ANNOTATION == ANNOTATION_ROTATE
+    assert {*rotate.KINDS} == {*map(str, RotationKind), "all"}
+    assert {*resend_events.SERVICES} == {event.producer for event in load_topology().events.values()}
     assert {*FAILED_UPGRADES} == {*map(str, UpgradePhase)} - {"RollingOut", "RollingBack"}
 
 

@@ -10,7 +10,7 @@ from shops import shop
 
 from conftest import Plugin
 
-SHOP_KIND = "platform.ecommerce.dev/v1alpha1"
+SHOP_KIND = "platform.ecommerce.dev/v1beta1"
 
 
 def test_a_shop_that_does_not_exist(cluster: FakeApiServer, plugin: Plugin) -> None:

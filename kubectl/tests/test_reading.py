@@ -98,6 +98,19 @@ def test_a_command_names_the_object_that_has_blocked_for_longest(cluster: FakeAp
     assert cause["command"] == "kubectl -n shop describe statefulset shop-order-db"
 
 
+def test_a_hibernated_shop_says_once_how_to_wake_it(cluster: FakeApiServer, plugin: Plugin) -> None:
+    conditions = [
+        condition(type_, status, "Hibernated", "No pod runs.")
+        for type_, status in (("Ready", "False"), ("Upgraded", "False"), ("Hibernated", "True"))
+    ]
+    cluster.add(shop(conditions=conditions))
+    data = json.loads(plugin("why", "-o", "json").text)
+    assert data["state"] == "Hibernated"
+    assert [(one["type"], one["command"]) for one in data["causes"]] == [
+        ("Hibernated", "kubectl ecommerce wake shop -n shop")
+    ]
+
+
 def test_a_reason_of_a_newer_operator_is_judged_by_its_status(cluster: FakeApiServer, plugin: Plugin) -> None:
     conditions = [condition("Ready", "True", "AsNew", "well"), condition("Degraded", "True", "Melted", "not well")]
     cluster.add(shop(conditions=conditions))

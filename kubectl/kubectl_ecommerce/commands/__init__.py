@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from kubectl_ecommerce.commands import diff, invariants, mode, retry, rollback, status, why
+from kubectl_ecommerce.commands import (
+    diff,
+    hibernate,
+    invariants,
+    mode,
+    resend_events,
+    retry,
+    rollback,
+    rotate,
+    status,
+    support_bundle,
+    why,
+)
 from kubectl_ecommerce.commands.command import Command
 
 COMMANDS: tuple[Command, ...] = (
@@ -12,6 +24,11 @@ COMMANDS: tuple[Command, ...] = (
     invariants.INVARIANTS,
     mode.PAUSE,
     mode.RESUME,
+    hibernate.HIBERNATE,
+    hibernate.WAKE,
     rollback.ROLLBACK,
     retry.RETRY,
+    rotate.ROTATE,
+    resend_events.RESEND_EVENTS,
+    support_bundle.SUPPORT_BUNDLE,
 )

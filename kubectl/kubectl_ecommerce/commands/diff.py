@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import Any
 
 from kubectl_ecommerce.commands.command import Command, Report, Session
@@ -11,7 +12,11 @@ from kubectl_ecommerce.shop import Shop
 
 
 def run(session: Session) -> Report:
-    shop = session.shop()
+    return report(session.shop(), session.now)
+
+
+def report(shop: Shop, _: datetime) -> Report:
+    """Returns the pending changes of a shop."""
     pending = shop.status.get("pending") or {}
     data = {
         "namespace": shop.namespace,

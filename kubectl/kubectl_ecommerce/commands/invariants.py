@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from kubectl_ecommerce.commands.command import Command, Report, Session
 from kubectl_ecommerce.output import Cell, Style, Text, Tone, table
@@ -10,7 +11,11 @@ from kubectl_ecommerce.shop import Row, Shop
 
 
 def run(session: Session) -> Report:
-    shop = session.shop()
+    return report(session.shop(), session.now)
+
+
+def report(shop: Shop, _: datetime) -> Report:
+    """Returns the invariants of a shop."""
     rows = sorted(shop.rows("invariants"), key=_order)
     data = {"namespace": shop.namespace, "name": shop.name, "invariants": [dict(row) for row in rows]}
     return Report(data, lambda style: _render(shop, rows, style))

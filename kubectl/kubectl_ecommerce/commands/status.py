@@ -18,10 +18,10 @@ def run(session: Session) -> Report:
     if arguments.shop and arguments.all_namespaces:
         raise UsageError(f"-A shows all shops: leave out {arguments.shop}, or name its namespace with -n")
     if arguments.shop:
-        return _one(session.shop(), session.now)
+        return report(session.shop(), session.now)
     shops = session.shops(everywhere=arguments.all_namespaces)
     if len(shops) == 1 and not arguments.all_namespaces:
-        return _one(shops[0], session.now)
+        return report(shops[0], session.now)
     return Report({"shops": [one.summary for one in shops]}, lambda style: _summaries(shops, style))
 
 
@@ -40,7 +40,8 @@ STATUS = Command(
 )
 
 
-def _one(shop: Shop, now: datetime) -> Report:
+def report(shop: Shop, now: datetime) -> Report:
+    """Returns the tree of a shop."""
     return Report(_data(shop), lambda style: tree(_tree(shop, now, style), style))
 
 

@@ -11,7 +11,11 @@ from kubectl_ecommerce.shop import Row, Shop, Trouble
 
 
 def run(session: Session) -> Report:
-    shop = session.shop()
+    return report(session.shop(), session.now)
+
+
+def report(shop: Shop, now: datetime) -> Report:
+    """Returns the causes of a shop's state, with what to do about each."""
     data = {
         "namespace": shop.namespace,
         "name": shop.name,
@@ -19,7 +23,7 @@ def run(session: Session) -> Report:
         "causes": [one.data for one in shop.troubles],
         "waiting": [dict(row) for row in _waiting(shop)],
     }
-    return Report(data, lambda style: "".join(_render(shop, session.now, style)))
+    return Report(data, lambda style: "".join(_render(shop, now, style)))
 
 
 WHY = Command(
