@@ -56,11 +56,12 @@ async def without_helm(client: KubernetesClient, kind: Kind, applied: Manifest) 
         namespace, name = stored["metadata"]["namespace"], stored["metadata"]["name"]
         try:
             await client.overwrite(kind, namespace, name, {"metadata": fields})
-            return
         except ApiError as error:
             if error.status != 409 or attempt == ATTEMPTS - 1:
                 raise
-        stored = await client.get(kind, namespace, name)
+            stored = await client.get(kind, namespace, name)
+        else:
+            return
 
 
 def _fields_without_helm(metadata: Manifest) -> Manifest:

@@ -140,7 +140,7 @@ def test_the_full_sample_has_every_available_field() -> None:
 
 def mismatches(value: Any, schema: dict[str, Any], path: str = "spec") -> Iterator[str]:
     """Yields where a value does not match a structural schema."""
-    python = {
+    python: type[Any] | tuple[type[Any], ...] = {
         "object": dict,
         "string": str,
         "integer": int,
