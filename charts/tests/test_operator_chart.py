@@ -122,7 +122,7 @@ def test_the_rendered_manifest_and_the_kustomize_base_are_the_chart(
 
 def test_manifests_with_images_of_your_own_are_written_into_a_folder(render: Render, tmp_path: Path) -> None:
     settings = ("image.registry=registry.example.com/shop", "image.tag=1.2")
-    command = [sys.executable, ROOT / "manifests/generate", "--to", tmp_path]
+    command = [sys.executable, str(ROOT / "manifests/generate"), "--to", str(tmp_path)]
     subprocess.run([*command, *(f"--set={one}" for one in settings)], check=True, capture_output=True)
     written = list(yaml.load_all((tmp_path / "operator.yaml").read_text(), yaml.CSafeLoader))
     values = ("--namespace=ecommerce-system", *(f"--set={one}" for one in settings))
