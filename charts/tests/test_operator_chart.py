@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+import sys
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -117,6 +118,20 @@ def test_the_rendered_manifest_and_the_kustomize_base_are_the_chart(
     assert manifest[0] == namespace, "a namespace comes before what is in it"
     assert manifest[1]["kind"] == "CustomResourceDefinition"
     assert by_kind_and_name(kustomize(find_tool, ROOT / "manifests/operator")) == expected
+
+
+def test_manifests_with_images_of_your_own_are_written_into_a_folder(render: Render, tmp_path: Path) -> None:
+    settings = ("image.registry=registry.example.com/shop", "image.tag=1.2")
+    command = [sys.executable, str(ROOT / "manifests/generate"), "--to", str(tmp_path)]
+    subprocess.run([*command, *(f"--set={one}" for one in settings)], check=True, capture_output=True)
+    written = list(yaml.load_all((tmp_path / "operator.yaml").read_text(), yaml.CSafeLoader))
+    values = ("--namespace=ecommerce-system", *(f"--set={one}" for one in settings))
+    assert of_kind(written, "Deployment") == of_kind(
+        render("operator", *values, release="ecommerce-operator"), "Deployment"
+    )
+    bundle = yaml.safe_load((tmp_path / "olm/manifests/ecommerce-operator.clusterserviceversion.yaml").read_text())
+    image = "registry.example.com/shop/ecommerce/operator:1.2"
+    assert bundle["metadata"]["annotations"]["containerImage"] == image
 
 
 def kustomize(find_tool: Callable[[str], str], folder: Path) -> list[Manifest]:

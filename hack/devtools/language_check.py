@@ -40,7 +40,7 @@ _WORD = re.compile(rf"\b({'|'.join(WORDS)})\b", re.IGNORECASE)
 _SUBJECT = re.compile(r"[a-z0-9][a-z0-9_-]*(, [a-z0-9_-]+)*: [a-z].*[^.]")
 _WRAPPED = re.compile(r"(^|/)(Makefile|[\w.-]*Dockerfile|[\w-]+)$|\.(bash|sh|tpl|yaml|toml|proto|hcl)$")
 """Files whose lines are counted: scripts, templates, manifests. Ruff counts those of Python."""
-_UNWRAPPED = re.compile(r"^(charts/operator/files/|crds/|manifests/operator[./]|docs/api/|skaffold\.yaml)")
+_UNWRAPPED = re.compile(r"^(charts/operator/files/|crds/|manifests/(operator[./]|olm/)|docs/api/|skaffold\.yaml)")
 """Files with generated or unbreakable lines."""
 _GENERATED = re.compile(r"client/ecommerce_client/(models|operations)/")
 """Modules whose docstrings are descriptions of the API."""

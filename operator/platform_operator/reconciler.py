@@ -15,6 +15,7 @@ from platform_operator.api.kinds import EVENT, LABEL_COMPONENT, LABEL_INSTANCE, 
 from platform_operator.api.spec import Spec, parse
 from platform_operator.apply.applier import apply_object, delete_object, find_conflict, prune
 from platform_operator.apply.deletion import finish_deletion, set_finalizer
+from platform_operator.apply.helm_release import adopts_release, retire_release
 from platform_operator.apply.inventory_store import inventory_id, is_stored, read_inventory, write_inventory
 from platform_operator.apply.release_history import record_release
 from platform_operator.apply.rotation_store import write_rotations
@@ -165,6 +166,8 @@ class Reconciler:
         await self._report(platform, spec, result)
         if isinstance(result.error, ApiError | UnexpectedError):
             raise result.error
+        if result.converged and adopts_release(platform) and not (spec and spec.observes):
+            await retire_release(self.client, platform.key)
         if not self._is_current(platform):
             return Requeue.after(0)
         recheck = self._recheck(platform.key, spec, result)

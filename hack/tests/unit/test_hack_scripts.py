@@ -52,9 +52,18 @@ class Machine:
     def was_called(self, what: str) -> bool:
         return self.calls(what) > 0
 
+    @property
+    def path_of_the_system(self) -> str:
+        """The recording commands and those of the system, without what else is installed on this machine."""
+        return f"{self._commands}:/usr/bin:/bin"
+
+    def recorded(self, what: str) -> list[str]:
+        """Returns the calls that contain a text."""
+        return [call for call in self._calls.read_text().splitlines() if what in call]
+
     def calls(self, what: str) -> int:
         """Returns how many calls contain a text."""
-        return sum(what in call for call in self._calls.read_text().splitlines())
+        return len(self.recorded(what))
 
 
 class ComposeShop:
@@ -170,6 +179,44 @@ def test_images_are_pushed_to_the_given_registry(machine: Machine) -> None:
     assert done.returncode == 0
     assert "REGISTRY=registry.example.com/shop" in done.stdout
     assert machine.was_called("docker push --quiet registry.example.com/shop/ecommerce/operator:")
+
+
+def test_attested_images_are_built_and_pushed_with_sbom_and_provenance(machine: Machine) -> None:
+    machine.replace_command("docker", SBOM="[[ $* != */order:* ]] || echo '{\"SPDX\": {}}'", inspect="exit 1")
+
+    done = machine.run("images/build-images", "--attest", "--to", "registry.example.com/shop", "order", "operator")
+
+    assert done.returncode == 0, done.stderr
+    assert machine.was_called("buildx create --name ecommerce-attest --driver docker-container")
+    (bake,) = machine.recorded("buildx bake")
+    assert "--set *.output=type=registry --sbom=true --provenance=mode=max" in bake
+    assert bake.endswith(" operator"), "order is in the registry, with an SBOM"
+    assert not machine.was_called("docker push")
+
+
+def test_attested_images_are_signed_by_their_digests(machine: Machine) -> None:
+    machine.replace_command("docker", SBOM="echo '{\"SPDX\": {}}'", Digest="echo sha256:1234")
+    machine.replace_command("cosign")
+    to = ("--attest", "--to", "registry.example.com:5000/shop", "order")
+
+    assert machine.run("images/build-images", *to).returncode == 0
+    assert not machine.was_called("cosign"), "there is no key"
+
+    assert machine.run("images/build-images", *to, COSIGN_KEY="cosign.key").returncode == 0
+    assert machine.recorded("cosign") == [
+        "cosign sign --yes --key cosign.key registry.example.com:5000/shop/ecommerce/order@sha256:1234"
+    ]
+    assert not machine.was_called("bake")
+
+
+def test_images_cannot_be_attested_without_a_registry_or_signed_without_cosign(machine: Machine) -> None:
+    to = ("--to", "registry.example.com/shop", "order")
+    for arguments, variables, advice in (
+        (("order",), {}, "--attest needs --to"),
+        (to, {"COSIGN_KEY": "k", "PATH": machine.path_of_the_system}, "no cosign on PATH"),
+    ):
+        done = machine.run("images/build-images", "--attest", *arguments, **variables)
+        assert (done.returncode, advice in done.stderr) == (1, True), done.stderr
 
 
 def test_a_stand_in_image_is_rebuilt_when_its_recipe_changes(machine: Machine) -> None:

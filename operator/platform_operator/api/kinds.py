@@ -26,6 +26,9 @@ for those of the application with that name, and prunes them: docs/operations.md
 LABEL_PREFIX = "app.kubernetes.io/"
 ANNOTATION_ADOPT = f"{GROUP}/adopt"
 """Gives an object that exists already to the platform that it names. On the object: its user decides."""
+ANNOTATION_ADOPT_RELEASE = f"{GROUP}/adopt-release"
+"""Gives a platform the objects of the Helm release that it names, which has the platform's own name. On the platform.
+"""
 ANNOTATION_WAVE = f"{GROUP}/wave"
 
 CHILD_LABELS = {LABEL_PART_OF: "ecommerce", LABEL_MANAGED_BY: FIELD_MANAGER}

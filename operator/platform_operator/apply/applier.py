@@ -15,7 +15,8 @@ from platform_operator.api.kinds import (
     ObjectId,
     PlatformKey,
 )
-from platform_operator.apply.ownership import holder, is_ours
+from platform_operator.apply.helm_release import adopts_release, labels_alone, without_helm
+from platform_operator.apply.ownership import holder, is_of_release, is_ours
 from platform_operator.cache.observed import ObservedObject, ObservedState, Workload, observe
 from platform_operator.cache.store import Cache
 from platform_operator.client import KubernetesClient
@@ -36,7 +37,7 @@ async def apply_object(
     try:
         known = cache.children(key).get(desired.id)
         if desired.id.kind == "Secret":
-            if known is None and await _is_foreign_secret(client, cache, key, desired.id):
+            if known is None and await _is_foreign_secret(client, cache, key, desired):
                 return None
         elif conflict := await find_conflict(client, cache, key, desired.id):
             return conflict
@@ -50,6 +51,8 @@ async def apply_object(
         if error.transient and not is_broken_add_on:
             raise
         return Refusal(desired.id, error)
+    if adopts_release(cache.platforms.get(key)):
+        await without_helm(client, kind, answer)
     seen = observe(answer)
     cache.store(key, seen)
     return seen
@@ -83,14 +86,24 @@ async def find_conflict(
     if known is not None and known.owned_digest:
         return None
     stored = await client.get(CHILD_KINDS[identity.kind], key.namespace, identity.name)
-    return None if stored is None or is_ours(stored, key) else NameConflict(identity, holder(stored))
+    adopts = adopts_release(cache.platforms.get(key))
+    if stored is None or is_ours(stored, key, adopts_release=adopts):
+        return None
+    return NameConflict(identity, holder(stored))
 
 
-async def _is_foreign_secret(client: KubernetesClient, cache: Cache, key: PlatformKey, identity: ObjectId) -> bool:
-    """Returns whether a Secret of that name exists without the operator's labels, so that no watch shows it."""
-    stored = await client.get(CHILD_KINDS["Secret"], key.namespace, identity.name)
+async def _is_foreign_secret(client: KubernetesClient, cache: Cache, key: PlatformKey, desired: DesiredObject) -> bool:
+    """Returns whether a Secret of that name exists without the operator's labels, so that no watch shows it.
+
+    One of an adopted release gets them, so that it is seen after a restart too, and keeps its values.
+    """
+    kind = CHILD_KINDS["Secret"]
+    stored = await client.get(kind, key.namespace, desired.id.name)
     if stored is None or _has_child_labels(stored):
         return False
+    if adopts_release(cache.platforms.get(key)) and is_of_release(stored, key):
+        stored = await client.apply(kind, key.namespace, labels_alone(desired.manifest))
+        await without_helm(client, kind, stored)
     cache.store(key, observe(stored))
     return True
 

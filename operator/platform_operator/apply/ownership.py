@@ -2,7 +2,7 @@
 
 An object is the operator's if this platform owns it; or if it has the operator's labels, no other owner, and was
 applied by the operator's field manager. Every other object under a name that the platform needs is a name conflict,
-until its user gives it to the platform by an annotation.
+until its user gives it to the platform by an annotation, or the whole Helm release by one of the platform.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from platform_operator.api.kinds import (
     CHILD_LABELS,
     GROUP,
     LABEL_INSTANCE,
+    LABEL_MANAGED_BY,
     LABEL_PLATFORM,
     PLATFORM,
     Manifest,
@@ -23,17 +24,33 @@ from platform_operator.api.kinds import (
 from platform_operator.cache.managed_fields import owned_fields
 
 
-def is_ours(stored: Manifest, key: PlatformKey) -> bool:
+def is_ours(stored: Manifest, key: PlatformKey, *, adopts_release: bool = False) -> bool:
+    """Returns whether the operator may write an object for a platform, which may adopt the Helm release of its name."""
     metadata = stored["metadata"]
     owners = metadata.get("ownerReferences") or ()
     if any(_is_platform(owner, key) for owner in owners):
         return True
     if (metadata.get("annotations") or {}).get(ANNOTATION_ADOPT) == key.name:
         return True
+    if adopts_release and is_of_release(stored, key):
+        return True
     labels = metadata.get("labels") or {}
     is_labelled = CHILD_LABELS.items() <= labels.items() and key.name in map(labels.get, _PLATFORM_LABELS)
     return is_labelled and bool(owned_fields(stored)) and not any(owner.get("controller") for owner in owners)
 
+
+def is_of_release(stored: Manifest, key: PlatformKey) -> bool:
+    """Returns whether an object is of the Helm release with the platform's name and namespace, and has no owner."""
+    metadata = stored["metadata"]
+    is_helms = (metadata.get("labels") or {}).get(LABEL_MANAGED_BY) == "Helm"
+    release = {ANNOTATION_RELEASE_NAME: key.name, ANNOTATION_RELEASE_NAMESPACE: key.namespace}
+    is_named = release.items() <= (metadata.get("annotations") or {}).items()
+    return is_helms and is_named and not any(one.get("controller") for one in metadata.get("ownerReferences") or ())
+
+
+ANNOTATION_RELEASE_NAME = "meta.helm.sh/release-name"
+ANNOTATION_RELEASE_NAMESPACE = "meta.helm.sh/release-namespace"
+"""What Helm writes to each object of a release, besides the label."""
 
 _PLATFORM_LABELS = (LABEL_PLATFORM, LABEL_INSTANCE)
 

@@ -140,15 +140,15 @@ def test_the_full_sample_has_every_available_field() -> None:
 
 def mismatches(value: Any, schema: dict[str, Any], path: str = "spec") -> Iterator[str]:
     """Yields where a value does not match a structural schema."""
-    python = {
+    types: dict[str, type[Any] | tuple[type[Any], ...]] = {
         "object": dict,
         "string": str,
         "integer": int,
         "number": (int, float),
         "boolean": bool,
         "array": list,
-    }[schema["type"]]
-    if not isinstance(value, python):
+    }
+    if not isinstance(value, types[schema["type"]]):
         yield f"{path} is not of type {schema['type']}"
     elif isinstance(value, dict) and not schema.get("x-kubernetes-preserve-unknown-fields"):
         yield from (f"{path}.{name} is missing" for name in schema.get("required", ()) if name not in value)
