@@ -3,7 +3,6 @@
 import base64
 import hashlib
 import json
-import os
 import re
 import subprocess
 import tomllib
@@ -420,7 +419,7 @@ def test_every_server_has_its_three_probes(manifests: list[Manifest]) -> None:
 def test_the_small_shop_requests_no_more_than_its_budget(render: Render, secrets: str) -> None:
     manifests = of_kind(render_platform(render, secrets, {}), "Deployment", "StatefulSet")
     requested = [container["resources"]["requests"] for _, container in containers(manifests)]
-    assert len(requested) == len(SERVICES) + len(WITH_DATABASE) + len(("redis", "rabbitmq", "its definitions"))
+    assert len(requested) == len(SERVICES) + len(WITH_DATABASE) + len(("redis", "rabbitmq", "its listeners"))
     assert sum(millicores(requests["cpu"]) for requests in requested) <= 1500
     assert sum(mebibytes(requests["memory"]) for requests in requested) <= 3 * 1024
 
@@ -897,10 +896,18 @@ def test_each_pod_reads_the_credentials_of_its_own_broker_user_only(render: Rend
         for variable in container.get("env", []):
             secret = variable.get("valueFrom", {}).get("secretKeyRef", {}).get("name", "")
             readers.setdefault(secret, set()).add(f"{owner} {container['name']}")
-    definitions = "shop-rabbitmq definitions"
+    mounted = {secret["name"] for secret in user_files(manifests)}
+    assert mounted == {"shop-rabbitmq", *(f"shop-{service}-broker" for service in WITH_DATABASE)}
     for service in WITH_DATABASE:
-        assert readers[f"shop-{service}-broker"] == {f"shop-{service} {service}", definitions}
-    assert readers["shop-rabbitmq"] == {definitions}
+        assert readers[f"shop-{service}-broker"] == {f"shop-{service} {service}"}
+    assert "shop-rabbitmq" not in readers
+
+
+def user_files(manifests: list[Manifest]) -> list[Manifest]:
+    """Returns the Secrets whose passwords the broker's pod has as files."""
+    volumes = named(manifests, "StatefulSet", "shop-rabbitmq")["spec"]["template"]["spec"]["volumes"]
+    (users,) = [volume["projected"]["sources"] for volume in volumes if volume["name"] == "users"]
+    return [source["secret"] for source in users]
 
 
 def test_each_broker_user_has_a_password_of_its_own_that_stays(render: Render, secrets: str) -> None:
@@ -935,19 +942,32 @@ def test_the_definitions_get_a_password_for_each_user_and_make_no_service_an_adm
     render: Render, secrets: str, tmp_path: Path
 ) -> None:
     manifests = render_platform(render, secrets, {})
-    (container,) = named(manifests, "StatefulSet", "shop-rabbitmq")["spec"]["template"]["spec"]["initContainers"]
     for name, content in named(manifests, "ConfigMap", "shop-rabbitmq")["data"].items():
         (tmp_path / name).write_text(content)
-    passwords = {variable["name"]: f'"\\&@{variable["name"]}@' for variable in container["env"]}
-    command = ["bash", str(tmp_path / "write-definitions.bash"), str(tmp_path / "definitions.json")]
-    written = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ | passwords)
+    files = [item["path"] for secret in user_files(manifests) for item in secret["items"]]
+    passwords = {name: f'"\\&@{name}@' for name in files if not name.startswith("SECOND_ORDER")}
+    (tmp_path / "users").mkdir()
+    for name, password in passwords.items():
+        (tmp_path / "users" / name).write_text(password)
+    command = ["bash", "write-definitions.bash", "definitions.json", "users"]
+    written = subprocess.run(command, check=True, capture_output=True, text=True, cwd=tmp_path)
 
     administrator, *users = json.loads(written.stdout)["users"]
     assert administrator["name"] == passwords["RABBITMQ_USER"]
     assert {user["name"]: user["password"] for user in users} == {
-        service: passwords[f"{service.upper()}_PASSWORD"] for service in WITH_DATABASE
+        **{service: passwords[f"{service.upper()}_PASSWORD"] for service in WITH_DATABASE},
+        **{f"2.{service}": passwords.get(f"SECOND_{service.upper()}_PASSWORD", "") for service in WITH_DATABASE},
     }
     assert not any(user["tags"] for user in users)
+
+
+def test_both_users_of_a_service_may_do_the_same(render: Render, secrets: str) -> None:
+    config = named(render_platform(render, secrets, {}), "ConfigMap", "shop-rabbitmq")["data"]
+    defined = json.loads(config["definitions.json"])
+    for section in ("permissions", "topic_permissions"):
+        rows = {row["user"]: {name: row[name] for name in row if name != "user"} for row in defined[section]}
+        for service in WITH_DATABASE:
+            assert rows[f"2.{service}"] == rows[service]
 
 
 def test_the_metrics_of_the_broker_listen_on_ipv6_where_the_node_has_it(
@@ -963,7 +983,7 @@ def test_the_metrics_of_the_broker_listen_on_ipv6_where_the_node_has_it(
         assert [line for line in written.splitlines() if not line.startswith("#")] == expected
     pod = named(manifests, "StatefulSet", "shop-rabbitmq")["spec"]["template"]["spec"]
     (before,), (broker,) = pod["initContainers"], pod["containers"]
-    assert "write-listeners.bash >/definitions/listeners.conf" in before["command"][-1]
+    assert before["command"][-1] == "bash /config/write-listeners.bash >/definitions/listeners.conf"
     (mount,) = [each for each in broker["volumeMounts"] if each.get("subPath") == "listeners.conf"]
     assert mount["mountPath"].startswith("/etc/rabbitmq/conf.d/")
 

@@ -3,6 +3,9 @@
 `python -m devtools.broker_definitions` prints them; `--write` updates charts/rabbitmq/files/definitions.json, which the
 chart, compose and the tests load. A password is a placeholder, `@ORDER_PASSWORD@`, which each of them replaces.
 
+Each service has two users with the same permissions, `order` and `2.order`. One is used at a time: they alternate when
+the operator rotates the service's password (docs/adr/0051). The other one has no password and cannot log in.
+
 A service's user may publish with the keys of its own event types only, read its own queue and dead letters only, and
 declare nothing: with the permission to bind a queue it could receive the events of other services.
 """
@@ -14,6 +17,7 @@ import sys
 from pathlib import Path
 from typing import TypeAlias
 
+from chassis.messaging.senders import SECOND
 from chassis.messaging.topology import Topology, load_topology, retry_arguments, retry_exchange, retry_queue
 
 from devtools.services import SERVICES
@@ -46,12 +50,15 @@ def definitions() -> str:
         "users": [
             _user("@RABBITMQ_USER@", "RABBITMQ", "administrator", "impersonator"),
             *(_user(name, name.upper()) for name in services),
+            *(_user(f"{SECOND}{name}", f"SECOND_{name.upper()}") for name in services),
         ],
         "permissions": [
             _permission("@RABBITMQ_USER@", ".*", ".*", ".*"),
-            *(_service_permission(name, topology) for name in services),
+            *(_service_permission(prefix, name, topology) for prefix in ("", SECOND) for name in services),
         ],
-        "topic_permissions": [_topic_permission(name, topology) for name in services],
+        "topic_permissions": [
+            _topic_permission(prefix, name, topology) for prefix in ("", SECOND) for name in services
+        ],
         "exchanges": [
             _exchange(topology.exchange, "topic"),
             _exchange(topology.dead_letter_exchange, "direct"),
@@ -75,17 +82,17 @@ def _permission(user: str, configure: str, write: str, read: str) -> Json:
     return {"user": user, "vhost": _VHOST, "configure": configure, "write": write, "read": read}
 
 
-def _service_permission(service: str, topology: Topology) -> Json:
+def _service_permission(prefix: str, service: str, topology: Topology) -> Json:
     consumes, produces = topology.consumed_by(service), topology.produced_by(service)
     written = [topology.exchange] * bool(produces) + [retry_exchange(service)] * bool(consumes)
     read = [service, f"{service}.dead"] if consumes else []
-    return _permission(service, _NOTHING, _any_of(written), _any_of(read))
+    return _permission(prefix + service, _NOTHING, _any_of(written), _any_of(read))
 
 
-def _topic_permission(service: str, topology: Topology) -> Json:
+def _topic_permission(prefix: str, service: str, topology: Topology) -> Json:
     """Returns the keys with which a user may publish. Without such a row, RabbitMQ would allow every key."""
     keys = _any_of(topology.produced_by(service))
-    return {"user": service, "vhost": _VHOST, "exchange": topology.exchange, "write": keys, "read": _NOTHING}
+    return {"user": prefix + service, "vhost": _VHOST, "exchange": topology.exchange, "write": keys, "read": _NOTHING}
 
 
 def _any_of(names: list[str]) -> str:

@@ -510,7 +510,11 @@ class Reconciler:
         key, rotations = platform.key, generated.rotations
         goes_on = result.converged and not result.holds and not spec.observes and not spec.hibernated
         observed = self.cache.children(key)
-        report = advance_rotations(platform, spec, observed, rotations, self.now(), goes_on=goes_on)
+        own = self.installation.version
+        older_than = "" if result.target is None or result.target.version == own else own
+        report = advance_rotations(
+            platform, spec, observed, rotations, self.now(), goes_on=goes_on, older_than=older_than
+        )
         if not report.is_record_due:
             return report
         if conflict := await find_conflict(self.client, self.cache, key, rotation_id(key)):

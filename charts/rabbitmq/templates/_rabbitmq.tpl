@@ -18,12 +18,13 @@ RABBITMQ_CA: {{ . | quote }}
 {{- end -}}
 
 {{/*
-The services that have a user of their own in files/definitions.json, as a list. The first user is the administrator.
+The services that have users of their own in files/definitions.json, as a list. The first user is the administrator, and
+each service has a second one.
 */}}
 {{- define "rabbitmq.services" -}}
 {{- $names := list -}}
 {{- range rest (.Files.Get "files/definitions.json" | fromJson).users -}}
-{{- $names = append $names .name -}}
+{{- if not (hasPrefix "2." .name) }}{{ $names = append $names .name }}{{ end -}}
 {{- end -}}
 {{- toJson $names -}}
 {{- end -}}
@@ -81,32 +82,11 @@ the users with what each may do: devtools.broker_definitions generates them.
 {{- end }}
 {{- end -}}
 
-{{/*
-Writes the passwords into the definitions, so that the container of the broker has none in its environment; and what
-depends on the node into the configuration.
-*/}}
+{{/* Writes what depends on the node into the configuration. */}}
 {{- define "rabbitmq.initContainer" -}}
-name: definitions
+name: listeners
 {{ include "common.containerImage" . }}
-command:
-  - bash
-  - -euc
-  - |
-    bash /config/write-listeners.bash >/definitions/listeners.conf
-    bash /config/write-definitions.bash /config/definitions.json >/definitions/definitions.json
-env:
-  {{- range $key := list "RABBITMQ_USER" "RABBITMQ_PASSWORD" }}
-  {{- include "common.storeSecretEnv" (dict "root" $ "name" $key "key" $key) | nindent 2 }}
-  {{- end }}
-  {{- range $service := include "rabbitmq.services" . | fromJsonArray }}
-  {{- /* A service that still uses the administrator's user has no such Secret: its own then has no password. */}}
-  - name: {{ upper $service }}_PASSWORD
-    valueFrom:
-      secretKeyRef:
-        name: {{ include "common.brokerSecret" (dict "root" $ "service" $service) | quote }}
-        key: RABBITMQ_PASSWORD
-        optional: true
-  {{- end }}
+command: [bash, -euc, "bash /config/write-listeners.bash >/definitions/listeners.conf"]
 volumeMounts:
   - { name: config, mountPath: /config, readOnly: true }
   - { name: definitions, mountPath: /definitions }
@@ -120,7 +100,29 @@ resources:
 {{ include "common.containerSecurity" . }}
 {{- end -}}
 
+{{/*
+Writes the passwords into the definitions, in memory, so that the container has none in its environment. It does so
+again when a Secret has changed, and RabbitMQ then imports them while it runs (docs/adr/0051): importing is idempotent.
+A user without a password cannot log in, so its connections are closed.
+*/}}
 {{- define "rabbitmq.container" -}}
+command: [bash, -euc]
+args:
+  - |
+    definitions=/etc/rabbitmq/definitions/definitions.json
+    write() {
+      (umask 077 && bash /config/write-definitions.bash /config/definitions.json /users >$definitions.new) &&
+        mv $definitions.new $definitions
+    }
+    take_over() {
+      write && rabbitmqctl --quiet import_definitions $definitions || return 1
+      for user in $(sed -n 's/.*"name": "\([^"]*\)", "password": "".*/\1/p' $definitions); do
+        rabbitmqctl --quiet close_all_user_connections "$user" "the password was rotated" || return 1
+      done
+    }
+    {{- include "common.onChange" (dict "files" "/users/*" "command" "take_over") | nindent 4 }}
+    write
+    exec rabbitmq-server
 env:
   {{- /* Makes idle schedulers of Erlang sleep; by default they spin. */}}
   - { name: RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS, value: "+sbwt none +sbwtdcpu none +sbwtdio none" }
@@ -128,7 +130,9 @@ volumeMounts:
   - { name: data, mountPath: /var/lib/rabbitmq }
   - { name: config, mountPath: /etc/rabbitmq/conf.d/90-platform.conf, subPath: 90-platform.conf, readOnly: true }
   - { name: definitions, mountPath: /etc/rabbitmq/conf.d/91-listeners.conf, subPath: listeners.conf, readOnly: true }
-  - { name: definitions, mountPath: /etc/rabbitmq/definitions, readOnly: true }
+  - { name: config, mountPath: /config, readOnly: true }
+  - { name: definitions, mountPath: /etc/rabbitmq/definitions }
+  - { name: users, mountPath: /users, readOnly: true }
   - { name: log, mountPath: /var/log/rabbitmq }
   - { name: tmp, mountPath: /tmp }
   {{- include "common.certificateMount" . | nindent 2 }}
@@ -137,6 +141,24 @@ volumeMounts:
 {{- define "rabbitmq.volumes" -}}
 - name: config
   configMap: { name: {{ include "common.fullname" . }} }
+- name: users
+  projected:
+    defaultMode: 0440
+    sources:
+      - secret:
+          name: {{ include "common.storeSecretName" . | quote }}
+          items:
+            - { key: RABBITMQ_USER, path: RABBITMQ_USER }
+            - { key: RABBITMQ_PASSWORD, path: RABBITMQ_PASSWORD }
+      {{- range $service := include "rabbitmq.services" . | fromJsonArray }}
+      {{- /* A service that still uses the administrator's user has no such Secret: its own then has no password. */}}
+      - secret:
+          name: {{ include "common.brokerSecret" (dict "root" $ "service" $service) | quote }}
+          optional: true
+          items:
+            - { key: RABBITMQ_PASSWORD, path: {{ upper $service }}_PASSWORD }
+            - { key: RABBITMQ_SECOND_PASSWORD, path: SECOND_{{ upper $service }}_PASSWORD }
+      {{- end }}
 - { name: definitions, emptyDir: { medium: Memory, sizeLimit: 1Mi } }
 - { name: log, emptyDir: { sizeLimit: 64Mi } }
 - { name: tmp, emptyDir: { sizeLimit: 64Mi } }

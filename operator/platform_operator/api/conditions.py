@@ -104,6 +104,8 @@ class RotationKind(StrEnum):
     """The roles that services log in to builtin databases as."""
     CACHE = "cache"
     """The password of the builtin Redis."""
+    BROKER = "broker"
+    """The users of services and the administrator of the builtin RabbitMQ."""
 
 
 class RotationStep(StrEnum):

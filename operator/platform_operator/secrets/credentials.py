@@ -136,10 +136,10 @@ def _components(
     if spec.cache.provider == "builtin":
         yield "redis", _redis(key, password("redis"), verified_by("redis"), rotations[RotationKind.CACHE])
     if spec.broker.provider == "builtin":
-        ca = verified_by("rabbitmq")
-        yield "rabbitmq", _rabbitmq(key, password("rabbitmq"), ca)
+        ca, users = verified_by("rabbitmq"), rotations[RotationKind.BROKER]
+        yield "rabbitmq", _rabbitmq(key, password("rabbitmq"), ca, users)
         for service in WITH_BROKER:
-            yield f"{service}-broker", _broker_user(key, service, password(f"{service}-broker"), ca)
+            yield f"{service}-broker", _broker_user(key, service, password(f"{service}-broker"), ca, users)
 
 
 def _signing_secrets(rotation: Rotation, password: _Password) -> _SecretData:
@@ -224,16 +224,30 @@ def _redis(key: PlatformKey, password: _Password, ca: str, rotation: Rotation) -
     return {**secrets, "REDIS_URL": url, **({"REDIS_CA": ca} if ca else {})}
 
 
-def _rabbitmq(key: PlatformKey, password: _Password, ca: str) -> _SecretData:
-    """Returns the administrator of the broker."""
-    return {"RABBITMQ_USER": "shop", **_broker_user(key, "shop", password, ca)}
+def _rabbitmq(key: PlatformKey, password: _Password, ca: str, rotation: Rotation) -> _SecretData:
+    """Returns the administrator of the broker, whom no service logs in as: one password is enough."""
+    secret = password("password", rotation.generation)
+    return {"RABBITMQ_USER": "shop", "RABBITMQ_PASSWORD": secret, **_broker_access(key, "shop", secret, ca)}
 
 
-def _broker_user(key: PlatformKey, user: str, password: _Password, ca: str) -> _SecretData:
-    """Returns a user of the broker: a service's own has the permissions of its definitions in charts/rabbitmq."""
-    secret = password("password")
-    url = f"{'amqps' if ca else 'amqp'}://{user}:{secret}@{key.name}-rabbitmq:5672/"
-    return {"RABBITMQ_PASSWORD": secret, "RABBITMQ_URL": url, **({"RABBITMQ_CA": ca} if ca else {})}
+def _broker_user(key: PlatformKey, service: str, password: _Password, ca: str, rotation: Rotation) -> _SecretData:
+    """Returns the users of a service on the broker, which have the permissions of its definitions in charts/rabbitmq.
+
+    Two users alternate, and the URL is that of the one in use. A user whose password is empty cannot log in.
+    """
+    valid = {
+        one % 2: password("password", one) for one in (rotation.generation, rotation.also_accepted) if one is not None
+    }
+    is_second = rotation.generation % 2
+    user = f"2.{service}" if is_second else service
+    passwords = {"RABBITMQ_PASSWORD": valid.get(0, "")}
+    passwords |= {"RABBITMQ_SECOND_PASSWORD": valid.get(1, "")} if rotation.mark else {}
+    return passwords | _broker_access(key, user, valid[is_second], ca)
+
+
+def _broker_access(key: PlatformKey, user: str, password: str, ca: str) -> dict[str, str]:
+    url = f"{'amqps' if ca else 'amqp'}://{user}:{password}@{key.name}-rabbitmq:5672/"
+    return {"RABBITMQ_URL": url, **({"RABBITMQ_CA": ca} if ca else {})}
 
 
 def _secret(

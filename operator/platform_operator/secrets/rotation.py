@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 from platform_operator.api.conditions import RotationKind, RotationStep
 from platform_operator.api.kinds import GROUP, ROTATION_COMPONENT, ObjectId, PlatformKey
-from platform_operator.api.spec import SERVICES, WITH_CACHE, WITH_DATABASE, Service, Spec
+from platform_operator.api.spec import SERVICES, WITH_BROKER, WITH_CACHE, WITH_DATABASE, Service, Spec
 from platform_operator.cache.observed import Children, Platform, StoredData, state_of
 from platform_operator.secrets.key_ids import key_id
 
@@ -122,6 +122,9 @@ def rotated_components(kind: RotationKind, spec: Spec) -> tuple[str, ...]:
             return tuple(f"{service}-db-runtime" for service in WITH_DATABASE) if builtin else ()
         case RotationKind.CACHE:
             return ("redis",) if spec.cache.provider == "builtin" else ()
+        case RotationKind.BROKER:
+            builtin = spec.broker.provider == "builtin"
+            return ("rabbitmq", *(f"{service}-broker" for service in WITH_BROKER)) if builtin else ()
 
 
 def kind_of(component: str) -> RotationKind | None:
@@ -135,6 +138,8 @@ _KINDS = {
     "grpc": RotationKind.GRPC,
     "db-runtime": RotationKind.DATABASES,
     "redis": RotationKind.CACHE,
+    "rabbitmq": RotationKind.BROKER,
+    "broker": RotationKind.BROKER,
 }
 """The kinds of credentials by the name of their component, which follows that of a service where each has its own."""
 
@@ -156,7 +161,11 @@ def generation_annotations(spec: Spec, rotations: Rotations) -> dict[str, dict[s
     return {service: {ANNOTATION_GENERATION: text} for service, text in texts.items() if text}
 
 
-_CLIENTS = {RotationKind.DATABASES: WITH_DATABASE, RotationKind.CACHE: WITH_CACHE}
+_CLIENTS = {
+    RotationKind.DATABASES: WITH_DATABASE,
+    RotationKind.CACHE: WITH_CACHE,
+    RotationKind.BROKER: WITH_BROKER,
+}
 """The services that log in to a store with the credentials of a kind."""
 
 
@@ -200,9 +209,19 @@ def foreign_secrets(kind: RotationKind, key: PlatformKey, spec: Spec, observed: 
 
 
 def advance_rotations(
-    platform: Platform, spec: Spec, observed: Children, rotations: Rotations, now: datetime, *, goes_on: bool
+    platform: Platform,
+    spec: Spec,
+    observed: Children,
+    rotations: Rotations,
+    now: datetime,
+    *,
+    goes_on: bool,
+    older_than: str = "",
 ) -> RotationReport:
-    """Returns the rotations as they stand from now on. Only a platform that has converged `goes_on`."""
+    """Returns the rotations as they stand from now on. Only a platform that has converged `goes_on`.
+
+    `older_than` is the operator's own version, if the services are to run another one.
+    """
     key, request = platform.key, parse_request(platform.annotations.get(ANNOTATION_ROTATE, ""), spec)
     advanced, problems = dict(rotations), [request.problem] if request.problem else []
     for kind, rotation in rotations.items():
@@ -210,6 +229,8 @@ def advance_rotations(
             continue
         if foreign := foreign_secrets(kind, key, spec, observed):
             problems.append(_foreign(kind, foreign))
+        elif older_than and kind in _UNDERSTOOD_BY_SERVICES:
+            problems.append(_not_understood(kind, older_than))
         elif goes_on:
             hold = _hold(kind, rotation.step, spec)
             advanced[kind] = _advance(rotation, _followed(kind, rotation, request), hold, now)
@@ -263,7 +284,7 @@ def _hold(kind: RotationKind, step: RotationStep, spec: Spec) -> timedelta:
     return TERMINATION_TIME
 
 
-_TAKEN_OVER_BY_STORES = (RotationKind.CACHE,)
+_TAKEN_OVER_BY_STORES = (RotationKind.CACHE, RotationKind.BROKER)
 """The kinds whose values a running store reads from its Secret (docs/adr/0051)."""
 
 
@@ -282,6 +303,17 @@ def _foreign(kind: RotationKind, names: Iterable[str]) -> str:
     return (
         f"Credentials of {kind} are not rotated: the operator did not derive {', '.join(names)}. Rotate them by hand, "
         "or give them to the operator, as docs/operations.md says (Rotate credentials)."
+    )
+
+
+_UNDERSTOOD_BY_SERVICES = (RotationKind.BROKER,)
+"""The kinds in whose rotation services of earlier releases would fail: they refuse events of a second user."""
+
+
+def _not_understood(kind: RotationKind, version: str) -> str:
+    return (
+        f"Credentials of {kind} are rotated only in a shop that runs version {version}, that of the operator: other "
+        f"versions may not understand both values. Leave out spec.version, or set it to {version}."
     )
 
 

@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from test_reconciler import FakeCluster, FakeHelm, Manifest, rendered
 
 from platform_operator.api.kinds import PLATFORM, Kind, ObjectId, PlatformKey
-from platform_operator.api.spec import NEIGHBOURS, SERVICES, WITH_CACHE, WITH_DATABASE
+from platform_operator.api.spec import NEIGHBOURS, SERVICES, WITH_BROKER, WITH_CACHE, WITH_DATABASE
 from platform_operator.secrets.rotation import ANNOTATION_GENERATION, ANNOTATION_ROTATE
 from platform_operator.workqueue import Requeue
 
@@ -70,8 +71,8 @@ class RotatingShop:
     """When a signing secret was used last."""
     published: list[tuple[datetime, frozenset[str]]] = field(default_factory=list)
     """The secrets whose public keys a pod published, and when it did so last."""
-    accepted: list[tuple[datetime, frozenset[str]]] = field(default_factory=list)
-    """The passwords that the Secret of Redis had, and when it had them last."""
+    accepted: list[tuple[datetime, frozenset[tuple[str, str]]]] = field(default_factory=list)
+    """The users and passwords that the Secrets of Redis and RabbitMQ had, and when they had them last."""
     writes: int = 0
     deaths: int = 0
     starts: int = 0
@@ -204,6 +205,7 @@ class RotatingShop:
         names = [f"{service}-grpc", *([f"{service}-db-runtime"] if service in WITH_DATABASE else [])]
         names += ["jwt"] if service == "user" else []
         names += ["redis"] if service in WITH_CACHE else []
+        names += [f"{service}-broker"] if service in WITH_BROKER else []
         env = {name: value for secret in names for name, value in self.secret(secret).items()}
         return Pod(service, mark, env)
 
@@ -223,7 +225,7 @@ class RotatingShop:
                 assert self.roles[pod.service, pod.env["DB_USER"]] == pod.env["DB_PASSWORD"], f"{pod} cannot log in"
             self._check_calls(pod)
         self._check_tokens()
-        self._check_cache()
+        self._check_logins()
 
     def _check_calls(self, caller: Pod) -> None:
         tokens = dict(caller.pairs("GRPC_TOKENS"))
@@ -245,13 +247,24 @@ class RotatingShop:
                 cached = [secrets for _, secrets in self.published]
                 assert all(secret in secrets for secrets in cached), "a service has cached keys without the one in use"
 
-    def _check_cache(self) -> None:
-        now, secret = self.cluster.now, self.secret("redis")
-        passwords = frozenset(value for name, value in secret.items() if name.startswith("REDIS_PASSWORD"))
-        self.accepted = [one for one in self.accepted if now - one[0] < STORES_LAG] + [(now, passwords)]
+    def _check_logins(self) -> None:
+        """A store that runs accepts what its Secrets have, or had some minutes ago: both have what a pod uses."""
+        now = self.cluster.now
+        self.accepted = [one for one in self.accepted if now - one[0] < STORES_LAG] + [(now, self._logins())]
         for pod in self.pods:
-            used = pod.env.get("REDIS_PASSWORD")
-            assert used is None or all(used in one for _, one in self.accepted), f"Redis refuses {pod}"
+            for variable in ("REDIS_URL", "RABBITMQ_URL"):
+                url = urlsplit(pod.env.get(variable, ""))
+                used = (url.username or "", url.password)
+                assert not url.netloc or all(used in one for _, one in self.accepted), f"{url.hostname} refuses {pod}"
+
+    def _logins(self) -> frozenset[tuple[str, str]]:
+        redis = {("", value) for name, value in self.secret("redis").items() if name.startswith("REDIS_PASSWORD")}
+        users = {
+            (f"{prefix}{service}", self.secret(f"{service}-broker").get(name, ""))
+            for service in WITH_BROKER
+            for prefix, name in (("", "RABBITMQ_PASSWORD"), ("2.", "RABBITMQ_SECOND_PASSWORD"))
+        }
+        return frozenset(one for one in redis | users if one[1])
 
     def objects(self) -> dict[tuple[str, str], Any]:
         """Returns what the objects of the shop say, without what the API server adds."""

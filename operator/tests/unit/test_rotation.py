@@ -47,7 +47,7 @@ async def test_all_credentials_are_replaced_and_no_pod_ever_refuses_another(shop
     after = {pod.service: pod.env for pod in shop.pods}
     assert len(after) == len(shop.pods) == 8
     for service, env in after.items():
-        secret = ("JWT_SECRET", "GRPC_TOKENS", "GRPC_CALLERS", "DB_USER", "DB_PASSWORD", "REDIS_PASSWORD", "REDIS_URL")
+        secret = ("JWT_SECRET", "GRPC_TOKENS", "GRPC_CALLERS", "DB_USER", "DB_PASSWORD", "REDIS_URL", "RABBITMQ_URL")
         assert [name for name in secret if name in env and env[name] == before[service][name]] == []
     assert not {"JWT_SECRET_NEXT", "JWT_SECRET_PREVIOUS"} & after["user"].keys()
     assert [shop.roles[name] for name in roles] == [None] * 7, "the former roles cannot log in"
@@ -62,7 +62,9 @@ async def test_a_shop_that_was_never_rotated_knows_nothing_of_rotations(shop: Ro
     assert {pod.mark for pod in shop.pods} == {""}
 
 
-@pytest.mark.parametrize(("kind", "starts"), [("signing", 3), ("grpc", 24), ("databases", 7), ("cache", 3)])
+@pytest.mark.parametrize(
+    ("kind", "starts"), [("signing", 3), ("grpc", 24), ("databases", 7), ("cache", 3), ("broker", 7)]
+)
 async def test_a_kind_replaces_only_the_pods_that_read_its_credentials(
     shop: RotatingShop, kind: str, starts: int
 ) -> None:
@@ -213,6 +215,18 @@ async def test_secrets_that_the_operator_did_not_derive_stop_their_kind_alone(sh
     assert "the operator did not derive shop-order-grpc." in shop.cluster.message("Rotating")
 
 
+async def test_what_earlier_services_do_not_understand_waits_for_the_version_of_the_operator(
+    shop: RotatingShop,
+) -> None:
+    shop.ask("broker:first", version="0.9")
+    await shop.finish()
+    assert shop.states() == {}
+    assert "rotated only in a shop that runs version 1, that of the operator" in shop.cluster.message("Rotating")
+    shop.ask("broker:first")
+    await shop.finish()
+    assert shop.states() == {"broker": (1, "Done")}
+
+
 async def test_a_config_map_of_another_under_the_name_of_the_record_stays(shop: RotatingShop) -> None:
     foreign = {"kind": "ConfigMap", "metadata": {"name": "shop-rotation", "namespace": "shop", "uid": "x"}}
     shop.cluster.server.objects[RECORD] = foreign
@@ -235,9 +249,10 @@ async def test_a_malformed_request_is_refused_with_what_to_write(shop: RotatingS
 
 def test_external_stores_are_left_to_their_owners() -> None:
     external = {"provider": "external"}
-    spec = parse({"databases": external | {"external": {}}, "cache": external | {"secretRef": {"name": "cache"}}})
+    named = {store: external | {"secretRef": {"name": store}} for store in ("cache", "broker")}
+    spec = parse({"databases": external | {"external": {}}, **named})
     assert parse_request("all:1", spec).kinds == {RotationKind.SIGNING, RotationKind.GRPC}
-    for kind in ("databases", "cache"):
+    for kind in ("databases", "cache", "broker"):
         assert parse_request(f"{kind}:1", spec).problem.startswith(f"{kind}: external stores are not rotated")
 
 

@@ -2,7 +2,8 @@
 
 A service whose broker user is its own (named `order` or, on a broker that several shops share, `<shop>.order`) applies
 an event only if its type's producer sent it. With one user for all services the broker cannot tell them apart, and no
-sender is checked (docs/adr/0028-broker-users.md).
+sender is checked (docs/adr/0028-broker-users.md). While passwords are rotated, some pods of a service have its second
+user, `2.order` or `<shop>.2.order` (docs/adr/0051).
 """
 
 from collections.abc import Mapping
@@ -11,6 +12,8 @@ from dataclasses import dataclass
 from chassis.errors import ForgedEvent
 from chassis.messaging.topology import EventType, Topology, retry_exchange
 
+SECOND = "2."
+"""Comes before the name of a service in that of its second user."""
 PRODUCER = "x-producer"
 """The header in which a consumer names the user that sent a message which it publishes again for a retry."""
 
@@ -37,20 +40,21 @@ class BrokerUser:
         """True for a user that only this service has, False for one that services share."""
         return self.name.rpartition(".")[2] == self.service
 
-    def user_of(self, service: str) -> str:
-        """Returns the user of another service of the same shop."""
-        return self.name.removesuffix(self.service) + service
+    def users_of(self, service: str) -> frozenset[str]:
+        """Returns the users of a service of the same shop."""
+        shop = self.name.removesuffix(self.service).removesuffix(SECOND)
+        return frozenset((f"{shop}{service}", f"{shop}{SECOND}{service}"))
 
     def sender_of(self, origin: Origin, topology: Topology) -> str | None:
         """Returns the user that sent a message.
 
-        A message from this user itself names in PRODUCER the one that it was published again for. Returns None for a
-        message without a user that came through no exchange which proves its sender.
+        A message from this service itself names in PRODUCER the user that it was published again for. Returns None for
+        a message without a user that came through no exchange which proves its sender.
         """
         if origin.user is None:
             return self._sender_by_key(origin, topology)
         named = origin.headers.get(PRODUCER)
-        return named if origin.user == self.name and isinstance(named, str) else origin.user
+        return named if origin.user in self.users_of(self.service) and isinstance(named, str) else origin.user
 
     def require_producer(self, event_type: EventType, origin: Origin, topology: Topology) -> None:
         """Raises ForgedEvent unless the event's producer sent the message, or this user is shared.
@@ -62,7 +66,7 @@ class BrokerUser:
         sender = self.sender_of(origin, topology)
         if sender is None and origin.exchange == retry_exchange(self.service):
             return
-        if sender != self.user_of(event_type.producer):
+        if sender not in self.users_of(event_type.producer):
             raise ForgedEvent(
                 f"{event_type.name} was sent by {sender or 'an unknown user'}, but only {event_type.producer} may send"
                 " it: find out what runs in the sender's pods, and do not move this event back"
@@ -74,4 +78,4 @@ class BrokerUser:
         The broker lets a service publish with the keys of its own event types only (topic permissions).
         """
         keyed = topology.events.get(origin.routing_key) if origin.exchange == topology.exchange else None
-        return self.user_of(keyed.producer) if keyed else None
+        return min(self.users_of(keyed.producer), key=len) if keyed else None

@@ -85,7 +85,8 @@ def reading(queue: str) -> Attempt:
 async def test_a_service_publishes_with_the_keys_of_its_own_events_only(shop: Users) -> None:
     attempts = {key: publishing(TOPOLOGY.exchange, key) for key in TOPOLOGY.events}
     for service in SERVICES:
-        assert await allowed(shop[service], attempts) == TOPOLOGY.produced_by(service)
+        for user in (service, f"2.{service}"):
+            assert await allowed(shop[user], attempts) == TOPOLOGY.produced_by(service)
 
 
 async def test_a_service_adds_no_key_of_another_to_its_own(shop: Users) -> None:
@@ -171,10 +172,12 @@ async def test_the_definitions_are_what_services_with_one_user_declare(shop: Use
 class Service:
     """A consumer with its own user that records what it receives, and fails the first `failures` times."""
 
-    def __init__(self, users: Users, name: str, failures: int = 0, delays: tuple[float, ...] = (1,)) -> None:
+    def __init__(
+        self, users: Users, name: str, failures: int = 0, delays: tuple[float, ...] = (1,), user: str = ""
+    ) -> None:
         self.received: list[Event] = []
         self.failures = failures
-        self.broker = Broker(users[name], name, delays)
+        self.broker = Broker(users[user or name], name, delays)
         self.task = asyncio.create_task(self.broker.consume(self._receive))
 
     async def _receive(self, received: Event) -> None:
@@ -193,8 +196,15 @@ class Service:
         await self.broker.close()
 
 
-async def test_an_event_reaches_its_consumer_and_keeps_its_sender_through_retries(users: Users) -> None:
-    inventory, order = Service(users, "inventory", failures=1), Broker(users["order"], "order")
+@pytest.mark.parametrize(
+    ("producer", "consumer"), [("order", "inventory"), ("2.order", "inventory"), ("order", "2.inventory")]
+)
+async def test_an_event_reaches_its_consumer_and_keeps_its_sender_through_retries(
+    users: Users, producer: str, consumer: str
+) -> None:
+    """While passwords are rotated, pods have either user of their service."""
+    inventory = Service(users, "inventory", failures=1, user=consumer)
+    order = Broker(users[producer], "order")
     sent = event(OrderCancelled(order_id="018f"))
 
     await order.publish(sent.type.name, sent.id, events.encode(sent))

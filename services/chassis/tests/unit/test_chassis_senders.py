@@ -22,7 +22,17 @@ def is_accepted(user: BrokerUser, message: Origin) -> bool:
     return True
 
 
-@pytest.mark.parametrize(("name", "own"), [("order", True), ("a.order", True), ("shop", False), ("order.a", False)])
+@pytest.mark.parametrize(
+    ("name", "own"),
+    [
+        ("order", True),
+        ("2.order", True),
+        ("a.order", True),
+        ("a.2.order", True),
+        ("shop", False),
+        ("order.a", False),
+    ],
+)
 def test_a_user_is_a_services_own_if_it_is_named_for_it(name: str, own: bool) -> None:
     assert BrokerUser(name, "order").is_own is own
 
@@ -32,6 +42,19 @@ def test_an_event_is_accepted_from_its_producer_alone() -> None:
     assert not is_accepted(INVENTORY, origin("payment"))
     assert not is_accepted(INVENTORY, origin("shop"))
     assert not is_accepted(INVENTORY, origin("inventory"))
+
+
+@pytest.mark.parametrize("shop", ["", "a."])
+@pytest.mark.parametrize("own", ["inventory", "2.inventory"])
+def test_both_users_of_a_producer_are_accepted_by_both_users_of_a_consumer(shop: str, own: str) -> None:
+    ours = BrokerUser(f"{shop}{own}", "inventory")
+    for user in ("order", "2.order"):
+        assert is_accepted(ours, origin(f"{shop}{user}"))
+        for consumer in ("inventory", "2.inventory"):
+            retry = origin(f"{shop}{consumer}", "inventory.retry", "inventory", named=f"{shop}{user}")
+            assert is_accepted(ours, retry)
+    assert not is_accepted(ours, origin(f"{shop}2.payment"))
+    assert not is_accepted(ours, origin("b.2.order"))
 
 
 def test_users_of_another_shop_on_the_same_broker_are_strangers() -> None:
