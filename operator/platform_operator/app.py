@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -35,6 +34,7 @@ from platform_operator.secrets.master_key import MasterKeyStore
 from platform_operator.settings import Settings
 from platform_operator.status.recorder import EventRecorder
 from platform_operator.stored_versions import StoredVersions
+from platform_operator.tasks import first_of, set_on_signal
 from platform_operator.workqueue import WorkQueue, run_worker
 
 logger = logging.getLogger(__name__)
@@ -77,22 +77,21 @@ class _Operator:
         informers = Informers(self.client, self.cache, self.queue.add, settings.watch_namespaces, settings.identity)
         server = await serve(settings.health_port, settings.metrics_port, self.cache_filled.is_set)
         try:
-            await _first_of(self._watch(informers), self._resync(informers), self._lead())
+            await first_of(self._watch(informers), self._resync(informers), self._lead())
         finally:
             await server.cleanup()
 
     async def _watch(self, informers: Informers) -> None:
         """Starts Kopf after the first lists.
 
-        Kopf discovers resources once, so the CustomResourceDefinition has to be served by then. Kopf installs signal
-        handlers of its own; a signal that arrives earlier ends the wait.
+        Kopf discovers resources once, so the CustomResourceDefinition has to be served by then. A signal that arrives
+        earlier ends the wait.
         """
         stop = asyncio.Event()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        await _first_of(_wait(self.cache_filled), _wait(stop))
+        set_on_signal(stop)
+        await first_of(_wait(self.cache_filled), _wait(stop))
         if not stop.is_set():
-            await informers.run()
+            await informers.run(stop)
 
     async def _resync(self, informers: Informers) -> None:
         """Fills the cache, and then compares it with lists regularly, in case the watches lose events."""
@@ -104,13 +103,13 @@ class _Operator:
                 logger.warning("cannot list: %s", error)
                 await self.sleep(5)
         interval = self.settings.resync_every
-        await _first_of(informers.resync_platforms(interval), informers.resync_children(interval))
+        await first_of(informers.resync_platforms(interval), informers.resync_children(interval))
 
     async def _lead(self) -> None:
         await self.cache_filled.wait()
         await self.others.wait_for_older()
         await self.lease.acquire()
-        await _first_of(self.lease.keep_renewing(), self.others.watch(), self._work())
+        await first_of(self.lease.keep_renewing(), self.others.watch(), self._work())
 
     async def _work(self) -> None:
         await self.others.wait_for_all()
@@ -123,7 +122,7 @@ class _Operator:
             if not self.settings.watch_namespaces:  # one that sees only some platforms cannot tell how all are stored
                 beside.append(StoredVersions(self.client).run())
             try:
-                await _first_of(*beside, *workers)
+                await first_of(*beside, *workers)
             finally:
                 with contextlib.suppress(TimeoutError, LeadershipLostError):
                     async with asyncio.timeout(1):
@@ -157,16 +156,3 @@ class _Operator:
 
 async def _wait(event: asyncio.Event) -> None:
     await event.wait()
-
-
-async def _first_of(*coroutines: Coroutine[None, None, None]) -> None:
-    """Runs all until one ends, then cancels the others. Raises the error of the one that ended."""
-    tasks = [asyncio.create_task(one) for one in coroutines]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)

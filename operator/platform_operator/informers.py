@@ -7,6 +7,7 @@ events, and a failing pass that woke itself would have no backoff (docs/adr/0040
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -21,11 +22,14 @@ from platform_operator.client import KubernetesClient
 from platform_operator.digests import digest
 from platform_operator.errors import ApiError
 from platform_operator.reflector import Listed, Reflector
+from platform_operator.tasks import first_of, set_on_signal
 
 logger = logging.getLogger(__name__)
 
 PLATFORMS_INTERVAL = 30.0
 """Seconds between two lists of all platforms."""
+KOPF_PAUSE = 15.0
+"""Seconds from the end of Kopf to its next start. It has retried for a minute by then."""
 SELECTOR = ",".join(f"{name}={value}" for name, value in sorted(CHILD_LABELS.items()))
 
 
@@ -48,26 +52,40 @@ class Informers:
             for kind in CHILD_KINDS.values()
         )
 
-    async def run(self) -> None:
-        """Watches until a signal tells Kopf to stop. Raises the error of a task that failed."""
-        kopf_tasks = await kopf.spawn_tasks(
+    async def run(self, stop: asyncio.Event) -> None:
+        """Watches until `stop` is set. Raises the error of a task that failed."""
+        own = (*(reflector.run() for reflector in self._reflectors), self._look_for_deleted_platforms())
+        await first_of(self._keep_kopf_running(stop), *own)
+
+    async def _keep_kopf_running(self, stop: asyncio.Event) -> None:
+        """Starts Kopf again whenever it gives up, as it does after some refusals (docs/adr/0060).
+
+        The platforms are listed first: Kopf looks once whether its resource is served.
+        """
+        while not stop.is_set():
+            try:
+                await self._list_all_platforms()
+                await self._run_kopf(stop)
+            except Exception as error:  # Kopf has no root of its errors
+                logger.warning("the watch of platforms ended, and starts again: %r", error)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(KOPF_PAUSE):
+                        await stop.wait()
+
+    async def _run_kopf(self, stop: asyncio.Event) -> None:
+        tasks = await kopf.spawn_tasks(
             registry=self.registry(),
             settings=kopf_settings(),
             identity=self.identity,  # type: ignore[arg-type]  # private to Kopf; without one it calls getpwuid
             standalone=True,
             clusterwide=not self.namespaces,
             namespaces=self.namespaces,
+            stop_flag=stop,
         )
-        own = [*(reflector.run() for reflector in self._reflectors), self._look_for_deleted_platforms()]
-        tasks = [*kopf_tasks, *(asyncio.create_task(one) for one in own)]
-        try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-        finally:  # rather than kopf.run_tasks, which would wait for the operator's other tasks as if they were Kopf's
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        set_on_signal(stop)  # Kopf has installed handlers of its own
+        await first_of(
+            *tasks
+        )  # not kopf.run_tasks, which would wait for the operator's other tasks as if they were its
 
     def registry(self) -> kopf.OperatorRegistry:
         """Registers `on.event` handlers only: every other kind of handler writes annotations or finalizers."""
@@ -112,8 +130,7 @@ class Informers:
 
         Raises ApiError. An add-on that cannot be listed is left out.
         """
-        for namespace in self.namespaces or (None,):
-            await self._list_platforms(namespace)
+        await self._list_all_platforms()
         for reflector in self._reflectors:
             await self._list(reflector)
         self.cache.clear_tombstones()
@@ -144,6 +161,10 @@ class Informers:
     def _turns(self, interval: float) -> Sequence[tuple[float, PlatformKey]]:
         return sorted((resync_offset(one.uid, interval), key) for key, one in self.cache.platforms.items())
 
+    async def _list_all_platforms(self) -> None:
+        for namespace in self.namespaces or (None,):
+            await self._list_platforms(namespace)
+
     async def _list_platforms(self, namespace: str | None) -> None:
         listed, known, version = set[PlatformKey](), set(self.cache.platforms), 0
         async for page, version in self.client.pages(PLATFORM, namespace):  # noqa: B007
@@ -161,8 +182,7 @@ class Informers:
         while True:
             await self.sleep(PLATFORMS_INTERVAL)
             try:
-                for namespace in self.namespaces or (None,):
-                    await self._list_platforms(namespace)
+                await self._list_all_platforms()
             except ApiError as error:
                 logger.warning("cannot list platforms: %s", error)
 
@@ -210,6 +230,7 @@ def kopf_settings() -> kopf.OperatorSettings:
     settings.posting.enabled = False  # the operator creates its own Events
     settings.scanning.disabled = True  # would need the right to watch every namespace and CRD of the cluster
     settings.watching.chunk_size = 200
+    settings.process.ultimate_exiting_timeout = None  # it would kill the process after Kopf was started again
     logging.getLogger("kopf").setLevel(logging.WARNING)
     return settings
 

@@ -45,7 +45,7 @@ class Parts:
     async def resync_children(self, _: float) -> None:
         await asyncio.Event().wait()
 
-    async def run(self) -> None:
+    async def run(self, stop: asyncio.Event) -> None:
         self.steps.append("watch")
 
     async def serve(self, *_: object) -> Parts:
