@@ -187,6 +187,36 @@ def test_an_operator_class_has_its_own_lease(render: Render) -> None:
         assert [rule["resourceNames"] for rule in rules if rule["verbs"] == ["get", "update"]] == [[name]]
 
 
+def test_each_shard_has_pods_and_a_lease_of_its_own(render: Render) -> None:
+    manifests = render("operator", "--set=shards=3,operatorClass=staging")
+    deployments = of_kind(manifests, "Deployment")
+    budgets = of_kind(manifests, "PodDisruptionBudget")
+    assert [one["metadata"]["name"] for one in deployments] == [f"shop-shard-{index}" for index in range(3)]
+    for index, (deployment, budget) in enumerate(zip(deployments, budgets, strict=True)):
+        spec, selector = deployment["spec"], deployment["spec"]["selector"]
+        env = {one["name"]: one.get("value") for one in spec["template"]["spec"]["containers"][0]["env"]}
+        assert env["SHARD"] == f"{index}/3"
+        assert selector == budget["spec"]["selector"]
+        assert selector["matchLabels"]["platform.ecommerce.dev/shard"] == str(index)
+        assert selector["matchLabels"].items() <= spec["template"]["metadata"]["labels"].items()
+    leases = [
+        rule["resourceNames"]
+        for role in of_kind(manifests, "Role")
+        for rule in role["rules"]
+        if "update" in rule["verbs"]
+    ]
+    name = "ecommerce-operator-staging"
+    assert leases == [[name, f"{name}.shard-1", f"{name}.shard-2"]]
+
+
+def test_without_shards_the_pods_have_the_labels_and_the_name_that_they_had(render: Render) -> None:
+    (deployment,) = of_kind(render("operator"), "Deployment")
+    assert deployment["metadata"]["name"] == "shop"
+    assert deployment["spec"]["selector"]["matchLabels"].keys() == {
+        f"app.kubernetes.io/{label}" for label in ("name", "instance", "component")
+    }, "the selector of a Deployment cannot be changed"
+
+
 def test_a_drain_never_waits_for_the_operator(render: Render) -> None:
     for replicas in (1, 2):
         (budget,) = of_kind(render("operator", f"--set=replicas={replicas}"), "PodDisruptionBudget")

@@ -43,14 +43,15 @@ logger = logging.getLogger(__name__)
 async def run(settings: Settings) -> None:
     """Runs until SIGTERM or SIGINT. Raises LeadershipLostError when another process took the Lease."""
     own, classed, namespaces = settings.namespace, settings.operator_class, settings.watch_namespaces
+    shard = settings.shard
 
     def elector(client: LeaseClient) -> LeaderElector:
-        return LeaderElector(client, own, settings.identity, time.monotonic, classed, namespaces)
+        return LeaderElector(client, own, settings.identity, time.monotonic, classed, namespaces, shard)
 
     async with await connect() as connection, LeaseThread(_lease_client, elector) as lease:
         client = KubernetesClient(connection, lease.require_leadership)
-        others = OtherInstallations(client, own, classed, namespaces, time.monotonic)
-        await _Operator(settings, client, lease, others, Cache(operator_class=classed)).run()
+        others = OtherInstallations(client, own, classed, namespaces, time.monotonic, shard=shard)
+        await _Operator(settings, client, lease, others, Cache(operator_class=classed, shard=shard)).run()
 
 
 @contextlib.asynccontextmanager
@@ -113,13 +114,14 @@ class _Operator:
 
     async def _work(self) -> None:
         await self.others.wait_for_all()
+        await self.others.wait_for_resharding()
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as session:
             fetch = http_fetch(session)
             scraper = InvariantScraper(self.cache, self.queue.add, fetch, time.time)
             reconciler = self._reconciler(scraper, PodCounter(self.client, fetch))
             workers = (run_worker(self.queue, reconciler.reconcile) for _ in range(self.settings.workers))
             beside = [scraper.run(), reconciler.recorder.run()]
-            if not self.settings.watch_namespaces:  # one that sees only some platforms cannot tell how all are stored
+            if not self.settings.watch_namespaces and not self.settings.shard.index:  # of those that see all, the first
                 beside.append(StoredVersions(self.client).run())
             try:
                 await first_of(*beside, *workers)

@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from platform_operator.api.kinds import LEASE, Kind, Manifest
+from platform_operator.api.shards import ONLY_SHARD, Shard
 from platform_operator.errors import ApiError, OtherInstallationError
-from platform_operator.leader_election import ANNOTATION_NAMESPACES, LEASE_DURATION, lease_name
+from platform_operator.leader_election import ANNOTATION_NAMESPACES, ANNOTATION_SHARD, LEASE_DURATION, lease_name
 
 logger = logging.getLogger(__name__)
 
@@ -43,8 +44,9 @@ class OtherInstallations:
     """The namespaces whose shops this installation reconciles. Empty: all."""
     clock: Callable[[], float]
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
-    _seen: dict[str, tuple[str, float]] = field(init=False, default_factory=dict)
-    """The version of each installation's Lease, and when it was first seen."""
+    shard: Shard = ONLY_SHARD
+    _seen: dict[tuple[str, str], tuple[str, float]] = field(init=False, default_factory=dict)
+    """The version of each Lease, by namespace and name, and when it was first seen."""
 
     async def wait_for_older(self) -> None:
         """Waits until no older installation holds its Lease: this one must not even take its own until then."""
@@ -53,6 +55,29 @@ class OtherInstallations:
     async def wait_for_all(self) -> None:
         """Waits until no other installation holds its Lease: a newer one gives it up when it sees that of this one."""
         await self._wait(self._live)
+
+    async def wait_for_resharding(self) -> None:
+        """Waits until no process of this installation holds a Lease for another number of shards.
+
+        Called by a process that holds its own: of two that begin with different numbers, one sees the other.
+        """
+        known: Sequence[str] = ()
+        while (found := await self._of_other_counts()) != []:
+            if found is not None and found != known:
+                logger.warning("this is shard %s; waiting for the holders of %s", self.shard, ", ".join(found))
+                known = found
+            await self.sleep(LOOK_INTERVAL)
+
+    async def _of_other_counts(self) -> Sequence[str] | None:
+        """Returns the names of Leases that processes with another number of shards hold. None: not known."""
+        first = lease_name(self.operator_class)
+        try:
+            leases, _ = await self.client.list(LEASE, self.namespace)
+        except ApiError as error:
+            logger.warning("cannot look for other shards of the operator: %s", error)
+            return None
+        own = (lease for lease in leases if _name(lease) == first or _name(lease).startswith(f"{first}.shard-"))
+        return [_name(lease) for lease in own if _count(lease) != self.shard.count and self._is_held(lease)]
 
     async def watch(self) -> None:
         """Looks for ever. Raises OtherInstallationError when an older installation holds its Lease."""
@@ -100,10 +125,10 @@ class OtherInstallations:
 
     def _is_held(self, lease: Manifest) -> bool:
         """Returns whether a Lease has a holder that renewed it while this process watched for its duration."""
-        namespace, version = lease["metadata"]["namespace"], lease["metadata"]["resourceVersion"]
-        if self._seen.get(namespace, ("", 0.0))[0] != version:
-            self._seen[namespace] = version, self.clock()
-        is_young = self.clock() - self._seen[namespace][1] < LEASE_DURATION
+        identity, version = (lease["metadata"]["namespace"], _name(lease)), lease["metadata"]["resourceVersion"]
+        if self._seen.get(identity, ("", 0.0))[0] != version:
+            self._seen[identity] = version, self.clock()
+        is_young = self.clock() - self._seen[identity][1] < LEASE_DURATION
         return bool(lease["spec"].get("holderIdentity")) and is_young
 
     def _message(self, namespaces: Sequence[str]) -> str:
@@ -113,6 +138,16 @@ class OtherInstallations:
             f"namespace {', '.join(namespaces)}. Uninstall one of the two, or give one an operatorClass, and its shops "
             "the same spec.operatorClassName"
         )
+
+
+def _name(lease: Manifest) -> str:
+    return str(lease["metadata"].get("name", ""))
+
+
+def _count(lease: Manifest) -> int:
+    """Returns the number of shards of a Lease's holder. Operators before there were shards state none."""
+    count = (lease["metadata"].get("annotations") or {}).get(ANNOTATION_SHARD, "0/1").partition("/")[2]
+    return int(count) if count.isdigit() else 1
 
 
 def _age(lease: Manifest) -> tuple[str, str]:

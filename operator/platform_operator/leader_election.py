@@ -15,6 +15,7 @@ from typing import Protocol
 
 from platform_operator import metrics
 from platform_operator.api.kinds import GROUP, LEASE, Kind, Manifest
+from platform_operator.api.shards import ONLY_SHARD, Shard
 from platform_operator.client import WRITE_TIMEOUT
 from platform_operator.errors import ApiError, LeadershipLostError
 
@@ -33,9 +34,18 @@ WRITE_WINDOW = LEASE_DURATION - WRITE_TIMEOUT - 1.0
 """Seconds after the start of a renewal in which a write may begin: it ends, or times out, before the Lease is free."""
 
 
-def lease_name(operator_class: str) -> str:
-    """Returns the name of the Lease for which the replicas of an installation compete."""
-    return f"{LEASE_NAME}-{operator_class}" if operator_class else LEASE_NAME
+ANNOTATION_SHARD = f"{GROUP}/shard"
+"""The shard of the holder and the number of shards, as `<index>/<count>`. Without it: the only one."""
+
+
+def lease_name(operator_class: str, shard: Shard = ONLY_SHARD) -> str:
+    """Returns the name of the Lease for which the replicas of a shard compete.
+
+    It does not depend on the number of shards, and that of the first shard is that of an installation without shards:
+    other installations look for it. A class has no dot in its name.
+    """
+    name = f"{LEASE_NAME}-{operator_class}" if operator_class else LEASE_NAME
+    return f"{name}.shard-{shard.index}" if shard.index else name
 
 
 class LeaseClient(Protocol):
@@ -60,6 +70,7 @@ class LeaderElector:
     operator_class: str = ""
     namespaces: tuple[str, ...] = ()
     """The namespaces whose shops are reconciled, which other installations read. Empty: all."""
+    shard: Shard = ONLY_SHARD
     _may_write_until: float = field(init=False, default=0.0)
     _lease: Manifest = field(init=False, default_factory=dict)
     _sent: set[str] = field(init=False, default_factory=set)
@@ -101,7 +112,7 @@ class LeaderElector:
     async def _try_acquire(self) -> bool:
         started = self.clock()
         try:
-            stored = await self.client.get(LEASE, self.namespace, lease_name(self.operator_class))
+            stored = await self.client.get(LEASE, self.namespace, lease_name(self.operator_class, self.shard))
             if stored is None:
                 self._lease = await self.client.create(LEASE, self.namespace, self._manifest(self.identity, None))
             elif self._is_available(stored):
@@ -144,7 +155,7 @@ class LeaderElector:
         Raises LeadershipLostError otherwise. The holder's name alone is no proof: a restarted process has the same one.
         """
         try:
-            stored = await self.client.get(LEASE, self.namespace, lease_name(self.operator_class))
+            stored = await self.client.get(LEASE, self.namespace, lease_name(self.operator_class, self.shard))
         except ApiError as error:
             logger.warning("cannot read the Lease: %s", error)
             return
@@ -162,7 +173,8 @@ class LeaderElector:
         if spec.get("holderIdentity") != holder:
             spec |= {"acquireTime": now, "leaseTransitions": spec.get("leaseTransitions", 0) + (1 if holder else 0)}
         spec |= {"holderIdentity": holder, "leaseDurationSeconds": int(LEASE_DURATION), "renewTime": now}
-        metadata: Manifest = {"name": lease_name(self.operator_class), "namespace": self.namespace}
+        metadata: Manifest = {"name": lease_name(self.operator_class, self.shard), "namespace": self.namespace}
         metadata |= stored["metadata"] if stored else {}
-        metadata["annotations"] = {**metadata.get("annotations", {}), ANNOTATION_NAMESPACES: ",".join(self.namespaces)}
+        own = {ANNOTATION_NAMESPACES: ",".join(self.namespaces), ANNOTATION_SHARD: str(self.shard)}
+        metadata["annotations"] = {**metadata.get("annotations", {}), **own}
         return {"apiVersion": LEASE.api_version, "kind": LEASE.kind, "metadata": metadata, "spec": spec}

@@ -148,7 +148,7 @@ class Reconciler:
 
         Called in a thread of the metrics as well, so it reads a copy.
         """
-        return is_halted(tuple(self.cache.platforms.values()), self._release)
+        return is_halted(self.cache.fleet(), self._release)
 
     async def reconcile(self, key: PlatformKey) -> Requeue:
         """Makes one pass over one platform: observe, plan, apply, report. Safe to stop anywhere and to repeat.
@@ -322,7 +322,7 @@ class Reconciler:
             values = values_of(spec.version or stored[0])
             content = self.renderer.content_digest(platform.key, platform.uid, values, stored[1])
             edited = content != inventory.content_digest
-        fleet = with_targets(self.cache.platforms.values(), self._starting)
+        fleet = with_targets(self.cache.fleet(), self._starting)
         return choose_target(platform, spec, self._release, fleet, self.policy, self.now(), edited=edited)
 
     def _has_other_surge(self, platform: Platform, spec: Spec) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from platform_operator.api.shards import ONLY_SHARD, Shard
 from platform_operator.errors import SettingsError
 
 OPERATOR_CLASS = "([a-z]([-a-z0-9]{0,61}[a-z0-9])?)?"
@@ -26,6 +27,7 @@ class Settings:
     identity: str = "platform-operator"
     watch_namespaces: tuple[str, ...] = ()
     operator_class: str = ""
+    shard: Shard = ONLY_SHARD
     charts: Path = Path("/app/charts")
     helm: str = "helm"
     health_port: int = 8080
@@ -49,6 +51,7 @@ class Settings:
             identity=get("POD_NAME", socket.gethostname()),
             watch_namespaces=_names(get("WATCH_NAMESPACES", "")),
             operator_class=_class(get("OPERATOR_CLASS", "")),
+            shard=_shard(get("SHARD", str(cls.shard))),
             charts=Path(get("CHARTS_PATH", str(cls.charts))),
             helm=get("HELM", cls.helm),
             health_port=_number(environment, "HEALTH_PORT", cls.health_port),
@@ -78,6 +81,14 @@ def _class(name: str) -> str:
             f"OPERATOR_CLASS is {name!r}: set it to at most 63 of a-z, 0-9 and -, a letter first, or leave it empty"
         )
     return name
+
+
+def _shard(text: str) -> Shard:
+    match = re.fullmatch(r"(\d{1,3})/(\d{1,3})", text)
+    shard = Shard(*map(int, match.groups())) if match else None
+    if shard is None or shard.index >= shard.count:
+        raise SettingsError(f"SHARD is {text!r}: set it to <index>/<count>, for example 0/2 and 1/2 for two shards")
+    return shard
 
 
 def _number(environment: Mapping[str, str], name: str, default: int) -> int:

@@ -6,14 +6,16 @@ runs the Job again with growing delays. See MigrationFailed in docs/operations.m
 
 {{/*
 The Job that migrates the database. Its name contains a hash of its content, because a Job cannot be changed and the
-same migration need not run again.
+same migration need not run again. The release's own name is left out of it: the operator renders once for all shops
+with equal values, and fills in their names (docs/adr/0053).
 */}}
 {{- define "common.migrationJob" -}}
 {{- $spec := include "common.migrationSpec" . -}}
 apiVersion: batch/v1
 kind: Job
 metadata:
-  {{- $name := printf "%s-migrate-%s" (include "common.fullname" .) (sha256sum $spec | trunc 8) }}
+  {{- $unnamed := $spec | replace (include "common.platform" .) "<platform>" }}
+  {{- $name := printf "%s-migrate-%s" (include "common.fullname" .) (sha256sum $unnamed | trunc 8) }}
   {{- include "common.metadata" (dict "root" . "name" $name "wave" 2) | nindent 2 }}
 spec:
   {{- $spec | nindent 2 }}

@@ -41,6 +41,14 @@ app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/component: operator
 {{- end -}}
 
+{{/* The labels by which the pods of a shard are found. Takes root, index. */}}
+{{- define "operator.shardLabels" -}}
+{{ include "operator.selectorLabels" .root }}
+{{- if gt (int .root.Values.shards) 1 }}
+platform.ecommerce.dev/shard: {{ .index | quote }}
+{{- end }}
+{{- end -}}
+
 {{/* The rights that reconciling the platforms of a namespace needs, with the reason for each verb. Reads come from
 watches, so `get` is rare. */}}
 {{- define "operator.rules" -}}

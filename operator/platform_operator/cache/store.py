@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from platform_operator.api.kinds import ObjectId, PlatformKey
+from platform_operator.api.shards import ONLY_SHARD, Shard
 from platform_operator.cache.observed import ObservedObject, Platform
 
 
 @dataclass
 class Cache:
-    """The newest known version of every platform of the operator's class, and of every child.
+    """The newest known version of every platform of the operator's class and shard, and of every child.
 
     An older version never replaces a newer one.
     """
@@ -19,6 +20,9 @@ class Cache:
     platforms: dict[PlatformKey, Platform] = field(default_factory=dict)
     operator_class: str = ""
     """`spec.operatorClassName` of the platforms that this operator reconciles. Empty: those that name none."""
+    shard: Shard = ONLY_SHARD
+    """The part of these platforms that this process reconciles when it leads."""
+    _of_other_shards: dict[PlatformKey, Platform] = field(default_factory=dict)
     _of_other_classes: set[PlatformKey] = field(default_factory=set)
     _children: dict[PlatformKey, dict[ObjectId, ObservedObject]] = field(default_factory=dict)
     _tombstones: dict[tuple[PlatformKey, ObjectId | None], int] = field(default_factory=dict)
@@ -26,11 +30,18 @@ class Cache:
     back. A deletion has a version of its own: an object that is read at that very version has only lost the label that
     the watches select by."""
 
+    def fleet(self) -> Sequence[Platform]:
+        """Returns the platforms of the operator's class, those of all shards."""
+        return (*self.platforms.values(), *self._of_other_shards.values())
+
     def children(self, key: PlatformKey) -> dict[ObjectId, ObservedObject]:
         return dict(self._children.get(key, {}))
 
     def all_children(self) -> Iterator[ObservedObject]:
-        """Yields the children of all platforms of the operator's class, those that outlived theirs included."""
+        """Yields the children of all platforms of the operator's class, those that outlived theirs included.
+
+        Of other shards these are the Secrets alone.
+        """
         for key, children in self._children.items():
             if key not in self._of_other_classes:
                 yield from children.values()
@@ -40,7 +51,8 @@ class Cache:
 
         One of another class is as if it were deleted: it may have been of this operator's class before.
         """
-        key, known = platform.key, self.platforms.get(platform.key)
+        key = platform.key
+        known = self.platforms.get(key) or self._of_other_shards.get(key)
         if (known and known.version >= platform.version) or self._is_deleted(key, None, platform.version):
             return False
         if (platform.spec.get("operatorClassName") or "") != self.operator_class:
@@ -48,27 +60,35 @@ class Cache:
             self.remove_platform(key, platform.version)
             return known is not None
         self._of_other_classes.discard(key)
+        if not self.shard.has(key):
+            self._of_other_shards[key] = platform
+            return False
         self.platforms[key] = platform
         return known is None or not same_but_for_status(known, platform)
 
     def remove_platform(self, key: PlatformKey, version: int) -> None:
         self._tombstones[key, None] = version
-        known = self.platforms.get(key)
-        if known is not None and known.version <= version:
-            del self.platforms[key]
+        for platforms in (self.platforms, self._of_other_shards):
+            known = platforms.get(key)
+            if known is not None and known.version <= version:
+                del platforms[key]
 
     def store(self, key: PlatformKey, seen: ObservedObject) -> bool:
         """Stores a child unless a newer version is known: an event may be older than the answer to the operator's own
         write.
 
-        Returns whether anything changed that is decided on.
+        Returns whether anything changed that is decided on. Of other shards only the Secrets are kept: they say
+        whether credentials were derived from a master key.
         """
+        is_own = self.shard.has(key)
+        if not is_own and seen.id.kind != "Secret":
+            return False
         children = self._children.setdefault(key, {})
         known = children.get(seen.id)
         if (known and known.version >= seen.version) or self._is_deleted(key, seen.id, seen.version):
             return False
         children[seen.id] = seen
-        return known is None or replace(known, version=seen.version) != seen
+        return is_own and (known is None or replace(known, version=seen.version) != seen)
 
     def remove(self, key: PlatformKey, identity: ObjectId, version: int) -> bool:
         """Removes a child unless a newer version is known. Returns whether it was there."""
@@ -87,7 +107,7 @@ class Cache:
 
     def remove_unlisted_platforms(self, listed: Iterable[PlatformKey], version: int, namespace: str | None) -> None:
         """Removes the platforms that a list of that version and namespace (None: all) does not contain."""
-        for key in {key for key, known in self.platforms.items() if known.version <= version} - set(listed):
+        for key in {one.key for one in self.fleet() if one.version <= version} - set(listed):
             if namespace in (None, key.namespace):
                 self.remove_platform(key, version)
 

@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
@@ -19,16 +19,23 @@ from platform_operator.api.kinds import ANNOTATION_WAVE, CHILD_KINDS, Manifest, 
 from platform_operator.digests import digest
 from platform_operator.errors import RenderError
 from platform_operator.plan.inventory import DesiredObject
+from platform_operator.render import names
 from platform_operator.render.helm import Helm
 from platform_operator.render.store_images import StoreImages
 from platform_operator.render.values import ChartValues
 
+T = TypeVar("T")
+
+MAX_UNNAMED = 8
+"""Outputs of Helm that are kept in memory. One is a quarter of a megabyte."""
+
 
 @dataclass
 class Renderer:
-    """Renders each content once.
+    """Renders each content once, and runs Helm once for all shops whose values differ in names alone.
 
-    It runs one Helm at a time, since Helm needs half as much memory as the operator itself.
+    It runs one Helm at a time, since Helm needs half as much memory as the operator itself. See
+    docs/adr/0053-helm-runs-once-for-equal-shops.md.
     """
 
     helm: Helm
@@ -37,6 +44,8 @@ class Renderer:
     """Rendered contents that are kept in memory."""
     chart_digest: str = field(init=False)
     _cache: OrderedDict[str, tuple[DesiredObject, ...]] = field(init=False, default_factory=OrderedDict)
+    _unnamed: OrderedDict[str, str] = field(init=False, default_factory=OrderedDict)
+    """What Helm printed for values without names, as JSON."""
     _lock: asyncio.Lock = field(init=False, default_factory=asyncio.Lock)
 
     def __post_init__(self) -> None:
@@ -55,17 +64,36 @@ class Renderer:
         content = self.content_digest(key, uid, values)
         async with self._lock:
             if content not in self._cache:
-                with metrics.RENDER_SECONDS.time():
-                    manifests = await self.helm.template(self.chart, key, values)
-                self._cache[content] = desired_objects(manifests, key, uid)
-            self._cache.move_to_end(content)
-            while len(self._cache) > self.cache_size:
-                self._cache.popitem(last=False)
+                text = names.fill_in(await self._render_unnamed(key, values), key)
+                self._cache[content] = desired_objects(json.loads(text), key, uid)
+            _keep_newest(self._cache, content, self.cache_size)
             return self._cache[content]
+
+    async def _render_unnamed(self, key: PlatformKey, values: ChartValues) -> str:
+        """Returns the objects with placeholders for the names of the shop, as JSON. Raises RenderError."""
+        unnamed = names.take_out(values, key)
+        content = digest(unnamed)
+        if content not in self._unnamed:
+            try:
+                with metrics.RENDER_SECONDS.time():
+                    manifests = await self.helm.template(self.chart, names.PLACEHOLDER, unnamed)
+            except RenderError as error:
+                raise type(error)(names.fill_in(str(error), key)) from error
+            self._unnamed[content] = json.dumps(manifests, separators=(",", ":"))
+        _keep_newest(self._unnamed, content, MAX_UNNAMED)
+        return self._unnamed[content]
 
     def forget(self, key: PlatformKey, uid: str, values: ChartValues) -> None:
         """Forgets a rendered content, so that it is rendered again: Helm may have printed only a part of it."""
         self._cache.pop(self.content_digest(key, uid, values), None)
+        self._unnamed.pop(digest(names.take_out(values, key)), None)
+
+
+def _keep_newest(cache: OrderedDict[str, T], used: str, size: int) -> None:
+    """Marks an entry as used, and removes those beyond `size` that were used least recently."""
+    cache.move_to_end(used)
+    while len(cache) > size:
+        cache.popitem(last=False)
 
 
 def chart_digest(chart: Path) -> str:

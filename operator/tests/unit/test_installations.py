@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from platform_operator.api.kinds import Kind, Manifest
+from platform_operator.api.shards import Shard
 from platform_operator.errors import ApiError, OtherInstallationError
 from platform_operator.installations import LOOK_INTERVAL, OtherInstallations
-from platform_operator.leader_election import ANNOTATION_NAMESPACES, LEASE_DURATION, lease_name
+from platform_operator.leader_election import ANNOTATION_NAMESPACES, ANNOTATION_SHARD, LEASE_DURATION, lease_name
 
 OLD, NEW = "2026-01-01T00:00:00Z", "2026-02-01T00:00:00Z"
 
@@ -118,6 +119,62 @@ async def test_an_operator_without_the_right_to_list_leases_works(cluster: Clust
     cluster.install("first", OLD)
     cluster.error = ApiError(403, "Forbidden", "no")
     assert not await waits(cluster.seen_from("second").wait_for_older())
+
+
+class Shards:
+    """The Leases of one installation's shards, each renewed whenever time passes."""
+
+    def __init__(self) -> None:
+        self.held: dict[str, str | None] = {}
+        self.now, self.stop_after, self.failures = 100.0, 100.0, 0
+
+    async def list(
+        self, kind: Kind, namespace: str | None, selector: str = "", limit: int = 0, fields: str = ""
+    ) -> tuple[Sequence[Manifest], int]:
+        assert namespace == "system"
+        if self.failures:
+            self.failures -= 1
+            raise ApiError(500, "", "down")
+        return [self.lease(name, shard) for name, shard in self.held.items()], 1
+
+    def lease(self, name: str, shard: str | None) -> Manifest:
+        annotations = {ANNOTATION_SHARD: shard} if shard else {}
+        metadata = {"name": name, "namespace": "system", "annotations": annotations}
+        return {"metadata": metadata | {"resourceVersion": str(self.now)}, "spec": {"holderIdentity": "x"}}
+
+    async def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        self.stop_after -= seconds
+        if self.stop_after < 0:
+            raise TimeoutError
+
+    def seen_from(self, shard: Shard, operator_class: str = "") -> OtherInstallations:
+        return OtherInstallations(self, "system", operator_class, (), lambda: self.now, self.sleep, shard)
+
+
+@pytest.mark.parametrize(
+    ("own", "held", "is_waiting"),
+    [
+        (Shard(1, 2), {"ecommerce-operator": "0/2", "ecommerce-operator.shard-1": "1/2"}, False),
+        (Shard(1, 2), {"ecommerce-operator": None}, True),
+        (Shard(0, 1), {"ecommerce-operator": "0/1", "ecommerce-operator.shard-1": "1/2"}, True),
+        (Shard(2, 3), {"ecommerce-operator": "0/3", "ecommerce-operator.shard-1": "1/2"}, True),
+        (Shard(1, 2), {"ecommerce-operator-staging": None, "other": None}, False),
+    ],
+)
+async def test_a_shard_waits_while_one_of_another_number_of_shards_may_have_the_same_shops(
+    own: Shard, held: dict[str, str | None], *, is_waiting: bool
+) -> None:
+    shards = Shards()
+    shards.held = held
+    assert await waits(shards.seen_from(own).wait_for_resharding()) is is_waiting
+
+
+async def test_a_shard_that_cannot_see_the_others_waits() -> None:
+    shards = Shards()
+    shards.failures = 3
+    assert not await waits(shards.seen_from(Shard(1, 2)).wait_for_resharding())
+    assert shards.now == 100.0 + 3 * LOOK_INTERVAL
 
 
 def test_each_class_has_its_own_lease() -> None:

@@ -1,6 +1,7 @@
 """The real charts through the real Helm."""
 
 import asyncio
+import re
 import threading
 from pathlib import Path
 from typing import Any
@@ -162,6 +163,53 @@ async def test_equal_content_is_rendered_once(charts: Path) -> None:
     assert helm.runs == 2
 
 
+async def test_helm_runs_once_for_shops_whose_values_differ_in_names_alone(charts: Path) -> None:
+    helm = CountingHelm()
+    renderer = Renderer(helm, charts / "platform")
+    for key in (PlatformKey("a", "shop"), PlatformKey("b", "shop"), PlatformKey("b", "order")):
+        objects = await render(renderer, {}, key)
+        (service,) = objects.values()
+        assert (service.id.name, service.manifest["metadata"]["namespace"]) == (f"{key.name}-gateway", key.namespace)
+    assert helm.runs == 1
+    renderer.forget(key, "uid-1", chart_values(key, parse({}), Installation("1.0", "registry:5000"), "small"))
+    await render(renderer, {}, key)
+    assert helm.runs == 2, "what Helm printed was not whole"
+
+
+EVERY_PART = {
+    "profile": "large",
+    "monitoring": {"enabled": True, "alerts": True, "serviceMonitors": True},
+    "ingress": {"enabled": True, "host": "shop.example.org", "tls": {"secretName": "shop-tls"}},
+    "cache": {"provider": "external", "secretRef": {"name": "shop-cache"}},
+    "payments": {"provider": "stripe", "secretRef": {"name": "stripe"}},
+    "services": {"order": {"env": {"NOTE": "shop-order in shop"}}},
+}
+
+
+@pytest.mark.parametrize("spec", [{}, EVERY_PART])
+@pytest.mark.parametrize("key", [KEY, PlatformKey("team", "order"), PlatformKey("a", "on"), PlatformKey("x", "s" * 30)])
+async def test_objects_whose_names_are_filled_in_are_those_that_helm_prints(
+    renderer: Renderer, spec: dict[str, Any], key: PlatformKey
+) -> None:
+    values = chart_values(key, parse(spec), Installation("1.0"), "small")
+    printed = desired_objects(await renderer.helm.template(renderer.chart, key, values), key, "uid")
+    filled_in = await renderer.render(key, "uid", values)
+    assert [unhashed(one) for one in filled_in] == [unhashed(one) for one in printed]
+
+
+def unhashed(one: DesiredObject) -> str:
+    """Returns a manifest without the hashes that the charts make of texts with a shop's names in them."""
+    return re.sub(r'(-migrate-|/config":")[0-9a-f]+"', '"', one.json)
+
+
+async def test_an_error_of_the_charts_has_the_names_of_the_shop(tmp_path: Path, helm: str) -> None:
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "Chart.yaml").write_text("{apiVersion: v2, name: c, version: 0.1.0}")
+    (tmp_path / "templates" / "x.yaml").write_text('{{ fail (printf "%s/%s" .Release.Namespace .Release.Name) }}')
+    with pytest.raises(RenderError, match="team/shop"):
+        await Renderer(Helm(executable=helm), tmp_path).render(PlatformKey("team", "shop"), "uid", {})
+
+
 async def test_a_chart_that_refuses_its_values_is_reported_with_its_own_message(tmp_path: Path, helm: str) -> None:
     (tmp_path / "templates").mkdir()
     (tmp_path / "Chart.yaml").write_text("{apiVersion: v2, name: c, version: 0.1.0}")
@@ -215,9 +263,9 @@ def test_the_charts_digest_changes_with_any_file(tmp_path: Path) -> None:
 class CountingHelm(Helm):
     runs = 0
 
-    async def template(self, *_: object) -> list[dict[str, Any]]:
+    async def template(self, chart: Path, key: PlatformKey, values: dict[str, Any]) -> list[dict[str, Any]]:
         self.runs += 1
-        return []
+        return [{"kind": "Service", "apiVersion": "v1", "metadata": {"name": f"{key.name}-gateway"}}]
 
 
 async def test_the_pods_of_a_service_have_its_annotations(renderer: Renderer) -> None:
