@@ -65,7 +65,7 @@ lint: .venv/.stamp ## style, language, layers, scripts, Dockerfiles, contracts, 
 	diff <(python -m platform_operator crd) $(CRD) || { echo "$(CRD) is not current: run make crds" >&2; exit 1; }
 	hack/cluster/host-tools >/dev/null
 	manifests/generate --check
-	@! grep -hvxF -f constraints.txt services/requirements.txt operator/requirements.txt || \
+	@! grep -hvxF -f constraints.txt {services,operator,backup}/requirements.txt || \
 	  { echo "these requirements are not in constraints.txt: run make constraints" >&2; exit 1; }
 
 types: .venv/.stamp ## mypy --strict
@@ -177,6 +177,7 @@ constraints: $(UV) ## newest versions of all dependencies: constraints.txt and t
 	$(EXPORT) --no-dev --output-file services/requirements.txt \
 	  $(addprefix --package ,$(patsubst chassis-service,chassis,$(notdir $(SERVICE_MEMBERS:=-service))))
 	$(EXPORT) --no-dev --output-file operator/requirements.txt --package platform-operator
+	$(EXPORT) --no-dev --output-file backup/requirements.txt --package platform-backup
 
 host-tools:
 	@hack/cluster/host-tools >/dev/null

@@ -122,7 +122,7 @@ async def _dump(shop: Shop, backup: str, service: str, snapshot: Snapshot, slots
     stored = await shop.destination.size(path)
     if stored != written.size:
         raise DestinationUnavailable(f"{path} has {stored} bytes where {written.size} were written: back up again")
-    log.info("a database is dumped", service=service, bytes=written.size)
+    log.info("a database is dumped", database=service, bytes=written.size)
     return DatabaseEntry(
         file=file,
         size=written.size,

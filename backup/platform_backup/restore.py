@@ -151,7 +151,7 @@ async def _fill(shop: Shop, manifest: Manifest, service: str, session: Program, 
         await _await_answer(session, b"")
     except DatabaseFailed as error:
         raise DatabaseFailed(f"the database of {service}: {error}") from None
-    log.info("a database is restored", service=service)
+    log.info("a database is restored", database=service)
 
 
 async def _feed(program: Program, shop: Shop, manifest: Manifest, service: str) -> None:

@@ -79,8 +79,8 @@ def read_databases(folder: str) -> dict[str, DatabaseSettings]:
 
 
 def read_runtime_roles(folder: str) -> dict[str, DatabaseSettings]:
-    """Returns the logins of the services, by service; empty without a folder. Raises SettingsError."""
-    return {path.name: _read_secret(path) for path in sorted(Path(folder).glob("*")) if path.is_dir()}
+    """Returns the logins of the services, by service, of those that have a Secret. Raises SettingsError."""
+    return {path.name: _read_secret(path) for path in sorted(Path(folder).glob("*")) if any(path.glob("DB_*"))}
 
 
 def _read_secret(folder: Path) -> DatabaseSettings:

@@ -16,6 +16,7 @@ from chassis_testing.waiting import eventually
 from platform_backup.__main__ import main
 from platform_backup.catalog import list_backups, newest_backup
 from platform_backup.create import Shop, create_backup
+from platform_backup.settings import read_runtime_roles
 from platform_backup.snapshots import connect
 
 
@@ -74,6 +75,12 @@ def answer(
         return json.loads(capsys.readouterr().out.splitlines()[-1])
 
     return run
+
+
+def test_a_service_without_a_runtime_role_has_an_empty_folder(environment: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "roles/user").mkdir()
+
+    assert sorted(read_runtime_roles(environment["BACKUP_RUNTIME_ROLES"])) == ["notification", "order", "product"]
 
 
 def test_backups_are_created_listed_verified_and_restored(shop: Shop, answer: Callable[..., Any]) -> None:
