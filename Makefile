@@ -15,19 +15,19 @@ export MYPY_CACHE_DIR := $(CACHE)/ecommerce-mypy
 unexport PYTHONDONTWRITEBYTECODE
 
 UV := $(or $(shell command -v uv),.tools/bin/uv)
-PROJECTS := $(wildcard $(addsuffix /pyproject.toml,client e2e hack kubectl operator proto services/*))
+PROJECTS := $(wildcard $(addsuffix /pyproject.toml,backup client e2e hack kubectl operator proto services/*))
 MEMBERS := $(PROJECTS:/pyproject.toml=)
 SERVICE_MEMBERS := $(filter services/%,$(MEMBERS))
 PACKAGES = $(patsubst %/__init__.py,%,$(wildcard $(MEMBERS:=/*/__init__.py)))
 # In this order: what takes long in one piece comes first, and short files at the end keep all workers busy.
 TEST_FOLDERS := $(wildcard e2e/tests/integration e2e/tests/contract charts/tests operator/tests/unit hack/tests) \
-  $(wildcard client/tests kubectl/tests services/*/tests)
+  $(wildcard backup/tests client/tests kubectl/tests services/*/tests)
 # One worker more than processors, since tests also wait; at most 4.
 PARALLEL = --numprocesses $$(n=$$(nproc); echo $$((n < 3 ? n + 1 : 4))) --dist loadfile --no-loadscope-reorder
 NO_TESTS_SELECTED := 5
 TEST_ENV = eval "$$(hack/compose/test-env env)"
 CLUSTER_TEST_FOLDERS := $(wildcard e2e/tests/cluster operator/tests/api charts/tests)
-TYPED_TESTS = $(wildcard client/tests kubectl/tests hack/tests services/*/tests operator/tests charts/tests e2e/tests)
+TYPED_TESTS = $(wildcard $(addsuffix /tests,backup client kubectl hack services/* operator charts e2e))
 SOURCES = git ls-files -z --cached --others --exclude-standard --deduplicate
 PYTHON_SCRIPTS = { $(SOURCES) | xargs -0 grep -lsIE '^\#!.*python' || true; }
 BASH_SCRIPTS = { $(SOURCES) | xargs -0 grep -lsIE '^\#!.*bash|^\# shellcheck shell=bash' || true; }
@@ -65,7 +65,7 @@ lint: .venv/.stamp ## style, language, layers, scripts, Dockerfiles, contracts, 
 	diff <(python -m platform_operator crd) $(CRD) || { echo "$(CRD) is not current: run make crds" >&2; exit 1; }
 	hack/cluster/host-tools >/dev/null
 	manifests/generate --check
-	@! grep -hvxF -f constraints.txt services/requirements.txt operator/requirements.txt || \
+	@! grep -hvxF -f constraints.txt {services,operator,backup}/requirements.txt || \
 	  { echo "these requirements are not in constraints.txt: run make constraints" >&2; exit 1; }
 
 types: .venv/.stamp ## mypy --strict
@@ -177,6 +177,7 @@ constraints: $(UV) ## newest versions of all dependencies: constraints.txt and t
 	$(EXPORT) --no-dev --output-file services/requirements.txt \
 	  $(addprefix --package ,$(patsubst chassis-service,chassis,$(notdir $(SERVICE_MEMBERS:=-service))))
 	$(EXPORT) --no-dev --output-file operator/requirements.txt --package platform-operator
+	$(EXPORT) --no-dev --output-file backup/requirements.txt --package platform-backup
 
 host-tools:
 	@hack/cluster/host-tools >/dev/null

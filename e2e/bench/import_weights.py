@@ -14,8 +14,8 @@ MODULES = (
     "aio_pika", "aiohttp", "aiosmtplib", "alembic", "argon2", "asyncpg", "babel.numbers", "fastapi", "fastapi_offline",
     "grpc.aio", "grpc_health.v1.health", "httptools", "httpx", "jinja2", "jwt", "kopf", "kubernetes.aio",
     "opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http.trace_exporter", "prometheus_client",
-    "google.protobuf.json_format", "pydantic", "pyhelm3", "redis.asyncio", "sqlalchemy.ext.asyncio", "stripe",
-    "structlog", "uvicorn", "uvloop", "yaml", "yarl",
+    "google.protobuf.json_format", "obstore.store", "pydantic", "pyhelm3", "redis.asyncio", "sqlalchemy.ext.asyncio",
+    "stripe", "structlog", "uvicorn", "uvloop", "yaml", "yarl",
 )  # fmt: skip
 TIMES = 3
 PROGRAM = """

@@ -1,5 +1,5 @@
-// The targets of build-images: one recipe for every service, as it ships and as `skaffold dev` runs it, and one for the
-// operator.
+// The targets of build-images: one recipe for every service, as it ships and as `skaffold dev` runs it, and one each
+// for the operator and for backups.
 variable "VERSION" { default = "dev" }
 variable "REGISTRY" { default = "localhost:5001" }
 variable "SERVICES" { default = "" } // separated by commas
@@ -7,7 +7,7 @@ variable "CA" { default = "" }       // the host's CA bundle, where package regi
 variable "TOOLS" { default = "" }    // a folder with usr/bin/helm, where no registry has one
 
 group "default" {
-  targets = ["services", "operator"]
+  targets = ["services", "operator", "backup"]
 }
 
 target "common" {
@@ -32,6 +32,12 @@ target "development" {
   dockerfile = "services/Dockerfile"
   target     = "development"
   args       = { SERVICE = service }
+}
+
+target "backup" {
+  inherits   = ["common"]
+  dockerfile = "backup/Dockerfile"
+  tags       = ["${REGISTRY}/ecommerce/backup:${VERSION}"]
 }
 
 target "operator" {

@@ -8,6 +8,7 @@ _ROOT = Path(__file__).parents[3]
 _GLOSSARY = _ROOT / "docs/glossary.md"
 _FOLDERS = (
     ".",
+    "backup",
     "operator/platform_operator",
     "e2e",
     "hack",

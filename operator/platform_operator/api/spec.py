@@ -682,7 +682,7 @@ class Spec(Model):
                 "services must have only names of services: use " + ", ".join(SERVICES),
                 ".services",
             ),
-            _not_available("backup", "back up the volumes with snapshots of your storage until then"),
+            _not_available("backup", "install charts/backup beside the shop until then"),
         )
     )
 

@@ -314,7 +314,7 @@ def assert_refused(answer: dict[str, Any], message: str) -> None:
         ),
         (
             {"backup": {"schedule": "@daily"}},
-            f"spec.backup {NOT_AVAILABLE}: remove it; back up the volumes with snapshots of your storage until then",
+            f"spec.backup {NOT_AVAILABLE}: remove it; install charts/backup beside the shop until then",
         ),
     ],
 )  # fmt: skip

@@ -1,0 +1,120 @@
+"""The command `python -m platform_backup`: create, list, verify, restore and prune the backups of a shop.
+
+Its settings are environment variables (platform_backup.settings). The last line of its output is what it did, as JSON;
+the lines before are the log. It exits with 0 if it has succeeded, 78 if the settings are wrong, 2 if the arguments are,
+and else with 1. A failure is one line on stderr, and in a pod the termination message: a reason and what to do.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import secrets
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from chassis.errors import DatabaseUnavailable, RuntimeRoleRefused, SettingsError
+from chassis.observability import logs
+from chassis.settings import load
+
+from platform_backup.catalog import find_backup, list_backups, newest_backup, prune, verify_files
+from platform_backup.create import Shop, create_backup
+from platform_backup.destination import open_destination
+from platform_backup.errors import BackupError, DatabaseFailed
+from platform_backup.manifest import Manifest
+from platform_backup.postgres_tools import PostgresTools
+from platform_backup.restore import restore_backup
+from platform_backup.retention import Retention
+from platform_backup.settings import BackupSettings, read_databases, read_runtime_roles
+
+TERMINATION_LOG = Path("/dev/termination-log")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs one command."""
+    chosen = _parser().parse_args(arguments)
+    settings = load(BackupSettings)
+    logs.configure("backup", settings.tenant, settings.log_level)
+    try:
+        answer = asyncio.run(_run(chosen, settings))
+    except SettingsError as error:
+        _fail("SettingsWrong", str(error), os.EX_CONFIG)
+    except BackupError as error:
+        _fail(error.reason, str(error), 1)
+    except (DatabaseUnavailable, RuntimeRoleRefused) as error:
+        _fail(DatabaseFailed.reason, str(error), 1)
+    else:
+        _terminate_with(json.dumps(answer))
+        sys.stdout.write(json.dumps(answer) + "\n")
+
+
+async def _run(chosen: argparse.Namespace, settings: BackupSettings) -> object:
+    needs_databases = chosen.command in {"create", "restore"}
+    shop = Shop(
+        name=settings.backup_shop,
+        databases=read_databases(settings.backup_databases) if needs_databases else {},
+        key=settings.key,
+        destination=open_destination(settings),
+        tools=PostgresTools(settings.backup_postgres_bin),
+    )
+    now = datetime.now(UTC)
+    retention = Retention(settings.backup_keep, timedelta(days=settings.backup_keep_days))
+    if chosen.command == "create":
+        manifest = await create_backup(shop, secrets.token_hex(3))
+        return {**_summary(manifest), "deleted": await prune(shop, retention, now)}
+    if chosen.command == "prune":
+        return {"deleted": await prune(shop, retention, now)}
+    if chosen.command == "list":
+        return [{"id": backup.id, "whole": backup.is_whole} for backup in await list_backups(shop)]
+    manifest = await (find_backup(shop, chosen.id) if chosen.id else newest_backup(shop))
+    if chosen.command == "verify":
+        await verify_files(shop, manifest)
+        return _summary(manifest)
+    roles = read_runtime_roles(settings.backup_runtime_roles)
+    restored = await restore_backup(shop, manifest, roles, now, chosen.only, replace=chosen.replace)
+    return {**_summary(manifest), "restored": restored.databases, "resent": restored.resent}
+
+
+def _summary(manifest: Manifest) -> dict[str, object]:
+    return {
+        "id": manifest.id,
+        "cut": manifest.cut_at.isoformat(timespec="milliseconds"),
+        "spreadSeconds": round(manifest.cut_spread_seconds, 3),
+        "bytes": manifest.size,
+        "databases": {service: entry.revision for service, entry in manifest.databases.items()},
+    }
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="platform_backup", description="Back up and restore the databases of a shop.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("create", help="back up all databases, then delete the backups that are no longer kept")
+    commands.add_parser("list", help="list the backups, also those that are not whole")
+    commands.add_parser("prune", help="delete the backups that are no longer kept")
+    for name, text in (
+        ("verify", "read all files of a backup and check them"),
+        ("restore", "restore the databases of a closed shop, and send the events since the backup again"),
+    ):
+        command = commands.add_parser(name, help=text)
+        command.add_argument("id", nargs="?", help="the backup; by default the newest whole one")
+    command.add_argument("--only", action="append", default=[], metavar="SERVICE", help="only the database of this one")
+    command.add_argument("--replace", action="store_true", help="delete what the databases have")
+    return parser
+
+
+def _fail(reason: str, message: str, status: int) -> None:
+    sys.stderr.write(f"platform_backup: {reason}: {message}\n")
+    _terminate_with(json.dumps({"reason": reason, "message": message}))
+    raise SystemExit(status)
+
+
+def _terminate_with(message: str) -> None:
+    """Leaves a message in the status of the pod, if this is one. Kubernetes keeps 4096 bytes of it."""
+    if TERMINATION_LOG.exists() and os.access(TERMINATION_LOG, os.W_OK):
+        TERMINATION_LOG.write_text(message[:4000])
+
+
+if __name__ == "__main__":
+    main()

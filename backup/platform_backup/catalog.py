@@ -1,0 +1,104 @@
+"""The backups of a destination: finding, verifying and deleting them."""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from datetime import datetime
+
+from chassis.observability import logs
+
+from platform_backup.create import MANIFEST, Shop
+from platform_backup.encryption import decrypt
+from platform_backup.errors import BackupDamaged, BackupNotFound, WrongKey
+from platform_backup.manifest import Manifest, read_manifest, time_of
+from platform_backup.retention import Retention, StoredBackup, expired
+
+log = logs.get_logger(__name__)
+
+
+async def list_backups(shop: Shop) -> list[StoredBackup]:
+    """Returns all backups of a shop, the oldest first, also those that are not whole. Raises Destination…."""
+    sizes: dict[str, dict[str, int]] = defaultdict(dict)
+    for path, size in (await shop.destination.list(f"{shop.name}/")).items():
+        backup, _, file = path.removeprefix(f"{shop.name}/").partition("/")
+        sizes[backup][file] = size
+    return [
+        StoredBackup(backup, at, MANIFEST in files, await _is_whole(shop, backup, files))
+        for backup, files in sorted(sizes.items())
+        if (at := time_of(backup)) is not None
+    ]
+
+
+async def _is_whole(shop: Shop, backup: str, sizes: dict[str, int]) -> bool:
+    if MANIFEST not in sizes:
+        return False
+    try:
+        manifest = await find_backup(shop, backup)
+    except (BackupDamaged, BackupNotFound, WrongKey) as error:
+        log.warning("a backup is not whole", backup=backup, reason=str(error))
+        return False
+    return all(sizes.get(entry.file) == entry.size for entry in manifest.databases.values())
+
+
+async def find_backup(shop: Shop, backup: str) -> Manifest:
+    """Returns the manifest of a backup. Raises BackupNotFound, BackupDamaged, WrongKey, Destination…."""
+    text = await shop.destination.read(f"{shop.name}/{backup}/{MANIFEST}")
+    if text is None:
+        raise BackupNotFound(
+            f"{shop.name} has no backup {backup} with a manifest: it does not exist, or was stopped before it was whole"
+        )
+    manifest = read_manifest(text, shop.key)
+    if (manifest.shop, manifest.id) != (shop.name, backup):
+        raise BackupDamaged(
+            f"{shop.name}/{backup} has the manifest of {manifest.shop}/{manifest.id}: restore it from there"
+        )
+    return manifest
+
+
+async def newest_backup(shop: Shop) -> Manifest:
+    """Returns the manifest of the newest whole backup. Raises BackupNotFound."""
+    whole = [backup for backup in await list_backups(shop) if backup.is_whole]
+    if not whole:
+        raise BackupNotFound(f"{shop.name} has no whole backup that this key can read")
+    return await find_backup(shop, whole[-1].id)
+
+
+async def verify_files(shop: Shop, manifest: Manifest) -> None:
+    """Reads all files of a backup: their digests, and that each decrypts to its end. Raises BackupDamaged."""
+    for service in manifest.databases:
+        async for _ in read_dump(shop, manifest, service):
+            pass
+
+
+async def read_dump(shop: Shop, manifest: Manifest, service: str) -> AsyncIterator[bytes]:
+    """Yields the dump of a database.
+
+    Raises BackupDamaged, at the latest at the end: what was yielded may be used only if there was no error.
+    """
+    entry = manifest.databases[service]
+    digest = hashlib.sha256()
+
+    async def digested() -> AsyncIterator[bytes]:
+        async for part in shop.destination.stream(f"{manifest.shop}/{manifest.id}/{entry.file}"):
+            digest.update(part)
+            yield part
+
+    async for part in decrypt(digested(), shop.key, f"{manifest.id}/{entry.file}"):
+        yield part
+    if digest.hexdigest() != entry.sha256:
+        raise BackupDamaged(f"{entry.file} is not the file of the manifest: restore another backup")
+
+
+async def prune(shop: Shop, retention: Retention, now: datetime) -> list[str]:
+    """Deletes the backups that the retention does not keep, and returns their ids.
+
+    The manifest goes first: a backup that is half deleted is none.
+    """
+    chosen = expired(await list_backups(shop), retention, now)
+    for backup in chosen:
+        folder = f"{shop.name}/{backup.id}/"
+        paths = await shop.destination.list(folder)
+        for path in sorted(paths, key=lambda path: not path.endswith(f"/{MANIFEST}")):
+            await shop.destination.delete(path)
+        log.info("a backup is deleted", backup=backup.id)
+    return [backup.id for backup in chosen]

@@ -1,0 +1,134 @@
+"""The creation of a backup: a cut, a dump of each database from its snapshot, and last the manifest.
+
+Whatever stops it before the manifest leaves files that are not a backup, which a later prune deletes.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from chassis.observability import logs
+from chassis.settings import DatabaseSettings
+
+from platform_backup.destination import Destination
+from platform_backup.encryption import BackupKey, encrypt
+from platform_backup.errors import DatabaseFailed, DestinationUnavailable, PostgresToolsTooOld
+from platform_backup.manifest import DatabaseEntry, Manifest, backup_id, write_manifest
+from platform_backup.postgres_tools import PostgresTools
+from platform_backup.snapshots import Snapshot, cut
+
+MANIFEST = "manifest.json"
+_DUMP = ["--format=custom", "--compress=zstd:3", "--no-password"]
+_DUMPS_AT_ONCE = 3
+"""The dumps that run at the same time: each holds parts of its file in memory."""
+
+log = logs.get_logger(__name__)
+
+
+def now_in_utc() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Shop:
+    """A shop as a backup sees it: its databases by service, and the key and the destination of its backups."""
+
+    name: str
+    databases: Mapping[str, DatabaseSettings]
+    key: BackupKey
+    destination: Destination
+    tools: PostgresTools
+    version: str = "dev"
+
+
+@dataclass(slots=True)
+class _Written:
+    """What passed through `counted`."""
+
+    size: int = 0
+    digest: "hashlib._Hash" = field(default_factory=hashlib.sha256)
+
+    async def counted(self, content: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        async for part in content:
+            self.size += len(part)
+            self.digest.update(part)
+            yield part
+
+
+async def create_backup(shop: Shop, suffix: str, now: Callable[[], datetime] = now_in_utc) -> Manifest:
+    """Backs up all databases of a shop, without closing it, and returns the manifest.
+
+    The snapshots are held until the last dump has ended, which keeps vacuum from removing rows of that time. Raises
+    BackupError.
+    """
+    started_at = now()
+    backup = backup_id(started_at, suffix)
+    tools_version = await shop.tools.major_version()
+    log.info("the backup begins", backup=backup, databases=list(shop.databases))
+    async with cut(shop.databases) as snapshots:
+        _require_tools_for(snapshots, tools_version)
+        entries = await _dump_all(shop, backup, snapshots)
+    manifest = Manifest(
+        id=backup,
+        shop=shop.name,
+        tool_version=shop.version,
+        key_id=shop.key.id,
+        started_at=started_at,
+        finished_at=now(),
+        databases=entries,
+    )
+    await shop.destination.write(f"{shop.name}/{backup}/{MANIFEST}", write_manifest(manifest, shop.key))
+    log.info("the backup is whole", backup=backup, bytes=manifest.size, cut_spread_seconds=manifest.cut_spread_seconds)
+    return manifest
+
+
+def _require_tools_for(snapshots: Mapping[str, Snapshot], tools_version: int) -> None:
+    for service, snapshot in snapshots.items():
+        if snapshot.server_version > tools_version:
+            raise PostgresToolsTooOld(
+                f"the database of {service} is PostgreSQL {snapshot.server_version}, which pg_dump {tools_version} "
+                "cannot dump: use an image with its pg_dump"
+            )
+
+
+async def _dump_all(shop: Shop, backup: str, snapshots: Mapping[str, Snapshot]) -> dict[str, DatabaseEntry]:
+    """Dumps all databases, a few at a time. The first error stops the others, and is raised."""
+    slots = asyncio.Semaphore(_DUMPS_AT_ONCE)
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = {
+                service: group.create_task(_dump(shop, backup, service, snapshot, slots))
+                for service, snapshot in snapshots.items()
+            }
+    except* Exception as errors:
+        raise errors.exceptions[0] from None
+    return {service: task.result() for service, task in tasks.items()}
+
+
+async def _dump(shop: Shop, backup: str, service: str, snapshot: Snapshot, slots: asyncio.Semaphore) -> DatabaseEntry:
+    file = f"{service}.dump"
+    path = f"{shop.name}/{backup}/{file}"
+    written = _Written()
+    async with slots:
+        arguments = [*_DUMP, f"--snapshot={snapshot.name}"]
+        async with shop.tools.run("pg_dump", arguments, shop.databases[service]) as dump:
+            encrypted = encrypt(dump.output(), shop.key, f"{backup}/{file}")
+            try:
+                await shop.destination.write(path, written.counted(encrypted))
+            except DatabaseFailed as error:
+                raise DatabaseFailed(f"the database of {service}: {error}") from None
+    stored = await shop.destination.size(path)
+    if stored != written.size:
+        raise DestinationUnavailable(f"{path} has {stored} bytes where {written.size} were written: back up again")
+    log.info("a database is dumped", database=service, bytes=written.size)
+    return DatabaseEntry(
+        file=file,
+        size=written.size,
+        sha256=written.digest.hexdigest(),
+        server_version=snapshot.server_version,
+        revision=snapshot.revision,
+        snapshot_at=snapshot.at,
+        outbox=snapshot.outbox,
+    )

@@ -1,0 +1,215 @@
+"""The restore of a backup into the databases of a shop that is closed: all of them, or none.
+
+Each database gets its dump in one transaction, and all are committed when all are complete. Then the published events
+since the cut are resent, so that consumers whose snapshot was taken before an event arrived receive it
+(docs/adr/0057).
+"""
+
+import asyncio
+import secrets
+from collections.abc import Collection, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from chassis.database.engine import Database, database_tls, database_url
+from chassis.database.roles import RuntimeRole, grant_runtime_role
+from chassis.messaging.resend import MAX_AGE, Selection, resend
+from chassis.observability import logs
+from chassis.settings import DatabaseSettings
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from platform_backup.catalog import read_dump, verify_files
+from platform_backup.create import Shop
+from platform_backup.errors import DatabaseFailed, RestoreRefused
+from platform_backup.manifest import Manifest
+from platform_backup.postgres_tools import Program
+from platform_backup.snapshots import connect, has_table
+
+RESEND_MARGIN = timedelta(hours=2)
+"""How long before the cut the resent events begin.
+
+Longer than an event is retried (about an hour, docs/adr/0025): those that were published before and not received yet
+waited for a retry, or in the queue of a service that was down.
+"""
+_RESTORE = ["--no-owner", "--no-privileges", "--file=-"]
+_PSQL = ["--no-psqlrc", "--quiet", "--no-align", "--tuples-only", "--set=ON_ERROR_STOP=1"]
+_EMPTY_SCHEMA = b"""
+SET lock_timeout = '30s';
+DROP SCHEMA public CASCADE;
+CREATE SCHEMA public;
+ALTER SCHEMA public OWNER TO pg_database_owner;
+GRANT USAGE ON SCHEMA public TO PUBLIC;
+"""
+"""The schema of a database as PostgreSQL creates it, without any object."""
+_OBJECTS = """
+    SELECT count(*) FROM pg_class
+    WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
+      AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = pg_class.oid AND d.deptype = 'e')
+"""
+_OTHER_CLIENTS = """
+    SELECT count(*) FROM pg_stat_activity
+    WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
+"""
+
+log = logs.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What a restore did."""
+
+    databases: list[str]
+    resent: dict[str, int]
+    """How many published events each service sends again."""
+
+
+async def restore_backup(
+    shop: Shop,
+    manifest: Manifest,
+    roles: Mapping[str, DatabaseSettings],
+    now: datetime,
+    only: Collection[str] = (),
+    *,
+    replace: bool = False,
+) -> Restored:
+    """Restores a backup into the databases of the shop, or only those of some services; `roles` are their logins.
+
+    First all files are verified, and the databases must exist, be used by no one, and be empty, unless `replace`
+    deletes what they have. Raises BackupError; until the last transaction is complete, nothing has changed then.
+    """
+    services = _chosen(shop, manifest, only)
+    for service in services:
+        await _require_ready(shop, manifest, service, replace=replace)
+    await verify_files(shop, manifest)
+    log.info("the files of the backup are whole", backup=manifest.id)
+    await _restore_all(shop, manifest, services, replace=replace)
+    for service in services:
+        await _finish(service, shop.databases[service], roles.get(service))
+    return Restored(services, await resend_since(shop.databases, manifest.cut_at - RESEND_MARGIN, now))
+
+
+def _chosen(shop: Shop, manifest: Manifest, only: Collection[str]) -> list[str]:
+    services = sorted(only or manifest.databases)
+    unknown = [service for service in services if service not in manifest.databases]
+    if unknown:
+        raise RestoreRefused(f"the backup {manifest.id} has no database of {', '.join(unknown)}")
+    missing = [service for service in services if service not in shop.databases]
+    if missing:
+        raise RestoreRefused(f"there is no login for the database of {', '.join(missing)}: mount its Secret")
+    return services
+
+
+async def _require_ready(shop: Shop, manifest: Manifest, service: str, *, replace: bool) -> None:
+    async with connect(service, shop.databases[service]) as connection:
+        server, needed = connection.get_server_version().major, manifest.databases[service].server_version
+        if server < needed:
+            raise RestoreRefused(f"the database of {service} is PostgreSQL {server}, and the backup is of {needed}")
+        if clients := await connection.fetchval(_OTHER_CLIENTS):
+            raise RestoreRefused(f"{clients} other connections use the database of {service}: close the shop first")
+        if not replace and (objects := await connection.fetchval(_OBJECTS)):
+            raise RestoreRefused(
+                f"the database of {service} has {objects} tables and sequences: add --replace to delete all of them"
+            )
+
+
+async def _restore_all(shop: Shop, manifest: Manifest, services: Collection[str], *, replace: bool) -> None:
+    """Restores all databases in open transactions, then commits them. Raises the first error; then none is changed."""
+    async with AsyncExitStack() as stack:
+        sessions = {
+            service: await stack.enter_async_context(shop.tools.run("psql", _PSQL, shop.databases[service], stdin=True))
+            for service in services
+        }
+        try:
+            async with asyncio.TaskGroup() as group:
+                for service, session in sessions.items():
+                    group.create_task(_fill(shop, manifest, service, session, replace=replace))
+        except* Exception as errors:
+            raise errors.exceptions[0] from None
+        for service, session in sessions.items():
+            await _commit(service, session)
+
+
+async def _fill(shop: Shop, manifest: Manifest, service: str, session: Program, *, replace: bool) -> None:
+    """Executes the dump of a database in a transaction, which stays open."""
+    try:
+        await session.write(b"BEGIN;\n")
+        if replace:
+            await session.write(_EMPTY_SCHEMA)
+        async with shop.tools.run("pg_restore", _RESTORE, stdin=True) as program:
+            feeding = asyncio.create_task(_feed(program, shop, manifest, service))
+            try:
+                async for script in program.output():
+                    await session.write(script)
+                await feeding
+            except DatabaseFailed:
+                if feeding.done():
+                    feeding.result()  # the dump could not be read, which is why the program failed
+                raise
+            finally:
+                feeding.cancel()
+        await _await_answer(session, b"")
+    except DatabaseFailed as error:
+        raise DatabaseFailed(f"the database of {service}: {error}") from None
+    log.info("a database is restored", database=service)
+
+
+async def _feed(program: Program, shop: Shop, manifest: Manifest, service: str) -> None:
+    """Writes the dump to pg_restore. Its error ends the program's input, and is raised to the caller that waits."""
+    try:
+        async for part in read_dump(shop, manifest, service):
+            await program.write(part)
+    finally:
+        program.close_input()
+
+
+async def _commit(service: str, session: Program) -> None:
+    try:
+        await _await_answer(session, b"COMMIT;\n")
+        session.close_input()
+        await session.succeeded()
+    except DatabaseFailed as error:
+        raise DatabaseFailed(
+            f"the database of {service} was not committed: {error}; databases before it are restored: run the restore "
+            "again with --replace"
+        ) from None
+
+
+async def _await_answer(session: Program, statement: bytes) -> None:
+    """Executes a statement and waits until psql has executed all that was written to it."""
+    token = secrets.token_hex(16).encode()
+    await session.write(statement + b"\\echo " + token + b"\n")
+    while (await session.read_line()).strip() != token:
+        pass
+
+
+async def _finish(service: str, database: DatabaseSettings, role: DatabaseSettings | None) -> None:
+    """Grants the service's role its privileges, which a dump does not have, and collects statistics."""
+    if role is not None:
+        engine = create_async_engine(database_url(database), connect_args={"ssl": database_tls(database)})
+        try:
+            async with engine.connect() as connection:
+                await grant_runtime_role(connection, database, RuntimeRole(role.db_user, role.db_password))
+        finally:
+            await engine.dispose()
+    async with connect(service, database) as connection:
+        await connection.execute("ANALYZE", timeout=None)
+
+
+async def resend_since(databases: Mapping[str, DatabaseSettings], since: datetime, now: datetime) -> dict[str, int]:
+    """Moves the published events since then back into the outboxes, of all databases that have one.
+
+    Those that are too old for the consumers to recognize stay. Idempotent. Raises DatabaseFailed.
+    """
+    selection = Selection(max(since, now - MAX_AGE), now)
+    resent: dict[str, int] = {}
+    for service, settings in databases.items():
+        async with connect(service, settings) as connection:
+            if not await has_table(connection, "outbox_published"):
+                continue
+        database = Database(settings, schema="")
+        try:
+            resent[service] = sum([moved async for moved in resend(database, selection)])
+        finally:
+            await database.close()
+    return resent

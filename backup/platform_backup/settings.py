@@ -1,0 +1,91 @@
+"""The settings of a backup or a restore, from the environment and from the mounted Secrets of the databases."""
+
+from pathlib import Path
+from typing import Annotated, Self
+from urllib.parse import urlsplit
+
+from chassis.errors import SettingsError
+from chassis.settings import DatabaseSettings, Environment, LogSettings, read
+from pydantic import AfterValidator, Field, model_validator
+
+from platform_backup.encryption import BackupKey
+
+
+def _validate_destination(value: str) -> str:
+    parts = urlsplit(value)
+    if (parts.scheme == "s3" and parts.netloc) or (parts.scheme == "file" and parts.path.startswith("/")):
+        return value
+    raise ValueError("write s3://bucket, s3://bucket/prefix or file:///folder")
+
+
+def _validate_key(value: str) -> str:
+    BackupKey.parse(value)
+    return value
+
+
+class DestinationSettings(Environment):
+    """The place of the backups: a bucket or a folder."""
+
+    backup_destination: Annotated[str, AfterValidator(_validate_destination)]
+    """The bucket and the prefix in it, `s3://bucket/prefix`, or a folder, `file:///backups`."""
+    backup_s3_endpoint: Annotated[str, Field(pattern="^(https?://[^/]+)?/?$")] = ""
+    """The URL of an S3-compatible server. Without it, the bucket is one of AWS."""
+    backup_s3_region: str = "us-east-1"
+    """The region of the bucket."""
+    backup_s3_access_key_id: str = ""
+    """The id of the access key of the bucket."""
+    backup_s3_secret_access_key: Annotated[str, Field(repr=False)] = ""
+    """The secret of that access key."""
+    backup_s3_ca: Annotated[str, Field(repr=False)] = ""
+    """The authority of the server's certificate, in PEM, if the image does not trust it."""
+
+    @model_validator(mode="after")
+    def _has_the_credentials_of_its_bucket(self) -> Self:
+        has_both = bool(self.backup_s3_access_key_id) and bool(self.backup_s3_secret_access_key)
+        if self.backup_destination.startswith("s3:") and not has_both:
+            raise ValueError("set BACKUP_S3_ACCESS_KEY_ID and BACKUP_S3_SECRET_ACCESS_KEY, which s3:// needs")
+        return self
+
+
+class BackupSettings(LogSettings, DestinationSettings):
+    """The settings of every command."""
+
+    backup_shop: Annotated[str, Field(pattern="^[a-z0-9]([a-z0-9./-]*[a-z0-9])?$")]
+    """The name of the shop, below which the destination has its backups: `<namespace>/<platform>`."""
+    backup_key: Annotated[str, AfterValidator(_validate_key), Field(repr=False)]
+    """The key of the encryption, as `openssl rand -base64 32` prints it. Without it a backup cannot be restored."""
+    backup_databases: str = "/databases"
+    """The folder of the databases' Secrets: `<service>/DB_HOST` and the other keys, for each service."""
+    backup_runtime_roles: str = "/runtime-roles"
+    """The folder of the Secrets of the runtime roles, for each service that has one. Only a restore reads it."""
+    backup_postgres_bin: str = ""
+    """The folder with pg_dump, pg_restore and psql. Without it they are on PATH."""
+    backup_keep: Annotated[int, Field(ge=1)] = 7
+    """How many of the newest backups are kept."""
+    backup_keep_days: Annotated[int, Field(ge=0, le=3650)] = 0
+    """The age in days up to which a backup is kept, however many there are."""
+
+    @property
+    def key(self) -> BackupKey:
+        return BackupKey.parse(self.backup_key)
+
+
+def read_databases(folder: str) -> dict[str, DatabaseSettings]:
+    """Returns the databases of a folder of mounted Secrets, by service. Raises SettingsError."""
+    found = {path.name: _read_secret(path) for path in sorted(Path(folder).glob("*")) if path.is_dir()}
+    if not found:
+        raise SettingsError(f"{folder} has no Secret of a database: mount <service>/DB_HOST and its other keys there")
+    return found
+
+
+def read_runtime_roles(folder: str) -> dict[str, DatabaseSettings]:
+    """Returns the logins of the services, by service, of those that have a Secret. Raises SettingsError."""
+    return {path.name: _read_secret(path) for path in sorted(Path(folder).glob("*")) if any(path.glob("DB_*"))}
+
+
+def _read_secret(folder: Path) -> DatabaseSettings:
+    content = {path.name: path.read_text().rstrip("\n") for path in folder.glob("DB_*")}
+    try:
+        return read(DatabaseSettings, content)
+    except SettingsError as error:
+        raise SettingsError(f"{folder}: {error}") from None

@@ -1,0 +1,129 @@
+"""The cut: an exported snapshot of each database, all taken as close together as possible, while the shop runs.
+
+All connections are opened first, so that what lies between two snapshots is one round trip.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeVar
+
+import asyncpg
+from chassis.database.engine import database_tls
+from chassis.settings import DatabaseSettings
+
+from platform_backup.errors import DatabaseFailed
+from platform_backup.manifest import OutboxPosition
+
+_T = TypeVar("_T")
+CONNECT_TIMEOUT_SECONDS = 10.0
+_STATEMENT_TIMEOUT_SECONDS = 60.0
+_DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+_OUTBOX_POSITION = """
+    SELECT greatest(
+               (SELECT coalesce(max(sequence), 0) FROM outbox),
+               (SELECT coalesce(max(sequence), 0) FROM outbox_published)
+           ) AS last_sequence,
+           (SELECT count(*) FROM outbox) AS waiting
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A database as it was at one moment. pg_dump reads it by its name while the transaction that exported it lives."""
+
+    name: str
+    at: datetime
+    server_version: int
+    revision: str | None
+    outbox: OutboxPosition | None
+
+
+@asynccontextmanager
+async def cut(databases: Mapping[str, DatabaseSettings]) -> AsyncIterator[dict[str, Snapshot]]:
+    """Takes a snapshot of each database at once, and holds them until the block ends. Raises DatabaseFailed."""
+    async with AsyncExitStack() as stack:
+        names = list(databases)
+        connections = await asyncio.gather(
+            *(stack.enter_async_context(_transaction(name, databases[name])) for name in names)
+        )
+        exported = await asyncio.gather(*map(_export, names, connections))
+        described = await asyncio.gather(*map(_describe, names, connections, exported))
+        yield dict(zip(names, described, strict=True))
+
+
+@asynccontextmanager
+async def connect(service: str, database: DatabaseSettings) -> AsyncIterator[asyncpg.Connection]:
+    """Gives a connection as the owner of a database. Raises DatabaseFailed."""
+    try:
+        connection = await asyncpg.connect(
+            host=database.db_host,
+            port=database.db_port,
+            user=database.db_user,
+            password=database.db_password,
+            database=database.db_name,
+            ssl=database_tls(database),
+            timeout=CONNECT_TIMEOUT_SECONDS,
+            command_timeout=_STATEMENT_TIMEOUT_SECONDS,
+        )
+    except _DRIVER_ERRORS as error:
+        raise DatabaseFailed(f"the database of {service} does not answer: {_text(error)}") from error
+    try:
+        yield connection
+    finally:
+        connection.terminate()
+
+
+async def has_table(connection: asyncpg.Connection, name: str) -> bool:
+    """Tells whether the schema public has this table."""
+    return bool(await connection.fetchval("SELECT to_regclass($1) IS NOT NULL", f"public.{name}"))
+
+
+async def revision_of(connection: asyncpg.Connection) -> str | None:
+    """Returns the revision of a migrated schema."""
+    if not await has_table(connection, "alembic_version"):
+        return None
+    revision: str | None = await connection.fetchval("SELECT version_num FROM alembic_version")
+    return revision
+
+
+@asynccontextmanager
+async def _transaction(service: str, database: DatabaseSettings) -> AsyncIterator[asyncpg.Connection]:
+    """Gives a connection in a transaction that has no snapshot yet, which its first query takes."""
+    async with connect(service, database) as connection:
+        await _asked(service, connection.execute("SET idle_in_transaction_session_timeout = 0"))
+        await _asked(service, connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"))
+        yield connection
+
+
+async def _export(service: str, connection: asyncpg.Connection) -> asyncpg.Record:
+    return await _asked(service, connection.fetchrow("SELECT pg_export_snapshot() AS name, clock_timestamp() AS at"))
+
+
+async def _describe(service: str, connection: asyncpg.Connection, exported: asyncpg.Record) -> Snapshot:
+    return await _asked(service, _read(connection, exported))
+
+
+async def _read(connection: asyncpg.Connection, exported: asyncpg.Record) -> Snapshot:
+    has_outbox = await has_table(connection, "outbox") and await has_table(connection, "outbox_published")
+    position = await connection.fetchrow(_OUTBOX_POSITION) if has_outbox else None
+    return Snapshot(
+        name=exported["name"],
+        at=exported["at"],
+        server_version=connection.get_server_version().major,
+        revision=await revision_of(connection),
+        outbox=OutboxPosition(**position) if position is not None else None,
+    )
+
+
+async def _asked(service: str, answer: Awaitable[_T]) -> _T:
+    try:
+        return await answer
+    except _DRIVER_ERRORS as error:
+        raise DatabaseFailed(f"the database of {service}: {_text(error)}") from error
+
+
+def _text(error: BaseException) -> str:
+    return str(error) or type(error).__name__

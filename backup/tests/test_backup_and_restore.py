@@ -1,0 +1,292 @@
+"""A backup has each database as it was at the cut, and a restore brings all of them back, or changes none."""
+
+import asyncio
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import asyncpg
+import pytest
+from chassis.settings import DatabaseSettings
+from chassis_testing.databases import empty_database
+from chassis_testing.waiting import eventually
+from platform_backup.catalog import find_backup, list_backups, newest_backup, prune, verify_files
+from platform_backup.create import Shop, create_backup
+from platform_backup.encryption import BackupKey
+from platform_backup.errors import BackupDamaged, BackupNotFound, DatabaseFailed, RestoreRefused, WrongKey
+from platform_backup.manifest import Manifest, OutboxPosition
+from platform_backup.restore import RESEND_MARGIN, restore_backup
+from platform_backup.retention import Retention
+from platform_backup.snapshots import connect
+
+NOW = datetime.now(UTC)
+PUBLISHED = "INSERT INTO outbox_published VALUES ($1, $2, 'order.placed.v1', '', $3, $3)"
+
+
+async def receive(database: DatabaseSettings, event: UUID) -> None:
+    """Stores a row, here of an event that was received."""
+    async with connect("test", database) as sql:
+        await sql.execute("INSERT INTO inbox (event_id) VALUES ($1)", event)
+
+
+async def received(database: DatabaseSettings) -> set[UUID]:
+    async with connect("test", database) as sql:
+        return {row["event_id"] for row in await sql.fetch("SELECT event_id FROM inbox")}
+
+
+def files_below(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+async def tables(database: DatabaseSettings) -> int:
+    async with connect("test", database) as sql:
+        count: int = await sql.fetchval("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'")
+        return count
+
+
+async def restore(shop: Shop, manifest: Manifest, *, replace: bool = False) -> None:
+    await restore_backup(shop, manifest, {}, NOW, replace=replace)
+
+
+async def test_a_restore_brings_back_the_rows_of_the_cut_and_no_others(
+    shop: Shop, runtime: dict[str, DatabaseSettings]
+) -> None:
+    kept, late = uuid4(), uuid4()
+    for database in shop.databases.values():
+        await receive(database, kept)
+
+    manifest = await create_backup(shop, "abcdef")
+    for database in shop.databases.values():
+        await receive(database, late)
+    restored = await restore_backup(shop, manifest, runtime, NOW, replace=True)
+
+    assert restored.databases == ["notification", "order", "product"]
+    for database in shop.databases.values():
+        assert await received(database) == {kept}
+
+
+async def test_all_snapshots_are_of_before_the_first_dump(shop: Shop) -> None:
+    """Rows that a running shop writes while the dumps take their time are not in the backup, in no database."""
+    late = uuid4()
+    blocker = shop.databases["notification"]
+    async with connect("test", blocker) as sql:
+        await sql.execute("BEGIN; LOCK TABLE inbox")
+        creating = asyncio.create_task(create_backup(shop, "abcdef"))
+        await until_a_dump_waits(blocker)
+        for name in ("order", "product"):
+            await receive(shop.databases[name], late)
+        await sql.execute("INSERT INTO inbox (event_id) VALUES ($1)", late)
+        await sql.execute("COMMIT")
+
+    manifest = await creating
+    await restore(shop, manifest, replace=True)
+
+    for database in shop.databases.values():
+        assert late not in await received(database)
+
+
+async def until_a_dump_waits(database: DatabaseSettings) -> None:
+    """Waits until another connection waits for a lock in this database."""
+    waiting = (
+        "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')"
+    )
+    async with connect("test", database) as sql:
+
+        async def waits() -> bool:
+            return bool(await sql.fetchval(waiting))
+
+        await eventually(waits)
+
+
+async def test_the_manifest_has_the_schema_and_the_outbox_of_the_snapshot(shop: Shop) -> None:
+    async with connect("test", shop.databases["order"]) as sql:
+        await sql.execute(
+            "INSERT INTO outbox (id, type, body) SELECT gen_random_uuid(), 'a', '' FROM generate_series(1, 3)"
+        )
+        await sql.execute(PUBLISHED, 40, uuid4(), NOW)
+        revision = await sql.fetchval("SELECT version_num FROM alembic_version")
+
+    manifest = await create_backup(shop, "abcdef")
+
+    entry = manifest.databases["order"]
+    assert (entry.outbox, entry.revision) == (OutboxPosition(last_sequence=40, waiting=3), revision)
+    assert manifest.cut_spread_seconds < RESEND_MARGIN.total_seconds()
+    assert await find_backup(shop, manifest.id) == manifest
+
+
+async def test_published_events_since_before_the_cut_are_sent_again(shop: Shop) -> None:
+    before, old = uuid4(), uuid4()
+    async with connect("test", shop.databases["order"]) as sql:
+        await sql.execute(PUBLISHED, 1, old, NOW - RESEND_MARGIN - timedelta(minutes=1))
+        await sql.execute(PUBLISHED, 2, before, NOW - RESEND_MARGIN / 2)
+        await sql.execute("INSERT INTO outbox (id, type, body) VALUES ($1, 'order.placed.v1', '')", uuid4())
+
+    manifest = await create_backup(shop, "abcdef")
+    restored = await restore_backup(shop, manifest, {}, datetime.now(UTC), replace=True)
+
+    assert restored.resent["order"] == 1
+    async with connect("test", shop.databases["order"]) as sql:
+        assert await sql.fetchval("SELECT count(*) FROM outbox") == 2
+        assert await sql.fetchval("SELECT id FROM outbox WHERE resent_at IS NOT NULL") == before
+        assert await sql.fetchval("SELECT id FROM outbox_published") == old
+
+
+async def test_one_lost_database_is_restored_and_the_others_send_their_events_again(shop: Shop) -> None:
+    manifest = await create_backup(shop, "abcdef")
+    late = uuid4()
+    async with connect("test", shop.databases["order"]) as sql:
+        await sql.execute(PUBLISHED, 1, late, datetime.now(UTC))
+    async with empty_database() as empty:
+        repaired = replace(shop, databases={**shop.databases, "notification": empty})
+
+        now = datetime.now(UTC) + timedelta(seconds=1)
+        restored = await restore_backup(repaired, manifest, {}, now, ["notification"])
+
+        assert restored.databases == ["notification"]
+        assert await tables(empty) == await tables(shop.databases["notification"])
+    async with connect("test", shop.databases["order"]) as sql:
+        assert await sql.fetchval("SELECT id FROM outbox WHERE resent_at IS NOT NULL") == late
+
+
+async def test_the_service_role_has_its_privileges_and_no_more(
+    shop: Shop, runtime: dict[str, DatabaseSettings]
+) -> None:
+    manifest = await create_backup(shop, "abcdef")
+    async with empty_database() as empty:
+        role = empty.model_copy(
+            update={"db_user": runtime["order"].db_user, "db_password": runtime["order"].db_password}
+        )
+        target = replace(shop, databases={"order": empty})
+
+        await restore_backup(target, manifest, {"order": role}, NOW, ["order"])
+
+        async with connect("test", role) as sql:
+            await sql.execute("INSERT INTO inbox (event_id) VALUES ($1)", uuid4())
+            await sql.execute("INSERT INTO outbox (id, type, body) VALUES ($1, 'a', '')", uuid4())
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await sql.execute("UPDATE alembic_version SET version_num = '0'")
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await sql.execute("CREATE TABLE own (id int)")
+
+
+async def test_a_replaced_database_has_nothing_of_before(shop: Shop) -> None:
+    manifest = await create_backup(shop, "abcdef")
+    async with connect("test", shop.databases["order"]) as sql:
+        await sql.execute("CREATE TABLE of_a_later_release (id int)")
+        schema = await sql.fetchrow("SELECT nspowner::regrole::text FROM pg_namespace WHERE nspname = 'public'")
+
+    await restore(shop, manifest, replace=True)
+
+    async with connect("test", shop.databases["order"]) as sql:
+        assert not await sql.fetchval("SELECT to_regclass('of_a_later_release')")
+        assert await sql.fetchrow("SELECT nspowner::regrole::text FROM pg_namespace WHERE nspname = 'public'") == schema
+    again = await create_backup(shop, "abcde0")
+    await restore(shop, again, replace=True)
+
+
+async def test_a_database_with_tables_is_refused_unless_told(shop: Shop) -> None:
+    kept = uuid4()
+    manifest = await create_backup(shop, "abcdef")
+    await receive(shop.databases["order"], kept)
+
+    with pytest.raises(RestoreRefused, match="--replace"):
+        await restore(shop, manifest)
+
+    assert await received(shop.databases["order"]) == {kept}
+
+
+async def test_a_database_that_is_used_is_refused(shop: Shop) -> None:
+    manifest = await create_backup(shop, "abcdef")
+
+    async with connect("test", shop.databases["product"]):
+        with pytest.raises(RestoreRefused, match="database of product: close the shop first"):
+            await restore(shop, manifest, replace=True)
+
+
+async def test_one_database_that_fails_leaves_all_as_they_were(
+    shop: Shop, runtime: dict[str, DatabaseSettings]
+) -> None:
+    """The login of one database may not create anything, which shows only when its dump is executed."""
+    manifest = await create_backup(shop, "abcdef")
+    async with empty_database() as order, empty_database() as product:
+        refused = product.model_copy(
+            update={"db_user": runtime["order"].db_user, "db_password": runtime["order"].db_password}
+        )
+        target = replace(shop, databases={"order": order, "product": refused})
+
+        with pytest.raises(DatabaseFailed, match=r"database of product: .*permission denied"):
+            await restore_backup(target, manifest, {}, NOW, ["order", "product"])
+
+        assert await tables(order) == 0
+
+
+async def test_a_database_that_does_not_answer_stops_the_backup(shop: Shop, folder: Path) -> None:
+    gone = shop.databases["product"].model_copy(update={"db_port": 1})
+
+    with pytest.raises(DatabaseFailed, match="database of product does not answer"):
+        await create_backup(replace(shop, databases={**shop.databases, "product": gone}), "abcdef")
+
+    assert files_below(folder) == []
+
+
+async def test_an_unknown_service_is_refused(shop: Shop) -> None:
+    manifest = await create_backup(shop, "abcdef")
+
+    with pytest.raises(RestoreRefused, match="no database of invoice"):
+        await restore_backup(shop, manifest, {}, NOW, ["invoice"], replace=True)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "changed", "exchanged", "missing"])
+async def test_a_damaged_file_is_never_restored(shop: Shop, folder: Path, damage: str) -> None:
+    manifest = await create_backup(shop, "abcdef")
+    file = folder / manifest.id / "product.dump"
+    content = file.read_bytes()
+    match damage:
+        case "truncated":
+            file.write_bytes(content[:-100])
+        case "changed":
+            file.write_bytes(content[:5000] + bytes([content[5000] ^ 1]) + content[5001:])
+        case "exchanged":
+            other = await create_backup(shop, "abcde0")
+            file.write_bytes((folder / other.id / "product.dump").read_bytes())
+        case _:
+            file.unlink()
+    late = uuid4()
+    await receive(shop.databases["notification"], late)
+
+    with pytest.raises(BackupDamaged):
+        await restore(shop, manifest, replace=True)
+
+    assert await received(shop.databases["notification"]) == {late}
+
+
+async def test_another_key_reads_nothing(shop: Shop, folder: Path) -> None:
+    manifest = await create_backup(shop, "abcdef")
+    other = replace(shop, key=BackupKey(b"x" * 32))
+
+    with pytest.raises(WrongKey, match=shop.key.id):
+        await find_backup(other, manifest.id)
+    assert [backup.is_whole for backup in await list_backups(other)] == [False]
+    assert all(b"inbox" not in file.read_bytes() for file in files_below(folder))
+
+
+async def test_files_without_a_manifest_are_no_backup(shop: Shop, folder: Path) -> None:
+    whole = await create_backup(shop, "abcdef")
+    half = await create_backup(shop, "abcde0", lambda: NOW + timedelta(days=1))
+    (folder / half.id / "manifest.json").unlink()
+
+    with pytest.raises(BackupNotFound, match="stopped before it was whole"):
+        await find_backup(shop, half.id)
+    assert await newest_backup(shop) == whole
+    await verify_files(shop, whole)
+
+
+async def test_pruning_deletes_all_but_the_newest(shop: Shop, folder: Path) -> None:
+    made = [await create_backup(shop, f"{day}", lambda day=day: NOW - timedelta(days=day)) for day in (4, 3, 2)]  # type: ignore[misc]
+    (folder / made[-1].id / "order.dump").write_bytes(b"cut off")
+
+    assert await prune(shop, Retention(1), NOW) == [made[0].id]
+
+    assert {file.parent.name for file in files_below(folder)} == {made[1].id, made[2].id}
+    assert await newest_backup(shop) == made[1]

@@ -1,0 +1,142 @@
+"""The command: its settings, what it prints, and what a killed one leaves."""
+
+import asyncio
+import base64
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from chassis.observability import logs
+from chassis.settings import DatabaseSettings
+from chassis_testing.waiting import eventually
+from platform_backup.__main__ import main
+from platform_backup.catalog import list_backups, newest_backup
+from platform_backup.create import Shop, create_backup
+from platform_backup.settings import read_runtime_roles
+from platform_backup.snapshots import connect
+
+
+@pytest.fixture
+def environment(shop: Shop, runtime: Mapping[str, DatabaseSettings], tmp_path: Path) -> dict[str, str]:
+    """The environment of a pod that backs up the shop."""
+    for folder, secrets in (("databases", shop.databases), ("roles", runtime)):
+        for service, settings in secrets.items():
+            _mount(settings, tmp_path / folder / service)
+    return {
+        **os.environ,
+        "BACKUP_SHOP": shop.name,
+        "BACKUP_DESTINATION": f"file://{tmp_path}/backups",
+        "BACKUP_KEY": base64.b64encode(b"k" * 32).decode(),
+        "BACKUP_DATABASES": f"{tmp_path}/databases",
+        "BACKUP_RUNTIME_ROLES": f"{tmp_path}/roles",
+        "BACKUP_POSTGRES_BIN": shop.tools.folder,
+        "BACKUP_KEEP": "1",
+    }
+
+
+def _mount(settings: DatabaseSettings, folder: Path) -> None:
+    folder.mkdir(parents=True)
+    for name in ("db_host", "db_port", "db_user", "db_password", "db_name"):
+        (folder / name.upper()).write_text(str(getattr(settings, name)))
+
+
+async def start(environment: Mapping[str, str], *arguments: str) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "platform_backup",
+        *arguments,
+        env=environment,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+
+
+@pytest.fixture(autouse=True)
+def _plain_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leaves the log of this process as it is."""
+    monkeypatch.setattr(logs, "configure", lambda *_: None)
+
+
+@pytest.fixture
+def answer(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Any]:
+    """Runs a command in this process, and returns what it did."""
+
+    def run(*arguments: str) -> Any:
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        main(arguments)
+        return json.loads(capsys.readouterr().out.splitlines()[-1])
+
+    return run
+
+
+def test_a_service_without_a_runtime_role_has_an_empty_folder(environment: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "roles/user").mkdir()
+
+    assert sorted(read_runtime_roles(environment["BACKUP_RUNTIME_ROLES"])) == ["notification", "order", "product"]
+
+
+def test_backups_are_created_listed_verified_and_restored(shop: Shop, answer: Callable[..., Any]) -> None:
+    first, second = answer("create"), answer("create")
+    assert (first["deleted"], second["deleted"]) == ([], [first["id"]])
+
+    assert answer("list") == [{"id": second["id"], "whole": True}]
+    assert answer("verify", second["id"])["id"] == second["id"]
+    assert answer("restore", "--replace")["restored"] == list(shop.databases)
+    assert answer("prune") == {"deleted": []}
+
+
+async def test_a_killed_backup_is_none(shop: Shop, environment: dict[str, str], tmp_path: Path) -> None:
+    before = await create_backup(shop, "abcdef")
+    async with connect("test", shop.databases["product"]) as sql:
+        await sql.execute("BEGIN; LOCK TABLE inbox")
+        process = await start(environment, "create")
+
+        async def has_begun() -> bool:
+            return len(list((tmp_path / "backups").rglob("*.dump"))) > len(shop.databases)
+
+        await eventually(has_begun)
+        process.kill()
+        await process.wait()
+        await sql.execute("COMMIT")
+
+    assert await newest_backup(shop) == before
+    assert [backup.is_whole for backup in await list_backups(shop)] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("changes", "arguments", "status", "said"),
+    [
+        ({"BACKUP_KEY": "short"}, ["create"], 78, "BACKUP_KEY is malformed"),
+        ({"BACKUP_DESTINATION": "s3://bucket"}, ["create"], 78, "set BACKUP_S3_ACCESS_KEY_ID"),
+        ({"BACKUP_DATABASES": "/missing"}, ["create"], 78, "SettingsWrong: /missing has no Secret of a database"),
+        ({"BACKUP_DESTINATION": "file:///missing"}, ["list"], 1, "DestinationUnavailable: the folder /missing"),
+        ({}, ["verify", "20260101T000000Z-abcdef"], 1, "BackupNotFound: default/shop has no backup"),
+        ({}, ["restore"], 1, "BackupNotFound: default/shop has no whole backup"),
+    ],
+)
+def test_a_failure_is_one_line(
+    environment: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    changes: dict[str, str],
+    arguments: list[str],
+    status: int,
+    said: str,
+) -> None:
+    for name, value in {**environment, **changes}.items():
+        monkeypatch.setenv(name, value)
+
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+
+    errors = capsys.readouterr().err.splitlines()
+    assert (ended.value.code, len(errors)) == (status, 1)
+    assert said in errors[0]

@@ -1,0 +1,222 @@
+"""A bucket as a destination, on moto's S3 server, and what a backup says when it is away, refuses, or is full."""
+
+import asyncio
+import shutil
+import subprocess
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import urlencode
+from xml.etree import ElementTree
+
+import httpx
+import pytest
+from aiohttp import web
+from chassis_testing.fault_proxy import fault_proxy
+from chassis_testing.ports import free_port
+from chassis_testing.waiting import eventually
+from platform_backup.catalog import list_backups, newest_backup, prune
+from platform_backup.create import Shop, create_backup
+from platform_backup.destination import Destination, open_destination
+from platform_backup.errors import BackupError, DestinationFull, DestinationRefused, DestinationUnavailable
+from platform_backup.restore import restore_backup
+from platform_backup.retention import Retention
+from platform_backup.settings import DestinationSettings
+from platform_backup.snapshots import connect
+
+NOW = datetime.now(UTC)
+_MOTO = ["tool", "run", "--from", "moto[s3]==5.2.5", "--with", "flask", "--with", "flask-cors", "moto_server"]
+_POLICY = '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]}'
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """A bucket, and the one access key that may use it."""
+
+    port: int
+    access_key: str
+    secret: str
+
+    def settings(self, **changes: str) -> DestinationSettings:
+        values = {
+            "backup_destination": "s3://backups/of/shops",
+            "backup_s3_endpoint": f"http://127.0.0.1:{self.port}",
+            "backup_s3_access_key_id": self.access_key,
+            "backup_s3_secret_access_key": self.secret,
+        }
+        return DestinationSettings(**{**values, **changes})
+
+
+@pytest.fixture(scope="session")
+async def bucket() -> AsyncIterator[Bucket]:
+    """A bucket of an S3 server that verifies signatures. moto has an environment of its own, for its dependencies."""
+    port = free_port()
+    uv = shutil.which("uv") or Path(__file__).parents[2] / ".tools/bin/uv"
+    server = await asyncio.create_subprocess_exec(
+        uv, *_MOTO, "-p", str(port), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=120) as client:
+            await eventually(lambda: _answers(client), within=300)
+            yield await _create(client, port)
+    finally:
+        server.terminate()
+        await server.wait()
+
+
+async def _answers(client: httpx.AsyncClient) -> bool:
+    try:
+        return (await client.get("/moto-api/data.json")).is_success
+    except httpx.TransportError:
+        return False
+
+
+async def _create(client: httpx.AsyncClient, port: int) -> Bucket:
+    """Creates the bucket and a user, then makes moto check who asks."""
+    await _sent(client.put("/backups", headers=_signed_for("s3")))
+    for action in (
+        {"Action": "CreateUser", "UserName": "backup"},
+        {"Action": "PutUserPolicy", "UserName": "backup", "PolicyName": "all", "PolicyDocument": _POLICY},
+    ):
+        await _sent(client.post("/", headers=_signed_for("iam"), content=urlencode(action)))
+    created = await _sent(
+        client.post(
+            "/", headers=_signed_for("iam"), content=urlencode({"Action": "CreateAccessKey", "UserName": "backup"})
+        )
+    )
+    found = {element.tag.rpartition("}")[2]: element.text or "" for element in ElementTree.fromstring(created).iter()}  # noqa: S314
+    await _sent(client.post("/moto-api/reset-auth", content="0"))
+    return Bucket(port, found["AccessKeyId"], found["SecretAccessKey"])
+
+
+def _signed_for(service: str) -> dict[str, str]:
+    return {
+        "Authorization": f"AWS4-HMAC-SHA256 Credential=none/20260101/us-east-1/{service}/aws4_request",
+        "Content-Type": "application/x-www-form-urlencoded",
+    }
+
+
+async def _sent(answer: Awaitable[httpx.Response]) -> str:
+    response = await answer
+    response.raise_for_status()
+    return response.text
+
+
+async def test_a_bucket_keeps_backups_as_a_folder_does(shop: Shop, bucket: Bucket) -> None:
+    there = replace(shop, name="default/kept", destination=open_destination(bucket.settings()))
+    old = await create_backup(there, "abcde0", lambda: datetime(2026, 1, 1, tzinfo=UTC))
+
+    manifest = await create_backup(there, "abcdef")
+    await restore_backup(there, await newest_backup(there), {}, NOW, replace=True)
+
+    assert [(backup.id, backup.is_whole) for backup in await list_backups(there)] == [
+        (old.id, True),
+        (manifest.id, True),
+    ]
+    assert await prune(there, Retention(1), NOW) == [old.id]
+    assert [backup.id for backup in await list_backups(there)] == [manifest.id]
+
+
+async def test_a_file_of_many_parts_is_whole(bucket: Bucket) -> None:
+    destination = open_destination(bucket.settings())
+
+    async def content() -> AsyncIterator[bytes]:
+        for part in range(30):
+            yield bytes([part]) * (1 << 20)
+
+    await destination.write("many/parts", content())
+
+    assert await destination.size("many/parts") == 30 << 20
+    assert b"".join([part async for part in destination.stream("many/parts")]) == b"".join([p async for p in content()])
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({"backup_s3_secret_access_key": "wrong"}, DestinationRefused),
+        ({"backup_s3_access_key_id": "AKIAUNKNOWN"}, DestinationRefused),
+        ({"backup_destination": "s3://missing"}, DestinationUnavailable),
+    ],
+)
+async def test_a_bucket_that_refuses_is_named(
+    shop: Shop, bucket: Bucket, changes: dict[str, str], error: type[BackupError]
+) -> None:
+    wrong = replace(shop, destination=open_destination(bucket.settings(**changes)))
+
+    with pytest.raises(error, match="the bucket"):
+        await create_backup(wrong, "abcdef")
+    with pytest.raises(error, match="the bucket"):
+        await list_backups(wrong)
+
+
+async def test_a_bucket_that_goes_away_leaves_no_backup(shop: Shop, bucket: Bucket) -> None:
+    async with fault_proxy("127.0.0.1", bucket.port) as proxy:
+        endpoint = f"http://127.0.0.1:{proxy.port}"
+        there = replace(
+            shop, name="default/away", destination=open_destination(bucket.settings(backup_s3_endpoint=endpoint))
+        )
+        async with connect("test", shop.databases["product"]) as sql:
+            await sql.execute("BEGIN; LOCK TABLE inbox")
+            creating = asyncio.create_task(create_backup(there, "abcdef"))
+            await eventually(_has_files(shop, bucket, "default/away/"))
+            await proxy.sever()
+            await sql.execute("COMMIT")
+        with pytest.raises(DestinationUnavailable, match="does not answer"):
+            await creating
+
+        await proxy.restore()
+        assert [backup.is_whole for backup in await list_backups(there)] == [False]
+
+
+def _has_files(shop: Shop, bucket: Bucket, folder: str) -> Callable[[], Awaitable[bool]]:
+    direct = open_destination(bucket.settings())
+
+    async def has_two() -> bool:
+        return len(await direct.list(folder)) == len(shop.databases) - 1
+
+    return has_two
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [(507, "XMinioStorageFull"), (403, "QuotaExceeded"), (400, "XMinioAdminBucketQuotaExceeded")]
+)
+async def test_a_full_bucket_is_named(shop: Shop, status: int, code: str) -> None:
+    async with _answering(status, f"<Error><Code>{code}</Code><Message>no room</Message></Error>") as port:
+        full = replace(shop, destination=open_destination(Bucket(port, "a", "b").settings()))
+
+        with pytest.raises(DestinationFull, match="keep fewer backups"):
+            await create_backup(full, "abcdef")
+
+
+@asynccontextmanager
+async def _answering(status: int, body: str) -> AsyncIterator[int]:
+    """Runs a server that answers every request so."""
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(status=status, text=body, content_type="application/xml")
+
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", answer)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    port = free_port()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    try:
+        yield port
+    finally:
+        await runner.cleanup()
+
+
+async def test_a_folder_that_is_not_mounted_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DestinationUnavailable, match="mount the volume"):
+        open_destination(DestinationSettings(backup_destination=f"file://{tmp_path}/missing"))
+
+
+async def test_deleting_what_is_not_there_is_no_error(shop: Shop) -> None:
+    destination: Destination = shop.destination
+
+    await destination.delete("default/shop/none/order.dump")
+    assert await destination.read("default/shop/none/manifest.json") is None
+    assert await destination.size("default/shop/none/order.dump") is None

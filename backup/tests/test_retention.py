@@ -1,0 +1,60 @@
+"""The retention keeps the newest backups, and always one that can be restored."""
+
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+from platform_backup.retention import ABANDONED_AFTER, Retention, StoredBackup, expired
+
+NOW = datetime(2026, 11, 29, tzinfo=UTC)
+
+
+def backup(days_ago: float, *, manifest: bool = True, whole: bool = True) -> StoredBackup:
+    return StoredBackup(f"{days_ago}", NOW - timedelta(days=days_ago), manifest, manifest and whole)
+
+
+def deleted(*stored: StoredBackup, count: int = 2, days: int = 0) -> list[str]:
+    return [backup.id for backup in expired(stored, Retention(count, timedelta(days=days)), NOW)]
+
+
+def test_the_newest_are_kept() -> None:
+    assert deleted(backup(4), backup(3), backup(2), backup(1)) == ["4", "3"]
+
+
+def test_a_young_backup_is_kept() -> None:
+    assert deleted(backup(40), backup(4), backup(3), backup(2), backup(1), count=1, days=10) == ["40"]
+
+
+def test_damaged_backups_do_not_displace_whole_ones() -> None:
+    damaged = [backup(days, whole=False) for days in (1, 2, 3)]
+
+    assert deleted(backup(6), backup(5), backup(4), *damaged, count=2) == ["6"]
+
+
+def test_a_damaged_backup_is_deleted_as_others() -> None:
+    assert deleted(backup(3, whole=False), backup(2), backup(1), count=2) == ["3"]
+
+
+def test_without_a_whole_backup_nothing_with_a_manifest_is_deleted() -> None:
+    assert deleted(*(backup(days, whole=False) for days in range(100, 400)), count=1) == []
+
+
+def test_files_without_a_manifest_are_deleted_when_no_backup_can_still_write_them() -> None:
+    limit = ABANDONED_AFTER / timedelta(days=1)
+
+    assert deleted(backup(limit + 1, manifest=False), backup(limit - 1, manifest=False)) == [str(limit + 1)]
+
+
+_BACKUPS = st.builds(
+    lambda days, manifest, whole: backup(days, manifest=manifest, whole=whole),
+    st.integers(0, 3000),
+    st.booleans(),
+    st.booleans(),
+)
+
+
+@given(st.lists(_BACKUPS, unique_by=lambda backup: backup.id), st.integers(0, 5), st.integers(0, 50))
+def test_the_newest_whole_backup_is_never_deleted(stored: list[StoredBackup], count: int, days: int) -> None:
+    whole = sorted((backup for backup in stored if backup.is_whole), key=lambda backup: backup.at)
+
+    assert not whole or whole[-1].id not in deleted(*stored, count=count, days=days)

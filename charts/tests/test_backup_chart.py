@@ -1,0 +1,124 @@
+"""Tests of the chart that backs up a shop."""
+
+import json
+import subprocess
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any, TypeAlias
+
+import pytest
+from platform_backup.settings import BackupSettings
+
+Manifest: TypeAlias = dict[str, Any]
+Render: TypeAlias = Callable[..., list[Manifest]]
+Run: TypeAlias = Callable[..., subprocess.CompletedProcess[str]]
+
+BUCKET = (
+    "--set=keySecret=key,destination.s3.bucket=backups,destination.s3.prefix=shops,destination.s3.secret=bucket",
+    "--set=destination.s3.endpoint=https://minio.example.com:9000",
+)
+VOLUME = ("--set=keySecret=key,destination.volume.claim=backups",)
+
+
+def the(kind: str, manifests: list[Manifest]) -> Manifest:
+    """Returns the only manifest of this kind."""
+    (found,) = (manifest for manifest in manifests if manifest["kind"] == kind)
+    return found
+
+
+def pod_of(manifests: list[Manifest]) -> Manifest:
+    spec: Manifest = the("CronJob", manifests)["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    return spec
+
+
+def test_the_pod_has_every_setting_that_the_command_needs(render: Render) -> None:
+    for arguments in (BUCKET, VOLUME):
+        variables = {each["name"]: each for each in pod_of(render("backup", *arguments))["containers"][0]["env"]}
+        assert {name for name in variables if name.startswith("BACKUP_")} <= {
+            name.upper() for name in BackupSettings.model_fields
+        }
+        values = {
+            "BACKUP_KEY": "a" * 43 + "=",
+            **{name: each.get("value", "from a Secret") for name, each in variables.items() if name != "BACKUP_KEY"},
+        }
+        settings = BackupSettings.model_validate({name.lower(): value for name, value in values.items() if value})
+        assert settings.backup_shop == "tests/shop"
+
+
+def test_the_databases_are_mounted_where_the_command_reads_them(render: Render) -> None:
+    pod = pod_of(render("backup", *BUCKET, "--set=databaseSecrets.order=external", release="nightly"))
+
+    secrets = {volume["name"]: volume.get("secret") for volume in pod["volumes"]}
+    mounts = {mount["mountPath"]: mount["name"] for mount in pod["containers"][0]["volumeMounts"]}
+    assert secrets[mounts["/databases/user"]] == {"secretName": "shop-user-db"}
+    assert secrets[mounts["/databases/order"]] == {"secretName": "external"}
+    assert secrets[mounts["/runtime-roles/user"]] == {"secretName": "shop-user-db-runtime", "optional": True}
+
+
+def test_the_shop_admits_backups_to_its_databases_and_backups_reach_the_bucket(render: Render, secrets: str) -> None:
+    manifests = render("backup", *BUCKET, release="nightly")
+    own, databases = (manifest["spec"] for manifest in manifests if manifest["kind"] == "NetworkPolicy")
+    labels = the("CronJob", manifests)["spec"]["jobTemplate"]["spec"]["template"]["metadata"]["labels"]
+
+    assert own["podSelector"]["matchLabels"].items() <= labels.items()
+    assert [rule["ports"][0]["port"] for rule in own["egress"]] == [53, 5432, 9000]
+    assert "ingress" not in own
+    assert databases["ingress"][0]["from"] == [{"podSelector": own["podSelector"]}]
+    platform = render("platform", "--values", secrets)
+    stores = [each for each in platform if each["kind"] == "StatefulSet" and each["metadata"]["name"].endswith("-db")]
+    assert len(stores) == 7
+    for store in stores:
+        admitted = databases["podSelector"]["matchLabels"]
+        assert admitted.items() <= store["spec"]["template"]["metadata"]["labels"].items()
+
+
+def test_a_job_runs_one_command_without_retries(render: Render) -> None:
+    manifests = render("backup", *VOLUME, "--set=job={restore,--replace},backupsOf=old/shop", release="nightly")
+
+    job = the("Job", manifests)
+    assert [manifest["kind"] for manifest in manifests] == ["Job"]
+    assert job["metadata"]["generateName"] == "nightly-restore-"
+    assert job["spec"]["backoffLimit"] == 0
+    container = job["spec"]["template"]["spec"]["containers"][0]
+    assert container["args"] == ["restore", "--replace"]
+    assert {"name": "BACKUP_SHOP", "value": "old/shop"} in container["env"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--set=destination.volume.claim=backups",), "keySecret is empty"),
+        (("--set=keySecret=key",), "set exactly one of s3.bucket and volume.claim"),
+        ((*BUCKET, "--set=destination.volume.claim=backups"), "set exactly one of s3.bucket and volume.claim"),
+        (("--set=keySecret=key,destination.s3.bucket=backups",), "destination.s3.secret is empty"),
+        ((*VOLUME, "--set=schedule=daily"), "schedule"),
+    ],
+)
+def test_values_that_make_no_backup_are_refused(helm: Run, arguments: tuple[str, ...], says: str) -> None:
+    done = helm("template", "nightly", "backup", *arguments)
+
+    assert done.returncode != 0
+    assert says in done.stderr
+
+
+@pytest.fixture
+def namespace(kubectl: Run) -> Iterator[str]:
+    """Creates a namespace that admits only restricted pods, and deletes it after the test."""
+    name = f"charts-{uuid.uuid4().hex[:8]}"
+    created = kubectl("create", "namespace", name)
+    assert created.returncode == 0, f"no cluster answers, run `make up`: {created.stderr}"
+    kubectl(
+        "label", "namespace", name, *(f"pod-security.kubernetes.io/{mode}=restricted" for mode in ("enforce", "warn"))
+    )
+    yield name
+    kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.mark.cluster
+def test_the_api_server_accepts_backups_without_a_warning(kubectl: Run, render: Render, namespace: str) -> None:
+    manifests = [*render("backup", *BUCKET), *render("backup", *VOLUME, "--set=job={restore}")]
+    for manifest in manifests:
+        manifest["metadata"] = {**manifest["metadata"], "namespace": namespace}
+    for manifest in manifests:
+        done = kubectl("create", "--dry-run=server", "--validate=strict", "--filename=-", stdin=json.dumps(manifest))
+        assert (done.returncode, done.stderr) == (0, "")
