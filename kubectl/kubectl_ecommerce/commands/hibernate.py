@@ -23,8 +23,8 @@ def wake(session: Session) -> Report:
 HIBERNATE = Command(
     "hibernate",
     "stop every pod of a shop, and keep its data",
-    "Sets spec.hibernated: the pods of the services stop, and then those of the builtin stores. Volumes, Secrets and the "
-    "version stay. Customers get no answer until the shop is woken. If the shop comes from Git, change it there.",
+    "Sets spec.hibernated: the pods of the services stop, and then those of the builtin stores. Volumes, Secrets and "
+    "the version stay. Customers get no answer until the shop is woken. If the shop comes from Git, change it there.",
     ("hibernate", "hibernate shop -n shop"),
     hibernate,
     changes=True,

@@ -225,7 +225,7 @@ def _redis(key: PlatformKey, password: _Password, ca: str, rotation: Rotation) -
 
 
 def _rabbitmq(key: PlatformKey, password: _Password, ca: str, rotation: Rotation) -> _SecretData:
-    """Returns the administrator of the broker, whom no service logs in as: one password is enough."""
+    """Returns the administrator of the broker. No service logs in as it, so one password is enough."""
     secret = password("password", rotation.generation)
     return {"RABBITMQ_USER": "shop", "RABBITMQ_PASSWORD": secret, **_broker_access(key, "shop", secret, ca)}
 
