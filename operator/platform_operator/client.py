@@ -174,7 +174,12 @@ class KubernetesClient:
             raise ApiError(0, "Unreachable", f"the API server did not answer {verb} {path}: {error!r}") from error
         if response.status >= 400:
             raise self._error(response, text)
-        return _parse(text)
+        answer = _parse(text)
+        if not answer:
+            raise ApiError(
+                0, "Unreachable", f"the answer to {verb} {path} is no object: a proxy's, not the API server's"
+            )
+        return answer
 
     async def _send(
         self,

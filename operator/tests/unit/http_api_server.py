@@ -17,11 +17,13 @@ from typing import Any
 from aiohttp import web
 from test_reconciler import FakeApiServer, Manifest
 
-from platform_operator.api.kinds import CHILD_KINDS, EVENT, LEASE, PLATFORM, POD, VOLUME_CLAIM, Kind
+from platform_operator.api.kinds import CHILD_KINDS, CRD, EVENT, LEASE, PLATFORM, POD, VOLUME_CLAIM, Kind
 from platform_operator.errors import ApiError
 from platform_operator.secrets.master_key import MASTER_KEY_NAME
 
-KINDS = {(kind.group, kind.plural): kind for kind in (*CHILD_KINDS.values(), EVENT, LEASE, PLATFORM, POD, VOLUME_CLAIM)}
+KINDS = {
+    (kind.group, kind.plural): kind for kind in (*CHILD_KINDS.values(), CRD, EVENT, LEASE, PLATFORM, POD, VOLUME_CLAIM)
+}
 
 
 class Fault(Enum):
@@ -38,6 +40,7 @@ class Fault(Enum):
     RESET = "the connection breaks before the request takes effect"
     LOST_ANSWER = "the connection breaks after the request took effect"
     STALL = "the request is never answered"
+    FOREIGN_ANSWER = "a proxy answers with a page of its own, as if all were well"
 
     def may_hit(self, request: Request) -> bool:
         """Returns whether an API server would do this to such a request."""
@@ -195,6 +198,8 @@ class HttpApiServer(FakeApiServer):
             return _reset(raw)
         if fault is Fault.STALL:
             await asyncio.Event().wait()
+        if fault is Fault.FOREIGN_ANSWER:
+            return web.Response(text="<h1>Welcome</h1>")
         if fault is not None and isinstance(fault.value, int):
             return _refusal(ApiError(fault.value, fault.name, f"injected {fault.name}", 2.0))
         try:
@@ -234,10 +239,10 @@ class HttpApiServer(FakeApiServer):
             return await self.replace(kind, namespace, body)
         if verb == "DELETE":
             await self.delete(kind, namespace, name, body["preconditions"]["uid"])
-            return {}
+            return {"kind": "Status"}
         if "merge-patch" in raw.content_type:
             await self.overwrite(kind, namespace, name, body)
-            return {}
+            return self.objects[kind.kind, name]
         if kind is PLATFORM and (kind.kind, name) not in self.objects:
             raise ApiError(404, "NotFound", f"{name} not found")
         return await self.apply(kind, namespace, body, subresource, raw.query["fieldManager"])
@@ -301,18 +306,16 @@ def _discovery(path: str) -> Manifest | None:
     answers: dict[str, Manifest] = {
         "/api": {"versions": ["v1"]},
         "/api/v1": {"resources": [_resource("Namespace", "namespaces", namespaced=False)]},
-        "/apis": {"groups": [_group(PLATFORM.group, "v1alpha1"), _group("apiextensions.k8s.io", "v1")]},
+        "/apis": {"groups": [_group(PLATFORM), _group(CRD)]},
         f"/apis/{PLATFORM.api_version}": {"resources": [_resource(PLATFORM.kind, PLATFORM.plural, namespaced=True)]},
-        "/apis/apiextensions.k8s.io/v1": {
-            "resources": [_resource("CustomResourceDefinition", "customresourcedefinitions", namespaced=False)]
-        },
+        f"/apis/{CRD.api_version}": {"resources": [_resource(CRD.kind, CRD.plural, namespaced=False)]},
     }
     return answers.get(path)
 
 
-def _group(name: str, version: str) -> Manifest:
-    versions = [{"groupVersion": f"{name}/{version}", "version": version}]
-    return {"name": name, "versions": versions, "preferredVersion": versions[0]}
+def _group(kind: Kind) -> Manifest:
+    versions = [{"groupVersion": kind.api_version, "version": kind.api_version.rpartition("/")[2]}]
+    return {"name": kind.group, "versions": versions, "preferredVersion": versions[0]}
 
 
 def _resource(kind: str, plural: str, *, namespaced: bool) -> Manifest:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -19,6 +19,7 @@ from test_reconciler import NOW, FakeHelm, Manifest
 from platform_operator import app
 from platform_operator.api.kinds import EVENT, LEASE, PLATFORM
 from platform_operator.errors import OperatorError
+from platform_operator.leader_election import LeaderElector, LeaseClient
 from platform_operator.settings import Settings
 
 RESTART_PAUSES = (0.5, 10.0, 20.0, 40.0, 80.0, 160.0)
@@ -43,6 +44,25 @@ class Process:
                 self.exits.append(error)
             await asyncio.sleep(pause)
         raise AssertionError(f"{self.identity} has ended too often: {self.exits}")
+
+
+class LeaseInLoop:
+    """A LeaseThread without its thread, which virtual time would not wait for."""
+
+    def __init__(
+        self,
+        connect: Callable[[], AbstractAsyncContextManager[LeaseClient]],
+        elector: Callable[[LeaseClient], LeaderElector],
+    ) -> None:
+        self._connection, self._make_elector = connect(), elector
+
+    async def __aenter__(self) -> LeaderElector:
+        self._elector = self._make_elector(await self._connection.__aenter__())
+        return self._elector
+
+    async def __aexit__(self, *error: Any) -> None:
+        await self._elector.release()
+        await self._connection.__aexit__(*error)
 
 
 class Cluster:
@@ -71,6 +91,7 @@ class Cluster:
         self.monkeypatch.setattr(app, "datetime", SimpleNamespace(now=now))
         self.monkeypatch.setattr(app, "Helm", lambda executable: self.helm)
         self.monkeypatch.setattr(app, "serve", _serve_nothing)
+        self.monkeypatch.setattr(app, "LeaseThread", LeaseInLoop)
         self.monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
         async with self.server.serving() as address:
             self.monkeypatch.setenv("KUBECONFIG", str(_kubeconfig(self.tmp_path / "kubeconfig", address, "first")))

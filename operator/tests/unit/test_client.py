@@ -50,3 +50,11 @@ async def test_an_error_says_how_long_the_api_server_asks_to_wait(header: str, s
     with pytest.raises(ApiError) as raised:
         await KubernetesClient(connection, lambda: None).list(PLATFORM, None)
     assert raised.value.retry_after == seconds
+
+
+@pytest.mark.parametrize("text", [b"<h1>Welcome</h1>", b"[]", b""])
+async def test_an_answer_that_is_no_object_is_no_answer(text: bytes) -> None:
+    connection: Any = FakeConnection(200, text)
+    with pytest.raises(ApiError, match="is no object") as raised:
+        await KubernetesClient(connection, lambda: None).list(PLATFORM, None)
+    assert raised.value.status == 0
