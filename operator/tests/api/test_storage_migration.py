@@ -59,7 +59,7 @@ async def served(client: KubernetesClient, version: str) -> Kind:
             try:
                 await client.list(kind, "default")
             except ApiError as error:
-                if error.status != 404:
+                if error.status != 404 and not error.transient:  # its storage is made again for another version
                     raise
                 await asyncio.sleep(0.1)
             else:
