@@ -77,12 +77,14 @@ def test_labels_of_the_operators_chart_are_refused(helm: Helm) -> None:
 
 
 def test_neither_helm_nor_argo_cd_nor_flux_deletes_the_custom_resource_definition(render: Render) -> None:
-    (crd,) = of_kind(render("operator"), "CustomResourceDefinition")
-    assert crd["metadata"]["annotations"] == {
-        "helm.sh/resource-policy": "keep",
-        "argocd.argoproj.io/sync-options": "Prune=false,Delete=false",
-        "kustomize.toolkit.fluxcd.io/prune": "disabled",
-    }
+    definitions = of_kind(render("operator"), "CustomResourceDefinition")
+    assert definitions
+    for definition in definitions:
+        assert definition["metadata"]["annotations"] == {
+            "helm.sh/resource-policy": "keep",
+            "argocd.argoproj.io/sync-options": "Prune=false,Delete=false",
+            "kustomize.toolkit.fluxcd.io/prune": "disabled",
+        }
 
 
 def by_kind_and_name(manifests: list[Manifest]) -> dict[tuple[str, str], Manifest]:

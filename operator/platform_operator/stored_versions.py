@@ -13,14 +13,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from platform_operator.api.kinds import CRD, GROUP, PLATFORM, Kind, Manifest
+from platform_operator.api.kinds import CRD, PLATFORM, Kind, Manifest
 from platform_operator.errors import ApiError
 
 logger = logging.getLogger(__name__)
 
 LOOK_INTERVAL = 600.0
 """Seconds between two looks at the definition, which changes with a release."""
-DEFINITION = f"{PLATFORM.plural}.{GROUP}"
 
 
 class ObjectRewriter(Protocol):
@@ -43,6 +42,12 @@ class StoredVersions:
 
     client: ObjectRewriter
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    kind: Kind = PLATFORM
+
+    @property
+    def definition(self) -> str:
+        """The name of the definition of the kind."""
+        return f"{self.kind.plural}.{self.kind.group}"
 
     async def run(self) -> None:
         """Looks for ever, since the definition may be applied after the operator has started."""
@@ -50,7 +55,7 @@ class StoredVersions:
             try:
                 await self.migrate()
             except ApiError as error:
-                logger.warning("cannot migrate the stored versions of %s: %s", DEFINITION, error)
+                logger.warning("cannot migrate the stored versions of %s: %s", self.definition, error)
             await self.sleep(LOOK_INTERVAL)
 
     async def migrate(self) -> None:
@@ -59,7 +64,7 @@ class StoredVersions:
         The list is written only to the definition that was read before: if its storage version has changed since, the
         API server answers 409.
         """
-        definition = await self.client.get(CRD, "", DEFINITION)
+        definition = await self.client.get(CRD, "", self.definition)
         if definition is None:
             return
         storage = _storage_version(definition)
@@ -67,12 +72,12 @@ class StoredVersions:
             return
         count = await self._rewrite_all()
         trimmed = {"metadata": _identity(definition), "status": {"storedVersions": [storage]}}
-        await self.client.overwrite(CRD, "", DEFINITION, trimmed, subresource="status")
+        await self.client.overwrite(CRD, "", self.definition, trimmed, subresource="status")
         logger.info("all platforms are stored in %s, %d rewritten", storage, count)
 
     async def _rewrite_all(self) -> int:
         count = 0
-        async for page, _ in self.client.pages(PLATFORM, None, ""):
+        async for page, _ in self.client.pages(self.kind, None, ""):
             for platform in page:
                 await self._rewrite(platform)
                 count += 1
@@ -86,7 +91,7 @@ class StoredVersions:
         metadata = platform["metadata"]
         try:
             fields = {"metadata": _identity(platform)}
-            await self.client.overwrite(PLATFORM, metadata["namespace"], metadata["name"], fields)
+            await self.client.overwrite(self.kind, metadata["namespace"], metadata["name"], fields)
         except ApiError as error:
             if error.status not in (404, 409):
                 raise

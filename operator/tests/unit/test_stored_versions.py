@@ -9,7 +9,9 @@ import pytest
 from platform_operator.api.crd_generator import crd
 from platform_operator.api.kinds import CRD, PLATFORM, Kind, Manifest
 from platform_operator.errors import ApiError
-from platform_operator.stored_versions import DEFINITION, LOOK_INTERVAL, StoredVersions
+from platform_operator.stored_versions import LOOK_INTERVAL, StoredVersions
+
+DEFINITION = "ecommerceplatforms.platform.ecommerce.dev"
 
 
 class FakeApiServer:
