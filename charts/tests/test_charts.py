@@ -604,9 +604,10 @@ def test_each_service_gets_exactly_its_variables(render: Render, secrets: str) -
     urls = {f"{service.upper()}_URL" for service in WITH_DATABASE}
     tokens = {"GRPC_TOKENS", "GRPC_CALLERS"}
     jwt = {"JWT_SECRET", "JWT_SECRET_NEXT", "JWT_SECRET_PREVIOUS"}
+    admin = {"ADMIN_EMAIL", "ADMIN_PASSWORD", "ADMIN_PASSWORD_PREVIOUS"}
     expected = {
         "gateway": common | urls | redis | {"USER_GRPC", "GRPC_TOKENS"},
-        "user": shared | jwt | redis | {"ADMIN_EMAIL", "ADMIN_PASSWORD", "GRPC_CALLERS"},
+        "user": shared | jwt | redis | admin | {"GRPC_CALLERS"},
         "product": shared | tokens | redis | {"USER_GRPC", "INVENTORY_GRPC", "REVIEW_GRPC"},
         "inventory": shared | tokens | {"USER_GRPC", "PRODUCT_GRPC", "ORDER_GRPC"},
         "order": shared | tokens | {"USER_GRPC", "PRODUCT_GRPC", "INVENTORY_GRPC", "PAYMENT_GRPC"},

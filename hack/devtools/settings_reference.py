@@ -55,6 +55,7 @@ _SET_BY: Mapping[str, tuple[str, ...]] = {
     "JWT_SECRET_PREVIOUS": ("user.jwt", "the Secret <name>-jwt"),
     "ADMIN_EMAIL": ("user.admin", "the Secret <name>-admin"),
     "ADMIN_PASSWORD": ("user.admin", "the Secret <name>-admin"),
+    "ADMIN_PASSWORD_PREVIOUS": ("user.admin", "the Secret <name>-admin"),
     "PAYMENT_PROVIDER": ("payment.provider", "global.settings.paymentProvider", "spec.payments.provider"),
     "CURRENCIES": ("global.settings.currencies", "spec.settings.currencies"),
     "GRPC_TOKENS": ("<service>.grpc", "the Secret <name>-<service>-grpc"),

@@ -79,6 +79,7 @@ jwt:
   "minLength" 12
   "createdSecret" (printf "%s-admin" $platform)
   "content" (dict "ADMIN_EMAIL" .email "ADMIN_PASSWORD" .password)
+  "optional" (dict "ADMIN_PASSWORD_PREVIOUS" "")
 }}
 admin:
   {{- include "common.credential" $credential | nindent 2 }}

@@ -106,6 +106,8 @@ class RotationKind(StrEnum):
     """The password of the builtin Redis."""
     BROKER = "broker"
     """The users of services and the administrator of the builtin RabbitMQ."""
+    ADMIN = "admin"
+    """The password of the first admin of the shop."""
 
 
 class RotationStep(StrEnum):

@@ -37,7 +37,8 @@ NEIGHBOURS: Mapping[str, tuple[str, ...]] = {
 """The services that each service calls, as proto/shopapi/services.toml has them; hack/tests/unit compares the two."""
 
 RESERVED_ENV = (
-    "ADMIN_EMAIL", "ADMIN_PASSWORD", "DB_CA", "DB_HOST", "DB_NAME", "DB_PASSWORD", "DB_PORT", "DB_USER",
+    "ADMIN_EMAIL", "ADMIN_PASSWORD", "ADMIN_PASSWORD_PREVIOUS", "DB_CA", "DB_HOST", "DB_NAME", "DB_PASSWORD",
+    "DB_PORT", "DB_USER",
     "GRPC_AUTHENTICATION", "GRPC_CALLERS", "GRPC_PORT", "GRPC_TOKENS", "HTTP_PORT", "INVENTORY_GRPC", "INVENTORY_URL",
     "JWT_SECRET", "JWT_SECRET_NEXT", "JWT_SECRET_PREVIOUS", "METRICS_PORT", "NOTIFICATION_URL", "ORDER_GRPC",
     "ORDER_URL", "PAYMENT_GRPC", "PAYMENT_PROVIDER", "PAYMENT_URL",

@@ -124,7 +124,7 @@ def _components(
     for store in builtin_stores(spec):
         yield f"{store}-tls", store_certificate(key, master_key, store, period)
     yield "jwt", _signing_secrets(rotations[RotationKind.SIGNING], password("jwt"))
-    yield "admin", {"ADMIN_EMAIL": "admin@example.com", "ADMIN_PASSWORD": password("admin")("password")}
+    yield "admin", _first_admin(rotations[RotationKind.ADMIN], password("admin"))
     yield from _caller_tokens(rotations[RotationKind.GRPC], password)
     databases = rotations[RotationKind.DATABASES]
     if spec.databases.provider == "builtin":
@@ -145,6 +145,14 @@ def _components(
 def _signing_secrets(rotation: Rotation, password: _Password) -> _SecretData:
     """Returns the secret in use and the one that is valid beside it, as the user service reads them."""
     return _with_other("JWT_SECRET", "secret", rotation, password)
+
+
+def _first_admin(rotation: Rotation, password: _Password) -> _SecretData:
+    """Returns the first admin. In `Use`, the user service replaces the former password by the one in use."""
+    admin = {"ADMIN_EMAIL": "admin@example.com", "ADMIN_PASSWORD": password("password", rotation.generation)}
+    if rotation.step is not RotationStep.USE:
+        return admin
+    return admin | {"ADMIN_PASSWORD_PREVIOUS": password("password", rotation.generation - 1)}
 
 
 def _with_other(name: str, field: str, rotation: Rotation, password: _Password) -> _SecretData:
@@ -225,7 +233,7 @@ def _redis(key: PlatformKey, password: _Password, ca: str, rotation: Rotation) -
 
 
 def _rabbitmq(key: PlatformKey, password: _Password, ca: str, rotation: Rotation) -> _SecretData:
-    """Returns the administrator of the broker. No service logs in as it, so one password is enough."""
+    """Returns the administrator of the broker. No service logs in as this user: one password is enough."""
     secret = password("password", rotation.generation)
     return {"RABBITMQ_USER": "shop", "RABBITMQ_PASSWORD": secret, **_broker_access(key, "shop", secret, ca)}
 

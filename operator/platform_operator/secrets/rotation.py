@@ -115,6 +115,8 @@ def rotated_components(kind: RotationKind, spec: Spec) -> tuple[str, ...]:
     match kind:
         case RotationKind.SIGNING:
             return ("jwt",)
+        case RotationKind.ADMIN:
+            return ("admin",)
         case RotationKind.GRPC:
             return tuple(f"{service}-grpc" for service in SERVICES)
         case RotationKind.DATABASES:
@@ -135,6 +137,7 @@ def kind_of(component: str) -> RotationKind | None:
 
 _KINDS = {
     "jwt": RotationKind.SIGNING,
+    "admin": RotationKind.ADMIN,
     "grpc": RotationKind.GRPC,
     "db-runtime": RotationKind.DATABASES,
     "redis": RotationKind.CACHE,
@@ -165,8 +168,9 @@ _CLIENTS = {
     RotationKind.DATABASES: WITH_DATABASE,
     RotationKind.CACHE: WITH_CACHE,
     RotationKind.BROKER: WITH_BROKER,
+    RotationKind.ADMIN: ("user",),
 }
-"""The services that log in to a store with the credentials of a kind."""
+"""The services that are replaced when a kind is used: the clients of a store, and the one that registers the admin."""
 
 
 def migration_rotation(rotation: Rotation) -> dict[str, str | int]:
@@ -306,8 +310,9 @@ def _foreign(kind: RotationKind, names: Iterable[str]) -> str:
     )
 
 
-_UNDERSTOOD_BY_SERVICES = (RotationKind.BROKER,)
-"""The kinds in whose rotation services of earlier releases would fail: they refuse events of a second user."""
+_UNDERSTOOD_BY_SERVICES = (RotationKind.BROKER, RotationKind.ADMIN)
+"""The kinds that services of earlier releases do not rotate: they refuse events of a second user, and leave the admin
+the former password."""
 
 
 def _not_understood(kind: RotationKind, version: str) -> str:

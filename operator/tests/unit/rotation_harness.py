@@ -73,6 +73,8 @@ class RotatingShop:
     """The secrets whose public keys a pod published, and when it did so last."""
     accepted: list[tuple[datetime, frozenset[tuple[str, str]]]] = field(default_factory=list)
     """The users and passwords that the Secrets of Redis and RabbitMQ had, and when they had them last."""
+    admin_password: str = ""
+    """The password of the first admin, which the first pod of the user service registers."""
     writes: int = 0
     deaths: int = 0
     starts: int = 0
@@ -203,10 +205,12 @@ class RotatingShop:
 
     def start(self, service: str, mark: str) -> Pod:
         names = [f"{service}-grpc", *([f"{service}-db-runtime"] if service in WITH_DATABASE else [])]
-        names += ["jwt"] if service == "user" else []
+        names += ["jwt", "admin"] if service == "user" else []
         names += ["redis"] if service in WITH_CACHE else []
         names += [f"{service}-broker"] if service in WITH_BROKER else []
         env = {name: value for secret in names for name, value in self.secret(secret).items()}
+        if service == "user" and self.admin_password in ("", env.get("ADMIN_PASSWORD_PREVIOUS")):
+            self.admin_password = env["ADMIN_PASSWORD"]
         return Pod(service, mark, env)
 
     def pods_of(self, service: str) -> list[Pod]:

@@ -55,6 +55,18 @@ async def test_all_credentials_are_replaced_and_no_pod_ever_refuses_another(shop
     assert shop.cluster.condition("Ready") == ("True", "AllReady")
 
 
+async def test_the_admin_gets_the_password_of_the_secret_and_keeps_one_of_their_own(shop: RotatingShop) -> None:
+    generated = shop.admin_password
+    shop.ask("admin:first")
+    await shop.finish()
+    assert generated != shop.admin_password == shop.secret("admin")["ADMIN_PASSWORD"]
+    assert set(shop.secret("admin")) == {"ADMIN_EMAIL", "ADMIN_PASSWORD"}
+    shop.admin_password = "one of their own"
+    shop.ask("admin:second")
+    await shop.finish()
+    assert (shop.admin_password, shop.states()) == ("one of their own", {"admin": (2, "Done")})
+
+
 async def test_a_shop_that_was_never_rotated_knows_nothing_of_rotations(shop: RotatingShop) -> None:
     assert RECORD not in shop.cluster.server.objects
     assert shop.rows == {}
@@ -63,7 +75,7 @@ async def test_a_shop_that_was_never_rotated_knows_nothing_of_rotations(shop: Ro
 
 
 @pytest.mark.parametrize(
-    ("kind", "starts"), [("signing", 3), ("grpc", 24), ("databases", 7), ("cache", 3), ("broker", 7)]
+    ("kind", "starts"), [("signing", 3), ("grpc", 24), ("databases", 7), ("cache", 3), ("broker", 7), ("admin", 1)]
 )
 async def test_a_kind_replaces_only_the_pods_that_read_its_credentials(
     shop: RotatingShop, kind: str, starts: int
@@ -251,7 +263,7 @@ def test_external_stores_are_left_to_their_owners() -> None:
     external = {"provider": "external"}
     named = {store: external | {"secretRef": {"name": store}} for store in ("cache", "broker")}
     spec = parse({"databases": external | {"external": {}}, **named})
-    assert parse_request("all:1", spec).kinds == {RotationKind.SIGNING, RotationKind.GRPC}
+    assert parse_request("all:1", spec).kinds == {RotationKind.SIGNING, RotationKind.GRPC, RotationKind.ADMIN}
     for kind in ("databases", "cache", "broker"):
         assert parse_request(f"{kind}:1", spec).problem.startswith(f"{kind}: external stores are not rotated")
 

@@ -85,7 +85,9 @@ async def build(settings: Settings, now: Callable[[], datetime] = utc_now) -> Se
         "sweep failures": repeat_every(_SWEEP_SECONDS, guard.delete_expired),
     }
     if settings.admin_email is not None and settings.admin_password is not None:
-        first_admin = FirstAdminRegistration(accounts, settings.admin_email, settings.admin_password, database)
+        first_admin = FirstAdminRegistration(
+            accounts, settings.admin_email, settings.admin_password, database, settings.admin_password_previous
+        )
         background["first admin"] = first_admin.run
         checks.append(first_admin.is_registered)
     ready = Readiness(*checks)

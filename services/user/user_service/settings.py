@@ -65,7 +65,12 @@ class Settings(BackendSettings, GrpcCalleeSettings, RedisSettings):
     admin_password: Annotated[
         Annotated[str, AfterValidator(normalize_new_password)] | None, Field(repr=False, validate_default=True)
     ] = None
-    """The password of the first admin. It is used once, for the registration."""
+    """The password of the first admin, for the registration. Later it replaces `admin_password_previous` alone."""
+    admin_password_previous: Annotated[str, Field(repr=False)] = ""
+    """The password that the first admin may still have: it is replaced by `admin_password`, at the start.
+
+    An admin who has chosen another password keeps it.
+    """
 
     @field_validator("admin_password")
     @classmethod

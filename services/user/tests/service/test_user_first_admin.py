@@ -109,6 +109,61 @@ async def test_an_existing_admin_keeps_their_password(database: Database, passwo
     assert await find(database) == before
 
 
+async def test_a_generated_password_is_replaced_by_the_next_one(database: Database, passwords: PasswordHasher) -> None:
+    accounts = accounts_in(database, passwords)
+    await accounts.ensure_first_admin(EMAIL, PASSWORD)
+    replicas = [FirstAdminRegistration(accounts, EMAIL, "the next password", database, PASSWORD) for _ in range(3)]
+    registering = [asyncio.ensure_future(one.run()) for one in replicas]
+    for one in replicas:
+        await eventually(one.is_registered)
+    for task in registering:
+        task.cancel()
+    found = await find(database)
+    assert found is not None
+    assert await passwords.verify("the next password", found.password_hash)
+    assert not await passwords.verify(PASSWORD, found.password_hash)
+
+
+async def test_an_admin_who_chose_a_password_keeps_it(database: Database, passwords: PasswordHasher) -> None:
+    accounts = accounts_in(database, passwords)
+    await accounts.ensure_first_admin(EMAIL, "a password of their own")
+    before = await find(database)
+    await accounts.replace_generated_password(EMAIL, PASSWORD, "the next password")
+    assert await find(database) == before
+
+
+async def test_a_customer_keeps_a_password_that_is_the_generated_one(
+    database: Database, passwords: PasswordHasher
+) -> None:
+    async with database.begin() as transaction:
+        password_hash = await passwords.hash(PASSWORD)
+        await AccountRepository(transaction).add(NewAccount(EMAIL, Role.CUSTOMER), password_hash, _now())
+    before = await find(database)
+    await accounts_in(database, passwords).replace_generated_password(EMAIL, PASSWORD, "the next password")
+    assert await find(database) == before
+
+
+async def test_a_password_that_is_changed_at_the_same_time_stays(
+    database: Database, passwords: PasswordHasher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accounts = accounts_in(database, passwords)
+    await accounts.ensure_first_admin(EMAIL, PASSWORD)
+    found, hash_ = await find(database), passwords.hash
+    assert found is not None
+    user_id = found.account.id
+
+    async def hash_late(password: str) -> str:
+        async with database.begin() as transaction:
+            await AccountRepository(transaction).set_password(user_id, "of the admin's own choice")
+        return await hash_(password)
+
+    monkeypatch.setattr(passwords, "hash", hash_late)
+    await accounts.replace_generated_password(EMAIL, PASSWORD, "the next password")
+    after = await find(database)
+    assert after is not None
+    assert after.password_hash == "of the admin's own choice"
+
+
 async def test_an_erased_first_admin_is_not_registered_again(database: Database, passwords: PasswordHasher) -> None:
     accounts = accounts_in(database, passwords)
     await accounts.ensure_first_admin(EMAIL, PASSWORD)

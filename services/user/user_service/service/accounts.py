@@ -232,6 +232,30 @@ class AccountService:
         if added is not None:
             log.info("the first admin is registered", user_id=added.account.id)
 
+    async def replace_generated_password(self, email: Email, previous: str, new: str) -> None:
+        """Gives an admin who still has the previous generated password the new one.
+
+        Several replicas may call it at once. All others keep their passwords. Sessions stay open; mail tokens which
+        reset the password become invalid.
+        """
+        async with self._database.begin() as transaction:
+            found = await AccountRepository(transaction).find_by_email(email)
+        if found is None or found.account.role is not Role.ADMIN:
+            return
+        if not await self._passwords.verify(previous, found.password_hash):
+            return
+        user_id, password_hash = found.account.id, await self._passwords.hash(new)
+        async with self._database.begin() as transaction:
+            locked = await AccountRepository(transaction).lock(user_id)
+            if locked is None or locked.password_hash != found.password_hash:
+                return
+            await AccountRepository(transaction).set_password(user_id, password_hash)
+            await MailRequestRepository(transaction).replace_open(user_id, self._now(), Purpose.RESET_PASSWORD)
+            await self._events.record_password_change(transaction, user_id, self._now())
+        self._events.wake_relay()
+        PASSWORD_CHANGES.inc()
+        log.info("the generated password of the first admin was rotated", user_id=user_id)
+
     async def _erase(self, transaction: AsyncConnection, account: Account) -> list[UUID]:
         """Erases all but the id of an account, whose row must be locked. Returns the sessions that ended.
 

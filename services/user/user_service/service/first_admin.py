@@ -15,11 +15,15 @@ _RETRY_SECONDS = 1.0
 
 
 class FirstAdminRegistration:
-    def __init__(self, accounts: AccountService, email: Email, password: str, database: Database) -> None:
+    def __init__(
+        self, accounts: AccountService, email: Email, password: str, database: Database, previous: str = ""
+    ) -> None:
+        """`previous` is the password that is replaced by `password`, where an admin still has it."""
         self._accounts = accounts
         self._email = email
         self._password = password
         self._database = database
+        self._previous = previous
         self._registered = False
 
     async def is_registered(self) -> bool:
@@ -41,6 +45,8 @@ class FirstAdminRegistration:
             return False
         try:
             await self._accounts.ensure_first_admin(self._email, self._password)
+            if self._previous:
+                await self._accounts.replace_generated_password(self._email, self._previous, self._password)
         except DatabaseUnavailable:
             return False
         return True
