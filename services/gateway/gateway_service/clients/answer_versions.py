@@ -60,7 +60,7 @@ class AnswerVersions:
     def look(self, read: PublicRead) -> Lookup:
         """Asks Redis, in the pipeline of the commands that follow at once. Records are read before the clock."""
         generations = (self._generations + upstream for upstream in read.shows)
-        return Lookup(self._redis.send("MGET", *generations, self._records + read.digest), self._redis.send("TIME"))
+        return Lookup(self._redis.send("MGET", *generations, self._records + read.digest), self._redis.time())
 
     async def publish(self, read: PublicRead, since: Snapshot, version: bytes) -> bool | None:
         """Makes a version current that was fetched after the snapshot `since` was taken.

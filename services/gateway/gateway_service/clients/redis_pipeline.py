@@ -34,7 +34,8 @@ class _Pending:
     """One command that is not sent yet."""
 
     command: tuple[Argument, ...]
-    reply: "asyncio.Future[Reply | None]"
+    replies: "Sequence[asyncio.Future[Reply | None]]"
+    """One for each caller that gets the reply."""
 
 
 class RedisPipeline:
@@ -47,6 +48,10 @@ class RedisPipeline:
         self._breaker = CircuitBreaker(_BREAKER_POLICY, clock)
         self._timeout = timeout
         self._pending: list[_Pending] = []
+        self._clocks: list[asyncio.Future[Reply | None]] = []
+        """Callers that the next pipeline tells the time of Redis."""
+        self._next: asyncio.Task[None] | None = None
+        """The pipeline that commands join."""
         self._flushes: set[asyncio.Task[None]] = set()
 
     def send(self, *command: Argument) -> "asyncio.Future[Reply | None]":
@@ -54,21 +59,35 @@ class RedisPipeline:
 
         The first command schedules the pipeline for the next step of the event loop.
         """
-        loop = asyncio.get_running_loop()
-        pending = _Pending(command, loop.create_future())
-        self._pending.append(pending)
-        if len(self._pending) == 1:
-            flush = loop.create_task(self._flush())
-            self._flushes.add(flush)
-            flush.add_done_callback(self._flushes.discard)
-        return pending.reply
+        reply = self._receiver()
+        self._pending.append(_Pending(command, [reply]))
+        return reply
+
+    def time(self) -> "asyncio.Future[Reply | None]":
+        """Asks for the time of Redis after the commands of the next pipeline, once for all callers."""
+        reply = self._receiver()
+        self._clocks.append(reply)
+        return reply
 
     async def close(self) -> None:
         await self._redis.aclose()
         await self._pool.disconnect()
 
+    def _receiver(self) -> "asyncio.Future[Reply | None]":
+        """Returns the future of a reply of the next pipeline, and schedules that if it is not."""
+        loop = asyncio.get_running_loop()
+        if self._next is None:
+            self._next = loop.create_task(self._flush())
+            self._flushes.add(self._next)
+            self._next.add_done_callback(self._flushes.discard)
+        return loop.create_future()
+
     async def _flush(self) -> None:
+        self._next = None
         batch, self._pending = self._pending, []
+        if self._clocks:
+            batch.append(_Pending(("TIME",), self._clocks))
+            self._clocks = []
         replies: Sequence[Reply | None] = [None] * len(batch)
         attempt = self._breaker.admit()
         try:
@@ -76,8 +95,9 @@ class RedisPipeline:
                 replies = await self._execute(batch, attempt) or replies
         finally:
             for pending, reply in zip(batch, replies, strict=True):
-                if not pending.reply.done():
-                    pending.reply.set_result(reply)
+                for receiver in pending.replies:
+                    if not receiver.done():
+                        receiver.set_result(reply)
 
     async def _execute(self, batch: Sequence[_Pending], attempt: Attempt) -> Sequence[Reply] | None:
         """Sends one batch; None if Redis did not respond in time, or with an error."""

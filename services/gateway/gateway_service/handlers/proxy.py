@@ -145,7 +145,8 @@ class _ResponseWriter:
         shared = found.answer.representation(accepts_gzip=accepts_gzip)
         about = [(b"age", b"%d" % found.age), (b"cache-status", CACHE_STATUSES[found.result])]
         status, body = found.answer.status, shared.body if self._scope["method"] != "HEAD" else b""
-        if status == 200 and has_etag(header(headers, b"if-none-match"), shared.etag):
+        condition = header(headers, b"if-none-match")
+        if condition and status == 200 and has_etag(condition, shared.etag):
             status, body = 304, b""
         kept = shared.not_modified_headers() if status == 304 else shared.headers
         await self.send({"type": "http.response.start", "status": status, "headers": [*kept, *about]})

@@ -21,6 +21,7 @@ REQUESTS = Counter(
     "Public reads: result hit, collapsed (shared a fetch), stored, passed (not stored) or bypassed (no Redis)",
     ["result"],
 )
+_HITS = REQUESTS.labels("hit")
 AGE = Histogram(
     "answer_cache_hit_age_seconds", "Age of the answers from memory", buckets=(0.05, 0.1, 0.25, 0.5, 0.75, 1, 2)
 )
@@ -78,7 +79,7 @@ class AnswerCache:
         age = None if answer is None or snapshot is None else snapshot.age(answer.version)
         if answer is None or age is None or not 0 <= age < self._lifetime:
             return None
-        REQUESTS.labels("hit").inc()
+        _HITS.inc()
         AGE.observe(age)
         return Found(answer, "hit", age)
 

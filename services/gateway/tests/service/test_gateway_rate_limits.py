@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -234,6 +234,31 @@ async def test_a_command_that_redis_refuses_has_no_reply_and_spoils_no_other_bat
     pipeline = RedisPipeline(redis, lambda: 0.0, 5.0)
     refused, beside = await asyncio.gather(pipeline.send("GET"), pipeline.send("ECHO", "same batch"))
     assert (refused, beside, await pipeline.send("ECHO", "next")) == (None, None, b"next")
+    await pipeline.close()
+
+
+async def test_a_pipeline_asks_for_the_time_once_and_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent, exchange = [], RedisPipeline._exchange
+
+    async def record(self: RedisPipeline, commands: Sequence[tuple[str | bytes | int, ...]]) -> object:
+        sent.append(commands)
+        return await exchange(self, commands)
+
+    monkeypatch.setattr(RedisPipeline, "_exchange", record)
+    pipeline = RedisPipeline(connect(environment_variable("TEST_REDIS_URL")), lambda: 0.0, 5.0)
+
+    async def look() -> tuple[object, object]:
+        echo, time = pipeline.send("ECHO", "a"), pipeline.time()
+        return await echo, await time
+
+    leaving, *staying = [asyncio.create_task(look()) for _ in range(3)]
+    await asyncio.sleep(0)  # all have asked
+    leaving.cancel()
+    (_, first), (_, second) = await asyncio.gather(*staying)
+
+    assert sent == [[("ECHO", "a")] * 3 + [("TIME",)]]
+    assert first == second
+    assert isinstance(first, list)
     await pipeline.close()
 
 
