@@ -157,6 +157,8 @@ proto: .venv/.stamp ## the typed stubs of the contracts, and the definitions of 
 
 crds: .venv/.stamp ## the custom resource definitions, from the operator's models
 	python -m platform_operator crd > $(CRD)
+	for kind in Tenant TenantPlan; do python -m platform_operator crd $$kind > crds/$$(tr A-Z a-z <<<$$kind).yaml; done
+	python -m platform_operator policy > charts/operator/files/tenantpolicy.yaml
 	@$(MAKE) --no-print-directory manifests
 
 manifests: .venv/.stamp host-tools ## the files that install the operator without Helm, and the CRDs in its chart

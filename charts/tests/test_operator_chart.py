@@ -249,3 +249,40 @@ def test_names_that_yaml_reads_as_another_type_stay_strings(render: Render) -> N
         metadata, others = manifest["metadata"], [*manifest.get("subjects", []), manifest.get("roleRef", {})]
         names = [one.get(field, "") for one in (metadata, *others) for field in ("name", "namespace")]
         assert all(isinstance(name, str) for name in (*names, *metadata.get("labels", {}).values())), metadata
+
+
+def test_rights_beyond_shops_come_with_tenants_alone(render: Render) -> None:
+    def granted(*settings: str) -> set[str]:
+        roles = of_kind(render("operator", *settings), "ClusterRole")
+        rules = (rule for role in roles for rule in role["rules"])
+        return {f"{verb} {resource}" for rule in rules for resource in rule["resources"] for verb in rule["verbs"]}
+
+    beyond = {"create namespaces", "delete namespaces", "create rolebindings", "bind clusterroles", "patch tenants"}
+    assert not beyond & granted()
+    assert beyond <= granted("--set=tenants.enabled=true")
+    assert not of_kind(render("operator"), "ValidatingAdmissionPolicy")
+
+
+def test_the_operator_binds_no_role_but_that_of_the_admins_of_tenants(render: Render) -> None:
+    manifests = render("operator", "--set=tenants.enabled=true")
+    rules = [rule for role in of_kind(manifests, "ClusterRole") for rule in role["rules"] if "bind" in rule["verbs"]]
+    (admin,) = (one for one in of_kind(manifests, "ClusterRole") if one["metadata"]["name"].endswith("-tenant-admin"))
+    assert [rule["resourceNames"] for rule in rules] == [[admin["metadata"]["name"]]]
+    (deployment,) = of_kind(manifests, "Deployment")
+    env = {one["name"]: one.get("value") for one in deployment["spec"]["template"]["spec"]["containers"][0]["env"]}
+    assert env["TENANT_ADMIN_ROLE"] == admin["metadata"]["name"]
+    shops = [rule["verbs"] for rule in admin["rules"] if "ecommerceplatforms" in rule["resources"]]
+    assert shops == [["get", "list", "watch", "update", "patch"]], "a tenant's admins neither make nor delete shops"
+    secrets = [rule for rule in admin["rules"] if "secrets" in rule["resources"]]
+    assert not [
+        rule for rule in secrets if "list" in rule["verbs"] or ("get" in rule["verbs"] and "resourceNames" not in rule)
+    ]
+
+
+def test_tenants_need_an_operator_of_the_whole_cluster(helm: Helm) -> None:
+    for setting, message in (
+        ("watchNamespaces={shops}", "needs the rights of the whole cluster: remove watchNamespaces"),
+        ("shards=2", "needs an operator that sees the shops of all tenants: set shards to 1"),
+    ):
+        refused = helm("template", "operator", "operator", "--set=tenants.enabled=true", f"--set={setting}")
+        assert f"tenants.enabled {message}" in refused.stderr

@@ -1,4 +1,4 @@
-"""The command line: `python -m platform_operator run|crd`."""
+"""The command line: `python -m platform_operator run|crd|policy`."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ from collections.abc import Sequence
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    return {"run": _run, "crd": _crd}[_parse(arguments).command]()
+    parsed = _parse(arguments)
+    return _crd(parsed.kind) if parsed.command == "crd" else {"run": _run, "policy": _policy}[parsed.command]()
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser("platform_operator", description="The operator of EcommercePlatforms.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("run", help="run the operator; its settings are environment variables, see settings.py")
-    commands.add_parser("crd", help="print the CustomResourceDefinition")
+    crd = commands.add_parser("crd", help="print a CustomResourceDefinition")
+    crd.add_argument("kind", nargs="?", default="EcommercePlatform", help="its kind; default: EcommercePlatform")
+    commands.add_parser("policy", help="print the ValidatingAdmissionPolicy for the shops of tenants")
     return parser.parse_args(arguments)
 
 
@@ -36,10 +39,21 @@ def _run() -> int:
     return 0
 
 
-def _crd() -> int:
-    from platform_operator.api.crd_generator import crd_yaml
+def _crd(kind: str) -> int:
+    from platform_operator.api.crd_generator import CRDS, crd_yaml
 
-    print(crd_yaml(), end="")
+    if kind not in CRDS:
+        print(f"platform_operator: there is no kind {kind}: use {', '.join(CRDS)}", file=sys.stderr)
+        return 2
+    print(crd_yaml(kind), end="")
+    return 0
+
+
+def _policy() -> int:
+    from platform_operator.api.admission import HEADER, admission_policy
+    from platform_operator.api.crd_generator import plain_yaml
+
+    print(HEADER + plain_yaml(admission_policy()), end="")
     return 0
 
 

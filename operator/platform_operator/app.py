@@ -14,6 +14,7 @@ import aiohttp
 
 from platform_operator import metrics
 from platform_operator.api.kinds import PlatformKey
+from platform_operator.api.tenants import TENANT, TENANT_PLAN
 from platform_operator.cache.store import Cache
 from platform_operator.client import KubernetesClient, connect
 from platform_operator.errors import ApiError, LeadershipLostError
@@ -27,6 +28,7 @@ from platform_operator.leader_election import LeaderElector, LeaseClient
 from platform_operator.lease_thread import LeaseThread
 from platform_operator.plan.fleet import UpgradePolicy
 from platform_operator.reconciler import Reconciler
+from platform_operator.reflector import Reflector
 from platform_operator.render.helm import Helm
 from platform_operator.render.renderer import Renderer, chart_images
 from platform_operator.render.values import Installation
@@ -35,6 +37,9 @@ from platform_operator.settings import Settings
 from platform_operator.status.recorder import EventRecorder
 from platform_operator.stored_versions import StoredVersions
 from platform_operator.tasks import first_of, set_on_signal
+from platform_operator.tenants.controller import TenantController
+from platform_operator.tenants.objects import KEPT_KINDS, KEPT_SELECTOR
+from platform_operator.tenants.store import TenantStore
 from platform_operator.workqueue import WorkQueue, run_worker
 
 logger = logging.getLogger(__name__)
@@ -123,12 +128,40 @@ class _Operator:
             beside = [scraper.run(), reconciler.recorder.run()]
             if not self.settings.watch_namespaces and not self.settings.shard.index:  # of those that see all, the first
                 beside.append(StoredVersions(self.client).run())
+            if self.settings.tenant_admin_role:
+                beside.append(self._keep_tenants(scraper))
             try:
                 await first_of(*beside, *workers)
             finally:
                 with contextlib.suppress(TimeoutError, LeadershipLostError):
                     async with asyncio.timeout(1):
                         await reconciler.recorder.flush()
+
+    async def _keep_tenants(self, scraper: InvariantScraper) -> None:
+        """Watches Tenants, TenantPlans and what is kept for them, and reconciles tenants; only while leading."""
+        queue: WorkQueue[str] = WorkQueue(time.monotonic)
+        store = TenantStore(queue.add)
+        role, selector = self.settings.tenant_admin_role, KEPT_SELECTOR
+        reflectors = [Reflector(self.client, store, kind, None, "", self.sleep) for kind in (TENANT_PLAN, TENANT)]
+        reflectors += [Reflector(self.client, store, kind, None, selector, self.sleep) for kind in KEPT_KINDS]
+        for reflector in reflectors:
+            await self._list(reflector)
+        controller = TenantController(
+            self.client, store, self.cache, role, lambda: datetime.now(UTC), scraper.results, time.time()
+        )
+        workers = (run_worker(queue, controller.reconcile) for _ in range(self.settings.workers))
+        await first_of(*(reflector.run() for reflector in reflectors), *workers)
+
+    async def _list(self, reflector: Reflector) -> None:
+        """Lists until the API server answers: until then nothing is known of tenants."""
+        while True:
+            try:
+                await reflector.list()
+            except ApiError as error:
+                logger.warning("cannot list %s: %s", reflector.kind.plural, error)
+                await self.sleep(5)
+            else:
+                return
 
     def _reconciler(self, scraper: InvariantScraper, pods: PodCounter) -> Reconciler:
         settings = self.settings

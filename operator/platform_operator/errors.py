@@ -15,6 +15,14 @@ class InvalidSpecError(OperatorError):
     """The custom resource's spec cannot be parsed. Only a change of the spec helps."""
 
 
+class TenantError(OperatorError):
+    """Nothing can be applied for a tenant as it stands. Only a change of the Tenant, its plan or the cluster helps."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
 class RenderError(OperatorError):
     """Helm did not turn the chart values into manifests. Only a change of the spec or of the charts helps."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from prometheus_client import Counter, Gauge, Histogram
@@ -46,6 +46,15 @@ INVARIANT = Gauge(
     "Rows that break each business invariant of each platform, as its services count them.",
     ["namespace", "platform", "service", "invariant"],
 )
+TENANT_PODS = Gauge("ecommerce_tenant_pods", "Pods in the namespace of each tenant.", ["tenant", "plan"])
+TENANT_STORAGE = Gauge(
+    "ecommerce_tenant_storage_requested_bytes", "Storage that the volumes of each tenant request.", ["tenant", "plan"]
+)
+TENANT_ORDERS = Gauge(
+    "ecommerce_tenant_orders",
+    "Orders of each tenant since its creation, as its shop counts them.",
+    ["tenant", "plan"],
+)
 SCRAPES = Counter(
     "ecommerce_operator_figures_reads_total", "Reads of the services' business metrics, by outcome.", ["outcome"]
 )
@@ -71,6 +80,20 @@ def _export_invariants(key: PlatformKey, rows: Iterable[Mapping[str, Any]]) -> N
     for row in rows:
         if "violations" in row:
             INVARIANT.labels(key.namespace, key.name, row["service"], row["name"]).set(row["violations"])
+
+
+def export_tenant(name: str, plan: str, usage: Mapping[str, Any], amount: Callable[[str], int]) -> None:
+    """Exports the usage of a tenant as its status has it. `amount` reads a quantity."""
+    remove_tenant(name)
+    TENANT_PODS.labels(name, plan).set(usage["pods"])
+    TENANT_STORAGE.labels(name, plan).set(amount(usage["storageRequested"]))
+    TENANT_ORDERS.labels(name, plan).set(usage["ordersTotal"])
+
+
+def remove_tenant(name: str) -> None:
+    """Removes the metrics of a tenant that is gone, or had another plan."""
+    for gauge in (TENANT_PODS, TENANT_STORAGE, TENANT_ORDERS):
+        gauge.remove_by_labels({"tenant": name})
 
 
 def remove_platform(key: PlatformKey) -> None:

@@ -37,6 +37,8 @@ class Settings:
     resync_every: float = 600.0
     upgrade_canary: str = ""
     upgrade_concurrency: int = 5
+    tenant_admin_role: str = ""
+    """The ClusterRole of the admins of tenants. Empty: Tenants are left alone."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
@@ -61,6 +63,7 @@ class Settings:
             resync_every=_number(environment, "RESYNC_SECONDS", int(cls.resync_every)),
             upgrade_canary=get("UPGRADE_CANARY", ""),
             upgrade_concurrency=_number(environment, "UPGRADE_CONCURRENCY", cls.upgrade_concurrency),
+            tenant_admin_role=get("TENANT_ADMIN_ROLE", ""),
         )
 
 

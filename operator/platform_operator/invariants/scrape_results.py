@@ -19,6 +19,8 @@ PAUSE = "business_invariants_pause_seconds"
 LAG = "outbox_lag_seconds"
 QUEUE_MESSAGES = "rabbitmq_detailed_queue_messages"
 REQUESTS = "http_server_request_duration_seconds_count"
+ORDERS = "orders_placed_total"
+STARTED = "process_start_time_seconds"
 HEADERS_IGNORED = "forwarded_headers_ignored_total"
 
 BROKER = "rabbitmq"
@@ -51,6 +53,15 @@ class ForwardedHeaders:
 
 
 @dataclass(frozen=True)
+class PlacedOrders:
+    """How many orders one pod has taken since it started."""
+
+    started: float
+    """When it started, in seconds of the epoch: that tells apart the pods behind one address."""
+    placed: int
+
+
+@dataclass(frozen=True)
 class ServiceMetrics:
     """The metrics of one source. None: the source does not export that metric."""
 
@@ -67,6 +78,7 @@ class ServiceMetrics:
     cut: bool = False
     """True if it exports more, or longer names, than MAX_NAMES and MAX_NAME_LENGTH: the rest is left out."""
     forwarded: ForwardedHeaders | None = None
+    orders: PlacedOrders | None = None
 
 
 @dataclass(frozen=True)
@@ -98,11 +110,17 @@ def parse_metrics(text: str) -> ServiceMetrics:
         dead_letters=_bounded(dead) if queues else None,
         pause=_first(finite, PAUSE),
         forwarded=_forwarded_headers(finite),
+        orders=_placed_orders(finite),
         cut=any(_bounded(counts) != counts for counts in (violations, dead)),
     )
 
 
-_RELEVANT = (VIOLATIONS, CHECKED, PAUSE, LAG, QUEUE_MESSAGES, REQUESTS, HEADERS_IGNORED)
+_RELEVANT = (VIOLATIONS, CHECKED, PAUSE, LAG, QUEUE_MESSAGES, REQUESTS, HEADERS_IGNORED, ORDERS, STARTED)
+
+
+def _placed_orders(samples: Iterable[Sample]) -> PlacedOrders | None:
+    started, placed = _first(samples, STARTED), _first(samples, ORDERS)
+    return None if started is None or placed is None else PlacedOrders(started, int(placed))
 
 
 def _forwarded_headers(samples: Iterable[Sample]) -> ForwardedHeaders | None:

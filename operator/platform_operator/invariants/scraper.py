@@ -23,8 +23,10 @@ from platform_operator.invariants.scrape_results import (
     HEADERS_IGNORED,
     INTERVAL,
     LAG,
+    ORDERS,
     PAUSE,
     REQUESTS,
+    STARTED,
     VIOLATIONS,
     ScrapeResult,
     ServiceMetrics,
@@ -146,6 +148,7 @@ def _metrics_path(*names: str) -> str:
 REQUESTS_PATH = _metrics_path(REQUESTS)
 _SERVICE_PATH = _metrics_path(VIOLATIONS, CHECKED, PAUSE, LAG)
 _PATHS = {
+    "order": _metrics_path(VIOLATIONS, CHECKED, PAUSE, LAG, ORDERS, STARTED),
     BROKER: "/metrics/detailed?family=queue_coarse_metrics",
     GATEWAY: _metrics_path(HEADERS_IGNORED, REQUESTS),
 }

@@ -6,12 +6,14 @@ from typing import Any
 import pytest
 import yaml
 
-from platform_operator.api.crd_generator import crd, crd_yaml
+from platform_operator.api.admission import admission_policy
+from platform_operator.api.crd_generator import CRDS, crd, crd_yaml
 from platform_operator.api.kinds import GROUP, PLATFORM, PlatformKey
 from platform_operator.api.spec import MAX_NAME_LENGTH, SERVICES, parse
 from platform_operator.render.values import Installation, chart_values
 
 ROOT = Path(__file__).parents[3]
+TENANT_SAMPLES = sorted((ROOT / "manifests" / "samples" / "tenants").glob("tenant*.yaml"))
 SAMPLES = sorted((ROOT / "manifests" / "samples").glob("*.yaml"))
 SCHEMA = crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
 
@@ -26,8 +28,29 @@ def walk(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str
         yield from walk(schema["items"], f"{path}.*")
 
 
-def test_the_committed_crd_is_current() -> None:
-    assert (ROOT / "crds" / "ecommerceplatform.yaml").read_text() == crd_yaml(), "run make crds"
+@pytest.mark.parametrize("kind", CRDS)
+def test_every_committed_crd_is_current(kind: str) -> None:
+    assert (ROOT / "crds" / f"{kind.lower()}.yaml").read_text() == crd_yaml(kind), "run make crds"
+
+
+def test_the_committed_policy_for_the_shops_of_tenants_is_current() -> None:
+    committed = yaml.safe_load((ROOT / "charts" / "operator" / "files" / "tenantpolicy.yaml").read_text())
+    assert committed == admission_policy(), "run make crds"
+
+
+@pytest.mark.parametrize("kind", CRDS)
+def test_every_field_of_a_status_and_a_spec_is_described(kind: str) -> None:
+    (schema, *_) = (one["schema"]["openAPIV3Schema"] for one in CRDS[kind]()["spec"]["versions"])
+    parts = [schema["properties"][part] for part in ("spec", "status") if part in schema["properties"]]
+    fields = [(path, one) for part in parts for path, one in walk(part) if path and not path.endswith("*")]
+    assert [path for path, one in fields if not one.get("description")] == []
+
+
+@pytest.mark.parametrize("sample", TENANT_SAMPLES, ids=lambda path: path.name)
+def test_a_sample_of_tenants_has_only_fields_that_the_schema_accepts(sample: Path) -> None:
+    manifest = yaml.safe_load(sample.read_text())
+    schema = CRDS[manifest["kind"]]()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    assert list(mismatches(manifest["spec"], schema["properties"]["spec"])) == []
 
 
 def test_the_operators_chart_ships_the_same_crds() -> None:

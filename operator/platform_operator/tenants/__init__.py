@@ -1,0 +1,1 @@
+"""Tenants: the namespace, limits, rights and shop of each, by its plan."""

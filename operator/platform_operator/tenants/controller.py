@@ -1,0 +1,205 @@
+"""Reconciles a tenant: makes and keeps its namespace, limits, rights and shop, and reports."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from platform_operator import metrics
+from platform_operator.api.kinds import PLATFORM, Manifest, ObjectId, PlatformKey
+from platform_operator.api.tenants import (
+    ANNOTATION_KEEP,
+    LABEL_TENANT,
+    SHOP,
+    TENANT,
+    TENANT_FINALIZER,
+    TenantPlanSpec,
+    TenantReason,
+    TenantSpec,
+    parse_as,
+)
+from platform_operator.cache.observed import Platform, observe_platform
+from platform_operator.cache.store import Cache
+from platform_operator.client import KubernetesClient
+from platform_operator.digests import digest
+from platform_operator.errors import ApiError, InvalidSpecError, TenantError
+from platform_operator.invariants.scrape_results import ScrapeResult
+from platform_operator.tenants.decisions import deletion_time, host_holder, waits_for
+from platform_operator.tenants.objects import KEPT_KINDS, NAMESPACE, QUOTA, contains, kept_objects, shop
+from platform_operator.tenants.observed import KeptObject, Place, Tenant, observe_kept, observe_tenant
+from platform_operator.tenants.status import Outcome, describe, status_manifest
+from platform_operator.tenants.store import TenantStore
+from platform_operator.tenants.usage import OrderCounter, amount, usage
+from platform_operator.workqueue import Requeue
+
+logger = logging.getLogger(__name__)
+
+INTERVAL = 30.0
+"""Seconds between two looks at a tenant: its shop, its usage and the rest of its grace period. Each reads caches."""
+FINALIZER_MANAGER = "ecommerce-operator-tenant-finalizer"
+_KINDS = {kind.kind: kind for kind in KEPT_KINDS}
+
+
+@dataclass
+class TenantController:
+    """Brings tenants to the state that their specs and plans describe, one pass at a time."""
+
+    client: KubernetesClient
+    store: TenantStore
+    shops: Cache
+    """The platforms, which the reconciler's informers keep current."""
+    admin_role: str
+    """The ClusterRole of the admins of tenants."""
+    now: Callable[[], datetime]
+    scrape_results: Callable[[PlatformKey], Mapping[str, ScrapeResult]]
+    started: float
+    """When this process began to count orders, in seconds of the epoch."""
+    _applied: dict[Place, tuple[str, str]] = field(init=False, default_factory=dict)
+    """The digest of each object's content that this process has applied, and of the fields that it owned then."""
+    _starting: set[str] = field(init=False, default_factory=set)
+    _orders: dict[str, OrderCounter] = field(init=False, default_factory=dict)
+
+    async def reconcile(self, name: str) -> Requeue:
+        """Makes one pass over one tenant. Raises ApiError if it has to be retried."""
+        tenant = self.store.tenants.get(name)
+        if tenant is None:
+            self._forget(name)
+            return Requeue.never()
+        spec, outcome = None, Outcome()
+        try:
+            spec = parse_as(TenantSpec, tenant.spec)
+            if tenant.deleted_at is not None and await self._finish_deletion(tenant, spec):
+                return Requeue.never()
+            outcome = await self._converge(tenant, spec)
+        except InvalidSpecError as error:
+            outcome = Outcome(error=TenantError(TenantReason.PLAN_VIOLATED, str(error)))
+        except (ApiError, TenantError) as error:
+            outcome = Outcome(error=error, plan=None)
+        finally:
+            self._starting.discard(name)
+        await self._report(tenant, spec, replace(outcome, shop=self._shop(name)))
+        if isinstance(outcome.error, ApiError):
+            raise outcome.error
+        return Requeue.after(INTERVAL)
+
+    async def _converge(self, tenant: Tenant, spec: TenantSpec) -> Outcome:
+        """Applies what is not as it is to be. Raises ApiError, TenantError, InvalidSpecError."""
+        plan = self.store.plans.get(spec.plan_ref.name)
+        if holder := host_holder(tenant, spec.host, self.store.tenants.values()):
+            return Outcome(plan, host_holder=holder)
+        if plan is None:
+            text = f"There is no TenantPlan {spec.plan_ref.name}: create it, or name another in spec.planRef."
+            raise TenantError(TenantReason.PLAN_MISSING, text)
+        rules = parse_as(TenantPlanSpec, plan.spec)
+        closed, namespace = tenant.deleted_at is not None, self._kept(("", ObjectId("Namespace", tenant.name)))
+        if closed and (namespace is None or namespace.deleting):
+            return Outcome(plan, deleting_namespace=True)
+        if waiting := waits_for(tenant, plan, rules.concurrency, self.store.tenants.values(), self._starting):
+            return Outcome(plan, waits_for=tuple(waiting))
+        self._starting.add(tenant.name)
+        live = self._shop(tenant.name)
+        manifest = shop(tenant, spec, rules, live.spec if live else {}, self.shops.operator_class, closed=closed)
+        await self._set_finalizer(tenant, [TENANT_FINALIZER])
+        for one in kept_objects(tenant, spec, plan, rules, self.admin_role):
+            await self._keep(tenant, one)
+        await self._keep_shop(tenant, manifest)
+        return Outcome(plan, applied=True)
+
+    async def _keep(self, tenant: Tenant, manifest: Manifest) -> None:
+        """Applies an object if its content is another than what was applied, or fields of it were lost."""
+        kind, metadata = _KINDS[manifest["kind"]], manifest["metadata"]
+        place = metadata.get("namespace", ""), ObjectId(kind.kind, metadata["name"])
+        content, known = digest(manifest), self._kept(place)
+        if known is not None and self._applied.get(place) == (content, known.owned_digest):
+            return
+        if kind is NAMESPACE and known is None:
+            await self._require_own_namespace(tenant)
+        seen = observe_kept(await self.client.apply(kind, place[0], manifest))
+        self._applied[place] = content, seen.owned_digest
+        self.store.store_kept(place, seen)
+
+    async def _require_own_namespace(self, tenant: Tenant) -> None:
+        """Raises TenantError if another has a namespace of the tenant's name."""
+        stored = await self.client.get(NAMESPACE, "", tenant.name)
+        labels = (stored["metadata"].get("labels") or {}) if stored else {LABEL_TENANT: tenant.name}
+        if labels.get(LABEL_TENANT) != tenant.name:
+            raise TenantError(
+                TenantReason.NAMESPACE_TAKEN,
+                f"The namespace {tenant.name} exists and is not the tenant's: rename the Tenant, or give the namespace "
+                f"to it with kubectl label namespace {tenant.name} {LABEL_TENANT}={tenant.name}",
+            )
+
+    async def _keep_shop(self, tenant: Tenant, manifest: Manifest) -> None:
+        place, content, live = (tenant.name, ObjectId(PLATFORM.kind, SHOP)), digest(manifest), self._shop(tenant.name)
+        is_known = self._applied.get(place, ("", ""))[0] == content
+        if is_known and live is not None and contains(live.spec, manifest["spec"]):
+            return
+        answer = await self.client.apply(PLATFORM, tenant.name, manifest)
+        self._applied[place] = content, ""
+        self.shops.store_platform(observe_platform(answer))
+
+    async def _finish_deletion(self, tenant: Tenant, spec: TenantSpec) -> bool:
+        """Deletes the namespace when the grace period is over. Returns whether the tenant may go, and lets it."""
+        at = deletion_time(tenant, spec)
+        if TENANT_FINALIZER not in tenant.finalizers:
+            return True
+        if ANNOTATION_KEEP in tenant.annotations:
+            await self._set_finalizer(tenant, [])
+            return True
+        if at is None or self.now() < at:
+            return False
+        stored = await self.client.get(NAMESPACE, "", tenant.name)
+        if stored is None or (stored["metadata"].get("labels") or {}).get(LABEL_TENANT) != tenant.name:
+            await self._set_finalizer(tenant, [])
+            return True
+        if "deletionTimestamp" not in stored["metadata"]:
+            logger.info("the namespace is deleted", extra={"tenant": tenant.name})
+            await self.client.delete(NAMESPACE, "", tenant.name, stored["metadata"]["uid"])
+            self.store.kept.pop(("", ObjectId("Namespace", tenant.name)), None)
+        return False
+
+    async def _set_finalizer(self, tenant: Tenant, finalizers: list[str]) -> None:
+        if set(finalizers) == {*tenant.finalizers} & {TENANT_FINALIZER}:
+            return
+        metadata = {"name": tenant.name, "uid": tenant.uid, "finalizers": finalizers}
+        manifest = {"apiVersion": TENANT.api_version, "kind": TENANT.kind, "metadata": metadata}
+        try:
+            answer = await self.client.apply(TENANT, "", manifest, manager=FINALIZER_MANAGER)
+        except ApiError as error:
+            if finalizers or error.status not in (404, 409):
+                raise
+            return  # it is gone already
+        self.store.store_tenant(observe_tenant(answer))
+
+    async def _report(self, tenant: Tenant, spec: TenantSpec | None, outcome: Outcome) -> None:
+        """Writes the status. An unchanged one is not written again."""
+        latest = self.store.tenants.get(tenant.name, tenant)
+        now, quota = self.now(), self._kept((tenant.name, ObjectId(QUOTA.kind, "tenant")))
+        used = quota.used if quota else {}
+        counted = usage(latest.status.get("usage", {}), used, self._new_orders(tenant.name), now)
+        status = describe(latest, spec, outcome, counted, now)
+        metrics.export_tenant(tenant.name, tenant.spec.get("planRef", {}).get("name", ""), counted, amount)
+        if status == latest.status:
+            return
+        answer = await self.client.apply(TENANT, "", status_manifest(latest, status), "status")
+        self.store.store_tenant(observe_tenant(answer))
+
+    def _new_orders(self, name: str) -> int:
+        result = self.scrape_results(PlatformKey(name, SHOP)).get("order")
+        counter = self._orders.setdefault(name, OrderCounter(self.started))
+        return counter.add(result.metrics.orders if result and result.metrics else None)
+
+    def _shop(self, name: str) -> Platform | None:
+        return self.shops.platforms.get(PlatformKey(name, SHOP))
+
+    def _kept(self, place: Place) -> KeptObject | None:
+        return self.store.kept.get(place)
+
+    def _forget(self, name: str) -> None:
+        metrics.remove_tenant(name)
+        self._orders.pop(name, None)
+        own = [place for place in self._applied if name in (place[0], place[1].name)]
+        for place in own:
+            del self._applied[place]

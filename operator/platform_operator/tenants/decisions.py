@@ -1,0 +1,78 @@
+"""Decides who has a host, who takes a changed plan, and when a deleted tenant's data go. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from platform_operator.api.tenants import TenantSpec
+from platform_operator.cache.observed import Platform
+from platform_operator.tenants.observed import Plan, Tenant
+
+_UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
+
+
+def host_holder(tenant: Tenant, host: str | None, tenants: Iterable[Tenant]) -> str:
+    """Returns the tenant that has the host, if it is another: the one that was created first. Empty if there is none.
+
+    A tenant keeps its host until it is gone, so that no other one receives what is meant for it.
+    """
+    if host is None:
+        return ""
+    others = [one for one in tenants if one.spec.get("host") == host and one.name != tenant.name]
+    first = min([*others, tenant], key=lambda one: (one.created, one.name))
+    return "" if first.name == tenant.name else first.name
+
+
+def waits_for(
+    tenant: Tenant, plan: Plan, concurrency: int, tenants: Iterable[Tenant], starting: Collection[str]
+) -> list[str]:
+    """Returns the tenants for which one has to wait before it takes a changed plan; none if it may take it.
+
+    A new tenant, and one whose own spec has changed, waits for none. `starting` are those that take it in this moment.
+    """
+    status = tenant.status
+    is_new = "planGeneration" not in status or status.get("plan") != plan.name
+    is_edited = status.get("observedGeneration") != tenant.generation
+    if is_new or is_edited or status["planGeneration"] == plan.generation or tenant.deleted_at is not None:
+        return []
+    running = [
+        one.name
+        for one in tenants
+        if one.name != tenant.name and (one.name in starting or _takes(one, plan)) and one.deleted_at is None
+    ]
+    return sorted(running) if len(running) >= concurrency else []
+
+
+def _takes(tenant: Tenant, plan: Plan) -> bool:
+    status = tenant.status
+    is_current = status.get("plan") == plan.name and status.get("planGeneration") == plan.generation
+    return is_current and not status.get("settled", True)
+
+
+def is_settled(shop: Platform | None) -> bool:
+    """Returns whether a shop is as its spec says: all of it runs, or it is closed."""
+    if shop is None or shop.status.get("observedGeneration") != shop.generation:
+        return False
+    return has_condition(shop.status, "Ready") or has_condition(shop.status, "Hibernated")
+
+
+def has_condition(status: Mapping[str, Any], type_: str) -> bool:
+    return any(one["type"] == type_ and one["status"] == "True" for one in status.get("conditions", ()))
+
+
+def deletion_time(tenant: Tenant, spec: TenantSpec) -> datetime | None:
+    """Returns when the namespace of a deleted tenant is deleted; None for one that is not."""
+    if tenant.deleted_at is None:
+        return None
+    return tenant.deleted_at + int(spec.delete_after[:-1]) * _UNITS[spec.delete_after[-1]]
+
+
+def time_left(remaining: timedelta) -> str:
+    """Returns the rest of a grace period, in the unit that one counts in."""
+    minutes = max(1, -(-int(remaining.total_seconds()) // 60))
+    for name, length in (("days", 1440), ("hours", 60)):
+        if minutes >= 2 * length:
+            return f"{minutes // length} {name}"
+    return f"{minutes} minutes" if minutes > 1 else "1 minute"

@@ -1,0 +1,182 @@
+"""The objects of a tenant, built from its spec and its plan. Pure."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from platform_operator.api.admission import ADMISSION_POLICY
+from platform_operator.api.kinds import FIELD_MANAGER, LABEL_MANAGED_BY, LABEL_PART_OF, PLATFORM, Kind, Manifest
+from platform_operator.api.spec import Quantities
+from platform_operator.api.tenants import (
+    LABEL_PLAN,
+    LABEL_TENANT,
+    PROFILES,
+    SHOP,
+    TENANT_PLAN,
+    TenantPlanSpec,
+    TenantReason,
+    TenantSpec,
+)
+from platform_operator.errors import TenantError
+from platform_operator.tenants.observed import Plan, Tenant
+
+NAMESPACE = Kind("v1", "Namespace", "namespaces")
+QUOTA = Kind("v1", "ResourceQuota", "resourcequotas")
+LIMIT_RANGE = Kind("v1", "LimitRange", "limitranges")
+POLICY = Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
+ROLE_BINDING = Kind("rbac.authorization.k8s.io/v1", "RoleBinding", "rolebindings")
+ADMISSION_BINDING = Kind(
+    "admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicyBinding", "validatingadmissionpolicybindings"
+)
+KEPT_KINDS = (NAMESPACE, QUOTA, LIMIT_RANGE, POLICY, ROLE_BINDING, ADMISSION_BINDING)
+"""The kinds of a tenant's objects but for its shop, in the order in which they are applied."""
+
+KEPT_LABELS = {LABEL_PART_OF: "ecommerce-tenants", LABEL_MANAGED_BY: FIELD_MANAGER}
+"""Labels of all of them. Not those of a shop's children, with which the informers would take them for a shop's."""
+KEPT_SELECTOR = ",".join(f"{name}={value}" for name, value in sorted(KEPT_LABELS.items()))
+
+_COUNTED = {"pods": "1000", "requests.storage": "100Ti"}
+"""What each quota has at least, so that the API server counts it: usage is read from there."""
+
+
+def kept_objects(
+    tenant: Tenant, spec: TenantSpec, plan: Plan, rules: TenantPlanSpec, admin_role: str
+) -> list[Manifest]:
+    """Returns the objects of a tenant but for its shop, in the order in which they are applied."""
+    objects = [
+        _namespace(tenant, plan),
+        _object(tenant, QUOTA, "tenant", spec={"hard": _COUNTED | rules.quota}),
+        _object(tenant, POLICY, "default-deny", spec={"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}),
+        _object(
+            tenant,
+            ROLE_BINDING,
+            "tenant-admins",
+            roleRef={"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": admin_role},
+            subjects=[_subject(one.model_dump(exclude_none=True)) for one in spec.admins],
+        ),
+        admission_binding(plan),
+    ]
+    limits = _limits(rules)
+    return [*objects, _object(tenant, LIMIT_RANGE, "tenant", spec={"limits": [limits]})] if limits else objects
+
+
+def _namespace(tenant: Tenant, plan: Plan) -> Manifest:
+    security = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn", "audit")}
+    labels = {**KEPT_LABELS, LABEL_TENANT: tenant.name, LABEL_PLAN: plan.name, **security}
+    return {
+        "apiVersion": NAMESPACE.api_version,
+        "kind": NAMESPACE.kind,
+        "metadata": {"name": tenant.name, "labels": labels},
+    }
+
+
+def _object(tenant: Tenant, kind: Kind, name: str, **content: Any) -> Manifest:
+    labels = {**KEPT_LABELS, LABEL_TENANT: tenant.name}
+    metadata = {"name": name, "namespace": tenant.name, "labels": labels}
+    return {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": metadata, **content}
+
+
+def _subject(subject: Mapping[str, str]) -> Manifest:
+    group = {} if subject["kind"] == "ServiceAccount" else {"apiGroup": "rbac.authorization.k8s.io"}
+    return {**group, **subject}
+
+
+def _limits(rules: TenantPlanSpec) -> Manifest:
+    parts: dict[str, Quantities] = {
+        "defaultRequest": rules.limits.default_request,
+        "default": rules.limits.default,
+        "max": rules.limits.max,
+    }
+    stated = {name: amounts for name, one in parts.items() if (amounts := one.model_dump(exclude_none=True))}
+    return {"type": "Container", **stated} if stated else {}
+
+
+def admission_binding(plan: Plan) -> Manifest:
+    """Returns the object by which the API server checks the changes of shops of a plan. It goes with the plan."""
+    owner = {"apiVersion": TENANT_PLAN.api_version, "kind": TENANT_PLAN.kind, "name": plan.name, "uid": plan.uid}
+    return {
+        "apiVersion": ADMISSION_BINDING.api_version,
+        "kind": ADMISSION_BINDING.kind,
+        "metadata": {
+            "name": f"{ADMISSION_POLICY}-{plan.name}",
+            "labels": {**KEPT_LABELS, LABEL_PLAN: plan.name},
+            "ownerReferences": [owner],
+        },
+        "spec": {
+            "policyName": ADMISSION_POLICY,
+            "paramRef": {"name": plan.name, "parameterNotFoundAction": "Deny"},
+            "validationActions": ["Deny"],
+            "matchResources": {"namespaceSelector": {"matchLabels": {LABEL_PLAN: plan.name}}},
+        },
+    }
+
+
+def shop(
+    tenant: Tenant,
+    spec: TenantSpec,
+    rules: TenantPlanSpec,
+    live: Mapping[str, Any],
+    operator_class: str = "",
+    *,
+    closed: bool = False,
+) -> Manifest:
+    """Returns the EcommercePlatform of a tenant. `live` is the spec that is stored, empty for a new shop.
+
+    A field that the plan leaves to the admins keeps its stored value. Raises TenantError if the tenant asks for more
+    than its plan has.
+    """
+    stated = merged(rules.defaults, spec.platform)
+    if rules.maintenance is not None:
+        stated.setdefault("maintenance", rules.maintenance.model_dump(by_alias=True))
+    if spec.host:
+        require_host(spec.host, rules)
+        stated = merged(stated, {"ingress": {"enabled": True, "host": spec.host}})
+    else:
+        stated.pop("ingress", None)
+    for name in rules.allowed_fields:
+        if name in live:
+            stated[name] = copy.deepcopy(live[name])
+    _require_profile(stated, rules)
+    stated |= {"hibernated": True} if spec.suspended or closed else {}
+    stated |= {"operatorClassName": operator_class} if operator_class else {}
+    labels = {LABEL_TENANT: tenant.name}
+    metadata = {"name": SHOP, "namespace": tenant.name, "labels": labels}
+    return {"apiVersion": PLATFORM.api_version, "kind": PLATFORM.kind, "metadata": metadata, "spec": stated}
+
+
+def merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns `one` with the fields of `other`, object by object; lists are replaced."""
+    result = copy.deepcopy(dict(one))
+    for name, value in other.items():
+        both = isinstance(value, Mapping) and isinstance(result.get(name), Mapping)
+        result[name] = merged(result[name], value) if both else copy.deepcopy(value)
+    return result
+
+
+def require_host(host: str, rules: TenantPlanSpec) -> None:
+    """Raises TenantError for a host that no pattern of the plan matches."""
+    patterns = (re.escape(one).replace(r"\*", "[^.]+") for one in rules.hosts)
+    if rules.hosts and not any(re.fullmatch(one, host) for one in patterns):
+        allowed = ", ".join(rules.hosts)
+        raise TenantError(TenantReason.PLAN_VIOLATED, f"The plan has no host {host}: choose one of {allowed}.")
+
+
+def _require_profile(stated: dict[str, Any], rules: TenantPlanSpec) -> None:
+    """A profile that the admins chose is lowered with the plan; one that the Tenant asks for is refused."""
+    profile = stated.get("profile", PROFILES[0])
+    if profile in PROFILES[: PROFILES.index(rules.max_profile) + 1]:
+        return
+    if "profile" not in rules.allowed_fields:
+        text = f"The plan has profiles up to {rules.max_profile}: lower spec.platform.profile, or change the plan."
+        raise TenantError(TenantReason.PLAN_VIOLATED, text)
+    stated["profile"] = rules.max_profile
+
+
+def contains(live: Any, stated: Any) -> bool:
+    """Returns whether what is stored has all that is stated."""
+    if isinstance(stated, Mapping):
+        return isinstance(live, Mapping) and all(contains(live.get(name), value) for name, value in stated.items())
+    return bool(live == stated)

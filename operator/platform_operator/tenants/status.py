@@ -1,0 +1,148 @@
+"""Builds the status of a Tenant. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from platform_operator.api.kinds import Manifest
+from platform_operator.api.tenants import ANNOTATION_KEEP, TENANT, TenantReason, TenantSpec
+from platform_operator.cache.observed import Platform
+from platform_operator.errors import OperatorError, TenantError
+from platform_operator.tenants.decisions import deletion_time, has_condition, is_settled, time_left
+from platform_operator.tenants.observed import Plan, Tenant
+
+TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
+MAX_MESSAGE = 1024
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The result of one pass over a tenant."""
+
+    plan: Plan | None = None
+    """The plan, if there is one."""
+    applied: bool = False
+    """True if all objects are as the plan says."""
+    waits_for: tuple[str, ...] = ()
+    error: OperatorError | None = None
+    host_holder: str = ""
+    """The other tenant that has the host."""
+    shop: Platform | None = None
+    deleting_namespace: bool = False
+
+
+@dataclass(frozen=True)
+class _Condition:
+    type: str
+    status: bool
+    reason: TenantReason
+    message: str
+
+
+def describe(
+    tenant: Tenant, spec: TenantSpec | None, outcome: Outcome, usage: Mapping[str, Any], now: datetime
+) -> Manifest:
+    """Returns the whole status. It equals the stored one if nothing has changed."""
+    conditions = [
+        _ready(tenant, spec, outcome),
+        _host(spec, outcome),
+        *_plan(outcome),
+        *_deleting(tenant, spec, outcome, now),
+    ]
+    plan, status, shop = outcome.plan, tenant.status, outcome.shop
+    applied = (
+        {"plan": plan.name, "planGeneration": plan.generation}
+        if plan and outcome.applied
+        else {name: status[name] for name in ("plan", "planGeneration") if name in status}
+    )
+    ready = conditions[0]
+    return {
+        "observedGeneration": tenant.generation if outcome.applied else status.get("observedGeneration", 0),
+        "state": "Deleting" if tenant.deleted_at else ready.reason.value,
+        "namespace": tenant.name,
+        **applied,
+        "settled": is_settled(shop),
+        **({"servicesReady": shop.status["servicesReady"]} if shop and "servicesReady" in shop.status else {}),
+        **({"url": shop.status["url"]} if shop and "url" in shop.status else {}),
+        **({"deletionTime": at.strftime(TIME_FORMAT)} if spec and (at := deletion_time(tenant, spec)) else {}),
+        "usage": dict(usage),
+        "conditions": [_dated(one, tenant, now) for one in conditions],
+    }
+
+
+def _ready(tenant: Tenant, spec: TenantSpec | None, outcome: Outcome) -> _Condition:
+    def ready(reason: TenantReason, message: str, *, status: bool = False) -> _Condition:
+        return _Condition("Ready", status, reason, message)
+
+    error, shop = outcome.error, outcome.shop
+    if outcome.host_holder:
+        return ready(TenantReason.HOST_TAKEN, f"Nothing is applied: tenant {outcome.host_holder} has the host.")
+    if isinstance(error, TenantError):
+        return ready(TenantReason(error.reason), str(error))
+    if error is not None:
+        return ready(TenantReason.REFUSED, f"The API server refused a request: {error}. The operator retries.")
+    if shop is None:
+        return ready(TenantReason.PROGRESSING, "The shop is being created.")
+    if has_condition(shop.status, "Degraded"):
+        text = next(one["message"] for one in shop.status["conditions"] if one["type"] == "Degraded")
+        return ready(TenantReason.DEGRADED, text)
+    closed = (spec is not None and spec.suspended) or tenant.deleted_at is not None
+    if closed and has_condition(shop.status, "Hibernated"):
+        return ready(TenantReason.SUSPENDED, "The shop is closed, and its data are kept.")
+    if closed:
+        return ready(TenantReason.SUSPENDING, "The shop is being closed.")
+    if is_settled(shop) and outcome.applied:
+        return ready(TenantReason.READY, "The shop is as the plan and the Tenant say.", status=True)
+    return ready(TenantReason.PROGRESSING, "The shop is being changed: its own conditions say what it waits for.")
+
+
+def _host(spec: TenantSpec | None, outcome: Outcome) -> _Condition:
+    if outcome.host_holder:
+        text = f"Tenant {outcome.host_holder} has the host {spec.host if spec else ''}: choose another host."
+        return _Condition("HostConflict", True, TenantReason.HOST_TAKEN, text)
+    return _Condition("HostConflict", False, TenantReason.HOST_FREE, "No other tenant has the host.")
+
+
+def _plan(outcome: Outcome) -> list[_Condition]:
+    if outcome.waits_for:
+        first = ", ".join(outcome.waits_for[:5])
+        text = f"The plan has changed. Waiting for other tenants that take it: {first}."
+        return [_Condition("PlanApplied", False, TenantReason.WAITING_FOR_TURN, text)]
+    if outcome.applied and outcome.plan is not None:
+        return [_Condition("PlanApplied", True, TenantReason.APPLIED, f"All objects are as {outcome.plan.name} says.")]
+    return []
+
+
+def _deleting(tenant: Tenant, spec: TenantSpec | None, outcome: Outcome, now: datetime) -> list[_Condition]:
+    at = deletion_time(tenant, spec) if spec else None
+    if at is None:
+        return []
+    if outcome.deleting_namespace:
+        return [_Condition("Deleting", True, TenantReason.DELETING_NAMESPACE, "The namespace is being deleted.")]
+    text = (
+        f"The shop is closed. The namespace and all data in it are deleted in {time_left(at - now)}. To keep them: "
+        f"kubectl annotate tenant {tenant.name} {ANNOTATION_KEEP}=true, and apply the Tenant again."
+    )
+    return [_Condition("Deleting", True, TenantReason.GRACE_PERIOD, text)]
+
+
+def _dated(condition: _Condition, tenant: Tenant, now: datetime) -> Manifest:
+    stored = next((one for one in tenant.status.get("conditions", ()) if one["type"] == condition.type), None)
+    status = str(condition.status)
+    is_old = stored is not None and stored["status"] == status
+    return {
+        "type": condition.type,
+        "status": status,
+        "observedGeneration": tenant.generation,
+        "lastTransitionTime": stored["lastTransitionTime"] if stored and is_old else now.strftime(TIME_FORMAT),
+        "reason": condition.reason.value,
+        "message": condition.message[:MAX_MESSAGE],
+    }
+
+
+def status_manifest(tenant: Tenant, status: Manifest) -> Manifest:
+    metadata = {"name": tenant.name, "uid": tenant.uid}
+    return {"apiVersion": TENANT.api_version, "kind": TENANT.kind, "metadata": metadata, "status": status}

@@ -1,0 +1,175 @@
+"""What the API server itself refuses of Tenants, their plans, and the shops of tenants: message by message."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from kubernetes.aio.client.api_client import ApiClient
+
+from platform_operator.api.admission import ADMISSION_POLICY, admission_policy
+from platform_operator.api.crd_generator import tenant_crd, tenant_plan_crd
+from platform_operator.api.kinds import GROUP, PLATFORM, Kind, Manifest
+from platform_operator.api.tenants import TENANT, TENANT_PLAN, TenantPlanSpec, TenantSpec, parse_as
+from platform_operator.client import KubernetesClient, connect
+from platform_operator.errors import ApiError
+from platform_operator.tenants.objects import KEPT_KINDS, NAMESPACE, kept_objects, shop
+from platform_operator.tenants.observed import Tenant, observe_plan
+
+pytestmark = pytest.mark.cluster
+
+CRD = Kind("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions")
+POLICY = Kind("admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicy", "validatingadmissionpolicies")
+ROLE = Kind("rbac.authorization.k8s.io/v1", "ClusterRole", "clusterroles")
+KINDS = {kind.kind: kind for kind in KEPT_KINDS}
+MANAGER = "operator-api-tests"
+ADMIN = "tenant-admin@example.com"
+
+
+def manifest(kind: Kind, name: str, **content: Any) -> Manifest:
+    return {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": {"name": name}, **content}
+
+
+async def patch(connection: ApiClient, path: str, body: Manifest, verb: str = "PATCH") -> str:
+    """Sends a merge patch, or another write, that is not stored. Returns the message of the refusal; empty if there is
+    none."""
+    content_type = "application/merge-patch+json" if verb == "PATCH" else "application/json"
+    headers = {"Content-Type": content_type, "Accept": "application/json"}
+    request = await connection.param_serialize(
+        verb, path, query_params=[("dryRun", "All")], header_params=headers, auth_settings=["BearerToken"]
+    )
+    response = await connection.call_api(request[0], request[1], request[2], body)
+    text = (await response.read()).decode()  # type: ignore[no-untyped-call]
+    return "" if response.status < 300 else text
+
+
+@pytest.fixture
+async def kinds(client: KubernetesClient) -> AsyncIterator[None]:
+    """The definitions of Tenant and TenantPlan, and the policy for their shops."""
+    made = [(CRD, one) for one in (tenant_crd(), tenant_plan_crd())]
+    for kind, one in [*made, (POLICY, admission_policy())]:
+        await client.apply(kind, "", one, manager=MANAGER)
+    for _, one in made:
+        await wait_until_established(client, one["metadata"]["name"])
+    yield
+    for kind, one in [(POLICY, admission_policy()), *made]:
+        stored = await client.get(kind, "", one["metadata"]["name"])
+        if stored is not None:
+            await client.delete(kind, "", one["metadata"]["name"], stored["metadata"]["uid"])
+
+
+async def wait_until_established(client: KubernetesClient, name: str) -> None:
+    for _ in range(100):
+        stored = await client.get(CRD, "", name) or {}
+        conditions = stored.get("status", {}).get("conditions", ())
+        if any(one["type"] == "Established" and one["status"] == "True" for one in conditions):
+            return
+        await asyncio.sleep(0.2)
+    pytest.fail(f"{name} is not established")
+
+
+@pytest.fixture
+async def tenant(client: KubernetesClient, kinds: None) -> AsyncIterator[str]:
+    """The namespace of a tenant whose admins may set the settings and the profile, up to medium."""
+    name = f"operator-api-{secrets.token_hex(3)}"
+    rules = [
+        {"apiGroups": [GROUP], "resources": [PLATFORM.plural], "verbs": ["get", "create", "update", "patch", "delete"]}
+    ]
+    await client.apply(ROLE, "", manifest(ROLE, name, rules=rules), manager=MANAGER)
+    plan_spec = {
+        "allowedFields": ["profile", "settings"],
+        "maxProfile": "medium",
+        "quota": {"pods": "0"},
+        "defaults": {"version": "1.0"},
+    }
+    stored_plan = await client.apply(TENANT_PLAN, "", manifest(TENANT_PLAN, name, spec=plan_spec), manager=MANAGER)
+    spec = parse_as(TenantSpec, {"planRef": {"name": name}, "admins": [{"kind": "User", "name": ADMIN}]})
+    plan, rules_of_plan = observe_plan(stored_plan), parse_as(TenantPlanSpec, stored_plan["spec"])
+    of = Tenant(name, "", 1, 1, datetime.now(UTC), {}, {}, {}, (), None)
+    for one in kept_objects(of, spec, plan, rules_of_plan, name):
+        await client.apply(KINDS[one["kind"]], one["metadata"].get("namespace", ""), one, manager=MANAGER)
+    await client.apply(PLATFORM, name, shop(of, spec, rules_of_plan, {}), manager=MANAGER)
+    yield name
+    for kind in (NAMESPACE, TENANT_PLAN, ROLE):
+        made = await client.get(kind, "", name)
+        if made is not None:
+            await client.delete(kind, "", name, made["metadata"]["uid"])
+    binding = next(kind for kind in KEPT_KINDS if kind.kind.endswith("PolicyBinding"))
+    made = await client.get(binding, "", f"{ADMISSION_POLICY}-{name}")
+    if made is not None:
+        await client.delete(binding, "", made["metadata"]["name"], made["metadata"]["uid"])
+
+
+@pytest.fixture
+async def admin() -> AsyncIterator[ApiClient]:
+    """A connection of the tenant's admin."""
+    async with await connect() as connection:
+        connection.default_headers["Impersonate-User"] = ADMIN
+        yield connection
+
+
+async def test_an_admin_of_a_tenant_sets_what_the_plan_allows_and_nothing_else(
+    connection: ApiClient, admin: ApiClient, tenant: str
+) -> None:
+    path = PLATFORM.path(tenant, "shop")
+    forbidden = {"spec": {"version": "2.0"}}
+    for _ in range(100):  # the API server takes some time to load a policy, and tells no one when it has
+        if await patch(admin, path, forbidden):
+            break
+        await asyncio.sleep(0.3)
+
+    assert await patch(admin, path, {"spec": {"settings": {"currencies": ["EUR"]}}}) == ""
+    assert await patch(admin, path, {"spec": {"profile": "medium"}}) == ""
+    message = "is set by the platform team, as the plan does not leave it to a tenant's admins: ask the platform team"
+    for field, value in (
+        ("version", "2.0"),
+        ("ingress", {"enabled": True, "host": "another.example.com"}),
+        ("hibernated", True),
+        ("networkPolicies", {"enabled": False}),
+        ("mode", "Observe"),
+        ("surge", [{"from": "2026-11-27T06:00:00Z", "until": "2026-11-28T00:00:00Z", "factor": 2}]),
+    ):
+        assert f"spec.{field} {message}" in await patch(admin, path, {"spec": {field: value}})
+    assert "spec.profile must not exceed medium, the largest profile of the plan" in await patch(
+        admin, path, {"spec": {"profile": "large"}}
+    )
+    made = "the shop of a tenant is created and deleted with its Tenant: ask the platform team"
+    assert made in await patch(admin, path, {}, "DELETE")
+    another = manifest(PLATFORM, "another", spec={})
+    assert made in await patch(admin, PLATFORM.path(tenant), another, "POST")
+    assert await patch(connection, path, forbidden) == "", "the platform team may change everything"
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "spec", "message"),
+    [
+        (TENANT, "acme", {"planRef": {"name": "a"}, "deleteAfter": "soon"}, "deleteAfter must be a number of minutes"),
+        (TENANT, "acme", {"planRef": {"name": "a"}, "host": "https://a.b"}, "host must be a DNS name without scheme"),
+        (TENANT, "1acme", {"planRef": {"name": "a"}}, "metadata.name must have at most 50 letters, digits and -"),
+        (TENANT, "acme", {"planRef": {"name": "a"}, "admins": [{"kind": "Robot", "name": "r"}]}, "must be User, Group"),
+        (TENANT, "acme", {"planRef": {"name": "a"}, "admins": [{"kind": "ServiceAccount", "name": "r"}]}, "is needed"),
+        (TENANT_PLAN, "basic", {"maxProfile": "huge"}, "maxProfile must be small, medium or large"),
+        (TENANT_PLAN, "basic", {"allowedFields": ["ingress"]}, "allowedFields must have only fields that a plan can"),
+    ],
+)
+async def test_a_wrong_tenant_or_plan_is_refused_with_advice(
+    connection: ApiClient, kinds: None, kind: Kind, name: str, spec: Manifest, message: str
+) -> None:
+    assert message in await patch(connection, kind.path(""), manifest(kind, name, spec=spec), "POST")
+
+
+async def test_a_tenant_is_defaulted_and_accepted(client: KubernetesClient, kinds: None) -> None:
+    name = f"operator-api-{secrets.token_hex(3)}"
+    spec = {"planRef": {"name": "basic"}, "host": "acme.example.com", "platform": {"profile": "small"}}
+    stored = await client.create(TENANT, "", manifest(TENANT, name, spec=spec))
+    try:
+        assert stored["spec"]["deleteAfter"] == "7d"
+        assert stored["spec"]["platform"] == {"profile": "small"}
+    finally:
+        await client.delete(TENANT, "", name, stored["metadata"]["uid"])
+    with pytest.raises(ApiError, match="planRef"):
+        await client.create(TENANT, "", manifest(TENANT, name, spec={}))

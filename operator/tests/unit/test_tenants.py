@@ -1,0 +1,514 @@
+"""Tenants against an API server that is a dictionary: what is made, kept, refused, closed and counted."""
+
+from __future__ import annotations
+
+import copy
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+
+import pytest
+from prometheus_client import REGISTRY
+
+from platform_operator.api.admission import admission_policy
+from platform_operator.api.kinds import CHILD_LABELS, FIELD_MANAGER, PLATFORM, Kind, Manifest, PlatformKey
+from platform_operator.api.spec import Spec
+from platform_operator.api.tenants import (
+    ALLOWABLE_FIELDS,
+    ANNOTATION_KEEP,
+    LABEL_PLAN,
+    LABEL_TENANT,
+    RESERVED_FIELDS,
+    TENANT,
+    TENANT_FINALIZER,
+    TENANT_PLAN,
+    Subject,
+)
+from platform_operator.cache.observed import observe_platform
+from platform_operator.cache.store import Cache
+from platform_operator.errors import ApiError
+from platform_operator.invariants.scrape_results import PlacedOrders, ScrapeResult, ServiceMetrics, parse_metrics
+from platform_operator.tenants.controller import TenantController
+from platform_operator.tenants.decisions import time_left
+from platform_operator.tenants.objects import KEPT_KINDS, contains, merged
+from platform_operator.tenants.store import TenantStore
+from platform_operator.tenants.usage import OrderCounter, amount, usage
+from platform_operator.workqueue import Requeue
+
+NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
+KINDS = {kind.kind: kind for kind in (*KEPT_KINDS, TENANT, TENANT_PLAN)}
+Place = tuple[str, str, str]
+
+
+class FakeApiServer:
+    """An API server with server-side apply, as far as tenants need it."""
+
+    def __init__(self) -> None:
+        self.objects: dict[Place, Manifest] = {}
+        self.writes: list[str] = []
+        self.refused: ApiError | None = None
+        self.version = 0
+
+    async def get(self, kind: Kind, namespace: str, name: str) -> Manifest | None:
+        return copy.deepcopy(self.objects.get((kind.kind, namespace, name)))
+
+    async def apply(
+        self, kind: Kind, namespace: str, manifest: Manifest, subresource: str = "", manager: str = FIELD_MANAGER
+    ) -> Manifest:
+        name = manifest["metadata"]["name"]
+        self.writes.append(f"{kind.kind} {name} {subresource}".strip())
+        if self.refused and kind.kind == "ResourceQuota":
+            raise self.refused
+        place = kind.kind, namespace, name
+        is_new = place not in self.objects
+        self.version += 1
+        stored = self.objects.setdefault(place, {"metadata": {"uid": f"u{self.version}", "generation": 0}})
+        if subresource:
+            stored["status"] = copy.deepcopy(manifest["status"])
+        elif "finalizers" in manifest["metadata"]:
+            stored["metadata"]["finalizers"] = list(manifest["metadata"]["finalizers"])
+            if "deletionTimestamp" in stored["metadata"] and not stored["metadata"]["finalizers"]:
+                del self.objects[place]
+        else:
+            is_changed = stored.get("spec") != manifest.get("spec")
+            kept = {
+                name: stored["metadata"][name] for name in ("uid", "generation", "status") if name in stored["metadata"]
+            }
+            stored.update(copy.deepcopy(manifest))
+            stored["metadata"] = {**manifest["metadata"], **kept}
+            stored["metadata"]["generation"] += is_changed or is_new
+            fields: Manifest = {
+                "f:metadata": {},
+                **{f"f:{name}": {} for name in manifest if name not in ("kind", "apiVersion")},
+            }
+            stored["metadata"]["managedFields"] = [{"manager": manager, "operation": "Apply", "fieldsV1": fields}]
+        stored["metadata"]["resourceVersion"] = str(self.version)
+        return copy.deepcopy(stored)
+
+    async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> None:
+        self.writes.append(f"delete {kind.kind} {name}")
+        for place in [
+            one for one in self.objects if name in (one[1], one[2]) and one[0] not in ("Tenant", "TenantPlan")
+        ]:
+            del self.objects[place]
+
+
+class FakeCluster:
+    """Tenants, plans, and the operator that keeps them."""
+
+    def __init__(self) -> None:
+        self.server = FakeApiServer()
+        self.now = NOW
+        self.orders: dict[str, PlacedOrders] = {}
+        self.restart()
+
+    def restart(self) -> None:
+        self.queued: set[str] = set()
+        self.store, self.shops = TenantStore(self.queued.add), Cache()
+        self.controller = TenantController(
+            cast(Any, self.server), self.store, self.shops, "tenant-admin", lambda: self.now, self.scrape,
+            self.now.timestamp(),
+        )  # fmt: skip
+
+    def scrape(self, key: PlatformKey) -> dict[str, ScrapeResult]:
+        orders = self.orders.get(key.namespace)
+        return {"order": ScrapeResult(self.now.timestamp(), ServiceMetrics(orders=orders))} if orders else {}
+
+    def put(self, kind: Kind, name: str, spec: Manifest, **metadata: Any) -> Manifest:
+        self.server.version += 1
+        place = kind.kind, "", name
+        known = self.server.objects.get(place, {"metadata": {"uid": name, "generation": 0}})
+        created = (NOW + timedelta(seconds=self.server.version)).isoformat()
+        common = {"name": name, "creationTimestamp": known["metadata"].get("creationTimestamp", created)}
+        changed = known.get("spec") != spec
+        generation = known["metadata"]["generation"] + changed
+        stored = known | {"kind": kind.kind, "spec": spec}
+        stored["metadata"] = known["metadata"] | common | {"generation": generation} | metadata
+        stored["metadata"]["resourceVersion"] = str(self.server.version)
+        self.server.objects[place] = stored
+        return stored
+
+    def plan(self, name: str = "basic", **spec: Any) -> None:
+        self.put(TENANT_PLAN, name, spec)
+
+    def tenant(self, name: str, *, metadata: Manifest | None = None, **spec: Any) -> None:
+        self.put(TENANT, name, {"planRef": {"name": "basic"}} | spec, **(metadata or {}))
+
+    async def reconcile(self, name: str, other: Manifest | None = None) -> Requeue:
+        """Makes one pass, with the stores as the watches would fill them. They do not see the namespace `other`."""
+        for (kind, _, _), stored in list(self.server.objects.items()):
+            if kind == PLATFORM.kind:
+                self.shops.store_platform(observe_platform(stored))
+            else:
+                self.store.change(KINDS[kind], "MODIFIED", copy.deepcopy(stored))
+        for tenant in set(self.store.tenants) - {one[2] for one in self.server.objects if one[0] == "Tenant"}:
+            del self.store.tenants[tenant]
+        if other is not None:
+            self.server.objects["Namespace", "", other["metadata"]["name"]] = other
+        self.server.writes.clear()
+        return await self.controller.reconcile(name)
+
+    def get(self, kind: str, name: str, namespace: str) -> Manifest:
+        return self.server.objects[kind, namespace, name]
+
+    def shop(self, tenant: str) -> Manifest:
+        return self.get(PLATFORM.kind, "shop", tenant)
+
+    def set_shop(self, tenant: str, *conditions: str, **status: Any) -> None:
+        """Gives a shop conditions that are True, as of its newest generation."""
+        stored = self.shop(tenant)
+        rows = [{"type": one, "status": "True", "reason": one, "message": f"{one}."} for one in conditions]
+        stored["status"] = {"observedGeneration": stored["metadata"]["generation"], "conditions": rows, **status}
+        self.server.version += 1
+        stored["metadata"]["resourceVersion"] = str(self.server.version)
+
+    def status(self, tenant: str) -> Manifest:
+        status: Manifest = self.get("Tenant", tenant, "")["status"]
+        return status
+
+    def condition(self, tenant: str, type_: str) -> tuple[str, str] | None:
+        rows = [one for one in self.status(tenant)["conditions"] if one["type"] == type_]
+        return (rows[0]["status"], rows[0]["reason"]) if rows else None
+
+    def message(self, tenant: str, type_: str) -> str:
+        return next(str(one["message"]) for one in self.status(tenant)["conditions"] if one["type"] == type_)
+
+
+@pytest.fixture
+def cluster() -> FakeCluster:
+    cluster = FakeCluster()
+    cluster.plan(defaults={"profile": "small"}, allowedFields=["settings"], quota={"pods": "50"})
+    return cluster
+
+
+async def test_a_tenant_gets_a_restricted_namespace_with_its_limits_rights_and_shop(cluster: FakeCluster) -> None:
+    cluster.plan(
+        quota={"pods": "50"}, limits={"default": {"memory": "256Mi"}}, defaults={"payments": {"provider": "stripe"}}
+    )
+    cluster.tenant(
+        "acme", host="acme.example.com", admins=[{"kind": "Group", "name": "acme"}], platform={"version": "2"}
+    )
+    await cluster.reconcile("acme")
+
+    labels = cluster.get("Namespace", "acme", "")["metadata"]["labels"]
+    assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
+    assert (labels[LABEL_TENANT], labels[LABEL_PLAN]) == ("acme", "basic")
+    hard = cluster.get("ResourceQuota", "tenant", "acme")["spec"]["hard"]
+    assert (hard["pods"], "requests.storage" in hard) == ("50", True)
+    (limits,) = cluster.get("LimitRange", "tenant", "acme")["spec"]["limits"]
+    assert limits == {"type": "Container", "default": {"memory": "256Mi"}}
+    policy = cluster.get("NetworkPolicy", "default-deny", "acme")
+    assert policy["spec"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+    assert not CHILD_LABELS.items() <= policy["metadata"]["labels"].items(), "else the shop would prune it"
+    binding = cluster.get("RoleBinding", "tenant-admins", "acme")
+    assert binding["roleRef"]["name"] == "tenant-admin"
+    assert binding["subjects"] == [{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "acme"}]
+    assert cluster.shop("acme")["spec"] == {
+        "payments": {"provider": "stripe"},
+        "version": "2",
+        "ingress": {"enabled": True, "host": "acme.example.com"},
+    }
+    assert TENANT_FINALIZER in cluster.get("Tenant", "acme", "")["metadata"]["finalizers"]
+
+
+async def test_nothing_is_written_for_a_tenant_that_is_as_it_is_to_be(cluster: FakeCluster) -> None:
+    cluster.tenant("acme")
+    await cluster.reconcile("acme")
+    cluster.set_shop("acme", "Ready", servicesReady="8/8")
+    await cluster.reconcile("acme")
+    await cluster.reconcile("acme")
+    assert cluster.server.writes == []
+    assert (cluster.status("acme")["state"], cluster.status("acme")["servicesReady"]) == ("Ready", "8/8")
+
+
+@pytest.mark.parametrize("kind", ["ResourceQuota", "NetworkPolicy", "RoleBinding"])
+async def test_what_is_deleted_or_changed_by_others_is_restored(cluster: FakeCluster, kind: str) -> None:
+    cluster.tenant("acme")
+    await cluster.reconcile("acme")
+    (place,) = (one for one in cluster.server.objects if one[0] == kind)
+    stored = cluster.server.objects[place]
+    cluster.server.version += 1
+    stored["metadata"] |= {"managedFields": [], "resourceVersion": str(cluster.server.version)}
+    await cluster.reconcile("acme")
+    assert f"{kind} {place[2]}" in cluster.server.writes
+    gone = cluster.server.objects.pop(place)
+    cluster.store.change(KINDS[kind], "DELETED", gone)
+    assert "acme" in cluster.queued
+    await cluster.reconcile("acme")
+    assert place in cluster.server.objects
+
+
+async def test_a_namespace_of_others_is_left_alone_until_it_is_given_to_the_tenant(cluster: FakeCluster) -> None:
+    metadata: Manifest = {"name": "acme", "uid": "n", "generation": 1, "resourceVersion": "1"}
+    other = {"kind": "Namespace", "metadata": metadata}
+    cluster.tenant("acme")
+    await cluster.reconcile("acme", other=other)
+    assert cluster.condition("acme", "Ready") == ("False", "NamespaceTaken")
+    assert (PLATFORM.kind, "acme", "shop") not in cluster.server.objects
+    metadata["labels"] = {LABEL_TENANT: "acme"}
+    await cluster.reconcile("acme", other=other)
+    assert cluster.condition("acme", "Ready") == ("False", "Progressing")
+
+
+async def test_a_host_belongs_to_the_tenant_that_was_created_first(cluster: FakeCluster) -> None:
+    cluster.tenant("first", host="shop.example.com")
+    cluster.tenant("a-later-one", host="shop.example.com")
+    await cluster.reconcile("a-later-one")
+    assert cluster.condition("a-later-one", "HostConflict") == ("True", "HostTaken")
+    assert "tenant first has the host" in cluster.message("a-later-one", "Ready").lower()
+    assert [one for one in cluster.server.objects if one[1] == "a-later-one"] == [], "nothing is applied"
+    await cluster.reconcile("first")
+    assert cluster.condition("first", "HostConflict") == ("False", "HostFree")
+    cluster.queued.clear()
+    cluster.store.change(TENANT, "DELETED", cluster.server.objects.pop(("Tenant", "", "first")))
+    assert "a-later-one" in cluster.queued
+    await cluster.reconcile("a-later-one")
+    assert cluster.condition("a-later-one", "HostConflict") == ("False", "HostFree")
+
+
+async def test_what_the_plan_does_not_have_is_refused_with_what_to_do(cluster: FakeCluster) -> None:
+    cluster.plan(hosts=["*.shops.example.com"], maxProfile="medium")
+    for name, spec in (
+        ("host", {"host": "shop.example.com"}),
+        ("label", {"host": "a.b.shops.example.com"}),
+        ("profile", {"platform": {"profile": "large"}}),
+    ):
+        cluster.tenant(name, **spec)
+        await cluster.reconcile(name)
+        assert cluster.condition(name, "Ready") == ("False", "PlanViolated")
+        assert (PLATFORM.kind, name, "shop") not in cluster.server.objects
+    cluster.tenant("fine", host="a.shops.example.com", platform={"profile": "medium"})
+    await cluster.reconcile("fine")
+    assert cluster.shop("fine")["spec"]["profile"] == "medium"
+    cluster.tenant("lost", planRef={"name": "none"})
+    await cluster.reconcile("lost")
+    assert cluster.condition("lost", "Ready") == ("False", "PlanMissing")
+
+
+async def test_what_admins_may_set_stays_and_everything_else_is_the_platform_teams(cluster: FakeCluster) -> None:
+    cluster.tenant("acme", platform={"settings": {"currencies": ["EUR"]}})
+    await cluster.reconcile("acme")
+    live = cluster.shop("acme")
+    live["spec"] |= {"settings": {"currencies": ["USD"]}, "profile": "large"}
+    cluster.server.version += 1
+    live["metadata"]["resourceVersion"] = str(cluster.server.version)
+    await cluster.reconcile("acme")
+    spec = cluster.shop("acme")["spec"]
+    assert (spec["settings"], spec["profile"]) == ({"currencies": ["USD"]}, "small")
+
+
+async def test_a_profile_that_admins_chose_is_lowered_with_the_plan(cluster: FakeCluster) -> None:
+    cluster.plan(allowedFields=["profile"], maxProfile="large", defaults={"profile": "large"})
+    cluster.tenant("acme")
+    await cluster.reconcile("acme")
+    assert cluster.shop("acme")["spec"]["profile"] == "large"
+    cluster.plan(allowedFields=["profile"], maxProfile="medium", defaults={"profile": "medium"})
+    cluster.set_shop("acme", "Ready")
+    await cluster.reconcile("acme")
+    assert cluster.shop("acme")["spec"]["profile"] == "medium"
+
+
+async def test_a_changed_plan_changes_so_many_tenants_at_once(cluster: FakeCluster) -> None:
+    names = ["a", "b", "c", "d"]
+    cluster.plan(concurrency=2, quota={"pods": "50"})
+    for name in names:
+        cluster.tenant(name)
+        await cluster.reconcile(name)
+        cluster.set_shop(name, "Ready")
+        await cluster.reconcile(name)
+    cluster.plan(concurrency=2, quota={"pods": "60"}, defaults={"version": "2"})
+
+    def changed() -> list[str]:
+        return [one for one in names if cluster.get("ResourceQuota", "tenant", one)["spec"]["hard"]["pods"] == "60"]
+
+    for name in names:
+        await cluster.reconcile(name)
+    assert changed() == ["a", "b"]
+    assert cluster.condition("c", "PlanApplied") == ("False", "WaitingForTurn")
+    assert "a, b" in cluster.message("c", "PlanApplied")
+    cluster.set_shop("a", "Ready")
+    cluster.queued.clear()
+    await cluster.reconcile("a")
+    assert {"c", "d"} <= cluster.queued, "those that wait look again when one is done"
+    await cluster.reconcile("c")
+    await cluster.reconcile("d")
+    assert changed() == ["a", "b", "c"]
+    cluster.tenant("d", displayName="D")
+    await cluster.reconcile("d")
+    assert changed() == names, "what is changed in the Tenant itself waits for none"
+
+
+async def test_a_suspended_tenant_is_closed_and_keeps_its_data(cluster: FakeCluster) -> None:
+    cluster.tenant("acme", suspended=True)
+    await cluster.reconcile("acme")
+    assert cluster.shop("acme")["spec"]["hibernated"] is True
+    assert cluster.condition("acme", "Ready") == ("False", "Suspending")
+    cluster.set_shop("acme", "Hibernated")
+    await cluster.reconcile("acme")
+    assert cluster.status("acme")["state"] == "Suspended"
+    cluster.tenant("acme")
+    await cluster.reconcile("acme")
+    assert "hibernated" not in cluster.shop("acme")["spec"]
+
+
+async def delete(cluster: FakeCluster, name: str) -> None:
+    await cluster.reconcile(name)
+    cluster.put(TENANT, name, cluster.get("Tenant", name, "")["spec"], deletionTimestamp=cluster.now.isoformat())
+
+
+async def test_a_deleted_tenant_is_closed_and_its_data_go_after_the_grace_period(cluster: FakeCluster) -> None:
+    cluster.tenant("acme", deleteAfter="3d")
+    await delete(cluster, "acme")
+    await cluster.reconcile("acme")
+    assert cluster.shop("acme")["spec"]["hibernated"] is True
+    assert "are deleted in 3 days" in cluster.message("acme", "Deleting")
+    assert cluster.status("acme")["deletionTime"] == "2026-01-04T12:00:00Z"
+    cluster.now = NOW + timedelta(days=2, hours=23, minutes=30)
+    await cluster.reconcile("acme")
+    assert "are deleted in 30 minutes" in cluster.message("acme", "Deleting")
+    assert ("Namespace", "", "acme") in cluster.server.objects
+    cluster.now = NOW + timedelta(days=3)
+    await cluster.reconcile("acme")
+    assert "delete Namespace acme" in cluster.server.writes
+    assert cluster.condition("acme", "Deleting") == ("True", "DeletingNamespace")
+    assert await cluster.reconcile("acme") == Requeue.never()
+    assert ("Tenant", "", "acme") not in cluster.server.objects
+
+
+async def test_a_deletion_is_undone_by_an_annotation_and_the_tenant_again(cluster: FakeCluster) -> None:
+    cluster.tenant("acme")
+    await delete(cluster, "acme")
+    await cluster.reconcile("acme")
+    cluster.put(TENANT, "acme", cluster.get("Tenant", "acme", "")["spec"], annotations={ANNOTATION_KEEP: "true"})
+    await cluster.reconcile("acme")
+    assert ("Tenant", "", "acme") not in cluster.server.objects
+    assert (PLATFORM.kind, "acme", "shop") in cluster.server.objects
+    await cluster.reconcile("acme")
+    cluster.tenant("acme")
+    await cluster.reconcile("acme")
+    assert "hibernated" not in cluster.shop("acme")["spec"]
+
+
+async def test_a_namespace_that_is_another_tenants_or_no_ones_survives_a_deletion(cluster: FakeCluster) -> None:
+    cluster.tenant("acme", deleteAfter="0m")
+    await delete(cluster, "acme")
+    cluster.get("Namespace", "acme", "")["metadata"]["labels"][LABEL_TENANT] = "another"
+    await cluster.reconcile("acme")
+    assert ("Namespace", "", "acme") in cluster.server.objects
+    assert ("Tenant", "", "acme") not in cluster.server.objects
+
+
+async def test_a_refused_request_is_reported_and_retried(cluster: FakeCluster) -> None:
+    cluster.server.refused = ApiError(403, "Forbidden", "no right to create resourcequotas")
+    cluster.tenant("acme")
+    with pytest.raises(ApiError):
+        await cluster.reconcile("acme")
+    assert cluster.condition("acme", "Ready") == ("False", "Refused")
+    cluster.server.refused = None
+    await cluster.reconcile("acme")
+    assert cluster.condition("acme", "PlanApplied") == ("True", "Applied")
+
+
+async def test_usage_is_in_the_status_and_in_metrics(cluster: FakeCluster) -> None:
+    cluster.tenant("acme")
+    await cluster.reconcile("acme")
+    quota = cluster.get("ResourceQuota", "tenant", "acme")
+    quota["status"] = {"used": {"pods": "17", "requests.storage": "8Gi"}}
+    cluster.server.version += 1
+    quota["metadata"]["resourceVersion"] = str(cluster.server.version)
+    started = cluster.now.timestamp() + 1
+    for placed in (3, 5):
+        cluster.orders["acme"] = PlacedOrders(started, placed)
+        await cluster.reconcile("acme")
+    cluster.now += timedelta(days=1)
+    await cluster.reconcile("acme")
+    counted = cluster.status("acme")["usage"]
+    assert counted == {
+        "pods": 17,
+        "storageRequested": "8Gi",
+        "day": "2026-01-02",
+        "ordersToday": 0,
+        "ordersYesterday": 5,
+        "ordersTotal": 5,
+    }
+    labels = {"tenant": "acme", "plan": "basic"}
+    assert REGISTRY.get_sample_value("ecommerce_tenant_storage_requested_bytes", labels) == 8 * 2**30
+    assert REGISTRY.get_sample_value("ecommerce_tenant_orders", labels) == 5
+    del cluster.server.objects["Tenant", "", "acme"]
+    await cluster.reconcile("acme")
+    assert REGISTRY.get_sample_value("ecommerce_tenant_pods", labels) is None
+
+
+def test_orders_of_several_pods_behind_one_address_are_counted_once() -> None:
+    counter = OrderCounter(since=100.0)
+    seen = [(50.0, 7), (50.0, 9), (120.0, 2), (50.0, 9), (120.0, 5), (50.0, 0)]
+    assert [counter.add(PlacedOrders(*one)) for one in seen] == [0, 2, 2, 0, 3, 0]
+    assert counter.add(None) == 0
+
+
+def test_orders_are_read_from_the_metrics_of_the_order_service() -> None:
+    text = "orders_placed_total 12.0\nprocess_start_time_seconds 1.5e+09\n"
+    assert parse_metrics(text).orders == PlacedOrders(1.5e9, 12)
+    assert parse_metrics("orders_placed_total 12.0\n").orders is None
+
+
+def test_a_day_without_a_look_has_no_orders() -> None:
+    stored = usage({}, {}, 4, NOW)
+    assert "ordersYesterday" not in stored
+    assert usage(stored, {}, 0, NOW + timedelta(days=2))["ordersYesterday"] == 0
+
+
+@pytest.mark.parametrize(("quantity", "bytes_"), [("8Gi", 8 * 2**30), ("1500M", 15 * 10**8), ("0", 0), ("none", 0)])
+def test_a_quantity_is_read_as_a_number(quantity: str, bytes_: int) -> None:
+    assert amount(quantity) == bytes_
+
+
+@pytest.mark.parametrize(
+    ("left", "text"),
+    [
+        (timedelta(days=7), "7 days"),
+        (timedelta(hours=47), "47 hours"),
+        (timedelta(minutes=90), "90 minutes"),
+        (timedelta(seconds=1), "1 minute"),
+    ],
+)
+def test_the_rest_of_a_grace_period_is_told_in_the_unit_that_one_counts_in(left: timedelta, text: str) -> None:
+    assert time_left(left) == text
+
+
+def test_fields_are_merged_object_by_object() -> None:
+    assert merged({"a": {"b": 1, "c": [1]}}, {"a": {"c": [2]}, "d": 3}) == {"a": {"b": 1, "c": [2]}, "d": 3}
+    assert contains({"a": {"b": 1, "x": 2}}, {"a": {"b": 1}})
+    assert not contains({"a": {"x": 2}}, {"a": {"b": 1}})
+
+
+def test_the_policy_has_a_rule_for_each_field_of_a_shop() -> None:
+    fields = {one.alias or name for name, one in Spec.model_fields.items()}
+    rules = admission_policy()["spec"]["validations"]
+    ruled = {one["message"].split()[0].removeprefix("spec.") for one in rules if "platform team, as" in one["message"]}
+    assert ruled == fields
+    assert set(ALLOWABLE_FIELDS) == fields - {*RESERVED_FIELDS, "backup"}
+    assert "'ingress' in" not in str(rules), "no plan can leave hosts to the admins of a tenant"
+
+
+async def test_a_malformed_tenant_stops_no_other(cluster: FakeCluster) -> None:
+    cluster.store.change(TENANT, "ADDED", {"kind": "Tenant", "metadata": {"name": "broken", "generation": 1}})
+    cluster.tenant("acme", deleteAfter="soon")
+    await cluster.reconcile("acme")
+    cluster.tenant("fine")
+    await cluster.reconcile("fine")
+    assert cluster.condition("fine", "PlanApplied") == ("True", "Applied")
+
+
+def test_a_list_removes_what_it_does_not_have(cluster: FakeCluster) -> None:
+    cluster.tenant("acme")
+    stored = cluster.get("Tenant", "acme", "")
+    listed = cluster.store.store_listed(TENANT, [copy.deepcopy(stored)])
+    cluster.store.remove_unlisted(TENANT, None, listed, 1000)
+    assert "acme" in cluster.store.tenants
+    cluster.store.remove_unlisted(TENANT, None, set(), 1000)
+    assert "acme" not in cluster.store.tenants
+
+
+def test_subjects_keep_what_rbac_needs() -> None:
+    account = Subject(kind="ServiceAccount", name="ci", namespace="build")
+    assert account.model_dump(exclude_none=True) == {"kind": "ServiceAccount", "name": "ci", "namespace": "build"}
