@@ -17,7 +17,7 @@ TENANT = Kind(f"{GROUP}/{VERSION}", "Tenant", "tenants")
 TENANT_PLAN = Kind(f"{GROUP}/{VERSION}", "TenantPlan", "tenantplans")
 
 LABEL_TENANT = f"{GROUP}/tenant"
-"""On the namespace of a tenant and what is in it."""
+"""The label of a tenant's namespace and of what is in it: the tenant's name."""
 LABEL_PLAN = f"{GROUP}/plan"
 ANNOTATION_KEEP = f"{GROUP}/keep"
 """Ends the deletion of a tenant without deleting its namespace."""
