@@ -79,7 +79,7 @@ CHANGES: dict[str, tuple[Change, ...]] = {
 
 
 SHARE = 4
-"""In CI, one of so many points: each is reached in one of the operations."""
+"""CI runs one of so many points: each is reached in one of the operations."""
 
 
 @pytest.mark.parametrize("share", [SHARE, pytest.param(1, marks=pytest.mark.slow)])
