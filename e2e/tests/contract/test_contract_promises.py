@@ -1,4 +1,4 @@
-"""Every test that docs/promises.md names exists."""
+"""Every test that a document of promises names exists."""
 
 import re
 from pathlib import Path
@@ -9,7 +9,7 @@ _ROOT = Path(__file__).parents[3]
 _TEST = re.compile(r"`(test_\w+)`")
 
 
-@pytest.mark.parametrize("document", ["docs/promises.md", "docs/security.md"])
+@pytest.mark.parametrize("document", ["docs/operator-faults.md", "docs/promises.md", "docs/security.md"])
 def test_every_test_that_a_document_names_exists(document: str) -> None:
     named = set(_TEST.findall((_ROOT / document).read_text()))
     known = {name for path in _test_files() for name in re.findall(r"def (test_\w+)", path.read_text())}

@@ -70,7 +70,10 @@ class Cluster:
 
     def __init__(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.server, self.helm, self.tmp_path, self.monkeypatch = HttpApiServer(), FakeHelm(), tmp_path, monkeypatch
-        self.process = Process("operator", Settings("1", identity="operator", charts=_charts(tmp_path)))
+        self.process = self.new_process("operator")
+
+    def new_process(self, identity: str) -> Process:
+        return Process(identity, Settings("1", identity=identity, charts=_charts(self.tmp_path)))
 
     @property
     def time(self) -> float:
@@ -94,15 +97,29 @@ class Cluster:
         self.monkeypatch.setattr(app, "LeaseThread", LeaseInLoop)
         self.monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
         async with self.server.serving() as address:
-            self.monkeypatch.setenv("KUBECONFIG", str(_kubeconfig(self.tmp_path / "kubeconfig", address, "first")))
-            tasks = [asyncio.create_task(one) for one in (self.process.run(), self._run_controllers())]
+            self._address = address
+            self._tasks = {"controllers": asyncio.create_task(self._run_controllers())}
+            self.start(self.process)
             try:
                 yield self
             finally:
-                for task in tasks:
+                for task in self._tasks.values():
                     assert not task.done() or not task.exception(), task.exception()
                     task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
+                await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    def start(self, process: Process) -> None:
+        """Starts an operator. It reads its credentials, which are its name, in its first second."""
+        path = _kubeconfig(self.tmp_path / process.identity, self._address, process.identity)
+        self.monkeypatch.setenv("KUBECONFIG", str(path))
+        self._tasks[process.identity] = asyncio.create_task(process.run())
+
+    async def kill(self, process: Process) -> None:
+        """Ends an operator at once: nothing that it still sends has an effect."""
+        self.server.dead.add(process.identity)
+        task = self._tasks.pop(process.identity)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
     async def _run_controllers(self) -> None:
         """Makes workloads ready some time after they were changed."""

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import contextlib
 import copy
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -902,130 +901,6 @@ async def test_a_migration_runs_again_once_while_its_service_is_away_and_its_dat
     cluster.now += timedelta(hours=1)
     await cluster.reconcile()
     assert not [write for write in cluster.server.writes if JOB.name in write], "the cause is another one"
-
-
-Change = Callable[[FakeCluster], None]
-
-
-def to_version(version: str) -> Change:
-    return lambda cluster: cluster.spec({"version": version, "deletionPolicy": "Delete"})
-
-
-def delete(cluster: FakeCluster) -> None:
-    delete_platform(cluster, {"deletionPolicy": "Delete"})
-    cluster.server.volumes = [VOLUME]
-
-
-def retain(cluster: FakeCluster) -> None:
-    cluster.spec({"version": "1", "deletionPolicy": "Retain"})
-
-
-def follow(cluster: FakeCluster) -> None:
-    cluster.spec({})
-
-
-def upgrade_operator(cluster: FakeCluster) -> None:
-    cluster.upgrade_operator("2")
-
-
-def find_harmful(version: str) -> Change:
-    def change(cluster: FakeCluster) -> None:
-        cluster.harmful_version = version
-        cluster.scrape_results["order"] = ScrapeResult(NOW.timestamp(), ServiceMetrics(violations={"totals": 0}))
-
-    return change
-
-
-CHANGES: dict[str, tuple[Change, ...]] = {
-    "create": (to_version("1"),),
-    "update": (to_version("1"), retain),
-    "upgrade": (to_version("1"), to_version("2")),
-    "rollback": (to_version("1"), to_version("2"), to_version("1")),
-    "delete": (to_version("1"), delete),
-    "operator upgrade": (follow, upgrade_operator),
-    "failed upgrade": (to_version("1"), find_harmful("2"), to_version("2")),
-    "failed operator upgrade": (follow, find_harmful("2"), upgrade_operator),
-}
-
-
-@pytest.mark.parametrize("name", CHANGES)
-async def test_a_crash_before_or_after_any_write_leads_to_the_same_objects(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("platform_operator.plan.releases.HISTORY_LIMIT", 1)  # so that an upgrade deletes a release
-    *before, change = CHANGES[name]
-
-    first = FakeCluster(tmp_path)
-    for earlier in before:
-        earlier(first)
-        await settle(first, Crash())
-
-    async def run(crash: Crash) -> dict[tuple[str, str], Manifest]:
-        cluster = FakeCluster(tmp_path)
-        cluster.take_over(first)
-        change(cluster)
-        await settle(cluster, crash)
-        return stored_objects(cluster)
-
-    uninterrupted = Crash()
-    expected = await run(uninterrupted)
-    status = expected.get((PLATFORM.kind, "shop"), {}).get("status", {})
-    assert ("upgrade" in status) is ("failed" in name), "one that has failed stays known"
-    kinds = uninterrupted.kinds
-    assert len(kinds) > 1
-    for number in [n for n, kind in enumerate(kinds) if kind != "Secret" or kinds[:n].count("Secret") < 2]:
-        for after in (False, True):
-            crash = Crash(number, after=after)
-            assert await run(crash) == expected, f"{name}: killed {'after' if after else 'before'} write {number}"
-            assert crash.happened
-
-
-class Crash:
-    """Kills the operator before or after one of its writes. The API server refuses what the dead process sends."""
-
-    def __init__(self, number: int = -1, *, after: bool = False) -> None:
-        self.number, self.after, self.happened = number, after, False
-        self.kinds: list[str] = []
-        """What each write wrote. The 26 Secrets are alike: a test of two of them is enough."""
-
-    def wrap(self, write: Callable[..., Any]) -> Callable[..., Any]:
-        async def killed(kind: Kind, *arguments: Any, **more: Any) -> Any:
-            is_last = len(self.kinds) == self.number
-            self.kinds.append(kind.kind)
-            if self.happened or (is_last and not self.after):
-                self.happened = True
-                raise ApiError(0, "Unreachable", "the process crashed here")
-            answer = await write(kind, *arguments, **more)
-            if is_last:
-                self.happened = True
-                raise ApiError(0, "Unreachable", "the process crashed here")
-            return answer
-
-        return killed
-
-
-async def settle(cluster: FakeCluster, crash: Crash) -> None:
-    """Makes passes until nothing is written any more. Starts the operator again after the crash."""
-    server, writes = cluster.server, ("apply", "delete", "overwrite")
-    for write in writes:
-        setattr(server, write, crash.wrap(getattr(server, write)))
-    for _ in range(20):
-        with contextlib.suppress(ApiError):
-            await cluster.reconcile()
-        is_settled = not server.writes and not crash.happened
-        if crash.happened:
-            for write in writes:
-                server.__dict__.pop(write, None)
-            cluster.restart()
-            crash = Crash()
-        for kind, name in list(server.objects):
-            if kind in ("StatefulSet", "Job", "Deployment"):
-                cluster.come_up(ObjectId(kind, name))
-        if is_settled:
-            for write in writes:
-                server.__dict__.pop(write, None)
-            return
-    pytest.fail("the operator does not stop writing")
 
 
 def stored_objects(cluster: FakeCluster) -> dict[tuple[str, str], Manifest]:

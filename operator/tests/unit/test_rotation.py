@@ -123,7 +123,10 @@ WRITES_OF_A_PASS = 60
 @pytest.mark.parametrize(
     "dies_after",
     [
-        *(each(WRITES_OF_A_PASS, first) for first in range(0, WRITES_OF_A_PASS, 10)),
+        *(
+            pytest.param(each(WRITES_OF_A_PASS, first), marks=pytest.mark.slow if first % 10 else ())
+            for first in range(WRITES_OF_A_PASS)
+        ),
         of("ConfigMap shop-rotation"),
         of("ConfigMap shop-applied"),
         of("shop status"),
