@@ -11,11 +11,13 @@ import pytest
 from chassis.settings import DatabaseSettings
 from chassis_testing.databases import empty_database
 from chassis_testing.waiting import eventually
+from platform_backup import restore as restoring
 from platform_backup.catalog import find_backup, list_backups, newest_backup, prune, verify_files
 from platform_backup.create import Shop, create_backup
 from platform_backup.encryption import BackupKey
 from platform_backup.errors import BackupDamaged, BackupNotFound, DatabaseFailed, RestoreRefused, WrongKey
 from platform_backup.manifest import Manifest, OutboxPosition
+from platform_backup.postgres_tools import Program
 from platform_backup.restore import RESEND_MARGIN, restore_backup
 from platform_backup.retention import Retention
 from platform_backup.snapshots import connect
@@ -205,10 +207,21 @@ async def test_a_database_that_is_used_is_refused(shop: Shop) -> None:
 
 
 async def test_one_database_that_fails_leaves_all_as_they_were(
-    shop: Shop, runtime: dict[str, DatabaseSettings]
+    shop: Shop, runtime: dict[str, DatabaseSettings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The login of one database may not create anything, which shows only when its dump is executed."""
+    """The login of one database may not create anything. It fails when the other one has all of its dump."""
     manifest = await create_backup(shop, "abcdef")
+    order_is_filled, fill = asyncio.Event(), restoring._fill
+
+    async def order_first(
+        shop: Shop, manifest: Manifest, service: str, session: Program, *, replace: bool = False
+    ) -> None:
+        if service == "product":
+            await order_is_filled.wait()
+        await fill(shop, manifest, service, session, replace=replace)
+        order_is_filled.set()
+
+    monkeypatch.setattr(restoring, "_fill", order_first)
     async with empty_database() as order, empty_database() as product:
         refused = product.model_copy(
             update={"db_user": runtime["order"].db_user, "db_password": runtime["order"].db_password}
