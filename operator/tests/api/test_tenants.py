@@ -47,7 +47,7 @@ async def patch(connection: ApiClient, path: str, body: Manifest, verb: str = "P
     return "" if response.status < 300 else text
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 async def kinds(client: KubernetesClient) -> AsyncIterator[None]:
     """The definitions of Tenant and TenantPlan, and the policy for their shops."""
     made = [(CRD, one) for one in (tenant_crd(), tenant_plan_crd())]

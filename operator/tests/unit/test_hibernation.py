@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from test_reconciler import DEPLOYMENT, JOB, KEY, STORE, FakeCluster, FakeHelm, Manifest, rendered, versions
 
-from platform_operator.api.kinds import PLATFORM, ObjectId, PlatformKey
+from platform_operator.api.kinds import FIELD_MANAGER, HANDOVER_MANAGER, PLATFORM, Kind, ObjectId, PlatformKey
 from platform_operator.cache.store import Cache
 from platform_operator.invariants.scrape_results import ScrapeResult, ServiceMetrics
 from platform_operator.invariants.scraper import InvariantScraper
@@ -135,6 +135,28 @@ async def test_a_hibernated_shop_wakes_in_the_order_of_its_dependencies(cluster:
     await cluster.reconcile()
     assert AUTOSCALER in cluster.server.objects
     assert (cluster.state(), cluster.state("Ready")) == (("False", "Awake"), ("True", "AllReady"))
+
+
+async def test_a_deployment_is_given_back_to_its_autoscaler_with_a_pod(
+    cluster: ScalableCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An autoscaler starts from no pods never: Kubernetes takes that for switched off."""
+    await cluster.start()
+    await cluster.hibernate()
+    handed_over: list[Manifest] = []
+    apply = cluster.server.apply
+
+    async def recorded(
+        kind: Kind, namespace: str, manifest: Manifest, subresource: str = "", manager: str = FIELD_MANAGER
+    ) -> Manifest:
+        if manager == HANDOVER_MANAGER:
+            handed_over.append(manifest)
+        return await apply(kind, namespace, manifest, subresource, manager)
+
+    monkeypatch.setattr(cluster.server, "apply", recorded)
+    cluster.spec({})
+    await cluster.start()
+    assert [one["spec"]["replicas"] for one in handed_over] == [1]
 
 
 async def test_a_shop_with_a_broken_database_can_be_hibernated(cluster: ScalableCluster) -> None:
