@@ -22,6 +22,6 @@ def test_every_test_that_a_document_names_exists(document: str) -> None:
 def _test_files() -> list[Path]:
     return [
         path
-        for folder in ("services", "operator", "charts", "e2e", "hack")
+        for folder in ("services", "operator", "charts", "e2e", "hack", "kubectl", "backup")
         for path in (_ROOT / folder).rglob("test_*.py")
     ]

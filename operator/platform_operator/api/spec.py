@@ -252,7 +252,7 @@ class Databases(Model):
             ),
             rule(
                 "self.provider != 'cnpg'",
-                "databases.provider cnpg is not available in v1alpha1 yet: write builtin, or external with secretRefs",
+                "databases.provider cnpg is not available yet: write builtin, or external with secretRefs",
                 ".provider",
             ),
             rule(
@@ -345,8 +345,7 @@ class Broker(Model):
             ),
             rule(
                 "self.provider != 'rabbitmq-operator'",
-                "broker.provider rabbitmq-operator is not available in v1alpha1 yet: write builtin, or external with "
-                "secretRef",
+                "broker.provider rabbitmq-operator is not available yet: write builtin, or external with secretRef",
                 ".provider",
             ),
             *_secret_rules("broker", "external", "RABBITMQ_URL"),
@@ -656,9 +655,7 @@ NotAvailable: TypeAlias = dict[str, object] | None
 
 
 def _not_available(path: str, alternative: str) -> dict[str, str]:
-    return rule(
-        f"!has(self.{path})", f"spec.{path} is not available in v1alpha1 yet: remove it; {alternative}", f".{path}"
-    )
+    return rule(f"!has(self.{path})", f"spec.{path} is not available yet: remove it; {alternative}", f".{path}")
 
 
 class Spec(Model):

@@ -16,7 +16,7 @@ from platform_operator.client import KubernetesClient
 pytestmark = pytest.mark.cluster
 
 SAMPLES = {path: path.read_text() for path in sorted(Path(__file__).parents[3].glob("manifests/samples/*.yaml"))}
-NOT_AVAILABLE = "is not available in v1alpha1 yet"
+NOT_AVAILABLE = "is not available yet"
 SERVICES = ("user", "product", "inventory", "order", "payment", "notification", "review")
 EXTERNAL = {name: {"secretRef": {"name": name}} for name in SERVICES}
 SMTP = {"host": "smtp.example.com", "from": "shop@example.com"}
@@ -160,7 +160,7 @@ def assert_refused(answer: dict[str, Any], message: str) -> None:
         ),
         (
             {"databases": {"provider": "cnpg"}},
-            "databases.provider cnpg is not available in v1alpha1 yet: write builtin, or external with secretRefs",
+            "databases.provider cnpg is not available yet: write builtin, or external with secretRefs",
         ),
         ({"databases": {"provider": "mysql"}}, "databases.provider must be builtin or external"),
         (
@@ -187,7 +187,7 @@ def assert_refused(answer: dict[str, Any], message: str) -> None:
                                               "REDIS_URL"),
         (
             {"broker": {"provider": "rabbitmq-operator"}},
-            "broker.provider rabbitmq-operator is not available in v1alpha1 yet: write builtin, or external with "
+            "broker.provider rabbitmq-operator is not available yet: write builtin, or external with "
             "secretRef",
         ),
         ({"ingress": {"enabled": True}}, "ingress.enabled needs ingress.host: write the DNS name of the shop"),
