@@ -98,6 +98,10 @@ bench-ready: .venv/.stamp charts ## how long a shop takes to be ready: the opera
 	hack/cluster/up --no-order
 	e2e/bench/ready_vs_helm.py
 
+bench-operator: .venv/.stamp charts host-tools ## the operator with many simulated shops: BENCH="--shops 5 --quick"
+	hack/cluster/simulated-tools >/dev/null
+	python -m shop_e2e.bench_operator $(BENCH)
+
 load: .venv/.stamp ## k6 on the shop of `make run-all`: SCENARIOS="smoke load stress spike soak", by default smoke
 	e2e/load/run $(SCENARIOS)
 

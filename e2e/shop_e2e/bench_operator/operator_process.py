@@ -1,0 +1,98 @@
+"""The operator as a process of the benchmark, and what its metrics say."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import aiohttp
+from prometheus_client.parser import text_string_to_metric_families
+
+from shop_e2e.bench.processes import resident_bytes
+from shop_e2e.bench_operator.control_plane import ControlPlane, free_port, process
+
+TIMEOUT = 600.0
+"""Seconds until the operator leads or is in sync."""
+
+
+@dataclass(frozen=True)
+class Readings:
+    """The metrics of the operator at one time. Requests are by verb."""
+
+    passes: int
+    queued: int
+    leading: bool
+    requests: Mapping[str, float]
+    bytes: float
+    block: float
+    resident: int
+
+    @property
+    def total(self) -> float:
+        """All requests but the renewals of the Lease, of which there are as many for any number of shops."""
+        return sum(count for verb, count in self.requests.items() if verb != "RENEWAL")
+
+
+@dataclass
+class OperatorProcess:
+    """The operator, with the counters of `traced_operator`. Resyncs come every `resync` seconds."""
+
+    plane: ControlPlane
+    folder: Path
+    charts: Path
+    version: str
+    resync: int
+    _port: int = field(init=False, default=0)
+    _process: subprocess.Popen[bytes] | None = field(init=False, default=None)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        self._port = free_port()
+        environment = {
+            "OPERATOR_VERSION": self.version, "CHARTS_PATH": str(self.charts), "POD_NAME": f"bench-{self._port}",
+            "KUBECONFIG": str(self.plane.kubeconfig), "BENCH_API_SERVER": self.plane.url, "LOG_LEVEL": "WARNING",
+            "HEALTH_PORT": str(free_port()), "METRICS_PORT": str(self._port), "RESYNC_SECONDS": str(self.resync),
+        }  # fmt: skip
+        command = [sys.executable, "-m", "shop_e2e.bench_operator.traced_operator"]
+        with process(self.folder, "operator", command, environment) as self._process:
+            yield
+
+    async def until_leading(self) -> None:
+        await self.until(lambda readings: readings.leading)
+
+    async def until(self, holds: Callable[[Readings], bool]) -> Readings:
+        """Waits until the metrics satisfy a condition. Raises TimeoutError, or RuntimeError if the operator ended."""
+        async with asyncio.timeout(TIMEOUT):
+            while True:
+                assert self._process
+                if self._process.poll() is not None:
+                    log = (self.folder / "operator.log").read_text()
+                    raise RuntimeError(f"the operator has ended:\n{log[-4000:]}")
+                try:
+                    readings = await self.read()
+                    if holds(readings):
+                        return readings
+                except aiohttp.ClientError:
+                    pass  # it does not serve yet
+                await asyncio.sleep(0.2)
+
+    async def read(self) -> Readings:
+        async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{self._port}/metrics") as answer:
+            text = await answer.text()
+        samples = [one for family in text_string_to_metric_families(text) for one in family.samples]
+        plain = {one.name: one.value for one in samples if not one.labels}
+        assert self._process
+        return Readings(
+            passes=int(plain.get("ecommerce_operator_reconcile_duration_seconds_count", 0)),
+            queued=int(plain.get("ecommerce_operator_queue_depth", 0)),
+            leading=plain.get("ecommerce_operator_leading") == 1,
+            requests={one.labels["verb"]: one.value for one in samples if one.name == "bench_api_requests_total"},
+            bytes=plain.get("bench_api_bytes_total", 0),
+            block=plain.get("bench_longest_block_seconds", 0),
+            resident=resident_bytes([self._process.pid]),
+        )
