@@ -219,6 +219,12 @@ def test_without_shards_the_pods_have_the_labels_and_the_name_that_they_had(rend
     }, "the selector of a Deployment cannot be changed"
 
 
+def test_values_of_a_release_before_shards_and_tenants_keep_the_operator(render: Render) -> None:
+    """`helm upgrade --reuse-values` takes the defaults of the former chart, which has neither."""
+    former = render("operator", "--set=shards=null", "--set=tenants=null")
+    assert by_kind_and_name(former) == by_kind_and_name(render("operator"))
+
+
 def test_a_drain_never_waits_for_the_operator(render: Render) -> None:
     for replicas in (1, 2):
         (budget,) = of_kind(render("operator", f"--set=replicas={replicas}"), "PodDisruptionBudget")

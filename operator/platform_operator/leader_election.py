@@ -160,6 +160,7 @@ class LeaderElector:
             logger.warning("cannot read the Lease: %s", error)
             return
         if stored is None or not self._is_own_renewal(stored["spec"]):
+            self._may_write_until = 0.0
             raise LeadershipLostError("another process wrote the Lease and leads now")
         self._lease = stored
 

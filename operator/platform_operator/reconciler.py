@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from platform_operator import metrics
 from platform_operator.api.conditions import RotationKind, UpgradePhase
 from platform_operator.api.kinds import EVENT, LABEL_COMPONENT, LABEL_INSTANCE, PLATFORM, POD, ObjectId, PlatformKey
-from platform_operator.api.spec import Spec, parse
+from platform_operator.api.spec import SERVICES, Spec, parse
 from platform_operator.apply.applier import apply_object, delete_object, find_conflict, prune
 from platform_operator.apply.deletion import finish_deletion, set_finalizer
 from platform_operator.apply.helm_release import adopts_release, retire_release
@@ -58,7 +58,7 @@ from platform_operator.plan.fleet import (
     with_target,
     with_targets,
 )
-from platform_operator.plan.hibernation import Hibernation, hibernation_of, is_in_steps, is_resting
+from platform_operator.plan.hibernation import Hibernation, hibernation_of, is_draining, is_in_steps, is_resting
 from platform_operator.plan.inventory import DesiredObject, Inventory
 from platform_operator.plan.job_retries import JobRetries
 from platform_operator.plan.planner import Plan, make_plan
@@ -231,10 +231,11 @@ class Reconciler:
             times = migration_times(platform, self.cache.children(platform.key))
             master_key = await self._master_key(platform, spec)
             named = await self._named_secrets(platform, spec, master_key)
+            draining = spec.hibernated and await self._drains(platform.key)
 
             def generated_for(version: str) -> _Generated:
                 tls = self._store_tls(platform.key, spec, version, master_key, inventory)
-                return _Generated(master_key, replaced, tls, rotations, times)
+                return _Generated(master_key, replaced, tls, rotations, times, draining)
 
             choice = await self._choose_release(platform, spec, inventory, generated_for, named)
             target = choice.target
@@ -548,7 +549,10 @@ class Reconciler:
         for service, own in generation_annotations(spec, generated.rotations).items():
             annotations[service] = annotations.get(service, {}) | own
         roles = migration_rotation(generated.rotations[RotationKind.DATABASES])
-        surge, hibernated = surge_at(spec, self.now()), hibernation_of(platform, spec, observed)
+        surge, hibernated = (
+            surge_at(spec, self.now()),
+            hibernation_of(platform, spec, observed, draining=generated.draining),
+        )
         scale = Scale(surge.factor, greatest_factor(spec), hibernated.value)
         plain = [store for store in builtin_stores(spec) if store not in generated.tls.stores]
         return chart_values(
@@ -650,6 +654,12 @@ class Reconciler:
             return plan
         return with_causes(plan, events, blocked_since(stored_blocked(platform)), self.now())
 
+    async def _drains(self, key: PlatformKey) -> bool:
+        """Returns whether pods of services are being stopped. Raises ApiError: then no store is stopped."""
+        selector = f"{LABEL_INSTANCE}={key.name},{LABEL_COMPONENT} in ({','.join(SERVICES)})"
+        pods, _ = await self.client.list(POD, key.namespace, selector)
+        return is_draining(pods, self.now())
+
     async def _diagnose(self, key: PlatformKey, result: PassResult) -> str:
         """Returns what the pods of the degraded part report. Pods are not watched: those of such a part are listed."""
         part = degraded_part(result)
@@ -702,6 +712,8 @@ class _Generated:
     tls: StoreTls
     rotations: Rotations
     migration_times: MigrationTimes
+    draining: bool
+    """Whether pods of services that a hibernation stops still complete requests."""
 
 
 @dataclass

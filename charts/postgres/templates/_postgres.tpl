@@ -34,8 +34,14 @@ command: [bash, -euc]
 args:
   - |
     printf '%s\n' 'local all all trust' 'hostssl all all all scram-sha-256' >/tmp/pg_hba.conf
-    {{- $reload := dict "files" "/tls/tls.crt" "command" `pg_ctl reload --pgdata "$PGDATA"` }}
-    {{- include "common.onChange" $reload | nindent 4 }}
+    {{- /* not common.onChange: another text would restart every database when this chart is rolled out */}}
+    (
+      used=$(cksum </tls/tls.crt)
+      while sleep 60; do
+        new=$(cksum </tls/tls.crt) || continue
+        if [ "$new" != "$used" ] && pg_ctl reload --pgdata "$PGDATA" >/dev/null; then used=$new; fi
+      done
+    ) &
     exec docker-entrypoint.sh "$@"
   - bash
 {{- else -}}

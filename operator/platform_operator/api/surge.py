@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field, field_validator
 
 from platform_operator.api.schema import Model, rule, rules
 
-_TIME = "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}"
+_TIME = "^[12][0-9]{3}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}"
 _OFFSET = "(Z|[+-][0-9]{2}:[0-9]{2})$"
 _IS_TIME = f"matches('{_TIME}(Z|[+-][0-9]{{2}}:[0-9]{{2}})?$')"
 _HAS_OFFSET = f"matches('{_OFFSET}')"

@@ -5,11 +5,13 @@ docs/adr/0055-a-hibernated-shop-keeps-its-release.md says why a shop that sleeps
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
 from platform_operator.api.conditions import ConditionReason
+from platform_operator.api.kinds import Manifest
 from platform_operator.api.spec import Spec
 from platform_operator.cache.observed import Children, Platform, Workload
 from platform_operator.plan.upgrades import read_upgrade
@@ -24,8 +26,10 @@ class Hibernation(StrEnum):
     ALL = "All"
 
 
-def hibernation_of(platform: Platform, spec: Spec, observed: Children) -> Hibernation:
+def hibernation_of(platform: Platform, spec: Spec, observed: Children, *, draining: bool = False) -> Hibernation:
     """Returns how far a shop is to be hibernated now: the stores follow when no service has pods.
+
+    `draining` says that pods of services still complete requests: a Deployment no longer counts them.
 
     Stores that are stopped stay so, even if a person starts a pod of a service by hand. The steps of an upgrade go
     first, since each is measured by pods.
@@ -34,7 +38,17 @@ def hibernation_of(platform: Platform, spec: Spec, observed: Children) -> Hibern
         return Hibernation.NONE
     stores = _workloads(observed, "StatefulSet")
     stopped = bool(stores) and all(one.desired == 0 for one in stores)
-    return Hibernation.ALL if stopped or not _has_pods(observed, "Deployment") else Hibernation.SERVICES
+    has_ended = not draining and not _has_pods(observed, "Deployment")
+    return Hibernation.ALL if stopped or has_ended else Hibernation.SERVICES
+
+
+def is_draining(pods: Iterable[Manifest], now: datetime) -> bool:
+    """Returns whether any pod is being stopped and within its grace period, at whose end its deletionTimestamp is.
+
+    One that is older is on a node that does not answer, and completes no request.
+    """
+    ends = (one["metadata"].get("deletionTimestamp") for one in pods)
+    return any(now < datetime.fromisoformat(end) for end in ends if end)
 
 
 def has_pods(observed: Children) -> bool:
@@ -43,8 +57,18 @@ def has_pods(observed: Children) -> bool:
 
 
 def is_resting(spec: Spec, status: Mapping[str, Any]) -> bool:
-    """Returns whether a shop sleeps, falls asleep or wakes, so that it keeps the release that it had."""
-    return not is_in_steps(status) and (spec.hibernated or sleeps(status))
+    """Returns whether a shop sleeps, falls asleep or wakes, so that it keeps the release that it had.
+
+    One that cannot wake at its version takes another that its spec names.
+    """
+    if is_in_steps(status):
+        return False
+    return spec.hibernated or (sleeps(status) and not _is_corrected(spec, status))
+
+
+def _is_corrected(spec: Spec, status: Mapping[str, Any]) -> bool:
+    degraded = any(one["type"] == "Degraded" and one["status"] == "True" for one in status.get("conditions", ()))
+    return degraded and spec.version not in (None, status.get("version"))
 
 
 def sleeps(status: Mapping[str, Any]) -> bool:

@@ -73,13 +73,13 @@ def make_plan(
 
     New content is sent in the order of waves, and each object waits for those that it depends on, and for no others.
     Repairs are applied at once: an outage of one store must not stop the operator from repairing everything else.
-    `attempted` are the objects that this pass has sent already. Of a shop that `stops`, no object waits: a service with
-    a broken database can be stopped too.
+    `attempted` are the objects that this pass has sent already. Of a shop that `stops`, no service waits: one with a
+    broken database can be stopped too. Its stores change only by being stopped: a restart would end what is in flight.
     """
     ordered = sorted(desired, key=lambda one: (one.wave, one.id))
     due = [change for one in ordered if (change := compare(one, inventory, observed))]
     progress = _progress(ordered, due, observed, attempted)
-    waiting = () if stops else _waiting(ordered, due, progress)
+    waiting = _stores_that_run_on(ordered, due) if stops else _waiting(ordered, due, progress)
     held = {one.id for one in waiting}
     free = [change for change in due if change.object.id not in held]
     wave = min((one.object.wave for one in free if one.object.id not in attempted), default=None)
@@ -106,6 +106,14 @@ def _waiting(ordered: Sequence[DesiredObject], due: Sequence[Change], progress: 
     changes = [change.object for change in due if not change.is_repair and change.object.id not in progress.attempted]
     missing = [(one, progress.first_missing(one, ordered)) for one in changes]
     return tuple(Waiting(one.id, one.wave, first) for one, first in missing if first)
+
+
+def _stores_that_run_on(ordered: Sequence[DesiredObject], due: Sequence[Change]) -> tuple[Waiting, ...]:
+    """Returns the stores that wait until the services of a shop that stops have no pods."""
+    service = next((one.id for one in ordered if one.id.kind == "Deployment"), None)
+    stores = [one.object for one in due if one.object.id.kind == "StatefulSet" and not one.is_repair]
+    run_on = [one for one in stores if one.manifest["spec"].get("replicas") != 0]
+    return tuple(Waiting(one.id, one.wave, service) for one in run_on) if service else ()
 
 
 def _is_next(change: Change, wave: int | None, attempted: frozenset[ObjectId]) -> bool:

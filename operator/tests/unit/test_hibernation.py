@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from test_reconciler import DEPLOYMENT, JOB, KEY, STORE, FakeCluster, FakeHelm, Manifest, rendered, versions
+from test_reconciler import DEPLOYMENT, JOB, KEY, NOW, STORE, FakeCluster, FakeHelm, Manifest, rendered, versions
 
 from platform_operator.api.kinds import FIELD_MANAGER, HANDOVER_MANAGER, PLATFORM, Kind, ObjectId, PlatformKey
+from platform_operator.api.spec import Spec
 from platform_operator.cache.store import Cache
 from platform_operator.invariants.scrape_results import ScrapeResult, ServiceMetrics
 from platform_operator.invariants.scraper import InvariantScraper
+from platform_operator.plan.hibernation import is_resting
 
 BROKER = ObjectId("StatefulSet", "shop-rabbitmq")
 AUTOSCALER = ObjectId("HorizontalPodAutoscaler", DEPLOYMENT.name)
@@ -112,6 +115,29 @@ async def test_services_stop_before_the_stores_and_nothing_is_deleted_but_what_a
     assert (status["servicesReady"], status["services"][5]["ready"]) == ("0/8", False)
     await cluster.reconcile()
     assert cluster.server.writes == []
+
+
+async def test_the_stores_serve_until_the_pods_that_are_being_stopped_have_completed_their_requests(
+    cluster: ScalableCluster,
+) -> None:
+    """A Deployment stops counting a pod when it is deleted, not when it has ended."""
+    await cluster.start()
+    for seconds, stores in ((30, 1), (-1, 0)):
+        ends = (NOW + timedelta(seconds=seconds)).isoformat()
+        cluster.server.pods = [{"metadata": {"name": "shop-order-1", "deletionTimestamp": ends}}, {"metadata": {}}]
+        await cluster.hibernate()
+        assert [cluster.pods(one) for one in WORKLOADS] == [stores, stores, 0]
+
+
+@pytest.mark.parametrize(
+    ("degraded", "version", "rests"), [("True", "1.1", False), ("True", None, True), ("False", "1.1", True)]
+)
+def test_a_shop_that_cannot_wake_at_its_version_takes_another_of_its_spec(
+    degraded: str, version: str | None, rests: bool
+) -> None:
+    waking = {"type": "Hibernated", "status": "False", "reason": "Waking"}
+    status = {"version": "1.0", "conditions": [waking, {"type": "Degraded", "status": degraded, "reason": "x"}]}
+    assert is_resting(Spec(version=version), status) is rests
 
 
 async def test_a_hibernated_shop_wakes_in_the_order_of_its_dependencies(cluster: ScalableCluster) -> None:

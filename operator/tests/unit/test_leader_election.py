@@ -171,6 +171,21 @@ async def test_a_renewal_with_a_lost_answer_does_not_end_leadership(server: Fake
     leader.require_leadership()
 
 
+async def test_a_leader_that_sees_another_lease_writes_nothing_from_then_on(
+    server: FakeApiServer, clock: Clock
+) -> None:
+    """The work may learn of it later: renewals are another thread's."""
+    leader, thief = candidate(server, clock, "a"), candidate(server, clock, "b")
+    await leader._try_acquire()
+    assert await leader._renew()
+    server.stored = None  # deleted by hand
+    await thief._try_acquire()
+    with pytest.raises(LeadershipLostError):
+        await leader._renew()
+    with pytest.raises(LeadershipLostError):
+        leader.require_leadership()
+
+
 async def test_a_second_process_of_the_same_name_ends_leadership(server: FakeApiServer, clock: Clock) -> None:
     first, second = candidate(server, clock, "a"), candidate(server, clock, "a")
     await first._try_acquire()

@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 
 import pytest
@@ -40,8 +41,9 @@ def plan(
     protected: frozenset[ObjectId] = frozenset(),
     guard: PruneGuard = UNGUARDED,
     attempted: frozenset[ObjectId] = frozenset(),
+    stops: bool = False,
 ) -> Plan:
-    return make_plan(desired, inventory, {one.id: one for one in observed}, protected, guard, attempted)
+    return make_plan(desired, inventory, {one.id: one for one in observed}, protected, guard, attempted, stops=stops)
 
 
 def to_apply(made: Plan) -> list[DesiredObject]:
@@ -96,6 +98,19 @@ def test_an_upgrade_is_held_while_a_store_is_down() -> None:
         desired=(STORE, JOB, replace(SERVICE, digest="newer")),
     )  # fmt: skip
     assert (made.apply, made.held) == ((), 1)
+
+
+def test_the_stores_of_a_shop_that_stops_are_stopped_and_never_restarted() -> None:
+    """They serve what its services have accepted, until those have no pods."""
+    observed = (seen(STORE, UP), seen(JOB, COMPLETE), seen(SERVICE, UP))
+    newer, stopped = (
+        DesiredObject(STORE.id, STORE.wave, f"store of {replicas}", json.dumps({"spec": {"replicas": replicas}}))
+        for replicas in (1, 0)
+    )
+    service = replace(SERVICE, digest="no pods")
+    made = plan(applied(*EVERYTHING), *observed, desired=(newer, JOB, service), stops=True)
+    assert (to_apply(made), [one.id for one in made.waiting]) == ([service], [STORE.id])
+    assert to_apply(plan(applied(*EVERYTHING), *observed, desired=(stopped, JOB, SERVICE), stops=True)) == [stopped]
 
 
 def test_an_object_that_is_being_deleted_is_awaited_rather_than_applied() -> None:

@@ -36,7 +36,7 @@ async def group(running_service: Catalogue) -> AsyncIterator[dict[str, Any]]:
         ("?category={category_id}&limit=1", ProductListResponse),
         ("?category={category_id}&limit=1&facets=true", ProductListResponse),
         ("?q=bardag&facets=true", ProductListResponse),
-        ("?category={category_id}&sort=price_asc&page=9", ProductListResponse),
+        ("?category={category_id}&sort=price_asc&currency=USD&page=9", ProductListResponse),
         ("/{id}", Data[ProductDetailsResponse]),
         ("/{id}/recommendations", Data[list[RecommendedProductResponse]]),
         ("/suggest?q=cay", Data[list[SuggestionResponse]]),
