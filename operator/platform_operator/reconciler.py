@@ -713,7 +713,7 @@ class _Generated:
     rotations: Rotations
     migration_times: MigrationTimes
     draining: bool
-    """Whether pods of services that a hibernation stops still complete requests."""
+    """True while pods of services that a hibernation stops complete requests."""
 
 
 @dataclass
