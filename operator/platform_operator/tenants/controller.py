@@ -101,21 +101,21 @@ class TenantController:
         self._starting.add(tenant.name)
         live = self._shop(tenant.name)
         manifest = shop(tenant, spec, rules, live.spec if live else {}, self.shops.operator_class, closed=closed)
+        if namespace is None:
+            await self._require_own_namespace(tenant)
         await self._set_finalizer(tenant, [TENANT_FINALIZER])
         for one in kept_objects(tenant, spec, plan, rules, self.admin_role):
-            await self._keep(tenant, one)
+            await self._keep(one)
         await self._keep_shop(tenant, manifest)
         return Outcome(plan, applied=True)
 
-    async def _keep(self, tenant: Tenant, manifest: Manifest) -> None:
+    async def _keep(self, manifest: Manifest) -> None:
         """Applies an object if its content is another than what was applied, or fields of it were lost."""
         kind, metadata = _KINDS[manifest["kind"]], manifest["metadata"]
         place = metadata.get("namespace", ""), ObjectId(kind.kind, metadata["name"])
         content, known = digest(manifest), self._kept(place)
         if known is not None and self._applied.get(place) == (content, known.owned_digest):
             return
-        if kind is NAMESPACE and known is None:
-            await self._require_own_namespace(tenant)
         seen = observe_kept(await self.client.apply(kind, place[0], manifest))
         self._applied[place] = content, seen.owned_digest
         self.store.store_kept(place, seen)

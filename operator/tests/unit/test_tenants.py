@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 from prometheus_client import REGISTRY
 
-from platform_operator.api.admission import admission_policy
+from platform_operator.api.admission import ADMISSION_POLICY, admission_policy, secret_policy
 from platform_operator.api.kinds import CHILD_LABELS, FIELD_MANAGER, PLATFORM, Kind, Manifest, PlatformKey
 from platform_operator.api.spec import Spec
 from platform_operator.api.tenants import (
@@ -194,6 +194,7 @@ async def test_a_tenant_gets_a_restricted_namespace_with_its_limits_rights_and_s
     assert (labels[LABEL_TENANT], labels[LABEL_PLAN]) == ("acme", "basic")
     hard = cluster.get("ResourceQuota", "tenant", "acme")["spec"]["hard"]
     assert (hard["pods"], "requests.storage" in hard) == ("50", True)
+    assert hard["count/secrets"] == "100"
     (limits,) = cluster.get("LimitRange", "tenant", "acme")["spec"]["limits"]
     assert limits == {"type": "Container", "default": {"memory": "256Mi"}}
     policy = cluster.get("NetworkPolicy", "default-deny", "acme")
@@ -243,10 +244,30 @@ async def test_a_namespace_of_others_is_left_alone_until_it_is_given_to_the_tena
     cluster.tenant("acme")
     await cluster.reconcile("acme", other=other)
     assert cluster.condition("acme", "Ready") == ("False", "NamespaceTaken")
+    assert cluster.server.writes == ["Tenant acme status"], "a finalizer would keep the Tenant for its grace period"
     assert (PLATFORM.kind, "acme", "shop") not in cluster.server.objects
     metadata["labels"] = {LABEL_TENANT: "acme"}
     await cluster.reconcile("acme", other=other)
     assert cluster.condition("acme", "Ready") == ("False", "Progressing")
+
+
+async def test_a_plan_is_bound_before_its_label_and_for_longer_than_it_exists(cluster: FakeCluster) -> None:
+    cluster.tenant("acme")
+    await cluster.reconcile("acme")
+    binding = f"ValidatingAdmissionPolicyBinding {ADMISSION_POLICY}-basic"
+    assert cluster.server.writes[:3] == ["Tenant acme", binding, "Namespace acme"]
+    stored = cluster.get("ValidatingAdmissionPolicyBinding", f"{ADMISSION_POLICY}-basic", "")
+    assert "ownerReferences" not in stored["metadata"], "the garbage collector would remove the limits with the plan"
+    assert stored["spec"]["paramRef"]["parameterNotFoundAction"] == "Deny"
+
+
+async def test_limits_that_a_plan_no_longer_has_end(cluster: FakeCluster) -> None:
+    cluster.plan(limits={"max": {"memory": "1Gi"}})
+    cluster.tenant("acme")
+    await cluster.reconcile("acme")
+    cluster.plan()
+    await cluster.reconcile("acme")
+    assert cluster.get("LimitRange", "tenant", "acme")["spec"] == {"limits": []}
 
 
 async def test_a_host_belongs_to_the_tenant_that_was_created_first(cluster: FakeCluster) -> None:
@@ -488,6 +509,17 @@ def test_the_policy_has_a_rule_for_each_field_of_a_shop() -> None:
     assert ruled == fields
     assert set(ALLOWABLE_FIELDS) == fields - {*RESERVED_FIELDS, "backup"}
     assert "'ingress' in" not in str(rules), "no plan can leave hosts to the admins of a tenant"
+
+
+def test_the_policy_of_secrets_protects_what_the_operator_and_kubernetes_trust() -> None:
+    spec = secret_policy()["spec"]
+    (rule,) = spec["matchConstraints"]["resourceRules"]
+    assert (rule["resources"], rule["operations"]) == (["secrets"], ["CREATE", "UPDATE"])
+    assert spec["matchConditions"] == admission_policy()["spec"]["matchConditions"]
+    rules = " ".join(one["expression"] for one in spec["validations"])
+    label, value = next(one for one in CHILD_LABELS.items() if one[1] == FIELD_MANAGER)
+    for trusted in (f"['{label}'] != '{value}'", "startsWith('platform.ecommerce.dev/')", "service-account-token'"):
+        assert trusted in rules
 
 
 async def test_a_malformed_tenant_stops_no_other(cluster: FakeCluster) -> None:
