@@ -53,6 +53,13 @@ def admission_policy() -> Manifest:
                     "name": "allowed",
                     "expression": "has(params.spec.allowedFields) ? params.spec.allowedFields : []",
                 },
+                *(
+                    {
+                        "name": f"{part}Annotations",
+                        "expression": f"has({part}.metadata.annotations) ? {part}.metadata.annotations : {{}}",
+                    }
+                    for part in ("object", "oldObject")
+                ),
             ],
             "validations": [*_validations()],
         },
@@ -112,21 +119,38 @@ def _validations() -> Iterator[dict[str, str]]:
         "reason": "Forbidden",
     }
     for name in sorted(one.alias or field for field, one in Spec.model_fields.items()):
-        new, old = f"object.spec.{name}", f"oldObject.spec.{name}"
-        is_same = f"has({new}) == has({old}) && (!has({new}) || {new} == {old})"
         is_allowed = "" if name in RESERVED_FIELDS else f"'{name}' in variables.allowed || "
         yield {
-            "expression": f"!variables.updates || {is_allowed}({is_same})",
+            "expression": f"!variables.updates || {is_allowed}({_is_same(f'spec.{name}')})",
             "message": f"spec.{name} is set by the platform team, as the plan does not leave it to a tenant's admins: "
             "ask the platform team",
             "reason": "Forbidden",
         }
+    for name in ("finalizers", "ownerReferences"):
+        yield {
+            "expression": f"!variables.updates || ({_is_same(f'metadata.{name}')})",
+            "message": f"metadata.{name} is the operator's and the platform team's: leave it as it is",
+            "reason": "Forbidden",
+        }
+    new, old = "variables.objectAnnotations", "variables.oldObjectAnnotations"
+    yield {
+        "expression": f"!variables.updates || ({new}.all(name, !name.startsWith('{GROUP}/') || (name in {old} && "
+        f"{old}[name] == {new}[name])) && {old}.all(name, !name.startsWith('{GROUP}/') || name in {new}))",
+        "message": f"annotations with {GROUP}/ are set by the platform team: ask the platform team",
+        "reason": "Forbidden",
+    }
     order = ", ".join(f"'{name}'" for name in PROFILES)
     yield {
-        "expression": f"!variables.updates || [{order}].indexOf(object.spec.profile) <= "
+        "expression": f"!variables.updates || ({_is_same('spec.profile')}) || "
+        f"[{order}].indexOf(object.spec.profile) <= "
         f"[{order}].indexOf(params.spec.maxProfile)",
         "messageExpression": "'spec.profile must not exceed ' + params.spec.maxProfile + ', the largest profile of the "
         "plan: choose it or a smaller one'",
         "message": "spec.profile must not exceed the largest profile of the plan: choose a smaller one",
         "reason": "Forbidden",
     }
+
+
+def _is_same(path: str) -> str:
+    new, old = f"object.{path}", f"oldObject.{path}"
+    return f"has({new}) == has({old}) && (!has({new}) || {new} == {old})"

@@ -125,16 +125,22 @@ def shop(
     operator_class: str = "",
     *,
     closed: bool = False,
+    keeps_host: bool = False,
 ) -> Manifest:
     """Returns the EcommercePlatform of a tenant. `live` is the spec that is stored, empty for a new shop.
 
-    A field that the plan leaves to the admins keeps its stored value. Raises TenantError if the tenant asks for more
+    A field that the plan leaves to the admins keeps its stored value. With `keeps_host` the shop keeps its stored host,
+    as the Tenant's is another's. The profile is always stated: without, one that the admins chose before the plan took
+    the field from them would stay. Raises TenantError if the tenant asks for more
     than its plan has.
     """
     stated = merged(rules.defaults, spec.platform)
     if rules.maintenance is not None:
         stated.setdefault("maintenance", rules.maintenance.model_dump(by_alias=True))
-    if spec.host:
+    stated.setdefault("profile", PROFILES[0])
+    if keeps_host:
+        stated["ingress"] = copy.deepcopy(live.get("ingress", {"enabled": False}))
+    elif spec.host:
         require_host(spec.host, rules)
         stated = merged(stated, {"ingress": {"enabled": True, "host": spec.host}})
     else:
@@ -169,7 +175,7 @@ def require_host(host: str, rules: TenantPlanSpec) -> None:
 
 def _require_profile(stated: dict[str, Any], rules: TenantPlanSpec) -> None:
     """A profile that the admins chose is lowered with the plan; one that the Tenant asks for is refused."""
-    profile = stated.get("profile", PROFILES[0])
+    profile = stated["profile"]
     if profile in PROFILES[: PROFILES.index(rules.max_profile) + 1]:
         return
     if "profile" not in rules.allowed_fields:

@@ -140,6 +140,11 @@ async def test_an_admin_of_a_tenant_sets_what_the_plan_allows_and_nothing_else(
     assert "spec.profile must not exceed medium, the largest profile of the plan" in await patch(
         admin, path, {"spec": {"profile": "large"}}
     )
+    annotation = {"metadata": {"annotations": {f"{GROUP}/allow-prune": "1"}}}
+    assert "are set by the platform team: ask the platform team" in await patch(admin, path, annotation)
+    assert await patch(admin, path, {"metadata": {"annotations": {"note": "x"}}}) == ""
+    finalizer = {"metadata": {"finalizers": [f"{GROUP}/other"]}}
+    assert "metadata.finalizers is the operator's" in await patch(admin, path, finalizer)
     made = "the shop of a tenant is created and deleted with its Tenant: ask the platform team"
     assert made in await patch(admin, path, {}, "DELETE")
     another = manifest(PLATFORM, "another", spec={})
