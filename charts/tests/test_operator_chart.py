@@ -269,6 +269,18 @@ def test_rights_beyond_shops_come_with_tenants_alone(render: Render) -> None:
     assert not of_kind(render("operator"), "ValidatingAdmissionPolicy")
 
 
+def test_secrets_of_all_tenants_are_checked_by_a_policy(render: Render) -> None:
+    manifests = render("operator", "--set=tenants.enabled=true")
+    policies = {one["metadata"]["name"]: one["spec"] for one in of_kind(manifests, "ValidatingAdmissionPolicy")}
+    (binding,) = of_kind(manifests, "ValidatingAdmissionPolicyBinding")
+    (rule,) = policies[binding["spec"]["policyName"]]["matchConstraints"]["resourceRules"]
+    assert (rule["resources"], rule["operations"]) == (["secrets"], ["CREATE", "UPDATE"])
+    assert binding["spec"]["validationActions"] == ["Deny"]
+    selector = {"matchExpressions": [{"key": "platform.ecommerce.dev/tenant", "operator": "Exists"}]}
+    assert binding["spec"]["matchResources"] == {"namespaceSelector": selector}
+    assert len(policies) == 2
+
+
 def test_the_operator_binds_no_role_but_that_of_the_admins_of_tenants(render: Render) -> None:
     manifests = render("operator", "--set=tenants.enabled=true")
     rules = [rule for role in of_kind(manifests, "ClusterRole") for rule in role["rules"] if "bind" in rule["verbs"]]

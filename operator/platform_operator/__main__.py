@@ -50,10 +50,10 @@ def _crd(kind: str) -> int:
 
 
 def _policy() -> int:
-    from platform_operator.api.admission import HEADER, admission_policy
+    from platform_operator.api.admission import HEADER, chart_policies
     from platform_operator.api.crd_generator import plain_yaml
 
-    print(HEADER + plain_yaml(admission_policy()), end="")
+    print(HEADER + plain_yaml(chart_policies()), end="")
     return 0
 
 

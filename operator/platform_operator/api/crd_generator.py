@@ -488,6 +488,7 @@ _TENANT_STATUS: Manifest = {
         "state": _TEXT | {"description": "The reason of condition Ready, or Deleting."},
         "namespace": _TEXT | {"description": "Namespace of the tenant."},
         "plan": _TEXT | {"description": "Plan that was applied last."},
+        "planUID": _TEXT | {"description": "UID of the plan that was applied last."},
         "planGeneration": _COUNT64 | {"description": "Generation of the plan that was applied last."},
         "settled": {"type": "boolean", "description": "Whether the shop is as its own spec says, or closed."},
         "servicesReady": _TEXT | {"description": "Ready services of all services, e.g. 8/8."},

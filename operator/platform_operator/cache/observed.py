@@ -86,7 +86,7 @@ class ServiceAddress:
 class StoredData:
     """The data and metadata of a ConfigMap that the operator reads, or the metadata of a Secret or another ConfigMap.
 
-    Annotations are those of the operator's group, labels those that Kubernetes recommends, owners platforms.
+    Annotations are those that the operator reads, labels those that Kubernetes recommends, owners platforms.
     A Secret has no data here: no decision needs its values, so the cache holds no passwords.
     """
 
@@ -285,15 +285,23 @@ def _stored_data(manifest: Manifest, data: Mapping[str, str]) -> StoredData:
     owners = [one["uid"] for one in metadata.get("ownerReferences") or () if one["kind"] == PLATFORM.kind]
     return StoredData(
         data=data,
-        annotations=_own(metadata.get("annotations"), f"{GROUP}/"),
-        labels=_own(metadata.get("labels"), LABEL_PREFIX),
+        annotations=_short(metadata.get("annotations"), READ_ANNOTATIONS.__contains__),
+        labels=_short(metadata.get("labels"), lambda name: name.startswith(LABEL_PREFIX)),
         owners=tuple(owners[:MAX_OWNERS]),
     )
 
 
-def _own(names: Mapping[str, str] | None, prefix: str) -> Mapping[str, str]:
+def _short(names: Mapping[str, str] | None, is_read: Callable[[str], bool]) -> Mapping[str, str]:
     """Returns the labels or annotations that are read, without values that the operator does not write."""
-    return {name: value for name, value in (names or {}).items() if name.startswith(prefix) and len(value) <= MAX_TEXT}
+    return {name: value for name, value in (names or {}).items() if is_read(name) and len(value) <= MAX_TEXT}
+
+
+READ_ANNOTATIONS = frozenset(
+    f"{GROUP}/{name}"
+    for name in ("generation", "master-key-id", "replaces-version-without-tls", "replaces-version-without-tokens")
+)
+"""The annotations of Secrets and ConfigMaps that are read. Others are not kept: any user who may write a Secret can add
+as many as fit into it."""
 
 
 def _secret(manifest: Manifest) -> StoredData:

@@ -59,6 +59,7 @@ class TenantController:
     _applied: dict[Place, tuple[str, str]] = field(init=False, default_factory=dict)
     """The digest of each object's content that this process has applied, and of the fields that it owned then."""
     _starting: set[str] = field(init=False, default_factory=set)
+    """The tenants that take a changed plan in this pass: until the status says so, no other place does."""
     _orders: dict[str, OrderCounter] = field(init=False, default_factory=dict)
 
     async def reconcile(self, name: str) -> Requeue:
@@ -67,6 +68,12 @@ class TenantController:
         if tenant is None:
             self._forget(name)
             return Requeue.never()
+        try:
+            return await self._pass(tenant)
+        finally:
+            self._starting.discard(name)
+
+    async def _pass(self, tenant: Tenant) -> Requeue:
         spec, outcome = None, Outcome()
         try:
             spec = parse_as(TenantSpec, tenant.spec)
@@ -77,9 +84,7 @@ class TenantController:
             outcome = Outcome(error=TenantError(TenantReason.PLAN_VIOLATED, str(error)))
         except (ApiError, TenantError) as error:
             outcome = Outcome(error=error, plan=None)
-        finally:
-            self._starting.discard(name)
-        await self._report(tenant, spec, replace(outcome, shop=self._shop(name)))
+        await self._report(tenant, spec, replace(outcome, shop=self._shop(tenant.name)))
         if isinstance(outcome.error, ApiError):
             raise outcome.error
         return Requeue.after(INTERVAL)
@@ -87,35 +92,44 @@ class TenantController:
     async def _converge(self, tenant: Tenant, spec: TenantSpec) -> Outcome:
         """Applies what is not as it is to be. Raises ApiError, TenantError, InvalidSpecError."""
         plan = self.store.plans.get(spec.plan_ref.name)
-        if holder := host_holder(tenant, spec.host, self.store.tenants.values()):
+        closed, live = tenant.deleted_at is not None, self._shop(tenant.name)
+        holder = host_holder(tenant, spec.host, self.store.tenants, self.shops.platforms.values())
+        if holder and not (live and (closed or spec.suspended)):
             return Outcome(plan, host_holder=holder)
         if plan is None:
             text = f"There is no TenantPlan {spec.plan_ref.name}: create it, or name another in spec.planRef."
             raise TenantError(TenantReason.PLAN_MISSING, text)
         rules = parse_as(TenantPlanSpec, plan.spec)
-        closed, namespace = tenant.deleted_at is not None, self._kept(("", ObjectId("Namespace", tenant.name)))
+        namespace = self._kept(("", ObjectId("Namespace", tenant.name)))
         if closed and (namespace is None or namespace.deleting):
             return Outcome(plan, deleting_namespace=True)
         if waiting := waits_for(tenant, plan, rules.concurrency, self.store.tenants.values(), self._starting):
             return Outcome(plan, waits_for=tuple(waiting))
         self._starting.add(tenant.name)
-        live = self._shop(tenant.name)
-        manifest = shop(tenant, spec, rules, live.spec if live else {}, self.shops.operator_class, closed=closed)
+        manifest = shop(
+            tenant,
+            spec,
+            rules,
+            live.spec if live else {},
+            self.shops.operator_class,
+            closed=closed,
+            keeps_host=bool(holder),
+        )
+        if namespace is None:
+            await self._require_own_namespace(tenant)
         await self._set_finalizer(tenant, [TENANT_FINALIZER])
         for one in kept_objects(tenant, spec, plan, rules, self.admin_role):
-            await self._keep(tenant, one)
+            await self._keep(one)
         await self._keep_shop(tenant, manifest)
-        return Outcome(plan, applied=True)
+        return Outcome(plan, applied=True, host_holder=holder)
 
-    async def _keep(self, tenant: Tenant, manifest: Manifest) -> None:
+    async def _keep(self, manifest: Manifest) -> None:
         """Applies an object if its content is another than what was applied, or fields of it were lost."""
         kind, metadata = _KINDS[manifest["kind"]], manifest["metadata"]
         place = metadata.get("namespace", ""), ObjectId(kind.kind, metadata["name"])
         content, known = digest(manifest), self._kept(place)
         if known is not None and self._applied.get(place) == (content, known.owned_digest):
             return
-        if kind is NAMESPACE and known is None:
-            await self._require_own_namespace(tenant)
         seen = observe_kept(await self.client.apply(kind, place[0], manifest))
         self._applied[place] = content, seen.owned_digest
         self.store.store_kept(place, seen)

@@ -6,23 +6,35 @@ from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from platform_operator.api.tenants import TenantSpec
+from platform_operator.api.kinds import PlatformKey
+from platform_operator.api.tenants import SHOP, TenantSpec
 from platform_operator.cache.observed import Platform
 from platform_operator.tenants.observed import Plan, Tenant
 
 _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 
 
-def host_holder(tenant: Tenant, host: str | None, tenants: Iterable[Tenant]) -> str:
-    """Returns the tenant that has the host, if it is another: the one that was created first. Empty if there is none.
+def host_holder(tenant: Tenant, host: str | None, tenants: Mapping[str, Tenant], platforms: Iterable[Platform]) -> str:
+    """Returns who has the host, if it is another: "tenant acme" or "shop default/shop". Empty if there is none.
 
-    A tenant keeps its host until it is gone, so that no other one receives what is meant for it.
+    That is the shop that has it, the first created one of several. If none has it, the first created tenant may take
+    it. A shop keeps its host until it is gone, so that no other one receives what is meant for it.
     """
     if host is None:
         return ""
-    others = [one for one in tenants if one.spec.get("host") == host and one.name != tenant.name]
+    if live := [one for one in platforms if _live_host(one) == host]:
+        key = min(live, key=lambda one: (one.created, one.key)).key
+        if key == PlatformKey(tenant.name, SHOP):
+            return ""
+        return f"tenant {key.namespace}" if key.name == SHOP and key.namespace in tenants else f"shop {key}"
+    others = [one for one in tenants.values() if one.spec.get("host") == host and one.name != tenant.name]
     first = min([*others, tenant], key=lambda one: (one.created, one.name))
-    return "" if first.name == tenant.name else first.name
+    return "" if first.name == tenant.name else f"tenant {first.name}"
+
+
+def _live_host(platform: Platform) -> str | None:
+    ingress = platform.spec.get("ingress") or {}
+    return ingress.get("host") if ingress.get("enabled") else None
 
 
 def waits_for(
@@ -33,9 +45,9 @@ def waits_for(
     A new tenant, and one whose own spec has changed, waits for none. `starting` are those that take it in this moment.
     """
     status = tenant.status
-    is_new = "planGeneration" not in status or status.get("plan") != plan.name
+    is_new = status.get("plan") != plan.name
     is_edited = status.get("observedGeneration") != tenant.generation
-    if is_new or is_edited or status["planGeneration"] == plan.generation or tenant.deleted_at is not None:
+    if is_new or is_edited or _has_taken(tenant, plan) or tenant.deleted_at is not None:
         return []
     running = [
         one.name
@@ -46,9 +58,14 @@ def waits_for(
 
 
 def _takes(tenant: Tenant, plan: Plan) -> bool:
+    return _has_taken(tenant, plan) and not tenant.status.get("settled", True)
+
+
+def _has_taken(tenant: Tenant, plan: Plan) -> bool:
+    """Returns whether the plan was applied as it is. One that was deleted and created again has another uid."""
     status = tenant.status
-    is_current = status.get("plan") == plan.name and status.get("planGeneration") == plan.generation
-    return is_current and not status.get("settled", True)
+    applied = status.get("plan"), status.get("planUID"), status.get("planGeneration")
+    return applied == (plan.name, plan.uid, plan.generation)
 
 
 def is_settled(shop: Platform | None) -> bool:

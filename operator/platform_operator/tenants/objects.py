@@ -15,7 +15,6 @@ from platform_operator.api.tenants import (
     LABEL_TENANT,
     PROFILES,
     SHOP,
-    TENANT_PLAN,
     TenantPlanSpec,
     TenantReason,
     TenantSpec,
@@ -32,21 +31,26 @@ ADMISSION_BINDING = Kind(
     "admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicyBinding", "validatingadmissionpolicybindings"
 )
 KEPT_KINDS = (NAMESPACE, QUOTA, LIMIT_RANGE, POLICY, ROLE_BINDING, ADMISSION_BINDING)
-"""The kinds of a tenant's objects but for its shop, in the order in which they are applied."""
+"""The kinds of a tenant's objects but for its shop."""
 
 KEPT_LABELS = {LABEL_PART_OF: "ecommerce-tenants", LABEL_MANAGED_BY: FIELD_MANAGER}
 """Labels of all of them. Not those of a shop's children, with which the informers would take them for a shop's."""
 KEPT_SELECTOR = ",".join(f"{name}={value}" for name, value in sorted(KEPT_LABELS.items()))
 
-_COUNTED = {"pods": "1000", "requests.storage": "100Ti"}
-"""What each quota has at least, so that the API server counts it: usage is read from there."""
+_COUNTED = {"pods": "1000", "requests.storage": "100Ti", "count/secrets": "100"}
+"""What each quota has at least: usage is read from there, and the operator's cache holds the Secrets of all shops."""
 
 
 def kept_objects(
     tenant: Tenant, spec: TenantSpec, plan: Plan, rules: TenantPlanSpec, admin_role: str
 ) -> list[Manifest]:
-    """Returns the objects of a tenant but for its shop, in the order in which they are applied."""
-    objects = [
+    """Returns the objects of a tenant but for its shop, in the order in which they are applied.
+
+    The binding is the first: it has to be there before a namespace has the label that it selects.
+    """
+    limits = _limits(rules)
+    return [
+        admission_binding(plan),
         _namespace(tenant, plan),
         _object(tenant, QUOTA, "tenant", spec={"hard": _COUNTED | rules.quota}),
         _object(tenant, POLICY, "default-deny", spec={"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}),
@@ -57,10 +61,8 @@ def kept_objects(
             roleRef={"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": admin_role},
             subjects=[_subject(one.model_dump(exclude_none=True)) for one in spec.admins],
         ),
-        admission_binding(plan),
+        _object(tenant, LIMIT_RANGE, "tenant", spec={"limits": [limits] if limits else []}),
     ]
-    limits = _limits(rules)
-    return [*objects, _object(tenant, LIMIT_RANGE, "tenant", spec={"limits": [limits]})] if limits else objects
 
 
 def _namespace(tenant: Tenant, plan: Plan) -> Manifest:
@@ -95,15 +97,16 @@ def _limits(rules: TenantPlanSpec) -> Manifest:
 
 
 def admission_binding(plan: Plan) -> Manifest:
-    """Returns the object by which the API server checks the changes of shops of a plan. It goes with the plan."""
-    owner = {"apiVersion": TENANT_PLAN.api_version, "kind": TENANT_PLAN.kind, "name": plan.name, "uid": plan.uid}
+    """Returns the object by which the API server checks the changes of shops of a plan.
+
+    It has no owner, since it has to outlive the plan: without it nothing would limit the admins.
+    """
     return {
         "apiVersion": ADMISSION_BINDING.api_version,
         "kind": ADMISSION_BINDING.kind,
         "metadata": {
             "name": f"{ADMISSION_POLICY}-{plan.name}",
             "labels": {**KEPT_LABELS, LABEL_PLAN: plan.name},
-            "ownerReferences": [owner],
         },
         "spec": {
             "policyName": ADMISSION_POLICY,
@@ -122,16 +125,22 @@ def shop(
     operator_class: str = "",
     *,
     closed: bool = False,
+    keeps_host: bool = False,
 ) -> Manifest:
     """Returns the EcommercePlatform of a tenant. `live` is the spec that is stored, empty for a new shop.
 
-    A field that the plan leaves to the admins keeps its stored value. Raises TenantError if the tenant asks for more
+    A field that the plan leaves to the admins keeps its stored value. With `keeps_host` the shop keeps its stored host,
+    as the Tenant's is another's. The profile is always stated: without, one that the admins chose before the plan took
+    the field from them would stay. Raises TenantError if the tenant asks for more
     than its plan has.
     """
     stated = merged(rules.defaults, spec.platform)
     if rules.maintenance is not None:
         stated.setdefault("maintenance", rules.maintenance.model_dump(by_alias=True))
-    if spec.host:
+    stated.setdefault("profile", PROFILES[0])
+    if keeps_host:
+        stated["ingress"] = copy.deepcopy(live.get("ingress", {"enabled": False}))
+    elif spec.host:
         require_host(spec.host, rules)
         stated = merged(stated, {"ingress": {"enabled": True, "host": spec.host}})
     else:
@@ -166,7 +175,7 @@ def require_host(host: str, rules: TenantPlanSpec) -> None:
 
 def _require_profile(stated: dict[str, Any], rules: TenantPlanSpec) -> None:
     """A profile that the admins chose is lowered with the plan; one that the Tenant asks for is refused."""
-    profile = stated.get("profile", PROFILES[0])
+    profile = stated["profile"]
     if profile in PROFILES[: PROFILES.index(rules.max_profile) + 1]:
         return
     if "profile" not in rules.allowed_fields:

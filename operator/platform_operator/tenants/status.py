@@ -29,7 +29,7 @@ class Outcome:
     waits_for: tuple[str, ...] = ()
     error: OperatorError | None = None
     host_holder: str = ""
-    """The other tenant that has the host."""
+    """The other tenant or shop that has the host."""
     shop: Platform | None = None
     deleting_namespace: bool = False
 
@@ -54,9 +54,9 @@ def describe(
     ]
     plan, status, shop = outcome.plan, tenant.status, outcome.shop
     applied = (
-        {"plan": plan.name, "planGeneration": plan.generation}
+        {"plan": plan.name, "planUID": plan.uid, "planGeneration": plan.generation}
         if plan and outcome.applied
-        else {name: status[name] for name in ("plan", "planGeneration") if name in status}
+        else {name: status[name] for name in ("plan", "planUID", "planGeneration") if name in status}
     )
     ready = conditions[0]
     return {
@@ -78,8 +78,8 @@ def _ready(tenant: Tenant, spec: TenantSpec | None, outcome: Outcome) -> _Condit
         return _Condition("Ready", status, reason, message)
 
     error, shop = outcome.error, outcome.shop
-    if outcome.host_holder:
-        return ready(TenantReason.HOST_TAKEN, f"Nothing is applied: tenant {outcome.host_holder} has the host.")
+    if outcome.host_holder and not outcome.applied:
+        return ready(TenantReason.HOST_TAKEN, f"Nothing is applied: {outcome.host_holder} has the host.")
     if isinstance(error, TenantError):
         return ready(TenantReason(error.reason), str(error))
     if error is not None:
@@ -101,9 +101,9 @@ def _ready(tenant: Tenant, spec: TenantSpec | None, outcome: Outcome) -> _Condit
 
 def _host(spec: TenantSpec | None, outcome: Outcome) -> _Condition:
     if outcome.host_holder:
-        text = f"Tenant {outcome.host_holder} has the host {spec.host if spec else ''}: choose another host."
+        text = f"The {outcome.host_holder} has the host {spec.host if spec else ''}: choose another host."
         return _Condition("HostConflict", True, TenantReason.HOST_TAKEN, text)
-    return _Condition("HostConflict", False, TenantReason.HOST_FREE, "No other tenant has the host.")
+    return _Condition("HostConflict", False, TenantReason.HOST_FREE, "No other shop has the host.")
 
 
 def _plan(outcome: Outcome) -> list[_Condition]:

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from kubernetes.aio.client.api_client import ApiClient
 
-from platform_operator.api.admission import ADMISSION_POLICY, admission_policy
+from platform_operator.api.admission import ADMISSION_POLICY, admission_policy, secret_binding, secret_policy
 from platform_operator.api.crd_generator import tenant_crd, tenant_plan_crd
-from platform_operator.api.kinds import GROUP, PLATFORM, Kind, Manifest
+from platform_operator.api.kinds import FIELD_MANAGER, GROUP, LABEL_MANAGED_BY, PLATFORM, Kind, Manifest
 from platform_operator.api.tenants import TENANT, TENANT_PLAN, TenantPlanSpec, TenantSpec, parse_as
 from platform_operator.client import KubernetesClient, connect
 from platform_operator.errors import ApiError
@@ -25,7 +25,9 @@ pytestmark = pytest.mark.cluster
 CRD = Kind("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions")
 POLICY = Kind("admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicy", "validatingadmissionpolicies")
 ROLE = Kind("rbac.authorization.k8s.io/v1", "ClusterRole", "clusterroles")
+SECRET = Kind("v1", "Secret", "secrets")
 KINDS = {kind.kind: kind for kind in KEPT_KINDS}
+BINDING = KINDS["ValidatingAdmissionPolicyBinding"]
 MANAGER = "operator-api-tests"
 ADMIN = "tenant-admin@example.com"
 
@@ -51,12 +53,13 @@ async def patch(connection: ApiClient, path: str, body: Manifest, verb: str = "P
 async def kinds(client: KubernetesClient) -> AsyncIterator[None]:
     """The definitions of Tenant and TenantPlan, and the policy for their shops."""
     made = [(CRD, one) for one in (tenant_crd(), tenant_plan_crd())]
-    for kind, one in [*made, (POLICY, admission_policy())]:
+    policies = [(POLICY, admission_policy()), (POLICY, secret_policy()), (BINDING, secret_binding())]
+    for kind, one in [*made, *policies]:
         await client.apply(kind, "", one, manager=MANAGER)
     for _, one in made:
         await wait_until_established(client, one["metadata"]["name"])
     yield
-    for kind, one in [(POLICY, admission_policy()), *made]:
+    for kind, one in [*policies, *made]:
         stored = await client.get(kind, "", one["metadata"]["name"])
         if stored is not None:
             await client.delete(kind, "", one["metadata"]["name"], stored["metadata"]["uid"])
@@ -77,7 +80,8 @@ async def tenant(client: KubernetesClient, kinds: None) -> AsyncIterator[str]:
     """The namespace of a tenant whose admins may set the settings and the profile, up to medium."""
     name = f"operator-api-{secrets.token_hex(3)}"
     rules = [
-        {"apiGroups": [GROUP], "resources": [PLATFORM.plural], "verbs": ["get", "create", "update", "patch", "delete"]}
+        {"apiGroups": [GROUP], "resources": [PLATFORM.plural], "verbs": ["get", "create", "update", "patch", "delete"]},
+        {"apiGroups": [""], "resources": ["secrets"], "verbs": ["create"]},
     ]
     await client.apply(ROLE, "", manifest(ROLE, name, rules=rules), manager=MANAGER)
     plan_spec = {
@@ -98,10 +102,9 @@ async def tenant(client: KubernetesClient, kinds: None) -> AsyncIterator[str]:
         made = await client.get(kind, "", name)
         if made is not None:
             await client.delete(kind, "", name, made["metadata"]["uid"])
-    binding = next(kind for kind in KEPT_KINDS if kind.kind.endswith("PolicyBinding"))
-    made = await client.get(binding, "", f"{ADMISSION_POLICY}-{name}")
+    made = await client.get(BINDING, "", f"{ADMISSION_POLICY}-{name}")
     if made is not None:
-        await client.delete(binding, "", made["metadata"]["name"], made["metadata"]["uid"])
+        await client.delete(BINDING, "", made["metadata"]["name"], made["metadata"]["uid"])
 
 
 @pytest.fixture
@@ -137,11 +140,37 @@ async def test_an_admin_of_a_tenant_sets_what_the_plan_allows_and_nothing_else(
     assert "spec.profile must not exceed medium, the largest profile of the plan" in await patch(
         admin, path, {"spec": {"profile": "large"}}
     )
+    annotation = {"metadata": {"annotations": {f"{GROUP}/allow-prune": "1"}}}
+    assert "are set by the platform team: ask the platform team" in await patch(admin, path, annotation)
+    assert await patch(admin, path, {"metadata": {"annotations": {"note": "x"}}}) == ""
+    finalizer = {"metadata": {"finalizers": [f"{GROUP}/other"]}}
+    assert "metadata.finalizers is the operator's" in await patch(admin, path, finalizer)
     made = "the shop of a tenant is created and deleted with its Tenant: ask the platform team"
     assert made in await patch(admin, path, {}, "DELETE")
     another = manifest(PLATFORM, "another", spec={})
     assert made in await patch(admin, PLATFORM.path(tenant), another, "POST")
     assert await patch(connection, path, forbidden) == "", "the platform team may change everything"
+
+
+async def test_an_admin_of_a_tenant_makes_no_secret_that_others_trust(
+    connection: ApiClient, admin: ApiClient, tenant: str
+) -> None:
+    def secret(type_: str = "Opaque", **metadata: Any) -> Manifest:
+        return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "tenant-smtp", **metadata}, "type": type_}
+
+    path, labelled = SECRET.path(tenant), secret(labels={LABEL_MANAGED_BY: FIELD_MANAGER})
+    for _ in range(100):  # the API server takes some time to load a policy, and tells no one when it has
+        if await patch(admin, path, labelled, "POST"):
+            break
+        await asyncio.sleep(0.3)
+
+    assert "is for Secrets that the operator makes: remove it" in await patch(admin, path, labelled, "POST")
+    annotated = secret(annotations={f"{GROUP}/generation": "1"})
+    assert "are for Secrets that the operator makes: remove them" in await patch(admin, path, annotated, "POST")
+    token = secret("kubernetes.io/service-account-token", annotations={"kubernetes.io/service-account.name": "default"})
+    assert "a Secret of a tenant must not have the type" in await patch(admin, path, token, "POST")
+    assert await patch(admin, path, secret(labels={"team": "x"}, annotations={"note": "x"}), "POST") == ""
+    assert await patch(connection, path, labelled, "POST") == "", "the platform team may make every Secret"
 
 
 @pytest.mark.parametrize(

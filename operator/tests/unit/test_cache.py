@@ -1,8 +1,17 @@
 from typing import Any
 
 from platform_operator.api.kinds import FIELD_MANAGER, ObjectId, PlatformKey
-from platform_operator.cache.observed import JobProgress, ServiceAddress, StoredData, Workload, observe, platform_of
+from platform_operator.cache.observed import (
+    READ_ANNOTATIONS,
+    JobProgress,
+    ServiceAddress,
+    StoredData,
+    Workload,
+    observe,
+    platform_of,
+)
 from platform_operator.cache.store import Cache
+from platform_operator.secrets import caller_tokens, key_ids, rotation, store_tls
 
 KEY = PlatformKey("shop", "shop")
 
@@ -70,17 +79,23 @@ def test_the_values_of_secrets_are_neither_cached_nor_decoded() -> None:
     assert state.data == {}
 
 
+def test_the_annotations_that_are_kept_are_those_that_are_read() -> None:
+    replaces = {caller_tokens.ANNOTATION_REPLACES, store_tls.ANNOTATION_REPLACES}
+    assert {key_ids.ANNOTATION_KEY_ID, rotation.ANNOTATION_GENERATION, *replaces} == READ_ANNOTATIONS
+
+
 def test_of_a_config_map_only_the_inventory_is_cached() -> None:
     def state(name: str, data: dict[str, str]) -> StoredData:
         labels = {"app.kubernetes.io/instance": "shop", "team": "x"}
-        annotations = {"platform.ecommerce.dev/wave": "0", "platform.ecommerce.dev/long": "x" * 999, "other": "x"}
+        annotations = {f"platform.ecommerce.dev/{name}": text for name, text in (("generation", "1"), ("more", "x"))}
+        annotations |= {"platform.ecommerce.dev/master-key-id": "x" * 999, "other": "x"}
         found = observe(
             manifest(data=data, metadata={"name": name, "labels": labels, "annotations": annotations})
         ).state
         assert isinstance(found, StoredData)
         assert (found.labels, found.annotations) == (
             {"app.kubernetes.io/instance": "shop"},
-            {"platform.ecommerce.dev/wave": "0"},
+            {"platform.ecommerce.dev/generation": "1"},
         )
         return found
 

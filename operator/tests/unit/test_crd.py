@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from platform_operator.api.admission import admission_policy
+from platform_operator.api.admission import chart_policies
 from platform_operator.api.crd_generator import CRDS, crd, crd_yaml
 from platform_operator.api.kinds import GROUP, PLATFORM, PlatformKey
 from platform_operator.api.spec import MAX_NAME_LENGTH, SERVICES, parse
@@ -33,9 +33,9 @@ def test_every_committed_crd_is_current(kind: str) -> None:
     assert (ROOT / "crds" / f"{kind.lower()}.yaml").read_text() == crd_yaml(kind), "run make crds"
 
 
-def test_the_committed_policy_for_the_shops_of_tenants_is_current() -> None:
+def test_the_committed_policies_for_tenants_are_current() -> None:
     committed = yaml.safe_load((ROOT / "charts" / "operator" / "files" / "tenantpolicy.yaml").read_text())
-    assert committed == admission_policy(), "run make crds"
+    assert committed == chart_policies(), "run make crds"
 
 
 @pytest.mark.parametrize("kind", CRDS)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import pytest
 from prometheus_client import REGISTRY
 
-from platform_operator.api.admission import admission_policy
+from platform_operator.api.admission import ADMISSION_POLICY, admission_policy, secret_policy
 from platform_operator.api.kinds import CHILD_LABELS, FIELD_MANAGER, PLATFORM, Kind, Manifest, PlatformKey
 from platform_operator.api.spec import Spec
 from platform_operator.api.tenants import (
@@ -46,6 +47,7 @@ class FakeApiServer:
         self.objects: dict[Place, Manifest] = {}
         self.writes: list[str] = []
         self.refused: ApiError | None = None
+        self.before_status: Callable[[], Awaitable[object]] | None = None
         self.version = 0
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Manifest | None:
@@ -56,6 +58,9 @@ class FakeApiServer:
     ) -> Manifest:
         name = manifest["metadata"]["name"]
         self.writes.append(f"{kind.kind} {name} {subresource}".strip())
+        if subresource and self.before_status:
+            waiting, self.before_status = self.before_status, None
+            await waiting()
         if self.refused and kind.kind == "ResourceQuota":
             raise self.refused
         place = kind.kind, namespace, name
@@ -194,6 +199,7 @@ async def test_a_tenant_gets_a_restricted_namespace_with_its_limits_rights_and_s
     assert (labels[LABEL_TENANT], labels[LABEL_PLAN]) == ("acme", "basic")
     hard = cluster.get("ResourceQuota", "tenant", "acme")["spec"]["hard"]
     assert (hard["pods"], "requests.storage" in hard) == ("50", True)
+    assert hard["count/secrets"] == "100"
     (limits,) = cluster.get("LimitRange", "tenant", "acme")["spec"]["limits"]
     assert limits == {"type": "Container", "default": {"memory": "256Mi"}}
     policy = cluster.get("NetworkPolicy", "default-deny", "acme")
@@ -205,6 +211,7 @@ async def test_a_tenant_gets_a_restricted_namespace_with_its_limits_rights_and_s
     assert cluster.shop("acme")["spec"] == {
         "payments": {"provider": "stripe"},
         "version": "2",
+        "profile": "small",
         "ingress": {"enabled": True, "host": "acme.example.com"},
     }
     assert TENANT_FINALIZER in cluster.get("Tenant", "acme", "")["metadata"]["finalizers"]
@@ -243,10 +250,30 @@ async def test_a_namespace_of_others_is_left_alone_until_it_is_given_to_the_tena
     cluster.tenant("acme")
     await cluster.reconcile("acme", other=other)
     assert cluster.condition("acme", "Ready") == ("False", "NamespaceTaken")
+    assert cluster.server.writes == ["Tenant acme status"], "a finalizer would keep the Tenant for its grace period"
     assert (PLATFORM.kind, "acme", "shop") not in cluster.server.objects
     metadata["labels"] = {LABEL_TENANT: "acme"}
     await cluster.reconcile("acme", other=other)
     assert cluster.condition("acme", "Ready") == ("False", "Progressing")
+
+
+async def test_a_plan_is_bound_before_its_label_and_for_longer_than_it_exists(cluster: FakeCluster) -> None:
+    cluster.tenant("acme")
+    await cluster.reconcile("acme")
+    binding = f"ValidatingAdmissionPolicyBinding {ADMISSION_POLICY}-basic"
+    assert cluster.server.writes[:3] == ["Tenant acme", binding, "Namespace acme"]
+    stored = cluster.get("ValidatingAdmissionPolicyBinding", f"{ADMISSION_POLICY}-basic", "")
+    assert "ownerReferences" not in stored["metadata"], "the garbage collector would remove the limits with the plan"
+    assert stored["spec"]["paramRef"]["parameterNotFoundAction"] == "Deny"
+
+
+async def test_limits_that_a_plan_no_longer_has_end(cluster: FakeCluster) -> None:
+    cluster.plan(limits={"max": {"memory": "1Gi"}})
+    cluster.tenant("acme")
+    await cluster.reconcile("acme")
+    cluster.plan()
+    await cluster.reconcile("acme")
+    assert cluster.get("LimitRange", "tenant", "acme")["spec"] == {"limits": []}
 
 
 async def test_a_host_belongs_to_the_tenant_that_was_created_first(cluster: FakeCluster) -> None:
@@ -262,7 +289,53 @@ async def test_a_host_belongs_to_the_tenant_that_was_created_first(cluster: Fake
     cluster.store.change(TENANT, "DELETED", cluster.server.objects.pop(("Tenant", "", "first")))
     assert "a-later-one" in cluster.queued
     await cluster.reconcile("a-later-one")
+    assert cluster.condition("a-later-one", "HostConflict") == ("True", "HostTaken"), "its shop exists still"
+    del cluster.server.objects[PLATFORM.kind, "first", "shop"], cluster.shops.platforms[PlatformKey("first", "shop")]
+    await cluster.reconcile("a-later-one")
     assert cluster.condition("a-later-one", "HostConflict") == ("False", "HostFree")
+
+
+async def test_a_shop_that_has_a_host_keeps_it_whoever_is_older(cluster: FakeCluster) -> None:
+    cluster.tenant("older", host="old.example.com")
+    cluster.tenant("younger", host="shop.example.com")
+    await cluster.reconcile("younger")
+    await cluster.reconcile("older")
+    cluster.tenant("older", host="shop.example.com")
+    await cluster.reconcile("older")
+    assert "tenant younger has the host" in cluster.message("older", "HostConflict")
+    assert cluster.shop("older")["spec"]["ingress"]["host"] == "old.example.com"
+    await cluster.reconcile("younger")
+    assert cluster.condition("younger", "HostConflict") == ("False", "HostFree")
+
+    spec = {"ingress": {"enabled": True, "host": "own.example.com"}}
+    metadata = {"name": "web", "namespace": "default", "uid": "w", "generation": 1, "resourceVersion": "1"}
+    cluster.shops.store_platform(observe_platform({"metadata": metadata, "spec": spec}))
+    cluster.tenant("third", host="own.example.com")
+    await cluster.reconcile("third")
+    assert "shop default/web has the host" in cluster.message("third", "Ready")
+
+
+@pytest.mark.parametrize("ingress", [{"enabled": True, "host": "old.example.com"}, None])
+async def test_a_tenant_without_its_host_can_be_closed(cluster: FakeCluster, ingress: Manifest | None) -> None:
+    cluster.tenant("holder", host="shop.example.com")
+    cluster.tenant("acme", **({"host": ingress["host"]} if ingress else {}))
+    await cluster.reconcile("holder")
+    await cluster.reconcile("acme")
+    cluster.tenant("acme", host="shop.example.com", suspended=True)
+    await cluster.reconcile("acme")
+    spec = cluster.shop("acme")["spec"]
+    assert (spec["hibernated"], spec["ingress"]) == (True, ingress or {"enabled": False})
+    assert cluster.condition("acme", "Ready") == ("False", "Suspending")
+    assert cluster.condition("acme", "HostConflict") == ("True", "HostTaken")
+    cluster.tenant("acme", host="shop.example.com")
+    await delete(cluster, "acme")
+    cluster.shop("acme")["spec"].pop("hibernated")
+    cluster.set_shop("acme", "Ready")
+    await cluster.reconcile("acme")
+    assert cluster.shop("acme")["spec"]["hibernated"] is True
+    cluster.now += timedelta(days=7)
+    await cluster.reconcile("acme")
+    assert ("Namespace", "", "acme") not in cluster.server.objects
 
 
 async def test_what_the_plan_does_not_have_is_refused_with_what_to_do(cluster: FakeCluster) -> None:
@@ -305,6 +378,45 @@ async def test_a_profile_that_admins_chose_is_lowered_with_the_plan(cluster: Fak
     cluster.set_shop("acme", "Ready")
     await cluster.reconcile("acme")
     assert cluster.shop("acme")["spec"]["profile"] == "medium"
+
+
+async def test_a_profile_that_the_plan_no_longer_leaves_to_admins_is_restored(cluster: FakeCluster) -> None:
+    cluster.plan(allowedFields=["profile"], maxProfile="large")
+    cluster.tenant("acme")
+    await cluster.reconcile("acme")
+    cluster.shop("acme")["spec"]["profile"] = "large"
+    cluster.set_shop("acme", "Ready")
+    cluster.plan(maxProfile="large")
+    await cluster.reconcile("acme")
+    assert cluster.shop("acme")["spec"]["profile"] == "small"
+
+
+async def test_a_tenant_takes_its_turn_until_its_status_is_stored(cluster: FakeCluster) -> None:
+    for name in ("a", "b"):
+        cluster.plan(concurrency=1)
+        cluster.tenant(name)
+        await cluster.reconcile(name)
+        cluster.set_shop(name, "Ready")
+        await cluster.reconcile(name)
+    cluster.plan(concurrency=1, quota={"pods": "60"})
+    cluster.server.before_status = lambda: cluster.reconcile("a")
+    await cluster.reconcile("b")
+    assert cluster.condition("a", "PlanApplied") == ("False", "WaitingForTurn")
+
+
+async def test_a_plan_that_is_created_again_is_a_changed_one(cluster: FakeCluster) -> None:
+    cluster.plan(concurrency=1)
+    for name in ("a", "b"):
+        cluster.tenant(name)
+        await cluster.reconcile(name)
+        cluster.set_shop(name, "Ready")
+        await cluster.reconcile(name)
+    generation = cluster.get("TenantPlan", "basic", "")["metadata"]["generation"]
+    cluster.put(TENANT_PLAN, "basic", {"concurrency": 1, "defaults": {"version": "2"}}, uid="new")
+    cluster.get("TenantPlan", "basic", "")["metadata"]["generation"] = generation
+    await cluster.reconcile("a")
+    await cluster.reconcile("b")
+    assert cluster.condition("b", "PlanApplied") == ("False", "WaitingForTurn")
 
 
 async def test_a_changed_plan_changes_so_many_tenants_at_once(cluster: FakeCluster) -> None:
@@ -487,7 +599,21 @@ def test_the_policy_has_a_rule_for_each_field_of_a_shop() -> None:
     ruled = {one["message"].split()[0].removeprefix("spec.") for one in rules if "platform team, as" in one["message"]}
     assert ruled == fields
     assert set(ALLOWABLE_FIELDS) == fields - {*RESERVED_FIELDS, "backup"}
+    own = [one["expression"] for one in rules if "metadata." in one["expression"] or "nnotations" in one["expression"]]
+    assert all(any(name in one for one in own) for name in ("finalizers", "ownerReferences", "oldObjectAnnotations"))
+    assert "object.spec.profile == oldObject.spec.profile" in rules[-1]["expression"], "other edits are not refused"
     assert "'ingress' in" not in str(rules), "no plan can leave hosts to the admins of a tenant"
+
+
+def test_the_policy_of_secrets_protects_what_the_operator_and_kubernetes_trust() -> None:
+    spec = secret_policy()["spec"]
+    (rule,) = spec["matchConstraints"]["resourceRules"]
+    assert (rule["resources"], rule["operations"]) == (["secrets"], ["CREATE", "UPDATE"])
+    assert spec["matchConditions"] == admission_policy()["spec"]["matchConditions"]
+    rules = " ".join(one["expression"] for one in spec["validations"])
+    label, value = next(one for one in CHILD_LABELS.items() if one[1] == FIELD_MANAGER)
+    for trusted in (f"['{label}'] != '{value}'", "startsWith('platform.ecommerce.dev/')", "service-account-token'"):
+        assert trusted in rules
 
 
 async def test_a_malformed_tenant_stops_no_other(cluster: FakeCluster) -> None:
