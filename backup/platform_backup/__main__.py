@@ -70,7 +70,7 @@ async def _run(chosen: argparse.Namespace, settings: BackupSettings) -> object:
         return [{"id": backup.id, "whole": backup.is_whole} for backup in await list_backups(shop)]
     manifest = await (find_backup(shop, chosen.id) if chosen.id else newest_backup(shop))
     if chosen.command == "verify":
-        await verify_files(shop, manifest)
+        await verify_files(shop, manifest, manifest.databases)
         return _summary(manifest)
     roles = read_runtime_roles(settings.backup_runtime_roles)
     restored = await restore_backup(shop, manifest, roles, now, chosen.only, replace=chosen.replace)

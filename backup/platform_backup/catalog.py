@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from datetime import datetime
 
 from chassis.observability import logs
@@ -63,9 +63,9 @@ async def newest_backup(shop: Shop) -> Manifest:
     return await find_backup(shop, whole[-1].id)
 
 
-async def verify_files(shop: Shop, manifest: Manifest) -> None:
-    """Reads all files of a backup: their digests, and that each decrypts to its end. Raises BackupDamaged."""
-    for service in manifest.databases:
+async def verify_files(shop: Shop, manifest: Manifest, services: Iterable[str]) -> None:
+    """Reads the files of these services: their digests, and that each decrypts to its end. Raises BackupDamaged."""
+    for service in services:
         async for _ in read_dump(shop, manifest, service):
             pass
 

@@ -69,14 +69,23 @@ class Destination:
                 return None
 
     async def stream(self, path: str) -> AsyncIterator[bytes]:
-        """Yields the content of a file of a backup. Raises BackupDamaged if there is none."""
+        """Yields the content of a file of a backup. Raises BackupDamaged if there is none.
+
+        Each part is a request of its own: the timeout is that of a whole request, which a reader as slow as a restore
+        would exceed.
+        """
+        size = await self.size(path)
+        if size is None:
+            raise BackupDamaged(f"{path} is missing: restore another backup")
+        for start in range(0, size, _PART_BYTES):
+            yield await self._read_part(path, start, min(start + _PART_BYTES, size))
+
+    async def _read_part(self, path: str, start: int, end: int) -> bytes:
         with self._named_errors():
             try:
-                found = await obstore.get_async(self._store, path)
+                return bytes(await obstore.get_range_async(self._store, path, start=start, end=end))
             except (exceptions.NotFoundError, FileNotFoundError):
-                raise BackupDamaged(f"{path} is missing: restore another backup") from None
-            async for part in found.stream(min_chunk_size=1 << 20):
-                yield bytes(part)
+                raise BackupDamaged(f"{path} was deleted while it was read: restore another backup") from None
 
     async def list(self, folder: str) -> dict[str, int]:
         """Returns the sizes of all files below a folder, by path."""

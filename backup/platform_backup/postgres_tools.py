@@ -106,8 +106,15 @@ class Program:
             await self._fail()
 
     async def kill(self) -> None:
+        """Kills the program and waits for its end.
+
+        The wait of asyncio lasts until the pipes are closed too, so what no one has read of the output is read first.
+        """
         with suppress(ProcessLookupError):
             self._process.kill()
+        with suppress(RuntimeError):  # another task reads the output
+            while self._process.stdout and await self._process.stdout.read(_PIPE_BYTES):
+                pass
         await self._process.wait()
         self._stderr.cancel()
 

@@ -7,16 +7,19 @@ since the cut are resent, so that consumers whose snapshot was taken before an e
 
 import asyncio
 import secrets
-from collections.abc import Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import asyncpg
 from chassis.database.engine import Database, database_tls, database_url
 from chassis.database.roles import RuntimeRole, grant_runtime_role
+from chassis.errors import DatabaseUnavailable, RuntimeRoleRefused
 from chassis.messaging.resend import MAX_AGE, Selection, resend
 from chassis.observability import logs
 from chassis.settings import DatabaseSettings
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from platform_backup.catalog import read_dump, verify_files
@@ -24,7 +27,7 @@ from platform_backup.create import Shop
 from platform_backup.errors import DatabaseFailed, RestoreRefused
 from platform_backup.manifest import Manifest
 from platform_backup.postgres_tools import Program
-from platform_backup.snapshots import connect, has_table
+from platform_backup.snapshots import asked, connect, has_table
 
 RESEND_MARGIN = timedelta(hours=2)
 """How long before the cut the resent events begin.
@@ -33,7 +36,8 @@ Longer than an event is retried (about an hour, docs/adr/0025): those that were 
 waited for a retry, or in the queue of a service that was down.
 """
 _RESTORE = ["--no-owner", "--no-privileges", "--file=-"]
-_PSQL = ["--no-psqlrc", "--quiet", "--no-align", "--tuples-only", "--set=ON_ERROR_STOP=1"]
+_PSQL = ["--no-psqlrc", "--quiet", "--no-align", "--tuples-only", "--set=ON_ERROR_STOP=1", "--set=VERBOSITY=terse"]
+"""Terse, since the details of an error and its context quote rows, and the message reaches the log."""
 _EMPTY_SCHEMA = b"""
 SET lock_timeout = '30s';
 DROP SCHEMA public CASCADE;
@@ -49,8 +53,18 @@ _OBJECTS = """
 """
 _OTHER_CLIENTS = """
     SELECT count(*) FROM pg_stat_activity
-    WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
+    WHERE datname = current_database() AND usesysid IS NOT NULL
+      AND coalesce(backend_type, 'client backend') = 'client backend'
+      AND pid <> pg_backend_pid() AND pid <> ALL($1::int[])
 """
+"""Counts the clients but those of the given processes. A role without rights sees `backend_type` as null."""
+_TRANSACTION_TIMEOUT = b"SET transaction_timeout = 0;\n"
+_TIMEOUT_IF_KNOWN = b"""SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout';
+"""
+_AFTER_THE_TIMEOUTS = b"SET client_encoding"
+_LONGEST_PREAMBLE = 1 << 16
+_ANALYZE_TIMEOUT_SECONDS = 6 * 3600.0
+_DATABASE_ERRORS = (SQLAlchemyError, DatabaseUnavailable, RuntimeRoleRefused, OSError, TimeoutError)
 
 log = logs.get_logger(__name__)
 
@@ -79,14 +93,19 @@ async def restore_backup(
     deletes what they have. Raises BackupError; until the last transaction is complete, nothing has changed then.
     """
     services = _chosen(shop, manifest, only)
-    for service in services:
-        await _require_ready(shop, manifest, service, replace=replace)
-    await verify_files(shop, manifest)
+    own = [await _require_ready(shop, manifest, service, replace=replace) for service in services]
+    await verify_files(shop, manifest, services)
     log.info("the files of the backup are whole", backup=manifest.id)
+    for service in services:
+        await _require_unused(shop, service, own)
     await _restore_all(shop, manifest, services, replace=replace)
     for service in services:
-        await _finish(service, shop.databases[service], roles.get(service))
-    return Restored(services, await resend_since(shop.databases, manifest.cut_at - RESEND_MARGIN, now))
+        if service in roles:
+            await _grant(service, shop.databases[service], roles[service])
+    resent = await resend_since(shop.databases, manifest.cut_at - RESEND_MARGIN, now)
+    for service in services:
+        await _analyze(service, shop.databases[service])
+    return Restored(services, resent)
 
 
 def _chosen(shop: Shop, manifest: Manifest, only: Collection[str]) -> list[str]:
@@ -100,17 +119,29 @@ def _chosen(shop: Shop, manifest: Manifest, only: Collection[str]) -> list[str]:
     return services
 
 
-async def _require_ready(shop: Shop, manifest: Manifest, service: str, *, replace: bool) -> None:
+async def _require_ready(shop: Shop, manifest: Manifest, service: str, *, replace: bool) -> int:
+    """Raises RestoreRefused unless the database may be restored. Returns the process of this connection."""
     async with connect(service, shop.databases[service]) as connection:
         server, needed = connection.get_server_version().major, manifest.databases[service].server_version
         if server < needed:
             raise RestoreRefused(f"the database of {service} is PostgreSQL {server}, and the backup is of {needed}")
-        if clients := await connection.fetchval(_OTHER_CLIENTS):
-            raise RestoreRefused(f"{clients} other connections use the database of {service}: close the shop first")
-        if not replace and (objects := await connection.fetchval(_OBJECTS)):
+        await _require_no_clients(service, connection, [])
+        if not replace and (objects := await asked(service, connection.fetchval(_OBJECTS))):
             raise RestoreRefused(
                 f"the database of {service} has {objects} tables and sequences: add --replace to delete all of them"
             )
+        return connection.get_server_pid()
+
+
+async def _require_unused(shop: Shop, service: str, own: Collection[int]) -> None:
+    async with connect(service, shop.databases[service]) as connection:
+        await _require_no_clients(service, connection, own)
+
+
+async def _require_no_clients(service: str, connection: asyncpg.Connection, own: Collection[int]) -> None:
+    """Raises RestoreRefused if there are other clients than these processes, which may end a moment after us."""
+    if clients := await asked(service, connection.fetchval(_OTHER_CLIENTS, own)):
+        raise RestoreRefused(f"{clients} other connections use the database of {service}: close the shop first")
 
 
 async def _restore_all(shop: Shop, manifest: Manifest, services: Collection[str], *, replace: bool) -> None:
@@ -139,7 +170,7 @@ async def _fill(shop: Shop, manifest: Manifest, service: str, session: Program, 
         async with shop.tools.run("pg_restore", _RESTORE, stdin=True) as program:
             feeding = asyncio.create_task(_feed(program, shop, manifest, service))
             try:
-                async for script in program.output():
+                async for script in _for_any_server(program.output()):
                     await session.write(script)
                 await feeding
             except DatabaseFailed:
@@ -152,6 +183,22 @@ async def _fill(shop: Shop, manifest: Manifest, service: str, session: Program, 
     except DatabaseFailed as error:
         raise DatabaseFailed(f"the database of {service}: {error}") from None
     log.info("a database is restored", database=service)
+
+
+async def _for_any_server(script: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Yields a script that servers before PostgreSQL 17 accept too: they do not know transaction_timeout.
+
+    Changes only what comes before `SET client_encoding`, so never a row.
+    """
+    preamble = b""
+    async for part in script:
+        preamble += part
+        if _AFTER_THE_TIMEOUTS in preamble or len(preamble) > _LONGEST_PREAMBLE:
+            break
+    timeouts, mark, rest = preamble.partition(_AFTER_THE_TIMEOUTS)
+    yield timeouts.replace(_TRANSACTION_TIMEOUT, _TIMEOUT_IF_KNOWN) + mark + rest if mark else preamble
+    async for part in script:
+        yield part
 
 
 async def _feed(program: Program, shop: Shop, manifest: Manifest, service: str) -> None:
@@ -183,17 +230,28 @@ async def _await_answer(session: Program, statement: bytes) -> None:
         pass
 
 
-async def _finish(service: str, database: DatabaseSettings, role: DatabaseSettings | None) -> None:
-    """Grants the service's role its privileges, which a dump does not have, and collects statistics."""
-    if role is not None:
-        engine = create_async_engine(database_url(database), connect_args={"ssl": database_tls(database)})
-        try:
-            async with engine.connect() as connection:
-                await grant_runtime_role(connection, database, RuntimeRole(role.db_user, role.db_password))
-        finally:
-            await engine.dispose()
-    async with connect(service, database) as connection:
-        await connection.execute("ANALYZE", timeout=None)
+async def _grant(service: str, database: DatabaseSettings, role: DatabaseSettings) -> None:
+    """Grants the service's role its privileges, which a dump does not have. Raises DatabaseFailed."""
+    engine = create_async_engine(database_url(database), connect_args={"ssl": database_tls(database)})
+    try:
+        async with engine.connect() as connection:
+            await grant_runtime_role(connection, database, RuntimeRole(role.db_user, role.db_password))
+    except _DATABASE_ERRORS as error:
+        raise DatabaseFailed(
+            f"the role {role.db_user} did not get its privileges in the database of {service}, which is restored: "
+            f"{_first_line(error)}; run the restore again with --replace"
+        ) from error
+    finally:
+        await engine.dispose()
+
+
+async def _analyze(service: str, database: DatabaseSettings) -> None:
+    """Collects statistics. Without them queries are slow until autovacuum does it, so a failure is only logged."""
+    try:
+        async with connect(service, database) as connection:
+            await asked(service, connection.execute("ANALYZE", timeout=_ANALYZE_TIMEOUT_SECONDS))
+    except DatabaseFailed as error:
+        log.warning("a database has no statistics: run ANALYZE in it", database=service, reason=str(error))
 
 
 async def resend_since(databases: Mapping[str, DatabaseSettings], since: datetime, now: datetime) -> dict[str, int]:
@@ -205,11 +263,21 @@ async def resend_since(databases: Mapping[str, DatabaseSettings], since: datetim
     resent: dict[str, int] = {}
     for service, settings in databases.items():
         async with connect(service, settings) as connection:
-            if not await has_table(connection, "outbox_published"):
+            if not await asked(service, has_table(connection, "outbox_published")):
                 continue
         database = Database(settings, schema="")
         try:
             resent[service] = sum([moved async for moved in resend(database, selection)])
+        except _DATABASE_ERRORS as error:
+            raise DatabaseFailed(
+                f"the databases are restored, but {service} does not send its events again: {_first_line(error)}; run "
+                "the restore again with --replace"
+            ) from error
         finally:
             await database.close()
     return resent
+
+
+def _first_line(error: BaseException) -> str:
+    """Returns an error without the statement and the rows that the lines below the first one quote."""
+    return (str(error) or type(error).__name__).splitlines()[0]

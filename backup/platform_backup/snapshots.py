@@ -76,6 +76,14 @@ async def connect(service: str, database: DatabaseSettings) -> AsyncIterator[asy
         connection.terminate()
 
 
+async def asked(service: str, answer: Awaitable[_T]) -> _T:
+    """Returns what a database answers. Raises DatabaseFailed instead of the errors of the driver."""
+    try:
+        return await answer
+    except _DRIVER_ERRORS as error:
+        raise DatabaseFailed(f"the database of {service}: {_text(error)}") from error
+
+
 async def has_table(connection: asyncpg.Connection, name: str) -> bool:
     """Tells whether the schema public has this table."""
     return bool(await connection.fetchval("SELECT to_regclass($1) IS NOT NULL", f"public.{name}"))
@@ -93,17 +101,17 @@ async def revision_of(connection: asyncpg.Connection) -> str | None:
 async def _transaction(service: str, database: DatabaseSettings) -> AsyncIterator[asyncpg.Connection]:
     """Gives a connection in a transaction that has no snapshot yet, which its first query takes."""
     async with connect(service, database) as connection:
-        await _asked(service, connection.execute("SET idle_in_transaction_session_timeout = 0"))
-        await _asked(service, connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"))
+        await asked(service, connection.execute("SET idle_in_transaction_session_timeout = 0"))
+        await asked(service, connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"))
         yield connection
 
 
 async def _export(service: str, connection: asyncpg.Connection) -> asyncpg.Record:
-    return await _asked(service, connection.fetchrow("SELECT pg_export_snapshot() AS name, clock_timestamp() AS at"))
+    return await asked(service, connection.fetchrow("SELECT pg_export_snapshot() AS name, clock_timestamp() AS at"))
 
 
 async def _describe(service: str, connection: asyncpg.Connection, exported: asyncpg.Record) -> Snapshot:
-    return await _asked(service, _read(connection, exported))
+    return await asked(service, _read(connection, exported))
 
 
 async def _read(connection: asyncpg.Connection, exported: asyncpg.Record) -> Snapshot:
@@ -116,13 +124,6 @@ async def _read(connection: asyncpg.Connection, exported: asyncpg.Record) -> Sna
         revision=await revision_of(connection),
         outbox=OutboxPosition(**position) if position is not None else None,
     )
-
-
-async def _asked(service: str, answer: Awaitable[_T]) -> _T:
-    try:
-        return await answer
-    except _DRIVER_ERRORS as error:
-        raise DatabaseFailed(f"the database of {service}: {_text(error)}") from error
 
 
 def _text(error: BaseException) -> str:

@@ -1,9 +1,12 @@
 """A backup has each database as it was at the cut, and a restore brings all of them back, or changes none."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -206,6 +209,106 @@ async def test_a_database_that_is_used_is_refused(shop: Shop) -> None:
             await restore(shop, manifest, replace=True)
 
 
+async def test_a_client_that_comes_while_the_files_are_verified_is_refused(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = uuid4()
+    manifest = await create_backup(shop, "abcdef")
+    await receive(shop.databases["order"], kept)
+    verify = restoring.verify_files
+
+    async with AsyncExitStack() as stack:
+
+        async def verify_and_connect(*arguments: Any) -> None:
+            await verify(*arguments)
+            await stack.enter_async_context(connect("test", shop.databases["product"]))
+
+        monkeypatch.setattr(restoring, "verify_files", verify_and_connect)
+        with pytest.raises(RestoreRefused, match="database of product: close the shop first"):
+            await restore(shop, manifest, replace=True)
+
+    assert await received(shop.databases["order"]) == {kept}
+
+
+async def test_a_login_without_rights_to_statistics_sees_other_clients(
+    shop: Shop, runtime: dict[str, DatabaseSettings]
+) -> None:
+    """For such a login, PostgreSQL hides the kind of the other connections."""
+    async with connect("test", shop.databases["order"]), connect("test", runtime["order"]) as sql:
+        hidden = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND backend_type IS NULL"
+        assert await sql.fetchval(hidden) == 1
+
+        assert await sql.fetchval(restoring._OTHER_CLIENTS, []) == 1
+
+
+async def test_statistics_come_last_and_may_fail(
+    shop: Shop, runtime: dict[str, DatabaseSettings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All privileges are granted and all events resent before the first statistics are collected."""
+    done: list[str] = []
+    grant, resend = restoring.grant_runtime_role, restoring.resend_since
+
+    async def record_grant(*arguments: Any) -> None:
+        await grant(*arguments)
+        done.append("grant")
+
+    async def record_resend(*arguments: Any) -> dict[str, int]:
+        done.append("resend")
+        return await resend(*arguments)
+
+    execute = asyncpg.Connection.execute
+
+    async def fail(connection: asyncpg.Connection, statement: str, *arguments: Any, **options: float | None) -> Any:
+        if statement != "ANALYZE":
+            return await execute(connection, statement, *arguments, **options)
+        done.append(statement)
+        assert options == {"timeout": 6 * 3600}
+        raise TimeoutError
+
+    manifest = await create_backup(shop, "abcdef")
+    monkeypatch.setattr(restoring, "grant_runtime_role", record_grant)
+    monkeypatch.setattr(restoring, "resend_since", record_resend)
+    monkeypatch.setattr(asyncpg.Connection, "execute", fail)
+
+    restored = await restore_backup(shop, manifest, runtime, NOW, replace=True)
+
+    assert restored.databases == ["notification", "order", "product"]
+    assert done == ["grant"] * 3 + ["resend"] + ["ANALYZE"] * 3
+
+
+async def test_an_error_of_the_driver_is_named(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest = await create_backup(shop, "abcdef")
+    monkeypatch.setattr(restoring, "_OTHER_CLIENTS", "SELECT $1::int[] FROM missing")
+
+    with pytest.raises(DatabaseFailed, match=r"database of notification: .*missing"):
+        await restore(shop, manifest, replace=True)
+
+
+@pytest.mark.parametrize("length", [1, 1000])
+async def test_the_script_has_no_setting_that_an_older_server_refuses(length: int) -> None:
+    """A row that looks like the setting stays, however the script is cut into parts."""
+    line = b"SET transaction_timeout = 0;\n"
+    script = b"SET lock_timeout = 0;\n" + line + b"SET client_encoding = 'UTF8';\nCOPY t FROM stdin;\n" + line
+
+    async def parts() -> AsyncIterator[bytes]:
+        for start in range(0, len(script), length):
+            yield script[start : start + length]
+
+    changed = b"".join([part async for part in restoring._for_any_server(parts())])
+
+    assert changed == script.replace(line, restoring._TIMEOUT_IF_KNOWN, 1)
+
+
+async def test_a_row_that_a_database_refuses_is_not_in_the_message(shop: Shop) -> None:
+    async with shop.tools.run("psql", restoring._PSQL, shop.databases["order"], stdin=True) as session:
+        with pytest.raises(DatabaseFailed, match="violates not-null constraint") as refused:
+            await restoring._await_answer(
+                session, b"CREATE TEMP TABLE t (mail text, id int NOT NULL);\nINSERT INTO t VALUES ('a@b.example');\n"
+            )
+
+    assert "a@b.example" not in str(refused.value)
+
+
 async def test_one_database_that_fails_leaves_all_as_they_were(
     shop: Shop, runtime: dict[str, DatabaseSettings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -274,6 +377,15 @@ async def test_a_damaged_file_is_never_restored(shop: Shop, folder: Path, damage
     assert await received(shop.databases["notification"]) == {late}
 
 
+async def test_a_damaged_file_of_another_service_is_not_read(shop: Shop, folder: Path) -> None:
+    manifest = await create_backup(shop, "abcdef")
+    (folder / manifest.id / "product.dump").unlink()
+
+    restored = await restore_backup(shop, manifest, {}, NOW, ["order"], replace=True)
+
+    assert restored.databases == ["order"]
+
+
 async def test_another_key_reads_nothing(shop: Shop, folder: Path) -> None:
     manifest = await create_backup(shop, "abcdef")
     other = replace(shop, key=BackupKey(b"x" * 32))
@@ -292,7 +404,7 @@ async def test_files_without_a_manifest_are_no_backup(shop: Shop, folder: Path) 
     with pytest.raises(BackupNotFound, match="stopped before it was whole"):
         await find_backup(shop, half.id)
     assert await newest_backup(shop) == whole
-    await verify_files(shop, whole)
+    await verify_files(shop, whole, whole.databases)
 
 
 async def test_pruning_deletes_all_but_the_newest(shop: Shop, folder: Path) -> None:

@@ -132,6 +132,22 @@ async def test_a_file_of_many_parts_is_whole(bucket: Bucket) -> None:
     assert b"".join([part async for part in destination.stream("many/parts")]) == b"".join([p async for p in content()])
 
 
+async def test_a_file_that_is_read_slowly_needs_no_request_of_that_length(bucket: Bucket) -> None:
+    """Each request ends before its part is used: the bucket goes away for as long as the reader takes."""
+    async with fault_proxy("127.0.0.1", bucket.port) as proxy:
+        destination = open_destination(bucket.settings(backup_s3_endpoint=f"http://127.0.0.1:{proxy.port}"))
+        content = bytes(20 << 20)
+        await destination.write("slow/file", content)
+        sizes: list[int] = []
+
+        async for part in destination.stream("slow/file"):
+            await proxy.sever()
+            sizes.append(len(part))
+            await proxy.restore()
+
+        assert sizes == [8 << 20, 8 << 20, 4 << 20]
+
+
 @pytest.mark.parametrize(
     ("changes", "error"),
     [

@@ -1,15 +1,21 @@
 """The programs of PostgreSQL get the login of a database, verify its server, and say why they failed."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 from chassis.settings import DatabaseSettings
 from chassis_testing.tls import Authority
+from chassis_testing.waiting import eventually
 from platform_backup.errors import DatabaseFailed
-from platform_backup.postgres_tools import PostgresTools
+from platform_backup.postgres_tools import PostgresTools, Program
 
 DATABASE = DatabaseSettings(db_host="db", db_port=5433, db_user="app", db_password="secret", db_name="orders")
+
+
+class ReaderFailed(Exception):
+    """The consumer of a program's output has failed."""
 
 
 def tools_with(folder: Path, script: str) -> PostgresTools:
@@ -57,6 +63,28 @@ async def test_a_program_ends_with_its_block(tmp_path: Path) -> None:
 
     state = await asyncio.create_subprocess_exec("kill", "-0", process_id.read_text().strip(), stderr=-3)
     assert await state.wait() != 0
+
+
+async def test_a_program_whose_output_no_one_reads_is_killed(tmp_path: Path) -> None:
+    """The reader of asyncio pauses when its buffer is full, and the process never counts as ended."""
+    endless = tools_with(tmp_path, "exec cat /dev/zero")
+
+    async def run_until_the_reader_fails() -> None:
+        async with endless.run("pg_dump", [], DATABASE) as program:
+            async for part in program.output():
+                assert part
+                await eventually(is_paused(program))
+                raise ReaderFailed
+
+    with pytest.raises(ReaderFailed):
+        await asyncio.wait_for(run_until_the_reader_fails(), timeout=30)
+
+
+def is_paused(program: Program) -> Callable[[], Awaitable[bool]]:
+    async def check() -> bool:
+        return bool(getattr(program._process.stdout, "_paused"))  # noqa: B009 # the type of asyncio lacks it
+
+    return check
 
 
 async def test_a_program_that_is_missing_is_named(tmp_path: Path) -> None:
