@@ -92,6 +92,9 @@ def test_a_job_runs_one_command_without_retries(render: Render) -> None:
         ((*BUCKET, "--set=destination.volume.claim=backups"), "set exactly one of s3.bucket and volume.claim"),
         (("--set=keySecret=key,destination.s3.bucket=backups",), "destination.s3.secret is empty"),
         ((*VOLUME, "--set=schedule=daily"), "schedule"),
+        ((*VOLUME, "--set=backupsOf=old/shop"), "backups create would write or delete: set job to list"),
+        ((*VOLUME, "--set=backupsOf=old/shop,job={create}"), "backups create would write or delete"),
+        ((*VOLUME, "--set=backupsOf=old/shop,job={prune}"), "backups prune would write or delete"),
     ],
 )
 def test_values_that_make_no_backup_are_refused(helm: Run, arguments: tuple[str, ...], says: str) -> None:

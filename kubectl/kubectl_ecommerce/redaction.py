@@ -32,16 +32,16 @@ _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _PATTERNS = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (
-        (r"-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?-----END [A-Z ]*PRIVATE KEY-----", REDACTED),
-        (r"([a-zA-Z][\w+.-]*://[^\s:/@\"']*):[^\s@/\"']+@", rf"\1:{REDACTED}@"),
+        (r"-----BEGIN [A-Z ]{0,32}PRIVATE KEY-----[\s\S]*?-----END [A-Z ]{0,32}PRIVATE KEY-----", REDACTED),
+        (r"([a-zA-Z][\w+.-]{0,31}://[^\s:/@\"']{0,256}):[^\s@/\"']{1,1024}@", rf"\1:{REDACTED}@"),
         (r"\beyJ[\w-]{8,}\.[\w-]+(\.[\w-]*)?", REDACTED),
         (r"(?i)\b(bearer) +[\w.~+/=-]{8,}", rf"\1 {REDACTED}"),
         (
-            r"(?i)([\w-]*(?:password|passwd|secret|token|api_?key)[\"']? *[:=] *[\"']?)"
+            r"(?i)([\w-]{0,64}(?:password|passwd|secret|token|api_?key)[\"']? *[:=] *[\"']?)"
             r"(?!true\b|false\b|null\b|\[redacted)[^\s\"',;&{}\[\]\\]{4,}",
             rf"\1{REDACTED}",
         ),
-        (r"[\w.%+-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+", "[mail address]"),
+        (r"[\w.%+-]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+", "[mail address]"),
     )
 )
 _DIGITS = re.compile(r"(?<![\w.-])\d(?:[ -]?\d){12,18}(?![\w.-])")

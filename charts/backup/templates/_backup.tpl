@@ -19,6 +19,11 @@ app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
 {{- if eq (empty $s3.bucket) (empty .Values.destination.volume.claim) -}}
 {{- fail "destination: set exactly one of s3.bucket and volume.claim" -}}
 {{- end -}}
+{{- $command := first .Values.job | default "create" -}}
+{{- if and .Values.backupsOf (has $command (list "create" "prune")) -}}
+{{- $commands := "set job to list, verify or restore" -}}
+{{- fail (printf "backupsOf is another shop's, whose backups %s would write or delete: %s" $command $commands) -}}
+{{- end -}}
 {{- if and $s3.bucket (not $s3.secret) -}}
 {{- $keys := "BACKUP_S3_ACCESS_KEY_ID and BACKUP_S3_SECRET_ACCESS_KEY" -}}
 {{- fail (printf "destination.s3.secret is empty: name a Secret with %s" $keys) -}}
