@@ -130,7 +130,8 @@ async def _require_ready(shop: Shop, manifest: Manifest, service: str, *, replac
             raise RestoreRefused(
                 f"the database of {service} has {objects} tables and sequences: add --replace to delete all of them"
             )
-        return connection.get_server_pid()
+        pid: int = connection.get_server_pid()
+        return pid
 
 
 async def _require_unused(shop: Shop, service: str, own: Collection[int]) -> None:

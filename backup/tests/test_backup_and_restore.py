@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
+from chassis.database.roles import grant_runtime_role
 from chassis.settings import DatabaseSettings
 from chassis_testing.databases import empty_database
 from chassis_testing.waiting import eventually
@@ -215,12 +216,11 @@ async def test_a_client_that_comes_while_the_files_are_verified_is_refused(
     kept = uuid4()
     manifest = await create_backup(shop, "abcdef")
     await receive(shop.databases["order"], kept)
-    verify = restoring.verify_files
 
     async with AsyncExitStack() as stack:
 
         async def verify_and_connect(*arguments: Any) -> None:
-            await verify(*arguments)
+            await verify_files(*arguments)
             await stack.enter_async_context(connect("test", shop.databases["product"]))
 
         monkeypatch.setattr(restoring, "verify_files", verify_and_connect)
@@ -233,7 +233,7 @@ async def test_a_client_that_comes_while_the_files_are_verified_is_refused(
 async def test_a_login_without_rights_to_statistics_sees_other_clients(
     shop: Shop, runtime: dict[str, DatabaseSettings]
 ) -> None:
-    """For such a login, PostgreSQL hides the kind of the other connections."""
+    """PostgreSQL hides the kind of the other connections from such a login."""
     async with connect("test", shop.databases["order"]), connect("test", runtime["order"]) as sql:
         hidden = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND backend_type IS NULL"
         assert await sql.fetchval(hidden) == 1
@@ -246,7 +246,7 @@ async def test_statistics_come_last_and_may_fail(
 ) -> None:
     """All privileges are granted and all events resent before the first statistics are collected."""
     done: list[str] = []
-    grant, resend = restoring.grant_runtime_role, restoring.resend_since
+    grant, resend = grant_runtime_role, restoring.resend_since
 
     async def record_grant(*arguments: Any) -> None:
         await grant(*arguments)
