@@ -29,6 +29,8 @@ from platform_backup.restore import restore_backup
 from platform_backup.retention import Retention
 from platform_backup.settings import BackupSettings, read_databases, read_runtime_roles
 
+log = logs.get_logger(__name__)
+
 TERMINATION_LOG = Path("/dev/termination-log")
 
 
@@ -63,7 +65,7 @@ async def _run(chosen: argparse.Namespace, settings: BackupSettings) -> object:
     retention = Retention(settings.backup_keep, timedelta(days=settings.backup_keep_days))
     if chosen.command == "create":
         manifest = await create_backup(shop, secrets.token_hex(3))
-        return {**_summary(manifest), "deleted": await prune(shop, retention, now)}
+        return {**_summary(manifest), **await _prune_if_possible(shop, retention, now)}
     if chosen.command == "prune":
         return {"deleted": await prune(shop, retention, now)}
     if chosen.command == "list":
@@ -75,6 +77,15 @@ async def _run(chosen: argparse.Namespace, settings: BackupSettings) -> object:
     roles = read_runtime_roles(settings.backup_runtime_roles)
     restored = await restore_backup(shop, manifest, roles, now, chosen.only, replace=chosen.replace)
     return {**_summary(manifest), "restored": restored.databases, "resent": restored.resent}
+
+
+async def _prune_if_possible(shop: Shop, retention: Retention, now: datetime) -> dict[str, object]:
+    """Prunes after a backup, which is whole: a failure is said, and does not repeat the backup."""
+    try:
+        return {"deleted": await prune(shop, retention, now)}
+    except BackupError as error:
+        log.warning("old backups are not deleted", reason=error.reason, error=str(error))
+        return {"deleted": [], "pruneFailed": f"{error.reason}: {error}"}
 
 
 def _summary(manifest: Manifest) -> dict[str, object]:

@@ -102,13 +102,13 @@ def read_manifest(text: bytes, key: BackupKey) -> Manifest:
 
 def backup_id(now: datetime, suffix: str) -> str:
     """Returns the id of a backup that begins now; ids sort by time."""
-    return f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{suffix}"
+    return f"{now.astimezone(UTC):%Y%m%dT%H%M%S.%fZ}-{suffix}"
 
 
 def time_of(backup: str) -> datetime | None:
     """Returns the time in the id of a backup; None for any other name."""
     try:
-        return datetime.strptime(backup.partition("-")[0], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+        return datetime.strptime(backup.partition("-")[0], "%Y%m%dT%H%M%S.%fZ").replace(tzinfo=UTC)
     except ValueError:
         return None
 

@@ -13,9 +13,11 @@ import pytest
 from chassis.observability import logs
 from chassis.settings import DatabaseSettings
 from chassis_testing.waiting import eventually
+from platform_backup import __main__ as command
 from platform_backup.__main__ import main
 from platform_backup.catalog import list_backups, newest_backup
 from platform_backup.create import Shop, create_backup
+from platform_backup.errors import DestinationRefused
 from platform_backup.settings import read_runtime_roles
 from platform_backup.snapshots import connect
 
@@ -91,6 +93,20 @@ def test_backups_are_created_listed_verified_and_restored(shop: Shop, answer: Ca
     assert answer("verify", second["id"])["id"] == second["id"]
     assert answer("restore", "--replace")["restored"] == list(shop.databases)
     assert answer("prune") == {"deleted": []}
+
+
+def test_a_backup_succeeds_if_old_ones_cannot_be_deleted(
+    answer: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*_: object) -> list[str]:
+        raise DestinationRefused("no right to delete")
+
+    monkeypatch.setattr(command, "prune", refuse)
+
+    created = answer("create")
+
+    assert (created["deleted"], created["pruneFailed"]) == ([], "DestinationRefused: no right to delete")
+    assert answer("list") == [{"id": created["id"], "whole": True}]
 
 
 async def test_a_killed_backup_is_none(shop: Shop, environment: dict[str, str], tmp_path: Path) -> None:

@@ -74,3 +74,9 @@ def test_what_is_no_manifest_is_refused(text: bytes) -> None:
 def test_an_id_has_the_time() -> None:
     assert time_of(backup_id(NOW, "abcdef")) == NOW
     assert time_of("lost+found") is None
+
+
+def test_backups_of_the_same_second_are_in_the_order_in_which_they_were_made() -> None:
+    """The retention would otherwise delete the newer one."""
+    earlier, later = backup_id(NOW, "ffffff"), backup_id(NOW + timedelta(milliseconds=1), "000000")
+    assert (earlier < later, time_of(earlier) != time_of(later)) == (True, True)
