@@ -31,6 +31,20 @@ ANNOTATION_ADOPT_RELEASE = f"{GROUP}/adopt-release"
 """
 ANNOTATION_WAVE = f"{GROUP}/wave"
 
+ANNOTATION_GENERATION = f"{GROUP}/generation"
+"""The generation and the step of the credentials in a Secret, or of those that a pod was started for."""
+ANNOTATION_KEY_ID = f"{GROUP}/master-key-id"
+"""The id of the master key, on every Secret that was derived from it and on the records beside them."""
+ANNOTATION_REPLACES_WITHOUT_TLS = f"{GROUP}/replaces-version-without-tls"
+"""The version of the services that ran before the authority was made: they cannot verify a certificate."""
+ANNOTATION_REPLACES_WITHOUT_TOKENS = f"{GROUP}/replaces-version-without-tokens"
+"""The version of the services that ran before the Secret was made: they show no token."""
+READ_ANNOTATIONS = frozenset(
+    (ANNOTATION_GENERATION, ANNOTATION_KEY_ID, ANNOTATION_REPLACES_WITHOUT_TLS, ANNOTATION_REPLACES_WITHOUT_TOKENS)
+)
+"""The annotations of Secrets and ConfigMaps that are read. Others are not kept: any user who may write a Secret can add
+as many as fit into it."""
+
 CHILD_LABELS = {LABEL_PART_OF: "ecommerce", LABEL_MANAGED_BY: FIELD_MANAGER}
 """Labels of every child. The watches select by them on the server's side."""
 

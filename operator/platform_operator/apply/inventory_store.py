@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from platform_operator.api.kinds import (
+    ANNOTATION_KEY_ID,
     CHILD_KINDS,
     CHILD_LABELS,
     INVENTORY_COMPONENT,
@@ -20,7 +21,6 @@ from platform_operator.cache.observed import Children, Platform, StoredData, obs
 from platform_operator.cache.store import Cache
 from platform_operator.client import KubernetesClient
 from platform_operator.plan.inventory import Inventory
-from platform_operator.secrets.key_ids import ANNOTATION_KEY_ID
 
 
 def inventory_id(key: PlatformKey) -> ObjectId:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from platform_operator.api.kinds import (
+    ANNOTATION_KEY_ID,
     CHILD_KINDS,
     CHILD_LABELS,
     LABEL_COMPONENT,
@@ -15,7 +16,6 @@ from platform_operator.api.kinds import (
 from platform_operator.cache.observed import observe
 from platform_operator.cache.store import Cache
 from platform_operator.client import KubernetesClient
-from platform_operator.secrets.key_ids import ANNOTATION_KEY_ID
 from platform_operator.secrets.rotation import Rotations, dump_rotations, recorded_rotations, rotation_id
 
 

@@ -20,6 +20,7 @@ from platform_operator.api.kinds import (
     LABEL_PREFIX,
     LABEL_VERSION,
     PLATFORM,
+    READ_ANNOTATIONS,
     ROTATION_COMPONENT,
     Manifest,
     ObjectId,
@@ -294,14 +295,6 @@ def _stored_data(manifest: Manifest, data: Mapping[str, str]) -> StoredData:
 def _short(names: Mapping[str, str] | None, is_read: Callable[[str], bool]) -> Mapping[str, str]:
     """Returns the labels or annotations that are read, without values that the operator does not write."""
     return {name: value for name, value in (names or {}).items() if is_read(name) and len(value) <= MAX_TEXT}
-
-
-READ_ANNOTATIONS = frozenset(
-    f"{GROUP}/{name}"
-    for name in ("generation", "master-key-id", "replaces-version-without-tls", "replaces-version-without-tokens")
-)
-"""The annotations of Secrets and ConfigMaps that are read. Others are not kept: any user who may write a Secret can add
-as many as fit into it."""
 
 
 def _secret(manifest: Manifest) -> StoredData:

@@ -8,15 +8,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 
-from platform_operator.api.kinds import GROUP, ObjectId, PlatformKey
+from platform_operator.api.kinds import ANNOTATION_REPLACES_WITHOUT_TOKENS, ObjectId, PlatformKey
 from platform_operator.api.shop_settings import GrpcAuthentication
 from platform_operator.api.spec import NEIGHBOURS, SERVICES, Spec
 from platform_operator.cache.observed import Children, Workload
 from platform_operator.plan.inventory import Inventory
 from platform_operator.secrets.remembered_version import deployments, remembered_version
-
-ANNOTATION_REPLACES = f"{GROUP}/replaces-version-without-tokens"
-"""The version of the services that ran before the Secret was made: they show no token."""
 
 
 def caller_tokens(
@@ -44,7 +41,7 @@ def replaced_version(key: PlatformKey, observed: Children, inventory: Inventory)
     Secret that is lost later is in the inventory, so its loss does not make tokens optional again.
     """
     secrets = [ObjectId("Secret", f"{key.name}-{service}-grpc") for service in SERVICES]
-    version = remembered_version(key, secrets, ANNOTATION_REPLACES, observed, inventory)
+    version = remembered_version(key, secrets, ANNOTATION_REPLACES_WITHOUT_TOKENS, observed, inventory)
     running = any(one.image_version == version or not _is_rolled_out(one.state) for one in deployments(key, observed))
     return version if running else ""
 

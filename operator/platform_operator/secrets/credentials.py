@@ -12,6 +12,10 @@ from typing import Protocol
 
 from platform_operator.api.conditions import RotationKind, RotationStep
 from platform_operator.api.kinds import (
+    ANNOTATION_GENERATION,
+    ANNOTATION_KEY_ID,
+    ANNOTATION_REPLACES_WITHOUT_TLS,
+    ANNOTATION_REPLACES_WITHOUT_TOKENS,
     ANNOTATION_WAVE,
     CHILD_LABELS,
     GROUP,
@@ -28,12 +32,11 @@ from platform_operator.cache.observed import Children, StoredData, state_of
 from platform_operator.digests import digest
 from platform_operator.plan.inventory import DesiredObject
 from platform_operator.plan.prune_guard import declared_removals
-from platform_operator.secrets.caller_tokens import ANNOTATION_REPLACES, caller_tokens
+from platform_operator.secrets.caller_tokens import caller_tokens
 from platform_operator.secrets.certificates import authority_certificate, period_at, store_certificate
-from platform_operator.secrets.key_ids import ANNOTATION_KEY_ID, key_id
+from platform_operator.secrets.key_ids import key_id
 from platform_operator.secrets.master_key import MasterKey
-from platform_operator.secrets.rotation import ANNOTATION_GENERATION, NO_ROTATIONS, Rotation, Rotations, kind_of
-from platform_operator.secrets.store_tls import ANNOTATION_REPLACES as ANNOTATION_REPLACES_PLAIN
+from platform_operator.secrets.rotation import NO_ROTATIONS, Rotation, Rotations, kind_of
 from platform_operator.secrets.store_tls import AUTHORITY, StoreTls, builtin_stores
 
 
@@ -80,9 +83,9 @@ def _annotations(
 ) -> dict[str, str]:
     annotations = {ANNOTATION_WAVE: "0", ANNOTATION_KEY_ID: master_key.id}
     if component.endswith("-grpc") and replaced_version:
-        annotations[ANNOTATION_REPLACES] = replaced_version
+        annotations[ANNOTATION_REPLACES_WITHOUT_TOKENS] = replaced_version
     if component == AUTHORITY and tls.replaced_version:
-        annotations[ANNOTATION_REPLACES_PLAIN] = tls.replaced_version
+        annotations[ANNOTATION_REPLACES_WITHOUT_TLS] = tls.replaced_version
     if component.endswith("-tls"):
         annotations[ANNOTATION_EXPIRES] = period_at(key, tls.now).end.isoformat()
     kind = kind_of(component)

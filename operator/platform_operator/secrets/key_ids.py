@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from platform_operator.api.kinds import GROUP
+from platform_operator.api.kinds import ANNOTATION_KEY_ID
 from platform_operator.cache.observed import ObservedObject, StoredData
-
-ANNOTATION_KEY_ID = f"{GROUP}/master-key-id"
-"""The id of the master key, on every Secret that was derived from it and on the records beside them."""
 
 
 def key_id(seen: ObservedObject) -> str:

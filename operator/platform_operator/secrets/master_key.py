@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from platform_operator.api.kinds import (
+    ANNOTATION_KEY_ID,
     CHILD_KINDS,
     LABEL_INSTANCE,
     LABEL_NAME,
@@ -24,7 +25,7 @@ from platform_operator.api.kinds import (
 from platform_operator.cache.store import Cache
 from platform_operator.client import KubernetesClient
 from platform_operator.errors import ApiError, MasterKeyChangedError, MasterKeyMissingError
-from platform_operator.secrets.key_ids import ANNOTATION_KEY_ID, key_id
+from platform_operator.secrets.key_ids import key_id
 
 MASTER_KEY_NAME = "ecommerce-operator-master-key"
 KEY_BYTES = 32

@@ -12,15 +12,13 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from platform_operator.api.conditions import RotationKind, RotationStep
-from platform_operator.api.kinds import GROUP, ROTATION_COMPONENT, ObjectId, PlatformKey
+from platform_operator.api.kinds import ANNOTATION_GENERATION, GROUP, ROTATION_COMPONENT, ObjectId, PlatformKey
 from platform_operator.api.spec import SERVICES, WITH_BROKER, WITH_CACHE, WITH_DATABASE, Service, Spec
 from platform_operator.cache.observed import Children, Platform, StoredData, state_of
 from platform_operator.secrets.key_ids import key_id
 
 ANNOTATION_ROTATE = f"{GROUP}/rotate"
 """Asks for a rotation, on the platform: `<kind>:<name>`. Each name is a request of its own."""
-ANNOTATION_GENERATION = f"{GROUP}/generation"
-"""The generation and the step of the credentials in a Secret, or of those that a pod was started for."""
 
 KEY_CACHE_TIME = timedelta(minutes=6)
 """How long services may use public keys that they have fetched (chassis.http.authentication), with a margin."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from platform_operator.api.kinds import GROUP, ObjectId, PlatformKey
+from platform_operator.api.kinds import ANNOTATION_REPLACES_WITHOUT_TLS, ObjectId, PlatformKey
 from platform_operator.api.spec import WITH_BROKER, WITH_DATABASE, Spec
 from platform_operator.cache.observed import Children, StoredData, state_of
 from platform_operator.plan.inventory import Inventory
@@ -17,8 +17,6 @@ from platform_operator.secrets.remembered_version import remembered_version
 
 AUTHORITY = "ca"
 """The component whose Secret has the authority. Every platform has it, also one whose stores are all external."""
-ANNOTATION_REPLACES = f"{GROUP}/replaces-version-without-tls"
-"""The version of the services that ran before the authority was made: they cannot verify a certificate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +46,7 @@ def store_tls(
     component's Secret is the operator's.
     """
     identity = ObjectId("Secret", f"{key.name}-{AUTHORITY}")
-    replaced = remembered_version(key, [identity], ANNOTATION_REPLACES, observed, inventory)
+    replaced = remembered_version(key, [identity], ANNOTATION_REPLACES_WITHOUT_TLS, observed, inventory)
     is_replaced = bool(replaced) and _label(version) == replaced
 
     def leads_to_tls(component: str) -> bool:

@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 
 from test_reconciler import FakeCluster, FakeHelm, Manifest, rendered
 
-from platform_operator.api.kinds import PLATFORM, Kind, ObjectId, PlatformKey
+from platform_operator.api.kinds import ANNOTATION_GENERATION, PLATFORM, Kind, ObjectId, PlatformKey
 from platform_operator.api.spec import NEIGHBOURS, SERVICES, WITH_BROKER, WITH_CACHE, WITH_DATABASE
-from platform_operator.secrets.rotation import ANNOTATION_GENERATION, ANNOTATION_ROTATE
+from platform_operator.secrets.rotation import ANNOTATION_ROTATE
 from platform_operator.workqueue import Requeue
 
 KEYS_ARE_CACHED = timedelta(minutes=5)

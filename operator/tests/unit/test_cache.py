@@ -1,8 +1,16 @@
 from typing import Any
 
-from platform_operator.api.kinds import FIELD_MANAGER, ObjectId, PlatformKey
-from platform_operator.cache.observed import (
+from platform_operator.api.kinds import (
+    ANNOTATION_GENERATION,
+    ANNOTATION_KEY_ID,
+    ANNOTATION_REPLACES_WITHOUT_TLS,
+    ANNOTATION_REPLACES_WITHOUT_TOKENS,
+    FIELD_MANAGER,
     READ_ANNOTATIONS,
+    ObjectId,
+    PlatformKey,
+)
+from platform_operator.cache.observed import (
     JobProgress,
     ServiceAddress,
     StoredData,
@@ -11,7 +19,6 @@ from platform_operator.cache.observed import (
     platform_of,
 )
 from platform_operator.cache.store import Cache
-from platform_operator.secrets import caller_tokens, key_ids, rotation, store_tls
 
 KEY = PlatformKey("shop", "shop")
 
@@ -80,8 +87,8 @@ def test_the_values_of_secrets_are_neither_cached_nor_decoded() -> None:
 
 
 def test_the_annotations_that_are_kept_are_those_that_are_read() -> None:
-    replaces = {caller_tokens.ANNOTATION_REPLACES, store_tls.ANNOTATION_REPLACES}
-    assert {key_ids.ANNOTATION_KEY_ID, rotation.ANNOTATION_GENERATION, *replaces} == READ_ANNOTATIONS
+    replaces = {ANNOTATION_REPLACES_WITHOUT_TOKENS, ANNOTATION_REPLACES_WITHOUT_TLS}
+    assert {ANNOTATION_KEY_ID, ANNOTATION_GENERATION, *replaces} == READ_ANNOTATIONS
 
 
 def test_of_a_config_map_only_the_inventory_is_cached() -> None:

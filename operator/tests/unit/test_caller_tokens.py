@@ -7,12 +7,11 @@ from datetime import UTC, datetime
 
 import pytest
 
-from platform_operator.api.kinds import ObjectId, PlatformKey
+from platform_operator.api.kinds import ANNOTATION_REPLACES_WITHOUT_TOKENS, ObjectId, PlatformKey
 from platform_operator.api.spec import NEIGHBOURS, SERVICES, parse
 from platform_operator.cache.observed import ObservedObject, ObservedState, StoredData, Workload
 from platform_operator.plan.inventory import AppliedObject, Inventory
 from platform_operator.secrets.caller_tokens import (
-    ANNOTATION_REPLACES,
     grpc_authentication,
     replaced_version,
 )
@@ -85,7 +84,7 @@ def one_not_replaced() -> dict[ObjectId, ObservedObject]:
 
 
 def token_secrets(replaces: str = "") -> dict[ObjectId, ObservedObject]:
-    annotations = {ANNOTATION_REPLACES: replaces} if replaces else {}
+    annotations = {ANNOTATION_REPLACES_WITHOUT_TOKENS: replaces} if replaces else {}
     return observed({identity: ("", StoredData({}, annotations, {}, ())) for identity in SECRETS})
 
 
@@ -135,6 +134,8 @@ def test_the_spec_decides_before_the_observed_version(settings: dict[str, str], 
 
 def test_the_secrets_remember_the_version_and_no_other_secret_does() -> None:
     made = credentials(KEY, parse({}), MasterKey(b"k" * 32), {}, TLS, "v1")
-    annotated = {one.id.name for one in made if ANNOTATION_REPLACES in one.manifest["metadata"]["annotations"]}
+    annotated = {
+        one.id.name for one in made if ANNOTATION_REPLACES_WITHOUT_TOKENS in one.manifest["metadata"]["annotations"]
+    }
 
     assert annotated == {identity.name for identity in SECRETS}

@@ -15,6 +15,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from platform_operator.api.kinds import (
+    ANNOTATION_KEY_ID,
     CHILD_LABELS,
     EVENT,
     FIELD_MANAGER,
@@ -53,7 +54,6 @@ from platform_operator.render.renderer import Renderer
 from platform_operator.render.store_images import CHARTS_OWN, StoreImages
 from platform_operator.render.values import Installation
 from platform_operator.secrets.certificates import RENEWAL
-from platform_operator.secrets.key_ids import ANNOTATION_KEY_ID
 from platform_operator.secrets.master_key import MASTER_KEY_NAME, MasterKey, MasterKeyStore
 from platform_operator.secrets.store_tls import builtin_stores
 from platform_operator.status.conditions import PROGRESS_DEADLINE

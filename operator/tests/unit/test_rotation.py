@@ -12,10 +12,9 @@ from rotation_harness import RotatingShop
 from test_reconciler import KEY, Manifest
 
 from platform_operator.api.conditions import RotationKind, RotationStep
-from platform_operator.api.kinds import PLATFORM, Kind, ObjectId
+from platform_operator.api.kinds import ANNOTATION_KEY_ID, PLATFORM, Kind, ObjectId
 from platform_operator.api.spec import parse
 from platform_operator.cache.observed import FINALIZER, ObservedObject, StoredData
-from platform_operator.secrets.key_ids import ANNOTATION_KEY_ID
 from platform_operator.secrets.rotation import (
     Rotation,
     dump_rotations,

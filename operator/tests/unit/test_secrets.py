@@ -6,12 +6,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from platform_operator.api.kinds import ObjectId, PlatformKey
+from platform_operator.api.kinds import ANNOTATION_KEY_ID, ObjectId, PlatformKey
 from platform_operator.api.spec import SERVICES, WITH_BROKER, WITH_DATABASE, parse
 from platform_operator.cache.observed import ObservedObject, StoredData
 from platform_operator.plan.inventory import DesiredObject
 from platform_operator.secrets.credentials import credentials, protected_secrets
-from platform_operator.secrets.key_ids import ANNOTATION_KEY_ID
 from platform_operator.secrets.master_key import MasterKey
 from platform_operator.secrets.store_tls import StoreTls, builtin_stores
 

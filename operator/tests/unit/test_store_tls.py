@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from platform_operator.api.kinds import Manifest, ObjectId, PlatformKey
+from platform_operator.api.kinds import ANNOTATION_REPLACES_WITHOUT_TLS, Manifest, ObjectId, PlatformKey
 from platform_operator.api.spec import SERVICES, WITH_BROKER, parse
 from platform_operator.cache.observed import ObservedObject, ObservedState, StoredData, Workload, observe
 from platform_operator.plan.inventory import AppliedObject, Inventory
@@ -14,7 +14,7 @@ from platform_operator.render.values import Installation, chart_values
 from platform_operator.secrets.certificates import RENEWAL
 from platform_operator.secrets.credentials import ANNOTATION_EXPIRES, credentials
 from platform_operator.secrets.master_key import MasterKey
-from platform_operator.secrets.store_tls import ANNOTATION_REPLACES, StoreTls, builtin_stores, store_tls
+from platform_operator.secrets.store_tls import StoreTls, builtin_stores, store_tls
 
 KEY = PlatformKey("shops", "shop")
 NOW = datetime(2026, 11, 29, 8, tzinfo=UTC)
@@ -64,7 +64,7 @@ def test_a_running_shop_gets_tls_with_the_version_that_can_verify_certificates()
 
 
 def test_a_rollback_to_the_version_before_tls_changes_no_database() -> None:
-    observed = running("v2") | remembering({ANNOTATION_REPLACES: "v1"})
+    observed = running("v2") | remembering({ANNOTATION_REPLACES_WITHOUT_TLS: "v1"})
 
     assert decide("v2", observed).stores == ALL
     assert decide("v1", observed) == StoreTls(DATABASES, "v1", NOW)
@@ -158,9 +158,9 @@ def test_the_authority_remembers_the_version_that_has_no_tls() -> None:
     made = credentials(KEY, parse({}), MasterKey(b"k" * 32), {}, StoreTls(ALL, "v1", NOW))
 
     remembered = {
-        one.id: one.manifest["metadata"]["annotations"][ANNOTATION_REPLACES]
+        one.id: one.manifest["metadata"]["annotations"][ANNOTATION_REPLACES_WITHOUT_TLS]
         for one in made
-        if ANNOTATION_REPLACES in one.manifest["metadata"]["annotations"]
+        if ANNOTATION_REPLACES_WITHOUT_TLS in one.manifest["metadata"]["annotations"]
     }
     assert remembered == {AUTHORITY: "v1"}
 
