@@ -1,9 +1,12 @@
-"""The vocabulary of the status: conditions with their reasons, and the states of business invariants."""
+"""The vocabulary of a status: conditions with their reasons, how they are stored, and other states. Pure."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 
 class ConditionReason(StrEnum):
@@ -81,8 +84,40 @@ class Condition:
 
     type: str
     status: bool | None
-    reason: ConditionReason
+    reason: StrEnum
     message: str
+
+
+TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
+"""The format of times in a status: RFC 3339 in UTC."""
+
+
+def stored_condition(status: Mapping[str, Any], type_: str) -> Mapping[str, Any] | None:
+    """Returns a condition of a stored status, None if it has none of the type."""
+    return next((one for one in status.get("conditions", ()) if one["type"] == type_), None)
+
+
+def is_met(status: Mapping[str, Any], type_: str) -> bool:
+    """Returns whether a stored status has a condition of the type, and it is True."""
+    stored = stored_condition(status, type_)
+    return stored is not None and stored["status"] == "True"
+
+
+def dated(condition: Condition, stored: Mapping[str, Any] | None, generation: int, now: datetime) -> dict[str, Any]:
+    """Returns a condition as it is stored, given the stored one of its type.
+
+    By the Kubernetes API conventions lastTransitionTime changes with the status and with nothing else.
+    """
+    status = "Unknown" if condition.status is None else str(condition.status)
+    unchanged = stored is not None and stored["status"] == status
+    return {
+        "type": condition.type,
+        "status": status,
+        "observedGeneration": generation,
+        "lastTransitionTime": stored["lastTransitionTime"] if stored and unchanged else now.strftime(TIME_FORMAT),
+        "reason": str(condition.reason),
+        "message": condition.message,
+    }
 
 
 class InvariantState(StrEnum):

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
+from platform_operator.api.conditions import TIME_FORMAT
 from platform_operator.api.kinds import (
     ANNOTATION_WAVE,
     CHILD_LABELS,
@@ -137,7 +138,7 @@ def _completed_at(key: PlatformKey, service: str, observed: Children) -> str:
     if not jobs or not all(progress.complete for progress in jobs):
         return ""
     last = max(progress.completed_at for progress in jobs)
-    return "" if last == UNKNOWN_TIME else last.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return "" if last == UNKNOWN_TIME else last.strftime(TIME_FORMAT)
 
 
 def _jobs(key: PlatformKey, service: str, observed: Children) -> Iterator[tuple[ObservedObject, JobProgress]]:

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from platform_operator.api.conditions import ConditionReason, UpgradePhase
+from platform_operator.api.conditions import ConditionReason, UpgradePhase, is_met
 from platform_operator.api.kinds import PlatformKey
 from platform_operator.api.spec import DAYS, Maintenance, Spec
 from platform_operator.cache.observed import Platform
@@ -174,7 +174,7 @@ def _wait(
 ) -> Wait | None:
     if spec.maintenance is not None and not is_open(spec.maintenance, now):
         return Wait(ConditionReason.OUTSIDE_MAINTENANCE, "Waiting for the hours of spec.maintenance.")
-    if _is_degraded(platform):
+    if is_met(platform.status, "Degraded"):
         return Wait(ConditionReason.SHOP_DEGRADED, "The shop is degraded: it is upgraded when that is resolved.")
     if failed := failed_shops(members, release):
         return Wait(
@@ -216,16 +216,12 @@ def _members(fleet: Iterable[Platform]) -> Iterable[_Member]:
         is_still = one.deleting or one.status.get("mode") == "Observe" or sleeps(one.status)
         if target and running and not is_still:
             follows, failed = not one.spec.get("version"), failed_release(one.status)
-            yield _Member(one.key, target, running, _is_degraded(one), follows, failed)
+            yield _Member(one.key, target, running, is_met(one.status, "Degraded"), follows, failed)
 
 
 def _is_started(member: _Member, release: Target) -> bool:
     version, charts = member.target
     return charts == release.charts and (version == release.version or not member.follows)
-
-
-def _is_degraded(platform: Platform) -> bool:
-    return any(one["type"] == "Degraded" and one["status"] == "True" for one in platform.status.get("conditions", ()))
 
 
 def is_open(maintenance: Maintenance, now: datetime) -> bool:

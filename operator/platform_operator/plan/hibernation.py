@@ -10,7 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from platform_operator.api.conditions import ConditionReason
+from platform_operator.api.conditions import ConditionReason, is_met, stored_condition
 from platform_operator.api.kinds import Manifest
 from platform_operator.api.spec import Spec
 from platform_operator.cache.observed import Children, Platform, Workload
@@ -67,14 +67,13 @@ def is_resting(spec: Spec, status: Mapping[str, Any]) -> bool:
 
 
 def _is_corrected(spec: Spec, status: Mapping[str, Any]) -> bool:
-    degraded = any(one["type"] == "Degraded" and one["status"] == "True" for one in status.get("conditions", ()))
-    return degraded and spec.version not in (None, status.get("version"))
+    return is_met(status, "Degraded") and spec.version not in (None, status.get("version"))
 
 
 def sleeps(status: Mapping[str, Any]) -> bool:
     """Returns whether a shop was hibernated and has not been awake since, as its status says."""
-    reasons = (one["reason"] for one in status.get("conditions", ()) if one["type"] == "Hibernated")
-    return next(reasons, ConditionReason.AWAKE) != ConditionReason.AWAKE
+    stored = stored_condition(status, "Hibernated")
+    return stored is not None and stored["reason"] != ConditionReason.AWAKE
 
 
 def is_in_steps(status: Mapping[str, Any]) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+from platform_operator.api.conditions import TIME_FORMAT
 from platform_operator.api.kinds import ObjectId, PlatformKey
 from platform_operator.cache.observed import Children, JobProgress, ObservedObject
 from platform_operator.plan.planner import Plan
@@ -76,6 +77,6 @@ def _with_failure(blocker: Blocker, failure: _Failure | None) -> Blocker:
     if failure is None:
         return blocker
     if blocker.failed:
-        return replace(blocker, message=f"{blocker.message} (retried after {failure.retry_at:%Y-%m-%dT%H:%M:%SZ})")
+        return replace(blocker, message=f"{blocker.message} (retried after {failure.retry_at.strftime(TIME_FORMAT)})")
     message = f"{failure.message} (retry {failure.count} runs)"
     return replace(blocker, failed=True, message=message, data_lost=failure.data_lost)

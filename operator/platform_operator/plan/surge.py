@@ -8,10 +8,9 @@ from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from platform_operator.api.conditions import TIME_FORMAT
 from platform_operator.api.spec import Spec
 from platform_operator.api.surge import SurgeWindow
-
-TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 
 
 @dataclass(frozen=True)

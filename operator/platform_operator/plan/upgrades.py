@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from platform_operator.api.conditions import InvariantState, UpgradePhase
+from platform_operator.api.conditions import TIME_FORMAT, InvariantState, UpgradePhase
 from platform_operator.api.kinds import GROUP, ObjectId, PlatformKey
 from platform_operator.api.spec import UpgradeGates
 from platform_operator.cache.observed import Children, Platform, Workload
@@ -27,7 +27,6 @@ MAX_INVARIANTS = 200
 """Invariants that an upgrade is measured by. Their names come from the shop, and are stored in its status."""
 MAX_CAUSE = 500
 """Characters."""
-TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 
 Release = tuple[str, str]
 """The version of the services and the digest of the charts."""

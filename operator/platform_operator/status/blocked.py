@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from platform_operator.api.conditions import BlockedState
+from platform_operator.api.conditions import TIME_FORMAT, BlockedState
 from platform_operator.api.kinds import ObjectId
 from platform_operator.status.conditions import PassResult
 
@@ -18,7 +18,6 @@ Row = Mapping[str, Any]
 
 MAX_LENGTH = 500
 """Characters of a message."""
-TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 
 
 def blocked_rows(stored: Sequence[Row], result: PassResult, now: datetime) -> list[Row]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from platform_operator.api.conditions import Condition, ConditionReason
+from platform_operator.api.conditions import Condition, ConditionReason, dated, stored_condition
 from platform_operator.api.kinds import PLATFORM, Manifest, ObjectId
 from platform_operator.api.spec import SERVICES, WITH_DATABASE, Spec
 from platform_operator.cache.observed import FINALIZER, Children, Platform, Workload, state_of
@@ -25,8 +25,8 @@ from platform_operator.render.store_images import StoreImages, kept_images
 from platform_operator.render.values import platform_url
 from platform_operator.secrets.named_secrets import secret_rows
 from platform_operator.secrets.rotation import RotationReport
-from platform_operator.status.blocked import TIME_FORMAT, blocked_rows
 from platform_operator.status.blocked import Row as BlockedRow
+from platform_operator.status.blocked import blocked_rows
 from platform_operator.status.conditions import (
     PassResult,
     degraded_condition,
@@ -112,14 +112,14 @@ def _rotations(platform: Platform, result: PassResult) -> Status:
 
 
 def _rotating(platform: Platform, result: PassResult) -> Iterable[Condition]:
-    stored = any(one["type"] == "Rotating" for one in platform.status.get("conditions", ()))
+    stored = stored_condition(platform.status, "Rotating") is not None
     condition = rotation_condition(result.rotation or RotationReport(), reported_before=stored)
     return (condition,) if condition else ()
 
 
 def _hibernated(snapshot: Snapshot, result: PassResult) -> Condition | None:
     platform, spec = snapshot.platform, snapshot.spec
-    stored = next((one for one in platform.status.get("conditions", ()) if one["type"] == "Hibernated"), None)
+    stored = stored_condition(platform.status, "Hibernated")
     if spec is None:  # what is stored stands
         reason = ConditionReason(stored["reason"]) if stored else ConditionReason.AWAKE
         return Condition("Hibernated", stored["status"] == "True", reason, stored["message"]) if stored else None
@@ -133,7 +133,7 @@ def _hibernated(snapshot: Snapshot, result: PassResult) -> Condition | None:
 
 
 def _fight(platform: Platform, result: PassResult) -> Iterable[Condition]:
-    stored = any(one["type"] == "FieldFight" for one in platform.status.get("conditions", ()))
+    stored = stored_condition(platform.status, "FieldFight") is not None
     condition = fight_condition(result, reported_before=stored)
     return (condition,) if condition else ()
 
@@ -293,23 +293,12 @@ MAX_MESSAGE_LENGTH = 2048
 
 
 def _dated(condition: Condition, known: Mapping[str, Any] | None, platform: Platform, now: datetime) -> Status:
-    """Adds times.
-
-    By the Kubernetes API conventions lastTransitionTime changes with the status and with nothing else.
-    """
-    status = "Unknown" if condition.status is None else str(condition.status)
-    unchanged = known is not None and known["status"] == status
+    """Adds times. Two attempts at a failed request are one failure, whose message stays as it is stored."""
     message = condition.message
     if known and known["reason"] == condition.reason and is_same_failure(condition, known["message"]):
         message = known["message"]
-    return {
-        "type": condition.type,
-        "status": status,
-        "observedGeneration": platform.generation,
-        "lastTransitionTime": known["lastTransitionTime"] if known and unchanged else now.strftime(TIME_FORMAT),
-        "reason": str(condition.reason),
-        "message": message[:MAX_MESSAGE_LENGTH],
-    }
+    short = replace(condition, message=message[:MAX_MESSAGE_LENGTH])
+    return dated(short, known, platform.generation, now)
 
 
 def status_manifest(platform: Platform, status: Status) -> Manifest:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from platform_operator.api.conditions import Condition, ConditionReason, RotationKind
+from platform_operator.api.conditions import TIME_FORMAT, Condition, ConditionReason, RotationKind
 from platform_operator.secrets.rotation import Rotation, RotationReport
-from platform_operator.status.blocked import TIME_FORMAT
 
 
 def rotation_rows(report: RotationReport) -> list[dict[str, Any]]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import Any
 
+from platform_operator.api.conditions import is_met
 from platform_operator.api.kinds import PlatformKey
 from platform_operator.api.tenants import SHOP, TenantSpec
 from platform_operator.cache.observed import Platform
@@ -72,11 +72,7 @@ def is_settled(shop: Platform | None) -> bool:
     """Returns whether a shop is as its spec says: all of it runs, or it is closed."""
     if shop is None or shop.status.get("observedGeneration") != shop.generation:
         return False
-    return has_condition(shop.status, "Ready") or has_condition(shop.status, "Hibernated")
-
-
-def has_condition(status: Mapping[str, Any], type_: str) -> bool:
-    return any(one["type"] == type_ and one["status"] == "True" for one in status.get("conditions", ()))
+    return is_met(shop.status, "Ready") or is_met(shop.status, "Hibernated")
 
 
 def deletion_time(tenant: Tenant, spec: TenantSpec) -> datetime | None:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from platform_operator.api.conditions import TIME_FORMAT, Condition, dated, is_met, stored_condition
 from platform_operator.api.kinds import Manifest
 from platform_operator.api.tenants import ANNOTATION_KEEP, TENANT, TenantReason, TenantSpec
 from platform_operator.cache.observed import Platform
 from platform_operator.errors import OperatorError, TenantError
-from platform_operator.tenants.decisions import deletion_time, has_condition, is_settled, time_left
+from platform_operator.tenants.decisions import deletion_time, is_settled, time_left
 from platform_operator.tenants.observed import Plan, Tenant
 
-TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 MAX_MESSAGE = 1024
 
 
@@ -32,14 +32,6 @@ class Outcome:
     """The other tenant or shop that has the host."""
     shop: Platform | None = None
     deleting_namespace: bool = False
-
-
-@dataclass(frozen=True)
-class _Condition:
-    type: str
-    status: bool
-    reason: TenantReason
-    message: str
 
 
 def describe(
@@ -61,7 +53,7 @@ def describe(
     ready = conditions[0]
     return {
         "observedGeneration": tenant.generation if outcome.applied else status.get("observedGeneration", 0),
-        "state": "Deleting" if tenant.deleted_at else ready.reason.value,
+        "state": "Deleting" if tenant.deleted_at else str(ready.reason),
         "namespace": tenant.name,
         **applied,
         "settled": is_settled(shop),
@@ -73,9 +65,9 @@ def describe(
     }
 
 
-def _ready(tenant: Tenant, spec: TenantSpec | None, outcome: Outcome) -> _Condition:
-    def ready(reason: TenantReason, message: str, *, status: bool = False) -> _Condition:
-        return _Condition("Ready", status, reason, message)
+def _ready(tenant: Tenant, spec: TenantSpec | None, outcome: Outcome) -> Condition:
+    def ready(reason: TenantReason, message: str, *, status: bool = False) -> Condition:
+        return Condition("Ready", status, reason, message)
 
     error, shop = outcome.error, outcome.shop
     if outcome.host_holder and not outcome.applied:
@@ -86,11 +78,11 @@ def _ready(tenant: Tenant, spec: TenantSpec | None, outcome: Outcome) -> _Condit
         return ready(TenantReason.REFUSED, f"The API server refused a request: {error}. The operator retries.")
     if shop is None:
         return ready(TenantReason.PROGRESSING, "The shop is being created.")
-    if has_condition(shop.status, "Degraded"):
-        text = next(one["message"] for one in shop.status["conditions"] if one["type"] == "Degraded")
-        return ready(TenantReason.DEGRADED, text)
+    degraded = stored_condition(shop.status, "Degraded")
+    if degraded is not None and degraded["status"] == "True":
+        return ready(TenantReason.DEGRADED, degraded["message"])
     closed = (spec is not None and spec.suspended) or tenant.deleted_at is not None
-    if closed and has_condition(shop.status, "Hibernated"):
+    if closed and is_met(shop.status, "Hibernated"):
         return ready(TenantReason.SUSPENDED, "The shop is closed, and its data are kept.")
     if closed:
         return ready(TenantReason.SUSPENDING, "The shop is being closed.")
@@ -99,48 +91,39 @@ def _ready(tenant: Tenant, spec: TenantSpec | None, outcome: Outcome) -> _Condit
     return ready(TenantReason.PROGRESSING, "The shop is being changed: its own conditions say what it waits for.")
 
 
-def _host(spec: TenantSpec | None, outcome: Outcome) -> _Condition:
+def _host(spec: TenantSpec | None, outcome: Outcome) -> Condition:
     if outcome.host_holder:
         text = f"The {outcome.host_holder} has the host {spec.host if spec else ''}: choose another host."
-        return _Condition("HostConflict", True, TenantReason.HOST_TAKEN, text)
-    return _Condition("HostConflict", False, TenantReason.HOST_FREE, "No other shop has the host.")
+        return Condition("HostConflict", True, TenantReason.HOST_TAKEN, text)
+    return Condition("HostConflict", False, TenantReason.HOST_FREE, "No other shop has the host.")
 
 
-def _plan(outcome: Outcome) -> list[_Condition]:
+def _plan(outcome: Outcome) -> list[Condition]:
     if outcome.waits_for:
         first = ", ".join(outcome.waits_for[:5])
         text = f"The plan has changed. Waiting for other tenants that take it: {first}."
-        return [_Condition("PlanApplied", False, TenantReason.WAITING_FOR_TURN, text)]
+        return [Condition("PlanApplied", False, TenantReason.WAITING_FOR_TURN, text)]
     if outcome.applied and outcome.plan is not None:
-        return [_Condition("PlanApplied", True, TenantReason.APPLIED, f"All objects are as {outcome.plan.name} says.")]
+        return [Condition("PlanApplied", True, TenantReason.APPLIED, f"All objects are as {outcome.plan.name} says.")]
     return []
 
 
-def _deleting(tenant: Tenant, spec: TenantSpec | None, outcome: Outcome, now: datetime) -> list[_Condition]:
+def _deleting(tenant: Tenant, spec: TenantSpec | None, outcome: Outcome, now: datetime) -> list[Condition]:
     at = deletion_time(tenant, spec) if spec else None
     if at is None:
         return []
     if outcome.deleting_namespace:
-        return [_Condition("Deleting", True, TenantReason.DELETING_NAMESPACE, "The namespace is being deleted.")]
+        return [Condition("Deleting", True, TenantReason.DELETING_NAMESPACE, "The namespace is being deleted.")]
     text = (
         f"The shop is closed. The namespace and all data in it are deleted in {time_left(at - now)}. To keep them: "
         f"kubectl annotate tenant {tenant.name} {ANNOTATION_KEEP}=true, and apply the Tenant again."
     )
-    return [_Condition("Deleting", True, TenantReason.GRACE_PERIOD, text)]
+    return [Condition("Deleting", True, TenantReason.GRACE_PERIOD, text)]
 
 
-def _dated(condition: _Condition, tenant: Tenant, now: datetime) -> Manifest:
-    stored = next((one for one in tenant.status.get("conditions", ()) if one["type"] == condition.type), None)
-    status = str(condition.status)
-    is_old = stored is not None and stored["status"] == status
-    return {
-        "type": condition.type,
-        "status": status,
-        "observedGeneration": tenant.generation,
-        "lastTransitionTime": stored["lastTransitionTime"] if stored and is_old else now.strftime(TIME_FORMAT),
-        "reason": condition.reason.value,
-        "message": condition.message[:MAX_MESSAGE],
-    }
+def _dated(condition: Condition, tenant: Tenant, now: datetime) -> Manifest:
+    short = replace(condition, message=condition.message[:MAX_MESSAGE])
+    return dated(short, stored_condition(tenant.status, condition.type), tenant.generation, now)
 
 
 def status_manifest(tenant: Tenant, status: Manifest) -> Manifest:

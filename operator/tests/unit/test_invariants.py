@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Mapping
+from enum import StrEnum
 
 import pytest
 
@@ -55,12 +56,12 @@ def summed_up(rows: list[Row]) -> dict[str, Condition]:
 
 def conditions(
     results: dict[str, ScrapeResult], stored: list[Row] | None = None
-) -> dict[str, tuple[bool | None, ConditionReason]]:
+) -> dict[str, tuple[bool | None, StrEnum]]:
     made = summed_up(invariant_rows(stored or [], results, ALL, NOW))
     return {type_: (condition.status, condition.reason) for type_, condition in made.items()}
 
 
-HOLDING: dict[str, tuple[bool | None, ConditionReason]] = dict.fromkeys(
+HOLDING: dict[str, tuple[bool | None, StrEnum]] = dict.fromkeys(
     ("NothingOversold", "NoDoubleCharge", "InvariantsHold", "EventsDelivered", "ProxiesTrusted"),
     (True, ConditionReason.ALL_HOLD),
 )
