@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -32,36 +32,27 @@ class _PlainDumper(yaml.SafeDumper):
 
 
 def crd() -> Manifest:
-    return {
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{PLATFORM.plural}.{GROUP}"},
-        "spec": {
-            "group": GROUP,
-            "scope": "Namespaced",
-            "names": {
-                "kind": PLATFORM.kind,
-                "listKind": f"{PLATFORM.kind}List",
-                "plural": PLATFORM.plural,
-                "singular": "ecommerceplatform",
-                "shortNames": ["ecp"],
-            },
-            "conversion": {"strategy": "None"},
-            "versions": [_version(name, storage=name == PLATFORM_VERSION) for name in (PLATFORM_VERSION, VERSION)],
-        },
-    }
-
-
-def _version(name: str, *, storage: bool) -> Manifest:
-    """Returns a version of the definition. All have the same schema, so an object is converted by its apiVersion."""
-    return {
-        "name": name,
-        "served": True,
-        "storage": storage,
-        "subresources": {"status": {}},
-        "additionalPrinterColumns": _COLUMNS,
-        "schema": {"openAPIV3Schema": _schema()},
-    }
+    """Returns the CustomResourceDefinition of EcommercePlatform. Its versions have the same schema, so an object is
+    converted by its apiVersion."""
+    text = "A shop: eight services with their databases, cache and broker, run by the operator."
+    spec = structural(Spec.model_json_schema(by_alias=True) | {"default": {}})
+    rules = [
+        rule(
+            f"self.metadata.name.size() <= {MAX_NAME_LENGTH}",
+            f"metadata.name must have at most {MAX_NAME_LENGTH} characters, so that the names of its objects fit: "
+            "shorten it",
+        ),
+        rule(
+            "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
+            "metadata.name must begin with a letter and have no dots, since Services are named after it: "
+            "write for example my-shop",
+        ),
+    ]
+    schema = _schema(text, spec, rules, _STATUS)
+    versions = [
+        _version(name, schema, _COLUMNS, is_stored=name == PLATFORM_VERSION) for name in (PLATFORM_VERSION, VERSION)
+    ]
+    return _definition(PLATFORM, "Namespaced", versions, short_names=["ecp"], conversion={"strategy": "None"})
 
 
 def tenant_crd() -> Manifest:
@@ -72,87 +63,74 @@ def tenant_crd() -> Manifest:
         "is named after it: write for example my-shop",
     )
     text = "A tenant: a namespace with its limits and rights, and the shop in it, by a plan."
-    spec = structural(TenantSpec.model_json_schema(by_alias=True))
-    return _cluster_crd(TENANT, text, spec, _TENANT_COLUMNS, [name], _TENANT_STATUS)
+    schema = _schema(text, structural(TenantSpec.model_json_schema(by_alias=True)), [name], _TENANT_STATUS)
+    return _definition(TENANT, "Cluster", [_version(VERSION, schema, _TENANT_COLUMNS)])
 
 
 def tenant_plan_crd() -> Manifest:
     """Returns the CustomResourceDefinition of TenantPlan."""
     text = "What the tenants of a plan have, and what their admins may change."
-    spec = structural(TenantPlanSpec.model_json_schema(by_alias=True) | {"default": {}})
-    return _cluster_crd(TENANT_PLAN, text, spec, _PLAN_COLUMNS, [], None)
-
-
-def _cluster_crd(
-    kind: Kind,
-    text: str,
-    spec: Manifest,
-    columns: list[Manifest],
-    rules: list[dict[str, str]],
-    status: Manifest | None,
-) -> Manifest:
-    required = {} if "default" in spec else {"required": ["spec"]}
-    properties = {
-        "apiVersion": {"type": "string"},
-        "kind": {"type": "string"},
-        "metadata": {"type": "object"},
-        "spec": spec,
-        **({"status": status} if status else {}),
-    }
-    validations = {"x-kubernetes-validations": rules} if rules else {}
-    schema = {"type": "object", "description": text, **required, **validations, "properties": properties}
-    version = {
-        "name": VERSION,
-        "served": True,
-        "storage": True,
-        **({"subresources": {"status": {}}} if status else {}),
-        "additionalPrinterColumns": columns,
-        "schema": {"openAPIV3Schema": schema},
-    }
-    return {
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{kind.plural}.{GROUP}"},
-        "spec": {
-            "group": GROUP,
-            "scope": "Cluster",
-            "names": {
-                "kind": kind.kind,
-                "listKind": f"{kind.kind}List",
-                "plural": kind.plural,
-                "singular": kind.kind.lower(),
-            },
-            "versions": [version],
-        },
-    }
+    schema = _schema(text, structural(TenantPlanSpec.model_json_schema(by_alias=True) | {"default": {}}))
+    return _definition(TENANT_PLAN, "Cluster", [_version(VERSION, schema, _PLAN_COLUMNS)])
 
 
 MAX_TENANT_NAME = 50
 """Characters, so that the names of Services of the namespace stay below the limit of a DNS name."""
 
 
-def _schema() -> Manifest:
+def _definition(
+    kind: Kind,
+    scope: str,
+    versions: list[Manifest],
+    short_names: Sequence[str] = (),
+    conversion: Manifest | None = None,
+) -> Manifest:
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{kind.plural}.{GROUP}"},
+        "spec": {
+            "group": GROUP,
+            "scope": scope,
+            "names": {
+                "kind": kind.kind,
+                "listKind": f"{kind.kind}List",
+                "plural": kind.plural,
+                "singular": kind.kind.lower(),
+                **({"shortNames": [*short_names]} if short_names else {}),
+            },
+            **({"conversion": conversion} if conversion else {}),
+            "versions": versions,
+        },
+    }
+
+
+def _version(name: str, schema: Manifest, columns: list[Manifest], *, is_stored: bool = True) -> Manifest:
+    return {
+        "name": name,
+        "served": True,
+        "storage": is_stored,
+        **({"subresources": {"status": {}}} if "status" in schema["properties"] else {}),
+        "additionalPrinterColumns": columns,
+        "schema": {"openAPIV3Schema": schema},
+    }
+
+
+def _schema(
+    text: str, spec: Manifest, rules: Sequence[dict[str, str]] = (), status: Manifest | None = None
+) -> Manifest:
+    """Returns the schema of a resource. Its spec is required unless it has a default."""
     return {
         "type": "object",
-        "description": "A shop: eight services with their databases, cache and broker, run by the operator.",
-        "x-kubernetes-validations": [
-            rule(
-                f"self.metadata.name.size() <= {MAX_NAME_LENGTH}",
-                f"metadata.name must have at most {MAX_NAME_LENGTH} characters, so that the names of its objects fit: "
-                "shorten it",
-            ),
-            rule(
-                "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
-                "metadata.name must begin with a letter and have no dots, since Services are named after it: "
-                "write for example my-shop",
-            ),
-        ],
+        "description": text,
+        **({} if "default" in spec else {"required": ["spec"]}),
+        **({"x-kubernetes-validations": [*rules]} if rules else {}),
         "properties": {
             "apiVersion": {"type": "string"},
             "kind": {"type": "string"},
             "metadata": {"type": "object"},
-            "spec": structural(Spec.model_json_schema(by_alias=True) | {"default": {}}),
-            "status": _STATUS,
+            "spec": spec,
+            **({"status": status} if status else {}),
         },
     }
 
@@ -228,6 +206,7 @@ def _list_of(keys: str, properties: Manifest, required: list[str]) -> Manifest:
 
 _TEXT = {"type": "string"}
 _COUNT = {"type": "integer", "format": "int32"}
+_COUNT64 = {"type": "integer", "format": "int64"}
 _TIME = {"type": "string", "format": "date-time"}
 _SURGE_WINDOW: Manifest = {
     "type": "object",
@@ -247,11 +226,7 @@ _STATUS: Manifest = {
     "type": "object",
     "description": "The observed state of the platform, as of observedGeneration.",
     "properties": {
-        "observedGeneration": {
-            "type": "integer",
-            "format": "int64",
-            "description": "Generation of the spec that this status is about.",
-        },
+        "observedGeneration": _COUNT64 | {"description": "Generation of the spec that this status is about."},
         "version": _TEXT | {"description": "Version that runs: all parts of the shop are rolled out at it."},
         "targetVersion": _TEXT | {"description": "Version that the shop is to run; during an upgrade the new one."},
         "charts": _TEXT | {"description": "Digest of the charts that the running release was rendered from."},
@@ -268,12 +243,8 @@ _STATUS: Manifest = {
                     "description": "Whether it rolls out, goes back, has gone back, or has stopped where it failed.",
                 },
                 "step": _TEXT | {"description": "Step that it is in: migrations, or the services that are replaced."},
-                "since": {"type": "string", "format": "date-time", "description": "Since when it is in this step."},
-                "readySince": {
-                    "type": "string",
-                    "format": "date-time",
-                    "description": "Since when all objects of this step are ready.",
-                },
+                "since": _TIME | {"description": "Since when it is in this step."},
+                "readySince": _TIME | {"description": "Since when all objects of this step are ready."},
                 "unready": _texts("Components that were not ready before, and do not count."),
                 "errors": {
                     "type": "object",
@@ -281,11 +252,8 @@ _STATUS: Manifest = {
                     "description": "Percentages of requests that failed before, of services that failed too many.",
                 },
                 "invariants": _texts("Invariants that held before, and must hold."),
-                "generation": {
-                    "type": "integer",
-                    "format": "int64",
-                    "description": "Generation of the spec with which it has failed. Another one tries again.",
-                },
+                "generation": _COUNT64
+                | {"description": "Generation of the spec with which it has failed. Another one tries again."},
                 "request": _TEXT | {"description": "Value of the annotation with which it has failed."},
                 "cause": _TEXT | {"description": "Why it has failed."},
             },
@@ -330,16 +298,8 @@ _STATUS: Manifest = {
                     "enum": ["True", "False", "Unknown"],
                     "description": "Whether the condition is met.",
                 },
-                "observedGeneration": {
-                    "type": "integer",
-                    "format": "int64",
-                    "description": "Generation of the spec that the condition is about.",
-                },
-                "lastTransitionTime": {
-                    "type": "string",
-                    "format": "date-time",
-                    "description": "When the status of the condition changed last.",
-                },
+                "observedGeneration": _COUNT64 | {"description": "Generation of the spec that the condition is about."},
+                "lastTransitionTime": _TIME | {"description": "When the status of the condition changed last."},
                 "reason": _TEXT | {"description": "One word for the cause, on which scripts and alerts can rely."},
                 "message": _TEXT | {"description": "The cause in words, and what to do."},
             },
@@ -396,8 +356,8 @@ _STATUS: Manifest = {
                     "description": "Step: the next value is published, then used, then the former one is retired.",
                 },
                 "request": _TEXT | {"description": "Newest value of the annotation that was followed."},
-                "since": {"type": "string", "format": "date-time", "description": "Since when it is in this step."},
-                "finished": {"type": "string", "format": "date-time", "description": "When the last rotation ended."},
+                "since": _TIME | {"description": "Since when it is in this step."},
+                "finished": _TIME | {"description": "When the last rotation ended."},
             },
             ["name", "generation", "step"],
         )
@@ -413,11 +373,7 @@ _STATUS: Manifest = {
                     "description": "Whether it is not ready, was refused, waits, belongs to another, or is held.",
                 },
                 "message": _TEXT | {"description": "Why: it is not ready, was refused, or waits for another."},
-                "since": {
-                    "type": "string",
-                    "format": "date-time",
-                    "description": "Since when.",
-                },
+                "since": _TIME | {"description": "Since when."},
             },
             ["kind", "name", "state", "message", "since"],
         )
@@ -479,7 +435,6 @@ _PLAN_COLUMNS: list[dict[str, Any]] = [
     {"name": "Admins-May-Set", "type": "string", "jsonPath": ".spec.allowedFields"},
     {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
 ]
-_COUNT64 = {"type": "integer", "format": "int64"}
 _TENANT_STATUS: Manifest = {
     "type": "object",
     "description": "The observed state of the tenant.",
