@@ -5,7 +5,7 @@ The parameter of that of shops is the TenantPlan. No webhook is called, so none 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from platform_operator.api.kinds import FIELD_MANAGER, GROUP, LABEL_MANAGED_BY, PLATFORM, PLATFORM_VERSION, Manifest
 from platform_operator.api.spec import Spec
@@ -38,60 +38,47 @@ def chart_policies() -> Manifest:
 def admission_policy() -> Manifest:
     """Returns the policy of shops. The operator makes a binding of it for each plan."""
     resource = {"apiGroups": [GROUP], "apiVersions": [PLATFORM_VERSION], "resources": [PLATFORM.plural]}
-    return {
-        "apiVersion": _API_VERSION,
-        "kind": "ValidatingAdmissionPolicy",
-        "metadata": {"name": ADMISSION_POLICY},
-        "spec": {
-            "failurePolicy": "Fail",
-            "paramKind": {"apiVersion": TENANT_PLAN.api_version, "kind": TENANT_PLAN.kind},
-            "matchConstraints": {"resourceRules": [{**resource, "operations": ["CREATE", "UPDATE", "DELETE"]}]},
-            "matchConditions": _CONDITIONS,
-            "variables": [
-                {"name": "updates", "expression": "request.operation == 'UPDATE'"},
-                {
-                    "name": "allowed",
-                    "expression": "has(params.spec.allowedFields) ? params.spec.allowedFields : []",
-                },
-                *(
-                    {
-                        "name": f"{part}Annotations",
-                        "expression": f"has({part}.metadata.annotations) ? {part}.metadata.annotations : {{}}",
-                    }
-                    for part in ("object", "oldObject")
-                ),
-            ],
-            "validations": [*_validations()],
-        },
-    }
+    variables = [
+        {"name": "updates", "expression": "request.operation == 'UPDATE'"},
+        {"name": "allowed", "expression": "has(params.spec.allowedFields) ? params.spec.allowedFields : []"},
+        *(
+            {
+                "name": f"{part}Annotations",
+                "expression": f"has({part}.metadata.annotations) ? {part}.metadata.annotations : {{}}",
+            }
+            for part in ("object", "oldObject")
+        ),
+    ]
+    parameter = {"paramKind": {"apiVersion": TENANT_PLAN.api_version, "kind": TENANT_PLAN.kind}}
+    rule = {**resource, "operations": ["CREATE", "UPDATE", "DELETE"]}
+    return _policy(ADMISSION_POLICY, rule, _validations_of_shops(), parameter, variables)
 
 
 def secret_policy() -> Manifest:
     """Returns the policy of Secrets. It keeps a tenant's admins from making what the operator takes for its own, and
     from making themselves the token of another service account."""
     resource = {"apiGroups": [""], "apiVersions": ["v1"], "resources": ["secrets"]}
-    labels, annotations, token = "object.metadata.labels", "object.metadata.annotations", "service-account-token"
-    rules = {
-        f"!has({labels}) || !('{LABEL_MANAGED_BY}' in {labels}) || "
-        f"{labels}['{LABEL_MANAGED_BY}'] != '{FIELD_MANAGER}'": f"the label {LABEL_MANAGED_BY}={FIELD_MANAGER} is for "
-        "Secrets that the operator makes: remove it",
-        f"!has({annotations}) || {annotations}.all(name, !name.startsWith('{GROUP}/'))": f"annotations with {GROUP}/ "
-        "are for Secrets that the operator makes: remove them",
-        f"!has(object.type) || object.type != 'kubernetes.io/{token}'": f"a Secret of a tenant must not have the type "
-        f"kubernetes.io/{token}: use Opaque",
-    }
+    return _policy(POLICY_OF_SECRETS, {**resource, "operations": ["CREATE", "UPDATE"]}, _validations_of_secrets())
+
+
+def _policy(
+    name: str,
+    rule: Manifest,
+    validations: Iterable[Manifest],
+    parameter: Manifest | None = None,
+    variables: Sequence[Manifest] = (),
+) -> Manifest:
     return {
         "apiVersion": _API_VERSION,
         "kind": "ValidatingAdmissionPolicy",
-        "metadata": {"name": POLICY_OF_SECRETS},
+        "metadata": {"name": name},
         "spec": {
             "failurePolicy": "Fail",
-            "matchConstraints": {"resourceRules": [{**resource, "operations": ["CREATE", "UPDATE"]}]},
+            **(parameter or {}),
+            "matchConstraints": {"resourceRules": [rule]},
             "matchConditions": _CONDITIONS,
-            "validations": [
-                {"expression": expression, "message": message, "reason": "Forbidden"}
-                for expression, message in rules.items()
-            ],
+            **({"variables": [*variables]} if variables else {}),
+            "validations": [*validations],
         },
     }
 
@@ -112,45 +99,62 @@ def secret_binding() -> Manifest:
     }
 
 
-def _validations() -> Iterator[dict[str, str]]:
-    yield {
-        "expression": "variables.updates",
-        "message": "the shop of a tenant is created and deleted with its Tenant: ask the platform team",
-        "reason": "Forbidden",
-    }
+def _validations_of_secrets() -> Iterator[Manifest]:
+    labels, annotations, token = "object.metadata.labels", "object.metadata.annotations", "service-account-token"
+    yield _validation(
+        f"!has({labels}) || !('{LABEL_MANAGED_BY}' in {labels}) || {labels}['{LABEL_MANAGED_BY}'] != '{FIELD_MANAGER}'",
+        f"the label {LABEL_MANAGED_BY}={FIELD_MANAGER} is for Secrets that the operator makes: remove it",
+    )
+    yield _validation(
+        f"!has({annotations}) || {annotations}.all(name, !name.startsWith('{GROUP}/'))",
+        f"annotations with {GROUP}/ are for Secrets that the operator makes: remove them",
+    )
+    yield _validation(
+        f"!has(object.type) || object.type != 'kubernetes.io/{token}'",
+        f"a Secret of a tenant must not have the type kubernetes.io/{token}: use Opaque",
+    )
+
+
+def _validations_of_shops() -> Iterator[Manifest]:
+    yield _validation(
+        "variables.updates",
+        "the shop of a tenant is created and deleted with its Tenant: ask the platform team",
+    )
     for name in sorted(one.alias or field for field, one in Spec.model_fields.items()):
         is_allowed = "" if name in RESERVED_FIELDS else f"'{name}' in variables.allowed || "
-        yield {
-            "expression": f"!variables.updates || {is_allowed}({_is_same(f'spec.{name}')})",
-            "message": f"spec.{name} is set by the platform team, as the plan does not leave it to a tenant's admins: "
+        yield _validation(
+            f"!variables.updates || {is_allowed}({_is_same(f'spec.{name}')})",
+            f"spec.{name} is set by the platform team, as the plan does not leave it to a tenant's admins: "
             "ask the platform team",
-            "reason": "Forbidden",
-        }
+        )
     for name in ("finalizers", "ownerReferences"):
-        yield {
-            "expression": f"!variables.updates || ({_is_same(f'metadata.{name}')})",
-            "message": f"metadata.{name} is the operator's and the platform team's: leave it as it is",
-            "reason": "Forbidden",
-        }
+        yield _validation(
+            f"!variables.updates || ({_is_same(f'metadata.{name}')})",
+            f"metadata.{name} is the operator's and the platform team's: leave it as it is",
+        )
     new, old = "variables.objectAnnotations", "variables.oldObjectAnnotations"
-    yield {
-        "expression": f"!variables.updates || ({new}.all(name, !name.startsWith('{GROUP}/') || (name in {old} && "
+    yield _validation(
+        f"!variables.updates || ({new}.all(name, !name.startsWith('{GROUP}/') || (name in {old} && "
         f"{old}[name] == {new}[name])) && {old}.all(name, !name.startsWith('{GROUP}/') || name in {new}))",
-        "message": f"annotations with {GROUP}/ are set by the platform team: ask the platform team",
-        "reason": "Forbidden",
-    }
+        f"annotations with {GROUP}/ are set by the platform team: ask the platform team",
+    )
     order = ", ".join(f"'{name}'" for name in PROFILES)
-    yield {
-        "expression": f"!variables.updates || ({_is_same('spec.profile')}) || "
+    yield _validation(
+        f"!variables.updates || ({_is_same('spec.profile')}) || "
         f"[{order}].indexOf(object.spec.profile) <= "
         f"[{order}].indexOf(params.spec.maxProfile)",
-        "messageExpression": "'spec.profile must not exceed ' + params.spec.maxProfile + ', the largest profile of the "
-        "plan: choose it or a smaller one'",
-        "message": "spec.profile must not exceed the largest profile of the plan: choose a smaller one",
-        "reason": "Forbidden",
-    }
+        "spec.profile must not exceed the largest profile of the plan: choose a smaller one",
+        "'spec.profile must not exceed ' + params.spec.maxProfile + ', the largest profile of the plan: choose it or a "
+        "smaller one'",
+    )
 
 
 def _is_same(path: str) -> str:
     new, old = f"object.{path}", f"oldObject.{path}"
     return f"has({new}) == has({old}) && (!has({new}) || {new} == {old})"
+
+
+def _validation(expression: str, message: str, message_expression: str = "") -> Manifest:
+    """Returns a rule that refuses. The message stands where that of the expression cannot be evaluated."""
+    computed = {"messageExpression": message_expression} if message_expression else {}
+    return {"expression": expression, **computed, "message": message, "reason": "Forbidden"}
