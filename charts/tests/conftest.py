@@ -3,7 +3,8 @@
 import functools
 import os
 import subprocess
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -63,3 +64,16 @@ def kubectl(find_tool: Callable[[str], str]) -> Callable[..., subprocess.Complet
         return subprocess.run(full, input=stdin, check=False, capture_output=True, text=True, timeout=180)
 
     return run
+
+
+@pytest.fixture
+def namespace(kubectl: Callable[..., subprocess.CompletedProcess[str]]) -> Iterator[str]:
+    """Creates a namespace that admits only restricted pods, and deletes it after the test."""
+    name = f"charts-{uuid.uuid4().hex[:8]}"
+    created = kubectl("create", "namespace", name)
+    assert created.returncode == 0, f"no cluster answers, run `make up`: {created.stderr}"
+    kubectl(
+        "label", "namespace", name, *(f"pod-security.kubernetes.io/{mode}=restricted" for mode in ("enforce", "warn"))
+    )
+    yield name
+    kubectl("delete", "namespace", name, "--wait=false")

@@ -2,8 +2,7 @@
 
 import json
 import subprocess
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import pytest
@@ -102,19 +101,6 @@ def test_values_that_make_no_backup_are_refused(helm: Run, arguments: tuple[str,
 
     assert done.returncode != 0
     assert says in done.stderr
-
-
-@pytest.fixture
-def namespace(kubectl: Run) -> Iterator[str]:
-    """Creates a namespace that admits only restricted pods, and deletes it after the test."""
-    name = f"charts-{uuid.uuid4().hex[:8]}"
-    created = kubectl("create", "namespace", name)
-    assert created.returncode == 0, f"no cluster answers, run `make up`: {created.stderr}"
-    kubectl(
-        "label", "namespace", name, *(f"pod-security.kubernetes.io/{mode}=restricted" for mode in ("enforce", "warn"))
-    )
-    yield name
-    kubectl("delete", "namespace", name, "--wait=false")
 
 
 @pytest.mark.cluster

@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import uuid
 from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
@@ -34,19 +33,6 @@ CASES = {
         *("--set", "global.deletionPolicy=Delete,global.image.registry=localhost:5001,global.image.tag=abc"),
     ),
 }
-
-
-@pytest.fixture
-def namespace(kubectl: Kubectl) -> Iterator[str]:
-    """Creates a namespace that admits only restricted pods, and deletes it after the test."""
-    name = f"charts-{uuid.uuid4().hex[:8]}"
-    created = kubectl("create", "namespace", name)
-    assert created.returncode == 0, f"no cluster answers, run `make up`: {created.stderr}"
-    kubectl(
-        "label", "namespace", name, *(f"pod-security.kubernetes.io/{mode}=restricted" for mode in ("enforce", "warn"))
-    )
-    yield name
-    kubectl("delete", "namespace", name, "--wait=false")
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -101,13 +101,8 @@ class _Operator:
 
     async def _resync(self, informers: Informers) -> None:
         """Fills the cache, and then compares it with lists regularly, in case the watches lose events."""
-        while not self.cache_filled.is_set():
-            try:
-                await informers.fill_cache()
-                self.cache_filled.set()
-            except ApiError as error:
-                logger.warning("cannot list: %s", error)
-                await self.sleep(5)
+        await self._until_answered(informers.fill_cache, "everything")
+        self.cache_filled.set()
         interval = self.settings.resync_every
         await first_of(informers.resync_platforms(interval), informers.resync_children(interval))
 
@@ -145,20 +140,20 @@ class _Operator:
         reflectors = [Reflector(self.client, store, kind, None, "", self.sleep) for kind in (TENANT_PLAN, TENANT)]
         reflectors += [Reflector(self.client, store, kind, None, selector, self.sleep) for kind in KEPT_KINDS]
         for reflector in reflectors:
-            await self._list(reflector)
+            await self._until_answered(reflector.list, reflector.kind.plural)
         controller = TenantController(
             self.client, store, self.cache, role, lambda: datetime.now(UTC), scraper.results, time.time()
         )
         workers = (run_worker(queue, controller.reconcile) for _ in range(self.settings.workers))
         await first_of(*(reflector.run() for reflector in reflectors), *workers)
 
-    async def _list(self, reflector: Reflector) -> None:
-        """Lists until the API server answers: until then nothing is known of tenants."""
+    async def _until_answered(self, list_: Callable[[], Awaitable[object]], what: str) -> None:
+        """Lists until the API server answers: until then nothing is known of what is listed."""
         while True:
             try:
-                await reflector.list()
+                await list_()
             except ApiError as error:
-                logger.warning("cannot list %s: %s", reflector.kind.plural, error)
+                logger.warning("cannot list %s: %s", what, error)
                 await self.sleep(5)
             else:
                 return

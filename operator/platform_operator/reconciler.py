@@ -58,7 +58,14 @@ from platform_operator.plan.fleet import (
     with_target,
     with_targets,
 )
-from platform_operator.plan.hibernation import Hibernation, hibernation_of, is_draining, is_in_steps, is_resting
+from platform_operator.plan.hibernation import (
+    Hibernation,
+    hibernation_of,
+    is_draining,
+    is_in_steps,
+    is_resting,
+    stores_are_stopped,
+)
 from platform_operator.plan.inventory import DesiredObject, Inventory
 from platform_operator.plan.job_retries import JobRetries
 from platform_operator.plan.planner import Plan, make_plan
@@ -656,6 +663,8 @@ class Reconciler:
 
     async def _drains(self, key: PlatformKey) -> bool:
         """Returns whether pods of services are being stopped. Raises ApiError: then no store is stopped."""
+        if stores_are_stopped(self.cache.children(key)):
+            return False  # they are stopped last
         selector = f"{LABEL_INSTANCE}={key.name},{LABEL_COMPONENT} in ({','.join(SERVICES)})"
         pods, _ = await self.client.list(POD, key.namespace, selector)
         return is_draining(pods, self.now())

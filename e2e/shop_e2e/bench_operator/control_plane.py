@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-import socket
 import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
+from chassis_testing.ports import free_port
 
 from platform_operator.api.crd_generator import crd
 from platform_operator.api.kinds import VOLUME_CLAIM, Kind, Manifest
@@ -63,13 +63,6 @@ async def control_plane(folder: Path, shops: int) -> AsyncIterator[ControlPlane]
         binding = asyncio.create_task(_provision_volumes(client))
         stack.callback(binding.cancel)
         yield ControlPlane(url, kubeconfig, client)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextmanager

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import aiohttp
+from chassis_testing.ports import free_port
 from prometheus_client.parser import text_string_to_metric_families
 
 from shop_e2e.bench.processes import resident_bytes
-from shop_e2e.bench_operator.control_plane import ControlPlane, free_port, process
+from shop_e2e.bench_operator.control_plane import ControlPlane, process
 
 TIMEOUT = 600.0
 """Seconds until the operator leads or is in sync."""

@@ -36,10 +36,14 @@ def hibernation_of(platform: Platform, spec: Spec, observed: Children, *, draini
     """
     if not spec.hibernated or is_in_steps(platform.status):
         return Hibernation.NONE
-    stores = _workloads(observed, "StatefulSet")
-    stopped = bool(stores) and all(one.desired == 0 for one in stores)
     has_ended = not draining and not _has_pods(observed, "Deployment")
-    return Hibernation.ALL if stopped or has_ended else Hibernation.SERVICES
+    return Hibernation.ALL if has_ended or stores_are_stopped(observed) else Hibernation.SERVICES
+
+
+def stores_are_stopped(observed: Children) -> bool:
+    """Returns whether there are builtin stores, and none of them is to have a pod."""
+    stores = _workloads(observed, "StatefulSet")
+    return bool(stores) and all(one.desired == 0 for one in stores)
 
 
 def is_draining(pods: Iterable[Manifest], now: datetime) -> bool:

@@ -137,8 +137,7 @@ class TenantController:
     async def _require_own_namespace(self, tenant: Tenant) -> None:
         """Raises TenantError if another has a namespace of the tenant's name."""
         stored = await self.client.get(NAMESPACE, "", tenant.name)
-        labels = (stored["metadata"].get("labels") or {}) if stored else {LABEL_TENANT: tenant.name}
-        if labels.get(LABEL_TENANT) != tenant.name:
+        if stored is not None and not _is_namespace_of(tenant, stored):
             raise TenantError(
                 TenantReason.NAMESPACE_TAKEN,
                 f"The namespace {tenant.name} exists and is not the tenant's: rename the Tenant, or give the namespace "
@@ -165,7 +164,7 @@ class TenantController:
         if at is None or self.now() < at:
             return False
         stored = await self.client.get(NAMESPACE, "", tenant.name)
-        if stored is None or (stored["metadata"].get("labels") or {}).get(LABEL_TENANT) != tenant.name:
+        if stored is None or not _is_namespace_of(tenant, stored):
             await self._set_finalizer(tenant, [])
             return True
         if "deletionTimestamp" not in stored["metadata"]:
@@ -217,3 +216,7 @@ class TenantController:
         own = [place for place in self._applied if name in (place[0], place[1].name)]
         for place in own:
             del self._applied[place]
+
+
+def _is_namespace_of(tenant: Tenant, namespace: Manifest) -> bool:
+    return bool((namespace["metadata"].get("labels") or {}).get(LABEL_TENANT) == tenant.name)

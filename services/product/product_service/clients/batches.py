@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
+from chassis.errors import MethodNotServed
 from prometheus_client import Histogram
 
 MAX_KEYS = 100
@@ -22,15 +23,22 @@ class BatchedRead(Generic[_K, _V]):
 
     A call begins in the next step of the event loop; while another one runs, when that ends, or after 20 ms. No key is
     added to a call that has begun: what a caller gets was read after it asked. The call belongs to the trace of the
-    request that asked first, and goes on if that one is cancelled.
+    request that asked first, and goes on if that one is cancelled. During an upgrade a service of the release before
+    may not serve the call: then each key is read with a call of its own.
     """
 
-    def __init__(self, part: str, read: Callable[[Sequence[_K]], Awaitable[Mapping[_K, _V]]]) -> None:
+    def __init__(
+        self,
+        part: str,
+        read: Callable[[Sequence[_K]], Awaitable[Mapping[_K, _V]]],
+        read_one: Callable[[_K], Awaitable[_V | None]],
+    ) -> None:
         """`read` returns the values of at most 100 keys, without those that it does not find.
 
-        `part` is the label of the metric.
+        It raises MethodNotServed where `read_one` is to be used. `part` is the label of the metric.
         """
         self._read = read
+        self._read_one = read_one
         self._sizes = KEYS.labels(part)
         self._keys: dict[_K, None] = {}
         """The keys of the next call, each once."""
@@ -54,7 +62,11 @@ class BatchedRead(Generic[_K, _V]):
             self._next = None
         self._last = asyncio.current_task()
         self._sizes.observe(len(keys))
-        return await self._read(list(keys))
+        try:
+            return await self._read(list(keys))
+        except MethodNotServed:
+            values = await asyncio.gather(*map(self._read_one, keys))
+            return {key: value for key, value in zip(keys, values, strict=True) if value is not None}
 
 
 def _retrieve_error(task: asyncio.Task[object]) -> None:

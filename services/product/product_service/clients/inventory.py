@@ -1,10 +1,8 @@
 """The inventory service, which has the stock of products."""
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from chassis.errors import MethodNotServed
 from chassis.grpc.client import call
 from chassis.types.ids import ProductId
 from grpc import aio
@@ -26,21 +24,20 @@ class GrpcInventory:
         """`deadline` limits each call, in seconds."""
         self._stub = inventory_pb2_grpc.InventoryServiceStub(channel)
         self._deadline = deadline
-        self._stocks = BatchedRead("stock", self._read)
+        self._stocks = BatchedRead("stock", self._read, self._read_one)
 
     async def get_stock(self, product_id: ProductId) -> Stock | None:
         return await self._stocks.get(product_id)
 
     async def _read(self, product_ids: Sequence[ProductId]) -> Mapping[ProductId, Stock]:
         request = inventory_pb2.GetStocksRequest(product_ids=product_ids)
-        try:
-            stocks = list((await call(self._stub.GetStocks, request, self._deadline)).stocks)
-        except MethodNotServed:  # the release before lets only orders call it
-            stocks = await asyncio.gather(*map(self._read_one, product_ids))
+        stocks = (await call(self._stub.GetStocks, request, self._deadline)).stocks
         return {ProductId(stock.product_id): _stock(stock) for stock in stocks}
 
-    async def _read_one(self, product_id: ProductId) -> inventory_pb2.GetStockResponse:
-        return await call(self._stub.GetStock, inventory_pb2.GetStockRequest(product_id=product_id), self._deadline)
+    async def _read_one(self, product_id: ProductId) -> Stock:
+        """Asks a service of the release before, which lets only orders call GetStocks."""
+        request = inventory_pb2.GetStockRequest(product_id=product_id)
+        return _stock(await call(self._stub.GetStock, request, self._deadline))
 
 
 def _stock(stock: inventory_pb2.GetStockResponse) -> Stock:

@@ -1,10 +1,8 @@
 """The review service, which has the ratings of products."""
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from chassis.errors import MethodNotServed
 from chassis.grpc.client import call
 from chassis.types.ids import ProductId
 from grpc import aio
@@ -26,19 +24,21 @@ class GrpcReviews:
         """`deadline` limits each call, in seconds."""
         self._stub = review_pb2_grpc.ReviewServiceStub(channel)
         self._deadline = deadline
-        self._ratings = BatchedRead("rating", self._read)
+        self._ratings = BatchedRead("rating", self._read, self._read_one)
 
     async def get_rating(self, product_id: ProductId) -> Rating | None:
         return await self._ratings.get(product_id)
 
     async def _read(self, product_ids: Sequence[ProductId]) -> Mapping[ProductId, Rating]:
         request = review_pb2.GetAvgRatingsRequest(product_ids=product_ids)
-        try:
-            ratings = list((await call(self._stub.GetAvgRatings, request, self._deadline)).ratings)
-        except MethodNotServed:  # the release before has no such method
-            ratings = await asyncio.gather(*map(self._read_one, product_ids))
-        return {ProductId(rating.product_id): Rating(rating.average, rating.count) for rating in ratings}
+        ratings = (await call(self._stub.GetAvgRatings, request, self._deadline)).ratings
+        return {ProductId(rating.product_id): _rating(rating) for rating in ratings}
 
-    async def _read_one(self, product_id: ProductId) -> review_pb2.GetAvgRatingResponse:
+    async def _read_one(self, product_id: ProductId) -> Rating:
+        """Asks a service of the release before, which has no GetAvgRatings."""
         request = review_pb2.GetAvgRatingRequest(product_id=product_id)
-        return await call(self._stub.GetAvgRating, request, self._deadline)
+        return _rating(await call(self._stub.GetAvgRating, request, self._deadline))
+
+
+def _rating(rating: review_pb2.GetAvgRatingResponse) -> Rating:
+    return Rating(rating.average, rating.count)

@@ -1,10 +1,9 @@
 """The user service, which has the names of sellers."""
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from chassis.errors import MethodNotServed, NeighbourRefused
+from chassis.errors import NeighbourRefused
 from chassis.grpc.client import call
 from chassis.types.ids import UserId
 from grpc import aio
@@ -26,21 +25,20 @@ class GrpcUsers:
         """`deadline` limits each call, in seconds."""
         self._stub = user_pb2_grpc.UserServiceStub(channel)
         self._deadline = deadline
-        self._sellers = BatchedRead("seller", self._read)
+        self._sellers = BatchedRead("seller", self._read, self._read_one)
 
     async def get_seller(self, user_id: UserId) -> Seller | None:
         return await self._sellers.get(user_id)
 
     async def _read(self, user_ids: Sequence[UserId]) -> Mapping[UserId, Seller]:
         request = user_pb2.GetUserNamesRequest(user_ids=user_ids)
-        try:
-            users = list((await call(self._stub.GetUserNames, request, self._deadline)).users)
-        except MethodNotServed:  # the release before lets only review call it
-            users = [user for user in await asyncio.gather(*map(self._read_one, user_ids)) if user is not None]
+        users = (await call(self._stub.GetUserNames, request, self._deadline)).users
         return {UserId(user.user_id): Seller(UserId(user.user_id), user.display_name) for user in users}
 
-    async def _read_one(self, user_id: UserId) -> user_pb2.GetUserResponse | None:
+    async def _read_one(self, user_id: UserId) -> Seller | None:
+        """Asks a service of the release before, which lets only review call GetUserNames."""
         try:
-            return await call(self._stub.GetUser, user_pb2.GetUserRequest(user_id=user_id), self._deadline)
+            user = await call(self._stub.GetUser, user_pb2.GetUserRequest(user_id=user_id), self._deadline)
         except NeighbourRefused:
             return None
+        return Seller(UserId(user.user_id), user.display_name)

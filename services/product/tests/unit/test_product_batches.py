@@ -15,7 +15,7 @@ class Source:
         self.gate = asyncio.Event()
         self.begun = asyncio.Event()
         self.error: Exception | None = None
-        self.batches = BatchedRead("test", self.read)
+        self.batches = BatchedRead("test", self.read, self.read_one)
 
     async def read(self, keys: Sequence[int]) -> Mapping[int, tuple[int, int]]:
         self.calls.append(list(keys))
@@ -25,6 +25,9 @@ class Source:
         if self.error is not None:
             raise self.error
         return {key: (key, number) for key in keys if key > 0}
+
+    async def read_one(self, key: int) -> tuple[int, int]:
+        raise AssertionError(f"{key} was read alone")
 
 
 @pytest.fixture
