@@ -1,8 +1,8 @@
-"""The restore of a backup into the databases of a shop that is closed: all of them, or none.
+"""The restore of a backup into the databases of a shop that is closed.
 
-Each database gets its dump in one transaction, and all are committed when all are complete. Then the published events
-since the cut are resent, so that consumers whose snapshot was taken before an event arrived receive it
-(docs/adr/0057).
+Each database gets its dump in one transaction, and all are committed, one after the other, when all are complete. Then
+the published events since the cut are resent, so that consumers whose snapshot was taken before an event arrived
+receive it (docs/adr/0057).
 """
 
 import asyncio
@@ -90,7 +90,7 @@ async def restore_backup(
     """Restores a backup into the databases of the shop, or only those of some services; `roles` are their logins.
 
     First all files are verified, and the databases must exist, be used by no one, and be empty, unless `replace`
-    deletes what they have. Raises BackupError; until the last transaction is complete, nothing has changed then.
+    deletes what they have. Raises BackupError; unless its message says otherwise, nothing has changed then.
     """
     services = _chosen(shop, manifest, only)
     own = [await _require_ready(shop, manifest, service, replace=replace) for service in services]
@@ -146,7 +146,8 @@ async def _require_no_clients(service: str, connection: asyncpg.Connection, own:
 
 
 async def _restore_all(shop: Shop, manifest: Manifest, services: Collection[str], *, replace: bool) -> None:
-    """Restores all databases in open transactions, then commits them. Raises the first error; then none is changed."""
+    """Restores all databases in open transactions, then commits them. Raises the first error. No database is changed by
+    one that comes before the commits."""
     async with AsyncExitStack() as stack:
         sessions = {
             service: await stack.enter_async_context(shop.tools.run("psql", _PSQL, shop.databases[service], stdin=True))
