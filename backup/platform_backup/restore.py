@@ -7,6 +7,7 @@ receive it (docs/adr/0057).
 
 import asyncio
 import secrets
+import time
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -63,6 +64,7 @@ _TIMEOUT_IF_KNOWN = b"""SELECT set_config(name, '0', false) FROM pg_settings WHE
 """
 _AFTER_THE_TIMEOUTS = b"SET client_encoding"
 _LONGEST_PREAMBLE = 1 << 16
+_LEAVING_SECONDS, _LEAVING_INTERVAL_SECONDS = 3.0, 0.1
 _ANALYZE_TIMEOUT_SECONDS = 6 * 3600.0
 _DATABASE_ERRORS = (SQLAlchemyError, DatabaseUnavailable, RuntimeRoleRefused, OSError, TimeoutError)
 
@@ -140,9 +142,15 @@ async def _require_unused(shop: Shop, service: str, own: Collection[int]) -> Non
 
 
 async def _require_no_clients(service: str, connection: asyncpg.Connection, own: Collection[int]) -> None:
-    """Raises RestoreRefused if there are other clients than these processes, which may end a moment after us."""
-    if clients := await asked(service, connection.fetchval(_OTHER_CLIENTS, own)):
-        raise RestoreRefused(f"{clients} other connections use the database of {service}: close the shop first")
+    """Raises RestoreRefused if there are other clients than these processes, which may end a moment after us.
+
+    PostgreSQL lists a client for a moment after it has left, such as one of a backup that is whole.
+    """
+    deadline = time.monotonic() + _LEAVING_SECONDS
+    while clients := await asked(service, connection.fetchval(_OTHER_CLIENTS, own)):
+        if time.monotonic() > deadline:
+            raise RestoreRefused(f"{clients} other connections use the database of {service}: close the shop first")
+        await asyncio.sleep(_LEAVING_INTERVAL_SECONDS)
 
 
 async def _restore_all(shop: Shop, manifest: Manifest, services: Collection[str], *, replace: bool) -> None:

@@ -230,6 +230,16 @@ async def test_a_client_that_comes_while_the_files_are_verified_is_refused(
     assert await received(shop.databases["order"]) == {kept}
 
 
+async def test_a_client_that_is_about_to_leave_is_awaited(shop: Shop) -> None:
+    """PostgreSQL lists the connections of a backup for a moment after it is whole."""
+    manifest = await create_backup(shop, "abcdef")
+    await receive(shop.databases["order"], uuid4())
+    async with connect("test", shop.databases["product"]) as leaving:
+        asyncio.get_running_loop().call_later(0.5, leaving.terminate)
+        await restore(shop, manifest, replace=True)
+    assert await received(shop.databases["order"]) == set()
+
+
 async def test_a_login_without_rights_to_statistics_sees_other_clients(
     shop: Shop, runtime: dict[str, DatabaseSettings]
 ) -> None:
