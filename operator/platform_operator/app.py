@@ -142,7 +142,14 @@ class _Operator:
         for reflector in reflectors:
             await self._until_answered(reflector.list, reflector.kind.plural)
         controller = TenantController(
-            self.client, store, self.cache, role, lambda: datetime.now(UTC), scraper.results, time.time()
+            self.client,
+            store,
+            self.cache,
+            self.queue.add,
+            role,
+            lambda: datetime.now(UTC),
+            scraper.results,
+            time.time(),
         )
         workers = (run_worker(queue, controller.reconcile) for _ in range(self.settings.workers))
         await first_of(*(reflector.run() for reflector in reflectors), *workers)

@@ -50,6 +50,8 @@ class TenantController:
     store: TenantStore
     shops: Cache
     """The platforms, which the reconciler's informers keep current."""
+    wake_shop: Callable[[PlatformKey], None]
+    """Queues a platform for the reconciler, after this controller changed it."""
     admin_role: str
     """The ClusterRole of the admins of tenants."""
     now: Callable[[], datetime]
@@ -151,7 +153,9 @@ class TenantController:
             return
         answer = await self.client.apply(PLATFORM, tenant.name, manifest)
         self._applied[place] = content, ""
-        self.shops.store_platform(observe_platform(answer))
+        applied = observe_platform(answer)
+        if self.shops.store_platform(applied):
+            self.wake_shop(applied.key)  # the event of this write finds its version known, and wakes nobody
 
     async def _finish_deletion(self, tenant: Tenant, spec: TenantSpec) -> bool:
         """Deletes the namespace when the grace period is over. Returns whether the tenant may go, and lets it."""

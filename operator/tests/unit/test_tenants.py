@@ -108,10 +108,11 @@ class FakeCluster:
 
     def restart(self) -> None:
         self.queued: set[str] = set()
+        self.woken: list[PlatformKey] = []
         self.store, self.shops = TenantStore(self.queued.add), Cache()
         self.controller = TenantController(
-            cast(Any, self.server), self.store, self.shops, "tenant-admin", lambda: self.now, self.scrape,
-            self.now.timestamp(),
+            cast(Any, self.server), self.store, self.shops, self.woken.append, "tenant-admin", lambda: self.now,
+            self.scrape, self.now.timestamp(),
         )  # fmt: skip
 
     def scrape(self, key: PlatformKey) -> dict[str, ScrapeResult]:
@@ -460,6 +461,18 @@ async def test_a_suspended_tenant_is_closed_and_keeps_its_data(cluster: FakeClus
     cluster.tenant("acme")
     await cluster.reconcile("acme")
     assert "hibernated" not in cluster.shop("acme")["spec"]
+
+
+async def test_a_shop_that_its_tenant_changes_is_reconciled_at_once(cluster: FakeCluster) -> None:
+    shop = PlatformKey("acme", "shop")
+    cluster.tenant("acme")
+    await cluster.reconcile("acme")
+    assert cluster.woken == [shop]
+    await cluster.reconcile("acme")
+    assert cluster.woken == [shop], "nothing changed"
+    cluster.tenant("acme", suspended=True)
+    await cluster.reconcile("acme")
+    assert cluster.woken == [shop, shop]
 
 
 async def delete(cluster: FakeCluster, name: str) -> None:
