@@ -136,6 +136,7 @@ class _Operator:
         """Watches Tenants, TenantPlans and what is kept for them, and reconciles tenants; only while leading."""
         queue: WorkQueue[str] = WorkQueue(time.monotonic)
         store = TenantStore(queue.add)
+        self.cache.listeners.append(store.note_shop)
         role, selector = self.settings.tenant_admin_role, KEPT_SELECTOR
         reflectors = [Reflector(self.client, store, kind, None, "", self.sleep) for kind in (TENANT_PLAN, TENANT)]
         reflectors += [Reflector(self.client, store, kind, None, selector, self.sleep) for kind in KEPT_KINDS]

@@ -31,6 +31,7 @@ from platform_operator.secrets.store_tls import StoreTls, builtin_stores
 from shop_e2e.bench_operator.control_plane import NAMESPACE, ControlPlane, control_plane
 from shop_e2e.bench_operator.operator_process import OperatorProcess, Readings
 from shop_e2e.bench_operator.report import Figures, table, write
+from shop_e2e.bench_operator.tenants import TenantFigures, measure_tenants, tenant_table
 
 ROOT = Path(__file__).resolve().parents[3]
 VERSION = "1.0"
@@ -52,16 +53,26 @@ class Options:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shops", type=int, default=100, help="shops [%(default)s]")
+    parser.add_argument("--tenants", type=int, default=0, help="measure so many tenants of one plan instead of shops")
     parser.add_argument("--quick", action="store_true", help="5 changes and a resync in 30 s, not 100 and 120 s")
-    parser.add_argument("--timeout", type=float, default=3600, help="seconds for the creation [%(default)s]")
+    parser.add_argument("--timeout", type=float, default=3600, help="seconds, of tenants for all [%(default)s]")
     parser.add_argument("--write", action="store_true", help="write the table into docs/measurements.md")
     parsed = parser.parse_args()
+    if parsed.tenants:
+        print(tenant_table(asyncio.run(_measure_tenants(parsed.tenants, parsed.timeout))))
+        return 0
     changes, resync = (5, 30) if parsed.quick else (100, 120)
     figures = asyncio.run(measure(Options(parsed.shops, changes, resync, parsed.timeout)))
     print(table(figures))
     if parsed.write:
         write(ROOT / "docs/measurements.md", figures)
     return 0
+
+
+async def _measure_tenants(tenants: int, seconds: float) -> TenantFigures:
+    with tempfile.TemporaryDirectory(prefix="bench-operator-") as name:
+        async with control_plane(Path(name), tenants) as plane, asyncio.timeout(seconds):
+            return await measure_tenants(plane, Path(name), ROOT / "charts", tenants)
 
 
 async def measure(options: Options) -> Figures:

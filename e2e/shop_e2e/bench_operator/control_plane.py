@@ -15,7 +15,7 @@ from pathlib import Path
 import yaml
 from chassis_testing.ports import free_port
 
-from platform_operator.api.crd_generator import crd
+from platform_operator.api.crd_generator import CRDS
 from platform_operator.api.kinds import VOLUME_CLAIM, Kind, Manifest
 from platform_operator.client import KubernetesClient, connect
 from platform_operator.errors import ApiError
@@ -154,7 +154,8 @@ async def _until_ready(client: KubernetesClient) -> None:
 
 
 async def _prepare(client: KubernetesClient, shops: int) -> None:
-    await client.apply(CRD, "", crd())
+    for definition in CRDS.values():
+        await client.apply(CRD, "", definition())
     storage = {"provisioner": "bench", "volumeBindingMode": "Immediate", "reclaimPolicy": "Delete"}
     default = {"storageclass.kubernetes.io/is-default-class": "true"}
     metadata = {"name": "bench", "annotations": default}

@@ -48,6 +48,8 @@ class OperatorProcess:
     charts: Path
     version: str
     resync: int
+    tenant_admin_role: str = ""
+    """Empty: Tenants are left alone."""
     _port: int = field(init=False, default=0)
     _process: subprocess.Popen[bytes] | None = field(init=False, default=None)
 
@@ -58,6 +60,7 @@ class OperatorProcess:
             "OPERATOR_VERSION": self.version, "CHARTS_PATH": str(self.charts), "POD_NAME": f"bench-{self._port}",
             "KUBECONFIG": str(self.plane.kubeconfig), "BENCH_API_SERVER": self.plane.url, "LOG_LEVEL": "WARNING",
             "HEALTH_PORT": str(free_port()), "METRICS_PORT": str(self._port), "RESYNC_SECONDS": str(self.resync),
+            "TENANT_ADMIN_ROLE": self.tenant_admin_role,
         }  # fmt: skip
         command = [sys.executable, "-m", "shop_e2e.bench_operator.traced_operator"]
         with process(self.folder, "operator", command, environment) as self._process:

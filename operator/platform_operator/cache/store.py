@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from platform_operator.api.kinds import ObjectId, PlatformKey
@@ -22,6 +22,8 @@ class Cache:
     """`spec.operatorClassName` of the platforms that this operator reconciles. Empty: those that name none."""
     shard: Shard = ONLY_SHARD
     """The part of these platforms that this process reconciles when it leads."""
+    listeners: list[Callable[[PlatformKey], None]] = field(default_factory=list)
+    """Called with the key of each of `platforms` of which a newer version was stored, or that was removed."""
     _of_other_shards: dict[PlatformKey, Platform] = field(default_factory=dict)
     _of_other_classes: set[PlatformKey] = field(default_factory=set)
     _children: dict[PlatformKey, dict[ObjectId, ObservedObject]] = field(default_factory=dict)
@@ -64,6 +66,7 @@ class Cache:
             self._of_other_shards[key] = platform
             return False
         self.platforms[key] = platform
+        self._notify(key)
         return known is None or not same_but_for_status(known, platform)
 
     def remove_platform(self, key: PlatformKey, version: int) -> None:
@@ -72,6 +75,11 @@ class Cache:
             known = platforms.get(key)
             if known is not None and known.version <= version:
                 del platforms[key]
+                self._notify(key)
+
+    def _notify(self, key: PlatformKey) -> None:
+        for listener in self.listeners:
+            listener(key)
 
     def store(self, key: PlatformKey, seen: ObservedObject) -> bool:
         """Stores a child unless a newer version is known: an event may be older than the answer to the operator's own

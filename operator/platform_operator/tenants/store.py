@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 from platform_operator.api.kinds import Kind, Manifest, ObjectId, PlatformKey
-from platform_operator.api.tenants import TENANT, TENANT_PLAN
+from platform_operator.api.tenants import SHOP, TENANT, TENANT_PLAN
 from platform_operator.reflector import Listed
 from platform_operator.tenants.observed import (
     KeptObject,
@@ -59,6 +59,11 @@ class TenantStore:
         for place, stored in known.items():
             if place not in names and stored <= version:
                 self._remove(kind, place)
+
+    def note_shop(self, key: PlatformKey) -> None:
+        """Enqueues the tenant of a shop that changed, or its status: others may wait for that."""
+        if key.name == SHOP and key.namespace in self.tenants:
+            self.enqueue(key.namespace)
 
     def store_tenant(self, tenant: Tenant) -> None:
         """Stores a tenant unless a newer version is known. All tenants of a host look at it again."""

@@ -475,6 +475,22 @@ async def test_a_shop_that_its_tenant_changes_is_reconciled_at_once(cluster: Fak
     assert cluster.woken == [shop, shop]
 
 
+async def test_a_tenant_is_reconciled_when_the_status_of_its_shop_changes(cluster: FakeCluster) -> None:
+    cluster.shops.listeners.append(cluster.store.note_shop)
+    for name in ("acme", "bakery"):
+        cluster.tenant(name)
+        await cluster.reconcile(name)
+    cluster.queued.clear()
+    cluster.set_shop("acme", "Ready")
+    cluster.shops.store_platform(observe_platform(cluster.shop("acme")))
+    assert cluster.queued == {"acme"}
+    cluster.shops.store_platform(observe_platform(cluster.shop("bakery") | {"metadata": OTHER_SHOP}))
+    assert cluster.queued == {"acme"}, "a shop beside the tenant's is none of the tenant's"
+
+
+OTHER_SHOP = {"namespace": "bakery", "name": "other", "uid": "other", "resourceVersion": "99", "generation": 1}
+
+
 async def delete(cluster: FakeCluster, name: str) -> None:
     await cluster.reconcile(name)
     cluster.put(TENANT, name, cluster.get("Tenant", name, "")["spec"], deletionTimestamp=cluster.now.isoformat())
