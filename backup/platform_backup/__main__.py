@@ -80,7 +80,7 @@ async def _run(chosen: argparse.Namespace, settings: BackupSettings) -> object:
 
 
 async def _prune_if_possible(shop: Shop, retention: Retention, now: datetime) -> dict[str, object]:
-    """Prunes after a backup, which is whole: a failure is said, and does not repeat the backup."""
+    """Prunes after a complete backup. A failure is logged and returned, so that the Job does not repeat the backup."""
     try:
         return {"deleted": await prune(shop, retention, now)}
     except BackupError as error:

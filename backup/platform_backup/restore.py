@@ -28,7 +28,7 @@ from platform_backup.create import Shop
 from platform_backup.errors import DatabaseFailed, RestoreRefused
 from platform_backup.manifest import Manifest
 from platform_backup.postgres_tools import Program
-from platform_backup.snapshots import asked, connect, has_table
+from platform_backup.snapshots import connect, has_table, translate_errors
 
 RESEND_MARGIN = timedelta(hours=2)
 """How long before the cut the resent events begin.
@@ -128,7 +128,7 @@ async def _require_ready(shop: Shop, manifest: Manifest, service: str, *, replac
         if server < needed:
             raise RestoreRefused(f"the database of {service} is PostgreSQL {server}, and the backup is of {needed}")
         await _require_no_clients(service, connection, [])
-        if not replace and (objects := await asked(service, connection.fetchval(_OBJECTS))):
+        if not replace and (objects := await translate_errors(service, connection.fetchval(_OBJECTS))):
             raise RestoreRefused(
                 f"the database of {service} has {objects} tables and sequences: add --replace to delete all of them"
             )
@@ -147,7 +147,7 @@ async def _require_no_clients(service: str, connection: asyncpg.Connection, own:
     PostgreSQL lists a client for a moment after it has left, such as one of a backup that is whole.
     """
     deadline = time.monotonic() + _LEAVING_SECONDS
-    while clients := await asked(service, connection.fetchval(_OTHER_CLIENTS, own)):
+    while clients := await translate_errors(service, connection.fetchval(_OTHER_CLIENTS, own)):
         if time.monotonic() > deadline:
             raise RestoreRefused(f"{clients} other connections use the database of {service}: close the shop first")
         await asyncio.sleep(_LEAVING_INTERVAL_SECONDS)
@@ -259,7 +259,7 @@ async def _analyze(service: str, database: DatabaseSettings) -> None:
     """Collects statistics. Without them queries are slow until autovacuum does it, so a failure is only logged."""
     try:
         async with connect(service, database) as connection:
-            await asked(service, connection.execute("ANALYZE", timeout=_ANALYZE_TIMEOUT_SECONDS))
+            await translate_errors(service, connection.execute("ANALYZE", timeout=_ANALYZE_TIMEOUT_SECONDS))
     except DatabaseFailed as error:
         log.warning("a database has no statistics: run ANALYZE in it", database=service, reason=str(error))
 
@@ -273,7 +273,7 @@ async def resend_since(databases: Mapping[str, DatabaseSettings], since: datetim
     resent: dict[str, int] = {}
     for service, settings in databases.items():
         async with connect(service, settings) as connection:
-            if not await asked(service, has_table(connection, "outbox_published")):
+            if not await translate_errors(service, has_table(connection, "outbox_published")):
                 continue
         database = Database(settings, schema="")
         try:

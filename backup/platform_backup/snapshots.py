@@ -76,10 +76,10 @@ async def connect(service: str, database: DatabaseSettings) -> AsyncIterator[asy
         connection.terminate()
 
 
-async def asked(service: str, answer: Awaitable[_T]) -> _T:
-    """Returns what a database answers. Raises DatabaseFailed instead of the errors of the driver."""
+async def translate_errors(service: str, call: Awaitable[_T]) -> _T:
+    """Awaits a call to a database. Raises DatabaseFailed for an error of the driver."""
     try:
-        return await answer
+        return await call
     except _DRIVER_ERRORS as error:
         raise DatabaseFailed(f"the database of {service}: {_text(error)}") from error
 
@@ -101,17 +101,19 @@ async def revision_of(connection: asyncpg.Connection) -> str | None:
 async def _transaction(service: str, database: DatabaseSettings) -> AsyncIterator[asyncpg.Connection]:
     """Gives a connection in a transaction that has no snapshot yet, which its first query takes."""
     async with connect(service, database) as connection:
-        await asked(service, connection.execute("SET idle_in_transaction_session_timeout = 0"))
-        await asked(service, connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"))
+        await translate_errors(service, connection.execute("SET idle_in_transaction_session_timeout = 0"))
+        await translate_errors(service, connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"))
         yield connection
 
 
 async def _export(service: str, connection: asyncpg.Connection) -> asyncpg.Record:
-    return await asked(service, connection.fetchrow("SELECT pg_export_snapshot() AS name, clock_timestamp() AS at"))
+    return await translate_errors(
+        service, connection.fetchrow("SELECT pg_export_snapshot() AS name, clock_timestamp() AS at")
+    )
 
 
 async def _describe(service: str, connection: asyncpg.Connection, exported: asyncpg.Record) -> Snapshot:
-    return await asked(service, _read(connection, exported))
+    return await translate_errors(service, _read(connection, exported))
 
 
 async def _read(connection: asyncpg.Connection, exported: asyncpg.Record) -> Snapshot:

@@ -1,4 +1,4 @@
-"""A shop as its resource describes it: its state, what is not fine, and what blocks it. Pure."""
+"""Reads a shop's state, unhealthy conditions and blockers from its resource. Pure."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ FAILED_UPGRADES = ("RolledBack", "RollbackFailed", "Stopped")
 Row = Mapping[str, Any]
 
 _TRUE_IS_BAD = frozenset({"Degraded", "FieldFight"})
-_FIRST = ("Degraded", "FieldFight", "Hibernated", "Upgraded", "Ready", "Progressing")
-"""Conditions that explain most, first: those that only repeat their reason are left out."""
+_BY_PRECEDENCE = ("Degraded", "FieldFight", "Hibernated", "Upgraded", "Ready", "Progressing")
+"""Conditions in order of precedence. Of several with the same reason only the first one is listed."""
 
 
 @dataclass(frozen=True)
-class Trouble:
-    """A condition that is not fine."""
+class UnhealthyCondition:
+    """A condition that reports a problem, with the runbook for it."""
 
     type: str
     status: str
@@ -34,8 +34,8 @@ class Trouble:
     runbook: Runbook
     command: str
 
-    @property
-    def data(self) -> dict[str, str | bool]:
+    def dump(self) -> dict[str, str | bool]:
+        """Returns the condition as a command prints it for scripts."""
         return {
             "type": self.type,
             "status": self.status,
@@ -125,17 +125,17 @@ class Shop:
         return str(self.status.get("targetVersion", ""))
 
     @cached_property
-    def troubles(self) -> Sequence[Trouble]:
-        """The conditions that are not fine: what a person has to do first, and each reason once."""
-        found: dict[str, Trouble] = {}
-        for condition in sorted(self.rows("conditions"), key=_explains):
-            if not _is_fine(condition):
-                found.setdefault(_subject(condition), self._trouble(condition))
+    def unhealthy_conditions(self) -> Sequence[UnhealthyCondition]:
+        """The unhealthy conditions, each reason once. Those that need a person come first."""
+        found: dict[str, UnhealthyCondition] = {}
+        for condition in sorted(self.rows("conditions"), key=_precedence):
+            if not _is_healthy(condition):
+                found.setdefault(_subject(condition), self._unhealthy(condition))
         return sorted(found.values(), key=lambda one: one.runbook.waits)
 
-    def _trouble(self, condition: Row) -> Trouble:
+    def _unhealthy(self, condition: Row) -> UnhealthyCondition:
         runbook = RUNBOOKS.get(condition["reason"], UNKNOWN)
-        return Trouble(
+        return UnhealthyCondition(
             condition["type"],
             condition["status"],
             condition["reason"],
@@ -175,7 +175,7 @@ class Shop:
 
     @property
     def summary(self) -> dict[str, Any]:
-        """What a list of shops says of this one."""
+        """The row of this shop in a list of shops."""
         return {
             "namespace": self.namespace,
             "name": self.name,
@@ -183,20 +183,20 @@ class Shop:
             "version": self.version,
             "target": self.target,
             "services": self.status.get("servicesReady", ""),
-            "reasons": [one.reason for one in self.troubles],
+            "reasons": [one.reason for one in self.unhealthy_conditions],
         }
 
 
-def _explains(condition: Row) -> int:
-    return _FIRST.index(condition["type"]) if condition["type"] in _FIRST else len(_FIRST)
+def _precedence(condition: Row) -> int:
+    return _BY_PRECEDENCE.index(condition["type"]) if condition["type"] in _BY_PRECEDENCE else len(_BY_PRECEDENCE)
 
 
 def _subject(condition: Row) -> str:
-    """Returns what a condition is about: Ready and Progressing repeat the reason of another one, invariants do not."""
-    return condition["reason"] if condition["type"] in _FIRST else f"{condition['type']} {condition['reason']}"
+    """Returns the key by which duplicates are found: Ready and Progressing repeat the reason of another condition."""
+    return condition["reason"] if condition["type"] in _BY_PRECEDENCE else f"{condition['type']} {condition['reason']}"
 
 
-def _is_fine(condition: Row) -> bool:
+def _is_healthy(condition: Row) -> bool:
     if condition["reason"] in FINE:
         return True
     if condition["reason"] in RUNBOOKS:

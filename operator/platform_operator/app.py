@@ -35,10 +35,10 @@ from platform_operator.render.values import Installation
 from platform_operator.secrets.master_key import MasterKeyStore
 from platform_operator.settings import Settings
 from platform_operator.status.recorder import EventRecorder
-from platform_operator.stored_versions import StoredVersions
+from platform_operator.stored_versions import StorageVersionMigrator
 from platform_operator.tasks import first_of, set_on_signal
 from platform_operator.tenants.controller import TenantController
-from platform_operator.tenants.objects import KEPT_KINDS, KEPT_SELECTOR
+from platform_operator.tenants.objects import TENANT_OBJECT_KINDS, TENANT_OBJECT_SELECTOR
 from platform_operator.tenants.store import TenantStore
 from platform_operator.workqueue import WorkQueue, run_worker
 
@@ -122,7 +122,7 @@ class _Operator:
             workers = (run_worker(self.queue, reconciler.reconcile) for _ in range(self.settings.workers))
             beside = [scraper.run(), reconciler.recorder.run()]
             if not self.settings.watch_namespaces and not self.settings.shard.index:  # of those that see all, the first
-                beside.append(StoredVersions(self.client).run())
+                beside.append(StorageVersionMigrator(self.client).run())
             if self.settings.tenant_admin_role:
                 beside.append(self._keep_tenants(scraper))
             try:
@@ -133,13 +133,13 @@ class _Operator:
                         await reconciler.recorder.flush()
 
     async def _keep_tenants(self, scraper: InvariantScraper) -> None:
-        """Watches Tenants, TenantPlans and what is kept for them, and reconciles tenants; only while leading."""
+        """Watches Tenants, TenantPlans and the objects of tenants, and reconciles tenants; only while leading."""
         queue: WorkQueue[str] = WorkQueue(time.monotonic)
         store = TenantStore(queue.add)
         self.cache.listeners.append(store.note_shop)
-        role, selector = self.settings.tenant_admin_role, KEPT_SELECTOR
+        role, selector = self.settings.tenant_admin_role, TENANT_OBJECT_SELECTOR
         reflectors = [Reflector(self.client, store, kind, None, "", self.sleep) for kind in (TENANT_PLAN, TENANT)]
-        reflectors += [Reflector(self.client, store, kind, None, selector, self.sleep) for kind in KEPT_KINDS]
+        reflectors += [Reflector(self.client, store, kind, None, selector, self.sleep) for kind in TENANT_OBJECT_KINDS]
         for reflector in reflectors:
             await self._until_answered(reflector.list, reflector.kind.plural)
         controller = TenantController(

@@ -21,7 +21,7 @@ from platform_operator.leader_election import ANNOTATION_NAMESPACES, ANNOTATION_
 
 logger = logging.getLogger(__name__)
 
-LOOK_INTERVAL = 5.0
+CHECK_INTERVAL = 5.0
 """Seconds between two lists of the Leases of all installations, which are few."""
 
 
@@ -66,7 +66,7 @@ class OtherInstallations:
             if found is not None and found != known:
                 logger.warning("this is shard %s; waiting for the holders of %s", self.shard, ", ".join(found))
                 known = found
-            await self.sleep(LOOK_INTERVAL)
+            await self.sleep(CHECK_INTERVAL)
 
     async def _of_other_counts(self) -> Sequence[str] | None:
         """Returns the names of Leases that processes with another number of shards hold. None: not known."""
@@ -84,7 +84,7 @@ class OtherInstallations:
         while True:
             if older := self._older(await self._list()):
                 raise OtherInstallationError(self._message(older))
-            await self.sleep(LOOK_INTERVAL)
+            await self.sleep(CHECK_INTERVAL)
 
     async def _wait(self, find: Callable[[Sequence[Manifest]], Sequence[str]]) -> None:
         known: Sequence[str] = ()
@@ -92,7 +92,7 @@ class OtherInstallations:
             if found != known:
                 logger.warning("%s", self._message(found))
                 known = found
-            await self.sleep(LOOK_INTERVAL)
+            await self.sleep(CHECK_INTERVAL)
 
     async def _list(self) -> Sequence[Manifest]:
         """Lists the Leases of the class. Without an answer, or without the right, it finds none."""

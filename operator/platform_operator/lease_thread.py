@@ -1,7 +1,7 @@
-"""Holds the Lease in a thread of its own, over a connection of its own: no work on the event loop delays a renewal.
+"""Renews the Lease in a thread with its own connection, so that no work on the event loop delays a renewal.
 
-The reverse needs a bound. A process whose event loop hangs does nothing, so it must not keep the Lease: the thread ends
-it. See docs/adr/0003-leader-election.md.
+A process whose event loop hangs must not keep the Lease. The loop counts heartbeats, and the thread ends the process
+after too many missed ones. See docs/adr/0003-leader-election.md.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-BEAT_INTERVAL = 1.0
-"""Seconds between two signs of life of the event loop, and between two looks of the thread for them."""
-HANG_LIMIT = 20
-"""Looks without a sign of life after which the thread ends the process. Looks are counted, not seconds: a process that
-was suspended has not hung."""
+HEARTBEAT_INTERVAL = 1.0
+"""Seconds between two heartbeats of the event loop, and between two checks of the thread for one."""
+MAX_MISSED_HEARTBEATS = 20
+"""Consecutive checks without a heartbeat after which the thread ends the process. Checks are counted, not seconds: a
+process that was suspended has not hung."""
 
 
 class LeaseThread:
@@ -42,12 +42,13 @@ class LeaseThread:
         connect: Callable[[], AbstractAsyncContextManager[LeaseClient]],
         elector: Callable[[LeaseClient], LeaderElector],
         end: Callable[[int], object] = os._exit,
-        beat_interval: float = BEAT_INTERVAL,
+        heartbeat_interval: float = HEARTBEAT_INTERVAL,
     ) -> None:
-        self._connect, self._make_elector, self._end, self._beat_interval = connect, elector, end, beat_interval
+        self._connect, self._make_elector, self._end = connect, elector, end
+        self._heartbeat_interval = heartbeat_interval
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="lease", daemon=True)
-        self._beats = 0
+        self._heartbeats = 0
         self._stopping = threading.Event()
 
     async def __aenter__(self) -> LeaseThread:
@@ -79,12 +80,12 @@ class LeaseThread:
         await self._in_thread(self._elector.acquire())
 
     async def keep_renewing(self) -> None:
-        """Renews for ever, and shows the thread that the event loop runs. Raises LeadershipLostError."""
+        """Renews until cancelled, and sends the heartbeats of the event loop. Raises LeadershipLostError."""
         renewing = self._in_thread(self._renew())
         try:
             while not renewing.done():
-                self._beats += 1
-                await asyncio.wait([renewing], timeout=self._beat_interval)
+                self._heartbeats += 1
+                await asyncio.wait([renewing], timeout=self._heartbeat_interval)
             renewing.result()
         finally:
             self._stopping.set()
@@ -109,17 +110,19 @@ class LeaseThread:
             watching.cancel()
 
     async def _end_if_hung(self) -> None:
-        """Ends the process when the event loop has shown no sign of life for HANG_LIMIT looks."""
+        """Ends the process when the event loop has missed MAX_MISSED_HEARTBEATS heartbeats in succession."""
         missed = 0
-        while missed < HANG_LIMIT:
-            beats = self._beats
-            await asyncio.sleep(self._beat_interval)
-            missed = missed + 1 if self._beats == beats else 0
-        logger.critical("the event loop has hung for %.0f s: ending the process", HANG_LIMIT * self._beat_interval)
+        while missed < MAX_MISSED_HEARTBEATS:
+            heartbeats = self._heartbeats
+            await asyncio.sleep(self._heartbeat_interval)
+            missed = missed + 1 if self._heartbeats == heartbeats else 0
+        logger.critical(
+            "the event loop has hung for %.0f s: ending the process", MAX_MISSED_HEARTBEATS * self._heartbeat_interval
+        )
         self._end(1)
 
     def _end_unless_stopping(self, error: LeadershipLostError) -> None:
-        """Ends a process whose event loop hangs too long to learn that it does not lead any more."""
+        """Ends a process that has lost the Lease and whose event loop hangs, so that it does not stop by itself."""
         if not self._stopping.is_set():
             logger.critical("the event loop hangs, and %s: ending the process", error)
             self._end(1)

@@ -82,11 +82,11 @@ def _export_invariants(key: PlatformKey, rows: Iterable[Mapping[str, Any]]) -> N
             INVARIANT.labels(key.namespace, key.name, row["service"], row["name"]).set(row["violations"])
 
 
-def export_tenant(name: str, plan: str, usage: Mapping[str, Any], amount: Callable[[str], int]) -> None:
-    """Exports the usage of a tenant as its status has it. `amount` reads a quantity."""
+def export_tenant(name: str, plan: str, usage: Mapping[str, Any], parse_quantity: Callable[[str], int]) -> None:
+    """Exports the usage of a tenant as its status has it."""
     remove_tenant(name)
     TENANT_PODS.labels(name, plan).set(usage["pods"])
-    TENANT_STORAGE.labels(name, plan).set(amount(usage["storageRequested"]))
+    TENANT_STORAGE.labels(name, plan).set(parse_quantity(usage["storageRequested"]))
     TENANT_ORDERS.labels(name, plan).set(usage["ordersTotal"])
 
 

@@ -15,7 +15,7 @@ from platform_operator.api.kinds import EVENT, LABEL_COMPONENT, LABEL_INSTANCE, 
 from platform_operator.api.spec import SERVICES, Spec, parse
 from platform_operator.apply.applier import apply_object, delete_object, find_conflict, prune
 from platform_operator.apply.deletion import finish_deletion, set_finalizer
-from platform_operator.apply.helm_release import adopts_release, retire_release
+from platform_operator.apply.helm_release import adopts_release, delete_release_records
 from platform_operator.apply.inventory_store import inventory_id, is_stored, read_inventory, write_inventory
 from platform_operator.apply.release_history import record_release
 from platform_operator.apply.rotation_store import write_rotations
@@ -63,7 +63,7 @@ from platform_operator.plan.hibernation import (
     hibernation_of,
     is_draining,
     is_in_steps,
-    is_resting,
+    keeps_release,
     stores_are_stopped,
 )
 from platform_operator.plan.inventory import DesiredObject, Inventory
@@ -174,7 +174,7 @@ class Reconciler:
         if isinstance(result.error, ApiError | UnexpectedError):
             raise result.error
         if result.converged and adopts_release(platform) and not (spec and spec.observes):
-            await retire_release(self.client, platform.key)
+            await delete_release_records(self.client, platform.key)
         if not self._is_current(platform):
             return Requeue.after(0)
         recheck = self._recheck(platform.key, spec, result)
@@ -183,8 +183,8 @@ class Reconciler:
         turn = TURN_INTERVAL if result.target and result.target.wait else None
         in_steps = result.upgrade is not None and result.upgrade.in_steps and not (spec and spec.observes)
         step = STEP_INTERVAL if in_steps else None
-        boundary = surge_at(spec, self.now()).boundary if spec else None
-        surge = max(0.0, (boundary - self.now()).total_seconds()) if boundary else None
+        next_change = surge_at(spec, self.now()).next_change if spec else None
+        surge = max(0.0, (next_change - self.now()).total_seconds()) if next_change else None
         stops = 0.0 if self._begins_to_hibernate(platform.key, spec, result) else None
         fights = self.fights.next_look(key, self.now())
         return Requeue.earliest(recheck, secrets, rotation, turn, step, surge, stops, fights)
@@ -348,7 +348,7 @@ class Reconciler:
     ) -> _Choice:
         """Looks at the step of an upgrade, if there is one. Raises RenderError."""
         key, running = platform.key, running_release(platform.status)
-        if is_resting(spec, platform.status):
+        if keeps_release(spec, platform.status):
             return _Choice(target)
         upgrade = current_upgrade(read_upgrade(platform.status), target, running)
         goes_back = upgrade is not None and upgrade.goes_back

@@ -18,8 +18,8 @@ from platform_operator.errors import ApiError
 
 logger = logging.getLogger(__name__)
 
-LOOK_INTERVAL = 600.0
-"""Seconds between two looks at the definition, which changes with a release."""
+CHECK_INTERVAL = 600.0
+"""Seconds between two checks of the definition, which changes with a release."""
 
 
 class ObjectRewriter(Protocol):
@@ -37,8 +37,8 @@ class ObjectRewriter(Protocol):
 
 
 @dataclass
-class StoredVersions:
-    """Migrates the platforms of the whole cluster, those of other operator classes included."""
+class StorageVersionMigrator:
+    """Rewrites the platforms of the whole cluster in the storage version, those of other operator classes included."""
 
     client: ObjectRewriter
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
@@ -50,16 +50,16 @@ class StoredVersions:
         return f"{self.kind.plural}.{self.kind.group}"
 
     async def run(self) -> None:
-        """Looks for ever, since the definition may be applied after the operator has started."""
+        """Migrates at each interval, since the definition may be applied after the operator has started."""
         while True:
             try:
                 await self.migrate()
             except ApiError as error:
                 logger.warning("cannot migrate the stored versions of %s: %s", self.definition, error)
-            await self.sleep(LOOK_INTERVAL)
+            await self.sleep(CHECK_INTERVAL)
 
     async def migrate(self) -> None:
-        """Rewrites what may be stored in another version, and then says so in the definition. Raises ApiError.
+        """Rewrites all platforms, and then removes the former versions from the definition's list. Raises ApiError.
 
         The list is written only to the definition that was read before: if its storage version has changed since, the
         API server answers 409.
@@ -86,7 +86,7 @@ class StoredVersions:
     async def _rewrite(self, platform: Manifest) -> None:
         """Sends a patch that changes nothing: the API server stores the object if it is stored in another version.
 
-        One that was changed or deleted since it was read, which is a 409 or 404, needs no rewriting any more.
+        An object that was changed or deleted since it was read, which is a 409 or 404, needs no rewrite.
         """
         metadata = platform["metadata"]
         try:

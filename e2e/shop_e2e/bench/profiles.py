@@ -51,7 +51,7 @@ _LOOP_FRAME = "Program.serve "
 
 
 class ProfilerError(Exception):
-    """py-spy failed; the message is what it said."""
+    """py-spy failed; the message is what it output."""
 
 
 @dataclass(slots=True)
@@ -77,15 +77,15 @@ class Profiler:
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
         )  # fmt: skip
         assert process.stdout is not None
-        said = await process.stdout.readline()  # that it samples, or why it does not
+        output = await process.stdout.readline()  # that it samples, or why it does not
         try:
             yield
         finally:
             if process.returncode is None:
                 process.send_signal(signal.SIGINT)
-            said += (await process.communicate())[0]
+            output += (await process.communicate())[0]
         if process.returncode != 0:
-            raise ProfilerError(said.decode().strip())
+            raise ProfilerError(output.decode().strip())
 
     def write_table(self) -> Path:
         """Writes the time per library of all recorded stacks, and returns the path."""

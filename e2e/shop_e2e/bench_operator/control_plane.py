@@ -52,13 +52,13 @@ async def control_plane(folder: Path, shops: int) -> AsyncIterator[ControlPlane]
         token = secrets.token_hex(16)
         _write_credentials(folder, token)
         _write_kubeconfig(kubeconfig, url, token)
-        processes.enter_context(process(folder, "etcd", _etcd(folder, etcd, peer)))
-        processes.enter_context(process(folder, "kube-apiserver", _api_server(folder, etcd, port)))
+        processes.enter_context(run_process(folder, "etcd", _etcd(folder, etcd, peer)))
+        processes.enter_context(run_process(folder, "kube-apiserver", _api_server(folder, etcd, port)))
         os.environ["KUBECONFIG"] = str(kubeconfig)
         client = KubernetesClient(await stack.enter_async_context(await connect()), lambda: None)
         await _until_ready(client)
         for name, arguments in _controllers(folder, kubeconfig).items():
-            processes.enter_context(process(folder, name, arguments))
+            processes.enter_context(run_process(folder, name, arguments))
         await _prepare(client, shops)
         binding = asyncio.create_task(_provision_volumes(client))
         stack.callback(binding.cancel)
@@ -66,10 +66,10 @@ async def control_plane(folder: Path, shops: int) -> AsyncIterator[ControlPlane]
 
 
 @contextmanager
-def process(
+def run_process(
     folder: Path, name: str, command: Sequence[str | Path], environment: dict[str, str] | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Runs a process with its log in the folder, and stops it at the end."""
+    """Runs a process with its log in the folder until the context ends."""
     with (folder / f"{name}.log").open("ab") as log:
         started = subprocess.Popen(
             [*map(str, command)], stdout=log, stderr=log, env=os.environ | (environment or {}), cwd=folder

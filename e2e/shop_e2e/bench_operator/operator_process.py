@@ -15,7 +15,7 @@ from chassis_testing.ports import free_port
 from prometheus_client.parser import text_string_to_metric_families
 
 from shop_e2e.bench.processes import resident_bytes
-from shop_e2e.bench_operator.control_plane import ControlPlane, process
+from shop_e2e.bench_operator.control_plane import ControlPlane, run_process
 
 TIMEOUT = 600.0
 """Seconds until the operator leads or is in sync."""
@@ -63,7 +63,7 @@ class OperatorProcess:
             "TENANT_ADMIN_ROLE": self.tenant_admin_role,
         }  # fmt: skip
         command = [sys.executable, "-m", "shop_e2e.bench_operator.traced_operator"]
-        with process(self.folder, "operator", command, environment) as self._process:
+        with run_process(self.folder, "operator", command, environment) as self._process:
             yield
 
     async def until_leading(self) -> None:

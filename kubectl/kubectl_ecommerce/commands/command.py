@@ -1,4 +1,4 @@
-"""What a command is, and how it finds the shop that it is about."""
+"""Defines a command of the plugin, its session and its report."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from kubectl_ecommerce.shop import Shop
 
 @dataclass(frozen=True)
 class Report:
-    """What a command has found or done: as data for scripts, and as text for people."""
+    """The result of a command: as data for scripts, and as text for people."""
 
     data: Mapping[str, Any]
     render: Callable[[Style], str]
@@ -81,17 +81,17 @@ class Command:
     run: Callable[[Session], Report]
     add_arguments: Callable[[ArgumentParser], None] = _no_arguments
     changes: bool = False
-    """True if it writes: then it can be tried with --dry-run."""
+    """True if the command writes, so that it has the option --dry-run."""
 
 
 def patch(session: Session, shop: Shop, change: Mapping[str, Any], done: str) -> Report:
     """Changes a shop, and reports what was done."""
     dry_run: bool = session.arguments.dry_run
     session.kubectl.patch_shop(shop.namespace, shop.name, change, dry_run=dry_run)
-    return said(shop, f"{done} (dry run: nothing was changed)" if dry_run else done)
+    return message_report(shop, f"{done} (dry run: nothing was changed)" if dry_run else done)
 
 
-def said(shop: Shop, sentence: str) -> Report:
-    """Returns the report of one sentence about a shop."""
-    data = {"namespace": shop.namespace, "name": shop.name, "done": sentence}
-    return Report(data, lambda _: f"{shop}: {sentence}\n")
+def message_report(shop: Shop, message: str) -> Report:
+    """Returns a report that consists of one message about a shop."""
+    data = {"namespace": shop.namespace, "name": shop.name, "done": message}
+    return Report(data, lambda _: f"{shop}: {message}\n")

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from kubectl_ecommerce.commands.command import Command, Report, Session, patch, said
+from kubectl_ecommerce.commands.command import Command, Report, Session, message_report, patch
 
 
 def hibernate(session: Session) -> Report:
     shop = session.shop()
     if shop.spec.get("hibernated"):
-        return said(shop, "is to be hibernated already")
+        return message_report(shop, "is to be hibernated already")
     return patch(session, shop, {"spec": {"hibernated": True}}, "hibernates: its pods are stopped, its data is kept")
 
 
 def wake(session: Session) -> Report:
     shop = session.shop()
     if not shop.spec.get("hibernated"):
-        return said(shop, "is not hibernated")
+        return message_report(shop, "is not hibernated")
     watch = f"watch it with kubectl ecommerce status {shop.name} -n {shop.namespace}"
     return patch(session, shop, {"spec": {"hibernated": False}}, f"wakes: {watch}")
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from kubectl_ecommerce.commands.command import Command, Report, Session, patch, said
+from kubectl_ecommerce.commands.command import Command, Report, Session, message_report, patch
 
 
 def pause(session: Session) -> Report:
     shop = session.shop()
     if shop.observes:
-        return said(shop, "is paused already")
+        return message_report(shop, "is paused already")
     return patch(session, shop, {"spec": {"mode": "Observe"}}, "paused: the operator changes and repairs nothing")
 
 
@@ -16,7 +16,7 @@ def resume(session: Session) -> Report:
     """Removes `spec.paused`, the earlier name of the mode, too."""
     shop = session.shop()
     if not shop.observes:
-        return said(shop, "is not paused")
+        return message_report(shop, "is not paused")
     change = {"spec": {"mode": "Manage", "paused": None}}
     return patch(session, shop, change, "resumed: the operator keeps the shop as the spec says")
 

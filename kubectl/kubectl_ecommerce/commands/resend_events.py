@@ -16,20 +16,20 @@ def run(session: Session) -> Report:
     shop, arguments = session.shop(), session.arguments
     period = [*_time("--since", arguments.since), *_time("--until", arguments.until)]
     period += ["--type", arguments.type] if arguments.type else []
-    said: dict[str, str] = {}
+    outputs: dict[str, str] = {}
     for service in (arguments.service,) if arguments.service else SERVICES:
         pod = f"deployment/{shop.name}-{service}"
         command = ["python", "-m", f"{service}_service", "resend", *period]
         if arguments.dry_run:
-            said[service] = f"kubectl -n {shop.namespace} exec {pod} -- {' '.join(command)}"
+            outputs[service] = f"kubectl -n {shop.namespace} exec {pod} -- {' '.join(command)}"
             continue
         try:
-            said[service] = session.kubectl.run("exec", pod, "--namespace", shop.namespace, "--", *command).strip()
+            outputs[service] = session.kubectl.run("exec", pod, "--namespace", shop.namespace, "--", *command).strip()
         except KubectlError as error:
-            done = f"done by {', '.join(said)}" if said else "done by no service"
+            done = f"done by {', '.join(outputs)}" if outputs else "done by no service"
             raise KubectlError(f"{service}: {error} It is {done}; it can be run again at any time.") from None
-    data = {"namespace": shop.namespace, "name": shop.name, "services": said}
-    return Report(data, lambda _: "".join(f"{service}: {text}\n" for service, text in said.items()))
+    data = {"namespace": shop.namespace, "name": shop.name, "services": outputs}
+    return Report(data, lambda _: "".join(f"{service}: {text}\n" for service, text in outputs.items()))
 
 
 def _time(flag: str, value: str | None) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from kubectl_ecommerce.commands.command import Command, Report, Session, patch, said
+from kubectl_ecommerce.commands.command import Command, Report, Session, message_report, patch
 from kubectl_ecommerce.errors import NothingToDoError
 from kubectl_ecommerce.kubectl import Manifest
 from kubectl_ecommerce.output import Style, age, table
@@ -32,7 +32,7 @@ def run(session: Session) -> Report:
     version = _named(shop, releases, session.arguments.to) if session.arguments.to else _former(shop, releases)
     before = shop.spec.get("version") or "unset"
     if before == version:
-        return said(shop, f"spec.version is {version} already")
+        return message_report(shop, f"spec.version is {version} already")
     done = f"spec.version was {before} and is {version}: watch it with kubectl ecommerce status {shop.name} -n "
     return patch(session, shop, {"spec": {"version": version}}, done + shop.namespace)
 

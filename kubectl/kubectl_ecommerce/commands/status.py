@@ -10,7 +10,7 @@ from typing import Any
 from kubectl_ecommerce.commands.command import Command, Report, Session
 from kubectl_ecommerce.errors import UsageError
 from kubectl_ecommerce.output import Cell, Node, Style, Text, Tone, age, table, tree
-from kubectl_ecommerce.shop import Row, Shop, Trouble
+from kubectl_ecommerce.shop import Row, Shop, UnhealthyCondition
 
 
 def run(session: Session) -> Report:
@@ -52,7 +52,7 @@ def _data(shop: Shop) -> dict[str, Any]:
         "mode": status.get("mode", ""),
         "upgrade": dict(shop.upgrade),
         "observedNewestSpec": shop.is_current,
-        "troubles": [one.data for one in shop.troubles],
+        "troubles": [one.dump() for one in shop.unhealthy_conditions],
         "services": [dict(row) | {"causes": _messages(_service_blockers(shop, row))} for row in shop.rows("services")],
         "databases": [
             dict(row) | {"causes": _messages(_database_blockers(shop, row))} for row in shop.rows("databases")
@@ -82,8 +82,8 @@ def _tree(shop: Shop, now: datetime, style: Style) -> Node:
 def _branches(shop: Shop, now: datetime, style: Style) -> Iterator[Node]:
     yield Node([f"version {_version(shop)}"], _version_note(shop))
     yield Node([f"mode {shop.status.get('mode', 'not reported')}"])
-    if shop.troubles:
-        yield Node(["conditions"], branches=[_condition(one, now, style) for one in shop.troubles])
+    if shop.unhealthy_conditions:
+        yield Node(["conditions"], branches=[_condition(one, now, style) for one in shop.unhealthy_conditions])
     services, databases = shop.rows("services"), shop.rows("databases")
     if services:
         branches = [_service(shop, row, now, style) for row in services]
@@ -113,7 +113,7 @@ def _version_note(shop: Shop) -> str:
     return " ".join(notes)
 
 
-def _condition(one: Trouble, now: datetime, style: Style) -> Node:
+def _condition(one: UnhealthyCondition, now: datetime, style: Style) -> Node:
     tone = Tone.WAIT if one.runbook.waits else Tone.BAD
     cells: list[Cell] = [style.mark(tone), one.type, Text(one.reason, tone), Text(age(one.since, now), Tone.FAINT)]
     return Node(cells, one.message)
@@ -171,5 +171,5 @@ def _summary(shop: Shop) -> Sequence[Cell]:
         shop.version,
         shop.target,
         shop.status.get("servicesReady", ""),
-        ", ".join(one.reason for one in shop.troubles),
+        ", ".join(one.reason for one in shop.unhealthy_conditions),
     )

@@ -36,7 +36,7 @@ def run(session: Session) -> Report:
     contents = _contents(shop, bundle, session.now)
     _write(path, name, contents, session.now)
     data = {"namespace": shop.namespace, "name": shop.name, "file": str(path), "missing": bundle.missing}
-    return Report(data | {"files": sorted(contents)}, lambda _: _said(shop, path, contents, bundle))
+    return Report(data | {"files": sorted(contents)}, lambda _: _render(shop, path, contents, bundle))
 
 
 def _add_arguments(parser: ArgumentParser) -> None:
@@ -89,7 +89,7 @@ def _write(path: Path, name: str, files: Mapping[str, str], now: datetime) -> No
             archive.addfile(information, io.BytesIO(content))
 
 
-def _said(shop: Shop, path: Path, files: Mapping[str, str], bundle: Bundle) -> str:
+def _render(shop: Shop, path: Path, files: Mapping[str, str], bundle: Bundle) -> str:
     lines = [f"{shop}: {path} has {len(files)} files. Read them before you send them."]
     lines += [f"missing {name}: {reason}" for name, reason in sorted(bundle.missing.items())]
     return "\n".join(lines) + "\n"

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from kubectl_ecommerce.commands.command import Command, Report, Session
 from kubectl_ecommerce.output import Style, Text, Tone, age, table, wrapped
-from kubectl_ecommerce.shop import Row, Shop, Trouble
+from kubectl_ecommerce.shop import Row, Shop, UnhealthyCondition
 
 
 def run(session: Session) -> Report:
@@ -20,7 +20,7 @@ def report(shop: Shop, now: datetime) -> Report:
         "namespace": shop.namespace,
         "name": shop.name,
         "state": shop.state,
-        "causes": [one.data for one in shop.troubles],
+        "causes": [one.dump() for one in shop.unhealthy_conditions],
         "waiting": [dict(row) for row in _waiting(shop)],
     }
     return Report(data, lambda style: "".join(_render(shop, now, style)))
@@ -41,12 +41,12 @@ def _render(shop: Shop, now: datetime, style: Style) -> Iterator[str]:
         yield f"{shop}: the operator has not reported this shop yet. Next:\n"
         yield "   kubectl -n ecommerce-system get pods,lease\n"
         return
-    if not shop.troubles:
+    if not shop.unhealthy_conditions:
         yield f"{shop} is {shop.state}: nothing blocks it.\n"
         return
     yield f"{style.paint(Text(str(shop), Tone.NAME))} is {shop.state}.\n"
-    for number, trouble in enumerate(shop.troubles, start=1):
-        yield from _cause(number, trouble, now, style)
+    for number, condition in enumerate(shop.unhealthy_conditions, start=1):
+        yield from _cause(number, condition, now, style)
     waiting = [*_waiting(shop)]
     if waiting:
         yield "\nThese objects wait for others:\n"
@@ -54,7 +54,7 @@ def _render(shop: Shop, now: datetime, style: Style) -> Iterator[str]:
         yield table(("KIND", "NAME", "FOR", "MESSAGE"), rows, style)
 
 
-def _cause(number: int, one: Trouble, now: datetime, style: Style) -> Iterator[str]:
+def _cause(number: int, one: UnhealthyCondition, now: datetime, style: Style) -> Iterator[str]:
     tone = Tone.WAIT if one.runbook.waits else Tone.BAD
     since = age(one.since, now)
     dated = f", for {since}" if since else ""

@@ -125,10 +125,10 @@ class TenantSpec(Model):
     admins: list[Subject] = Field(
         default=[], max_length=50, description="Who may change in the shop what the plan allows, and read its pods."
     )
-    suspended: bool = Field(default=False, description="Close the shop: no pod runs, and the data stay.")
+    suspended: bool = Field(default=False, description="Hibernate the shop: no pod runs, and the data stay.")
     delete_after: Annotated[str, Field(max_length=8)] = Field(
         default="7d",
-        description="How long the data of a deleted tenant are kept, closed: minutes, hours or days, e.g. 7d or 12h.",
+        description="How long a deleted tenant's shop is kept, hibernated: minutes, hours or days, e.g. 7d or 12h.",
     )
     platform: ShopFields = Field(default={}, description="Fields of the shop's spec, over the defaults of the plan.")
 

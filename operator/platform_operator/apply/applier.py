@@ -15,7 +15,7 @@ from platform_operator.api.kinds import (
     ObjectId,
     PlatformKey,
 )
-from platform_operator.apply.helm_release import adopts_release, labels_alone, without_helm
+from platform_operator.apply.helm_release import adopts_release, remove_helm_ownership, secret_labels_manifest
 from platform_operator.apply.ownership import holder, is_of_release, is_ours
 from platform_operator.cache.observed import ObservedObject, ObservedState, Workload, observe
 from platform_operator.cache.store import Cache
@@ -52,7 +52,7 @@ async def apply_object(
             raise
         return Refusal(desired.id, error)
     if adopts_release(cache.platforms.get(key)):
-        await without_helm(client, kind, answer)
+        await remove_helm_ownership(client, kind, answer)
     seen = observe(answer)
     cache.store(key, seen)
     return seen
@@ -102,8 +102,8 @@ async def _is_foreign_secret(client: KubernetesClient, cache: Cache, key: Platfo
     if stored is None or _has_child_labels(stored):
         return False
     if adopts_release(cache.platforms.get(key)) and is_of_release(stored, key):
-        stored = await client.apply(kind, key.namespace, labels_alone(desired.manifest))
-        await without_helm(client, kind, stored)
+        stored = await client.apply(kind, key.namespace, secret_labels_manifest(desired.manifest))
+        await remove_helm_ownership(client, kind, stored)
     cache.store(key, observe(stored))
     return True
 

@@ -23,12 +23,12 @@ from platform_operator.errors import ApiError
 logger = logging.getLogger(__name__)
 
 CHART = "platform"
-"""The chart of a whole shop: a release of another chart is left alone."""
+"""The chart of a whole shop. A release of another chart is not adopted."""
 ATTEMPTS = 5
-"""Writes of an object that its controllers may write at the same time."""
+"""Attempts to write an object that other controllers write at the same time."""
 RECORD_TYPE = "helm.sh/release.v1"
 _HELM = "helm"
-"""What the names of Helm's field managers begin with: `helm`, and Flux's `helm-controller`."""
+"""The prefix of Helm's field managers: `helm`, and Flux's `helm-controller`."""
 
 
 def adopts_release(platform: Platform | None) -> bool:
@@ -36,22 +36,24 @@ def adopts_release(platform: Platform | None) -> bool:
     return platform is not None and platform.annotations.get(ANNOTATION_ADOPT_RELEASE) == platform.key.name
 
 
-def labels_alone(secret: Manifest) -> Manifest:
-    """Returns what is applied to a Secret of the release: not the key id, which would say that the values follow from
-    the master key."""
+def secret_labels_manifest(secret: Manifest) -> Manifest:
+    """Returns the manifest that is applied to a Secret of the release: its labels without the annotation of the key id.
+
+    The key id would say that the values are derived from the master key.
+    """
     metadata = {name: secret["metadata"][name] for name in ("name", "namespace", "labels")}
     return {"apiVersion": secret["apiVersion"], "kind": secret["kind"], "metadata": metadata}
 
 
-async def without_helm(client: KubernetesClient, kind: Kind, applied: Manifest) -> None:
+async def remove_helm_ownership(client: KubernetesClient, kind: Kind, applied: Manifest) -> None:
     """Ends Helm's ownership of the fields of an object, and removes the annotations by which Helm recognizes it.
 
-    Otherwise a field that the operator no longer applies would stay, since Helm would own it too. A list of managers
-    is replaced as a whole, so an object that was written in between is read again. Raises ApiError.
+    Otherwise a field that the operator no longer applies would stay, since Helm would own it too. `managedFields` is
+    replaced as a whole, so an object that was written in between is read again. Raises ApiError.
     """
     stored: Manifest | None = applied
     for attempt in range(ATTEMPTS):
-        if stored is None or not (fields := _fields_without_helm(stored["metadata"])):
+        if stored is None or not (fields := _metadata_patch(stored["metadata"])):
             return
         namespace, name = stored["metadata"]["namespace"], stored["metadata"]["name"]
         try:
@@ -64,21 +66,21 @@ async def without_helm(client: KubernetesClient, kind: Kind, applied: Manifest) 
             return
 
 
-def _fields_without_helm(metadata: Manifest) -> Manifest:
-    """Returns what to change in an object's metadata; nothing if Helm owns no field of it."""
+def _metadata_patch(metadata: Manifest) -> Manifest:
+    """Returns the patch of an object's metadata; empty if Helm owns no field of the object."""
     entries = metadata.get("managedFields") or []
-    kept = [one for one in entries if one.get("subresource") or not str(one.get("manager", "")).startswith(_HELM)]
-    if len(kept) == len(entries):
+    others = [one for one in entries if one.get("subresource") or not str(one.get("manager", "")).startswith(_HELM)]
+    if len(others) == len(entries):
         return {}
     return {
         "resourceVersion": metadata["resourceVersion"],
-        "managedFields": kept,
+        "managedFields": others,
         "annotations": {ANNOTATION_RELEASE_NAME: None, ANNOTATION_RELEASE_NAMESPACE: None},
     }
 
 
-async def retire_release(client: KubernetesClient, key: PlatformKey) -> None:
-    """Deletes the records of the adopted release, those of its former revisions first. Raises ApiError."""
+async def delete_release_records(client: KubernetesClient, key: PlatformKey) -> None:
+    """Deletes Helm's records of the adopted release, oldest revision first. Raises ApiError."""
     kind = CHILD_KINDS["Secret"]
     records, _ = await client.list(kind, key.namespace, f"owner=helm,name={key.name}")
     own = [record for record in records if _is_record(record)]

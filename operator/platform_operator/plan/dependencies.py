@@ -57,7 +57,7 @@ class Progress:
         A store that is created, has no pods, or is not ready itself, waits for none: its change makes nothing worse,
         and may be what makes it ready.
         """
-        if one == other or one in self.unready or not {one, other} <= self.observed.keys() or self._sleeps(one):
+        if one == other or one in self.unready or not {one, other} <= self.observed.keys() or self._is_stopped(one):
             return False
         return other in self.unready or (other in self.due - self.attempted and other < one)
 
@@ -71,7 +71,7 @@ class Progress:
         if one.id.kind != "Deployment":
             return False
         if other.id.kind == "StatefulSet" and _is_shared(other.id):
-            return self._sleeps(one.id) and not self._is_usable(other.id)
+            return self._is_stopped(one.id) and not self._is_usable(other.id)
         return one.wave >= TRAFFIC_WAVE and other.id.kind == "Deployment" and self._is_changing(one.id, other.id)
 
     def _is_usable(self, identity: ObjectId) -> bool:
@@ -88,10 +88,10 @@ class Progress:
         blocker = self.blockers.get(service)
         if blocker is None or blocker.failed:
             return False
-        return blocker.rolling or self._sleeps(traffic)
+        return blocker.rolling or self._is_stopped(traffic)
 
-    def _sleeps(self, identity: ObjectId) -> bool:
-        """Returns whether no pod of a workload runs or is wanted yet: it is new, or hibernated."""
+    def _is_stopped(self, identity: ObjectId) -> bool:
+        """Returns whether a workload has no pods, since it is new or hibernated."""
         state = state_of(identity, self.observed)
         return identity not in self.observed or (isinstance(state, Workload) and state.desired == state.total == 0)
 

@@ -16,7 +16,7 @@ from platform_operator.api.conditions import ConditionReason, UpgradePhase, is_m
 from platform_operator.api.kinds import PlatformKey
 from platform_operator.api.spec import DAYS, Maintenance, Spec
 from platform_operator.cache.observed import Platform
-from platform_operator.plan.hibernation import is_resting, sleeps
+from platform_operator.plan.hibernation import keeps_release, was_hibernated
 from platform_operator.plan.inventory import DesiredObject, Inventory
 from platform_operator.plan.upgrades import (
     ANNOTATION_RETRY_UPGRADE,
@@ -111,8 +111,8 @@ def choose_target(
     stored, running = stored_target(platform.status), running_release(platform.status)
     if spec.observes or stored is None or running is None:
         return wanted
-    if is_resting(spec, platform.status):
-        return _resting_target(running, release, wanted)
+    if keeps_release(spec, platform.status):
+        return _target_of_kept_release(running, release, wanted)
     upgrade = read_upgrade(platform.status)
     if upgrade is not None and upgrade.has_failed and upgrade.release == (wanted.version, wanted.charts):
         return wanted if is_retried(upgrade, platform) else failed_target(platform.key, upgrade, running)
@@ -128,8 +128,8 @@ def choose_target(
     return target if target == wanted else replace(target, wait=wait)
 
 
-def _resting_target(running: Release, release: Target, wanted: Target) -> Target:
-    """Returns the release of a shop that is hibernated: its own version. No pod runs that new charts would replace."""
+def _target_of_kept_release(running: Release, release: Target, wanted: Target) -> Target:
+    """Returns the target of a hibernated shop: its version with the operator's charts, which replace no running pod."""
     target = Target(running[0], release.charts)
     text = "The shop is hibernated: it is upgraded when it is awake again."
     return target if target == wanted else replace(target, wait=Wait(ConditionReason.HIBERNATED, text))
@@ -213,7 +213,7 @@ def _members(fleet: Iterable[Platform]) -> Iterable[_Member]:
     """Yields the shops that count: those that ran before, that the operator may change, and that are awake."""
     for one in fleet:
         target, running = stored_target(one.status), running_release(one.status)
-        is_still = one.deleting or one.status.get("mode") == "Observe" or sleeps(one.status)
+        is_still = one.deleting or one.status.get("mode") == "Observe" or was_hibernated(one.status)
         if target and running and not is_still:
             follows, failed = not one.spec.get("version"), failed_release(one.status)
             yield _Member(one.key, target, running, is_met(one.status, "Degraded"), follows, failed)

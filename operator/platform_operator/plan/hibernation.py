@@ -1,6 +1,6 @@
 """Decides how far a shop is hibernated. Pure.
 
-docs/adr/0055-a-hibernated-shop-keeps-its-release.md says why a shop that sleeps is not upgraded.
+docs/adr/0055-a-hibernated-shop-keeps-its-release.md says why a hibernated shop is not upgraded.
 """
 
 from __future__ import annotations
@@ -60,22 +60,22 @@ def has_pods(observed: Children) -> bool:
     return _has_pods(observed, "Deployment") or _has_pods(observed, "StatefulSet")
 
 
-def is_resting(spec: Spec, status: Mapping[str, Any]) -> bool:
-    """Returns whether a shop sleeps, falls asleep or wakes, so that it keeps the release that it had.
+def keeps_release(spec: Spec, status: Mapping[str, Any]) -> bool:
+    """Returns whether a shop keeps its release, since it is hibernated, being hibernated or waking.
 
-    One that cannot wake at its version takes another that its spec names.
+    A shop that cannot wake at its version takes another one that its spec names.
     """
     if is_in_steps(status):
         return False
-    return spec.hibernated or (sleeps(status) and not _is_corrected(spec, status))
+    return spec.hibernated or (was_hibernated(status) and not _is_corrected(spec, status))
 
 
 def _is_corrected(spec: Spec, status: Mapping[str, Any]) -> bool:
     return is_met(status, "Degraded") and spec.version not in (None, status.get("version"))
 
 
-def sleeps(status: Mapping[str, Any]) -> bool:
-    """Returns whether a shop was hibernated and has not been awake since, as its status says."""
+def was_hibernated(status: Mapping[str, Any]) -> bool:
+    """Returns whether the status says that a shop was hibernated and has not been awake since."""
     stored = stored_condition(status, "Hibernated")
     return stored is not None and stored["reason"] != ConditionReason.AWAKE
 

@@ -1,4 +1,4 @@
-"""Decides which surge window of a spec is open, and when the next change is. Pure."""
+"""Decides which surge window of a spec is open, and when a window opens or ends next. Pure."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from platform_operator.api.surge import SurgeWindow
 
 
 @dataclass(frozen=True)
-class Window:
-    """A surge window, as instants. It contains its beginning and not its end."""
+class ResolvedWindow:
+    """A surge window with its times resolved to instants. It contains its beginning and not its end."""
 
     begins: datetime
     ends: datetime
@@ -29,14 +29,14 @@ class Window:
 
 @dataclass(frozen=True)
 class Surge:
-    """The windows of a spec, as one looks at them at one time."""
+    """The state of a spec's windows at one time."""
 
-    now: Window | None = None
+    now: ResolvedWindow | None = None
     """The open window; of several, the one with the greatest factor."""
-    next: Window | None = None
+    next: ResolvedWindow | None = None
     """The window that begins next."""
-    boundary: datetime | None = None
-    """When a window begins or ends next."""
+    next_change: datetime | None = None
+    """The time at which a window begins or ends next."""
 
     @property
     def factor(self) -> float:
@@ -48,24 +48,24 @@ class Surge:
 
 
 def surge_at(spec: Spec, now: datetime) -> Surge:
-    """Returns the open window and the next one."""
+    """Returns the open window, the next one, and when that changes."""
     windows = sorted(_windows(spec), key=lambda one: (one.begins, -one.factor))
     is_open = [one for one in windows if one.begins <= now < one.ends]
     ahead = [one for one in windows if one.begins > now]
-    boundaries = (time for one in windows for time in (one.begins, one.ends) if time > now)
+    changes = (time for one in windows for time in (one.begins, one.ends) if time > now)
     return Surge(
-        max(is_open, key=lambda one: one.factor, default=None), next(iter(ahead), None), min(boundaries, default=None)
+        max(is_open, key=lambda one: one.factor, default=None), next(iter(ahead), None), min(changes, default=None)
     )
 
 
 def greatest_factor(spec: Spec) -> float:
-    """Returns the greatest factor of all windows, past ones included."""
+    """Returns the greatest factor of all windows, including past ones; 1 if there is none."""
     return max((one.factor for one in spec.surge), default=1.0)
 
 
-def _windows(spec: Spec) -> Iterator[Window]:
+def _windows(spec: Spec) -> Iterator[ResolvedWindow]:
     for one in spec.surge:
-        yield Window(_instant(one, one.from_), _instant(one, one.until), one.factor)
+        yield ResolvedWindow(_instant(one, one.from_), _instant(one, one.until), one.factor)
 
 
 def _instant(window: SurgeWindow, text: str) -> datetime:

@@ -1,7 +1,7 @@
-"""The names of a shop in what its charts are rendered from and to. Pure.
+"""Replaces the names of a shop in its values with placeholders, so that shops share one output of Helm. Pure.
 
-The charts put names together and decide nothing by them. So what Helm prints for a placeholder, with the names filled
-in, is what it prints for the names themselves.
+The charts concatenate names and have no conditions on them. So the output for the placeholders, with the names filled
+in, equals the output for the names.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from platform_operator.api.kinds import PlatformKey
 from platform_operator.render.values import ChartValues
 
 PLACEHOLDER = PlatformKey(namespace="namespace-of-the-shop-q7", name="name-of-the-shop-q7")
-"""Takes the place of a shop's names. Neither is a part of the other."""
+"""The placeholders of a shop's names. Neither contains the other."""
 
 _NAMED = ("existingSecret", "url")
 """The fields of the charts' values in which `render.values` writes names of the shop."""
 
 
-def take_out(values: ChartValues, key: PlatformKey) -> ChartValues:
-    """Returns values with placeholders where they begin with the shop's name, or are its address in the cluster."""
+def replace_names(values: ChartValues, key: PlatformKey) -> ChartValues:
+    """Returns the values with placeholders for the shop's names: as a prefix of a name, and in its cluster address."""
     return {
         name: _without_names(value, key)
         if name in _NAMED
-        else take_out(value, key)
+        else replace_names(value, key)
         if isinstance(value, dict)
         else value
         for name, value in values.items()
@@ -39,6 +39,6 @@ def _without_names(value: Any, key: PlatformKey) -> Any:
     return value.replace(address, f"//{PLACEHOLDER.name}-gateway.{PLACEHOLDER.namespace}.")
 
 
-def fill_in(text: str, key: PlatformKey) -> str:
-    """Returns a text with the shop's names. They are DNS labels, so that JSON needs no escapes for them."""
+def fill_in_names(text: str, key: PlatformKey) -> str:
+    """Returns a text with the shop's names for the placeholders. They are DNS labels, which JSON need not escape."""
     return text.replace(PLACEHOLDER.namespace, key.namespace).replace(PLACEHOLDER.name, key.name)

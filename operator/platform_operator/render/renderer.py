@@ -64,21 +64,21 @@ class Renderer:
         content = self.content_digest(key, uid, values)
         async with self._lock:
             if content not in self._cache:
-                text = names.fill_in(await self._render_unnamed(key, values), key)
+                text = names.fill_in_names(await self._render_unnamed(key, values), key)
                 self._cache[content] = desired_objects(json.loads(text), key, uid)
             _keep_newest(self._cache, content, self.cache_size)
             return self._cache[content]
 
     async def _render_unnamed(self, key: PlatformKey, values: ChartValues) -> str:
         """Returns the objects with placeholders for the names of the shop, as JSON. Raises RenderError."""
-        unnamed = names.take_out(values, key)
+        unnamed = names.replace_names(values, key)
         content = digest(unnamed)
         if content not in self._unnamed:
             try:
                 with metrics.RENDER_SECONDS.time():
                     manifests = await self.helm.template(self.chart, names.PLACEHOLDER, unnamed)
             except RenderError as error:
-                raise type(error)(names.fill_in(str(error), key)) from error
+                raise type(error)(names.fill_in_names(str(error), key)) from error
             self._unnamed[content] = json.dumps(manifests, separators=(",", ":"))
         _keep_newest(self._unnamed, content, MAX_UNNAMED)
         return self._unnamed[content]
@@ -86,7 +86,7 @@ class Renderer:
     def forget(self, key: PlatformKey, uid: str, values: ChartValues) -> None:
         """Forgets a rendered content, so that it is rendered again: Helm may have printed only a part of it."""
         self._cache.pop(self.content_digest(key, uid, values), None)
-        self._unnamed.pop(digest(names.take_out(values, key)), None)
+        self._unnamed.pop(digest(names.replace_names(values, key)), None)
 
 
 def _keep_newest(cache: OrderedDict[str, T], used: str, size: int) -> None:

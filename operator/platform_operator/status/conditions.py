@@ -86,10 +86,12 @@ def degraded_part(result: PassResult) -> Blocker | None:
 
 
 def hibernated_condition(
-    result: PassResult, spec: Spec, *, has_pods: bool, slept: bool, reported_before: bool
+    result: PassResult, spec: Spec, *, has_pods: bool, was_hibernated: bool, reported_before: bool
 ) -> Condition | None:
-    """Returns whether the shop is hibernated; None for one that never was. `slept` says whether it has not been awake
-    since it was."""
+    """Returns the condition Hibernated; None for a shop that never was.
+
+    `was_hibernated` says whether the shop was hibernated and has not been awake since.
+    """
     if spec.hibernated:
         if result.converged and result.hibernation is Hibernation.ALL and not has_pods:
             text = "No pod runs. Volumes and Secrets are kept. To start the shop: set spec.hibernated to false."
@@ -98,7 +100,7 @@ def hibernated_condition(
         if result.hibernation is Hibernation.NONE:
             text = "The pods are stopped when the upgrade has ended."
         return Condition("Hibernated", False, ConditionReason.HIBERNATING, text)
-    if slept and not result.converged:
+    if was_hibernated and not result.converged:
         return Condition("Hibernated", False, ConditionReason.WAKING, "The shop is being started.")
     if not reported_before:
         return None

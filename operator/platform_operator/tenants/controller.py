@@ -1,4 +1,4 @@
-"""Reconciles a tenant: makes and keeps its namespace, limits, rights and shop, and reports."""
+"""Reconciles a tenant: applies its namespace, limits, rights and shop, and reports its status."""
 
 from __future__ import annotations
 
@@ -27,19 +27,26 @@ from platform_operator.digests import digest
 from platform_operator.errors import ApiError, InvalidSpecError, TenantError
 from platform_operator.invariants.scrape_results import ScrapeResult
 from platform_operator.tenants.decisions import deletion_time, host_holder, waits_for
-from platform_operator.tenants.objects import KEPT_KINDS, NAMESPACE, QUOTA, contains, kept_objects, shop
-from platform_operator.tenants.observed import KeptObject, Place, Tenant, observe_kept, observe_tenant
+from platform_operator.tenants.objects import (
+    NAMESPACE,
+    QUOTA,
+    TENANT_OBJECT_KINDS,
+    contains,
+    shop_manifest,
+    tenant_objects,
+)
+from platform_operator.tenants.observed import ObjectKey, Tenant, TenantObject, observe_object, observe_tenant
 from platform_operator.tenants.status import Outcome, describe, status_manifest
 from platform_operator.tenants.store import TenantStore
-from platform_operator.tenants.usage import OrderCounter, amount, usage
+from platform_operator.tenants.usage import OrderCounter, parse_quantity, usage
 from platform_operator.workqueue import Requeue
 
 logger = logging.getLogger(__name__)
 
 INTERVAL = 30.0
-"""Seconds between two looks at a tenant: its shop, its usage and the rest of its grace period. Each reads caches."""
+"""Seconds between two passes over a tenant, for its usage and the end of its grace period. A pass reads caches."""
 FINALIZER_MANAGER = "ecommerce-operator-tenant-finalizer"
-_KINDS = {kind.kind: kind for kind in KEPT_KINDS}
+_KINDS = {kind.kind: kind for kind in TENANT_OBJECT_KINDS}
 
 
 @dataclass
@@ -58,14 +65,14 @@ class TenantController:
     scrape_results: Callable[[PlatformKey], Mapping[str, ScrapeResult]]
     started: float
     """When this process began to count orders, in seconds of the epoch."""
-    _applied: dict[Place, tuple[str, str]] = field(init=False, default_factory=dict)
+    _applied: dict[ObjectKey, tuple[str, str]] = field(init=False, default_factory=dict)
     """The digest of each object's content that this process has applied, and of the fields that it owned then."""
     _starting: set[str] = field(init=False, default_factory=set)
-    """The tenants that take a changed plan in this pass: until the status says so, no other place does."""
+    """The tenants that take a changed plan in this pass: until the status says so, the concurrency counts them."""
     _orders: dict[str, OrderCounter] = field(init=False, default_factory=dict)
 
     async def reconcile(self, name: str) -> Requeue:
-        """Makes one pass over one tenant. Raises ApiError if it has to be retried."""
+        """Makes one pass over one tenant. Raises ApiError if the pass has to be retried."""
         tenant = self.store.tenants.get(name)
         if tenant is None:
             self._forget(name)
@@ -92,52 +99,45 @@ class TenantController:
         return Requeue.after(INTERVAL)
 
     async def _converge(self, tenant: Tenant, spec: TenantSpec) -> Outcome:
-        """Applies what is not as it is to be. Raises ApiError, TenantError, InvalidSpecError."""
+        """Applies the objects that differ from the spec and plan. Raises ApiError, TenantError, InvalidSpecError."""
         plan = self.store.plans.get(spec.plan_ref.name)
-        closed, live = tenant.deleted_at is not None, self._shop(tenant.name)
+        is_deleted, live = tenant.deleted_at is not None, self._shop(tenant.name)
         holder = host_holder(tenant, spec.host, self.store.tenants, self.shops.platforms.values())
-        if holder and not (live and (closed or spec.suspended)):
+        if holder and not (live and (is_deleted or spec.suspended)):
             return Outcome(plan, host_holder=holder)
         if plan is None:
             text = f"There is no TenantPlan {spec.plan_ref.name}: create it, or name another in spec.planRef."
             raise TenantError(TenantReason.PLAN_MISSING, text)
-        rules = parse_as(TenantPlanSpec, plan.spec)
-        namespace = self._kept(("", ObjectId("Namespace", tenant.name)))
-        if closed and (namespace is None or namespace.deleting):
+        plan_spec = parse_as(TenantPlanSpec, plan.spec)
+        namespace = self._stored_object(("", ObjectId("Namespace", tenant.name)))
+        if is_deleted and (namespace is None or namespace.deleting):
             return Outcome(plan, deleting_namespace=True)
-        if waiting := waits_for(tenant, plan, rules.concurrency, self.store.tenants.values(), self._starting):
+        if waiting := waits_for(tenant, plan, plan_spec.concurrency, self.store.tenants.values(), self._starting):
             return Outcome(plan, waits_for=tuple(waiting))
         self._starting.add(tenant.name)
-        manifest = shop(
-            tenant,
-            spec,
-            rules,
-            live.spec if live else {},
-            self.shops.operator_class,
-            closed=closed,
-            keeps_host=bool(holder),
-        )
+        stored = live.spec if live else {}
+        manifest = shop_manifest(tenant, spec, plan_spec, stored, self.shops.operator_class, keeps_host=bool(holder))
         if namespace is None:
             await self._require_own_namespace(tenant)
         await self._set_finalizer(tenant, [TENANT_FINALIZER])
-        for one in kept_objects(tenant, spec, plan, rules, self.admin_role):
-            await self._keep(one)
-        await self._keep_shop(tenant, manifest)
+        for one in tenant_objects(tenant, spec, plan, plan_spec, self.admin_role):
+            await self._apply_object(one)
+        await self._apply_shop(tenant, manifest)
         return Outcome(plan, applied=True, host_holder=holder)
 
-    async def _keep(self, manifest: Manifest) -> None:
-        """Applies an object if its content is another than what was applied, or fields of it were lost."""
+    async def _apply_object(self, manifest: Manifest) -> None:
+        """Applies an object if its content differs from what was applied last, or another client removed fields."""
         kind, metadata = _KINDS[manifest["kind"]], manifest["metadata"]
-        place = metadata.get("namespace", ""), ObjectId(kind.kind, metadata["name"])
-        content, known = digest(manifest), self._kept(place)
-        if known is not None and self._applied.get(place) == (content, known.owned_digest):
+        key = metadata.get("namespace", ""), ObjectId(kind.kind, metadata["name"])
+        content, known = digest(manifest), self._stored_object(key)
+        if known is not None and self._applied.get(key) == (content, known.owned_digest):
             return
-        seen = observe_kept(await self.client.apply(kind, place[0], manifest))
-        self._applied[place] = content, seen.owned_digest
-        self.store.store_kept(place, seen)
+        seen = observe_object(await self.client.apply(kind, key[0], manifest))
+        self._applied[key] = content, seen.owned_digest
+        self.store.store_object(key, seen)
 
     async def _require_own_namespace(self, tenant: Tenant) -> None:
-        """Raises TenantError if another has a namespace of the tenant's name."""
+        """Raises TenantError if a namespace of the tenant's name exists that is not the tenant's."""
         stored = await self.client.get(NAMESPACE, "", tenant.name)
         if stored is not None and not _is_namespace_of(tenant, stored):
             raise TenantError(
@@ -146,19 +146,19 @@ class TenantController:
                 f"to it with kubectl label namespace {tenant.name} {LABEL_TENANT}={tenant.name}",
             )
 
-    async def _keep_shop(self, tenant: Tenant, manifest: Manifest) -> None:
-        place, content, live = (tenant.name, ObjectId(PLATFORM.kind, SHOP)), digest(manifest), self._shop(tenant.name)
-        is_known = self._applied.get(place, ("", ""))[0] == content
+    async def _apply_shop(self, tenant: Tenant, manifest: Manifest) -> None:
+        key, content, live = (tenant.name, ObjectId(PLATFORM.kind, SHOP)), digest(manifest), self._shop(tenant.name)
+        is_known = self._applied.get(key, ("", ""))[0] == content
         if is_known and live is not None and contains(live.spec, manifest["spec"]):
             return
         answer = await self.client.apply(PLATFORM, tenant.name, manifest)
-        self._applied[place] = content, ""
+        self._applied[key] = content, ""
         applied = observe_platform(answer)
         if self.shops.store_platform(applied):
             self.wake_shop(applied.key)  # the event of this write finds its version known, and wakes nobody
 
     async def _finish_deletion(self, tenant: Tenant, spec: TenantSpec) -> bool:
-        """Deletes the namespace when the grace period is over. Returns whether the tenant may go, and lets it."""
+        """Deletes the namespace when the grace period is over. Returns whether the finalizer is gone."""
         at = deletion_time(tenant, spec)
         if TENANT_FINALIZER not in tenant.finalizers:
             return True
@@ -174,7 +174,7 @@ class TenantController:
         if "deletionTimestamp" not in stored["metadata"]:
             logger.info("the namespace is deleted", extra={"tenant": tenant.name})
             await self.client.delete(NAMESPACE, "", tenant.name, stored["metadata"]["uid"])
-            self.store.kept.pop(("", ObjectId("Namespace", tenant.name)), None)
+            self.store.objects.pop(("", ObjectId("Namespace", tenant.name)), None)
         return False
 
     async def _set_finalizer(self, tenant: Tenant, finalizers: list[str]) -> None:
@@ -193,11 +193,11 @@ class TenantController:
     async def _report(self, tenant: Tenant, spec: TenantSpec | None, outcome: Outcome) -> None:
         """Writes the status. An unchanged one is not written again."""
         latest = self.store.tenants.get(tenant.name, tenant)
-        now, quota = self.now(), self._kept((tenant.name, ObjectId(QUOTA.kind, "tenant")))
+        now, quota = self.now(), self._stored_object((tenant.name, ObjectId(QUOTA.kind, "tenant")))
         used = quota.used if quota else {}
         counted = usage(latest.status.get("usage", {}), used, self._new_orders(tenant.name), now)
         status = describe(latest, spec, outcome, counted, now)
-        metrics.export_tenant(tenant.name, tenant.spec.get("planRef", {}).get("name", ""), counted, amount)
+        metrics.export_tenant(tenant.name, tenant.spec.get("planRef", {}).get("name", ""), counted, parse_quantity)
         if status == latest.status:
             return
         answer = await self.client.apply(TENANT, "", status_manifest(latest, status), "status")
@@ -211,15 +211,15 @@ class TenantController:
     def _shop(self, name: str) -> Platform | None:
         return self.shops.platforms.get(PlatformKey(name, SHOP))
 
-    def _kept(self, place: Place) -> KeptObject | None:
-        return self.store.kept.get(place)
+    def _stored_object(self, key: ObjectKey) -> TenantObject | None:
+        return self.store.objects.get(key)
 
     def _forget(self, name: str) -> None:
         metrics.remove_tenant(name)
         self._orders.pop(name, None)
-        own = [place for place in self._applied if name in (place[0], place[1].name)]
-        for place in own:
-            del self._applied[place]
+        own = [key for key in self._applied if name in (key[0], key[1].name)]
+        for key in own:
+            del self._applied[key]
 
 
 def _is_namespace_of(tenant: Tenant, namespace: Manifest) -> bool:

@@ -1,4 +1,4 @@
-"""Decides who has a host, who takes a changed plan, and when a deleted tenant's data go. Pure."""
+"""Decides which shop has a host, when a changed plan is applied, and when a deleted tenant's data are deleted. Pure."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from platform_operator.api.conditions import is_met
 from platform_operator.api.kinds import PlatformKey
 from platform_operator.api.tenants import SHOP, TenantSpec
 from platform_operator.cache.observed import Platform
-from platform_operator.tenants.observed import Plan, Tenant
+from platform_operator.tenants.observed import StoredTenantPlan, Tenant
 
 _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 
 
 def host_holder(tenant: Tenant, host: str | None, tenants: Mapping[str, Tenant], platforms: Iterable[Platform]) -> str:
-    """Returns who has the host, if it is another: "tenant acme" or "shop default/shop". Empty if there is none.
+    """Returns the other tenant or shop that has the host: "tenant acme" or "shop default/shop". Empty if none has it.
 
-    That is the shop that has it, the first created one of several. If none has it, the first created tenant may take
-    it. A shop keeps its host until it is gone, so that no other one receives what is meant for it.
+    A host belongs to the shop that has it, the first created one of several; until a shop has it, to the first created
+    tenant. A shop keeps its host until it is deleted, so that no other shop receives its requests.
     """
     if host is None:
         return ""
@@ -38,52 +38,53 @@ def _live_host(platform: Platform) -> str | None:
 
 
 def waits_for(
-    tenant: Tenant, plan: Plan, concurrency: int, tenants: Iterable[Tenant], starting: Collection[str]
+    tenant: Tenant, plan: StoredTenantPlan, concurrency: int, tenants: Iterable[Tenant], starting: Collection[str]
 ) -> list[str]:
-    """Returns the tenants for which one has to wait before it takes a changed plan; none if it may take it.
+    """Returns the names of the tenants that a tenant waits for before a changed plan is applied to it.
 
-    A new tenant, and one whose own spec has changed, waits for none. `starting` are those that take it in this moment.
+    Empty if fewer than `concurrency` tenants are being changed, and for a tenant that is new, was edited or is deleted.
+    `starting` are the tenants whose pass is applying the plan, which their status does not say yet.
     """
     status = tenant.status
     is_new = status.get("plan") != plan.name
     is_edited = status.get("observedGeneration") != tenant.generation
-    if is_new or is_edited or _has_taken(tenant, plan) or tenant.deleted_at is not None:
+    if is_new or is_edited or _has_plan(tenant, plan) or tenant.deleted_at is not None:
         return []
     running = [
         one.name
         for one in tenants
-        if one.name != tenant.name and (one.name in starting or _takes(one, plan)) and one.deleted_at is None
+        if one.name != tenant.name and (one.name in starting or _is_changing(one, plan)) and one.deleted_at is None
     ]
     return sorted(running) if len(running) >= concurrency else []
 
 
-def _takes(tenant: Tenant, plan: Plan) -> bool:
-    return _has_taken(tenant, plan) and not tenant.status.get("settled", True)
+def _is_changing(tenant: Tenant, plan: StoredTenantPlan) -> bool:
+    return _has_plan(tenant, plan) and not tenant.status.get("settled", True)
 
 
-def _has_taken(tenant: Tenant, plan: Plan) -> bool:
-    """Returns whether the plan was applied as it is. One that was deleted and created again has another uid."""
+def _has_plan(tenant: Tenant, plan: StoredTenantPlan) -> bool:
+    """Returns whether this version of the plan was applied. A plan that was created again has another uid."""
     status = tenant.status
     applied = status.get("plan"), status.get("planUID"), status.get("planGeneration")
     return applied == (plan.name, plan.uid, plan.generation)
 
 
 def is_settled(shop: Platform | None) -> bool:
-    """Returns whether a shop is as its spec says: all of it runs, or it is closed."""
+    """Returns whether a shop is ready or hibernated, as its newest spec says."""
     if shop is None or shop.status.get("observedGeneration") != shop.generation:
         return False
     return is_met(shop.status, "Ready") or is_met(shop.status, "Hibernated")
 
 
 def deletion_time(tenant: Tenant, spec: TenantSpec) -> datetime | None:
-    """Returns when the namespace of a deleted tenant is deleted; None for one that is not."""
+    """Returns when the namespace of a deleted tenant is deleted; None for a tenant that is not deleted."""
     if tenant.deleted_at is None:
         return None
     return tenant.deleted_at + int(spec.delete_after[:-1]) * _UNITS[spec.delete_after[-1]]
 
 
 def time_left(remaining: timedelta) -> str:
-    """Returns the rest of a grace period, in the unit that one counts in."""
+    """Returns the remaining time of a grace period as text, in the largest unit of which there are at least two."""
     minutes = max(1, -(-int(remaining.total_seconds()) // 60))
     for name, length in (("days", 1440), ("hours", 60)):
         if minutes >= 2 * length:

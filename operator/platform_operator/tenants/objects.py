@@ -20,7 +20,7 @@ from platform_operator.api.tenants import (
     TenantSpec,
 )
 from platform_operator.errors import TenantError
-from platform_operator.tenants.observed import Plan, Tenant
+from platform_operator.tenants.observed import StoredTenantPlan, Tenant
 
 NAMESPACE = Kind("v1", "Namespace", "namespaces")
 QUOTA = Kind("v1", "ResourceQuota", "resourcequotas")
@@ -30,29 +30,29 @@ ROLE_BINDING = Kind("rbac.authorization.k8s.io/v1", "RoleBinding", "rolebindings
 ADMISSION_BINDING = Kind(
     "admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicyBinding", "validatingadmissionpolicybindings"
 )
-KEPT_KINDS = (NAMESPACE, QUOTA, LIMIT_RANGE, POLICY, ROLE_BINDING, ADMISSION_BINDING)
+TENANT_OBJECT_KINDS = (NAMESPACE, QUOTA, LIMIT_RANGE, POLICY, ROLE_BINDING, ADMISSION_BINDING)
 """The kinds of a tenant's objects but for its shop."""
 
-KEPT_LABELS = {LABEL_PART_OF: "ecommerce-tenants", LABEL_MANAGED_BY: FIELD_MANAGER}
-"""Labels of all of them. Not those of a shop's children, with which the informers would take them for a shop's."""
-KEPT_SELECTOR = ",".join(f"{name}={value}" for name, value in sorted(KEPT_LABELS.items()))
+TENANT_OBJECT_LABELS = {LABEL_PART_OF: "ecommerce-tenants", LABEL_MANAGED_BY: FIELD_MANAGER}
+"""The labels of all objects of tenants. The informers would take objects with a shop's labels for its children."""
+TENANT_OBJECT_SELECTOR = ",".join(f"{name}={value}" for name, value in sorted(TENANT_OBJECT_LABELS.items()))
 
 _COUNTED = {"pods": "1000", "requests.storage": "100Ti", "count/secrets": "100"}
 """What each quota has at least: usage is read from there, and the operator's cache holds the Secrets of all shops."""
 
 
-def kept_objects(
-    tenant: Tenant, spec: TenantSpec, plan: Plan, rules: TenantPlanSpec, admin_role: str
+def tenant_objects(
+    tenant: Tenant, spec: TenantSpec, plan: StoredTenantPlan, plan_spec: TenantPlanSpec, admin_role: str
 ) -> list[Manifest]:
     """Returns the objects of a tenant but for its shop, in the order in which they are applied.
 
     The binding is the first: it has to be there before a namespace has the label that it selects.
     """
-    limits = _limits(rules)
+    limits = _limits(plan_spec)
     return [
         admission_binding(plan),
         _namespace(tenant, plan),
-        _object(tenant, QUOTA, "tenant", spec={"hard": _COUNTED | rules.quota}),
+        _object(tenant, QUOTA, "tenant", spec={"hard": _COUNTED | plan_spec.quota}),
         _object(tenant, POLICY, "default-deny", spec={"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}),
         _object(
             tenant,
@@ -65,9 +65,9 @@ def kept_objects(
     ]
 
 
-def _namespace(tenant: Tenant, plan: Plan) -> Manifest:
+def _namespace(tenant: Tenant, plan: StoredTenantPlan) -> Manifest:
     security = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn", "audit")}
-    labels = {**KEPT_LABELS, LABEL_TENANT: tenant.name, LABEL_PLAN: plan.name, **security}
+    labels = {**TENANT_OBJECT_LABELS, LABEL_TENANT: tenant.name, LABEL_PLAN: plan.name, **security}
     return {
         "apiVersion": NAMESPACE.api_version,
         "kind": NAMESPACE.kind,
@@ -76,7 +76,7 @@ def _namespace(tenant: Tenant, plan: Plan) -> Manifest:
 
 
 def _object(tenant: Tenant, kind: Kind, name: str, **content: Any) -> Manifest:
-    labels = {**KEPT_LABELS, LABEL_TENANT: tenant.name}
+    labels = {**TENANT_OBJECT_LABELS, LABEL_TENANT: tenant.name}
     metadata = {"name": name, "namespace": tenant.name, "labels": labels}
     return {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": metadata, **content}
 
@@ -86,17 +86,17 @@ def _subject(subject: Mapping[str, str]) -> Manifest:
     return {**group, **subject}
 
 
-def _limits(rules: TenantPlanSpec) -> Manifest:
+def _limits(plan_spec: TenantPlanSpec) -> Manifest:
     parts: dict[str, Quantities] = {
-        "defaultRequest": rules.limits.default_request,
-        "default": rules.limits.default,
-        "max": rules.limits.max,
+        "defaultRequest": plan_spec.limits.default_request,
+        "default": plan_spec.limits.default,
+        "max": plan_spec.limits.max,
     }
     stated = {name: amounts for name, one in parts.items() if (amounts := one.model_dump(exclude_none=True))}
     return {"type": "Container", **stated} if stated else {}
 
 
-def admission_binding(plan: Plan) -> Manifest:
+def admission_binding(plan: StoredTenantPlan) -> Manifest:
     """Returns the object by which the API server checks the changes of shops of a plan.
 
     It has no owner, since it has to outlive the plan: without it nothing would limit the admins.
@@ -106,7 +106,7 @@ def admission_binding(plan: Plan) -> Manifest:
         "kind": ADMISSION_BINDING.kind,
         "metadata": {
             "name": f"{ADMISSION_POLICY}-{plan.name}",
-            "labels": {**KEPT_LABELS, LABEL_PLAN: plan.name},
+            "labels": {**TENANT_OBJECT_LABELS, LABEL_PLAN: plan.name},
         },
         "spec": {
             "policyName": ADMISSION_POLICY,
@@ -117,39 +117,40 @@ def admission_binding(plan: Plan) -> Manifest:
     }
 
 
-def shop(
+def shop_manifest(
     tenant: Tenant,
     spec: TenantSpec,
-    rules: TenantPlanSpec,
+    plan_spec: TenantPlanSpec,
     live: Mapping[str, Any],
     operator_class: str = "",
     *,
-    closed: bool = False,
     keeps_host: bool = False,
 ) -> Manifest:
     """Returns the EcommercePlatform of a tenant. `live` is the spec that is stored, empty for a new shop.
 
     A field that the plan leaves to the admins keeps its stored value. With `keeps_host` the shop keeps its stored host,
-    as the Tenant's is another's. The profile is always stated: without, one that the admins chose before the plan took
-    the field from them would stay. Raises TenantError if the tenant asks for more
-    than its plan has.
+    since another shop has the Tenant's. The profile is always stated: otherwise one that the admins chose before the
+    plan took the field from them would stay. Raises TenantError if the Tenant asks for more than its plan has. A shop
+    that is suspended or deleted keeps its stored host and profile instead, so that every shop can be hibernated.
     """
-    stated = merged(rules.defaults, spec.platform)
-    if rules.maintenance is not None:
-        stated.setdefault("maintenance", rules.maintenance.model_dump(by_alias=True))
+    is_hibernated = spec.suspended or tenant.deleted_at is not None
+    keeps_refused = is_hibernated and bool(live)
+    stated = merged(plan_spec.defaults, spec.platform)
+    if plan_spec.maintenance is not None:
+        stated.setdefault("maintenance", plan_spec.maintenance.model_dump(by_alias=True))
     stated.setdefault("profile", PROFILES[0])
-    if keeps_host:
+    if keeps_host or (keeps_refused and spec.host and not _has_host(plan_spec, spec.host)):
         stated["ingress"] = copy.deepcopy(live.get("ingress", {"enabled": False}))
     elif spec.host:
-        require_host(spec.host, rules)
+        _require_host(plan_spec, spec.host)
         stated = merged(stated, {"ingress": {"enabled": True, "host": spec.host}})
     else:
         stated.pop("ingress", None)
-    for name in rules.allowed_fields:
+    for name in plan_spec.allowed_fields:
         if name in live:
             stated[name] = copy.deepcopy(live[name])
-    _require_profile(stated, rules)
-    stated |= {"hibernated": True} if spec.suspended or closed else {}
+    stated["profile"] = _profile(stated["profile"], plan_spec, live.get("profile") if keeps_refused else None)
+    stated |= {"hibernated": True} if is_hibernated else {}
     stated |= {"operatorClassName": operator_class} if operator_class else {}
     labels = {LABEL_TENANT: tenant.name}
     metadata = {"name": SHOP, "namespace": tenant.name, "labels": labels}
@@ -165,23 +166,31 @@ def merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
-def require_host(host: str, rules: TenantPlanSpec) -> None:
+def _has_host(plan_spec: TenantPlanSpec, host: str) -> bool:
+    patterns = (re.escape(one).replace(r"\*", "[^.]+") for one in plan_spec.hosts)
+    return not plan_spec.hosts or any(re.fullmatch(one, host) for one in patterns)
+
+
+def _require_host(plan_spec: TenantPlanSpec, host: str) -> None:
     """Raises TenantError for a host that no pattern of the plan matches."""
-    patterns = (re.escape(one).replace(r"\*", "[^.]+") for one in rules.hosts)
-    if rules.hosts and not any(re.fullmatch(one, host) for one in patterns):
-        allowed = ", ".join(rules.hosts)
+    if not _has_host(plan_spec, host):
+        allowed = ", ".join(plan_spec.hosts)
         raise TenantError(TenantReason.PLAN_VIOLATED, f"The plan has no host {host}: choose one of {allowed}.")
 
 
-def _require_profile(stated: dict[str, Any], rules: TenantPlanSpec) -> None:
-    """A profile that the admins chose is lowered with the plan; one that the Tenant asks for is refused."""
-    profile = stated["profile"]
-    if profile in PROFILES[: PROFILES.index(rules.max_profile) + 1]:
-        return
-    if "profile" not in rules.allowed_fields:
-        text = f"The plan has profiles up to {rules.max_profile}: lower spec.platform.profile, or change the plan."
-        raise TenantError(TenantReason.PLAN_VIOLATED, text)
-    stated["profile"] = rules.max_profile
+def _profile(stated: str, plan_spec: TenantPlanSpec, stored: str | None) -> str:
+    """Returns the profile of a shop. One that the admins chose is lowered with the plan.
+
+    Raises TenantError for one that the Tenant asks for and the plan does not have, unless the `stored` one is kept.
+    """
+    if stated in PROFILES[: PROFILES.index(plan_spec.max_profile) + 1]:
+        return stated
+    if "profile" in plan_spec.allowed_fields:
+        return plan_spec.max_profile
+    if stored is not None:
+        return stored
+    text = f"The plan has profiles up to {plan_spec.max_profile}: lower spec.platform.profile, or change the plan."
+    raise TenantError(TenantReason.PLAN_VIOLATED, text)
 
 
 def contains(live: Any, stated: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Tenants and plans as stored, and the namespaced objects that the operator keeps for them. Pure."""
+"""Parses Tenants, TenantPlans, and the objects that the operator applies for them. Pure."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from typing import Any
 from platform_operator.api.kinds import GROUP, Manifest, ObjectId
 from platform_operator.api.tenants import LABEL_PLAN, LABEL_TENANT
 from platform_operator.cache.managed_fields import owned_digest
+
+ObjectKey = tuple[str, ObjectId]
+"""The namespace of an object, empty for a cluster-scoped one, and its identity in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +32,7 @@ class Tenant:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class StoredTenantPlan:
     """A TenantPlan, as stored."""
 
     name: str
@@ -40,8 +43,8 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class KeptObject:
-    """An object that the operator keeps for a tenant or plan, as last seen."""
+class TenantObject:
+    """An object that the operator applies for a tenant or plan, as last seen."""
 
     uid: str
     version: int
@@ -50,7 +53,7 @@ class KeptObject:
     plan: str
     deleting: bool
     used: Mapping[str, str] = field(default_factory=dict)
-    """What a ResourceQuota counts."""
+    """The usage that a ResourceQuota counts."""
 
 
 def observe_tenant(manifest: Manifest) -> Tenant:
@@ -70,16 +73,18 @@ def observe_tenant(manifest: Manifest) -> Tenant:
     )
 
 
-def observe_plan(manifest: Manifest) -> Plan:
+def observe_plan(manifest: Manifest) -> StoredTenantPlan:
     metadata = manifest["metadata"]
     version = int(metadata["resourceVersion"])
-    return Plan(metadata["name"], metadata["uid"], version, metadata["generation"], manifest.get("spec") or {})
+    return StoredTenantPlan(
+        metadata["name"], metadata["uid"], version, metadata["generation"], manifest.get("spec") or {}
+    )
 
 
-def observe_kept(manifest: Manifest) -> KeptObject:
+def observe_object(manifest: Manifest) -> TenantObject:
     metadata = manifest["metadata"]
     labels = metadata.get("labels") or {}
-    return KeptObject(
+    return TenantObject(
         metadata["uid"],
         int(metadata["resourceVersion"]),
         owned_digest(manifest),
@@ -88,7 +93,3 @@ def observe_kept(manifest: Manifest) -> KeptObject:
         "deletionTimestamp" in metadata,
         (manifest.get("status") or {}).get("used") or {} if manifest["kind"] == "ResourceQuota" else {},
     )
-
-
-Place = tuple[str, ObjectId]
-"""A namespace, empty for an object without one, and the object in it."""

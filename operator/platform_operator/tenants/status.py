@@ -13,7 +13,7 @@ from platform_operator.api.tenants import ANNOTATION_KEEP, TENANT, TenantReason,
 from platform_operator.cache.observed import Platform
 from platform_operator.errors import OperatorError, TenantError
 from platform_operator.tenants.decisions import deletion_time, is_settled, time_left
-from platform_operator.tenants.observed import Plan, Tenant
+from platform_operator.tenants.observed import StoredTenantPlan, Tenant
 
 MAX_MESSAGE = 1024
 
@@ -22,10 +22,10 @@ MAX_MESSAGE = 1024
 class Outcome:
     """The result of one pass over a tenant."""
 
-    plan: Plan | None = None
+    plan: StoredTenantPlan | None = None
     """The plan, if there is one."""
     applied: bool = False
-    """True if all objects are as the plan says."""
+    """True if all objects were applied as the plan says."""
     waits_for: tuple[str, ...] = ()
     error: OperatorError | None = None
     host_holder: str = ""
@@ -81,11 +81,11 @@ def _ready(tenant: Tenant, spec: TenantSpec | None, outcome: Outcome) -> Conditi
     degraded = stored_condition(shop.status, "Degraded")
     if degraded is not None and degraded["status"] == "True":
         return ready(TenantReason.DEGRADED, degraded["message"])
-    closed = (spec is not None and spec.suspended) or tenant.deleted_at is not None
-    if closed and is_met(shop.status, "Hibernated"):
-        return ready(TenantReason.SUSPENDED, "The shop is closed, and its data are kept.")
-    if closed:
-        return ready(TenantReason.SUSPENDING, "The shop is being closed.")
+    stops = (spec is not None and spec.suspended) or tenant.deleted_at is not None
+    if stops and is_met(shop.status, "Hibernated"):
+        return ready(TenantReason.SUSPENDED, "The shop is hibernated, and its data are kept.")
+    if stops:
+        return ready(TenantReason.SUSPENDING, "The shop is being hibernated.")
     if is_settled(shop) and outcome.applied:
         return ready(TenantReason.READY, "The shop is as the plan and the Tenant say.", status=True)
     return ready(TenantReason.PROGRESSING, "The shop is being changed: its own conditions say what it waits for.")
@@ -115,7 +115,7 @@ def _deleting(tenant: Tenant, spec: TenantSpec | None, outcome: Outcome, now: da
     if outcome.deleting_namespace:
         return [Condition("Deleting", True, TenantReason.DELETING_NAMESPACE, "The namespace is being deleted.")]
     text = (
-        f"The shop is closed. The namespace and all data in it are deleted in {time_left(at - now)}. To keep them: "
+        f"The namespace and all data in it are deleted in {time_left(at - now)}. To keep them: "
         f"kubectl annotate tenant {tenant.name} {ANNOTATION_KEEP}=true, and apply the Tenant again."
     )
     return [Condition("Deleting", True, TenantReason.GRACE_PERIOD, text)]

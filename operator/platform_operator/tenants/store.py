@@ -1,4 +1,4 @@
-"""Holds the tenants, the plans and what is kept for them, as their reflectors see them."""
+"""Stores the tenants, their plans and the objects of tenants, as their reflectors see them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from platform_operator.api.kinds import Kind, Manifest, ObjectId, PlatformKey
 from platform_operator.api.tenants import SHOP, TENANT, TENANT_PLAN
 from platform_operator.reflector import Listed
 from platform_operator.tenants.observed import (
-    KeptObject,
-    Place,
-    Plan,
+    ObjectKey,
+    StoredTenantPlan,
     Tenant,
-    observe_kept,
+    TenantObject,
+    observe_object,
     observe_plan,
     observe_tenant,
 )
@@ -24,41 +24,43 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class TenantStore:
-    """The newest known versions. Passes the name of each tenant that may have to be changed to `enqueue`."""
+    """Stores the newest known versions. Passes the name of each tenant that may have to be changed to `enqueue`."""
 
     enqueue: Callable[[str], None]
     tenants: dict[str, Tenant] = field(default_factory=dict)
-    plans: dict[str, Plan] = field(default_factory=dict)
-    kept: dict[Place, KeptObject] = field(default_factory=dict)
+    plans: dict[str, StoredTenantPlan] = field(default_factory=dict)
+    objects: dict[ObjectKey, TenantObject] = field(default_factory=dict)
 
     def change(self, kind: Kind, type_: str, manifest: Manifest) -> None:
-        """Takes over one event."""
+        """Stores or removes the object of one watch event."""
         if type_ == "DELETED":
-            self._remove(kind, _place(kind, manifest))
+            self._remove(kind, _object_key(kind, manifest))
         else:
             self._store(kind, manifest)
 
     def store_listed(self, kind: Kind, page: Iterable[Manifest]) -> Listed:
-        """Takes over a page of a list."""
+        """Stores a page of a list. Returns the keys of its objects."""
         listed: Listed = set()
         for one in page:
             manifest = one | {"kind": kind.kind, "apiVersion": kind.api_version}  # lists leave them out
-            namespace, identity = _place(kind, manifest)
+            namespace, identity = _object_key(kind, manifest)
             listed.add((PlatformKey(namespace, ""), identity))
             self._store(kind, manifest)
         return listed
 
     def remove_unlisted(self, kind: Kind, namespace: str | None, listed: Listed, version: int) -> None:
-        """Removes what a list does not contain, but for what was stored after it."""
-        known: dict[Place, int] = {place: one.version for place, one in self.kept.items() if place[1].kind == kind.kind}
+        """Removes the objects that a list does not contain, except those that were stored after it."""
+        known: dict[ObjectKey, int]
         if kind is TENANT:
-            known = {_cluster_place(kind, name): one.version for name, one in self.tenants.items()}
+            known = {_cluster_key(kind, name): one.version for name, one in self.tenants.items()}
         elif kind is TENANT_PLAN:
-            known = {_cluster_place(kind, name): one.version for name, one in self.plans.items()}
+            known = {_cluster_key(kind, name): one.version for name, one in self.plans.items()}
+        else:
+            known = {key: one.version for key, one in self.objects.items() if key[1].kind == kind.kind}
         names = {(key.namespace, identity) for key, identity in listed}
-        for place, stored in known.items():
-            if place not in names and stored <= version:
-                self._remove(kind, place)
+        for key, stored in known.items():
+            if key not in names and stored <= version:
+                self._remove(kind, key)
 
     def note_shop(self, key: PlatformKey) -> None:
         """Enqueues the tenant of a shop that changed, or its status: others may wait for that."""
@@ -66,7 +68,7 @@ class TenantStore:
             self.enqueue(key.namespace)
 
     def store_tenant(self, tenant: Tenant) -> None:
-        """Stores a tenant unless a newer version is known. All tenants of a host look at it again."""
+        """Stores a tenant unless a newer version is known. All tenants of its host are enqueued."""
         known = self.tenants.get(tenant.name)
         if known is not None and known.version >= tenant.version:
             return
@@ -78,12 +80,12 @@ class TenantStore:
         if known is not None and known.status.get("settled") != tenant.status.get("settled"):
             self._enqueue_waiting()
 
-    def store_kept(self, place: Place, seen: KeptObject) -> None:
+    def store_object(self, key: ObjectKey, seen: TenantObject) -> None:
         """Stores an object unless a newer version is known."""
-        known = self.kept.get(place)
+        known = self.objects.get(key)
         if known is not None and known.version >= seen.version:
             return
-        self.kept[place] = seen
+        self.objects[key] = seen
         if known is None or replace(known, version=0) != replace(seen, version=0):
             self._enqueue_owner(seen)
 
@@ -94,18 +96,18 @@ class TenantStore:
             elif kind is TENANT_PLAN:
                 self._store_plan(observe_plan(manifest))
             else:
-                self.store_kept(_place(kind, manifest), observe_kept(manifest))
+                self.store_object(_object_key(kind, manifest), observe_object(manifest))
         except (AttributeError, LookupError, TypeError, ValueError) as error:
             logger.warning("cannot read %s: %r", manifest["metadata"]["name"], error)
 
-    def _store_plan(self, plan: Plan) -> None:
+    def _store_plan(self, plan: StoredTenantPlan) -> None:
         known = self.plans.get(plan.name)
         self.plans[plan.name] = plan
         if known is None or (known.uid, known.generation) != (plan.uid, plan.generation):
             self._enqueue_plan(plan.name)
 
-    def _remove(self, kind: Kind, place: Place) -> None:
-        name = place[1].name
+    def _remove(self, kind: Kind, key: ObjectKey) -> None:
+        name = key[1].name
         if kind is TENANT:
             gone = self.tenants.pop(name, None)
             self.enqueue(name)
@@ -113,14 +115,14 @@ class TenantStore:
         elif kind is TENANT_PLAN:
             self.plans.pop(name, None)
             self._enqueue_plan(name)
-        elif (kept := self.kept.pop(place, None)) is not None:
-            self._enqueue_owner(kept)
+        elif (removed := self.objects.pop(key, None)) is not None:
+            self._enqueue_owner(removed)
 
-    def _enqueue_owner(self, kept: KeptObject) -> None:
-        if kept.tenant:
-            self.enqueue(kept.tenant)
+    def _enqueue_owner(self, one: TenantObject) -> None:
+        if one.tenant:
+            self.enqueue(one.tenant)
         else:
-            self._enqueue_plan(kept.plan)
+            self._enqueue_plan(one.plan)
 
     def _enqueue_plan(self, plan: str) -> None:
         for one in self.tenants.values():
@@ -138,10 +140,10 @@ class TenantStore:
                 self.enqueue(one.name)
 
 
-def _place(kind: Kind, manifest: Manifest) -> Place:
+def _object_key(kind: Kind, manifest: Manifest) -> ObjectKey:
     metadata = manifest["metadata"]
     return metadata.get("namespace", ""), ObjectId(kind.kind, metadata["name"])
 
 
-def _cluster_place(kind: Kind, name: str) -> Place:
+def _cluster_key(kind: Kind, name: str) -> ObjectKey:
     return "", ObjectId(kind.kind, name)

@@ -1,4 +1,4 @@
-"""Usage of a tenant: pods and storage that the API server counts, and orders that its shop counts. Pure."""
+"""Computes the usage of a tenant: pods and storage that the API server counts, orders that its shop counts. Pure."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _FACTORS = {
 }  # fmt: skip
 
 
-def amount(quantity: str) -> int:
-    """Returns a whole Kubernetes quantity as a number, such as bytes; 0 for what is none."""
+def parse_quantity(quantity: str) -> int:
+    """Returns a Kubernetes quantity as a number, such as bytes, rounded down; 0 for text that is no quantity."""
     parts = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([A-Za-z]*)", quantity)
     return int(float(parts[1]) * _FACTORS[parts[2]]) if parts and parts[2] in _FACTORS else 0
 
@@ -48,7 +48,7 @@ def usage(stored: Mapping[str, Any], used: Mapping[str, str], new_orders: int, n
     day, before = stored.get("day"), stored.get("ordersToday", 0)
     last = stored.get("ordersYesterday") if day == today else before if day == yesterday else 0 if day else None
     return {
-        "pods": amount(used.get("pods", "0")),
+        "pods": parse_quantity(used.get("pods", "0")),
         "storageRequested": used.get("requests.storage", "0"),
         "day": today,
         "ordersToday": (before if day == today else 0) + new_orders,

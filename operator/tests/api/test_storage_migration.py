@@ -15,7 +15,7 @@ from kubernetes.aio.client.api_client import ApiClient
 from platform_operator.api.kinds import CRD, Kind, Manifest
 from platform_operator.client import KubernetesClient
 from platform_operator.errors import ApiError
-from platform_operator.stored_versions import StoredVersions
+from platform_operator.stored_versions import StorageVersionMigrator
 
 pytestmark = pytest.mark.cluster
 
@@ -76,7 +76,7 @@ async def test_a_former_version_can_be_removed_after_the_migration(server: Kuber
     with pytest.raises(ApiError, match="storedVersions"):
         await server.apply(CRD, "", definition("v1beta1"))
 
-    await StoredVersions(server, kind=KIND).migrate()
+    await StorageVersionMigrator(server, kind=KIND).migrate()
 
     stored = await server.get(CRD, "", NAME)
     assert stored is not None

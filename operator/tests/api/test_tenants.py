@@ -17,7 +17,7 @@ from platform_operator.api.kinds import FIELD_MANAGER, GROUP, LABEL_MANAGED_BY, 
 from platform_operator.api.tenants import TENANT, TENANT_PLAN, TenantPlanSpec, TenantSpec, parse_as
 from platform_operator.client import KubernetesClient, connect
 from platform_operator.errors import ApiError
-from platform_operator.tenants.objects import KEPT_KINDS, NAMESPACE, kept_objects, shop
+from platform_operator.tenants.objects import NAMESPACE, TENANT_OBJECT_KINDS, shop_manifest, tenant_objects
 from platform_operator.tenants.observed import Tenant, observe_plan
 
 pytestmark = pytest.mark.cluster
@@ -26,7 +26,7 @@ CRD = Kind("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourc
 POLICY = Kind("admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicy", "validatingadmissionpolicies")
 ROLE = Kind("rbac.authorization.k8s.io/v1", "ClusterRole", "clusterroles")
 SECRET = Kind("v1", "Secret", "secrets")
-KINDS = {kind.kind: kind for kind in KEPT_KINDS}
+KINDS = {kind.kind: kind for kind in TENANT_OBJECT_KINDS}
 BINDING = KINDS["ValidatingAdmissionPolicyBinding"]
 MANAGER = "operator-api-tests"
 ADMIN = "tenant-admin@example.com"
@@ -94,9 +94,9 @@ async def tenant(client: KubernetesClient, kinds: None) -> AsyncIterator[str]:
     spec = parse_as(TenantSpec, {"planRef": {"name": name}, "admins": [{"kind": "User", "name": ADMIN}]})
     plan, rules_of_plan = observe_plan(stored_plan), parse_as(TenantPlanSpec, stored_plan["spec"])
     of = Tenant(name, "", 1, 1, datetime.now(UTC), {}, {}, {}, (), None)
-    for one in kept_objects(of, spec, plan, rules_of_plan, name):
+    for one in tenant_objects(of, spec, plan, rules_of_plan, name):
         await client.apply(KINDS[one["kind"]], one["metadata"].get("namespace", ""), one, manager=MANAGER)
-    await client.apply(PLATFORM, name, shop(of, spec, rules_of_plan, {}), manager=MANAGER)
+    await client.apply(PLATFORM, name, shop_manifest(of, spec, rules_of_plan, {}), manager=MANAGER)
     yield name
     for kind in (NAMESPACE, TENANT_PLAN, ROLE):
         made = await client.get(kind, "", name)
@@ -127,7 +127,7 @@ async def test_an_admin_of_a_tenant_sets_what_the_plan_allows_and_nothing_else(
 
     assert await patch(admin, path, {"spec": {"settings": {"currencies": ["EUR"]}}}) == ""
     assert await patch(admin, path, {"spec": {"profile": "medium"}}) == ""
-    message = "is set by the platform team, as the plan does not leave it to a tenant's admins: ask the platform team"
+    message = "can be changed by the platform team only: the plan of this tenant does not allow it"
     for field, value in (
         ("version", "2.0"),
         ("ingress", {"enabled": True, "host": "another.example.com"}),

@@ -213,10 +213,10 @@ async def test_an_object_that_its_controller_writes_at_the_same_time_is_read_aga
     order = server.objects["Deployment", "shop-order"]
     client: Any = server
     server.changes_in_between = helm_release.ATTEMPTS - 1
-    await helm_release.without_helm(client, CHILD_KINDS["Deployment"], copy.deepcopy(order))
+    await helm_release.remove_helm_ownership(client, CHILD_KINDS["Deployment"], copy.deepcopy(order))
     assert order["metadata"]["managedFields"] == []
 
     server.objects["Deployment", "shop-order"]["metadata"]["managedFields"] = [{"manager": "helm"}]
     server.changes_in_between = helm_release.ATTEMPTS
     with pytest.raises(ApiError, match="changed"):
-        await helm_release.without_helm(client, CHILD_KINDS["Deployment"], copy.deepcopy(order))
+        await helm_release.remove_helm_ownership(client, CHILD_KINDS["Deployment"], copy.deepcopy(order))

@@ -14,7 +14,7 @@ from platform_operator.api.spec import Spec
 from platform_operator.cache.store import Cache
 from platform_operator.invariants.scrape_results import ScrapeResult, ServiceMetrics
 from platform_operator.invariants.scraper import InvariantScraper
-from platform_operator.plan.hibernation import is_resting
+from platform_operator.plan.hibernation import keeps_release
 
 BROKER = ObjectId("StatefulSet", "shop-rabbitmq")
 AUTOSCALER = ObjectId("HorizontalPodAutoscaler", DEPLOYMENT.name)
@@ -130,14 +130,14 @@ async def test_the_stores_serve_until_the_pods_that_are_being_stopped_have_compl
 
 
 @pytest.mark.parametrize(
-    ("degraded", "version", "rests"), [("True", "1.1", False), ("True", None, True), ("False", "1.1", True)]
+    ("degraded", "version", "keeps"), [("True", "1.1", False), ("True", None, True), ("False", "1.1", True)]
 )
 def test_a_shop_that_cannot_wake_at_its_version_takes_another_of_its_spec(
-    degraded: str, version: str | None, rests: bool
+    degraded: str, version: str | None, keeps: bool
 ) -> None:
     waking = {"type": "Hibernated", "status": "False", "reason": "Waking"}
     status = {"version": "1.0", "conditions": [waking, {"type": "Degraded", "status": degraded, "reason": "x"}]}
-    assert is_resting(Spec(version=version), status) is rests
+    assert keeps_release(Spec(version=version), status) is keeps
 
 
 async def test_a_hibernated_shop_wakes_in_the_order_of_its_dependencies(cluster: ScalableCluster) -> None:

@@ -10,7 +10,7 @@ import pytest
 from platform_operator.api.kinds import Kind, Manifest
 from platform_operator.api.shards import Shard
 from platform_operator.errors import ApiError, OtherInstallationError
-from platform_operator.installations import LOOK_INTERVAL, OtherInstallations
+from platform_operator.installations import CHECK_INTERVAL, OtherInstallations
 from platform_operator.leader_election import ANNOTATION_NAMESPACES, ANNOTATION_SHARD, LEASE_DURATION, lease_name
 
 OLD, NEW = "2026-01-01T00:00:00Z", "2026-02-01T00:00:00Z"
@@ -101,7 +101,7 @@ async def test_a_newer_installation_that_leads_gives_up_when_the_older_one_comes
 async def test_a_lease_that_is_not_renewed_is_of_an_installation_that_is_gone(cluster: Cluster) -> None:
     cluster.install("gone", OLD, live=False)
     assert not await waits(cluster.seen_from("second").wait_for_older())
-    assert LEASE_DURATION <= cluster.now - 100 <= LEASE_DURATION + LOOK_INTERVAL
+    assert LEASE_DURATION <= cluster.now - 100 <= LEASE_DURATION + CHECK_INTERVAL
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ async def test_a_shard_that_cannot_see_the_others_waits() -> None:
     shards = Shards()
     shards.failures = 3
     assert not await waits(shards.seen_from(Shard(1, 2)).wait_for_resharding())
-    assert shards.now == 100.0 + 3 * LOOK_INTERVAL
+    assert shards.now == 100.0 + 3 * CHECK_INTERVAL
 
 
 def test_each_class_has_its_own_lease() -> None:

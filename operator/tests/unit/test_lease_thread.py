@@ -14,9 +14,9 @@ from platform_operator import leader_election, lease_thread
 from platform_operator.api.kinds import Kind, Manifest
 from platform_operator.errors import ApiError, LeadershipLostError
 from platform_operator.leader_election import LeaderElector, LeaseClient
-from platform_operator.lease_thread import HANG_LIMIT, LeaseThread
+from platform_operator.lease_thread import MAX_MISSED_HEARTBEATS, LeaseThread
 
-PATIENCE = 30.0
+TIMEOUT = 30.0
 """Seconds after which a test fails that waits for the thread."""
 
 
@@ -66,7 +66,7 @@ class Ended:
 
     def block_until_called(self) -> bool:
         """Blocks the event loop."""
-        return self._event.wait(PATIENCE)
+        return self._event.wait(TIMEOUT)
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ async def leading(lease: LeaseThread) -> AsyncIterator[asyncio.Task[None]]:
 async def test_renewals_go_on_while_the_event_loop_is_blocked(lease: LeaseThread, server: FakeApiServer) -> None:
     async with leading(lease):
         for _ in range(5):
-            assert server.renewals.acquire(timeout=PATIENCE), "the blocked loop starves the renewals"
+            assert server.renewals.acquire(timeout=TIMEOUT), "the blocked loop starves the renewals"
         lease.require_leadership()
 
 
@@ -116,7 +116,7 @@ async def test_the_lease_has_a_connection_of_its_own_and_is_released_at_the_end(
 
 
 async def test_a_process_whose_event_loop_hangs_is_ended(server: FakeApiServer, ended: Ended) -> None:
-    async with LeaseThread(server.connect, elector, ended, beat_interval=0.001) as lease, leading(lease):
+    async with LeaseThread(server.connect, elector, ended, heartbeat_interval=0.001) as lease, leading(lease):
         assert ended.block_until_called(), "it keeps the Lease and does nothing"
         assert ended.codes == [1]
 
@@ -124,25 +124,25 @@ async def test_a_process_whose_event_loop_hangs_is_ended(server: FakeApiServer, 
 async def test_a_process_whose_event_loop_runs_slowly_is_not_ended(
     lease: LeaseThread, ended: Ended, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looks = 0
+    checks = 0
 
     async def sleep(_: float) -> None:
-        nonlocal looks
-        looks += 1
-        if looks % (HANG_LIMIT - 1) == 0 and looks < 10 * HANG_LIMIT:
-            lease._beats += 1
+        nonlocal checks
+        checks += 1
+        if checks % (MAX_MISSED_HEARTBEATS - 1) == 0 and checks < 10 * MAX_MISSED_HEARTBEATS:
+            lease._heartbeats += 1
         assert not ended.codes
 
     monkeypatch.setattr("asyncio.sleep", sleep)
     await lease._end_if_hung()
-    assert (ended.codes, looks > 10 * HANG_LIMIT) == ([1], True)
+    assert (ended.codes, checks > 10 * MAX_MISSED_HEARTBEATS) == ([1], True)
 
 
 async def test_a_lost_lease_ends_the_work(lease: LeaseThread, server: FakeApiServer, ended: Ended) -> None:
     async with leading(lease) as renewing:
         server.is_taken = True
         with pytest.raises(LeadershipLostError, match="another process wrote the Lease"):
-            await asyncio.wait_for(renewing, PATIENCE)
+            await asyncio.wait_for(renewing, TIMEOUT)
         ended.codes.clear()  # a slow machine may have been taken for one that hangs
         lease._end_unless_stopping(LeadershipLostError(""))
         assert ended.codes == []

@@ -9,7 +9,7 @@ import pytest
 from platform_operator.api.crd_generator import crd
 from platform_operator.api.kinds import CRD, PLATFORM, Kind, Manifest
 from platform_operator.errors import ApiError
-from platform_operator.stored_versions import LOOK_INTERVAL, StoredVersions
+from platform_operator.stored_versions import CHECK_INTERVAL, StorageVersionMigrator
 
 DEFINITION = "ecommerceplatforms.platform.ecommerce.dev"
 
@@ -84,14 +84,14 @@ class FakeApiServer:
 
 async def test_every_platform_is_rewritten_before_the_former_version_is_removed() -> None:
     server = FakeApiServer("v1alpha1", "v1beta1")
-    await StoredVersions(server).migrate()
+    await StorageVersionMigrator(server).migrate()
     assert server.platforms == {"bakery": "v1beta1", "shop": "v1beta1"}
     assert server.stored_versions == ["v1beta1"]
 
 
 async def test_nothing_is_written_when_all_are_stored_in_the_storage_version() -> None:
     server = FakeApiServer("v1beta1")
-    await StoredVersions(server).migrate()
+    await StorageVersionMigrator(server).migrate()
     assert server.writes == 0
 
 
@@ -100,21 +100,21 @@ async def test_a_platform_that_cannot_be_rewritten_keeps_the_former_version_in_t
     server = FakeApiServer("v1alpha1", "v1beta1")
     server.errors = {"shop": ApiError(status, "Refused", "no")}
     with pytest.raises(ApiError):
-        await StoredVersions(server).migrate()
+        await StorageVersionMigrator(server).migrate()
     assert server.stored_versions == ["v1alpha1", "v1beta1"]
 
 
 async def test_a_platform_that_was_changed_since_it_was_listed_is_stored_in_the_new_version_already() -> None:
     server = FakeApiServer("v1alpha1", "v1beta1")
     server.changed_while_listed = {"shop"}
-    await StoredVersions(server).migrate()
+    await StorageVersionMigrator(server).migrate()
     assert (server.platforms["shop"], server.stored_versions) == ("v1beta1", ["v1beta1"])
 
 
 async def test_a_platform_that_was_deleted_since_it_was_listed_is_stored_nowhere() -> None:
     server = FakeApiServer("v1alpha1", "v1beta1")
     server.errors = {"shop": ApiError(404, "NotFound", "gone")}
-    await StoredVersions(server).migrate()
+    await StorageVersionMigrator(server).migrate()
     assert server.stored_versions == ["v1beta1"]
 
 
@@ -123,7 +123,7 @@ async def test_the_list_of_a_definition_that_has_changed_is_not_written() -> Non
     server = FakeApiServer("v1alpha1", "v1beta1")
     server.errors = {DEFINITION: ApiError(409, "Conflict", "changed")}
     with pytest.raises(ApiError, match="changed"):
-        await StoredVersions(server).migrate()
+        await StorageVersionMigrator(server).migrate()
     assert server.stored_versions == ["v1alpha1", "v1beta1"]
 
 
@@ -131,9 +131,9 @@ async def test_a_migration_that_failed_is_retried(caplog: pytest.LogCaptureFixtu
     server = FakeApiServer("v1alpha1", "v1beta1")
     server.errors = {"shop": ApiError(0, "Unreachable", "no answer")}
     with pytest.raises(TimeoutError):
-        await StoredVersions(server, server.sleep).run()
+        await StorageVersionMigrator(server, server.sleep).run()
     assert server.stored_versions == ["v1beta1"]
-    assert server.pauses == [LOOK_INTERVAL, LOOK_INTERVAL]
+    assert server.pauses == [CHECK_INTERVAL, CHECK_INTERVAL]
     warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert warnings == [f"cannot migrate the stored versions of {DEFINITION}: no answer"]
 
@@ -141,5 +141,5 @@ async def test_a_migration_that_failed_is_retried(caplog: pytest.LogCaptureFixtu
 async def test_without_a_definition_there_is_nothing_to_migrate() -> None:
     server = FakeApiServer("v1alpha1")
     server.definition = None
-    await StoredVersions(server).migrate()
+    await StorageVersionMigrator(server).migrate()
     assert server.writes == 0

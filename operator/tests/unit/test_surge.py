@@ -32,18 +32,18 @@ def test_a_window_contains_its_beginning_and_not_its_end() -> None:
 
 
 def test_the_next_look_is_at_the_next_boundary_and_there_is_none_after_the_last() -> None:
-    assert surge_at(spec(FRIDAY), at("2026-11-01T00:00:00Z")).boundary == at("2026-11-27T06:00:00Z")
-    assert surge_at(spec(FRIDAY), at("2026-11-27T06:00:00Z")).boundary == at("2026-11-28T00:00:00Z")
-    assert surge_at(spec(FRIDAY), at("2026-11-28T00:00:00Z")).boundary is None
+    assert surge_at(spec(FRIDAY), at("2026-11-01T00:00:00Z")).next_change == at("2026-11-27T06:00:00Z")
+    assert surge_at(spec(FRIDAY), at("2026-11-27T06:00:00Z")).next_change == at("2026-11-28T00:00:00Z")
+    assert surge_at(spec(FRIDAY), at("2026-11-28T00:00:00Z")).next_change is None
 
 
 def test_times_without_an_offset_are_those_of_the_named_zone_or_utc() -> None:
     local = {"from": "2026-07-01T06:00:00", "until": "2026-12-01T06:00:00", "factor": 2}
     summer, winter = at("2026-07-01T04:00:00Z"), at("2026-12-01T05:00:00Z")
     berlin = spec(local | {"timeZone": "Europe/Berlin"})
-    assert surge_at(berlin, summer - timedelta(seconds=1)).boundary == summer
-    assert surge_at(berlin, summer).boundary == winter
-    assert surge_at(spec(local), summer).boundary == at("2026-07-01T06:00:00Z")
+    assert surge_at(berlin, summer - timedelta(seconds=1)).next_change == summer
+    assert surge_at(berlin, summer).next_change == winter
+    assert surge_at(spec(local), summer).next_change == at("2026-07-01T06:00:00Z")
 
 
 def test_of_windows_that_overlap_the_greatest_factor_counts() -> None:

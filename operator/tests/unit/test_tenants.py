@@ -1,4 +1,4 @@
-"""Tenants against an API server that is a dictionary: what is made, kept, refused, closed and counted."""
+"""Tenants against an API server that is a dictionary: what is made, restored, refused, hibernated and counted."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ from platform_operator.errors import ApiError
 from platform_operator.invariants.scrape_results import PlacedOrders, ScrapeResult, ServiceMetrics, parse_metrics
 from platform_operator.tenants.controller import TenantController
 from platform_operator.tenants.decisions import time_left
-from platform_operator.tenants.objects import KEPT_KINDS, contains, merged
+from platform_operator.tenants.objects import TENANT_OBJECT_KINDS, contains, merged
 from platform_operator.tenants.store import TenantStore
-from platform_operator.tenants.usage import OrderCounter, amount, usage
+from platform_operator.tenants.usage import OrderCounter, parse_quantity, usage
 from platform_operator.workqueue import Requeue
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
-KINDS = {kind.kind: kind for kind in (*KEPT_KINDS, TENANT, TENANT_PLAN)}
-Place = tuple[str, str, str]
+KINDS = {kind.kind: kind for kind in (*TENANT_OBJECT_KINDS, TENANT, TENANT_PLAN)}
+ObjectKey = tuple[str, str, str]
 
 
 class FakeApiServer:
     """An API server with server-side apply, as far as tenants need it."""
 
     def __init__(self) -> None:
-        self.objects: dict[Place, Manifest] = {}
+        self.objects: dict[ObjectKey, Manifest] = {}
         self.writes: list[str] = []
         self.refused: ApiError | None = None
         self.before_status: Callable[[], Awaitable[object]] | None = None
@@ -63,16 +63,16 @@ class FakeApiServer:
             await waiting()
         if self.refused and kind.kind == "ResourceQuota":
             raise self.refused
-        place = kind.kind, namespace, name
-        is_new = place not in self.objects
+        key = kind.kind, namespace, name
+        is_new = key not in self.objects
         self.version += 1
-        stored = self.objects.setdefault(place, {"metadata": {"uid": f"u{self.version}", "generation": 0}})
+        stored = self.objects.setdefault(key, {"metadata": {"uid": f"u{self.version}", "generation": 0}})
         if subresource:
             stored["status"] = copy.deepcopy(manifest["status"])
         elif "finalizers" in manifest["metadata"]:
             stored["metadata"]["finalizers"] = list(manifest["metadata"]["finalizers"])
             if "deletionTimestamp" in stored["metadata"] and not stored["metadata"]["finalizers"]:
-                del self.objects[place]
+                del self.objects[key]
         else:
             is_changed = stored.get("spec") != manifest.get("spec")
             kept = {
@@ -91,10 +91,8 @@ class FakeApiServer:
 
     async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> None:
         self.writes.append(f"delete {kind.kind} {name}")
-        for place in [
-            one for one in self.objects if name in (one[1], one[2]) and one[0] not in ("Tenant", "TenantPlan")
-        ]:
-            del self.objects[place]
+        for key in [one for one in self.objects if name in (one[1], one[2]) and one[0] not in ("Tenant", "TenantPlan")]:
+            del self.objects[key]
 
 
 class FakeCluster:
@@ -121,8 +119,8 @@ class FakeCluster:
 
     def put(self, kind: Kind, name: str, spec: Manifest, **metadata: Any) -> Manifest:
         self.server.version += 1
-        place = kind.kind, "", name
-        known = self.server.objects.get(place, {"metadata": {"uid": name, "generation": 0}})
+        key = kind.kind, "", name
+        known = self.server.objects.get(key, {"metadata": {"uid": name, "generation": 0}})
         created = (NOW + timedelta(seconds=self.server.version)).isoformat()
         common = {"name": name, "creationTimestamp": known["metadata"].get("creationTimestamp", created)}
         changed = known.get("spec") != spec
@@ -130,7 +128,7 @@ class FakeCluster:
         stored = known | {"kind": kind.kind, "spec": spec}
         stored["metadata"] = known["metadata"] | common | {"generation": generation} | metadata
         stored["metadata"]["resourceVersion"] = str(self.server.version)
-        self.server.objects[place] = stored
+        self.server.objects[key] = stored
         return stored
 
     def plan(self, name: str = "basic", **spec: Any) -> None:
@@ -232,17 +230,17 @@ async def test_nothing_is_written_for_a_tenant_that_is_as_it_is_to_be(cluster: F
 async def test_what_is_deleted_or_changed_by_others_is_restored(cluster: FakeCluster, kind: str) -> None:
     cluster.tenant("acme")
     await cluster.reconcile("acme")
-    (place,) = (one for one in cluster.server.objects if one[0] == kind)
-    stored = cluster.server.objects[place]
+    (key,) = (one for one in cluster.server.objects if one[0] == kind)
+    stored = cluster.server.objects[key]
     cluster.server.version += 1
     stored["metadata"] |= {"managedFields": [], "resourceVersion": str(cluster.server.version)}
     await cluster.reconcile("acme")
-    assert f"{kind} {place[2]}" in cluster.server.writes
-    gone = cluster.server.objects.pop(place)
+    assert f"{kind} {key[2]}" in cluster.server.writes
+    gone = cluster.server.objects.pop(key)
     cluster.store.change(KINDS[kind], "DELETED", gone)
     assert "acme" in cluster.queued
     await cluster.reconcile("acme")
-    assert place in cluster.server.objects
+    assert key in cluster.server.objects
 
 
 async def test_a_namespace_of_others_is_left_alone_until_it_is_given_to_the_tenant(cluster: FakeCluster) -> None:
@@ -317,7 +315,7 @@ async def test_a_shop_that_has_a_host_keeps_it_whoever_is_older(cluster: FakeClu
 
 
 @pytest.mark.parametrize("ingress", [{"enabled": True, "host": "old.example.com"}, None])
-async def test_a_tenant_without_its_host_can_be_closed(cluster: FakeCluster, ingress: Manifest | None) -> None:
+async def test_a_tenant_without_its_host_can_be_hibernated(cluster: FakeCluster, ingress: Manifest | None) -> None:
     cluster.tenant("holder", host="shop.example.com")
     cluster.tenant("acme", **({"host": ingress["host"]} if ingress else {}))
     await cluster.reconcile("holder")
@@ -356,6 +354,34 @@ async def test_what_the_plan_does_not_have_is_refused_with_what_to_do(cluster: F
     cluster.tenant("lost", planRef={"name": "none"})
     await cluster.reconcile("lost")
     assert cluster.condition("lost", "Ready") == ("False", "PlanMissing")
+
+
+@pytest.mark.parametrize("spec", [{"host": "shop.example.com"}, {"platform": {"profile": "large"}}])
+@pytest.mark.parametrize("stop", ["suspend", "delete"])
+async def test_a_tenant_that_its_plan_refuses_can_be_suspended_and_deleted(
+    cluster: FakeCluster, spec: Manifest, stop: str
+) -> None:
+    cluster.plan(hosts=["*.example.com"], maxProfile="large")
+    cluster.tenant("acme", **spec)
+    await cluster.reconcile("acme")
+    stored = copy.deepcopy(cluster.shop("acme")["spec"])
+    cluster.plan(hosts=["*.shops.example.com"], maxProfile="medium")
+    cluster.set_shop("acme", "Ready")
+    await cluster.reconcile("acme")
+    assert cluster.condition("acme", "Ready") == ("False", "PlanViolated")
+
+    if stop == "suspend":
+        cluster.tenant("acme", suspended=True, **spec)
+    else:
+        await delete(cluster, "acme")
+    await cluster.reconcile("acme")
+    assert cluster.shop("acme")["spec"] == stored | {"hibernated": True}
+    assert cluster.condition("acme", "Ready") == ("False", "Suspending")
+
+    if stop == "suspend":
+        cluster.tenant("acme", **spec)
+        await cluster.reconcile("acme")
+        assert cluster.condition("acme", "Ready") == ("False", "PlanViolated"), "it is refused again when it is resumed"
 
 
 async def test_what_admins_may_set_stays_and_everything_else_is_the_platform_teams(cluster: FakeCluster) -> None:
@@ -450,7 +476,7 @@ async def test_a_changed_plan_changes_so_many_tenants_at_once(cluster: FakeClust
     assert changed() == names, "what is changed in the Tenant itself waits for none"
 
 
-async def test_a_suspended_tenant_is_closed_and_keeps_its_data(cluster: FakeCluster) -> None:
+async def test_a_suspended_tenant_is_hibernated_and_keeps_its_data(cluster: FakeCluster) -> None:
     cluster.tenant("acme", suspended=True)
     await cluster.reconcile("acme")
     assert cluster.shop("acme")["spec"]["hibernated"] is True
@@ -496,7 +522,9 @@ async def delete(cluster: FakeCluster, name: str) -> None:
     cluster.put(TENANT, name, cluster.get("Tenant", name, "")["spec"], deletionTimestamp=cluster.now.isoformat())
 
 
-async def test_a_deleted_tenant_is_closed_and_its_data_go_after_the_grace_period(cluster: FakeCluster) -> None:
+async def test_a_deleted_tenant_is_hibernated_and_its_data_go_after_the_grace_period(
+    cluster: FakeCluster,
+) -> None:
     cluster.tenant("acme", deleteAfter="3d")
     await delete(cluster, "acme")
     await cluster.reconcile("acme")
@@ -600,7 +628,7 @@ def test_a_day_without_a_look_has_no_orders() -> None:
 
 @pytest.mark.parametrize(("quantity", "bytes_"), [("8Gi", 8 * 2**30), ("1500M", 15 * 10**8), ("0", 0), ("none", 0)])
 def test_a_quantity_is_read_as_a_number(quantity: str, bytes_: int) -> None:
-    assert amount(quantity) == bytes_
+    assert parse_quantity(quantity) == bytes_
 
 
 @pytest.mark.parametrize(
@@ -612,7 +640,7 @@ def test_a_quantity_is_read_as_a_number(quantity: str, bytes_: int) -> None:
         (timedelta(seconds=1), "1 minute"),
     ],
 )
-def test_the_rest_of_a_grace_period_is_told_in_the_unit_that_one_counts_in(left: timedelta, text: str) -> None:
+def test_the_remaining_time_is_in_days_or_hours_from_two_of_them_on(left: timedelta, text: str) -> None:
     assert time_left(left) == text
 
 
@@ -625,7 +653,7 @@ def test_fields_are_merged_object_by_object() -> None:
 def test_the_policy_has_a_rule_for_each_field_of_a_shop() -> None:
     fields = {one.alias or name for name, one in Spec.model_fields.items()}
     rules = admission_policy()["spec"]["validations"]
-    ruled = {one["message"].split()[0].removeprefix("spec.") for one in rules if "platform team, as" in one["message"]}
+    ruled = {one["message"].split()[0].removeprefix("spec.") for one in rules if "platform team only" in one["message"]}
     assert ruled == fields
     assert set(ALLOWABLE_FIELDS) == fields - {*RESERVED_FIELDS, "backup"}
     own = [one["expression"] for one in rules if "metadata." in one["expression"] or "nnotations" in one["expression"]]
