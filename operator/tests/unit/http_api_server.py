@@ -117,6 +117,11 @@ class HttpApiServer(FakeApiServer):
         finally:
             await runner.cleanup()
 
+    async def until(self, holds: Callable[[], bool]) -> None:
+        """Waits until a condition holds after a change of an object. A leader's Lease changes every two seconds."""
+        while not holds():
+            await self._changed.wait()
+
     def break_watches(self) -> None:
         """Resets the connection of every watch."""
         for transport in self._watches:
