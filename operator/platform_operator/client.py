@@ -29,6 +29,10 @@ PAGE_SIZE = 100
 _APPLY = "application/apply-patch+yaml"
 _MERGE = "application/merge-patch+json"
 _JSON = "application/json"
+_METADATA = ";g=meta.k8s.io;v=v1"
+"""Ends a media type that asks for the metadata of objects alone."""
+_METADATA_LIST = f"{_JSON};as=PartialObjectMetadataList{_METADATA}"
+_METADATA_WATCH = f"{_JSON};as=PartialObjectMetadata{_METADATA}"
 
 
 async def connect() -> ApiClient:
@@ -70,12 +74,17 @@ class KubernetesClient:
     async def pages(
         self, kind: Kind, namespace: str | None, selector: str = ""
     ) -> AsyncIterator[tuple[Sequence[Manifest], int]]:
-        """Yields all objects in pages, each with the version of the list. Only one page is in memory at a time."""
+        """Yields all objects in pages, each with the version of the list. Only one page is in memory at a time.
+
+        Of a kind with `metadata_only` they have their metadata alone, as they have in `watch`.
+        """
         query = {"limit": str(PAGE_SIZE)} | ({"labelSelector": selector} if selector else {})
+        accept = _METADATA_LIST if kind.metadata_only else _JSON
         token = ""
         while True:
-            page = await self._call("GET", kind.path(namespace), query | ({"continue": token} if token else {}))
-            yield page["items"], int(page["metadata"]["resourceVersion"])
+            here = query | ({"continue": token} if token else {})
+            page = await self._call("GET", kind.path(namespace), here, accept=accept)
+            yield [_with_kind(kind, one) for one in page["items"]], int(page["metadata"]["resourceVersion"])
             token = page["metadata"].get("continue", "")
             if not token:
                 return
@@ -94,10 +103,10 @@ class KubernetesClient:
             "allowWatchBookmarks": "true",
             "timeoutSeconds": str(WATCH_SECONDS),
         }
-        path = kind.path(namespace)
+        path, accept = kind.path(namespace), _METADATA_WATCH if kind.metadata_only else _JSON
         deadline = aiohttp.ClientTimeout(total=WATCH_SECONDS + WRITE_TIMEOUT)
         try:
-            response = await self._send("GET", path, query, None, _JSON, deadline)
+            response = await self._send("GET", path, query, None, _JSON, deadline, accept)
             async with response.response:
                 if response.status >= 400:
                     raise self._error(response, await response.read())  # type: ignore[no-untyped-call]
@@ -107,7 +116,7 @@ class KubernetesClient:
                         status = event["object"]
                         raise ApiError(status.get("code", 500), status.get("reason", ""), status.get("message", ""))
                     if event:
-                        yield event["type"], event["object"]
+                        yield event["type"], _with_kind(kind, event["object"])
         except (aiohttp.ClientError, TimeoutError) as error:
             raise ApiError(0, "Unreachable", f"the watch of {path} broke: {error!r}") from error
 
@@ -165,10 +174,11 @@ class KubernetesClient:
         body: Manifest | None = None,
         content_type: str = _JSON,
         seconds: float = READ_TIMEOUT,
+        accept: str = _JSON,
     ) -> Manifest:
         deadline = aiohttp.ClientTimeout(total=seconds)
         try:
-            response = await self._send(verb, path, query or {}, body, content_type, deadline)
+            response = await self._send(verb, path, query or {}, body, content_type, deadline, accept)
             text = await response.read()  # type: ignore[no-untyped-call]
         except (aiohttp.ClientError, TimeoutError) as error:
             raise ApiError(0, "Unreachable", f"the API server did not answer {verb} {path}: {error!r}") from error
@@ -189,12 +199,13 @@ class KubernetesClient:
         body: Manifest | None,
         content_type: str,
         deadline: aiohttp.ClientTimeout,
+        accept: str,
     ) -> RESTResponse:
         request = await self._client.param_serialize(
             verb,
             path,
             query_params=list(query.items()),
-            header_params={"Accept": _JSON, "Content-Type": content_type},
+            header_params={"Accept": accept, "Content-Type": content_type},
             auth_settings=["BearerToken"],
         )
         method, url, headers = request[:3]
@@ -206,6 +217,11 @@ class KubernetesClient:
         message = answer.get("message") or text[:200].decode(errors="replace")
         retry_after = _seconds(response.getheader("Retry-After"))  # type: ignore[no-untyped-call]
         return ApiError(response.status, answer.get("reason", ""), message, retry_after)
+
+
+def _with_kind(kind: Kind, manifest: Manifest) -> Manifest:
+    """Returns an object with its own kind, which lists leave out, and in whose place metadata alone has another."""
+    return manifest | {"kind": kind.kind, "apiVersion": kind.api_version}
 
 
 async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:

@@ -199,7 +199,6 @@ class Informers:
         """Takes over a page of a list of children."""
         listed: Listed = set()
         for manifest in page:
-            manifest |= {"kind": kind.kind, "apiVersion": kind.api_version}  # lists leave them out
             key = platform_of(manifest)
             listed.add((key, object_id(manifest)))
             if self._store(key, manifest):

@@ -91,6 +91,8 @@ class Kind:
     kind: str
     plural: str
     optional: bool = False
+    metadata_only: bool = False
+    """True if the informers read its metadata alone, and the body never leaves the API server (docs/adr/0041)."""
 
     @property
     def group(self) -> str:
@@ -121,12 +123,12 @@ CHILD_KINDS: dict[str, Kind] = {
         Kind("apps/v1", "ControllerRevision", "controllerrevisions"),
         Kind("autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers"),
         Kind("batch/v1", "Job", "jobs"),
-        Kind("networking.k8s.io/v1", "Ingress", "ingresses"),
-        Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies"),
-        Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets"),
-        Kind("gateway.networking.k8s.io/v1", "HTTPRoute", "httproutes", optional=True),
-        Kind("monitoring.coreos.com/v1", "ServiceMonitor", "servicemonitors", optional=True),
-        Kind("monitoring.coreos.com/v1", "PrometheusRule", "prometheusrules", optional=True),
+        Kind("networking.k8s.io/v1", "Ingress", "ingresses", metadata_only=True),
+        Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies", metadata_only=True),
+        Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets", metadata_only=True),
+        Kind("gateway.networking.k8s.io/v1", "HTTPRoute", "httproutes", optional=True, metadata_only=True),
+        Kind("monitoring.coreos.com/v1", "ServiceMonitor", "servicemonitors", optional=True, metadata_only=True),
+        Kind("monitoring.coreos.com/v1", "PrometheusRule", "prometheusrules", optional=True, metadata_only=True),
     )
 }
 

@@ -22,13 +22,16 @@ from platform_operator.api.tenants import (
 from platform_operator.errors import TenantError
 from platform_operator.tenants.observed import StoredTenantPlan, Tenant
 
-NAMESPACE = Kind("v1", "Namespace", "namespaces")
+NAMESPACE = Kind("v1", "Namespace", "namespaces", metadata_only=True)
 QUOTA = Kind("v1", "ResourceQuota", "resourcequotas")
-LIMIT_RANGE = Kind("v1", "LimitRange", "limitranges")
-POLICY = Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
-ROLE_BINDING = Kind("rbac.authorization.k8s.io/v1", "RoleBinding", "rolebindings")
+LIMIT_RANGE = Kind("v1", "LimitRange", "limitranges", metadata_only=True)
+POLICY = Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies", metadata_only=True)
+ROLE_BINDING = Kind("rbac.authorization.k8s.io/v1", "RoleBinding", "rolebindings", metadata_only=True)
 ADMISSION_BINDING = Kind(
-    "admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicyBinding", "validatingadmissionpolicybindings"
+    "admissionregistration.k8s.io/v1",
+    "ValidatingAdmissionPolicyBinding",
+    "validatingadmissionpolicybindings",
+    metadata_only=True,
 )
 TENANT_OBJECT_KINDS = (NAMESPACE, QUOTA, LIMIT_RANGE, POLICY, ROLE_BINDING, ADMISSION_BINDING)
 """The kinds of a tenant's objects but for its shop."""

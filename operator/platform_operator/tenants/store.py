@@ -41,8 +41,7 @@ class TenantStore:
     def store_listed(self, kind: Kind, page: Iterable[Manifest]) -> Listed:
         """Stores a page of a list. Returns the keys of its objects."""
         listed: Listed = set()
-        for one in page:
-            manifest = one | {"kind": kind.kind, "apiVersion": kind.api_version}  # lists leave them out
+        for manifest in page:
             namespace, identity = _object_key(kind, manifest)
             listed.add((PlatformKey(namespace, ""), identity))
             self._store(kind, manifest)

@@ -79,6 +79,20 @@ async def test_a_change_by_another_manager_is_noticed_and_the_manager_named(
         assert observe(restored).owned_digest == observe(applied).owned_digest, one.id
 
 
+async def test_metadata_alone_shows_what_is_decided_on(
+    client: KubernetesClient, namespace: str, shop: list[DesiredObject]
+) -> None:
+    kinds = {one.id.kind for one in shop if CHILD_KINDS[one.id.kind].metadata_only}
+    assert {"NetworkPolicy", "PodDisruptionBudget"} <= kinds
+    applied = {one.id: observe(await apply(client, namespace, one)) for one in shop if one.id.kind in kinds}
+    listed = [one for kind in kinds async for page, _ in client.pages(CHILD_KINDS[kind], namespace) for one in page]
+    assert not any("spec" in one for one in listed)
+    seen = {one.id: one for one in map(observe, listed)}
+    assert {one: (object_.owned_digest, object_.state) for one, object_ in seen.items()} == {
+        one: (object_.owned_digest, object_.state) for one, object_ in applied.items()
+    }
+
+
 async def test_writes_of_controllers_are_not_taken_for_drift(
     client: KubernetesClient, namespace: str, shop: list[DesiredObject]
 ) -> None:

@@ -117,6 +117,11 @@ class HttpApiServer(FakeApiServer):
         finally:
             await runner.cleanup()
 
+    async def until(self, holds: Callable[[], bool]) -> None:
+        """Waits until a condition holds after a change of an object. A leader's Lease changes every two seconds."""
+        while not holds():
+            await self._changed.wait()
+
     def break_watches(self) -> None:
         """Resets the connection of every watch."""
         for transport in self._watches:
@@ -228,7 +233,8 @@ class HttpApiServer(FakeApiServer):
         items = (
             self.pods if kind is POD else self.volumes if kind is VOLUME_CLAIM else self._of(kind, namespace, raw.query)
         )
-        return web.json_response({"metadata": {"resourceVersion": str(self.version)}, "items": list(items)})
+        listed = [*map(_as_accepted(raw), items)]
+        return web.json_response({"metadata": {"resourceVersion": str(self.version)}, "items": listed})
 
     async def _write(
         self, verb: str, kind: Kind, namespace: str, name: str, subresource: str, raw: web.BaseRequest, body: Manifest
@@ -254,6 +260,7 @@ class HttpApiServer(FakeApiServer):
         transport = raw.transport
         assert transport is not None
         self._watches.add(transport)
+        accepted = _as_accepted(raw)
         version, selected = int(raw.query.get("resourceVersion", "0")), _selector(raw.query.get("labelSelector", ""))
         loop = asyncio.get_running_loop()
         end = loop.time() + float(raw.query.get("timeoutSeconds", "300"))
@@ -266,7 +273,7 @@ class HttpApiServer(FakeApiServer):
                 )
                 for _, type_, of, manifest in self._history[first:]:
                     if of is kind and namespace in (None, manifest["metadata"].get("namespace")) and selected(manifest):
-                        await response.write(json.dumps({"type": type_, "object": manifest}).encode() + b"\n")
+                        await response.write(json.dumps({"type": type_, "object": accepted(manifest)}).encode() + b"\n")
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout_at(end):
                         await changed.wait()
@@ -289,6 +296,17 @@ def _selector(text: str) -> Callable[[Manifest], bool]:
     """Returns what a label selector of equalities selects. Others select everything: nothing here has such labels."""
     wanted = dict(one.split("=", 1) for one in text.split(",") if "=" in one)
     return lambda manifest: wanted.items() <= (manifest["metadata"].get("labels") or {}).items()
+
+
+def _as_accepted(request: web.BaseRequest) -> Callable[[Manifest], Manifest]:
+    """Returns what a request accepts of an object: the whole, or its metadata alone."""
+    if ";as=PartialObjectMetadata" not in request.headers["Accept"]:
+        return lambda manifest: manifest
+    return lambda manifest: {
+        "kind": "PartialObjectMetadata",
+        "apiVersion": "meta.k8s.io/v1",
+        "metadata": manifest["metadata"],
+    }
 
 
 def _parse_path(path: str) -> tuple[Kind, str | None, str, str]:

@@ -73,7 +73,7 @@ class Cluster:
         self.process = self.new_process("operator")
 
     def new_process(self, identity: str) -> Process:
-        return Process(identity, Settings("1", identity=identity, charts=_charts(self.tmp_path)))
+        return Process(identity, Settings("1", identity=identity, charts=write_charts(self.tmp_path)))
 
     @property
     def time(self) -> float:
@@ -110,7 +110,7 @@ class Cluster:
 
     def start(self, process: Process) -> None:
         """Starts an operator. It reads its credentials, which are its name, in its first second."""
-        path = _kubeconfig(self.tmp_path / process.identity, self._address, process.identity)
+        path = write_kubeconfig(self.tmp_path / process.identity, self._address, process.identity)
         self.monkeypatch.setenv("KUBECONFIG", str(path))
         self._tasks[process.identity] = asyncio.create_task(process.run())
 
@@ -193,7 +193,8 @@ def _is_new(stored: Manifest) -> bool:
     return "status" not in stored or status.get("observedGeneration") != stored["metadata"]["generation"]
 
 
-def _charts(folder: Path) -> Path:
+def write_charts(folder: Path) -> Path:
+    """Writes what the operator reads of its charts itself. Returns the folder."""
     for store in ("postgres", "redis", "rabbitmq"):
         values = folder / "platform" / "charts" / store / "values.yaml"
         values.parent.mkdir(parents=True, exist_ok=True)
@@ -201,7 +202,8 @@ def _charts(folder: Path) -> Path:
     return folder
 
 
-def _kubeconfig(path: Path, address: str, token: str) -> Path:
+def write_kubeconfig(path: Path, address: str, token: str) -> Path:
+    """Writes the access to an API server for the process that shows the token. Returns the path."""
     named = {"name": "test"}
     content = {
         "apiVersion": "v1",

@@ -1,10 +1,13 @@
 from typing import Any
 
+import pytest
+
 from platform_operator.api.kinds import (
     ANNOTATION_GENERATION,
     ANNOTATION_KEY_ID,
     ANNOTATION_REPLACES_WITHOUT_TLS,
     ANNOTATION_REPLACES_WITHOUT_TOKENS,
+    CHILD_KINDS,
     FIELD_MANAGER,
     READ_ANNOTATIONS,
     ObjectId,
@@ -128,6 +131,13 @@ def test_the_text_of_a_failure_is_bounded() -> None:
 
 def test_a_malformed_annotation_is_ignored() -> None:
     assert observe(manifest(metadata={"annotations": {"platform.ecommerce.dev/wave": "²"}})).id.name == "x"
+
+
+@pytest.mark.parametrize("kind", [kind.kind for kind in CHILD_KINDS.values() if kind.metadata_only])
+def test_nothing_but_metadata_is_read_of_a_kind_that_comes_without_its_body(kind: str) -> None:
+    owned = managed((FIELD_MANAGER, "Apply", {"f:spec": {"f:rules": {}}}))
+    whole = manifest(kind, spec={"rules": [1]}, status={"ready": True}, **owned)
+    assert observe(whole) == observe({"kind": kind, "metadata": whole["metadata"]})
 
 
 def test_an_event_older_than_the_operators_own_write_is_ignored() -> None:

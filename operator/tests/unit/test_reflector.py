@@ -148,8 +148,18 @@ async def client() -> AsyncIterator[KubernetesClient]:
             await asyncio.Event().wait()
         return response
 
+    async def network_policies(request: web.Request) -> web.StreamResponse:
+        """Serves nothing but metadata."""
+        media = "application/json;as=PartialObjectMetadata"
+        assert request.headers["Accept"] == media + ("" if "watch" in request.query else "List") + ";g=meta.k8s.io;v=v1"
+        item = {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": {"name": "a"}}
+        if "watch" in request.query:
+            return web.Response(text=json.dumps({"type": "ADDED", "object": item}) + "\n")
+        return web.json_response({"metadata": {"resourceVersion": "7"}, "items": [item]})
+
     app = web.Application()
-    app.add_routes([web.get("/api/v1/configmaps", config_maps)])
+    policies = web.get("/apis/networking.k8s.io/v1/networkpolicies", network_policies)
+    app.add_routes([web.get("/api/v1/configmaps", config_maps), policies])
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -166,6 +176,15 @@ async def events(client: KubernetesClient, version: Any) -> list[tuple[str, int]
 async def test_pages_are_read_until_there_are_no_more(client: KubernetesClient) -> None:
     pages = [page async for page in client.pages(CHILD_KINDS["ConfigMap"], None, "")]
     assert [(objects[0]["metadata"]["name"], version) for objects, version in pages] == [("first", 7), ("second", 7)]
+
+
+async def test_metadata_alone_is_read_where_it_is_enough_and_has_the_kind_of_its_object(
+    client: KubernetesClient,
+) -> None:
+    kind = CHILD_KINDS["NetworkPolicy"]
+    whole = {"kind": kind.kind, "apiVersion": kind.api_version, "metadata": {"name": "a"}}
+    assert [page async for page in client.pages(kind, None, "")] == [([whole], 7)]
+    assert [event async for event in client.watch(kind, None, "", 7)] == [("ADDED", whole)]
 
 
 async def test_events_of_any_length_are_read(client: KubernetesClient) -> None:

@@ -31,6 +31,7 @@ from platform_operator.invariants.scrape_results import PlacedOrders, ScrapeResu
 from platform_operator.tenants.controller import TenantController
 from platform_operator.tenants.decisions import time_left
 from platform_operator.tenants.objects import TENANT_OBJECT_KINDS, contains, merged
+from platform_operator.tenants.observed import observe_object
 from platform_operator.tenants.store import TenantStore
 from platform_operator.tenants.usage import OrderCounter, parse_quantity, usage
 from platform_operator.workqueue import Requeue
@@ -680,6 +681,15 @@ async def test_a_malformed_tenant_stops_no_other(cluster: FakeCluster) -> None:
     cluster.tenant("fine")
     await cluster.reconcile("fine")
     assert cluster.condition("fine", "PlanApplied") == ("True", "Applied")
+
+
+@pytest.mark.parametrize(
+    "kind", [kind for kind in TENANT_OBJECT_KINDS if kind.metadata_only], ids=lambda kind: kind.kind
+)
+def test_nothing_but_metadata_is_read_of_a_kind_that_comes_without_its_body(kind: Kind) -> None:
+    metadata = {"name": "acme", "uid": "u", "resourceVersion": "1", "labels": {LABEL_TENANT: "acme"}}
+    whole = {"kind": kind.kind, "metadata": metadata, "spec": {"a": 1}, "status": {"used": {"pods": "1"}}}
+    assert observe_object(whole) == observe_object({"kind": kind.kind, "metadata": metadata})
 
 
 def test_a_list_removes_what_it_does_not_have(cluster: FakeCluster) -> None:
