@@ -22,6 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from chassis.database.connections import PooledConnection
 from chassis.database.statements import ReadConnection, span_of
+from chassis.database.transactions import transaction_on
 from chassis.errors import DatabaseUnavailable
 from chassis.observability import logs, tracing
 from chassis.settings import DatabaseSettings
@@ -138,7 +139,7 @@ class Database:
     async def _probe(self) -> bool:
         """Asks the database for its schema. A server that has no connection left is busy, and so it answers."""
         try:
-            async with self._begin(self._probes) as connection:
+            async with self._connect_probe() as connection:
                 revisions = await connection.scalars(text("SELECT version_num FROM alembic_version"))
                 self._has_schema = any(revision >= self._schema for revision in revisions)
         except DatabaseUnavailable as error:
@@ -148,14 +149,23 @@ class Database:
         return self._has_schema
 
     @asynccontextmanager
-    async def _begin(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    async def _connect_probe(self) -> AsyncIterator[AsyncConnection]:
+        """Opens a connection that is closed afterwards."""
         async with AsyncExitStack() as stack:
             with _refusals_as_database_unavailable():
-                connection = await stack.enter_async_context(engine.connect())
+                connection = await stack.enter_async_context(self._probes.connect())
             with _outages_as_database_unavailable():
-                async with connection.begin():
-                    yield connection
+                yield connection
                 self._record_answer()
+
+    @asynccontextmanager
+    async def _begin(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+        with _refusals_as_database_unavailable():
+            pooled = await engine.raw_connection()
+        with _outages_as_database_unavailable():
+            async with transaction_on(pooled, engine) as transaction:
+                yield transaction
+            self._record_answer()
 
     def _record_answer(self) -> None:
         ANSWERED.set_to_current_time()
@@ -190,6 +200,7 @@ def _create_engine(
         pool_size=connections,
         max_overflow=0,
         pool_timeout=settings.db_connect_timeout_seconds,
+        pool_use_lifo=True,  # few connections have prepared what all have to do, instead of each of them a part of it
         connect_args={
             "timeout": settings.db_connect_timeout_seconds,
             "command_timeout": statement_timeout_seconds,
