@@ -6,7 +6,8 @@ from datetime import datetime
 
 from chassis.database.engine import Database
 
-from notification_service.clients.mail import Mail, MailSender
+from notification_service.clients.mail import MailSender
+from notification_service.clients.mime import Mail
 from notification_service.clients.sms import Sms, SmsSender
 from notification_service.clients.users import Users
 from notification_service.domain.delivery import SendResult
