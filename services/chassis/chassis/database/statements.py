@@ -35,15 +35,15 @@ class Record(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class ReadConnection:
-    """A connection without a transaction, as `Database.read` gives it."""
+class AutocommitConnection:
+    """A connection without a transaction, as `Database.read` and `Database.autocommit` give it."""
 
     driver: asyncpg.Connection
     database: str
 
 
-Connection = AsyncConnection | ReadConnection
-"""What a prepared statement runs on: a transaction of `Database.begin`, or a connection of `Database.read`."""
+Connection = AsyncConnection | AutocommitConnection
+"""What a prepared statement runs on: a transaction of `Database.begin`, or a connection without one."""
 
 _T = TypeVar("_T")
 _DIALECT: Dialect = asyncpg_dialect.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy's own
@@ -190,7 +190,7 @@ async def _driver(connection: Connection) -> asyncpg.Connection:
     SQLAlchemy's adapter sends BEGIN before the first statement that it executes itself. It has no public method for
     that.
     """
-    if isinstance(connection, ReadConnection):
+    if isinstance(connection, AutocommitConnection):
         return connection.driver
     adapter = _adapter(connection)
     if adapter._transaction is None:  # noqa: SLF001
@@ -219,4 +219,4 @@ def _integrity_error(statement: str, violation: asyncpg.IntegrityConstraintViola
 
 
 def _database(connection: Connection) -> str:
-    return connection.database if isinstance(connection, ReadConnection) else connection.engine.url.database or ""
+    return connection.database if isinstance(connection, AutocommitConnection) else connection.engine.url.database or ""
