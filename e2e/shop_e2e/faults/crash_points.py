@@ -2,7 +2,7 @@
 
 The service is unchanged: crash points are wrapped around its effects, before and after each
 
-- `commit` of a transaction that wrote, named by the function that opened it,
+- `commit` of a transaction that wrote, or of a single statement, named by the function that opened it,
 
 - `publish` of an event, and `ack` of one or of a batch, named by the type of its last event,
 
@@ -35,6 +35,7 @@ from typing import Any
 
 from aio_pika.message import IncomingMessage
 from chassis.database.engine import Database
+from chassis.database.statements import AutocommitConnection
 from chassis.grpc.client import ClientCallInterceptor
 from chassis.messaging import inbox
 from chassis.messaging.broker import Broker
@@ -63,6 +64,7 @@ def main() -> None:
 def _instrument(service: str) -> None:
     wrapped: list[tuple[Any, str, Callable[..., Any]]] = [
         (Database, "begin", _committing(Database.begin)),
+        (Database, "autocommit", _autocommitting(Database.autocommit)),
         (Broker, "publish", _around("publish", Broker.publish, lambda _self, key, *_: key)),
         (Deliveries, "next_batch", _gathering(Deliveries.next_batch)),
         (inbox, "handles", _applying(inbox.handles)),
@@ -137,6 +139,20 @@ def _committing(begin: Callable[[Database], Any]) -> Callable[[Database], Any]:
             _pass(f"{what} after")
 
     return transaction
+
+
+def _autocommitting(autocommit: Callable[[Database], Any]) -> Callable[[Database], Any]:
+    """Surrounds the only statement, which commits: it has no point between them."""
+
+    @asynccontextmanager
+    async def connection(self: Database) -> AsyncIterator[AutocommitConnection]:
+        what = f"commit {_opener(inspect.currentframe())}"
+        async with autocommit(self) as opened:
+            _pass(f"{what} before")
+            yield opened
+        _pass(f"{what} after")
+
+    return connection
 
 
 def _opener(frame: FrameType | None) -> str:

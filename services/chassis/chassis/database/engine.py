@@ -1,7 +1,8 @@
 """The PostgreSQL database of a service, through SQLAlchemy Core on asyncpg.
 
 A use case opens one transaction with `begin()`. One that only reads, each time what one statement can see, needs none:
-it gets a connection with `read()`, on which it runs prepared statements (chassis.database.statements).
+it gets a connection with `read()`, on which it runs prepared statements (chassis.database.statements). One that writes
+by a single prepared statement gets one with `autocommit()`.
 """
 
 import asyncio
@@ -21,7 +22,8 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from chassis.database.connections import PooledConnection
-from chassis.database.statements import ReadConnection, span_of
+from chassis.database.statements import AutocommitConnection, span_of
+from chassis.database.transactions import transaction_on
 from chassis.errors import DatabaseUnavailable
 from chassis.observability import logs, tracing
 from chassis.settings import DatabaseSettings
@@ -102,19 +104,22 @@ class Database:
             yield connection
 
     @asynccontextmanager
-    async def read(self) -> AsyncIterator[ReadConnection]:
+    async def read(self) -> AsyncIterator[AutocommitConnection]:
         """Gives a connection without a transaction, for prepared statements that read: each sees what is committed.
 
         Raises DatabaseUnavailable.
         """
-        with _refusals_as_database_unavailable():
-            connection = await self._engine.raw_connection()
-        try:
-            with _outages_as_database_unavailable():
-                yield ReadConnection(connection.driver_connection, self._name)
-                self._record_answer()
-        finally:
-            connection.close()
+        async with self._connect() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def autocommit(self) -> AsyncIterator[AutocommitConnection]:
+        """Gives a connection without a transaction, for one prepared statement that writes: its return is its commit.
+
+        It is two round trips less than `begin`. Raises DatabaseUnavailable.
+        """
+        async with self._connect() as connection:
+            yield connection
 
     async def is_ready(self) -> bool:
         """Returns whether the database answers and has the schema that this code was written for, or a later one.
@@ -138,7 +143,7 @@ class Database:
     async def _probe(self) -> bool:
         """Asks the database for its schema. A server that has no connection left is busy, and so it answers."""
         try:
-            async with self._begin(self._probes) as connection:
+            async with self._connect_probe() as connection:
                 revisions = await connection.scalars(text("SELECT version_num FROM alembic_version"))
                 self._has_schema = any(revision >= self._schema for revision in revisions)
         except DatabaseUnavailable as error:
@@ -148,14 +153,34 @@ class Database:
         return self._has_schema
 
     @asynccontextmanager
-    async def _begin(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    async def _connect_probe(self) -> AsyncIterator[AsyncConnection]:
+        """Opens a connection that is closed afterwards."""
         async with AsyncExitStack() as stack:
             with _refusals_as_database_unavailable():
-                connection = await stack.enter_async_context(engine.connect())
+                connection = await stack.enter_async_context(self._probes.connect())
             with _outages_as_database_unavailable():
-                async with connection.begin():
-                    yield connection
+                yield connection
                 self._record_answer()
+
+    @asynccontextmanager
+    async def _connect(self) -> AsyncIterator[AutocommitConnection]:
+        with _refusals_as_database_unavailable():
+            connection = await self._engine.raw_connection()
+        try:
+            with _outages_as_database_unavailable():
+                yield AutocommitConnection(connection.driver_connection, self._name)
+                self._record_answer()
+        finally:
+            connection.close()
+
+    @asynccontextmanager
+    async def _begin(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+        with _refusals_as_database_unavailable():
+            pooled = await engine.raw_connection()
+        with _outages_as_database_unavailable():
+            async with transaction_on(pooled, engine) as transaction:
+                yield transaction
+            self._record_answer()
 
     def _record_answer(self) -> None:
         ANSWERED.set_to_current_time()
@@ -190,6 +215,7 @@ def _create_engine(
         pool_size=connections,
         max_overflow=0,
         pool_timeout=settings.db_connect_timeout_seconds,
+        pool_use_lifo=True,  # few connections have prepared what all have to do, instead of each of them a part of it
         connect_args={
             "timeout": settings.db_connect_timeout_seconds,
             "command_timeout": statement_timeout_seconds,

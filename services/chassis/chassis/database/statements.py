@@ -35,15 +35,15 @@ class Record(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class ReadConnection:
-    """A connection without a transaction, as `Database.read` gives it."""
+class AutocommitConnection:
+    """A connection without a transaction, as `Database.read` and `Database.autocommit` give it."""
 
     driver: asyncpg.Connection
     database: str
 
 
-Connection = AsyncConnection | ReadConnection
-"""What a prepared statement runs on: a transaction of `Database.begin`, or a connection of `Database.read`."""
+Connection = AsyncConnection | AutocommitConnection
+"""What a prepared statement runs on: a transaction of `Database.begin`, or a connection without one."""
 
 _T = TypeVar("_T")
 _DIALECT: Dialect = asyncpg_dialect.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy's own
@@ -75,11 +75,9 @@ class _Prepared:
             raise TypeError(f"the statement has the parameters {sorted(self._required)}, not {sorted(values)}")
         arguments = [parameter.argument(values) for parameter in self._parameters]
         driver = await _driver(connection)
-        with span_of(self.text, _database(connection)) if tracing.is_recorded() else nullcontext():
-            try:
-                rows: Sequence[Record] = await driver.fetch(self.text, *arguments)
-            except asyncpg.IntegrityConstraintViolationError as violation:
-                raise _integrity_error(self.text, violation) from violation
+        span = span_of(self.text, _database(connection)) if tracing.is_recorded() else nullcontext()
+        with span, _violations_as_integrity_errors(self.text):
+            rows: Sequence[Record] = await driver.fetch(self.text, *arguments)
         return rows
 
 
@@ -173,18 +171,44 @@ def _parameter(compiled: SQLCompiler, name: str) -> _Parameter:
     return _Parameter(name, bound.required, bound.value, convert)
 
 
+async def commit(transaction: AsyncConnection) -> None:
+    """Sends COMMIT, if a statement has begun the driver's transaction. SQLAlchemy's own commit sends nothing then.
+
+    Raises IntegrityError for a violated constraint that is checked at the end.
+    """
+    adapter = _adapter(transaction)
+    begun = adapter._transaction  # noqa: SLF001
+    if begun is not None:
+        adapter._transaction = None  # noqa: SLF001 - also if COMMIT fails, after which there is nothing to roll back
+        with _violations_as_integrity_errors("COMMIT"):
+            await begun.commit()
+
+
 async def _driver(connection: Connection) -> asyncpg.Connection:
     """Returns the driver's connection, with its transaction begun if it has one.
 
     SQLAlchemy's adapter sends BEGIN before the first statement that it executes itself. It has no public method for
     that.
     """
-    if isinstance(connection, ReadConnection):
+    if isinstance(connection, AutocommitConnection):
         return connection.driver
-    adapter: Any = connection.sync_connection.connection.dbapi_connection  # type: ignore[union-attr]  # it is open
+    adapter = _adapter(connection)
     if adapter._transaction is None:  # noqa: SLF001
         await adapter._start_transaction()  # noqa: SLF001
     return adapter.driver_connection
+
+
+def _adapter(connection: AsyncConnection) -> Any:
+    """Returns SQLAlchemy's adapter of the driver's connection. It knows the driver's transaction, which is private."""
+    return connection.sync_connection.connection.dbapi_connection  # type: ignore[union-attr]  # it is open
+
+
+@contextmanager
+def _violations_as_integrity_errors(statement: str) -> Iterator[None]:
+    try:
+        yield
+    except asyncpg.IntegrityConstraintViolationError as violation:
+        raise _integrity_error(statement, violation) from violation
 
 
 def _integrity_error(statement: str, violation: asyncpg.IntegrityConstraintViolationError) -> exc.IntegrityError:
@@ -195,4 +219,4 @@ def _integrity_error(statement: str, violation: asyncpg.IntegrityConstraintViola
 
 
 def _database(connection: Connection) -> str:
-    return connection.database if isinstance(connection, ReadConnection) else connection.engine.url.database or ""
+    return connection.database if isinstance(connection, AutocommitConnection) else connection.engine.url.database or ""

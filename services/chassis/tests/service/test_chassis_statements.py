@@ -140,6 +140,54 @@ async def test_a_violated_constraint_is_the_error_that_sqlalchemy_raises(databas
     assert await find(database, 2) is None
 
 
+async def test_a_constraint_that_is_checked_at_the_end_is_violated_by_the_commit(database: Database) -> None:
+    async with database.begin() as transaction:
+        await transaction.execute(text("ALTER TABLE cups ADD UNIQUE (name) DEFERRABLE INITIALLY DEFERRED"))
+
+    with pytest.raises(exc.IntegrityError):
+        async with database.begin() as transaction:
+            await ADD_ALL.execute(transaction, id=[2, 3], name=["mocha", "mocha"])
+    async with database.begin() as transaction:
+        await ADD_ALL.execute(transaction, id=[4], name=["mocha"])
+
+    async with database.read() as connection:
+        assert await FIND_ALL.all(connection, ids=[1, 2, 3, 4]) == ["espresso", "mocha"]
+
+
+async def test_the_pool_lends_the_connection_that_was_used_last(settings: DatabaseSettings) -> None:
+    database = Database(settings.model_copy(update={"db_pool_size": 2}), "none")
+    server_process = Statement(select(func.pg_backend_pid().label("id")), lambda row: int(row["id"]))
+    async with database.begin() as outer, database.begin() as inner:
+        first, last = await server_process.one(inner), await server_process.one(outer)
+    assert first != last
+
+    for _ in range(3):
+        async with database.begin() as transaction:
+            assert await server_process.one(transaction) == last
+    await database.close()
+
+
+async def test_a_cancelled_transaction_stores_nothing_and_gives_its_connection_back(database: Database) -> None:
+    written = asyncio.Event()
+
+    async def write_and_wait() -> None:
+        async with database.begin() as transaction:
+            await ADD_ALL.execute(transaction, id=[2], name=["mocha"])
+            written.set()
+            await transaction.execute(text("SELECT pg_sleep(60)"))
+
+    writing = asyncio.create_task(write_and_wait())
+    await written.wait()
+    writing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await writing
+
+    async with database.begin() as transaction:
+        await ADD_ALL.execute(transaction, id=[3], name=["lungo"])
+    async with database.read() as connection:
+        assert await FIND_ALL.all(connection, ids=[2, 3]) == ["lungo"]
+
+
 async def test_a_read_has_no_transaction_and_sees_each_commit(settings: DatabaseSettings, database: Database) -> None:
     async with database.read() as connection, connect_to(settings) as other:
         assert await FIND.first(connection, id=2) is None

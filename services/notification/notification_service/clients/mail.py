@@ -11,38 +11,20 @@ import asyncio
 import socket
 import ssl
 from dataclasses import dataclass, field
-from datetime import datetime
 from email.errors import MessageError
 from email.headerregistry import Address
-from email.message import EmailMessage
-from email.policy import SMTP as SMTP_POLICY
-from email.utils import format_datetime, parseaddr
+from email.utils import parseaddr
 from typing import Protocol
-from uuid import UUID
 
 import aiosmtplib
 from chassis.observability import logs
 
+from notification_service.clients.mime import Mail, MailWriter
 from notification_service.domain.delivery import ACCEPTED, Outcome, SendResult, provider_unavailable
 
-_POLICY = SMTP_POLICY.clone(cte_type="7bit")
 _TIMEOUT_SECONDS = 15.0
 
 log = logs.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Mail:
-    """A rendered mail. Its `repr` shows nothing that must not be logged."""
-
-    id: UUID
-    template: str
-    recipient: str = field(repr=False)
-    subject: str = field(repr=False)
-    text: str = field(repr=False)
-    html: str = field(repr=False)
-    locale: str
-    at: datetime
 
 
 class MailSender(Protocol):
@@ -72,12 +54,12 @@ class SmtpMailSender:
         self._server = server
         self._tls = ssl.create_default_context(cafile=server.ca_file) if server.starttls else None
         name, self._address = parseaddr(sender)
-        self._from = Address(name or shop, addr_spec=self._address)
+        self._writer = MailWriter(Address(name or shop, addr_spec=self._address))
         self._timeout = timeout
 
     async def send(self, mail: Mail) -> SendResult:
         try:
-            message = self._message(mail)
+            message = self._writer.write(mail)
         except (ValueError, IndexError, MessageError):  # the address parser raises all of these for malformed addresses
             return SendResult(Outcome.PERMANENT, "malformed_address")
         session = _Session()
@@ -88,7 +70,7 @@ class SmtpMailSender:
             return _failure_result(error, session.is_outcome_known)
         return ACCEPTED
 
-    async def _transmit(self, recipient: str, message: EmailMessage, session: "_Session") -> None:
+    async def _transmit(self, recipient: str, message: bytes, session: "_Session") -> None:
         client = aiosmtplib.SMTP(
             hostname=self._server.host,
             port=self._server.port,
@@ -107,28 +89,11 @@ class SmtpMailSender:
             await client.mail(self._address, options=["SMTPUTF8"] if needs_utf8 else [])
             await client.rcpt(recipient, encoding="utf-8" if needs_utf8 else "ascii")
             session.is_outcome_known = False
-            await client.data(_serialize(message, needs_utf8))
+            await client.data(message)
             session.is_outcome_known = True
             await _quit(client)
         finally:
             client.close()
-
-    def _message(self, mail: Mail) -> EmailMessage:
-        """Builds the MIME message.
-
-        Headers are typed: a line end in one raises ValueError, which prevents header injection.
-        """
-        message = EmailMessage(policy=_POLICY)
-        message["From"] = self._from
-        message["To"] = Address(addr_spec=mail.recipient)
-        message["Subject"] = mail.subject
-        message["Date"] = format_datetime(mail.at)
-        message["Message-ID"] = f"<{mail.id}@{self._from.domain}>"
-        message["Auto-Submitted"] = "auto-generated"  # RFC 3834: suppresses out-of-office replies
-        message.set_content(mail.text)
-        message.add_alternative(mail.html, subtype="html")
-        message["Content-Language"] = mail.locale  # last: set_content removes Content-* headers
-        return message
 
 
 @dataclass(slots=True)
@@ -174,10 +139,6 @@ def _failure_result(error: Exception, is_outcome_known: bool) -> SendResult:
             return SendResult(Outcome.PERMANENT, "malformed_address")
         case _:
             return provider_unavailable("connection")
-
-
-def _serialize(message: EmailMessage, utf8: bool) -> bytes:
-    return message.as_bytes(policy=_POLICY.clone(utf8=utf8))
 
 
 def _local_hostname() -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from chassis.database.pruning import delete_oldest
-from chassis.database.statements import Command, Record, Statement, insert_rows
+from chassis.database.statements import Command, Connection, Record, Statement, insert_rows
 from chassis.types.ids import UserId
 from sqlalchemy import (
     Boolean,
@@ -19,6 +19,7 @@ from sqlalchemy import (
     Insert,
     Integer,
     ScalarSelect,
+    Select,
     Text,
     Update,
     Uuid,
@@ -155,36 +156,59 @@ def _release() -> Update:
     )
 
 
-_ADD_ONCE = Command(
-    insert_rows(*(notifications.c[name] for name in ("cause", "facts", *_SAME_NAME))).on_conflict_do_nothing()
-)
-_LEASE_NEXT = Statement(
-    update(notifications)
-    .where(notifications.c.id == func.coalesce(_longest_due(_URGENT), _longest_due(Template)))
-    .values(lease=bindparam("new_lease", type_=Uuid), due_at=bindparam("until", type_=DateTime(timezone=True)))
-    .returning(*notifications.c),
-    _notification,
-)
-_BEGIN_ATTEMPT = Statement(_begin_attempt().returning(attempts.c.number), lambda row: int(row["number"]))
-_END_ATTEMPT = Statement(
-    update(attempts)
-    .where(attempts.c.notification_id == _ID, attempts.c.number == bindparam("number", type_=Integer))
-    .values(
-        outcome=bindparam("new_outcome", type_=Text),
-        error=bindparam("new_error", type_=Text),
-        excused=bindparam("is_excused", type_=Boolean),
-    ),
-    lambda _: None,
-)
-_RELEASE = Statement(_release().returning(notifications.c.id), lambda _: True)
-_COUNT_ATTEMPTS = Statement(
-    select(
+def _end_attempt() -> Update:
+    return (
+        update(attempts)
+        .where(attempts.c.notification_id == _ID, attempts.c.number == bindparam("number", type_=Integer))
+        .values(
+            outcome=bindparam("new_outcome", type_=Text),
+            error=bindparam("new_error", type_=Text),
+            excused=bindparam("is_excused", type_=Boolean),
+        )
+    )
+
+
+def _conclude() -> Select[UUID]:
+    """Returns the statement that ends an attempt and, unless the lease is lost, ends it with the next state."""
+    ended = _end_attempt().cte("ended")
+    released = _release().returning(notifications.c.id).cte("released")
+    return select(released.c.id).add_cte(ended)
+
+
+def _attempts_counted(notification_id: ColumnElement[UUID], round_: ColumnElement[int]) -> Select[int, int, int]:
+    return select(
         func.count().label("begun"),
         func.count().filter(_MAYBE_ACCEPTED).label("unknown"),
         func.count().filter(attempts.c.excused).label("excused"),
-    ).where(attempts.c.notification_id == _ID, attempts.c.round == bindparam("round", type_=Integer)),
+    ).where(attempts.c.notification_id == notification_id, attempts.c.round == round_)
+
+
+def _lease_next() -> Select[Any]:
+    leased = (
+        update(notifications)
+        .where(notifications.c.id == func.coalesce(_longest_due(_URGENT), _longest_due(Template)))
+        .values(lease=bindparam("new_lease", type_=Uuid), due_at=bindparam("until", type_=DateTime(timezone=True)))
+        .returning(*notifications.c)
+        .cte("leased")
+    )
+    counts = _attempts_counted(leased.c.id, leased.c.round).lateral("counts")
+    return select(*leased.c, *counts.c).join_from(leased, counts, true())
+
+
+_ADD_ONCE = Command(
+    insert_rows(*(notifications.c[name] for name in ("cause", "facts", *_SAME_NAME))).on_conflict_do_nothing()
+)
+_BEGIN_ATTEMPT = Statement(_begin_attempt().returning(attempts.c.number), lambda row: int(row["number"]))
+_END_ATTEMPT = Command(_end_attempt())
+_RELEASE = Statement(_release().returning(notifications.c.id), lambda _: True)
+_COUNT_ATTEMPTS = Statement(
+    _attempts_counted(_ID, bindparam("round", type_=Integer)),
     lambda row: AttemptCounts(row["begun"], row["unknown"], row["excused"]),
 )
+_LEASE_NEXT = Statement(
+    _lease_next(), lambda row: (_notification(row), AttemptCounts(row["begun"], row["unknown"], row["excused"]))
+)
+_CONCLUDE = Statement(_conclude(), lambda _: True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +218,79 @@ class Backlog:
     pending: int
     oldest_seconds: float
     failed: int
+
+
+class LeaseRepository:
+    """Leases notifications and records their attempts. Each method is one statement, except `end_attempt`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def lease_next(self, lease: UUID, at: datetime, until: datetime) -> tuple[Notification, AttemptCounts] | None:
+        """Leases the notification that has been due longest until `until`, and returns it; None if none is due.
+
+        Mails that their recipients wait for come first, along notifications_urgent, then the others, along
+        notifications_due. Rows that other transactions have locked are skipped, and so are templates that only a newer
+        release knows: its processes send them. Counts the attempts that had begun when it began: a later one holds
+        another lease.
+        """
+        return await _LEASE_NEXT.first(self._connection, new_lease=lease, at=at, until=until)
+
+    async def begin_attempt(self, leased: Notification, lease: UUID, at: datetime, until: datetime) -> int | None:
+        """Records an attempt before its message is sent. Returns its number, or None if the lease is lost."""
+        return await _BEGIN_ATTEMPT.first(
+            self._connection, notification_id=leased.id, held=lease, round=leased.round, at=at, until=until
+        )
+
+    async def end_attempt(self, leased: Notification, number: int, result: SendResult) -> AttemptCounts:
+        """Records the result of an attempt. Returns the counts of its round, which include this result."""
+        await _END_ATTEMPT.execute(self._connection, notification_id=leased.id, **_ending(number, result))
+        counts = await _COUNT_ATTEMPTS.first(self._connection, notification_id=leased.id, round=leased.round)
+        return counts or AttemptCounts()
+
+    async def release(
+        self, leased: Notification, lease: UUID, state: NextState, at: datetime, provider_id: str | None = None
+    ) -> bool:
+        """Ends the lease and stores the next state.
+
+        Returns False and changes nothing if the lease is no longer held: a callback, an erasure or another process came
+        first.
+        """
+        releasing = _releasing(leased, lease, state, at, provider_id)
+        return await _RELEASE.first(self._connection, **releasing) is not None
+
+    async def conclude(
+        self, leased: Notification, lease: UUID, number: int, result: SendResult, state: NextState, at: datetime
+    ) -> bool:
+        """Records the result of an attempt, and releases as `release` does."""
+        releasing = _releasing(leased, lease, state, at, result.provider_id)
+        return await _CONCLUDE.first(self._connection, **_ending(number, result), **releasing) is not None
+
+
+def _ending(number: int, result: SendResult) -> dict[str, object]:
+    return {
+        "number": number,
+        "new_outcome": result.outcome,
+        "new_error": result.error,
+        "is_excused": result.is_excused,
+    }
+
+
+def _releasing(
+    leased: Notification, lease: UUID, state: NextState, at: datetime, provider_id: str | None
+) -> dict[str, object]:
+    is_sent = state.status is Status.SENT
+    return {
+        "notification_id": leased.id,
+        "held": lease,
+        "new_status": state.status,
+        "new_reason": state.reason,
+        "next_due_at": state.due_at,
+        "new_sent_at": at if is_sent else None,
+        "is_sent": is_sent,
+        "new_provider_id": provider_id,
+        "has_no_facts": state.reason in (Reason.RECIPIENT_GONE, Reason.ERASED),
+    }
 
 
 class NotificationRepository:
@@ -216,57 +313,6 @@ class NotificationRepository:
             facts=[dict(notification.facts) for notification in added],
             **{name: [getattr(notification, name) for notification in added] for name in _SAME_NAME},
         )
-
-    async def lease_next(self, lease: UUID, at: datetime, until: datetime) -> tuple[Notification, AttemptCounts] | None:
-        """Leases the notification that has been due longest until `until`, and returns it; None if none is due.
-
-        Mails that their recipients wait for come first, along notifications_urgent, then the others, along
-        notifications_due. Rows that other transactions have locked are skipped, and so are templates that only a newer
-        release knows: its processes send them.
-        """
-        leased = await _LEASE_NEXT.first(self._transaction, new_lease=lease, at=at, until=until)
-        return None if leased is None else (leased, await self._attempt_counts(leased))
-
-    async def begin_attempt(self, leased: Notification, lease: UUID, at: datetime, until: datetime) -> int | None:
-        """Records an attempt before its message is sent. Returns its number, or None if the lease is lost."""
-        return await _BEGIN_ATTEMPT.first(
-            self._transaction, notification_id=leased.id, held=lease, round=leased.round, at=at, until=until
-        )
-
-    async def end_attempt(self, leased: Notification, number: int, result: SendResult) -> AttemptCounts:
-        """Records the result of an attempt. Returns the counts of its round, which include this result."""
-        await _END_ATTEMPT.all(
-            self._transaction,
-            notification_id=leased.id,
-            number=number,
-            new_outcome=result.outcome,
-            new_error=result.error,
-            is_excused=result.is_excused,
-        )
-        return await self._attempt_counts(leased)
-
-    async def release(
-        self, leased: Notification, lease: UUID, state: NextState, at: datetime, provider_id: str | None = None
-    ) -> bool:
-        """Ends the lease and stores the next state.
-
-        Returns False and changes nothing if the lease is no longer held: a callback, an erasure or another process came
-        first.
-        """
-        is_sent = state.status is Status.SENT
-        released = await _RELEASE.first(
-            self._transaction,
-            notification_id=leased.id,
-            held=lease,
-            new_status=state.status,
-            new_reason=state.reason,
-            next_due_at=state.due_at,
-            new_sent_at=at if is_sent else None,
-            is_sent=is_sent,
-            new_provider_id=provider_id,
-            has_no_facts=state.reason in (Reason.RECIPIENT_GONE, Reason.ERASED),
-        )
-        return released is not None
 
     async def redact_user(self, user_id: UserId) -> None:
         """Clears the facts of a user's notifications, and cancels the pending ones. Along notifications_of_a_user.
@@ -360,10 +406,6 @@ class NotificationRepository:
         is_done = notifications.c.status != Status.PENDING
         oldest = delete_oldest(notifications.c.created_at, before, limit, is_done)
         return (await self._transaction.execute(oldest)).rowcount
-
-    async def _attempt_counts(self, leased: Notification) -> AttemptCounts:
-        counts = await _COUNT_ATTEMPTS.first(self._transaction, notification_id=leased.id, round=leased.round)
-        return counts or AttemptCounts()
 
     async def _load(self, query: Any) -> list[Notification]:
         """Runs a query for notifications, and adds their attempts."""

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from datetime import datetime
 
-from chassis.database.statements import Statement
+from chassis.database.statements import Connection, Statement
 from chassis.types.ids import UserId
 from sqlalchemy import ARRAY, BigInteger, any_, bindparam, column, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
@@ -31,10 +31,30 @@ _PREFERENCES = Statement(
 )
 
 
-class RecipientRepository:
+class PreferenceReader:
+    """Reads preferences, each time by one statement."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def preferences(self, user_id: UserId) -> Preferences:
+        """Returns a user's preferences. By primary key."""
+        return (await self.preferences_of([user_id]))[user_id]
+
+    async def preferences_of(self, user_ids: Collection[UserId]) -> Mapping[UserId, Preferences]:
+        """Returns the preferences of each user. By primary key."""
+        ids = sorted(set(user_ids))
+        choices: dict[UserId, dict[tuple[Kind, Channel], bool]] = {user_id: {} for user_id in ids}
+        for user_id, kind, channel, is_on in await _PREFERENCES.all(self._connection, user_ids=ids):
+            choices[user_id][kind, channel] = is_on
+        return {user_id: Preferences(chosen) for user_id, chosen in choices.items()}
+
+
+class RecipientRepository(PreferenceReader):
     """Reads and writes recipients within one transaction."""
 
     def __init__(self, transaction: AsyncConnection) -> None:
+        super().__init__(transaction)
         self._transaction = transaction
 
     async def lock_account(self, user_id: UserId) -> bool:
@@ -62,18 +82,6 @@ class RecipientRepository:
         erased = insert(erased_accounts).values(user_id=user_id, erased_at=at)
         await self._transaction.execute(erased.on_conflict_do_nothing())
         await self._transaction.execute(delete(preferences).where(preferences.c.user_id == user_id))
-
-    async def preferences(self, user_id: UserId) -> Preferences:
-        """Returns a user's preferences. By primary key."""
-        return (await self.preferences_of([user_id]))[user_id]
-
-    async def preferences_of(self, user_ids: Collection[UserId]) -> Mapping[UserId, Preferences]:
-        """Returns the preferences of each user. By primary key."""
-        ids = sorted(set(user_ids))
-        choices: dict[UserId, dict[tuple[Kind, Channel], bool]] = {user_id: {} for user_id in ids}
-        for user_id, kind, channel, is_on in await _PREFERENCES.all(self._transaction, user_ids=ids):
-            choices[user_id][kind, channel] = is_on
-        return {user_id: Preferences(chosen) for user_id, chosen in choices.items()}
 
     async def update_preferences(self, user_id: UserId, choices: Mapping[tuple[Kind, Channel], bool]) -> None:
         """Stores a user's choices. Those that are not in `choices` stay as they are."""

@@ -30,7 +30,7 @@ from notification_service.domain.delivery import (
 )
 from notification_service.domain.errors import ChannelUnavailable, NoProvider, RecipientGone, TokenGone
 from notification_service.domain.notifications import Notification, Reason, Status
-from notification_service.repository.notifications import NotificationRepository
+from notification_service.repository.notifications import LeaseRepository
 from notification_service.service.message_dispatcher import MessageDispatcher, Send
 
 SENT = Counter("notifications_sent_total", "Attempts to send a message, by outcome", ["template", "channel", "outcome"])
@@ -135,8 +135,8 @@ class DeliveryService:
 
     async def _lease_one(self) -> tuple[_Lease, AttemptCounts] | None:
         now, lease_id = self._now(), self._new_id()
-        async with self._database.begin() as transaction:
-            found = await NotificationRepository(transaction).lease_next(lease_id, now, now + self._limits.lease)
+        async with self._database.autocommit() as connection:
+            found = await LeaseRepository(connection).lease_next(lease_id, now, now + self._limits.lease)
         if found is None:
             return None
         notification, attempts = found
@@ -178,8 +178,8 @@ class DeliveryService:
 
     async def _attempt(self, lease: _Lease, send: Send) -> None:
         notification, now = lease.notification, self._now()
-        async with self._database.begin() as transaction:
-            number = await NotificationRepository(transaction).begin_attempt(
+        async with self._database.autocommit() as connection:
+            number = await LeaseRepository(connection).begin_attempt(
                 notification, lease.id, now, now + self._limits.lease
             )
         if number is None:
@@ -190,14 +190,27 @@ class DeliveryService:
 
     async def _conclude(self, lease: _Lease, number: int, result: SendResult) -> None:
         """Stores the result of an attempt, and the notification's next state."""
-        now = self._now()
-        async with self._database.begin() as transaction:
-            repository = NotificationRepository(transaction)
-            attempts = await repository.end_attempt(lease.notification, number, result)
-            state = state_after_attempt(result, attempts, self._policy, now, self._jitter)
-            is_released = await repository.release(lease.notification, lease.id, state, now, result.provider_id)
+        if result.outcome is Outcome.ACCEPTED:
+            state, is_released = await self._conclude_accepted(lease, number, result)
+        else:
+            state, is_released = await self._conclude_failed(lease, number, result)
         if is_released:
             _log_state(lease.notification, state, result.error)
+
+    async def _conclude_accepted(self, lease: _Lease, number: int, result: SendResult) -> tuple[NextState, bool]:
+        """Concludes with one statement: what becomes of an accepted message depends on no other attempt."""
+        state = NextState(Status.SENT)
+        async with self._database.autocommit() as connection:
+            repository = LeaseRepository(connection)
+            return state, await repository.conclude(lease.notification, lease.id, number, result, state, self._now())
+
+    async def _conclude_failed(self, lease: _Lease, number: int, result: SendResult) -> tuple[NextState, bool]:
+        now = self._now()
+        async with self._database.begin() as transaction:
+            repository = LeaseRepository(transaction)
+            attempts = await repository.end_attempt(lease.notification, number, result)
+            state = state_after_attempt(result, attempts, self._policy, now, self._jitter)
+            return state, await repository.release(lease.notification, lease.id, state, now, result.provider_id)
 
     async def _retry_until(self, deadline: datetime, conclude: Callable[[], Awaitable[None]]) -> None:
         """Repeats `conclude` while the database is unavailable, because the message must not be sent again."""
@@ -210,10 +223,8 @@ class DeliveryService:
             await asyncio.sleep(0.2 + 0.3 * self._jitter())
 
     async def _release(self, lease: _Lease, state: NextState) -> None:
-        async with self._database.begin() as transaction:
-            is_released = await NotificationRepository(transaction).release(
-                lease.notification, lease.id, state, self._now()
-            )
+        async with self._database.autocommit() as connection:
+            is_released = await LeaseRepository(connection).release(lease.notification, lease.id, state, self._now())
         if is_released:
             _log_state(lease.notification, state, None)
 
@@ -227,8 +238,8 @@ class DeliveryService:
     async def _postpone(self, lease: _Lease, due_at: datetime) -> None:
         """Releases a notification that stays pending."""
         pending = NextState(Status.PENDING, None, due_at)
-        async with self._database.begin() as transaction:
-            await NotificationRepository(transaction).release(lease.notification, lease.id, pending, self._now())
+        async with self._database.autocommit() as connection:
+            await LeaseRepository(connection).release(lease.notification, lease.id, pending, self._now())
 
 
 async def _finish_on_cancellation(delivery: "asyncio.Task[None]") -> None:

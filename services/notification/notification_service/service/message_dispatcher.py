@@ -6,13 +6,14 @@ from datetime import datetime
 
 from chassis.database.engine import Database
 
-from notification_service.clients.mail import Mail, MailSender
+from notification_service.clients.mail import MailSender
+from notification_service.clients.mime import Mail
 from notification_service.clients.sms import Sms, SmsSender
 from notification_service.clients.users import Users
 from notification_service.domain.delivery import SendResult
 from notification_service.domain.errors import ChannelUnavailable, NoProvider
 from notification_service.domain.notifications import Channel, Notification, Reason
-from notification_service.repository.recipients import RecipientRepository
+from notification_service.repository.recipients import PreferenceReader
 from notification_service.service.message_renderer import MessageRenderer
 
 Send = Callable[[], Awaitable[SendResult]]
@@ -43,8 +44,8 @@ class MessageDispatcher:
         NoProvider last: a shop without providers renders its messages too, and so finds errors in its templates.
         """
         contact = await self._users.contact(notification.user_id)
-        async with self._database.begin() as transaction:
-            preferences = await RecipientRepository(transaction).preferences(notification.user_id)
+        async with self._database.read() as connection:
+            preferences = await PreferenceReader(connection).preferences(notification.user_id)
         if not preferences.allow(notification.kind, notification.channel):
             raise ChannelUnavailable(Reason.SWITCHED_OFF)
         if notification.channel is Channel.EMAIL:

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from babel import Locale
 from chassis.types.money import Money
 
-from notification_service.clients.mail import Mail
+from notification_service.clients.mime import Mail
 from notification_service.clients.sms import Sms
 from notification_service.clients.users import Contact, MailToken, Users
 from notification_service.domain.errors import TokenGone

@@ -2,8 +2,6 @@
 
 import re
 from datetime import UTC, datetime
-from email import message_from_bytes, policy
-from email.message import EmailMessage
 from html.parser import HTMLParser
 from pathlib import Path
 from uuid import UUID
@@ -14,7 +12,7 @@ from chassis.types.ids import UserId
 from chassis.types.money import Money
 from jinja2 import UndefinedError
 from jinja2.exceptions import SecurityError
-from notification_service.clients.mail import Mail, SmtpMailSender, SmtpServer, _serialize
+from notification_service.clients.mime import Mail
 from notification_service.clients.users import Contact, MailToken
 from notification_service.domain.errors import TokenGone
 from notification_service.domain.notifications import Channel, Facts, Notification, Status, Template
@@ -287,33 +285,6 @@ def test_money_is_formatted_with_the_decimals_of_its_currency(
 def test_times_are_formatted_with_their_zone() -> None:
     assert format_datetime(AT, Locale.parse("en")) == "Nov 22, 2026, 4:05\xa0PM UTC"
     assert format_datetime(AT, Locale.parse("de")) == "22.11.2026, 16:05 UTC"
-
-
-def parsed_mail(subject: str = "Hello", recipient: str = "anna@example.com") -> EmailMessage:
-    sender = SmtpMailSender(SmtpServer("mail.test", 25, starttls=False), "noreply@shop.example", "Shop, Ltd. <x>")
-    message = sender._message(Mail(UUID(ORDER), "welcome", recipient, subject, "text\n", "<p>html</p>", "en", AT))
-    parsed = message_from_bytes(_serialize(message, utf8=False), policy=policy.default)
-    assert isinstance(parsed, EmailMessage)
-    return parsed
-
-
-@pytest.mark.parametrize("line_end", ["\r\n", "\n", "\r"])
-def test_no_header_can_be_injected(line_end: str) -> None:
-    injected = f"x{line_end}Bcc: all@example.com"
-    with pytest.raises(ValueError, match="linefeed or carriage return"):
-        parsed_mail(subject=injected)
-    with pytest.raises((ValueError, IndexError)):
-        parsed_mail(recipient=f"anna@example.com{line_end}Bcc: all@example.com")
-
-
-def test_a_mail_is_seven_bit_and_complete() -> None:
-    rendered = parsed_mail(subject="Grüße für Sie")
-
-    assert rendered["Subject"] == "Grüße für Sie"
-    assert rendered["From"] == '"Shop, Ltd. <x>" <noreply@shop.example>'
-    assert rendered["Message-ID"] == f"<{ORDER}@shop.example>"
-    assert {part.get_content_type() for part in rendered.walk()} == {"multipart/alternative", "text/plain", "text/html"}
-    assert rendered.as_bytes().isascii()
 
 
 def test_the_repr_of_a_mail_and_a_contact_shows_no_content() -> None:

@@ -201,10 +201,6 @@ class Order:
             order_id, buyer_id, items, price.shipping, price.tax, price.total, at, expires_at, history, shipping_address
         )
 
-    def is_payable(self, at: datetime, margin: timedelta) -> bool:
-        """Returns whether it may be paid: while it is pending, until `margin` before it expires."""
-        return self.status is OrderStatus.PENDING and at < self.expires_at - margin
-
     def ensure_total(self, expected: Money | None) -> None:
         """Raises TotalChanged unless the order costs what the buyer expects; None stands for no expectation."""
         if expected is not None and expected != self.total:
@@ -279,6 +275,25 @@ class Order:
     def _ensure_same_shipment(self, shipment: Shipment | None) -> None:
         if shipment is not None and shipment != self.shipment:
             raise AlreadyShipped(self.id)
+
+
+@dataclass(frozen=True, slots=True)
+class PayableOrder:
+    """What a payment needs to know of an order."""
+
+    id: OrderId
+    buyer_id: UserId
+    status: OrderStatus
+    total: Money
+    expires_at: datetime
+    is_buyer_erased: bool
+
+    def is_payable(self, at: datetime, margin: timedelta) -> bool:
+        """Returns whether it may be paid: while it is pending, until `margin` before it expires.
+
+        The order of an erased buyer may not.
+        """
+        return self.status is OrderStatus.PENDING and at < self.expires_at - margin and not self.is_buyer_erased
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,13 +48,22 @@ from order_service.domain.orders import (
     Order,
     OrderQuery,
     OrderStatus,
+    PayableOrder,
     Payment,
     PaymentSummary,
     Refund,
     Shipment,
     StatusChange,
 )
-from order_service.repository.tables import manual_payments, order_history, order_items, orders, payments, refunds
+from order_service.repository.tables import (
+    buyers,
+    manual_payments,
+    order_history,
+    order_items,
+    orders,
+    payments,
+    refunds,
+)
 
 _BY_ID = select(orders).where(orders.c.id == bindparam("order_id"))
 _ORDER_IDS = any_(bindparam("order_ids", type_=ARRAY(Uuid)))
@@ -85,6 +94,27 @@ def _as_read(row: Record) -> Record:
 
 _FIND = Statement(_BY_ID, _as_read)
 _LOCK = Statement(_BY_ID.with_for_update(), _as_read)
+_FIND_PAYABLE = Statement(
+    select(
+        orders.c.id,
+        orders.c.buyer_id,
+        orders.c.status,
+        orders.c.total_amount,
+        orders.c.currency,
+        orders.c.expires_at,
+        buyers.c.erased_at.is_not(None).label("is_buyer_erased"),
+    )
+    .outerjoin_from(orders, buyers, buyers.c.id == orders.c.buyer_id)
+    .where(orders.c.id == bindparam("order_id")),
+    lambda row: PayableOrder(
+        OrderId(row["id"]),
+        UserId(row["buyer_id"]),
+        OrderStatus(row["status"]),
+        Money(row["total_amount"], row["currency"]),
+        row["expires_at"],
+        row["is_buyer_erased"],
+    ),
+)
 _ITEMS = Statement(
     select(order_items).where(order_items.c.order_id == _ORDER_IDS).order_by(order_items.c.product_id), _as_read
 )
@@ -170,6 +200,10 @@ class OrderReader:
     async def find(self, order_id: OrderId) -> Order | None:
         """Reads by primary key."""
         return await self._one(_FIND, order_id)
+
+    async def find_payable(self, order_id: OrderId) -> PayableOrder | None:
+        """Reads the order and its buyer by primary key."""
+        return await _FIND_PAYABLE.first(self._connection, order_id=order_id)
 
     async def open_orders(
         self, buyer_id: UserId, but: OrderId, products: Sequence[ProductId], at: datetime

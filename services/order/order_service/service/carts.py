@@ -1,6 +1,6 @@
 """The use cases of shopping carts. Concurrent changes of one cart wait for its lock, so that none is lost."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -26,7 +26,7 @@ from order_service.domain.carts import (
     select_lines_to_merge,
 )
 from order_service.domain.errors import AccountErased, CartFull, UnknownProducts
-from order_service.domain.items import Line
+from order_service.domain.items import Line, Offer
 from order_service.repository.buyers import BuyerRepository
 from order_service.repository.carts import CartKeyRepository, CartRepository
 
@@ -61,7 +61,7 @@ class CartService:
             repository = CartRepository(transaction)
             cart_id = await self._find(repository, owner)
             lines = [] if cart_id is None else await repository.lines(cart_id)
-        return await self._price(lines)
+        return await self._price(lines, {})
 
     async def add_line(self, owner: CartOwner, line: Line, key: idempotency.Key | None = None) -> Cart:
         """Adds the line's quantity to that in the cart, under one key once, and returns the cart as it is then.
@@ -141,7 +141,7 @@ class CartService:
             lines = await repository.lines(cart_id)
             if len(lines) > MAX_LINES:
                 raise CartFull(MAX_LINES)
-        return replace(await self._price(lines), cart_token=new_token)
+        return replace(await self._price(lines, offers), cart_token=new_token)
 
     async def _claim(self, transaction: AsyncConnection, cart_id: CartId, line: Line, key: idempotency.Key) -> bool:
         """Returns whether the key is new. Raises IdempotencyKeyReused if it was sent with another line."""
@@ -180,10 +180,12 @@ class CartService:
             return await repository.lock_of_buyer(owner.buyer_id)
         return None if owner.token is None else await repository.lock_of_guest(owner.token, self._oldest_use())
 
-    async def _price(self, lines: Sequence[Line]) -> Cart:
+    async def _price(self, lines: Sequence[Line], known: Mapping[ProductId, Offer]) -> Cart:
+        """Returns the cart at current prices; `known` has offers that this request has asked for already."""
         if not lines:
             return Cart(())
-        offers = await self._products.offers([line.product_id for line in lines])
+        unknown = [line.product_id for line in lines if line.product_id not in known]
+        offers = {**known, **(await self._products.offers(unknown) if unknown else {})}
         return Cart(price_lines(lines, offers, await self._stock(list(offers))))
 
     async def _stock(self, product_ids: Sequence[ProductId]) -> dict[ProductId, int] | None:

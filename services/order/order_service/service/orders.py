@@ -17,8 +17,17 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from order_service.domain.errors import UnknownOrder, WrongAmountPaid
 from order_service.domain.expiry import ExpiryPolicy
-from order_service.domain.orders import CancelReason, Order, OrderQuery, OrderStatus, Payment, Refund, Shipment
-from order_service.repository.buyers import BuyerReader, BuyerRepository
+from order_service.domain.orders import (
+    CancelReason,
+    Order,
+    OrderQuery,
+    OrderStatus,
+    PayableOrder,
+    Payment,
+    Refund,
+    Shipment,
+)
+from order_service.repository.buyers import BuyerRepository
 from order_service.repository.orders import OrderReader, OrderRepository
 from order_service.service.published_events import OrderEvents
 
@@ -57,15 +66,16 @@ class OrderService:
             page = await repository.page(query, paging.offset, paging.limit, paging.after)
             return page, await repository.count(query) if paging.counted is None else paging.counted
 
-    async def get_payable(self, order_id: OrderId) -> tuple[Order, bool]:
-        """Returns an order, and whether it can be paid now; not after its buyer's account was erased.
+    async def get_payable(self, order_id: OrderId) -> tuple[PayableOrder, bool]:
+        """Returns what a payment needs to know of an order, and whether it can be paid now.
 
         Raises UnknownOrder.
         """
         async with self._database.read() as connection:
-            order = _existing(await OrderReader(connection).find(order_id), order_id)
-            is_erased = await BuyerReader(connection).is_erased(order.buyer_id)
-        return order, order.is_payable(self._now(), self._expiry.margin) and not is_erased
+            order = await OrderReader(connection).find_payable(order_id)
+        if order is None:
+            raise UnknownOrder(order_id)
+        return order, order.is_payable(self._now(), self._expiry.margin)
 
     async def has_bought(self, buyer_id: UserId, product_id: ProductId) -> bool:
         """Returns whether the buyer has the product in an order that is paid and not cancelled."""

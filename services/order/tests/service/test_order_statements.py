@@ -20,7 +20,7 @@ from order_service.domain.addresses import Address
 from order_service.domain.expiry import ExpiryPolicy
 from order_service.domain.items import Line, Offer
 from order_service.domain.open_orders import OpenOrderLimits
-from order_service.domain.orders import Order, Payment
+from order_service.domain.orders import Order, PayableOrder, Payment
 from order_service.repository.buyers import BuyerRepository
 from order_service.repository.carts import CartRepository
 from order_service.service.orders import OrderService
@@ -149,6 +149,17 @@ async def test_an_order_is_read_without_a_transaction(orders: Orders) -> None:
         assert await orders.get(placed) == placed
 
     assert orders.sent.verbs == ["SELECT"] * 4
+
+
+async def test_a_payment_asks_whether_an_order_is_payable_by_one_read(orders: Orders) -> None:
+    placed = await orders.place(PlacementRequest(LINES, SHIP_TO))
+
+    async with orders.counting():
+        payable, is_payable = await orders.service.get_payable(placed.id)
+
+    assert is_payable
+    assert payable == PayableOrder(placed.id, BUYER, placed.status, placed.total, placed.expires_at, False)
+    assert orders.sent.verbs == ["SELECT"]
 
 
 async def test_a_payment_confirms_an_order_in_these_statements(orders: Orders) -> None:

@@ -31,6 +31,7 @@ from order_service.domain.orders import (
     ManualPayment,
     Order,
     OrderStatus,
+    PayableOrder,
     PaymentSummary,
     Shipment,
     StatusChange,
@@ -297,9 +298,11 @@ def test_only_the_shipment_of_a_shipped_order_is_corrected(status: OrderStatus) 
 
 def test_only_a_pending_order_can_be_paid_and_not_in_the_last_moments_before_its_expiry() -> None:
     margin = timedelta(seconds=30)
-    assert order_in(OrderStatus.PENDING).is_payable(LATER - timedelta(seconds=31), margin)
-    assert not order_in(OrderStatus.PENDING).is_payable(LATER - timedelta(seconds=30), margin)
-    assert not order_in(OrderStatus.CONFIRMED).is_payable(NOW, margin)
+    order = PayableOrder(ID, BUYER, OrderStatus.PENDING, Money(100, "USD"), LATER, is_buyer_erased=False)
+    assert order.is_payable(LATER - timedelta(seconds=31), margin)
+    assert not order.is_payable(LATER - timedelta(seconds=30), margin)
+    assert not replace(order, status=OrderStatus.CONFIRMED).is_payable(NOW, margin)
+    assert not replace(order, is_buyer_erased=True).is_payable(NOW, margin)
 
 
 def test_an_order_waits_for_a_payment_in_process_with_growing_delays_until_the_longest_wait() -> None:

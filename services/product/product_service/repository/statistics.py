@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
+from chassis.database.statements import Command, Statement
 from chassis.types.ids import ProductId
-from sqlalchemy import ARRAY, BigInteger, ColumnElement, any_, literal, select, text, update
+from sqlalchemy import ARRAY, BigInteger, ColumnElement, any_, bindparam, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from product_service.domain.categories import CategoryId
@@ -32,12 +33,10 @@ class StatisticsRepository:
 
         The rows are locked first, in the order of their ids, so that no two orders count the same pair concurrently.
         """
-        is_one_of_them = products.c.id == any_(literal(product_ids, ARRAY(BigInteger)))
-        query = select(products.c.id).where(is_one_of_them).order_by(products.c.id).with_for_update(key_share=True)
-        known = list((await self._transaction.scalars(query)).all())
-        counted = update(products).where(products.c.id == any_(literal(known, ARRAY(BigInteger))))
-        await self._transaction.execute(counted.values(orders_count=products.c.orders_count + 1))
-        await self._transaction.execute(_COUNT_PAIRS, {"known": known})
+        known = await _LOCK_ALL.all(self._transaction, product_ids=product_ids)
+        await _COUNT_ORDER.execute(self._transaction, product_ids=known)
+        if len(known) > 1:
+            await _COUNT_PAIRS.execute(self._transaction, known=known)
 
     async def list_bought_together(self, product_id: ProductId, limit: int) -> list[ListedProduct]:
         """Returns what was in the most paid orders together with a product, along the index co_purchases_by_count."""
@@ -65,10 +64,18 @@ class StatisticsRepository:
 
 
 _MOST_POPULAR: tuple[ColumnElement[Any], ...] = (products.c.orders_count.desc(), products.c.id.desc())
-_COUNT_PAIRS = text("""
-    INSERT INTO co_purchases (product_id, other_id, orders_count)
-    SELECT one, other, 1 FROM unnest(CAST(:known AS bigint[])) AS one, unnest(CAST(:known AS bigint[])) AS other
-    WHERE one <> other
-    ORDER BY one, other
-    ON CONFLICT (product_id, other_id) DO UPDATE SET orders_count = co_purchases.orders_count + 1
-""")
+_IS_ONE_OF_THEM = products.c.id == any_(bindparam("product_ids", type_=ARRAY(BigInteger)))
+_LOCK_ALL = Statement(
+    select(products.c.id).where(_IS_ONE_OF_THEM).order_by(products.c.id).with_for_update(key_share=True),
+    lambda row: ProductId(row["id"]),
+)
+_COUNT_ORDER = Command(update(products).where(_IS_ONE_OF_THEM).values(orders_count=products.c.orders_count + 1))
+_COUNT_PAIRS = Command(
+    text("""
+        INSERT INTO co_purchases (product_id, other_id, orders_count)
+        SELECT one, other, 1 FROM unnest(CAST(:known AS bigint[])) AS one, unnest(CAST(:known AS bigint[])) AS other
+        WHERE one <> other
+        ORDER BY one, other
+        ON CONFLICT (product_id, other_id) DO UPDATE SET orders_count = co_purchases.orders_count + 1
+    """).bindparams(bindparam("known", type_=ARRAY(BigInteger)))
+)

@@ -10,8 +10,9 @@ from chassis.types.ids import UserId
 from sqlalchemy import (
     ARRAY,
     BigInteger,
+    BindParameter,
     ColumnElement,
-    Row,
+    RowMapping,
     and_,
     any_,
     bindparam,
@@ -90,10 +91,22 @@ class PublicNameRepository:
         return dict(await _PUBLIC_NAMES.all(self._connection, user_ids=user_ids))
 
 
-class AccountRepository:
+class AccountReader:
+    """Reads an account by a prepared statement, without a lock. Erased accounts are not found."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def find(self, user_id: UserId) -> Account | None:
+        """Reads by primary key."""
+        return await _FIND.first(self._connection, user_id=user_id)
+
+
+class AccountRepository(AccountReader):
     """Reads and writes accounts within one transaction. Erased accounts are not found; only their public name is."""
 
     def __init__(self, transaction: AsyncConnection) -> None:
+        super().__init__(transaction)
         self._transaction = transaction
 
     async def add(
@@ -120,11 +133,6 @@ class AccountRepository:
             select(*_ACCOUNT_COLUMNS, users.c.password_hash).where(func.lower(users.c.email) == email)
         )
 
-    async def find(self, user_id: UserId) -> Account | None:
-        """Reads by primary key, without a lock."""
-        row = (await self._transaction.execute(select(*_ACCOUNT_COLUMNS).where(_has_id(user_id)))).first()
-        return _account(row) if row else None
-
     async def find_credentials(self, user_id: UserId) -> Credentials | None:
         """Reads by primary key, without a lock."""
         return await self._credentials(select(*_ACCOUNT_COLUMNS, users.c.password_hash).where(_has_id(user_id)))
@@ -145,11 +153,8 @@ class AccountRepository:
         values = {field: getattr(profile, field) for field in sorted(profile.changed)}
         if not values:
             return await self.find(user_id)
-        row = (
-            await self._transaction.execute(
-                update(users).where(_has_id(user_id)).values(values).returning(*_ACCOUNT_COLUMNS)
-            )
-        ).first()
+        changed = update(users).where(_has_id(user_id)).values(values).returning(*_ACCOUNT_COLUMNS)
+        row = (await self._transaction.execute(changed)).mappings().first()
         return _account(row) if row else None
 
     async def set_access(self, account: Account) -> None:
@@ -230,7 +235,7 @@ class AccountRepository:
         is_later = true() if after is None else users.c.id > after.id
         page = select(*_ACCOUNT_COLUMNS).where(_matches(search), is_later).order_by(users.c.id)
         rows = await self._transaction.execute(page.offset(offset).limit(limit))
-        return [_account(row) for row in rows]
+        return [_account(row) for row in rows.mappings()]
 
     async def count(self, search: AccountSearch) -> int:
         """Counts the accounts that match, which reads the whole table."""
@@ -238,14 +243,14 @@ class AccountRepository:
         return await self._transaction.scalar(count) or 0
 
     async def _credentials(self, statement: Any) -> Credentials | None:
-        row = (await self._transaction.execute(statement)).first()
-        return Credentials(_account(row), row.password_hash) if row else None
+        row = (await self._transaction.execute(statement)).mappings().first()
+        return Credentials(_account(row), row["password_hash"]) if row else None
 
 
 _IS_ACTIVE_ADMIN = and_(users.c.role == Role.ADMIN, users.c.is_active)
 
 
-def _has_id(user_id: UserId) -> ColumnElement[bool]:
+def _has_id(user_id: UserId | BindParameter[int]) -> ColumnElement[bool]:
     return and_(users.c.id == user_id, users.c.erased_at.is_(None))
 
 
@@ -261,16 +266,19 @@ def _matches(search: AccountSearch) -> ColumnElement[bool]:
     return and_(*conditions)
 
 
-def _account(row: Row[*tuple[Any, ...]]) -> Account:
-    user_id = UserId(row.id)
+def _account(row: Record | RowMapping) -> Account:
+    user_id = UserId(row["id"])
     return Account(
         user_id,
-        Email(row.email),
-        Role(row.role),
-        public_name(user_id, row.display_name),
-        row.created_at,
-        Locale(row.locale),
-        Phone(row.phone) if row.phone is not None else None,
-        row.is_active,
-        row.email_verified_at is not None,
+        Email(row["email"]),
+        Role(row["role"]),
+        public_name(user_id, row["display_name"]),
+        row["created_at"],
+        Locale(row["locale"]),
+        Phone(row["phone"]) if row["phone"] is not None else None,
+        row["is_active"],
+        row["email_verified_at"] is not None,
     )
+
+
+_FIND = Statement(select(*_ACCOUNT_COLUMNS).where(_has_id(bindparam("user_id", type_=BigInteger))), _account)

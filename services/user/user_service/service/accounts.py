@@ -28,7 +28,7 @@ from user_service.domain.errors import LastAdmin, NotAllowed, PasswordRequired, 
 from user_service.domain.lockout import LoginFailures
 from user_service.domain.mail_tokens import MailRequest, Purpose
 from user_service.domain.sessions import Session
-from user_service.repository.accounts import AccountRepository, PublicNameRepository
+from user_service.repository.accounts import AccountReader, AccountRepository, PublicNameRepository
 from user_service.repository.devices import DeviceRepository
 from user_service.repository.login_failures import LoginFailureRepository
 from user_service.repository.mail_requests import MailRequestRepository
@@ -77,8 +77,8 @@ class AccountService:
 
     async def get(self, user_id: UserId) -> Account:
         """Returns the account. Raises UnknownUser."""
-        async with self._database.begin() as transaction:
-            return _existing(await AccountRepository(transaction).find(user_id), user_id)
+        async with self._database.read() as connection:
+            return _existing(await AccountReader(connection).find(user_id), user_id)
 
     async def public_name(self, user_id: UserId) -> str:
         """Returns the name that other users see, also of an erased user. Raises UnknownUser."""

@@ -1,0 +1,43 @@
+"""Transactions on SQLAlchemy's connections, without what `AsyncEngine.begin` adds to them.
+
+SQLAlchemy changes to another greenlet for each step, and closes a connection in a task of its own, in case that the
+step has to wait for the server. Of a transaction that succeeds, only its statements and its COMMIT do.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from sqlalchemy import PoolProxiedConnection
+from sqlalchemy.engine import Connection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from chassis.database import statements
+
+
+@asynccontextmanager
+async def transaction_on(pooled: PoolProxiedConnection, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """Opens a transaction on a connection of the engine's pool, and returns the connection to the pool.
+
+    The end of the block commits, and an exception rolls back. BEGIN is sent with the first statement.
+    """
+    connection = Connection(engine.sync_engine, pooled)
+    transaction = AsyncConnection(engine, connection)
+    try:
+        begun = connection.begin()
+        yield transaction
+        if begun.is_active:  # the block may have ended it
+            await statements.commit(transaction)
+            begun.commit()
+        connection.close()
+    except BaseException:
+        await _roll_back(transaction)
+        raise
+
+
+async def _roll_back(transaction: AsyncConnection) -> None:
+    """Rolls back and closes, by SQLAlchemy: the server has to answer. The connection is also closed on cancellation."""
+    try:
+        await transaction.rollback()
+    finally:
+        await asyncio.shield(asyncio.create_task(transaction.close()))
