@@ -65,15 +65,22 @@ async def build(settings: Settings) -> Service:
     )
     seller_service = SellerService(database, events, product_service, backend.now)
     search_service = SearchService(database, settings.search_language)
-    details_service = ProductDetailsService(
-        product_service,
+    seller_client, stock_client, rating_client = (
         GrpcUsers(users, deadline),
         GrpcInventory(inventory, deadline),
         GrpcReviews(reviews, deadline),
     )
+    details_service = ProductDetailsService(product_service, seller_client, stock_client, rating_client)
     changes = ChangeCount(database)
     confirmation_service = ConfirmationService(
-        confirmations, {"product": changes.read}, settings.confirmation_interval_seconds
+        confirmations,
+        {
+            "product": changes.read,
+            "user": seller_client.read_change_count,
+            "inventory": stock_client.read_change_count,
+            "review": rating_client.read_change_count,
+        },
+        settings.confirmation_interval_seconds,
     )
     auth = Authenticator(TokenVerifier(fetch_keys_from(users)))
     routers = [

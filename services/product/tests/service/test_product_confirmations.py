@@ -154,17 +154,21 @@ async def test_a_count_that_cannot_be_read_leaves_the_last_confirmation(redis: R
     assert await confirmed(redis, tenant) == before
 
 
-async def test_the_service_confirms_its_count_while_a_gateway_asks_for_it(
+async def test_the_service_confirms_all_counts_while_a_gateway_asks_for_it(
     catalogue: Catalogue, changes: ChangeCount, redis: Redis
 ) -> None:
     tenant = catalogue.settings.tenant
     await redis.set(demand_key(tenant), "", ex=60)
 
     async def is_confirmed() -> bool:
-        text = await redis.get(confirmation_key(tenant, "product"))
-        return text is not None and Confirmation.decode(text).count == await changes.read()
+        texts = await redis.mget(
+            *(confirmation_key(tenant, name) for name in ("product", "user", "inventory", "review"))
+        )
+        counts = [None if text is None else Confirmation.decode(text).count for text in texts]
+        return counts == [await changes.read(), *catalogue.neighbours.change_counts.values()]
 
     await eventually(is_confirmed)
     await catalogue.add_category()
+    catalogue.neighbours.change_counts["review"] += 1
     await eventually(is_confirmed)
     await redis.delete(demand_key(tenant))
