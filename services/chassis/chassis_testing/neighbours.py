@@ -40,6 +40,11 @@ class FakeUserService(user_pb2_grpc.UserServiceServicer):
     ) -> user_pb2.GetReplacedEmailResponse:
         return user_pb2.GetReplacedEmailResponse(email=f"former-{request.request_id}@example.com")
 
+    async def GetChangeCount(  # noqa: N802
+        self, request: user_pb2.GetChangeCountRequest, context: object
+    ) -> user_pb2.GetChangeCountResponse:
+        return user_pb2.GetChangeCountResponse(count=0)
+
     async def GetSigningKeys(  # noqa: N802
         self, request: user_pb2.GetSigningKeysRequest, context: object
     ) -> user_pb2.GetSigningKeysResponse:

@@ -1,5 +1,6 @@
 """The composition root: builds the whole service by hand."""
 
+from chassis.database.change_counts import COMPACTION_INTERVAL_SECONDS, ChangeCount
 from chassis.grpc.access import CallerAuthorization
 from chassis.grpc.client import open_channel
 from chassis.grpc.server import GrpcServer
@@ -22,7 +23,7 @@ from inventory_service.service.stock import StockService
 from inventory_service.service.stock_ledger import StockLedger
 from inventory_service.settings import Settings
 
-SCHEMA = "0004"
+SCHEMA = "0005"
 _ANNOUNCEMENT_SECONDS = 10.0
 
 
@@ -45,6 +46,7 @@ async def build(settings: Settings) -> Service:
     expiry = ReservationExpiry(database, reservations, GrpcOrders(orders), events, now)
     auth = Authenticator(TokenVerifier(fetch_keys_from(users)))
     routers = [stock.routes(stock_service, auth), movements.routes(stock_service, auth)]
+    changes = ChangeCount(database)
     ready = Readiness(database.is_ready)
 
     return Service(
@@ -53,11 +55,12 @@ async def build(settings: Settings) -> Service:
         rpc=GrpcServer(
             settings.grpc_port,
             PROBLEMS,
-            [InventoryServicer(stock_service, reservations).register],
+            [InventoryServicer(stock_service, reservations, changes).register],
             CallerAuthorization.of(ALLOWED_CALLERS, settings),
         ),
         background={
             **backend.loops(event_handlers(reservations), prunes_idempotency_keys=True),
+            "change counts": repeat_every(COMPACTION_INTERVAL_SECONDS, changes.compact),
             "expiry": repeat_every(settings.expiry_sweep_seconds, expiry.expire_overdue),
             "announcements": repeat_every(_ANNOUNCEMENT_SECONDS, stock_service.publish_missing_availability),
         },

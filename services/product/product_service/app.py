@@ -3,6 +3,8 @@
 import time
 from uuid import uuid4
 
+from chassis.database import redis_client
+from chassis.database.change_counts import COMPACTION_INTERVAL_SECONDS, ChangeCount
 from chassis.grpc.access import CallerAuthorization
 from chassis.grpc.client import open_channel
 from chassis.grpc.server import GrpcServer
@@ -20,8 +22,10 @@ from product_service.handlers.grpc import ALLOWED_CALLERS, ProductServicer
 from product_service.handlers.http import categories, products, recommendations, search
 from product_service.handlers.problems import PROBLEMS
 from product_service.repository.cache import ProductCache, connect
+from product_service.repository.confirmations import ConfirmationStore
 from product_service.repository.search import PLANNER
 from product_service.service.categories import CategoryService
+from product_service.service.confirmations import ConfirmationService
 from product_service.service.details import ProductDetailsService
 from product_service.service.products import ProductService
 from product_service.service.published_events import PublishedEvents
@@ -30,7 +34,7 @@ from product_service.service.search import SearchService
 from product_service.service.sellers import SellerService
 from product_service.settings import Settings
 
-SCHEMA = "0005"
+SCHEMA = "0006"
 
 
 async def build(settings: Settings) -> Service:
@@ -42,6 +46,9 @@ async def build(settings: Settings) -> Service:
         settings.cache_deadline_seconds,
         uuid4,
         time.monotonic,
+    )
+    confirmations = ConfirmationStore(
+        redis_client.connect(settings.redis_url, 1, settings.redis_ca), settings.tenant, settings.cache_deadline_seconds
     )
     users, inventory, reviews = (
         open_channel(address, settings.grpc_tokens[name])
@@ -58,11 +65,22 @@ async def build(settings: Settings) -> Service:
     )
     seller_service = SellerService(database, events, product_service, backend.now)
     search_service = SearchService(database, settings.search_language)
-    details_service = ProductDetailsService(
-        product_service,
+    seller_client, stock_client, rating_client = (
         GrpcUsers(users, deadline),
         GrpcInventory(inventory, deadline),
         GrpcReviews(reviews, deadline),
+    )
+    details_service = ProductDetailsService(product_service, seller_client, stock_client, rating_client)
+    changes = ChangeCount(database)
+    confirmation_service = ConfirmationService(
+        confirmations,
+        {
+            "product": changes.read,
+            "user": seller_client.read_change_count,
+            "inventory": stock_client.read_change_count,
+            "review": rating_client.read_change_count,
+        },
+        settings.confirmation_interval_seconds,
     )
     auth = Authenticator(TokenVerifier(fetch_keys_from(users)))
     routers = [
@@ -83,13 +101,15 @@ async def build(settings: Settings) -> Service:
             CallerAuthorization.of(ALLOWED_CALLERS, settings),
         ),
         background={
-            **backend.loops(event_handlers(product_service, seller_service)),
+            **backend.loops(event_handlers(product_service, seller_service, changes)),
+            "change counts": repeat_every(COMPACTION_INTERVAL_SECONDS, changes.compact),
+            "confirmations": repeat_every(settings.confirmation_interval_seconds, confirmation_service.confirm),
             "cache": repeat_every(settings.cache_catch_up_seconds, cache.retry_evictions),
             "withdrawal": repeat_every(settings.withdrawal_sweep_seconds, seller_service.clean_up_erased_sellers),
             "reindex": repeat_every(settings.reindex_sweep_seconds, search_service.reindex),
             "words": repeat_every(settings.words_sweep_seconds, search_service.prune_vocabulary),
         },
-        closers=(users.close, inventory.close, reviews.close, cache.close, backend.close),
+        closers=(users.close, inventory.close, reviews.close, cache.close, confirmations.close, backend.close),
     )
 
 

@@ -30,6 +30,11 @@ class Settings(BackendSettings, GrpcCallerSettings, GrpcCalleeSettings, Currency
     """How long Redis may take for one command, in seconds, before the database is read instead."""
     cache_catch_up_seconds: float = 0.5
     """How often evictions that Redis did not confirm are retried, in seconds."""
+    confirmation_interval_seconds: Annotated[float, Field(gt=0, le=10)] = 0.4
+    """How often the gateway is told whether the data that its answers show has changed, in seconds.
+
+    Less than half of the gateway's `ANSWER_CACHE_SECONDS`, so that answers do not become too old in between.
+    """
     withdrawal_sweep_seconds: float = 1.0
     """How often products of erased sellers are looked up and deleted, in seconds."""
     search_language: SearchLanguage = SearchLanguage.ENGLISH

@@ -1,5 +1,6 @@
 """The composition root: builds the whole service by hand."""
 
+from chassis.database.change_counts import COMPACTION_INTERVAL_SECONDS, ChangeCount
 from chassis.grpc.access import CallerAuthorization
 from chassis.grpc.client import open_channel
 from chassis.grpc.server import GrpcServer
@@ -25,7 +26,7 @@ from review_service.service.reviews import ReviewService
 from review_service.service.votes import VoteService
 from review_service.settings import Settings
 
-SCHEMA = "0005"
+SCHEMA = "0006"
 _RATING_REPAIR_SECONDS = 10.0
 
 
@@ -52,6 +53,7 @@ async def build(settings: Settings) -> Service:
         votes.routes(VoteService(database, now), queries, auth),
         moderation.routes(ModerationService(database, ratings, events), queries, auth),
     ]
+    changes = ChangeCount(database)
     ready = Readiness(database.is_ready)
 
     return Service(
@@ -60,11 +62,12 @@ async def build(settings: Settings) -> Service:
         rpc=GrpcServer(
             settings.grpc_port,
             PROBLEMS,
-            [ReviewServicer(queries).register],
+            [ReviewServicer(queries, changes).register],
             CallerAuthorization.of(ALLOWED_CALLERS, settings),
         ),
         background={
             **backend.loops(event_handlers(ErasureService(users, now))),
+            "change counts": repeat_every(COMPACTION_INTERVAL_SECONDS, changes.compact),
             "ratings": repeat_every(_RATING_REPAIR_SECONDS, ratings.repair_ratings),
         },
         closers=(user_channel.close, product_channel.close, order_channel.close, backend.close),

@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
+from chassis.database.change_counts import COMPACTION_INTERVAL_SECONDS, ChangeCount
 from chassis.grpc.access import CallerAuthorization
 from chassis.grpc.server import GrpcServer
 from chassis.http.app import Readiness, create_app
@@ -33,7 +34,7 @@ from user_service.service.sessions import SessionService
 from user_service.service.signing import Signer, derive_key
 from user_service.settings import Settings
 
-SCHEMA = "0004"
+SCHEMA = "0005"
 _SWEEP_SECONDS = 3600
 _PUBLISH_SECONDS = 1
 _REDIS_SECONDS = 0.25
@@ -75,9 +76,11 @@ async def build(settings: Settings, now: Callable[[], datetime] = utc_now) -> Se
         keys.routes(signer),
     ]
     checks = [database.is_ready]
+    changes = ChangeCount(database)
 
     background = {
         **backend.loops(),
+        "change counts": repeat_every(COMPACTION_INTERVAL_SECONDS, changes.compact),
         "ended sessions": repeat_every(_PUBLISH_SECONDS, ended.publish_pending),
         "sweep ended sessions": repeat_every(_SWEEP_SECONDS, ended.delete_expired),
         "sweep sessions": repeat_every(_SWEEP_SECONDS, sessions.delete_expired),
@@ -97,7 +100,7 @@ async def build(settings: Settings, now: Callable[[], datetime] = utc_now) -> Se
         rpc=GrpcServer(
             settings.grpc_port,
             PROBLEMS,
-            [UserServicer(accounts, mail_tokens, signer).register],
+            [UserServicer(accounts, mail_tokens, signer, changes).register],
             CallerAuthorization.of(ALLOWED_CALLERS, settings),
         ),
         background=background,

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$shopapi/inventory/v1/inventory.proto\x12\x14shopapi.inventory.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"%\n\x0fGetStockRequest\x12\x12\n\nproduct_id\x18\x01 \x01(\x03\"\xa1\x01\n\x10GetStockResponse\x12\x12\n\nproduct_id\x18\x01 \x01(\x03\x12\x0f\n\x07on_hand\x18\x02 \x01(\x03\x12\x10\n\x08reserved\x18\x03 \x01(\x03\x12\x11\n\tavailable\x18\x04 \x01(\x03\x12\x11\n\tcommitted\x18\x05 \x01(\x03\x12\x1c\n\x0fshown_available\x18\x06 \x01(\x03H\x00\x88\x01\x01\x42\x12\n\x10_shown_available\"\'\n\x10GetStocksRequest\x12\x13\n\x0bproduct_ids\x18\x01 \x03(\x03\"K\n\x11GetStocksResponse\x12\x36\n\x06stocks\x18\x01 \x03(\x0b\x32&.shopapi.inventory.v1.GetStockResponse\"\x7f\n\x0eReserveRequest\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x30\n\x05lines\x18\x02 \x03(\x0b\x32!.shopapi.inventory.v1.ReserveLine\x12)\n\x05until\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"3\n\x0bReserveLine\x12\x12\n\nproduct_id\x18\x01 \x01(\x03\x12\x10\n\x08quantity\x18\x02 \x01(\x03\"\x11\n\x0fReserveResponse\"\"\n\x0eReleaseRequest\x12\x10\n\x08order_id\x18\x01 \x01(\t\"\x11\n\x0fReleaseResponse2\xfb\x02\n\x10InventoryService\x12Y\n\x08GetStock\x12%.shopapi.inventory.v1.GetStockRequest\x1a&.shopapi.inventory.v1.GetStockResponse\x12\\\n\tGetStocks\x12&.shopapi.inventory.v1.GetStocksRequest\x1a\'.shopapi.inventory.v1.GetStocksResponse\x12V\n\x07Reserve\x12$.shopapi.inventory.v1.ReserveRequest\x1a%.shopapi.inventory.v1.ReserveResponse\x12V\n\x07Release\x12$.shopapi.inventory.v1.ReleaseRequest\x1a%.shopapi.inventory.v1.ReleaseResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$shopapi/inventory/v1/inventory.proto\x12\x14shopapi.inventory.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"%\n\x0fGetStockRequest\x12\x12\n\nproduct_id\x18\x01 \x01(\x03\"\xa1\x01\n\x10GetStockResponse\x12\x12\n\nproduct_id\x18\x01 \x01(\x03\x12\x0f\n\x07on_hand\x18\x02 \x01(\x03\x12\x10\n\x08reserved\x18\x03 \x01(\x03\x12\x11\n\tavailable\x18\x04 \x01(\x03\x12\x11\n\tcommitted\x18\x05 \x01(\x03\x12\x1c\n\x0fshown_available\x18\x06 \x01(\x03H\x00\x88\x01\x01\x42\x12\n\x10_shown_available\"\'\n\x10GetStocksRequest\x12\x13\n\x0bproduct_ids\x18\x01 \x03(\x03\"K\n\x11GetStocksResponse\x12\x36\n\x06stocks\x18\x01 \x03(\x0b\x32&.shopapi.inventory.v1.GetStockResponse\"\x7f\n\x0eReserveRequest\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x30\n\x05lines\x18\x02 \x03(\x0b\x32!.shopapi.inventory.v1.ReserveLine\x12)\n\x05until\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"3\n\x0bReserveLine\x12\x12\n\nproduct_id\x18\x01 \x01(\x03\x12\x10\n\x08quantity\x18\x02 \x01(\x03\"\x11\n\x0fReserveResponse\"\"\n\x0eReleaseRequest\x12\x10\n\x08order_id\x18\x01 \x01(\t\"\x11\n\x0fReleaseResponse\"\x17\n\x15GetChangeCountRequest\"\'\n\x16GetChangeCountResponse\x12\r\n\x05\x63ount\x18\x01 \x01(\x03\x32\xe8\x03\n\x10InventoryService\x12Y\n\x08GetStock\x12%.shopapi.inventory.v1.GetStockRequest\x1a&.shopapi.inventory.v1.GetStockResponse\x12\\\n\tGetStocks\x12&.shopapi.inventory.v1.GetStocksRequest\x1a\'.shopapi.inventory.v1.GetStocksResponse\x12V\n\x07Reserve\x12$.shopapi.inventory.v1.ReserveRequest\x1a%.shopapi.inventory.v1.ReserveResponse\x12V\n\x07Release\x12$.shopapi.inventory.v1.ReleaseRequest\x1a%.shopapi.inventory.v1.ReleaseResponse\x12k\n\x0eGetChangeCount\x12+.shopapi.inventory.v1.GetChangeCountRequest\x1a,.shopapi.inventory.v1.GetChangeCountResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -50,6 +50,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RELEASEREQUEST']._serialized_end=651
   _globals['_RELEASERESPONSE']._serialized_start=653
   _globals['_RELEASERESPONSE']._serialized_end=670
-  _globals['_INVENTORYSERVICE']._serialized_start=673
-  _globals['_INVENTORYSERVICE']._serialized_end=1052
+  _globals['_GETCHANGECOUNTREQUEST']._serialized_start=672
+  _globals['_GETCHANGECOUNTREQUEST']._serialized_end=695
+  _globals['_GETCHANGECOUNTRESPONSE']._serialized_start=697
+  _globals['_GETCHANGECOUNTRESPONSE']._serialized_end=736
+  _globals['_INVENTORYSERVICE']._serialized_start=739
+  _globals['_INVENTORYSERVICE']._serialized_end=1227
 # @@protoc_insertion_point(module_scope)

@@ -55,6 +55,11 @@ class InventoryServiceStub:
                 request_serializer=shopapi_dot_inventory_dot_v1_dot_inventory__pb2.ReleaseRequest.SerializeToString,
                 response_deserializer=shopapi_dot_inventory_dot_v1_dot_inventory__pb2.ReleaseResponse.FromString,
                 _registered_method=True)
+        self.GetChangeCount = channel.unary_unary(
+                '/shopapi.inventory.v1.InventoryService/GetChangeCount',
+                request_serializer=shopapi_dot_inventory_dot_v1_dot_inventory__pb2.GetChangeCountRequest.SerializeToString,
+                response_deserializer=shopapi_dot_inventory_dot_v1_dot_inventory__pb2.GetChangeCountResponse.FromString,
+                _registered_method=True)
 
 
 class InventoryServiceServicer:
@@ -90,6 +95,13 @@ class InventoryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetChangeCount(self, request, context):
+        """Returns how many changes of stock are committed. While it stays the same, there is none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_InventoryServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -112,6 +124,11 @@ def add_InventoryServiceServicer_to_server(servicer, server):
                     servicer.Release,
                     request_deserializer=shopapi_dot_inventory_dot_v1_dot_inventory__pb2.ReleaseRequest.FromString,
                     response_serializer=shopapi_dot_inventory_dot_v1_dot_inventory__pb2.ReleaseResponse.SerializeToString,
+            ),
+            'GetChangeCount': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetChangeCount,
+                    request_deserializer=shopapi_dot_inventory_dot_v1_dot_inventory__pb2.GetChangeCountRequest.FromString,
+                    response_serializer=shopapi_dot_inventory_dot_v1_dot_inventory__pb2.GetChangeCountResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -223,6 +240,33 @@ class InventoryService:
             '/shopapi.inventory.v1.InventoryService/Release',
             shopapi_dot_inventory_dot_v1_dot_inventory__pb2.ReleaseRequest.SerializeToString,
             shopapi_dot_inventory_dot_v1_dot_inventory__pb2.ReleaseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetChangeCount(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shopapi.inventory.v1.InventoryService/GetChangeCount',
+            shopapi_dot_inventory_dot_v1_dot_inventory__pb2.GetChangeCountRequest.SerializeToString,
+            shopapi_dot_inventory_dot_v1_dot_inventory__pb2.GetChangeCountResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -26,6 +26,8 @@ class InventoryServiceStub:
     """
     Release: _aio.UnaryUnaryMultiCallable[_inventory_pb2.ReleaseRequest, _inventory_pb2.ReleaseResponse]
     """Releases the reservation of an order; succeeds too if it is already released or never existed."""
+    GetChangeCount: _aio.UnaryUnaryMultiCallable[_inventory_pb2.GetChangeCountRequest, _inventory_pb2.GetChangeCountResponse]
+    """Returns how many changes of stock are committed. While it stays the same, there is none."""
 
 class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
     """Reads and reserves stock."""
@@ -63,5 +65,13 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_inventory_pb2.ReleaseRequest, _abc.Awaitable[_inventory_pb2.ReleaseResponse]],
     ) -> _abc.Awaitable[_inventory_pb2.ReleaseResponse]:
         """Releases the reservation of an order; succeeds too if it is already released or never existed."""
+
+    @_abc_1.abstractmethod
+    def GetChangeCount(
+        self,
+        request: _inventory_pb2.GetChangeCountRequest,
+        context: _aio.ServicerContext[_inventory_pb2.GetChangeCountRequest, _abc.Awaitable[_inventory_pb2.GetChangeCountResponse]],
+    ) -> _abc.Awaitable[_inventory_pb2.GetChangeCountResponse]:
+        """Returns how many changes of stock are committed. While it stays the same, there is none."""
 
 def add_InventoryServiceServicer_to_server(servicer: InventoryServiceServicer, server: _aio.Server) -> None: ...

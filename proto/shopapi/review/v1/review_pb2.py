@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eshopapi/review/v1/review.proto\x12\x11shopapi.review.v1\")\n\x13GetAvgRatingRequest\x12\x12\n\nproduct_id\x18\x01 \x01(\x03\"J\n\x14GetAvgRatingResponse\x12\x12\n\nproduct_id\x18\x01 \x01(\x03\x12\x0f\n\x07\x61verage\x18\x02 \x01(\x01\x12\r\n\x05\x63ount\x18\x03 \x01(\x03\"+\n\x14GetAvgRatingsRequest\x12\x13\n\x0bproduct_ids\x18\x01 \x03(\x03\"Q\n\x15GetAvgRatingsResponse\x12\x38\n\x07ratings\x18\x01 \x03(\x0b\x32\'.shopapi.review.v1.GetAvgRatingResponse2\xd4\x01\n\rReviewService\x12_\n\x0cGetAvgRating\x12&.shopapi.review.v1.GetAvgRatingRequest\x1a\'.shopapi.review.v1.GetAvgRatingResponse\x12\x62\n\rGetAvgRatings\x12\'.shopapi.review.v1.GetAvgRatingsRequest\x1a(.shopapi.review.v1.GetAvgRatingsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eshopapi/review/v1/review.proto\x12\x11shopapi.review.v1\")\n\x13GetAvgRatingRequest\x12\x12\n\nproduct_id\x18\x01 \x01(\x03\"J\n\x14GetAvgRatingResponse\x12\x12\n\nproduct_id\x18\x01 \x01(\x03\x12\x0f\n\x07\x61verage\x18\x02 \x01(\x01\x12\r\n\x05\x63ount\x18\x03 \x01(\x03\"+\n\x14GetAvgRatingsRequest\x12\x13\n\x0bproduct_ids\x18\x01 \x03(\x03\"Q\n\x15GetAvgRatingsResponse\x12\x38\n\x07ratings\x18\x01 \x03(\x0b\x32\'.shopapi.review.v1.GetAvgRatingResponse\"\x17\n\x15GetChangeCountRequest\"\'\n\x16GetChangeCountResponse\x12\r\n\x05\x63ount\x18\x01 \x01(\x03\x32\xbb\x02\n\rReviewService\x12_\n\x0cGetAvgRating\x12&.shopapi.review.v1.GetAvgRatingRequest\x1a\'.shopapi.review.v1.GetAvgRatingResponse\x12\x62\n\rGetAvgRatings\x12\'.shopapi.review.v1.GetAvgRatingsRequest\x1a(.shopapi.review.v1.GetAvgRatingsResponse\x12\x65\n\x0eGetChangeCount\x12(.shopapi.review.v1.GetChangeCountRequest\x1a).shopapi.review.v1.GetChangeCountResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,6 +39,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETAVGRATINGSREQUEST']._serialized_end=215
   _globals['_GETAVGRATINGSRESPONSE']._serialized_start=217
   _globals['_GETAVGRATINGSRESPONSE']._serialized_end=298
-  _globals['_REVIEWSERVICE']._serialized_start=301
-  _globals['_REVIEWSERVICE']._serialized_end=513
+  _globals['_GETCHANGECOUNTREQUEST']._serialized_start=300
+  _globals['_GETCHANGECOUNTREQUEST']._serialized_end=323
+  _globals['_GETCHANGECOUNTRESPONSE']._serialized_start=325
+  _globals['_GETCHANGECOUNTRESPONSE']._serialized_end=364
+  _globals['_REVIEWSERVICE']._serialized_start=367
+  _globals['_REVIEWSERVICE']._serialized_end=682
 # @@protoc_insertion_point(module_scope)

@@ -45,6 +45,11 @@ class ReviewServiceStub:
                 request_serializer=shopapi_dot_review_dot_v1_dot_review__pb2.GetAvgRatingsRequest.SerializeToString,
                 response_deserializer=shopapi_dot_review_dot_v1_dot_review__pb2.GetAvgRatingsResponse.FromString,
                 _registered_method=True)
+        self.GetChangeCount = channel.unary_unary(
+                '/shopapi.review.v1.ReviewService/GetChangeCount',
+                request_serializer=shopapi_dot_review_dot_v1_dot_review__pb2.GetChangeCountRequest.SerializeToString,
+                response_deserializer=shopapi_dot_review_dot_v1_dot_review__pb2.GetChangeCountResponse.FromString,
+                _registered_method=True)
 
 
 class ReviewServiceServicer:
@@ -65,6 +70,13 @@ class ReviewServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetChangeCount(self, request, context):
+        """Returns how many changes of reviews and ratings are committed. While it stays the same, there is none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ReviewServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -77,6 +89,11 @@ def add_ReviewServiceServicer_to_server(servicer, server):
                     servicer.GetAvgRatings,
                     request_deserializer=shopapi_dot_review_dot_v1_dot_review__pb2.GetAvgRatingsRequest.FromString,
                     response_serializer=shopapi_dot_review_dot_v1_dot_review__pb2.GetAvgRatingsResponse.SerializeToString,
+            ),
+            'GetChangeCount': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetChangeCount,
+                    request_deserializer=shopapi_dot_review_dot_v1_dot_review__pb2.GetChangeCountRequest.FromString,
+                    response_serializer=shopapi_dot_review_dot_v1_dot_review__pb2.GetChangeCountResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -134,6 +151,33 @@ class ReviewService:
             '/shopapi.review.v1.ReviewService/GetAvgRatings',
             shopapi_dot_review_dot_v1_dot_review__pb2.GetAvgRatingsRequest.SerializeToString,
             shopapi_dot_review_dot_v1_dot_review__pb2.GetAvgRatingsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetChangeCount(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shopapi.review.v1.ReviewService/GetChangeCount',
+            shopapi_dot_review_dot_v1_dot_review__pb2.GetChangeCountRequest.SerializeToString,
+            shopapi_dot_review_dot_v1_dot_review__pb2.GetChangeCountResponse.FromString,
             options,
             channel_credentials,
             insecure,

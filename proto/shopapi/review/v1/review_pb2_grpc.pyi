@@ -20,6 +20,8 @@ class ReviewServiceStub:
     """Returns the average rating of a product; count is 0 without reviews."""
     GetAvgRatings: _aio.UnaryUnaryMultiCallable[_review_pb2.GetAvgRatingsRequest, _review_pb2.GetAvgRatingsResponse]
     """Returns the average ratings of many products in one call, each once, as GetAvgRating returns it."""
+    GetChangeCount: _aio.UnaryUnaryMultiCallable[_review_pb2.GetChangeCountRequest, _review_pb2.GetChangeCountResponse]
+    """Returns how many changes of reviews and ratings are committed. While it stays the same, there is none."""
 
 class ReviewServiceServicer(metaclass=_abc_1.ABCMeta):
     """Reads the ratings that product pages show."""
@@ -39,5 +41,13 @@ class ReviewServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_review_pb2.GetAvgRatingsRequest, _abc.Awaitable[_review_pb2.GetAvgRatingsResponse]],
     ) -> _abc.Awaitable[_review_pb2.GetAvgRatingsResponse]:
         """Returns the average ratings of many products in one call, each once, as GetAvgRating returns it."""
+
+    @_abc_1.abstractmethod
+    def GetChangeCount(
+        self,
+        request: _review_pb2.GetChangeCountRequest,
+        context: _aio.ServicerContext[_review_pb2.GetChangeCountRequest, _abc.Awaitable[_review_pb2.GetChangeCountResponse]],
+    ) -> _abc.Awaitable[_review_pb2.GetChangeCountResponse]:
+        """Returns how many changes of reviews and ratings are committed. While it stays the same, there is none."""
 
 def add_ReviewServiceServicer_to_server(servicer: ReviewServiceServicer, server: _aio.Server) -> None: ...

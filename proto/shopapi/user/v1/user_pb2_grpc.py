@@ -65,6 +65,11 @@ class UserServiceStub:
                 request_serializer=shopapi_dot_user_dot_v1_dot_user__pb2.GetSigningKeysRequest.SerializeToString,
                 response_deserializer=shopapi_dot_user_dot_v1_dot_user__pb2.GetSigningKeysResponse.FromString,
                 _registered_method=True)
+        self.GetChangeCount = channel.unary_unary(
+                '/shopapi.user.v1.UserService/GetChangeCount',
+                request_serializer=shopapi_dot_user_dot_v1_dot_user__pb2.GetChangeCountRequest.SerializeToString,
+                response_deserializer=shopapi_dot_user_dot_v1_dot_user__pb2.GetChangeCountResponse.FromString,
+                _registered_method=True)
 
 
 class UserServiceServicer:
@@ -114,6 +119,13 @@ class UserServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetChangeCount(self, request, context):
+        """Returns how many changes of the public part of users are committed. While it stays the same, there is none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_UserServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -146,6 +158,11 @@ def add_UserServiceServicer_to_server(servicer, server):
                     servicer.GetSigningKeys,
                     request_deserializer=shopapi_dot_user_dot_v1_dot_user__pb2.GetSigningKeysRequest.FromString,
                     response_serializer=shopapi_dot_user_dot_v1_dot_user__pb2.GetSigningKeysResponse.SerializeToString,
+            ),
+            'GetChangeCount': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetChangeCount,
+                    request_deserializer=shopapi_dot_user_dot_v1_dot_user__pb2.GetChangeCountRequest.FromString,
+                    response_serializer=shopapi_dot_user_dot_v1_dot_user__pb2.GetChangeCountResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -311,6 +328,33 @@ class UserService:
             '/shopapi.user.v1.UserService/GetSigningKeys',
             shopapi_dot_user_dot_v1_dot_user__pb2.GetSigningKeysRequest.SerializeToString,
             shopapi_dot_user_dot_v1_dot_user__pb2.GetSigningKeysResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetChangeCount(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shopapi.user.v1.UserService/GetChangeCount',
+            shopapi_dot_user_dot_v1_dot_user__pb2.GetChangeCountRequest.SerializeToString,
+            shopapi_dot_user_dot_v1_dot_user__pb2.GetChangeCountResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -30,6 +30,8 @@ class UserServiceStub:
     """Returns the address that a change of address has replaced, to tell its owner. NOT_FOUND a few days later."""
     GetSigningKeys: _aio.UnaryUnaryMultiCallable[_user_pb2.GetSigningKeysRequest, _user_pb2.GetSigningKeysResponse]
     """Returns the public keys that verify access tokens, as a JSON Web Key Set (RFC 7517)."""
+    GetChangeCount: _aio.UnaryUnaryMultiCallable[_user_pb2.GetChangeCountRequest, _user_pb2.GetChangeCountResponse]
+    """Returns how many changes of the public part of users are committed. While it stays the same, there is none."""
 
 class UserServiceServicer(metaclass=_abc_1.ABCMeta):
     """Reads users for other services."""
@@ -83,5 +85,13 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_user_pb2.GetSigningKeysRequest, _abc.Awaitable[_user_pb2.GetSigningKeysResponse]],
     ) -> _abc.Awaitable[_user_pb2.GetSigningKeysResponse]:
         """Returns the public keys that verify access tokens, as a JSON Web Key Set (RFC 7517)."""
+
+    @_abc_1.abstractmethod
+    def GetChangeCount(
+        self,
+        request: _user_pb2.GetChangeCountRequest,
+        context: _aio.ServicerContext[_user_pb2.GetChangeCountRequest, _abc.Awaitable[_user_pb2.GetChangeCountResponse]],
+    ) -> _abc.Awaitable[_user_pb2.GetChangeCountResponse]:
+        """Returns how many changes of the public part of users are committed. While it stays the same, there is none."""
 
 def add_UserServiceServicer_to_server(servicer: UserServiceServicer, server: _aio.Server) -> None: ...

@@ -135,6 +135,22 @@ def index_inbox_by_age() -> None:
     create_index_concurrently("inbox_by_age", "inbox", "received_at")
 
 
+def count_changes(**columns: str) -> None:
+    """Adds the table of change counts, and counts each statement that changes one of the tables `columns`.
+
+    `columns` are those whose updates count, by table: a list for SQL, or an empty string for all. Inserted and deleted
+    rows always count.
+    """
+    _create(tables.change_counts)
+    op.execute(_COUNT_CHANGE)
+    for table, watched in columns.items():
+        update = f"UPDATE OF {watched}" if watched else "UPDATE"
+        op.execute(
+            f"CREATE TRIGGER count_change AFTER INSERT OR {update} OR DELETE ON {table}"
+            " FOR EACH STATEMENT EXECUTE FUNCTION count_change()"
+        )
+
+
 def create_index_concurrently(name: str, table: str, columns: str, where: str | None = None) -> None:
     """Creates an index without blocking writes to its table, outside of the migration's transaction.
 
@@ -153,6 +169,16 @@ def _create(*table_factories: Callable[[MetaData], Table]) -> None:
     for add_table in table_factories:
         add_table(metadata)
     metadata.create_all(op.get_bind(), checkfirst=False)
+
+
+# Rows that each statement adds, instead of one number that it updates: transactions do not wait for each other.
+_COUNT_CHANGE = """
+CREATE FUNCTION count_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO change_counts VALUES (1);
+    RETURN NULL;
+END $$
+"""
 
 
 async def _wait_until_reachable(engine: AsyncEngine, deadline: float) -> None:

@@ -73,3 +73,8 @@ def idempotency_keys(metadata: MetaData) -> Table:
         Column("created_at", DateTime(timezone=True), nullable=False),
         Index("idempotency_keys_by_age", "created_at"),
     )
+
+
+def change_counts(metadata: MetaData) -> Table:
+    """Adds the table of chassis.database.change_counts: numbers of changes, whose sum is the change count."""
+    return Table("change_counts", metadata, Column("changes", BigInteger, nullable=False))

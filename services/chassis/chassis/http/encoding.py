@@ -4,8 +4,16 @@ Such a route declares its `response_model` for the OpenAPI document, and returns
 builds no model and does not walk through it. A test of the service compares what it sends with the model.
 """
 
+from collections.abc import Mapping
+
 from fastapi import Response
 from pydantic_core import to_json
+
+MAY_CHANGE_SOON: Mapping[str, str] = {"Cache-Control": "max-age=1"}
+"""The headers of a public answer that may change although no data does: it lacks a part, or has what a process keeps.
+
+The gateway does not confirm such an answer (docs/adr/0068).
+"""
 
 
 class JsonResponse(Response):

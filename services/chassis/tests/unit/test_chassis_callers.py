@@ -40,6 +40,9 @@ class Ratings(review_pb2_grpc.ReviewServiceServicer):
         self.calls += 1
         return review_pb2.GetAvgRatingResponse(product_id=request.product_id, average=4.5, count=2)
 
+    async def GetChangeCount(self, request: object, context: object) -> review_pb2.GetChangeCountResponse:  # noqa: N802
+        raise NotImplementedError
+
     async def GetAvgRatings(self, request: object, context: object) -> review_pb2.GetAvgRatingsResponse:  # noqa: N802
         raise NotImplementedError
 

@@ -4,7 +4,9 @@ A public read is a GET whose answer is the same for every caller. Its service re
 path and the query, so the answer cannot depend on anything else.
 
 Redis says which version of an answer is current, since when, and in which generation of the data that it shows. Each
-change that passes a gateway begins a new generation, which ends every answer of an older one.
+change that passes a gateway begins a new generation, which ends every answer of an older one. Redis also has a change
+count of each service. While those of the services whose data an answer shows are what they were when it was fetched, it
+is as current as they are (docs/adr/0068).
 """
 
 import re
@@ -95,6 +97,11 @@ class Answer:
         return self.status == 200
 
     @property
+    def may_be_confirmed(self) -> bool:
+        """False for an answer of which the service says how long it may be used: it lacks a part, for example."""
+        return not any(name == b"cache-control" for name, _ in self.plain.headers)
+
+    @property
     def size(self) -> int:
         """The memory that it may occupy in bytes: its compressed form is kept beside the plain one."""
         return _ENTRY_OVERHEAD_BYTES + len(self.plain.body) * (2 if self.is_compressible else 1)
@@ -154,20 +161,27 @@ class Snapshot:
     generations: bytes
     """The generations of all data that the answer shows."""
     record: bytes
-    """The current version with its start and generations; empty if none is known."""
+    """The current version with its start, generations and change counts; empty if none is known."""
     now: int
     """Microseconds, by the clock of Redis."""
+    counts: bytes = b""
+    """The change counts of all services whose data the answer shows; empty if one of them is not known."""
+    counted_at: int = 0
+    """When the oldest of these counts began to be read, in microseconds by the clock of Redis."""
 
     def age(self, version: bytes) -> float | None:
         """Returns the seconds since a version was known to be what the service answers; None if it is not current.
 
-        None also after a change of the data. The service was asked after the start of these seconds.
+        None also after a change of the data. The service was asked after the start of these seconds, or its data has
+        not changed from when it was asked until then.
         """
-        current, _, rest = self.record.partition(b" ")
-        started, _, generations = rest.partition(b" ")
+        current, started, generations, counts = (*self.record.split(b" "), b"", b"", b"", b"")[:4]
         if current != version or generations != self.generations:
             return None
-        return (self.now - int(started)) / _MICROSECONDS
+        known_at = int(started)
+        if counts and counts == self.counts:
+            known_at = max(known_at, self.counted_at)
+        return (self.now - known_at) / _MICROSECONDS
 
 
 CACHE_STATUSES: Mapping[str, bytes] = {

@@ -154,7 +154,8 @@ class AnswerCache:
         if answer is not None and answer.status >= 500:
             return answer, "passed"
         version = NO_VERSION if answer is None else answer.version
-        is_published = await self._versions.publish(read, snapshot, version)
+        may_be_confirmed = answer is not None and answer.may_be_confirmed
+        is_published = await self._versions.publish(read, snapshot, version, may_be_confirmed=may_be_confirmed)
         if is_published is False:
             raise _Superseded
         if is_published and answer is not None and answer.may_be_kept and self._memory.put(read.target, answer):

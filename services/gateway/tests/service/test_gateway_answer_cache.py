@@ -11,6 +11,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
+from chassis.database.confirmations import Confirmation, confirmation_key, demand_key
 from chassis.http import authentication
 from chassis_testing.environment import environment_variable
 from chassis_testing.fault_proxy import fault_proxy
@@ -390,6 +391,94 @@ async def test_replicas_share_the_age_of_equal_answers(
             HIT,
             HIT,
         ]
+
+
+# Confirmations by change counts
+
+CATEGORIES = "/api/v1/categories"
+DETAILS = f"{PRODUCTS}/1"
+
+
+async def confirm(tenant: str, count: int, *services: str) -> None:
+    """Writes change counts as the product service does, read now."""
+    async with connect(environment_variable("TEST_REDIS_URL")) as redis:
+        seconds, microseconds = await redis.time()
+        confirmation = Confirmation(count, seconds * 1_000_000 + microseconds).encode()
+        await redis.mset({confirmation_key(tenant, service): confirmation for service in services})
+
+
+async def grow_old(tenant: str, seconds: int) -> None:
+    """Makes the fetches of all answers lie further in the past."""
+    async with connect(environment_variable("TEST_REDIS_URL")) as redis:
+        async for key in redis.scan_iter(f"{tenant}:answer:*"):
+            version, started, *rest = (await redis.get(key)).split(b" ")
+            await redis.set(key, b" ".join([version, b"%d" % (int(started) - seconds * 1_000_000), *rest]))
+
+
+@pytest.mark.parametrize("path", [PRODUCTS, DETAILS])
+async def test_an_answer_is_used_beyond_its_lifetime_while_its_data_has_not_changed(
+    open_gateway: OpenGateway, upstream_url: str, path: str
+) -> None:
+    tenant, services = uuid4().hex, ("product", "inventory", "review", "user")
+    async with open_gateway(upstream_url, tenant=tenant, **ON) as gateway:
+        await confirm(tenant, 5, *services)
+        assert status_of(await gateway.get(path)) == STORED
+        await grow_old(tenant, 30)
+        await confirm(tenant, 5, *services)
+        hit = await gateway.get(path)
+        assert (status_of(hit), int(hit.headers["age"]) < 10) == (HIT, True)
+        await confirm(tenant, 6, services[0])
+        assert status_of(await gateway.get(path)) == STORED
+
+
+@pytest.mark.parametrize(
+    ("confirmed", "after"), [((), ("product",)), (("product",), ("product",))], ids=["unknown before", "others unknown"]
+)
+async def test_an_answer_some_of_whose_counts_are_not_known_has_its_lifetime(
+    open_gateway: OpenGateway, upstream_url: str, confirmed: tuple[str, ...], after: tuple[str, ...]
+) -> None:
+    tenant, path = uuid4().hex, DETAILS if confirmed else CATEGORIES
+    async with open_gateway(upstream_url, tenant=tenant, **ON) as gateway:
+        await confirm(tenant, 5, *(confirmed or ("review",)))
+        await gateway.get(path)
+        await grow_old(tenant, 30)
+        await confirm(tenant, 5, *after)
+        assert status_of(await gateway.get(path)) == STORED
+
+
+async def test_a_confirmed_answer_ends_with_a_change_that_passes_a_gateway(
+    open_gateway: OpenGateway, upstream_url: str, issuer: TokenIssuer
+) -> None:
+    tenant = uuid4().hex
+    async with open_gateway(upstream_url, tenant=tenant, **ON) as gateway:
+        await confirm(tenant, 5, "product")
+        await gateway.get(PRODUCTS)
+        await gateway.put(DETAILS, json={}, headers=issuer.bearer(7, authentication.Role.SELLER))
+        await confirm(tenant, 5, "product")  # read before the change was committed
+        assert status_of(await gateway.get(PRODUCTS)) == STORED
+
+
+async def test_an_answer_that_lacks_a_part_has_its_lifetime(
+    open_gateway: OpenGateway, upstream: FakeUpstream, upstream_url: str
+) -> None:
+    upstream.respond_with(200, b"{}", JSON, (b"cache-control", b"max-age=1"))
+    tenant = uuid4().hex
+    async with open_gateway(upstream_url, tenant=tenant, **ON) as gateway:
+        await confirm(tenant, 5, "product")
+        await gateway.get(PRODUCTS)
+        await grow_old(tenant, 30)
+        assert status_of(await gateway.get(PRODUCTS)) == STORED
+
+
+async def test_confirmations_are_asked_for_when_an_answer_is_kept(open_gateway: OpenGateway, upstream_url: str) -> None:
+    tenant = uuid4().hex
+    async with (
+        open_gateway(upstream_url, tenant=tenant, **ON) as gateway,
+        connect(environment_variable("TEST_REDIS_URL")) as redis,
+    ):
+        assert not await redis.exists(demand_key(tenant))
+        await gateway.get(PRODUCTS)
+        assert await redis.ttl(demand_key(tenant)) > 60
 
 
 # Redis

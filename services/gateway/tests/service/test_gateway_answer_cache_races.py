@@ -9,9 +9,14 @@ from uuid import uuid4
 
 import httpx
 import pytest
+from chassis.database.confirmations import Confirmation, confirmation_key
 from chassis.http.authentication import Role
+from chassis_testing.environment import environment_variable
 from chassis_testing.tokens import TokenIssuer
 from gateway_harness import JSON, FakeUpstream, OpenGateway, reply
+from gateway_service.clients.redis_pipeline import connect
+from gateway_service.domain.routes import Upstream
+from redis.asyncio import Redis
 from starlette.types import Receive, Scope, Send
 
 LIFETIME = 0.05
@@ -29,8 +34,10 @@ class Shop:
     random: random.Random
     versions: dict[str, list[float]] = field(default_factory=lambda: defaultdict(lambda: [0.0]))
     """The times of the versions of each product."""
+    changes: int = 0
 
     def change(self, path: str) -> int:
+        self.changes += 1
         self.versions[path].append(asyncio.get_running_loop().time())
         return self.version(path)
 
@@ -43,12 +50,12 @@ class Shop:
     async def respond(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self.upstream.read(scope, receive)
         path = scope["path"]
-        await self._pause()
+        await self.pause()
         version = self.change(path) if scope["method"] == "PUT" else self.version(path)
-        await self._pause()
+        await self.pause()
         await reply(send, 200, str(version).encode(), JSON)
 
-    async def _pause(self) -> None:
+    async def pause(self) -> None:
         for _ in range(self.random.choice((0, 0, 0, 1, 3, 10))):
             await asyncio.sleep(self.random.choice((0, 0.001)))
 
@@ -62,6 +69,8 @@ class Interleaving:
     seller: dict[str, str]
     random: random.Random
     paths: list[str]
+    is_quiet: bool
+    """True for clients that only read, and pause in between, so that answers get old."""
     acknowledged: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     """The latest version of each product whose change was answered, to any client."""
 
@@ -72,7 +81,9 @@ class Interleaving:
         seen: dict[str, int] = defaultdict(int)
         for _ in range(STEPS):
             gateway, path = self.random.choice(self.gateways), self.random.choice(self.paths)
-            if self.random.random() < 0.25:
+            if self.is_quiet:
+                await asyncio.sleep(self.random.random() * LIFETIME)
+            if not self.is_quiet and self.random.random() < 0.25:
                 response = await gateway.put(path, json={}, headers=self.seller)
                 seen[path] = max(seen[path], int(response.text))
                 self.acknowledged[path] = max(self.acknowledged[path], int(response.text))
@@ -91,9 +102,19 @@ class Interleaving:
 
     async def _change_elsewhere(self) -> None:
         """Changes a product as an event does: no replica learns of it."""
-        for _ in range(2):
-            await asyncio.sleep(self.random.random() * 0.02)
+        for _ in range(1 if self.is_quiet else 2):
+            await asyncio.sleep(self.random.random() * (2 * LIFETIME if self.is_quiet else 0.02))
             self.shop.change(self.random.choice(self.paths))
+
+
+async def confirm(shop: Shop, tenant: str, redis: Redis) -> None:
+    """Confirms the change count again and again, as a product service does that is slow at times."""
+    while True:
+        seconds, microseconds = await redis.time()
+        await shop.pause()
+        confirmation = Confirmation(shop.changes, seconds * 1_000_000 + microseconds).encode()
+        await shop.pause()
+        await redis.mset({confirmation_key(tenant, upstream): confirmation for upstream in Upstream})
 
 
 @pytest.mark.parametrize("interleavings", [200, pytest.param(10_000, marks=pytest.mark.slow)])
@@ -104,16 +125,23 @@ async def test_no_interleaving_shows_an_old_answer_or_goes_back_in_time(
     chosen = random.Random(seed)
     shop = Shop(upstream, chosen)
     upstream.behaviour = shop.respond
+    tenant = uuid4().hex
     settings: dict[str, object] = {
-        "tenant": uuid4().hex,
+        "tenant": tenant,
         "answer_cache_bytes": 1024**2,
         "answer_cache_seconds": LIFETIME,
         "upstream_deadline_seconds": 30,
         "caller_slots": 1000,
     }
     seller = issuer.bearer(7, Role.SELLER)
-    async with open_gateway(upstream_url, **settings) as one, open_gateway(upstream_url, **settings) as other:
+    async with (
+        open_gateway(upstream_url, **settings) as one,
+        open_gateway(upstream_url, **settings) as other,
+        connect(environment_variable("TEST_REDIS_URL")) as redis,
+    ):
+        confirming = asyncio.create_task(confirm(shop, tenant, redis))
         for number in range(interleavings):
             paths = [f"/api/v1/products/{2 * number + product}" for product in (1, 2)]
-            await Interleaving(shop, [one, other], seller, chosen, paths).run()
+            await Interleaving(shop, [one, other], seller, chosen, paths, number % 2 == 1).run()
             upstream.requests.clear()
+        confirming.cancel()

@@ -90,6 +90,13 @@ def test_the_tag_of_the_service_is_kept() -> None:
     assert answer.plain.etag == b'"7"'
 
 
+@pytest.mark.parametrize(("headers", "may_be"), [([JSON], True), ([JSON, (b"cache-control", b"max-age=1")], False)])
+def test_an_answer_whose_service_says_how_long_to_use_it_is_not_confirmed(headers: Headers, may_be: bool) -> None:
+    answer = make_answer(200, headers, b"{}")
+    assert answer is not None
+    assert answer.may_be_confirmed is may_be
+
+
 @pytest.mark.parametrize(
     ("if_none_match", "matches"),
     [
@@ -114,6 +121,24 @@ def test_a_version_is_current_in_its_generation_alone() -> None:
     assert Snapshot(b"g1,g3", b"v1 1000000 g1,g2", 1_250_000).age(b"v1") is None
     assert Snapshot(b"g1,g2", b"", 1_250_000).age(b"v1") is None
     assert Snapshot(b",", b"v1 1000000 ,", 1_250_000).age(b"v1") == 0.25  # no generation has begun
+
+
+@pytest.mark.parametrize(
+    ("record", "counts", "age"),
+    [
+        (b"v1 1000000 g1 5,2", b"5,2", 0.5),  # they are the same half a second ago, and when it was fetched
+        (b"v1 1000000 g1 5,2", b"5,3", 9.0),
+        (b"v1 1000000 g1 5,2", b"", 9.0),
+        (b"v1 1000000 g1", b"5,2", 9.0),
+        (b"v1 1000000 g1", b"", 9.0),
+        (b"v1 9800000 g1 5,2", b"5,2", 0.2),  # fetched after they were read
+        (b"v1 1000000 g2 5,2", b"5,2", None),
+    ],
+)
+def test_an_answer_becomes_no_older_while_the_change_counts_stay_the_same(
+    record: bytes, counts: bytes, age: float | None
+) -> None:
+    assert Snapshot(b"g1", record, 10_000_000, counts, 9_500_000).age(b"v1") == age
 
 
 # The route table

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from uuid import UUID
 
+from chassis.database.change_counts import ChangeCount
 from chassis.errors import ProblemError
 from chassis.grpc.access import method_callers
 from chassis.http.problems import INVALID_FIELD
@@ -22,13 +23,15 @@ ALLOWED_CALLERS = method_callers(
     GetStocks={"order", "product"},
     Reserve={"order"},
     Release={"order"},
+    GetChangeCount={"product"},
 )
 
 
 class InventoryServicer(inventory_pb2_grpc.InventoryServiceServicer):
-    def __init__(self, stock: StockService, reservations: ReservationService) -> None:
+    def __init__(self, stock: StockService, reservations: ReservationService, changes: ChangeCount) -> None:
         self._stock = stock
         self._reservations = reservations
+        self._changes = changes
 
     def register(self, server: aio.Server) -> None:
         inventory_pb2_grpc.add_InventoryServiceServicer_to_server(self, server)
@@ -47,6 +50,11 @@ class InventoryServicer(inventory_pb2_grpc.InventoryServiceServicer):
     async def Release(self, request: pb.ReleaseRequest, context: object) -> pb.ReleaseResponse:  # noqa: N802 - the contract's name
         await self._reservations.release(_order_id(request.order_id))
         return pb.ReleaseResponse()
+
+    async def GetChangeCount(  # noqa: N802 - the contract's name
+        self, request: pb.GetChangeCountRequest, context: object
+    ) -> pb.GetChangeCountResponse:
+        return pb.GetChangeCountResponse(count=await self._changes.read())
 
     def _response(self, stock: Stock) -> pb.GetStockResponse:
         return pb.GetStockResponse(

@@ -58,5 +58,6 @@ movements = Table(
 
 tables.outbox(metadata)
 tables.outbox_published(metadata)
+tables.change_counts(metadata)
 tables.inbox(metadata)
 tables.idempotency_keys(metadata)

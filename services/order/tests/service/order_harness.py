@@ -99,6 +99,9 @@ class FakeInventory(inventory_pb2_grpc.InventoryServiceServicer):
     async def GetStock(self, request: object, context: object) -> inventory_pb2.GetStockResponse:  # noqa: N802 - the contract's name
         raise NotImplementedError
 
+    async def GetChangeCount(self, request: object, context: object) -> inventory_pb2.GetChangeCountResponse:  # noqa: N802 - the contract's name
+        raise NotImplementedError
+
     async def GetStocks(  # noqa: N802 - the contract's name
         self, request: inventory_pb2.GetStocksRequest, context: aio.ServicerContext[Any, Any]
     ) -> inventory_pb2.GetStocksResponse:

@@ -16,6 +16,9 @@ class Inventory(Protocol):
     async def get_stock(self, product_id: ProductId) -> Stock | None:
         """Returns None if inventory does not know it. Raises NeighbourUnavailable, NeighbourRefused."""
 
+    async def read_change_count(self) -> int:
+        """Returns how many changes of its data are committed. Raises NeighbourUnavailable, NeighbourRefused."""
+
 
 class GrpcInventory:
     """The inventory service over gRPC."""
@@ -28,6 +31,9 @@ class GrpcInventory:
 
     async def get_stock(self, product_id: ProductId) -> Stock | None:
         return await self._stocks.get(product_id)
+
+    async def read_change_count(self) -> int:
+        return (await call(self._stub.GetChangeCount, inventory_pb2.GetChangeCountRequest(), self._deadline)).count
 
     async def _read(self, product_ids: Sequence[ProductId]) -> Mapping[ProductId, Stock]:
         request = inventory_pb2.GetStocksRequest(product_ids=product_ids)

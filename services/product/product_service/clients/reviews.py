@@ -16,6 +16,9 @@ class Reviews(Protocol):
     async def get_rating(self, product_id: ProductId) -> Rating | None:
         """Returns None if review does not know it. Raises NeighbourUnavailable, NeighbourRefused."""
 
+    async def read_change_count(self) -> int:
+        """Returns how many changes of its data are committed. Raises NeighbourUnavailable, NeighbourRefused."""
+
 
 class GrpcReviews:
     """The review service over gRPC."""
@@ -28,6 +31,9 @@ class GrpcReviews:
 
     async def get_rating(self, product_id: ProductId) -> Rating | None:
         return await self._ratings.get(product_id)
+
+    async def read_change_count(self) -> int:
+        return (await call(self._stub.GetChangeCount, review_pb2.GetChangeCountRequest(), self._deadline)).count
 
     async def _read(self, product_ids: Sequence[ProductId]) -> Mapping[ProductId, Rating]:
         request = review_pb2.GetAvgRatingsRequest(product_ids=product_ids)

@@ -17,6 +17,9 @@ class Users(Protocol):
     async def get_seller(self, user_id: UserId) -> Seller | None:
         """Returns a seller, None if there is no such user. Raises NeighbourUnavailable, NeighbourRefused."""
 
+    async def read_change_count(self) -> int:
+        """Returns how many changes of its data are committed. Raises NeighbourUnavailable, NeighbourRefused."""
+
 
 class GrpcUsers:
     """The user service over gRPC."""
@@ -29,6 +32,9 @@ class GrpcUsers:
 
     async def get_seller(self, user_id: UserId) -> Seller | None:
         return await self._sellers.get(user_id)
+
+    async def read_change_count(self) -> int:
+        return (await call(self._stub.GetChangeCount, user_pb2.GetChangeCountRequest(), self._deadline)).count
 
     async def _read(self, user_ids: Sequence[UserId]) -> Mapping[UserId, Seller]:
         request = user_pb2.GetUserNamesRequest(user_ids=user_ids)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from chassis.database.change_counts import ChangeCount
 from chassis.messaging.inbox import EventHandler, handles
 from chassis.types.ids import ProductId, UserId
 from shopapi.events.v1.events_pb2 import AvailabilityChanged, OrderConfirmed, ProductChanged, RatingChanged, UserErased
@@ -12,7 +13,7 @@ from product_service.service.products import ProductService
 from product_service.service.sellers import SellerService
 
 
-def event_handlers(products: ProductService, sellers: SellerService) -> Sequence[EventHandler]:
+def event_handlers(products: ProductService, sellers: SellerService, changes: ChangeCount) -> Sequence[EventHandler]:
     async def order_confirmed(transaction: AsyncConnection, event: OrderConfirmed) -> None:
         await statistics.count_order(transaction, [ProductId(line.product_id) for line in event.lines])
 
@@ -26,8 +27,9 @@ def event_handlers(products: ProductService, sellers: SellerService) -> Sequence
             transaction, ProductId(event.product_id), event.stars, event.count, event.revision
         )
 
-    async def product_changed(_transaction: AsyncConnection, event: ProductChanged) -> None:
+    async def product_changed(transaction: AsyncConnection, event: ProductChanged) -> None:
         await products.evict(ProductId(event.product_id))
+        await changes.count(transaction)  # after the eviction: an answer from before it may show the cached product
 
     async def user_erased(transaction: AsyncConnection, event: UserErased) -> None:
         await sellers.record_erasure(transaction, UserId(event.user_id))

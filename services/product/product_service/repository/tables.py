@@ -73,6 +73,7 @@ erased_sellers = Table(
 tables.outbox(metadata)
 tables.outbox_published(metadata)
 tables.inbox(metadata)
+tables.change_counts(metadata)
 
 
 @contextmanager

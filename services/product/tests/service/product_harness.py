@@ -51,6 +51,7 @@ class FakeNeighbours:
     """The status with which methods that read many values are refused; None if they are served."""
     calls: list[str] = field(default_factory=list)
     """The parts that were read, one for each call."""
+    change_counts: dict[str, int] = field(default_factory=lambda: {"user": 11, "inventory": 12, "review": 13})
 
     async def inject_fault(self, part: str, context: aio.ServicerContext[Any, Any]) -> None:
         self.calls.append(part)
@@ -88,6 +89,11 @@ class FakeUsers(FakeUserService):
         await self._neighbours.inject_fault("seller", context)
         return await super().GetUser(request, context)
 
+    async def GetChangeCount(  # noqa: N802
+        self, request: user_pb2.GetChangeCountRequest, context: Any
+    ) -> user_pb2.GetChangeCountResponse:
+        return user_pb2.GetChangeCountResponse(count=self._neighbours.change_counts["user"])
+
     async def GetUserNames(  # noqa: N802
         self, request: user_pb2.GetUserNamesRequest, context: Any
     ) -> user_pb2.GetUserNamesResponse:
@@ -116,6 +122,9 @@ class FakeInventory(inventory_pb2_grpc.InventoryServiceServicer):
         await self._neighbours.inject_batch_fault("stock", context)
         return inventory_pb2.GetStocksResponse(stocks=map(self._stock, request.product_ids))
 
+    async def GetChangeCount(self, request: object, context: object) -> inventory_pb2.GetChangeCountResponse:  # noqa: N802
+        return inventory_pb2.GetChangeCountResponse(count=self._neighbours.change_counts["inventory"])
+
     async def Reserve(self, request: object, context: object) -> inventory_pb2.ReserveResponse:  # noqa: N802 - the contract's name
         raise NotImplementedError
 
@@ -143,6 +152,9 @@ class FakeReviews(review_pb2_grpc.ReviewServiceServicer):
     ) -> review_pb2.GetAvgRatingsResponse:
         await self._neighbours.inject_batch_fault("rating", context)
         return review_pb2.GetAvgRatingsResponse(ratings=map(_rating, request.product_ids))
+
+    async def GetChangeCount(self, request: object, context: object) -> review_pb2.GetChangeCountResponse:  # noqa: N802
+        return review_pb2.GetChangeCountResponse(count=self._neighbours.change_counts["review"])
 
 
 def _rating(product_id: int) -> review_pb2.GetAvgRatingResponse:

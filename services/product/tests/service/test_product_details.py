@@ -99,6 +99,14 @@ async def test_details_omit_the_part_of_a_failing_service(
     assert page == {**whole, part: None, "degraded": [part]}
 
 
+async def test_only_an_incomplete_page_says_that_it_may_change_soon(catalogue: Catalogue) -> None:
+    """The gateway uses a complete one for as long as its data does not change."""
+    path = f"/api/v1/products/{(await catalogue.add_product())['id']}"
+    assert "cache-control" not in (await catalogue.http.get(path)).headers
+    catalogue.neighbours.faults["stock"] = unavailable
+    assert (await catalogue.http.get(path)).headers["cache-control"] == "max-age=1"
+
+
 async def test_details_survive_the_failure_of_all_other_services(catalogue: Catalogue) -> None:
     product = await catalogue.add_product()
     expected = {**dict.fromkeys(PARTS), "product": product, "variants": [], "degraded": list(PARTS)}

@@ -1,5 +1,6 @@
 """Ratings over gRPC."""
 
+from chassis.database.change_counts import ChangeCount
 from chassis.grpc.access import method_callers
 from chassis.types.ids import ProductId
 from grpc import aio
@@ -13,12 +14,14 @@ ALLOWED_CALLERS = method_callers(
     "shopapi.review.v1.ReviewService",
     GetAvgRating={"product"},
     GetAvgRatings={"product"},
+    GetChangeCount={"product"},
 )
 
 
 class ReviewServicer(review_pb2_grpc.ReviewServiceServicer):
-    def __init__(self, queries: ReviewQueries) -> None:
+    def __init__(self, queries: ReviewQueries, changes: ChangeCount) -> None:
         self._queries = queries
+        self._changes = changes
 
     def register(self, server: aio.Server) -> None:
         review_pb2_grpc.add_ReviewServiceServicer_to_server(self, server)
@@ -31,6 +34,11 @@ class ReviewServicer(review_pb2_grpc.ReviewServiceServicer):
     async def GetAvgRatings(self, request: pb.GetAvgRatingsRequest, context: object) -> pb.GetAvgRatingsResponse:  # noqa: N802 - the contract's name
         ratings = await self._queries.ratings({ProductId(product_id) for product_id in request.product_ids})
         return pb.GetAvgRatingsResponse(ratings=[_response(*rating) for rating in ratings.items()])
+
+    async def GetChangeCount(  # noqa: N802 - the contract's name
+        self, request: pb.GetChangeCountRequest, context: object
+    ) -> pb.GetChangeCountResponse:
+        return pb.GetChangeCountResponse(count=await self._changes.read())
 
 
 def _response(product_id: ProductId, rating: Rating) -> pb.GetAvgRatingResponse:

@@ -49,4 +49,5 @@ erased_users = Table(
 
 tables.outbox(metadata)
 tables.outbox_published(metadata)
+tables.change_counts(metadata)
 tables.inbox(metadata)

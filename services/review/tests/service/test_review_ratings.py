@@ -48,6 +48,28 @@ async def test_many_ratings_are_read_in_one_call(service: RunningReviewService) 
     assert len(response.ratings) == 3
 
 
+async def test_changes_of_reviews_and_ratings_are_counted(service: RunningReviewService) -> None:
+    async def count() -> int:
+        return (await call(service.rpc.GetChangeCount, review_pb2.GetChangeCountRequest())).count
+
+    product = new_product()
+    counts = [await count()]
+    review = await service.review(product, author=10, rating=5)
+    counts.append(await count())
+    await service.vote(review["id"], user=11)
+    counts.append(await count())
+    await service.delete(review["id"], author=10)
+    counts.append(await count())
+    assert counts == sorted(set(counts))
+
+
+async def test_a_list_of_reviews_is_not_confirmed_because_names_of_authors_are_kept(
+    service: RunningReviewService,
+) -> None:
+    response = await service.http.get(f"/api/v1/products/{new_product()}/reviews")
+    assert response.headers["cache-control"] == "max-age=1"
+
+
 async def test_two_concurrent_first_reviews_are_both_counted(service: RunningReviewService) -> None:
     product = new_product()
     async with service.connection() as other, service.connection() as observer:

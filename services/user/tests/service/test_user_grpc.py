@@ -31,3 +31,22 @@ async def test_http_and_grpc_publish_the_same_keys(users: Users) -> None:
     async with open_caller_channel(users.rpc_address, ALLOWED_CALLERS) as channel:
         answer = await call(user_pb2_grpc.UserServiceStub(channel).GetSigningKeys, user_pb2.GetSigningKeysRequest())
     assert answer.jwks == (await users.http.get("/.well-known/jwks.json")).text
+
+
+async def test_changes_of_what_others_see_of_users_are_counted(users: Users) -> None:
+    ada = await users.register(display_name="Ada")
+    async with open_caller_channel(users.rpc_address, ALLOWED_CALLERS) as channel:
+        stub = user_pb2_grpc.UserServiceStub(channel)
+
+        async def count() -> int:
+            return (await call(stub.GetChangeCount, user_pb2.GetChangeCountRequest())).count
+
+        counts = [await count()]
+        renamed = await users.http.put("/api/v1/users/me", json={"display_name": "Ada L."}, headers=ada.bearer)
+        assert renamed.status_code == 200, renamed.text
+        counts.append(await count())
+        assert (await users.new_session(ada.email)).id == ada.id  # it writes, and shows nothing
+        assert await count() == counts[-1]
+        await users.erase_own(ada)
+        counts.append(await count())
+    assert counts == sorted(set(counts))

@@ -2,6 +2,7 @@
 
 from uuid import UUID
 
+from chassis.database.change_counts import ChangeCount
 from chassis.grpc.access import method_callers
 from chassis.types.ids import UserId
 from grpc import aio
@@ -20,15 +21,17 @@ ALLOWED_CALLERS = method_callers(
     GetContact={"notification"},
     GetMailToken={"notification"},
     GetReplacedEmail={"notification"},
+    GetChangeCount={"product"},
     GetSigningKeys={"gateway", "inventory", "notification", "order", "payment", "product", "review"},
 )
 
 
 class UserServicer(user_pb2_grpc.UserServiceServicer):
-    def __init__(self, accounts: AccountService, mail_tokens: MailTokens, signer: Signer) -> None:
+    def __init__(self, accounts: AccountService, mail_tokens: MailTokens, signer: Signer, changes: ChangeCount) -> None:
         self._accounts = accounts
         self._mail_tokens = mail_tokens
         self._signer = signer
+        self._changes = changes
 
     def register(self, server: aio.Server) -> None:
         user_pb2_grpc.add_UserServiceServicer_to_server(self, server)
@@ -72,6 +75,11 @@ class UserServicer(user_pb2_grpc.UserServiceServicer):
         self, request: pb.GetSigningKeysRequest, context: object
     ) -> pb.GetSigningKeysResponse:
         return pb.GetSigningKeysResponse(jwks=self._signer.jwks)
+
+    async def GetChangeCount(  # noqa: N802 - the contract's name
+        self, request: pb.GetChangeCountRequest, context: object
+    ) -> pb.GetChangeCountResponse:
+        return pb.GetChangeCountResponse(count=await self._changes.read())
 
 
 def _request_id(text: str) -> UUID:

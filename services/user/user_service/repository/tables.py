@@ -90,3 +90,4 @@ login_failures = Table(
 
 tables.outbox(metadata)
 tables.outbox_published(metadata)
+tables.change_counts(metadata)

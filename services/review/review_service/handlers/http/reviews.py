@@ -3,9 +3,10 @@
 from typing import Annotated
 
 from chassis.http.authentication import Authenticator, Principal
+from chassis.http.encoding import MAY_CHANGE_SOON
 from chassis.http.schemas import Data, PathId
 from chassis.types.ids import ProductId
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Response
 
 from review_service.domain.reviews import ReviewId, ReviewQuery, ReviewStatus, Sort
 from review_service.handlers.schemas import (
@@ -33,9 +34,14 @@ def routes(reviews: ReviewService, queries: ReviewQueries, auth: Authenticator) 
         " with the same sort.",
     )
     async def list_reviews(
-        product_id: PathId, paging: PagingQuery, sort: SortQuery = Sort.NEWEST, min_rating: MinRatingQuery = 1
+        response: Response,
+        product_id: PathId,
+        paging: PagingQuery,
+        sort: SortQuery = Sort.NEWEST,
+        min_rating: MinRatingQuery = 1,
     ) -> ReviewPage:
         ensure_sorted(paging, sort)
+        response.headers.update(MAY_CHANGE_SOON)  # the names of authors are kept for a minute
         query = ReviewQuery(ReviewStatus.APPROVED, ProductId(product_id), sort, min_rating)
         return ReviewPage.of(await queries.list_reviews(query, paging), paging, sort)
 

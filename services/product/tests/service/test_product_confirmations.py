@@ -1,0 +1,174 @@
+"""Each change of what public answers show raises the change count, and the gateway is told the counts."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from uuid import uuid4
+
+import pytest
+from chassis.database.change_counts import ChangeCount
+from chassis.database.confirmations import Confirmation, confirmation_key, demand_key
+from chassis.database.engine import Database
+from chassis.errors import DatabaseUnavailable
+from chassis.types.ids import uuid7
+from chassis_testing.environment import environment_variable
+from chassis_testing.waiting import eventually
+from product_harness import Catalogue
+from product_service.repository.cache import connect
+from product_service.repository.confirmations import ConfirmationStore
+from product_service.service.confirmations import ConfirmationService
+from redis.asyncio import Redis
+from shopapi.events.v1.events_pb2 import AvailabilityChanged, OrderConfirmed, OrderLine, ProductChanged, RatingChanged
+
+
+@pytest.fixture
+async def changes(catalogue: Catalogue) -> AsyncIterator[ChangeCount]:
+    database = Database(catalogue.settings, "none")
+    yield ChangeCount(database)
+    await database.close()
+
+
+@pytest.fixture
+async def redis() -> AsyncIterator[Redis]:
+    client = connect(environment_variable("TEST_REDIS_URL"))
+    yield client
+    await client.aclose()
+    await client.connection_pool.disconnect()
+
+
+# What is counted
+
+
+async def test_requests_that_change_what_is_shown_are_counted(catalogue: Catalogue, changes: ChangeCount) -> None:
+    counts = [await changes.read()]
+    product = await catalogue.add_product()
+    counts.append(await changes.read())
+    await catalogue.revise_product(product, 1)
+    await catalogue.wait_until_consumed()
+    counts.append(await changes.read())
+    await catalogue.add_category()
+    counts.append(await changes.read())
+    await catalogue.http.delete(f"/api/v1/products/{product['id']}", headers=catalogue.seller)
+    counts.append(await changes.read())
+    assert counts == sorted(set(counts))
+
+
+async def test_events_that_change_what_is_shown_are_counted(catalogue: Catalogue, changes: ChangeCount) -> None:
+    one, other = (await catalogue.add_product())["id"], (await catalogue.add_product())["id"]
+    for event in (
+        AvailabilityChanged(product_id=one, is_available=True, revision=10),
+        RatingChanged(product_id=one, stars=5, count=1, revision=10),
+        OrderConfirmed(order_id=str(uuid7()), lines=[OrderLine(product_id=number) for number in (one, other)]),
+        ProductChanged(product_id=one),  # evicts the product from the cache that details are read from
+    ):
+        before = await changes.read()
+        await catalogue.deliver_events(event)
+        assert await changes.read() > before, event
+
+
+async def test_reads_are_not_counted(catalogue: Catalogue, changes: ChangeCount) -> None:
+    product = await catalogue.add_product()
+    before = await changes.read()
+    await catalogue.get_details(product["id"])
+    await catalogue.list_products(q="cup")
+    assert await changes.read() == before
+
+
+async def test_compaction_keeps_the_count(catalogue: Catalogue, changes: ChangeCount) -> None:
+    for _ in range(100):
+        await catalogue.execute("INSERT INTO change_counts VALUES (1)")
+    before = await changes.read()
+    await asyncio.gather(*(changes.compact() for _ in range(3)))
+    assert await changes.read() == before
+    assert len(await catalogue.rows("SELECT FROM change_counts")) < 100
+
+
+# What the gateway is told
+
+
+class Counts:
+    """The change count of one service, which a test sets."""
+
+    def __init__(self) -> None:
+        self.count, self.reads = 7, 0
+        self.error: Exception | None = None
+
+    async def read(self) -> int:
+        self.reads += 1
+        if self.error is not None:
+            raise self.error
+        return self.count
+
+
+async def confirmed(redis: Redis, tenant: str) -> Confirmation:
+    return Confirmation.decode(await redis.get(confirmation_key(tenant, "product")))
+
+
+def service(redis: Redis, tenant: str, counts: Counts, interval: float = 0.0) -> ConfirmationService:
+    return ConfirmationService(ConfirmationStore(redis, tenant, 5.0), {"product": counts.read}, interval)
+
+
+async def now(redis: Redis) -> int:
+    seconds, microseconds = await redis.time()
+    return int(seconds) * 1_000_000 + int(microseconds)
+
+
+async def test_a_count_is_confirmed_as_of_before_it_was_read(redis: Redis) -> None:
+    tenant, counts = uuid4().hex, Counts()
+    await redis.set(demand_key(tenant), "")
+    read_at = []
+
+    async def read() -> int:
+        read_at.append(await now(redis))
+        return 7
+
+    await ConfirmationService(ConfirmationStore(redis, tenant, 5.0), {"product": read}, 0).confirm()
+    before = await confirmed(redis, tenant)
+    assert (before.count, before.at <= read_at[0]) == (7, True)
+    counts.count = 8
+    await service(redis, tenant, counts).confirm()
+    after = await confirmed(redis, tenant)
+    assert (after.count, after.at > before.at) == (8, True)
+
+
+async def test_without_demand_no_count_is_read(redis: Redis) -> None:
+    counts = Counts()
+    await service(redis, uuid4().hex, counts).confirm()
+    assert counts.reads == 0
+
+
+async def test_replicas_take_turns(redis: Redis) -> None:
+    tenant, counts = uuid4().hex, Counts()
+    await redis.set(demand_key(tenant), "")
+    for _ in range(3):
+        await service(redis, tenant, counts, interval=1000).confirm()
+    assert counts.reads == 1
+
+
+async def test_a_count_that_cannot_be_read_leaves_the_last_confirmation(redis: Redis) -> None:
+    tenant, counts = uuid4().hex, Counts()
+    await redis.set(demand_key(tenant), "")
+    await service(redis, tenant, counts).confirm()
+    before = await confirmed(redis, tenant)
+    counts.error = DatabaseUnavailable("product")
+    await service(redis, tenant, counts).confirm()
+    assert await confirmed(redis, tenant) == before
+
+
+async def test_the_service_confirms_all_counts_while_a_gateway_asks_for_it(
+    catalogue: Catalogue, changes: ChangeCount, redis: Redis
+) -> None:
+    tenant = catalogue.settings.tenant
+    await redis.set(demand_key(tenant), "", ex=60)
+
+    async def is_confirmed() -> bool:
+        texts = await redis.mget(
+            *(confirmation_key(tenant, name) for name in ("product", "user", "inventory", "review"))
+        )
+        counts = [None if text is None else Confirmation.decode(text).count for text in texts]
+        return counts == [await changes.read(), *catalogue.neighbours.change_counts.values()]
+
+    await eventually(is_confirmed)
+    await catalogue.add_category()
+    catalogue.neighbours.change_counts["review"] += 1
+    await eventually(is_confirmed)
+    await redis.delete(demand_key(tenant))
