@@ -16,6 +16,7 @@ from platform_operator.api.kinds import (
     ANNOTATION_KEY_ID,
     ANNOTATION_REPLACES_WITHOUT_TLS,
     ANNOTATION_REPLACES_WITHOUT_TOKENS,
+    ANNOTATION_SALT,
     ANNOTATION_WAVE,
     CHILD_LABELS,
     GROUP,
@@ -82,6 +83,8 @@ def _annotations(
     key: PlatformKey, component: str, master_key: MasterKey, tls: StoreTls, replaced_version: str, rotations: Rotations
 ) -> dict[str, str]:
     annotations = {ANNOTATION_WAVE: "0", ANNOTATION_KEY_ID: master_key.id}
+    if master_key.salt:
+        annotations[ANNOTATION_SALT] = master_key.salt
     if component.endswith("-grpc") and replaced_version:
         annotations[ANNOTATION_REPLACES_WITHOUT_TOKENS] = replaced_version
     if component == AUTHORITY and tls.replaced_version:
@@ -278,6 +281,6 @@ def _secret(
         "type": "Opaque",
         "data": {name: base64.b64encode(value.encode()).decode() for name, value in data.items()},
     }
-    # The values follow from the key's id and the names. A digest of the values would only help to guess them.
+    # The values follow from the key's id, the salt and the names. A digest of the values would only help to guess them.
     public = digest([metadata, sorted(data)])
     return DesiredObject(ObjectId("Secret", metadata["name"]), 0, public, json.dumps(manifest))
