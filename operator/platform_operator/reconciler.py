@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from platform_operator import metrics
-from platform_operator.api.conditions import RotationKind, UpgradePhase
+from platform_operator.api.conditions import UpgradePhase
 from platform_operator.api.kinds import EVENT, LABEL_COMPONENT, LABEL_INSTANCE, PLATFORM, POD, ObjectId, PlatformKey
 from platform_operator.api.spec import SERVICES, Spec, parse
 from platform_operator.apply.applier import apply_object, delete_object, find_conflict, prune
@@ -569,7 +569,7 @@ class Reconciler:
         images = kept_images(platform, spec, observed, self.installation.store_images)
         for service, own in generation_annotations(spec, generated.rotations).items():
             annotations[service] = annotations.get(service, {}) | own
-        roles = migration_rotation(generated.rotations[RotationKind.DATABASES])
+        roles = migration_rotation(generated.rotations)
         surge, hibernated = (
             surge_at(spec, self.now()),
             hibernation_of(platform, spec, observed, draining=generated.draining),

@@ -132,11 +132,11 @@ def _components(
     yield "jwt", _signing_secrets(rotations[RotationKind.SIGNING], password("jwt"))
     yield "admin", _first_admin(rotations[RotationKind.ADMIN], password("admin"))
     yield from _caller_tokens(rotations[RotationKind.GRPC], password)
-    databases = rotations[RotationKind.DATABASES]
+    databases, owners = rotations[RotationKind.DATABASES], rotations[RotationKind.OWNERS]
     if spec.databases.provider == "builtin":
         for service in WITH_DATABASE:
             ca = verified_by(f"{service}-db")
-            yield f"{service}-db", _database(key, service, password(f"{service}-db"), ca)
+            yield f"{service}-db", _owner(key, service, password(f"{service}-db"), ca, owners)
             role = password(f"{service}-db-runtime")
             yield f"{service}-db-runtime", _runtime_role(key, service, role, ca, databases)
     if spec.cache.provider == "builtin":
@@ -179,18 +179,25 @@ def _caller_tokens(rotation: Rotation, password: Callable[[str], _Password]) -> 
     return caller_tokens(token, rotation.generation, accepted)
 
 
-def _database(key: PlatformKey, service: str, password: _Password, ca: str) -> _SecretData:
+def _owner(key: PlatformKey, service: str, password: _Password, ca: str, rotation: Rotation) -> _SecretData:
     """Returns the owner of the database, which its StatefulSet creates and its migration logs in as.
 
-    `ca` is the authority of its certificate, here and below; empty for a store without TLS.
+    In `Use`, the migration replaces the former password by the one in use. `ca` is the authority of the certificate,
+    here and below; empty for a store without TLS.
     """
-    name = _DATABASES[service]
+    owner = _login(key, service, _DATABASES[service], password("password", rotation.generation), ca)
+    if rotation.step is not RotationStep.USE:
+        return owner
+    return owner | {"DB_PREVIOUS_PASSWORD": password("password", rotation.generation - 1)}
+
+
+def _login(key: PlatformKey, service: str, user: str, password: str, ca: str) -> dict[str, str]:
     return {
         "DB_HOST": f"{key.name}-{service}-db",
         "DB_PORT": "5432",
-        "DB_USER": name,
-        "DB_PASSWORD": password("password"),
-        "DB_NAME": f"{name}_db",
+        "DB_USER": user,
+        "DB_PASSWORD": password,
+        "DB_NAME": f"{_DATABASES[service]}_db",
         **({"DB_CA": ca} if ca else {}),
     }
 
@@ -201,11 +208,8 @@ def _runtime_role(key: PlatformKey, service: str, password: _Password, ca: str, 
     Two roles alternate. While the next one is published, the migration reads it from keys of its own; when the former
     one is retired, its name.
     """
-    used = {
-        **_database(key, service, password, ca),
-        "DB_USER": _runtime_user(service, rotation.generation),
-        "DB_PASSWORD": password("password", rotation.generation),
-    }
+    user = _runtime_user(service, rotation.generation)
+    used = _login(key, service, user, password("password", rotation.generation), ca)
     if rotation.step is RotationStep.PUBLISH:
         following = rotation.generation + 1
         next_role = {
