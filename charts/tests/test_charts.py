@@ -847,6 +847,21 @@ def test_each_step_of_a_rotation_is_a_migration_of_its_own(render: Render, secre
     assert len(names) == 1 + len(keys)
 
 
+def test_only_the_migration_that_replaces_the_password_of_an_owner_reads_the_former_one(
+    render: Render, secrets: str
+) -> None:
+    """Its key is required: with the Secret of the step before, it would complete with the former password."""
+    names, owner = set(), "order.migration.ownerRotation"
+    for generation, replaces in ((0, ""), (1, "true"), (1, "false"), (2, "true")):
+        rotation = {f"{owner}.generation": str(generation), f"{owner}.replaces": replaces} if replaces else {}
+        manifests = render_platform(render, secrets, rotation)
+        former = ("shop-order-db", "DB_PREVIOUS_PASSWORD") if replaces == "true" else None
+        assert secrets_of_migration(manifests, "order").get("DB_PREVIOUS_PASSWORD") == former
+        names |= {job["metadata"]["name"] for job in of_kind(manifests, "Job") if "order" in job["metadata"]["name"]}
+        assert len([one for one in containers(manifests) if "DB_PREVIOUS_PASSWORD" in str(one[1])]) == bool(former)
+    assert len(names) == 4, "each is a migration of its own"
+
+
 def test_each_runtime_role_has_a_password_of_its_own_that_stays(render: Render, secrets: str) -> None:
     def logins() -> dict[str, dict[str, str]]:
         return {

@@ -44,6 +44,7 @@ _SET_BY: Mapping[str, tuple[str, ...]] = {
     "DB_RUNTIME_USER": ("<service>.database.runtimeSecret", "spec.databases"),
     "DB_RUNTIME_PASSWORD": ("<service>.database.runtimeSecret", "spec.databases"),
     "DB_MIGRATED_AT": ("the ConfigMap <name>-databases", ""),
+    "DB_PREVIOUS_PASSWORD": ("<service>.migration.ownerRotation", "the Secret <name>-<service>-db"),
     "DB_RUNTIME_RETIRED_USER": ("<service>.migration.rotation", "the Secret <name>-<service>-db-runtime"),
     "RABBITMQ_CA": ("<service>.broker", "spec.broker"),
     "RABBITMQ_URL": ("<service>.broker", "spec.broker"),

@@ -25,7 +25,7 @@ def test_flags_of_a_command_are_completed() -> None:
     ]  # fmt: skip
     assert complete(["status", "-o", ""]) == (["json", "yaml"], NO_FILES)
     assert complete(["status", "--kubeconfig", "x"]) == ([], FILES)
-    assert complete(["rotate", ""])[0] == ["signing", "grpc", "databases", "broker", "cache", "admin", "all"]
+    assert complete(["rotate", ""])[0] == ["signing", "grpc", "databases", "owners", "broker", "cache", "admin", "all"]
 
 
 def test_shops_namespaces_and_contexts_are_completed(cluster: FakeApiServer, plugin: Plugin) -> None:

@@ -33,6 +33,7 @@ from platform_operator.render.helm import Helm
 from platform_operator.render.renderer import Renderer, chart_images
 from platform_operator.render.values import Installation
 from platform_operator.secrets.master_key import MasterKeyStore
+from platform_operator.secrets.salt import new_salt
 from platform_operator.settings import Settings
 from platform_operator.status.recorder import EventRecorder
 from platform_operator.stored_versions import StorageVersionMigrator
@@ -186,6 +187,7 @@ class _Operator:
             lambda: datetime.now(UTC),
             scraper.results,
             StepMeter(scraper.results, pods.count),
+            new_salt,
             UpgradePolicy(settings.upgrade_canary, settings.upgrade_concurrency),
         )
         metrics.UPGRADES_HALTED.set_function(reconciler.upgrades_halted)

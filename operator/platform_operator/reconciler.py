@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from platform_operator import metrics
-from platform_operator.api.conditions import RotationKind, UpgradePhase
+from platform_operator.api.conditions import UpgradePhase
 from platform_operator.api.kinds import EVENT, LABEL_COMPONENT, LABEL_INSTANCE, PLATFORM, POD, ObjectId, PlatformKey
 from platform_operator.api.spec import SERVICES, Spec, parse
 from platform_operator.apply.applier import apply_object, delete_object, find_conflict, prune
@@ -19,6 +19,7 @@ from platform_operator.apply.helm_release import adopts_release, delete_release_
 from platform_operator.apply.inventory_store import inventory_id, is_stored, read_inventory, write_inventory
 from platform_operator.apply.release_history import record_release
 from platform_operator.apply.rotation_store import write_rotations
+from platform_operator.apply.salt_store import recorded_or_new_salt
 from platform_operator.cache.observed import ObservedObject, Platform, observe_platform
 from platform_operator.cache.store import Cache, same_but_for_status
 from platform_operator.client import KubernetesClient
@@ -91,6 +92,7 @@ from platform_operator.secrets.rotation import (
     read_rotations,
     rotation_id,
 )
+from platform_operator.secrets.salt import read_salt, salt_id
 from platform_operator.secrets.secret_reader import read_named_secrets
 from platform_operator.secrets.store_tls import StoreTls, builtin_stores, store_tls
 from platform_operator.status.blocked import blocked_for, blocked_since
@@ -137,6 +139,8 @@ class Reconciler:
     scrape_results: Callable[[PlatformKey], Mapping[str, ScrapeResult]]
     """The newest scrape results of a platform's services."""
     step_meter: StepMeter
+    new_salt: Callable[[], str]
+    """Returns a random salt, for the credentials of a new platform."""
     policy: UpgradePolicy = field(default_factory=UpgradePolicy)
     fights: FieldFights = field(default_factory=FieldFights)
     _apply_slots: asyncio.Semaphore = field(
@@ -237,6 +241,8 @@ class Reconciler:
             rotations = read_rotations(platform.key, self.cache.children(platform.key))
             times = migration_times(platform, self.cache.children(platform.key))
             master_key = await self._master_key(platform, spec)
+            if isinstance(master_key, NameConflict):
+                return spec, PassResult(conflicts=(master_key,))
             named = await self._named_secrets(platform, spec, master_key)
             draining = spec.hibernated and await self._drains(platform.key)
 
@@ -413,8 +419,16 @@ class Reconciler:
         plan = self._plan(platform, spec, desired, progress.inventory, frozenset(progress.attempted))
         return PassResult(plan.without_deletions(), tuple(progress.refusals), tuple(progress.conflicts), holds=True)
 
-    async def _master_key(self, platform: Platform, spec: Spec) -> MasterKey:
-        return await self.master_keys.key_for(platform.key, may_create=not spec.observes)
+    async def _master_key(self, platform: Platform, spec: Spec) -> MasterKey | NameConflict:
+        """Returns the master key with the salt of the platform, which is recorded before anything is derived with it.
+
+        A platform that is only observed has the salt that is known, and none is recorded.
+        """
+        master_key = await self.master_keys.key_for(platform.key, may_create=not spec.observes)
+        if spec.observes:
+            return master_key.with_salt(read_salt(platform.key, self.cache.children(platform.key)))
+        salt = await recorded_or_new_salt(self.client, self.cache, platform, self.new_salt, master_key.id)
+        return salt if isinstance(salt, NameConflict) else master_key.with_salt(salt)
 
     async def _run_jobs_again(self, platform: Platform, inventory: Inventory) -> None:
         """Deletes the failed Jobs whose retry is due, and migrations whose answer is out of date.
@@ -555,7 +569,7 @@ class Reconciler:
         images = kept_images(platform, spec, observed, self.installation.store_images)
         for service, own in generation_annotations(spec, generated.rotations).items():
             annotations[service] = annotations.get(service, {}) | own
-        roles = migration_rotation(generated.rotations[RotationKind.DATABASES])
+        roles = migration_rotation(generated.rotations)
         surge, hibernated = (
             surge_at(spec, self.now()),
             hibernation_of(platform, spec, observed, draining=generated.draining),
@@ -584,7 +598,7 @@ class Reconciler:
     ) -> Plan:
         observed = self.cache.children(platform.key)
         inventory = self.fights.tolerate(platform.key, inventory, observed, self.now())
-        records = {inventory_id(platform.key), rotation_id(platform.key), *release_ids(observed)}
+        records = {inventory_id(platform.key), rotation_id(platform.key), salt_id(platform.key), *release_ids(observed)}
         protected = protected_secrets(platform.key, spec, observed) | records
         allowed = platform.annotations.get(ANNOTATION_ALLOW_PRUNE, "")
         guard = PruneGuard(declared_removals(platform.key, spec), allowed)

@@ -40,8 +40,15 @@ template:
       {{- end }}
     {{- /* Each step of a rotation is a Job of its own. */}}
     {{- $own := dict }}
+    {{- $generations := list }}
     {{- with .Values.migration.rotation }}
-    {{- $_ := set $own "platform.ecommerce.dev/generation" (printf "%v %s" .generation .step) }}
+    {{- $generations = append $generations (printf "%v %s" .generation .step) }}
+    {{- end }}
+    {{- with .Values.migration.ownerRotation }}
+    {{- $generations = append $generations (printf "owner %v" .generation) }}
+    {{- end }}
+    {{- with $generations }}
+    {{- $_ := set $own "platform.ecommerce.dev/generation" (join ", " .) }}
     {{- end }}
     {{- with include "common.podAnnotations" (dict "root" . "own" $own) }}
     {{- trim . | nindent 4 }}
@@ -70,7 +77,8 @@ template:
 {{/*
 The environment of a migration: its database, with the owner and the runtime role, and nothing that changes more often
 than the schema. While the runtime role is rotated (docs/adr/0046), the migration creates the next role before pods use
-it, and at last takes the login from the former one.
+it, and at last takes the login from the former one. While the owner's password is replaced (docs/adr/0064), the
+migration has the former one too. That key is required: a node that still has the Secret of the step before waits.
 */}}
 {{- define "common.migrationEnv" -}}
 {{- $database := include "common.databaseOwner" . | fromYaml -}}
@@ -92,6 +100,10 @@ it, and at last takes the login from the former one.
 {{- range $database.optionalKeys }}
 - name: {{ . }}
   valueFrom: { secretKeyRef: { name: {{ $database.secret | quote }}, key: {{ . }}, optional: true } }
+{{- end }}
+{{- if (.Values.migration.ownerRotation).replaces }}
+- name: DB_PREVIOUS_PASSWORD
+  valueFrom: { secretKeyRef: { name: {{ $database.secret | quote }}, key: DB_PREVIOUS_PASSWORD } }
 {{- end }}
 {{- $rotation := .Values.migration.rotation | default (dict "step" "") -}}
 {{- $prefix := ternary "DB_NEXT" "DB" (eq $rotation.step "Publish") -}}

@@ -7,7 +7,7 @@ from argparse import ArgumentParser
 from kubectl_ecommerce.commands.command import Command, Report, Session, patch
 from kubectl_ecommerce.shop import ROTATE_ANNOTATION
 
-KINDS = ("signing", "grpc", "databases", "broker", "cache", "admin", "all")
+KINDS = ("signing", "grpc", "databases", "owners", "broker", "cache", "admin", "all")
 """What can be rotated: the kinds of the operator, and all of them."""
 
 
@@ -29,8 +29,9 @@ ROTATE = Command(
     "replace credentials of a shop, without a failed request",
     "Sets the annotation platform.ecommerce.dev/rotate, which asks the operator to replace credentials: signing (of "
     "access tokens and mail tokens), grpc (the tokens between services), databases (the roles that services log in "
-    "as), broker (the users of the builtin RabbitMQ), cache (the password of the builtin Redis), admin (the "
-    "password of the first admin), or all of them. It goes in steps; status shows the one that it is in.",
+    "as), owners (the passwords of the owners of databases), broker (the users of the builtin RabbitMQ), cache (the "
+    "password of the builtin Redis), admin (the password of the first admin), or all of them. It goes in steps; "
+    "status shows the one that it is in.",
     ("rotate grpc", "rotate all shop -n shop"),
     run,
     _add_arguments,

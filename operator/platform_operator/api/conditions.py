@@ -137,6 +137,8 @@ class RotationKind(StrEnum):
     """The tokens by which services recognize each other."""
     DATABASES = "databases"
     """The roles that services log in to builtin databases as."""
+    OWNERS = "owners"
+    """The passwords of the owners of builtin databases, which migrations log in with."""
     CACHE = "cache"
     """The password of the builtin Redis."""
     BROKER = "broker"

@@ -35,12 +35,20 @@ ANNOTATION_GENERATION = f"{GROUP}/generation"
 """The generation and the step of the credentials in a Secret, or of those that a pod was started for."""
 ANNOTATION_KEY_ID = f"{GROUP}/master-key-id"
 """The id of the master key, on every Secret that was derived from it and on the records beside them."""
+ANNOTATION_SALT = f"{GROUP}/salt"
+"""The salt of the credentials in a Secret, from which it is read if its record is lost. Not set if it is empty."""
 ANNOTATION_REPLACES_WITHOUT_TLS = f"{GROUP}/replaces-version-without-tls"
 """The version of the services that ran before the authority was made: they cannot verify a certificate."""
 ANNOTATION_REPLACES_WITHOUT_TOKENS = f"{GROUP}/replaces-version-without-tokens"
 """The version of the services that ran before the Secret was made: they show no token."""
 READ_ANNOTATIONS = frozenset(
-    (ANNOTATION_GENERATION, ANNOTATION_KEY_ID, ANNOTATION_REPLACES_WITHOUT_TLS, ANNOTATION_REPLACES_WITHOUT_TOKENS)
+    (
+        ANNOTATION_GENERATION,
+        ANNOTATION_KEY_ID,
+        ANNOTATION_SALT,
+        ANNOTATION_REPLACES_WITHOUT_TLS,
+        ANNOTATION_REPLACES_WITHOUT_TOKENS,
+    )
 )
 """The annotations of Secrets and ConfigMaps that are read. Others are not kept: any user who may write a Secret can add
 as many as fit into it."""
@@ -58,6 +66,11 @@ INVENTORY_KEYS = ("content", "objects", "checksum")
 
 ROTATION_COMPONENT = "rotation"
 """The ConfigMap `<platform>-rotation` has the steps of rotations, by kind."""
+
+SALT_COMPONENT = "salt"
+"""The ConfigMap `<platform>-salt` has the salt of its credentials."""
+SALT_KEYS = ("salt", "platform")
+"""The keys of its data: the salt, and the uid of the platform that used it last."""
 
 Manifest: TypeAlias = dict[str, Any]
 """A Kubernetes object as JSON. Untyped, since the operator cannot know more about it than the API server does."""

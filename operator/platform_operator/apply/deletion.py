@@ -25,6 +25,7 @@ from platform_operator.client import KubernetesClient
 from platform_operator.errors import ApiError
 from platform_operator.secrets.key_ids import key_id
 from platform_operator.secrets.rotation import rotation_id
+from platform_operator.secrets.salt import salt_id
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ async def finish_deletion(client: KubernetesClient, cache: Cache, platform: Plat
 
 async def _delete_data(client: KubernetesClient, cache: Cache, platform: Platform) -> None:
     """Deletes StatefulSets first, since they would create their volumes again, and the derived Secrets last, with the
-    record of their generations."""
+    records of their generations and of their salt."""
     key = platform.key
     volumes, _ = await client.list(
         VOLUME_CLAIM, key.namespace, f"{LABEL_INSTANCE}={key.name},{LABEL_PART_OF}=ecommerce"
@@ -75,7 +76,7 @@ async def _delete_data(client: KubernetesClient, cache: Cache, platform: Platfor
         metadata = volume["metadata"]
         await client.delete(VOLUME_CLAIM, key.namespace, metadata["name"], metadata["uid"])
     for seen in children:
-        if (seen.id.kind == "Secret" and key_id(seen)) or seen.id == rotation_id(key):
+        if (seen.id.kind == "Secret" and key_id(seen)) or seen.id in (rotation_id(key), salt_id(key)):
             await _delete(client, platform, seen)
 
 

@@ -22,6 +22,8 @@ from platform_operator.api.kinds import (
     PLATFORM,
     READ_ANNOTATIONS,
     ROTATION_COMPONENT,
+    SALT_COMPONENT,
+    SALT_KEYS,
     Manifest,
     ObjectId,
     PlatformKey,
@@ -304,8 +306,8 @@ def _secret(manifest: Manifest) -> StoredData:
 
 
 def _config_map(manifest: Manifest) -> StoredData:
-    """Keeps the data of the inventory and of the rotation record alone: no other is read, and anyone who may write in a
-    namespace can make ConfigMaps of a megabyte with the labels of a shop."""
+    """Keeps the data of the inventory and of the records of rotations and of the salt alone: no other is read, and
+    anyone who may write in a namespace can make ConfigMaps of a megabyte with the labels of a shop."""
     component = manifest["metadata"]["name"].removeprefix(f"{platform_of(manifest).name}-")
     data = manifest.get("data") or {}
     known = {name: data[name] for name in _READ_KEYS.get(component, ()) if name in data}
@@ -315,6 +317,7 @@ def _config_map(manifest: Manifest) -> StoredData:
 _READ_KEYS: Mapping[str, Collection[str]] = {
     INVENTORY_COMPONENT: INVENTORY_KEYS,
     ROTATION_COMPONENT: tuple(RotationKind),
+    SALT_COMPONENT: SALT_KEYS,
 }
 """The keys of ConfigMaps that are read, by component."""
 

@@ -75,7 +75,7 @@ def chart_values(
     grpc_authentication: GrpcAuthentication = "required",
     pod_annotations: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
     images: StoreImages = CHARTS_OWN,
-    migration_rotation: Mapping[str, str | int] = MappingProxyType({}),
+    migration_rotation: Mapping[str, Mapping[str, str | int]] = MappingProxyType({}),
     plain_stores: Collection[str] = (),
     scale: Scale = UNSCALED,
 ) -> ChartValues:
@@ -83,8 +83,8 @@ def chart_values(
 
     Stores keep the profile that they were made with, `store_profile`: each is a single instance. Its volume cannot
     change in place and its restart is an outage, so it is resized only where the spec itself states a size.
-    `pod_annotations` are those of each service's pods, `images` those of the stores, `migration_rotation` is the step
-    of the runtime roles, and `plain_stores` are the stores without TLS.
+    `pod_annotations` are those of each service's pods, `images` those of the stores, `migration_rotation` has what
+    the migrations of rotated roles have of their own, and `plain_stores` are the stores without TLS.
     """
     name, profile, stores = platform.name, PROFILES[spec.profile], PROFILES[store_profile]
     values = {
@@ -102,7 +102,7 @@ def chart_values(
     for service, own in pod_annotations.items():
         values[service] |= {"podAnnotations": dict(own)}
     for service in WITH_DATABASE if migration_rotation and spec.databases.provider == "builtin" else ():
-        values[service]["migration"] = values[service].get("migration", {}) | {"rotation": dict(migration_rotation)}
+        values[service]["migration"] = values[service].get("migration", {}) | dict(migration_rotation)
     values["gateway"] |= {"proxyNamespaces": spec.ingress.proxy_namespaces or []}
     values["payment"] |= _payments(spec)
     values["notification"] |= _notifications(platform, spec)

@@ -16,6 +16,7 @@ from platform_operator.api.kinds import (
     ANNOTATION_KEY_ID,
     ANNOTATION_REPLACES_WITHOUT_TLS,
     ANNOTATION_REPLACES_WITHOUT_TOKENS,
+    ANNOTATION_SALT,
     ANNOTATION_WAVE,
     CHILD_LABELS,
     GROUP,
@@ -82,6 +83,8 @@ def _annotations(
     key: PlatformKey, component: str, master_key: MasterKey, tls: StoreTls, replaced_version: str, rotations: Rotations
 ) -> dict[str, str]:
     annotations = {ANNOTATION_WAVE: "0", ANNOTATION_KEY_ID: master_key.id}
+    if master_key.salt:
+        annotations[ANNOTATION_SALT] = master_key.salt
     if component.endswith("-grpc") and replaced_version:
         annotations[ANNOTATION_REPLACES_WITHOUT_TOKENS] = replaced_version
     if component == AUTHORITY and tls.replaced_version:
@@ -129,11 +132,11 @@ def _components(
     yield "jwt", _signing_secrets(rotations[RotationKind.SIGNING], password("jwt"))
     yield "admin", _first_admin(rotations[RotationKind.ADMIN], password("admin"))
     yield from _caller_tokens(rotations[RotationKind.GRPC], password)
-    databases = rotations[RotationKind.DATABASES]
+    databases, owners = rotations[RotationKind.DATABASES], rotations[RotationKind.OWNERS]
     if spec.databases.provider == "builtin":
         for service in WITH_DATABASE:
             ca = verified_by(f"{service}-db")
-            yield f"{service}-db", _database(key, service, password(f"{service}-db"), ca)
+            yield f"{service}-db", _owner(key, service, password(f"{service}-db"), ca, owners)
             role = password(f"{service}-db-runtime")
             yield f"{service}-db-runtime", _runtime_role(key, service, role, ca, databases)
     if spec.cache.provider == "builtin":
@@ -176,18 +179,25 @@ def _caller_tokens(rotation: Rotation, password: Callable[[str], _Password]) -> 
     return caller_tokens(token, rotation.generation, accepted)
 
 
-def _database(key: PlatformKey, service: str, password: _Password, ca: str) -> _SecretData:
+def _owner(key: PlatformKey, service: str, password: _Password, ca: str, rotation: Rotation) -> _SecretData:
     """Returns the owner of the database, which its StatefulSet creates and its migration logs in as.
 
-    `ca` is the authority of its certificate, here and below; empty for a store without TLS.
+    In `Use`, the migration replaces the former password by the one in use. `ca` is the authority of the certificate,
+    here and below; empty for a store without TLS.
     """
-    name = _DATABASES[service]
+    owner = _login(key, service, _DATABASES[service], password("password", rotation.generation), ca)
+    if rotation.step is not RotationStep.USE:
+        return owner
+    return owner | {"DB_PREVIOUS_PASSWORD": password("password", rotation.generation - 1)}
+
+
+def _login(key: PlatformKey, service: str, user: str, password: str, ca: str) -> dict[str, str]:
     return {
         "DB_HOST": f"{key.name}-{service}-db",
         "DB_PORT": "5432",
-        "DB_USER": name,
-        "DB_PASSWORD": password("password"),
-        "DB_NAME": f"{name}_db",
+        "DB_USER": user,
+        "DB_PASSWORD": password,
+        "DB_NAME": f"{_DATABASES[service]}_db",
         **({"DB_CA": ca} if ca else {}),
     }
 
@@ -198,11 +208,8 @@ def _runtime_role(key: PlatformKey, service: str, password: _Password, ca: str, 
     Two roles alternate. While the next one is published, the migration reads it from keys of its own; when the former
     one is retired, its name.
     """
-    used = {
-        **_database(key, service, password, ca),
-        "DB_USER": _runtime_user(service, rotation.generation),
-        "DB_PASSWORD": password("password", rotation.generation),
-    }
+    user = _runtime_user(service, rotation.generation)
+    used = _login(key, service, user, password("password", rotation.generation), ca)
     if rotation.step is RotationStep.PUBLISH:
         following = rotation.generation + 1
         next_role = {
@@ -278,6 +285,6 @@ def _secret(
         "type": "Opaque",
         "data": {name: base64.b64encode(value.encode()).decode() for name, value in data.items()},
     }
-    # The values follow from the key's id and the names. A digest of the values would only help to guess them.
+    # The values follow from the key's id, the salt and the names. A digest of the values would only help to guess them.
     public = digest([metadata, sorted(data)])
     return DesiredObject(ObjectId("Secret", metadata["name"]), 0, public, json.dumps(manifest))

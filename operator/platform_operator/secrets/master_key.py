@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from platform_operator.api.kinds import (
     ANNOTATION_KEY_ID,
@@ -36,6 +36,8 @@ class MasterKey:
     """Derives credentials. The secret itself never leaves this object."""
 
     secret: bytes
+    salt: str = ""
+    """Makes the credentials of a platform differ from those of an earlier one with its name (`secrets.salt`)."""
 
     @property
     def id(self) -> str:
@@ -45,14 +47,19 @@ class MasterKey:
     def password(self, key: PlatformKey, component: str, field: str, generation: int = 0) -> str:
         """Returns 256 bits in 43 characters that need no escaping in a URL.
 
-        A platform made again under the same name gets the same ones. Each generation has others (docs/adr/0046).
+        Each generation has others (docs/adr/0046).
         """
         derived = self.derive(key, component, field if not generation else f"{field}/{generation}")
         return base64.urlsafe_b64encode(derived).decode().rstrip("=")
 
     def derive(self, key: PlatformKey, component: str, field: str) -> bytes:
         """Returns 256 bits that belong to one field of one component of one platform."""
-        return self._derive(f"{key}/{component}/{field}")
+        salt = f"{self.salt}:" if self.salt else ""  # no name of a namespace has a colon
+        return self._derive(f"{salt}{key}/{component}/{field}")
+
+    def with_salt(self, salt: str) -> MasterKey:
+        """Returns the key as it derives the credentials of the platform with this salt."""
+        return replace(self, salt=salt)
 
     def _derive(self, purpose: str) -> bytes:
         return hmac.digest(self.secret, purpose.encode(), hashlib.sha256)

@@ -120,6 +120,8 @@ def rotated_components(kind: RotationKind, spec: Spec) -> tuple[str, ...]:
         case RotationKind.DATABASES:
             builtin = spec.databases.provider == "builtin"
             return tuple(f"{service}-db-runtime" for service in WITH_DATABASE) if builtin else ()
+        case RotationKind.OWNERS:
+            return tuple(f"{service}-db" for service in WITH_DATABASE) if spec.databases.provider == "builtin" else ()
         case RotationKind.CACHE:
             return ("redis",) if spec.cache.provider == "builtin" else ()
         case RotationKind.BROKER:
@@ -137,6 +139,7 @@ _KINDS = {
     "jwt": RotationKind.SIGNING,
     "admin": RotationKind.ADMIN,
     "grpc": RotationKind.GRPC,
+    "db": RotationKind.OWNERS,
     "db-runtime": RotationKind.DATABASES,
     "redis": RotationKind.CACHE,
     "rabbitmq": RotationKind.BROKER,
@@ -171,12 +174,20 @@ _CLIENTS = {
 """The services that are replaced when a kind is used: the clients of a store, and the one that registers the admin."""
 
 
-def migration_rotation(rotation: Rotation) -> dict[str, str | int]:
-    """Returns the value `migration.rotation` of the charts; empty for roles that never changed."""
-    if not rotation.mark:
-        return {}
-    step = rotation.step if rotation.also_accepted is not None else RotationStep.RETIRE
-    return {"generation": rotation.generation, "step": str(step)}
+def migration_rotation(rotations: Rotations) -> dict[str, dict[str, str | int]]:
+    """Returns the values of the charts' `migration` that differ by rotations; empty for roles that never changed.
+
+    In `Use` of the owners, the migration knows the former password too, and replaces it. So it has shown that the next
+    one works before the former one is gone.
+    """
+    roles, owners = rotations[RotationKind.DATABASES], rotations[RotationKind.OWNERS]
+    values: dict[str, dict[str, str | int]] = {}
+    if roles.mark:
+        step = roles.step if roles.also_accepted is not None else RotationStep.RETIRE
+        values["rotation"] = {"generation": roles.generation, "step": str(step)}
+    if owners.generation:
+        values["ownerRotation"] = {"generation": owners.generation, "replaces": owners.step is RotationStep.USE}
+    return values
 
 
 # What is asked for.
@@ -308,9 +319,9 @@ def _foreign(kind: RotationKind, names: Iterable[str]) -> str:
     )
 
 
-_UNDERSTOOD_BY_SERVICES = (RotationKind.BROKER, RotationKind.ADMIN)
+_UNDERSTOOD_BY_SERVICES = (RotationKind.BROKER, RotationKind.ADMIN, RotationKind.OWNERS)
 """The kinds that services of earlier releases do not rotate: they refuse events of a second user, and leave the admin
-the former password."""
+and the owners of databases the former password."""
 
 
 def _not_understood(kind: RotationKind, version: str) -> str:

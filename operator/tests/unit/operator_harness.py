@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from http_api_server import HttpApiServer
-from test_reconciler import NOW, FakeHelm, Manifest
+from test_reconciler import NOW, SALT, FakeHelm, Manifest
 
 from platform_operator import app
 from platform_operator.api.kinds import EVENT, LEASE, PLATFORM
@@ -90,6 +90,7 @@ class Cluster:
         clock = SimpleNamespace(monotonic=loop.time, time=lambda: now().timestamp())
         key = SimpleNamespace(token_bytes=lambda count: b"k" * count)
         self.monkeypatch.setattr("platform_operator.secrets.master_key.secrets", key)
+        self.monkeypatch.setattr(app, "new_salt", lambda: SALT)
         self.monkeypatch.setattr(app, "time", clock)
         self.monkeypatch.setattr(app, "datetime", SimpleNamespace(now=now))
         self.monkeypatch.setattr(app, "Helm", lambda executable: self.helm)

@@ -37,9 +37,12 @@ class ShopHelm(FakeHelm):
 
     def _service(self, service: str, values: Manifest) -> Iterator[Manifest]:
         if service in WITH_DATABASE:
-            rotation = values.get("migration", {}).get("rotation", {"generation": 0, "step": ""})
-            name = f"shop-{service}-migrate-{rotation['generation']}{rotation['step'].lower()}"
-            yield rendered("batch/v1", "Job", name, 2, {"step": rotation["step"]})
+            migration = values.get("migration", {})
+            rotation = migration.get("rotation", {"generation": 0, "step": ""})
+            owner = migration.get("ownerRotation", {"generation": 0, "replaces": False})
+            name = f"shop-{service}-migrate-{rotation['generation']}{rotation['step'].lower()}-{owner['generation']}"
+            name += "-replaces" if owner["replaces"] else ""
+            yield rendered("batch/v1", "Job", name, 2, {"step": rotation["step"], "replaces": owner["replaces"]})
         mark = values.get("podAnnotations", {}).get(ANNOTATION_GENERATION, "")
         yield rendered("apps/v1", "Deployment", f"shop-{service}", 3, {"replicas": 1, "mark": mark})
 
@@ -67,6 +70,10 @@ class RotatingShop:
     pods: list[Pod] = field(default_factory=list)
     roles: dict[tuple[str, str], str | None] = field(default_factory=dict)
     """The passwords of login roles, by service and name. None: it may not log in."""
+    owners: dict[str, str] = field(default_factory=dict)
+    """The passwords of the owners of databases, by service. The first pod of a database sets that of its Secret."""
+    proven: dict[str, str] = field(default_factory=dict)
+    """The passwords with which a migration that knew no other one logged in last, by service."""
     signed: dict[str, datetime] = field(default_factory=dict)
     """When a signing secret was used last."""
     published: list[tuple[datetime, frozenset[str]]] = field(default_factory=list)
@@ -176,6 +183,7 @@ class RotatingShop:
         ]
         for job in waiting:
             service = job["metadata"]["name"].split("-")[1]
+            self._log_in_as_owner(service, replaces=job["spec"]["replaces"])
             secret, step = self.secret(f"{service}-db-runtime"), job["spec"]["step"]
             prefix = "DB_NEXT" if step == "Publish" else "DB"
             self.roles[service, secret[f"{prefix}_USER"]] = secret[f"{prefix}_PASSWORD"]
@@ -184,6 +192,15 @@ class RotatingShop:
             self.cluster.come_up(ObjectId("Job", job["metadata"]["name"]))
             self.check()
         return bool(waiting)
+
+    def _log_in_as_owner(self, service: str, *, replaces: bool) -> None:
+        """Logs in with what a migration reads, and replaces the former password as it does."""
+        secret = self.secret(f"{service}-db")
+        known = [secret["DB_PASSWORD"], *([secret["DB_PREVIOUS_PASSWORD"]] if replaces else [])]
+        assert self.owners.setdefault(service, known[0]) in known, f"the migration of {service} cannot log in"
+        self.owners[service] = known[0]
+        if not replaces:
+            self.proven[service] = known[0]
 
     def roll_out(self) -> bool:
         """Replaces the pods of changed Deployments one after another: a new pod starts before the old one ends."""
@@ -230,6 +247,9 @@ class RotatingShop:
             self._check_calls(pod)
         self._check_tokens()
         self._check_logins()
+        for service, password in self.owners.items():
+            known = self.secret(f"{service}-db")
+            assert password in (known["DB_PASSWORD"], known.get("DB_PREVIOUS_PASSWORD")), f"{service} is locked out"
 
     def _check_calls(self, caller: Pod) -> None:
         tokens = dict(caller.pairs("GRPC_TOKENS"))

@@ -21,6 +21,7 @@ from platform_operator.api.kinds import (
     FIELD_MANAGER,
     HANDOVER_MANAGER,
     PLATFORM,
+    POD,
     RELEASE,
     VOLUME_CLAIM,
     Kind,
@@ -55,6 +56,7 @@ from platform_operator.render.store_images import CHARTS_OWN, StoreImages
 from platform_operator.render.values import Installation
 from platform_operator.secrets.certificates import RENEWAL
 from platform_operator.secrets.master_key import MASTER_KEY_NAME, MasterKey, MasterKeyStore
+from platform_operator.secrets.salt import salt_id
 from platform_operator.secrets.store_tls import builtin_stores
 from platform_operator.status.conditions import PROGRESS_DEADLINE
 from platform_operator.status.pending import MAX_NAMED
@@ -70,6 +72,8 @@ DEPLOYMENT, JOB, STORE = (
 )
 Manifest = dict[str, Any]
 MASTER_KEY = MasterKey(b"k" * 32)
+SALT = "5a17" * 8
+"""The salt of every new platform."""
 
 
 class FakeApiServer:
@@ -94,7 +98,10 @@ class FakeApiServer:
     ) -> tuple[list[Manifest], int]:
         if kind is EVENT:
             return self.warnings, 1
-        self.listed.append(selector)
+        if kind.kind == "Secret":
+            return [one for (name, _), one in self.objects.items() if name == kind.kind], 1
+        if kind is POD:
+            self.listed.append(selector)
         if self.list_error:
             raise self.list_error
         return (self.volumes if kind is VOLUME_CLAIM else self.pods), 1
@@ -250,8 +257,11 @@ class FakeCluster:
         self.reconciler = Reconciler(
             server, Cache(), renderer, MasterKeyStore(server, "operator", Cache()), installation,
             EventRecorder(server, "test"), lambda: self.now, self.scrape,
-            StepMeter(self.scrape, self.count_requests),
+            StepMeter(self.scrape, self.count_requests), self.new_salt,
         )  # fmt: skip
+
+    def new_salt(self) -> str:
+        return SALT
 
     def scrape(self, key: PlatformKey) -> dict[str, ScrapeResult]:
         order = self.server.objects.get(DEPLOYMENT, {"spec": {}})["spec"]
@@ -1256,7 +1266,7 @@ async def test_a_deposed_leader_reports_nothing(cluster: FakeCluster) -> None:
     cluster.helm.template = lost  # type: ignore[method-assign, assignment]
     with pytest.raises(LeadershipLostError):
         await cluster.reconcile()
-    assert cluster.server.writes == []
+    assert cluster.server.writes == ["apply ConfigMap shop-salt"], "it was the leader then"
 
 
 async def test_the_deadline_starts_again_whenever_a_wave_blocks(cluster: FakeCluster) -> None:
@@ -1597,7 +1607,7 @@ async def test_an_object_of_another_that_is_gone_makes_room(cluster: FakeCluster
 async def test_the_inventory_of_another_is_not_overwritten_and_nothing_is_applied(cluster: FakeCluster) -> None:
     foreign = put_object_of_another(cluster, inventory_id(KEY))
     await cluster.reconcile()
-    assert cluster.applied() == []
+    assert cluster.applied() == ["apply ConfigMap shop-salt"]
     assert cluster.server.objects[inventory_id(KEY)] == foreign
     assert cluster.condition("Degraded") == ("True", "NameConflict")
 
@@ -1924,7 +1934,7 @@ async def test_credentials_of_a_lost_key_are_kept_when_their_annotations_are_rem
     await cluster.converge()
     before = {identity: stored["data"] for identity, stored in secrets_of(cluster).items()}
     cluster.server.master_key = stored_key(OTHER_KEY)
-    for identity in (*before, inventory_id(KEY)):
+    for identity in (*before, inventory_id(KEY), salt_id(KEY)):
         del cluster.server.objects[identity]["metadata"]["annotations"][ANNOTATION_KEY_ID]
         cluster.server.touch(cluster.server.objects[identity])
     cluster.restart()

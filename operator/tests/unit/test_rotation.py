@@ -66,6 +66,34 @@ async def test_the_admin_gets_the_password_of_the_secret_and_keeps_one_of_their_
     assert (shop.admin_password, shop.states()) == ("one of their own", {"admin": (2, "Done")})
 
 
+async def test_a_migration_gives_each_owner_its_next_password_and_another_shows_that_it_works(
+    shop: RotatingShop,
+) -> None:
+    first = dict(shop.owners)
+    shop.ask("owners:first")
+    await shop.finish()
+    assert shop.states() == {"owners": (1, "Done")}
+    assert shop.owners.keys() == first.keys()
+    for service, password in shop.owners.items():
+        assert password != first[service]
+        assert shop.proven[service] == password == shop.secret(f"{service}-db")["DB_PASSWORD"]
+        assert "DB_PREVIOUS_PASSWORD" not in shop.secret(f"{service}-db")
+
+
+async def test_the_former_password_of_an_owner_stays_until_its_migration_has_replaced_it(shop: RotatingShop) -> None:
+    former = dict(shop.owners)
+    shop.ask("owners:first")
+    await shop.reach("Use")
+    for _ in range(5):
+        await shop.reconcile()
+        shop.cluster.now += timedelta(hours=1)
+    assert shop.states() == {"owners": (1, "Use")}, "no migration has completed"
+    assert shop.owners == former
+    assert {shop.secret(f"{service}-db")["DB_PREVIOUS_PASSWORD"] for service in former} == set(former.values())
+    await shop.finish()
+    assert shop.states() == {"owners": (1, "Done")}
+
+
 async def test_a_shop_that_was_never_rotated_knows_nothing_of_rotations(shop: RotatingShop) -> None:
     assert RECORD not in shop.cluster.server.objects
     assert shop.rows == {}
@@ -74,7 +102,8 @@ async def test_a_shop_that_was_never_rotated_knows_nothing_of_rotations(shop: Ro
 
 
 @pytest.mark.parametrize(
-    ("kind", "starts"), [("signing", 3), ("grpc", 24), ("databases", 7), ("cache", 3), ("broker", 7), ("admin", 1)]
+    ("kind", "starts"),
+    [("signing", 3), ("grpc", 24), ("databases", 7), ("owners", 0), ("cache", 3), ("broker", 7), ("admin", 1)],
 )
 async def test_a_kind_replaces_only_the_pods_that_read_its_credentials(
     shop: RotatingShop, kind: str, starts: int
@@ -266,7 +295,7 @@ def test_external_stores_are_left_to_their_owners() -> None:
     named = {store: external | {"secretRef": {"name": store}} for store in ("cache", "broker")}
     spec = parse({"databases": external | {"external": {}}, **named})
     assert parse_request("all:1", spec).kinds == {RotationKind.SIGNING, RotationKind.GRPC, RotationKind.ADMIN}
-    for kind in ("databases", "cache", "broker"):
+    for kind in ("databases", "owners", "cache", "broker"):
         assert parse_request(f"{kind}:1", spec).problem.startswith(f"{kind}: external stores are not rotated")
 
 

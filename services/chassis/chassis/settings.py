@@ -157,6 +157,9 @@ class MigrationSettings(LogSettings, DatabaseSettings):
     """
     db_runtime_password: Annotated[str, Field(repr=False, pattern="^[ -~]*$")] = ""
     """The password of that role, in ASCII characters."""
+    db_previous_password: Annotated[str, Field(repr=False, pattern="^[ -~]*$")] = ""
+    """The former password of the owner, in ASCII characters: if it still opens the database, the migration replaces it
+    by `DB_PASSWORD`."""
     db_migrated_at: str = ""
     """The time of a migration of this database, if there was one.
 

@@ -25,7 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from chassis.database import tables
 from chassis.database.engine import database_tls, database_url, driver_error
-from chassis.database.roles import RuntimeRole, grant_runtime_role, retire_runtime_role
+from chassis.database.roles import RuntimeRole, grant_runtime_role, replace_owner_password, retire_runtime_role
 from chassis.errors import DataLost, SchemaAhead
 from chassis.observability import logs
 from chassis.settings import DatabaseSettings
@@ -45,12 +45,14 @@ async def migrate(
     runtime_role: RuntimeRole | None = None,
     migrated_at: str = "",
     retired_role: str = "",
+    former_password: str = "",
 ) -> None:
     """Upgrades the database to the newest schema that the package ships, or only to `revision`.
 
     After a rollback the database has the schema of a newer release: then there is nothing to do, if this release's code
     may run on it. In both cases `runtime_role` gets its privileges, and the role named `retired_role` loses its login.
-    With `migrated_at`, the time of an earlier migration, a database without a schema is left as it is (docs/adr/0047).
+    An owner that still has `former_password` gets that of the settings first (docs/adr/0064). With `migrated_at`, the
+    time of an earlier migration, a database without a schema is left as it is (docs/adr/0047).
     Raises SchemaAhead, RuntimeRoleRefused, DataLost.
 
     A migration that fails is rolled back, except for its blocks `outside_transaction`, and its error is raised: then
@@ -63,7 +65,7 @@ async def migrate(
     engine = create_async_engine(database_url(settings), connect_args=connect_args)
     deadline = time.monotonic() + timeout_seconds
     try:
-        await _wait_until_reachable(engine, deadline)
+        await _wait_until_reachable(engine, settings, former_password, deadline)
         async with _exclusive_connection(engine, deadline) as connection:
             if migrated_at:
                 await _require_schema(connection, settings.db_name, migrated_at)
@@ -181,13 +183,17 @@ END $$
 """
 
 
-async def _wait_until_reachable(engine: AsyncEngine, deadline: float) -> None:
-    """Returns once the database accepts a connection.
+async def _wait_until_reachable(
+    engine: AsyncEngine, settings: DatabaseSettings, former_password: str, deadline: float
+) -> None:
+    """Returns once the database accepts a connection of the owner with its password, which replaces a former one.
 
     Raises the last error after the deadline, by the monotonic clock.
     """
     while True:
         try:
+            if former_password:
+                await replace_owner_password(settings, former_password)
             async with engine.connect():
                 return
         except Exception as error:

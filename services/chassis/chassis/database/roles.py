@@ -7,7 +7,7 @@ import base64
 import hashlib
 import hmac
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import asyncpg
 from sqlalchemy import exc, text
@@ -87,23 +87,43 @@ async def retire_runtime_role(connection: AsyncConnection, name: str) -> None:
     log.info("the former runtime role has no login", role=name)
 
 
+async def replace_owner_password(settings: DatabaseSettings, former: str) -> None:
+    """Gives the owner of the database the password of the settings, if it still has the former one. Idempotent.
+
+    Raises asyncpg.InvalidPasswordError if it has another one.
+    """
+    owner = RuntimeRole(settings.db_user, settings.db_password)
+    if await _can_log_in(settings, owner):
+        return
+    connection = await _log_in(settings, replace(owner, password=former))
+    try:
+        await connection.execute(f"ALTER ROLE CURRENT_USER PASSWORD '{_scram_verifier(owner.password)}'")
+    finally:
+        await connection.close()
+    log.info("the owner of the database has its next password", role=owner.name)
+
+
 async def _can_log_in(settings: DatabaseSettings, role: RuntimeRole) -> bool:
     try:
-        connection = await asyncpg.connect(
-            host=settings.db_host,
-            port=settings.db_port,
-            user=role.name,
-            password=role.password,
-            database=settings.db_name,
-            ssl=database_tls(settings),
-            timeout=_LOGIN_TIMEOUT_SECONDS,
-        )
+        connection = await _log_in(settings, role)
     except asyncpg.InvalidAuthorizationSpecificationError:
         return False
     except asyncpg.InsufficientPrivilegeError:
         return True  # the password is right, and the right to connect to this database is granted below
     await connection.close()
     return True
+
+
+async def _log_in(settings: DatabaseSettings, role: RuntimeRole) -> asyncpg.Connection:
+    return await asyncpg.connect(
+        host=settings.db_host,
+        port=settings.db_port,
+        user=role.name,
+        password=role.password,
+        database=settings.db_name,
+        ssl=database_tls(settings),
+        timeout=_LOGIN_TIMEOUT_SECONDS,
+    )
 
 
 async def _create_or_change(connection: AsyncConnection, role: RuntimeRole) -> None:

@@ -111,6 +111,7 @@ def _migrate(service: str, package: str) -> None:
                 runtime_role=role,
                 migrated_at=settings.db_migrated_at,
                 retired_role=settings.db_runtime_retired_user,
+                former_password=settings.db_previous_password,
             )
         )
     except DataLost as error:

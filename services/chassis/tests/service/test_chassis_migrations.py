@@ -1,5 +1,6 @@
 """A release migrates the database of an older one, and an older one runs on the schema of a newer one."""
 
+import asyncio
 import importlib
 import os
 import subprocess
@@ -8,6 +9,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from uuid import uuid4
 
+import asyncpg
 import pytest
 from chassis.database.migrations import migrate
 from chassis.errors import DataLost, SchemaAhead
@@ -115,6 +117,55 @@ async def test_a_migration_that_fails_states_nothing(database: DatabaseSettings,
     await migrate(old, database)
     async with connect_to(database) as connection:
         assert await connection.fetchval("SELECT max(revision) FROM schema_compatibility") == "0003"
+
+
+@pytest.fixture
+async def owned(database: DatabaseSettings) -> AsyncIterator[DatabaseSettings]:
+    """A database whose owner has the password `former`, with the settings of a migration that has `next`."""
+    owner = f"test_{uuid4().hex}"
+    async with connect_to(database) as superuser:
+        await superuser.execute(f"CREATE ROLE {owner} LOGIN PASSWORD 'former'")
+        await superuser.execute(f"ALTER DATABASE {database.db_name} OWNER TO {owner}")
+    yield database.model_copy(update={"db_user": owner, "db_password": "next"})
+    async with connect_to(database) as superuser:
+        await superuser.execute(f"REASSIGN OWNED BY {owner} TO CURRENT_USER")
+        await superuser.execute(f"DROP ROLE {owner}")
+
+
+async def accepted(database: DatabaseSettings) -> set[str]:
+    """Returns the passwords that open a database."""
+    return {password for password in ("former", "next", "other") if await opens(database, password)}
+
+
+async def opens(database: DatabaseSettings, password: str) -> bool:
+    address = {"host": database.db_host, "port": database.db_port, "database": database.db_name}
+    try:
+        connection = await asyncpg.connect(**address, user=database.db_user, password=password)
+    except asyncpg.InvalidPasswordError:
+        return False
+    await connection.close()
+    return True
+
+
+async def test_a_migration_replaces_the_former_password_of_the_owner_and_logs_in_with_the_next(
+    owned: DatabaseSettings, old: str
+) -> None:
+    assert await accepted(owned) == {"former"}
+    for _ in range(2):
+        await migrate(old, owned, former_password="former")
+        assert (await newest(owned), await accepted(owned)) == ("0002", {"next"})
+    await migrate(old, owned)
+
+
+async def test_two_migrations_at_once_replace_the_password_of_the_owner(owned: DatabaseSettings, old: str) -> None:
+    await asyncio.gather(*(migrate(old, owned, former_password="former") for _ in range(3)))
+    assert await accepted(owned) == {"next"}
+
+
+async def test_an_owner_with_neither_password_keeps_its_own(owned: DatabaseSettings, old: str) -> None:
+    with pytest.raises(asyncpg.InvalidPasswordError):
+        await migrate(old, owned, timeout_seconds=0, former_password="other")
+    assert await accepted(owned) == {"former"}
 
 
 async def tables(database: DatabaseSettings) -> int:

@@ -1,0 +1,105 @@
+"""Stores the salt of a platform's credentials in a ConfigMap. It has no owner: it lives as long as the Secrets.
+
+It is written before the first Secret that is derived with it, so an operator that is killed in between finds it again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+
+from platform_operator.api.kinds import (
+    ANNOTATION_KEY_ID,
+    CHILD_KINDS,
+    CHILD_LABELS,
+    LABEL_COMPONENT,
+    LABEL_INSTANCE,
+    LABEL_MANAGED_BY,
+    LABEL_NAME,
+    LABEL_PART_OF,
+    LABEL_PLATFORM,
+    SALT_COMPONENT,
+    VOLUME_CLAIM,
+    Manifest,
+    PlatformKey,
+)
+from platform_operator.apply.ownership import holder, is_ours
+from platform_operator.cache.observed import ObservedObject, Platform, observe, platform_of
+from platform_operator.cache.store import Cache
+from platform_operator.client import KubernetesClient
+from platform_operator.plan.readiness import NameConflict
+from platform_operator.secrets.salt import (
+    SaltRecord,
+    choose_salt,
+    is_settled,
+    read_record,
+    salt_id,
+    salts_of_secrets,
+)
+
+logger = logging.getLogger(__name__)
+
+
+async def recorded_or_new_salt(
+    client: KubernetesClient, cache: Cache, platform: Platform, new_salt: Callable[[], str], master_key_id: str
+) -> str | NameConflict:
+    """Returns the salt of a platform, and records it at first sight of the platform. Raises ApiError.
+
+    Returns the object of another that has the name of the record, if there is one. A platform whose record is not its
+    own is looked at in the API server: the cache may still have what was deleted with an earlier one of its name.
+    """
+    key, observed = platform.key, cache.children(platform.key)
+    record = read_record(key, observed)
+    if record is not None and is_settled(record, salts_of_secrets(observed.values()), platform.uid):
+        return record.salt
+    stored = await client.get(CHILD_KINDS["ConfigMap"], key.namespace, salt_id(key).name)
+    if stored is not None and not (_is_labelled(stored, key) or is_ours(stored, key)):
+        return NameConflict(salt_id(key), holder(stored))
+    record = read_record(key, {salt_id(key): observe(stored)}) if stored is not None else None
+    salts = salts_of_secrets(await _secrets(client, key))
+    has_volumes = not salts and await _has_volumes(client, key)
+    salt = choose_salt(record, salts, platform.uid, has_volumes=has_volumes, new=new_salt())
+    manifest = _manifest(key, SaltRecord(salt, platform.uid), master_key_id)
+    if stored is not None:
+        manifest["metadata"]["resourceVersion"] = stored["metadata"]["resourceVersion"]
+    cache.store(key, observe(await client.apply(CHILD_KINDS["ConfigMap"], key.namespace, manifest)))
+    logger.info("recorded the salt of the credentials", extra={"platform": str(key)})
+    return salt
+
+
+def _is_labelled(stored: Manifest, key: PlatformKey) -> bool:
+    """Returns whether an object has the labels of the record: one that was restored from a backup was not applied by
+    the operator."""
+    labels: Mapping[str, str] = stored["metadata"].get("labels") or {}
+    return _labels(key).items() <= labels.items()
+
+
+async def _secrets(client: KubernetesClient, key: PlatformKey) -> list[ObservedObject]:
+    selector = ",".join(f"{name}={CHILD_LABELS[name]}" for name in (LABEL_PART_OF, LABEL_MANAGED_BY))
+    listed, _ = await client.list(CHILD_KINDS["Secret"], key.namespace, selector)
+    return [observe({"kind": "Secret"} | one) for one in listed if platform_of(one) == key]
+
+
+async def _has_volumes(client: KubernetesClient, key: PlatformKey) -> bool:
+    selector = f"{LABEL_INSTANCE}={key.name},{LABEL_PART_OF}=ecommerce"
+    volumes, _ = await client.list(VOLUME_CLAIM, key.namespace, selector)
+    return any("deletionTimestamp" not in volume["metadata"] for volume in volumes)
+
+
+def _labels(key: PlatformKey) -> dict[str, str]:
+    own = {LABEL_NAME: SALT_COMPONENT, LABEL_PLATFORM: key.name, LABEL_COMPONENT: SALT_COMPONENT}
+    return {**CHILD_LABELS, **own}
+
+
+def _manifest(key: PlatformKey, record: SaltRecord, master_key_id: str) -> Manifest:
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {
+            "name": salt_id(key).name,
+            "namespace": key.namespace,
+            "labels": _labels(key),
+            "annotations": {ANNOTATION_KEY_ID: master_key_id},
+        },
+        "data": record.dump(),
+    }

@@ -1,0 +1,85 @@
+"""The salt of a platform's credentials: a new platform of an old name gets others, unless data of the old one is left.
+
+docs/adr/0004-derived-credentials.md says where it is recorded. Pure, but for `new_salt`.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections import Counter
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+from platform_operator.api.kinds import ANNOTATION_SALT, SALT_COMPONENT, ObjectId, PlatformKey
+from platform_operator.cache.observed import Children, ObservedObject, StoredData, state_of
+from platform_operator.secrets.key_ids import key_id
+
+
+@dataclass(frozen=True, slots=True)
+class SaltRecord:
+    """The salt of a platform's credentials, as the ConfigMap has it."""
+
+    salt: str
+    """Empty in a shop that is older than salts."""
+    platform_uid: str
+    """The platform that used it last. Another of the same name uses it only if something derived with it is left."""
+
+    def dump(self) -> dict[str, str]:
+        return {"salt": self.salt, "platform": self.platform_uid}
+
+
+def new_salt() -> str:
+    """Returns 128 random bits. They are no secret: what is derived with them is derived from the master key too."""
+    return secrets.token_hex(16)
+
+
+_SALT = re.compile(r"([0-9a-f]{32})?")
+
+
+def salt_id(key: PlatformKey) -> ObjectId:
+    return ObjectId("ConfigMap", f"{key.name}-{SALT_COMPONENT}")
+
+
+def read_record(key: PlatformKey, observed: Children) -> SaltRecord | None:
+    """Returns the record; None if there is none, or one that is malformed."""
+    state = state_of(salt_id(key), observed)
+    data = state.data if isinstance(state, StoredData) else {}
+    if not ("platform" in data and _SALT.fullmatch(data.get("salt", "-"))):
+        return None
+    return SaltRecord(data["salt"], data["platform"])
+
+
+def salts_of_secrets(observed: Iterable[ObservedObject]) -> Counter[str]:
+    """Returns the salts of the derived Secrets among these objects, with the number of Secrets that have them."""
+    return Counter(
+        seen.state.annotations.get(ANNOTATION_SALT, "")
+        for seen in observed
+        if seen.id.kind == "Secret" and isinstance(seen.state, StoredData) and key_id(seen)
+    )
+
+
+def read_salt(key: PlatformKey, observed: Children) -> str:
+    """Returns the salt of what was derived, as far as it is known; empty if nothing was derived."""
+    record, salts = read_record(key, observed), salts_of_secrets(observed.values())
+    return choose_salt(record, salts, record.platform_uid if record else "", has_volumes=False, new="")
+
+
+def choose_salt(
+    record: SaltRecord | None, salts: Counter[str], platform_uid: str, *, has_volumes: bool, new: str
+) -> str:
+    """Returns the salt of a platform, given its record, the `salts` of its derived Secrets, and whether it has volumes.
+
+    Secrets show what the databases know, so a record that none of them agrees with is wrong. Volumes without a record
+    are those of a shop that is older than salts.
+    """
+    if salts:
+        return record.salt if record and record.salt in salts else salts.most_common(1)[0][0]
+    if record and (has_volumes or record.platform_uid == platform_uid):
+        return record.salt
+    return "" if has_volumes else new
+
+
+def is_settled(record: SaltRecord | None, salts: Collection[str], platform_uid: str) -> bool:
+    """Returns whether a record is that of this platform, and its Secrets do not disagree with all of it."""
+    return record is not None and record.platform_uid == platform_uid and (not salts or record.salt in salts)
