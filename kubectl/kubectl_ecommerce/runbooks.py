@@ -29,7 +29,18 @@ class Runbook:
 
 
 FINE = frozenset(
-    {"AllReady", "Stable", "Healthy", "NoFieldFight", "UpToDate", "AllHold", "Rotated", "MailServerSet", "Awake"}
+    {
+        "AllReady",
+        "Stable",
+        "Healthy",
+        "NoFieldFight",
+        "UpToDate",
+        "AllHold",
+        "Rotated",
+        "MailServerSet",
+        "Awake",
+        "BackedUp",
+    }
 )
 """Reasons that need nothing."""
 
@@ -37,6 +48,8 @@ _DESCRIBE = "kubectl -n {namespace} describe ecp {name}"
 _DESCRIBE_OBJECT = "kubectl -n {namespace} describe {kind} {object}"
 _EDIT = "kubectl -n {namespace} edit ecp {name}"
 _WATCH = "kubectl -n {namespace} get ecp {name} --watch"
+_BACKUPS = "kubectl -n {namespace} get platformbackups,jobs -l app.kubernetes.io/part-of=ecommerce-backups"
+_BACKUP = "back-up-with-the-operator"
 _RETRY = "kubectl ecommerce retry {name} -n {namespace}"
 _MASTER_KEY = f"kubectl -n {OPERATOR_NAMESPACE} get secret ecommerce-operator-master-key"
 _OPERATOR_LOG = f"kubectl -n {OPERATOR_NAMESPACE} logs deployment/ecommerce-operator"
@@ -239,4 +252,11 @@ RUNBOOKS: Mapping[str, Runbook] = {
     "NoMailServer": Runbook(
         "Set spec.notifications.smtp if the shop is to send mails.", _EDIT, "business-invariants-in-the-status"
     ),
+    "NoBackupYet": Runbook("Wait for the first backup, or take one now with a PlatformBackup.", _BACKUPS, _BACKUP),
+    "BackupFailed": Runbook("Do what the message says, and take a backup with a PlatformBackup.", _BACKUPS, _BACKUP),
+    "BackupTooOld": Runbook("See why the CronJob starts no Jobs, or how they end.", _BACKUPS, _BACKUP),
+    "VerificationFailed": Runbook(
+        "Take a new backup if the newest one is damaged; else do what the message says.", _BACKUPS, _BACKUP
+    ),
+    "BackupsNotScheduled": Runbook("Correct spec.backup as the message says.", _EDIT, _BACKUP),
 }

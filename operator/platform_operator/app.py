@@ -13,8 +13,13 @@ from datetime import UTC, datetime
 import aiohttp
 
 from platform_operator import metrics
+from platform_operator.api.backups import PLATFORM_BACKUP
 from platform_operator.api.kinds import PlatformKey
 from platform_operator.api.tenants import TENANT, TENANT_PLAN
+from platform_operator.backups.controller import BackupController
+from platform_operator.backups.objects import BACKUP_SELECTOR
+from platform_operator.backups.objects import CHILD_KINDS as BACKUP_KINDS
+from platform_operator.backups.store import BackupKey, BackupStore, schedule_key
 from platform_operator.cache.store import Cache
 from platform_operator.client import KubernetesClient, connect
 from platform_operator.errors import ApiError, LeadershipLostError
@@ -35,6 +40,7 @@ from platform_operator.render.values import Installation
 from platform_operator.secrets.master_key import MasterKeyStore
 from platform_operator.secrets.salt import new_salt
 from platform_operator.settings import Settings
+from platform_operator.status.backups import BackupReport
 from platform_operator.status.recorder import EventRecorder
 from platform_operator.stored_versions import StorageVersionMigrator
 from platform_operator.tasks import first_of, set_on_signal
@@ -75,18 +81,24 @@ class _Operator:
     others: OtherInstallations
     cache: Cache = field(default_factory=Cache)
     queue: WorkQueue[PlatformKey] = field(default_factory=lambda: WorkQueue(time.monotonic))
+    backup_queue: WorkQueue[BackupKey] = field(default_factory=lambda: WorkQueue(time.monotonic))
+    backup_reports: dict[PlatformKey, BackupReport] = field(default_factory=dict)
     cache_filled: asyncio.Event = field(default_factory=asyncio.Event)
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
     async def run(self) -> None:
         settings = self.settings
         metrics.QUEUE_DEPTH.set_function(self.queue.depth)
-        informers = Informers(self.client, self.cache, self.queue.add, settings.watch_namespaces, settings.identity)
+        informers = Informers(self.client, self.cache, self._enqueue, settings.watch_namespaces, settings.identity)
         server = await serve(settings.health_port, settings.metrics_port, self.cache_filled.is_set)
         try:
             await first_of(self._watch(informers), self._resync(informers), self._lead())
         finally:
             await server.cleanup()
+
+    def _enqueue(self, key: PlatformKey) -> None:
+        self.queue.add(key)
+        self.backup_queue.add(schedule_key(key))
 
     async def _watch(self, informers: Informers) -> None:
         """Starts Kopf after the first lists.
@@ -121,7 +133,7 @@ class _Operator:
             scraper = InvariantScraper(self.cache, self.queue.add, fetch, time.time)
             reconciler = self._reconciler(scraper, PodCounter(self.client, fetch))
             workers = (run_worker(self.queue, reconciler.reconcile) for _ in range(self.settings.workers))
-            beside = [scraper.run(), reconciler.recorder.run()]
+            beside = [scraper.run(), reconciler.recorder.run(), self._keep_backups()]
             if not self.settings.watch_namespaces and not self.settings.shard.index:  # of those that see all, the first
                 beside.append(StorageVersionMigrator(self.client).run())
             if self.settings.tenant_admin_role:
@@ -156,6 +168,31 @@ class _Operator:
         workers = (run_worker(queue, controller.reconcile) for _ in range(self.settings.workers))
         await first_of(*(reflector.run() for reflector in reflectors), *workers)
 
+    async def _keep_backups(self) -> None:
+        """Watches PlatformBackups and what is made for backups, and reconciles both; only while leading."""
+        queue, settings = self.backup_queue, self.settings
+        store = BackupStore(queue.add)
+        reflectors = [
+            Reflector(self.client, store, kind, namespace, selector, self.sleep)
+            for namespace in settings.watch_namespaces or (None,)
+            for kind, selector in ((PLATFORM_BACKUP, ""), *((kind, BACKUP_SELECTOR) for kind in BACKUP_KINDS))
+        ]
+        for reflector in reflectors:
+            await self._until_answered(reflector.list, reflector.kind.plural)
+        controller = BackupController(
+            self.client,
+            store,
+            self.cache,
+            Helm(executable=settings.helm),
+            settings.charts / "backup",
+            self._installation(),
+            lambda: datetime.now(UTC),
+            self.queue.add,
+            self.backup_reports,
+        )
+        workers = (run_worker(queue, controller.reconcile) for _ in range(settings.workers))
+        await first_of(*(reflector.run() for reflector in reflectors), *workers)
+
     async def _until_answered(self, list_: Callable[[], Awaitable[object]], what: str) -> None:
         """Lists until the API server answers: until then nothing is known of what is listed."""
         while True:
@@ -167,9 +204,9 @@ class _Operator:
             else:
                 return
 
-    def _reconciler(self, scraper: InvariantScraper, pods: PodCounter) -> Reconciler:
+    def _installation(self) -> Installation:
         settings = self.settings
-        installation = Installation(
+        return Installation(
             settings.version,
             settings.image_registry,
             settings.store_registry,
@@ -177,18 +214,22 @@ class _Operator:
             settings.image_pull_secrets,
             chart_images(settings.charts / "platform"),
         )
+
+    def _reconciler(self, scraper: InvariantScraper, pods: PodCounter) -> Reconciler:
+        settings = self.settings
         reconciler = Reconciler(
             self.client,
             self.cache,
             Renderer(Helm(executable=settings.helm), settings.charts / "platform"),
             MasterKeyStore(self.client, settings.namespace, self.cache),
-            installation,
+            self._installation(),
             EventRecorder(self.client, settings.identity),
             lambda: datetime.now(UTC),
             scraper.results,
             StepMeter(scraper.results, pods.count),
             new_salt,
             UpgradePolicy(settings.upgrade_canary, settings.upgrade_concurrency),
+            self.backup_reports,
         )
         metrics.UPGRADES_HALTED.set_function(reconciler.upgrades_halted)
         return reconciler

@@ -95,6 +95,7 @@ from platform_operator.secrets.rotation import (
 from platform_operator.secrets.salt import read_salt, salt_id
 from platform_operator.secrets.secret_reader import read_named_secrets
 from platform_operator.secrets.store_tls import StoreTls, builtin_stores, store_tls
+from platform_operator.status.backups import BackupReport
 from platform_operator.status.blocked import blocked_for, blocked_since
 from platform_operator.status.causes import MAX_EVENTS, WARNINGS, with_causes
 from platform_operator.status.conditions import PassResult, degraded_part
@@ -142,6 +143,8 @@ class Reconciler:
     new_salt: Callable[[], str]
     """Returns a random salt, for the credentials of a new platform."""
     policy: UpgradePolicy = field(default_factory=UpgradePolicy)
+    backup_reports: Mapping[PlatformKey, BackupReport] = field(default_factory=dict)
+    """What the status of each platform says about its backups, as far as that is known."""
     fights: FieldFights = field(default_factory=FieldFights)
     _apply_slots: asyncio.Semaphore = field(
         init=False, default_factory=lambda: asyncio.Semaphore(MAX_CONCURRENT_APPLIES)
@@ -649,7 +652,13 @@ class Reconciler:
         latest = self.cache.platforms.get(key, platform)
         platform = replace(platform, finalizers=latest.finalizers, status=latest.status)
         snapshot = Snapshot(
-            platform, spec, self.cache.children(key), self.scrape_results(key), now, self.installation.store_images
+            platform,
+            spec,
+            self.cache.children(key),
+            self.scrape_results(key),
+            now,
+            self.installation.store_images,
+            self.backup_reports.get(key),
         )
         status = describe(snapshot, result)
         metrics.export_platform(key, status)

@@ -115,9 +115,9 @@ template:
 - name: TENANT
   value: {{ .Values.shop | quote }}
 - name: BACKUP_KEEP
-  value: {{ .Values.retention.count | quote }}
+  value: {{ .Values.retention.count | int64 | quote }}
 - name: BACKUP_KEEP_DAYS
-  value: {{ .Values.retention.days | quote }}
+  value: {{ .Values.retention.days | int64 | quote }}
 - name: BACKUP_KEY
   valueFrom: { secretKeyRef: { name: {{ .Values.keySecret | quote }}, key: BACKUP_KEY } }
 {{- if $s3.bucket }}

@@ -60,10 +60,18 @@ watches, so `get` is rare. */}}
 - apiGroups: [platform.ecommerce.dev]
   resources: [ecommerceplatforms/status]
   verbs: [patch]
+# list, watch: observe what is to be backed up
+- apiGroups: [platform.ecommerce.dev]
+  resources: [platformbackups]
+  verbs: [list, watch]
+# patch: write the status
+- apiGroups: [platform.ecommerce.dev]
+  resources: [platformbackups/status]
+  verbs: [patch]
 # update: required for owner references with blockOwnerDeletion if OwnerReferencesPermissionEnforcement is enabled; no
 # request uses it
 - apiGroups: [platform.ecommerce.dev]
-  resources: [ecommerceplatforms/finalizers]
+  resources: [ecommerceplatforms/finalizers, platformbackups/finalizers]
   verbs: [update]
 # list, watch: observe children and drift (filtered by label on the server); get: see whether an object of another has
 # the name, before creating one; patch, create: server-side apply needs both; delete: prune what the spec no longer
@@ -78,7 +86,7 @@ watches, so `get` is rare. */}}
   resources: [horizontalpodautoscalers]
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [batch]
-  resources: [jobs]
+  resources: [jobs, cronjobs]
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [networking.k8s.io]
   resources: [ingresses, networkpolicies]
@@ -98,7 +106,8 @@ watches, so `get` is rare. */}}
 - apiGroups: [""]
   resources: [secrets]
   verbs: [get, list, watch, create, patch, delete]
-# list: diagnose pods in condition Degraded; only of a part that does not become ready, selected by label
+# list: diagnose pods in condition Degraded, only of a part that does not become ready, and read what the pods of backups
+# report; selected by label
 - apiGroups: [""]
   resources: [pods]
   verbs: [list]

@@ -77,6 +77,13 @@ class ConditionReason(StrEnum):
     MAIL_SERVER_SET = "MailServerSet"
     NO_MAIL_SERVER = "NoMailServer"
 
+    BACKED_UP = "BackedUp"
+    NO_BACKUP_YET = "NoBackupYet"
+    BACKUP_FAILED = "BackupFailed"
+    BACKUP_TOO_OLD = "BackupTooOld"
+    VERIFICATION_FAILED = "VerificationFailed"
+    BACKUPS_NOT_SCHEDULED = "BackupsNotScheduled"
+
 
 @dataclass(frozen=True)
 class Condition:

@@ -1,10 +1,10 @@
-"""What all models of the spec share: their base class, and validation rules of the CRD."""
+"""What all models of a spec share: their base class, references to Secrets, and validation rules of the CRD."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from pydantic.alias_generators import to_camel
 
 
@@ -22,3 +22,12 @@ class Model(BaseModel):
     """The base of all parts of the spec: camel case names, immutable, unknown fields ignored."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
+
+
+ObjectName: TypeAlias = Annotated[str, Field(min_length=1, max_length=253)]
+
+
+class SecretRef(Model):
+    """A reference to a Secret in the platform's namespace."""
+
+    name: ObjectName = Field(description="Name of a Secret in the platform's namespace.")

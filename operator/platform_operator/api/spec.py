@@ -13,8 +13,9 @@ from zoneinfo import available_timezones
 
 from pydantic import ConfigDict, Field, ValidationError, field_validator
 
+from platform_operator.api.backups import BackupPolicy
 from platform_operator.api.pods import Objects, Pods
-from platform_operator.api.schema import Model, rule, rules
+from platform_operator.api.schema import Model, ObjectName, SecretRef, rule, rules
 from platform_operator.api.shop_settings import ShopSettings
 from platform_operator.api.surge import SurgeWindow
 from platform_operator.errors import InvalidSpecError
@@ -81,14 +82,7 @@ StorageSize: TypeAlias = Annotated[
         ),
     ),
 ]
-ObjectName: TypeAlias = Annotated[str, Field(min_length=1, max_length=253)]
 NamespaceName: TypeAlias = Annotated[str, Field(max_length=63, pattern="^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
-
-
-class SecretRef(Model):
-    """A reference to a Secret in the platform's namespace."""
-
-    name: ObjectName = Field(description="Name of a Secret in the platform's namespace.")
 
 
 class Quantities(Model):
@@ -651,13 +645,6 @@ class UpgradeGates(Model):
     )
 
 
-NotAvailable: TypeAlias = dict[str, object] | None
-
-
-def _not_available(path: str, alternative: str) -> dict[str, str]:
-    return rule(f"!has(self.{path})", f"spec.{path} is not available yet: remove it; {alternative}", f".{path}")
-
-
 class Spec(Model):
     """The desired state of a platform. Every field has a default: `spec: {}` is a working shop."""
 
@@ -680,7 +667,6 @@ class Spec(Model):
                 "services must have only names of services: use " + ", ".join(SERVICES),
                 ".services",
             ),
-            _not_available("backup", "install charts/backup beside the shop until then"),
         )
     )
 
@@ -756,7 +742,9 @@ class Spec(Model):
         description="What happens to volumes and credentials when the platform is deleted: Retain keeps them, Delete "
         "removes them.",
     )
-    backup: NotAvailable = Field(default=None, description="Not available yet.")
+    backup: BackupPolicy | None = Field(
+        default=None, description="Backups of all databases by a schedule, and their verification. Default: none."
+    )
 
     @property
     def observes(self) -> bool:

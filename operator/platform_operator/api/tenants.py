@@ -27,16 +27,12 @@ SHOP = "shop"
 
 PROFILES = ("small", "medium", "large")
 RESERVED_FIELDS = (
-    "hibernated", "ingress", "mode", "networkPolicies", "objects", "operatorClassName", "paused", "pods",
+    "backup", "hibernated", "ingress", "mode", "networkPolicies", "objects", "operatorClassName", "paused", "pods",
 )  # fmt: skip
-"""Fields of a shop that no plan leaves to a tenant's admins: hosts are unique across tenants, suspension is the
-platform team's, and the others decide on isolation."""
+"""Fields of a shop that no plan leaves to a tenant's admins: hosts are unique across tenants, backups and suspension
+are the platform team's, and the others decide on isolation."""
 ALLOWABLE_FIELDS = tuple(
-    sorted(
-        name
-        for field, one in Spec.model_fields.items()
-        if (name := one.alias or field) not in (*RESERVED_FIELDS, "backup")
-    )
+    sorted(name for field, one in Spec.model_fields.items() if (name := one.alias or field) not in RESERVED_FIELDS)
 )
 
 

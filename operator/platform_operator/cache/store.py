@@ -36,6 +36,10 @@ class Cache:
         """Returns the platforms of the operator's class, those of all shards."""
         return (*self.platforms.values(), *self._of_other_shards.values())
 
+    def is_of_another(self, key: PlatformKey) -> bool:
+        """Returns whether another operator has a platform: one of another class or shard."""
+        return key in self._of_other_classes or not self.shard.has(key)
+
     def children(self, key: PlatformKey) -> dict[ObjectId, ObservedObject]:
         return dict(self._children.get(key, {}))
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from platform_operator.api.kinds import FIELD_MANAGER, PlatformKey
 from platform_operator.api.pods import Objects, Pods
+from platform_operator.api.schema import SecretRef
 from platform_operator.api.shop_settings import GrpcAuthentication
 from platform_operator.api.spec import (
     SERVICES,
@@ -18,7 +19,6 @@ from platform_operator.api.spec import (
     Autoscaling,
     Ingress,
     Resources,
-    SecretRef,
     Service,
     Smtp,
     Spec,

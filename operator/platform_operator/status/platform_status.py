@@ -25,6 +25,7 @@ from platform_operator.render.store_images import StoreImages, kept_images
 from platform_operator.render.values import platform_url
 from platform_operator.secrets.named_secrets import secret_rows
 from platform_operator.secrets.rotation import RotationReport
+from platform_operator.status.backups import BackupReport
 from platform_operator.status.blocked import Row as BlockedRow
 from platform_operator.status.blocked import blocked_rows
 from platform_operator.status.conditions import (
@@ -56,6 +57,8 @@ class Snapshot:
     now: datetime
     release_images: StoreImages = StoreImages()
     """The images that the stores of a new shop get."""
+    backup: BackupReport | None = None
+    """What is known of its backups. None if that is not known yet: what is stored stands."""
 
 
 def describe(snapshot: Snapshot, result: PassResult) -> Status:
@@ -70,6 +73,7 @@ def describe(snapshot: Snapshot, result: PassResult) -> Status:
     ready = sum(service["ready"] for service in services)
     degraded = degraded_condition(platform.key, result)
     hibernated = _hibernated(snapshot, result)
+    backup = snapshot.backup or _stored_backup(snapshot)
     conditions = (
         ready_condition(result, degraded, ready, hibernated, observes=observes),
         progressing_condition(result, degraded, hibernated, observes=observes),
@@ -80,6 +84,7 @@ def describe(snapshot: Snapshot, result: PassResult) -> Status:
         *_upgraded(platform, result),
         *_fight(platform, result),
         *_rotating(platform, result),
+        *([backup.condition] if backup.condition else []),
     )
     return {
         "observedGeneration": platform.generation,
@@ -93,6 +98,7 @@ def describe(snapshot: Snapshot, result: PassResult) -> Status:
         "invariants": rows,
         **_secrets(platform, result),
         **_rotations(platform, result),
+        **({"backup": dict(backup.row)} if backup.row else {}),
     }
 
 
@@ -130,6 +136,17 @@ def _hibernated(snapshot: Snapshot, result: PassResult) -> Condition | None:
         was_hibernated=was_hibernated(platform.status),
         reported_before=stored is not None,
     )
+
+
+def _stored_backup(snapshot: Snapshot) -> BackupReport:
+    """Returns what the status says about backups. A shop without spec.backup has none."""
+    status, spec = snapshot.platform.status, snapshot.spec
+    stored = stored_condition(status, "BackedUp")
+    if stored is None or (spec is not None and spec.backup is None):
+        return BackupReport()
+    met = {"True": True, "False": False}.get(stored["status"])
+    condition = Condition("BackedUp", met, ConditionReason(stored["reason"]), stored["message"])
+    return BackupReport(status.get("backup", {}), condition)
 
 
 def _fight(platform: Platform, result: PassResult) -> Iterable[Condition]:

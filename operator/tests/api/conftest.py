@@ -5,8 +5,9 @@ No pod ever runs, since each namespace has a quota of no pods.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -37,6 +38,22 @@ async def client(connection: ApiClient) -> KubernetesClient:
     except ApiError as error:
         pytest.fail(f"there is no cluster to test on: {error}; run make up, or set KUBECONFIG")
     return client
+
+
+@pytest.fixture(scope="session")
+def established(client: KubernetesClient) -> Callable[[str], Awaitable[None]]:
+    """Returns a function that waits until the API server serves the kind of a definition."""
+
+    async def wait(name: str) -> None:
+        for _ in range(100):
+            stored = await client.get(CRD, "", name) or {}
+            conditions = stored.get("status", {}).get("conditions", ())
+            if any(one["type"] == "Established" and one["status"] == "True" for one in conditions):
+                return
+            await asyncio.sleep(0.2)
+        pytest.fail(f"{name} is not established")
+
+    return wait
 
 
 @pytest.fixture

@@ -16,7 +16,9 @@ from platform_operator.client import KubernetesClient
 pytestmark = pytest.mark.cluster
 
 SAMPLES = {path: path.read_text() for path in sorted(Path(__file__).parents[3].glob("manifests/samples/*.yaml"))}
-NOT_AVAILABLE = "is not available yet"
+DISK = {"volume": {"claimName": "disk"}}
+BUCKET = {"bucket": "shop-backups", "secretRef": {"name": "bucket"}}
+BACKUP = {"destination": DISK, "encryptionKeySecretRef": {"name": "key"}}
 SERVICES = ("user", "product", "inventory", "order", "payment", "notification", "review")
 EXTERNAL = {name: {"secretRef": {"name": name}} for name in SERVICES}
 SMTP = {"host": "smtp.example.com", "from": "shop@example.com"}
@@ -313,8 +315,39 @@ def assert_refused(answer: dict[str, Any], message: str) -> None:
             "minDomains has an effect with whenUnsatisfiable DoNotSchedule only: write that, or remove minDomains",
         ),
         (
-            {"backup": {"schedule": "@daily"}},
-            f"spec.backup {NOT_AVAILABLE}: remove it; install charts/backup beside the shop until then",
+            {"backup": BACKUP | {"schedule": "every night"}},
+            "backup.schedule must be a cron schedule of five fields, or one such as @daily: write for example "
+            "0 3 * * *",
+        ),
+        (
+            {"backup": BACKUP | {"verifySchedule": "@sometimes"}},
+            "backup.verifySchedule must be a cron schedule of five fields, or one such as @daily: write for example "
+            "0 6 * * 0",
+        ),
+        (
+            {"backup": BACKUP | {"timeZone": "+01:00"}},
+            "backup.timeZone must be a name of the IANA time zone database: write for example Europe/Berlin",
+        ),
+        (
+            {"backup": BACKUP | {"destination": {}}},
+            "destination must have exactly one of s3 and volume: remove one, or write one",
+        ),
+        (
+            {"backup": BACKUP | {"destination": DISK | {"s3": {"bucket": "shop", "secretRef": {"name": "bucket"}}}}},
+            "destination must have exactly one of s3 and volume: remove one, or write one",
+        ),
+        (
+            {"backup": BACKUP | {"destination": {"s3": {"bucket": "s3://shop", "secretRef": {"name": "bucket"}}}}},
+            "s3.bucket must be the name of a bucket alone: write for example shop-backups, and a path in s3.prefix",
+        ),
+        (
+            {"backup": BACKUP | {"destination": {"s3": BUCKET | {"prefix": "/shops/"}}}},
+            "s3.prefix must be a path without a slash at its ends: write for example shops/eu",
+        ),
+        (
+            {"backup": BACKUP | {"destination": {"s3": BUCKET | {"endpoint": "minio:9000"}}}},
+            "s3.endpoint must be a URL without a path: write for example https://minio.example.com:9000, or remove "
+            "it for AWS",
         ),
     ],
 )  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,7 +13,7 @@ from kubernetes.aio.client.api_client import ApiClient
 
 from platform_operator.api.admission import ADMISSION_POLICY, admission_policy, secret_binding, secret_policy
 from platform_operator.api.crd_generator import tenant_crd, tenant_plan_crd
-from platform_operator.api.kinds import FIELD_MANAGER, GROUP, LABEL_MANAGED_BY, PLATFORM, Kind, Manifest
+from platform_operator.api.kinds import CRD, FIELD_MANAGER, GROUP, LABEL_MANAGED_BY, PLATFORM, Kind, Manifest
 from platform_operator.api.tenants import TENANT, TENANT_PLAN, TenantPlanSpec, TenantSpec, parse_as
 from platform_operator.client import KubernetesClient, connect
 from platform_operator.errors import ApiError
@@ -22,7 +22,6 @@ from platform_operator.tenants.observed import Tenant, observe_plan
 
 pytestmark = pytest.mark.cluster
 
-CRD = Kind("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions")
 POLICY = Kind("admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicy", "validatingadmissionpolicies")
 ROLE = Kind("rbac.authorization.k8s.io/v1", "ClusterRole", "clusterroles")
 SECRET = Kind("v1", "Secret", "secrets")
@@ -50,29 +49,19 @@ async def patch(connection: ApiClient, path: str, body: Manifest, verb: str = "P
 
 
 @pytest.fixture(scope="module")
-async def kinds(client: KubernetesClient) -> AsyncIterator[None]:
+async def kinds(client: KubernetesClient, established: Callable[[str], Awaitable[None]]) -> AsyncIterator[None]:
     """The definitions of Tenant and TenantPlan, and the policy for their shops."""
     made = [(CRD, one) for one in (tenant_crd(), tenant_plan_crd())]
     policies = [(POLICY, admission_policy()), (POLICY, secret_policy()), (BINDING, secret_binding())]
     for kind, one in [*made, *policies]:
         await client.apply(kind, "", one, manager=MANAGER)
     for _, one in made:
-        await wait_until_established(client, one["metadata"]["name"])
+        await established(one["metadata"]["name"])
     yield
     for kind, one in [*policies, *made]:
         stored = await client.get(kind, "", one["metadata"]["name"])
         if stored is not None:
             await client.delete(kind, "", one["metadata"]["name"], stored["metadata"]["uid"])
-
-
-async def wait_until_established(client: KubernetesClient, name: str) -> None:
-    for _ in range(100):
-        stored = await client.get(CRD, "", name) or {}
-        conditions = stored.get("status", {}).get("conditions", ())
-        if any(one["type"] == "Established" and one["status"] == "True" for one in conditions):
-            return
-        await asyncio.sleep(0.2)
-    pytest.fail(f"{name} is not established")
 
 
 @pytest.fixture

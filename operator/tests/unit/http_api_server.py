@@ -17,12 +17,15 @@ from typing import Any
 from aiohttp import web
 from test_reconciler import FakeApiServer, Manifest
 
+from platform_operator.api.backups import PLATFORM_BACKUP
 from platform_operator.api.kinds import CHILD_KINDS, CRD, EVENT, LEASE, PLATFORM, POD, VOLUME_CLAIM, Kind
+from platform_operator.backups.objects import CRON_JOB
 from platform_operator.errors import ApiError
 from platform_operator.secrets.master_key import MASTER_KEY_NAME
 
 KINDS = {
-    (kind.group, kind.plural): kind for kind in (*CHILD_KINDS.values(), CRD, EVENT, LEASE, PLATFORM, POD, VOLUME_CLAIM)
+    (kind.group, kind.plural): kind
+    for kind in (*CHILD_KINDS.values(), CRD, CRON_JOB, EVENT, LEASE, PLATFORM, PLATFORM_BACKUP, POD, VOLUME_CLAIM)
 }
 
 

@@ -656,7 +656,7 @@ def test_the_policy_has_a_rule_for_each_field_of_a_shop() -> None:
     rules = admission_policy()["spec"]["validations"]
     ruled = {one["message"].split()[0].removeprefix("spec.") for one in rules if "platform team only" in one["message"]}
     assert ruled == fields
-    assert set(ALLOWABLE_FIELDS) == fields - {*RESERVED_FIELDS, "backup"}
+    assert set(ALLOWABLE_FIELDS) == fields - {*RESERVED_FIELDS}
     own = [one["expression"] for one in rules if "metadata." in one["expression"] or "nnotations" in one["expression"]]
     assert all(any(name in one for one in own) for name in ("finalizers", "ownerReferences", "oldObjectAnnotations"))
     assert "object.spec.profile == oldObject.spec.profile" in rules[-1]["expression"], "other edits are not refused"

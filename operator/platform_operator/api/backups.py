@@ -1,0 +1,213 @@
+"""Backups in the API: `spec.backup` of an EcommercePlatform, and the spec of PlatformBackup, with their rules."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Annotated, Any
+from zoneinfo import available_timezones
+
+from pydantic import ConfigDict, Field, ValidationError, field_validator
+
+from platform_operator.api.kinds import GROUP, PLATFORM_VERSION, Kind
+from platform_operator.api.schema import Model, ObjectName, SecretRef, rule, rules
+from platform_operator.errors import InvalidSpecError
+
+PLATFORM_BACKUP = Kind(f"{GROUP}/{PLATFORM_VERSION}", "PlatformBackup", "platformbackups")
+
+MAX_BACKUP_NAME = 40
+"""Characters of the name of a PlatformBackup: its Job and its pods are named after it."""
+
+
+class BackupPhase(StrEnum):
+    """How far a PlatformBackup is."""
+
+    PENDING = "Pending"
+    RUNNING = "Running"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+
+
+class BackupReason(StrEnum):
+    """The reason of condition Complete of a PlatformBackup. Part of the API."""
+
+    PLATFORM_MISSING = "PlatformMissing"
+    HIBERNATED = "Hibernated"
+    NO_DESTINATION = "NoDestination"
+    REFUSED = "Refused"
+    RENDER_FAILED = "RenderFailed"
+    NAME_TAKEN = "NameTaken"
+    RUNNING = "Running"
+    RETRYING = "Retrying"
+    POD_NOT_STARTED = "PodNotStarted"
+    SUCCEEDED = "Succeeded"
+    JOB_LOST = "JobLost"
+    JOB_FAILED = "JobFailed"
+
+    SETTINGS_WRONG = "SettingsWrong"
+    DESTINATION_UNAVAILABLE = "DestinationUnavailable"
+    DESTINATION_REFUSED = "DestinationRefused"
+    DESTINATION_FULL = "DestinationFull"
+    DATABASE_FAILED = "DatabaseFailed"
+    POSTGRES_TOOLS_TOO_OLD = "PostgresToolsTooOld"
+    BACKUP_NOT_FOUND = "BackupNotFound"
+    WRONG_KEY = "WrongKey"
+    BACKUP_DAMAGED = "BackupDamaged"
+    RESTORE_REFUSED = "RestoreRefused"
+
+
+class Bucket(Model):
+    """A bucket of an S3-compatible server."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            rule(
+                "self.bucket.matches('^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$')",
+                "s3.bucket must be the name of a bucket alone: write for example shop-backups, and a path in s3.prefix",
+                ".bucket",
+            ),
+            rule(
+                "self.prefix == '' || self.prefix.matches('^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*$')",
+                "s3.prefix must be a path without a slash at its ends: write for example shops/eu",
+                ".prefix",
+            ),
+            rule(
+                "self.endpoint == '' || self.endpoint.matches('^https?://[^/]+$')",
+                "s3.endpoint must be a URL without a path: write for example https://minio.example.com:9000, or remove "
+                "it for AWS",
+                ".endpoint",
+            ),
+        )
+    )
+
+    bucket: Annotated[str, Field(max_length=63)] = Field(description="Name of the bucket.")
+    prefix: Annotated[str, Field(max_length=253)] = Field(default="", description="Path in the bucket.")
+    endpoint: Annotated[str, Field(max_length=253)] = Field(
+        default="", description="URL of the server. Default: the bucket is one of AWS."
+    )
+    region: Annotated[str, Field(max_length=63)] = Field(default="us-east-1", description="Region of the bucket.")
+    secret_ref: SecretRef = Field(
+        description="Secret with BACKUP_S3_ACCESS_KEY_ID and BACKUP_S3_SECRET_ACCESS_KEY; and BACKUP_S3_CA, the "
+        "authority by which the server's certificate is verified."
+    )
+
+
+class Volume(Model):
+    """A volume in the platform's namespace."""
+
+    claim_name: ObjectName = Field(description="Name of a PersistentVolumeClaim in the platform's namespace.")
+
+
+class Destination(Model):
+    """The place of backups: a bucket or a volume."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            rule(
+                "has(self.s3) != has(self.volume)",
+                "destination must have exactly one of s3 and volume: remove one, or write one",
+            ),
+        )
+    )
+
+    s3: Bucket | None = Field(default=None, description="A bucket of an S3-compatible server.")
+    volume: Volume | None = Field(default=None, description="A volume in the platform's namespace.")
+
+
+class Retention(Model):
+    """Which backups a scheduled backup keeps. The newest whole one is always kept."""
+
+    count: int = Field(default=7, ge=1, le=10000, description="Number of the newest backups that are kept.")
+    days: int = Field(default=0, ge=0, le=3650, description="Age in days up to which all backups are kept.")
+
+
+_NAMED = "yearly|annually|monthly|weekly|daily|midnight|hourly"
+_CRON = f"matches('^(@({_NAMED})|[0-9A-Za-z*/,?-]+( [0-9A-Za-z*/,?-]+){{4}})$')"
+
+
+def _cron(field: str, example: str) -> str:
+    return f"{field} must be a cron schedule of five fields, or one such as @daily: write for example {example}"
+
+
+class BackupPolicy(Model):
+    """Backups of all databases of a shop by a schedule, and their verification."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            rule(f"self.schedule.{_CRON}", _cron("backup.schedule", "0 3 * * *"), ".schedule"),
+            rule(
+                f"!has(self.verifySchedule) || self.verifySchedule.{_CRON}",
+                _cron("backup.verifySchedule", "0 6 * * 0"),
+                ".verifySchedule",
+            ),
+            rule(
+                "self.timeZone.matches('^[A-Za-z][A-Za-z0-9_+/-]*$')",
+                "backup.timeZone must be a name of the IANA time zone database: write for example Europe/Berlin",
+                ".timeZone",
+            ),
+        )
+    )
+
+    schedule: Annotated[str, Field(max_length=100)] = Field(
+        default="0 3 * * *", description="When a backup begins, as a cron schedule of five fields or e.g. @daily."
+    )
+    verify_schedule: Annotated[str, Field(max_length=100)] | None = Field(
+        default=None,
+        description="When the newest backup is read and checked, as a cron schedule. Default: it is not checked.",
+    )
+    time_zone: Annotated[str, Field(max_length=64)] = Field(
+        default="Etc/UTC", description="Time zone of the schedules, a name of the IANA database such as Europe/Berlin."
+    )
+    max_age_hours: int = Field(
+        default=48,
+        ge=1,
+        le=87600,
+        description="Age of the newest good backup from which condition BackedUp is False. Set it above the interval "
+        "of the schedule.",
+    )
+    retention: Retention = Field(default=Retention(), description="Which backups are kept.")
+    destination: Destination = Field(description="Where the backups are: a bucket or a volume.")
+    encryption_key_secret_ref: SecretRef = Field(
+        description="Secret with BACKUP_KEY, as `openssl rand -base64 32` prints it. Keep a copy outside the cluster: "
+        "without the key no backup can be restored."
+    )
+
+    @field_validator("time_zone")
+    @classmethod
+    def _exists(cls, name: str) -> str:
+        if name not in available_timezones():
+            raise ValueError(f"{name} is no time zone of the IANA database")
+        return name
+
+
+class PlatformBackupSpec(Model):
+    """One backup of one shop."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            rule("self == oldSelf", "the spec of a PlatformBackup cannot be changed: create another PlatformBackup"),
+            rule(
+                "has(self.destination) == has(self.encryptionKeySecretRef)",
+                "destination and encryptionKeySecretRef belong together: write both, or neither for those of the "
+                "shop's spec.backup",
+            ),
+        )
+    )
+
+    platform: ObjectName = Field(description="Name of the EcommercePlatform, in the same namespace.")
+    destination: Destination | None = Field(
+        default=None, description="Where the backup is written. Default: the destination of the shop's spec.backup."
+    )
+    encryption_key_secret_ref: SecretRef | None = Field(
+        default=None, description="Secret with BACKUP_KEY. Default: the key of the shop's spec.backup."
+    )
+
+
+def parse_backup(spec: Mapping[str, Any]) -> PlatformBackupSpec:
+    """Parses a stored spec of a PlatformBackup. Raises InvalidSpecError if the CRD did not refuse it."""
+    try:
+        return PlatformBackupSpec.model_validate(spec)
+    except ValidationError as error:
+        first = error.errors()[0]
+        path = ".".join(str(part) for part in first["loc"])
+        raise InvalidSpecError(f"spec.{path}: {first['msg']}: create another PlatformBackup") from error

@@ -1,0 +1,1 @@
+"""Backups: the Jobs and CronJobs that make them, and what came of them."""

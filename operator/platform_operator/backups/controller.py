@@ -1,0 +1,303 @@
+"""Reconciles backups: makes the Job of each PlatformBackup and the CronJobs of each spec.backup, and reports."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from platform_operator.api.backups import PLATFORM_BACKUP, BackupPhase, BackupReason, parse_backup
+from platform_operator.api.kinds import PLATFORM, POD, Manifest, ObjectId, PlatformKey
+from platform_operator.api.spec import Spec, parse
+from platform_operator.backups.objects import (
+    CHILD_KINDS,
+    JOB,
+    Target,
+    backup_release,
+    backup_values,
+    children,
+    one_job,
+    owner_of,
+    schedule_release,
+    schedule_values,
+    target_of,
+)
+from platform_operator.backups.observed import (
+    Backup,
+    Child,
+    JobState,
+    Place,
+    last_failure,
+    observe_backup,
+    observe_child,
+    read_run,
+)
+from platform_operator.backups.status import Outcome, describe, status_manifest
+from platform_operator.backups.store import BackupKey, BackupStore
+from platform_operator.cache.observed import Platform
+from platform_operator.cache.store import Cache
+from platform_operator.client import KubernetesClient
+from platform_operator.digests import digest
+from platform_operator.errors import ApiError, InvalidSpecError, RenderError
+from platform_operator.render.helm import Helm
+from platform_operator.render.values import ChartValues, Installation
+from platform_operator.status.backups import BackupReport, BackupRun, backup_report
+from platform_operator.status.diagnosis import diagnose
+from platform_operator.workqueue import Requeue
+
+logger = logging.getLogger(__name__)
+
+SCHEDULE_INTERVAL = 60.0
+"""Seconds between two looks at a schedule: no event announces that the newest backup is too old."""
+RUNNING_INTERVAL = 15.0
+"""Seconds between two looks at the pods of a running backup, and at what a pending one waits for."""
+_KINDS = {kind.kind: kind for kind in CHILD_KINDS}
+_FINISHED = (BackupPhase.SUCCEEDED, BackupPhase.FAILED)
+
+
+@dataclass
+class BackupController:
+    """Brings backups to the state that their specs describe, one pass at a time."""
+
+    client: KubernetesClient
+    store: BackupStore
+    shops: Cache
+    """The platforms, which the reconciler's informers keep current."""
+    helm: Helm
+    chart: Path
+    """charts/backup."""
+    installation: Installation
+    now: Callable[[], datetime]
+    report_changed: Callable[[PlatformKey], None]
+    """Called when the report of a platform has changed, which the reconciler writes."""
+    reports: dict[PlatformKey, BackupReport] = field(default_factory=dict)
+    _applied: dict[Place, tuple[str, str]] = field(init=False, default_factory=dict)
+    """The digest of each object's content that this process has applied, and of the fields that it owned then."""
+    _rendered: dict[PlatformKey, tuple[str, list[Manifest]]] = field(init=False, default_factory=dict)
+    """What Helm printed for the schedule of each platform, and the digest of its values."""
+    _runs: dict[str, BackupRun] = field(init=False, default_factory=dict)
+    """What came of the Jobs that have ended, by their uid."""
+    _helm_lock: asyncio.Lock = field(init=False, default_factory=asyncio.Lock)
+    """Held by the only Helm that runs at a time: it needs half as much memory as the operator."""
+
+    async def reconcile(self, key: BackupKey) -> Requeue:
+        """Makes one pass over one PlatformBackup or one schedule. Raises ApiError if it has to be retried."""
+        if key.kind == PLATFORM.kind:
+            return await self._reconcile_schedule(PlatformKey(key.namespace, key.name))
+        backup = self.store.backups.get(key)
+        if backup is None or backup.deleting or backup.status.get("phase") in _FINISHED:
+            return Requeue.never()
+        return await self._reconcile_backup(backup)
+
+    # One backup.
+
+    async def _reconcile_backup(self, backup: Backup) -> Requeue:
+        key = PlatformKey(backup.namespace, str(backup.spec.get("platform", "")))
+        if key not in self.shops.platforms and self.shops.is_of_another(key):
+            return Requeue.never()
+        name = backup_release(backup.name)
+        try:
+            outcome = await self._advance(backup, self.shops.platforms.get(key), name)
+        except (InvalidSpecError, RenderError) as error:
+            outcome = Outcome(BackupPhase.FAILED, BackupReason.RENDER_FAILED, str(error))
+        status = describe(backup, outcome, name, self.now())
+        if status != backup.status:
+            answer = await self.client.apply(
+                PLATFORM_BACKUP, backup.namespace, status_manifest(backup, status), "status"
+            )
+            self.store.store_backup(observe_backup(answer))
+            details = {"platform": str(key), "backup": backup.name, "reason": str(outcome.reason)}
+            logger.info(outcome.message, extra=details)
+        return Requeue.never() if outcome.phase in _FINISHED else Requeue.after(RUNNING_INTERVAL)
+
+    async def _advance(self, backup: Backup, shop: Platform | None, name: str) -> Outcome:
+        """Raises ApiError, InvalidSpecError, RenderError."""
+        job = self.store.children.get(Place(backup.namespace, ObjectId(JOB.kind, name)))
+        if job is not None and job.job is not None and backup.uid in job.owners:
+            return await self._follow(job, job.job)
+        if "job" in backup.status:
+            text = f"The Job {name} was deleted before it ended: create another PlatformBackup."
+            return Outcome(BackupPhase.FAILED, BackupReason.JOB_LOST, text)
+        if shop is None:
+            text = (
+                f"There is no EcommercePlatform {backup.spec['platform']} in the namespace: create it, or name another."
+            )
+            return Outcome(BackupPhase.PENDING, BackupReason.PLATFORM_MISSING, text)
+        spec = parse(shop.spec)
+        if spec.hibernated:
+            text = "The shop is hibernated, and its databases are stopped: set spec.hibernated of it to false."
+            return Outcome(BackupPhase.PENDING, BackupReason.HIBERNATED, text)
+        target = target_of(parse_backup(backup.spec), spec.backup)
+        if target is None:
+            text = (
+                "Neither this PlatformBackup nor spec.backup of its shop says where to: set spec.backup, or create a "
+                "PlatformBackup with destination and encryptionKeySecretRef."
+            )
+            return Outcome(BackupPhase.PENDING, BackupReason.NO_DESTINATION, text)
+        return await self._start(backup, shop, spec, target, name)
+
+    async def _start(self, backup: Backup, shop: Platform, spec: Spec, target: Target, name: str) -> Outcome:
+        """Creates the policies, then the Job, which has the name of its PlatformBackup, so that it is made once."""
+        values = backup_values(shop.key.name, spec, target, self.installation)
+        rendered = one_job(await self._render(PlatformKey(backup.namespace, name), values), name)
+        owner = owner_of(PLATFORM_BACKUP, backup.name, backup.uid)
+        try:
+            for one in children(rendered, backup.namespace, shop.key.name, owner):
+                if one["kind"] != JOB.kind:
+                    await self._keep(one)
+                    continue
+                self.store.store_child(observe_child(await self.client.create(JOB, backup.namespace, one)))
+        except ApiError as error:
+            return await self._not_started(backup, name, error)
+        return Outcome(BackupPhase.RUNNING, BackupReason.RUNNING, "The backup begins.")
+
+    async def _not_started(self, backup: Backup, name: str, error: ApiError) -> Outcome:
+        """Raises ApiError if another attempt may succeed."""
+        if error.status == 409:
+            stored = await self.client.get(JOB, backup.namespace, name)
+            if stored is not None and backup.uid in (child := observe_child(stored)).owners:
+                self.store.store_child(child)  # an answer was lost
+                return Outcome(BackupPhase.RUNNING, BackupReason.RUNNING, "The backup begins.")
+            text = f"Another has the Job {name}: delete it, or create a PlatformBackup of another name."
+            return Outcome(BackupPhase.PENDING, BackupReason.NAME_TAKEN, text)
+        if error.transient:
+            raise error
+        text = f"The API server refused the Job: {error}. The operator tries again."
+        return Outcome(BackupPhase.PENDING, BackupReason.REFUSED, text)
+
+    async def _follow(self, child: Child, job: JobState) -> Outcome:
+        run = await self._run(child)
+        if run is None:
+            pods = await self._pods(child)
+            if problem := diagnose([one for one in pods if one.get("status", {}).get("phase") == "Pending"]):
+                return Outcome(BackupPhase.RUNNING, BackupReason.POD_NOT_STARTED, problem, job)
+            if failure := last_failure(pods):
+                text = f"An attempt has failed, and Kubernetes starts another: {failure}"
+                return Outcome(BackupPhase.RUNNING, BackupReason.RETRYING, text, job)
+            return Outcome(BackupPhase.RUNNING, BackupReason.RUNNING, "A pod backs up the shop.", job)
+        if not run.succeeded:
+            return Outcome(BackupPhase.FAILED, BackupReason(run.reason), run.message, job, run)
+        return Outcome(BackupPhase.SUCCEEDED, BackupReason.SUCCEEDED, f"Backup {run.backup} is whole.", job, run)
+
+    # The schedule of a shop.
+
+    async def _reconcile_schedule(self, key: PlatformKey) -> Requeue:
+        platform = self.shops.platforms.get(key)
+        if platform is None or platform.deleting:  # the garbage collector deletes what it owns
+            self._forget(key)
+            return Requeue.never()
+        try:
+            spec = parse(platform.spec)
+        except InvalidSpecError:
+            return Requeue.never()  # the reconciler reports it
+        policy = spec.backup
+        refusal = "" if spec.observes else await self._keep_schedule(platform, spec)
+        if policy is None:
+            self._set_report(key, BackupReport())
+            return Requeue.never()
+        stored, runs = platform.status.get("backup", {}), await self._runs_of(platform)
+        known = self.reports[key].row if key in self.reports else stored
+        report = backup_report(policy, known, runs, self.now(), hibernated=spec.hibernated, refusal=refusal)
+        self._set_report(key, report)
+        return Requeue.after(SCHEDULE_INTERVAL)
+
+    async def _keep_schedule(self, platform: Platform, spec: Spec) -> str:
+        """Applies the objects of the schedule, and deletes those of a former one. Returns why it was refused.
+
+        Raises ApiError if another attempt may succeed.
+        """
+        key, wanted = platform.key, set()
+        try:
+            for one in await self._schedule(platform, spec):
+                wanted.add(Place(key.namespace, ObjectId(one["kind"], one["metadata"]["name"])))
+                await self._keep(one)
+        except RenderError as error:
+            return f"{error}."
+        except ApiError as error:
+            if error.transient:
+                raise
+            return f"The API server refuses it: {error}."
+        for place, child in list(self.store.children.items()):
+            is_own = place.namespace == key.namespace and platform.uid in child.owners
+            if is_own and place not in wanted:
+                await self.client.delete(_KINDS[place.id.kind], place.namespace, place.id.name, child.uid)
+                self.store.children.pop(place, None)
+                self._applied.pop(place, None)
+        return ""
+
+    async def _schedule(self, platform: Platform, spec: Spec) -> list[Manifest]:
+        """Returns the objects of the schedule, rendered once for each content; none without spec.backup."""
+        key = platform.key
+        if spec.backup is None:
+            self._rendered.pop(key, None)
+            return []
+        values = schedule_values(key.name, spec, spec.backup, self.installation)
+        content = digest(values)
+        if self._rendered.get(key, ("", []))[0] != content:
+            rendered = await self._render(PlatformKey(key.namespace, schedule_release(key.name)), values)
+            self._rendered[key] = content, rendered
+        return children(self._rendered[key][1], key.namespace, key.name, owner_of(PLATFORM, key.name, platform.uid))
+
+    async def _runs_of(self, platform: Platform) -> list[BackupRun]:
+        """Returns what came of the Jobs of the schedule, and of the PlatformBackups into its destination."""
+        key = platform.key
+        own = {child.uid for child in self.store.children.values() if platform.uid in child.owners}
+        jobs = [one for one in self.store.children.values() if one.job and own & {*one.owners}]
+        runs = [await self._run(child) for child in jobs]
+        backups = (one for one in self.store.backups.values() if one.namespace == key.namespace)
+        made = (_run_of(one) for one in backups if one.spec.get("platform") == key.name)
+        return [one for one in (*runs, *made) if one]
+
+    def _set_report(self, key: PlatformKey, report: BackupReport) -> None:
+        if self.reports.get(key) != report:
+            self.reports[key] = report
+            self.report_changed(key)
+
+    # Both.
+
+    async def _render(self, release: PlatformKey, values: ChartValues) -> list[Manifest]:
+        async with self._helm_lock:
+            return await self.helm.template(self.chart, release, values)
+
+    async def _keep(self, manifest: Manifest) -> None:
+        """Applies an object if its content is another than what was applied, or fields of it were lost."""
+        kind, metadata = _KINDS[manifest["kind"]], manifest["metadata"]
+        place = Place(metadata["namespace"], ObjectId(kind.kind, metadata["name"]))
+        content, known = digest(manifest), self.store.children.get(place)
+        if known is not None and self._applied.get(place) == (content, known.owned_digest):
+            return
+        seen = observe_child(await self.client.apply(kind, place.namespace, manifest))
+        self._applied[place] = content, seen.owned_digest
+        self.store.store_child(seen)
+
+    async def _run(self, child: Child) -> BackupRun | None:
+        """Returns what came of a Job; None while it runs. The pods of each are read once."""
+        if child.job is None or child.job.ended is None:
+            return None
+        if child.uid not in self._runs:
+            known = {one.uid for one in self.store.children.values()}
+            self._runs = {uid: run for uid, run in self._runs.items() if uid in known}
+            self._runs[child.uid] = read_run(child.place.id.name, child.job, child.job.ended, await self._pods(child))
+        return self._runs[child.uid]
+
+    async def _pods(self, child: Child) -> list[Manifest]:
+        place = child.place
+        pods, _ = await self.client.list(POD, place.namespace, f"batch.kubernetes.io/job-name={place.id.name}")
+        return pods
+
+    def _forget(self, key: PlatformKey) -> None:
+        self.reports.pop(key, None)
+        self._rendered.pop(key, None)
+
+
+def _run_of(backup: Backup) -> BackupRun | None:
+    """Returns a PlatformBackup that has succeeded in its shop's own destination as a run; None for another."""
+    status = backup.status
+    if status.get("phase") != BackupPhase.SUCCEEDED or "destination" in backup.spec or "completionTime" not in status:
+        return None
+    cut = datetime.fromisoformat(status["cutTime"]) if "cutTime" in status else None
+    ended = datetime.fromisoformat(status["completionTime"])
+    return BackupRun("create", backup.name, ended, status["backupId"], cut, status["sizeBytes"])

@@ -1,0 +1,140 @@
+"""The objects of backups, from what charts/backup renders. Pure."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from platform_operator.api.backups import BackupPolicy, Destination, PlatformBackupSpec
+from platform_operator.api.kinds import FIELD_MANAGER, LABEL_MANAGED_BY, LABEL_PART_OF, LABEL_PLATFORM, Kind, Manifest
+from platform_operator.api.spec import WITH_DATABASE, Spec
+from platform_operator.render.values import ChartValues, Installation
+
+JOB = Kind("batch/v1", "Job", "jobs")
+CRON_JOB = Kind("batch/v1", "CronJob", "cronjobs")
+POLICY = Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
+CHILD_KINDS = (JOB, CRON_JOB, POLICY)
+
+BACKUP_LABELS = {LABEL_PART_OF: "ecommerce-backups", LABEL_MANAGED_BY: FIELD_MANAGER}
+"""Labels of all of them. Not those of a shop's children, with which the informers would take them for a shop's."""
+BACKUP_SELECTOR = ",".join(f"{name}={value}" for name, value in sorted(BACKUP_LABELS.items()))
+
+KEEP_ALL = {"count": 1_000_000, "days": 0}
+"""The retention of a PlatformBackup: it deletes none. A scheduled backup does, those of PlatformBackups included."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where backups are, and the Secret of their key."""
+
+    destination: Destination
+    key_secret: str
+
+
+def schedule_release(platform: str) -> str:
+    """Returns the name of the Helm release of the schedule of a shop, after which its objects are named."""
+    return f"{platform}-scheduled-backup"
+
+
+def backup_release(name: str) -> str:
+    """Returns the name of the Helm release of a PlatformBackup, which is the name of its Job, too."""
+    return f"backup-{name}"
+
+
+def target_of(spec: PlatformBackupSpec, policy: BackupPolicy | None) -> Target | None:
+    """Returns the target of a PlatformBackup. None if it names none, and its shop has none."""
+    if spec.destination is not None and spec.encryption_key_secret_ref is not None:
+        return Target(spec.destination, spec.encryption_key_secret_ref.name)
+    return policy_target(policy) if policy else None
+
+
+def policy_target(policy: BackupPolicy) -> Target:
+    return Target(policy.destination, policy.encryption_key_secret_ref.name)
+
+
+def schedule_values(platform: str, spec: Spec, policy: BackupPolicy, installation: Installation) -> ChartValues:
+    """Returns the values of charts/backup for spec.backup. A hibernated shop has no database to back up."""
+    return {
+        **_common(platform, spec, policy_target(policy), installation),
+        "schedule": policy.schedule,
+        "verifySchedule": policy.verify_schedule or "",
+        "timeZone": policy.time_zone,
+        "suspend": spec.hibernated,
+        "retention": {"count": policy.retention.count, "days": policy.retention.days},
+    }
+
+
+def backup_values(platform: str, spec: Spec, target: Target, installation: Installation) -> ChartValues:
+    """Returns the values of charts/backup for one backup."""
+    return {**_common(platform, spec, target, installation), "retention": KEEP_ALL}
+
+
+def _common(platform: str, spec: Spec, target: Target, installation: Installation) -> ChartValues:
+    external = spec.databases.external
+    ports = {one.port or 5432 for one in external.values()} if external else {5432}
+    runtime = {name: one.runtime_secret_ref.name for name, one in external.items() if one.runtime_secret_ref}
+    own = [secret.name for secret in spec.pods.image_pull_secrets or ()]
+    return {
+        "shop": platform,
+        "services": list(WITH_DATABASE),
+        "databaseSecrets": {name: one.secret_ref.name for name, one in external.items()},
+        "runtimeSecrets": runtime,
+        "databasePorts": sorted(ports),
+        "keySecret": target.key_secret,
+        "destination": _destination(target.destination),
+        "image": {
+            "registry": installation.registry,
+            "tag": installation.version,
+            "pullSecrets": list(dict.fromkeys((*installation.pull_secrets, *own))),
+        },
+        "pods": {"userIds": spec.pods.user_ids},
+        "networkPolicies": {"enabled": spec.network_policies.enabled},
+    }
+
+
+def _destination(destination: Destination) -> ChartValues:
+    if destination.s3 is None:
+        return {"volume": {"claim": destination.volume.claim_name if destination.volume else ""}}
+    bucket = destination.s3.model_dump(include={"bucket", "prefix", "endpoint", "region"})
+    return {"s3": {**bucket, "secret": destination.s3.secret_ref.name}}
+
+
+def children(rendered: Iterable[Manifest], namespace: str, platform: str, owner: Manifest) -> list[Manifest]:
+    """Returns rendered objects with the labels of the operator, and an owner with which they are deleted."""
+    return [_child(one, namespace, platform, owner) for one in rendered]
+
+
+def _child(rendered: Manifest, namespace: str, platform: str, owner: Manifest) -> Manifest:
+    manifest = copy.deepcopy(rendered)
+    labels = {**BACKUP_LABELS, LABEL_PLATFORM: platform}
+    metadata = manifest["metadata"]
+    metadata["labels"] = {**metadata.get("labels", {}), **labels}
+    metadata |= {"namespace": namespace, "ownerReferences": [owner]}
+    if manifest["kind"] == CRON_JOB.kind:
+        template = manifest["spec"]["jobTemplate"]["metadata"]
+        template["labels"] = {**template.get("labels", {}), **labels}
+    return manifest
+
+
+def one_job(rendered: Iterable[Manifest], name: str) -> list[Manifest]:
+    """Returns the policies and, of the CronJob, the Job that it would start, as `kubectl create job --from` does."""
+    objects = []
+    for one in rendered:
+        if one["kind"] != CRON_JOB.kind:
+            objects.append(one)
+            continue
+        template = one["spec"]["jobTemplate"]
+        metadata = {**template["metadata"], "name": name}
+        objects.append(
+            {"apiVersion": JOB.api_version, "kind": JOB.kind, "metadata": metadata, "spec": template["spec"]}
+        )
+    return objects
+
+
+def owner_of(kind: Kind, name: str, uid: str) -> Manifest:
+    """Makes the garbage collector delete an object with its PlatformBackup or its platform."""
+    return {
+        "apiVersion": kind.api_version, "kind": kind.kind, "name": name, "uid": uid,
+        "controller": True, "blockOwnerDeletion": True,
+    }  # fmt: skip

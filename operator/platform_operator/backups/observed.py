@@ -1,0 +1,154 @@
+"""PlatformBackups as stored, and the objects that the operator makes for backups. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from platform_operator.api.backups import BackupReason
+from platform_operator.api.kinds import LABEL_PLATFORM, Manifest, ObjectId
+from platform_operator.cache.managed_fields import owned_digest
+from platform_operator.status.backups import BackupRun
+
+MAX_TEXT = 500
+"""Characters of what a pod reports that are kept."""
+
+
+class Place(NamedTuple):
+    """Identifies an object that is made for backups, in its namespace."""
+
+    namespace: str
+    id: ObjectId
+
+
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """A PlatformBackup, as stored."""
+
+    namespace: str
+    name: str
+    uid: str
+    version: int
+    generation: int
+    deleting: bool
+    spec: Mapping[str, Any]
+    status: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class JobState:
+    """How far a Job of the backup command is."""
+
+    command: str
+    """The command, which is the first argument of its container."""
+    started: datetime | None
+    ended: datetime | None
+    """When it ended, with success or not."""
+    failure: str
+    """The message of condition Failed; empty unless it has failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """An object that the operator, or the controller of a CronJob, has made for backups."""
+
+    place: Place
+    uid: str
+    version: int
+    owned_digest: str
+    platform: str
+    owners: tuple[str, ...]
+    """UIDs."""
+    job: JobState | None
+
+
+def observe_backup(manifest: Manifest) -> Backup:
+    metadata = manifest["metadata"]
+    return Backup(
+        metadata["namespace"],
+        metadata["name"],
+        metadata["uid"],
+        int(metadata["resourceVersion"]),
+        metadata["generation"],
+        "deletionTimestamp" in metadata,
+        manifest.get("spec") or {},
+        manifest.get("status") or {},
+    )
+
+
+def observe_child(manifest: Manifest) -> Child:
+    metadata = manifest["metadata"]
+    return Child(
+        Place(metadata["namespace"], ObjectId(manifest["kind"], metadata["name"])),
+        metadata["uid"],
+        int(metadata["resourceVersion"]),
+        owned_digest(manifest),
+        (metadata.get("labels") or {}).get(LABEL_PLATFORM, ""),
+        tuple(one["uid"] for one in metadata.get("ownerReferences") or ()),
+        _job(manifest) if manifest["kind"] == "Job" else None,
+    )
+
+
+def _job(manifest: Manifest) -> JobState:
+    status = manifest.get("status") or {}
+    ended, failure = None, ""
+    for condition in status.get("conditions") or ():
+        if condition["status"] == "True" and condition["type"] in ("Complete", "Failed"):
+            ended = _time(condition.get("lastTransitionTime"))
+            if condition["type"] == "Failed":
+                failure = str(condition.get("message") or condition.get("reason") or "Failed")[:MAX_TEXT]
+    (container,) = manifest["spec"]["template"]["spec"]["containers"]
+    command = (container.get("args") or ["create"])[0]
+    return JobState(command, _time(status.get("startTime")), ended, failure)
+
+
+def read_run(name: str, job: JobState, ended: datetime, pods: Iterable[Manifest]) -> BackupRun:
+    """Returns what came of a Job that has ended, by what its last pod has reported."""
+    report = _last_report(pods)
+    if job.failure:
+        reason = report.get("reason")
+        known = reason if isinstance(reason, str) and reason in set(BackupReason) else BackupReason.JOB_FAILED
+        message = str(report.get("message") or job.failure)[:MAX_TEXT]
+        return BackupRun(job.command, name, ended, reason=str(known), message=message)
+    cut, size = report.get("cut"), report.get("bytes")
+    return BackupRun(
+        job.command,
+        name,
+        ended,
+        str(report.get("id", "unknown"))[:64],
+        _time(cut) if isinstance(cut, str) else None,
+        size if isinstance(size, int) else 0,
+    )
+
+
+def last_failure(pods: Iterable[Manifest]) -> str:
+    """Returns what the last attempt of a Job that still runs has failed with; empty if none has."""
+    report = _last_report(pods)
+    return f"{report['reason']}: {report.get('message')}"[:MAX_TEXT] if "reason" in report else ""
+
+
+def _last_report(pods: Iterable[Manifest]) -> Mapping[str, Any]:
+    """Returns the termination message of the container that has ended last, as JSON; empty if there is none."""
+    states = (
+        row.get("state") or {} for pod in pods for row in (pod.get("status") or {}).get("containerStatuses") or ()
+    )
+    ended = [one["terminated"] for one in states if one.get("terminated")]
+    for one in sorted(ended, key=lambda one: str(one.get("finishedAt", "")), reverse=True):
+        try:
+            report = json.loads(one.get("message") or "")
+        except ValueError:
+            continue
+        return report if isinstance(report, dict) else {}
+    return {}
+
+
+def _time(text: str | None) -> datetime | None:
+    """Returns a time of the API server or of the command; None for what is none."""
+    try:
+        time = datetime.fromisoformat(text or "")
+    except ValueError:
+        return None
+    return time if time.tzinfo else time.replace(tzinfo=UTC)

@@ -1,0 +1,507 @@
+"""Backups against an API server that is a dictionary, with the real chart: what is made, followed and reported."""
+
+from __future__ import annotations
+
+import copy
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from platform_backup.errors import BackupError
+
+from platform_operator.api.backups import PLATFORM_BACKUP, BackupReason
+from platform_operator.api.kinds import CHILD_LABELS, FIELD_MANAGER, Kind, Manifest, PlatformKey
+from platform_operator.backups.controller import BackupController
+from platform_operator.backups.objects import BACKUP_LABELS, CHILD_KINDS, CRON_JOB, JOB
+from platform_operator.backups.status import size_text
+from platform_operator.backups.store import BackupKey, BackupStore, schedule_key
+from platform_operator.cache.observed import observe_platform
+from platform_operator.cache.store import Cache
+from platform_operator.errors import ApiError
+from platform_operator.render.helm import Helm
+from platform_operator.render.values import Installation
+from platform_operator.status.backups import BackupReport
+from platform_operator.workqueue import Requeue
+
+NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
+SHOP = PlatformKey("shop", "market")
+KINDS = {kind.kind: kind for kind in (*CHILD_KINDS, PLATFORM_BACKUP)}
+BUCKET: Manifest = {
+    "s3": {"bucket": "backups", "endpoint": "https://minio.example.com:9000", "secretRef": {"name": "bucket"}}
+}
+KEY: Manifest = {"name": "backup-key"}
+POLICY: Manifest = {"schedule": "0 4 * * *", "destination": BUCKET, "encryptionKeySecretRef": KEY}
+ARCHIVE: Manifest = {"id": "20260101T1155-a1b2c3", "cut": "2026-01-01T11:55:00.125+00:00", "bytes": 12_900_000}
+
+
+class FakeApiServer:
+    """An API server with server-side apply, as far as backups need it."""
+
+    def __init__(self) -> None:
+        self.objects: dict[tuple[str, str, str], Manifest] = {}
+        self.pods: dict[str, list[Manifest]] = {}
+        self.writes: list[str] = []
+        self.refused: dict[str, ApiError] = {}
+        self.loses_answers = False
+        self.version = 0
+
+    async def get(self, kind: Kind, namespace: str, name: str) -> Manifest | None:
+        return copy.deepcopy(self.objects.get((kind.kind, namespace, name)))
+
+    async def list(self, kind: Kind, namespace: str, selector: str) -> tuple[list[Manifest], int]:
+        return copy.deepcopy(self.pods.get(selector.removeprefix("batch.kubernetes.io/job-name="), [])), self.version
+
+    async def create(self, kind: Kind, namespace: str, manifest: Manifest) -> Manifest:
+        if (kind.kind, namespace, manifest["metadata"]["name"]) in self.objects:
+            raise ApiError(409, "AlreadyExists", "it exists already")
+        stored = await self.apply(kind, namespace, manifest)
+        if self.loses_answers:
+            raise ApiError(0, "Unreachable", "no answer")
+        return stored
+
+    async def apply(
+        self, kind: Kind, namespace: str, manifest: Manifest, subresource: str = "", manager: str = FIELD_MANAGER
+    ) -> Manifest:
+        name = manifest["metadata"]["name"]
+        self.writes.append(f"{kind.kind} {name} {subresource}".strip())
+        if kind.kind in self.refused:
+            raise self.refused[kind.kind]
+        place = kind.kind, namespace, name
+        self.version += 1
+        stored = self.objects.setdefault(place, {"metadata": {"uid": f"u{self.version}", "generation": 1}})
+        if subresource:
+            stored["status"] = copy.deepcopy(manifest["status"])
+        else:
+            kept = {name: stored["metadata"][name] for name in ("uid", "generation")}
+            stored.update(copy.deepcopy(manifest))
+            fields: Manifest = {"f:metadata": {}, "f:spec": {}}
+            managed = [{"manager": manager, "operation": "Apply", "fieldsV1": fields}]
+            stored["metadata"] = {**manifest["metadata"], **kept, "managedFields": managed}
+        stored["metadata"]["resourceVersion"] = str(self.version)
+        return copy.deepcopy(stored)
+
+    async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> None:
+        self.writes.append(f"delete {kind.kind} {name}")
+        assert self.objects[kind.kind, namespace, name]["metadata"]["uid"] == uid
+        del self.objects[kind.kind, namespace, name]
+
+
+class FakeCluster:
+    """A shop, its backups, and the operator that keeps them."""
+
+    def __init__(self, charts: Path, helm: str) -> None:
+        self.server, self.now = FakeApiServer(), NOW
+        self.shops = Cache()
+        self.chart, self.helm = charts / "backup", helm
+        self.restart()
+
+    def restart(self) -> None:
+        self.queued: set[BackupKey] = set()
+        self.reported: list[PlatformKey] = []
+        self.store = BackupStore(self.queued.add)
+        self.controller = BackupController(
+            cast(Any, self.server), self.store, self.shops, Helm(executable=self.helm), self.chart,
+            Installation("1.2", "registry.example.com", pull_secrets=("pull",)), lambda: self.now, self.reported.append,
+        )  # fmt: skip
+
+    def shop(self, status: Manifest | None = None, **spec: Any) -> None:
+        self.server.version += 1
+        metadata = {"name": SHOP.name, "namespace": SHOP.namespace, "uid": "shop-uid", "generation": 1}
+        metadata["resourceVersion"] = str(self.server.version)
+        self.shops.store_platform(observe_platform({"metadata": metadata, "spec": spec, "status": status or {}}))
+
+    def backup(self, name: str = "now", **spec: Any) -> None:
+        self.server.version += 1
+        metadata = {"name": name, "namespace": "shop", "uid": f"uid-{name}", "generation": 1}
+        metadata["resourceVersion"] = str(self.server.version)
+        created = {"kind": PLATFORM_BACKUP.kind, "metadata": metadata, "spec": {"platform": "market"} | spec}
+        self.server.objects[PLATFORM_BACKUP.kind, "shop", name] = created
+
+    async def reconcile(self, name: str = "now") -> Requeue:
+        """Makes one pass over a PlatformBackup, with the store as the watches would fill it."""
+        self.see()
+        return await self.controller.reconcile(BackupKey(PLATFORM_BACKUP.kind, "shop", name))
+
+    async def reconcile_schedule(self) -> BackupReport:
+        self.see()
+        await self.controller.reconcile(schedule_key(SHOP))
+        return self.controller.reports[SHOP]
+
+    def see(self) -> None:
+        self.server.writes.clear()
+        for (kind, _, _), stored in list(self.server.objects.items()):
+            self.store.change(KINDS[kind], "MODIFIED", {"kind": kind} | copy.deepcopy(stored))
+
+    def status(self, name: str = "now") -> Manifest:
+        status: Manifest = self.server.objects[PLATFORM_BACKUP.kind, "shop", name]["status"]
+        return status
+
+    def complete(self, name: str = "now") -> tuple[str, str, str]:
+        (condition,) = self.status(name)["conditions"]
+        return condition["status"], condition["reason"], condition["message"]
+
+    def job(self, name: str = "backup-now") -> Manifest:
+        return self.server.objects[JOB.kind, "shop", name]
+
+    def end(self, name: str, outcome: str, report: Manifest | str, at: datetime = NOW) -> None:
+        """Ends a Job, after its pod has reported."""
+        self.report(name, report)
+        self.server.version += 1
+        job = self.job(name)
+        time = at.isoformat()
+        job["metadata"]["resourceVersion"] = str(self.server.version)
+        job["status"] = {
+            "startTime": (at - timedelta(seconds=72)).isoformat(),
+            "conditions": [{"type": outcome, "status": "True", "lastTransitionTime": time, "message": "BackoffLimit"}],
+        }
+
+    def report(self, name: str, report: Manifest | str) -> None:
+        text = report if isinstance(report, str) else json.dumps(report)
+        end = {"terminated": {"exitCode": 0, "finishedAt": NOW.isoformat(), "message": text}}
+        pod = {"metadata": {"name": name}, "status": {"phase": "Failed", "containerStatuses": [{"state": end}]}}
+        self.server.pods[name] = [pod]
+
+    def scheduled_job(self, name: str, command: str = "create") -> None:
+        """Starts a Job as the controller of the CronJob does."""
+        suffix = "" if command == "create" else f"-{command}"
+        cron_job = self.server.objects[CRON_JOB.kind, "shop", f"market-scheduled-backup{suffix}"]
+        template = copy.deepcopy(cron_job["spec"]["jobTemplate"])
+        owner = {"kind": CRON_JOB.kind, "uid": cron_job["metadata"]["uid"]}
+        self.server.version += 1
+        metadata = {"name": name, "namespace": "shop", "uid": f"uid-{name}", "ownerReferences": [owner]}
+        metadata |= {"resourceVersion": str(self.server.version), "labels": template["metadata"]["labels"]}
+        self.server.objects[JOB.kind, "shop", name] = {"metadata": metadata, "spec": template["spec"]}
+
+
+@pytest.fixture
+def cluster(charts: Path, helm: str) -> FakeCluster:
+    cluster = FakeCluster(charts, helm)
+    cluster.shop(backup=POLICY)
+    return cluster
+
+
+def container(spec: Manifest) -> Manifest:
+    (only,) = spec["template"]["spec"]["containers"]
+    return dict(only)
+
+
+def environment(spec: Manifest) -> Manifest:
+    return {one["name"]: one.get("value", one.get("valueFrom")) for one in container(spec)["env"]}
+
+
+# One backup.
+
+
+async def test_a_backup_is_a_job_of_the_chart_that_is_deleted_with_it(cluster: FakeCluster) -> None:
+    cluster.backup()
+    await cluster.reconcile()
+    job = cluster.job()
+    assert container(job["spec"])["args"] == ["create"]
+    assert container(job["spec"])["image"] == "registry.example.com/ecommerce/backup:1.2"
+    assert environment(job["spec"])["BACKUP_SHOP"] == "shop/market"
+    assert environment(job["spec"])["BACKUP_DESTINATION"] == "s3://backups"
+    assert environment(job["spec"])["BACKUP_KEY"]["secretKeyRef"]["name"] == "backup-key"
+    assert int(environment(job["spec"])["BACKUP_KEEP"]) > 100_000, "a backup that a person takes deletes no other"
+    policies = [one for one in cluster.server.objects.values() if one["kind"] == "NetworkPolicy"]
+    assert len(policies) == 2
+    for one in (job, *policies):
+        (owner,) = one["metadata"]["ownerReferences"]
+        assert (owner["kind"], owner["uid"]) == (PLATFORM_BACKUP.kind, "uid-now")
+        assert BACKUP_LABELS.items() <= one["metadata"]["labels"].items(), "else no watch sees it"
+        assert not CHILD_LABELS.items() <= one["metadata"]["labels"].items(), "else the shop would prune it"
+    assert cluster.status()["phase"] == "Running"
+
+
+async def test_a_whole_backup_is_reported_with_its_id_size_and_cut(cluster: FakeCluster) -> None:
+    cluster.backup()
+    await cluster.reconcile()
+    cluster.end("backup-now", "Complete", ARCHIVE)
+    assert (await cluster.reconcile()).delay is None
+    status = cluster.status()
+    assert status["phase"] == "Succeeded"
+    assert (status["backupId"], status["size"], status["sizeBytes"]) == (ARCHIVE["id"], "12.3 MiB", 12_900_000)
+    assert (status["cutTime"], status["durationSeconds"]) == ("2026-01-01T11:55:00Z", 72)
+    assert cluster.complete()[:2] == ("True", "Succeeded")
+    await cluster.reconcile()
+    assert cluster.server.writes == []
+
+
+async def test_a_failed_backup_has_the_reason_and_the_advice_of_the_command(cluster: FakeCluster) -> None:
+    cluster.backup()
+    await cluster.reconcile()
+    failure = {"reason": "DestinationRefused", "message": "the bucket refuses the access key: correct its Secret"}
+    cluster.report("backup-now", failure)
+    await cluster.reconcile()
+    assert cluster.complete()[:2] == ("Unknown", "Retrying")
+    assert "correct its Secret" in cluster.complete()[2]
+    cluster.end("backup-now", "Failed", failure)
+    await cluster.reconcile()
+    assert cluster.complete() == ("False", "DestinationRefused", failure["message"])
+    assert (cluster.status()["phase"], "backupId" in cluster.status()) == ("Failed", False)
+
+
+@pytest.mark.parametrize("report", ["", "[]", "no JSON", '{"reason": ["x"]}', '{"reason": "Invented", "message": 1}'])
+async def test_a_job_that_says_nothing_known_has_failed_all_the_same(cluster: FakeCluster, report: str) -> None:
+    cluster.backup()
+    await cluster.reconcile()
+    cluster.end("backup-now", "Failed", report)
+    await cluster.reconcile()
+    assert cluster.complete()[:2] == ("False", "JobFailed")
+
+
+async def test_a_pod_that_cannot_start_is_explained(cluster: FakeCluster) -> None:
+    cluster.backup()
+    await cluster.reconcile()
+    waiting = {"reason": "CreateContainerConfigError", "message": 'secret "backup-key" not found'}
+    statuses = [{"name": "backup", "state": {"waiting": waiting}}]
+    pod = {"metadata": {"name": "p"}, "status": {"phase": "Pending", "containerStatuses": statuses}}
+    cluster.server.pods["backup-now"] = [pod]
+    await cluster.reconcile()
+    assert cluster.complete() == (
+        "Unknown", "PodNotStarted", 'CreateContainerConfigError: secret "backup-key" not found',
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("spec", "reason"),
+    [(None, "PlatformMissing"), ({"hibernated": True, "backup": POLICY}, "Hibernated"), ({}, "NoDestination")],
+)
+async def test_a_backup_waits_for_what_it_needs(charts: Path, helm: str, spec: Manifest | None, reason: str) -> None:
+    cluster = FakeCluster(charts, helm)
+    if spec is not None:
+        cluster.shop(**spec)
+    cluster.backup()
+    assert (await cluster.reconcile()).delay is not None
+    assert (cluster.status()["phase"], *cluster.complete()[:2]) == ("Pending", "Unknown", reason)
+    cluster.shop(backup=POLICY)
+    await cluster.reconcile()
+    assert cluster.job()
+
+
+async def test_a_backup_can_have_a_destination_of_its_own(cluster: FakeCluster) -> None:
+    cluster.backup(destination={"volume": {"claimName": "disk"}}, encryptionKeySecretRef={"name": "own-key"})
+    await cluster.reconcile()
+    variables = environment(cluster.job()["spec"])
+    assert variables["BACKUP_DESTINATION"] == "file:///backups"
+    assert variables["BACKUP_KEY"]["secretKeyRef"]["name"] == "own-key"
+    volumes = cluster.job()["spec"]["template"]["spec"]["volumes"]
+    assert {"name": "backups", "persistentVolumeClaim": {"claimName": "disk"}} in volumes
+
+
+async def test_a_job_is_made_once_whatever_answer_was_lost(cluster: FakeCluster) -> None:
+    cluster.backup()
+    cluster.server.loses_answers = True
+    with pytest.raises(ApiError):
+        await cluster.reconcile()
+    cluster.server.loses_answers = False
+    await cluster.reconcile()
+    assert cluster.status()["phase"] == "Running"
+    jobs = [one for one in cluster.server.objects if one[0] == JOB.kind]
+    assert len(jobs) == 1
+
+
+async def test_the_job_of_another_is_left_alone(cluster: FakeCluster) -> None:
+    cluster.backup()
+    cluster.server.objects[JOB.kind, "shop", "backup-now"] = {
+        "kind": JOB.kind,
+        "metadata": {"name": "backup-now", "namespace": "shop", "uid": "other", "resourceVersion": "1"},
+        "spec": {"template": {"spec": {"containers": [{"name": "other"}]}}},
+    }
+    await cluster.reconcile()
+    assert cluster.complete()[:2] == ("Unknown", "NameTaken")
+
+
+async def test_a_job_that_was_deleted_is_not_started_again(cluster: FakeCluster) -> None:
+    cluster.backup()
+    await cluster.reconcile()
+    await cluster.reconcile()
+    gone = cluster.server.objects.pop((JOB.kind, "shop", "backup-now"))
+    cluster.store.change(JOB, "DELETED", gone)
+    assert BackupKey(PLATFORM_BACKUP.kind, "shop", "now") in cluster.queued
+    await cluster.reconcile()
+    assert cluster.complete()[:2] == ("False", "JobLost")
+    assert (JOB.kind, "shop", "backup-now") not in cluster.server.objects
+
+
+async def test_a_refused_job_is_tried_again(cluster: FakeCluster) -> None:
+    cluster.backup()
+    cluster.server.refused[JOB.kind] = ApiError(403, "Forbidden", "exceeded quota: tenant")
+    assert (await cluster.reconcile()).delay is not None
+    assert cluster.complete()[:2] == ("Unknown", "Refused")
+    assert "exceeded quota" in cluster.complete()[2]
+
+
+async def test_the_backup_of_a_shop_of_another_operator_is_left_to_it(cluster: FakeCluster) -> None:
+    cluster.shop(operatorClassName="staging", backup=POLICY)
+    cluster.backup()
+    assert (await cluster.reconcile()).delay is None
+    assert cluster.server.writes == []
+
+
+# The schedule of a shop.
+
+
+async def test_a_schedule_is_two_cron_jobs_of_the_chart(cluster: FakeCluster) -> None:
+    retention = {"count": 14, "days": 30}
+    cluster.shop(backup=POLICY | {"verifySchedule": "0 6 * * 0", "timeZone": "Europe/Berlin", "retention": retention})
+    await cluster.reconcile_schedule()
+    make = cluster.server.objects[CRON_JOB.kind, "shop", "market-scheduled-backup"]
+    verify = cluster.server.objects[CRON_JOB.kind, "shop", "market-scheduled-backup-verify"]
+    assert [one["spec"]["schedule"] for one in (make, verify)] == ["0 4 * * *", "0 6 * * 0"]
+    assert [one["spec"]["timeZone"] for one in (make, verify)] == ["Europe/Berlin"] * 2
+    assert [container(one["spec"]["jobTemplate"]["spec"])["args"] for one in (make, verify)] == [["create"], ["verify"]]
+    variables = environment(make["spec"]["jobTemplate"]["spec"])
+    assert (variables["BACKUP_KEEP"], variables["BACKUP_KEEP_DAYS"]) == ("14", "30")
+    assert make["metadata"]["ownerReferences"][0]["uid"] == "shop-uid"
+    await cluster.reconcile_schedule()
+    assert cluster.server.writes == []
+
+
+async def test_what_a_schedule_no_longer_needs_is_deleted(cluster: FakeCluster) -> None:
+    cluster.shop(backup=POLICY | {"verifySchedule": "@weekly"})
+    await cluster.reconcile_schedule()
+    cluster.backup()
+    await cluster.reconcile()
+    cluster.shop(backup=POLICY, networkPolicies={"enabled": False})
+    await cluster.reconcile_schedule()
+    kinds = sorted(one[0] for one in cluster.server.objects if "scheduled" in one[2])
+    assert kinds == ["CronJob"]
+    cluster.shop()
+    report = await cluster.reconcile_schedule()
+    assert [one for one in cluster.server.objects if "scheduled" in one[2]] == []
+    assert report == BackupReport()
+    assert cluster.job(), "the backup that a person has started goes on"
+
+
+async def test_a_changed_cron_job_is_restored(cluster: FakeCluster) -> None:
+    await cluster.reconcile_schedule()
+    stored = cluster.server.objects[CRON_JOB.kind, "shop", "market-scheduled-backup"]
+    cluster.server.version += 1
+    stored["metadata"] |= {"managedFields": [], "resourceVersion": str(cluster.server.version)}
+    await cluster.reconcile_schedule()
+    assert cluster.server.writes == ["CronJob market-scheduled-backup"]
+
+
+async def test_an_observed_shop_gets_no_schedule_and_a_hibernated_one_a_suspended_one(cluster: FakeCluster) -> None:
+    cluster.shop(mode="Observe", backup=POLICY)
+    await cluster.reconcile_schedule()
+    assert cluster.server.writes == []
+    cluster.shop(hibernated=True, backup=POLICY)
+    await cluster.reconcile_schedule()
+    assert cluster.server.objects[CRON_JOB.kind, "shop", "market-scheduled-backup"]["spec"]["suspend"] is True
+
+
+async def test_external_databases_are_reached_by_their_secrets_and_ports(cluster: FakeCluster) -> None:
+    names = ("user", "product", "inventory", "order", "payment", "notification", "review")
+    external: Manifest = {name: {"secretRef": {"name": f"{name}-outside"}} for name in names}
+    external["order"] |= {"port": 6432, "runtimeSecretRef": {"name": "order-role"}}
+    cluster.shop(backup=POLICY, databases={"provider": "external", "external": external})
+    await cluster.reconcile_schedule()
+    cron_job = cluster.server.objects[CRON_JOB.kind, "shop", "market-scheduled-backup"]
+    pod = cron_job["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    secrets = {one["name"]: one["secret"]["secretName"] for one in pod["volumes"] if "secret" in one}
+    assert (secrets["order-db"], secrets["order-db-runtime"]) == ("order-outside", "order-role")
+    policy = cluster.server.objects["NetworkPolicy", "shop", "market-scheduled-backup"]
+    assert [one["port"] for rule in policy["spec"]["egress"] for one in rule["ports"]] == [53, 53, 5432, 6432, 9000]
+
+
+def backed_up(report: BackupReport) -> tuple[bool | None, str]:
+    assert report.condition is not None
+    return report.condition.status, report.condition.reason
+
+
+async def test_the_last_backup_and_its_verification_are_reported(cluster: FakeCluster) -> None:
+    cluster.shop(backup=POLICY | {"verifySchedule": "@weekly"})
+    assert backed_up(await cluster.reconcile_schedule()) == (False, "NoBackupYet")
+    cluster.scheduled_job("first")
+    cluster.end("first", "Complete", ARCHIVE)
+    cluster.scheduled_job("check", "verify")
+    cluster.end("check", "Complete", ARCHIVE, NOW + timedelta(hours=1))
+    cluster.reported.clear()
+    report = await cluster.reconcile_schedule()
+    assert cluster.reported == [SHOP], "the reconciler writes the status"
+    assert backed_up(report) == (True, "BackedUp")
+    assert report.row["lastSuccessful"] == {
+        "backupId": ARCHIVE["id"], "cutTime": "2026-01-01T11:55:00Z", "sizeBytes": 12_900_000,
+        "name": "first", "completionTime": "2026-01-01T12:00:00Z",
+    }  # fmt: skip
+    assert report.row["lastVerified"]["completionTime"] == "2026-01-01T13:00:00Z"
+
+
+async def test_a_failed_backup_or_verification_is_reported_until_one_succeeds(cluster: FakeCluster) -> None:
+    cluster.shop(backup=POLICY | {"verifySchedule": "@weekly"})
+    await cluster.reconcile_schedule()
+    cluster.scheduled_job("first")
+    cluster.end("first", "Complete", ARCHIVE)
+    cluster.scheduled_job("second")
+    cluster.end("second", "Failed", {"reason": "DestinationFull", "message": "no room"}, NOW + timedelta(hours=1))
+    report = await cluster.reconcile_schedule()
+    assert backed_up(report) == (False, "BackupFailed")
+    assert report.condition is not None
+    assert "DestinationFull: no room" in report.condition.message
+    assert ARCHIVE["id"] in report.condition.message, "it says which backup can be restored"
+    cluster.scheduled_job("third")
+    cluster.end("third", "Complete", ARCHIVE, NOW + timedelta(hours=2))
+    assert backed_up(await cluster.reconcile_schedule()) == (True, "BackedUp")
+    cluster.scheduled_job("check", "verify")
+    cluster.end("check", "Failed", {"reason": "BackupDamaged", "message": "changed"}, NOW + timedelta(hours=3))
+    assert backed_up(await cluster.reconcile_schedule()) == (False, "VerificationFailed")
+
+
+async def test_a_backup_that_is_too_old_is_none(cluster: FakeCluster) -> None:
+    cluster.shop(backup=POLICY | {"maxAgeHours": 30})
+    await cluster.reconcile_schedule()
+    cluster.scheduled_job("first")
+    cluster.end("first", "Complete", ARCHIVE)
+    await cluster.reconcile_schedule()
+    cluster.now += timedelta(hours=30)
+    assert backed_up(await cluster.reconcile_schedule()) == (False, "BackupTooOld")
+    cluster.shop(hibernated=True, backup=POLICY | {"maxAgeHours": 30})
+    assert backed_up(await cluster.reconcile_schedule()) == (True, "BackedUp"), "nothing has changed since"
+
+
+async def test_the_report_outlives_the_jobs_and_the_operator(cluster: FakeCluster) -> None:
+    await cluster.reconcile_schedule()
+    cluster.scheduled_job("first")
+    cluster.end("first", "Complete", ARCHIVE)
+    report = await cluster.reconcile_schedule()
+    del cluster.server.objects[JOB.kind, "shop", "first"]
+    cluster.restart()
+    cluster.shop(status={"backup": dict(report.row)}, backup=POLICY)
+    assert await cluster.reconcile_schedule() == report
+
+
+async def test_a_backup_that_a_person_takes_counts_in_the_destination_of_the_shop(cluster: FakeCluster) -> None:
+    cluster.backup("elsewhere", destination={"volume": {"claimName": "disk"}}, encryptionKeySecretRef=KEY)
+    await cluster.reconcile("elsewhere")
+    cluster.end("backup-elsewhere", "Complete", ARCHIVE)
+    await cluster.reconcile("elsewhere")
+    assert backed_up(await cluster.reconcile_schedule()) == (False, "NoBackupYet")
+    cluster.backup()
+    await cluster.reconcile()
+    cluster.end("backup-now", "Complete", ARCHIVE)
+    cluster.queued.clear()
+    await cluster.reconcile()
+    assert schedule_key(SHOP) in cluster.queued
+    report = await cluster.reconcile_schedule()
+    assert (backed_up(report), report.row["lastSuccessful"]["name"]) == ((True, "BackedUp"), "now")
+
+
+async def test_a_schedule_that_is_refused_is_reported(cluster: FakeCluster) -> None:
+    cluster.server.refused[CRON_JOB.kind] = ApiError(422, "Invalid", "spec.schedule: Invalid value")
+    report = await cluster.reconcile_schedule()
+    assert backed_up(report) == (False, "BackupsNotScheduled")
+    assert report.condition is not None
+    assert "spec.schedule: Invalid value" in report.condition.message
+
+
+def test_every_failure_of_the_command_is_a_reason() -> None:
+    assert {one.reason for one in BackupError.__subclasses__()} <= {str(one) for one in BackupReason}
+
+
+def test_sizes_are_written_for_people() -> None:
+    assert [size_text(one) for one in (0, 1023, 1024, 5 << 40, 5 << 50)] == [
+        "0 B", "1023 B", "1.0 KiB", "5.0 TiB", "5120.0 TiB",
+    ]  # fmt: skip
