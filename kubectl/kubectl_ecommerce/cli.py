@@ -15,10 +15,12 @@ from typing import Any, TextIO
 from kubectl_ecommerce.commands import COMMANDS
 from kubectl_ecommerce.commands.command import Command, Report, Session
 from kubectl_ecommerce.errors import PluginError
-from kubectl_ecommerce.kubectl import Kubectl
+from kubectl_ecommerce.kubectl import SHOPS, TENANTS, Kubectl
 from kubectl_ecommerce.output import Style, clean
 
 PROGRAM = "kubectl ecommerce"
+_SUBJECTS = {SHOPS: ("shop", "the only one of the namespace"), TENANTS: ("tenant", "all")}
+"""The last argument of a command by its resource, and what is meant without it."""
 FAILED = 1
 """The exit code of a command that could not do its work. That of wrong arguments is 2."""
 
@@ -89,7 +91,8 @@ def _add(commands: Any, command: Command) -> None:
     )
     parser.set_defaults(command=command)
     command.add_arguments(parser)
-    parser.add_argument("shop", nargs="?", metavar="SHOP", help="name of the shop [the only one of the namespace]")
+    subject, omitted = _SUBJECTS[command.resource]
+    parser.add_argument(subject, nargs="?", metavar=subject.upper(), help=f"name of the {subject} [{omitted}]")
     if command.changes:
         parser.add_argument("--dry-run", action="store_true", help="have the change checked, and make none")
     parser.add_argument("-o", "--output", choices=("json", "yaml"), help="print data for scripts")

@@ -14,7 +14,6 @@ from typing import cast
 from kubectl_ecommerce.cli import kubectl_for, parser
 from kubectl_ecommerce.commands import COMMANDS
 from kubectl_ecommerce.errors import PluginError
-from kubectl_ecommerce.kubectl import SHOPS
 
 FILES = 0
 """cobra's ShellCompDirectiveDefault: the shell completes names of files."""
@@ -43,7 +42,8 @@ def complete(words: Sequence[str]) -> tuple[list[str], int]:
     if name is None:
         return _starting(last, (f"{one.name}\t{one.summary}" for one in COMMANDS)), NO_FILES
     choices = [str(choice) for one in actions if not one.option_strings for choice in one.choices or ()]
-    return _starting(last, choices if choices and before[-1] == name else _shops(before)), NO_FILES
+    resource = next(one.resource for one in COMMANDS if one.name == name)
+    return _starting(last, choices if choices and before[-1] == name else _names(before, resource)), NO_FILES
 
 
 def _starting(prefix: str, words: Iterable[str]) -> list[str]:
@@ -67,10 +67,10 @@ def _values(option: Action, before: Sequence[str]) -> Iterable[str]:
     return [str(choice) for choice in option.choices or ()]
 
 
-def _shops(before: Sequence[str]) -> Iterable[str]:
+def _names(before: Sequence[str], resource: str) -> Iterable[str]:
     namespace = _given(before, "-n", "--namespace")
     scope = ("--namespace", namespace) if namespace else ()
-    return _lines(before, "get", SHOPS, *scope, "--output", _NAMES)
+    return _lines(before, "get", resource, *scope, "--output", _NAMES)
 
 
 def _lines(before: Sequence[str], *arguments: str) -> Iterator[str]:

@@ -33,6 +33,10 @@ class NoSuchShopError(PluginError):
     """There is no shop of that name, or it is not clear which one is meant."""
 
 
+class NoSuchTenantError(PluginError):
+    """There is no tenant of that name."""
+
+
 class NothingToDoError(PluginError):
     """The shop is not in a state in which the command does anything."""
 

@@ -16,6 +16,8 @@ Manifest: TypeAlias = dict[str, Any]
 GROUP = "platform.ecommerce.dev"
 SHOPS = f"ecommerceplatforms.{GROUP}"
 """The resource of the shops, whose short name another resource may have too."""
+TENANTS = f"tenants.{GROUP}"
+"""The resource of the tenants. Other products have tenants too."""
 
 
 @dataclass(frozen=True)

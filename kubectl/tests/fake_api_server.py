@@ -30,6 +30,7 @@ KINDS: dict[str, dict[str, str]] = {
     "coordination.k8s.io/v1": {"Lease": "leases"},
     "policy/v1": {"PodDisruptionBudget": "poddisruptionbudgets"},
     "platform.ecommerce.dev/v1beta1": {"EcommercePlatform": "ecommerceplatforms"},
+    "platform.ecommerce.dev/v1alpha1": {"Tenant": "tenants"},
 }  # fmt: skip
 """The kinds that are served, with their plurals, by apiVersion."""
 _STDOUT, _STDERR, _STATUS = b"\x01", b"\x02", b"\x03"
@@ -97,8 +98,8 @@ class FakeApiServer:
             return None
         resources = [
             {
-                "name": plural, "singularName": kind.lower(), "namespaced": kind != "Namespace", "kind": kind,
-                "verbs": ["get", "list", "patch"],
+                "name": plural, "singularName": kind.lower(), "kind": kind, "verbs": ["get", "list", "patch"],
+                "namespaced": kind not in ("Namespace", "Tenant"),
             }
             for kind, plural in self.kinds[version].items()
         ]  # fmt: skip

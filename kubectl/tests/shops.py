@@ -122,3 +122,22 @@ def release(revision: int, version: str) -> Manifest:
         "revision": revision,
         "data": {"version": version, "charts": "c", "values": "v", "images": {}, "migrations": {}},
     }
+
+
+def tenant(name: str, state: str = "Ready", *conditions: Manifest, **spec: Any) -> Manifest:
+    """Returns a tenant in a state, with these conditions."""
+    usage = {"pods": 17, "storageRequested": "8Gi", "day": "2026-01-31", "ordersToday": 12, "ordersYesterday": 340}
+    return {
+        "apiVersion": "platform.ecommerce.dev/v1alpha1",
+        "kind": "Tenant",
+        "metadata": {"name": name, "generation": 1, "uid": name},
+        "spec": {"planRef": {"name": "basic"}} | spec,
+        "status": {
+            "plan": "basic",
+            "state": state,
+            "namespace": name,
+            "servicesReady": "8/8",
+            "usage": usage | {"ordersTotal": 4100},
+            "conditions": [*conditions],
+        },
+    }

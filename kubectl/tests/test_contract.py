@@ -16,13 +16,14 @@ from chassis.messaging.topology import load_topology
 from fake_api_server import FakeApiServer
 from kubectl_ecommerce.cli import parser
 from kubectl_ecommerce.commands import COMMANDS, resend_events, rotate
-from kubectl_ecommerce.kubectl import SHOPS
+from kubectl_ecommerce.kubectl import SHOPS, TENANTS
 from kubectl_ecommerce.runbooks import FINE, RUNBOOKS, UNKNOWN, Runbook
 from kubectl_ecommerce.shop import FAILED_UPGRADES, RETRY_ANNOTATION, ROTATE_ANNOTATION
 from shops import shop
 
 from platform_operator.api.conditions import ConditionReason, RotationKind, UpgradePhase
 from platform_operator.api.kinds import GROUP, PLATFORM
+from platform_operator.api.tenants import TENANT
 from platform_operator.plan.upgrades import ANNOTATION_RETRY_UPGRADE
 from platform_operator.secrets.rotation import ANNOTATION_ROTATE
 
@@ -56,6 +57,7 @@ def _anchor(heading: str) -> str:
 
 def test_the_names_are_the_operators() -> None:
     assert f"{PLATFORM.plural}.{GROUP}" == SHOPS
+    assert f"{TENANT.plural}.{GROUP}" == TENANTS
     assert RETRY_ANNOTATION == ANNOTATION_RETRY_UPGRADE
     assert ROTATE_ANNOTATION == ANNOTATION_ROTATE
     assert {*rotate.KINDS} == {*map(str, RotationKind), "all"}

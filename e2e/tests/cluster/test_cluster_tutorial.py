@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 from devtools.doc_checks import examples, run, stands_for
-from shop_e2e.cluster.kubectl import Namespace, delete_namespace, eventually, write_kubeconfig
+from shop_e2e.cluster.kubectl import Namespace, eventually, write_kubeconfig
 from shop_e2e.cluster.shops import MOST_PODS, limit_pods
 
 pytestmark = [pytest.mark.cluster, pytest.mark.undisturbed]
 
 _TUTORIAL = Path(__file__).parents[3] / "docs/tutorial.md"
-_SECOND_TENANT = "bakery"
+_TENANT, _PLAN = "bakery", "starter"
 _NOT_TRUE = ("Progressing", "Degraded", "MailConfigured")
 """The conditions that are False in the sample shop, which has no mail server."""
 
@@ -28,7 +28,7 @@ def as_found(namespace: Namespace) -> Iterator[None]:
     limit_pods(namespace, MOST_PODS)
     namespace.wait_rolled_out("shop")
     yield
-    delete_namespace(_SECOND_TENANT)
+    _delete_tenant(namespace)
     namespace.kubectl(
         "patch",
         *("ecp", "shop", "--type", "json"),
@@ -46,6 +46,15 @@ async def test_every_command_of_the_tutorial_prints_what_the_page_shows(tmp_path
 
     for lesson, output in zip(lessons, printed, strict=True):
         assert stands_for(lesson.shown, output), f"{lesson.script}prints otherwise than shown:\n{output}"
+
+
+def _delete_tenant(namespace: Namespace) -> None:
+    """Deletes the tenant, its data and its plan, unless the tutorial did."""
+    at_once = json.dumps({"spec": {"deleteAfter": "0d"}})
+    if namespace.kubectl("get", "tenants", _TENANT, "--ignore-not-found"):
+        namespace.kubectl("patch", "tenant", _TENANT, "--type", "merge", "--patch", at_once)
+    namespace.kubectl("delete", "tenant", _TENANT, "--ignore-not-found", "--timeout=180s", timeout=200)
+    namespace.kubectl("delete", "tenantplan", _PLAN, "--ignore-not-found")
 
 
 def _holds_all_promises(namespace: Namespace) -> bool:

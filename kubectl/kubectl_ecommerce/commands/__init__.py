@@ -13,6 +13,7 @@ from kubectl_ecommerce.commands import (
     rotate,
     status,
     support_bundle,
+    tenants,
     why,
 )
 from kubectl_ecommerce.commands.command import Command
@@ -22,6 +23,7 @@ COMMANDS: tuple[Command, ...] = (
     why.WHY,
     diff.DIFF,
     invariants.INVARIANTS,
+    tenants.TENANTS_COMMAND,
     mode.PAUSE,
     mode.RESUME,
     hibernate.HIBERNATE,

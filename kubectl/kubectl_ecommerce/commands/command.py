@@ -82,6 +82,8 @@ class Command:
     add_arguments: Callable[[ArgumentParser], None] = _no_arguments
     changes: bool = False
     """True if the command writes, so that it has the option --dry-run."""
+    resource: str = SHOPS
+    """The resource that the last argument names."""
 
 
 def patch(session: Session, shop: Shop, change: Mapping[str, Any], done: str) -> Report:

@@ -247,7 +247,7 @@ async def test_an_upgrade_that_has_begun_ends_before_the_shop_is_hibernated(clus
     assert versions(cluster)[0] == "2"
 
 
-async def test_what_was_known_of_invariants_stands_while_a_shop_sleeps(cluster: ScalableCluster) -> None:
+async def test_what_was_known_of_invariants_stays_while_a_shop_is_hibernated(cluster: ScalableCluster) -> None:
     cluster.scrape_results = {
         name: ScrapeResult(cluster.now.timestamp(), ServiceMetrics(violations={"nothing": 0}))
         for name in ("user", "product", "inventory", "order", "payment", "notification", "review", "gateway")
@@ -276,7 +276,7 @@ async def test_a_hibernated_shop_is_not_scraped(cluster: ScalableCluster) -> Non
     assert (asked, woken, scraper.results(KEY)) == ([], [], {})
 
 
-async def test_an_invalid_spec_does_not_hide_that_a_shop_sleeps(cluster: ScalableCluster) -> None:
+async def test_an_invalid_spec_does_not_hide_that_a_shop_is_hibernated(cluster: ScalableCluster) -> None:
     await cluster.start()
     await cluster.hibernate()
     cluster.spec({"hibernated": True, "services": {"order": {"replicas": "many"}}})
