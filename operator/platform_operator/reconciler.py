@@ -177,6 +177,7 @@ class Reconciler:
             await finish_deletion(self.client, self.cache, platform, self.now())
             return Requeue.never()  # the garbage collector follows the owner references
         spec, result = await self._converge(platform)
+        await _yield_to_others()
         await self._report(platform, spec, result)
         if isinstance(result.error, ApiError | UnexpectedError):
             raise result.error
@@ -490,6 +491,7 @@ class Reconciler:
             return PassResult(conflicts=(conflict,))
         rendered = await self.renderer.render(key, platform.uid, values)
         objects = stage.objects if stage else rendered
+        await _yield_to_others()
         desired: Sequence[DesiredObject] = (*self._generated(platform, spec, generated), *objects)
         if not self._plan(platform, spec, desired, inventory).held_prune:
             release = release_of(key, values, self.renderer.chart_digest, rendered)
@@ -498,6 +500,7 @@ class Reconciler:
                 return PassResult(conflicts=(conflict,))
         try:
             while True:
+                await _yield_to_others()
                 desired = (*self._generated(platform, spec, generated), *objects)
                 plan = self._plan(platform, spec, desired, progress.inventory, frozenset(progress.attempted))
                 plan = plan.during_upgrade() if stage else plan
@@ -521,8 +524,10 @@ class Reconciler:
             self.renderer.forget(key, platform.uid, values)
         stored = progress.inventory.for_content(content, desired, progress.held)
         await write_inventory(self.client, self.cache, platform, stored, generated.master_key.id)
+        await _yield_to_others()
         plan = self._plan(platform, spec, desired, progress.inventory, frozenset(progress.attempted))
         if stage:
+            await _yield_to_others()
             ahead = (*self._generated(platform, spec, generated), *stage.ahead)
             later = self._plan(platform, spec, ahead, progress.inventory, frozenset(progress.attempted))
             plan = replace(plan.during_upgrade(), due=later.due, waiting=later.waiting)
@@ -703,6 +708,12 @@ class Reconciler:
             logger.warning("cannot list pods: %s", error, extra={"platform": str(key)})
             return ""
         return diagnose(pods)
+
+
+async def _yield_to_others() -> None:
+    """Lets the event loop run other tasks: rendering, planning and reporting each take tens of milliseconds, and the
+    API server may answer all that is awaited in between at once."""
+    await asyncio.sleep(0)
 
 
 def _pod_selector(key: PlatformKey, part: ObjectId) -> str:

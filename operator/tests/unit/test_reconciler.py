@@ -14,6 +14,7 @@ from typing import Any, cast
 import pytest
 from prometheus_client import REGISTRY
 
+from platform_operator import reconciler
 from platform_operator.api.kinds import (
     ANNOTATION_KEY_ID,
     CHILD_LABELS,
@@ -50,6 +51,7 @@ from platform_operator.reconciler import (
     TURN_INTERVAL,
     Reconciler,
 )
+from platform_operator.render import renderer
 from platform_operator.render.helm import Helm
 from platform_operator.render.renderer import Renderer
 from platform_operator.render.store_images import CHARTS_OWN, StoreImages
@@ -352,6 +354,36 @@ class FakeCluster:
 @pytest.fixture
 def cluster(tmp_path: Path) -> FakeCluster:
     return FakeCluster(tmp_path)
+
+
+async def test_a_pass_lets_other_tasks_run_between_its_parts_although_every_answer_is_there_at_once(
+    cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns = 0
+    parts: dict[str, list[int]] = {"render": [], "plan": [], "report": []}
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    def recorded(part: str, function: Any) -> Any:
+        def call(*arguments: Any, **named: Any) -> Any:
+            parts[part].append(turns)
+            return function(*arguments, **named)
+
+        return call
+
+    monkeypatch.setattr(renderer, "desired_objects", recorded("render", renderer.desired_objects))
+    monkeypatch.setattr(reconciler, "make_plan", recorded("plan", reconciler.make_plan))
+    monkeypatch.setattr(reconciler, "describe", recorded("report", reconciler.describe))
+    task = asyncio.create_task(others())
+    await cluster.make_pass()
+    task.cancel()
+    turn = [*parts["render"], *parts["plan"], *parts["report"]]
+    assert len(turn) > 3
+    assert sorted(set(turn)) == turn, f"parts that hold the event loop together: {parts}"
 
 
 async def test_a_platform_comes_up_wave_by_wave(cluster: FakeCluster) -> None:
