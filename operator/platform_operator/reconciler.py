@@ -20,7 +20,7 @@ from platform_operator.apply.inventory_store import inventory_id, is_stored, rea
 from platform_operator.apply.release_history import record_release
 from platform_operator.apply.rotation_store import write_rotations
 from platform_operator.apply.salt_store import recorded_or_new_salt
-from platform_operator.cache.observed import ObservedObject, Platform, observe_platform
+from platform_operator.cache.observed import Children, ObservedObject, Platform, observe_platform
 from platform_operator.cache.store import Cache, same_but_for_status
 from platform_operator.client import KubernetesClient
 from platform_operator.errors import (
@@ -93,7 +93,7 @@ from platform_operator.secrets.rotation import (
     rotation_id,
 )
 from platform_operator.secrets.salt import read_salt, salt_id
-from platform_operator.secrets.secret_reader import read_named_secrets
+from platform_operator.secrets.secret_reader import read_named_secrets, read_url_secrets
 from platform_operator.secrets.store_tls import StoreTls, builtin_stores, store_tls
 from platform_operator.status.backups import BackupReport
 from platform_operator.status.blocked import blocked_for, blocked_since
@@ -248,10 +248,11 @@ class Reconciler:
             if isinstance(master_key, NameConflict):
                 return spec, PassResult(conflicts=(master_key,))
             named = await self._named_secrets(platform, spec, master_key)
+            release = await self._release_secrets(platform, spec)
             draining = spec.hibernated and await self._drains(platform.key)
 
             def generated_for(version: str) -> _Generated:
-                tls = self._store_tls(platform.key, spec, version, master_key, inventory)
+                tls = self._store_tls(platform.key, spec, version, master_key, inventory, release)
                 return _Generated(master_key, replaced, tls, rotations, times, draining)
 
             choice = await self._choose_release(platform, spec, inventory, generated_for, named)
@@ -556,10 +557,22 @@ class Reconciler:
         stored = platform.status.get("secrets", ())
         return await read_named_secrets(self.client, platform.key.namespace, spec, key, stored)
 
+    async def _release_secrets(self, platform: Platform, spec: Spec) -> Children:
+        """Reads the Secrets of a release that is being adopted. The cache does not have them before the first pass."""
+        if not adopts_release(platform):
+            return {}
+        return await read_url_secrets(self.client, platform.key, spec, self.cache.children(platform.key))
+
     def _store_tls(
-        self, key: PlatformKey, spec: Spec, version: str, master_key: MasterKey, inventory: Inventory
+        self,
+        key: PlatformKey,
+        spec: Spec,
+        version: str,
+        master_key: MasterKey,
+        inventory: Inventory,
+        release: Children,
     ) -> StoreTls:
-        observed = self.cache.children(key)
+        observed = {**release, **self.cache.children(key)}
 
         def is_own(component: str) -> bool:
             return may_write(key, component, master_key, observed)
