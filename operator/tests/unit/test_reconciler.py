@@ -14,7 +14,6 @@ from typing import Any, cast
 import pytest
 from prometheus_client import REGISTRY
 
-from platform_operator import reconciler
 from platform_operator.api.kinds import (
     ANNOTATION_KEY_ID,
     CHILD_LABELS,
@@ -42,6 +41,7 @@ from platform_operator.plan.data_loss import CHECK_AFTER
 from platform_operator.plan.error_rates import PodCounts, PodId, RequestCounts
 from platform_operator.plan.field_fights import FORGET_AFTER
 from platform_operator.plan.fleet import Target, UpgradePolicy, choose_target, with_targets
+from platform_operator.plan.planner import make_plan
 from platform_operator.plan.releases import HISTORY_LIMIT
 from platform_operator.reconciler import (
     EARLY,
@@ -62,6 +62,7 @@ from platform_operator.secrets.salt import salt_id
 from platform_operator.secrets.store_tls import builtin_stores
 from platform_operator.status.conditions import PROGRESS_DEADLINE
 from platform_operator.status.pending import MAX_NAMED
+from platform_operator.status.platform_status import describe
 from platform_operator.status.recorder import MAX_WAITING, EventRecorder
 from platform_operator.workqueue import Requeue, WorkQueue
 
@@ -376,8 +377,8 @@ async def test_a_pass_lets_other_tasks_run_between_its_parts_although_every_answ
         return call
 
     monkeypatch.setattr(renderer, "desired_objects", recorded("render", renderer.desired_objects))
-    monkeypatch.setattr(reconciler, "make_plan", recorded("plan", reconciler.make_plan))
-    monkeypatch.setattr(reconciler, "describe", recorded("report", reconciler.describe))
+    monkeypatch.setattr("platform_operator.reconciler.make_plan", recorded("plan", make_plan))
+    monkeypatch.setattr("platform_operator.reconciler.describe", recorded("report", describe))
     task = asyncio.create_task(others())
     await cluster.make_pass()
     task.cancel()
