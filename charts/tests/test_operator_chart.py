@@ -136,6 +136,15 @@ def test_manifests_with_images_of_your_own_are_written_into_a_folder(render: Ren
     assert bundle["metadata"]["annotations"]["containerImage"] == image
 
 
+def test_with_tenants_no_bundle_is_written_that_would_lack_their_policies(tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "manifests/generate"), "--to", str(tmp_path), "--set=tenants.enabled=true"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert "no bundle for OLM is written, since tenants.enabled needs admission policies" in done.stderr
+    written = list(yaml.load_all((tmp_path / "operator.yaml").read_text(), yaml.CSafeLoader))
+    assert of_kind(written, "ValidatingAdmissionPolicy")
+    assert not list(tmp_path.glob("olm/**/*.yaml"))
+
+
 def kustomize(find_tool: Callable[[str], str], folder: Path) -> list[Manifest]:
     """Returns what `kubectl kustomize` builds of a folder."""
     command = [find_tool("kubectl"), "kustomize", str(folder)]

@@ -20,7 +20,7 @@ from platform_operator.apply.inventory_store import inventory_id, is_stored, rea
 from platform_operator.apply.release_history import record_release
 from platform_operator.apply.rotation_store import write_rotations
 from platform_operator.apply.salt_store import recorded_or_new_salt
-from platform_operator.cache.observed import ObservedObject, Platform, observe_platform
+from platform_operator.cache.observed import Children, ObservedObject, Platform, observe_platform
 from platform_operator.cache.store import Cache, same_but_for_status
 from platform_operator.client import KubernetesClient
 from platform_operator.errors import (
@@ -93,7 +93,7 @@ from platform_operator.secrets.rotation import (
     rotation_id,
 )
 from platform_operator.secrets.salt import read_salt, salt_id
-from platform_operator.secrets.secret_reader import read_named_secrets
+from platform_operator.secrets.secret_reader import read_named_secrets, read_url_secrets
 from platform_operator.secrets.store_tls import StoreTls, builtin_stores, store_tls
 from platform_operator.status.backups import BackupReport
 from platform_operator.status.blocked import blocked_for, blocked_since
@@ -177,6 +177,7 @@ class Reconciler:
             await finish_deletion(self.client, self.cache, platform, self.now())
             return Requeue.never()  # the garbage collector follows the owner references
         spec, result = await self._converge(platform)
+        await _yield_to_others()
         await self._report(platform, spec, result)
         if isinstance(result.error, ApiError | UnexpectedError):
             raise result.error
@@ -247,10 +248,11 @@ class Reconciler:
             if isinstance(master_key, NameConflict):
                 return spec, PassResult(conflicts=(master_key,))
             named = await self._named_secrets(platform, spec, master_key)
+            release = await self._release_secrets(platform, spec)
             draining = spec.hibernated and await self._drains(platform.key)
 
             def generated_for(version: str) -> _Generated:
-                tls = self._store_tls(platform.key, spec, version, master_key, inventory)
+                tls = self._store_tls(platform.key, spec, version, master_key, inventory, release)
                 return _Generated(master_key, replaced, tls, rotations, times, draining)
 
             choice = await self._choose_release(platform, spec, inventory, generated_for, named)
@@ -490,6 +492,7 @@ class Reconciler:
             return PassResult(conflicts=(conflict,))
         rendered = await self.renderer.render(key, platform.uid, values)
         objects = stage.objects if stage else rendered
+        await _yield_to_others()
         desired: Sequence[DesiredObject] = (*self._generated(platform, spec, generated), *objects)
         if not self._plan(platform, spec, desired, inventory).held_prune:
             release = release_of(key, values, self.renderer.chart_digest, rendered)
@@ -498,6 +501,7 @@ class Reconciler:
                 return PassResult(conflicts=(conflict,))
         try:
             while True:
+                await _yield_to_others()
                 desired = (*self._generated(platform, spec, generated), *objects)
                 plan = self._plan(platform, spec, desired, progress.inventory, frozenset(progress.attempted))
                 plan = plan.during_upgrade() if stage else plan
@@ -521,8 +525,10 @@ class Reconciler:
             self.renderer.forget(key, platform.uid, values)
         stored = progress.inventory.for_content(content, desired, progress.held)
         await write_inventory(self.client, self.cache, platform, stored, generated.master_key.id)
+        await _yield_to_others()
         plan = self._plan(platform, spec, desired, progress.inventory, frozenset(progress.attempted))
         if stage:
+            await _yield_to_others()
             ahead = (*self._generated(platform, spec, generated), *stage.ahead)
             later = self._plan(platform, spec, ahead, progress.inventory, frozenset(progress.attempted))
             plan = replace(plan.during_upgrade(), due=later.due, waiting=later.waiting)
@@ -551,10 +557,22 @@ class Reconciler:
         stored = platform.status.get("secrets", ())
         return await read_named_secrets(self.client, platform.key.namespace, spec, key, stored)
 
+    async def _release_secrets(self, platform: Platform, spec: Spec) -> Children:
+        """Reads the Secrets of a release that is being adopted. The cache does not have them before the first pass."""
+        if not adopts_release(platform):
+            return {}
+        return await read_url_secrets(self.client, platform.key, spec, self.cache.children(platform.key))
+
     def _store_tls(
-        self, key: PlatformKey, spec: Spec, version: str, master_key: MasterKey, inventory: Inventory
+        self,
+        key: PlatformKey,
+        spec: Spec,
+        version: str,
+        master_key: MasterKey,
+        inventory: Inventory,
+        release: Children,
     ) -> StoreTls:
-        observed = self.cache.children(key)
+        observed = {**release, **self.cache.children(key)}
 
         def is_own(component: str) -> bool:
             return may_write(key, component, master_key, observed)
@@ -703,6 +721,12 @@ class Reconciler:
             logger.warning("cannot list pods: %s", error, extra={"platform": str(key)})
             return ""
         return diagnose(pods)
+
+
+async def _yield_to_others() -> None:
+    """Lets the event loop run other tasks: rendering, planning and reporting each take tens of milliseconds, and the
+    API server may answer all that is awaited in between at once."""
+    await asyncio.sleep(0)
 
 
 def _pod_selector(key: PlatformKey, part: ObjectId) -> str:

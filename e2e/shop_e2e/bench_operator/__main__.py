@@ -159,6 +159,7 @@ async def _measure_operator(plane: ControlPlane, folder: Path, options: Options,
         requests=(after.total - before.total) / shops, bytes=(after.bytes - before.bytes) / shops,
         writes=_writes(after) - _writes(before), latencies=sorted(latencies),
         resident=max(first.resident, last.resident), block=max(first.block, last.block),
+        work=max(first.work, last.work),
         leader_kept=transitions == 2,
     )  # fmt: skip
 

@@ -31,6 +31,8 @@ class Readings:
     requests: Mapping[str, float]
     bytes: float
     block: float
+    work: float
+    """The most processor time in one callback of the event loop, in seconds."""
     resident: int
 
     @property
@@ -98,5 +100,6 @@ class OperatorProcess:
             requests={one.labels["verb"]: one.value for one in samples if one.name == "bench_api_requests_total"},
             bytes=plain.get("bench_api_bytes_total", 0),
             block=plain.get("bench_longest_block_seconds", 0),
+            work=plain.get("bench_longest_work_seconds", 0),
             resident=resident_bytes([self._process.pid]),
         )

@@ -28,6 +28,8 @@ class Figures:
     """The seconds of each change, in ascending order."""
     resident: int
     block: float
+    work: float
+    """The most processor time in one callback of the event loop."""
     leader_kept: bool
 
 
@@ -43,6 +45,7 @@ def table(figures: Figures) -> str:
         ("change until applied while all resync: p50, p99", _latency(figures.latencies)),
         ("resident memory", f"{figures.resident / 2**20:.0f} MiB"),
         ("longest block of the event loop", f"{figures.block * 1000:.0f} ms"),
+        ("processor time of its longest callback", f"{figures.work * 1000:.0f} ms"),
         ("leader kept", "yes" if figures.leader_kept else "no"),
     ]
     return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)])

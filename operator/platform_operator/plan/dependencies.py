@@ -7,7 +7,7 @@ one of them at a time.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from platform_operator.api.kinds import ObjectId
@@ -42,9 +42,9 @@ class Progress:
     unready: frozenset[ObjectId] = frozenset()
     """Objects that exist and are not ready, also those that are due."""
 
-    def first_missing(self, one: DesiredObject, desired: Sequence[DesiredObject]) -> ObjectId | None:
-        """Returns the first object that `one` has to wait for, if there is any."""
-        return next((other.id for other in desired if self._is_first(one, other)), None)
+    def first_missing(self, one: DesiredObject, workloads: Sequence[DesiredObject]) -> ObjectId | None:
+        """Returns the first of the workloads that `one` has to wait for, if there is any."""
+        return next((other.id for other in workloads if self._is_first(one, other)), None)
 
     def _is_first(self, one: DesiredObject, other: DesiredObject) -> bool:
         if other.wave == one.wave:
@@ -62,8 +62,6 @@ class Progress:
         return other in self.unready or (other in self.due - self.attempted and other < one)
 
     def _holds(self, one: DesiredObject, other: DesiredObject) -> bool:
-        if other.id.kind not in _WORKLOADS:
-            return False
         if one.id.kind not in _WORKLOADS and one.id in self.observed:
             return one.id.name == other.id.name and other.id in self.due - self.attempted
         if component_of(one.id) == component_of(other.id):
@@ -97,6 +95,11 @@ class Progress:
 
 
 _WORKLOADS = ("StatefulSet", "Job", "Deployment")
+
+
+def workloads_of(desired: Iterable[DesiredObject]) -> Sequence[DesiredObject]:
+    """Returns the objects that others may have to wait for: a sixth of those of a shop."""
+    return [one for one in desired if one.id.kind in _WORKLOADS]
 
 
 def component_of(identity: ObjectId) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from platform_operator.api.kinds import ObjectId
 from platform_operator.cache.observed import Children, ObservedObject
 from platform_operator.plan.comparison import Change, compare
-from platform_operator.plan.dependencies import Progress, Waiting
+from platform_operator.plan.dependencies import Progress, Waiting, workloads_of
 from platform_operator.plan.inventory import DesiredObject, Inventory
 from platform_operator.plan.prune_guard import PruneGuard
 from platform_operator.plan.readiness import Blocker, blocker
@@ -104,7 +104,8 @@ def _progress(
 
 def _waiting(ordered: Sequence[DesiredObject], due: Sequence[Change], progress: Progress) -> tuple[Waiting, ...]:
     changes = [change.object for change in due if not change.is_repair and change.object.id not in progress.attempted]
-    missing = [(one, progress.first_missing(one, ordered)) for one in changes]
+    workloads = workloads_of(ordered)
+    missing = [(one, progress.first_missing(one, workloads)) for one in changes]
     return tuple(Waiting(one.id, one.wave, first) for one, first in missing if first)
 
 

@@ -1,6 +1,6 @@
-"""Reads the Secrets that a spec names.
+"""Reads Secrets that have no label of the operator's, so that no watch shows them.
 
-They have no label of the operator's, so no watch shows them: they are read in each pass of a shop that names any.
+Those that a spec names are read in each pass of a shop that names any, those of a Helm release until it is adopted.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from platform_operator.api.kinds import CHILD_KINDS, Manifest
+from platform_operator.api.kinds import CHILD_KINDS, Manifest, ObjectId, PlatformKey
 from platform_operator.api.spec import Spec
+from platform_operator.cache.observed import Children, observe
 from platform_operator.client import KubernetesClient
 from platform_operator.secrets.master_key import MasterKey
 from platform_operator.secrets.named_secrets import NamedSecret, SecretState, named_secrets
+from platform_operator.secrets.store_tls import url_secrets
 
 
 async def read_named_secrets(
@@ -27,6 +29,17 @@ async def read_named_secrets(
     found = {name: await client.get(kind, namespace, name) for name in sorted({one.name for one in named})}
     known = {row["field"]: row.get("revision", "") for row in stored}
     return tuple(_state(one, found[one.name], master_key, known.get(one.field, "")) for one in named)
+
+
+async def read_url_secrets(client: KubernetesClient, key: PlatformKey, spec: Spec, observed: Children) -> Children:
+    """Reads the Secrets with the URLs of builtin stores that are not observed: those of a release that is adopted.
+
+    They decide which stores have TLS before anything is applied. Raises ApiError.
+    """
+    names = (ObjectId("Secret", f"{key.name}-{component}") for component in url_secrets(spec))
+    absent = [identity for identity in names if identity not in observed]
+    found = [await client.get(CHILD_KINDS["Secret"], key.namespace, identity.name) for identity in absent]
+    return {identity: observe(stored) for identity, stored in zip(absent, found, strict=True) if stored}
 
 
 def _state(secret: NamedSecret, manifest: Manifest | None, master_key: MasterKey, known: str) -> SecretState:

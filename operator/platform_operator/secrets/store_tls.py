@@ -75,6 +75,11 @@ def _builtin(spec: Spec) -> Iterable[str]:
         yield "rabbitmq"
 
 
+def url_secrets(spec: Spec) -> tuple[str, ...]:
+    """Returns the components whose Secrets have the URL of a builtin Redis or RabbitMQ."""
+    return tuple(one for store in builtin_stores(spec) if not store.endswith("-db") for one in _url_secrets(store))
+
+
 def _url_secrets(store: str) -> tuple[str, ...]:
     """Returns the components whose Secrets have the URL of Redis or RabbitMQ."""
     return (store, *(f"{service}-broker" for service in WITH_BROKER if store == "rabbitmq"))

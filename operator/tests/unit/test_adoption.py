@@ -152,6 +152,28 @@ async def test_a_platform_takes_over_the_helm_release_of_its_name_without_replac
     assert {name: kept[name]["data"] for name in credentials} == credentials
 
 
+async def test_the_stores_of_a_release_without_tls_have_none_from_the_first_pass_on(tmp_path: Path) -> None:
+    cluster = FakeCluster(tmp_path)
+    for component in ("redis", "rabbitmq"):
+        labels = {"app.kubernetes.io/managed-by": "Helm"}
+        metadata = {
+            "name": f"shop-{component}",
+            "namespace": "shop",
+            "uid": component,
+            "generation": 1,
+            "labels": labels,
+        }
+        secret = {"kind": "Secret", "metadata": metadata | {"annotations": dict(RELEASE)}, "data": {"URL": "eA=="}}
+        cluster.server.objects["Secret", f"shop-{component}"] = secret
+        cluster.server.touch(secret)
+    cluster.spec({}, **ADOPT)
+    rendered = []
+    for _ in range(2):
+        await cluster.reconcile()
+        rendered.append(cluster.helm.values["global"].get("tls"))
+    assert rendered == [{"plainStores": ["rabbitmq", "redis"]}] * 2
+
+
 async def test_a_release_is_left_alone_without_the_annotation_of_its_platform(release: Release) -> None:
     record = release.put_record(1)
     before = copy.deepcopy(release.of_kinds(*WITH_PODS))

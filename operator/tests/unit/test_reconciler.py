@@ -41,6 +41,7 @@ from platform_operator.plan.data_loss import CHECK_AFTER
 from platform_operator.plan.error_rates import PodCounts, PodId, RequestCounts
 from platform_operator.plan.field_fights import FORGET_AFTER
 from platform_operator.plan.fleet import Target, UpgradePolicy, choose_target, with_targets
+from platform_operator.plan.planner import make_plan
 from platform_operator.plan.releases import HISTORY_LIMIT
 from platform_operator.reconciler import (
     EARLY,
@@ -50,6 +51,7 @@ from platform_operator.reconciler import (
     TURN_INTERVAL,
     Reconciler,
 )
+from platform_operator.render import renderer
 from platform_operator.render.helm import Helm
 from platform_operator.render.renderer import Renderer
 from platform_operator.render.store_images import CHARTS_OWN, StoreImages
@@ -60,6 +62,7 @@ from platform_operator.secrets.salt import salt_id
 from platform_operator.secrets.store_tls import builtin_stores
 from platform_operator.status.conditions import PROGRESS_DEADLINE
 from platform_operator.status.pending import MAX_NAMED
+from platform_operator.status.platform_status import describe
 from platform_operator.status.recorder import MAX_WAITING, EventRecorder
 from platform_operator.workqueue import Requeue, WorkQueue
 
@@ -352,6 +355,36 @@ class FakeCluster:
 @pytest.fixture
 def cluster(tmp_path: Path) -> FakeCluster:
     return FakeCluster(tmp_path)
+
+
+async def test_a_pass_lets_other_tasks_run_between_its_parts_although_every_answer_is_there_at_once(
+    cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns = 0
+    parts: dict[str, list[int]] = {"render": [], "plan": [], "report": []}
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    def recorded(part: str, function: Any) -> Any:
+        def call(*arguments: Any, **named: Any) -> Any:
+            parts[part].append(turns)
+            return function(*arguments, **named)
+
+        return call
+
+    monkeypatch.setattr(renderer, "desired_objects", recorded("render", renderer.desired_objects))
+    monkeypatch.setattr("platform_operator.reconciler.make_plan", recorded("plan", make_plan))
+    monkeypatch.setattr("platform_operator.reconciler.describe", recorded("report", describe))
+    task = asyncio.create_task(others())
+    await cluster.make_pass()
+    task.cancel()
+    turn = [*parts["render"], *parts["plan"], *parts["report"]]
+    assert len(turn) > 3
+    assert sorted(set(turn)) == turn, f"parts that hold the event loop together: {parts}"
 
 
 async def test_a_platform_comes_up_wave_by_wave(cluster: FakeCluster) -> None:

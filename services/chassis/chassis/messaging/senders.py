@@ -42,7 +42,9 @@ class BrokerUser:
 
     def users_of(self, service: str) -> frozenset[str]:
         """Returns the users of a service of the same shop."""
-        shop = self.name.removesuffix(self.service).removesuffix(SECOND)
+        shop = self.name.removesuffix(self.service)
+        if shop == SECOND or shop.endswith(f".{SECOND}"):  # not that of a shop whose name ends in 2
+            shop = shop.removesuffix(SECOND)
         return frozenset((f"{shop}{service}", f"{shop}{SECOND}{service}"))
 
     def sender_of(self, origin: Origin, topology: Topology) -> str | None:

@@ -64,6 +64,16 @@ def test_users_of_another_shop_on_the_same_broker_are_strangers() -> None:
     assert not is_accepted(ours, origin("order"))
 
 
+@pytest.mark.parametrize("own", ["inventory", "2.inventory"])
+def test_a_shop_whose_name_ends_in_2_is_not_another_shop_s_second_user(own: str) -> None:
+    ours = BrokerUser(f"x2.{own}", "inventory")
+    for user in ("order", "2.order"):
+        assert is_accepted(ours, origin(f"x2.{user}"))
+        assert not is_accepted(ours, origin(f"x.{user}"))
+    assert not is_accepted(BrokerUser(f"x.{own}", "inventory"), origin("x2.order"))
+    assert not is_accepted(ours, origin("xorder"))
+
+
 def test_only_the_consumer_itself_may_say_that_another_service_sent_a_message() -> None:
     assert is_accepted(INVENTORY, origin("inventory", "inventory.retry", "inventory", named="order"))
     assert not is_accepted(INVENTORY, origin("inventory", "inventory.retry", "inventory", named="payment"))
