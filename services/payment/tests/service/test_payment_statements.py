@@ -93,7 +93,7 @@ async def test_paying_takes_four_commits_and_those_of_the_simulated_provider(che
     is_erased = ["SELECT"]
     begun = ["BEGIN", "SELECT", "INSERT", "SELECT", "SELECT", "INSERT", "COMMIT"]
     intent_created = ["BEGIN", "INSERT", "SELECT", "COMMIT"]
-    intent_stored = ["BEGIN", "SELECT", "UPDATE", "COMMIT"]
+    intent_stored = ["UPDATE"]
     confirming = ["BEGIN", "SELECT", "SELECT", "UPDATE", "UPDATE", "COMMIT"]
     charged = ["BEGIN", "SELECT", "UPDATE", "COMMIT"]
     completed = ["BEGIN", "SELECT", "SELECT", "UPDATE", "INSERT", "UPDATE", "COMMIT"]
