@@ -106,7 +106,7 @@ _BACKLOG_AND_LAG = Statement(
 )
 
 _HAS_RECORDED: ContextVar[bool] = ContextVar("has_recorded", default=False)
-"""Whether the current task has recorded an event that it has not woken the relay for."""
+"""True in a task that has recorded an event and has not woken the relay for it."""
 
 log = logs.get_logger(__name__)
 
