@@ -36,7 +36,7 @@ from typing import Any
 from aio_pika.message import IncomingMessage
 from chassis.database.engine import Database
 from chassis.database.statements import AutocommitConnection
-from chassis.grpc.client import ClientCallInterceptor
+from chassis.grpc.client import NeighbourMethod
 from chassis.messaging import inbox
 from chassis.messaging.broker import Broker
 from chassis.messaging.deliveries import Deliveries
@@ -70,13 +70,9 @@ def _instrument(service: str) -> None:
         (inbox, "handles", _applying(inbox.handles)),
         (IncomingMessage, "ack", _around("ack", IncomingMessage.ack, lambda message, *_: message.routing_key)),
         (
-            ClientCallInterceptor,
-            "intercept_unary_unary",
-            _around(
-                "call",
-                ClientCallInterceptor.intercept_unary_unary,
-                lambda _self, _continuation, _details, request: type(request).__name__,
-            ),
+            NeighbourMethod,
+            "__call__",
+            _around("call", NeighbourMethod.__call__, lambda _self, request: type(request).__name__),
         ),
     ]
     if service in _PROVIDERS:

@@ -40,6 +40,10 @@ _READY_TIMEOUT_SECONDS = 2.5
 _ANSWER_VALID_SECONDS = 5.0
 """How long the end of a transaction proves that the database answers."""
 _STATEMENT_TIMEOUT_SECONDS = 10
+_RECYCLE_SECONDS = 200
+"""The age at which a connection is replaced before its next use. Those that only a peak needs are idle for long: load
+balancers forget idle connections after 240 s and more, without a word to either end.
+"""
 _REPORT_TIMEOUT_SECONDS = 300
 _OUTAGE_ERRORS = (
     asyncpg.PostgresConnectionError,
@@ -216,6 +220,7 @@ def _create_engine(
         max_overflow=0,
         pool_timeout=settings.db_connect_timeout_seconds,
         pool_use_lifo=True,  # few connections have prepared what all have to do, instead of each of them a part of it
+        pool_recycle=_RECYCLE_SECONDS,
         connect_args={
             "timeout": settings.db_connect_timeout_seconds,
             "command_timeout": statement_timeout_seconds,

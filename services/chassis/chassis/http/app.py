@@ -1,11 +1,13 @@
 """The HTTP application of a service: FastAPI with problem documents, probes and documentation."""
 
 import importlib.resources
+import inspect
 from collections.abc import Awaitable, Callable, Sequence
 
 from fastapi import APIRouter, Depends, FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi.routing import APIRoute
 from fastapi.staticfiles import StaticFiles
 from fastapi.telemetry import TelemetryConfig
 from starlette.types import ASGIApp
@@ -49,7 +51,8 @@ def create_app(
 ) -> ASGIApp:
     """Returns the ASGI application of a service. `table` has the problems of its domain errors.
 
-    `is_public` tells that its requests come from outside the shop.
+    `is_public` tells that its requests come from outside the shop. Raises TypeError for a dependency that is a function
+    without `async`.
     """
     api = FastAPI(
         title=title,
@@ -66,8 +69,20 @@ def create_app(
     add_error_handlers(api, table, [route for router in all_routers for route in router.routes])
     show_documentation(api, title)
     for router in all_routers:
+        _refuse_threads(router)
         api.include_router(router)
     return RequestMiddleware(api, table, is_public=is_public)
+
+
+def _refuse_threads(router: APIRouter) -> None:
+    """Raises TypeError for a function without `async`: FastAPI runs it in a thread, which costs a request 0.2 ms."""
+    for route in router.routes:
+        dependants = list(route.dependant.dependencies) if isinstance(route, APIRoute) else []
+        while dependants:
+            dependant = dependants.pop()
+            dependants += dependant.dependencies
+            if inspect.isfunction(dependant.call) and not inspect.iscoroutinefunction(dependant.call):
+                raise TypeError(f"the dependency {dependant.call.__qualname__} would run in a thread: write async def")
 
 
 def show_documentation(api: FastAPI, title: str) -> None:

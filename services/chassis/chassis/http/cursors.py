@@ -6,7 +6,7 @@ Each list says what the position of an item in its order is: a named tuple of nu
 
 import base64
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -151,10 +151,10 @@ def _check_storable(value: object) -> None:
         value.astimezone(UTC)
 
 
-def cursor_paging(position: type[PositionT]) -> Callable[..., CursorPaging[PositionT]]:
+def cursor_paging(position: type[PositionT]) -> Callable[..., Awaitable[CursorPaging[PositionT]]]:
     """Returns the dependency of a route that lists items by cursor; `position` is the position of an item."""
 
-    def paging(
+    async def paging(
         page: Annotated[
             int, Query(ge=1, le=MAX_PAGED, description=f"Number of the page, from 1, up to item {MAX_PAGED}")
         ] = 1,

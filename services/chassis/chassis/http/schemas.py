@@ -135,7 +135,7 @@ class Paging:
         return (self.page - 1) * self.limit
 
 
-def _paging(
+async def _paging(
     page: Annotated[int, Query(ge=1, le=10_000, description="Number of the page, from 1")] = 1,
     limit: Annotated[int, Query(ge=1, le=100, description="Largest number of items on the page")] = 10,
 ) -> Paging:

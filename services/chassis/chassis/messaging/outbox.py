@@ -10,6 +10,7 @@ import math
 import time
 from collections import Counter as Tally
 from collections.abc import Iterable, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -104,6 +105,9 @@ _BACKLOG_AND_LAG = Statement(
     lambda row: (int(row["backlog"]), float(row["lag_seconds"])),
 )
 
+_HAS_RECORDED: ContextVar[bool] = ContextVar("has_recorded", default=False)
+"""True in a task that has recorded an event and has not woken the relay for it."""
+
 log = logs.get_logger(__name__)
 
 
@@ -148,10 +152,20 @@ class Outbox:
         """Stores an event in the caller's transaction: it is published if and only if that commits."""
         event = events.Event(event_id, subject, at, payload, tracing.inject())
         await _RECORD.first(transaction, id=event.id, type=event.type.name, body=events.encode(event))
+        _HAS_RECORDED.set(True)
 
     def wake(self) -> None:
         """Makes the relay publish at once. Called after the commit of a transaction with events."""
         self._woken.set()
+
+    def wake_if_recorded(self) -> None:
+        """Does what `wake` does, if this task has recorded an event since it was called last.
+
+        Most events have no effect that records another one. The relay would read an empty outbox for each of them.
+        """
+        if _HAS_RECORDED.get():
+            _HAS_RECORDED.set(False)
+            self.wake()
 
     async def relay(self) -> None:
         """Publishes for ever. Several processes may relay one table: each takes the rows that no other has locked."""

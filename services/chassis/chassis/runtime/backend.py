@@ -64,7 +64,7 @@ class Backend:
         if load_topology().produced_by(self._service):
             loops["relay"] = self.outbox.relay
             loops["outbox"] = repeat_every(outbox.PRUNE_INTERVAL_SECONDS, self.prune_published_events)
-        own_inbox = Inbox(self._service, self.database, handlers, on_commit=on_commit or self.outbox.wake)
+        own_inbox = Inbox(self._service, self.database, handlers, on_commit=on_commit or self.outbox.wake_if_recorded)
         if handlers:
             loops["consumer"] = lambda: self.broker.consume(own_inbox.receive, own_inbox.receive_batch)
             loops["inbox"] = repeat_every(inbox.PRUNE_INTERVAL_SECONDS, own_inbox.prune)

@@ -140,6 +140,21 @@ async def test_an_event_is_sent_if_and_only_if_its_transaction_commits(backend: 
     await cancel_all(relay, consumer.task)
 
 
+async def test_a_handler_wakes_the_relay_only_if_it_has_recorded_an_event(backend: Backend) -> None:
+    outbox = Outbox(backend.database, Broker(backend.broker_url, "order"))
+
+    async def handle(*, records: bool) -> None:
+        async with backend.database.begin() as transaction:
+            if records:
+                await outbox.record(transaction, uuid7(), "x", OrderCancelled(order_id="x"), datetime.now(UTC))
+        outbox.wake_if_recorded()
+
+    await asyncio.create_task(handle(records=False))
+    assert not outbox._woken.is_set()
+    await asyncio.create_task(handle(records=True))
+    assert outbox._woken.is_set()
+
+
 async def test_no_event_is_lost_while_the_broker_is_unavailable(backend: Backend) -> None:
     outbox, relay = backend.start_relay()
     consumer = Consumer(backend)

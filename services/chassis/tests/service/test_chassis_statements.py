@@ -167,6 +167,21 @@ async def test_the_pool_lends_the_connection_that_was_used_last(settings: Databa
     await database.close()
 
 
+async def test_a_connection_is_replaced_before_a_load_balancer_forgets_it(
+    settings: DatabaseSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "_RECYCLE_SECONDS", 0)
+    database = Database(settings, "none")
+    server_process = Statement(select(func.pg_backend_pid().label("id")), lambda row: int(row["id"]))
+    processes = set()
+    for _ in range(3):
+        async with database.read() as connection:
+            processes.add(await server_process.one(connection))
+
+    assert len(processes) == 3
+    await database.close()
+
+
 async def test_a_cancelled_transaction_stores_nothing_and_gives_its_connection_back(database: Database) -> None:
     written = asyncio.Event()
 

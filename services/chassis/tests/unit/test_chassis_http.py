@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from datetime import datetime
+from typing import Annotated
 
 import httpx
 import pytest
@@ -12,7 +13,7 @@ from chassis.http.schemas import PageQuery, PathId, Quantity, RequestBody, Stora
 from chassis.types.ids import MAX_ID
 from chassis.types.problem import Problem
 from chassis_testing.services import http_client
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 
 
 class Taken(Exception):
@@ -198,6 +199,23 @@ async def test_a_valid_request_id_is_kept(client: httpx.AsyncClient, sent: str, 
 
     assert (response.headers["x-request-id"] == sent) == kept
     assert response.headers["x-request-id"]
+
+
+def test_a_dependency_that_would_run_in_a_thread_is_refused() -> None:
+    def current_page() -> int:
+        return 1
+
+    async def last_page(page: Annotated[int, Depends(current_page)]) -> int:
+        return page
+
+    router = APIRouter()
+
+    @router.get("/pages")
+    async def pages(last: Annotated[int, Depends(last_page)]) -> int:
+        return last
+
+    with pytest.raises(TypeError, match="current_page would run in a thread"):
+        create_app("Test", "1", [router], {}, Readiness())
 
 
 async def test_a_stopping_process_is_alive_but_not_ready() -> None:

@@ -74,7 +74,7 @@ class SetStockRequest(RequestBody):
 _ENTITY_TAG = r'(?:W/)?"[\x21\x23-\x7E]*"'
 
 
-def _expected_revisions(
+async def _expected_revisions(
     if_match: Annotated[
         str | None,
         Header(

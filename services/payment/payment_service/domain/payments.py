@@ -102,9 +102,6 @@ class Payment:
         """Returns what can still be refunded, in minor units."""
         return self.captured - self.refunded - self.refunding
 
-    def with_intent(self, intent_id: str, at: datetime) -> "Payment":
-        return replace(self, intent_id=intent_id, updated_at=at)
-
     def confirmed(self, method: PaymentMethod, at: datetime) -> "Payment":
         """Records that the provider may charge `method` from now on."""
         return replace(self._become(PaymentStatus.PROCESSING, at), method=method)

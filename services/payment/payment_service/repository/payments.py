@@ -12,7 +12,7 @@ from uuid import UUID
 from chassis.database.statements import Command, Connection, Record, Statement
 from chassis.types.ids import OrderId, UserId
 from chassis.types.money import Money
-from sqlalchemy import ColumnElement, Select, and_, bindparam, func, select, true, tuple_, update
+from sqlalchemy import ColumnElement, Select, and_, bindparam, func, or_, select, true, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -86,6 +86,17 @@ _STORE = Command(
 _BY_ID = select(payments).where(payments.c.id == bindparam("payment_id"))
 _FIND = Statement(_BY_ID, _to_payment)
 _LOCK = Statement(_BY_ID.with_for_update(), _to_payment)
+_STORE_INTENT = Statement(
+    update(payments)
+    .where(
+        payments.c.id == bindparam("payment_id"),
+        payments.c.intent_id.is_(None),
+        or_(*(payments.c.status == status for status in PaymentStatus if status.is_open)),
+    )
+    .values(intent_id=bindparam("new_intent_id"), updated_at=bindparam("at"))
+    .returning(*payments.c),
+    _to_payment,
+)
 _FIND_LIVE_OF_ORDER = Statement(
     select(payments).where(payments.c.order_id == bindparam("order_id"), payments.c.status != PaymentStatus.FAILED),
     _to_payment,
@@ -123,6 +134,17 @@ class PaymentReader:
     async def find_id_by_intent(self, intent_id: str) -> PaymentId | None:
         """Finds a payment's id by its intent, along the unique index of intent_id."""
         return await _FIND_ID_BY_INTENT.first(self._connection, intent_id=intent_id)
+
+
+class IntentRepository:
+    """Stores the intents of payments, each by one statement."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def store_once(self, payment_id: PaymentId, intent_id: str, at: datetime) -> Payment | None:
+        """Returns the payment with its new intent. None if it has ended or has an intent: then it is not changed."""
+        return await _STORE_INTENT.first(self._connection, payment_id=payment_id, new_intent_id=intent_id, at=at)
 
 
 class PaymentRepository(PaymentReader):

@@ -44,6 +44,9 @@ from payment_service.repository.payments import PaymentReader, PaymentRepository
 from payment_service.service.payment_reconciler import PAYMENTS, PaymentReconciler
 from payment_service.service.payments import PaymentView, find_visible_within
 
+_ANSWER_VALID = timedelta(seconds=1)
+"""How long the answer that an order is payable holds for the request that asked (docs/adr/0067)."""
+
 log = logs.get_logger(__name__)
 
 
@@ -81,11 +84,12 @@ class CheckoutService:
         """
         await self._ensure_not_erased(buyer_id)
         payment_id, stored = await self._claim(buyer_id, order_id, choice, confirm, key)
+        payable_at = None
         if stored is None:
-            stored = await self._create(payment_id, buyer_id, order_id, choice)
+            stored, payable_at = await self._create(payment_id, buyer_id, order_id, choice)
         payment, intent = await self._reconciler.ensure_intent(stored)
         if confirm and payment.failure is None:
-            return await self._confirm(payment, choice)
+            return await self._confirm(payment, choice, payable_at)
         if confirm or (payment.failure is not None and payment.failure.code is FailureCode.REFUSED_BY_PROVIDER):
             _raise_failure(payment)
         return PaymentView(payment, intent)
@@ -160,7 +164,9 @@ class CheckoutService:
 
     async def _create(
         self, payment_id: PaymentId, buyer_id: UserId, order_id: OrderId, choice: PaymentMethodChoice | None
-    ) -> Payment:
+    ) -> tuple[Payment, datetime]:
+        """Returns the new payment, and when its order was known to be payable."""
+        asked_at = self._now()
         order = await self._get_payable(buyer_id, order_id)
         self._check_chargeable(order)
         method = None if choice is None else await self._resolve(buyer_id, choice)
@@ -175,7 +181,7 @@ class CheckoutService:
             live = await repository.find_live_of_order(order_id)
             same = live if live is not None and live.id == payment.id else await repository.find(payment.id)
             if same is not None:
-                return same  # a concurrent request with the same key was faster
+                return same, asked_at  # a concurrent request with the same key was faster
             if is_order_cancelled:
                 raise OrderNotPayable(order_id, "cancelled")
             if live is not None:
@@ -183,7 +189,7 @@ class CheckoutService:
             await repository.add(payment, next_check_at=now + self._sweep_after)
         PAYMENTS.labels(payment.status).inc()
         log.info("payment begun", payment_id=str(payment.id), order_id=str(order_id))
-        return payment
+        return payment, asked_at
 
     async def _get_payable(self, buyer_id: UserId, order_id: OrderId) -> PayableOrder:
         """Returns what the order costs. Raises UnknownOrder, also if it is another user's, and OrderNotPayable."""
@@ -213,10 +219,13 @@ class CheckoutService:
             raise UnknownPaymentMethod(choice.saved)
         return PaymentMethod(saved.ref, customer.ref)
 
-    async def _confirm(self, payment: Payment, choice: PaymentMethodChoice | None) -> PaymentView:
+    async def _confirm(
+        self, payment: Payment, choice: PaymentMethodChoice | None, payable_at: datetime | None = None
+    ) -> PaymentView:
+        """Confirms the payment. `payable_at` is when this request was told that the order is payable."""
         intent = None
         if payment.is_confirmable:
-            payment, intent = await self._start_confirmation(payment, choice)
+            payment, intent = await self._start_confirmation(payment, choice, payable_at)
         elif payment.is_open and payment.failure is None:
             intent = await self._continue_confirmation(payment, choice)
         payment, intent = await self._reconciler.reconcile(payment, intent)
@@ -224,9 +233,9 @@ class CheckoutService:
         return PaymentView(payment, intent)
 
     async def _start_confirmation(
-        self, payment: Payment, choice: PaymentMethodChoice | None
+        self, payment: Payment, choice: PaymentMethodChoice | None, payable_at: datetime | None
     ) -> tuple[Payment, Intent | None]:
-        """Records the method to charge, after asking again whether the order is payable: it may have expired.
+        """Records the method to charge. Asks again whether the order is payable, unless that was said just now.
 
         The returned intent is assumed to be unconfirmed; if a concurrent request has confirmed it, the provider says
         so.
@@ -234,7 +243,8 @@ class CheckoutService:
         method = payment.method if choice is None else await self._resolve(payment.buyer_id, choice)
         if method is None:
             raise PaymentMethodRequired(payment.id)
-        await self._get_payable(payment.buyer_id, payment.order_id)
+        if payable_at is None or self._now() - payable_at > _ANSWER_VALID:
+            await self._get_payable(payment.buyer_id, payment.order_id)  # it may have expired
         async with self._database.begin() as transaction:
             repository = PaymentRepository(transaction)
             await repository.lock_order(payment.order_id)

@@ -25,7 +25,7 @@ from payment_service.domain.failures import Failure
 from payment_service.domain.intents import Intent, IntentState, Step, failure_of, next_step
 from payment_service.domain.payments import Payment, PaymentId
 from payment_service.repository.check_schedule import PAYMENT_CHECKS
-from payment_service.repository.payments import PaymentRepository
+from payment_service.repository.payments import IntentRepository, PaymentReader, PaymentRepository
 from payment_service.service.published_events import PublishedEvents
 from payment_service.service.refund_reconciler import DISCREPANCIES, RefundReconciler
 
@@ -111,13 +111,14 @@ class PaymentReconciler:
 
     async def _store_intent(self, payment_id: PaymentId, intent: Intent) -> Payment:
         """Stores the intent's id unless the payment has ended or has another intent. Returns the stored payment."""
-        async with self._database.begin() as transaction:
-            repository = PaymentRepository(transaction)
-            payment = await repository.lock(payment_id)
-            if payment.is_open and payment.intent_id is None:
-                payment = payment.with_intent(intent.id, self._now())
-                await repository.store(payment)
-        return payment
+        async with self._database.autocommit() as connection:
+            stored = await IntentRepository(connection).store_once(payment_id, intent.id, self._now())
+        if stored is None:
+            async with self._database.read() as connection:
+                stored = await PaymentReader(connection).find(payment_id)
+        if stored is None:
+            raise LookupError(f"payment {payment_id} does not exist")
+        return stored
 
     async def _reconcile_without_intent(self, payment: Payment) -> Payment:
         """Fails the payment if it is closing.

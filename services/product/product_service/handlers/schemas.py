@@ -202,7 +202,7 @@ Stars = Annotated[float, Field(ge=0, le=5, allow_inf_nan=False)]
 CursorText = Annotated[str, Field(max_length=MAX_CURSOR_LENGTH)]
 
 
-def product_filter(
+async def product_filter(
     category: Annotated[
         Id | None, empty_as_none, Query(description="the id of a category, which includes its descendants")
     ] = None,

@@ -19,7 +19,7 @@ from user_service.handlers.schemas import UserAgentHeader
 from user_service.service.sessions import SessionService
 
 
-def client_of(request: Request, user_agent: UserAgentHeader = None) -> Client:
+async def client_of(request: Request, user_agent: UserAgentHeader = None) -> Client:
     """Returns where a request comes from.
 
     The gateway sets X-Real-IP and removes that of its callers. Without it the network is unknown.

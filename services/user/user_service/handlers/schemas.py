@@ -68,7 +68,7 @@ UserAgentHeader = Annotated[
 ]
 
 
-def _account_search(
+async def _account_search(
     q: Annotated[
         StorableText | None, Query(max_length=100, description="part of the e-mail address or the name, in any case")
     ] = None,
