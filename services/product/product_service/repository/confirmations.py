@@ -41,6 +41,7 @@ class ConfirmationStore:
         self._redis = redis
         self._tenant = tenant
         self._deadline = deadline
+        self._is_available = True
 
     async def demand(self, services: Sequence[str]) -> Demand | None:
         """Returns the time and the last confirmations; None if no gateway has use for them, or without Redis."""
@@ -67,7 +68,11 @@ class ConfirmationStore:
         """Returns the reply, None if Redis did not respond in time."""
         try:
             async with asyncio.timeout(self._deadline):
-                return await exchange
+                reply = await exchange
         except (RedisError, OSError, TimeoutError) as error:
-            log.info("answers are not confirmed: Redis does not respond", reason=repr(error))
+            if self._is_available:
+                log.warning("answers are not confirmed: Redis does not respond", reason=repr(error))
+            self._is_available = False
             return None
+        self._is_available = True
+        return reply

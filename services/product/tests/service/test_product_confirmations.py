@@ -12,7 +12,7 @@ from chassis.errors import DatabaseUnavailable
 from chassis.types.ids import uuid7
 from chassis_testing.environment import environment_variable
 from chassis_testing.waiting import eventually
-from product_harness import Catalogue
+from product_harness import Catalogue, redis_proxy
 from product_service.repository.cache import connect
 from product_service.repository.confirmations import ConfirmationStore
 from product_service.service.confirmations import ConfirmationService
@@ -100,7 +100,9 @@ class Counts:
 
 
 async def confirmed(redis: Redis, tenant: str) -> Confirmation:
-    return Confirmation.decode(await redis.get(confirmation_key(tenant, "product")))
+    text = await redis.get(confirmation_key(tenant, "product"))
+    assert text is not None
+    return Confirmation.decode(text)
 
 
 def service(redis: Redis, tenant: str, counts: Counts, interval: float = 0.0) -> ConfirmationService:
@@ -152,6 +154,21 @@ async def test_a_count_that_cannot_be_read_leaves_the_last_confirmation(redis: R
     counts.error = DatabaseUnavailable("product")
     await service(redis, tenant, counts).confirm()
     assert await confirmed(redis, tenant) == before
+
+
+async def test_without_redis_nothing_is_confirmed_until_it_is_back() -> None:
+    tenant, counts = uuid4().hex, Counts()
+    async with redis_proxy() as (proxy, url):
+        client = connect(url)
+        store = ConfirmationStore(client, tenant, 0.2)
+        await client.set(demand_key(tenant), "")
+        proxy.stall()
+        await ConfirmationService(store, {"product": counts.read}, 0).confirm()
+        assert counts.reads == 0
+        proxy.resume()
+        await ConfirmationService(store, {"product": counts.read}, 0).confirm()
+        assert (await confirmed(client, tenant)).count == counts.count
+        await store.close()
 
 
 async def test_the_service_confirms_all_counts_while_a_gateway_asks_for_it(
