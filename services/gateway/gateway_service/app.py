@@ -15,7 +15,7 @@ from chassis.types.circuit_breaker import BreakerPolicy
 from gateway_service.clients.answer_versions import AnswerVersions
 from gateway_service.clients.ended_sessions import EndedSessionLookup
 from gateway_service.clients.rate_limiter import RateLimiter
-from gateway_service.clients.redis_pipeline import RedisPipeline, RedisServer
+from gateway_service.clients.redis_pipeline import RedisPipeline, connect
 from gateway_service.clients.upstream_client import UpstreamClient
 from gateway_service.domain.client_address import TrustedProxies
 from gateway_service.domain.rate_limits import parse_quotas
@@ -44,9 +44,7 @@ async def build(settings: Settings, clock: Callable[[], float] = time.monotonic)
     version = settings.service_version
     users = open_channel(settings.user_grpc, settings.grpc_tokens["user"])
     auth = Authenticator(TokenVerifier(fetch_keys_from(users)))
-    redis = RedisPipeline(
-        RedisServer.of(settings.redis_url, settings.redis_ca), clock, settings.limits_deadline_seconds
-    )
+    redis = RedisPipeline(connect(settings.redis_url, settings.redis_ca), clock, settings.limits_deadline_seconds)
     limiter = RateLimiter(redis, settings.tenant, parse_quotas(settings.rate_limits))
     access = AccessControl(auth, limiter, EndedSessionLookup(redis, settings.tenant))
     client = UpstreamClient(settings.base_urls(), lambda: random.uniform(0.5, 1))  # noqa: S311 - jitter is no secret

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from chassis.database.confirmations import Confirmation, confirmation_key, demand_key
 
-from gateway_service.clients.redis_pipeline import Receiver, RedisPipeline
+from gateway_service.clients.redis_pipeline import RedisPipeline, Reply
 from gateway_service.domain.answers import PublicRead, Snapshot
 from gateway_service.domain.routes import Upstream
 
@@ -34,8 +34,8 @@ return 1
 class Lookup:
     """A snapshot that Redis was asked for."""
 
-    values: Receiver
-    time: Receiver
+    values: "asyncio.Future[Reply | None]"
+    time: "asyncio.Future[Reply | None]"
 
     async def snapshot(self) -> Snapshot | None:
         """Returns the snapshot, None if Redis did not respond."""

@@ -4,13 +4,14 @@ While Redis is unavailable no session counts as ended (docs/adr/0024): the shop 
 an ended session is accepted until it expires.
 """
 
+import asyncio
 from dataclasses import dataclass
 from uuid import UUID
 
 from chassis.database.ended_sessions import ended_session_key
 from prometheus_client import Counter
 
-from gateway_service.clients.redis_pipeline import Receiver, RedisPipeline
+from gateway_service.clients.redis_pipeline import RedisPipeline, Reply
 
 UNCHECKED = Counter("session_checks_unavailable_total", "Requests whose session was not checked: Redis did not respond")
 REFUSED = Counter("ended_session_requests_total", "Requests refused because the session of their token has ended")
@@ -20,7 +21,7 @@ REFUSED = Counter("ended_session_requests_total", "Requests refused because the 
 class SessionCheck:
     """A session that Redis was asked for."""
 
-    reply: Receiver
+    reply: "asyncio.Future[Reply | None]"
 
     async def has_ended(self) -> bool:
         """Returns whether the session has ended; False if Redis did not respond."""

@@ -9,28 +9,17 @@ from dataclasses import dataclass, field
 from uuid import uuid4
 
 import httpx
-from chassis.database import redis_client
 from chassis.http.connections import ConnectionLimits
 from chassis.http.server import HttpServer, no_proxy
 from chassis_testing.callers import OWN_TOKENS
 from chassis_testing.environment import environment_variable
 from gateway_service.app import build
-from gateway_service.clients.redis_pipeline import RedisServer
 from gateway_service.domain.routes import Upstream as Service
 from gateway_service.settings import Settings
 from prometheus_client import REGISTRY
-from redis.asyncio import Redis
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 JSON = (b"content-type", b"application/json")
-
-
-SERVER = RedisServer.of(environment_variable("TEST_REDIS_URL"))
-
-
-def connect(url: str) -> Redis:
-    """Returns a client of the Redis of the tests."""
-    return redis_client.connect(url, 2)
 
 
 @dataclass(slots=True)
@@ -131,10 +120,8 @@ class RawServer:
 
 
 @asynccontextmanager
-async def raw_server(
-    *responses: bytes, until: asyncio.Event | None = None, ends: bytes = b"\r\n\r\n"
-) -> AsyncIterator[RawServer]:
-    """Runs a server that answers what `ends` so, a request head, with the next of `responses`, the last one repeatedly.
+async def raw_server(*responses: bytes, until: asyncio.Event | None = None) -> AsyncIterator[RawServer]:
+    """Runs a server that answers each request head with the next of `responses`, the last one repeatedly.
 
     Then it closes the connection: at once, or when `until` is set.
     """
@@ -142,7 +129,7 @@ async def raw_server(
 
     async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
-            raw.requests.append(await reader.readuntil(ends))
+            raw.requests.append(await reader.readuntil(b"\r\n\r\n"))
             writer.write(responses[min(len(raw.requests), len(responses)) - 1])
             await writer.drain()
             if until is not None:

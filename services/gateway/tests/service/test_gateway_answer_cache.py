@@ -16,7 +16,8 @@ from chassis.http import authentication
 from chassis_testing.environment import environment_variable
 from chassis_testing.fault_proxy import fault_proxy
 from chassis_testing.tokens import TokenIssuer
-from gateway_harness import JSON, FakeUpstream, OpenGateway, connect, metric, problem, reply
+from gateway_harness import JSON, FakeUpstream, OpenGateway, metric, problem, reply
+from gateway_service.clients.redis_pipeline import connect
 from gateway_service.domain.answers import MAX_BODY_BYTES
 from gateway_service.domain.routes import ROUTES, Role, Route
 from starlette.types import Receive, Scope, Send
@@ -410,9 +411,7 @@ async def grow_old(tenant: str, seconds: int) -> None:
     """Makes the fetches of all answers lie further in the past."""
     async with connect(environment_variable("TEST_REDIS_URL")) as redis:
         async for key in redis.scan_iter(f"{tenant}:answer:*"):
-            record = await redis.get(key)
-            assert isinstance(record, bytes)
-            version, started, *rest = record.split(b" ")
+            version, started, *rest = (await redis.get(key)).split(b" ")
             await redis.set(key, b" ".join([version, b"%d" % (int(started) - seconds * 1_000_000), *rest]))
 
 

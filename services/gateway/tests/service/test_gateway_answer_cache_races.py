@@ -13,7 +13,8 @@ from chassis.database.confirmations import Confirmation, confirmation_key
 from chassis.http.authentication import Role
 from chassis_testing.environment import environment_variable
 from chassis_testing.tokens import TokenIssuer
-from gateway_harness import JSON, FakeUpstream, OpenGateway, connect, reply
+from gateway_harness import JSON, FakeUpstream, OpenGateway, reply
+from gateway_service.clients.redis_pipeline import connect
 from gateway_service.domain.routes import Upstream
 from redis.asyncio import Redis
 from starlette.types import Receive, Scope, Send

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import httpx
@@ -14,15 +14,12 @@ import pytest
 from chassis.http.authentication import Role
 from chassis_testing.environment import environment_variable
 from chassis_testing.fault_proxy import fault_proxy
-from chassis_testing.tls import Authority, tls_proxy
 from chassis_testing.tokens import TokenIssuer
-from gateway_harness import SERVER, Clock, FakeUpstream, OpenGateway, connect, metric, problem, raw_server
+from gateway_harness import Clock, FakeUpstream, OpenGateway, metric, problem
 from gateway_service.clients.rate_limiter import RateLimiter
-from gateway_service.clients.redis_pipeline import RedisPipeline, RedisServer
-from gateway_service.clients.redis_replies import Reply
+from gateway_service.clients.redis_pipeline import RedisPipeline, connect
 from gateway_service.domain.rate_limits import Quota, RateLimitPolicy
 
-AUTHORITY = Authority()
 UNREACHABLE_REDIS = "redis://127.0.0.1:1/0"
 LOGIN = "/api/v1/auth/login"
 PRODUCTS = "/api/v1/products"
@@ -199,23 +196,23 @@ async def test_shops_on_one_redis_have_separate_quotas(open_gateway: OpenGateway
 
 
 async def test_counts_expire_in_redis() -> None:
+    redis = connect(environment_variable("TEST_REDIS_URL"))
     prefix = uuid4().hex
-    pipeline = RedisPipeline(SERVER, lambda: 0.0, 5.0)
+    pipeline = RedisPipeline(redis, lambda: 0.0, 5.0)
     limiter = RateLimiter(pipeline, prefix, {RateLimitPolicy.READ: Quota(10, 5)})
     await limiter.count(RateLimitPolicy.READ, "user:1")
-    async with connect(environment_variable("TEST_REDIS_URL")) as redis:
-        (key,) = await redis.keys(f"{prefix}*")
-        assert 0 < await redis.pttl(key) <= 500
+    (key,) = await redis.keys(f"{prefix}*")
+    assert 0 < await redis.pttl(key) <= 500
     await pipeline.close()
 
 
 async def test_a_clock_that_is_set_back_does_not_lock_callers_out() -> None:
+    redis = connect(environment_variable("TEST_REDIS_URL"))
     prefix = uuid4().hex
-    pipeline = RedisPipeline(SERVER, lambda: 0.0, 5.0)
+    pipeline = RedisPipeline(redis, lambda: 0.0, 5.0)
     limiter = RateLimiter(pipeline, prefix, {RateLimitPolicy.READ: Quota(2, 1)})
-    async with connect(environment_variable("TEST_REDIS_URL")) as redis:
-        seconds, _ = await redis.time()
-        await redis.set(f"{prefix}:limit:read:user:1", (seconds + 1_000_000) * 1_000_000, ex=60)
+    seconds, _ = await redis.time()
+    await redis.set(f"{prefix}:limit:read:user:1", (seconds + 1_000_000) * 1_000_000, ex=60)
     decision = await limiter.count(RateLimitPolicy.READ, "user:1")
     assert decision is not None
     assert not decision.is_allowed
@@ -224,7 +221,8 @@ async def test_a_clock_that_is_set_back_does_not_lock_callers_out() -> None:
 
 
 async def test_a_reply_that_comes_too_late_is_not_taken_for_the_next_one() -> None:
-    pipeline = RedisPipeline(SERVER, lambda: 0.0, 0.2)
+    redis = connect(environment_variable("TEST_REDIS_URL"))
+    pipeline = RedisPipeline(redis, lambda: 0.0, 0.2)
     late = await pipeline.send("BLPOP", uuid4().hex, 1)
     replies = [await pipeline.send("ECHO", text) for text in ("first", "second")]
     assert (late, replies) == (None, [b"first", b"second"])
@@ -232,71 +230,36 @@ async def test_a_reply_that_comes_too_late_is_not_taken_for_the_next_one() -> No
 
 
 async def test_a_command_that_redis_refuses_has_no_reply_and_spoils_no_other_batch() -> None:
-    pipeline = RedisPipeline(SERVER, lambda: 0.0, 5.0)
+    redis = connect(environment_variable("TEST_REDIS_URL"))
+    pipeline = RedisPipeline(redis, lambda: 0.0, 5.0)
     refused, beside = await asyncio.gather(pipeline.send("GET"), pipeline.send("ECHO", "same batch"))
     assert (refused, beside, await pipeline.send("ECHO", "next")) == (None, None, b"next")
     await pipeline.close()
 
 
-async def test_a_pipeline_asks_for_the_time_once_and_last() -> None:
-    async with raw_server(b"$1\r\na\r\n" * 3 + b"*2\r\n$1\r\n7\r\n$1\r\n8\r\n", ends=b"TIME\r\n") as raw:
-        pipeline = RedisPipeline(RedisServer.of(raw.url.replace("http", "redis")), lambda: 0.0, 5.0)
+async def test_a_pipeline_asks_for_the_time_once_and_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent, exchange = [], RedisPipeline._exchange
 
-        async def look() -> tuple[object, object]:
-            echo, time = pipeline.send("ECHO", "a"), pipeline.time()
-            return await echo, await time
+    async def record(self: RedisPipeline, commands: Sequence[tuple[str | bytes | int, ...]]) -> object:
+        sent.append(commands)
+        return await exchange(self, commands)
 
-        leaving, *staying = [asyncio.create_task(look()) for _ in range(3)]
-        await asyncio.sleep(0)  # all have asked
-        leaving.cancel()
-        assert await asyncio.gather(*staying) == [(b"a", [b"7", b"8"])] * 2
-        assert raw.requests == [b"*2\r\n$4\r\nECHO\r\n$1\r\na\r\n" * 3 + b"*1\r\n$4\r\nTIME\r\n"]
-        await pipeline.close()
+    monkeypatch.setattr(RedisPipeline, "_exchange", record)
+    pipeline = RedisPipeline(connect(environment_variable("TEST_REDIS_URL")), lambda: 0.0, 5.0)
 
+    async def look() -> tuple[object, object]:
+        echo, time = pipeline.send("ECHO", "a"), pipeline.time()
+        return await echo, await time
 
-async def test_what_redis_did_not_answer_before_the_connection_broke_has_no_reply() -> None:
-    async with raw_server(b"$1\r\na\r\n$1", ends=b"b\r\n") as raw:
-        pipeline = RedisPipeline(RedisServer.of(raw.url.replace("http", "redis")), lambda: 0.0, 5.0)
-        first = pipeline.send("ECHO", "a")
-        await asyncio.sleep(0)  # the second one is in a batch of its own
-        second = pipeline.send("ECHO", "b")
-        assert (await first, await second) == (b"a", None)
-        await pipeline.close()
+    leaving, *staying = [asyncio.create_task(look()) for _ in range(3)]
+    await asyncio.sleep(0)  # all have asked
+    leaving.cancel()
+    (_, first), (_, second) = await asyncio.gather(*staying)
 
-
-async def test_a_pipeline_logs_in_before_its_first_command() -> None:
-    user, password = f"user-{uuid4().hex}", "a/b:c@d"
-    server = urlsplit(environment_variable("TEST_REDIS_URL"))
-    address = f"{server.hostname}:{server.port}/1"
-    async with connect(environment_variable("TEST_REDIS_URL")) as redis:
-        await redis.acl_setuser(user, enabled=True, passwords=[f"+{password}"], commands=["+@all"], keys=["*"])
-        replies: list[Sequence[Reply | None]] = []
-        try:
-            for text in (password, "wrong"):
-                url = f"redis://{user}:{quote(text, safe='')}@{address}"
-                pipeline = RedisPipeline(RedisServer.of(url), lambda: 0.0, 5.0)
-                replies.append(await asyncio.gather(pipeline.send("ACL", "WHOAMI"), pipeline.send("CLIENT", "INFO")))
-                await pipeline.close()
-        finally:
-            await redis.acl_deluser(user)
-    (name, info), refused = map(list, replies)
-    assert (name, b" db=1 " in (info or b""), refused) == (user.encode(), True, [None, None])
-
-
-@pytest.mark.parametrize(
-    ("host", "authority", "reply"),
-    [("localhost", AUTHORITY, b"b"), ("elsewhere.example", AUTHORITY, None), ("localhost", Authority(), None)],
-    ids=["right", "other host", "other authority"],
-)
-async def test_an_encrypted_connection_verifies_the_server(
-    host: str, authority: Authority, reply: bytes | None
-) -> None:
-    server = urlsplit(environment_variable("TEST_REDIS_URL"))
-    async with tls_proxy(server.hostname or "", server.port or 0, AUTHORITY.server_context(host)) as port:
-        encrypted = RedisServer.of(f"rediss://localhost:{port}/0", authority.pem)
-        pipeline = RedisPipeline(encrypted, lambda: 0.0, 5.0)
-        assert await pipeline.send("ECHO", "b") == reply
-        await pipeline.close()
+    assert sent == [[("ECHO", "a")] * 3 + [("TIME",)]]
+    assert first == second
+    assert isinstance(first, list)
+    await pipeline.close()
 
 
 # Redis unavailable, unresponsive, and available again

@@ -100,9 +100,7 @@ class Counts:
 
 
 async def confirmed(redis: Redis, tenant: str) -> Confirmation:
-    text = await redis.get(confirmation_key(tenant, "product"))
-    assert text is not None
-    return Confirmation.decode(text)
+    return Confirmation.decode(await redis.get(confirmation_key(tenant, "product")))
 
 
 def service(redis: Redis, tenant: str, counts: Counts, interval: float = 0.0) -> ConfirmationService:
